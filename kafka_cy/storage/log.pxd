@@ -1,0 +1,96 @@
+"""One partition's log in C memory: segments, indexes, producer state, leader epochs. Behaviour in log.pyx."""
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint64_t
+
+from kafka_cy.records.batch cimport BatchHeader, ProduceRules, ValidBatch
+from kafka_cy.records.compression cimport Codecs
+
+cdef enum StorageError:
+    STORAGE_OK = 0
+    STORAGE_OFFSET_OUT_OF_RANGE = 1
+    STORAGE_IO_ERROR = 2                # EIO, ENOSPC ...: the log directory goes offline (KAFKA_STORAGE_ERROR)
+    STORAGE_NO_MEMORY = 3
+    STORAGE_CORRUPT = 4
+    STORAGE_OUT_OF_ORDER_SEQUENCE = 5   # OUT_OF_ORDER_SEQUENCE_NUMBER
+    STORAGE_DUPLICATE_SEQUENCE = 6      # an old duplicate that is no longer retained (DUPLICATE_SEQUENCE_NUMBER)
+    STORAGE_INVALID_PRODUCER_EPOCH = 7
+    STORAGE_INVALID_TXN_STATE = 8
+    STORAGE_FENCED_LEADER_EPOCH = 9     # the caller's epoch is older
+    STORAGE_UNKNOWN_LEADER_EPOCH = 10   # the caller's epoch is newer
+    STORAGE_NOT_LEADER = 11
+    STORAGE_DELETED = 12
+    STORAGE_OFFSET_OVERFLOW = 13
+    STORAGE_BATCH_TOO_LARGE = 14        # larger than a segment (RECORD_LIST_TOO_LARGE)
+    STORAGE_OFFLINE = 15
+
+cdef enum AppendOrigin:                 # Kafka's AppendOrigin: how strict the producer checks are
+    ORIGIN_CLIENT = 0
+    ORIGIN_COORDINATOR = 1
+    ORIGIN_REPLICATION = 2              # offsets and epochs are kept as they come
+
+# Topic configuration as the data plane needs it. Immutable once published; swapped as a whole (log_set_config).
+cdef struct LogConfig:
+    ProduceRules rules
+    int64_t segment_bytes
+    int64_t segment_ms
+    int64_t segment_jitter_ms
+    int32_t segment_index_bytes
+    int32_t index_interval_bytes
+    int64_t retention_ms                # -1: for ever
+    int64_t retention_bytes             # -1: no limit
+    int64_t file_delete_delay_ms
+    int64_t flush_interval_messages     # 1: fsync before the answer
+    int64_t flush_interval_ms
+    int64_t producer_id_expiration_ms
+    bint cleanup_delete
+    bint cleanup_compact
+    int32_t min_insync_replicas
+
+# One segment's files. Reference counted: whoever sends from `fd` holds one, so that deletion never pulls it away.
+cdef struct Segment
+cdef struct Log
+
+cdef struct AppendResult:
+    int64_t base_offset
+    int64_t last_offset
+    int64_t log_append_time_ms          # -1 with CreateTime
+    int64_t log_start_offset
+    bint duplicate                      # nothing was written; offsets are the original ones
+
+cdef struct ReadResult:
+    Segment* segment                    # NULL: nothing to read; else release with segment_release
+    int32_t fd
+    int64_t position                    # whole batches: [position, position + size) of fd
+    int64_t size
+
+cdef int log_append(
+    Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
+) noexcept nogil                        # takes the append mutex
+# Whole batches that hold offsets in [offset, offset_max), at most bytes_max, or one batch when `first_batch_always`.
+cdef int log_read(
+    Log* log, int64_t offset, int64_t offset_max, int64_t bytes_max, bint first_batch_always, ReadResult* result
+) noexcept nogil                        # takes no append lock
+cdef int segment_read(Segment* segment, int64_t position, uint8_t* buffer, size_t size) noexcept nogil  # pread, whole or error
+cdef void segment_release(Segment* segment) noexcept nogil
+cdef int64_t log_start_offset(Log* log) noexcept nogil
+cdef int64_t log_end_offset(Log* log) noexcept nogil
+cdef int64_t log_flushed_offset(Log* log) noexcept nogil           # all below is on disk (fsync)
+cdef int64_t log_first_unstable_offset(Log* log) noexcept nogil    # first offset of the oldest open transaction; -1 none
+# ListOffsets. found: 1/0; epoch is the leader epoch of that offset (-1 unknown).
+cdef int log_offset_for_timestamp(
+    Log* log, Codecs* codecs, int64_t target_ms, int64_t* offset, int64_t* timestamp_ms, int32_t* epoch, bint* found
+) noexcept nogil
+cdef int log_max_timestamp(
+    Log* log, Codecs* codecs, int64_t* offset, int64_t* timestamp_ms, int32_t* epoch, bint* found
+) noexcept nogil
+cdef int32_t log_epoch_of(Log* log, int64_t offset) noexcept nogil  # leader epoch that wrote the offset, -1 unknown
+cdef int32_t log_latest_epoch(Log* log) noexcept nogil
+# OffsetForLeaderEpoch (LeaderEpochFileCache.endOffsetFor): largest epoch <= asked and its end offset; -1, -1 undefined.
+cdef void log_end_offset_for_epoch(
+    Log* log, int32_t asked_epoch, int32_t* epoch, int64_t* end_offset
+) noexcept nogil
+# Aborted transactions that overlap [first, last_exclusive), in index order: appends (producer id, first offset) int64 pairs
+# to `pairs` (malloc'ed by the callee, freed by the caller).
+cdef int log_aborted_transactions(
+    Log* log, int64_t first, int64_t last_exclusive, int64_t** pairs, int32_t* count
+) noexcept nogil
+cdef const LogConfig* log_config(Log* log) noexcept nogil           # valid while the log lives: old ones are kept until log_close

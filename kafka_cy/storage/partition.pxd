@@ -1,0 +1,57 @@
+"""A partition that this broker hosts, as the data plane sees it: a log, its high watermark, who waits on it."""
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+
+from kafka_cy.records.batch cimport ValidBatch
+from kafka_cy.storage.log cimport AppendOrigin, AppendResult, Log
+
+cdef enum:
+    REACTORS_MAX = 64
+    TOPIC_NAME_BYTES_MAX = 249
+
+cdef enum PartitionState:
+    PARTITION_ONLINE = 0        # leader here
+    PARTITION_FOLLOWER = 1      # hosted, but led elsewhere
+    PARTITION_OFFLINE = 2       # its log directory failed
+    PARTITION_DELETED = 3
+
+# Purpose: what Produce, Fetch and ListOffsets touch of a partition.
+# Lifetime: reference counted (metadata image, parked requests, sessions, control plane); made and retired by the control plane.
+# Threads: fields marked (a) are atomics; the others never change after partition_new.
+# Locks: none of its own; `log` has the append mutex.
+cdef struct Partition:
+    int32_t references          # (a)
+    int32_t state               # (a) PartitionState
+    int32_t leader_epoch        # (a)
+    int32_t sole_replica        # (a) 1: the high watermark follows the log end offset by itself
+    int64_t high_watermark      # (a)
+    uint64_t waiters            # (a) bit r: reactor r has requests parked on this partition
+    Log* log                    # (a) swapped only when AlterReplicaLogDirs finishes
+    int32_t index
+    uint8_t topic_id[16]
+    int32_t topic_size
+    char topic[TOPIC_NAME_BYTES_MAX + 1]
+    void** parked               # [REACTORS_MAX] reactor-private list heads, made by network on first use
+    int64_t messages_in         # (a) counters for telemetry
+    int64_t bytes_in            # (a)
+    int64_t bytes_out           # (a)
+
+cdef Partition* partition_acquire(Partition* partition) noexcept nogil
+cdef void partition_release(Partition* partition) noexcept nogil
+# Append, move the high watermark (sole replica: to the log end, or to the flushed offset when flush_interval_messages is 1),
+# wake the waiting reactors. `leader_epoch` -1: whatever is current. Returns a StorageError.
+cdef int partition_append(
+    Partition* partition, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
+) noexcept nogil
+cdef int64_t partition_last_stable_offset(Partition* partition) noexcept nogil
+# Check a client's current_leader_epoch (-1: none): STORAGE_OK, FENCED, UNKNOWN, NOT_LEADER, OFFLINE, DELETED.
+cdef int partition_check_leader(Partition* partition, int32_t client_epoch) noexcept nogil
+# Called by whoever moves HW/LSO/flushed offset or retires the partition: takes the waiters mask, calls the hook for each reactor.
+cdef void partition_wake(Partition* partition) noexcept nogil
+
+ctypedef void (*wake_hook)(int reactor, Partition* partition) noexcept nogil
+cdef void partition_set_wake_hook(wake_hook hook) noexcept nogil    # set once by network at start
+
+
+# Python's handle of a Partition (holds one reference). Created by storage.log_manager through storage.partition.
+cdef class HostedPartition:
+    cdef Partition* partition
