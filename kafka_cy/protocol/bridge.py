@@ -1,0 +1,61 @@
+"""The control plane's door to Kafka's messages: requests to entities, plain dicts to answers.
+
+Everything is loaded per (API key, version) at first use, so that starting the broker imports no message at all.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kafka_cy.protocol.decoder import Cursor, MalformedRequest, entity_reader
+from kafka_cy.protocol.encoder import entity_writer
+from kafka_cy.protocol.schema import entity_fields, message_class, versions
+
+__all__ = ["MalformedRequest", "decode_request", "encode_response", "unknown_fields"]
+
+
+def decode_request(api_key: int, version: int, body: bytes) -> Any:
+    """The kio request entity in `body` (without header).
+
+    Raises MalformedRequest for truncated bytes, trailing bytes, lying lengths, and strings that are not UTF-8.
+    """
+    cursor = Cursor(body)
+    entity = entity_reader(message_class(api_key, version, "request"))(cursor)
+    if cursor.position != cursor.end:
+        raise MalformedRequest(f"{cursor.end - cursor.position} trailing bytes")
+    return entity
+
+
+def encode_response(api_key: int, version: int, answer: Mapping[str, Any]) -> bytes:
+    """The bytes of an answer (without header) in the given version."""
+    out = bytearray()
+    entity_writer(message_class(api_key, version, "response"))(out, answer)
+    return bytes(out)
+
+
+def unknown_fields(api_key: int, answer: Mapping[str, Any]) -> list[str]:
+    """Names in an answer that no version of the API has: a misspelt field would be dropped silently (for tests)."""
+    known: dict[str, Any] = {}
+    for version in versions(api_key):
+        _collect(message_class(api_key, version, "response"), known)
+    return list(_unknown(answer, known, ""))
+
+
+def _collect(entity: type, known: dict[str, Any]) -> None:
+    for field in entity_fields(entity):
+        inner = known.setdefault(field.name, {})
+        if field.entity is not None:
+            _collect(field.entity, inner)
+
+
+def _unknown(value: Mapping[str, Any], known: Mapping[str, Any], path: str) -> list[str]:
+    found = []
+    for name, inner in value.items():
+        if name not in known:
+            found.append(path + name)
+            continue
+        elements = inner if isinstance(inner, list | tuple) else [inner]
+        for element in elements:
+            if isinstance(element, Mapping):
+                found += _unknown(element, known[name], f"{path}{name}.")
+    return found

@@ -1,0 +1,214 @@
+"""Requests from bytes to kio entities. No length is believed before it is compared with the bytes that are left."""
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from kafka_cy.protocol.schema import FieldSchema, entity_fields, is_flexible
+
+Read = Callable[["Cursor"], Any]
+_TAGS_MAX = 1_000
+
+
+class MalformedRequest(Exception):
+    """The bytes are not a message of this key and version: the connection is to be closed."""
+
+
+class Cursor:
+    """Where the decoder stands in a request body."""
+
+    __slots__ = ("data", "end", "position")
+
+    def __init__(self, data: bytes, position: int = 0, end: int | None = None) -> None:
+        self.data = data
+        self.position = position
+        self.end = len(data) if end is None else end
+
+    def take(self, size: int) -> bytes:
+        """The next `size` bytes."""
+        start = self.position
+        if size < 0 or size > self.end - start:
+            raise MalformedRequest(f"{size} bytes wanted at {start}, {self.end - start} left")
+        self.position = start + size
+        return self.data[start : self.position]
+
+    def varint(self) -> int:
+        """An unsigned varint of at most 5 bytes."""
+        value = shift = 0
+        while shift < 35:
+            if self.position >= self.end:
+                raise MalformedRequest("truncated varint")
+            byte = self.data[self.position]
+            self.position += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+        raise MalformedRequest("varint too long")
+
+
+def _fixed(format_: str) -> Read:
+    packer = struct.Struct(">" + format_)
+    size, unpack = packer.size, packer.unpack_from
+
+    def read(cursor: Cursor) -> Any:
+        start = cursor.position
+        if size > cursor.end - start:
+            raise MalformedRequest(f"truncated at {start}")
+        cursor.position = start + size
+        return unpack(cursor.data, start)[0]
+
+    return read
+
+
+_int8, _int16, _int32, _int64 = _fixed("b"), _fixed("h"), _fixed("i"), _fixed("q")
+
+
+def _read_uuid(cursor: Cursor) -> UUID | None:
+    raw = cursor.take(16)
+    return UUID(bytes=raw) if any(raw) else None
+
+
+def _read_duration_i32(cursor: Cursor) -> timedelta:
+    return timedelta(milliseconds=_int32(cursor))
+
+
+def _read_duration_i64(cursor: Cursor) -> timedelta:
+    limit = timedelta.max // timedelta(milliseconds=1)
+    return timedelta(milliseconds=max(-limit, min(limit, _int64(cursor))))
+
+
+def _read_datetime(cursor: Cursor) -> datetime | None:
+    milliseconds = _int64(cursor)
+    if milliseconds < 0:
+        return None
+    return datetime.fromtimestamp(min(milliseconds, 253_402_300_799_000) / 1000, UTC)
+
+
+_SCALARS: dict[str, Read] = {
+    "int8": _int8,
+    "int16": _int16,
+    "int32": _int32,
+    "int64": _int64,
+    "uint8": _fixed("B"),
+    "uint16": _fixed("H"),
+    "uint32": _fixed("I"),
+    "uint64": _fixed("Q"),
+    "float64": _fixed("d"),
+    "bool": lambda cursor: _int8(cursor) != 0,
+    "error_code": _int16,
+    "uuid": _read_uuid,
+    "timedelta_i32": _read_duration_i32,
+    "timedelta_i64": _read_duration_i64,
+    "datetime_i64": _read_datetime,
+}
+
+
+def _length(cursor: Cursor, flexible: bool, wide: bool) -> int:
+    if flexible:
+        return cursor.varint() - 1
+    return int(_int32(cursor) if wide else _int16(cursor))
+
+
+def _sized(kafka_type: str, flexible: bool, optional: bool) -> Read:
+    text = kafka_type == "string"
+
+    def read(cursor: Cursor) -> Any:
+        size = _length(cursor, flexible, not text)
+        if size < 0:
+            if size == -1 and optional:
+                return None
+            raise MalformedRequest(f"length {size} where a value must be")
+        raw = cursor.take(size)
+        if not text:
+            return raw
+        try:
+            return raw.decode()
+        except UnicodeDecodeError as error:
+            raise MalformedRequest("a string is not UTF-8") from error
+
+    return read
+
+
+def _array(item: Read, flexible: bool, optional: bool) -> Read:
+    def read(cursor: Cursor) -> Any:
+        count = _length(cursor, flexible, True)
+        if count < 0:
+            if count == -1 and optional:
+                return None
+            raise MalformedRequest(f"array length {count}")
+        if count > cursor.end - cursor.position:
+            raise MalformedRequest(f"array of {count} elements in {cursor.end - cursor.position} bytes")
+        return tuple([item(cursor) for _ in range(count)])
+
+    return read
+
+
+def _field_reader(field: FieldSchema, flexible: bool) -> Read:
+    nullable = field.optional and not field.array
+    if field.entity is not None:
+        item = entity_reader(field.entity)
+        if nullable and field.tag is None:
+            item = _nullable_entity(item)
+    elif field.kafka_type in ("string", "bytes", "records"):
+        item = _sized(field.kafka_type, flexible, nullable)
+    else:
+        item = _SCALARS[field.kafka_type]
+    return _array(item, flexible, field.optional) if field.array else item
+
+
+def _nullable_entity(item: Read) -> Read:
+    return lambda cursor: item(cursor) if _int8(cursor) >= 0 else None
+
+
+def _read_tags(cursor: Cursor, readers: dict[int, tuple[str, Read]], values: dict[str, Any]) -> None:
+    count, previous = cursor.varint(), -1
+    if count > _TAGS_MAX:
+        raise MalformedRequest(f"{count} tagged fields")
+    for _ in range(count):
+        tag, size = cursor.varint(), cursor.varint()
+        if tag <= previous:
+            raise MalformedRequest(f"tag {tag} after tag {previous}")
+        previous = tag
+        if size > cursor.end - cursor.position:
+            raise MalformedRequest(f"tag {tag} of {size} bytes in {cursor.end - cursor.position}")
+        known = readers.get(tag)
+        if known is None:
+            cursor.position += size
+            continue
+        inner = Cursor(cursor.data, cursor.position, cursor.position + size)
+        values[known[0]] = known[1](inner)
+        if inner.position != inner.end:
+            raise MalformedRequest(f"tag {tag} has trailing bytes")
+        cursor.position = inner.end
+
+
+@cache
+def entity_reader(entity: type) -> Read:
+    """A reader of one kio dataclass (made once per class)."""
+    flexible = is_flexible(entity)
+    plain: list[tuple[str, Read]] = []
+    tagged: dict[int, tuple[str, Read]] = {}
+    defaults: dict[str, Any] = {}
+    for field in entity_fields(entity):
+        reader = _field_reader(field, flexible)
+        if field.tag is None:
+            plain.append((field.name, reader))
+        else:
+            tagged[field.tag] = (field.name, reader)
+            empty = field.entity is not None and not field.array and field.default == {}
+            defaults[field.name] = None if empty else field.default
+
+    def read(cursor: Cursor) -> Any:
+        values = dict(defaults)
+        for name, reader in plain:
+            values[name] = reader(cursor)
+        if flexible:
+            _read_tags(cursor, tagged, values)
+        return entity(**values)
+
+    return read

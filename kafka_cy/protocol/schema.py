@@ -1,0 +1,96 @@
+"""What a message of one version consists of, read once from kio's dataclasses.
+
+kio supplies the names, types, tags and versions of Kafka's messages. Its own reader is not used on requests: it reserves
+memory for an array length before it checks it, so a lying length would end the process.
+"""
+from __future__ import annotations
+
+import importlib
+import typing
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal
+
+Kind = Literal["request", "response"]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSchema:
+    """One field: its Kafka type ('int32', 'string', ..., or 'entity'), and how it is wrapped."""
+
+    name: str
+    kafka_type: str
+    entity: type | None
+    array: bool
+    optional: bool
+    tag: int | None
+    default: Any
+
+
+_IMPLICIT: dict[str, Any] = {
+    "bool": False,
+    "string": "",
+    "bytes": b"",
+    "records": b"",
+    "uuid": None,
+    "float64": 0.0,
+    "datetime_i64": -1,
+}
+
+
+def _split_optional(annotation: Any) -> tuple[Any, bool]:
+    if typing.get_origin(annotation) in (UnionType, typing.Union):
+        inner = [argument for argument in typing.get_args(annotation) if argument is not NoneType]
+        return inner[0], True
+    return annotation, False
+
+
+@cache
+def entity_fields(entity: type) -> tuple[FieldSchema, ...]:
+    """The fields of a kio dataclass in wire order."""
+    result = []
+    for field in fields(entity):
+        inner, optional = _split_optional(field.type)
+        array = typing.get_origin(inner) is tuple
+        if array:
+            inner, _ = _split_optional(typing.get_args(inner)[0])
+        nested = inner if hasattr(inner, "__dataclass_fields__") else None
+        kafka_type = "entity" if nested is not None else str(field.metadata["kafka_type"])
+        if field.default is not MISSING:
+            default = field.default
+        elif optional:
+            default = None
+        elif array:
+            default = ()
+        elif nested is not None:
+            default = {}
+        else:
+            default = _IMPLICIT.get(kafka_type, 0)
+        result.append(
+            FieldSchema(field.name, kafka_type, nested, array, optional, field.metadata.get("tag"), default)
+        )
+    return tuple(result)
+
+
+@cache
+def message_class(api_key: int, version: int, kind: Kind) -> type:
+    """The kio dataclass of a message; KeyError when kio knows no such key or version."""
+    index = importlib.import_module("kio.schema.index")
+    name = index.api_key_map[api_key]
+    entity_type = importlib.import_module("kio.static.constants").EntityType
+    path: str = index.schema_name_map[name][version][entity_type[kind]]
+    module, _, class_name = path.partition(":")
+    loaded: type = getattr(importlib.import_module(module), class_name)
+    return loaded
+
+
+def versions(api_key: int) -> list[int]:
+    """All versions kio knows of an API, ascending."""
+    index = importlib.import_module("kio.schema.index")
+    return sorted(index.schema_name_map[index.api_key_map[api_key]])
+
+
+def is_flexible(entity: type) -> bool:
+    """Whether the message has compact lengths and tagged fields."""
+    return bool(entity.__flexible__)  # type: ignore[attr-defined]
