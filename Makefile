@@ -1,0 +1,47 @@
+# make build   the virtual environment .venv with the command kafka-cy in it
+# make run     start a broker on 127.0.0.1:9092 (make run ARGS="my.properties --override num.partitions=3")
+# make test    lint, types, tests
+# make fuzz    decoders under the address sanitizer (FUZZ_SECONDS=120)
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+ARGS ?=
+PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 120
+
+.PHONY: build run test lint pytest test-tools fuzz wheel clean
+
+build:
+	@scripts/build.sh "$(PYTHON)" "$(VENV)"
+
+run: build
+	@exec $(VENV)/bin/kafka-cy server $(ARGS)
+
+test: lint test-tools pytest
+
+lint: build-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check --diff kafka_cy/tools kafka_cy/testing tests/interop
+	$(VENV)/bin/mypy
+	$(VENV)/bin/cython-lint kafka_cy
+
+.PHONY: build-test
+build-test:
+	@scripts/build.sh "$(PYTHON)" "$(VENV)" test
+
+test-tools: build-test
+	@scripts/install-test-tools.sh
+
+pytest: build-test
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+fuzz: build-test
+	@scripts/fuzz.sh "$(VENV)" "$(FUZZ_SECONDS)"
+
+wheel: build
+	$(VENV)/bin/pip wheel --no-deps -w dist .
+
+clean:
+	rm -rf build dist data .ruff_cache .mypy_cache .pytest_cache
+	find kafka_cy -name '*.so' -delete

@@ -1,0 +1,7 @@
+"""What tests need of a broker: `Broker` and the pytest fixture `kafka_broker`."""
+
+from __future__ import annotations
+
+from kafka_cy.testing.broker import Broker, BrokerStartError
+
+__all__ = ["Broker", "BrokerStartError"]

@@ -1,0 +1,22 @@
+# To be sourced: collect missing things in the array `needed`, then install them (Debian, root) or name them.
+
+need_command() { command -v "$1" >/dev/null 2>&1 || needed+=("$2"); }
+
+need_header() { # a header the compiler finds; without a compiler, one in the usual folder
+    if command -v gcc >/dev/null 2>&1; then
+        echo "#include <$1>" | gcc -E -x c - >/dev/null 2>&1 || needed+=("$2")
+    else
+        [ -e "/usr/include/$1" ] || needed+=("$2")
+    fi
+}
+
+install_debian_packages() { # $1: what cannot be done without them
+    [ ${#needed[@]} -gt 0 ] || return 0
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "$1: these Debian packages are missing: ${needed[*]} (as root: apt-get install ${needed[*]})" >&2
+        return 1
+    fi
+    echo "installing Debian packages: ${needed[*]}"
+    apt-get update -qq || true
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${needed[@]}" >/dev/null
+}
