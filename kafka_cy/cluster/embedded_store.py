@@ -1,0 +1,226 @@
+"""The metadata store of a single broker: the whole tree in memory, every change in one SQLite file (WAL) before it is seen.
+
+A change is on disk (fsync) before the call returns. Ephemeral nodes live in memory only: they end with the process, as
+they would with a ZooKeeper session.
+"""
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+
+from kafka_cy.cluster.store import (
+    ANY_VERSION,
+    BadVersionError,
+    Check,
+    Create,
+    Delete,
+    Node,
+    NodeExistsError,
+    NoNodeError,
+    NotEmptyError,
+    Operation,
+    Set,
+    StoreBroken,
+    Watch,
+)
+
+FILE_NAME = "kafka-cy-metadata.sqlite"
+FORMAT_VERSION = 1
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0] or "/"
+
+
+class EmbeddedStore:
+    """See MetadataStore. Owner: the control thread. `path` None: nothing is kept (tests)."""
+
+    def __init__(self, path: str | None) -> None:
+        self._nodes: dict[str, Node] = {"/": Node(None, 0, 0, False)}
+        self._children: dict[str, set[str]] = {"/": set()}
+        self._sequences: dict[str, int] = {}
+        self._data_watches: dict[str, list[Watch]] = {}
+        self._child_watches: dict[str, list[Watch]] = {}
+        self._last_id = 0
+        self._undo: list[tuple[str, Node | None]] = []
+        self._touched: set[str] = set()
+        self._child_changes: set[str] = set()
+        self._connection = self._open(path) if path is not None else None
+
+    def _open(self, path: str) -> sqlite3.Connection:
+        try:
+            is_new = not os.path.exists(path)
+            connection = sqlite3.connect(path, isolation_level=None)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA cache_size=-256")
+            if is_new:
+                connection.execute(f"PRAGMA user_version={FORMAT_VERSION}")
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
+            if found != FORMAT_VERSION:
+                raise StoreBroken(f"{path} has format {found}, this version reads {FORMAT_VERSION}")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS nodes "
+                "(path TEXT PRIMARY KEY, data BLOB, version INTEGER, created_id INTEGER) WITHOUT ROWID"
+            )
+            connection.execute("CREATE TABLE IF NOT EXISTS sequences (path TEXT PRIMARY KEY, next INTEGER) WITHOUT ROWID")
+            for node_path, data, version, created_id in connection.execute("SELECT * FROM nodes"):
+                self._nodes[node_path] = Node(data, version, created_id, False)
+                self._children.setdefault(node_path, set())
+                if node_path != "/":
+                    self._children.setdefault(_parent(node_path), set()).add(node_path.rpartition("/")[2])
+                self._last_id = max(self._last_id, created_id)
+            self._sequences = dict(connection.execute("SELECT path, next FROM sequences").fetchall())
+        except sqlite3.Error as error:
+            raise StoreBroken(f"{path}: {error}") from error
+        return connection
+
+    def get(self, path: str, watch: Watch | None = None) -> Node:
+        """See MetadataStore."""
+        node = self._nodes.get(path)
+        if node is None:
+            raise NoNodeError(path)
+        if watch is not None:
+            self._data_watches.setdefault(path, []).append(watch)
+        return node
+
+    def find(self, path: str, watch: Watch | None = None) -> Node | None:
+        """See MetadataStore."""
+        if watch is not None:
+            self._data_watches.setdefault(path, []).append(watch)
+        return self._nodes.get(path)
+
+    def children(self, path: str, watch: Watch | None = None) -> list[str]:
+        """See MetadataStore."""
+        if path not in self._nodes:
+            raise NoNodeError(path)
+        if watch is not None:
+            self._child_watches.setdefault(path, []).append(watch)
+        return sorted(self._children[path])
+
+    def create(self, path: str, data: bytes | None = None, *, ephemeral: bool = False, sequential: bool = False) -> str:
+        """See MetadataStore."""
+        return str(self.multi([Create(path, data, ephemeral, sequential)])[0])
+
+    def set(self, path: str, data: bytes | None, version: int = ANY_VERSION) -> int:
+        """See MetadataStore."""
+        result = self.multi([Set(path, data, version)])[0]
+        assert isinstance(result, int)
+        return result
+
+    def delete(self, path: str, version: int = ANY_VERSION) -> None:
+        """See MetadataStore."""
+        self.multi([Delete(path, version)])
+
+    def multi(self, operations: Sequence[Operation]) -> list[str | int | None]:
+        """See MetadataStore."""
+        sequences = dict(self._sequences)
+        try:
+            results = [self._apply(operation) for operation in operations]
+            self._persist(sequences)
+        except BaseException:
+            self._roll_back()
+            self._sequences = sequences
+            raise
+        self._notify()
+        return results
+
+    def close(self) -> None:
+        """See MetadataStore."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _apply(self, operation: Operation) -> str | int | None:
+        if isinstance(operation, Create):
+            return self._create(operation)
+        node = self._nodes.get(operation.path)
+        if node is None:
+            raise NoNodeError(operation.path)
+        if operation.version not in (ANY_VERSION, node.version):
+            raise BadVersionError(f"{operation.path}: version {node.version}, expected {operation.version}")
+        if isinstance(operation, Check):
+            return None
+        if isinstance(operation, Delete):
+            if self._children[operation.path]:
+                raise NotEmptyError(operation.path)
+            self._put(operation.path, None)
+            return None
+        changed = Node(operation.data, node.version + 1, node.created_id, node.ephemeral)
+        self._put(operation.path, changed)
+        return changed.version
+
+    def _create(self, operation: Create) -> str:
+        path, parent = operation.path, _parent(operation.path)
+        if parent not in self._nodes:
+            raise NoNodeError(parent)
+        if operation.sequential:
+            number = self._sequences.get(parent, 0)
+            self._sequences[parent] = number + 1
+            path = f"{path}{number:010d}"
+        if path in self._nodes:
+            raise NodeExistsError(path)
+        self._last_id += 1
+        self._put(path, Node(operation.data, 0, self._last_id, operation.ephemeral))
+        return path
+
+    def _put(self, path: str, node: Node | None) -> None:
+        before = self._nodes.get(path)
+        self._undo.append((path, before))
+        self._touched.add(path)
+        if (before is None) != (node is None):
+            self._child_changes.add(_parent(path))
+        self._replace(path, node)
+
+    def _replace(self, path: str, node: Node | None) -> None:
+        siblings = self._children.get(_parent(path))
+        if node is None:
+            self._nodes.pop(path, None)
+            self._children.pop(path, None)
+            if siblings is not None:
+                siblings.discard(path.rpartition("/")[2])
+        else:
+            self._nodes[path] = node
+            self._children.setdefault(path, set())
+            if siblings is not None:
+                siblings.add(path.rpartition("/")[2])
+
+    def _roll_back(self) -> None:
+        for path, node in reversed(self._undo):
+            self._replace(path, node)
+        self._undo, self._touched, self._child_changes = [], set(), set()
+
+    def _persist(self, sequences_before: dict[str, int]) -> None:
+        if self._connection is None:
+            return
+        rows, gone = [], []
+        for path in self._touched:
+            node = self._nodes.get(path)
+            if node is None:
+                gone.append((path,))
+            elif not node.ephemeral:
+                rows.append((path, node.data, node.version, node.created_id))
+        numbers = [(path, n) for path, n in self._sequences.items() if sequences_before.get(path) != n]
+        if not rows and not gone and not numbers:
+            return
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany("DELETE FROM nodes WHERE path = ?", gone)
+            self._connection.executemany("INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?)", rows)
+            self._connection.executemany("INSERT OR REPLACE INTO sequences VALUES (?, ?)", numbers)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise StoreBroken(str(error)) from error
+
+    def _notify(self) -> None:
+        touched, child_changes = sorted(self._touched), sorted(self._child_changes)
+        self._undo, self._touched, self._child_changes = [], set(), set()
+        for path in touched:
+            for watch in self._data_watches.pop(path, ()):
+                watch(path)
+        for path in child_changes:
+            for watch in self._child_watches.pop(path, ()):
+                watch(path)

@@ -1,0 +1,126 @@
+"""The one thread that runs the control plane: cold requests, timers, coordinator and cluster work. No locks needed there."""
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+WAIT_S_MAX = 1.0
+
+
+class RequestSource(Protocol):
+    """What the loop waits on: the network server's control queue."""
+
+    def take_requests(self, timeout_s: float) -> list[Any]:
+        """Requests that arrived; blocks without the GIL, returns early on wake()."""
+
+    def wake(self) -> None:
+        """Threadsafe: make take_requests return."""
+
+
+class Timer:
+    """A pending call; `cancel()` makes it a no-op."""
+
+    __slots__ = ("arguments", "due", "function", "order")
+
+    def __init__(self, due: float, order: int, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        self.due = due
+        self.order = order
+        self.function: Callable[..., object] | None = function
+        self.arguments = arguments
+
+    def cancel(self) -> None:
+        """Forget the call."""
+        self.function = None
+        self.arguments = ()
+
+    def __lt__(self, other: Timer) -> bool:
+        return (self.due, self.order) < (other.due, other.order)
+
+
+class ControlLoop:
+    """Requests, timers and calls from other threads, one at a time, in `run()`'s thread."""
+
+    def __init__(self, on_error: Callable[[str, BaseException], None]) -> None:
+        self._source: RequestSource | None = None
+        self._handle: Callable[[Any], None] | None = None
+        self._on_error = on_error
+        self._after_round: list[Callable[[], None]] = []
+        self._timers: list[Timer] = []
+        self._order = 0
+        self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._running = False
+
+    def attach(self, source: RequestSource, handle: Callable[[Any], None]) -> None:
+        """The queue to wait on and the function each request goes to."""
+        self._source, self._handle = source, handle
+
+    def after_round(self, function: Callable[[], None]) -> None:
+        """Call `function` after every round of work (publishing what the round changed)."""
+        self._after_round.append(function)
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
+    def wall_clock_ms(self) -> int:
+        """Milliseconds since 1970."""
+        return time.time_ns() // 1_000_000
+
+    def call_later(self, delay_s: float, function: Callable[..., object], *arguments: Any) -> Timer:
+        """Run `function` on this thread after `delay_s`; only from this thread."""
+        self._order += 1
+        timer = Timer(self.now() + max(0.0, delay_s), self._order, function, arguments)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def call_soon_threadsafe(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Run `function` on this thread as soon as possible; from any thread."""
+        self._soon.append((function, arguments))
+        if self._source is not None:
+            self._source.wake()
+
+    def run(self) -> None:
+        """Work until stop()."""
+        assert self._source is not None and self._handle is not None
+        self._running = True
+        while self._running:
+            for request in self._source.take_requests(self._wait_s()):
+                self._guard(self._handle, (request,))
+            self.run_pending()
+
+    def stop(self) -> None:
+        """Make run() return after the current round; from any thread or signal handler."""
+        self._running = False
+        if self._source is not None:
+            self._source.wake()
+
+    def run_pending(self) -> None:
+        """One round of due timers and calls of other threads, then the after-round work."""
+        for _ in range(len(self._soon)):
+            function, arguments = self._soon.popleft()
+            self._guard(function, arguments)
+        now = self.now()
+        while self._timers and self._timers[0].due <= now:
+            timer = heapq.heappop(self._timers)
+            if timer.function is not None:
+                self._guard(timer.function, timer.arguments)
+        for after in self._after_round:
+            self._guard(after, ())
+
+    def _wait_s(self) -> float:
+        while self._timers and self._timers[0].function is None:
+            heapq.heappop(self._timers)
+        if self._soon or not self._running:
+            return 0.0
+        if not self._timers:
+            return WAIT_S_MAX
+        return min(WAIT_S_MAX, max(0.0, self._timers[0].due - self.now()))
+
+    def _guard(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        try:
+            function(*arguments)
+        except Exception as error:  # a fault costs this piece of work, not the broker
+            self._on_error(getattr(function, "__qualname__", repr(function)), error)
