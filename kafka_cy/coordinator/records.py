@@ -1,0 +1,286 @@
+"""Keys and values of the records of `__consumer_offsets` that classic groups use, byte for byte as Kafka stores them.
+
+Written: committed offsets (type 1, value version 4, or 1 when the request carried a retention time) and groups (type 2,
+value version 3). Read: offset values 0-4, group values 0-4, key type 0 as 1. Records of other types (KIP-848, share and
+streams groups) are returned as `OtherKey`.
+"""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from dataclasses import dataclass
+
+TYPE_OFFSET_OLD = 0
+TYPE_OFFSET = 1
+TYPE_GROUP = 2
+TOPIC_ID_TAG = 0
+
+
+class BadRecord(ValueError):
+    """A record of `__consumer_offsets` that cannot be read."""
+
+
+@dataclass(slots=True, frozen=True)
+class OffsetKey:
+    group_id: str
+    topic: str
+    partition: int
+
+
+@dataclass(slots=True, frozen=True)
+class GroupKey:
+    group_id: str
+
+
+@dataclass(slots=True, frozen=True)
+class OtherKey:
+    """A record of another kind of group."""
+
+    record_type: int
+
+
+@dataclass(slots=True, frozen=True)
+class CommittedOffset:
+    """What a group committed for one partition. `expire_timestamp_ms` is -1 unless OffsetCommit v2-4 set a retention."""
+
+    offset: int
+    leader_epoch: int
+    metadata: str
+    commit_timestamp_ms: int
+    expire_timestamp_ms: int = -1
+    topic_id: uuid.UUID | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class StoredMember:
+    member_id: str
+    instance_id: str | None
+    client_id: str
+    client_host: str
+    rebalance_timeout_ms: int
+    session_timeout_ms: int
+    subscription: bytes
+    assignment: bytes
+
+
+@dataclass(slots=True, frozen=True)
+class StoredGroup:
+    """The value of a group record. `state_timestamp_ms` is -1 when it is unknown (versions 0 and 1)."""
+
+    protocol_type: str
+    generation: int
+    protocol: str | None
+    leader: str | None
+    state_timestamp_ms: int
+    members: tuple[StoredMember, ...]
+
+
+def java_string_hash(text: str) -> int:
+    """`String.hashCode()`: over UTF-16 code units, as a signed 32-bit number."""
+    value = 0
+    for unit in memoryview(text.encode("utf-16-le", "surrogatepass")).cast("H"):
+        value = (31 * value + unit) & 0xFFFFFFFF
+    return value - (1 << 32) if value >= 1 << 31 else value
+
+
+def partition_of(key: str, partition_count: int) -> int:
+    """The partition of an internal topic that a group id (or transactional id) belongs to."""
+    value = java_string_hash(key)
+    return 0 if value == -(1 << 31) else abs(value) % partition_count
+
+
+# -- writing --
+
+
+def _string(text: str) -> bytes:
+    data = text.encode("utf-8")
+    return struct.pack(">h", len(data)) + data
+
+
+def _nullable_string(text: str | None) -> bytes:
+    return b"\xff\xff" if text is None else _string(text)
+
+
+def _bytes(data: bytes) -> bytes:
+    return struct.pack(">i", len(data)) + data
+
+
+def _unsigned_varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def offset_key(group_id: str, topic: str, partition: int) -> bytes:
+    return struct.pack(">h", TYPE_OFFSET) + _string(group_id) + _string(topic) + struct.pack(">i", partition)
+
+
+def group_key(group_id: str) -> bytes:
+    return struct.pack(">h", TYPE_GROUP) + _string(group_id)
+
+
+def offset_value(committed: CommittedOffset) -> bytes:
+    """Version 1 for an offset with its own expiry, else version 4."""
+    if committed.expire_timestamp_ms != -1:
+        head = struct.pack(">hq", 1, committed.offset) + _string(committed.metadata)
+        return head + struct.pack(">qq", committed.commit_timestamp_ms, committed.expire_timestamp_ms)
+    metadata = committed.metadata.encode("utf-8")
+    value = struct.pack(">hqi", 4, committed.offset, committed.leader_epoch)
+    value += _unsigned_varint(len(metadata) + 1) + metadata + struct.pack(">q", committed.commit_timestamp_ms)
+    if committed.topic_id is None:
+        return value + b"\x00"
+    return value + b"\x01\x00\x10" + committed.topic_id.bytes
+
+
+def group_value(group: StoredGroup) -> bytes:
+    """Version 3."""
+    parts = [
+        struct.pack(">h", 3),
+        _string(group.protocol_type),
+        struct.pack(">i", group.generation),
+        _nullable_string(group.protocol),
+        _nullable_string(group.leader),
+        struct.pack(">qi", group.state_timestamp_ms, len(group.members)),
+    ]
+    for member in group.members:
+        parts += [
+            _string(member.member_id),
+            _nullable_string(member.instance_id),
+            _string(member.client_id),
+            _string(member.client_host),
+            struct.pack(">ii", member.rebalance_timeout_ms, member.session_timeout_ms),
+            _bytes(member.subscription),
+            _bytes(member.assignment),
+        ]
+    return b"".join(parts)
+
+
+# -- reading --
+
+
+class _Reader:
+    """Reads fields of one key or value; every length is checked before it is used."""
+
+    def __init__(self, data: bytes, flexible: bool = False) -> None:
+        self.data = data
+        self.position = 0
+        self.flexible = flexible
+
+    def take(self, size: int) -> bytes:
+        end = self.position + size
+        if size < 0 or end > len(self.data):
+            raise BadRecord(f"a field of {size} bytes at {self.position} does not fit in {len(self.data)} bytes")
+        start, self.position = self.position, end
+        return self.data[start:end]
+
+    def int16(self) -> int:
+        return int.from_bytes(self.take(2), "big", signed=True)
+
+    def int32(self) -> int:
+        return int.from_bytes(self.take(4), "big", signed=True)
+
+    def int64(self) -> int:
+        return int.from_bytes(self.take(8), "big", signed=True)
+
+    def unsigned_varint(self) -> int:
+        value = 0
+        for shift in range(0, 35, 7):
+            byte = self.take(1)[0]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+        raise BadRecord("a varint has more than five bytes")
+
+    def nullable_string(self) -> str | None:
+        size = self.unsigned_varint() - 1 if self.flexible else self.int16()
+        if size < 0:
+            return None
+        try:
+            return self.take(size).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BadRecord("a string is not UTF-8") from error
+
+    def string(self) -> str:
+        text = self.nullable_string()
+        if text is None:
+            raise BadRecord("a string is null")
+        return text
+
+    def bytes(self) -> bytes:
+        size = self.unsigned_varint() - 1 if self.flexible else self.int32()
+        return self.take(size) if size >= 0 else b""
+
+    def count(self) -> int:
+        count = self.unsigned_varint() - 1 if self.flexible else self.int32()
+        if count > len(self.data):
+            raise BadRecord(f"{count} elements cannot stand in {len(self.data)} bytes")
+        return max(count, 0)
+
+    def tags(self) -> dict[int, bytes]:
+        if not self.flexible:
+            return {}
+        return {self.unsigned_varint(): self.take(self.unsigned_varint()) for _ in range(self.unsigned_varint())}
+
+
+def read_key(key: bytes) -> OffsetKey | GroupKey | OtherKey:
+    """Raises BadRecord."""
+    reader = _Reader(key)
+    record_type = reader.int16()
+    if record_type in (TYPE_OFFSET_OLD, TYPE_OFFSET):
+        return OffsetKey(reader.string(), reader.string(), reader.int32())
+    if record_type == TYPE_GROUP:
+        return GroupKey(reader.string())
+    return OtherKey(record_type)
+
+
+def read_offset_value(value: bytes) -> CommittedOffset:
+    """Versions 0 to 4. Raises BadRecord."""
+    reader = _Reader(value)
+    version = reader.int16()
+    if not 0 <= version <= 4:
+        raise BadRecord(f"committed offset of version {version}")
+    reader.flexible = version >= 4
+    offset = reader.int64()
+    leader_epoch = reader.int32() if version >= 3 else -1
+    metadata = reader.string()
+    commit_timestamp_ms = reader.int64()
+    expire_timestamp_ms = reader.int64() if version == 1 else -1
+    topic_id = reader.tags().get(TOPIC_ID_TAG, b"")
+    known = len(topic_id) == 16 and any(topic_id)
+    return CommittedOffset(
+        offset, leader_epoch, metadata, commit_timestamp_ms, expire_timestamp_ms,
+        uuid.UUID(bytes=topic_id) if known else None,
+    )  # fmt: skip
+
+
+def _read_member(reader: _Reader, version: int) -> StoredMember:
+    member_id = reader.string()
+    instance_id = reader.nullable_string() if version >= 3 else None
+    client_id, client_host = reader.string(), reader.string()
+    rebalance_timeout_ms = reader.int32() if version >= 1 else -1
+    session_timeout_ms = reader.int32()
+    if rebalance_timeout_ms < 0:
+        rebalance_timeout_ms = session_timeout_ms
+    subscription, assignment = reader.bytes(), reader.bytes()
+    reader.tags()
+    return StoredMember(
+        member_id, instance_id, client_id, client_host, rebalance_timeout_ms, session_timeout_ms, subscription, assignment
+    )
+
+
+def read_group_value(value: bytes) -> StoredGroup:
+    """Versions 0 to 4. Raises BadRecord."""
+    reader = _Reader(value)
+    version = reader.int16()
+    if not 0 <= version <= 4:
+        raise BadRecord(f"group of version {version}")
+    reader.flexible = version >= 4
+    protocol_type, generation = reader.string(), reader.int32()
+    protocol, leader = reader.nullable_string(), reader.nullable_string()
+    state_timestamp_ms = reader.int64() if version >= 2 else -1
+    members = tuple(_read_member(reader, version) for _ in range(reader.count()))
+    return StoredGroup(protocol_type, generation, protocol, leader, state_timestamp_ms, members)
