@@ -1,0 +1,142 @@
+"""Paths and JSON forms of the metadata tree, as ZooKeeper-mode Kafka lays it out."""
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+CLUSTER_ID = "/cluster/id"
+CONTROLLER = "/controller"
+CONTROLLER_EPOCH = "/controller_epoch"
+BROKER_IDS = "/brokers/ids"
+TOPICS = "/brokers/topics"
+CONFIG_CHANGES = "/config/changes"
+DELETE_TOPICS = "/admin/delete_topics"
+PRODUCER_ID_BLOCK = "/latest_producer_id_block"
+FEATURE = "/feature"
+
+# Containers without data that a cluster has from its first start.
+CONTAINERS = (
+    "/admin",
+    "/admin/delete_topics",
+    "/brokers",
+    "/brokers/ids",
+    "/brokers/seqid",
+    "/brokers/topics",
+    "/cluster",
+    "/config",
+    "/config/brokers",
+    "/config/changes",
+    "/config/clients",
+    "/config/ips",
+    "/config/topics",
+    "/config/users",
+    "/consumers",
+    "/isr_change_notification",
+    "/log_dir_event_notification",
+)
+
+
+def to_json(value: Mapping[str, Any]) -> bytes:
+    """Compact UTF-8 JSON."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def from_json(data: bytes | None) -> dict[str, Any]:
+    """The object in a node; empty for a node without data. ValueError when it is no JSON object."""
+    value = json.loads(data) if data else {}
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def id_to_text(value: uuid.UUID) -> str:
+    """An id as Kafka prints it: 22 characters of base64url."""
+    return base64.urlsafe_b64encode(value.bytes).decode().rstrip("=")
+
+
+def id_from_text(text: str) -> uuid.UUID:
+    """The opposite of id_to_text; ValueError."""
+    return uuid.UUID(bytes=base64.urlsafe_b64decode(text + "=="))
+
+
+def new_id() -> uuid.UUID:
+    """A random id whose text does not begin with '-', which command lines would read as an option."""
+    while True:
+        candidate = uuid.uuid4()
+        if not id_to_text(candidate).startswith("-"):
+            return candidate
+
+
+def topic_path(topic: str) -> str:
+    """Node of a topic: its id and assignment."""
+    return f"{TOPICS}/{topic}"
+
+
+def state_path(topic: str, partition: int) -> str:
+    """Node of a partition's leader and ISR."""
+    return f"{TOPICS}/{topic}/partitions/{partition}/state"
+
+
+def topic_data(topic_id: uuid.UUID, assignment: Sequence[Sequence[int]]) -> bytes:
+    """Content of a topic's node."""
+    return to_json(
+        {
+            "version": 3,
+            "partitions": {str(index): list(replicas) for index, replicas in enumerate(assignment)},
+            "topic_id": id_to_text(topic_id),
+            "adding_replicas": {},
+            "removing_replicas": {},
+        }
+    )
+
+
+def state_data(leader: int, leader_epoch: int, controller_epoch: int, isr: Sequence[int]) -> bytes:
+    """Content of a partition's state node."""
+    return to_json(
+        {
+            "version": 1,
+            "leader": leader,
+            "leader_epoch": leader_epoch,
+            "controller_epoch": controller_epoch,
+            "isr": list(isr),
+        }
+    )
+
+
+def broker_data(endpoints: Sequence[tuple[str, str, str, int]], rack: str | None, now_ms: int) -> bytes:
+    """Content of a broker's registration; endpoints are (listener name, security protocol, host, port)."""
+    plaintext = next(((host, port) for _, protocol, host, port in endpoints if protocol == "PLAINTEXT"), (None, -1))
+    value: dict[str, Any] = {
+        "version": 5,
+        "host": plaintext[0],
+        "port": plaintext[1],
+        "endpoints": [f"{name}://{host}:{port}" for name, _, host, port in endpoints],
+        "listener_security_protocol_map": {name: protocol for name, protocol, _, _ in endpoints},
+        "jmx_port": -1,
+        "timestamp": str(now_ms),
+        "features": {},
+    }
+    if rack is not None:
+        value["rack"] = rack
+    return to_json(value)
+
+
+def controller_data(broker_id: int, now_ms: int) -> bytes:
+    """Content of the controller's node."""
+    return to_json({"version": 2, "brokerid": broker_id, "timestamp": str(now_ms), "kraftControllerEpoch": -1})
+
+
+def config_data(values: Mapping[str, str]) -> bytes:
+    """Content of a configuration node."""
+    return to_json({"version": 1, "config": dict(values)})
+
+
+def config_entity(entity_type: str, entity_name: str) -> str:
+    """Path of an entity below /config: user and client names are percent-encoded, '<default>' stands as it is."""
+    if entity_type in ("users", "clients") and entity_name != "<default>":
+        entity_name = quote(entity_name, safe="-_.~")
+    return f"{entity_type}/{entity_name}"

@@ -1,0 +1,90 @@
+"""The metadata store and the cluster's metadata over it."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kafka_cy.cluster.assignment import assign_replicas
+from kafka_cy.cluster.embedded_store import EmbeddedStore
+from kafka_cy.cluster.metadata import ClusterMetadata, TopicsChanged
+from kafka_cy.cluster.producer_ids import ProducerIds
+from kafka_cy.cluster.store import BadVersionError, Check, Create, Delete, NodeExistsError, NotEmptyError, Set, StoreBroken
+
+
+def open_cluster(path: Path | None, cluster_id: str = "abcdefghijklmnopqrstuv") -> ClusterMetadata:
+    cluster = ClusterMetadata(EmbeddedStore(str(path) if path else None), 1, lambda: 1000)
+    cluster.load(cluster_id)
+    return cluster
+
+
+def test_store_versions_and_multi(tmp_path: Path) -> None:
+    store = EmbeddedStore(str(tmp_path / "m"))
+    store.create("/a", b"0")
+    assert store.set("/a", b"1", 0) == 1
+    with pytest.raises(BadVersionError):
+        store.set("/a", b"2", 0)
+    with pytest.raises(BadVersionError):
+        store.multi([Create("/b"), Set("/a", b"x"), Create("/b/c"), Check("/a", 7)])
+    assert store.find("/b") is None and store.get("/a").data == b"1" and store.children("/") == ["a"]
+    assert store.create("/a/n_", sequential=True) == "/a/n_0000000000"
+    with pytest.raises(NotEmptyError):
+        store.delete("/a")
+    store.create("/e", ephemeral=True)
+    store.close()
+    store = EmbeddedStore(str(tmp_path / "m"))
+    assert store.children("/") == ["a"] and store.get("/a").version == 1
+    assert store.create("/a/n_", sequential=True) == "/a/n_0000000001"
+
+
+def test_store_watches() -> None:
+    store, seen = EmbeddedStore(None), []
+    store.find("/a", lambda path: seen.append(("data", path)))
+    store.children("/", lambda path: seen.append(("children", path)))
+    store.create("/a")
+    store.multi([Set("/a", b"1"), Delete("/a")])
+    assert seen == [("data", "/a"), ("children", "/")]
+
+
+def test_topics_survive_restart(tmp_path: Path) -> None:
+    cluster = open_cluster(tmp_path / "m")
+    changes = []
+    cluster.add_listener(changes.append)
+    with cluster.batch():
+        cluster.create_topic("t", [[1], [1]], {"retention.ms": "5"})
+        cluster.create_topic("u", [[1]], {})
+    assert isinstance(changes[0], TopicsChanged) and [t.name for t in changes[0].changed] == ["t", "u"]
+    cluster.create_partitions("t", [[1]])
+    cluster.delete_topic("u")
+    cluster.set_config("topics", "t", {"retention.ms": "6"})
+    with pytest.raises(NodeExistsError):
+        cluster.create_topic("t", [[1]], {})
+    topic_id = cluster.topics["t"].id
+    assert json.loads(cluster.store.get("/brokers/topics/t/partitions/2/state").data or b"") == {
+        "version": 1, "leader": 1, "leader_epoch": 0, "controller_epoch": 1, "isr": [1],
+    }  # fmt: skip
+    cluster.store.close()
+    cluster = open_cluster(tmp_path / "m")
+    assert list(cluster.topics) == ["t"] and cluster.controller_epoch == 2
+    assert cluster.topics["t"].id == topic_id and len(cluster.topics["t"].partitions) == 3
+    assert cluster.topic_config("t") == {"retention.ms": "6"}
+    assert cluster.collides_with("t") is None
+    cluster.store.close()
+    with pytest.raises(StoreBroken):
+        open_cluster(tmp_path / "m", "another")
+
+
+def test_producer_id_blocks() -> None:
+    store = EmbeddedStore(None)
+    ids = ProducerIds(store, 1)
+    assert [ids.next_id() for _ in range(1001)] == list(range(1001))
+    assert ProducerIds(store, 1).next_id() == 2000
+    assert json.loads(store.get("/latest_producer_id_block").data or b"")["block_end"] == "2999"
+
+
+def test_assignment() -> None:
+    assert assign_replicas([7], 3, 1) == [[7], [7], [7]]
+    assert all(len(set(replicas)) == 2 for replicas in assign_replicas([1, 2, 3], 10, 2))
+    with pytest.raises(ValueError, match="replication factor 2"):
+        assign_replicas([1], 1, 2)
