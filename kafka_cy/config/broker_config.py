@@ -1,0 +1,356 @@
+"""The configuration of one broker: its file, command line overrides, dynamic settings, and what follows from them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from kafka_cy.config import definitions
+from kafka_cy.config.listeners import Listener, parse_listeners, parse_protocol_map
+from kafka_cy.config.types import ConfigError, parse_value
+
+#: What a broker without a configuration file runs with: a laptop, reachable from this machine only.
+LAPTOP_DEFAULTS: Final[dict[str, str]] = {
+    "node.id": "1",
+    "listeners": "PLAINTEXT://127.0.0.1:9092",
+    "log.dirs": "./data",
+}
+
+#: Keys of plugins and of single listeners: anything may follow these prefixes.
+_OPEN_PREFIXES: Final = ("listener.name.", "rlmm.config.", "rsm.config.", "config.providers.", "metrics.context.")
+
+
+class BrokerConfig:
+    """Typed view of a broker's configuration.
+
+    `config["num.partitions"]` is the effective, typed value by precedence: dynamic setting of this broker, dynamic
+    cluster default, file and overrides (static), Kafka's default. Used by the control thread only, once started.
+    """
+
+    def __init__(self, static: Mapping[str, str]) -> None:
+        """Take settings as texts. Raises ConfigError when one is not allowed."""
+        self.static: dict[str, str] = dict(static)
+        self.dynamic_broker: dict[str, str] = {}
+        self.dynamic_default: dict[str, str] = {}
+        self.warnings: list[str] = []
+        self._typed: dict[str, Any] = {}
+        self._log_defaults: dict[str, Any] | None = None
+        self._change_listeners: list[Callable[[frozenset[str]], None]] = []
+        self._unify_ids()
+        for name, text in self.static.items():
+            self._check_static(name, text)
+        self._resolve_listeners()
+        self._check_relations()
+
+    @classmethod
+    def load(cls, path: str | None = None, overrides: Mapping[str, str] | None = None) -> "BrokerConfig":
+        """Read a `server.properties` (or our defaults without one) and lay `overrides` over it.
+
+        Raises ConfigError for an invalid value, OSError when the file cannot be read, ValueError when it is malformed.
+        """
+        if path is None:
+            given = dict(LAPTOP_DEFAULTS)
+            if overrides and "log.dir" in overrides:
+                del given["log.dirs"]
+            if overrides and "broker.id" in overrides:
+                del given["node.id"]
+        else:
+            from kafka_cy.config.properties import parse_properties
+
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                given = parse_properties(file.read())
+        given.update(overrides or {})
+        return cls(given)
+
+    # -- values
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the effective typed value. Raises KeyError for an unknown key."""
+        try:
+            return self._typed[name]
+        except KeyError:
+            key = definitions.broker_key(name)
+            if key is None:
+                raise
+            value = self._typed[name] = parse_value(key, self.text(name))
+            return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the effective typed value, `default` when the key is unknown or unset."""
+        try:
+            value = self[name]
+        except KeyError:
+            return default
+        return default if value is None else value
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and definitions.broker_key(name) is not None
+
+    def text(self, name: str) -> str | None:
+        """Return the effective value as text; None when unset."""
+        for level in (self.dynamic_broker, self.dynamic_default, self.static):
+            if name in level:
+                return level[name]
+        key = definitions.broker_key(name)
+        return key.default if key is not None else None
+
+    def in_unit_ms(self, name: str) -> int:
+        """Return a time setting in ms from whichever of its keys is set (`log.retention.ms`, `.minutes`, `.hours`)."""
+        for synonym in definitions.broker_synonyms(name):
+            value = self[synonym]
+            if value is not None:
+                result = int(value) * definitions.unit_ms(synonym)
+                return -1 if result < 0 and name == "log.retention.ms" else result
+        raise KeyError(name)
+
+    @property
+    def broker_id(self) -> int:
+        """Id of this broker (`node.id`, or `broker.id` of older files); 1 when the file names none."""
+        value = self["node.id"]
+        return 1 if value is None else int(value)
+
+    @property
+    def log_dirs(self) -> list[str]:
+        """Folders of the logs: `log.dirs`, else `log.dir`."""
+        return list(self["log.dirs"] or self["log.dir"])
+
+    @property
+    def rack(self) -> str | None:
+        """Rack of this broker, if any."""
+        value: str | None = self["broker.rack"]
+        return value
+
+    def replication_factor(self, name: str, broker_count: int) -> int:
+        """Return the replication factor `name` of an internal topic, at most the number of brokers that live.
+
+        Kafka's default of 3 makes a lone broker fail for ever to create its own topics; a broker on a laptop has to
+        serve groups without a line of configuration.
+        """
+        return max(1, min(int(self[name]), broker_count))
+
+    # -- topics and groups
+
+    def log_defaults(self) -> dict[str, Any]:
+        """Return the typed configuration of a topic that has no settings of its own."""
+        if self._log_defaults is None:
+            self._log_defaults = {name: self._topic_default(name) for name in definitions.topic_key_names()}
+        return dict(self._log_defaults)
+
+    def topic_config(self, overrides: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Return the typed configuration of a topic with the settings `overrides`; unknown ones are left out."""
+        result = self.log_defaults()
+        for name, text in (overrides or {}).items():
+            key = definitions.topic_key(name)
+            if key is not None:
+                result[name] = parse_value(key, text)
+        return result
+
+    def group_config(self, overrides: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Return the typed configuration of a group with the settings `overrides`; unknown ones are left out."""
+        synonyms = definitions.group_broker_synonyms()
+        result: dict[str, Any] = {}
+        for name in definitions.group_key_names():
+            key = definitions.group_key(name)
+            assert key is not None
+            if overrides and name in overrides:
+                result[name] = parse_value(key, overrides[name])
+            else:
+                result[name] = self[synonyms[name]] if name in synonyms else parse_value(key, key.default)
+        return result
+
+    def _topic_default(self, name: str) -> Any:
+        synonym = definitions.TOPIC_BROKER_SYNONYMS.get(name)
+        if synonym is None:
+            key = definitions.topic_key(name)
+            assert key is not None
+            return parse_value(key, key.default)
+        if len(definitions.broker_synonyms(synonym)) > 1:
+            return self.in_unit_ms(synonym)
+        return self[synonym]
+
+    # -- dynamic settings
+
+    def set_dynamic(self, *, broker: Mapping[str, str], cluster_default: Mapping[str, str]) -> frozenset[str]:
+        """Replace the dynamic settings, tell listeners, and return the names of the keys whose value changed.
+
+        A stored value that this version does not allow is left out with a warning: it must not stop a start.
+        """
+        names = set(self.dynamic_broker) | set(self.dynamic_default) | set(broker) | set(cluster_default)
+        before = {name: self.text(name) for name in names}
+        self.dynamic_broker = self._usable(broker)
+        self.dynamic_default = self._usable(cluster_default)
+        changed = frozenset(name for name in names if self.text(name) != before[name])
+        if changed:
+            for name in changed:
+                self._typed.pop(name, None)
+            self._log_defaults = None
+            for listener in list(self._change_listeners):
+                listener(changed)
+        return changed
+
+    def add_change_listener(self, listener: Callable[[frozenset[str]], None]) -> None:
+        """Call `listener(names)` after each change of dynamic settings."""
+        self._change_listeners.append(listener)
+
+    def _usable(self, settings: Mapping[str, str]) -> dict[str, str]:
+        result = {}
+        for name, text in settings.items():
+            key = definitions.broker_key(name)
+            try:
+                if key is not None:
+                    parse_value(key, text)
+                    result[name] = text
+            except ConfigError as error:
+                self.warnings.append(f"stored dynamic setting ignored: {error}")
+        return result
+
+    # -- checks at load
+
+    def _unify_ids(self) -> None:
+        node_id, broker_id = self.static.get("node.id"), self.static.get("broker.id")
+        if node_id is not None and broker_id is not None and node_id.strip() != broker_id.strip():
+            raise ConfigError("broker.id", broker_id, f"the value of node.id, {node_id}", "differs from node.id")
+        chosen = node_id if node_id is not None else broker_id
+        if chosen is not None:
+            self.static["node.id"] = self.static["broker.id"] = chosen
+
+    def _check_static(self, name: str, text: str) -> None:
+        key = definitions.broker_key(name)
+        if key is None:
+            if not name.startswith(_OPEN_PREFIXES):
+                self.warnings.append(_unknown_key_warning(name))
+            return
+        self._typed[name] = parse_value(key, text)
+
+    def _resolve_listeners(self) -> None:
+        protocol_map = parse_protocol_map(self.text("listener.security.protocol.map") or "")
+        controller = [name.upper() for name in self["controller.listener.names"] or []]
+        roles = self["process.roles"] or []
+        if roles and "broker" not in roles:
+            allowed = "a list with broker in it (metadata needs no controller process here)"
+            raise ConfigError("process.roles", ",".join(roles), allowed)
+        ignored = frozenset(controller)
+        self.listeners: tuple[Listener, ...] = parse_listeners("listeners", self["listeners"], protocol_map, ignored)
+        if not self.listeners:
+            raise ConfigError("listeners", self.text("listeners"), "at least one listener that is not a controller's")
+        advertised = self["advertised.listeners"]
+        self.advertised_listeners: tuple[Listener, ...] = (
+            parse_listeners("advertised.listeners", advertised, protocol_map, ignored, advertised=True)
+            if advertised
+            else tuple(_advertised_from(listener) for listener in self.listeners)
+        )
+        self._check_advertised()
+        self.inter_broker_listener_name: str = self._resolve_inter_broker_listener()
+
+    def _check_advertised(self) -> None:
+        bound = {listener.name for listener in self.listeners}
+        for listener in self.advertised_listeners:
+            if listener.name not in bound:
+                names = ", ".join(sorted(bound))
+                reason = f"listener {listener.name} is advertised but not among listeners"
+                value = self.text("advertised.listeners")
+                raise ConfigError("advertised.listeners", value, f"names of: {names}", reason)
+
+    def _resolve_inter_broker_listener(self) -> str:
+        names = [listener.name for listener in self.advertised_listeners]
+        given = self["inter.broker.listener.name"]
+        if given is None:
+            # Kafka would refuse a broker whose listeners have other names than the protocol; any one will do here.
+            protocol = self["security.inter.broker.protocol"]
+            return protocol if protocol in names else names[0]
+        if "security.inter.broker.protocol" in self.static:
+            reason = "Only one of inter.broker.listener.name and security.inter.broker.protocol should be set."
+            raise ConfigError("inter.broker.listener.name", given, "unset, or the other one unset", reason)
+        if given.upper() not in names:
+            allowed = "one of the advertised listeners: " + ", ".join(names)
+            raise ConfigError("inter.broker.listener.name", given, allowed)
+        return str(given).upper()
+
+    def _check_relations(self) -> None:
+        """Check values against each other, as Kafka does when it starts."""
+        for name in ("log.retention.ms", "log.retention.minutes", "log.retention.hours"):
+            if self[name] == 0:
+                raise ConfigError(name, 0, "-1 (without limit), or at least 1")
+        queued, request = self["queued.max.request.bytes"], self["socket.request.max.bytes"]
+        if 0 < queued < request:
+            allowed = f"-1, or at least socket.request.max.bytes, {request}"
+            raise ConfigError("queued.max.request.bytes", queued, allowed)
+        if self["max.connections.per.ip"] == 0 and not self["max.connections.per.ip.overrides"]:
+            allowed = "at least 1, or 0 together with max.connections.per.ip.overrides"
+            raise ConfigError("max.connections.per.ip", 0, allowed)
+        for low, high in _ORDERED_PAIRS:
+            if self[low] > self[high]:
+                raise ConfigError(low, self[low], f"at most {high}, {self[high]}")
+        for name in ("authorizer.class.name", "client.quota.callback.class", "create.topic.policy.class.name"):
+            if self[name]:
+                reason = "Java classes cannot be loaded, and starting without what they decide would be wrong"
+                raise ConfigError(name, self[name], "unset", reason)
+
+
+_ORDERED_PAIRS: Final = (
+    ("group.min.session.timeout.ms", "group.max.session.timeout.ms"),
+    ("group.consumer.min.session.timeout.ms", "group.consumer.max.session.timeout.ms"),
+    ("group.consumer.session.timeout.ms", "group.consumer.max.session.timeout.ms"),
+    ("group.consumer.min.session.timeout.ms", "group.consumer.session.timeout.ms"),
+    ("group.consumer.min.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms"),
+    ("group.consumer.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms"),
+    ("group.consumer.min.heartbeat.interval.ms", "group.consumer.heartbeat.interval.ms"),
+    ("log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms"),
+)
+
+
+def topic_config(broker_config: BrokerConfig, overrides: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the typed configuration of a topic with the settings `overrides`."""
+    return broker_config.topic_config(overrides)
+
+
+def validate_topic_configs(configs: Mapping[str, str | None]) -> None:
+    """Check topic settings given by a client. Raises ConfigError for the first that is unknown or not allowed."""
+    typed: dict[str, Any] = {}
+    for name, text in configs.items():
+        key = definitions.topic_key(name)
+        if key is None:
+            raise UnknownKeyError("topic", name, text)
+        if text is None:
+            raise ConfigError(name, None, key.allowed, "Null value not supported for topic configs")
+        typed[name] = parse_value(key, text)
+    low = typed.get("min.compaction.lag.ms", 0)
+    high = typed.get("max.compaction.lag.ms", (1 << 63) - 1)
+    if low > high:
+        reason = f"conflict topic config setting min.compaction.lag.ms ({low}) > max.compaction.lag.ms ({high})"
+        raise ConfigError("min.compaction.lag.ms", low, f"at most max.compaction.lag.ms, {high}", reason)
+    if typed.get("remote.storage.enable"):
+        reason = (
+            "Tiered Storage functionality is disabled in the broker. "
+            "Topic cannot be configured with remote log storage."
+        )
+        raise ConfigError("remote.storage.enable", "true", "false", reason)
+
+
+class UnknownKeyError(ConfigError):
+    """A key that does not exist for this kind of entity."""
+
+    def __init__(self, entity: str, key: str, value: Any) -> None:
+        super().__init__(key, value, f"one of the {entity} keys")
+        self.entity = entity
+
+    @property
+    def kafka_message(self) -> str:
+        """The sentence that a client sees."""
+        return f"Unknown {self.entity} config name: {self.key}"
+
+
+def _unknown_key_warning(name: str) -> str:
+    for topic_name, broker_name in definitions.TOPIC_BROKER_SYNONYMS.items():
+        if name == topic_name:
+            return f"unknown configuration key {name}: it is a topic's; the broker's is {broker_name}"
+    import difflib
+
+    close = difflib.get_close_matches(name, definitions.broker_key_names(), n=1, cutoff=0.85)
+    return f"unknown configuration key {name}" + (f": did you mean {close[0]}?" if close else "")
+
+
+def _advertised_from(listener: Listener) -> Listener:
+    if listener.host not in ("", "0.0.0.0", "::"):
+        return listener
+    import socket
+
+    return listener._replace(host=socket.gethostname())

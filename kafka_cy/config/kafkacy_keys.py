@@ -1,0 +1,19 @@
+"""Our own broker keys; all begin with `kafkacy.` and none is known to Kafka."""
+
+from typing import Final
+
+from kafka_cy.config.types import Row
+
+KAFKACY_KEYS: Final[tuple[Row, ...]] = (
+    ("kafkacy.metrics.listen", "STRING", "127.0.0.1:9404", "read-only", None),
+    ("kafkacy.queued.max.response.bytes", "LONG", "268435456", "read-only", ("at_least", 1048576)),
+    ("kafkacy.connection.max.in.flight.requests", "INT", "64", "read-only", ("between", 1, 1024)),
+    ("kafkacy.shutdown.drain.timeout.ms", "INT", "2000", "read-only", ("at_least", 0)),
+)
+
+#: Throttle rates that Kafka takes as dynamic broker settings only: they have no default and stand in no file.
+DYNAMIC_ONLY_KEYS: Final[tuple[Row, ...]] = (
+    ("leader.replication.throttled.rate", "LONG", None, "per-broker", ("at_least", 0)),
+    ("follower.replication.throttled.rate", "LONG", None, "per-broker", ("at_least", 0)),
+    ("replica.alter.log.dirs.io.max.bytes.per.second", "LONG", None, "per-broker", ("at_least", 0)),
+)

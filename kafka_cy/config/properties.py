@@ -1,0 +1,113 @@
+"""Reading of Java `.properties` text, the format of `server.properties`.
+
+`key = value`, `key: value` and `key value`; `#` and `!` open a comment line; a backslash at the end of a line joins it
+with the next one (whose leading blanks are dropped); escapes are `\\t \\n \\r \\f \\uXXXX` and a backslash before any
+other character for that character itself. A later line wins over an earlier one with the same key.
+"""
+
+from collections.abc import Iterator
+
+_BLANKS = " \t\f"
+_ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
+
+
+def parse_properties(text: str) -> dict[str, str]:
+    """Parse the whole text. Raises ValueError with the line when a `\\u` escape is broken."""
+    result: dict[str, str] = {}
+    for line in _logical_lines(text):
+        end, value_at = _split(line)
+        result[_unescape(line[:end], line)] = _unescape(line[value_at:], line)
+    return result
+
+
+def format_properties(values: dict[str, str]) -> str:
+    """Write properties that `parse_properties` reads back as they were."""
+    lines = []
+    for key, value in values.items():
+        lines.append(f"{_escape(key, all_blanks=True)}={_escape(value, all_blanks=False)}\n")
+    return "".join(lines)
+
+
+def _physical_lines(text: str) -> Iterator[str]:
+    # Only \n, \r and \r\n end a line; str.splitlines() knows more.
+    yield from text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _logical_lines(text: str) -> Iterator[str]:
+    pending: str | None = None
+    for physical in _physical_lines(text):
+        line = physical.lstrip(_BLANKS)
+        if pending is None:
+            if not line or line[0] in "#!":
+                continue
+            joined = line
+        else:
+            joined = pending + line
+        backslashes = len(line) - len(line.rstrip("\\"))
+        if backslashes % 2:
+            pending = joined[:-1]
+            continue
+        pending = None
+        yield joined
+    if pending:
+        yield pending
+
+
+def _split(line: str) -> tuple[int, int]:
+    """Return where the key ends and where the value begins."""
+    position = 0
+    while position < len(line) and line[position] not in "=:" + _BLANKS:
+        position += 2 if line[position] == "\\" else 1
+    end = min(position, len(line))
+    position = end
+    while position < len(line) and line[position] in _BLANKS:
+        position += 1
+    if position < len(line) and line[position] in "=:":
+        position += 1
+        while position < len(line) and line[position] in _BLANKS:
+            position += 1
+    return end, position
+
+
+def _unescape(text: str, line: str) -> str:
+    if "\\" not in text:
+        return text
+    parts = []
+    position = 0
+    while position < len(text):
+        character = text[position]
+        position += 1
+        if character != "\\":
+            parts.append(character)
+            continue
+        if position == len(text):
+            break
+        escaped = text[position]
+        position += 1
+        if escaped == "u":
+            digits = text[position : position + 4]
+            if len(digits) != 4 or any(digit not in "0123456789abcdefABCDEF" for digit in digits):
+                raise ValueError(f"malformed \\uXXXX escape in: {line}")
+            parts.append(chr(int(digits, 16)))
+            position += 4
+        else:
+            parts.append(_ESCAPES.get(escaped, escaped))
+    # Characters outside the basic plane stand as two escapes, a surrogate pair.
+    return "".join(parts).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _escape(text: str, *, all_blanks: bool) -> str:
+    parts = []
+    leading = True
+    for character in text:
+        if character == " ":
+            parts.append("\\ " if all_blanks or leading else " ")
+            continue
+        leading = False
+        if character in "\\=:#!":
+            parts.append("\\" + character)
+        elif character in "\t\n\r\f":
+            parts.append({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\f": "\\f"}[character])
+        else:
+            parts.append(character)
+    return "".join(parts)

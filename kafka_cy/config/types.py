@@ -1,0 +1,285 @@
+"""Types and validators of configuration values.
+
+A key is a plain tuple (`Row`) and a validator a plain tuple as well, so that the tables are constants of the compiled
+modules: nothing runs for a key until its value is asked for.
+"""
+
+from typing import Any, Final, NamedTuple
+
+#: (name, type, default as text or None, scope, validator or None)
+Row = tuple[str, str, str | None, str, tuple[Any, ...] | None]
+
+#: Type codes of DescribeConfigs (KIP-569).
+TYPE_CODES: Final[dict[str, int]] = {
+    "UNKNOWN": 0,
+    "BOOLEAN": 1,
+    "STRING": 2,
+    "INT": 3,
+    "SHORT": 4,
+    "LONG": 5,
+    "DOUBLE": 6,
+    "LIST": 7,
+    "CLASS": 8,
+    "PASSWORD": 9,
+}
+
+_INTEGER_BITS: Final = {"SHORT": 16, "INT": 32, "LONG": 64}
+_INTEGER_WORDS: Final = {"SHORT": "a 16-bit integer", "INT": "a 32-bit integer", "LONG": "a 64-bit integer"}
+
+
+class ConfigKey(NamedTuple):
+    """One key: its name, type, default as text (None = unset), scope and validator."""
+
+    name: str
+    type: str
+    default: str | None
+    scope: str
+    validator: tuple[Any, ...] | None
+
+    @property
+    def sensitive(self) -> bool:
+        """Whether the value may never be shown."""
+        return self.type == "PASSWORD"
+
+    @property
+    def allowed(self) -> str:
+        """What a value may be, for people."""
+        words = describe_type(self.type)
+        rule = describe_validator(self.validator)
+        if self.validator is not None and self.type in ("STRING", "LIST", "CLASS"):
+            return rule
+        return f"{words}, {rule}" if rule else words
+
+
+class ConfigError(Exception):
+    """A value that a key does not allow.
+
+    `key` and `value` are as given, `reason` is worded as Kafka words it (it goes into error messages of the protocol),
+    `allowed` says what the key takes.
+    """
+
+    def __init__(self, key: str, value: Any, allowed: str, reason: str = "") -> None:
+        self.key = key
+        self.value = value
+        self.allowed = allowed
+        self.reason = reason or allowed
+        super().__init__(key, value, allowed, reason)
+
+    @property
+    def kafka_message(self) -> str:
+        """The sentence that a client sees."""
+        return f"Invalid value {self.value} for configuration {self.key}: {self.reason}"
+
+    def __str__(self) -> str:
+        if self.allowed and self.allowed != self.reason:
+            return f"{self.kafka_message} (allowed: {self.allowed})"
+        return self.kafka_message
+
+
+def split_list(text: str) -> list[str]:
+    """Split a LIST value: commas with optional blanks; the empty text is the empty list."""
+    text = text.strip()
+    return [part.strip() for part in text.split(",")] if text else []
+
+
+def parse_value(key: ConfigKey, text: str | None) -> Any:
+    """Parse and validate `text` for `key`; None stays None. Raises ConfigError."""
+    if text is None:
+        return None
+    kind = key.type
+    value: Any = text.strip()
+    if kind in _INTEGER_BITS:
+        value = _parse_integer(key, value)
+    elif kind == "BOOLEAN":
+        lowered = value.lower()
+        if lowered not in ("true", "false"):
+            raise ConfigError(key.name, text, "true or false", "Expected value to be either true or false")
+        value = lowered == "true"
+    elif kind == "DOUBLE":
+        value = _parse_double(key, value)
+    elif kind == "LIST":
+        value = split_list(value)
+    if key.validator is not None:
+        reason = check(key.validator, value)
+        if reason is not None:
+            raise ConfigError(key.name, _printed(value), key.allowed, reason)
+    return value
+
+
+def to_text(value: Any) -> str | None:
+    """Write a typed value as Kafka prints it."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return ",".join(value)
+    return str(value)
+
+
+def describe_type(kind: str) -> str:
+    """Name a type for people."""
+    words = {
+        "BOOLEAN": "true or false",
+        "DOUBLE": "a number",
+        "STRING": "text",
+        "LIST": "a list, separated by commas",
+        "CLASS": "a class name",
+        "PASSWORD": "a secret text",
+    }
+    return _INTEGER_WORDS.get(kind) or words[kind]
+
+
+def describe_validator(validator: tuple[Any, ...] | None) -> str:
+    """Say what a validator lets through; empty when there is none."""
+    if validator is None:
+        return ""
+    kind, *arguments = validator
+    if kind == "at_least":
+        return f"at least {arguments[0]}"
+    if kind == "between":
+        return f"from {arguments[0]} to {arguments[1]}"
+    if kind in ("in", "in_any_case"):
+        return "one of: " + ", ".join(arguments)
+    if kind == "list_in":
+        return "a list of: " + ", ".join(arguments)
+    if kind == "list_in_or_empty":
+        return "empty, or a list of: " + ", ".join(arguments)
+    return _SPECIAL_WORDS[kind]
+
+
+_SPECIAL_WORDS: Final = {
+    "list_not_empty": "a list with at least one entry",
+    "gzip_level": "-1, or from 1 to 9",
+    "offset_reset": "earliest, latest, or by_duration:<ISO-8601 duration such as PT1H>",
+    "throttled_replicas": "*, or a list of partition:broker such as 0:1,1:1",
+    "client_match": "a list of selector=pattern, where selector is client_instance_id, client_id, "
+    "client_software_name, client_software_version, client_source_address or client_source_port",
+}
+
+
+def check(validator: tuple[Any, ...], value: Any) -> str | None:
+    """Return why `value` is refused, worded as Kafka words it, or None when it is fine."""
+    kind, *arguments = validator
+    if kind == "at_least":
+        return None if value >= arguments[0] else f"Value must be at least {arguments[0]}"
+    if kind == "between":
+        if value < arguments[0]:
+            return f"Value must be at least {arguments[0]}"
+        return None if value <= arguments[1] else f"Value must be no more than {arguments[1]}"
+    if kind == "in":
+        return None if value in arguments else f"String must be one of: {', '.join(arguments)}"
+    if kind == "in_any_case":
+        known = {argument.lower() for argument in arguments}
+        return None if value.lower() in known else f"String must be one of (case insensitive): {', '.join(arguments)}"
+    if kind in ("list_in", "list_in_or_empty"):
+        if not value and kind == "list_in":
+            return f"Configuration must not be empty. Valid values include: [{', '.join(arguments)}]"
+        wrong = [part for part in value if part not in arguments]
+        return f"String must be one of: {', '.join(arguments)}" if wrong else _check_duplicates(value)
+    return _check_special(kind, value)
+
+
+def _check_special(kind: str, value: Any) -> str | None:
+    if kind == "list_not_empty":
+        return _check_duplicates(value) if value and all(value) else "Configuration must not be empty."
+    if kind == "gzip_level":
+        fine = value == -1 or 1 <= value <= 9
+        return None if fine else f"Value must be between 1 and 9 or equal to -1 but was {value}"
+    if kind == "offset_reset":
+        return (
+            None
+            if _is_offset_reset(value)
+            else (
+                "Invalid auto offset reset strategy. The value must be either 'earliest', 'latest' or of the format "
+                "'by_duration:<PnDTnHnMn.nS.>'."
+            )
+        )
+    if kind == "throttled_replicas":
+        return (
+            None
+            if _is_throttled_replicas(value)
+            else (
+                "must be the literal '*' or a list of replicas in the following format: "
+                "[partitionId]:[brokerId],[partitionId]:[brokerId],..."
+            )
+        )
+    if kind == "client_match":
+        return _check_client_match(value)
+    raise AssertionError(f"validator {kind} is unknown")
+
+
+def _check_duplicates(value: list[str]) -> str | None:
+    return None if len(set(value)) == len(value) else "Configuration values must not be duplicated."
+
+
+def _printed(value: Any) -> Any:
+    return f"[{', '.join(value)}]" if isinstance(value, list) else to_text(value)
+
+
+def _parse_integer(key: ConfigKey, text: str) -> int:
+    bits = _INTEGER_BITS[key.type]
+    digits = text[1:] if text[:1] in ("-", "+") else text
+    # int() would also take "1_000", blanks inside and digits of other scripts.
+    if digits.isascii() and digits.isdigit() and len(digits) < 40:
+        value = int(text)
+        if -(1 << (bits - 1)) <= value < (1 << (bits - 1)):
+            return value
+    raise ConfigError(key.name, text, key.allowed, f"Not a number of type {key.type}")
+
+
+def _parse_double(key: ConfigKey, text: str) -> float:
+    try:
+        if "_" in text or not text.isascii():
+            raise ValueError(text)
+        value = float(text)
+        if value != value or value in (float("inf"), float("-inf")):
+            raise ValueError(text)
+        return value
+    except ValueError:
+        raise ConfigError(key.name, text, key.allowed, "Not a number of type DOUBLE") from None
+
+
+def _is_offset_reset(value: str) -> bool:
+    if value in ("earliest", "latest"):
+        return True
+    if not value.startswith("by_duration:"):
+        return False
+    import re
+
+    pattern = r"P(?=.)(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+(\.\d{1,9})?S)?)?"
+    return re.fullmatch(pattern, value[len("by_duration:") :], re.IGNORECASE | re.ASCII) is not None
+
+
+def _is_throttled_replicas(value: list[str]) -> bool:
+    if value == ["*"]:
+        return True
+    for entry in value:
+        partition, colon, broker = entry.partition(":")
+        if not (colon and partition.isascii() and partition.isdigit() and broker.isascii() and broker.isdigit()):
+            return False
+    return True
+
+
+_CLIENT_SELECTORS: Final = (
+    "client_instance_id",
+    "client_id",
+    "client_software_name",
+    "client_software_version",
+    "client_source_address",
+    "client_source_port",
+)
+
+
+def _check_client_match(value: list[str]) -> str | None:
+    import re
+
+    for entry in value:
+        selector, equals, pattern = entry.partition("=")
+        if not equals or selector.strip() not in _CLIENT_SELECTORS:
+            return f"Illegal client matching pattern: {entry}"
+        try:
+            re.compile(pattern)
+        except re.error:
+            return f"Illegal client matching pattern: {entry}"
+    return None
