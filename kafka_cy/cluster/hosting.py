@@ -1,0 +1,116 @@
+"""Keeps the logs on this broker and the reactors' metadata image in step with the cluster's metadata."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+from uuid import UUID
+
+from kafka_cy.cluster.metadata import Change, ClusterMetadata, ConfigChanged, TopicsChanged
+from kafka_cy.cluster.topics import Topic
+
+NO_ID = bytes(16)
+
+
+class Hosting:
+    """Owner: the control thread. Registers itself as a listener of the metadata."""
+
+    def __init__(
+        self,
+        cluster: ClusterMetadata,
+        logs: Any,
+        publisher: Any,
+        topic_config: Callable[[dict[str, str]], dict[str, Any]],
+        on_storage_error: Callable[[str, int, OSError], None],
+    ) -> None:
+        self._cluster = cluster
+        self._logs = logs
+        self._publisher = publisher
+        self._topic_config = topic_config
+        self._on_storage_error = on_storage_error
+
+    def start(self) -> None:
+        """Adopt what lies in the log directories, create what is missing, publish the first image."""
+        self._adopt_folders()
+        topics = list(self._cluster.topics.values())
+        for topic in topics:
+            self._host(topic)
+            if topic.config:
+                self._logs.set_config(topic.name, self._topic_config(topic.config))
+        self._publish(topics, [])
+        self._cluster.add_listener(self.on_change)
+
+    def on_change(self, change: Change) -> None:
+        """Follow one change of the metadata."""
+        if isinstance(change, TopicsChanged):
+            for topic in change.removed:
+                self._drop(topic)
+            for topic in change.changed:
+                self._host(topic)
+            kept = {topic.name for topic in change.changed}
+            self._publish(change.changed, [topic.name for topic in change.removed if topic.name not in kept])
+        elif isinstance(change, ConfigChanged):
+            if change.entity_type == "topics" and change.entity_name in self._cluster.topics:
+                self._logs.set_config(change.entity_name, self._topic_config(change.values))
+            elif change.entity_type == "brokers":
+                self.apply_topic_configs()
+
+    def apply_topic_configs(self) -> None:
+        """Give every log its settings anew: the broker's defaults changed."""
+        for topic in self._cluster.topics.values():
+            self._logs.set_config(topic.name, self._topic_config(topic.config))
+
+    def republish(self, names: Iterable[str]) -> None:
+        """Publish topics again whose hosted partitions changed (a failed log directory)."""
+        self._publish([self._cluster.topics[name] for name in names if name in self._cluster.topics], [])
+
+    def _adopt_folders(self) -> None:
+        # A data folder of a ZooKeeper-era Kafka carries topics that our metadata has never heard of.
+        found: dict[str, dict[int, Any]] = {}
+        for (name, index), partition in self._logs.partitions.items():
+            found.setdefault(name, {})[index] = partition
+        with self._cluster.batch():
+            for name, partitions in sorted(found.items()):
+                known = self._cluster.topics.get(name)
+                count = max(partitions) + 1
+                ours = [[self._cluster.broker_id]]
+                if known is None:
+                    raw = next((p.topic_id for p in partitions.values() if bytes(p.topic_id) != NO_ID), None)
+                    topic_id = UUID(bytes=bytes(raw)) if raw is not None else None
+                    self._cluster.create_topic(name, ours * count, {}, topic_id)
+                elif count > len(known.partitions):
+                    self._cluster.create_partitions(name, ours * (count - len(known.partitions)))
+
+    def _host(self, topic: Topic) -> None:
+        config: dict[str, Any] | None = None
+        for partition in topic.partitions:
+            hosted = (topic.name, partition.index) in self._logs.partitions
+            if hosted or self._cluster.broker_id not in partition.replicas:
+                continue
+            if config is None:
+                config = self._topic_config(topic.config)
+            try:
+                self._logs.create(topic.name, partition.index, topic.id.bytes, config)
+            except OSError as error:
+                self._on_storage_error(topic.name, partition.index, error)
+
+    def _drop(self, topic: Topic) -> None:
+        for partition in topic.partitions:
+            if (topic.name, partition.index) in self._logs.partitions:
+                self._logs.delete(topic.name, partition.index)
+
+    def _publish(self, changed: Iterable[Topic], removed: list[str]) -> None:
+        images = [self._image(topic) for topic in changed]
+        if images or removed:
+            self._publisher.set_topics(images, removed)
+        self._publisher.publish()
+
+    def _image(self, topic: Topic) -> Any:
+        from kafka_cy.network.metadata_image import TopicMetadata
+
+        partitions = []
+        for p in topic.partitions:
+            hosted = self._logs.partitions.get((topic.name, p.index))
+            offline = [self._cluster.broker_id] if hosted is None and self._cluster.broker_id in p.replicas else []
+            leader = p.leader if not (offline and p.leader == self._cluster.broker_id) else -1
+            partitions.append((p.index, leader, p.leader_epoch, p.replicas, p.isr, offline, hosted))
+        return TopicMetadata(topic.name, topic.id.bytes, topic.internal, partitions)

@@ -1,0 +1,68 @@
+"""From the network's control queue to the cold handlers."""
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import COLD_APIS, cold_handler
+from kafka_cy.protocol.bridge import MalformedRequest, decode_request
+from kafka_cy.server.log import BrokerLog
+
+
+class Dispatcher:
+    """Decodes a request, calls its handler, answers. A fault in a handler costs the connection, not the broker."""
+
+    def __init__(self, context: ApiContext, log: BrokerLog) -> None:
+        self._context = context
+        self._log = log
+
+    def dispatch(self, control: Any) -> None:
+        """Answer one ControlRequest now, or leave that to the handler; always one of respond and close."""
+        key, version = control.api_key, control.api_version
+        row = COLD_APIS.get(key)
+        handle = cold_handler(key)
+        if row is None or handle is None or not row.version_min <= version <= row.version_max:
+            self._close(control, "unsupported API key or version")
+            return
+        try:
+            body = decode_request(key, version, control.body)
+        except MalformedRequest as error:
+            self._close(control, f"malformed request: {error}")
+            return
+        request = Request(
+            api_key=key,
+            api_version=version,
+            correlation_id=control.correlation_id,
+            client_id=control.client_id,
+            client_host=control.client_host,
+            listener_index=control.listener_index,
+            connection_id=control.connection_id,
+            body=body,
+            control=control,
+        )
+        try:
+            answer = handle(request, self._context)
+            if answer is not None:
+                request.respond(answer)
+        except Exception as error:
+            self._log.error(
+                "a request failed in the broker",
+                api_key=key,
+                version=version,
+                client=f"{control.client_host}:{control.client_port}",
+                error=repr(error),
+                where="".join(traceback.format_exception(error)[-3:]),
+            )
+            request.close("the broker failed at the request")
+
+    def _close(self, control: Any, reason: str) -> None:
+        self._log.warning(
+            "connection closed",
+            client=f"{control.client_host}:{control.client_port}",
+            client_id=control.client_id,
+            api_key=control.api_key,
+            version=control.api_version,
+            reason=reason,
+        )
+        control.close(reason)

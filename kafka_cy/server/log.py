@@ -1,0 +1,55 @@
+"""The broker's own log: one line per event on stderr, `time LEVEL what key=value...`."""
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, TextIO
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class BrokerLog:
+    """Writes whole lines; usable from any Python thread."""
+
+    def __init__(self, level: str = "info", stream: TextIO | None = None) -> None:
+        self._level = LEVELS[level]
+        self._stream = stream if stream is not None else sys.stderr
+
+    def debug(self, what: str, **details: Any) -> None:
+        """For people who look for a fault."""
+        self.write("debug", what, details)
+
+    def info(self, what: str, **details: Any) -> None:
+        """What an operator wants to have read once."""
+        self.write("info", what, details)
+
+    def warning(self, what: str, **details: Any) -> None:
+        """Something is wrong outside, or will be."""
+        self.write("warning", what, details)
+
+    def error(self, what: str, **details: Any) -> None:
+        """The broker failed at something."""
+        self.write("error", what, details)
+
+    def write(self, level: str, what: str, details: dict[str, Any]) -> None:
+        """One line, if its level is wanted."""
+        if LEVELS[level] < self._level:
+            return
+        now = time.time()
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
+        words = [stamp, level.upper(), _one_line(what)]
+        words += [f"{key}={_quote(value)}" for key, value in details.items()]
+        try:
+            self._stream.write(" ".join(words) + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            pass  # nobody reads our log; that must not stop the broker
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+def _quote(value: Any) -> str:
+    text = _one_line(str(value))
+    return f'"{text}"' if " " in text or not text else text
