@@ -1,8 +1,8 @@
 """RecordBatch v2: header layout, checks, in-place patches; see batch.pyx."""
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from kafka_cy.records.compression cimport Codecs
-from kafka_cy.records.wire cimport Writer
+from kafka_cy.records.wire cimport Reader, Writer
 
 cdef enum:
     # Byte positions in a batch (Kafka's DefaultRecordBatch).
@@ -82,7 +82,41 @@ cdef struct ValidBatch:
     int64_t max_timestamp_offset_delta  # offset delta of the first record with max_timestamp (last_offset_delta when not looked for)
     int32_t bad_record_index            # set for per-record errors, else -1
 
-cdef int batch_header_read(const uint8_t* data, size_t size, BatchHeader* header) noexcept nogil  # header bounds and length field only
+# One record of a batch, borrowed from the batch's (unpacked) bytes. Null key or value: pointer NULL, size -1.
+cdef struct RecordView:
+    int8_t attributes
+    int64_t timestamp_delta
+    int32_t offset_delta
+    const uint8_t* key
+    int32_t key_size
+    const uint8_t* value
+    int32_t value_size
+    int32_t headers_count
+    const uint8_t* headers              # the encoded headers after their count, bounds-checked
+    int32_t headers_size
+
+# The next record; advances `r`. False: not a record (r.error is then set), or nothing left (r.error is WIRE_OK).
+cdef bint record_read(Reader* r, RecordView* record) noexcept nogil
+# The records of a batch as plain bytes: *records points into `data`, or into `unpacked` (emptied first) when compressed.
+# `unpacked.size_max` is the cap. Returns a BatchError.
+cdef int batch_unpack(
+    Codecs* codecs, const uint8_t* data, const BatchHeader* header, Writer* unpacked,
+    const uint8_t** records, size_t* records_size,
+) noexcept nogil
+# The timestamp of a record of this batch (log append time, or base timestamp + delta).
+cdef inline int64_t record_timestamp(const BatchHeader* header, int64_t delta) noexcept nogil:
+    if header.attributes & ATTRIBUTE_LOG_APPEND_TIME:
+        return header.max_timestamp
+    return <int64_t>(<uint64_t>header.base_timestamp + <uint64_t>delta)
+
+# Appends a header (base offset, counts and the rest as given; length and CRC by batch_finish). False: no memory.
+cdef bint batch_header_write(Writer* w, const BatchHeader* header) noexcept nogil
+# Sets length and CRC of the batch that starts at `start` in `w` and ends at its end.
+cdef void batch_finish(Writer* w, size_t start) noexcept nogil
+
+# Header bounds and length field only. With BATCH_BAD_MAGIC base offset, length and magic are filled (magic 0 and 1
+# messages share them); with BATCH_TRUNCATED whatever the bytes hold.
+cdef int batch_header_read(const uint8_t* data, size_t size, BatchHeader* header) noexcept nogil
 cdef bint batch_crc_matches(const uint8_t* data, const BatchHeader* header) noexcept nogil
 cdef void batch_set_base_offset(uint8_t* data, int64_t base_offset, int32_t leader_epoch) noexcept nogil
 cdef void batch_set_max_timestamp(uint8_t* data, bint log_append_time, int64_t max_timestamp) noexcept nogil  # re-computes the CRC

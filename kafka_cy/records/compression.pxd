@@ -20,7 +20,15 @@ cdef enum CompressionError:
 
 # Compression contexts of one thread (z_stream, LZ4F_dctx, ZSTD_CCtx/DCtx ...), made lazily, reused for ever.
 # Owner: the thread that made it. Free with codecs_free.
-cdef struct Codecs
+cdef struct Codecs:
+    void* inflater              # z_stream
+    void* deflater              # z_stream
+    int32_t deflater_level
+    void* lz4_reader            # LZ4F_dctx
+    void* lz4_writer            # LZ4F_cctx
+    void* zstd_reader           # ZSTD_DCtx
+    void* zstd_writer           # ZSTD_CCtx
+    Writer unpacked             # see codecs_unpacked
 
 cdef Codecs* codecs_new() noexcept nogil
 cdef void codecs_free(Codecs* codecs) noexcept nogil
@@ -29,3 +37,9 @@ cdef int decompress(Codecs* codecs, int codec, const uint8_t* data, size_t size,
 cdef int compress(
     Codecs* codecs, int codec, int32_t level, const uint8_t* data, size_t size, Writer* output
 ) noexcept nogil
+# For messages of magic 0: Kafka before 0.10 wrote lz4 frames with a wrong header checksum.
+cdef int decompress_legacy_lz4(Codecs* codecs, const uint8_t* data, size_t size, Writer* output) noexcept nogil
+# A buffer for unpacked records that lives in `codecs`, empty, capped at `size_max`. Release it when done (it shrinks
+# when it grew beyond what is worth keeping); one user at a time.
+cdef Writer* codecs_unpacked(Codecs* codecs, size_t size_max) noexcept nogil
+cdef void codecs_unpacked_release(Codecs* codecs) noexcept nogil

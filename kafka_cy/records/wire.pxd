@@ -228,13 +228,15 @@ cdef inline uint8_t* writer_reserve(Writer* w, size_t size) noexcept nogil:
     cdef uint8_t* grown
     if w.error:
         return NULL
-    if w.size + size > w.capacity:
-        if w.size + size > w.size_max:
+    if size > w.capacity - w.size:
+        if w.size > w.size_max or size > w.size_max - w.size:
             w.error = WIRE_TOO_LARGE
             return NULL
         wanted = w.capacity * 2 if w.capacity else 256
-        while wanted < w.size + size:
-            wanted *= 2
+        if wanted < w.size + size:
+            wanted = w.size + size
+        if wanted > w.size_max:
+            wanted = w.size_max
         grown = <uint8_t*>realloc(w.data, wanted)
         if grown == NULL:
             w.error = WIRE_NO_MEMORY
