@@ -113,7 +113,7 @@ def translate(packages: list[str]) -> list[Extension]:
     started = time.time()
     with stderr_copy() as messages:
         result = cythonize(
-            extensions(packages), compiler_directives=DIRECTIVES, build_dir=str(generated_dir), nthreads=JOBS, quiet=False
+            extensions(packages), compiler_directives=DIRECTIVES, build_dir=str(generated_dir), nthreads=JOBS
         )
     hot = "|".join(HOT_PACKAGES)
     hinted = sorted(set(re.findall(rf"performance hint: \S*?(kafka_cy/(?:{hot})/\S+?):\d+", messages[0])))

@@ -68,7 +68,7 @@ def server(arguments: list[str]) -> int:
         return EXIT_USAGE
     from kafka_cy.server.main import run
 
-    return run(config_path, overrides, log_level)
+    return int(run(config_path, overrides, log_level))
 
 
 def main() -> None:

@@ -1,0 +1,70 @@
+"""All commands of `kafka-cy` but `server`: clients of a broker, written on confluent-kafka."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from kafka_cy.tools import consume, dump_log, groups, produce, topics
+from kafka_cy.tools.client import ToolError, sentence_of
+from kafka_cy.tools.main import SERVER_USAGE
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=CONTEXT_SETTINGS)
+@click.version_option(package_name="kafka-cy", prog_name="kafka-cy")
+def commands() -> None:
+    """A Kafka broker, and the tools for its first five minutes.
+
+    All tools but `server` and `dump-log` talk to any Kafka broker (--bootstrap-server, default 127.0.0.1:9092).
+    """
+
+
+@commands.command("server", add_help_option=False, context_settings={"ignore_unknown_options": True})
+def server() -> None:
+    """Run a broker."""
+    click.echo(SERVER_USAGE, nl=False)  # only reached as `kafka-cy --option server`: main() takes the normal way
+
+
+commands.add_command(topics.commands)
+commands.add_command(produce.command)
+commands.add_command(consume.command)
+commands.add_command(groups.commands)
+commands.add_command(dump_log.command)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; the exit code. Failures are one sentence on stderr."""
+    try:
+        commands.main(args=arguments, prog_name="kafka-cy", standalone_mode=False)
+        return 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.UsageError as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (head, less ...) has gone; nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ToolError, click.ClickException) as error:
+        return fail(str(error))
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        return fail(sentence)
+
+
+def fail(sentence: str) -> int:
+    """Print why, and give the exit code."""
+    click.echo(f"kafka-cy: {sentence}", err=True)
+    return EXIT_FAILED

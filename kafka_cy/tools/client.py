@@ -1,0 +1,115 @@
+"""What the client tools share: options, connections, and errors as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer, KafkaError, Producer
+    from confluent_kafka.admin import AdminClient
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+REQUEST_TIMEOUT_S = 15.0
+
+
+class ToolError(Exception):
+    """A command cannot be carried out; the text is one sentence for the user."""
+
+
+def bootstrap_option(function: Command) -> Command:
+    """`--bootstrap-server`, the same for all tools."""
+    return click.option(
+        "-b",
+        "--bootstrap-server",
+        "bootstrap_servers",
+        default="127.0.0.1:9092",
+        show_default=True,
+        envvar="KAFKA_BOOTSTRAP",
+        metavar="HOST:PORT",
+        help="Broker to connect to.",
+    )(function)
+
+
+def key_values(words: Iterable[str], option: str) -> dict[str, str]:
+    """`KEY=VALUE` words of a repeated option; raises ToolError."""
+    result = {}
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not separator or not key:
+            raise ToolError(f"{option} needs KEY=VALUE, not {word!r}.")
+        result[key] = value
+    return result
+
+
+def _common(bootstrap_servers: str) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": bootstrap_servers,
+        "client.id": "kafka-cy-tool",
+        "log_level": 0,  # errors come as exceptions; librdkafka's own lines would repeat them
+        "error_cb": lambda error: None,
+        "socket.connection.setup.timeout.ms": 5000,
+    }
+
+
+def connect_admin(bootstrap_servers: str) -> AdminClient:
+    """An admin client whose broker has answered; raises ToolError when none does.
+
+    Keep it in a variable while its futures are waited for: they never finish once it is collected.
+    """
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient(_common(bootstrap_servers))
+    try:
+        admin.describe_cluster(request_timeout=5.0).result(6.0)
+    except (KafkaException, TimeoutError) as error:
+        raise ToolError(f"No broker answers at {bootstrap_servers}.") from error
+    return admin
+
+
+def connect_producer(bootstrap_servers: str, settings: dict[str, Any]) -> Producer:
+    """A producer; raises ToolError for settings that librdkafka does not know."""
+    from confluent_kafka import KafkaException, Producer
+
+    connect_admin(bootstrap_servers)
+    try:
+        return Producer({**_common(bootstrap_servers), **settings})
+    except KafkaException as error:
+        raise ToolError(f"{error.args[0].str()}.") from error
+
+
+def connect_consumer(bootstrap_servers: str, settings: dict[str, Any]) -> Consumer:
+    """A consumer; raises ToolError for settings that librdkafka does not know."""
+    from confluent_kafka import Consumer, KafkaException
+
+    connect_admin(bootstrap_servers)
+    try:
+        return Consumer({**_common(bootstrap_servers), **settings})
+    except KafkaException as error:
+        raise ToolError(f"{error.args[0].str()}.") from error
+
+
+def sentence_of(error: Exception) -> str | None:
+    """What to tell the user about a client library's exception; None when it is not one."""
+    from confluent_kafka import KafkaError, KafkaException
+
+    if isinstance(error, TimeoutError):
+        return "The broker did not answer in time."
+    cause = error.args[0] if isinstance(error, KafkaException) and error.args else error
+    if not isinstance(cause, KafkaError):
+        return None
+    text = reason_of(cause)
+    if cause.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+        return "No broker answers any more."
+    if cause.code() in (KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT):
+        return "The broker did not answer in time."
+    return f"{text[:1].upper()}{text[1:]} ({cause.name().strip('_')})."
+
+
+def reason_of(error: KafkaError) -> str:
+    """librdkafka's text without the "Broker: " that it puts before what a broker answered."""
+    return str(error.str() or error.name()).strip().removeprefix("Broker: ").rstrip(".")

@@ -1,0 +1,208 @@
+"""`kafka-cy consume`: records to standard output."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kafka_cy.tools.client import (
+    REQUEST_TIMEOUT_S,
+    ToolError,
+    bootstrap_option,
+    connect_consumer,
+    key_values,
+    reason_of,
+)
+from kafka_cy.tools.output import note
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer, Message
+
+PROPERTIES = {
+    "print.timestamp": "false",
+    "print.partition": "false",
+    "print.offset": "false",
+    "print.headers": "false",
+    "print.key": "false",
+    "print.value": "true",
+    "key.separator": "\t",
+    "line.separator": "\n",
+    "headers.separator": ",",
+    "null.literal": "null",
+}
+TIMESTAMP_LABELS = {0: "NO_TIMESTAMP", 1: "CreateTime", 2: "LogAppendTime"}
+
+
+@dataclass(frozen=True)
+class RecordFormat:
+    """What is printed of a record; the properties of Kafka's console consumer."""
+
+    timestamp: bool
+    partition: bool
+    offset: bool
+    headers: bool
+    key: bool
+    value: bool
+    separator: bytes
+    line_end: bytes
+    headers_separator: bytes
+    null: bytes
+
+    @classmethod
+    def from_properties(cls, given: dict[str, str]) -> RecordFormat:
+        """Raises ToolError for a property that does not exist."""
+        unknown = sorted(set(given) - set(PROPERTIES))
+        if unknown:
+            raise ToolError(f"There is no property {unknown[0]}; there are {', '.join(PROPERTIES)}.")
+        merged = {**PROPERTIES, **given}
+        flags = {
+            name: merged[f"print.{name}"].lower() == "true"
+            for name in ("timestamp", "partition", "offset", "headers", "key", "value")
+        }
+        return cls(
+            **flags,
+            separator=merged["key.separator"].encode(),
+            line_end=merged["line.separator"].encode(),
+            headers_separator=merged["headers.separator"].encode(),
+            null=merged["null.literal"].encode(),
+        )
+
+    def render(self, message: Message) -> bytes:
+        """One record as bytes, with its line end."""
+        parts: list[bytes] = []
+        if self.timestamp:
+            kind, time_ms = message.timestamp()
+            parts.append(f"{TIMESTAMP_LABELS.get(kind, kind)}:{time_ms}".encode())
+        if self.partition:
+            parts.append(f"Partition:{message.partition()}".encode())
+        if self.offset:
+            parts.append(f"Offset:{message.offset()}".encode())
+        if self.headers:
+            parts.append(self._headers(message))
+        if self.key:
+            parts.append(self._text(message.key()))
+        if self.value:
+            parts.append(self._text(message.value()))
+        return self.separator.join(parts) + self.line_end
+
+    def _headers(self, message: Message) -> bytes:
+        headers: Any = message.headers()
+        if not headers:
+            return b"NO_HEADERS"
+        return self.headers_separator.join(name.encode() + b":" + self._text(value) for name, value in headers)
+
+    def _text(self, content: Any) -> bytes:
+        if content is None:
+            return self.null
+        return content if isinstance(content, bytes) else str(content).encode()
+
+
+def assign_partitions(consumer: Consumer, topic: str, partition: int | None, offset: int) -> None:
+    """Read all (or one) of a topic's partitions without a group; raises ToolError."""
+    from confluent_kafka import TopicPartition
+
+    metadata = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic]
+    if metadata.error is not None:
+        raise ToolError(f"Topic {topic}: {reason_of(metadata.error)} ({metadata.error.name()}).")
+    if partition is not None and partition not in metadata.partitions:
+        raise ToolError(f"Topic {topic} has no partition {partition}.")
+    chosen = sorted(metadata.partitions) if partition is None else [partition]
+    consumer.assign([TopicPartition(topic, each, offset) for each in chosen])
+
+
+def start_offset(from_beginning: bool, offset: str | None) -> int:
+    """The librdkafka offset of `--from-beginning` and `--offset`."""
+    from confluent_kafka import OFFSET_BEGINNING, OFFSET_END
+
+    if offset in ("earliest", "latest"):
+        return int(OFFSET_BEGINNING if offset == "earliest" else OFFSET_END)
+    if offset is not None:
+        try:
+            return int(offset)
+        except ValueError:
+            raise ToolError(f"--offset must be earliest, latest or a number, not {offset!r}.") from None
+    return int(OFFSET_BEGINNING if from_beginning else OFFSET_END)
+
+
+@click.command("consume")
+@click.option("--topic", required=True, help="Topic to read.")
+@click.option("--from-beginning", is_flag=True, help="Start at the earliest record (a group: if it has no offset yet).")
+@click.option("--group", help="Consumer group to join; offsets are committed.")
+@click.option("--partition", type=click.IntRange(min=0), help="Read this partition only (no group).")
+@click.option("--offset", help="Where to start with --partition: earliest, latest or a number.")
+@click.option("--max-messages", type=click.IntRange(min=1), help="Stop after so many records.")
+@click.option("--timeout-ms", type=click.IntRange(min=1), help="Stop when no record came for so long.")
+@click.option(
+    "--property", "properties", multiple=True, metavar="KEY=VALUE", help="print.key=true, print.offset=true ..."
+)
+@click.option("--consumer-property", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of librdkafka.")
+@bootstrap_option
+def command(
+    topic: str,
+    from_beginning: bool,
+    group: str | None,
+    partition: int | None,
+    offset: str | None,
+    max_messages: int | None,
+    timeout_ms: int | None,
+    properties: tuple[str, ...],
+    settings: tuple[str, ...],
+    bootstrap_servers: str,
+) -> None:
+    """Print the records of a topic, one a line."""
+    if group is not None and partition is not None:
+        raise click.UsageError("--group and --partition cannot be combined.")
+    if offset is not None and partition is None:
+        raise click.UsageError("--offset needs --partition.")
+    record_format = RecordFormat.from_properties(key_values(properties, "--property"))
+    consumer = connect_consumer(
+        bootstrap_servers,
+        {
+            "group.id": group or "kafka-cy-consume",  # librdkafka wants one; without --group it is never used
+            "enable.auto.commit": group is not None,
+            "auto.offset.reset": "earliest" if from_beginning else "latest",
+            "allow.auto.create.topics": False,
+            **key_values(settings, "--consumer-property"),
+        },
+    )
+    try:
+        if group is None:
+            assign_partitions(consumer, topic, partition, start_offset(from_beginning, offset))
+        else:
+            consumer.subscribe([topic])
+        print_records(consumer, record_format, max_messages, timeout_ms)
+    finally:
+        consumer.close()
+
+
+def print_records(
+    consumer: Consumer, record_format: RecordFormat, max_messages: int | None, timeout_ms: int | None
+) -> None:
+    """Print until the count is reached, nothing comes for the timeout, or Ctrl-C."""
+    from confluent_kafka import KafkaError, KafkaException
+
+    count = 0
+    last_record_at = time.monotonic()
+    try:
+        while max_messages is None or count < max_messages:
+            wanted = 500 if max_messages is None else min(500, max_messages - count)
+            # 100 ms: a lone record is on the screen by then, and Ctrl-C is answered.
+            for message in consumer.consume(wanted, timeout=0.1):
+                error = message.error()
+                if error is not None:
+                    if error.code() == KafkaError._PARTITION_EOF or error.retriable():
+                        continue
+                    raise KafkaException(error)
+                sys.stdout.buffer.write(record_format.render(message))
+                count += 1
+                last_record_at = time.monotonic()
+            sys.stdout.buffer.flush()
+            if timeout_ms is not None and (time.monotonic() - last_record_at) * 1000 > timeout_ms:
+                break
+    except KeyboardInterrupt:
+        pass
+    note(f"{count} record{'' if count == 1 else 's'} read.")

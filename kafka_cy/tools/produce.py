@@ -1,0 +1,146 @@
+"""`kafka-cy produce`: lines of standard input become records."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import click
+
+from kafka_cy.tools.client import ToolError, bootstrap_option, connect_producer, key_values, reason_of
+from kafka_cy.tools.output import note
+
+PROPERTIES = {
+    "parse.key": "false",
+    "key.separator": "\t",
+    "parse.headers": "false",
+    "headers.delimiter": "\t",
+    "headers.separator": ",",
+    "headers.key.separator": ":",
+    "null.marker": "",
+}
+
+
+@dataclass(frozen=True)
+class LineFormat:
+    """How a line is cut into headers, key and value; the properties of Kafka's console producer."""
+
+    parse_key: bool
+    key_separator: bytes
+    parse_headers: bool
+    headers_delimiter: bytes
+    headers_separator: bytes
+    headers_key_separator: bytes
+    null_marker: bytes
+
+    @classmethod
+    def from_properties(cls, given: dict[str, str]) -> LineFormat:
+        """Raises ToolError for a property that does not exist."""
+        unknown = sorted(set(given) - set(PROPERTIES))
+        if unknown:
+            raise ToolError(f"There is no property {unknown[0]}; there are {', '.join(PROPERTIES)}.")
+        merged = {**PROPERTIES, **given}
+        return cls(
+            parse_key=merged["parse.key"].lower() == "true",
+            key_separator=merged["key.separator"].encode(),
+            parse_headers=merged["parse.headers"].lower() == "true",
+            headers_delimiter=merged["headers.delimiter"].encode(),
+            headers_separator=merged["headers.separator"].encode(),
+            headers_key_separator=merged["headers.key.separator"].encode(),
+            null_marker=merged["null.marker"].encode(),
+        )
+
+    def parse(self, line: bytes, number: int) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]:
+        """(key, value, headers) of a line without its end; raises ToolError naming the line."""
+        headers: list[tuple[str, bytes | None]] = []
+        rest = line
+        if self.parse_headers:
+            text, delimiter, rest = rest.partition(self.headers_delimiter)
+            if not delimiter:
+                raise ToolError(f"Line {number} has no headers delimiter {self.headers_delimiter!r}.")
+            for header in text.split(self.headers_separator) if text else []:
+                name, separator, content = header.partition(self.headers_key_separator)
+                if not separator:
+                    raise ToolError(f"Line {number}: header {header!r} has no {self.headers_key_separator!r}.")
+                headers.append((name.decode(), self._nullable(content)))
+        key: bytes | None = None
+        if self.parse_key:
+            key, separator, rest = rest.partition(self.key_separator)
+            if not separator:
+                raise ToolError(f"Line {number} has no key separator {self.key_separator!r}.")
+            key = self._nullable(key)
+        return key, self._nullable(rest), headers
+
+    def _nullable(self, content: bytes) -> bytes | None:
+        return None if self.null_marker and content == self.null_marker else content
+
+
+def lines(stream: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines without `\\n` or `\\r\\n`."""
+    for line in stream:
+        yield line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+@click.command("produce")
+@click.option("--topic", required=True, help="Topic to write to.")
+@click.option("--partition", type=click.IntRange(min=0), help="Partition (default: by key).")
+@click.option(
+    "--property", "properties", multiple=True, metavar="KEY=VALUE", help="parse.key=true, key.separator=: ..."
+)
+@click.option("--compression-type", type=click.Choice(["none", "gzip", "snappy", "lz4", "zstd"]), default="none")
+@click.option("--acks", type=click.Choice(["0", "1", "all", "-1"]), default="all", show_default=True)
+@click.option("--producer-property", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of librdkafka.")
+@bootstrap_option
+def command(
+    topic: str,
+    partition: int | None,
+    properties: tuple[str, ...],
+    compression_type: str,
+    acks: str,
+    settings: tuple[str, ...],
+    bootstrap_servers: str,
+) -> None:
+    """Send each line of standard input as a record."""
+    line_format = LineFormat.from_properties(key_values(properties, "--property"))
+    producer = connect_producer(
+        bootstrap_servers,
+        {
+            "compression.type": compression_type,
+            "acks": acks,
+            "linger.ms": 5,
+            **key_values(settings, "--producer-property"),
+        },
+    )
+    if sys.stdin.isatty():
+        note(f"One record a line to {topic}; Ctrl-D ends.")
+    failure = send_all(producer, topic, partition, line_format, sys.stdin.buffer)
+    if failure is not None:
+        raise ToolError(failure)
+
+
+def send_all(producer: Any, topic: str, partition: int | None, line_format: LineFormat, stream: BinaryIO) -> str | None:
+    """Send every line and wait for the answers; a sentence about the first record that failed, or None."""
+    failures: list[str] = []
+
+    def delivered(error: Any, message: Any) -> None:
+        if error is not None and not failures:
+            failures.append(f"A record for topic {topic} was not stored: {reason_of(error)} ({error.name()}).")
+
+    place = {} if partition is None else {"partition": partition}
+    for number, line in enumerate(lines(stream), start=1):
+        key, value, headers = line_format.parse(line, number)
+        while True:
+            try:
+                producer.produce(topic, value=value, key=key, headers=headers, on_delivery=delivered, **place)
+                break
+            except BufferError:  # the queue of unsent records is full: wait for answers
+                producer.poll(0.1)
+        producer.poll(0)
+        if failures:
+            break
+    remaining = producer.flush(60)
+    if remaining and not failures:
+        failures.append(f"{remaining} records were not acknowledged in time.")
+    return failures[0] if failures else None

@@ -1,0 +1,155 @@
+"""`kafka-cy topics create|list|describe|delete`."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, bootstrap_option, connect_admin, key_values, reason_of
+from kafka_cy.tools.output import note, print_table
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
+
+
+@click.group("topics")
+def commands() -> None:
+    """Create, list, describe and delete topics."""
+
+
+def chosen_topics(named: tuple[str, ...], options: tuple[str, ...]) -> list[str]:
+    """Topics given as words and as `--topic` (which, as Kafka's, takes a comma-separated list)."""
+    return [*named, *(name for option in options for name in option.split(",") if name)]
+
+
+def outcome(future: Future[Any], name: str, *, ignored_error: str | None = None) -> bool:
+    """Wait for an admin call on one topic; False for the error to be ignored, ToolError for any other."""
+    from confluent_kafka import KafkaException
+
+    try:
+        future.result(REQUEST_TIMEOUT_S)
+    except KafkaException as error:
+        cause = error.args[0]
+        if cause.name() == ignored_error:
+            return False
+        raise ToolError(f"Topic {name}: {reason_of(cause)} ({cause.name()}).") from error
+    return True
+
+
+@commands.command("create")
+@click.argument("named", nargs=-1, metavar="[TOPIC]...")
+@click.option("--topic", "options", multiple=True, help="Topic to create; may be repeated.")
+@click.option("--partitions", type=click.IntRange(min=1), help="Number of partitions (default: the broker's).")
+@click.option("--replication-factor", type=click.IntRange(min=1), help="Replicas (default: the broker's).")
+@click.option("--config", "configs", multiple=True, metavar="KEY=VALUE", help="Topic configuration; may be repeated.")
+@click.option("--if-not-exists", is_flag=True, help="An existing topic is not an error.")
+@bootstrap_option
+def create(
+    named: tuple[str, ...],
+    options: tuple[str, ...],
+    partitions: int | None,
+    replication_factor: int | None,
+    configs: tuple[str, ...],
+    if_not_exists: bool,
+    bootstrap_servers: str,
+) -> None:
+    """Create topics."""
+    from confluent_kafka.admin import NewTopic
+
+    names = chosen_topics(named, options)
+    if not names:
+        raise click.UsageError("Name a topic to create.")
+    config = key_values(configs, "--config")
+    admin = connect_admin(bootstrap_servers)
+    new = [
+        NewTopic(
+            name,
+            num_partitions=-1 if partitions is None else partitions,
+            replication_factor=-1 if replication_factor is None else replication_factor,
+            config=config,
+        )
+        for name in names
+    ]
+    for name, future in admin.create_topics(new).items():
+        if outcome(future, name, ignored_error="TOPIC_ALREADY_EXISTS" if if_not_exists else None):
+            click.echo(f"Created topic {name}.")
+
+
+@commands.command("list")
+@click.option("--exclude-internal", is_flag=True, help="Leave out topics such as __consumer_offsets.")
+@bootstrap_option
+def list_topics(exclude_internal: bool, bootstrap_servers: str) -> None:
+    """List the names of all topics."""
+    admin = connect_admin(bootstrap_servers)
+    metadata = admin.list_topics(timeout=REQUEST_TIMEOUT_S)
+    for name in sorted(metadata.topics):
+        if not (exclude_internal and name.startswith("__")):
+            click.echo(name)
+
+
+def set_configs(admin: AdminClient, names: list[str]) -> dict[str, str]:
+    """Per topic, the configuration that was set on it, as `key=value,key=value`."""
+    from confluent_kafka.admin import ConfigResource, ConfigSource
+
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+    result = {}
+    for resource, future in admin.describe_configs(resources).items():
+        entries = future.result(REQUEST_TIMEOUT_S).values()
+        own = [entry for entry in entries if entry.source == ConfigSource.DYNAMIC_TOPIC_CONFIG.value]
+        result[resource.name] = ",".join(f"{entry.name}={entry.value}" for entry in sorted(own, key=lambda e: e.name))
+    return result
+
+
+@commands.command("describe")
+@click.argument("named", nargs=-1, metavar="[TOPIC]...")
+@click.option("--topic", "options", multiple=True, help="Topic to describe; may be repeated (default: all).")
+@bootstrap_option
+def describe(named: tuple[str, ...], options: tuple[str, ...], bootstrap_servers: str) -> None:
+    """Show partitions, leaders, replicas and configuration of topics."""
+    from confluent_kafka import TopicCollection
+
+    admin = connect_admin(bootstrap_servers)
+    names = chosen_topics(named, options) or sorted(admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics)
+    if not names:
+        note("There are no topics.")
+        return
+    futures = admin.describe_topics(TopicCollection(names))
+    for name, future in futures.items():
+        outcome(future, name)
+    configs = set_configs(admin, names)
+    for name in names:
+        topic = futures[name].result()
+        replication = len(topic.partitions[0].replicas) if topic.partitions else 0
+        click.echo(
+            f"Topic: {name}\tTopicId: {topic.topic_id}\tPartitionCount: {len(topic.partitions)}\t"
+            f"ReplicationFactor: {replication}\tConfigs: {configs[name]}"
+        )
+        rows = [
+            (
+                name,
+                partition.id,
+                partition.leader.id if partition.leader else None,
+                ",".join(str(node.id) for node in partition.replicas),
+                ",".join(str(node.id) for node in partition.isr),
+            )
+            for partition in topic.partitions
+        ]
+        print_table(("Topic", "Partition", "Leader", "Replicas", "Isr"), rows)
+
+
+@commands.command("delete")
+@click.argument("named", nargs=-1, metavar="[TOPIC]...")
+@click.option("--topic", "options", multiple=True, help="Topic to delete; may be repeated.")
+@click.option("--if-exists", is_flag=True, help="A missing topic is not an error.")
+@bootstrap_option
+def delete(named: tuple[str, ...], options: tuple[str, ...], if_exists: bool, bootstrap_servers: str) -> None:
+    """Delete topics with all their records."""
+    names = chosen_topics(named, options)
+    if not names:
+        raise click.UsageError("Name a topic to delete.")
+    admin = connect_admin(bootstrap_servers)
+    for name, future in admin.delete_topics(names).items():
+        if outcome(future, name, ignored_error="UNKNOWN_TOPIC_OR_PART" if if_exists else None):
+            click.echo(f"Deleted topic {name}.")
