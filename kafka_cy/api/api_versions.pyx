@@ -1,0 +1,144 @@
+"""ApiVersions (key 18), versions 0-4.
+
+Answers from a table of API keys that the control plane sets (`set_table`); each version's body is encoded once.
+
+- v0: error code and API keys. v1: throttle time. v2: nothing new on the wire.
+- v3 (KIP-511, KIP-482, KIP-584): flexible body behind response header v0; the request carries the client's software
+  name and version, which must look like one (else INVALID_REQUEST); feature tags. A broker without features leaves
+  the tags out: supported and finalized features are what a KRaft controller would hold.
+- v4 (KIP-584 follow-up): features with a minimum of 0 may be listed.
+- A version above the newest is answered as v0 with UNSUPPORTED_VERSION and the range of ApiVersions itself, as
+  KIP-511 asks: the client then asks again with a version both know.
+"""
+from libc.stdint cimport int16_t, int32_t, uint8_t
+from libc.stdlib cimport malloc
+from libc.string cimport memcpy
+
+from kafka_cy.api.error_codes cimport ERROR_INVALID_REQUEST, ERROR_UNSUPPORTED_VERSION
+from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX
+from kafka_cy.network.reactor cimport (
+    CLOSE, HANDLED, Reactor, Request, hot_handler_register, response_begin, response_send,
+)
+from kafka_cy.records.atomics cimport atomic_load_pointer, atomic_store_pointer
+from kafka_cy.records.wire cimport (
+    Reader, Writer, read_string, reader_init, skip_tagged_fields, write_array_length, write_int16, write_int32,
+    write_int8, write_raw, write_uvarint, writer_init,
+)
+
+cdef enum:
+    API_KEY = 18
+    VERSION_MIN = 0
+    VERSION_MAX = 4
+
+
+# The encoded API keys of both encodings. Written once, never freed: a reactor may be reading an older one.
+cdef struct KeyTable:
+    int32_t count
+    size_t size
+    size_t flexible_size
+    uint8_t* entries            # int16 key, min, max
+    uint8_t* flexible_entries   # the same with an empty tag section each
+
+
+cdef void* published_table = NULL
+
+
+cdef bint is_alphanumeric(char c) noexcept nogil:
+    return (48 <= c <= 57) or (65 <= c <= 90) or (97 <= c <= 122)
+
+
+cdef bint software_name_valid(const char* text, int32_t size) noexcept nogil:
+    """Letters, digits, '-' and '.', beginning and ending with a letter or digit."""
+    cdef int32_t i
+    if size <= 0 or not is_alphanumeric(text[0]) or not is_alphanumeric(text[size - 1]):
+        return False
+    for i in range(size):
+        if not is_alphanumeric(text[i]) and text[i] != 45 and text[i] != 46:
+            return False
+    return True
+
+
+cdef void write_own_range(Writer* w) noexcept nogil:
+    write_int16(w, ERROR_UNSUPPORTED_VERSION)
+    write_int32(w, 1)
+    write_int16(w, API_KEY)
+    write_int16(w, VERSION_MIN)
+    write_int16(w, VERSION_MAX)
+
+
+cdef void write_keys(Writer* w, int16_t version, int16_t error) noexcept nogil:
+    cdef KeyTable* table = <KeyTable*>atomic_load_pointer(&published_table)
+    cdef bint flexible = version >= 3
+    write_int16(w, error)
+    if error or table == NULL:
+        write_array_length(w, flexible, 0)
+    else:
+        write_array_length(w, flexible, table.count)
+        if flexible:
+            write_raw(w, table.flexible_entries, table.flexible_size)
+        else:
+            write_raw(w, table.entries, table.size)
+    if version >= 1:
+        write_int32(w, 0)
+    if flexible:
+        write_int8(w, 0)
+
+
+cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
+    cdef Reader r
+    cdef Writer w
+    cdef int16_t error = 0
+    cdef const char* name
+    cdef const char* version
+    cdef int32_t name_size = 0
+    cdef int32_t version_size = 0
+    writer_init(&w, RESPONSE_BYTES_MAX)
+    if request.api_version < VERSION_MIN or request.api_version > VERSION_MAX:
+        response_begin(request, &w)
+        write_own_range(&w)
+        response_send(reactor, request, &w)
+        return HANDLED
+    if request.api_version >= 3:
+        reader_init(&r, request.body, request.body_size)
+        name = read_string(&r, True, &name_size)
+        version = read_string(&r, True, &version_size)
+        skip_tagged_fields(&r)
+        if r.error or name_size < 0 or version_size < 0:
+            request.close_reason = b"ApiVersions request that does not parse"
+            return CLOSE
+        if not software_name_valid(name, name_size) or not software_name_valid(version, version_size):
+            error = ERROR_INVALID_REQUEST
+    response_begin(request, &w)
+    write_keys(&w, request.api_version, error)
+    response_send(reactor, request, &w)
+    return HANDLED
+
+
+def set_table(table: list) -> None:
+    """What ApiVersions answers from now on: (API key, version min, version max), in the order to be listed."""
+    cdef KeyTable* made = <KeyTable*>malloc(sizeof(KeyTable))
+    cdef Writer plain
+    cdef Writer flexible
+    if made == NULL:
+        raise MemoryError
+    writer_init(&plain, RESPONSE_BYTES_MAX)
+    writer_init(&flexible, RESPONSE_BYTES_MAX)
+    made.count = 0
+    for key, version_min, version_max in table:
+        for value in (key, version_min, version_max):
+            write_int16(&plain, <int16_t>value)
+            write_int16(&flexible, <int16_t>value)
+        write_int8(&flexible, 0)
+        made.count += 1
+    if plain.error or flexible.error:
+        raise MemoryError
+    made.entries = plain.data
+    made.size = plain.size
+    made.flexible_entries = flexible.data
+    made.flexible_size = flexible.size
+    atomic_store_pointer(&published_table, made)
+
+
+def register() -> None:
+    """Makes reactors answer ApiVersions; any version up to the largest, so that unknown ones get their answer."""
+    hot_handler_register(API_KEY, 0, 0x7fff, handle)

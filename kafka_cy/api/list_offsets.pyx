@@ -1,0 +1,197 @@
+"""ListOffsets (key 2), versions 1-11: the offset of a timestamp, or of one of the special specs.
+
+- -1 latest: the high watermark, or the last stable offset with read_committed (v2+, KIP-98).
+- -2 earliest: the log start offset. A timestamp >= 0: the first record at or after it that consumers may see.
+- -3 max timestamp (v7+, KIP-734). -4 earliest local (v8+, KIP-405): the log start offset, as nothing is tiered.
+- -5 latest tiered (v9+, KIP-1005) and -6 earliest pending upload (v11+, KIP-1023): -1 without remote storage.
+- Any other negative, or a spec newer than the version: UNSUPPORTED_VERSION.
+- v4: current leader epoch in, epoch of the offset out (KIP-320). v6: flexible. v10: timeout (remote reads only).
+- A replica (replica_id >= 0) sees the log end offset as the latest.
+"""
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t
+
+from kafka_cy.api.error_codes cimport (
+    ERROR_NONE, ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_UNKNOWN_TOPIC_OR_PARTITION, ERROR_UNSUPPORTED_VERSION,
+    storage_error_code,
+)
+from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX, TopicKey, find_topic, read_topic_key, write_topic_key
+from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
+from kafka_cy.network.reactor cimport (
+    CLOSE, HANDLED, Reactor, Request, hot_handler_register, response_begin, response_send,
+)
+from kafka_cy.records.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
+from kafka_cy.records.wire cimport (
+    Reader, Writer, read_array_length, read_int32, read_int64, read_int8, reader_init, skip_tagged_fields,
+    write_array_length, write_int16, write_int32, write_int64, write_no_tags, writer_free, writer_init,
+)
+from kafka_cy.storage.log cimport (
+    Log, log_end_offset, log_epoch_of, log_max_timestamp, log_offset_for_timestamp, log_start_offset,
+)
+from kafka_cy.storage.partition cimport Partition, partition_check_leader, partition_last_stable_offset
+
+cdef enum:
+    API_KEY = 2
+    VERSION_MIN = 1
+    VERSION_MAX = 11
+    LATEST = -1
+    EARLIEST = -2
+    MAX_TIMESTAMP = -3
+    EARLIEST_LOCAL = -4
+    LATEST_TIERED = -5
+    EARLIEST_PENDING_UPLOAD = -6
+    READ_COMMITTED = 1
+
+
+cdef struct Found:
+    int16_t error
+    int64_t timestamp_ms
+    int64_t offset
+    int32_t epoch
+
+
+# What of a request holds for all its partitions.
+cdef struct Asked:
+    int16_t version
+    int32_t replica_id
+    int8_t isolation_level
+
+
+cdef bint spec_supported(int64_t timestamp_ms, int16_t version) noexcept nogil:
+    if timestamp_ms >= EARLIEST:
+        return True
+    if timestamp_ms == MAX_TIMESTAMP:
+        return version >= 7
+    if timestamp_ms == EARLIEST_LOCAL:
+        return version >= 8
+    if timestamp_ms == LATEST_TIERED:
+        return version >= 9
+    return timestamp_ms == EARLIEST_PENDING_UPLOAD and version >= 11
+
+
+cdef int64_t last_fetchable_offset(Partition* partition, Log* log, Asked* asked) noexcept nogil:
+    if asked.replica_id != -1:
+        return log_end_offset(log)
+    if asked.isolation_level == READ_COMMITTED:
+        return partition_last_stable_offset(partition)
+    return atomic_load_i64(&partition.high_watermark)
+
+
+cdef void look_up(Reactor* reactor, Partition* partition, int64_t timestamp_ms, Asked* asked, Found* found) noexcept nogil:
+    cdef Log* log = <Log*>atomic_load_pointer(<void**>&partition.log)
+    cdef int64_t limit = last_fetchable_offset(partition, log, asked)
+    cdef bint hit = False
+    cdef int error
+    if timestamp_ms == LATEST:
+        found.offset = limit
+        found.epoch = atomic_load_i32(&partition.leader_epoch)
+        return
+    if timestamp_ms == EARLIEST or timestamp_ms == EARLIEST_LOCAL:
+        found.offset = log_start_offset(log)
+        found.epoch = log_epoch_of(log, found.offset)
+        return
+    if timestamp_ms == LATEST_TIERED or timestamp_ms == EARLIEST_PENDING_UPLOAD:
+        return
+    if timestamp_ms == MAX_TIMESTAMP:
+        error = log_max_timestamp(log, reactor.codecs, &found.offset, &found.timestamp_ms, &found.epoch, &hit)
+    else:
+        error = log_offset_for_timestamp(
+            log, reactor.codecs, timestamp_ms, &found.offset, &found.timestamp_ms, &found.epoch, &hit
+        )
+    found.error = storage_error_code(error)
+    if found.error or not hit or found.offset >= limit:
+        found.offset = -1
+        found.timestamp_ms = -1
+        found.epoch = -1
+
+
+cdef void answer_partition(Reactor* reactor, TopicImage* topic, Asked* asked, Reader* r, Writer* w) noexcept nogil:
+    cdef bint flexible = asked.version >= 6
+    cdef int32_t index = read_int32(r)
+    cdef int32_t current_leader_epoch = read_int32(r) if asked.version >= 4 else -1
+    cdef int64_t timestamp_ms = read_int64(r)
+    cdef PartitionImage* known = topic_partition(topic, index) if topic != NULL else NULL
+    cdef Found found
+    found.error = ERROR_NONE
+    found.timestamp_ms = -1
+    found.offset = -1
+    found.epoch = -1
+    if flexible:
+        skip_tagged_fields(r)
+    if r.error:
+        return
+    if not spec_supported(timestamp_ms, asked.version):
+        found.error = ERROR_UNSUPPORTED_VERSION
+    elif known == NULL:
+        found.error = ERROR_UNKNOWN_TOPIC_OR_PARTITION
+    elif known.partition == NULL:
+        found.error = ERROR_NOT_LEADER_OR_FOLLOWER
+    else:
+        found.error = storage_error_code(partition_check_leader(known.partition, current_leader_epoch))
+        if found.error == ERROR_NONE:
+            look_up(reactor, known.partition, timestamp_ms, asked, &found)
+    write_int32(w, index)
+    write_int16(w, found.error)
+    write_int64(w, found.timestamp_ms)
+    write_int64(w, found.offset)
+    if asked.version >= 4:
+        write_int32(w, found.epoch)
+    write_no_tags(w, flexible)
+
+
+cdef int answer(Reactor* reactor, Request* request, Writer* w) noexcept nogil:
+    """Reads the request and writes the answer as it goes; the caller drops it when the request does not parse."""
+    cdef Reader r
+    cdef TopicKey key
+    cdef TopicImage* topic
+    cdef Asked asked
+    cdef bint flexible = request.api_version >= 6
+    cdef int32_t topics_count, partitions_count
+    cdef int32_t i, j
+    asked.version = request.api_version
+    reader_init(&r, request.body, request.body_size)
+    asked.replica_id = read_int32(&r)
+    asked.isolation_level = read_int8(&r) if asked.version >= 2 else 0
+    topics_count = read_array_length(&r, flexible, 3)
+    if r.error or topics_count < 0:
+        return 1
+    if asked.version >= 2:
+        write_int32(w, 0)
+    write_array_length(w, flexible, topics_count)
+    for i in range(topics_count):
+        read_topic_key(&r, False, flexible, &key)
+        partitions_count = read_array_length(&r, flexible, 12)
+        if r.error or key.name == NULL or partitions_count < 0:
+            return 1
+        topic = find_topic(reactor.image, &key)
+        write_topic_key(w, &key, flexible)
+        write_array_length(w, flexible, partitions_count)
+        for j in range(partitions_count):
+            answer_partition(reactor, topic, &asked, &r, w)
+            if r.error:
+                return 1
+        if flexible:
+            skip_tagged_fields(&r)
+        write_no_tags(w, flexible)
+    if asked.version >= 10:
+        read_int32(&r)                              # timeout_ms of remote reads
+    if flexible:
+        skip_tagged_fields(&r)
+    write_no_tags(w, flexible)
+    return r.error
+
+
+cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
+    cdef Writer w
+    writer_init(&w, RESPONSE_BYTES_MAX)
+    response_begin(request, &w)
+    if answer(reactor, request, &w):
+        writer_free(&w)
+        request.close_reason = b"ListOffsets request that does not parse"
+        return CLOSE
+    response_send(reactor, request, &w)
+    return HANDLED
+
+
+def register() -> None:
+    """Makes reactors answer ListOffsets."""
+    hot_handler_register(API_KEY, VERSION_MIN, VERSION_MAX, handle)

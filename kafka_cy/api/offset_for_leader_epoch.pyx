@@ -1,0 +1,110 @@
+"""OffsetForLeaderEpoch (key 23), versions 2-4.
+
+For each partition: the largest leader epoch that is not newer than the one asked for, and the offset at which it ends.
+Consumers use it to find out whether the log was truncated under them (KIP-320), followers to truncate (KIP-101).
+
+- v2: current leader epoch (KIP-320), throttle time. v3: replica id (KIP-392: -1 consumer, -2 debugging).
+- v4: flexible. Unknown epoch: epoch -1 and end offset -1, no error.
+"""
+from libc.stdint cimport int16_t, int32_t, int64_t
+
+from kafka_cy.api.error_codes cimport ERROR_NONE, ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_UNKNOWN_TOPIC_OR_PARTITION
+from kafka_cy.api.error_codes cimport storage_error_code
+from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX, TopicKey, find_topic, read_topic_key, write_topic_key
+from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
+from kafka_cy.network.reactor cimport (
+    CLOSE, HANDLED, Reactor, Request, hot_handler_register, response_begin, response_send,
+)
+from kafka_cy.records.wire cimport (
+    Reader, Writer, read_array_length, read_int32, reader_init, skip_tagged_fields, write_array_length, write_int16,
+    write_int32, write_int64, write_no_tags, writer_free, writer_init,
+)
+from kafka_cy.records.atomics cimport atomic_load_pointer
+from kafka_cy.storage.log cimport Log, log_end_offset_for_epoch
+from kafka_cy.storage.partition cimport partition_check_leader
+
+cdef enum:
+    API_KEY = 23
+    VERSION_MIN = 2
+    VERSION_MAX = 4
+
+
+cdef void answer_partition(Reactor* reactor, TopicImage* topic, Reader* r, Writer* w, bint flexible) noexcept nogil:
+    cdef int32_t index = read_int32(r)
+    cdef int32_t current_leader_epoch = read_int32(r)
+    cdef int32_t asked_epoch = read_int32(r)
+    cdef int32_t epoch = -1
+    cdef int64_t end_offset = -1
+    cdef int16_t error = ERROR_NONE
+    cdef PartitionImage* known = topic_partition(topic, index) if topic != NULL else NULL
+    if flexible:
+        skip_tagged_fields(r)
+    if known == NULL:
+        error = ERROR_UNKNOWN_TOPIC_OR_PARTITION
+    elif known.partition == NULL:
+        error = ERROR_NOT_LEADER_OR_FOLLOWER
+    else:
+        error = storage_error_code(partition_check_leader(known.partition, current_leader_epoch))
+        if error == ERROR_NONE:
+            log_end_offset_for_epoch(
+                <Log*>atomic_load_pointer(<void**>&known.partition.log), asked_epoch, &epoch, &end_offset
+            )
+    write_int16(w, error)
+    write_int32(w, index)
+    write_int32(w, epoch)
+    write_int64(w, end_offset)
+    write_no_tags(w, flexible)
+
+
+cdef int answer(Reactor* reactor, Request* request, Writer* w) noexcept nogil:
+    """Reads the request and writes the answer as it goes; the caller drops it when the request does not parse."""
+    cdef Reader r
+    cdef TopicKey key
+    cdef TopicImage* topic
+    cdef bint flexible = request.api_version >= 4
+    cdef int32_t topics_count, partitions_count
+    cdef int32_t i, j
+    reader_init(&r, request.body, request.body_size)
+    if request.api_version >= 3:
+        read_int32(&r)                              # replica id: followers and consumers get the same answer
+    topics_count = read_array_length(&r, flexible, 5 if not flexible else 3)
+    if r.error or topics_count < 0:
+        return 1
+    write_int32(w, 0)
+    write_array_length(w, flexible, topics_count)
+    for i in range(topics_count):
+        read_topic_key(&r, False, flexible, &key)
+        partitions_count = read_array_length(&r, flexible, 12)
+        if r.error or key.name == NULL or partitions_count < 0:
+            return 1
+        topic = find_topic(reactor.image, &key)
+        write_topic_key(w, &key, flexible)
+        write_array_length(w, flexible, partitions_count)
+        for j in range(partitions_count):
+            answer_partition(reactor, topic, &r, w, flexible)
+            if r.error:
+                return 1
+        if flexible:
+            skip_tagged_fields(&r)
+        write_no_tags(w, flexible)
+    if flexible:
+        skip_tagged_fields(&r)
+    write_no_tags(w, flexible)
+    return r.error
+
+
+cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
+    cdef Writer w
+    writer_init(&w, RESPONSE_BYTES_MAX)
+    response_begin(request, &w)
+    if answer(reactor, request, &w):
+        writer_free(&w)
+        request.close_reason = b"OffsetForLeaderEpoch request that does not parse"
+        return CLOSE
+    response_send(reactor, request, &w)
+    return HANDLED
+
+
+def register() -> None:
+    """Makes reactors answer OffsetForLeaderEpoch."""
+    hot_handler_register(API_KEY, VERSION_MIN, VERSION_MAX, handle)
