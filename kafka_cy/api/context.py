@@ -55,4 +55,4 @@ class ApiContext:
     publisher: Any  # kafka_cy.network.metadata_image.ImagePublisher
     broker_id: int
     cluster_id: str
-    listeners: list[Any] = field(default_factory=list)  # kafka_cy.server.listeners.Listener, by listener index
+    advertised: list[tuple[str, int]] = field(default_factory=list)  # host and port told to clients, by listener index

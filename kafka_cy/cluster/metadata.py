@@ -94,7 +94,7 @@ class ClusterMetadata:
 
     def _read_tree(self) -> None:
         self.cluster_id = znodes.from_json(self.store.get(znodes.CLUSTER_ID).data)["id"]
-        for entity_type in ("topics", "brokers", "clients", "users", "ips"):
+        for entity_type in ("topics", "brokers", "clients", "users", "ips", "groups", "client-metrics"):
             for name in self.store.children(f"/config/{entity_type}"):
                 data = znodes.from_json(self.store.get(f"/config/{entity_type}/{name}").data)
                 self._configs[entity_type, name] = dict(data.get("config", {}))
@@ -124,6 +124,11 @@ class ClusterMetadata:
         self.store.multi([Create(path, None, ephemeral=True), Set(path, data, 0)])
 
     # -- reading --
+
+    @property
+    def broker_ids(self) -> list[int]:
+        """Ids of the brokers that live."""
+        return sorted(int(name) for name in self.store.children(znodes.BROKER_IDS)) or [self.broker_id]
 
     def add_listener(self, listener: Listener) -> None:
         """Hear of every change, on the control thread, before the call that made it returns."""

@@ -1,0 +1,68 @@
+"""CreatePartitions, versions 0-3.
+
+`count` is the new total. Assignments by hand name the replicas of the new partitions only. `validate_only` checks and
+changes nothing.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+from kafka_cy.api.topic_creation import TopicRefused, automatic_assignment, check_replicas
+from kafka_cy.cluster.assignment import assign_replicas
+from kafka_cy.protocol.errors import ErrorCode
+
+
+@handler(api_key=37, versions=(0, 3))
+def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+    """Extend each topic by itself."""
+    body = request.body
+    names = [topic.name for topic in body.topics]
+    results = []
+    with context.cluster.batch():
+        for topic in {topic.name: topic for topic in body.topics}.values():
+            code, message = ErrorCode.NONE, None
+            try:
+                if names.count(topic.name) > 1:
+                    raise TopicRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
+                added = _assignment(topic, context)
+                if not body.validate_only:
+                    context.cluster.create_partitions(topic.name, added)
+            except TopicRefused as refused:
+                code, message = refused.code, refused.message
+            results.append({"name": topic.name, "error_code": code, "error_message": message})
+    return {"results": results}
+
+
+def _assignment(topic: Any, context: ApiContext) -> list[list[int]]:
+    known = context.cluster.topics.get(topic.name)
+    if known is None:
+        raise TopicRefused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.")
+    existing, brokers = len(known.partitions), context.cluster.broker_ids
+    if topic.count == existing:
+        raise TopicRefused(ErrorCode.INVALID_PARTITIONS, f"Topic already has {existing} partition(s).")
+    if topic.count < existing:
+        raise TopicRefused(
+            ErrorCode.INVALID_PARTITIONS,
+            f"The topic {topic.name} currently has {existing} partition(s); {topic.count} would not be an increase.",
+        )
+    added = topic.count - existing
+    replication = len(known.partitions[0].replicas)
+    if topic.assignments is None:
+        automatic_assignment(brokers, added, replication)
+        return assign_replicas(brokers, added, replication, existing)
+    if len(topic.assignments) != added:
+        raise TopicRefused(
+            ErrorCode.INVALID_REPLICA_ASSIGNMENT,
+            f"Attempted to add {added} additional partition(s), but only {len(topic.assignments)} assignment(s) were specified.",
+        )
+    for assignment in topic.assignments:
+        check_replicas(assignment.broker_ids, brokers)
+        if len(assignment.broker_ids) != replication:
+            raise TopicRefused(
+                ErrorCode.INVALID_REPLICA_ASSIGNMENT,
+                f"The manual partition assignment includes a partition with {len(assignment.broker_ids)} replica(s), "
+                f"but this is not consistent with previous partitions, which have {replication} replica(s).",
+            )
+    return [list(assignment.broker_ids) for assignment in topic.assignments]

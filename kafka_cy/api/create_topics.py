@@ -1,0 +1,108 @@
+"""CreateTopics, versions 2-7.
+
+Topics are created with counts (-1: the broker's default) or an assignment by hand, and configs; `validate_only` checks
+everything and creates nothing. Version 5+ answers with the partition count, replication factor and all configs of the
+topic, version 7 with its id. A topic exists, with its logs, when the answer is sent; `timeout` has nothing to bound.
+Names that differ from another topic's in '.' and '_' only are refused.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+from kafka_cy.api.topic_creation import TopicRefused, automatic_assignment, check_configs, check_name, check_replicas
+from kafka_cy.protocol.errors import ErrorCode
+
+
+@handler(api_key=19, versions=(2, 7))
+def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+    """Create or only check each topic by itself; one bad topic does not hinder the others."""
+    body = request.body
+    names = [topic.name for topic in body.topics]
+    answers = []
+    with context.cluster.batch():
+        for topic in {topic.name: topic for topic in body.topics}.values():
+            try:
+                if names.count(topic.name) > 1:
+                    raise TopicRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
+                answers.append(_create(topic, body.validate_only, context))
+            except TopicRefused as refused:
+                answers.append({"name": topic.name, "error_code": refused.code, "error_message": refused.message})
+    return {"topics": answers}
+
+
+def _create(topic: Any, validate_only: bool, context: ApiContext) -> dict[str, Any]:
+    cluster = context.cluster
+    check_name(cluster, topic.name)
+    assignment = _assignment(topic, context)
+    configs = _configs(topic)
+    check_configs(configs)
+    topic_id = None
+    if not validate_only:
+        topic_id = cluster.create_topic(topic.name, assignment, configs).id
+    return {
+        "name": topic.name,
+        "topic_id": topic_id,
+        "error_code": ErrorCode.NONE,
+        "error_message": None,
+        "num_partitions": len(assignment),
+        "replication_factor": len(assignment[0]),
+        "configs": topic_config_entries(context, configs),
+    }
+
+
+def _configs(topic: Any) -> dict[str, str]:
+    configs: dict[str, str] = {}
+    for entry in topic.configs:
+        if entry.value is None:
+            raise TopicRefused(ErrorCode.INVALID_CONFIG, f"Null value not supported for topic configs: {entry.name}")
+        configs[entry.name] = entry.value
+    return configs
+
+
+def _assignment(topic: Any, context: ApiContext) -> list[list[int]]:
+    broker_ids = context.cluster.broker_ids
+    if not topic.assignments:
+        partitions, replication = topic.num_partitions, topic.replication_factor
+        if partitions == -1:
+            partitions = int(context.config["num.partitions"])
+        if replication == -1:
+            replication = int(context.config["default.replication.factor"])
+        return automatic_assignment(broker_ids, partitions, replication)
+    for field, value in (("replicationFactor", topic.replication_factor), ("numPartitions", topic.num_partitions)):
+        if value != -1:
+            raise TopicRefused(
+                ErrorCode.INVALID_REQUEST, f"A manual partition assignment was specified, but {field} was not set to -1."
+            )
+    by_index: dict[int, list[int]] = {}
+    for entry in topic.assignments:
+        if entry.partition_index in by_index:
+            raise TopicRefused(
+                ErrorCode.INVALID_REPLICA_ASSIGNMENT, f"Found multiple manual partition assignments for partition {entry.partition_index}"
+            )
+        check_replicas(entry.broker_ids, broker_ids)
+        by_index[entry.partition_index] = list(entry.broker_ids)
+    if sorted(by_index) != list(range(len(by_index))):
+        raise TopicRefused(
+            ErrorCode.INVALID_REPLICA_ASSIGNMENT, "partitions should be a consecutive 0-based integer sequence"
+        )
+    if len({len(replicas) for replicas in by_index.values()}) > 1:
+        raise TopicRefused(ErrorCode.INVALID_REPLICA_ASSIGNMENT, "Inconsistent replication factor between partitions")
+    return [by_index[index] for index in range(len(by_index))]
+
+
+def topic_config_entries(context: ApiContext, overrides: dict[str, str]) -> list[dict[str, Any]]:
+    """All settings of a topic with these overrides, as the answer lists them."""
+    from kafka_cy.config import describe
+
+    return [
+        {
+            "name": entry["name"],
+            "value": entry["value"],
+            "read_only": entry["read_only"],
+            "config_source": entry["config_source"],
+            "is_sensitive": entry["is_sensitive"],
+        }
+        for entry in describe.topic_entries(context.config, overrides)
+    ]

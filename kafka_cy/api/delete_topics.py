@@ -1,0 +1,49 @@
+"""DeleteTopics, versions 1-6.
+
+By name, and from version 6 on by id. The logs are renamed at once and removed after `file.delete.delay.ms`. With
+`delete.topic.enable=false` nothing is deleted.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+from kafka_cy.protocol.errors import ErrorCode
+
+
+@handler(api_key=20, versions=(1, 6))
+def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+    """Delete each topic by itself."""
+    body = request.body
+    if request.api_version >= 6:
+        asked = [(topic.name, topic.topic_id) for topic in body.topics]
+    else:
+        asked = [(name, None) for name in body.topic_names]
+    if not context.config["delete.topic.enable"]:
+        code = ErrorCode.TOPIC_DELETION_DISABLED if request.api_version >= 3 else ErrorCode.INVALID_REQUEST
+        return {"responses": [_refused(name, topic_id, code) for name, topic_id in asked]}
+    responses = []
+    with context.cluster.batch():
+        for name, topic_id in dict.fromkeys(asked):
+            responses.append(_delete(name, topic_id, asked.count((name, topic_id)), context))
+    return {"responses": responses}
+
+
+def _delete(name: str | None, topic_id: Any, times: int, context: ApiContext) -> dict[str, Any]:
+    cluster = context.cluster
+    if times > 1:
+        return _refused(name, topic_id, ErrorCode.INVALID_REQUEST, "Duplicate topic.")
+    if (name is None) == (topic_id is None):
+        message = "Neither topic name nor id were specified." if name is None else "You may not specify both topic name and topic id."
+        return _refused(name, topic_id, ErrorCode.INVALID_REQUEST, message)
+    topic = cluster.topics.get(name) if name is not None else cluster.topic_by_id.get(topic_id)
+    if topic is None:
+        code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if name is not None else ErrorCode.UNKNOWN_TOPIC_ID
+        return _refused(name, topic_id, code, "This server does not host this topic.")
+    cluster.delete_topic(topic.name)
+    return {"name": topic.name, "topic_id": topic.id, "error_code": ErrorCode.NONE, "error_message": None}
+
+
+def _refused(name: str | None, topic_id: Any, code: ErrorCode, message: str | None = None) -> dict[str, Any]:
+    return {"name": name, "topic_id": topic_id, "error_code": code, "error_message": message}

@@ -1,0 +1,99 @@
+"""What CreateTopics and the on-demand creation of Metadata share: the checks of a new topic."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kafka_cy.cluster.assignment import assign_replicas
+from kafka_cy.cluster.metadata import ClusterMetadata
+from kafka_cy.cluster.topic_names import OFFSETS_TOPIC, problem_of
+from kafka_cy.cluster.topics import Topic
+from kafka_cy.protocol.errors import ErrorCode
+
+PARTITIONS_PER_REQUEST_MAX = 10_000
+
+
+class TopicRefused(Exception):
+    """A topic cannot be created or changed: the error code and the sentence of the answer."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def check_name(cluster: ClusterMetadata, name: str) -> None:
+    """Raise TopicRefused for a bad name, an existing topic, or one that differs in '.' and '_' only."""
+    problem = problem_of(name)
+    if problem is not None:
+        raise TopicRefused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic name is invalid: {problem}")
+    if name in cluster.topics:
+        raise TopicRefused(ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{name}' already exists.")
+    other = cluster.collides_with(name)
+    if other is not None:
+        raise TopicRefused(
+            ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic '{name}' collides with existing topic: {other}"
+        )
+
+
+def check_configs(configs: Mapping[str, str]) -> None:
+    """Raise TopicRefused (INVALID_CONFIG) for an unknown key or a value that the key does not allow."""
+    from kafka_cy.config import ConfigError
+    from kafka_cy.config.definitions import validate_topic_configs
+
+    try:
+        validate_topic_configs(configs)
+    except ConfigError as error:
+        raise TopicRefused(ErrorCode.INVALID_CONFIG, str(error)) from error
+
+
+def automatic_assignment(broker_ids: Sequence[int], partitions: int, replication: int) -> list[list[int]]:
+    """Replicas for counts that were given or taken from the defaults; TopicRefused when they are not possible."""
+    if partitions <= 0:
+        raise TopicRefused(ErrorCode.INVALID_PARTITIONS, "Number of partitions was set to an invalid non-positive value.")
+    if partitions > PARTITIONS_PER_REQUEST_MAX:
+        raise TopicRefused(ErrorCode.POLICY_VIOLATION, f"Excessively large number of partitions per request: {partitions}")
+    if replication <= 0:
+        raise TopicRefused(
+            ErrorCode.INVALID_REPLICATION_FACTOR,
+            "Replication factor must be larger than 0, or -1 to use the default value.",
+        )
+    if replication > len(broker_ids):
+        raise TopicRefused(
+            ErrorCode.INVALID_REPLICATION_FACTOR,
+            f"Unable to replicate the partition {replication} time(s): The target replication factor of {replication} "
+            f"cannot be reached because only {len(broker_ids)} broker(s) are registered.",
+        )
+    return assign_replicas(broker_ids, partitions, replication)
+
+
+def check_replicas(replicas: Sequence[int], broker_ids: Sequence[int]) -> None:
+    """Raise TopicRefused (INVALID_REPLICA_ASSIGNMENT) for an assignment by hand that cannot be."""
+    if not replicas:
+        raise TopicRefused(
+            ErrorCode.INVALID_REPLICA_ASSIGNMENT, "The manual partition assignment includes an empty replica list."
+        )
+    if len(set(replicas)) != len(replicas):
+        duplicate = next(broker for broker in replicas if list(replicas).count(broker) > 1)
+        raise TopicRefused(
+            ErrorCode.INVALID_REPLICA_ASSIGNMENT,
+            f"The manual partition assignment includes the broker {duplicate} more than once.",
+        )
+    for broker in replicas:
+        if broker not in broker_ids:
+            raise TopicRefused(
+                ErrorCode.INVALID_REPLICA_ASSIGNMENT,
+                f"The manual partition assignment includes broker {broker}, but no such broker is registered.",
+            )
+
+
+def create_on_demand(cluster: ClusterMetadata, config: Any, name: str) -> Topic:
+    """The topic a client asked metadata for, made with the broker's defaults; TopicRefused."""
+    if name == OFFSETS_TOPIC:
+        from kafka_cy.cluster.internal_topics import ensure_offsets_topic
+
+        return ensure_offsets_topic(cluster, config)
+    check_name(cluster, name)
+    replication = int(config["default.replication.factor"])
+    assignment = automatic_assignment(cluster.broker_ids, int(config["num.partitions"]), replication)
+    return cluster.create_topic(name, assignment, {})
