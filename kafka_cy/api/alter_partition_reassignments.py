@@ -1,0 +1,45 @@
+"""AlterPartitionReassignments, versions 0-1, as a cluster of one broker answers it.
+
+The replicas that a partition has are taken without any change; others cannot be (INVALID_REPLICA_ASSIGNMENT), and there is
+nothing to cancel (NO_REASSIGNMENT_IN_PROGRESS).
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+from kafka_cy.api.topic_creation import TopicRefused, check_replicas
+from kafka_cy.protocol.errors import ErrorCode
+
+
+@handler(api_key=45, versions=(0, 1))
+def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+    """One result per partition."""
+    responses = []
+    for asked in request.body.topics:
+        partitions = []
+        for partition in asked.partitions:
+            code, message = _check(asked.name, partition.partition_index, partition.replicas, context)
+            partitions.append(
+                {"partition_index": partition.partition_index, "error_code": code, "error_message": message}
+            )
+        responses.append({"name": asked.name, "partitions": partitions})
+    return {
+        "allow_replication_factor_change": getattr(request.body, "allow_replication_factor_change", True),
+        "error_code": ErrorCode.NONE,
+        "responses": responses,
+    }
+
+
+def _check(name: str, index: int, replicas: Any, context: ApiContext) -> tuple[ErrorCode, str | None]:
+    topic = context.cluster.topics.get(name)
+    if topic is None or not 0 <= index < len(topic.partitions):
+        return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"There is no partition {name}-{index}."
+    if replicas is None:
+        return ErrorCode.NO_REASSIGNMENT_IN_PROGRESS, "No partition reassignment is in progress."
+    try:
+        check_replicas(replicas, context.cluster.broker_ids)
+    except TopicRefused as refused:
+        return refused.code, refused.message
+    return ErrorCode.NONE, None

@@ -1,0 +1,35 @@
+"""DescribeCluster, versions 0-2. Asked for controllers, a broker says that it is none (MISMATCHED_ENDPOINT_TYPE)."""
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.authorized_operations import CLUSTER_ALL, NOT_ASKED
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+from kafka_cy.api.topic_answers import brokers_answer
+from kafka_cy.protocol.errors import ErrorCode
+
+ENDPOINT_BROKERS, ENDPOINT_CONTROLLERS = 1, 2
+
+
+@handler(api_key=60, versions=(0, 2))
+def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+    """The cluster's id, controller and brokers."""
+    endpoint = getattr(request.body, "endpoint_type", ENDPOINT_BROKERS)
+    if endpoint != ENDPOINT_BROKERS:
+        known = endpoint == ENDPOINT_CONTROLLERS
+        return {
+            "error_code": ErrorCode.MISMATCHED_ENDPOINT_TYPE if known else ErrorCode.UNSUPPORTED_ENDPOINT_TYPE,
+            "error_message": "This endpoint serves brokers." if known else f"Unknown endpoint type {endpoint}.",
+            "endpoint_type": ENDPOINT_BROKERS,
+        }
+    return {
+        "error_code": ErrorCode.NONE,
+        "endpoint_type": ENDPOINT_BROKERS,
+        "cluster_id": context.cluster_id,
+        "controller_id": context.broker_id,
+        "brokers": brokers_answer(request, context),
+        "cluster_authorized_operations": (
+            CLUSTER_ALL if request.body.include_cluster_authorized_operations else NOT_ASKED
+        ),
+    }

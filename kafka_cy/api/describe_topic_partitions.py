@@ -1,0 +1,52 @@
+"""DescribeTopicPartitions, version 0 (KIP-966).
+
+Topics in the order of their names, at most `response_partition_limit` partitions (and never more than
+`max.request.partition.size.limit`); what is left over is asked for with the cursor of the answer. There are no eligible
+leader replicas outside of the ISR: the lists are empty.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+from kafka_cy.api.topic_answers import partition_answer, topic_answer
+from kafka_cy.cluster.topic_names import problem_of
+from kafka_cy.protocol.errors import ErrorCode
+
+PARTITION_LIMIT_DEFAULT = 2000
+
+
+@handler(api_key=75, versions=(0, 0))
+def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+    """One page of topics and partitions."""
+    body = request.body
+    cursor = body.cursor
+    if cursor is not None and cursor.partition_index < 0:
+        request.close("DescribeTopicPartitions cursor with a negative partition")
+        return None
+    limit_max = int(context.config.get("max.request.partition.size.limit", PARTITION_LIMIT_DEFAULT))
+    room = max(1, min(body.response_partition_limit, limit_max))
+    asked = sorted({topic.name for topic in body.topics}) if body.topics else sorted(context.cluster.topics)
+    answers: list[dict[str, Any]] = []
+    next_cursor = None
+    for name in asked:
+        if cursor is not None and name < cursor.topic_name:
+            continue
+        if room == 0:
+            next_cursor = {"topic_name": name, "partition_index": 0}
+            break
+        first = cursor.partition_index if cursor is not None and name == cursor.topic_name else 0
+        topic = context.cluster.topics.get(name)
+        if topic is None:
+            bad = problem_of(name) is not None
+            code = ErrorCode.INVALID_TOPIC_EXCEPTION if bad else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+            answers.append({"error_code": code, "name": name, "topic_id": None, "partitions": []})
+            continue
+        page = topic.partitions[first : first + room]
+        answers.append(topic_answer(topic, [partition_answer(topic, p, context) for p in page], True))
+        room -= len(page)
+        if first + len(page) < len(topic.partitions):
+            next_cursor = {"topic_name": name, "partition_index": first + len(page)}
+            break
+    return {"topics": answers, "next_cursor": next_cursor}

@@ -1,0 +1,28 @@
+"""InitProducerId, versions 0-5: the idempotent half.
+
+Without a transactional id every call gets a new producer id with epoch 0. Transactions are not there yet: a transactional
+id is answered with UNSUPPORTED_VERSION, which every client reports at once as fatal; a retriable error (as from a
+coordinator that never comes) would let it hang until its timeout.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+from kafka_cy.cluster.store import StoreError
+from kafka_cy.protocol.errors import ErrorCode
+
+
+@handler(api_key=22, versions=(0, 5))
+def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+    """A producer id and epoch."""
+    transactional_id = request.body.transactional_id
+    if transactional_id is not None:
+        code = ErrorCode.UNSUPPORTED_VERSION if transactional_id else ErrorCode.INVALID_REQUEST
+        return {"error_code": code, "producer_id": -1, "producer_epoch": -1}
+    try:
+        producer_id = context.producer_ids.next_id()
+    except StoreError:
+        return {"error_code": ErrorCode.COORDINATOR_NOT_AVAILABLE, "producer_id": -1, "producer_epoch": -1}
+    return {"error_code": ErrorCode.NONE, "producer_id": producer_id, "producer_epoch": 0}

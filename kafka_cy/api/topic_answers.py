@@ -1,0 +1,47 @@
+"""How topics and partitions appear in the answers of Metadata and DescribeTopicPartitions."""
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.authorized_operations import NOT_ASKED, TOPIC_ALL
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.cluster.topics import PartitionMetadata, Topic
+from kafka_cy.protocol.errors import ErrorCode
+
+
+def partition_answer(topic: Topic, partition: PartitionMetadata, context: ApiContext) -> dict[str, Any]:
+    """One partition; a replica whose log directory failed is offline, and leads nothing."""
+    hosted = context.cluster.partition(topic.name, partition.index)
+    offline = [context.broker_id] if hosted is None and context.broker_id in partition.replicas else []
+    leader = -1 if partition.leader in offline else partition.leader
+    return {
+        "error_code": ErrorCode.NONE if leader >= 0 else ErrorCode.LEADER_NOT_AVAILABLE,
+        "partition_index": partition.index,
+        "leader_id": leader,
+        "leader_epoch": partition.leader_epoch,
+        "replica_nodes": partition.replicas,
+        "isr_nodes": partition.isr,
+        "offline_replicas": offline,
+        "eligible_leader_replicas": [],
+        "last_known_elr": [],
+    }
+
+
+def topic_answer(topic: Topic, partitions: list[dict[str, Any]], with_operations: bool) -> dict[str, Any]:
+    """A known topic."""
+    return {
+        "error_code": ErrorCode.NONE,
+        "name": topic.name,
+        "topic_id": topic.id,
+        "is_internal": topic.internal,
+        "partitions": partitions,
+        "topic_authorized_operations": TOPIC_ALL if with_operations else NOT_ASKED,
+    }
+
+
+def brokers_answer(request: Request, context: ApiContext) -> list[dict[str, Any]]:
+    """The brokers as clients of the request's listener reach them."""
+    host, port = context.advertised[request.listener_index]
+    rack = context.config.get("broker.rack")
+    identity = {"node_id": context.broker_id, "broker_id": context.broker_id}
+    return [{**identity, "host": host, "port": port, "rack": rack, "is_fenced": False}]
