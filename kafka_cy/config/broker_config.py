@@ -104,8 +104,7 @@ class BrokerConfig:
     @property
     def broker_id(self) -> int:
         """Id of this broker (`node.id`, or `broker.id` of older files); 1 when the file names none."""
-        value = self["node.id"]
-        return 1 if value is None else int(value)
+        return int(self["node.id"])
 
     @property
     def log_dirs(self) -> list[str]:
@@ -206,11 +205,12 @@ class BrokerConfig:
 
     def _unify_ids(self) -> None:
         node_id, broker_id = self.static.get("node.id"), self.static.get("broker.id")
+        if broker_id is not None and broker_id.strip() == "-1":  # "choose one" in files of ZooKeeper days
+            broker_id = None
         if node_id is not None and broker_id is not None and node_id.strip() != broker_id.strip():
             raise ConfigError("broker.id", broker_id, f"the value of node.id, {node_id}", "differs from node.id")
         chosen = node_id if node_id is not None else broker_id
-        if chosen is not None:
-            self.static["node.id"] = self.static["broker.id"] = chosen
+        self.static["node.id"] = self.static["broker.id"] = "1" if chosen is None else chosen
 
     def _check_static(self, name: str, text: str) -> None:
         key = definitions.broker_key(name)

@@ -114,7 +114,22 @@ def to_text(value: Any) -> str | None:
         return "true" if value else "false"
     if isinstance(value, list):
         return ",".join(value)
+    if isinstance(value, float):
+        return _double_text(value)
     return str(value)
+
+
+def _double_text(value: float) -> str:
+    """Write a double as Java does: plain from 0.001 to ten million, else with an exponent such as 1.5E8."""
+    if value == 0 or 1e-3 <= abs(value) < 1e7:
+        return repr(float(value))
+    digits, _, exponent = f"{value!r}".partition("e")
+    if not exponent:  # repr() turns to exponents later than Java
+        digits, _, exponent = f"{value:.16e}".partition("e")
+        digits = digits.rstrip("0")
+    if "." not in digits:
+        digits += ".0"
+    return f"{digits}{'0' if digits.endswith('.') else ''}E{int(exponent)}"
 
 
 def describe_type(kind: str) -> str:

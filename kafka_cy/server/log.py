@@ -15,6 +15,15 @@ class BrokerLog:
         self._level = LEVELS[level]
         self._stream = stream if stream is not None else sys.stderr
 
+    @property
+    def level(self) -> str:
+        """The lowest level that is written; may be changed at any time (BROKER_LOGGER)."""
+        return next(name for name, number in LEVELS.items() if number == self._level)
+
+    @level.setter
+    def level(self, name: str) -> None:
+        self._level = LEVELS[name]
+
     def debug(self, what: str, **details: Any) -> None:
         """For people who look for a fault."""
         self.write("debug", what, details)

@@ -1,0 +1,116 @@
+"""DescribeConfigs (API 32), versions 1 to 4.
+
+Topics, this broker (name = its id), all brokers (name empty), groups, client metrics subscriptions, loggers. Keys come in
+Kafka's order, with synonyms and documentation when asked for (KIP-226, KIP-569). Unknown keys of the filter are left out;
+an empty filter means all keys. Documentation sentences are our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+from kafka_cy.cluster.topic_names import problem_of
+from kafka_cy.config import alterations, describe, loggers
+from kafka_cy.config.describe import ConfigEntry
+from kafka_cy.protocol.errors import ErrorCode
+
+
+@handler(api_key=32, versions=(1, 4))
+def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+    """Answer with one result for each resource, in the order of the request."""
+    body = request.body
+    synonyms = bool(body.include_synonyms)
+    documentation = bool(getattr(body, "include_documentation", False))
+    return {
+        "throttle_time": 0,
+        "results": [_describe(context, resource, synonyms, documentation) for resource in body.resources],
+    }
+
+
+def _describe(context: ApiContext, resource: Any, synonyms: bool, documentation: bool) -> dict[str, Any]:
+    kind, name = resource.resource_type, resource.resource_name
+    wanted = frozenset(resource.configuration_keys) if resource.configuration_keys else None
+    result: dict[str, Any] = {"error_code": 0, "error_message": None, "resource_type": kind, "resource_name": name}
+    try:
+        if kind == alterations.BROKER_LOGGER:
+            _check_logger_resource(context, name)
+            return result | {"configs": loggers.describe_all(context.log, wanted)}
+        entries = _entries(context, kind, name, wanted)
+    except alterations.AlterationError as error:
+        return result | {"error_code": int(error.code), "error_message": error.message, "configs": []}
+    text_of = _documentation(kind) if documentation else None
+    return result | {"configs": [_entry(entry, synonyms, text_of) for entry in entries]}
+
+
+def _entries(context: ApiContext, kind: int, name: str, wanted: frozenset[str] | None) -> list[ConfigEntry]:
+    config = context.config
+    if kind == alterations.BROKER:
+        if not name:
+            return describe.describe_cluster_default(config, wanted)
+        _check_broker(context, name)
+        return describe.describe_broker(config, wanted)
+    if kind not in alterations.ENTITY_TYPES:
+        message = f"Unsupported resource type: {alterations.type_name(kind)}"
+        raise alterations.AlterationError(ErrorCode.INVALID_REQUEST, message)
+    if kind == alterations.TOPIC:
+        _check_topic(context, name)
+    elif not name:
+        what = "Group name" if kind == alterations.GROUP else "Client metrics subscription name"
+        raise alterations.AlterationError(ErrorCode.INVALID_REQUEST, f"{what} must not be empty")
+    settings = alterations.stored_settings(context.cluster, kind, name)
+    if kind == alterations.TOPIC:
+        return describe.describe_topic(config, settings, wanted)
+    if kind == alterations.GROUP:
+        return describe.describe_group(config, settings, wanted)
+    return describe.describe_client_metrics(settings, wanted)
+
+
+def _check_topic(context: ApiContext, name: str) -> None:
+    problem = problem_of(name)
+    if problem is not None:
+        raise alterations.AlterationError(ErrorCode.INVALID_TOPIC_EXCEPTION, problem)
+    if name not in context.cluster.topics:
+        message = "This server does not host this topic-partition."
+        raise alterations.AlterationError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, message)
+
+
+def _check_broker(context: ApiContext, name: str) -> None:
+    try:
+        alterations.check_broker_name(context.config, name)
+    except alterations.AlterationError as error:
+        if error.message.startswith("Node id"):
+            message = f"Broker id must be an integer, but it is: {name}"
+        else:
+            own = context.config.broker_id
+            message = f"Unexpected broker id, expected {own} or empty string, but received {name}"
+        raise alterations.AlterationError(error.code, message) from None
+
+
+def _check_logger_resource(context: ApiContext, name: str) -> None:
+    if not name:
+        raise alterations.AlterationError(ErrorCode.INVALID_REQUEST, "Broker id must not be empty")
+    _check_broker(context, name)
+
+
+def _documentation(kind: int) -> Callable[[str], str | None]:
+    from kafka_cy.config.documentation import documentation_of
+
+    scopes = {alterations.TOPIC: "topic", alterations.GROUP: "group", alterations.CLIENT_METRICS: "client-metrics"}
+    scope = scopes.get(kind, "broker")
+    return lambda name: documentation_of(scope, name)
+
+
+def _entry(entry: ConfigEntry, synonyms: bool, text_of: Callable[[str], str | None] | None) -> dict[str, Any]:
+    return {
+        "name": entry.key.name,
+        "value": entry.value,
+        "read_only": entry.read_only,
+        "config_source": entry.source,
+        "is_sensitive": entry.key.sensitive,
+        "synonyms": [synonym._asdict() for synonym in entry.synonyms] if synonyms else [],
+        "config_type": entry.type_code,
+        "documentation": text_of(entry.key.name) if text_of is not None else None,
+    }

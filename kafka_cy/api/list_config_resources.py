@@ -1,0 +1,37 @@
+"""ListConfigResources (API 74), versions 0 and 1 (KIP-714, KIP-1142).
+
+Version 0 lists client metrics subscriptions. Version 1 lists the types asked for, all of them for an empty list: every
+topic, this broker and (as Kafka does) its loggers, and the groups and subscriptions that have settings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+from kafka_cy.config.alterations import BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC
+from kafka_cy.protocol.errors import ErrorCode
+
+_SUPPORTED = (TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP)
+
+
+@handler(api_key=74, versions=(0, 1))
+def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+    """Answer with the resources of the types asked for; UNSUPPORTED_VERSION when a type is not known."""
+    asked = [CLIENT_METRICS] if request.api_version == 0 else list(request.body.resource_types)
+    if any(kind not in _SUPPORTED for kind in asked):
+        return {"throttle_time": 0, "error_code": int(ErrorCode.UNSUPPORTED_VERSION), "config_resources": []}
+    resources = []
+    for kind in dict.fromkeys(asked or _SUPPORTED):
+        resources += [{"resource_name": name, "resource_type": kind} for name in _names(context, kind)]
+    return {"throttle_time": 0, "error_code": 0, "config_resources": resources}
+
+
+def _names(context: ApiContext, kind: int) -> list[str]:
+    if kind == TOPIC:
+        return sorted(context.cluster.topics)
+    if kind in (BROKER, BROKER_LOGGER):
+        return [str(context.broker_id)]
+    entity_type = "groups" if kind == GROUP else "client-metrics"
+    return [name for name in context.cluster.config_entities(entity_type) if context.cluster.config(entity_type, name)]

@@ -1,0 +1,219 @@
+"""Changing stored settings: what AlterConfigs and IncrementalAlterConfigs do to one resource."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from kafka_cy.cluster.metadata import ClusterMetadata
+from kafka_cy.config import definitions, dynamic
+from kafka_cy.config.broker_config import BrokerConfig, UnknownKeyError, validate_topic_configs
+from kafka_cy.config.types import ConfigError, ConfigKey, parse_value, split_list
+from kafka_cy.protocol.errors import ErrorCode
+
+# Resource types of the protocol.
+TOPIC: Final = 2
+BROKER: Final = 4
+BROKER_LOGGER: Final = 8
+CLIENT_METRICS: Final = 16
+GROUP: Final = 32
+
+#: Resource type -> entity type in the metadata tree.
+ENTITY_TYPES: Final = {TOPIC: "topics", BROKER: "brokers", CLIENT_METRICS: "client-metrics", GROUP: "groups"}
+
+# Operations of IncrementalAlterConfigs (KIP-339).
+SET: Final = 0
+DELETE: Final = 1
+APPEND: Final = 2
+SUBTRACT: Final = 3
+
+
+class Operation(NamedTuple):
+    """One change of one key."""
+
+    name: str
+    operation: int
+    value: str | None
+
+
+class AlterationError(Exception):
+    """A refused change: error code and the sentence that the client gets."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def entity_name(resource_type: int, resource_name: str) -> str:
+    """Name of a resource in the metadata tree."""
+    return dynamic.CLUSTER_DEFAULT if resource_type == BROKER and not resource_name else resource_name
+
+
+def stored_settings(cluster: ClusterMetadata, resource_type: int, resource_name: str) -> dict[str, str]:
+    """Settings of a resource as they are stored."""
+    return cluster.config(ENTITY_TYPES[resource_type], entity_name(resource_type, resource_name))
+
+
+def check_resource(config: BrokerConfig, cluster: ClusterMetadata, resource_type: int, resource_name: str) -> None:
+    """Check that settings of this resource may be changed. Raises AlterationError."""
+    if resource_type == TOPIC:
+        if resource_name not in cluster.topics:
+            message = f"The topic '{resource_name}' does not exist."
+            raise AlterationError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, message)
+    elif resource_type == BROKER:
+        if resource_name:
+            check_broker_name(config, resource_name)
+    elif resource_type == CLIENT_METRICS:
+        if not resource_name:
+            raise AlterationError(ErrorCode.INVALID_REQUEST, "Subscription name can't be empty")
+    elif resource_type == GROUP:
+        if not resource_name:
+            raise AlterationError(ErrorCode.INVALID_REQUEST, "Default group resources are not allowed.")
+    else:
+        raise AlterationError(ErrorCode.INVALID_REQUEST, f"Unexpected resource type {type_name(resource_type)}.")
+
+
+def check_broker_name(config: BrokerConfig, resource_name: str) -> None:
+    """Check that a resource name is this broker's id. Raises AlterationError."""
+    digits = resource_name[1:] if resource_name[:1] in ("-", "+") else resource_name
+    if not (digits.isascii() and digits.isdigit()):
+        raise AlterationError(ErrorCode.INVALID_REQUEST, f"Node id must be an integer, but it is: {resource_name}")
+    if int(resource_name) != config.broker_id:
+        message = f"Unexpected broker id, expected {config.broker_id}, but received {resource_name}"
+        raise AlterationError(ErrorCode.INVALID_REQUEST, message)
+
+
+def type_name(resource_type: int) -> str:
+    """Kafka's name of a resource type."""
+    names = {0: "UNKNOWN", TOPIC: "TOPIC", BROKER: "BROKER", BROKER_LOGGER: "BROKER_LOGGER"}
+    names |= {CLIENT_METRICS: "CLIENT_METRICS", GROUP: "GROUP"}
+    return names.get(resource_type, "UNKNOWN")
+
+
+def changed_settings(resource_type: int, current: Mapping[str, str], operations: Sequence[Operation]) -> dict[str, str]:
+    """Return the settings after `operations`. Raises AlterationError; `current` stays as it is."""
+    names = [operation.name for operation in operations]
+    if len(set(names)) != len(names):
+        raise AlterationError(ErrorCode.INVALID_REQUEST, "Error due to duplicate config keys")
+    missing = [operation.name for operation in operations if operation.value is None and operation.operation != DELETE]
+    if missing:
+        raise AlterationError(ErrorCode.INVALID_REQUEST, f"Null value not supported for : {','.join(missing)}")
+    result = dict(current)
+    for operation in operations:
+        _apply(resource_type, result, operation)
+    return result
+
+
+def replaced_settings(configs: Sequence[tuple[str, str | None]]) -> dict[str, str]:
+    """Return the settings that an AlterConfigs names: all others go. Raises AlterationError."""
+    names = [name for name, _ in configs]
+    if len(set(names)) != len(names):
+        raise AlterationError(ErrorCode.INVALID_REQUEST, "Error due to duplicate config keys")
+    result: dict[str, str] = {}
+    missing = []
+    for name, value in configs:
+        if value is None:
+            missing.append(name)
+        else:
+            result[name] = value
+    if missing:
+        raise AlterationError(ErrorCode.INVALID_REQUEST, f"Null value not supported for : {','.join(missing)}")
+    return result
+
+
+def validate_settings(
+    config: BrokerConfig, resource_type: int, resource_name: str, settings: Mapping[str, str]
+) -> None:
+    """Check the whole set of settings of a resource. Raises AlterationError."""
+    try:
+        if resource_type == TOPIC:
+            validate_topic_configs(settings)
+        elif resource_type == BROKER:
+            dynamic.validate_broker_settings(settings, cluster_default=not resource_name)
+        elif resource_type == GROUP:
+            validate_group_settings(config, settings)
+        else:
+            _validate_each("client metrics", definitions.client_metrics_key, settings)
+    except dynamic.NotDynamicError as error:
+        raise AlterationError(ErrorCode.INVALID_REQUEST, str(error)) from None
+    except UnknownKeyError as error:
+        raise AlterationError(ErrorCode.INVALID_CONFIG, error.kafka_message) from None
+    except ConfigError as error:
+        # Kafka words broker settings as a bad request and all others as a bad configuration.
+        code = ErrorCode.INVALID_REQUEST if resource_type == BROKER else ErrorCode.INVALID_CONFIG
+        raise AlterationError(code, error.kafka_message) from None
+
+
+def validate_group_settings(config: BrokerConfig, settings: Mapping[str, str]) -> None:
+    """Check settings of a group, also against the limits that the broker sets. Raises ConfigError."""
+    typed = _validate_each("group", definitions.group_key, settings)
+    synonyms = definitions.group_broker_synonyms()
+    for name, value in typed.items():
+        broker_name = synonyms.get(name)
+        if broker_name is None or not isinstance(value, int):
+            continue
+        # group.consumer.session.timeout.ms -> group.consumer.min.session.timeout.ms and ...max...
+        _, kind, rest = broker_name.split(".", 2)
+        rest = {"num.standby.replicas": "standby.replicas"}.get(rest, rest)
+        low, high = config.get(f"group.{kind}.min.{rest}"), config.get(f"group.{kind}.max.{rest}")
+        if low is not None and value < low:
+            reason = f"{name} must be greater than or equal to group.{kind}.min.{rest}"
+            raise ConfigError(name, value, f"at least {low}", reason)
+        if high is not None and value > high:
+            reason = f"{name} must be less than or equal to group.{kind}.max.{rest}"
+            raise ConfigError(name, value, f"at most {high}", reason)
+    effective = config.group_config(settings)
+    for kind in ("consumer", "share", "streams"):
+        session, heartbeat = effective[f"{kind}.session.timeout.ms"], effective[f"{kind}.heartbeat.interval.ms"]
+        if session <= heartbeat:
+            reason = f"{kind}.session.timeout.ms must be greater than {kind}.heartbeat.interval.ms"
+            raise ConfigError(f"{kind}.session.timeout.ms", session, f"above {heartbeat}", reason)
+
+
+def _validate_each(entity: str, find: Any, settings: Mapping[str, str]) -> dict[str, Any]:
+    typed = {}
+    for name, text in settings.items():
+        key: ConfigKey | None = find(name)
+        if key is None:
+            raise UnknownKeyError(entity, name, text)
+        typed[name] = parse_value(key, text)
+    return typed
+
+
+def _find_key(resource_type: int, name: str) -> ConfigKey | None:
+    finders = {
+        TOPIC: definitions.topic_key,
+        BROKER: definitions.broker_key,
+        GROUP: definitions.group_key,
+        CLIENT_METRICS: definitions.client_metrics_key,
+    }
+    return finders[resource_type](name)
+
+
+def _apply(resource_type: int, settings: dict[str, str], operation: Operation) -> None:
+    name, kind, value = operation
+    if kind == SET:
+        settings[name] = str(value)
+    elif kind == DELETE:
+        settings.pop(name, None)
+    elif kind in (APPEND, SUBTRACT):
+        settings[name] = _merged_list(resource_type, settings, operation)
+    else:
+        raise AlterationError(ErrorCode.INVALID_REQUEST, f"Unknown operation type id {kind}.")
+
+
+def _merged_list(resource_type: int, settings: Mapping[str, str], operation: Operation) -> str:
+    key = _find_key(resource_type, operation.name)
+    if key is None:
+        words = {TOPIC: "topic", BROKER: "broker", GROUP: "group"}.get(resource_type, "client metrics")
+        raise AlterationError(ErrorCode.INVALID_CONFIG, f"Unknown {words} config name: {operation.name}")
+    if key.type != "LIST":
+        verb = "APPEND" if operation.operation == APPEND else "SUBTRACT"
+        message = f"Can't {verb} to key {key.name} because its type is not LIST."
+        raise AlterationError(ErrorCode.INVALID_CONFIG, message)
+    parts = split_list(settings.get(key.name, key.default or ""))
+    operands = split_list(operation.value or "")
+    if operation.operation == APPEND:
+        parts += [part for part in dict.fromkeys(operands) if part not in parts]
+    else:
+        parts = [part for part in parts if part not in operands]
+    return ",".join(parts)

@@ -1,0 +1,54 @@
+"""Makes stored settings take effect: dynamic broker settings in BrokerConfig, topic settings in the logs."""
+
+from typing import Any, Final
+
+from kafka_cy.cluster.metadata import ClusterMetadata, ConfigChanged
+from kafka_cy.config import definitions
+from kafka_cy.config.broker_config import BrokerConfig
+from kafka_cy.config.dynamic import CLUSTER_DEFAULT
+
+_TOPIC_DEFAULT_KEYS: Final = frozenset(
+    name for synonym in definitions.TOPIC_BROKER_SYNONYMS.values() for name in definitions.broker_synonyms(synonym)
+)
+
+
+class AppliedConfig:
+    """Listens to ClusterMetadata. Owner: the control thread."""
+
+    def __init__(self, config: BrokerConfig, cluster: ClusterMetadata, logs: Any) -> None:
+        """`logs` is the LogManager, or None while there is none."""
+        self.config = config
+        self.cluster = cluster
+        self.logs = logs
+
+    def start(self) -> None:
+        """Take over the dynamic broker settings of the store, and hear of every change from now on.
+
+        To be called after the metadata is loaded and before logs are opened, so that they open with what is stored.
+        """
+        self._take_broker_settings()
+        self.config.add_change_listener(self._broker_settings_changed)
+        self.cluster.add_listener(self._changed)
+
+    def _changed(self, change: Any) -> None:
+        if not isinstance(change, ConfigChanged):
+            return
+        if change.entity_type == "brokers":
+            self._take_broker_settings()
+        elif change.entity_type == "topics" and change.entity_name in self.cluster.topics:
+            self._apply_topic(change.entity_name)
+
+    def _take_broker_settings(self) -> None:
+        self.config.set_dynamic(
+            broker=self.cluster.config("brokers", str(self.config.broker_id)),
+            cluster_default=self.cluster.config("brokers", CLUSTER_DEFAULT),
+        )
+
+    def _broker_settings_changed(self, names: frozenset[str]) -> None:
+        if names & _TOPIC_DEFAULT_KEYS:
+            for topic in list(self.cluster.topics):
+                self._apply_topic(topic)
+
+    def _apply_topic(self, topic: str) -> None:
+        if self.logs is not None:
+            self.logs.set_config(topic, self.config.topic_config(self.cluster.topic_config(topic)))

@@ -1,0 +1,108 @@
+"""Dynamic settings: which broker keys may change while the broker runs, at which level, and which level wins.
+
+Levels, the strongest first: topic (or group, client metrics) > this broker > all brokers (cluster default) > file and
+command line > Kafka's default.
+"""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from kafka_cy.config import definitions
+from kafka_cy.config.broker_config import BrokerConfig
+from kafka_cy.config.types import ConfigError, parse_value
+
+# Sources as DescribeConfigs numbers them.
+DYNAMIC_TOPIC_CONFIG: Final = 1
+DYNAMIC_BROKER_CONFIG: Final = 2
+DYNAMIC_DEFAULT_BROKER_CONFIG: Final = 3
+STATIC_BROKER_CONFIG: Final = 4
+DEFAULT_CONFIG: Final = 5
+DYNAMIC_BROKER_LOGGER_CONFIG: Final = 6
+CLIENT_METRICS_CONFIG: Final = 7
+GROUP_CONFIG: Final = 8
+
+#: Name of the entity that stands for all brokers, in the metadata tree.
+CLUSTER_DEFAULT: Final = "<default>"
+
+#: Dynamic in Kafka, but bound once here: a change would be shown and not be true.
+_FIXED_AT_START: Final = frozenset({"listeners", "listener.security.protocol.map", "num.network.threads"})
+
+
+class Synonym(NamedTuple):
+    """One level at which a setting has a value: the level's own key name, the value as text, the source."""
+
+    name: str
+    value: str | None
+    source: int
+
+
+class NotDynamicError(Exception):
+    """Keys that may not be altered at this level; the message is worded as Kafka words it."""
+
+
+def synonyms(config: BrokerConfig, name: str) -> list[Synonym]:
+    """Return every level that gives the broker key `name` a value, the effective one first.
+
+    A setting that only a coarser key gives (`log.retention.hours` for `log.retention.ms`) is not listed under the finer
+    name unless the finer one has a value too: Kafka's clients rely on the first entry being the key they asked for.
+    """
+    result: list[Synonym] = []
+    names = definitions.broker_synonyms(name)
+    levels: tuple[tuple[Mapping[str, str], int], ...] = (
+        (config.dynamic_broker, DYNAMIC_BROKER_CONFIG),
+        (config.dynamic_default, DYNAMIC_DEFAULT_BROKER_CONFIG),
+        (config.static, STATIC_BROKER_CONFIG),
+    )
+    for settings, source in levels:
+        result += [Synonym(key, settings[key], source) for key in names if key in settings]
+    for key in names:
+        definition = definitions.broker_key(key)
+        if definition is not None and definition.default is not None:
+            result.append(Synonym(key, definition.default, DEFAULT_CONFIG))
+    while result and result[0].name != name:
+        del result[0]
+    secret = definitions.broker_key(name)
+    if secret is not None and secret.sensitive:
+        return [entry._replace(value=None) for entry in result]
+    return result
+
+
+def validate_broker_settings(settings: Mapping[str, str], *, cluster_default: bool) -> None:
+    """Check a whole set of dynamic settings of one level.
+
+    Raises ConfigError for an unknown key or a bad value, NotDynamicError for keys of another level or of start-up.
+    """
+    from kafka_cy.config.broker_config import UnknownKeyError
+
+    fixed, per_broker = [], []
+    for name, text in settings.items():
+        key = definitions.broker_key(name)
+        if key is None:
+            raise UnknownKeyError("broker", name, text)
+        if key.scope == "read-only" or name in _FIXED_AT_START:
+            fixed.append(name)
+        elif key.scope == "per-broker" and cluster_default and not name.endswith(("throttled.rate", ".per.second")):
+            per_broker.append(name)
+        else:
+            parse_value(key, text)
+    if fixed:
+        raise NotDynamicError(f"Cannot update these configs dynamically: {_printed(fixed)}")
+    if per_broker:
+        raise NotDynamicError(
+            f"Cannot update these configs at default cluster level, broker id must be specified: {_printed(per_broker)}"
+        )
+    _check_relations(settings)
+
+
+def _check_relations(settings: Mapping[str, str]) -> None:
+    if settings.get("log.retention.ms", "").strip() == "0":
+        raise ConfigError("log.retention.ms", 0, "-1 (without limit), or at least 1")
+    low, high = settings.get("log.cleaner.min.compaction.lag.ms"), settings.get("log.cleaner.max.compaction.lag.ms")
+    if low is not None and high is not None and int(low) > int(high):
+        raise ConfigError(
+            "log.cleaner.min.compaction.lag.ms", low, f"at most log.cleaner.max.compaction.lag.ms, {high}"
+        )
+
+
+def _printed(names: list[str]) -> str:
+    return f"Set({', '.join(sorted(names))})"
