@@ -56,3 +56,4 @@ class ApiContext:
     broker_id: int
     cluster_id: str
     advertised: list[tuple[str, int]] = field(default_factory=list)  # host and port told to clients, by listener index
+    log: Any = None  # kafka_cy.server.log.BrokerLog

@@ -1,8 +1,8 @@
 """DescribeConfigs (API 32), versions 1 to 4.
 
-Topics, this broker (name = its id), all brokers (name empty), groups, client metrics subscriptions, loggers. Keys come in
-Kafka's order, with synonyms and documentation when asked for (KIP-226, KIP-569). Unknown keys of the filter are left out;
-an empty filter means all keys. Documentation sentences are our own.
+Topics, this broker (name = its id), all brokers (name empty), groups, client metrics subscriptions, loggers. Keys come
+in Kafka's order, with synonyms and documentation when asked for (KIP-226, KIP-569). Unknown keys of the filter are left
+out; an empty filter means all keys. Documentation sentences are our own.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """IncrementalAlterConfigs (API 44), versions 0 and 1 (KIP-339).
 
-SET, DELETE, APPEND and SUBTRACT for topics, this broker (name = its id), all brokers (name empty), groups, client metrics
-subscriptions and loggers. Each resource is changed wholly or not at all. A change takes effect before the answer.
-Deviations: an unknown key of a broker is refused with INVALID_CONFIG (Kafka stores it); listeners and
+SET, DELETE, APPEND and SUBTRACT for topics, this broker (name = its id), all brokers (name empty), groups, client
+metrics subscriptions and loggers. Each resource is changed wholly or not at all. A change takes effect before the
+answer. Deviations: an unknown key of a broker is refused with INVALID_CONFIG (Kafka stores it); listeners and
 `num.network.threads` are refused, as they are fixed at the start here.
 """
 
