@@ -210,7 +210,7 @@ class _Reader:
             raise BadRecord("a string is null")
         return text
 
-    def bytes(self) -> bytes:
+    def byte_string(self) -> bytes:
         size = self.unsigned_varint() - 1 if self.flexible else self.int32()
         return self.take(size) if size >= 0 else b""
 
@@ -265,10 +265,17 @@ def _read_member(reader: _Reader, version: int) -> StoredMember:
     session_timeout_ms = reader.int32()
     if rebalance_timeout_ms < 0:
         rebalance_timeout_ms = session_timeout_ms
-    subscription, assignment = reader.bytes(), reader.bytes()
+    subscription, assignment = reader.byte_string(), reader.byte_string()
     reader.tags()
     return StoredMember(
-        member_id, instance_id, client_id, client_host, rebalance_timeout_ms, session_timeout_ms, subscription, assignment
+        member_id,
+        instance_id,
+        client_id,
+        client_host,
+        rebalance_timeout_ms,
+        session_timeout_ms,
+        subscription,
+        assignment,
     )
 
 

@@ -1,0 +1,239 @@
+"""The coordinator of classic groups: which partition a group lives in, loading, writing, and the operations of the APIs.
+
+Everything runs on the control thread and on the timers of the loop that is passed in. State changes are appended to the
+group's partition of `__consumer_offsets` as one batch; answers go out after that through callbacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kafka_cy.coordinator import heartbeat_table
+from kafka_cy.coordinator.group import Answer, Group
+from kafka_cy.coordinator.loader import PartitionLoader, Replay
+from kafka_cy.coordinator.membership import JoinRequest, Membership, SyncRequest
+from kafka_cy.coordinator.offsets import CommitRequest, Offsets, PartitionErrors, Record
+from kafka_cy.coordinator.rebalance import Rebalancer, join_error, sync_error
+from kafka_cy.coordinator.records import partition_of
+from kafka_cy.protocol.errors import ErrorCode
+
+OFFSETS_TOPIC = "__consumer_offsets"
+
+
+@dataclass(slots=True, eq=False)
+class Shard:
+    """One loaded (or loading) partition of `__consumer_offsets` and its groups."""
+
+    index: int
+    hosted: Any
+    loader: PartitionLoader | None = None
+    groups: dict[str, Group] = field(default_factory=dict)
+
+
+class GroupCoordinator:
+    """Owner: the control thread. Cost when idle: nothing for a group without members, one timer for a group with some."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        cluster: Any,
+        loop: Any,
+        ensure_offsets_topic: Callable[[], object],
+        log: Callable[..., object] | None = None,
+    ) -> None:
+        self.config = config
+        self.cluster = cluster
+        self.loop = loop
+        self.ensure_offsets_topic = ensure_offsets_topic
+        self.log = log or (lambda *_, **__: None)
+        self.shards: dict[int, Shard] = {}
+        self.rebalancer = Rebalancer(self)
+        self.membership = Membership(self)
+        self.offsets = Offsets(self)
+        self._expiry_timer: Any = None
+
+    # -- life --
+
+    def start(self) -> None:
+        """Begin to load every hosted partition, and to look for expired offsets."""
+        heartbeat_table.clear()
+        topic = self.cluster.topics.get(OFFSETS_TOPIC)
+        for index in range(len(topic.partitions) if topic is not None else 0):
+            self.shard(index)
+        self._schedule_expiry()
+
+    def stop(self) -> None:
+        """Answer what waits and stop all timers."""
+        if self._expiry_timer is not None:
+            self._expiry_timer.cancel()
+        for index in list(self.shards):
+            self.unload(index)
+
+    def shard(self, index: int) -> Shard | None:
+        """The partition's shard; begins to load it when this broker hosts it. None: it does not."""
+        shard = self.shards.get(index)
+        if shard is None:
+            hosted = self.cluster.partition(OFFSETS_TOPIC, index)
+            if hosted is None:
+                return None
+            shard = self.shards[index] = Shard(index, hosted)
+            loaded = shard
+
+            def done(replay: Replay) -> None:
+                self._loaded(loaded, replay)
+
+            def failed(error: OSError) -> None:
+                self.log("groups cannot be loaded", partition=index, error=str(error))
+                self.unload(index)
+
+            shard.loader = PartitionLoader(hosted, self.loop, done, failed)
+            shard.loader.run()
+        return shard
+
+    def _loaded(self, shard: Shard, replay: Replay) -> None:
+        shard.loader = None
+        shard.groups = replay.finish()
+        if replay.skipped:
+            self.log("records of other kinds of groups were left alone", partition=shard.index, count=replay.skipped)
+        for group in shard.groups.values():
+            if group.members:
+                self.rebalancer.publish_heartbeats(group)
+                self.rebalancer.watch_sessions(group)
+                if len(group.members) > self.membership.members_max:
+                    self.rebalancer.prepare(group)
+
+    def unload(self, index: int) -> None:
+        """This broker leads the partition no longer (or the topic went): its groups answer NOT_COORDINATOR."""
+        shard = self.shards.pop(index, None)
+        if shard is None:
+            return
+        if shard.loader is not None:
+            shard.loader.cancelled = True
+        for group in shard.groups.values():
+            self.rebalancer.unload(group, ErrorCode.NOT_COORDINATOR)
+
+    def topics_deleted(self, names: set[str]) -> None:
+        """Offsets of deleted topics go; a deleted offsets topic takes its groups along."""
+        if OFFSETS_TOPIC in names:
+            for index in list(self.shards):
+                self.unload(index)
+        for shard in self.shards.values():
+            self.offsets.remove_topics(shard.groups.values(), names)
+
+    def on_change(self, change: Any) -> None:
+        """Listener of the cluster's metadata."""
+        removed = {topic.name for topic in getattr(change, "removed", ())}
+        if removed:
+            self.topics_deleted(removed)
+
+    # -- where a group lives --
+
+    def partition_index(self, group_id: str) -> int | None:
+        topic = self.cluster.topics.get(OFFSETS_TOPIC)
+        return None if topic is None else partition_of(group_id, len(topic.partitions))
+
+    def groups_of(self, group_id: str) -> tuple[ErrorCode, dict[str, Group]]:
+        """The groups beside which this one lives, or NOT_COORDINATOR, or COORDINATOR_LOAD_IN_PROGRESS."""
+        index = self.partition_index(group_id)
+        shard = None if index is None else self.shard(index)
+        if shard is None:
+            return ErrorCode.NOT_COORDINATOR, {}
+        if shard.loader is not None:
+            return ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, {}
+        return ErrorCode.NONE, shard.groups
+
+    def append(self, group_id: str, records: list[Record]) -> ErrorCode:
+        """Store the records of one operation as one batch."""
+        from kafka_cy.records import Record as LogRecord
+        from kafka_cy.records import build_batch
+
+        index = self.partition_index(group_id)
+        shard = None if index is None else self.shards.get(index)
+        if shard is None:
+            return ErrorCode.NOT_COORDINATOR
+        now_ms = self.loop.wall_clock_ms()
+        batch = build_batch(
+            [LogRecord(timestamp_ms=now_ms, key=key, value=value) for key, value in records], base_sequence=0
+        )
+        try:
+            shard.hosted.append(batch, origin="coordinator")
+        except OSError as error:  # the log directory went offline, or the batch was refused
+            self.log("a change of a group could not be stored", group=group_id, error=str(error))
+            return ErrorCode.NOT_COORDINATOR if error.errno is not None else ErrorCode.COORDINATOR_NOT_AVAILABLE
+        return ErrorCode.NONE
+
+    def forget_heartbeat(self, group_id: str, member_id: str) -> None:
+        heartbeat_table.remove_member(group_id.encode(), member_id.encode())
+
+    # -- operations of the APIs --
+
+    def join(self, request: JoinRequest, answer: Answer) -> None:
+        """JoinGroup; `answer` is called once, possibly much later."""
+        low, high = self.config["group.min.session.timeout.ms"], self.config["group.max.session.timeout.ms"]
+        if not request.group_id:
+            return answer(join_error(ErrorCode.INVALID_GROUP_ID, request.member_id))
+        if not low <= request.session_timeout_ms <= high:
+            return answer(join_error(ErrorCode.INVALID_SESSION_TIMEOUT, request.member_id))
+        error, groups = self.groups_of(request.group_id)
+        if error:
+            return answer(join_error(error, request.member_id))
+        self.membership.join(groups, request, answer)
+
+    def sync(self, request: SyncRequest, answer: Answer) -> None:
+        """SyncGroup; a follower is answered when the leader's assignment is stored."""
+        if not request.group_id:
+            return answer(sync_error(ErrorCode.INVALID_GROUP_ID))
+        error, groups = self.groups_of(request.group_id)
+        if error is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
+            return answer(sync_error(ErrorCode.REBALANCE_IN_PROGRESS))  # the assignment is lost: rejoin
+        if error:
+            return answer(sync_error(error))
+        self.membership.sync(groups.get(request.group_id), request, answer)
+
+    def heartbeat(self, group_id: str, member_id: str, instance_id: str | None, generation: int) -> ErrorCode:
+        """Heartbeat of a member that the data plane could not answer."""
+        if not group_id:
+            return ErrorCode.INVALID_GROUP_ID
+        error, groups = self.groups_of(group_id)
+        if error is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
+            return ErrorCode.NONE  # sessions begin anew after loading
+        return error or self.membership.heartbeat(groups.get(group_id), member_id, instance_id, generation)
+
+    def leave(self, group_id: str, members: list[tuple[str, str | None]]) -> tuple[ErrorCode, list[dict[str, Any]]]:
+        """LeaveGroup of (member id, instance id) pairs."""
+        if not group_id:
+            return ErrorCode.INVALID_GROUP_ID, []
+        error, groups = self.groups_of(group_id)
+        return (error, []) if error else (error, self.membership.leave(groups.get(group_id), members))
+
+    def commit(self, request: CommitRequest, done: Callable[[ErrorCode, PartitionErrors], None]) -> None:
+        """OffsetCommit."""
+        error, groups = self.groups_of(request.group_id)
+        if error:
+            return done(error, {})
+        self.offsets.commit(groups, request, done)
+
+    def delete_offsets(
+        self, group_id: str, partitions: list[tuple[str, int]], done: Callable[[ErrorCode, PartitionErrors], None]
+    ) -> None:
+        """OffsetDelete."""
+        if not group_id:
+            return done(ErrorCode.INVALID_GROUP_ID, {})
+        error, groups = self.groups_of(group_id)
+        if error:
+            return done(error, {})
+        self.offsets.delete(groups.get(group_id), partitions, done)
+
+    # -- expiry --
+
+    def _schedule_expiry(self) -> None:
+        delay_s = self.config["offsets.retention.check.interval.ms"] / 1000
+        self._expiry_timer = self.loop.call_later(delay_s, self._expire)
+
+    def _expire(self) -> None:
+        for shard in list(self.shards.values()):
+            if shard.loader is None:
+                self.offsets.expire(shard.groups)
+        self._schedule_expiry()
