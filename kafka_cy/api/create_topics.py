@@ -37,7 +37,7 @@ def _create(topic: Any, validate_only: bool, context: ApiContext) -> dict[str, A
     check_name(cluster, topic.name)
     assignment = _assignment(topic, context)
     configs = _configs(topic)
-    check_configs(configs)
+    check_configs(context.config, topic.name, configs)
     topic_id = None
     if not validate_only:
         topic_id = cluster.create_topic(topic.name, assignment, configs).id
@@ -94,15 +94,15 @@ def _assignment(topic: Any, context: ApiContext) -> list[list[int]]:
 
 def topic_config_entries(context: ApiContext, overrides: dict[str, str]) -> list[dict[str, Any]]:
     """All settings of a topic with these overrides, as the answer lists them."""
-    from kafka_cy.config import describe
+    from kafka_cy.config.describe import describe_topic
 
     return [
         {
-            "name": entry["name"],
-            "value": entry["value"],
-            "read_only": entry["read_only"],
-            "config_source": entry["config_source"],
-            "is_sensitive": entry["is_sensitive"],
+            "name": entry.key.name,
+            "value": entry.value,
+            "read_only": entry.read_only,
+            "config_source": entry.source,
+            "is_sensitive": entry.key.sensitive,
         }
-        for entry in describe.topic_entries(context.config, overrides)
+        for entry in describe_topic(context.config, overrides)
     ]

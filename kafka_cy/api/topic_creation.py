@@ -36,15 +36,14 @@ def check_name(cluster: ClusterMetadata, name: str) -> None:
         )
 
 
-def check_configs(configs: Mapping[str, str]) -> None:
+def check_configs(config: Any, name: str, settings: Mapping[str, str]) -> None:
     """Raise TopicRefused (INVALID_CONFIG) for an unknown key or a value that the key does not allow."""
-    from kafka_cy.config import ConfigError
-    from kafka_cy.config.definitions import validate_topic_configs
+    from kafka_cy.config.alterations import TOPIC, AlterationError, validate_settings
 
     try:
-        validate_topic_configs(configs)
-    except ConfigError as error:
-        raise TopicRefused(ErrorCode.INVALID_CONFIG, str(error)) from error
+        validate_settings(config, TOPIC, name, settings)
+    except AlterationError as error:
+        raise TopicRefused(error.code, error.message) from error
 
 
 def automatic_assignment(broker_ids: Sequence[int], partitions: int, replication: int) -> list[list[int]]:

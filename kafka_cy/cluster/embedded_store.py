@@ -51,7 +51,8 @@ class EmbeddedStore:
     def _open(self, path: str) -> sqlite3.Connection:
         try:
             is_new = not os.path.exists(path)
-            connection = sqlite3.connect(path, isolation_level=None)
+            connection = sqlite3.connect(path, isolation_level=None, timeout=0)
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # one process only
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA cache_size=-256")
@@ -73,7 +74,8 @@ class EmbeddedStore:
                 self._last_id = max(self._last_id, created_id)
             self._sequences = dict(connection.execute("SELECT path, next FROM sequences").fetchall())
         except sqlite3.Error as error:
-            raise StoreBroken(f"{path}: {error}") from error
+            held = "locked" in str(error)
+            raise StoreBroken(f"{path} is held by another process" if held else f"{path}: {error}") from error
         return connection
 
     def get(self, path: str, watch: Watch | None = None) -> Node:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID
 
-from kafka_cy.cluster.metadata import Change, ClusterMetadata, ConfigChanged, TopicsChanged
+from kafka_cy.cluster.metadata import Change, ClusterMetadata, TopicsChanged
 from kafka_cy.cluster.topics import Topic
 
 NO_ID = bytes(16)
@@ -48,16 +48,6 @@ class Hosting:
                 self._host(topic)
             kept = {topic.name for topic in change.changed}
             self._publish(change.changed, [topic.name for topic in change.removed if topic.name not in kept])
-        elif isinstance(change, ConfigChanged):
-            if change.entity_type == "topics" and change.entity_name in self._cluster.topics:
-                self._logs.set_config(change.entity_name, self._topic_config(change.values))
-            elif change.entity_type == "brokers":
-                self.apply_topic_configs()
-
-    def apply_topic_configs(self) -> None:
-        """Give every log its settings anew: the broker's defaults changed."""
-        for topic in self._cluster.topics.values():
-            self._logs.set_config(topic.name, self._topic_config(topic.config))
 
     def republish(self, names: Iterable[str]) -> None:
         """Publish topics again whose hosted partitions changed (a failed log directory)."""

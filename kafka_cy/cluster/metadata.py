@@ -92,6 +92,11 @@ class ClusterMetadata:
         if self.cluster_id != cluster_id:
             raise StoreBroken(f"the metadata belongs to cluster {self.cluster_id}, the log directories to {cluster_id}")
 
+    def stored_cluster_id(self) -> str | None:
+        """The cluster id of an old tree; None when the tree is new."""
+        node = self.store.find(znodes.CLUSTER_ID)
+        return str(znodes.from_json(node.data)["id"]) if node is not None else None
+
     def _read_tree(self) -> None:
         self.cluster_id = znodes.from_json(self.store.get(znodes.CLUSTER_ID).data)["id"]
         for entity_type in ("topics", "brokers", "clients", "users", "ips", "groups", "client-metrics"):

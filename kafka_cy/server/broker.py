@@ -1,0 +1,207 @@
+"""A whole broker: configuration → network → metadata → logs → image → coordinator, started and stopped in order."""
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from kafka_cy.api.context import ApiContext
+from kafka_cy.api.registry import advertised
+from kafka_cy.cluster.embedded_store import FILE_NAME, EmbeddedStore
+from kafka_cy.cluster.hosting import Hosting
+from kafka_cy.cluster.metadata import ClusterMetadata, new_cluster_id
+from kafka_cy.cluster.producer_ids import ProducerIds
+from kafka_cy.server.control_loop import ControlLoop
+from kafka_cy.server.dispatcher import Dispatcher
+from kafka_cy.server.log import BrokerLog
+
+LOG_EVENTS_INTERVAL_S = 0.5
+
+
+class DataRefused(Exception):
+    """The log directories cannot be used: one sentence says why."""
+
+
+class PortTaken(Exception):
+    """A listener's address cannot be bound: one sentence says which and why."""
+
+
+class KafkaServer:
+    """One broker in this process. Everything of Python runs on the thread that calls `start` and `run`."""
+
+    def __init__(self, config: Any, log: BrokerLog) -> None:
+        self.config = config
+        self.log = log
+        self.loop = ControlLoop(self._on_error)
+        self.server: Any = None
+        self.logs: Any = None
+        self.cluster: ClusterMetadata | None = None
+        self.groups: Any = None
+        self.addresses: list[tuple[str, str, int]] = []  # listener name, advertised host, port
+
+    # -- start --
+
+    def start(self) -> None:
+        """Start up to answering clients. PortTaken, DataRefused, ConfigError."""
+        self._listen()
+        self._load_metadata()
+        self._start_logs()
+        self._publish()
+        self._start_groups()
+        self._serve()
+
+    def _listen(self) -> None:
+        # Bound before anything is touched on disk: a taken port must not leave traces. Clients wait in the backlog.
+        from kafka_cy.network.server import Server
+
+        config = self.config
+        queued = int(config["queued.max.request.bytes"])
+        self.server = Server(
+            int(config["num.network.threads"]),
+            request_max_bytes=int(config["socket.request.max.bytes"]),
+            queued_request_bytes_max=queued,
+            queued_response_bytes_max=int(config["kafkacy.queued.max.response.bytes"]),
+            connections_max=int(config["max.connections"]),
+            connections_per_ip_max=int(config["max.connections.per.ip"]),
+            idle_timeout_ms=int(config["connections.max.idle.ms"]),
+            in_flight_max=int(config["kafkacy.connection.max.in.flight.requests"]),
+        )
+        advertised_by_name = {listener.name: listener for listener in config.advertised_listeners}
+        for index, listener in enumerate(config.listeners):
+            try:
+                port = self.server.listen(index, listener.name, listener.host, listener.port)
+            except OSError as error:
+                raise PortTaken(f"cannot listen on {listener}: {error.strerror or error}") from error
+            shown = advertised_by_name.get(listener.name, listener)
+            self.addresses.append((listener.name, shown.host or listener.host, shown.port or port))
+
+    def _load_metadata(self) -> None:
+        first = self.config.log_dirs[0]
+        try:
+            os.makedirs(first, exist_ok=True)
+        except OSError as error:
+            raise DataRefused(f"log directory {first} cannot be made: {error.strerror}") from error
+        if not os.access(first, os.W_OK | os.X_OK):
+            raise DataRefused(f"log directory {first} is not writable")
+        store = EmbeddedStore(os.path.join(first, FILE_NAME))
+        self.cluster = ClusterMetadata(store, self.config.broker_id, self.loop.wall_clock_ms)
+        self.cluster.load(cluster_id_of(self.config.log_dirs) or self.cluster.stored_cluster_id() or new_cluster_id())
+
+    def _start_logs(self) -> None:
+        from kafka_cy.config.applied import AppliedConfig
+        from kafka_cy.storage.log_manager import LogManager
+
+        assert self.cluster is not None
+        applied = AppliedConfig(self.config, self.cluster, None)
+        applied.start()
+        self.logs = LogManager(
+            self.config.log_dirs, self.config.broker_id, self.cluster.cluster_id, self.config.log_defaults(), self.loop
+        )
+        applied.logs = self.logs
+        try:
+            self.logs.start()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise DataRefused(str(error)) from error
+        self.cluster.logs = self.logs
+
+    def _publish(self) -> None:
+        from kafka_cy.network.metadata_image import ImagePublisher
+
+        assert self.cluster is not None
+        config, broker_id = self.config, self.config.broker_id
+        protocols = {listener.name: listener.security_protocol for listener in config.listeners}
+        endpoints = [(name, protocols[name], host, port) for name, host, port in self.addresses]
+        self.cluster.register_broker(endpoints, config.rack)
+        self.publisher = ImagePublisher(self.server)
+        addresses = [(host, port) for _, host, port in self.addresses]
+        self.publisher.set_brokers(self.cluster.cluster_id, broker_id, broker_id, [(broker_id, config.rack, addresses)])
+        self.hosting = Hosting(self.cluster, self.logs, self.publisher, config.topic_config, self._on_storage_error)
+        self.hosting.start()
+
+    def _start_groups(self) -> None:
+        from kafka_cy.cluster.internal_topics import ensure_offsets_topic
+        from kafka_cy.coordinator.group_coordinator import GroupCoordinator
+
+        cluster = self.cluster
+        assert cluster is not None
+        self.groups = GroupCoordinator(
+            self.config, cluster, self.loop, lambda: ensure_offsets_topic(cluster, self.config)
+        )
+        self.groups.start()
+
+    def _serve(self) -> None:
+        from kafka_cy.api.hot import register_all
+
+        assert self.cluster is not None
+        self.context = ApiContext(
+            config=self.config,
+            cluster=self.cluster,
+            logs=self.logs,
+            groups=self.groups,
+            producer_ids=ProducerIds(self.cluster.store, self.config.broker_id),
+            loop=self.loop,
+            server=self.server,
+            publisher=self.publisher,
+            broker_id=self.config.broker_id,
+            cluster_id=self.cluster.cluster_id,
+            advertised=[(host, port) for _, host, port in self.addresses],
+        )
+        register_all()
+        self.server.set_api_versions([tuple(row) for row in advertised()])
+        self.loop.attach(self.server, Dispatcher(self.context, self.log).dispatch)
+        self.loop.call_later(LOG_EVENTS_INTERVAL_S, self._write_log_events)
+        self.server.start()
+
+    # -- life --
+
+    def run(self) -> None:
+        """Work until stop()."""
+        self.loop.run()
+
+    def stop(self) -> None:
+        """Make run() return; from any thread."""
+        self.loop.stop()
+
+    def shutdown(self) -> None:
+        """Drain connections, flush and close the logs, end the metadata session. Safe after a failed start, too."""
+        if self.server is not None:
+            self.server.stop(int(self.config["kafkacy.shutdown.drain.timeout.ms"]) / 1000)
+            self._drain_log_events()
+        if self.groups is not None and hasattr(self.groups, "shutdown"):
+            self.groups.shutdown()
+        if self.logs is not None:
+            self.logs.shutdown()
+        if self.cluster is not None:
+            self.cluster.store.close()
+
+    def _write_log_events(self) -> None:
+        self._drain_log_events()
+        self.loop.call_later(LOG_EVENTS_INTERVAL_S, self._write_log_events)
+
+    def _drain_log_events(self) -> None:
+        for event in self.server.take_log_events():
+            level = event.level if isinstance(event.level, str) else "warning"
+            self.log.write(level, event.message, {"client": event.peer, "api_key": event.api_key})
+
+    def _on_error(self, what: str, error: BaseException) -> None:
+        import traceback
+
+        where = "".join(traceback.format_exception(error)[-4:])
+        self.log.error("work of the control plane failed", what=what, error=repr(error), where=where)
+
+    def _on_storage_error(self, topic: str, index: int, error: OSError) -> None:
+        self.log.error("a log cannot be created", topic=topic, partition=index, error=str(error))
+
+
+def cluster_id_of(log_dirs: list[str]) -> str | None:
+    """The cluster id that a meta.properties in the log directories names, if one does."""
+    for directory in log_dirs:
+        try:
+            with open(os.path.join(directory, "meta.properties"), encoding="utf-8") as file:
+                lines = file.read().splitlines()
+        except (OSError, UnicodeDecodeError):
+            continue
+        for line in lines:
+            key, _, value = line.partition("=")
+            if key.strip() == "cluster.id" and value.strip():
+                return value.strip()
+    return None

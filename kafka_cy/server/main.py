@@ -1,0 +1,96 @@
+"""`kafka-cy server`: from the command line to a running broker and back to an exit code.
+
+Exit codes: 0 clean shutdown, 1 unexpected failure, 2 bad command line or configuration, 3 log directories that are broken,
+not writable, held by another broker or of another cluster, 4 address taken.
+"""
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+
+from kafka_cy.server.log import BrokerLog
+
+EXIT_CLEAN, EXIT_FAILED, EXIT_CONFIG, EXIT_DATA, EXIT_PORT = 0, 1, 2, 3, 4
+
+# How long a thread may keep the GIL when another one wants it: bounds the latency of the control plane (default 5 ms).
+SWITCH_INTERVAL_S = 0.0005
+
+
+def run(config_path: str | None, overrides: Mapping[str, str], log_level: str = "info") -> int:
+    """Run a broker until SIGTERM or SIGINT; the exit code (see above)."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    log = BrokerLog(log_level)
+    from kafka_cy.cluster.store import StoreBroken
+    from kafka_cy.config import BrokerConfig, ConfigError
+    from kafka_cy.server.broker import DataRefused, KafkaServer, PortTaken
+
+    try:
+        config = BrokerConfig.load(config_path, overrides)
+    except (ConfigError, OSError, ValueError) as error:
+        log.error(f"bad configuration: {error}")
+        return EXIT_CONFIG
+    for warning in config.warnings:
+        log.warning(warning)
+    # Blocked before any thread exists, so that only the watcher takes them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    broker = KafkaServer(config, log)
+    stopping = _watch_signals(broker, log)
+    code = EXIT_FAILED
+    try:
+        broker.start()
+        _announce(broker, log)
+        if not stopping.is_set():
+            broker.run()
+        code = EXIT_CLEAN
+    except PortTaken as error:
+        log.error(str(error))
+        code = EXIT_PORT
+    except (DataRefused, StoreBroken) as error:
+        log.error(str(error))
+        code = EXIT_DATA
+    except ConfigError as error:
+        log.error(f"bad configuration: {error}")
+        code = EXIT_CONFIG
+    finally:
+        begun = time.monotonic()
+        broker.shutdown()
+        if code == EXIT_CLEAN:
+            log.info("stopped", took_ms=round((time.monotonic() - begun) * 1000))
+    return code
+
+
+def _watch_signals(broker: object, log: BrokerLog) -> threading.Event:
+    stopping = threading.Event()
+
+    def watch() -> None:
+        received = signal.sigwait({signal.SIGTERM, signal.SIGINT})
+        stopping.set()
+        log.info("shutting down", signal=signal.Signals(received).name)
+        broker.stop()  # type: ignore[attr-defined]
+        signal.sigwait({signal.SIGTERM, signal.SIGINT})
+        log.warning("killed by a second signal before the shutdown was complete")
+        os._exit(EXIT_FAILED)
+
+    threading.Thread(target=watch, name="signals", daemon=True).start()
+    return stopping
+
+
+def _announce(broker: object, log: BrokerLog) -> None:
+    addresses = ",".join(f"{host}:{port}" for _, host, port in broker.addresses)  # type: ignore[attr-defined]
+    cluster_id = broker.cluster.cluster_id  # type: ignore[attr-defined]
+    line = f"kafka-cy ready: {addresses} cluster {cluster_id} in {process_age_ms()} ms"
+    try:
+        print(line, flush=True)
+    except OSError:
+        log.info(line)
+
+
+def process_age_ms() -> int:
+    """Milliseconds since the kernel started this process (its resolution: 10 ms)."""
+    with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
+        start_ticks = int(file.read().rpartition(")")[2].split()[19])
+    return round((time.clock_gettime(time.CLOCK_BOOTTIME) - start_ticks / os.sysconf("SC_CLK_TCK")) * 1000)
