@@ -1,0 +1,50 @@
+"""FindCoordinator (API 10), versions 0-6: which broker coordinates a group.
+
+The first request creates `__consumer_offsets`. v1: key type. v3: flexible. v4 (KIP-699): several keys. v6 (KIP-932): share
+coordinators. Only group coordinators (type 0) are there yet: transaction and share keys get COORDINATOR_NOT_AVAILABLE,
+an unknown type INVALID_REQUEST.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+from kafka_cy.protocol.errors import ErrorCode
+
+TYPE_GROUP, TYPE_TRANSACTION, TYPE_SHARE = 0, 1, 2
+
+
+@handler(api_key=10, versions=(0, 6))
+def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+    """Name this broker for groups whose partition it hosts."""
+    body, version = request.body, request.api_version
+    key_type = body.key_type if version >= 1 else TYPE_GROUP
+    if version < 4:
+        return {"throttle_time": 0, **_find(request, context, key_type, body.key)}
+    found = [{"key": key, **_find(request, context, key_type, key)} for key in body.coordinator_keys]
+    return {"throttle_time": 0, "coordinators": found}
+
+
+def _find(request: Request, context: ApiContext, key_type: int, key: str) -> dict[str, Any]:
+    if key_type in (TYPE_TRANSACTION, TYPE_SHARE) and (key_type != TYPE_SHARE or request.api_version >= 6):
+        return _failed(ErrorCode.COORDINATOR_NOT_AVAILABLE, "there is no coordinator of this type")
+    if key_type != TYPE_GROUP:
+        return _failed(ErrorCode.INVALID_REQUEST, f"unknown key type {key_type}")
+    context.groups.ensure_offsets_topic()
+    index = context.groups.partition_index(key)
+    if index is None or context.groups.shard(index) is None:
+        return _failed(ErrorCode.COORDINATOR_NOT_AVAILABLE, "the partition of the group has no leader")
+    listener = context.listeners[request.listener_index]
+    return {
+        "error_code": 0,
+        "error_message": "" if request.api_version >= 4 else "NONE",
+        "node_id": context.broker_id,
+        "host": listener.advertised_host,
+        "port": listener.advertised_port,
+    }
+
+
+def _failed(error: ErrorCode, message: str) -> dict[str, Any]:
+    return {"error_code": int(error), "error_message": message, "node_id": -1, "host": "", "port": -1}

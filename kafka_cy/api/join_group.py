@@ -1,0 +1,44 @@
+"""JoinGroup (API 11), versions 0-9: a member asks for a place in a classic group.
+
+Answered when the join phase of the rebalance ends. v1: rebalance timeout (before: the session timeout). v4 (KIP-394): a
+dynamic member without id gets MEMBER_ID_REQUIRED and an id first. v5 (KIP-345): static members. v7: protocol type in
+the answer, protocol name nullable. v8: reason (ignored). v9: SkipAssignment for a returning static leader.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.durations import milliseconds
+from kafka_cy.api.registry import handler
+from kafka_cy.coordinator.membership import JoinRequest
+
+
+@handler(api_key=11, versions=(0, 9))
+def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+    """Hand the request to the coordinator, which answers now or at the end of the join phase."""
+    body, version = request.body, request.api_version
+    session_timeout_ms = milliseconds(body.session_timeout)
+    rebalance_timeout_ms = milliseconds(body.rebalance_timeout) if version >= 1 else session_timeout_ms
+    join = JoinRequest(
+        group_id=body.group_id,
+        member_id=body.member_id,
+        instance_id=body.group_instance_id if version >= 5 else None,
+        client_id=request.client_id or "",
+        client_host="/" + request.client_host,
+        session_timeout_ms=session_timeout_ms,
+        rebalance_timeout_ms=rebalance_timeout_ms,
+        protocol_type=body.protocol_type,
+        protocols=[(protocol.name, bytes(protocol.metadata)) for protocol in body.protocols],
+        require_known_member_id=version >= 4,
+        supports_skipping_assignment=version >= 9,
+    )
+
+    def answer(result: dict[str, Any]) -> None:
+        if result["protocol_name"] is None and version < 7:
+            result["protocol_name"] = ""
+        request.respond({"throttle_time": 0, **result})
+
+    context.groups.join(join, answer)
+    return None

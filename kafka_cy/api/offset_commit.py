@@ -1,0 +1,70 @@
+"""OffsetCommit (API 8), versions 2-10: a group stores how far it has read.
+
+v2-4: a retention time of the request gives these offsets an expiry of their own. v6: leader epoch. v7: group instance id.
+v9 (KIP-848): an unknown group is GROUP_ID_NOT_FOUND (before: ILLEGAL_GENERATION). v10 (KIP-848): topic ids instead of
+names, UNKNOWN_TOPIC_ID. Partitions that do not exist: UNKNOWN_TOPIC_OR_PARTITION. A group's error stands at each partition.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.durations import milliseconds
+from kafka_cy.api.registry import handler
+from kafka_cy.coordinator.offsets import CommitPartition, CommitRequest
+from kafka_cy.protocol.errors import ErrorCode
+
+
+@handler(api_key=8, versions=(2, 10))
+def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+    """Commit the offsets of the partitions that exist; answer when they are stored."""
+    body, version = request.body, request.api_version
+    refused: dict[tuple[Any, int], ErrorCode] = {}  # by the topic as the request names it
+    names: dict[Any, str] = {}
+    accepted: list[CommitPartition] = []
+    for asked in body.topics:
+        identity = asked.topic_id if version >= 10 else asked.name
+        topic = (context.cluster.topic_by_id if version >= 10 else context.cluster.topics).get(identity)
+        unknown = ErrorCode.UNKNOWN_TOPIC_ID if version >= 10 else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        for each in asked.partitions:
+            if topic is None:
+                refused[identity, each.partition_index] = unknown
+            elif not 0 <= each.partition_index < len(topic.partitions):
+                refused[identity, each.partition_index] = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+            else:
+                names[identity] = topic.name
+                epoch = each.committed_leader_epoch if version >= 6 else -1
+                metadata = each.committed_metadata
+                accepted.append(
+                    CommitPartition(topic.name, topic.id, each.partition_index, each.committed_offset, epoch, metadata)
+                )
+
+    def done(error: ErrorCode, errors: dict[tuple[str, int], ErrorCode]) -> None:
+        def code(identity: Any, index: int) -> int:
+            found = refused.get((identity, index))
+            return int(found or error or errors[names[identity], index])
+
+        topics = []
+        for asked in body.topics:
+            identity = asked.topic_id if version >= 10 else asked.name
+            partitions = [
+                {"partition_index": each.partition_index, "error_code": code(identity, each.partition_index)}
+                for each in asked.partitions
+            ]
+            topics.append({"topic_id" if version >= 10 else "name": identity, "partitions": partitions})
+        request.respond({"throttle_time": 0, "topics": topics})
+
+    context.groups.commit(
+        CommitRequest(
+            group_id=body.group_id,
+            generation=body.generation_id_or_member_epoch,
+            member_id=body.member_id,
+            instance_id=body.group_instance_id if version >= 7 else None,
+            retention_ms=milliseconds(body.retention_time) if version <= 4 else -1,
+            knows_unknown_groups=version >= 9,
+            partitions=accepted,
+        ),
+        done,
+    )
+    return None

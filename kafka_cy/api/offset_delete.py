@@ -1,0 +1,43 @@
+"""OffsetDelete (API 47), version 0 (KIP-496): forget committed offsets of partitions.
+
+Topics that the group is subscribed to: GROUP_SUBSCRIBED_TO_TOPIC. Unknown group: GROUP_ID_NOT_FOUND. Partitions that do
+not exist: UNKNOWN_TOPIC_OR_PARTITION. An offset that was never committed: no error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+from kafka_cy.protocol.errors import ErrorCode
+
+
+@handler(api_key=47, versions=(0, 0))
+def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+    """Write tombstones for the offsets, then answer per partition."""
+    body = request.body
+    wanted = [(topic.name, each.partition_index) for topic in body.topics for each in topic.partitions]
+
+    def exists(name: str, index: int) -> bool:
+        topic = context.cluster.topics.get(name)
+        return topic is not None and 0 <= index < len(topic.partitions)
+
+    def done(error: ErrorCode, errors: dict[tuple[str, int], ErrorCode]) -> None:
+        def code(name: str, index: int) -> int:
+            return int(errors.get((name, index), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
+
+        topics = [
+            {
+                "name": topic.name,
+                "partitions": [
+                    {"partition_index": each.partition_index, "error_code": code(topic.name, each.partition_index)}
+                    for each in topic.partitions
+                ],
+            }
+            for topic in (body.topics if not error else ())
+        ]
+        request.respond({"error_code": int(error), "throttle_time": 0, "topics": topics})
+
+    context.groups.delete_offsets(body.group_id, [pair for pair in wanted if exists(*pair)], done)
+    return None

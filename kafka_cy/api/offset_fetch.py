@@ -1,0 +1,87 @@
+"""OffsetFetch (API 9), versions 1-10: the committed offsets of groups.
+
+v1: errors stand at each partition. v2-7: on top. v2: null topics = all offsets of the group. v5: leader epoch. v7
+(KIP-447): require_stable; nothing is pending here, so every offset is stable. v8 (KIP-709): several groups, each with its
+own error. v9 (KIP-848): member id and epoch, which a classic group does not look at. v10: topic ids, UNKNOWN_TOPIC_ID.
+An unknown group, or a partition without a committed offset: offset -1 and no error.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+from kafka_cy.coordinator.group import Group
+from kafka_cy.coordinator.records import CommittedOffset
+from kafka_cy.protocol.errors import ErrorCode
+
+
+@handler(api_key=9, versions=(1, 10))
+def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+    """Look the offsets up; nothing is written and nobody waits."""
+    body, version = request.body, request.api_version
+    if version >= 8:
+        return {"throttle_time": 0, "groups": [_fetch_group(context, group, version) for group in body.groups]}
+    answer = _fetch_group(context, body, version)
+    error = answer["error_code"]
+    if error and version < 2:
+        answer["topics"] = [_failed_topic(topic.name, topic.partition_indexes, error) for topic in body.topics]
+    return {"throttle_time": 0, "topics": answer["topics"], "error_code": error}
+
+
+def _fetch_group(context: ApiContext, asked: Any, version: int) -> dict[str, Any]:
+    error, groups = context.groups.groups_of(asked.group_id)
+    answer: dict[str, Any] = {"group_id": asked.group_id, "topics": [], "error_code": int(error)}
+    if error:
+        return answer
+    group = groups.get(asked.group_id)
+    if asked.topics is None:
+        answer["topics"] = _all_topics(context, group, version)
+    elif version >= 10:
+        answer["topics"] = [_topic_by_id(context, group, t.topic_id, t.partition_indexes) for t in asked.topics]
+    else:
+        answer["topics"] = [_topic(group, topic.name, topic.partition_indexes) for topic in asked.topics]
+    return answer
+
+
+def _all_topics(context: ApiContext, group: Group | None, version: int) -> list[dict[str, Any]]:
+    topics = []
+    for name, partitions in group.offsets.items() if group is not None else ():
+        if version < 10:
+            topics.append(_topic(group, name, list(partitions)))
+        elif name in context.cluster.topics:
+            topics.append(_topic_by_id(context, group, context.cluster.topics[name].id, list(partitions)))
+    return topics
+
+
+def _topic(group: Group | None, name: str, indexes: list[int]) -> dict[str, Any]:
+    offsets = group.offsets.get(name, {}) if group is not None else {}
+    return {"name": name, "partitions": [_partition(index, offsets.get(index)) for index in indexes]}
+
+
+def _topic_by_id(
+    context: ApiContext, group: Group | None, topic_id: uuid.UUID | None, indexes: list[int]
+) -> dict[str, Any]:
+    topic = context.cluster.topic_by_id.get(topic_id) if topic_id is not None else None
+    if topic is None:
+        return _failed_topic("", indexes, int(ErrorCode.UNKNOWN_TOPIC_ID)) | {"topic_id": topic_id}
+    offsets = group.offsets.get(topic.name, {}) if group is not None else {}
+    # An offset of an earlier topic of the same name is none of this one's.
+    mine = {index: each for index, each in offsets.items() if each.topic_id in (None, topic.id)}
+    return {"topic_id": topic.id, "partitions": [_partition(index, mine.get(index)) for index in indexes]}
+
+
+def _failed_topic(name: str, indexes: list[int], error: int) -> dict[str, Any]:
+    return {"name": name, "partitions": [_partition(index, None) | {"error_code": error} for index in indexes]}
+
+
+def _partition(index: int, committed: CommittedOffset | None) -> dict[str, Any]:
+    return {
+        "partition_index": index,
+        "committed_offset": -1 if committed is None else committed.offset,
+        "committed_leader_epoch": -1 if committed is None else committed.leader_epoch,
+        "metadata": "" if committed is None else committed.metadata,
+        "error_code": 0,
+    }

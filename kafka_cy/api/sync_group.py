@@ -1,0 +1,36 @@
+"""SyncGroup (API 14), versions 0-5: the leader brings the assignment, everyone else waits for his part.
+
+In a Stable group the stored bytes are repeated. v3: group instance id. v5: protocol type and name, checked against the
+group's (INCONSISTENT_GROUP_PROTOCOL).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+from kafka_cy.coordinator.membership import SyncRequest
+from kafka_cy.coordinator.rebalance import sync_error
+from kafka_cy.protocol.errors import ErrorCode
+
+
+@handler(api_key=14, versions=(0, 5))
+def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+    """Hand the request to the coordinator, which answers when the assignment is stored."""
+    body, version = request.body, request.api_version
+    protocol_type = body.protocol_type if version >= 5 else None
+    protocol = body.protocol_name if version >= 5 else None
+    if version >= 5 and (protocol_type is None or protocol is None):
+        return {"throttle_time": 0, **sync_error(ErrorCode.INCONSISTENT_GROUP_PROTOCOL)}
+    sync = SyncRequest(
+        group_id=body.group_id,
+        generation=body.generation_id,
+        member_id=body.member_id,
+        instance_id=body.group_instance_id if version >= 3 else None,
+        protocol_type=protocol_type,
+        protocol=protocol,
+        assignments={each.member_id: bytes(each.assignment) for each in body.assignments},
+    )
+    context.groups.sync(sync, lambda result: request.respond({"throttle_time": 0, **result}))
+    return None
