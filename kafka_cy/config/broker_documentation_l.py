@@ -50,7 +50,9 @@ TEXTS: Final[dict[str, str]] = {
     "max.request.partition.size.limit": "Most partitions described in one DescribeTopicPartitions answer.",
     "message.max.bytes": "Largest batch that is accepted, as it stands on the wire.",
     "metadata.log.dir": "Folder of the KRaft metadata log; without meaning here.",
-    "metadata.log.max.record.bytes.between.snapshots": "Bytes after which KRaft takes a snapshot; without meaning here.",
+    "metadata.log.max.record.bytes.between.snapshots": (
+        "Bytes after which KRaft takes a snapshot; without meaning here."
+    ),
     "metadata.log.max.snapshot.interval.ms": "Time after which KRaft takes a snapshot; without meaning here.",
     "metadata.log.segment.bytes": "Segment size of the KRaft metadata log; without meaning here.",
     "metadata.log.segment.ms": "Segment age of the KRaft metadata log; without meaning here.",
@@ -66,7 +68,9 @@ TEXTS: Final[dict[str, str]] = {
     "num.io.threads": "Threads of Kafka that work on requests; here the network threads do it.",
     "num.network.threads": "Reactors: threads that serve connections and the hot requests.",
     "num.partitions": "Partitions of a topic that is created without saying how many.",
-    "num.recovery.threads.per.data.dir": "Threads for each log directory that recover logs at the start and sync them at the end.",
+    "num.recovery.threads.per.data.dir": (
+        "Threads for each log directory that recover logs at the start and sync them at the end."
+    ),
     "num.replica.alter.log.dirs.threads": "Threads that move partitions between log directories.",
     "num.replica.fetchers": "Threads that follow each leader.",
     "offset.metadata.max.bytes": "Longest text that may go with a committed offset.",
@@ -83,7 +87,9 @@ TEXTS: Final[dict[str, str]] = {
     "producer.id.expiration.ms": "How long the state of an idempotent producer that went silent is kept.",
     "producer.purgatory.purge.interval.requests": "Kafka's tidying interval of waiting produces; without meaning here.",
     "queued.max.request.bytes": "Memory for requests that wait or are worked on; -1 leaves the choice to the broker.",
-    "queued.max.requests": "Requests that wait in Kafka before its network threads stop reading; here bytes are counted.",
+    "queued.max.requests": (
+        "Requests that wait in Kafka before its network threads stop reading; here bytes are counted."
+    ),
     "quota.window.num": "Samples kept to measure the rates of clients.",
     "quota.window.size.seconds": "Length of one of those samples, in seconds.",
     "remote.fetch.max.wait.ms": "Patience for a read from tiered storage.",
@@ -100,8 +106,12 @@ TEXTS: Final[dict[str, str]] = {
     "remote.log.manager.follower.thread.pool.size": "Threads that prepare followers of tiered logs.",
     "remote.log.manager.task.interval.ms": "How often tiered storage looks for work.",
     "remote.log.manager.thread.pool.size": "Threads of tiered storage for all else.",
-    "remote.log.metadata.custom.metadata.max.bytes": "Most bytes that a storage plugin may add to a segment's metadata.",
-    "remote.log.metadata.manager.class.name": "Java class that keeps the metadata of tiered storage; not supported here.",
+    "remote.log.metadata.custom.metadata.max.bytes": (
+        "Most bytes that a storage plugin may add to a segment's metadata."
+    ),
+    "remote.log.metadata.manager.class.name": (
+        "Java class that keeps the metadata of tiered storage; not supported here."
+    ),
     "remote.log.metadata.manager.class.path": "Where that class is found.",
     "remote.log.metadata.manager.impl.prefix": "Prefix of that class's own keys.",
     "remote.log.metadata.manager.listener.name": "Listener that this class connects to.",

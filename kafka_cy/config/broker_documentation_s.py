@@ -52,20 +52,32 @@ TEXTS: Final[dict[str, str]] = {
     "sasl.oauthbearer.token.endpoint.url": "Where tokens are issued.",
     "sasl.server.callback.handler.class": "Java class that checks SASL credentials; not supported here.",
     "sasl.server.max.receive.size": "Largest SASL message from a client, in bytes.",
-    "security.inter.broker.protocol": "Security protocol between brokers; names the listener when inter.broker.listener.name is unset.",
+    "security.inter.broker.protocol": (
+        "Security protocol between brokers; names the listener when inter.broker.listener.name is unset."
+    ),
     "security.providers": "Java security providers; not supported here.",
     "share.coordinator.append.linger.ms": "How long the share coordinator gathers writes; -1 adapts to the load.",
     "share.coordinator.cached.buffer.max.bytes": "Largest write buffer that the share coordinator keeps for reuse.",
     "share.coordinator.load.buffer.size": "Bytes read at once when share state is loaded.",
-    "share.coordinator.snapshot.update.records.per.snapshot": "Updates after which the share state is written as a whole.",
-    "share.coordinator.state.topic.compression.codec": "Codec of the share state topic by number, as offsets.topic.compression.codec.",
-    "share.coordinator.state.topic.min.isr": "Replicas in sync that the share state topic asks for, at most those that live.",
+    "share.coordinator.snapshot.update.records.per.snapshot": (
+        "Updates after which the share state is written as a whole."
+    ),
+    "share.coordinator.state.topic.compression.codec": (
+        "Codec of the share state topic by number, as offsets.topic.compression.codec."
+    ),
+    "share.coordinator.state.topic.min.isr": (
+        "Replicas in sync that the share state topic asks for, at most those that live."
+    ),
     "share.coordinator.state.topic.num.partitions": "Partitions of the share state topic; not to be changed later.",
-    "share.coordinator.state.topic.replication.factor": "Replicas of the share state topic, at most the number of brokers that live.",
+    "share.coordinator.state.topic.replication.factor": (
+        "Replicas of the share state topic, at most the number of brokers that live."
+    ),
     "share.coordinator.state.topic.segment.bytes": "Segment size of the share state topic.",
     "share.coordinator.threads": "Threads of Kafka's share coordinator.",
     "share.coordinator.write.timeout.ms": "Patience for the replication of share state.",
-    "share.fetch.purgatory.purge.interval.requests": "Kafka's tidying interval of waiting share fetches; without meaning here.",
+    "share.fetch.purgatory.purge.interval.requests": (
+        "Kafka's tidying interval of waiting share fetches; without meaning here."
+    ),
     "socket.connection.setup.timeout.max.ms": "Longest patience for a connection to another broker.",
     "socket.connection.setup.timeout.ms": "First patience for a connection to another broker.",
     "socket.listen.backlog.size": "Connections that may wait to be accepted.",
@@ -77,7 +89,9 @@ TEXTS: Final[dict[str, str]] = {
     "ssl.cipher.suites": "Cipher suites; empty means the library's choice.",
     "ssl.client.auth": "Whether clients have to, may, or need not show a certificate.",
     "ssl.enabled.protocols": "TLS versions that are spoken.",
-    "ssl.endpoint.identification.algorithm": "How the name in a server's certificate is checked; empty means not at all.",
+    "ssl.endpoint.identification.algorithm": (
+        "How the name in a server's certificate is checked; empty means not at all."
+    ),
     "ssl.engine.factory.class": "Java class that makes TLS engines; not supported here.",
     "ssl.key.password": "Password of the private key.",
     "ssl.keymanager.algorithm": "Java's key manager; without meaning here.",
@@ -96,21 +110,35 @@ TEXTS: Final[dict[str, str]] = {
     "ssl.truststore.password": "Password of that file.",
     "ssl.truststore.type": "Format of that file.",
     "telemetry.max.bytes": "Largest message of client metrics.",
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "How often transactions that ran out of time are aborted.",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": (
+        "How often transactions that ran out of time are aborted."
+    ),
     "transaction.max.timeout.ms": "Longest time that a transaction may ask for.",
-    "transaction.partition.verification.enable": "Whether a partition asks the coordinator before it takes a transactional write.",
+    "transaction.partition.verification.enable": (
+        "Whether a partition asks the coordinator before it takes a transactional write."
+    ),
     "transaction.remove.expired.transaction.cleanup.interval.ms": "How often unused transactional ids are removed.",
     "transaction.state.log.load.buffer.size": "Bytes read at once when transactions are loaded.",
     "transaction.state.log.min.isr": "Replicas in sync that the transaction topic asks for, at most those that live.",
     "transaction.state.log.num.partitions": "Partitions of the transaction topic; not to be changed later.",
-    "transaction.state.log.replication.factor": "Replicas of the transaction topic, at most the number of brokers that live.",
+    "transaction.state.log.replication.factor": (
+        "Replicas of the transaction topic, at most the number of brokers that live."
+    ),
     "transaction.state.log.segment.bytes": "Segment size of the transaction topic.",
     "transaction.two.phase.commit.enable": "Whether transactions may take part in a two-phase commit of the client.",
     "transactional.id.expiration.ms": "How long an unused transactional id is remembered.",
-    "unclean.leader.election.enable": "Whether a replica that is not in sync may lead when no other lives, at the price of lost records.",
-    "kafkacy.connection.max.in.flight.requests": "Requests of one connection that are worked on at once; more wait in the socket.",
-    "kafkacy.metrics.listen": "Address of the /metrics page, host:port; empty switches it off, port 0 takes any free port.",
-    "kafkacy.queued.max.response.bytes": "Memory for answers that slow clients have not read; above it their requests are not read.",
+    "unclean.leader.election.enable": (
+        "Whether a replica that is not in sync may lead when no other lives, at the price of lost records."
+    ),
+    "kafkacy.connection.max.in.flight.requests": (
+        "Requests of one connection that are worked on at once; more wait in the socket."
+    ),
+    "kafkacy.metrics.listen": (
+        "Address of the /metrics page, host:port; empty switches it off, port 0 takes any free port."
+    ),
+    "kafkacy.queued.max.response.bytes": (
+        "Memory for answers that slow clients have not read; above it their requests are not read."
+    ),
     "kafkacy.shutdown.drain.timeout.ms": "How long a stopping broker waits for requests that it has begun to work on.",
     "leader.replication.throttled.rate": "Most bytes in a second that throttled replicas read from this leader.",
     "follower.replication.throttled.rate": "Most bytes in a second that throttled replicas on this broker fetch.",

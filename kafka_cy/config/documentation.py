@@ -1,9 +1,14 @@
-"""A sentence on every configuration key, in our own words. Import it lazily: the start of the broker has no use for it."""
+"""A sentence on every configuration key, in our own words.
+
+Import it lazily: the start of the broker has no use for it.
+"""
 
 from typing import Final
 
 TOPIC_TEXTS: Final[dict[str, str]] = {
-    "cleanup.policy": "What becomes of old segments: delete drops them, compact keeps the last record of each key; empty keeps all.",
+    "cleanup.policy": (
+        "What becomes of old segments: delete drops them, compact keeps the last record of each key; empty keeps all."
+    ),
     "compression.gzip.level": "Level of gzip when this topic is recompressed, 1 to 9; -1 is zlib's own.",
     "compression.lz4.level": "Level of lz4 when this topic is recompressed, 1 to 17.",
     "compression.type": "Codec in which this topic is stored; producer keeps what the client chose.",
