@@ -3,6 +3,7 @@
 The replicas that a partition has are taken without any change; others cannot be (INVALID_REPLICA_ASSIGNMENT), and there is
 nothing to cancel (NO_REASSIGNMENT_IN_PROGRESS).
 """
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,5 @@
 """The bit fields of KIP-430: which operations a client may do. Without an authorizer: all that the resource knows."""
+
 from __future__ import annotations
 
 NOT_ASKED = -(1 << 31)

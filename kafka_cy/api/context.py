@@ -1,4 +1,5 @@
 """What a cold API handler is given: the request, and the broker's parts."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping

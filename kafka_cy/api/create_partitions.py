@@ -3,6 +3,7 @@
 `count` is the new total. Assignments by hand name the replicas of the new partitions only. `validate_only` checks and
 changes nothing.
 """
+
 from __future__ import annotations
 
 from typing import Any

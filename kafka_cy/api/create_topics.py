@@ -5,6 +5,7 @@ everything and creates nothing. Version 5+ answers with the partition count, rep
 topic, version 7 with its id. A topic exists, with its logs, when the answer is sent; `timeout` has nothing to bound.
 Names that differ from another topic's in '.' and '_' only are refused.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -73,13 +74,15 @@ def _assignment(topic: Any, context: ApiContext) -> list[list[int]]:
     for field, value in (("replicationFactor", topic.replication_factor), ("numPartitions", topic.num_partitions)):
         if value != -1:
             raise TopicRefused(
-                ErrorCode.INVALID_REQUEST, f"A manual partition assignment was specified, but {field} was not set to -1."
+                ErrorCode.INVALID_REQUEST,
+                f"A manual partition assignment was specified, but {field} was not set to -1.",
             )
     by_index: dict[int, list[int]] = {}
     for entry in topic.assignments:
         if entry.partition_index in by_index:
             raise TopicRefused(
-                ErrorCode.INVALID_REPLICA_ASSIGNMENT, f"Found multiple manual partition assignments for partition {entry.partition_index}"
+                ErrorCode.INVALID_REPLICA_ASSIGNMENT,
+                f"Found multiple manual partition assignments for partition {entry.partition_index}",
             )
         check_replicas(entry.broker_ids, broker_ids)
         by_index[entry.partition_index] = list(entry.broker_ids)

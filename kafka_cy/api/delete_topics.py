@@ -3,6 +3,7 @@
 By name, and from version 6 on by id. The logs are renamed at once and removed after `file.delete.delay.ms`. With
 `delete.topic.enable=false` nothing is deleted.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -35,7 +36,11 @@ def _delete(name: str | None, topic_id: Any, times: int, context: ApiContext) ->
     if times > 1:
         return _refused(name, topic_id, ErrorCode.INVALID_REQUEST, "Duplicate topic.")
     if (name is None) == (topic_id is None):
-        message = "Neither topic name nor id were specified." if name is None else "You may not specify both topic name and topic id."
+        message = (
+            "Neither topic name nor id were specified."
+            if name is None
+            else "You may not specify both topic name and topic id."
+        )
         return _refused(name, topic_id, ErrorCode.INVALID_REQUEST, message)
     topic = cluster.topics.get(name) if name is not None else cluster.topic_by_id.get(topic_id)
     if topic is None:

@@ -1,4 +1,5 @@
 """DescribeCluster, versions 0-2. Asked for controllers, a broker says that it is none (MISMATCHED_ENDPOINT_TYPE)."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -28,7 +29,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
         "endpoint_type": ENDPOINT_BROKERS,
         "cluster_id": context.cluster_id,
         "controller_id": context.broker_id,
-        "brokers": brokers_answer(request, context),
+        "brokers": brokers_answer(request, context, "broker_id"),
         "cluster_authorized_operations": (
             CLUSTER_ALL if request.body.include_cluster_authorized_operations else NOT_ASKED
         ),

@@ -4,6 +4,7 @@ Topics in the order of their names, at most `response_partition_limit` partition
 `max.request.partition.size.limit`); what is left over is asked for with the cursor of the answer. There are no eligible
 leader replicas outside of the ISR: the lists are empty.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -15,6 +16,7 @@ from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.protocol.errors import ErrorCode
 
 PARTITION_LIMIT_DEFAULT = 2000
+NO_ELIGIBLE_REPLICAS: dict[str, list[int]] = {"eligible_leader_replicas": [], "last_known_elr": []}
 
 
 @handler(api_key=75, versions=(0, 0))
@@ -44,7 +46,8 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
             answers.append({"error_code": code, "name": name, "topic_id": None, "partitions": []})
             continue
         page = topic.partitions[first : first + room]
-        answers.append(topic_answer(topic, [partition_answer(topic, p, context) for p in page], True))
+        partitions = [partition_answer(topic, p, context) | NO_ELIGIBLE_REPLICAS for p in page]
+        answers.append(topic_answer(topic, partitions, True))
         room -= len(page)
         if first + len(page) < len(topic.partitions):
             next_cursor = {"topic_name": name, "partition_index": first + len(page)}

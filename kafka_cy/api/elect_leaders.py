@@ -1,4 +1,5 @@
 """ElectLeaders, versions 0-2. The leader of every partition is the preferred one already: ELECTION_NOT_NEEDED."""
+
 from __future__ import annotations
 
 from typing import Any

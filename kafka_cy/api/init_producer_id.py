@@ -4,6 +4,7 @@ Without a transactional id every call gets a new producer id with epoch 0. Trans
 id is answered with UNSUPPORTED_VERSION, which every client reports at once as fatal; a retriable error (as from a
 coordinator that never comes) would let it hang until its timeout.
 """
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,5 @@
 """ListPartitionReassignments, version 0: a broker by itself never has one in progress."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,10 +1,12 @@
-"""Metadata, versions 0-13: what the reactors hand over, that is unknown topics, creation on demand, and all odd requests.
+"""Metadata, versions 0-13: what the reactors hand over: unknown topics, creation on demand, all odd requests.
 
-A topic that is created on demand is in this very answer with its partitions and leaders. Version 0 reads an empty list as
-all topics, later versions null. From version 10 on topics can be asked by id.
+A topic that is created on demand is in this very answer with its partitions and leaders. Version 0 reads an empty list
+as all topics, later versions null. From version 10 on topics can be asked by id.
 """
+
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from kafka_cy.api.authorized_operations import CLUSTER_ALL, NOT_ASKED
@@ -25,7 +27,8 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     if body.topics is None or (version == 0 and not body.topics):
         topics = [_known(topic, with_operations, context) for topic in context.cluster.topics.values()]
     else:
-        may_create = bool(context.config["auto.create.topics.enable"]) and getattr(body, "allow_auto_topic_creation", True)
+        wanted = getattr(body, "allow_auto_topic_creation", True)
+        may_create = wanted and bool(context.config["auto.create.topics.enable"])
         with context.cluster.batch():
             for asked in body.topics:
                 if may_create and asked.name is not None and asked.name not in context.cluster.topics:
@@ -33,7 +36,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
         topics = [_asked(asked, version, with_operations, context) for asked in body.topics]
     operations = getattr(body, "include_cluster_authorized_operations", False)
     return {
-        "brokers": brokers_answer(request, context),
+        "brokers": brokers_answer(request, context, "node_id"),
         "cluster_id": context.cluster_id,
         "controller_id": context.broker_id,
         "topics": topics,
@@ -42,10 +45,8 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
 
 
 def _create(name: str, context: ApiContext) -> None:
-    try:
+    with contextlib.suppress(TopicRefused):  # the answer says why: a bad name, or a topic that cannot be
         create_on_demand(context.cluster, context.config, name)
-    except TopicRefused:
-        pass  # the answer says why: an invalid name, or a topic that cannot be
 
 
 def _asked(asked: Any, version: int, with_operations: bool, context: ApiContext) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 range, and a test holds the two together. Hot APIs (in `kafka_cy.api.hot`) come first: what they FORWARD goes to the cold
 handler of the same key.
 """
+
 from __future__ import annotations
 
 import importlib

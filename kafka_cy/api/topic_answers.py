@@ -1,4 +1,5 @@
 """How topics and partitions appear in the answers of Metadata and DescribeTopicPartitions."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -22,8 +23,6 @@ def partition_answer(topic: Topic, partition: PartitionMetadata, context: ApiCon
         "replica_nodes": partition.replicas,
         "isr_nodes": partition.isr,
         "offline_replicas": offline,
-        "eligible_leader_replicas": [],
-        "last_known_elr": [],
     }
 
 
@@ -39,9 +38,8 @@ def topic_answer(topic: Topic, partitions: list[dict[str, Any]], with_operations
     }
 
 
-def brokers_answer(request: Request, context: ApiContext) -> list[dict[str, Any]]:
-    """The brokers as clients of the request's listener reach them."""
+def brokers_answer(request: Request, context: ApiContext, id_name: str) -> list[dict[str, Any]]:
+    """The brokers as clients of the request's listener reach them; `id_name` is the API's name for the id."""
     host, port = context.advertised[request.listener_index]
     rack = context.config.get("broker.rack")
-    identity = {"node_id": context.broker_id, "broker_id": context.broker_id}
-    return [{**identity, "host": host, "port": port, "rack": rack, "is_fenced": False}]
+    return [{id_name: context.broker_id, "host": host, "port": port, "rack": rack}]

@@ -1,4 +1,5 @@
 """What CreateTopics and the on-demand creation of Metadata share: the checks of a new topic."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -31,9 +32,7 @@ def check_name(cluster: ClusterMetadata, name: str) -> None:
         raise TopicRefused(ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{name}' already exists.")
     other = cluster.collides_with(name)
     if other is not None:
-        raise TopicRefused(
-            ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic '{name}' collides with existing topic: {other}"
-        )
+        raise TopicRefused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic '{name}' collides with existing topic: {other}")
 
 
 def check_configs(config: Any, name: str, settings: Mapping[str, str]) -> None:
@@ -49,9 +48,13 @@ def check_configs(config: Any, name: str, settings: Mapping[str, str]) -> None:
 def automatic_assignment(broker_ids: Sequence[int], partitions: int, replication: int) -> list[list[int]]:
     """Replicas for counts that were given or taken from the defaults; TopicRefused when they are not possible."""
     if partitions <= 0:
-        raise TopicRefused(ErrorCode.INVALID_PARTITIONS, "Number of partitions was set to an invalid non-positive value.")
+        raise TopicRefused(
+            ErrorCode.INVALID_PARTITIONS, "Number of partitions was set to an invalid non-positive value."
+        )
     if partitions > PARTITIONS_PER_REQUEST_MAX:
-        raise TopicRefused(ErrorCode.POLICY_VIOLATION, f"Excessively large number of partitions per request: {partitions}")
+        raise TopicRefused(
+            ErrorCode.POLICY_VIOLATION, f"Excessively large number of partitions per request: {partitions}"
+        )
     if replication <= 0:
         raise TopicRefused(
             ErrorCode.INVALID_REPLICATION_FACTOR,

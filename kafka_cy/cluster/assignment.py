@@ -1,10 +1,13 @@
 """Which brokers host the partitions of a new topic."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-def assign_replicas(broker_ids: Sequence[int], partitions: int, replication_factor: int, first: int = 0) -> list[list[int]]:
+def assign_replicas(
+    broker_ids: Sequence[int], partitions: int, replication_factor: int, first: int = 0
+) -> list[list[int]]:
     """Spread leaders round robin from `first` and shift the followers of each round, so that load spreads evenly.
 
     Raises ValueError when there are fewer brokers than replicas.

@@ -3,6 +3,7 @@
 A change is on disk (fsync) before the call returns. Ephemeral nodes live in memory only: they end with the process, as
 they would with a ZooKeeper session.
 """
+
 from __future__ import annotations
 
 import os
@@ -65,7 +66,9 @@ class EmbeddedStore:
                 "CREATE TABLE IF NOT EXISTS nodes "
                 "(path TEXT PRIMARY KEY, data BLOB, version INTEGER, created_id INTEGER) WITHOUT ROWID"
             )
-            connection.execute("CREATE TABLE IF NOT EXISTS sequences (path TEXT PRIMARY KEY, next INTEGER) WITHOUT ROWID")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS sequences (path TEXT PRIMARY KEY, next INTEGER) WITHOUT ROWID"
+            )
             for node_path, data, version, created_id in connection.execute("SELECT * FROM nodes"):
                 self._nodes[node_path] = Node(data, version, created_id, False)
                 self._children.setdefault(node_path, set())

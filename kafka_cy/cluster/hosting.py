@@ -1,4 +1,5 @@
 """Keeps the logs on this broker and the reactors' metadata image in step with the cluster's metadata."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable

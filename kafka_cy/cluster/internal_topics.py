@@ -1,4 +1,5 @@
 """The broker's own topics, made when a group first needs them: real, visible topics, as in Kafka."""
+
 from __future__ import annotations
 
 from typing import Any

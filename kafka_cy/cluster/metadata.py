@@ -3,6 +3,7 @@
 Every change is one conditional write that names the controller epoch, then the image changes, then the listeners hear of
 it: TopicsChanged makes the broker create and retire logs and publish to the reactors, ConfigChanged applies settings.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -203,7 +204,10 @@ class ClusterMetadata:
         first = len(topic.partitions)
         added = [self._new_partition(first + i, replicas) for i, replicas in enumerate(assignment)]
         replicas = [partition.replicas for partition in topic.partitions] + [list(r) for r in assignment]
-        operations: list[Operation] = [self._fence(), Set(znodes.topic_path(name), znodes.topic_data(topic.id, replicas))]
+        operations: list[Operation] = [
+            self._fence(),
+            Set(znodes.topic_path(name), znodes.topic_data(topic.id, replicas)),
+        ]
         self.store.multi(operations + self._partition_nodes(name, added))
         topic.partitions.extend(added)
         self._changed(topic)

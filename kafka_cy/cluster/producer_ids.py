@@ -1,4 +1,5 @@
 """Producer ids, handed out from blocks of 1000 that are reserved in the metadata store."""
+
 from __future__ import annotations
 
 from kafka_cy.cluster import znodes

@@ -3,6 +3,7 @@
 Every state change of the cluster is a conditional write on such a tree. One implementation keeps it in a local file
 (`embedded_store`), another one speaks to ZooKeeper; nothing above knows which.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,5 @@
 """Which topic names Kafka takes."""
+
 from __future__ import annotations
 
 import re

@@ -1,4 +1,5 @@
 """Topics and partitions as the cluster's metadata knows them."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field

@@ -1,4 +1,5 @@
 """Paths and JSON forms of the metadata tree, as ZooKeeper-mode Kafka lays it out."""
+
 from __future__ import annotations
 
 import base64

@@ -2,6 +2,7 @@
 
 Everything is loaded per (API key, version) at first use, so that starting the broker imports no message at all.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping

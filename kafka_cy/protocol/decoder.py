@@ -1,4 +1,5 @@
 """Requests from bytes to kio entities. No length is believed before it is compared with the bytes that are left."""
+
 from __future__ import annotations
 
 import struct

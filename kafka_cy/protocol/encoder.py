@@ -3,6 +3,7 @@
 A key that the version lacks is dropped, a missing one takes the schema's default; durations are ints in milliseconds (or
 timedelta), ids are UUID or None, error codes ints.
 """
+
 from __future__ import annotations
 
 import struct

@@ -1,4 +1,5 @@
 """Kafka's error codes, by Kafka's names (Apache Kafka 4.3)."""
+
 from __future__ import annotations
 
 from enum import IntEnum

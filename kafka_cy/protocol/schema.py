@@ -3,6 +3,7 @@
 kio supplies the names, types, tags and versions of Kafka's messages. Its own reader is not used on requests: it reserves
 memory for an array length before it checks it, so a lying length would end the process.
 """
+
 from __future__ import annotations
 
 import importlib
@@ -67,9 +68,7 @@ def entity_fields(entity: type) -> tuple[FieldSchema, ...]:
             default = {}
         else:
             default = _IMPLICIT.get(kafka_type, 0)
-        result.append(
-            FieldSchema(field.name, kafka_type, nested, array, optional, field.metadata.get("tag"), default)
-        )
+        result.append(FieldSchema(field.name, kafka_type, nested, array, optional, field.metadata.get("tag"), default))
     return tuple(result)
 
 

@@ -1,4 +1,5 @@
 """A whole broker: configuration → network → metadata → logs → image → coordinator, started and stopped in order."""
+
 from __future__ import annotations
 
 import os
@@ -124,8 +125,9 @@ class KafkaServer:
         cluster = self.cluster
         assert cluster is not None
         self.groups = GroupCoordinator(
-            self.config, cluster, self.loop, lambda: ensure_offsets_topic(cluster, self.config)
+            self.config, cluster, self.loop, lambda: ensure_offsets_topic(cluster, self.config), self.log.warning
         )
+        cluster.add_listener(self.groups.on_change)
         self.groups.start()
 
     def _serve(self) -> None:
@@ -144,6 +146,7 @@ class KafkaServer:
             broker_id=self.config.broker_id,
             cluster_id=self.cluster.cluster_id,
             advertised=[(host, port) for _, host, port in self.addresses],
+            log=self.log,
         )
         register_all()
         self.server.set_api_versions([tuple(row) for row in advertised()])
@@ -166,8 +169,8 @@ class KafkaServer:
         if self.server is not None:
             self.server.stop(int(self.config["kafkacy.shutdown.drain.timeout.ms"]) / 1000)
             self._drain_log_events()
-        if self.groups is not None and hasattr(self.groups, "shutdown"):
-            self.groups.shutdown()
+        if self.groups is not None:
+            self.groups.stop()
         if self.logs is not None:
             self.logs.shutdown()
         if self.cluster is not None:

@@ -1,4 +1,5 @@
 """The one thread that runs the control plane: cold requests, timers, coordinator and cluster work. No locks needed there."""
+
 from __future__ import annotations
 
 import heapq

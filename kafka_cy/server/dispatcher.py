@@ -1,4 +1,5 @@
 """From the network's control queue to the cold handlers."""
+
 from __future__ import annotations
 
 import traceback

@@ -1,4 +1,5 @@
 """The broker's own log: one line per event on stderr, `time LEVEL what key=value...`."""
+
 from __future__ import annotations
 
 import sys

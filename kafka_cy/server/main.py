@@ -3,6 +3,7 @@
 Exit codes: 0 clean shutdown, 1 unexpected failure, 2 bad command line or configuration, 3 log directories that are broken,
 not writable, held by another broker or of another cluster, 4 address taken.
 """
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """The metadata store and the cluster's metadata over it."""
+
 from __future__ import annotations
 
 import json
@@ -10,7 +11,16 @@ from kafka_cy.cluster.assignment import assign_replicas
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.metadata import ClusterMetadata, TopicsChanged
 from kafka_cy.cluster.producer_ids import ProducerIds
-from kafka_cy.cluster.store import BadVersionError, Check, Create, Delete, NodeExistsError, NotEmptyError, Set, StoreBroken
+from kafka_cy.cluster.store import (
+    BadVersionError,
+    Check,
+    Create,
+    Delete,
+    NodeExistsError,
+    NotEmptyError,
+    Set,
+    StoreBroken,
+)
 
 
 def open_cluster(path: Path | None, cluster_id: str = "abcdefghijklmnopqrstuv") -> ClusterMetadata:

@@ -1,0 +1,105 @@
+"""A broker without network and storage: real configuration and metadata, partitions that only count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import cold_handler
+from kafka_cy.cluster.embedded_store import EmbeddedStore
+from kafka_cy.cluster.metadata import ClusterMetadata, TopicsChanged
+from kafka_cy.cluster.producer_ids import ProducerIds
+from kafka_cy.config import BrokerConfig
+from kafka_cy.protocol.bridge import decode_request, encode_response, unknown_fields
+from kafka_cy.protocol.encoder import entity_writer
+from kafka_cy.protocol.schema import message_class
+
+CLUSTER_ID = "abcdefghijklmnopqrstuv"
+
+
+class FakePartition:
+    """Offsets only."""
+
+    def __init__(self) -> None:
+        self.log_start_offset, self.high_watermark = 0, 10
+
+
+class FakeLogs:
+    """Follows the metadata as Hosting does."""
+
+    def __init__(self, cluster: ClusterMetadata) -> None:
+        self.partitions: dict[tuple[str, int], Any] = {}
+        cluster.logs = self
+        cluster.add_listener(self.on_change)
+
+    def on_change(self, change: Any) -> None:
+        """Host and drop."""
+        if isinstance(change, TopicsChanged):
+            for topic in change.removed:
+                for partition in topic.partitions:
+                    self.partitions.pop((topic.name, partition.index), None)
+            for topic in change.changed:
+                for partition in topic.partitions:
+                    self.partitions.setdefault((topic.name, partition.index), FakePartition())
+
+
+class FakeControl:
+    """Remembers how the request ended."""
+
+    def __init__(self) -> None:
+        self.payload: bytes | None = None
+        self.reason: str | None = None
+
+    def respond(self, payload: bytes) -> None:
+        """Answered."""
+        self.payload = payload
+
+    def close(self, reason: str) -> None:
+        """Closed."""
+        self.reason = reason
+
+
+def make_context(overrides: dict[str, str] | None = None) -> ApiContext:
+    """A broker with id 1 at localhost:9092."""
+    config = BrokerConfig.load(None, overrides or {})
+    cluster = ClusterMetadata(EmbeddedStore(None), 1, lambda: 0)
+    cluster.load(CLUSTER_ID)
+    cluster.register_broker([("PLAINTEXT", "PLAINTEXT", "localhost", 9092)], None)
+    none: Any = None
+    return ApiContext(
+        config=config,
+        cluster=cluster,
+        logs=FakeLogs(cluster),
+        groups=none,
+        producer_ids=ProducerIds(cluster.store, 1),
+        loop=none,
+        server=none,
+        publisher=none,
+        broker_id=1,
+        cluster_id=CLUSTER_ID,
+        advertised=[("localhost", 9092)],
+    )
+
+
+def call(context: ApiContext, api_key: int, version: int, body: dict[str, Any]) -> dict[str, Any]:
+    """Send a request through the bytes of this version; the handler's answer, after it was encoded once."""
+    raw = bytearray()
+    entity_writer(message_class(api_key, version, "request"))(raw, body)
+    request = Request(
+        api_key=api_key,
+        api_version=version,
+        correlation_id=1,
+        client_id="test",
+        client_host="127.0.0.1",
+        listener_index=0,
+        connection_id=1,
+        body=decode_request(api_key, version, bytes(raw)),
+        control=FakeControl(),
+    )
+    handle = cold_handler(api_key)
+    assert handle is not None
+    answer = handle(request, context)
+    assert answer is not None
+    assert unknown_fields(api_key, answer) == []
+    encode_response(api_key, version, answer)
+    return dict(answer)

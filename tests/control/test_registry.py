@@ -1,0 +1,42 @@
+"""What ApiVersions says: Kafka 4.3's ranges, librdkafka's feature tests, the modules behind the table."""
+
+from __future__ import annotations
+
+import importlib
+
+from kafka_cy.api import registry
+from kafka_cy.protocol.schema import is_flexible, message_class, versions
+
+# Apache Kafka 4.3.1, captured from a running broker.
+KAFKA_4_3 = {
+    0: (0, 13), 1: (4, 18), 2: (1, 11), 3: (0, 13), 8: (2, 10), 9: (1, 10), 10: (0, 6), 11: (0, 9), 12: (0, 4), 13: (0, 5),
+    14: (0, 5), 15: (0, 6), 16: (0, 5), 18: (0, 4), 19: (2, 7), 20: (1, 6), 21: (0, 2), 22: (0, 5), 23: (2, 4), 32: (1, 4),
+    33: (0, 2), 34: (1, 2), 35: (1, 5), 37: (0, 3), 42: (0, 2), 43: (0, 2), 44: (0, 1), 45: (0, 1), 46: (0, 0), 47: (0, 0),
+    60: (0, 2), 74: (0, 1), 75: (0, 0),
+}  # fmt: skip
+
+
+def test_ranges_are_kafkas() -> None:
+    assert {row.api_key: (row.version_min, row.version_max) for row in registry.advertised()} == KAFKA_4_3
+
+
+def test_librdkafka_features() -> None:
+    """Exact versions that librdkafka looks for before it uses message format 2, groups, zstd (rdkafka_feature.c)."""
+    table = {row.api_key: row for row in registry.advertised()}
+    for api_key, version in [(0, 2), (0, 3), (0, 7), (1, 4), (1, 10), (10, 0), (11, 0), (18, 0), (3, 0), (22, 0)]:
+        assert table[api_key].version_min <= version <= table[api_key].version_max
+
+
+def test_flexible_from() -> None:
+    for row in registry.advertised():
+        flexible = [v for v in versions(row.api_key) if is_flexible(message_class(row.api_key, v, "request"))]
+        expected = min(flexible) if flexible else registry.NEVER_FLEXIBLE
+        assert row.flexible_from == expected, row
+
+
+def test_each_row_has_its_handler() -> None:
+    for api_key, row in registry.COLD_APIS.items():
+        importlib.import_module("kafka_cy.api." + row.module)
+        handle = registry.cold_handler(api_key)
+        assert handle is not None
+        assert (api_key, *row[1:3]) == (handle.API_KEY, handle.VERSION_MIN, handle.VERSION_MAX)  # type: ignore[attr-defined]

@@ -1,0 +1,178 @@
+"""CreateTopics, DeleteTopics, CreatePartitions, Metadata and the small cluster APIs, each in all of its versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from control_fakes import call, make_context
+
+from kafka_cy.protocol.errors import ErrorCode
+
+CREATE, DELETE, PARTITIONS, METADATA = 19, 20, 37, 3
+
+
+def create(context: Any, version: int = 7, *, validate_only: bool = False, **topic: Any) -> dict[str, Any]:
+    values = {"name": "t", "num_partitions": 1, "replication_factor": 1, **topic}
+    answer = call(context, CREATE, version, {"topics": [values], "validate_only": validate_only})
+    return dict(answer["topics"][0])
+
+
+@pytest.mark.parametrize("version", range(2, 8))
+def test_create_and_describe(version: int) -> None:
+    context = make_context()
+    answer = create(context, version, num_partitions=3, configs=[{"name": "retention.ms", "value": "1000"}])
+    assert answer["error_code"] == 0 and answer["num_partitions"] == 3
+    found = {entry["name"]: entry for entry in answer["configs"]}
+    assert found["retention.ms"]["value"] == "1000" and found["retention.ms"]["config_source"] == 1
+    assert found["segment.bytes"]["config_source"] == 5
+    assert len(context.logs.partitions) == 3
+    assert create(context, version)["error_code"] == ErrorCode.TOPIC_ALREADY_EXISTS
+
+
+def test_validate_only_creates_nothing() -> None:
+    context = make_context()
+    assert create(context, validate_only=True)["error_code"] == 0
+    assert context.cluster.topics == {}
+    assert create(context, validate_only=True, num_partitions=0)["error_code"] == ErrorCode.INVALID_PARTITIONS
+
+
+@pytest.mark.parametrize(
+    ("topic", "code"),
+    [
+        ({"name": "a b"}, ErrorCode.INVALID_TOPIC_EXCEPTION),
+        ({"name": ".."}, ErrorCode.INVALID_TOPIC_EXCEPTION),
+        ({"name": "x" * 250}, ErrorCode.INVALID_TOPIC_EXCEPTION),
+        ({"name": "café"}, ErrorCode.INVALID_TOPIC_EXCEPTION),
+        ({"name": "p_q"}, ErrorCode.INVALID_TOPIC_EXCEPTION),
+        ({"num_partitions": 0}, ErrorCode.INVALID_PARTITIONS),
+        ({"num_partitions": 1 << 30}, ErrorCode.POLICY_VIOLATION),
+        ({"replication_factor": 0}, ErrorCode.INVALID_REPLICATION_FACTOR),
+        ({"replication_factor": 3}, ErrorCode.INVALID_REPLICATION_FACTOR),
+        ({"configs": [{"name": "no.such", "value": "1"}]}, ErrorCode.INVALID_CONFIG),
+        ({"configs": [{"name": "retention.ms", "value": "soon"}]}, ErrorCode.INVALID_CONFIG),
+        ({"configs": [{"name": "retention.ms", "value": None}]}, ErrorCode.INVALID_CONFIG),
+        ({"assignments": [{"partition_index": 0, "broker_ids": [1]}]}, ErrorCode.INVALID_REQUEST),
+    ],
+)
+def test_refused(topic: dict[str, Any], code: ErrorCode) -> None:
+    context = make_context()
+    create(context, name="p.q")
+    answer = create(context, **topic)
+    assert answer["error_code"] == code and answer["error_message"]
+    assert list(context.cluster.topics) == ["p.q"]
+
+
+@pytest.mark.parametrize(
+    ("assignments", "code"),
+    [
+        ({0: [1], 1: [1]}, ErrorCode.NONE),
+        ({0: [1], 2: [1]}, ErrorCode.INVALID_REPLICA_ASSIGNMENT),
+        ({0: [7]}, ErrorCode.INVALID_REPLICA_ASSIGNMENT),
+        ({0: []}, ErrorCode.INVALID_REPLICA_ASSIGNMENT),
+        ({0: [1, 1]}, ErrorCode.INVALID_REPLICA_ASSIGNMENT),
+    ],
+)
+def test_manual_assignment(assignments: dict[int, list[int]], code: ErrorCode) -> None:
+    rows = [{"partition_index": index, "broker_ids": brokers} for index, brokers in assignments.items()]
+    answer = create(make_context(), num_partitions=-1, replication_factor=-1, assignments=rows)
+    assert answer["error_code"] == code
+
+
+def test_duplicates_and_defaults() -> None:
+    context = make_context({"num.partitions": "4"})
+    topics = [{"name": name, "num_partitions": -1, "replication_factor": -1} for name in ("a", "b", "a")]
+    answer = call(context, CREATE, 7, {"topics": topics})
+    assert [(t["name"], t["error_code"]) for t in answer["topics"]] == [("a", ErrorCode.INVALID_REQUEST), ("b", 0)]
+    assert len(context.cluster.topics["b"].partitions) == 4
+
+
+def test_delete() -> None:
+    context = make_context()
+    for name in ("a", "b"):
+        create(context, name=name)
+    topic_id = context.cluster.topics["b"].id
+    answer = call(context, DELETE, 5, {"topic_names": ["a", "nix"]})
+    assert [r["error_code"] for r in answer["responses"]] == [0, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION]
+    answer = call(context, DELETE, 6, {"topics": [{"name": None, "topic_id": topic_id}]})
+    assert answer["responses"][0]["name"] == "b" and answer["responses"][0]["error_code"] == 0
+    answer = call(context, DELETE, 6, {"topics": [{"name": None, "topic_id": topic_id}]})
+    assert answer["responses"][0]["error_code"] == ErrorCode.UNKNOWN_TOPIC_ID
+    assert context.logs.partitions == {}
+    context = make_context({"delete.topic.enable": "false"})
+    create(context)
+    answer = call(context, DELETE, 4, {"topic_names": ["t"]})
+    assert answer["responses"][0]["error_code"] == ErrorCode.TOPIC_DELETION_DISABLED
+
+
+def test_create_partitions() -> None:
+    context = make_context()
+    create(context)
+
+    def grow(count: int, **more: Any) -> int:
+        answer = call(context, PARTITIONS, 3, {"topics": [{"name": "t", "count": count, "assignments": None, **more}]})
+        return int(answer["results"][0]["error_code"])
+
+    assert grow(3) == 0 and len(context.cluster.topics["t"].partitions) == 3
+    assert grow(3) == ErrorCode.INVALID_PARTITIONS
+    assert grow(2) == ErrorCode.INVALID_PARTITIONS
+    assert grow(5, assignments=[{"broker_ids": [1]}]) == ErrorCode.INVALID_REPLICA_ASSIGNMENT
+    assert grow(4, assignments=[{"broker_ids": [9]}]) == ErrorCode.INVALID_REPLICA_ASSIGNMENT
+    assert grow(4, assignments=[{"broker_ids": [1]}]) == 0
+    assert grow(9, name="nix") == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
+@pytest.mark.parametrize("version", range(14))
+def test_metadata_creates_on_demand(version: int) -> None:
+    context = make_context()
+    answer = call(context, METADATA, version, {"topics": [{"name": "new"}, {"name": "bad name"}]})
+    new, bad = answer["topics"]
+    assert new["error_code"] == 0 and new["partitions"][0]["leader_id"] == 1
+    assert bad["error_code"] == ErrorCode.INVALID_TOPIC_EXCEPTION
+    everything = call(context, METADATA, version, {"topics": [] if version == 0 else None})
+    assert [topic["name"] for topic in everything["topics"]] == ["new"]
+    if version >= 1:
+        assert call(context, METADATA, version, {"topics": []})["topics"] == []
+    if version >= 4:
+        answer = call(context, METADATA, version, {"topics": [{"name": "x"}], "allow_auto_topic_creation": False})
+        assert answer["topics"][0]["error_code"] == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
+def test_describe_topic_partitions_pages() -> None:
+    context = make_context()
+    create(context, name="a", num_partitions=3)
+    create(context, name="b", num_partitions=2)
+    seen, cursor = [], None
+    while True:
+        body = {"topics": [], "response_partition_limit": 2, "cursor": cursor}
+        answer = call(context, 75, 0, body)
+        seen += [(t["name"], p["partition_index"]) for t in answer["topics"] for p in t["partitions"]]
+        cursor = answer["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1)]
+
+
+def test_small_cluster_apis() -> None:
+    context = make_context()
+    create(context)
+    for version in range(3):
+        answer = call(context, 60, version, {})
+        assert answer["brokers"][0]["port"] == 9092
+    assert call(context, 60, 2, {"endpoint_type": 2})["error_code"] == ErrorCode.MISMATCHED_ENDPOINT_TYPE
+    for version in range(6):
+        assert call(context, 22, version, {"transactional_id": None})["producer_id"] == version
+    body = {"transactional_id": "x"}
+    assert call(context, 22, 5, body)["error_code"] == ErrorCode.UNSUPPORTED_VERSION
+    for version in range(3):
+        asked = {"topic_partitions": [{"topic": "t", "partitions": [0, 9]}]}
+        parts = call(context, 43, version, asked)["replica_election_results"][0]["partition_result"]
+        assert [p["error_code"] for p in parts] == [84, 3]
+    replicas = [None, [1], [2]]
+    codes = []
+    for wanted in replicas:
+        topic = {"name": "t", "partitions": [{"partition_index": 0, "replicas": wanted}]}
+        answer = call(context, 45, 1, {"topics": [topic]})
+        codes.append(answer["responses"][0]["partitions"][0]["error_code"])
+    assert codes == [ErrorCode.NO_REASSIGNMENT_IN_PROGRESS, 0, ErrorCode.INVALID_REPLICA_ASSIGNMENT]
+    assert call(context, 46, 0, {"topics": None})["topics"] == []
