@@ -1,0 +1,108 @@
+"""A broker, topics and foreign clients for the interop tests.
+
+KAFKA_BOOTSTRAP=host:port runs them against another broker (a real Apache Kafka: they must pass there too).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+from java_tools import KAFKA_JARS, JavaTools
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class OtherBroker:
+    """A broker that somebody else has started."""
+
+    bootstrap_servers: str
+
+
+@pytest.fixture(scope="session")
+def kafka_broker_config() -> Mapping[str, object]:
+    return {"group.min.session.timeout.ms": 1000, "offsets.topic.num.partitions": 5}
+
+
+@pytest.fixture(scope="session")
+def bootstrap(request: pytest.FixtureRequest) -> str:
+    """Address of the broker under test."""
+    other = os.environ.get("KAFKA_BOOTSTRAP")
+    return other if other else str(request.getfixturevalue("kafka_broker").bootstrap_servers)
+
+
+@pytest.fixture(scope="session")
+def admin(bootstrap: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": bootstrap})
+
+
+CreateTopic = Callable[..., str]
+
+
+@pytest.fixture
+def create_topic(admin: AdminClient, request: pytest.FixtureRequest) -> Iterator[CreateTopic]:
+    """Makes topics with unique names; they are deleted after the test."""
+    made: list[str] = []
+
+    def create(partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
+        name = f"{request.node.originalname[:60]}-{uuid.uuid4().hex[:8]}"
+        new = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
+        admin.create_topics([new])[name].result(20)
+        made.append(name)
+        return name
+
+    yield create
+    if made:
+        admin.delete_topics(made)
+
+
+@pytest.fixture
+def topic(create_topic: CreateTopic) -> str:
+    """A new topic with one partition."""
+    return create_topic()
+
+
+@pytest.fixture
+def group() -> str:
+    """A group id that nobody has used."""
+    return f"group-{uuid.uuid4().hex[:8]}"
+
+
+def require(present: object, what: str) -> None:
+    """Skip when a foreign tool is not there; in CI, where it must be, fail."""
+    if present:
+        return
+    message = f"{what} is missing (scripts/install-test-tools.sh)"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JavaTools]:
+    """Kafka's own tools."""
+    require(shutil.which("java"), "java")
+    require(KAFKA_JARS.is_dir(), f"Apache Kafka in {KAFKA_JARS}")
+    tools = JavaTools(tmp_path_factory.mktemp("java") / "stderr.log")
+    yield tools
+    tools.close()
+
+
+@pytest.fixture(scope="session")
+def kcat() -> str:
+    require(shutil.which("kcat"), "kcat")
+    return "kcat"
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    require(shutil.which("node"), "node")
+    require((HERE / "js" / "node_modules" / "kafkajs").is_dir(), "kafkajs")
+    return "node"
