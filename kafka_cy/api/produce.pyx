@@ -18,12 +18,12 @@ from libc.string cimport memcmp
 
 from kafka_cy.api.error_codes cimport *
 from kafka_cy.api.leaders cimport (
-    LEVEL_WARNING, RESPONSE_BYTES_MAX, Leaders, TopicKey, find_topic, leaders_add, read_topic_key,
+    RESPONSE_BYTES_MAX, Leaders, TopicKey, find_topic, leaders_add, read_topic_key,
     write_current_leader, write_response_tags, write_topic_key,
 )
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.reactor cimport (
-    CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_start, parked_watch, request_log,
+    CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_start, parked_watch,
     response_begin, response_none, response_send,
 )
 from kafka_cy.records.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
@@ -45,7 +45,6 @@ cdef enum:
     API_KEY = 0
     VERSION_MIN = 3
     VERSION_MAX = 13
-    AWAITED_MAX = 1 << 20
 
 cdef const char* ADMIN_CLIENT_ID = "__admin_client"     # the only client that may write to internal topics
 
@@ -387,10 +386,10 @@ cdef int check_parked(Reactor* reactor, Parked* parked, bint expired) noexcept n
         awaited = &waiting.awaited[i]
         if awaited.done:
             continue
-        if reached(awaited):
+        error = lost_partition_error(awaited.partition)
+        if error == ERROR_NONE and reached(awaited):
             awaited.done = True
             continue
-        error = lost_partition_error(awaited.partition)
         if error == ERROR_NONE and expired:
             error = ERROR_REQUEST_TIMED_OUT
         if error == ERROR_NONE:
@@ -430,10 +429,19 @@ cdef int park(Reactor* reactor, Request* request, Produce* produce, Writer* w) n
     parked.private_state = NULL
     for i in range(waiting.count):
         if parked_watch(reactor, parked, waiting.awaited[i].partition):
-            request.close_reason = b"out of memory"
-            return CLOSE
-    park_start(reactor, parked)
+            return cannot_park(reactor, request, parked)
+    if check_parked(reactor, parked, timeout_ms == 0):      # it may have arrived before the watches stood
+        park_cancel(reactor, parked)
+        return HANDLED
+    if park_start(reactor, parked):
+        return cannot_park(reactor, request, parked)
     return HANDLED
+
+
+cdef int cannot_park(Reactor* reactor, Request* request, Parked* parked) noexcept nogil:
+    park_cancel(reactor, parked)
+    request.close_reason = b"out of memory"
+    return CLOSE
 
 
 cdef bint is_admin_client(Request* request) noexcept nogil:

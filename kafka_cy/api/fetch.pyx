@@ -1,0 +1,488 @@
+"""Fetch (key 1), versions 4-18.
+
+- v4: isolation level, last stable offset, aborted transactions (KIP-98). v5: log start offset (KIP-107).
+- v7: fetch sessions (KIP-227, see fetch_session). v9: current leader epoch (KIP-320). v10: zstd (KIP-110).
+- v11: rack id, preferred read replica (KIP-392; always -1 here). v12: flexible; last fetched epoch, diverging epoch
+  (KIP-595), current leader. v13: topics by id (KIP-516). v14: tiered storage. v15: replica state tag (KIP-903).
+- v16: node endpoints (KIP-951). v17: replica directory id (KIP-853). v18: high watermark of a KRaft follower (KIP-1166).
+- The first batch is sent even when it is larger than every limit (KIP-74); a fetch offset inside a batch gives the whole
+  batch. Records are never null. Offsets are filled on errors where the partition is known.
+- Consumers read up to the high watermark, with read_committed up to the last stable offset, and only those bytes count for
+  min_bytes. A replica (replica_id >= 0) reads up to the log end offset.
+- Large pieces go from the page cache to the socket (sendfile), small ones are copied into the answer.
+"""
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+from kafka_cy.api.error_codes cimport *
+from kafka_cy.api.fetch_request cimport (
+    AskedPartition, FetchHeader, partition_bytes, read_asked_partition, read_fetch_header,
+)
+from kafka_cy.api.fetch_session cimport (
+    FetchSession, SessionPartition, session_create, session_find, session_forget, session_move_last,
+    session_next_epoch, session_put, session_release, session_remove, sessions_lock, sessions_unlock,
+)
+from kafka_cy.api.leaders cimport (
+    RESPONSE_BYTES_MAX, TopicKey, find_topic, leaders_add, read_topic_key, write_response_tags, write_topic_key,
+)
+from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
+from kafka_cy.network.reactor cimport (
+    CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_start, parked_watch,
+    response_add_file, response_begin, response_send,
+)
+from kafka_cy.records.atomics cimport atomic_add_relaxed_i64, atomic_load_i64, atomic_load_pointer
+from kafka_cy.records.wire cimport (
+    Reader, Writer, read_array_length, read_int32, reader_init, skip_tagged_fields, write_array_length, write_int16,
+    write_int32, write_int64, write_int8, write_no_tags, write_uvarint, writer_init, writer_reserve,
+)
+from kafka_cy.storage.log cimport (
+    Log, log_aborted_transactions, log_end_offset, log_end_offset_for_epoch, log_read, log_start_offset,
+    segment_read, segment_release,
+)
+from kafka_cy.storage.partition cimport (
+    REACTORS_MAX, Partition, partition_acquire, partition_check_leader, partition_last_stable_offset,
+    partition_release,
+)
+
+cdef enum:
+    API_KEY = 1
+    VERSION_MIN = 4
+    VERSION_MAX = 18
+    READ_COMMITTED = 1
+    COPIED_BYTES_MAX = 16384        # above, sendfile costs less than the copy
+    SPARE_CAPACITY_MAX = 64
+
+cdef int32_t response_bytes_max = 57671680      # fetch.max.bytes
+cdef Fetch* spare[REACTORS_MAX]                 # one unused allocation per reactor; owner: the reactor
+memset(spare, 0, sizeof(spare))
+
+
+# -- lifetime --
+
+cdef Fetch* fetch_new(Reactor* reactor, int32_t count) noexcept nogil:
+    """Room for `count` partitions; only the struct itself is cleared."""
+    cdef Fetch* fetch = spare[reactor.id]
+    cdef int32_t capacity = count if count > 4 else 4
+    if fetch != NULL and fetch.capacity >= count:
+        spare[reactor.id] = NULL
+        capacity = fetch.capacity
+    else:
+        fetch = <Fetch*>malloc(sizeof(Fetch) + sizeof(FetchItem) * <size_t>capacity)
+        if fetch == NULL:
+            return NULL
+    memset(fetch, 0, sizeof(Fetch))
+    fetch.capacity = capacity
+    fetch.items = <FetchItem*>(fetch + 1)
+    return fetch
+
+
+cdef void release_reads(Fetch* fetch) noexcept nogil:
+    cdef int32_t i
+    for i in range(fetch.count):
+        if fetch.items[i].read.segment != NULL:
+            segment_release(fetch.items[i].read.segment)
+            fetch.items[i].read.segment = NULL
+
+
+cdef void fetch_clear(Fetch* fetch) noexcept nogil:
+    """Gives back all that the fetch holds."""
+    cdef int32_t i
+    release_reads(fetch)
+    for i in range(fetch.count):
+        free(fetch.items[i].owned_name)
+        if fetch.holds_partitions:
+            partition_release(fetch.items[i].partition)
+    if fetch.session != NULL:
+        sessions_lock()
+        session_release(fetch.session)
+        sessions_unlock()
+    fetch.session = NULL
+    fetch.count = 0
+
+
+cdef void fetch_free(Reactor* reactor, Fetch* fetch) noexcept nogil:
+    fetch_clear(fetch)
+    if reactor != NULL and spare[reactor.id] == NULL and fetch.capacity <= SPARE_CAPACITY_MAX:
+        spare[reactor.id] = fetch
+    else:
+        free(fetch)
+
+
+cdef void free_parked(Parked* parked) noexcept nogil:
+    fetch_free(NULL, <Fetch*>parked)
+
+
+# -- what is asked --
+
+cdef void find_partition(Reactor* reactor, FetchItem* item) noexcept nogil:
+    cdef TopicImage* topic = find_topic(reactor.image, &item.key)
+    cdef PartitionImage* known = topic_partition(topic, item.index) if topic != NULL else NULL
+    item.partition = NULL
+    item.leader = -1
+    item.leader_epoch = -1
+    item.missing_error = ERROR_UNKNOWN_TOPIC_OR_PARTITION
+    if topic == NULL and item.key.by_id:
+        item.missing_error = ERROR_UNKNOWN_TOPIC_ID
+    if known == NULL:
+        return
+    item.leader = known.leader
+    item.leader_epoch = known.leader_epoch
+    item.partition = known.partition
+    item.missing_error = ERROR_NOT_LEADER_OR_FOLLOWER
+
+
+cdef FetchItem* add_item(Fetch* fetch, TopicKey* key, AskedPartition* asked) noexcept nogil:
+    cdef FetchItem* item = &fetch.items[fetch.count]
+    memset(item, 0, sizeof(FetchItem))
+    item.key = key[0]
+    if key.by_id:
+        memcpy(item.topic_id, key.topic_id, 16)
+        item.key.topic_id = item.topic_id
+    item.index = asked.index
+    item.session_entry = -1
+    item.current_leader_epoch = asked.current_leader_epoch
+    item.last_fetched_epoch = asked.last_fetched_epoch
+    item.fetch_offset = asked.fetch_offset
+    item.max_bytes = asked.max_bytes
+    fetch.count += 1
+    return item
+
+
+cdef void items_of_request(Reactor* reactor, Request* request, FetchHeader* header, Fetch* fetch) noexcept nogil:
+    """A full fetch: the partitions that the request names."""
+    cdef Reader r
+    cdef TopicKey key
+    cdef AskedPartition asked
+    cdef int32_t topics_count, partitions_count
+    reader_init(&r, header.topics, <size_t>(request.body + request.body_size - header.topics))
+    topics_count = read_array_length(&r, fetch.flexible, 2)
+    while topics_count > 0:
+        topics_count -= 1
+        read_topic_key(&r, fetch.by_id, fetch.flexible, &key)
+        partitions_count = read_array_length(&r, fetch.flexible, partition_bytes(fetch.version))
+        while partitions_count > 0:
+            partitions_count -= 1
+            read_asked_partition(&r, fetch.version, &asked)
+            find_partition(reactor, add_item(fetch, &key, &asked))
+        if fetch.flexible:
+            skip_tagged_fields(&r)
+
+
+cdef int update_session(Request* request, FetchHeader* header, Fetch* fetch, FetchSession* session) noexcept nogil:
+    """An incremental fetch: what changed since the last one. 1 without memory. Cache lock held."""
+    cdef Reader r
+    cdef TopicKey key
+    cdef AskedPartition asked
+    cdef SessionPartition* partition
+    cdef int32_t topics_count, partitions_count
+    reader_init(&r, header.topics, <size_t>(request.body + request.body_size - header.topics))
+    topics_count = read_array_length(&r, fetch.flexible, 2)
+    while topics_count > 0:
+        topics_count -= 1
+        read_topic_key(&r, fetch.by_id, fetch.flexible, &key)
+        partitions_count = read_array_length(&r, fetch.flexible, partition_bytes(fetch.version))
+        while partitions_count > 0:
+            partitions_count -= 1
+            read_asked_partition(&r, fetch.version, &asked)
+            partition = session_put(session, &key, asked.index)
+            if partition == NULL:
+                return 1
+            session_set(partition, &asked)
+        if fetch.flexible:
+            skip_tagged_fields(&r)
+    reader_init(&r, header.forgotten, <size_t>(request.body + request.body_size - header.forgotten))
+    topics_count = read_array_length(&r, fetch.flexible, 2)
+    while topics_count > 0:
+        topics_count -= 1
+        read_topic_key(&r, fetch.by_id, fetch.flexible, &key)
+        partitions_count = read_array_length(&r, fetch.flexible, 4)
+        while partitions_count > 0:
+            partitions_count -= 1
+            session_forget(session, &key, read_int32(&r))
+        if fetch.flexible:
+            skip_tagged_fields(&r)
+    return 0
+
+
+cdef void session_set(SessionPartition* partition, AskedPartition* asked) noexcept nogil:
+    partition.current_leader_epoch = asked.current_leader_epoch
+    partition.last_fetched_epoch = asked.last_fetched_epoch
+    partition.fetch_offset = asked.fetch_offset
+    partition.max_bytes = asked.max_bytes
+
+
+cdef int own_name(FetchItem* item) noexcept nogil:
+    """Keeps the name of a topic that neither image nor partition holds, as the session may go. 1 without memory."""
+    cdef size_t size = <size_t>item.key.name_size
+    if item.key.by_id:
+        return 0
+    item.owned_name = <char*>malloc(size + 1)
+    if item.owned_name == NULL:
+        return 1
+    memcpy(item.owned_name, item.key.name, size)
+    item.key.name = item.owned_name
+    return 0
+
+
+cdef int items_of_session(Reactor* reactor, Fetch* fetch, FetchSession* session) noexcept nogil:
+    """All partitions of the session, in its order. Cache lock held."""
+    cdef SessionPartition* partition
+    cdef AskedPartition asked
+    cdef TopicKey key
+    cdef FetchItem* item
+    cdef int32_t entry = session.first
+    while entry != -1:
+        partition = &session.partitions[entry]
+        asked.index = partition.index
+        asked.current_leader_epoch = partition.current_leader_epoch
+        asked.last_fetched_epoch = partition.last_fetched_epoch
+        asked.fetch_offset = partition.fetch_offset
+        asked.max_bytes = partition.max_bytes
+        key.by_id = partition.topic.by_id
+        key.topic_id = partition.topic.topic_id
+        key.name = partition.topic.name
+        key.name_size = partition.topic.name_size
+        item = add_item(fetch, &key, &asked)
+        item.session_entry = entry
+        find_partition(reactor, item)
+        if item.partition != NULL and not key.by_id:
+            item.key.name = item.partition.topic
+        elif own_name(item):
+            return 1
+        entry = partition.next
+    return 0
+
+
+cdef int begin_incremental(
+    Reactor* reactor, Request* request, FetchHeader* header, Fetch** made
+) noexcept nogil:
+    """Updates the session and lists its partitions; 1 without memory. Cache lock held."""
+    cdef Fetch* fetch = made[0]
+    cdef FetchSession* session = session_find(header.session_id)
+    cdef Fetch* larger
+    if session == NULL:
+        fetch.error = ERROR_FETCH_SESSION_ID_NOT_FOUND
+        return 0
+    if session.epoch != header.session_epoch:
+        fetch.error = ERROR_INVALID_FETCH_SESSION_EPOCH
+        return 0
+    if session.by_id != fetch.by_id:
+        fetch.error = ERROR_FETCH_SESSION_TOPIC_ID_ERROR
+        return 0
+    if update_session(request, header, fetch, session):
+        return 1
+    if session.count == 0:
+        session_remove(session)
+        return 0
+    session.epoch = session_next_epoch(session.epoch)
+    session.used_ms = reactor.now_ms
+    if session.count > fetch.capacity:
+        larger = <Fetch*>malloc(sizeof(Fetch) + sizeof(FetchItem) * <size_t>session.count)
+        if larger == NULL:
+            return 1
+        memcpy(larger, fetch, sizeof(Fetch))
+        larger.capacity = session.count
+        larger.items = <FetchItem*>(larger + 1)
+        free(fetch)
+        fetch = larger
+        made[0] = larger
+    session.references += 1
+    fetch.session = session
+    fetch.session_epoch_next = session.epoch
+    return items_of_session(reactor, fetch, session)
+
+
+cdef int begin(Reactor* reactor, Request* request, FetchHeader* header, Fetch** made) noexcept nogil:
+    """Fills the fetch from the request and its session; 1 without memory."""
+    cdef Fetch* fetch = made[0]
+    cdef FetchSession* session
+    cdef int failed = 0
+    fetch.version = request.api_version
+    fetch.flexible = request.api_version >= 12
+    fetch.by_id = request.api_version >= 13
+    fetch.replica_id = header.replica_id
+    fetch.max_wait_ms = header.max_wait_ms
+    fetch.max_bytes = header.max_bytes if header.max_bytes < response_bytes_max else response_bytes_max
+    fetch.min_bytes = header.min_bytes if header.min_bytes < fetch.max_bytes else fetch.max_bytes
+    fetch.isolation_level = header.isolation_level
+    fetch.session_id = header.session_id
+    fetch.session_epoch = header.session_epoch
+    if header.session_epoch > 0 or header.session_epoch < -1:
+        sessions_lock()
+        failed = begin_incremental(reactor, request, header, made)
+        sessions_unlock()
+        return failed
+    if header.session_id != 0:
+        sessions_lock()
+        session = session_find(header.session_id)
+        if session != NULL:
+            session_remove(session)
+        sessions_unlock()
+    fetch.create_session = header.session_epoch == 0
+    items_of_request(reactor, request, header, fetch)
+    return 0
+
+
+# -- looking --
+
+cdef bint diverges(Log* log, FetchItem* item) noexcept nogil:
+    """The reader's log took another way than ours (KIP-595); sets the error where that cannot be told."""
+    cdef int32_t epoch = -1
+    cdef int64_t end_offset = -1
+    log_end_offset_for_epoch(log, item.last_fetched_epoch, &epoch, &end_offset)
+    if epoch < 0 or end_offset < 0:
+        item.error = ERROR_OFFSET_OUT_OF_RANGE
+        return False
+    item.diverging_epoch = epoch
+    item.diverging_end_offset = end_offset
+    return epoch < item.last_fetched_epoch or end_offset < item.fetch_offset
+
+
+cdef void look(Fetch* fetch, FetchItem* item, int64_t bytes_left, bint first) noexcept nogil:
+    """What the partition has for this reader now."""
+    cdef Partition* partition = item.partition
+    cdef Log* log
+    cdef int64_t bytes_max
+    item.error = ERROR_NONE
+    item.diverging = False
+    item.high_watermark = -1
+    item.last_stable_offset = -1
+    item.log_start_offset = -1
+    item.read.segment = NULL
+    item.read.size = 0
+    if partition == NULL:
+        item.error = item.missing_error
+        return
+    item.error = storage_error_code(partition_check_leader(partition, item.current_leader_epoch))
+    if item.error == ERROR_UNKNOWN_TOPIC_OR_PARTITION and fetch.by_id:
+        item.error = ERROR_UNKNOWN_TOPIC_ID
+    if item.error == ERROR_KAFKA_STORAGE_ERROR or item.error == ERROR_UNKNOWN_TOPIC_OR_PARTITION:
+        return
+    log = <Log*>atomic_load_pointer(<void**>&partition.log)
+    item.high_watermark = atomic_load_i64(&partition.high_watermark)
+    item.last_stable_offset = partition_last_stable_offset(partition)
+    item.log_start_offset = log_start_offset(log)
+    if item.error:
+        return
+    if item.last_fetched_epoch >= 0:
+        item.diverging = diverges(log, item)
+        if item.diverging or item.error:
+            return
+    item.read_limit = item.high_watermark
+    if fetch.replica_id >= 0:
+        item.read_limit = log_end_offset(log)
+    elif fetch.isolation_level == READ_COMMITTED:
+        item.read_limit = item.last_stable_offset
+    if item.fetch_offset < item.log_start_offset or item.fetch_offset > log_end_offset(log):
+        item.error = ERROR_OFFSET_OUT_OF_RANGE
+        return
+    bytes_max = item.max_bytes if item.max_bytes < bytes_left else bytes_left
+    if item.fetch_offset >= item.read_limit or (bytes_max <= 0 and not first):
+        return
+    item.error = storage_error_code(
+        log_read(log, item.fetch_offset, item.read_limit, bytes_max, first, &item.read)
+    )
+    if item.read.segment == NULL:
+        item.read.size = 0
+
+
+cdef bint look_at_all(Fetch* fetch) noexcept nogil:
+    """Looks at each partition; whether there is enough to answer at once."""
+    cdef FetchItem* item
+    cdef int64_t bytes_left = fetch.max_bytes
+    cdef bint answer_now = fetch.error != ERROR_NONE or fetch.count == 0
+    cdef int32_t i
+    fetch.bytes = 0
+    for i in range(fetch.count):
+        item = &fetch.items[i]
+        look(fetch, item, bytes_left, fetch.bytes == 0)
+        fetch.bytes += item.read.size
+        bytes_left -= item.read.size
+        if item.error or item.diverging:
+            answer_now = True
+    return answer_now or fetch.bytes >= fetch.min_bytes
+
+
+# -- answering --
+
+include "fetch_answer.pxi"
+
+
+# -- waiting --
+
+cdef int check_parked(Reactor* reactor, Parked* parked, bint expired) noexcept nogil:
+    """ParkedCheck: answers when min_bytes are there, a partition fails, or max_wait has passed."""
+    cdef Fetch* fetch = <Fetch*>parked
+    if not look_at_all(fetch) and not expired:
+        release_reads(fetch)
+        return 0
+    respond(reactor, &parked.request, fetch)
+    return 1
+
+
+cdef int park(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
+    """Each partition is hosted here: a fetch with an error does not wait."""
+    cdef Parked* parked = &fetch.parked
+    cdef FetchItem* item
+    cdef int32_t i
+    release_reads(fetch)
+    parked.request = request[0]
+    parked.request.body = NULL
+    parked.request.body_size = 0
+    parked.request.client_id = NULL
+    parked.deadline_ns = reactor.now_ns + <int64_t>fetch.max_wait_ms * 1000000
+    parked.check = check_parked
+    parked.free = free_parked
+    parked.private_state = NULL
+    fetch.holds_partitions = True
+    for i in range(fetch.count):
+        item = &fetch.items[i]
+        partition_acquire(item.partition)
+        if not item.key.by_id:
+            item.key.name = item.partition.topic
+    for i in range(fetch.count):
+        if parked_watch(reactor, parked, fetch.items[i].partition):
+            return cannot_park(reactor, request, parked)
+    if check_parked(reactor, parked, False):        # something arrived before the watches stood
+        park_cancel(reactor, parked)
+        return HANDLED
+    if park_start(reactor, parked):
+        return cannot_park(reactor, request, parked)
+    return HANDLED
+
+
+cdef int cannot_park(Reactor* reactor, Request* request, Parked* parked) noexcept nogil:
+    park_cancel(reactor, parked)
+    request.close_reason = b"out of memory"
+    return CLOSE
+
+
+cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
+    cdef FetchHeader header
+    cdef Fetch* fetch
+    if read_fetch_header(request, &header):
+        request.close_reason = b"Fetch request that does not parse"
+        return CLOSE
+    fetch = fetch_new(reactor, header.partitions_count)
+    if fetch == NULL or begin(reactor, request, &header, &fetch):
+        request.close_reason = b"out of memory"
+        if fetch != NULL:
+            fetch_free(reactor, fetch)
+        return CLOSE
+    if look_at_all(fetch) or fetch.max_wait_ms <= 0:
+        respond(reactor, request, fetch)
+        fetch_free(reactor, fetch)
+        return HANDLED
+    return park(reactor, request, fetch)
+
+
+def set_max_bytes(size: int) -> None:
+    """The most that one answer holds (fetch.max.bytes), except for a first batch that is larger; in bytes."""
+    global response_bytes_max
+    response_bytes_max = size
+
+
+def register() -> None:
+    """Makes reactors answer Fetch."""
+    hot_handler_register(API_KEY, VERSION_MIN, VERSION_MAX, handle)
