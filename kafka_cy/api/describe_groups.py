@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from kafka_cy.api.authorized_operations import GROUP_ALL
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.coordinator.administration import describe_group
-
-# READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS: what there is to allow on a group.
-GROUP_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11
 
 
 @handler(api_key=15, versions=(0, 6))
@@ -26,6 +24,6 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     for name in request.body.groups:
         group = describe_group(context.groups, name, unknown_is_error=version >= 6)
         if operations and not group["error_code"]:
-            group["authorized_operations"] = GROUP_OPERATIONS
+            group["authorized_operations"] = GROUP_ALL
         groups.append(group)
     return {"throttle_time": 0, "groups": groups}

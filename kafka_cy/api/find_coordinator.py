@@ -1,8 +1,8 @@
 """FindCoordinator (API 10), versions 0-6: which broker coordinates a group.
 
-The first request creates `__consumer_offsets`. v1: key type. v3: flexible. v4 (KIP-699): several keys. v6 (KIP-932): share
-coordinators. Only group coordinators (type 0) are there yet: transaction and share keys get COORDINATOR_NOT_AVAILABLE,
-an unknown type INVALID_REQUEST.
+The first request creates `__consumer_offsets`. v1: key type. v3: flexible. v4 (KIP-699): several keys. v6
+(KIP-932): share coordinators. Only group coordinators (type 0) are there yet: transaction and share keys get
+COORDINATOR_NOT_AVAILABLE, an unknown type INVALID_REQUEST.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def _find(request: Request, context: ApiContext, key_type: int, key: str) -> dic
     index = context.groups.partition_index(key)
     if index is None or context.groups.shard(index) is None:
         return _failed(ErrorCode.COORDINATOR_NOT_AVAILABLE, "the partition of the group has no leader")
-    listener = context.listeners[request.listener_index]
+    host, port = context.advertised[request.listener_index]
     return {
         "error_code": 0,
         "error_message": "" if request.api_version >= 4 else "NONE",
         "node_id": context.broker_id,
-        "host": listener.advertised_host,
-        "port": listener.advertised_port,
+        "host": host,
+        "port": port,
     }
 
 

@@ -1,7 +1,7 @@
 """Heartbeat (API 12), versions 0-4: the half that needs a decision.
 
-Reactors answer members of Stable and CompletingRebalance groups by themselves (`kafka_cy.api.heartbeat`); what comes here
-is an unknown member, an old generation, a fenced instance, or a group that rebalances.
+Reactors answer members of Stable and CompletingRebalance groups by themselves (`kafka_cy.api.heartbeat`); what
+comes here is an unknown member, an old generation, a fenced instance, or a group that rebalances.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """ListGroups (API 16), versions 0-5: the groups that this broker coordinates.
 
-v4 (KIP-518): filter by state, state in the answer. v5 (KIP-848): filter by type, type in the answer; all groups here are
-"classic". Filters ignore case. COORDINATOR_LOAD_IN_PROGRESS while a partition is being loaded.
+v4 (KIP-518): filter by state, state in the answer. v5 (KIP-848): filter by type, type in the answer; all groups
+here are "classic". Filters ignore case. COORDINATOR_LOAD_IN_PROGRESS while a partition is being loaded.
 """
 
 from __future__ import annotations

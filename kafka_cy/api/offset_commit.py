@@ -1,8 +1,9 @@
 """OffsetCommit (API 8), versions 2-10: a group stores how far it has read.
 
-v2-4: a retention time of the request gives these offsets an expiry of their own. v6: leader epoch. v7: group instance id.
-v9 (KIP-848): an unknown group is GROUP_ID_NOT_FOUND (before: ILLEGAL_GENERATION). v10 (KIP-848): topic ids instead of
-names, UNKNOWN_TOPIC_ID. Partitions that do not exist: UNKNOWN_TOPIC_OR_PARTITION. A group's error stands at each partition.
+v2-4: a retention time of the request gives these offsets an expiry of their own. v6: leader epoch. v7: group
+instance id. v9 (KIP-848): an unknown group is GROUP_ID_NOT_FOUND (before: ILLEGAL_GENERATION). v10 (KIP-848): topic
+ids instead of names, UNKNOWN_TOPIC_ID. Partitions that do not exist: UNKNOWN_TOPIC_OR_PARTITION. A group's error
+stands at each partition.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """OffsetFetch (API 9), versions 1-10: the committed offsets of groups.
 
 v1: errors stand at each partition. v2-7: on top. v2: null topics = all offsets of the group. v5: leader epoch. v7
-(KIP-447): require_stable; nothing is pending here, so every offset is stable. v8 (KIP-709): several groups, each with its
-own error. v9 (KIP-848): member id and epoch, which a classic group does not look at. v10: topic ids, UNKNOWN_TOPIC_ID.
-An unknown group, or a partition without a committed offset: offset -1 and no error.
+(KIP-447): require_stable; nothing is pending here, so every offset is stable. v8 (KIP-709): several groups, each
+with its own error. v9 (KIP-848): member id and epoch, which a classic group does not look at. v10: topic ids,
+UNKNOWN_TOPIC_ID. An unknown group, or a partition without a committed offset: offset -1 and no error.
 """
 
 from __future__ import annotations

@@ -95,9 +95,9 @@ class Group:
         self.pending_members.pop(member_id, None)
         self.pending_sync.discard(member_id)
         member = self.members.pop(member_id, None)
-        if member is not None and member.instance_id is not None:
-            if self.static_members.get(member.instance_id) == member_id:
-                del self.static_members[member.instance_id]
+        instance_id = member.instance_id if member is not None else None
+        if instance_id is not None and self.static_members.get(instance_id) == member_id:
+            del self.static_members[instance_id]
         if self.leader == member_id:
             self.leader = next(iter(self.members), None)
         return member
@@ -157,7 +157,7 @@ class Group:
         return common or set()
 
     def select_protocol(self) -> str | None:
-        """Each member votes for the first of its protocols that all members know; the earliest of the most voted wins."""
+        """Each member votes for the first of its protocols that all know; the earliest of the most voted wins."""
         common = self.common_protocols()
         votes: Counter[str] = Counter()
         for member in self.members.values():
@@ -199,7 +199,7 @@ class Group:
     # -- stored form --
 
     def stored(self, assignments: dict[str, bytes] | None = None) -> StoredGroup:
-        """As the group record has it; `assignments` replaces those of the members (they are not set before the append)."""
+        """As the group record has it; `assignments` replaces those of the members (set after the append only)."""
 
         def member_of(member: Member) -> StoredMember:
             assignment = member.assignment if assignments is None else assignments.get(member.member_id, b"")

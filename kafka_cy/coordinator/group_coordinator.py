@@ -1,4 +1,4 @@
-"""The coordinator of classic groups: which partition a group lives in, loading, writing, and the operations of the APIs.
+"""The coordinator of classic groups: which partition a group lives in, loading, writing, and what the APIs ask for.
 
 Everything runs on the control thread and on the timers of the loop that is passed in. State changes are appended to the
 group's partition of `__consumer_offsets` as one batch; answers go out after that through callbacks.
@@ -33,7 +33,7 @@ class Shard:
 
 
 class GroupCoordinator:
-    """Owner: the control thread. Cost when idle: nothing for a group without members, one timer for a group with some."""
+    """Owner: the control thread. Idle cost: nothing for a group without members, else one timer."""
 
     def __init__(
         self,
@@ -62,9 +62,10 @@ class GroupCoordinator:
         topic = self.cluster.topics.get(OFFSETS_TOPIC)
         for index in range(len(topic.partitions) if topic is not None else 0):
             self.shard(index)
+        self.cluster.add_listener(self.on_change)
         self._schedule_expiry()
 
-    def stop(self) -> None:
+    def shutdown(self) -> None:
         """Answer what waits and stop all timers."""
         if self._expiry_timer is not None:
             self._expiry_timer.cancel()

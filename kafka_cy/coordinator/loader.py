@@ -1,4 +1,4 @@
-"""Replays a partition of `__consumer_offsets` into groups, in slices, so that loading holds up nothing else for long."""
+"""Replays a partition of `__consumer_offsets` into groups, in slices, so that loading holds up nothing else."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Replay:
 
 
 class PartitionLoader:
-    """Reads a HostedPartition up to its high watermark; calls `done(replay)` at the end, `failed(error)` on an I/O error."""
+    """Reads a HostedPartition up to its high watermark, then calls `done(replay)`, or `failed(error)`."""
 
     def __init__(
         self, hosted: Any, loop: Any, done: Callable[[Replay], None], failed: Callable[[OSError], None]

@@ -142,7 +142,7 @@ class Offsets:
         return error
 
     def remove_all(self, group: Group) -> ErrorCode:
-        """Tombstones for every offset and for the group itself, in one batch (as Kafka, even if it was never written)."""
+        """Tombstones for every offset and for the group (as Kafka, even if it was never written), in one batch."""
         return self.remove(group, all_partitions(group), [(group_key(group.group_id), None)])
 
     def remove_topics(self, groups: Iterable[Group], topics: set[str]) -> None:

@@ -114,15 +114,14 @@ class Rebalancer:
             self.complete_join(group)
 
     def maybe_complete_join(self, group: Group) -> None:
-        if group.state is not GroupState.PREPARING_REBALANCE or group.previous_state is GroupState.EMPTY:
-            return
-        if group.all_joined():
+        initial = group.previous_state is GroupState.EMPTY  # ends by its delay, not by the last join
+        if group.in_state(GroupState.PREPARING_REBALANCE) and not initial and group.all_joined():
             self.complete_join(group)
 
     def complete_join(self, group: Group) -> None:
         """End of the join phase: laggards go (static members stay), the next generation begins."""
         self._cancel(group, "join_timer")
-        if group.state is not GroupState.PREPARING_REBALANCE:
+        if not group.in_state(GroupState.PREPARING_REBALANCE):
             return
         for member in list(group.members.values()):
             if member.join_answer is None and member.instance_id is None:
@@ -132,7 +131,7 @@ class Rebalancer:
             self._start_join_timer(group, group.rebalance_timeout_ms, self.complete_join, group)
             return
         group.next_generation(self.loop.wall_clock_ms())
-        if group.state is GroupState.EMPTY:
+        if group.in_state(GroupState.EMPTY):
             self.coordinator.append(group.group_id, [(group_key(group.group_id), group_value(group.stored()))])
             self.watch_sessions(group)
             return
@@ -146,9 +145,9 @@ class Rebalancer:
             member.is_new = False
             member.last_heartbeat_s = now_s
         self.publish_heartbeats(group)
-        self.watch_sessions(group)
         for member in list(group.members.values()):
             answer_join(member, join_success(group, member, with_members=member.member_id == group.leader))
+        self.watch_sessions(group)
 
     def _schedule_sync_deadline(self, group: Group) -> None:
         self._cancel(group, "sync_timer")
@@ -190,9 +189,9 @@ class Rebalancer:
         waiting = [member for member in group.members.values() if member.sync_answer is not None]
         for member in waiting:
             member.last_heartbeat_s = now_s
-        self.watch_sessions(group)
         for member in waiting:
             answer_sync(member, sync_success(group, member) if error is ErrorCode.NONE else sync_error(error))
+        self.watch_sessions(group)
 
     # -- members --
 

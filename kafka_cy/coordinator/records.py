@@ -42,7 +42,7 @@ class OtherKey:
 
 @dataclass(slots=True, frozen=True)
 class CommittedOffset:
-    """What a group committed for one partition. `expire_timestamp_ms` is -1 unless OffsetCommit v2-4 set a retention."""
+    """What a group committed for a partition. `expire_timestamp_ms` is -1 unless OffsetCommit v2-4 set a retention."""
 
     offset: int
     leader_epoch: int

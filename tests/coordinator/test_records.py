@@ -20,7 +20,9 @@ def test_golden_records_survive_reading_and_writing(entry: dict[str, Any]) -> No
     if isinstance(key, records.OffsetKey):
         assert records.offset_key(key.group_id, key.topic, key.partition).hex() == entry["key"]
         if entry["value"] is not None:
-            assert records.offset_value(records.read_offset_value(bytes.fromhex(entry["value"]))).hex() == entry["value"]
+            assert (
+                records.offset_value(records.read_offset_value(bytes.fromhex(entry["value"]))).hex() == entry["value"]
+            )
     elif isinstance(key, records.GroupKey):
         assert records.group_key(key.group_id).hex() == entry["key"]
         if entry["value"] is not None:
@@ -51,7 +53,9 @@ def test_older_versions_are_read() -> None:
     assert (v2.metadata, v2.commit_timestamp_ms, v2.expire_timestamp_ms, v2.leader_epoch) == ("m", 9, -1, -1)
     v3 = records.read_offset_value(struct.pack(">hqi", 3, 7, 5) + text("m") + struct.pack(">q", 9))
     assert v3.leader_epoch == 5
-    member = text("id") + text("client") + text("/host") + struct.pack(">i", 10) + struct.pack(">i", 1) + b"s" + bytes(4)
+    member = (
+        text("id") + text("client") + text("/host") + struct.pack(">i", 10) + struct.pack(">i", 1) + b"s" + bytes(4)
+    )
     group = struct.pack(">h", 0) + text("consumer") + struct.pack(">i", 3) + text("range") + text("id")
     v0 = records.read_group_value(group + struct.pack(">i", 1) + member)
     assert (v0.generation, v0.members[0].rebalance_timeout_ms, v0.members[0].subscription) == (3, 10, b"s")

@@ -1,0 +1,180 @@
+"""A loop whose time the test moves, a partition that keeps its batches, and a cluster with both: no broker needed."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from kafka_cy.coordinator.group_coordinator import OFFSETS_TOPIC, GroupCoordinator
+from kafka_cy.coordinator.membership import JoinRequest, SyncRequest
+from kafka_cy.coordinator.offsets import CommitPartition, CommitRequest
+from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.records import iterate_batches
+
+CONFIG = {
+    "group.initial.rebalance.delay.ms": 1000,
+    "group.min.session.timeout.ms": 1000,
+    "group.max.session.timeout.ms": 1_800_000,
+    "group.max.size": 2**31 - 1,
+    "offset.metadata.max.bytes": 4096,
+    "offsets.retention.minutes": 10080,
+    "offsets.retention.check.interval.ms": 600_000,
+}
+SUBSCRIPTION = bytes.fromhex("00010000000100026374ffffffff00000000")  # topic "ct"
+
+
+class FakeLoop:
+    def __init__(self) -> None:
+        self.time_s = 100.0
+        self.timers: list[tuple[float, int, SimpleNamespace]] = []
+        self.order = itertools.count()
+
+    def now(self) -> float:
+        return self.time_s
+
+    def wall_clock_ms(self) -> int:
+        return 1_700_000_000_000 + int(self.time_s * 1000)
+
+    def call_later(self, delay_s: float, function: Callable[..., object], *arguments: Any) -> Any:
+        timer = SimpleNamespace(function=function, arguments=arguments)
+        timer.cancel = lambda: setattr(timer, "function", None)
+        heapq.heappush(self.timers, (self.time_s + delay_s, next(self.order), timer))
+        return timer
+
+    def advance(self, seconds: float) -> None:
+        end = self.time_s + seconds
+        while self.timers and self.timers[0][0] <= end:
+            due, _, timer = heapq.heappop(self.timers)
+            self.time_s = max(self.time_s, due)
+            if timer.function is not None:
+                timer.function(*timer.arguments)
+        self.time_s = end
+
+    @property
+    def pending(self) -> int:
+        return sum(timer.function is not None for _, _, timer in self.timers)
+
+
+@dataclass
+class FakePartition:
+    log_start_offset: int = 0
+    high_watermark: int = 0
+    batches: list[bytes] = field(default_factory=list)
+    failing: OSError | None = None
+
+    def append(self, batch: bytes, origin: str) -> int:
+        assert origin == "coordinator"
+        if self.failing is not None:
+            raise self.failing
+        (parsed,) = iterate_batches(batch)
+        assert (parsed.base_sequence, parsed.producer_id, parsed.attributes) == (0, -1, 0)
+        base = self.high_watermark
+        self.batches.append(rebase(batch, base))
+        self.high_watermark = base + parsed.last_offset_delta + 1
+        return base
+
+    def read(self, offset: int, max_bytes: int) -> bytes:
+        return b"".join(batch for batch in self.batches if next(iter(iterate_batches(batch))).last_offset >= offset)
+
+    def records(self) -> list[tuple[bytes, bytes | None]]:
+        return [(r.key or b"", r.value) for data in self.batches for b in iterate_batches(data) for r in b.records()]
+
+
+def rebase(batch: bytes, base_offset: int) -> bytes:
+    return base_offset.to_bytes(8, "big") + batch[8:]
+
+
+class FakeCluster:
+    def __init__(self, partitions: int = 50) -> None:
+        self.hosted = {index: FakePartition() for index in range(partitions)}
+        topic = SimpleNamespace(name=OFFSETS_TOPIC, id=uuid.uuid4(), partitions=list(self.hosted))
+        self.topics = {OFFSETS_TOPIC: topic}
+        self.topic_by_id = {topic.id: topic}
+        self.listeners: list[Any] = []
+
+    def partition(self, topic: str, index: int) -> FakePartition | None:
+        return self.hosted.get(index) if topic == OFFSETS_TOPIC else None
+
+    def add_listener(self, listener: Any) -> None:
+        self.listeners.append(listener)
+
+
+class Harness:
+    """A coordinator with everything around it, and short ways to ask it."""
+
+    def __init__(self, cluster: FakeCluster | None = None, loop: FakeLoop | None = None, **config: Any) -> None:
+        self.loop = loop or FakeLoop()
+        self.cluster = cluster or FakeCluster()
+        config = CONFIG | {key.replace("_", "."): value for key, value in config.items()}
+        self.coordinator = GroupCoordinator(config, self.cluster, self.loop, lambda: None)
+        self.coordinator.start()
+
+    def reload(self, **config: Any) -> Harness:
+        """Another coordinator over the same log."""
+        return Harness(self.cluster, self.loop, **config)
+
+    def join(
+        self, group: str = "g", member: str = "", *, instance: str | None = None, protocols: Any = None,
+        client: str = "c",
+        session_ms: int = 10_000, rebalance_ms: int = 30_000, kind: str = "consumer", known: bool = False, skip: bool = True,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        answers: list[dict[str, Any]] = []
+        protocols = [("range", SUBSCRIPTION)] if protocols is None else protocols
+        self.coordinator.join(
+            JoinRequest(
+                group, member, instance, client, "/127.0.0.1", session_ms, rebalance_ms, kind, protocols, known, skip
+            ),
+            answers.append,
+        )
+        return answers
+
+    def sync(
+        self, member: str, generation: int, assignments: dict[str, bytes] | None = None, *, group: str = "g",
+        instance: str | None = None, kind: str | None = None, protocol: str | None = None,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        answers: list[dict[str, Any]] = []
+        request = SyncRequest(group, generation, member, instance, kind, protocol, assignments or {})
+        self.coordinator.sync(request, answers.append)
+        return answers
+
+    def heartbeat(self, member: str, generation: int, *, group: str = "g", instance: str | None = None) -> ErrorCode:
+        return self.coordinator.heartbeat(group, member, instance, generation)
+
+    def commit(
+        self, *, group: str = "g", member: str = "", generation: int = -1, instance: str | None = None, topic: str = "ct",
+        partition: int = 0, offset: int = 5, metadata: str | None = None, retention_ms: int = -1, new: bool = True,
+        topic_id: uuid.UUID | None = None,
+    ) -> ErrorCode:  # fmt: skip
+        found: list[ErrorCode] = []
+        each = CommitPartition(topic, topic_id, partition, offset, -1, metadata)
+        request = CommitRequest(group, generation, member, instance, retention_ms, new, [each])
+        self.coordinator.commit(request, lambda error, errors: found.append(error or errors[topic, partition]))
+        return found[0]
+
+    def stable(self, members: int = 1, *, group: str = "g", **options: Any) -> tuple[list[str], int]:
+        """A Stable group of that many members (leader first) and its generation."""
+        waiting = [self.join(group, **options) for _ in range(members)]
+        self.loop.advance(10)
+        answers = [answer[0] for answer in waiting]
+        leader, generation = answers[0]["leader"], answers[0]["generation_id"]
+        names = sorted((answer["member_id"] for answer in answers), key=lambda name: name != leader)
+        for name in reversed(names):
+            assert (
+                not self.sync(name, generation, {each: each.encode() for each in names}, group=group) or name == leader
+            )
+        return names, generation
+
+    def group(self, name: str = "g") -> Any:
+        error, groups = self.coordinator.groups_of(name)
+        assert not error
+        return groups.get(name)
+
+    def written(self, group: str = "g") -> list[tuple[bytes, bytes | None]]:
+        index = self.coordinator.partition_index(group)
+        assert index is not None
+        return self.cluster.hosted[index].records()
