@@ -181,9 +181,10 @@ def build_batch(
 ) -> bytes:
     """A RecordBatch (magic 2) of `records`.
 
-    `attributes` adds bits (TRANSACTIONAL, CONTROL, ...) to the codec's. Records without an offset follow each other from
-    `base_offset` on; with offsets they may have holes, as after compaction. `last_offset_delta` and `max_timestamp_ms`
-    override what follows from the records. ValueError: an offset below `base_offset`; KeyError: an unknown codec.
+    `attributes` adds bits (TRANSACTIONAL, CONTROL, ...) to the codec's. Records without an offset follow each other
+    from `base_offset` on; with offsets they may have holes, as after compaction. `last_offset_delta` and
+    `max_timestamp_ms` override what follows from the records. ValueError: an offset below `base_offset`; KeyError: an
+    unknown codec.
     """
     return native.build_batch(
         list(records),
@@ -269,5 +270,5 @@ def compress(data: Buffer, compression: str, level: int | None = None) -> bytes:
 
 
 def decompress(data: Buffer, compression: str, *, size_max: int = UNPACKED_BYTES_MAX) -> bytes:
-    """What `data` unpacks to; InvalidBatch when it is broken or more than `size_max` bytes. Reads raw snappy as well."""
+    """What `data` unpacks to; InvalidBatch when it is broken or more than `size_max` bytes. Reads raw snappy too."""
     return native.decompress(CODECS[compression], data, size_max)

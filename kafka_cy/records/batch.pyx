@@ -225,10 +225,15 @@ cdef const uint8_t* varlong_at_slow(const uint8_t* p, const uint8_t* end, int64_
 
 cdef inline const uint8_t* varlong_at(const uint8_t* p, const uint8_t* end, int64_t* value) noexcept nogil:
     cdef uint64_t raw
-    if end - p >= 1 and p[0] < 0x80:
+    if end - p >= 2:
         raw = p[0]
-        value[0] = <int64_t>((raw >> 1) ^ (~(raw & 1) + 1))
-        return p + 1
+        if raw < 0x80:
+            value[0] = <int64_t>((raw >> 1) ^ (~(raw & 1) + 1))
+            return p + 1
+        if p[1] < 0x80:
+            raw = (raw & 0x7f) | (<uint64_t>p[1] << 7)
+            value[0] = <int64_t>((raw >> 1) ^ (~(raw & 1) + 1))
+            return p + 2
     return varlong_at_slow(p, end, value)
 
 
@@ -246,7 +251,7 @@ cdef const uint8_t* skip_headers(const uint8_t* p, const uint8_t* end, int32_t c
     return r.position if r.error == WIRE_OK else NULL
 
 
-cdef inline int walk_record(
+cdef int walk_record(
     const uint8_t* p, const uint8_t* end, int32_t index, const BatchHeader* header, Walk* walk
 ) noexcept nogil:
     """One record in [p, end), which must fill it exactly."""
@@ -289,6 +294,62 @@ cdef inline int walk_record(
     return BATCH_OK
 
 
+cdef inline bint walk_plain_record(
+    const uint8_t* p, const uint8_t* end, int32_t index, const BatchHeader* header, Walk* walk
+) noexcept nogil:
+    """The shape that nearly all records have (short key, value under 8 KiB, no headers) in half the instructions.
+    False: let walk_record look at it. It never accepts what walk_record would refuse."""
+    cdef uint32_t raw, expected = <uint32_t>index << 1
+    cdef int64_t timestamp
+    if end - p < 8 or index >= 8192:
+        return False
+    raw = p[1]                              # timestamp delta; p[0] are the attributes
+    p += 2
+    if raw >= 0x80:
+        if p[0] >= 0x80:
+            return False
+        raw = (raw & 0x7f) | (<uint32_t>p[0] << 7)
+        p += 1
+    timestamp = <int64_t>(<uint64_t>header.base_timestamp + <uint64_t>((<int64_t>(raw >> 1)) ^ -<int64_t>(raw & 1)))
+    if expected < 0x80:
+        if p[0] != expected:
+            return False
+        p += 1
+    else:
+        if p[0] != (expected & 0x7f | 0x80) or p[1] != expected >> 7:
+            return False
+        p += 2
+    raw = p[0]                              # key length: 1 is null, other odd numbers are negative
+    p += 1
+    if raw == 1:
+        if walk.key_required:
+            return False
+    elif raw & 0x81:
+        return False
+    else:
+        p += raw >> 1
+    if end - p < 3:
+        return False
+    raw = p[0]                              # value length
+    p += 1
+    if raw >= 0x80:
+        if p[0] >= 0x80:
+            return False
+        raw = (raw & 0x7f) | (<uint32_t>p[0] << 7)
+        p += 1
+    if raw & 1:
+        return False
+    p += raw >> 1
+    if p + 1 != end or p[0] != 0:           # no headers, and nothing after them
+        return False
+    if <uint64_t>timestamp - <uint64_t>walk.timestamp_min > <uint64_t>walk.timestamp_max - <uint64_t>walk.timestamp_min:
+        return False
+    if timestamp > walk.max_timestamp:
+        walk.max_timestamp = timestamp
+        walk.max_timestamp_at = index
+    return True
+
+
 cdef int walk_records(const uint8_t* data, size_t size, const BatchHeader* header, Walk* walk) noexcept nogil:
     """Every record with bounds checks: offset deltas 0..n-1, timestamps in range, exactly the bytes given."""
     cdef const uint8_t* p = data
@@ -303,10 +364,11 @@ cdef int walk_records(const uint8_t* data, size_t size, const BatchHeader* heade
         if p == NULL or length < 6 or length > end - p:
             walk.bad_index = index
             return BATCH_BAD_COUNT if p == NULL else BATCH_BAD_RECORD
-        error = walk_record(p, p + length, index, header, walk)
-        if error:
-            walk.bad_index = index
-            return error
+        if not walk_plain_record(p, p + length, index, header, walk):
+            error = walk_record(p, p + length, index, header, walk)
+            if error:
+                walk.bad_index = index
+                return error
         p += length
     return BATCH_OK if p == end else BATCH_BAD_COUNT
 
