@@ -52,3 +52,6 @@ cdef inline PartitionImage* topic_partition(TopicImage* topic, int32_t index) no
     if index < 0 or index >= topic.partitions_count:
         return NULL
     return &topic.partitions[index]
+
+cdef MetadataImage* image_empty() noexcept nogil                # no brokers, no topics: what reactors see before the first publish
+cdef void image_free(MetadataImage* image) noexcept nogil       # drops its references to topics

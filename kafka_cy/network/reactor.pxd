@@ -1,59 +1,13 @@
 """Reactor, connection and request as hot API handlers see them; behaviour in reactor.pyx."""
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
-from kafka_cy.network.metadata_image cimport MetadataImage
-from kafka_cy.records.compression cimport Codecs
+from kafka_cy.network.connection cimport Connection, ResponseSlot   # reactor-private; handlers only pass them on
+from kafka_cy.network.request cimport (
+    CLOSE, FORWARD, HANDLED, HandlerResult, HotHandler, Parked, ParkedCheck, ParkedFree, Reactor, Request,
+)
 from kafka_cy.records.wire cimport Writer
 from kafka_cy.storage.log cimport Segment
 from kafka_cy.storage.partition cimport Partition
-
-cdef enum HandlerResult:
-    HANDLED = 0         # answered, parked, or acks=0: nothing more to do
-    FORWARD = 1         # give it to the Python control plane (nothing was answered)
-    CLOSE = 2           # malformed: close the connection, log request.close_reason
-
-cdef struct Connection      # reactor-private
-cdef struct ResponseSlot    # place of one answer in a connection's order; reactor-private
-
-cdef struct Reactor:        # the part that handlers use; owner: its own thread
-    int32_t id
-    Codecs* codecs
-    Writer scratch          # emptied and used by one handler call at a time
-    int64_t now_ms          # wall clock, once per loop
-    int64_t now_ns          # monotonic, once per loop
-    MetadataImage* image    # this loop's image; valid during the handler call
-    void* private_state     # network's own
-
-cdef struct Request:        # valid during the handler call only
-    int16_t api_key
-    int16_t api_version
-    bint flexible
-    int32_t correlation_id
-    const char* client_id
-    int32_t client_id_size  # -1 null
-    uint8_t* body           # after the header; may be patched in place
-    size_t body_size
-    Connection* connection
-    ResponseSlot* slot
-    int32_t listener        # index into the image's listeners
-    const char* close_reason   # static string
-
-ctypedef int (*HotHandler)(Reactor* reactor, Request* request) noexcept nogil
-
-cdef struct Parked
-
-ctypedef int (*ParkedCheck)(Reactor* reactor, Parked* parked, bint expired) noexcept nogil  # 1: answered (then freed), 0: stay
-ctypedef void (*ParkedFree)(Parked* parked) noexcept nogil
-
-# A request that waits (long-poll Fetch, Produce for high watermark or flush). Handlers embed it as the FIRST field of
-# their own malloc'ed struct. Owner: the connection's reactor, exactly one; answered once; freed through `free` when it
-# was answered or its connection closed.
-cdef struct Parked:
-    Request request         # body pointer and client_id are NULL in here
-    int64_t deadline_ns
-    ParkedCheck check
-    ParkedFree free
-    void* private_state     # network's own
 
 # -- for hot handlers (thread: the reactor's own) --
 cdef void hot_handler_register(int16_t api_key, int16_t version_min, int16_t version_max, HotHandler handler) noexcept nogil
@@ -68,4 +22,13 @@ cdef void response_none(Reactor* reactor, Request* request) noexcept nogil     #
 # parked_watch takes its own partition reference; duplicates are harmless. park_start arms the timer.
 cdef int parked_watch(Reactor* reactor, Parked* parked, Partition* partition) noexcept nogil
 cdef int park_start(Reactor* reactor, Parked* parked) noexcept nogil
+# For a request that was answered by the re-check between parked_watch and park_start: drops the watches, calls `free`.
+cdef void park_cancel(Reactor* reactor, Parked* parked) noexcept nogil
 cdef void request_log(Reactor* reactor, Request* request, int level, const char* what) noexcept nogil  # rate-limited event: who, api, what
+
+# -- network's own --
+# Handle one whole frame (without its size field), in place.
+cdef void reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* frame, size_t size) noexcept nogil
+# Write what precedes a response body: size placeholder, correlation id, header tags.
+cdef int response_header_size(int16_t api_key, bint flexible) noexcept nogil
+cdef void response_header_write(uint8_t* data, int16_t api_key, bint flexible, int32_t correlation_id, size_t size) noexcept nogil

@@ -1,0 +1,125 @@
+"""One client connection: unparsed bytes, ordered response slots, send queue; see connection.pyx."""
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t
+
+from kafka_cy.network.buffer_pool cimport BufferPool
+from kafka_cy.network.counters cimport Counters
+from kafka_cy.storage.log cimport Segment
+
+cdef enum EpollKind:        # first field of whatever an epoll event points to
+    KIND_LISTENER = 1
+    KIND_CONNECTION = 2
+    KIND_MAILBOX = 3
+
+cdef enum Pause:            # why a socket is not read; bits
+    PAUSE_IN_FLIGHT = 1
+    PAUSE_RESPONSES = 2
+    PAUSE_MEMORY = 4
+
+cdef enum:
+    COALESCE_BYTES_MAX = 2048       # answers up to this size are copied together
+    COALESCE_BUFFER_BYTES = 16384
+    IOVECS_MAX = 64
+
+# A stretch of bytes to send: memory that the piece owns, or a range of a segment's file (one reference).
+cdef struct Piece:
+    Piece* next
+    uint8_t* data           # NULL: file piece
+    size_t size
+    size_t sent
+    size_t capacity         # > 0: from the buffer pool (and more may be copied in); 0: malloc'ed
+    Segment* segment
+    int32_t fd
+    int64_t position
+
+# The place of one answer in the order of its connection. Owner: the connection's reactor.
+# Lifetime: from dispatch until its answer was moved to the send queue; while a request is at the control plane, until that is back.
+cdef struct ResponseSlot:
+    ResponseSlot* next
+    ResponseSlot* prev
+    int32_t correlation_id
+    int16_t api_key
+    int16_t api_version
+    bint done
+    bint close_here         # close the connection when all before was sent
+    bint at_control         # a ControlMessage points here
+    Piece* first
+    Piece* last
+    size_t bytes            # of all pieces
+    size_t memory_bytes     # of memory pieces
+
+# Purpose: state of one socket. Owner: one reactor, from registration to the end; no locks.
+# Lifetime: freed at the end of the loop in which it is dead and no request of it is at the control plane.
+# Limits: in_flight_max slots; queued memory bounded by connection_response_bytes_max + one answer.
+cdef struct Connection:
+    int32_t kind            # KIND_CONNECTION; first
+    int32_t fd
+    int64_t id
+    void* reactor           # ReactorState
+    int32_t reactor_id
+    int32_t listener
+    int32_t family
+    uint8_t address[16]
+    int32_t port
+    # unparsed bytes: data[start:end] begins at a frame; NULL while there are none (idle connections cost no buffer)
+    uint8_t* data
+    size_t capacity
+    size_t start
+    size_t end
+    int64_t reserved        # bytes taken from the global request budget
+    bint spoke              # a well-formed request was seen
+    uint32_t events         # registered with epoll
+    int32_t pauses
+    bint closing            # read no more; close once everything was sent
+    bint dead               # to be destroyed at the end of this loop
+    bint dirty              # stands in the reactor's dirty list
+    bint send_blocked
+    bint waits_for_memory   # stands in the reactor's memory list
+    ResponseSlot* slots_first
+    ResponseSlot* slots_last
+    int32_t slots_count
+    int32_t at_control      # requests at the control plane
+    Piece* send_first
+    Piece* send_last
+    int64_t queued_bytes    # memory bytes in slots and send queue
+    int64_t queued_shared   # the part of it that the global response budget knows of
+    Connection* dirty_next
+    Connection* memory_next
+    Connection* dead_next
+    Connection* next        # idle order: least recently active first
+    Connection* prev
+    int64_t active_ns
+    void* parked            # first ParkedState
+
+# What the send side of one reactor needs. Owner: the reactor.
+cdef struct SendContext:
+    BufferPool pool
+    Piece* free_pieces
+    ResponseSlot* free_slots
+    uint8_t* spare          # one warm writer buffer
+    size_t spare_capacity
+    Counters* counters
+
+cdef ResponseSlot* slot_append(SendContext* context, Connection* connection) noexcept nogil     # NULL: no memory
+cdef void slot_remove(SendContext* context, Connection* connection, ResponseSlot* slot) noexcept nogil
+# Take malloc'ed `data` over as the answer's next piece. 0, or -1 without memory (data is freed).
+cdef int slot_add_memory(
+    SendContext* context, Connection* connection, ResponseSlot* slot, uint8_t* data, size_t size
+) noexcept nogil
+# The same for an answer that is this one piece: small ones are copied together and the buffer is used again.
+cdef int slot_send_whole(
+    SendContext* context, Connection* connection, ResponseSlot* slot, uint8_t* data, size_t size, size_t capacity
+) noexcept nogil
+cdef int slot_add_file(
+    SendContext* context, ResponseSlot* slot, Segment* segment, int32_t fd, int64_t position, int64_t size
+) noexcept nogil
+# Move the answers that are complete, in order, to the send queue.
+cdef void connection_advance(SendContext* context, Connection* connection) noexcept nogil
+# Send what the socket takes: 0 all sent, 1 the socket is full, -1 the connection is broken.
+cdef int connection_flush(SendContext* context, Connection* connection) noexcept nogil
+cdef void connection_drop_answers(SendContext* context, Connection* connection) noexcept nogil  # all but slots at the control plane
+cdef void send_context_free(SendContext* context) noexcept nogil
+cdef void spare_take(SendContext* context, uint8_t** data, size_t* capacity) noexcept nogil
+cdef void spare_give(SendContext* context, uint8_t* data, size_t capacity) noexcept nogil
+# Who is at the other end, as Kafka prints it: "127.0.0.1:40123"; `size` bounds the text with its zero.
+cdef void connection_peer(Connection* connection, char* text, size_t size) noexcept nogil
+cdef void connection_host(Connection* connection, char* text, size_t size) noexcept nogil   # without the port

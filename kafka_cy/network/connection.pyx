@@ -1,0 +1,296 @@
+"""The send side of a connection: answers leave in the order of their requests, many with one system call.
+
+All functions run on the connection's reactor, without the GIL, and take no locks.
+"""
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset, strlen
+
+from kafka_cy.network.buffer_pool cimport pool_free, pool_give, pool_take
+from kafka_cy.network.system cimport (
+    AF_INET, MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, counter_add, inet_ntop, iovec, msghdr,
+    send, sendfile, sendmsg,
+)
+from kafka_cy.storage.log cimport Segment, segment_release
+
+cdef enum:
+    SPARE_BYTES_MAX = 65536
+
+
+cdef void spare_take(SendContext* context, uint8_t** data, size_t* capacity) noexcept nogil:
+    data[0] = context.spare
+    capacity[0] = context.spare_capacity
+    context.spare = NULL
+    context.spare_capacity = 0
+
+
+cdef void spare_give(SendContext* context, uint8_t* data, size_t capacity) noexcept nogil:
+    if context.spare == NULL and 0 < capacity <= SPARE_BYTES_MAX:
+        context.spare = data
+        context.spare_capacity = capacity
+    else:
+        free(data)
+
+
+cdef Piece* piece_new(SendContext* context) noexcept nogil:
+    cdef Piece* piece = context.free_pieces
+    if piece != NULL:
+        context.free_pieces = piece.next
+        memset(piece, 0, sizeof(Piece))
+        return piece
+    return <Piece*>calloc(1, sizeof(Piece))
+
+
+cdef void piece_free(SendContext* context, Piece* piece) noexcept nogil:
+    if piece.segment != NULL:
+        segment_release(piece.segment)
+    if piece.capacity:
+        pool_give(&context.pool, piece.data, piece.capacity)
+    else:
+        free(piece.data)
+    piece.next = context.free_pieces
+    context.free_pieces = piece
+
+
+cdef ResponseSlot* slot_append(SendContext* context, Connection* connection) noexcept nogil:
+    cdef ResponseSlot* slot = context.free_slots
+    if slot != NULL:
+        context.free_slots = slot.next
+        memset(slot, 0, sizeof(ResponseSlot))
+    else:
+        slot = <ResponseSlot*>calloc(1, sizeof(ResponseSlot))
+        if slot == NULL:
+            return NULL
+    slot.prev = connection.slots_last
+    if connection.slots_last != NULL:
+        connection.slots_last.next = slot
+    else:
+        connection.slots_first = slot
+    connection.slots_last = slot
+    connection.slots_count += 1
+    return slot
+
+
+cdef void slot_remove(SendContext* context, Connection* connection, ResponseSlot* slot) noexcept nogil:
+    cdef Piece* piece
+    if slot.prev != NULL:
+        slot.prev.next = slot.next
+    else:
+        connection.slots_first = slot.next
+    if slot.next != NULL:
+        slot.next.prev = slot.prev
+    else:
+        connection.slots_last = slot.prev
+    connection.slots_count -= 1
+    connection.queued_bytes -= <int64_t>slot.memory_bytes
+    while slot.first != NULL:
+        piece = slot.first
+        slot.first = piece.next
+        piece_free(context, piece)
+    slot.next = context.free_slots
+    context.free_slots = slot
+
+
+cdef int slot_send_whole(
+    SendContext* context, Connection* connection, ResponseSlot* slot, uint8_t* data, size_t size, size_t capacity
+) noexcept nogil:
+    if slot == connection.slots_first and size <= COALESCE_BYTES_MAX:
+        if send_coalesce(context, connection, data, size) == 0:     # in order and small: no piece of its own
+            spare_give(context, data, capacity)
+            return 0
+    return slot_add_memory(context, connection, slot, data, size)
+
+
+cdef int slot_add_memory(
+    SendContext* context, Connection* connection, ResponseSlot* slot, uint8_t* data, size_t size
+) noexcept nogil:
+    cdef Piece* piece = piece_new(context)
+    if piece == NULL:
+        free(data)
+        return -1
+    piece.data = data
+    piece.size = size
+    slot_link(slot, piece)
+    slot.memory_bytes += size
+    connection.queued_bytes += <int64_t>size
+    return 0
+
+
+cdef int slot_add_file(
+    SendContext* context, ResponseSlot* slot, Segment* segment, int32_t fd, int64_t position, int64_t size
+) noexcept nogil:
+    cdef Piece* piece = piece_new(context)
+    if piece == NULL:
+        segment_release(segment)
+        return -1
+    piece.segment = segment
+    piece.fd = fd
+    piece.position = position
+    piece.size = <size_t>size
+    slot_link(slot, piece)
+    return 0
+
+
+cdef void slot_link(ResponseSlot* slot, Piece* piece) noexcept nogil:
+    if slot.last != NULL:
+        slot.last.next = piece
+    else:
+        slot.first = piece
+    slot.last = piece
+    slot.bytes += piece.size
+
+
+cdef int send_coalesce(SendContext* context, Connection* connection, const uint8_t* data, size_t size) noexcept nogil:
+    """Copy a small answer to the end of the send queue; -1 without memory (nothing was done)."""
+    cdef Piece* piece = connection.send_last
+    if piece == NULL or piece.data == NULL or piece.size + size > piece.capacity:
+        piece = piece_new(context)
+        if piece == NULL:
+            return -1
+        piece.data = pool_take(&context.pool, COALESCE_BUFFER_BYTES, &piece.capacity)
+        if piece.data == NULL:
+            piece.capacity = 0
+            piece_free(context, piece)
+            return -1
+        send_link(connection, piece, piece)
+    memcpy(piece.data + piece.size, data, size)
+    piece.size += size
+    connection.queued_bytes += <int64_t>size
+    return 0
+
+
+cdef void send_link(Connection* connection, Piece* first, Piece* last) noexcept nogil:
+    if connection.send_last != NULL:
+        connection.send_last.next = first
+    else:
+        connection.send_first = first
+    connection.send_last = last
+
+
+cdef void connection_advance(SendContext* context, Connection* connection) noexcept nogil:
+    cdef ResponseSlot* slot = connection.slots_first
+    while slot != NULL and slot.done:
+        if slot.close_here:
+            connection.closing = True
+        if slot.first != NULL:
+            send_link(connection, slot.first, slot.last)
+            slot.first = NULL
+            slot.memory_bytes = 0       # the bytes stay counted: they are in the send queue now
+        slot_remove(context, connection, slot)
+        slot = connection.slots_first
+
+
+cdef ssize_t send_memory(Connection* connection) noexcept nogil:
+    """One system call for all memory pieces up to the next file piece."""
+    cdef iovec[IOVECS_MAX] vector
+    cdef msghdr message
+    cdef Piece* piece = connection.send_first
+    cdef int count = 0
+    cdef int flags = MSG_NOSIGNAL | MSG_DONTWAIT
+    while piece != NULL and piece.data != NULL and count < IOVECS_MAX:
+        vector[count].iov_base = piece.data + piece.sent
+        vector[count].iov_len = piece.size - piece.sent
+        count += 1
+        piece = piece.next
+    if piece != NULL:
+        flags |= MSG_MORE
+    if count == 1:
+        return send(connection.fd, vector[0].iov_base, vector[0].iov_len, flags)
+    memset(&message, 0, sizeof(msghdr))
+    message.msg_iov = vector
+    message.msg_iovlen = <size_t>count
+    return sendmsg(connection.fd, &message, flags)
+
+
+cdef void send_consume(SendContext* context, Connection* connection, size_t sent) noexcept nogil:
+    """Drop `sent` bytes from the front of the send queue."""
+    cdef Piece* piece
+    cdef size_t part
+    while connection.send_first != NULL:
+        piece = connection.send_first
+        part = piece.size - piece.sent
+        if part > sent:
+            part = sent
+        piece.sent += part
+        sent -= part
+        if piece.data != NULL:
+            connection.queued_bytes -= <int64_t>part
+        if piece.sent < piece.size:
+            return
+        connection.send_first = piece.next
+        if piece.next == NULL:
+            connection.send_last = NULL
+        piece_free(context, piece)
+        if sent == 0:
+            return
+
+
+cdef int connection_flush(SendContext* context, Connection* connection) noexcept nogil:
+    cdef Piece* piece
+    cdef ssize_t n
+    cdef int64_t position
+    while connection.send_first != NULL:
+        piece = connection.send_first
+        if piece.data != NULL:
+            n = send_memory(connection)
+        elif piece.size == piece.sent:
+            n = 0
+        else:
+            position = piece.position + <int64_t>piece.sent
+            n = sendfile(connection.fd, piece.fd, &position, piece.size - piece.sent)
+            if n == 0:
+                return -1               # the file is shorter than the log says
+        if n < 0:
+            if errno == EINTR:
+                continue
+            return 1 if errno == EAGAIN else -1
+        counter_add(&context.counters.bytes_out, n)
+        send_consume(context, connection, <size_t>n)
+    return 0
+
+
+cdef void connection_drop_answers(SendContext* context, Connection* connection) noexcept nogil:
+    cdef ResponseSlot* slot = connection.slots_first
+    cdef ResponseSlot* following
+    cdef Piece* piece
+    while slot != NULL:
+        following = slot.next
+        if not slot.at_control:
+            slot_remove(context, connection, slot)
+        slot = following
+    while connection.send_first != NULL:
+        piece = connection.send_first
+        connection.send_first = piece.next
+        piece_free(context, piece)
+    connection.send_last = NULL
+    connection.queued_bytes = 0
+
+
+cdef void send_context_free(SendContext* context) noexcept nogil:
+    cdef Piece* piece
+    cdef ResponseSlot* slot
+    while context.free_pieces != NULL:
+        piece = context.free_pieces
+        context.free_pieces = piece.next
+        free(piece)
+    while context.free_slots != NULL:
+        slot = context.free_slots
+        context.free_slots = slot.next
+        free(slot)
+    free(context.spare)
+    context.spare = NULL
+    pool_free(&context.pool)
+
+
+cdef void connection_host(Connection* connection, char* text, size_t size) noexcept nogil:
+    text[0] = 0
+    inet_ntop(connection.family, connection.address, text, <unsigned int>size)
+
+
+cdef void connection_peer(Connection* connection, char* text, size_t size) noexcept nogil:
+    cdef size_t length
+    connection_host(connection, text, size)
+    length = strlen(text)
+    snprintf(text + length, size - length, ":%d", <int>connection.port)

@@ -1,0 +1,91 @@
+"""Requests on their way from reactors to the Python control plane, and back with an answer.
+
+Owner: reactors push, the control thread takes all at once. Lock: `mutex`. The condition is signalled only when the
+queue was empty. Limit: in_flight_max per connection and the global request byte budget.
+"""
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
+
+from kafka_cy.network.connection cimport Connection, ResponseSlot
+from kafka_cy.network.system cimport (
+    cond_init_monotonic, cond_wait_until, pthread_cond_destroy, pthread_cond_signal, pthread_cond_t,
+    pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock,
+)
+
+# One forwarded request; the same struct carries the answer back (MAIL_COMPLETION). Owner: whoever it was handed to.
+# `connection` and `slot` stay allocated until it is back at its reactor, also when the socket is long closed.
+cdef struct ControlMessage:
+    ControlMessage* next
+    Connection* connection
+    ResponseSlot* slot
+    int32_t reactor
+    int16_t api_key
+    int16_t api_version
+    int32_t correlation_id
+    int32_t listener
+    int64_t connection_id
+    int64_t received_ns
+    int32_t client_port
+    char client_host[64]
+    int32_t client_id_size      # -1 null
+    size_t body_size
+    uint8_t* response           # whole frame, malloc'ed; NULL: close the connection
+    size_t response_size
+    char close_reason[160]
+    uint8_t data[1]             # client id, then body
+
+cdef struct ControlQueue:
+    pthread_mutex_t mutex
+    pthread_cond_t not_empty
+    ControlMessage* first
+    ControlMessage* last
+    bint woken                  # somebody called wake
+
+
+cdef inline void control_queue_init(ControlQueue* queue) noexcept nogil:
+    pthread_mutex_init(&queue.mutex, NULL)
+    cond_init_monotonic(&queue.not_empty)
+    queue.first = NULL
+    queue.last = NULL
+    queue.woken = False
+
+
+cdef inline void control_queue_free(ControlQueue* queue) noexcept nogil:
+    pthread_cond_destroy(&queue.not_empty)
+    pthread_mutex_destroy(&queue.mutex)
+
+
+cdef inline void control_queue_push(ControlQueue* queue, ControlMessage* message) noexcept nogil:
+    cdef bint was_empty
+    message.next = NULL
+    pthread_mutex_lock(&queue.mutex)
+    was_empty = queue.first == NULL
+    if was_empty:
+        queue.first = message
+    else:
+        queue.last.next = message
+    queue.last = message
+    if was_empty:
+        pthread_cond_signal(&queue.not_empty)
+    pthread_mutex_unlock(&queue.mutex)
+
+
+cdef inline void control_queue_wake(ControlQueue* queue) noexcept nogil:
+    pthread_mutex_lock(&queue.mutex)
+    queue.woken = True
+    pthread_cond_signal(&queue.not_empty)
+    pthread_mutex_unlock(&queue.mutex)
+
+
+cdef inline ControlMessage* control_queue_take(ControlQueue* queue, int64_t deadline_ns) noexcept nogil:
+    """All that waits, oldest first; NULL at the deadline or when woken. Blocks."""
+    cdef ControlMessage* taken
+    pthread_mutex_lock(&queue.mutex)
+    while queue.first == NULL and not queue.woken:
+        if cond_wait_until(&queue.not_empty, &queue.mutex, deadline_ns) != 0:
+            break
+    queue.woken = False
+    taken = queue.first
+    queue.first = NULL
+    queue.last = NULL
+    pthread_mutex_unlock(&queue.mutex)
+    return taken

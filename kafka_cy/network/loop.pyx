@@ -1,0 +1,694 @@
+"""The event loop of a reactor: accept, read, handle, wake, answer; all without the GIL.
+
+One turn handles every ready socket, then the partitions that moved, then sends: a busy connection costs one receive
+and one send per turn however many requests it pipelined. Connections are destroyed only at the end of a turn, so no
+pointer goes stale while it is in use.
+"""
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, errno
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memset
+
+from kafka_cy.network.connection cimport (
+    KIND_CONNECTION, KIND_LISTENER, KIND_MAILBOX, PAUSE_MEMORY, Connection, ResponseSlot, connection_advance,
+    connection_drop_answers, connection_flush, send_context_free, slot_remove, slot_send_whole,
+)
+from kafka_cy.network.control_queue cimport ControlMessage
+from kafka_cy.network.log_events cimport LOG_ERROR, LOG_WARNING, log_events_add
+from kafka_cy.network.mailbox cimport (
+    MAIL_COMPLETION, MAIL_CONNECTION, MAIL_WAKE, Mail, mailbox_init, mailbox_post, mailbox_take,
+)
+from kafka_cy.network.parked cimport (
+    parked_drop_connection, parked_expire, parked_expire_connection, parked_wake,
+)
+from kafka_cy.network.reactor_state cimport (
+    AddressCount, Listener, NetworkState, ReactorState, connection_log, connection_mark_dead, connection_mark_dirty,
+)
+from kafka_cy.network.receive cimport (
+    RECEIVE_BYTES, connection_pauses, connection_receive, connection_release_input, connection_resume, image_refresh,
+)
+from kafka_cy.network.system cimport (
+    AF_INET, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN,
+    EPOLLOUT, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, TCP_NODELAY, accept4, block_all_signals, close, counter_add,
+    epoll_create1, epoll_ctl, epoll_event, epoll_wait, monotonic_ns, ntohs, pthread_mutex_lock, pthread_mutex_unlock,
+    read, setsockopt, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t, realtime_ms,
+)
+from kafka_cy.network.timer_wheel cimport wheel_init, wheel_timeout_ms
+from kafka_cy.records.atomics cimport (
+    atomic_add_i64, atomic_exchange_u64, atomic_load_i32, atomic_load_i64, atomic_load_relaxed_i64, atomic_store_pointer,
+    atomic_sub_i64,
+)
+from kafka_cy.records.compression cimport codecs_free, codecs_new
+from kafka_cy.records.wire cimport writer_free, writer_init
+from kafka_cy.storage.partition cimport Partition, partition_acquire, partition_release, partition_set_wake_hook
+
+cdef extern from *:
+    """
+    static __thread void *this_thread_reactor;
+    """
+    void* this_thread_reactor
+
+cdef enum:
+    EVENTS_MAX = 256
+    ACCEPTS_PER_EVENT_MAX = 64
+    ACCEPT_PAUSE_NS = 100000000     # after running out of descriptors
+    MEMORY_RETRY_MS = 5             # another reactor may give request memory back
+    DRAIN_RETRY_MS = 10
+    SCRATCH_BYTES_MAX = 1073741824
+    SCRATCH_KEPT_BYTES = 4194304
+
+cdef NetworkState* active_network = NULL
+
+
+# -- wakes --
+
+cdef void wake_reactor(int reactor, Partition* partition) noexcept nogil:
+    """The hook of partitions: on any thread, also on the reactor itself (then no lock and no system call)."""
+    cdef NetworkState* network = active_network
+    cdef ReactorState* target
+    if network == NULL or reactor >= network.reactors_count:
+        return
+    target = <ReactorState*>network.reactors[reactor]
+    if target == NULL or not atomic_load_i32(&target.running):
+        return
+    partition_acquire(partition)
+    if this_thread_reactor == <void*>target:
+        if not local_wake_add(target, partition):
+            partition_release(partition)
+    elif mailbox_post(&target.mailbox, MAIL_WAKE, partition) != 0:
+        partition_release(partition)
+
+
+cdef bint local_wake_add(ReactorState* reactor, Partition* partition) noexcept nogil:
+    cdef int32_t wanted
+    cdef void** grown
+    if reactor.local_wakes_count == reactor.local_wakes_capacity:
+        wanted = reactor.local_wakes_capacity * 2 if reactor.local_wakes_capacity else 64
+        grown = <void**>realloc(reactor.local_wakes, <size_t>wanted * sizeof(void*))
+        if grown == NULL:
+            return False
+        reactor.local_wakes = grown
+        reactor.local_wakes_capacity = wanted
+    reactor.local_wakes[reactor.local_wakes_count] = partition
+    reactor.local_wakes_count += 1
+    return True
+
+
+cdef void handle_wakes(ReactorState* reactor) noexcept nogil:
+    cdef void** partitions = reactor.local_wakes
+    cdef int32_t count = reactor.local_wakes_count
+    cdef int32_t capacity = reactor.local_wakes_capacity
+    reactor.local_wakes = NULL          # checks may add new wakes
+    reactor.local_wakes_count = 0
+    reactor.local_wakes_capacity = 0
+    counter_add(&reactor.counters.wakes, count)
+    parked_wake(reactor, <Partition**>partitions, count)
+    if reactor.local_wakes == NULL:
+        reactor.local_wakes = partitions
+        reactor.local_wakes_capacity = capacity
+    else:
+        free(partitions)
+
+
+cdef void network_activate(NetworkState* network) noexcept nogil:
+    global active_network
+    active_network = network
+    partition_set_wake_hook(wake_reactor)
+
+
+cdef void network_deactivate(NetworkState* network) noexcept nogil:
+    global active_network
+    if active_network == network:
+        active_network = NULL
+
+
+# -- connections: idle order, registration, end --
+
+cdef void idle_unlink(ReactorState* reactor, Connection* connection) noexcept nogil:
+    if connection.prev != NULL:
+        connection.prev.next = connection.next
+    else:
+        reactor.idle_first = connection.next
+    if connection.next != NULL:
+        connection.next.prev = connection.prev
+    else:
+        reactor.idle_last = connection.prev
+
+
+cdef void idle_append(ReactorState* reactor, Connection* connection) noexcept nogil:
+    connection.active_ns = reactor.shared.now_ns
+    connection.next = NULL
+    connection.prev = reactor.idle_last
+    if reactor.idle_last != NULL:
+        reactor.idle_last.next = connection
+    else:
+        reactor.idle_first = connection
+    reactor.idle_last = connection
+
+
+cdef void connection_active(ReactorState* reactor, Connection* connection) noexcept nogil:
+    if reactor.shared.now_ns - connection.active_ns > reactor.network.idle_timeout_ns >> 5:
+        idle_unlink(reactor, connection)
+        idle_append(reactor, connection)
+
+
+cdef void connection_register(ReactorState* reactor, Connection* connection) noexcept nogil:
+    cdef epoll_event event
+    connection.reactor = reactor
+    connection.reactor_id = reactor.shared.id
+    idle_append(reactor, connection)
+    counter_add(&reactor.counters.connections, 1)
+    event.events = EPOLLIN
+    event.data.ptr = connection
+    connection.events = EPOLLIN
+    if reactor.draining or epoll_ctl(reactor.epoll_fd, EPOLL_CTL_ADD, connection.fd, &event) != 0:
+        connection_mark_dead(reactor, connection)
+
+
+cdef void memory_unlink(ReactorState* reactor, Connection* connection) noexcept nogil:
+    cdef Connection** at = &reactor.memory_waiters
+    while at[0] != NULL and at[0] != connection:
+        at = &at[0].memory_next
+    if at[0] != NULL:
+        at[0] = connection.memory_next
+    connection.waits_for_memory = False
+
+
+cdef void connection_destroy(ReactorState* reactor, Connection* connection) noexcept nogil:
+    idle_unlink(reactor, connection)
+    if connection.waits_for_memory:
+        memory_unlink(reactor, connection)
+    parked_drop_connection(reactor, connection)
+    connection_drop_answers(&reactor.send, connection)
+    connection_release_input(reactor, connection)
+    share_queued(reactor, connection)
+    close(connection.fd)
+    connection.fd = -1
+    counter_add(&reactor.counters.closed, 1)
+    counter_add(&reactor.counters.connections, -1)
+    atomic_sub_i64(&reactor.connections, 1)
+    atomic_sub_i64(&reactor.network.connections, 1)
+    address_leave(reactor.network, connection.address)
+    if connection.at_control == 0:
+        free(connection)                # else with the last completion
+
+
+cdef void share_queued(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """Tell the broker-wide budget what this connection's queue holds after a flush (mostly nothing: no atomics then)."""
+    if connection.queued_bytes != connection.queued_shared:
+        atomic_add_i64(&reactor.network.queued_response_bytes, connection.queued_bytes - connection.queued_shared)
+        connection.queued_shared = connection.queued_bytes
+
+
+# -- accepting --
+
+cdef AddressCount* address_find(NetworkState* network, const uint8_t* address) noexcept nogil:
+    """The address's entry or the free one where it belongs. Under addresses_mutex; the table is never full."""
+    cdef uint64_t hash = 1469598103934665603ULL
+    cdef int32_t i
+    cdef int32_t at
+    for i in range(16):
+        hash = (hash ^ address[i]) * 1099511628211ULL
+    at = <int32_t>(hash % <uint64_t>network.addresses_capacity)
+    while network.addresses[at].count and memcmp(network.addresses[at].address, address, 16) != 0:
+        at = (at + 1) % network.addresses_capacity
+    return &network.addresses[at]
+
+
+cdef bint address_grow(NetworkState* network) noexcept nogil:
+    """Build the table anew with room for one more address (entries that count 0 go). Under addresses_mutex."""
+    cdef AddressCount* old = network.addresses
+    cdef int32_t old_capacity = network.addresses_capacity
+    cdef int32_t used = 0
+    cdef int32_t i
+    for i in range(old_capacity):
+        used += old[i].count > 0
+    if used * 2 + 2 < old_capacity:
+        return True
+    network.addresses_capacity = old_capacity * 2 if old_capacity else 256
+    network.addresses = <AddressCount*>calloc(<size_t>network.addresses_capacity, sizeof(AddressCount))
+    if network.addresses == NULL:
+        network.addresses = old
+        network.addresses_capacity = old_capacity
+        return False
+    for i in range(old_capacity):
+        if old[i].count > 0:
+            address_find(network, old[i].address)[0] = old[i]
+    free(old)
+    return True
+
+
+cdef bint address_enter(NetworkState* network, const uint8_t* address) noexcept nogil:
+    """Count one more connection of the address; False: it has its share."""
+    cdef AddressCount* entry
+    cdef bint allowed
+    if network.connections_per_ip_max <= 0 or network.connections_per_ip_max >= 0x7fffffff:
+        return True
+    pthread_mutex_lock(&network.addresses_mutex)
+    allowed = address_grow(network)
+    if allowed:
+        entry = address_find(network, address)
+        allowed = entry.count < network.connections_per_ip_max
+        if allowed:
+            memcpy(entry.address, address, 16)
+            entry.count += 1
+    pthread_mutex_unlock(&network.addresses_mutex)
+    return allowed
+
+
+cdef void address_leave(NetworkState* network, const uint8_t* address) noexcept nogil:
+    cdef AddressCount* entry
+    cdef AddressCount moved
+    cdef int32_t at
+    if network.connections_per_ip_max <= 0 or network.connections_per_ip_max >= 0x7fffffff:
+        return
+    pthread_mutex_lock(&network.addresses_mutex)
+    entry = address_find(network, address)
+    if entry.count > 0:
+        entry.count -= 1
+        if entry.count == 0:            # close the gap: later entries of the run may belong here
+            at = (<int32_t>(entry - network.addresses) + 1) % network.addresses_capacity
+            while network.addresses[at].count:
+                moved = network.addresses[at]
+                network.addresses[at].count = 0
+                address_find(network, moved.address)[0] = moved
+                at = (at + 1) % network.addresses_capacity
+    pthread_mutex_unlock(&network.addresses_mutex)
+
+
+cdef Connection* connection_new(NetworkState* network, Listener* listener, int fd, sockaddr_storage* peer) noexcept nogil:
+    cdef Connection* connection = <Connection*>calloc(1, sizeof(Connection))
+    if connection == NULL:
+        return NULL
+    connection.kind = KIND_CONNECTION
+    connection.fd = fd
+    connection.id = atomic_add_i64(&network.connection_id_next, 1)
+    connection.listener = listener.index
+    connection.family = peer.ss_family
+    if peer.ss_family == AF_INET:
+        memcpy(connection.address, &(<sockaddr_in*>peer).sin_addr, 4)
+        connection.port = ntohs((<sockaddr_in*>peer).sin_port)
+    else:
+        memcpy(connection.address, &(<sockaddr_in6*>peer).sin6_addr, 16)
+        connection.port = ntohs((<sockaddr_in6*>peer).sin6_port)
+    return connection
+
+
+cdef ReactorState* least_busy(NetworkState* network) noexcept nogil:
+    """The reactor with the fewest connections; equal ones take turns."""
+    cdef int64_t turn = atomic_add_i64(&network.turn, 1)
+    cdef ReactorState* best = <ReactorState*>network.reactors[turn % network.reactors_count]
+    cdef ReactorState* each
+    cdef int64_t best_count = atomic_load_relaxed_i64(&best.connections)
+    cdef int64_t count
+    cdef int i
+    for i in range(1, network.reactors_count):
+        each = <ReactorState*>network.reactors[(turn + i) % network.reactors_count]
+        count = atomic_load_relaxed_i64(&each.connections)
+        if count < best_count:
+            best = each
+            best_count = count
+    return best
+
+
+cdef bint admit(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """Count the connection against the limits; False: refuse it."""
+    cdef NetworkState* network = reactor.network
+    if atomic_add_i64(&network.connections, 1) > network.connections_max:
+        connection_log(reactor, connection, LOG_WARNING, -1, "refused: max.connections is reached")
+    elif not address_enter(network, connection.address):
+        connection_log(reactor, connection, LOG_WARNING, -1, "refused: max.connections.per.ip is reached")
+    else:
+        return True
+    atomic_sub_i64(&network.connections, 1)
+    counter_add(&reactor.counters.refused, 1)
+    return False
+
+
+cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
+    cdef NetworkState* network = reactor.network
+    cdef sockaddr_storage peer
+    cdef socklen_t peer_size
+    cdef Connection* connection
+    cdef ReactorState* target
+    cdef int one = 1
+    cdef int fd
+    cdef int i
+    for i in range(ACCEPTS_PER_EVENT_MAX):
+        peer_size = sizeof(peer)
+        fd = accept4(listener.fd, <sockaddr*>&peer, &peer_size, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if fd < 0:
+            if errno == ECONNABORTED or errno == EINTR:
+                continue
+            if errno != EAGAIN:
+                accept_failed(reactor)
+            return
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+        connection = connection_new(network, listener, fd, &peer)
+        if connection == NULL or not admit(reactor, connection):
+            close(fd)
+            free(connection)
+            continue
+        counter_add(&reactor.counters.accepted, 1)
+        target = least_busy(network)
+        atomic_add_i64(&target.connections, 1)
+        if target == reactor or mailbox_post(&target.mailbox, MAIL_CONNECTION, connection) != 0:
+            if target != reactor:
+                atomic_sub_i64(&target.connections, 1)
+                atomic_add_i64(&reactor.connections, 1)
+            connection_register(reactor, connection)
+
+
+cdef void listeners_watch(ReactorState* reactor, bint on) noexcept nogil:
+    cdef epoll_event event
+    cdef int i
+    for i in range(reactor.network.listeners_count):
+        event.events = EPOLLIN | EPOLLEXCLUSIVE
+        event.data.ptr = &reactor.network.listeners[i]
+        epoll_ctl(
+            reactor.epoll_fd, EPOLL_CTL_ADD if on else EPOLL_CTL_DEL, reactor.network.listeners[i].fd, &event
+        )
+
+
+cdef void accept_failed(ReactorState* reactor) noexcept nogil:
+    """Out of descriptors or memory: leave the backlog alone for a moment, or the loop would spin."""
+    if atomic_load_i32(&reactor.network.stopping):
+        return
+    log_events_add(
+        &reactor.network.log, reactor.shared.now_ns, LOG_ERROR, b"", -1,
+        b"accept failed: out of file descriptors or memory; trying again in 100 ms",
+    )
+    listeners_watch(reactor, False)
+    reactor.accept_paused_until_ns = reactor.shared.now_ns + ACCEPT_PAUSE_NS
+
+
+# -- one turn of the loop --
+
+cdef void complete(ReactorState* reactor, ControlMessage* message) noexcept nogil:
+    """An answer of the control plane is back."""
+    cdef Connection* connection = message.connection
+    cdef ResponseSlot* slot = message.slot
+    slot.at_control = False
+    connection.at_control -= 1
+    atomic_sub_i64(&reactor.network.queued_request_bytes, <int64_t>message.body_size)
+    if connection.dead:
+        slot_remove(&reactor.send, connection, slot)
+        free(message.response)
+        if connection.fd < 0 and connection.at_control == 0:
+            free(connection)
+    else:
+        if message.response == NULL:
+            connection_log(reactor, connection, LOG_WARNING, message.api_key, message.close_reason)
+            slot.close_here = True
+            connection.closing = True
+        elif slot_send_whole(
+            &reactor.send, connection, slot, message.response, message.response_size, message.response_size
+        ) != 0:
+            connection_mark_dead(reactor, connection)
+        slot.done = True
+        connection_mark_dirty(reactor, connection)
+    free(message)
+
+
+cdef void handle_mail(ReactorState* reactor) noexcept nogil:
+    cdef int64_t count = mailbox_take(&reactor.mailbox)
+    cdef Mail* mail
+    cdef int64_t i
+    for i in range(count):
+        mail = &reactor.mailbox.taken[i]
+        if mail.kind == MAIL_COMPLETION:
+            complete(reactor, <ControlMessage*>mail.pointer)
+        elif mail.kind == MAIL_WAKE:
+            if not local_wake_add(reactor, <Partition*>mail.pointer):
+                partition_release(<Partition*>mail.pointer)
+        elif mail.kind == MAIL_CONNECTION:
+            connection_register(reactor, <Connection*>mail.pointer)
+
+
+cdef void update_events(ReactorState* reactor, Connection* connection) noexcept nogil:
+    cdef epoll_event event
+    cdef uint32_t wanted = 0
+    if not connection.pauses and not connection.closing and not reactor.draining:
+        wanted |= EPOLLIN
+    if connection.send_blocked:
+        wanted |= EPOLLOUT
+    if wanted == connection.events:
+        return
+    event.events = wanted
+    event.data.ptr = connection
+    connection.events = wanted
+    if epoll_ctl(reactor.epoll_fd, EPOLL_CTL_MOD, connection.fd, &event) != 0:
+        connection_mark_dead(reactor, connection)
+
+
+cdef void settle(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """Send what is complete, resume what was paused, close what is done with."""
+    cdef int result
+    connection_advance(&reactor.send, connection)
+    result = connection_flush(&reactor.send, connection)
+    share_queued(reactor, connection)
+    if result < 0:
+        connection_mark_dead(reactor, connection)
+        return
+    connection.send_blocked = result == 1
+    if connection.slots_first == NULL and connection.send_first == NULL and (connection.closing or reactor.draining):
+        connection_mark_dead(reactor, connection)
+        return
+    if connection.pauses and not connection.closing and not reactor.draining:
+        if connection_pauses(reactor, connection) == 0:
+            connection_resume(reactor, connection)      # may make it dirty again
+            if connection.dead:
+                return
+        if connection.pauses & PAUSE_MEMORY and not connection.waits_for_memory:
+            connection.waits_for_memory = True
+            connection.memory_next = reactor.memory_waiters
+            reactor.memory_waiters = connection
+    update_events(reactor, connection)
+
+
+cdef void settle_all(ReactorState* reactor) noexcept nogil:
+    """Until nothing moves any more: wakes answer, answers resume reading, reading appends, appends wake."""
+    cdef Connection* connection
+    while reactor.local_wakes_count or reactor.dirty != NULL:
+        if reactor.local_wakes_count:
+            handle_wakes(reactor)
+        while reactor.dirty != NULL:
+            connection = reactor.dirty
+            reactor.dirty = connection.dirty_next
+            connection.dirty = False
+            if not connection.dead:
+                settle(reactor, connection)
+
+
+cdef void destroy_dead(ReactorState* reactor) noexcept nogil:
+    cdef Connection* connection
+    while reactor.dead != NULL:
+        connection = reactor.dead
+        reactor.dead = connection.dead_next
+        connection_destroy(reactor, connection)
+
+
+cdef void handle_event(ReactorState* reactor, epoll_event* event) noexcept nogil:
+    cdef Connection* connection
+    cdef uint64_t drained
+    cdef int32_t kind = (<int32_t*>event.data.ptr)[0]
+    if kind == KIND_CONNECTION:
+        connection = <Connection*>event.data.ptr
+        if connection.dead:
+            return
+        connection_active(reactor, connection)
+        if event.events & EPOLLOUT:
+            connection_mark_dirty(reactor, connection)
+        if event.events & EPOLLIN and not connection.pauses and not connection.closing:
+            connection_receive(reactor, connection)
+        elif event.events & (EPOLLERR | EPOLLHUP):
+            connection_mark_dead(reactor, connection)
+    elif kind == KIND_MAILBOX:
+        read(reactor.mailbox.event_fd, &drained, 8)
+    elif not reactor.draining:
+        accept_some(reactor, <Listener*>event.data.ptr)
+
+
+cdef void close_idle(ReactorState* reactor) noexcept nogil:
+    cdef Connection* connection
+    if reactor.network.idle_timeout_ns <= 0:
+        return
+    connection = reactor.idle_first
+    while connection != NULL and reactor.shared.now_ns - connection.active_ns >= reactor.network.idle_timeout_ns:
+        if connection.slots_count and not connection.send_blocked:
+            idle_unlink(reactor, connection)        # it waits for us, not we for it
+            idle_append(reactor, connection)
+        elif not connection.dead:
+            counter_add(&reactor.counters.closed_idle, 1)
+            connection_mark_dead(reactor, connection)
+            connection = connection.next
+            continue
+        else:
+            connection = connection.next
+            continue
+        connection = reactor.idle_first
+
+
+cdef void retry_memory(ReactorState* reactor) noexcept nogil:
+    cdef Connection* connection = reactor.memory_waiters
+    cdef Connection* following
+    reactor.memory_waiters = NULL
+    while connection != NULL:
+        following = connection.memory_next
+        connection.waits_for_memory = False
+        connection_mark_dirty(reactor, connection)
+        connection = following
+    settle_all(reactor)
+
+
+cdef int sleep_ms(ReactorState* reactor) noexcept nogil:
+    """How long epoll may sleep: to the next deadline of anything; -1 for ever."""
+    cdef int timeout = wheel_timeout_ms(&reactor.wheel, reactor.shared.now_ns)
+    cdef int64_t idle_ms
+    if reactor.memory_waiters != NULL and (timeout < 0 or timeout > MEMORY_RETRY_MS):
+        timeout = MEMORY_RETRY_MS
+    if reactor.draining and (timeout < 0 or timeout > DRAIN_RETRY_MS):
+        timeout = DRAIN_RETRY_MS
+    if reactor.accept_paused_until_ns and (timeout < 0 or timeout > 100):
+        timeout = 100
+    if reactor.network.idle_timeout_ns > 0 and reactor.idle_first != NULL:
+        idle_ms = reactor.idle_first.active_ns + reactor.network.idle_timeout_ns - reactor.shared.now_ns
+        idle_ms = idle_ms // 1000000 + 1 if idle_ms > 0 else 1
+        if idle_ms > 1000000:
+            idle_ms = 1000000
+        if timeout < 0 or timeout > idle_ms:
+            timeout = <int>idle_ms
+    return timeout
+
+
+cdef int wait(ReactorState* reactor, epoll_event* events) noexcept nogil:
+    cdef int timeout = sleep_ms(reactor)
+    cdef int count
+    atomic_store_pointer(&reactor.hazard, NULL)
+    atomic_exchange_u64(&reactor.mailbox.sleeping, 1)       # before the last look: a post after it rings
+    if atomic_load_i64(&reactor.mailbox.count):
+        timeout = 0
+    count = epoll_wait(reactor.epoll_fd, events, EVENTS_MAX, timeout)
+    atomic_exchange_u64(&reactor.mailbox.sleeping, 0)
+    reactor.shared.now_ns = monotonic_ns()
+    reactor.shared.now_ms = realtime_ms()
+    image_refresh(reactor)
+    return count
+
+
+cdef void turn(ReactorState* reactor, epoll_event* events) noexcept nogil:
+    cdef int count = wait(reactor, events)
+    cdef int i
+    handle_mail(reactor)
+    for i in range(count):
+        handle_event(reactor, &events[i])
+    if reactor.wheel.count:
+        parked_expire(reactor, reactor.shared.now_ns)
+    if reactor.accept_paused_until_ns and reactor.shared.now_ns >= reactor.accept_paused_until_ns:
+        reactor.accept_paused_until_ns = 0
+        if not reactor.draining:
+            listeners_watch(reactor, True)
+    settle_all(reactor)
+    if reactor.memory_waiters != NULL:
+        retry_memory(reactor)
+    close_idle(reactor)
+    destroy_dead(reactor)
+    if reactor.shared.scratch.capacity > SCRATCH_KEPT_BYTES:
+        writer_free(&reactor.shared.scratch)
+    counter_add(&reactor.counters.loops, 1)
+    counter_add(&reactor.counters.busy_ns, monotonic_ns() - reactor.shared.now_ns)
+
+
+cdef void drain(ReactorState* reactor) noexcept nogil:
+    """Stop was asked: accept and read no more; what waits is answered now."""
+    cdef Connection* connection = reactor.idle_first
+    reactor.draining = True
+    listeners_watch(reactor, False)
+    while connection != NULL:
+        parked_expire_connection(reactor, connection)
+        connection_mark_dirty(reactor, connection)
+        connection = connection.next
+    settle_all(reactor)
+    destroy_dead(reactor)
+
+
+cdef ReactorState* reactor_new(NetworkState* network, int id) noexcept nogil:
+    cdef ReactorState* reactor = <ReactorState*>calloc(1, sizeof(ReactorState))
+    if reactor == NULL:
+        return NULL
+    reactor.shared.id = id
+    reactor.shared.private_state = reactor
+    reactor.shared.codecs = codecs_new()
+    writer_init(&reactor.shared.scratch, SCRATCH_BYTES_MAX)
+    reactor.network = network
+    reactor.mailbox_kind = KIND_MAILBOX
+    reactor.send.counters = &reactor.counters
+    reactor.receive_buffer = <uint8_t*>malloc(RECEIVE_BYTES)
+    reactor.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
+    wheel_init(&reactor.wheel, monotonic_ns())
+    if (
+        mailbox_init(&reactor.mailbox) != 0 or reactor.receive_buffer == NULL or reactor.epoll_fd < 0
+        or reactor.shared.codecs == NULL
+    ):
+        reactor_close(reactor)
+        free(reactor)
+        return NULL
+    return reactor
+
+
+cdef void reactor_close(ReactorState* reactor) noexcept nogil:
+    """Give everything back but the struct itself: a late wake may still look at it."""
+    if reactor.epoll_fd >= 0:
+        close(reactor.epoll_fd)
+    reactor.epoll_fd = -1
+    free(reactor.receive_buffer)
+    reactor.receive_buffer = NULL
+    if reactor.shared.codecs != NULL:
+        codecs_free(reactor.shared.codecs)
+    reactor.shared.codecs = NULL
+    writer_free(&reactor.shared.scratch)
+    send_context_free(&reactor.send)
+
+
+cdef void* reactor_run(void* argument) noexcept nogil:
+    global this_thread_reactor
+    cdef ReactorState* reactor = <ReactorState*>argument
+    cdef epoll_event[EVENTS_MAX] events
+    cdef epoll_event bell
+    cdef Connection* connection
+    block_all_signals()
+    this_thread_reactor = reactor
+    bell.events = EPOLLIN
+    bell.data.ptr = &reactor.mailbox_kind
+    epoll_ctl(reactor.epoll_fd, EPOLL_CTL_ADD, reactor.mailbox.event_fd, &bell)
+    listeners_watch(reactor, True)
+    while True:
+        turn(reactor, events)
+        if atomic_load_i32(&reactor.network.stopping):
+            if not reactor.draining:
+                drain(reactor)
+            if reactor.idle_first == NULL or reactor.shared.now_ns >= reactor.network.drain_deadline_ns:
+                break
+    connection = reactor.idle_first
+    while connection != NULL:
+        connection_mark_dead(reactor, connection)
+        connection = connection.next
+    destroy_dead(reactor)
+    return NULL
+
+
+cdef void reactor_discard_mail(ReactorState* reactor) noexcept nogil:
+    """What came after the reactor's thread ended; then its memory is given back."""
+    cdef int64_t count = mailbox_take(&reactor.mailbox)
+    cdef Mail* mail
+    cdef int64_t i
+    for i in range(count):
+        mail = &reactor.mailbox.taken[i]
+        if mail.kind == MAIL_COMPLETION:
+            complete(reactor, <ControlMessage*>mail.pointer)
+        elif mail.kind == MAIL_WAKE:
+            partition_release(<Partition*>mail.pointer)
+        elif mail.kind == MAIL_CONNECTION:
+            close((<Connection*>mail.pointer).fd)
+            free(mail.pointer)
+    reactor_close(reactor)

@@ -1,0 +1,104 @@
+"""What other threads send to a reactor: accepted sockets, answers of the control plane, wakes of partitions.
+
+Owner: the reactor drains, any thread posts. Lock: `mutex`, held for a few instructions. The eventfd is written only
+when the reactor sleeps, and once per sleep. Limit: bounded by what may be in flight (one entry each).
+"""
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdlib cimport free, realloc
+
+from kafka_cy.network.system cimport (
+    EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
+    pthread_mutex_t, pthread_mutex_unlock, read, write,
+)
+from kafka_cy.records.atomics cimport atomic_exchange_u64, atomic_fence, atomic_load_i64, atomic_store_i64
+
+cdef enum MailKind:
+    MAIL_CONNECTION = 1     # pointer: Connection made by another reactor's accept
+    MAIL_COMPLETION = 2     # pointer: ControlMessage, answered
+    MAIL_WAKE = 3           # pointer: Partition, one reference
+    MAIL_STOP = 4
+
+cdef struct Mail:
+    int32_t kind
+    void* pointer
+
+cdef struct Mailbox:
+    pthread_mutex_t mutex
+    Mail* items
+    int32_t capacity
+    int64_t count           # (a) written under the mutex
+    uint64_t sleeping       # (a) 1: the reactor waits in epoll_wait
+    int32_t event_fd
+    Mail* taken             # the reactor's: the array that is being handled
+    int32_t taken_capacity
+
+
+cdef inline int mailbox_init(Mailbox* box) noexcept nogil:
+    pthread_mutex_init(&box.mutex, NULL)
+    box.items = NULL
+    box.capacity = 0
+    box.count = 0
+    box.sleeping = 0
+    box.taken = NULL
+    box.taken_capacity = 0
+    box.event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+    return 0 if box.event_fd >= 0 else -1
+
+
+cdef inline void mailbox_free(Mailbox* box) noexcept nogil:
+    if box.event_fd >= 0:
+        close(box.event_fd)
+    pthread_mutex_destroy(&box.mutex)
+    free(box.items)
+    free(box.taken)
+
+
+cdef inline void mailbox_ring(Mailbox* box) noexcept nogil:
+    """Wake the reactor if it sleeps."""
+    cdef uint64_t one = 1
+    if atomic_exchange_u64(&box.sleeping, 0):
+        write(box.event_fd, &one, 8)
+
+
+cdef inline int mailbox_post(Mailbox* box, int32_t kind, void* pointer) noexcept nogil:
+    """0, or -1 without memory (nothing was posted)."""
+    cdef Mail* grown
+    cdef int32_t wanted
+    cdef int64_t count
+    pthread_mutex_lock(&box.mutex)
+    count = box.count
+    if count == box.capacity:
+        wanted = box.capacity * 2 if box.capacity else 64
+        grown = <Mail*>realloc(box.items, <size_t>wanted * sizeof(Mail))
+        if grown == NULL:
+            pthread_mutex_unlock(&box.mutex)
+            return -1
+        box.items = grown
+        box.capacity = wanted
+    box.items[count].kind = kind
+    box.items[count].pointer = pointer
+    atomic_store_i64(&box.count, count + 1)
+    pthread_mutex_unlock(&box.mutex)
+    atomic_fence()
+    mailbox_ring(box)
+    return 0
+
+
+cdef inline int64_t mailbox_take(Mailbox* box) noexcept nogil:
+    """Swap the arrays: how many mails now stand in `taken`."""
+    cdef Mail* items
+    cdef int32_t capacity
+    cdef int64_t count
+    if atomic_load_i64(&box.count) == 0:
+        return 0
+    pthread_mutex_lock(&box.mutex)
+    count = box.count
+    items = box.items
+    capacity = box.capacity
+    box.items = box.taken
+    box.capacity = box.taken_capacity
+    box.taken = items
+    box.taken_capacity = capacity
+    atomic_store_i64(&box.count, 0)
+    pthread_mutex_unlock(&box.mutex)
+    return count

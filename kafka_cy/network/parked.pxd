@@ -1,0 +1,37 @@
+"""Requests that wait for a partition or a deadline, on the reactor of their connection; see parked.pyx."""
+from libc.stdint cimport int64_t
+
+from kafka_cy.network.connection cimport Connection
+from kafka_cy.network.request cimport Parked
+from kafka_cy.network.reactor_state cimport ReactorState
+from kafka_cy.network.timer_wheel cimport Timer
+from kafka_cy.storage.partition cimport Partition
+
+# One parked request on one partition's list of its reactor.
+cdef struct Watch:
+    Watch* next             # on the partition's list
+    Watch* prev
+    Watch* sibling          # next watch of the same request
+    Partition* partition    # one reference
+    ParkedState* owner
+
+# Network's part of a Parked. Owner: the reactor. Lifetime: parked_watch or park_start to parked_end.
+cdef struct ParkedState:
+    Timer timer             # first: a due Timer* is its ParkedState*
+    Parked* parked
+    Watch* watches
+    Watch own_watch         # the first one needs no malloc
+    ParkedState* next       # of the connection
+    ParkedState* prev
+    ParkedState* check_next
+    bint check_queued
+    bint started
+
+cdef int parked_add_watch(ReactorState* reactor, Parked* parked, Partition* partition) noexcept nogil
+cdef int parked_start(ReactorState* reactor, Parked* parked) noexcept nogil
+cdef void parked_end(ReactorState* reactor, Parked* parked) noexcept nogil          # unlink everything, free it
+# Partition moved: check all that wait on it here. Takes over the caller's reference.
+cdef void parked_wake(ReactorState* reactor, Partition** partitions, int count) noexcept nogil
+cdef void parked_expire(ReactorState* reactor, int64_t now_ns) noexcept nogil       # all that are due
+cdef void parked_expire_connection(ReactorState* reactor, Connection* connection) noexcept nogil    # draining
+cdef void parked_drop_connection(ReactorState* reactor, Connection* connection) noexcept nogil      # it closed

@@ -1,0 +1,190 @@
+"""Waiting without a purgatory: a parked request belongs to one reactor, so it is answered exactly once without locks.
+
+A watch stands on `Partition.parked[reactor]`, a list that only this reactor touches. Whoever moves a partition takes
+its waiters mask and posts the partition to those reactors; each sets its bit again *before* it checks, so that a move
+during the check wakes it once more.
+"""
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+from kafka_cy.network.connection cimport Connection
+from kafka_cy.network.request cimport Parked
+from kafka_cy.network.reactor_state cimport ReactorState
+from kafka_cy.network.system cimport counter_add
+from kafka_cy.network.timer_wheel cimport Timer, timer_cancel, timer_set, wheel_expire
+from kafka_cy.records.atomics cimport atomic_cas_i64, atomic_load_pointer, atomic_or_u64
+from kafka_cy.storage.partition cimport REACTORS_MAX, Partition, partition_acquire, partition_release
+
+cdef enum:
+    RECHECK_NS = 10000000   # a check that did not answer although it was due is asked again
+
+
+cdef ParkedState* state_of(Parked* parked) noexcept nogil:
+    """The request's state, made and linked to its connection at first; NULL without memory."""
+    cdef ParkedState* state = <ParkedState*>parked.private_state
+    cdef Connection* connection
+    if state != NULL:
+        return state
+    state = <ParkedState*>calloc(1, sizeof(ParkedState))
+    if state == NULL:
+        return NULL
+    connection = parked.request.connection
+    state.parked = parked
+    state.timer.slot = -1
+    state.next = <ParkedState*>connection.parked
+    if state.next != NULL:
+        state.next.prev = state
+    connection.parked = state
+    parked.private_state = state
+    return state
+
+
+cdef Watch** list_head(ReactorState* reactor, Partition* partition) noexcept nogil:
+    """This reactor's list head in the partition; the array of heads is made by whoever comes first."""
+    cdef void** heads = <void**>atomic_load_pointer(<void**>&partition.parked)
+    if heads == NULL:
+        heads = <void**>calloc(REACTORS_MAX, sizeof(void*))
+        if heads == NULL:
+            return NULL
+        if not atomic_cas_i64(<int64_t*>&partition.parked, 0, <int64_t>heads):
+            free(heads)
+            heads = <void**>atomic_load_pointer(<void**>&partition.parked)
+    return <Watch**>&heads[reactor.shared.id]
+
+
+cdef int parked_add_watch(ReactorState* reactor, Parked* parked, Partition* partition) noexcept nogil:
+    cdef ParkedState* state = state_of(parked)
+    cdef Watch** head = list_head(reactor, partition)
+    cdef Watch* watch
+    if state == NULL or head == NULL:
+        return -1
+    if state.own_watch.partition == NULL:
+        watch = &state.own_watch
+    else:
+        watch = <Watch*>calloc(1, sizeof(Watch))
+        if watch == NULL:
+            return -1
+    watch.partition = partition_acquire(partition)
+    watch.owner = state
+    watch.sibling = state.watches
+    state.watches = watch
+    watch.prev = NULL
+    watch.next = head[0]
+    if watch.next != NULL:
+        watch.next.prev = watch
+    head[0] = watch
+    atomic_or_u64(&partition.waiters, <uint64_t>1 << reactor.shared.id)
+    return 0
+
+
+cdef int parked_start(ReactorState* reactor, Parked* parked) noexcept nogil:
+    cdef ParkedState* state = state_of(parked)
+    if state == NULL:
+        return -1
+    parked.request.body = NULL
+    parked.request.body_size = 0
+    parked.request.client_id = NULL
+    state.started = True
+    timer_set(&reactor.wheel, &state.timer, parked.deadline_ns)
+    counter_add(&reactor.counters.parked, 1)
+    return 0
+
+
+cdef void unwatch(ReactorState* reactor, ParkedState* state) noexcept nogil:
+    cdef Watch* watch = state.watches
+    cdef Watch* sibling
+    while watch != NULL:
+        sibling = watch.sibling
+        if watch.prev != NULL:
+            watch.prev.next = watch.next
+        else:
+            watch.partition.parked[reactor.shared.id] = watch.next
+        if watch.next != NULL:
+            watch.next.prev = watch.prev
+        partition_release(watch.partition)
+        watch.partition = NULL
+        if watch != &state.own_watch:
+            free(watch)
+        watch = sibling
+    state.watches = NULL
+
+
+cdef void parked_end(ReactorState* reactor, Parked* parked) noexcept nogil:
+    cdef ParkedState* state = <ParkedState*>parked.private_state
+    if state != NULL:
+        timer_cancel(&reactor.wheel, &state.timer)
+        if state.started:
+            counter_add(&reactor.counters.parked, -1)
+        unwatch(reactor, state)
+        if state.prev != NULL:
+            state.prev.next = state.next
+        else:
+            parked.request.connection.parked = state.next
+        if state.next != NULL:
+            state.next.prev = state.prev
+        free(state)
+        parked.private_state = NULL
+    parked.free(parked)
+
+
+cdef void check(ReactorState* reactor, ParkedState* state, bint expired) noexcept nogil:
+    cdef Parked* parked = state.parked
+    cdef int64_t again_ns
+    if parked.request.connection.dead:
+        return                          # freed with its connection at the end of this loop
+    if parked.check(&reactor.shared, parked, expired):
+        parked_end(reactor, parked)
+    elif expired:
+        timer_cancel(&reactor.wheel, &state.timer)
+        again_ns = reactor.shared.now_ns + RECHECK_NS
+        timer_set(&reactor.wheel, &state.timer, again_ns)
+
+
+cdef void parked_wake(ReactorState* reactor, Partition** partitions, int count) noexcept nogil:
+    cdef ParkedState* queue = NULL
+    cdef ParkedState* state
+    cdef Partition* partition
+    cdef Watch* watch
+    cdef int i
+    for i in range(count):
+        partition = partitions[i]
+        watch = <Watch*>partition.parked[reactor.shared.id] if partition.parked != NULL else NULL
+        if watch != NULL:
+            atomic_or_u64(&partition.waiters, <uint64_t>1 << reactor.shared.id)
+        while watch != NULL:
+            state = watch.owner
+            if state.started and not state.check_queued:
+                state.check_queued = True
+                state.check_next = queue
+                queue = state
+            watch = watch.next
+    # Nothing but the checked request itself is freed in a check: connections that fail are only marked.
+    while queue != NULL:
+        state = queue
+        queue = state.check_next
+        state.check_queued = False
+        check(reactor, state, False)
+    for i in range(count):
+        partition_release(partitions[i])
+
+
+cdef void parked_expire(ReactorState* reactor, int64_t now_ns) noexcept nogil:
+    cdef Timer* timer = wheel_expire(&reactor.wheel, now_ns)
+    while timer != NULL:
+        check(reactor, <ParkedState*>timer, True)
+        timer = wheel_expire(&reactor.wheel, now_ns)
+
+
+cdef void parked_expire_connection(ReactorState* reactor, Connection* connection) noexcept nogil:
+    cdef ParkedState* state = <ParkedState*>connection.parked
+    cdef ParkedState* following
+    while state != NULL:
+        following = state.next
+        if state.started:
+            check(reactor, state, True)
+        state = following
+
+
+cdef void parked_drop_connection(ReactorState* reactor, Connection* connection) noexcept nogil:
+    while connection.parked != NULL:
+        parked_end(reactor, (<ParkedState*>connection.parked).parked)

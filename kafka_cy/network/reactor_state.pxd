@@ -1,0 +1,126 @@
+"""What the parts of the network layer share: the whole state of a reactor and of the server."""
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint64_t
+
+from kafka_cy.network.connection cimport Connection, SendContext, connection_peer
+from kafka_cy.network.control_queue cimport ControlQueue
+from kafka_cy.network.counters cimport API_KEYS_MAX, Counters
+from kafka_cy.network.log_events cimport (
+    LOG_PEER_BYTES_MAX, LOG_WARNING, LogEventData, LogEvents, log_events_add,
+)
+from kafka_cy.network.mailbox cimport Mailbox
+from kafka_cy.network.metadata_image cimport MetadataImage
+from kafka_cy.network.request cimport Reactor
+from kafka_cy.network.system cimport counter_add, pthread_mutex_t, pthread_t
+from kafka_cy.network.timer_wheel cimport Timer, TimerWheel
+from kafka_cy.storage.partition cimport REACTORS_MAX, Partition
+
+cdef enum:
+    LISTENERS_MAX = 16
+
+cdef struct ApiRange:       # by API key; from set_api_versions, before start
+    bint known
+    int16_t version_min
+    int16_t version_max
+    int16_t flexible_from   # 32767: never
+
+cdef struct Listener:
+    int32_t kind            # KIND_LISTENER; first
+    int32_t fd
+    int32_t index
+
+cdef struct AddressCount:
+    uint8_t address[16]
+    int32_t count
+
+# Purpose: what reactors and Python share. Lifetime: the Server object's. Threads: (a) atomics; limits and listeners are
+# set before start and never change.
+cdef struct NetworkState:
+    int32_t reactors_count
+    void** reactors                     # ReactorState* each
+    int32_t listeners_count
+    Listener listeners[LISTENERS_MAX]
+    ApiRange apis[API_KEYS_MAX]
+    int64_t request_bytes_max           # of one frame
+    int64_t queued_request_bytes_max
+    int64_t queued_response_bytes_max
+    int64_t connection_response_bytes_max
+    int64_t connections_max
+    int64_t connections_per_ip_max
+    int64_t idle_timeout_ns             # 0: never
+    int32_t in_flight_max
+    int64_t queued_request_bytes        # (a)
+    int64_t queued_response_bytes       # (a) what sockets did not take yet
+    int64_t connections                 # (a)
+    int64_t connection_id_next          # (a)
+    int64_t turn                        # (a) round robin of new connections
+    void* image                         # (a) MetadataImage*
+    int32_t stopping                    # (a)
+    int64_t drain_deadline_ns           # written before `stopping`
+    pthread_mutex_t addresses_mutex     # guards the table of connections by address
+    AddressCount* addresses             # open addressing; made when connections_per_ip_max is a limit
+    int32_t addresses_capacity
+    ControlQueue control
+    LogEvents log
+    LogEventData* log_ring
+
+# Owner: the reactor's thread, except `mailbox`, `hazard` (image publisher reads), `connections` (acceptors read).
+cdef struct ReactorState:
+    Reactor shared                      # what handlers see; first
+    NetworkState* network
+    int32_t mailbox_kind                # KIND_MAILBOX: what the eventfd's epoll event points to
+    Mailbox mailbox
+    void* hazard                        # (a) the image in use; NULL while sleeping
+    int64_t connections                 # (a) assigned to this reactor
+    int32_t epoll_fd
+    uint8_t* receive_buffer             # shared by all connections; nothing stays in it between two reads
+    SendContext send
+    TimerWheel wheel
+    Connection* idle_first              # least recently active
+    Connection* idle_last
+    Connection* dirty                   # something to send or to resume
+    Connection* memory_waiters
+    Connection* dead
+    void** local_wakes                  # Partition*, one reference each
+    int32_t local_wakes_count
+    int32_t local_wakes_capacity
+    int64_t idle_check_ns
+    int64_t accept_paused_until_ns
+    bint draining
+    int32_t running                     # (a) its thread lives
+    pthread_t thread
+    Counters counters
+
+
+cdef inline void connection_mark_dirty(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """Look at the connection's answers at the end of this loop."""
+    if not connection.dirty and not connection.dead:
+        connection.dirty = True
+        connection.dirty_next = reactor.dirty
+        reactor.dirty = connection
+
+
+cdef inline void connection_mark_dead(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """Destroy the connection at the end of this loop; until then nothing more is read from or sent to it."""
+    if not connection.dead:
+        connection.dead = True
+        connection.dead_next = reactor.dead
+        reactor.dead = connection
+
+
+cdef inline void connection_log(
+    ReactorState* reactor, Connection* connection, int level, int api_key, const char* message
+) noexcept nogil:
+    cdef char peer[LOG_PEER_BYTES_MAX]
+    connection_peer(connection, peer, LOG_PEER_BYTES_MAX)
+    log_events_add(&reactor.network.log, reactor.shared.now_ns, level, peer, api_key, message)
+
+
+cdef inline void connection_fail(
+    ReactorState* reactor, Connection* connection, int api_key, const char* message
+) noexcept nogil:
+    """Bad input: one log line, then the connection is closed."""
+    if connection.dead:
+        return
+    connection_log(reactor, connection, LOG_WARNING, api_key, message)
+    counter_add(&reactor.counters.closed_bad, 1)
+    connection_mark_dead(reactor, connection)

@@ -1,0 +1,328 @@
+"""The receive side of a connection.
+
+Bytes are received into a buffer that all connections of the reactor share, so an idle connection costs none, and whole
+frames are handled in place. What is left of a frame is kept in a pooled buffer of the frame's size, and the rest of
+that frame is received straight into it. A frame's length is checked before anything is done with it, and a frame
+that has to be kept is reserved from the broker's request budget before it is read on.
+"""
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.string cimport memcmp, memcpy, memmove
+
+from kafka_cy.network.buffer_pool cimport pool_give, pool_take
+from kafka_cy.network.connection cimport (
+    PAUSE_IN_FLIGHT, PAUSE_MEMORY, PAUSE_RESPONSES, Connection, connection_advance, connection_flush,
+)
+from kafka_cy.network.metadata_image cimport MetadataImage
+from kafka_cy.network.reactor cimport reactor_dispatch
+from kafka_cy.network.reactor_state cimport (
+    NetworkState, ReactorState, connection_fail, connection_mark_dead, connection_mark_dirty,
+)
+from kafka_cy.network.system cimport counter_add, iovec, readv, recv
+from kafka_cy.records.atomics cimport (
+    atomic_add_i64, atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_pointer, atomic_sub_i64,
+)
+from kafka_cy.records.wire cimport load_be32
+
+cdef enum:
+    KEPT_BYTES_START = 1048576      # a larger frame's buffer grows as its bytes really come
+    LARGE_FRAME_BYTES = 131072
+    OVERFLOW_BYTES = 8192           # read beyond a large frame
+    READS_PER_EVENT_MAX = 4         # then other connections have their turn
+
+
+cdef void connection_release_input(ReactorState* reactor, Connection* connection) noexcept nogil:
+    pool_give(&reactor.send.pool, connection.data, connection.capacity)
+    connection.data = NULL
+    connection.capacity = 0
+    connection.start = 0
+    connection.end = 0
+    unreserve(reactor, connection)
+
+
+cdef void unreserve(ReactorState* reactor, Connection* connection) noexcept nogil:
+    if connection.reserved:
+        atomic_sub_i64(&reactor.network.queued_request_bytes, connection.reserved)
+        connection.reserved = 0
+
+
+cdef bint reserve(ReactorState* reactor, Connection* connection, int64_t size) noexcept nogil:
+    """As Kafka's memory pool: a frame is admitted while any of the budget is left, so that a large one is never starved."""
+    cdef NetworkState* network = reactor.network
+    if connection.reserved:
+        return True
+    if atomic_load_relaxed_i64(&network.queued_request_bytes) >= network.queued_request_bytes_max:
+        return False
+    atomic_add_i64(&network.queued_request_bytes, size)
+    connection.reserved = size
+    return True
+
+
+cdef int connection_pauses(ReactorState* reactor, Connection* connection) noexcept nogil:
+    cdef NetworkState* network = reactor.network
+    cdef int pauses = 0
+    if connection.slots_count >= network.in_flight_max:
+        pauses |= PAUSE_IN_FLIGHT
+    if connection.queued_bytes > network.connection_response_bytes_max:
+        pauses |= PAUSE_RESPONSES
+    elif connection.queued_bytes and (
+        atomic_load_relaxed_i64(&network.queued_response_bytes) > network.queued_response_bytes_max
+    ):
+        pauses |= PAUSE_RESPONSES
+    if not connection.reserved and (
+        atomic_load_relaxed_i64(&network.queued_request_bytes) >= network.queued_request_bytes_max
+    ):
+        pauses |= PAUSE_MEMORY
+    return pauses
+
+
+cdef bint must_pause(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """Before each request: may it be handled? A full queue is first offered to the socket."""
+    connection.pauses = connection_pauses(reactor, connection)
+    if connection.pauses & (PAUSE_RESPONSES | PAUSE_IN_FLIGHT):
+        connection_advance(&reactor.send, connection)
+        if connection_flush(&reactor.send, connection) < 0:
+            connection_mark_dead(reactor, connection)
+            return True
+        connection.pauses = connection_pauses(reactor, connection)
+    if connection.pauses:
+        counter_add(&reactor.counters.paused, 1)
+    return connection.pauses != 0
+
+
+cdef bint frame_length_ok(ReactorState* reactor, Connection* connection, const uint8_t* frame, int64_t length) noexcept nogil:
+    """Check a frame's length before it is believed; False: the connection was failed."""
+    if 8 <= length <= reactor.network.request_bytes_max:
+        return True
+    if not connection.spoke and looks_like_http(frame):
+        connection_fail(reactor, connection, -1, "this is HTTP; the listener speaks the Kafka protocol in plaintext")
+    elif not connection.spoke and frame[0] == 0x16 and frame[1] == 0x03:
+        connection_fail(reactor, connection, -1, "this is TLS; the listener speaks the Kafka protocol in plaintext")
+    elif length < 0:
+        connection_fail(reactor, connection, -1, "negative request size")
+    elif length < 8:
+        connection_fail(reactor, connection, -1, "request shorter than its header")
+    else:
+        connection_fail(reactor, connection, -1, "request larger than socket.request.max.bytes")
+    return False
+
+
+cdef bint looks_like_http(const uint8_t* frame) noexcept nogil:
+    return (
+        memcmp(frame, b"GET ", 4) == 0 or memcmp(frame, b"POST", 4) == 0 or memcmp(frame, b"HEAD", 4) == 0
+        or memcmp(frame, b"PUT ", 4) == 0 or memcmp(frame, b"OPTI", 4) == 0 or memcmp(frame, b"PRI ", 4) == 0
+    )
+
+
+cdef void image_refresh(ReactorState* reactor) noexcept nogil:
+    """Take the newest image (hazard pointer): what was published before a request was sent is seen by it."""
+    cdef void* current = atomic_load_pointer(&reactor.network.image)
+    while current != reactor.hazard:
+        atomic_store_pointer(&reactor.hazard, current)
+        current = atomic_load_pointer(&reactor.network.image)
+    reactor.shared.image = <MetadataImage*>current
+
+
+cdef size_t consume(ReactorState* reactor, Connection* connection, uint8_t* data, size_t size) noexcept nogil:
+    """Handle the whole frames at the front of `data`; how many bytes are done with."""
+    cdef size_t at = 0
+    cdef int64_t length
+    while size - at >= 4:
+        if connection.dead or connection.closing:
+            return size
+        if must_pause(reactor, connection):
+            return at
+        length = <int32_t>load_be32(data + at)
+        if not frame_length_ok(reactor, connection, data + at, length):
+            return size
+        if <int64_t>(size - at - 4) < length:
+            return at
+        image_refresh(reactor)
+        reactor_dispatch(&reactor.shared, connection, data + at + 4, <size_t>length)
+        at += 4 + <size_t>length
+    return at if not (connection.dead or connection.closing) else size
+
+
+cdef size_t kept_capacity(const uint8_t* data, size_t size) noexcept nogil:
+    """How large the buffer for what is left should be: the frame, as far as it is likely to come."""
+    cdef size_t wanted = 4096
+    cdef size_t total
+    if size >= 4:
+        total = <size_t>load_be32(data) + 4
+        wanted = total if total < KEPT_BYTES_START else KEPT_BYTES_START
+    return wanted if wanted > size else size
+
+
+cdef bint keep(ReactorState* reactor, Connection* connection, const uint8_t* data, size_t size) noexcept nogil:
+    """Keep unhandled bytes (none are kept yet) until more comes or the connection is resumed."""
+    cdef size_t capacity = 0
+    cdef uint8_t* kept = pool_take(&reactor.send.pool, kept_capacity(data, size), &capacity)
+    if kept == NULL:
+        connection_fail(reactor, connection, -1, "out of memory")
+        return False
+    memcpy(kept, data, size)
+    connection.data = kept
+    connection.capacity = capacity
+    connection.start = 0
+    connection.end = size
+    reserve_kept(reactor, connection)
+    return True
+
+
+cdef void reserve_kept(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """Reserve the frame that stands first in the kept bytes; without success the socket is not read on."""
+    cdef size_t have = connection.end - connection.start
+    cdef int64_t length
+    if have < 4 or connection.reserved or connection.pauses:
+        return
+    length = <int32_t>load_be32(connection.data + connection.start)
+    if length + 4 <= <int64_t>have:
+        return
+    if not reserve(reactor, connection, length + 4):
+        connection.pauses |= PAUSE_MEMORY
+
+
+cdef bint grow(ReactorState* reactor, Connection* connection, size_t wanted) noexcept nogil:
+    cdef size_t have = connection.end - connection.start
+    cdef size_t capacity = 0
+    cdef uint8_t* grown
+    if connection.start:
+        memmove(connection.data, connection.data + connection.start, have)
+        connection.start = 0
+        connection.end = have
+    if wanted <= connection.capacity:
+        return True
+    grown = pool_take(&reactor.send.pool, wanted, &capacity)
+    if grown == NULL:
+        connection_fail(reactor, connection, -1, "out of memory")
+        return False
+    memcpy(grown, connection.data, have)
+    pool_give(&reactor.send.pool, connection.data, connection.capacity)
+    connection.data = grown
+    connection.capacity = capacity
+    return True
+
+
+cdef void consume_kept(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """Handle what is kept; an empty buffer goes back to the pool."""
+    cdef size_t done
+    if connection.data == NULL:
+        return
+    done = consume(reactor, connection, connection.data + connection.start, connection.end - connection.start)
+    connection.start += done
+    if connection.dead or connection.closing or connection.start == connection.end:
+        connection_release_input(reactor, connection)
+    elif done:
+        unreserve(reactor, connection)
+        reserve_kept(reactor, connection)
+
+
+cdef bint received(ReactorState* reactor, Connection* connection, uint8_t* data, size_t size) noexcept nogil:
+    """Handle fresh bytes of the shared buffer; False: stop reading this socket."""
+    cdef size_t done
+    if connection.data != NULL:         # paused behind kept bytes
+        if grow(reactor, connection, connection.end - connection.start + size):
+            memcpy(connection.data + connection.end, data, size)
+            connection.end += size
+        return False
+    done = consume(reactor, connection, data, size)
+    if connection.dead or connection.closing:
+        return False
+    if done < size and not keep(reactor, connection, data + done, size - done):
+        return False
+    return connection.pauses == 0
+
+
+cdef ssize_t read_some(ReactorState* reactor, Connection* connection, size_t* asked) noexcept nogil:
+    """One system call: the rest of the kept frame, then the shared buffer. Returns as recv."""
+    cdef iovec[2] vector
+    cdef size_t have = connection.end - connection.start
+    cdef size_t total
+    if connection.data == NULL:
+        asked[0] = RECEIVE_BYTES
+        return recv(connection.fd, reactor.receive_buffer, RECEIVE_BYTES, 0)
+    total = 4 if have < 4 else <size_t>load_be32(connection.data + connection.start) + 4
+    if connection.start + total > connection.capacity and connection.end == connection.capacity:
+        if not grow(reactor, connection, total if total < 2 * have else 2 * have):
+            return -1
+    elif connection.start and connection.start + total > connection.capacity:
+        grow(reactor, connection, have)
+    vector[0].iov_base = connection.data + connection.end
+    vector[0].iov_len = total - have
+    if vector[0].iov_len > connection.capacity - connection.end:
+        vector[0].iov_len = connection.capacity - connection.end
+        asked[0] = vector[0].iov_len
+        return recv(connection.fd, vector[0].iov_base, vector[0].iov_len, 0)
+    vector[1].iov_base = reactor.receive_buffer
+    vector[1].iov_len = OVERFLOW_BYTES if total > LARGE_FRAME_BYTES else RECEIVE_BYTES
+    asked[0] = vector[0].iov_len + vector[1].iov_len
+    return readv(connection.fd, vector, 2)
+
+
+cdef bint take_in(ReactorState* reactor, Connection* connection, size_t size) noexcept nogil:
+    """`size` bytes came by read_some; False: stop reading this socket."""
+    cdef size_t have = connection.end - connection.start
+    cdef size_t total
+    cdef size_t part
+    if connection.data == NULL:
+        return received(reactor, connection, reactor.receive_buffer, size)
+    total = 4 if have < 4 else <size_t>load_be32(connection.data + connection.start) + 4
+    part = total - have
+    if part > connection.capacity - connection.end:
+        part = connection.capacity - connection.end
+    if part > size:
+        part = size
+    connection.end += part
+    if have < 4 or have + part == total:
+        consume_kept(reactor, connection)
+        if connection.data != NULL and have < 4 and not connection.pauses:
+            reserve_kept(reactor, connection)
+    if connection.dead or connection.closing:
+        return False
+    if size > part:
+        return after_length(reactor, connection, reactor.receive_buffer, size - part)
+    return connection.pauses == 0
+
+
+cdef bint after_length(ReactorState* reactor, Connection* connection, uint8_t* data, size_t size) noexcept nogil:
+    """Bytes behind the kept ones: when only a length was kept, the frame's body is among them."""
+    cdef size_t wanted
+    if connection.data == NULL:
+        return received(reactor, connection, data, size)
+    wanted = connection.end - connection.start + size
+    if connection.end - connection.start >= 4:
+        wanted = kept_capacity(connection.data + connection.start, wanted)
+    if not grow(reactor, connection, wanted):
+        return False
+    memcpy(connection.data + connection.end, data, size)
+    connection.end += size
+    consume_kept(reactor, connection)
+    return not (connection.dead or connection.closing or connection.pauses)
+
+
+cdef void connection_receive(ReactorState* reactor, Connection* connection) noexcept nogil:
+    cdef size_t asked = 0
+    cdef ssize_t n
+    cdef int turn
+    for turn in range(READS_PER_EVENT_MAX):
+        n = read_some(reactor, connection, &asked)
+        if n == 0:
+            connection_mark_dead(reactor, connection)       # the client is gone
+            return
+        if n < 0:
+            if errno != EAGAIN and errno != EINTR:
+                connection_mark_dead(reactor, connection)
+            return
+        counter_add(&reactor.counters.bytes_in, n)
+        if not take_in(reactor, connection, <size_t>n):
+            connection_mark_dirty(reactor, connection)      # paused or closing
+            return
+        if <size_t>n < asked:
+            return
+
+
+cdef void connection_resume(ReactorState* reactor, Connection* connection) noexcept nogil:
+    connection.pauses = 0
+    consume_kept(reactor, connection)
+    if connection.data != NULL and not connection.pauses:
+        reserve_kept(reactor, connection)

@@ -1,0 +1,52 @@
+"""The types that hot API handlers see of the network layer. They are used through reactor.pxd."""
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
+
+from kafka_cy.network.connection cimport Connection, ResponseSlot   # reactor-private; handlers only pass them on
+from kafka_cy.network.metadata_image cimport MetadataImage
+from kafka_cy.records.compression cimport Codecs
+from kafka_cy.records.wire cimport Writer
+
+cdef enum HandlerResult:
+    HANDLED = 0         # answered, parked, or acks=0: nothing more to do
+    FORWARD = 1         # give it to the Python control plane (nothing was answered)
+    CLOSE = 2           # malformed: close the connection, log request.close_reason
+
+cdef struct Reactor:        # the part that handlers use; owner: its own thread
+    int32_t id
+    Codecs* codecs
+    Writer scratch          # emptied and used by one handler call at a time
+    int64_t now_ms          # wall clock, once per loop
+    int64_t now_ns          # monotonic, once per loop
+    MetadataImage* image    # this loop's image; valid during the handler call
+    void* private_state     # network's own
+
+cdef struct Request:        # valid during the handler call only
+    int16_t api_key
+    int16_t api_version
+    bint flexible
+    int32_t correlation_id
+    const char* client_id
+    int32_t client_id_size  # -1 null
+    uint8_t* body           # after the header; may be patched in place
+    size_t body_size
+    Connection* connection
+    ResponseSlot* slot
+    int32_t listener        # index into the image's listeners
+    const char* close_reason   # static string
+
+ctypedef int (*HotHandler)(Reactor* reactor, Request* request) noexcept nogil
+
+cdef struct Parked
+
+ctypedef int (*ParkedCheck)(Reactor* reactor, Parked* parked, bint expired) noexcept nogil  # 1: answered (then freed), 0: stay
+ctypedef void (*ParkedFree)(Parked* parked) noexcept nogil
+
+# A request that waits (long-poll Fetch, Produce for high watermark or flush). Handlers embed it as the FIRST field of
+# their own malloc'ed struct. Owner: the connection's reactor, exactly one; answered once; freed through `free` when it
+# was answered or its connection closed.
+cdef struct Parked:
+    Request request         # body pointer and client_id are NULL in here
+    int64_t deadline_ns
+    ParkedCheck check
+    ParkedFree free
+    void* private_state     # network's own

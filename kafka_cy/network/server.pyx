@@ -1,0 +1,352 @@
+"""The network layer as Python sees it: listeners, reactors, requests for the control plane.
+
+`Server` starts one native thread per reactor; none of them ever takes the GIL. Requests that no hot handler answers
+come out of `take_requests` as `ControlRequest` and are answered with `respond` or `close` at any later time.
+"""
+import socket
+from typing import NamedTuple
+
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, strncpy
+
+from kafka_cy.network.connection cimport KIND_LISTENER
+from kafka_cy.network.control_queue cimport (
+    ControlMessage, control_queue_free, control_queue_init, control_queue_push, control_queue_take, control_queue_wake,
+)
+from kafka_cy.network.counters cimport API_KEYS_MAX, Counters
+from kafka_cy.network.log_events cimport (
+    LOG_EVENTS_MAX, LOG_WARNING, LogEventData, log_events_free, log_events_init,
+)
+from kafka_cy.network.loop cimport (
+    network_activate, network_deactivate, reactor_discard_mail, reactor_new, reactor_run,
+)
+from kafka_cy.network.mailbox cimport MAIL_COMPLETION, MAIL_STOP, mailbox_post
+from kafka_cy.network.metadata_image cimport MetadataImage, image_empty, image_free
+from kafka_cy.network.reactor cimport response_header_size, response_header_write
+from kafka_cy.network.reactor_state cimport LISTENERS_MAX, ApiRange, NetworkState, ReactorState
+from kafka_cy.network.system cimport (
+    monotonic_ns, pthread_create, pthread_join, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
+)
+from kafka_cy.records.atomics cimport atomic_load_relaxed_i64, atomic_store_i32
+from kafka_cy.storage.partition cimport REACTORS_MAX
+
+cdef enum:
+    RESPONSES_PER_CONNECTION_BYTES_MAX = 8388608
+    NEVER_FLEXIBLE = 32767
+
+
+class LogEvent(NamedTuple):
+    """One thing a reactor has to say: a number of `logging`, who ("host:port"), which API (None: none), what."""
+
+    level: int
+    peer: str
+    api_key: int | None
+    message: str
+
+
+cdef class ControlRequest:
+    """A request for the control plane. Answer it once, with `respond` or `close`; dropped unanswered, it closes."""
+
+    def respond(self, bytes payload not None):
+        """Send the response body `payload`; size and header are written here. RuntimeError when already answered."""
+        cdef ControlMessage* message = self.message
+        cdef bint flexible
+        cdef size_t header_size
+        if message == NULL:
+            raise RuntimeError("the request was answered before")
+        flexible = self.api_version >= self.server.network.apis[self.api_key].flexible_from
+        header_size = <size_t>response_header_size(<int16_t>self.api_key, flexible)
+        message.response_size = header_size + <size_t>len(payload)
+        message.response = <uint8_t*>malloc(message.response_size)
+        if message.response == NULL:
+            raise MemoryError
+        response_header_write(
+            message.response, <int16_t>self.api_key, flexible, self.correlation_id, message.response_size
+        )
+        memcpy(message.response + header_size, <const char*>payload, <size_t>len(payload))
+        self.message = NULL
+        self.server.post_back(message)
+
+    def close(self, str reason not None):
+        """Close the client's connection once its earlier requests are answered; `reason` is logged."""
+        cdef ControlMessage* message = self.message
+        cdef bytes text = reason.encode()
+        if message == NULL:
+            raise RuntimeError("the request was answered before")
+        strncpy(message.close_reason, text, sizeof(message.close_reason) - 1)
+        self.message = NULL
+        self.server.post_back(message)
+
+    @property
+    def answered(self):
+        """Whether respond or close was called."""
+        return self.message == NULL
+
+    def __dealloc__(self):
+        if self.message != NULL:
+            strncpy(self.message.close_reason, "the broker gave no answer", sizeof(self.message.close_reason) - 1)
+            self.server.post_back(self.message)
+
+    def __repr__(self):
+        return f"<ControlRequest api {self.api_key} v{self.api_version} from {self.client_host}:{self.client_port}>"
+
+
+cdef ControlRequest request_of(Server server, ControlMessage* message):
+    cdef ControlRequest request = ControlRequest.__new__(ControlRequest)
+    cdef Py_ssize_t id_size = message.client_id_size if message.client_id_size > 0 else 0
+    request.server = server
+    request.message = message
+    request.api_key = message.api_key
+    request.api_version = message.api_version
+    request.correlation_id = message.correlation_id
+    request.client_host = message.client_host.decode()
+    request.client_port = message.client_port
+    request.listener_index = message.listener
+    request.connection_id = message.connection_id
+    request.received_ns = message.received_ns
+    if message.client_id_size >= 0:
+        request.client_id = (<char*>message.data)[:id_size].decode("utf-8", "replace")
+    request.body = (<char*>message.data + id_size)[:message.body_size]
+    return request
+
+
+cdef class Server:
+    """Listeners and reactors of one broker.
+
+    Limits are in bytes, milliseconds and counts; -1 or 0 for queued_request_bytes_max and idle_timeout_ms mean none.
+    Threads: any Python thread may call; `listen` and `set_api_versions` come before `start`.
+    """
+
+    def __cinit__(self):
+        self.network = <NetworkState*>calloc(1, sizeof(NetworkState))
+        if self.network == NULL:
+            raise MemoryError
+        self.network.reactors = <void**>calloc(REACTORS_MAX, sizeof(void*))
+        self.network.log_ring = <LogEventData*>calloc(LOG_EVENTS_MAX, sizeof(LogEventData))
+        self.network.image = image_empty()
+        if self.network.reactors == NULL or self.network.log_ring == NULL or self.network.image == NULL:
+            raise MemoryError
+        control_queue_init(&self.network.control)
+        log_events_init(&self.network.log, self.network.log_ring)
+        pthread_mutex_init(&self.network.addresses_mutex, NULL)
+        self.sockets = []
+
+    def __init__(
+        self, int reactors, *, int64_t request_max_bytes=104857600, int64_t queued_request_bytes_max=-1,
+        int64_t queued_response_bytes_max=268435456, int64_t connections_max=2147483647,
+        int64_t connections_per_ip_max=2147483647, int64_t idle_timeout_ms=600000, int in_flight_max=1024,
+    ):
+        cdef NetworkState* network = self.network
+        cdef int i
+        if not 1 <= reactors <= REACTORS_MAX:
+            raise ValueError(f"reactors={reactors}: must be 1 to {REACTORS_MAX}")
+        network.request_bytes_max = min(request_max_bytes, 2147483647)
+        network.queued_request_bytes_max = queued_request_bytes_max if queued_request_bytes_max > 0 else 1 << 62
+        network.queued_response_bytes_max = queued_response_bytes_max if queued_response_bytes_max > 0 else 1 << 62
+        network.connection_response_bytes_max = min(
+            RESPONSES_PER_CONNECTION_BYTES_MAX, max(65536, network.queued_response_bytes_max // 4)
+        )
+        network.connections_max = connections_max
+        network.connections_per_ip_max = connections_per_ip_max
+        network.idle_timeout_ns = idle_timeout_ms * 1000000 if idle_timeout_ms > 0 else 0
+        network.in_flight_max = max(in_flight_max, 1)
+        for i in range(API_KEYS_MAX):
+            network.apis[i].flexible_from = NEVER_FLEXIBLE
+        for i in range(reactors):
+            network.reactors[i] = reactor_new(network, i)
+            if network.reactors[i] == NULL:
+                raise OSError("no memory or file descriptors for a reactor")
+            network.reactors_count = i + 1
+
+    def listen(self, int listener_index, str name, str host, int port):
+        """Open a listener ("" is every interface, port 0 any free one) and return its port. OSError when taken."""
+        cdef NetworkState* network = self.network
+        if self.started or network.listeners_count == LISTENERS_MAX:
+            raise RuntimeError(f"listener {name}: the server was started or has {LISTENERS_MAX} listeners")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        if host and family == socket.AF_INET:
+            family, _, _, _, _ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        opened = socket.create_server((host, port), family=family, backlog=1024)
+        opened.setblocking(False)
+        self.sockets.append(opened)
+        network.listeners[network.listeners_count].kind = KIND_LISTENER
+        network.listeners[network.listeners_count].fd = opened.fileno()
+        network.listeners[network.listeners_count].index = listener_index
+        network.listeners_count += 1
+        return opened.getsockname()[1]
+
+    def set_api_versions(self, versions):
+        """What is served: (api key, min, max, first flexible version or None) each. Other requests close their connection."""
+        cdef ApiRange* api
+        for key, version_min, version_max, flexible_from in versions:
+            if not 0 <= key < API_KEYS_MAX:
+                raise ValueError(f"API key {key} is out of range")
+            api = &self.network.apis[<int>key]
+            api.version_min = version_min
+            api.version_max = version_max
+            api.flexible_from = NEVER_FLEXIBLE if flexible_from is None or flexible_from < 0 else flexible_from
+            api.known = True
+
+    def start(self):
+        """Start the reactors."""
+        cdef ReactorState* reactor
+        cdef int i
+        if self.started:
+            raise RuntimeError("the server was started before")
+        self.started = True
+        network_activate(self.network)
+        for i in range(self.network.reactors_count):
+            reactor = <ReactorState*>self.network.reactors[i]
+            atomic_store_i32(&reactor.running, 1)
+            if pthread_create(&reactor.thread, NULL, reactor_run, reactor) != 0:
+                atomic_store_i32(&reactor.running, 0)
+                self.stop(0.0)
+                raise OSError("cannot start a reactor's thread")
+
+    def stop(self, double drain_timeout_s=1.0):
+        """Stop accepting and reading, answer what is in flight, close. Blocks (without the GIL) at most the time-out."""
+        cdef NetworkState* network = self.network
+        cdef ReactorState* reactor
+        cdef ControlMessage* message
+        cdef ControlMessage* following
+        cdef int i
+        if not self.started or self.stopped:
+            self.close_listeners()
+            return
+        self.stopped = True
+        self.close_listeners(shut_only=True)
+        network.drain_deadline_ns = monotonic_ns() + <int64_t>(drain_timeout_s * 1e9)
+        atomic_store_i32(&network.stopping, 1)
+        with nogil:
+            for i in range(network.reactors_count):
+                mailbox_post(&(<ReactorState*>network.reactors[i]).mailbox, MAIL_STOP, NULL)
+            for i in range(network.reactors_count):
+                reactor = <ReactorState*>network.reactors[i]
+                if reactor.running:
+                    pthread_join(reactor.thread, NULL)
+                    atomic_store_i32(&reactor.running, 0)
+        network_deactivate(network)
+        self.close_listeners()
+        message = control_queue_take(&network.control, 0)
+        while message != NULL:
+            following = message.next
+            self.post_back(message)
+            message = following
+        for i in range(network.reactors_count):
+            reactor_discard_mail(<ReactorState*>network.reactors[i])
+
+    def close_listeners(self, *, bint shut_only=False):
+        """New clients are refused from here on."""
+        for each in self.sockets:
+            if shut_only:
+                try:
+                    each.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+            else:
+                each.close()
+
+    cdef void post_back(self, ControlMessage* message):
+        """Give a request back to its reactor (or to nobody, after the reactor's end)."""
+        cdef ReactorState* reactor = <ReactorState*>self.network.reactors[message.reactor]
+        mailbox_post(&reactor.mailbox, MAIL_COMPLETION, message)
+        if self.stopped and not reactor.running:
+            reactor_discard_mail(reactor)
+
+    def take_requests(self, double timeout_s):
+        """All waiting ControlRequests, oldest first; blocks without the GIL until there are some, `wake`, or the time-out."""
+        cdef int64_t deadline_ns = monotonic_ns() + <int64_t>(timeout_s * 1e9)
+        cdef ControlMessage* message
+        cdef ControlMessage* following
+        cdef list requests = []
+        with nogil:
+            message = control_queue_take(&self.network.control, deadline_ns)
+        while message != NULL:
+            following = message.next
+            requests.append(request_of(self, message))
+            message = following
+        return requests
+
+    def wake(self):
+        """Make take_requests return now. Any thread."""
+        control_queue_wake(&self.network.control)
+
+    def take_log_events(self):
+        """What reactors wanted to log since the last call, oldest first."""
+        cdef NetworkState* network = self.network
+        cdef LogEventData* event
+        cdef list events = []
+        cdef int64_t suppressed
+        pthread_mutex_lock(&network.log.mutex)
+        while network.log.count:
+            event = &network.log.ring[network.log.start]
+            network.log.start = (network.log.start + 1) % LOG_EVENTS_MAX
+            network.log.count -= 1
+            events.append(LogEvent(
+                event.level, event.peer.decode(), event.api_key if event.api_key >= 0 else None,
+                event.message.decode("utf-8", "replace"),
+            ))
+        suppressed = network.log.suppressed
+        network.log.suppressed = 0
+        pthread_mutex_unlock(&network.log.mutex)
+        if suppressed:
+            events.append(LogEvent(LOG_WARNING, "", None, f"{suppressed} more such lines were suppressed"))
+        return events
+
+    def counters(self):
+        """Sums over the reactors; "requests" is a dict by API key, the rest are ints (names as in counters.pxd)."""
+        cdef Counters* each
+        cdef int i
+        cdef int key
+        cdef dict requests = {}
+        cdef dict sums = dict.fromkeys((
+            "bytes_in", "bytes_out", "accepted", "refused", "closed", "closed_idle", "closed_bad", "connections",
+            "forwarded", "parked", "wakes", "loops", "busy_ns", "paused",
+        ), 0)
+        for i in range(self.network.reactors_count):
+            each = &(<ReactorState*>self.network.reactors[i]).counters
+            for key in range(API_KEYS_MAX):
+                if atomic_load_relaxed_i64(&each.requests[key]):
+                    requests[key] = requests.get(key, 0) + atomic_load_relaxed_i64(&each.requests[key])
+            sums["bytes_in"] += atomic_load_relaxed_i64(&each.bytes_in)
+            sums["bytes_out"] += atomic_load_relaxed_i64(&each.bytes_out)
+            sums["accepted"] += atomic_load_relaxed_i64(&each.accepted)
+            sums["refused"] += atomic_load_relaxed_i64(&each.refused)
+            sums["closed"] += atomic_load_relaxed_i64(&each.closed)
+            sums["closed_idle"] += atomic_load_relaxed_i64(&each.closed_idle)
+            sums["closed_bad"] += atomic_load_relaxed_i64(&each.closed_bad)
+            sums["connections"] += atomic_load_relaxed_i64(&each.connections)
+            sums["forwarded"] += atomic_load_relaxed_i64(&each.forwarded)
+            sums["parked"] += atomic_load_relaxed_i64(&each.parked)
+            sums["wakes"] += atomic_load_relaxed_i64(&each.wakes)
+            sums["loops"] += atomic_load_relaxed_i64(&each.loops)
+            sums["busy_ns"] += atomic_load_relaxed_i64(&each.busy_ns)
+            sums["paused"] += atomic_load_relaxed_i64(&each.paused)
+        sums["requests"] = requests
+        sums["queued_request_bytes"] = atomic_load_relaxed_i64(&self.network.queued_request_bytes)
+        sums["queued_response_bytes"] = atomic_load_relaxed_i64(&self.network.queued_response_bytes)
+        sums["reactor_connections"] = [
+            atomic_load_relaxed_i64(&(<ReactorState*>self.network.reactors[i]).connections)
+            for i in range(self.network.reactors_count)
+        ]
+        return sums
+
+    def __dealloc__(self):
+        if self.started and not self.stopped:
+            Server.stop(self, 0.0)
+        if not self.started:
+            for i in range(self.network.reactors_count):
+                reactor_discard_mail(<ReactorState*>self.network.reactors[i])
+                free(self.network.reactors[i])
+        image_free(<MetadataImage*>self.network.image)
+        self.network.image = NULL
+        free(self.network.addresses)
+        self.network.addresses = NULL
+        if not self.started:
+            control_queue_free(&self.network.control)
+            log_events_free(&self.network.log)
+            free(self.network.log_ring)
+            free(self.network.reactors)
+            free(self.network)
+        # A started server's few kilobytes stay: a partition's late wake may still look at a reactor.
