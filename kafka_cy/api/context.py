@@ -1,12 +1,9 @@
-"""What a cold API handler is given: the request, and the broker's parts."""
+"""What a cold API handler is given: the request, and the broker's parts. Plain classes: they are in the start path."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-from kafka_cy.protocol.bridge import encode_response
 
 if TYPE_CHECKING:
     from kafka_cy.cluster.metadata import ClusterMetadata
@@ -14,26 +11,54 @@ if TYPE_CHECKING:
     from kafka_cy.server.control_loop import ControlLoop
 
 
-@dataclass(slots=True)
 class Request:
     """One request on the control thread. `body` is the kio entity; answered once, now or later, through `respond`."""
 
-    api_key: int
-    api_version: int
-    correlation_id: int
-    client_id: str | None
-    client_host: str
-    listener_index: int
-    connection_id: int
-    body: Any
-    control: Any  # network's ControlRequest
-    answered: bool = False
+    __slots__ = (
+        "answered",
+        "api_key",
+        "api_version",
+        "body",
+        "client_host",
+        "client_id",
+        "connection_id",
+        "control",
+        "correlation_id",
+        "listener_index",
+    )
+
+    def __init__(
+        self,
+        *,
+        api_key: int,
+        api_version: int,
+        correlation_id: int,
+        client_id: str | None,
+        client_host: str,
+        listener_index: int,
+        connection_id: int,
+        body: Any,
+        control: Any,  # network's ControlRequest
+    ) -> None:
+        self.api_key = api_key
+        self.api_version = api_version
+        self.correlation_id = correlation_id
+        self.client_id = client_id
+        self.client_host = client_host
+        self.listener_index = listener_index
+        self.connection_id = connection_id
+        self.body = body
+        self.control = control
+        self.answered = False
 
     def respond(self, answer: Mapping[str, Any]) -> None:
         """Encode and send the answer; a second call does nothing."""
         if not self.answered:
+            from kafka_cy.protocol.bridge import encode_response
+
+            payload = encode_response(self.api_key, self.api_version, answer)
             self.answered = True
-            self.control.respond(encode_response(self.api_key, self.api_version, answer))
+            self.control.respond(payload)
 
     def close(self, reason: str) -> None:
         """Answer by closing the connection."""
@@ -42,19 +67,49 @@ class Request:
             self.control.close(reason)
 
 
-@dataclass(slots=True)
 class ApiContext:
     """The parts of the broker that handlers use. All on the control thread."""
 
-    config: Any  # kafka_cy.config.BrokerConfig
-    cluster: ClusterMetadata
-    logs: Any  # kafka_cy.storage.log_manager.LogManager
-    groups: Any  # kafka_cy.coordinator.group_coordinator.GroupCoordinator
-    producer_ids: ProducerIds
-    loop: ControlLoop
-    server: Any  # kafka_cy.network.server.Server
-    publisher: Any  # kafka_cy.network.metadata_image.ImagePublisher
-    broker_id: int
-    cluster_id: str
-    advertised: list[tuple[str, int]] = field(default_factory=list)  # host and port told to clients, by listener index
-    log: Any = None  # kafka_cy.server.log.BrokerLog
+    __slots__ = (
+        "advertised",
+        "broker_id",
+        "cluster",
+        "cluster_id",
+        "config",
+        "groups",
+        "log",
+        "logs",
+        "loop",
+        "producer_ids",
+        "publisher",
+        "server",
+    )
+
+    def __init__(
+        self,
+        *,
+        config: Any,  # kafka_cy.config.BrokerConfig
+        cluster: ClusterMetadata,
+        logs: Any,  # kafka_cy.storage.log_manager.LogManager
+        groups: Any,  # kafka_cy.coordinator.group_coordinator.GroupCoordinator
+        producer_ids: ProducerIds,
+        loop: ControlLoop,
+        server: Any,  # kafka_cy.network.server.Server
+        publisher: Any,  # kafka_cy.network.metadata_image.ImagePublisher
+        broker_id: int,
+        cluster_id: str,
+        advertised: list[tuple[str, int]] | None = None,  # host and port told to clients, by listener index
+        log: Any = None,  # kafka_cy.server.log.BrokerLog
+    ) -> None:
+        self.config = config
+        self.cluster = cluster
+        self.logs = logs
+        self.groups = groups
+        self.producer_ids = producer_ids
+        self.loop = loop
+        self.server = server
+        self.publisher = publisher
+        self.broker_id = broker_id
+        self.cluster_id = cluster_id
+        self.advertised = advertised if advertised is not None else []
+        self.log = log

@@ -1,4 +1,4 @@
-"""The metadata store of a single broker: the whole tree in memory, every change in one SQLite file (WAL) before it is seen.
+"""The metadata store of a single broker: the whole tree in memory, each change first in one SQLite file (WAL).
 
 A change is on disk (fsync) before the call returns. Ephemeral nodes live in memory only: they end with the process, as
 they would with a ZooKeeper session.
@@ -51,7 +51,7 @@ class EmbeddedStore:
 
     def _open(self, path: str) -> sqlite3.Connection:
         try:
-            is_new = not os.path.exists(path)
+            is_new = not os.path.exists(path)  # noqa: PTH110 (pathlib costs start time)
             connection = sqlite3.connect(path, isolation_level=None, timeout=0)
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # one process only
             connection.execute("PRAGMA journal_mode=WAL")

@@ -1,15 +1,14 @@
 """What the cluster consists of: topics, configurations, brokers. The store is the truth, this is its image in memory.
 
-Every change is one conditional write that names the controller epoch, then the image changes, then the listeners hear of
-it: TopicsChanged makes the broker create and retire logs and publish to the reactors, ConfigChanged applies settings.
+Every change is one conditional write that names the controller epoch, then the image changes, then the listeners hear
+of it: TopicsChanged makes the broker create, retire and publish logs, ConfigChanged applies settings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from kafka_cy.cluster import znodes
@@ -25,16 +24,14 @@ class Logs(Protocol):
     partitions: Mapping[tuple[str, int], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class TopicsChanged:
+class TopicsChanged(NamedTuple):
     """Topics that were created or got partitions (`changed`), and topics that went (`removed`)."""
 
     changed: tuple[Topic, ...]
     removed: tuple[Topic, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigChanged:
+class ConfigChanged(NamedTuple):
     """An entity's configuration was replaced."""
 
     entity_type: str
@@ -69,7 +66,7 @@ class ClusterMetadata:
     # -- start --
 
     def load(self, cluster_id: str) -> None:
-        """Lay out a new tree or read an old one; become controller. StoreBroken: the tree is not this cluster's or unreadable."""
+        """Lay out a new tree or read an old one; become controller. StoreBroken: another cluster's, or unreadable."""
         missing = [path for path in znodes.CONTAINERS if self.store.find(path) is None]
         operations: list[Operation] = [Create(path) for path in missing]
         if self.store.find(znodes.CLUSTER_ID) is None:

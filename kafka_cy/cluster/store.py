@@ -7,8 +7,7 @@ Every state change of the cluster is a conditional write on such a tree. One imp
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 ANY_VERSION = -1
 
@@ -37,8 +36,7 @@ class StoreBroken(StoreError):
     """The store's own data cannot be read or written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One node: `version` counts changes of `data`, `created_id` orders creations (ZooKeeper's czxid)."""
 
     data: bytes | None
@@ -47,8 +45,7 @@ class Node:
     ephemeral: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Create:
+class Create(NamedTuple):
     """Part of a multi: create a node; `sequential` appends a ten-digit counter to the path."""
 
     path: str
@@ -57,8 +54,7 @@ class Create:
     sequential: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Set:
+class Set(NamedTuple):
     """Part of a multi: replace a node's data if it has this version."""
 
     path: str
@@ -66,16 +62,14 @@ class Set:
     version: int = ANY_VERSION
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(NamedTuple):
     """Part of a multi: delete a childless node if it has this version."""
 
     path: str
     version: int = ANY_VERSION
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """Part of a multi: fail the whole unless the node has this version."""
 
     path: str

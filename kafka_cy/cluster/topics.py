@@ -1,35 +1,38 @@
-"""Topics and partitions as the cluster's metadata knows them."""
+"""Topics and partitions as the cluster's metadata knows them. Plain classes: dataclasses would cost start time."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from uuid import UUID
 
 from kafka_cy.cluster.topic_names import INTERNAL_TOPICS
 
 
-@dataclass(slots=True)
 class PartitionMetadata:
     """One partition: `partition_epoch` is the version of its state node."""
 
-    index: int
-    leader: int
-    leader_epoch: int
-    replicas: list[int]
-    isr: list[int]
-    partition_epoch: int = 0
+    __slots__ = ("index", "isr", "leader", "leader_epoch", "partition_epoch", "replicas")
+
+    def __init__(
+        self, index: int, leader: int, leader_epoch: int, replicas: list[int], isr: list[int], partition_epoch: int = 0
+    ) -> None:
+        self.index = index
+        self.leader = leader
+        self.leader_epoch = leader_epoch
+        self.replicas = replicas
+        self.isr = isr
+        self.partition_epoch = partition_epoch
 
 
-@dataclass(slots=True)
 class Topic:
     """One topic; `partitions` is dense, by index; `config` holds the overrides as text."""
 
-    name: str
-    id: UUID
-    partitions: list[PartitionMetadata]
-    config: dict[str, str] = field(default_factory=dict)
+    __slots__ = ("config", "id", "internal", "name", "partitions")
 
-    @property
-    def internal(self) -> bool:
-        """Whether it is one of the broker's own topics."""
-        return self.name in INTERNAL_TOPICS
+    def __init__(
+        self, name: str, topic_id: UUID, partitions: list[PartitionMetadata], config: dict[str, str] | None = None
+    ) -> None:
+        self.name = name
+        self.id = topic_id
+        self.partitions = partitions
+        self.config = config if config is not None else {}
+        self.internal = name in INTERNAL_TOPICS  # one of the broker's own topics

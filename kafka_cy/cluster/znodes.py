@@ -7,7 +7,6 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 CLUSTER_ID = "/cluster/id"
 CONTROLLER = "/controller"
@@ -141,5 +140,7 @@ def config_data(values: Mapping[str, str]) -> bytes:
 def config_entity(entity_type: str, entity_name: str) -> str:
     """Path of an entity below /config: user and client names are percent-encoded, '<default>' stands as it is."""
     if entity_type in ("users", "clients") and entity_name != "<default>":
+        from urllib.parse import quote  # at first use: the start path does without
+
         entity_name = quote(entity_name, safe="-_.~")
     return f"{entity_type}/{entity_name}"

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from kafka_cy.api.context import ApiContext
 from kafka_cy.api.registry import advertised
 from kafka_cy.cluster.embedded_store import FILE_NAME, EmbeddedStore
 from kafka_cy.cluster.hosting import Hosting
 from kafka_cy.cluster.metadata import ClusterMetadata, new_cluster_id
 from kafka_cy.cluster.producer_ids import ProducerIds
 from kafka_cy.server.control_loop import ControlLoop
-from kafka_cy.server.dispatcher import Dispatcher
 from kafka_cy.server.log import BrokerLog
 
 LOG_EVENTS_INTERVAL_S = 0.5
@@ -47,7 +45,6 @@ class KafkaServer:
         self._load_metadata()
         self._start_logs()
         self._publish()
-        self._start_groups()
         self._serve()
 
     def _listen(self) -> None:
@@ -78,12 +75,12 @@ class KafkaServer:
     def _load_metadata(self) -> None:
         first = self.config.log_dirs[0]
         try:
-            os.makedirs(first, exist_ok=True)
+            os.makedirs(first, exist_ok=True)  # noqa: PTH103 (pathlib costs start time)
         except OSError as error:
             raise DataRefused(f"log directory {first} cannot be made: {error.strerror}") from error
         if not os.access(first, os.W_OK | os.X_OK):
             raise DataRefused(f"log directory {first} is not writable")
-        store = EmbeddedStore(os.path.join(first, FILE_NAME))
+        store = EmbeddedStore(f"{first}/{FILE_NAME}")
         self.cluster = ClusterMetadata(store, self.config.broker_id, self.loop.wall_clock_ms)
         self.cluster.load(cluster_id_of(self.config.log_dirs) or self.cluster.stored_cluster_id() or new_cluster_id())
 
@@ -133,7 +130,17 @@ class KafkaServer:
     def _serve(self) -> None:
         from kafka_cy.api.hot import register_all
 
+        register_all()
+        self.server.set_api_versions([tuple(row) for row in advertised()])
+        self.server.start()
+
+    def _start_control_plane(self) -> None:
+        # After the reactors serve: until here only cold requests wait, for some milliseconds of imports.
+        from kafka_cy.api.context import ApiContext
+        from kafka_cy.server.dispatcher import Dispatcher
+
         assert self.cluster is not None
+        self._start_groups()
         self.context = ApiContext(
             config=self.config,
             cluster=self.cluster,
@@ -148,16 +155,14 @@ class KafkaServer:
             advertised=[(host, port) for _, host, port in self.addresses],
             log=self.log,
         )
-        register_all()
-        self.server.set_api_versions([tuple(row) for row in advertised()])
         self.loop.attach(self.server, Dispatcher(self.context, self.log).dispatch)
         self.loop.call_later(LOG_EVENTS_INTERVAL_S, self._write_log_events)
-        self.server.start()
 
     # -- life --
 
     def run(self) -> None:
         """Work until stop()."""
+        self._start_control_plane()
         self.loop.run()
 
     def stop(self) -> None:
@@ -199,7 +204,7 @@ def cluster_id_of(log_dirs: list[str]) -> str | None:
     """The cluster id that a meta.properties in the log directories names, if one does."""
     for directory in log_dirs:
         try:
-            with open(os.path.join(directory, "meta.properties"), encoding="utf-8") as file:
+            with open(f"{directory}/meta.properties", encoding="utf-8") as file:
                 lines = file.read().splitlines()
         except (OSError, UnicodeDecodeError):
             continue

@@ -1,4 +1,4 @@
-"""The one thread that runs the control plane: cold requests, timers, coordinator and cluster work. No locks needed there."""
+"""The one thread of the control plane: cold requests, timers, coordinator and cluster work. It needs no locks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ControlLoop:
         self._timers: list[Timer] = []
         self._order = 0
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        self._running = False
+        self._stopped = False
 
     def attach(self, source: RequestSource, handle: Callable[[Any], None]) -> None:
         """The queue to wait on and the function each request goes to."""
@@ -86,15 +86,14 @@ class ControlLoop:
     def run(self) -> None:
         """Work until stop()."""
         assert self._source is not None and self._handle is not None
-        self._running = True
-        while self._running:
+        while not self._stopped:
             for request in self._source.take_requests(self._wait_s()):
                 self._guard(self._handle, (request,))
             self.run_pending()
 
     def stop(self) -> None:
         """Make run() return after the current round; from any thread or signal handler."""
-        self._running = False
+        self._stopped = True
         if self._source is not None:
             self._source.wake()
 
@@ -114,7 +113,7 @@ class ControlLoop:
     def _wait_s(self) -> float:
         while self._timers and self._timers[0].function is None:
             heapq.heappop(self._timers)
-        if self._soon or not self._running:
+        if self._soon or self._stopped:
             return 0.0
         if not self._timers:
             return WAIT_S_MAX
@@ -123,5 +122,5 @@ class ControlLoop:
     def _guard(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         try:
             function(*arguments)
-        except Exception as error:  # a fault costs this piece of work, not the broker
+        except Exception as error:  # noqa: BLE001 a fault costs this piece of work, not the broker
             self._on_error(getattr(function, "__qualname__", repr(function)), error)

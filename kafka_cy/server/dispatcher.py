@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import Any
 
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import COLD_APIS, cold_handler
-from kafka_cy.protocol.bridge import MalformedRequest, decode_request
 from kafka_cy.server.log import BrokerLog
 
 
@@ -20,6 +18,8 @@ class Dispatcher:
 
     def dispatch(self, control: Any) -> None:
         """Answer one ControlRequest now, or leave that to the handler; always one of respond and close."""
+        from kafka_cy.protocol.bridge import MalformedRequest, decode_request  # at first use: not in the start path
+
         key, version = control.api_key, control.api_version
         row = COLD_APIS.get(key)
         handle = cold_handler(key)
@@ -46,7 +46,9 @@ class Dispatcher:
             answer = handle(request, self._context)
             if answer is not None:
                 request.respond(answer)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 any fault of a handler ends here
+            import traceback
+
             self._log.error(
                 "a request failed in the broker",
                 api_key=key,

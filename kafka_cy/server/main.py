@@ -1,7 +1,7 @@
 """`kafka-cy server`: from the command line to a running broker and back to an exit code.
 
-Exit codes: 0 clean shutdown, 1 unexpected failure, 2 bad command line or configuration, 3 log directories that are broken,
-not writable, held by another broker or of another cluster, 4 address taken.
+Exit codes: 0 clean shutdown, 1 unexpected failure, 2 bad command line or configuration, 3 log directories that are
+broken, not writable, held by another broker or of another cluster, 4 address taken.
 """
 
 from __future__ import annotations
