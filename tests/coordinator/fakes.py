@@ -159,7 +159,8 @@ class Harness:
     def stable(self, members: int = 1, *, group: str = "g", **options: Any) -> tuple[list[str], int]:
         """A Stable group of that many members (leader first) and its generation."""
         waiting = [self.join(group, **options) for _ in range(members)]
-        self.loop.advance(10)
+        while not all(waiting):
+            self.loop.advance(0.25)
         answers = [answer[0] for answer in waiting]
         leader, generation = answers[0]["leader"], answers[0]["generation_id"]
         names = sorted((answer["member_id"] for answer in answers), key=lambda name: name != leader)

@@ -1,0 +1,100 @@
+"""Commit, fetch, delete and expiry of offsets."""
+
+from __future__ import annotations
+
+from kafka_cy.protocol.errors import ErrorCode
+
+from .fakes import Harness
+
+WEEK_S = 7 * 24 * 3600
+
+
+def deleted(harness: Harness, topic: str = "ct", group: str = "g") -> ErrorCode:
+    found: list[ErrorCode] = []
+    harness.coordinator.delete_offsets(
+        group, [(topic, 0)], lambda error, errors: found.append(error or errors[topic, 0])
+    )
+    return found[0]
+
+
+def test_commit_errors_of_each_state() -> None:
+    harness = Harness()
+    assert harness.commit(generation=1) == ErrorCode.GROUP_ID_NOT_FOUND
+    assert harness.commit(generation=1, new=False) == ErrorCode.ILLEGAL_GENERATION
+    (leader, follower), generation = harness.stable(2)
+    assert harness.commit() == ErrorCode.UNKNOWN_MEMBER_ID, "a simple commit to a group with members"
+    assert harness.commit(member="x", generation=generation) == ErrorCode.UNKNOWN_MEMBER_ID
+    assert harness.commit(member=leader, generation=generation + 1) == ErrorCode.ILLEGAL_GENERATION
+    assert (
+        harness.commit(member=leader, generation=generation, metadata="m" * 4097) == ErrorCode.OFFSET_METADATA_TOO_LARGE
+    )
+    assert harness.commit(member=leader, generation=generation, offset=-7) == 0
+    harness.join(member=leader)
+    assert harness.commit(member=leader, generation=generation) == 0, "PreparingRebalance"
+    harness.join(member=follower)
+    assert harness.commit(member=leader, generation=generation + 1) == ErrorCode.REBALANCE_IN_PROGRESS
+
+
+def test_delete() -> None:
+    harness = Harness()
+    assert deleted(harness) == ErrorCode.GROUP_ID_NOT_FOUND
+    assert deleted(harness, group="") == ErrorCode.INVALID_GROUP_ID
+    (member,), generation = harness.stable()
+    harness.commit(member=member, generation=generation)
+    harness.commit(member=member, generation=generation, topic="old")
+    assert deleted(harness) == ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC
+    assert deleted(harness, "old") == 0 and "old" not in harness.group().offsets
+    count = len(harness.written())
+    assert deleted(harness, "never") == 0 and len(harness.written()) == count
+    harness.stable(group="other", kind="connect")
+    assert deleted(harness, group="other") == ErrorCode.NON_EMPTY_GROUP
+
+
+def test_offsets_of_a_deleted_topic_go() -> None:
+    harness = Harness()
+    harness.commit()
+    harness.coordinator.topics_deleted({"ct"})
+    assert not harness.group().offsets and harness.written()[-1][1] is None
+
+
+def test_simple_group_expires_from_the_commit() -> None:
+    harness = Harness()
+    harness.commit()
+    harness.loop.advance(WEEK_S / 2)
+    harness.commit(partition=1)
+    harness.loop.advance(WEEK_S / 2 + 601)
+    assert harness.group().offsets == {"ct": {1: harness.group().offsets["ct"][1]}}
+    harness.loop.advance(WEEK_S)
+    assert harness.group() is None and harness.written()[-1][1] is None
+
+
+def test_a_group_with_members_keeps_what_it_is_subscribed_to() -> None:
+    harness = Harness()
+    (member,), generation = harness.stable(session_ms=1_800_000)
+    harness.commit(member=member, generation=generation)
+    harness.commit(member=member, generation=generation, topic="old")
+    for _ in range(2 * 7 * 24):
+        harness.loop.advance(1800 * 0.6)
+        assert harness.heartbeat(member, generation) == 0
+    harness.loop.advance(600)
+    for _ in range(2 * 7 * 24):
+        harness.loop.advance(1800 * 0.6)
+        assert harness.heartbeat(member, generation) == 0
+    assert set(harness.group().offsets) == {"ct"}
+    harness.coordinator.leave("g", [(member, None)])
+    harness.loop.advance(WEEK_S - 60)
+    assert harness.group().offsets, "the clock runs since the group is Empty"
+    harness.loop.advance(700)
+    assert harness.group() is None
+
+
+def test_reload_of_a_deleted_group() -> None:
+    harness = Harness()
+    (member,), generation = harness.stable()
+    harness.commit(member=member, generation=generation, metadata="note", offset=77)
+    again = harness.reload()
+    assert again.group().offsets["ct"][0].metadata == "note"
+    assert again.sync(member, generation)[0]["assignment"] == member.encode()
+    again.coordinator.leave("g", [(member, None)])
+    again.coordinator.offsets.remove_all(again.group())
+    assert harness.reload().group() is None
