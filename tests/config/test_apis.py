@@ -1,0 +1,256 @@
+"""The configuration APIs over a real metadata store, through the bytes of every version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kafka_cy.api import registry
+from kafka_cy.cluster.embedded_store import EmbeddedStore
+from kafka_cy.cluster.metadata import ClusterMetadata
+from kafka_cy.config import BrokerConfig
+from kafka_cy.config.applied import AppliedConfig
+from kafka_cy.protocol.bridge import encode_response, unknown_fields
+from kafka_cy.server.log import BrokerLog
+
+DESCRIBE, ALTER, INCREMENTAL, LIST = 32, 33, 44, 74
+TOPIC, BROKER, LOGGER, CLIENT_METRICS, GROUP = 2, 4, 8, 16, 32
+SET, DELETE, APPEND, SUBTRACT = 0, 1, 2, 3
+
+
+class Logs:
+    """Remembers what was applied."""
+
+    def __init__(self) -> None:
+        self.partitions: dict[tuple[str, int], Any] = {}
+        self.applied: dict[str, dict[str, Any]] = {}
+
+    def set_config(self, topic: str, config: dict[str, Any]) -> None:
+        self.applied[topic] = config
+
+
+class Broker:
+    """Metadata, configuration and handlers, without a network."""
+
+    def __init__(self, path: Path) -> None:
+        self.store = EmbeddedStore(str(path / "metadata.sqlite"))
+        cluster = ClusterMetadata(self.store, 1, lambda: 0)
+        cluster.load(cluster.stored_cluster_id() or "AAAAAAAAAAAAAAAAAAAAAA")
+        config = BrokerConfig({"node.id": "1", "log.dirs": "data"})
+        self.logs = Logs()
+        AppliedConfig(config, cluster, self.logs).start()
+        log = BrokerLog()
+        self.context: Any = SimpleNamespace(config=config, cluster=cluster, logs=self.logs, broker_id=1, log=log)
+
+    def call(self, api_key: int, version: int, **body: Any) -> dict[str, Any]:
+        handle = registry.cold_handler(api_key)
+        assert handle is not None
+        request: Any = SimpleNamespace(api_key=api_key, api_version=version, body=SimpleNamespace(**body))
+        answer = handle(request, self.context)
+        assert answer is not None
+        assert unknown_fields(api_key, answer) == []
+        assert encode_response(api_key, version, answer)
+        return dict(answer)
+
+    def describe(self, kind: int, name: str, *keys: str, **options: Any) -> dict[str, Any]:
+        resource = SimpleNamespace(resource_type=kind, resource_name=name, configuration_keys=keys or None)
+        options = {"include_synonyms": False, "include_documentation": False} | options
+        result: dict[str, Any] = self.call(DESCRIBE, 4, resources=(resource,), **options)["results"][0]
+        return result
+
+    def value(self, kind: int, name: str, key: str) -> tuple[str | None, int]:
+        (entry,) = self.describe(kind, name, key)["configs"]
+        return entry["value"], entry["config_source"]
+
+    def alter(
+        self, kind: int, name: str, *changes: tuple[str, int, str | None], validate_only: bool = False
+    ) -> tuple[int, str | None]:
+        configs = [SimpleNamespace(name=key, config_operation=operation, value=value) for key, operation, value in changes]
+        resource = SimpleNamespace(resource_type=kind, resource_name=name, configs=configs)
+        answer = self.call(INCREMENTAL, 1, resources=(resource,), validate_only=validate_only)["responses"][0]
+        return answer["error_code"], answer["error_message"]
+
+    def replace(self, kind: int, name: str, **settings: str | None) -> tuple[int, str | None]:
+        configs = [SimpleNamespace(name=key.replace("_", "."), value=value) for key, value in settings.items()]
+        resource = SimpleNamespace(resource_type=kind, resource_name=name, configs=configs)
+        answer = self.call(ALTER, 2, resources=(resource,), validate_only=False)["responses"][0]
+        return answer["error_code"], answer["error_message"]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    broker = Broker(tmp_path)
+    broker.context.cluster.create_topic("t", [[1]], {})
+    yield broker
+    broker.store.close()
+
+
+def test_set_takes_effect_at_once_and_survives_a_restart(broker: Broker, tmp_path: Path) -> None:
+    assert broker.alter(TOPIC, "t", ("retention.ms", SET, "1000")) == (0, None)
+    assert broker.logs.applied["t"]["retention.ms"] == 1000
+    assert broker.value(TOPIC, "t", "retention.ms") == ("1000", 1)
+    assert broker.alter(BROKER, "1", ("log.cleaner.threads", SET, "2")) == (0, None)
+    assert broker.alter(BROKER, "", ("message.max.bytes", SET, "5000")) == (0, None)
+    assert broker.alter(GROUP, "g", ("consumer.session.timeout.ms", SET, "50000")) == (0, None)
+    assert broker.alter(CLIENT_METRICS, "m", ("interval.ms", SET, "1000")) == (0, None)
+    broker.store.close()
+    again = Broker(tmp_path)
+    assert again.value(TOPIC, "t", "retention.ms") == ("1000", 1)
+    assert again.value(TOPIC, "t", "max.message.bytes") == ("5000", 3)
+    assert again.value(BROKER, "1", "log.cleaner.threads") == ("2", 2)
+    assert again.value(BROKER, "", "message.max.bytes") == ("5000", 3)
+    assert again.value(GROUP, "g", "consumer.session.timeout.ms") == ("50000", 8)
+    assert again.value(CLIENT_METRICS, "m", "interval.ms") == ("1000", 7)
+    again.store.close()
+
+
+def test_delete_goes_back_to_the_level_below(broker: Broker) -> None:
+    broker.alter(BROKER, "", ("log.retention.ms", SET, "7000"))
+    broker.alter(TOPIC, "t", ("retention.ms", SET, "1000"))
+    assert broker.alter(TOPIC, "t", ("retention.ms", DELETE, None)) == (0, None)
+    assert broker.value(TOPIC, "t", "retention.ms") == ("7000", 3)
+    assert broker.logs.applied["t"]["retention.ms"] == 7000
+    assert broker.alter(BROKER, "", ("log.retention.ms", DELETE, None)) == (0, None)
+    assert broker.value(TOPIC, "t", "retention.ms") == ("604800000", 5)
+    assert broker.logs.applied["t"]["retention.ms"] == 604800000
+
+
+def test_append_and_subtract_are_list_operations(broker: Broker) -> None:
+    assert broker.alter(TOPIC, "t", ("cleanup.policy", APPEND, "compact")) == (0, None)
+    assert broker.value(TOPIC, "t", "cleanup.policy") == ("delete,compact", 1)
+    assert broker.alter(TOPIC, "t", ("cleanup.policy", APPEND, "compact,delete")) == (0, None)
+    assert broker.value(TOPIC, "t", "cleanup.policy") == ("delete,compact", 1)
+    assert broker.alter(TOPIC, "t", ("cleanup.policy", SUBTRACT, "delete")) == (0, None)
+    assert broker.value(TOPIC, "t", "cleanup.policy") == ("compact", 1)
+    assert broker.logs.applied["t"]["cleanup.policy"] == ["compact"]
+    code, message = broker.alter(TOPIC, "t", ("retention.ms", APPEND, "1"))
+    assert (code, message) == (40, "Can't APPEND to key retention.ms because its type is not LIST.")
+
+
+def test_a_resource_changes_wholly_or_not_at_all(broker: Broker) -> None:
+    code, _ = broker.alter(TOPIC, "t", ("retention.ms", SET, "1000"), ("segment.bytes", SET, "1"))
+    assert code == 40
+    assert broker.value(TOPIC, "t", "retention.ms") == ("604800000", 5)
+
+
+def test_validate_only_changes_nothing(broker: Broker) -> None:
+    assert broker.alter(TOPIC, "t", ("retention.ms", SET, "1000"), validate_only=True) == (0, None)
+    assert broker.alter(TOPIC, "t", ("retention.ms", SET, "x"), validate_only=True)[0] == 40
+    assert broker.value(TOPIC, "t", "retention.ms") == ("604800000", 5)
+
+
+def test_alter_replaces_all_settings(broker: Broker) -> None:
+    broker.alter(TOPIC, "t", ("retention.ms", SET, "1000"), ("segment.ms", SET, "9"))
+    assert broker.replace(TOPIC, "t", segment_ms="10") == (0, None)
+    assert broker.context.cluster.topic_config("t") == {"segment.ms": "10"}
+    assert broker.replace(TOPIC, "t", segment_ms=None)[0] == 42
+    assert broker.replace(TOPIC, "nope", segment_ms="1")[0] == 3
+    assert broker.replace(TOPIC, "t", segment_ms="x")[0] == 40
+    assert broker.context.cluster.topic_config("t") == {"segment.ms": "10"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "change", "code", "message"),
+    [
+        (TOPIC, "nope", ("retention.ms", SET, "1"), 3, "The topic 'nope' does not exist."),
+        (TOPIC, "t", ("nonsense", SET, "1"), 40, "Unknown topic config name: nonsense"),
+        (TOPIC, "t", ("retention.ms", SET, None), 42, "Null value not supported for : retention.ms"),
+        (TOPIC, "t", ("retention.ms", 9, "1"), 42, "Unknown operation type id 9."),
+        (BROKER, "1", ("nonsense", SET, "1"), 40, "Unknown broker config name: nonsense"),
+        (BROKER, "1", ("num.partitions", SET, "1"), 42, "Cannot update these configs dynamically: Set(num.partitions)"),
+        (BROKER, "1", ("listeners", SET, "A://:1"), 42, "Cannot update these configs dynamically: Set(listeners)"),
+        (BROKER, "", ("ssl.keystore.type", SET, "PEM"), 42, "default cluster level, broker id must be specified"),
+        (BROKER, "1", ("log.segment.bytes", SET, "1"), 42, "Value must be at least 1048576"),
+        (BROKER, "2", ("log.segment.bytes", SET, "1"), 42, "Unexpected broker id, expected 1, but received 2"),
+        (BROKER, "x", ("log.segment.bytes", SET, "1"), 42, "Node id must be an integer, but it is: x"),
+        (GROUP, "", ("consumer.session.timeout.ms", SET, "1"), 42, "not allowed"),
+        (GROUP, "g", ("nonsense", SET, "1"), 40, "Unknown group config name: nonsense"),
+        (GROUP, "g", ("consumer.session.timeout.ms", SET, "44999"), 40, "group.consumer.min.session.timeout.ms"),
+        (GROUP, "g", ("consumer.session.timeout.ms", SET, "60001"), 40, "group.consumer.max.session.timeout.ms"),
+        (GROUP, "g", ("streams.num.standby.replicas", SET, "3"), 40, "group.streams.max.standby.replicas"),
+        (CLIENT_METRICS, "", ("interval.ms", SET, "1000"), 42, "can't be empty"),
+        (CLIENT_METRICS, "m", ("interval.ms", SET, "99"), 40, "Value must be at least 100"),
+        (77, "x", ("a", SET, "1"), 42, "Unexpected resource type UNKNOWN."),
+        (LOGGER, "1", ("root", SET, "LOUD"), 40, "not a supported log level"),
+        (LOGGER, "1", ("other", SET, "INFO"), 40, "Logger other does not exist!"),
+        (LOGGER, "1", ("root", DELETE, None), 42, "not allowed"),
+        (LOGGER, "1", ("root", APPEND, "INFO"), 42, "Only SET and DELETE"),
+    ],
+)
+def test_changes_that_are_refused(
+    broker: Broker, kind: int, name: str, change: tuple[str, int, str | None], code: int, message: str
+) -> None:
+    got_code, got_message = broker.alter(kind, name, change)
+    assert got_code == code
+    assert got_message is not None and message in got_message
+
+
+def test_duplicates_are_refused(broker: Broker) -> None:
+    twice = ("retention.ms", SET, "1")
+    assert broker.alter(TOPIC, "t", twice, twice) == (42, "Error due to duplicate config keys")
+    resource = SimpleNamespace(resource_type=TOPIC, resource_name="t", configs=())
+    for api_key, version in ((INCREMENTAL, 0), (ALTER, 0)):
+        answers = broker.call(api_key, version, resources=(resource, resource), validate_only=False)["responses"]
+        assert [answer["error_code"] for answer in answers] == [42, 42]
+        assert answers[0]["error_message"] == "Each resource must appear at most once."
+
+
+def test_loggers(broker: Broker) -> None:
+    assert broker.value(LOGGER, "1", "root") == ("INFO", 6)
+    assert broker.alter(LOGGER, "1", ("root", SET, "DEBUG"), validate_only=True) == (0, None)
+    assert broker.context.log.level == "info"
+    assert broker.alter(LOGGER, "1", ("root", SET, "WARN")) == (0, None)
+    assert broker.context.log.level == "warning"
+    assert broker.describe(LOGGER, "1", "other")["configs"] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "code"),
+    [
+        (TOPIC, "nope", 3),
+        (TOPIC, "a b", 17),
+        (TOPIC, "", 17),
+        (BROKER, "2", 42),
+        (BROKER, "x", 42),
+        (LOGGER, "", 42),
+        (GROUP, "", 42),
+        (CLIENT_METRICS, "", 42),
+        (77, "x", 42),
+    ],
+)
+def test_resources_that_cannot_be_described(broker: Broker, kind: int, name: str, code: int) -> None:
+    result = broker.describe(kind, name)
+    assert (result["error_code"], result["configs"]) == (code, [])
+
+
+def test_describe_filters_and_explains(broker: Broker) -> None:
+    assert len(broker.describe(TOPIC, "t")["configs"]) == 33
+    assert len(broker.describe(GROUP, "unknown")["configs"]) == 17
+    names = [entry["name"] for entry in broker.describe(BROKER, "1", "num.partitions", "nonsense")["configs"]]
+    assert names == ["num.partitions"]
+    (plain,) = broker.describe(TOPIC, "t", "segment.bytes")["configs"]
+    assert (plain["synonyms"], plain["documentation"]) == ([], None)
+    options = {"include_synonyms": True, "include_documentation": True}
+    (full,) = broker.describe(TOPIC, "t", "segment.bytes", **options)["configs"]
+    assert full["synonyms"] == [{"name": "log.segment.bytes", "value": "1073741824", "source": 5}]
+    assert full["documentation"].endswith(".")
+    for version in (1, 2, 3, 4):
+        resource = SimpleNamespace(resource_type=BROKER, resource_name="1", configuration_keys=None)
+        broker.call(DESCRIBE, version, resources=(resource,), include_synonyms=True, include_documentation=True)
+
+
+def test_list_config_resources(broker: Broker) -> None:
+    broker.alter(GROUP, "g", ("share.delivery.count.limit", SET, "4"))
+    broker.alter(CLIENT_METRICS, "m", ("interval.ms", SET, "1000"))
+    answer = broker.call(LIST, 0)
+    assert answer["config_resources"] == [{"resource_name": "m", "resource_type": CLIENT_METRICS}]
+    answer = broker.call(LIST, 1, resource_types=(TOPIC, GROUP))
+    assert [entry["resource_name"] for entry in answer["config_resources"]] == ["t", "g"]
+    answer = broker.call(LIST, 1, resource_types=())
+    assert {entry["resource_type"] for entry in answer["config_resources"]} == {TOPIC, BROKER, LOGGER, CLIENT_METRICS, GROUP}
+    assert broker.call(LIST, 1, resource_types=(99,))["error_code"] == 35
+    broker.alter(CLIENT_METRICS, "m", ("interval.ms", DELETE, None))
+    assert broker.call(LIST, 0)["config_resources"] == []
