@@ -23,6 +23,10 @@ class FakePartition:
     def __init__(self) -> None:
         self.log_start_offset, self.high_watermark = 0, 10
 
+    def delete_records(self, offset: int) -> None:
+        """Move the log start."""
+        self.log_start_offset = offset
+
 
 class FakeLogs:
     """Follows the metadata as Hosting does."""

@@ -176,3 +176,22 @@ def test_small_cluster_apis() -> None:
         codes.append(answer["responses"][0]["partitions"][0]["error_code"])
     assert codes == [ErrorCode.NO_REASSIGNMENT_IN_PROGRESS, 0, ErrorCode.INVALID_REPLICA_ASSIGNMENT]
     assert call(context, 46, 0, {"topics": None})["topics"] == []
+
+
+@pytest.mark.parametrize("version", range(3))
+def test_delete_records(version: int) -> None:
+    context = make_context()
+    create(context)
+    create(context, name="c", configs=[{"name": "cleanup.policy", "value": "compact"}])
+
+    def delete(offset: int, name: str = "t", index: int = 0) -> tuple[int, int]:
+        topic = {"name": name, "partitions": [{"partition_index": index, "offset": offset}]}
+        partition = call(context, 21, version, {"topics": [topic]})["topics"][0]["partitions"][0]
+        return partition["low_watermark"], partition["error_code"]
+
+    assert delete(4) == (4, 0)
+    assert delete(2) == (4, 0)
+    assert delete(11) == (-1, ErrorCode.OFFSET_OUT_OF_RANGE)
+    assert delete(-1) == (10, 0)
+    assert delete(1, index=1) == (-1, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+    assert delete(1, "c") == (-1, ErrorCode.POLICY_VIOLATION)

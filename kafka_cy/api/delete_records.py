@@ -1,0 +1,50 @@
+"""DeleteRecords, versions 0-2: moves a partition's log start offset forward.
+
+Offset -1 means up to the high watermark. Only topics whose cleanup.policy deletes, and none of the broker's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+from kafka_cy.protocol.errors import ErrorCode
+
+TO_HIGH_WATERMARK = -1
+NO_OFFSET = -1
+
+
+@handler(api_key=21, versions=(0, 2))
+def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+    """Every partition by itself; the answer carries the new log start offset."""
+    topics = []
+    for asked in request.body.topics:
+        partitions = []
+        for partition in asked.partitions:
+            low, code = _delete(asked.name, partition.partition_index, partition.offset, context)
+            partitions.append({"partition_index": partition.partition_index, "low_watermark": low, "error_code": code})
+        topics.append({"name": asked.name, "partitions": partitions})
+    return {"topics": topics}
+
+
+def _delete(name: str, index: int, offset: int, context: ApiContext) -> tuple[int, ErrorCode]:
+    topic = context.cluster.topics.get(name)
+    if topic is None or not 0 <= index < len(topic.partitions):
+        return NO_OFFSET, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    if topic.internal:
+        return NO_OFFSET, ErrorCode.INVALID_TOPIC_EXCEPTION
+    hosted = context.cluster.partition(name, index)
+    if hosted is None:
+        return NO_OFFSET, ErrorCode.KAFKA_STORAGE_ERROR
+    if "delete" not in context.config.topic_config(topic.config)["cleanup.policy"]:
+        return NO_OFFSET, ErrorCode.POLICY_VIOLATION
+    target = hosted.high_watermark if offset == TO_HIGH_WATERMARK else offset
+    if target < 0 or target > hosted.high_watermark:
+        return NO_OFFSET, ErrorCode.OFFSET_OUT_OF_RANGE
+    try:
+        if target > hosted.log_start_offset:
+            hosted.delete_records(target)
+    except OSError:
+        return NO_OFFSET, ErrorCode.KAFKA_STORAGE_ERROR
+    return hosted.log_start_offset, ErrorCode.NONE
