@@ -1,0 +1,47 @@
+"""AlterReplicaLogDirs, versions 1-2: moves partitions between the log directories of this broker.
+
+The answer says whether the move was begun; DescribeLogDirs shows its progress. A partition that is there already is
+answered without error.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+from kafka_cy.protocol.errors import ErrorCode
+
+
+@handler(api_key=34, versions=(1, 2))
+def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+    """One result for each partition, by topic."""
+    results: dict[str, list[dict[str, Any]]] = {}
+    for directory in request.body.dirs:
+        for topic in directory.topics:
+            for index in topic.partitions:
+                code = _move(topic.name, index, directory.path, context)
+                results.setdefault(topic.name, []).append({"partition_index": index, "error_code": code})
+    return {"results": [{"topic_name": name, "partitions": rows} for name, rows in results.items()]}
+
+
+def _move(name: str, index: int, path: str, context: ApiContext) -> ErrorCode:
+    known = context.cluster.topics.get(name)
+    if not path.startswith("/"):
+        return ErrorCode.LOG_DIR_NOT_FOUND
+    by_path = {os.path.abspath(directory): directory for directory in context.logs.log_dirs}  # noqa: PTH100
+    target = by_path.get(os.path.normpath(path))
+    if target is None:
+        return ErrorCode.LOG_DIR_NOT_FOUND
+    if target in context.logs.offline_dirs:
+        return ErrorCode.KAFKA_STORAGE_ERROR
+    if known is None or not 0 <= index < len(known.partitions):
+        return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    if context.cluster.partition(name, index) is None:
+        return ErrorCode.REPLICA_NOT_AVAILABLE
+    try:
+        context.logs.move(name, index, target)
+    except OSError:
+        return ErrorCode.KAFKA_STORAGE_ERROR
+    return ErrorCode.NONE

@@ -1,0 +1,53 @@
+"""DescribeLogDirs, versions 1-5: each log directory with its partitions and sizes; from version 4 on its disk's sizes.
+
+A failed directory is listed with KAFKA_STORAGE_ERROR and nothing else. A partition that is being moved to another
+directory appears there a second time, as a future replica with the number of offsets it still lacks.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+from kafka_cy.protocol.errors import ErrorCode
+
+
+@handler(api_key=35, versions=(1, 5))
+def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+    """All partitions (null), or those that were named."""
+    asked = request.body.topics
+    wanted = None if asked is None else {(topic.topic, index) for topic in asked for index in topic.partitions}
+    rows: dict[str, list[tuple[str, int, int, int, bool]]] = {}
+    for directory, topic, index, size, lag, future in context.logs.describe():
+        if wanted is None or (topic, index) in wanted:
+            rows.setdefault(directory, []).append((topic, index, size, lag, future))
+    results = []
+    for directory in context.logs.log_dirs:
+        if directory in context.logs.offline_dirs:
+            results.append({"error_code": ErrorCode.KAFKA_STORAGE_ERROR, "log_dir": directory, "topics": []})
+        else:
+            results.append(_directory(directory, rows.get(directory, [])))
+    return {"error_code": ErrorCode.NONE, "results": results}
+
+
+def _directory(directory: str, rows: list[tuple[str, int, int, int, bool]]) -> dict[str, Any]:
+    topics: dict[str, list[dict[str, Any]]] = {}
+    for topic, index, size, lag, future in sorted(rows):
+        topics.setdefault(topic, []).append(
+            {"partition_index": index, "partition_size": size, "offset_lag": lag, "is_future_key": future}
+        )
+    total, usable = -1, -1
+    try:
+        disk = os.statvfs(directory)
+        total, usable = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+    except OSError:
+        pass  # -1 says that the sizes are not known
+    return {
+        "error_code": ErrorCode.NONE,
+        "log_dir": directory,
+        "topics": [{"name": name, "partitions": partitions} for name, partitions in topics.items()],
+        "total_bytes": total,
+        "usable_bytes": usable,
+    }
