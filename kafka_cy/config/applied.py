@@ -7,7 +7,8 @@ from kafka_cy.config import definitions
 from kafka_cy.config.broker_config import BrokerConfig
 from kafka_cy.config.dynamic import CLUSTER_DEFAULT
 
-_TOPIC_DEFAULT_KEYS: Final = frozenset(
+#: Broker keys that are a topic key's default: a change reaches the logs at once.
+TOPIC_DEFAULT_KEYS: Final = frozenset(
     name for synonym in definitions.TOPIC_BROKER_SYNONYMS.values() for name in definitions.broker_synonyms(synonym)
 )
 
@@ -15,11 +16,12 @@ _TOPIC_DEFAULT_KEYS: Final = frozenset(
 class AppliedConfig:
     """Listens to ClusterMetadata. Owner: the control thread."""
 
-    def __init__(self, config: BrokerConfig, cluster: ClusterMetadata, logs: Any) -> None:
-        """`logs` is the LogManager, or None while there is none."""
+    def __init__(self, config: BrokerConfig, cluster: ClusterMetadata, logs: Any, server: Any = None) -> None:
+        """`logs` is the LogManager, or None while there is none; `server` the network's Server, not started yet."""
         self.config = config
         self.cluster = cluster
         self.logs = logs
+        self.server = server
 
     def start(self) -> None:
         """Take over the dynamic broker settings of the store, and hear of every change from now on.
@@ -27,6 +29,10 @@ class AppliedConfig:
         To be called after the metadata is loaded and before logs are opened, so that they open with what is stored.
         """
         self._take_broker_settings()
+        if self.server is not None and (self.config.dynamic_broker or self.config.dynamic_default):
+            # The network was set up before the store could be read.
+            self.server.set_connections_max(self.config["max.connections"])
+            self.server.set_connections_per_ip_max(self.config["max.connections.per.ip"])
         self.config.add_change_listener(self._broker_settings_changed)
         self.cluster.add_listener(self._changed)
 
@@ -45,7 +51,9 @@ class AppliedConfig:
         )
 
     def _broker_settings_changed(self, names: frozenset[str]) -> None:
-        if names & _TOPIC_DEFAULT_KEYS:
+        if "max.connections" in names and self.server is not None:
+            self.server.set_connections_max(self.config["max.connections"])
+        if names & TOPIC_DEFAULT_KEYS:
             for topic in list(self.cluster.topics):
                 self._apply_topic(topic)
 

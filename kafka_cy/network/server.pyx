@@ -176,6 +176,16 @@ cdef class Server:
         network.listeners_count += 1
         return opened.getsockname()[1]
 
+    def set_connections_max(self, int64_t connections_max):
+        """Change the limit of all connections; open ones stay. At any time: reactors read one aligned word."""
+        self.network.connections_max = connections_max
+
+    def set_connections_per_ip_max(self, int64_t connections_per_ip_max):
+        """Change the limit of connections from one address. Before `start` only: addresses are counted from then on."""
+        if self.started:
+            raise RuntimeError("the server was started before")
+        self.network.connections_per_ip_max = connections_per_ip_max
+
     def set_api_versions(self, versions):
         """What is served: (api key, min, max, first flexible version or None) each. Other requests close their connection."""
         cdef ApiRange* api

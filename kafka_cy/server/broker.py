@@ -89,7 +89,7 @@ class KafkaServer:
         from kafka_cy.storage.log_manager import LogManager
 
         assert self.cluster is not None
-        applied = AppliedConfig(self.config, self.cluster, None)
+        applied = AppliedConfig(self.config, self.cluster, None, self.server)
         applied.start()
         self.logs = LogManager(
             self.config.log_dirs, self.config.broker_id, self.cluster.cluster_id, self.config.log_defaults(), self.loop
