@@ -35,6 +35,7 @@ class JavaTools:
                     "java",
                     "-Xmx256m",
                     "-XX:TieredStopAtLevel=1",  # tools live for a second: optimising them costs more than it gives
+                    "--add-opens=java.base/java.lang=ALL-UNNAMED",
                     f"-Dlog4j2.configurationFile={HERE / 'kafka' / 'log4j2.properties'}",
                     "-cp",
                     f"{KAFKA_JARS}/*",

@@ -3,11 +3,13 @@ import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
+import java.lang.reflect.Field;
 import java.lang.reflect.InvocationTargetException;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
+import java.util.Map;
 import org.apache.kafka.common.utils.Exit;
 
 /**
@@ -63,10 +65,13 @@ public class ToolRunner {
 
     private static int run(String mainClass, String[] arguments, long timeoutMs, List<Runnable> hooks) throws Exception {
         int[] code = {0};
+        boolean[] left = {false};
         Exit.Procedure leave = (status, message) -> {
             if (message != null)
                 System.err.println(message);
-            code[0] = status;
+            if (!left[0]) // a tool's own catch-all may see our Error and exit a second time
+                code[0] = status;
+            left[0] = true;
             throw new ExitError(status);
         };
         Exit.setExitProcedure(leave);
@@ -75,7 +80,7 @@ public class ToolRunner {
             try {
                 Class.forName(mainClass).getMethod("main", String[].class).invoke(null, (Object) arguments);
             } catch (InvocationTargetException e) {
-                if (!(e.getCause() instanceof ExitError)) {
+                if (!left[0]) {
                     e.getCause().printStackTrace();
                     code[0] = 1;
                 }
@@ -87,7 +92,8 @@ public class ToolRunner {
         thread.start();
         thread.join(timeoutMs);
         boolean late = thread.isAlive();
-        for (Runnable hook : new ArrayList<>(hooks)) {
+        hooks.addAll(shutdownHooksOfJvm());
+        for (Runnable hook : hooks) {
             Thread closer = new Thread(hook, "shutdown-hook");
             closer.setDaemon(true);
             closer.start();
@@ -98,5 +104,16 @@ public class ToolRunner {
             thread.interrupt();
         thread.join(5_000);
         return late ? -1 : code[0];
+    }
+
+    /** Takes the hooks that a tool left for the end of the JVM (producers are closed there). */
+    @SuppressWarnings("unchecked")
+    private static List<Thread> shutdownHooksOfJvm() throws Exception {
+        Field field = Class.forName("java.lang.ApplicationShutdownHooks").getDeclaredField("hooks");
+        field.setAccessible(true); // the JVM is started with --add-opens java.base/java.lang=ALL-UNNAMED
+        List<Thread> found = new ArrayList<>(((Map<Thread, Thread>) field.get(null)).keySet());
+        for (Thread hook : found)
+            Runtime.getRuntime().removeShutdownHook(hook);
+        return found;
     }
 }

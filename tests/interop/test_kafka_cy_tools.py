@@ -1,0 +1,76 @@
+"""The tools of kafka-cy itself, as commands on a pipe."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def tool(bootstrap: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kafka_cy", *arguments, "--bootstrap-server", bootstrap],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def check(bootstrap: str, *arguments: str, stdin: str = "") -> str:
+    done = tool(bootstrap, *arguments, stdin=stdin)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_first_five_minutes(bootstrap: str, group: str) -> None:
+    topic = f"orders-{group}"
+    check(bootstrap, "topics", "create", topic, "--partitions", "2", "--config", "retention.ms=3600000")
+    assert topic in check(bootstrap, "topics", "list").splitlines()
+    described = check(bootstrap, "topics", "describe", topic)
+    assert "PartitionCount: 2" in described
+    assert "retention.ms=3600000" in described
+    properties = ("--property", "parse.key=true", "--property", "key.separator=:")
+    check(bootstrap, "produce", "--topic", topic, *properties, "--compression-type", "lz4", stdin="a:1\nb:2\na:3\n")
+    read = check(
+        bootstrap,
+        "consume",
+        "--topic",
+        topic,
+        "--from-beginning",
+        "--max-messages",
+        "3",
+        "--property",
+        "print.key=true",
+    )
+    assert sorted(read.splitlines()) == ["a\t1", "a\t3", "b\t2"]
+    grouped = ("consume", "--topic", topic, "--group", group, "--from-beginning", "--max-messages", "3")
+    assert sorted(check(bootstrap, *grouped).splitlines()) == ["1", "2", "3"]
+    assert f"{group}\tEmpty" in check(bootstrap, "groups", "list").splitlines()
+    rows = [line.split("\t") for line in check(bootstrap, "groups", "describe", group).splitlines()[1:]]
+    assert sum(int(row[4]) for row in rows) == 3
+    assert all(row[5] == "0" for row in rows)
+    check(bootstrap, "groups", "reset-offsets", group, "--to-earliest", "--execute")
+    assert sorted(check(bootstrap, *grouped).splitlines()) == ["1", "2", "3"]
+    check(bootstrap, "groups", "delete", group)
+    check(bootstrap, "topics", "delete", topic)
+    assert topic not in check(bootstrap, "topics", "list").splitlines()
+
+
+def test_errors_are_one_sentence(bootstrap: str, topic: str) -> None:
+    for arguments, sentence in (
+        (("topics", "create", topic), f"kafka-cy: Topic {topic}: Topic '{topic}' already exists"),
+        (("topics", "delete", "there-is-none"), "kafka-cy: Topic there-is-none: Unknown topic or partition"),
+        (("consume", "--topic", "there-is-none"), "kafka-cy: Topic there-is-none: Unknown topic or partition"),
+        (("groups", "describe", "there-is-none"), "kafka-cy: Consumer group there-is-none does not exist."),
+    ):
+        done = tool(bootstrap, *arguments)
+        assert done.returncode == 1
+        assert done.stderr.startswith(sentence), done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_no_broker() -> None:
+    done = tool("127.0.0.1:1", "topics", "list")
+    assert done.returncode == 1
+    assert done.stderr == "kafka-cy: No broker answers at 127.0.0.1:1.\n"
