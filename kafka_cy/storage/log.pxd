@@ -3,6 +3,11 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint64_t
 
 from kafka_cy.records.batch cimport BatchHeader, ProduceRules, ValidBatch
 from kafka_cy.records.compression cimport Codecs
+from kafka_cy.storage.leader_epochs cimport LeaderEpochs
+from kafka_cy.storage.producer_state cimport ProducerState
+from kafka_cy.storage.segment cimport Segment      # reference counted: who sends from `fd` holds one, so deletion never pulls it away
+from kafka_cy.storage.system cimport pthread_mutex_t
+from kafka_cy.storage.transaction_index cimport TransactionIndex
 
 cdef enum StorageError:
     STORAGE_OK = 0
@@ -45,9 +50,60 @@ cdef struct LogConfig:
     bint cleanup_compact
     int32_t min_insync_replicas
 
-# One segment's files. Reference counted: whoever sends from `fd` holds one, so that deletion never pulls it away.
-cdef struct Segment
-cdef struct Log
+cdef enum:
+    TAIL_BATCHES = 32           # of the latest batches the position is remembered
+    REMEMBERED_READS = 8        # and of so many reads where the next one begins
+
+cdef enum LogState:
+    LOG_ONLINE = 0
+    LOG_OFFLINE = 1             # a write failed for good
+    LOG_CLOSED = 2
+
+ctypedef void (*flushed_hook)(void* context) noexcept nogil
+
+cdef struct OffsetPosition:
+    int64_t segment_base
+    int64_t offset
+    int64_t position
+
+# Purpose: one partition's log.
+# Lifetime: `references`: its Python handle, its partition and queued background jobs; the last log_unref frees it.
+# Locks: append_mutex (appends, truncation, rolling, deletion, closing), then segments_mutex (the segment list, the active
+#   segment's indexes, epochs, aborted transactions; held for lookups and publication only, never over I/O that can wait).
+#   flush_mutex: one flush at a time.
+# Limits: a segment is < 2^31 bytes and spans < 2^31 offsets.
+cdef struct Log:
+    int32_t references          # (a)
+    int32_t state               # (a) LogState
+    int32_t failed_errno        # (a) of the call that took it offline
+    int32_t flush_queued        # (a) a flush is in the background queue
+    pthread_mutex_t append_mutex
+    pthread_mutex_t segments_mutex
+    pthread_mutex_t flush_mutex
+    char* directory
+    Segment** segments          # by base offset; the last is active
+    int32_t segments_count
+    int32_t segments_capacity
+    int64_t start_offset        # (a)
+    int64_t end_offset          # (a)
+    int64_t flushed_offset      # (a)
+    int64_t first_unstable      # (a) -1 none
+    LogConfig* config           # (a)
+    LogConfig** retired_configs
+    int32_t retired_configs_count
+    ProducerState producers     # append mutex
+    LeaderEpochs epochs
+    TransactionIndex aborted
+    int64_t snapshot_offset     # append mutex: offset of the newest producer snapshot, -1 none
+    int64_t roll_jitter_ms
+    int64_t unflushed_messages  # append mutex
+    int64_t last_flush_ms       # (a)
+    OffsetPosition tail[TAIL_BATCHES]
+    int64_t tail_count          # ever; the ring holds the last TAIL_BATCHES of them
+    OffsetPosition reads[REMEMBERED_READS]
+    int32_t reads_next
+    flushed_hook on_flushed     # after each flush
+    void* on_flushed_context
 
 cdef struct AppendResult:
     int64_t base_offset
@@ -94,3 +150,31 @@ cdef int log_aborted_transactions(
     Log* log, int64_t first, int64_t last_exclusive, int64_t** pairs, int32_t* count
 ) noexcept nogil
 cdef const LogConfig* log_config(Log* log) noexcept nogil           # valid while the log lives: old ones are kept until log_close
+
+# -- for the storage package and the control plane (never on a reactor: they may wait for the disk) --
+# `start_offset`, `recovery_point`: from the checkpoints, -1 none. `clean`: the last shutdown was clean. Returns a StorageError.
+cdef int log_open(
+    const char* directory, const LogConfig* config, int64_t start_offset, int64_t recovery_point, bint clean, Log** out
+) noexcept nogil
+cdef Log* log_ref(Log* log) noexcept nogil
+cdef void log_unref(Log* log) noexcept nogil
+cdef int log_close(Log* log, bint flush) noexcept nogil             # writes indexes and a producer snapshot; then only log_unref
+cdef int log_flush(Log* log) noexcept nogil                         # fdatasync; calls on_flushed
+cdef int log_roll(Log* log) noexcept nogil                          # a new active segment, unless it is empty
+cdef int log_delete_records(Log* log, int64_t offset) noexcept nogil    # raises the log start offset
+cdef int log_truncate_to(Log* log, int64_t offset) noexcept nogil       # keeps batches that end below `offset`
+cdef int log_truncate_fully(Log* log, int64_t new_start) noexcept nogil
+cdef int log_delete_old_segments(Log* log, int64_t high_watermark, int64_t now_ms, int32_t* deleted) noexcept nogil
+cdef int64_t log_size_bytes(Log* log) noexcept nogil
+cdef int log_set_config(Log* log, const LogConfig* config) noexcept nogil
+cdef int log_rename(Log* log, const char* directory) noexcept nogil # the folder was or is to be renamed: 0 or StorageError
+cdef int log_assign_epoch(Log* log, int32_t epoch) noexcept nogil   # becoming leader: the epoch begins at the log's end
+cdef void log_expire_producers(Log* log, int64_t now_ms) noexcept nogil
+cdef void log_set_flushed_hook(Log* log, flushed_hook hook, void* context) noexcept nogil
+cdef void log_queue_flush(Log* log) noexcept nogil                  # by a background thread, coalesced
+
+
+# Python's handle of a Log (holds one reference).
+cdef class PartitionLog:
+    cdef Log* log
+    cdef Codecs* codecs         # of the Python thread that asks for timestamps; guarded by the GIL

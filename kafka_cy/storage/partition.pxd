@@ -2,7 +2,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 from kafka_cy.records.batch cimport ValidBatch
-from kafka_cy.storage.log cimport AppendOrigin, AppendResult, Log
+from kafka_cy.storage.log cimport AppendOrigin, AppendResult, Log, PartitionLog
 
 cdef enum:
     REACTORS_MAX = 64
@@ -34,7 +34,13 @@ cdef struct Partition:
     int64_t messages_in         # (a) counters for telemetry
     int64_t bytes_in            # (a)
     int64_t bytes_out           # (a)
+    Log** retired_logs          # swapped-out logs: a reactor may still be reading one; freed with the partition
+    int32_t retired_logs_count
 
+cdef Partition* partition_new(
+    Log* log, const char* topic, int32_t topic_size, const uint8_t* topic_id, int32_t index, int32_t leader_epoch,
+    bint sole_replica
+) noexcept nogil                        # one reference; takes its own of the log; NULL without memory
 cdef Partition* partition_acquire(Partition* partition) noexcept nogil
 cdef void partition_release(Partition* partition) noexcept nogil
 # Append, move the high watermark (sole replica: to the log end, or to the flushed offset when flush_interval_messages is 1),
@@ -55,3 +61,4 @@ cdef void partition_set_wake_hook(wake_hook hook) noexcept nogil    # set once b
 # Python's handle of a Partition (holds one reference). Created by storage.log_manager through storage.partition.
 cdef class HostedPartition:
     cdef Partition* partition
+    cdef readonly PartitionLog log

@@ -1,0 +1,7 @@
+"""Threads without the GIL that run queued jobs: group commit, flushes after a roll; behaviour in background.pyx."""
+
+ctypedef void (*background_job)(void* context) noexcept nogil
+
+# Queue a job. The context must live until it ran. Starts the threads on first use.
+cdef int background_submit(background_job job, void* context) noexcept nogil
+cdef void background_stop() noexcept nogil      # runs what is queued, then ends the threads

@@ -1,0 +1,93 @@
+"""A queue and a few pthreads. Jobs run in the order they come, on any thread; the queue is a ring that grows."""
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport malloc, free
+
+from kafka_cy.storage.system cimport (
+    pthread_cond_broadcast, pthread_cond_init, pthread_cond_signal, pthread_cond_t, pthread_cond_wait, pthread_create,
+    pthread_join, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, pthread_t,
+)
+
+cdef enum:
+    THREADS = 2
+
+cdef struct Job:
+    background_job run
+    void* context
+
+cdef pthread_mutex_t mutex
+cdef pthread_cond_t not_empty
+cdef pthread_t threads[THREADS]
+cdef int32_t threads_running = 0
+cdef bint stopping = False
+cdef Job* ring = NULL
+cdef int64_t ring_capacity = 0
+cdef int64_t ring_head = 0
+cdef int64_t ring_count = 0
+pthread_mutex_init(&mutex, NULL)
+pthread_cond_init(&not_empty, NULL)
+
+
+cdef int grow() noexcept nogil:
+    global ring, ring_capacity, ring_head
+    cdef int64_t wanted = ring_capacity * 2 if ring_capacity else 64
+    cdef Job* grown = <Job*>malloc(<size_t>wanted * sizeof(Job))
+    cdef int64_t i
+    if grown == NULL:
+        return -1
+    for i in range(ring_count):
+        grown[i] = ring[(ring_head + i) % ring_capacity]
+    free(ring)
+    ring = grown
+    ring_capacity = wanted
+    ring_head = 0
+    return 0
+
+
+cdef void* work(void* unused) noexcept nogil:
+    global ring_head, ring_count
+    cdef Job job
+    while True:
+        pthread_mutex_lock(&mutex)
+        while ring_count == 0 and not stopping:
+            pthread_cond_wait(&not_empty, &mutex)
+        if ring_count == 0:
+            pthread_mutex_unlock(&mutex)
+            return NULL
+        job = ring[ring_head]
+        ring_head = (ring_head + 1) % ring_capacity
+        ring_count -= 1
+        pthread_mutex_unlock(&mutex)
+        job.run(job.context)
+
+
+cdef int background_submit(background_job job, void* context) noexcept nogil:
+    global ring_count, threads_running, stopping
+    cdef int failed = 0
+    pthread_mutex_lock(&mutex)
+    stopping = False
+    while threads_running < THREADS and not failed:
+        failed = pthread_create(&threads[threads_running], NULL, work, NULL)
+        if not failed:
+            threads_running += 1
+    if threads_running == 0 or (ring_count == ring_capacity and grow() < 0):
+        pthread_mutex_unlock(&mutex)
+        return -1
+    ring[(ring_head + ring_count) % ring_capacity].run = job
+    ring[(ring_head + ring_count) % ring_capacity].context = context
+    ring_count += 1
+    pthread_cond_signal(&not_empty)
+    pthread_mutex_unlock(&mutex)
+    return 0
+
+
+cdef void background_stop() noexcept nogil:
+    """Called by one thread, when nothing more is submitted."""
+    global stopping, threads_running
+    cdef int32_t i
+    pthread_mutex_lock(&mutex)
+    stopping = True
+    pthread_cond_broadcast(&not_empty)
+    pthread_mutex_unlock(&mutex)
+    for i in range(threads_running):
+        pthread_join(threads[i], NULL)
+    threads_running = 0

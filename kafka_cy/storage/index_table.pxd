@@ -1,0 +1,18 @@
+"""A table of fixed-size big-endian entries, as in Kafka's .index and .timeindex files; behaviour in index_table.pyx."""
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+# Owner: one Segment. The active segment's table is malloc'ed memory that grows; a closed segment's is a read-only map.
+cdef struct IndexTable:
+    uint8_t* data
+    int32_t entry_size
+    int32_t count
+    int32_t capacity            # entries `data` has room for; 0 when mapped
+    int32_t written             # entries already in the file
+    size_t mapped_size          # > 0: `data` is a map of that many bytes
+
+cdef void table_init(IndexTable* table, int32_t entry_size) noexcept nogil
+cdef void table_free(IndexTable* table) noexcept nogil
+cdef int table_append(IndexTable* table, const uint8_t* entry) noexcept nogil           # 0, or -1: no memory
+cdef int table_map(IndexTable* table, const char* path) noexcept nogil                  # a missing file is an empty table
+cdef int table_load(IndexTable* table, const char* path) noexcept nogil                 # into memory, to append to
+cdef int table_write(IndexTable* table, const char* path, bint exact) noexcept nogil    # what is new; exact: cut the file to it

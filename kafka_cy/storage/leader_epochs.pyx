@@ -1,0 +1,138 @@
+"""Which leader epoch wrote which offsets (Kafka's LeaderEpochFileCache)."""
+from libc.stdint cimport int32_t, int64_t
+from libc.stdio cimport FILE, fclose, fflush, fopen, fprintf, fscanf
+from libc.stdlib cimport free, realloc
+from libc.string cimport memmove
+
+from kafka_cy.storage.system cimport ENOENT, PATH_BYTES_MAX, fdatasync, fileno, join_path, last_errno, rename
+
+
+cdef void epochs_free(LeaderEpochs* epochs) noexcept nogil:
+    free(epochs.entries)
+    epochs.entries = NULL
+    epochs.count = 0
+    epochs.capacity = 0
+
+
+cdef int epochs_assign(LeaderEpochs* epochs, int32_t epoch, int64_t start_offset) noexcept nogil:
+    """Note that `epoch` begins at `start_offset`; entries that this contradicts go."""
+    cdef EpochEntry* grown
+    if epoch < 0 or (epochs.count > 0 and epochs.entries[epochs.count - 1].epoch == epoch
+                     and epochs.entries[epochs.count - 1].start_offset <= start_offset):
+        return 0
+    while epochs.count > 0 and (epochs.entries[epochs.count - 1].epoch >= epoch
+                                or epochs.entries[epochs.count - 1].start_offset >= start_offset):
+        epochs.count -= 1
+    if epochs.count == epochs.capacity:
+        grown = <EpochEntry*>realloc(epochs.entries, <size_t>(epochs.capacity + 4) * sizeof(EpochEntry))
+        if grown == NULL:
+            return -1
+        epochs.entries = grown
+        epochs.capacity += 4
+    epochs.entries[epochs.count].epoch = epoch
+    epochs.entries[epochs.count].start_offset = start_offset
+    epochs.count += 1
+    epochs.dirty = True
+    return 0
+
+
+cdef int32_t epochs_latest(LeaderEpochs* epochs) noexcept nogil:
+    return epochs.entries[epochs.count - 1].epoch if epochs.count > 0 else -1
+
+
+cdef int32_t epochs_of(LeaderEpochs* epochs, int64_t offset) noexcept nogil:
+    cdef int32_t i
+    for i in range(epochs.count - 1, -1, -1):
+        if epochs.entries[i].start_offset <= offset:
+            return epochs.entries[i].epoch
+    return -1
+
+
+cdef void epochs_end_offset_for(
+    LeaderEpochs* epochs, int32_t asked_epoch, int64_t log_end, int32_t* epoch, int64_t* end_offset
+) noexcept nogil:
+    """The largest epoch <= asked and where it ends. Asked below the first known epoch: that end is the first one's start."""
+    cdef int32_t i
+    epoch[0] = -1
+    end_offset[0] = -1
+    if asked_epoch < 0 or epochs.count == 0 or asked_epoch > epochs_latest(epochs):
+        return
+    if asked_epoch == epochs_latest(epochs):
+        epoch[0] = asked_epoch
+        end_offset[0] = log_end
+        return
+    for i in range(epochs.count):
+        if epochs.entries[i].epoch > asked_epoch:
+            end_offset[0] = epochs.entries[i].start_offset
+            epoch[0] = epochs.entries[i - 1].epoch if i > 0 else asked_epoch
+            return
+
+
+cdef void epochs_truncate_end(LeaderEpochs* epochs, int64_t end_offset) noexcept nogil:
+    while epochs.count > 0 and epochs.entries[epochs.count - 1].start_offset >= end_offset:
+        epochs.count -= 1
+        epochs.dirty = True
+
+
+cdef void epochs_truncate_start(LeaderEpochs* epochs, int64_t start_offset) noexcept nogil:
+    """Drop what ended at or before `start_offset`; the epoch it lies in now begins there."""
+    cdef int32_t dropped = 0
+    while dropped + 1 < epochs.count and epochs.entries[dropped + 1].start_offset <= start_offset:
+        dropped += 1
+    if dropped > 0:
+        memmove(epochs.entries, epochs.entries + dropped, <size_t>(epochs.count - dropped) * sizeof(EpochEntry))
+        epochs.count -= dropped
+        epochs.dirty = True
+    if epochs.count > 0 and epochs.entries[0].start_offset < start_offset:
+        epochs.entries[0].start_offset = start_offset
+        epochs.dirty = True
+
+
+cdef int epochs_write(LeaderEpochs* epochs, const char* directory, bint sync) noexcept nogil:
+    cdef char path[PATH_BYTES_MAX]
+    cdef char temporary[PATH_BYTES_MAX]
+    cdef FILE* file
+    cdef int32_t i
+    cdef int failed = 0
+    join_path(path, PATH_BYTES_MAX, directory, b"leader-epoch-checkpoint")
+    join_path(temporary, PATH_BYTES_MAX, directory, b"leader-epoch-checkpoint.tmp")
+    file = fopen(temporary, b"we")
+    if file == NULL:
+        return -1
+    fprintf(file, b"0\n%d\n", epochs.count)
+    for i in range(epochs.count):
+        fprintf(file, b"%d %lld\n", epochs.entries[i].epoch, <long long>epochs.entries[i].start_offset)
+    if fflush(file) != 0 or (sync and fdatasync(fileno(file)) != 0):
+        failed = -1
+    if fclose(file) != 0:
+        failed = -1
+    if failed or rename(temporary, path) != 0:
+        return -1
+    epochs.dirty = False
+    return 0
+
+
+cdef int epochs_read(LeaderEpochs* epochs, const char* directory) noexcept nogil:
+    cdef char path[PATH_BYTES_MAX]
+    cdef FILE* file
+    cdef int version = -1
+    cdef int count = -1
+    cdef int epoch = 0
+    cdef long long start_offset = 0
+    cdef int failed = 0
+    epochs.count = 0
+    join_path(path, PATH_BYTES_MAX, directory, b"leader-epoch-checkpoint")
+    file = fopen(path, b"re")
+    if file == NULL:
+        return 0 if last_errno() == ENOENT else -1
+    if fscanf(file, b"%d %d", &version, &count) != 2 or version != 0 or count < 0:
+        failed = -1
+    while not failed and count > 0:
+        if fscanf(file, b"%d %lld", &epoch, &start_offset) != 2:
+            failed = -1
+        else:
+            failed = epochs_assign(epochs, epoch, start_offset)
+            count -= 1
+    fclose(file)
+    epochs.dirty = False
+    return failed

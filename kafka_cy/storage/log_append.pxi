@@ -1,0 +1,274 @@
+# Appending: checks, roll, one write, publication. Everything here holds the append mutex.
+
+cdef inline Segment* active_segment(Log* log) noexcept nogil:
+    return log.segments[log.segments_count - 1]
+
+
+cdef int log_append(
+    Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
+) noexcept nogil:
+    cdef int error
+    pthread_mutex_lock(&log.append_mutex)
+    error = append_locked(log, batch, leader_epoch, origin, now_ms, result)
+    pthread_mutex_unlock(&log.append_mutex)
+    return error
+
+
+cdef int append_locked(
+    Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
+) noexcept nogil:
+    cdef BatchHeader* header = &batch.header
+    cdef const LogConfig* config = log_config(log)
+    cdef int error = place_batch(log, batch, leader_epoch, origin, result)
+    if error or result.duplicate:
+        return error
+    if header.producer_id >= 0 and producers_reserve(&log.producers) < 0:
+        return STORAGE_NO_MEMORY
+    error = roll_if_needed(log, config, batch, now_ms)
+    if not error:
+        error = write_batch(log, batch)
+    if error:
+        return error
+    log.unflushed_messages += header.last_offset_delta + 1
+    return publish_batch(log, config, batch)
+
+
+cdef int place_batch(
+    Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, AppendResult* result
+) noexcept nogil:
+    """State, epoch and producer checks; the batch's offsets and epoch, patched into its header and its bytes."""
+    cdef BatchHeader* header = &batch.header
+    cdef int32_t latest_epoch = epochs_latest(&log.epochs)
+    cdef int64_t end_offset = log.end_offset
+    cdef int error = log_check_state(log)
+    if error:
+        return error
+    if <int64_t>batch.size > log_config(log).segment_bytes:
+        return STORAGE_BATCH_TOO_LARGE
+    result.duplicate = False
+    result.log_start_offset = log.start_offset
+    result.log_append_time_ms = header.max_timestamp if header.attributes & ATTRIBUTE_LOG_APPEND_TIME else -1
+    if origin == ORIGIN_REPLICATION:
+        if header.base_offset < end_offset:
+            return STORAGE_OFFSET_OUT_OF_RANGE
+    else:
+        if leader_epoch < 0:
+            leader_epoch = latest_epoch if latest_epoch >= 0 else 0
+        elif leader_epoch < latest_epoch:
+            return STORAGE_FENCED_LEADER_EPOCH
+        error = check_producer(log, header, origin, result)
+        if error or result.duplicate:
+            return error
+        header.base_offset = end_offset
+        header.leader_epoch = leader_epoch
+        batch_set_base_offset(batch.data, end_offset, leader_epoch)
+    result.base_offset = header.base_offset
+    result.last_offset = header.base_offset + header.last_offset_delta
+    return STORAGE_OK
+
+
+cdef int check_producer(Log* log, BatchHeader* header, AppendOrigin origin, AppendResult* result) noexcept nogil:
+    cdef ProducerEntry* entry
+    cdef RetainedBatch repeated
+    cdef bint is_repeat = False
+    cdef int error
+    if header.producer_id < 0:
+        return STORAGE_OK
+    if header.attributes & ATTRIBUTE_CONTROL:
+        entry = producers_find(&log.producers, header.producer_id)
+        return STORAGE_INVALID_PRODUCER_EPOCH if entry != NULL and header.producer_epoch < entry.epoch else STORAGE_OK
+    error = producers_check(&log.producers, header, origin == ORIGIN_CLIENT, &repeated, &is_repeat)
+    if error or not is_repeat:
+        return error
+    result.duplicate = True
+    result.last_offset = repeated.last_offset
+    result.base_offset = repeated.last_offset - repeated.offset_delta
+    if result.log_append_time_ms >= 0:
+        result.log_append_time_ms = repeated.timestamp_ms
+    return STORAGE_OK
+
+
+cdef bint must_roll(Segment* active, const LogConfig* config, int64_t jitter_ms, ValidBatch* batch, int64_t now_ms) noexcept nogil:
+    cdef BatchHeader* header = &batch.header
+    cdef int64_t waited_ms
+    if header.base_offset + header.last_offset_delta - active.base_offset > 0x7fffffff:
+        return True
+    if active.size == 0:
+        return False
+    if active.size > config.segment_bytes - <int64_t>batch.size:
+        return True
+    if active.offsets.count >= config.segment_index_bytes // 8 or active.times.count >= config.segment_index_bytes // 12 - 1:
+        return True
+    if active.first_timestamp >= 0:
+        waited_ms = header.max_timestamp - active.first_timestamp
+    else:
+        waited_ms = now_ms - active.created_ms
+    return waited_ms > config.segment_ms - jitter_ms
+
+
+cdef int roll_if_needed(Log* log, const LogConfig* config, ValidBatch* batch, int64_t now_ms) noexcept nogil:
+    if not must_roll(active_segment(log), config, log.roll_jitter_ms, batch, now_ms):
+        return STORAGE_OK
+    return roll_locked(log, batch.header.base_offset)
+
+
+cdef void fail_log(Log* log, int error_number) noexcept nogil:
+    """ENOSPC passes: what was there is still good and room may come back. Anything else takes the log offline."""
+    atomic_store_i32(&log.failed_errno, error_number)
+    if error_number != ENOSPC:
+        atomic_store_i32(&log.state, LOG_OFFLINE)
+
+
+cdef int write_batch(Log* log, ValidBatch* batch) noexcept nogil:
+    """One write. One that failed half-way is cut off again, so that the file ends with the last whole batch."""
+    cdef Segment* active = active_segment(log)
+    cdef int failed
+    cdef int error = segment_pin(active)
+    if error:
+        fail_log(log, last_errno())
+        return error
+    failed = segment_append_bytes(active, batch.data, batch.size)
+    if failed:
+        fail_log(log, failed)
+        if ftruncate(active.fd, active.size) != 0:
+            fail_log(log, last_errno())
+    segment_unpin(active)
+    return STORAGE_IO_ERROR if failed else STORAGE_OK
+
+
+cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noexcept nogil:
+    """Indexes, producer state, epochs and the new end, for readers all at once."""
+    cdef BatchHeader* header = &batch.header
+    cdef Segment* active = active_segment(log)
+    cdef int64_t position = active.size
+    cdef int64_t last_offset = header.base_offset + header.last_offset_delta
+    cdef AbortedTransaction aborted
+    cdef bint has_aborted = producers_apply(&log.producers, header, batch.data, batch.size, &aborted)
+    cdef OffsetPosition* tail
+    cdef int error
+    cdef bint epoch_is_new
+    if has_aborted and transactions_write(log.directory, active.base_offset, &aborted) < 0:
+        fail_log(log, last_errno())
+    pthread_mutex_lock(&log.segments_mutex)
+    error = segment_index_batch(
+        active, last_offset, header.max_timestamp, position, <int64_t>batch.size, config.index_interval_bytes)
+    epoch_is_new = header.leader_epoch > epochs_latest(&log.epochs)
+    if epoch_is_new:
+        epochs_assign(&log.epochs, header.leader_epoch, header.base_offset)
+    if has_aborted:
+        transactions_append(&log.aborted, &aborted)
+    tail = &log.tail[log.tail_count % TAIL_BATCHES]
+    tail.segment_base = active.base_offset
+    tail.offset = header.base_offset
+    tail.position = position
+    log.tail_count += 1
+    atomic_store_i64(&active.size, position + <int64_t>batch.size)
+    atomic_store_i64(&log.first_unstable, producers_first_unstable(&log.producers))
+    atomic_store_i64(&log.end_offset, last_offset + 1)
+    pthread_mutex_unlock(&log.segments_mutex)
+    if epoch_is_new:
+        epochs_write(&log.epochs, log.directory, False)
+    return STORAGE_OK       # an index entry that found no memory is only a slower lookup
+
+
+cdef int write_snapshot(Log* log, int64_t offset) noexcept nogil:
+    """The producers as of `offset`. A torn file is noticed by its CRC."""
+    cdef char path[PATH_BYTES_MAX]
+    cdef Writer output
+    cdef int failed = -1
+    cdef int fd
+    if log.snapshot_offset == offset:
+        return STORAGE_OK
+    writer_init(&output, 1 << 30)
+    producers_write_snapshot(&log.producers, &output)
+    name_file(path, PATH_BYTES_MAX, log.directory, offset, b".snapshot")
+    fd = open_file(path, O_RDWR | O_CREAT | O_TRUNC)
+    if fd >= 0:
+        failed = output.error
+        if not failed:
+            failed = write_whole(fd, output.data, output.size, 0)
+        close(fd)
+    writer_free(&output)
+    if failed:
+        return STORAGE_IO_ERROR
+    log.snapshot_offset = offset
+    return STORAGE_OK
+
+
+cdef int add_segment(Log* log, Segment* segment) noexcept nogil:
+    """Append to the list; with segments_mutex, or before anybody else knows the log."""
+    cdef Segment** grown
+    cdef int32_t wanted
+    if log.segments_count == log.segments_capacity:
+        wanted = log.segments_capacity * 2 if log.segments_capacity else 2
+        grown = <Segment**>realloc(log.segments, <size_t>wanted * sizeof(Segment*))
+        if grown == NULL:
+            return STORAGE_NO_MEMORY
+        log.segments = grown
+        log.segments_capacity = wanted
+    log.segments[log.segments_count] = segment
+    log.segments_count += 1
+    return STORAGE_OK
+
+
+cdef int new_active(Log* log, int64_t base_offset, Segment** out) noexcept nogil:
+    """An empty segment whose file exists; not in the list yet."""
+    cdef Segment* segment = segment_new(log.directory, base_offset)
+    cdef int error
+    if segment == NULL:
+        return STORAGE_NO_MEMORY
+    segment.active = True
+    error = segment_pin(segment)
+    if error:
+        segment_unref(segment)
+        return error
+    segment_unpin(segment)
+    out[0] = segment
+    return STORAGE_OK
+
+
+cdef int roll_locked(Log* log, int64_t new_base) noexcept nogil:
+    cdef Segment* old = active_segment(log)
+    cdef Segment* fresh = NULL
+    cdef int error
+    if old.base_offset == new_base:
+        return STORAGE_OK
+    error = segment_close_indexes(old)
+    if not error:
+        error = write_snapshot(log, new_base)
+    if not error:
+        error = new_active(log, new_base, &fresh)
+    if error:
+        fail_log(log, last_errno())
+        return error
+    pthread_mutex_lock(&log.segments_mutex)
+    error = add_segment(log, fresh)
+    if not error:
+        old.active = False
+        old.indexes_mapped = True
+        log.tail_count = 0
+        if old.size == 0:               # offsets jumped: the empty segment is of no use
+            log.segments[log.segments_count - 2] = fresh
+            log.segments_count -= 1
+            segment_unlink_files(log.directory, old.base_offset, False)
+            segment_unref(old)
+    pthread_mutex_unlock(&log.segments_mutex)
+    choose_jitter(log)
+    log_queue_flush(log)
+    return error
+
+
+cdef void choose_jitter(Log* log) noexcept nogil:
+    cdef int64_t limit = log_config(log).segment_jitter_ms
+    log.roll_jitter_ms = rand() % limit if limit > 0 else 0
+
+
+cdef int log_check_state(Log* log) noexcept nogil:
+    cdef int32_t state = atomic_load_i32(&log.state)
+    if state == LOG_ONLINE:
+        return STORAGE_OK
+    return STORAGE_OFFLINE if state == LOG_OFFLINE else STORAGE_DELETED
+
+
+cdef const LogConfig* log_config(Log* log) noexcept nogil:
+    return <const LogConfig*>atomic_load_pointer(<void**>&log.config)

@@ -1,0 +1,397 @@
+# Flush, truncation, deletion, configuration, closing. Never on a reactor.
+
+cdef Log* log_ref(Log* log) noexcept nogil:
+    atomic_add_i32(&log.references, 1)
+    return log
+
+
+cdef void log_unref(Log* log) noexcept nogil:
+    cdef int32_t i
+    if atomic_sub_i32(&log.references, 1) > 0:
+        return
+    for i in range(log.segments_count):
+        segment_unref(log.segments[i])
+    for i in range(log.retired_configs_count):
+        free(log.retired_configs[i])
+    free(log.retired_configs)
+    free(log.config)
+    free(log.segments)
+    free(log.directory)
+    producers_clear(&log.producers)
+    epochs_free(&log.epochs)
+    transactions_free(&log.aborted)
+    pthread_mutex_destroy(&log.append_mutex)
+    pthread_mutex_destroy(&log.segments_mutex)
+    pthread_mutex_destroy(&log.flush_mutex)
+    free(log)
+
+
+cdef int collect_unflushed(Log* log, Segment*** out, int32_t* count, int64_t* end_offset) noexcept nogil:
+    """References to the segments that hold what is not on disk yet."""
+    cdef int32_t first, i
+    pthread_mutex_lock(&log.segments_mutex)
+    end_offset[0] = log.end_offset
+    first = segment_floor(log, log.flushed_offset)
+    count[0] = log.segments_count - first if log.flushed_offset < log.end_offset else 0
+    out[0] = <Segment**>malloc(<size_t>(count[0] + 1) * sizeof(Segment*))
+    if out[0] != NULL:
+        for i in range(count[0]):
+            out[0][i] = segment_acquire(log.segments[first + i])
+    pthread_mutex_unlock(&log.segments_mutex)
+    return STORAGE_OK if out[0] != NULL else STORAGE_NO_MEMORY
+
+
+cdef int log_flush(Log* log) noexcept nogil:
+    """All that was appended before the call is on disk after it. Appends go on meanwhile: that is the group commit."""
+    cdef Segment** pending = NULL
+    cdef int32_t count = 0
+    cdef int32_t i
+    cdef int64_t end_offset = 0
+    cdef int error
+    pthread_mutex_lock(&log.flush_mutex)
+    error = collect_unflushed(log, &pending, &count, &end_offset)
+    if not error:
+        for i in range(count):
+            if not error:
+                error = segment_flush(pending[i])
+            segment_unref(pending[i])
+        free(pending)
+    if not error and end_offset > atomic_load_i64(&log.flushed_offset):
+        atomic_store_i64(&log.flushed_offset, end_offset)
+    atomic_store_i64(&log.last_flush_ms, wall_clock_ms())
+    if error:
+        fail_log(log, last_errno())
+    if log.on_flushed != NULL:
+        log.on_flushed(log.on_flushed_context)      # under the mutex, so that log_set_flushed_hook can take it away
+    pthread_mutex_unlock(&log.flush_mutex)
+    return error
+
+
+cdef void log_set_flushed_hook(Log* log, flushed_hook hook, void* context) noexcept nogil:
+    pthread_mutex_lock(&log.flush_mutex)
+    log.on_flushed = hook
+    log.on_flushed_context = context
+    pthread_mutex_unlock(&log.flush_mutex)
+
+
+cdef void flush_job(void* context) noexcept nogil:
+    cdef Log* log = <Log*>context
+    atomic_store_seq_i32(&log.flush_queued, 0)      # before the flush reads the end: a later append queues again
+    log_flush(log)
+    log_unref(log)
+
+
+cdef void log_queue_flush(Log* log) noexcept nogil:
+    if atomic_add_i32(&log.flush_queued, 1) > 1:
+        return
+    if background_submit(flush_job, log_ref(log)) < 0:
+        flush_job(log)
+
+
+cdef int log_roll(Log* log) noexcept nogil:
+    cdef int error
+    pthread_mutex_lock(&log.append_mutex)
+    error = log_check_state(log)
+    if not error and active_segment(log).size > 0:
+        error = roll_locked(log, log.end_offset)
+    pthread_mutex_unlock(&log.append_mutex)
+    return error
+
+
+cdef int64_t log_size_bytes(Log* log) noexcept nogil:
+    cdef int64_t total = 0
+    cdef int64_t size
+    cdef int32_t i
+    pthread_mutex_lock(&log.segments_mutex)
+    for i in range(log.segments_count):
+        size = segment_size(log.segments[i])
+        total += size if size > 0 else 0
+    pthread_mutex_unlock(&log.segments_mutex)
+    return total
+
+
+cdef int log_delete_records(Log* log, int64_t offset) noexcept nogil:
+    """The caller checked `offset` against the high watermark. Segments wholly below go at the next retention check."""
+    cdef int error
+    pthread_mutex_lock(&log.append_mutex)
+    error = log_check_state(log)
+    if not error and offset > log.end_offset:
+        error = STORAGE_OFFSET_OUT_OF_RANGE
+    if not error and offset > log.start_offset:
+        raise_start(log, offset)
+    pthread_mutex_unlock(&log.append_mutex)
+    return error
+
+
+cdef void raise_start(Log* log, int64_t offset) noexcept nogil:
+    """With the append mutex."""
+    pthread_mutex_lock(&log.segments_mutex)
+    atomic_store_i64(&log.start_offset, offset)
+    epochs_truncate_start(&log.epochs, offset)
+    transactions_truncate_start(&log.aborted, offset)
+    pthread_mutex_unlock(&log.segments_mutex)
+
+
+cdef struct DeletedFiles:       # of one segment, until file.delete.delay.ms is over
+    char* directory
+    int64_t base_offset
+
+
+cdef void drop_segments(Log* log, int32_t first, int32_t count) noexcept nogil:
+    """Take segments out of the list and rename their files. With the append mutex."""
+    cdef Segment** dropped = <Segment**>malloc(<size_t>(count + 1) * sizeof(Segment*))
+    cdef int32_t i
+    if dropped == NULL or count <= 0:
+        free(dropped)
+        return
+    pthread_mutex_lock(&log.segments_mutex)
+    memcpy(dropped, log.segments + first, <size_t>count * sizeof(Segment*))
+    memmove(log.segments + first, log.segments + first + count,
+            <size_t>(log.segments_count - first - count) * sizeof(Segment*))
+    log.segments_count -= count
+    pthread_mutex_unlock(&log.segments_mutex)
+    for i in range(count):
+        segment_rename_deleted(dropped[i])
+        segment_unref(dropped[i])
+    free(dropped)
+
+
+cdef int64_t segment_max_timestamp(Log* log, Segment* segment) noexcept nogil:
+    """What time-based retention counts from: the largest timestamp, else the file's last change."""
+    cdef char path[PATH_BYTES_MAX]
+    cdef int64_t max_timestamp = -1
+    cdef int64_t position = 0
+    if segment_pin(segment) == 0:
+        time_bounds(log, segment, 0, &max_timestamp, &position)
+        segment_unpin(segment)
+    if max_timestamp >= 0:
+        return max_timestamp
+    name_file(path, PATH_BYTES_MAX, log.directory, segment.base_offset, b".log")
+    return modified_ms_of_file(path)
+
+
+cdef int32_t count_deletable(Log* log, const LogConfig* config, int64_t high_watermark, int64_t now_ms) noexcept nogil:
+    """How many of the oldest segments are over: by log start offset, and with cleanup.policy=delete by time and bytes."""
+    cdef int64_t excess = 0
+    cdef int64_t size
+    cdef int64_t end
+    cdef int32_t i = 0
+    cdef Segment* segment
+    cdef bint deletable
+    if config.cleanup_delete and config.retention_bytes >= 0:
+        excess = log_size_bytes(log) - config.retention_bytes
+    while i < log.segments_count:
+        segment = log.segments[i]
+        end = log.segments[i + 1].base_offset if i + 1 < log.segments_count else log.end_offset
+        size = segment_size(segment)
+        if end > high_watermark or (segment.active and size == 0):
+            break
+        deletable = end <= log.start_offset and not segment.active
+        if not deletable and config.cleanup_delete and config.retention_ms >= 0:
+            deletable = now_ms - segment_max_timestamp(log, segment) > config.retention_ms
+        if not deletable and config.cleanup_delete and config.retention_bytes >= 0 and excess - size >= 0:
+            deletable = True
+        if not deletable:
+            break
+        excess -= size
+        i += 1
+    return i
+
+
+cdef int log_delete_old_segments(Log* log, int64_t high_watermark, int64_t now_ms, int32_t* deleted) noexcept nogil:
+    cdef int32_t count
+    cdef int error
+    deleted[0] = 0
+    pthread_mutex_lock(&log.append_mutex)
+    error = log_check_state(log)
+    if not error:
+        count = count_deletable(log, log_config(log), high_watermark, now_ms)
+        if count > 0 and count == log.segments_count:
+            error = roll_locked(log, log.end_offset)        # the active segment is over as well
+        if not error and count > 0:
+            if log.segments[count].base_offset > log.start_offset:
+                raise_start(log, log.segments[count].base_offset)
+            drop_segments(log, 0, count)
+            snapshots_delete_below(log.directory, log.segments[0].base_offset)
+            deleted[0] = count
+    pthread_mutex_unlock(&log.append_mutex)
+    return error
+
+
+cdef int cut_active(Log* log, int64_t offset) noexcept nogil:
+    """Cut the last segment behind the last batch that ends below `offset` and make it active, as a fresh Segment:
+    readers of the old one keep its maps."""
+    cdef Segment* old = active_segment(log)
+    cdef Segment* segment = segment_new(log.directory, old.base_offset)
+    cdef BatchCursor cursor
+    cdef Listing listing
+    cdef int64_t end_offset = 0
+    cdef int64_t position
+    cdef bint was_cut = False
+    cdef int error = segment_pin(segment) if segment != NULL else STORAGE_NO_MEMORY
+    if error:
+        if segment != NULL:
+            segment_unref(segment)
+        return error
+    cursor_init(&cursor, segment, segment.size)
+    position = scan_to_offset(&cursor, 0, offset)
+    pthread_mutex_lock(&log.segments_mutex)
+    if position >= 0 and position < segment.size and ftruncate(segment.fd, position) == 0:
+        segment.size = position
+    log.segments[log.segments_count - 1] = segment
+    transactions_truncate_end(&log.aborted, segment.base_offset)
+    error = listing_read(&listing, log.directory)
+    if not error:
+        error = rebuild_segment(log, segment, &listing, &end_offset, &was_cut)
+        listing_free(&listing)
+    epochs_truncate_end(&log.epochs, end_offset)
+    log.tail_count = 0
+    memset(log.reads, 0, sizeof(log.reads))
+    atomic_store_i64(&log.end_offset, end_offset)
+    atomic_store_i64(&log.flushed_offset, min(log.flushed_offset, end_offset))
+    atomic_store_i64(&log.start_offset, min(log.start_offset, end_offset))
+    atomic_store_i64(&log.first_unstable, producers_first_unstable(&log.producers))
+    pthread_mutex_unlock(&log.segments_mutex)
+    segment_unpin(segment)
+    segment_unref(old)
+    epochs_write(&log.epochs, log.directory, False)
+    return error
+
+
+cdef int log_truncate_to(Log* log, int64_t offset) noexcept nogil:
+    cdef int32_t keep
+    cdef int error
+    pthread_mutex_lock(&log.append_mutex)
+    error = log_check_state(log)
+    if not error and offset < log.end_offset:
+        if offset <= log.segments[0].base_offset:
+            error = truncate_fully_locked(log, offset)
+        else:
+            keep = segment_floor(log, offset) + 1
+            if log.segments[keep - 1].base_offset == offset:
+                keep -= 1
+            drop_segments(log, keep, log.segments_count - keep)
+            snapshots_delete_above(log.directory, offset)
+            error = cut_active(log, offset)
+    pthread_mutex_unlock(&log.append_mutex)
+    return error
+
+
+cdef int truncate_fully_locked(Log* log, int64_t new_start) noexcept nogil:
+    cdef Segment* fresh = NULL
+    cdef int error
+    drop_segments(log, 0, log.segments_count - 1)
+    segment_rename_deleted(log.segments[0])
+    snapshots_delete_above(log.directory, -1)
+    producers_clear(&log.producers)
+    log.snapshot_offset = -1
+    error = new_active(log, new_start, &fresh)
+    if error:
+        fail_log(log, last_errno())
+        return error
+    fresh.size = 0
+    pthread_mutex_lock(&log.segments_mutex)
+    segment_unref(log.segments[0])
+    log.segments[0] = fresh
+    epochs_truncate_end(&log.epochs, 0)
+    transactions_truncate_end(&log.aborted, 0)
+    log.tail_count = 0
+    memset(log.reads, 0, sizeof(log.reads))
+    atomic_store_i64(&log.start_offset, new_start)
+    atomic_store_i64(&log.flushed_offset, new_start)
+    atomic_store_i64(&log.end_offset, new_start)
+    atomic_store_i64(&log.first_unstable, -1)
+    pthread_mutex_unlock(&log.segments_mutex)
+    epochs_write(&log.epochs, log.directory, False)
+    return STORAGE_OK
+
+
+cdef int log_truncate_fully(Log* log, int64_t new_start) noexcept nogil:
+    cdef int error
+    pthread_mutex_lock(&log.append_mutex)
+    error = log_check_state(log)
+    if not error:
+        error = truncate_fully_locked(log, new_start)
+    pthread_mutex_unlock(&log.append_mutex)
+    return error
+
+
+cdef int log_set_config(Log* log, const LogConfig* config) noexcept nogil:
+    """Readers may hold the old one: it is kept until the log goes."""
+    cdef LogConfig* fresh = <LogConfig*>malloc(sizeof(LogConfig))
+    cdef LogConfig** grown
+    if fresh == NULL:
+        return STORAGE_NO_MEMORY
+    fresh[0] = config[0]
+    pthread_mutex_lock(&log.append_mutex)
+    grown = <LogConfig**>realloc(log.retired_configs, <size_t>(log.retired_configs_count + 1) * sizeof(LogConfig*))
+    if grown == NULL:
+        pthread_mutex_unlock(&log.append_mutex)
+        free(fresh)
+        return STORAGE_NO_MEMORY
+    log.retired_configs = grown
+    log.retired_configs[log.retired_configs_count] = log.config
+    log.retired_configs_count += 1
+    atomic_store_pointer(<void**>&log.config, fresh)
+    choose_jitter(log)
+    pthread_mutex_unlock(&log.append_mutex)
+    return STORAGE_OK
+
+
+cdef int log_rename(Log* log, const char* directory) noexcept nogil:
+    """Rename the folder and tell the segments."""
+    cdef char* fresh = strdup(directory)
+    cdef char* old
+    cdef int32_t i
+    if fresh == NULL:
+        return STORAGE_NO_MEMORY
+    pthread_mutex_lock(&log.append_mutex)
+    pthread_mutex_lock(&log.segments_mutex)
+    if rename(log.directory, fresh) != 0:
+        pthread_mutex_unlock(&log.segments_mutex)
+        pthread_mutex_unlock(&log.append_mutex)
+        free(fresh)
+        return STORAGE_IO_ERROR
+    old = log.directory
+    log.directory = fresh
+    for i in range(log.segments_count):
+        segment_set_directory(log.segments[i], fresh)
+    pthread_mutex_unlock(&log.segments_mutex)
+    pthread_mutex_unlock(&log.append_mutex)
+    free(old)
+    return STORAGE_OK
+
+
+cdef int log_assign_epoch(Log* log, int32_t epoch) noexcept nogil:
+    cdef int failed
+    pthread_mutex_lock(&log.append_mutex)
+    pthread_mutex_lock(&log.segments_mutex)
+    failed = 0
+    if epoch > epochs_latest(&log.epochs):
+        failed = epochs_assign(&log.epochs, epoch, log.end_offset)
+    pthread_mutex_unlock(&log.segments_mutex)
+    pthread_mutex_unlock(&log.append_mutex)
+    return STORAGE_NO_MEMORY if failed else STORAGE_OK
+
+
+cdef void log_expire_producers(Log* log, int64_t now_ms) noexcept nogil:
+    pthread_mutex_lock(&log.append_mutex)
+    producers_expire(&log.producers, now_ms - log_config(log).producer_id_expiration_ms)
+    pthread_mutex_unlock(&log.append_mutex)
+
+
+cdef int log_close(Log* log, bint flush) noexcept nogil:
+    cdef int error = STORAGE_OK
+    if flush:
+        error = log_flush(log)
+    pthread_mutex_lock(&log.append_mutex)
+    if atomic_load_i32(&log.state) == LOG_ONLINE:
+        if not error:
+            error = segment_close_indexes(active_segment(log))
+        if not error and log.end_offset > 0:
+            error = write_snapshot(log, log.end_offset)
+        if not error and log.epochs.dirty:
+            error = STORAGE_IO_ERROR if epochs_write(&log.epochs, log.directory, flush) < 0 else STORAGE_OK
+    atomic_store_i32(&log.state, LOG_CLOSED)
+    pthread_mutex_unlock(&log.append_mutex)
+    return error

@@ -1,0 +1,255 @@
+# Reading whole batches. The segments mutex is held for the lookup only; files are read with a pinned segment.
+
+# What a read knows when it leaves the mutex.
+cdef struct Lookup:
+    Segment* segment            # one reference
+    int32_t index               # in log.segments
+    int64_t bytes               # of the segment that may be read
+    int64_t next_base           # where the next segment, or the end of the log, begins
+    int64_t start_hint          # a batch start at or before the wanted one
+    bint start_exact
+    int64_t end_hint            # a batch start at or before the first unwanted batch; -1 unknown
+    bint end_exact
+    int64_t cut_hint            # a batch start at or before start + bytes_max; -1 unknown
+
+
+cdef int32_t segment_floor(Log* log, int64_t offset) noexcept nogil:
+    """Index of the last segment with base offset <= offset; 0 when there is none."""
+    cdef int32_t low = 0
+    cdef int32_t high = log.segments_count
+    cdef int32_t middle
+    if log.segments[high - 1].base_offset <= offset:
+        return high - 1
+    while low < high:
+        middle = low + (high - low) // 2
+        if log.segments[middle].base_offset <= offset:
+            low = middle + 1
+        else:
+            high = middle
+    return low - 1 if low > 0 else 0
+
+
+cdef bint tail_position(Log* log, int64_t offset, int64_t* position, bint* exact) noexcept nogil:
+    """Of the last batch with base offset <= offset, if it is one of the latest; exact: it begins at `offset`."""
+    cdef int64_t i
+    cdef int64_t oldest = log.tail_count - TAIL_BATCHES if log.tail_count > TAIL_BATCHES else 0
+    for i in range(log.tail_count - 1, oldest - 1, -1):
+        if log.tail[i % TAIL_BATCHES].offset <= offset:
+            position[0] = log.tail[i % TAIL_BATCHES].position
+            exact[0] = log.tail[i % TAIL_BATCHES].offset == offset
+            return True
+    return False
+
+
+cdef bint remembered_position(Log* log, int64_t segment_base, int64_t offset, int64_t* position) noexcept nogil:
+    cdef int32_t i
+    for i in range(REMEMBERED_READS):
+        if log.reads[i].offset == offset and log.reads[i].segment_base == segment_base and log.reads[i].position > 0:
+            position[0] = log.reads[i].position
+            return True
+    return False
+
+
+cdef void remember_read(Log* log, int64_t segment_base, int64_t offset, int64_t position) noexcept nogil:
+    """The next read of that consumer begins here."""
+    cdef OffsetPosition* slot
+    pthread_mutex_lock(&log.segments_mutex)
+    slot = &log.reads[log.reads_next]
+    log.reads_next = (log.reads_next + 1) % REMEMBERED_READS
+    slot.segment_base = segment_base
+    slot.offset = offset
+    slot.position = position
+    pthread_mutex_unlock(&log.segments_mutex)
+
+
+cdef void look_up_active(Log* log, int64_t offset, int64_t offset_max, int64_t bytes_max, Lookup* found) noexcept nogil:
+    """With segments_mutex: the active segment's indexes may move when they grow."""
+    cdef Segment* segment = found.segment
+    cdef int64_t position = 0
+    if not found.start_exact and tail_position(log, offset, &position, &found.start_exact):
+        found.start_hint = position
+    elif not found.start_exact:
+        found.start_hint = offset_index_floor(&segment.offsets, offset - segment.base_offset)
+    if offset_max >= found.next_base:
+        found.end_hint = found.bytes
+        found.end_exact = True
+    elif tail_position(log, offset_max, &position, &found.end_exact):
+        found.end_hint = position
+    else:
+        found.end_hint = offset_index_floor(&segment.offsets, offset_max - 1 - segment.base_offset)
+    if found.bytes - found.start_hint > bytes_max:
+        found.cut_hint = position_index_floor(&segment.offsets, found.start_hint + bytes_max)
+
+
+cdef void look_up_at(Log* log, int32_t i, int64_t offset, int64_t offset_max, int64_t bytes_max, Lookup* found) noexcept nogil:
+    """With segments_mutex."""
+    cdef Segment* segment = log.segments[i]
+    found.segment = segment_acquire(segment)
+    found.index = i
+    found.start_exact = offset <= segment.base_offset or remembered_position(log, segment.base_offset, offset, &found.start_hint)
+    if offset <= segment.base_offset:
+        found.start_hint = 0
+    found.end_hint = -1
+    found.end_exact = False
+    found.cut_hint = -1
+    if segment.active:
+        found.bytes = segment.size
+        found.next_base = log.end_offset
+        look_up_active(log, offset, offset_max, bytes_max, found)
+    else:
+        found.bytes = -1
+        found.next_base = log.segments[i + 1].base_offset
+
+
+cdef int look_up_closed(int64_t offset, int64_t offset_max, int64_t bytes_max, Lookup* found) noexcept nogil:
+    """With a pinned segment: the rest of the lookup, from a map of its index."""
+    cdef Segment* segment = found.segment
+    cdef int error
+    found.bytes = segment_size(segment)
+    if found.bytes < 0:
+        return STORAGE_IO_ERROR
+    if offset_max >= found.next_base:
+        found.end_hint = found.bytes
+        found.end_exact = True
+    if found.start_exact and found.end_exact and found.bytes - found.start_hint <= bytes_max:
+        return STORAGE_OK
+    error = segment_map_indexes(segment)
+    if error:
+        return error
+    if not found.start_exact:
+        found.start_hint = offset_index_floor(&segment.offsets, offset - segment.base_offset)
+    if not found.end_exact:
+        found.end_hint = offset_index_floor(&segment.offsets, offset_max - 1 - segment.base_offset)
+    if found.bytes - found.start_hint > bytes_max:
+        found.cut_hint = position_index_floor(&segment.offsets, found.start_hint + bytes_max)
+    return STORAGE_OK
+
+
+cdef int64_t scan_to_offset(BatchCursor* cursor, int64_t position, int64_t offset) noexcept nogil:
+    """From a batch start, the first batch start whose batch ends at or after `offset`; the end when there is none; -1."""
+    cdef BatchHeader header
+    cdef int there = cursor_header(cursor, position, &header)
+    while there > 0 and header.base_offset + header.last_offset_delta < offset:
+        position += LOG_OVERHEAD + header.length
+        there = cursor_header(cursor, position, &header)
+    return position if there >= 0 else -1
+
+
+cdef int64_t scan_to_position(BatchCursor* cursor, int64_t position, int64_t wanted, int64_t* next_offset) noexcept nogil:
+    """From a batch start, the last batch end <= wanted (`position` itself when its batch is larger); -1 on an error.
+    `next_offset` becomes the base offset of the batch that begins there."""
+    cdef BatchHeader header
+    cdef int there = cursor_header(cursor, position, &header)
+    next_offset[0] = -1
+    while there > 0:
+        next_offset[0] = header.base_offset
+        if position + LOG_OVERHEAD + header.length > wanted:
+            return position
+        position += LOG_OVERHEAD + header.length
+        there = cursor_header(cursor, position, &header)
+    next_offset[0] = -1
+    return position if there >= 0 else -1
+
+
+cdef int cut_to_bytes(
+    Log* log, BatchCursor* cursor, Lookup* found, int64_t start, int64_t bytes_max, bint first_batch_always, int64_t* end
+) noexcept nogil:
+    """Lower `end` to a batch boundary within bytes_max, or to the first batch's end."""
+    cdef BatchHeader header
+    cdef int64_t next_offset = -1
+    cdef int64_t cut = scan_to_position(cursor, max(start, found.cut_hint), start + max(bytes_max, 0), &next_offset)
+    if cut < 0:
+        return STORAGE_IO_ERROR
+    if cut == start:
+        if not first_batch_always:
+            end[0] = start
+            return STORAGE_OK
+        if cursor_header(cursor, start, &header) != 1:
+            return STORAGE_CORRUPT
+        cut = start + LOG_OVERHEAD + header.length
+        next_offset = header.base_offset + header.last_offset_delta + 1
+    if cut < end[0]:
+        end[0] = cut
+        if next_offset >= 0:
+            remember_read(log, found.segment.base_offset, next_offset, cut)
+    return STORAGE_OK
+
+
+cdef int read_found(
+    Log* log, Lookup* found, int64_t offset, int64_t offset_max, int64_t bytes_max, bint first_batch_always,
+    int64_t* start, int64_t* end
+) noexcept nogil:
+    """Positions of the batches wanted, in a pinned segment. start == bytes of the segment: nothing here at or after offset."""
+    cdef BatchCursor cursor
+    cdef int error = STORAGE_OK
+    if not found.segment.active and found.bytes < 0:
+        error = look_up_closed(offset, offset_max, bytes_max, found)
+        if error:
+            return error
+    cursor_init(&cursor, found.segment, found.bytes)
+    start[0] = found.start_hint
+    if not found.start_exact:
+        start[0] = scan_to_offset(&cursor, found.start_hint, offset)
+    end[0] = found.end_hint
+    if not found.end_exact and start[0] >= 0:
+        end[0] = scan_to_offset(&cursor, max(start[0], found.end_hint), offset_max)
+    if start[0] < 0 or end[0] < 0:
+        return STORAGE_IO_ERROR
+    if end[0] - start[0] > bytes_max:
+        error = cut_to_bytes(log, &cursor, found, start[0], bytes_max, first_batch_always, end)
+    return error
+
+
+cdef int log_read(
+    Log* log, int64_t offset, int64_t offset_max, int64_t bytes_max, bint first_batch_always, ReadResult* result
+) noexcept nogil:
+    cdef Lookup found
+    cdef int32_t i = -1
+    cdef int64_t start = 0
+    cdef int64_t end = 0
+    cdef int error
+    result.segment = NULL
+    result.fd = -1
+    result.position = 0
+    result.size = 0
+    while True:
+        pthread_mutex_lock(&log.segments_mutex)
+        error = log_check_readable(log)
+        if not error and (offset < log.start_offset or offset > log.end_offset):
+            error = STORAGE_OFFSET_OUT_OF_RANGE
+        if error or min(offset_max, log.end_offset) <= offset:
+            pthread_mutex_unlock(&log.segments_mutex)
+            return error
+        i = segment_floor(log, offset)
+        look_up_at(log, i, offset, min(offset_max, log.end_offset), bytes_max, &found)
+        pthread_mutex_unlock(&log.segments_mutex)
+        error = segment_pin(found.segment)
+        if error:
+            segment_unref(found.segment)
+            return error
+        error = read_found(log, &found, offset, offset_max, bytes_max, first_batch_always, &start, &end)
+        if error or end <= start:
+            segment_release(found.segment)
+            if error or start < found.bytes or found.next_base <= offset:
+                return error
+            offset = found.next_base    # a hole to the end of the segment: what was there is compacted away
+            continue
+        result.segment = found.segment
+        result.fd = found.segment.fd
+        result.position = start
+        result.size = end - start
+        return STORAGE_OK
+
+
+cdef int log_check_readable(Log* log) noexcept nogil:
+    cdef int32_t state = atomic_load_i32(&log.state)
+    return STORAGE_OK if state == LOG_ONLINE else (STORAGE_OFFLINE if state == LOG_OFFLINE else STORAGE_DELETED)
+
+
+cdef int segment_read(Segment* segment, int64_t position, uint8_t* buffer, size_t size) noexcept nogil:
+    return STORAGE_OK if read_some(segment.fd, buffer, size, position) == <int64_t>size else STORAGE_IO_ERROR
+
+
+cdef void segment_release(Segment* segment) noexcept nogil:
+    segment_unpin(segment)
+    segment_unref(segment)

@@ -1,0 +1,388 @@
+# Python's handle of a log. Every call that may wait for the disk releases the GIL.
+
+class StorageFailure(Exception):
+    """A log operation failed; `code` is a StorageError of log.pxd, `error_number` the errno behind it or 0."""
+
+    def __init__(self, message: str, code: int, error_number: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.error_number = error_number
+
+
+class OffsetOutOfRange(StorageFailure):
+    """The offset lies below the log start offset or above the log end offset."""
+
+
+STORAGE_ERROR_NAMES = {
+    STORAGE_OFFSET_OUT_OF_RANGE: "offset out of range", STORAGE_IO_ERROR: "I/O error", STORAGE_NO_MEMORY: "out of memory",
+    STORAGE_CORRUPT: "corrupt batch", STORAGE_OUT_OF_ORDER_SEQUENCE: "out of order sequence number",
+    STORAGE_DUPLICATE_SEQUENCE: "duplicate sequence number", STORAGE_INVALID_PRODUCER_EPOCH: "invalid producer epoch",
+    STORAGE_INVALID_TXN_STATE: "invalid transaction state", STORAGE_FENCED_LEADER_EPOCH: "fenced leader epoch",
+    STORAGE_UNKNOWN_LEADER_EPOCH: "unknown leader epoch", STORAGE_NOT_LEADER: "not the leader",
+    STORAGE_DELETED: "the log is closed", STORAGE_OFFSET_OVERFLOW: "offset overflow",
+    STORAGE_BATCH_TOO_LARGE: "batch larger than a segment", STORAGE_OFFLINE: "the log directory is offline",
+}
+
+
+cdef object failure(int error, Log* log, str what):
+    cdef int error_number = atomic_load_i32(&log.failed_errno) if log != NULL else 0
+    kind = OffsetOutOfRange if error == STORAGE_OFFSET_OUT_OF_RANGE else StorageFailure
+    return kind(f"{what}: {STORAGE_ERROR_NAMES.get(error, error)}", error, error_number)
+
+
+TOPIC_DEFAULTS = {
+    "segment.bytes": 1073741824, "segment.ms": 604800000, "segment.jitter.ms": 0, "segment.index.bytes": 10485760,
+    "index.interval.bytes": 4096, "retention.ms": 604800000, "retention.bytes": -1, "file.delete.delay.ms": 60000,
+    "flush.messages": 9223372036854775807, "flush.ms": 9223372036854775807, "cleanup.policy": ["delete"],
+    "min.insync.replicas": 1, "max.message.bytes": 1048588, "compression.type": "producer",
+    "compression.gzip.level": -1, "compression.lz4.level": 9, "compression.zstd.level": 3,
+    "message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": 9223372036854775807,
+    "message.timestamp.after.max.ms": 3600000, "producer.id.expiration.ms": 86400000,
+}
+CODECS = {"producer": -1, "uncompressed": 0, "none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+UNPACKED_BYTES_MAX = 1 << 30    # what one batch may unpack to
+
+
+cdef int fill_config(LogConfig* config, dict topic_config) except -1:
+    """A LogConfig from Kafka topic keys with typed values; keys that are missing have Kafka's defaults."""
+    values = {**TOPIC_DEFAULTS, **topic_config}
+    codec = str(values["compression.type"])
+    policies = values["cleanup.policy"]
+    if isinstance(policies, str):
+        policies = policies.split(",")
+    config.segment_bytes = values["segment.bytes"]
+    config.segment_ms = values["segment.ms"]
+    config.segment_jitter_ms = values["segment.jitter.ms"]
+    config.segment_index_bytes = values["segment.index.bytes"]
+    config.index_interval_bytes = values["index.interval.bytes"]
+    config.retention_ms = values["retention.ms"]
+    config.retention_bytes = values["retention.bytes"]
+    config.file_delete_delay_ms = values["file.delete.delay.ms"]
+    config.flush_interval_messages = values["flush.messages"]
+    config.flush_interval_ms = values["flush.ms"]
+    config.producer_id_expiration_ms = values["producer.id.expiration.ms"]
+    config.cleanup_delete = "delete" in policies
+    config.cleanup_compact = "compact" in policies
+    config.min_insync_replicas = values["min.insync.replicas"]
+    config.rules.message_bytes_max = values["max.message.bytes"]
+    config.rules.compression_type = CODECS[codec]
+    config.rules.compression_level = values.get(f"compression.{codec}.level", 0)
+    config.rules.log_append_time = str(values["message.timestamp.type"]) == "LogAppendTime"
+    config.rules.key_required = config.cleanup_compact
+    config.rules.verify_records = True
+    config.rules.timestamp_before_max_ms = values["message.timestamp.before.max.ms"]
+    config.rules.timestamp_after_max_ms = values["message.timestamp.after.max.ms"]
+    config.rules.unpacked_bytes_max = UNPACKED_BYTES_MAX
+    return 0
+
+
+cdef class PartitionLog:
+    """One partition's log on disk. Open with `PartitionLog(directory, config)`; the folder must exist."""
+
+    def __cinit__(self, directory, config=None, *, start_offset=-1, recovery_point=-1, clean=False):
+        cdef bytes path = directory.encode() if isinstance(directory, str) else bytes(directory)
+        cdef const char* raw_path = path
+        cdef LogConfig log_config_now
+        cdef Log* log = NULL
+        cdef int64_t start = start_offset
+        cdef int64_t recovery = recovery_point
+        cdef bint is_clean = clean
+        cdef int error
+        self.log = NULL
+        self.codecs = NULL
+        fill_config(&log_config_now, config or {})
+        with nogil:
+            error = log_open(raw_path, &log_config_now, start, recovery, is_clean, &log)
+        if error:
+            raise failure(error, NULL, f"cannot open the log in {path.decode()}")
+        self.log = log
+
+    def __dealloc__(self):
+        if self.log != NULL:
+            log_unref(self.log)
+        if self.codecs != NULL:
+            codecs_free(self.codecs)
+
+    def append(self, data, *, leader_epoch=-1, origin="coordinator", now_ms=None):
+        """Append one batch (bytes); returns its base offset. origin: client, coordinator or replication."""
+        return self.append_result(data, leader_epoch=leader_epoch, origin=origin, now_ms=now_ms)["base_offset"]
+
+    def append_result(self, data, *, leader_epoch=-1, origin="coordinator", now_ms=None):
+        """As append, with all that is known of it: base_offset, last_offset, duplicate, log_append_time_ms."""
+        cdef ValidBatch batch
+        cdef AppendResult result
+        cdef int32_t epoch = leader_epoch
+        cdef AppendOrigin append_origin = ORIGINS[origin]
+        cdef int64_t now = wall_clock_ms() if now_ms is None else now_ms
+        cdef Log* log = self.log
+        cdef int error
+        copy = bytearray(data)
+        fill_batch(&batch, copy)
+        with nogil:
+            error = log_append(log, &batch, epoch, append_origin, now, &result)
+        if error:
+            raise failure(error, log, "append")
+        return {"base_offset": result.base_offset, "last_offset": result.last_offset, "duplicate": bool(result.duplicate),
+                "log_append_time_ms": result.log_append_time_ms}
+
+    def read(self, offset, bytes_max=1 << 20, offset_max=None, first_batch_always=True):
+        """Whole batches from the one that holds `offset`, below `offset_max`, about `bytes_max`. Raises OffsetOutOfRange."""
+        cdef ReadResult result
+        cdef int64_t first = offset
+        cdef int64_t limit = 0x7fffffffffffffff if offset_max is None else offset_max
+        cdef int64_t size_max = bytes_max
+        cdef bint always = first_batch_always
+        cdef Log* log = self.log
+        cdef int error
+        with nogil:
+            error = log_read(log, first, limit, size_max, always, &result)
+        if error:
+            raise failure(error, log, f"read at {offset}")
+        return take_bytes(&result)
+
+    def offset_for_timestamp(self, timestamp_ms):
+        """(offset, timestamp, leader epoch) of the first record at or after it, or None."""
+        cdef int64_t target = timestamp_ms
+        cdef int64_t offset = -1
+        cdef int64_t timestamp = -1
+        cdef int32_t epoch = -1
+        cdef bint found = False
+        cdef int error
+        if self.codecs == NULL:
+            self.codecs = codecs_new()
+        with nogil:
+            error = log_offset_for_timestamp(self.log, self.codecs, target, &offset, &timestamp, &epoch, &found)
+        if error:
+            raise failure(error, self.log, "offset for timestamp")
+        return (offset, timestamp, epoch) if found else None
+
+    def max_timestamp(self):
+        """(offset, timestamp, leader epoch) of the record with the largest timestamp, or None."""
+        cdef int64_t offset = -1
+        cdef int64_t timestamp = -1
+        cdef int32_t epoch = -1
+        cdef bint found = False
+        cdef int error
+        if self.codecs == NULL:
+            self.codecs = codecs_new()
+        with nogil:
+            error = log_max_timestamp(self.log, self.codecs, &offset, &timestamp, &epoch, &found)
+        if error:
+            raise failure(error, self.log, "max timestamp")
+        return (offset, timestamp, epoch) if found else None
+
+    def aborted_transactions(self, first, last_exclusive):
+        """[(producer id, first offset)] of aborted transactions that overlap the range, in the order of their markers."""
+        cdef int64_t* pairs = NULL
+        cdef int32_t count = 0
+        cdef int error = log_aborted_transactions(self.log, first, last_exclusive, &pairs, &count)
+        if error:
+            raise failure(error, self.log, "aborted transactions")
+        found = [(pairs[2 * i], pairs[2 * i + 1]) for i in range(count)]
+        free(pairs)
+        return found
+
+    def delete_records(self, offset):
+        """Raise the log start offset (the caller checked it against the high watermark); returns it."""
+        cdef int64_t to = offset
+        cdef int error
+        with nogil:
+            error = log_delete_records(self.log, to)
+        if error:
+            raise failure(error, self.log, f"delete records below {offset}")
+        return log_start_offset(self.log)
+
+    def delete_old_segments(self, high_watermark=None, now_ms=None):
+        """Apply retention; returns how many segments went (as .deleted files)."""
+        cdef int64_t watermark = log_end_offset(self.log) if high_watermark is None else high_watermark
+        cdef int64_t now = wall_clock_ms() if now_ms is None else now_ms
+        cdef int32_t deleted = 0
+        cdef int error
+        with nogil:
+            error = log_delete_old_segments(self.log, watermark, now, &deleted)
+        if error:
+            raise failure(error, self.log, "retention")
+        return deleted
+
+    def truncate_to(self, offset):
+        """Keep batches that end below `offset`."""
+        cdef int64_t to = offset
+        cdef int error
+        with nogil:
+            error = log_truncate_to(self.log, to)
+        if error:
+            raise failure(error, self.log, f"truncate to {offset}")
+
+    def truncate_fully(self, new_start_offset):
+        """Drop everything and begin again at `new_start_offset`."""
+        cdef int64_t to = new_start_offset
+        cdef int error
+        with nogil:
+            error = log_truncate_fully(self.log, to)
+        if error:
+            raise failure(error, self.log, f"truncate fully to {new_start_offset}")
+
+    def flush(self):
+        """fdatasync; afterwards recovery_point is what log_end_offset was."""
+        cdef int error
+        with nogil:
+            error = log_flush(self.log)
+        if error:
+            raise failure(error, self.log, "flush")
+
+    def roll(self):
+        """Begin a new segment, unless the active one is empty."""
+        cdef int error
+        with nogil:
+            error = log_roll(self.log)
+        if error:
+            raise failure(error, self.log, "roll")
+
+    def close(self, flush=True):
+        """Write what a clean start needs. The log takes no more calls afterwards but for its properties."""
+        cdef bint with_flush = flush
+        cdef int error
+        with nogil:
+            error = log_close(self.log, with_flush)
+        if error:
+            raise failure(error, self.log, "close")
+
+    def rename(self, directory):
+        """Rename the log's folder."""
+        cdef bytes path = directory.encode()
+        cdef const char* raw_path = path
+        cdef int error
+        with nogil:
+            error = log_rename(self.log, raw_path)
+        if error:
+            raise failure(error, self.log, f"rename to {directory}")
+
+    def set_config(self, config):
+        """Take new topic configuration (Kafka topic keys, typed values)."""
+        cdef LogConfig fresh
+        fill_config(&fresh, config)
+        if log_set_config(self.log, &fresh):
+            raise MemoryError
+
+    def assign_epoch(self, epoch):
+        """This broker leads from here on with `epoch`."""
+        if log_assign_epoch(self.log, epoch):
+            raise MemoryError
+
+    def expire_producers(self, now_ms):
+        """Forget producers idle for producer.id.expiration.ms."""
+        cdef int64_t now = now_ms
+        with nogil:
+            log_expire_producers(self.log, now)
+
+    def epoch_of(self, offset):
+        """Leader epoch that wrote `offset`, -1 unknown."""
+        return log_epoch_of(self.log, offset)
+
+    def end_offset_for_epoch(self, epoch):
+        """(largest epoch <= asked, its end offset); (-1, -1) undefined."""
+        cdef int32_t found = -1
+        cdef int64_t end_offset = -1
+        log_end_offset_for_epoch(self.log, epoch, &found, &end_offset)
+        return found, end_offset
+
+    def segments(self):
+        """[(base offset, size in bytes)]"""
+        cdef int32_t i
+        pthread_mutex_lock(&self.log.segments_mutex)
+        found = [(self.log.segments[i].base_offset, segment_size(self.log.segments[i]))
+                 for i in range(self.log.segments_count)]
+        pthread_mutex_unlock(&self.log.segments_mutex)
+        return found
+
+    def producers(self):
+        """[(producer id, epoch, last sequence, last timestamp, coordinator epoch, transaction's first offset)]"""
+        return list_producers(self.log)
+
+    @property
+    def directory(self):
+        return self.log.directory.decode()
+
+    @property
+    def log_start_offset(self):
+        return log_start_offset(self.log)
+
+    @property
+    def log_end_offset(self):
+        return log_end_offset(self.log)
+
+    @property
+    def recovery_point(self):
+        return log_flushed_offset(self.log)
+
+    @property
+    def first_unstable_offset(self):
+        return log_first_unstable_offset(self.log)
+
+    @property
+    def latest_epoch(self):
+        return log_latest_epoch(self.log)
+
+    @property
+    def size_bytes(self):
+        return log_size_bytes(self.log)
+
+    @property
+    def last_flush_ms(self):
+        return atomic_load_i64(&self.log.last_flush_ms)
+
+    @property
+    def offline(self):
+        return atomic_load_i32(&self.log.state) == LOG_OFFLINE
+
+    @property
+    def failed_errno(self):
+        return atomic_load_i32(&self.log.failed_errno)
+
+
+ORIGINS = {"client": ORIGIN_CLIENT, "coordinator": ORIGIN_COORDINATOR, "replication": ORIGIN_REPLICATION}
+
+
+cdef object take_bytes(ReadResult* result):
+    """Copy what a read found, and let go of the segment."""
+    cdef bytes data
+    cdef uint8_t* raw
+    cdef int error
+    if result.segment == NULL:
+        return b""
+    data = PyBytes_FromStringAndSize(NULL, result.size)
+    raw = <uint8_t*>PyBytes_AS_STRING(data)
+    with nogil:
+        error = segment_read(result.segment, result.position, raw, <size_t>result.size)
+        segment_release(result.segment)
+    if error:
+        raise failure(error, NULL, "read")
+    return data
+
+
+cdef int fill_batch(ValidBatch* batch, bytearray data) except -1:
+    """One whole batch in memory that may be patched."""
+    batch.data = <uint8_t*>PyByteArray_AS_STRING(data)
+    batch.size = <size_t>len(data)
+    if batch_header_read(batch.data, batch.size, &batch.header) != BATCH_OK or \
+            <size_t>(batch.header.length + LOG_OVERHEAD) != batch.size:
+        raise ValueError("not exactly one record batch")
+    batch.max_timestamp_offset_delta = batch.header.last_offset_delta
+    batch.bad_record_index = -1
+    return 0
+
+
+cdef object list_producers(Log* log):
+    cdef int64_t i
+    cdef ProducerEntry* entry
+    found = []
+    with nogil:
+        pthread_mutex_lock(&log.append_mutex)
+    for i in range(log.producers.capacity):
+        entry = &log.producers.entries[i]
+        if entry.producer_id >= 0:
+            last_sequence = entry.batches[entry.batches_count - 1].last_sequence if entry.batches_count else -1
+            found.append((entry.producer_id, entry.epoch, last_sequence, entry.last_timestamp_ms, entry.coordinator_epoch,
+                          entry.transaction_first_offset))
+    pthread_mutex_unlock(&log.append_mutex)
+    return sorted(found)

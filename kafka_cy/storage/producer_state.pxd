@@ -1,0 +1,65 @@
+"""What a partition knows of its producers: last sequences, epochs, open transactions; behaviour in producer_state.pyx."""
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
+
+from kafka_cy.records.batch cimport BatchHeader
+from kafka_cy.records.wire cimport Writer
+from kafka_cy.storage.transaction_index cimport AbortedTransaction
+
+cdef enum:
+    RETAINED_BATCHES = 5
+    SNAPSHOT_HEADER_SIZE = 10
+    SNAPSHOT_ENTRY_SIZE = 46
+
+cdef struct RetainedBatch:
+    int32_t last_sequence
+    int64_t last_offset
+    int32_t offset_delta        # last offset - first offset
+    int64_t timestamp_ms
+
+cdef struct ProducerEntry:
+    int64_t producer_id         # -1: a free slot
+    int16_t epoch
+    int32_t coordinator_epoch   # -1: no marker yet
+    int64_t last_timestamp_ms
+    int64_t transaction_first_offset    # -1: none open
+    int32_t batches_count
+    RetainedBatch batches[RETAINED_BATCHES]     # oldest first
+
+# Owner: the log's appender (append mutex). Open-addressing table, linear probing, at most 3/4 full.
+cdef struct ProducerState:
+    ProducerEntry* entries
+    int64_t capacity            # a power of two, or 0
+    int64_t count
+    int64_t open_transactions
+
+# A control batch's marker, read by marker_read.
+cdef struct Marker:
+    bint present                # False: another kind of control record
+    bint commit
+    int32_t coordinator_epoch
+
+cdef void producers_init(ProducerState* producers) noexcept nogil
+cdef void producers_clear(ProducerState* producers) noexcept nogil
+cdef ProducerEntry* producers_find(ProducerState* producers, int64_t producer_id) noexcept nogil
+# May this batch come next? Returns a StorageError (0, 5, 7, 8). A repeat of a retained batch gives its offsets in `repeated`.
+cdef int producers_check(
+    ProducerState* producers, const BatchHeader* header, bint check_sequence, RetainedBatch* repeated, bint* is_repeat
+) noexcept nogil
+# Note an appended data batch. 0, or -1 without memory (reserve before the write, so that it cannot fail after it).
+cdef int producers_reserve(ProducerState* producers) noexcept nogil
+cdef void producers_append(
+    ProducerState* producers, const BatchHeader* header, int64_t base_offset, int64_t last_offset
+) noexcept nogil
+# Note a marker; returns the first offset of the transaction it ends, or -1.
+cdef int64_t producers_end_transaction(
+    ProducerState* producers, const BatchHeader* header, const Marker* marker
+) noexcept nogil
+cdef int64_t producers_first_unstable(ProducerState* producers) noexcept nogil      # -1 none
+cdef void producers_expire(ProducerState* producers, int64_t before_ms) noexcept nogil
+cdef void marker_read(const uint8_t* batch, size_t size, const BatchHeader* header, Marker* marker) noexcept nogil
+cdef void producers_write_snapshot(ProducerState* producers, Writer* output) noexcept nogil
+cdef int producers_read_snapshot(ProducerState* producers, const uint8_t* data, size_t size) noexcept nogil     # 0 or -1
+# Note whatever batch was appended, data or marker. True: it ended a transaction by aborting it, described in `aborted`.
+cdef bint producers_apply(
+    ProducerState* producers, const BatchHeader* header, const uint8_t* batch, size_t size, AbortedTransaction* aborted
+) noexcept nogil

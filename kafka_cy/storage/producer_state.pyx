@@ -1,0 +1,339 @@
+"""Idempotent producers and transactions of one partition (Kafka's ProducerStateManager)."""
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, qsort
+from libc.string cimport memcpy, memmove
+
+from kafka_cy.records.batch cimport (
+    ATTRIBUTE_CODEC_MASK, ATTRIBUTE_CONTROL, ATTRIBUTE_TRANSACTIONAL, BATCH_HEADER_SIZE, BatchHeader,
+)
+from kafka_cy.records.crc32c cimport crc32c
+from kafka_cy.records.wire cimport (
+    Reader, Writer, load_be16, load_be32, load_be64, read_int8, read_int16, read_int32, read_raw, read_varint, read_varlong,
+    reader_init, store_be32, write_int16, write_int32, write_int64,
+)
+
+cdef enum:                      # as in log.pxd's StorageError
+    OK = 0
+    OUT_OF_ORDER_SEQUENCE = 5
+    INVALID_PRODUCER_EPOCH = 7
+    INVALID_TXN_STATE = 8
+    SEQUENCE_MAX = 0x7fffffff
+
+
+cdef void producers_init(ProducerState* producers) noexcept nogil:
+    producers.entries = NULL
+    producers.capacity = 0
+    producers.count = 0
+    producers.open_transactions = 0
+
+
+cdef void producers_clear(ProducerState* producers) noexcept nogil:
+    free(producers.entries)
+    producers_init(producers)
+
+
+cdef inline int64_t slot_of(const ProducerState* producers, int64_t producer_id) noexcept nogil:
+    cdef uint64_t hashed = <uint64_t>producer_id * <uint64_t>0x9E3779B97F4A7C15
+    return <int64_t>(hashed >> 32) & (producers.capacity - 1)
+
+
+cdef ProducerEntry* producers_find(ProducerState* producers, int64_t producer_id) noexcept nogil:
+    cdef int64_t slot
+    if producers.capacity == 0:
+        return NULL
+    slot = slot_of(producers, producer_id)
+    while producers.entries[slot].producer_id >= 0:
+        if producers.entries[slot].producer_id == producer_id:
+            return &producers.entries[slot]
+        slot = (slot + 1) & (producers.capacity - 1)
+    return NULL
+
+
+cdef ProducerEntry* insert(ProducerState* producers, int64_t producer_id) noexcept nogil:
+    """A new, empty entry. There must be room (producers_reserve)."""
+    cdef int64_t slot = slot_of(producers, producer_id)
+    cdef ProducerEntry* entry
+    while producers.entries[slot].producer_id >= 0:
+        slot = (slot + 1) & (producers.capacity - 1)
+    entry = &producers.entries[slot]
+    entry.producer_id = producer_id
+    entry.epoch = -1
+    entry.coordinator_epoch = -1
+    entry.last_timestamp_ms = -1
+    entry.transaction_first_offset = -1
+    entry.batches_count = 0
+    producers.count += 1
+    return entry
+
+
+cdef int resize(ProducerState* producers, int64_t capacity, int64_t expire_before_ms) noexcept nogil:
+    """Move everything to a new table; entries without a transaction older than `expire_before_ms` are left behind."""
+    cdef ProducerEntry* old = producers.entries
+    cdef int64_t old_capacity = producers.capacity
+    cdef int64_t i
+    cdef ProducerEntry* fresh = <ProducerEntry*>malloc(<size_t>capacity * sizeof(ProducerEntry))
+    if fresh == NULL:
+        return -1
+    for i in range(capacity):
+        fresh[i].producer_id = -1
+    producers.entries = fresh
+    producers.capacity = capacity
+    producers.count = 0
+    for i in range(old_capacity):
+        if old[i].producer_id < 0:
+            continue
+        if old[i].transaction_first_offset < 0 and old[i].last_timestamp_ms < expire_before_ms:
+            continue
+        memcpy(insert(producers, old[i].producer_id), &old[i], sizeof(ProducerEntry))
+    free(old)
+    return 0
+
+
+cdef int producers_reserve(ProducerState* producers) noexcept nogil:
+    if (producers.count + 1) * 4 <= producers.capacity * 3:
+        return 0
+    return resize(producers, producers.capacity * 2 if producers.capacity else 8, -0x7fffffffffffffff)
+
+
+cdef void producers_expire(ProducerState* producers, int64_t before_ms) noexcept nogil:
+    cdef int64_t i
+    for i in range(producers.capacity):
+        if (producers.entries[i].producer_id >= 0 and producers.entries[i].transaction_first_offset < 0
+                and producers.entries[i].last_timestamp_ms < before_ms):
+            resize(producers, producers.capacity, before_ms)
+            return
+
+
+cdef inline int32_t sequence_before(int32_t sequence, int32_t steps) noexcept nogil:
+    """`steps` earlier; sequences run 0..2^31-1 and begin again at 0."""
+    if sequence >= steps:
+        return sequence - steps
+    return <int32_t>(<int64_t>SEQUENCE_MAX - (steps - sequence) + 1)
+
+
+cdef inline int32_t sequence_after(int32_t sequence, int32_t steps) noexcept nogil:
+    if sequence > SEQUENCE_MAX - steps:
+        return <int32_t>(steps - (<int64_t>SEQUENCE_MAX - sequence) - 1)
+    return sequence + steps
+
+
+cdef bint find_repeat(const ProducerEntry* entry, const BatchHeader* header, RetainedBatch* repeated) noexcept nogil:
+    cdef int32_t i
+    cdef int32_t last_sequence = sequence_after(header.base_sequence, header.last_offset_delta)
+    if entry.epoch != header.producer_epoch:
+        return False
+    for i in range(entry.batches_count):
+        if (entry.batches[i].last_sequence == last_sequence
+                and sequence_before(last_sequence, entry.batches[i].offset_delta) == header.base_sequence):
+            repeated[0] = entry.batches[i]
+            return True
+    return False
+
+
+cdef int producers_check(
+    ProducerState* producers, const BatchHeader* header, bint check_sequence, RetainedBatch* repeated, bint* is_repeat
+) noexcept nogil:
+    cdef ProducerEntry* entry = producers_find(producers, header.producer_id)
+    cdef int32_t last_sequence
+    is_repeat[0] = False
+    if entry == NULL:
+        return OK               # never seen, or evicted: any sequence is fine
+    if check_sequence and find_repeat(entry, header, repeated):
+        is_repeat[0] = True
+        return OK
+    if header.producer_epoch < entry.epoch:
+        return INVALID_PRODUCER_EPOCH
+    if check_sequence:
+        if header.producer_epoch != entry.epoch:
+            if header.base_sequence != 0 and entry.epoch >= 0:
+                return OUT_OF_ORDER_SEQUENCE
+        elif entry.epoch >= 0:
+            last_sequence = entry.batches[entry.batches_count - 1].last_sequence if entry.batches_count else -1
+            if header.base_sequence != (0 if last_sequence == SEQUENCE_MAX else last_sequence + 1):
+                return OUT_OF_ORDER_SEQUENCE
+    if entry.transaction_first_offset >= 0 and not header.attributes & ATTRIBUTE_TRANSACTIONAL:
+        return INVALID_TXN_STATE
+    return OK
+
+
+cdef ProducerEntry* entry_of_epoch(ProducerState* producers, int64_t producer_id, int16_t epoch) noexcept nogil:
+    """The producer's entry, made when new; a new epoch forgets the old one's batches."""
+    cdef ProducerEntry* entry = producers_find(producers, producer_id)
+    if entry == NULL:
+        entry = insert(producers, producer_id)
+    if entry.epoch != epoch:
+        entry.batches_count = 0
+        entry.epoch = epoch
+    return entry
+
+
+cdef void producers_append(
+    ProducerState* producers, const BatchHeader* header, int64_t base_offset, int64_t last_offset
+) noexcept nogil:
+    cdef ProducerEntry* entry = entry_of_epoch(producers, header.producer_id, header.producer_epoch)
+    cdef RetainedBatch* batch
+    if entry.batches_count == RETAINED_BATCHES:
+        memmove(&entry.batches[0], &entry.batches[1], (RETAINED_BATCHES - 1) * sizeof(RetainedBatch))
+        entry.batches_count -= 1
+    batch = &entry.batches[entry.batches_count]
+    entry.batches_count += 1
+    batch.last_sequence = sequence_after(header.base_sequence, header.last_offset_delta) if header.base_sequence >= 0 else -1
+    batch.last_offset = last_offset
+    batch.offset_delta = <int32_t>(last_offset - base_offset)
+    batch.timestamp_ms = header.max_timestamp
+    entry.last_timestamp_ms = header.max_timestamp
+    if header.attributes & ATTRIBUTE_TRANSACTIONAL and entry.transaction_first_offset < 0:
+        entry.transaction_first_offset = base_offset
+        producers.open_transactions += 1
+
+
+cdef int64_t producers_end_transaction(
+    ProducerState* producers, const BatchHeader* header, const Marker* marker
+) noexcept nogil:
+    cdef ProducerEntry* entry = entry_of_epoch(producers, header.producer_id, header.producer_epoch)
+    cdef int64_t first_offset = entry.transaction_first_offset
+    if first_offset >= 0:
+        producers.open_transactions -= 1
+    entry.transaction_first_offset = -1
+    entry.coordinator_epoch = marker.coordinator_epoch
+    entry.last_timestamp_ms = header.max_timestamp
+    return first_offset
+
+
+cdef int64_t producers_first_unstable(ProducerState* producers) noexcept nogil:
+    cdef int64_t first = -1
+    cdef int64_t i
+    if producers.open_transactions == 0:
+        return -1
+    for i in range(producers.capacity):
+        if producers.entries[i].producer_id >= 0 and producers.entries[i].transaction_first_offset >= 0:
+            if first < 0 or producers.entries[i].transaction_first_offset < first:
+                first = producers.entries[i].transaction_first_offset
+    return first
+
+
+cdef void marker_read(const uint8_t* batch, size_t size, const BatchHeader* header, Marker* marker) noexcept nogil:
+    cdef Reader r
+    cdef int16_t version, kind
+    cdef int32_t key_size
+    marker.present = False
+    marker.commit = False
+    marker.coordinator_epoch = -1
+    if header.records_count < 1 or header.attributes & ATTRIBUTE_CODEC_MASK or size < BATCH_HEADER_SIZE:
+        return
+    reader_init(&r, batch + BATCH_HEADER_SIZE, size - BATCH_HEADER_SIZE)
+    read_varint(&r)             # record length
+    read_int8(&r)
+    read_varlong(&r)            # timestamp delta
+    read_varint(&r)             # offset delta
+    key_size = read_varint(&r)
+    version = read_int16(&r)
+    kind = read_int16(&r)
+    if r.error or key_size < 4 or version < 0 or kind < 0 or kind > 1:
+        return
+    read_raw(&r, key_size - 4)
+    read_varint(&r)             # value length
+    read_int16(&r)              # its version
+    marker.coordinator_epoch = read_int32(&r)
+    marker.commit = kind == 1
+    marker.present = not r.error
+
+
+cdef bint producers_apply(
+    ProducerState* producers, const BatchHeader* header, const uint8_t* batch, size_t size, AbortedTransaction* aborted
+) noexcept nogil:
+    cdef Marker marker
+    cdef int64_t first_offset
+    if header.producer_id < 0 or header.magic < 2:
+        return False
+    if not header.attributes & ATTRIBUTE_CONTROL:
+        producers_append(producers, header, header.base_offset, header.base_offset + header.last_offset_delta)
+        return False
+    marker_read(batch, size, header, &marker)
+    if not marker.present:
+        return False
+    first_offset = producers_end_transaction(producers, header, &marker)
+    if marker.commit or first_offset < 0:
+        return False
+    aborted.producer_id = header.producer_id
+    aborted.first_offset = first_offset
+    aborted.last_offset = header.base_offset + header.last_offset_delta
+    aborted.last_stable_offset = producers_first_unstable(producers)
+    if aborted.last_stable_offset < 0:
+        aborted.last_stable_offset = aborted.last_offset + 1
+    return True
+
+
+cdef int by_producer_id(const void* a, const void* b) noexcept nogil:
+    cdef int64_t left = (<ProducerEntry**>a)[0].producer_id
+    cdef int64_t right = (<ProducerEntry**>b)[0].producer_id
+    return -1 if left < right else (1 if left > right else 0)
+
+
+cdef void write_entry(const ProducerEntry* entry, Writer* output) noexcept nogil:
+    cdef const RetainedBatch* last = NULL
+    if entry.batches_count > 0:
+        last = &entry.batches[entry.batches_count - 1]
+    write_int64(output, entry.producer_id)
+    write_int16(output, entry.epoch)
+    write_int32(output, last.last_sequence if last != NULL else -1)
+    write_int64(output, last.last_offset if last != NULL else -1)
+    write_int32(output, last.offset_delta if last != NULL else 0)
+    write_int64(output, entry.last_timestamp_ms)
+    write_int32(output, entry.coordinator_epoch)
+    write_int64(output, entry.transaction_first_offset)
+
+
+cdef void producers_write_snapshot(ProducerState* producers, Writer* output) noexcept nogil:
+    """version 1: int16 version, uint32 CRC32C of what follows, int32 count, entries by producer id."""
+    cdef ProducerEntry** sorted_entries = <ProducerEntry**>malloc(<size_t>(producers.count + 1) * sizeof(ProducerEntry*))
+    cdef int64_t i
+    cdef int64_t count = 0
+    if sorted_entries == NULL:
+        output.error = 4
+        return
+    for i in range(producers.capacity):
+        if producers.entries[i].producer_id >= 0:
+            sorted_entries[count] = &producers.entries[i]
+            count += 1
+    qsort(sorted_entries, <size_t>count, sizeof(ProducerEntry*), by_producer_id)
+    write_int16(output, 1)
+    write_int32(output, 0)
+    write_int32(output, <int32_t>count)
+    for i in range(count):
+        write_entry(sorted_entries[i], output)
+    free(sorted_entries)
+    if not output.error:
+        store_be32(output.data + 2, crc32c(output.data + 6, output.size - 6))
+
+
+cdef int producers_read_snapshot(ProducerState* producers, const uint8_t* data, size_t size) noexcept nogil:
+    cdef int32_t count, i
+    cdef const uint8_t* p
+    cdef ProducerEntry* entry
+    producers_clear(producers)
+    if size < SNAPSHOT_HEADER_SIZE or load_be16(data) != 1 or crc32c(data + 6, size - 6) != load_be32(data + 2):
+        return -1
+    count = <int32_t>load_be32(data + 6)
+    if count < 0 or <size_t>count * SNAPSHOT_ENTRY_SIZE != size - SNAPSHOT_HEADER_SIZE:
+        return -1
+    for i in range(count):
+        p = data + SNAPSHOT_HEADER_SIZE + <size_t>i * SNAPSHOT_ENTRY_SIZE
+        if producers_reserve(producers) < 0:
+            return -1
+        if <int64_t>load_be64(p) < 0 or producers_find(producers, <int64_t>load_be64(p)) != NULL:
+            return -1
+        entry = insert(producers, <int64_t>load_be64(p))
+        entry.epoch = <int16_t>load_be16(p + 8)
+        entry.last_timestamp_ms = <int64_t>load_be64(p + 26)
+        entry.coordinator_epoch = <int32_t>load_be32(p + 34)
+        entry.transaction_first_offset = <int64_t>load_be64(p + 38)
+        if <int64_t>load_be64(p + 14) >= 0:
+            entry.batches_count = 1
+            entry.batches[0].last_sequence = <int32_t>load_be32(p + 10)
+            entry.batches[0].last_offset = <int64_t>load_be64(p + 14)
+            entry.batches[0].offset_delta = <int32_t>load_be32(p + 22)
+            entry.batches[0].timestamp_ms = entry.last_timestamp_ms
+        if entry.transaction_first_offset >= 0:
+            producers.open_transactions += 1
+    return 0

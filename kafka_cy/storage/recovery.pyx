@@ -1,0 +1,287 @@
+"""Recovery of one log's files after a start. Runs before anybody else knows the log: no locks."""
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdlib cimport free, malloc, qsort, realloc, strtoll
+from libc.string cimport strcmp, strlen
+
+from kafka_cy.records.batch cimport (
+    ATTRIBUTE_CONTROL, BATCH_HEADER_SIZE, LOG_OVERHEAD, BatchHeader, batch_crc_matches,
+)
+from kafka_cy.storage.index_table cimport table_free
+from kafka_cy.storage.leader_epochs cimport epochs_assign, epochs_latest
+from kafka_cy.storage.producer_state cimport producers_apply, producers_clear, producers_read_snapshot, producers_reserve
+from kafka_cy.storage.segment cimport BatchCursor, cursor_header, cursor_init, segment_index_batch
+from kafka_cy.storage.system cimport (
+    O_RDONLY, PATH_BYTES_MAX, close, ftruncate, join_path, name_file, open_file, read_some, rename, size_of_fd, unlink,
+)
+from kafka_cy.storage.transaction_index cimport AbortedTransaction, transactions_append
+
+cdef extern from "<dirent.h>" nogil:
+    ctypedef struct DIR:
+        pass
+    struct dirent:
+        char* d_name
+    DIR* opendir(const char* path) noexcept
+    dirent* readdir(DIR* directory) noexcept
+    int closedir(DIR* directory) noexcept
+
+cdef enum:                      # as in log.pxd's StorageError
+    OK = 0
+    IO_ERROR = 2
+    NO_MEMORY = 3
+
+
+cdef bint ends_with(const char* name, const char* suffix) noexcept nogil:
+    cdef size_t size = strlen(name)
+    cdef size_t suffix_size = strlen(suffix)
+    return size >= suffix_size and strcmp(name + size - suffix_size, suffix) == 0
+
+
+cdef int64_t offset_of_name(const char* name, const char* suffix) noexcept nogil:
+    """NNNNNNNNNNNNNNNNNNNN + suffix; -1 for another name."""
+    cdef int32_t i
+    if strlen(name) != 20 + strlen(suffix) or strcmp(name + 20, suffix) != 0:
+        return -1
+    for i in range(20):
+        if name[i] < 48 or name[i] > 57:
+            return -1
+    return strtoll(name, NULL, 10)
+
+
+cdef int by_offset(const void* a, const void* b) noexcept nogil:
+    cdef int64_t left = (<int64_t*>a)[0]
+    cdef int64_t right = (<int64_t*>b)[0]
+    return -1 if left < right else (1 if left > right else 0)
+
+
+cdef int push(int64_t** values, int32_t* count, int64_t value) noexcept nogil:
+    """Capacity is the next power of two."""
+    cdef int64_t* grown
+    if count[0] & (count[0] - 1) == 0:
+        grown = <int64_t*>realloc(values[0], <size_t>(2 * count[0] if count[0] else 1) * sizeof(int64_t))
+        if grown == NULL:
+            return -1
+        values[0] = grown
+    values[0][count[0]] = value
+    count[0] += 1
+    return 0
+
+
+cdef int list_one(Listing* listing, const char* directory, const char* name) noexcept nogil:
+    cdef char path[PATH_BYTES_MAX]
+    cdef int64_t offset = offset_of_name(name, b".log")
+    if offset >= 0:
+        return push(&listing.segments, &listing.segments_count, offset)
+    offset = offset_of_name(name, b".snapshot")
+    if offset >= 0:
+        return push(&listing.snapshots, &listing.snapshots_count, offset)
+    offset = offset_of_name(name, b".txnindex")
+    if offset >= 0:
+        return push(&listing.transactions, &listing.transactions_count, offset)
+    if ends_with(name, b".deleted") or ends_with(name, b".cleaned") or ends_with(name, b".tmp"):
+        join_path(path, PATH_BYTES_MAX, directory, name)
+        unlink(path)
+    return 0
+
+
+cdef void finish_swap(const char* directory, const char* name) noexcept nogil:
+    """A cleaner was stopped between writing a new segment (.swap) and putting it in place."""
+    cdef char old_path[PATH_BYTES_MAX]
+    cdef char new_path[PATH_BYTES_MAX]
+    join_path(old_path, PATH_BYTES_MAX, directory, name)
+    join_path(new_path, PATH_BYTES_MAX, directory, name)
+    new_path[strlen(new_path) - 5] = 0
+    rename(old_path, new_path)
+
+
+cdef int listing_read(Listing* listing, const char* directory) noexcept nogil:
+    cdef DIR* folder = opendir(directory)
+    cdef dirent* entry
+    cdef int failed = 0
+    cdef bint swaps = False
+    listing.segments = NULL
+    listing.segments_count = 0
+    listing.snapshots = NULL
+    listing.snapshots_count = 0
+    listing.transactions = NULL
+    listing.transactions_count = 0
+    if folder == NULL:
+        return IO_ERROR
+    entry = readdir(folder)
+    while entry != NULL and not failed:
+        if ends_with(entry.d_name, b".swap"):
+            finish_swap(directory, entry.d_name)
+            swaps = True
+        else:
+            failed = list_one(listing, directory, entry.d_name)
+        entry = readdir(folder)
+    closedir(folder)
+    if failed:
+        listing_free(listing)
+        return NO_MEMORY
+    if swaps:
+        listing_free(listing)
+        return listing_read(listing, directory)
+    qsort(listing.segments, <size_t>listing.segments_count, sizeof(int64_t), by_offset)
+    qsort(listing.snapshots, <size_t>listing.snapshots_count, sizeof(int64_t), by_offset)
+    qsort(listing.transactions, <size_t>listing.transactions_count, sizeof(int64_t), by_offset)
+    return OK
+
+
+cdef void listing_free(Listing* listing) noexcept nogil:
+    free(listing.segments)
+    free(listing.snapshots)
+    free(listing.transactions)
+    listing.segments = NULL
+    listing.snapshots = NULL
+    listing.transactions = NULL
+
+
+cdef int read_snapshot(ProducerState* producers, const char* directory, int64_t offset) noexcept nogil:
+    cdef char path[PATH_BYTES_MAX]
+    cdef int64_t size
+    cdef uint8_t* data
+    cdef int failed = -1
+    cdef int fd
+    name_file(path, PATH_BYTES_MAX, directory, offset, b".snapshot")
+    fd = open_file(path, O_RDONLY)
+    if fd < 0:
+        return -1
+    size = size_of_fd(fd)
+    data = <uint8_t*>malloc(<size_t>size + 1) if size >= 0 else NULL
+    if data != NULL and read_some(fd, data, <size_t>size, 0) == size:
+        failed = producers_read_snapshot(producers, data, <size_t>size)
+    free(data)
+    close(fd)
+    return failed
+
+
+cdef int64_t snapshot_floor(ProducerState* producers, const char* directory, Listing* listing, int64_t offset) noexcept nogil:
+    cdef char path[PATH_BYTES_MAX]
+    cdef int32_t i
+    for i in range(listing.snapshots_count - 1, -1, -1):
+        if listing.snapshots[i] > offset:
+            continue
+        if read_snapshot(producers, directory, listing.snapshots[i]) == 0:
+            return listing.snapshots[i]
+        name_file(path, PATH_BYTES_MAX, directory, listing.snapshots[i], b".snapshot")
+        unlink(path)            # torn: an older one and a longer replay say the same
+    producers_clear(producers)
+    return -1
+
+
+cdef void snapshots_delete(const char* directory, int64_t below, int64_t above) noexcept nogil:
+    cdef char path[PATH_BYTES_MAX]
+    cdef DIR* folder = opendir(directory)
+    cdef dirent* entry
+    cdef int64_t offset
+    if folder == NULL:
+        return
+    entry = readdir(folder)
+    while entry != NULL:
+        offset = offset_of_name(entry.d_name, b".snapshot")
+        if offset >= 0 and (offset < below or offset > above):
+            join_path(path, PATH_BYTES_MAX, directory, entry.d_name)
+            unlink(path)
+        entry = readdir(folder)
+    closedir(folder)
+
+
+cdef void snapshots_delete_above(const char* directory, int64_t offset) noexcept nogil:
+    snapshots_delete(directory, 0, offset)
+
+
+cdef void snapshots_delete_below(const char* directory, int64_t offset) noexcept nogil:
+    snapshots_delete(directory, offset, 0x7fffffffffffffff)
+
+
+cdef uint8_t* read_batch(Segment* segment, int64_t position, size_t size, uint8_t** buffer, size_t* capacity) noexcept nogil:
+    """The bytes of one batch in a buffer that is used again; NULL on an error."""
+    cdef uint8_t* grown
+    if size > capacity[0]:
+        grown = <uint8_t*>realloc(buffer[0], size)
+        if grown == NULL:
+            return NULL
+        buffer[0] = grown
+        capacity[0] = size
+    if read_some(segment.fd, buffer[0], size, position) != <int64_t>size:
+        return NULL
+    return buffer[0]
+
+
+cdef int recover_batch(
+    Segment* segment, const BatchHeader* header, const uint8_t* data, int64_t position, int32_t interval_bytes,
+    ProducerState* producers, TransactionIndex* aborted, LeaderEpochs* epochs
+) noexcept nogil:
+    cdef size_t size = <size_t>(LOG_OVERHEAD + header.length)
+    cdef AbortedTransaction transaction
+    if producers_reserve(producers) < 0:
+        return NO_MEMORY
+    if producers_apply(producers, header, data, size, &transaction) and transactions_append(aborted, &transaction) < 0:
+        return NO_MEMORY
+    if header.leader_epoch > epochs_latest(epochs) and epochs_assign(epochs, header.leader_epoch, header.base_offset) < 0:
+        return NO_MEMORY
+    return segment_index_batch(
+        segment, header.base_offset + header.last_offset_delta, header.max_timestamp, position, <int64_t>size, interval_bytes)
+
+
+cdef int recover_segment(
+    Segment* segment, int64_t offset_min, int32_t index_interval_bytes, ProducerState* producers,
+    TransactionIndex* aborted, LeaderEpochs* epochs, int64_t* end_offset, bint* was_cut
+) noexcept nogil:
+    cdef BatchCursor cursor
+    cdef BatchHeader header
+    cdef int64_t position = 0
+    cdef uint8_t* buffer = NULL
+    cdef uint8_t* data
+    cdef size_t capacity = 0
+    cdef int error = OK
+    cdef int64_t next_offset = max(offset_min, segment.base_offset)
+    table_free(&segment.offsets)
+    table_free(&segment.times)
+    cursor_init(&cursor, segment, segment.size)
+    while not error and cursor_header(&cursor, position, &header) > 0 and header.base_offset >= next_offset:
+        if header.magic == 2:
+            data = read_batch(segment, position, <size_t>(LOG_OVERHEAD + header.length), &buffer, &capacity)
+            if data == NULL or not batch_crc_matches(data, &header):
+                break
+        else:
+            data = NULL
+        error = recover_batch(segment, &header, data, position, index_interval_bytes, producers, aborted, epochs)
+        position += LOG_OVERHEAD + header.length
+        next_offset = header.base_offset + header.last_offset_delta + 1
+    free(buffer)
+    end_offset[0] = next_offset
+    was_cut[0] = position < segment.size
+    if not error and was_cut[0]:
+        if ftruncate(segment.fd, position) != 0:
+            return IO_ERROR
+        segment.size = position
+    return error
+
+
+cdef int replay_producers(
+    Segment* segment, int64_t bytes, int64_t from_offset, int64_t until_offset, ProducerState* producers
+) noexcept nogil:
+    cdef BatchCursor cursor
+    cdef BatchHeader header
+    cdef AbortedTransaction unused
+    cdef int64_t position = 0
+    cdef uint8_t* buffer = NULL
+    cdef const uint8_t* data
+    cdef size_t capacity = 0
+    cdef int error = OK
+    cursor_init(&cursor, segment, bytes)
+    while not error and cursor_header(&cursor, position, &header) > 0 and header.base_offset < until_offset:
+        if header.producer_id >= 0 and header.base_offset >= from_offset:
+            data = NULL
+            if header.attributes & ATTRIBUTE_CONTROL:
+                data = read_batch(segment, position, <size_t>(LOG_OVERHEAD + header.length), &buffer, &capacity)
+                if data == NULL:
+                    error = IO_ERROR
+            if not error and producers_reserve(producers) < 0:
+                error = NO_MEMORY
+            if not error:
+                producers_apply(producers, &header, data, <size_t>(LOG_OVERHEAD + header.length), &unused)
+        position += LOG_OVERHEAD + header.length
+    free(buffer)
+    return error

@@ -1,0 +1,67 @@
+"""One segment: a .log file with its offset and time index; behaviour in segment.pyx."""
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+from kafka_cy.records.batch cimport BatchHeader
+from kafka_cy.storage.index_table cimport IndexTable
+
+# Purpose: one segment's files.
+# Lifetime: `references` counts the log and every reader; the last one closes and frees it. The path belongs to the log.
+# Threads: fields below "appender" are written by the log's appender only (append mutex), and read by others only for
+#   closed segments, or under the log's segments_mutex. `pins` counts users of `fd` and the mapped indexes: -1 closed.
+# Limits: open descriptors of the whole process are bounded (segments_set_open_max): unpinned ones are closed in clock order.
+cdef struct Segment:
+    int32_t references          # (a)
+    int64_t pins                # (a) -1: fd and indexes are not there
+    int32_t fd
+    int32_t recently_used       # (a) the clock's second chance
+    const char* directory       # the log's; guarded by the open-segments mutex
+    int64_t base_offset
+    int64_t size                # (a) -1: not looked at yet
+    bint active                 # indexes are in memory and may grow
+    bint indexes_mapped         # closed segment: the tables equal the files and go when the descriptor goes
+    bint deleted                # renamed to .deleted
+    Segment* next               # ring of open segments
+    Segment* previous
+    # appender
+    int64_t created_ms
+    int64_t first_timestamp     # max timestamp of the first batch: what time-based rolling counts from; -1 none
+    int64_t max_timestamp       # -1 none
+    int64_t max_timestamp_offset
+    int64_t bytes_since_index
+    IndexTable offsets
+    IndexTable times
+
+cdef enum:
+    CURSOR_WINDOW_SIZE = 8192
+
+# Walks batch headers with few reads. Owner: the calling thread (it lives on the stack).
+cdef struct BatchCursor:
+    Segment* segment
+    int64_t limit               # bytes of the segment that may be looked at
+    int64_t window_position
+    int64_t window_size
+    uint8_t window[CURSOR_WINDOW_SIZE]
+
+cdef Segment* segment_new(const char* directory, int64_t base_offset) noexcept nogil
+cdef Segment* segment_acquire(Segment* segment) noexcept nogil
+cdef void segment_unref(Segment* segment) noexcept nogil
+# Open the files where needed and keep them open until segment_unpin. Returns a StorageError (0, 2, 3).
+cdef int segment_pin(Segment* segment) noexcept nogil
+cdef void segment_unpin(Segment* segment) noexcept nogil
+cdef int segment_map_indexes(Segment* segment) noexcept nogil       # pinned, closed segment
+cdef int64_t segment_size(Segment* segment) noexcept nogil          # stats the file once; -1 on an error
+# The header of the batch at `position`: 1 there, 0 no whole batch before `limit`, -1 an error. The segment must be pinned.
+cdef void cursor_init(BatchCursor* cursor, Segment* segment, int64_t limit) noexcept nogil
+cdef int cursor_header(BatchCursor* cursor, int64_t position, BatchHeader* header) noexcept nogil
+cdef int segment_append_bytes(Segment* segment, const void* data, size_t size) noexcept nogil   # pinned; 0 or errno
+cdef int segment_index_batch(
+    Segment* segment, int64_t last_offset, int64_t max_timestamp, int64_t position, int64_t size, int32_t interval_bytes
+) noexcept nogil
+cdef int segment_write_indexes(Segment* segment, bint exact) noexcept nogil
+cdef int segment_close_indexes(Segment* segment) noexcept nogil     # last time entry, write, cut; then they are mapped on demand
+cdef int segment_flush(Segment* segment) noexcept nogil             # fdatasync of the .log
+cdef void segment_set_directory(Segment* segment, const char* directory) noexcept nogil
+cdef int segment_rename_deleted(Segment* segment) noexcept nogil
+cdef void segment_unlink_files(const char* directory, int64_t base_offset, bint renamed) noexcept nogil
+cdef void segments_set_open_max(int64_t open_max) noexcept nogil
+cdef int64_t segments_open_count() noexcept nogil

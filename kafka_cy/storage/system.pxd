@@ -1,0 +1,120 @@
+"""The POSIX calls that the storage layer makes, without the GIL."""
+from libc.stdint cimport int64_t, uint8_t
+from libc.stdio cimport FILE
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_t:
+        pass
+    ctypedef struct pthread_mutex_t:
+        pass
+    ctypedef struct pthread_cond_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t* mutex, const void* attributes) noexcept
+    int pthread_mutex_destroy(pthread_mutex_t* mutex) noexcept
+    int pthread_mutex_lock(pthread_mutex_t* mutex) noexcept
+    int pthread_mutex_unlock(pthread_mutex_t* mutex) noexcept
+    int pthread_cond_init(pthread_cond_t* condition, const void* attributes) noexcept
+    int pthread_cond_wait(pthread_cond_t* condition, pthread_mutex_t* mutex) noexcept
+    int pthread_cond_signal(pthread_cond_t* condition) noexcept
+    int pthread_cond_broadcast(pthread_cond_t* condition) noexcept
+    int pthread_create(pthread_t* thread, const void* attributes, void* (*run)(void*) noexcept nogil, void* argument) noexcept
+    int pthread_join(pthread_t thread, void** result) noexcept
+
+cdef extern from *:
+    """
+    #ifndef KAFKA_CY_STORAGE_SYSTEM
+    #define KAFKA_CY_STORAGE_SYSTEM
+    #include <errno.h>
+    #include <fcntl.h>
+    #include <stdint.h>
+    #include <stdio.h>
+    #include <string.h>
+    #include <sys/mman.h>
+    #include <sys/resource.h>
+    #include <sys/stat.h>
+    #include <time.h>
+    #include <unistd.h>
+
+    /* All of [data, size) at `position`; 0, or the errno of the call that failed (ENOSPC for a write of nothing). */
+    static inline int write_whole(int fd, const void *data, size_t size, int64_t position) {
+        const char *p = (const char *)data;
+        while (size > 0) {
+            ssize_t written = pwrite(fd, p, size, position);
+            if (written < 0) { if (errno == EINTR) continue; return errno; }
+            if (written == 0) return ENOSPC;
+            p += written; size -= (size_t)written; position += written;
+        }
+        return 0;
+    }
+    /* How many bytes could be read: fewer than `size` at the end of the file; -1 on an error. */
+    static inline int64_t read_some(int fd, void *data, size_t size, int64_t position) {
+        char *p = (char *)data;
+        size_t done = 0;
+        while (done < size) {
+            ssize_t got = pread(fd, p + done, size - done, position + (int64_t)done);
+            if (got < 0) { if (errno == EINTR) continue; return -1; }
+            if (got == 0) break;
+            done += (size_t)got;
+        }
+        return (int64_t)done;
+    }
+    static inline int open_file(const char *path, int flags) { return open(path, flags | O_CLOEXEC, 0644); }
+    static inline int64_t size_of_fd(int fd) { struct stat s; return fstat(fd, &s) ? -1 : (int64_t)s.st_size; }
+    static inline int64_t size_of_file(const char *path) { struct stat s; return stat(path, &s) ? -1 : (int64_t)s.st_size; }
+    static inline int64_t modified_ms_of_file(const char *path) {
+        struct stat s;
+        return stat(path, &s) ? -1 : (int64_t)s.st_mtim.tv_sec * 1000 + s.st_mtim.tv_nsec / 1000000;
+    }
+    static inline uint8_t *map_file(int fd, size_t size) {
+        void *p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+        return p == MAP_FAILED ? NULL : (uint8_t *)p;
+    }
+    static inline int64_t open_files_max(void) {
+        struct rlimit r;
+        if (getrlimit(RLIMIT_NOFILE, &r)) return 1024;
+        return r.rlim_cur == RLIM_INFINITY ? 1048576 : (int64_t)r.rlim_cur;
+    }
+    static inline int64_t wall_clock_ms(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_REALTIME, &t);
+        return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    }
+    static inline int last_errno(void) { return errno; }
+    static inline void name_file(char *out, size_t size, const char *directory, int64_t offset, const char *suffix) {
+        snprintf(out, size, "%s/%020lld%s", directory, (long long)offset, suffix);
+    }
+    static inline void join_path(char *out, size_t size, const char *directory, const char *name) {
+        snprintf(out, size, "%s/%s", directory, name);
+    }
+    #endif
+    """
+    int write_whole(int fd, const void* data, size_t size, int64_t position) noexcept nogil
+    int64_t read_some(int fd, void* data, size_t size, int64_t position) noexcept nogil
+    int open_file(const char* path, int flags) noexcept nogil
+    int64_t size_of_fd(int fd) noexcept nogil
+    int64_t size_of_file(const char* path) noexcept nogil
+    int64_t modified_ms_of_file(const char* path) noexcept nogil
+    uint8_t* map_file(int fd, size_t size) noexcept nogil
+    int munmap(void* data, size_t size) noexcept nogil
+    int64_t open_files_max() noexcept nogil
+    int64_t wall_clock_ms() noexcept nogil
+    int last_errno() noexcept nogil
+    void name_file(char* out, size_t size, const char* directory, int64_t offset, const char* suffix) noexcept nogil
+    void join_path(char* out, size_t size, const char* directory, const char* name) noexcept nogil
+    int fileno(FILE* file) noexcept nogil
+    int close(int fd) noexcept nogil
+    int fsync(int fd) noexcept nogil
+    int fdatasync(int fd) noexcept nogil
+    int ftruncate(int fd, int64_t size) noexcept nogil
+    int rename(const char* old_path, const char* new_path) noexcept nogil
+    int unlink(const char* path) noexcept nogil
+    int O_RDONLY
+    int O_RDWR
+    int O_CREAT
+    int O_TRUNC
+    int O_DIRECTORY
+    int ENOSPC
+    int ENOENT
+
+cdef enum:
+    PATH_BYTES_MAX = 4096
