@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .harness import Connection, HotServer
+
+
+@pytest.fixture
+def hot_server(tmp_path: Path) -> Iterator[HotServer]:
+    server = HotServer(tmp_path)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def connection(hot_server: HotServer) -> Iterator[Connection]:
+    client = hot_server.connect()
+    yield client
+    client.close()

@@ -1,0 +1,150 @@
+"""A network server with hosted partitions and no control plane: what reaches Python is answered by the test itself."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+from kafka_cy.api import api_versions, hot
+from kafka_cy.network.metadata_image import ImagePublisher, TopicMetadata
+from kafka_cy.network.server import Server
+from kafka_cy.storage.log import PartitionLog
+from kafka_cy.storage.partition import HostedPartition
+
+from .kio_wire import decode_response, encode_request, is_flexible
+
+API_TABLE = [
+    (0, 0, 13), (1, 4, 18), (2, 1, 11), (3, 0, 13), (12, 0, 4), (18, 0, 4), (23, 2, 4), (60, 0, 2),
+]
+FLEXIBLE_FROM = {0: 9, 1: 12, 2: 6, 3: 9, 12: 4, 18: 3, 23: 4, 60: 0}
+CLUSTER_ID = "hot-api-tests-cluster0"
+BROKER_ID = 7
+
+
+class Connection:
+    """A blocking client socket."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.correlation_id = 0
+
+    def send(self, api_key: int, version: int, body: bytes, client_id: bytes | None = b"hot-tests") -> int:
+        self.correlation_id += 1
+        header = struct.pack(">hhi", api_key, version, self.correlation_id)
+        header += struct.pack(">h", -1) if client_id is None else struct.pack(">h", len(client_id)) + client_id
+        if version >= FLEXIBLE_FROM[api_key]:
+            header += b"\0"
+        self.socket.sendall(struct.pack(">i", len(header) + len(body)) + header + body)
+        return self.correlation_id
+
+    def receive(self) -> bytes | None:
+        """One frame without its size; None when the server closed."""
+        size = self._exactly(4)
+        if size is None:
+            return None
+        return self._exactly(struct.unpack(">i", size)[0])
+
+    def _exactly(self, size: int) -> bytes | None:
+        data = bytearray()
+        while len(data) < size:
+            try:
+                part = self.socket.recv(size - len(data))
+            except ConnectionResetError:
+                return None
+            if not part:
+                return None
+            data += part
+        return bytes(data)
+
+    def answer(self, api_key: int, version: int) -> dict[str, Any]:
+        """The next response, decoded by kio."""
+        frame = self.receive()
+        assert frame is not None, "the server closed the connection"
+        head = 5 if api_key != 18 and is_flexible(api_key, version) else 4
+        if head == 5:
+            assert frame[4] == 0
+        return decode_response(api_key, version, frame[head:])
+
+    def call(self, api_key: int, version: int, values: dict[str, Any], **more: Any) -> dict[str, Any]:
+        self.send(api_key, version, encode_request(api_key, version, values), **more)
+        return self.answer(api_key, version)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class HotServer:
+    """One reactor by default, so that parked requests and appends share it."""
+
+    def __init__(self, folder: Path, reactors: int = 2) -> None:
+        self.folder = folder
+        self.server = Server(
+            reactors, request_max_bytes=100 << 20, queued_request_bytes_max=1 << 30,
+            queued_response_bytes_max=1 << 30, connections_max=1000, connections_per_ip_max=1000,
+            idle_timeout_ms=600000, in_flight_max=1000,
+        )
+        self.server.set_api_versions([(key, low, high, FLEXIBLE_FROM[key]) for key, low, high in API_TABLE])
+        api_versions.set_table(API_TABLE)
+        hot.register_all()
+        self.port = self.server.listen(0, "PLAINTEXT", "127.0.0.1", 0)
+        self.publisher = ImagePublisher(self.server)
+        self.publisher.set_brokers(CLUSTER_ID, BROKER_ID, BROKER_ID, [(BROKER_ID, "rack-a", [("127.0.0.1", self.port)])])
+        self.partitions: dict[tuple[str, int], HostedPartition] = {}
+        self.topic_ids: dict[str, uuid.UUID] = {}
+        self.forwarded: list[tuple[int, int, bytes]] = []
+        self.running = True
+        self.publisher.publish()
+        self.server.start()
+        self.thread = threading.Thread(target=self._control, daemon=True)
+        self.thread.start()
+
+    def _control(self) -> None:
+        while self.running:
+            for request in self.server.take_requests(0.2):
+                self.forwarded.append((request.api_key, request.api_version, request.body))
+                request.close("no control plane")
+
+    def create_topic(
+        self, name: str, partitions: int = 1, config: dict[str, Any] | None = None, *, sole_replica: bool = True,
+        internal: bool = False, leader: int = BROKER_ID, isr: tuple[int, ...] = (BROKER_ID,),
+    ) -> uuid.UUID:
+        topic_id = uuid.uuid4()
+        rows = []
+        for index in range(partitions):
+            hosted = None
+            if leader == BROKER_ID:
+                hosted = make_partition(self.folder, name, topic_id, index, config or {}, sole_replica)
+                self.partitions[name, index] = hosted
+            rows.append((index, leader, 0, [leader, 9], list(isr), [9], hosted))
+        self.publisher.set_topics([TopicMetadata(name, topic_id.bytes, internal, rows)], [])
+        self.publisher.publish()
+        self.topic_ids[name] = topic_id
+        return topic_id
+
+    def delete_topic(self, name: str) -> None:
+        self.publisher.set_topics([], [name])
+        self.publisher.publish()
+        for key in [key for key in self.partitions if key[0] == name]:
+            self.partitions.pop(key).retire(3)
+
+    def connect(self) -> Connection:
+        return Connection(self.port)
+
+    def stop(self) -> None:
+        self.running = False
+        self.server.wake()
+        self.thread.join(5)
+        self.server.stop(1.0)
+
+
+def make_partition(
+    folder: Path, topic: str, topic_id: uuid.UUID, index: int, config: dict[str, Any], sole_replica: bool
+) -> HostedPartition:
+    path = folder / f"{topic}-{index}"
+    path.mkdir(parents=True, exist_ok=True)
+    log = PartitionLog(str(path), config)
+    return HostedPartition(log, topic, topic_id.bytes, index, 0, sole_replica=sole_replica)

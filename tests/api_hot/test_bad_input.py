@@ -1,0 +1,105 @@
+"""Truncated and garbled bodies of every version: an answer or a closed connection, never a crash."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from .harness import API_TABLE, Connection, HotServer
+from .kio_wire import encode_request
+from .test_fetch import request as fetch_request
+from .test_metadata import request as metadata_request
+from .test_produce import batch
+from .test_produce import request as produce_request
+
+HOT = [(key, version) for key, low, high in API_TABLE if key != 60 for version in range(low, high + 1)]
+
+
+def valid_body(server: HotServer, api_key: int, version: int) -> bytes:
+    values: dict[str, Any] = {}
+    if api_key == 0:
+        values = produce_request(version, server, {("t", 0): batch(), ("t", 1): batch()}, acks=1)
+    elif api_key == 1:
+        values = fetch_request(server, {("t", 0): 0, ("t", 1): 0}, session=(0, 0), forget=[("t", 3)])
+    elif api_key == 2:
+        values = {
+            "replica_id": -1, "isolation_level": 1, "timeout": 5,
+            "topics": [{"name": "t", "partitions": [{"partition_index": 0, "timestamp": 1, "current_leader_epoch": 0}]}],
+        }
+    elif api_key == 3:
+        values = metadata_request(version, ["t"])
+    elif api_key == 12:
+        values = {"group_id": "g", "generation_id": 1, "member_id": "m", "group_instance_id": "i"}
+    elif api_key == 18:
+        values = {"client_software_name": "a", "client_software_version": "1"}
+    elif api_key == 23:
+        row = {"partition": 0, "current_leader_epoch": -1, "leader_epoch": 0}
+        values = {"replica_id": -1, "topics": [{"topic": "t", "partitions": [row]}]}
+    return encode_request(api_key, version, values)
+
+
+@pytest.fixture
+def server(hot_server: HotServer) -> HotServer:
+    hot_server.create_topic("t", 2)
+    return hot_server
+
+
+def alive(server: HotServer) -> None:
+    probe = server.connect()
+    assert probe.call(18, 0, {})["error_code"] == 0
+    probe.close()
+
+
+@pytest.mark.parametrize(("api_key", "version"), [row for row in HOT if row[0] != 0 or row[1] >= 3])
+def test_every_truncation_closes(server: HotServer, api_key: int, version: int) -> None:
+    body = valid_body(server, api_key, version)
+    for size in range(len(body)):
+        client = server.connect()
+        client.send(api_key, version, body[:size])
+        frame = client.receive()
+        assert frame is None, f"{size} of {len(body)} bytes were answered: {frame!r}"
+        client.close()
+    alive(server)
+    assert server.partitions["t", 0].log_end_offset == 0
+
+
+@pytest.mark.parametrize(("api_key", "version"), [row for row in HOT if row[0] != 0 or row[1] >= 3])
+def test_garbled_bodies(server: HotServer, api_key: int, version: int) -> None:
+    chance = random.Random(api_key * 100 + version)
+    body = valid_body(server, api_key, version)
+    client: Connection | None = None
+    for _ in range(150):
+        spoiled = bytearray(body)
+        for _ in range(chance.randrange(1, 5)):
+            spoiled[chance.randrange(len(spoiled))] = chance.choice([0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)])
+        client = client or server.connect()
+        client.send(api_key, version, bytes(spoiled))
+        client.socket.settimeout(0.05)                          # acks=0 and long polls do not answer
+        try:
+            if client.receive() is None:
+                client.close()
+                client = None
+        except TimeoutError:
+            client.close()
+            client = None
+    alive(server)
+
+
+def test_random_bodies(server: HotServer) -> None:
+    chance = random.Random(11)
+    for api_key, version in HOT:
+        client: Connection | None = None
+        for _ in range(30):
+            client = client or server.connect()
+            client.send(api_key, version, chance.randbytes(chance.randrange(0, 80)))
+            client.socket.settimeout(0.05)
+            try:
+                closed = client.receive() is None
+            except TimeoutError:
+                closed = True
+            if closed:
+                client.close()
+                client = None
+    alive(server)
