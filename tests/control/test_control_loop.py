@@ -1,0 +1,96 @@
+"""Timers, calls of other threads and faults on the control loop; the dispatcher's ways out."""
+
+from __future__ import annotations
+
+import io
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+from control_fakes import FakeControl, make_context
+
+from kafka_cy.server.control_loop import ControlLoop
+from kafka_cy.server.dispatcher import Dispatcher
+from kafka_cy.server.log import BrokerLog
+
+
+class FakeSource:
+    """A queue that other threads can wake."""
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+        self.event = threading.Event()
+
+    def take_requests(self, timeout_s: float) -> list[Any]:
+        """Wait for wake()."""
+        self.event.wait(timeout_s)
+        self.event.clear()
+        taken, self.requests = self.requests, []
+        return taken
+
+    def wake(self) -> None:
+        """Threadsafe."""
+        self.event.set()
+
+
+def test_timers_in_order_and_cancel() -> None:
+    errors: list[str] = []
+    loop, seen = ControlLoop(lambda what, error: errors.append(repr(error))), []
+    source = FakeSource()
+    source.requests.append("request")
+    source.wake()
+    loop.attach(source, seen.append)
+    loop.call_later(0.02, seen.append, "second")
+    loop.call_later(0.01, seen.append, "first")
+    loop.call_later(0.015, seen.append, "never").cancel()
+    loop.call_later(0.012, lambda: 1 / 0)
+    loop.call_later(0.5, loop.stop)
+    threading.Timer(0.005, loop.call_soon_threadsafe, (seen.append, "soon")).start()
+    loop.run()
+    assert [entry for entry in seen if entry != "soon"] == ["request", "first", "second"]
+    assert "soon" in seen
+    assert len(errors) == 1 and "ZeroDivisionError" in errors[0]
+
+
+def test_stop_before_run() -> None:
+    loop = ControlLoop(lambda *_: None)
+    loop.attach(FakeSource(), print)
+    loop.stop()
+    loop.run()
+
+
+def control_request(api_key: int, version: int, body: bytes) -> Any:
+    control: Any = FakeControl()
+    fields = {"api_key": api_key, "api_version": version, "body": body, "correlation_id": 1, "client_id": None}
+    fields |= {"client_host": "127.0.0.1", "client_port": 1, "listener_index": 0, "connection_id": 1}
+    for name, value in fields.items():
+        setattr(control, name, value)
+    return control
+
+
+def test_dispatch_answers_or_closes() -> None:
+    text = io.StringIO()
+    context = make_context()
+    dispatcher = Dispatcher(context, BrokerLog("info", text))
+    good = control_request(60, 0, b"\0\0")
+    dispatcher.dispatch(good)
+    assert good.payload is not None and b"localhost" in good.payload
+    for key, version, body in [(60, 0, b"\0\0\0"), (60, 9, b""), (999, 0, b""), (19, 5, b"\xff\xff\xff\xff\x0f")]:
+        bad = control_request(key, version, body)
+        dispatcher.dispatch(bad)
+        assert bad.payload is None and bad.reason
+    assert text.getvalue().count("connection closed") == 4
+    context.cluster = SimpleNamespace()  # type: ignore[assignment]
+    broken = control_request(60, 0, b"\0\0")
+    context.advertised = []
+    dispatcher.dispatch(broken)
+    assert broken.reason and "IndexError" in text.getvalue()
+
+
+def test_log_lines_are_single_lines() -> None:
+    text = io.StringIO()
+    log = BrokerLog("warning", text)
+    log.info("not wanted")
+    log.error("two\nlines", who="a b", empty="")
+    assert text.getvalue().count("\n") == 1
+    assert 'ERROR two\\nlines who="a b" empty=""' in text.getvalue()

@@ -1,0 +1,81 @@
+"""`kafka-cy server` as a process: ready line, signals, exit codes."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SERVER = [sys.executable, "-m", "kafka_cy", "server"]
+
+
+def start(folder: Path, port: int = 0, *more: str) -> subprocess.Popen[str]:
+    command = [*SERVER, "--override", f"listeners=PLAINTEXT://127.0.0.1:{port}", "--override", f"log.dirs={folder}"]
+    command += ["--override", "kafkacy.metrics.listen=127.0.0.1:0"]
+    for override in more:
+        command += ["--override", override]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ready(process: subprocess.Popen[str]) -> tuple[str, int, str]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    found = re.fullmatch(r"kafka-cy ready: ([\d.]+):(\d+) cluster ([\w-]{22}) in \d+ ms\n", line)
+    assert found, line + process.communicate()[1]
+    return found[1], int(found[2]), found[3]
+
+
+def finish(process: subprocess.Popen[str], number: signal.Signals | None = signal.SIGTERM) -> tuple[int, str]:
+    if number is not None:
+        process.send_signal(number)
+    _, errors = process.communicate(timeout=15)
+    return process.returncode, errors
+
+
+def test_ready_line_and_clean_shutdown(tmp_path: Path) -> None:
+    process = start(tmp_path / "data")
+    host, port, cluster_id = ready(process)
+    client = socket.create_connection((host, port))  # stays attached
+    begun = time.monotonic()
+    code, errors = finish(process)
+    assert code == 0 and "stopped" in errors
+    assert time.monotonic() - begun < 8
+    client.close()
+    again = start(tmp_path / "data")
+    assert ready(again)[2] == cluster_id
+    assert finish(again, signal.SIGINT)[0] == 0
+
+
+def test_port_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, errors = finish(start(tmp_path / "data", taken.getsockname()[1]), None)
+    assert code == 4 and "cannot listen" in errors
+    assert not (tmp_path / "data").exists()
+
+
+def test_bad_configuration(tmp_path: Path) -> None:
+    code, errors = finish(start(tmp_path / "data", 0, "num.partitions=many"), None)
+    assert code == 2 and "num.partitions" in errors and "many" in errors
+    process = subprocess.run(
+        [*SERVER, str(tmp_path / "missing.properties")], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 2
+
+
+def test_data_refused(tmp_path: Path) -> None:
+    first = start(tmp_path / "data")
+    ready(first)
+    code, errors = finish(start(tmp_path / "data"), None)
+    assert code == 3 and errors.count("\n") == 1, errors
+    assert finish(first)[0] == 0
+    meta = tmp_path / "data" / "meta.properties"
+    text = re.sub(r"cluster\.id=.*", "cluster.id=AAAAAAAAAAAAAAAAAAAAAA", meta.read_text())
+    meta.write_text(text)
+    code, errors = finish(start(tmp_path / "data"), None)
+    assert code == 3 and "AAAAAAAAAAAAAAAAAAAAAA" in errors
+    (tmp_path / "file").write_text("")
+    assert finish(start(tmp_path / "file"), None)[0] == 3
