@@ -25,7 +25,7 @@ GROUP_CONFIG: Final = 8
 CLUSTER_DEFAULT: Final = "<default>"
 
 #: Dynamic in Kafka, but bound once here: a change would be shown and not be true.
-_FIXED_AT_START: Final = frozenset({"listeners", "listener.security.protocol.map", "num.network.threads"})
+FIXED_AT_START: Final = frozenset({"listeners", "listener.security.protocol.map", "num.network.threads"})
 
 
 class Synonym(NamedTuple):
@@ -79,7 +79,7 @@ def validate_broker_settings(settings: Mapping[str, str], *, cluster_default: bo
         key = definitions.broker_key(name)
         if key is None:
             raise UnknownKeyError("broker", name, text)
-        if key.scope == "read-only" or name in _FIXED_AT_START:
+        if key.scope == "read-only" or name in FIXED_AT_START:
             fixed.append(name)
         elif key.scope == "per-broker" and cluster_default and not name.endswith(("throttled.rate", ".per.second")):
             per_broker.append(name)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from kafka_cy.api import registry
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.metadata import ClusterMetadata
@@ -66,10 +67,12 @@ class Broker:
         return entry["value"], entry["config_source"]
 
     def alter(
-        self, kind: int, name: str, *changes: tuple[str, int, str | None], validate_only: bool = False
+        self, resource_type: int, name: str, *changes: tuple[str, int, str | None], validate_only: bool = False
     ) -> tuple[int, str | None]:
-        configs = [SimpleNamespace(name=key, config_operation=operation, value=value) for key, operation, value in changes]
-        resource = SimpleNamespace(resource_type=kind, resource_name=name, configs=configs)
+        configs = [
+            SimpleNamespace(name=key, config_operation=operation, value=value) for key, operation, value in changes
+        ]
+        resource = SimpleNamespace(resource_type=resource_type, resource_name=name, configs=configs)
         answer = self.call(INCREMENTAL, 1, resources=(resource,), validate_only=validate_only)["responses"][0]
         return answer["error_code"], answer["error_message"]
 
@@ -250,7 +253,13 @@ def test_list_config_resources(broker: Broker) -> None:
     answer = broker.call(LIST, 1, resource_types=(TOPIC, GROUP))
     assert [entry["resource_name"] for entry in answer["config_resources"]] == ["t", "g"]
     answer = broker.call(LIST, 1, resource_types=())
-    assert {entry["resource_type"] for entry in answer["config_resources"]} == {TOPIC, BROKER, LOGGER, CLIENT_METRICS, GROUP}
+    assert {entry["resource_type"] for entry in answer["config_resources"]} == {
+        TOPIC,
+        BROKER,
+        LOGGER,
+        CLIENT_METRICS,
+        GROUP,
+    }
     assert broker.call(LIST, 1, resource_types=(99,))["error_code"] == 35
     broker.alter(CLIENT_METRICS, "m", ("interval.ms", DELETE, None))
     assert broker.call(LIST, 0)["config_resources"] == []

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from kafka_cy.config import BrokerConfig, ConfigError, definitions, dynamic
 from kafka_cy.config.broker_config import validate_topic_configs
 from kafka_cy.config.types import ConfigKey, parse_value, to_text
@@ -109,7 +110,10 @@ def test_a_bound_wildcard_is_advertised_by_the_name_of_the_host() -> None:
         {"listener.security.protocol.map": "A:B"},
         {"listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PLAINTEXT:SSL"},
         {"advertised.listeners": "PLAINTEXT://0.0.0.0:9092"},
-        {"advertised.listeners": "OTHER://h:1", "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,OTHER:PLAINTEXT"},
+        {
+            "advertised.listeners": "OTHER://h:1",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,OTHER:PLAINTEXT",
+        },
         {"inter.broker.listener.name": "OTHER"},
         {"inter.broker.listener.name": "PLAINTEXT", "security.inter.broker.protocol": "PLAINTEXT"},
         {"process.roles": "controller"},
@@ -175,7 +179,9 @@ def test_every_key_takes_its_default_and_refuses_what_is_invalid(key: ConfigKey)
             parse_value(key, text)
         assert raised.value.key == key.name
         assert raised.value.allowed
-        assert raised.value.kafka_message.startswith(f"Invalid value {raised.value.value} for configuration {key.name}: ")
+        assert raised.value.kafka_message.startswith(
+            f"Invalid value {raised.value.value} for configuration {key.name}: "
+        )
 
 
 def test_doubles_print_as_in_java() -> None:

@@ -1,8 +1,8 @@
 """Every key, type, default, source and synonym against the answers of a real Kafka."""
 
 import pytest
-from kafka_cy.config import BrokerConfig, describe
 
+from kafka_cy.config import BrokerConfig, describe
 from tests.config import golden
 
 BROKER_CHANGES = {"message.max.bytes": "3000000", "log.segment.bytes": "10485760"}

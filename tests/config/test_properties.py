@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from kafka_cy.config.properties import format_properties, parse_properties
 
 
