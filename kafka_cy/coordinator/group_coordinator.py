@@ -41,7 +41,7 @@ class GroupCoordinator:
         cluster: Any,
         loop: Any,
         ensure_offsets_topic: Callable[[], object],
-        log: Callable[..., object] | None = None,
+        log: Callable[..., object] | None = None,  # (what happened, field=value, ...): a warning line
     ) -> None:
         self.config = config
         self.cluster = cluster
@@ -62,10 +62,9 @@ class GroupCoordinator:
         topic = self.cluster.topics.get(OFFSETS_TOPIC)
         for index in range(len(topic.partitions) if topic is not None else 0):
             self.shard(index)
-        self.cluster.add_listener(self.on_change)
         self._schedule_expiry()
 
-    def shutdown(self) -> None:
+    def stop(self) -> None:
         """Answer what waits and stop all timers."""
         if self._expiry_timer is not None:
             self._expiry_timer.cancel()
@@ -85,13 +84,13 @@ class GroupCoordinator:
             def done(replay: Replay) -> None:
                 self._loaded(loaded, replay)
 
-            def failed(error: OSError) -> None:
+            def failed(error: Exception) -> None:
                 self.log("groups cannot be loaded", partition=index, error=str(error))
                 self.unload(index)
 
             shard.loader = PartitionLoader(hosted, self.loop, done, failed)
             shard.loader.run()
-        return shard
+        return self.shards.get(index)
 
     def _loaded(self, shard: Shard, replay: Replay) -> None:
         shard.loader = None
@@ -124,7 +123,7 @@ class GroupCoordinator:
             self.offsets.remove_topics(shard.groups.values(), names)
 
     def on_change(self, change: Any) -> None:
-        """Listener of the cluster's metadata."""
+        """Listener of the cluster's metadata (whoever makes the coordinator adds it)."""
         removed = {topic.name for topic in getattr(change, "removed", ())}
         if removed:
             self.topics_deleted(removed)
@@ -149,6 +148,7 @@ class GroupCoordinator:
         """Store the records of one operation as one batch."""
         from kafka_cy.records import Record as LogRecord
         from kafka_cy.records import build_batch
+        from kafka_cy.storage.log import StorageFailure
 
         index = self.partition_index(group_id)
         shard = None if index is None else self.shards.get(index)
@@ -158,11 +158,13 @@ class GroupCoordinator:
         batch = build_batch(
             [LogRecord(timestamp_ms=now_ms, key=key, value=value) for key, value in records], base_sequence=0
         )
+        if len(batch) > self.config["message.max.bytes"]:
+            return ErrorCode.UNKNOWN_SERVER_ERROR  # as Kafka answers what does not fit into its log
         try:
             shard.hosted.append(batch, origin="coordinator")
-        except OSError as error:  # the log directory went offline, or the batch was refused
+        except StorageFailure as error:  # the log directory went offline, or the partition is led elsewhere
             self.log("a change of a group could not be stored", group=group_id, error=str(error))
-            return ErrorCode.NOT_COORDINATOR if error.errno is not None else ErrorCode.COORDINATOR_NOT_AVAILABLE
+            return ErrorCode.NOT_COORDINATOR
         return ErrorCode.NONE
 
     def forget_heartbeat(self, group_id: str, member_id: str) -> None:

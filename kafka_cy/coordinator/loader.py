@@ -92,7 +92,7 @@ class PartitionLoader:
     """Reads a HostedPartition up to its high watermark, then calls `done(replay)`, or `failed(error)`."""
 
     def __init__(
-        self, hosted: Any, loop: Any, done: Callable[[Replay], None], failed: Callable[[OSError], None]
+        self, hosted: Any, loop: Any, done: Callable[[Replay], None], failed: Callable[[Exception], None]
     ) -> None:
         self.hosted = hosted
         self.loop = loop
@@ -104,7 +104,8 @@ class PartitionLoader:
 
     def run(self) -> None:
         """Work for one slice; goes on by a timer when there is more."""
-        from kafka_cy.records import iterate_batches
+        from kafka_cy.records import InvalidBatch, iterate_batches
+        from kafka_cy.storage.log import StorageFailure
 
         deadline = time.monotonic() + SLICE_S
         while not self.cancelled:
@@ -113,16 +114,16 @@ class PartitionLoader:
             if time.monotonic() >= deadline:
                 self.loop.call_later(0, self.run)
                 return
-            try:
-                data = self.hosted.read(self.offset, READ_BYTES)
-            except OSError as error:
-                return self.failed(error)
-            if not data:
-                return self.done(self.replay)
             before = self.offset
-            for batch in iterate_batches(data):
-                if batch.last_offset >= self.offset:
-                    self.replay.apply_batch(batch)
-                    self.offset = batch.last_offset + 1
+            try:
+                self._replay(iterate_batches(self.hosted.read(self.offset, READ_BYTES)))
+            except (StorageFailure, InvalidBatch) as error:
+                return self.failed(error)
             if self.offset == before:
                 return self.done(self.replay)
+
+    def _replay(self, batches: Iterable[Any]) -> None:
+        for batch in batches:
+            if batch.last_offset >= self.offset:
+                self.replay.apply_batch(batch)
+                self.offset = batch.last_offset + 1

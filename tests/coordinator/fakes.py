@@ -21,6 +21,7 @@ CONFIG = {
     "group.min.session.timeout.ms": 1000,
     "group.max.session.timeout.ms": 1_800_000,
     "group.max.size": 2**31 - 1,
+    "message.max.bytes": 1_048_588,
     "offset.metadata.max.bytes": 4096,
     "offsets.retention.minutes": 10080,
     "offsets.retention.check.interval.ms": 600_000,
@@ -65,7 +66,7 @@ class FakePartition:
     log_start_offset: int = 0
     high_watermark: int = 0
     batches: list[bytes] = field(default_factory=list)
-    failing: OSError | None = None
+    failing: Exception | None = None
 
     def append(self, batch: bytes, origin: str) -> int:
         assert origin == "coordinator"
@@ -120,8 +121,8 @@ class Harness:
 
     def join(
         self, group: str = "g", member: str = "", *, instance: str | None = None, protocols: Any = None,
-        client: str = "c",
-        session_ms: int = 10_000, rebalance_ms: int = 30_000, kind: str = "consumer", known: bool = False, skip: bool = True,
+        client: str = "c", session_ms: int = 10_000, rebalance_ms: int = 30_000, kind: str = "consumer",
+        known: bool = False, skip: bool = True,
     ) -> list[dict[str, Any]]:  # fmt: skip
         answers: list[dict[str, Any]] = []
         protocols = [("range", SUBSCRIPTION)] if protocols is None else protocols
@@ -146,9 +147,9 @@ class Harness:
         return self.coordinator.heartbeat(group, member, instance, generation)
 
     def commit(
-        self, *, group: str = "g", member: str = "", generation: int = -1, instance: str | None = None, topic: str = "ct",
-        partition: int = 0, offset: int = 5, metadata: str | None = None, retention_ms: int = -1, new: bool = True,
-        topic_id: uuid.UUID | None = None,
+        self, *, group: str = "g", member: str = "", generation: int = -1, instance: str | None = None,
+        topic: str = "ct", partition: int = 0, offset: int = 5, metadata: str | None = None, retention_ms: int = -1,
+        new: bool = True, topic_id: uuid.UUID | None = None,
     ) -> ErrorCode:  # fmt: skip
         found: list[ErrorCode] = []
         each = CommitPartition(topic, topic_id, partition, offset, -1, metadata)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from kafka_cy.storage.log import StorageFailure
 
 from kafka_cy.coordinator import heartbeat_table
 from kafka_cy.coordinator.administration import delete_group, describe_group, list_groups
@@ -282,13 +283,13 @@ def test_a_failed_append_answers_an_error_and_changes_nothing() -> None:
     harness = Harness()
     (member,), generation = harness.stable()
     partition = harness.cluster.hosted[harness.coordinator.partition_index("g")]
-    partition.failing = OSError(5, "Input/output error")
+    partition.failing = StorageFailure("Input/output error", 2, 5)
     assert harness.commit(member=member, generation=generation) == ErrorCode.NOT_COORDINATOR
     assert not harness.group().offsets
     partition.failing = None
     harness.join(member=member)
     harness.loop.advance(1)
-    partition.failing = OSError(5, "Input/output error")
+    partition.failing = StorageFailure("Input/output error", 2, 5)
     assert harness.sync(member, generation + 1, {member: b"x"})[0]["error_code"] == ErrorCode.NOT_COORDINATOR
 
 
