@@ -129,7 +129,7 @@ class HotServer:
         self.publisher.set_topics([], [name])
         self.publisher.publish()
         for key in [key for key in self.partitions if key[0] == name]:
-            self.partitions.pop(key).retire(3)
+            self.partitions.pop(key).retire("deleted")
 
     def connect(self) -> Connection:
         return Connection(self.port)

@@ -193,9 +193,13 @@ def test_replica_reads_beyond_the_high_watermark(hot_server: HotServer, connecti
 def test_diverging_epoch(hot_server: HotServer, connection: Connection, version: int) -> None:
     hot_server.create_topic("t")
     fill(hot_server, "t")
-    (row,) = rows(connection.call(1, version, request(hot_server, {("t", 0): 2}, last_fetched_epoch=7, max_wait_ms=9000)))
+    hot_server.partitions["t", 0].become_leader(2)
+    fill(hot_server, "t")
+    (row,) = rows(connection.call(1, version, request(hot_server, {("t", 0): 4}, last_fetched_epoch=1, max_wait_ms=9000)))
     assert row["error_code"] == 0 and row["diverging_epoch"] == {"epoch": 0, "end_offset": 2}
     (row,) = rows(connection.call(1, version, request(hot_server, {("t", 0): 2}, last_fetched_epoch=0)))
     assert row["diverging_epoch"] == {"epoch": -1, "end_offset": -1}
+    (row,) = rows(connection.call(1, version, request(hot_server, {("t", 0): 2}, last_fetched_epoch=9)))
+    assert row["error_code"] == 1                               # an epoch that never was
 
 
