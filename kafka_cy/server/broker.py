@@ -35,6 +35,7 @@ class KafkaServer:
         self.logs: Any = None
         self.cluster: ClusterMetadata | None = None
         self.groups: Any = None
+        self.metrics: Any = None
         self.addresses: list[tuple[str, str, int]] = []  # listener name, advertised host, port
 
     # -- start --
@@ -71,6 +72,18 @@ class KafkaServer:
                 raise PortTaken(f"cannot listen on {listener}: {error.strerror or error}") from error
             shown = advertised_by_name.get(listener.name, listener)
             self.addresses.append((listener.name, shown.host or listener.host, shown.port or port))
+
+        self._listen_for_scrapes(str(config["kafkacy.metrics.listen"] or ""))
+
+    def _listen_for_scrapes(self, listen: str) -> None:
+        if not listen:
+            return
+        from kafka_cy.telemetry.metrics_http import MetricsServer
+
+        try:
+            self.metrics = MetricsServer(listen, self.server.counters, lambda: self.logs.partitions)
+        except OSError as error:
+            raise PortTaken(f"cannot listen on {listen} for metrics: {error.strerror or error}") from error
 
     def _load_metadata(self) -> None:
         first = self.config.log_dirs[0]
@@ -128,9 +141,11 @@ class KafkaServer:
         self.groups.start()
 
     def _serve(self) -> None:
+        from kafka_cy.api import api_versions
         from kafka_cy.api.hot import register_all
 
         register_all()
+        api_versions.set_table([(row.api_key, row.version_min, row.version_max) for row in advertised()])
         self.server.set_api_versions([tuple(row) for row in advertised()])
         self.server.start()
 
@@ -155,6 +170,8 @@ class KafkaServer:
             advertised=[(host, port) for _, host, port in self.addresses],
             log=self.log,
         )
+        if self.metrics is not None:
+            self.metrics.start()
         self.loop.attach(self.server, Dispatcher(self.context, self.log).dispatch)
         self.loop.call_later(LOG_EVENTS_INTERVAL_S, self._write_log_events)
 
@@ -171,6 +188,8 @@ class KafkaServer:
 
     def shutdown(self) -> None:
         """Drain connections, flush and close the logs, end the metadata session. Safe after a failed start, too."""
+        if self.metrics is not None:
+            self.metrics.stop()
         if self.server is not None:
             self.server.stop(int(self.config["kafkacy.shutdown.drain.timeout.ms"]) / 1000)
             self._drain_log_events()
