@@ -40,8 +40,10 @@ def _move(name: str, index: int, path: str, context: ApiContext) -> ErrorCode:
         return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     if context.cluster.partition(name, index) is None:
         return ErrorCode.REPLICA_NOT_AVAILABLE
+    from kafka_cy.storage.log import StorageFailure
+
     try:
         context.logs.move(name, index, target)
-    except OSError:
+    except (OSError, StorageFailure):
         return ErrorCode.KAFKA_STORAGE_ERROR
     return ErrorCode.NONE

@@ -39,12 +39,14 @@ def _delete(name: str, index: int, offset: int, context: ApiContext) -> tuple[in
         return NO_OFFSET, ErrorCode.KAFKA_STORAGE_ERROR
     if "delete" not in context.config.topic_config(topic.config)["cleanup.policy"]:
         return NO_OFFSET, ErrorCode.POLICY_VIOLATION
+    from kafka_cy.storage.log import StorageFailure
+
     target = hosted.high_watermark if offset == TO_HIGH_WATERMARK else offset
     if target < 0 or target > hosted.high_watermark:
         return NO_OFFSET, ErrorCode.OFFSET_OUT_OF_RANGE
     try:
         if target > hosted.log_start_offset:
             hosted.delete_records(target)
-    except OSError:
+    except (OSError, StorageFailure):
         return NO_OFFSET, ErrorCode.KAFKA_STORAGE_ERROR
     return hosted.log_start_offset, ErrorCode.NONE

@@ -21,7 +21,7 @@ class Hosting:
         logs: Any,
         publisher: Any,
         topic_config: Callable[[dict[str, str]], dict[str, Any]],
-        on_storage_error: Callable[[str, int, OSError], None],
+        on_storage_error: Callable[[str, int, Exception], None],
     ) -> None:
         self._cluster = cluster
         self._logs = logs
@@ -79,9 +79,11 @@ class Hosting:
                 continue
             if config is None:
                 config = self._topic_config(topic.config)
+            from kafka_cy.storage.log import StorageFailure
+
             try:
                 self._logs.create(topic.name, partition.index, topic.id.bytes, config)
-            except OSError as error:
+            except (OSError, StorageFailure) as error:
                 self._on_storage_error(topic.name, partition.index, error)
 
     def _drop(self, topic: Topic) -> None:

@@ -99,6 +99,7 @@ class KafkaServer:
 
     def _start_logs(self) -> None:
         from kafka_cy.config.applied import AppliedConfig
+        from kafka_cy.storage.log import StorageFailure
         from kafka_cy.storage.log_manager import LogManager
 
         assert self.cluster is not None
@@ -110,7 +111,7 @@ class KafkaServer:
         applied.logs = self.logs
         try:
             self.logs.start()
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, StorageFailure) as error:
             raise DataRefused(str(error)) from error
         self.cluster.logs = self.logs
 
@@ -215,7 +216,7 @@ class KafkaServer:
         where = "".join(traceback.format_exception(error)[-4:])
         self.log.error("work of the control plane failed", what=what, error=repr(error), where=where)
 
-    def _on_storage_error(self, topic: str, index: int, error: OSError) -> None:
+    def _on_storage_error(self, topic: str, index: int, error: Exception) -> None:
         self.log.error("a log cannot be created", topic=topic, partition=index, error=str(error))
 
 
