@@ -71,7 +71,7 @@ def test_garbled_bodies(server: HotServer, api_key: int, version: int) -> None:
     body = valid_body(server, api_key, version)
     client: Connection | None = None
     for _ in range(150):
-        spoiled = bytearray(body)
+        spoiled = bytearray(body or b"\0")
         for _ in range(chance.randrange(1, 5)):
             spoiled[chance.randrange(len(spoiled))] = chance.choice([0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)])
         client = client or server.connect()

@@ -203,3 +203,24 @@ def test_diverging_epoch(hot_server: HotServer, connection: Connection, version:
     assert row["error_code"] == 1                               # an epoch that never was
 
 
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_read_committed(hot_server: HotServer, connection: Connection, version: int) -> None:
+    hot_server.create_topic("t")
+    fill(hot_server, "t")
+    producer: dict[str, Any] = {"producer_id": 5, "producer_epoch": 0}
+    partition = hot_server.partitions["t", 0]
+    partition.append(build_batch([Record(value=b"a")], attributes=0x10, base_sequence=0, **producer))
+    asked = request(hot_server, {("t", 0): 0}, isolation_level=1)
+    (row,) = rows(connection.call(1, version, asked))
+    assert (row["high_watermark"], row["last_stable_offset"], values(row)) == (3, 2, 2)
+    assert row["aborted_transactions"] == []
+    waiting = request(hot_server, {("t", 0): 2}, isolation_level=1, max_wait_ms=9000)
+    connection.send(1, version, encode_request(1, version, waiting))
+    time.sleep(0.03)
+    marker = Record(key=b"\0\0\0\0", value=b"\0\0\0\0\0\0", timestamp_ms=5)
+    partition.append(build_batch([marker], attributes=0x30, **producer))
+    (row,) = rows(connection.answer(1, version))                # the abort wakes the waiting reader
+    assert row["last_stable_offset"] == 4
+    assert row["aborted_transactions"] == [{"producer_id": 5, "first_offset": 2}]
