@@ -14,6 +14,7 @@ from kafka_cy.server.control_loop import ControlLoop
 from kafka_cy.server.log import BrokerLog
 
 LOG_EVENTS_INTERVAL_S = 0.5
+LEVEL_NAMES = {20: "info", 30: "warning", 40: "error"}
 
 
 class DataRefused(Exception):
@@ -35,6 +36,7 @@ class KafkaServer:
         self.logs: Any = None
         self.cluster: ClusterMetadata | None = None
         self.groups: Any = None
+        self.metrics: Any = None
         self.metrics: Any = None
         self.addresses: list[tuple[str, str, int]] = []  # listener name, advertised host, port
 
@@ -78,10 +80,31 @@ class KafkaServer:
     def _listen_for_scrapes(self, listen: str) -> None:
         if not listen:
             return
+        from kafka_cy.config import ConfigError
         from kafka_cy.telemetry.metrics_http import MetricsServer
 
         try:
             self.metrics = MetricsServer(listen, self.server.counters, lambda: self.logs.partitions)
+        except ValueError as error:
+            raise ConfigError("kafkacy.metrics.listen", listen, "HOST:PORT, or empty for no metrics") from error
+        except OSError as error:
+            raise PortTaken(f"cannot listen on {listen} for metrics: {error.strerror or error}") from error
+
+        self._listen_for_metrics()
+
+    def _listen_for_metrics(self) -> None:
+        from kafka_cy.config import ConfigError
+        from kafka_cy.telemetry.metrics_http import MetricsServer
+
+        listen = self.config["kafkacy.metrics.listen"]
+        if not listen:
+            return
+        try:
+            self.metrics = MetricsServer(
+                listen, self.server.counters, lambda: self.logs.partitions if self.logs is not None else {}
+            )
+        except ValueError as error:
+            raise ConfigError("kafkacy.metrics.listen", listen, "HOST:PORT, or empty for no metrics") from error
         except OSError as error:
             raise PortTaken(f"cannot listen on {listen} for metrics: {error.strerror or error}") from error
 
@@ -173,6 +196,8 @@ class KafkaServer:
         )
         if self.metrics is not None:
             self.metrics.start()
+        if self.metrics is not None:
+            self.metrics.start()
         self.loop.attach(self.server, Dispatcher(self.context, self.log).dispatch)
         self.loop.call_later(LOG_EVENTS_INTERVAL_S, self._write_log_events)
 
@@ -191,6 +216,8 @@ class KafkaServer:
         """Drain connections, flush and close the logs, end the metadata session. Safe after a failed start, too."""
         if self.metrics is not None:
             self.metrics.stop()
+        if self.metrics is not None:
+            self.metrics.stop()
         if self.server is not None:
             self.server.stop(int(self.config["kafkacy.shutdown.drain.timeout.ms"]) / 1000)
             self._drain_log_events()
@@ -207,8 +234,11 @@ class KafkaServer:
 
     def _drain_log_events(self) -> None:
         for event in self.server.take_log_events():
-            level = event.level if isinstance(event.level, str) else "warning"
-            self.log.write(level, event.message, {"client": event.peer, "api_key": event.api_key})
+            level = "debug" if event.level < 20 else LEVEL_NAMES.get(event.level // 10 * 10, "error")
+            details = {"client": event.peer} if event.peer else {}
+            if event.api_key is not None:
+                details["api_key"] = str(event.api_key)
+            self.log.write(level, event.message, details)
 
     def _on_error(self, what: str, error: BaseException) -> None:
         import traceback
