@@ -70,6 +70,7 @@ cdef struct Connection:
     uint32_t events         # registered with epoll
     int32_t pauses
     bint closing            # read no more; close once everything was sent
+    bint ended              # the answer that closes the connection was reached: nothing is queued behind it
     bint dead               # to be destroyed at the end of this loop
     bint dirty              # stands in the reactor's dirty list
     bint send_blocked

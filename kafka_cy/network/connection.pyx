@@ -96,7 +96,7 @@ cdef void slot_remove(SendContext* context, Connection* connection, ResponseSlot
 cdef int slot_send_whole(
     SendContext* context, Connection* connection, ResponseSlot* slot, uint8_t* data, size_t size, size_t capacity
 ) noexcept nogil:
-    if slot == connection.slots_first and size <= COALESCE_BYTES_MAX:
+    if slot == connection.slots_first and size <= COALESCE_BYTES_MAX and not connection.ended:
         if send_coalesce(context, connection, data, size) == 0:     # in order and small: no piece of its own
             spare_give(context, data, capacity)
             return 0
@@ -171,9 +171,10 @@ cdef void send_link(Connection* connection, Piece* first, Piece* last) noexcept 
 
 cdef void connection_advance(SendContext* context, Connection* connection) noexcept nogil:
     cdef ResponseSlot* slot = connection.slots_first
-    while slot != NULL and slot.done:
+    while slot != NULL and slot.done and not connection.ended:
         if slot.close_here:
             connection.closing = True
+            connection.ended = True
         if slot.first != NULL:
             send_link(connection, slot.first, slot.last)
             slot.first = NULL

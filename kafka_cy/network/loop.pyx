@@ -451,7 +451,9 @@ cdef void settle(ReactorState* reactor, Connection* connection) noexcept nogil:
         connection_mark_dead(reactor, connection)
         return
     connection.send_blocked = result == 1
-    if connection.slots_first == NULL and connection.send_first == NULL and (connection.closing or reactor.draining):
+    if connection.send_first == NULL and (
+        connection.ended or (reactor.draining and connection.slots_first == NULL)
+    ):
         connection_mark_dead(reactor, connection)
         return
     if connection.pauses and not connection.closing and not reactor.draining:

@@ -1,0 +1,10 @@
+"""Fixtures of the network tests; the harness stands in conftest_network.py."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from conftest_network import harness, partitions, probe  # noqa: E402  (found through the line above)
+
+__all__ = ["harness", "partitions", "probe"]

@@ -1,0 +1,167 @@
+"""A server with probe handlers and a blocking client that frames requests by hand."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import struct
+import subprocess
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from kafka_cy.network.server import ControlRequest, Server
+
+ROOT = Path(__file__).resolve().parents[2]
+ECHO, PARK, REFUSE, SILENT, LARGE, COLD, FLEXIBLE_ECHO = 100, 101, 102, 103, 104, 110, 100
+API_VERSIONS = [(key, 0, 9, 5) for key in (ECHO, PARK, REFUSE, SILENT, LARGE, COLD)] + [(18, 0, 4, 3)]
+
+
+def build_probe(folder: Path) -> Path:
+    """Compile hot_probe.pyx against this tree's .pxd files."""
+    source = Path(__file__).with_name("hot_probe.pyx")
+    target = folder / ("hot_probe" + (sysconfig.get_config_var("EXT_SUFFIX") or ".so"))
+    c_file = folder / "hot_probe.c"
+    subprocess.run(
+        [sys.executable, "-m", "cython", "-3", "-I", str(ROOT), str(source), "-o", str(c_file)], check=True, cwd=ROOT
+    )
+    include = [f"-I{sysconfig.get_path('include')}", f"-I{ROOT}/kafka_cy/records"]
+    flags = ["-O1", "-g", "-shared", "-fPIC", "-fno-strict-aliasing", *os.environ.get("PROBE_CFLAGS", "").split()]
+    subprocess.run([os.environ.get("CC", "cc"), *flags, *include, str(c_file), "-o", str(target)], check=True)
+    return target
+
+
+@pytest.fixture(scope="session")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    path = build_probe(tmp_path_factory.mktemp("probe"))
+    spec = importlib.util.spec_from_file_location("hot_probe", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.register()
+    return module
+
+
+def frame(api_key: int, body: bytes = b"", *, version: int = 0, correlation_id: int = 1, client: bytes = b"t") -> bytes:
+    header = struct.pack(">hhih", api_key, version, correlation_id, len(client)) + client
+    if version >= 5:
+        header += b"\0"
+    return struct.pack(">i", len(header) + len(body)) + header + body
+
+
+class Client:
+    """One connection; blocking, with a time-out."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def read(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            part = self.socket.recv(min(size - len(data), 1 << 20))
+            if not part:
+                raise EOFError(bytes(data))
+            data += part
+        return bytes(data)
+
+    def receive(self) -> tuple[int, bytes]:
+        """One answer: correlation id and what follows it."""
+        (size,) = struct.unpack(">i", self.read(4))
+        data = self.read(size)
+        return struct.unpack(">i", data[:4])[0], data[4:]
+
+    def ask(self, api_key: int, body: bytes = b"", **more: Any) -> bytes:
+        self.send(frame(api_key, body, **more))
+        return self.receive()[1]
+
+    def closed_by_server(self) -> bool:
+        try:
+            return self.socket.recv(1) == b""
+        except ConnectionError:
+            return True
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class Harness:
+    """A started server, its port, and a control thread that answers forwarded requests."""
+
+    def __init__(self, reactors: int = 2, **limits: Any) -> None:
+        self.server = Server(reactors, **limits)
+        self.port = self.server.listen(0, "PLAINTEXT", "127.0.0.1", 0)
+        self.server.set_api_versions(API_VERSIONS)
+        self.clients: list[Client] = []
+        self.stopping = False
+        self.answer: Callable[[ControlRequest], None] = lambda request: request.respond(b"cold:" + request.body)
+        self.server.start()
+        self.thread = threading.Thread(target=self.control)
+        self.thread.start()
+
+    def control(self) -> None:
+        while not self.stopping:
+            requests = self.server.take_requests(1.0)
+            while requests:
+                self.answer(requests.pop(0))  # no reference stays here: a request that is dropped must close
+
+    def client(self) -> Client:
+        client = Client(self.port)
+        self.clients.append(client)
+        return client
+
+    def log(self) -> list[str]:
+        return [event.message for event in self.server.take_log_events()]
+
+    def stop(self, drain_timeout_s: float = 1.0) -> None:
+        self.server.stop(drain_timeout_s)
+        self.stopping = True
+        self.server.wake()
+        self.thread.join()
+        for client in self.clients:
+            client.close()
+
+
+@pytest.fixture
+def harness(probe: ModuleType) -> Iterator[Callable[..., Harness]]:
+    made: list[Harness] = []
+
+    def make(reactors: int = 2, **limits: Any) -> Harness:
+        made.append(Harness(reactors, **limits))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.stop(0.2)
+
+
+@pytest.fixture
+def partitions(tmp_path: Path) -> Iterator[Callable[[int], list[Any]]]:
+    """Hosted partitions with empty logs in a temporary folder."""
+    from kafka_cy.storage.log import PartitionLog
+    from kafka_cy.storage.partition import HostedPartition
+
+    logs: list[Any] = []
+
+    def make(count: int) -> list[Any]:
+        hosted = []
+        for i in range(count):
+            folder = tmp_path / f"probe-{i}"
+            folder.mkdir()
+            logs.append(PartitionLog(str(folder)))
+            hosted.append(HostedPartition(logs[-1], "probe", b"p" * 16, i, 0))
+        return hosted
+
+    yield make
+    for log in logs:
+        log.close()

@@ -1,0 +1,165 @@
+"""Garbage, lies and half-open connections cost at most their connection."""
+
+from __future__ import annotations
+
+import random
+import resource
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+import pytest
+from conftest_network import COLD, ECHO, Client, Harness, frame
+
+Make = Callable[..., Harness]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (struct.pack(">i", -1), "negative request size"),
+        (struct.pack(">i", 2**31 - 1), "request larger than socket.request.max.bytes"),
+        (struct.pack(">i", 3) + b"abc", "request shorter than its header"),
+        (b"GET / HTTP/1.1\r\n\r\n", "this is HTTP; the listener speaks the Kafka protocol in plaintext"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "this is TLS; the listener speaks the Kafka protocol in plaintext"),
+        (frame(99), "unknown API key"),
+        (frame(-1), "unknown API key"),
+        (frame(32767), "unknown API key"),
+        (frame(ECHO, version=77), "unsupported API version"),
+        (struct.pack(">ihhih", 10, ECHO, 0, 1, 100), "malformed request header"),
+        (struct.pack(">ihhih", 10, ECHO, 0, 1, -2), "malformed request header"),
+    ],
+)
+def test_closes_with_one_log_line(harness: Make, data: bytes, message: str) -> None:
+    made = harness(1)
+    client = made.client()
+    client.send(data)
+    assert client.closed_by_server()
+    events = made.server.take_log_events()
+    assert [event.message for event in events] == [message]
+    assert events[0].peer == "127.0.0.1:%d" % client.socket.getsockname()[1]
+    assert made.client().ask(ECHO, b"ok") == b"ok"
+    assert made.server.counters()["closed_bad"] == 1
+
+
+def test_unknown_version_of_api_versions_is_forwarded(harness: Make) -> None:
+    made = harness()
+    assert made.client().ask(18, b"x", version=90) in (b"cold:x", b"cold:\0x", b"cold:")
+
+
+def test_null_client_id(harness: Make) -> None:
+    made = harness()
+    client = made.client()
+    client.send(struct.pack(">ihhih", 10, ECHO, 0, 1, -1))
+    assert client.receive() == (1, b"")
+
+
+def test_random_bytes_never_hurt_others(harness: Make) -> None:
+    made = harness()
+    chance = random.Random(1)
+    good = made.client()
+    for _ in range(200):
+        client = Client(made.port)
+        data = bytearray(frame(chance.choice([ECHO, COLD]), chance.randbytes(50)))
+        for _ in range(3):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        client.send(bytes(data) + chance.randbytes(chance.randrange(100)))
+        client.close()
+        assert good.ask(ECHO, b"fine") == b"fine"
+
+
+def test_log_lines_are_limited(harness: Make) -> None:
+    made = harness()
+    for _ in range(300):
+        client = Client(made.port)
+        client.send(b"\xff\xff\xff\xff")
+        client.closed_by_server()
+        client.close()
+    events = made.server.take_log_events()
+    assert len(events) <= 256 + 1
+    assert made.server.counters()["closed_bad"] == 300
+
+
+def test_thousands_of_half_open_connections(harness: Make) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = 2000
+    wanted = 2 * count + 200
+    if hard < wanted:
+        pytest.skip("too few file descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    made = harness()
+    lying = struct.pack(">i", 50_000_000) + struct.pack(">hhih", ECHO, 0, 1, -1)
+    sockets = []
+    for i in range(count):
+        each = socket.create_connection(("127.0.0.1", made.port))
+        each.send(lying if i % 3 == 0 else b"\0\0" if i % 3 == 1 else b"")
+        sockets.append(each)
+    client = made.client()
+    started = time.monotonic()
+    for _ in range(200):
+        assert client.ask(ECHO, b"ok") == b"ok"
+    assert time.monotonic() - started < 2
+    spread = made.server.counters()["reactor_connections"]
+    assert abs(spread[0] - spread[1]) <= 2
+    for each in sockets:
+        each.close()
+    deadline = time.monotonic() + 10
+    while made.server.counters()["connections"] > 1 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert made.server.counters()["connections"] == 1
+    assert made.server.counters()["queued_request_bytes"] == 0
+
+
+def test_connection_limits(harness: Make) -> None:
+    made = harness(connections_max=3)
+    clients = [made.client() for _ in range(3)]
+    assert all(client.ask(ECHO, b"a") == b"a" for client in clients)
+    assert made.client().closed_by_server()
+    clients[0].close()
+    time.sleep(0.1)
+    assert made.client().ask(ECHO, b"b") == b"b"
+    assert "refused: max.connections is reached" in made.log()
+
+
+def test_connection_limit_per_address(harness: Make) -> None:
+    made = harness(connections_per_ip_max=2)
+    clients = [made.client() for _ in range(2)]
+    assert all(client.ask(ECHO, b"a") == b"a" for client in clients)
+    assert made.client().closed_by_server()
+    clients[0].close()
+    time.sleep(0.1)
+    assert made.client().ask(ECHO, b"b") == b"b"
+    assert "refused: max.connections.per.ip is reached" in made.log()
+
+
+def test_idle_connections_are_closed(harness: Make) -> None:
+    made = harness(idle_timeout_ms=300)
+    idle, busy = made.client(), made.client()
+    assert idle.ask(ECHO, b"a") == b"a"
+    deadline = time.monotonic() + 0.8
+    while time.monotonic() < deadline:
+        assert busy.ask(ECHO, b"a") == b"a"
+        time.sleep(0.05)
+    assert idle.closed_by_server()
+    assert made.server.counters()["closed_idle"] == 1
+
+
+def test_connection_dies_while_its_request_is_at_the_control_plane(harness: Make) -> None:
+    made = harness()
+    held = []
+    made.answer = held.append
+    for _ in range(20):
+        client = Client(made.port)
+        client.send(frame(COLD, b"x") * 3)
+        time.sleep(0.005)
+        client.close()
+    deadline = time.monotonic() + 5
+    while (made.server.counters()["connections"] or len(held) < 60) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(held) == 60
+    for request in held:
+        request.respond(b"too late")
+    made.answer = lambda request: request.respond(b"now")
+    assert made.client().ask(COLD) == b"now"
+    assert made.server.counters()["queued_request_bytes"] == 0

@@ -1,0 +1,88 @@
+"""Stopping with clients attached: what is in flight is answered, then everything closes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from conftest_network import COLD, ECHO, Client, Harness, frame
+
+from kafka_cy.network.server import ControlRequest
+
+Make = Callable[..., Harness]
+
+
+def test_stop_closes_idle_clients_at_once(harness: Make) -> None:
+    made = harness()
+    clients = [made.client() for _ in range(10)]
+    assert all(client.ask(ECHO, b"a") == b"a" for client in clients)
+    started = time.monotonic()
+    made.server.stop(5.0)
+    assert time.monotonic() - started < 1
+    assert all(client.closed_by_server() for client in clients)
+    with pytest.raises(OSError):
+        Client(made.port)
+
+
+def test_stop_waits_for_answers(harness: Make) -> None:
+    made = harness()
+
+    def later(request: ControlRequest) -> None:
+        threading.Timer(0.3, request.respond, (b"late",)).start()
+
+    made.answer = later
+    client = made.client()
+    client.send(frame(COLD))
+    time.sleep(0.1)
+    made.server.stop(5.0)
+    assert client.receive()[1] == b"late"
+    assert client.closed_by_server()
+
+
+def test_stop_gives_up_at_its_time_out(harness: Make) -> None:
+    made = harness()
+    held: list[ControlRequest] = []
+    made.answer = held.append
+    client = made.client()
+    client.send(frame(COLD))
+    time.sleep(0.1)
+    started = time.monotonic()
+    made.server.stop(0.3)
+    assert 0.25 < time.monotonic() - started < 2
+    assert client.closed_by_server()
+    held[0].respond(b"nobody there")
+
+
+def test_stop_under_load(harness: Make) -> None:
+    made = harness()
+    stop = threading.Event()
+
+    def load() -> None:
+        client = Client(made.port)
+        try:
+            while not stop.is_set():
+                client.send(frame(ECHO, b"x" * 1000) * 20 + frame(COLD))
+                for _ in range(21):
+                    client.receive()
+        except (OSError, EOFError):
+            pass
+        client.close()
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    made.server.stop(2.0)
+    stop.set()
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_many_servers_one_after_the_other(harness: Make) -> None:
+    for _ in range(5):
+        made = harness(3)
+        assert made.client().ask(ECHO, b"a") == b"a"
+        made.stop(0.1)
