@@ -391,7 +391,7 @@ cdef int log_close(Log* log, bint flush) noexcept nogil:
         if not error and log.end_offset > 0:
             error = write_snapshot(log, log.end_offset)
         if not error and log.epochs.dirty:
-            error = STORAGE_IO_ERROR if epochs_write(&log.epochs, log.directory, flush) < 0 else STORAGE_OK
+            error = STORAGE_IO_ERROR if epochs_write(&log.epochs, log.directory, flush and log.end_offset > 0) < 0 else STORAGE_OK
     atomic_store_i32(&log.state, LOG_CLOSED)
     pthread_mutex_unlock(&log.append_mutex)
     return error

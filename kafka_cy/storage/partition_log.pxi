@@ -1,6 +1,6 @@
 # Python's handle of a log. Every call that may wait for the disk releases the GIL.
 
-class StorageFailure(Exception):
+class StorageFailure(OSError):
     """A log operation failed; `code` is a StorageError of log.pxd, `error_number` the errno behind it or 0."""
 
     def __init__(self, message: str, code: int, error_number: int = 0) -> None:
@@ -246,6 +246,10 @@ cdef class PartitionLog:
             error = log_close(self.log, with_flush)
         if error:
             raise failure(error, self.log, "close")
+
+    def abandon(self):
+        """Take no more calls; nothing is written (the log is being deleted, or its directory failed)."""
+        atomic_store_i32(&self.log.state, LOG_CLOSED)
 
     def rename(self, directory):
         """Rename the log's folder."""

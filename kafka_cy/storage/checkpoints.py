@@ -1,0 +1,64 @@
+"""Kafka's checkpoint files of a log directory: text, replaced as a whole (temporary file, fsync, rename)."""
+
+from __future__ import annotations
+
+import os
+
+RECOVERY_POINTS = "recovery-point-offset-checkpoint"
+LOG_STARTS = "log-start-offset-checkpoint"
+HIGH_WATERMARKS = "replication-offset-checkpoint"
+
+
+def write_file(path: str, text: str, *, sync: bool = True) -> None:
+    """Replace a file so that a crash leaves the old or the new one, never a torn one. Raises OSError."""
+    temporary = f"{path}.tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+    os.rename(temporary, path)
+    if sync:
+        sync_directory(os.path.dirname(path))
+
+
+def sync_directory(directory: str) -> None:
+    """Make renames and new names in `directory` durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_offsets(path: str, offsets: dict[tuple[str, int], int]) -> None:
+    """`topic partition offset` lines, as in recovery-point-offset-checkpoint."""
+    lines = [f"{topic} {index} {offset}\n" for (topic, index), offset in offsets.items()]
+    write_file(path, f"0\n{len(lines)}\n{''.join(lines)}")
+
+
+def read_offsets(path: str) -> dict[tuple[str, int], int]:
+    """{(topic, partition): offset}; empty for a missing or damaged file (its use is to save work, not to be right)."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().split("\n")
+        if lines[0] != "0":
+            return {}
+        found: dict[tuple[str, int], int] = {}
+        for line in lines[2 : 2 + int(lines[1])]:
+            topic, index, offset = line.split(" ")
+            found[topic, int(index)] = int(offset)
+        return found
+    except (OSError, ValueError, IndexError):
+        return {}
+
+
+def read_properties(path: str) -> dict[str, str] | None:
+    """key=value lines of a Java properties file as Kafka writes them; None when there is no file. Raises OSError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        return None
+    pairs = (line.partition("=") for line in lines if line.strip() and not line.startswith(("#", "!")))
+    return {key.strip(): value.strip().replace("\\:", ":").replace("\\=", "=") for key, _, value in pairs}

@@ -1,0 +1,133 @@
+"""One entry of log.dirs: its lock, its identity (meta.properties), its clean-shutdown mark, the folders in it."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import os
+import shutil
+from typing import Literal
+
+from kafka_cy.storage.checkpoints import read_properties, write_file
+
+Kind = Literal["locked", "not writable", "other cluster", "broken"]
+CLEAN_SHUTDOWN = ".kafka_cleanshutdown"
+NO_TOPIC_ID = bytes(16)
+OTHERS_FOLDERS = ("__cluster_metadata",)  # KRaft's own log: not a topic
+
+
+class LogDirError(OSError):
+    """A log directory cannot be used; the message is one sentence."""
+
+    def __init__(self, kind: Kind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class LogDir:
+    """Owner: LogManager. The lock is held from lock() to unlock()."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.clean = False
+        self._lock_fd = -1
+
+    def open(self, broker_id: int, cluster_id: str) -> None:
+        """Make, lock and identify the directory; formats an empty one. Raises LogDirError."""
+        try:
+            os.makedirs(self.path, exist_ok=True)
+        except OSError as error:
+            raise LogDirError("not writable", f"log directory {self.path} cannot be made: {error.strerror}") from error
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise LogDirError("not writable", f"log directory {self.path} is not writable")
+        self._lock()
+        try:
+            self._check_identity(broker_id, cluster_id)
+        except OSError:
+            self.unlock()
+            raise
+        self.clean = os.path.exists(self._file(CLEAN_SHUTDOWN))
+
+    def _file(self, name: str) -> str:
+        return f"{self.path}/{name}"
+
+    def _lock(self) -> None:
+        try:
+            self._lock_fd = os.open(self._file(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            # Java's FileChannel.lock takes a POSIX record lock; a flock alone would not see a running Kafka.
+            fcntl.lockf(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.unlock()
+            if isinstance(error, BlockingIOError | PermissionError):
+                raise LogDirError("locked", f"log directory {self.path} is in use by another broker") from error
+            raise LogDirError("not writable", f"log directory {self.path} cannot be locked: {error.strerror}") from error
+
+    def unlock(self) -> None:
+        """Let another process have the directory."""
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    def _check_identity(self, broker_id: int, cluster_id: str) -> None:
+        path = self._file("meta.properties")
+        try:
+            properties = read_properties(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise LogDirError("broken", f"{path} cannot be read: {error}") from error
+        if properties is None:
+            write_file(path, f"#\nbroker.id={broker_id}\ncluster.id={cluster_id}\nversion=0\n")
+            return
+        stored_cluster = properties.get("cluster.id")
+        stored_id = properties.get("broker.id", properties.get("node.id"))
+        if stored_cluster is not None and stored_cluster != cluster_id:
+            raise LogDirError(
+                "other cluster",
+                f"log directory {self.path} belongs to cluster {stored_cluster}, this broker to cluster {cluster_id}",
+            )
+        if stored_id is not None and stored_id != str(broker_id):
+            raise LogDirError(
+                "other cluster", f"log directory {self.path} belongs to broker {stored_id}, this broker is {broker_id}"
+            )
+
+    def begin(self) -> None:
+        """The directory is in use: from here on only mark_clean() makes the next start a clean one."""
+        if self.clean:
+            os.unlink(self._file(CLEAN_SHUTDOWN))
+
+    def mark_clean(self) -> None:
+        """Everything was flushed and checkpointed."""
+        write_file(self._file(CLEAN_SHUTDOWN), '{"version":0,"brokerEpoch":-1}')
+
+    def partitions(self) -> list[tuple[str, int, str]]:
+        """[(topic, partition, folder)]; removes what a deletion or a move left behind."""
+        found = []
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                if entry.name.endswith(("-delete", "-future")):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                    continue
+                topic, dash, index = entry.name.rpartition("-")
+                if dash and topic and index.isdecimal() and topic not in OTHERS_FOLDERS and entry.is_dir():
+                    found.append((topic, int(index), entry.path))
+        return sorted(found)
+
+
+def write_topic_id(folder: str, topic_id: bytes) -> None:
+    """partition.metadata"""
+    text = base64.urlsafe_b64encode(topic_id).decode().rstrip("=")
+    write_file(f"{folder}/partition.metadata", f"version: 0\ntopic_id: {text}", sync=False)
+
+
+def read_topic_id(folder: str) -> bytes:
+    """The id in partition.metadata; zeros when there is none."""
+    try:
+        with open(f"{folder}/partition.metadata", encoding="utf-8") as file:
+            for line in file:
+                key, _, value = line.partition(":")
+                if key == "topic_id":
+                    raw = base64.urlsafe_b64decode(value.strip() + "==")
+                    return raw if len(raw) == 16 else NO_TOPIC_ID
+    except (OSError, ValueError):
+        pass
+    return NO_TOPIC_ID

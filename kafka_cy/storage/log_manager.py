@@ -1,0 +1,449 @@
+"""All logs of a broker: start and recovery, creation, deletion, moves between directories, periodic work, shutdown.
+
+Calls come from the control thread; one background thread does the periodic work (retention, checkpoints, flush.ms,
+delayed removal, moves). Both go through `_mutex` where they touch the table of partitions.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from kafka_cy.storage import checkpoints
+from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog, StorageFailure
+from kafka_cy.storage.log_dir import LogDir, LogDirError, read_topic_id, write_topic_id
+from kafka_cy.storage.partition import HostedPartition
+
+__all__ = ["LogDirError", "LogManager"]
+
+Key = tuple[str, int]
+RECOVERY_THREADS = 4
+COPY_BYTES = 4 << 20
+FOLDER_NAME_MAX = 255
+
+
+class LogManager:
+    """`partitions` maps (topic, index) to what is hosted. Start with start(), end with shutdown()."""
+
+    def __init__(
+        self,
+        log_dirs: list[str],
+        broker_id: int,
+        cluster_id: str,
+        default_config: dict[str, Any],
+        loop: Any = None,
+        *,
+        retention_check_interval_ms: int = 300_000,
+        checkpoint_interval_ms: int = 60_000,
+        on_offline: Callable[[str, list[HostedPartition]], None] | None = None,
+    ) -> None:
+        self.log_dirs = list(log_dirs)
+        self.offline_dirs: set[str] = set()
+        self.partitions: dict[Key, HostedPartition] = {}
+        self.on_offline = on_offline
+        self._broker_id = broker_id
+        self._cluster_id = cluster_id
+        self._default_config = dict(default_config)
+        self._configs: dict[str, dict[str, Any]] = {}
+        self._loop = loop
+        self._retention_check_s = retention_check_interval_ms / 1000
+        self._checkpoint_s = checkpoint_interval_ms / 1000
+        self._dirs: dict[str, LogDir] = {}
+        self._dir_of: dict[Key, str] = {}
+        self._futures: dict[Key, tuple[str, PartitionLog]] = {}
+        self._removals: list[tuple[float, str]] = []  # (due, folder to remove, or folder with .deleted files)
+        self._moves: list[tuple[Key, str]] = []
+        self._mutex = threading.RLock()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    # -- start --
+
+    def start(self) -> None:
+        """Lock and identify the directories, recover every log in them. Raises LogDirError."""
+        for path in self.log_dirs:
+            directory = LogDir(path)
+            try:
+                directory.open(self._broker_id, self._cluster_id)
+            except LogDirError as error:
+                if error.kind != "not writable" or len(self.log_dirs) == 1:
+                    self._unlock_all()
+                    raise
+                self.offline_dirs.add(path)
+                continue
+            self._dirs[path] = directory
+        if not self._dirs:
+            raise LogDirError("not writable", "none of the log directories can be used")
+        try:
+            self._load_all()
+            for directory in self._dirs.values():
+                directory.begin()
+        except OSError:
+            self._unlock_all()
+            raise
+        self._thread = threading.Thread(target=self._work, name="log-manager", daemon=True)
+        self._thread.start()
+
+    def _unlock_all(self) -> None:
+        for directory in self._dirs.values():
+            directory.unlock()
+
+    def _load_all(self) -> None:
+        jobs: list[tuple[LogDir, str, int, str, int, int]] = []
+        for directory in self._dirs.values():
+            recovery = checkpoints.read_offsets(f"{directory.path}/{checkpoints.RECOVERY_POINTS}")
+            starts = checkpoints.read_offsets(f"{directory.path}/{checkpoints.LOG_STARTS}")
+            for topic, index, folder in directory.partitions():
+                key = (topic, index)
+                jobs.append((directory, topic, index, folder, starts.get(key, -1), recovery.get(key, -1)))
+        failures: list[OSError] = []
+
+        def load() -> None:
+            while jobs and not failures:
+                try:
+                    self._load(*jobs.pop())
+                except IndexError:
+                    return
+                except OSError as error:
+                    failures.append(error)
+
+        threads = [threading.Thread(target=load) for _ in range(min(RECOVERY_THREADS, len(jobs) // 4))]
+        for thread in threads:
+            thread.start()
+        load()
+        for thread in threads:
+            thread.join()
+        if failures:
+            raise LogDirError("broken", str(failures[0])) from failures[0]
+
+    def _load(self, directory: LogDir, topic: str, index: int, folder: str, start: int, recovery: int) -> None:
+        log = PartitionLog(
+            folder, self._config_of(topic), start_offset=start, recovery_point=recovery, clean=directory.clean
+        )
+        partition = HostedPartition(log, topic, read_topic_id(folder), index, max(log.latest_epoch, 0))
+        with self._mutex:
+            if (topic, index) in self.partitions:
+                raise LogDirError("broken", f"{topic}-{index} lies in two log directories")
+            self.partitions[topic, index] = partition
+            self._dir_of[topic, index] = directory.path
+
+    def _config_of(self, topic: str) -> dict[str, Any]:
+        return self._configs.get(topic) or self._default_config
+
+    # -- partitions --
+
+    def create(
+        self, topic: str, index: int, topic_id: bytes, config: dict[str, Any] | None = None, log_dir: str | None = None
+    ) -> HostedPartition:
+        """A new, empty partition in `log_dir`, or in the directory with the fewest. Raises OSError."""
+        with self._mutex:
+            existing = self.partitions.get((topic, index))
+            if existing is not None:
+                return existing
+            if config is not None:
+                self._configs[topic] = dict(config)
+            path = log_dir if log_dir is not None else self._emptiest()
+            if path not in self._dirs:
+                raise LogDirError("not writable", f"log directory {path} is not there or failed")
+            folder = f"{path}/{topic}-{index}"
+            os.makedirs(folder, exist_ok=True)
+            write_topic_id(folder, topic_id)
+            log = PartitionLog(folder, self._config_of(topic), clean=True)
+            partition = HostedPartition(log, topic, topic_id, index, 0)
+            self.partitions[topic, index] = partition
+            self._dir_of[topic, index] = path
+            return partition
+
+    def _emptiest(self) -> str:
+        if not self._dirs:
+            raise LogDirError("not writable", "all log directories have failed")
+        if len(self._dirs) == 1:
+            return next(iter(self._dirs))
+        counts = dict.fromkeys(self._dirs, 0)
+        for path in self._dir_of.values():
+            if path in counts:
+                counts[path] += 1
+        return min(counts, key=lambda path: counts[path])
+
+    def delete(self, topic: str, index: int) -> None:
+        """Gone at once for everybody; its files go after file.delete.delay.ms."""
+        with self._mutex:
+            partition = self.partitions.pop((topic, index), None)
+            if partition is None:
+                return
+            path = self._dir_of.pop((topic, index))
+            if not any(name == topic for name, _ in self.partitions):
+                delay_ms = self._delete_delay_ms(topic)
+                self._configs.pop(topic, None)
+            else:
+                delay_ms = self._delete_delay_ms(topic)
+            partition.retire("deleted")
+            partition.log.abandon()
+            folder = _dying_folder(path, topic, index)
+            partition.log.rename(folder)
+            self._remove_later(folder, delay_ms)
+
+    def _delete_delay_ms(self, topic: str) -> int:
+        return int(self._config_of(topic).get("file.delete.delay.ms", 60_000))
+
+    def _remove_later(self, folder: str, delay_ms: int) -> None:
+        self._removals.append((time.monotonic() + delay_ms / 1000, folder))
+        self._wake.set()
+
+    def set_config(self, topic: str, config: dict[str, Any]) -> None:
+        """Take a topic's new (whole, typed) configuration; it is in force when this returns."""
+        with self._mutex:
+            self._configs[topic] = dict(config)
+            for (name, _), partition in self.partitions.items():
+                if name == topic:
+                    partition.log.set_config(config)
+        self._wake.set()
+
+    def set_default_config(self, config: dict[str, Any]) -> None:
+        """The broker's defaults changed: every topic without configuration of its own takes them."""
+        with self._mutex:
+            self._default_config = dict(config)
+            for (name, _), partition in self.partitions.items():
+                if name not in self._configs:
+                    partition.log.set_config(config)
+
+    def describe(self) -> Iterator[tuple[str, str, int, int, int, bool]]:
+        """(log dir, topic, partition, size in bytes, offset lag, is it a future replica)"""
+        with self._mutex:
+            hosted = [(self._dir_of[key], key, partition) for key, partition in self.partitions.items()]
+            futures = dict(self._futures)
+        for path, (topic, index), partition in hosted:
+            if path not in self.offline_dirs:
+                lag = max(0, partition.high_watermark - partition.log_end_offset)
+                yield path, topic, index, partition.log.size_bytes, lag, False
+        for (topic, index), (path, log) in futures.items():
+            lag = self.partitions[topic, index].log_end_offset - log.log_end_offset
+            yield path, topic, index, log.size_bytes, max(0, lag), True
+
+    def log_dir_of(self, topic: str, index: int) -> str:
+        """The log directory that holds a partition."""
+        return self._dir_of[topic, index]
+
+    def move(self, topic: str, index: int, log_dir: str) -> None:
+        """Begin to copy a partition to another log directory; it is swapped in when it has caught up."""
+        with self._mutex:
+            if log_dir not in self._dirs:
+                raise LogDirError("not writable", f"log directory {log_dir} is not there or failed")
+            self._moves = [move for move in self._moves if move[0] != (topic, index)]
+            if self._dir_of[topic, index] != log_dir:
+                self._moves.append(((topic, index), log_dir))
+        self._wake.set()
+
+    # -- the background thread --
+
+    def _work(self) -> None:
+        next_retention = time.monotonic() + self._retention_check_s
+        next_checkpoint = time.monotonic() + self._checkpoint_s
+        while not self._stopping:
+            self._wake.wait(self._pause_s(min(next_retention, next_checkpoint)))
+            self._wake.clear()
+            if self._stopping:
+                return
+            try:
+                self._run_moves()
+                self._flush_by_time()
+                self._run_removals(time.monotonic())
+                if time.monotonic() >= next_retention:
+                    next_retention = time.monotonic() + self._retention_check_s
+                    self.apply_retention()
+                if time.monotonic() >= next_checkpoint:
+                    next_checkpoint = time.monotonic() + self._checkpoint_s
+                    self.write_checkpoints()
+                self.check_directories()
+            except OSError as error:
+                sys.stderr.write(f"log manager: {error}\n")
+                self.check_directories()
+
+    def _pause_s(self, due: float) -> float:
+        if self._removals:
+            due = min(due, min(removal[0] for removal in self._removals))
+        flush_ms = min((int(c.get("flush.ms", 1 << 62)) for c in [self._default_config, *self._configs.values()]))
+        return max(0.0, min(due - time.monotonic(), flush_ms / 2000, 10.0))
+
+    def _hosted(self) -> list[HostedPartition]:
+        with self._mutex:
+            return list(self.partitions.values())
+
+    def _flush_by_time(self) -> None:
+        now_ms = int(time.time() * 1000)
+        for partition in self._hosted():
+            flush_ms = int(self._config_of(partition.topic).get("flush.ms", 1 << 62))
+            log = partition.log
+            if log.recovery_point < log.log_end_offset and now_ms - log.last_flush_ms >= flush_ms:
+                log.flush()
+
+    def apply_retention(self, now_ms: int | None = None) -> int:
+        """Retire old segments of every partition; forgets idle producers. Returns how many segments went."""
+        total = 0
+        now = int(time.time() * 1000) if now_ms is None else now_ms
+        for partition in self._hosted():
+            try:
+                count = partition.log.delete_old_segments(partition.high_watermark, now)
+                partition.log.expire_producers(now)
+            except StorageFailure:
+                continue
+            if count:
+                total += count
+                with self._mutex:
+                    self._remove_later(partition.log.directory, self._delete_delay_ms(partition.topic))
+        return total
+
+    def _run_removals(self, now: float) -> None:
+        with self._mutex:
+            due = [folder for when, folder in self._removals if when <= now]
+            self._removals = [removal for removal in self._removals if removal[0] > now]
+        for folder in due:
+            if folder.endswith("-delete"):
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                _unlink_deleted(folder)
+
+    def write_checkpoints(self) -> None:
+        """Recovery points, log start offsets and high watermarks of every directory. Raises OSError."""
+        with self._mutex:
+            hosted = [(self._dir_of[key], key, partition) for key, partition in self.partitions.items()]
+        for path in list(self._dirs):
+            mine = [(key, partition) for of, key, partition in hosted if of == path]
+            recovery = {key: p.log.recovery_point for key, p in mine}
+            starts = {key: p.log_start_offset for key, p in mine if p.log_start_offset > p.log.segments()[0][0]}
+            watermarks = {key: p.high_watermark for key, p in mine}
+            checkpoints.write_offsets(f"{path}/{checkpoints.RECOVERY_POINTS}", recovery)
+            checkpoints.write_offsets(f"{path}/{checkpoints.LOG_STARTS}", starts)
+            checkpoints.write_offsets(f"{path}/{checkpoints.HIGH_WATERMARKS}", watermarks)
+
+    def check_directories(self) -> None:
+        """A log that went offline takes its whole directory with it, as in Kafka."""
+        failed = {self._dir_of.get((p.topic, p.index)) for p in self._hosted() if p.log.offline}
+        for path in failed - {None}:
+            if path is not None and path not in self.offline_dirs:
+                self._take_offline(path)
+
+    def _take_offline(self, path: str) -> None:
+        with self._mutex:
+            self.offline_dirs.add(path)
+            self._dirs.pop(path, None)
+            lost = [p for key, p in self.partitions.items() if self._dir_of[key] == path]
+            for partition in lost:
+                partition.retire("offline")
+        if self.on_offline is None:
+            return
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.on_offline, path, lost)
+        else:
+            self.on_offline(path, lost)
+
+    # -- moves --
+
+    def _run_moves(self) -> None:
+        while self._moves and not self._stopping:
+            key, path = self._moves.pop(0)
+            partition = self.partitions.get(key)
+            if partition is not None:
+                self._move(partition, key, path)
+
+    def _move(self, partition: HostedPartition, key: Key, path: str) -> None:
+        topic, index = key
+        folder = f"{path}/{topic}-{index}.{uuid.uuid4().hex}-future"
+        os.makedirs(folder)
+        write_topic_id(folder, partition.topic_id)
+        source = partition.log
+        target = PartitionLog(folder, self._config_of(topic), clean=True)
+        target.truncate_fully(source.segments()[0][0])
+        self._futures[key] = (path, target)
+        try:
+            self._copy(source, target)
+            partition.retire("follower")  # appends now fail with a retriable error, for the few milliseconds of the swap
+            source.expire_producers(0)  # takes the append mutex once: who was inside is through
+            self._copy(source, target)
+            target.delete_records(source.log_start_offset)
+            target.flush()
+            with self._mutex:
+                self._swap(partition, key, path, source, target)
+        except OSError:
+            target.abandon()
+            shutil.rmtree(folder, ignore_errors=True)
+            if self.partitions.get(key) is partition and self._dir_of.get(key) not in self.offline_dirs:
+                partition.become_leader(partition.leader_epoch)
+            raise
+        finally:
+            self._futures.pop(key, None)
+
+    def _copy(self, source: PartitionLog, target: PartitionLog) -> None:
+        while target.log_end_offset < source.log_end_offset and not self._stopping:
+            try:
+                data = source.read(max(target.log_end_offset, source.log_start_offset), COPY_BYTES)
+            except OffsetOutOfRange:
+                continue  # records were deleted meanwhile
+            position = 0
+            while position < len(data):
+                size = 12 + int.from_bytes(data[position + 8 : position + 12], "big")
+                target.append(data[position : position + size], origin="replication")
+                position += size
+
+    def _swap(self, partition: HostedPartition, key: Key, path: str, source: PartitionLog, target: PartitionLog) -> None:
+        if self.partitions.get(key) is not partition:
+            raise StorageFailure(f"{key[0]}-{key[1]} was deleted while it was moved", 12)
+        dying = _dying_folder(self._dir_of[key], *key)
+        source.rename(dying)
+        target.rename(f"{path}/{key[0]}-{key[1]}")
+        partition.swap_log(target)
+        self._dir_of[key] = path
+        self._remove_later(dying, self._delete_delay_ms(key[0]))
+        partition.become_leader(partition.leader_epoch)
+
+    # -- shutdown --
+
+    def shutdown(self) -> None:
+        """Flush and close every log, write checkpoints and the clean-shutdown file, let the directories go."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        clean = dict.fromkeys(self._dirs, True)
+        for key, partition in self.partitions.items():
+            path = self._dir_of[key]
+            if path not in self._dirs:
+                continue
+            try:
+                partition.log.close()
+            except StorageFailure:
+                clean[path] = False
+        try:
+            self.write_checkpoints()
+        except OSError:
+            clean = dict.fromkeys(clean, False)
+        for path, directory in self._dirs.items():
+            if clean[path]:
+                directory.mark_clean()
+            directory.unlock()
+
+
+def _dying_folder(path: str, topic: str, index: int) -> str:
+    suffix = f"-{index}.{uuid.uuid4().hex}-delete"
+    return f"{path}/{topic[: FOLDER_NAME_MAX - len(suffix)]}{suffix}"
+
+
+def _unlink_deleted(folder: str) -> None:
+    """Remove a log's .deleted files."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in names:
+        if name.endswith(".deleted"):
+            try:
+                os.unlink(f"{folder}/{name}")
+            except OSError:
+                pass
