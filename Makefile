@@ -24,7 +24,7 @@ lint: build-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check --diff kafka_cy/tools kafka_cy/testing tests/interop
 	$(VENV)/bin/mypy
-	$(VENV)/bin/cython-lint kafka_cy
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint kafka_cy
 
 .PHONY: build-test
 build-test:

@@ -37,7 +37,6 @@ class KafkaServer:
         self.cluster: ClusterMetadata | None = None
         self.groups: Any = None
         self.metrics: Any = None
-        self.metrics: Any = None
         self.addresses: list[tuple[str, str, int]] = []  # listener name, advertised host, port
 
     # -- start --
@@ -74,21 +73,6 @@ class KafkaServer:
                 raise PortTaken(f"cannot listen on {listener}: {error.strerror or error}") from error
             shown = advertised_by_name.get(listener.name, listener)
             self.addresses.append((listener.name, shown.host or listener.host, shown.port or port))
-
-        self._listen_for_scrapes(str(config["kafkacy.metrics.listen"] or ""))
-
-    def _listen_for_scrapes(self, listen: str) -> None:
-        if not listen:
-            return
-        from kafka_cy.config import ConfigError
-        from kafka_cy.telemetry.metrics_http import MetricsServer
-
-        try:
-            self.metrics = MetricsServer(listen, self.server.counters, lambda: self.logs.partitions)
-        except ValueError as error:
-            raise ConfigError("kafkacy.metrics.listen", listen, "HOST:PORT, or empty for no metrics") from error
-        except OSError as error:
-            raise PortTaken(f"cannot listen on {listen} for metrics: {error.strerror or error}") from error
 
         self._listen_for_metrics()
 
@@ -196,8 +180,6 @@ class KafkaServer:
         )
         if self.metrics is not None:
             self.metrics.start()
-        if self.metrics is not None:
-            self.metrics.start()
         self.loop.attach(self.server, Dispatcher(self.context, self.log).dispatch)
         self.loop.call_later(LOG_EVENTS_INTERVAL_S, self._write_log_events)
 
@@ -214,8 +196,6 @@ class KafkaServer:
 
     def shutdown(self) -> None:
         """Drain connections, flush and close the logs, end the metadata session. Safe after a failed start, too."""
-        if self.metrics is not None:
-            self.metrics.stop()
         if self.metrics is not None:
             self.metrics.stop()
         if self.server is not None:
