@@ -2,13 +2,15 @@
 
 from typing import Any, Final
 
-from kafka_cy.config.broker_keys import BROKER_KEYS
+from kafka_cy.config.broker_keys import BROKER_KEYS, INTERNAL_KEYS
 from kafka_cy.config.kafkacy_keys import DYNAMIC_ONLY_KEYS, KAFKACY_KEYS
 from kafka_cy.config.topic_keys import BROKER_SYNONYMS as TOPIC_BROKER_SYNONYMS
 from kafka_cy.config.topic_keys import TOPIC_KEYS
 from kafka_cy.config.types import ConfigKey, Row
 
-_BROKER_ROWS: Final[dict[str, Row]] = {row[0]: row for row in BROKER_KEYS + KAFKACY_KEYS + DYNAMIC_ONLY_KEYS}
+_BROKER_ROWS: Final[dict[str, Row]] = {
+    row[0]: row for row in BROKER_KEYS + KAFKACY_KEYS + DYNAMIC_ONLY_KEYS + INTERNAL_KEYS
+}
 _TOPIC_ROWS: Final[dict[str, Row]] = {row[0]: row for row in TOPIC_KEYS}
 
 #: Keys of the same setting in different units, the finest first: the first one that is set counts.
@@ -43,13 +45,13 @@ __all__ = [
 
 
 def broker_key(name: str) -> ConfigKey | None:
-    """Return the broker key of that name, ours and the dynamic-only ones included."""
+    """Return the broker key of that name; ours, the dynamic-only and the internal ones included."""
     row = _BROKER_ROWS.get(name)
     return ConfigKey(*row) if row is not None else None
 
 
 def broker_key_names() -> list[str]:
-    """Names of the keys that a file may hold, sorted."""
+    """Names of the keys that are described, sorted."""
     return sorted(row[0] for row in BROKER_KEYS + KAFKACY_KEYS)
 
 

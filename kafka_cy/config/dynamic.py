@@ -81,7 +81,7 @@ def validate_broker_settings(settings: Mapping[str, str], *, cluster_default: bo
             raise UnknownKeyError("broker", name, text)
         if key.scope == "read-only" or name in FIXED_AT_START:
             fixed.append(name)
-        elif key.scope == "per-broker" and cluster_default and not name.endswith(("throttled.rate", ".per.second")):
+        elif key.scope == "per-broker" and cluster_default:
             per_broker.append(name)
         else:
             parse_value(key, text)

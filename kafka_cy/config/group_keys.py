@@ -17,13 +17,13 @@ GROUP_KEYS: Final[tuple[Row, ...]] = (
     ("streams.assignment.interval.ms", "INT", "1000", "group", ("at_least", 0)),
     ("share.heartbeat.interval.ms", "INT", "5000", "group", ("at_least", 1)),
     ("streams.heartbeat.interval.ms", "INT", "5000", "group", ("at_least", 1)),
-    ("share.delivery.count.limit", "INT", "5", "group", ("between", 2, 10)),
+    ("share.delivery.count.limit", "INT", "5", "group", ("at_least", 2)),
     ("consumer.heartbeat.interval.ms", "INT", "5000", "group", ("at_least", 1)),
-    ("share.record.lock.duration.ms", "INT", "30000", "group", ("between", 1000, 3600000)),
+    ("share.record.lock.duration.ms", "INT", "30000", "group", ("at_least", 1000)),
     ("share.assignment.interval.ms", "INT", "1000", "group", ("at_least", 0)),
     ("share.isolation.level", "STRING", "read_uncommitted", "group", ("in", "read_committed", "read_uncommitted")),
     ("streams.session.timeout.ms", "INT", "45000", "group", ("at_least", 1)),
-    ("share.partition.max.record.locks", "INT", "2000", "group", ("between", 100, 10000)),
+    ("share.partition.max.record.locks", "INT", "2000", "group", ("at_least", 100)),
     ("streams.num.standby.replicas", "INT", "0", "group", ("at_least", 0)),
 )
 

@@ -13,7 +13,7 @@ KAFKACY_KEYS: Final[tuple[Row, ...]] = (
 
 #: Throttle rates that Kafka takes as dynamic broker settings only: they have no default and stand in no file.
 DYNAMIC_ONLY_KEYS: Final[tuple[Row, ...]] = (
-    ("leader.replication.throttled.rate", "LONG", None, "per-broker", ("at_least", 0)),
-    ("follower.replication.throttled.rate", "LONG", None, "per-broker", ("at_least", 0)),
-    ("replica.alter.log.dirs.io.max.bytes.per.second", "LONG", None, "per-broker", ("at_least", 0)),
+    ("leader.replication.throttled.rate", "LONG", None, "cluster-wide", ("at_least", 0)),
+    ("follower.replication.throttled.rate", "LONG", None, "cluster-wide", ("at_least", 0)),
+    ("replica.alter.log.dirs.io.max.bytes.per.second", "LONG", None, "cluster-wide", ("at_least", 0)),
 )

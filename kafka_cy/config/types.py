@@ -164,6 +164,7 @@ def describe_validator(validator: tuple[Any, ...] | None) -> str:
 
 
 _SPECIAL_WORDS: Final = {
+    "text_not_empty": "text that is not empty",
     "list_not_empty": "a list with at least one entry",
     "gzip_level": "-1, or from 1 to 9",
     "offset_reset": "earliest, latest, or by_duration:<ISO-8601 duration such as PT1H>",
@@ -196,6 +197,8 @@ def check(validator: tuple[Any, ...], value: Any) -> str | None:
 
 
 def _check_special(kind: str, value: Any) -> str | None:
+    if kind == "text_not_empty":
+        return None if value else "String must be non-empty"
     if kind == "list_not_empty":
         return _check_duplicates(value) if value and all(value) else "Configuration must not be empty."
     if kind == "gzip_level":
