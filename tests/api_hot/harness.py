@@ -6,14 +6,16 @@ import socket
 import struct
 import threading
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from kafka_cy.storage.log import PartitionLog
+from kafka_cy.storage.partition import HostedPartition
 
 from kafka_cy.api import api_versions, hot
 from kafka_cy.network.metadata_image import ImagePublisher, TopicMetadata
 from kafka_cy.network.server import Server
-from kafka_cy.storage.log import PartitionLog
-from kafka_cy.storage.partition import HostedPartition
 
 from .kio_wire import decode_response, encode_request, is_flexible
 
@@ -92,7 +94,8 @@ class HotServer:
         hot.register_all()
         self.port = self.server.listen(0, "PLAINTEXT", "127.0.0.1", 0)
         self.publisher = ImagePublisher(self.server)
-        self.publisher.set_brokers(CLUSTER_ID, BROKER_ID, BROKER_ID, [(BROKER_ID, "rack-a", [("127.0.0.1", self.port)])])
+        brokers = [(BROKER_ID, "rack-a", [("127.0.0.1", self.port)])]
+        self.publisher.set_brokers(CLUSTER_ID, BROKER_ID, BROKER_ID, brokers)
         self.partitions: dict[tuple[str, int], HostedPartition] = {}
         self.topic_ids: dict[str, uuid.UUID] = {}
         self.forwarded: list[tuple[int, int, bytes]] = []
@@ -113,7 +116,7 @@ class HotServer:
         internal: bool = False, leader: int = BROKER_ID, isr: tuple[int, ...] = (BROKER_ID,),
     ) -> uuid.UUID:
         topic_id = uuid.uuid4()
-        rows = []
+        rows: list[tuple[int, int, int, Sequence[int], Sequence[int], Sequence[int], HostedPartition | None]] = []
         for index in range(partitions):
             hosted = None
             if leader == BROKER_ID:

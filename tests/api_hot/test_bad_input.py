@@ -24,10 +24,9 @@ def valid_body(server: HotServer, api_key: int, version: int) -> bytes:
     elif api_key == 1:
         values = fetch_request(server, {("t", 0): 0, ("t", 1): 0}, session=(0, 0), forget=[("t", 3)])
     elif api_key == 2:
-        values = {
-            "replica_id": -1, "isolation_level": 1, "timeout": 5,
-            "topics": [{"name": "t", "partitions": [{"partition_index": 0, "timestamp": 1, "current_leader_epoch": 0}]}],
-        }
+        asked = {"partition_index": 0, "timestamp": 1, "current_leader_epoch": 0}
+        topics = [{"name": "t", "partitions": [asked]}]
+        values = {"replica_id": -1, "isolation_level": 1, "timeout": 5, "topics": topics}
     elif api_key == 3:
         values = metadata_request(version, ["t"])
     elif api_key == 12:
@@ -50,6 +49,18 @@ def alive(server: HotServer) -> None:
     probe = server.connect()
     assert probe.call(18, 0, {})["error_code"] == 0
     probe.close()
+
+
+def closed_or_silent(client: Connection) -> bool:
+    """Whether the connection is of no more use (acks=0 and long polls do not answer); closes it then."""
+    client.socket.settimeout(0.05)
+    try:
+        if client.receive() is not None:
+            return False
+    except TimeoutError:
+        pass
+    client.close()
+    return True
 
 
 @pytest.mark.parametrize(("api_key", "version"), [row for row in HOT if row[0] != 0 or row[1] >= 3])
@@ -76,13 +87,7 @@ def test_garbled_bodies(server: HotServer, api_key: int, version: int) -> None:
             spoiled[chance.randrange(len(spoiled))] = chance.choice([0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)])
         client = client or server.connect()
         client.send(api_key, version, bytes(spoiled))
-        client.socket.settimeout(0.05)                          # acks=0 and long polls do not answer
-        try:
-            if client.receive() is None:
-                client.close()
-                client = None
-        except TimeoutError:
-            client.close()
+        if closed_or_silent(client):
             client = None
     alive(server)
 
@@ -94,12 +99,6 @@ def test_random_bodies(server: HotServer) -> None:
         for _ in range(30):
             client = client or server.connect()
             client.send(api_key, version, chance.randbytes(chance.randrange(0, 80)))
-            client.socket.settimeout(0.05)
-            try:
-                closed = client.receive() is None
-            except TimeoutError:
-                closed = True
-            if closed:
-                client.close()
+            if closed_or_silent(client):
                 client = None
     alive(server)

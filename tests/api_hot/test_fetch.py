@@ -26,8 +26,8 @@ def fill(server: HotServer, topic: str, index: int = 0, batches: int = 1, size: 
 
 def request(
     server: HotServer, offsets: dict[tuple[str, int], int], *, max_wait_ms: int = 0, min_bytes: int = 1,
-    max_bytes: int = 1 << 20, partition_max_bytes: int = 1 << 20, isolation_level: int = 0, session: tuple[int, int] = (0, -1),
-    forget: list[tuple[str, int]] | None = None, **partition: Any,
+    max_bytes: int = 1 << 20, partition_max_bytes: int = 1 << 20, isolation_level: int = 0,
+    session: tuple[int, int] = (0, -1), forget: list[tuple[str, int]] | None = None, **partition: Any,
 ) -> dict[str, Any]:
     topics: dict[str, list[dict[str, Any]]] = {}
     for (topic, index), offset in offsets.items():
@@ -64,7 +64,8 @@ def test_read(hot_server: HotServer, connection: Connection, version: int, size:
     if version >= 7:
         assert (answer["error_code"], answer["session_id"]) == (0, 0)
     (topic,) = answer["responses"]
-    assert topic.get("topic", "t") == "t" and topic.get("topic_id", hot_server.topic_ids["t"]) == hot_server.topic_ids["t"]
+    topic_id = hot_server.topic_ids["t"]
+    assert topic.get("topic", "t") == "t" and topic.get("topic_id", topic_id) == topic_id
     (row,) = topic["partitions"]
     assert (row["partition_index"], row["error_code"], row["high_watermark"], row["last_stable_offset"]) == (0, 0, 6, 6)
     assert values(row) == 6 and row["aborted_transactions"] is None
@@ -195,7 +196,8 @@ def test_diverging_epoch(hot_server: HotServer, connection: Connection, version:
     fill(hot_server, "t")
     hot_server.partitions["t", 0].become_leader(2)
     fill(hot_server, "t")
-    (row,) = rows(connection.call(1, version, request(hot_server, {("t", 0): 4}, last_fetched_epoch=1, max_wait_ms=9000)))
+    asked = request(hot_server, {("t", 0): 4}, last_fetched_epoch=1, max_wait_ms=9000)
+    (row,) = rows(connection.call(1, version, asked))
     assert row["error_code"] == 0 and row["diverging_epoch"] == {"epoch": 0, "end_offset": 2}
     (row,) = rows(connection.call(1, version, request(hot_server, {("t", 0): 2}, last_fetched_epoch=0)))
     assert row["diverging_epoch"] == {"epoch": -1, "end_offset": -1}

@@ -46,7 +46,8 @@ def test_empty_incremental_waits(hot_server: HotServer, connection: Connection, 
     hot_server.create_topic("t", 2)
     session = open_session(hot_server, connection, version, {("t", 0): 0, ("t", 1): 0})
     started = time.monotonic()
-    connection.send(1, version, encode_request(1, version, request(hot_server, {}, session=(session, 1), max_wait_ms=9000)))
+    asked = request(hot_server, {}, session=(session, 1), max_wait_ms=9000)
+    connection.send(1, version, encode_request(1, version, asked))
     time.sleep(0.1)
     fill(hot_server, "t", 1)
     (row,) = rows(connection.answer(1, version))
@@ -148,6 +149,8 @@ def test_many_partitions_come_and_go(hot_server: HotServer, connection: Connecti
         answer = connection.call(
             1, 12, request(hot_server, dict.fromkeys(sorted(added), 0), session=(session, epoch), forget=gone)
         )
-        found = [(topic["topic"], row["partition_index"]) for topic in answer["responses"] for row in topic["partitions"]]
+        found = []
+        for topic in answer["responses"]:
+            found += [(topic["topic"], row["partition_index"]) for row in topic["partitions"]]
         assert len(found) == len(set(found)) and set(found) == model
     assert fetch_session.counters()["partitions"] >= len(model)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from kafka_cy.coordinator import heartbeat_table
+
 from .harness import API_TABLE, BROKER_ID, CLUSTER_ID, Connection, HotServer
 from .kio_wire import encode_request
 
@@ -130,9 +132,22 @@ def test_api_versions_unknown_version(hot_server: HotServer, connection: Connect
 
 
 @pytest.mark.parametrize("version", range(5))
-def test_heartbeat_of_an_unknown_member_is_forwarded(hot_server: HotServer, connection: Connection, version: int) -> None:
+def test_heartbeat_of_an_unknown_member(hot_server: HotServer, connection: Connection, version: int) -> None:
     values = {"group_id": "nobody", "generation_id": 1, "member_id": "m", "group_instance_id": None}
     connection.send(12, version, encode_request(12, version, values))
     assert connection.receive() is None
     time.sleep(0)
     assert [row[:2] for row in hot_server.forwarded] == [(12, version)]
+
+
+@pytest.mark.parametrize("version", range(5))
+def test_heartbeat_of_a_stable_member(hot_server: HotServer, connection: Connection, version: int) -> None:
+    instance = b"i" if version >= 3 else None
+    heartbeat_table.set_member(b"g", b"m", instance, 4, True, 0)
+    values = {"group_id": "g", "generation_id": 4, "member_id": "m", "group_instance_id": "i"}
+    answer = connection.call(12, version, values)
+    assert answer["error_code"] == 0 and answer.get("throttle_time", 0) == 0
+    assert heartbeat_table.last_heartbeat_ns(b"g", b"m") > 0
+    connection.send(12, version, encode_request(12, version, values | {"generation_id": 3}))
+    assert connection.receive() is None and len(hot_server.forwarded) == 1
+    heartbeat_table.clear()

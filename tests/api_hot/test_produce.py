@@ -72,7 +72,8 @@ def test_several_partitions_and_unknown_topics(hot_server: HotServer, connection
         version, hot_server,
         {("a", 0): batch(), ("a", 1): batch(1), ("a", 2): batch(), ("b", 0): batch(), ("nowhere", 0): batch()},
     ))
-    rows = [(p["index"], p["error_code"], p["base_offset"]) for t in answer["responses"] for p in t["partition_responses"]]
+    partitions = [partition for topic in answer["responses"] for partition in topic["partition_responses"]]
+    rows = [(row["index"], row["error_code"], row["base_offset"]) for row in partitions]
     unknown = 100 if version >= 13 else 3
     assert rows == [(0, 0, 0), (1, 0, 0), (2, 3, -1), (0, 0, 0), (0, unknown, -1)]
 
