@@ -162,7 +162,7 @@ cdef int batch_unpack(
     cdef size_t size = <size_t>header.length + LOG_OVERHEAD - BATCH_HEADER_SIZE
     records[0] = data + BATCH_HEADER_SIZE
     records_size[0] = size
-    if codec == CODEC_NONE:
+    if codec == CODEC_NONE or size == 0:
         return BATCH_OK
     if codec > CODEC_MAX:
         return BATCH_BAD_ATTRIBUTES

@@ -61,7 +61,6 @@ cdef extern from "lz4frame.h" nogil:
     unsigned int LZ4F_isError(size_t code) noexcept
     size_t LZ4F_createDecompressionContext(LZ4F_dctx** context, unsigned int version) noexcept
     size_t LZ4F_freeDecompressionContext(LZ4F_dctx* context) noexcept
-    void LZ4F_resetDecompressionContext(LZ4F_dctx* context) noexcept
     size_t LZ4F_decompress(
         LZ4F_dctx* context, void* output, size_t* output_size, const void* data, size_t* size, const void* options
     ) noexcept
@@ -150,6 +149,9 @@ cdef void codecs_free(Codecs* codecs) noexcept nogil:
 
 
 cdef Writer* codecs_unpacked(Codecs* codecs, size_t size_max) noexcept nogil:
+    # A Writer looks at its limit when it grows, so a buffer that is larger already must go.
+    if codecs.unpacked.capacity > size_max:
+        writer_free(&codecs.unpacked)
     codecs.unpacked.size = 0
     codecs.unpacked.error = WIRE_OK
     codecs.unpacked.size_max = size_max
@@ -436,7 +438,9 @@ cdef int lz4_decompress(Codecs* codecs, const uint8_t* data, size_t size, Writer
         error = lz4_frame(codecs, data + at, size - at, &consumed, output)
         at += consumed
         if error:
-            LZ4F_resetDecompressionContext(<LZ4F_dctx*>codecs.lz4_reader)
+            # A reset is not enough: liblz4 1.9.4 then refuses good frames.
+            LZ4F_freeDecompressionContext(<LZ4F_dctx*>codecs.lz4_reader)
+            codecs.lz4_reader = NULL
             return error
         if at == size:
             return COMPRESSION_OK

@@ -264,7 +264,7 @@ cdef int write_record(Writer* w, Writer* body, int64_t timestamp_delta, int32_t 
 cdef int write_records(Writer* w, list records, BatchHeader* header) except -1:
     """All records; fills timestamps, last offset delta and count of the header."""
     cdef Writer body
-    cdef int64_t timestamp, offset
+    cdef int64_t timestamp, offset, previous = -1
     cdef int32_t index = 0
     header.base_timestamp = records[0][2] if records else -1
     header.max_timestamp = -1
@@ -275,8 +275,9 @@ cdef int write_records(Writer* w, list records, BatchHeader* header) except -1:
         for record in records:
             timestamp = record[2]
             offset = record[4] - header.base_offset if record[4] >= 0 else index
-            if not 0 <= offset <= 0x7fffffff:
+            if not previous < offset <= 0x7fffffff:
                 raise ValueError(f"offset {record[4]} does not fit in a batch with base offset {header.base_offset}")
+            previous = offset
             write_record(w, &body, timestamp - header.base_timestamp, <int32_t>offset, record)
             header.max_timestamp = max(header.max_timestamp, timestamp)
             header.last_offset_delta = <int32_t>offset
@@ -294,6 +295,8 @@ def build_batch(
     cdef BatchHeader header
     cdef Writer plain, output
     cdef int error
+    if not records:
+        codec = CODEC_NONE      # a batch without records (left behind by compaction) is never compressed
     header.base_offset = base_offset
     header.leader_epoch = leader_epoch
     header.attributes = <int16_t>((attributes & ~ATTRIBUTE_CODEC_MASK) | codec)
@@ -310,8 +313,7 @@ def build_batch(
             header.max_timestamp = max_timestamp
         if not batch_header_write(&output, &header):
             raise MemoryError
-        # A batch without records (left behind by compaction) is never compressed.
-        error = compress_bytes(codecs, codec if records else CODEC_NONE, level, plain.data, plain.size, &output)
+        error = compress_bytes(codecs, codec, level, plain.data, plain.size, &output)
         if error:
             compression_failed(error)
         batch_finish(&output, 0)
