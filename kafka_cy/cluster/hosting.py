@@ -35,8 +35,6 @@ class Hosting:
         topics = list(self._cluster.topics.values())
         for topic in topics:
             self._host(topic)
-            if topic.config:
-                self._logs.set_config(topic.name, self._topic_config(topic.config))
         self._publish(topics, [])
         self._cluster.add_listener(self.on_change)
 
@@ -102,7 +100,7 @@ class Hosting:
 
         partitions = []
         for p in topic.partitions:
-            hosted = self._logs.partitions.get((topic.name, p.index))
+            hosted = self._cluster.partition(topic.name, p.index)
             offline = [self._cluster.broker_id] if hosted is None and self._cluster.broker_id in p.replicas else []
             leader = p.leader if not (offline and p.leader == self._cluster.broker_id) else -1
             partitions.append((p.index, leader, p.leader_epoch, p.replicas, p.isr, offline, hosted))

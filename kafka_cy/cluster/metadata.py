@@ -150,8 +150,9 @@ class ClusterMetadata:
         return sorted(name for kind, name in self._configs if kind == entity_type)
 
     def partition(self, topic: str, index: int) -> Any:
-        """The HostedPartition, or None when this broker hosts no such partition."""
-        return self.logs.partitions.get((topic, index)) if self.logs is not None else None
+        """The HostedPartition, or None when this broker hosts no such partition or its log directory failed."""
+        hosted = self.logs.partitions.get((topic, index)) if self.logs is not None else None
+        return hosted if hosted is not None and hosted.state != "offline" else None
 
     def collides_with(self, name: str) -> str | None:
         """A topic whose name differs from this one in '.' and '_' only."""

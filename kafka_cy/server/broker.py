@@ -113,9 +113,18 @@ class KafkaServer:
         applied = AppliedConfig(self.config, self.cluster, None, self.server)
         applied.start()
         self.logs = LogManager(
-            self.config.log_dirs, self.config.broker_id, self.cluster.cluster_id, self.config.log_defaults(), self.loop
+            self.config.log_dirs,
+            self.config.broker_id,
+            self.cluster.cluster_id,
+            self.config.log_defaults(),
+            self.loop,
+            retention_check_interval_ms=int(self.config["log.retention.check.interval.ms"]),
+            on_offline=self._on_log_dir_offline,
         )
         applied.logs = self.logs
+        for topic in self.cluster.topics.values():
+            if topic.config:
+                self.logs.set_config(topic.name, self.config.topic_config(topic.config))
         try:
             self.logs.start()
         except (OSError, ValueError, RuntimeError, StorageFailure) as error:
@@ -225,6 +234,10 @@ class KafkaServer:
 
         where = "".join(traceback.format_exception(error)[-4:])
         self.log.error("work of the control plane failed", what=what, error=repr(error), where=where)
+
+    def _on_log_dir_offline(self, path: str, lost: list[Any]) -> None:
+        self.log.error("a log directory failed and is offline", path=path, partitions=len(lost))
+        self.hosting.republish({partition.topic for partition in lost})
 
     def _on_storage_error(self, topic: str, index: int, error: Exception) -> None:
         self.log.error("a log cannot be created", topic=topic, partition=index, error=str(error))

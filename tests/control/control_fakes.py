@@ -20,6 +20,8 @@ CLUSTER_ID = "abcdefghijklmnopqrstuv"
 class FakePartition:
     """Offsets only."""
 
+    state = "online"
+
     def __init__(self) -> None:
         self.log_start_offset, self.high_watermark = 0, 10
 
