@@ -1,0 +1,60 @@
+"""One Fetch while it is worked on or waits; behaviour in fetch.pyx (reading, waiting) and fetch_request.pxd (the wire)."""
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t
+
+from kafka_cy.api.fetch_session cimport FetchSession
+from kafka_cy.api.leaders cimport Leaders, TopicKey
+from kafka_cy.network.reactor cimport Parked
+from kafka_cy.storage.log cimport ReadResult
+from kafka_cy.storage.partition cimport Partition
+
+
+# One partition of a fetch: what was asked, and what the last look at it gave.
+cdef struct FetchItem:
+    TopicKey key                    # borrows the body, the image, the partition (parked) or `owned_name`
+    char* owned_name                # a copy of the name of a topic that is not known; else NULL
+    uint8_t topic_id[16]            # what key.topic_id points at
+    int32_t index
+    int32_t session_entry           # its place in the session; -1 none
+    Partition* partition            # NULL: not hosted; a reference is held while parked
+    int16_t missing_error           # why `partition` is NULL
+    int32_t leader                  # what the metadata image says
+    int32_t leader_epoch
+    int32_t current_leader_epoch    # of the client; -1 none
+    int32_t last_fetched_epoch
+    int64_t fetch_offset
+    int32_t max_bytes
+    int16_t error
+    int64_t high_watermark
+    int64_t last_stable_offset
+    int64_t log_start_offset
+    int64_t read_limit              # the first offset that the reader may not see
+    int32_t diverging_epoch
+    int64_t diverging_end_offset
+    bint diverging
+    bint send                       # belongs in the answer
+    ReadResult read                 # holds a segment reference until sent or released
+
+
+# Owner: the reactor of its connection. Lifetime: the handler call, or until it is answered when it waits.
+cdef struct Fetch:
+    Parked parked                   # first field
+    int16_t version
+    bint flexible
+    bint by_id
+    int32_t replica_id
+    int32_t max_wait_ms
+    int32_t min_bytes
+    int32_t max_bytes
+    int8_t isolation_level
+    int32_t session_id              # of the request
+    int32_t session_epoch
+    FetchSession* session           # of an incremental fetch; one reference
+    int32_t session_epoch_next      # what the session's epoch must still be when it is answered
+    bint create_session
+    int16_t error                   # top level
+    bint holds_partitions
+    int64_t bytes                   # found by the last look
+    int32_t count
+    int32_t capacity
+    FetchItem* items                # behind the struct, in the same allocation
+    Leaders leaders

@@ -1,0 +1,233 @@
+# Part of fetch.pyx: choosing what goes into the answer, and writing it.
+
+cdef void note_sent(FetchSession* session, FetchItem* item) noexcept nogil:
+    """Whether an incremental answer holds the partition; remembers what it says. Cache lock held."""
+    cdef SessionPartition* partition = &session.partitions[item.session_entry]
+    item.send = item.read.size > 0 or item.diverging
+    if partition.high_watermark != item.high_watermark:
+        item.send = True
+        partition.high_watermark = item.high_watermark
+    if partition.log_start_offset != item.log_start_offset:
+        item.send = True
+        partition.log_start_offset = item.log_start_offset
+    if item.error:
+        item.send = True
+        partition.high_watermark = -1               # so that the next answer holds it again, well or not
+    if item.read.size > 0:
+        session_move_last(session, item.session_entry)
+
+
+cdef void choose_incremental(Fetch* fetch) noexcept nogil:
+    cdef int32_t i
+    sessions_lock()
+    if fetch.session.epoch != fetch.session_epoch_next:
+        fetch.error = ERROR_INVALID_FETCH_SESSION_EPOCH
+    else:
+        for i in range(fetch.count):
+            note_sent(fetch.session, &fetch.items[i])
+    sessions_unlock()
+
+
+cdef int32_t create_session(Reactor* reactor, Fetch* fetch) noexcept nogil:
+    """The id of a new session with the partitions of this fetch; 0 when there is no slot for it."""
+    cdef FetchSession* session
+    cdef SessionPartition* partition
+    cdef FetchItem* item
+    cdef AskedPartition asked
+    cdef int32_t session_id = 0
+    cdef int32_t i
+    sessions_lock()
+    session = session_create(fetch.by_id, fetch.count, reactor.now_ms)
+    if session != NULL:
+        session_id = session.id
+        for i in range(fetch.count):
+            item = &fetch.items[i]
+            partition = session_put(session, &item.key, item.index)
+            if partition == NULL:
+                session_remove(session)
+                session_id = 0
+                break
+            asked.current_leader_epoch = item.current_leader_epoch
+            asked.last_fetched_epoch = item.last_fetched_epoch
+            asked.fetch_offset = item.fetch_offset
+            asked.max_bytes = item.max_bytes
+            session_set(partition, &asked)
+            partition.high_watermark = item.high_watermark if item.error == ERROR_NONE else -1
+            partition.log_start_offset = item.log_start_offset
+    sessions_unlock()
+    return session_id
+
+
+cdef int32_t choose(Reactor* reactor, Fetch* fetch) noexcept nogil:
+    """Marks what is sent; the session id to answer."""
+    cdef int32_t session_id = 0
+    cdef int32_t i
+    if fetch.session != NULL:
+        session_id = fetch.session.id
+        choose_incremental(fetch)
+    else:
+        for i in range(fetch.count):
+            fetch.items[i].send = True
+        if fetch.create_session and fetch.error == ERROR_NONE:
+            session_id = create_session(reactor, fetch)
+    if fetch.error:
+        for i in range(fetch.count):
+            fetch.items[i].send = False
+    return session_id
+
+
+cdef bint same_topic(FetchItem* a, FetchItem* b) noexcept nogil:
+    if a.key.by_id:
+        return memcmp(a.topic_id, b.topic_id, 16) == 0
+    return a.key.name_size == b.key.name_size and memcmp(a.key.name, b.key.name, <size_t>a.key.name_size) == 0
+
+
+cdef int32_t next_sent(Fetch* fetch, int32_t i) noexcept nogil:
+    while i < fetch.count and not fetch.items[i].send:
+        i += 1
+    return i
+
+
+cdef int32_t topic_end(Fetch* fetch, int32_t start, int32_t* sent) noexcept nogil:
+    """The end of the run of sent partitions of one topic that begins at `start`, and how many there are."""
+    cdef int32_t i = start
+    sent[0] = 0
+    while i < fetch.count and (not fetch.items[i].send or same_topic(&fetch.items[start], &fetch.items[i])):
+        if fetch.items[i].send:
+            sent[0] += 1
+        i += 1
+    return i
+
+
+cdef void write_aborted(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:
+    """Aborted transactions in the order of the index: null for read_uncommitted, empty when nothing was read."""
+    cdef int64_t* pairs = NULL
+    cdef int32_t count = 0
+    cdef int32_t i
+    if fetch.isolation_level != READ_COMMITTED or fetch.replica_id >= 0 or item.error:
+        write_array_length(w, fetch.flexible, -1)
+        return
+    if item.read.size > 0 and log_aborted_transactions(
+        <Log*>atomic_load_pointer(<void**>&item.partition.log), item.fetch_offset, item.read_limit, &pairs, &count
+    ):
+        count = 0
+    write_array_length(w, fetch.flexible, count)
+    for i in range(count):
+        write_int64(w, pairs[2 * i])
+        write_int64(w, pairs[2 * i + 1])
+        write_no_tags(w, fetch.flexible)
+    free(pairs)
+
+
+cdef void write_records_size(Fetch* fetch, Writer* w, int64_t size) noexcept nogil:
+    if fetch.flexible:
+        write_uvarint(w, <unsigned int>(size + 1))
+    else:
+        write_int32(w, <int32_t>size)
+
+
+cdef bint copy_records(FetchItem* item, Writer* w) noexcept nogil:
+    """Reads the records into the answer; False when they could not be read."""
+    cdef size_t size = <size_t>item.read.size
+    cdef uint8_t* place = writer_reserve(w, size)
+    if place == NULL:
+        return True                                 # the Writer's error ends the connection
+    if segment_read(item.read.segment, item.read.position, place, size):
+        return False
+    w.size += size
+    return True
+
+
+cdef void write_head(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:
+    """All of a partition's answer before its records."""
+    write_int32(w, item.index)
+    write_int16(w, item.error)
+    write_int64(w, item.high_watermark)
+    write_int64(w, item.last_stable_offset)
+    if fetch.version >= 5:
+        write_int64(w, item.log_start_offset)
+    write_aborted(fetch, item, w)
+    if fetch.version >= 11:
+        write_int32(w, -1)                          # preferred read replica
+
+
+cdef void write_partition_tags(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:
+    """DivergingEpoch (0), CurrentLeader (1); SnapshotId is KRaft's own."""
+    cdef bint stale = item.error == ERROR_NOT_LEADER_OR_FOLLOWER or item.error == ERROR_FENCED_LEADER_EPOCH
+    cdef bint leader = stale and item.leader >= 0
+    if not fetch.flexible:
+        return
+    write_int8(w, <int8_t>(item.diverging + leader))
+    if item.diverging:
+        write_uvarint(w, 0)
+        write_uvarint(w, 13)
+        write_int32(w, item.diverging_epoch)
+        write_int64(w, item.diverging_end_offset)
+        write_int8(w, 0)
+    if leader:
+        write_uvarint(w, 1)
+        write_uvarint(w, 9)
+        write_int32(w, item.leader)
+        write_int32(w, item.leader_epoch)
+        write_int8(w, 0)
+        leaders_add(&fetch.leaders, item.leader)
+
+
+cdef void write_item(Request* request, Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:
+    cdef size_t start = w.size
+    cdef int64_t size = item.read.size
+    write_head(fetch, item, w)
+    write_records_size(fetch, w, size)
+    if size > COPIED_BYTES_MAX:
+        response_add_file(request, w, item.read.segment, item.read.fd, item.read.position, size)
+        item.read.segment = NULL                    # the response holds it now
+    elif size > 0 and not copy_records(item, w):
+        item.error = ERROR_KAFKA_STORAGE_ERROR
+        item.read.size = 0
+        size = 0
+        w.size = start
+        write_head(fetch, item, w)
+        write_records_size(fetch, w, 0)
+    if size > 0:
+        atomic_add_relaxed_i64(&item.partition.bytes_out, size)
+    write_partition_tags(fetch, item, w)
+
+
+cdef void write_topics(Request* request, Fetch* fetch, Writer* w) noexcept nogil:
+    cdef int32_t topics_count = 0
+    cdef int32_t sent = 0
+    cdef int32_t end
+    cdef int32_t i = next_sent(fetch, 0)
+    while i < fetch.count:
+        topics_count += 1
+        i = topic_end(fetch, i, &sent)
+        i = next_sent(fetch, i)
+    write_array_length(w, fetch.flexible, topics_count)
+    i = next_sent(fetch, 0)
+    while i < fetch.count:
+        end = topic_end(fetch, i, &sent)
+        write_topic_key(w, &fetch.items[i].key, fetch.flexible)
+        write_array_length(w, fetch.flexible, sent)
+        while i < end:
+            if fetch.items[i].send:
+                write_item(request, fetch, &fetch.items[i], w)
+            i += 1
+        write_no_tags(w, fetch.flexible)
+        i = next_sent(fetch, end)
+
+
+cdef void respond(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
+    cdef Writer w
+    cdef int32_t session_id = choose(reactor, fetch)
+    writer_init(&w, RESPONSE_BYTES_MAX)
+    response_begin(request, &w)
+    write_int32(&w, 0)
+    if fetch.version >= 7:
+        write_int16(&w, fetch.error)
+        write_int32(&w, session_id)
+    write_topics(request, fetch, &w)
+    if fetch.version >= 16:
+        write_response_tags(&w, &reactor.scratch, reactor.image, request.listener, &fetch.leaders)
+    else:
+        write_no_tags(&w, fetch.flexible)
+    response_send(reactor, request, &w)

@@ -1,0 +1,137 @@
+"""Reading a Fetch request of any version (4-18) off the wire."""
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t
+
+from kafka_cy.api.leaders cimport TopicKey, read_topic_key
+from kafka_cy.network.reactor cimport Request
+from kafka_cy.records.wire cimport (
+    Reader, read_array_length, read_int32, read_int64, read_int8, read_raw, read_string, read_uvarint, reader_init,
+    skip_tagged_fields,
+)
+
+
+# The fields of the request itself; its arrays are walked again from where they begin.
+cdef struct FetchHeader:
+    int32_t replica_id
+    int32_t max_wait_ms
+    int32_t min_bytes
+    int32_t max_bytes
+    int8_t isolation_level
+    int32_t session_id
+    int32_t session_epoch
+    const uint8_t* topics
+    const uint8_t* forgotten        # NULL before v7
+    int32_t partitions_count
+
+
+cdef struct AskedPartition:
+    int32_t index
+    int32_t current_leader_epoch
+    int64_t fetch_offset
+    int32_t last_fetched_epoch
+    int32_t max_bytes
+
+
+cdef inline void read_asked_partition(Reader* r, int16_t version, AskedPartition* asked) noexcept nogil:
+    asked.index = read_int32(r)
+    asked.current_leader_epoch = read_int32(r) if version >= 9 else -1
+    asked.fetch_offset = read_int64(r)
+    asked.last_fetched_epoch = read_int32(r) if version >= 12 else -1
+    if version >= 5:
+        read_int64(r)                               # a follower's log start offset
+    asked.max_bytes = read_int32(r)
+    if version >= 12:
+        skip_tagged_fields(r)                       # replica directory id, high watermark: followers of a KRaft log
+
+
+cdef inline int32_t partition_bytes(int16_t version) noexcept nogil:
+    """The least that one partition of the request takes; bounds a count that lies."""
+    return 16 if version < 5 else 24
+
+
+cdef inline void read_replica_state(Reader* r, FetchHeader* header) noexcept nogil:
+    """The request's tagged fields: ReplicaState (tag 1) holds the replica id from v15 on (KIP-903)."""
+    cdef uint32_t count = read_uvarint(r)
+    cdef uint32_t tag, size
+    cdef const uint8_t* data
+    cdef Reader field
+    while count > 0 and not r.error:
+        count -= 1
+        tag = read_uvarint(r)
+        size = read_uvarint(r)
+        data = read_raw(r, size)
+        if tag == 1 and data != NULL:
+            reader_init(&field, data, size)
+            header.replica_id = read_int32(&field)
+            read_int64(&field)                      # replica epoch
+            skip_tagged_fields(&field)
+            if field.error:
+                r.error = field.error
+
+
+cdef inline void read_topics(Reader* r, int16_t version, FetchHeader* header) noexcept nogil:
+    cdef bint flexible = version >= 12
+    cdef TopicKey key
+    cdef AskedPartition asked
+    cdef int32_t topics_count, partitions_count
+    header.topics = r.position
+    header.partitions_count = 0
+    topics_count = read_array_length(r, flexible, 2)
+    if topics_count < 0 and not r.error:
+        r.error = 1
+    while topics_count > 0 and not r.error:
+        topics_count -= 1
+        read_topic_key(r, version >= 13, flexible, &key)
+        partitions_count = read_array_length(r, flexible, partition_bytes(version))
+        if (key.name == NULL and not key.by_id) or partitions_count < 0:
+            r.error = 1
+        header.partitions_count += partitions_count
+        while partitions_count > 0 and not r.error:
+            partitions_count -= 1
+            read_asked_partition(r, version, &asked)
+        if flexible:
+            skip_tagged_fields(r)
+
+
+cdef inline void read_forgotten(Reader* r, int16_t version, FetchHeader* header) noexcept nogil:
+    cdef bint flexible = version >= 12
+    cdef TopicKey key
+    cdef int32_t topics_count, partitions_count
+    header.forgotten = r.position
+    topics_count = read_array_length(r, flexible, 2)
+    if topics_count < 0 and not r.error:
+        r.error = 1
+    while topics_count > 0 and not r.error:
+        topics_count -= 1
+        read_topic_key(r, version >= 13, flexible, &key)
+        partitions_count = read_array_length(r, flexible, 4)
+        if (key.name == NULL and not key.by_id) or partitions_count < 0:
+            r.error = 1
+        read_raw(r, <int64_t>partitions_count * 4)
+        if flexible:
+            skip_tagged_fields(r)
+
+
+cdef inline int read_fetch_header(Request* request, FetchHeader* header) noexcept nogil:
+    """Reads and checks the whole request; not 0 when it does not parse."""
+    cdef Reader r
+    cdef int16_t version = request.api_version
+    cdef bint flexible = version >= 12
+    cdef int32_t ignored
+    reader_init(&r, request.body, request.body_size)
+    header.replica_id = read_int32(&r) if version <= 14 else -1
+    header.max_wait_ms = read_int32(&r)
+    header.min_bytes = read_int32(&r)
+    header.max_bytes = read_int32(&r)
+    header.isolation_level = read_int8(&r)
+    header.session_id = read_int32(&r) if version >= 7 else 0
+    header.session_epoch = read_int32(&r) if version >= 7 else -1
+    read_topics(&r, version, header)
+    header.forgotten = NULL
+    if version >= 7:
+        read_forgotten(&r, version, header)
+    if version >= 11:
+        if read_string(&r, flexible, &ignored) == NULL and not r.error:
+            return 1                                # rack id, not nullable
+    if flexible:
+        read_replica_state(&r, header)
+    return r.error
