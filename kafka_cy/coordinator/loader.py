@@ -17,7 +17,7 @@ from kafka_cy.coordinator.records import (
 )
 
 SLICE_S = 0.02
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 16
 
 Pair = tuple[bytes | None, bytes | None]
 
@@ -111,9 +111,6 @@ class PartitionLoader:
         while not self.cancelled:
             if self.offset >= self.hosted.high_watermark:
                 return self.done(self.replay)
-            if time.monotonic() >= deadline:
-                self.loop.call_later(0, self.run)
-                return
             before = self.offset
             try:
                 self._replay(iterate_batches(self.hosted.read(self.offset, READ_BYTES)))
@@ -121,6 +118,9 @@ class PartitionLoader:
                 return self.failed(error)
             if self.offset == before:
                 return self.done(self.replay)
+            if time.monotonic() >= deadline:
+                self.loop.call_later(0, self.run)
+                return
 
     def _replay(self, batches: Iterable[Any]) -> None:
         for batch in batches:

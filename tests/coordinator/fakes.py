@@ -80,7 +80,13 @@ class FakePartition:
         return base
 
     def read(self, offset: int, max_bytes: int) -> bytes:
-        return b"".join(batch for batch in self.batches if next(iter(iterate_batches(batch))).last_offset >= offset)
+        found = b""
+        for batch in self.batches:
+            if next(iter(iterate_batches(batch))).last_offset >= offset:
+                if found and len(found) + len(batch) > max_bytes:
+                    break
+                found += batch
+        return found
 
     def records(self) -> list[tuple[bytes, bytes | None]]:
         return [(r.key or b"", r.value) for data in self.batches for b in iterate_batches(data) for r in b.records()]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from kafka_cy.storage.log import StorageFailure
 
 from kafka_cy.coordinator import heartbeat_table
 from kafka_cy.coordinator.administration import delete_group, describe_group, list_groups
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.storage.log import StorageFailure
 
 from .fakes import SUBSCRIPTION, Harness
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from kafka_cy.coordinator import loader
 from kafka_cy.protocol.errors import ErrorCode
 
-from .fakes import Harness
+from .fakes import FakeCluster, Harness
 
 WEEK_S = 7 * 24 * 3600
 
@@ -98,3 +101,23 @@ def test_reload_of_a_deleted_group() -> None:
     again.coordinator.leave("g", [(member, None)])
     again.coordinator.offsets.remove_all(again.group())
     assert harness.reload().group() is None
+
+
+def test_requests_while_a_partition_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    (member,), generation = harness.stable()
+    for offset in range(50):
+        harness.commit(group="simple", offset=offset, metadata="x" * 100)
+    monkeypatch.setattr(loader, "SLICE_S", 0.0)
+    monkeypatch.setattr(loader, "READ_BYTES", 1000)
+    loading = harness.reload()
+    assert loading.coordinator.shards[0].loader is not None
+    assert loading.commit(group="simple") == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+    assert loading.join()[0]["error_code"] == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+    assert loading.sync(member, generation)[0]["error_code"] == ErrorCode.REBALANCE_IN_PROGRESS
+    assert loading.heartbeat(member, generation) == 0
+    loading.loop.advance(0.001)
+    assert loading.group("simple").offsets["ct"][0].offset == 49
+    assert loading.heartbeat(member, generation) == 0 and member in loading.group().members
+    loading.loop.advance(10.1)
+    assert not loading.group().members, "sessions begin anew after loading, and end"
