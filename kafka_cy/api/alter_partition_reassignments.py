@@ -1,7 +1,7 @@
 """AlterPartitionReassignments, versions 0-1, as a cluster of one broker answers it.
 
-The replicas that a partition has are taken without any change; others cannot be (INVALID_REPLICA_ASSIGNMENT), and there is
-nothing to cancel (NO_REASSIGNMENT_IN_PROGRESS).
+The replicas that a partition has are taken without any change; others cannot be (INVALID_REPLICA_ASSIGNMENT), and
+there is nothing to cancel (NO_REASSIGNMENT_IN_PROGRESS).
 """
 
 from __future__ import annotations

@@ -56,7 +56,8 @@ def _assignment(topic: Any, context: ApiContext) -> list[list[int]]:
     if len(topic.assignments) != added:
         raise TopicRefused(
             ErrorCode.INVALID_REPLICA_ASSIGNMENT,
-            f"Attempted to add {added} additional partition(s), but only {len(topic.assignments)} assignment(s) were specified.",
+            f"Attempted to add {added} additional partition(s), but only {len(topic.assignments)} assignment(s) "
+            "were specified.",
         )
     for assignment in topic.assignments:
         check_replicas(assignment.broker_ids, brokers)

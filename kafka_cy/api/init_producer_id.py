@@ -1,8 +1,8 @@
 """InitProducerId, versions 0-5: the idempotent half.
 
-Without a transactional id every call gets a new producer id with epoch 0. Transactions are not there yet: a transactional
-id is answered with UNSUPPORTED_VERSION, which every client reports at once as fatal; a retriable error (as from a
-coordinator that never comes) would let it hang until its timeout.
+Without a transactional id every call gets a new producer id with epoch 0. Transactions are not there yet: a
+transactional id is answered with UNSUPPORTED_VERSION, which every client reports at once as fatal; a retriable error
+(as from a coordinator that never comes) would let it hang until its timeout.
 """
 
 from __future__ import annotations

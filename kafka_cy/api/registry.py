@@ -1,8 +1,8 @@
 """Which cold APIs exist: key, versions, and the module whose handler answers. ApiVersions derives from this table.
 
-`COLD_APIS` names the modules so that none is imported before its first request; `@handler` in the module states the same
-range, and a test holds the two together. Hot APIs (in `kafka_cy.api.hot`) come first: what they FORWARD goes to the cold
-handler of the same key.
+`COLD_APIS` names the modules so that none is imported before its first request; `@handler` in the module states the
+same range, and a test holds the two together. Hot APIs (in `kafka_cy.api.hot`) come first: what they FORWARD goes to
+the cold handler of the same key.
 """
 
 from __future__ import annotations

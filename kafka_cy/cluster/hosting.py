@@ -65,7 +65,8 @@ class Hosting:
                 if known is None:
                     raw = next((p.topic_id for p in partitions.values() if bytes(p.topic_id) != NO_ID), None)
                     topic_id = UUID(bytes=bytes(raw)) if raw is not None else None
-                    self._cluster.create_topic(name, ours * count, {}, topic_id)
+                    epochs = [partitions[i].leader_epoch if i in partitions else 0 for i in range(count)]
+                    self._cluster.create_topic(name, ours * count, {}, topic_id, epochs)
                 elif count > len(known.partitions):
                     self._cluster.create_partitions(name, ours * (count - len(known.partitions)))
 

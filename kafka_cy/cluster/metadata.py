@@ -16,6 +16,7 @@ from kafka_cy.cluster.store import Check, Create, Delete, MetadataStore, Operati
 from kafka_cy.cluster.topics import PartitionMetadata, Topic
 
 CONFIG_CHANGES_KEPT = 100
+PARTITION_OFFLINE = 2  # PartitionState of storage/partition.pxd
 
 
 class Logs(Protocol):
@@ -152,7 +153,7 @@ class ClusterMetadata:
     def partition(self, topic: str, index: int) -> Any:
         """The HostedPartition, or None when this broker hosts no such partition or its log directory failed."""
         hosted = self.logs.partitions.get((topic, index)) if self.logs is not None else None
-        return hosted if hosted is not None and hosted.state != "offline" else None
+        return hosted if hosted is not None and hosted.state != PARTITION_OFFLINE else None
 
     def collides_with(self, name: str) -> str | None:
         """A topic whose name differs from this one in '.' and '_' only."""
@@ -173,11 +174,17 @@ class ClusterMetadata:
                 self._announce_topics()
 
     def create_topic(
-        self, name: str, assignment: Sequence[Sequence[int]], configs: Mapping[str, str], topic_id: UUID | None = None
+        self,
+        name: str,
+        assignment: Sequence[Sequence[int]],
+        configs: Mapping[str, str],
+        topic_id: UUID | None = None,
+        leader_epochs: Sequence[int] | None = None,
     ) -> Topic:
         """Store and announce a new topic; arguments were validated; NodeExistsError when it exists.
 
-        `assignment`: replicas by partition, the first one leads. All of it is stored in one transaction.
+        `assignment`: replicas by partition, the first one leads. All of it is stored in one transaction. Id and leader
+        epochs are given for a topic whose logs were found, made (epoch 0) for a new one.
         """
         topic_id = topic_id or znodes.new_id()
         path = znodes.topic_path(name)
@@ -189,6 +196,8 @@ class ClusterMetadata:
         operations.append(Create(path, znodes.topic_data(topic_id, assignment)))
         operations.append(Create(path + "/partitions"))
         partitions = [self._new_partition(i, replicas) for i, replicas in enumerate(assignment)]
+        for partition, epoch in zip(partitions, leader_epochs or (), strict=False):
+            partition.leader_epoch = epoch
         self.store.multi(operations + self._partition_nodes(name, partitions))
         self._configs["topics", name] = dict(configs)
         topic = Topic(name, topic_id, partitions, dict(configs))

@@ -1,7 +1,7 @@
 """Answers from plain nested dicts to bytes.
 
-A key that the version lacks is dropped, a missing one takes the schema's default; durations are ints in milliseconds (or
-timedelta), ids are UUID or None, error codes ints.
+A key that the version lacks is dropped, a missing one takes the schema's default; durations are ints in milliseconds
+(or timedelta), ids are UUID or None, error codes ints.
 """
 
 from __future__ import annotations

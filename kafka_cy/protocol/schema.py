@@ -1,7 +1,7 @@
 """What a message of one version consists of, read once from kio's dataclasses.
 
-kio supplies the names, types, tags and versions of Kafka's messages. Its own reader is not used on requests: it reserves
-memory for an array length before it checks it, so a lying length would end the process.
+kio supplies the names, types, tags and versions of Kafka's messages. Its own reader is not used on requests: it
+reserves memory for an array length before it checks it, so a lying length would end the process.
 """
 
 from __future__ import annotations

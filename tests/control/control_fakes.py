@@ -20,7 +20,7 @@ CLUSTER_ID = "abcdefghijklmnopqrstuv"
 class FakePartition:
     """Offsets only."""
 
-    state = "online"
+    state = 0
 
     def __init__(self) -> None:
         self.log_start_offset, self.high_watermark = 0, 10
