@@ -43,6 +43,7 @@ cdef struct SessionCache:
 cdef SessionCache cache
 memset(&cache, 0, sizeof(cache))
 pthread_mutex_init(&cache.mutex, NULL)
+cache.slots = SLOTS_DEFAULT
 
 
 cdef void sessions_lock() noexcept nogil:
@@ -84,9 +85,9 @@ cdef int32_t worst_session(int32_t size, int64_t now_ms) noexcept nogil:
 cdef int32_t free_slot(int32_t size, int64_t now_ms) noexcept nogil:
     cdef uint32_t start = 0
     cdef int32_t i, slot
+    if cache.slots == 0:
+        return NONE                 # sessions are switched off
     if cache.sessions == NULL:
-        if cache.slots == 0:
-            cache.slots = SLOTS_DEFAULT
         cache.sessions = <FetchSession**>calloc(<size_t>cache.slots, sizeof(FetchSession*))
         if cache.sessions == NULL:
             return NONE
@@ -368,8 +369,8 @@ def set_slots(slots: int) -> None:
     """How many sessions there may be (max.incremental.fetch.session.cache.slots); before the server starts."""
     cdef FetchSession** made
     cdef int32_t i
-    if not 0 < slots < 1 << 24:
-        raise ValueError(f"fetch session slots: {slots} must be between 1 and 16777215")
+    if not 0 <= slots < 1 << 24:
+        raise ValueError(f"fetch session slots: {slots} must be between 0 (no sessions) and 16777215")
     sessions_lock()
     for i in range(cache.slots if cache.sessions != NULL else 0):
         if cache.sessions[i] != NULL:

@@ -129,6 +129,9 @@ def test_the_cache_is_bounded(hot_server: HotServer, connection: Connection) -> 
         assert fetch_session.counters()["sessions"] == 3
         connection.call(1, 12, request(hot_server, {}, session=(ids[1], -1)))
         assert open_session(hot_server, connection, 12, {("t", 0): 0}) not in ids
+        fetch_session.set_slots(0)
+        answer = connection.call(1, 12, request(hot_server, {("t", 0): 0}, session=(0, 0)))
+        assert (answer["error_code"], answer["session_id"]) == (0, 0)
     finally:
         fetch_session.set_slots(1000)
 
