@@ -33,7 +33,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
 def _describe(context: ApiContext, resource: Any, synonyms: bool, documentation: bool) -> dict[str, Any]:
     kind, name = resource.resource_type, resource.resource_name
     wanted = frozenset(resource.configuration_keys) if resource.configuration_keys else None
-    result: dict[str, Any] = {"error_code": 0, "error_message": None, "resource_type": kind, "resource_name": name}
+    result: dict[str, Any] = {"error_code": 0, "error_message": "", "resource_type": kind, "resource_name": name}
     try:
         if kind == alterations.BROKER_LOGGER:
             _check_logger_resource(context, name)
@@ -73,8 +73,7 @@ def _check_topic(context: ApiContext, name: str) -> None:
     if problem is not None:
         raise alterations.AlterationError(ErrorCode.INVALID_TOPIC_EXCEPTION, problem)
     if name not in context.cluster.topics:
-        message = "This server does not host this topic-partition."
-        raise alterations.AlterationError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, message)
+        raise alterations.AlterationError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "")
 
 
 def _check_broker(context: ApiContext, name: str) -> None:

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from kafka_cy.cluster.metadata import ClusterMetadata
+from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.config import definitions, dynamic
 from kafka_cy.config.broker_config import BrokerConfig, UnknownKeyError, validate_topic_configs
-from kafka_cy.config.types import ConfigError, ConfigKey, parse_value, split_list
+from kafka_cy.config.types import ConfigError, ConfigKey, RelationError, parse_value, split_list
 from kafka_cy.protocol.errors import ErrorCode
 
 # Resource types of the protocol.
@@ -56,6 +57,11 @@ def stored_settings(cluster: ClusterMetadata, resource_type: int, resource_name:
 def check_resource(config: BrokerConfig, cluster: ClusterMetadata, resource_type: int, resource_name: str) -> None:
     """Check that settings of this resource may be changed. Raises AlterationError."""
     if resource_type == TOPIC:
+        if not resource_name:
+            raise AlterationError(ErrorCode.INVALID_REQUEST, "Default topic resources are not allowed.")
+        problem = problem_of(resource_name)
+        if problem is not None:
+            raise AlterationError(ErrorCode.INVALID_TOPIC_EXCEPTION, problem)
         if resource_name not in cluster.topics:
             message = f"The topic '{resource_name}' does not exist."
             raise AlterationError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, message)
@@ -69,7 +75,7 @@ def check_resource(config: BrokerConfig, cluster: ClusterMetadata, resource_type
         if not resource_name:
             raise AlterationError(ErrorCode.INVALID_REQUEST, "Default group resources are not allowed.")
     else:
-        raise AlterationError(ErrorCode.INVALID_REQUEST, f"Unexpected resource type {type_name(resource_type)}.")
+        raise AlterationError(ErrorCode.INVALID_REQUEST, f"Unknown resource type {resource_type}")
 
 
 def check_broker_name(config: BrokerConfig, resource_name: str) -> None:
@@ -136,8 +142,14 @@ def validate_settings(
     except dynamic.NotDynamicError as error:
         raise AlterationError(ErrorCode.INVALID_REQUEST, str(error)) from None
     except UnknownKeyError as error:
+        if resource_type == CLIENT_METRICS:
+            message = f"Unknown client metrics configuration: {error.key}"
+            raise AlterationError(ErrorCode.INVALID_REQUEST, message) from None
         raise AlterationError(ErrorCode.INVALID_CONFIG, error.kafka_message) from None
     except ConfigError as error:
+        if resource_type == CLIENT_METRICS and error.key == "interval.ms":
+            message = f"Invalid value {error.value} for interval.ms, interval must be between 100 and 3600000 (1 hour)"
+            raise AlterationError(ErrorCode.INVALID_REQUEST, message) from None
         # Kafka words broker settings as a bad request and all others as a bad configuration.
         code = ErrorCode.INVALID_REQUEST if resource_type == BROKER else ErrorCode.INVALID_CONFIG
         raise AlterationError(code, error.kafka_message) from None
@@ -157,16 +169,16 @@ def validate_group_settings(config: BrokerConfig, settings: Mapping[str, str]) -
         low, high = config.get(f"group.{kind}.min.{rest}"), config.get(f"group.{kind}.max.{rest}")
         if low is not None and value < low:
             reason = f"{name} must be greater than or equal to group.{kind}.min.{rest}"
-            raise ConfigError(name, value, f"at least {low}", reason)
+            raise RelationError(name, value, f"at least {low}", reason)
         if high is not None and value > high:
             reason = f"{name} must be less than or equal to group.{kind}.max.{rest}"
-            raise ConfigError(name, value, f"at most {high}", reason)
+            raise RelationError(name, value, f"at most {high}", reason)
     effective = config.group_config(settings)
     for kind in ("consumer", "share", "streams"):
         session, heartbeat = effective[f"{kind}.session.timeout.ms"], effective[f"{kind}.heartbeat.interval.ms"]
         if session <= heartbeat:
             reason = f"{kind}.session.timeout.ms must be greater than {kind}.heartbeat.interval.ms"
-            raise ConfigError(f"{kind}.session.timeout.ms", session, f"above {heartbeat}", reason)
+            raise RelationError(f"{kind}.session.timeout.ms", session, f"above {heartbeat}", reason)
 
 
 def _validate_each(entity: str, find: Any, settings: Mapping[str, str]) -> dict[str, Any]:
@@ -203,12 +215,11 @@ def _apply(resource_type: int, settings: dict[str, str], operation: Operation) -
 
 def _merged_list(resource_type: int, settings: Mapping[str, str], operation: Operation) -> str:
     key = _find_key(resource_type, operation.name)
-    if key is None:
-        words = {TOPIC: "topic", BROKER: "broker", GROUP: "group"}.get(resource_type, "client metrics")
-        raise AlterationError(ErrorCode.INVALID_CONFIG, f"Unknown {words} config name: {operation.name}")
-    if key.type != "LIST":
+    if key is None or key.type != "LIST":
         verb = "APPEND" if operation.operation == APPEND else "SUBTRACT"
-        message = f"Can't {verb} to key {key.name} because its type is not LIST."
+        message = f"Can't {verb} to key {operation.name} because its type is not LIST."
+        if resource_type == BROKER:
+            message = f"Config value {verb.lower()} is not allowed for config key: {operation.name}"
         raise AlterationError(ErrorCode.INVALID_CONFIG, message)
     parts = split_list(settings.get(key.name, key.default or ""))
     operands = split_list(operation.value or "")

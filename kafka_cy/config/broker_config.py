@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from kafka_cy.config import definitions
 from kafka_cy.config.listeners import Listener, parse_listeners, parse_protocol_map
-from kafka_cy.config.types import ConfigError, parse_value
+from kafka_cy.config.types import ConfigError, RelationError, parse_value
 
 #: What a broker without a configuration file runs with: a laptop, reachable from this machine only.
 LAPTOP_DEFAULTS: Final[dict[str, str]] = {
@@ -316,13 +316,13 @@ def validate_topic_configs(configs: Mapping[str, str | None]) -> None:
     high = typed.get("max.compaction.lag.ms", (1 << 63) - 1)
     if low > high:
         reason = f"conflict topic config setting min.compaction.lag.ms ({low}) > max.compaction.lag.ms ({high})"
-        raise ConfigError("min.compaction.lag.ms", low, f"at most max.compaction.lag.ms, {high}", reason)
+        raise RelationError("min.compaction.lag.ms", low, f"at most max.compaction.lag.ms, {high}", reason)
     if typed.get("remote.storage.enable"):
         reason = (
             "Tiered Storage functionality is disabled in the broker. "
             "Topic cannot be configured with remote log storage."
         )
-        raise ConfigError("remote.storage.enable", "true", "false", reason)
+        raise RelationError("remote.storage.enable", "true", "false", reason)
 
 
 class UnknownKeyError(ConfigError):

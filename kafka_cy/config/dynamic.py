@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from kafka_cy.config import definitions
 from kafka_cy.config.broker_config import BrokerConfig
-from kafka_cy.config.types import ConfigError, parse_value
+from kafka_cy.config.types import ConfigError, RelationError, parse_value
 
 # Sources as DescribeConfigs numbers them.
 DYNAMIC_TOPIC_CONFIG: Final = 1
@@ -26,6 +26,23 @@ CLUSTER_DEFAULT: Final = "<default>"
 
 #: Dynamic in Kafka, but bound once here: a change would be shown and not be true.
 FIXED_AT_START: Final = frozenset({"listeners", "listener.security.protocol.map", "num.network.threads"})
+
+#: Keys of certificates: Kafka changes them for one listener at a time (`listener.name.<name>.ssl...`).
+_PER_LISTENER: Final = frozenset(
+    f"ssl.{name}"
+    for name in (
+        "key.password",
+        "keystore.certificate.chain",
+        "keystore.key",
+        "keystore.location",
+        "keystore.password",
+        "keystore.type",
+        "truststore.certificates",
+        "truststore.location",
+        "truststore.password",
+        "truststore.type",
+    )
+)
 
 
 class Synonym(NamedTuple):
@@ -74,19 +91,26 @@ def validate_broker_settings(settings: Mapping[str, str], *, cluster_default: bo
     """
     from kafka_cy.config.broker_config import UnknownKeyError
 
-    fixed, per_broker = [], []
+    fixed, per_broker, per_listener = [], [], []
     for name, text in settings.items():
         key = definitions.broker_key(name)
         if key is None:
             raise UnknownKeyError("broker", name, text)
         if key.scope == "read-only" or name in FIXED_AT_START:
             fixed.append(name)
+        elif name in _PER_LISTENER:
+            per_listener.append(name)
         elif key.scope == "per-broker" and cluster_default:
             per_broker.append(name)
         else:
             parse_value(key, text)
     if fixed:
         raise NotDynamicError(f"Cannot update these configs dynamically: {_printed(fixed)}")
+    if per_listener:
+        raise NotDynamicError(
+            "These security configs can be dynamically updated only per-listener using the listener prefix: "
+            + _printed(per_listener)
+        )
     if per_broker:
         raise NotDynamicError(
             f"Cannot update these configs at default cluster level, broker id must be specified: {_printed(per_broker)}"
@@ -96,7 +120,8 @@ def validate_broker_settings(settings: Mapping[str, str], *, cluster_default: bo
 
 def _check_relations(settings: Mapping[str, str]) -> None:
     if settings.get("log.retention.ms", "").strip() == "0":
-        raise ConfigError("log.retention.ms", 0, "-1 (without limit), or at least 1")
+        reason = "requirement failed: log.retention.ms must be unlimited (-1) or, greater than or equal to 1"
+        raise RelationError("log.retention.ms", 0, "-1 (without limit), or at least 1", reason)
     low, high = settings.get("log.cleaner.min.compaction.lag.ms"), settings.get("log.cleaner.max.compaction.lag.ms")
     if low is not None and high is not None and int(low) > int(high):
         raise ConfigError(
@@ -105,4 +130,4 @@ def _check_relations(settings: Mapping[str, str]) -> None:
 
 
 def _printed(names: list[str]) -> str:
-    return f"Set({', '.join(sorted(names))})"
+    return f"[{', '.join(sorted(names))}]"

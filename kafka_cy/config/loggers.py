@@ -6,7 +6,7 @@ There is one logger, `root`. Kafka's level names stand for ours: FATAL for error
 from collections.abc import Collection, Sequence
 from typing import Any, Final, Protocol
 
-from kafka_cy.config.alterations import DELETE, SET, AlterationError, Operation
+from kafka_cy.config.alterations import APPEND, DELETE, SET, SUBTRACT, AlterationError, Operation
 from kafka_cy.config.dynamic import DYNAMIC_BROKER_LOGGER_CONFIG
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -50,7 +50,8 @@ def alter(log: LeveledLog, operations: Sequence[Operation], *, validate_only: bo
 
 def _check(operation: Operation) -> None:
     if operation.operation not in (SET, DELETE):
-        message = "Only SET and DELETE operations are allowed for the BROKER_LOGGER resource"
+        verb = {APPEND: "APPEND", SUBTRACT: "SUBTRACT"}.get(operation.operation, "That")
+        message = f"{verb} operation is not allowed for the BROKER_LOGGER resource"
         raise AlterationError(ErrorCode.INVALID_REQUEST, message)
     if operation.name != ROOT:
         raise AlterationError(ErrorCode.INVALID_CONFIG, f"Logger {operation.name} does not exist!")

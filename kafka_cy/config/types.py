@@ -76,6 +76,15 @@ class ConfigError(Exception):
         return self.kafka_message
 
 
+class RelationError(ConfigError):
+    """A value that does not go with another one: the reason says it all."""
+
+    @property
+    def kafka_message(self) -> str:
+        """The sentence that a client sees."""
+        return self.reason
+
+
 def split_list(text: str) -> list[str]:
     """Split a LIST value: commas with optional blanks; the empty text is the empty list."""
     text = text.strip()
@@ -98,11 +107,16 @@ def parse_value(key: ConfigKey, text: str | None) -> Any:
     elif kind == "DOUBLE":
         value = _parse_double(key, value)
     elif kind == "LIST":
-        value = split_list(value)
+        value = list(dict.fromkeys(split_list(value)))  # Kafka drops repeated entries, too
     if key.validator is not None:
         reason = check(key.validator, value)
         if reason is not None:
-            raise ConfigError(key.name, _printed(value), key.allowed, reason)
+            if key.validator[0] == "client_match":
+                raise RelationError(key.name, text, key.allowed, reason)
+            if key.validator[0] == "throttled_replicas":
+                reason = f"{key.name} {reason}"
+            shown = text.strip() if key.validator[0].startswith("list_in") else _printed(value)
+            raise ConfigError(key.name, shown, key.allowed, reason)
     return value
 
 
@@ -192,7 +206,7 @@ def check(validator: tuple[Any, ...], value: Any) -> str | None:
         if not value and kind == "list_in":
             return f"Configuration must not be empty. Valid values include: [{', '.join(arguments)}]"
         wrong = [part for part in value if part not in arguments]
-        return f"String must be one of: {', '.join(arguments)}" if wrong else _check_duplicates(value)
+        return f"String must be one of: {', '.join(arguments)}" if wrong else None
     return _check_special(kind, value)
 
 
@@ -200,17 +214,18 @@ def _check_special(kind: str, value: Any) -> str | None:
     if kind == "text_not_empty":
         return None if value else "String must be non-empty"
     if kind == "list_not_empty":
-        return _check_duplicates(value) if value and all(value) else "Configuration must not be empty."
+        return None if value and all(value) else "Configuration must not be empty."
     if kind == "gzip_level":
         fine = value == -1 or 1 <= value <= 9
-        return None if fine else f"Value must be between 1 and 9 or equal to -1 but was {value}"
+        return None if fine else "Value must be between 1 and 9 or equal to -1"
     if kind == "offset_reset":
         return (
             None
             if _is_offset_reset(value)
             else (
-                "Invalid auto offset reset strategy. The value must be either 'earliest', 'latest' or of the format "
-                "'by_duration:<PnDTnHnMn.nS.>'."
+                f"Invalid value `{value}` for configuration share.auto.offset.reset. "
+                "The value must be either 'earliest', 'latest' or of the format "
+                "'by_duration:<PnDTnHnMn.nS>'."
             )
         )
     if kind == "throttled_replicas":
@@ -225,10 +240,6 @@ def _check_special(kind: str, value: Any) -> str | None:
     if kind == "client_match":
         return _check_client_match(value)
     raise AssertionError(f"validator {kind} is unknown")
-
-
-def _check_duplicates(value: list[str]) -> str | None:
-    return None if len(set(value)) == len(value) else "Configuration values must not be duplicated."
 
 
 def _printed(value: Any) -> Any:
