@@ -99,7 +99,7 @@ class Hosting:
     def _image(self, topic: Topic) -> Any:
         from kafka_cy.network.metadata_image import TopicMetadata
 
-        partitions = []
+        partitions: list[Any] = []
         for p in topic.partitions:
             hosted = self._cluster.partition(topic.name, p.index)
             offline = [self._cluster.broker_id] if hosted is None and self._cluster.broker_id in p.replicas else []

@@ -233,7 +233,7 @@ class KafkaServer:
         import traceback
 
         where = "".join(traceback.format_exception(error)[-4:])
-        self.log.error("work of the control plane failed", what=what, error=repr(error), where=where)
+        self.log.error("work of the control plane failed", work=what, error=repr(error), where=where)
 
     def _on_log_dir_offline(self, path: str, lost: list[Any]) -> None:
         self.log.error("a log directory failed and is offline", path=path, partitions=len(lost))

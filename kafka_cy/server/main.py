@@ -19,6 +19,7 @@ EXIT_CLEAN, EXIT_FAILED, EXIT_CONFIG, EXIT_DATA, EXIT_PORT = 0, 1, 2, 3, 4
 
 # How long a thread may keep the GIL when another one wants it: bounds the latency of the control plane (default 5 ms).
 SWITCH_INTERVAL_S = 0.0005
+SECOND_SIGNAL_AFTER_S = 1.0
 
 
 def run(config_path: str | None, overrides: Mapping[str, str], log_level: str = "info") -> int:
@@ -72,7 +73,9 @@ def _watch_signals(broker: object, log: BrokerLog) -> threading.Event:
         stopping.set()
         log.info("shutting down", signal=signal.Signals(received).name)
         broker.stop()  # type: ignore[attr-defined]
-        signal.sigwait({signal.SIGTERM, signal.SIGINT})
+        begun = time.monotonic()
+        while time.monotonic() - begun < SECOND_SIGNAL_AFTER_S:  # terminals and `timeout` send the first one twice
+            signal.sigwait({signal.SIGTERM, signal.SIGINT})
         log.warning("killed by a second signal before the shutdown was complete")
         os._exit(EXIT_FAILED)
 

@@ -1,0 +1,47 @@
+"""DescribeProducers, version 0 (KIP-664): the producers whose sequence numbers a partition remembers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+from kafka_cy.cluster.topic_names import problem_of
+from kafka_cy.protocol.errors import ErrorCode
+
+
+@handler(api_key=61, versions=(0, 0))
+def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+    """Every partition that was named."""
+    topics = []
+    for asked in request.body.topics:
+        partitions = [_partition(asked.name, index, context) for index in asked.partition_indexes]
+        topics.append({"name": asked.name, "partitions": partitions})
+    return {"topics": topics}
+
+
+def _partition(name: str, index: int, context: ApiContext) -> dict[str, Any]:
+    topic = context.cluster.topics.get(name)
+    hosted = context.cluster.partition(name, index)
+    code, producers = ErrorCode.NONE, []
+    if problem_of(name) is not None:
+        code = ErrorCode.INVALID_TOPIC_EXCEPTION
+    elif topic is None or not 0 <= index < len(topic.partitions):
+        code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    elif hosted is None:
+        code = ErrorCode.KAFKA_STORAGE_ERROR
+    else:
+        producers = [_producer(entry) for entry in hosted.log.producers()]
+    return {"partition_index": index, "error_code": code, "error_message": None, "active_producers": producers}
+
+
+def _producer(entry: tuple[int, int, int, int, int, int]) -> dict[str, int]:
+    producer_id, epoch, last_sequence, last_timestamp_ms, coordinator_epoch, first_offset = entry
+    return {
+        "producer_id": producer_id,
+        "producer_epoch": epoch,
+        "last_sequence": last_sequence,
+        "last_timestamp": last_timestamp_ms,
+        "coordinator_epoch": coordinator_epoch,
+        "current_txn_start_offset": first_offset,
+    }
