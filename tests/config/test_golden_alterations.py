@@ -1,4 +1,4 @@
-"""158 requests that a real Apache Kafka 4.3.1 was sent, with its answers: ours are the same but for what is listed here."""
+"""158 requests with the answers of a real Apache Kafka 4.3.1: ours are the same but for what is listed here."""
 
 from __future__ import annotations
 
