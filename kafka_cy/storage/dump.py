@@ -120,6 +120,9 @@ def _sane(path: Path, entry_size: int, write: Write) -> int:
 def _dump_index(path: Path, verify_only: bool, sanity_only: bool, write: Write) -> int:
     if sanity_only:
         return _sane(path, 8, write)
+    if path.stat().st_size == 0:
+        write(f"{path} is empty.")
+        return 0
     base = int(path.stem)
     at = {batch.position: batch for batch in _batches_of(path)}
     wrong = []
