@@ -10,7 +10,10 @@ from kafka_cy.server.log import BrokerLog
 
 
 class Dispatcher:
-    """Decodes a request, calls its handler, answers. A fault in a handler costs the connection, not the broker."""
+    """Decodes a request, calls its handler, answers. A fault in a handler costs the connection, not the broker.
+
+    Who was closed and why is logged by the network, which limits the rate.
+    """
 
     def __init__(self, context: ApiContext, log: BrokerLog) -> None:
         self._context = context
@@ -24,12 +27,12 @@ class Dispatcher:
         row = COLD_APIS.get(key)
         handle = cold_handler(key)
         if row is None or handle is None or not row.version_min <= version <= row.version_max:
-            self._close(control, "unsupported API key or version")
+            control.close("unsupported API key or version")
             return
         try:
             body = decode_request(key, version, control.body)
         except MalformedRequest as error:
-            self._close(control, f"malformed request: {error}")
+            control.close(f"malformed request: {error}")
             return
         request = Request(
             api_key=key,
@@ -58,14 +61,3 @@ class Dispatcher:
                 where="".join(traceback.format_exception(error)[-3:]),
             )
             request.close("the broker failed at the request")
-
-    def _close(self, control: Any, reason: str) -> None:
-        self._log.warning(
-            "connection closed",
-            client=f"{control.client_host}:{control.client_port}",
-            client_id=control.client_id,
-            api_key=control.api_key,
-            version=control.api_version,
-            reason=reason,
-        )
-        control.close(reason)
