@@ -269,7 +269,7 @@ class LogManager:
     def _pause_s(self, due: float) -> float:
         if self._removals:
             due = min(due, min(removal[0] for removal in self._removals))
-        flush_ms = min((int(c.get("flush.ms", 1 << 62)) for c in [self._default_config, *self._configs.values()]))
+        flush_ms = min(int(c.get("flush.ms", 1 << 62)) for c in [self._default_config, *self._configs.values()])
         return max(0.0, min(due - time.monotonic(), flush_ms / 2000, 10.0))
 
     def _hosted(self) -> list[HostedPartition]:
