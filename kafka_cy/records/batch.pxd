@@ -79,7 +79,8 @@ cdef struct ValidBatch:
     uint8_t* data
     size_t size
     BatchHeader header                  # after rewriting
-    int64_t max_timestamp_offset_delta  # offset delta of the first record with max_timestamp (last_offset_delta when not looked for)
+    # Offset delta of the first record with max_timestamp (last_offset_delta when not looked for).
+    int64_t max_timestamp_offset_delta
     int32_t bad_record_index            # set for per-record errors, else -1
 
 # One record of a batch, borrowed from the batch's (unpacked) bytes. Null key or value: pointer NULL, size -1.
@@ -97,8 +98,8 @@ cdef struct RecordView:
 
 # The next record; advances `r`. False: not a record (r.error is then set), or nothing left (r.error is WIRE_OK).
 cdef bint record_read(Reader* r, RecordView* record) noexcept nogil
-# The records of a batch as plain bytes: *records points into `data`, or into `unpacked` (emptied first) when compressed.
-# `unpacked.size_max` is the cap. Returns a BatchError.
+# The records of a batch as plain bytes: *records points into `data`, or into `unpacked` (emptied first) when
+# compressed. `unpacked.size_max` is the cap. Returns a BatchError.
 cdef int batch_unpack(
     Codecs* codecs, const uint8_t* data, const BatchHeader* header, Writer* unpacked,
     const uint8_t** records, size_t* records_size,
@@ -119,9 +120,10 @@ cdef void batch_finish(Writer* w, size_t start) noexcept nogil
 cdef int batch_header_read(const uint8_t* data, size_t size, BatchHeader* header) noexcept nogil
 cdef bint batch_crc_matches(const uint8_t* data, const BatchHeader* header) noexcept nogil
 cdef void batch_set_base_offset(uint8_t* data, int64_t base_offset, int32_t leader_epoch) noexcept nogil
-cdef void batch_set_max_timestamp(uint8_t* data, bint log_append_time, int64_t max_timestamp) noexcept nogil  # re-computes the CRC
-# Everything Kafka's LogValidator checks of one produced batch (magic 2). `scratch` is emptied and used when the batch has
-# to be rewritten. Returns a BatchError.
+# Re-computes the CRC.
+cdef void batch_set_max_timestamp(uint8_t* data, bint log_append_time, int64_t max_timestamp) noexcept nogil
+# Everything Kafka's LogValidator checks of one produced batch (magic 2). `scratch` is emptied and used when the batch
+# has to be rewritten. Returns a BatchError.
 cdef int batch_validate(
     Codecs* codecs, uint8_t* data, size_t size, const ProduceRules* rules, int64_t now_ms, int16_t produce_version,
     Writer* scratch, ValidBatch* valid,

@@ -5,7 +5,6 @@ last offset delta, base and max timestamp, producer id and epoch, base sequence,
 plain, or as one compressed block.
 """
 from libc.stdint cimport INT64_MAX, int16_t, int32_t, int64_t, int8_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
 
 from kafka_cy.records.compression cimport (
     CODEC_MAX, CODEC_NONE, CODEC_ZSTD, COMPRESSION_NO_MEMORY, COMPRESSION_OK, COMPRESSION_TOO_LARGE, Codecs,
@@ -139,13 +138,13 @@ cdef inline const uint8_t* bytes_read(Reader* r, int32_t* size) noexcept nogil:
 
 cdef void headers_check(Reader* r, int32_t count) noexcept nogil:
     """Walks `count` headers: a key that is not null, a value that may be."""
-    cdef int32_t size, at
+    cdef int32_t size, _
     # A header takes two bytes at least: a count that lies is refused before the loop.
     if count < 0 or count > (r.end - r.position) // 2:
         if not r.error:
             r.error = WIRE_BAD_LENGTH
         return
-    for at in range(count):
+    for _ in range(count):
         size = read_varint(r)
         read_raw(r, size)
         bytes_read(r, &size)

@@ -4,12 +4,12 @@ Unpacking streams into a growing buffer and stops at its `size_max`: a size that
 Contexts belong to one thread; what a hostile input made large is given back at once.
 """
 from libc.limits cimport UINT_MAX
-from libc.stdint cimport SIZE_MAX, int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport SIZE_MAX, int32_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from kafka_cy.records.wire cimport (
-    WIRE_NO_MEMORY, WIRE_OK, WIRE_TOO_LARGE, Writer, load_be32, store_be32, write_raw, writer_free, writer_init,
+    WIRE_OK, WIRE_TOO_LARGE, Writer, load_be32, store_be32, write_raw, writer_free, writer_init,
     writer_reserve,
 )
 

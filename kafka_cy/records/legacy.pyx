@@ -4,7 +4,7 @@ A message: offset int64, size int32, CRC-32 int32, magic int8, attributes int8, 
 (each with an int32 length, -1 null). A compressed wrapper is a message whose value is a compressed message set; in
 magic 1 the inner offsets count from 0 and the wrapper has the offset of the last of them, in magic 0 they are absolute.
 """
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from kafka_cy.records.batch cimport (
     BATCH_BAD_ATTRIBUTES, BATCH_BAD_COMPRESSION, BATCH_BAD_LENGTH, BATCH_BAD_MAGIC, BATCH_BAD_RECORD, BATCH_NO_MEMORY,

@@ -1,19 +1,18 @@
-"""The C code of this package for Python callers: tools, tests, the coordinator. See `kafka_cy.records` for the pleasant form.
+"""The C code of this package for Python callers; `kafka_cy.records` is the pleasant form.
 
 One set of compression contexts serves all calls; it is only touched with the GIL held.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport INT64_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport INT64_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t
 
 from kafka_cy.records.batch cimport (
-    ATTRIBUTE_CODEC_MASK, BATCH_BAD_COMPRESSION, BATCH_BAD_MAGIC, BATCH_BAD_RECORD, BATCH_NO_MEMORY, BATCH_OK,
+    ATTRIBUTE_CODEC_MASK, BATCH_BAD_COMPRESSION, BATCH_BAD_MAGIC, BATCH_BAD_RECORD, BATCH_OK,
     BATCH_TRUNCATED, BATCH_UNPACKS_TOO_LARGE, LOG_OVERHEAD, BatchHeader, ProduceRules, RecordView, ValidBatch,
     batch_crc_matches, batch_find_timestamp, batch_finish, batch_header_read, batch_header_write, batch_unpack,
     batch_validate, record_read, record_timestamp,
 )
 from kafka_cy.records.compression cimport (
-    CODEC_NONE, COMPRESSION_NO_MEMORY, COMPRESSION_OK, COMPRESSION_TOO_LARGE, Codecs, codecs_new, codecs_unpacked,
+    CODEC_NONE, COMPRESSION_NO_MEMORY, COMPRESSION_TOO_LARGE, Codecs, codecs_new, codecs_unpacked,
     codecs_unpacked_release, compress as compress_bytes, decompress as decompress_bytes,
 )
 from kafka_cy.records.legacy cimport (

@@ -1,6 +1,6 @@
 """The inlines of wire.pxd, callable from Python: for tests and fuzzing only."""
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int32_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t
 
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_array_length, read_bytes, read_int8, read_int16, read_int32, read_int64, read_raw, read_string,
