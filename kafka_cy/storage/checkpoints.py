@@ -1,5 +1,6 @@
 """Kafka's checkpoint files of a log directory: text, replaced as a whole (temporary file, fsync, rename)."""
 
+# ruff: noqa: PTH (pathlib costs start time)
 from __future__ import annotations
 
 import os

@@ -168,7 +168,8 @@ def _dump_transactions(path: Path, write: Write) -> None:
     for entry in struct.iter_unpack(">hqqqq", content[: len(content) // 34 * 34]):
         version, producer, first, last, stable = entry
         write(
-            f"version: {version} producerId: {producer} firstOffset: {first} lastOffset: {last} lastStableOffset: {stable}"
+            f"version: {version} producerId: {producer} firstOffset: {first} lastOffset: {last}"
+            f" lastStableOffset: {stable}"
         )
 
 

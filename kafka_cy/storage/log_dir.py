@@ -1,5 +1,6 @@
 """One entry of log.dirs: its lock, its identity (meta.properties), its clean-shutdown mark, the folders in it."""
 
+# ruff: noqa: PTH (pathlib costs start time)
 from __future__ import annotations
 
 import base64
@@ -61,7 +62,9 @@ class LogDir:
             self.unlock()
             if isinstance(error, BlockingIOError | PermissionError):
                 raise LogDirError("locked", f"log directory {self.path} is in use by another broker") from error
-            raise LogDirError("not writable", f"log directory {self.path} cannot be locked: {error.strerror}") from error
+            raise LogDirError(
+                "not writable", f"log directory {self.path} cannot be locked: {error.strerror}"
+            ) from error
 
     def unlock(self) -> None:
         """Let another process have the directory."""

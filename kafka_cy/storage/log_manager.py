@@ -4,6 +4,7 @@ Calls come from the control thread; one background thread does the periodic work
 delayed removal, moves). Both go through `_mutex` where they touch the table of partitions.
 """
 
+# ruff: noqa: PTH (pathlib costs start time)
 from __future__ import annotations
 
 import os
@@ -364,7 +365,9 @@ class LogManager:
         self._futures[key] = (path, target)
         try:
             self._copy(source, target)
-            partition.retire("follower")  # appends now fail with a retriable error, for the few milliseconds of the swap
+            partition.retire(
+                "follower"
+            )  # appends now fail with a retriable error, for the few milliseconds of the swap
             source.expire_producers(0)  # takes the append mutex once: who was inside is through
             self._copy(source, target)
             target.delete_records(source.log_start_offset)
@@ -392,7 +395,9 @@ class LogManager:
                 target.append(data[position : position + size], origin="replication")
                 position += size
 
-    def _swap(self, partition: HostedPartition, key: Key, path: str, source: PartitionLog, target: PartitionLog) -> None:
+    def _swap(
+        self, partition: HostedPartition, key: Key, path: str, source: PartitionLog, target: PartitionLog
+    ) -> None:
         if self.partitions.get(key) is not partition:
             raise StorageFailure(f"{key[0]}-{key[1]} was deleted while it was moved", 12)
         dying = _dying_folder(self._dir_of[key], *key)

@@ -54,7 +54,7 @@ class Model:
             return
         got = self.log.read(offset, bytes_max, offset_max)
         expected = self.expected(offset, bytes_max, offset_max)
-        assert expected.startswith(got)         # a read may end at a segment's end
+        assert expected.startswith(got)  # a read may end at a segment's end
         assert bool(got) == bool(expected and offset < min(offset_max, self.end))
 
     def read_all(self) -> None:

@@ -89,7 +89,9 @@ def test_aborted_transactions_are_in_marker_order_as_kafka_wrote_them(log: Parti
     assert (tmp_path / "00000000000000000000.txnindex").read_bytes().hex() == golden
 
 
-SNAPSHOT = "0001dbe5974f000000010000000000000024000000000000000000000000000000000000000001a2039eff8cffffffff0000000000000000"
+SNAPSHOT = (
+    "0001dbe5974f000000010000000000000024000000000000000000000000000000000000000001a2039eff8cffffffff0000000000000000"
+)
 
 
 def test_snapshot_is_kafkas(log: PartitionLog, tmp_path: Path) -> None:
