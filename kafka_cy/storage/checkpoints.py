@@ -1,6 +1,7 @@
 """Kafka's checkpoint files of a log directory: text, replaced as a whole (temporary file, fsync, rename)."""
 
-# ruff: noqa: PTH (pathlib costs start time)
+# pathlib costs start time:
+# ruff: noqa: PTH
 from __future__ import annotations
 
 import os

@@ -1,6 +1,7 @@
 """One entry of log.dirs: its lock, its identity (meta.properties), its clean-shutdown mark, the folders in it."""
 
-# ruff: noqa: PTH (pathlib costs start time)
+# pathlib costs start time:
+# ruff: noqa: PTH
 from __future__ import annotations
 
 import base64

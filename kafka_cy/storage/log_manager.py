@@ -4,7 +4,8 @@ Calls come from the control thread; one background thread does the periodic work
 delayed removal, moves). Both go through `_mutex` where they touch the table of partitions.
 """
 
-# ruff: noqa: PTH (pathlib costs start time)
+# pathlib costs start time:
+# ruff: noqa: PTH
 from __future__ import annotations
 
 import os
