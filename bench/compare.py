@@ -48,7 +48,12 @@ ROWS = [
     Row("produce one 100 B record, 1 in flight", "produce", {"records": 1, "depth": 1}, "request"),
     Row("the same, 64 connections", "produce", {"records": 1, "depth": 1, "connections": 64}, "request"),
     Row("the same, 4 connections, 32 in flight", "produce", {"records": 1, "depth": 32}, "request"),
-    Row("1000 acks=all requests/s of 1 kB", "produce", {"records": 1, "record-bytes": 1000, "acks": -1, "rate": 1000}, "latency"),
+    Row(
+        "1000 acks=all requests/s of 1 kB",
+        "produce",
+        {"records": 1, "record-bytes": 1000, "acks": -1, "rate": 1000},
+        "latency",
+    ),
     Row("fetch 1 MiB", "fetch", {"bytes": 1 << 20}, "GB"),
     Row("fetch 64 KiB", "fetch", {"bytes": 1 << 16}, "GB"),
 ]
@@ -104,8 +109,12 @@ def touch_memory(gib: float) -> None:
 
 def start_ours(folder: Path) -> Target:
     port = free_port()
-    overrides = {"listeners": f"PLAINTEXT://127.0.0.1:{port}", "log.dirs": str(folder / "ours"), "num.partitions": 4,
-                 "kafkacy.metrics.listen": f"127.0.0.1:{free_port()}"}
+    overrides = {
+        "listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "log.dirs": str(folder / "ours"),
+        "num.partitions": 4,
+        "kafkacy.metrics.listen": f"127.0.0.1:{free_port()}",
+    }
     command = [sys.executable, "-m", "kafka_cy", "server"]
     for key, value in overrides.items():
         command += ["--override", f"{key}={value}"]
@@ -118,22 +127,33 @@ def start_kafka(folder: Path) -> Target:
     port, controller = free_port(), free_port()
     properties = folder / "server.properties"
     values = {
-        "process.roles": "broker,controller", "node.id": 1, "controller.listener.names": "CONTROLLER",
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.listener.names": "CONTROLLER",
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
         "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "log.dirs": folder / "kafka", "offsets.topic.replication.factor": 1, "log.segment.delete.delay.ms": 1000,
-        "transaction.state.log.replication.factor": 1, "transaction.state.log.min.isr": 1,
-        "share.coordinator.state.topic.replication.factor": 1, "share.coordinator.state.topic.min.isr": 1,
+        "log.dirs": folder / "kafka",
+        "offsets.topic.replication.factor": 1,
+        "log.segment.delete.delay.ms": 1000,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
     }
     properties.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
     java = ["java", "-Xmx1g", "-Xms1g", "-cp", f"{KAFKA_JARS}/*"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    cluster = subprocess.run([*java, "kafka.tools.StorageTool", "random-uuid"], check=True, capture_output=True, text=True)
+    cluster = subprocess.run(
+        [*java, "kafka.tools.StorageTool", "random-uuid"], check=True, capture_output=True, text=True
+    )
     uuid = cluster.stdout.split()[-1]
-    subprocess.run([*java, "kafka.tools.StorageTool", "format", "--standalone", "-t", uuid, "-c", str(properties)],
-                   check=True, **quiet)  # type: ignore[call-overload]
+    subprocess.run(
+        [*java, "kafka.tools.StorageTool", "format", "--standalone", "-t", uuid, "-c", str(properties)],
+        check=True,
+        **quiet,
+    )  # type: ignore[call-overload]
     process = subprocess.Popen([*java, "kafka.Kafka", str(properties)], **quiet)  # type: ignore[call-overload]
     wait_for(port, process)
     return Target("Apache Kafka", port, process)
@@ -207,7 +227,9 @@ def cell(row: Row, results: list[dict[str, Any]]) -> tuple[str, float]:
     if row.unit == "GB":
         return f"{middle['cpu_s_per_gb']:.2f} s/GB {middle['mb_per_s']:.0f} MB/s", middle["cpu_s_per_gb"]
     if row.unit == "request":
-        return f"{middle['cpu_us_per_request']:.1f} us {middle['requests_per_s'] / 1000:.0f}k/s", middle["cpu_us_per_request"]
+        return f"{middle['cpu_us_per_request']:.1f} us {middle['requests_per_s'] / 1000:.0f}k/s", middle[
+            "cpu_us_per_request"
+        ]
     shown = "/".join(f"{middle[key] / 1000:.2f}" for key in ("p50_us", "p99_us", "p999_us"))
     return f"{shown} ms", middle["p50_us"]
 

@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from conftest_network import harness, partitions, probe  # noqa: E402  (found through the line above)
+from conftest_network import harness, partitions, probe
 
 __all__ = ["harness", "partitions", "probe"]

@@ -22,7 +22,10 @@ Make = Callable[..., Harness]
         (struct.pack(">i", 2**31 - 1), "request larger than socket.request.max.bytes"),
         (struct.pack(">i", 3) + b"abc", "request shorter than its header"),
         (b"GET / HTTP/1.1\r\n\r\n", "this is HTTP; the listener speaks the Kafka protocol in plaintext"),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "this is TLS; the listener speaks the Kafka protocol in plaintext"),
+        (
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            "this is TLS; the listener speaks the Kafka protocol in plaintext",
+        ),
         (frame(99), "unknown API key"),
         (frame(-1), "unknown API key"),
         (frame(32767), "unknown API key"),

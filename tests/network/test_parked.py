@@ -187,7 +187,9 @@ def test_expiry_races_with_wakes_and_closing(harness: Make, probe: ModuleType, h
     made = harness(2)
     publish(made, hosted)
     stop = threading.Event()
-    threading.Thread(target=lambda: [probe.bump(hosted[0]) or time.sleep(0.001) for _ in iter(stop.is_set, True)]).start()
+    threading.Thread(
+        target=lambda: [probe.bump(hosted[0]) or time.sleep(0.001) for _ in iter(stop.is_set, True)]
+    ).start()
     chance = random.Random(5)
     for _ in range(150):
         client = Client(made.port)
