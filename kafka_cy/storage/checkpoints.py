@@ -1,7 +1,7 @@
 """Kafka's checkpoint files of a log directory: text, replaced as a whole (temporary file, fsync, rename)."""
 
 # The os functions, not pathlib, which costs start time.
-# ruff: noqa: PTH103, PTH104, PTH108, PTH110, PTH120, PTH208
+# ruff: noqa: PTH104, PTH120
 from __future__ import annotations
 
 import os

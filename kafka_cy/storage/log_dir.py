@@ -1,7 +1,7 @@
 """One entry of log.dirs: its lock, its identity (meta.properties), its clean-shutdown mark, the folders in it."""
 
 # The os functions, not pathlib, which costs start time.
-# ruff: noqa: PTH103, PTH104, PTH108, PTH110, PTH120, PTH208
+# ruff: noqa: PTH103, PTH108, PTH110
 from __future__ import annotations
 
 import base64

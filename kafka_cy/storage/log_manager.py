@@ -5,7 +5,7 @@ delayed removal, moves). Both go through `_mutex` where they touch the table of 
 """
 
 # The os functions, not pathlib, which costs start time.
-# ruff: noqa: PTH103, PTH104, PTH108, PTH110, PTH120, PTH208
+# ruff: noqa: PTH103, PTH108, PTH208
 from __future__ import annotations
 
 import os
