@@ -194,7 +194,7 @@ def test_client_compatibility(java: JavaTools, bootstrap: str, topic: str) -> No
     result = java.check(
         "ClientCompatibilityTest", "--bootstrap-server", bootstrap, "--topic", topic, "--num-cluster-nodes", 1,
         "--offsets-for-times-supported", "true", "--cluster-id-supported", "true",
-        "--expect-record-too-large-exception", "true", "--create-topics-supported", "true",
+        "--expect-record-too-large-exception", "false", "--create-topics-supported", "true",
         "--describe-acls-supported", str("UNSUPPORTED" not in acls_line).lower(),
         "--describe-configs-supported", "true", "--idempotent-producer-supported", "true", timeout_s=90,
     )
