@@ -11,7 +11,7 @@
   min_bytes. A replica (replica_id >= 0) reads up to the log end offset.
 - Large pieces go from the page cache to the socket (sendfile), small ones are copied into the answer.
 """
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 

@@ -7,7 +7,7 @@ itself; else it is refused and the client goes on with full requests (session id
 Within a session partitions stand in a hash table (topic, index) and in a list, which is the order of answering: one that
 was answered with data moves to the end, so that no partition starves behind a busy one.
 """
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
@@ -367,7 +367,6 @@ cdef void session_move_last(FetchSession* session, int32_t entry) noexcept nogil
 
 def set_slots(slots: int) -> None:
     """How many sessions there may be (max.incremental.fetch.session.cache.slots); before the server starts."""
-    cdef FetchSession** made
     cdef int32_t i
     if not 0 <= slots < 1 << 24:
         raise ValueError(f"fetch session slots: {slots} must be between 0 (no sessions) and 16777215")

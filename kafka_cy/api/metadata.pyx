@@ -12,7 +12,7 @@ from the metadata image.
   LISTENER_NOT_FOUND (before v6 LEADER_NOT_AVAILABLE).
 - Without an authorizer every operation is allowed: the bit fields hold all that exist for the resource.
 """
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
+from libc.stdint cimport int16_t, int32_t, uint8_t
 from libc.string cimport memset
 
 from kafka_cy.api.error_codes cimport (
@@ -27,7 +27,7 @@ from kafka_cy.network.reactor cimport (
 )
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_array_length, read_int8, read_raw, read_string, reader_init, skip_tagged_fields,
-    write_array_length, write_int16, write_int32, write_int8, write_no_tags, write_raw, write_string, writer_free,
+    write_array_length, write_int16, write_int32, write_int8, write_no_tags, write_raw, write_string,
     writer_init,
 )
 
@@ -79,7 +79,7 @@ cdef int read_request(MetadataImage* image, Request* request, MetadataRequest* a
         return 1
     asked.all_topics = asked.topics_count < 0 or (version == 0 and asked.topics_count == 0)
     asked.topics = r.position
-    for i in range(asked.topics_count):
+    for i in range(asked.topics_count):  # no-cython-lint
         read_asked_topic(&r, version, &topic)
         if r.error or (topic.name == NULL and version < 10):
             return 1
@@ -193,7 +193,7 @@ cdef void write_asked_topics(Writer* w, Reactor* reactor, Request* request, Meta
     cdef int32_t i
     reader_init(&r, asked.topics, <size_t>(request.body + request.body_size - asked.topics))
     write_array_length(w, version >= 9, asked.topics_count)
-    for i in range(asked.topics_count):
+    for i in range(asked.topics_count):  # no-cython-lint
         read_asked_topic(&r, version, &topic)
         if 10 <= version < 12 and (topic.name == NULL or not topic_id_is_zero(topic.topic_id)):
             write_topic_error(w, version, &topic, ERROR_INVALID_REQUEST)

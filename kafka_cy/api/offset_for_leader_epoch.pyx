@@ -72,7 +72,7 @@ cdef int answer(Reactor* reactor, Request* request, Writer* w) noexcept nogil:
         return 1
     write_int32(w, 0)
     write_array_length(w, flexible, topics_count)
-    for i in range(topics_count):
+    for i in range(topics_count):  # no-cython-lint
         read_topic_key(&r, False, flexible, &key)
         partitions_count = read_array_length(&r, flexible, 12)
         if r.error or key.name == NULL or partitions_count < 0:
@@ -80,7 +80,7 @@ cdef int answer(Reactor* reactor, Request* request, Writer* w) noexcept nogil:
         topic = find_topic(reactor.image, &key)
         write_topic_key(w, &key, flexible)
         write_array_length(w, flexible, partitions_count)
-        for j in range(partitions_count):
+        for j in range(partitions_count):  # no-cython-lint
             answer_partition(reactor, topic, &r, w, flexible)
             if r.error:
                 return 1

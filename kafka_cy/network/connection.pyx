@@ -10,7 +10,7 @@ from libc.string cimport memcpy, memset, strlen
 
 from kafka_cy.network.buffer_pool cimport pool_free, pool_give, pool_take
 from kafka_cy.network.system cimport (
-    AF_INET, MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, counter_add, inet_ntop, iovec, msghdr,
+    MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, counter_add, inet_ntop, iovec, msghdr,
     send, sendfile, sendmsg,
 )
 from kafka_cy.storage.log cimport Segment, segment_release

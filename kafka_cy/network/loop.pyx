@@ -7,10 +7,10 @@ pointer goes stale while it is in use.
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy
 
 from kafka_cy.network.connection cimport (
-    KIND_CONNECTION, KIND_LISTENER, KIND_MAILBOX, PAUSE_MEMORY, Connection, ResponseSlot, connection_advance,
+    KIND_CONNECTION, KIND_MAILBOX, PAUSE_MEMORY, Connection, ResponseSlot, connection_advance,
     connection_drop_answers, connection_flush, send_context_free, slot_remove, slot_send_whole,
 )
 from kafka_cy.network.control_queue cimport ControlMessage
@@ -334,7 +334,7 @@ cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
     cdef int one = 1
     cdef int fd
     cdef int i
-    for i in range(ACCEPTS_PER_EVENT_MAX):
+    for i in range(ACCEPTS_PER_EVENT_MAX):  # no-cython-lint
         peer_size = sizeof(peer)
         fd = accept4(listener.fd, <sockaddr*>&peer, &peer_size, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if fd < 0:

@@ -14,7 +14,7 @@ from libc.string cimport memcmp, memcpy
 from kafka_cy.network.reactor_state cimport NetworkState, ReactorState
 from kafka_cy.network.server cimport Server
 from kafka_cy.records.atomics cimport atomic_exchange_pointer, atomic_load_pointer
-from kafka_cy.storage.partition cimport HostedPartition, Partition, partition_acquire, partition_release
+from kafka_cy.storage.partition cimport HostedPartition, partition_acquire, partition_release
 
 
 # Hash tables of one image, open addressing, at most half full. Immutable once built.

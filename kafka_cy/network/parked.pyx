@@ -4,7 +4,7 @@ A watch stands on `Partition.parked[reactor]`, a list that only this reactor tou
 its waiters mask and posts the partition to those reactors; each sets its bit again *before* it checks, so that a move
 during the check wakes it once more.
 """
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from kafka_cy.network.connection cimport Connection

@@ -16,7 +16,9 @@ cdef void response_begin(Request* request, Writer* w) noexcept nogil
 # Completes the request's slot with w's bytes (takes w.data over, patches the size). Fails the connection on w.error.
 cdef void response_send(Reactor* reactor, Request* request, Writer* w) noexcept nogil
 # For Fetch: close the current memory piece and add a file piece (keeps the segment reference until sent); call between writes.
-cdef void response_add_file(Request* request, Writer* w, Segment* segment, int32_t fd, int64_t position, int64_t size) noexcept nogil
+cdef void response_add_file(
+    Request* request, Writer* w, Segment* segment, int32_t fd, int64_t position, int64_t size
+) noexcept nogil
 cdef void response_none(Reactor* reactor, Request* request) noexcept nogil     # acks=0: give the slot back
 # Park: register the wait on each partition with parked_watch (bits are set), then re-check, then park_start.
 # parked_watch takes its own partition reference; duplicates are harmless. park_start arms the timer.
@@ -24,7 +26,8 @@ cdef int parked_watch(Reactor* reactor, Parked* parked, Partition* partition) no
 cdef int park_start(Reactor* reactor, Parked* parked) noexcept nogil
 # For a request that was answered by the re-check between parked_watch and park_start: drops the watches, calls `free`.
 cdef void park_cancel(Reactor* reactor, Parked* parked) noexcept nogil
-cdef void request_log(Reactor* reactor, Request* request, int level, const char* what) noexcept nogil  # rate-limited event: who, api, what
+# rate-limited event: who, api, what
+cdef void request_log(Reactor* reactor, Request* request, int level, const char* what) noexcept nogil
 
 # -- network's own --
 # Handle one whole frame (without its size field), in place.

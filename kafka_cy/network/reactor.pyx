@@ -5,7 +5,7 @@ handlers: it is filled at start, before any reactor runs.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset, strncpy
+from libc.string cimport memcpy, memset
 
 from kafka_cy.network.connection cimport (
     Connection, ResponseSlot, connection_host, slot_add_file, slot_add_memory, slot_append, slot_remove,

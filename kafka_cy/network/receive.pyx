@@ -6,7 +6,7 @@ that frame is received straight into it. A frame's length is checked before anyt
 that has to be kept is reserved from the broker's request budget before it is read on.
 """
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcmp, memcpy, memmove
 
 from kafka_cy.network.buffer_pool cimport pool_give, pool_take
@@ -304,7 +304,7 @@ cdef void connection_receive(ReactorState* reactor, Connection* connection) noex
     cdef size_t asked = 0
     cdef ssize_t n
     cdef int turn
-    for turn in range(READS_PER_EVENT_MAX):
+    for turn in range(READS_PER_EVENT_MAX):  # no-cython-lint
         n = read_some(reactor, connection, &asked)
         if n == 0:
             connection_mark_dead(reactor, connection)       # the client is gone

@@ -6,13 +6,13 @@ come out of `take_requests` as `ControlRequest` and are answered with `respond` 
 import socket
 from typing import NamedTuple
 
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
+from libc.stdint cimport int16_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, strncpy
 
 from kafka_cy.network.connection cimport KIND_LISTENER
 from kafka_cy.network.control_queue cimport (
-    ControlMessage, control_queue_free, control_queue_init, control_queue_push, control_queue_take, control_queue_wake,
+    ControlMessage, control_queue_free, control_queue_init, control_queue_take, control_queue_wake,
 )
 from kafka_cy.network.counters cimport API_KEYS_MAX, Counters
 from kafka_cy.network.log_events cimport (

@@ -80,7 +80,7 @@ cdef inline int64_t wheel_next_tick(TimerWheel* wheel) noexcept nogil:
     cdef int32_t word = start >> 6
     cdef uint64_t bits = wheel.occupied[word] & (~<uint64_t>0 << (start & 63))
     cdef int32_t step
-    for step in range(WHEEL_WORDS + 1):
+    for step in range(WHEEL_WORDS + 1):  # no-cython-lint
         if bits:
             return wheel.tick + (((word << 6) + first_bit(bits) - start) & (WHEEL_SLOTS - 1))
         word = (word + 1) & (WHEEL_WORDS - 1)

@@ -5,7 +5,8 @@ from kafka_cy.records.batch cimport BatchHeader, ProduceRules, ValidBatch
 from kafka_cy.records.compression cimport Codecs
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs
 from kafka_cy.storage.producer_state cimport ProducerState
-from kafka_cy.storage.segment cimport Segment      # reference counted: who sends from `fd` holds one, so deletion never pulls it away
+# reference counted: who sends from `fd` holds one, so deletion never pulls it away
+from kafka_cy.storage.segment cimport Segment
 from kafka_cy.storage.system cimport pthread_mutex_t
 from kafka_cy.storage.transaction_index cimport TransactionIndex
 

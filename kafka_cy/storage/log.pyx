@@ -1,7 +1,7 @@
 """One partition's log: append, read, look up, roll, truncate, retire old segments."""
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, rand, realloc
 from libc.string cimport memcpy, memmove, memset, strdup
 
@@ -39,7 +39,7 @@ from kafka_cy.storage.system cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, read_some, rename, wall_clock_ms,
     write_whole,
 )
-from kafka_cy.storage.index_table cimport table_free, table_load
+from kafka_cy.storage.index_table cimport table_load
 from kafka_cy.storage.time_index cimport time_entry_relative, time_entry_timestamp, time_index_floor
 from kafka_cy.storage.transaction_index cimport (
     AbortedTransaction, transactions_append, transactions_free, transactions_load, transactions_overlapping,

@@ -248,7 +248,7 @@ class LogManager:
     def _work(self) -> None:
         next_retention = time.monotonic() + self._retention_check_s
         next_checkpoint = time.monotonic() + self._checkpoint_s
-        while not self._stopping:
+        while True:
             self._wake.wait(self._pause_s(min(next_retention, next_checkpoint)))
             self._wake.clear()
             if self._stopping:

@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 
 from kafka_cy.records.atomics cimport (
     atomic_add_i32, atomic_add_relaxed_i64, atomic_cas_i64, atomic_exchange_u64, atomic_load_i32, atomic_load_i64,
-    atomic_load_pointer, atomic_load_seq_i64, atomic_store_i32, atomic_store_i64, atomic_store_pointer, atomic_sub_i32,
+    atomic_load_pointer, atomic_load_seq_i64, atomic_store_i32, atomic_store_pointer, atomic_sub_i32,
     atomic_fence,
 )
 from kafka_cy.records.batch cimport BATCH_OK, LOG_OVERHEAD, ValidBatch, batch_header_read

@@ -1,6 +1,6 @@
 """Idempotent producers and transactions of one partition (Kafka's ProducerStateManager)."""
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, qsort
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcpy, memmove
 
 from kafka_cy.records.batch cimport (

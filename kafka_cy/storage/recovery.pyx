@@ -4,7 +4,7 @@ from libc.stdlib cimport free, malloc, qsort, realloc, strtoll
 from libc.string cimport strcmp, strlen
 
 from kafka_cy.records.batch cimport (
-    ATTRIBUTE_CONTROL, BATCH_HEADER_SIZE, LOG_OVERHEAD, BatchHeader, batch_crc_matches,
+    ATTRIBUTE_CONTROL, LOG_OVERHEAD, BatchHeader, batch_crc_matches,
 )
 from kafka_cy.storage.index_table cimport table_free
 from kafka_cy.storage.leader_epochs cimport epochs_assign, epochs_latest

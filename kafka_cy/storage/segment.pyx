@@ -1,7 +1,6 @@
 """Segments and the process-wide bound on how many of their files are open."""
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport strcmp
 
 from kafka_cy.records.atomics cimport (
     atomic_add_i32, atomic_cas_i64, atomic_load_i32, atomic_load_i64, atomic_store_i32, atomic_store_i64, atomic_sub_i32,
@@ -12,7 +11,7 @@ from kafka_cy.records.wire cimport load_be32, load_be64
 from kafka_cy.storage.index_table cimport table_free, table_init, table_map, table_write
 from kafka_cy.storage.offset_index cimport OFFSET_ENTRY_SIZE, offset_index_append
 from kafka_cy.storage.system cimport (
-    ENOENT, O_CREAT, O_RDWR, PATH_BYTES_MAX, close, fdatasync, fsync, last_errno, name_file, open_file, open_files_max,
+    O_CREAT, O_RDWR, PATH_BYTES_MAX, close, fdatasync, name_file, open_file, open_files_max,
     pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, read_some, rename, size_of_fd,
     size_of_file, unlink, wall_clock_ms, write_whole,
 )

@@ -41,7 +41,7 @@ def test_closes_with_one_log_line(harness: Make, data: bytes, message: str) -> N
     assert client.closed_by_server()
     events = made.server.take_log_events()
     assert [event.message for event in events] == [message]
-    assert events[0].peer == "127.0.0.1:%d" % client.socket.getsockname()[1]
+    assert events[0].peer == f"127.0.0.1:{client.socket.getsockname()[1]}"
     assert made.client().ask(ECHO, b"ok") == b"ok"
     assert made.server.counters()["closed_bad"] == 1
 
