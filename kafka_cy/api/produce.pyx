@@ -95,8 +95,10 @@ cdef int16_t batch_error_code(int error, const uint8_t* data, int32_t size) noex
     if error == BATCH_BAD_MAGIC:
         # Older formats are refused as invalid records; a magic that does not exist is corruption.
         return ERROR_INVALID_RECORD if size > MAGIC_AT and data[MAGIC_AT] < 2 else ERROR_CORRUPT_MESSAGE
-    if error == BATCH_BAD_LENGTH or error == BATCH_BAD_CRC or error == BATCH_BAD_COMPRESSION:
+    if error == BATCH_BAD_LENGTH or error == BATCH_BAD_CRC:
         return ERROR_CORRUPT_MESSAGE
+    if error == BATCH_BAD_COMPRESSION:
+        return ERROR_UNKNOWN_SERVER_ERROR       # as Kafka; CORRUPT_MESSAGE would make the client try again
     if error == BATCH_BAD_TIMESTAMP:
         return ERROR_INVALID_TIMESTAMP
     if error == BATCH_TOO_LARGE or error == BATCH_UNPACKS_TOO_LARGE:
@@ -106,6 +108,14 @@ cdef int16_t batch_error_code(int error, const uint8_t* data, int32_t size) noex
     if error == BATCH_NO_MEMORY:
         return ERROR_UNKNOWN_SERVER_ERROR
     return ERROR_INVALID_RECORD
+
+
+cdef bint found_in_records(int error) noexcept nogil:
+    """Whether the batch as such was whole: only then does Kafka answer a log start offset."""
+    return not (
+        error == BATCH_TRUNCATED or error == BATCH_NOT_ONE or error == BATCH_BAD_LENGTH or error == BATCH_BAD_MAGIC
+        or error == BATCH_BAD_CRC or error == BATCH_TOO_LARGE
+    )
 
 
 cdef const char* batch_error_message(int error) noexcept nogil:
@@ -234,7 +244,8 @@ cdef void append(
         answer.error = batch_error_code(error, records, size)
         answer.message = batch_error_message(error)
         answer.bad_record_index = valid.bad_record_index
-        answer.log_start_offset = log_start_offset(log)
+        if found_in_records(error):
+            answer.log_start_offset = log_start_offset(log)
         return
     if valid.header.attributes & ATTRIBUTE_TRANSACTIONAL:
         answer.error = ERROR_INVALID_TXN_STATE

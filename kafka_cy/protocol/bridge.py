@@ -18,13 +18,10 @@ __all__ = ["MalformedRequest", "decode_request", "encode_response", "unknown_fie
 def decode_request(api_key: int, version: int, body: bytes) -> Any:
     """The kio request entity in `body` (without header).
 
-    Raises MalformedRequest for truncated bytes, trailing bytes, lying lengths, and strings that are not UTF-8.
+    Raises MalformedRequest for truncated bytes and lying lengths. As in Kafka, bytes after the message are ignored and
+    what is not UTF-8 in a string reads as U+FFFD.
     """
-    cursor = Cursor(body)
-    entity = entity_reader(message_class(api_key, version, "request"))(cursor)
-    if cursor.position != cursor.end:
-        raise MalformedRequest(f"{cursor.end - cursor.position} trailing bytes")
-    return entity
+    return entity_reader(message_class(api_key, version, "request"))(Cursor(body))
 
 
 def encode_response(api_key: int, version: int, answer: Mapping[str, Any]) -> bytes:

@@ -125,12 +125,7 @@ def _sized(kafka_type: str, flexible: bool, optional: bool) -> Read:
                 return None
             raise MalformedRequest(f"length {size} where a value must be")
         raw = cursor.take(size)
-        if not text:
-            return raw
-        try:
-            return raw.decode()
-        except UnicodeDecodeError as error:
-            raise MalformedRequest("a string is not UTF-8") from error
+        return raw.decode(errors="replace") if text else raw
 
     return read
 
