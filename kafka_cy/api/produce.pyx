@@ -97,7 +97,7 @@ cdef int16_t batch_error_code(int error, const uint8_t* data, int32_t size) noex
         return ERROR_INVALID_RECORD if size > MAGIC_AT and data[MAGIC_AT] < 2 else ERROR_CORRUPT_MESSAGE
     if error == BATCH_BAD_LENGTH or error == BATCH_BAD_CRC:
         return ERROR_CORRUPT_MESSAGE
-    if error == BATCH_BAD_COMPRESSION:
+    if error == BATCH_BAD_COMPRESSION or (error == BATCH_BAD_ATTRIBUTES and data[ATTRIBUTES_AT + 1] & 7 > 4):
         return ERROR_UNKNOWN_SERVER_ERROR       # as Kafka; CORRUPT_MESSAGE would make the client try again
     if error == BATCH_BAD_TIMESTAMP:
         return ERROR_INVALID_TIMESTAMP

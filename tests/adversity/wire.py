@@ -148,7 +148,7 @@ def list_offset(connection: Connection, topic: str, index: int, timestamp: int =
 
 
 def create_topic(
-    connection: Connection, topic: str, partitions: int = 1, config: Mapping[str, object] | None = None
+    connection: Connection, topic: str | bytes, partitions: int = 1, config: Mapping[str, object] | None = None
 ) -> int:
     """CreateTopics v2; the error code. An existing topic is as good as a new one."""
     body = struct.pack(">i", 1) + string(topic) + struct.pack(">ihi", partitions, 1, 0)
@@ -156,7 +156,8 @@ def create_topic(
     for key, value in (config or {}).items():
         body += string(key) + string(str(value))
     answer = connection.ask(CREATE_TOPICS, 2, body + struct.pack(">i?", 10000, False))
-    (error,) = struct.unpack_from(">h", answer, 4 + 4 + 2 + len(topic.encode()))
+    name_size = struct.unpack_from(">h", answer, 8)[0]
+    (error,) = struct.unpack_from(">h", answer, 10 + name_size)
     return 0 if error == TOPIC_ALREADY_EXISTS else int(error)
 
 
@@ -209,7 +210,7 @@ def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 10.0
         time.sleep(0.01)
 
 
-def find_coordinator(connection: Connection, group: str) -> int:
+def find_coordinator(connection: Connection, group: str | bytes) -> int:
     """FindCoordinator v0, which makes the offsets topic where there is none; the error code."""
     return int(struct.unpack_from(">h", connection.ask(10, 0, string(group)))[0])
 
