@@ -45,7 +45,7 @@ def crash_rounds(broker: Broker, workers: list[Worker], rounds: int, steps: int)
     for _ in range(rounds):
         before = [worker.progress for worker in workers]
         wait_for(
-            lambda: any(worker.failure for worker in workers)  # noqa: B023
+            lambda: any(worker.failure for worker in workers)
             or all(worker.progress - was >= steps for worker, was in zip(workers, before, strict=True)),  # noqa: B023
             "progress of all workers",
             30,

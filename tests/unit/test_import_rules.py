@@ -1,0 +1,55 @@
+"""Which package may import which, in Python and in Cython; and what the server's start may not import."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent / "kafka_cy"
+
+# A package may use itself and these. What is not listed here (server, tools, testing) may use everything.
+ALLOWED = {
+    "records": set(),
+    "protocol": set(),
+    "config": {"protocol", "cluster"},  # what is changed through the config APIs is kept in the cluster metadata
+    "storage": {"records"},
+    "network": {"records", "storage"},
+    "cluster": {"storage", "records", "config", "network", "protocol"},
+    "coordinator": {"storage", "cluster", "records", "protocol", "config", "api"},
+    "api": {"records", "storage", "network", "protocol", "config", "cluster", "coordinator"},
+    "telemetry": {"records", "storage", "network"},
+}
+# Imported at run time, not for their types only, in these two places: an API is a thin face of the coordinator, and
+# the coordinator answers through the request that the API hands to it.
+IMPORT = re.compile(
+    r"^[ \t]*(?:from|cimport|import)[ \t]+kafka_cy\.(\w+)(?:\.\w+)*(?:[ \t]+(?:c?import)[ \t]|[ \t]*$)", re.MULTILINE
+)
+TYPE_CHECKING_BLOCK = re.compile(r"^if TYPE_CHECKING:\n(?:[ \t]+.*\n|\n)+", re.MULTILINE)
+
+
+def imported_packages(path: Path) -> set[str]:
+    text = TYPE_CHECKING_BLOCK.sub("", path.read_text())
+    return set(IMPORT.findall(text))
+
+
+def test_packages_import_only_what_lies_below() -> None:
+    wrong = []
+    for package, allowed in ALLOWED.items():
+        for path in sorted((ROOT / package).rglob("*")):
+            if path.suffix in {".py", ".pyx", ".pxd", ".pxi"}:
+                extra = imported_packages(path) - allowed - {package}
+                wrong += [f"{path.relative_to(ROOT.parent)} imports kafka_cy.{name}" for name in sorted(extra)]
+    assert wrong == []
+
+
+def test_start_imports_no_tools_and_no_heavy_packages() -> None:
+    heavy = ("click", "rich", "numpy", "prometheus_client", "kio", "confluent_kafka", "asyncio", "opentelemetry")
+    program = (
+        "import sys, kafka_cy.tools.main, kafka_cy.server.main, kafka_cy.server.broker, kafka_cy.config, "
+        "kafka_cy.network.server, kafka_cy.storage.log_manager, kafka_cy.telemetry.metrics_http, kafka_cy.api.hot\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
