@@ -105,6 +105,8 @@ cdef struct Log:
     int32_t reads_next
     flushed_hook on_flushed     # after each flush
     void* on_flushed_context
+    int32_t names_unsynced      # (a) files were made or renamed since the folder was last synced
+    int32_t epochs_unsynced     # (a) leader-epoch-checkpoint was written since it was last synced
 
 cdef struct AppendResult:
     int64_t base_offset

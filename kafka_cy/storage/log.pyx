@@ -20,7 +20,7 @@ from kafka_cy.storage.leader_epochs cimport (
     epochs_assign, epochs_end_offset_for, epochs_free, epochs_latest, epochs_of, epochs_read, epochs_truncate_end,
     epochs_truncate_start, epochs_write,
 )
-from kafka_cy.storage.offset_index cimport offset_index_floor, position_index_floor
+from kafka_cy.storage.offset_index cimport offset_entry_relative, offset_index_floor, position_index_floor
 from kafka_cy.storage.producer_state cimport (
     ProducerEntry, RetainedBatch, producers_apply, producers_check, producers_clear, producers_expire, producers_find,
     producers_first_unstable, producers_init, producers_reserve, producers_write_snapshot,
@@ -35,11 +35,11 @@ from kafka_cy.storage.segment cimport (
     segment_size, segment_unlink_files, segment_unpin, segment_unref, segment_write_indexes,
 )
 from kafka_cy.storage.system cimport (
-    ENOSPC, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, ftruncate, last_errno, modified_ms_of_file, name_file, open_file,
-    pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, read_some, rename, wall_clock_ms,
-    write_whole,
+    ENOENT, ENOSPC, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, ftruncate, join_path, last_errno, modified_ms_of_file,
+    name_file, open_file, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, read_some,
+    rename, sync_path, wall_clock_ms, write_whole,
 )
-from kafka_cy.storage.index_table cimport table_load
+from kafka_cy.storage.index_table cimport table_free, table_load
 from kafka_cy.storage.time_index cimport time_entry_relative, time_entry_timestamp, time_index_floor
 from kafka_cy.storage.transaction_index cimport (
     AbortedTransaction, transactions_append, transactions_free, transactions_load, transactions_overlapping,

@@ -145,16 +145,16 @@ cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noe
     cdef AbortedTransaction aborted
     cdef bint has_aborted = producers_apply(&log.producers, header, batch.data, batch.size, &aborted)
     cdef OffsetPosition* tail
-    cdef int error
-    cdef bint epoch_is_new
     if has_aborted and transactions_write(log.directory, active.base_offset, &aborted) < 0:
         fail_log(log, last_errno())
+    if header.leader_epoch > epochs_latest(&log.epochs):
+        begin_epoch(log, header.leader_epoch, header.base_offset)
+    elif log.epochs.dirty:
+        write_epochs(log)
     pthread_mutex_lock(&log.segments_mutex)
-    error = segment_index_batch(
+    # An index entry that finds no memory is only a slower lookup.
+    segment_index_batch(
         active, last_offset, header.max_timestamp, position, <int64_t>batch.size, config.index_interval_bytes)
-    epoch_is_new = header.leader_epoch > epochs_latest(&log.epochs)
-    if epoch_is_new:
-        epochs_assign(&log.epochs, header.leader_epoch, header.base_offset)
     if has_aborted:
         transactions_append(&log.aborted, &aborted)
     tail = &log.tail[log.tail_count % TAIL_BATCHES]
@@ -166,9 +166,22 @@ cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noe
     atomic_store_i64(&log.first_unstable, producers_first_unstable(&log.producers))
     atomic_store_i64(&log.end_offset, last_offset + 1)
     pthread_mutex_unlock(&log.segments_mutex)
-    if epoch_is_new:
-        epochs_write(&log.epochs, log.directory, False)
-    return STORAGE_OK       # an index entry that found no memory is only a slower lookup
+    return STORAGE_OK
+
+
+cdef void begin_epoch(Log* log, int32_t epoch, int64_t start_offset) noexcept nogil:
+    """With the append mutex, before offsets of the epoch are visible: a flush that covers them finds the file written."""
+    pthread_mutex_lock(&log.segments_mutex)
+    epochs_assign(&log.epochs, epoch, start_offset)
+    pthread_mutex_unlock(&log.segments_mutex)
+    write_epochs(log)
+
+
+cdef void write_epochs(Log* log) noexcept nogil:
+    """With the append mutex. The next flush makes it durable, before it raises the recovery point."""
+    if epochs_write(&log.epochs, log.directory, False) == 0:
+        atomic_store_i32(&log.epochs_unsynced, 1)
+        atomic_store_i32(&log.names_unsynced, 1)
 
 
 cdef int write_snapshot(Log* log, int64_t offset) noexcept nogil:
@@ -223,6 +236,7 @@ cdef int new_active(Log* log, int64_t base_offset, Segment** out) noexcept nogil
         segment_unref(segment)
         return error
     segment_unpin(segment)
+    atomic_store_i32(&log.names_unsynced, 1)
     out[0] = segment
     return STORAGE_OK
 

@@ -48,10 +48,15 @@ cdef int log_aborted_transactions(
     return STORAGE_NO_MEMORY if failed else STORAGE_OK
 
 
-cdef Segment* acquire_at(Log* log, int32_t i, int64_t* bytes) noexcept nogil:
-    """The i-th segment with a reference, NULL past the end; `bytes` -1 for a closed one."""
+cdef Segment* acquire_after(Log* log, int64_t base_offset, int64_t* bytes) noexcept nogil:
+    """The first segment with a larger base offset, with a reference; NULL when there is none; `bytes` -1 for a closed one.
+    By offset, not by number: retention may take segments away between two calls."""
     cdef Segment* segment = NULL
+    cdef int32_t i
     pthread_mutex_lock(&log.segments_mutex)
+    i = segment_floor(log, base_offset)
+    if log.segments[i].base_offset <= base_offset:
+        i += 1
     if i < log.segments_count:
         segment = segment_acquire(log.segments[i])
         bytes[0] = segment.size if segment.active else -1
@@ -129,7 +134,7 @@ cdef int search_segment(
 cdef int log_offset_for_timestamp(
     Log* log, Codecs* codecs, int64_t target_ms, int64_t* offset, int64_t* timestamp_ms, int32_t* epoch, bint* found
 ) noexcept nogil:
-    cdef int32_t i
+    cdef int64_t base_offset
     cdef int64_t bytes = 0
     cdef int64_t max_timestamp = -1
     cdef int64_t position = 0
@@ -138,13 +143,13 @@ cdef int log_offset_for_timestamp(
     found[0] = False
     epoch[0] = -1
     pthread_mutex_lock(&log.segments_mutex)
-    i = segment_floor(log, log.start_offset)
+    base_offset = log.segments[segment_floor(log, log.start_offset)].base_offset - 1
     pthread_mutex_unlock(&log.segments_mutex)
     while outcome == 0:
-        segment = acquire_at(log, i, &bytes)
+        segment = acquire_after(log, base_offset, &bytes)
         if segment == NULL:
             return STORAGE_OK
-        i += 1
+        base_offset = segment.base_offset
         outcome = -segment_pin(segment)
         if outcome:
             segment_unref(segment)
@@ -170,9 +175,9 @@ cdef int log_max_timestamp(
     cdef int64_t bytes = 0
     cdef int64_t max_timestamp = -1
     cdef int64_t position = 0
-    cdef int32_t i = 0
+    cdef int64_t base_offset = -1
     cdef int error
-    cdef Segment* segment = acquire_at(log, 0, &bytes)
+    cdef Segment* segment = acquire_after(log, base_offset, &bytes)
     found[0] = False
     epoch[0] = -1
     while segment != NULL:
@@ -181,12 +186,12 @@ cdef int log_max_timestamp(
             segment_unref(segment)
             return error
         error = time_bounds(log, segment, 0, &max_timestamp, &position)
+        base_offset = segment.base_offset
         segment_release(segment)
         if error:
             return error
         best = max(best, max_timestamp)
-        i += 1
-        segment = acquire_at(log, i, &bytes)
+        segment = acquire_after(log, base_offset, &bytes)
     if best < 0:
         return STORAGE_OK
     return log_offset_for_timestamp(log, codecs, best, offset, timestamp_ms, epoch, found)

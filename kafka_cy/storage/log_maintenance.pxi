@@ -41,6 +41,28 @@ cdef int collect_unflushed(Log* log, Segment*** out, int32_t* count, int64_t* en
     return STORAGE_OK if out[0] != NULL else STORAGE_NO_MEMORY
 
 
+cdef int sync_names(Log* log) noexcept nogil:
+    """New files and the epochs' file, where there are any: what the recovery point stands for is found after a power cut."""
+    cdef char path[PATH_BYTES_MAX]
+    cdef char directory[PATH_BYTES_MAX]
+    if not atomic_load_i32(&log.names_unsynced) and not atomic_load_i32(&log.epochs_unsynced):
+        return STORAGE_OK
+    pthread_mutex_lock(&log.segments_mutex)     # log_rename frees the name
+    join_path(path, PATH_BYTES_MAX, log.directory, b"leader-epoch-checkpoint")
+    join_path(directory, PATH_BYTES_MAX, log.directory, b"")
+    pthread_mutex_unlock(&log.segments_mutex)
+    if atomic_load_i32(&log.epochs_unsynced):
+        atomic_store_seq_i32(&log.epochs_unsynced, 0)
+        if sync_path(path) != 0:
+            atomic_store_i32(&log.epochs_unsynced, 1)
+            return STORAGE_OK if last_errno() == ENOENT else STORAGE_IO_ERROR   # ENOENT: renamed meanwhile
+    atomic_store_seq_i32(&log.names_unsynced, 0)
+    if sync_path(directory) != 0:
+        atomic_store_i32(&log.names_unsynced, 1)
+        return STORAGE_OK if last_errno() == ENOENT else STORAGE_IO_ERROR
+    return STORAGE_OK
+
+
 cdef int log_flush(Log* log) noexcept nogil:
     """All that was appended before the call is on disk after it. Appends go on meanwhile: that is the group commit."""
     cdef Segment** pending = NULL
@@ -49,6 +71,11 @@ cdef int log_flush(Log* log) noexcept nogil:
     cdef int64_t end_offset = 0
     cdef int error
     pthread_mutex_lock(&log.flush_mutex)
+    error = log_check_state(log)
+    if error:
+        notify_flushed(log)
+        pthread_mutex_unlock(&log.flush_mutex)
+        return error
     error = collect_unflushed(log, &pending, &count, &end_offset)
     if not error:
         for i in range(count):
@@ -56,15 +83,24 @@ cdef int log_flush(Log* log) noexcept nogil:
                 error = segment_flush(pending[i])
             segment_unref(pending[i])
         free(pending)
+    if not error:
+        error = sync_names(log)
     if not error and end_offset > atomic_load_i64(&log.flushed_offset):
         atomic_store_i64(&log.flushed_offset, end_offset)
     atomic_store_i64(&log.last_flush_ms, wall_clock_ms())
     if error:
-        fail_log(log, last_errno())
-    if log.on_flushed != NULL:
-        log.on_flushed(log.on_flushed_context)      # under the mutex, so that log_set_flushed_hook can take it away
+        # Also for ENOSPC: after a failed sync nobody knows what is on disk, and a second try would tell a lie.
+        atomic_store_i32(&log.failed_errno, last_errno())
+        atomic_store_i32(&log.state, LOG_OFFLINE)
+    notify_flushed(log)
     pthread_mutex_unlock(&log.flush_mutex)
     return error
+
+
+cdef inline void notify_flushed(Log* log) noexcept nogil:
+    """With the flush mutex, so that log_set_flushed_hook can take the hook away."""
+    if log.on_flushed != NULL:
+        log.on_flushed(log.on_flushed_context)
 
 
 cdef void log_set_flushed_hook(Log* log, flushed_hook hook, void* context) noexcept nogil:
@@ -254,7 +290,7 @@ cdef int cut_active(Log* log, int64_t offset) noexcept nogil:
     pthread_mutex_unlock(&log.segments_mutex)
     segment_unpin(segment)
     segment_unref(old)
-    epochs_write(&log.epochs, log.directory, False)
+    write_epochs(log)
     return error
 
 
@@ -302,7 +338,7 @@ cdef int truncate_fully_locked(Log* log, int64_t new_start) noexcept nogil:
     atomic_store_i64(&log.end_offset, new_start)
     atomic_store_i64(&log.first_unstable, -1)
     pthread_mutex_unlock(&log.segments_mutex)
-    epochs_write(&log.epochs, log.directory, False)
+    write_epochs(log)
     return STORAGE_OK
 
 

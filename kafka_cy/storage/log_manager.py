@@ -60,6 +60,7 @@ class LogManager:
         self._dir_of: dict[Key, str] = {}
         self._futures: dict[Key, tuple[str, PartitionLog]] = {}
         self._removals: list[tuple[float, str]] = []  # (due, folder to remove, or folder with .deleted files)
+        self._stale: set[Key] = set()  # deleted since the checkpoints were last written
         self._moves: list[tuple[Key, str]] = []
         self._mutex = threading.RLock()
         self._wake = threading.Event()
@@ -154,6 +155,8 @@ class LogManager:
             path = log_dir if log_dir is not None else self._emptiest()
             if path not in self._dirs:
                 raise LogDirError("not writable", f"log directory {path} is not there or failed")
+            if (topic, index) in self._stale:
+                self.write_checkpoints()  # a crash must not give the new log the offsets of the old one
             folder = f"{path}/{topic}-{index}"
             os.makedirs(folder, exist_ok=True)
             write_topic_id(folder, topic_id)
@@ -186,6 +189,7 @@ class LogManager:
                 self._configs.pop(topic, None)
             else:
                 delay_ms = self._delete_delay_ms(topic)
+            self._stale.add((topic, index))
             partition.retire("deleted")
             partition.log.abandon()
             folder = _dying_folder(path, topic, index)
@@ -316,6 +320,7 @@ class LogManager:
         """Recovery points, log start offsets and high watermarks of every directory. Raises OSError."""
         with self._mutex:
             hosted = [(self._dir_of[key], key, partition) for key, partition in self.partitions.items()]
+            stale = set(self._stale)
         for path in list(self._dirs):
             mine = [(key, partition) for of, key, partition in hosted if of == path]
             recovery = {key: p.log.recovery_point for key, p in mine}
@@ -324,6 +329,8 @@ class LogManager:
             checkpoints.write_offsets(f"{path}/{checkpoints.RECOVERY_POINTS}", recovery)
             checkpoints.write_offsets(f"{path}/{checkpoints.LOG_STARTS}", starts)
             checkpoints.write_offsets(f"{path}/{checkpoints.HIGH_WATERMARKS}", watermarks)
+        with self._mutex:
+            self._stale -= stale
 
     def check_directories(self) -> None:
         """A log that went offline takes its whole directory with it, as in Kafka."""

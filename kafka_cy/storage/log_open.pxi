@@ -113,6 +113,44 @@ cdef int recover_next(Log* log, Segment* segment, int64_t* end_offset, bint* was
     return error
 
 
+cdef bint tables_usable(Segment* segment, BatchCursor* cursor) noexcept nogil:
+    """Are there time entries, and does the last offset entry name a batch?"""
+    cdef BatchHeader header
+    cdef int64_t last_offset
+    if segment.times.count == 0:
+        return False
+    if segment.offsets.count == 0:
+        return True
+    last_offset = segment.base_offset + offset_entry_relative(&segment.offsets, segment.offsets.count - 1)
+    if cursor_header(cursor, position_index_floor(&segment.offsets, 0x7fffffffffffffff), &header) <= 0:
+        return False
+    return segment.base_offset <= header.base_offset <= last_offset
+
+
+cdef int rebuild_epochs(Log* log) noexcept nogil:
+    """The checkpoint cannot be read: the batches know."""
+    cdef BatchCursor cursor
+    cdef BatchHeader header
+    cdef int64_t position
+    cdef int32_t i
+    cdef int error = STORAGE_OK
+    epochs_truncate_end(&log.epochs, 0)
+    for i in range(log.segments_count):
+        error = segment_pin(log.segments[i])
+        if error:
+            return error
+        cursor_init(&cursor, log.segments[i], segment_size(log.segments[i]))
+        position = 0
+        while not error and cursor_header(&cursor, position, &header) > 0:
+            if header.leader_epoch > epochs_latest(&log.epochs):
+                if epochs_assign(&log.epochs, header.leader_epoch, header.base_offset) < 0:
+                    error = STORAGE_NO_MEMORY
+            position += LOG_OVERHEAD + header.length
+        segment_unpin(log.segments[i])
+    write_epochs(log)
+    return error
+
+
 cdef int load_active(Log* log, Segment* segment, bint* whole) noexcept nogil:
     """Clean start: read the last segment's indexes and find the end of the log behind its last index entry."""
     cdef char path[PATH_BYTES_MAX]
@@ -120,6 +158,7 @@ cdef int load_active(Log* log, Segment* segment, bint* whole) noexcept nogil:
     cdef BatchHeader header
     cdef int64_t position
     cdef int64_t next_offset = segment.base_offset
+    cdef bint is_indexed
     segment.active = True
     name_file(path, PATH_BYTES_MAX, log.directory, segment.base_offset, b".index")
     if table_load(&segment.offsets, path) < 0:
@@ -127,18 +166,24 @@ cdef int load_active(Log* log, Segment* segment, bint* whole) noexcept nogil:
     name_file(path, PATH_BYTES_MAX, log.directory, segment.base_offset, b".timeindex")
     if table_load(&segment.times, path) < 0:
         return STORAGE_IO_ERROR
+    cursor_init(&cursor, segment, segment.size)
+    if not tables_usable(segment, &cursor):
+        table_free(&segment.offsets)    # made anew below, from the headers alone
+        table_free(&segment.times)
     if segment.times.count > 0:
         segment.max_timestamp = time_entry_timestamp(&segment.times, segment.times.count - 1)
         segment.max_timestamp_offset = segment.base_offset + time_entry_relative(&segment.times, segment.times.count - 1)
-    cursor_init(&cursor, segment, segment.size)
     if cursor_header(&cursor, 0, &header) > 0:
         segment.first_timestamp = header.max_timestamp
     position = position_index_floor(&segment.offsets, 0x7fffffffffffffff)
+    is_indexed = segment.offsets.count > 0          # the batch that the last entry names
     while cursor_header(&cursor, position, &header) > 0:
         next_offset = header.base_offset + header.last_offset_delta + 1
-        if header.max_timestamp > segment.max_timestamp:
-            segment.max_timestamp = header.max_timestamp
-            segment.max_timestamp_offset = next_offset - 1
+        if segment_index_batch(
+                segment, next_offset - 1, header.max_timestamp, position, LOG_OVERHEAD + header.length,
+                0x7fffffff if is_indexed else log_config(log).index_interval_bytes):
+            return STORAGE_NO_MEMORY
+        is_indexed = False
         position += LOG_OVERHEAD + header.length
     whole[0] = position == segment.size
     log.end_offset = next_offset
@@ -164,8 +209,7 @@ cdef int load_files(Log* log, Listing* listing, int64_t start_offset, int64_t re
     cdef Segment* segment
     cdef int32_t i
     cdef int error = STORAGE_OK
-    if epochs_read(&log.epochs, log.directory) < 0:
-        log.epochs.count = 0            # unreadable: batches tell the epochs of what is re-scanned
+    cdef bint epochs_lost = epochs_read(&log.epochs, log.directory) < 0
     if listing.segments_count == 0:
         error = new_active(log, max(start_offset, 0), &segment)
         if error:
@@ -178,6 +222,10 @@ cdef int load_files(Log* log, Listing* listing, int64_t start_offset, int64_t re
         segment = segment_new(log.directory, listing.segments[i])
         if segment == NULL or add_segment(log, segment) != STORAGE_OK:
             return STORAGE_NO_MEMORY
+    if epochs_lost:
+        error = rebuild_epochs(log)
+        if error:
+            return error
     for i in range(listing.transactions_count):
         if transactions_load(&log.aborted, log.directory, listing.transactions[i]) < 0:
             return STORAGE_IO_ERROR
@@ -188,6 +236,9 @@ cdef int load_files(Log* log, Listing* listing, int64_t start_offset, int64_t re
     log.start_offset = min(max(log.segments[0].base_offset, start_offset), log.end_offset)
     log.flushed_offset = log.end_offset if clean else min(max(recovery_point, log.start_offset), log.end_offset)
     log.first_unstable = producers_first_unstable(&log.producers)
+    if not error and start_offset > log.end_offset:
+        # What was left after DeleteRecords is lost; its offsets must not be given away again.
+        error = truncate_fully_locked(log, start_offset)
     return error
 
 

@@ -40,7 +40,8 @@ TOPIC_DEFAULTS = {
     "message.timestamp.after.max.ms": 3600000, "producer.id.expiration.ms": 86400000,
 }
 CODECS = {"producer": -1, "uncompressed": 0, "none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
-UNPACKED_BYTES_MAX = 1 << 30    # what one batch may unpack to
+# What one batch may unpack to: eight times max.message.bytes, within these.
+UNPACKED_BYTES_MIN, UNPACKED_BYTES_MAX = 1 << 28, 1 << 30
 
 
 cdef int fill_config(LogConfig* config, dict topic_config) except -1:
@@ -72,7 +73,8 @@ cdef int fill_config(LogConfig* config, dict topic_config) except -1:
     config.rules.verify_records = True
     config.rules.timestamp_before_max_ms = values["message.timestamp.before.max.ms"]
     config.rules.timestamp_after_max_ms = values["message.timestamp.after.max.ms"]
-    config.rules.unpacked_bytes_max = UNPACKED_BYTES_MAX
+    unpacked = 8 * values["max.message.bytes"]
+    config.rules.unpacked_bytes_max = min(max(unpacked, UNPACKED_BYTES_MIN), UNPACKED_BYTES_MAX)
     return 0
 
 

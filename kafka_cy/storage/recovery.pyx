@@ -6,6 +6,7 @@ from libc.string cimport strcmp, strlen
 from kafka_cy.records.batch cimport (
     ATTRIBUTE_CONTROL, LOG_OVERHEAD, BatchHeader, batch_crc_matches,
 )
+from kafka_cy.records.wire cimport load_be32, load_be64
 from kafka_cy.storage.index_table cimport table_free
 from kafka_cy.storage.leader_epochs cimport epochs_assign, epochs_latest
 from kafka_cy.storage.producer_state cimport producers_apply, producers_clear, producers_read_snapshot, producers_reserve
@@ -77,14 +78,100 @@ cdef int list_one(Listing* listing, const char* directory, const char* name) noe
     offset = offset_of_name(name, b".txnindex")
     if offset >= 0:
         return push(&listing.transactions, &listing.transactions_count, offset)
-    if ends_with(name, b".deleted") or ends_with(name, b".cleaned") or ends_with(name, b".tmp"):
+    if ends_with(name, b".deleted") or ends_with(name, b".tmp"):
         join_path(path, PATH_BYTES_MAX, directory, name)
         unlink(path)
     return 0
 
 
+cdef int64_t cleaned_min(const char* directory) noexcept nogil:
+    """The smallest base offset of a .cleaned file: that cleaning was not finished; its .swap files count for nothing."""
+    cdef DIR* folder = opendir(directory)
+    cdef dirent* entry
+    cdef int64_t offset
+    cdef int64_t smallest = 0x7fffffffffffffff
+    if folder == NULL:
+        return smallest
+    entry = readdir(folder)
+    while entry != NULL:
+        offset = offset_of_name(entry.d_name, b".log.cleaned")
+        if 0 <= offset < smallest:
+            smallest = offset
+        entry = readdir(folder)
+    closedir(folder)
+    return smallest
+
+
+cdef int64_t swap_end(const char* directory, const char* name) noexcept nogil:
+    """The offset after the last whole batch of a .log.swap; its base offset when there is none."""
+    cdef char path[PATH_BYTES_MAX]
+    cdef uint8_t header[27]
+    cdef int64_t position = 0
+    cdef int64_t next_offset = offset_of_name(name, b".log.swap")
+    cdef int64_t length
+    cdef int fd
+    join_path(path, PATH_BYTES_MAX, directory, name)
+    fd = open_file(path, O_RDONLY)
+    if fd < 0:
+        return next_offset
+    while read_some(fd, header, 27, position) == 27 and <int32_t>load_be32(header + 8) >= 15:
+        length = LOG_OVERHEAD + <int64_t>load_be32(header + 8)
+        if position + length > size_of_fd(fd):
+            break
+        next_offset = <int64_t>load_be64(header) + (<int32_t>load_be32(header + 23) if header[16] == 2 else 0) + 1
+        position += length
+    close(fd)
+    return next_offset
+
+
+cdef void delete_replaced(const char* directory, int64_t first, int64_t end) noexcept nogil:
+    """The segments whose records a swapped-in segment [first, end) holds; a crash may have left some of them."""
+    cdef char path[PATH_BYTES_MAX]
+    cdef DIR* folder = opendir(directory)
+    cdef dirent* entry
+    cdef int64_t offset
+    if folder == NULL:
+        return
+    entry = readdir(folder)
+    while entry != NULL:
+        offset = max(
+            max(offset_of_name(entry.d_name, b".log"), offset_of_name(entry.d_name, b".index")),
+            max(offset_of_name(entry.d_name, b".timeindex"), offset_of_name(entry.d_name, b".txnindex")))
+        if first <= offset < end:
+            join_path(path, PATH_BYTES_MAX, directory, entry.d_name)
+            unlink(path)
+        entry = readdir(folder)
+    closedir(folder)
+
+
+cdef void finish_swaps(const char* directory) noexcept nogil:
+    """A cleaner was stopped between writing new segments (.swap) and having put them in place of the old ones. The old ones
+    go first, then come the logs, then their indexes: whenever this is stopped, the next start carries on."""
+    cdef char path[PATH_BYTES_MAX]
+    cdef int64_t unfinished = cleaned_min(directory)
+    cdef int64_t offset
+    cdef dirent* entry
+    cdef int step
+    cdef DIR* folder
+    for step in range(3):
+        folder = opendir(directory)
+        if folder == NULL:
+            return
+        entry = readdir(folder)
+        while entry != NULL:
+            offset = offset_of_name(entry.d_name, b".log.swap")
+            if ends_with(entry.d_name, b".swap") and strlen(entry.d_name) > 20 and strtoll(entry.d_name, NULL, 10) >= unfinished:
+                join_path(path, PATH_BYTES_MAX, directory, entry.d_name)
+                unlink(path)
+            elif step == 0 and offset >= 0:
+                delete_replaced(directory, offset, swap_end(directory, entry.d_name))
+            elif ends_with(entry.d_name, b".swap") and ((step == 1 and offset >= 0) or step == 2):
+                finish_swap(directory, entry.d_name)
+            entry = readdir(folder)
+        closedir(folder)
+
+
 cdef void finish_swap(const char* directory, const char* name) noexcept nogil:
-    """A cleaner was stopped between writing a new segment (.swap) and putting it in place."""
     cdef char old_path[PATH_BYTES_MAX]
     cdef char new_path[PATH_BYTES_MAX]
     join_path(old_path, PATH_BYTES_MAX, directory, name)
@@ -93,11 +180,28 @@ cdef void finish_swap(const char* directory, const char* name) noexcept nogil:
     rename(old_path, new_path)
 
 
+cdef void delete_cleaned(const char* directory) noexcept nogil:
+    """After the swaps, to whom they tell what was not finished."""
+    cdef char path[PATH_BYTES_MAX]
+    cdef DIR* folder = opendir(directory)
+    cdef dirent* entry
+    if folder == NULL:
+        return
+    entry = readdir(folder)
+    while entry != NULL:
+        if ends_with(entry.d_name, b".cleaned"):
+            join_path(path, PATH_BYTES_MAX, directory, entry.d_name)
+            unlink(path)
+        entry = readdir(folder)
+    closedir(folder)
+
+
 cdef int listing_read(Listing* listing, const char* directory) noexcept nogil:
     cdef DIR* folder = opendir(directory)
     cdef dirent* entry
     cdef int failed = 0
     cdef bint swaps = False
+    cdef bint cleaned = False
     listing.segments = NULL
     listing.segments_count = 0
     listing.snapshots = NULL
@@ -109,8 +213,9 @@ cdef int listing_read(Listing* listing, const char* directory) noexcept nogil:
     entry = readdir(folder)
     while entry != NULL and not failed:
         if ends_with(entry.d_name, b".swap"):
-            finish_swap(directory, entry.d_name)
             swaps = True
+        elif ends_with(entry.d_name, b".cleaned"):
+            cleaned = True
         else:
             failed = list_one(listing, directory, entry.d_name)
         entry = readdir(folder)
@@ -119,8 +224,11 @@ cdef int listing_read(Listing* listing, const char* directory) noexcept nogil:
         listing_free(listing)
         return NO_MEMORY
     if swaps:
+        finish_swaps(directory)
         listing_free(listing)
         return listing_read(listing, directory)
+    if cleaned:
+        delete_cleaned(directory)
     qsort(listing.segments, <size_t>listing.segments_count, sizeof(int64_t), by_offset)
     qsort(listing.snapshots, <size_t>listing.snapshots_count, sizeof(int64_t), by_offset)
     qsort(listing.transactions, <size_t>listing.transactions_count, sizeof(int64_t), by_offset)

@@ -1,6 +1,7 @@
 """Segments and the process-wide bound on how many of their files are open."""
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 from kafka_cy.records.atomics cimport (
     atomic_add_i32, atomic_cas_i64, atomic_load_i32, atomic_load_i64, atomic_store_i32, atomic_store_i64, atomic_sub_i32,
@@ -8,12 +9,14 @@ from kafka_cy.records.atomics cimport (
 )
 from kafka_cy.records.batch cimport BATCH_HEADER_SIZE, LOG_OVERHEAD, BatchHeader
 from kafka_cy.records.wire cimport load_be32, load_be64
-from kafka_cy.storage.index_table cimport table_free, table_init, table_map, table_write
-from kafka_cy.storage.offset_index cimport OFFSET_ENTRY_SIZE, offset_index_append
+from kafka_cy.storage.index_table cimport IndexTable, table_free, table_init, table_map, table_write
+from kafka_cy.storage.offset_index cimport (
+    OFFSET_ENTRY_SIZE, offset_entry_position, offset_entry_relative, offset_index_append,
+)
 from kafka_cy.storage.system cimport (
-    O_CREAT, O_RDWR, PATH_BYTES_MAX, close, fdatasync, name_file, open_file, open_files_max,
+    EMFILE, ENFILE, O_CREAT, O_RDWR, PATH_BYTES_MAX, close, fdatasync, last_errno, name_file, open_file, open_files_max,
     pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, read_some, rename, size_of_fd,
-    size_of_file, unlink, wall_clock_ms, write_whole,
+    size_of_file, sync_path, unlink, wall_clock_ms, write_whole,
 )
 from kafka_cy.storage.time_index cimport TIME_ENTRY_SIZE, time_index_maybe_append
 
@@ -22,12 +25,15 @@ cdef enum:
     OK = 0
     IO_ERROR = 2
     NO_MEMORY = 3
+    REPAIRED_INTERVAL_BYTES = 4096      # index.interval.bytes of an index that is made anew
 
+cdef pthread_mutex_t repair_mutex       # one index is made anew at a time; taken before the open mutex
 cdef pthread_mutex_t open_mutex         # guards the ring, opening, closing, and segment.directory
 cdef Segment* clock_hand = NULL
 cdef int64_t open_count = 0
 cdef int64_t open_max_now = 512
 pthread_mutex_init(&open_mutex, NULL)
+pthread_mutex_init(&repair_mutex, NULL)
 open_max_now = max(32, open_files_max() // 2)
 
 
@@ -137,7 +143,7 @@ cdef int open_pinned(Segment* segment) noexcept nogil:
         pass
     name_file(path, PATH_BYTES_MAX, segment.directory, segment.base_offset, b".log")
     segment.fd = open_file(path, O_RDWR | (O_CREAT if segment.active else 0))
-    if segment.fd < 0 and evict_one():
+    while segment.fd < 0 and (last_errno() == EMFILE or last_errno() == ENFILE) and evict_one():
         segment.fd = open_file(path, O_RDWR | (O_CREAT if segment.active else 0))
     if segment.fd < 0:
         pthread_mutex_unlock(&open_mutex)
@@ -165,19 +171,105 @@ cdef void segment_unpin(Segment* segment) noexcept nogil:
     atomic_sub_i64(&segment.pins, 1)
 
 
+cdef void name_index(Segment* segment, bint time, char* path) noexcept nogil:
+    """With the open mutex."""
+    cdef const char* suffix = b".timeindex" if time else b".index"
+    if segment.deleted:
+        suffix = b".timeindex.deleted" if time else b".index.deleted"
+    name_file(path, PATH_BYTES_MAX, segment.directory, segment.base_offset, suffix)
+
+
 cdef int segment_map_indexes(Segment* segment) noexcept nogil:
     cdef char path[PATH_BYTES_MAX]
     cdef int failed = 0
+    cdef bint fit = True
     pthread_mutex_lock(&open_mutex)
     if not segment.active and not segment.indexes_mapped:
-        name_file(path, PATH_BYTES_MAX, segment.directory, segment.base_offset, b".index")
+        name_index(segment, False, path)
         failed = table_map(&segment.offsets, path)
-        name_file(path, PATH_BYTES_MAX, segment.directory, segment.base_offset, b".timeindex")
+        name_index(segment, True, path)
         if failed == 0:
             failed = table_map(&segment.times, path)
+        fit = failed == 0 and indexes_fit(segment)
+        segment.indexes_mapped = fit
+    pthread_mutex_unlock(&open_mutex)
+    if failed:
+        return IO_ERROR
+    return OK if fit else repair_indexes(segment)
+
+
+cdef bint indexes_fit(Segment* segment) noexcept nogil:
+    """Do the maps of a closed segment look whole? One read; what they miss is a torn or lost file, not a changed one."""
+    cdef BatchCursor cursor
+    cdef BatchHeader header
+    cdef IndexTable* offsets = &segment.offsets
+    cdef int64_t position = 0
+    cdef int64_t last_offset = 0x7fffffffffffffff
+    if segment.size <= 0:
+        return True
+    if offsets.mapped_size % OFFSET_ENTRY_SIZE or segment.times.mapped_size % TIME_ENTRY_SIZE:
+        return False
+    if offsets.count == 0 and segment.size > REPAIRED_INTERVAL_BYTES:
+        return False
+    if offsets.count > 0:
+        position = offset_entry_position(offsets, offsets.count - 1)
+        last_offset = segment.base_offset + offset_entry_relative(offsets, offsets.count - 1)
+    cursor_init(&cursor, segment, segment.size)
+    if cursor_header(&cursor, position, &header) <= 0:
+        return offsets.count == 0
+    if header.base_offset < segment.base_offset or header.base_offset > last_offset:
+        return False
+    return segment.times.count > 0 or header.max_timestamp < 0
+
+
+cdef int repair_indexes(Segment* segment) noexcept nogil:
+    """Make a pinned, closed segment's indexes anew from its batch headers: once, instead of a scan at every lookup."""
+    cdef Segment scratch
+    cdef BatchCursor cursor
+    cdef BatchHeader header
+    cdef int64_t position = 0
+    cdef int there
+    memset(&scratch, 0, sizeof(Segment))
+    scratch.base_offset = segment.base_offset
+    scratch.first_timestamp = -1
+    scratch.max_timestamp = -1
+    table_init(&scratch.offsets, OFFSET_ENTRY_SIZE)
+    table_init(&scratch.times, TIME_ENTRY_SIZE)
+    cursor_init(&cursor, segment, segment.size)
+    pthread_mutex_lock(&repair_mutex)
+    there = 0 if segment.indexes_mapped else cursor_header(&cursor, 0, &header)
+    while there > 0 and 0 <= header.base_offset - segment.base_offset <= 0x7fffffff:
+        segment_index_batch(
+            &scratch, header.base_offset + header.last_offset_delta, header.max_timestamp, position,
+            LOG_OVERHEAD + header.length, REPAIRED_INTERVAL_BYTES)
+        position += LOG_OVERHEAD + header.length
+        there = cursor_header(&cursor, position, &header)
+    if scratch.max_timestamp >= 0:
+        time_index_maybe_append(&scratch.times, scratch.max_timestamp, scratch.max_timestamp_offset - segment.base_offset)
+    take_repaired(segment, &scratch)
+    pthread_mutex_unlock(&repair_mutex)
+    return IO_ERROR if there < 0 else OK
+
+
+cdef void take_repaired(Segment* segment, Segment* scratch) noexcept nogil:
+    """The tables stay in memory until the segment is closed; when they cannot be written, the next map repairs again."""
+    cdef char path[PATH_BYTES_MAX]
+    pthread_mutex_lock(&open_mutex)
+    if segment.indexes_mapped:          # another thread was first
+        table_free(&scratch.offsets)
+        table_free(&scratch.times)
+    else:
+        if scratch.offsets.count != segment.offsets.count or scratch.times.count != segment.times.count:
+            name_index(segment, False, path)
+            table_write(&scratch.offsets, path, True)
+            name_index(segment, True, path)
+            table_write(&scratch.times, path, True)
+        table_free(&segment.offsets)
+        table_free(&segment.times)
+        segment.offsets = scratch.offsets
+        segment.times = scratch.times
         segment.indexes_mapped = True
     pthread_mutex_unlock(&open_mutex)
-    return IO_ERROR if failed else OK
 
 
 cdef int64_t segment_size(Segment* segment) noexcept nogil:
@@ -308,8 +400,22 @@ cdef int segment_flush(Segment* segment) noexcept nogil:
         return error
     if fdatasync(segment.fd):
         error = IO_ERROR
+    if not error and not segment.active and not segment.deleted:
+        sync_indexes(segment)
     segment_unpin(segment)
     return error
+
+
+cdef void sync_indexes(Segment* segment) noexcept nogil:
+    """A closed segment's index files get no more writes. One that a power cut damages nevertheless is noticed when it is
+    mapped, so a failure here is none of the log's."""
+    cdef char paths[2][PATH_BYTES_MAX]
+    pthread_mutex_lock(&open_mutex)
+    name_file(paths[0], PATH_BYTES_MAX, segment.directory, segment.base_offset, b".index")
+    name_file(paths[1], PATH_BYTES_MAX, segment.directory, segment.base_offset, b".timeindex")
+    pthread_mutex_unlock(&open_mutex)
+    sync_path(paths[0])
+    sync_path(paths[1])
 
 
 cdef void segment_set_directory(Segment* segment, const char* directory) noexcept nogil:

@@ -79,6 +79,16 @@ cdef extern from *:
         clock_gettime(CLOCK_REALTIME, &t);
         return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
     }
+    /* fsync of a file or a folder by its name; -1 with errno. */
+    static inline int sync_path(const char *path) {
+        int fd = open(path, O_RDONLY | O_CLOEXEC), failed, kept;
+        if (fd < 0) return -1;
+        failed = fsync(fd);
+        kept = errno;
+        close(fd);
+        errno = kept;
+        return failed;
+    }
     static inline int last_errno(void) { return errno; }
     static inline void name_file(char *out, size_t size, const char *directory, int64_t offset, const char *suffix) {
         snprintf(out, size, "%s/%020lld%s", directory, (long long)offset, suffix);
@@ -98,6 +108,7 @@ cdef extern from *:
     int munmap(void* data, size_t size) noexcept nogil
     int64_t open_files_max() noexcept nogil
     int64_t wall_clock_ms() noexcept nogil
+    int sync_path(const char* path) noexcept nogil
     int last_errno() noexcept nogil
     void name_file(char* out, size_t size, const char* directory, int64_t offset, const char* suffix) noexcept nogil
     void join_path(char* out, size_t size, const char* directory, const char* name) noexcept nogil
@@ -115,6 +126,8 @@ cdef extern from *:
     int O_DIRECTORY
     int ENOSPC
     int ENOENT
+    int EMFILE
+    int ENFILE
 
 cdef enum:
     PATH_BYTES_MAX = 4096

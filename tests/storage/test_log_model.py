@@ -100,6 +100,9 @@ class Model:
         self.end = self.log.log_end_offset
         assert self.end >= self.flushed
         self.batches = [b for b in self.batches if last_offset(b) < self.end]
+        if self.start >= self.end:  # what the deletion had left is lost: the log begins again where it said
+            assert self.start == self.end
+            self.batches = []
         assert not self.batches or last_offset(self.batches[-1]) + 1 == self.end or self.end == self.flushed
         self.start = min(self.start, self.end)
         self.flushed = self.end
