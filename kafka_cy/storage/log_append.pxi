@@ -196,6 +196,8 @@ cdef int write_snapshot(Log* log, int64_t offset) noexcept nogil:
     producers_write_snapshot(&log.producers, &output)
     name_file(path, PATH_BYTES_MAX, log.directory, offset, b".snapshot")
     fd = open_file(path, O_RDWR | O_CREAT | O_TRUNC)
+    while fd < 0 and segments_give_way():
+        fd = open_file(path, O_RDWR | O_CREAT | O_TRUNC)
     if fd >= 0:
         failed = output.error
         if not failed:

@@ -64,4 +64,6 @@ cdef void segment_set_directory(Segment* segment, const char* directory) noexcep
 cdef int segment_rename_deleted(Segment* segment) noexcept nogil
 cdef void segment_unlink_files(const char* directory, int64_t base_offset, bint renamed) noexcept nogil
 cdef void segments_set_open_max(int64_t open_max) noexcept nogil
+# After an open() that failed: was it for want of descriptors, and was one freed, so that it may be tried again?
+cdef bint segments_give_way() noexcept nogil
 cdef int64_t segments_open_count() noexcept nogil

@@ -128,6 +128,19 @@ cdef bint evict_one() noexcept nogil:
     return False
 
 
+cdef bint evict_for_errno() noexcept nogil:
+    """With the open mutex, after an open() that failed."""
+    return (last_errno() == EMFILE or last_errno() == ENFILE) and evict_one()
+
+
+cdef bint segments_give_way() noexcept nogil:
+    cdef bint given
+    pthread_mutex_lock(&open_mutex)
+    given = evict_for_errno()
+    pthread_mutex_unlock(&open_mutex)
+    return given
+
+
 cdef int open_pinned(Segment* segment) noexcept nogil:
     """The slow half of segment_pin."""
     cdef char path[PATH_BYTES_MAX]
@@ -143,7 +156,7 @@ cdef int open_pinned(Segment* segment) noexcept nogil:
         pass
     name_file(path, PATH_BYTES_MAX, segment.directory, segment.base_offset, b".log")
     segment.fd = open_file(path, O_RDWR | (O_CREAT if segment.active else 0))
-    while segment.fd < 0 and (last_errno() == EMFILE or last_errno() == ENFILE) and evict_one():
+    while segment.fd < 0 and evict_for_errno():
         segment.fd = open_file(path, O_RDWR | (O_CREAT if segment.active else 0))
     if segment.fd < 0:
         pthread_mutex_unlock(&open_mutex)
@@ -187,8 +200,12 @@ cdef int segment_map_indexes(Segment* segment) noexcept nogil:
     if not segment.active and not segment.indexes_mapped:
         name_index(segment, False, path)
         failed = table_map(&segment.offsets, path)
+        while failed and evict_for_errno():
+            failed = table_map(&segment.offsets, path)
         name_index(segment, True, path)
         if failed == 0:
+            failed = table_map(&segment.times, path)
+        while failed and evict_for_errno():
             failed = table_map(&segment.times, path)
         fit = failed == 0 and indexes_fit(segment)
         segment.indexes_mapped = fit
@@ -380,8 +397,12 @@ cdef int segment_write_indexes(Segment* segment, bint exact) noexcept nogil:
     cdef int failed
     name_file(path, PATH_BYTES_MAX, segment.directory, segment.base_offset, b".index")
     failed = table_write(&segment.offsets, path, exact)
+    while failed and segments_give_way():
+        failed = table_write(&segment.offsets, path, exact)
     name_file(path, PATH_BYTES_MAX, segment.directory, segment.base_offset, b".timeindex")
     if not failed:
+        failed = table_write(&segment.times, path, exact)
+    while failed and segments_give_way():
         failed = table_write(&segment.times, path, exact)
     return IO_ERROR if failed else OK
 
