@@ -1,0 +1,426 @@
+"""The table of differential_cases.Case, in the order in which both brokers get them."""
+
+from __future__ import annotations
+
+import struct
+
+from differential_cases import (
+    BROKER,
+    TIME_MS,
+    TOPIC,
+    UNKNOWN_ID,
+    Case,
+    alter,
+    batch,
+    by_id,
+    commit,
+    configs,
+    fetch_values,
+    heartbeat,
+    join,
+    leave,
+    list_offsets,
+    new_topic,
+    new_topic_assigned,
+    produce_values,
+    ranges,
+    save,
+    sync,
+    with_field,
+    without_documentation,
+)
+
+FOREVER = {"retention.ms": "-1", "message.timestamp.type": "CreateTime"}
+LONG_NAME = "n" * 250
+# What a client needs to see, and the same in both
+SHARED_APIS = (0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 32, 33, 34, 35, 37, 42, 43, 44, 45)
+SHARED_APIS += (46, 47, 60, 61, 74, 75)
+
+# fmt: off
+API_VERSIONS = [
+    Case(f"ApiVersions v{version}", 18, version, {"client_software_name": "a", "client_software_version": "1"},
+         view=ranges(*SHARED_APIS)) for version in (0, 2, 3, 4)
+] + [
+    Case("ApiVersions bad name", 18, 3, {"client_software_name": "-a", "client_software_version": "1"}),
+    Case("ApiVersions no version", 18, 3, {"client_software_name": "a", "client_software_version": ""}),
+]
+
+CREATE = [
+    Case("create data", 19, 7, new_topic("data", 2, configs=FOREVER), settle=True),
+    Case("create small", 19, 5, new_topic("small", configs={**FOREVER, "max.message.bytes": "200"}), settle=True),
+    Case("create compacted", 19, 5, new_topic("compacted", configs={"cleanup.policy": "compact"}), settle=True),
+    Case("create assigned", 19, 5, new_topic_assigned("assigned", {0: [1], 1: [1]}), settle=True),
+    Case("create existing", 19, 7, new_topic("data")),
+    Case("create existing v2", 19, 2, new_topic("data")),
+    Case("create colliding", 19, 7, new_topic("a.b_c"), settle=True),
+    Case("create collision", 19, 7, new_topic("a_b.c")),
+    Case("create validate", 19, 7, new_topic("later", validate=True)),
+    Case("create defaults", 19, 7, new_topic("later", -1, -1, validate=True)),
+    *(Case(f"create name {name[:12]!r}", 19, 7, new_topic(name, validate=True))
+      for name in ("", ".", "..", "bad name", "b\u00e4d", LONG_NAME, "__cluster_metadata")),
+    *(Case(f"create {partitions} partitions, {replication} replicas", 19, 7,
+           new_topic("later", partitions, replication, validate=True))
+      for partitions, replication in ((0, 1), (-2, 1), (1, 0), (1, -2), (1, 2), (-1, 3))),
+    Case("create assigned unknown broker", 19, 7, new_topic_assigned("later", {0: [7]})),
+    Case("create assigned twice", 19, 7, new_topic_assigned("later", {0: [1, 1]})),
+    Case("create assigned gap", 19, 7, new_topic_assigned("later", {1: [1]})),
+    Case("create assigned empty", 19, 7, new_topic_assigned("later", {0: []})),
+    Case("create assigned negative", 19, 7, new_topic_assigned("later", {0: [-1]})),
+    Case("create assigned and count", 19, 7,
+         {**new_topic("later", 2, 1, assignments=[{"partition_index": 0, "broker_ids": [1]}])}),
+    *(Case(f"create config {key}={value}", 19, 7, new_topic("later", validate=True, configs={key: value}))
+      for key, value in (("no.such.key", "1"), ("retention.ms", "soon"), ("retention.ms", "-2"), ("segment.bytes", "1"),
+                         ("cleanup.policy", "shred"), ("compression.type", "brotli"), ("min.insync.replicas", "0"),
+                         ("segment.bytes", None), ("unclean.leader.election.enable", "maybe"),
+                         ("message.timestamp.type", "Never"), ("min.cleanable.dirty.ratio", "1.5"))),
+    Case("create twice in one request", 19, 7,
+         {"topics": new_topic("later")["topics"] * 2, "timeout": 5000, "validate_only": True}),
+    Case("create nothing", 19, 7, {"topics": [], "timeout": 5000}),
+]
+
+METADATA = [
+    Case("metadata null", 3, 12, {"topics": None}, save=lambda state, answer: state.topic_ids.update(
+        {each["name"]: each["topic_id"] for each in answer["topics"]})),
+    Case("metadata empty", 3, 12, {"topics": []}),
+    Case("metadata v0 empty", 3, 0, {"topics": []}),
+    Case("metadata v13", 3, 13, {"topics": [{"name": "data"}]}),
+    Case("metadata unknown", 3, 12, {"topics": [{"name": "nowhere"}], "allow_auto_topic_creation": False}),
+    Case("metadata unknown v1", 3, 8, {"topics": [{"name": "nowhere"}], "allow_auto_topic_creation": False}),
+    Case("metadata bad name", 3, 12, {"topics": [{"name": "bad name"}], "allow_auto_topic_creation": True}),
+    Case("metadata unknown id", 3, 12, {"topics": [{"name": None, "topic_id": UNKNOWN_ID}]}),
+    Case("metadata authorized", 3, 10, {"topics": [{"name": "data"}], "include_topic_authorized_operations": True,
+                                        "include_cluster_authorized_operations": True}),
+    Case("metadata null name", 3, 12, {"topics": [{"name": None, "topic_id": None}]}),
+    Case("metadata twice", 3, 9, {"topics": [{"name": "data"}, {"name": "data"}]}),
+    Case("describe cluster", 60, 2, {"include_cluster_authorized_operations": True, "endpoint_type": 1}),
+    Case("describe cluster controllers", 60, 1, {"endpoint_type": 2}),
+    Case("describe cluster v0", 60, 0, {}),
+    Case("describe partitions", 75, 0, {"topics": [{"name": "data"}], "response_partition_limit": 2000}),
+    Case("describe partitions limit", 75, 0, {"topics": [{"name": "data"}, {"name": "small"}],
+                                              "response_partition_limit": 1}),
+    Case("describe partitions unknown", 75, 0, {"topics": [{"name": "nowhere"}], "response_partition_limit": 10}),
+]
+
+GOOD = batch(5)
+PRODUCE = [
+    Case("produce", 0, 9, produce_values("data", GOOD)),
+    Case("produce v3", 0, 3, produce_values("data", batch(3, first=5))),
+    Case("produce v2", 0, 8, produce_values("data", batch(2, first=8, compression="gzip"))),
+    Case("produce acks 1", 0, 8, produce_values("data", batch(1, first=10), acks=1)),
+    Case("produce acks 2", 0, 8, produce_values("data", GOOD, acks=2)),
+    Case("produce unknown topic", 0, 9, produce_values("nowhere", GOOD)),
+    Case("produce unknown partition", 0, 9, produce_values("data", GOOD, partition=7)),
+    Case("produce negative partition", 0, 9, produce_values("data", GOOD, partition=-1)),
+    Case("produce too large", 0, 9, produce_values("small", batch(9))),
+    Case("produce bad CRC", 0, 9, produce_values("data", GOOD[:-1] + b"X")),
+    Case("produce bad magic", 0, 9, produce_values("data", with_field(GOOD, 16, b"\x03"))),
+    Case("produce truncated", 0, 9, produce_values("data", GOOD[:-3])),
+    Case("produce short length", 0, 9, produce_values("data", with_field(GOOD, 8, struct.pack(">i", 10)))),
+    Case("produce two batches", 0, 9, produce_values("data", GOOD + GOOD)),
+    Case("produce empty records", 0, 9, produce_values("data", b"")),
+    Case("produce no key to compacted", 0, 9, produce_values("compacted", batch(0) or GOOD)),
+    Case("produce sequence gap", 0, 9, produce_values(
+        "data", batch(1, producer_id=70, producer_epoch=0, base_sequence=0), partition=1)),
+    Case("produce sequence gap 2", 0, 9, produce_values(
+        "data", batch(1, producer_id=70, producer_epoch=0, base_sequence=5), partition=1)),
+    Case("produce duplicate", 0, 9, produce_values(
+        "data", batch(1, producer_id=70, producer_epoch=0, base_sequence=0), partition=1)),
+    Case("produce old epoch", 0, 9, produce_values(
+        "data", batch(1, producer_id=70, producer_epoch=3, base_sequence=0), partition=1)),
+    Case("produce older epoch", 0, 9, produce_values(
+        "data", batch(1, producer_id=70, producer_epoch=1, base_sequence=1), partition=1)),
+    Case("produce new epoch not at 0", 0, 9, produce_values(
+        "data", batch(1, producer_id=70, producer_epoch=4, base_sequence=9), partition=1)),
+    Case("describe producers", 61, 0, {"topics": [{"name": "data", "partition_indexes": [0, 1, 9]},
+                                                  {"name": "nowhere", "partition_indexes": [0]}]}),
+    Case("produce v13 unknown id", 0, 13, {"acks": -1, "timeout": 5000, "transactional_id": None, "topic_data": [
+        {"topic_id": UNKNOWN_ID, "partition_data": [{"index": 0, "records": GOOD}]}]}),
+    Case("produce transactional id empty log", 0, 9, produce_values("data", GOOD, transactional_id="")),
+]
+
+LIST_OFFSETS = [
+    *(Case(f"offsets at {timestamp}", 2, 8, list_offsets(timestamp))
+      for timestamp in (-1, -2, -3, -4, 0, TIME_MS, TIME_MS + 4, TIME_MS + 6, TIME_MS + 10, TIME_MS + 11, 1 << 60)),
+    *(Case(f"offsets at {timestamp} v{version}", 2, version, list_offsets(timestamp))
+      for version, timestamp in ((11, -5), (11, -6), (9, -5), (8, -5), (6, -3), (7, -4), (11, -7), (1, -1), (1, -2),
+                                 (5, -9))),
+    Case("offsets empty partition", 2, 8, list_offsets(-1, topic="small")),
+    Case("offsets max timestamp of empty", 2, 8, list_offsets(-3, topic="small")),
+    Case("offsets timestamp of empty", 2, 8, list_offsets(5, topic="small")),
+    Case("offsets unknown topic", 2, 8, list_offsets(-1, topic="nowhere")),
+    Case("offsets unknown partition", 2, 8, list_offsets(-1, partition=9)),
+    Case("offsets same epoch", 2, 8, list_offsets(-1, epoch=0)),
+    Case("offsets newer epoch", 2, 8, list_offsets(-1, epoch=9)),
+    Case("offsets twice", 2, 8, {"replica_id": -1, "topics": list_offsets(-1)["topics"] * 2}),
+    Case("offsets read committed", 2, 8, {**list_offsets(-1), "isolation_level": 1}),
+    Case("offsets as debug consumer", 2, 8, {**list_offsets(-1), "replica_id": -2}),
+    *(Case(f"leader epoch {epoch}, current {current}", 23, 4, {"replica_id": -1, "topics": [
+        {"topic": topic, "partitions": [{"partition": 0, "current_leader_epoch": current, "leader_epoch": epoch}]}]})
+      for topic, current, epoch in (("data", -1, 0), ("data", -1, 5), ("data", 0, 0), ("data", 5, 0), ("data", -1, -1),
+                                    ("nowhere", -1, 0), ("small", -1, 0))),
+]
+
+FETCH = [
+    Case("fetch", 1, 12, fetch_values("data", 0)),
+    Case("fetch v4", 1, 4, fetch_values("data", 0)),
+    Case("fetch inside a batch", 1, 12, fetch_values("data", 6)),
+    Case("fetch at the end", 1, 12, fetch_values("data", 11)),
+    Case("fetch past the end", 1, 12, fetch_values("data", 12)),
+    Case("fetch below 0", 1, 12, fetch_values("data", -1)),
+    Case("fetch unknown topic", 1, 12, fetch_values("nowhere", 0)),
+    Case("fetch unknown partition", 1, 12, fetch_values("data", 0, partition=9)),
+    Case("fetch one byte", 1, 12, fetch_values("data", 0, entry={"partition_max_bytes": 1}, max_bytes=1)),
+    Case("fetch zero bytes", 1, 12, fetch_values("data", 0, entry={"partition_max_bytes": 0}, max_bytes=0)),
+    Case("fetch read committed", 1, 12, fetch_values("data", 0, isolation_level=1)),
+    Case("fetch same epoch", 1, 12, fetch_values("data", 0, entry={"current_leader_epoch": 0})),
+    Case("fetch newer epoch", 1, 12, fetch_values("data", 0, entry={"current_leader_epoch": 5})),
+    Case("fetch last fetched epoch", 1, 12, fetch_values("data", 5, entry={"last_fetched_epoch": 0})),
+    Case("fetch diverging", 1, 12, fetch_values("data", 5, entry={"last_fetched_epoch": 4})),
+    Case("fetch by id", 1, 16, by_id("data")),
+    Case("fetch by unknown id", 1, 16, by_id("nowhere")),
+    Case("fetch v17", 1, 17, by_id("data")),
+    Case("fetch v18", 1, 18, by_id("data")),
+    Case("fetch as replica", 1, 12, {**fetch_values("data", 0), "replica_id": 5}),
+    Case("fetch as replica v17", 1, 17, by_id("data", replica_state={"replica_id": 5, "replica_epoch": 1})),
+    Case("fetch nothing", 1, 12, {**fetch_values("data", 0), "topics": []}),
+    Case("session new", 1, 12, fetch_values("data", 0, session_epoch=0), save=save("session", "session_id")),
+    Case("session incremental", 1, 12, lambda state: {
+        **fetch_values("data", 0, session_id=state.saved["session"], session_epoch=1), "topics": []}),
+    Case("session wrong epoch", 1, 12, lambda state: {
+        **fetch_values("data", 0, session_id=state.saved["session"], session_epoch=9), "topics": []}),
+    Case("session unknown", 1, 12, fetch_values("data", 0, session_id=123456, session_epoch=1)),
+    Case("session close", 1, 12, lambda state: {
+        **fetch_values("data", 0, session_id=state.saved["session"], session_epoch=-1), "topics": []}),
+    Case("session closed", 1, 12, lambda state: fetch_values(
+        "data", 0, session_id=state.saved["session"], session_epoch=2)),
+]
+
+GROUPS = [
+    Case("find coordinator", 10, 4, {"key_type": 0, "coordinator_keys": ["g1", "g2"]}),
+    Case("find coordinator v0", 10, 0, {"key": "g1"}),
+    Case("find coordinator v2", 10, 2, {"key": "g1", "key_type": 0}),
+    Case("find coordinator bad type", 10, 4, {"key_type": 9, "coordinator_keys": ["g1"]}),
+    Case("find coordinator nothing", 10, 4, {"key_type": 0, "coordinator_keys": []}),
+    Case("find coordinator empty", 10, 4, {"key_type": 0, "coordinator_keys": [""]}),
+    Case("join empty group id", 11, 5, join("")),
+    Case("join short session", 11, 5, join("g1", session=10)),
+    Case("join long session", 11, 5, join("g1", session=10_000_000)),
+    Case("join no protocols", 11, 5, join("g1", protocols=[])),
+    Case("join no type", 11, 5, join("g1", kind="")),
+    Case("join unknown member", 11, 5, join("g1", "who")),
+    Case("join needs id", 11, 5, join("g1"), save=save("member", "member_id")),
+    Case("describe pending", 15, 5, {"groups": ["g1"], "include_authorized_operations": True}),
+    Case("join", 11, 9, lambda state: join("g1", state.saved["member"]), save=save("generation", "generation_id")),
+    Case("describe completing", 15, 5, {"groups": ["g1"]}),
+    Case("heartbeat completing", 12, 4, lambda state: heartbeat("g1", state.saved["member"], 1)),
+    Case("commit completing", 8, 8, lambda state: commit("g1", 3, generation=1, member=state.saved["member"])),
+    Case("sync wrong protocol", 14, 5, lambda state: sync("g1", state.saved["member"], 1, name="sticky")),
+    Case("sync wrong generation", 14, 5, lambda state: sync("g1", state.saved["member"], 9)),
+    Case("sync unknown member", 14, 5, sync("g1", "who", 1)),
+    Case("sync", 14, 5, lambda state: sync("g1", state.saved["member"], 1, assignment=b"assigned")),
+    Case("sync again", 14, 5, lambda state: sync("g1", state.saved["member"], 1)),
+    Case("heartbeat", 12, 4, lambda state: heartbeat("g1", state.saved["member"], 1)),
+    Case("heartbeat wrong generation", 12, 4, lambda state: heartbeat("g1", state.saved["member"], 9)),
+    Case("heartbeat unknown member", 12, 4, heartbeat("g1", "who", 1)),
+    Case("heartbeat unknown group", 12, 4, heartbeat("nowhere", "who", 1)),
+    Case("heartbeat empty group", 12, 4, heartbeat("", "who", 1)),
+    Case("heartbeat unknown instance", 12, 4, lambda state: heartbeat("g1", state.saved["member"], 1, "inst")),
+    Case("join other protocol", 11, 5, join("g1", protocols=["sticky"])),
+    Case("join other type", 11, 5, join("g1", kind="connect")),
+    Case("rejoin follower same", 11, 9, lambda state: join("g1", state.saved["member"]),
+         save=save("generation", "generation_id")),
+    Case("describe stable", 15, 6, {"groups": ["g1"], "include_authorized_operations": True}),
+    Case("sync 2", 14, 5, lambda state: sync("g1", state.saved["member"], 2, assignment=b"assigned")),
+    Case("describe stable 2", 15, 6, {"groups": ["g1", "nowhere", ""]}),
+    Case("describe v5 unknown", 15, 5, {"groups": ["nowhere"]}),
+    Case("list groups", 16, 5, {}),
+    Case("list groups stable", 16, 5, {"states_filter": ["Stable"]}),
+    Case("list groups classic", 16, 5, {"types_filter": ["classic"]}),
+    Case("list groups lower case", 16, 5, {"states_filter": ["stable"], "types_filter": ["Classic"]}),
+    Case("list groups bad filter", 16, 5, {"states_filter": ["Asleep"], "types_filter": ["odd"]}),
+    Case("commit", 8, 8, lambda state: commit("g1", 3, generation=2, member=state.saved["member"])),
+    Case("commit v2", 8, 2, lambda state: commit("g1", 4, generation=2, member=state.saved["member"])),
+    Case("commit wrong generation", 8, 8, lambda state: commit("g1", 3, generation=7, member=state.saved["member"])),
+    Case("commit unknown member", 8, 8, commit("g1", 3, generation=2, member="who")),
+    Case("commit simple to members", 8, 8, commit("g1", 3)),
+    Case("commit unknown topic", 8, 8, commit("simple", 3, topic="nowhere")),
+    Case("commit unknown partition", 8, 8, commit("simple", 3, partition=9)),
+    Case("commit simple", 8, 8, commit("simple", 3, metadata=None)),
+    Case("commit empty group", 8, 8, commit("", 7)),
+    Case("commit negative", 8, 8, commit("simple", -5, partition=1)),
+    Case("commit long metadata", 8, 8, commit("simple", 3, metadata="m" * 5000)),
+    Case("commit generation unknown group", 8, 8, commit("nobody", 3, generation=1, member="who")),
+    Case("commit generation unknown group v9", 8, 9, commit("nobody", 3, generation=1, member="who")),
+    Case("commit by unknown id", 8, 10, {**commit("simple", 3), "topics": [
+        {"topic_id": UNKNOWN_ID, "partitions": commit("simple", 3)["topics"][0]["partitions"]}]}),
+    Case("list groups simple", 16, 4, {}),
+    Case("describe simple", 15, 5, {"groups": ["simple"]}),
+]
+
+WANTED = [{"name": "data", "partition_indexes": [0, 1, 9]}, {"name": "nowhere", "partition_indexes": [0]}]
+OFFSET_FETCH = [
+    *(Case(f"offset fetch v{version}", 9, version, {"group_id": "g1", "topics": WANTED, "groups": [
+        {"group_id": "g1", "topics": WANTED}]}) for version in (1, 2, 3, 5, 7, 8, 9)),
+    Case("offset fetch all", 9, 7, {"group_id": "g1", "topics": None}),
+    Case("offset fetch groups", 9, 8, {"groups": [{"group_id": "g1", "topics": None},
+                                                  {"group_id": "simple", "topics": None},
+                                                  {"group_id": "nowhere", "topics": None},
+                                                  {"group_id": "", "topics": None}]}),
+    Case("offset fetch unknown group", 9, 7, {"group_id": "nowhere", "topics": WANTED}),
+    Case("offset fetch no topics", 9, 7, {"group_id": "g1", "topics": []}),
+    Case("offset fetch stable", 9, 8, {"groups": [{"group_id": "g1", "topics": WANTED}], "require_stable": True}),
+    Case("offset fetch member epoch", 9, 9, {"groups": [{"group_id": "g1", "member_id": "who", "member_epoch": 1,
+                                                         "topics": WANTED}]}),
+    Case("offset fetch unknown id", 9, 10, {"groups": [{"group_id": "g1", "topics": [
+        {"topic_id": UNKNOWN_ID, "partition_indexes": [0]}]}]}),
+    Case("offset delete subscribed", 47, 0, {"group_id": "g1", "topics": [
+        {"name": "data", "partitions": [{"partition_index": 0}]}]}),
+    Case("offset delete", 47, 0, {"group_id": "simple", "topics": [
+        {"name": "data", "partitions": [{"partition_index": 0}, {"partition_index": 1}, {"partition_index": 9}]},
+        {"name": "nowhere", "partitions": [{"partition_index": 0}]}]}),
+    Case("offset delete unknown group", 47, 0, {"group_id": "nowhere", "topics": [
+        {"name": "data", "partitions": [{"partition_index": 0}]}]}),
+    Case("offset delete empty group", 47, 0, {"group_id": "", "topics": [
+        {"name": "data", "partitions": [{"partition_index": 0}]}]}),
+    Case("delete groups not empty", 42, 2, {"groups_names": ["g1", "nowhere", "", "simple"]}),
+    Case("leave unknown", 13, 5, leave("g1", ("who", None), ("", "inst"))),
+    Case("leave unknown group", 13, 5, leave("nowhere", ("who", None))),
+    Case("leave empty group", 13, 5, leave("", ("who", None))),
+    Case("leave nobody", 13, 5, leave("g1")),
+    Case("leave v2 unknown", 13, 2, {"group_id": "g1", "member_id": "who"}),
+    Case("leave", 13, 5, lambda state: leave("g1", (state.saved["member"], None))),
+    Case("describe empty", 15, 5, {"groups": ["g1"]}),
+    Case("join static", 11, 5, join("g2", instance="i1"), save=save("static", "member_id")),
+    Case("sync static", 14, 5, lambda state: sync("g2", state.saved["static"], 1, assignment=b"mine", instance="i1")),
+    Case("join static again", 11, 9, join("g2", instance="i1"), save=save("static2", "member_id")),
+    Case("heartbeat fenced", 12, 4, lambda state: heartbeat("g2", state.saved["static"], 1, "i1")),
+    Case("heartbeat fenced no instance", 12, 4, lambda state: heartbeat("g2", state.saved["static"], 1)),
+    Case("leave fenced", 13, 5, lambda state: leave("g2", (state.saved["static"], "i1"))),
+    Case("describe static", 15, 5, {"groups": ["g2"]}),
+    Case("leave static", 13, 5, leave("g2", ("", "i1"))),
+    Case("delete groups", 42, 2, {"groups_names": ["g1", "g2"]}),
+    Case("list groups end", 16, 5, {}),
+]
+
+TOPIC_KEYS = ["retention.ms", "cleanup.policy", "segment.bytes", "max.message.bytes", "no.such.key", "compression.type"]
+CONFIGS = [
+    Case("configs topic", 32, 4, configs((TOPIC, "data", TOPIC_KEYS)), view=without_documentation),
+    Case("configs topic all", 32, 1, configs((TOPIC, "small", None)), view=without_documentation),
+    Case("configs topic no keys", 32, 4, configs((TOPIC, "small", [])), view=without_documentation),
+    Case("configs errors", 32, 4, configs((TOPIC, "nowhere", None), (TOPIC, "bad name", None), (TOPIC, "", None),
+                                          (BROKER, "9", None), (BROKER, "x", None), (99, "a", None), (0, "a", None))),
+    Case("configs broker", 32, 4, configs((BROKER, "1", ["num.partitions", "log.retention.hours", "log.segment.bytes",
+                                                         "node.id", "message.max.bytes"])), view=without_documentation),
+    Case("alter set", 44, 1, alter(TOPIC, "data", ("segment.bytes", 0, "2000000")), settle=True),
+    Case("alter append", 44, 1, alter(TOPIC, "data", ("cleanup.policy", 2, "compact")), settle=True),
+    Case("alter subtract", 44, 1, alter(TOPIC, "data", ("cleanup.policy", 3, "compact")), settle=True),
+    Case("alter append scalar", 44, 1, alter(TOPIC, "data", ("segment.bytes", 2, "1"))),
+    Case("alter bad operation", 44, 1, alter(TOPIC, "data", ("segment.bytes", 9, "1"))),
+    Case("alter twice", 44, 1, alter(TOPIC, "data", ("segment.bytes", 0, "2000000"), ("segment.bytes", 1, None))),
+    Case("alter null", 44, 1, alter(TOPIC, "data", ("segment.bytes", 0, None))),
+    Case("alter invalid", 44, 1, alter(TOPIC, "data", ("segment.bytes", 0, "many"))),
+    Case("alter unknown key", 44, 1, alter(TOPIC, "data", ("no.such.key", 0, "1"))),
+    Case("alter unknown topic", 44, 1, alter(TOPIC, "nowhere", ("segment.bytes", 0, "2000000"))),
+    Case("alter broker read-only", 44, 1, alter(BROKER, "1", ("node.id", 0, "5"))),
+    Case("alter other broker", 44, 1, alter(BROKER, "9", ("log.retention.ms", 0, "5000"))),
+    Case("alter bad resource", 44, 1, alter(99, "9", ("a", 0, "5000"))),
+    Case("alter validate", 44, 1, alter(TOPIC, "data", ("segment.bytes", 0, "3000000"), validate=True)),
+    Case("alter delete", 44, 1, alter(TOPIC, "data", ("segment.bytes", 1, None)), settle=True),
+    Case("configs after", 32, 4, configs((TOPIC, "data", TOPIC_KEYS)), view=without_documentation),
+    Case("legacy alter invalid", 33, 2, {"resources": [{"resource_type": TOPIC, "resource_name": "small", "configs": [
+        {"name": "retention.ms", "value": "soon"}]}]}),
+    Case("config resources", 74, 1, {"resource_types": []}),
+    Case("config resources topics", 74, 1, {"resource_types": [TOPIC]}),
+    Case("config resources bad", 74, 1, {"resource_types": [99]}),
+]
+
+
+def grow(name: str, count: int, assignments: list[list[int]] | None = None, *, validate: bool = False) -> dict:  # type: ignore[type-arg]
+    given = None if assignments is None else [{"broker_ids": each} for each in assignments]
+    return {"topics": [{"name": name, "count": count, "assignments": given}], "timeout": 5000,
+            "validate_only": validate}
+
+
+def delete_records(topic: str, partition: int, offset: int) -> dict:  # type: ignore[type-arg]
+    return {"topics": [{"name": topic, "partitions": [{"partition_index": partition, "offset": offset}]}],
+            "timeout": 5000}
+
+
+def reassign(topic: str, partition: int, replicas: list[int] | None) -> dict:  # type: ignore[type-arg]
+    return {"timeout": 5000, "allow_replication_factor_change": True, "topics": [
+        {"name": topic, "partitions": [{"partition_index": partition, "replicas": replicas}]}]}
+
+
+PARTITIONS = [
+    Case("grow", 37, 3, grow("assigned", 3), settle=True),
+    Case("grow to less", 37, 3, grow("assigned", 1)),
+    Case("grow to the same", 37, 3, grow("assigned", 3)),
+    Case("grow to 0", 37, 3, grow("assigned", 0)),
+    Case("grow to -1", 37, 3, grow("assigned", -1)),
+    Case("grow unknown", 37, 3, grow("nowhere", 3)),
+    Case("grow validate", 37, 3, grow("assigned", 9, validate=True)),
+    Case("grow too many assignments", 37, 3, grow("assigned", 4, [[1], [1]])),
+    Case("grow unknown broker", 37, 3, grow("assigned", 4, [[7]])),
+    Case("grow no broker", 37, 3, grow("assigned", 4, [[]])),
+    Case("grow twice", 37, 3, {**grow("assigned", 4), "topics": grow("assigned", 4)["topics"] * 2}),
+    Case("delete records", 21, 2, delete_records("data", 0, 4)),
+    Case("delete records past the end", 21, 2, delete_records("data", 0, 400)),
+    Case("delete records below start", 21, 2, delete_records("data", 0, 1)),
+    Case("delete records below -1", 21, 2, delete_records("data", 0, -2)),
+    Case("delete records unknown", 21, 2, delete_records("nowhere", 0, 1)),
+    Case("delete records unknown partition", 21, 2, delete_records("data", 9, 1)),
+    Case("delete records compacted", 21, 2, delete_records("compacted", 0, 0)),
+    Case("delete records all", 21, 2, delete_records("data", 0, -1)),
+    Case("offsets after delete", 2, 8, list_offsets(-2)),
+    Case("fetch below start", 1, 12, fetch_values("data", 0)),
+    Case("offsets at time after delete", 2, 8, list_offsets(TIME_MS)),
+    *(Case(f"elect {kind} {topic}/{partition}", 43, 2, {"election_type": kind, "timeout": 5000, "topic_partitions": [
+        {"topic": topic, "partitions": [partition]}]})
+      for kind, topic, partition in ((0, "data", 0), (1, "data", 0), (0, "nowhere", 0), (0, "data", 9))),
+    Case("elect bad type", 43, 2, {"election_type": 9, "timeout": 5000, "topic_partitions": [
+        {"topic": "data", "partitions": [0]}]}),
+    Case("elect all", 43, 2, {"election_type": 0, "timeout": 5000, "topic_partitions": None}),
+    Case("elect v0", 43, 0, {"timeout": 5000, "topic_partitions": [{"topic": "data", "partitions": [0]}]}),
+    *(Case(f"reassign {topic}/{partition} to {replicas}", 45, 1, reassign(topic, partition, replicas))
+      for topic, partition, replicas in (("data", 0, [1]), ("data", 0, [7]), ("data", 0, []), ("data", 0, None),
+                                         ("nowhere", 0, [1]), ("data", 9, [1]), ("data", 0, [1, 1]),
+                                         ("data", 0, [-1]), ("nowhere", 0, None))),
+    Case("reassignments", 46, 0, {"timeout": 5000, "topics": None}),
+    Case("reassignments of unknown", 46, 0, {"timeout": 5000, "topics": [{"name": "nowhere", "partition_indexes": [0]}]}),
+    Case("log dirs", 35, 4, {"topics": [{"topic": "data", "partitions": [0, 1]}]}),
+    Case("log dirs v1", 35, 1, {"topics": [{"topic": "data", "partitions": [0]}]}),
+    Case("log dirs unknown", 35, 4, {"topics": [{"topic": "nowhere", "partitions": [0]}]}),
+    Case("move to nowhere", 34, 2, {"dirs": [{"path": "/nowhere", "topics": [{"name": "data", "partitions": [0]}]}]}),
+    Case("move unknown topic", 34, 2, lambda state: {"dirs": [
+        {"path": state.log_dirs[0], "topics": [{"name": "nowhere", "partitions": [0]}]}]}),
+    Case("move unknown partition", 34, 2, lambda state: {"dirs": [
+        {"path": state.log_dirs[0], "topics": [{"name": "data", "partitions": [9]}]}]}),
+    Case("move relative", 34, 2, {"dirs": [{"path": "relative", "topics": [{"name": "data", "partitions": [0]}]}]}),
+    Case("move", 34, 2, lambda state: {"dirs": [
+        {"path": state.log_dirs[1], "topics": [{"name": "data", "partitions": [0, 1]}]}]}, settle=True),
+    Case("producer id", 22, 4, {"transactional_id": None, "transaction_timeout": 1000, "producer_id": -1,
+                                "producer_epoch": -1}),
+    Case("producer id v0", 22, 0, {"transactional_id": None, "transaction_timeout": 1000}),
+    Case("producer id timeout 0", 22, 4, {"transactional_id": None, "transaction_timeout": 0, "producer_id": -1,
+                                          "producer_epoch": -1}),
+]
+
+DELETE = [
+    Case("delete unknown", 20, 6, {"topics": [{"name": "nowhere"}], "timeout": 5000}),
+    Case("delete unknown id", 20, 6, {"topics": [{"name": None, "topic_id": UNKNOWN_ID}], "timeout": 5000}),
+    Case("delete nothing named", 20, 6, {"topics": [{"name": None, "topic_id": None}], "timeout": 5000}),
+    Case("delete name and id", 20, 6, lambda state: {
+        "topics": [{"name": "small", "topic_id": state.topic_ids["small"]}], "timeout": 5000}),
+    Case("delete twice", 20, 6, {"topics": [{"name": "small"}, {"name": "small"}], "timeout": 5000}),
+    Case("delete by id", 20, 6, lambda state: {
+        "topics": [{"name": None, "topic_id": state.topic_ids["small"]}], "timeout": 5000}, settle=True),
+    Case("delete v5", 20, 5, {"topic_names": ["compacted", "nowhere"], "timeout": 5000}, settle=True),
+    Case("fetch deleted", 1, 16, by_id("small")),
+    Case("metadata deleted", 3, 12, {"topics": [{"name": "small"}], "allow_auto_topic_creation": False}),
+]
+# fmt: on
+
+TABLE = [
+    *API_VERSIONS, *CREATE, *METADATA, *PRODUCE, *LIST_OFFSETS, *FETCH, *GROUPS, *OFFSET_FETCH, *CONFIGS,
+    *PARTITIONS, *DELETE,
+]  # fmt: skip

@@ -1,0 +1,197 @@
+"""The same raw requests to Apache Kafka 4.3.1 and to our broker: the answers must be the same.
+
+Ids, times, ports and folders are made alike first. KAFKA_BOOTSTRAP_REAL=host:port,folder,folder takes a running, empty
+Apache Kafka with these two log directories instead of starting one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import require
+from differential_cases import BROKER, Case, State, alter
+from differential_table import TABLE
+from java_tools import HERE, KAFKA_JARS
+from raw_client import Closed, RawClient
+
+from kafka_cy.testing import Broker
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+
+SETTLE_S = 0.4  # Kafka's broker follows its controller within this
+CONFIG = {
+    "auto.create.topics.enable": "true",
+    "group.initial.rebalance.delay.ms": "0",
+    "offsets.topic.num.partitions": "5",
+}
+KRAFT = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "offsets.topic.replication.factor": "1",
+}
+# Differences that we keep, each with its reason.
+KNOWN: dict[str, str] = {}
+Answers = dict[str, Any]
+
+
+def java(*arguments: str) -> list[str]:
+    log = f"-Dlog4j2.configurationFile={HERE / 'kafka' / 'log4j2.properties'}"
+    return ["java", "-Xmx1g", "-XX:TieredStopAtLevel=1", log, "-cp", f"{KAFKA_JARS}/*", *arguments]
+
+
+def start_apache_kafka(folder: Path, port: int, controller_port: int) -> subprocess.Popen[bytes]:
+    """Format and run one node in KRaft mode; log directories are `d1` and `d2` in the folder."""
+    address = f"PLAINTEXT://127.0.0.1:{port}"
+    config = {
+        **CONFIG,
+        **KRAFT,
+        "listeners": f"{address},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": address,
+        "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller_port}",
+        "log.dirs": f"{folder}/d1,{folder}/d2",
+    }
+    path = folder / "server.properties"
+    path.write_text("".join(f"{key}={value}\n" for key, value in config.items()))
+    cluster_id = "kafkaCyDifferentialAAA"
+    format_command = java("kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id, "-c", str(path))
+    with open(folder / "kafka.log", "wb") as log:
+        subprocess.run(format_command, stdout=log, stderr=log, check=True, timeout=60)
+        return subprocess.Popen(java("kafka.Kafka", str(path)), stdout=log, stderr=log)
+
+
+def free_ports(count: int) -> list[int]:
+    import socket
+
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def wait_for_answers(address: str, deadline_s: float = 60) -> None:
+    """Until the broker has registered itself and coordinates groups."""
+    client = RawClient(address)
+    deadline = time.monotonic() + deadline_s
+    while time.monotonic() < deadline:
+        try:
+            if client.request(3, 12, {"topics": []})["brokers"]:
+                found = client.request(10, 4, {"key_type": 0, "coordinator_keys": ["g1"]})["coordinators"][0]
+                loaded = client.request(9, 7, {"group_id": "g1", "topics": None})["error_code"] == 0
+                if found["error_code"] == 0 and loaded:
+                    client.close()
+                    return
+        except (OSError, Closed):
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"{address} does not answer")
+
+
+def order(value: Any) -> tuple[str, str]:
+    """Sorts the elements of an array: the order of Kafka's hash maps means nothing."""
+    name = value.get("name", value.get("topic", "")) if isinstance(value, dict) else ""
+    return str(name), json.dumps(value, default=str, sort_keys=True)
+
+
+class Normal:
+    """Makes one broker's answers comparable."""
+
+    UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+    NUMBERS = ("total_bytes", "usable_bytes", "session_id", "producer_id", "last_timestamp", "log_append_time")
+    DROPPED = ("throttle_time", "controller_id")  # KRaft answers with a random broker as the controller
+
+    def __init__(self, state: State, port: int) -> None:
+        self._state = state
+        self._port = port
+
+    def value(self, value: Any, key: str = "") -> Any:
+        if isinstance(value, dict):
+            return {name: self.value(each, name) for name, each in value.items() if name not in self.DROPPED}
+        if isinstance(value, list):
+            each_normal = [self.value(each, key) for each in value]
+            return sorted(each_normal, key=order)
+        if isinstance(value, uuid.UUID):
+            known = [name for name, topic_id in self._state.topic_ids.items() if topic_id == value]
+            return f"<id of {known[0]}>" if known else f"<{key}>"
+        if key == "cluster_id":
+            return "<cluster>"
+        if key == "port" and value == self._port:
+            return "<port>"
+        if key in self.NUMBERS and isinstance(value, int) and value > 0:
+            return f"<{key}>"
+        return self._text(value) if isinstance(value, str) else value
+
+    def _text(self, text: str) -> str:
+        for index, folder in enumerate(self._state.log_dirs):
+            text = text.replace(folder, f"<log dir {index}>")
+        return self.UUID.sub("<uuid>", text)
+
+
+def answers_of(address: str, log_dirs: list[str], settle_s: float) -> Answers:
+    """What the broker says to the whole table."""
+    state = State(log_dirs)
+    client = RawClient(address)
+    normal = Normal(state, client.port)
+    answers: Answers = {}
+    wait_for_answers(address)
+    for case in TABLE:
+        values = case.values(state) if callable(case.values) else case.values
+        try:
+            answer: Any = client.request(case.api_key, case.version, values)
+            if case.save:
+                case.save(state, answer)
+            answers[case.name] = normal.value(case.view(answer) if case.view else answer)
+        except Closed:
+            answers[case.name] = "closed"
+        if case.settle:
+            time.sleep(settle_s)
+    client.close()
+    return answers
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    folder = tmp_path_factory.mktemp("ours")
+    dirs = [str(folder / "d1"), str(folder / "d2")]
+    with Broker({**CONFIG, "node.id": 1, "log.dirs": ",".join(dirs)}, folder=folder) as broker:
+        # Formatting a KRaft cluster stores this default.
+        RawClient(broker.bootstrap_servers).request(44, 1, alter(BROKER, "", ("min.insync.replicas", 0, "1")))
+        return answers_of(broker.bootstrap_servers, dirs, 0.05)
+
+
+@pytest.fixture(scope="module")
+def kafkas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answers]:
+    other = os.environ.get("KAFKA_BOOTSTRAP_REAL")
+    if other:
+        address, *dirs = other.split(",")
+        yield answers_of(address, dirs, SETTLE_S)
+        return
+    require(shutil.which("java"), "java")
+    require(KAFKA_JARS.is_dir(), f"Apache Kafka in {KAFKA_JARS}")
+    folder = tmp_path_factory.mktemp("kafka")
+    port, controller_port = free_ports(2)
+    process = start_apache_kafka(folder, port, controller_port)
+    try:
+        yield answers_of(f"127.0.0.1:{port}", [str(folder / "d1"), str(folder / "d2")], SETTLE_S)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("case", TABLE, ids=lambda case: case.name)
+def test_same_answer(case: Case, kafkas: Answers, ours: Answers) -> None:
+    if case.name in KNOWN:
+        pytest.xfail(KNOWN[case.name])
+    assert ours[case.name] == kafkas[case.name]
