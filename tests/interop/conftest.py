@@ -10,13 +10,11 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
+from foreign_tools import HERE, require
 from java_tools import KAFKA_JARS, JavaTools
-
-HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -73,16 +71,6 @@ def topic(create_topic: CreateTopic) -> str:
 def group() -> str:
     """A group id that nobody has used."""
     return f"group-{uuid.uuid4().hex[:8]}"
-
-
-def require(present: object, what: str) -> None:
-    """Skip when a foreign tool is not there; in CI, where it must be, fail."""
-    if present:
-        return
-    message = f"{what} is missing (scripts/install-test-tools.sh)"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
-HERE = Path(__file__).parent
+from foreign_tools import HERE
+
 KAFKA_JARS = HERE.parent.parent / ".cache" / "kafka-4.3.1"
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import require
 from differential_cases import BROKER, Case, State, alter
 from differential_table import TABLE
-from java_tools import HERE, KAFKA_JARS
+from foreign_tools import HERE, require
+from java_tools import KAFKA_JARS
 from raw_client import Closed, RawClient
 
 from kafka_cy.testing import Broker

@@ -6,7 +6,7 @@ import json
 import subprocess
 
 import pytest
-from conftest import HERE
+from foreign_tools import HERE
 
 pytestmark = pytest.mark.interop
 
