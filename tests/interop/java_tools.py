@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from foreign_tools import HERE
 

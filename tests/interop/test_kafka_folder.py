@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
-from conftest import require
 from java_tools import KAFKA_JARS, JavaTools
 from test_differential import free_ports, start_apache_kafka, wait_for_answers
 
