@@ -28,11 +28,16 @@ class Hosting:
         self._publisher = publisher
         self._topic_config = topic_config
         self._on_storage_error = on_storage_error
+        # Partitions that may lie in a log directory that failed before the start: a new, empty log would hide them.
+        self._out_of_reach: set[tuple[str, int]] = set()
 
     def start(self) -> None:
         """Adopt what lies in the log directories, create what is missing, publish the first image."""
         self._adopt_folders()
         topics = list(self._cluster.topics.values())
+        if self._logs.offline_dirs:
+            known = {(topic.name, partition.index) for topic in topics for partition in topic.partitions}
+            self._out_of_reach = known - set(self._logs.partitions)
         for topic in topics:
             self._host(topic)
         self._publish(topics, [])
@@ -73,7 +78,8 @@ class Hosting:
     def _host(self, topic: Topic) -> None:
         config: dict[str, Any] | None = None
         for partition in topic.partitions:
-            hosted = (topic.name, partition.index) in self._logs.partitions
+            key = (topic.name, partition.index)
+            hosted = key in self._logs.partitions or key in self._out_of_reach
             if hosted or self._cluster.broker_id not in partition.replicas:
                 continue
             if config is None:
@@ -87,8 +93,13 @@ class Hosting:
 
     def _drop(self, topic: Topic) -> None:
         for partition in topic.partitions:
-            if (topic.name, partition.index) in self._logs.partitions:
+            self._out_of_reach.discard((topic.name, partition.index))
+            if (topic.name, partition.index) not in self._logs.partitions:
+                continue
+            try:
                 self._logs.delete(topic.name, partition.index)
+            except OSError as error:  # the disk failed: the topic goes all the same
+                self._on_storage_error(topic.name, partition.index, error)
 
     def _publish(self, changed: Iterable[Topic], removed: list[str]) -> None:
         images = [self._image(topic) for topic in changed]
@@ -104,5 +115,7 @@ class Hosting:
             hosted = self._cluster.partition(topic.name, p.index)
             offline = [self._cluster.broker_id] if hosted is None and self._cluster.broker_id in p.replicas else []
             leader = p.leader if not (offline and p.leader == self._cluster.broker_id) else -1
+            if hosted is None:
+                hosted = self._logs.partitions.get((topic.name, p.index))  # offline: answers KAFKA_STORAGE_ERROR
             partitions.append((p.index, leader, p.leader_epoch, p.replicas, p.isr, offline, hosted))
         return TopicMetadata(topic.name, topic.id.bytes, topic.internal, partitions)

@@ -112,11 +112,19 @@ cdef int roll_if_needed(Log* log, const LogConfig* config, ValidBatch* batch, in
     return roll_locked(log, batch.header.base_offset)
 
 
+cdef int32_t offline_events = 0     # (a) how often any log went offline: what the log manager watches
+
+
+cdef void take_offline(Log* log) noexcept nogil:
+    atomic_store_i32(&log.state, LOG_OFFLINE)
+    atomic_add_i32(&offline_events, 1)
+
+
 cdef void fail_log(Log* log, int error_number) noexcept nogil:
     """ENOSPC passes: what was there is still good and room may come back. Anything else takes the log offline."""
     atomic_store_i32(&log.failed_errno, error_number)
     if error_number != ENOSPC:
-        atomic_store_i32(&log.state, LOG_OFFLINE)
+        take_offline(log)
 
 
 cdef int write_batch(Log* log, ValidBatch* batch) noexcept nogil:

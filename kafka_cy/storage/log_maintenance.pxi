@@ -91,7 +91,7 @@ cdef int log_flush(Log* log) noexcept nogil:
     if error:
         # Also for ENOSPC: after a failed sync nobody knows what is on disk, and a second try would tell a lie.
         atomic_store_i32(&log.failed_errno, last_errno())
-        atomic_store_i32(&log.state, LOG_OFFLINE)
+        take_offline(log)
     notify_flushed(log)
     pthread_mutex_unlock(&log.flush_mutex)
     return error

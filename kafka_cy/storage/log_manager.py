@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from kafka_cy.storage import checkpoints
-from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog, StorageFailure
+from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog, StorageFailure, count_of_failures
 from kafka_cy.storage.log_dir import LogDir, LogDirError, read_topic_id, write_topic_id
 from kafka_cy.storage.partition import HostedPartition
 
 __all__ = ["LogDirError", "LogManager"]
 
 Key = tuple[str, int]
+FAILURES_CHECK_S = 0.25  # one integer is compared
 RECOVERY_THREADS = 4
 COPY_BYTES = 4 << 20
 FOLDER_NAME_MAX = 255
@@ -62,6 +63,7 @@ class LogManager:
         self._removals: list[tuple[float, str]] = []  # (due, folder to remove, or folder with .deleted files)
         self._stale: set[Key] = set()  # deleted since the checkpoints were last written
         self._moves: list[tuple[Key, str]] = []
+        self._failures_seen = 0
         self._mutex = threading.RLock()
         self._wake = threading.Event()
         self._stopping = False
@@ -253,8 +255,7 @@ class LogManager:
         next_retention = time.monotonic() + self._retention_check_s
         next_checkpoint = time.monotonic() + self._checkpoint_s
         while True:
-            self._wake.wait(self._pause_s(min(next_retention, next_checkpoint)))
-            self._wake.clear()
+            self._wait(time.monotonic() + self._pause_s(min(next_retention, next_checkpoint)))
             if self._stopping:
                 return
             try:
@@ -271,6 +272,15 @@ class LogManager:
             except OSError as error:
                 sys.stderr.write(f"log manager: {error}\n")
                 self.check_directories()
+
+    def _wait(self, until: float) -> None:
+        """Until there is work. Reactors cannot wake Python threads, so their failures are looked for meanwhile."""
+        while not self._wake.wait(max(0.0, min(FAILURES_CHECK_S, until - time.monotonic()))):
+            if self._failures_seen != count_of_failures():
+                self.check_directories()
+            if time.monotonic() >= until:
+                return
+        self._wake.clear()
 
     def _pause_s(self, due: float) -> float:
         if self._removals:
@@ -334,6 +344,7 @@ class LogManager:
 
     def check_directories(self) -> None:
         """A log that went offline takes its whole directory with it, as in Kafka."""
+        self._failures_seen = count_of_failures()
         failed = {self._dir_of.get((p.topic, p.index)) for p in self._hosted() if p.log.offline}
         for path in failed - {None}:
             if path is not None and path not in self.offline_dirs:

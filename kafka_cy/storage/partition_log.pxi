@@ -392,3 +392,8 @@ cdef object list_producers(Log* log):
                           entry.transaction_first_offset))
     pthread_mutex_unlock(&log.append_mutex)
     return sorted(found)
+
+
+def count_of_failures():
+    """How often a log of this process went offline."""
+    return atomic_load_i32(&offline_events)
