@@ -83,8 +83,7 @@ cdef int check_producer(Log* log, BatchHeader* header, AppendOrigin origin, Appe
     result.duplicate = True
     result.last_offset = repeated.last_offset
     result.base_offset = repeated.last_offset - repeated.offset_delta
-    if result.log_append_time_ms >= 0:
-        result.log_append_time_ms = repeated.timestamp_ms
+    result.log_append_time_ms = repeated.timestamp_ms     # with either kind of timestamp, as Kafka answers a repeat
     return STORAGE_OK
 
 

@@ -54,6 +54,11 @@ cdef int by_offset(const void* a, const void* b) noexcept nogil:
     return -1 if left < right else (1 if left > right else 0)
 
 
+cdef void sort_offsets(int64_t* values, int32_t count) noexcept nogil:
+    if count > 1:               # qsort may not be given NULL, even for nothing
+        qsort(values, <size_t>count, sizeof(int64_t), by_offset)
+
+
 cdef int push(int64_t** values, int32_t* count, int64_t value) noexcept nogil:
     """Capacity is the next power of two."""
     cdef int64_t* grown
@@ -229,9 +234,9 @@ cdef int listing_read(Listing* listing, const char* directory) noexcept nogil:
         return listing_read(listing, directory)
     if cleaned:
         delete_cleaned(directory)
-    qsort(listing.segments, <size_t>listing.segments_count, sizeof(int64_t), by_offset)
-    qsort(listing.snapshots, <size_t>listing.snapshots_count, sizeof(int64_t), by_offset)
-    qsort(listing.transactions, <size_t>listing.transactions_count, sizeof(int64_t), by_offset)
+    sort_offsets(listing.segments, listing.segments_count)
+    sort_offsets(listing.snapshots, listing.snapshots_count)
+    sort_offsets(listing.transactions, listing.transactions_count)
     return OK
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -82,6 +83,12 @@ def test_group_commit_serves_many_producers_with_few_syncs(tmp_path: Path) -> No
     assert partition.high_watermark == partition.log.recovery_point == rounds * producers
 
 
+def preloaded(library: Path) -> dict[str, str]:
+    """The environment with a library before all but a sanitizer's."""
+    libraries = [each for each in os.environ.get("LD_PRELOAD", "").split(":") if each]
+    return {**os.environ, "LD_PRELOAD": ":".join([*libraries, str(library)]), "PYTHONPATH": ":".join(sys.path)}
+
+
 COUNT_SYNCS = r"""
 import sys, threading, time
 from kafka_cy.storage.log import PartitionLog
@@ -122,7 +129,7 @@ def test_producers_share_a_sync(tmp_path: Path) -> None:
     (tmp_path / "t-0").mkdir()
     ran = subprocess.run(
         [sys.executable, "-c", COUNT_SYNCS, str(tmp_path / "t-0")],
-        env={"LD_PRELOAD": str(library), "SYNC_COUNT_FILE": str(counted), "PYTHONPATH": ":".join(sys.path)},
+        env={**preloaded(library), "SYNC_COUNT_FILE": str(counted)},
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert ran.stdout.split() == ["400"]
@@ -164,7 +171,7 @@ except StorageFailure as failure:
 """
     ran = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "t-0")],
-        env={"LD_PRELOAD": str(library), "PYTHONPATH": ":".join(sys.path)},
+        env=preloaded(library),
         capture_output=True, text=True, timeout=30, check=True,
     )  # fmt: skip
     assert ran.stdout.split() == ["0", "15", "28"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,6 @@ print("ok")
 def test_300_logs_with_128_descriptors(tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", CODE, str(tmp_path)],
-        env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, timeout=100, check=False,
+        env={**os.environ, "PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert ran.stdout == "ok\n", ran.stderr
