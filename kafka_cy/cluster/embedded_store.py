@@ -78,7 +78,7 @@ class EmbeddedStore:
             self._sequences = dict(connection.execute("SELECT path, next FROM sequences").fetchall())
         except sqlite3.Error as error:
             held = "locked" in str(error)
-            raise StoreBroken(f"{path} is held by another process" if held else f"{path}: {error}") from error
+            raise StoreBroken(f"{path} is in use by another broker" if held else f"{path}: {error}") from error
         return connection
 
     def get(self, path: str, watch: Watch | None = None) -> Node:

@@ -53,6 +53,8 @@ class AppliedConfig:
     def _broker_settings_changed(self, names: frozenset[str]) -> None:
         if "max.connections" in names and self.server is not None:
             self.server.set_connections_max(self.config["max.connections"])
+        if "max.connections.per.ip" in names and self.server is not None:
+            self.server.set_connections_per_ip_max(self.config["max.connections.per.ip"])
         if names & TOPIC_DEFAULT_KEYS:
             for topic in list(self.cluster.topics):
                 self._apply_topic(topic)

@@ -225,9 +225,9 @@ cdef class Server:
             self.close_listeners()
             return
         self.stopped = True
-        self.close_listeners(shut_only=True)
         network.drain_deadline_ns = monotonic_ns() + <int64_t>(drain_timeout_s * 1e9)
-        atomic_store_i32(&network.stopping, 1)
+        atomic_store_i32(&network.stopping, 1)  # first: reactors must not take the shut listeners for failed ones
+        self.close_listeners(shut_only=True)
         with nogil:
             for i in range(network.reactors_count):
                 mailbox_post(&(<ReactorState*>network.reactors[i]).mailbox, MAIL_STOP, NULL)

@@ -14,6 +14,7 @@ from kafka_cy.server.control_loop import ControlLoop
 from kafka_cy.server.log import BrokerLog
 
 LOG_EVENTS_INTERVAL_S = 0.5
+FETCH_SESSIONS_MAX = (1 << 24) - 1  # a session id carries its slot
 LEVEL_NAMES = {20: "info", 30: "warning", 40: "error"}
 
 
@@ -119,6 +120,7 @@ class KafkaServer:
             self.config.log_defaults(),
             self.loop,
             retention_check_interval_ms=int(self.config["log.retention.check.interval.ms"]),
+            checkpoint_interval_ms=int(self.config["log.flush.offset.checkpoint.interval.ms"]),
             on_offline=self._on_log_dir_offline,
         )
         applied.logs = self.logs
@@ -129,6 +131,8 @@ class KafkaServer:
             self.logs.start()
         except (OSError, ValueError, RuntimeError, StorageFailure) as error:
             raise DataRefused(str(error)) from error
+        for path in sorted(self.logs.offline_dirs):
+            self.log.error("a log directory cannot be used and is offline", path=path)
         self.cluster.logs = self.logs
 
     def _publish(self) -> None:
@@ -158,10 +162,13 @@ class KafkaServer:
         self.groups.start()
 
     def _serve(self) -> None:
-        from kafka_cy.api import api_versions
+        from kafka_cy.api import api_versions, fetch, fetch_session
         from kafka_cy.api.hot import register_all
 
         register_all()
+        fetch.set_max_bytes(int(self.config["fetch.max.bytes"]))
+        slots = int(self.config["max.incremental.fetch.session.cache.slots"])
+        fetch_session.set_slots(min(slots, FETCH_SESSIONS_MAX))
         api_versions.set_table([(row.api_key, row.version_min, row.version_max) for row in advertised()])
         self.server.set_api_versions([tuple(row) for row in advertised()])
         self.server.start()
@@ -240,7 +247,7 @@ class KafkaServer:
         self.hosting.republish({partition.topic for partition in lost})
 
     def _on_storage_error(self, topic: str, index: int, error: Exception) -> None:
-        self.log.error("a log cannot be created", topic=topic, partition=index, error=str(error))
+        self.log.error("a log cannot be created or deleted", topic=topic, partition=index, error=str(error))
 
 
 def cluster_id_of(log_dirs: list[str]) -> str | None:
