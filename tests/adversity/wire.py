@@ -189,9 +189,9 @@ def committed_offset(connection: Connection, group: str, topic: str, index: int)
     return int(top_error), int(offset)
 
 
-def batch(values: Iterable[bytes] = (b"value",), **more: object) -> bytes:
+def batch(values: Iterable[bytes] = (b"value",), *, timestamp_ms: int = 1_700_000_000_000, **more: object) -> bytes:
     """A batch of records with these values and one key."""
-    return build_batch([Record(b"key", value, 1_700_000_000_000) for value in values], **more)  # type: ignore[arg-type]
+    return build_batch([Record(b"key", value, timestamp_ms) for value in values], **more)  # type: ignore[arg-type]
 
 
 def ready_topic(port: int, topic: str, partitions: int = 1, config: Mapping[str, object] | None = None) -> None:
