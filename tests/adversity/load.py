@@ -56,6 +56,7 @@ class Worker(threading.Thread):
         self.running = True
         self.progress = 0
         self.failure: BaseException | None = None
+        self.working = False  # whether a connection is in use
         self.up = threading.Event()
         self.up.set()
 
@@ -65,7 +66,9 @@ class Worker(threading.Thread):
             while self.running:
                 self.up.wait()
                 if self.running:
+                    self.working = True
                     self.connect_and_work()
+                    self.working = False
         except BaseException as failure:  # noqa: BLE001 raised again by finish()
             self.failure = failure
 
