@@ -35,10 +35,12 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
 
 def _check(name: str, index: int, replicas: Any, context: ApiContext) -> tuple[ErrorCode, str | None]:
     topic = context.cluster.topics.get(name)
-    if topic is None or not 0 <= index < len(topic.partitions):
-        return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"There is no partition {name}-{index}."
+    if topic is None:
+        return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"Unable to find a topic named {name}."
+    if not 0 <= index < len(topic.partitions):
+        return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"Unable to find partition {name}:{index}."
     if replicas is None:
-        return ErrorCode.NO_REASSIGNMENT_IN_PROGRESS, "No partition reassignment is in progress."
+        return ErrorCode.NO_REASSIGNMENT_IN_PROGRESS, None
     try:
         check_replicas(replicas, context.cluster.broker_ids)
     except TopicRefused as refused:

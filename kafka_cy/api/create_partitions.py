@@ -39,7 +39,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
 def _assignment(topic: Any, context: ApiContext) -> list[list[int]]:
     known = context.cluster.topics.get(topic.name)
     if known is None:
-        raise TopicRefused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.")
+        raise TopicRefused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, None)
     existing, brokers = len(known.partitions), context.cluster.broker_ids
     if topic.count == existing:
         raise TopicRefused(ErrorCode.INVALID_PARTITIONS, f"Topic already has {existing} partition(s).")

@@ -8,6 +8,7 @@ Names that differ from another topic's in '.' and '_' only are refused.
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from kafka_cy.api.context import ApiContext, Request
@@ -29,7 +30,14 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
                     raise TopicRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
                 answers.append(_create(topic, body.validate_only, context))
             except TopicRefused as refused:
-                answers.append({"name": topic.name, "error_code": refused.code, "error_message": refused.message})
+                answers.append(
+                    {
+                        "name": topic.name,
+                        "error_code": refused.code,
+                        "error_message": refused.message,
+                        "configs": [],
+                    }
+                )
     return {"topics": answers}
 
 
@@ -39,7 +47,7 @@ def _create(topic: Any, validate_only: bool, context: ApiContext) -> dict[str, A
     assignment = _assignment(topic, context)
     configs = _configs(topic)
     check_configs(context.config, topic.name, configs)
-    topic_id = None
+    topic_id = uuid.uuid4()  # a check alone gets an id too, which means nothing
     if not validate_only:
         topic_id = cluster.create_topic(topic.name, assignment, configs).id
     return {
@@ -71,7 +79,7 @@ def _assignment(topic: Any, context: ApiContext) -> list[list[int]]:
         if replication == -1:
             replication = int(context.config["default.replication.factor"])
         return automatic_assignment(broker_ids, partitions, replication)
-    for field, value in (("replicationFactor", topic.replication_factor), ("numPartitions", topic.num_partitions)):
+    for field, value in (("replication factor", topic.replication_factor), ("numPartitions", topic.num_partitions)):
         if value != -1:
             raise TopicRefused(
                 ErrorCode.INVALID_REQUEST,

@@ -34,7 +34,12 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
 def _delete(name: str | None, topic_id: Any, times: int, context: ApiContext) -> dict[str, Any]:
     cluster = context.cluster
     if times > 1:
-        return _refused(name, topic_id, ErrorCode.INVALID_REQUEST, "Duplicate topic.")
+        return _refused(
+            name,
+            topic_id,
+            ErrorCode.INVALID_REQUEST,
+            "Duplicate topic name." if name is not None else "Duplicate topic id.",
+        )
     if (name is None) == (topic_id is None):
         message = (
             "Neither topic name nor id were specified."
@@ -45,7 +50,8 @@ def _delete(name: str | None, topic_id: Any, times: int, context: ApiContext) ->
     topic = cluster.topics.get(name) if name is not None else cluster.topic_by_id.get(topic_id)
     if topic is None:
         code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if name is not None else ErrorCode.UNKNOWN_TOPIC_ID
-        return _refused(name, topic_id, code, "This server does not host this topic.")
+        what = "topic-partition" if name is not None else "topic ID"
+        return _refused(name, topic_id, code, f"This server does not host this {what}.")
     cluster.delete_topic(topic.name)
     return {"name": topic.name, "topic_id": topic.id, "error_code": ErrorCode.NONE, "error_message": None}
 

@@ -11,6 +11,7 @@ from kafka_cy.api.topic_answers import brokers_answer
 from kafka_cy.protocol.errors import ErrorCode
 
 ENDPOINT_BROKERS, ENDPOINT_CONTROLLERS = 1, 2
+MISMATCH = "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER"
 
 
 @handler(api_key=60, versions=(0, 2))
@@ -21,7 +22,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
         known = endpoint == ENDPOINT_CONTROLLERS
         return {
             "error_code": ErrorCode.MISMATCHED_ENDPOINT_TYPE if known else ErrorCode.UNSUPPORTED_ENDPOINT_TYPE,
-            "error_message": "This endpoint serves brokers." if known else f"Unknown endpoint type {endpoint}.",
+            "error_message": MISMATCH if known else f"Unsupported endpoint type {endpoint}",
             "endpoint_type": ENDPOINT_BROKERS,
         }
     return {

@@ -15,7 +15,9 @@ from kafka_cy.api.registry import handler
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.config import alterations, describe, loggers
 from kafka_cy.config.describe import ConfigEntry
-from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.protocol.errors import INVALID_REQUEST_MESSAGE, ErrorCode
+
+KNOWN_TYPES = frozenset((*alterations.ENTITY_TYPES, alterations.BROKER_LOGGER))
 
 
 @handler(api_key=32, versions=(1, 4))
@@ -24,9 +26,22 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     body = request.body
     synonyms = bool(body.include_synonyms)
     documentation = bool(getattr(body, "include_documentation", False))
+    if any(resource.resource_type not in KNOWN_TYPES for resource in body.resources):
+        return {"throttle_time": 0, "results": [_malformed(resource) for resource in body.resources]}
     return {
         "throttle_time": 0,
         "results": [_describe(context, resource, synonyms, documentation) for resource in body.resources],
+    }
+
+
+def _malformed(resource: Any) -> dict[str, Any]:
+    """Kafka refuses a request as a whole when one resource is of an unknown type."""
+    return {
+        "error_code": int(ErrorCode.INVALID_REQUEST),
+        "error_message": INVALID_REQUEST_MESSAGE,
+        "resource_type": resource.resource_type,
+        "resource_name": resource.resource_name,
+        "configs": [],
     }
 
 
@@ -52,9 +67,6 @@ def _entries(context: ApiContext, kind: int, name: str, wanted: frozenset[str] |
             return describe.describe_cluster_default(config, wanted)
         _check_broker(context, name)
         return describe.describe_broker(config, wanted)
-    if kind not in alterations.ENTITY_TYPES:
-        message = f"Unsupported resource type: {alterations.type_name(kind)}"
-        raise alterations.AlterationError(ErrorCode.INVALID_REQUEST, message)
     if kind == alterations.TOPIC:
         _check_topic(context, name)
     elif not name:
@@ -71,7 +83,7 @@ def _entries(context: ApiContext, kind: int, name: str, wanted: frozenset[str] |
 def _check_topic(context: ApiContext, name: str) -> None:
     problem = problem_of(name)
     if problem is not None:
-        raise alterations.AlterationError(ErrorCode.INVALID_TOPIC_EXCEPTION, problem)
+        raise alterations.AlterationError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic name is invalid: {problem}")
     if name not in context.cluster.topics:
         raise alterations.AlterationError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "")
 

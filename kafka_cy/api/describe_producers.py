@@ -23,16 +23,17 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
 def _partition(name: str, index: int, context: ApiContext) -> dict[str, Any]:
     topic = context.cluster.topics.get(name)
     hosted = context.cluster.partition(name, index)
-    code, producers = ErrorCode.NONE, []
+    code, message, producers = ErrorCode.NONE, None, []
     if problem_of(name) is not None:
         code = ErrorCode.INVALID_TOPIC_EXCEPTION
     elif topic is None or not 0 <= index < len(topic.partitions):
         code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        message = "This server does not host this topic-partition." if topic is None else None
     elif hosted is None:
         code = ErrorCode.KAFKA_STORAGE_ERROR
     else:
         producers = [_producer(entry) for entry in hosted.log.producers()]
-    return {"partition_index": index, "error_code": code, "error_message": None, "active_producers": producers}
+    return {"partition_index": index, "error_code": code, "error_message": message, "active_producers": producers}
 
 
 def _producer(entry: tuple[int, int, int, int, int, int]) -> dict[str, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kafka_cy.api.authorized_operations import NOT_ASKED, TOPIC_ALL
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_answers import partition_answer, topic_answer
@@ -43,7 +44,15 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
         if topic is None:
             bad = problem_of(name) is not None
             code = ErrorCode.INVALID_TOPIC_EXCEPTION if bad else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-            answers.append({"error_code": code, "name": name, "topic_id": None, "partitions": []})
+            answers.append(
+                {
+                    "error_code": code,
+                    "name": name,
+                    "topic_id": None,
+                    "partitions": [],
+                    "topic_authorized_operations": NOT_ASKED if bad else TOPIC_ALL,
+                }
+            )
             continue
         page = topic.partitions[first : first + room]
         partitions = [partition_answer(topic, p, context) | NO_ELIGIBLE_REPLICAS for p in page]

@@ -15,19 +15,30 @@ PREFERRED, UNCLEAN = 0, 1
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Asked for all partitions (null), those that need no election are left out, as in Kafka."""
     body = request.body
-    if getattr(body, "election_type", PREFERRED) not in (PREFERRED, UNCLEAN):
-        return {"error_code": ErrorCode.INVALID_REQUEST, "replica_election_results": []}
+    election_type = getattr(body, "election_type", PREFERRED)
+    if body.topic_partitions is None:
+        nothing = [{"topic": name, "partition_result": []} for name in context.cluster.topics]
+        return {"error_code": ErrorCode.NONE, "replica_election_results": nothing}
     results = []
-    for asked in body.topic_partitions or ():
+    for asked in body.topic_partitions:
         topic = context.cluster.topics.get(asked.topic)
         partitions = []
         for index in asked.partitions:
-            if topic is None or not 0 <= index < len(topic.partitions):
-                code, message = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "No such partition."
+            message: str | None
+            if election_type not in (PREFERRED, UNCLEAN):
+                code, message = ErrorCode.INVALID_REQUEST, f"Unknown election type {election_type}"
+            elif topic is None:
+                code, message = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"No such topic as {asked.topic}"
+            elif not 0 <= index < len(topic.partitions):
+                code, message = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"No such partition as {asked.topic}-{index}"
             elif context.cluster.partition(asked.topic, index) is None:
                 code, message = ErrorCode.ELIGIBLE_LEADERS_NOT_AVAILABLE, "No replica of the partition is online."
             else:
                 code, message = ErrorCode.ELECTION_NOT_NEEDED, "Leader election not needed for topic partition."
             partitions.append({"partition_id": index, "error_code": code, "error_message": message})
         results.append({"topic": asked.topic, "partition_result": partitions})
-    return {"error_code": ErrorCode.NONE, "replica_election_results": results}
+    known_type = election_type in (PREFERRED, UNCLEAN)
+    return {
+        "error_code": ErrorCode.NONE if known_type else ErrorCode.INVALID_REQUEST,
+        "replica_election_results": results,
+    }

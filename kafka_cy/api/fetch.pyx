@@ -31,7 +31,7 @@ from kafka_cy.network.reactor cimport (
     CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_start, parked_watch,
     response_add_file, response_begin, response_send,
 )
-from kafka_cy.records.atomics cimport atomic_add_relaxed_i64, atomic_load_i64, atomic_load_pointer
+from kafka_cy.records.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_array_length, read_int32, reader_init, skip_tagged_fields, write_array_length, write_int16,
     write_int32, write_int64, write_int8, write_no_tags, write_uvarint, writer_init, writer_reserve,
@@ -358,6 +358,9 @@ cdef void look(Fetch* fetch, FetchItem* item, int64_t bytes_left, bint first) no
     if item.error == ERROR_UNKNOWN_TOPIC_OR_PARTITION and fetch.by_id:
         item.error = ERROR_UNKNOWN_TOPIC_ID
     if item.error == ERROR_KAFKA_STORAGE_ERROR or item.error == ERROR_UNKNOWN_TOPIC_OR_PARTITION:
+        return
+    if fetch.replica_id >= 0 and atomic_load_i32(&partition.sole_replica):
+        item.error = ERROR_NOT_LEADER_OR_FOLLOWER     # that broker holds no replica of it
         return
     log = <Log*>atomic_load_pointer(<void**>&partition.log)
     item.high_watermark = atomic_load_i64(&partition.high_watermark)

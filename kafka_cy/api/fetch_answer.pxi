@@ -100,10 +100,16 @@ cdef int32_t topic_end(Fetch* fetch, int32_t start, int32_t* sent) noexcept nogi
 
 
 cdef void write_aborted(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:
-    """Aborted transactions in the order of the index: null for read_uncommitted, empty when nothing was read."""
+    """Aborted transactions in the order of the index: null for read_uncommitted, empty when nothing was read.
+
+    Kafka's answer for a partition that is unknown holds an empty list with either level.
+    """
     cdef int64_t* pairs = NULL
     cdef int32_t count = 0
     cdef int32_t i
+    if item.error == ERROR_UNKNOWN_TOPIC_OR_PARTITION or item.error == ERROR_UNKNOWN_TOPIC_ID:
+        write_array_length(w, fetch.flexible, 0)
+        return
     if fetch.isolation_level != READ_COMMITTED or fetch.replica_id >= 0 or item.error:
         write_array_length(w, fetch.flexible, -1)
         return
@@ -154,7 +160,7 @@ cdef void write_head(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:
 cdef void write_partition_tags(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:
     """DivergingEpoch (0), CurrentLeader (1); SnapshotId is KRaft's own."""
     cdef bint stale = item.error == ERROR_NOT_LEADER_OR_FOLLOWER or item.error == ERROR_FENCED_LEADER_EPOCH
-    cdef bint leader = stale and item.leader >= 0
+    cdef bint leader = stale and item.leader >= 0 and fetch.version >= 16      # KIP-951, as Kafka
     if not fetch.flexible:
         return
     write_int8(w, <int8_t>(item.diverging + leader))
@@ -170,7 +176,8 @@ cdef void write_partition_tags(Fetch* fetch, FetchItem* item, Writer* w) noexcep
         write_int32(w, item.leader)
         write_int32(w, item.leader_epoch)
         write_int8(w, 0)
-        leaders_add(&fetch.leaders, item.leader)
+        if fetch.replica_id < 0:
+            leaders_add(&fetch.leaders, item.leader)
 
 
 cdef void write_item(Request* request, Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:

@@ -11,7 +11,7 @@ from typing import Any
 
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
-from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.protocol.errors import INVALID_REQUEST_MESSAGE, ErrorCode
 
 TYPE_GROUP, TYPE_TRANSACTION, TYPE_SHARE = 0, 1, 2
 
@@ -31,7 +31,7 @@ def _find(request: Request, context: ApiContext, key_type: int, key: str) -> dic
     if key_type in (TYPE_TRANSACTION, TYPE_SHARE) and (key_type != TYPE_SHARE or request.api_version >= 6):
         return _failed(ErrorCode.COORDINATOR_NOT_AVAILABLE, "there is no coordinator of this type")
     if key_type != TYPE_GROUP:
-        return _failed(ErrorCode.INVALID_REQUEST, f"unknown key type {key_type}")
+        return _failed(ErrorCode.INVALID_REQUEST, INVALID_REQUEST_MESSAGE)
     context.groups.ensure_offsets_topic()
     index = context.groups.partition_index(key)
     if index is None or context.groups.shard(index) is None:

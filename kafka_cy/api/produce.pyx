@@ -254,6 +254,8 @@ cdef void append(
     error = partition_append(partition, &valid, -1, ORIGIN_CLIENT, reactor.now_ms, &result)
     if error != STORAGE_OK:
         answer.error = storage_error_code(error)
+        if answer.error == ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER or answer.error == ERROR_INVALID_PRODUCER_EPOCH:
+            answer.log_start_offset = log_start_offset(log)
         return
     answer.base_offset = result.base_offset
     answer.log_append_time_ms = result.log_append_time_ms

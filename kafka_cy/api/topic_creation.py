@@ -7,7 +7,7 @@ from typing import Any
 
 from kafka_cy.cluster.assignment import assign_replicas
 from kafka_cy.cluster.metadata import ClusterMetadata
-from kafka_cy.cluster.topic_names import OFFSETS_TOPIC, problem_of
+from kafka_cy.cluster.topic_names import METADATA_TOPIC, OFFSETS_TOPIC, problem_of
 from kafka_cy.cluster.topics import Topic
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -17,7 +17,7 @@ PARTITIONS_PER_REQUEST_MAX = 10_000
 class TopicRefused(Exception):
     """A topic cannot be created or changed: the error code and the sentence of the answer."""
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
+    def __init__(self, code: ErrorCode, message: str | None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
@@ -28,6 +28,8 @@ def check_name(cluster: ClusterMetadata, name: str) -> None:
     problem = problem_of(name)
     if problem is not None:
         raise TopicRefused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic name is invalid: {problem}")
+    if name == METADATA_TOPIC:
+        raise TopicRefused(ErrorCode.INVALID_REQUEST, f"Creation of internal topic {name} is prohibited.")
     if name in cluster.topics:
         raise TopicRefused(ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{name}' already exists.")
     other = cluster.collides_with(name)

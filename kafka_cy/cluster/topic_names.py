@@ -5,6 +5,7 @@ from __future__ import annotations
 NAME_CHARACTERS_MAX = 249
 OFFSETS_TOPIC = "__consumer_offsets"
 TRANSACTIONS_TOPIC = "__transaction_state"
+METADATA_TOPIC = "__cluster_metadata"  # of KRaft: nobody may create one
 INTERNAL_TOPICS = frozenset((OFFSETS_TOPIC, TRANSACTIONS_TOPIC))
 
 _LEGAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
@@ -13,13 +14,13 @@ _LEGAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 def problem_of(name: str) -> str | None:
     """Why the name is refused (INVALID_TOPIC_EXCEPTION), or None."""
     if not name:
-        return "the topic name is empty"
+        return "the empty string is not allowed"
     if name in (".", ".."):
-        return "the topic name cannot be '.' or '..'"
+        return f"'{name}' is not allowed"
     if len(name) > NAME_CHARACTERS_MAX:
-        return f"the topic name is {len(name)} characters long, at most {NAME_CHARACTERS_MAX} are allowed"
+        return f"the length of '{name}' is longer than the max allowed length {NAME_CHARACTERS_MAX}"
     if not _LEGAL.issuperset(name):
-        return f"the topic name '{name}' holds characters other than ASCII letters and digits, '.', '_' and '-'"
+        return f"'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
     return None
 
 

@@ -35,7 +35,7 @@ def _described(group_id: str, error: ErrorCode, group: Group | None) -> dict[str
             "client_id": member.client_id,
             "client_host": member.client_host,
             "member_metadata": member.metadata(group.protocol) if stable else b"",
-            "member_assignment": member.assignment if stable else b"",
+            "member_assignment": member.assignment,  # of the last generation, while the next forms
         }
         for member in (group.members.values() if group is not None else ())
         if group is not None

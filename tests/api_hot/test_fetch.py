@@ -112,9 +112,8 @@ def test_led_elsewhere(hot_server: HotServer, connection: Connection, version: i
     answer = connection.call(1, version, request(hot_server, {("t", 0): 0}))
     (row,) = rows(answer)
     assert row["error_code"] == 6
-    if version >= 12:
-        assert row["current_leader"] == {"leader_id": 9, "leader_epoch": 0}
     if version >= 16:
+        assert row["current_leader"] == {"leader_id": 9, "leader_epoch": 0}
         assert answer["node_endpoints"] == [{"node_id": 9, "host": "other", "port": 9099, "rack": None}]
 
 

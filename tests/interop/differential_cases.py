@@ -154,6 +154,21 @@ def ranges(*api_keys: int) -> Callable[[Values], Any]:
 # fmt: on
 
 
+def without_messages(answer: Values) -> Any:
+    """Produce answers; we explain some errors of which Kafka says nothing."""
+    for topic in answer["responses"]:
+        for partition in topic["partition_responses"]:
+            partition.pop("error_message", None)
+    return answer
+
+
+def partitions_of_log_dirs(answer: Values) -> Any:
+    """DescribeLogDirs without which directory holds what: each broker chooses its own way."""
+    topics = [topic for result in answer["results"] for topic in result.pop("topics")]
+    partitions = [{"topic": topic["name"], **each} for topic in topics for each in topic["partitions"]]
+    return answer, partitions
+
+
 def without_documentation(answer: Values) -> Any:
     """DescribeConfigs answers; Kafka's texts are its own."""
     for result in answer["results"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 from differential_cases import (
     BROKER,
@@ -22,12 +23,14 @@ from differential_cases import (
     list_offsets,
     new_topic,
     new_topic_assigned,
+    partitions_of_log_dirs,
     produce_values,
     ranges,
     save,
     sync,
     with_field,
     without_documentation,
+    without_messages,
 )
 
 FOREVER = {"retention.ms": "-1", "message.timestamp.type": "CreateTime"}
@@ -66,8 +69,9 @@ CREATE = [
     Case("create assigned gap", 19, 7, new_topic_assigned("later", {1: [1]})),
     Case("create assigned empty", 19, 7, new_topic_assigned("later", {0: []})),
     Case("create assigned negative", 19, 7, new_topic_assigned("later", {0: [-1]})),
-    Case("create assigned and count", 19, 7,
-         {**new_topic("later", 2, 1, assignments=[{"partition_index": 0, "broker_ids": [1]}])}),
+    *(Case(f"create assigned and {count}, {replication}", 19, 7,
+           new_topic("later", count, replication, assignments=[{"partition_index": 0, "broker_ids": [1]}]))
+      for count, replication in ((2, 1), (1, -1), (-1, 1))),
     *(Case(f"create config {key}={value}", 19, 7, new_topic("later", validate=True, configs={key: value}))
       for key, value in (("no.such.key", "1"), ("retention.ms", "soon"), ("retention.ms", "-2"), ("segment.bytes", "1"),
                          ("cleanup.policy", "shred"), ("compression.type", "brotli"), ("min.insync.replicas", "0"),
@@ -102,7 +106,7 @@ METADATA = [
 ]
 
 GOOD = batch(5)
-PRODUCE = [
+PRODUCE_ALL = [
     Case("produce", 0, 9, produce_values("data", GOOD)),
     Case("produce v3", 0, 3, produce_values("data", batch(3, first=5))),
     Case("produce v2", 0, 8, produce_values("data", batch(2, first=8, compression="gzip"))),
@@ -137,6 +141,7 @@ PRODUCE = [
         {"topic_id": UNKNOWN_ID, "partition_data": [{"index": 0, "records": GOOD}]}]}),
     Case("produce transactional id empty log", 0, 9, produce_values("data", GOOD, transactional_id="")),
 ]
+PRODUCE = [replace(case, view=without_messages) if case.api_key == 0 else case for case in PRODUCE_ALL]
 
 LIST_OFFSETS = [
     *(Case(f"offsets at {timestamp}", 2, 8, list_offsets(timestamp))
@@ -165,7 +170,7 @@ FETCH = [
     Case("fetch v4", 1, 4, fetch_values("data", 0)),
     Case("fetch inside a batch", 1, 12, fetch_values("data", 6)),
     Case("fetch at the end", 1, 12, fetch_values("data", 11)),
-    Case("fetch past the end", 1, 12, fetch_values("data", 12)),
+    Case("fetch past the end", 1, 12, fetch_values("data", 17)),
     Case("fetch below 0", 1, 12, fetch_values("data", -1)),
     Case("fetch unknown topic", 1, 12, fetch_values("nowhere", 0)),
     Case("fetch unknown partition", 1, 12, fetch_values("data", 0, partition=9)),
@@ -307,8 +312,10 @@ CONFIGS = [
     Case("configs topic", 32, 4, configs((TOPIC, "data", TOPIC_KEYS)), view=without_documentation),
     Case("configs topic all", 32, 1, configs((TOPIC, "small", None)), view=without_documentation),
     Case("configs topic no keys", 32, 4, configs((TOPIC, "small", [])), view=without_documentation),
-    Case("configs errors", 32, 4, configs((TOPIC, "nowhere", None), (TOPIC, "bad name", None), (TOPIC, "", None),
-                                          (BROKER, "9", None), (BROKER, "x", None), (99, "a", None), (0, "a", None))),
+    *(Case(f"configs of {kind} {name!r}", 32, 4, configs((kind, name, None)))
+      for kind, name in ((TOPIC, "nowhere"), (TOPIC, "bad name"), (TOPIC, ""), (BROKER, "9"), (BROKER, "x"), (99, "a"),
+                         (0, "a"))),
+    Case("configs with a bad type", 32, 4, configs((TOPIC, "data", ["retention.ms"]), (99, "a", None))),
     Case("configs broker", 32, 4, configs((BROKER, "1", ["num.partitions", "log.retention.hours", "log.segment.bytes",
                                                          "node.id", "message.max.bytes"])), view=without_documentation),
     Case("alter set", 44, 1, alter(TOPIC, "data", ("segment.bytes", 0, "2000000")), settle=True),
@@ -387,8 +394,8 @@ PARTITIONS = [
                                          ("data", 0, [-1]), ("nowhere", 0, None))),
     Case("reassignments", 46, 0, {"timeout": 5000, "topics": None}),
     Case("reassignments of unknown", 46, 0, {"timeout": 5000, "topics": [{"name": "nowhere", "partition_indexes": [0]}]}),
-    Case("log dirs", 35, 4, {"topics": [{"topic": "data", "partitions": [0, 1]}]}),
-    Case("log dirs v1", 35, 1, {"topics": [{"topic": "data", "partitions": [0]}]}),
+    Case("log dirs", 35, 4, {"topics": [{"topic": "data", "partitions": [0, 1]}]}, view=partitions_of_log_dirs),
+    Case("log dirs v1", 35, 1, {"topics": [{"topic": "data", "partitions": [0]}]}, view=partitions_of_log_dirs),
     Case("log dirs unknown", 35, 4, {"topics": [{"topic": "nowhere", "partitions": [0]}]}),
     Case("move to nowhere", 34, 2, {"dirs": [{"path": "/nowhere", "topics": [{"name": "data", "partitions": [0]}]}]}),
     Case("move unknown topic", 34, 2, lambda state: {"dirs": [
@@ -398,6 +405,9 @@ PARTITIONS = [
     Case("move relative", 34, 2, {"dirs": [{"path": "relative", "topics": [{"name": "data", "partitions": [0]}]}]}),
     Case("move", 34, 2, lambda state: {"dirs": [
         {"path": state.log_dirs[1], "topics": [{"name": "data", "partitions": [0, 1]}]}]}, settle=True),
+    Case("log dirs after move", 35, 4, {"topics": [{"topic": "data", "partitions": [0, 1]}]}),
+    Case("fetch after move", 1, 12, fetch_values("data", 16)),
+    Case("elect of nothing", 43, 2, {"election_type": 0, "timeout": 5000, "topic_partitions": []}),
     Case("producer id", 22, 4, {"transactional_id": None, "transaction_timeout": 1000, "producer_id": -1,
                                 "producer_epoch": -1}),
     Case("producer id v0", 22, 0, {"transactional_id": None, "transaction_timeout": 1000}),

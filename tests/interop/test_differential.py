@@ -42,7 +42,23 @@ KRAFT = {
     "offsets.topic.replication.factor": "1",
 }
 # Differences that we keep, each with its reason.
-KNOWN: dict[str, str] = {}
+NO_CORDON = "log directories cannot be cordoned here, so the message does not speak of it"
+WATERMARKS = "watermarks and log start offset are known and told also with an error: clients want them"
+REPEATED = "what a request names twice is answered twice: looking for it would cost every request"
+KNOWN = {
+    "create 1 partitions, 2 replicas": NO_CORDON,
+    "create -1 partitions, 3 replicas": NO_CORDON,
+    "metadata null name": "Kafka fails over it with UNKNOWN_SERVER_ERROR",
+    "metadata twice": REPEATED,
+    "offsets twice": REPEATED,
+    "alter bad operation": "Kafka fails over it with UNKNOWN_SERVER_ERROR",
+    "fetch below 0": WATERMARKS,
+    "fetch past the end": WATERMARKS,
+    "fetch newer epoch": WATERMARKS,
+    "fetch diverging": WATERMARKS,
+    "fetch below start": WATERMARKS,
+    "log dirs after move": "a move copies whole segments, Kafka's future replica begins at the log start offset",
+}
 Answers = dict[str, Any]
 
 
@@ -89,8 +105,9 @@ def wait_for_answers(address: str, deadline_s: float = 60) -> None:
         try:
             if client.request(3, 12, {"topics": []})["brokers"]:
                 found = client.request(10, 4, {"key_type": 0, "coordinator_keys": ["g1"]})["coordinators"][0]
-                loaded = client.request(9, 7, {"group_id": "g1", "topics": None})["error_code"] == 0
-                if found["error_code"] == 0 and loaded:
+                loaded = client.request(9, 7, {"group_id": "g1", "topics": None})["error_code"]
+                ids = client.request(22, 4, {"transactional_id": None, "producer_id": -1, "producer_epoch": -1})
+                if found["error_code"] == loaded == ids["error_code"] == 0:
                     client.close()
                     return
         except (OSError, Closed):
@@ -119,7 +136,7 @@ class Normal:
     def value(self, value: Any, key: str = "") -> Any:
         if isinstance(value, dict):
             return {name: self.value(each, name) for name, each in value.items() if name not in self.DROPPED}
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             each_normal = [self.value(each, key) for each in value]
             return sorted(each_normal, key=order)
         if isinstance(value, uuid.UUID):
@@ -129,7 +146,7 @@ class Normal:
             return "<cluster>"
         if key == "port" and value == self._port:
             return "<port>"
-        if key in self.NUMBERS and isinstance(value, int) and value > 0:
+        if key in self.NUMBERS and isinstance(value, int) and value >= 0:
             return f"<{key}>"
         return self._text(value) if isinstance(value, str) else value
 
