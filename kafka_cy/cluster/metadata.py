@@ -13,6 +13,7 @@ from uuid import UUID
 
 from kafka_cy.cluster import znodes
 from kafka_cy.cluster.store import Check, Create, Delete, MetadataStore, Operation, Set, StoreBroken
+from kafka_cy.cluster.topic_names import collision_key
 from kafka_cy.cluster.topics import PartitionMetadata, Topic
 
 CONFIG_CHANGES_KEPT = 100
@@ -157,7 +158,7 @@ class ClusterMetadata:
 
     def collides_with(self, name: str) -> str | None:
         """A topic whose name differs from this one in '.' and '_' only."""
-        other = self._collisions.get(name.replace(".", "_"))
+        other = self._collisions.get(collision_key(name))
         return other if other != name else None
 
     # -- topics --
@@ -234,8 +235,8 @@ class ClusterMetadata:
         self._configs.pop(("topics", name), None)
         del self.topics[name]
         self.topic_by_id.pop(topic.id, None)
-        if self._collisions.get(name.replace(".", "_")) == name:
-            del self._collisions[name.replace(".", "_")]
+        if self._collisions.get(collision_key(name)) == name:
+            del self._collisions[collision_key(name)]
         self._batch_changed.pop(name, None)
         self._batch_removed.append(topic)
         if self._batch_depth == 0:
@@ -278,7 +279,7 @@ class ClusterMetadata:
     def _remember(self, topic: Topic) -> None:
         self.topics[topic.name] = topic
         self.topic_by_id[topic.id] = topic
-        self._collisions[topic.name.replace(".", "_")] = topic.name
+        self._collisions[collision_key(topic.name)] = topic.name
 
     def _changed(self, topic: Topic) -> None:
         self._batch_changed[topic.name] = topic

@@ -106,12 +106,3 @@ class MetadataStore(Protocol):
 
     def close(self) -> None:
         """End the session: ephemeral nodes go."""
-
-
-def ensure_path(store: MetadataStore, path: str) -> None:
-    """Create the node and its missing parents, without data."""
-    current = ""
-    for part in path.strip("/").split("/"):
-        current += "/" + part
-        if store.find(current) is None:
-            store.create(current)

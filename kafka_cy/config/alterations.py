@@ -88,13 +88,6 @@ def check_broker_name(config: BrokerConfig, resource_name: str) -> None:
         raise AlterationError(ErrorCode.INVALID_REQUEST, message)
 
 
-def type_name(resource_type: int) -> str:
-    """Kafka's name of a resource type."""
-    names = {0: "UNKNOWN", TOPIC: "TOPIC", BROKER: "BROKER", BROKER_LOGGER: "BROKER_LOGGER"}
-    names |= {CLIENT_METRICS: "CLIENT_METRICS", GROUP: "GROUP"}
-    return names.get(resource_type, "UNKNOWN")
-
-
 def changed_settings(resource_type: int, current: Mapping[str, str], operations: Sequence[Operation]) -> dict[str, str]:
     """Return the settings after `operations`. Raises AlterationError; `current` stays as it is."""
     names = [operation.name for operation in operations]

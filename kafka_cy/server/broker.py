@@ -112,7 +112,10 @@ class KafkaServer:
 
         assert self.cluster is not None
         applied = AppliedConfig(self.config, self.cluster, None, self.server)
+        warned = len(self.config.warnings)
         applied.start()
+        for warning in self.config.warnings[warned:]:
+            self.log.warning(warning)
         self.logs = LogManager(
             self.config.log_dirs,
             self.config.broker_id,

@@ -48,7 +48,6 @@ class ControlLoop:
         self._source: RequestSource | None = None
         self._handle: Callable[[Any], None] | None = None
         self._on_error = on_error
-        self._after_round: list[Callable[[], None]] = []
         self._timers: list[Timer] = []
         self._order = 0
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
@@ -57,10 +56,6 @@ class ControlLoop:
     def attach(self, source: RequestSource, handle: Callable[[Any], None]) -> None:
         """The queue to wait on and the function each request goes to."""
         self._source, self._handle = source, handle
-
-    def after_round(self, function: Callable[[], None]) -> None:
-        """Call `function` after every round of work (publishing what the round changed)."""
-        self._after_round.append(function)
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -98,7 +93,7 @@ class ControlLoop:
             self._source.wake()
 
     def run_pending(self) -> None:
-        """One round of due timers and calls of other threads, then the after-round work."""
+        """One round of due timers and calls of other threads."""
         for _ in range(len(self._soon)):
             function, arguments = self._soon.popleft()
             self._guard(function, arguments)
@@ -107,8 +102,6 @@ class ControlLoop:
             timer = heapq.heappop(self._timers)
             if timer.function is not None:
                 self._guard(timer.function, timer.arguments)
-        for after in self._after_round:
-            self._guard(after, ())
 
     def _wait_s(self) -> float:
         while self._timers and self._timers[0].function is None:

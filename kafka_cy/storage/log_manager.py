@@ -214,14 +214,6 @@ class LogManager:
                     partition.log.set_config(config)
         self._wake.set()
 
-    def set_default_config(self, config: dict[str, Any]) -> None:
-        """The broker's defaults changed: every topic without configuration of its own takes them."""
-        with self._mutex:
-            self._default_config = dict(config)
-            for (name, _), partition in self.partitions.items():
-                if name not in self._configs:
-                    partition.log.set_config(config)
-
     def describe(self) -> Iterator[tuple[str, str, int, int, int, bool]]:
         """(log dir, topic, partition, size in bytes, offset lag, is it a future replica)"""
         with self._mutex:
@@ -234,10 +226,6 @@ class LogManager:
         for (topic, index), (path, log) in futures.items():
             lag = self.partitions[topic, index].log_end_offset - log.log_end_offset
             yield path, topic, index, log.size_bytes, max(0, lag), True
-
-    def log_dir_of(self, topic: str, index: int) -> str:
-        """The log directory that holds a partition."""
-        return self._dir_of[topic, index]
 
     def move(self, topic: str, index: int, log_dir: str) -> None:
         """Begin to copy a partition to another log directory; it is swapped in when it has caught up."""

@@ -75,7 +75,7 @@ def test_dispatch_answers_or_closes() -> None:
     good = control_request(60, 0, b"\0\0")
     dispatcher.dispatch(good)
     assert good.payload is not None and b"localhost" in good.payload
-    for key, version, body in [(60, 0, b"\0\0\0"), (60, 9, b""), (999, 0, b""), (19, 5, b"\xff\xff\xff\xff\x0f")]:
+    for key, version, body in [(60, 0, b"\0"), (60, 9, b""), (999, 0, b""), (19, 5, b"\xff\xff\xff\xff\x0f")]:
         bad = control_request(key, version, body)
         dispatcher.dispatch(bad)
         assert bad.payload is None and bad.reason
