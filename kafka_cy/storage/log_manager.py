@@ -219,13 +219,15 @@ class LogManager:
         with self._mutex:
             hosted = [(self._dir_of[key], key, partition) for key, partition in self.partitions.items()]
             futures = dict(self._futures)
-        for path, (topic, index), partition in hosted:
+        for path, (topic, index), replica in hosted:
             if path not in self.offline_dirs:
-                lag = max(0, partition.high_watermark - partition.log_end_offset)
-                yield path, topic, index, partition.log.size_bytes, lag, False
+                lag = max(0, replica.high_watermark - replica.log_end_offset)
+                yield path, topic, index, replica.log.size_bytes, lag, False
         for (topic, index), (path, log) in futures.items():
-            lag = self.partitions[topic, index].log_end_offset - log.log_end_offset
-            yield path, topic, index, log.size_bytes, max(0, lag), True
+            partition = self.partitions.get((topic, index))
+            if partition is not None:  # else it was deleted while it moves
+                lag = max(0, partition.log_end_offset - log.log_end_offset)
+                yield path, topic, index, log.size_bytes, lag, True
 
     def move(self, topic: str, index: int, log_dir: str) -> None:
         """Begin to copy a partition to another log directory; it is swapped in when it has caught up."""
