@@ -161,7 +161,9 @@ class GroupCoordinator:
         if len(batch) > self.config["message.max.bytes"]:
             return ErrorCode.UNKNOWN_SERVER_ERROR  # as Kafka answers what does not fit into its log
         try:
-            shard.hosted.append(batch, origin="coordinator")
+            base_offset = shard.hosted.append(batch, origin="coordinator")
+            if shard.hosted.high_watermark <= base_offset:
+                shard.hosted.log.flush()  # flush.messages=1: on disk before it is acknowledged
         except StorageFailure as error:  # the log directory went offline, or the partition is led elsewhere
             self.log("a change of a group could not be stored", group=group_id, error=str(error))
             return ErrorCode.NOT_COORDINATOR

@@ -137,7 +137,9 @@ class Producer(Worker):
         """Whether the log holds all that was acknowledged, nothing that was not sent, and repeats nothing."""
         assert sorted(log) == list(range(len(log))), "holes"
         lost = [offset for offset, content in self.acknowledged.items() if log.get(offset) != content]
-        assert not lost, f"{self.topic}-{self.index}: acknowledged but lost or changed: {sorted(lost)[:10]} of {len(log)}"
+        assert not lost, (
+            f"{self.topic}-{self.index}: acknowledged but lost or changed: {sorted(lost)[:10]} of {len(log)}"
+        )
         counts = Counter(value for _, value in log.values())
         assert counts.keys() <= self.sent
         if self.producer is not None:

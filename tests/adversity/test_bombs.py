@@ -110,9 +110,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     ],
     ids=["gzip", "zstd", "lz4", "snappy", "snappy-lie"],
 )
-def test_bomb(
-    broker: Broker, codec: int, make: Callable[[int], bytes], value_size: int, errors: set[int]
-) -> None:
+def test_bomb(broker: Broker, codec: int, make: Callable[[int], bytes], value_size: int, errors: set[int]) -> None:
     data = bomb(codec, make(value_size))
     connection = Connection(broker.port, 20)
     before = {topic: list_offset(connection, topic, 0) for topic in CONFIGS}

@@ -39,17 +39,18 @@ def workers_for(port: int) -> list[Worker]:
     return [*workers, Committer(port, "group", TOPIC)]
 
 
+def all_stepped(workers: list[Worker], before: list[int], steps: int) -> bool:
+    """Whether every worker has made `steps` steps since, or one has failed."""
+    pairs = zip(workers, before, strict=True)
+    return any(worker.failure for worker in workers) or all(worker.progress - was >= steps for worker, was in pairs)
+
+
 def crash_rounds(broker: Broker, workers: list[Worker], rounds: int, steps: int) -> None:
     """Let all make `steps` steps, kill the broker at any moment, start it, `rounds` times."""
     chance = random.Random(rounds * 1000 + steps)
     for _ in range(rounds):
         before = [worker.progress for worker in workers]
-        wait_for(
-            lambda: any(worker.failure for worker in workers)
-            or all(worker.progress - was >= steps for worker, was in zip(workers, before, strict=True)),  # noqa: B023
-            "progress of all workers",
-            30,
-        )
+        wait_for(lambda: all_stepped(workers, before, steps), "progress of all workers", 30)  # noqa: B023
         time.sleep(chance.random() / 50)  # the moment of the crash is random, nothing is awaited
         broker.kill()
         for worker in workers:

@@ -58,7 +58,10 @@ def value_of(index: int, turn: int) -> bytes:
 def write_round(connection: Connection, turn: int) -> None:
     """One record to every partition, 50 partitions a request."""
     for first in range(0, PARTITIONS, 50):
-        batches = {index: batch([value_of(index, turn)], timestamp_ms=START_MS + 1000 * turn) for index in range(first, first + 50)}
+        batches = {
+            index: batch([value_of(index, turn)], timestamp_ms=START_MS + 1000 * turn)
+            for index in range(first, first + 50)
+        }
         answers = produced(connection.ask(PRODUCE, 7, produce_body(TOPIC, batches)))
         assert {(a.error, a.base_offset) for a in answers.values()} == {(0, turn)}
 
@@ -82,7 +85,7 @@ def test_many_partitions(broker: Broker) -> None:
     folder = broker.data_dir / f"{TOPIC}-0"
     assert len(list(folder.glob("*.log"))) == 4
     check(connection, 4)
-    assert len(os.listdir(f"/proc/{broker.pid}/fd")) < DESCRIPTORS
+    assert len(list(Path(f"/proc/{broker.pid}/fd").iterdir())) < DESCRIPTORS
     broker.kill()
     broker.start()
     connection = Connection(broker.port, 30)

@@ -27,7 +27,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "small-disk"
     path.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(path)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if mounted.returncode != 0:
         reason = f"no file system can be mounted: {mounted.stderr.strip()}"
