@@ -1,0 +1,39 @@
+"""franz-go and Sarama: the Go tests of tests/interop/go against the broker under test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from foreign_tools import require
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
+
+GO_FOLDER = Path(__file__).parent / "go"
+
+
+@pytest.fixture(scope="module")
+def go_tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled tests; the modules come from Go's module proxy."""
+    require(shutil.which("go"), "go")
+    binary = tmp_path_factory.mktemp("go") / "interop.test"
+    built = subprocess.run(
+        ["go", "test", "-c", "-o", str(binary), "."], cwd=GO_FOLDER, capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    return binary
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["FranzCodecs", "FranzCooperativeGroup", "FranzAdmin", "SaramaCodecs", "SaramaGroup", "SaramaAdmin"],
+)
+def test_go_client(go_tests: Path, bootstrap: str, name: str) -> None:
+    environment = {**os.environ, "KAFKA_BOOTSTRAP": bootstrap}
+    command = [str(go_tests), f"-test.run=^Test{name}$", "-test.v", "-test.timeout=90s"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "--- PASS" in ran.stdout and "--- SKIP" not in ran.stdout
