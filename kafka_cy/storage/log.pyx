@@ -33,7 +33,7 @@ from kafka_cy.storage.segment cimport (
     BatchCursor, cursor_header, cursor_init, segment_acquire, segment_append_bytes, segment_close_indexes, segment_flush,
     segment_index_batch, segment_map_indexes, segment_new, segment_pin, segment_rename_deleted, segment_set_directory,
     segment_size, segment_unlink_files, segment_unpin, segment_unref, segment_write_indexes,
-    segments_give_way,
+    segment_seal_times, segments_give_way,
 )
 from kafka_cy.storage.system cimport (
     ENOENT, ENOSPC, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, ftruncate, join_path, last_errno, modified_ms_of_file,

@@ -256,7 +256,10 @@ cdef int roll_locked(Log* log, int64_t new_base) noexcept nogil:
     cdef int error
     if old.base_offset == new_base:
         return STORAGE_OK
-    error = segment_close_indexes(old)
+    pthread_mutex_lock(&log.segments_mutex)     # the table may move, and others search it
+    segment_seal_times(old)
+    pthread_mutex_unlock(&log.segments_mutex)
+    error = segment_write_indexes(old, True)
     if not error:
         error = write_snapshot(log, new_base)
     if not error:
@@ -267,7 +270,7 @@ cdef int roll_locked(Log* log, int64_t new_base) noexcept nogil:
     pthread_mutex_lock(&log.segments_mutex)
     error = add_segment(log, fresh)
     if not error:
-        old.active = False
+        atomic_store_i32(<int32_t*>&old.active, 0)
         old.indexes_mapped = True
         log.tail_count = 0
         if old.size == 0:               # offsets jumped: the empty segment is of no use

@@ -423,7 +423,10 @@ cdef int log_close(Log* log, bint flush) noexcept nogil:
     pthread_mutex_lock(&log.append_mutex)
     if atomic_load_i32(&log.state) == LOG_ONLINE:
         if not error:
-            error = segment_close_indexes(active_segment(log))
+            pthread_mutex_lock(&log.segments_mutex)
+            segment_seal_times(active_segment(log))
+            pthread_mutex_unlock(&log.segments_mutex)
+            error = segment_write_indexes(active_segment(log), True)
         if not error and log.end_offset > 0:
             error = write_snapshot(log, log.end_offset)
         if not error and log.epochs.dirty:

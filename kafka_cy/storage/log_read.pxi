@@ -182,7 +182,7 @@ cdef int read_found(
     """Positions of the batches wanted, in a pinned segment. start == bytes of the segment: nothing here at or after offset."""
     cdef BatchCursor cursor
     cdef int error = STORAGE_OK
-    if not found.segment.active and found.bytes < 0:
+    if found.bytes < 0:         # it was closed when it was looked up
         error = look_up_closed(offset, offset_max, bytes_max, found)
         if error:
             return error

@@ -78,6 +78,20 @@ cdef int fill_config(LogConfig* config, dict topic_config) except -1:
     return 0
 
 
+cdef Codecs* take_codecs(PartitionLog handle):
+    """The handle's codecs for one call; a second thread that calls meanwhile gets its own."""
+    cdef Codecs* codecs = handle.codecs
+    handle.codecs = NULL
+    return codecs if codecs != NULL else codecs_new()
+
+
+cdef object give_codecs(PartitionLog handle, Codecs* codecs):
+    if handle.codecs == NULL:
+        handle.codecs = codecs
+    else:
+        codecs_free(codecs)
+
+
 cdef class PartitionLog:
     """One partition's log on disk. Open with `PartitionLog(directory, config)`; the folder must exist."""
 
@@ -150,10 +164,10 @@ cdef class PartitionLog:
         cdef int32_t epoch = -1
         cdef bint found = False
         cdef int error
-        if self.codecs == NULL:
-            self.codecs = codecs_new()
+        cdef Codecs* codecs = take_codecs(self)
         with nogil:
-            error = log_offset_for_timestamp(self.log, self.codecs, target, &offset, &timestamp, &epoch, &found)
+            error = log_offset_for_timestamp(self.log, codecs, target, &offset, &timestamp, &epoch, &found)
+        give_codecs(self, codecs)
         if error:
             raise failure(error, self.log, "offset for timestamp")
         return (offset, timestamp, epoch) if found else None
@@ -165,10 +179,10 @@ cdef class PartitionLog:
         cdef int32_t epoch = -1
         cdef bint found = False
         cdef int error
-        if self.codecs == NULL:
-            self.codecs = codecs_new()
+        cdef Codecs* codecs = take_codecs(self)
         with nogil:
-            error = log_max_timestamp(self.log, self.codecs, &offset, &timestamp, &epoch, &found)
+            error = log_max_timestamp(self.log, codecs, &offset, &timestamp, &epoch, &found)
+        give_codecs(self, codecs)
         if error:
             raise failure(error, self.log, "max timestamp")
         return (offset, timestamp, epoch) if found else None

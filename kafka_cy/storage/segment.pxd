@@ -58,6 +58,7 @@ cdef int segment_index_batch(
     Segment* segment, int64_t last_offset, int64_t max_timestamp, int64_t position, int64_t size, int32_t interval_bytes
 ) noexcept nogil
 cdef int segment_write_indexes(Segment* segment, bint exact) noexcept nogil
+cdef void segment_seal_times(Segment* segment) noexcept nogil       # the last time entry; where others read, with segments_mutex
 cdef int segment_close_indexes(Segment* segment) noexcept nogil     # last time entry, write, cut; then they are mapped on demand
 cdef int segment_flush(Segment* segment) noexcept nogil             # fdatasync of the .log
 cdef void segment_set_directory(Segment* segment, const char* directory) noexcept nogil

@@ -407,12 +407,14 @@ cdef int segment_write_indexes(Segment* segment, bint exact) noexcept nogil:
     return IO_ERROR if failed else OK
 
 
-cdef int segment_close_indexes(Segment* segment) noexcept nogil:
-    cdef int error
+cdef void segment_seal_times(Segment* segment) noexcept nogil:
     if segment.max_timestamp >= 0:
         time_index_maybe_append(&segment.times, segment.max_timestamp, segment.max_timestamp_offset - segment.base_offset)
-    error = segment_write_indexes(segment, True)
-    return error
+
+
+cdef int segment_close_indexes(Segment* segment) noexcept nogil:
+    segment_seal_times(segment)
+    return segment_write_indexes(segment, True)
 
 
 cdef int segment_flush(Segment* segment) noexcept nogil:
@@ -421,7 +423,7 @@ cdef int segment_flush(Segment* segment) noexcept nogil:
         return error
     if fdatasync(segment.fd):
         error = IO_ERROR
-    if not error and not segment.active and not segment.deleted:
+    if not error and not atomic_load_i32(<int32_t*>&segment.active):
         sync_indexes(segment)
     segment_unpin(segment)
     return error
