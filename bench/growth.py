@@ -64,7 +64,8 @@ def answers_api_versions(port: int) -> bool:
 
 def start_times(folder: Path, times: int = 20) -> dict[str, float]:
     """Milliseconds from exec to the first bytes of an ApiVersions answer, and resident memory a second later."""
-    started_ms = []
+    started_ms: list[float] = []
+    cpu_ms: list[float] = []
     for _ in range(times):
         port = free_port()
         overrides = [f"listeners=PLAINTEXT://127.0.0.1:{port}", f"log.dirs={folder / 'start'}"]
@@ -77,12 +78,19 @@ def start_times(folder: Path, times: int = 20) -> dict[str, float]:
         while not answers_api_versions(port):
             time.sleep(0.0005)
         started_ms.append((time.perf_counter() - began) * 1000)
+        cpu_ms.append(Target("start", port, process).cpu_s() * 1000)
         if len(started_ms) == times:
             time.sleep(1)
             idle = Target("start", port, process).resident_mib()
         process.terminate()
         process.wait(30)
-    return {"start_ms": statistics.median(started_ms), "start_ms_max": max(started_ms), "idle_mib": idle}
+    return {
+        "start_ms": statistics.median(started_ms),
+        "start_ms_min": min(started_ms),
+        "start_ms_max": max(started_ms),
+        "start_cpu_ms": statistics.mean(cpu_ms),
+        "idle_mib": idle,
+    }
 
 
 def cost(bench: Bench, target: Target, rounds: int) -> dict[str, float]:
@@ -109,7 +117,7 @@ def many_groups(target: Target) -> object:
     admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{target.port}"})
     admin.create_topics([NewTopic("grouped", 1, 1)])["grouped"].result(30)
     for at in range(0, 10_000, 200):
-        futures = []
+        futures: list[Any] = []
         for group in range(at, at + 200):
             offsets = [TopicPartition("grouped", 0, group)]
             request = [ConsumerGroupTopicPartitions(f"group-{group}", offsets)]
@@ -130,7 +138,11 @@ def untouched(folder: Path, bench: Bench, rounds: int) -> dict[str, dict[str, fl
         target = start(folder, name.replace(" ", "-").replace(",", ""), {})
         kept = prepare(target) if prepare else None
         time.sleep(1)
+        before = target.cpu_s()
+        time.sleep(3)
+        idle_cpu = (target.cpu_s() - before) / 3
         answer[name] = cost(bench, target, rounds)
+        answer[name]["idle_cpu"] = idle_cpu
         print(name, answer[name], file=sys.stderr, flush=True)
         del kept
         stop(target)
@@ -150,7 +162,7 @@ def many_segments(folder: Path, bench: Bench, rounds: int) -> dict[str, float]:
         return min(len(list((data / f"long-{at}").glob("*.log"))) for at in range(4))
 
     while segments() < 1000:
-        bench.load(target, "produce", "long", {"records": 8200, "depth": 2}, 1)
+        bench.load(target, "produce", "long", {"records": 150, "depth": 5}, 1)
     answer = {"segments": float(segments())}
     for row in (PRODUCE, FETCH):
         costs = []

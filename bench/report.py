@@ -1,6 +1,6 @@
 """Writes RESULTS.md from the JSON of compare.py and growth.py.
 
-    python bench/report.py COMPARE.json GROWTH.json > bench/RESULTS.md
+python bench/report.py COMPARE.json GROWTH.json > bench/RESULTS.md
 """
 
 from __future__ import annotations
@@ -31,17 +31,41 @@ def table(results: dict[str, Any]) -> str:
     return text.getvalue()
 
 
+def best(results: dict[str, Any]) -> str:
+    """CPU s/GB or us a request of each server's best round, and the resident memory under load."""
+    lines = ["| load | Apache Kafka | floor | kafka-cy | of the floor | of Kafka |", "|---|---|---|---|---|---|"]
+    for row in ROWS:
+        if row.name not in results["kafka-cy"]:
+            continue
+        key = {"GB": "cpu_s_per_gb", "request": "cpu_us_per_request", "latency": "p50_us"}[row.unit]
+        least = {name: min((each[key] for each in of.get(row.name, [])), default=0.0) for name, of in results.items()}
+        kafka, floor, ours = least["Apache Kafka"], least["floor"], least["kafka-cy"]
+        ratios = [f"{ours / each:.2f}x" if each else "-" for each in (floor, kafka)]
+        lines.append(f"| {row.name} | {kafka:.2f} | {floor:.2f} | {ours:.2f} | {ratios[0]} | {ratios[1]} |")
+    lines.append("\nResident memory at most under these loads, MiB: ")
+    for name, of in results.items():
+        most = max((each["resident_mib"] for runs in of.values() for each in runs), default=0)
+        lines[-1] += f"{name} {most:.0f}; "
+    return "\n".join(lines).rstrip("; ") + ".\n"
+
+
 def growth(results: dict[str, Any]) -> list[str]:
-    lines = []
+    lines: list[str] = []
     if "start" in results:
         start = results["start"]
-        lines += ["## Start", "", f"From exec to the answer of ApiVersions: {start['start_ms']:.0f} ms (median of 20, "]
-        lines[-1] += f"at most {start['start_ms_max']:.0f}); resident when idle: {start['idle_mib']:.0f} MiB.\n"
+        lines += [
+            "## Start",
+            "",
+            f"From exec to the answer of ApiVersions: {start['start_ms']:.0f} ms (median of 20, {start['start_ms_min']:.0f} to "
+            f"{start['start_ms_max']:.0f}),\nof it {start['start_cpu_ms']:.0f} ms CPU; resident when idle: "
+            f"{start['idle_mib']:.0f} MiB.\n",
+        ]
     if "untouched" in results:
         lines += ["## Cost does not grow with what is not touched", "", "Microseconds of CPU a request, medians.", ""]
-        lines += ["| broker with | produce, one 100 B record | fetch, 64 KiB |", "|---|---|---|"]
+        lines += ["| broker with | produce, one 100 B record | fetch, 64 KiB | CPU when idle |", "|---|---|---|---|"]
         for name, costs in results["untouched"].items():
-            lines.append(f"| {name} | {costs['produce']:.1f} | {costs['fetch']:.1f} |")
+            idle = f"{costs['idle_cpu'] * 100:.1f} %" if "idle_cpu" in costs else "-"
+            lines.append(f"| {name} | {costs['produce']:.1f} | {costs['fetch']:.1f} | {idle} |")
         lines.append("")
     if "fsync" in results:
         lines += ["## fsync before every answer (`log.flush.interval.messages=1`), group commit", ""]
@@ -64,12 +88,20 @@ def main() -> None:
     rounds = max(len(each) for each in compared["kafka-cy"].values())
     measured_s = sum(each["seconds"] for each in next(iter(compared["kafka-cy"].values()))) / rounds
     print("# Measured\n")
-    print(f"{time.strftime('%Y-%m-%d', time.gmtime())}; kafka-cy {version('kafka-cy')}, Apache Kafka 4.3.1 (KRaft, one ")
-    print(f"node, 1 GB heap, warmed up); {machine()}, Python {platform.python_version()}. Rounds: {rounds}, interleaved; ")
-    print(f"{measured_s:.1f} s a load; medians. Load generator and brokers share the machine, which was also busy with ")
-    print("other work if its owner says so below: judge by CPU time and by the ratios of one run.\n")
-    print("GB is of requests received (produce) or records sent (fetch). Ratios are of CPU time, in the latency row of p50.\n")
+    print(
+        f"{time.strftime('%Y-%m-%d', time.gmtime())}; kafka-cy {version('kafka-cy')}, Apache Kafka 4.3.1 (KRaft, one node, "
+        f"1 GB heap, warmed up); {machine()}, Python {platform.python_version()}.\n"
+        f"{rounds} interleaved rounds of {measured_s:.1f} s a load, medians. Load generator and servers share the machine; "
+        "load average at the end\n"
+        f"{os.getloadavg()[0]:.0f}. Above 2 to 3 the machine had other work: rates and latencies then say little, CPU time "
+        "more, its ratios most.\n"
+    )
+    print(
+        "GB is of requests received (produce) or records sent (fetch). Ratios are of CPU time; in the latency row of p50.\n"
+    )
     print(table(compared))
+    print("The least CPU of any round (least disturbed by other work), same units:\n")
+    print(best(compared))
     print("\n".join(growth(grown)))
 
 
