@@ -64,7 +64,7 @@ def growth(results: dict[str, Any]) -> list[str]:
         lines += [
             "## Cost beside what is not touched",
             "",
-            "Microseconds of CPU a request, medians. One broker after the other, not interleaved: two runs of the same broker differ by up to half.",
+            "Microseconds of CPU a request, medians. One broker after the other, not interleaved: noise is up to half.",
             "",
         ]
         lines += ["| broker with | produce, one 100 B record | fetch, 64 KiB | CPU when idle |", "|---|---|---|---|"]
