@@ -36,9 +36,9 @@ from kafka_cy.storage.segment cimport (
     segment_seal_times, segments_give_way,
 )
 from kafka_cy.storage.system cimport (
-    ENOENT, ENOSPC, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, ftruncate, join_path, last_errno, modified_ms_of_file,
-    name_file, open_file, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, read_some,
-    rename, sync_path, wall_clock_ms, write_whole,
+    EMFILE, ENFILE, ENOENT, ENOSPC, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, ftruncate, join_path, last_errno,
+    modified_ms_of_file, name_file, open_file, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
+    pthread_mutex_unlock, read_some, rename, sync_path, wall_clock_ms, write_whole,
 )
 from kafka_cy.storage.index_table cimport table_free, table_load
 from kafka_cy.storage.time_index cimport time_entry_relative, time_entry_timestamp, time_index_floor

@@ -41,6 +41,14 @@ cdef int collect_unflushed(Log* log, Segment*** out, int32_t* count, int64_t* en
     return STORAGE_OK if out[0] != NULL else STORAGE_NO_MEMORY
 
 
+cdef int sync_by_name(const char* path) noexcept nogil:
+    """fsync of a file or folder; where descriptors ran out, segments give way."""
+    cdef int failed = sync_path(path)
+    while failed and segments_give_way():
+        failed = sync_path(path)
+    return failed
+
+
 cdef int sync_names(Log* log) noexcept nogil:
     """New files and the epochs' file, where there are any: what the recovery point stands for is found after a power cut."""
     cdef char path[PATH_BYTES_MAX]
@@ -53,11 +61,11 @@ cdef int sync_names(Log* log) noexcept nogil:
     pthread_mutex_unlock(&log.segments_mutex)
     if atomic_load_i32(&log.epochs_unsynced):
         atomic_store_seq_i32(&log.epochs_unsynced, 0)
-        if sync_path(path) != 0:
+        if sync_by_name(path) != 0:
             atomic_store_i32(&log.epochs_unsynced, 1)
             return STORAGE_OK if last_errno() == ENOENT else STORAGE_IO_ERROR   # ENOENT: renamed meanwhile
     atomic_store_seq_i32(&log.names_unsynced, 0)
-    if sync_path(directory) != 0:
+    if sync_by_name(directory) != 0:
         atomic_store_i32(&log.names_unsynced, 1)
         return STORAGE_OK if last_errno() == ENOENT else STORAGE_IO_ERROR
     return STORAGE_OK
@@ -88,7 +96,7 @@ cdef int log_flush(Log* log) noexcept nogil:
     if not error and end_offset > atomic_load_i64(&log.flushed_offset):
         atomic_store_i64(&log.flushed_offset, end_offset)
     atomic_store_i64(&log.last_flush_ms, wall_clock_ms())
-    if error:
+    if error and last_errno() != EMFILE and last_errno() != ENFILE:     # out of descriptors: nothing was tried yet
         # Also for ENOSPC: after a failed sync nobody knows what is on disk, and a second try would tell a lie.
         atomic_store_i32(&log.failed_errno, last_errno())
         take_offline(log)
