@@ -207,7 +207,12 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def start_ours(written: Written, folder: Path) -> Broker:
     copies = [Path(shutil.copytree(each, folder / each.name)) for each in written.folders]
-    config = {"node.id": 1, "log.dirs": ",".join(map(str, copies)), "offsets.topic.num.partitions": 5, "log.retention.ms": -1}
+    config = {
+        "node.id": 1,
+        "log.dirs": ",".join(map(str, copies)),
+        "offsets.topic.num.partitions": 5,
+        "log.retention.ms": -1,
+    }
     return Broker(config, folder=folder / "broker")
 
 
