@@ -231,6 +231,8 @@ cdef int items_of_session(Reactor* reactor, Fetch* fetch, FetchSession* session)
     cdef AskedPartition asked
     cdef TopicKey key
     cdef FetchItem* item
+    cdef FetchItem* named = NULL        # the last one with a name of its own
+    cdef const char* name = NULL        # what that is a copy of
     cdef int32_t entry = session.first
     while entry != -1:
         partition = &session.partitions[entry]
@@ -248,8 +250,13 @@ cdef int items_of_session(Reactor* reactor, Fetch* fetch, FetchSession* session)
         find_partition(reactor, item)
         if item.partition != NULL and not key.by_id:
             item.key.name = item.partition.topic
-        elif own_name(item):
-            return 1
+        elif named != NULL and name == key.name and not key.by_id:
+            item.key.name = named.owned_name    # one copy for all partitions of a topic, however long its name is
+        else:
+            if own_name(item):
+                return 1
+            named = item
+            name = key.name
         entry = partition.next
     return 0
 

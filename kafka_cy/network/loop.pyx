@@ -40,13 +40,21 @@ from kafka_cy.records.atomics cimport (
 )
 from kafka_cy.records.compression cimport codecs_free, codecs_new
 from kafka_cy.records.wire cimport writer_free, writer_init
-from kafka_cy.storage.partition cimport Partition, partition_acquire, partition_release, partition_set_wake_hook
+from kafka_cy.storage.partition cimport Partition, partition_release, partition_set_wake_hook
 
 cdef extern from *:
     """
     static __thread void *this_thread_reactor;
+    static inline int increment_unless_zero(int32_t *p)
+    {
+        int32_t seen = __atomic_load_n(p, __ATOMIC_SEQ_CST);
+        while (seen > 0 && !__atomic_compare_exchange_n(p, &seen, seen + 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+            ;
+        return seen > 0;
+    }
     """
     void* this_thread_reactor
+    bint increment_unless_zero(int32_t* p) noexcept nogil
 
 cdef enum:
     EVENTS_MAX = 256
@@ -71,7 +79,9 @@ cdef void wake_reactor(int reactor, Partition* partition) noexcept nogil:
     target = <ReactorState*>network.reactors[reactor]
     if target == NULL or not atomic_load_i32(&target.running):
         return
-    partition_acquire(partition)
+    # The flusher may call while the last reference is being given back (that waits for the flush): then nobody waits.
+    if not increment_unless_zero(&partition.references):
+        return
     if this_thread_reactor == <void*>target:
         if not local_wake_add(target, partition):
             partition_release(partition)

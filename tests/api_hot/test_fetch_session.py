@@ -157,3 +157,19 @@ def test_many_partitions_come_and_go(hot_server: HotServer, connection: Connecti
             found += [(topic["topic"], row["partition_index"]) for row in topic["partitions"]]
         assert len(found) == len(set(found)) and set(found) == model
     assert fetch_session.counters()["partitions"] >= len(model)
+
+
+def test_long_unknown_name_is_not_copied_per_partition(hot_server: HotServer, connection: Connection) -> None:
+    offsets = {("u" * 30000, i): 0 for i in range(10000)}
+    asked = request(hot_server, offsets, session=(0, 0))
+    session = connection.call(1, 12, asked)["session_id"]
+    with open("/proc/self/clear_refs", "w") as peak:
+        peak.write("5")
+    before = memory_peak_bytes()
+    assert len(rows(connection.call(1, 12, request(hot_server, {}, session=(session, 1))))) == 10000
+    assert memory_peak_bytes() - before < 100 << 20
+
+
+def memory_peak_bytes() -> int:
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
