@@ -49,6 +49,7 @@ def start_kafka(folder: Path, port: int, controller_port: int) -> subprocess.Pop
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
         "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller_port}",
         "log.dirs": f"{folder}/d1,{folder}/d2",
+        "log.flush.start.offset.checkpoint.interval.ms": 500,
     }
     path = folder / "server.properties"
     path.write_text("".join(f"{key}={value}\n" for key, value in config.items()))
@@ -176,6 +177,14 @@ def what_is_there(bootstrap: str) -> Written:
     return Written([], rows, committed, {name: str(each.result(30).topic_id) for name, each in described.items()})
 
 
+def wait_for_start_offset(folder: Path, line: str) -> None:
+    """Until Apache Kafka has written the log start offset down."""
+    deadline = time.monotonic() + 60
+    while not any(line in each.read_text() for each in folder.glob("d?/log-start-offset-checkpoint")):
+        assert time.monotonic() < deadline, line
+        time.sleep(0.05)
+
+
 @pytest.fixture(scope="module", params=["stopped", "killed"])
 def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Written]:
     """Apache Kafka's folders, after a clean stop and after a kill -9."""
@@ -190,6 +199,7 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         write_all(address)
         found = what_is_there(address)
         if request.param == "killed":
+            wait_for_start_offset(folder, "trimmed 0 250")  # what is not in the checkpoint, Kafka forgets as well
             process.kill()
         else:
             process.terminate()
