@@ -20,6 +20,7 @@ ALLOWED = {
     "coordinator": {"storage", "cluster", "records", "protocol", "config", "api"},
     "api": {"records", "storage", "network", "protocol", "config", "cluster", "coordinator"},
     "telemetry": {"records", "storage", "network"},
+    "bench": {"records", "testing"},
 }
 # Imported at run time, not for their types only, in these two places: an API is a thin face of the coordinator, and
 # the coordinator answers through the request that the API hands to it.

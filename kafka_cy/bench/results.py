@@ -1,0 +1,222 @@
+"""The results of the benchmark and their JSON (format 1): what every command writes and every report reads.
+
+A file holds runs; a run is one workload against one target, once. Counters of a sample are those of the time since the
+sample before; `rss_bytes` is a level, and the percentiles are of the requests answered in that time. What a target
+cannot give (the CPU time of a broker on another machine) is None.
+
+Some keys of `options` have a meaning for the reports:
+
+- kind "compare": `row`, the place in the table; `unit`, what the CPU time is divided by ("GB", "request", "latency").
+- kind "scaling": `curve` (such as "partitions"), `at` (the place on its axis, a number), `pair` (the interleaved runs of
+  one comparison share it) and `role` ("base" or "variant").
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+FORMAT = 1
+
+Kind = Literal["run", "compare", "tune", "scaling"]
+Outcome = Literal["completed", "interrupted", "broker-died", "failed"]
+Generator = Literal["native", "librdkafka"]
+Unit = Literal["GB", "request", "latency"]
+
+OUTCOMES: tuple[str, ...] = typing.get_args(Outcome)
+
+#: Targets with names of their own; any other target is the bootstrap address of a broker.
+KAFKA_CY = "kafka-cy"
+APACHE_KAFKA = "apache-kafka"
+FLOOR = "floor"
+
+Loaded = TypeVar("Loaded")
+
+
+class ResultsError(ValueError):
+    """A file is not a results file; the text names the file, the place in it and what is wrong."""
+
+
+@dataclass
+class Machine:
+    """Where it was measured."""
+
+    cpu: str
+    cores: int
+    memory_bytes: int
+    kernel: str
+    load_average_start: float | None = None
+    load_average_end: float | None = None
+
+
+@dataclass
+class Sample:
+    """About one second of a run; `t_s` is its end, in seconds since the measuring began (warm-up not counted)."""
+
+    t_s: float
+    requests: int = 0
+    records: int = 0
+    bytes: int = 0
+    errors: int = 0
+    latency_p50_ms: float | None = None
+    latency_p99_ms: float | None = None
+    cpu_s: float | None = None
+    rss_bytes: int | None = None
+    context_switches: int | None = None
+    written_bytes: int | None = None
+
+
+@dataclass
+class Totals:
+    """A whole run. `bytes` are those of the requests sent (produce) or of the records received (fetch)."""
+
+    duration_s: float
+    requests: int = 0
+    records: int = 0
+    bytes: int = 0
+    errors: int = 0
+    broker_cpu_s: float | None = None
+    client_cpu_s: float | None = None
+    rss_bytes_max: int | None = None
+    context_switches: int | None = None
+    written_bytes: int | None = None
+
+
+@dataclass
+class Latency:
+    """Latency of all answers of a run. `buckets` are [upper_ms, count] of the buckets that are not empty, ascending."""
+
+    count: int
+    mean_ms: float | None = None
+    max_ms: float | None = None
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    p99_ms: float | None = None
+    p999_ms: float | None = None
+    p9999_ms: float | None = None
+    buckets: list[list[float]] = field(default_factory=list)
+
+
+@dataclass
+class Run:
+    """One workload against one target, once. `generator` is None where none was needed (start, fdatasync)."""
+
+    workload: str
+    label: str
+    target: str
+    generator: Generator | None
+    round: int
+    options: dict[str, Any]
+    outcome: Outcome
+    totals: Totals
+    error: str | None = None
+    samples: list[Sample] = field(default_factory=list)
+    latency: Latency | None = None
+
+
+@dataclass
+class Results:
+    """One results file."""
+
+    kind: Kind
+    started: str
+    command: list[str]
+    machine: Machine
+    versions: dict[str, str]
+    runs: list[Run] = field(default_factory=list)
+    tune: dict[str, Any] | None = None
+    format: int = FORMAT
+
+
+def to_json(results: Results) -> str:
+    """The text of a results file."""
+    return json.dumps(dataclasses.asdict(results), indent=1, allow_nan=False) + "\n"
+
+
+def save(results: Results, path: Path | str) -> None:
+    """Write a results file; a reader sees the old one or the whole new one. Raises OSError."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(to_json(results))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(path: Path | str) -> Results:
+    """Read a results file; raises ResultsError when it is none, OSError when it cannot be read."""
+    try:
+        value = json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise ResultsError(f"{path} is not JSON: {error}") from None
+    try:
+        return from_json(value)
+    except ResultsError as error:
+        raise ResultsError(f"{path}: {error}") from None
+
+
+def from_json(value: object) -> Results:
+    """The results in parsed JSON; raises ResultsError with the place of the first thing that is wrong."""
+    if isinstance(value, dict) and value.get("format") != FORMAT:
+        raise ResultsError(f"format is {value.get('format')!r}, this version reads {FORMAT}")
+    return _load(Results, value, "results")
+
+
+def _load(kind: type[Loaded], value: object, place: str) -> Loaded:
+    """An instance of a dataclass from a JSON object whose members have exactly the types of its fields."""
+    if not isinstance(value, dict):
+        raise ResultsError(f"{place} must be an object, not {_shown(value)}")
+    hints = typing.get_type_hints(kind)
+    known = {each.name: each for each in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name in value:
+        if name not in known:
+            raise ResultsError(f"{place} has an unknown member {name!r}")
+    arguments = {}
+    for name, each in known.items():
+        if name in value:
+            arguments[name] = _convert(hints[name], value[name], f"{place}.{name}")
+        elif each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
+            raise ResultsError(f"{place}.{name} is missing")
+    return kind(**arguments)
+
+
+def _convert(kind: Any, value: object, place: str) -> Any:
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
+    if origin is types.UnionType or origin is typing.Union:  # only "T | None" here
+        return None if value is None else _convert(next(each for each in inner if each is not type(None)), value, place)
+    if origin is Literal:
+        if value not in inner:
+            raise ResultsError(f"{place} must be one of {', '.join(map(str, inner))}, not {_shown(value)}")
+        return value
+    if origin is list:
+        if not isinstance(value, list):
+            raise ResultsError(f"{place} must be a list, not {_shown(value)}")
+        return [_convert(inner[0], each, f"{place}[{index}]") for index, each in enumerate(value)]
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ResultsError(f"{place} must be an object, not {_shown(value)}")
+        return {name: _convert(inner[1], each, f"{place}.{name}") for name, each in value.items()}
+    if dataclasses.is_dataclass(kind):
+        return _load(kind, value, place)  # type: ignore[arg-type]
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ResultsError(f"{place} must be {_TYPE_NAMES[kind]}, not {_shown(value)}")
+    return value
+
+
+_TYPE_NAMES = {float: "a number", int: "a whole number", str: "a text"}
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
