@@ -124,3 +124,30 @@ cdef void spare_give(SendContext* context, uint8_t* data, size_t capacity) noexc
 # Who is at the other end, as Kafka prints it: "127.0.0.1:40123"; `size` bounds the text with its zero.
 cdef void connection_peer(Connection* connection, char* text, size_t size) noexcept nogil
 cdef void connection_host(Connection* connection, char* text, size_t size) noexcept nogil   # without the port
+
+
+# What stands in a doubly linked list by its `next` and `prev`: answers in order, connections by idleness.
+ctypedef fused Linked:
+    ResponseSlot
+    Connection
+
+
+cdef inline void list_append(Linked** first, Linked** last, Linked* item) noexcept nogil:
+    item.next = NULL
+    item.prev = last[0]
+    if last[0] != NULL:
+        last[0].next = item
+    else:
+        first[0] = item
+    last[0] = item
+
+
+cdef inline void list_remove(Linked** first, Linked** last, Linked* item) noexcept nogil:
+    if item.prev != NULL:
+        item.prev.next = item.next
+    else:
+        first[0] = item.next
+    if item.next != NULL:
+        item.next.prev = item.prev
+    else:
+        last[0] = item.prev

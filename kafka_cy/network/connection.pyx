@@ -63,26 +63,14 @@ cdef ResponseSlot* slot_append(SendContext* context, Connection* connection) noe
         slot = <ResponseSlot*>calloc(1, sizeof(ResponseSlot))
         if slot == NULL:
             return NULL
-    slot.prev = connection.slots_last
-    if connection.slots_last != NULL:
-        connection.slots_last.next = slot
-    else:
-        connection.slots_first = slot
-    connection.slots_last = slot
+    list_append(&connection.slots_first, &connection.slots_last, slot)
     connection.slots_count += 1
     return slot
 
 
 cdef void slot_remove(SendContext* context, Connection* connection, ResponseSlot* slot) noexcept nogil:
     cdef Piece* piece
-    if slot.prev != NULL:
-        slot.prev.next = slot.next
-    else:
-        connection.slots_first = slot.next
-    if slot.next != NULL:
-        slot.next.prev = slot.prev
-    else:
-        connection.slots_last = slot.prev
+    list_remove(&connection.slots_first, &connection.slots_last, slot)
     connection.slots_count -= 1
     connection.queued_bytes -= <int64_t>slot.memory_bytes
     while slot.first != NULL:

@@ -11,9 +11,9 @@ from libc.string cimport memcmp, memcpy
 
 from kafka_cy.network.connection cimport (
     KIND_CONNECTION, KIND_MAILBOX, PAUSE_MEMORY, Connection, ResponseSlot, connection_advance,
-    connection_drop_answers, connection_flush, send_context_free, slot_remove, slot_send_whole,
+    connection_drop_answers, connection_flush, list_append, list_remove, send_context_free, slot_remove, slot_send_whole,
 )
-from kafka_cy.network.control_queue cimport ControlMessage
+from kafka_cy.network.control_queue cimport ControlMessage, control_queue_wake
 from kafka_cy.network.log_events cimport LOG_ERROR, LOG_WARNING, log_events_add
 from kafka_cy.network.mailbox cimport (
     MAIL_COMPLETION, MAIL_CONNECTION, MAIL_WAKE, Mail, mailbox_init, mailbox_post, mailbox_take,
@@ -40,7 +40,7 @@ from kafka_cy.records.atomics cimport (
 )
 from kafka_cy.records.compression cimport codecs_free, codecs_new
 from kafka_cy.records.wire cimport writer_free, writer_init
-from kafka_cy.storage.partition cimport Partition, partition_release, partition_set_wake_hook
+from kafka_cy.storage.partition cimport CONTROL_WAITER, Partition, partition_release, partition_set_wake_hook
 
 cdef extern from *:
     """
@@ -74,7 +74,12 @@ cdef void wake_reactor(int reactor, Partition* partition) noexcept nogil:
     """The hook of partitions: on any thread, also on the reactor itself (then no lock and no system call)."""
     cdef NetworkState* network = active_network
     cdef ReactorState* target
-    if network == NULL or reactor >= network.reactors_count:
+    if network == NULL:
+        return
+    if reactor == CONTROL_WAITER:
+        control_queue_wake(&network.control)
+        return
+    if reactor >= network.reactors_count:
         return
     target = <ReactorState*>network.reactors[reactor]
     if target == NULL or not atomic_load_i32(&target.running):
@@ -134,32 +139,19 @@ cdef void network_deactivate(NetworkState* network) noexcept nogil:
 
 # -- connections: idle order, registration, end --
 
-cdef void idle_unlink(ReactorState* reactor, Connection* connection) noexcept nogil:
-    if connection.prev != NULL:
-        connection.prev.next = connection.next
-    else:
-        reactor.idle_first = connection.next
-    if connection.next != NULL:
-        connection.next.prev = connection.prev
-    else:
-        reactor.idle_last = connection.prev
-
-
 cdef void idle_append(ReactorState* reactor, Connection* connection) noexcept nogil:
     connection.active_ns = reactor.shared.now_ns
-    connection.next = NULL
-    connection.prev = reactor.idle_last
-    if reactor.idle_last != NULL:
-        reactor.idle_last.next = connection
-    else:
-        reactor.idle_first = connection
-    reactor.idle_last = connection
+    list_append(&reactor.idle_first, &reactor.idle_last, connection)
+
+
+cdef void idle_again(ReactorState* reactor, Connection* connection) noexcept nogil:
+    list_remove(&reactor.idle_first, &reactor.idle_last, connection)
+    idle_append(reactor, connection)
 
 
 cdef void connection_active(ReactorState* reactor, Connection* connection) noexcept nogil:
     if reactor.shared.now_ns - connection.active_ns > reactor.network.idle_timeout_ns >> 5:
-        idle_unlink(reactor, connection)
-        idle_append(reactor, connection)
+        idle_again(reactor, connection)
 
 
 cdef void connection_register(ReactorState* reactor, Connection* connection) noexcept nogil:
@@ -185,7 +177,7 @@ cdef void memory_unlink(ReactorState* reactor, Connection* connection) noexcept 
 
 
 cdef void connection_destroy(ReactorState* reactor, Connection* connection) noexcept nogil:
-    idle_unlink(reactor, connection)
+    list_remove(&reactor.idle_first, &reactor.idle_last, connection)
     if connection.waits_for_memory:
         memory_unlink(reactor, connection)
     parked_drop_connection(reactor, connection)
@@ -528,8 +520,7 @@ cdef void close_idle(ReactorState* reactor) noexcept nogil:
     connection = reactor.idle_first
     while connection != NULL and reactor.shared.now_ns - connection.active_ns >= reactor.network.idle_timeout_ns:
         if connection.slots_count and not connection.send_blocked:
-            idle_unlink(reactor, connection)        # it waits for us, not we for it
-            idle_append(reactor, connection)
+            idle_again(reactor, connection)         # it waits for us, not we for it
         elif not connection.dead:
             counter_add(&reactor.counters.closed_idle, 1)
             connection_mark_dead(reactor, connection)

@@ -5,7 +5,8 @@ from kafka_cy.records.batch cimport ValidBatch
 from kafka_cy.storage.log cimport AppendOrigin, AppendResult, Log, PartitionLog
 
 cdef enum:
-    REACTORS_MAX = 64
+    REACTORS_MAX = 63
+    CONTROL_WAITER = 63         # the control thread's bit in `waiters`
     TOPIC_NAME_BYTES_MAX = 249
 
 cdef enum PartitionState:
@@ -24,7 +25,7 @@ cdef struct Partition:
     int32_t leader_epoch        # (a)
     int32_t sole_replica        # (a) 1: the high watermark follows the log end offset by itself
     int64_t high_watermark      # (a)
-    uint64_t waiters            # (a) bit r: reactor r has requests parked on this partition
+    uint64_t waiters            # (a) bit r: reactor r has requests parked on this partition; CONTROL_WAITER
     Log* log                    # (a) swapped only when AlterReplicaLogDirs finishes
     int32_t index
     uint8_t topic_id[16]

@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 
 from kafka_cy.records.atomics cimport (
     atomic_add_i32, atomic_add_relaxed_i64, atomic_cas_i64, atomic_exchange_u64, atomic_load_i32, atomic_load_i64,
-    atomic_load_pointer, atomic_load_seq_i64, atomic_store_i32, atomic_store_pointer, atomic_sub_i32,
+    atomic_load_pointer, atomic_load_seq_i64, atomic_or_u64, atomic_store_i32, atomic_store_pointer, atomic_sub_i32,
     atomic_fence,
 )
 from kafka_cy.records.batch cimport BATCH_OK, LOG_OVERHEAD, ValidBatch, batch_header_read
@@ -247,6 +247,10 @@ cdef class HostedPartition:
         """Move the high watermark up to `offset` (bounded by the log's end) and wake waiters."""
         raise_high_watermark(self.partition, min(<int64_t>offset, log_end_offset(current_log(self.partition))))
         partition_wake(self.partition)
+
+    def watch(self):
+        """Have the control thread woken when the partition moves next; look at it again after this call."""
+        atomic_or_u64(&self.partition.waiters, <uint64_t>1 << CONTROL_WAITER)
 
     def wake(self):
         """Look again, all who wait on this partition."""
