@@ -18,13 +18,17 @@ NO_OFFSET = -1
 @handler(api_key=21, versions=(0, 2))
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Every partition by itself; the answer carries the new log start offset."""
+    asked: dict[str, dict[int, int]] = {}  # of a partition that is named twice the last offset counts
+    for topic in request.body.topics:
+        for partition in topic.partitions:
+            asked.setdefault(topic.name, {})[partition.partition_index] = partition.offset
     topics = []
-    for asked in request.body.topics:
+    for name, offsets in asked.items():
         partitions = []
-        for partition in asked.partitions:
-            low, code = _delete(asked.name, partition.partition_index, partition.offset, context)
-            partitions.append({"partition_index": partition.partition_index, "low_watermark": low, "error_code": code})
-        topics.append({"name": asked.name, "partitions": partitions})
+        for index, offset in offsets.items():
+            low, code = _delete(name, index, offset, context)
+            partitions.append({"partition_index": index, "low_watermark": low, "error_code": code})
+        topics.append({"name": name, "partitions": partitions})
     return {"topics": topics}
 
 

@@ -17,15 +17,17 @@ from libc.string cimport memcmp, memcpy, memset
 
 from kafka_cy.api.error_codes cimport *
 from kafka_cy.api.fetch_request cimport (
-    AskedPartition, FetchHeader, partition_bytes, read_asked_partition, read_fetch_header,
+    AskedPartition, FetchHeader, read_asked_partition, read_fetch_header, walk_asked, walk_forgotten,
 )
 from kafka_cy.api.fetch_session cimport (
     FetchSession, SessionPartition, session_create, session_find, session_forget, session_move_last,
     session_next_epoch, session_put, session_release, session_remove, sessions_lock, sessions_unlock,
 )
 from kafka_cy.api.leaders cimport (
-    RESPONSE_BYTES_MAX, TopicKey, find_topic, leaders_add, read_topic_key, write_response_tags, write_topic_key,
+    RESPONSE_BYTES_MAX, TopicKey, find_topic, leaders_add, write_response_tags, write_topic_key,
 )
+from kafka_cy.api.named_partitions cimport NamedPartitions, named_add, named_of
+from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_next
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.reactor cimport (
     CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_start, parked_watch,
@@ -33,8 +35,8 @@ from kafka_cy.network.reactor cimport (
 )
 from kafka_cy.records.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.records.wire cimport (
-    Reader, Writer, read_array_length, read_int32, reader_init, skip_tagged_fields, write_array_length, write_int16,
-    write_int32, write_int64, write_int8, write_no_tags, write_uvarint, writer_init, writer_reserve,
+    Reader, Writer, read_int32, write_array_length, write_int16, write_int32, write_int64, write_int8, write_no_tags,
+    write_uvarint, writer_init, writer_reserve,
 )
 from kafka_cy.storage.log cimport (
     Log, log_aborted_transactions, log_end_offset, log_end_offset_for_epoch, log_read, log_start_offset,
@@ -149,59 +151,46 @@ cdef FetchItem* add_item(Fetch* fetch, TopicKey* key, AskedPartition* asked) noe
     return item
 
 
-cdef void items_of_request(Reactor* reactor, Request* request, FetchHeader* header, Fetch* fetch) noexcept nogil:
-    """A full fetch: the partitions that the request names."""
+cdef int items_of_request(Reactor* reactor, Request* request, FetchHeader* header, Fetch* fetch) noexcept nogil:
+    """A full fetch: the partitions that the request names, of two mentions the later one. 1 without memory."""
     cdef Reader r
-    cdef TopicKey key
+    cdef TopicWalk walk
     cdef AskedPartition asked
-    cdef int32_t topics_count, partitions_count
-    reader_init(&r, header.topics, <size_t>(request.body + request.body_size - header.topics))
-    topics_count = read_array_length(&r, fetch.flexible, 2)
-    while topics_count > 0:
-        topics_count -= 1
-        read_topic_key(&r, fetch.by_id, fetch.flexible, &key)
-        partitions_count = read_array_length(&r, fetch.flexible, partition_bytes(fetch.version))
-        while partitions_count > 0:
-            partitions_count -= 1
-            read_asked_partition(&r, fetch.version, &asked)
-            find_partition(reactor, add_item(fetch, &key, &asked))
-        if fetch.flexible:
-            skip_tagged_fields(&r)
+    cdef NamedPartitions* named = named_of(reactor.id)
+    cdef const uint8_t* at
+    cdef int32_t i
+    read_again(&r, request, header.topics)
+    walk_asked(&walk, &r, fetch.version)
+    while walk_next(&walk):
+        at = walk.r.position
+        read_asked_partition(&walk.r, fetch.version, &asked)
+        if named_add(named, &walk.key, asked.index, at):
+            return 1
+    for i in range(named.partitions_count):
+        read_again(&r, request, named.partitions[i].at)
+        read_asked_partition(&r, fetch.version, &asked)
+        find_partition(reactor, add_item(fetch, &named.topics[named.partitions[i].topic].key, &asked))
+    return 0
 
 
 cdef int update_session(Request* request, FetchHeader* header, Fetch* fetch, FetchSession* session) noexcept nogil:
     """An incremental fetch: what changed since the last one. 1 without memory. Cache lock held."""
     cdef Reader r
-    cdef TopicKey key
+    cdef TopicWalk walk
     cdef AskedPartition asked
     cdef SessionPartition* partition
-    cdef int32_t topics_count, partitions_count
-    reader_init(&r, header.topics, <size_t>(request.body + request.body_size - header.topics))
-    topics_count = read_array_length(&r, fetch.flexible, 2)
-    while topics_count > 0:
-        topics_count -= 1
-        read_topic_key(&r, fetch.by_id, fetch.flexible, &key)
-        partitions_count = read_array_length(&r, fetch.flexible, partition_bytes(fetch.version))
-        while partitions_count > 0:
-            partitions_count -= 1
-            read_asked_partition(&r, fetch.version, &asked)
-            partition = session_put(session, &key, asked.index)
-            if partition == NULL:
-                return 1
-            session_set(partition, &asked)
-        if fetch.flexible:
-            skip_tagged_fields(&r)
-    reader_init(&r, header.forgotten, <size_t>(request.body + request.body_size - header.forgotten))
-    topics_count = read_array_length(&r, fetch.flexible, 2)
-    while topics_count > 0:
-        topics_count -= 1
-        read_topic_key(&r, fetch.by_id, fetch.flexible, &key)
-        partitions_count = read_array_length(&r, fetch.flexible, 4)
-        while partitions_count > 0:
-            partitions_count -= 1
-            session_forget(session, &key, read_int32(&r))
-        if fetch.flexible:
-            skip_tagged_fields(&r)
+    read_again(&r, request, header.topics)
+    walk_asked(&walk, &r, fetch.version)
+    while walk_next(&walk):
+        read_asked_partition(&walk.r, fetch.version, &asked)
+        partition = session_put(session, &walk.key, asked.index)
+        if partition == NULL:
+            return 1
+        session_set(partition, &asked)
+    read_again(&r, request, header.forgotten)
+    walk_forgotten(&walk, &r, fetch.version)
+    while walk_next(&walk):
+        session_forget(session, &walk.key, read_int32(&walk.r))
     return 0
 
 
@@ -327,8 +316,7 @@ cdef int begin(Reactor* reactor, Request* request, FetchHeader* header, Fetch** 
             session_remove(session)
         sessions_unlock()
     fetch.create_session = header.session_epoch == 0
-    items_of_request(reactor, request, header, fetch)
-    return 0
+    return items_of_request(reactor, request, header, fetch)
 
 
 # -- looking --

@@ -1,10 +1,10 @@
 """Reading a Fetch request of any version (4-18) off the wire."""
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t
 
-from kafka_cy.api.leaders cimport TopicKey, read_topic_key
+from kafka_cy.api.topic_walk cimport TopicWalk, walk_begin, walk_next
 from kafka_cy.network.reactor cimport Request
 from kafka_cy.records.wire cimport (
-    Reader, read_array_length, read_int32, read_int64, read_int8, read_raw, read_string, read_uvarint, reader_init,
+    Reader, read_int32, read_int64, read_int8, read_raw, read_string, read_uvarint, reader_init,
     skip_tagged_fields,
 )
 
@@ -68,47 +68,14 @@ cdef inline void read_replica_state(Reader* r, FetchHeader* header) noexcept nog
                 r.error = field.error
 
 
-cdef inline void read_topics(Reader* r, int16_t version, FetchHeader* header) noexcept nogil:
-    cdef bint flexible = version >= 12
-    cdef TopicKey key
-    cdef AskedPartition asked
-    cdef int32_t topics_count, partitions_count
-    header.topics = r.position
-    header.partitions_count = 0
-    topics_count = read_array_length(r, flexible, 2)
-    if topics_count < 0 and not r.error:
-        r.error = 1
-    while topics_count > 0 and not r.error:
-        topics_count -= 1
-        read_topic_key(r, version >= 13, flexible, &key)
-        partitions_count = read_array_length(r, flexible, partition_bytes(version))
-        if (key.name == NULL and not key.by_id) or partitions_count < 0:
-            r.error = 1
-        header.partitions_count += partitions_count
-        while partitions_count > 0 and not r.error:
-            partitions_count -= 1
-            read_asked_partition(r, version, &asked)
-        if flexible:
-            skip_tagged_fields(r)
+cdef inline void walk_asked(TopicWalk* walk, Reader* r, int16_t version) noexcept nogil:
+    """Begins to walk the partitions that are asked for."""
+    walk_begin(walk, r, version >= 13, version >= 12, partition_bytes(version))
 
 
-cdef inline void read_forgotten(Reader* r, int16_t version, FetchHeader* header) noexcept nogil:
-    cdef bint flexible = version >= 12
-    cdef TopicKey key
-    cdef int32_t topics_count, partitions_count
-    header.forgotten = r.position
-    topics_count = read_array_length(r, flexible, 2)
-    if topics_count < 0 and not r.error:
-        r.error = 1
-    while topics_count > 0 and not r.error:
-        topics_count -= 1
-        read_topic_key(r, version >= 13, flexible, &key)
-        partitions_count = read_array_length(r, flexible, 4)
-        if (key.name == NULL and not key.by_id) or partitions_count < 0:
-            r.error = 1
-        read_raw(r, <int64_t>partitions_count * 4)
-        if flexible:
-            skip_tagged_fields(r)
+cdef inline void walk_forgotten(TopicWalk* walk, Reader* r, int16_t version) noexcept nogil:
+    """Likewise those that leave the session; each is an index."""
+    walk_begin(walk, r, version >= 13, version >= 12, 4)
 
 
 cdef inline int read_fetch_header(Request* request, FetchHeader* header) noexcept nogil:
@@ -116,6 +83,8 @@ cdef inline int read_fetch_header(Request* request, FetchHeader* header) noexcep
     cdef Reader r
     cdef int16_t version = request.api_version
     cdef bint flexible = version >= 12
+    cdef TopicWalk walk
+    cdef AskedPartition asked
     cdef int32_t ignored
     reader_init(&r, request.body, request.body_size)
     header.replica_id = read_int32(&r) if version <= 14 else -1
@@ -125,10 +94,20 @@ cdef inline int read_fetch_header(Request* request, FetchHeader* header) noexcep
     header.isolation_level = read_int8(&r)
     header.session_id = read_int32(&r) if version >= 7 else 0
     header.session_epoch = read_int32(&r) if version >= 7 else -1
-    read_topics(&r, version, header)
+    header.topics = r.position
+    header.partitions_count = 0
+    walk_asked(&walk, &r, version)
+    while walk_next(&walk):
+        read_asked_partition(&walk.r, version, &asked)
+        header.partitions_count += 1
+    r = walk.r
     header.forgotten = NULL
-    if version >= 7:
-        read_forgotten(&r, version, header)
+    if version >= 7 and not r.error:
+        header.forgotten = r.position
+        walk_forgotten(&walk, &r, version)
+        while walk_next(&walk):
+            read_int32(&walk.r)
+        r = walk.r
     if version >= 11:
         if read_string(&r, flexible, &ignored) == NULL and not r.error:
             return 1                                # rack id, not nullable

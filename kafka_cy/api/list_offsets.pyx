@@ -6,23 +6,26 @@
 - -5 latest tiered (v9+, KIP-1005) and -6 earliest pending upload (v11+, KIP-1023): -1 without remote storage.
 - Any other negative, or a spec newer than the version: UNSUPPORTED_VERSION.
 - v4: current leader epoch in, epoch of the offset out (KIP-320). v6: flexible. v10: timeout (remote reads only).
+- A partition that the request names twice is answered once, with INVALID_REQUEST.
 - A replica (replica_id >= 0) sees the log end offset as the latest.
 """
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t
 
 from kafka_cy.api.error_codes cimport (
-    ERROR_NONE, ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_UNKNOWN_TOPIC_OR_PARTITION, ERROR_UNSUPPORTED_VERSION,
-    storage_error_code,
+    ERROR_INVALID_REQUEST, ERROR_NONE, ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_UNKNOWN_TOPIC_OR_PARTITION,
+    ERROR_UNSUPPORTED_VERSION, storage_error_code,
 )
-from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX, TopicKey, find_topic, read_topic_key, write_topic_key
+from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX, find_topic, write_topic_key
+from kafka_cy.api.named_partitions cimport NamedPartitions, NamedTopic, named_add, named_of
+from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.reactor cimport (
     CLOSE, HANDLED, Reactor, Request, hot_handler_register, response_begin, response_send,
 )
 from kafka_cy.records.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.records.wire cimport (
-    Reader, Writer, read_array_length, read_int32, read_int64, read_int8, reader_init, skip_tagged_fields,
-    write_array_length, write_int16, write_int32, write_int64, write_no_tags, writer_free, writer_init,
+    Reader, Writer, read_int32, read_int64, read_int8, reader_init, skip_tagged_fields, write_array_length,
+    write_int16, write_int32, write_int64, write_no_tags, writer_init,
 )
 from kafka_cy.storage.log cimport (
     Log, log_end_offset, log_epoch_of, log_max_timestamp, log_offset_for_timestamp, log_start_offset,
@@ -52,8 +55,15 @@ cdef struct Found:
 # What of a request holds for all its partitions.
 cdef struct Asked:
     int16_t version
+    bint flexible
     int32_t replica_id
     int8_t isolation_level
+
+
+cdef struct AskedPartition:
+    int32_t index
+    int32_t current_leader_epoch
+    int64_t timestamp_ms
 
 
 cdef bint spec_supported(int64_t timestamp_ms, int16_t version) noexcept nogil:
@@ -104,90 +114,103 @@ cdef void look_up(Reactor* reactor, Partition* partition, int64_t timestamp_ms, 
         found.epoch = -1
 
 
-cdef void answer_partition(Reactor* reactor, TopicImage* topic, Asked* asked, Reader* r, Writer* w) noexcept nogil:
-    cdef bint flexible = asked.version >= 6
-    cdef int32_t index = read_int32(r)
-    cdef int32_t current_leader_epoch = read_int32(r) if asked.version >= 4 else -1
-    cdef int64_t timestamp_ms = read_int64(r)
-    cdef PartitionImage* known = topic_partition(topic, index) if topic != NULL else NULL
+cdef void answer_partition(
+    Reactor* reactor, TopicImage* topic, Asked* asked, AskedPartition* partition, bint twice, Writer* w
+) noexcept nogil:
+    cdef PartitionImage* known = topic_partition(topic, partition.index) if topic != NULL else NULL
     cdef Found found
     found.error = ERROR_NONE
     found.timestamp_ms = -1
     found.offset = -1
     found.epoch = -1
-    if flexible:
-        skip_tagged_fields(r)
-    if r.error:
-        return
-    if not spec_supported(timestamp_ms, asked.version):
+    if twice:
+        found.error = ERROR_INVALID_REQUEST
+    elif not spec_supported(partition.timestamp_ms, asked.version):
         found.error = ERROR_UNSUPPORTED_VERSION
     elif known == NULL:
         found.error = ERROR_UNKNOWN_TOPIC_OR_PARTITION
     elif known.partition == NULL:
         found.error = ERROR_NOT_LEADER_OR_FOLLOWER
     else:
-        found.error = storage_error_code(partition_check_leader(known.partition, current_leader_epoch))
+        found.error = storage_error_code(partition_check_leader(known.partition, partition.current_leader_epoch))
         if found.error == ERROR_NONE:
-            look_up(reactor, known.partition, timestamp_ms, asked, &found)
-    write_int32(w, index)
+            look_up(reactor, known.partition, partition.timestamp_ms, asked, &found)
+    write_int32(w, partition.index)
     write_int16(w, found.error)
     write_int64(w, found.timestamp_ms)
     write_int64(w, found.offset)
     if asked.version >= 4:
         write_int32(w, found.epoch)
-    write_no_tags(w, flexible)
+    write_no_tags(w, asked.flexible)
 
 
-cdef int answer(Reactor* reactor, Request* request, Writer* w) noexcept nogil:
-    """Reads the request and writes the answer as it goes; the caller drops it when the request does not parse."""
+cdef void read_partition(Reader* r, Asked* asked, AskedPartition* partition) noexcept nogil:
+    partition.index = read_int32(r)
+    partition.current_leader_epoch = read_int32(r) if asked.version >= 4 else -1
+    partition.timestamp_ms = read_int64(r)
+    if asked.flexible:
+        skip_tagged_fields(r)
+
+
+cdef int read_request(Request* request, Asked* asked, NamedPartitions* named) noexcept nogil:
+    """Reads the whole request; not 0 when it does not parse."""
     cdef Reader r
-    cdef TopicKey key
-    cdef TopicImage* topic
-    cdef Asked asked
-    cdef bint flexible = request.api_version >= 6
-    cdef int32_t topics_count, partitions_count
-    cdef int32_t i, j
+    cdef TopicWalk walk
+    cdef AskedPartition partition
+    cdef const uint8_t* at
     asked.version = request.api_version
+    asked.flexible = request.api_version >= 6
     reader_init(&r, request.body, request.body_size)
     asked.replica_id = read_int32(&r)
     asked.isolation_level = read_int8(&r) if asked.version >= 2 else 0
-    topics_count = read_array_length(&r, flexible, 3)
-    if r.error or topics_count < 0:
-        return 1
-    if asked.version >= 2:
-        write_int32(w, 0)
-    write_array_length(w, flexible, topics_count)
-    for i in range(topics_count):  # no-cython-lint
-        read_topic_key(&r, False, flexible, &key)
-        partitions_count = read_array_length(&r, flexible, 12)
-        if r.error or key.name == NULL or partitions_count < 0:
+    walk_begin(&walk, &r, False, asked.flexible, 12)
+    while walk_next(&walk):
+        at = walk.r.position
+        read_partition(&walk.r, asked, &partition)
+        if named_add(named, &walk.key, partition.index, at):
             return 1
-        topic = find_topic(reactor.image, &key)
-        write_topic_key(w, &key, flexible)
-        write_array_length(w, flexible, partitions_count)
-        for j in range(partitions_count):  # no-cython-lint
-            answer_partition(reactor, topic, &asked, &r, w)
-            if r.error:
-                return 1
-        if flexible:
-            skip_tagged_fields(&r)
-        write_no_tags(w, flexible)
+    r = walk.r
     if asked.version >= 10:
         read_int32(&r)                              # timeout_ms of remote reads
-    if flexible:
+    if asked.flexible:
         skip_tagged_fields(&r)
-    write_no_tags(w, flexible)
     return r.error
+
+
+cdef void answer(Reactor* reactor, Request* request, Asked* asked, NamedPartitions* named, Writer* w) noexcept nogil:
+    cdef Reader r
+    cdef AskedPartition partition
+    cdef NamedTopic* named_topic
+    cdef TopicImage* topic
+    cdef int32_t i, j
+    if asked.version >= 2:
+        write_int32(w, 0)
+    write_array_length(w, asked.flexible, named.topics_count)
+    for i in range(named.topics_count):
+        named_topic = &named.topics[i]
+        topic = find_topic(reactor.image, &named_topic.key)
+        write_topic_key(w, &named_topic.key, asked.flexible)
+        write_array_length(w, asked.flexible, named_topic.count)
+        j = named_topic.first
+        while j >= 0:
+            read_again(&r, request, named.partitions[j].at)
+            read_partition(&r, asked, &partition)
+            answer_partition(reactor, topic, asked, &partition, named.partitions[j].times > 1, w)
+            j = named.partitions[j].next
+        write_no_tags(w, asked.flexible)
+    write_no_tags(w, asked.flexible)
 
 
 cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     cdef Writer w
-    writer_init(&w, RESPONSE_BYTES_MAX)
-    response_begin(request, &w)
-    if answer(reactor, request, &w):
-        writer_free(&w)
+    cdef Asked asked
+    cdef NamedPartitions* named = named_of(reactor.id)
+    if read_request(request, &asked, named):
         request.close_reason = b"ListOffsets request that does not parse"
         return CLOSE
+    writer_init(&w, RESPONSE_BYTES_MAX)
+    response_begin(request, &w)
+    answer(reactor, request, &asked, named, &w)
     response_send(reactor, request, &w)
     return HANDLED
 

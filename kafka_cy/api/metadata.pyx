@@ -1,7 +1,7 @@
 """Metadata (key 3), versions 0-13, of topics that this broker knows.
 
-A request that names an unknown topic goes to the control plane, which may create it. Everything else is answered here
-from the metadata image.
+A request that names an unknown topic goes to the control plane, which may create it; so does one that names a topic
+twice. Everything else is answered here from the metadata image.
 
 - v0: an empty topic list means all topics; from v1 null means all and an empty list none.
 - v1: rack, controller id, internal flag. v2: cluster id. v3: throttle time. v4: allow_auto_topic_creation.
@@ -18,7 +18,8 @@ from libc.string cimport memset
 from kafka_cy.api.error_codes cimport (
     ERROR_INVALID_REQUEST, ERROR_LEADER_NOT_AVAILABLE, ERROR_LISTENER_NOT_FOUND, ERROR_NONE, ERROR_UNKNOWN_TOPIC_ID,
 )
-from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX, find_broker, topic_id_is_zero
+from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX, TopicKey, find_broker, topic_id_is_zero
+from kafka_cy.api.named_partitions cimport NamedPartitions, named_add, named_of
 from kafka_cy.network.metadata_image cimport (
     BrokerImage, MetadataImage, PartitionImage, TopicImage, image_find_topic, image_find_topic_id,
 )
@@ -47,7 +48,7 @@ cdef struct MetadataRequest:
     bint all_topics
     int32_t topics_count
     const uint8_t* topics           # where the list's elements begin
-    bint forward                    # names a topic that is not known
+    bint forward                    # names a topic that is not known, or one twice
     bint cluster_operations
     bint topic_operations
 
@@ -65,10 +66,21 @@ cdef void read_asked_topic(Reader* r, int16_t version, AskedTopic* asked) noexce
         skip_tagged_fields(r)
 
 
-cdef int read_request(MetadataImage* image, Request* request, MetadataRequest* asked) noexcept nogil:
+cdef const uint8_t* id_of(MetadataImage* image, AskedTopic* asked) noexcept nogil:
+    """The id of the topic that is meant; NULL when it is named and not known."""
+    cdef TopicImage* known
+    if asked.name == NULL:
+        return asked.topic_id
+    known = image_find_topic(image, asked.name, asked.name_size)
+    return known.topic_id if known != NULL else NULL
+
+
+cdef int read_request(Reactor* reactor, Request* request, MetadataRequest* asked) noexcept nogil:
     """Reads and checks the whole request; 1 when it does not parse."""
     cdef Reader r
     cdef AskedTopic topic
+    cdef TopicKey key
+    cdef NamedPartitions* named = named_of(reactor.id)
     cdef int16_t version = request.api_version
     cdef bint flexible = version >= 9
     cdef int32_t i
@@ -83,9 +95,16 @@ cdef int read_request(MetadataImage* image, Request* request, MetadataRequest* a
         read_asked_topic(&r, version, &topic)
         if r.error or (topic.name == NULL and version < 10):
             return 1
-        if topic.name != NULL and image_find_topic(image, topic.name, topic.name_size) == NULL:
-            if version >= 12 or version < 10 or topic_id_is_zero(topic.topic_id):
-                asked.forward = True
+        if 10 <= version < 12 and (topic.name == NULL or not topic_id_is_zero(topic.topic_id)):
+            continue                                # answered with an error
+        key.by_id = True
+        key.topic_id = id_of(reactor.image, &topic)
+        if key.topic_id == NULL:
+            asked.forward = True
+        elif asked.topics_count > 1 and named_add(named, &key, 0, NULL):
+            return 1
+    if named.partitions_count and named.partitions_count < asked.topics_count:
+        asked.forward = True                        # one is asked for twice
     if version >= 4:
         read_int8(&r)                               # allow_auto_topic_creation: the control plane's business
     if 8 <= version <= 10:
@@ -224,7 +243,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     cdef bint flexible = version >= 9
     if image == NULL:
         return FORWARD
-    if read_request(image, request, &asked):
+    if read_request(reactor, request, &asked):
         request.close_reason = b"Metadata request that does not parse"
         return CLOSE
     if asked.forward:

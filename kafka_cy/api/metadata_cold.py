@@ -33,7 +33,9 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
             for asked in body.topics:
                 if may_create and asked.name is not None and asked.name not in context.cluster.topics:
                     _create(asked.name, context)
-        topics = [_asked(asked, version, with_operations, context) for asked in body.topics]
+        answers = [_asked(asked, version, with_operations, context) for asked in body.topics]
+        # A topic that is asked for twice, by name or id, stands in the answer once.
+        topics = list({(each["name"], each["topic_id"]): each for each in answers}.values())
     operations = getattr(body, "include_cluster_authorized_operations", False)
     return {
         "brokers": brokers_answer(request, context, "node_id"),

@@ -3,6 +3,8 @@
 Each partition's records are exactly one v2 batch, checked and, where the topic asks for it, rewritten before the
 partition's lock is taken. One partition's error does not touch the others.
 
+A partition that the request names twice gets the last of its batches and one answer.
+
 - v0-2 carry older message formats: the connection is closed, as Kafka 4 does.
 - v3: transactional id (KIP-98). v5: log start offset in the answer. v7: zstd may be used (KIP-110).
 - v8: record errors and error message (KIP-467). v9: flexible. v10: CurrentLeader and NodeEndpoints tags (KIP-951).
@@ -18,9 +20,10 @@ from libc.string cimport memcmp
 
 from kafka_cy.api.error_codes cimport *
 from kafka_cy.api.leaders cimport (
-    RESPONSE_BYTES_MAX, Leaders, TopicKey, find_topic, leaders_add, read_topic_key,
-    write_current_leader, write_response_tags, write_topic_key,
+    RESPONSE_BYTES_MAX, Leaders, find_topic, leaders_add, write_current_leader, write_response_tags, write_topic_key,
 )
+from kafka_cy.api.named_partitions cimport NamedPartitions, NamedTopic, named_add, named_of
+from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.reactor cimport (
     CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_start, parked_watch,
@@ -29,7 +32,7 @@ from kafka_cy.network.reactor cimport (
 from kafka_cy.records.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.records.batch cimport *
 from kafka_cy.records.wire cimport (
-    Reader, Writer, read_array_length, read_bytes, read_int16, read_int32, read_string, reader_init,
+    Reader, Writer, read_bytes, read_int16, read_int32, read_string, reader_init,
     skip_tagged_fields, store_be16, write_array_length, write_int16, write_int32, write_int64, write_no_tags,
     write_string, writer_free, writer_init,
 )
@@ -78,7 +81,6 @@ cdef struct Produce:
     int16_t error                   # first error of a partition (acks=0 closes on it)
     Leaders leaders
     ParkedProduce* waiting          # NULL until a partition has to wait
-    const uint8_t* topics           # the topic array, at its length
 
 
 # What one partition answers.
@@ -159,37 +161,28 @@ cdef int read_partition(Reader* r, bint flexible, int32_t* index, uint8_t** reco
     return r.error
 
 
-cdef int read_request(Request* request, Produce* produce) noexcept nogil:
+cdef int read_request(Request* request, Produce* produce, NamedPartitions* named) noexcept nogil:
     """Reads the whole request before anything is appended; 1 when it does not parse."""
     cdef Reader r
-    cdef TopicKey key
+    cdef TopicWalk walk
     cdef uint8_t* records
-    cdef int32_t ignored, topics_count, partitions_count
-    cdef bint flexible = produce.flexible
+    cdef const uint8_t* at
+    cdef int32_t index, ignored
     reader_init(&r, request.body, request.body_size)
-    read_string(&r, flexible, &ignored)             # transactional id: the batches say whether they are transactional
+    read_string(&r, produce.flexible, &ignored)     # transactional id: the batches say whether they are transactional
     produce.acks = read_int16(&r)
     produce.timeout_ms = read_int32(&r)
-    produce.topics = r.position
-    produce.partitions_count = 0
-    topics_count = read_array_length(&r, flexible, 2)
-    if r.error or topics_count < 0:
-        return 1
-    while topics_count > 0:
-        topics_count -= 1
-        read_topic_key(&r, produce.version >= 13, flexible, &key)
-        partitions_count = read_array_length(&r, flexible, 5)
-        if r.error or partitions_count < 0 or (key.name == NULL and not key.by_id):
+    walk_begin(&walk, &r, produce.version >= 13, produce.flexible, 5)
+    while walk_next(&walk):
+        at = walk.r.position
+        if read_partition(&walk.r, produce.flexible, &index, &records, &ignored):
             return 1
-        produce.partitions_count += partitions_count
-        while partitions_count > 0:
-            partitions_count -= 1
-            if read_partition(&r, flexible, &ignored, &records, &ignored):
-                return 1
-        if flexible:
-            skip_tagged_fields(&r)
-    if flexible:
+        if named_add(named, &walk.key, index, at):
+            return 1
+    r = walk.r
+    if produce.flexible:
         skip_tagged_fields(&r)
+    produce.partitions_count = named.partitions_count
     return r.error
 
 
@@ -342,36 +335,33 @@ cdef void write_partition(
         write_no_tags(w, flexible)
 
 
-cdef void produce_topics(Reactor* reactor, Request* request, Produce* produce, Writer* w) noexcept nogil:
+cdef void produce_topics(
+    Reactor* reactor, Request* request, Produce* produce, NamedPartitions* named, Writer* w
+) noexcept nogil:
     """Appends each partition of the (already checked) request and writes its answer."""
     cdef Reader r
-    cdef TopicKey key
+    cdef NamedTopic* named_topic
     cdef TopicImage* topic
     cdef PartitionImage* known
     cdef PartitionAnswer answer
     cdef uint8_t* records
-    cdef int32_t topics_count, partitions_count, index, size
-    cdef bint flexible = produce.flexible
-    reader_init(&r, produce.topics, <size_t>(request.body + request.body_size - produce.topics))
-    topics_count = read_array_length(&r, flexible, 2)
-    write_array_length(w, flexible, topics_count)
-    while topics_count > 0:
-        topics_count -= 1
-        read_topic_key(&r, produce.version >= 13, flexible, &key)
-        topic = find_topic(reactor.image, &key)
-        partitions_count = read_array_length(&r, flexible, 5)
-        write_topic_key(w, &key, flexible)
-        write_array_length(w, flexible, partitions_count)
-        while partitions_count > 0:
-            partitions_count -= 1
-            read_partition(&r, flexible, &index, &records, &size)
+    cdef int32_t index, size, i, j
+    write_array_length(w, produce.flexible, named.topics_count)
+    for i in range(named.topics_count):
+        named_topic = &named.topics[i]
+        topic = find_topic(reactor.image, &named_topic.key)
+        write_topic_key(w, &named_topic.key, produce.flexible)
+        write_array_length(w, produce.flexible, named_topic.count)
+        j = named_topic.first
+        while j >= 0:
+            read_again(&r, request, named.partitions[j].at)
+            read_partition(&r, produce.flexible, &index, &records, &size)
             known = topic_partition(topic, index) if topic != NULL else NULL
             write_int32(w, index)
-            produce_partition(reactor, produce, topic, known, records, size, w.size, key.by_id, &answer)
+            produce_partition(reactor, produce, topic, known, records, size, w.size, named_topic.key.by_id, &answer)
             write_partition(produce, w, known, &answer)
-        if flexible:
-            skip_tagged_fields(&r)
-        write_no_tags(w, flexible)
+            j = named.partitions[j].next
+        write_no_tags(w, produce.flexible)
 
 
 # -- waiting --
@@ -463,6 +453,7 @@ cdef bint is_admin_client(Request* request) noexcept nogil:
 
 cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     cdef Produce produce
+    cdef NamedPartitions* named = named_of(reactor.id)
     cdef Writer w
     produce.version = request.api_version
     produce.flexible = request.api_version >= 9
@@ -473,12 +464,12 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     if request.api_version < VERSION_MIN:
         request.close_reason = b"Produce before version 3 is not supported"
         return CLOSE
-    if read_request(request, &produce):
+    if read_request(request, &produce, named):
         request.close_reason = b"Produce request that does not parse"
         return CLOSE
     writer_init(&w, RESPONSE_BYTES_MAX)
     response_begin(request, &w)
-    produce_topics(reactor, request, &produce, &w)
+    produce_topics(reactor, request, &produce, named, &w)
     if produce.acks == 0:
         writer_free(&w)
         if produce.error:

@@ -1,0 +1,38 @@
+"""The partitions that a request names, each of them once; see named_partitions.pyx."""
+from libc.stdint cimport int32_t, uint8_t, uint32_t
+
+from kafka_cy.api.leaders cimport TopicKey
+
+
+cdef struct NamedTopic:
+    TopicKey key                    # borrows the request body
+    uint32_t hash
+    int32_t count                   # of its partitions
+    int32_t first                   # its partitions are linked by `next`
+    int32_t last
+
+
+cdef struct NamedPartition:
+    const uint8_t* at               # where its last mention begins in the request
+    int32_t topic
+    int32_t index
+    int32_t times                   # how often it is named
+    int32_t next                    # of the same topic; -1 none
+
+
+# Owner: a reactor, for one handler call at a time (named_of). Limits: what fits into a request; large ones are given back.
+cdef struct NamedPartitions:
+    int32_t topics_count
+    int32_t topics_capacity
+    NamedTopic* topics              # in the order of their first mention
+    int32_t partitions_count
+    int32_t partitions_capacity
+    NamedPartition* partitions      # likewise
+    uint32_t table_size             # power of two
+    int32_t* table                  # open addressing: EMPTY, a partition (>= 0) or a topic (TOPIC - its number)
+
+
+# The reactor's, emptied.
+cdef NamedPartitions* named_of(int32_t reactor_id) noexcept nogil
+# Notes one mention: `at` is its first field, the partition index. 0, or 1 without memory.
+cdef int named_add(NamedPartitions* named, TopicKey* key, int32_t index, const uint8_t* at) noexcept nogil
