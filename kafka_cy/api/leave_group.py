@@ -10,17 +10,23 @@ from typing import Any
 
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
+from kafka_cy.protocol.errors import ErrorCode
 
 
 @handler(api_key=13, versions=(0, 5))
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """Remove the members; the group rebalances where someone really left."""
-    body, version = request.body, request.api_version
-    if version < 3:
+    body = request.body
+    if request.api_version < 3:
         error, answers = context.groups.leave(body.group_id, [(body.member_id, None)])
-        code = int(error) or answers[0]["error_code"]
-        return {"throttle_time": 0, "error_code": code}
-    error, answers = context.groups.leave(
-        body.group_id, [(member.member_id, member.group_instance_id) for member in body.members]
-    )
-    return {"throttle_time": 0, "error_code": int(error), "members": answers}
+        answer = {"error_code": int(error) or answers[0]["error_code"]}
+    else:
+        members = [(member.member_id, member.group_instance_id) for member in body.members]
+        error, answers = context.groups.leave(body.group_id, members)
+        answer = {"error_code": int(error), "members": answers}
+
+    def stored(lost: ErrorCode) -> None:
+        request.respond({"throttle_time": 0, **(answer if not lost else {"error_code": int(lost), "members": []})})
+
+    context.groups.when_stored(body.group_id, stored)
+    return None

@@ -19,16 +19,30 @@ from kafka_cy.protocol.errors import ErrorCode
 
 
 @handler(api_key=9, versions=(1, 10))
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
-    """Look the offsets up; nothing is written and nobody waits."""
+def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+    """Look the offsets up; nothing is written, and only what is stored is shown."""
     body, version = request.body, request.api_version
-    if version >= 8:
-        return {"throttle_time": 0, "groups": [_fetch_group(context, group, version) for group in body.groups]}
-    answer = _fetch_group(context, body, version)
+    asked = body.groups if version >= 8 else [body]
+    found = [_fetch_group(context, group, version) for group in asked]
+
+    def answer(lost: dict[str, ErrorCode]) -> None:
+        groups = [each if not lost[each["group_id"]] else _failed(each, lost[each["group_id"]]) for each in found]
+        request.respond({"throttle_time": 0, "groups": groups} if version >= 8 else _single(groups[0], body, version))
+
+    context.groups.when_all_stored([group.group_id for group in asked], answer)
+    return None
+
+
+def _single(answer: dict[str, Any], body: Any, version: int) -> dict[str, Any]:
+    """The answer before v8, which is about one group."""
     error = answer["error_code"]
     if error and version < 2:
         answer["topics"] = [_failed_topic(topic.name, topic.partition_indexes, error) for topic in body.topics]
     return {"throttle_time": 0, "topics": answer["topics"], "error_code": error}
+
+
+def _failed(answer: dict[str, Any], error: ErrorCode) -> dict[str, Any]:
+    return answer | {"topics": [], "error_code": int(error)}
 
 
 def _fetch_group(context: ApiContext, asked: Any, version: int) -> dict[str, Any]:

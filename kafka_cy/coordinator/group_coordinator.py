@@ -1,13 +1,17 @@
 """The coordinator of classic groups: which partition a group lives in, loading, writing, and what the APIs ask for.
 
 Everything runs on the control thread and on the timers of the loop that is passed in. State changes are appended to the
-group's partition of `__consumer_offsets` as one batch; answers go out after that through callbacks.
+group's partition of `__consumer_offsets` as one batch and hold in memory from then on. An answer that follows from them,
+or shows them, leaves when they are stored: when the partition's high watermark has passed all that was appended before
+it (`when_stored`). Should the partition be lost first, the groups go from memory and the answer is NOT_COORDINATOR.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from kafka_cy.coordinator import heartbeat_table
@@ -20,6 +24,8 @@ from kafka_cy.coordinator.records import partition_of
 from kafka_cy.protocol.errors import ErrorCode
 
 OFFSETS_TOPIC = "__consumer_offsets"
+ONLINE = 0  # state of a hosted partition that this broker leads
+Stored = Callable[[ErrorCode], None]  # called once: NONE, or NOT_COORDINATOR when the partition was lost
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +36,8 @@ class Shard:
     hosted: Any
     loader: PartitionLoader | None = None
     groups: dict[str, Group] = field(default_factory=dict)
+    end_offset: int = 0  # behind the last record that was appended
+    waiting: deque[tuple[int, Stored]] = field(default_factory=deque)  # by the end offset that has to be stored
 
 
 class GroupCoordinator:
@@ -49,6 +57,7 @@ class GroupCoordinator:
         self.ensure_offsets_topic = ensure_offsets_topic
         self.log = log or (lambda *_, **__: None)
         self.shards: dict[int, Shard] = {}
+        self._waiting: dict[int, Shard] = {}  # shards with answers that wait
         self.rebalancer = Rebalancer(self)
         self.membership = Membership(self)
         self.offsets = Offsets(self)
@@ -111,6 +120,9 @@ class GroupCoordinator:
             return
         if shard.loader is not None:
             shard.loader.cancelled = True
+        self._waiting.pop(index, None)
+        while shard.waiting:
+            shard.waiting.popleft()[1](ErrorCode.NOT_COORDINATOR)
         for group in shard.groups.values():
             self.rebalancer.unload(group, ErrorCode.NOT_COORDINATOR)
 
@@ -161,13 +173,57 @@ class GroupCoordinator:
         if len(batch) > self.config["message.max.bytes"]:
             return ErrorCode.UNKNOWN_SERVER_ERROR  # as Kafka answers what does not fit into its log
         try:
-            base_offset = shard.hosted.append(batch, origin="coordinator")
-            if shard.hosted.high_watermark <= base_offset:
-                shard.hosted.log.flush()  # flush.messages=1: on disk before it is acknowledged
+            shard.end_offset = shard.hosted.append(batch, origin="coordinator") + len(records)
         except StorageFailure as error:  # the log directory went offline, or the partition is led elsewhere
             self.log("a change of a group could not be stored", group=group_id, error=str(error))
             return ErrorCode.NOT_COORDINATOR
         return ErrorCode.NONE
+
+    # -- answers that wait for the high watermark --
+
+    def when_stored(self, group_id: str, send: Stored) -> None:
+        """Call `send` when all that was appended beside the group so far is stored; mostly at once."""
+        index = self.partition_index(group_id)
+        shard = None if index is None else self.shards.get(index)
+        if shard is None or (not shard.waiting and shard.hosted.high_watermark >= shard.end_offset):
+            return send(ErrorCode.NONE)
+        shard.waiting.append((shard.end_offset, send))
+        self._waiting[shard.index] = shard
+        self._send_stored(shard)
+
+    def when_all_stored(self, group_ids: Sequence[str], send: Callable[[dict[str, ErrorCode]], None]) -> None:
+        """The same for several groups: `send` gets the error of each."""
+        errors: dict[str, ErrorCode] = {}
+        names = set(group_ids)
+
+        def stored(name: str, error: ErrorCode) -> None:
+            errors[name] = error
+            if len(errors) == len(names):
+                send(errors)
+
+        if not names:
+            send(errors)
+        for name in names:
+            self.when_stored(name, partial(stored, name))
+
+    def look(self) -> None:
+        """Send the answers that waited for partitions that have moved; called in every round of the control loop."""
+        for shard in list(self._waiting.values()):
+            self._send_stored(shard)
+
+    def _send_stored(self, shard: Shard) -> None:
+        shard.hosted.watch()
+        if shard.hosted.state != ONLINE:
+            return self.unload(shard.index)
+        stored = shard.hosted.high_watermark
+        while shard.waiting and shard.waiting[0][0] <= stored:
+            shard.waiting.popleft()[1](ErrorCode.NONE)
+        if not shard.waiting:
+            self._waiting.pop(shard.index, None)
+
+    def _answer_stored(self, group_id: str, answer: Answer, lost: dict[str, Any]) -> Answer:
+        """`answer`, held back until what it follows from is stored; `lost` is said when that comes to nothing."""
+        return lambda result: self.when_stored(group_id, lambda error: answer(lost if error else result))
 
     def forget_heartbeat(self, group_id: str, member_id: str) -> None:
         heartbeat_table.remove_member(group_id.encode(), member_id.encode())
@@ -176,6 +232,8 @@ class GroupCoordinator:
 
     def join(self, request: JoinRequest, answer: Answer) -> None:
         """JoinGroup; `answer` is called once, possibly much later."""
+        lost = join_error(ErrorCode.NOT_COORDINATOR, request.member_id)
+        answer = self._answer_stored(request.group_id, answer, lost)
         low, high = self.config["group.min.session.timeout.ms"], self.config["group.max.session.timeout.ms"]
         if not request.group_id:
             return answer(join_error(ErrorCode.INVALID_GROUP_ID, request.member_id))
@@ -188,6 +246,7 @@ class GroupCoordinator:
 
     def sync(self, request: SyncRequest, answer: Answer) -> None:
         """SyncGroup; a follower is answered when the leader's assignment is stored."""
+        answer = self._answer_stored(request.group_id, answer, sync_error(ErrorCode.NOT_COORDINATOR))
         if not request.group_id:
             return answer(sync_error(ErrorCode.INVALID_GROUP_ID))
         error, groups = self.groups_of(request.group_id)
@@ -218,7 +277,7 @@ class GroupCoordinator:
         error, groups = self.groups_of(request.group_id)
         if error:
             return done(error, {})
-        self.offsets.commit(groups, request, done)
+        self.offsets.commit(groups, request, self._done_stored(request.group_id, done))
 
     def delete_offsets(
         self, group_id: str, partitions: list[tuple[str, int]], done: Callable[[ErrorCode, PartitionErrors], None]
@@ -229,7 +288,12 @@ class GroupCoordinator:
         error, groups = self.groups_of(group_id)
         if error:
             return done(error, {})
-        self.offsets.delete(groups.get(group_id), partitions, done)
+        self.offsets.delete(groups.get(group_id), partitions, self._done_stored(group_id, done))
+
+    def _done_stored(
+        self, group_id: str, done: Callable[[ErrorCode, PartitionErrors], None]
+    ) -> Callable[[ErrorCode, PartitionErrors], None]:
+        return lambda error, errors: self.when_stored(group_id, lambda lost: done(lost or error, errors))
 
     # -- expiry --
 

@@ -199,7 +199,7 @@ class KafkaServer:
         )
         if self.metrics is not None:
             self.metrics.start()
-        self.loop.attach(self.server, Dispatcher(self.context, self.log).dispatch)
+        self.loop.attach(self.server, Dispatcher(self.context, self.log).dispatch, self.groups.look)
         self.loop.call_later(LOG_EVENTS_INTERVAL_S, self._write_log_events)
 
     # -- life --

@@ -47,15 +47,18 @@ class ControlLoop:
     def __init__(self, on_error: Callable[[str, BaseException], None]) -> None:
         self._source: RequestSource | None = None
         self._handle: Callable[[Any], None] | None = None
+        self._look: Callable[[], None] = lambda: None
         self._on_error = on_error
         self._timers: list[Timer] = []
         self._order = 0
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._stopped = False
 
-    def attach(self, source: RequestSource, handle: Callable[[Any], None]) -> None:
-        """The queue to wait on and the function each request goes to."""
-        self._source, self._handle = source, handle
+    def attach(
+        self, source: RequestSource, handle: Callable[[Any], None], look: Callable[[], None] = lambda: None
+    ) -> None:
+        """The queue to wait on, the function each request goes to, and one that is called in every round."""
+        self._source, self._handle, self._look = source, handle, look
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -84,6 +87,7 @@ class ControlLoop:
         while not self._stopped:
             for request in self._source.take_requests(self._wait_s()):
                 self._guard(self._handle, (request,))
+            self._guard(self._look, ())
             self.run_pending()
 
     def stop(self) -> None:

@@ -67,6 +67,10 @@ class FakePartition:
     high_watermark: int = 0
     batches: list[bytes] = field(default_factory=list)
     failing: Exception | None = None
+    state: int = 0
+    held: bool = False  # the high watermark stays behind what is appended
+    log_end_offset: int = 0
+    watched: bool = False
 
     def append(self, batch: bytes, origin: str) -> int:
         assert origin == "coordinator"
@@ -74,10 +78,15 @@ class FakePartition:
             raise self.failing
         (parsed,) = iterate_batches(batch)
         assert (parsed.base_sequence, parsed.producer_id, parsed.attributes) == (0, -1, 0)
-        base = self.high_watermark
+        base = self.log_end_offset
         self.batches.append(rebase(batch, base))
-        self.high_watermark = base + parsed.last_offset_delta + 1
+        self.log_end_offset = base + parsed.last_offset_delta + 1
+        if not self.held:
+            self.high_watermark = self.log_end_offset
         return base
+
+    def watch(self) -> None:
+        self.watched = True
 
     def read(self, offset: int, max_bytes: int) -> bytes:
         found = b""
