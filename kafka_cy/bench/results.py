@@ -22,7 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from kafka_cy.bench.tune_results import Tune
+
 FORMAT = 1
+#: Whole numbers and others in a file are below this.
+NUMBER_MAX = 2**63
 
 Kind = Literal["run", "compare", "tune", "scaling"]
 Outcome = Literal["completed", "interrupted", "broker-died", "failed"]
@@ -105,7 +109,10 @@ class Latency:
 
 @dataclass
 class Run:
-    """One workload against one target, once. `generator` is None where none was needed (start, fdatasync)."""
+    """One workload against one target, once. `generator` is None where none was needed (start, fdatasync).
+
+    `started` is when measuring began, after the warm-up; what exports samples to a time series asks for it.
+    """
 
     workload: str
     label: str
@@ -118,6 +125,7 @@ class Run:
     error: str | None = None
     samples: list[Sample] = field(default_factory=list)
     latency: Latency | None = None
+    started: str | None = None
 
 
 @dataclass
@@ -130,7 +138,7 @@ class Results:
     machine: Machine
     versions: dict[str, str]
     runs: list[Run] = field(default_factory=list)
-    tune: dict[str, Any] | None = None
+    tune: Tune | None = None
     format: int = FORMAT
 
 
@@ -154,7 +162,7 @@ def load(path: Path | str) -> Results:
     """Read a results file; raises ResultsError when it is none, OSError when it cannot be read."""
     try:
         value = json.loads(Path(path).read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ResultsError(f"{path} is not JSON: {error}") from None
     try:
         return from_json(value)
@@ -207,6 +215,8 @@ def _convert(kind: Any, value: object, place: str) -> Any:
         return {name: _convert(inner[1], each, f"{place}.{name}") for name, each in value.items()}
     if dataclasses.is_dataclass(kind):
         return _load(kind, value, place)  # type: ignore[arg-type]
+    if isinstance(value, int | float) and not -NUMBER_MAX < value < NUMBER_MAX:  # nor NaN
+        raise ResultsError(f"{place} must be a number below 2^63, not {_shown(value)}")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

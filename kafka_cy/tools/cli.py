@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from kafka_cy.tools import consume, dump_log, groups, produce, topics
+from kafka_cy.tools import bench, consume, dump_log, groups, produce, topics
 from kafka_cy.tools.client import ToolError, sentence_of
 from kafka_cy.tools.main import SERVER_USAGE
 
@@ -37,6 +37,7 @@ commands.add_command(produce.command)
 commands.add_command(consume.command)
 commands.add_command(groups.commands)
 commands.add_command(dump_log.command)
+commands.add_command(bench.commands)
 
 
 def run(arguments: list[str]) -> int:

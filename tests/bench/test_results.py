@@ -42,6 +42,11 @@ def broken(change: Any) -> Any:
         ),
         (lambda file: file["runs"][0]["totals"].update(requests=True), "must be a whole number, not true"),
         (lambda file: file["runs"][0]["latency"].update(buckets=[1]), "latency.buckets[0] must be a list, not 1"),
+        (
+            lambda file: file["runs"][0]["totals"].update(duration_s=float("nan")),
+            "must be a number below 2^63, not NaN",
+        ),
+        (lambda file: file["runs"][0]["totals"].update(bytes=2**63), "totals.bytes must be a number below 2^63"),
         (lambda file: file.update(versions=["x"]), 'results.versions must be an object, not ["x"]'),
     ],
 )

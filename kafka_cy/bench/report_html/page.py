@@ -1,0 +1,111 @@
+"""A results file, or two side by side, as one HTML page that needs nothing else: style, plots and script are in it.
+
+Labels, targets and errors come from a file that anybody may have written: every text is escaped, and the page's content
+policy allows no script but its own and no request at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+from html import escape
+from importlib.resources import files
+
+from kafka_cy.bench.figures import bytes_text
+from kafka_cy.bench.loads import loads_of
+from kafka_cy.bench.report_html.plots import load_sections
+from kafka_cy.bench.report_html.scaling import scaling_section
+from kafka_cy.bench.report_html.tables import overview, sample_tables
+from kafka_cy.bench.report_html.tuning import tune_section
+from kafka_cy.bench.results import Machine, Results
+
+TITLES = {"run": "Benchmark", "compare": "Comparison", "tune": "Tuning", "scaling": "Scaling"}
+
+
+def html_page(first: Results, second: Results | None = None) -> str:
+    """The whole page. `second` is shown beside `first` wherever both have the same load."""
+    title = f"{TITLES[first.kind]}, {when(first)}" if second is None else "Benchmark A beside B"
+    loads = loads_of(first, second)
+    tune = tune_section(first) if second is None and first.kind == "tune" else ""
+    scaling = scaling_section(first, second) if first.kind == "scaling" else ""
+    plots = "" if tune or scaling else load_sections(loads)
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        heads(first, second),
+        tune,
+        scaling,
+        "" if second is None and (tune or scaling) else overview(loads, second is not None),
+        plots,
+        sample_tables(loads),
+    ]
+    script = resource("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>
+{resource("report.css")}</style>
+</head>
+<body>
+<main>
+{"".join(body)}
+</main>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def heads(first: Results, second: Results | None) -> str:
+    """Command, machine and versions of the file or of both."""
+    if second is None:
+        return head(first)
+    return f"<h2>A, {escape(when(first))}</h2>{head(first)}<h2>B, {escape(when(second))}</h2>{head(second)}"
+
+
+def when(results: Results) -> str:
+    """When it was measured: 2026-11-25T16:00:00Z as "2026-11-25 16:00 UTC"."""
+    try:
+        return f"{datetime.fromisoformat(results.started).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except (ValueError, OverflowError):
+        return results.started
+
+
+def head(results: Results) -> str:
+    """Command, machine and versions of one file."""
+    machine = results.machine
+    facts = [
+        ("CPU", f"{machine.cpu}, {machine.cores} cores"),
+        ("Memory", bytes_text(machine.memory_bytes)),
+        ("Kernel", machine.kernel),
+        ("Load average", load_text(machine)),
+        *results.versions.items(),
+    ]
+    items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
+    disturbed = ""
+    if (machine.load_average_start or 0) > machine.cores:
+        disturbed = (
+            '<p class="quiet">The machine was busy with other work when this began: rates and latencies then say little, '
+            "CPU time says more, and ratios of interleaved runs most.</p>"
+        )
+    return (
+        f'<p class="command"><code>{escape(" ".join(results.command))}</code></p>'
+        f'<dl class="facts">{items}</dl>{disturbed}'
+    )
+
+
+def load_text(machine: Machine) -> str:
+    """The load average before and after."""
+    values = (machine.load_average_start, machine.load_average_end)
+    return " to ".join("unknown" if value is None else f"{value:.1f}" for value in values)
+
+
+def resource(name: str) -> str:
+    """A file of this package."""
+    return files("kafka_cy.bench.report_html").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,109 @@
+"""The table of figures, and every run's samples: what is behind the plots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+
+from kafka_cy.bench.columns import Column, used_columns
+from kafka_cy.bench.figures import Summary, bytes_text, ms_text, ratio_text
+from kafka_cy.bench.loads import Line, Load
+from kafka_cy.bench.report_html.parts import spread_span, table
+from kafka_cy.bench.results import Run, Sample
+
+
+def overview(loads: list[Load], two_files: bool) -> str:
+    """Every load and line with its figures, and how they stand to the reference."""
+    used = used_columns(loads)
+    rows = []
+    for load in loads:
+        for index, line in enumerate(load.lines):
+            reference = load.reference_of(line)
+            cells = [cell(line, reference, column) for column in used]
+            rows.append([escape(load.label) if index == 0 else "", escape(line.name), outcomes(line), *cells])
+    beside = "the same in A" if two_files else "Apache Kafka in the same file"
+    compared = any(load.reference_of(line) for load in loads for line in load.lines)
+    ratios = (
+        f" The ratio is to {beside}; it is grey where the rounds of the two overlap, so that noise may be all of it."
+        if compared
+        else ""
+    )
+    return (
+        '<h2 id="figures">Figures</h2><div class="card">'
+        + table(["load", "target", "rounds", *(column.name for column in used)], rows, texts=3, group=True)
+        + f'<p class="quiet">Medians of the rounds; below them the least and the greatest.{ratios}</p></div>'
+    )
+
+
+def cell(line: Line, reference: Line | None, column: Column) -> str:
+    """Median, spread and ratio of one figure."""
+    found = line.summary(column.figure)
+    if found is None:
+        return "-"
+    other = reference.summary(column.figure) if reference else None
+    return (
+        f"{escape(column.text(found.median))}{ratio(found, other, column.larger_is_better)}"
+        f"{spread_span(found, column.text)}"
+    )
+
+
+def ratio(found: Summary, other: Summary | None, larger_is_better: bool) -> str:
+    """The ratio to another figure, coloured when the rounds do not overlap."""
+    if other is None or not other.median > 0:
+        return ""
+    kind = (
+        "quiet" if found.overlaps(other) else "better" if (found.median > other.median) is larger_is_better else "worse"
+    )
+    return f' <span class="ratio {kind}">{ratio_text(found.median / other.median)}</span>'
+
+
+def outcomes(line: Line) -> str:
+    """How many rounds there were, and what went wrong."""
+    count = str(len(line.runs))
+    errors = sum(run.totals.errors for run in line.runs)
+    failed = [run for run in line.runs if run.outcome != "completed"]
+    if failed:
+        reasons = "; ".join(dict.fromkeys(f"{run.outcome}{': ' + run.error if run.error else ''}" for run in failed))
+        count += f' <span class="broken">{escape(reasons)}</span>'
+    return count + (f' <span class="broken">{errors:,} errors</span>' if errors else "")
+
+
+SAMPLE_COLUMNS: tuple[tuple[str, Callable[[Sample], str]], ...] = (
+    ("s", lambda s: f"{s.t_s:.1f}"),
+    ("requests", lambda s: f"{s.requests:,}"),
+    ("records", lambda s: f"{s.records:,}"),
+    ("bytes", lambda s: f"{s.bytes:,}"),
+    ("errors", lambda s: f"{s.errors:,}"),
+    ("p50", lambda s: ms_text(s.latency_p50_ms)),
+    ("p99", lambda s: ms_text(s.latency_p99_ms)),
+    ("CPU s", lambda s: "-" if s.cpu_s is None else f"{s.cpu_s:.2f}"),
+    ("memory", lambda s: bytes_text(s.rss_bytes)),
+    ("context switches", lambda s: "-" if s.context_switches is None else f"{s.context_switches:,}"),
+    ("bytes to disk", lambda s: bytes_text(s.written_bytes)),
+)
+
+
+def sample_tables(loads: list[Load]) -> str:
+    """Every sample and the latency percentiles of every run, folded away."""
+    parts = []
+    for load in loads:
+        for line in load.lines:
+            for run in line.runs:
+                parts.append(run_details(f"{load.label} / {line.name} / round {run.round}", run))
+    if not parts:
+        return ""
+    return f'<h2 id="samples">Every run</h2><div class="card">{"".join(parts)}</div>'
+
+
+def run_details(title: str, run: Run) -> str:
+    """One run's options, percentiles and samples."""
+    options = " ".join(f"{name}={value}" for name, value in run.options.items())
+    content = f'<p class="quiet">{escape(options)}</p>' if options else ""
+    if run.latency is not None:
+        names = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "p999_ms", "p9999_ms", "max_ms")
+        row = [f"{run.latency.count:,}", *(escape(ms_text(getattr(run.latency, name))) for name in names)]
+        content += table(["answers", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"], [row], texts=0)
+    if run.samples:
+        rows = [[escape(text(sample)) for _, text in SAMPLE_COLUMNS] for sample in run.samples]
+        content += table([name for name, _ in SAMPLE_COLUMNS], rows, texts=0)
+    return f"<details><summary>{escape(title)}</summary>{content}</details>"

@@ -1,0 +1,47 @@
+"""`--openmetrics FILE` and `--push URL` of the bench commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from kafka_cy.tools.client import ToolError
+from kafka_cy.tools.output import note
+
+if TYPE_CHECKING:
+    from kafka_cy.bench.results import Results
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def export_options(function: Command) -> Command:
+    """Adds the arguments `openmetrics_path` and `push_url` to a command; both may be None."""
+    openmetrics = click.option(
+        "--openmetrics",
+        "openmetrics_path",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Write metrics: every sample with its time, or (FILE ends in .prom) one value a run for node_exporter.",
+    )
+    push = click.option("--push", "push_url", metavar="URL", help="Push one value a run to a Prometheus Pushgateway.")
+    return openmetrics(push(function))
+
+
+def export_results(results: Results, openmetrics_path: Path | None, push_url: str | None) -> None:
+    """Do what the options ask for; raises ToolError."""
+    if openmetrics_path is None and push_url is None:
+        return
+    from kafka_cy.bench import openmetrics
+
+    try:
+        if openmetrics_path is not None:
+            openmetrics.export(results, openmetrics_path)
+            note(f"Metrics written to {openmetrics_path}.")
+        if push_url is not None:
+            openmetrics.push(results, push_url)
+            note(f"Metrics pushed to {push_url}.")
+    except openmetrics.ExportError as error:
+        raise ToolError(str(error)) from error

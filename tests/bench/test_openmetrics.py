@@ -1,0 +1,127 @@
+"""Runs as metrics: what prometheus-client's own parsers make of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
+
+from kafka_cy.bench.openmetrics import JOB, METRICS, PREFIX, ExportError, export, push
+
+from .sample_results import sample_compare, sample_run
+
+
+def by_name(metrics: Iterator[Metric]) -> dict[str, Metric]:
+    return {metric.name.removeprefix(PREFIX): metric for metric in metrics}
+
+
+def test_every_sample_at_its_time(tmp_path: Path) -> None:
+    results = sample_compare()
+    results.runs[1].started = "2026-11-25T16:30:00Z"
+    export(results, tmp_path / "runs.txt")
+    metrics = by_name(parse_openmetrics((tmp_path / "runs.txt").read_text()))
+    assert set(metrics) == {name for name, _, _ in METRICS}
+    for index, (run, begun) in enumerate(zip(results.runs[:2], (results.started, "2026-11-25T16:30:00Z"), strict=True)):
+        found = [each for each in metrics["bytes_per_second"].samples if each.labels["run"] == str(index)]
+        assert {each.labels["target"] for each in found} == {run.target}
+        start, before = datetime.fromisoformat(begun).timestamp(), 0.0
+        for value, sample in zip(found, run.samples, strict=True):
+            assert float(value.timestamp) == pytest.approx(start + sample.t_s, abs=0.002)
+            assert value.value == pytest.approx(sample.bytes / (sample.t_s - before))
+            before = sample.t_s
+    latencies = metrics["latency_seconds"].samples
+    assert {each.labels["quantile"] for each in latencies} == {"0.5", "0.99"}
+    assert [each.labels["outcome"] for each in metrics["run"].samples] == [run.outcome for run in results.runs]
+
+
+def test_a_textfile_has_one_value_a_run_and_no_times(tmp_path: Path) -> None:
+    results = sample_compare()
+    export(results, tmp_path / "runs.prom")
+    metrics = by_name(parse_prometheus((tmp_path / "runs.prom").read_text()))
+    assert all(sample.timestamp is None for metric in metrics.values() for sample in metric.samples)
+    rates = metrics["records_per_second"].samples
+    assert [each.value for each in rates] == [run.totals.records / run.totals.duration_s for run in results.runs]
+    latency = results.runs[0].latency
+    assert latency is not None
+    mine = {
+        (each.name.removeprefix(PREFIX), each.labels.get("quantile")): each.value
+        for each in metrics["latency_seconds"].samples
+        if each.labels["run"] == "0"
+    }
+    assert mine["latency_seconds", "0.999"] == pytest.approx((latency.p999_ms or 0) / 1000)
+    assert mine["latency_seconds_count", None] == latency.count
+    assert [each.name for each in tmp_path.iterdir()] == ["runs.prom"]
+
+
+def test_labels_are_escaped(tmp_path: Path) -> None:
+    label = 'a "quoted"\nline \\ and } more'
+    for name, parse in (("runs.txt", parse_openmetrics), ("runs.prom", parse_prometheus)):
+        export(sample_run(label), tmp_path / name)
+        metrics = by_name(parse((tmp_path / name).read_text()))
+        assert {each.labels["label"] for each in metrics["requests_per_second"].samples} == {label}
+
+
+def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
+    results = sample_run()
+    results.runs[0].latency = results.runs[0].totals.broker_cpu_s = results.runs[0].totals.rss_bytes_max = None
+    export(results, tmp_path / "runs.prom")
+    metrics = by_name(parse_prometheus((tmp_path / "runs.prom").read_text()))
+    assert not {"latency_seconds", "broker_cpu_cores", "broker_resident_memory_bytes"} & set(metrics)
+
+
+def test_failures_are_sentences(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"cannot be written to .*/no/runs.txt: No such file or directory\."):
+        export(sample_run(), tmp_path / "no" / "runs.txt")
+    timeless = sample_run()
+    timeless.started = "yesterday"
+    with pytest.raises(ExportError, match="'yesterday' is no time"):
+        export(timeless, tmp_path / "runs.txt")
+    export(timeless, tmp_path / "runs.prom")
+    for url in ("http://127.0.0.1:1", "http://", "ftp://127.0.0.1:1"):
+        with pytest.raises(ExportError, match="The metrics cannot be pushed to"):
+            push(sample_run(), url)
+
+
+class Gateway(BaseHTTPRequestHandler):
+    """Keeps what is pushed; the path /refuse is refused."""
+
+    pushed: list[tuple[str, str, str]]
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.pushed.append((self.path, self.headers["Content-Type"], body))
+        self.send_response(400 if self.path.startswith("/refuse") else 200)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing: the test's output is its own."""
+
+
+@pytest.fixture
+def gateway() -> Iterator[HTTPServer]:
+    Gateway.pushed = []
+    with HTTPServer(("127.0.0.1", 0), Gateway) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_push(gateway: HTTPServer) -> None:
+    url = f"http://127.0.0.1:{gateway.server_port}"
+    push(sample_run(), url)
+    ((path, content_type, body),) = Gateway.pushed
+    assert path == f"/metrics/job/{JOB}"
+    assert content_type.startswith("text/plain")
+    metrics = by_name(parse_prometheus(body))
+    assert len(metrics["bytes_per_second"].samples) == 1
+    with pytest.raises(ExportError, match="Bad Request"):
+        push(sample_run(), f"{url}/refuse")
