@@ -117,6 +117,15 @@ class BrokerConfig:
         value: str | None = self["broker.rack"]
         return value
 
+    def reactors(self, cores: int) -> int:
+        """Return how many reactors to run: `num.network.threads` where it is set, else its default, but one core less than all.
+
+        Kafka's network threads only carry bytes; a reactor does the work as well, and two that share a core only add
+        sleeps and wakes: on two cores, small requests cost twice the CPU with three reactors (docs/architecture.md).
+        """
+        threads = int(self["num.network.threads"])
+        return threads if "num.network.threads" in self.static else max(1, min(threads, cores - 1))
+
     def replication_factor(self, name: str, broker_count: int) -> int:
         """Return the replication factor `name` of an internal topic, at most the number of brokers that live.
 

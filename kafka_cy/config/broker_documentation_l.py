@@ -66,7 +66,10 @@ TEXTS: Final[dict[str, str]] = {
     "min.insync.replicas": "Replicas that have to be in sync for a write with acks=all to be taken.",
     "node.id": "Number of this broker, unique in its cluster.",
     "num.io.threads": "Threads of Kafka that work on requests; here the network threads do it.",
-    "num.network.threads": "Reactors: threads that serve connections and the hot requests.",
+    "num.network.threads": (
+        "Reactors: threads that serve connections and the hot requests. Where it is not set, one core is left free: "
+        "at most the number of cores less one run."
+    ),
     "num.partitions": "Partitions of a topic that is created without saying how many.",
     "num.recovery.threads.per.data.dir": (
         "Threads for each log directory that recover logs at the start and sync them at the end."

@@ -57,7 +57,7 @@ class KafkaServer:
         config = self.config
         queued = int(config["queued.max.request.bytes"])
         self.server = Server(
-            int(config["num.network.threads"]),
+            config.reactors(len(os.sched_getaffinity(0))),
             request_max_bytes=int(config["socket.request.max.bytes"]),
             queued_request_bytes_max=queued,
             queued_response_bytes_max=int(config["kafkacy.queued.max.response.bytes"]),

@@ -256,3 +256,9 @@ def test_topic_settings_that_are_refused(configs: dict[str, str | None], message
 def test_cleanup_policy_may_be_empty() -> None:
     validate_topic_configs({"cleanup.policy": ""})
     assert BrokerConfig({}).topic_config({"cleanup.policy": ""})["cleanup.policy"] == []
+
+
+def test_reactors_leave_one_core_free_unless_their_number_is_set() -> None:
+    unset, chosen = BrokerConfig({}), BrokerConfig({"num.network.threads": "3"})
+    assert [unset.reactors(cores) for cores in (1, 2, 3, 4, 64)] == [1, 1, 2, 3, 3]
+    assert chosen.reactors(1) == 3
