@@ -52,7 +52,11 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """One broker for the whole file: whatever a test does to it, the next ones need it alive."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    config = {"kafkacy.queued.max.response.bytes": RESPONSES_BYTES_MAX, "auto.create.topics.enable": False}
+    config = {
+        "kafkacy.queued.max.response.bytes": RESPONSES_BYTES_MAX,
+        "auto.create.topics.enable": False,
+        "num.network.threads": 3,
+    }
     with Broker(config, folder=tmp_path_factory.mktemp("bad-input")) as started:
         for topic in (TOPIC, TARGET):
             ready_topic(started.port, topic, 2, {"retention.ms": -1})

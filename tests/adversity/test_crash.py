@@ -21,7 +21,12 @@ pytestmark = pytest.mark.crash
 
 TOPIC = "load"
 PARTITIONS = 4
-SMALL_SEGMENTS = {"log.segment.bytes": 1048576, "log.index.interval.bytes": 4096, "log.retention.ms": -1}
+SMALL_SEGMENTS = {
+    "log.segment.bytes": 1048576,
+    "log.index.interval.bytes": 4096,
+    "log.retention.ms": -1,
+    "num.network.threads": 3,
+}
 
 
 @pytest.fixture

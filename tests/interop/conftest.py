@@ -26,7 +26,8 @@ class OtherBroker:
 
 @pytest.fixture(scope="session")
 def kafka_broker_config() -> Mapping[str, object]:
-    return {"group.min.session.timeout.ms": 1000, "offsets.topic.num.partitions": 5}
+    # Several reactors, however few cores there are: work then passes from one to the other.
+    return {"group.min.session.timeout.ms": 1000, "offsets.topic.num.partitions": 5, "num.network.threads": 3}
 
 
 @pytest.fixture(scope="session")
