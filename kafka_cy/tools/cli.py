@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from kafka_cy.tools import bench, consume, dump_log, groups, produce, topics
+from kafka_cy.tools import bench, consume, dump_log, groups, produce, sizing, topics
 from kafka_cy.tools.client import ToolError, sentence_of
 from kafka_cy.tools.main import SERVER_USAGE
 
@@ -22,7 +22,7 @@ CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 
 def commands() -> None:
     """A Kafka broker, and the tools for its first five minutes.
 
-    All tools but `server` and `dump-log` talk to any Kafka broker (--bootstrap-server, default 127.0.0.1:9092).
+    All tools but `server`, `dump-log` and `sizing` talk to any Kafka broker (--bootstrap-server, default 127.0.0.1:9092).
     """
 
 
@@ -38,6 +38,7 @@ commands.add_command(consume.command)
 commands.add_command(groups.commands)
 commands.add_command(dump_log.command)
 commands.add_command(bench.commands)
+commands.add_command(sizing.command)
 
 
 def run(arguments: list[str]) -> int:

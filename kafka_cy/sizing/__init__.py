@@ -1,0 +1,1 @@
+"""Sizing calculators: how many brokers, disks, partitions and how much memory a load needs (docs/sizing.md)."""

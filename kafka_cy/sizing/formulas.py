@@ -1,0 +1,184 @@
+"""The formulas of docs/sizing.md, one function each.
+
+All take and give plain numbers or numpy arrays (for curves) in bytes, seconds, days and bytes a second, and know nothing
+of where a figure came from. None checks its input: `SizingInputs` has.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kafka_cy.sizing.units import SECONDS_PER_DAY
+
+Numbers = float | NDArray[np.float64]
+Amount = TypeVar("Amount", float, NDArray[np.float64])
+
+# An entry of the offset index is 8 bytes, one of the time index 12.
+INDEX_ENTRY_BYTES = 8 + 12
+FILES_PER_SEGMENT = 3
+# The process itself: libraries, listeners, checkpoints, the metadata store.
+FILES_PER_BROKER = 200
+# ZooKeeper keeps its whole tree in memory: a node with its data, path, statistics and watches.
+ZNODE_BYTES = 1000
+ZNODES_FIXED = 40
+ZNODES_PER_TOPIC = 3
+ZNODES_PER_PARTITION = 2
+ZOOKEEPER_BASE_BYTES = 256e6
+DAYS_PER_MONTH = 365.0 / 12
+# A float that is a whole number but for rounding shall not cost one more broker.
+CEIL_SLACK = 1e-9
+
+
+def whole(number: float) -> int:
+    """The least whole number that is not smaller, but for rounding errors."""
+    return int(np.ceil(number * (1 - CEIL_SLACK)))
+
+
+# -- storage --
+
+
+def stored_bytes_per_day(messages_per_day: Amount, message_bytes: float, compression_ratio: float) -> Amount:
+    """Bytes of one copy that a day of messages takes, without indexes."""
+    return messages_per_day * message_bytes / compression_ratio
+
+
+def index_overhead(index_interval_bytes: float) -> float:
+    """Share that offset and time index add: an entry in each for every `index.interval.bytes`."""
+    return INDEX_ENTRY_BYTES / index_interval_bytes
+
+
+def segment_slack_bytes(bytes_per_day: Amount, partitions: float, segment_bytes: float, segment_days: float) -> Amount:
+    """Bytes of one copy that outlive their retention: only whole closed segments are deleted, one a partition waits."""
+    waiting: Amount = np.minimum(partitions * segment_bytes, bytes_per_day * segment_days)
+    return waiting
+
+
+def storage_bytes(
+    bytes_per_day: Amount, retention_days: Amount, overhead: float, slack_bytes: Amount, replication_factor: float
+) -> Amount:
+    """Bytes on all disks together once the first messages reach the end of their retention."""
+    return (bytes_per_day * retention_days * (1 + overhead) + slack_bytes) * replication_factor
+
+
+def textbook_brokers(
+    messages_per_day: float,
+    message_bytes: float,
+    retention_days: float,
+    replication_factor: float,
+    storage_per_broker_bytes: float,
+    disk_fill: float = 0.7,
+) -> int:
+    """The formula of Kafka courses: messages a day x mean size x days kept x replication factor / storage a broker."""
+    total = messages_per_day * message_bytes * retention_days * replication_factor
+    return whole(total / (storage_per_broker_bytes * disk_fill))
+
+
+def stored_curve(
+    bytes_per_day: float, growth_per_year: float, retention_days: float, days: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Bytes of one copy after each of `days` of a load that starts on empty disks and grows evenly.
+
+    The integral of rate x (1 + growth)^(t/365) over the last `retention_days`.
+    """
+    since = np.maximum(days - retention_days, 0.0)
+    if growth_per_year == 0:
+        return bytes_per_day * (days - since)
+    speed = np.log1p(growth_per_year) / 365.0
+    return np.asarray(bytes_per_day / speed * (np.exp(speed * days) - np.exp(speed * since)))
+
+
+def days_until_full(used_bytes: float, full_bytes: float, growth_bytes_per_day: float) -> float:
+    """Days until disks hold `full_bytes` at an even growth: 0 when they do, infinite when they do not grow."""
+    if used_bytes >= full_bytes:
+        return 0.0
+    return (full_bytes - used_bytes) / growth_bytes_per_day if growth_bytes_per_day > 0 else float("inf")
+
+
+# -- throughput --
+
+
+def peak_bytes_per_second(bytes_per_day: Amount, peak_to_mean: float) -> Amount:
+    """Bytes a second of one copy in the busiest minutes."""
+    return bytes_per_day / SECONDS_PER_DAY * peak_to_mean
+
+
+def network_in(write_bytes_per_second: Amount, replication_factor: float) -> Amount:
+    """Bytes a second that all brokers receive: from producers, and once more for each further copy."""
+    return write_bytes_per_second * replication_factor
+
+
+def network_out(write_bytes_per_second: Amount, replication_factor: float, consumer_fan_out: Amount) -> Amount:
+    """Bytes a second that all brokers send: to each consumer group, and to the followers."""
+    return write_bytes_per_second * (consumer_fan_out + replication_factor - 1)
+
+
+def brokers_for(load: float, per_broker: float, broker_failures: int) -> int:
+    """Brokers so that those left after `broker_failures` carry `load`."""
+    return (max(whole(load / per_broker), 1) if load > 0 else 1) + broker_failures
+
+
+def partitions_for(throughput: float, producer_partition: float, consumer_partition: float) -> int:
+    """Partitions so that both producers and consumers of each reach `throughput`."""
+    return max(whole(max(throughput / producer_partition, throughput / consumer_partition)), 1)
+
+
+# -- memory --
+
+
+def page_cache_bytes(write_bytes_per_second: Amount, lag_seconds: Amount, replication_factor: float) -> Amount:
+    """Memory of all brokers that holds the last `lag_seconds` of writes; followers' copies take their share of it."""
+    return write_bytes_per_second * lag_seconds * replication_factor
+
+
+# -- time --
+
+
+def crash_recovery_seconds(
+    partitions_per_broker: float, active_segment_bytes: float, recovery_bytes_per_second: float, threads: int
+) -> float:
+    """Time to check, after a crash, the active segments of a broker; a clean stop needs none."""
+    return partitions_per_broker * active_segment_bytes / (recovery_bytes_per_second * threads)
+
+
+def copy_seconds(moved_bytes: float, bytes_per_second: float) -> float:
+    """Time to copy bytes to a broker; infinite when nothing is left to copy them with."""
+    return moved_bytes / bytes_per_second if bytes_per_second > 0 else float("inf")
+
+
+def failover_seconds(session_timeout_seconds: float, leaders: float, election_seconds: float) -> float:
+    """Time until every partition of a broker that died has a leader again."""
+    return session_timeout_seconds + leaders * election_seconds
+
+
+# -- small things that run out --
+
+
+def open_files(replicas: float, segments_per_replica: float, connections: float) -> int:
+    """File descriptors of a broker: a log and two indexes a segment, a socket a connection, the process itself."""
+    return whole(replicas * segments_per_replica * FILES_PER_SEGMENT + connections + FILES_PER_BROKER)
+
+
+def zookeeper_servers(failures: int) -> int:
+    """A majority must be left: 2 x failures + 1."""
+    return 2 * failures + 1
+
+
+def znodes(brokers: int, topics: int, partitions: int) -> int:
+    """Nodes that Kafka's layout has in ZooKeeper."""
+    return ZNODES_FIXED + brokers + topics * ZNODES_PER_TOPIC + partitions * ZNODES_PER_PARTITION
+
+
+# -- money --
+
+
+def cross_zone_bytes_per_day(
+    bytes_per_day: float, replication_factor: int, consumer_fan_out: float, zones: int
+) -> float:
+    """Bytes a day that leave a zone: clients find the leader in another one (zones - 1) times out of `zones`, and each
+    further copy goes to another zone as long as there is one without."""
+    elsewhere = (zones - 1) / zones
+    copies = min(replication_factor, zones) - 1 + max(replication_factor - zones, 0) * elsewhere
+    return bytes_per_day * (elsewhere * (1 + consumer_fan_out) + copies)

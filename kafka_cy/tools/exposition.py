@@ -1,0 +1,59 @@
+"""Reading what `/metrics` shows: Prometheus' text format, as one look-up by name and labels."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from kafka_cy.tools.client import ToolError
+from kafka_cy.tools.http_text import get_text
+
+Labels = dict[str, str]
+
+
+class Samples:
+    """The samples of one or several scrapes taken together. Not changed once it is read."""
+
+    def __init__(self) -> None:
+        self._samples: defaultdict[str, list[tuple[Labels, float]]] = defaultdict(list)
+
+    def add_text(self, text: str) -> None:
+        """Add the samples of an answer; raises ValueError where it is no exposition."""
+        from prometheus_client.parser import text_string_to_metric_families
+
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                self._samples[sample.name].append((sample.labels, sample.value))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._samples
+
+    def of(self, name: str, **wanted: str) -> Iterator[tuple[Labels, float]]:
+        """(labels, value) of every sample of that name whose labels have these values (empty: absent or empty)."""
+        for labels, value in self._samples.get(name, ()):
+            if all(labels.get(label, "") == text for label, text in wanted.items()):
+                yield labels, value
+
+    def total(self, name: str, **wanted: str) -> float:
+        """The sum of those samples; 0 when there is none."""
+        return sum(value for _, value in self.of(name, **wanted))
+
+    def by(self, label: str, name: str, **wanted: str) -> dict[str, float]:
+        """Sums by the values of one label, without those that have none."""
+        sums: defaultdict[str, float] = defaultdict(float)
+        for labels, value in self.of(name, **wanted):
+            if text := labels.get(label, ""):
+                sums[text] += value
+        return dict(sums)
+
+
+def scrape(urls: list[str] | tuple[str, ...]) -> Samples:
+    """The samples of all these `/metrics` addresses together; raises ToolError."""
+    samples = Samples()
+    for url in urls:
+        text = get_text(url, "broker")
+        try:
+            samples.add_text(text)
+        except (ValueError, KeyError, IndexError) as error:
+            raise ToolError(f"{url} does not answer with metrics.") from error
+    return samples

@@ -1,0 +1,167 @@
+"""Sizing inputs from running brokers: their `/metrics` watched for some seconds, their topics, and a sample of records."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from kafka_cy.sizing.units import SECONDS_PER_DAY
+from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, connect_admin, connect_consumer
+from kafka_cy.tools.exposition import Samples, scrape
+from kafka_cy.tools.measured import Measured
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
+
+PREFIX = "kafka_server_brokertopicmetrics_"
+SAMPLED_TOPICS_MAX = 5
+SAMPLED_RECORDS_MAX = 500
+SAMPLE_TIMEOUT_S = 10.0
+# What a record costs beside key, value and headers: lengths, offset and time deltas.
+RECORD_OVERHEAD_BYTES = 7
+
+
+def measure_broker(bootstrap_servers: str, metrics_urls: tuple[str, ...], seconds: float) -> Measured:
+    """Watch all brokers' metrics for `seconds`; raises ToolError when one of them cannot be reached.
+
+    Compression is what the records of the largest topics take uncompressed, against what the brokers received for them.
+    """
+    admin = connect_admin(bootstrap_servers)
+    measured = Measured()
+    first, last, peak_to_mean = _watch(metrics_urls, seconds)
+    messages, stored, sent, elapsed = _growth(first, last)
+    source = f"rate of {elapsed:.0f} s"
+    measured.add("messages_per_day", messages / elapsed * SECONDS_PER_DAY, source)
+    measured.add("peak_to_mean", peak_to_mean, f"busiest second of {elapsed:.0f} s")
+    measured.add("consumer_fan_out", sent / stored if stored else None, f"bytes out / bytes in, {source}")
+    topics = _topics(admin, measured)
+    _sizes(bootstrap_servers, last[1], topics, measured)
+    _retention(admin, last[1], topics, measured)
+    used = last[1].total("kafka_log_log_size")
+    measured.add("used_bytes", used, "log sizes of these brokers")
+    if used:
+        grown = used - first[1].total("kafka_log_log_size")
+        measured.add("growth_bytes_per_day", grown / elapsed * SECONDS_PER_DAY, f"log sizes, {source}")
+    measured.add_whole(
+        "client_connections", last[1].total("kafka_server_socketservermetrics_connection_count"), "connections now"
+    )
+    limits = [value for _, value in last[1].of("process_max_fds")]
+    measured.add_whole("file_descriptors", min(limits, default=None), "the processes' limit")
+    return measured
+
+
+Instant = tuple[float, Samples]
+
+
+def _watch(urls: tuple[str, ...], seconds: float) -> tuple[Instant, Instant, float | None]:
+    """The first and the last scrape with their times, and the busiest interval's byte rate to the mean."""
+    instants: list[Instant] = [(time.monotonic(), scrape(urls))]
+    end = instants[0][0] + seconds
+    rates = []
+    while instants[-1][0] < end:
+        time.sleep(min(1.0, max(end - time.monotonic(), 0.05)))
+        instants.append((time.monotonic(), scrape(urls)))
+        _, stored, _, elapsed = _growth(instants[-2], instants[-1])
+        rates.append(stored / elapsed)
+    mean = sum(rates) / len(rates)
+    return instants[0], instants[-1], max(rates) / mean if mean else None
+
+
+def _growth(first: Instant, last: Instant) -> tuple[float, float, float, float]:
+    """(messages in, bytes in, bytes out, seconds) between two scrapes; raises ToolError where brokers have no counters."""
+    grown = []
+    for name in ("messagesin_total", "bytesin_total", "bytesout_total"):
+        if PREFIX + name not in last[1]:
+            raise ToolError(f"The metrics have no {PREFIX}{name}: is that the broker's address?")
+        grown.append(last[1].total(PREFIX + name, topic="") - first[1].total(PREFIX + name, topic=""))
+    return grown[0], grown[1], grown[2], last[0] - first[0]
+
+
+def _topics(admin: AdminClient, measured: Measured) -> dict[str, Any]:
+    """The topics that are not Kafka's own; their numbers are added."""
+    metadata = admin.list_topics(timeout=REQUEST_TIMEOUT_S)
+    topics = {name: topic for name, topic in metadata.topics.items() if not name.startswith("__")}
+    partitions = [partition for topic in topics.values() for partition in topic.partitions.values()]
+    measured.add_whole("brokers", len(metadata.brokers), "brokers of the cluster")
+    measured.add_whole("topics", len(topics), "topics of the cluster")
+    measured.add_whole("partitions", len(partitions), "partitions of the cluster")
+    if partitions:
+        copies = sum(len(partition.replicas) for partition in partitions) / len(partitions)
+        measured.add_whole("replication_factor", copies, "mean over the partitions")
+    return topics
+
+
+def _largest(samples: Samples, topics: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """(topic, bytes in, messages in) of those with most bytes."""
+    sizes = samples.by("topic", PREFIX + "bytesin_total")
+    counts = samples.by("topic", PREFIX + "messagesin_total")
+    chosen = [(name, sizes[name], counts.get(name, 0.0)) for name in topics if sizes.get(name) and counts.get(name)]
+    return sorted(chosen, key=lambda each: each[1], reverse=True)[:SAMPLED_TOPICS_MAX]
+
+
+def _sizes(bootstrap_servers: str, samples: Samples, topics: dict[str, Any], measured: Measured) -> None:
+    """Mean size before compression, and the compression: weighted by the bytes of the sampled topics."""
+    stored = plain = 0.0
+    for name, size, count in _largest(samples, topics):
+        sampled = _sampled_bytes(bootstrap_servers, name, sorted(topics[name].partitions))
+        if sampled is not None:
+            stored += size
+            plain += sampled * count
+    messages = samples.total(PREFIX + "messagesin_total", topic="")
+    mean = samples.total(PREFIX + "bytesin_total", topic="") / messages if messages else None
+    if mean is None:
+        return
+    ratio = plain / stored if stored and plain > stored else None
+    measured.add("compression_ratio", ratio, "records of the largest topics, uncompressed / received")
+    measured.add("message_bytes", mean * (ratio or 1.0), "bytes in / messages in, times the compression")
+
+
+def _sampled_bytes(bootstrap_servers: str, topic: str, partitions: list[int]) -> float | None:
+    """Mean bytes of the newest records of a topic; None when it is empty."""
+    from confluent_kafka import TopicPartition
+
+    consumer = connect_consumer(bootstrap_servers, {"group.id": "kafka-cy-sizing", "enable.auto.commit": False})
+    try:
+        each_max = max(SAMPLED_RECORDS_MAX // len(partitions), 1)
+        starts = []
+        expected = 0
+        for index in partitions[:SAMPLED_RECORDS_MAX]:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, index), timeout=REQUEST_TIMEOUT_S)
+            start = max(high - each_max, low)
+            if high > start:
+                starts.append(TopicPartition(topic, index, start))
+                expected += high - start
+        if not starts:
+            return None
+        consumer.assign(starts)
+        sizes: list[int] = []
+        deadline = time.monotonic() + SAMPLE_TIMEOUT_S
+        while len(sizes) < expected and time.monotonic() < deadline:
+            for message in consumer.consume(SAMPLED_RECORDS_MAX, timeout=1.0):
+                if message.error() is None:
+                    sizes.append(_record_bytes(message))
+        return sum(sizes) / len(sizes) if sizes else None
+    finally:
+        consumer.close()
+
+
+def _record_bytes(message: Any) -> int:
+    headers = sum(len(name) + len(value or b"") + 2 for name, value in message.headers() or ())
+    return len(message.key() or b"") + len(message.value() or b"") + headers + RECORD_OVERHEAD_BYTES
+
+
+def _retention(admin: AdminClient, samples: Samples, topics: dict[str, Any], measured: Measured) -> None:
+    """Mean `retention.ms` of the largest topics, weighted by their bytes; without those that keep everything."""
+    from confluent_kafka.admin import ConfigResource, ResourceType
+
+    sizes = {name: size for name, size, _ in _largest(samples, topics)}
+    if not sizes:
+        return
+    futures = admin.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in sizes])
+    kept = weights = 0.0
+    for resource, future in futures.items():
+        entry = future.result(REQUEST_TIMEOUT_S).get("retention.ms")
+        if entry is not None and int(entry.value) > 0:
+            kept += int(entry.value) / 1000 / SECONDS_PER_DAY * sizes[resource.name]
+            weights += sizes[resource.name]
+    measured.add("retention_days", kept / weights if weights else None, "retention.ms of the largest topics")
