@@ -122,8 +122,10 @@ def describe(named: tuple[str, ...], options: tuple[str, ...], bootstrap_servers
     for name in names:
         topic = futures[name].result()
         replication = len(topic.partitions[0].replicas) if topic.partitions else 0
+        # librdkafka prints plain base64; Kafka's ids are the kind for URLs.
+        topic_id = str(topic.topic_id).replace("+", "-").replace("/", "_")
         click.echo(
-            f"Topic: {name}\tTopicId: {topic.topic_id}\tPartitionCount: {len(topic.partitions)}\t"
+            f"Topic: {name}\tTopicId: {topic_id}\tPartitionCount: {len(topic.partitions)}\t"
             f"ReplicationFactor: {replication}\tConfigs: {configs[name]}"
         )
         rows = [
