@@ -114,6 +114,7 @@ def start_ours(folder: Path) -> Target:
         "log.dirs": str(folder / "ours"),
         "num.partitions": 4,
         "kafkacy.metrics.listen": f"127.0.0.1:{free_port()}",
+        "kafkacy.lag.listen": "",
     }
     command = [sys.executable, "-m", "kafka_cy", "server"]
     for key, value in overrides.items():

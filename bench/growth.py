@@ -38,6 +38,7 @@ def start(folder: Path, name: str, overrides: dict[str, object]) -> Target:
         "log.dirs": str(folder / name),
         "num.partitions": 4,
         "kafkacy.metrics.listen": f"127.0.0.1:{free_port()}",
+        "kafkacy.lag.listen": "",
         **overrides,
     }
     command = [sys.executable, "-m", "kafka_cy", "server"]
@@ -70,6 +71,7 @@ def start_times(folder: Path, times: int = 20) -> dict[str, float]:
         port = free_port()
         overrides = [f"listeners=PLAINTEXT://127.0.0.1:{port}", f"log.dirs={folder / 'start'}"]
         overrides.append(f"kafkacy.metrics.listen=127.0.0.1:{free_port()}")
+        overrides.append(f"kafkacy.lag.listen=127.0.0.1:{free_port()}")
         command = [sys.executable, "-m", "kafka_cy", "server"]
         for override in overrides:
             command += ["--override", override]

@@ -133,6 +133,10 @@ TEXTS: Final[dict[str, str]] = {
     "kafkacy.connection.max.in.flight.requests": (
         "Requests of one connection that are worked on at once; more wait in the socket."
     ),
+    "kafkacy.lag.listen": (
+        "Address of the page with consumer lag, host:port; empty switches it off, port 0 takes any free port."
+    ),
+    "kafkacy.lag.names": "Exporters under whose metric names consumer lag is shown.",
     "kafkacy.metrics.listen": (
         "Address of the /metrics page, host:port; empty switches it off, port 0 takes any free port."
     ),

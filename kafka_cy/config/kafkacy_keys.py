@@ -5,6 +5,14 @@ from typing import Final
 from kafka_cy.config.types import Row
 
 KAFKACY_KEYS: Final[tuple[Row, ...]] = (
+    ("kafkacy.lag.listen", "STRING", "127.0.0.1:9308", "read-only", None),
+    (
+        "kafkacy.lag.names",
+        "LIST",
+        "kafka_exporter,grafana,kafka-lag-exporter,kminion",
+        "read-only",
+        ("list_in", "kafka_exporter", "grafana", "kafka-lag-exporter", "kminion"),
+    ),
     ("kafkacy.metrics.listen", "STRING", "127.0.0.1:9404", "read-only", None),
     ("kafkacy.queued.max.response.bytes", "LONG", "268435456", "read-only", ("at_least", 1048576)),
     ("kafkacy.connection.max.in.flight.requests", "INT", "64", "read-only", ("between", 1, 1024)),

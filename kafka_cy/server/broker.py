@@ -38,6 +38,7 @@ class KafkaServer:
         self.cluster: ClusterMetadata | None = None
         self.groups: Any = None
         self.metrics: Any = None
+        self.lag: Any = None
         self.addresses: list[tuple[str, str, int]] = []  # listener name, advertised host, port
 
     # -- start --
@@ -76,6 +77,7 @@ class KafkaServer:
             self.addresses.append((listener.name, shown.host or listener.host, shown.port or port))
 
         self._listen_for_metrics()
+        self._listen_for_lag()
 
     def _listen_for_metrics(self) -> None:
         from kafka_cy.config import ConfigError
@@ -92,6 +94,22 @@ class KafkaServer:
             raise ConfigError("kafkacy.metrics.listen", listen, "HOST:PORT, or empty for no metrics") from error
         except OSError as error:
             raise PortTaken(f"cannot listen on {listen} for metrics: {error.strerror or error}") from error
+
+    def _listen_for_lag(self) -> None:
+        from kafka_cy.config import ConfigError
+
+        listen = self.config["kafkacy.lag.listen"]
+        if not listen:
+            return
+        from kafka_cy.server.lag_view import LagView
+        from kafka_cy.telemetry.lag_http import LagServer
+
+        try:
+            self.lag = LagServer(listen, LagView(self), self.config["kafkacy.lag.names"])
+        except ValueError as error:
+            raise ConfigError("kafkacy.lag.listen", listen, "HOST:PORT, or empty for no lag metrics") from error
+        except OSError as error:
+            raise PortTaken(f"cannot listen on {listen} for consumer lag: {error.strerror or error}") from error
 
     def _load_metadata(self) -> None:
         first = self.config.log_dirs[0]
@@ -199,6 +217,8 @@ class KafkaServer:
         )
         if self.metrics is not None:
             self.metrics.start()
+        if self.lag is not None:
+            self.lag.start()
         self.loop.attach(self.server, Dispatcher(self.context, self.log).dispatch, self.groups.look)
         self.loop.call_later(LOG_EVENTS_INTERVAL_S, self._write_log_events)
 
@@ -217,6 +237,8 @@ class KafkaServer:
         """Drain connections, flush and close the logs, end the metadata session. Safe after a failed start, too."""
         if self.metrics is not None:
             self.metrics.stop()
+        if self.lag is not None:
+            self.lag.stop()
         if self.server is not None:
             self.server.stop(int(self.config["kafkacy.shutdown.drain.timeout.ms"]) / 1000)
             self._drain_log_events()

@@ -44,6 +44,7 @@ class Broker:
         self.host = "127.0.0.1"
         self.port = 0
         self.metrics_port = 0
+        self.lag_port = 0
         self.process: subprocess.Popen[bytes] | None = None
         self._temporary = folder is None
         self.folder = Path(tempfile.mkdtemp(prefix="kafka-cy-") if folder is None else folder).absolute()
@@ -59,6 +60,11 @@ class Broker:
     def metrics_url(self) -> str:
         """Where Prometheus would scrape."""
         return f"http://{self.host}:{self.metrics_port}/metrics"
+
+    @property
+    def lag_url(self) -> str:
+        """The page with consumer lag."""
+        return f"http://{self.host}:{self.lag_port}/metrics"
 
     @property
     def data_dir(self) -> Path:
@@ -84,7 +90,7 @@ class Broker:
         chosen_before = self.port != 0
         for attempt in range(START_ATTEMPTS):
             if not chosen_before:
-                self.port, self.metrics_port = _free_ports(2)
+                self.port, self.metrics_port, self.lag_port = _free_ports(3)
             self._spawn()
             code = self._wait_until_ready()
             if code is None:
@@ -158,6 +164,7 @@ class Broker:
             "listeners": f"PLAINTEXT://{self.host}:{self.port}",
             "log.dirs": str(self.folder / "data"),
             "kafkacy.metrics.listen": f"{self.host}:{self.metrics_port}",
+            "kafkacy.lag.listen": f"{self.host}:{self.lag_port}",
             "group.initial.rebalance.delay.ms": 0,  # three seconds a consumer group otherwise
             **self.config,
         }

@@ -162,7 +162,7 @@ def test_switches(tmp_path: Path) -> None:
 
 def server(folder: Path, *overrides: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "kafka_cy", "server", "--override", f"log.dirs={folder}/data"]
-    for override in ("listeners=PLAINTEXT://127.0.0.1:0", "kafkacy.metrics.listen=", *overrides):
+    for override in ("listeners=PLAINTEXT://127.0.0.1:0", "kafkacy.metrics.listen=", "kafkacy.lag.listen=", *overrides):
         command += ["--override", override]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -181,6 +181,7 @@ def server(folder: Path, *overrides: str) -> tuple[int, str]:
         ("advertised.listeners=OTHER://a:1", ("advertised.listeners", "OTHER")),
         ("listeners=PLAINTEXT://127.0.0.1", ("listeners", "PLAINTEXT://127.0.0.1", "host:port")),
         ("kafkacy.metrics.listen=nowhere", ("kafkacy.metrics.listen", "nowhere", "HOST:PORT")),
+        ("kafkacy.lag.listen=nowhere", ("kafkacy.lag.listen", "nowhere", "HOST:PORT")),
         ("connections.max.idle.ms=soon", ("connections.max.idle.ms", "soon", "integer")),
     ],
 )

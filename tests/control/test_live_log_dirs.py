@@ -96,7 +96,7 @@ def test_failed_dir_at_start_hides_its_partitions_only(tmp_path: Path) -> None:
 
 def refused(broker: Broker, *overrides: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "kafka_cy", "server", "--override", "listeners=PLAINTEXT://127.0.0.1:0"]
-    command += ["--override", "kafkacy.metrics.listen="]
+    command += ["--override", "kafkacy.metrics.listen=", "--override", "kafkacy.lag.listen="]
     for override in overrides:
         command += ["--override", override]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)

@@ -15,7 +15,7 @@ SERVER = [sys.executable, "-m", "kafka_cy", "server"]
 
 def start(folder: Path, port: int = 0, *more: str) -> subprocess.Popen[str]:
     command = [*SERVER, "--override", f"listeners=PLAINTEXT://127.0.0.1:{port}", "--override", f"log.dirs={folder}"]
-    command += ["--override", "kafkacy.metrics.listen=127.0.0.1:0"]
+    command += ["--override", "kafkacy.metrics.listen=127.0.0.1:0", "--override", "kafkacy.lag.listen=127.0.0.1:0"]
     for override in more:
         command += ["--override", override]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

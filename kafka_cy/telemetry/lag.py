@@ -1,0 +1,273 @@
+"""How far every consumer group is behind: in messages, and exactly in time.
+
+Everything is read in this process: committed offsets from the group coordinator's dictionaries (copied in one bytecode
+each, so the control thread is not stopped), high watermarks from the partitions, and the time of the first uncommitted
+record from the log itself (`kafka_cy.storage.record_times`), remembered by partition and committed offset.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+# Time that one scrape may spend on reading timestamps; what is left over is known at one of the next scrapes.
+LOOK_UPS_BUDGET_S = 0.1
+LOOK_UPS_AT_ONCE = 1024
+# A remembered timestamp is read again after this long: compaction may have taken the record away.
+REMEMBERED_S = 60.0
+PARTITION_ONLINE = 0  # PartitionState of storage/partition.pxd
+
+PartitionKey = tuple[str, int]
+
+
+class Times(Protocol):
+    """What finds timestamps: `kafka_cy.storage.record_times.RecordTimes`."""
+
+    def find(self, wanted: Iterable[tuple[Any, int]], budget_s: float) -> list[int | None]: ...
+
+
+class BrokerAddress(NamedTuple):
+    """One broker: where clients reach it first."""
+
+    broker_id: int
+    host: str
+    port: int
+    rack: str
+
+
+class Consumer(NamedTuple):
+    """A member of a group."""
+
+    member_id: str
+    client_id: str
+    host: str
+    partitions: tuple[PartitionKey, ...]
+
+
+class Committed(NamedTuple):
+    """A committed offset and how far it is behind; None: not known (led elsewhere, or its time is not read yet)."""
+
+    topic: str
+    partition: int
+    offset: int
+    lag: int | None
+    lag_ms: int | None
+    consumer: Consumer | None  # to whom the partition is assigned
+
+
+class GroupLag(NamedTuple):
+    """One group; `committed` is sorted by topic."""
+
+    group_id: str
+    state: str
+    protocol: str
+    protocol_type: str
+    coordinator_id: int
+    consumers: tuple[Consumer, ...]
+    committed: list[Committed]
+
+
+class TopicPartition(NamedTuple):
+    """One partition; offsets are None where this broker cannot tell."""
+
+    topic: str
+    partition: int
+    leader: int
+    replicas: Sequence[int]
+    isr: Sequence[int]
+    start_offset: int | None
+    high_watermark: int | None
+    size_bytes: int
+
+
+class Snapshot(NamedTuple):
+    """What one scrape shows; `pending` are time lags that the budget did not suffice for."""
+
+    cluster_id: str
+    controller_id: int
+    brokers: list[BrokerAddress]
+    topics: dict[str, list[TopicPartition]]
+    cleanup_policies: dict[str, str]
+    groups: list[GroupLag]
+    pending: int
+    took_ms: float
+
+
+class ClusterView(Protocol):
+    """What is read of the cluster; each call is safe from any thread."""
+
+    @property
+    def cluster_id(self) -> str: ...
+    @property
+    def broker_id(self) -> int: ...
+
+    def brokers(self) -> list[BrokerAddress]: ...
+    def topics(self) -> list[Any]: ...
+    def cleanup_policy(self, topic: Any) -> str: ...
+    def hosted(self) -> Mapping[PartitionKey, Any]: ...
+    def groups(self) -> list[Any]: ...
+
+
+class LagCollector:
+    """Owner: the thread that serves scrapes."""
+
+    def __init__(
+        self, view: ClusterView, times: Times, *, budget_s: float = LOOK_UPS_BUDGET_S,
+        wall_clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:  # fmt: skip
+        self._view = view
+        self._times = times
+        self._budget_s = budget_s
+        self._wall_clock_ms = wall_clock_ms
+        # (topic id, partition, offset of the record) -> (its timestamp, when it was read); only what the last scrape used
+        self._remembered: dict[tuple[Any, int, int], tuple[int, float]] = {}
+        self._assignments: dict[bytes, tuple[PartitionKey, ...]] = {}
+
+    def collect(self) -> Snapshot:
+        """Look at everything once."""
+        begun = time.perf_counter()
+        hosted = {key: part for key, part in dict(self._view.hosted()).items() if part.state == PARTITION_ONLINE}
+        topics = self._view.topics()
+        ids = {topic.name: topic.id for topic in topics}
+        copies = self._copy_groups()
+        times, pending = self._first_uncommitted(copies, hosted, ids)
+        now_ms = self._wall_clock_ms()
+        groups = [self._group(group, consumers, offsets, hosted, times, now_ms) for group, consumers, offsets in copies]
+        return Snapshot(
+            cluster_id=self._view.cluster_id,
+            controller_id=self._view.broker_id,
+            brokers=self._view.brokers(),
+            topics={topic.name: _partitions_of(topic, hosted) for topic in topics},
+            cleanup_policies={topic.name: self._view.cleanup_policy(topic) for topic in topics},
+            groups=groups,
+            pending=pending,
+            took_ms=(time.perf_counter() - begun) * 1000,
+        )
+
+    # -- groups --
+
+    def _copy_groups(self) -> list[tuple[Any, tuple[Consumer, ...], list[tuple[str, int, int]]]]:
+        assignments: dict[bytes, tuple[PartitionKey, ...]] = {}
+        copies = []
+        for group in self._view.groups():
+            consumers = []
+            for member in list(group.members.values()):
+                data = member.assignment
+                parsed = self._assignments.get(data)
+                assignments[data] = assigned_partitions(data) if parsed is None else parsed
+                consumers.append(Consumer(member.member_id, member.client_id, member.client_host, assignments[data]))
+            offsets = [
+                (topic, index, committed.offset)
+                for topic, partitions in sorted(list(group.offsets.items()))  # noqa: C414 a copy before it is sorted
+                for index, committed in list(partitions.items())
+            ]
+            copies.append((group, tuple(consumers), offsets))
+        self._assignments = assignments
+        return copies
+
+    def _group(
+        self, group: Any, consumers: tuple[Consumer, ...], offsets: list[tuple[str, int, int]],
+        hosted: Mapping[PartitionKey, Any], times: Mapping[tuple[str, int, int], int], now_ms: int,
+    ) -> GroupLag:  # fmt: skip
+        owners = {key: consumer for consumer in consumers for key in consumer.partitions}
+        committed = []
+        for topic, index, offset in offsets:
+            partition = hosted.get((topic, index))
+            lag: int | None = None
+            lag_ms: int | None = None
+            if partition is not None:
+                lag = max(0, partition.high_watermark - offset)
+                timestamp_ms = times.get((topic, index, offset))
+                if lag == 0 or timestamp_ms == -1:
+                    lag_ms = 0  # -1: nothing but control records is left
+                elif timestamp_ms is not None:
+                    lag_ms = max(0, now_ms - timestamp_ms)
+            committed.append(Committed(topic, index, offset, lag, lag_ms, owners.get((topic, index))))
+        return GroupLag(
+            group.group_id, group.state.value, group.protocol or "", group.protocol_type, self._view.broker_id,
+            consumers, committed,
+        )  # fmt: skip
+
+    # -- time --
+
+    def _first_uncommitted(
+        self, copies: list[tuple[Any, tuple[Consumer, ...], list[tuple[str, int, int]]]],
+        hosted: Mapping[PartitionKey, Any], ids: Mapping[str, Any],
+    ) -> tuple[dict[tuple[str, int, int], int], int]:  # fmt: skip
+        """Timestamps by (topic, partition, committed offset), and how many could not be read in time."""
+        now_s = time.monotonic()
+        remembered: dict[tuple[Any, int, int], tuple[int, float]] = {}
+        places: dict[tuple[str, int, int], tuple[Any, int, int]] = {}
+        wanted: dict[tuple[Any, int, int], Any] = {}
+        for _, _, offsets in copies:
+            for row in offsets:
+                topic, index, offset = row
+                partition = hosted.get((topic, index))
+                if partition is None or row in places or offset >= partition.high_watermark:
+                    continue
+                place = (ids.get(topic), index, max(offset, partition.log_start_offset))
+                places[row] = place
+                known = self._remembered.get(place)
+                if known is not None:
+                    remembered[place] = known
+                if known is None or now_s - known[1] > REMEMBERED_S:
+                    wanted[place] = partition
+        pending = self._read(wanted, remembered, now_s)
+        self._remembered = remembered
+        return {row: remembered[place][0] for row, place in places.items() if place in remembered}, pending
+
+    def _read(
+        self, wanted: Mapping[tuple[Any, int, int], Any], remembered: dict[tuple[Any, int, int], tuple[int, float]],
+        now_s: float,
+    ) -> int:  # fmt: skip
+        """Read timestamps into `remembered` while the budget lasts; how many are left over."""
+        places = sorted(wanted, key=lambda place: place in remembered)  # what is not known at all comes first
+        until = time.monotonic() + self._budget_s
+        for first in range(0, len(places), LOOK_UPS_AT_ONCE):
+            some = places[first : first + LOOK_UPS_AT_ONCE]
+            left_s = until - time.monotonic()
+            found = self._times.find([(wanted[place], place[2]) for place in some], left_s) if left_s > 0 else []
+            for place, timestamp_ms in zip(some, found, strict=False):
+                if timestamp_ms is not None:
+                    remembered[place] = (timestamp_ms, now_s)
+        return sum(1 for place in places if place not in remembered)
+
+
+def _partitions_of(topic: Any, hosted: Mapping[PartitionKey, Any]) -> list[TopicPartition]:
+    partitions = []
+    for known in list(topic.partitions):
+        here = hosted.get((topic.name, known.index))
+        start = here.log_start_offset if here is not None else None
+        end = here.high_watermark if here is not None else None
+        size = here.log.size_bytes if here is not None else 0
+        partitions.append(
+            TopicPartition(topic.name, known.index, known.leader, known.replicas, known.isr, start, end, size)
+        )
+    return partitions
+
+
+def assigned_partitions(assignment: bytes) -> tuple[PartitionKey, ...]:
+    """The partitions of a ConsumerProtocol assignment (int16 version, topics with partitions, ...); empty when it is none.
+
+    Other kinds of groups (Kafka Connect) keep bytes of their own there.
+    """
+    found: list[PartitionKey] = []
+    try:
+        version, topics = struct.unpack_from(">hi", assignment)
+        position = 6
+        if version < 0:
+            return ()
+        for _ in range(topics):
+            (size,) = struct.unpack_from(">h", assignment, position)
+            name = assignment[position + 2 : position + 2 + size].decode()
+            position += 2 + size
+            (count,) = struct.unpack_from(">i", assignment, position)
+            if size < 0 or not 0 <= count <= (len(assignment) - position) // 4:
+                return ()
+            found += [(name, index) for index in struct.unpack_from(f">{count}i", assignment, position + 4)]
+            position += 4 + 4 * count
+    except (struct.error, UnicodeDecodeError):
+        return ()
+    return tuple(found)

@@ -1,0 +1,33 @@
+"""`GET /metrics` with consumer lag, on the address of `kafkacy.lag.listen`; one broker answers for the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from kafka_cy.telemetry.metrics_http import MetricsServer
+
+if TYPE_CHECKING:
+    from kafka_cy.telemetry.lag import ClusterView, LagCollector
+
+
+class LagServer(MetricsServer):
+    """The endpoint. Threads: its own daemon thread looks at groups and logs; it takes no lock that an append waits for."""
+
+    def __init__(self, listen: str, view: ClusterView, dialects: Iterable[str]) -> None:
+        """Bind; OSError when the address is taken, ValueError when it is none."""
+        super().__init__(listen, dict, dict)
+        self._view = view
+        self._dialects = list(dialects)
+        self._collector: LagCollector | None = None
+
+    def render(self) -> bytes:
+        """All groups in Prometheus' text format."""
+        from kafka_cy.telemetry.lag_names import render
+
+        if self._collector is None:
+            from kafka_cy.storage.record_times import RecordTimes
+            from kafka_cy.telemetry.lag import LagCollector
+
+            self._collector = LagCollector(self._view, RecordTimes())
+        return render(self._collector.collect(), self._dialects)
