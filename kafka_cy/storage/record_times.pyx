@@ -5,7 +5,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from kafka_cy.records.batch cimport (
     ATTRIBUTE_CONTROL, ATTRIBUTE_DELETE_HORIZON, ATTRIBUTE_LOG_APPEND_TIME, BATCH_HEADER_SIZE, BATCH_OK, BATCH_TRUNCATED,
-    LOG_OVERHEAD, BatchHeader, batch_find_timestamp, batch_header_read,
+    BatchHeader, batch_find_timestamp, batch_header_read,
 )
 from kafka_cy.records.compression cimport Codecs, codecs_free, codecs_new
 from kafka_cy.storage.log cimport (

@@ -114,7 +114,9 @@ def test_agrees_with_kafka_consumer_groups(java: JavaTools, broker: kafka_cy.Bro
     assert members == {"live": 1, "gone": 0, "simple": 0, "done": 0, 'odd "letters"\\': 0}
 
 
-def test_time_lag_is_the_age_of_the_first_uncommitted_record(broker: kafka_cy.Broker, sent_ms: int, groups: None) -> None:
+def test_time_lag_is_the_age_of_the_first_uncommitted_record(
+    broker: kafka_cy.Broker, sent_ms: int, groups: None
+) -> None:
     before_ms = time.time() * 1000
     ours = scrape(broker)
     after_ms = time.time() * 1000
