@@ -2,6 +2,8 @@
 
 need_command() { command -v "$1" >/dev/null 2>&1 || needed+=("$2"); }
 
+need_file() { [ -e "$1" ] || needed+=("$2"); }
+
 need_header() { # a header the compiler finds; without a compiler, one in the usual folder
     if command -v gcc >/dev/null 2>&1; then
         echo "#include <$1>" | gcc -E -x c - >/dev/null 2>&1 || needed+=("$2")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Foreign clients that the interop tests use: kcat, Apache Kafka's Java tools, kafkajs. What cannot be had is named;
-# its tests are skipped (in CI they fail).
+# Foreign programs that the tests use: kcat, Apache Kafka's Java tools, kafkajs; Prometheus, Alertmanager, ZooKeeper.
+# What cannot be had is named; its tests are skipped (in CI they fail).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/debian.sh
@@ -13,7 +13,11 @@ need_command javac default-jdk-headless
 need_command mvn maven
 need_command node nodejs
 need_command npm npm
-install_debian_packages "some interop tests will be skipped" || true
+need_command prometheus prometheus
+need_command prometheus-alertmanager prometheus-alertmanager
+need_file /usr/share/java/zookeeper.jar zookeeper
+need_command rsvg-convert librsvg2-bin
+install_debian_packages "some tests will be skipped" || true
 
 if [ ! -e "$kafka_jars/.complete" ] && command -v mvn >/dev/null; then
     echo "fetching Apache Kafka $kafka_version (Maven)"
