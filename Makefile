@@ -2,6 +2,7 @@
 # make run     start a broker on 127.0.0.1:9092 (make run ARGS="my.properties --override num.partitions=3")
 # make test    lint, types, tests
 # make fuzz    decoders under the address sanitizer (FUZZ_SECONDS=120)
+# make bench-micro  records, indexes and log, each beside the obvious alternative
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -10,7 +11,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 120
 
-.PHONY: build run test lint pytest test-tools fuzz wheel clean
+.PHONY: build run test lint pytest test-tools fuzz bench-micro wheel clean
 
 build:
 	@scripts/build.sh "$(PYTHON)" "$(VENV)"
@@ -38,6 +39,10 @@ pytest: build-test
 
 fuzz: build-test
 	@scripts/fuzz.sh "$(VENV)" "$(FUZZ_SECONDS)"
+
+bench-micro: build-test
+	$(VENV)/bin/python -m pytest bench/micro -q --benchmark-only --benchmark-group-by=group --benchmark-sort=mean \
+		--benchmark-columns=median,mean,stddev,rounds --benchmark-warmup=on --benchmark-max-time=0.4 $(PYTEST_ARGS)
 
 wheel: build
 	$(VENV)/bin/pip wheel --no-deps -w dist .
