@@ -1,5 +1,6 @@
 # make build   the virtual environment .venv with the command kafka-cy in it
 # make run     start a broker on 127.0.0.1:9092 (make run ARGS="my.properties --override num.partitions=3")
+# make stack   a broker with ZooKeeper, Prometheus, Alertmanager and a demo load around it (docker-compose.yml without docker)
 # make test    lint, types, tests
 # make fuzz    decoders under the address sanitizer (FUZZ_SECONDS=120)
 # make bench-micro  records, indexes and log, each beside the obvious alternative
@@ -18,6 +19,11 @@ build:
 
 run: build
 	@exec $(VENV)/bin/kafka-cy server $(ARGS)
+
+.PHONY: stack
+stack: build
+	@scripts/install-stack-tools.sh
+	@exec $(VENV)/bin/python scripts/stack.py $(ARGS)
 
 test: lint test-tools pytest
 

@@ -13,11 +13,9 @@ need_command javac default-jdk-headless
 need_command mvn maven
 need_command node nodejs
 need_command npm npm
-need_command prometheus prometheus
-need_command prometheus-alertmanager prometheus-alertmanager
-need_file /usr/share/java/zookeeper.jar zookeeper
 need_command rsvg-convert librsvg2-bin
 install_debian_packages "some tests will be skipped" || true
+scripts/install-stack-tools.sh || true
 
 if [ ! -e "$kafka_jars/.complete" ] && command -v mvn >/dev/null; then
     echo "fetching Apache Kafka $kafka_version (Maven)"

@@ -1,0 +1,253 @@
+"""`make stack`: the services of docker-compose.yml as plain processes on this machine. Ctrl-C stops them all.
+
+Commands, mounted files and order come from docker-compose.yml, so that the two cannot drift apart: files are copied to
+data/stack/etc with the containers' paths, names and ports replaced by this machine's. Grafana and the OpenTelemetry
+collector, for which Debian has no package, are left out.
+
+Usage: stack.py [--folder FOLDER] [--port CONTAINER_PORT=PORT]... [--without SERVICE]...
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+START_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 15.0
+
+
+class StackError(Exception):
+    """The stack cannot run; the text is one sentence."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """How a container's command is run here: the programs to try in place of its first word, the Debian package they
+    come from, the container port that answers once it is up (None: nothing listens), and whether it has metrics."""
+
+    names: tuple[str, ...]
+    package: str
+    port: int | None
+    has_metrics: bool = True
+
+
+PROGRAMS = {
+    "zookeeper": Program(("java",), "zookeeper", 2181, has_metrics=False),
+    "kafka": Program((str(BIN / "kafka-cy"),), "", 9092),
+    "demo": Program((sys.executable,), "", None),
+    "prometheus": Program(("prometheus",), "prometheus", 9090),
+    "alertmanager": Program(("prometheus-alertmanager", "alertmanager"), "prometheus-alertmanager", 9093),
+}
+ZOOKEEPER_JAR = Path("/usr/share/java/zookeeper.jar")
+ZOOKEEPER_MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
+
+
+class Stack:
+    """The processes. Used by one thread; `stop` may be called at any time after `prepare`."""
+
+    def __init__(self, folder: Path, ports: dict[int, int], without: set[str]) -> None:
+        compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+        self.services: dict[str, Any] = compose["services"]
+        self.folder = folder.absolute()
+        self.ports = ports
+        self.chosen = [name for name in self._in_order() if name in PROGRAMS and name not in without]
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def _in_order(self) -> list[str]:
+        """Services, those that others depend on first."""
+        ordered: list[str] = []
+
+        def add(name: str) -> None:
+            for other in self.services[name].get("depends_on", ()):
+                add(other)
+            if name not in ordered:
+                ordered.append(name)
+
+        for name in self.services:
+            add(name)
+        return ordered
+
+    def port(self, container_port: int) -> int:
+        """Where a container's port is on this machine."""
+        return self.ports.get(container_port, container_port)
+
+    # -- what containers see, as this machine sees it --
+
+    def translated(self, text: str) -> str:
+        """Addresses of containers (`kafka:19092`, `0.0.0.0:9404`) as addresses of this machine."""
+        hosts = "|".join((*self.services, r"0\.0\.0\.0", r"127\.0\.0\.1"))
+        return re.sub(
+            rf"(?<![\w.-])(?:{hosts}):(\d+)\b", lambda match: f"127.0.0.1:{self.port(int(match[1]))}", text
+        )
+
+    def _copy(self, source: Path, target: Path) -> None:
+        if source.is_dir():
+            for each in source.iterdir():
+                self._copy(each, target / each.name)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = source.read_text()
+        scraped = [name for name in self.chosen if PROGRAMS[name].has_metrics]
+        if target.parent.name == "targets" and any(f'"{name}:' in text for name in self.services if name not in scraped):
+            text = "[]\n"  # nothing to scrape
+        target.write_text(text)
+
+    def mount(self, name: str) -> dict[str, Path]:
+        """Make the service's files and folders here; where each path of its container is."""
+        mounted: dict[str, Path] = {}
+        for volume in self.services[name].get("volumes", ()):
+            source, target = volume.split(":")[:2]
+            if source.startswith("."):
+                mounted[target] = self.folder / "etc" / name / target.lstrip("/")
+                self._copy(ROOT / source, mounted[target])
+            else:
+                mounted[target] = self.folder / source
+                mounted[target].mkdir(parents=True, exist_ok=True)
+        for place in mounted.values():
+            if (self.folder / "etc") in place.parents:
+                for path in [place] if place.is_file() else place.rglob("*"):
+                    if path.is_file():
+                        path.write_text(self._settings(name, self._located(path.read_text(), mounted)))
+        return mounted
+
+    def _located(self, text: str, mounted: dict[str, Path]) -> str:
+        """`text` with the container's paths replaced by ours, and its addresses."""
+        for target in sorted(mounted, key=len, reverse=True):
+            text = re.sub(rf"(?<![\w/.]){re.escape(target)}(?=[/\s]|$)", str(mounted[target]), text, flags=re.MULTILINE)
+        return self.translated(text)
+
+    def _settings(self, name: str, text: str) -> str:
+        """Settings that are not addresses: ZooKeeper's."""
+        if name != "zookeeper":
+            return text
+        # Debian's package is without the provider of metrics.
+        text = re.sub(r"^metricsProvider\..*\n", "", text, flags=re.MULTILINE)
+        text = re.sub(r"^clientPortAddress=.*$", "clientPortAddress=127.0.0.1", text, flags=re.MULTILINE)
+        return re.sub(r"^clientPort=.*$", f"clientPort={self.port(2181)}", text, flags=re.MULTILINE)
+
+    def command(self, name: str, mounted: dict[str, Path]) -> list[str]:
+        """The container's command for this machine; raises StackError for a program that is not there."""
+        program = PROGRAMS[name]
+        found = next((path for each in program.names if (path := shutil.which(each))), None)
+        if found is None or (name == "zookeeper" and not ZOOKEEPER_JAR.exists()):
+            raise StackError(f"{program.names[0]} is missing: apt-get install {program.package} (or --without {name}).")
+        words = [self._located(word, mounted) for word in self.services[name]["command"]]
+        if name == "zookeeper":
+            return [found, "-Xmx256m", "-cp", f"{ZOOKEEPER_JAR.parent}/*", ZOOKEEPER_MAIN, words[-1]]
+        return [found, *words]
+
+    # -- life --
+
+    def start(self) -> None:
+        """Start one after the other, each when those before it answer; raises StackError."""
+        commands = {name: self.command(name, self.mount(name)) for name in self.chosen}
+        for name in self.chosen:
+            port = PROGRAMS[name].port
+            if port is not None and _answers(self.port(port)):
+                raise StackError(f"Port {self.port(port)} of {name} is taken (--port {port}=PORT).")
+        for name, command in commands.items():
+            with (self.folder / f"{name}.log").open("ab") as log:
+                # A session of its own: Ctrl-C reaches this script alone, which stops them in order.
+                self.running[name] = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True
+                )
+            self._wait(name)
+
+    def _wait(self, name: str) -> None:
+        port = PROGRAMS[name].port
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while port is not None and not _answers(self.port(port)):
+            self.check()
+            if time.monotonic() > deadline:
+                raise StackError(f"{name} does not answer on port {self.port(port)}: {self._last_line(name)}")
+            time.sleep(0.05)
+
+    def check(self) -> None:
+        """Raises StackError when a process has ended."""
+        for name, process in self.running.items():
+            if process.poll() is not None:
+                raise StackError(f"{name} ended with exit code {process.returncode}: {self._last_line(name)}")
+
+    def _last_line(self, name: str) -> str:
+        log = self.folder / f"{name}.log"
+        lines = log.read_text(errors="replace").strip().splitlines()
+        return f"{lines[-1] if lines else 'it wrote nothing'} ({log})"
+
+    def stop(self) -> None:
+        """Stop all, the last one first; one that does not end in time is killed."""
+        for process in reversed(self.running.values()):
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.running.clear()
+
+    def addresses(self) -> str:
+        """What is where, a line for each service."""
+        lines = []
+        for name in self.chosen:
+            for mapping in self.services[name].get("ports", ()):
+                container_port = int(mapping.rpartition(":")[2])
+                lines.append(f"  {name:<13} 127.0.0.1:{self.port(container_port)}")
+        return "\n".join(lines)
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _stop_on_signal(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run until Ctrl-C or SIGTERM; exit code 1 when something cannot start or ends by itself."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=ROOT / "data" / "stack", help="data, logs and configuration")
+    parser.add_argument("--port", action="append", default=[], metavar="CONTAINER_PORT=PORT")
+    parser.add_argument("--without", action="append", default=[], metavar="SERVICE")
+    arguments = parser.parse_args()
+    try:
+        ports = {int(inside): int(outside) for inside, outside in (each.split("=") for each in arguments.port)}
+    except ValueError:
+        parser.error("--port needs CONTAINER_PORT=PORT, such as 9092=19092")
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    stack = Stack(arguments.folder, ports, set(arguments.without))
+    signal.signal(signal.SIGTERM, _stop_on_signal)
+    try:
+        stack.start()
+        print(f"ready (logs in {stack.folder}):\n{stack.addresses()}\nCtrl-C stops all", flush=True)
+        while True:
+            time.sleep(0.5)
+            stack.check()
+    except KeyboardInterrupt:
+        return 0
+    except StackError as error:
+        print(f"make stack: {error}", file=sys.stderr)
+        return 1
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        stack.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""`make stack` on free ports in a temporary folder, for tests."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.monitoring.tools import ROOT, free_ports, needed
+
+CONTAINER_PORTS = (9092, 19092, 9404, 9308, 2181, 9090, 9093)
+WAIT_SECONDS_MAX = 60.0
+
+
+def get_json(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.load(answer)
+
+
+def wait_for(what: str, condition: Callable[[], Any], seconds_max: float = WAIT_SECONDS_MAX) -> Any:
+    """The first true answer of `condition`; an assertion fails after `seconds_max`."""
+    deadline = time.monotonic() + seconds_max
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.1)
+    return found
+
+
+class RunningStack:
+    """The script as a process; `ports` by the containers' ports."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        for command, package in (
+            ("prometheus", "prometheus"),
+            ("prometheus-alertmanager", "prometheus-alertmanager"),
+            ("java", "zookeeper"),
+        ):
+            needed(command, package)
+        self.folder = folder
+        self.ports = dict(zip(CONTAINER_PORTS, free_ports(len(CONTAINER_PORTS)), strict=True))
+        options = [word for inside, port in self.ports.items() for word in ("--port", f"{inside}={port}")]
+        self.process = subprocess.Popen(
+            [sys.executable, ROOT / "scripts/stack.py", "--folder", folder, *options, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def __enter__(self) -> RunningStack:
+        assert self.process.stdout is not None
+        first = self.process.stdout.readline()
+        if not first.startswith("ready"):
+            self.process.wait(60)
+            raise AssertionError(first + self.process.stdout.read() + self.logs())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self.ports[9092]}"
+
+    @property
+    def prometheus_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports[9090]}"
+
+    def prometheus(self, path: str) -> Any:
+        """The data of a call to Prometheus' API."""
+        return get_json(f"{self.prometheus_url}/api/v1/{path}")["data"]
+
+    def targets(self) -> dict[str, str]:
+        """Health by job."""
+        return {each["labels"]["job"]: each["health"] for each in self.prometheus("targets")["activeTargets"]}
+
+    def logs(self) -> str:
+        """The ends of all logs."""
+        return "".join(f"== {path.name}\n{path.read_text()[-2000:]}" for path in sorted(self.folder.glob("*.log")))
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Ctrl-C; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(60)
