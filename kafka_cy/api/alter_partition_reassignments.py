@@ -29,6 +29,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     return {
         "allow_replication_factor_change": getattr(request.body, "allow_replication_factor_change", True),
         "error_code": ErrorCode.NONE,
+        "error_message": None if responses else "",
         "responses": responses,
     }
 

@@ -17,13 +17,19 @@ from kafka_cy.protocol.errors import ErrorCode
 @handler(api_key=34, versions=(1, 2))
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """One result for each partition, by topic."""
-    results: dict[str, list[dict[str, Any]]] = {}
+    paths: dict[str, dict[int, str]] = {}  # of a partition that is named twice the last directory counts
     for directory in request.body.dirs:
         for topic in directory.topics:
             for index in topic.partitions:
-                code = _move(topic.name, index, directory.path, context)
-                results.setdefault(topic.name, []).append({"partition_index": index, "error_code": code})
-    return {"results": [{"topic_name": name, "partitions": rows} for name, rows in results.items()]}
+                paths.setdefault(topic.name, {})[index] = directory.path
+    results = []
+    for name, wanted in paths.items():
+        rows = [
+            {"partition_index": index, "error_code": _move(name, index, path, context)}
+            for index, path in wanted.items()
+        ]
+        results.append({"topic_name": name, "partitions": rows})
+    return {"results": results}
 
 
 def _move(name: str, index: int, path: str, context: ApiContext) -> ErrorCode:

@@ -9,55 +9,91 @@ Names that differ from another topic's in '.' and '_' only are refused.
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, NamedTuple
 
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
-from kafka_cy.api.topic_creation import TopicRefused, automatic_assignment, check_configs, check_name, check_replicas
+from kafka_cy.api.topic_creation import (
+    PARTITIONS_PER_REQUEST_MAX,
+    TOO_MANY_PARTITIONS,
+    TopicRefused,
+    automatic_assignment,
+    check_configs,
+    check_name,
+    check_replicas,
+)
 from kafka_cy.protocol.errors import ErrorCode
+
+RECORDS_PER_REQUEST_MAX = 10_000  # one for each topic, partition and setting, as in Kafka's controller
+
+
+class Planned(NamedTuple):
+    """A topic that may be created."""
+
+    name: str
+    assignment: list[list[int]]
+    configs: dict[str, str]
 
 
 @handler(api_key=19, versions=(2, 7))
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
-    """Create or only check each topic by itself; one bad topic does not hinder the others."""
+    """Create or only check each topic by itself; one bad topic does not hinder the others, one too many all."""
     body = request.body
     names = [topic.name for topic in body.topics]
-    answers = []
+    answers, planned = [], []
+    for topic in {topic.name: topic for topic in body.topics}.values():
+        try:
+            if names.count(topic.name) > 1:
+                raise TopicRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
+            planned.append(_plan(topic, context))
+        except TopicRefused as refused:
+            answers.append(_refused(topic.name, refused))
+    excess = _excess(body.topics, planned)
+    if excess is not None:
+        return {"topics": [_refused(name, excess) for name in dict.fromkeys(names)]}
     with context.cluster.batch():
-        for topic in {topic.name: topic for topic in body.topics}.values():
+        for each in planned:
             try:
-                if names.count(topic.name) > 1:
-                    raise TopicRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
-                answers.append(_create(topic, body.validate_only, context))
+                answers.append(_create(each, body.validate_only, context))
             except TopicRefused as refused:
-                answers.append(
-                    {
-                        "name": topic.name,
-                        "error_code": refused.code,
-                        "error_message": refused.message,
-                        "configs": [],
-                    }
-                )
+                answers.append(_refused(each.name, refused))
     return {"topics": answers}
 
 
-def _create(topic: Any, validate_only: bool, context: ApiContext) -> dict[str, Any]:
-    cluster = context.cluster
-    check_name(cluster, topic.name)
+def _refused(name: str, refused: TopicRefused) -> dict[str, Any]:
+    return {"name": name, "error_code": refused.code, "error_message": refused.message, "configs": []}
+
+
+def _excess(topics: Any, planned: list[Planned]) -> TopicRefused | None:
+    """Why the request is too large as a whole."""
+    if sum(max(topic.num_partitions, len(topic.assignments)) for topic in topics) > PARTITIONS_PER_REQUEST_MAX:
+        return TopicRefused(ErrorCode.POLICY_VIOLATION, TOO_MANY_PARTITIONS)
+    if sum(1 + len(each.assignment) + len(each.configs) for each in planned) > RECORDS_PER_REQUEST_MAX:
+        return TopicRefused(ErrorCode.POLICY_VIOLATION, "Unable to perform excessively large batch operation.")
+    return None
+
+
+def _plan(topic: Any, context: ApiContext) -> Planned:
+    check_name(context.cluster, topic.name)
     assignment = _assignment(topic, context)
     configs = _configs(topic)
     check_configs(context.config, topic.name, configs)
+    return Planned(topic.name, assignment, configs)
+
+
+def _create(topic: Planned, validate_only: bool, context: ApiContext) -> dict[str, Any]:
+    check_name(context.cluster, topic.name)  # again: one of this very request may collide with it
     topic_id = uuid.uuid4()  # a check alone gets an id too, which means nothing
     if not validate_only:
-        topic_id = cluster.create_topic(topic.name, assignment, configs).id
+        topic_id = context.cluster.create_topic(topic.name, topic.assignment, topic.configs).id
     return {
         "name": topic.name,
         "topic_id": topic_id,
         "error_code": ErrorCode.NONE,
         "error_message": None,
-        "num_partitions": len(assignment),
-        "replication_factor": len(assignment[0]),
-        "configs": topic_config_entries(context, configs),
+        "num_partitions": len(topic.assignment),
+        "replication_factor": len(topic.assignment[0]),
+        "configs": topic_config_entries(context, topic.configs),
     }
 
 

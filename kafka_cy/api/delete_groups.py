@@ -17,7 +17,7 @@ from kafka_cy.protocol.errors import ErrorCode
 @handler(api_key=42, versions=(0, 2))
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """One error per group."""
-    names = request.body.groups_names
+    names = list(dict.fromkeys(request.body.groups_names))
     deleted = [(name, delete_group(context.groups, name)) for name in names]
 
     def answer(lost: dict[str, ErrorCode]) -> None:

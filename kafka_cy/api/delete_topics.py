@@ -25,9 +25,16 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
         code = ErrorCode.TOPIC_DELETION_DISABLED if request.api_version >= 3 else ErrorCode.INVALID_REQUEST
         return {"responses": [_refused(name, topic_id, code) for name, topic_id in asked]}
     responses = []
+    by_id = {topic_id for name, topic_id in asked if name is None}
+    known = [context.cluster.topics[name] for name, _ in asked if name in context.cluster.topics]
+    both_ways = {topic.name: topic.id for topic in known if topic.id in by_id}
+    for name, topic_id in both_ways.items():
+        message = "The provided topic name maps to an ID that was already supplied."
+        responses.append(_refused(name, topic_id, ErrorCode.INVALID_REQUEST, message))
     with context.cluster.batch():
         for name, topic_id in dict.fromkeys(asked):
-            responses.append(_delete(name, topic_id, asked.count((name, topic_id)), context))
+            if name not in both_ways and (name is not None or topic_id not in both_ways.values()):
+                responses.append(_delete(name, topic_id, asked.count((name, topic_id)), context))
     return {"responses": responses}
 
 

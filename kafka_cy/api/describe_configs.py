@@ -88,7 +88,7 @@ def _check_topic(context: ApiContext, name: str) -> None:
         raise alterations.AlterationError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "")
 
 
-def _check_broker(context: ApiContext, name: str) -> None:
+def _check_broker(context: ApiContext, name: str, expected: str = "or empty string, but") -> None:
     try:
         alterations.check_broker_name(context.config, name)
     except alterations.AlterationError as error:
@@ -96,14 +96,14 @@ def _check_broker(context: ApiContext, name: str) -> None:
             message = f"Broker id must be an integer, but it is: {name}"
         else:
             own = context.config.broker_id
-            message = f"Unexpected broker id, expected {own} or empty string, but received {name}"
+            message = f"Unexpected broker id, expected {own} {expected} received {name}"
         raise alterations.AlterationError(error.code, message) from None
 
 
 def _check_logger_resource(context: ApiContext, name: str) -> None:
     if not name:
         raise alterations.AlterationError(ErrorCode.INVALID_REQUEST, "Broker id must not be empty")
-    _check_broker(context, name)
+    _check_broker(context, name, expected="but")
 
 
 def _documentation(kind: int) -> Callable[[str], str | None]:

@@ -23,9 +23,11 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
 def _partition(name: str, index: int, context: ApiContext) -> dict[str, Any]:
     topic = context.cluster.topics.get(name)
     hosted = context.cluster.partition(name, index)
+    message: str | None
     code, message, producers = ErrorCode.NONE, None, []
-    if problem_of(name) is not None:
-        code = ErrorCode.INVALID_TOPIC_EXCEPTION
+    problem = problem_of(name)
+    if problem is not None:
+        code, message = ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic name is invalid: {problem}"
     elif topic is None or not 0 <= index < len(topic.partitions):
         code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
         message = "This server does not host this topic-partition." if topic is None else None

@@ -1,8 +1,9 @@
 """DescribeTopicPartitions, version 0 (KIP-966).
 
 Topics in the order of their names, at most `response_partition_limit` partitions (and never more than
-`max.request.partition.size.limit`); what is left over is asked for with the cursor of the answer. There are no eligible
-leader replicas outside of the ISR: the lists are empty.
+`max.request.partition.size.limit`); what is left over is asked for with the cursor of the answer. A cursor at none of
+the topics asked for, or at a negative partition, is INVALID_REQUEST for all of them. There are no eligible leader
+replicas outside of the ISR: the lists are empty.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ NO_ELIGIBLE_REPLICAS: dict[str, list[int]] = {"eligible_leader_replicas": [], "l
 
 
 @handler(api_key=75, versions=(0, 0))
-def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """One page of topics and partitions."""
     body = request.body
     cursor = body.cursor
-    if cursor is not None and cursor.partition_index < 0:
-        request.close("DescribeTopicPartitions cursor with a negative partition")
-        return None
+    asked = sorted({topic.name for topic in body.topics}) if body.topics else sorted(context.cluster.topics)
+    if cursor is not None and (cursor.partition_index < 0 or (body.topics and cursor.topic_name not in asked)):
+        refused = asked if body.topics else []
+        return {"topics": [_refused(name, ErrorCode.INVALID_REQUEST) for name in refused], "next_cursor": None}
     limit_max = int(context.config.get("max.request.partition.size.limit", PARTITION_LIMIT_DEFAULT))
     room = max(1, min(body.response_partition_limit, limit_max))
-    asked = sorted({topic.name for topic in body.topics}) if body.topics else sorted(context.cluster.topics)
     answers: list[dict[str, Any]] = []
     next_cursor = None
     for name in asked:
@@ -42,17 +43,10 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
         first = cursor.partition_index if cursor is not None and name == cursor.topic_name else 0
         topic = context.cluster.topics.get(name)
         if topic is None:
-            bad = problem_of(name) is not None
-            code = ErrorCode.INVALID_TOPIC_EXCEPTION if bad else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-            answers.append(
-                {
-                    "error_code": code,
-                    "name": name,
-                    "topic_id": None,
-                    "partitions": [],
-                    "topic_authorized_operations": NOT_ASKED if bad else TOPIC_ALL,
-                }
-            )
+            if problem_of(name) is not None:
+                answers.append(_refused(name, ErrorCode.INVALID_TOPIC_EXCEPTION))
+            else:
+                answers.append(_refused(name, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, TOPIC_ALL))
             continue
         page = topic.partitions[first : first + room]
         partitions = [partition_answer(topic, p, context) | NO_ELIGIBLE_REPLICAS for p in page]
@@ -62,3 +56,13 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
             next_cursor = {"topic_name": name, "partition_index": first + len(page)}
             break
     return {"topics": answers, "next_cursor": next_cursor}
+
+
+def _refused(name: str, code: ErrorCode, operations: int = NOT_ASKED) -> dict[str, Any]:
+    return {
+        "error_code": code,
+        "name": name,
+        "topic_id": None,
+        "partitions": [],
+        "topic_authorized_operations": operations,
+    }

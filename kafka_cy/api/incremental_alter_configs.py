@@ -26,7 +26,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
         kind, name = resource.resource_type, resource.resource_name
         operations = [Operation(config.name, config.config_operation, config.value) for config in resource.configs]
         if kind == alterations.BROKER_LOGGER:
-            alterations.check_broker_name(context.config, name)
+            loggers.check_node(context.config, name)
             loggers.alter(context.log, operations, validate_only=validate_only)
             return
         alterations.check_resource(context.config, context.cluster, kind, name)

@@ -22,6 +22,9 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     if transactional_id is not None:
         code = ErrorCode.UNSUPPORTED_VERSION if transactional_id else ErrorCode.INVALID_REQUEST
         return {"error_code": code, "producer_id": -1, "producer_epoch": -1}
+    given = [getattr(request.body, "producer_id", -1), getattr(request.body, "producer_epoch", -1)]
+    if given.count(-1) == 1:  # both or none (KIP-360); without transactions neither is looked at
+        return {"error_code": ErrorCode.INVALID_REQUEST, "producer_id": -1, "producer_epoch": -1}
     try:
         producer_id = context.producer_ids.next_id()
     except StoreError:

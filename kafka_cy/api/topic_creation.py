@@ -12,6 +12,7 @@ from kafka_cy.cluster.topics import Topic
 from kafka_cy.protocol.errors import ErrorCode
 
 PARTITIONS_PER_REQUEST_MAX = 10_000
+TOO_MANY_PARTITIONS = "Excessively large number of partitions per request."
 
 
 class TopicRefused(Exception):
@@ -54,9 +55,7 @@ def automatic_assignment(broker_ids: Sequence[int], partitions: int, replication
             ErrorCode.INVALID_PARTITIONS, "Number of partitions was set to an invalid non-positive value."
         )
     if partitions > PARTITIONS_PER_REQUEST_MAX:
-        raise TopicRefused(
-            ErrorCode.POLICY_VIOLATION, f"Excessively large number of partitions per request: {partitions}"
-        )
+        raise TopicRefused(ErrorCode.POLICY_VIOLATION, TOO_MANY_PARTITIONS)
     if replication <= 0:
         raise TopicRefused(
             ErrorCode.INVALID_REPLICATION_FACTOR,

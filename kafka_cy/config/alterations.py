@@ -185,13 +185,10 @@ def _validate_each(entity: str, find: Any, settings: Mapping[str, str]) -> dict[
 
 
 def _find_key(resource_type: int, name: str) -> ConfigKey | None:
-    finders = {
-        TOPIC: definitions.topic_key,
-        BROKER: definitions.broker_key,
-        GROUP: definitions.group_key,
-        CLIENT_METRICS: definitions.client_metrics_key,
-    }
-    return finders[resource_type](name)
+    """As Kafka, whose controller does not know the types of the keys of groups and client metrics."""
+    if resource_type == TOPIC:
+        return definitions.topic_key(name)
+    return definitions.broker_key(name) if resource_type == BROKER else None
 
 
 def _apply(resource_type: int, settings: dict[str, str], operation: Operation) -> None:

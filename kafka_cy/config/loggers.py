@@ -6,7 +6,16 @@ There is one logger, `root`. Kafka's level names stand for ours: FATAL for error
 from collections.abc import Collection, Sequence
 from typing import Any, Final, Protocol
 
-from kafka_cy.config.alterations import APPEND, DELETE, SET, SUBTRACT, AlterationError, Operation
+from kafka_cy.config.alterations import (
+    APPEND,
+    DELETE,
+    SET,
+    SUBTRACT,
+    AlterationError,
+    Operation,
+    check_broker_name,
+)
+from kafka_cy.config.broker_config import BrokerConfig
 from kafka_cy.config.dynamic import DYNAMIC_BROKER_LOGGER_CONFIG
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -34,6 +43,17 @@ def describe_all(log: LeveledLog, wanted: Collection[str] | None) -> list[dict[s
         return []
     entry = {"name": ROOT, "value": _NAMES[log.level], "read_only": False, "is_sensitive": False}
     return [entry | {"config_source": DYNAMIC_BROKER_LOGGER_CONFIG, "synonyms": [], "config_type": 0}]
+
+
+def check_node(config: BrokerConfig, name: str) -> None:
+    """Check that a resource name is this broker's id. Raises AlterationError."""
+    try:
+        check_broker_name(config, name)
+    except AlterationError as error:
+        if not error.message.startswith("Unexpected"):
+            raise
+        message = f"Unexpected node id. Expected {config.broker_id}, but received {name}"
+        raise AlterationError(error.code, message) from None
 
 
 def alter(log: LeveledLog, operations: Sequence[Operation], *, validate_only: bool) -> None:

@@ -115,7 +115,9 @@ def parse_value(key: ConfigKey, text: str | None) -> Any:
                 raise RelationError(key.name, text, key.allowed, reason)
             if key.validator[0] == "throttled_replicas":
                 reason = f"{key.name} {reason}"
-            shown = text.strip() if key.validator[0].startswith("list_in") else _printed(value)
+            shown = _printed(value)
+            if key.validator[0].startswith("list_in"):
+                shown = next((part for part in value if part not in key.validator[1:]), text.strip())
             raise ConfigError(key.name, shown, key.allowed, reason)
     return value
 

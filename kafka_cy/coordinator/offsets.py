@@ -124,7 +124,7 @@ class Offsets:
                 errors[topic, partition] = ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC
                 continue
             errors[topic, partition] = ErrorCode.NONE
-            if partition in group.offsets.get(topic, {}):
+            if partition in group.offsets.get(topic, {}) and (topic, partition) not in doomed:
                 doomed.append((topic, partition))
         error = self.remove(group, doomed)
         done(error, {} if error else errors)

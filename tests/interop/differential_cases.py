@@ -10,7 +10,7 @@ from typing import Any
 
 from kafka_cy.records import Record, build_batch
 
-BROKER, TOPIC = 4, 2  # types of configuration resources
+TOPIC, BROKER, LOGGER, CLIENT_METRICS, GROUP = 2, 4, 8, 16, 32  # types of configuration resources
 TIME_MS = 1_700_000_000_000  # of the first record; the topics keep records for ever
 UNKNOWN_ID = uuid.UUID(int=0x1234567890ABCDEF1234567890ABCDEF)
 Values = dict[str, Any]
@@ -36,6 +36,7 @@ class Case:
     settle: bool = False
     save: Callable[[State, Values], None] | None = None
     view: Callable[[Values], Any] | None = None
+    body: bytes | None = None  # sent as it is, instead of `values`
 
 
 # fmt: off
@@ -89,6 +90,12 @@ def alter(kind: int, name: str, *changes: tuple[str, int, str | None], validate:
     entries = [{"name": key, "config_operation": how, "value": value} for key, how, value in changes]
     return {"resources": [{"resource_type": kind, "resource_name": name, "configs": entries}],
             "validate_only": validate}
+
+
+def legacy(name: str, *entries: tuple[str, str | None], kind: int = TOPIC) -> Values:
+    """AlterConfigs of one resource."""
+    return {"resources": [{"resource_type": kind, "resource_name": name, "configs": [
+        {"name": key, "value": value} for key, value in entries]}]}
 
 
 def commit(group: str, offset: int, *, topic: str = "data", partition: int = 0, generation: int = -1,
@@ -167,6 +174,25 @@ def partitions_of_log_dirs(answer: Values) -> Any:
     topics = [topic for result in answer["results"] for topic in result.pop("topics")]
     partitions = [{"topic": topic["name"], **each} for topic in topics for each in topic["partitions"]]
     return answer, partitions
+
+
+def log_dirs_of(*names: str) -> Callable[[Values], Any]:
+    """The same of these topics: the others may still be on their way."""
+
+    def view(answer: Values) -> Any:
+        rest, partitions = partitions_of_log_dirs(answer)
+        return rest, [each for each in partitions if each["topic"] in names]
+
+    return view
+
+
+def groups_named(*names: str) -> Callable[[Values], Any]:
+    """ListGroups answers, these groups of them."""
+
+    def view(answer: Values) -> Any:
+        return {**answer, "groups": [each for each in answer["groups"] if each["group_id"] in names]}
+
+    return view
 
 
 def without_documentation(answer: Values) -> Any:

@@ -7,6 +7,9 @@ from dataclasses import replace
 
 from differential_cases import (
     BROKER,
+    CLIENT_METRICS,
+    GROUP,
+    LOGGER,
     TIME_MS,
     TOPIC,
     UNKNOWN_ID,
@@ -17,10 +20,13 @@ from differential_cases import (
     commit,
     configs,
     fetch_values,
+    groups_named,
     heartbeat,
     join,
     leave,
+    legacy,
     list_offsets,
+    log_dirs_of,
     new_topic,
     new_topic_assigned,
     partitions_of_log_dirs,
@@ -415,6 +421,314 @@ PARTITIONS = [
                                           "producer_epoch": -1}),
 ]
 
+def twice(values: dict, array: str, inner: str = "") -> dict:  # type: ignore[type-arg]
+    """The request with each element of its array named twice; with `inner`, each element of the arrays in there."""
+    if not inner:
+        return {**values, array: [*values[array], *values[array]]}
+    return {**values, array: [{**each, inner: [*each[inner], *each[inner]]} for each in values[array]]}
+
+
+def joined(array: str, *requests: dict) -> dict:  # type: ignore[type-arg]
+    """The first request with the array elements of all of them."""
+    return {**requests[0], array: [each for request in requests for each in request[array]]}
+
+
+def epochs(topic: str, partition: int = 0) -> dict:  # type: ignore[type-arg]
+    entry = {"partition": partition, "current_leader_epoch": -1, "leader_epoch": 0}
+    return {"replica_id": -1, "topics": [{"topic": topic, "partitions": [entry]}]}
+
+
+def partitions_by_cursor(limit: int, name: str, partition: int, *topics: str) -> dict:  # type: ignore[type-arg]
+    return {"topics": [{"name": each} for each in topics], "response_partition_limit": limit,
+            "cursor": {"topic_name": name, "partition_index": partition}}
+
+
+TWO, THREE = batch(2), batch(3)
+TWICE_ALL = [
+    Case("create for twice", 19, 7, new_topic("twice", 2, configs=FOREVER), settle=True,
+         save=lambda state, answer: state.topic_ids.update(twice=answer["topics"][0]["topic_id"])),
+    Case("produce topic twice", 0, 9, joined("topic_data", produce_values("twice", TWO), produce_values("twice", THREE),
+                                             produce_values("twice", TWO, partition=1))),
+    Case("produce partition twice", 0, 9, twice(produce_values("twice", TWO), "topic_data", "partition_data")),
+    Case("produce unknown twice", 0, 9, twice(produce_values("nowhere", TWO), "topic_data")),
+    Case("produce good, then bad", 0, 9, joined("topic_data", produce_values("assigned", TWO), produce_values("assigned", b""))),
+    Case("produce bad, then good", 0, 9, joined("topic_data", produce_values("assigned", b""), produce_values("assigned", TWO))),
+    Case("produce by id twice", 0, 13, lambda state: {
+        **(values := twice(produce_values("twice", TWO), "topic_data", "partition_data")),
+        "topic_data": [{**each, "topic_id": state.topic_ids["twice"]} for each in values["topic_data"]]}),
+    Case("produce no partitions", 0, 9, {**produce_values("twice", TWO), "topic_data": [
+        {"name": "twice", "partition_data": []}]}),
+    Case("offsets after all that", 2, 8, joined("topics", list_offsets(-1, topic="twice"),
+                                               list_offsets(-1, topic="twice", partition=1))),
+    *(Case(f"offsets {what} twice v{version}", 2, version, values) for version in (1, 5, 8, 11) for what, values in (
+        ("topic", twice(list_offsets(-1), "topics")),
+        ("partition", twice(list_offsets(-1), "topics", "partitions")),
+        ("unknown", twice(list_offsets(-1, topic="nowhere"), "topics")),
+        ("one of three", joined("topics", list_offsets(-1), list_offsets(-2), list_offsets(-1, partition=1),
+                                list_offsets(-1, topic="small"))))),
+    Case("offsets bad spec twice", 2, 8, twice(list_offsets(-9), "topics")),
+    Case("offsets no partitions", 2, 8, {"replica_id": -1, "topics": [{"name": "data", "partitions": []}]}),
+    *(Case(f"fetch {what} twice v{version}", 1, version, values) for version in (4, 12) for what, values in (
+        ("topic", joined("topics", fetch_values("twice", 0), fetch_values("twice", 2))),
+        ("unknown", twice(fetch_values("nowhere", 0), "topics")),
+        ("bad and good", joined("topics", fetch_values("twice", -5), fetch_values("twice", 0))),
+        ("one of three", joined("topics", fetch_values("twice", 0), fetch_values("small", 0),
+                                fetch_values("twice", 0, partition=1), fetch_values("twice", 3))))),
+    Case("fetch id twice", 1, 16, lambda state: twice(by_id("twice")(state), "topics")),
+    Case("fetch unknown id twice", 1, 16, lambda state: twice(by_id("nowhere")(state), "topics")),
+    Case("fetch no partitions", 1, 12, {**fetch_values("twice", 0), "topics": [{"topic": "twice", "partitions": []}]}),
+    Case("session twice", 1, 12, joined("topics", fetch_values("twice", 0, session_epoch=0), fetch_values("twice", 2)),
+         save=save("session twice", "session_id")),
+    Case("session twice, next", 1, 12, lambda state: joined(
+        "topics", fetch_values("twice", 0, session_id=state.saved["session twice"], session_epoch=1),
+        fetch_values("twice", 5))),
+    Case("leader epoch topic twice", 23, 4, twice(epochs("small"), "topics")),
+    Case("leader epoch partition twice", 23, 4, twice(epochs("small"), "topics", "partitions")),
+    Case("leader epoch unknown twice", 23, 3, twice(epochs("nowhere"), "topics")),
+    Case("delete records topic twice", 21, 2, joined("topics", delete_records("twice", 0, 1), delete_records("twice", 0, 2))),
+    Case("delete records partition twice", 21, 1, twice(delete_records("twice", 0, 3), "topics", "partitions")),
+    Case("delete records good, then bad", 21, 2, joined("topics", delete_records("twice", 0, 4),
+                                                       delete_records("twice", 0, 400))),
+    Case("delete records unknown twice", 21, 2, twice(delete_records("nowhere", 0, 3), "topics")),
+    *(Case(f"metadata twice v{version}", 3, version, {"topics": [{"name": "data"}, {"name": "nowhere"}, {"name": "data"},
+                                                                 {"name": "nowhere"}],
+                                                      "allow_auto_topic_creation": False}) for version in (8, 12)),
+    Case("metadata id twice", 3, 12, lambda state: {"topics": [{"name": None, "topic_id": state.topic_ids["data"]}] * 2}),
+    Case("metadata id and name", 3, 12, lambda state: {
+        "topics": [{"name": None, "topic_id": state.topic_ids["data"]}, {"name": "data"}]}),
+    Case("metadata unknown id twice", 3, 12, {"topics": [{"name": None, "topic_id": UNKNOWN_ID}] * 2}),
+    Case("describe partitions twice", 75, 0, {"topics": [{"name": "data"}] * 2, "response_partition_limit": 2000}),
+    Case("describe producers twice", 61, 0, {"topics": [{"name": "data", "partition_indexes": [1, 1]}] * 2}),
+    Case("grow twice, apart", 37, 3, joined("topics", grow("assigned", 4), grow("nowhere", 4), grow("assigned", 5))),
+    Case("alter resource twice", 44, 1, twice(alter(TOPIC, "data", ("segment.bytes", 0, "2000000")), "resources")),
+    Case("alter unknown resource twice", 44, 1, twice(alter(TOPIC, "nowhere", ("segment.bytes", 0, "1")), "resources")),
+    Case("alter one twice, one once", 44, 1, joined(
+        "resources", *(alter(TOPIC, name, ("segment.ms", 0, "2000000"), validate=True) for name in ("data", "small", "data")))),
+    Case("legacy alter key twice", 33, 2, legacy("data", ("retention.ms", "5"), ("retention.ms", "6"))),
+    Case("configs resource twice", 32, 4, configs((TOPIC, "data", ["retention.ms"]), (TOPIC, "data", ["segment.bytes"])),
+         view=without_documentation),
+    Case("configs key twice", 32, 4, configs((TOPIC, "data", ["retention.ms", "retention.ms"])), view=without_documentation),
+    Case("elect twice", 43, 2, {"election_type": 0, "timeout": 5000, "topic_partitions": [
+        {"topic": "data", "partitions": [0, 0]}]}),
+    Case("elect topic twice", 43, 2, {"election_type": 0, "timeout": 5000, "topic_partitions": [
+        {"topic": "data", "partitions": [0]}, {"topic": "data", "partitions": [1, 0]}]}),
+    Case("reassign twice", 45, 1, twice(reassign("data", 0, [1]), "topics", "partitions")),
+    Case("reassign topic twice", 45, 1, twice(reassign("data", 0, [1]), "topics")),
+    Case("log dirs twice", 35, 4, {"topics": [{"topic": "small", "partitions": [0, 0]}] * 2}, view=partitions_of_log_dirs),
+    Case("move twice", 34, 2, lambda state: {"dirs": [
+        {"path": path, "topics": [{"name": "assigned", "partitions": [0, 0]}]} for path in ("/nowhere", "relative")]}),
+    Case("find coordinator twice", 10, 4, {"key_type": 0, "coordinator_keys": ["g1", "g1"]}),
+    Case("commit partition twice", 8, 8, joined("topics", commit("simple2", 3), commit("simple2", 9))),
+    Case("commit unknown twice", 8, 8, twice(commit("simple2", 3, topic="nowhere"), "topics", "partitions")),
+    Case("offset fetch partition twice", 9, 7, {"group_id": "simple2", "topics": [
+        {"name": "data", "partition_indexes": [0, 0]}] * 2}),
+    Case("offset fetch group twice", 9, 8, {"groups": [{"group_id": "simple2", "topics": None}] * 2}),
+    Case("describe group twice", 15, 5, {"groups": ["simple2", "simple2"]}),
+    Case("offset delete twice", 47, 0, {"group_id": "simple2", "topics": [
+        {"name": "data", "partitions": [{"partition_index": 0}, {"partition_index": 0}]}]}),
+    Case("offset delete topic twice", 47, 0, {"group_id": "simple2", "topics": [
+        {"name": "data", "partitions": [{"partition_index": 0}]}, {"name": "data", "partitions": [{"partition_index": 1}]}]}),
+    Case("leave twice", 13, 5, leave("simple2", ("who", None), ("who", None))),
+    Case("delete group twice", 42, 2, {"groups_names": ["simple2", "simple2"]}),
+    Case("delete unknown group twice", 42, 2, {"groups_names": ["nowhere", "nowhere"]}),
+    Case("create config twice", 19, 7, {**(values := new_topic("later", validate=True)), "topics": [
+        {**values["topics"][0], "configs": [{"name": "retention.ms", "value": "1"}, {"name": "retention.ms", "value": "2"}]}]}),
+    Case("create assigned partition twice", 19, 7, {**(values := new_topic_assigned("later", {0: [1]})), "topics": [
+        {**values["topics"][0], "assignments": values["topics"][0]["assignments"] * 2}]}),
+    Case("delete topic by id twice", 20, 6, lambda state: {"topics": [
+        {"name": None, "topic_id": state.topic_ids["twice"]}] * 2, "timeout": 5000}),
+    Case("delete topic by name and id", 20, 6, lambda state: {"topics": [
+        {"name": "twice"}, {"name": None, "topic_id": state.topic_ids["twice"]}], "timeout": 5000}),
+    Case("delete unknown twice", 20, 6, {"topics": [{"name": "nowhere"}] * 2, "timeout": 5000}),
+    Case("delete unknown id twice", 20, 6, {"topics": [{"name": None, "topic_id": UNKNOWN_ID}] * 2, "timeout": 5000}),
+    Case("delete v5 twice", 20, 5, {"topic_names": ["nowhere", "nowhere"], "timeout": 5000}),
+]
+TWICE = [replace(case, view=without_messages) if case.api_key == 0 else case for case in TWICE_ALL]
+
+PAGES = [
+    *(Case(f"describe partitions cursor {name}/{partition}, {limit}", 75, 0, partitions_by_cursor(
+        limit, name, partition, "data", "small", "assigned", "nowhere"))
+      for limit, name, partition in ((2000, "data", 0), (1, "data", 1), (1, "data", 2), (2000, "data", 9), (3, "b", 0),
+                                     (2000, "zzz", 0), (2, "nowhere", 0), (2000, "nowhere", 3), (2000, "data", -1),
+                                     (2000, "bad name", 0), (2000, "", 0))),
+    *(Case(f"describe partitions limit {limit}", 75, 0, {"topics": [{"name": "data"}, {"name": "assigned"}],
+                                                         "response_partition_limit": limit})
+      for limit in (0, -1, 2, 3, 4, 5)),
+    Case("describe partitions all by unknown cursor", 75, 0, partitions_by_cursor(2000, "b", 0)),
+    Case("describe partitions all by negative cursor", 75, 0, partitions_by_cursor(2000, "data", -1)),
+    Case("describe partitions bad name", 75, 0, {"topics": [{"name": "bad name"}, {"name": ""}],
+                                                 "response_partition_limit": 10}),
+    Case("describe partitions all", 75, 0, {"topics": [], "response_partition_limit": 2000}),
+    Case("describe partitions all, paged", 75, 0, {"topics": [], "response_partition_limit": 2}),
+    *(Case(f"describe producers {name!r}", 61, 0, {"topics": [{"name": name, "partition_indexes": [0, -1]}]})
+      for name in ("", "bad name", "small")),
+    Case("describe producers nothing", 61, 0, {"topics": []}),
+    *(Case(f"log dirs all v{version}", 35, version, {"topics": None}, view=log_dirs_of("compacted", "small"))
+      for version in range(1, 5)),
+    Case("log dirs nothing", 35, 4, {"topics": []}, view=partitions_of_log_dirs),
+    Case("log dirs unknown partition", 35, 4, {"topics": [{"topic": "data", "partitions": [7]}]}),
+    Case("reassignments of known", 46, 0, {"timeout": 5000, "topics": [{"name": "data", "partition_indexes": [0, 9]}]}),
+    Case("reassignments of nothing", 46, 0, {"timeout": 5000, "topics": []}),
+    *(Case(f"reassign v{version}", 45, version, reassign("data", 1, [1])) for version in (0, 1)),
+    Case("reassign nothing", 45, 1, {"timeout": 5000, "topics": []}),
+    Case("reassign without factor change", 45, 1, {**reassign("data", 0, [1]), "allow_replication_factor_change": False}),
+    Case("reassign to two without factor change", 45, 1, {
+        **reassign("data", 0, [1, 2]), "allow_replication_factor_change": False}),
+    Case("elect v1", 43, 1, {"election_type": 0, "timeout": 5000, "topic_partitions": [
+        {"topic": "data", "partitions": [0, -1]}]}),
+    Case("elect unclean all", 43, 2, {"election_type": 1, "timeout": 5000, "topic_partitions": None}),
+    Case("elect v0 all", 43, 0, {"timeout": 5000, "topic_partitions": None}),
+    *(Case(f"producer id {pid}/{epoch} v{version}", 22, version, {
+        "transactional_id": None, "transaction_timeout": 1000, "producer_id": pid, "producer_epoch": epoch})
+      for version, pid, epoch in ((3, 5, 0), (4, 5, -1), (4, -1, 3), (5, 5, 7), (1, -1, -1))),
+    Case("producer id empty transactional id", 22, 4, {
+        "transactional_id": "", "transaction_timeout": 1000, "producer_id": -1, "producer_epoch": -1}),
+]
+
+SUBSCRIPTION_KEYS = ["interval.ms", "metrics", "match"]
+GROUP_KEYS = ["consumer.session.timeout.ms", "consumer.heartbeat.interval.ms", "share.session.timeout.ms", "no.such.key"]
+BROKER_KEYS = ["log.retention.ms", "log.segment.bytes", "log.cleanup.policy", "num.io.threads", "background.threads",
+               "max.connections", "no.such.key"]
+RESOURCES = [
+    Case("configs of all brokers", 32, 4, configs((BROKER, "", None)), view=without_documentation),
+    *(Case(f"configs of broker v{version}", 32, version, configs((BROKER, "1", BROKER_KEYS)), view=without_documentation)
+      for version in (1, 2, 3, 4)),
+    Case("configs without synonyms", 32, 4, {**configs((TOPIC, "data", TOPIC_KEYS)), "include_synonyms": False}),
+    Case("configs of loggers", 32, 4, configs((LOGGER, "9", None), (LOGGER, "", None), (LOGGER, "x", None))),
+    *(Case(f"configs of {kind} {name!r}, all", 32, 4, configs((kind, name, None)), view=without_documentation)
+      for kind in (GROUP, CLIENT_METRICS) for name in ("g9", "")),
+    *(Case(f"set {kind} {key}={value}", 44, 1, alter(kind, name, (key, 0, value)), settle=True)
+      for kind, name, key, value in (
+          (GROUP, "g9", "consumer.session.timeout.ms", "50000"), (GROUP, "g9", "consumer.session.timeout.ms", "1"),
+          (GROUP, "g9", "no.such.key", "1"), (GROUP, "", "consumer.session.timeout.ms", "50000"),
+          (GROUP, "g9", "consumer.heartbeat.interval.ms", "much"),
+          (CLIENT_METRICS, "m1", "interval.ms", "5000"), (CLIENT_METRICS, "m1", "interval.ms", "5"),
+          (CLIENT_METRICS, "m1", "metrics", "a.b,c"), (CLIENT_METRICS, "m1", "match", "client_id=x"),
+          (CLIENT_METRICS, "m1", "match", "nonsense"), (CLIENT_METRICS, "m1", "no.such.key", "1"),
+          (CLIENT_METRICS, "", "interval.ms", "5000"),
+          (BROKER, "1", "log.retention.ms", "7000000"), (BROKER, "1", "log.retention.ms", "soon"),
+          (BROKER, "1", "log.segment.bytes", "1"), (BROKER, "", "log.segment.bytes", "20000000"),
+          (BROKER, "", "num.partitions", "3"), (BROKER, "1", "num.io.threads", "5"),
+          (BROKER, "1", "log.cleanup.policy", "compact"), (BROKER, "", "max.connections", "1000"),
+          (BROKER, "x", "log.retention.ms", "7000000"), (BROKER, "1", "advertised.listeners", "PLAINTEXT://x:1"),
+          (LOGGER, "1", "no.such.logger", "DEBUG"), (LOGGER, "1", "root", "LOUD"), (LOGGER, "9", "root", "DEBUG"))),
+    *(Case(f"operation {how} on {kind} {key}", 44, 1, alter(kind, name, (key, how, value)), settle=True)
+      for kind, name, key, how, value in (
+          (BROKER, "1", "log.cleanup.policy", 2, "delete"), (BROKER, "1", "log.cleanup.policy", 3, "compact"),
+          (BROKER, "1", "log.cleanup.policy", 1, None), (BROKER, "1", "log.retention.ms", 2, "5"),
+          (BROKER, "1", "log.retention.ms", 1, "7"), (BROKER, "", "log.segment.bytes", 1, None),
+          (BROKER, "", "max.connections", 1, None), (BROKER, "1", "num.io.threads", 1, None),
+          (GROUP, "g9", "consumer.session.timeout.ms", 2, "1"), (CLIENT_METRICS, "m1", "metrics", 2, "d.e,c"),
+          (CLIENT_METRICS, "m1", "metrics", 3, "a.b"), (CLIENT_METRICS, "m1", "match", 3, "client_id=x"),
+          (TOPIC, "small", "cleanup.policy", 3, "compact"), (TOPIC, "small", "cleanup.policy", 2, "compact,compact"),
+          (TOPIC, "small", "cleanup.policy", 2, "shred"), (TOPIC, "small", "cleanup.policy", 3, "compact,delete"),
+          (TOPIC, "small", "no.such.key", 1, None), (TOPIC, "small", "no.such.key", 2, "1"),
+          (TOPIC, "small", "leader.replication.throttled.replicas", 2, "0:1"),
+          (TOPIC, "small", "cleanup.policy", 1, None), (TOPIC, "small", "", 0, "1"))),
+    Case("configs of changed resources", 32, 4, configs(
+        (GROUP, "g9", GROUP_KEYS), (CLIENT_METRICS, "m1", SUBSCRIPTION_KEYS), (BROKER, "1", BROKER_KEYS),
+        (BROKER, "", BROKER_KEYS), (TOPIC, "small", ["cleanup.policy", "leader.replication.throttled.replicas"])),
+         view=without_documentation),
+    *(Case(f"config resources {kinds} v{version}", 74, version, {"resource_types": kinds})
+      for version, kinds in ((0, []), (1, [GROUP]), (1, [CLIENT_METRICS]), (1, [BROKER]), (1, [LOGGER]),
+                             (1, [TOPIC, BROKER]), (1, [TOPIC, 99]))),
+    *(Case(f"legacy alter {kind} {name!r} {entries}", 33, 2, legacy(name, *entries, kind=kind), settle=True)
+      for kind, name, entries in (
+          (TOPIC, "small", (("retention.ms", "-1"), ("max.message.bytes", "200"))), (TOPIC, "nowhere", ()),
+          (TOPIC, "", ()), (TOPIC, "small", (("no.such.key", "1"),)), (TOPIC, "small", (("retention.ms", None),)),
+          (BROKER, "1", (("log.retention.ms", "8000000"),)), (BROKER, "1", ()), (BROKER, "9", ()),
+          (LOGGER, "1", (("root", "DEBUG"),)), (GROUP, "g9", ()), (CLIENT_METRICS, "m1", ()), (99, "a", ()))),
+    Case("legacy alter v0", 33, 0, legacy("small", ("retention.ms", "-1"), ("max.message.bytes", "200")), settle=True),
+    Case("configs after legacy", 32, 4, configs((TOPIC, "small", TOPIC_KEYS), (BROKER, "1", BROKER_KEYS),
+                                               (GROUP, "g9", GROUP_KEYS)), view=without_documentation),
+]
+
+LIMITS = [
+    *(Case(f"create {partitions} partitions", 19, 7, new_topic("later", partitions, validate=True))
+      for partitions in (10_000, 10_001)),
+    Case("create in two factors", 19, 7, new_topic_assigned("later", {0: [1], 1: []})),
+    Case("create v2 validate", 19, 2, new_topic("later", validate=True)),
+    Case("create v4 defaults", 19, 4, new_topic("later", -1, -1, validate=True)),
+    Case("create v3 defaults", 19, 3, new_topic("later", -1, -1, validate=True)),
+    Case("create two, one bad", 19, 7, joined("topics", new_topic("later", validate=True), new_topic("bad name"))),
+    Case("create two that collide", 19, 7, joined("topics", new_topic("c.d", validate=True), new_topic("c_d"))),
+    Case("create many in two", 19, 7, joined("topics", new_topic("later", 6000, validate=True), new_topic("later2", 6000))),
+    Case("create many in two, one bad", 19, 7, joined(
+        "topics", new_topic("later", 6000, validate=True), new_topic("bad name", 6000))),
+    Case("create 9998 and a setting", 19, 7, new_topic("later", 9998, validate=True, configs={"retention.ms": "5"}),
+         view=lambda answer: [each["error_code"] for each in answer["topics"]]),
+    Case("create 9999 and a setting", 19, 7, new_topic("later", 9999, validate=True, configs={"retention.ms": "5"})),
+    Case("create negative timeout", 19, 7, {**new_topic("later", validate=True), "timeout": -1}),
+    *(Case(f"grow to {count}", 37, 3, grow("assigned", count, validate=True)) for count in (10_003, 10_004)),
+    Case("grow v0", 37, 0, grow("nowhere", 3)),
+    Case("grow nothing", 37, 3, {**grow("assigned", 3), "topics": []}),
+    Case("delete nothing", 20, 6, {"topics": [], "timeout": 5000}),
+    Case("delete v1", 20, 1, {"topic_names": ["nowhere", "bad name"], "timeout": 5000}),
+    Case("delete records nothing", 21, 2, {"topics": [], "timeout": 5000}),
+    Case("delete records of the offsets topic", 21, 2, delete_records("__consumer_offsets", 0, 0)),
+    Case("produce to the offsets topic", 0, 9, produce_values("__consumer_offsets", TWO), view=without_messages),
+    Case("create the offsets topic", 19, 7, new_topic("__consumer_offsets")),
+]
+
+OLD_GROUPS = [
+    Case("old join", 11, 0, join("old"), save=save("old", "member_id")),
+    Case("old sync", 14, 0, lambda state: sync("old", state.saved["old"], 1, assignment=b"mine")),
+    *(Case(f"old sync again v{version}", 14, version, lambda state: sync("old", state.saved["old"], 1))
+      for version in range(6)),
+    Case("old sync without names", 14, 5, lambda state: {
+        **sync("old", state.saved["old"], 1), "protocol_type": None, "protocol_name": None}),
+    *(Case(f"old heartbeat v{version}", 12, version, lambda state: heartbeat("old", state.saved["old"], 1))
+      for version in range(5)),
+    *(Case(f"old commit v{version}", 8, version, lambda state: commit("old", 3, generation=1, member=state.saved["old"]))
+      for version in range(2, 10)),
+    Case("commit by id", 8, 10, lambda state: {
+        **(values := commit("old", 4, generation=1, member=state.saved["old"])), "topics": [
+            {"topic_id": state.topic_ids["data"], "partitions": values["topics"][0]["partitions"]}]}),
+    *(Case(f"old fetch v{version}", 9, version, {"group_id": "old", "topics": WANTED, "groups": [
+        {"group_id": "old", "topics": WANTED}]}) for version in range(1, 10)),
+    Case("offset fetch by id", 9, 10, lambda state: {"groups": [{"group_id": "old", "topics": [
+        {"topic_id": state.topic_ids["data"], "partition_indexes": [0, 1, 9]}]}, {"group_id": "nowhere", "topics": None}]}),
+    Case("offset fetch no groups", 9, 8, {"groups": []}),
+    *(Case(f"old describe v{version}", 15, version, {"groups": ["old", "nowhere"]}) for version in range(7)),
+    *(Case(f"old list v{version}", 16, version, {}, view=groups_named("old")) for version in range(6)),
+    *(Case(f"list {states} {types}", 16, 5, {"states_filter": states, "types_filter": types}, view=groups_named("old"))
+      for states, types in ((["Stable", "Empty"], []), (["STABLE"], ["CLASSIC"]), (["Empty"], ["classic"]), ([], ["consumer"]),
+                            ([], ["consumer", "classic"]), (["Dead"], []), ([""], []), ([], [""]),
+                            (["preparingrebalance"], []), ([], ["share", "streams", "unknown"]))),
+    *(Case(f"rejoin leader v{version}", 11, version, lambda state: join("old", state.saved["old"])) for version in range(10)),
+    *(Case(f"find coordinator v{version}", 10, version, {"key": "old", "key_type": 0, "coordinator_keys": ["old"]})
+      for version in range(7)),
+    *(Case(f"leave unknown v{version}", 13, version, {"group_id": "old", "member_id": "who", "members": [
+        {"member_id": "who", "group_instance_id": None, "reason": None}]}) for version in range(6)),
+    Case("old leave", 13, 0, lambda state: {"group_id": "old", "member_id": state.saved["old"]}),
+    *(Case(f"old delete unknown v{version}", 42, version, {"groups_names": ["nowhere"]}) for version in range(3)),
+    Case("old delete", 42, 0, {"groups_names": ["old"]}),
+    Case("delete no groups", 42, 2, {"groups_names": []}),
+    Case("describe no groups", 15, 5, {"groups": []}),
+]
+
+# A body that does not parse: the connection is closed. Bytes behind the body are let pass.
+BROKEN = [
+    *(Case(f"empty body of {key}", key, version, body=b"")
+      for key, version in ((0, 9), (1, 12), (2, 8), (3, 12), (8, 8), (9, 7), (10, 4), (11, 9), (12, 4), (13, 5), (14, 5),
+                           (15, 5), (16, 4), (19, 7), (20, 6), (21, 2), (22, 4), (23, 4), (32, 4), (33, 2), (34, 2),
+                           (35, 4), (37, 3), (42, 2), (43, 2), (44, 1), (45, 1), (46, 0), (47, 0), (60, 1), (61, 0),
+                           (74, 1), (75, 0))),
+    *(Case(f"version {version} of {key}", key, version, body=b"\0" * 40)
+      for key, version in ((0, 99), (1, 3), (1, 99), (2, 0), (8, 1), (9, 0), (3, 99), (12, 99), (19, 1), (75, 9), (-1, 0),
+                           (999, 0), (0, -1), (18, 99))),
+    Case("trailing bytes", 60, 0, {}, body=b"\0\0more"),
+    Case("trailing bytes of metadata", 3, 8, body=b"\0\0\0\0\0\0\0more"),
+    Case("trailing bytes of offsets", 2, 1, body=b"\xff\xff\xff\xff\0\0\0\0more"),
+    Case("array length that lies", 3, 8, body=b"\x7f\xff\xff\xff\0\0\0"),
+    Case("array length below -1", 3, 8, body=b"\xff\xff\xff\xf0\0\0\0"),
+    Case("array length below -1, cold", 42, 1, body=b"\xff\xff\xff\xf0"),
+    Case("null array, cold", 42, 1, body=b"\xff\xff\xff\xff"),
+    Case("null string, cold", 10, 0, body=b"\xff\xff"),
+    Case("not UTF-8", 15, 0, body=b"\0\0\0\1\0\2\xff\xfe"),
+    Case("unknown tag", 60, 0, body=b"\0\1\x63\2ab"),
+]
+
 DELETE = [
     Case("delete unknown", 20, 6, {"topics": [{"name": "nowhere"}], "timeout": 5000}),
     Case("delete unknown id", 20, 6, {"topics": [{"name": None, "topic_id": UNKNOWN_ID}], "timeout": 5000}),
@@ -432,5 +746,5 @@ DELETE = [
 
 TABLE = [
     *API_VERSIONS, *CREATE, *METADATA, *PRODUCE, *LIST_OFFSETS, *FETCH, *GROUPS, *OFFSET_FETCH, *CONFIGS,
-    *PARTITIONS, *DELETE,
+    *PARTITIONS, *TWICE, *PAGES, *RESOURCES, *LIMITS, *OLD_GROUPS, *BROKEN, *DELETE,
 ]  # fmt: skip
