@@ -79,8 +79,8 @@ def _read_duration_i32(cursor: Cursor) -> timedelta:
 
 
 def _read_duration_i64(cursor: Cursor) -> timedelta:
-    limit = timedelta.max // timedelta(milliseconds=1)
-    return timedelta(milliseconds=max(-limit, min(limit, _int64(cursor))))
+    low, high = (limit // timedelta(milliseconds=1) for limit in (timedelta.min, timedelta.max))
+    return timedelta(milliseconds=max(low, min(high, _int64(cursor))))
 
 
 def _read_datetime(cursor: Cursor) -> datetime | None:

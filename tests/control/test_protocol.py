@@ -47,6 +47,12 @@ def test_lies(body: bytes) -> None:
         decode_request(37, 3, body)
 
 
+@pytest.mark.parametrize("milliseconds", [-(1 << 63), (1 << 63) - 1])
+def test_durations_beyond_what_python_holds(milliseconds: int) -> None:
+    body = b"\0\1g" + bytes(4) + b"\0\1m" + milliseconds.to_bytes(8, "big", signed=True) + bytes(4)
+    assert abs(decode_request(8, 2, body).retention_time).days == 999_999_999
+
+
 def test_what_kafka_lets_pass() -> None:
     """A string that is not UTF-8, and bytes after the message."""
     body = b"\x02\x02\xff" + bytes(4) + b"\x00\x00" + bytes(4) + b"\x00\x00"

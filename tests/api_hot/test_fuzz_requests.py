@@ -1,0 +1,236 @@
+"""Spoiled requests of every hot API and version to a server in this process, for a bounded time.
+
+Under `make fuzz` the extensions are built with the address sanitizer: a read past the end ends the process. Whatever is
+answered must decode, in the version that was asked for, with kio.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kio.serial.errors import InvalidUnicode
+from mutation import INT32, SECONDS, SEED, mutate
+
+from kafka_cy.api import fetch_session
+from kafka_cy.coordinator import heartbeat_table
+from kafka_cy.records import Record, build_batch
+
+from .harness import API_TABLE, Connection, HotServer
+from .kio_wire import decode_response, encode_request, is_flexible
+from .test_bad_input import valid_body
+from .test_fetch import request as fetch_request
+from .test_produce import request as produce_request
+
+pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(SECONDS + 120)]
+
+HOT = [(key, version) for key, low, high in API_TABLE if key != 60 for version in range(max(low, 3 if key == 0 else 0), high + 1)]
+WAIT_S = 0.2  # a Fetch may wait for as long as its spoiled max_wait says
+API_VERSIONS = 18
+Answers = list[tuple[int, int, bytes]]
+
+
+def seeds_of(server: HotServer, api_key: int, version: int) -> list[bytes]:
+    """Encoded bodies of one API that the server can answer."""
+    bodies = [valid_body(server, api_key, version)]
+    if api_key == 0:
+        records = [Record(b"k", b"v" * 40, 1000 + i) for i in range(4)]
+        for options in ({"compression": "zstd"}, {"compression": "gzip"}, {"producer_id": 7, "base_sequence": 0}):
+            spoilt = {("t", 0): build_batch(records, **options), ("t", 1): None, ("u", 9): b""}
+            for acks in (-1, 0, 1):
+                bodies.append(encode_request(0, version, produce_request(version, server, spoilt, acks=acks, timeout_ms=1)))
+    if api_key == 1:
+        asked = {("t", 0): 0, ("t", 1): 5, ("u", 0): 0}
+        for more in ({"isolation_level": 1}, {"last_fetched_epoch": 0, "current_leader_epoch": 0}, {"max_bytes": 0}):
+            bodies.append(encode_request(1, version, fetch_request(server, asked, **more)))
+    return bodies
+
+
+def fill(server: HotServer) -> None:
+    server.create_topic("t", 2)
+    server.create_topic("u", 1, {"max.message.bytes": 100})
+    for index, size in ((0, 10), (0, 40_000), (1, 10)):  # copied, and sent from the file
+        server.partitions["t", index].append(build_batch([Record(value=b"x" * size, timestamp_ms=1000)] * 3))
+    heartbeat_table.set_member(b"g", b"m", b"i", 1, True, 0)
+
+
+class Exchange:
+    """One connection that is opened again when it is of no more use."""
+
+    def __init__(self, server: HotServer) -> None:
+        self.server = server
+        self.client: Connection | None = None
+        self.answered = self.closed = self.silent = 0
+
+    def send(self, api_key: int, version: int, body: bytes) -> bytes | None:
+        """The answer's frame; None: closed, silent (acks=0), or not within WAIT_S. A second request bounds the wait."""
+        client = self.client = self.client or self.server.connect()
+        client.socket.settimeout(WAIT_S)
+        try:
+            wanted = client.send(api_key, version, body)
+            after = client.send(API_VERSIONS, 0, b"")
+            frame = client.receive()
+            if frame is not None and frame[:4] == struct.pack(">i", wanted):
+                following = client.receive()
+                assert following is None or following[:4] == struct.pack(">i", after)
+                self.answered += 1
+                if following is None:
+                    self.drop()
+                return frame
+            if frame is not None:
+                assert frame[:4] == struct.pack(">i", after), frame[:20]
+                self.silent += 1
+                return None
+        except (TimeoutError, ConnectionError):
+            pass
+        self.closed += 1
+        self.drop()
+        return None
+
+    def drop(self) -> None:
+        if self.client is not None:
+            self.client.close()
+            self.client = None
+
+
+def decode(api_key: int, version: int, frame: bytes) -> dict[str, Any] | None:
+    """What kio reads; None for a topic name that is not UTF-8, which the answer repeats."""
+    head = 5 if api_key != API_VERSIONS and is_flexible(api_key, version) else 4
+    try:
+        return decode_response(api_key, version, frame[head:])
+    except InvalidUnicode:
+        return None
+
+
+def alive(server: HotServer) -> None:
+    probe = server.connect()
+    assert probe.call(API_VERSIONS, 0, {})["error_code"] == 0
+    probe.close()
+
+
+@pytest.fixture
+def server(hot_server: HotServer) -> HotServer:
+    fill(hot_server)
+    return hot_server
+
+
+def test_spoiled_bodies(server: HotServer) -> None:
+    chance = random.Random(SEED)
+    seeds = {row: seeds_of(server, *row) for row in HOT}
+    everything = [body for bodies in seeds.values() for body in bodies]
+    exchange = Exchange(server)
+    deadline, rounds = time.monotonic() + SECONDS, 0
+    while time.monotonic() < deadline:
+        api_key, version = chance.choice(HOT)
+        body = mutate(chance, chance.choice(seeds[api_key, version]), everything)
+        try:
+            frame = exchange.send(api_key, version, body)
+            if frame is not None:
+                decode(api_key, version, frame)
+        except BaseException:
+            print(f"seed {SEED}, round {rounds}: API {api_key} v{version} {body.hex()}")
+            raise
+        rounds += 1
+    exchange.drop()
+    alive(server)
+    print(f"{rounds} rounds from seed {SEED}: {exchange.answered} answered, {exchange.silent} silent, {exchange.closed} closed")
+    assert exchange.answered and exchange.closed
+
+
+def test_spoiled_frames(server: HotServer) -> None:
+    """Whole streams: sizes, headers, several requests at once, cut into pieces anywhere, given up half way."""
+    chance = random.Random(SEED)
+    seeds = [(key, version, seeds_of(server, key, version)[0]) for key, version in HOT]
+
+    def frame(api_key: int, version: int, body: bytes) -> bytes:
+        tags = b"\0" if is_flexible(api_key, version) else b""
+        header = struct.pack(">hhih", api_key, version, 7, 2) + b"me" + tags
+        return struct.pack(">i", len(header) + len(body)) + header + body
+
+    frames = [frame(key, version, body) for key, version, body in seeds]
+    deadline, rounds = time.monotonic() + SECONDS, 0
+    while time.monotonic() < deadline:
+        stream = b"".join(chance.choice(frames) for _ in range(chance.randrange(1, 6)))
+        stream = mutate(chance, stream, frames)
+        if chance.random() < 0.3:
+            stream = struct.pack(">i", chance.choice((*INT32, len(stream), len(stream) - 4))) + stream[4:]
+        client = server.connect()
+        client.socket.settimeout(0.02)
+        try:
+            at = 0
+            while at < len(stream):
+                size = chance.choice((1, 3, 4, 5, 50, 1000, 1 << 20))
+                client.socket.sendall(stream[at : at + size])
+                at += size
+            while chance.random() < 0.7 and client.receive() is not None:
+                pass
+        except (TimeoutError, ConnectionError):
+            pass
+        client.close()
+        rounds += 1
+        if rounds % 200 == 0:
+            alive(server)
+    alive(server)
+    print(f"{rounds} rounds from seed {SEED}")
+
+
+def test_spoiled_fetch_sessions(server: HotServer) -> None:
+    """Sequences of incremental fetches (KIP-227) whose partitions come, change, go, and do not exist; some are spoiled."""
+    chance = random.Random(SEED)
+    exchange = Exchange(server)
+    named = [("t", 0), ("t", 1), ("t", 2), ("u", 0), ("none", 0)]
+    deadline, rounds, incremental = time.monotonic() + SECONDS, 0, 0
+    while time.monotonic() < deadline:
+        version = chance.randrange(7, 19)
+        session, epoch = 0, 0
+        for _ in range(chance.randrange(1, 12)):
+            asked = {each: chance.choice((0, 1, 3, 99, -1)) for each in chance.sample(named, chance.randrange(0, 5))}
+            forgotten = chance.sample(named, chance.randrange(0, 3)) if epoch else []
+            values = fetch_request(server, asked, session=(session, epoch), forget=forgotten, min_bytes=0)
+            body = encode_request(1, version, values)
+            if chance.random() < 0.3:
+                body = mutate(chance, body, [body])
+            frame = exchange.send(1, version, body)
+            answer = decode(1, version, frame) if frame is not None else None
+            rounds += 1
+            if answer is None or answer["error_code"] or not answer["session_id"]:
+                break
+            incremental += epoch > 0
+            session, epoch = answer["session_id"], epoch + 1
+    exchange.drop()
+    alive(server)
+    print(f"{rounds} fetches from seed {SEED}, {incremental} of them incremental")
+    assert incremental
+
+
+def test_spoiled_while_sessions_are_few(tmp_path: Path) -> None:
+    """Sessions push each other out while their fetches wait."""
+    fetch_session.set_slots(3)
+    server = HotServer(tmp_path)
+    fill(server)
+    chance = random.Random(SEED)
+    deadline = time.monotonic() + min(SECONDS, 20)
+    clients = [server.connect() for _ in range(6)]
+    sessions = [(0, 0)] * len(clients)
+    while time.monotonic() < deadline:
+        which = chance.randrange(len(clients))
+        session, epoch = sessions[which]
+        values = fetch_request(
+            server, {("t", 0): 99 if epoch else 0, ("t", 1): 0}, session=(session, epoch), max_wait_ms=chance.choice((0, 1, 3))
+        )
+        answer = clients[which].call(1, 13, values)
+        known = answer["error_code"] == 0 and answer["session_id"]
+        sessions[which] = (answer["session_id"], epoch + 1) if known and chance.random() < 0.95 else (0, 0)
+        if chance.random() < 0.05:
+            clients[which].send(1, 13, encode_request(1, 13, values))
+            clients[which].close()
+            clients[which], sessions[which] = server.connect(), (0, 0)
+    assert fetch_session.counters()["sessions"] <= 3
+    for client in clients:
+        client.close()
+    server.stop()
+    fetch_session.set_slots(1000)
