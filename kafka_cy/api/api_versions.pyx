@@ -16,7 +16,7 @@ from libc.stdlib cimport malloc
 from kafka_cy.api.error_codes cimport ERROR_INVALID_REQUEST, ERROR_UNSUPPORTED_VERSION
 from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX
 from kafka_cy.network.reactor cimport (
-    CLOSE, HANDLED, Reactor, Request, hot_handler_register, response_begin, response_send,
+    CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_error, request_software, response_begin, response_send,
 )
 from kafka_cy.records.atomics cimport atomic_load_pointer, atomic_store_pointer
 from kafka_cy.records.wire cimport (
@@ -95,6 +95,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     if request.api_version < VERSION_MIN or request.api_version > VERSION_MAX:
         response_begin(request, &w)
         write_own_range(&w)
+        request_error(request, ERROR_UNSUPPORTED_VERSION, 1)
         response_send(reactor, request, &w)
         return HANDLED
     if request.api_version >= 3:
@@ -107,8 +108,11 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
             return CLOSE
         if not software_name_valid(name, name_size) or not software_name_valid(version, version_size):
             error = ERROR_INVALID_REQUEST
+        else:
+            request_software(reactor, request, name, name_size, version, version_size)
     response_begin(request, &w)
     write_keys(&w, request.api_version, error)
+    request_error(request, error, 1)
     response_send(reactor, request, &w)
     return HANDLED
 

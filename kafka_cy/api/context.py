@@ -56,9 +56,10 @@ class Request:
         if not self.answered:
             from kafka_cy.protocol.bridge import encode_response
 
-            payload = encode_response(self.api_key, self.api_version, answer)
+            errors: dict[int, int] = {}
+            payload = encode_response(self.api_key, self.api_version, answer, errors)
             self.answered = True
-            self.control.respond(payload)
+            self.control.respond(payload, errors)
 
     def close(self, reason: str) -> None:
         """Answer by closing the connection."""

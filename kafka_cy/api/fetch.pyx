@@ -28,10 +28,11 @@ from kafka_cy.api.leaders cimport (
 )
 from kafka_cy.api.named_partitions cimport NamedPartitions, named_add, named_of
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_next
+from kafka_cy.network.counters cimport API_FETCH_FOLLOWER
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.reactor cimport (
-    CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_start, parked_watch,
-    response_add_file, response_begin, response_send,
+    CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_start, parked_watch, request_count_as,
+    request_error, response_add_file, response_begin, response_send,
 )
 from kafka_cy.records.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.records.wire cimport (
@@ -319,6 +320,14 @@ cdef int begin(Reactor* reactor, Request* request, FetchHeader* header, Fetch** 
     return items_of_request(reactor, request, header, fetch)
 
 
+cdef void count_asked(Fetch* fetch) noexcept nogil:
+    """One fetch request of each partition, however often it is looked at while it waits."""
+    cdef int32_t i
+    for i in range(fetch.count):
+        if fetch.items[i].partition != NULL:
+            atomic_add_relaxed_i64(&fetch.items[i].partition.fetch_requests, 1)
+
+
 # -- looking --
 
 cdef bint diverges(Log* log, FetchItem* item) noexcept nogil:
@@ -468,6 +477,9 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
         if fetch != NULL:
             fetch_free(reactor, fetch)
         return CLOSE
+    if fetch.replica_id >= 0:
+        request_count_as(reactor, request, API_FETCH_FOLLOWER)
+    count_asked(fetch)
     if look_at_all(fetch) or fetch.max_wait_ms <= 0:
         respond(reactor, request, fetch)
         fetch_free(reactor, fetch)

@@ -190,6 +190,7 @@ cdef void write_item(Request* request, Fetch* fetch, FetchItem* item, Writer* w)
         item.read.segment = NULL                    # the response holds it now
     elif size > 0 and not copy_records(item, w):
         item.error = ERROR_KAFKA_STORAGE_ERROR
+        atomic_add_relaxed_i64(&item.partition.failed_fetch_requests, 1)
         item.read.size = 0
         size = 0
         w.size = start
@@ -218,6 +219,7 @@ cdef void write_topics(Request* request, Fetch* fetch, Writer* w) noexcept nogil
         while i < end:
             if fetch.items[i].send:
                 write_item(request, fetch, &fetch.items[i], w)
+                request_error(request, fetch.items[i].error, 1)
             i += 1
         write_no_tags(w, fetch.flexible)
         i = next_sent(fetch, end)
@@ -226,6 +228,7 @@ cdef void write_topics(Request* request, Fetch* fetch, Writer* w) noexcept nogil
 cdef void respond(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
     cdef Writer w
     cdef int32_t session_id = choose(reactor, fetch)
+    request_error(request, fetch.error, 1)
     writer_init(&w, RESPONSE_BYTES_MAX)
     response_begin(request, &w)
     write_int32(&w, 0)

@@ -12,7 +12,7 @@ from kafka_cy.api.error_codes cimport ERROR_NONE
 from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX
 from kafka_cy.coordinator.heartbeat_table cimport heartbeat_stamp
 from kafka_cy.network.reactor cimport (
-    CLOSE, FORWARD, HANDLED, Reactor, Request, hot_handler_register, response_begin, response_send,
+    CLOSE, FORWARD, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
 )
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_int32, read_string, reader_init, skip_tagged_fields, write_int16, write_int32,
@@ -58,6 +58,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
         write_int32(&w, 0)
     write_int16(&w, ERROR_NONE)
     write_no_tags(&w, flexible)
+    request_error(request, ERROR_NONE, 1)
     response_send(reactor, request, &w)
     return HANDLED
 

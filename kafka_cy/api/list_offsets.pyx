@@ -20,7 +20,7 @@ from kafka_cy.api.named_partitions cimport NamedPartitions, NamedTopic, named_ad
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.reactor cimport (
-    CLOSE, HANDLED, Reactor, Request, hot_handler_register, response_begin, response_send,
+    CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
 )
 from kafka_cy.records.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.records.wire cimport (
@@ -115,7 +115,7 @@ cdef void look_up(Reactor* reactor, Partition* partition, int64_t timestamp_ms, 
 
 
 cdef void answer_partition(
-    Reactor* reactor, TopicImage* topic, Asked* asked, AskedPartition* partition, bint twice, Writer* w
+    Reactor* reactor, Request* request, TopicImage* topic, Asked* asked, AskedPartition* partition, bint twice, Writer* w
 ) noexcept nogil:
     cdef PartitionImage* known = topic_partition(topic, partition.index) if topic != NULL else NULL
     cdef Found found
@@ -137,6 +137,7 @@ cdef void answer_partition(
             look_up(reactor, known.partition, partition.timestamp_ms, asked, &found)
     write_int32(w, partition.index)
     write_int16(w, found.error)
+    request_error(request, found.error, 1)
     write_int64(w, found.timestamp_ms)
     write_int64(w, found.offset)
     if asked.version >= 4:
@@ -195,7 +196,7 @@ cdef void answer(Reactor* reactor, Request* request, Asked* asked, NamedPartitio
         while j >= 0:
             read_again(&r, request, named.partitions[j].at)
             read_partition(&r, asked, &partition)
-            answer_partition(reactor, topic, asked, &partition, named.partitions[j].times > 1, w)
+            answer_partition(reactor, request, topic, asked, &partition, named.partitions[j].times > 1, w)
             j = named.partitions[j].next
         write_no_tags(w, asked.flexible)
     write_no_tags(w, asked.flexible)

@@ -24,7 +24,7 @@ from kafka_cy.network.metadata_image cimport (
     BrokerImage, MetadataImage, PartitionImage, TopicImage, image_find_topic, image_find_topic_id,
 )
 from kafka_cy.network.reactor cimport (
-    CLOSE, FORWARD, HANDLED, Reactor, Request, hot_handler_register, response_begin, response_send,
+    CLOSE, FORWARD, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
 )
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_array_length, read_int8, read_raw, read_string, reader_init, skip_tagged_fields,
@@ -146,8 +146,10 @@ cdef void write_ids(Writer* w, bint flexible, const int32_t* ids, int32_t count)
 
 
 cdef void write_partition(
-    Writer* w, MetadataImage* image, PartitionImage* partition, int16_t version, int32_t listener
+    Writer* w, MetadataImage* image, Request* request, PartitionImage* partition
 ) noexcept nogil:
+    cdef int16_t version = request.api_version
+    cdef int32_t listener = request.listener
     cdef bint flexible = version >= 9
     cdef int16_t error = ERROR_NONE
     cdef int32_t leader = partition.leader
@@ -158,6 +160,7 @@ cdef void write_partition(
     elif listener >= broker.listeners_count or broker.hosts[listener] == NULL:
         error = ERROR_LISTENER_NOT_FOUND if version >= 6 else ERROR_LEADER_NOT_AVAILABLE
         leader = -1
+    request_error(request, error, 1)
     write_int16(w, error)
     write_int32(w, partition.index)
     write_int32(w, leader)
@@ -176,6 +179,7 @@ cdef void write_topic(
     cdef int16_t version = request.api_version
     cdef bint flexible = version >= 9
     cdef int32_t i
+    request_error(request, ERROR_NONE, 1)
     write_int16(w, ERROR_NONE)
     write_string(w, flexible, topic.name, topic.name_size)
     if version >= 10:
@@ -184,16 +188,17 @@ cdef void write_topic(
         write_int8(w, topic.internal)
     write_array_length(w, flexible, topic.partitions_count)
     for i in range(topic.partitions_count):
-        write_partition(w, reactor.image, &topic.partitions[i], version, request.listener)
+        write_partition(w, reactor.image, request, &topic.partitions[i])
     if version >= 8:
         write_int32(w, TOPIC_OPERATIONS if topic_operations else NOT_ASKED)
     write_no_tags(w, flexible)
 
 
-cdef void write_topic_error(Writer* w, int16_t version, AskedTopic* asked, int16_t error) noexcept nogil:
+cdef void write_topic_error(Writer* w, Request* request, AskedTopic* asked, int16_t error) noexcept nogil:
     """An entry without partitions; only from v10 on, where ids are asked for."""
+    request_error(request, error, 1)
     write_int16(w, error)
-    if asked.name == NULL and version < 12:
+    if asked.name == NULL and request.api_version < 12:
         write_string(w, True, b"", 0)               # the name may not be null before v12
     else:
         write_string(w, True, asked.name, asked.name_size if asked.name != NULL else -1)
@@ -215,14 +220,14 @@ cdef void write_asked_topics(Writer* w, Reactor* reactor, Request* request, Meta
     for i in range(asked.topics_count):  # no-cython-lint
         read_asked_topic(&r, version, &topic)
         if 10 <= version < 12 and (topic.name == NULL or not topic_id_is_zero(topic.topic_id)):
-            write_topic_error(w, version, &topic, ERROR_INVALID_REQUEST)
+            write_topic_error(w, request, &topic, ERROR_INVALID_REQUEST)
             continue
         if topic.name != NULL:
             known = image_find_topic(reactor.image, topic.name, topic.name_size)
         else:
             known = image_find_topic_id(reactor.image, topic.topic_id)
         if known == NULL:
-            write_topic_error(w, version, &topic, ERROR_UNKNOWN_TOPIC_ID)
+            write_topic_error(w, request, &topic, ERROR_UNKNOWN_TOPIC_ID)
         else:
             write_topic(w, reactor, request, known, asked.topic_operations)
 

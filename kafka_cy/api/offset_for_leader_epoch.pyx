@@ -13,7 +13,7 @@ from kafka_cy.api.error_codes cimport storage_error_code
 from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX, TopicKey, find_topic, read_topic_key, write_topic_key
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.reactor cimport (
-    CLOSE, HANDLED, Reactor, Request, hot_handler_register, response_begin, response_send,
+    CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
 )
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_array_length, read_int32, reader_init, skip_tagged_fields, write_array_length, write_int16,
@@ -29,7 +29,9 @@ cdef enum:
     VERSION_MAX = 4
 
 
-cdef void answer_partition(Reactor* reactor, TopicImage* topic, Reader* r, Writer* w, bint flexible) noexcept nogil:
+cdef void answer_partition(
+    Reactor* reactor, Request* request, TopicImage* topic, Reader* r, Writer* w, bint flexible
+) noexcept nogil:
     cdef int32_t index = read_int32(r)
     cdef int32_t current_leader_epoch = read_int32(r)
     cdef int32_t asked_epoch = read_int32(r)
@@ -50,6 +52,7 @@ cdef void answer_partition(Reactor* reactor, TopicImage* topic, Reader* r, Write
                 <Log*>atomic_load_pointer(<void**>&known.partition.log), asked_epoch, &epoch, &end_offset
             )
     write_int16(w, error)
+    request_error(request, error, 1)
     write_int32(w, index)
     write_int32(w, epoch)
     write_int64(w, end_offset)
@@ -81,7 +84,7 @@ cdef int answer(Reactor* reactor, Request* request, Writer* w) noexcept nogil:
         write_topic_key(w, &key, flexible)
         write_array_length(w, flexible, partitions_count)
         for j in range(partitions_count):  # no-cython-lint
-            answer_partition(reactor, topic, &r, w, flexible)
+            answer_partition(reactor, request, topic, &r, w, flexible)
             if r.error:
                 return 1
         if flexible:

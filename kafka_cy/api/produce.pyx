@@ -26,10 +26,10 @@ from kafka_cy.api.named_partitions cimport NamedPartitions, NamedTopic, named_ad
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.reactor cimport (
-    CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_start, parked_watch,
+    CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_start, parked_watch, request_error,
     response_begin, response_none, response_send,
 )
-from kafka_cy.records.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
+from kafka_cy.records.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.records.batch cimport *
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_bytes, read_int16, read_int32, read_string, reader_init,
@@ -60,6 +60,7 @@ cdef struct Awaited:
     bint high_watermark             # acks=all
     bint flush
     bint done
+    int16_t error                   # what it answers
 
 
 # Purpose: a Produce that waits for replication or fsync. Owner: the reactor of its connection.
@@ -91,6 +92,7 @@ cdef struct PartitionAnswer:
     int64_t log_start_offset
     int32_t bad_record_index        # -1 none
     const char* message             # NULL none; static
+    bint waits                      # its error code is not known yet
 
 
 cdef int16_t batch_error_code(int error, const uint8_t* data, int32_t size) noexcept nogil:
@@ -201,6 +203,7 @@ cdef Awaited* await_partition(Produce* produce, Partition* partition) noexcept n
     waiting.count += 1
     awaited.partition = partition_acquire(partition)
     awaited.done = False
+    awaited.error = ERROR_NONE
     return awaited
 
 
@@ -211,6 +214,31 @@ cdef bint reached(Awaited* awaited) noexcept nogil:
     if awaited.flush:
         return log_flushed_offset(<Log*>atomic_load_pointer(<void**>&partition.log)) >= awaited.required_offset
     return True
+
+
+cdef void count_refused(Partition* partition, int error, int64_t size) noexcept nogil:
+    """A produce request that appended nothing; Kafka calls it failed only when neither client nor leadership explain it."""
+    atomic_add_relaxed_i64(&partition.refused_produce_requests, 1)
+    if error == ERROR_MESSAGE_TOO_LARGE:
+        atomic_add_relaxed_i64(&partition.bytes_rejected, size)
+    elif not (
+        error == ERROR_NOT_LEADER_OR_FOLLOWER or error == ERROR_CORRUPT_MESSAGE or error == ERROR_KAFKA_STORAGE_ERROR
+        or error == ERROR_RECORD_LIST_TOO_LARGE or error == ERROR_UNKNOWN_TOPIC_OR_PARTITION
+        or error == ERROR_INVALID_REQUIRED_ACKS or error == ERROR_INVALID_TOPIC_EXCEPTION
+    ):
+        atomic_add_relaxed_i64(&partition.failed_produce_requests, 1)
+
+
+cdef void count_invalid(Partition* partition, int error) noexcept nogil:
+    """What BrokerTopicMetrics counts of batches that do not pass the checks."""
+    if error == BATCH_BAD_MAGIC:
+        atomic_add_relaxed_i64(&partition.invalid_magic, 1)
+    elif error == BATCH_BAD_CRC:
+        atomic_add_relaxed_i64(&partition.invalid_crc, 1)
+    elif error == BATCH_BAD_COUNT or error == BATCH_BAD_SEQUENCE:
+        atomic_add_relaxed_i64(&partition.invalid_offset_or_sequence, 1)
+    elif error == BATCH_NO_KEY:
+        atomic_add_relaxed_i64(&partition.no_key, 1)
 
 
 cdef void append(
@@ -239,6 +267,7 @@ cdef void append(
         answer.bad_record_index = valid.bad_record_index
         if found_in_records(error):
             answer.log_start_offset = log_start_offset(log)
+        count_invalid(partition, error)
         return
     if valid.header.attributes & ATTRIBUTE_TRANSACTIONAL:
         answer.error = ERROR_INVALID_TXN_STATE
@@ -264,6 +293,7 @@ cdef void append(
     if kept == NULL:
         answer.error = ERROR_UNKNOWN_SERVER_ERROR
         return
+    answer.waits = True
     kept.required_offset = awaited.required_offset
     kept.error_at = error_at
     kept.high_watermark = awaited.high_watermark
@@ -280,6 +310,7 @@ cdef void produce_partition(
     answer.log_start_offset = -1
     answer.bad_record_index = -1
     answer.message = NULL
+    answer.waits = False
     if topic == NULL:
         answer.error = ERROR_UNKNOWN_TOPIC_ID if by_id else ERROR_UNKNOWN_TOPIC_OR_PARTITION
     elif produce.acks < -1 or produce.acks > 1:
@@ -298,6 +329,8 @@ cdef void produce_partition(
         answer.error = storage_error_code(partition_check_leader(known.partition, -1))
         if answer.error == ERROR_NONE:
             append(reactor, produce, known, records, size, error_at, answer)
+    if known != NULL and known.partition != NULL and answer.error:
+        count_refused(known.partition, answer.error, size)
     if answer.error and not produce.error:
         produce.error = answer.error
 
@@ -360,6 +393,8 @@ cdef void produce_topics(
             write_int32(w, index)
             produce_partition(reactor, produce, topic, known, records, size, w.size, named_topic.key.by_id, &answer)
             write_partition(produce, w, known, &answer)
+            if not answer.waits and (answer.error or produce.acks != 0):    # without an answer nobody is told of a success
+                request_error(request, answer.error, 1)
             j = named.partitions[j].next
         write_no_tags(w, produce.flexible)
 
@@ -399,10 +434,13 @@ cdef int check_parked(Reactor* reactor, Parked* parked, bint expired) noexcept n
             open = True
             continue
         awaited.done = True
+        awaited.error = error
         if not waiting.answer.error:
             store_be16(waiting.answer.data + awaited.error_at, <unsigned short>error)
     if open:
         return 0
+    for i in range(waiting.count):
+        request_error(&parked.request, waiting.awaited[i].error, 1)
     response_send(reactor, &parked.request, &waiting.answer)
     return 1
 

@@ -117,5 +117,7 @@ class Hosting:
             leader = p.leader if not (offline and p.leader == self._cluster.broker_id) else -1
             if hosted is None:
                 hosted = self._logs.partitions.get((topic.name, p.index))  # offline: answers KAFKA_STORAGE_ERROR
+            if hosted is not None:
+                hosted.set_replicas(len(p.replicas), len(p.isr))
             partitions.append((p.index, leader, p.leader_epoch, p.replicas, p.isr, offline, hosted))
         return TopicMetadata(topic.name, topic.id.bytes, topic.internal, partitions)

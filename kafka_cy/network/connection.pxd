@@ -2,7 +2,7 @@
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t
 
 from kafka_cy.network.buffer_pool cimport BufferPool
-from kafka_cy.network.counters cimport Counters
+from kafka_cy.network.counters cimport ApiCounters, Counters
 from kafka_cy.storage.log cimport Segment
 
 cdef enum EpollKind:        # first field of whatever an epoll event points to
@@ -19,6 +19,8 @@ cdef enum:
     COALESCE_BYTES_MAX = 2048       # answers up to this size are copied together
     COALESCE_BUFFER_BYTES = 16384
     IOVECS_MAX = 64
+    SENT_GROUPS_MAX = 16
+    CLIENT_ID_BYTES_MAX = 48        # kept for the log
 
 # A stretch of bytes to send: memory that the piece owns, or a range of a segment's file (one reference).
 cdef struct Piece:
@@ -44,8 +46,26 @@ cdef struct ResponseSlot:
     bint at_control         # a ControlMessage points here
     Piece* first
     Piece* last
+    bint waits              # parked: its remote time runs
     size_t bytes            # of all pieces
     size_t memory_bytes     # of memory pieces
+    ApiCounters* api        # where it is counted; NULL: not at all
+    int64_t received        # ticks: the socket was ready, the handler began, it was through, the answer was there
+    int64_t begun
+    int64_t handled
+    int64_t answered
+
+# Answers of one API that came in and leave together.
+cdef struct SentGroup:
+    ApiCounters* api
+    int64_t received        # ticks
+    int64_t queued
+    int64_t count
+
+# Answers in the send queue whose sending is still to be timed.
+cdef struct SentGroups:
+    int32_t count
+    SentGroup groups[SENT_GROUPS_MAX]
 
 # Purpose: state of one socket. Owner: one reactor, from registration to the end; no locks.
 # Lifetime: freed at the end of the loop in which it is dead and no request of it is at the control plane.
@@ -83,6 +103,10 @@ cdef struct Connection:
     Piece* send_last
     int64_t queued_bytes    # memory bytes in slots and send queue
     int64_t queued_shared   # the part of it that the global response budget knows of
+    SentGroups* unsent      # while the socket is full; else NULL
+    int32_t software        # its entry in Counters.software; -1 none
+    int32_t client_id_size  # as its first request said
+    char client_id[CLIENT_ID_BYTES_MAX]
     Connection* dirty_next
     Connection* memory_next
     Connection* dead_next
@@ -90,6 +114,9 @@ cdef struct Connection:
     Connection* prev
     int64_t active_ns
     void* parked            # first ParkedState
+
+# A slow request's `slot`, or, when only sending was slow, the `group` it left with; the other one is NULL.
+ctypedef void (*slow_hook)(Connection* connection, ResponseSlot* slot, SentGroup* group, int64_t now) noexcept nogil
 
 # What the send side of one reactor needs. Owner: the reactor.
 cdef struct SendContext:
@@ -99,6 +126,9 @@ cdef struct SendContext:
     uint8_t* spare          # one warm writer buffer
     size_t spare_capacity
     Counters* counters
+    SentGroups sent         # of the connection that is being sent to
+    int64_t slow_ticks      # from this total time on a request is logged
+    slow_hook on_slow
 
 cdef ResponseSlot* slot_append(SendContext* context, Connection* connection) noexcept nogil     # NULL: no memory
 cdef void slot_remove(SendContext* context, Connection* connection, ResponseSlot* slot) noexcept nogil

@@ -5,14 +5,17 @@ All functions run on the connection's reactor, without the GIL, and take no lock
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset, strlen
 
 from kafka_cy.network.buffer_pool cimport pool_free, pool_give, pool_take
+from kafka_cy.network.counters cimport TIME_RESPONSE_QUEUE, TIME_RESPONSE_SEND, TIME_TOTAL
 from kafka_cy.network.system cimport (
     MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, counter_add, inet_ntop, iovec, msghdr,
     send, sendfile, sendmsg,
 )
+from kafka_cy.records.ticks cimport ticks_now
+from kafka_cy.records.histogram cimport histogram_add
 from kafka_cy.storage.log cimport Segment, segment_release
 
 cdef enum:
@@ -157,8 +160,71 @@ cdef void send_link(Connection* connection, Piece* first, Piece* last) noexcept 
     connection.send_last = last
 
 
+# -- how long answers take to leave --
+
+cdef void sent_add(SendContext* context, Connection* connection, ResponseSlot* slot, int64_t now) noexcept nogil:
+    """The answer joins the send queue."""
+    cdef SentGroups* sent = &context.sent
+    cdef SentGroup* group
+    histogram_add(&slot.api.times[TIME_RESPONSE_QUEUE], now - slot.answered, 1)
+    if now - slot.received >= context.slow_ticks:
+        context.on_slow(connection, slot, NULL, now)
+    if sent.count:
+        group = &sent.groups[sent.count - 1]
+        if group.api == slot.api and group.received == slot.received and group.queued == now:
+            group.count += 1
+            return
+        if sent.count == SENT_GROUPS_MAX:
+            sent_record_one(group, now)     # too many kinds: this one's sending counts as done
+            sent.count -= 1
+    group = &sent.groups[sent.count]
+    sent.count += 1
+    group.api = slot.api
+    group.received = slot.received
+    group.queued = now
+    group.count = 1
+
+
+cdef inline void sent_record_one(SentGroup* group, int64_t now) noexcept nogil:
+    histogram_add(&group.api.times[TIME_RESPONSE_SEND], now - group.queued, group.count)
+    histogram_add(&group.api.times[TIME_TOTAL], now - group.received, group.count)
+
+
+cdef void sent_record(SendContext* context, Connection* connection) noexcept nogil:
+    """All of them left."""
+    cdef int64_t now = ticks_now()
+    cdef SentGroup* group
+    cdef int i
+    for i in range(context.sent.count):
+        group = &context.sent.groups[i]
+        sent_record_one(group, now)
+        if now - group.received >= context.slow_ticks and group.queued - group.received < context.slow_ticks:
+            context.on_slow(connection, NULL, group, now)
+    context.sent.count = 0
+
+
+cdef void sent_keep(SendContext* context, Connection* connection) noexcept nogil:
+    """The socket is full: they are timed when the queue is empty (without memory for that: now)."""
+    if connection.unsent == NULL:
+        connection.unsent = <SentGroups*>malloc(sizeof(SentGroups))
+    if connection.unsent == NULL:
+        sent_record(context, connection)
+    else:
+        connection.unsent[0] = context.sent
+        context.sent.count = 0
+
+
+cdef inline void sent_resume(SendContext* context, Connection* connection) noexcept nogil:
+    if connection.unsent != NULL:
+        context.sent = connection.unsent[0]
+        free(connection.unsent)
+        connection.unsent = NULL
+
+
 cdef void connection_advance(SendContext* context, Connection* connection) noexcept nogil:
     cdef ResponseSlot* slot = connection.slots_first
+    cdef int64_t now = 0
+    sent_resume(context, connection)
     while slot != NULL and slot.done and not connection.ended:
         if slot.close_here:
             connection.closing = True
@@ -167,6 +233,10 @@ cdef void connection_advance(SendContext* context, Connection* connection) noexc
             send_link(connection, slot.first, slot.last)
             slot.first = NULL
             slot.memory_bytes = 0       # the bytes stay counted: they are in the send queue now
+        if slot.api != NULL:
+            if now == 0:
+                now = ticks_now()
+            sent_add(context, connection, slot, now)
         slot_remove(context, connection, slot)
         slot = connection.slots_first
 
@@ -230,13 +300,20 @@ cdef int connection_flush(SendContext* context, Connection* connection) noexcept
             position = piece.position + <int64_t>piece.sent
             n = sendfile(connection.fd, piece.fd, &position, piece.size - piece.sent)
             if n == 0:
+                context.sent.count = 0
                 return -1               # the file is shorter than the log says
         if n < 0:
             if errno == EINTR:
                 continue
-            return 1 if errno == EAGAIN else -1
+            if errno == EAGAIN:
+                sent_keep(context, connection)
+                return 1
+            context.sent.count = 0
+            return -1
         counter_add(&context.counters.bytes_out, n)
         send_consume(context, connection, <size_t>n)
+    if context.sent.count:
+        sent_record(context, connection)
     return 0
 
 
@@ -255,6 +332,8 @@ cdef void connection_drop_answers(SendContext* context, Connection* connection) 
         piece_free(context, piece)
     connection.send_last = NULL
     connection.queued_bytes = 0
+    free(connection.unsent)
+    connection.unsent = NULL
 
 
 cdef void send_context_free(SendContext* context) noexcept nogil:

@@ -7,9 +7,12 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
 from kafka_cy.network.connection cimport Connection, ResponseSlot
 from kafka_cy.network.system cimport (
-    cond_init_monotonic, cond_wait_until, pthread_cond_destroy, pthread_cond_signal, pthread_cond_t,
+    cond_init_monotonic, cond_wait_until, counter_add, counter_set, pthread_cond_destroy, pthread_cond_signal, pthread_cond_t,
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock,
 )
+
+cdef enum:
+    CONTROL_ERRORS_MAX = 8      # different error codes in one answer; more are not counted
 
 # One forwarded request; the same struct carries the answer back (MAIL_COMPLETION). Owner: whoever it was handed to.
 # `connection` and `slot` stay allocated until it is back at its reactor, also when the socket is long closed.
@@ -24,6 +27,13 @@ cdef struct ControlMessage:
     int32_t listener
     int64_t connection_id
     int64_t received_ns
+    int64_t received            # ticks: the socket was ready, the handler began, it was through, the answer was there
+    int64_t begun               # 0: never handled
+    int64_t handled
+    int64_t answered
+    int32_t errors_count
+    int16_t error_codes[CONTROL_ERRORS_MAX]     # of the answer, to be counted by the reactor
+    int32_t error_times[CONTROL_ERRORS_MAX]
     int32_t client_port
     char client_host[64]
     int32_t client_id_size      # -1 null
@@ -39,6 +49,7 @@ cdef struct ControlQueue:
     ControlMessage* first
     ControlMessage* last
     bint woken                  # somebody called wake
+    int64_t count               # (a) how many wait
 
 
 cdef inline void control_queue_init(ControlQueue* queue) noexcept nogil:
@@ -47,6 +58,7 @@ cdef inline void control_queue_init(ControlQueue* queue) noexcept nogil:
     queue.first = NULL
     queue.last = NULL
     queue.woken = False
+    queue.count = 0
 
 
 cdef inline void control_queue_free(ControlQueue* queue) noexcept nogil:
@@ -64,6 +76,7 @@ cdef inline void control_queue_push(ControlQueue* queue, ControlMessage* message
     else:
         queue.last.next = message
     queue.last = message
+    counter_add(&queue.count, 1)
     if was_empty:
         pthread_cond_signal(&queue.not_empty)
     pthread_mutex_unlock(&queue.mutex)
@@ -87,5 +100,6 @@ cdef inline ControlMessage* control_queue_take(ControlQueue* queue, int64_t dead
     taken = queue.first
     queue.first = NULL
     queue.last = NULL
+    counter_set(&queue.count, 0)
     pthread_mutex_unlock(&queue.mutex)
     return taken

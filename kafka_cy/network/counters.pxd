@@ -1,12 +1,68 @@
-"""Counters of one reactor. Writer: that reactor (`counter_add`); readers sum over reactors at any time."""
-from libc.stdint cimport int64_t
+"""What one reactor counts. Writer: that reactor, with plain stores (`counter_add`, `histogram_add`); readers sum over
+the reactors at any time, with relaxed loads: no lock, and the reactor never waits for them.
+
+Durations are in ticks (ticks.pxd). A request's time is cut as Kafka's RequestChannel does: request queue (from the
+socket being ready to the handler), local (in the handler), remote (parked, or an answer of the control plane that
+waits), response queue (until the answer is given to the socket), response send (until the socket took all of it).
+"""
+from libc.stdint cimport int16_t, int32_t, int64_t
+from libc.stdlib cimport calloc
+
+from kafka_cy.network.system cimport counter_add
+from kafka_cy.records.histogram cimport Histogram
 
 cdef enum:
     API_KEYS_MAX = 128
+    API_FETCH_FOLLOWER = 128        # a row of its own: Fetch (1) counts consumers only
+    API_ROWS = 129
+    API_VERSIONS_MAX = 32           # the last one counts all above
+    ERROR_CODES_MAX = 160           # by error code + 1 (UNKNOWN_SERVER_ERROR is -1); the last one counts all others
+    LISTENERS_MAX = 16
+    SOFTWARE_MAX = 64               # client software, version and listener; the last entry counts all others
+    SOFTWARE_NAME_BYTES_MAX = 48
+    SOFTWARE_VERSION_BYTES_MAX = 24
+
+cdef enum:                         # the parts of a request's time
+    TIME_REQUEST_QUEUE = 0
+    TIME_LOCAL = 1
+    TIME_REMOTE = 2                 # only what waited: the others count as 0
+    TIME_RESPONSE_QUEUE = 3
+    TIME_RESPONSE_SEND = 4
+    TIME_TOTAL = 5
+    TIMES_COUNT = 6
+
+# One API on one reactor. Made at its first request, never freed while the server lives.
+cdef struct ApiCounters:
+    int64_t requests[API_VERSIONS_MAX]
+    int64_t errors[ERROR_CODES_MAX]
+    int64_t parked                  # gauge
+    int64_t expired                 # parked requests that were answered because their time was over
+    Histogram times[TIMES_COUNT]
+    Histogram request_bytes
+
+# Clients of one software on one listener. Readers copy it between two equal, even `sequence`s.
+cdef struct ClientSoftware:
+    int32_t sequence                # (a) odd while the entry is written
+    int32_t listener
+    int32_t name_size
+    int32_t version_size
+    char name[SOFTWARE_NAME_BYTES_MAX]
+    char version[SOFTWARE_VERSION_BYTES_MAX]
+    int64_t connections             # gauge; an entry at 0 may be given to another software
+
+cdef enum:                          # the low byte of `activity`; in a handler the API key stands above it
+    ACTIVITY_STARTING = 0
+    ACTIVITY_WAITING = 1            # for sockets, mail or a deadline
+    ACTIVITY_RECEIVING = 2
+    ACTIVITY_HANDLING = 3
+    ACTIVITY_SENDING = 4
+    ACTIVITY_STOPPED = 5
 
 cdef struct Counters:
     int64_t padding_before[8]       # no cache line is shared with another thread's data
-    int64_t requests[API_KEYS_MAX]  # by API key
+    ApiCounters* apis[API_ROWS]     # (a) by API key; NULL: not asked for yet
+    int64_t activity                # ACTIVITY_ and the API key
+    int64_t turn_ns                 # monotonic time at which the last turn began
     int64_t bytes_in
     int64_t bytes_out
     int64_t accepted
@@ -20,5 +76,36 @@ cdef struct Counters:
     int64_t wakes
     int64_t loops
     int64_t busy_ns
+    int64_t slow                    # requests over the threshold of the slow-request log
     int64_t paused                  # times a socket was not read (memory, in flight, slow reader)
+    int64_t opened_by_listener[LISTENERS_MAX]
+    int64_t closed_by_listener[LISTENERS_MAX]
+    ClientSoftware software[SOFTWARE_MAX]
     int64_t padding_after[8]
+
+
+cdef extern from *:
+    """
+    #define published_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+    """
+    void published_store(ApiCounters** place, ApiCounters* made) noexcept nogil
+
+
+cdef inline ApiCounters* api_counters(Counters* counters, int row) noexcept nogil:
+    """The row of an API, made when it is the first request; NULL without memory."""
+    cdef ApiCounters* made = counters.apis[row]
+    if made == NULL:
+        made = <ApiCounters*>calloc(1, sizeof(ApiCounters))
+        if made != NULL:
+            published_store(&counters.apis[row], made)
+    return made
+
+
+cdef inline void count_request(ApiCounters* api, int16_t version) noexcept nogil:
+    counter_add(&api.requests[version if 0 <= version < API_VERSIONS_MAX else API_VERSIONS_MAX - 1], 1)
+
+
+cdef inline void count_error(ApiCounters* api, int error, int64_t times) noexcept nogil:
+    """One answer, or one partition of it, with this error code; 0 counts successes."""
+    cdef int place = error + 1
+    counter_add(&api.errors[place if 0 <= place < ERROR_CODES_MAX else ERROR_CODES_MAX - 1], times)

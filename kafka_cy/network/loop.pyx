@@ -14,6 +14,10 @@ from kafka_cy.network.connection cimport (
     connection_drop_answers, connection_flush, list_append, list_remove, send_context_free, slot_remove, slot_send_whole,
 )
 from kafka_cy.network.control_queue cimport ControlMessage, control_queue_wake
+from kafka_cy.network.counters cimport (
+    ACTIVITY_RECEIVING, ACTIVITY_SENDING, ACTIVITY_STOPPED, ACTIVITY_WAITING, TIME_LOCAL, TIME_REMOTE, TIME_REQUEST_QUEUE,
+    ApiCounters, count_error,
+)
 from kafka_cy.network.log_events cimport LOG_ERROR, LOG_WARNING, log_events_add
 from kafka_cy.network.mailbox cimport (
     MAIL_COMPLETION, MAIL_CONNECTION, MAIL_WAKE, Mail, mailbox_init, mailbox_post, mailbox_take,
@@ -27,18 +31,22 @@ from kafka_cy.network.reactor_state cimport (
 from kafka_cy.network.receive cimport (
     RECEIVE_BYTES, connection_pauses, connection_receive, connection_release_input, connection_resume, image_refresh,
 )
+from kafka_cy.network.slow_requests cimport slow_request, slow_threshold_refresh
+from kafka_cy.network.software cimport software_leave
 from kafka_cy.network.system cimport (
     AF_INET, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN,
     EPOLLOUT, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, TCP_NODELAY, accept4, block_all_signals, close, counter_add,
-    epoll_create1, epoll_ctl, epoll_event, epoll_wait, monotonic_ns, ntohs, pthread_mutex_lock, pthread_mutex_unlock,
+    counter_set, epoll_create1, epoll_ctl, epoll_event, epoll_wait, monotonic_ns, ntohs, pthread_mutex_lock, pthread_mutex_unlock,
     read, setsockopt, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t, realtime_ms,
 )
+from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.network.timer_wheel cimport wheel_init, wheel_timeout_ms
 from kafka_cy.records.atomics cimport (
     atomic_add_i64, atomic_exchange_u64, atomic_load_i32, atomic_load_i64, atomic_load_relaxed_i64, atomic_store_pointer,
     atomic_sub_i64,
 )
 from kafka_cy.records.compression cimport codecs_free, codecs_new
+from kafka_cy.records.histogram cimport histogram_add
 from kafka_cy.records.wire cimport writer_free, writer_init
 from kafka_cy.storage.partition cimport CONTROL_WAITER, Partition, partition_release, partition_set_wake_hook
 
@@ -160,6 +168,7 @@ cdef void connection_register(ReactorState* reactor, Connection* connection) noe
     connection.reactor_id = reactor.shared.id
     idle_append(reactor, connection)
     counter_add(&reactor.counters.connections, 1)
+    counter_add(&reactor.counters.opened_by_listener[connection.listener], 1)
     event.events = EPOLLIN
     event.data.ptr = connection
     connection.events = EPOLLIN
@@ -188,6 +197,8 @@ cdef void connection_destroy(ReactorState* reactor, Connection* connection) noex
     connection.fd = -1
     counter_add(&reactor.counters.closed, 1)
     counter_add(&reactor.counters.connections, -1)
+    counter_add(&reactor.counters.closed_by_listener[connection.listener], 1)
+    software_leave(&reactor.counters, connection)
     atomic_sub_i64(&reactor.connections, 1)
     atomic_sub_i64(&reactor.network.connections, 1)
     address_leave(reactor.network, connection.address)
@@ -286,6 +297,7 @@ cdef Connection* connection_new(NetworkState* network, Listener* listener, int f
     connection.fd = fd
     connection.id = atomic_add_i64(&network.connection_id_next, 1)
     connection.listener = listener.index
+    connection.software = -1
     connection.family = peer.ss_family
     if peer.ss_family == AF_INET:
         memcpy(connection.address, &(<sockaddr_in*>peer).sin_addr, 4)
@@ -386,6 +398,21 @@ cdef void accept_failed(ReactorState* reactor) noexcept nogil:
 
 # -- one turn of the loop --
 
+cdef void count_completed(ResponseSlot* slot, ControlMessage* message) noexcept nogil:
+    """The times of a request that the control plane answered."""
+    cdef ApiCounters* api = slot.api
+    cdef int i
+    slot.begun = message.begun
+    slot.handled = message.handled
+    slot.answered = message.answered
+    histogram_add(&api.times[TIME_REQUEST_QUEUE], message.begun - message.received, 1)
+    histogram_add(&api.times[TIME_LOCAL], message.handled - message.begun, 1)
+    if message.answered > message.handled:
+        histogram_add(&api.times[TIME_REMOTE], message.answered - message.handled, 1)
+    for i in range(message.errors_count):
+        count_error(api, message.error_codes[i], message.error_times[i])
+
+
 cdef void complete(ReactorState* reactor, ControlMessage* message) noexcept nogil:
     """An answer of the control plane is back."""
     cdef Connection* connection = message.connection
@@ -393,6 +420,7 @@ cdef void complete(ReactorState* reactor, ControlMessage* message) noexcept nogi
     slot.at_control = False
     connection.at_control -= 1
     atomic_sub_i64(&reactor.network.queued_request_bytes, <int64_t>message.body_size)
+    count_completed(slot, message)
     if connection.dead:
         slot_remove(&reactor.send, connection, slot)
         free(message.response)
@@ -476,6 +504,7 @@ cdef void settle_all(ReactorState* reactor) noexcept nogil:
     while reactor.local_wakes_count or reactor.dirty != NULL:
         if reactor.local_wakes_count:
             handle_wakes(reactor)
+        counter_set(&reactor.counters.activity, ACTIVITY_SENDING)
         while reactor.dirty != NULL:
             connection = reactor.dirty
             reactor.dirty = connection.dirty_next
@@ -567,6 +596,7 @@ cdef int sleep_ms(ReactorState* reactor) noexcept nogil:
 cdef int wait(ReactorState* reactor, epoll_event* events) noexcept nogil:
     cdef int timeout = sleep_ms(reactor)
     cdef int count
+    counter_set(&reactor.counters.activity, ACTIVITY_WAITING)
     atomic_store_pointer(&reactor.hazard, NULL)
     atomic_exchange_u64(&reactor.mailbox.sleeping, 1)       # before the last look: a post after it rings
     if atomic_load_i64(&reactor.mailbox.count):
@@ -575,6 +605,12 @@ cdef int wait(ReactorState* reactor, epoll_event* events) noexcept nogil:
     atomic_exchange_u64(&reactor.mailbox.sleeping, 0)
     reactor.shared.now_ns = monotonic_ns()
     reactor.shared.now_ms = realtime_ms()
+    reactor.turn_ticks = ticks_now()
+    reactor.ticks = reactor.turn_ticks
+    counter_set(&reactor.counters.turn_ns, reactor.shared.now_ns)
+    counter_set(&reactor.counters.activity, ACTIVITY_RECEIVING)
+    if reactor.shared.now_ns >= reactor.slow_check_ns:
+        slow_threshold_refresh(reactor)
     image_refresh(reactor)
     return count
 
@@ -626,6 +662,8 @@ cdef ReactorState* reactor_new(NetworkState* network, int id) noexcept nogil:
     reactor.network = network
     reactor.mailbox_kind = KIND_MAILBOX
     reactor.send.counters = &reactor.counters
+    reactor.send.on_slow = slow_request
+    reactor.send.slow_ticks = 0x7fffffffffffffff
     reactor.receive_buffer = <uint8_t*>malloc(RECEIVE_BYTES)
     reactor.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
     wheel_init(&reactor.wheel, monotonic_ns())
@@ -677,6 +715,7 @@ cdef void* reactor_run(void* argument) noexcept nogil:
         connection_mark_dead(reactor, connection)
         connection = connection.next
     destroy_dead(reactor)
+    counter_set(&reactor.counters.activity, ACTIVITY_STOPPED)
     return NULL
 
 

@@ -87,6 +87,7 @@ cdef int parked_start(ReactorState* reactor, Parked* parked) noexcept nogil:
     state.started = True
     timer_set(&reactor.wheel, &state.timer, parked.deadline_ns)
     counter_add(&reactor.counters.parked, 1)
+    counter_add(&parked.request.api.parked, 1)
     return 0
 
 
@@ -115,6 +116,7 @@ cdef void parked_end(ReactorState* reactor, Parked* parked) noexcept nogil:
         timer_cancel(&reactor.wheel, &state.timer)
         if state.started:
             counter_add(&reactor.counters.parked, -1)
+            counter_add(&parked.request.api.parked, -1)
         unwatch(reactor, state)
         if state.prev != NULL:
             state.prev.next = state.next
@@ -133,6 +135,8 @@ cdef void check(ReactorState* reactor, ParkedState* state, bint expired) noexcep
     if parked.request.connection.dead:
         return                          # freed with its connection at the end of this loop
     if parked.check(&reactor.shared, parked, expired):
+        if expired:
+            counter_add(&parked.request.api.expired, 1)
         parked_end(reactor, parked)
     elif expired:
         timer_cancel(&reactor.wheel, &state.timer)

@@ -2,6 +2,7 @@
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
 from kafka_cy.network.connection cimport Connection, ResponseSlot   # reactor-private; handlers only pass them on
+from kafka_cy.network.counters cimport count_error
 from kafka_cy.network.request cimport (
     CLOSE, FORWARD, HANDLED, HandlerResult, HotHandler, Parked, ParkedCheck, ParkedFree, Reactor, Request,
 )
@@ -26,6 +27,16 @@ cdef int parked_watch(Reactor* reactor, Parked* parked, Partition* partition) no
 cdef int park_start(Reactor* reactor, Parked* parked) noexcept nogil
 # For a request that was answered by the re-check between parked_watch and park_start: drops the watches, calls `free`.
 cdef void park_cancel(Reactor* reactor, Parked* parked) noexcept nogil
+# Count an error code of the answer (0: a success): once for each partition, topic or group that it speaks of, as Kafka.
+cdef inline void request_error(Request* request, int error, int64_t times) noexcept nogil:
+    count_error(request.api, error, times)
+
+# Count the request under another row than its API's: a follower's Fetch. Without memory it stays where it is.
+cdef void request_count_as(Reactor* reactor, Request* request, int row) noexcept nogil
+# A client said in ApiVersions which software it is.
+cdef void request_software(
+    Reactor* reactor, Request* request, const char* name, int32_t name_size, const char* version, int32_t version_size
+) noexcept nogil
 # rate-limited event: who, api, what
 cdef void request_log(Reactor* reactor, Request* request, int level, const char* what) noexcept nogil
 

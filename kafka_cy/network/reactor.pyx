@@ -8,17 +8,23 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from kafka_cy.network.connection cimport (
-    Connection, ResponseSlot, connection_host, slot_add_file, slot_add_memory, slot_append, slot_remove,
-    slot_send_whole, spare_take,
+    CLIENT_ID_BYTES_MAX, Connection, ResponseSlot, connection_host, slot_add_file, slot_add_memory, slot_append,
+    slot_remove, slot_send_whole, spare_take,
 )
 from kafka_cy.network.control_queue cimport ControlMessage, control_queue_push
-from kafka_cy.network.counters cimport API_KEYS_MAX
+from kafka_cy.network.counters cimport (
+    ACTIVITY_HANDLING, API_KEYS_MAX, TIME_LOCAL, TIME_REMOTE, TIME_REQUEST_QUEUE, TIME_RESPONSE_QUEUE, TIME_RESPONSE_SEND,
+    TIME_TOTAL, ApiCounters, api_counters, count_request,
+)
 from kafka_cy.network.parked cimport parked_add_watch, parked_end, parked_start
 from kafka_cy.network.reactor_state cimport (
     ApiRange, ReactorState, connection_fail, connection_log, connection_mark_dirty,
 )
-from kafka_cy.network.system cimport counter_add
+from kafka_cy.network.software cimport software_enter
+from kafka_cy.network.system cimport counter_add, counter_set
+from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.records.atomics cimport atomic_add_i64
+from kafka_cy.records.histogram cimport histogram_add
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_int16, read_int32, read_string, reader_init, skip_tagged_fields, store_be32, writer_init,
     writer_reserve,
@@ -74,16 +80,20 @@ cdef void reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* fr
     cdef Request request
     cdef Reader reader
     cdef HotHandler handler
+    cdef int64_t begun = state.ticks
     cdef int result = FORWARD
     reader_init(&reader, frame, size)
     if not request_parse(state, connection, &reader, &request):
         return
-    connection.spoke = True
-    counter_add(&state.counters.requests[request.api_key], 1)
-    request.slot = slot_append(&state.send, connection)
+    if not connection.spoke:
+        connection.spoke = True
+        keep_client_id(connection, &request)
+    request.api = api_counters(&state.counters, request.api_key)
+    request.slot = slot_append(&state.send, connection) if request.api != NULL else NULL
     if request.slot == NULL:
         connection_fail(state, connection, request.api_key, "out of memory")
         return
+    counter_set(&state.counters.activity, ACTIVITY_HANDLING | <int64_t>request.api_key << 8)
     request.slot.api_key = request.api_key
     request.slot.api_version = request.api_version
     request.slot.correlation_id = request.correlation_id
@@ -104,6 +114,52 @@ cdef void reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* fr
         request.slot.done = True
         connection.closing = True
         connection_mark_dirty(state, connection)
+    count_handled(state, &request, begun, <int64_t>size)
+
+
+cdef void keep_client_id(Connection* connection, Request* request) noexcept nogil:
+    connection.client_id_size = request.client_id_size if request.client_id_size < CLIENT_ID_BYTES_MAX else CLIENT_ID_BYTES_MAX
+    if connection.client_id_size > 0:
+        memcpy(connection.client_id, request.client_id, <size_t>connection.client_id_size)
+
+
+cdef void count_handled(ReactorState* state, Request* request, int64_t begun, int64_t size) noexcept nogil:
+    """The handler is through; requests of one read share the clock: one's end is the next one's beginning."""
+    cdef ApiCounters* api = request.api
+    cdef ResponseSlot* slot = request.slot
+    cdef int64_t now = ticks_now()
+    state.ticks = now
+    count_request(api, request.api_version)
+    histogram_add(&api.request_bytes, size, 1)
+    if slot != NULL:
+        slot.api = api
+        slot.received = state.turn_ticks
+        if slot.at_control:                 # its times come back with its answer
+            return
+        slot.begun = begun
+        slot.handled = now
+        slot.answered = now
+        slot.waits = not slot.done
+    else:                                   # acks=0: there is no answer
+        histogram_add(&api.times[TIME_RESPONSE_QUEUE], 0, 1)
+        histogram_add(&api.times[TIME_RESPONSE_SEND], 0, 1)
+        histogram_add(&api.times[TIME_TOTAL], now - state.turn_ticks, 1)
+    histogram_add(&api.times[TIME_REQUEST_QUEUE], begun - state.turn_ticks, 1)
+    histogram_add(&api.times[TIME_LOCAL], now - begun, 1)
+
+
+cdef void request_count_as(Reactor* reactor, Request* request, int row) noexcept nogil:
+    cdef ApiCounters* api = api_counters(&(<ReactorState*>reactor.private_state).counters, row)
+    if api != NULL:
+        request.api = api
+
+
+cdef void request_software(
+    Reactor* reactor, Request* request, const char* name, int32_t name_size, const char* version, int32_t version_size
+) noexcept nogil:
+    software_enter(
+        &(<ReactorState*>reactor.private_state).counters, request.connection, name, name_size, version, version_size
+    )
 
 
 cdef bint version_known(ReactorState* state, Request* request) noexcept nogil:
@@ -164,6 +220,7 @@ cdef int forward(ReactorState* state, Request* request) noexcept nogil:
     message.listener = request.listener
     message.connection_id = connection.id
     message.received_ns = state.shared.now_ns
+    message.received = state.turn_ticks
     message.client_port = connection.port
     connection_host(connection, message.client_host, sizeof(message.client_host))
     message.client_id_size = request.client_id_size
@@ -244,6 +301,10 @@ cdef void response_send(Reactor* reactor, Request* request, Writer* w) noexcept 
             free(w.data)
     writer_init(w, w.size_max)
     slot.done = True
+    if slot.waits:
+        slot.waits = False
+        slot.answered = ticks_now()
+        histogram_add(&slot.api.times[TIME_REMOTE], slot.answered - slot.handled, 1)
     connection_mark_dirty(state, connection)
     if result != 0:
         connection_fail(state, connection, request.api_key, "out of memory")

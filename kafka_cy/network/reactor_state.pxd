@@ -3,7 +3,7 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint64_t
 
 from kafka_cy.network.connection cimport Connection, SendContext, connection_peer
 from kafka_cy.network.control_queue cimport ControlQueue
-from kafka_cy.network.counters cimport API_KEYS_MAX, Counters
+from kafka_cy.network.counters cimport API_KEYS_MAX, LISTENERS_MAX, Counters
 from kafka_cy.network.log_events cimport (
     LOG_PEER_BYTES_MAX, LOG_WARNING, LogEventData, LogEvents, log_events_add,
 )
@@ -13,9 +13,6 @@ from kafka_cy.network.request cimport Reactor
 from kafka_cy.network.system cimport counter_add, pthread_mutex_t, pthread_t
 from kafka_cy.network.timer_wheel cimport Timer, TimerWheel
 from kafka_cy.storage.partition cimport REACTORS_MAX, Partition
-
-cdef enum:
-    LISTENERS_MAX = 16
 
 cdef struct ApiRange:       # by API key; from set_api_versions, before start
     bint known
@@ -56,6 +53,11 @@ cdef struct NetworkState:
     void* image                         # (a) MetadataImage*
     int32_t stopping                    # (a)
     int64_t drain_deadline_ns           # written before `stopping`
+    int64_t started_ns                  # monotonic, and the ticks of the same moment
+    int64_t started_ticks
+    int64_t slow_ns                     # (a) requests that take as long are logged; 0: none
+    int64_t control_idle_ns             # (a) how long the control thread has waited for work, all in all
+    int64_t control_busy_since_ns       # (a) 0: it waits
     pthread_mutex_t addresses_mutex     # guards the table of connections by address
     AddressCount* addresses             # open addressing; made when connections_per_ip_max is a limit
     int32_t addresses_capacity
@@ -83,7 +85,10 @@ cdef struct ReactorState:
     void** local_wakes                  # Partition*, one reference each
     int32_t local_wakes_count
     int32_t local_wakes_capacity
-    int64_t idle_check_ns
+    int64_t turn_ticks                  # when this turn began
+    int64_t ticks                       # the clock as it was last read
+    int64_t slow_check_ns               # when send.slow_ticks is due to be looked at
+    int64_t slow_lines                  # logged since then
     int64_t accept_paused_until_ns
     bint draining
     int32_t running                     # (a) its thread lives

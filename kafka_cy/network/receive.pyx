@@ -19,6 +19,7 @@ from kafka_cy.network.reactor_state cimport (
     NetworkState, ReactorState, connection_fail, connection_mark_dead, connection_mark_dirty,
 )
 from kafka_cy.network.system cimport counter_add, iovec, readv, recv
+from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.records.atomics cimport (
     atomic_add_i64, atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_pointer, atomic_sub_i64,
 )
@@ -127,6 +128,7 @@ cdef size_t consume(ReactorState* reactor, Connection* connection, uint8_t* data
     """Handle the whole frames at the front of `data`; how many bytes are done with."""
     cdef size_t at = 0
     cdef int64_t length
+    reactor.ticks = ticks_now()
     while size - at >= 4:
         if connection.dead or connection.closing:
             return size

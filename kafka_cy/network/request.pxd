@@ -2,6 +2,7 @@
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
 
 from kafka_cy.network.connection cimport Connection, ResponseSlot   # reactor-private; handlers only pass them on
+from kafka_cy.network.counters cimport ApiCounters
 from kafka_cy.network.metadata_image cimport MetadataImage
 from kafka_cy.records.compression cimport Codecs
 from kafka_cy.records.wire cimport Writer
@@ -31,6 +32,7 @@ cdef struct Request:        # valid during the handler call only
     size_t body_size
     Connection* connection
     ResponseSlot* slot
+    ApiCounters* api        # where it is counted
     int32_t listener        # index into the image's listeners
     const char* close_reason   # static string
 

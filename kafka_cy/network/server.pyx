@@ -12,9 +12,11 @@ from libc.string cimport memcpy, strncpy
 
 from kafka_cy.network.connection cimport KIND_LISTENER
 from kafka_cy.network.control_queue cimport (
-    ControlMessage, control_queue_free, control_queue_init, control_queue_take, control_queue_wake,
+    CONTROL_ERRORS_MAX, ControlMessage, control_queue_free, control_queue_init, control_queue_take, control_queue_wake,
 )
-from kafka_cy.network.counters cimport API_KEYS_MAX, Counters
+from kafka_cy.network.counters cimport (
+    API_FETCH_FOLLOWER, API_KEYS_MAX, API_ROWS, API_VERSIONS_MAX, LISTENERS_MAX, ApiCounters, Counters,
+)
 from kafka_cy.network.log_events cimport (
     LOG_EVENTS_MAX, LOG_WARNING, LogEventData, log_events_free, log_events_init,
 )
@@ -24,11 +26,13 @@ from kafka_cy.network.loop cimport (
 from kafka_cy.network.mailbox cimport MAIL_COMPLETION, MAIL_STOP, mailbox_post
 from kafka_cy.network.metadata_image cimport MetadataImage, image_empty, image_free
 from kafka_cy.network.reactor cimport response_header_size, response_header_write
-from kafka_cy.network.reactor_state cimport LISTENERS_MAX, ApiRange, NetworkState, ReactorState
+from kafka_cy.network.reactor_state cimport ApiRange, NetworkState, ReactorState
 from kafka_cy.network.system cimport (
-    monotonic_ns, pthread_create, pthread_join, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
+    counter_add, counter_set, monotonic_ns, pthread_create, pthread_join, pthread_mutex_init, pthread_mutex_lock,
+    pthread_mutex_unlock,
 )
-from kafka_cy.records.atomics cimport atomic_load_relaxed_i64, atomic_store_i32
+from kafka_cy.records.ticks cimport ticks_now
+from kafka_cy.records.atomics cimport atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_i32
 from kafka_cy.storage.partition cimport REACTORS_MAX
 
 cdef enum:
@@ -48,8 +52,21 @@ class LogEvent(NamedTuple):
 cdef class ControlRequest:
     """A request for the control plane. Answer it once, with `respond` or `close`; dropped unanswered, it closes."""
 
-    def respond(self, bytes payload not None):
-        """Send the response body `payload`; size and header are written here. RuntimeError when already answered."""
+    def begin(self):
+        """The handler begins: the time in the queue ends here."""
+        if self.message != NULL:
+            self.message.begun = ticks_now()
+
+    def handled(self):
+        """The handler returned: what passes until the answer is waiting (remote time), not work."""
+        if self.message != NULL:
+            self.message.handled = ticks_now()
+
+    def respond(self, bytes payload not None, errors=None):
+        """Send the response body `payload`; size and header are written here. RuntimeError when already answered.
+
+        `errors` says how often the body holds each error code (0: success), for the metrics.
+        """
         cdef ControlMessage* message = self.message
         cdef bint flexible
         cdef size_t header_size
@@ -65,6 +82,12 @@ cdef class ControlRequest:
             message.response, <int16_t>self.api_key, flexible, self.correlation_id, message.response_size
         )
         memcpy(message.response + header_size, <const char*>payload, <size_t>len(payload))
+        if errors:
+            for code, times in errors.items():
+                if message.errors_count < CONTROL_ERRORS_MAX:
+                    message.error_codes[message.errors_count] = code
+                    message.error_times[message.errors_count] = times
+                    message.errors_count += 1
         self.message = NULL
         self.server.post_back(message)
 
@@ -186,6 +209,10 @@ cdef class Server:
             raise RuntimeError("the server was started before")
         self.network.connections_per_ip_max = connections_per_ip_max
 
+    def set_slow_request_threshold_ms(self, int64_t threshold_ms):
+        """Requests that take as long are logged, a second from now at the latest; below 0: none. At any time."""
+        counter_set(&self.network.slow_ns, max(threshold_ms, 1) * 1000000 if threshold_ms >= 0 else 0)
+
     def set_api_versions(self, versions):
         """What is served: (api key, min, max, first flexible version or None) each. Other requests close their connection."""
         cdef ApiRange* api
@@ -205,6 +232,8 @@ cdef class Server:
         if self.started:
             raise RuntimeError("the server was started before")
         self.started = True
+        self.network.started_ns = monotonic_ns()
+        self.network.started_ticks = ticks_now()
         network_activate(self.network)
         for i in range(self.network.reactors_count):
             reactor = <ReactorState*>self.network.reactors[i]
@@ -260,6 +289,11 @@ cdef class Server:
     cdef void post_back(self, ControlMessage* message):
         """Give a request back to its reactor (or to nobody, after the reactor's end)."""
         cdef ReactorState* reactor = <ReactorState*>self.network.reactors[message.reactor]
+        message.answered = ticks_now()
+        if message.begun == 0:
+            message.begun = message.answered
+        if message.handled == 0:
+            message.handled = message.answered
         mailbox_post(&reactor.mailbox, MAIL_COMPLETION, message)
         if self.stopped and not reactor.running:
             reactor_discard_mail(reactor)
@@ -270,8 +304,14 @@ cdef class Server:
         cdef ControlMessage* message
         cdef ControlMessage* following
         cdef list requests = []
+        cdef int64_t begun_ns = monotonic_ns()
+        cdef int64_t ended_ns
+        counter_set(&self.network.control_busy_since_ns, 0)
         with nogil:
             message = control_queue_take(&self.network.control, deadline_ns)
+        ended_ns = monotonic_ns()
+        counter_add(&self.network.control_idle_ns, ended_ns - begun_ns)
+        counter_set(&self.network.control_busy_since_ns, ended_ns)
         while message != NULL:
             following = message.next
             requests.append(request_of(self, message))
@@ -307,18 +347,24 @@ cdef class Server:
     def counters(self):
         """Sums over the reactors; "requests" is a dict by API key, the rest are ints (names as in counters.pxd)."""
         cdef Counters* each
+        cdef ApiCounters* api
         cdef int i
         cdef int key
+        cdef int row
+        cdef int version
         cdef dict requests = {}
         cdef dict sums = dict.fromkeys((
             "bytes_in", "bytes_out", "accepted", "refused", "closed", "closed_idle", "closed_bad", "connections",
-            "forwarded", "parked", "wakes", "loops", "busy_ns", "paused",
+            "forwarded", "parked", "wakes", "loops", "busy_ns", "slow", "paused",
         ), 0)
         for i in range(self.network.reactors_count):
             each = &(<ReactorState*>self.network.reactors[i]).counters
-            for key in range(API_KEYS_MAX):
-                if atomic_load_relaxed_i64(&each.requests[key]):
-                    requests[key] = requests.get(key, 0) + atomic_load_relaxed_i64(&each.requests[key])
+            for row in range(API_ROWS):
+                api = <ApiCounters*>atomic_load_pointer(<void**>&each.apis[row])
+                if api != NULL:
+                    key = row if row != API_FETCH_FOLLOWER else 1
+                    for version in range(API_VERSIONS_MAX):
+                        requests[key] = requests.get(key, 0) + atomic_load_relaxed_i64(&api.requests[version])
             sums["bytes_in"] += atomic_load_relaxed_i64(&each.bytes_in)
             sums["bytes_out"] += atomic_load_relaxed_i64(&each.bytes_out)
             sums["accepted"] += atomic_load_relaxed_i64(&each.accepted)
@@ -332,6 +378,7 @@ cdef class Server:
             sums["wakes"] += atomic_load_relaxed_i64(&each.wakes)
             sums["loops"] += atomic_load_relaxed_i64(&each.loops)
             sums["busy_ns"] += atomic_load_relaxed_i64(&each.busy_ns)
+            sums["slow"] += atomic_load_relaxed_i64(&each.slow)
             sums["paused"] += atomic_load_relaxed_i64(&each.paused)
         sums["requests"] = requests
         sums["queued_request_bytes"] = atomic_load_relaxed_i64(&self.network.queued_request_bytes)
@@ -343,12 +390,21 @@ cdef class Server:
         return sums
 
     def __dealloc__(self):
+        cdef ReactorState* reactor
+        cdef int i
+        cdef int row
         if self.started and not self.stopped:
             Server.stop(self, 0.0)
         if not self.started:
             for i in range(self.network.reactors_count):
                 reactor_discard_mail(<ReactorState*>self.network.reactors[i])
-                free(self.network.reactors[i])
+        for i in range(self.network.reactors_count):
+            reactor = <ReactorState*>self.network.reactors[i]
+            for row in range(API_ROWS):
+                free(reactor.counters.apis[row])
+                reactor.counters.apis[row] = NULL
+            if not self.started:
+                free(reactor)
         image_free(<MetadataImage*>self.network.image)
         self.network.image = NULL
         free(self.network.addresses)

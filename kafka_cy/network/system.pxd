@@ -131,6 +131,7 @@ cdef extern from *:
           return pthread_cond_timedwait(c, m, &t); }
     static inline void counter_add(int64_t *p, int64_t v)
         { __atomic_store_n(p, __atomic_load_n(p, __ATOMIC_RELAXED) + v, __ATOMIC_RELAXED); }
+    static inline void counter_set(int64_t *p, int64_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
     static inline int first_bit(uint64_t v) { return v ? __builtin_ctzll(v) : 64; }
     #endif
     """
@@ -140,4 +141,5 @@ cdef extern from *:
     int cond_init_monotonic(pthread_cond_t* cond) noexcept nogil
     int cond_wait_until(pthread_cond_t* cond, pthread_mutex_t* mutex, int64_t deadline_ns) noexcept nogil
     void counter_add(int64_t* counter, int64_t value) noexcept nogil    # one writer, any readers
+    void counter_set(int64_t* counter, int64_t value) noexcept nogil    # the same, for a gauge
     int first_bit(uint64_t value) noexcept nogil

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kafka_cy.protocol.decoder import Cursor, MalformedRequest, entity_reader
-from kafka_cy.protocol.encoder import entity_writer
+from kafka_cy.protocol.encoder import entity_writer, error_codes_written
 from kafka_cy.protocol.schema import entity_fields, message_class, versions
 
 __all__ = ["MalformedRequest", "decode_request", "encode_response", "unknown_fields"]
@@ -24,10 +24,16 @@ def decode_request(api_key: int, version: int, body: bytes) -> Any:
     return entity_reader(message_class(api_key, version, "request"))(Cursor(body))
 
 
-def encode_response(api_key: int, version: int, answer: Mapping[str, Any]) -> bytes:
-    """The bytes of an answer (without header) in the given version."""
+def encode_response(
+    api_key: int, version: int, answer: Mapping[str, Any], errors: dict[int, int] | None = None
+) -> bytes:
+    """The bytes of an answer (without header) in the given version; `errors` gets how often each error code is in it."""
     out = bytearray()
+    written = error_codes_written
+    written.clear()
     entity_writer(message_class(api_key, version, "response"))(out, answer)
+    if errors is not None:
+        errors.update({code: written.count(code) for code in set(written)})
     return bytes(out)
 
 

@@ -54,6 +54,16 @@ def _write_uuid(out: bytearray, value: Any) -> None:
     out += bytes(16) if value is None else value.bytes
 
 
+# Of the answer that is being encoded; there is one control thread.
+error_codes_written: list[int] = []
+_pack_int16 = struct.Struct(">h").pack
+
+
+def _write_error_code(out: bytearray, value: int) -> None:
+    error_codes_written.append(value)
+    out += _pack_int16(value)
+
+
 _SCALARS: dict[str, Write] = {
     "int8": _fixed("b"),
     "int16": _fixed("h"),
@@ -65,7 +75,7 @@ _SCALARS: dict[str, Write] = {
     "uint64": _fixed("Q"),
     "float64": _fixed("d"),
     "bool": _fixed("?"),
-    "error_code": _fixed("h"),
+    "error_code": _write_error_code,
     "uuid": _write_uuid,
     "timedelta_i32": _duration(_fixed("i")),
     "timedelta_i64": _duration(_fixed("q")),

@@ -10,6 +10,7 @@ cdef extern from *:
     """
     #ifndef KAFKA_CY_ATOMICS
     #define KAFKA_CY_ATOMICS
+    #include <stdint.h>
     #define atomic_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
     #define atomic_load_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
     #define atomic_load_seq(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
@@ -19,6 +20,9 @@ cdef extern from *:
     #define atomic_add(p, v) __atomic_add_fetch((p), (v), __ATOMIC_SEQ_CST)
     #define atomic_sub(p, v) __atomic_sub_fetch((p), (v), __ATOMIC_SEQ_CST)
     #define atomic_add_relaxed(p, v) __atomic_add_fetch((p), (v), __ATOMIC_RELAXED)
+    /* One writer at a time, any readers: no locked instruction. */
+    static inline void atomic_add_owned_i64(int64_t *p, int64_t v)
+        { __atomic_store_n(p, __atomic_load_n(p, __ATOMIC_RELAXED) + v, __ATOMIC_RELAXED); }
     #define atomic_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
     static inline unsigned long atomic_exchange_u64(uint64_t *p, uint64_t v)
         { return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST); }
@@ -47,6 +51,7 @@ cdef extern from *:
     int64_t atomic_add_i64 "atomic_add"(int64_t *p, int64_t v) noexcept nogil
     int64_t atomic_sub_i64 "atomic_sub"(int64_t *p, int64_t v) noexcept nogil
     int64_t atomic_add_relaxed_i64 "atomic_add_relaxed"(int64_t *p, int64_t v) noexcept nogil
+    void atomic_add_owned_i64(int64_t *p, int64_t v) noexcept nogil
     uint64_t atomic_exchange_u64(uint64_t *p, uint64_t v) noexcept nogil
     uint64_t atomic_or_u64(uint64_t *p, uint64_t v) noexcept nogil
     int atomic_cas_i64(int64_t *p, int64_t expected, int64_t desired) noexcept nogil

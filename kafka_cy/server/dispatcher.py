@@ -21,6 +21,13 @@ class Dispatcher:
 
     def dispatch(self, control: Any) -> None:
         """Answer one ControlRequest now, or leave that to the handler; always one of respond and close."""
+        control.begin()
+        try:
+            self._dispatch(control)
+        finally:
+            control.handled()
+
+    def _dispatch(self, control: Any) -> None:
         from kafka_cy.protocol.bridge import MalformedRequest, decode_request  # at first use: not in the start path
 
         key, version = control.api_key, control.api_version

@@ -3,6 +3,7 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint64_t
 
 from kafka_cy.records.batch cimport BatchHeader, ProduceRules, ValidBatch
 from kafka_cy.records.compression cimport Codecs
+from kafka_cy.records.histogram cimport Histogram
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs
 from kafka_cy.storage.producer_state cimport ProducerState
 # reference counted: who sends from `fd` holds one, so deletion never pulls it away
@@ -95,6 +96,9 @@ cdef struct Log:
     ProducerState producers     # append mutex
     LeaderEpochs epochs
     TransactionIndex aborted
+    int64_t batches_in          # what was appended since the log was opened: append mutex writes, anyone reads
+    int64_t messages_in
+    int64_t bytes_in
     int64_t snapshot_offset     # append mutex: offset of the newest producer snapshot, -1 none
     int64_t roll_jitter_ms
     int64_t unflushed_messages  # append mutex
@@ -163,6 +167,7 @@ cdef Log* log_ref(Log* log) noexcept nogil
 cdef void log_unref(Log* log) noexcept nogil
 cdef int log_close(Log* log, bint flush) noexcept nogil             # writes indexes and a producer snapshot; then only log_unref
 cdef int log_flush(Log* log) noexcept nogil                         # fdatasync; calls on_flushed
+cdef Histogram* log_flush_times() noexcept nogil                    # LogFlushRateAndTime: how long flushes took, in ticks
 cdef int log_roll(Log* log) noexcept nogil                          # a new active segment, unless it is empty
 cdef int log_delete_records(Log* log, int64_t offset) noexcept nogil    # raises the log start offset
 cdef int log_truncate_to(Log* log, int64_t offset) noexcept nogil       # keeps batches that end below `offset`
@@ -174,6 +179,7 @@ cdef int log_rename(Log* log, const char* directory) noexcept nogil # the folder
 cdef int log_assign_epoch(Log* log, int32_t epoch) noexcept nogil   # becoming leader: the epoch begins at the log's end
 cdef void log_expire_producers(Log* log, int64_t now_ms) noexcept nogil
 cdef void log_set_flushed_hook(Log* log, flushed_hook hook, void* context) noexcept nogil
+cdef void log_take_counts(Log* log, Log* from_log) noexcept nogil   # `log` replaces the other one: it goes on counting
 cdef void log_queue_flush(Log* log) noexcept nogil                  # by a background thread, coalesced
 
 

@@ -6,7 +6,7 @@ from libc.stdlib cimport calloc, free, malloc, rand, realloc
 from libc.string cimport memcpy, memmove, memset, strdup
 
 from kafka_cy.records.atomics cimport (
-    atomic_add_i32, atomic_load_i32, atomic_load_i64, atomic_load_pointer, atomic_store_i32, atomic_store_i64,
+    atomic_add_i32, atomic_add_owned_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer, atomic_store_i32, atomic_store_i64,
     atomic_store_pointer, atomic_store_seq_i32, atomic_sub_i32,
 )
 from kafka_cy.records.batch cimport (
@@ -14,6 +14,8 @@ from kafka_cy.records.batch cimport (
     batch_header_read, batch_set_base_offset,
 )
 from kafka_cy.records.compression cimport codecs_free, codecs_new
+from kafka_cy.records.histogram cimport Histogram, histogram_add_shared
+from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.records.wire cimport Writer, writer_free, writer_init
 from kafka_cy.storage.background cimport background_submit
 from kafka_cy.storage.leader_epochs cimport (

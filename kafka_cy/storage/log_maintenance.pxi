@@ -71,12 +71,21 @@ cdef int sync_names(Log* log) noexcept nogil:
     return STORAGE_OK
 
 
+cdef Histogram flush_times          # ticks, of all logs of this process
+memset(&flush_times, 0, sizeof(flush_times))
+
+
+cdef Histogram* log_flush_times() noexcept nogil:
+    return &flush_times
+
+
 cdef int log_flush(Log* log) noexcept nogil:
     """All that was appended before the call is on disk after it. Appends go on meanwhile: that is the group commit."""
     cdef Segment** pending = NULL
     cdef int32_t count = 0
     cdef int32_t i
     cdef int64_t end_offset = 0
+    cdef int64_t begun = ticks_now()
     cdef int error
     pthread_mutex_lock(&log.flush_mutex)
     error = log_check_state(log)
@@ -96,6 +105,7 @@ cdef int log_flush(Log* log) noexcept nogil:
     if not error and end_offset > atomic_load_i64(&log.flushed_offset):
         atomic_store_i64(&log.flushed_offset, end_offset)
     atomic_store_i64(&log.last_flush_ms, wall_clock_ms())
+    histogram_add_shared(&flush_times, ticks_now() - begun)
     if error and last_errno() != EMFILE and last_errno() != ENFILE:     # out of descriptors: nothing was tried yet
         # Also for ENOSPC: after a failed sync nobody knows what is on disk, and a second try would tell a lie.
         atomic_store_i32(&log.failed_errno, last_errno())
@@ -123,6 +133,14 @@ cdef void flush_job(void* context) noexcept nogil:
     atomic_store_seq_i32(&log.flush_queued, 0)      # before the flush reads the end: a later append queues again
     log_flush(log)
     log_unref(log)
+
+
+cdef void log_take_counts(Log* log, Log* from_log) noexcept nogil:
+    pthread_mutex_lock(&log.append_mutex)
+    atomic_add_owned_i64(&log.batches_in, from_log.batches_in - log.batches_in)
+    atomic_add_owned_i64(&log.messages_in, from_log.messages_in - log.messages_in)
+    atomic_add_owned_i64(&log.bytes_in, from_log.bytes_in - log.bytes_in)
+    pthread_mutex_unlock(&log.append_mutex)
 
 
 cdef void log_queue_flush(Log* log) noexcept nogil:

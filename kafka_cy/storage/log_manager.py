@@ -49,6 +49,7 @@ class LogManager:
         self.log_dirs = list(log_dirs)
         self.offline_dirs: set[str] = set()
         self.partitions: dict[Key, HostedPartition] = {}
+        self.deleted_counts: list[int] = []  # what deleted partitions had counted (HostedPartition.counts), summed up
         self.on_offline = on_offline
         self._broker_id = broker_id
         self._cluster_id = cluster_id
@@ -193,6 +194,9 @@ class LogManager:
                 delay_ms = self._delete_delay_ms(topic)
             self._stale.add((topic, index))
             partition.retire("deleted")
+            counts = partition.counts()
+            before = self.deleted_counts or [0] * len(counts)
+            self.deleted_counts = [a + b for a, b in zip(before, counts, strict=True)]
             partition.log.abandon()
             folder = _dying_folder(path, topic, index)
             partition.log.rename(folder)
@@ -213,6 +217,11 @@ class LogManager:
                 if name == topic:
                     partition.log.set_config(config)
         self._wake.set()
+
+    def counted(self) -> tuple[list[HostedPartition], list[int]]:
+        """All hosted partitions, and what was counted by those that are no more: each partition is in one of the two."""
+        with self._mutex:
+            return list(self.partitions.values()), self.deleted_counts
 
     def describe(self) -> Iterator[tuple[str, str, int, int, int, bool]]:
         """(log dir, topic, partition, size in bytes, offset lag, is it a future replica)"""

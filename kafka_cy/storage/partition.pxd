@@ -32,11 +32,39 @@ cdef struct Partition:
     int32_t topic_size
     char topic[TOPIC_NAME_BYTES_MAX + 1]
     void** parked               # [REACTORS_MAX] reactor-private list heads, made by network on first use
-    int64_t messages_in         # (a) counters for telemetry
-    int64_t bytes_in            # (a)
-    int64_t bytes_out           # (a)
+    int32_t replicas_count      # (a) for telemetry, as the control plane last said
+    int32_t isr_count           # (a)
+    int64_t bytes_out           # (a) counters for telemetry; what is appended is counted by the log
+    int64_t fetch_requests      # (a)
+    int64_t failed_fetch_requests       # (a)
+    int64_t repeated_produce_requests   # (a) duplicates: nothing was appended
+    int64_t refused_produce_requests    # (a) with an error
+    int64_t failed_produce_requests     # (a) refused ones that neither the client nor a change of leader explains
+    int64_t bytes_rejected      # (a) larger than max.message.bytes
+    int64_t invalid_magic       # (a) batches
+    int64_t invalid_crc         # (a)
+    int64_t invalid_offset_or_sequence  # (a)
+    int64_t no_key              # (a)
     Log** retired_logs          # swapped-out logs: a reactor may still be reading one; freed with the partition
     int32_t retired_logs_count
+
+# What a partition counted since it was opened, in the order of BrokerTopicMetrics as telemetry shows them.
+cdef enum:
+    COUNT_MESSAGES_IN = 0
+    COUNT_BYTES_IN = 1
+    COUNT_BYTES_OUT = 2
+    COUNT_BYTES_REJECTED = 3
+    COUNT_PRODUCE_REQUESTS = 4
+    COUNT_FAILED_PRODUCE_REQUESTS = 5
+    COUNT_FETCH_REQUESTS = 6
+    COUNT_FAILED_FETCH_REQUESTS = 7
+    COUNT_NO_KEY = 8
+    COUNT_INVALID_MAGIC = 9
+    COUNT_INVALID_CRC = 10
+    COUNT_INVALID_OFFSET_OR_SEQUENCE = 11
+    PARTITION_COUNTS = 12
+
+cdef void partition_counts(Partition* partition, int64_t* counts) noexcept nogil     # fills PARTITION_COUNTS
 
 cdef Partition* partition_new(
     Log* log, const char* topic, int32_t topic_size, const uint8_t* topic_id, int32_t index, int32_t leader_epoch,

@@ -6,7 +6,8 @@ from libc.string cimport memcpy
 
 from kafka_cy.records.atomics cimport (
     atomic_add_i32, atomic_add_relaxed_i64, atomic_cas_i64, atomic_exchange_u64, atomic_load_i32, atomic_load_i64,
-    atomic_load_pointer, atomic_load_seq_i64, atomic_or_u64, atomic_store_i32, atomic_store_pointer, atomic_sub_i32,
+    atomic_load_pointer, atomic_load_relaxed_i64, atomic_load_seq_i64, atomic_or_u64, atomic_store_i32, atomic_store_pointer,
+    atomic_sub_i32,
     atomic_fence,
 )
 from kafka_cy.records.batch cimport BATCH_OK, LOG_OVERHEAD, ValidBatch, batch_header_read
@@ -14,7 +15,7 @@ from kafka_cy.storage.log cimport (
     LOG_ONLINE, ORIGIN_CLIENT, ORIGIN_COORDINATOR, ORIGIN_REPLICATION, STORAGE_DELETED, STORAGE_FENCED_LEADER_EPOCH,
     STORAGE_NOT_LEADER, STORAGE_OFFLINE, STORAGE_OK, STORAGE_UNKNOWN_LEADER_EPOCH, AppendOrigin, AppendResult, Log,
     PartitionLog, log_append, log_assign_epoch, log_config, log_end_offset, log_first_unstable_offset, log_flushed_offset,
-    log_queue_flush, log_ref, log_set_flushed_hook, log_start_offset, log_unref,
+    log_queue_flush, log_ref, log_set_flushed_hook, log_start_offset, log_take_counts, log_unref,
 )
 from kafka_cy.storage.system cimport wall_clock_ms
 
@@ -50,6 +51,8 @@ cdef Partition* partition_new(
     partition.state = PARTITION_ONLINE
     partition.leader_epoch = leader_epoch
     partition.sole_replica = sole_replica
+    partition.replicas_count = 1
+    partition.isr_count = 1
     partition.log = log_ref(log)
     partition.index = index
     partition.topic_size = topic_size
@@ -60,6 +63,24 @@ cdef Partition* partition_new(
         partition.high_watermark = log_start_offset(log)
     log_set_flushed_hook(log, on_flushed, partition)
     return partition
+
+
+cdef void partition_counts(Partition* partition, int64_t* counts) noexcept nogil:
+    cdef Log* log = current_log(partition)
+    cdef int64_t refused = atomic_load_relaxed_i64(&partition.refused_produce_requests)
+    cdef int64_t repeated = atomic_load_relaxed_i64(&partition.repeated_produce_requests)
+    counts[COUNT_MESSAGES_IN] = atomic_load_relaxed_i64(&log.messages_in)
+    counts[COUNT_BYTES_IN] = atomic_load_relaxed_i64(&log.bytes_in)
+    counts[COUNT_BYTES_OUT] = atomic_load_relaxed_i64(&partition.bytes_out)
+    counts[COUNT_BYTES_REJECTED] = atomic_load_relaxed_i64(&partition.bytes_rejected)
+    counts[COUNT_PRODUCE_REQUESTS] = atomic_load_relaxed_i64(&log.batches_in) + repeated + refused
+    counts[COUNT_FAILED_PRODUCE_REQUESTS] = atomic_load_relaxed_i64(&partition.failed_produce_requests)
+    counts[COUNT_FETCH_REQUESTS] = atomic_load_relaxed_i64(&partition.fetch_requests)
+    counts[COUNT_FAILED_FETCH_REQUESTS] = atomic_load_relaxed_i64(&partition.failed_fetch_requests)
+    counts[COUNT_NO_KEY] = atomic_load_relaxed_i64(&partition.no_key)
+    counts[COUNT_INVALID_MAGIC] = atomic_load_relaxed_i64(&partition.invalid_magic)
+    counts[COUNT_INVALID_CRC] = atomic_load_relaxed_i64(&partition.invalid_crc)
+    counts[COUNT_INVALID_OFFSET_OR_SEQUENCE] = atomic_load_relaxed_i64(&partition.invalid_offset_or_sequence)
 
 
 cdef Partition* partition_acquire(Partition* partition) noexcept nogil:
@@ -118,11 +139,10 @@ cdef int partition_append(
         return error
     messages_per_flush = log_config(log).flush_interval_messages
     if result.duplicate:
+        atomic_add_relaxed_i64(&partition.repeated_produce_requests, 1)
         if messages_per_flush == 1 and log_flushed_offset(log) <= result.last_offset:
             log_queue_flush(log)
         return STORAGE_OK
-    atomic_add_relaxed_i64(&partition.messages_in, result.last_offset - result.base_offset + 1)
-    atomic_add_relaxed_i64(&partition.bytes_in, <int64_t>batch.size)
     if messages_per_flush != 1:
         if atomic_load_i32(&partition.sole_replica):
             raise_high_watermark(partition, result.last_offset + 1)
@@ -248,6 +268,11 @@ cdef class HostedPartition:
         raise_high_watermark(self.partition, min(<int64_t>offset, log_end_offset(current_log(self.partition))))
         partition_wake(self.partition)
 
+    def set_replicas(self, replicas_count, isr_count):
+        """How many replicas the partition has, and how many of them are in sync: shown by the metrics."""
+        atomic_store_i32(&self.partition.replicas_count, replicas_count)
+        atomic_store_i32(&self.partition.isr_count, isr_count)
+
     def watch(self):
         """Have the control thread woken when the partition moves next; look at it again after this call."""
         atomic_or_u64(&self.partition.waiters, <uint64_t>1 << CONTROL_WAITER)
@@ -265,6 +290,7 @@ cdef class HostedPartition:
         self.partition.retired_logs = grown
         grown[self.partition.retired_logs_count] = self.partition.log
         self.partition.retired_logs_count += 1
+        log_take_counts(log.log, self.partition.log)
         log_set_flushed_hook(self.partition.log, NULL, NULL)
         log_set_flushed_hook(log.log, on_flushed, self.partition)
         atomic_store_pointer(<void**>&self.partition.log, log_ref(log.log))
@@ -311,13 +337,19 @@ cdef class HostedPartition:
     def index(self):
         return self.partition.index
 
+    def counts(self):
+        """What it counted since it was opened: a list in the order of COUNT_MESSAGES_IN ... (partition.pxd)."""
+        cdef int64_t[PARTITION_COUNTS] counts
+        partition_counts(self.partition, counts)
+        return [counts[i] for i in range(PARTITION_COUNTS)]
+
     @property
     def messages_in(self):
-        return atomic_load_i64(&self.partition.messages_in)
+        return atomic_load_i64(&current_log(self.partition).messages_in)
 
     @property
     def bytes_in(self):
-        return atomic_load_i64(&self.partition.bytes_in)
+        return atomic_load_i64(&current_log(self.partition).bytes_in)
 
     @property
     def bytes_out(self):

@@ -56,7 +56,13 @@ class FakeControl:
         self.payload: bytes | None = None
         self.reason: str | None = None
 
-    def respond(self, payload: bytes) -> None:
+    def begin(self) -> None:
+        """The handler begins."""
+
+    def handled(self) -> None:
+        """The handler returned."""
+
+    def respond(self, payload: bytes, errors: dict[int, int] | None = None) -> None:
         """Answered."""
         self.payload = payload
 
