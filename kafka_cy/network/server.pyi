@@ -27,6 +27,8 @@ class ControlRequest:
     @property
     def answered(self) -> bool: ...
 
+MOST_REACTORS: int
+
 class Server:
     def __init__(
         self,

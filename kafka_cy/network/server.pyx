@@ -39,6 +39,8 @@ cdef enum:
     RESPONSES_PER_CONNECTION_BYTES_MAX = 8388608
     NEVER_FLEXIBLE = 32767
 
+MOST_REACTORS = REACTORS_MAX        # for Python
+
 
 class LogEvent(NamedTuple):
     """One thing a reactor has to say: a number of `logging`, who ("host:port"), which API (None: none), what."""

@@ -208,3 +208,16 @@ def test_keys_of_every_kafka_file_are_silent_and_unknown_ones_warn_once(tmp_path
     assert "ERROR" not in errors
     warnings = [line for line in errors.splitlines() if "WARN" in line]
     assert code == 0 and len(warnings) == 1 and "log.retention.hour" in warnings[0], errors
+
+
+def test_num_network_threads_is_how_many_reactors_run(tmp_path: Path) -> None:
+    counts = {}
+    for asked in (1, 5, 100):
+        with Broker({"num.network.threads": asked, "node.id": 4}, folder=tmp_path / str(asked)) as broker:
+            with pytest.raises(KafkaException, match=r"num\.network\.threads"):
+                alter(broker, ResourceType.BROKER, "4", num_network_threads=3)
+            # The control plane has answered: it starts after the reactors.
+            counts[asked] = len(list(Path(f"/proc/{broker.pid}/task").iterdir()))
+            logged = broker.log_text()
+    assert counts[5] - counts[1] == 4
+    assert counts[100] - counts[1] == 62 and "num.network.threads is more than can run" in logged

@@ -121,3 +121,12 @@ def test_requests_while_a_partition_loads(monkeypatch: pytest.MonkeyPatch) -> No
     assert loading.heartbeat(member, generation) == 0 and member in loading.group().members
     loading.loop.advance(10.1)
     assert not loading.group().members, "sessions begin anew after loading, and end"
+
+
+def test_delete_of_an_offset_that_is_named_twice() -> None:
+    harness = Harness()
+    assert harness.commit() == 0
+    found: list[object] = []
+    harness.coordinator.delete_offsets("g", [("ct", 0), ("ct", 0)], lambda *answer: found.append(answer))
+    assert found == [(ErrorCode.NONE, {("ct", 0): ErrorCode.NONE})]
+    assert not harness.group().offsets
