@@ -10,7 +10,7 @@ from kafka_cy.bench.columns import Column, used_columns
 from kafka_cy.bench.figures import bytes_rate_text, bytes_text, ms_text, ratio_text
 from kafka_cy.bench.loads import Line, Load, loads_of
 from kafka_cy.bench.results import Results
-from kafka_cy.bench.tune_results import Tune, changes_text, properties_text
+from kafka_cy.bench.tune_results import Trial, Tune, changes_text, properties_text
 from kafka_cy.tools.output import note, print_table
 
 
@@ -83,6 +83,13 @@ def outcome_text(line: Line) -> str:
     failed = dict.fromkeys(run.error or run.outcome for run in line.runs if run.outcome != "completed")
     errors = sum(run.totals.errors for run in line.runs)
     return printable("; ".join([str(len(line.runs)), *failed, *([f"{errors} errors"] if errors else [])]))
+
+
+def print_trial(trial: Trial, baseline: Trial, budget_left_s: float) -> None:
+    """A line to stderr about a trial that has just been measured."""
+    figures = trial.error or f"{bytes_rate_text(trial.bytes_per_s)}, p99 {ms_text(trial.latency_p99_ms)}"
+    left = f"{max(0.0, budget_left_s):4.0f} s left"
+    note(printable(f"{left}  {trial.stage:<14} {changes_text(trial, baseline)}: {figures}"))
 
 
 def print_tune(tune: Tune) -> None:

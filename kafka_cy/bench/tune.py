@@ -1,0 +1,334 @@
+"""Search for the settings that suit a goal: bounded in time, and explained by its measurements.
+
+A trial is one choice of settings, measured twice: saturated (what goes through) and at a fixed rate far below that
+(end-to-end latency, which under saturation would only say how long the queues are). The search has four stages:
+
+1. the baseline, Kafka's defaults; its throughput gives the rate of the latency runs;
+2. one at a time: every value of every setting alone against the baseline, the likeliest to matter first;
+3. combinations: for each goal everything that clearly helped together, then a small grid over the three settings that
+   moved it most, in the order of what their single effects promise;
+4. confirmation: the best for each goal and the baseline again, interleaved, since the best of many single
+   measurements is partly luck.
+
+Each stage may use up a part of the time; what does not fit any more is left out, which the results say.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from kafka_cy.bench import figures
+from kafka_cy.bench.pareto import front
+from kafka_cy.bench.results import Results, Run
+from kafka_cy.bench.tune_results import Influence, Recommendation, Trial, Tune, changes_text
+from kafka_cy.bench.tune_settings import (
+    PARTITIONS,
+    Setting,
+    Settings,
+    baseline,
+    java_consumer,
+    java_producer,
+    librdkafka_consumer,
+    librdkafka_producer,
+    survives,
+    topic_config,
+)
+
+#: Shares of the time after which a stage begins no further trial.
+ONE_AT_A_TIME_UNTIL = 0.6
+COMBINATIONS_UNTIL = 0.8
+#: The latency runs' share of the baseline's throughput, and their limit in records a second.
+LATENCY_SHARE = 0.1
+LATENCY_RATE_MAX = 5000.0
+#: A latency run that falls behind its rate by more measures a queue: no latency is taken from it.
+RATE_KEPT_MIN = 0.9
+#: Differences of single measurements below this share are taken for noise.
+NOISE = 0.05
+GRID_SETTINGS = 3
+CONFIRMED_ROUNDS = 3
+
+#: (settings, records a second or None for as fast as it goes, label): one run. May raise KeyboardInterrupt.
+Measure = Callable[[Settings, float | None, str], Run]
+OnTrial = Callable[[Trial, Trial, float], None]
+
+
+@dataclass
+class Search:
+    """One search. `on_trial` sees every trial as it is measured, the baseline, and the seconds that are left.
+
+    Not safe for use by several threads.
+    """
+
+    results: Results
+    tune: Tune
+    settings: list[Setting]
+    measure: Measure
+    budget_s: float
+    on_trial: OnTrial = lambda trial, baseline, left_s: None
+    clock: Callable[[], float] = time.monotonic
+
+    def run(self) -> None:
+        """Search until the budget is used up, everything is tried, or Ctrl-C; `results` holds what there is."""
+        self.begun = self.clock()
+        self.longest_s = 0.0
+        try:
+            self._trial(baseline(self.settings), "baseline")
+            if self.tune.trials[0].bytes_per_s is not None:
+                self._stages()
+        except (KeyboardInterrupt, _Stop) as stop:
+            self.tune.notes.append(str(stop) or "Interrupted: the search is not complete.")
+        self._conclude()
+
+    def _stages(self) -> None:
+        self._until("one at a time", one_at_a_time(self.settings, self.tune.goals), ONE_AT_A_TIME_UNTIL)
+        self._until("combination", self._combinations(), COMBINATIONS_UNTIL)
+        self._until("confirmation", self._confirmations(), 1.0)
+
+    def _until(self, stage: str, choices: Iterator[Settings], share: float) -> None:
+        """Try what fits into the share of the time."""
+        left_out = 0
+        for chosen in choices:
+            if self.clock() - self.begun + self.longest_s > self.budget_s * share:
+                left_out += 1
+            else:
+                self._trial(chosen, stage)
+        if left_out and stage != "confirmation":
+            self.tune.notes.append(f"For want of time {left_out} trials of the stage “{stage}” were left out.")
+
+    # -- one trial --
+
+    def _trial(self, chosen: Settings, stage: str) -> None:
+        """Measure, as a new trial or as a further round of one that there is."""
+        begun = self.clock()
+        trial = next((each for each in self.tune.trials if each.settings == chosen), None)
+        if trial is None:
+            trial = Trial(dict(chosen), stage, survives=survives(chosen))
+            self.tune.trials.append(trial)
+        label = changes_text(trial, self.tune.trials[0])
+        try:
+            saturated = self._run(trial, None, f"{label}: saturated")
+            if self.tune.latency_records_per_s is None:
+                rate = figures.records_per_s(saturated)
+                self.tune.latency_records_per_s = min(LATENCY_RATE_MAX, (rate or 0.0) * LATENCY_SHARE) or None
+            rate = self.tune.latency_records_per_s
+            if rate is not None and saturated.totals.records:
+                self._run(trial, rate, f"{label}: {rate:.0f} records/s")
+        finally:
+            self._figures_of(trial)
+        trial.rounds += 1
+        self.longest_s = max(self.longest_s, self.clock() - begun)
+        self.on_trial(trial, self.tune.trials[0], self.budget_s - (self.clock() - self.begun))
+
+    def _run(self, trial: Trial, rate: float | None, label: str) -> Run:
+        run = self.measure(trial.settings, rate, label)
+        run.options["rate"] = rate
+        trial.runs.append(len(self.results.runs))
+        self.results.runs.append(run)
+        if run.outcome == "interrupted":
+            raise KeyboardInterrupt
+        if run.outcome != "completed":
+            trial.error = run.error or run.outcome
+        if run.outcome == "broker-died":
+            raise _Stop(f"The broker died with {label}: the search is not complete.")
+        return run
+
+    def _figures_of(self, trial: Trial) -> None:
+        """Medians over the completed runs of a trial."""
+        runs = [run for run in map(self.results.runs.__getitem__, trial.runs) if run.outcome == "completed"]
+        saturated = [run for run in runs if run.options["rate"] is None]
+        kept = [run for run in runs if run.options["rate"] is not None and keeps_rate(run)]
+        trial.bytes_per_s = _median(figures.bytes_per_s(run) for run in saturated)
+        trial.latency_p50_ms = _median(figures.percentile_of("p50_ms")(run) for run in kept)
+        trial.latency_p99_ms = _median(figures.percentile_of("p99_ms")(run) for run in kept)
+        if len(runs) > len(saturated) and not kept:
+            trial.error = "It did not keep up with the latency runs' rate."
+
+    # -- which trials --
+
+    def _combinations(self) -> Iterator[Settings]:
+        """Of all goals in turn, without what has been measured."""
+        goals = [self._combinations_for(goal) for goal in self.tune.goals]
+        seen = [trial.settings for trial in self.tune.trials]
+        for chosen in itertools.chain.from_iterable(itertools.zip_longest(*goals)):
+            if chosen is not None and chosen not in seen:
+                seen.append(chosen)
+                yield chosen
+
+    def _combinations_for(self, goal: str) -> list[Settings]:
+        start = self.tune.trials[0].settings
+        scores = self._single_scores(goal)
+        if not scores:
+            return []
+        order = sorted(scores, key=lambda name: -(max(scores[name].values()) - min(scores[name].values())))
+        best = {name: max(values, key=values.__getitem__) for name, values in scores.items()}
+        fixed: Settings = {}
+        if goal == "durability":
+            fixed = dict(most_durable(self.settings))
+        helped = {name: best[name] for name in order if scores[name][best[name]] > math.log(1 + NOISE)}
+        names = [name for name in order if name not in fixed][:GRID_SETTINGS]
+        top_two = [sorted(scores[name], key=lambda value, n=name: -scores[n][value])[:2] for name in names]  # type: ignore[misc]
+        grid = [dict(zip(names, values, strict=True)) for values in itertools.product(*top_two)]
+        grid.sort(key=lambda row: -sum(scores[name][value] for name, value in row.items()))
+        return [{**start, **row, **fixed} for row in (helped, *grid)]
+
+    def _single_scores(self, goal: str) -> dict[str, dict[str, float]]:
+        """Per setting and value: the logarithm of what it alone did to the goal, beside the baseline (which is 0)."""
+        first = self.tune.trials[0]
+        base = score(first, goal)
+        if base is None:
+            return {}
+        found: dict[str, dict[str, float]] = {}
+        for trial in self.tune.trials[1:]:
+            changed = [name for name, value in trial.settings.items() if first.settings[name] != value]
+            value = score(trial, goal)
+            if len(changed) == 1 and value is not None and is_allowed(trial):
+                name = changed[0]
+                found.setdefault(name, {first.settings[name]: 0.0})[trial.settings[name]] = value - base
+        return found
+
+    def _confirmations(self) -> Iterator[Settings]:
+        """The two best for each goal and the baseline, round after round."""
+        chosen = [self.tune.trials[0]]
+        for goal in self.tune.goals:
+            chosen += [trial for trial in ranked(self.tune.trials, goal)[:2] if trial not in chosen]
+        for _ in range(CONFIRMED_ROUNDS - 1):
+            for trial in chosen:
+                if trial.rounds < CONFIRMED_ROUNDS:
+                    yield trial.settings
+
+    # -- what follows --
+
+    def _conclude(self) -> None:
+        tune = self.tune
+        tune.front = pareto_front(tune.trials)
+        for goal in tune.goals:
+            tune.influences += self._influences(goal)
+            candidates = ranked(tune.trials, goal)
+            if candidates:
+                tune.recommendations.append(self._recommendation(goal, candidates[0]))
+
+    def _influences(self, goal: str) -> list[Influence]:
+        if goal == "durability":  # it is what the settings promise, not what was measured
+            return []
+        found = []
+        for name, scores in self._single_scores(goal).items():
+            best, worst = max(scores, key=scores.__getitem__), min(scores, key=scores.__getitem__)
+            found.append(Influence(goal, name, best, worst, round(math.exp(scores[best] - scores[worst]), 4)))
+        return sorted(found, key=lambda each: -each.ratio)
+
+    def _recommendation(self, goal: str, trial: Trial) -> Recommendation:
+        first, chosen = self.tune.trials[0], trial.settings
+        measured = (
+            f"{figures.bytes_rate_text(trial.bytes_per_s)} saturated and p99 {figures.ms_text(trial.latency_p99_ms)} at "
+            f"{self.tune.latency_records_per_s or 0:.0f} records/s (baseline: {figures.bytes_rate_text(first.bytes_per_s)} "
+            f"and {figures.ms_text(first.latency_p99_ms)}); {rounds_text(trial.rounds)}. An acknowledged record survives: "
+            f"{', '.join(trial.survives) or 'nothing'}."
+        )
+        if trial is first:
+            reason = f"{REASONS[goal]} Nothing measured was clearly better than the baseline: {measured}"
+        else:
+            reason = f"{REASONS[goal]} {changes_text(trial, first)}: {measured}"
+        return Recommendation(
+            goal,
+            self.tune.trials.index(trial),
+            reason,
+            {**librdkafka_producer(chosen), **librdkafka_consumer(chosen)},
+            java_producer(chosen),
+            java_consumer(chosen),
+            {PARTITIONS: chosen[PARTITIONS], **topic_config(chosen)},
+        )
+
+
+REASONS = {
+    "throughput": "The most bytes a second; within 5 % of it, what survives more, then what answers sooner.",
+    "latency": "The lowest p99; within 5 % of it, what survives more, then what carries more.",
+    "durability": "What survives most; among those the best compromise between throughput and p99.",
+}
+
+
+class _Stop(Exception):
+    """The search cannot go on; the text is a note for the results."""
+
+
+def one_at_a_time(settings: list[Setting], goals: list[str]) -> Iterator[Settings]:
+    """Every other value of every setting alone: first values first, settings that concern the goals before others."""
+    start = baseline(settings)
+    order = sorted(settings, key=lambda each: not set(each.concerns) & set(goals))
+    for index in range(1, max(len(each.values) for each in settings)):
+        for setting in order:
+            if index < len(setting.values):
+                yield {**start, setting.name: setting.values[index]}
+
+
+def most_durable(settings: list[Setting]) -> Settings:
+    """The values of the settings that decide what an acknowledged record survives."""
+    replicas = next((each.values for each in settings if each.name == "min.insync.replicas"), ())
+    return {"acks": "all", "flush.messages": "1", **({"min.insync.replicas": "2"} if "2" in replicas else {})}
+
+
+def keeps_rate(run: Run) -> bool:
+    """Whether a latency run was as fast as it was asked to be."""
+    rate = figures.records_per_s(run)
+    return rate is not None and rate >= RATE_KEPT_MIN * run.options["rate"]
+
+
+def is_allowed(trial: Trial) -> bool:
+    """What is never recommended: a record that is lost when the broker's process dies, although it was acknowledged."""
+    return trial.durability > 0
+
+
+def score(trial: Trial, goal: str) -> float | None:
+    """How good a trial is for a goal on a logarithmic scale, by its measurements alone; None where they lack.
+
+    For durability, which settings promise and do not measure: the compromise between throughput and latency.
+    """
+    speed = math.log(trial.bytes_per_s) if trial.bytes_per_s else None
+    latency = -math.log(trial.latency_p99_ms) if trial.latency_p99_ms else None
+    if goal == "throughput":
+        return speed
+    if goal == "latency":
+        return latency
+    return speed + latency if speed is not None and latency is not None else None
+
+
+def ranked(trials: list[Trial], goal: str) -> list[Trial]:
+    """The trials that may be recommended for a goal, the best first.
+
+    What lies within the noise of the best counts as equal to it: then more durability decides, then the other figure.
+    """
+    scored = [(trial, value) for trial in trials if is_allowed(trial) and (value := score(trial, goal)) is not None]
+    if not scored:
+        return []
+    if goal == "durability":
+        return [trial for trial, value in sorted(scored, key=lambda each: (-each[0].durability, -each[1]))]
+    best = max(value for _, value in scored)
+    other = "latency" if goal == "throughput" else "throughput"
+
+    def key(each: tuple[Trial, float]) -> tuple[float, ...]:
+        trial, value = each
+        second = score(trial, other)
+        rest = (-trial.durability, -second if second is not None else math.inf, -value)
+        return (0.0, *rest) if value >= best - math.log(1 + NOISE) else (1.0, -value, *rest)
+
+    return [trial for trial, _ in sorted(scored, key=key)]
+
+
+def pareto_front(trials: list[Trial]) -> list[int]:
+    """Indexes of the trials that no other one beats in throughput, p99 and durability at once."""
+    rows = [(trial.bytes_per_s, trial.latency_p99_ms, float(trial.durability)) for trial in trials]
+    return front(rows, (True, False, True))
+
+
+def rounds_text(rounds: int) -> str:
+    """As in "median of 3 rounds"."""
+    return "one round, not confirmed" if rounds < 2 else f"medians of {rounds} rounds"
+
+
+def _median(values: Iterator[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return statistics.median(there) if there else None
