@@ -21,6 +21,8 @@ class Request:
         "body",
         "client_host",
         "client_id",
+        "client_port",
+        "client_software",
         "connection_id",
         "control",
         "correlation_id",
@@ -38,6 +40,8 @@ class Request:
         listener_index: int,
         connection_id: int,
         body: Any,
+        client_port: int = 0,
+        client_software: tuple[str, str] = ("", ""),  # name and version, as ApiVersions told
         control: Any,  # network's ControlRequest
     ) -> None:
         self.api_key = api_key
@@ -48,6 +52,8 @@ class Request:
         self.listener_index = listener_index
         self.connection_id = connection_id
         self.body = body
+        self.client_port = client_port
+        self.client_software = client_software
         self.control = control
         self.answered = False
 
@@ -74,6 +80,7 @@ class ApiContext:
     __slots__ = (
         "advertised",
         "broker_id",
+        "client_telemetry",
         "cluster",
         "cluster_id",
         "config",
@@ -101,6 +108,7 @@ class ApiContext:
         cluster_id: str,
         advertised: list[tuple[str, int]] | None = None,  # host and port told to clients, by listener index
         log: Any = None,  # kafka_cy.server.log.BrokerLog
+        client_telemetry: Any = None,  # () -> kafka_cy.telemetry.client_telemetry.ClientTelemetry, made at first use
     ) -> None:
         self.config = config
         self.cluster = cluster
@@ -114,3 +122,4 @@ class ApiContext:
         self.cluster_id = cluster_id
         self.advertised = advertised if advertised is not None else []
         self.log = log
+        self.client_telemetry = client_telemetry

@@ -39,6 +39,7 @@ class KafkaServer:
         self.groups: Any = None
         self.metrics: Any = None
         self.lag: Any = None
+        self.client_telemetry: Any = None  # made for the first client that asks
         self.addresses: list[tuple[str, str, int]] = []  # listener name, advertised host, port
 
     # -- start --
@@ -217,6 +218,7 @@ class KafkaServer:
             cluster_id=self.cluster.cluster_id,
             advertised=[(host, port) for _, host, port in self.addresses],
             log=self.log,
+            client_telemetry=self._client_telemetry,
         )
         if self.metrics is not None:
             self.metrics.start()
@@ -224,6 +226,15 @@ class KafkaServer:
             self.lag.start()
         self.loop.attach(self.server, Dispatcher(self.context, self.log).dispatch, self.groups.look)
         self.loop.call_later(LOG_EVENTS_INTERVAL_S, self._write_log_events)
+
+    def _client_telemetry(self) -> Any:
+        if self.client_telemetry is None:
+            from kafka_cy.telemetry.client_telemetry import ClientTelemetry
+
+            self.client_telemetry = ClientTelemetry(self.cluster, self.loop, self.config["telemetry.max.bytes"])
+            if self.metrics is not None:
+                self.metrics.client_families = self.client_telemetry.families
+        return self.client_telemetry
 
     # -- life --
 
