@@ -21,8 +21,6 @@ class Request:
         "body",
         "client_host",
         "client_id",
-        "client_port",
-        "client_software",
         "connection_id",
         "control",
         "correlation_id",
@@ -40,8 +38,6 @@ class Request:
         listener_index: int,
         connection_id: int,
         body: Any,
-        client_port: int = 0,
-        client_software: tuple[str, str] = ("", ""),  # name and version, as ApiVersions told
         control: Any,  # network's ControlRequest
     ) -> None:
         self.api_key = api_key
@@ -52,10 +48,14 @@ class Request:
         self.listener_index = listener_index
         self.connection_id = connection_id
         self.body = body
-        self.client_port = client_port
-        self.client_software = client_software
         self.control = control
         self.answered = False
+
+    @property
+    def client_software(self) -> tuple[str, str]:
+        """Name and version, as the client's ApiVersions told; "unknown" when it did not."""
+        software: tuple[str, str] = self.control.client_software
+        return software
 
     def respond(self, answer: Mapping[str, Any]) -> None:
         """Encode and send the answer; a second call does nothing."""

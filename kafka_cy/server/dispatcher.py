@@ -47,8 +47,6 @@ class Dispatcher:
             correlation_id=control.correlation_id,
             client_id=control.client_id,
             client_host=control.client_host,
-            client_port=control.client_port,
-            client_software=getattr(control, "client_software", ("", "")),
             listener_index=control.listener_index,
             connection_id=control.connection_id,
             body=body,

@@ -44,7 +44,7 @@ class ClientTelemetry:
     def client_of(self, request: Any) -> Client:
         """Who sent the request, without its instance id."""
         name, version = request.client_software
-        return Client("", request.client_id or "", name, version, request.client_host, str(request.client_port))
+        return Client("", request.client_id or "", name, version, request.client_host, str(request.control.client_port))
 
     def receive(self, client: Client, codec: int, data: bytes, done: Callable[[ErrorCode], object]) -> None:
         """Read one push that was checked before; `done` is called on the control thread."""
