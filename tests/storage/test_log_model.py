@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import tempfile
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog
+from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog, StorageFailure
 from tests.storage.batches import base_offset, batch, last_offset, split
 
 CONFIG = {"segment.bytes": 1500, "index.interval.bytes": 150, "retention.ms": -1}
@@ -89,11 +90,17 @@ class Model:
         self.log = PartitionLog(str(self.directory), CONFIG, start_offset=self.start, clean=True)
         self.flushed = self.end
 
+    def end_of_log(self) -> None:
+        """No flush works in the folder any more."""
+        self.log.abandon()
+        with contextlib.suppress(StorageFailure):
+            self.log.flush()
+
     def crash(self, how: str, random_: random.Random) -> None:
         """Go on from a copy of the files whose unflushed part was damaged."""
         copy = Path(tempfile.mkdtemp(dir=self.directory.parent))
         shutil.copytree(self.directory, copy, dirs_exist_ok=True)
-        self.log.abandon()
+        self.end_of_log()
         damage(copy, how, random_, self)
         self.directory = copy
         self.log = PartitionLog(str(copy), CONFIG, start_offset=self.start, recovery_point=self.flushed)
@@ -151,6 +158,7 @@ def test_log_is_a_list_of_batches(operations: list[tuple]) -> None:
             run(model, operation)
             model.check()
         model.read_all()
+        model.end_of_log()
 
 
 def run(model: Model, operation: tuple) -> None:
