@@ -50,6 +50,7 @@ cdef struct LogConfig:
     int64_t producer_id_expiration_ms
     bint cleanup_delete
     bint cleanup_compact
+    bint preallocate
     int32_t min_insync_replicas
 
 cdef enum:

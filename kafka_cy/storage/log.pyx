@@ -34,13 +34,13 @@ from kafka_cy.storage.recovery cimport (
 from kafka_cy.storage.segment cimport (
     BatchCursor, cursor_header, cursor_init, segment_acquire, segment_append_bytes, segment_close_indexes, segment_flush,
     segment_index_batch, segment_map_indexes, segment_new, segment_pin, segment_rename_deleted, segment_retire,
-    segment_seal_times, segment_settle_indexes, segment_size, segment_unlink_files, segment_unpin, segment_unref,
-    segment_write_indexes, segments_give_way, segments_rename_directory,
+    segment_seal_times, segment_settle_indexes, segment_size, segment_trim, segment_unlink_files, segment_unpin,
+    segment_unref, segment_write_indexes, segments_give_way, segments_rename_directory,
 )
 from kafka_cy.storage.system cimport (
     EIO, EMFILE, ENFILE, ENOENT, ENOMEM, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, cut_file, join_path,
     modified_ms_of_file, name_file, open_file, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
-    pthread_mutex_unlock, read_some, sync_path, wall_clock_ms, write_whole,
+    pthread_mutex_unlock, read_some, reserve_file, sync_path, wall_clock_ms, write_whole,
 )
 from kafka_cy.storage.index_table cimport table_free, table_load
 from kafka_cy.storage.time_index cimport time_entry_relative, time_entry_timestamp, time_index_floor

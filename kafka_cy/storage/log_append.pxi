@@ -222,10 +222,17 @@ cdef int new_active(Log* log, int64_t base_offset, Segment** out) noexcept nogil
         return ENOMEM
     segment.active = True
     failed = segment_pin(segment)
+    if not failed and log_config(log).preallocate:
+        segment.preallocated = True
+        failed = reserve_file(segment.fd, log_config(log).segment_bytes)
+        segment_unpin(segment)
+        if failed:
+            segment_unlink_files(log.directory, base_offset, False)
+    elif not failed:
+        segment_unpin(segment)
     if failed:
         segment_unref(segment)
         return failed
-    segment_unpin(segment)
     atomic_store_i32(&log.names_unsynced, 1)
     out[0] = segment
     return 0

@@ -488,6 +488,8 @@ cdef int write_closing(Log* log, bint sync) noexcept nogil:
     segment_seal_times(active_segment(log))
     pthread_mutex_unlock(&log.segments_mutex)
     failed = segment_write_indexes(active_segment(log), True)
+    if not failed:
+        failed = segment_trim(active_segment(log))
     if not failed and log.end_offset > 0 and log.snapshot_offset != log.end_offset:
         failed = encode_snapshot(log, &snapshot)
         if not failed:

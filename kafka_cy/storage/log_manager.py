@@ -8,6 +8,7 @@ delayed removal, moves). Both go through `_mutex` where they touch the table of 
 # ruff: noqa: PTH103, PTH108, PTH208
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -26,7 +27,7 @@ __all__ = ["LogDirError", "LogManager"]
 
 Key = tuple[str, int]
 FAILURES_CHECK_S = 0.25  # one integer is compared
-RECOVERY_THREADS = 4
+THREADS = 4  # beside the caller's, to open and close logs
 COPY_BYTES = 4 << 20
 FOLDER_NAME_MAX = 255
 
@@ -119,26 +120,16 @@ class LogManager:
         failed: dict[str, StorageFailure] = {}
         refused: list[OSError] = []
 
-        def load() -> None:
-            while jobs and not refused:
-                try:
-                    job = jobs.pop()
-                except IndexError:
-                    return
-                try:
-                    if job[0].path not in failed:
-                        self._load(*job)
-                except StorageFailure as error:
-                    failed[job[0].path] = error
-                except OSError as error:
-                    refused.append(error)
+        def load(job: tuple[LogDir, str, int, str, int, int]) -> None:
+            try:
+                if job[0].path not in failed and not refused:
+                    self._load(*job)
+            except StorageFailure as error:
+                failed[job[0].path] = error
+            except OSError as error:
+                refused.append(error)
 
-        threads = [threading.Thread(target=load) for _ in range(min(RECOVERY_THREADS, len(jobs) // 4))]
-        for thread in threads:
-            thread.start()
-        load()
-        for thread in threads:
-            thread.join()
+        _in_threads(load, jobs)
         for path, error in failed.items():
             self._leave_out(path)
             if not self._dirs:
@@ -468,22 +459,40 @@ class LogManager:
         if self._thread is not None:
             self._thread.join()
         clean = dict.fromkeys(self._dirs, True)
-        for key, partition in self.partitions.items():
-            path = self._dir_of[key]
-            if path not in self._dirs:
-                continue
+
+        def close(job: tuple[str, PartitionLog]) -> None:
             try:
-                partition.log.close()
+                job[1].close()
             except StorageFailure:
-                clean[path] = False
-        try:
-            self.write_checkpoints()
-        except OSError:
-            clean = dict.fromkeys(clean, False)
+                clean[job[0]] = False
+
+        hosted = [(self._dir_of[key], partition.log) for key, partition in self.partitions.items()]
+        _in_threads(close, [job for job in hosted if job[0] in self._dirs])
+        self.write_checkpoints()
         for path, directory in self._dirs.items():
             if clean[path]:
-                directory.mark_clean()
+                with contextlib.suppress(OSError):  # a full disk: the next start looks at the logs again
+                    directory.mark_clean()
             directory.unlock()
+
+
+def _in_threads(work: Callable[[Any], None], jobs: list[Any]) -> None:
+    """Do all jobs; several at a time where they are many, as they wait for the disk."""
+
+    def run() -> None:
+        while True:
+            try:
+                job = jobs.pop()
+            except IndexError:
+                return
+            work(job)
+
+    threads = [threading.Thread(target=run) for _ in range(min(THREADS, len(jobs) // 4))]
+    for thread in threads:
+        thread.start()
+    run()
+    for thread in threads:
+        thread.join()
 
 
 def _dying_folder(path: str, topic: str, index: int) -> str:

@@ -245,6 +245,7 @@ cdef int load_files(Log* log, Listing* listing, int64_t start_offset, int64_t re
         failed = load_clean(log, listing)
     else:
         failed = recover_from(log, listing, segment_floor(log, max(recovery_point, 0)))
+    active_segment(log).preallocated = log_config(log).preallocate
     log.start_offset = min(max(log.segments[0].base_offset, start_offset), log.end_offset)
     log.flushed_offset = log.end_offset if clean else min(max(recovery_point, log.start_offset), log.end_offset)
     log.first_unstable = producers_first_unstable(&log.producers)

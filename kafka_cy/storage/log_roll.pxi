@@ -60,7 +60,9 @@ cdef int write_rolled(Log* log, RolledSegment* rolled) noexcept nogil:
     cdef int failed = segment_settle_indexes(rolled.segment)
     snapshot.data = rolled.snapshot
     snapshot.size = rolled.snapshot_size
-    return failed if failed else write_snapshot(log, rolled.snapshot_offset, &snapshot)
+    if not failed:
+        failed = write_snapshot(log, rolled.snapshot_offset, &snapshot)
+    return failed if failed else segment_trim(rolled.segment)
 
 
 cdef void forget_rolled(RolledSegment* rolled) noexcept nogil:
@@ -107,6 +109,8 @@ cdef int roll_locked(Log* log, int64_t new_base) noexcept nogil:
             failed = segment_write_indexes(old, True)
             if not failed:
                 failed = write_snapshot(log, new_base, &snapshot)
+            if not failed:
+                failed = segment_trim(old)
     if not failed:
         failed = swap_active(log, old, fresh, &snapshot)
     if failed:

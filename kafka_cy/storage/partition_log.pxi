@@ -39,7 +39,7 @@ TOPIC_DEFAULTS = {
     "segment.bytes": 1073741824, "segment.ms": 604800000, "segment.jitter.ms": 0, "segment.index.bytes": 10485760,
     "index.interval.bytes": 4096, "retention.ms": 604800000, "retention.bytes": -1, "file.delete.delay.ms": 60000,
     "flush.messages": 9223372036854775807, "flush.ms": 9223372036854775807, "cleanup.policy": ["delete"],
-    "min.insync.replicas": 1, "max.message.bytes": 1048588, "compression.type": "producer",
+    "min.insync.replicas": 1, "preallocate": False, "max.message.bytes": 1048588, "compression.type": "producer",
     "compression.gzip.level": -1, "compression.lz4.level": 9, "compression.zstd.level": 3,
     "message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": 9223372036854775807,
     "message.timestamp.after.max.ms": 3600000, "producer.id.expiration.ms": 86400000,
@@ -69,6 +69,7 @@ cdef int fill_config(LogConfig* config, dict topic_config) except -1:
     config.producer_id_expiration_ms = values["producer.id.expiration.ms"]
     config.cleanup_delete = "delete" in policies
     config.cleanup_compact = "compact" in policies
+    config.preallocate = values["preallocate"]
     config.min_insync_replicas = values["min.insync.replicas"]
     config.rules.message_bytes_max = values["max.message.bytes"]
     config.rules.compression_type = CODECS[codec]

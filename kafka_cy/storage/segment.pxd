@@ -22,6 +22,7 @@ cdef struct Segment:
     bint indexes_mapped         # closed segment: the tables equal the files and go when the descriptor goes
     bint indexes_unwritten      # closed segment: the tables in memory are all there is; its log's next flush writes them
     bint deleted                # renamed to .deleted
+    bint preallocated           # the file may have more room than bytes
     Segment* next               # ring of open segments
     Segment* previous
     # appender
@@ -66,6 +67,7 @@ cdef int segment_close_indexes(Segment* segment) noexcept nogil     # last time 
 # crash before that, the indexes are missing, which the next map notices).
 cdef void segment_retire(Segment* segment, bint indexes_written) noexcept nogil     # with segments_mutex
 cdef int segment_settle_indexes(Segment* segment) noexcept nogil
+cdef int segment_trim(Segment* segment) noexcept nogil              # gives back what preallocation left over
 cdef int segment_flush(Segment* segment) noexcept nogil             # fdatasync of the .log
 # Rename the folder of these segments; nobody opens a file of theirs meanwhile.
 cdef int segments_rename_directory(Segment** segments, int32_t count, const char* old, const char* fresh) noexcept nogil

@@ -14,7 +14,7 @@ from kafka_cy.storage.offset_index cimport (
     OFFSET_ENTRY_SIZE, offset_entry_position, offset_entry_relative, offset_index_append,
 )
 from kafka_cy.storage.system cimport (
-    EMFILE, ENFILE, ENOENT, ENOMEM, O_CREAT, O_RDWR, PATH_BYTES_MAX, close, name_file, open_file, open_files_max,
+    EMFILE, ENFILE, ENOENT, O_CREAT, O_RDWR, PATH_BYTES_MAX, close, cut_file, name_file, open_file, open_files_max,
     pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, read_some, rename_path, size_of_fd,
     size_of_file, sync_data, sync_path, unlink, wall_clock_ms, write_whole,
 )
@@ -455,6 +455,21 @@ cdef int segment_settle_indexes(Segment* segment) noexcept nogil:
     cdef int failed = segment_write_indexes(segment, True)
     if not failed:
         settled(segment)
+    return failed
+
+
+cdef int segment_trim(Segment* segment) noexcept nogil:
+    cdef bint deleted = False
+    cdef int failed
+    if not segment.preallocated:
+        return 0
+    failed = segment_pin(segment)
+    if failed:
+        directory_of(segment, &deleted)
+        return 0 if deleted else failed
+    failed = cut_file(segment.fd, segment.size)
+    segment_unpin(segment)
+    segment.preallocated = False
     return failed
 
 

@@ -77,6 +77,10 @@ cdef extern from *:
         return 0;
     }
     static inline int cut_file(int fd, int64_t size) { return ftruncate(fd, size) ? errno : 0; }
+    /* Room on the disk for `size` bytes, the file's length stays; nothing where the file system cannot do it. */
+    static inline int reserve_file(int fd, int64_t size) {
+        return fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, size) && errno != EOPNOTSUPP ? errno : 0;
+    }
     static inline int sync_data(int fd) { return fdatasync(fd) ? errno : 0; }
     static inline int rename_path(const char *from, const char *to) { return rename(from, to) ? errno : 0; }
     static inline int64_t open_files_max(void) {
@@ -121,6 +125,7 @@ cdef extern from *:
     int fileno(FILE* file) noexcept nogil
     int close(int fd) noexcept nogil
     int cut_file(int fd, int64_t size) noexcept nogil
+    int reserve_file(int fd, int64_t size) noexcept nogil
     int sync_data(int fd) noexcept nogil
     int rename_path(const char* old_path, const char* new_path) noexcept nogil
     int unlink(const char* path) noexcept nogil

@@ -25,11 +25,21 @@ static int fails(int call) {
     return 1;
 }
 #define REAL(name) __typeof__(&name) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
-ssize_t pwrite(int fd, const void *data, size_t size, off_t at) { REAL(pwrite); return fails(PWRITE) ? -1 : real(fd, data, size, at); }
-ssize_t pwrite64(int fd, const void *data, size_t size, off_t at) { REAL(pwrite); return fails(PWRITE) ? -1 : real(fd, data, size, at); }
-ssize_t pread(int fd, void *data, size_t size, off_t at) { REAL(pread); return fails(PREAD) ? -1 : real(fd, data, size, at); }
-ssize_t pread64(int fd, void *data, size_t size, off_t at) { REAL(pread); return fails(PREAD) ? -1 : real(fd, data, size, at); }
-int fdatasync(int fd) { REAL(fdatasync); return fails(FDATASYNC) ? -1 : real(fd); }
+ssize_t pwrite(int fd, const void *data, size_t size, off_t at) {
+    REAL(pwrite);
+    return fails(PWRITE) ? -1 : real(fd, data, size, at);
+}
+ssize_t pread(int fd, void *data, size_t size, off_t at) {
+    REAL(pread);
+    return fails(PREAD) ? -1 : real(fd, data, size, at);
+}
+/* What code for large files calls. */
+ssize_t pwrite64(int fd, const void *data, size_t size, off_t at) __attribute__((alias("pwrite")));
+ssize_t pread64(int fd, void *data, size_t size, off_t at) __attribute__((alias("pread")));
+int fdatasync(int fd) {
+    REAL(fdatasync);
+    return fails(FDATASYNC) ? -1 : real(fd);
+}
 int rename(const char *from, const char *to) {
     REAL(rename);
     int failed = real(from, to);

@@ -115,6 +115,14 @@ class Model:
         self.flushed = self.end
 
 
+def covered(data: bytes, position: int) -> int:
+    """`position`, or the batch's CRC where that does not vouch for the byte: base offset, leader epoch, magic."""
+    start = 0
+    while position >= start + 12 + int.from_bytes(data[start + 8 : start + 12], "big"):
+        start += 12 + int.from_bytes(data[start + 8 : start + 12], "big")
+    return start + 17 if position - start < 8 or 12 <= position - start <= 16 else position
+
+
 def damage(copy: Path, how: str, random_: random.Random, model: Model) -> None:
     logs = sorted(copy.glob("*.log"))
     safe = sum(len(b) for b in model.batches if last_offset(b) < model.flushed and base_offset(b) >= int(logs[-1].stem))
@@ -124,7 +132,7 @@ def damage(copy: Path, how: str, random_: random.Random, model: Model) -> None:
     elif how == "zeros":
         data += bytes(random_.randrange(1, 300))
     elif how == "flip" and len(data) > safe:
-        data[random_.randrange(safe, len(data))] ^= 1 << random_.randrange(8)
+        data[covered(data, random_.randrange(safe, len(data)))] ^= 1 << random_.randrange(8)
     elif how == "garbage":
         data += random_.randbytes(100)
     logs[-1].write_bytes(data)
