@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -77,7 +76,7 @@ def test_segment_jitter_ms(tmp_path: Path) -> None:
 
 
 def allocated(path: Path) -> int:
-    return os.stat(path).st_blocks * 512
+    return path.stat().st_blocks * 512
 
 
 def test_preallocate(tmp_path: Path) -> None:
