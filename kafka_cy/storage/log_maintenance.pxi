@@ -37,9 +37,10 @@ cdef int collect_unflushed(Log* log, Segment*** out, int32_t* count, int64_t* en
     first = segment_floor(log, log.flushed_offset)
     count[0] = log.segments_count - first if log.flushed_offset < log.end_offset else 0
     out[0] = <Segment**>malloc(<size_t>(count[0] + 1) * sizeof(Segment*))
-    if out[0] != NULL:
-        for i in range(count[0]):
-            out[0][i] = segment_acquire(log.segments[first + i])
+    if out[0] == NULL:
+        count[0] = 0
+    for i in range(count[0]):
+        out[0][i] = segment_acquire(log.segments[first + i])
     pthread_mutex_unlock(&log.segments_mutex)
     return 0 if out[0] != NULL else ENOMEM
 
