@@ -51,12 +51,6 @@ class Request:
         self.control = control
         self.answered = False
 
-    @property
-    def client_software(self) -> tuple[str, str]:
-        """Name and version, as the client's ApiVersions told; "unknown" when it did not."""
-        software: tuple[str, str] = self.control.client_software
-        return software
-
     def respond(self, answer: Mapping[str, Any]) -> None:
         """Encode and send the answer; a second call does nothing."""
         if not self.answered:
@@ -80,7 +74,6 @@ class ApiContext:
     __slots__ = (
         "advertised",
         "broker_id",
-        "client_telemetry",
         "cluster",
         "cluster_id",
         "config",
@@ -108,7 +101,6 @@ class ApiContext:
         cluster_id: str,
         advertised: list[tuple[str, int]] | None = None,  # host and port told to clients, by listener index
         log: Any = None,  # kafka_cy.server.log.BrokerLog
-        client_telemetry: Any = None,  # () -> kafka_cy.telemetry.client_telemetry.ClientTelemetry, made at first use
     ) -> None:
         self.config = config
         self.cluster = cluster
@@ -122,4 +114,3 @@ class ApiContext:
         self.cluster_id = cluster_id
         self.advertised = advertised if advertised is not None else []
         self.log = log
-        self.client_telemetry = client_telemetry

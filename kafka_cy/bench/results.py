@@ -6,7 +6,7 @@ cannot give (the CPU time of a broker on another machine) is None.
 
 Some keys of `options` have a meaning for the reports:
 
-- kind "compare": `row`, the place in the table; `unit`, what the CPU time is divided by ("GB", "request", "latency").
+- any kind: `unit`, what the run's costs are divided by ("GB", "request", "latency"); `row`, its place in a table.
 - kind "scaling": `curve` (such as "partitions"), `at` (the place on its axis, a number), `pair` (the interleaved runs of
   one comparison share it) and `role` ("base" or "variant").
 """
@@ -78,7 +78,11 @@ class Sample:
 
 @dataclass
 class Totals:
-    """A whole run. `bytes` are those of the requests sent (produce) or of the records received (fetch)."""
+    """A whole run.
+
+    `bytes` are, with the native generator, those of the Produce requests that were answered and of the batches received;
+    with librdkafka, those of keys and values. `mixed` and `end-to-end` count both directions.
+    """
 
     duration_s: float
     requests: int = 0

@@ -26,8 +26,9 @@ class Broker:
     """One broker on free ports of 127.0.0.1 with its data in a temporary folder.
 
     `config` are keys of Kafka's `server.properties`; `folder` keeps data and log of the broker there (else a temporary
-    folder that is removed by `stop`). Use it as a context manager, or call `start` and `stop`. A restarted broker keeps
-    its ports and data. Not safe for use by several threads at once.
+    folder that is removed by `stop`). In a process group of its own it does not see the terminal's Ctrl-C. Use it as a
+    context manager, or call `start` and `stop`. A restarted broker keeps its ports and data. Not safe for use by several
+    threads at once.
     """
 
     def __init__(
@@ -36,10 +37,12 @@ class Broker:
         *,
         folder: Path | str | None = None,
         log_level: str = "info",
+        own_process_group: bool = False,
         start_timeout_s: float = 30.0,
     ) -> None:
         self.config = dict(config or {})
         self.log_level = log_level
+        self.own_process_group = own_process_group
         self.start_timeout_s = start_timeout_s
         self.host = "127.0.0.1"
         self.port = 0
@@ -178,7 +181,13 @@ class Broker:
             raise RuntimeError("the broker is already running")
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / "broker.log", "ab") as log:
-            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0 if self.own_process_group else None,
+            )
 
     def _wait_until_ready(self) -> int | None:
         """None when it answers, else the exit code of the ended process."""
@@ -188,7 +197,7 @@ class Broker:
             code = self.process.poll()
             if code is not None:
                 return code
-            if _answers_api_versions(self.host, self.port, timeout_s=max(0.1, deadline - time.monotonic())):
+            if answers_api_versions(self.host, self.port, timeout_s=max(0.1, deadline - time.monotonic())):
                 return None
             time.sleep(0.005)
         self.kill()
@@ -208,7 +217,8 @@ def _free_ports(count: int) -> list[int]:
             each.close()
 
 
-def _answers_api_versions(host: str, port: int, timeout_s: float) -> bool:
+def answers_api_versions(host: str, port: int, timeout_s: float) -> bool:
+    """Whether a broker is there and answers."""
     request = struct.pack(">hhih", 18, 0, 1, -1)  # ApiVersions v0, correlation id 1, no client id
     try:
         with socket.create_connection((host, port), timeout=timeout_s) as connection:

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import signal
+from typing import IO, Any
+
 import click
 
-from kafka_cy.tools import bench_report
+from kafka_cy.tools import bench_report, bench_run
 
 
-@click.group("bench")
+class WrongOption(click.UsageError):
+    """A usage error that is shown as one sentence."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"kafka-cy bench: {self.format_message().rstrip('.')}.", err=True)
+
+
+class BenchGroup(click.Group):
+    """Shows what is wrong with options as one sentence, and ends a run on SIGTERM as on Ctrl-C."""
+
+    def invoke(self, context: click.Context) -> Any:
+        # Brokers that a run has started would outlive it otherwise.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            return super().invoke(context)
+        except click.UsageError as error:
+            raise WrongOption(error.format_message(), error.ctx) from error
+
+
+@click.group("bench", cls=BenchGroup)
 def commands() -> None:
     """Measure a broker, and show what was measured."""
 
 
+for workload in bench_run.commands():
+    commands.add_command(workload)
 commands.add_command(bench_report.command)

@@ -1,0 +1,274 @@
+"""The machine's own floor: what a broker's work costs without the broker.
+
+`serve` is one epoll thread that receives Produce v7 and Fetch v4 requests of one topic and one partition each, checks
+CRC32C, writes the batch to the partition's file and answers; fetches go out by sendfile. It keeps no index, no state and
+no promises. `synced_writes` is the floor of durability: write and fdatasync, one after the other.
+"""
+import socket
+
+from libc.errno cimport EAGAIN, errno
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memmove, memset
+
+from kafka_cy.bench.histogram cimport LatencyHistogram, histogram_record
+from kafka_cy.bench.system cimport (
+    EPOLLET, FILE_FLAGS_NEW, fdatasync, open_file, pwrite, set_no_delay,
+)
+from kafka_cy.network.system cimport (
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLIN, EPOLLOUT, MSG_MORE, MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_NONBLOCK, accept4, close,
+    epoll_create1, epoll_ctl, epoll_event, epoll_wait, monotonic_ns, recv, send, sendfile,
+)
+from kafka_cy.records.batch cimport ATTRIBUTES_AT, BATCH_HEADER_SIZE, CRC_AT, LEADER_EPOCH_AT, RECORDS_COUNT_AT
+from kafka_cy.records.crc32c cimport crc32c
+from kafka_cy.records.wire cimport load_be16, load_be32, store_be16, store_be32, store_be64
+
+cdef enum:
+    INPUT_BYTES = 4194304
+    OUTPUT_BYTES = 65536
+    PARTITIONS = 64
+    EVENTS_MAX = 256
+    CORRUPT_MESSAGE = 2
+    SYNCED_WRITE_BYTES = 170        # a batch of one record of 100 bytes
+
+cdef struct FloorPartition:
+    int fd
+    int64_t size
+    int64_t offset
+
+cdef struct FloorConnection:
+    int fd
+    uint8_t* input
+    int64_t have
+    uint8_t output[OUTPUT_BYTES]
+    int64_t queued
+    int64_t next_at                 # in the file, of the next fetch
+    FloorPartition* sending         # a fetch that is not out yet
+    int64_t send_at
+    int64_t send_left
+
+cdef struct Floor:
+    int epoll_fd
+    int listener_fd
+    FloorPartition* partitions      # PARTITIONS of them
+
+
+cdef int64_t answer_head(uint8_t* out, const uint8_t* name, int64_t name_size, uint32_t index) noexcept nogil:
+    """The one topic and partition of an answer, from its topic count on; the bytes written."""
+    store_be32(out, 1)
+    memcpy(out + 4, name, <size_t>name_size)
+    store_be32(out + 4 + name_size, 1)
+    store_be32(out + 8 + name_size, index)
+    return 12 + name_size
+
+
+cdef bint produce(Floor* floor, FloorConnection* c, uint8_t* body, uint32_t correlation_id) noexcept nogil:
+    """Transactional id (null), acks, timeout, topics (1), name, partitions (1), index, size, batch."""
+    cdef uint8_t* name = body + 12
+    cdef int64_t name_size = 2 + load_be16(name)
+    cdef uint8_t* p = name + name_size + 4
+    cdef uint32_t index = load_be32(p)
+    cdef int64_t size = load_be32(p + 4)
+    cdef uint8_t* batch = p + 8
+    cdef uint8_t* out = c.output + c.queued
+    cdef FloorPartition* partition = &floor.partitions[index % PARTITIONS]
+    cdef int64_t base = partition.offset
+    cdef int16_t code = 0
+    if size < BATCH_HEADER_SIZE:
+        return False
+    if crc32c(batch + ATTRIBUTES_AT, <size_t>(size - ATTRIBUTES_AT)) != load_be32(batch + CRC_AT):
+        code = CORRUPT_MESSAGE
+    else:
+        store_be64(batch, <uint64_t>base)
+        store_be32(batch + LEADER_EPOCH_AT, 0)
+        if pwrite(partition.fd, batch, <size_t>size, partition.size) != size:
+            return False
+        partition.size += size
+        partition.offset += load_be32(batch + RECORDS_COUNT_AT)
+    store_be32(out + 4, correlation_id)
+    p = out + 8 + answer_head(out + 8, name, name_size, index)
+    store_be16(p, <uint16_t>code)
+    store_be64(p + 2, <uint64_t>base)
+    memset(p + 10, 0xff, 8)                 # log append time
+    memset(p + 18, 0, 8 + 4)                # log start offset, throttle time
+    store_be32(out, <uint32_t>(p + 30 - out - 4))
+    c.queued += p + 30 - out
+    return True
+
+
+cdef void fetch(Floor* floor, FloorConnection* c, const uint8_t* body, uint32_t correlation_id) noexcept nogil:
+    """Replica, wait, min bytes, max bytes, isolation, topics (1), name, partitions (1), index, offset, max bytes.
+
+    The offset is not looked up: each connection reads its partition's file from front to back, again and again.
+    """
+    cdef const uint8_t* name = body + 21
+    cdef int64_t name_size = 2 + load_be16(name)
+    cdef const uint8_t* p = name + name_size + 4
+    cdef uint32_t index = load_be32(p)
+    cdef int64_t size = load_be32(p + 12)
+    cdef FloorPartition* partition = &floor.partitions[index % PARTITIONS]
+    cdef uint8_t* out = c.output + c.queued
+    cdef uint8_t* o
+    size = min(size, partition.size)
+    if c.next_at + size > partition.size:
+        c.next_at = 0
+    store_be32(out + 4, correlation_id)
+    store_be32(out + 8, 0)                  # throttle time
+    o = out + 12 + answer_head(out + 12, name, name_size, index)
+    store_be16(o, 0)
+    store_be64(o + 2, <uint64_t>partition.offset)
+    store_be64(o + 10, <uint64_t>partition.offset)
+    store_be32(o + 18, 0)                   # aborted transactions
+    store_be32(o + 22, <uint32_t>size)
+    store_be32(out, <uint32_t>(o + 26 - out - 4 + size))
+    c.queued += o + 26 - out
+    c.sending = partition
+    c.send_at = c.next_at
+    c.send_left = size
+    c.next_at += size
+
+
+cdef bint send_out(FloorConnection* c) noexcept nogil:
+    """Answers, then the file part; False when the connection is of no use any more."""
+    cdef ssize_t n
+    if c.queued:
+        n = send(c.fd, c.output, <size_t>c.queued, MSG_NOSIGNAL | (MSG_MORE if c.send_left else 0))
+        if n != c.queued:
+            return False                    # answers are small: a full socket here is a broken client
+        c.queued = 0
+    while c.send_left:
+        n = sendfile(c.fd, c.sending.fd, &c.send_at, <size_t>c.send_left)
+        if n <= 0:
+            return errno == EAGAIN
+        c.send_left -= n
+    return True
+
+
+cdef bint handle(Floor* floor, FloorConnection* c) noexcept nogil:
+    """All requests that are there whole, but one fetch at a time."""
+    cdef int64_t at = 0, size
+    cdef uint8_t* p
+    cdef int16_t client_id
+    while c.have - at >= 14 and not c.send_left:
+        p = c.input + at
+        size = load_be32(p)
+        if size + 4 > INPUT_BYTES or size < 40:
+            return False
+        if c.have - at < size + 4:
+            break
+        client_id = max(<int16_t>0, <int16_t>load_be16(p + 12))
+        if load_be16(p + 4) == 0:
+            if not produce(floor, c, p + 14 + client_id, load_be32(p + 8)):
+                return False
+        else:
+            fetch(floor, c, p + 14 + client_id, load_be32(p + 8))
+        at += size + 4
+        if (c.queued > OUTPUT_BYTES // 2 or c.send_left) and not send_out(c):
+            return False
+    if at:
+        memmove(c.input, c.input + at, <size_t>(c.have - at))
+        c.have -= at
+    return send_out(c)
+
+
+cdef bint ready(Floor* floor, FloorConnection* c) noexcept nogil:
+    """A connection may be read or written; False when it is gone."""
+    cdef ssize_t n
+    if c.send_left:
+        if not send_out(c):
+            return False
+        if not c.send_left and not handle(floor, c):
+            return False
+    while c.have < INPUT_BYTES and not c.send_left:
+        n = recv(c.fd, c.input + c.have, <size_t>(INPUT_BYTES - c.have), 0)
+        if n < 0:
+            return errno == EAGAIN
+        if n == 0:
+            return False
+        c.have += n
+        if not handle(floor, c):
+            return False
+    return True
+
+
+cdef bint accept(Floor* floor) noexcept nogil:
+    cdef epoll_event event
+    cdef FloorConnection* c = <FloorConnection*>calloc(1, sizeof(FloorConnection))
+    if c == NULL:
+        return False
+    c.fd = accept4(floor.listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+    c.input = <uint8_t*>malloc(INPUT_BYTES)
+    if c.fd < 0 or c.input == NULL:
+        free(c.input)
+        free(c)
+        return True
+    set_no_delay(c.fd)
+    event.events = <uint32_t>(EPOLLIN | EPOLLOUT | EPOLLET)
+    event.data.ptr = c
+    return epoll_ctl(floor.epoll_fd, EPOLL_CTL_ADD, c.fd, &event) == 0
+
+
+cdef void serve_loop(Floor* floor) noexcept nogil:
+    cdef epoll_event events[EVENTS_MAX]
+    cdef FloorConnection* c
+    cdef int i, n
+    while True:
+        n = epoll_wait(floor.epoll_fd, events, EVENTS_MAX, -1)
+        for i in range(n):
+            c = <FloorConnection*>events[i].data.ptr
+            if c == NULL:
+                if not accept(floor):
+                    return
+            elif not ready(floor, c):
+                close(c.fd)
+                free(c.input)
+                free(c)
+
+
+def serve(port, folder):
+    """Serve on 127.0.0.1 until the process is killed. OSError when the port or the folder cannot be used."""
+    cdef Floor floor
+    cdef FloorPartition partitions[PARTITIONS]
+    cdef epoll_event event
+    memset(&partitions[0], 0, sizeof(partitions))
+    for index in range(PARTITIONS):
+        path = f"{folder}/floor-{index}.log".encode()
+        partitions[index].fd = open_file(path, FILE_FLAGS_NEW)
+        if partitions[index].fd < 0:
+            raise OSError(errno, "cannot be written", path.decode())
+    listener = socket.create_server(("127.0.0.1", port), backlog=1024)
+    floor.listener_fd = listener.fileno()
+    floor.partitions = &partitions[0]
+    floor.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
+    event.events = EPOLLIN
+    event.data.ptr = NULL
+    epoll_ctl(floor.epoll_fd, EPOLL_CTL_ADD, floor.listener_fd, &event)
+    with nogil:
+        serve_loop(&floor)
+
+
+def synced_writes(path, double seconds):
+    """(writes, seconds, bytes, LatencyHistogram) of appending small batches, each followed by fdatasync. OSError."""
+    cdef LatencyHistogram latency = LatencyHistogram()
+    cdef uint8_t data[SYNCED_WRITE_BYTES]
+    cdef int64_t began, before, now, done = 0
+    cdef int failed = 0
+    cdef int fd = open_file(path.encode(), FILE_FLAGS_NEW)
+    if fd < 0:
+        raise OSError(errno, "cannot be written", path)
+    memset(data, 1, SYNCED_WRITE_BYTES)
+    with nogil:
+        began = monotonic_ns()
+        now = began
+        while now - began < seconds * 1e9:
+            before = now
+            if pwrite(fd, data, SYNCED_WRITE_BYTES, done * SYNCED_WRITE_BYTES) < 0 or fdatasync(fd):
+                failed = errno
+                break
+            done += 1
+            now = monotonic_ns()
+            histogram_record(latency.data, now - before)
+        close(fd)
+    if failed:
+        raise OSError(failed, "cannot be written", path)
+    return done, (now - began) / 1e9, done * SYNCED_WRITE_BYTES, latency

@@ -1,0 +1,59 @@
+"""A log-linear (HDR) histogram of durations in nanoseconds: constant memory, bounded relative error, mergeable.
+
+A value below 2^(SUB_BITS + 1) has a bucket of its own; above, each octave is cut into 2^SUB_BITS buckets of equal width,
+so that a bucket is never wider than 1/2^SUB_BITS (0.8 %) of the values in it. Values past VALUE_MAX_NS (73 minutes) count
+in the last bucket; `max` stays exact.
+
+Owner: one writing thread. Another thread may copy it meanwhile: each counter is a whole word, so that such a copy is at
+most a few values behind in one counter against another.
+"""
+from libc.stdint cimport int64_t, uint64_t
+
+cdef enum:
+    SUB_BITS = 7
+    VALUE_BITS = 42
+    BUCKETS = (VALUE_BITS - SUB_BITS + 1) << SUB_BITS
+
+cdef extern from *:
+    """
+    static inline int highest_bit(uint64_t v) { return 63 - __builtin_clzll(v); }
+    """
+    int highest_bit(uint64_t value) noexcept nogil      # value > 0
+
+cdef struct Histogram:
+    int64_t count
+    int64_t sum_ns
+    int64_t max_ns
+    int64_t buckets[BUCKETS]
+
+
+cdef inline int bucket_of(int64_t value_ns) noexcept nogil:
+    cdef int shift
+    if value_ns < 2 << SUB_BITS:
+        return <int>value_ns if value_ns > 0 else 0
+    if value_ns >> VALUE_BITS:
+        return BUCKETS - 1
+    shift = highest_bit(<uint64_t>value_ns) - SUB_BITS
+    return (shift << SUB_BITS) + <int>(value_ns >> shift)
+
+
+cdef inline int64_t bucket_upper_ns(int bucket) noexcept nogil:
+    """The highest value that counts in this bucket."""
+    cdef int shift = (bucket >> SUB_BITS) - 1
+    if shift <= 0:
+        return bucket
+    return ((<int64_t>((bucket & ((1 << SUB_BITS) - 1)) + (1 << SUB_BITS) + 1)) << shift) - 1
+
+
+cdef inline void histogram_record(Histogram* h, int64_t value_ns) noexcept nogil:
+    if value_ns < 0:
+        value_ns = 0
+    h.count += 1
+    h.sum_ns += value_ns
+    if value_ns > h.max_ns:
+        h.max_ns = value_ns
+    h.buckets[bucket_of(value_ns)] += 1
+
+
+cdef class LatencyHistogram:
+    cdef Histogram* data

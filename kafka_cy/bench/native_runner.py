@@ -1,0 +1,102 @@
+"""The native generator as a `measure.Load`: its thread, and its ending in words."""
+
+from __future__ import annotations
+
+import resource
+import threading
+from typing import Any
+
+from kafka_cy.bench.brokers import BrokerError, Target
+from kafka_cy.bench.histogram import LatencyHistogram
+from kafka_cy.bench.load_options import LoadOptions, OptionError
+from kafka_cy.bench.measure import Ending
+from kafka_cy.bench.native_load import NativeLoad
+
+SPARE_DESCRIPTORS = 64
+
+
+class NativeRunner:
+    """Runs a NativeLoad in a thread. Idle sockets are kept open beside it."""
+
+    def __init__(self, load: NativeLoad, kept: list[Any] | None = None) -> None:
+        self.load = load
+        self._kept = kept
+        self._thread = threading.Thread(target=load.run, name="native-load", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        while self.load.status == "ready":
+            self._thread.join(0.001)
+
+    def measured_from_ns(self) -> int:
+        return self.load.measured_from_ns
+
+    def wait(self, timeout_s: float) -> bool:
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        self.load.stop()
+
+    def counters(self) -> tuple[int, int, int, int]:
+        return self.load.counters()
+
+    def histogram(self) -> LatencyHistogram:
+        return self.load.histogram()
+
+    def ending(self) -> Ending:
+        status = self.load.status
+        closed = status in ("closed", "silent")
+        return Ending(self.load.finished_ns, self.load.cpu_s, self._error(status), closed)
+
+    def _error(self, status: str) -> str | None:
+        if status == "closed":
+            return "The broker closed a connection."
+        if status == "silent":
+            return "The broker gave no answer for half a minute."
+        if status == "confused":
+            return "The broker sent an answer that belongs to no request."
+        requests, _, _, errors = self.load.counters()
+        if not errors:
+            return None
+        if self.load.unanswered:
+            return f"{self.load.unanswered} requests that were due got no answer."
+        code, count = max(self.load.error_codes().items(), key=lambda each: each[1])
+        return f"{count} of {requests} requests got the error {error_name(code)}."
+
+
+def error_name(code: int) -> str:
+    """Kafka's name of an error code."""
+    from kafka_cy.protocol.errors import ErrorCode
+
+    return {each.value: each.name for each in ErrorCode if each}.get(code, "UNEXPECTED_ANSWER")
+
+
+def new_native_load(
+    target: Target, options: LoadOptions, *, end_to_end: bool = False, records_max: int = 0
+) -> NativeLoad:
+    """A load with the options' times and rates, without connections yet; raises OptionError."""
+    properties = {**target.client_properties, **options.producer_properties, **options.consumer_properties}
+    protocol = next((value for key, value in properties.items() if key == "security.protocol"), "plaintext")
+    if protocol.lower() != "plaintext":
+        raise OptionError(f"The native generator speaks plaintext only, not {protocol}: use --generator librdkafka.")
+    if options.acks == 0:
+        raise OptionError("The native generator measures answers, which acks=0 has not: use --generator librdkafka.")
+    return NativeLoad(
+        duration_s=options.duration_s,
+        warm_up_s=options.warm_up_s,
+        rate_per_s=options.requests_per_s(),
+        requests_max=0 if records_max else options.requests_max(),
+        records_max=records_max,
+        end_to_end=end_to_end,
+    )
+
+
+def raise_descriptor_limit(wanted: int) -> None:
+    """Allow this process (and brokers that it starts from now on) so many open files; raises BrokerError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted += SPARE_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            raise BrokerError(f"{wanted} open files are needed, and the limit is {hard} (ulimit -Hn).")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,91 @@
+"""What a process on this machine costs: CPU time, resident memory, context switches, bytes written."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Since the process began; None where the kernel does not say (another user's process, or it has ended)."""
+
+    cpu_s: float | None = None
+    rss_bytes: int | None = None
+    context_switches: int | None = None
+    written_bytes: int | None = None
+
+
+def usage(pid: int | None) -> Usage:
+    """What process `pid` has used so far; nothing known for None."""
+    if pid is None:
+        return Usage()
+    return Usage(_cpu_s(pid), _rss_bytes(pid), _context_switches(pid), _written_bytes(pid))
+
+
+def _cpu_s(pid: int) -> float | None:
+    try:
+        return time.clock_gettime((~pid << 3) | 2)  # the process's CPU clock, as clock_getcpuclockid(3) makes it
+    except OSError:
+        return None
+
+
+def _rss_bytes(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
+    except (OSError, IndexError):
+        return None
+
+
+def _context_switches(pid: int) -> int | None:
+    """Of all threads that live now."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return None
+    total = 0
+    for thread in threads:
+        try:
+            lines = (thread / "status").read_text().splitlines()
+        except OSError:
+            continue  # it has just ended
+        total += sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+    return total
+
+
+def _written_bytes(pid: int) -> int | None:
+    """Bytes that went towards the disk (page cache made dirty included)."""
+    try:
+        for line in Path(f"/proc/{pid}/io").read_text().splitlines():
+            if line.startswith("write_bytes:"):
+                return int(line.split()[1])
+    except OSError:
+        return None
+    return None
+
+
+def process_of_port(port: int) -> int | None:
+    """The process on this machine that listens on a TCP port; None when there is none that we may see."""
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(f"socket:[{fields[9]}]")
+    if not inodes:
+        return None
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(str(each.readlink()) in inodes for each in (process / "fd").iterdir()):
+                return int(process.name)
+        except OSError:
+            continue
+    return None

@@ -1,0 +1,91 @@
+"""Pre-encoded requests for the native generator, and where the fields that it patches stand in them.
+
+Versions that every broker from Kafka 1.0 to 4.x takes, with one topic and one partition each, so that every answer's fields
+have fixed places: Produce v7, Fetch v4, OffsetCommit v2.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+CLIENT_ID = "kafka-cy-bench"
+
+PRODUCE_KEY, PRODUCE_VERSION = 0, 7
+FETCH_KEY, FETCH_VERSION = 1, 4
+OFFSET_COMMIT_KEY, OFFSET_COMMIT_VERSION = 8, 2
+
+CORRELATION_ID_AT = 8
+
+
+@dataclass(frozen=True)
+class RequestHead:
+    """A request up to its body (the record batch; nothing for others). Positions count from the length field.
+
+    `error_at`, `answer_head_size`: of the answer, from its length field: where the error code stands, and how many bytes
+    come before what is only counted (produce) or walked (the batches of a fetch).
+    """
+
+    data: bytes
+    partition_at: int
+    offset_at: int
+    error_at: int
+    answer_head_size: int
+
+
+def string(text: str) -> bytes:
+    """An int16 length and UTF-8."""
+    data = text.encode()
+    return struct.pack(">h", len(data)) + data
+
+
+def request_header(api_key: int, version: int) -> bytes:
+    """Length 0 (patched), correlation id 0 (patched), our client id."""
+    return struct.pack(">ihhi", 0, api_key, version, 0) + string(CLIENT_ID)
+
+
+def with_length(request: bytes) -> bytes:
+    """The request with its length field set."""
+    return struct.pack(">i", len(request) - 4) + request[4:]
+
+
+def produce_head(topic: str, acks: int, timeout_ms: int) -> RequestHead:
+    """Produce without its records; the partition index and the records' size are its last two fields."""
+    data = (
+        request_header(PRODUCE_KEY, PRODUCE_VERSION)
+        + struct.pack(">hhii", -1, acks, timeout_ms, 1)
+        + string(topic)
+        + struct.pack(">iii", 1, 0, 0)
+    )
+    # length, correlation id, topics, name, partitions, index | error code, base offset
+    error_at = 4 + 4 + 4 + len(string(topic)) + 4 + 4
+    return RequestHead(data, len(data) - 8, -1, error_at, error_at + 2 + 8)
+
+
+def fetch_request(topic: str, partition: int, max_bytes: int, min_bytes: int, max_wait_ms: int) -> RequestHead:
+    """A whole Fetch of one partition, read uncommitted; its offset is patched."""
+    data = with_length(
+        request_header(FETCH_KEY, FETCH_VERSION)
+        + struct.pack(">iiiibi", -1, max_wait_ms, min_bytes, max_bytes, 0, 1)
+        + string(topic)
+        + struct.pack(">iiqi", 1, partition, 0, max_bytes)
+    )
+    # length, correlation id, throttle time, topics, name, partitions, index | error code, high watermark,
+    # last stable offset, aborted transactions (none), size of the records
+    error_at = 4 + 4 + 4 + 4 + len(string(topic)) + 4 + 4
+    return RequestHead(data, len(data) - 16, len(data) - 12, error_at, error_at + 2 + 8 + 8 + 4 + 4)
+
+
+def offset_commit_request(group: str, topic: str, partition: int, offset: int) -> RequestHead:
+    """A whole OffsetCommit of one offset for a group without members."""
+    data = with_length(
+        request_header(OFFSET_COMMIT_KEY, OFFSET_COMMIT_VERSION)
+        + string(group)
+        + struct.pack(">i", -1)
+        + string("")
+        + struct.pack(">qi", -1, 1)
+        + string(topic)
+        + struct.pack(">iiqh", 1, partition, offset, -1)
+    )
+    error_at = 4 + 4 + 4 + len(string(topic)) + 4 + 4
+    return RequestHead(data, -1, -1, error_at, error_at + 2)

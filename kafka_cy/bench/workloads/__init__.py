@@ -1,0 +1,59 @@
+"""The workloads, one a file: `run` gives a results.Run, whatever happens to the broker meanwhile."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from kafka_cy.bench.measure import Load, NoProgress, Progress, measure
+from kafka_cy.bench.results import Run
+
+if TYPE_CHECKING:
+    from kafka_cy.bench.brokers import Target
+    from kafka_cy.bench.load_options import LoadOptions
+
+#: Workloads that load a running broker, by their names on the command line; the modules have `load(target, options)`.
+LOADS = ("produce", "consume", "end-to-end", "mixed", "many-partitions", "many-connections", "groups")
+#: Workloads that start brokers; the modules have `run(...)` of their own.
+LIVES = ("start", "recovery")
+
+
+def load_of(workload: str, target: Target, options: LoadOptions) -> AbstractContextManager[Load]:
+    """The load of a workload, with its topic ready; raises BrokerError, OptionError, PayloadError."""
+    module = importlib.import_module(f"kafka_cy.bench.workloads.{workload.replace('-', '_')}")
+    made: AbstractContextManager[Load] = module.load(target, options)
+    return made
+
+
+def run(
+    workload: str,
+    target: Target,
+    options: LoadOptions,
+    progress: Progress | None = None,
+    *,
+    label: str | None = None,
+    round: int = 1,
+    marks: dict[str, object] | None = None,
+) -> Run:
+    """One run of one of LOADS; `marks` are more options for the results file. Raises as `load_of`."""
+    progress = progress or NoProgress()
+    label = label or workload
+    with load_of(workload, target, options) as load:
+        progress.run_started(label, target.name, options)
+        measured = measure(load, target, progress)
+    done = Run(
+        workload=workload,
+        label=label,
+        target=target.name,
+        generator=options.generator,
+        round=round,
+        options={**options.shown(), **(marks or {})},
+        outcome=measured.outcome,
+        error=measured.error,
+        samples=measured.samples,
+        totals=measured.totals,
+        latency=measured.latency,
+    )
+    progress.run_ended(done)
+    return done

@@ -1,0 +1,89 @@
+"""Consumers that read a topic from its first record to its last, and again, until the time or the count is reached."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+from kafka_cy.bench.bench_topic import BenchTopic, bench_topic, offsets
+from kafka_cy.bench.brokers import BrokerError, Target
+from kafka_cy.bench.load_options import LoadOptions, OptionError
+from kafka_cy.bench.measure import Load
+from kafka_cy.bench.native_load import NativeLoad
+from kafka_cy.bench.native_runner import NativeRunner, new_native_load
+from kafka_cy.bench.workloads import produce
+
+FILL_BYTES = 400_000_000
+FILL_S_MAX = 20.0
+
+
+@contextlib.contextmanager
+def load(target: Target, options: LoadOptions) -> Iterator[Load]:
+    """Reads the topic that is named, or one of its own that is filled first."""
+    with bench_topic(target, options, must_exist=True) as topic:
+        if options.topic is None:
+            fill(target, topic, options, FILL_BYTES)
+        starts, ends = offsets(target, topic)
+        read = [index for index in range(topic.partitions) if ends[index] > starts[index]]
+        if not read:
+            raise OptionError(f"Topic {topic.name} holds no records.")
+        if options.generator == "librdkafka":
+            from kafka_cy.bench.librdkafka_load import LibrdkafkaLoad
+
+            clients = LibrdkafkaLoad(target, options)
+            clients.add_consumers(topic, starts, tail=False)
+            yield clients
+        else:
+            native = new_native_load(target, options, records_max=options.num_records or 0)
+            add_consumers(native, topic, options, read, starts)
+            yield NativeRunner(native)
+
+
+def add_consumers(
+    native: NativeLoad, topic: BenchTopic, options: LoadOptions, partitions: list[int], starts: list[int]
+) -> None:
+    """A connection a consumer, each on one partition; partitions left over are not read."""
+    for index in range(options.consumers):
+        partition = partitions[index % len(partitions)]
+        native.add_fetch(
+            topic.leaders[partition],
+            topic.name,
+            partition,
+            first_offset=starts[partition],
+            max_bytes=options.fetch_bytes,
+            min_bytes=options.fetch_min_bytes,
+            max_wait_ms=options.fetch_max_wait_ms,
+        )
+
+
+def fill(target: Target, topic: BenchTopic, options: LoadOptions, size_bytes: int, seconds: float = FILL_S_MAX) -> int:
+    """Write about so many bytes into the topic, for at most so long; the bytes. Raises BrokerError."""
+    request_bytes = max(map(len, options.payloads.batches(options.records_per_batch(), options.compression)))
+    requests = max(topic.partitions, size_bytes // request_bytes)
+    filling = dataclasses.replace(
+        options,
+        generator="native",
+        producers=min(topic.partitions, 4),
+        in_flight=5,
+        acks=1,
+        duration_s=seconds,
+        warm_up_s=0.0,
+        throughput=None,
+        num_records=requests * options.records_per_batch(),
+        producer_properties={},
+        consumer_properties={},
+    )
+    native = new_native_load(target, filling)
+    produce.add_producers(native, topic, filling)
+    runner = NativeRunner(native)
+    runner.start()
+    try:
+        while not runner.wait(0.2):
+            pass
+    finally:
+        runner.stop()
+    ending = runner.ending()
+    if ending.error is not None:
+        raise BrokerError(f"The topic could not be filled: {ending.error}")
+    return native.counters()[2]

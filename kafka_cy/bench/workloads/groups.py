@@ -1,0 +1,79 @@
+"""Consumer groups. Native: offsets of many groups are committed in turn. librdkafka: members join, read and commit."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+
+from kafka_cy.bench.bench_topic import BenchTopic, bench_topic
+from kafka_cy.bench.brokers import BrokerError, Target, connect_admin
+from kafka_cy.bench.load_options import LoadOptions, OptionError
+from kafka_cy.bench.measure import Load
+from kafka_cy.bench.native_load import NativeLoad
+from kafka_cy.bench.native_runner import NativeRunner, new_native_load
+from kafka_cy.bench.requests import offset_commit_request
+
+COORDINATOR_TIMEOUT_S = 30.0
+DELETE_AT_ONCE = 500
+
+
+@contextlib.contextmanager
+def load(target: Target, options: LoadOptions) -> Iterator[Load]:
+    """The groups are deleted afterwards. Native needs one broker: it takes the first for every group's coordinator."""
+    prefix = f"bench-{uuid.uuid4().hex[:8]}"
+    names = [f"{prefix}-{number:06d}" for number in range(options.groups)]
+    with bench_topic(target, options) as topic:
+        try:
+            if options.generator == "librdkafka":
+                from kafka_cy.bench.librdkafka_load import LibrdkafkaLoad
+
+                clients = LibrdkafkaLoad(target, options)
+                clients.add_groups(topic, prefix)
+                yield clients
+            else:
+                if len(set(topic.leaders)) > 1:
+                    raise OptionError("The native groups load is for one broker: use --generator librdkafka.")
+                prepare_coordinator(target, names[0])
+                native = new_native_load(target, options)
+                add_commits(native, topic, names, options)
+                yield NativeRunner(native)
+        finally:
+            delete_groups(target, names)
+
+
+def add_commits(native: NativeLoad, topic: BenchTopic, names: list[str], options: LoadOptions) -> None:
+    """`options.producers` connections that commit one offset of the groups in turn."""
+    connections = min(options.producers, len(names))
+    for index in range(connections):
+        requests = [offset_commit_request(name, topic.name, 0, 1) for name in names[index::connections]]
+        native.add_requests(topic.leaders[0], requests, depth=options.in_flight)
+
+
+def prepare_coordinator(target: Target, group: str) -> None:
+    """Have the broker make its topic of offsets, which the first look for a coordinator does; raises BrokerError."""
+    from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+
+    admin = connect_admin(target)
+    try:
+        admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result(COORDINATOR_TIMEOUT_S)
+    except (KafkaException, TimeoutError) as error:
+        raise BrokerError(f"The broker names no group coordinator: {error}.") from None
+
+
+def delete_groups(target: Target, names: list[str]) -> None:
+    """As far as they exist, and the broker still runs."""
+    from confluent_kafka import KafkaException
+
+    if not target.alive():
+        return
+    try:
+        admin = connect_admin(target)
+        for at in range(0, len(names), DELETE_AT_ONCE):
+            for future in admin.delete_consumer_groups(names[at : at + DELETE_AT_ONCE]).values():
+                try:
+                    future.result(COORDINATOR_TIMEOUT_S)
+                except KafkaException:
+                    continue  # the run was too short to reach this group
+    except (BrokerError, KafkaException, TimeoutError):
+        return

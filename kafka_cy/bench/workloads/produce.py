@@ -1,0 +1,46 @@
+"""Producers, each with a number of requests in flight or all of them at a rate. Native: one connection each."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from kafka_cy.bench.bench_topic import BenchTopic, bench_topic
+from kafka_cy.bench.brokers import Target
+from kafka_cy.bench.load_options import LoadOptions
+from kafka_cy.bench.measure import Load
+from kafka_cy.bench.native_load import NativeLoad
+from kafka_cy.bench.native_runner import NativeRunner, new_native_load
+
+
+@contextlib.contextmanager
+def load(target: Target, options: LoadOptions) -> Iterator[Load]:
+    """Each native connection produces to the partitions of one leader in turn, beginning at another one."""
+    with bench_topic(target, options) as topic:
+        if options.generator == "librdkafka":
+            from kafka_cy.bench.librdkafka_load import LibrdkafkaLoad
+
+            clients = LibrdkafkaLoad(target, options)
+            clients.add_producers(topic)
+            yield clients
+        else:
+            native = new_native_load(target, options)
+            add_producers(native, topic, options)
+            yield NativeRunner(native)
+
+
+def add_producers(native: NativeLoad, topic: BenchTopic, options: LoadOptions) -> None:
+    """`options.producers` connections; those of one leader divide its partitions, or share them when they are more."""
+    records = options.records_per_batch()
+    batches = options.payloads.batches(records, options.compression)
+    leaders = sorted(set(topic.leaders))
+    for index in range(options.producers):
+        leader = leaders[index % len(leaders)]
+        led = [partition for partition, each in enumerate(topic.leaders) if each == leader]
+        peers = len(range(index % len(leaders), options.producers, len(leaders)))
+        turn = index // len(leaders)
+        mine = led[turn::peers] or [led[turn % len(led)]]
+        turned = batches[index % len(batches) :] + batches[: index % len(batches)]
+        native.add_produce(
+            leader, topic.name, mine, turned, records=records, depth=options.in_flight, acks=options.acks
+        )
