@@ -8,8 +8,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+started: list[subprocess.Popen[str]] = []
 SERVER = [sys.executable, "-m", "kafka_cy", "server"]
 
 
@@ -18,7 +22,17 @@ def start(folder: Path, port: int = 0, *more: str) -> subprocess.Popen[str]:
     command += ["--override", "kafkacy.metrics.listen=127.0.0.1:0", "--override", "kafkacy.lag.listen=127.0.0.1:0"]
     for override in more:
         command += ["--override", override]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    return started[-1]
+
+
+@pytest.fixture(autouse=True)
+def no_process_stays() -> Iterator[None]:
+    """Also where a test fails."""
+    yield
+    while started:
+        with started.pop() as process:
+            process.kill()
 
 
 def ready(process: subprocess.Popen[str]) -> tuple[str, int, str]:
