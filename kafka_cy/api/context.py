@@ -51,6 +51,12 @@ class Request:
         self.control = control
         self.answered = False
 
+    @property
+    def client_software(self) -> tuple[str, str]:
+        """Name and version, as the client's ApiVersions told; "unknown" when it did not."""
+        software: tuple[str, str] = self.control.client_software
+        return software
+
     def respond(self, answer: Mapping[str, Any]) -> None:
         """Encode and send the answer; a second call does nothing."""
         if not self.answered:
@@ -74,6 +80,7 @@ class ApiContext:
     __slots__ = (
         "advertised",
         "broker_id",
+        "client_telemetry",
         "cluster",
         "cluster_id",
         "config",
@@ -101,6 +108,7 @@ class ApiContext:
         cluster_id: str,
         advertised: list[tuple[str, int]] | None = None,  # host and port told to clients, by listener index
         log: Any = None,  # kafka_cy.server.log.BrokerLog
+        client_telemetry: Any = None,  # () -> kafka_cy.telemetry.client_telemetry.ClientTelemetry, made at first use
     ) -> None:
         self.config = config
         self.cluster = cluster
@@ -114,3 +122,4 @@ class ApiContext:
         self.cluster_id = cluster_id
         self.advertised = advertised if advertised is not None else []
         self.log = log
+        self.client_telemetry = client_telemetry

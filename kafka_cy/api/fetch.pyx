@@ -13,7 +13,7 @@
 """
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
 from kafka_cy.api.error_codes cimport *
 from kafka_cy.api.fetch_request cimport (
@@ -24,7 +24,7 @@ from kafka_cy.api.fetch_session cimport (
     session_next_epoch, session_put, session_release, session_remove, sessions_lock, sessions_unlock,
 )
 from kafka_cy.api.leaders cimport (
-    RESPONSE_BYTES_MAX, TopicKey, find_topic, leaders_add, write_response_tags, write_topic_key,
+    RESPONSE_BYTES_MAX, TopicKey, find_topic, leaders_add, same_topic, write_response_tags, write_topic_key,
 )
 from kafka_cy.api.named_partitions cimport NamedPartitions, named_add, named_of
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_next

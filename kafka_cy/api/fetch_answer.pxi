@@ -76,12 +76,6 @@ cdef int32_t choose(Reactor* reactor, Fetch* fetch) noexcept nogil:
     return session_id
 
 
-cdef bint same_topic(FetchItem* a, FetchItem* b) noexcept nogil:
-    if a.key.by_id:
-        return memcmp(a.topic_id, b.topic_id, 16) == 0
-    return a.key.name_size == b.key.name_size and memcmp(a.key.name, b.key.name, <size_t>a.key.name_size) == 0
-
-
 cdef int32_t next_sent(Fetch* fetch, int32_t i) noexcept nogil:
     while i < fetch.count and not fetch.items[i].send:
         i += 1
@@ -92,7 +86,7 @@ cdef int32_t topic_end(Fetch* fetch, int32_t start, int32_t* sent) noexcept nogi
     """The end of the run of sent partitions of one topic that begins at `start`, and how many there are."""
     cdef int32_t i = start
     sent[0] = 0
-    while i < fetch.count and (not fetch.items[i].send or same_topic(&fetch.items[start], &fetch.items[i])):
+    while i < fetch.count and (not fetch.items[i].send or same_topic(&fetch.items[start].key, &fetch.items[i].key)):
         if fetch.items[i].send:
             sent[0] += 1
         i += 1

@@ -7,11 +7,11 @@ itself; else it is refused and the client goes on with full requests (session id
 Within a session partitions stand in a hash table (topic, index) and in a list, which is the order of answering: one that
 was answered with data moves to the end, so that no partition starves behind a busy one.
 """
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
-from kafka_cy.api.leaders cimport TopicKey
+from kafka_cy.api.leaders cimport TopicKey, hash_of_partition, hash_of_topic
 
 cdef extern from "pthread.h" nogil:
     ctypedef struct pthread_mutex_t:
@@ -173,15 +173,7 @@ cdef void session_release(FetchSession* session) noexcept nogil:
 # -- the partitions of one session --
 
 cdef uint32_t hash_of(TopicKey* key, int32_t index) noexcept nogil:
-    """FNV-1a over the topic's name or id, with the partition mixed in."""
-    cdef uint32_t value = 2166136261U
-    cdef const uint8_t* data = key.topic_id if key.by_id else <const uint8_t*>key.name
-    cdef int32_t size = 16 if key.by_id else key.name_size
-    cdef int32_t i
-    for i in range(size):
-        value = (value ^ data[i]) * 16777619U
-    value = (value ^ <uint32_t>index) * 2654435761U
-    return value ^ (value >> 15)
+    return hash_of_partition(hash_of_topic(key), index)
 
 
 cdef bint topic_matches(SessionTopic* topic, TopicKey* key) noexcept nogil:

@@ -1,5 +1,5 @@
 """What every hot handler shares: topics by name or id, the leader hints of KIP-951, response limits."""
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memcmp, memset
 
 from kafka_cy.network.metadata_image cimport (
@@ -44,6 +44,29 @@ cdef inline void read_topic_key(Reader* r, bint by_id, bint flexible, TopicKey* 
         key.topic_id = read_raw(r, 16)
     else:
         key.name = read_string(r, flexible, &key.name_size)
+
+
+cdef inline bint same_topic(TopicKey* a, TopicKey* b) noexcept nogil:
+    """Both by id or both by name."""
+    if a.by_id:
+        return memcmp(a.topic_id, b.topic_id, 16) == 0
+    return a.name_size == b.name_size and memcmp(a.name, b.name, <size_t>a.name_size) == 0
+
+
+cdef inline uint32_t hash_of_topic(TopicKey* key) noexcept nogil:
+    """FNV-1a; the worst that a client gains by collisions is that its own request is slow."""
+    cdef uint32_t value = 2166136261U
+    cdef const uint8_t* data = key.topic_id if key.by_id else <const uint8_t*>key.name
+    cdef int32_t size = 16 if key.by_id else key.name_size
+    cdef int32_t i
+    for i in range(size):
+        value = (value ^ data[i]) * 16777619U
+    return value
+
+
+cdef inline uint32_t hash_of_partition(uint32_t topic_hash, int32_t index) noexcept nogil:
+    cdef uint32_t value = (topic_hash ^ <uint32_t>index) * 2654435761U
+    return value ^ (value >> 15)
 
 
 cdef inline TopicImage* find_topic(MetadataImage* image, TopicKey* key) noexcept nogil:

@@ -6,9 +6,9 @@ anything is done. A request of one partition, by far the most usual one, costs n
 """
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcmp, memset
+from libc.string cimport memset
 
-from kafka_cy.api.leaders cimport TopicKey
+from kafka_cy.api.leaders cimport TopicKey, hash_of_partition, hash_of_topic, same_topic
 from kafka_cy.storage.partition cimport REACTORS_MAX
 
 cdef enum:
@@ -31,28 +31,6 @@ cdef NamedPartitions* named_of(int32_t reactor_id) noexcept nogil:
     named.topics_count = 0
     named.partitions_count = 0
     return named
-
-
-cdef uint32_t hash_of_topic(TopicKey* key) noexcept nogil:
-    """FNV-1a; the worst that a client gains by collisions is that its own request is slow."""
-    cdef uint32_t value = 2166136261U
-    cdef const uint8_t* data = key.topic_id if key.by_id else <const uint8_t*>key.name
-    cdef int32_t size = 16 if key.by_id else key.name_size
-    cdef int32_t i
-    for i in range(size):
-        value = (value ^ data[i]) * 16777619U
-    return value
-
-
-cdef inline uint32_t hash_of_partition(uint32_t topic_hash, int32_t index) noexcept nogil:
-    cdef uint32_t value = (topic_hash ^ <uint32_t>index) * 2654435761U
-    return value ^ (value >> 15)
-
-
-cdef bint same_topic(TopicKey* a, TopicKey* b) noexcept nogil:
-    if a.by_id:
-        return memcmp(a.topic_id, b.topic_id, 16) == 0
-    return a.name_size == b.name_size and memcmp(a.name, b.name, <size_t>a.name_size) == 0
 
 
 cdef void table_put(NamedPartitions* named, uint32_t hash, int32_t value) noexcept nogil:

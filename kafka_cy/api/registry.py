@@ -65,6 +65,8 @@ COLD_APIS: dict[int, ColdApi] = {
     47: ColdApi("offset_delete", 0, 0, NEVER_FLEXIBLE),
     60: ColdApi("describe_cluster", 0, 2, 0),
     61: ColdApi("describe_producers", 0, 0, 0),
+    71: ColdApi("get_telemetry_subscriptions", 0, 0, 0),
+    72: ColdApi("push_telemetry", 0, 0, 0),
     74: ColdApi("list_config_resources", 0, 1, 0),
     75: ColdApi("describe_topic_partitions", 0, 0, 0),
 }

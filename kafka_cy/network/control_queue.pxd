@@ -35,6 +35,7 @@ cdef struct ControlMessage:
     int16_t error_codes[CONTROL_ERRORS_MAX]     # of the answer, to be counted by the reactor
     int32_t error_times[CONTROL_ERRORS_MAX]
     int32_t client_port
+    int32_t software            # as Connection.software
     char client_host[64]
     int32_t client_id_size      # -1 null
     size_t body_size

@@ -222,6 +222,7 @@ cdef int forward(ReactorState* state, Request* request) noexcept nogil:
     message.received_ns = state.shared.now_ns
     message.received = state.turn_ticks
     message.client_port = connection.port
+    message.software = connection.software
     connection_host(connection, message.client_host, sizeof(message.client_host))
     message.client_id_size = request.client_id_size
     message.body_size = request.body_size

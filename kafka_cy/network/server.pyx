@@ -15,7 +15,7 @@ from kafka_cy.network.control_queue cimport (
     CONTROL_ERRORS_MAX, ControlMessage, control_queue_free, control_queue_init, control_queue_take, control_queue_wake,
 )
 from kafka_cy.network.counters cimport (
-    API_FETCH_FOLLOWER, API_KEYS_MAX, API_ROWS, API_VERSIONS_MAX, LISTENERS_MAX, ApiCounters, Counters,
+    API_FETCH_FOLLOWER, API_KEYS_MAX, API_ROWS, API_VERSIONS_MAX, LISTENERS_MAX, ApiCounters, ClientSoftware, Counters,
 )
 from kafka_cy.network.log_events cimport (
     LOG_EVENTS_MAX, LOG_WARNING, LogEventData, log_events_free, log_events_init,
@@ -27,6 +27,7 @@ from kafka_cy.network.mailbox cimport MAIL_COMPLETION, MAIL_STOP, mailbox_post
 from kafka_cy.network.metadata_image cimport MetadataImage, image_empty, image_free
 from kafka_cy.network.reactor cimport response_header_size, response_header_write
 from kafka_cy.network.reactor_state cimport ApiRange, NetworkState, ReactorState
+from kafka_cy.network.software cimport software_read
 from kafka_cy.network.system cimport (
     counter_add, counter_set, monotonic_ns, pthread_create, pthread_join, pthread_mutex_init, pthread_mutex_lock,
     pthread_mutex_unlock,
@@ -102,6 +103,17 @@ cdef class ControlRequest:
         strncpy(message.close_reason, text, sizeof(message.close_reason) - 1)
         self.message = NULL
         self.server.post_back(message)
+
+    @property
+    def client_software(self):
+        """(name, version) of the client as its ApiVersions told (KIP-511); "unknown" when it did not, or was answered."""
+        cdef ClientSoftware copy
+        cdef Counters* counters
+        if self.message != NULL and self.message.software >= 0:
+            counters = &(<ReactorState*>self.server.network.reactors[self.message.reactor]).counters
+            if software_read(counters, self.message.software, &copy):
+                return copy.name[:copy.name_size].decode(), copy.version[:copy.version_size].decode()
+        return "unknown", "unknown"
 
     @property
     def answered(self):

@@ -28,6 +28,8 @@ cdef extern from *:
         { return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST); }
     static inline unsigned long atomic_or_u64(uint64_t *p, uint64_t v)
         { return __atomic_or_fetch(p, v, __ATOMIC_SEQ_CST); }
+    static inline int atomic_cas_i32(int32_t *p, int32_t expected, int32_t desired)
+        { return __atomic_compare_exchange_n(p, &expected, desired, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
     static inline int atomic_cas_i64(int64_t *p, int64_t expected, int64_t desired)
         { return __atomic_compare_exchange_n(p, &expected, desired, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
     static inline void *atomic_exchange_pointer(void **p, void *v)
@@ -54,6 +56,7 @@ cdef extern from *:
     void atomic_add_owned_i64(int64_t *p, int64_t v) noexcept nogil
     uint64_t atomic_exchange_u64(uint64_t *p, uint64_t v) noexcept nogil
     uint64_t atomic_or_u64(uint64_t *p, uint64_t v) noexcept nogil
+    int atomic_cas_i32(int32_t *p, int32_t expected, int32_t desired) noexcept nogil
     int atomic_cas_i64(int64_t *p, int64_t expected, int64_t desired) noexcept nogil
     void *atomic_exchange_pointer(void **p, void *v) noexcept nogil
     void atomic_fence() noexcept nogil

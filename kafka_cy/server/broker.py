@@ -39,6 +39,8 @@ class KafkaServer:
         self.groups: Any = None
         self.metrics: Any = None
         self.lag: Any = None
+        self.client_telemetry: Any = None  # made for the first client that asks
+        self.failure: DataRefused | None = None  # why run() ended, where it was not stop()
         self.addresses: list[tuple[str, str, int]] = []  # listener name, advertised host, port
 
     # -- start --
@@ -157,6 +159,8 @@ class KafkaServer:
             raise DataRefused(str(error)) from error
         for path in sorted(self.logs.offline_dirs):
             self.log.error("a log directory cannot be used and is offline", path=path)
+        if self.config.log_dirs[0] in self.logs.offline_dirs:
+            raise DataRefused(f"log directory {self.config.log_dirs[0]}, which holds the metadata, cannot be used")
         self.cluster.logs = self.logs
 
     def _publish(self) -> None:
@@ -217,6 +221,7 @@ class KafkaServer:
             cluster_id=self.cluster.cluster_id,
             advertised=[(host, port) for _, host, port in self.addresses],
             log=self.log,
+            client_telemetry=self._client_telemetry,
         )
         if self.metrics is not None:
             self.metrics.start()
@@ -225,12 +230,23 @@ class KafkaServer:
         self.loop.attach(self.server, Dispatcher(self.context, self.log).dispatch, self.groups.look)
         self.loop.call_later(LOG_EVENTS_INTERVAL_S, self._write_log_events)
 
+    def _client_telemetry(self) -> Any:
+        if self.client_telemetry is None:
+            from kafka_cy.telemetry.client_telemetry import ClientTelemetry
+
+            self.client_telemetry = ClientTelemetry(self.cluster, self.loop, self.config["telemetry.max.bytes"])
+            if self.metrics is not None:
+                self.metrics.client_families = self.client_telemetry.families
+        return self.client_telemetry
+
     # -- life --
 
     def run(self) -> None:
-        """Work until stop()."""
+        """Work until stop(). Raises DataRefused when the log directories that it cannot do without failed."""
         self._start_control_plane()
         self.loop.run()
+        if self.failure is not None:
+            raise self.failure
 
     def stop(self) -> None:
         """Make run() return; from any thread."""
@@ -270,9 +286,19 @@ class KafkaServer:
         where = "".join(traceback.format_exception(error)[-4:])
         self.log.error("work of the control plane failed", work=what, error=repr(error), where=where)
 
-    def _on_log_dir_offline(self, path: str, lost: list[Any]) -> None:
-        self.log.error("a log directory failed and is offline", path=path, partitions=len(lost))
-        self.hosting.republish({partition.topic for partition in lost})
+    def _on_log_dir_offline(self, path: str, reason: str, lost: list[Any]) -> None:
+        """Kafka stops when its last log directory fails, or the one with its metadata."""
+        self.log.error("a log directory failed and is offline", path=path, reason=reason, partitions=len(lost))
+        if path == self.config.log_dirs[0]:
+            self._fail(f"the broker stops: log directory {path}, which holds the metadata, failed ({reason})")
+        elif len(self.logs.offline_dirs) == len(self.logs.log_dirs):
+            self._fail(f"the broker stops: all log directories have failed, {path} the last one ({reason})")
+        else:
+            self.hosting.republish({partition.topic for partition in lost})
+
+    def _fail(self, reason: str) -> None:
+        self.failure = DataRefused(reason)
+        self.loop.stop()
 
     def _on_storage_error(self, topic: str, index: int, error: Exception) -> None:
         self.log.error("a log cannot be created or deleted", topic=topic, partition=index, error=str(error))

@@ -87,6 +87,7 @@ class ControlLoop:
         while not self._stopped:
             for request in self._source.take_requests(self._wait_s()):
                 self._guard(self._handle, (request,))
+                request = None  # one that was dropped unanswered closes its connection now, not with the next one
             self._guard(self._look, ())
             self.run_pending()
 

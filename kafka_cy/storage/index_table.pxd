@@ -12,7 +12,24 @@ cdef struct IndexTable:
 
 cdef void table_init(IndexTable* table, int32_t entry_size) noexcept nogil
 cdef void table_free(IndexTable* table) noexcept nogil
-cdef int table_append(IndexTable* table, const uint8_t* entry) noexcept nogil           # 0, or -1: no memory
+# These return 0 or an errno.
+cdef int table_append(IndexTable* table, const uint8_t* entry) noexcept nogil           # ENOMEM
 cdef int table_map(IndexTable* table, const char* path) noexcept nogil                  # a missing file is an empty table
 cdef int table_load(IndexTable* table, const char* path) noexcept nogil                 # into memory, to append to
 cdef int table_write(IndexTable* table, const char* path, bint exact) noexcept nogil    # what is new; exact: cut the file to it
+
+ctypedef int64_t (*entry_key)(const IndexTable* table, int32_t i) noexcept nogil
+
+
+cdef inline int32_t entries_up_to(const IndexTable* table, entry_key key, int64_t bound) noexcept nogil:
+    """How many entries have a key <= bound; keys ascend."""
+    cdef int32_t low = 0
+    cdef int32_t high = table.count
+    cdef int32_t middle
+    while low < high:
+        middle = low + (high - low) // 2
+        if key(table, middle) <= bound:
+            low = middle + 1
+        else:
+            high = middle
+    return low

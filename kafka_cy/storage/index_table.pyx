@@ -4,7 +4,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
 from kafka_cy.storage.system cimport (
-    ENOENT, O_CREAT, O_RDONLY, O_RDWR, close, ftruncate, last_errno, map_file, munmap, open_file, read_some, size_of_fd,
+    EIO, ENOENT, ENOMEM, O_CREAT, O_RDONLY, O_RDWR, close, cut_file, map_file, munmap, open_file, read_some, size_of_fd,
     write_whole,
 )
 
@@ -35,15 +35,15 @@ cdef int table_reserve(IndexTable* table, int32_t count) noexcept nogil:
         wanted = count
     grown = <uint8_t*>realloc(table.data, <size_t>wanted * table.entry_size)
     if grown == NULL:
-        return -1
+        return ENOMEM
     table.data = grown
     table.capacity = wanted
     return 0
 
 
 cdef int table_append(IndexTable* table, const uint8_t* entry) noexcept nogil:
-    if table_reserve(table, table.count + 1) < 0:
-        return -1
+    if table_reserve(table, table.count + 1):
+        return ENOMEM
     memcpy(table.data + <size_t>table.count * table.entry_size, entry, table.entry_size)
     table.count += 1
     return 0
@@ -76,42 +76,49 @@ cdef void trim_padding(IndexTable* table) noexcept nogil:
 
 cdef int table_map(IndexTable* table, const char* path) noexcept nogil:
     cdef int64_t size
+    cdef int failed = 0
     cdef int fd = open_file(path, O_RDONLY)
     table_free(table)
     if fd < 0:
-        return 0 if last_errno() == ENOENT else -1
+        return 0 if fd == -ENOENT else -fd
     size = size_of_fd(fd)
-    if size >= table.entry_size:
-        table.data = map_file(fd, <size_t>size)
-        if table.data == NULL:
-            close(fd)
-            return -1
+    if size < 0:
+        failed = <int>-size
+    elif size >= table.entry_size:
+        failed = map_file(fd, <size_t>size, &table.data)
+    if not failed and size >= table.entry_size:
         table.mapped_size = <size_t>size
         table.count = <int32_t>(size // table.entry_size)
         trim_padding(table)
     close(fd)
     table.written = table.count
-    return 0
+    return failed
 
 
 cdef int table_load(IndexTable* table, const char* path) noexcept nogil:
     cdef int64_t size
     cdef int32_t count
+    cdef int failed = 0
     cdef int fd = open_file(path, O_RDONLY)
     table_free(table)
     if fd < 0:
-        return 0 if last_errno() == ENOENT else -1
+        return 0 if fd == -ENOENT else -fd
     size = size_of_fd(fd)
-    count = <int32_t>(size // table.entry_size) if size > 0 else 0
-    if count > 0:
-        if table_reserve(table, count) < 0 or read_some(fd, table.data, <size_t>count * table.entry_size, 0) < 0:
-            close(fd)
-            return -1
+    count = <int32_t>(size // table.entry_size)
+    if size < 0:
+        failed = <int>-size
+    elif count > 0:
+        failed = table_reserve(table, count)
+    if not failed and count > 0:
+        size = read_some(fd, table.data, <size_t>count * table.entry_size, 0)
+        if size < <int64_t>count * table.entry_size:
+            failed = <int>-size if size < 0 else EIO
+    if not failed and count > 0:
         table.count = count
         trim_padding(table)
     close(fd)
     table.written = table.count
-    return 0
+    return failed
 
 
 cdef int table_write(IndexTable* table, const char* path, bint exact) noexcept nogil:
@@ -123,13 +130,12 @@ cdef int table_write(IndexTable* table, const char* path, bint exact) noexcept n
         return 0
     fd = open_file(path, O_RDWR | O_CREAT)
     if fd < 0:
-        return -1
+        return -fd
     if end > start:
         failed = write_whole(fd, table.data + start, end - start, <int64_t>start)
     if not failed and exact:
-        failed = ftruncate(fd, <int64_t>end)
+        failed = cut_file(fd, <int64_t>end)
     close(fd)
-    if failed:
-        return -1
-    table.written = table.count
-    return 0
+    if not failed:
+        table.written = table.count
+    return failed

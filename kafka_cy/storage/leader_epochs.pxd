@@ -21,5 +21,5 @@ cdef void epochs_end_offset_for(
 ) noexcept nogil
 cdef void epochs_truncate_end(LeaderEpochs* epochs, int64_t end_offset) noexcept nogil
 cdef void epochs_truncate_start(LeaderEpochs* epochs, int64_t start_offset) noexcept nogil
-cdef int epochs_write(LeaderEpochs* epochs, const char* directory, bint sync) noexcept nogil
-cdef int epochs_read(LeaderEpochs* epochs, const char* directory) noexcept nogil        # 0, or -1: unreadable
+cdef int epochs_write(LeaderEpochs* epochs, const char* directory, bint sync) noexcept nogil    # 0 or an errno
+cdef int epochs_read(LeaderEpochs* epochs, const char* directory) noexcept nogil        # 0 or an errno (EINVAL: unreadable)

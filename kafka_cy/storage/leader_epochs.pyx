@@ -1,10 +1,11 @@
 """Which leader epoch wrote which offsets (Kafka's LeaderEpochFileCache)."""
 from libc.stdint cimport int32_t, int64_t
+from libc.errno cimport errno
 from libc.stdio cimport FILE, fclose, fflush, fopen, fprintf, fscanf
 from libc.stdlib cimport free, realloc
 from libc.string cimport memmove
 
-from kafka_cy.storage.system cimport ENOENT, PATH_BYTES_MAX, fdatasync, fileno, join_path, last_errno, rename
+from kafka_cy.storage.system cimport EINVAL, ENOENT, ENOMEM, PATH_BYTES_MAX, fileno, join_path, rename_path, sync_data
 
 
 cdef void epochs_free(LeaderEpochs* epochs) noexcept nogil:
@@ -98,18 +99,21 @@ cdef int epochs_write(LeaderEpochs* epochs, const char* directory, bint sync) no
     join_path(temporary, PATH_BYTES_MAX, directory, b"leader-epoch-checkpoint.tmp")
     file = fopen(temporary, b"we")
     if file == NULL:
-        return -1
+        return errno
     fprintf(file, b"0\n%d\n", epochs.count)
     for i in range(epochs.count):
         fprintf(file, b"%d %lld\n", epochs.entries[i].epoch, <long long>epochs.entries[i].start_offset)
-    if fflush(file) != 0 or (sync and fdatasync(fileno(file)) != 0):
-        failed = -1
-    if fclose(file) != 0:
-        failed = -1
-    if failed or rename(temporary, path) != 0:
-        return -1
-    epochs.dirty = False
-    return 0
+    if fflush(file) != 0:
+        failed = errno
+    elif sync:
+        failed = sync_data(fileno(file))
+    if fclose(file) != 0 and not failed:
+        failed = errno
+    if not failed:
+        failed = rename_path(temporary, path)
+    if not failed:
+        epochs.dirty = False
+    return failed
 
 
 cdef int epochs_read(LeaderEpochs* epochs, const char* directory) noexcept nogil:
@@ -124,15 +128,15 @@ cdef int epochs_read(LeaderEpochs* epochs, const char* directory) noexcept nogil
     join_path(path, PATH_BYTES_MAX, directory, b"leader-epoch-checkpoint")
     file = fopen(path, b"re")
     if file == NULL:
-        return 0 if last_errno() == ENOENT else -1
+        return 0 if errno == ENOENT else errno
     if fscanf(file, b"%d %d", &version, &count) != 2 or version != 0 or count < 0:
-        failed = -1
+        failed = EINVAL
     while not failed and count > 0:
         if fscanf(file, b"%d %lld", &epoch, &start_offset) != 2:
-            failed = -1
-        else:
-            failed = epochs_assign(epochs, epoch, start_offset)
-            count -= 1
+            failed = EINVAL
+        elif epochs_assign(epochs, epoch, start_offset) < 0:
+            failed = ENOMEM
+        count -= 1
     fclose(file)
     epochs.dirty = False
     return failed

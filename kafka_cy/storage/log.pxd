@@ -14,7 +14,7 @@ from kafka_cy.storage.transaction_index cimport TransactionIndex
 cdef enum StorageError:
     STORAGE_OK = 0
     STORAGE_OFFSET_OUT_OF_RANGE = 1
-    STORAGE_IO_ERROR = 2                # EIO, ENOSPC ...: the log directory goes offline (KAFKA_STORAGE_ERROR)
+    STORAGE_IO_ERROR = 2                # EIO, ENOSPC ...: the log directory goes offline (KAFKA_STORAGE_ERROR); see fail_log
     STORAGE_NO_MEMORY = 3
     STORAGE_CORRUPT = 4
     STORAGE_OUT_OF_ORDER_SEQUENCE = 5   # OUT_OF_ORDER_SEQUENCE_NUMBER
@@ -50,18 +50,33 @@ cdef struct LogConfig:
     int64_t producer_id_expiration_ms
     bint cleanup_delete
     bint cleanup_compact
+    bint preallocate
     int32_t min_insync_replicas
 
 cdef enum:
     TAIL_BATCHES = 32           # of the latest batches the position is remembered
     REMEMBERED_READS = 8        # and of so many reads where the next one begins
+    ROLLED_MAX = 8              # closed segments whose indexes wait for a flush; beyond, the roll itself writes them
+    SNAPSHOT_BYTES_MAX = 1 << 30
 
 cdef enum LogState:
     LOG_ONLINE = 0
-    LOG_OFFLINE = 1             # a write failed for good
+    LOG_OFFLINE = 1             # the disk failed or is full
     LOG_CLOSED = 2
 
 ctypedef void (*flushed_hook)(void* context) noexcept nogil
+
+cdef struct RolledSegment:      # what the next flush writes of a closed segment
+    Segment* segment            # one reference; its indexes
+    uint8_t* snapshot           # the producers as of snapshot_offset, malloc'ed
+    size_t snapshot_size
+    int64_t snapshot_offset
+
+
+cdef struct FormerName:         # of the log's folder; segments that left the list may still point to it
+    FormerName* next
+    char* directory
+
 
 cdef struct OffsetPosition:
     int64_t segment_base
@@ -70,19 +85,20 @@ cdef struct OffsetPosition:
 
 # Purpose: one partition's log.
 # Lifetime: `references`: its Python handle, its partition and queued background jobs; the last log_unref frees it.
-# Locks: append_mutex (appends, truncation, rolling, deletion, closing), then segments_mutex (the segment list, the active
-#   segment's indexes, epochs, aborted transactions; held for lookups and publication only, never over I/O that can wait).
-#   flush_mutex: one flush at a time.
+# Locks: flush_mutex (one flush at a time; none while the log is truncated), then append_mutex (appends, truncation, rolling,
+#   deletion, closing), then segments_mutex (the segment list, the active segment's indexes, epochs, aborted transactions;
+#   held for lookups and publication only, never over I/O that can wait).
 # Limits: a segment is < 2^31 bytes and spans < 2^31 offsets.
 cdef struct Log:
     int32_t references          # (a)
     int32_t state               # (a) LogState
-    int32_t failed_errno        # (a) of the call that took it offline
+    int32_t failed_errno        # (a) of the latest call that failed
     int32_t flush_queued        # (a) a flush is in the background queue
     pthread_mutex_t append_mutex
     pthread_mutex_t segments_mutex
     pthread_mutex_t flush_mutex
-    char* directory
+    char* directory             # segments_mutex; changed with the append mutex as well
+    FormerName* former_names
     Segment** segments          # by base offset; the last is active
     int32_t segments_count
     int32_t segments_capacity
@@ -100,6 +116,8 @@ cdef struct Log:
     int64_t messages_in
     int64_t bytes_in
     int64_t snapshot_offset     # append mutex: offset of the newest producer snapshot, -1 none
+    RolledSegment rolled[ROLLED_MAX]    # added with the append mutex, taken with the flush mutex, both with segments_mutex
+    int32_t rolled_count        # (a)
     int64_t roll_jitter_ms
     int64_t unflushed_messages  # append mutex
     int64_t last_flush_ms       # (a)
@@ -161,7 +179,8 @@ cdef const LogConfig* log_config(Log* log) noexcept nogil           # valid whil
 # -- for the storage package and the control plane (never on a reactor: they may wait for the disk) --
 # `start_offset`, `recovery_point`: from the checkpoints, -1 none. `clean`: the last shutdown was clean. Returns a StorageError.
 cdef int log_open(
-    const char* directory, const LogConfig* config, int64_t start_offset, int64_t recovery_point, bint clean, Log** out
+    const char* directory, const LogConfig* config, int64_t start_offset, int64_t recovery_point, bint clean, Log** out,
+    int* error_number
 ) noexcept nogil
 cdef Log* log_ref(Log* log) noexcept nogil
 cdef void log_unref(Log* log) noexcept nogil

@@ -6,8 +6,8 @@ from libc.stdlib cimport calloc, free, malloc, rand, realloc
 from libc.string cimport memcpy, memmove, memset, strdup
 
 from kafka_cy.records.atomics cimport (
-    atomic_add_i32, atomic_add_owned_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer, atomic_store_i32, atomic_store_i64,
-    atomic_store_pointer, atomic_store_seq_i32, atomic_sub_i32,
+    atomic_add_i32, atomic_add_owned_i64, atomic_cas_i32, atomic_load_i32, atomic_load_i64, atomic_load_pointer,
+    atomic_store_i32, atomic_store_i64, atomic_store_pointer, atomic_store_seq_i32, atomic_sub_i32,
 )
 from kafka_cy.records.batch cimport (
     ATTRIBUTE_CONTROL, ATTRIBUTE_LOG_APPEND_TIME, BATCH_OK, LOG_OVERHEAD, BatchHeader, batch_find_timestamp,
@@ -33,14 +33,14 @@ from kafka_cy.storage.recovery cimport (
 )
 from kafka_cy.storage.segment cimport (
     BatchCursor, cursor_header, cursor_init, segment_acquire, segment_append_bytes, segment_close_indexes, segment_flush,
-    segment_index_batch, segment_map_indexes, segment_new, segment_pin, segment_rename_deleted, segment_set_directory,
-    segment_size, segment_unlink_files, segment_unpin, segment_unref, segment_write_indexes,
-    segment_seal_times, segments_give_way,
+    segment_index_batch, segment_map_indexes, segment_new, segment_pin, segment_rename_deleted, segment_retire,
+    segment_seal_times, segment_settle_indexes, segment_size, segment_trim, segment_unlink_files, segment_unpin,
+    segment_unref, segment_write_indexes, segments_give_way, segments_rename_directory,
 )
 from kafka_cy.storage.system cimport (
-    EMFILE, ENFILE, ENOENT, ENOSPC, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, ftruncate, join_path, last_errno,
+    EIO, EMFILE, ENFILE, ENOENT, ENOMEM, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, cut_file, join_path,
     modified_ms_of_file, name_file, open_file, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
-    pthread_mutex_unlock, read_some, rename, sync_path, wall_clock_ms, write_whole,
+    pthread_mutex_unlock, read_some, reserve_file, sync_path, wall_clock_ms, write_whole,
 )
 from kafka_cy.storage.index_table cimport table_free, table_load
 from kafka_cy.storage.time_index cimport time_entry_relative, time_entry_timestamp, time_index_floor
@@ -50,6 +50,7 @@ from kafka_cy.storage.transaction_index cimport (
 )
 
 include "log_append.pxi"
+include "log_roll.pxi"
 include "log_read.pxi"
 include "log_lookup.pxi"
 include "log_maintenance.pxi"

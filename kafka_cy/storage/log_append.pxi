@@ -8,14 +8,17 @@ cdef int log_append(
     Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
 ) noexcept nogil:
     cdef int error
+    cdef bint rolled = False
     pthread_mutex_lock(&log.append_mutex)
-    error = append_locked(log, batch, leader_epoch, origin, now_ms, result)
+    error = append_locked(log, batch, leader_epoch, origin, now_ms, result, &rolled)
     pthread_mutex_unlock(&log.append_mutex)
+    if rolled:
+        log_queue_flush(log)
     return error
 
 
 cdef int append_locked(
-    Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
+    Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result, bint* rolled
 ) noexcept nogil:
     cdef BatchHeader* header = &batch.header
     cdef const LogConfig* config = log_config(log)
@@ -24,7 +27,9 @@ cdef int append_locked(
         return error
     if header.producer_id >= 0 and producers_reserve(&log.producers) < 0:
         return STORAGE_NO_MEMORY
-    error = roll_if_needed(log, config, batch, now_ms)
+    if must_roll(active_segment(log), config, log.roll_jitter_ms, batch, now_ms):
+        error = roll_locked(log, header.base_offset)
+        rolled[0] = not error
     if not error:
         error = write_batch(log, batch)
     if error:
@@ -108,42 +113,37 @@ cdef bint must_roll(Segment* active, const LogConfig* config, int64_t jitter_ms,
     return waited_ms > config.segment_ms - jitter_ms
 
 
-cdef int roll_if_needed(Log* log, const LogConfig* config, ValidBatch* batch, int64_t now_ms) noexcept nogil:
-    if not must_roll(active_segment(log), config, log.roll_jitter_ms, batch, now_ms):
-        return STORAGE_OK
-    return roll_locked(log, batch.header.base_offset)
-
-
 cdef int32_t offline_events = 0     # (a) how often any log went offline: what the log manager watches
 
 
-cdef void take_offline(Log* log) noexcept nogil:
-    atomic_store_i32(&log.state, LOG_OFFLINE)
-    atomic_add_i32(&offline_events, 1)
-
-
-cdef void fail_log(Log* log, int error_number) noexcept nogil:
-    """ENOSPC passes: what was there is still good and room may come back. Anything else takes the log offline."""
+cdef int fail_log(Log* log, int error_number) noexcept nogil:
+    """The StorageError of a failed call. The disk's failures take the log offline, a full disk's as well (Kafka:
+    LogDirFailureChannel); for want of memory or descriptors nothing was tried yet, and the next call may succeed."""
+    if error_number == ENOMEM:
+        return STORAGE_NO_MEMORY
     atomic_store_i32(&log.failed_errno, error_number)
-    if error_number != ENOSPC:
-        take_offline(log)
+    if error_number != EMFILE and error_number != ENFILE and atomic_cas_i32(&log.state, LOG_ONLINE, LOG_OFFLINE):
+        atomic_add_i32(&offline_events, 1)
+    return STORAGE_IO_ERROR
+
+
+cdef int fail_read(Log* log, int error_number) noexcept nogil:
+    """The same for a read. A file that is not there is one that retention took from under the reader."""
+    return STORAGE_IO_ERROR if error_number == ENOENT else fail_log(log, error_number)
 
 
 cdef int write_batch(Log* log, ValidBatch* batch) noexcept nogil:
-    """One write. One that failed half-way is cut off again, so that the file ends with the last whole batch."""
+    """One write. One that failed half-way is cut off again, so that the file ends with the last whole batch; where that
+    fails as well, the next start cuts it."""
     cdef Segment* active = active_segment(log)
-    cdef int failed
-    cdef int error = segment_pin(active)
-    if error:
-        fail_log(log, last_errno())
-        return error
+    cdef int failed = segment_pin(active)
+    if failed:
+        return fail_log(log, failed)
     failed = segment_append_bytes(active, batch.data, batch.size)
     if failed:
-        fail_log(log, failed)
-        if ftruncate(active.fd, active.size) != 0:
-            fail_log(log, last_errno())
+        cut_file(active.fd, active.size)
     segment_unpin(active)
-    return STORAGE_IO_ERROR if failed else STORAGE_OK
+    return fail_log(log, failed) if failed else STORAGE_OK
 
 
 cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noexcept nogil:
@@ -155,8 +155,9 @@ cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noe
     cdef AbortedTransaction aborted
     cdef bint has_aborted = producers_apply(&log.producers, header, batch.data, batch.size, &aborted)
     cdef OffsetPosition* tail
-    if has_aborted and transactions_write(log.directory, active.base_offset, &aborted) < 0:
-        fail_log(log, last_errno())
+    cdef int failed = transactions_write(log.directory, active.base_offset, &aborted) if has_aborted else 0
+    if failed:
+        fail_log(log, failed)
     if header.leader_epoch > epochs_latest(&log.epochs):
         begin_epoch(log, header.leader_epoch, header.base_offset)
     elif log.epochs.dirty:
@@ -189,102 +190,52 @@ cdef void begin_epoch(Log* log, int32_t epoch, int64_t start_offset) noexcept no
 
 cdef void write_epochs(Log* log) noexcept nogil:
     """With the append mutex. The next flush makes it durable, before it raises the recovery point."""
-    if epochs_write(&log.epochs, log.directory, False) == 0:
-        atomic_store_i32(&log.epochs_unsynced, 1)
-        atomic_store_i32(&log.names_unsynced, 1)
-
-
-cdef int write_snapshot(Log* log, int64_t offset) noexcept nogil:
-    """The producers as of `offset`. A torn file is noticed by its CRC."""
-    cdef char path[PATH_BYTES_MAX]
-    cdef Writer output
-    cdef int failed = -1
-    cdef int fd
-    if log.snapshot_offset == offset:
-        return STORAGE_OK
-    writer_init(&output, 1 << 30)
-    producers_write_snapshot(&log.producers, &output)
-    name_file(path, PATH_BYTES_MAX, log.directory, offset, b".snapshot")
-    fd = open_file(path, O_RDWR | O_CREAT | O_TRUNC)
-    while fd < 0 and segments_give_way():
-        fd = open_file(path, O_RDWR | O_CREAT | O_TRUNC)
-    if fd >= 0:
-        failed = output.error
-        if not failed:
-            failed = write_whole(fd, output.data, output.size, 0)
-        close(fd)
-    writer_free(&output)
+    cdef int failed = epochs_write(&log.epochs, log.directory, False)
     if failed:
-        return STORAGE_IO_ERROR
-    log.snapshot_offset = offset
-    return STORAGE_OK
+        fail_log(log, failed)   # where that passes, the epochs stay dirty and the next append tries again
+        return
+    atomic_store_i32(&log.epochs_unsynced, 1)
+    atomic_store_i32(&log.names_unsynced, 1)
 
 
 cdef int add_segment(Log* log, Segment* segment) noexcept nogil:
-    """Append to the list; with segments_mutex, or before anybody else knows the log."""
+    """Append to the list; with segments_mutex, or before anybody else knows the log. 0 or an errno."""
     cdef Segment** grown
     cdef int32_t wanted
     if log.segments_count == log.segments_capacity:
         wanted = log.segments_capacity * 2 if log.segments_capacity else 2
         grown = <Segment**>realloc(log.segments, <size_t>wanted * sizeof(Segment*))
         if grown == NULL:
-            return STORAGE_NO_MEMORY
+            return ENOMEM
         log.segments = grown
         log.segments_capacity = wanted
     log.segments[log.segments_count] = segment
     log.segments_count += 1
-    return STORAGE_OK
+    return 0
 
 
 cdef int new_active(Log* log, int64_t base_offset, Segment** out) noexcept nogil:
-    """An empty segment whose file exists; not in the list yet."""
+    """An empty segment whose file exists; not in the list yet. 0 or an errno."""
     cdef Segment* segment = segment_new(log.directory, base_offset)
-    cdef int error
+    cdef int failed
     if segment == NULL:
-        return STORAGE_NO_MEMORY
+        return ENOMEM
     segment.active = True
-    error = segment_pin(segment)
-    if error:
+    failed = segment_pin(segment)
+    if not failed and log_config(log).preallocate:
+        segment.preallocated = True
+        failed = reserve_file(segment.fd, log_config(log).segment_bytes)
+        segment_unpin(segment)
+        if failed:
+            segment_unlink_files(log.directory, base_offset, False)
+    elif not failed:
+        segment_unpin(segment)
+    if failed:
         segment_unref(segment)
-        return error
-    segment_unpin(segment)
+        return failed
     atomic_store_i32(&log.names_unsynced, 1)
     out[0] = segment
-    return STORAGE_OK
-
-
-cdef int roll_locked(Log* log, int64_t new_base) noexcept nogil:
-    cdef Segment* old = active_segment(log)
-    cdef Segment* fresh = NULL
-    cdef int error
-    if old.base_offset == new_base:
-        return STORAGE_OK
-    pthread_mutex_lock(&log.segments_mutex)     # the table may move, and others search it
-    segment_seal_times(old)
-    pthread_mutex_unlock(&log.segments_mutex)
-    error = segment_write_indexes(old, True)
-    if not error:
-        error = write_snapshot(log, new_base)
-    if not error:
-        error = new_active(log, new_base, &fresh)
-    if error:
-        fail_log(log, last_errno())
-        return error
-    pthread_mutex_lock(&log.segments_mutex)
-    error = add_segment(log, fresh)
-    if not error:
-        atomic_store_i32(<int32_t*>&old.active, 0)
-        old.indexes_mapped = True
-        log.tail_count = 0
-        if old.size == 0:               # offsets jumped: the empty segment is of no use
-            log.segments[log.segments_count - 2] = fresh
-            log.segments_count -= 1
-            segment_unlink_files(log.directory, old.base_offset, False)
-            segment_unref(old)
-    pthread_mutex_unlock(&log.segments_mutex)
-    choose_jitter(log)
-    log_queue_flush(log)
-    return error
+    return 0
 
 
 cdef void choose_jitter(Log* log) noexcept nogil:

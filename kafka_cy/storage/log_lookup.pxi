@@ -65,9 +65,9 @@ cdef Segment* acquire_after(Log* log, int64_t base_offset, int64_t* bytes) noexc
 
 
 cdef int time_bounds(Log* log, Segment* segment, int64_t target_ms, int64_t* max_timestamp, int64_t* position) noexcept nogil:
-    """Largest timestamp of a pinned segment (-1 unknown) and where a scan for `target_ms` may begin."""
+    """Largest timestamp of a pinned segment (-1 unknown) and where a scan for `target_ms` may begin. 0 or an errno."""
     cdef int64_t relative
-    cdef int error = STORAGE_OK
+    cdef int failed
     cdef bint active
     pthread_mutex_lock(&log.segments_mutex)
     active = segment.active
@@ -77,32 +77,35 @@ cdef int time_bounds(Log* log, Segment* segment, int64_t target_ms, int64_t* max
         position[0] = offset_index_floor(&segment.offsets, relative)
     pthread_mutex_unlock(&log.segments_mutex)
     if active:
-        return error
-    error = segment_map_indexes(segment)
-    if error:
-        return error
+        return 0
+    failed = segment_map_indexes(segment)
+    if failed:
+        return failed
     max_timestamp[0] = -1
     if segment.times.count > 0:
         max_timestamp[0] = time_entry_timestamp(&segment.times, segment.times.count - 1)
     relative = time_index_floor(&segment.times, target_ms)
     position[0] = offset_index_floor(&segment.offsets, relative)
-    return error
+    return 0
 
 
 cdef int search_batch(
-    Codecs* codecs, Segment* segment, int64_t position, const BatchHeader* header, int64_t target_ms, int64_t offset_min,
-    int64_t unpacked_bytes_max, int64_t* offset, int64_t* timestamp_ms
+    Log* log, Codecs* codecs, Segment* segment, int64_t position, const BatchHeader* header, int64_t target_ms,
+    int64_t offset_min, int64_t* offset, int64_t* timestamp_ms
 ) noexcept nogil:
     """1 found, 0 not in this batch, negative: -StorageError."""
     cdef size_t size = <size_t>(LOG_OVERHEAD + header.length)
     cdef uint8_t* data = <uint8_t*>malloc(size)
+    cdef int64_t there
     cdef int found
     if data == NULL:
         return -STORAGE_NO_MEMORY
-    if read_some(segment.fd, data, size, position) != <int64_t>size:
+    there = read_some(segment.fd, data, size, position)
+    if there != <int64_t>size:
         free(data)
-        return -STORAGE_IO_ERROR
-    found = batch_find_timestamp(codecs, data, size, target_ms, offset_min, unpacked_bytes_max, offset, timestamp_ms)
+        return -fail_read(log, <int>-there if there < 0 else EIO)
+    found = batch_find_timestamp(
+        codecs, data, size, target_ms, offset_min, log_config(log).rules.unpacked_bytes_max, offset, timestamp_ms)
     free(data)
     return found if found >= 0 else -STORAGE_CORRUPT
 
@@ -122,13 +125,12 @@ cdef int search_segment(
     while there > 0:
         if (header.max_timestamp >= target_ms or header.magic < 2) \
                 and (header.base_offset + header.last_offset_delta >= start_offset):
-            found = search_batch(codecs, segment, position, &header, target_ms, start_offset,
-                                 log_config(log).rules.unpacked_bytes_max, offset, timestamp_ms)
+            found = search_batch(log, codecs, segment, position, &header, target_ms, start_offset, offset, timestamp_ms)
             if found != 0:
                 return found
         position += LOG_OVERHEAD + header.length
         there = cursor_header(&cursor, position, &header)
-    return 0 if there == 0 else -STORAGE_IO_ERROR
+    return 0 if there == 0 else -fail_read(log, -there)
 
 
 cdef int log_offset_for_timestamp(
@@ -139,6 +141,7 @@ cdef int log_offset_for_timestamp(
     cdef int64_t max_timestamp = -1
     cdef int64_t position = 0
     cdef int outcome = 0
+    cdef int failed
     cdef Segment* segment
     found[0] = False
     epoch[0] = -1
@@ -150,14 +153,16 @@ cdef int log_offset_for_timestamp(
         if segment == NULL:
             return STORAGE_OK
         base_offset = segment.base_offset
-        outcome = -segment_pin(segment)
-        if outcome:
+        failed = segment_pin(segment)
+        if failed:
             segment_unref(segment)
-            return -outcome
+            return fail_read(log, failed)
         if bytes < 0:
             bytes = segment_size(segment)
-        outcome = -time_bounds(log, segment, target_ms, &max_timestamp, &position)
-        if outcome == 0 and (max_timestamp >= target_ms or max_timestamp < 0):
+        failed = time_bounds(log, segment, target_ms, &max_timestamp, &position)
+        if failed:
+            outcome = -fail_read(log, failed)
+        elif (max_timestamp >= target_ms or max_timestamp < 0):
             outcome = search_segment(log, codecs, segment, bytes, position, target_ms, offset, timestamp_ms)
         segment_release(segment)
     if outcome < 0:
@@ -176,20 +181,20 @@ cdef int log_max_timestamp(
     cdef int64_t max_timestamp = -1
     cdef int64_t position = 0
     cdef int64_t base_offset = -1
-    cdef int error
+    cdef int failed
     cdef Segment* segment = acquire_after(log, base_offset, &bytes)
     found[0] = False
     epoch[0] = -1
     while segment != NULL:
-        error = segment_pin(segment)
-        if error:
+        failed = segment_pin(segment)
+        if failed:
             segment_unref(segment)
-            return error
-        error = time_bounds(log, segment, 0, &max_timestamp, &position)
+            return fail_read(log, failed)
+        failed = time_bounds(log, segment, 0, &max_timestamp, &position)
         base_offset = segment.base_offset
         segment_release(segment)
-        if error:
-            return error
+        if failed:
+            return fail_read(log, failed)
         best = max(best, max_timestamp)
         segment = acquire_after(log, base_offset, &bytes)
     if best < 0:

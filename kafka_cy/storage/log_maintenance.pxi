@@ -15,8 +15,11 @@ cdef void log_unref(Log* log) noexcept nogil:
         free(log.retired_configs[i])
     free(log.retired_configs)
     free(log.config)
+    for i in range(log.rolled_count):
+        forget_rolled(&log.rolled[i])
     free(log.segments)
     free(log.directory)
+    free_former_names(log)
     producers_clear(&log.producers)
     epochs_free(&log.epochs)
     transactions_free(&log.aborted)
@@ -27,24 +30,25 @@ cdef void log_unref(Log* log) noexcept nogil:
 
 
 cdef int collect_unflushed(Log* log, Segment*** out, int32_t* count, int64_t* end_offset) noexcept nogil:
-    """References to the segments that hold what is not on disk yet."""
+    """References to the segments that hold what is not on disk yet; 0 or an errno."""
     cdef int32_t first, i
     pthread_mutex_lock(&log.segments_mutex)
     end_offset[0] = log.end_offset
     first = segment_floor(log, log.flushed_offset)
     count[0] = log.segments_count - first if log.flushed_offset < log.end_offset else 0
     out[0] = <Segment**>malloc(<size_t>(count[0] + 1) * sizeof(Segment*))
-    if out[0] != NULL:
-        for i in range(count[0]):
-            out[0][i] = segment_acquire(log.segments[first + i])
+    if out[0] == NULL:
+        count[0] = 0
+    for i in range(count[0]):
+        out[0][i] = segment_acquire(log.segments[first + i])
     pthread_mutex_unlock(&log.segments_mutex)
-    return STORAGE_OK if out[0] != NULL else STORAGE_NO_MEMORY
+    return 0 if out[0] != NULL else ENOMEM
 
 
 cdef int sync_by_name(const char* path) noexcept nogil:
-    """fsync of a file or folder; where descriptors ran out, segments give way."""
+    """fsync of a file or folder; where descriptors ran out, segments give way. 0 or an errno."""
     cdef int failed = sync_path(path)
-    while failed and segments_give_way():
+    while failed and segments_give_way(failed):
         failed = sync_path(path)
     return failed
 
@@ -52,23 +56,25 @@ cdef int sync_by_name(const char* path) noexcept nogil:
 cdef int sync_names(Log* log) noexcept nogil:
     """New files and the epochs' file, where there are any: what the recovery point stands for is found after a power cut."""
     cdef char path[PATH_BYTES_MAX]
-    cdef char directory[PATH_BYTES_MAX]
+    cdef const char* directory
+    cdef int failed = 0
     if not atomic_load_i32(&log.names_unsynced) and not atomic_load_i32(&log.epochs_unsynced):
-        return STORAGE_OK
-    pthread_mutex_lock(&log.segments_mutex)     # log_rename frees the name
-    join_path(path, PATH_BYTES_MAX, log.directory, b"leader-epoch-checkpoint")
-    join_path(directory, PATH_BYTES_MAX, log.directory, b"")
-    pthread_mutex_unlock(&log.segments_mutex)
+        return 0
+    directory = directory_now(log)
     if atomic_load_i32(&log.epochs_unsynced):
         atomic_store_seq_i32(&log.epochs_unsynced, 0)
-        if sync_by_name(path) != 0:
+        join_path(path, PATH_BYTES_MAX, directory, b"leader-epoch-checkpoint")
+        failed = sync_by_name(path)
+        if failed:
             atomic_store_i32(&log.epochs_unsynced, 1)
-            return STORAGE_OK if last_errno() == ENOENT else STORAGE_IO_ERROR   # ENOENT: renamed meanwhile
-    atomic_store_seq_i32(&log.names_unsynced, 0)
-    if sync_by_name(directory) != 0:
-        atomic_store_i32(&log.names_unsynced, 1)
-        return STORAGE_OK if last_errno() == ENOENT else STORAGE_IO_ERROR
-    return STORAGE_OK
+    if not failed:
+        atomic_store_seq_i32(&log.names_unsynced, 0)
+        failed = sync_by_name(directory)
+        if failed:
+            atomic_store_i32(&log.names_unsynced, 1)
+    if failed == ENOENT and directory_now(log) != directory:
+        return sync_names(log)      # renamed meanwhile
+    return failed
 
 
 cdef Histogram flush_times          # ticks, of all logs of this process
@@ -79,37 +85,41 @@ cdef Histogram* log_flush_times() noexcept nogil:
     return &flush_times
 
 
-cdef int log_flush(Log* log) noexcept nogil:
-    """All that was appended before the call is on disk after it. Appends go on meanwhile: that is the group commit."""
+cdef int flush_locked(Log* log) noexcept nogil:
+    """0 or an errno. With the flush mutex."""
     cdef Segment** pending = NULL
     cdef int32_t count = 0
     cdef int32_t i
     cdef int64_t end_offset = 0
-    cdef int64_t begun = ticks_now()
-    cdef int error
-    pthread_mutex_lock(&log.flush_mutex)
-    error = log_check_state(log)
-    if error:
-        notify_flushed(log)
-        pthread_mutex_unlock(&log.flush_mutex)
-        return error
-    error = collect_unflushed(log, &pending, &count, &end_offset)
-    if not error:
-        for i in range(count):
-            if not error:
-                error = segment_flush(pending[i])
-            segment_unref(pending[i])
-        free(pending)
-    if not error:
-        error = sync_names(log)
-    if not error and end_offset > atomic_load_i64(&log.flushed_offset):
+    cdef int failed = settle_rolled(log)
+    if not failed:
+        failed = collect_unflushed(log, &pending, &count, &end_offset)
+    for i in range(count):
+        if not failed:
+            failed = segment_flush(pending[i])
+        segment_unref(pending[i])
+    free(pending)
+    if not failed:
+        failed = sync_names(log)
+    if not failed and end_offset > atomic_load_i64(&log.flushed_offset):
         atomic_store_i64(&log.flushed_offset, end_offset)
     atomic_store_i64(&log.last_flush_ms, wall_clock_ms())
-    histogram_add_shared(&flush_times, ticks_now() - begun)
-    if error and last_errno() != EMFILE and last_errno() != ENFILE:     # out of descriptors: nothing was tried yet
-        # Also for ENOSPC: after a failed sync nobody knows what is on disk, and a second try would tell a lie.
-        atomic_store_i32(&log.failed_errno, last_errno())
-        take_offline(log)
+    return failed
+
+
+cdef int log_flush(Log* log) noexcept nogil:
+    """All that was appended before the call is on disk after it. Appends go on meanwhile: that is the group commit. After a
+    failed sync nobody knows what is on disk, and a second try would tell a lie: the log goes offline."""
+    cdef int64_t begun = ticks_now()
+    cdef int error
+    cdef int failed
+    pthread_mutex_lock(&log.flush_mutex)
+    error = log_check_state(log)
+    if not error:
+        failed = flush_locked(log)
+        histogram_add_shared(&flush_times, ticks_now() - begun)
+        if failed:
+            error = fail_log(log, failed)
     notify_flushed(log)
     pthread_mutex_unlock(&log.flush_mutex)
     return error
@@ -157,6 +167,7 @@ cdef int log_roll(Log* log) noexcept nogil:
     if not error and active_segment(log).size > 0:
         error = roll_locked(log, log.end_offset)
     pthread_mutex_unlock(&log.append_mutex)
+    log_queue_flush(log)
     return error
 
 
@@ -192,11 +203,6 @@ cdef void raise_start(Log* log, int64_t offset) noexcept nogil:
     epochs_truncate_start(&log.epochs, offset)
     transactions_truncate_start(&log.aborted, offset)
     pthread_mutex_unlock(&log.segments_mutex)
-
-
-cdef struct DeletedFiles:       # of one segment, until file.delete.delay.ms is over
-    char* directory
-    int64_t base_offset
 
 
 cdef void drop_segments(Log* log, int32_t first, int32_t count) noexcept nogil:
@@ -277,34 +283,39 @@ cdef int log_delete_old_segments(Log* log, int64_t high_watermark, int64_t now_m
             snapshots_delete_below(log.directory, log.segments[0].base_offset)
             deleted[0] = count
     pthread_mutex_unlock(&log.append_mutex)
+    if atomic_load_i32(&log.rolled_count) > 0:
+        log_queue_flush(log)
     return error
 
 
 cdef int cut_active(Log* log, int64_t offset) noexcept nogil:
     """Cut the last segment behind the last batch that ends below `offset` and make it active, as a fresh Segment:
-    readers of the old one keep its maps."""
+    readers of the old one keep its maps. 0 or an errno."""
     cdef Segment* old = active_segment(log)
     cdef Segment* segment = segment_new(log.directory, old.base_offset)
     cdef BatchCursor cursor
     cdef Listing listing
     cdef int64_t end_offset = 0
-    cdef int64_t position
+    cdef int64_t position = 0
     cdef bint was_cut = False
-    cdef int error = segment_pin(segment) if segment != NULL else STORAGE_NO_MEMORY
-    if error:
+    cdef int failed = segment_pin(segment) if segment != NULL else ENOMEM
+    if not failed:
+        cursor_init(&cursor, segment, segment.size)
+        position = scan_to_offset(&cursor, 0, offset)
+        failed = <int>-position if position < 0 else 0
+    if not failed and position < segment.size:
+        failed = cut_file(segment.fd, position)
+        segment.size = position
+    if failed:
         if segment != NULL:
             segment_unref(segment)
-        return error
-    cursor_init(&cursor, segment, segment.size)
-    position = scan_to_offset(&cursor, 0, offset)
+        return failed
     pthread_mutex_lock(&log.segments_mutex)
-    if position >= 0 and position < segment.size and ftruncate(segment.fd, position) == 0:
-        segment.size = position
     log.segments[log.segments_count - 1] = segment
     transactions_truncate_end(&log.aborted, segment.base_offset)
-    error = listing_read(&listing, log.directory)
-    if not error:
-        error = rebuild_segment(log, segment, &listing, &end_offset, &was_cut)
+    failed = listing_read(&listing, log.directory)
+    if not failed:
+        failed = rebuild_segment(log, segment, &listing, &end_offset, &was_cut)
         listing_free(&listing)
     epochs_truncate_end(&log.epochs, end_offset)
     log.tail_count = 0
@@ -317,40 +328,50 @@ cdef int cut_active(Log* log, int64_t offset) noexcept nogil:
     segment_unpin(segment)
     segment_unref(old)
     write_epochs(log)
-    return error
+    return failed
 
 
 cdef int log_truncate_to(Log* log, int64_t offset) noexcept nogil:
-    cdef int32_t keep
     cdef int error
+    cdef int failed = 0
+    pthread_mutex_lock(&log.flush_mutex)
     pthread_mutex_lock(&log.append_mutex)
     error = log_check_state(log)
     if not error and offset < log.end_offset:
-        if offset <= log.segments[0].base_offset:
-            error = truncate_fully_locked(log, offset)
-        else:
-            keep = segment_floor(log, offset) + 1
-            if log.segments[keep - 1].base_offset == offset:
-                keep -= 1
-            drop_segments(log, keep, log.segments_count - keep)
-            snapshots_delete_above(log.directory, offset)
-            error = cut_active(log, offset)
+        failed = settle_rolled(log)
+        if not failed and offset <= log.segments[0].base_offset:
+            failed = truncate_fully_locked(log, offset)
+        elif not failed:
+            failed = truncate_locked(log, offset)
+    if failed:
+        error = fail_log(log, failed)
     pthread_mutex_unlock(&log.append_mutex)
+    pthread_mutex_unlock(&log.flush_mutex)
     return error
 
 
+cdef int truncate_locked(Log* log, int64_t offset) noexcept nogil:
+    """0 or an errno."""
+    cdef int32_t keep = segment_floor(log, offset) + 1
+    if log.segments[keep - 1].base_offset == offset:
+        keep -= 1
+    drop_segments(log, keep, log.segments_count - keep)
+    snapshots_delete_above(log.directory, offset)
+    return cut_active(log, offset)
+
+
 cdef int truncate_fully_locked(Log* log, int64_t new_start) noexcept nogil:
+    """0 or an errno."""
     cdef Segment* fresh = NULL
-    cdef int error
+    cdef int failed
     drop_segments(log, 0, log.segments_count - 1)
     segment_rename_deleted(log.segments[0])
     snapshots_delete_above(log.directory, -1)
     producers_clear(&log.producers)
     log.snapshot_offset = -1
-    error = new_active(log, new_start, &fresh)
-    if error:
-        fail_log(log, last_errno())
-        return error
+    failed = new_active(log, new_start, &fresh)
+    if failed:
+        return failed
     fresh.size = 0
     pthread_mutex_lock(&log.segments_mutex)
     segment_unref(log.segments[0])
@@ -365,16 +386,23 @@ cdef int truncate_fully_locked(Log* log, int64_t new_start) noexcept nogil:
     atomic_store_i64(&log.first_unstable, -1)
     pthread_mutex_unlock(&log.segments_mutex)
     write_epochs(log)
-    return STORAGE_OK
+    return 0
 
 
 cdef int log_truncate_fully(Log* log, int64_t new_start) noexcept nogil:
     cdef int error
+    cdef int failed = 0
+    pthread_mutex_lock(&log.flush_mutex)
     pthread_mutex_lock(&log.append_mutex)
     error = log_check_state(log)
     if not error:
-        error = truncate_fully_locked(log, new_start)
+        failed = settle_rolled(log)
+        if not failed:
+            failed = truncate_fully_locked(log, new_start)
+    if failed:
+        error = fail_log(log, failed)
     pthread_mutex_unlock(&log.append_mutex)
+    pthread_mutex_unlock(&log.flush_mutex)
     return error
 
 
@@ -401,27 +429,35 @@ cdef int log_set_config(Log* log, const LogConfig* config) noexcept nogil:
 
 
 cdef int log_rename(Log* log, const char* directory) noexcept nogil:
-    """Rename the folder and tell the segments."""
+    """Rename the folder and tell the segments. The old name is kept: a segment that left the list may still have it."""
     cdef char* fresh = strdup(directory)
-    cdef char* old
-    cdef int32_t i
-    if fresh == NULL:
-        return STORAGE_NO_MEMORY
-    pthread_mutex_lock(&log.append_mutex)
-    pthread_mutex_lock(&log.segments_mutex)
-    if rename(log.directory, fresh) != 0:
+    cdef FormerName* former = <FormerName*>malloc(sizeof(FormerName))
+    cdef int failed = ENOMEM if fresh == NULL or former == NULL else 0
+    if not failed:
+        pthread_mutex_lock(&log.append_mutex)
+        pthread_mutex_lock(&log.segments_mutex)
+        failed = segments_rename_directory(log.segments, log.segments_count, log.directory, fresh)
+        if not failed:
+            former.directory = log.directory
+            former.next = log.former_names
+            log.former_names = former
+            log.directory = fresh
         pthread_mutex_unlock(&log.segments_mutex)
         pthread_mutex_unlock(&log.append_mutex)
-        free(fresh)
-        return STORAGE_IO_ERROR
-    old = log.directory
-    log.directory = fresh
-    for i in range(log.segments_count):
-        segment_set_directory(log.segments[i], fresh)
-    pthread_mutex_unlock(&log.segments_mutex)
-    pthread_mutex_unlock(&log.append_mutex)
-    free(old)
-    return STORAGE_OK
+    if not failed:
+        return STORAGE_OK
+    free(fresh)
+    free(former)
+    return fail_log(log, failed)
+
+
+cdef void free_former_names(Log* log) noexcept nogil:
+    cdef FormerName* former = log.former_names
+    while former != NULL:
+        log.former_names = former.next
+        free(former.directory)
+        free(former)
+        former = log.former_names
 
 
 cdef int log_assign_epoch(Log* log, int32_t epoch) noexcept nogil:
@@ -442,21 +478,40 @@ cdef void log_expire_producers(Log* log, int64_t now_ms) noexcept nogil:
     pthread_mutex_unlock(&log.append_mutex)
 
 
+cdef int write_closing(Log* log, bint sync) noexcept nogil:
+    """What a clean start reads of the active segment, the producers and the epochs; 0 or an errno. With flush and append
+    mutex."""
+    cdef SnapshotBytes snapshot
+    cdef int failed = settle_rolled(log)
+    if failed:
+        return failed
+    pthread_mutex_lock(&log.segments_mutex)
+    segment_seal_times(active_segment(log))
+    pthread_mutex_unlock(&log.segments_mutex)
+    failed = segment_write_indexes(active_segment(log), True)
+    if not failed:
+        failed = segment_trim(active_segment(log))
+    if not failed and log.end_offset > 0 and log.snapshot_offset != log.end_offset:
+        failed = encode_snapshot(log, &snapshot)
+        if not failed:
+            failed = write_snapshot(log, log.end_offset, &snapshot)
+            free(snapshot.data)
+            log.snapshot_offset = log.end_offset
+    if not failed and log.epochs.dirty:
+        failed = epochs_write(&log.epochs, log.directory, sync and log.end_offset > 0)
+    return failed
+
+
 cdef int log_close(Log* log, bint flush) noexcept nogil:
-    cdef int error = STORAGE_OK
-    if flush:
-        error = log_flush(log)
+    cdef int error = log_flush(log) if flush else STORAGE_OK
+    cdef int failed = 0
+    pthread_mutex_lock(&log.flush_mutex)
     pthread_mutex_lock(&log.append_mutex)
-    if atomic_load_i32(&log.state) == LOG_ONLINE:
-        if not error:
-            pthread_mutex_lock(&log.segments_mutex)
-            segment_seal_times(active_segment(log))
-            pthread_mutex_unlock(&log.segments_mutex)
-            error = segment_write_indexes(active_segment(log), True)
-        if not error and log.end_offset > 0:
-            error = write_snapshot(log, log.end_offset)
-        if not error and log.epochs.dirty:
-            error = STORAGE_IO_ERROR if epochs_write(&log.epochs, log.directory, flush and log.end_offset > 0) < 0 else STORAGE_OK
+    if not error and atomic_load_i32(&log.state) == LOG_ONLINE:
+        failed = write_closing(log, flush)
+    if failed:
+        error = fail_log(log, failed)
     atomic_store_i32(&log.state, LOG_CLOSED)
     pthread_mutex_unlock(&log.append_mutex)
+    pthread_mutex_unlock(&log.flush_mutex)
     return error

@@ -8,6 +8,7 @@ delayed removal, moves). Both go through `_mutex` where they touch the table of 
 # ruff: noqa: PTH103, PTH108, PTH208
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -26,13 +27,17 @@ __all__ = ["LogDirError", "LogManager"]
 
 Key = tuple[str, int]
 FAILURES_CHECK_S = 0.25  # one integer is compared
-RECOVERY_THREADS = 4
+THREADS = 4  # beside the caller's, to open and close logs
 COPY_BYTES = 4 << 20
 FOLDER_NAME_MAX = 255
 
 
 class LogManager:
-    """`partitions` maps (topic, index) to what is hosted. Start with start(), end with shutdown()."""
+    """`partitions` maps (topic, index) to what is hosted. Start with start(), end with shutdown().
+
+    A directory whose disk failed or is full is offline until the next start, as in Kafka (LogDirFailureChannel):
+    `on_offline` is told its path, why, and which partitions went with it.
+    """
 
     def __init__(
         self,
@@ -44,7 +49,7 @@ class LogManager:
         *,
         retention_check_interval_ms: int = 300_000,
         checkpoint_interval_ms: int = 60_000,
-        on_offline: Callable[[str, list[HostedPartition]], None] | None = None,
+        on_offline: Callable[[str, str, list[HostedPartition]], None] | None = None,
     ) -> None:
         self.log_dirs = list(log_dirs)
         self.offline_dirs: set[str] = set()
@@ -73,7 +78,10 @@ class LogManager:
     # -- start --
 
     def start(self) -> None:
-        """Lock and identify the directories, recover every log in them. Raises LogDirError."""
+        """Lock and identify the directories, recover every log in them. Raises LogDirError.
+
+        Of several directories, one that cannot be used is left out (`offline_dirs`).
+        """
         for path in self.log_dirs:
             directory = LogDir(path)
             try:
@@ -109,25 +117,33 @@ class LogManager:
             for topic, index, folder in directory.partitions():
                 key = (topic, index)
                 jobs.append((directory, topic, index, folder, starts.get(key, -1), recovery.get(key, -1)))
-        failures: list[OSError] = []
+        failed: dict[str, StorageFailure] = {}
+        refused: list[OSError] = []
 
-        def load() -> None:
-            while jobs and not failures:
-                try:
-                    self._load(*jobs.pop())
-                except IndexError:
-                    return
-                except OSError as error:
-                    failures.append(error)
+        def load(job: tuple[LogDir, str, int, str, int, int]) -> None:
+            try:
+                if job[0].path not in failed and not refused:
+                    self._load(*job)
+            except StorageFailure as error:
+                failed[job[0].path] = error
+            except OSError as error:
+                refused.append(error)
 
-        threads = [threading.Thread(target=load) for _ in range(min(RECOVERY_THREADS, len(jobs) // 4))]
-        for thread in threads:
-            thread.start()
-        load()
-        for thread in threads:
-            thread.join()
-        if failures:
-            raise LogDirError("broken", str(failures[0])) from failures[0]
+        _in_threads(load, jobs)
+        for path, error in failed.items():
+            self._leave_out(path)
+            if not self._dirs:
+                raise LogDirError("broken", str(error)) from error
+            sys.stderr.write(f"log manager: {error}\n")
+        if refused:
+            raise LogDirError("broken", str(refused[0])) from refused[0]
+
+    def _leave_out(self, path: str) -> None:
+        self.offline_dirs.add(path)
+        self._dirs.pop(path).unlock()
+        for key in [key for key, of in self._dir_of.items() if of == path]:
+            del self._dir_of[key]
+            self.partitions.pop(key).log.abandon()
 
     def _load(self, directory: LogDir, topic: str, index: int, folder: str, start: int, recovery: int) -> None:
         log = PartitionLog(
@@ -326,30 +342,36 @@ class LogManager:
                 _unlink_deleted(folder)
 
     def write_checkpoints(self) -> None:
-        """Recovery points, log start offsets and high watermarks of every directory. Raises OSError."""
+        """Recovery points, log start offsets and high watermarks of every directory.
+
+        A directory where they cannot be written goes offline, as in Kafka (CheckpointFile).
+        """
         with self._mutex:
             hosted = [(self._dir_of[key], key, partition) for key, partition in self.partitions.items()]
             stale = set(self._stale)
         for path in list(self._dirs):
             mine = [(key, partition) for of, key, partition in hosted if of == path]
             recovery = {key: p.log.recovery_point for key, p in mine}
-            starts = {key: p.log_start_offset for key, p in mine if p.log_start_offset > p.log.segments()[0][0]}
+            starts = {key: p.log_start_offset for key, p in mine if p.log_start_offset > p.log.first_base_offset}
             watermarks = {key: p.high_watermark for key, p in mine}
-            checkpoints.write_offsets(f"{path}/{checkpoints.RECOVERY_POINTS}", recovery)
-            checkpoints.write_offsets(f"{path}/{checkpoints.LOG_STARTS}", starts)
-            checkpoints.write_offsets(f"{path}/{checkpoints.HIGH_WATERMARKS}", watermarks)
+            try:
+                checkpoints.write_offsets(f"{path}/{checkpoints.RECOVERY_POINTS}", recovery)
+                checkpoints.write_offsets(f"{path}/{checkpoints.LOG_STARTS}", starts)
+                checkpoints.write_offsets(f"{path}/{checkpoints.HIGH_WATERMARKS}", watermarks)
+            except OSError as error:
+                self._take_offline(path, f"its checkpoints cannot be written: {error.strerror}")
         with self._mutex:
             self._stale -= stale
 
     def check_directories(self) -> None:
         """A log that went offline takes its whole directory with it, as in Kafka."""
         self._failures_seen = count_of_failures()
-        failed = {self._dir_of.get((p.topic, p.index)) for p in self._hosted() if p.log.offline}
-        for path in failed - {None}:
+        failed = {self._dir_of.get((p.topic, p.index)): p.log.failed_errno for p in self._hosted() if p.log.offline}
+        for path, error_number in failed.items():
             if path is not None and path not in self.offline_dirs:
-                self._take_offline(path)
+                self._take_offline(path, os.strerror(error_number))
 
-    def _take_offline(self, path: str) -> None:
+    def _take_offline(self, path: str, reason: str) -> None:
         with self._mutex:
             self.offline_dirs.add(path)
             self._dirs.pop(path, None)
@@ -359,9 +381,9 @@ class LogManager:
         if self.on_offline is None:
             return
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self.on_offline, path, lost)
+            self._loop.call_soon_threadsafe(self.on_offline, path, reason, lost)
         else:
-            self.on_offline(path, lost)
+            self.on_offline(path, reason, lost)
 
     # -- moves --
 
@@ -393,6 +415,8 @@ class LogManager:
             with self._mutex:
                 self._swap(partition, key, path, source, target)
         except OSError:
+            if target.offline:
+                self._take_offline(path, os.strerror(target.failed_errno))
             target.abandon()
             shutil.rmtree(folder, ignore_errors=True)
             if self.partitions.get(key) is partition and self._dir_of.get(key) not in self.offline_dirs:
@@ -435,22 +459,40 @@ class LogManager:
         if self._thread is not None:
             self._thread.join()
         clean = dict.fromkeys(self._dirs, True)
-        for key, partition in self.partitions.items():
-            path = self._dir_of[key]
-            if path not in self._dirs:
-                continue
+
+        def close(job: tuple[str, PartitionLog]) -> None:
             try:
-                partition.log.close()
+                job[1].close()
             except StorageFailure:
-                clean[path] = False
-        try:
-            self.write_checkpoints()
-        except OSError:
-            clean = dict.fromkeys(clean, False)
+                clean[job[0]] = False
+
+        hosted = [(self._dir_of[key], partition.log) for key, partition in self.partitions.items()]
+        _in_threads(close, [job for job in hosted if job[0] in self._dirs])
+        self.write_checkpoints()
         for path, directory in self._dirs.items():
             if clean[path]:
-                directory.mark_clean()
+                with contextlib.suppress(OSError):  # a full disk: the next start looks at the logs again
+                    directory.mark_clean()
             directory.unlock()
+
+
+def _in_threads(work: Callable[[Any], None], jobs: list[Any]) -> None:
+    """Do all jobs; several at a time where they are many, as they wait for the disk."""
+
+    def run() -> None:
+        while True:
+            try:
+                job = jobs.pop()
+            except IndexError:
+                return
+            work(job)
+
+    threads = [threading.Thread(target=run) for _ in range(min(THREADS, len(jobs) // 4))]
+    for thread in threads:
+        thread.start()
+    run()
+    for thread in threads:
+        thread.join()
 
 
 def _dying_folder(path: str, topic: str, index: int) -> str:

@@ -1,9 +1,9 @@
-# Opening: list the files, trust what was flushed, re-scan the rest.
+# Opening: list the files, trust what was flushed, re-scan the rest. Up to log_open these return 0 or an errno.
 
 cdef int make_log(const char* directory, const LogConfig* config, Log** out) noexcept nogil:
     cdef Log* log = <Log*>calloc(1, sizeof(Log))
     if log == NULL:
-        return STORAGE_NO_MEMORY
+        return ENOMEM
     log.references = 1
     log.directory = strdup(directory)
     log.config = <LogConfig*>malloc(sizeof(LogConfig))
@@ -16,37 +16,37 @@ cdef int make_log(const char* directory, const LogConfig* config, Log** out) noe
     log.last_flush_ms = wall_clock_ms()
     if log.directory == NULL or log.config == NULL:
         log_unref(log)
-        return STORAGE_NO_MEMORY
+        return ENOMEM
     log.config[0] = config[0]
     choose_jitter(log)
     out[0] = log
-    return STORAGE_OK
+    return 0
 
 
 cdef int load_producers(Log* log, Listing* listing, int64_t offset) noexcept nogil:
     """Producer state as of `offset`: the newest snapshot at or below it, then the batches from there."""
     cdef int64_t from_offset
     cdef int32_t i
-    cdef int error = STORAGE_OK
+    cdef int failed = 0
     cdef Segment* segment
     from_offset = snapshot_floor(&log.producers, log.directory, listing, offset)
     log.snapshot_offset = from_offset
     if from_offset == offset or log.segments_count == 0:
-        return STORAGE_OK
+        return 0
     i = segment_floor(log, from_offset if from_offset > 0 else 0)
-    while not error and i < log.segments_count and log.segments[i].base_offset < offset:
+    while not failed and i < log.segments_count and log.segments[i].base_offset < offset:
         segment = log.segments[i]
-        error = segment_pin(segment)
-        if not error:
-            error = replay_producers(segment, segment_size(segment), from_offset, offset, &log.producers)
+        failed = segment_pin(segment)
+        if not failed:
+            failed = replay_producers(segment, segment_size(segment), from_offset, offset, &log.producers)
             segment_unpin(segment)
         i += 1
-    return error
+    return failed
 
 
 cdef int rebuild_segment(Log* log, Segment* segment, Listing* listing, int64_t* end_offset, bint* was_cut) noexcept nogil:
     """Re-scan one pinned segment with the producer state as of its base offset; its index files are written anew."""
-    cdef int error = load_producers(log, listing, segment.base_offset)
+    cdef int failed = load_producers(log, listing, segment.base_offset)
     log.snapshot_offset = -1
     segment.active = True
     segment.indexes_mapped = False
@@ -54,15 +54,15 @@ cdef int rebuild_segment(Log* log, Segment* segment, Listing* listing, int64_t* 
     segment.max_timestamp_offset = -1
     segment.first_timestamp = -1
     segment.bytes_since_index = 0
-    if not error:
-        error = recover_segment(
+    if not failed:
+        failed = recover_segment(
             segment, segment.base_offset, log_config(log).index_interval_bytes, &log.producers, &log.aborted, &log.epochs,
             end_offset, was_cut)
-    if not error:
-        error = segment_write_indexes(segment, True)
-    if not error and transactions_rewrite(&log.aborted, log.directory, segment.base_offset, 0x7fffffffffffffff) < 0:
-        error = STORAGE_IO_ERROR
-    return error
+    if not failed:
+        failed = segment_write_indexes(segment, True)
+    if not failed:
+        failed = transactions_rewrite(&log.aborted, log.directory, segment.base_offset, 0x7fffffffffffffff)
+    return failed
 
 
 cdef int recover_from(Log* log, Listing* listing, int32_t first) noexcept nogil:
@@ -70,47 +70,49 @@ cdef int recover_from(Log* log, Listing* listing, int32_t first) noexcept nogil:
     cdef int64_t end_offset = log.segments[first].base_offset
     cdef int32_t i = first
     cdef bint was_cut = False
-    cdef int error = STORAGE_OK
+    cdef int failed = 0
     cdef Segment* segment
     transactions_truncate_end(&log.aborted, end_offset)
     snapshots_delete_above(log.directory, end_offset)
-    while not error and i < log.segments_count and not was_cut:
+    while not failed and i < log.segments_count and not was_cut:
         segment = log.segments[i]
-        error = segment_pin(segment)
-        if error:
-            return error
+        failed = segment_pin(segment)
+        if failed:
+            return failed
         if i == first:
-            error = rebuild_segment(log, segment, listing, &end_offset, &was_cut)
+            failed = rebuild_segment(log, segment, listing, &end_offset, &was_cut)
         else:
-            error = recover_next(log, segment, &end_offset, &was_cut)
-        if not error and i + 1 < log.segments_count and not was_cut:
-            error = segment_close_indexes(segment)
+            failed = recover_next(log, segment, &end_offset, &was_cut)
+        if not failed and i + 1 < log.segments_count and not was_cut:
+            failed = segment_close_indexes(segment)
             segment.active = False
             segment.indexes_mapped = True
         segment_unpin(segment)
         i += 1
+    if failed:
+        return failed           # nothing is dropped for what could not be read or written
     while log.segments_count > i:
         log.segments_count -= 1
         segment_rename_deleted(log.segments[log.segments_count])
         segment_unref(log.segments[log.segments_count])
     epochs_truncate_end(&log.epochs, end_offset)
     log.end_offset = end_offset
-    return error
+    return 0
 
 
 cdef int recover_next(Log* log, Segment* segment, int64_t* end_offset, bint* was_cut) noexcept nogil:
     """A later segment of the same recovery: producers and epochs carry on."""
-    cdef int error
+    cdef int failed
     segment.active = True
     segment_size(segment)
-    error = recover_segment(
+    failed = recover_segment(
         segment, max(segment.base_offset, end_offset[0]), log_config(log).index_interval_bytes, &log.producers, &log.aborted,
         &log.epochs, end_offset, was_cut)
-    if not error:
-        error = segment_write_indexes(segment, True)
-    if not error and transactions_rewrite(&log.aborted, log.directory, segment.base_offset, 0x7fffffffffffffff) < 0:
-        error = STORAGE_IO_ERROR
-    return error
+    if not failed:
+        failed = segment_write_indexes(segment, True)
+    if not failed:
+        failed = transactions_rewrite(&log.aborted, log.directory, segment.base_offset, 0x7fffffffffffffff)
+    return failed
 
 
 cdef bint tables_usable(Segment* segment, BatchCursor* cursor) noexcept nogil:
@@ -133,22 +135,28 @@ cdef int rebuild_epochs(Log* log) noexcept nogil:
     cdef BatchHeader header
     cdef int64_t position
     cdef int32_t i
-    cdef int error = STORAGE_OK
+    cdef int there
+    cdef int failed = 0
     epochs_truncate_end(&log.epochs, 0)
     for i in range(log.segments_count):
-        error = segment_pin(log.segments[i])
-        if error:
-            return error
+        failed = segment_pin(log.segments[i])
+        if failed:
+            return failed
         cursor_init(&cursor, log.segments[i], segment_size(log.segments[i]))
         position = 0
-        while not error and cursor_header(&cursor, position, &header) > 0:
+        there = cursor_header(&cursor, position, &header)
+        while there > 0:
             if header.leader_epoch > epochs_latest(&log.epochs):
                 if epochs_assign(&log.epochs, header.leader_epoch, header.base_offset) < 0:
-                    error = STORAGE_NO_MEMORY
+                    there = -ENOMEM
+                    break
             position += LOG_OVERHEAD + header.length
+            there = cursor_header(&cursor, position, &header)
         segment_unpin(log.segments[i])
+        if there < 0:
+            return -there
     write_epochs(log)
-    return error
+    return failed
 
 
 cdef int load_active(Log* log, Segment* segment, bint* whole) noexcept nogil:
@@ -159,13 +167,16 @@ cdef int load_active(Log* log, Segment* segment, bint* whole) noexcept nogil:
     cdef int64_t position
     cdef int64_t next_offset = segment.base_offset
     cdef bint is_indexed
+    cdef int failed
     segment.active = True
     name_file(path, PATH_BYTES_MAX, log.directory, segment.base_offset, b".index")
-    if table_load(&segment.offsets, path) < 0:
-        return STORAGE_IO_ERROR
+    failed = table_load(&segment.offsets, path)
+    if failed:
+        return failed
     name_file(path, PATH_BYTES_MAX, log.directory, segment.base_offset, b".timeindex")
-    if table_load(&segment.times, path) < 0:
-        return STORAGE_IO_ERROR
+    failed = table_load(&segment.times, path)
+    if failed:
+        return failed
     cursor_init(&cursor, segment, segment.size)
     if not tables_usable(segment, &cursor):
         table_free(&segment.offsets)    # made anew below, from the headers alone
@@ -182,83 +193,86 @@ cdef int load_active(Log* log, Segment* segment, bint* whole) noexcept nogil:
         if segment_index_batch(
                 segment, next_offset - 1, header.max_timestamp, position, LOG_OVERHEAD + header.length,
                 0x7fffffff if is_indexed else log_config(log).index_interval_bytes):
-            return STORAGE_NO_MEMORY
+            return ENOMEM
         is_indexed = False
         position += LOG_OVERHEAD + header.length
     whole[0] = position == segment.size
     log.end_offset = next_offset
-    return STORAGE_OK
+    return 0
 
 
 cdef int load_clean(Log* log, Listing* listing) noexcept nogil:
     cdef Segment* segment = active_segment(log)
     cdef bint whole = False
-    cdef int error = segment_pin(segment)
-    if error:
-        return error
-    error = load_active(log, segment, &whole)
+    cdef int failed = segment_pin(segment)
+    if failed:
+        return failed
+    failed = load_active(log, segment, &whole)
     segment_unpin(segment)
-    if not error and not whole:
+    if not failed and not whole:
         return recover_from(log, listing, log.segments_count - 1)
-    if not error:
-        error = load_producers(log, listing, log.end_offset)
-    return error
+    if not failed:
+        failed = load_producers(log, listing, log.end_offset)
+    return failed
 
 
 cdef int load_files(Log* log, Listing* listing, int64_t start_offset, int64_t recovery_point, bint clean) noexcept nogil:
     cdef Segment* segment
     cdef int32_t i
-    cdef int error = STORAGE_OK
-    cdef bint epochs_lost = epochs_read(&log.epochs, log.directory) < 0
+    cdef int failed = 0
+    cdef bint epochs_lost = epochs_read(&log.epochs, log.directory) != 0
     if listing.segments_count == 0:
-        error = new_active(log, max(start_offset, 0), &segment)
-        if error:
-            return error
+        failed = new_active(log, max(start_offset, 0), &segment)
+        if failed:
+            return failed
         log.end_offset = segment.base_offset
         log.start_offset = segment.base_offset
         log.flushed_offset = segment.base_offset
         return add_segment(log, segment)
     for i in range(listing.segments_count):
         segment = segment_new(log.directory, listing.segments[i])
-        if segment == NULL or add_segment(log, segment) != STORAGE_OK:
-            return STORAGE_NO_MEMORY
+        if segment == NULL or add_segment(log, segment):
+            return ENOMEM
     if epochs_lost:
-        error = rebuild_epochs(log)
-        if error:
-            return error
+        failed = rebuild_epochs(log)
+        if failed:
+            return failed
     for i in range(listing.transactions_count):
-        if transactions_load(&log.aborted, log.directory, listing.transactions[i]) < 0:
-            return STORAGE_IO_ERROR
+        failed = transactions_load(&log.aborted, log.directory, listing.transactions[i])
+        if failed:
+            return failed
     if clean:
-        error = load_clean(log, listing)
+        failed = load_clean(log, listing)
     else:
-        error = recover_from(log, listing, segment_floor(log, max(recovery_point, 0)))
+        failed = recover_from(log, listing, segment_floor(log, max(recovery_point, 0)))
+    active_segment(log).preallocated = log_config(log).preallocate
     log.start_offset = min(max(log.segments[0].base_offset, start_offset), log.end_offset)
     log.flushed_offset = log.end_offset if clean else min(max(recovery_point, log.start_offset), log.end_offset)
     log.first_unstable = producers_first_unstable(&log.producers)
-    if not error and start_offset > log.end_offset:
+    if not failed and start_offset > log.end_offset:
         # What was left after DeleteRecords is lost; its offsets must not be given away again.
-        error = truncate_fully_locked(log, start_offset)
-    return error
+        failed = truncate_fully_locked(log, start_offset)
+    return failed
 
 
 cdef int log_open(
-    const char* directory, const LogConfig* config, int64_t start_offset, int64_t recovery_point, bint clean, Log** out
+    const char* directory, const LogConfig* config, int64_t start_offset, int64_t recovery_point, bint clean, Log** out,
+    int* error_number
 ) noexcept nogil:
     cdef Listing listing
     cdef Log* log = NULL
-    cdef int error = listing_read(&listing, directory)
-    if error:
-        return error
-    error = make_log(directory, config, &log)
-    if not error:
-        error = load_files(log, &listing, start_offset, recovery_point, clean)
-    listing_free(&listing)
-    if not error and not clean:
-        error = log_flush(log)          # what was re-scanned is on disk from here on
-    if error:
+    cdef int failed = listing_read(&listing, directory)
+    if not failed:
+        failed = make_log(directory, config, &log)
+        if not failed:
+            failed = load_files(log, &listing, start_offset, recovery_point, clean)
+        listing_free(&listing)
+    if not failed and not clean:
+        failed = flush_locked(log)      # what was re-scanned is on disk from here on
+    error_number[0] = failed
+    if failed:
         if log != NULL:
             log_unref(log)
-        return error
+        return STORAGE_NO_MEMORY if failed == ENOMEM else STORAGE_IO_ERROR
     out[0] = log
     return STORAGE_OK

@@ -3,7 +3,6 @@
 # What a read knows when it leaves the mutex.
 cdef struct Lookup:
     Segment* segment            # one reference
-    int32_t index               # in log.segments
     int64_t bytes               # of the segment that may be read
     int64_t next_base           # where the next segment, or the end of the log, begins
     int64_t start_hint          # a batch start at or before the wanted one
@@ -85,7 +84,6 @@ cdef void look_up_at(Log* log, int32_t i, int64_t offset, int64_t offset_max, in
     """With segments_mutex."""
     cdef Segment* segment = log.segments[i]
     found.segment = segment_acquire(segment)
-    found.index = i
     found.start_exact = offset <= segment.base_offset or remembered_position(log, segment.base_offset, offset, &found.start_hint)
     if offset <= segment.base_offset:
         found.start_hint = 0
@@ -101,10 +99,10 @@ cdef void look_up_at(Log* log, int32_t i, int64_t offset, int64_t offset_max, in
         found.next_base = log.segments[i + 1].base_offset
 
 
-cdef int look_up_closed(int64_t offset, int64_t offset_max, int64_t bytes_max, Lookup* found) noexcept nogil:
+cdef int look_up_closed(Log* log, int64_t offset, int64_t offset_max, int64_t bytes_max, Lookup* found) noexcept nogil:
     """With a pinned segment: the rest of the lookup, from a map of its index."""
     cdef Segment* segment = found.segment
-    cdef int error
+    cdef int failed
     found.bytes = segment_size(segment)
     if found.bytes < 0:
         return STORAGE_IO_ERROR
@@ -113,9 +111,9 @@ cdef int look_up_closed(int64_t offset, int64_t offset_max, int64_t bytes_max, L
         found.end_exact = True
     if found.start_exact and found.end_exact and found.bytes - found.start_hint <= bytes_max:
         return STORAGE_OK
-    error = segment_map_indexes(segment)
-    if error:
-        return error
+    failed = segment_map_indexes(segment)
+    if failed:
+        return fail_read(log, failed)
     if not found.start_exact:
         found.start_hint = offset_index_floor(&segment.offsets, offset - segment.base_offset)
     if not found.end_exact:
@@ -126,17 +124,17 @@ cdef int look_up_closed(int64_t offset, int64_t offset_max, int64_t bytes_max, L
 
 
 cdef int64_t scan_to_offset(BatchCursor* cursor, int64_t position, int64_t offset) noexcept nogil:
-    """From a batch start, the first batch start whose batch ends at or after `offset`; the end when there is none; -1."""
+    """From a batch start, the first batch start whose batch ends at or after `offset`; the end when there is none; -errno."""
     cdef BatchHeader header
     cdef int there = cursor_header(cursor, position, &header)
     while there > 0 and header.base_offset + header.last_offset_delta < offset:
         position += LOG_OVERHEAD + header.length
         there = cursor_header(cursor, position, &header)
-    return position if there >= 0 else -1
+    return position if there >= 0 else there
 
 
 cdef int64_t scan_to_position(BatchCursor* cursor, int64_t position, int64_t wanted, int64_t* next_offset) noexcept nogil:
-    """From a batch start, the last batch end <= wanted (`position` itself when its batch is larger); -1 on an error.
+    """From a batch start, the last batch end <= wanted (`position` itself when its batch is larger); -errno.
     `next_offset` becomes the base offset of the batch that begins there."""
     cdef BatchHeader header
     cdef int there = cursor_header(cursor, position, &header)
@@ -148,7 +146,7 @@ cdef int64_t scan_to_position(BatchCursor* cursor, int64_t position, int64_t wan
         position += LOG_OVERHEAD + header.length
         there = cursor_header(cursor, position, &header)
     next_offset[0] = -1
-    return position if there >= 0 else -1
+    return position if there >= 0 else there
 
 
 cdef int cut_to_bytes(
@@ -159,7 +157,7 @@ cdef int cut_to_bytes(
     cdef int64_t next_offset = -1
     cdef int64_t cut = scan_to_position(cursor, max(start, found.cut_hint), start + max(bytes_max, 0), &next_offset)
     if cut < 0:
-        return STORAGE_IO_ERROR
+        return fail_read(log, <int>-cut)
     if cut == start:
         if not first_batch_always:
             end[0] = start
@@ -183,7 +181,7 @@ cdef int read_found(
     cdef BatchCursor cursor
     cdef int error = STORAGE_OK
     if found.bytes < 0:         # it was closed when it was looked up
-        error = look_up_closed(offset, offset_max, bytes_max, found)
+        error = look_up_closed(log, offset, offset_max, bytes_max, found)
         if error:
             return error
     cursor_init(&cursor, found.segment, found.bytes)
@@ -194,7 +192,7 @@ cdef int read_found(
     if not found.end_exact and start[0] >= 0:
         end[0] = scan_to_offset(&cursor, max(start[0], found.end_hint), offset_max)
     if start[0] < 0 or end[0] < 0:
-        return STORAGE_IO_ERROR
+        return fail_read(log, <int>-min(start[0], end[0]))
     if end[0] - start[0] > bytes_max:
         error = cut_to_bytes(log, &cursor, found, start[0], bytes_max, first_batch_always, end)
     return error
@@ -226,7 +224,7 @@ cdef int log_read(
         error = segment_pin(found.segment)
         if error:
             segment_unref(found.segment)
-            return error
+            return fail_read(log, error)
         error = read_found(log, &found, offset, offset_max, bytes_max, first_batch_always, &start, &end)
         if error or end <= start:
             segment_release(found.segment)

@@ -5,7 +5,7 @@ An entry names a batch by its *last* offset and gives the position where that ba
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from kafka_cy.records.wire cimport load_be32, store_be32
-from kafka_cy.storage.index_table cimport IndexTable, table_append
+from kafka_cy.storage.index_table cimport IndexTable, entries_up_to, table_append
 
 cdef enum:
     OFFSET_ENTRY_SIZE = 8
@@ -28,27 +28,11 @@ cdef inline int offset_index_append(IndexTable* table, int64_t relative, int64_t
 
 cdef inline int64_t offset_index_floor(const IndexTable* table, int64_t relative) noexcept nogil:
     """Position of the last entry with an offset <= base + relative; 0 when there is none."""
-    cdef int32_t low = 0
-    cdef int32_t high = table.count
-    cdef int32_t middle
-    while low < high:
-        middle = low + (high - low) // 2
-        if offset_entry_relative(table, middle) <= relative:
-            low = middle + 1
-        else:
-            high = middle
-    return offset_entry_position(table, low - 1) if low > 0 else 0
+    cdef int32_t count = entries_up_to(table, offset_entry_relative, relative)
+    return offset_entry_position(table, count - 1) if count > 0 else 0
 
 
 cdef inline int64_t position_index_floor(const IndexTable* table, int64_t position) noexcept nogil:
     """The last indexed batch start <= position; 0 when there is none."""
-    cdef int32_t low = 0
-    cdef int32_t high = table.count
-    cdef int32_t middle
-    while low < high:
-        middle = low + (high - low) // 2
-        if offset_entry_position(table, middle) <= position:
-            low = middle + 1
-        else:
-            high = middle
-    return offset_entry_position(table, low - 1) if low > 0 else 0
+    cdef int32_t count = entries_up_to(table, offset_entry_position, position)
+    return offset_entry_position(table, count - 1) if count > 0 else 0

@@ -1,5 +1,8 @@
 # Python's handle of a log. Every call that may wait for the disk releases the GIL.
 
+import os
+
+
 class StorageFailure(OSError):
     """A log operation failed; `code` is a StorageError of log.pxd, `error_number` the errno behind it or 0."""
 
@@ -24,17 +27,19 @@ STORAGE_ERROR_NAMES = {
 }
 
 
-cdef object failure(int error, Log* log, str what):
-    cdef int error_number = atomic_load_i32(&log.failed_errno) if log != NULL else 0
+cdef object failure(int error, Log* log, str what, int error_number=0):
+    if log != NULL and (error == STORAGE_IO_ERROR or error == STORAGE_OFFLINE):
+        error_number = atomic_load_i32(&log.failed_errno)
     kind = OffsetOutOfRange if error == STORAGE_OFFSET_OUT_OF_RANGE else StorageFailure
-    return kind(f"{what}: {STORAGE_ERROR_NAMES.get(error, error)}", error, error_number)
+    reason = f" ({os.strerror(error_number)})" if error_number else ""
+    return kind(f"{what}: {STORAGE_ERROR_NAMES.get(error, error)}{reason}", error, error_number)
 
 
 TOPIC_DEFAULTS = {
     "segment.bytes": 1073741824, "segment.ms": 604800000, "segment.jitter.ms": 0, "segment.index.bytes": 10485760,
     "index.interval.bytes": 4096, "retention.ms": 604800000, "retention.bytes": -1, "file.delete.delay.ms": 60000,
     "flush.messages": 9223372036854775807, "flush.ms": 9223372036854775807, "cleanup.policy": ["delete"],
-    "min.insync.replicas": 1, "max.message.bytes": 1048588, "compression.type": "producer",
+    "min.insync.replicas": 1, "preallocate": False, "max.message.bytes": 1048588, "compression.type": "producer",
     "compression.gzip.level": -1, "compression.lz4.level": 9, "compression.zstd.level": 3,
     "message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": 9223372036854775807,
     "message.timestamp.after.max.ms": 3600000, "producer.id.expiration.ms": 86400000,
@@ -64,6 +69,7 @@ cdef int fill_config(LogConfig* config, dict topic_config) except -1:
     config.producer_id_expiration_ms = values["producer.id.expiration.ms"]
     config.cleanup_delete = "delete" in policies
     config.cleanup_compact = "compact" in policies
+    config.preallocate = values["preallocate"]
     config.min_insync_replicas = values["min.insync.replicas"]
     config.rules.message_bytes_max = values["max.message.bytes"]
     config.rules.compression_type = CODECS[codec]
@@ -104,13 +110,14 @@ cdef class PartitionLog:
         cdef int64_t recovery = recovery_point
         cdef bint is_clean = clean
         cdef int error
+        cdef int error_number = 0
         self.log = NULL
         self.codecs = NULL
         fill_config(&log_config_now, config or {})
         with nogil:
-            error = log_open(raw_path, &log_config_now, start, recovery, is_clean, &log)
+            error = log_open(raw_path, &log_config_now, start, recovery, is_clean, &log, &error_number)
         if error:
-            raise failure(error, NULL, f"cannot open the log in {path.decode()}")
+            raise failure(error, NULL, f"cannot open the log in {path.decode()}", error_number)
         self.log = log
 
     def __dealloc__(self):
@@ -154,7 +161,7 @@ cdef class PartitionLog:
             error = log_read(log, first, limit, size_max, always, &result)
         if error:
             raise failure(error, log, f"read at {offset}")
-        return take_bytes(&result)
+        return take_bytes(log, &result)
 
     def offset_for_timestamp(self, timestamp_ms):
         """(offset, timestamp, leader epoch) of the first record at or after it, or None."""
@@ -315,6 +322,15 @@ cdef class PartitionLog:
         pthread_mutex_unlock(&self.log.segments_mutex)
         return found
 
+    @property
+    def first_base_offset(self):
+        """Where the oldest segment begins."""
+        cdef int64_t base_offset
+        pthread_mutex_lock(&self.log.segments_mutex)
+        base_offset = self.log.segments[0].base_offset
+        pthread_mutex_unlock(&self.log.segments_mutex)
+        return base_offset
+
     def producers(self):
         """[(producer id, epoch, last sequence, last timestamp, coordinator epoch, transaction's first offset)]"""
         return list_producers(self.log)
@@ -363,20 +379,20 @@ cdef class PartitionLog:
 ORIGINS = {"client": ORIGIN_CLIENT, "coordinator": ORIGIN_COORDINATOR, "replication": ORIGIN_REPLICATION}
 
 
-cdef object take_bytes(ReadResult* result):
+cdef object take_bytes(Log* log, ReadResult* result):
     """Copy what a read found, and let go of the segment."""
     cdef bytes data
     cdef uint8_t* raw
-    cdef int error
+    cdef int64_t there
     if result.segment == NULL:
         return b""
     data = PyBytes_FromStringAndSize(NULL, result.size)
     raw = <uint8_t*>PyBytes_AS_STRING(data)
     with nogil:
-        error = segment_read(result.segment, result.position, raw, <size_t>result.size)
+        there = read_some(result.fd, raw, <size_t>result.size, result.position)
         segment_release(result.segment)
-    if error:
-        raise failure(error, NULL, "read")
+    if there != result.size:
+        raise failure(fail_read(log, <int>-there if there < 0 else EIO), log, "read")
     return data
 
 

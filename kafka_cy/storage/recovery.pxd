@@ -15,7 +15,8 @@ cdef struct Listing:
     int64_t* transactions       # base offsets of *.txnindex
     int32_t transactions_count
 
-cdef int listing_read(Listing* listing, const char* directory) noexcept nogil      # also removes leftovers; StorageError
+# Those that return int: 0 or an errno.
+cdef int listing_read(Listing* listing, const char* directory) noexcept nogil      # also removes leftovers
 cdef void listing_free(Listing* listing) noexcept nogil
 # Load the newest readable snapshot at or below `offset`; returns its offset, -1 none (then `producers` is empty).
 cdef int64_t snapshot_floor(ProducerState* producers, const char* directory, Listing* listing, int64_t offset) noexcept nogil

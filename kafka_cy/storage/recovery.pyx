@@ -1,4 +1,5 @@
 """Recovery of one log's files after a start. Runs before anybody else knows the log: no locks."""
+from libc.errno cimport errno
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc, qsort, realloc, strtoll
 from libc.string cimport strcmp, strlen
@@ -12,7 +13,8 @@ from kafka_cy.storage.leader_epochs cimport epochs_assign, epochs_latest
 from kafka_cy.storage.producer_state cimport producers_apply, producers_clear, producers_read_snapshot, producers_reserve
 from kafka_cy.storage.segment cimport BatchCursor, cursor_header, cursor_init, segment_index_batch
 from kafka_cy.storage.system cimport (
-    O_RDONLY, PATH_BYTES_MAX, close, ftruncate, join_path, name_file, open_file, read_some, rename, size_of_fd, unlink,
+    EIO, ENOMEM, O_RDONLY, PATH_BYTES_MAX, close, cut_file, join_path, name_file, open_file, read_some, rename_path, size_of_fd,
+    unlink,
 )
 from kafka_cy.storage.transaction_index cimport AbortedTransaction, transactions_append
 
@@ -24,11 +26,6 @@ cdef extern from "<dirent.h>" nogil:
     DIR* opendir(const char* path) noexcept
     dirent* readdir(DIR* directory) noexcept
     int closedir(DIR* directory) noexcept
-
-cdef enum:                      # as in log.pxd's StorageError
-    OK = 0
-    IO_ERROR = 2
-    NO_MEMORY = 3
 
 
 cdef bint ends_with(const char* name, const char* suffix) noexcept nogil:
@@ -182,7 +179,7 @@ cdef void finish_swap(const char* directory, const char* name) noexcept nogil:
     join_path(old_path, PATH_BYTES_MAX, directory, name)
     join_path(new_path, PATH_BYTES_MAX, directory, name)
     new_path[strlen(new_path) - 5] = 0
-    rename(old_path, new_path)
+    rename_path(old_path, new_path)
 
 
 cdef void delete_cleaned(const char* directory) noexcept nogil:
@@ -204,7 +201,7 @@ cdef void delete_cleaned(const char* directory) noexcept nogil:
 cdef int listing_read(Listing* listing, const char* directory) noexcept nogil:
     cdef DIR* folder = opendir(directory)
     cdef dirent* entry
-    cdef int failed = 0
+    cdef int failed = errno if folder == NULL else 0
     cdef bint swaps = False
     cdef bint cleaned = False
     listing.segments = NULL
@@ -214,7 +211,7 @@ cdef int listing_read(Listing* listing, const char* directory) noexcept nogil:
     listing.transactions = NULL
     listing.transactions_count = 0
     if folder == NULL:
-        return IO_ERROR
+        return failed
     entry = readdir(folder)
     while entry != NULL and not failed:
         if ends_with(entry.d_name, b".swap"):
@@ -227,7 +224,7 @@ cdef int listing_read(Listing* listing, const char* directory) noexcept nogil:
     closedir(folder)
     if failed:
         listing_free(listing)
-        return NO_MEMORY
+        return ENOMEM
     if swaps:
         finish_swaps(directory)
         listing_free(listing)
@@ -237,7 +234,7 @@ cdef int listing_read(Listing* listing, const char* directory) noexcept nogil:
     sort_offsets(listing.segments, listing.segments_count)
     sort_offsets(listing.snapshots, listing.snapshots_count)
     sort_offsets(listing.transactions, listing.transactions_count)
-    return OK
+    return 0
 
 
 cdef void listing_free(Listing* listing) noexcept nogil:
@@ -307,18 +304,20 @@ cdef void snapshots_delete_below(const char* directory, int64_t offset) noexcept
     snapshots_delete(directory, offset, 0x7fffffffffffffff)
 
 
-cdef uint8_t* read_batch(Segment* segment, int64_t position, size_t size, uint8_t** buffer, size_t* capacity) noexcept nogil:
-    """The bytes of one batch in a buffer that is used again; NULL on an error."""
+cdef int read_batch(Segment* segment, int64_t position, size_t size, uint8_t** buffer, size_t* capacity) noexcept nogil:
+    """The bytes of one batch into a buffer that is used again; 0 or an errno."""
     cdef uint8_t* grown
+    cdef int64_t there
     if size > capacity[0]:
         grown = <uint8_t*>realloc(buffer[0], size)
         if grown == NULL:
-            return NULL
+            return ENOMEM
         buffer[0] = grown
         capacity[0] = size
-    if read_some(segment.fd, buffer[0], size, position) != <int64_t>size:
-        return NULL
-    return buffer[0]
+    there = read_some(segment.fd, buffer[0], size, position)
+    if there < 0:
+        return <int>-there
+    return 0 if there == <int64_t>size else EIO
 
 
 cdef int recover_batch(
@@ -328,11 +327,11 @@ cdef int recover_batch(
     cdef size_t size = <size_t>(LOG_OVERHEAD + header.length)
     cdef AbortedTransaction transaction
     if producers_reserve(producers) < 0:
-        return NO_MEMORY
+        return ENOMEM
     if producers_apply(producers, header, data, size, &transaction) and transactions_append(aborted, &transaction) < 0:
-        return NO_MEMORY
+        return ENOMEM
     if header.leader_epoch > epochs_latest(epochs) and epochs_assign(epochs, header.leader_epoch, header.base_offset) < 0:
-        return NO_MEMORY
+        return ENOMEM
     return segment_index_batch(
         segment, header.base_offset + header.last_offset_delta, header.max_timestamp, position, <int64_t>size, interval_bytes)
 
@@ -345,31 +344,36 @@ cdef int recover_segment(
     cdef BatchHeader header
     cdef int64_t position = 0
     cdef uint8_t* buffer = NULL
-    cdef uint8_t* data
     cdef size_t capacity = 0
-    cdef int error = OK
+    cdef int failed = 0
+    cdef int there
     cdef int64_t next_offset = max(offset_min, segment.base_offset)
     table_free(&segment.offsets)
     table_free(&segment.times)
     cursor_init(&cursor, segment, segment.size)
-    while not error and cursor_header(&cursor, position, &header) > 0 and header.base_offset >= next_offset:
+    there = cursor_header(&cursor, position, &header)
+    while there > 0 and header.base_offset >= next_offset:
         if header.magic == 2:
-            data = read_batch(segment, position, <size_t>(LOG_OVERHEAD + header.length), &buffer, &capacity)
-            if data == NULL or not batch_crc_matches(data, &header):
+            failed = read_batch(segment, position, <size_t>(LOG_OVERHEAD + header.length), &buffer, &capacity)
+            if failed or not batch_crc_matches(buffer, &header):
                 break
-        else:
-            data = NULL
-        error = recover_batch(segment, &header, data, position, index_interval_bytes, producers, aborted, epochs)
+        failed = recover_batch(
+            segment, &header, buffer if header.magic == 2 else NULL, position, index_interval_bytes, producers, aborted, epochs)
+        if failed:
+            break
         position += LOG_OVERHEAD + header.length
         next_offset = header.base_offset + header.last_offset_delta + 1
+        there = cursor_header(&cursor, position, &header)
     free(buffer)
+    if failed or there < 0:     # what cannot be read is not torn: nothing is cut
+        return failed if failed else -there
     end_offset[0] = next_offset
     was_cut[0] = position < segment.size
-    if not error and was_cut[0]:
-        if ftruncate(segment.fd, position) != 0:
-            return IO_ERROR
-        segment.size = position
-    return error
+    if was_cut[0]:
+        failed = cut_file(segment.fd, position)
+        if not failed:
+            segment.size = position
+    return failed
 
 
 cdef int replay_producers(
@@ -380,21 +384,20 @@ cdef int replay_producers(
     cdef AbortedTransaction unused
     cdef int64_t position = 0
     cdef uint8_t* buffer = NULL
-    cdef const uint8_t* data
     cdef size_t capacity = 0
-    cdef int error = OK
+    cdef int failed = 0
+    cdef int there
     cursor_init(&cursor, segment, bytes)
-    while not error and cursor_header(&cursor, position, &header) > 0 and header.base_offset < until_offset:
+    there = cursor_header(&cursor, position, &header)
+    while not failed and there > 0 and header.base_offset < until_offset:
         if header.producer_id >= 0 and header.base_offset >= from_offset:
-            data = NULL
             if header.attributes & ATTRIBUTE_CONTROL:
-                data = read_batch(segment, position, <size_t>(LOG_OVERHEAD + header.length), &buffer, &capacity)
-                if data == NULL:
-                    error = IO_ERROR
-            if not error and producers_reserve(producers) < 0:
-                error = NO_MEMORY
-            if not error:
-                producers_apply(producers, &header, data, <size_t>(LOG_OVERHEAD + header.length), &unused)
+                failed = read_batch(segment, position, <size_t>(LOG_OVERHEAD + header.length), &buffer, &capacity)
+            if not failed and producers_reserve(producers) < 0:
+                failed = ENOMEM
+            if not failed:      # only of a marker is more than the header looked at
+                producers_apply(producers, &header, buffer, <size_t>(LOG_OVERHEAD + header.length), &unused)
         position += LOG_OVERHEAD + header.length
+        there = cursor_header(&cursor, position, &header)
     free(buffer)
-    return error
+    return -there if there < 0 and not failed else failed

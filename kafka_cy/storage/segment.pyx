@@ -14,27 +14,22 @@ from kafka_cy.storage.offset_index cimport (
     OFFSET_ENTRY_SIZE, offset_entry_position, offset_entry_relative, offset_index_append,
 )
 from kafka_cy.storage.system cimport (
-    EMFILE, ENFILE, O_CREAT, O_RDWR, PATH_BYTES_MAX, close, fdatasync, last_errno, name_file, open_file, open_files_max,
-    pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, read_some, rename, size_of_fd,
-    size_of_file, sync_path, unlink, wall_clock_ms, write_whole,
+    EMFILE, ENFILE, ENOENT, O_CREAT, O_RDWR, PATH_BYTES_MAX, close, cut_file, name_file, open_file, open_files_max,
+    pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, read_some, rename_path, size_of_fd,
+    size_of_file, sync_data, sync_path, unlink, wall_clock_ms, write_whole,
 )
 from kafka_cy.storage.time_index cimport TIME_ENTRY_SIZE, time_index_maybe_append
 
-# The same numbers as log.pxd's StorageError; segment is below log and may not import it.
 cdef enum:
-    OK = 0
-    IO_ERROR = 2
-    NO_MEMORY = 3
     REPAIRED_INTERVAL_BYTES = 4096      # index.interval.bytes of an index that is made anew
 
 cdef pthread_mutex_t repair_mutex       # one index is made anew at a time; taken before the open mutex
 cdef pthread_mutex_t open_mutex         # guards the ring, opening, closing, and segment.directory
 cdef Segment* clock_hand = NULL
 cdef int64_t open_count = 0
-cdef int64_t open_max_now = 512
+cdef int64_t open_max = max(32, open_files_max() // 2)
 pthread_mutex_init(&open_mutex, NULL)
 pthread_mutex_init(&repair_mutex, NULL)
-open_max_now = max(32, open_files_max() // 2)
 
 
 cdef Segment* segment_new(const char* directory, int64_t base_offset) noexcept nogil:
@@ -128,15 +123,15 @@ cdef bint evict_one() noexcept nogil:
     return False
 
 
-cdef bint evict_for_errno() noexcept nogil:
+cdef bint evict_for(int error_number) noexcept nogil:
     """With the open mutex, after an open() that failed."""
-    return (last_errno() == EMFILE or last_errno() == ENFILE) and evict_one()
+    return (error_number == EMFILE or error_number == ENFILE) and evict_one()
 
 
-cdef bint segments_give_way() noexcept nogil:
+cdef bint segments_give_way(int error_number) noexcept nogil:
     cdef bint given
     pthread_mutex_lock(&open_mutex)
-    given = evict_for_errno()
+    given = evict_for(error_number)
     pthread_mutex_unlock(&open_mutex)
     return given
 
@@ -145,28 +140,30 @@ cdef int open_pinned(Segment* segment) noexcept nogil:
     """The slow half of segment_pin."""
     cdef char path[PATH_BYTES_MAX]
     cdef int64_t pins
+    cdef int fd
     pthread_mutex_lock(&open_mutex)
     pins = atomic_load_i64(&segment.pins)
     while pins >= 0:            # somebody else opened it meanwhile
         if atomic_cas_i64(&segment.pins, pins, pins + 1):
             pthread_mutex_unlock(&open_mutex)
-            return OK
+            return 0
         pins = atomic_load_i64(&segment.pins)
-    while open_count >= open_max_now and evict_one():
+    while open_count >= open_max and evict_one():
         pass
     name_file(path, PATH_BYTES_MAX, segment.directory, segment.base_offset, b".log")
-    segment.fd = open_file(path, O_RDWR | (O_CREAT if segment.active else 0))
-    while segment.fd < 0 and evict_for_errno():
-        segment.fd = open_file(path, O_RDWR | (O_CREAT if segment.active else 0))
-    if segment.fd < 0:
+    fd = open_file(path, O_RDWR | (O_CREAT if segment.active else 0))
+    while fd < 0 and evict_for(-fd):
+        fd = open_file(path, O_RDWR | (O_CREAT if segment.active else 0))
+    if fd < 0:
         pthread_mutex_unlock(&open_mutex)
-        return IO_ERROR
+        return -fd
+    segment.fd = fd
     if atomic_load_i64(&segment.size) < 0:
         atomic_store_i64(&segment.size, size_of_fd(segment.fd))
     ring_insert(segment)
     atomic_store_i64(&segment.pins, 1)
     pthread_mutex_unlock(&open_mutex)
-    return OK
+    return 0
 
 
 cdef int segment_pin(Segment* segment) noexcept nogil:
@@ -175,7 +172,7 @@ cdef int segment_pin(Segment* segment) noexcept nogil:
         atomic_store_i32(&segment.recently_used, 1)
     while pins >= 0:
         if atomic_cas_i64(&segment.pins, pins, pins + 1):
-            return OK
+            return 0
         pins = atomic_load_i64(&segment.pins)
     return open_pinned(segment)
 
@@ -197,22 +194,20 @@ cdef int segment_map_indexes(Segment* segment) noexcept nogil:
     cdef int failed = 0
     cdef bint fit = True
     pthread_mutex_lock(&open_mutex)
-    if not segment.active and not segment.indexes_mapped:
+    if not segment.active and not segment.indexes_mapped and not segment.indexes_unwritten:
         name_index(segment, False, path)
         failed = table_map(&segment.offsets, path)
-        while failed and evict_for_errno():
+        while failed and evict_for(failed):
             failed = table_map(&segment.offsets, path)
         name_index(segment, True, path)
-        if failed == 0:
+        if not failed:
             failed = table_map(&segment.times, path)
-        while failed and evict_for_errno():
+        while failed and evict_for(failed):
             failed = table_map(&segment.times, path)
         fit = failed == 0 and indexes_fit(segment)
         segment.indexes_mapped = fit
     pthread_mutex_unlock(&open_mutex)
-    if failed:
-        return IO_ERROR
-    return OK if fit else repair_indexes(segment)
+    return failed if failed or fit else repair_indexes(segment)
 
 
 cdef bint indexes_fit(Segment* segment) noexcept nogil:
@@ -265,7 +260,7 @@ cdef int repair_indexes(Segment* segment) noexcept nogil:
         time_index_maybe_append(&scratch.times, scratch.max_timestamp, scratch.max_timestamp_offset - segment.base_offset)
     take_repaired(segment, &scratch)
     pthread_mutex_unlock(&repair_mutex)
-    return IO_ERROR if there < 0 else OK
+    return -there if there < 0 else 0
 
 
 cdef void take_repaired(Segment* segment, Segment* scratch) noexcept nogil:
@@ -310,13 +305,14 @@ cdef void cursor_init(BatchCursor* cursor, Segment* segment, int64_t limit) noex
 
 
 cdef const uint8_t* cursor_bytes(BatchCursor* cursor, int64_t position, int64_t wanted, int64_t* there) noexcept nogil:
-    """Up to `wanted` bytes at `position`; NULL on a read error."""
+    """Up to `wanted` bytes at `position`; NULL on a read error: then `there` is -errno."""
     cdef int64_t size = CURSOR_WINDOW_SIZE
     if position < cursor.window_position or position + wanted > cursor.window_position + cursor.window_size:
         if position + size > cursor.limit:
             size = cursor.limit - position
         size = read_some(cursor.segment.fd, cursor.window, <size_t>size, position)
         if size < 0:
+            there[0] = size
             return NULL
         cursor.window_position = position
         cursor.window_size = size
@@ -333,7 +329,7 @@ cdef int cursor_header(BatchCursor* cursor, int64_t position, BatchHeader* heade
         return 0
     raw = cursor_bytes(cursor, position, wanted, &there)
     if raw == NULL:
-        return -1
+        return <int>there
     if there < wanted:
         return 0
     header.base_offset = <int64_t>load_be64(raw)
@@ -389,22 +385,38 @@ cdef int segment_index_batch(
                 &segment.times, segment.max_timestamp, segment.max_timestamp_offset - segment.base_offset)
         segment.bytes_since_index = 0
     segment.bytes_since_index += size
-    return NO_MEMORY if failed else OK
+    return failed
+
+
+cdef const char* directory_of(Segment* segment, bint* deleted) noexcept nogil:
+    cdef const char* directory
+    pthread_mutex_lock(&open_mutex)
+    directory = segment.directory
+    deleted[0] = segment.deleted
+    pthread_mutex_unlock(&open_mutex)
+    return directory
+
+
+cdef int write_table(Segment* segment, IndexTable* table, const char* suffix, bint exact) noexcept nogil:
+    """By the name that the folder has now: it may be renamed meanwhile. Nothing for a deleted segment."""
+    cdef char path[PATH_BYTES_MAX]
+    cdef bint deleted = False
+    cdef const char* tried = NULL
+    cdef const char* directory = directory_of(segment, &deleted)
+    cdef int failed = ENOENT
+    while failed == ENOENT and directory != tried and not deleted:
+        tried = directory
+        name_file(path, PATH_BYTES_MAX, directory, segment.base_offset, suffix)
+        failed = table_write(table, path, exact)
+        while failed and segments_give_way(failed):
+            failed = table_write(table, path, exact)
+        directory = directory_of(segment, &deleted)
+    return 0 if deleted else failed
 
 
 cdef int segment_write_indexes(Segment* segment, bint exact) noexcept nogil:
-    cdef char path[PATH_BYTES_MAX]
-    cdef int failed
-    name_file(path, PATH_BYTES_MAX, segment.directory, segment.base_offset, b".index")
-    failed = table_write(&segment.offsets, path, exact)
-    while failed and segments_give_way():
-        failed = table_write(&segment.offsets, path, exact)
-    name_file(path, PATH_BYTES_MAX, segment.directory, segment.base_offset, b".timeindex")
-    if not failed:
-        failed = table_write(&segment.times, path, exact)
-    while failed and segments_give_way():
-        failed = table_write(&segment.times, path, exact)
-    return IO_ERROR if failed else OK
+    cdef int failed = write_table(segment, &segment.offsets, b".index", exact)
+    return failed if failed else write_table(segment, &segment.times, b".timeindex", exact)
 
 
 cdef void segment_seal_times(Segment* segment) noexcept nogil:
@@ -417,16 +429,61 @@ cdef int segment_close_indexes(Segment* segment) noexcept nogil:
     return segment_write_indexes(segment, True)
 
 
+cdef void settled(Segment* segment) noexcept nogil:
+    pthread_mutex_lock(&open_mutex)
+    segment.indexes_unwritten = False
+    segment.indexes_mapped = True
+    pthread_mutex_unlock(&open_mutex)
+
+
+cdef void segment_retire(Segment* segment, bint indexes_written) noexcept nogil:
+    if indexes_written:
+        settled(segment)
+        atomic_store_i32(<int32_t*>&segment.active, 0)
+        return
+    segment.indexes_unwritten = True
+    if segment.offsets.written or segment.times.written:
+        # The files hold the beginning only, and would pass for whole ones.
+        unlink_one(segment.directory, segment.base_offset, b".index")
+        unlink_one(segment.directory, segment.base_offset, b".timeindex")
+        segment.offsets.written = 0
+        segment.times.written = 0
+    atomic_store_i32(<int32_t*>&segment.active, 0)
+
+
+cdef int segment_settle_indexes(Segment* segment) noexcept nogil:
+    cdef int failed = segment_write_indexes(segment, True)
+    if not failed:
+        settled(segment)
+    return failed
+
+
+cdef int segment_trim(Segment* segment) noexcept nogil:
+    cdef bint deleted = False
+    cdef int failed
+    if not segment.preallocated:
+        return 0
+    failed = segment_pin(segment)
+    if failed:
+        directory_of(segment, &deleted)
+        return 0 if deleted else failed
+    failed = cut_file(segment.fd, segment.size)
+    segment_unpin(segment)
+    segment.preallocated = False
+    return failed
+
+
 cdef int segment_flush(Segment* segment) noexcept nogil:
-    cdef int error = segment_pin(segment)
-    if error:
-        return error
-    if fdatasync(segment.fd):
-        error = IO_ERROR
-    if not error and not atomic_load_i32(<int32_t*>&segment.active):
+    cdef bint deleted = False
+    cdef int failed = segment_pin(segment)
+    if failed:
+        directory_of(segment, &deleted)
+        return 0 if deleted else failed
+    failed = sync_data(segment.fd)
+    if not failed and not atomic_load_i32(<int32_t*>&segment.active):
         sync_indexes(segment)
     segment_unpin(segment)
-    return error
+    return failed
 
 
 cdef void sync_indexes(Segment* segment) noexcept nogil:
@@ -441,10 +498,16 @@ cdef void sync_indexes(Segment* segment) noexcept nogil:
     sync_path(paths[1])
 
 
-cdef void segment_set_directory(Segment* segment, const char* directory) noexcept nogil:
+cdef int segments_rename_directory(Segment** segments, int32_t count, const char* old, const char* fresh) noexcept nogil:
+    cdef int32_t i
+    cdef int failed
     pthread_mutex_lock(&open_mutex)
-    segment.directory = directory
+    failed = rename_path(old, fresh)
+    if not failed:
+        for i in range(count):
+            segments[i].directory = fresh
     pthread_mutex_unlock(&open_mutex)
+    return failed
 
 
 cdef void rename_one(const char* directory, int64_t base_offset, const char* suffix, const char* new_suffix) noexcept nogil:
@@ -452,10 +515,10 @@ cdef void rename_one(const char* directory, int64_t base_offset, const char* suf
     cdef char new_path[PATH_BYTES_MAX]
     name_file(old_path, PATH_BYTES_MAX, directory, base_offset, suffix)
     name_file(new_path, PATH_BYTES_MAX, directory, base_offset, new_suffix)
-    rename(old_path, new_path)
+    rename_path(old_path, new_path)
 
 
-cdef int segment_rename_deleted(Segment* segment) noexcept nogil:
+cdef void segment_rename_deleted(Segment* segment) noexcept nogil:
     """.deleted: gone for readers that come and for a restart; the files go after file.delete.delay.ms."""
     segment_pin(segment)        # a reader that looked it up a moment ago still finds the descriptor
     pthread_mutex_lock(&open_mutex)
@@ -465,7 +528,6 @@ cdef int segment_rename_deleted(Segment* segment) noexcept nogil:
     rename_one(segment.directory, segment.base_offset, b".log", b".log.deleted")
     segment.deleted = True
     pthread_mutex_unlock(&open_mutex)
-    return OK
 
 
 cdef void unlink_one(const char* directory, int64_t base_offset, const char* suffix) noexcept nogil:
@@ -479,12 +541,3 @@ cdef void segment_unlink_files(const char* directory, int64_t base_offset, bint 
     unlink_one(directory, base_offset, b".index.deleted" if renamed else b".index")
     unlink_one(directory, base_offset, b".timeindex.deleted" if renamed else b".timeindex")
     unlink_one(directory, base_offset, b".txnindex.deleted" if renamed else b".txnindex")
-
-
-cdef void segments_set_open_max(int64_t open_max) noexcept nogil:
-    global open_max_now
-    open_max_now = open_max if open_max > 4 else 4
-
-
-cdef int64_t segments_open_count() noexcept nogil:
-    return open_count

@@ -1,4 +1,4 @@
-"""The POSIX calls that the storage layer makes, without the GIL."""
+"""The POSIX calls that the storage layer makes, without the GIL. What can fail returns its errno: 0, or as the comment says."""
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdio cimport FILE
 
@@ -46,29 +46,43 @@ cdef extern from *:
         }
         return 0;
     }
-    /* How many bytes could be read: fewer than `size` at the end of the file; -1 on an error. */
+    /* How many bytes could be read: fewer than `size` at the end of the file; -errno. */
     static inline int64_t read_some(int fd, void *data, size_t size, int64_t position) {
         char *p = (char *)data;
         size_t done = 0;
         while (done < size) {
             ssize_t got = pread(fd, p + done, size - done, position + (int64_t)done);
-            if (got < 0) { if (errno == EINTR) continue; return -1; }
+            if (got < 0) { if (errno == EINTR) continue; return -errno; }
             if (got == 0) break;
             done += (size_t)got;
         }
         return (int64_t)done;
     }
-    static inline int open_file(const char *path, int flags) { return open(path, flags | O_CLOEXEC, 0644); }
-    static inline int64_t size_of_fd(int fd) { struct stat s; return fstat(fd, &s) ? -1 : (int64_t)s.st_size; }
+    /* A descriptor, or -errno. */
+    static inline int open_file(const char *path, int flags) {
+        int fd = open(path, flags | O_CLOEXEC, 0644);
+        return fd < 0 ? -errno : fd;
+    }
+    /* Bytes, or -errno. */
+    static inline int64_t size_of_fd(int fd) { struct stat s; return fstat(fd, &s) ? -errno : (int64_t)s.st_size; }
     static inline int64_t size_of_file(const char *path) { struct stat s; return stat(path, &s) ? -1 : (int64_t)s.st_size; }
     static inline int64_t modified_ms_of_file(const char *path) {
         struct stat s;
         return stat(path, &s) ? -1 : (int64_t)s.st_mtim.tv_sec * 1000 + s.st_mtim.tv_nsec / 1000000;
     }
-    static inline uint8_t *map_file(int fd, size_t size) {
+    static inline int map_file(int fd, size_t size, uint8_t **out) {
         void *p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-        return p == MAP_FAILED ? NULL : (uint8_t *)p;
+        if (p == MAP_FAILED) return errno;
+        *out = (uint8_t *)p;
+        return 0;
     }
+    static inline int cut_file(int fd, int64_t size) { return ftruncate(fd, size) ? errno : 0; }
+    /* Room on the disk for `size` bytes, the file's length stays; nothing where the file system cannot do it. */
+    static inline int reserve_file(int fd, int64_t size) {
+        return fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, size) && errno != EOPNOTSUPP ? errno : 0;
+    }
+    static inline int sync_data(int fd) { return fdatasync(fd) ? errno : 0; }
+    static inline int rename_path(const char *from, const char *to) { return rename(from, to) ? errno : 0; }
     static inline int64_t open_files_max(void) {
         struct rlimit r;
         if (getrlimit(RLIMIT_NOFILE, &r)) return 1024;
@@ -79,17 +93,14 @@ cdef extern from *:
         clock_gettime(CLOCK_REALTIME, &t);
         return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
     }
-    /* fsync of a file or a folder by its name; -1 with errno. */
+    /* fsync of a file or a folder by its name. */
     static inline int sync_path(const char *path) {
-        int fd = open(path, O_RDONLY | O_CLOEXEC), failed, kept;
-        if (fd < 0) return -1;
-        failed = fsync(fd);
-        kept = errno;
+        int fd = open(path, O_RDONLY | O_CLOEXEC), failed;
+        if (fd < 0) return errno;
+        failed = fsync(fd) ? errno : 0;
         close(fd);
-        errno = kept;
         return failed;
     }
-    static inline int last_errno(void) { return errno; }
     static inline void name_file(char *out, size_t size, const char *directory, int64_t offset, const char *suffix) {
         snprintf(out, size, "%s/%020lld%s", directory, (long long)offset, suffix);
     }
@@ -104,28 +115,29 @@ cdef extern from *:
     int64_t size_of_fd(int fd) noexcept nogil
     int64_t size_of_file(const char* path) noexcept nogil
     int64_t modified_ms_of_file(const char* path) noexcept nogil
-    uint8_t* map_file(int fd, size_t size) noexcept nogil
+    int map_file(int fd, size_t size, uint8_t** out) noexcept nogil
     int munmap(void* data, size_t size) noexcept nogil
     int64_t open_files_max() noexcept nogil
     int64_t wall_clock_ms() noexcept nogil
     int sync_path(const char* path) noexcept nogil
-    int last_errno() noexcept nogil
     void name_file(char* out, size_t size, const char* directory, int64_t offset, const char* suffix) noexcept nogil
     void join_path(char* out, size_t size, const char* directory, const char* name) noexcept nogil
     int fileno(FILE* file) noexcept nogil
     int close(int fd) noexcept nogil
-    int fsync(int fd) noexcept nogil
-    int fdatasync(int fd) noexcept nogil
-    int ftruncate(int fd, int64_t size) noexcept nogil
-    int rename(const char* old_path, const char* new_path) noexcept nogil
+    int cut_file(int fd, int64_t size) noexcept nogil
+    int reserve_file(int fd, int64_t size) noexcept nogil
+    int sync_data(int fd) noexcept nogil
+    int rename_path(const char* old_path, const char* new_path) noexcept nogil
     int unlink(const char* path) noexcept nogil
     int O_RDONLY
     int O_RDWR
     int O_CREAT
     int O_TRUNC
     int O_DIRECTORY
-    int ENOSPC
+    int EIO
+    int EINVAL
     int ENOENT
+    int ENOMEM
     int EMFILE
     int ENFILE
 

@@ -2,7 +2,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from kafka_cy.records.wire cimport load_be32, load_be64, store_be32, store_be64
-from kafka_cy.storage.index_table cimport IndexTable, table_append
+from kafka_cy.storage.index_table cimport IndexTable, entries_up_to, table_append
 
 cdef enum:
     TIME_ENTRY_SIZE = 12
@@ -28,13 +28,5 @@ cdef inline int time_index_maybe_append(IndexTable* table, int64_t timestamp_ms,
 
 cdef inline int64_t time_index_floor(const IndexTable* table, int64_t timestamp_ms) noexcept nogil:
     """Relative offset of the last entry with a timestamp < timestamp_ms, 0 when there is none: a scan may begin there."""
-    cdef int32_t low = 0
-    cdef int32_t high = table.count
-    cdef int32_t middle
-    while low < high:
-        middle = low + (high - low) // 2
-        if time_entry_timestamp(table, middle) < timestamp_ms:
-            low = middle + 1
-        else:
-            high = middle
-    return time_entry_relative(table, low - 1) if low > 0 else 0
+    cdef int32_t count = entries_up_to(table, time_entry_timestamp, timestamp_ms - 1)
+    return time_entry_relative(table, count - 1) if count > 0 else 0

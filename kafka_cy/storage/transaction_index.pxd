@@ -18,6 +18,7 @@ cdef struct TransactionIndex:
 
 cdef void transactions_free(TransactionIndex* index) noexcept nogil
 cdef int transactions_append(TransactionIndex* index, const AbortedTransaction* aborted) noexcept nogil    # 0, or -1: no memory
+# Those that touch a file return 0 or an errno.
 cdef int transactions_write(const char* directory, int64_t base_offset, const AbortedTransaction* aborted) noexcept nogil
 cdef int transactions_load(TransactionIndex* index, const char* directory, int64_t base_offset) noexcept nogil
 cdef void transactions_truncate_end(TransactionIndex* index, int64_t end_offset) noexcept nogil

@@ -5,8 +5,8 @@ from libc.string cimport memmove
 
 from kafka_cy.records.wire cimport load_be16, load_be64, store_be16, store_be64
 from kafka_cy.storage.system cimport (
-    ENOENT, O_CREAT, O_RDONLY, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, last_errno, name_file, open_file, read_some,
-    size_of_fd, unlink, write_whole,
+    ENOENT, ENOMEM, O_CREAT, O_RDONLY, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, name_file, open_file, read_some, size_of_fd,
+    unlink, write_whole,
 )
 
 
@@ -44,16 +44,21 @@ cdef int transactions_write(const char* directory, int64_t base_offset, const Ab
     """Add one entry to the file of the segment `base_offset`."""
     cdef char path[PATH_BYTES_MAX]
     cdef uint8_t raw[ABORTED_ENTRY_SIZE]
+    cdef int64_t size
     cdef int failed
     cdef int fd
     name_file(path, PATH_BYTES_MAX, directory, base_offset, b".txnindex")
     fd = open_file(path, O_RDWR | O_CREAT)
     if fd < 0:
-        return -1
+        return -fd
     encode(raw, aborted)
-    failed = write_whole(fd, raw, ABORTED_ENTRY_SIZE, size_of_fd(fd) // ABORTED_ENTRY_SIZE * ABORTED_ENTRY_SIZE)
+    size = size_of_fd(fd)
+    if size >= 0:
+        failed = write_whole(fd, raw, ABORTED_ENTRY_SIZE, size // ABORTED_ENTRY_SIZE * ABORTED_ENTRY_SIZE)
+    else:
+        failed = <int>-size
     close(fd)
-    return -1 if failed else 0
+    return failed
 
 
 cdef int transactions_load(TransactionIndex* index, const char* directory, int64_t base_offset) noexcept nogil:
@@ -61,22 +66,25 @@ cdef int transactions_load(TransactionIndex* index, const char* directory, int64
     cdef uint8_t raw[ABORTED_ENTRY_SIZE]
     cdef AbortedTransaction aborted
     cdef int64_t position = 0
+    cdef int64_t there
     cdef int fd
     name_file(path, PATH_BYTES_MAX, directory, base_offset, b".txnindex")
     fd = open_file(path, O_RDONLY)
     if fd < 0:
-        return 0 if last_errno() == ENOENT else -1
-    while read_some(fd, raw, ABORTED_ENTRY_SIZE, position) == ABORTED_ENTRY_SIZE and load_be16(raw) == 0:
+        return 0 if fd == -ENOENT else -fd
+    there = read_some(fd, raw, ABORTED_ENTRY_SIZE, position)
+    while there == ABORTED_ENTRY_SIZE and load_be16(raw) == 0:
         aborted.producer_id = <int64_t>load_be64(raw + 2)
         aborted.first_offset = <int64_t>load_be64(raw + 10)
         aborted.last_offset = <int64_t>load_be64(raw + 18)
         aborted.last_stable_offset = <int64_t>load_be64(raw + 26)
         if transactions_append(index, &aborted) < 0:
             close(fd)
-            return -1
+            return ENOMEM
         position += ABORTED_ENTRY_SIZE
+        there = read_some(fd, raw, ABORTED_ENTRY_SIZE, position)
     close(fd)
-    return 0
+    return <int>-there if there < 0 else 0
 
 
 cdef void transactions_truncate_end(TransactionIndex* index, int64_t end_offset) noexcept nogil:
@@ -109,10 +117,10 @@ cdef int transactions_rewrite(TransactionIndex* index, const char* directory, in
         if fd < 0:
             fd = open_file(path, O_RDWR | O_CREAT | O_TRUNC)
             if fd < 0:
-                return -1
+                return -fd
         encode(raw, &index.entries[i])
-        if write_whole(fd, raw, ABORTED_ENTRY_SIZE, position):
-            failed = -1
+        failed = write_whole(fd, raw, ABORTED_ENTRY_SIZE, position)
+        if failed:
             break
         position += ABORTED_ENTRY_SIZE
     if fd >= 0:

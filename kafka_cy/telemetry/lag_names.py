@@ -9,24 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cache, cached_property
 
+from kafka_cy.telemetry.exposition import Family, escape, labels, page
 from kafka_cy.telemetry.lag import Committed, Snapshot, TopicPartition
 
-Family = tuple[str, str, str, list[str]]  # name, type, help, "{labels} value" for each sample
 
-
-def escape(text: str) -> str:
-    """A label value as it stands between the quotes."""
-    if "\\" in text or '"' in text or "\n" in text:
-        text = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return text
-
-
-def labels(**values: object) -> str:
-    """`{name="value",...}`"""
-    return "{" + ",".join(f'{name}="{escape(str(value))}"' for name, value in values.items()) + "}"
-
-
-class Page:
+class View:
     """A snapshot with what several dialects need of it, made once."""
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -80,19 +67,10 @@ class Page:
 
 def render(snapshot: Snapshot, dialects: Iterable[str]) -> bytes:
     """All samples in the dialects named (keys of DIALECTS)."""
-    page = Page(snapshot)
-    parts: list[str] = []
-    for dialect in dialects:
-        for name, kind, help_text, samples in DIALECTS[dialect](page):
-            if samples:
-                parts.append(f"# HELP {name} {help_text}\n# TYPE {name} {kind}\n{name}")
-                parts.append(f"\n{name}".join(samples))
-                parts.append("\n")
-    parts.append(
-        "# HELP kafkacy_lag_pending_timestamps Time lags left out because the scrape's time for reading them was used up\n"
-        f"# TYPE kafkacy_lag_pending_timestamps gauge\nkafkacy_lag_pending_timestamps {snapshot.pending}\n"
-    )
-    return "".join(parts).encode("utf-8", "backslashreplace")
+    view = View(snapshot)
+    families = [family for dialect in dialects for family in DIALECTS[dialect](view)]
+    left_out = "Time lags left out because the scrape's time for reading them was used up"
+    return page([*families, _gauge("kafkacy_lag_pending_timestamps", left_out, [f" {snapshot.pending}"])])
 
 
 def _gauge(name: str, help_text: str, samples: list[str]) -> Family:
@@ -102,30 +80,30 @@ def _gauge(name: str, help_text: str, samples: list[str]) -> Family:
 # -- danielqsj/kafka_exporter --
 
 
-def kafka_exporter(page: Page) -> Iterable[Family]:
+def kafka_exporter(view: View) -> Iterable[Family]:
     """The names of danielqsj/kafka_exporter, and the lag in seconds that its users ask for."""
-    snapshot = page.snapshot
+    snapshot = view.snapshot
     yield _gauge("kafka_brokers", "Brokers of the cluster", [f" {len(snapshot.brokers)}"])
     info = [f"{labels(id=each.broker_id, address=f'{each.host}:{each.port}')} 1" for each in snapshot.brokers]
     yield _gauge("kafka_broker_info", "One for each broker", info)
     counts = [f'{{topic="{name}"}} {len(partitions)}' for name, partitions in snapshot.topics.items()]
     yield _gauge("kafka_topic_partitions", "Partitions of the topic", counts)
-    yield from _kafka_exporter_partitions(page)
-    offsets = [f"{place}{row.offset}" for place, row in page.committed]
+    yield from _kafka_exporter_partitions(view)
+    offsets = [f"{place}{row.offset}" for place, row in view.committed]
     yield _gauge("kafka_consumergroup_current_offset", "Committed offset", offsets)
-    sums = [f'{{consumergroup="{group}",topic="{topic}"}} {total}' for group, topic, total in page.offset_sums]
+    sums = [f'{{consumergroup="{group}",topic="{topic}"}} {total}' for group, topic, total in view.offset_sums]
     yield _gauge("kafka_consumergroup_current_offset_sum", "Committed offsets of all partitions", sums)
-    yield _gauge("kafka_consumergroup_lag", "Records from the committed offset to the high watermark", page.lags)
-    sums = [f'{{consumergroup="{group}",topic="{topic}"}} {total}' for group, topic, total in page.lag_sums]
+    yield _gauge("kafka_consumergroup_lag", "Records from the committed offset to the high watermark", view.lags)
+    sums = [f'{{consumergroup="{group}",topic="{topic}"}} {total}' for group, topic, total in view.lag_sums]
     yield _gauge("kafka_consumergroup_lag_sum", "Lag of all partitions", sums)
-    seconds = [f"{place}{row.lag_ms / 1000}" for place, row in page.committed if row.lag_ms is not None]
+    seconds = [f"{place}{row.lag_ms / 1000}" for place, row in view.committed if row.lag_ms is not None]
     yield _gauge("kafka_consumergroup_lag_seconds", "Age of the first uncommitted record", seconds)
     members = [f'{{consumergroup="{escape(group.group_id)}"}} {len(group.consumers)}' for group in snapshot.groups]
     yield _gauge("kafka_consumergroup_members", "Members of the group", members)
 
 
-def _kafka_exporter_partitions(page: Page) -> Iterable[Family]:
-    rows = page.partitions
+def _kafka_exporter_partitions(view: View) -> Iterable[Family]:
+    rows = view.partitions
     name = "kafka_topic_partition_"
     ends = [f"{{{place}{each.high_watermark}" for place, each in rows if each.high_watermark is not None]
     yield _gauge(f"{name}current_offset", "High watermark", ends)
@@ -143,26 +121,26 @@ def _kafka_exporter_partitions(page: Page) -> Iterable[Family]:
 # -- Grafana's fork of it, which kafka-mixin expects --
 
 
-def grafana(page: Page) -> Iterable[Family]:
+def grafana(view: View) -> Iterable[Family]:
     """The names that Grafana's fork has beside those of kafka_exporter; nothing here is interpolated."""
-    yield _gauge("kafka_consumergroup_uncommitted_offsets", "Records from the committed offset on", page.lags)
-    sums = [f'{{consumergroup="{group}",topic="{topic}"}} {total}' for group, topic, total in page.lag_sums]
+    yield _gauge("kafka_consumergroup_uncommitted_offsets", "Records from the committed offset on", view.lags)
+    sums = [f'{{consumergroup="{group}",topic="{topic}"}} {total}' for group, topic, total in view.lag_sums]
     yield _gauge("kafka_consumergroup_uncommitted_offsets_sum", "Uncommitted records of all partitions", sums)
-    millis = [f"{place}{row.lag_ms}" for place, row in page.committed if row.lag_ms is not None]
+    millis = [f"{place}{row.lag_ms}" for place, row in view.committed if row.lag_ms is not None]
     yield _gauge("kafka_consumer_lag_millis", "Age of the first uncommitted record", millis)
 
 
 # -- kafka-lag-exporter --
 
 
-def kafka_lag_exporter(page: Page) -> Iterable[Family]:
+def kafka_lag_exporter(view: View) -> Iterable[Family]:
     """The names of kafka-lag-exporter; labels of the consumer are empty where nobody has the partition."""
-    snapshot = page.snapshot
+    snapshot = view.snapshot
     cluster = f'cluster_name="{escape(snapshot.cluster_id)}"'
     head = f"{{{cluster},"
-    ends = [f"{head}{place}{each.high_watermark}" for place, each in page.partitions if each.high_watermark is not None]
+    ends = [f"{head}{place}{each.high_watermark}" for place, each in view.partitions if each.high_watermark is not None]
     yield _gauge("kafka_partition_latest_offset", "High watermark", ends)
-    starts = [f"{head}{place}{each.start_offset}" for place, each in page.partitions if each.start_offset is not None]
+    starts = [f"{head}{place}{each.start_offset}" for place, each in view.partitions if each.start_offset is not None]
     yield _gauge("kafka_partition_earliest_offset", "Log start offset", starts)
     rows = _with_consumers(snapshot, cluster)
     offsets = [f"{place}{row.offset}" for place, row in rows]
@@ -172,7 +150,7 @@ def kafka_lag_exporter(page: Page) -> Iterable[Family]:
     seconds = [f"{place}{row.lag_ms / 1000}" for place, row in rows if row.lag_ms is not None]
     yield _gauge("kafka_consumergroup_group_lag_seconds", "Age of the first uncommitted record", seconds)
     yield from _kafka_lag_exporter_groups(snapshot, cluster)
-    per_topic = [f'{{{cluster},group="{group}",topic="{topic}"}} {total}' for group, topic, total in page.lag_sums]
+    per_topic = [f'{{{cluster},group="{group}",topic="{topic}"}} {total}' for group, topic, total in view.lag_sums]
     yield _gauge("kafka_consumergroup_group_topic_sum_lag", "Lag of all partitions of a topic", per_topic)
     yield _gauge("kafka_consumergroup_poll_time_ms", "How long it took to look", [f"{{{cluster}}} {snapshot.took_ms:.3f}"])
 
@@ -214,9 +192,9 @@ def _kafka_lag_exporter_groups(snapshot: Snapshot, cluster: str) -> Iterable[Fam
 # -- redpanda kminion --
 
 
-def kminion(page: Page) -> Iterable[Family]:
+def kminion(view: View) -> Iterable[Family]:
     """The names of kminion in its default mode; log sizes are those of the replicas on this broker."""
-    snapshot = page.snapshot
+    snapshot = view.snapshot
     yield _gauge("kminion_exporter_up", "1", [f'{{version="{_version()}"}} 1'])
     cluster = labels(
         cluster_version=_version(), broker_count=len(snapshot.brokers), controller_id=snapshot.controller_id,
@@ -231,9 +209,9 @@ def kminion(page: Page) -> Iterable[Family]:
         head = f'{{group_id="{escape(group.group_id)}",topic_name="'
         rows += [f'{head}{escape(r.topic)}",partition_id="{r.partition}"}} {r.lag}' for r in group.committed if r.lag is not None]
     yield _gauge("kminion_kafka_consumer_group_topic_partition_lag", "Records from the committed offset on", rows)
-    lags = [f'{{group_id="{group}",topic_name="{topic}"}} {total}' for group, topic, total in page.lag_sums]
+    lags = [f'{{group_id="{group}",topic_name="{topic}"}} {total}' for group, topic, total in view.lag_sums]
     yield _gauge("kminion_kafka_consumer_group_topic_lag", "Lag of all partitions", lags)
-    offsets = [f'{{group_id="{group}",topic_name="{topic}"}} {total}' for group, topic, total in page.offset_sums]
+    offsets = [f'{{group_id="{group}",topic_name="{topic}"}} {total}' for group, topic, total in view.offset_sums]
     yield _gauge("kminion_kafka_consumer_group_topic_offset_sum", "Committed offsets of all partitions", offsets)
 
 
@@ -314,7 +292,7 @@ def _kminion_groups(snapshot: Snapshot) -> Iterable[Family]:
     yield _gauge("kminion_kafka_consumer_group_topic_assigned_partitions", "Assigned partitions", topic_partitions)
 
 
-DIALECTS: dict[str, Callable[[Page], Iterable[Family]]] = {
+DIALECTS: dict[str, Callable[[View], Iterable[Family]]] = {
     "kafka_exporter": kafka_exporter,
     "grafana": grafana,
     "kafka-lag-exporter": kafka_lag_exporter,

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kafka_cy.telemetry.exposition import Family, page
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
@@ -60,6 +62,7 @@ class MetricsServer:
         self._counters = counters
         self._partitions = partitions
         self._registry: CollectorRegistry | None = None
+        self.client_families: Callable[[], list[Family]] = list  # what clients pushed
         self._thread = threading.Thread(target=self._serve, name="metrics", daemon=True)
 
     def start(self) -> None:
@@ -112,7 +115,7 @@ class MetricsServer:
             self._registry = CollectorRegistry(auto_describe=False)
             ProcessCollector(registry=self._registry)
             self._registry.register(BrokerCollector(self._counters, self._partitions))
-        return generate_latest(self._registry)
+        return generate_latest(self._registry) + page(self.client_families())
 
 
 def _read_head(connection: socket.socket) -> bytes:

@@ -101,73 +101,6 @@ class Writer:
         connection.close()
 
 
-def test_disk_full(make_broker: Callable[[Path], Broker], small_disk: Path) -> None:
-    """Kafka takes the directory offline; here a full disk passes: what is there stays readable, and room may come back."""
-    broker = make_broker(small_disk)
-    failing = partitions_in(small_disk)
-    good = [index for index in range(PARTITIONS) if index not in failing]
-    assert failing and good
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(6 << 20))
-    writer = Writer(broker.port)
-    assert writer.fill(failing) == KAFKA_STORAGE_ERROR
-    assert writer.write(good[0]) == 0
-    writer.check(list(range(PARTITIONS)))
-    # Still full: the broker starts all the same, with the other directory at least.
-    broker.kill()
-    broker.start()
-    writer.check(good)
-    assert writer.write(good[0]) == 0
-    for _ in range(5):
-        writer.write(failing[0])
-    broker.kill()
-    ballast.unlink()
-    broker.start()
-    writer.check(list(range(PARTITIONS)))
-    assert all(writer.write(index) == 0 for index in range(PARTITIONS))
-    broker.restart()
-    writer.check(list(range(PARTITIONS)))
-
-
-def test_room_comes_back(make_broker: Callable[[Path], Broker], small_disk: Path) -> None:
-    broker = make_broker(small_disk)
-    failing = partitions_in(small_disk)
-    ballasts = [small_disk / f"ballast-{i}" for i in range(3)]
-    for ballast in ballasts:
-        ballast.write_bytes(bytes(3 << 20))
-    writer = Writer(broker.port)
-    for ballast in ballasts:
-        for index in failing:
-            assert writer.fill([index]) == KAFKA_STORAGE_ERROR
-        ballast.unlink()
-        for index in failing:
-            assert writer.write(index) == 0
-        writer.check(list(range(PARTITIONS)))
-    broker.kill()
-    broker.start()
-    writer.check(list(range(PARTITIONS)))
-
-
-def test_full_disk_and_a_clean_shutdown(make_broker: Callable[[Path], Broker], small_disk: Path) -> None:
-    """The shutdown neither hangs nor fails, and whether or not it counts as clean, nothing is lost."""
-    broker = make_broker(small_disk)
-    failing = partitions_in(small_disk)
-    writer = Writer(broker.port)
-    assert writer.fill(failing) == KAFKA_STORAGE_ERROR
-    (small_disk / "ballast").write_bytes(b"")
-    with contextlib.suppress(OSError), open(small_disk / "ballast", "wb", buffering=0) as ballast:
-        while True:
-            ballast.write(b"x" * 100)
-    assert broker.terminate() == 0
-    broker.start()
-    writer.check(list(range(PARTITIONS)))
-    broker.kill()
-    subprocess.run(["mount", "-o", f"remount,size={4 * DISK_BYTES}", str(small_disk)], check=True)
-    broker.start()
-    writer.check(list(range(PARTITIONS)))
-    assert writer.write(failing[0]) == 0
-
-
 def check_failed_directory(broker: Broker, writer: Writer, failed: list[int], good: list[int]) -> None:
     """One directory is offline, the other one works: for writing, reading, and making topics."""
     wait_for(lambda: "log directory failed and is offline" in broker.log_text(), "a log line")
@@ -181,6 +114,110 @@ def check_failed_directory(broker: Broker, writer: Writer, failed: list[int], go
     ready_topic(broker.port, "made-later", 3)
     assert produce(connection, "made-later", 2, batch()).error == 0
     connection.close()
+
+
+def fill_up(path: Path) -> None:
+    """The last byte of the file system."""
+    with contextlib.suppress(OSError), open(path, "wb", buffering=0) as ballast:
+        while True:
+            ballast.write(b"x" * 100)
+
+
+def test_disk_full(make_broker: Callable[[Path], Broker], small_disk: Path) -> None:
+    """The full directory goes offline, as in Kafka; the other one serves on. After a restart with room all is there."""
+    broker = make_broker(small_disk)
+    failing = partitions_in(small_disk)
+    good = [index for index in range(PARTITIONS) if index not in failing]
+    assert failing and good
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(6 << 20))
+    writer = Writer(broker.port)
+    assert writer.fill(failing) == KAFKA_STORAGE_ERROR
+    assert writer.write(good[0]) == 0
+    check_failed_directory(broker, writer, failing, good)
+    assert "No space left on device" in broker.log_text()
+    # Still full: the broker starts all the same, with the other directory at least.
+    broker.kill()
+    fill_up(small_disk / "more-ballast")
+    broker.start()
+    writer.check(good)
+    assert writer.write(good[0]) == 0
+    for _ in range(5):
+        writer.write(failing[0])
+    broker.kill()
+    ballast.unlink()
+    (small_disk / "more-ballast").unlink()
+    broker.start()
+    writer.check(list(range(PARTITIONS)))
+    assert all(writer.write(index) == 0 for index in range(PARTITIONS))
+    broker.restart()
+    writer.check(list(range(PARTITIONS)))
+
+
+def wait_for_end(broker: Broker) -> int:
+    """The exit code of a broker that ends by itself."""
+    assert broker.process is not None
+    code = broker.process.wait(30)
+    broker.process = None
+    return code
+
+
+def test_the_only_disk_is_full(small_disk: Path, tmp_path: Path) -> None:
+    """Kafka halts when its last log directory fails: a clear line, the exit code for broken data, nothing lost."""
+    broker = Broker({"log.dirs": str(small_disk / "data"), "log.segment.bytes": 1048576}, folder=tmp_path / "broker")
+    broker.start()
+    try:
+        ready_topic(broker.port, TOPIC, PARTITIONS)
+        ballast = small_disk / "ballast"
+        ballast.write_bytes(bytes(8 << 20))
+        writer = Writer(broker.port)
+        assert writer.fill(list(range(PARTITIONS))) == KAFKA_STORAGE_ERROR
+        assert wait_for_end(broker) == 3
+        text = broker.log_text()
+        assert "the broker stops: log directory" in text and "No space left on device" in text
+        ballast.unlink()
+        broker.start()
+        writer.check(list(range(PARTITIONS)))
+        assert all(writer.write(index) == 0 for index in range(PARTITIONS))
+    finally:
+        broker.kill()
+
+
+def test_the_last_directory_fails(tmp_path: Path) -> None:
+    """The one with the metadata (Kafka: the metadata log directory) is one that the broker cannot do without."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    config = {"log.dirs": f"{first},{second}", "log.segment.bytes": 1048576}
+    broker = Broker(config, folder=tmp_path / "broker").start()
+    try:
+        ready_topic(broker.port, TOPIC, PARTITIONS)
+        writer = Writer(broker.port)
+        failing = partitions_in(first)[0]
+        assert writer.write(failing) == 0
+        resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+        assert writer.fill([failing]) == KAFKA_STORAGE_ERROR
+        assert wait_for_end(broker) == 3
+        assert f"log directory {first}, which holds the metadata, failed" in broker.log_text()
+        broker.start()
+        writer.check(list(range(PARTITIONS)))
+    finally:
+        broker.kill()
+
+
+def test_full_disk_and_a_clean_shutdown(make_broker: Callable[[Path], Broker], small_disk: Path) -> None:
+    """The shutdown neither hangs nor fails, and whether or not it counts as clean, nothing is lost."""
+    broker = make_broker(small_disk)
+    failing = partitions_in(small_disk)
+    writer = Writer(broker.port)
+    assert writer.fill(failing) == KAFKA_STORAGE_ERROR
+    fill_up(small_disk / "ballast")
+    assert broker.terminate() == 0
+    broker.start()
+    writer.check(list(range(PARTITIONS)))
+    broker.kill()
+    subprocess.run(["mount", "-o", f"remount,size={4 * DISK_BYTES}", str(small_disk)], check=True)
+    broker.start()
+    writer.check(list(range(PARTITIONS)))
+    assert writer.write(failing[0]) == 0
 
 
 def test_write_error(make_broker: Callable[[Path], Broker], tmp_path: Path) -> None:

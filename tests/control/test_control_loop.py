@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,3 +94,24 @@ def test_log_lines_are_single_lines() -> None:
     log.error("two\nlines", who="a b", empty="")
     assert text.getvalue().count("\n") == 1
     assert 'ERROR two\\nlines who="a b" empty=""' in text.getvalue()
+
+
+def test_a_request_that_is_dropped_goes_at_once() -> None:
+    """Its connection closes when it goes: the client must not wait for somebody else's request."""
+
+    class Dropped:
+        pass
+
+    loop = ControlLoop(lambda what, error: None)
+    source = FakeSource()
+    source.requests.append(Dropped())
+    kept = weakref.ref(source.requests[0])
+
+    def fail(request: Dropped) -> None:
+        raise RuntimeError("before anything was answered")
+
+    loop.attach(source, fail)
+    loop.call_soon_threadsafe(lambda: (gone.append(kept() is None), loop.stop()))
+    gone: list[bool] = []
+    loop.run()
+    assert gone == [True]

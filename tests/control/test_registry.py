@@ -7,13 +7,13 @@ import importlib
 from kafka_cy.api import registry
 from kafka_cy.protocol.schema import is_flexible, message_class, versions
 
-# Apache Kafka 4.3.1, captured from a running broker.
+# Apache Kafka 4.3.1, captured from a running broker; it lists 71 and 72 with a telemetry receiver only (KIP-714).
 KAFKA_4_3 = {
     0: (0, 13), 1: (4, 18), 2: (1, 11), 3: (0, 13), 8: (2, 10), 9: (1, 10), 10: (0, 6), 11: (0, 9),
     12: (0, 4), 13: (0, 5), 14: (0, 5), 15: (0, 6), 16: (0, 5), 18: (0, 4), 19: (2, 7), 20: (1, 6),
     21: (0, 2), 22: (0, 5), 23: (2, 4), 32: (1, 4), 33: (0, 2), 34: (1, 2), 35: (1, 5), 37: (0, 3),
-    42: (0, 2), 43: (0, 2), 44: (0, 1), 45: (0, 1), 46: (0, 0), 47: (0, 0), 60: (0, 2), 61: (0, 0), 74: (0, 1),
-    75: (0, 0),
+    42: (0, 2), 43: (0, 2), 44: (0, 1), 45: (0, 1), 46: (0, 0), 47: (0, 0), 60: (0, 2), 61: (0, 0), 71: (0, 0),
+    72: (0, 0), 74: (0, 1), 75: (0, 0),
 }  # fmt: skip
 
 

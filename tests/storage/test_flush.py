@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from kafka_cy.storage.log import PartitionLog
 from kafka_cy.storage.log_manager import LogManager
 from kafka_cy.storage.partition import HostedPartition
 from tests.storage.batches import batch
+from tests.storage.failing_disk import preloaded
 
 TOPIC_ID = bytes(range(16))
 
@@ -81,12 +81,6 @@ def test_group_commit_serves_many_producers_with_few_syncs(tmp_path: Path) -> No
     for thread in threads:
         thread.join()
     assert partition.high_watermark == partition.log.recovery_point == rounds * producers
-
-
-def preloaded(library: Path) -> dict[str, str]:
-    """The environment with a library before all but a sanitizer's."""
-    libraries = [each for each in os.environ.get("LD_PRELOAD", "").split(":") if each]
-    return {**os.environ, "LD_PRELOAD": ":".join([*libraries, str(library)]), "PYTHONPATH": ":".join(sys.path)}
 
 
 COUNT_SYNCS = r"""

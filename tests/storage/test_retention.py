@@ -98,6 +98,7 @@ def test_rolls_when_relative_offsets_would_overflow(tmp_path: Path) -> None:
 def test_retention_by_time(tmp_path: Path) -> None:
     log = open_log(tmp_path, retention_ms=5000)
     fill(log, 4)
+    log.flush()  # writes the indexes
     assert log.delete_old_segments(now_ms=6000) == 0
     assert log.delete_old_segments(now_ms=7001) == 2
     assert (bases(log), log.log_start_offset) == ([2, 3], 2)

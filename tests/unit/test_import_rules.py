@@ -19,7 +19,7 @@ ALLOWED = {
     "cluster": {"storage", "records", "config", "network", "protocol"},
     "coordinator": {"storage", "cluster", "records", "protocol", "config", "api"},
     "api": {"records", "storage", "network", "protocol", "config", "cluster", "coordinator"},
-    "telemetry": {"records", "storage", "network"},
+    "telemetry": {"records", "storage", "network", "protocol"},
     "bench": {"records", "network", "protocol", "testing"},  # network: the declarations of system calls
     "sizing": set(),
 }

@@ -1,0 +1,28 @@
+"""PushTelemetry (API 72), version 0 (KIP-714): a client's metrics, as OTLP MetricsData in one of Kafka's codecs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.registry import handler
+
+
+@handler(api_key=72, versions=(0, 0))
+def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+    """Checked here, read on a thread of its own; errors as Kafka's ClientMetricsManager has them."""
+    telemetry = context.client_telemetry()
+    body = request.body
+    error, instance = telemetry.subscriptions.check_push(
+        body.client_instance_id, telemetry.client_of(request), body.subscription_id, body.terminating,
+        body.compression_type, len(body.metrics),
+    )  # fmt: skip
+    if error or not body.metrics:
+        return {"throttle_time": 0, "error_code": int(error)}
+    telemetry.receive(
+        instance.client,
+        body.compression_type,
+        bytes(body.metrics),
+        lambda outcome: request.respond({"throttle_time": 0, "error_code": int(outcome)}),
+    )
+    return None

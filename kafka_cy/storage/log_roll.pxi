@@ -1,0 +1,153 @@
+# Rolling to a new active segment. Under the append mutex only the new file is made; what a roll leaves behind in memory (the
+# old segment's indexes, a snapshot of the producers) is written by the next flush, which a roll queues.
+
+cdef struct SnapshotBytes:
+    uint8_t* data
+    size_t size
+
+
+cdef int encode_snapshot(Log* log, SnapshotBytes* out) noexcept nogil:
+    """The producers as they are now, malloc'ed; 0 or an errno. With the append mutex."""
+    cdef Writer output
+    writer_init(&output, SNAPSHOT_BYTES_MAX)
+    producers_write_snapshot(&log.producers, &output)
+    if output.error:
+        writer_free(&output)
+        return ENOMEM
+    out.data = output.data
+    out.size = output.size
+    return 0
+
+
+cdef const char* directory_now(Log* log) noexcept nogil:
+    """Names are kept as long as the log lives."""
+    cdef const char* directory
+    pthread_mutex_lock(&log.segments_mutex)
+    directory = log.directory
+    pthread_mutex_unlock(&log.segments_mutex)
+    return directory
+
+
+cdef int write_file(const char* path, SnapshotBytes* content) noexcept nogil:
+    cdef int failed
+    cdef int fd = open_file(path, O_RDWR | O_CREAT | O_TRUNC)
+    while fd < 0 and segments_give_way(-fd):
+        fd = open_file(path, O_RDWR | O_CREAT | O_TRUNC)
+    if fd < 0:
+        return -fd
+    failed = write_whole(fd, content.data, content.size, 0)
+    close(fd)
+    return failed
+
+
+cdef int write_snapshot(Log* log, int64_t offset, SnapshotBytes* content) noexcept nogil:
+    """The producers as of `offset`; 0 or an errno. A torn file is noticed by its CRC."""
+    cdef char path[PATH_BYTES_MAX]
+    cdef const char* tried = NULL
+    cdef const char* directory = directory_now(log)
+    cdef int failed = ENOENT
+    while failed == ENOENT and directory != tried:      # the folder may be renamed meanwhile
+        tried = directory
+        name_file(path, PATH_BYTES_MAX, directory, offset, b".snapshot")
+        failed = write_file(path, content)
+        directory = directory_now(log)
+    return failed
+
+
+cdef int write_rolled(Log* log, RolledSegment* rolled) noexcept nogil:
+    """0 or an errno."""
+    cdef SnapshotBytes snapshot
+    cdef int failed = segment_settle_indexes(rolled.segment)
+    snapshot.data = rolled.snapshot
+    snapshot.size = rolled.snapshot_size
+    if not failed:
+        failed = write_snapshot(log, rolled.snapshot_offset, &snapshot)
+    return failed if failed else segment_trim(rolled.segment)
+
+
+cdef void forget_rolled(RolledSegment* rolled) noexcept nogil:
+    segment_unref(rolled.segment)
+    free(rolled.snapshot)
+
+
+cdef int settle_rolled(Log* log) noexcept nogil:
+    """Write what rolls left behind, oldest first; 0 or an errno. With the flush mutex."""
+    cdef RolledSegment oldest
+    cdef int failed = 0
+    while atomic_load_i32(&log.rolled_count) > 0 and atomic_load_i32(&log.state) == LOG_ONLINE:
+        oldest = log.rolled[0]      # only we take from the queue
+        failed = write_rolled(log, &oldest)
+        if failed:
+            return failed
+        pthread_mutex_lock(&log.segments_mutex)
+        memmove(&log.rolled[0], &log.rolled[1], <size_t>(log.rolled_count - 1) * sizeof(RolledSegment))
+        atomic_store_i32(&log.rolled_count, log.rolled_count - 1)
+        pthread_mutex_unlock(&log.segments_mutex)
+        forget_rolled(&oldest)
+        atomic_store_i32(&log.names_unsynced, 1)
+    return 0
+
+
+cdef int roll_locked(Log* log, int64_t new_base) noexcept nogil:
+    """The caller queues a flush when it has let go of the append mutex. Returns a StorageError."""
+    cdef Segment* old = active_segment(log)
+    cdef Segment* fresh = NULL
+    cdef SnapshotBytes snapshot
+    cdef int failed = 0
+    if old.base_offset == new_base:
+        return STORAGE_OK
+    snapshot.data = NULL
+    if old.size > 0:
+        failed = encode_snapshot(log, &snapshot)
+    if not failed:
+        failed = new_active(log, new_base, &fresh)
+    if not failed and old.size > 0:
+        pthread_mutex_lock(&log.segments_mutex)     # the table may move, and others search it
+        segment_seal_times(old)
+        pthread_mutex_unlock(&log.segments_mutex)
+        if log.rolled_count == ROLLED_MAX:          # the disk does not keep up: now the appender waits for it
+            failed = segment_write_indexes(old, True)
+            if not failed:
+                failed = write_snapshot(log, new_base, &snapshot)
+            if not failed:
+                failed = segment_trim(old)
+    if not failed:
+        failed = swap_active(log, old, fresh, &snapshot)
+    if failed:
+        free(snapshot.data)
+        if fresh != NULL:
+            segment_unlink_files(log.directory, new_base, False)
+            segment_unref(fresh)
+        return fail_log(log, failed)
+    choose_jitter(log)
+    return STORAGE_OK
+
+
+cdef int swap_active(Log* log, Segment* old, Segment* fresh, SnapshotBytes* snapshot) noexcept nogil:
+    """Publish the new segment and put away the old one. 0 or an errno."""
+    cdef RolledSegment* rolled = &log.rolled[log.rolled_count]
+    cdef bint full = log.rolled_count == ROLLED_MAX
+    pthread_mutex_lock(&log.segments_mutex)
+    if add_segment(log, fresh):
+        pthread_mutex_unlock(&log.segments_mutex)
+        return ENOMEM
+    log.tail_count = 0
+    if old.size == 0:                       # offsets jumped: the empty segment is of no use
+        log.segments[log.segments_count - 2] = fresh
+        log.segments_count -= 1
+    else:
+        log.snapshot_offset = fresh.base_offset
+        segment_retire(old, full)
+        if not full:
+            rolled.segment = segment_acquire(old)
+            rolled.snapshot_offset = fresh.base_offset
+            rolled.snapshot = snapshot.data
+            rolled.snapshot_size = snapshot.size
+            atomic_store_i32(&log.rolled_count, log.rolled_count + 1)
+    pthread_mutex_unlock(&log.segments_mutex)
+    if old.size == 0:
+        segment_unlink_files(log.directory, old.base_offset, False)
+        segment_unref(old)
+    elif full:
+        free(snapshot.data)
+    return 0

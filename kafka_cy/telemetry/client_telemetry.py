@@ -1,0 +1,99 @@
+"""KIP-714 as a whole: subscriptions on the control thread, and a thread that unpacks and reads what clients push."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.telemetry.client_metrics import ClientMetrics
+from kafka_cy.telemetry.client_subscriptions import ACCEPTED_CODECS, Client, ClientSubscriptions
+from kafka_cy.telemetry.exposition import Family
+
+# What a push may unpack to, in times of telemetry.max.bytes.
+UNPACKED_TIMES_MAX = 16
+# Pushes that wait for the thread; further ones are told to come again.
+WAITING_MAX = 64
+CODEC_NAMES = ("none", "gzip", "snappy", "lz4", "zstd")
+
+Push = tuple[Client, int, bytes, Callable[[ErrorCode], object]]
+Export = Callable[[Client, Any], object]
+
+
+class ClientTelemetry:
+    """Owner: the control thread. Lives as long as the broker; its thread starts with the first push."""
+
+    def __init__(self, cluster: Any, loop: Any, telemetry_bytes_max: int) -> None:
+        self.metrics = ClientMetrics()
+        self.subscriptions = ClientSubscriptions(cluster, loop, telemetry_bytes_max, self.metrics.forget)
+        self.exports: list[Export] = []  # who else gets a push, on the receiver's thread
+        self.pushes = 0
+        self.refused_pushes = 0
+        self._loop = loop
+        self._unpacked_bytes_max = telemetry_bytes_max * UNPACKED_TIMES_MAX
+        self._waiting: queue.Queue[Push] = queue.Queue(WAITING_MAX)
+        self._thread: threading.Thread | None = None
+
+    @property
+    def accepted_codecs(self) -> tuple[int, ...]:
+        """In the order in which clients should take them."""
+        return ACCEPTED_CODECS
+
+    def client_of(self, request: Any) -> Client:
+        """Who sent the request, without its instance id."""
+        name, version = request.client_software
+        return Client("", request.client_id or "", name, version, request.client_host, str(request.control.client_port))
+
+    def receive(self, client: Client, codec: int, data: bytes, done: Callable[[ErrorCode], object]) -> None:
+        """Read one push that was checked before; `done` is called on the control thread."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="client-telemetry", daemon=True)
+            self._thread.start()
+        try:
+            self._waiting.put_nowait((client, codec, data, done))
+        except queue.Full:
+            done(ErrorCode.THROTTLING_QUOTA_EXCEEDED)
+
+    def families(self) -> list[Family]:
+        """For /metrics: what clients pushed, and numbers about that (Kafka's group `client-metrics`, without instances)."""
+        subscriptions = self.subscriptions
+        name = "kafka_server_client_metrics"
+        own: list[tuple[str, str, int]] = [
+            ("instance_count", "Client instances that are known", len(subscriptions.instances)),
+            ("unknown_subscription_request_count", "Pushes for an old subscription", subscriptions.unknown_subscription_requests),
+            ("throttle_count", "Requests that came too early", subscriptions.throttled_requests),
+            ("plugin_export_count", "Pushes that were read", self.pushes),
+            ("plugin_error_count", "Pushes that could not be read", self.refused_pushes),
+        ]
+        families: list[Family] = [(f"{name}_{key}", "gauge", text, [f" {value}"]) for key, text, value in own]
+        return families + self.metrics.families()
+
+    def _work(self) -> None:
+        while True:
+            client, codec, data, done = self._waiting.get()
+            error = self._take(client, codec, data)
+            self.pushes += 1
+            self.refused_pushes += error is not ErrorCode.NONE
+            self._loop.call_soon_threadsafe(done, error)
+
+    def _take(self, client: Client, codec: int, data: bytes) -> ErrorCode:
+        from google.protobuf.message import DecodeError
+        from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
+
+        from kafka_cy.records.api import decompress
+        from kafka_cy.records.errors import BatchErrorCode, InvalidBatch
+
+        try:
+            unpacked = decompress(data, CODEC_NAMES[codec], size_max=self._unpacked_bytes_max)
+            message = MetricsData.FromString(unpacked)
+            self.metrics.put(client, message)
+        except InvalidBatch as error:
+            too_large = error.code is BatchErrorCode.UNPACKS_TOO_LARGE
+            return ErrorCode.TELEMETRY_TOO_LARGE if too_large else ErrorCode.INVALID_RECORD
+        except DecodeError:
+            return ErrorCode.INVALID_RECORD
+        for export in self.exports:
+            export(client, message)
+        return ErrorCode.NONE

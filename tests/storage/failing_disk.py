@@ -1,0 +1,103 @@
+"""Run code with a disk whose calls fail on demand: `disk.fail("pwrite", errno.EIO)` in it, `disk.heal()`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SOURCE = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+enum { PWRITE, PREAD, FDATASYNC, RENAME, CALLS };
+static volatile int failing[CALLS], passed[CALLS];  /* errno per call, 0 none; how many calls come first */
+
+void disk_fail(int call, int error_number, int after) { passed[call] = after; failing[call] = error_number; }
+static int fails(int call) {
+    if (!failing[call] || __sync_fetch_and_sub(&passed[call], 1) > 0) return 0;
+    errno = failing[call];
+    return 1;
+}
+#define REAL(name) __typeof__(&name) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
+ssize_t pwrite(int fd, const void *data, size_t size, off_t at) {
+    REAL(pwrite);
+    return fails(PWRITE) ? -1 : real(fd, data, size, at);
+}
+ssize_t pread(int fd, void *data, size_t size, off_t at) {
+    REAL(pread);
+    return fails(PREAD) ? -1 : real(fd, data, size, at);
+}
+/* What code for large files calls. */
+ssize_t pwrite64(int fd, const void *data, size_t size, off_t at) __attribute__((alias("pwrite")));
+ssize_t pread64(int fd, void *data, size_t size, off_t at) __attribute__((alias("pread")));
+int fdatasync(int fd) {
+    REAL(fdatasync);
+    return fails(FDATASYNC) ? -1 : real(fd);
+}
+int rename(const char *from, const char *to) {
+    REAL(rename);
+    int failed = real(from, to);
+    if (failing[RENAME]) usleep(failing[RENAME]);    /* the gap in which a folder has its new name already */
+    return failed;
+}
+"""
+
+PREAMBLE = """
+import ctypes, os, resource, sys, threading, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))  # half of them for segments
+from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog, StorageFailure
+from tests.storage.batches import batch, base_offset, split
+
+class disk:
+    library = ctypes.CDLL(None)
+    calls = {"pwrite": 0, "pread": 1, "fdatasync": 2}
+
+    @classmethod
+    def fail(cls, call, error_number, after=0):
+        cls.library.disk_fail(cls.calls[call], error_number, after)
+
+    @classmethod
+    def heal(cls):
+        for call in range(4):
+            cls.library.disk_fail(call, 0, 0)
+
+    @classmethod
+    def slow_renames(cls, microseconds):
+        cls.library.disk_fail(3, microseconds, 0)
+
+folder = sys.argv[1]
+
+def numbers(log):
+    found, offset = [], log.log_start_offset
+    while data := log.read(offset):
+        for one in split(data):
+            found.append(base_offset(one))
+        offset = found[-1] + 1
+    return found
+"""
+
+
+def preloaded(library: Path) -> dict[str, str]:
+    """The environment with a library before all but a sanitizer's."""
+    libraries = [each for each in os.environ.get("LD_PRELOAD", "").split(":") if each]
+    return {**os.environ, "LD_PRELOAD": ":".join([*libraries, str(library)]), "PYTHONPATH": ":".join(sys.path)}
+
+
+def run_with_failing_disk(tmp_path: Path, code: str) -> list[str]:
+    """Run `code` in a process of its own with the log folder `folder`; the words that it prints."""
+    source, library = tmp_path / "disk.c", tmp_path / "disk.so"
+    source.write_text(SOURCE)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    (tmp_path / "t-0").mkdir()
+    ran = subprocess.run(
+        [sys.executable, "-c", PREAMBLE + code, str(tmp_path / "t-0")],
+        env=preloaded(library), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.split()

@@ -1,0 +1,169 @@
+"""ENOSPC and EIO in every place: the call fails, the log goes offline as Kafka's directory would, and nothing is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.storage.failing_disk import run_with_failing_disk
+
+ENOSPC, EIO, EMFILE = "28", "5", "24"
+
+
+@pytest.mark.parametrize("error", [ENOSPC, EIO])
+def test_an_append_that_fails_takes_the_log_offline(tmp_path: Path, error: str) -> None:
+    code = f"""
+log = PartitionLog(folder, clean=True)
+for _ in range(5):
+    log.append(batch())
+disk.fail("pwrite", {error})
+for _ in range(2):
+    try:
+        log.append(batch())
+    except StorageFailure as failure:
+        print(failure.code, failure.error_number)
+disk.heal()
+print(log.offline)
+again = PartitionLog(folder, recovery_point=0)
+print(*numbers(again), again.append(batch()))
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["2", error, "15", error, "True", *"01234", "5"]
+
+
+def test_a_torn_write_is_cut_off(tmp_path: Path) -> None:
+    """Half a batch, then a full disk: what was acknowledged before is all there is."""
+    code = """
+log = PartitionLog(folder, clean=True)
+log.append(batch())
+size = os.path.getsize(folder + "/" + "0" * 20 + ".log")
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, resource.RLIM_INFINITY))
+try:
+    log.append(batch())
+except StorageFailure as failure:
+    print(failure.error_number)
+print(os.path.getsize(folder + "/" + "0" * 20 + ".log") == size, log.offline)
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["27", "True", "True"]
+
+
+@pytest.mark.parametrize("call", ["pread", "pwrite"])
+def test_a_recovery_that_fails_drops_nothing(tmp_path: Path, call: str) -> None:
+    """What cannot be read is not torn, and a full disk is no reason to leave segments behind."""
+    code = f"""
+log = PartitionLog(folder, {{"segment.bytes": 1000, "index.interval.bytes": 1}}, clean=True)
+for _ in range(40):
+    log.append(batch(1, size=200))
+log.flush()
+for after in range(0, 30, 3):
+    disk.fail("{call}", {ENOSPC if call == "pwrite" else EIO}, after)
+    try:
+        PartitionLog(folder, recovery_point=0)
+    except StorageFailure as failure:
+        print(failure.error_number)
+    disk.heal()
+again = PartitionLog(folder, recovery_point=0)
+print(numbers(again) == list(range(40)))
+"""
+    words = run_with_failing_disk(tmp_path, code)
+    assert words[-1] == "True"
+    assert len(words) > 5
+    assert set(words[:-1]) == {ENOSPC if call == "pwrite" else EIO}
+
+
+def test_a_read_error_takes_the_log_offline(tmp_path: Path) -> None:
+    code = f"""
+log = PartitionLog(folder, {{"segment.bytes": 1000}}, clean=True)
+for _ in range(40):
+    log.append(batch(1, size=200))
+disk.fail("pread", {EIO})
+for _ in range(2):
+    try:
+        log.read(0)
+    except StorageFailure as failure:
+        print(failure.code, failure.error_number)
+print(log.offline)
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["2", EIO, "15", EIO, "True"]
+
+
+def test_an_error_has_its_own_errno_only(tmp_path: Path) -> None:
+    """A failure without a failed call behind it does not show the errno of an earlier one."""
+    code = f"""
+log = PartitionLog(folder, clean=True)
+log.append(batch(1, producer_id=1, producer_epoch=0, base_sequence=0), origin="client")
+try:
+    open("/does/not/exist")
+except OSError:
+    pass
+try:
+    log.append(batch(1, producer_id=1, producer_epoch=0, base_sequence=7), origin="client")
+except StorageFailure as failure:
+    print(failure.code, failure.error_number, log.offline)
+disk.fail("pwrite", {EMFILE})
+try:
+    log.append(batch())
+except StorageFailure as failure:
+    print(failure.code, failure.error_number, log.offline)
+disk.heal()
+try:
+    log.append(batch(1, producer_id=1, producer_epoch=0, base_sequence=7), origin="client")
+except StorageFailure as failure:
+    print(failure.code, failure.error_number)
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["5", "0", "False", "2", EMFILE, "False", "5", "0"]
+
+
+def test_rolled_segments_wait_for_a_flush_that_fails(tmp_path: Path) -> None:
+    """The indexes that a roll leaves to the flush cannot be written: offline, readable to the last, whole after a restart."""
+    code = f"""
+config = {{"segment.bytes": 1000, "index.interval.bytes": 1}}
+log = PartitionLog(folder, config, clean=True)
+appended = 0
+def append():
+    global appended
+    log.append(batch(1, size=200, timestamp_ms=1000 * appended))
+    appended += 1
+for _ in range(3):
+    append()
+disk.fail("pwrite", {ENOSPC}, 2)
+try:
+    while True:
+        append()
+except StorageFailure as failure:
+    print(failure.error_number)
+while not log.offline:
+    time.sleep(0.001)
+disk.heal()
+again = PartitionLog(folder, config, recovery_point=0)
+print(numbers(again) == list(range(appended)), all(again.offset_for_timestamp(1000 * i)[0] == i for i in range(appended)))
+"""
+    assert run_with_failing_disk(tmp_path, code) == [ENOSPC, "True", "True"]
+
+
+def test_a_folder_is_renamed_under_a_flush(tmp_path: Path) -> None:
+    """Between the rename and the moment the segments know their new folder, a flush neither fails nor writes elsewhere."""
+    code = """
+log = PartitionLog(folder, {"segment.bytes": 1000, "flush.messages": 1}, clean=True)
+disk.slow_renames(3000)
+names = [folder + "-other", folder]
+stop = threading.Event()
+def flush():
+    while not stop.is_set():
+        log.flush()
+threads = [threading.Thread(target=flush) for _ in range(2)]
+[thread.start() for thread in threads]
+for i in range(60):
+    for _ in range(12):
+        log.append(batch(1, size=200))
+    log.rename(names[i % 2])
+stop.set()
+[thread.join() for thread in threads]
+print(log.offline, log.failed_errno, os.path.exists(names[0]), numbers(log) == list(range(720)))
+log.close()
+again = PartitionLog(folder, clean=True)
+print(numbers(again) == list(range(720)))
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["False", "0", "False", "True", "True"]

@@ -1,0 +1,127 @@
+"""Topic settings take effect: of a new log and, at once, of one that is there."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from kafka_cy.storage.log import PartitionLog
+from kafka_cy.storage.log_manager import LogManager
+from tests.storage.batches import batch
+
+TOPIC_ID = bytes(range(16))
+NEVER: dict[str, Any] = {"retention.ms": -1}
+
+
+def open_log(folder: Path, **config: Any) -> PartitionLog:
+    return PartitionLog(str(folder), {**NEVER, **{key.replace("_", "."): value for key, value in config.items()}}, clean=True)
+
+
+def test_index_interval_bytes(tmp_path: Path) -> None:
+    """An offset index entry whenever more bytes than that have come since the last one."""
+    entries = []
+    for interval in (1, 1000, 100_000):
+        folder = tmp_path / str(interval)
+        folder.mkdir()
+        log = open_log(folder, index_interval_bytes=interval)
+        for _ in range(100):
+            log.append(batch(1, size=100))
+        log.close()
+        entries.append((folder / f"{0:020}.index").stat().st_size // 8)
+    size = len(batch(1, size=100))
+    assert entries == [99, 99 // (1000 // size + 1), 0]
+
+
+def test_segment_index_bytes(tmp_path: Path) -> None:
+    """A full index rolls the segment; taken at once by a log that is open."""
+    log = open_log(tmp_path, index_interval_bytes=1, segment_index_bytes=80)
+    for i in range(20):
+        log.append(batch(timestamp_ms=1000 * i))
+    first = log.segments()[1][0]
+    assert first == 6  # Kafka counts the time index as full one entry early: 80 / 12 - 1 = 5 entries after the first batch
+    log.set_config({**NEVER, "index.interval.bytes": 1, "segment.index.bytes": 1 << 20})
+    before = len(log.segments())
+    for i in range(20, 60):
+        log.append(batch(timestamp_ms=1000 * i))
+    assert len(log.segments()) == before
+
+
+def test_segment_jitter_ms(tmp_path: Path) -> None:
+    """A segment rolls up to that much before segment.ms, each at a time of its own."""
+    rolled_after = set()
+    for i in range(30):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        log = open_log(folder, segment_ms=10_000, segment_jitter_ms=5000)
+        log.append(batch(timestamp_ms=0))
+        for ms in range(4900, 10_100, 100):
+            log.append(batch(timestamp_ms=ms))
+            if len(log.segments()) > 1:
+                rolled_after.add(ms)
+                break
+        else:
+            raise AssertionError("segment.ms does not roll")
+    assert min(rolled_after) > 4900
+    assert len(rolled_after) > 5
+    for i in range(30, 40):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        log = open_log(folder, segment_ms=10_000)
+        log.append(batch(timestamp_ms=0))
+        log.append(batch(timestamp_ms=10_000))
+        assert len(log.segments()) == 1
+        log.append(batch(timestamp_ms=10_001))
+        assert len(log.segments()) == 2
+
+
+def allocated(path: Path) -> int:
+    return path.stat().st_blocks * 512
+
+
+def test_preallocate(tmp_path: Path) -> None:
+    """The active segment has its room from the start (without being longer than its records); what is left over goes when
+    it is rolled or closed, as in Kafka."""
+    size = 4 << 20
+    log = open_log(tmp_path, preallocate=True, segment_bytes=size)
+    log.append(batch())
+    path = tmp_path / f"{0:020}.log"
+    assert allocated(path) >= size
+    assert path.stat().st_size == len(batch())
+    log.append(batch())
+    log.roll()
+    log.append(batch())
+    log.flush()
+    second = tmp_path / f"{2:020}.log"
+    assert allocated(path) < size <= allocated(second)
+    log.close()
+    assert allocated(second) < size
+    again = PartitionLog(str(tmp_path), NEVER, clean=True)
+    assert (again.log_end_offset, len(again.segments())) == (3, 2)
+
+
+def wait_until(condition: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_per_topic_delays(tmp_path: Path) -> None:
+    """file.delete.delay.ms and flush.ms of the topic, not of the broker; a change is in force at once."""
+    logs = LogManager([str(tmp_path)], 1, "cluster", {"file.delete.delay.ms": 3_600_000, **NEVER})
+    logs.start()
+    quick = {**NEVER, "file.delete.delay.ms": 0, "flush.ms": 20}
+    slow, fast = logs.create("slow", 0, TOPIC_ID), logs.create("fast", 0, TOPIC_ID, config=quick)
+    for partition in (slow, fast):
+        partition.append(batch())
+    wait_until(lambda: fast.log.recovery_point == 1)
+    assert slow.log.recovery_point == 0
+    logs.set_config("slow", {**NEVER, "flush.ms": 20})
+    wait_until(lambda: slow.log.recovery_point == 1)
+    logs.set_config("slow", {**NEVER, "file.delete.delay.ms": 3_600_000})
+    logs.delete("slow", 0)
+    logs.delete("fast", 0)
+    wait_until(lambda: not list(tmp_path.glob("fast-*")))
+    assert list(tmp_path.glob("slow-*-delete"))
+    logs.shutdown()
