@@ -25,7 +25,7 @@ from kafka_cy.storage.leader_epochs cimport (
 from kafka_cy.storage.offset_index cimport offset_entry_relative, offset_index_floor, position_index_floor
 from kafka_cy.storage.producer_state cimport (
     ProducerEntry, RetainedBatch, producers_apply, producers_check, producers_clear, producers_expire, producers_find,
-    producers_first_unstable, producers_init, producers_reserve, producers_write_snapshot,
+    producers_copy_snapshot, producers_first_unstable, producers_init, producers_reserve, snapshot_finish,
 )
 from kafka_cy.storage.recovery cimport (
     Listing, listing_free, listing_read, recover_segment, replay_producers, snapshot_floor, snapshots_delete_above,

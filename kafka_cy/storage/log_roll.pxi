@@ -7,10 +7,10 @@ cdef struct SnapshotBytes:
 
 
 cdef int encode_snapshot(Log* log, SnapshotBytes* out) noexcept nogil:
-    """The producers as they are now, malloc'ed; 0 or an errno. With the append mutex."""
+    """The producers as they are now, malloc'ed, for write_snapshot; 0 or an errno. With the append mutex."""
     cdef Writer output
     writer_init(&output, SNAPSHOT_BYTES_MAX)
-    producers_write_snapshot(&log.producers, &output)
+    producers_copy_snapshot(&log.producers, &output)
     if output.error:
         writer_free(&output)
         return ENOMEM
@@ -46,6 +46,7 @@ cdef int write_snapshot(Log* log, int64_t offset, SnapshotBytes* content) noexce
     cdef const char* tried = NULL
     cdef const char* directory = directory_now(log)
     cdef int failed = ENOENT
+    snapshot_finish(content.data, content.size)
     while failed == ENOENT and directory != tried:      # the folder may be renamed meanwhile
         tried = directory
         name_file(path, PATH_BYTES_MAX, directory, offset, b".snapshot")

@@ -57,7 +57,9 @@ cdef int64_t producers_end_transaction(
 cdef int64_t producers_first_unstable(ProducerState* producers) noexcept nogil      # -1 none
 cdef void producers_expire(ProducerState* producers, int64_t before_ms) noexcept nogil
 cdef void marker_read(const uint8_t* batch, size_t size, const BatchHeader* header, Marker* marker) noexcept nogil
-cdef void producers_write_snapshot(ProducerState* producers, Writer* output) noexcept nogil
+# A .snapshot file in two steps: the first one quick, for a caller with locks; the second sorts by producer id and adds the CRC.
+cdef void producers_copy_snapshot(ProducerState* producers, Writer* output) noexcept nogil
+cdef void snapshot_finish(uint8_t* data, size_t size) noexcept nogil
 cdef int producers_read_snapshot(ProducerState* producers, const uint8_t* data, size_t size) noexcept nogil     # 0 or -1
 # Note whatever batch was appended, data or marker. True: it ended a transaction by aborting it, described in `aborted`.
 cdef bint producers_apply(

@@ -1,7 +1,7 @@
 """Idempotent producers and transactions of one partition (Kafka's ProducerStateManager)."""
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcmp, memcpy, memmove
 
 from kafka_cy.records.batch cimport (
     ATTRIBUTE_CODEC_MASK, ATTRIBUTE_CONTROL, ATTRIBUTE_TRANSACTIONAL, BATCH_HEADER_SIZE, BatchHeader,
@@ -9,7 +9,7 @@ from kafka_cy.records.batch cimport (
 from kafka_cy.records.crc32c cimport crc32c
 from kafka_cy.records.wire cimport (
     Reader, Writer, load_be16, load_be32, load_be64, read_int8, read_int16, read_int32, read_raw, read_varint, read_varlong,
-    reader_init, store_be32, write_int16, write_int32, write_int64,
+    reader_init, store_be32, write_int16, write_int32, write_int64, writer_reserve,
 )
 
 cdef enum:                      # as in log.pxd's StorageError
@@ -264,12 +264,6 @@ cdef bint producers_apply(
     return True
 
 
-cdef int by_producer_id(const void* a, const void* b) noexcept nogil:
-    cdef int64_t left = (<ProducerEntry**>a)[0].producer_id
-    cdef int64_t right = (<ProducerEntry**>b)[0].producer_id
-    return -1 if left < right else (1 if left > right else 0)
-
-
 cdef void write_entry(const ProducerEntry* entry, Writer* output) noexcept nogil:
     cdef const RetainedBatch* last = NULL
     if entry.batches_count > 0:
@@ -284,27 +278,25 @@ cdef void write_entry(const ProducerEntry* entry, Writer* output) noexcept nogil
     write_int64(output, entry.transaction_first_offset)
 
 
-cdef void producers_write_snapshot(ProducerState* producers, Writer* output) noexcept nogil:
-    """version 1: int16 version, uint32 CRC32C of what follows, int32 count, entries by producer id."""
-    cdef ProducerEntry** sorted_entries = <ProducerEntry**>malloc(<size_t>(producers.count + 1) * sizeof(ProducerEntry*))
+cdef void producers_copy_snapshot(ProducerState* producers, Writer* output) noexcept nogil:
+    """version 1: int16 version, uint32 CRC32C of what follows, int32 count, entries."""
     cdef int64_t i
-    cdef int64_t count = 0
-    if sorted_entries == NULL:
-        output.error = 4
-        return
-    for i in range(producers.capacity):
-        if producers.entries[i].producer_id >= 0:
-            sorted_entries[count] = &producers.entries[i]
-            count += 1
-    qsort(sorted_entries, <size_t>count, sizeof(ProducerEntry*), by_producer_id)
+    writer_reserve(output, SNAPSHOT_HEADER_SIZE + <size_t>producers.count * SNAPSHOT_ENTRY_SIZE)
     write_int16(output, 1)
     write_int32(output, 0)
-    write_int32(output, <int32_t>count)
-    for i in range(count):
-        write_entry(sorted_entries[i], output)
-    free(sorted_entries)
-    if not output.error:
-        store_be32(output.data + 2, crc32c(output.data + 6, output.size - 6))
+    write_int32(output, <int32_t>producers.count)
+    for i in range(producers.capacity):
+        if producers.entries[i].producer_id >= 0:
+            write_entry(&producers.entries[i], output)
+
+
+cdef int by_first_bytes(const void* a, const void* b) noexcept nogil:
+    return memcmp(a, b, sizeof(int64_t))
+
+
+cdef void snapshot_finish(uint8_t* data, size_t size) noexcept nogil:
+    qsort(data + SNAPSHOT_HEADER_SIZE, (size - SNAPSHOT_HEADER_SIZE) // SNAPSHOT_ENTRY_SIZE, SNAPSHOT_ENTRY_SIZE, by_first_bytes)
+    store_be32(data + 2, crc32c(data + 6, size - 6))
 
 
 cdef int producers_read_snapshot(ProducerState* producers, const uint8_t* data, size_t size) noexcept nogil:
