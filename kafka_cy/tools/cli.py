@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from kafka_cy.tools import bench, consume, dump_log, groups, produce, sizing, topics
+from kafka_cy.tools import bench, consume, dump_log, groups, produce, sizing, top, topics
 from kafka_cy.tools.client import ToolError, sentence_of
 from kafka_cy.tools.main import SERVER_USAGE
 
@@ -39,6 +39,7 @@ commands.add_command(groups.commands)
 commands.add_command(dump_log.command)
 commands.add_command(bench.commands)
 commands.add_command(sizing.command)
+commands.add_command(top.command)
 
 
 def run(arguments: list[str]) -> int:

@@ -1,0 +1,251 @@
+"""What `kafka-cy top` shows: one look at the cluster, and the rates between two of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from kafka_cy.sizing.units import format_amount
+from kafka_cy.tools.client import ToolError
+from kafka_cy.tools.exposition import Samples, scrape
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
+
+METADATA_TIMEOUT_S = 5.0
+TOPIC_METRICS = "kafka_server_brokertopicmetrics_"
+
+# What a cell holds, and how it is shown; None is a dash.
+Value = float | str | None
+Row = tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look: the cluster's metadata, each broker's metrics by its address, and the lag page.
+
+    A page that does not answer is left out, and named in `problems`.
+    """
+
+    taken: float
+    metadata: Any
+    brokers: dict[str, Samples]
+    lag: Samples
+    problems: list[str] = field(default_factory=list)
+
+
+def look(admin: AdminClient, bootstrap: str, metrics_urls: tuple[str, ...], lag_url: str) -> Look:
+    """Ask all of them; raises ToolError when no broker answers."""
+    from confluent_kafka import KafkaException
+
+    try:
+        metadata = admin.list_topics(timeout=METADATA_TIMEOUT_S)
+    except KafkaException as error:
+        raise ToolError(f"No broker answers at {bootstrap}.") from error
+    brokers: dict[str, Samples] = {}
+    problems: list[str] = []
+    for url in metrics_urls:
+        try:
+            brokers[urlsplit(url).netloc] = scrape((url,))
+        except ToolError as error:
+            problems.append(str(error))
+    lag = Samples()
+    try:
+        lag = scrape((lag_url,))
+    except ToolError as error:
+        problems.append(str(error))
+    return Look(time.monotonic(), metadata, brokers, lag, problems)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table; `kind` is one of kafka_cy.sizing.units.UNITS, or empty for text."""
+
+    name: str
+    kind: str = ""
+    per_second: bool = False
+
+    def text(self, value: Value) -> str:
+        """The cell for people."""
+        if value is None:
+            return "-"
+        if isinstance(value, str):
+            return value
+        return format_amount(self.kind, value) + ("/s" if self.per_second else "")
+
+
+BROKER_COLUMNS = (
+    Column("BROKER"), Column("ADDRESS"), Column("LEADERS", "count"), Column("REPLICAS", "count"),
+    Column("NOT-IN-SYNC", "count"),
+)  # fmt: skip
+LOAD_COLUMNS = (
+    Column("METRICS"), Column("MESSAGES", "count", per_second=True), Column("IN", "bytes", per_second=True),
+    Column("OUT", "bytes", per_second=True), Column("REQUESTS", "count", per_second=True),
+    Column("PRODUCE-P99", "seconds"), Column("CPU", "fraction"), Column("MEMORY", "bytes"), Column("CONNECTIONS", "count"),
+)  # fmt: skip
+TOPIC_COLUMNS = (
+    Column("TOPIC"), Column("PARTITIONS", "count"), Column("COPIES", "count"), Column("NOT-IN-SYNC", "count"),
+    Column("MESSAGES", "count", per_second=True), Column("IN", "bytes", per_second=True),
+    Column("OUT", "bytes", per_second=True), Column("SIZE", "bytes"), Column("RECORDS", "count"),
+)  # fmt: skip
+GROUP_COLUMNS = (
+    Column("GROUP"), Column("MEMBERS", "count"), Column("TOPICS", "count"), Column("LAG", "count"),
+    Column("BEHIND", "seconds"), Column("COMMITTED", "count", per_second=True),
+)  # fmt: skip
+
+
+class View:
+    """The tables that follow from two looks, the older one for the rates."""
+
+    def __init__(self, before: Look, now: Look, *, internal: bool) -> None:
+        self.before = before
+        self.now = now
+        self.seconds = max(now.taken - before.taken, 1e-3)
+        self.topics = {
+            name: topic for name, topic in now.metadata.topics.items() if internal or not name.startswith("__")
+        }
+
+    def _rate(self, new: float, old: float) -> float:
+        """Growth a second; a counter that fell began anew."""
+        return (new - old if new >= old else new) / self.seconds
+
+    def brokers(self) -> list[Row]:
+        """What the metadata says of each broker."""
+        led: dict[int, int] = {}
+        hosted: dict[int, int] = {}
+        lacking: dict[int, int] = {}
+        for topic in self.now.metadata.topics.values():
+            for partition in topic.partitions.values():
+                led[partition.leader] = led.get(partition.leader, 0) + 1
+                for replica in partition.replicas:
+                    hosted[replica] = hosted.get(replica, 0) + 1
+                    if replica not in partition.isrs:
+                        lacking[replica] = lacking.get(replica, 0) + 1
+        controller = self.now.metadata.controller_id
+        return [
+            (
+                f"{number}{' (controller)' if number == controller else ''}",
+                f"{broker.host}:{broker.port}",
+                led.get(number, 0),
+                hosted.get(number, 0),
+                lacking.get(number, 0),
+            )
+            for number, broker in sorted(self.now.metadata.brokers.items())
+        ]
+
+    def load(self) -> list[Row]:
+        """What each broker's metrics say of its work."""
+        rows: list[Row] = []
+        for address, new in self.now.brokers.items():
+            old = self.before.brokers.get(address, Samples())
+            p99 = max(
+                (
+                    value / 1000
+                    for _, value in new.of(
+                        "kafka_network_requestmetrics_totaltimems", request="Produce", quantile="0.99"
+                    )
+                ),
+                default=None,
+            )
+            rows.append(
+                (
+                    address,
+                    *(
+                        self._rate(new.total(name, topic=""), old.total(name, topic=""))
+                        for name in (f"{TOPIC_METRICS}{each}_total" for each in ("messagesin", "bytesin", "bytesout"))
+                    ),
+                    self._growth(new, old, "kafka_network_requestmetrics_requests_total"),
+                    p99,
+                    self._growth(new, old, "process_cpu_seconds_total"),
+                    new.total("process_resident_memory_bytes") or None,
+                    new.total("kafka_server_socketservermetrics_connection_count"),
+                )
+            )
+        return rows
+
+    def _growth(self, new: Samples, old: Samples, name: str) -> float:
+        return self._rate(new.total(name), old.total(name))
+
+    def topic_rows(self) -> list[Row]:
+        """One row a topic."""
+        merged: dict[str, dict[str, float]] = {"messagesin_total": {}, "bytesin_total": {}, "bytesout_total": {}}
+        for name, sums in merged.items():
+            for address, new in self.now.brokers.items():
+                old = self.before.brokers.get(address, Samples()).by("topic", TOPIC_METRICS + name)
+                for topic, value in new.by("topic", TOPIC_METRICS + name).items():
+                    sums[topic] = sums.get(topic, 0.0) + self._rate(value, old.get(topic, 0.0))
+        sizes: dict[str, float] = {}
+        for samples in self.now.brokers.values():
+            for topic, value in samples.by("topic", "kafka_log_log_size").items():
+                sizes[topic] = sizes.get(topic, 0.0) + value
+        ends = self.now.lag.by("topic", "kafka_topic_partition_current_offset")
+        starts = self.now.lag.by("topic", "kafka_topic_partition_oldest_offset")
+        rows: list[Row] = []
+        for name, topic in self.topics.items():
+            partitions = topic.partitions.values()
+            rows.append(
+                (
+                    name,
+                    len(partitions),
+                    max((len(each.replicas) for each in partitions), default=0),
+                    sum(len(each.isrs) < len(each.replicas) for each in partitions),
+                    *(sums.get(name) for sums in merged.values()),
+                    sizes.get(name),
+                    ends[name] - starts.get(name, 0.0) if name in ends else None,
+                )
+            )
+        return rows
+
+    def groups(self) -> list[Row]:
+        """One row a consumer group, from the lag page."""
+        lag = self.now.lag
+        members = lag.by("consumergroup", "kafka_consumergroup_members")
+        lags = lag.by("consumergroup", "kafka_consumergroup_lag")
+        offsets = lag.by("consumergroup", "kafka_consumergroup_current_offset")
+        before = self.before.lag.by("consumergroup", "kafka_consumergroup_current_offset")
+        behind: dict[str, float] = {}
+        topics: dict[str, set[str]] = {}
+        for labels, value in lag.of("kafka_consumergroup_lag_seconds"):
+            behind[labels["consumergroup"]] = max(behind.get(labels["consumergroup"], 0.0), value)
+        for labels, _ in lag.of("kafka_consumergroup_current_offset"):
+            topics.setdefault(labels["consumergroup"], set()).add(labels["topic"])
+        return [
+            (
+                name,
+                members.get(name, 0),
+                len(topics.get(name, ())),
+                lags.get(name),
+                behind.get(name),
+                self._rate(offsets[name], before[name]) if name in offsets and name in before else None,
+            )
+            for name in sorted(members.keys() | offsets.keys())
+        ]
+
+    def summary(self) -> str:
+        """The cluster in a line."""
+        lag = self.now.lag.total("kafka_consumergroup_lag")
+        rows = self.load()
+        partitions = sum(len(topic.partitions) for topic in self.topics.values())
+        parts = [
+            counted(len(self.now.metadata.brokers), "broker"),
+            counted(len(self.topics), "topic"),
+            counted(partitions, "partition"),
+            counted(len(self.groups()), "group"),
+            *(
+                f"{column.text(sum(float(row[index] or 0) for row in rows))} {word}"
+                for index, column, word in (
+                    (1, LOAD_COLUMNS[1], "messages"),
+                    (2, LOAD_COLUMNS[2], "in"),
+                    (3, LOAD_COLUMNS[3], "out"),
+                )
+            ),
+            f"lag {lag:,.0f}",
+        ]
+        return ", ".join(parts)
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 broker`, `2 brokers`"""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
