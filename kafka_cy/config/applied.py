@@ -12,6 +12,8 @@ TOPIC_DEFAULT_KEYS: Final = frozenset(
     name for synonym in definitions.TOPIC_BROKER_SYNONYMS.values() for name in definitions.broker_synonyms(synonym)
 )
 
+SLOW_REQUESTS: Final = "kafkacy.slow.request.log.threshold.ms"
+
 
 class AppliedConfig:
     """Listens to ClusterMetadata. Owner: the control thread."""
@@ -53,6 +55,8 @@ class AppliedConfig:
     def _broker_settings_changed(self, names: frozenset[str]) -> None:
         if "max.connections" in names and self.server is not None:
             self.server.set_connections_max(self.config["max.connections"])
+        if SLOW_REQUESTS in names and self.server is not None:
+            self.server.set_slow_request_threshold_ms(self.config[SLOW_REQUESTS])
         if "max.connections.per.ip" in names and self.server is not None:
             self.server.set_connections_per_ip_max(self.config["max.connections.per.ip"])
         if names & TOPIC_DEFAULT_KEYS:

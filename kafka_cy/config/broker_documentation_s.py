@@ -140,10 +140,16 @@ TEXTS: Final[dict[str, str]] = {
     "kafkacy.metrics.listen": (
         "Address of the /metrics page, host:port; empty switches it off, port 0 takes any free port."
     ),
+    "kafkacy.metrics.persec.enable": (
+        "Shows counters on /metrics under the names ending in persec, too (Confluent's and Grafana's rules for Kafka)."
+    ),
     "kafkacy.queued.max.response.bytes": (
         "Memory for answers that slow clients have not read; above it their requests are not read."
     ),
     "kafkacy.shutdown.drain.timeout.ms": "How long a stopping broker waits for requests that it has begun to work on.",
+    "kafkacy.slow.request.log.threshold.ms": (
+        "Requests that take as long are logged with where their time went, at most five a second and reactor; -1: none."
+    ),
     "leader.replication.throttled.rate": "Most bytes in a second that throttled replicas read from this leader.",
     "follower.replication.throttled.rate": "Most bytes in a second that throttled replicas on this broker fetch.",
     "replica.alter.log.dirs.io.max.bytes.per.second": "Most bytes in a second for moves between log directories.",

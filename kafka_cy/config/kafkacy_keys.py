@@ -14,9 +14,11 @@ KAFKACY_KEYS: Final[tuple[Row, ...]] = (
         ("list_in", "kafka_exporter", "grafana", "kafka-lag-exporter", "kminion"),
     ),
     ("kafkacy.metrics.listen", "STRING", "127.0.0.1:9404", "read-only", None),
+    ("kafkacy.metrics.persec.enable", "BOOLEAN", "false", "read-only", None),
     ("kafkacy.queued.max.response.bytes", "LONG", "268435456", "read-only", ("at_least", 1048576)),
     ("kafkacy.connection.max.in.flight.requests", "INT", "64", "read-only", ("between", 1, 1024)),
     ("kafkacy.shutdown.drain.timeout.ms", "INT", "2000", "read-only", ("at_least", 0)),
+    ("kafkacy.slow.request.log.threshold.ms", "INT", "-1", "cluster-wide", ("at_least", -1)),
 )
 
 #: Throttle rates that Kafka takes as dynamic broker settings only: they have no default and stand in no file.

@@ -66,6 +66,8 @@ cdef inline double counts_quantile(const int64_t* counts, int64_t total, double 
     cdef int i
     for i in range(HISTOGRAM_BUCKETS):
         if counts[i] > 0 and before + <double>counts[i] >= rank:
+            if i == 0:
+                return 0
             low = <double>histogram_floor(i)
             high = <double>histogram_floor(i + 1)
             return low + (high - low) * (rank - before) / <double>counts[i]

@@ -12,6 +12,7 @@ from kafka_cy.cluster.metadata import ClusterMetadata, new_cluster_id
 from kafka_cy.cluster.producer_ids import ProducerIds
 from kafka_cy.server.control_loop import ControlLoop
 from kafka_cy.server.log import BrokerLog
+from kafka_cy.telemetry.broker_view import RECOVERY, RUNNING, SHUTTING_DOWN, STARTING
 
 LOG_EVENTS_INTERVAL_S = 0.5
 FETCH_SESSIONS_MAX = (1 << 24) - 1  # a session id carries its slot
@@ -38,6 +39,7 @@ class KafkaServer:
         self.cluster: ClusterMetadata | None = None
         self.groups: Any = None
         self.metrics: Any = None
+        self.state = STARTING
         self.lag: Any = None
         self.client_telemetry: Any = None  # made for the first client that asks
         self.failure: DataRefused | None = None  # why run() ended, where it was not stop()
@@ -49,6 +51,7 @@ class KafkaServer:
         """Start up to answering clients. PortTaken, DataRefused, ConfigError."""
         self._listen()
         self._load_metadata()
+        self.state = RECOVERY
         self._start_logs()
         self._publish()
         self._serve()
@@ -86,15 +89,15 @@ class KafkaServer:
 
     def _listen_for_metrics(self) -> None:
         from kafka_cy.config import ConfigError
-        from kafka_cy.telemetry.metrics_http import MetricsServer
+        from kafka_cy.server.metrics_view import MetricsView
+        from kafka_cy.telemetry.metrics_server import MetricsServer
 
         listen = self.config["kafkacy.metrics.listen"]
         if not listen:
             return
         try:
-            self.metrics = MetricsServer(
-                listen, self.server.counters, lambda: self.logs.partitions if self.logs is not None else {}
-            )
+            self.metrics = MetricsServer(listen, MetricsView(self), bool(self.config["kafkacy.metrics.persec.enable"]))
+            self.metrics.start()  # already now: /ready and the state tell of the start
         except ValueError as error:
             raise ConfigError("kafkacy.metrics.listen", listen, "HOST:PORT, or empty for no metrics") from error
         except OSError as error:
@@ -199,6 +202,7 @@ class KafkaServer:
         fetch_session.set_slots(min(slots, FETCH_SESSIONS_MAX))
         api_versions.set_table([(row.api_key, row.version_min, row.version_max) for row in advertised()])
         self.server.set_api_versions([tuple(row) for row in advertised()])
+        self.server.set_slow_request_threshold_ms(int(self.config["kafkacy.slow.request.log.threshold.ms"]))
         self.server.start()
 
     def _start_control_plane(self) -> None:
@@ -223,8 +227,6 @@ class KafkaServer:
             log=self.log,
             client_telemetry=self._client_telemetry,
         )
-        if self.metrics is not None:
-            self.metrics.start()
         if self.lag is not None:
             self.lag.start()
         self.loop.attach(self.server, Dispatcher(self.context, self.log).dispatch, self.groups.look)
@@ -235,8 +237,6 @@ class KafkaServer:
             from kafka_cy.telemetry.client_telemetry import ClientTelemetry
 
             self.client_telemetry = ClientTelemetry(self.cluster, self.loop, self.config["telemetry.max.bytes"])
-            if self.metrics is not None:
-                self.metrics.client_families = self.client_telemetry.families
         return self.client_telemetry
 
     # -- life --
@@ -244,6 +244,7 @@ class KafkaServer:
     def run(self) -> None:
         """Work until stop(). Raises DataRefused when the log directories that it cannot do without failed."""
         self._start_control_plane()
+        self.state = RUNNING
         self.loop.run()
         if self.failure is not None:
             raise self.failure
@@ -254,8 +255,7 @@ class KafkaServer:
 
     def shutdown(self) -> None:
         """Drain connections, flush and close the logs, end the metadata session. Safe after a failed start, too."""
-        if self.metrics is not None:
-            self.metrics.stop()
+        self.state = SHUTTING_DOWN
         if self.lag is not None:
             self.lag.stop()
         if self.server is not None:
@@ -267,6 +267,8 @@ class KafkaServer:
             self.logs.shutdown()
         if self.cluster is not None:
             self.cluster.store.close()
+        if self.metrics is not None:
+            self.metrics.stop()
 
     def _write_log_events(self) -> None:
         self._drain_log_events()

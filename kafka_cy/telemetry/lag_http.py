@@ -5,21 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from kafka_cy.telemetry.metrics_http import MetricsServer
+from kafka_cy.telemetry.http_server import HttpAnswer, HttpRequest, HttpServer
+from kafka_cy.telemetry.metrics_page import TEXT_TYPE
 
 if TYPE_CHECKING:
     from kafka_cy.telemetry.lag import ClusterView, LagCollector
 
 
-class LagServer(MetricsServer):
+class LagServer(HttpServer):
     """The endpoint. Threads: its own daemon thread looks at groups and logs; it takes no lock that an append waits for."""
 
     def __init__(self, listen: str, view: ClusterView, dialects: Iterable[str]) -> None:
         """Bind; OSError when the address is taken, ValueError when it is none."""
-        super().__init__(listen, dict, dict)
+        super().__init__(listen, self.page, "lag")
         self._view = view
         self._dialects = list(dialects)
         self._collector: LagCollector | None = None
+
+    def page(self, request: HttpRequest) -> HttpAnswer:
+        """The page of a path."""
+        if request.path != "/metrics":
+            return HttpAnswer(b"consumer lag is at /metrics\n", status="404 Not Found")
+        return HttpAnswer(self.render(), TEXT_TYPE)
 
     def render(self) -> bytes:
         """All groups in Prometheus' text format."""

@@ -1,0 +1,472 @@
+"""The families that have few samples, as prometheus-client's Metrics, under the names of jmx_exporter's rules for Kafka.
+
+What has a sample for each partition or request is text from C (`partition_metrics`, `request_metrics`).
+Where dialects spell a label in two ways (`networkProcessor`, `networkprocessor`) the one series carries both.
+Names ending in `_count` (jmx_exporter 0.x) and `_count_total` (1.x) are the same number.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.core import Metric
+
+from kafka_cy.telemetry import reactor_numbers
+from kafka_cy.telemetry.broker_view import BrokerView
+from kafka_cy.telemetry.request_metrics import RequestMetrics
+from kafka_cy.telemetry.windows import Rates
+
+Samples = Iterable[tuple[dict[str, str], float]]
+
+PRODUCE, FETCH, FETCH_FOLLOWER = 0, 1, 128
+QUANTILES = ((0.5, "0.50"), (0.75, "0.75"), (0.95, "0.95"), (0.98, "0.98"), (0.99, "0.99"), (0.999, "0.999"))
+FLUSH_WINDOW_S = 300.0
+NS = 1e9
+
+
+def family(kind: str, name: str, text: str, samples: Samples) -> Metric:
+    """One family; `kind` is gauge, counter (name without `_total`) or unknown."""
+    metric = Metric(name, text, kind)
+    sample_name = f"{name}_total" if kind == "counter" else name
+    for labels, value in samples:
+        metric.add_sample(sample_name, labels, value)
+    return metric
+
+
+def gauge(name: str, text: str, value: float, **labels: str) -> Metric:
+    """A family of one gauge."""
+    return family("gauge", name, text, [(labels, value)])
+
+
+def counter(name: str, text: str, value: float, **labels: str) -> Metric:
+    """A family of one counter; its name without `_total`."""
+    return family("counter", name, text, [(labels, value)])
+
+
+def both_counts(name: str, text: str, samples: Samples) -> Iterable[Metric]:
+    """`name_count` and `name_count_total`."""
+    samples = list(samples)
+    yield family("unknown", f"{name}_count", text, samples)
+    yield family("unknown", f"{name}_count_total", text, samples)
+
+
+def two_cases(label: str, value: str) -> dict[str, str]:
+    """A label as most dialects spell it and in lower case."""
+    return {label: value, label.lower(): value}
+
+
+def printable(path: str) -> str:
+    """A path whose bytes are not UTF-8 would make the whole page unencodable."""
+    return path.encode(errors="replace").decode()
+
+
+class BrokerCollector:
+    """Called by prometheus-client at each scrape, on the scraping thread."""
+
+    def __init__(self, view: BrokerView, requests: RequestMetrics, persec: bool) -> None:
+        self._view = view
+        self._requests = requests
+        self._persec = persec
+        self._rates = Rates()
+        self._flushes: list[tuple[float, list[int]]] = []
+        self.partition_totals: dict[str, int] = {}  # set by the page before it collects
+
+    def collect(self) -> Iterable[Metric]:
+        """One family after the other; none twice."""
+        now = time.monotonic()
+        yield from self._broker()
+        yield from self._replica_manager()
+        yield from self._controller()
+        yield from self._network(now)
+        yield from self._connections(now)
+        yield from self._purgatories()
+        yield from self._groups_and_sessions()
+        yield from self._logs(now)
+        yield from self._cleaner()
+        yield from self._process()
+        yield from self._ours()
+
+    def _per_second(self, name: str, text: str, samples: Samples) -> Iterable[Metric]:
+        """The other dialect's name of a counter, when it is switched on."""
+        if self._persec:
+            yield family("unknown", name, text, samples)
+
+    # -- the broker as a whole --
+
+    def _broker(self) -> Iterable[Metric]:
+        state = self._view.state
+        yield gauge("kafka_server_kafkaserver_brokerstate", "1 starting, 2 recovery, 3 running, 7 shutting down", state)
+        read, written = disk_bytes()
+        yield gauge("kafka_server_kafkaserver_linux_disk_read_bytes", "Bytes read from disks", read)
+        yield gauge("kafka_server_kafkaserver_linux_disk_write_bytes", "Bytes written to disks", written)
+        for minutes, load in zip((1, 5, 15), os.getloadavg(), strict=True):
+            yield gauge(f"kafka_server_kafkaserver_linux_load_avg_{minutes}m", "The machine's load average", load)
+
+    def _replica_manager(self) -> Iterable[Metric]:
+        totals = self.partition_totals
+        prefix = "kafka_server_replicamanager_"
+        for name, text, value in (
+            ("leadercount", "Partitions led here", totals["leaders"]),
+            ("partitioncount", "Partitions hosted here", totals["partitions"]),
+            ("offlinereplicacount", "Replicas in failed log directories", totals["offline"]),
+            ("underreplicatedpartitions", "Led partitions with a replica out of sync", totals["under_replicated"]),
+            ("underminisrpartitioncount", "Led partitions below min.insync.replicas", totals["under_min_isr"]),
+            ("atminisrpartitioncount", "Led partitions at min.insync.replicas", totals["at_min_isr"]),
+            ("reassigningpartitions", "0: no replica moves between brokers", 0),
+            ("partitionswithlatetransactionscount", "0: there are no transactions yet", 0),
+            ("produceridcount", "Producer ids that partitions remember", totals["producer_ids"]),
+        ):
+            yield gauge(prefix + name, text, value)
+        # One broker's partitions have one replica: these are true zeros, and alerts need them to be there.
+        for name in ("isrexpands", "isrshrinks", "failedisrupdates"):
+            yield counter(prefix + name, "0: partitions have one replica", 0)
+        yield from self._per_second(prefix + "failedisrupdatespersec", "0: partitions have one replica", [({}, 0)])
+        for manager, client in (
+            ("replicafetchermanager", "Replica"),
+            ("replicaalterlogdirsmanager", "ReplicaAlterLogDirs"),
+        ):
+            for name in ("maxlag", "minfetchrate", "failedpartitionscount", "deadthreadcount"):
+                yield family(
+                    "gauge",
+                    f"kafka_server_{manager}_{name}",
+                    "0: there is nothing to fetch from other brokers",
+                    [(two_cases("clientId", client), 0)],
+                )
+
+    def _controller(self) -> Iterable[Metric]:
+        topics, partitions, offline, unpreferred = self._view.topics()
+        prefix = "kafka_controller_kafkacontroller_"
+        for name, text, value in (
+            ("activecontrollercount", "1: this broker is the controller", 1),
+            ("offlinepartitionscount", "Partitions without a leader", offline),
+            ("preferredreplicaimbalancecount", "Partitions not led by their first replica", unpreferred),
+            ("globaltopiccount", "Topics", topics),
+            ("globalpartitioncount", "Partitions of all topics", partitions),
+            ("activebrokercount", "Brokers in service", 1),
+            ("fencedbrokercount", "Brokers out of service", 0),
+            ("metadataerrorcount", "Errors in handling metadata", 0),
+            # Two dashboards take their job and instance variables from it, so it is here for them alone.
+            ("controllerstate", "0: idle", 0),
+            ("topicstodeletecount", "0: topics go at once", 0),
+            ("replicastodeletecount", "0: topics go at once", 0),
+            ("topicsineligibletodeletecount", "0: topics go at once", 0),
+            ("replicasineligibletodeletecount", "0: topics go at once", 0),
+        ):
+            yield gauge(prefix + name, text, value)
+        prefix = "kafka_controller_controllerstats_"
+        yield counter(prefix + "uncleanleaderelections", "0: a single replica is always in sync", 0)
+        yield from both_counts(prefix + "leaderelectionrateandtimems", "0: one broker leads all", [({}, 0)])
+        # Strimzi's KRaft dashboard takes its variables from the one, its copies from the other.
+        for name in ("raftmetrics", "raft_metrics"):
+            yield gauge(f"kafka_server_{name}_current_leader", "Id of the controller", self._view.broker_id)
+
+    # -- threads and sockets --
+
+    def _network(self, now: float) -> Iterable[Metric]:
+        reactors = reactor_numbers.reactors(self._view.server)
+        control = reactor_numbers.control(self._view.server)
+        uptime_s = control.uptime_ns / NS
+        begun = now - uptime_s
+        idle = [1 - min(1.0, self._rates.rate(("busy", i), r.busy_ns / NS, now, begun)) for i, r in enumerate(reactors)]
+        average = sum(idle) / len(idle)
+        socket_server = "kafka_network_socketserver_"
+        for name in ("networkprocessoravgidlepercent", "networkprocessoravgidle_percent"):
+            yield gauge(socket_server + name, "Idle share of the reactors, 0 to 1", average)
+        for name in ("idlepercent", "idle_percent"):
+            yield family(
+                "gauge",
+                f"kafka_network_processor_{name}",
+                "Idle share of a reactor, 0 to 1",
+                [(two_cases("networkProcessor", str(i)), share) for i, share in enumerate(idle)],
+            )
+        limited = control.request_bytes_max < 1 << 62
+        yield gauge(socket_server + "memorypoolused", "Bytes of requests in memory", control.request_bytes)
+        yield gauge(
+            socket_server + "memorypoolavailable",
+            "Bytes of queued.max.request.bytes that are left; -1 without a limit",
+            max(0, control.request_bytes_max - control.request_bytes) if limited else -1,
+        )
+        yield gauge(socket_server + "expiredconnectionskilledcount", "0: there are no sessions that expire", 0)
+        yield gauge(
+            "kafka_network_requestchannel_requestqueuesize", "Requests that wait for the control thread", control.queued
+        )
+        yield family(
+            "gauge",
+            "kafka_network_requestchannel_responsequeuesize",
+            "Answers and wakes that wait for a reactor",
+            [({}, sum(r.mails for r in reactors)), *[({"processor": str(i)}, r.mails) for i, r in enumerate(reactors)]],
+        )
+        blocked = [({"listener": name}, 0.0) for name in self._view.listeners]
+        text = "0: accepting never waits for a reactor"
+        yield from both_counts("kafka_network_acceptor_acceptorblockedpercent", text, blocked)
+        yield from self._per_second("kafka_network_acceptor_acceptorblockedpercent", text, blocked)
+        yield from self._control_thread(
+            control, uptime_s, self._rates.rate("control", control.idle_ns / NS, now, begun)
+        )
+        yield from self._loops(reactors, now, begun)
+
+    def _control_thread(self, control: Any, uptime_s: float, idle_share: float) -> Iterable[Metric]:
+        name = "kafka_server_kafkarequesthandlerpool_requesthandleravgidle"
+        lifetime = min(1.0, control.idle_ns / NS / uptime_s) if uptime_s else 1.0
+        recent = min(1.0, idle_share)
+        yield gauge(f"{name}_percent", "Idle share of the control thread since the start, 0 to 1", lifetime)
+        yield gauge(f"{name}percent_oneminuterate", "Idle share of the control thread, 0 to 1", recent)
+        yield family("unknown", f"{name}percent_total", "Idle share of the control thread, 0 to 1", [({}, recent)])
+        yield from both_counts(
+            f"{name}percent", "Nanoseconds for which the control thread was idle", [({}, control.idle_ns)]
+        )
+        yield from self._per_second(
+            f"{name}percent", "Nanoseconds the control thread was idle", [({}, control.idle_ns)]
+        )
+
+    def _loops(self, reactors: list[Any], now: float, begun: float) -> Iterable[Metric]:
+        """Averages of one turn of a reactor's loop. Reactors serve all listeners: with several the label says `*`."""
+        names = self._view.listeners
+        listener = names[0] if len(names) == 1 else "*"
+        work, wait, size = [], [], []
+        for i, r in enumerate(reactors):
+            turns = self._rates.rate(("loops", i), r.loops, now, begun)
+            busy = self._rates.rate(("busy", i), r.busy_ns / NS, now, begun)
+            requests = self._rates.rate(("requests", i), r.requests, now, begun)
+            received = self._rates.rate(("bytes in", i), r.bytes_in, now, begun)
+            processor = str(i)
+            work.append((listener, processor, busy * NS / turns if turns else 0.0))
+            wait.append((listener, processor, max(0.0, 1 - busy) * NS / turns if turns else 0.0))
+            size.append((listener, processor, received / requests if requests else 0.0))
+        yield from self._socket_family("io_time_ns_avg", "Work of one turn of the loop", work)
+        yield from self._socket_family("io_wait_time_ns_avg", "Waiting of one turn of the loop", wait)
+        yield from self._socket_family("request_size_avg", "Bytes received for each request", size)
+
+    def _socket_family(
+        self, name: str, text: str, values: list[tuple[str, str, float]], kind: str = "gauge"
+    ) -> Iterable[Metric]:
+        """socket-server-metrics in the two spellings of its prefix and of its second label."""
+        for prefix, label in (
+            ("socketservermetrics", "network_processor"),
+            ("socket_server_metrics", "networkProcessor"),
+        ):
+            samples = [({"listener": listener, label: processor}, value) for listener, processor, value in values]
+            yield family(kind, f"kafka_server_{prefix}_{name}", text, samples)
+
+    def _connections(self, now: float) -> Iterable[Metric]:
+        reactors = reactor_numbers.reactors(self._view.server)
+        names = self._view.listeners
+        open_now, opened, closed, open_rate, close_rate = [], [], [], [], []
+        for i, r in enumerate(reactors):
+            for j, listener in enumerate(names):
+                at = (listener, str(i))
+                open_now.append((*at, float(r.opened[j] - r.closed[j])))
+                opened.append((*at, float(r.opened[j])))
+                closed.append((*at, float(r.closed[j])))
+                open_rate.append((*at, self._rates.rate(("opened", i, j), r.opened[j], now)))
+                close_rate.append((*at, self._rates.rate(("closed", i, j), r.closed[j], now)))
+        yield from self._socket_family("connection_count", "Open connections", open_now)
+        yield from self._socket_family("connection_creation_rate", "Connections opened a second", open_rate)
+        yield from self._socket_family("connection_close_rate", "Connections closed a second", close_rate)
+        yield from self._socket_family("connection_creation", "Connections opened", opened, "counter")
+        yield from self._socket_family("connection_close", "Connections closed", closed, "counter")
+        yield from self._software(reactors, names)
+
+    def _software(self, reactors: list[Any], names: list[str]) -> Iterable[Metric]:
+        for full, labels in (
+            (
+                "socketservermetrics_connections",
+                ("client_software_name", "client_software_version", "network_processor"),
+            ),
+            (
+                "socket_server_metrics_connections_software",
+                ("clientSoftwareName", "clientSoftwareVersion", "networkProcessor"),
+            ),
+        ):
+            samples = []
+            for i, r in enumerate(reactors):
+                for listener, name, version, count in r.software:
+                    values = (name.decode("utf-8", "replace"), version.decode("utf-8", "replace"), str(i))
+                    where = names[listener] if 0 <= listener < len(names) else "*"
+                    samples.append(({"listener": where, **dict(zip(labels, values, strict=True))}, float(count)))
+            yield family("gauge", f"kafka_server_{full}", "Connections by what ApiVersions said of the client", samples)
+
+    # -- what waits --
+
+    def _purgatories(self) -> Iterable[Metric]:
+        states, _, members = self._view.groups()
+        produce, produce_expired = self._requests.parked(PRODUCE)
+        consumers, consumers_expired = self._requests.parked(FETCH)
+        followers, followers_expired = self._requests.parked(FETCH_FOLLOWER)
+        waiting = {
+            "Produce": produce,
+            "Fetch": consumers + followers,
+            "Heartbeat": members,  # each member's session has a deadline
+            "Rebalance": states.get("PreparingRebalance", 0),
+            "ElectLeader": 0,
+            "DeleteRecords": 0,
+            "topic": 0,
+            "RemoteFetch": 0,
+        }
+        samples = [(two_cases("delayedOperation", name), float(count)) for name, count in waiting.items()]
+        for name in ("purgatorysize", "numdelayedoperations"):
+            yield family("gauge", f"kafka_server_delayedoperationpurgatory_{name}", "Requests that wait", samples)
+        expired = [({"fetcherType": "consumer"}, consumers_expired), ({"fetcherType": "follower"}, followers_expired)]
+        text = "Requests answered because their time was over"
+        yield family("counter", "kafka_server_delayedfetchmetrics_expires", text, expired)
+        yield counter("kafka_server_delayedproducemetrics_expires", text, produce_expired)
+        yield from self._per_second("kafka_server_delayedfetchmetrics_expirespersec", text, expired)
+        yield from self._per_second("kafka_server_delayedproducemetrics_expirespersec", text, [({}, produce_expired)])
+
+    def _groups_and_sessions(self) -> Iterable[Metric]:
+        states, offsets, _ = self._view.groups()
+        prefix = "kafka_coordinator_group_groupmetadatamanager_"
+        yield gauge(prefix + "numgroups", "Groups of this coordinator", sum(states.values()))
+        yield gauge(prefix + "numoffsets", "Offsets that groups committed", offsets)
+        for state in ("Stable", "Empty", "Dead", "PreparingRebalance", "CompletingRebalance"):
+            yield gauge(f"{prefix}numgroups{state.lower()}", f"Groups in state {state}", states.get(state, 0))
+        sessions = self._view.fetch_sessions()
+        prefix = "kafka_server_fetchsessioncache_"
+        yield gauge(prefix + "numincrementalfetchsessions", "Fetch sessions", sessions["sessions"])
+        yield gauge(prefix + "numincrementalfetchpartitionscached", "Partitions in sessions", sessions["partitions"])
+        text = "Sessions that gave way to others"
+        yield counter(prefix + "incrementalfetchsessionevictions", text, sessions["evictions"])
+        yield from self._per_second(
+            prefix + "incrementalfetchsessionevictionspersec", text, [({}, float(sessions["evictions"]))]
+        )
+
+    # -- logs --
+
+    def _logs(self, now: float) -> Iterable[Metric]:
+        paths, failed = self._view.log_dirs()
+        yield gauge("kafka_log_logmanager_offlinelogdirectorycount", "Log directories that failed", len(failed))
+        yield family(
+            "gauge",
+            "kafka_log_logmanager_logdirectoryoffline",
+            "1: the log directory failed",
+            [(two_cases("logDirectory", f'"{printable(path)}"'), float(path in failed)) for path in paths],
+        )
+        counts = reactor_numbers.flush_counts()
+        window = self._flush_window(counts, now)
+        unit = reactor_numbers.ms_per_tick(self._view.server)
+        name, text = "kafka_log_logflushstats_logflushrateandtimems", "Milliseconds of a log's flush"
+        samples = [({"quantile": label}, unit * reactor_numbers.quantile(window, q)) for q, label in QUANTILES]
+        total = sum(counts)
+        if self._persec:
+            samples.append(({}, total))
+        yield family("gauge", name, text, samples)
+        yield from both_counts(name, "Log flushes", [({}, total)])
+
+    def _flush_window(self, counts: list[int], now: float) -> list[int]:
+        """Flushes of the last half to whole FLUSH_WINDOW_S, as RequestMetrics does for requests."""
+        if not self._flushes:
+            self._flushes = [(now, [0] * len(counts))] * 2
+        older = self._flushes[0][1]
+        if now - self._flushes[1][0] >= FLUSH_WINDOW_S / 2:
+            self._flushes = [self._flushes[1], (now, counts)]
+        return [count - before for count, before in zip(counts, older, strict=True)]
+
+    def _cleaner(self) -> Iterable[Metric]:
+        stats = self._view.cleaner()
+        if not stats:
+            return
+        for name, key, text in (
+            ("logcleaner_max_clean_time_secs", "max_clean_time_s", "Longest of the threads' last rounds"),
+            (
+                "logcleaner_max_buffer_utilization_percent",
+                "max_buffer_utilization_percent",
+                "Fullest of the key tables",
+            ),
+            ("logcleaner_cleaner_recopy_percent", "cleaner_recopy_percent", "Share of what was read that was kept"),
+            ("logcleaner_max_compaction_delay_secs", "max_compaction_delay_s", "Longest overdue compaction"),
+            ("logcleaner_deadthreadcount", "dead_thread_count", "Cleaner threads that ended"),
+            ("logcleanermanager_max_dirty_percent", "max_dirty_percent", "Dirtiest log"),
+            ("logcleanermanager_time_since_last_run_ms", "time_since_last_run_ms", "Since the last round"),
+        ):
+            yield gauge(f"kafka_log_{name}", text, stats[key])
+        for name in ("uncleanable_bytes", "uncleanable_partitions_count"):
+            samples = [
+                (two_cases("logDirectory", printable(path)), float(value)) for path, value in stats[name].items()
+            ]
+            yield family(
+                "gauge", f"kafka_log_logcleanermanager_{name}", "What cannot be cleaned, by directory", samples
+            )
+
+    # -- the process --
+
+    def _process(self) -> Iterable[Metric]:
+        """JVM names that dashboards select on, where a number of ours means the same: the process' memory and threads.
+
+        `heap` is the resident set, its maximum what the machine or the control group allows. No other area exists.
+        """
+        resident, allowed = memory_bytes()
+        area = {"area": "heap"}
+        for names, text, value in (
+            (("jvm_memory_bytes_used", "jvm_memory_used_bytes"), "Resident memory of the process", resident),
+            (("jvm_memory_bytes_committed", "jvm_memory_committed_bytes"), "Resident memory of the process", resident),
+            (("jvm_memory_bytes_max", "jvm_memory_max_bytes"), "Memory that the process may take", allowed),
+        ):
+            for name in names:
+                yield family("gauge", name, text, [(area, value)])
+        yield gauge("jvm_threads_current", "Threads of the process, native ones too", thread_count())
+        yield gauge("jvm_threads_daemon", "Python's daemon threads", sum(t.daemon for t in threading.enumerate()))
+        # Six dashboards take their variables from jvm_info (jmx_exporter 1.x: jvm_runtime_info); there is no JVM.
+        runtime = {
+            "runtime": f"kafka-cy {self._view.version}",
+            "vendor": platform.python_implementation(),
+            "version": platform.python_version(),
+        }
+        for name in ("jvm_info", "jvm_runtime_info"):
+            yield family("gauge", name, "What runs the broker", [(runtime, 1)])
+
+    def _ours(self) -> Iterable[Metric]:
+        counters = self._view.server.counters()
+        yield gauge(
+            "kafkacy_queued_response_bytes", "Memory of answers not taken yet", counters["queued_response_bytes"]
+        )
+        for name, key, text in (
+            ("connections_accepted", "accepted", "Client connections accepted"),
+            ("connections_refused", "refused", "Client connections refused by a limit"),
+            ("connections_closed_idle", "closed_idle", "Client connections closed after connections.max.idle.ms"),
+            ("connections_closed_bad_input", "closed_bad", "Client connections closed because of malformed input"),
+            ("network_bytes_in", "bytes_in", "Bytes received from clients"),
+            ("network_bytes_out", "bytes_out", "Bytes sent to clients"),
+            ("requests_forwarded", "forwarded", "Requests that went to the control thread"),
+            ("reads_paused", "paused", "Times a socket was not read: memory, in flight, slow reader"),
+            ("slow_requests", "slow", "Requests over kafkacy.slow.request.log.threshold.ms"),
+        ):
+            yield counter(f"kafkacy_{name}", text, counters[key])
+        yield counter(
+            "kafkacy_reactor_busy_seconds", "Time in which reactors worked, all together", counters["busy_ns"] / NS
+        )
+
+
+def disk_bytes() -> tuple[int, int]:
+    """(read, written) by this process from and to disks; 0 where the kernel does not tell."""
+    values = {"read_bytes": 0, "write_bytes": 0}
+    try:
+        for line in Path("/proc/self/io").read_text(encoding="ascii").splitlines():
+            key, _, value = line.partition(":")
+            if key in values:
+                values[key] = int(value)
+    except OSError:
+        pass
+    return values["read_bytes"], values["write_bytes"]
+
+
+def memory_bytes() -> tuple[int, int]:
+    """(resident set of this process, what it may take: the control group's limit or the machine's memory)."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * page
+    allowed = os.sysconf("SC_PHYS_PAGES") * page
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        limit = "max"
+    return resident, min(allowed, int(limit)) if limit.isdigit() else allowed
+
+
+def thread_count() -> int:
+    """Threads of this process."""
+    return len(os.listdir("/proc/self/task"))  # noqa: PTH208

@@ -1,0 +1,52 @@
+"""What telemetry asks of the broker; `kafka_cy.server.metrics_view` answers. Called on the scraping thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+# KafkaServer BrokerState: Kafka's own numbers.
+NOT_RUNNING, STARTING, RECOVERY, RUNNING, SHUTTING_DOWN = 0, 1, 2, 3, 7
+
+
+class BrokerView(Protocol):
+    """Plain reads of the control plane's objects: a snapshot under the GIL, nothing waits for another thread."""
+
+    @property
+    def server(self) -> Any:
+        """The network's Server."""
+
+    @property
+    def state(self) -> int:
+        """One of the broker states above."""
+
+    @property
+    def broker_id(self) -> int: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def listeners(self) -> list[str]:
+        """Listener names by index."""
+
+    def counted(self) -> tuple[list[Any], list[int]]:
+        """Hosted partitions, and what deleted ones had counted (LogManager.counted)."""
+
+    def topics(self) -> tuple[int, int, int, int]:
+        """(topics, partitions, partitions without a leader, partitions not led by their first replica) of the cluster."""
+
+    def groups(self) -> tuple[Mapping[str, int], int, int]:
+        """(groups by state, committed offsets, members) of this coordinator."""
+
+    def fetch_sessions(self) -> Mapping[str, int]:
+        """sessions, partitions, evictions."""
+
+    def client_families(self) -> list[Any]:
+        """What clients pushed (KIP-714), as `exposition.Family`."""
+
+    def log_dirs(self) -> tuple[list[str], set[str]]:
+        """(all log directories, those that failed)."""
+
+    def cleaner(self) -> Mapping[str, Any]:
+        """The log cleaner's numbers; empty: nothing is compacted."""

@@ -1,0 +1,82 @@
+"""`/health`, `/ready` and `/debug/threads`: is the broker alive, does it serve, and what is each thread doing."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+
+from kafka_cy.telemetry.broker_view import RECOVERY, RUNNING, SHUTTING_DOWN, STARTING, BrokerView
+from kafka_cy.telemetry.http_server import HttpAnswer
+
+STUCK_S = 30.0  # a reactor or the control thread that is busy with one thing for longer is not healthy
+STATES = {STARTING: "starting", RECOVERY: "recovering logs", RUNNING: "running", SHUTTING_DOWN: "shutting down"}
+ACTIVITIES = {0: "starting", 1: "waiting", 2: "receiving", 3: "handling", 4: "sending", 5: "stopped"}
+WAITING, HANDLING, STOPPED = 1, 3, 5
+STACK_FRAMES_MAX = 8
+
+
+def state_name(state: int) -> str:
+    """A broker state in words."""
+    return STATES.get(state, "not running")
+
+
+def problems(view: BrokerView) -> list[str]:
+    """Why the broker is not healthy; empty: it is."""
+    from kafka_cy.telemetry import reactor_numbers
+
+    found = []
+    for i, reactor in enumerate(reactor_numbers.reactors(view.server)):
+        if reactor.activity in ACTIVITIES.keys() - {0, WAITING, STOPPED} and reactor.turn_ns > STUCK_S * 1e9:
+            found.append(f"reactor {i} has been {ACTIVITIES[reactor.activity]} for {reactor.turn_ns / 1e9:.0f} s")
+    control = reactor_numbers.control(view.server)
+    if control.busy_ns > STUCK_S * 1e9:
+        found.append(f"the control thread has been busy for {control.busy_ns / 1e9:.0f} s")
+    paths, failed = view.log_dirs()
+    if paths and len(failed) == len(paths):
+        found.append("all log directories failed")
+    return found
+
+
+def health(view: BrokerView) -> HttpAnswer:
+    """200 while the process is worth keeping, also during start and recovery; 503 with the reasons otherwise."""
+    found = problems(view)
+    if found:
+        return HttpAnswer(("\n".join(found) + "\n").encode(), status="503 Service Unavailable")
+    return HttpAnswer(f"ok: {state_name(view.state)}\n".encode())
+
+
+def ready(view: BrokerView) -> HttpAnswer:
+    """200 while clients are served; 503 with the state otherwise."""
+    if view.state == RUNNING and not problems(view):
+        return HttpAnswer(b"ready\n")
+    why = problems(view) if view.state == RUNNING else [state_name(view.state)]
+    return HttpAnswer(("not ready: " + "; ".join(why) + "\n").encode(), status="503 Service Unavailable")
+
+
+def threads(view: BrokerView) -> HttpAnswer:
+    """What each reactor and each Python thread does now, as text."""
+    from kafka_cy.telemetry import reactor_numbers
+    from kafka_cy.telemetry.metrics_page import request_names
+
+    names = request_names()
+    lines = [f"broker {view.broker_id}: {state_name(view.state)}", ""]
+    for i, reactor in enumerate(reactor_numbers.reactors(view.server)):
+        doing = ACTIVITIES.get(reactor.activity, "?")
+        if reactor.activity == HANDLING:
+            doing += f" {names.get(reactor.api_key, reactor.api_key)}"
+        connections = sum(reactor.opened) - sum(reactor.closed)
+        lines.append(
+            f"reactor {i}: {doing}, turn {reactor.loops} began {reactor.turn_ns / 1e6:.1f} ms ago, "
+            f"{connections} connections, {reactor.mails} mails, {reactor.requests} requests, busy {reactor.busy_ns / 1e9:.3f} s"
+        )
+    control = reactor_numbers.control(view.server)
+    doing = f"busy for {control.busy_ns / 1e6:.1f} ms" if control.busy_ns else "waiting"
+    lines.append(f"control thread: {doing}, {control.queued} requests queued, idle {control.idle_ns / 1e9:.3f} s")
+    frames = sys._current_frames()
+    for thread in threading.enumerate():
+        frame = frames.get(thread.ident or 0)
+        lines += ["", f"Python thread {thread.name} (native id {thread.native_id})"]
+        if frame is not None:
+            lines += [line.rstrip() for line in traceback.format_stack(frame)[-STACK_FRAMES_MAX:]]
+    return HttpAnswer(("\n".join(lines) + "\n").encode("utf-8", "replace"))

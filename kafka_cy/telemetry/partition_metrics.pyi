@@ -1,0 +1,6 @@
+from typing import Any
+
+def write(
+    hosted: list[Any], deleted_counts: list[int], openmetrics: bool, persec: bool
+) -> tuple[bytes, dict[str, int]]: ...
+def label_value(value: bytes) -> bytes: ...

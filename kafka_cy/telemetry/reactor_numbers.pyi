@@ -1,0 +1,30 @@
+from typing import Any, NamedTuple
+
+class ReactorNumbers(NamedTuple):
+    activity: int
+    api_key: int
+    turn_ns: int
+    busy_ns: int
+    loops: int
+    requests: int
+    bytes_in: int
+    mails: int
+    opened: list[int]
+    closed: list[int]
+    software: list[tuple[int, bytes, bytes, int]]
+
+class ControlNumbers(NamedTuple):
+    idle_ns: int
+    busy_ns: int
+    queued: int
+    uptime_ns: int
+    request_bytes: int
+    request_bytes_max: int
+
+def reactors(server: Any) -> list[ReactorNumbers]: ...
+def control(server: Any) -> ControlNumbers: ...
+def flush_counts() -> list[int]: ...
+def ms_per_tick(server: Any) -> float: ...
+def quantile(counts: list[int], wanted: float) -> float: ...
+def bucket(value: int) -> int: ...
+def bucket_floor(index: int) -> int: ...

@@ -1,0 +1,130 @@
+"""The numbers of reactors, control queue and storage that are few enough to be Python objects at a scrape."""
+from typing import NamedTuple
+
+from libc.stdint cimport int32_t, int64_t
+
+from kafka_cy.network.counters cimport (
+    API_ROWS, API_VERSIONS_MAX, LISTENERS_MAX, SOFTWARE_MAX, ApiCounters, ClientSoftware, Counters,
+)
+from kafka_cy.network.reactor_state cimport NetworkState, ReactorState
+from kafka_cy.network.server cimport Server
+from kafka_cy.network.software cimport software_read
+from kafka_cy.network.system cimport monotonic_ns
+from kafka_cy.records.atomics cimport atomic_load_i64, atomic_load_pointer, atomic_load_relaxed_i64
+from kafka_cy.records.histogram cimport HISTOGRAM_BUCKETS, counts_quantile, counts_total, histogram_bucket, histogram_floor
+from kafka_cy.records.ticks cimport ticks_now
+from kafka_cy.storage.log cimport log_flush_times
+
+
+class ReactorNumbers(NamedTuple):
+    """One reactor. Lists by listener index; times in nanoseconds."""
+
+    activity: int               # ACTIVITY_ of counters.pxd
+    api_key: int                # of the request in hand, when it handles one
+    turn_ns: int                # how long ago its turn of the loop began
+    busy_ns: int
+    loops: int
+    requests: int
+    bytes_in: int
+    mails: int                  # answers and wakes that wait for it
+    opened: list
+    closed: list
+    software: list              # (listener index, name, version as bytes, connections)
+
+
+class ControlNumbers(NamedTuple):
+    """The control thread and what all reactors share."""
+
+    idle_ns: int                # how long it has waited for work
+    busy_ns: int                # how long its present round has taken; 0: it waits
+    queued: int                 # requests that wait for it
+    uptime_ns: int              # of the server
+    request_bytes: int
+    request_bytes_max: int
+
+
+cdef int64_t requests_of(Counters* counters) noexcept nogil:
+    cdef ApiCounters* api
+    cdef int64_t total = 0
+    cdef int row
+    cdef int version
+    for row in range(API_ROWS):
+        api = <ApiCounters*>atomic_load_pointer(<void**>&counters.apis[row])
+        if api != NULL:
+            for version in range(API_VERSIONS_MAX):
+                total += atomic_load_relaxed_i64(&api.requests[version])
+    return total
+
+
+def reactors(Server server not None):
+    """A ReactorNumbers for each reactor."""
+    cdef NetworkState* network = server.network
+    cdef Counters* counters
+    cdef ClientSoftware entry
+    cdef int64_t now = monotonic_ns()
+    cdef int64_t activity
+    cdef int32_t i
+    cdef int32_t j
+    found = []
+    for i in range(network.reactors_count):
+        counters = &(<ReactorState*>network.reactors[i]).counters
+        activity = atomic_load_relaxed_i64(&counters.activity)
+        software = []
+        for j in range(SOFTWARE_MAX):
+            if software_read(counters, j, &entry):
+                software.append((
+                    entry.listener, entry.name[:entry.name_size], entry.version[:entry.version_size], entry.connections,
+                ))
+        found.append(ReactorNumbers(
+            activity & 0xff, activity >> 8, max(0, now - atomic_load_relaxed_i64(&counters.turn_ns)),
+            atomic_load_relaxed_i64(&counters.busy_ns), atomic_load_relaxed_i64(&counters.loops),
+            requests_of(counters), atomic_load_relaxed_i64(&counters.bytes_in),
+            atomic_load_i64(&(<ReactorState*>network.reactors[i]).mailbox.count),
+            [atomic_load_relaxed_i64(&counters.opened_by_listener[j]) for j in range(LISTENERS_MAX)],
+            [atomic_load_relaxed_i64(&counters.closed_by_listener[j]) for j in range(LISTENERS_MAX)],
+            software,
+        ))
+    return found
+
+
+def control(Server server not None):
+    """The ControlNumbers."""
+    cdef NetworkState* network = server.network
+    cdef int64_t since = atomic_load_relaxed_i64(&network.control_busy_since_ns)
+    cdef int64_t now = monotonic_ns()
+    return ControlNumbers(
+        atomic_load_relaxed_i64(&network.control_idle_ns), max(0, now - since) if since else 0,
+        atomic_load_relaxed_i64(&network.control.count), max(0, now - network.started_ns) if network.started_ns else 0,
+        atomic_load_relaxed_i64(&network.queued_request_bytes), network.queued_request_bytes_max,
+    )
+
+
+def flush_counts():
+    """How many log flushes took how long: a list by histogram bucket, cumulative since the process began."""
+    cdef int i
+    return [atomic_load_relaxed_i64(&log_flush_times().counts[i]) for i in range(HISTOGRAM_BUCKETS)]
+
+
+def ms_per_tick(Server server not None):
+    """The unit of flush_counts."""
+    cdef int64_t ticks = ticks_now() - server.network.started_ticks
+    return (monotonic_ns() - server.network.started_ns) / 1e6 / max(1, ticks)
+
+
+def quantile(list counts not None, double wanted):
+    """The value below which `wanted` (0 to 1) of the counted values lie; 0 when there are none."""
+    cdef int64_t[HISTOGRAM_BUCKETS] copied
+    cdef int i
+    for i in range(HISTOGRAM_BUCKETS):
+        copied[i] = counts[i]
+    return counts_quantile(copied, counts_total(copied), wanted)
+
+
+def bucket(int64_t value):
+    """The histogram bucket that counts a value."""
+    return histogram_bucket(value)
+
+
+def bucket_floor(int index):
+    """The smallest value of a bucket."""
+    return histogram_floor(index)

@@ -1,0 +1,34 @@
+"""Rates and shares over the last minute from cumulative counters, as a scraper sees them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable
+
+WINDOW_S = 60.0
+STEP_S = 5.0
+
+
+class Rates:
+    """`rate(key, value, now)`: growth per second over the last minute, or since the value was first seen if later.
+
+    Owner: the thread that scrapes. A value that shrank begins anew. Memory: WINDOW_S / STEP_S marks a key.
+    """
+
+    def __init__(self) -> None:
+        self._marks: dict[Hashable, deque[tuple[float, float]]] = {}
+
+    def rate(self, key: Hashable, value: float, now: float, since: float | None = None) -> float:
+        """`now` in seconds; `since`: when the counter was 0, if that is known."""
+        marks = self._marks.get(key)
+        if marks is None or marks[-1][1] > value:
+            marks = self._marks[key] = deque(
+                [(since if since is not None else now, 0.0 if since is not None else value)]
+            )
+        while len(marks) > 1 and marks[1][0] <= now - WINDOW_S:
+            marks.popleft()
+        at, before = marks[0]
+        rate = (value - before) / (now - at) if now > at else 0.0
+        if now - marks[-1][0] >= STEP_S:
+            marks.append((now, value))
+        return rate

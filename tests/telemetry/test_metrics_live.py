@@ -1,0 +1,324 @@
+"""`/metrics` of real brokers: what clients counted, the names that dashboards use, Prometheus itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from kafka_cy import Broker
+from kafka_cy.telemetry.partition_metrics import label_value
+
+HERE = Path(__file__).parent
+DOCS = HERE.parent.parent / "docs" / "metrics.md"
+Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    config = {
+        "kafkacy.slow.request.log.threshold.ms": "-1",
+        "num.network.threads": "3",
+        "log.cleaner.backoff.ms": "100",
+    }
+    with Broker(config) as running:
+        yield running
+
+
+def tool(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{name} is not installed")
+        pytest.skip(f"{name} is not installed (Debian: prometheus)")
+    return found
+
+
+def page(broker: Broker, path: str = "/metrics", accept: str = "") -> str:
+    request = urllib.request.Request(broker.metrics_url.replace("/metrics", path), headers={"Accept": accept})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return str(answer.read().decode())
+
+
+def values(broker: Broker) -> Values:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in parse_text(page(broker))
+        for sample in family.samples
+    }
+
+
+def value(found: Values, name: str, **labels: str) -> float:
+    return found.get((name, tuple(sorted(labels.items()))), 0.0)
+
+
+def total(found: Values, name: str, **labels: str) -> float:
+    wanted = set(labels.items())
+    return sum(number for (each, all_labels), number in found.items() if each == name and wanted <= set(all_labels))
+
+
+def wait_for(what: str, condition: Callable[[], object], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
+def create(broker: Broker, topic: str, **config: str) -> None:
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    for future in admin.create_topics([NewTopic(topic, 3, 1, config=config)]).values():
+        future.result(20)
+
+
+class Statistics:
+    """What librdkafka says it sent, by its own statistics: requests by API name, at the end of a client's life."""
+
+    def __init__(self) -> None:
+        self.requests: dict[str, int] = {}
+        self.messages = 0
+
+    def __call__(self, text: str) -> None:
+        found = json.loads(text)
+        self.requests = {}
+        for each in found["brokers"].values():
+            for name, count in each.get("req", {}).items():
+                self.requests[name] = self.requests.get(name, 0) + count
+        self.messages = found["txmsgs"]
+
+
+def test_produced_and_consumed_agree_exactly_with_the_client(broker: Broker) -> None:
+    create(broker, "agree")
+    before = values(broker)
+    statistics = Statistics()
+    producer = Producer(
+        {
+            "bootstrap.servers": broker.bootstrap_servers,
+            "client.id": "agree",
+            "linger.ms": 5,
+            "statistics.interval.ms": 100,
+            "stats_cb": statistics,
+        }
+    )
+    delivered: list[int] = []
+    for i in range(5000):
+        producer.produce(
+            "agree", b"%d" % i, b"k%d" % i, on_delivery=lambda error, message: delivered.append(message.partition())
+        )
+        producer.poll(0)
+    producer.flush(30)
+    assert len(delivered) == 5000
+    wait_for("statistics", lambda: producer.poll(0.1) or statistics.messages == 5000)
+    after = values(broker)
+
+    def grown(name: str, **labels: str) -> float:
+        return total(after, name, **labels) - total(before, name, **labels)
+
+    for labels in ({"topic": "agree"}, {}):
+        assert (
+            value(after, "kafka_server_brokertopicmetrics_messagesin_total", **labels)
+            - value(before, "kafka_server_brokertopicmetrics_messagesin_total", **labels)
+            == 5000
+        )
+    requests = grown("kafka_network_requestmetrics_requests_total", request="Produce")
+    assert requests == statistics.requests["Produce"]
+    assert value(after, "kafka_server_brokertopicmetrics_totalproducerequests_total", topic="agree") >= requests
+    assert grown("kafka_network_requestmetrics_errors_total", request="Produce", error="NONE") >= requests
+    assert grown("kafka_network_requestmetrics_totaltimems_count", request="Produce") == requests
+    assert grown("kafka_network_requestmetrics_remotetimems_count_total", request="Produce") == requests
+    sizes = [value(after, "kafka_log_log_size", topic="agree", partition=str(i)) for i in range(3)]
+    assert value(after, "kafka_server_brokertopicmetrics_bytesin_total", topic="agree") == sum(sizes)
+    for i in range(3):
+        assert value(after, "kafka_log_log_logendoffset", topic="agree", partition=str(i)) == delivered.count(i)
+    assert (
+        total(after, "kafka_server_socketservermetrics_connections", client_software_name="confluent-kafka-python") >= 1
+    )
+
+    consumer = Consumer(
+        {"bootstrap.servers": broker.bootstrap_servers, "group.id": "agree", "enable.auto.commit": False}
+    )
+    consumer.assign([TopicPartition("agree", i, 0) for i in range(3)])
+    got = 0
+    while got < 5000:
+        got += len(consumer.consume(5000 - got, 5))
+    consumed = values(broker)
+    assert value(consumed, "kafka_server_brokertopicmetrics_bytesout_total", topic="agree") >= sum(sizes)
+    consumer.close()
+    wait_for(
+        "parked fetches to be dropped",
+        lambda: (
+            value(
+                values(broker),
+                "kafka_server_delayedoperationpurgatory_purgatorysize",
+                delayedOperation="Fetch",
+                delayedoperation="Fetch",
+            )
+            == 0
+        ),
+    )
+
+
+def test_refused_batches_are_counted(broker: Broker) -> None:
+    create(broker, "strict", **{"cleanup.policy": "compact", "max.message.bytes": "2000"})
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "message.max.bytes": 1_000_000, "retries": 0})
+    errors = []
+    for key, size in ((None, 10), (b"k", 5000), (b"k", 10)):
+        producer.produce("strict", b"x" * size, key, partition=0, on_delivery=lambda error, _: errors.append(error))
+        producer.flush(20)
+    assert [error is None for error in errors] == [False, False, True]
+    found = values(broker)
+    prefix = "kafka_server_brokertopicmetrics_"
+    assert value(found, prefix + "nokeycompactedtopicrecords_total", topic="strict") == 1
+    assert value(found, prefix + "bytesrejected_total", topic="strict") > 5000
+    assert value(found, prefix + "totalproducerequests_total", topic="strict") == 3
+    assert value(found, prefix + "failedproducerequests_total", topic="strict") == 1
+    assert value(found, prefix + "messagesin_total", topic="strict") == 1
+    assert total(found, "kafka_network_requestmetrics_errors_total", request="Produce", error="INVALID_RECORD") == 1
+    assert total(found, "kafka_network_requestmetrics_errors_total", request="Produce", error="MESSAGE_TOO_LARGE") == 1
+
+
+def test_sums_over_all_topics_outlive_a_deleted_topic(broker: Broker) -> None:
+    create(broker, "shortlived")
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+    producer.produce("shortlived", b"x" * 100)
+    producer.flush(20)
+    before = values(broker)
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    admin.delete_topics(["shortlived"])["shortlived"].result(20)
+    wait_for("the topic's end", lambda: 'topic="shortlived"' not in page(broker))
+    for name in ("messagesin", "bytesin", "totalproducerequests"):
+        name = f"kafka_server_brokertopicmetrics_{name}_total"
+        assert value(values(broker), name) >= value(before, name) > 0
+
+
+def shown_names(broker: Broker) -> tuple[set[str], str]:
+    """Names on the page, and the page, of a broker that has a partition and a client."""
+    connected = Producer({"bootstrap.servers": broker.bootstrap_servers})
+    connected.produce("known", b"a topic and a client that stays connected")
+    connected.flush(20)
+    text = page(broker)
+    return {sample.name for family in parse_text(text) for sample in family.samples}, text
+
+
+def test_every_known_name_is_there_or_the_table_says_why(broker: Broker) -> None:
+    table = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|$", DOCS.read_text(), re.MULTILINE))
+    assert sorted(table) == (HERE / "known_names.txt").read_text().split()
+    shown, _ = shown_names(broker)
+    wrong = [name for name, status in table.items() if (status == "yes") != (name in shown)]
+    assert [name for name in wrong if not table[name].startswith("when a log is compacted")] == []
+    with Broker({"kafkacy.metrics.persec.enable": "true"}) as both_dialects:
+        shown, text = shown_names(both_dialects)
+    assert [name for name, status in table.items() if status in ("yes", "persec") and name not in shown] == []
+    assert not [name for name, status in table.items() if status.startswith("never") and name in shown]
+    assert re.search(r'^kafka_network_requestmetrics_totaltimems\{request="Produce"\} \d+$', text, re.MULTILINE)
+
+
+def test_both_formats_parse_and_no_family_comes_twice(broker: Broker) -> None:
+    text = page(broker)
+    names = re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)
+    assert len(names) == len(set(names)) > 150
+    openmetrics = page(broker, accept="application/openmetrics-text; version=1.0.0,text/plain;q=0.5")
+    assert openmetrics.endswith("# EOF\n")
+    assert len(list(parse_openmetrics(openmetrics))) == len(list(parse_text(text)))
+    assert not page(broker, accept="text/plain;version=0.0.4,application/openmetrics-text;q=0.2").endswith("# EOF\n")
+    assert set(re.findall(r'quantile="([^"]*)"', text)) == {"0.50", "0.75", "0.95", "0.98", "0.99", "0.999"}
+
+
+def test_promtool_finds_only_the_oddities_of_kafkas_names(broker: Broker) -> None:
+    checked = subprocess.run(
+        [tool("promtool"), "check", "metrics"], input=page(broker), capture_output=True, text=True, check=False
+    )
+    text = checked.stdout + checked.stderr
+    known = r'("quantile" label|snake_case|"_count" suffix|"_total" suffix|abbreviated units|camelCase|non-counter|should not end)'
+    odd = [line for line in text.splitlines() if line.strip() and not re.search(known, line)]
+    assert odd == []
+    assert checked.returncode in (0, 3)  # 1: it does not parse
+
+
+@pytest.mark.parametrize(
+    "raw", [b'quote " back \\ slash \n newline', b"\xff\xfe\xc3", "naïve ✓ 𝄞".encode(), b"\xed\xa0\x80", b"", b"\0\x7f"]
+)
+def test_any_label_value_is_valid(raw: bytes) -> None:
+    text = f'# TYPE x gauge\nx{{a="{label_value(raw).decode()}"}} 1\n'
+    ((family,),) = [list(parse_text(text))]
+    assert family.samples[0].labels["a"] == raw.decode(errors="replace")
+
+
+def test_health_ready_and_threads(broker: Broker) -> None:
+    assert page(broker, "/health").startswith("ok: running")
+    assert page(broker, "/ready") == "ready\n"
+    threads = page(broker, "/debug/threads")
+    assert len(re.findall(r"^reactor \d: (waiting|handling|receiving|sending)", threads, re.MULTILINE)) == 3
+    assert "control thread: " in threads
+    assert "Python thread MainThread" in threads
+    with pytest.raises(urllib.error.HTTPError) as failure:
+        page(broker, "/nothing")
+    assert failure.value.code == 404
+
+
+def test_slow_requests_are_logged_with_where_their_time_went() -> None:
+    with Broker({"kafkacy.slow.request.log.threshold.ms": "0"}) as slow:
+        admin = AdminClient({"bootstrap.servers": slow.bootstrap_servers, "client.id": "slow-one"})
+        admin.create_topics([NewTopic("first", 1, 1)])["first"].result(20)  # its first use imports the messages
+        wait_for("the log's line", lambda: slow_line(slow))
+        line = slow_line(slow)
+    assert re.search(
+        r"client id [\w-]+: [\d.]+ ms: request queue [\d.]+, local [\d.]+, remote [\d.]+, response queue [\d.]+", line
+    )
+    assert "client=127.0.0.1:" in line
+
+
+def slow_line(broker: Broker) -> str:
+    lines = [line for line in broker.log_text().splitlines() if "slow request of client id slow-one" in line]
+    return next((line for line in lines if "api_key=19" in line), "")
+
+
+def test_prometheus_scrapes_and_answers(broker: Broker, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (tmp_path / "prometheus.yml").write_text(
+        "global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: kafka\n"
+        f"  static_configs: [{{targets: ['127.0.0.1:{broker.metrics_port}']}}]\n"
+    )
+    command = [tool("prometheus"), f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
+    with (tmp_path / "log").open("wb") as log:
+        running = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
+
+    def query(expression: str) -> list[dict[str, object]]:
+        text = urllib.parse.urlencode({"query": expression})
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?{text}", timeout=5) as answer:
+                return list(json.load(answer)["data"]["result"])
+        except OSError:
+            return []
+
+    try:
+        wait_for("a scrape", lambda: query('up{job="kafka"} == 1'), 90)
+        for expression in (
+            'sum(rate(kafka_server_brokertopicmetrics_messagesin_total{topic!=""}[1m]))',
+            'kafka_server_brokertopicmetrics_bytesin_total{topic=""}',
+            'kafka_network_requestmetrics_totaltimems{request="Produce",quantile="0.999"}',
+            "100 - rate(kafka_server_kafkarequesthandlerpool_requesthandleravgidlepercent_count[1m]) / 10000000",
+            "kafka_server_kafkaserver_brokerstate == 3",
+            "sum by (topic) (kafka_log_log_size)",
+            "kafka_controller_kafkacontroller_activecontrollercount == 1",
+            'kafka_server_delayedoperationpurgatory_purgatorysize{delayedOperation="Fetch"}',
+        ):
+            wait_for(expression, lambda expression=expression: query(expression))
+    finally:
+        running.terminate()
+        running.wait(20)
