@@ -119,6 +119,7 @@ def _delete(target: Target, name: str) -> None:
     if not target.alive():
         return
     try:
-        connect_admin(target).delete_topics([name], request_timeout=REQUEST_TIMEOUT_S)[name].result(REQUEST_TIMEOUT_S)
+        admin = connect_admin(target)  # kept: its futures never finish once it is collected
+        admin.delete_topics([name], request_timeout=REQUEST_TIMEOUT_S)[name].result(REQUEST_TIMEOUT_S)
     except (BrokerError, KafkaException, TimeoutError):
         pass  # it died meanwhile: the run says so

@@ -61,9 +61,11 @@ class LibrdkafkaLoad:
     # -- what it consists of --
 
     def add_producers(self, topic: BenchTopic, *, stamped: bool = False) -> None:
-        """The options' producers; `stamped`: the due time stands in the values. Raises OptionError."""
+        """The options' producers; `stamped`: the due time stands in the values. Raises OptionError, PayloadError."""
         if stamped and self.options.payloads.payload_file is None and self.options.payloads.record_size < DUE.size:
             raise OptionError(f"End to end needs records of at least {DUE.size} bytes (the send time stands in them).")
+        if self.options.payloads.payload_file is not None:
+            self.options.payloads.lines()  # raises PayloadError here, and not on a producer's thread
         self._check_clients(self.options.producers)
         for index in range(self.options.producers):
             producer = self._new_producer(len(self._jobs))
@@ -314,7 +316,10 @@ class LibrdkafkaLoad:
         last_record_at = time.monotonic()
         try:
             while self._goes_on(tail, last_record_at):
-                messages = consumer.consume(CONSUME_RECORDS, timeout=0.1)
+                # consume() waits for as many as it is asked for: one is waited for, the others are taken as they are.
+                messages = consumer.consume(1, timeout=0.1)
+                if messages:
+                    messages += consumer.consume(CONSUME_RECORDS - 1, timeout=0)
                 now_ns = time.monotonic_ns()
                 for message in messages:
                     error = message.error()

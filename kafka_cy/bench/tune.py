@@ -39,14 +39,15 @@ from kafka_cy.bench.tune_settings import (
     topic_config,
 )
 
+INTERRUPTED = "Interrupted: the search is not complete."
 #: Shares of the time after which a stage begins no further trial.
 ONE_AT_A_TIME_UNTIL = 0.6
 COMBINATIONS_UNTIL = 0.8
 #: The latency runs' share of the baseline's throughput, and their limit in records a second.
 LATENCY_SHARE = 0.1
 LATENCY_RATE_MAX = 5000.0
-#: A latency run that falls behind its rate by more measures a queue: no latency is taken from it.
-RATE_KEPT_MIN = 0.9
+#: A latency run that ends so much later than its records were due measures a queue: no latency is taken from it.
+LATE_MAX_S = 1.0
 #: Differences of single measurements below this share are taken for noise.
 NOISE = 0.05
 GRID_SETTINGS = 3
@@ -54,22 +55,20 @@ CONFIRMED_ROUNDS = 3
 
 #: (settings, records a second or None for as fast as it goes, label): one run. May raise KeyboardInterrupt.
 Measure = Callable[[Settings, float | None, str], Run]
-OnTrial = Callable[[Trial, Trial, float], None]
+#: (stage, trial, baseline, seconds left): sees what has been measured.
+OnTrial = Callable[[str, Trial, Trial, float], None]
 
 
 @dataclass
 class Search:
-    """One search. `on_trial` sees every trial as it is measured, the baseline, and the seconds that are left.
-
-    Not safe for use by several threads.
-    """
+    """One search. Not safe for use by several threads."""
 
     results: Results
     tune: Tune
     settings: list[Setting]
     measure: Measure
     budget_s: float
-    on_trial: OnTrial = lambda trial, baseline, left_s: None
+    on_trial: OnTrial = lambda stage, trial, baseline, left_s: None
     clock: Callable[[], float] = time.monotonic
 
     def run(self) -> None:
@@ -81,7 +80,7 @@ class Search:
             if self.tune.trials[0].bytes_per_s is not None:
                 self._stages()
         except (KeyboardInterrupt, _Stop) as stop:
-            self.tune.notes.append(str(stop) or "Interrupted: the search is not complete.")
+            self.tune.notes.append(str(stop) or INTERRUPTED)
         self._conclude()
 
     def _stages(self) -> None:
@@ -122,7 +121,7 @@ class Search:
             self._figures_of(trial)
         trial.rounds += 1
         self.longest_s = max(self.longest_s, self.clock() - begun)
-        self.on_trial(trial, self.tune.trials[0], self.budget_s - (self.clock() - self.begun))
+        self.on_trial(stage, trial, self.tune.trials[0], self.budget_s - (self.clock() - self.begun))
 
     def _run(self, trial: Trial, rate: float | None, label: str) -> Run:
         run = self.measure(trial.settings, rate, label)
@@ -272,9 +271,9 @@ def most_durable(settings: list[Setting]) -> Settings:
 
 
 def keeps_rate(run: Run) -> bool:
-    """Whether a latency run was as fast as it was asked to be."""
-    rate = figures.records_per_s(run)
-    return rate is not None and rate >= RATE_KEPT_MIN * run.options["rate"]
+    """Whether a latency run was about as fast as it was asked to be."""
+    due_s = run.totals.records / run.options["rate"]
+    return run.totals.records > 0 and run.totals.duration_s <= due_s + LATE_MAX_S
 
 
 def is_allowed(trial: Trial) -> bool:

@@ -1,7 +1,9 @@
-"""`--openmetrics FILE` and `--push URL` of the bench commands."""
+"""What the bench commands leave behind: `--openmetrics FILE`, `--push URL`, and the command line in a results file."""
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -45,3 +47,10 @@ def export_results(results: Results, openmetrics_path: Path | None, push_url: st
             note(f"Metrics pushed to {push_url}.")
     except openmetrics.ExportError as error:
         raise ToolError(str(error)) from error
+
+
+def command_line() -> list[str]:
+    """The words of this command, for a results file that others will read: without passwords."""
+    hidden = re.compile(r"((?:^|[=.])[^=]*(?:password|secret|jaas|token)[^=]*=).*", re.IGNORECASE | re.DOTALL)
+    words = [hidden.sub(r"\1***", word) for word in sys.argv[1:]]
+    return ["kafka-cy", *(re.sub(r"(://)[^/@]*@", r"\1***@", word) for word in words)]

@@ -85,11 +85,11 @@ def outcome_text(line: Line) -> str:
     return printable("; ".join([str(len(line.runs)), *failed, *([f"{errors} errors"] if errors else [])]))
 
 
-def print_trial(trial: Trial, baseline: Trial, budget_left_s: float) -> None:
+def print_trial(stage: str, trial: Trial, baseline: Trial, budget_left_s: float) -> None:
     """A line to stderr about a trial that has just been measured."""
     figures = trial.error or f"{bytes_rate_text(trial.bytes_per_s)}, p99 {ms_text(trial.latency_p99_ms)}"
     left = f"{max(0.0, budget_left_s):4.0f} s left"
-    note(printable(f"{left}  {trial.stage:<14} {changes_text(trial, baseline)}: {figures}"))
+    note(printable(f"{left}  {stage:<14} {changes_text(trial, baseline)}: {figures}"))
 
 
 def print_tune(tune: Tune) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kafka_cy.tools.bench_export import export_options, export_results
+from kafka_cy.tools.bench_export import command_line, export_options, export_results
 from kafka_cy.tools.client import ToolError, key_values
 from kafka_cy.tools.output import note
 
@@ -398,7 +397,7 @@ def new_results(kind: Kind) -> Results:
     from kafka_cy.bench.results import Results
 
     started = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Results(kind, started, ["kafka-cy", *sys.argv[1:]], machine.describe(), machine.versions())
+    return Results(kind, started, command_line(), machine.describe(), machine.versions())
 
 
 @contextmanager

@@ -45,10 +45,8 @@ commands.add_command(top.command)
 def run(arguments: list[str]) -> int:
     """Run one command line; the exit code. Failures are one sentence on stderr."""
     try:
-        commands.main(args=arguments, prog_name="kafka-cy", standalone_mode=False)
-        return 0
-    except click.exceptions.Exit as error:
-        return error.exit_code
+        code = commands.main(args=arguments, prog_name="kafka-cy", standalone_mode=False)
+        return code if isinstance(code, int) else 0  # of a command that ended with click's Exit
     except click.UsageError as error:
         error.show()
         return error.exit_code

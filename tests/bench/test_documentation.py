@@ -13,6 +13,7 @@ import pytest
 
 from kafka_cy.bench.openmetrics import METRICS, PREFIX
 from kafka_cy.bench.tune_settings import SETTINGS
+from kafka_cy.tools import bench
 from kafka_cy.tools.cli import commands
 
 ROOT = Path(__file__).parent.parent.parent
@@ -49,9 +50,11 @@ def test_there_are_examples() -> None:
     assert EXAMPLES
 
 
-def test_every_metric_and_every_setting_is_named() -> None:
+def test_every_metric_command_and_setting_is_named() -> None:
     text = PAGES[0].read_text()
     for name, kind, _ in METRICS:
         assert f"`{PREFIX}{name}{'_info' if kind == 'info' else ''}`" in text
+    for name in bench.commands.commands:
+        assert f"`{name}`" in text or f"`kafka-cy bench {name}" in text
     for setting in SETTINGS:
         assert f"`{setting.name}`" in text or setting.name == "partitions"

@@ -176,7 +176,7 @@ def test_a_failed_trial_does_not_end_the_search() -> None:
 
 
 def test_a_latency_run_that_falls_behind_gives_no_latency() -> None:
-    slow = Totals(DURATION_S, 100, 100, 100_000)
+    slow = Totals(DURATION_S + 1.5, 8000, 8000, 8_000_000)
     tune = search(Broker(run_4={"totals": slow}))
     assert tune.trials[1].latency_p99_ms is None
     assert tune.trials[1].bytes_per_s is not None

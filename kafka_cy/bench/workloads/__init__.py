@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import time
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from kafka_cy.bench.measure import Load, NoProgress, Progress, measure
@@ -42,6 +44,7 @@ def run(
     with load_of(workload, target, options) as load:
         progress.run_started(label, target.name, options)
         measured = measure(load, target, progress)
+        began_s = time.time() - (time.monotonic_ns() - load.measured_from_ns()) / 1e9
     done = Run(
         workload=workload,
         label=label,
@@ -54,6 +57,7 @@ def run(
         samples=measured.samples,
         totals=measured.totals,
         latency=measured.latency,
+        started=f"{datetime.fromtimestamp(began_s, UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
     )
     progress.run_ended(done)
     return done

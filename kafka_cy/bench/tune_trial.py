@@ -1,0 +1,81 @@
+"""A tuning of a broker: what the search asks for is measured end to end by librdkafka, each time on a topic of its own."""
+
+from __future__ import annotations
+
+from kafka_cy.bench import figures, workloads
+from kafka_cy.bench.brokers import BrokerError, Target
+from kafka_cy.bench.load_options import LoadOptions, OptionError
+from kafka_cy.bench.payloads import Payloads
+from kafka_cy.bench.results import Outcome, Results, Run, Totals
+from kafka_cy.bench.tune import OnTrial, Search
+from kafka_cy.bench.tune_results import Tune
+from kafka_cy.bench.tune_settings import (
+    PARTITIONS,
+    Settings,
+    librdkafka_consumer,
+    librdkafka_producer,
+    searched,
+    topic_config,
+)
+
+WORKLOAD = "end-to-end"
+#: What the producer may hold that is not answered yet. More only makes the end of a slow trial longer.
+QUEUE_KBYTES = 32_768
+#: Above this share of a core the generator itself may be the limit.
+CLIENT_BUSY = 0.9
+
+
+def tune_broker(
+    results: Results,
+    target: Target,
+    goals: list[str],
+    payloads: Payloads,
+    *,
+    duration_s: float,
+    budget_s: float,
+    replication_factor: int,
+    on_trial: OnTrial,
+) -> Tune:
+    """Search within `budget_s` seconds, with runs of `duration_s`; Ctrl-C ends it. What there is, is in `results` too.
+
+    Raises PayloadError. What happens to the broker meanwhile, the trials and the notes say.
+    """
+    results.tune = tune = Tune(goals)
+
+    def measure(settings: Settings, rate: float | None, label: str) -> Run:
+        options = LoadOptions(
+            generator="librdkafka",
+            topic_config=topic_config(settings),
+            partitions=int(settings[PARTITIONS]),
+            replication_factor=replication_factor,
+            duration_s=duration_s,
+            warm_up_s=duration_s / 3,
+            throughput=rate,
+            producers=1,
+            consumers=1,
+            payloads=payloads,
+            producer_properties={**librdkafka_producer(settings), "queue.buffering.max.kbytes": str(QUEUE_KBYTES)},
+            consumer_properties=librdkafka_consumer(settings),
+        )
+        try:
+            return workloads.run(WORKLOAD, target, options, label=label)
+        except (BrokerError, OptionError) as error:
+            outcome: Outcome = "failed" if target.alive() else "broker-died"
+            return Run(WORKLOAD, label, target.name, "librdkafka", 1, {}, outcome, Totals(0.0), str(error))
+
+    Search(results, tune, searched(replication_factor), measure, budget_s, on_trial).run()
+    if replication_factor == 1:
+        tune.notes.append("min.insync.replicas was not searched: with one replica it changes nothing.")
+    busiest = max(map(client_share, results.runs), default=0.0)
+    if busiest > CLIENT_BUSY:
+        tune.notes.append(
+            f"The generator used up to {busiest:.0%} of a core: where throughput looks alike, it may be the generator's."
+        )
+    return tune
+
+
+def client_share(run: Run) -> float:
+    """The generator's use of the CPU in a saturated run, in cores."""
+    if run.options.get("rate") is not None or not run.totals.client_cpu_s or not figures.bytes_per_s(run):
+        return 0.0
+    return run.totals.client_cpu_s / run.totals.duration_s
