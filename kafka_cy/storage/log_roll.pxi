@@ -106,7 +106,7 @@ cdef int roll_locked(Log* log, int64_t new_base) noexcept nogil:
         pthread_mutex_lock(&log.segments_mutex)     # the table may move, and others search it
         segment_seal_times(old)
         pthread_mutex_unlock(&log.segments_mutex)
-        if log.rolled_count == ROLLED_MAX:          # the disk does not keep up: now the appender waits for it
+        if atomic_load_i32(&log.rolled_count) == ROLLED_MAX:    # the disk does not keep up: now the appender waits for it
             failed = segment_write_indexes(old, True)
             if not failed:
                 failed = write_snapshot(log, new_base, &snapshot)
@@ -126,9 +126,10 @@ cdef int roll_locked(Log* log, int64_t new_base) noexcept nogil:
 
 cdef int swap_active(Log* log, Segment* old, Segment* fresh, SnapshotBytes* snapshot) noexcept nogil:
     """Publish the new segment and put away the old one. 0 or an errno."""
-    cdef RolledSegment* rolled = &log.rolled[log.rolled_count]
-    cdef bint full = log.rolled_count == ROLLED_MAX
+    cdef RolledSegment* rolled
+    cdef bint full
     pthread_mutex_lock(&log.segments_mutex)
+    full = log.rolled_count == ROLLED_MAX
     if add_segment(log, fresh):
         pthread_mutex_unlock(&log.segments_mutex)
         return ENOMEM
@@ -140,6 +141,7 @@ cdef int swap_active(Log* log, Segment* old, Segment* fresh, SnapshotBytes* snap
         log.snapshot_offset = fresh.base_offset
         segment_retire(old, full)
         if not full:
+            rolled = &log.rolled[log.rolled_count]
             rolled.segment = segment_acquire(old)
             rolled.snapshot_offset = fresh.base_offset
             rolled.snapshot = snapshot.data
