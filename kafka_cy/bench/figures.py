@@ -87,6 +87,12 @@ def summary(values: Iterable[float | None]) -> Summary | None:
     return Summary(statistics.median(there), min(there), max(there), len(there))
 
 
+def median(values: Iterable[float | None]) -> float | None:
+    """The median of the values that there are."""
+    found = summary(values)
+    return found.median if found else None
+
+
 def merged_buckets(latencies: Iterable[Latency | None]) -> list[tuple[float, float]]:
     """(upper_ms, count) of all of them together, ascending."""
     counts: dict[float, float] = {}

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,10 +26,13 @@ from kafka_cy.bench.pareto import front
 from kafka_cy.bench.results import Results, Run
 from kafka_cy.bench.tune_results import Influence, Recommendation, Trial, Tune, changes_text
 from kafka_cy.bench.tune_settings import (
+    IDEMPOTENT_IN_FLIGHT_MAX,
+    IN_FLIGHT,
     PARTITIONS,
     Setting,
     Settings,
     baseline,
+    is_idempotent,
     java_consumer,
     java_producer,
     librdkafka_consumer,
@@ -141,9 +143,9 @@ class Search:
         runs = [run for run in map(self.results.runs.__getitem__, trial.runs) if run.outcome == "completed"]
         saturated = [run for run in runs if run.options["rate"] is None]
         kept = [run for run in runs if run.options["rate"] is not None and keeps_rate(run)]
-        trial.bytes_per_s = _median(figures.bytes_per_s(run) for run in saturated)
-        trial.latency_p50_ms = _median(figures.percentile_of("p50_ms")(run) for run in kept)
-        trial.latency_p99_ms = _median(figures.percentile_of("p99_ms")(run) for run in kept)
+        trial.bytes_per_s = figures.median(figures.bytes_per_s(run) for run in saturated)
+        trial.latency_p50_ms = figures.median(figures.percentile_of("p50_ms")(run) for run in kept)
+        trial.latency_p99_ms = figures.median(figures.percentile_of("p99_ms")(run) for run in kept)
         if len(runs) > len(saturated) and not kept:
             trial.error = "It did not keep up with the latency runs' rate."
 
@@ -246,7 +248,8 @@ class Search:
 REASONS = {
     "throughput": "The most bytes a second; within 5 % of it, what survives more, then what answers sooner.",
     "latency": "The lowest p99; within 5 % of it, what survives more, then what carries more.",
-    "durability": "What survives most; among those the best compromise between throughput and p99.",
+    "durability": "What survives most, of that what retries neither double nor reorder, of that the best compromise "
+    "between throughput and p99.",
 }
 
 
@@ -267,7 +270,8 @@ def one_at_a_time(settings: list[Setting], goals: list[str]) -> Iterator[Setting
 def most_durable(settings: list[Setting]) -> Settings:
     """The values of the settings that decide what an acknowledged record survives."""
     replicas = next((each.values for each in settings if each.name == "min.insync.replicas"), ())
-    return {"acks": "all", "flush.messages": "1", **({"min.insync.replicas": "2"} if "2" in replicas else {})}
+    promises = {"acks": "all", "flush.messages": "1", IN_FLIGHT: str(IDEMPOTENT_IN_FLIGHT_MAX)}
+    return {**promises, **({"min.insync.replicas": "2"} if "2" in replicas else {})}
 
 
 def keeps_rate(run: Run) -> bool:
@@ -298,13 +302,14 @@ def score(trial: Trial, goal: str) -> float | None:
 def ranked(trials: list[Trial], goal: str) -> list[Trial]:
     """The trials that may be recommended for a goal, the best first.
 
-    What lies within the noise of the best counts as equal to it: then more durability decides, then the other figure.
+    For durability: what survives most, of that what an idempotent producer writes, of that the best compromise. Else what
+    lies within the noise of the best counts as equal to it: then more durability decides, then the other figure.
     """
     scored = [(trial, value) for trial in trials if is_allowed(trial) and (value := score(trial, goal)) is not None]
     if not scored:
         return []
     if goal == "durability":
-        return [trial for trial, value in sorted(scored, key=lambda each: (-each[0].durability, -each[1]))]
+        return [trial for trial, _ in sorted(scored, key=_durability_key)]
     best = max(value for _, value in scored)
     other = "latency" if goal == "throughput" else "throughput"
 
@@ -317,6 +322,11 @@ def ranked(trials: list[Trial], goal: str) -> list[Trial]:
     return [trial for trial, _ in sorted(scored, key=key)]
 
 
+def _durability_key(scored: tuple[Trial, float]) -> tuple[float, ...]:
+    trial, value = scored
+    return -trial.durability, not is_idempotent(trial.settings), -value
+
+
 def pareto_front(trials: list[Trial]) -> list[int]:
     """Indexes of the trials that no other one beats in throughput, p99 and durability at once."""
     rows = [(trial.bytes_per_s, trial.latency_p99_ms, float(trial.durability)) for trial in trials]
@@ -326,8 +336,3 @@ def pareto_front(trials: list[Trial]) -> list[int]:
 def rounds_text(rounds: int) -> str:
     """As in "median of 3 rounds"."""
     return "one round, not confirmed" if rounds < 2 else f"medians of {rounds} rounds"
-
-
-def _median(values: Iterator[float | None]) -> float | None:
-    there = [value for value in values if value is not None]
-    return statistics.median(there) if there else None

@@ -12,6 +12,7 @@ GOALS = ("throughput", "latency", "durability")
 #: Kafka's default of `flush.messages`: the operating system decides when to write to the disk.
 NEVER = "9223372036854775807"
 PARTITIONS = "partitions"
+IN_FLIGHT = "max.in.flight.requests.per.connection"
 #: An idempotent producer may have so many requests in flight (Kafka's ProducerConfig).
 IDEMPOTENT_IN_FLIGHT_MAX = 5
 
@@ -35,7 +36,7 @@ SETTINGS = (
     Setting("linger.ms", "producer", ("5", "0", "20", "100"), ("throughput", "latency")),
     Setting("acks", "producer", ("all", "1", "0"), ("throughput", "latency", "durability")),
     Setting("compression.type", "producer", ("none", "lz4", "zstd", "snappy", "gzip"), ("throughput",)),
-    Setting("max.in.flight.requests.per.connection", "producer", ("5", "1", "100"), ()),
+    Setting(IN_FLIGHT, "producer", ("5", "1", "100"), ()),
     Setting("fetch.min.bytes", "consumer", ("1", "65536", "1048576"), ("throughput", "latency")),
     Setting("fetch.max.wait.ms", "consumer", ("500", "100", "10"), ("latency",), "fetch.wait.max.ms"),
     Setting(PARTITIONS, "topic", ("4", "1", "16"), ("throughput",)),
@@ -64,7 +65,7 @@ def baseline(settings: list[Setting]) -> Settings:
 
 def is_idempotent(chosen: Settings) -> bool:
     """Whether the producer numbers its batches, as Java's does wherever its other settings allow it."""
-    in_flight = int(chosen["max.in.flight.requests.per.connection"])
+    in_flight = int(chosen[IN_FLIGHT])
     return chosen["acks"] == "all" and in_flight <= IDEMPOTENT_IN_FLIGHT_MAX
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from html import escape
 
 from kafka_cy.bench import figures
@@ -50,8 +49,8 @@ def curve_section(name: str, lines: dict[str, Curve]) -> str:
                     place_text(at),
                     summary_cell(found),
                     ratio_text(found.median / first.median if found and first and first.median else None),
-                    number_text(median(figures.requests_per_s(run) for run in curve[at])),
-                    ms_text(median(figures.percentile_of("p99_ms")(run) for run in curve[at])),
+                    number_text(figures.median(figures.requests_per_s(run) for run in curve[at])),
+                    ms_text(figures.median(figures.percentile_of("p99_ms")(run) for run in curve[at])),
                 ]
             )
     columns = ["load", name, "CPU us/request", "of the first", "requests/s", "p99"]
@@ -72,12 +71,6 @@ def medians(curve: Curve, figure: Figure) -> list[tuple[float, float]]:
     """(place, median of the rounds) where there is one."""
     found = [(at, summary(figure(run) for run in curve[at])) for at in sorted(curve)]
     return [(at, each.median) for at, each in found if each]
-
-
-def median(values: Iterable[float | None]) -> float | None:
-    """The median of what there is."""
-    found = summary(values)
-    return found.median if found else None
 
 
 def summary_cell(found: Summary | None) -> str:
