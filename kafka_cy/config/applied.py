@@ -11,6 +11,19 @@ from kafka_cy.config.dynamic import CLUSTER_DEFAULT
 TOPIC_DEFAULT_KEYS: Final = frozenset(
     name for synonym in definitions.TOPIC_BROKER_SYNONYMS.values() for name in definitions.broker_synonyms(synonym)
 )
+CLEANER_KEYS: Final = (
+    "log.cleaner.backoff.ms",
+    "log.cleaner.dedupe.buffer.size",
+    "log.cleaner.io.buffer.load.factor",
+    "log.cleaner.io.buffer.size",
+    "log.cleaner.io.max.bytes.per.second",
+    "log.cleaner.threads",
+)
+
+
+def cleaner_config(config: BrokerConfig) -> dict[str, Any] | None:
+    """What the log cleaner is told; None with log.cleaner.enable=false."""
+    return {name: config[name] for name in CLEANER_KEYS} if config["log.cleaner.enable"] else None
 
 SLOW_REQUESTS: Final = "kafkacy.slow.request.log.threshold.ms"
 
@@ -59,6 +72,8 @@ class AppliedConfig:
             self.server.set_slow_request_threshold_ms(self.config[SLOW_REQUESTS])
         if "max.connections.per.ip" in names and self.server is not None:
             self.server.set_connections_per_ip_max(self.config["max.connections.per.ip"])
+        if names & frozenset(CLEANER_KEYS) and self.logs is not None:
+            self.logs.configure_cleaner(cleaner_config(self.config))
         if names & TOPIC_DEFAULT_KEYS:
             for topic in list(self.cluster.topics):
                 self._apply_topic(topic)

@@ -285,6 +285,10 @@ class BrokerConfig:
         if self["max.connections.per.ip"] == 0 and not self["max.connections.per.ip.overrides"]:
             allowed = "at least 1, or 0 together with max.connections.per.ip.overrides"
             raise ConfigError("max.connections.per.ip", 0, allowed)
+        map_bytes, threads = self["log.cleaner.dedupe.buffer.size"], max(self["log.cleaner.threads"], 1)
+        if map_bytes // threads <= 1 << 20:
+            allowed = f"more than 1048576 for each of log.cleaner.threads, {threads}"
+            raise ConfigError("log.cleaner.dedupe.buffer.size", map_bytes, allowed)
         for low, high in _ORDERED_PAIRS:
             if self[low] > self[high]:
                 raise ConfigError(low, self[low], f"at most {high}, {self[high]}")

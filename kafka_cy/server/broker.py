@@ -42,7 +42,6 @@ class KafkaServer:
         self.state = STARTING
         self.lag: Any = None
         self.client_telemetry: Any = None  # made for the first client that asks
-        self.otel: Any = None
         self.failure: DataRefused | None = None  # why run() ended, where it was not stop()
         self.addresses: list[tuple[str, str, int]] = []  # listener name, advertised host, port
 
@@ -133,7 +132,7 @@ class KafkaServer:
         self.cluster.load(cluster_id_of(self.config.log_dirs) or self.cluster.stored_cluster_id() or new_cluster_id())
 
     def _start_logs(self) -> None:
-        from kafka_cy.config.applied import AppliedConfig
+        from kafka_cy.config.applied import AppliedConfig, cleaner_config
         from kafka_cy.storage.log import StorageFailure
         from kafka_cy.storage.log_manager import LogManager
 
@@ -151,7 +150,9 @@ class KafkaServer:
             self.loop,
             retention_check_interval_ms=int(self.config["log.retention.check.interval.ms"]),
             checkpoint_interval_ms=int(self.config["log.flush.offset.checkpoint.interval.ms"]),
+            cleaner_config=cleaner_config(self.config),
             on_offline=self._on_log_dir_offline,
+            on_uncleanable=self._on_uncleanable,
         )
         applied.logs = self.logs
         for topic in self.cluster.topics.values():
@@ -204,16 +205,7 @@ class KafkaServer:
         api_versions.set_table([(row.api_key, row.version_min, row.version_max) for row in advertised()])
         self.server.set_api_versions([tuple(row) for row in advertised()])
         self.server.set_slow_request_threshold_ms(int(self.config["kafkacy.slow.request.log.threshold.ms"]))
-        self._prepare_otel()
         self.server.start()
-
-    def _prepare_otel(self) -> None:
-        from kafka_cy.telemetry.otel_settings import is_on
-
-        if is_on(self.config, os.environ):
-            from kafka_cy.server.otel import make_export
-
-            self.otel = make_export(self)
 
     def _start_control_plane(self) -> None:
         # After the reactors serve: until here only cold requests wait, for some milliseconds of imports.
@@ -239,8 +231,6 @@ class KafkaServer:
         )
         if self.lag is not None:
             self.lag.start()
-        if self.otel is not None:
-            self.otel.start()
         self.loop.attach(self.server, Dispatcher(self.context, self.log).dispatch, self.groups.look)
         self.loop.call_later(LOG_EVENTS_INTERVAL_S, self._write_log_events)
 
@@ -249,8 +239,6 @@ class KafkaServer:
             from kafka_cy.telemetry.client_telemetry import ClientTelemetry
 
             self.client_telemetry = ClientTelemetry(self.cluster, self.loop, self.config["telemetry.max.bytes"])
-            if self.otel is not None:
-                self.client_telemetry.exports.append(self.otel.push)
         return self.client_telemetry
 
     # -- life --
@@ -272,8 +260,6 @@ class KafkaServer:
         self.state = SHUTTING_DOWN
         if self.lag is not None:
             self.lag.stop()
-        if self.otel is not None:
-            self.otel.stop()
         if self.server is not None:
             self.server.stop(int(self.config["kafkacy.shutdown.drain.timeout.ms"]) / 1000)
             self._drain_log_events()
@@ -317,6 +303,14 @@ class KafkaServer:
     def _fail(self, reason: str) -> None:
         self.failure = DataRefused(reason)
         self.loop.stop()
+
+    def _on_uncleanable(self, partition: Any, why: str) -> None:
+        self.log.error(
+            "a log cannot be compacted: it is left as it is until the next start",
+            topic=partition.topic,
+            partition=partition.index,
+            error=why,
+        )
 
     def _on_storage_error(self, topic: str, index: int, error: Exception) -> None:
         self.log.error("a log cannot be created or deleted", topic=topic, partition=index, error=str(error))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kafka_cy.server.broker import KafkaServer
 
+OFFLINE = 2  # PARTITION_OFFLINE
+
 
 class MetricsView:
     """Reads a KafkaServer from the scraping thread. Tables are copied in one step before they are walked."""
@@ -48,14 +50,18 @@ class MetricsView:
             return 0, 0, 0, 0
         ours = cluster.broker_id
         topics = list(cluster.topics.values())
-        hosted = {(partition.topic, partition.index) for partition in logs.counted()[0] if partition.state != 2}
+        # With every log directory in service all partitions that name us as leader have one.
+        lost: set[tuple[str, int]] = set()
+        if logs.offline_dirs:
+            alive = {(partition.topic, partition.index) for partition in logs.counted()[0] if partition.state != OFFLINE}
+            lost = {(topic.name, partition.index) for topic in topics for partition in topic.partitions} - alive
         count = offline = unpreferred = 0
         for topic in topics:
             for partition in topic.partitions:
                 count += 1
                 leader = partition.leader
-                if leader == ours and (topic.name, partition.index) not in hosted:
-                    leader = -1  # its log directory failed
+                if leader == ours and (topic.name, partition.index) in lost:
+                    leader = -1
                 offline += leader < 0
                 unpreferred += leader != partition.replicas[0]
         return len(topics), count, offline, unpreferred

@@ -5,11 +5,11 @@ from kafka_cy.records.batch cimport BatchHeader, ProduceRules, ValidBatch
 from kafka_cy.records.compression cimport Codecs
 from kafka_cy.records.histogram cimport Histogram
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs
-from kafka_cy.storage.producer_state cimport ProducerState
+from kafka_cy.storage.producer_state cimport LastRecord, ProducerState
 # reference counted: who sends from `fd` holds one, so deletion never pulls it away
 from kafka_cy.storage.segment cimport Segment
 from kafka_cy.storage.system cimport pthread_mutex_t
-from kafka_cy.storage.transaction_index cimport TransactionIndex
+from kafka_cy.storage.transaction_index cimport AbortedTransaction, TransactionIndex
 
 cdef enum StorageError:
     STORAGE_OK = 0
@@ -51,6 +51,10 @@ cdef struct LogConfig:
     bint cleanup_delete
     bint cleanup_compact
     bint preallocate
+    double cleanable_dirty_ratio_min    # min.cleanable.dirty.ratio
+    int64_t compaction_lag_min_ms
+    int64_t compaction_lag_max_ms
+    int64_t delete_retention_ms         # how long tombstones and markers stay after a round has kept them
     int32_t min_insync_replicas
 
 cdef enum:
@@ -129,6 +133,13 @@ cdef struct Log:
     void* on_flushed_context
     int32_t names_unsynced      # (a) files were made or renamed since the folder was last synced
     int32_t epochs_unsynced     # (a) leader-epoch-checkpoint was written since it was last synced
+    int64_t cleaner_offset      # (a) the cleaner has been through what lies below; -1 never
+    int32_t cleaning            # (a) a cleaner thread is at it
+    int32_t cleaning_held       # (a) > 0: nothing may be replaced now
+    int32_t uncleanable         # (a) StorageError of the round that failed for good; 0 none
+    int32_t uncleanable_errno   # (a)
+    int32_t truncations         # (a) how often records were cut off the end: what a round knows is then of no use
+    int32_t replacements        # (a) how often segments were replaced by cleaned ones
 
 cdef struct AppendResult:
     int64_t base_offset
@@ -200,6 +211,44 @@ cdef void log_expire_producers(Log* log, int64_t now_ms) noexcept nogil
 cdef void log_set_flushed_hook(Log* log, flushed_hook hook, void* context) noexcept nogil
 cdef void log_take_counts(Log* log, Log* from_log) noexcept nogil   # `log` replaces the other one: it goes on counting
 cdef void log_queue_flush(Log* log) noexcept nogil                  # by a background thread, coalesced
+
+
+# -- for the cleaner --
+
+# What could be cleaned of a log (Kafka's LogToClean).
+cdef struct Cleanable:
+    int64_t first_dirty         # the round builds its map from here ...
+    int64_t first_uncleanable   # ... to here, the base offset of a segment
+    int64_t clean_bytes         # of the segments before first_dirty
+    int64_t dirty_bytes         # of those from there to first_uncleanable
+    int64_t overdue_ms          # for how long max.compaction.lag.ms has been over, 0 not yet
+
+# `stable_offset`: the last stable offset, exclusive. A StorageError.
+cdef int log_cleanable(Log* log, int64_t stable_offset, int64_t now_ms, Cleanable* cleanable) noexcept nogil
+# References to the closed segments whose base offset lies below `end_offset`, malloc'ed; `next_base` is where the next begins.
+cdef int log_closed_segments(
+    Log* log, int64_t end_offset, Segment*** segments, int32_t* count, int64_t* next_base
+) noexcept nogil
+# Aborted transactions that overlap [first, end), malloc'ed.
+cdef int log_copy_aborted(
+    Log* log, int64_t first, int64_t end, AbortedTransaction** aborted, int32_t* count
+) noexcept nogil
+cdef int log_copy_last_records(Log* log, LastRecord** records, int32_t* count) noexcept nogil
+cdef void log_name_file(Log* log, int64_t base_offset, const char* suffix, char* path) noexcept nogil
+# A segment written beside the log as <base offset>.log.cleaned (and .index, .timeindex, .txnindex), whole and synced.
+cdef struct CleanedSegment:
+    int64_t base_offset         # that of the first segment it replaces
+    int64_t next_base           # where the segment after the last replaced one begins
+    int64_t size
+    TransactionIndex* aborted   # entries whose markers stay
+# Put it in the place of `replaced` (pinned, consecutive). STORAGE_DELETED: they are not all there any more, or the log is
+# closed, or nothing may be replaced now; then nothing was changed. STORAGE_IO_ERROR: `failed_errno`.
+cdef int log_replace_segments(
+    Log* log, Segment** replaced, int32_t count, const CleanedSegment* cleaned, int* failed_errno
+) noexcept nogil
+# All below `end_offset` is clean, unless the log was truncated since there were `truncations`.
+cdef void log_set_cleaned(Log* log, int64_t end_offset, int32_t truncations) noexcept nogil
+cdef int log_sync_names(Log* log) noexcept nogil                    # fsync of the folder where it changed; 0 or an errno
 
 
 # Python's handle of a Log (holds one reference).

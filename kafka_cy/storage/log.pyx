@@ -25,27 +25,29 @@ from kafka_cy.storage.leader_epochs cimport (
 from kafka_cy.storage.offset_index cimport offset_entry_relative, offset_index_floor, position_index_floor
 from kafka_cy.storage.producer_state cimport (
     ProducerEntry, RetainedBatch, producers_apply, producers_check, producers_clear, producers_expire, producers_find,
-    producers_copy_snapshot, producers_first_unstable, producers_init, producers_reserve, snapshot_finish,
+    producers_copy_snapshot, producers_first_unstable, producers_init, producers_last_records, producers_reserve,
+    snapshot_finish,
 )
 from kafka_cy.storage.recovery cimport (
     Listing, listing_free, listing_read, recover_segment, replay_producers, snapshot_floor, snapshots_delete_above,
     snapshots_delete_below,
 )
 from kafka_cy.storage.segment cimport (
-    BatchCursor, cursor_header, cursor_init, segment_acquire, segment_append_bytes, segment_close_indexes, segment_flush,
-    segment_index_batch, segment_map_indexes, segment_new, segment_pin, segment_rename_deleted, segment_retire,
-    segment_seal_times, segment_settle_indexes, segment_size, segment_trim, segment_unlink_files, segment_unpin,
-    segment_unref, segment_write_indexes, segments_give_way, segments_rename_directory,
+    BatchCursor, cursor_header, cursor_init, records_timestamp, segment_acquire, segment_append_bytes,
+    segment_close_indexes, segment_flush, segment_index_batch, segment_map_indexes, segment_new, segment_pin,
+    segment_rename_deleted, segment_retire, segment_seal_times, segment_settle_indexes, segment_size, segment_trim,
+    segment_unlink_files, segment_unpin, segment_unref, segment_write_indexes, segments_give_way,
+    segments_rename_directory,
 )
 from kafka_cy.storage.system cimport (
     EIO, EMFILE, ENFILE, ENOENT, ENOMEM, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, cut_file, join_path,
     modified_ms_of_file, name_file, open_file, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
-    pthread_mutex_unlock, read_some, reserve_file, sync_path, wall_clock_ms, write_whole,
+    pthread_mutex_unlock, read_some, rename_path, reserve_file, sync_path, unlink, wall_clock_ms, write_whole,
 )
 from kafka_cy.storage.index_table cimport table_free, table_load
 from kafka_cy.storage.time_index cimport time_entry_relative, time_entry_timestamp, time_index_floor
 from kafka_cy.storage.transaction_index cimport (
-    AbortedTransaction, transactions_append, transactions_free, transactions_load, transactions_overlapping,
+    AbortedTransaction, transactions_append, transactions_free, transactions_load, transactions_merge, transactions_overlapping,
     transactions_rewrite, transactions_truncate_end, transactions_truncate_start, transactions_write,
 )
 
@@ -54,5 +56,6 @@ include "log_roll.pxi"
 include "log_read.pxi"
 include "log_lookup.pxi"
 include "log_maintenance.pxi"
+include "log_cleaning.pxi"
 include "log_open.pxi"
 include "partition_log.pxi"

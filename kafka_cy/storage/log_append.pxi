@@ -165,7 +165,7 @@ cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noe
     pthread_mutex_lock(&log.segments_mutex)
     # An index entry that finds no memory is only a slower lookup.
     segment_index_batch(
-        active, last_offset, header.max_timestamp, position, <int64_t>batch.size, config.index_interval_bytes)
+        active, last_offset, records_timestamp(header), position, <int64_t>batch.size, config.index_interval_bytes)
     if has_aborted:
         transactions_append(&log.aborted, &aborted)
     tail = &log.tail[log.tail_count % TAIL_BATCHES]

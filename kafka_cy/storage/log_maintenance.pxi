@@ -234,7 +234,7 @@ cdef int64_t segment_max_timestamp(Log* log, Segment* segment) noexcept nogil:
         segment_unpin(segment)
     if max_timestamp >= 0:
         return max_timestamp
-    name_file(path, PATH_BYTES_MAX, log.directory, segment.base_offset, b".log")
+    log_name_file(log, segment.base_offset, b".log", path)
     return modified_ms_of_file(path)
 
 
@@ -357,6 +357,7 @@ cdef int truncate_locked(Log* log, int64_t offset) noexcept nogil:
         keep -= 1
     drop_segments(log, keep, log.segments_count - keep)
     snapshots_delete_above(log.directory, offset)
+    forget_cleaned(log, offset)
     return cut_active(log, offset)
 
 
@@ -364,6 +365,7 @@ cdef int truncate_fully_locked(Log* log, int64_t new_start) noexcept nogil:
     """0 or an errno."""
     cdef Segment* fresh = NULL
     cdef int failed
+    forget_cleaned(log, -1)
     drop_segments(log, 0, log.segments_count - 1)
     segment_rename_deleted(log.segments[0])
     snapshots_delete_above(log.directory, -1)

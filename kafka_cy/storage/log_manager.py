@@ -16,12 +16,15 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kafka_cy.storage import checkpoints
 from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog, StorageFailure, count_of_failures
 from kafka_cy.storage.log_dir import LogDir, LogDirError, read_topic_id, write_topic_id
 from kafka_cy.storage.partition import HostedPartition
+
+if TYPE_CHECKING:
+    from kafka_cy.storage.cleaner_threads import LogCleaner
 
 __all__ = ["LogDirError", "LogManager"]
 
@@ -49,13 +52,17 @@ class LogManager:
         *,
         retention_check_interval_ms: int = 300_000,
         checkpoint_interval_ms: int = 60_000,
+        cleaner_config: dict[str, Any] | None = None,
         on_offline: Callable[[str, str, list[HostedPartition]], None] | None = None,
+        on_uncleanable: Callable[[HostedPartition, str], None] | None = None,
     ) -> None:
+        """`cleaner_config`: the broker's log.cleaner.* keys with typed values; without it nothing is compacted."""
         self.log_dirs = list(log_dirs)
         self.offline_dirs: set[str] = set()
         self.partitions: dict[Key, HostedPartition] = {}
         self.deleted_counts: list[int] = []  # what deleted partitions had counted (HostedPartition.counts), summed up
         self.on_offline = on_offline
+        self.on_uncleanable = on_uncleanable
         self._broker_id = broker_id
         self._cluster_id = cluster_id
         self._default_config = dict(default_config)
@@ -70,6 +77,11 @@ class LogManager:
         self._stale: set[Key] = set()  # deleted since the checkpoints were last written
         self._moves: list[tuple[Key, str]] = []
         self._failures_seen = 0
+        self._cleaner_config = cleaner_config
+        self._cleaner: LogCleaner | None = None  # made for the first compacted topic
+        self._rounds_seen = 0
+        self._replacements: dict[Key, int] = {}  # as of the last look
+        self._uncleanable: dict[Key, HostedPartition] = {}
         self._mutex = threading.RLock()
         self._wake = threading.Event()
         self._stopping = False
@@ -102,6 +114,8 @@ class LogManager:
         except OSError:
             self._unlock_all()
             raise
+        for partition in self.partitions.values():
+            self._clean_if_compacted(partition)
         self._thread = threading.Thread(target=self._work, name="log-manager", daemon=True)
         self._thread.start()
 
@@ -110,17 +124,19 @@ class LogManager:
             directory.unlock()
 
     def _load_all(self) -> None:
-        jobs: list[tuple[LogDir, str, int, str, int, int]] = []
+        jobs: list[tuple[LogDir, str, int, str, int, int, int]] = []
         for directory in self._dirs.values():
             recovery = checkpoints.read_offsets(f"{directory.path}/{checkpoints.RECOVERY_POINTS}")
             starts = checkpoints.read_offsets(f"{directory.path}/{checkpoints.LOG_STARTS}")
+            cleaned = checkpoints.read_offsets(f"{directory.path}/{checkpoints.CLEANER_OFFSETS}")
             for topic, index, folder in directory.partitions():
                 key = (topic, index)
-                jobs.append((directory, topic, index, folder, starts.get(key, -1), recovery.get(key, -1)))
+                offsets = (starts.get(key, -1), recovery.get(key, -1), cleaned.get(key, -1))
+                jobs.append((directory, topic, index, folder, *offsets))
         failed: dict[str, StorageFailure] = {}
         refused: list[OSError] = []
 
-        def load(job: tuple[LogDir, str, int, str, int, int]) -> None:
+        def load(job: tuple[LogDir, str, int, str, int, int, int]) -> None:
             try:
                 if job[0].path not in failed and not refused:
                     self._load(*job)
@@ -145,10 +161,13 @@ class LogManager:
             del self._dir_of[key]
             self.partitions.pop(key).log.abandon()
 
-    def _load(self, directory: LogDir, topic: str, index: int, folder: str, start: int, recovery: int) -> None:
+    def _load(
+        self, directory: LogDir, topic: str, index: int, folder: str, start: int, recovery: int, cleaned: int
+    ) -> None:
         log = PartitionLog(
             folder, self._config_of(topic), start_offset=start, recovery_point=recovery, clean=directory.clean
         )
+        log.restore_cleaner_offset(cleaned)
         partition = HostedPartition(log, topic, read_topic_id(folder), index, max(log.latest_epoch, 0))
         with self._mutex:
             if (topic, index) in self.partitions:
@@ -183,6 +202,7 @@ class LogManager:
             partition = HostedPartition(log, topic, topic_id, index, 0)
             self.partitions[topic, index] = partition
             self._dir_of[topic, index] = path
+            self._clean_if_compacted(partition)
             return partition
 
     def _emptiest(self) -> str:
@@ -214,6 +234,10 @@ class LogManager:
             before = self.deleted_counts or [0] * len(counts)
             self.deleted_counts = [a + b for a, b in zip(before, counts, strict=True)]
             partition.log.abandon()
+            if self._cleaner is not None:
+                self._cleaner.remove(partition)
+            self._uncleanable.pop((topic, index), None)
+            self._replacements.pop((topic, index), None)
             folder = _dying_folder(path, topic, index)
             partition.log.rename(folder)
             self._remove_later(folder, delay_ms)
@@ -232,6 +256,7 @@ class LogManager:
             for (name, _), partition in self.partitions.items():
                 if name == topic:
                     partition.log.set_config(config)
+                    self._clean_if_compacted(partition)
         self._wake.set()
 
     def counted(self) -> tuple[list[HostedPartition], list[int]]:
@@ -275,6 +300,8 @@ class LogManager:
                 return
             try:
                 self._run_moves()
+                if self._has_cleaned():
+                    self._after_cleaning()
                 self._flush_by_time()
                 self._run_removals(time.monotonic())
                 if time.monotonic() >= next_retention:
@@ -293,7 +320,7 @@ class LogManager:
         while not self._wake.wait(max(0.0, min(FAILURES_CHECK_S, until - time.monotonic()))):
             if self._failures_seen != count_of_failures():
                 self.check_directories()
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or self._has_cleaned():
                 return
         self._wake.clear()
 
@@ -354,14 +381,21 @@ class LogManager:
             recovery = {key: p.log.recovery_point for key, p in mine}
             starts = {key: p.log_start_offset for key, p in mine if p.log_start_offset > p.log.first_base_offset}
             watermarks = {key: p.high_watermark for key, p in mine}
-            try:
-                checkpoints.write_offsets(f"{path}/{checkpoints.RECOVERY_POINTS}", recovery)
-                checkpoints.write_offsets(f"{path}/{checkpoints.LOG_STARTS}", starts)
-                checkpoints.write_offsets(f"{path}/{checkpoints.HIGH_WATERMARKS}", watermarks)
-            except OSError as error:
-                self._take_offline(path, f"its checkpoints cannot be written: {error.strerror}")
+            cleaned = {key: p.log.cleaner_offset for key, p in mine if p.log.cleaner_offset >= 0}
+            files = {checkpoints.RECOVERY_POINTS: recovery, checkpoints.LOG_STARTS: starts}
+            files[checkpoints.HIGH_WATERMARKS] = watermarks
+            if cleaned or self._cleaner is not None:
+                files[checkpoints.CLEANER_OFFSETS] = cleaned
+            self._write_offsets(path, files)
         with self._mutex:
             self._stale -= stale
+
+    def _write_offsets(self, path: str, files: dict[str, dict[Key, int]]) -> None:
+        try:
+            for name, offsets in files.items():
+                checkpoints.write_offsets(f"{path}/{name}", offsets)
+        except OSError as error:
+            self._take_offline(path, f"its checkpoints cannot be written: {error.strerror}")
 
     def check_directories(self) -> None:
         """A log that went offline takes its whole directory with it, as in Kafka."""
@@ -385,6 +419,78 @@ class LogManager:
         else:
             self.on_offline(path, reason, lost)
 
+    # -- cleaning: the threads are native, this is what is left to do around them --
+
+    def _clean_if_compacted(self, partition: HostedPartition) -> None:
+        if self._cleaner_config is None or "compact" not in self._config_of(partition.topic).get("cleanup.policy", ()):
+            return
+        with self._mutex:
+            if self._cleaner is None:
+                from kafka_cy.storage.cleaner_threads import LogCleaner
+
+                self._cleaner = LogCleaner(self._cleaner_config)
+            self._cleaner.add(partition)
+
+    def configure_cleaner(self, config: dict[str, Any] | None) -> None:
+        """Take the broker's changed log.cleaner.* keys."""
+        with self._mutex:
+            if self._cleaner_config is not None and config is not None:
+                self._cleaner_config = dict(config)
+                if self._cleaner is not None:
+                    self._cleaner.configure(config)
+
+    def _has_cleaned(self) -> bool:
+        return self._cleaner is not None and self._rounds_seen != self._cleaner.changes
+
+    def _after_cleaning(self) -> None:
+        """Rounds have ended: checkpoint what is clean, remove what was replaced in time, tell what cannot be cleaned."""
+        assert self._cleaner is not None
+        self._rounds_seen = self._cleaner.changes
+        with self._mutex:
+            hosted = list(self.partitions.items())
+        for key, partition in hosted:
+            log = partition.log
+            if log.replacements != self._replacements.get(key, 0):
+                self._replacements[key] = log.replacements
+                with self._mutex:
+                    self._remove_later(log.directory, self._delete_delay_ms(partition.topic))
+            if log.uncleanable and self._uncleanable.get(key) is not partition:
+                self._uncleanable[key] = partition
+                self._tell_uncleanable(partition)
+        for path in list(self._dirs):
+            cleaned = {
+                key: p.log.cleaner_offset
+                for key, p in hosted
+                if self._dir_of.get(key) == path and p.log.cleaner_offset >= 0
+            }
+            self._write_offsets(path, {checkpoints.CLEANER_OFFSETS: cleaned})
+
+    def _tell_uncleanable(self, partition: HostedPartition) -> None:
+        if self.on_uncleanable is None:
+            return
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.on_uncleanable, partition, partition.log.uncleanable)
+        else:
+            self.on_uncleanable(partition, partition.log.uncleanable)
+
+    def cleaner_stats(self) -> dict[str, Any]:
+        """The cleaner's metrics (LogCleaner.stats), and for each log directory how much of it cannot be cleaned.
+
+        uncleanable_partitions_count and uncleanable_bytes: {log directory: number}. Empty while nothing is compacted.
+        """
+        if self._cleaner is None:
+            return {}
+        from kafka_cy.storage.cleaner_threads import cleanable_bytes
+
+        counts = dict.fromkeys(self._dirs, 0)
+        sizes = dict.fromkeys(self._dirs, 0)
+        for key, partition in list(self._uncleanable.items()):
+            path = self._dir_of.get(key)
+            if path in counts and self.partitions.get(key) is partition:
+                counts[path] += 1
+                sizes[path] += cleanable_bytes(partition)
+        return {**self._cleaner.stats(), "uncleanable_partitions_count": counts, "uncleanable_bytes": sizes}
+
     # -- moves --
 
     def _run_moves(self) -> None:
@@ -403,6 +509,7 @@ class LogManager:
         target = PartitionLog(folder, self._config_of(topic), clean=True)
         target.truncate_fully(source.segments()[0][0])
         self._futures[key] = (path, target)
+        source.hold_cleaning()  # a copy of old and cleaned parts would bring back what tombstones had deleted
         try:
             self._copy(source, target)
             partition.retire(
@@ -423,6 +530,7 @@ class LogManager:
                 partition.become_leader(partition.leader_epoch)
             raise
         finally:
+            source.release_cleaning()
             self._futures.pop(key, None)
 
     def _copy(self, source: PartitionLog, target: PartitionLog) -> None:
@@ -458,6 +566,8 @@ class LogManager:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
+        if self._cleaner is not None:
+            self._cleaner.stop()
         clean = dict.fromkeys(self._dirs, True)
 
         def close(job: tuple[str, PartitionLog]) -> None:

@@ -13,6 +13,7 @@ cdef int make_log(const char* directory, const LogConfig* config, Log** out) noe
     producers_init(&log.producers)
     log.first_unstable = -1
     log.snapshot_offset = -1
+    log.cleaner_offset = -1
     log.last_flush_ms = wall_clock_ms()
     if log.directory == NULL or log.config == NULL:
         log_unref(log)
@@ -191,7 +192,7 @@ cdef int load_active(Log* log, Segment* segment, bint* whole) noexcept nogil:
     while cursor_header(&cursor, position, &header) > 0:
         next_offset = header.base_offset + header.last_offset_delta + 1
         if segment_index_batch(
-                segment, next_offset - 1, header.max_timestamp, position, LOG_OVERHEAD + header.length,
+                segment, next_offset - 1, records_timestamp(&header), position, LOG_OVERHEAD + header.length,
                 0x7fffffff if is_indexed else log_config(log).index_interval_bytes):
             return ENOMEM
         is_indexed = False

@@ -49,15 +49,16 @@ cdef bint remembered_position(Log* log, int64_t segment_base, int64_t offset, in
     return False
 
 
-cdef void remember_read(Log* log, int64_t segment_base, int64_t offset, int64_t position) noexcept nogil:
-    """The next read of that consumer begins here."""
+cdef void remember_read(Log* log, Segment* segment, int64_t offset, int64_t position) noexcept nogil:
+    """The next read of that consumer begins here, unless the segment was replaced meanwhile."""
     cdef OffsetPosition* slot
     pthread_mutex_lock(&log.segments_mutex)
-    slot = &log.reads[log.reads_next]
-    log.reads_next = (log.reads_next + 1) % REMEMBERED_READS
-    slot.segment_base = segment_base
-    slot.offset = offset
-    slot.position = position
+    if log.segments[segment_floor(log, segment.base_offset)] == segment:
+        slot = &log.reads[log.reads_next]
+        log.reads_next = (log.reads_next + 1) % REMEMBERED_READS
+        slot.segment_base = segment.base_offset
+        slot.offset = offset
+        slot.position = position
     pthread_mutex_unlock(&log.segments_mutex)
 
 
@@ -169,7 +170,7 @@ cdef int cut_to_bytes(
     if cut < end[0]:
         end[0] = cut
         if next_offset >= 0:
-            remember_read(log, found.segment.base_offset, next_offset, cut)
+            remember_read(log, found.segment, next_offset, cut)
     return STORAGE_OK
 
 

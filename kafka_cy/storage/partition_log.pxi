@@ -43,6 +43,8 @@ TOPIC_DEFAULTS = {
     "compression.gzip.level": -1, "compression.lz4.level": 9, "compression.zstd.level": 3,
     "message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": 9223372036854775807,
     "message.timestamp.after.max.ms": 3600000, "producer.id.expiration.ms": 86400000,
+    "min.cleanable.dirty.ratio": 0.5, "min.compaction.lag.ms": 0, "max.compaction.lag.ms": 9223372036854775807,
+    "delete.retention.ms": 86400000,
 }
 CODECS = {"producer": -1, "uncompressed": 0, "none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 # What one batch may unpack to: eight times max.message.bytes, within these.
@@ -70,6 +72,12 @@ cdef int fill_config(LogConfig* config, dict topic_config) except -1:
     config.cleanup_delete = "delete" in policies
     config.cleanup_compact = "compact" in policies
     config.preallocate = values["preallocate"]
+    config.cleanable_dirty_ratio_min = values["min.cleanable.dirty.ratio"]
+    config.compaction_lag_min_ms = values["min.compaction.lag.ms"]
+    config.compaction_lag_max_ms = values["max.compaction.lag.ms"]
+    config.delete_retention_ms = values["delete.retention.ms"]
+    if config.cleanup_compact and config.compaction_lag_max_ms > 0:
+        config.segment_ms = min(config.segment_ms, config.compaction_lag_max_ms)   # the active segment is not cleaned
     config.min_insync_replicas = values["min.insync.replicas"]
     config.rules.message_bytes_max = values["max.message.bytes"]
     config.rules.compression_type = CODECS[codec]
@@ -291,6 +299,22 @@ cdef class PartitionLog:
         if log_set_config(self.log, &fresh):
             raise MemoryError
 
+    def hold_cleaning(self):
+        """No segment is replaced by a cleaned one until release_cleaning() is called as often."""
+        atomic_add_i32(&self.log.cleaning_held, 1)
+        with nogil:             # who replaces at this moment is through
+            pthread_mutex_lock(&self.log.append_mutex)
+            pthread_mutex_unlock(&self.log.append_mutex)
+
+    def release_cleaning(self):
+        """Undo one hold_cleaning()."""
+        atomic_sub_i32(&self.log.cleaning_held, 1)
+
+    def restore_cleaner_offset(self, offset):
+        """What cleaner-offset-checkpoint says of a log that was just opened."""
+        if log_start_offset(self.log) <= offset <= log_end_offset(self.log):
+            atomic_store_i64(&self.log.cleaner_offset, offset)
+
     def assign_epoch(self, epoch):
         """This broker leads from here on with `epoch`."""
         if log_assign_epoch(self.log, epoch):
@@ -350,6 +374,25 @@ cdef class PartitionLog:
     @property
     def recovery_point(self):
         return log_flushed_offset(self.log)
+
+    @property
+    def cleaner_offset(self):
+        """Everything below is clean; -1: never cleaned."""
+        return atomic_load_i64(&self.log.cleaner_offset)
+
+    @property
+    def replacements(self):
+        """How often segments were replaced by cleaned ones; the old files are there as .deleted."""
+        return atomic_load_i32(&self.log.replacements)
+
+    @property
+    def uncleanable(self):
+        """Why it is not cleaned any more, in words; "" when it can be."""
+        error = atomic_load_i32(&self.log.uncleanable)
+        error_number = atomic_load_i32(&self.log.uncleanable_errno)
+        if not error:
+            return ""
+        return STORAGE_ERROR_NAMES[error] + (f" ({os.strerror(error_number)})" if error_number else "")
 
     @property
     def first_unstable_offset(self):

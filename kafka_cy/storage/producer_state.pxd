@@ -32,6 +32,12 @@ cdef struct ProducerState:
     int64_t count
     int64_t open_transactions
 
+# Where a producer's last data batch ended, -1 when there is none of its epoch: what the cleaner must leave.
+cdef struct LastRecord:
+    int64_t producer_id
+    int64_t last_data_offset
+    int16_t epoch
+
 # A control batch's marker, read by marker_read.
 cdef struct Marker:
     bint present                # False: another kind of control record
@@ -60,6 +66,8 @@ cdef void marker_read(const uint8_t* batch, size_t size, const BatchHeader* head
 # A .snapshot file in two steps: the first one quick, for a caller with locks; the second sorts by producer id and adds the CRC.
 cdef void producers_copy_snapshot(ProducerState* producers, Writer* output) noexcept nogil
 cdef void snapshot_finish(uint8_t* data, size_t size) noexcept nogil
+# Of every producer, by producer id, malloc'ed. 0, or -1: no memory.
+cdef int producers_last_records(const ProducerState* producers, LastRecord** records, int32_t* count) noexcept nogil
 cdef int producers_read_snapshot(ProducerState* producers, const uint8_t* data, size_t size) noexcept nogil     # 0 or -1
 # Note whatever batch was appended, data or marker. True: it ended a transaction by aborting it, described in `aborted`.
 cdef bint producers_apply(

@@ -264,6 +264,31 @@ cdef bint producers_apply(
     return True
 
 
+cdef int by_records_producer(const void* a, const void* b) noexcept nogil:
+    cdef int64_t left = (<LastRecord*>a).producer_id
+    cdef int64_t right = (<LastRecord*>b).producer_id
+    return -1 if left < right else (1 if left > right else 0)
+
+
+cdef int producers_last_records(const ProducerState* producers, LastRecord** records, int32_t* count) noexcept nogil:
+    cdef LastRecord* found = <LastRecord*>malloc(<size_t>(producers.count + 1) * sizeof(LastRecord))
+    cdef const ProducerEntry* entry
+    cdef int64_t i
+    if found == NULL:
+        return -1
+    records[0] = found
+    count[0] = 0
+    for i in range(producers.capacity):
+        entry = &producers.entries[i]
+        if entry.producer_id >= 0:
+            found[count[0]].producer_id = entry.producer_id
+            found[count[0]].last_data_offset = entry.batches[entry.batches_count - 1].last_offset if entry.batches_count else -1
+            found[count[0]].epoch = entry.epoch
+            count[0] += 1
+    qsort(found, <size_t>count[0], sizeof(LastRecord), by_records_producer)
+    return 0
+
+
 cdef void write_entry(const ProducerEntry* entry, Writer* output) noexcept nogil:
     cdef const RetainedBatch* last = NULL
     if entry.batches_count > 0:

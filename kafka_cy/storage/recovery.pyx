@@ -11,7 +11,7 @@ from kafka_cy.records.wire cimport load_be32, load_be64
 from kafka_cy.storage.index_table cimport table_free
 from kafka_cy.storage.leader_epochs cimport epochs_assign, epochs_latest
 from kafka_cy.storage.producer_state cimport producers_apply, producers_clear, producers_read_snapshot, producers_reserve
-from kafka_cy.storage.segment cimport BatchCursor, cursor_header, cursor_init, segment_index_batch
+from kafka_cy.storage.segment cimport BatchCursor, cursor_header, cursor_init, records_timestamp, segment_index_batch
 from kafka_cy.storage.system cimport (
     EIO, ENOMEM, O_RDONLY, PATH_BYTES_MAX, close, cut_file, join_path, name_file, open_file, read_some, rename_path, size_of_fd,
     unlink,
@@ -166,7 +166,7 @@ cdef void finish_swaps(const char* directory) noexcept nogil:
                 join_path(path, PATH_BYTES_MAX, directory, entry.d_name)
                 unlink(path)
             elif step == 0 and offset >= 0:
-                delete_replaced(directory, offset, swap_end(directory, entry.d_name))
+                delete_replaced(directory, offset, max(swap_end(directory, entry.d_name), offset + 1))
             elif ends_with(entry.d_name, b".swap") and ((step == 1 and offset >= 0) or step == 2):
                 finish_swap(directory, entry.d_name)
             entry = readdir(folder)
@@ -333,7 +333,8 @@ cdef int recover_batch(
     if header.leader_epoch > epochs_latest(epochs) and epochs_assign(epochs, header.leader_epoch, header.base_offset) < 0:
         return ENOMEM
     return segment_index_batch(
-        segment, header.base_offset + header.last_offset_delta, header.max_timestamp, position, <int64_t>size, interval_bytes)
+        segment, header.base_offset + header.last_offset_delta, records_timestamp(header), position, <int64_t>size,
+        interval_bytes)
 
 
 cdef int recover_segment(

@@ -45,6 +45,11 @@ cdef struct BatchCursor:
     int64_t window_size
     uint8_t window[CURSOR_WINDOW_SIZE]
 
+cdef inline int64_t records_timestamp(const BatchHeader* header) noexcept nogil:
+    """The largest of a batch's records; a batch that compaction left empty has none, whatever its header keeps."""
+    return header.max_timestamp if header.records_count > 0 else -1
+
+
 cdef Segment* segment_new(const char* directory, int64_t base_offset) noexcept nogil
 cdef Segment* segment_acquire(Segment* segment) noexcept nogil
 cdef void segment_unref(Segment* segment) noexcept nogil

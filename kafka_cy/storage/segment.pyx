@@ -231,7 +231,7 @@ cdef bint indexes_fit(Segment* segment) noexcept nogil:
         return offsets.count == 0
     if header.base_offset < segment.base_offset or header.base_offset > last_offset:
         return False
-    return segment.times.count > 0 or header.max_timestamp < 0
+    return segment.times.count > 0 or records_timestamp(&header) < 0
 
 
 cdef int repair_indexes(Segment* segment) noexcept nogil:
@@ -252,7 +252,7 @@ cdef int repair_indexes(Segment* segment) noexcept nogil:
     there = 0 if segment.indexes_mapped else cursor_header(&cursor, 0, &header)
     while there > 0 and 0 <= header.base_offset - segment.base_offset <= 0x7fffffff:
         segment_index_batch(
-            &scratch, header.base_offset + header.last_offset_delta, header.max_timestamp, position,
+            &scratch, header.base_offset + header.last_offset_delta, records_timestamp(&header), position,
             LOG_OVERHEAD + header.length, REPAIRED_INTERVAL_BYTES)
         position += LOG_OVERHEAD + header.length
         there = cursor_header(&cursor, position, &header)

@@ -2,6 +2,13 @@
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdio cimport FILE
 
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int CLOCK_MONOTONIC
+    int clock_gettime(int clock, timespec* now) noexcept
+
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_t:
         pass
@@ -9,14 +16,21 @@ cdef extern from "<pthread.h>" nogil:
         pass
     ctypedef struct pthread_cond_t:
         pass
+    ctypedef struct pthread_condattr_t:
+        pass
     int pthread_mutex_init(pthread_mutex_t* mutex, const void* attributes) noexcept
     int pthread_mutex_destroy(pthread_mutex_t* mutex) noexcept
     int pthread_mutex_lock(pthread_mutex_t* mutex) noexcept
     int pthread_mutex_unlock(pthread_mutex_t* mutex) noexcept
     int pthread_cond_init(pthread_cond_t* condition, const void* attributes) noexcept
+    int pthread_cond_destroy(pthread_cond_t* condition) noexcept
     int pthread_cond_wait(pthread_cond_t* condition, pthread_mutex_t* mutex) noexcept
     int pthread_cond_signal(pthread_cond_t* condition) noexcept
     int pthread_cond_broadcast(pthread_cond_t* condition) noexcept
+    int pthread_condattr_init(pthread_condattr_t* attributes) noexcept
+    int pthread_condattr_setclock(pthread_condattr_t* attributes, int clock) noexcept
+    int pthread_condattr_destroy(pthread_condattr_t* attributes) noexcept
+    int pthread_cond_timedwait(pthread_cond_t* condition, pthread_mutex_t* mutex, const timespec* until) noexcept
     int pthread_create(pthread_t* thread, const void* attributes, void* (*run)(void*) noexcept nogil, void* argument) noexcept
     int pthread_join(pthread_t thread, void** result) noexcept
 
@@ -70,6 +84,10 @@ cdef extern from *:
         struct stat s;
         return stat(path, &s) ? -1 : (int64_t)s.st_mtim.tv_sec * 1000 + s.st_mtim.tv_nsec / 1000000;
     }
+    static inline int64_t modified_ms_of_fd(int fd) {
+        struct stat s;
+        return fstat(fd, &s) ? -1 : (int64_t)s.st_mtim.tv_sec * 1000 + s.st_mtim.tv_nsec / 1000000;
+    }
     static inline int map_file(int fd, size_t size, uint8_t **out) {
         void *p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
         if (p == MAP_FAILED) return errno;
@@ -93,6 +111,13 @@ cdef extern from *:
         clock_gettime(CLOCK_REALTIME, &t);
         return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
     }
+    /* Give `to` the last change that `from` has; 0 or an errno. */
+    static inline int copy_modified_time(int from, int to) {
+        struct stat s;
+        if (fstat(from, &s)) return errno;
+        struct timespec times[2] = {s.st_atim, s.st_mtim};
+        return futimens(to, times) ? errno : 0;
+    }
     /* fsync of a file or a folder by its name. */
     static inline int sync_path(const char *path) {
         int fd = open(path, O_RDONLY | O_CLOEXEC), failed;
@@ -115,10 +140,12 @@ cdef extern from *:
     int64_t size_of_fd(int fd) noexcept nogil
     int64_t size_of_file(const char* path) noexcept nogil
     int64_t modified_ms_of_file(const char* path) noexcept nogil
+    int64_t modified_ms_of_fd(int fd) noexcept nogil
     int map_file(int fd, size_t size, uint8_t** out) noexcept nogil
     int munmap(void* data, size_t size) noexcept nogil
     int64_t open_files_max() noexcept nogil
     int64_t wall_clock_ms() noexcept nogil
+    int copy_modified_time(int from_fd, int to_fd) noexcept nogil
     int sync_path(const char* path) noexcept nogil
     void name_file(char* out, size_t size, const char* directory, int64_t offset, const char* suffix) noexcept nogil
     void join_path(char* out, size_t size, const char* directory, const char* name) noexcept nogil
@@ -134,8 +161,10 @@ cdef extern from *:
     int O_CREAT
     int O_TRUNC
     int O_DIRECTORY
+    int EDQUOT
     int EIO
     int EINVAL
+    int ENOSPC
     int ENOENT
     int ENOMEM
     int EMFILE

@@ -26,4 +26,12 @@ cdef void transactions_truncate_start(TransactionIndex* index, int64_t start_off
 cdef int transactions_overlapping(
     TransactionIndex* index, int64_t first, int64_t last_exclusive, int64_t** pairs, int32_t* count
 ) noexcept nogil
+# Make the file at `path` hold exactly the entries with a marker in [first, end); no file when there are none.
+cdef int transactions_write_file(
+    const TransactionIndex* index, const char* path, int64_t first, int64_t end
+) noexcept nogil
+# `merged` becomes the index with those of `kept` in place of the entries with a marker in [first, end). 0, or -1: no memory.
+cdef int transactions_merge(
+    const TransactionIndex* index, int64_t first, int64_t end, const TransactionIndex* kept, TransactionIndex* merged
+) noexcept nogil
 cdef int transactions_rewrite(TransactionIndex* index, const char* directory, int64_t base_offset, int64_t end) noexcept nogil

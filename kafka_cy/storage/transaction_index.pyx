@@ -101,18 +101,17 @@ cdef void transactions_truncate_start(TransactionIndex* index, int64_t start_off
         index.count -= dropped
 
 
-cdef int transactions_rewrite(TransactionIndex* index, const char* directory, int64_t base_offset, int64_t end) noexcept nogil:
-    """Make the file of the segment [base_offset, end) say what the index says (after a truncation or a rebuild)."""
-    cdef char path[PATH_BYTES_MAX]
+cdef int transactions_write_file(
+    const TransactionIndex* index, const char* path, int64_t first, int64_t end
+) noexcept nogil:
     cdef uint8_t raw[ABORTED_ENTRY_SIZE]
     cdef int64_t position = 0
     cdef int failed = 0
     cdef int32_t i
     cdef int fd = -1
-    name_file(path, PATH_BYTES_MAX, directory, base_offset, b".txnindex")
     unlink(path)
     for i in range(index.count):
-        if index.entries[i].last_offset < base_offset or index.entries[i].last_offset >= end:
+        if index.entries[i].last_offset < first or index.entries[i].last_offset >= end:
             continue
         if fd < 0:
             fd = open_file(path, O_RDWR | O_CREAT | O_TRUNC)
@@ -125,6 +124,34 @@ cdef int transactions_rewrite(TransactionIndex* index, const char* directory, in
         position += ABORTED_ENTRY_SIZE
     if fd >= 0:
         close(fd)
+    return failed
+
+
+cdef int transactions_rewrite(TransactionIndex* index, const char* directory, int64_t base_offset, int64_t end) noexcept nogil:
+    """Make the file of the segment [base_offset, end) say what the index says (after a truncation or a rebuild)."""
+    cdef char path[PATH_BYTES_MAX]
+    name_file(path, PATH_BYTES_MAX, directory, base_offset, b".txnindex")
+    return transactions_write_file(index, path, base_offset, end)
+
+
+cdef int transactions_merge(
+    const TransactionIndex* index, int64_t first, int64_t end, const TransactionIndex* kept, TransactionIndex* merged
+) noexcept nogil:
+    cdef int32_t i
+    cdef int failed = 0
+    merged.entries = NULL
+    merged.count = 0
+    merged.capacity = 0
+    for i in range(index.count):
+        if index.entries[i].last_offset < first:
+            failed |= transactions_append(merged, &index.entries[i])
+    for i in range(kept.count):
+        failed |= transactions_append(merged, &kept.entries[i])
+    for i in range(index.count):
+        if index.entries[i].last_offset >= end:
+            failed |= transactions_append(merged, &index.entries[i])
+    if failed:
+        transactions_free(merged)
     return failed
 
 

@@ -28,6 +28,10 @@ class Logs:
     def __init__(self) -> None:
         self.partitions: dict[tuple[str, int], Any] = {}
         self.applied: dict[str, dict[str, Any]] = {}
+        self.cleaner: dict[str, Any] = {}
+
+    def configure_cleaner(self, config: dict[str, Any]) -> None:
+        self.cleaner = config
 
     def set_config(self, topic: str, config: dict[str, Any]) -> None:
         self.applied[topic] = config
@@ -96,6 +100,7 @@ def test_set_takes_effect_at_once_and_survives_a_restart(broker: Broker, tmp_pat
     assert broker.logs.applied["t"]["retention.ms"] == 1000
     assert broker.value(TOPIC, "t", "retention.ms") == ("1000", 1)
     assert broker.alter(BROKER, "1", ("log.cleaner.threads", SET, "2")) == (0, None)
+    assert broker.logs.cleaner["log.cleaner.threads"] == 2
     assert broker.alter(BROKER, "", ("message.max.bytes", SET, "5000")) == (0, None)
     assert broker.alter(GROUP, "g", ("consumer.session.timeout.ms", SET, "50000")) == (0, None)
     assert broker.alter(CLIENT_METRICS, "m", ("interval.ms", SET, "1000")) == (0, None)

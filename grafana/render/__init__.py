@@ -1,1 +1,0 @@
-"""Pictures of the boards without Grafana: panels drawn as SVG from Prometheus' data."""

@@ -1,0 +1,371 @@
+"""One batch in a cleaning round (Kafka's Cleaner.cleanInto and MemoryRecords.filterTo).
+
+The latest record of a key stays. A tombstone stays until its batch's delete horizon, which the first round that keeps it
+sets (attribute bit 6; the base timestamp is then the horizon). Aborted data goes; so does, a horizon later, a marker
+whose data is gone. Offsets never change: base offset and last offset delta are those of the original batch.
+"""
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
+from libc.string cimport memset
+
+from kafka_cy.records.batch cimport (
+    ATTRIBUTE_CODEC_MASK, ATTRIBUTE_CONTROL, ATTRIBUTE_DELETE_HORIZON, ATTRIBUTE_LOG_APPEND_TIME, BATCH_NO_MEMORY, BATCH_OK,
+    LOG_OVERHEAD, BatchHeader, RecordView, batch_finish, batch_header_write, batch_unpack, record_read, record_timestamp,
+)
+from kafka_cy.records.compression cimport (
+    CODEC_GZIP, CODEC_LZ4, CODEC_NONE, CODEC_ZSTD, COMPRESSION_NO_MEMORY, codecs_unpacked, codecs_unpacked_release, compress,
+)
+from kafka_cy.records.legacy cimport LegacyIterator, LegacyMessage, legacy_iterate, legacy_next
+from kafka_cy.records.wire cimport (
+    WIRE_NO_MEMORY, WIRE_OK, Reader, Writer, reader_init, write_int8, write_raw, write_varint, write_varlong,
+)
+from kafka_cy.storage.cleaned_transactions cimport transactions_see_data, transactions_see_marker
+from kafka_cy.storage.offset_map cimport offset_map_get, offset_map_put
+from kafka_cy.storage.producer_state cimport LastRecord, Marker, marker_read
+
+cdef enum:                      # as in log.pxd's StorageError
+    OK = 0
+    NO_MEMORY = 3
+    CORRUPT = 4
+    BATCH_TOO_LARGE = 14
+
+# A walk over a batch's records. For magic 0 and 1 `header` is made up so that records look as those of magic 2:
+# base timestamp 0, base offset that of the first message.
+cdef struct RecordWalk:
+    BatchHeader header
+    Reader reader
+    LegacyIterator legacy
+    int32_t seen
+    int32_t previous_delta
+
+# What is known of a batch's records after the first walk.
+cdef struct KeptRecords:
+    int32_t count
+    int64_t first_timestamp
+    int64_t max_timestamp
+    bint all
+    bint tombstones             # is one of them a tombstone?
+
+
+cdef inline int storage_error(int batch_error) noexcept nogil:
+    if batch_error == BATCH_OK:
+        return OK
+    return NO_MEMORY if batch_error == BATCH_NO_MEMORY else CORRUPT
+
+
+cdef inline bint has_horizon(const BatchHeader* header) noexcept nogil:
+    return header.magic == 2 and header.attributes & ATTRIBUTE_DELETE_HORIZON != 0
+
+
+cdef inline bint is_marker(const BatchHeader* header) noexcept nogil:
+    return header.magic == 2 and header.attributes & ATTRIBUTE_CONTROL != 0
+
+
+cdef int walk_start(
+    BatchFilter* filter, const uint8_t* data, const BatchHeader* header, Writer* unpacked, RecordWalk* walk
+) noexcept nogil:
+    cdef const uint8_t* records = NULL
+    cdef size_t records_size = 0
+    cdef LegacyIterator first
+    cdef LegacyMessage message
+    cdef int error
+    memset(walk, 0, sizeof(RecordWalk))
+    walk.header = header[0]
+    walk.previous_delta = -1
+    if header.magic == 2:
+        error = batch_unpack(filter.codecs, data, header, unpacked, &records, &records_size)
+        if not error:
+            reader_init(&walk.reader, records, records_size)
+        return storage_error(error)
+    error = legacy_iterate(filter.codecs, data, <size_t>(LOG_OVERHEAD + header.length), unpacked, &walk.legacy)
+    if error:
+        return storage_error(error)
+    first = walk.legacy
+    if legacy_next(&first, &message) != 1:
+        return CORRUPT
+    walk.header.base_offset = message.offset
+    walk.header.last_offset_delta = <int32_t>(header.base_offset - message.offset)
+    walk.header.base_timestamp = 0
+    walk.header.attributes = header.attributes & ATTRIBUTE_CODEC_MASK
+    return OK
+
+
+cdef int next_legacy(RecordWalk* walk, RecordView* record) noexcept nogil:
+    cdef LegacyMessage message
+    cdef int found = legacy_next(&walk.legacy, &message)
+    if found != 1:
+        return found
+    record.timestamp_delta = message.timestamp
+    record.offset_delta = <int32_t>(message.offset - walk.header.base_offset)
+    record.key = message.key
+    record.key_size = message.key_size
+    record.value = message.value
+    record.value_size = message.value_size
+    record.headers_count = 0
+    record.headers = NULL
+    record.headers_size = 0
+    return 1
+
+
+cdef int walk_next(RecordWalk* walk, RecordView* record) noexcept nogil:
+    """1 a record, 0 the end, negative: -StorageError. Offsets rise and lie within the batch, and the count is right."""
+    cdef int found
+    if walk.header.magic == 2:
+        found = 1 if record_read(&walk.reader, record) else (0 if walk.reader.error == WIRE_OK else -CORRUPT)
+        if found == 0 and walk.seen != walk.header.records_count:
+            return -CORRUPT
+    else:
+        found = next_legacy(walk, record)
+    if found < 0:
+        return -CORRUPT
+    if found:
+        walk.seen += 1
+        if record.offset_delta <= walk.previous_delta or record.offset_delta > walk.header.last_offset_delta:
+            return -CORRUPT
+        walk.previous_delta = record.offset_delta
+    return found
+
+
+cdef int batch_note_keys(
+    BatchFilter* filter, const uint8_t* data, const BatchHeader* header, int64_t first_offset
+) noexcept nogil:
+    cdef RecordWalk walk
+    cdef RecordView record
+    cdef int64_t offset
+    cdef int outcome = -walk_start(filter, data, header, codecs_unpacked(filter.codecs, filter.unpacked_bytes_max), &walk)
+    if outcome == 0:
+        outcome = walk_next(&walk, &record)
+    while outcome == 1:
+        offset = walk.header.base_offset + record.offset_delta
+        if record.key_size >= 0 and offset >= first_offset:
+            if not offset_map_put(filter.latest, record.key, record.key_size, offset):
+                break
+        outcome = walk_next(&walk, &record)
+    codecs_unpacked_release(filter.codecs)
+    return outcome
+
+
+cdef LastRecord* last_record_of(BatchFilter* filter, int64_t producer_id) noexcept nogil:
+    cdef int32_t low = 0
+    cdef int32_t high = filter.last_records_count
+    cdef int32_t middle
+    while low < high:
+        middle = low + (high - low) // 2
+        if filter.last_records[middle].producer_id < producer_id:
+            low = middle + 1
+        else:
+            high = middle
+    if low < filter.last_records_count and filter.last_records[low].producer_id == producer_id:
+        return &filter.last_records[low]
+    return NULL
+
+
+cdef bint must_leave_empty(BatchFilter* filter, const BatchHeader* header) noexcept nogil:
+    """The last batch of the round says where the log had got to; a live producer's last data batch tells its sequence,
+    or, where there is none, its marker tells its epoch."""
+    cdef int64_t last_offset = header.base_offset + header.last_offset_delta
+    cdef LastRecord* last
+    if header.magic < 2:
+        return False
+    if last_offset + 1 == filter.round_end:
+        return True
+    if header.producer_id < 0:
+        return False
+    last = last_record_of(filter, header.producer_id)
+    if last == NULL:
+        return False
+    if last.last_data_offset >= 0:
+        return last_offset == last.last_data_offset
+    return is_marker(header) and header.producer_epoch == last.epoch
+
+
+cdef bint stays(BatchFilter* filter, const RecordWalk* walk, const RecordView* record, bint keep_tombstones) noexcept nogil:
+    cdef int64_t offset = walk.header.base_offset + record.offset_delta
+    if offset > filter.latest_offset:
+        return True
+    if record.key_size < 0:
+        return False
+    if record.value_size < 0 and not keep_tombstones:
+        return False
+    return offset >= offset_map_get(filter.latest, record.key, record.key_size)
+
+
+cdef int choose_records(BatchFilter* filter, RecordWalk walk, KeptRecords* kept) noexcept nogil:
+    """The first walk: a flag for each record in filter.kept, and what they have in common. A StorageError."""
+    cdef RecordView record
+    cdef const BatchHeader* header = &walk.header
+    cdef bint is_control = is_marker(header)
+    cdef bint keep_tombstones
+    cdef bint keep
+    cdef int64_t timestamp
+    cdef int found
+    if header.magic < 2:
+        keep_tombstones = filter.keep_legacy_tombstones
+    else:
+        keep_tombstones = not has_horizon(header) or filter.now_ms < header.base_timestamp
+    memset(kept, 0, sizeof(KeptRecords))
+    kept.all = True
+    kept.max_timestamp = -1
+    filter.kept.size = 0
+    found = walk_next(&walk, &record)
+    while found == 1:
+        keep = is_control or stays(filter, &walk, &record, keep_tombstones)
+        write_int8(&filter.kept, keep)
+        if keep:
+            timestamp = record_timestamp(header, record.timestamp_delta)
+            if kept.count == 0:
+                kept.first_timestamp = timestamp
+            kept.max_timestamp = max(kept.max_timestamp, timestamp)
+            kept.count += 1
+            kept.tombstones = kept.tombstones or record.value_size < 0
+        else:
+            kept.all = False
+        found = walk_next(&walk, &record)
+    if filter.kept.error:
+        filter.kept.error = WIRE_OK
+        return NO_MEMORY
+    return -found
+
+
+cdef inline int32_t varlong_size(int64_t value) noexcept nogil:
+    cdef uint64_t raw = (<uint64_t>value << 1) ^ <uint64_t>(value >> 63)
+    cdef int32_t size = 1
+    while raw >= 0x80:
+        raw >>= 7
+        size += 1
+    return size
+
+
+cdef void write_record(Writer* w, const RecordView* record, int64_t timestamp_delta) noexcept nogil:
+    cdef int32_t key_bytes = record.key_size if record.key_size > 0 else 0
+    cdef int32_t value_bytes = record.value_size if record.value_size > 0 else 0
+    write_varint(w, 1 + varlong_size(timestamp_delta) + varlong_size(record.offset_delta)
+                 + varlong_size(record.key_size) + key_bytes + varlong_size(record.value_size) + value_bytes
+                 + varlong_size(record.headers_count) + record.headers_size)
+    write_int8(w, 0)
+    write_varlong(w, timestamp_delta)
+    write_varint(w, record.offset_delta)
+    write_varint(w, record.key_size)
+    write_raw(w, record.key, <size_t>key_bytes)
+    write_varint(w, record.value_size)
+    write_raw(w, record.value, <size_t>value_bytes)
+    write_varint(w, record.headers_count)
+    write_raw(w, record.headers, <size_t>record.headers_size)
+
+
+cdef int32_t default_level(int codec) noexcept nogil:
+    """Kafka's defaults: a topic's compression.*.level is for producers."""
+    if codec == CODEC_GZIP:
+        return -1
+    if codec == CODEC_LZ4:
+        return 9
+    return 3 if codec == CODEC_ZSTD else 0
+
+
+cdef int rebuild(BatchFilter* filter, RecordWalk walk, const BatchHeader* header, Writer* output) noexcept nogil:
+    """The second walk: a batch of the records that stay. `header` is complete but for length and CRC."""
+    cdef RecordView record
+    cdef int codec = header.attributes & ATTRIBUTE_CODEC_MASK
+    cdef Writer* records = output if codec == CODEC_NONE else &filter.plain
+    cdef size_t start = output.size
+    cdef int64_t timestamp
+    cdef int error = 0
+    filter.plain.size = 0
+    batch_header_write(output, header)
+    while not records.error and walk_next(&walk, &record) == 1:
+        if filter.kept.data[walk.seen - 1]:
+            timestamp = record_timestamp(&walk.header, record.timestamp_delta)
+            write_record(records, &record, <int64_t>(<uint64_t>timestamp - <uint64_t>header.base_timestamp))
+    if codec != CODEC_NONE and not records.error:
+        error = compress(filter.codecs, codec, default_level(codec), records.data, records.size, output)
+    if error or records.error or output.error:
+        if error == COMPRESSION_NO_MEMORY or records.error == WIRE_NO_MEMORY or output.error == WIRE_NO_MEMORY:
+            error = NO_MEMORY
+        else:
+            error = BATCH_TOO_LARGE
+        records.error = WIRE_OK
+        output.error = WIRE_OK
+        output.size = start
+        return error
+    batch_finish(output, start)
+    return OK
+
+
+cdef int write_empty(const BatchHeader* header, Writer* output) noexcept nogil:
+    """The batch without its records."""
+    cdef BatchHeader empty = header[0]
+    cdef size_t start = output.size
+    empty.attributes = <int16_t>(header.attributes & ~(ATTRIBUTE_CODEC_MASK | ATTRIBUTE_DELETE_HORIZON))
+    empty.base_timestamp = -1
+    empty.records_count = 0
+    if not batch_header_write(output, &empty):
+        output.error = WIRE_OK
+        return NO_MEMORY
+    batch_finish(output, start)
+    return OK
+
+
+cdef int write_kept(
+    BatchFilter* filter, const uint8_t* data, const BatchHeader* header, const RecordWalk* walk, const KeptRecords* kept,
+    bint marker_without_data, Writer* output
+) noexcept nogil:
+    """The batch as it is, or rebuilt where records go or a delete horizon comes."""
+    cdef BatchHeader rebuilt = walk.header
+    cdef bint sets_horizon = header.magic == 2 and not has_horizon(header) and (kept.tombstones or marker_without_data)
+    if kept.all and not sets_horizon:
+        write_raw(output, data, <size_t>(LOG_OVERHEAD + header.length))
+        if output.error:
+            output.error = WIRE_OK
+            return NO_MEMORY
+        return OK
+    if sets_horizon:
+        rebuilt.attributes |= ATTRIBUTE_DELETE_HORIZON
+        rebuilt.base_timestamp = filter.now_ms + min(filter.delete_retention_ms, <int64_t>0x7fffffffffffffff - filter.now_ms)
+    elif not has_horizon(header):
+        rebuilt.base_timestamp = kept.first_timestamp
+    if header.magic < 2:        # what is rebuilt is of magic 2
+        rebuilt.leader_epoch = -1
+        rebuilt.producer_id = -1
+        rebuilt.producer_epoch = -1
+        rebuilt.base_sequence = -1
+    if not rebuilt.attributes & ATTRIBUTE_LOG_APPEND_TIME:
+        rebuilt.max_timestamp = kept.max_timestamp
+    rebuilt.records_count = kept.count
+    return rebuild(filter, walk[0], &rebuilt, output)
+
+
+cdef int batch_see_transaction(BatchFilter* filter, const uint8_t* data, const BatchHeader* header) noexcept nogil:
+    cdef Marker marker
+    if header.magic < 2:
+        return 0
+    if header.attributes & ATTRIBUTE_CONTROL:
+        marker_read(data, <size_t>(LOG_OVERHEAD + header.length), header, &marker)
+        return transactions_see_marker(filter.transactions, header, &marker)
+    return transactions_see_data(filter.transactions, header)
+
+
+cdef int batch_clean(
+    BatchFilter* filter, const uint8_t* data, const BatchHeader* header, Writer* output, int64_t* max_timestamp
+) noexcept nogil:
+    cdef RecordWalk walk
+    cdef KeptRecords kept
+    cdef int discardable = batch_see_transaction(filter, data, header)
+    cdef bint is_control = is_marker(header)
+    cdef bint discard = discardable > 0
+    cdef int error
+    max_timestamp[0] = -1
+    if discardable < 0:
+        return NO_MEMORY
+    if is_control and header.records_count > 0:         # a marker waits for its horizon
+        discard = discard and has_horizon(header) and header.base_timestamp <= filter.now_ms
+    if discard or header.records_count == 0:
+        return write_empty(header, output) if must_leave_empty(filter, header) else OK
+    error = walk_start(filter, data, header, codecs_unpacked(filter.codecs, filter.unpacked_bytes_max), &walk)
+    if not error:
+        error = choose_records(filter, walk, &kept)
+    if not error and kept.count > 0:
+        max_timestamp[0] = kept.max_timestamp
+        error = write_kept(filter, data, header, &walk, &kept, is_control and discardable > 0, output)
+    elif not error and must_leave_empty(filter, header):
+        error = write_empty(header, output)
+    codecs_unpacked_release(filter.codecs)
+    return error

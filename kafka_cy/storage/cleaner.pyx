@@ -1,0 +1,657 @@
+"""Log compaction: one round of one log (Kafka's Cleaner).
+
+First the keys of the dirty part are noted with the offset of their last record. Then every segment up to there is copied
+without what is superseded, several small ones into one, and the copy is put in the place of the originals. Readers are
+not disturbed: they keep the segments that they hold.
+"""
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memset
+
+from kafka_cy.records.atomics cimport atomic_load_i32
+from kafka_cy.records.batch cimport (
+    ATTRIBUTE_CONTROL, BATCH_HEADER_SIZE, LOG_OVERHEAD, MAGIC_AT, BatchHeader, batch_crc_matches, batch_header_read,
+)
+from kafka_cy.records.compression cimport codecs_free, codecs_new
+from kafka_cy.records.legacy cimport LegacyMessage, legacy_crc_matches, legacy_message_read
+from kafka_cy.records.wire cimport Writer, load_be32, writer_free, writer_init
+from kafka_cy.storage.cleaned_batch cimport BatchFilter, batch_clean, batch_note_keys, batch_see_transaction
+from kafka_cy.storage.cleaned_transactions cimport (
+    CleanedTransactions, cleaned_transactions_free, cleaned_transactions_init,
+)
+from kafka_cy.storage.index_table cimport IndexTable, table_free, table_init, table_write
+from kafka_cy.storage.log cimport (
+    LOG_ONLINE, STORAGE_BATCH_TOO_LARGE, STORAGE_CORRUPT, STORAGE_DELETED, STORAGE_IO_ERROR, STORAGE_NO_MEMORY,
+    STORAGE_OK, Cleanable, CleanedSegment, Log, LogConfig, PartitionLog, log_cleanable,
+    log_closed_segments, log_config, log_copy_aborted, log_copy_last_records, log_end_offset, log_first_unstable_offset,
+    log_name_file, log_replace_segments, log_set_cleaned, log_sync_names,
+)
+from kafka_cy.storage.offset_index cimport OFFSET_ENTRY_SIZE, offset_index_floor
+from kafka_cy.storage.offset_map cimport OffsetMap, offset_map_free, offset_map_init
+from kafka_cy.storage.producer_state cimport LastRecord
+from kafka_cy.storage.segment cimport (
+    Segment, segment_index_batch, segment_map_indexes, segment_pin, segment_seal_times, segment_size, segment_unpin,
+    segment_unref, segments_give_way,
+)
+from kafka_cy.storage.system cimport (
+    CLOCK_MONOTONIC, EIO, ENOENT, ENOMEM, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, clock_gettime, close, copy_modified_time,
+    modified_ms_of_fd, modified_ms_of_file, open_file, pthread_cond_broadcast,
+    pthread_cond_destroy, pthread_cond_init, pthread_cond_timedwait, pthread_condattr_destroy, pthread_condattr_init,
+    pthread_condattr_setclock, pthread_condattr_t, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
+    pthread_mutex_unlock, read_some, size_of_file, sync_data, sync_path, timespec, unlink, wall_clock_ms, write_whole,
+)
+from kafka_cy.storage.time_index cimport TIME_ENTRY_SIZE
+from kafka_cy.storage.transaction_index cimport AbortedTransaction, transactions_write_file
+
+from kafka_cy.storage.log import STORAGE_ERROR_NAMES, StorageFailure
+
+cdef enum:
+    SEGMENT_BYTES_MAX = 0x7fffffff
+    IO_BUFFER_MIN = 4096
+
+# A round in progress. Owner: one cleaner thread, on its stack; its buffers are there for the round only.
+cdef struct Cleaning:
+    CleanerControl* control
+    Log* log
+    const Cleanable* cleanable
+    RoundStats* stats
+    int32_t truncations         # of the log when the round began
+    int64_t end_offset          # what lies below is clean afterwards
+    int64_t legacy_horizon_ms   # tombstones of magic 0 and 1 go from segments that were last changed before
+    size_t io_bytes             # for each of the buffers
+    double io_bytes_per_second
+    int failed_errno
+    OffsetMap latest
+    CleanedTransactions transactions
+    BatchFilter filter
+    uint8_t* input
+    size_t input_capacity
+    Writer output
+
+# Walks whole batches of a pinned segment through the round's input buffer.
+cdef struct BatchReader:
+    Segment* segment
+    int64_t size
+    int64_t position            # of the next batch
+    int64_t window_position     # what the buffer holds
+    int64_t window_size
+
+# The segment that is being written.
+cdef struct NewSegment:
+    Segment indexes             # for its tables and timestamps
+    int fd
+    int64_t written             # bytes in the file; what comes after is in Cleaning.output
+
+
+# -- what the threads share --
+
+cdef int64_t monotonic_ms() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1000000
+
+
+cdef void control_init(CleanerControl* control) noexcept nogil:
+    cdef pthread_condattr_t attributes
+    memset(control, 0, sizeof(CleanerControl))
+    pthread_mutex_init(&control.mutex, NULL)
+    pthread_condattr_init(&attributes)
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+    pthread_cond_init(&control.changed, &attributes)
+    pthread_condattr_destroy(&attributes)
+
+
+cdef void control_destroy(CleanerControl* control) noexcept nogil:
+    pthread_cond_destroy(&control.changed)
+    pthread_mutex_destroy(&control.mutex)
+
+
+cdef void control_wait(CleanerControl* control, int64_t wait_ms) noexcept nogil:
+    cdef timespec until
+    cdef int64_t at_ms = monotonic_ms() + min(wait_ms, <int64_t>86_400_000)
+    until.tv_sec = at_ms // 1000
+    until.tv_nsec = at_ms % 1000 * 1000000
+    pthread_mutex_lock(&control.mutex)
+    if not atomic_load_i32(&control.stopping):
+        pthread_cond_timedwait(&control.changed, &control.mutex, &until)
+    pthread_mutex_unlock(&control.mutex)
+
+
+cdef void control_wake(CleanerControl* control) noexcept nogil:
+    pthread_mutex_lock(&control.mutex)
+    pthread_cond_broadcast(&control.changed)
+    pthread_mutex_unlock(&control.mutex)
+
+
+cdef void throttle(Cleaning* cleaning, int64_t size) noexcept nogil:
+    """Account for bytes read or written, and wait when they were more than log.cleaner.io.max.bytes.per.second."""
+    cdef CleanerControl* control = cleaning.control
+    cdef int64_t now_ms = monotonic_ms()
+    cdef double spent_ms = <double>size * 1000.0 / cleaning.io_bytes_per_second
+    cdef int64_t due_ms
+    if cleaning.io_bytes_per_second > 1e15:
+        return
+    pthread_mutex_lock(&control.mutex)
+    control.bandwidth_free_ms = max(control.bandwidth_free_ms, now_ms) + <int64_t>min(spent_ms, 1e9)
+    due_ms = control.bandwidth_free_ms
+    pthread_mutex_unlock(&control.mutex)
+    while now_ms < due_ms and not was_stopped(cleaning):
+        control_wait(control, min(due_ms - now_ms, 500))
+        now_ms = monotonic_ms()
+
+
+cdef bint was_stopped(Cleaning* cleaning) noexcept nogil:
+    cdef Log* log = cleaning.log
+    return (atomic_load_i32(&cleaning.control.stopping) or atomic_load_i32(&log.state) != LOG_ONLINE
+            or atomic_load_i32(&log.cleaning_held) > 0 or atomic_load_i32(&log.truncations) != cleaning.truncations)
+
+
+cdef int io_error(Cleaning* cleaning, int failed) noexcept nogil:
+    """The StorageError of 0 or an errno."""
+    if failed == 0:
+        return STORAGE_OK
+    if failed == ENOMEM:
+        return STORAGE_NO_MEMORY
+    if failed == ENOENT:                # retention or a deletion was faster
+        return STORAGE_DELETED
+    cleaning.failed_errno = failed
+    return STORAGE_IO_ERROR
+
+
+# -- reading --
+
+cdef int fill_window(Cleaning* cleaning, BatchReader* reader, int64_t wanted) noexcept nogil:
+    """At least `wanted` bytes from the reader's position on are in the buffer."""
+    cdef size_t capacity = max(cleaning.io_bytes, <size_t>wanted)
+    cdef int64_t size, there
+    cdef uint8_t* grown
+    if reader.position >= reader.window_position \
+            and reader.position + wanted <= reader.window_position + reader.window_size:
+        return STORAGE_OK
+    if was_stopped(cleaning):
+        return STORAGE_DELETED
+    if capacity > cleaning.input_capacity:
+        grown = <uint8_t*>realloc(cleaning.input, capacity)
+        if grown == NULL:
+            return STORAGE_NO_MEMORY
+        cleaning.input = grown
+        cleaning.input_capacity = capacity
+    size = min(<int64_t>cleaning.input_capacity, reader.size - reader.position)
+    there = read_some(reader.segment.fd, cleaning.input, <size_t>size, reader.position)
+    if there != size:
+        return io_error(cleaning, <int>-there if there < 0 else EIO)
+    reader.window_position = reader.position
+    reader.window_size = size
+    throttle(cleaning, size)
+    return STORAGE_OK
+
+
+cdef int legacy_header(const uint8_t* data, int64_t size, BatchHeader* header) noexcept nogil:
+    """A message of magic 0 or 1 as a batch: its offset is that of its last record."""
+    cdef LegacyMessage message
+    if legacy_message_read(data, <size_t>size, &message) or not legacy_crc_matches(data, &message):
+        return STORAGE_CORRUPT
+    memset(header, 0, sizeof(BatchHeader))
+    header.base_offset = message.offset
+    header.length = message.size
+    header.magic = message.magic
+    header.attributes = message.attributes
+    header.leader_epoch = -1
+    header.producer_id = -1
+    header.max_timestamp = message.timestamp
+    header.records_count = 1
+    return STORAGE_OK
+
+
+cdef int next_batch(Cleaning* cleaning, BatchReader* reader, const uint8_t** data, BatchHeader* header) noexcept nogil:
+    """The batch at the reader's position, whole and with the right checksum; the reader moves behind it."""
+    cdef int64_t left = reader.size - reader.position
+    cdef int64_t size
+    cdef const uint8_t* start
+    cdef int error
+    if left < LOG_OVERHEAD + 14:        # the smallest: magic 0 without key and value
+        return STORAGE_CORRUPT
+    error = fill_window(cleaning, reader, min(left, BATCH_HEADER_SIZE))
+    if error:
+        return error
+    size = LOG_OVERHEAD + <int64_t><int32_t>load_be32(cleaning.input + (reader.position - reader.window_position) + 8)
+    if size < LOG_OVERHEAD + 14 or size > left:
+        return STORAGE_CORRUPT
+    error = fill_window(cleaning, reader, size)
+    if error:
+        return error
+    start = cleaning.input + (reader.position - reader.window_position)
+    if start[MAGIC_AT] == 2:
+        if batch_header_read(start, <size_t>size, header) or header.last_offset_delta < 0 \
+                or not batch_crc_matches(start, header):
+            return STORAGE_CORRUPT
+    else:
+        error = legacy_header(start, size, header)
+        if error:
+            return error
+    reader.position += size
+    data[0] = start
+    return STORAGE_OK
+
+
+cdef int reader_init(Cleaning* cleaning, BatchReader* reader, Segment* segment) noexcept nogil:
+    """For a pinned segment."""
+    memset(reader, 0, sizeof(BatchReader))
+    reader.segment = segment
+    reader.size = segment_size(segment)
+    return STORAGE_OK if reader.size >= 0 else io_error(cleaning, ENOENT)
+
+
+# -- the map of keys --
+
+cdef int note_segment(Cleaning* cleaning, Segment* segment, bint* full) noexcept nogil:
+    """Note the keys of a pinned segment from first_dirty on. Aborted data counts for nothing."""
+    cdef BatchReader reader
+    cdef BatchHeader header
+    cdef const uint8_t* data = NULL
+    cdef int64_t last_offset
+    cdef int outcome = 0
+    cdef int error = reader_init(cleaning, &reader, segment)
+    if not error:
+        error = io_error(cleaning, segment_map_indexes(segment))
+    if error:
+        return error
+    reader.position = offset_index_floor(&segment.offsets, cleaning.cleanable.first_dirty - segment.base_offset)
+    while not error and reader.position < reader.size:
+        error = next_batch(cleaning, &reader, &data, &header)
+        last_offset = header.base_offset + header.last_offset_delta
+        if error or last_offset < cleaning.cleanable.first_dirty:
+            continue
+        outcome = batch_see_transaction(&cleaning.filter, data, &header)
+        if outcome < 0:
+            return STORAGE_NO_MEMORY
+        if outcome == 0 and (header.magic < 2 or header.attributes & ATTRIBUTE_CONTROL == 0):
+            outcome = batch_note_keys(&cleaning.filter, data, &header, cleaning.cleanable.first_dirty)
+            if outcome < 0:
+                return -outcome
+            full[0] = outcome == 1
+            if full[0]:
+                return STORAGE_OK
+        cleaning.filter.latest_offset = last_offset
+    cleaning.stats.map_bytes_read += reader.size
+    return error
+
+
+cdef int build_map(Cleaning* cleaning, Segment** segments, int32_t count, int64_t next_base) noexcept nogil:
+    """Over the dirty segments; where the map is full, the round ends there."""
+    cdef AbortedTransaction* aborted = NULL
+    cdef int32_t aborted_count = 0
+    cdef int64_t segment_end
+    cdef int32_t i
+    cdef bint full = False
+    cdef int error = log_copy_aborted(
+        cleaning.log, cleaning.cleanable.first_dirty, cleaning.cleanable.first_uncleanable, &aborted, &aborted_count)
+    if error:
+        return error
+    cleaned_transactions_init(&cleaning.transactions, aborted, aborted_count)
+    for i in range(count):
+        segment_end = segments[i + 1].base_offset if i + 1 < count else next_base
+        if error or full or segment_end <= cleaning.cleanable.first_dirty:
+            continue
+        error = io_error(cleaning, segment_pin(segments[i]))
+        if error:
+            continue
+        error = note_segment(cleaning, segments[i], &full)
+        segment_unpin(segments[i])
+        if not error and not full:
+            cleaning.filter.latest_offset = segment_end - 1    # whatever is missing at its end is a hole
+    cleaned_transactions_free(&cleaning.transactions)
+    cleaning.end_offset = cleaning.filter.latest_offset + 1
+    cleaning.stats.buffer_utilization = <double>cleaning.latest.count / cleaning.latest.capacity_max
+    if not error and full and cleaning.end_offset <= cleaning.cleanable.first_dirty:
+        return STORAGE_BATCH_TOO_LARGE      # the keys of one batch are more than the map takes
+    return error
+
+
+# -- the new segment --
+
+cdef int create_cleaned(Cleaning* cleaning, NewSegment* fresh, int64_t base_offset) noexcept nogil:
+    cdef char path[PATH_BYTES_MAX]
+    memset(fresh, 0, sizeof(NewSegment))
+    fresh.indexes.base_offset = base_offset
+    fresh.indexes.first_timestamp = -1
+    fresh.indexes.max_timestamp = -1
+    fresh.indexes.max_timestamp_offset = -1
+    table_init(&fresh.indexes.offsets, OFFSET_ENTRY_SIZE)
+    table_init(&fresh.indexes.times, TIME_ENTRY_SIZE)
+    log_name_file(cleaning.log, base_offset, b".log.cleaned", path)
+    fresh.fd = open_file(path, O_RDWR | O_CREAT | O_TRUNC)
+    while fresh.fd < 0 and segments_give_way(-fresh.fd):
+        fresh.fd = open_file(path, O_RDWR | O_CREAT | O_TRUNC)
+    return io_error(cleaning, -fresh.fd if fresh.fd < 0 else 0)
+
+
+cdef int write_out(Cleaning* cleaning, NewSegment* fresh) noexcept nogil:
+    cdef int failed
+    if cleaning.output.size == 0:
+        return STORAGE_OK
+    failed = write_whole(fresh.fd, cleaning.output.data, cleaning.output.size, fresh.written)
+    if failed:
+        return io_error(cleaning, failed)
+    fresh.written += <int64_t>cleaning.output.size
+    cleaning.stats.bytes_written += <int64_t>cleaning.output.size
+    throttle(cleaning, <int64_t>cleaning.output.size)
+    cleaning.output.size = 0
+    return STORAGE_OK
+
+
+cdef int clean_segment(Cleaning* cleaning, NewSegment* fresh, Segment* segment) noexcept nogil:
+    """Append what stays of a pinned segment to the new one."""
+    cdef BatchReader reader
+    cdef BatchHeader header
+    cdef const uint8_t* data = NULL
+    cdef int64_t max_timestamp = -1
+    cdef int64_t position
+    cdef size_t before
+    cdef int error = reader_init(cleaning, &reader, segment)
+    while not error and reader.position < reader.size:
+        error = next_batch(cleaning, &reader, &data, &header)
+        if error:
+            return error
+        before = cleaning.output.size
+        position = fresh.written + <int64_t>before
+        error = batch_clean(&cleaning.filter, data, &header, &cleaning.output, &max_timestamp)
+        if error or cleaning.output.size == before:
+            continue
+        if fresh.written + <int64_t>cleaning.output.size > SEGMENT_BYTES_MAX:
+            return STORAGE_BATCH_TOO_LARGE
+        error = io_error(cleaning, segment_index_batch(
+            &fresh.indexes, header.base_offset + header.last_offset_delta, max_timestamp, position,
+            <int64_t>(cleaning.output.size - before), log_config(cleaning.log).index_interval_bytes))
+        if not error and cleaning.output.size >= cleaning.io_bytes:
+            error = write_out(cleaning, fresh)
+    cleaning.stats.bytes_read += reader.size
+    return error
+
+
+cdef int write_index(Cleaning* cleaning, IndexTable* table, int64_t base_offset, const char* suffix) noexcept nogil:
+    cdef char path[PATH_BYTES_MAX]
+    cdef int failed
+    log_name_file(cleaning.log, base_offset, suffix, path)
+    unlink(path)                # of a round that was stopped
+    failed = table_write(table, path, True)
+    while failed and segments_give_way(failed):
+        failed = table_write(table, path, True)
+    return io_error(cleaning, failed if failed else sync_path(path))
+
+
+cdef int finish_cleaned(Cleaning* cleaning, NewSegment* fresh, Segment* last_replaced) noexcept nogil:
+    """All files of the new segment are whole and on disk; it was last changed when the last of the old ones was."""
+    cdef char path[PATH_BYTES_MAX]
+    cdef int error = write_out(cleaning, fresh)
+    if error:
+        return error
+    segment_seal_times(&fresh.indexes)
+    copy_modified_time(last_replaced.fd, fresh.fd)
+    error = io_error(cleaning, sync_data(fresh.fd))
+    if not error:
+        error = write_index(cleaning, &fresh.indexes.offsets, fresh.indexes.base_offset, b".index.cleaned")
+    if not error:
+        error = write_index(cleaning, &fresh.indexes.times, fresh.indexes.base_offset, b".timeindex.cleaned")
+    if error:
+        return error
+    log_name_file(cleaning.log, fresh.indexes.base_offset, b".txnindex.cleaned", path)
+    error = io_error(cleaning, transactions_write_file(&cleaning.transactions.kept, path, 0, 0x7fffffffffffffff))
+    if not error and cleaning.transactions.kept.count > 0:
+        error = io_error(cleaning, sync_path(path))
+    return error
+
+
+cdef void unlink_cleaned(Log* log, int64_t base_offset) noexcept nogil:
+    cdef char path[PATH_BYTES_MAX]
+    log_name_file(log, base_offset, b".log.cleaned", path)
+    unlink(path)
+    log_name_file(log, base_offset, b".index.cleaned", path)
+    unlink(path)
+    log_name_file(log, base_offset, b".timeindex.cleaned", path)
+    unlink(path)
+    log_name_file(log, base_offset, b".txnindex.cleaned", path)
+    unlink(path)
+
+
+cdef int copy_segments(Cleaning* cleaning, NewSegment* fresh, Segment** segments, int32_t count) noexcept nogil:
+    """From pinned segments to the finished files of the new one."""
+    cdef LastRecord* last_records = NULL
+    cdef int32_t i
+    cdef int error = log_copy_last_records(cleaning.log, &last_records, &cleaning.filter.last_records_count)
+    cleaning.filter.last_records = last_records
+    cleaning.transactions.kept.count = 0
+    for i in range(count):
+        if not error:
+            cleaning.filter.keep_legacy_tombstones = modified_ms_of_fd(segments[i].fd) > cleaning.legacy_horizon_ms
+            error = clean_segment(cleaning, fresh, segments[i])
+    free(last_records)
+    cleaning.filter.last_records = NULL
+    cleaning.filter.last_records_count = 0
+    return error if error else finish_cleaned(cleaning, fresh, segments[count - 1])
+
+
+cdef int clean_group(Cleaning* cleaning, Segment** segments, int32_t count, int64_t next_base) noexcept nogil:
+    """Put one new segment in the place of `segments`, of which the next begins at `next_base`."""
+    cdef NewSegment fresh
+    cdef CleanedSegment cleaned
+    cdef int32_t pinned = 0
+    cdef int32_t i
+    cdef int failed = 0
+    cdef int error = STORAGE_OK
+    while pinned < count and not error:
+        error = io_error(cleaning, segment_pin(segments[pinned]))
+        if error:
+            break
+        pinned += 1
+        # Readers that hold it go on when its files have other names: its indexes are mapped as long as it is pinned.
+        error = io_error(cleaning, segment_map_indexes(segments[pinned - 1]))
+    if not error:
+        error = create_cleaned(cleaning, &fresh, segments[0].base_offset)
+        if not error:
+            cleaning.output.size = 0
+            error = copy_segments(cleaning, &fresh, segments, count)
+            close(fresh.fd)
+        table_free(&fresh.indexes.offsets)
+        table_free(&fresh.indexes.times)
+        if not error:
+            cleaned.base_offset = segments[0].base_offset
+            cleaned.next_base = next_base
+            cleaned.size = fresh.written
+            cleaned.aborted = &cleaning.transactions.kept
+            error = log_replace_segments(cleaning.log, segments, count, &cleaned, &failed)
+            if error == STORAGE_IO_ERROR:
+                error = io_error(cleaning, failed)
+        if error:
+            unlink_cleaned(cleaning.log, segments[0].base_offset)
+    for i in range(pinned):
+        segment_unpin(segments[i])
+    return error
+
+
+# -- the round --
+
+cdef int32_t group_size(Cleaning* cleaning, Segment** segments, int32_t count, int64_t next_base) noexcept nogil:
+    """How many of the segments, from the first on, become one (Kafka's groupSegmentsBySize)."""
+    cdef const LogConfig* config = log_config(cleaning.log)
+    cdef int64_t bytes = segment_size(segments[0])
+    cdef int64_t index_bytes = index_size(cleaning.log, segments[0], b".index")
+    cdef int64_t time_bytes = index_size(cleaning.log, segments[0], b".timeindex")
+    cdef int64_t end
+    cdef int32_t i = 1
+    while i < count and i < GROUP_SEGMENTS_MAX:
+        end = segments[i + 1].base_offset if i + 1 < count else next_base
+        bytes += segment_size(segments[i])
+        index_bytes += index_size(cleaning.log, segments[i], b".index")
+        time_bytes += index_size(cleaning.log, segments[i], b".timeindex")
+        if bytes > config.segment_bytes or index_bytes > config.segment_index_bytes or time_bytes > config.segment_index_bytes:
+            break
+        if segment_size(segments[i]) > 0 and end - 1 - segments[0].base_offset > 0x7fffffff:
+            break
+        i += 1
+    return i
+
+
+cdef int64_t index_size(Log* log, Segment* segment, const char* suffix) noexcept nogil:
+    cdef char path[PATH_BYTES_MAX]
+    cdef int64_t size
+    log_name_file(log, segment.base_offset, suffix, path)
+    size = size_of_file(path)
+    return size if size > 0 else 0
+
+
+cdef int64_t legacy_horizon(Log* log, Segment** segments, int32_t count, int64_t first_dirty) noexcept nogil:
+    """delete.retention.ms before the last change of the last clean segment; there is no such thing before the first cleaning."""
+    cdef char path[PATH_BYTES_MAX]
+    cdef int32_t i
+    cdef int64_t modified_ms
+    for i in range(count - 1, -1, -1):
+        if segments[i].base_offset < first_dirty:
+            log_name_file(log, segments[i].base_offset, b".log", path)
+            modified_ms = modified_ms_of_file(path)
+            if modified_ms < log_config(log).delete_retention_ms:
+                return 0
+            return modified_ms - log_config(log).delete_retention_ms
+    return 0
+
+
+cdef int clean_groups(Cleaning* cleaning, Segment** segments, int32_t count, int64_t next_base) noexcept nogil:
+    cdef AbortedTransaction* aborted = NULL
+    cdef int32_t aborted_count = 0
+    cdef int64_t group_end
+    cdef int32_t i = 0
+    cdef int32_t size, j
+    cdef int error = log_copy_aborted(cleaning.log, 0, cleaning.cleanable.first_uncleanable, &aborted, &aborted_count)
+    if error:
+        return error
+    cleaned_transactions_init(&cleaning.transactions, aborted, aborted_count)
+    cleaning.legacy_horizon_ms = legacy_horizon(cleaning.log, segments, count, cleaning.cleanable.first_dirty)
+    while not error and i < count and segments[i].base_offset < cleaning.end_offset:
+        size = group_size(cleaning, segments + i, count - i, next_base)
+        while size > 1 and segments[i + size - 1].base_offset >= cleaning.end_offset:
+            size -= 1
+        group_end = segments[i + size].base_offset if i + size < count else next_base
+        error = clean_group(cleaning, segments + i, size, group_end)
+        for j in range(i, i + size):    # replaced ones are closed here, unless readers hold them
+            segment_unref(segments[j])
+            segments[j] = NULL
+        i += size
+        cleaning.stats.segments_before += size
+        cleaning.stats.segments_after += 1
+    cleaned_transactions_free(&cleaning.transactions)
+    return error
+
+
+cdef int begin(Cleaning* cleaning, CleanerControl* control, Log* log, const Cleanable* cleanable, int64_t now_ms) noexcept nogil:
+    cdef CleanerConfig config
+    memset(cleaning, 0, sizeof(Cleaning))
+    pthread_mutex_lock(&control.mutex)
+    config = control.config
+    pthread_mutex_unlock(&control.mutex)
+    cleaning.control = control
+    cleaning.log = log
+    cleaning.cleanable = cleanable
+    cleaning.truncations = atomic_load_i32(&log.truncations)
+    cleaning.io_bytes = <size_t>max(config.io_buffer_bytes // max(config.threads, 1) // 2, IO_BUFFER_MIN)
+    cleaning.io_bytes_per_second = max(config.io_bytes_per_second, 1.0)
+    offset_map_init(&cleaning.latest, config.dedupe_buffer_bytes // max(config.threads, 1), config.load_max)
+    writer_init(&cleaning.output, SEGMENT_BYTES_MAX)
+    cleaning.filter.latest = &cleaning.latest
+    cleaning.filter.latest_offset = cleanable.first_dirty - 1
+    cleaning.filter.round_end = cleanable.first_uncleanable
+    cleaning.filter.transactions = &cleaning.transactions
+    cleaning.filter.now_ms = now_ms
+    cleaning.filter.delete_retention_ms = log_config(log).delete_retention_ms
+    cleaning.filter.unpacked_bytes_max = <size_t>log_config(log).rules.unpacked_bytes_max
+    writer_init(&cleaning.filter.kept, SEGMENT_BYTES_MAX)
+    writer_init(&cleaning.filter.plain, SEGMENT_BYTES_MAX)
+    cleaning.filter.codecs = codecs_new()
+    return STORAGE_OK if cleaning.filter.codecs != NULL else STORAGE_NO_MEMORY
+
+
+cdef void end(Cleaning* cleaning) noexcept nogil:
+    offset_map_free(&cleaning.latest)
+    codecs_free(cleaning.filter.codecs)
+    writer_free(&cleaning.filter.kept)
+    writer_free(&cleaning.filter.plain)
+    writer_free(&cleaning.output)
+    free(cleaning.input)
+
+
+cdef int clean_log(
+    CleanerControl* control, Log* log, const Cleanable* cleanable, int64_t now_ms, RoundStats* stats, int* failed_errno
+) noexcept nogil:
+    cdef Cleaning cleaning
+    cdef Segment** segments = NULL
+    cdef int64_t next_base = 0
+    cdef int32_t count = 0
+    cdef int32_t i
+    cdef int error = begin(&cleaning, control, log, cleanable, now_ms)
+    memset(stats, 0, sizeof(RoundStats))
+    cleaning.stats = stats
+    stats.started_ms = monotonic_ms()
+    stats.first_dirty = cleanable.first_dirty
+    if not error:
+        error = log_closed_segments(log, cleanable.first_uncleanable, &segments, &count, &next_base)
+    if not error:
+        error = build_map(&cleaning, segments, count, next_base)
+    if not error:
+        error = clean_groups(&cleaning, segments, count, next_base)
+    if not error:
+        error = io_error(&cleaning, log_sync_names(log))
+    if not error:
+        stats.end_offset = cleaning.end_offset
+        log_set_cleaned(log, cleaning.end_offset, cleaning.truncations)
+    for i in range(count):
+        if segments[i] != NULL:
+            segment_unref(segments[i])
+    free(segments)
+    failed_errno[0] = cleaning.failed_errno
+    end(&cleaning)
+    stats.elapsed_ms = monotonic_ms() - stats.started_ms
+    return error
+
+
+cdef int64_t stable_offset_of(Log* log) noexcept nogil:
+    cdef int64_t first_unstable = log_first_unstable_offset(log)
+    return first_unstable if first_unstable >= 0 else log_end_offset(log)
+
+
+def cleanable(PartitionLog log not None, *, last_stable_offset=None, now_ms=None):
+    """What of the log could be cleaned: first_dirty, first_uncleanable (offsets), clean_bytes, dirty_bytes, overdue_ms."""
+    cdef Cleanable found
+    cdef int64_t stable = stable_offset_of(log.log) if last_stable_offset is None else last_stable_offset
+    cdef int64_t now = wall_clock_ms() if now_ms is None else now_ms
+    cdef int error
+    with nogil:
+        error = log_cleanable(log.log, stable, now, &found)
+    if error:
+        raise StorageFailure(f"what is dirty: {STORAGE_ERROR_NAMES[error]}", error)
+    return found
+
+
+def clean(
+    PartitionLog log not None, *, last_stable_offset=None, now_ms=None, dedupe_buffer_bytes=134217728, io_buffer_bytes=524288,
+    load_factor=0.9,
+):
+    """One round, whatever the dirty ratio is. Returns what it did, or None when nothing is dirty. Raises StorageFailure."""
+    cdef CleanerControl control
+    cdef Cleanable found = cleanable(log, last_stable_offset=last_stable_offset, now_ms=now_ms)
+    cdef RoundStats stats
+    cdef int64_t now = wall_clock_ms() if now_ms is None else now_ms
+    cdef int failed_errno = 0
+    cdef int error
+    if found.dirty_bytes <= 0:
+        return None
+    control_init(&control)
+    control.config.threads = 1
+    control.config.dedupe_buffer_bytes = dedupe_buffer_bytes
+    control.config.io_buffer_bytes = io_buffer_bytes
+    control.config.io_bytes_per_second = 1e300
+    control.config.load_max = load_factor
+    with nogil:
+        error = clean_log(&control, log.log, &found, now, &stats, &failed_errno)
+    control_destroy(&control)
+    if error:
+        raise StorageFailure(f"cleaning: {STORAGE_ERROR_NAMES[error]}", error, failed_errno)
+    return stats

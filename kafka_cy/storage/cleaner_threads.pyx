@@ -1,0 +1,354 @@
+"""The threads that clean: which log is next, how often, what they have done (Kafka's LogCleaner and LogCleanerManager)."""
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memset
+
+from kafka_cy.records.atomics cimport (
+    atomic_add_i32, atomic_load_i32, atomic_load_pointer, atomic_store_i32, atomic_sub_i32,
+)
+from kafka_cy.storage.cleaner cimport (
+    CleanerConfig, CleanerControl, RoundStats, clean_log, control_destroy, control_init, control_wait, control_wake,
+    monotonic_ms,
+)
+from kafka_cy.storage.log cimport (
+    LOG_ONLINE, STORAGE_DELETED, STORAGE_IO_ERROR, STORAGE_NO_MEMORY, STORAGE_OFFLINE, STORAGE_OK, Cleanable, Log,
+    log_cleanable, log_config,
+)
+from kafka_cy.storage.partition cimport (
+    PARTITION_DELETED, PARTITION_OFFLINE, HostedPartition, Partition, partition_acquire, partition_last_stable_offset,
+    partition_release,
+)
+from kafka_cy.storage.system cimport (
+    EDQUOT, EMFILE, ENFILE, ENOSPC, pthread_create, pthread_join, pthread_mutex_lock, pthread_mutex_unlock, pthread_t,
+    wall_clock_ms,
+)
+
+cdef enum:
+    THREADS_MAX = 64
+    BACKOFF_MIN_MS = 10
+
+# One thread. Its last round is guarded by the pool's control.mutex.
+cdef struct CleanerThread:
+    CleanerPool* pool
+    pthread_t thread
+    RoundStats last
+
+# Purpose: the threads and what they choose from.
+# Lifetime: that of the LogCleaner, which ends the threads first.
+# Locks: control.mutex guards the list and the stats; it is held for nanoseconds, and no other lock is taken with it.
+cdef struct CleanerPool:
+    CleanerControl control
+    Partition** partitions      # with references
+    int32_t partitions_count
+    int32_t partitions_capacity
+    CleanerThread threads[THREADS_MAX]
+    int32_t threads_running
+    int32_t changes             # (a) rounds that ended: something is to be told or written
+    double max_dirty_ratio
+    int64_t max_overdue_ms
+    int64_t last_run_ms         # monotonic
+
+# The dirtiest log that is to be cleaned now; with a reference to its partition.
+cdef struct Choice:
+    Partition* partition
+    Log* log
+    double ratio
+    Cleanable cleanable
+
+
+cdef int copy_partitions(CleanerPool* pool, Partition*** copy, int32_t* count) noexcept nogil:
+    cdef int32_t i
+    pthread_mutex_lock(&pool.control.mutex)
+    count[0] = pool.partitions_count
+    copy[0] = <Partition**>malloc(<size_t>(count[0] + 1) * sizeof(Partition*))
+    if copy[0] != NULL:
+        for i in range(count[0]):
+            copy[0][i] = partition_acquire(pool.partitions[i])
+    pthread_mutex_unlock(&pool.control.mutex)
+    return STORAGE_OK if copy[0] != NULL else STORAGE_NO_MEMORY
+
+
+cdef bint may_be_cleaned(Partition* partition, Log* log) noexcept nogil:
+    cdef int32_t state = atomic_load_i32(&partition.state)
+    return (state != PARTITION_OFFLINE and state != PARTITION_DELETED and atomic_load_i32(&log.state) == LOG_ONLINE
+            and log_config(log).cleanup_compact and not atomic_load_i32(&log.uncleanable)
+            and not atomic_load_i32(&log.cleaning) and not atomic_load_i32(&log.cleaning_held))
+
+
+cdef void consider(Partition* partition, int64_t now_ms, Choice* best, double* max_ratio, int64_t* max_overdue_ms) noexcept nogil:
+    cdef Log* log = <Log*>atomic_load_pointer(<void**>&partition.log)
+    cdef Cleanable found
+    cdef double ratio
+    if not may_be_cleaned(partition, log):
+        return
+    if log_cleanable(log, partition_last_stable_offset(partition), now_ms, &found) != STORAGE_OK:
+        return
+    max_overdue_ms[0] = max(max_overdue_ms[0], found.overdue_ms)
+    if found.clean_bytes + found.dirty_bytes <= 0:
+        return
+    ratio = <double>found.dirty_bytes / (found.clean_bytes + found.dirty_bytes)
+    max_ratio[0] = max(max_ratio[0], ratio)
+    if ratio > log_config(log).cleanable_dirty_ratio_min or (found.overdue_ms > 0 and found.dirty_bytes > 0):
+        if best.partition == NULL or ratio > best.ratio:
+            best.partition = partition
+            best.log = log
+            best.ratio = ratio
+            best.cleanable = found
+
+
+cdef bint choose(CleanerPool* pool, int64_t now_ms, Choice* best) noexcept nogil:
+    """True: `best` is to be cleaned, and no other thread is at it."""
+    cdef Partition** partitions = NULL
+    cdef int32_t count = 0
+    cdef int32_t i
+    cdef double max_ratio = 0
+    cdef int64_t max_overdue_ms = 0
+    memset(best, 0, sizeof(Choice))
+    if copy_partitions(pool, &partitions, &count) != STORAGE_OK:
+        return False
+    for i in range(count):
+        if not atomic_load_i32(&pool.control.stopping):
+            consider(partitions[i], now_ms, best, &max_ratio, &max_overdue_ms)
+    if best.partition != NULL:
+        partition_acquire(best.partition)
+    for i in range(count):
+        partition_release(partitions[i])
+    free(partitions)
+    pthread_mutex_lock(&pool.control.mutex)
+    pool.max_dirty_ratio = max_ratio
+    pool.max_overdue_ms = max_overdue_ms
+    pool.last_run_ms = monotonic_ms()
+    pthread_mutex_unlock(&pool.control.mutex)
+    if best.partition == NULL:
+        return False
+    if atomic_add_i32(&best.log.cleaning, 1) > 1:
+        atomic_sub_i32(&best.log.cleaning, 1)
+        partition_release(best.partition)
+        return False
+    return True
+
+
+cdef bint passes(int error, int failed_errno) noexcept nogil:
+    """May the next round do better? It was stopped, or something ran out; what is left are damaged files and disks."""
+    if error == STORAGE_DELETED or error == STORAGE_OFFLINE or error == STORAGE_NO_MEMORY:
+        return True
+    return error == STORAGE_IO_ERROR and (
+        failed_errno == ENOSPC or failed_errno == EDQUOT or failed_errno == EMFILE or failed_errno == ENFILE)
+
+
+cdef bint clean_dirtiest(CleanerThread* thread) noexcept nogil:
+    """True: a round ended well, so that there may be more to do at once."""
+    cdef CleanerPool* pool = thread.pool
+    cdef int64_t now_ms = wall_clock_ms()
+    cdef Choice best
+    cdef RoundStats stats
+    cdef int failed_errno = 0
+    cdef int error
+    if not choose(pool, now_ms, &best):
+        return False
+    error = clean_log(&pool.control, best.log, &best.cleanable, now_ms, &stats, &failed_errno)
+    if error == STORAGE_OK:
+        pthread_mutex_lock(&pool.control.mutex)
+        thread.last = stats
+        pthread_mutex_unlock(&pool.control.mutex)
+    elif not passes(error, failed_errno):
+        atomic_store_i32(&best.log.uncleanable_errno, failed_errno)
+        atomic_store_i32(&best.log.uncleanable, error)
+    atomic_sub_i32(&best.log.cleaning, 1)
+    partition_release(best.partition)
+    atomic_add_i32(&pool.changes, 1)
+    return error == STORAGE_OK
+
+
+cdef void* work(void* context) noexcept nogil:
+    cdef CleanerThread* thread = <CleanerThread*>context
+    cdef CleanerControl* control = &thread.pool.control
+    cdef int64_t backoff_ms
+    while not atomic_load_i32(&control.stopping):
+        if not clean_dirtiest(thread):
+            pthread_mutex_lock(&control.mutex)
+            backoff_ms = max(control.config.backoff_ms, BACKOFF_MIN_MS)
+            pthread_mutex_unlock(&control.mutex)
+            control_wait(control, backoff_ms)
+    return NULL
+
+
+cdef void start_threads(CleanerPool* pool) noexcept nogil:
+    cdef int32_t wanted = min(max(pool.control.config.threads, 0), THREADS_MAX)
+    cdef CleanerThread* thread
+    atomic_store_i32(&pool.control.stopping, 0)
+    while pool.threads_running < wanted:
+        thread = &pool.threads[pool.threads_running]
+        thread.pool = pool
+        if pthread_create(&thread.thread, NULL, work, thread) != 0:
+            return
+        pool.threads_running += 1
+
+
+cdef void stop_threads(CleanerPool* pool) noexcept nogil:
+    """A round in progress ends at its next read, without a trace."""
+    cdef int32_t i
+    atomic_store_i32(&pool.control.stopping, 1)
+    control_wake(&pool.control)
+    for i in range(pool.threads_running):
+        pthread_join(pool.threads[i].thread, NULL)
+    pool.threads_running = 0
+
+
+cdef int32_t find_partition(CleanerPool* pool, Partition* partition) noexcept nogil:
+    cdef int32_t i
+    for i in range(pool.partitions_count):
+        if pool.partitions[i] == partition:
+            return i
+    return -1
+
+
+cdef int add_partition(CleanerPool* pool, Partition* partition) noexcept nogil:
+    cdef Partition** grown
+    cdef int32_t wanted
+    cdef int failed = 0
+    pthread_mutex_lock(&pool.control.mutex)
+    if find_partition(pool, partition) < 0:
+        if pool.partitions_count == pool.partitions_capacity:
+            wanted = pool.partitions_capacity * 2 if pool.partitions_capacity else 64
+            grown = <Partition**>realloc(pool.partitions, <size_t>wanted * sizeof(Partition*))
+            failed = -1 if grown == NULL else 0
+            if not failed:
+                pool.partitions = grown
+                pool.partitions_capacity = wanted
+        if not failed:
+            pool.partitions[pool.partitions_count] = partition_acquire(partition)
+            pool.partitions_count += 1
+    pthread_mutex_unlock(&pool.control.mutex)
+    return failed
+
+
+cdef void remove_partition(CleanerPool* pool, Partition* partition) noexcept nogil:
+    cdef int32_t i
+    pthread_mutex_lock(&pool.control.mutex)
+    i = find_partition(pool, partition)
+    if i >= 0:
+        pool.partitions_count -= 1
+        pool.partitions[i] = pool.partitions[pool.partitions_count]
+    pthread_mutex_unlock(&pool.control.mutex)
+    if i >= 0:
+        partition_release(partition)
+
+
+cdef class LogCleaner:
+    """The log cleaner of a broker. Owner: LogManager. Its threads run from the first partition on, until stop().
+
+    `config` has the broker's log.cleaner.* keys with typed values.
+    """
+
+    cdef CleanerPool* pool
+
+    def __cinit__(self, dict config):
+        self.pool = <CleanerPool*>calloc(1, sizeof(CleanerPool))
+        if self.pool == NULL:
+            raise MemoryError
+        control_init(&self.pool.control)
+        self.pool.last_run_ms = monotonic_ms()
+        self._take(config)
+
+    def __dealloc__(self):
+        cdef int32_t i
+        if self.pool == NULL:
+            return
+        with nogil:
+            stop_threads(self.pool)
+        for i in range(self.pool.partitions_count):
+            partition_release(self.pool.partitions[i])
+        free(self.pool.partitions)
+        control_destroy(&self.pool.control)
+        free(self.pool)
+
+    cdef _take(self, dict config):
+        cdef CleanerConfig fresh
+        fresh.threads = config["log.cleaner.threads"]
+        fresh.dedupe_buffer_bytes = config["log.cleaner.dedupe.buffer.size"]
+        fresh.io_buffer_bytes = config["log.cleaner.io.buffer.size"]
+        fresh.io_bytes_per_second = config["log.cleaner.io.max.bytes.per.second"]
+        fresh.load_max = config["log.cleaner.io.buffer.load.factor"]
+        fresh.backoff_ms = config["log.cleaner.backoff.ms"]
+        with nogil:
+            pthread_mutex_lock(&self.pool.control.mutex)
+            self.pool.control.config = fresh
+            pthread_mutex_unlock(&self.pool.control.mutex)
+
+    def configure(self, dict config):
+        """Take changed settings; with another number of threads, rounds in progress begin again."""
+        cdef int32_t threads = self.pool.control.config.threads
+        self._take(config)
+        if self.pool.partitions_count == 0:
+            return
+        with nogil:
+            if self.pool.control.config.threads != threads:
+                stop_threads(self.pool)
+                start_threads(self.pool)
+            else:
+                control_wake(&self.pool.control)
+
+    def add(self, HostedPartition partition not None):
+        """Clean this partition whenever its topic is compacted. Adding it again does nothing."""
+        if add_partition(self.pool, partition.partition) < 0:
+            raise MemoryError
+        with nogil:
+            start_threads(self.pool)
+
+    def remove(self, HostedPartition partition not None):
+        """Look at this partition no more. A round that is at it ends by itself when its log is closed."""
+        with nogil:
+            remove_partition(self.pool, partition.partition)
+
+    def stop(self):
+        """End the threads. Rounds in progress are given up."""
+        with nogil:
+            stop_threads(self.pool)
+
+    @property
+    def changes(self):
+        """Counts rounds, for whoever has to tell or to write down what they did."""
+        return atomic_load_i32(&self.pool.changes)
+
+    def stats(self):
+        """Kafka's metrics of LogCleaner and LogCleanerManager but for those of each log directory.
+
+        max_dirty_percent, time_since_last_run_ms, cleaner_recopy_percent, max_clean_time_s,
+        max_buffer_utilization_percent, max_compaction_delay_s, dead_thread_count
+        """
+        cdef CleanerPool* pool = self.pool
+        cdef int64_t read = 0
+        cdef int64_t written = 0
+        cdef int64_t elapsed_ms = 0
+        cdef double utilization = 0
+        cdef int32_t i
+        pthread_mutex_lock(&pool.control.mutex)
+        for i in range(THREADS_MAX):
+            read += pool.threads[i].last.bytes_read
+            written += pool.threads[i].last.bytes_written
+            elapsed_ms = max(elapsed_ms, pool.threads[i].last.elapsed_ms)
+            utilization = max(utilization, pool.threads[i].last.buffer_utilization)
+        found = {
+            "max_dirty_percent": 100 * pool.max_dirty_ratio,
+            "time_since_last_run_ms": monotonic_ms() - pool.last_run_ms,
+            "cleaner_recopy_percent": 100 * <double>written / max(read, 1),
+            "max_clean_time_s": <double>elapsed_ms / 1000,
+            "max_buffer_utilization_percent": 100 * utilization,
+            "max_compaction_delay_s": <double>pool.max_overdue_ms / 1000,
+            "dead_thread_count": max(min(pool.control.config.threads, THREADS_MAX) - pool.threads_running, 0)
+            if pool.partitions_count > 0 and not atomic_load_i32(&pool.control.stopping) else 0,
+        }
+        pthread_mutex_unlock(&pool.control.mutex)
+        return found
+
+
+def cleanable_bytes(HostedPartition partition not None):
+    """Bytes of the partition's log that are dirty and may be cleaned."""
+    cdef Partition* hosted = partition.partition
+    cdef Cleanable found
+    cdef int error
+    with nogil:
+        error = log_cleanable(
+            <Log*>atomic_load_pointer(<void**>&hosted.log), partition_last_stable_offset(hosted), wall_clock_ms(), &found)
+    return 0 if error else found.dirty_bytes
