@@ -21,7 +21,7 @@ from kafka_cy.network.system cimport (
 )
 from kafka_cy.records.batch cimport ATTRIBUTES_AT, BATCH_HEADER_SIZE, CRC_AT, LEADER_EPOCH_AT, RECORDS_COUNT_AT
 from kafka_cy.records.crc32c cimport crc32c
-from kafka_cy.records.wire cimport load_be16, load_be32, store_be16, store_be32, store_be64
+from kafka_cy.records.wire cimport load_be16, load_be32, load_be64, store_be16, store_be32, store_be64
 
 cdef enum:
     INPUT_BYTES = 4194304
@@ -35,6 +35,8 @@ cdef struct FloorPartition:
     int fd
     int64_t size
     int64_t offset
+    int64_t batch_size              # all batches of a partition are alike: this is the only index
+    int64_t batch_records
 
 cdef struct FloorConnection:
     int fd
@@ -42,7 +44,6 @@ cdef struct FloorConnection:
     int64_t have
     uint8_t output[OUTPUT_BYTES]
     int64_t queued
-    int64_t next_at                 # in the file, of the next fetch
     FloorPartition* sending         # a fetch that is not out yet
     int64_t send_at
     int64_t send_left
@@ -83,8 +84,10 @@ cdef bint produce(Floor* floor, FloorConnection* c, uint8_t* body, uint32_t corr
         store_be32(batch + LEADER_EPOCH_AT, 0)
         if pwrite(partition.fd, batch, <size_t>size, partition.size) != size:
             return False
+        partition.batch_size = size
+        partition.batch_records = load_be32(batch + RECORDS_COUNT_AT)
         partition.size += size
-        partition.offset += load_be32(batch + RECORDS_COUNT_AT)
+        partition.offset += partition.batch_records
     store_be32(out + 4, correlation_id)
     p = out + 8 + answer_head(out + 8, name, name_size, index)
     store_be16(p, <uint16_t>code)
@@ -99,19 +102,21 @@ cdef bint produce(Floor* floor, FloorConnection* c, uint8_t* body, uint32_t corr
 cdef void fetch(Floor* floor, FloorConnection* c, const uint8_t* body, uint32_t correlation_id) noexcept nogil:
     """Replica, wait, min bytes, max bytes, isolation, topics (1), name, partitions (1), index, offset, max bytes.
 
-    The offset is not looked up: each connection reads its partition's file from front to back, again and again.
+    Where the offset stands in the file follows from the size of a batch.
     """
     cdef const uint8_t* name = body + 21
     cdef int64_t name_size = 2 + load_be16(name)
     cdef const uint8_t* p = name + name_size + 4
     cdef uint32_t index = load_be32(p)
-    cdef int64_t size = load_be32(p + 12)
+    cdef int64_t offset = <int64_t>load_be64(p + 4)
+    cdef int64_t wanted = load_be32(p + 12)
+    cdef int64_t at = 0, size = 0
     cdef FloorPartition* partition = &floor.partitions[index % PARTITIONS]
     cdef uint8_t* out = c.output + c.queued
     cdef uint8_t* o
-    size = min(size, partition.size)
-    if c.next_at + size > partition.size:
-        c.next_at = 0
+    if partition.batch_size and 0 <= offset < partition.offset:
+        at = offset // partition.batch_records * partition.batch_size
+        size = min(max(wanted // partition.batch_size, <int64_t>1) * partition.batch_size, partition.size - at)
     store_be32(out + 4, correlation_id)
     store_be32(out + 8, 0)                  # throttle time
     o = out + 12 + answer_head(out + 12, name, name_size, index)
@@ -123,9 +128,8 @@ cdef void fetch(Floor* floor, FloorConnection* c, const uint8_t* body, uint32_t 
     store_be32(out, <uint32_t>(o + 26 - out - 4 + size))
     c.queued += o + 26 - out
     c.sending = partition
-    c.send_at = c.next_at
+    c.send_at = at
     c.send_left = size
-    c.next_at += size
 
 
 cdef bint send_out(FloorConnection* c) noexcept nogil:

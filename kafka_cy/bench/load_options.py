@@ -45,6 +45,8 @@ class LoadOptions:
     fetch_min_bytes: int = 1
     fetch_max_wait_ms: int = 500
 
+    fill_bytes: int = 400_000_000  # consume: of a topic of its own
+
     groups: int = 100
     members: int = 2  # of a group (librdkafka)
     idle_connections: int = 0  # beside those that work

@@ -92,6 +92,19 @@ def new_native_load(
     )
 
 
+def run_unmeasured(runner: NativeRunner, failure: str) -> None:
+    """Run a load that is not measured; raises BrokerError."""
+    runner.start()
+    try:
+        while not runner.wait(0.2):
+            pass
+    finally:
+        runner.stop()
+    error = runner.ending().error
+    if error is not None:
+        raise BrokerError(f"{failure}: {error}")
+
+
 def raise_descriptor_limit(wanted: int) -> None:
     """Allow this process (and brokers that it starts from now on) so many open files; raises BrokerError."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import click
 
-from kafka_cy.tools import bench_report, bench_run, bench_tune
+from kafka_cy.tools import bench_compare, bench_report, bench_run, bench_scaling, bench_tune
 
 
 class WrongOption(click.UsageError):
@@ -36,5 +36,7 @@ def commands() -> None:
 
 for workload in bench_run.commands():
     commands.add_command(workload)
+commands.add_command(bench_compare.command)
+commands.add_command(bench_scaling.command)
 commands.add_command(bench_report.command)
 commands.add_command(bench_tune.command)

@@ -56,7 +56,8 @@ PRODUCING = (*RECORDS, "producers", "acks", "linger_ms", "max_in_flight", "produ
 FETCHING = ("consumers", "fetch_size", "fetch_min_bytes", "fetch_max_wait_ms", "consumer_props")
 OUTPUT = ("json_path", "label")
 
-OPTIONS: dict[str, Any] = {
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+OPTIONS: dict[str, Option] = {
     "bootstrap_servers": click.option(
         "-b", "--bootstrap-server", "bootstrap_servers", metavar="HOST:PORT",
         help="Broker to load (default: a kafka-cy of its own in a temporary folder).",
@@ -429,12 +430,22 @@ def write_json(results: Results, path: Path | None) -> None:
         raise ToolError(f"{path} cannot be written: {error.strerror}.") from None
 
 
-def finish(results: Results, json_path: Path | None, openmetrics_path: Path | None, push_url: str | None) -> None:
-    """Write, show, and end with the exit code that the runs ask for."""
+def finish(
+    results: Results,
+    json_path: Path | None,
+    openmetrics_path: Path | None,
+    push_url: str | None,
+    *,
+    show: Callable[[], None] | None = None,
+) -> None:
+    """Write, show (as a report, unless told how), and end with the exit code that the runs ask for."""
     from kafka_cy.tools.bench_report_text import print_report
 
     write_json(results, json_path)
-    print_report(results)
+    if show is not None:
+        show()
+    else:
+        print_report(results)
     if json_path is not None:
         note(f"Results written to {json_path}.")
     export_results(results, openmetrics_path, push_url)

@@ -7,14 +7,13 @@ import dataclasses
 from collections.abc import Iterator
 
 from kafka_cy.bench.bench_topic import BenchTopic, bench_topic, offsets
-from kafka_cy.bench.brokers import BrokerError, Target
+from kafka_cy.bench.brokers import Target
 from kafka_cy.bench.load_options import LoadOptions, OptionError
 from kafka_cy.bench.measure import Load
 from kafka_cy.bench.native_load import NativeLoad
-from kafka_cy.bench.native_runner import NativeRunner, new_native_load
+from kafka_cy.bench.native_runner import NativeRunner, new_native_load, run_unmeasured
 from kafka_cy.bench.workloads import produce
 
-FILL_BYTES = 400_000_000
 FILL_S_MAX = 20.0
 
 
@@ -23,7 +22,7 @@ def load(target: Target, options: LoadOptions) -> Iterator[Load]:
     """Reads the topic that is named, or one of its own that is filled first."""
     with bench_topic(target, options, must_exist=True) as topic:
         if options.topic is None:
-            fill(target, topic, options, FILL_BYTES)
+            fill(target, topic, options, options.fill_bytes)
         starts, ends = offsets(target, topic)
         read = [index for index in range(topic.partitions) if ends[index] > starts[index]]
         if not read:
@@ -76,14 +75,5 @@ def fill(target: Target, topic: BenchTopic, options: LoadOptions, size_bytes: in
     )
     native = new_native_load(target, filling)
     produce.add_producers(native, topic, filling)
-    runner = NativeRunner(native)
-    runner.start()
-    try:
-        while not runner.wait(0.2):
-            pass
-    finally:
-        runner.stop()
-    ending = runner.ending()
-    if ending.error is not None:
-        raise BrokerError(f"The topic could not be filled: {ending.error}")
+    run_unmeasured(NativeRunner(native), "The topic could not be filled")
     return native.counters()[2]

@@ -1,0 +1,172 @@
+"""`bench compare`: kafka-cy beside Apache Kafka and beside the machine's floor, in interleaved rounds.
+
+All servers live at once; each round runs every row against each of them, one after the other and in turning order, so
+that what else the machine does hits all alike. Memory is touched and the JVM warmed up before anything counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kafka_cy.bench import machine, results, workloads
+from kafka_cy.bench.brokers import KAFKA_VERSION, ApacheKafka, Floor, OwnBroker, Target
+from kafka_cy.bench.floor import synced_writes
+from kafka_cy.bench.load_options import LoadOptions
+from kafka_cy.bench.measure import Progress
+from kafka_cy.bench.payloads import Payloads
+
+GIB = 2**30
+FLUSH_EACH = {"flush.messages": "1"}
+#: Else the files of a minute's runs are on the disk at once.
+DELETE_SOON = {"log.segment.delete.delay.ms": 1000}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A load of the table. `synced`: an answer means that the record is on the disk."""
+
+    label: str
+    workload: str
+    unit: results.Unit
+    options: dict[str, Any] = field(default_factory=dict)
+    record_size: int = 100
+    synced: bool = False
+
+    def load_options(self, duration_s: float) -> LoadOptions:
+        """4 connections and 4 partitions, where the row says nothing else."""
+        return dataclasses.replace(
+            LoadOptions(
+                duration_s=duration_s,
+                warm_up_s=min(0.5, duration_s / 3),
+                batch_records=150,
+                fill_bytes=200_000_000,
+                topic_config=FLUSH_EACH if self.synced else {},
+                payloads=Payloads(record_size=self.record_size),
+            ),
+            **self.options,
+        )
+
+
+ONE_RECORD = {"batch_records": 1, "in_flight": 1}
+ROWS = [
+    Row("produce 16 KiB batches, 5 in flight, acks=1", "produce", "GB"),
+    Row("the same, acks=all", "produce", "GB", {"acks": -1}),
+    Row("produce 900 kB batches", "produce", "GB", {"batch_records": 8200}),
+    Row("produce one 100 B record, 1 in flight", "produce", "request", ONE_RECORD),
+    Row("the same, 64 connections", "produce", "request", {**ONE_RECORD, "producers": 64}),
+    Row("the same, 4 connections, 32 in flight", "produce", "request", {**ONE_RECORD, "in_flight": 32}),
+    Row(
+        "1000 acks=all requests/s of 1 kB",
+        "produce",
+        "latency",
+        {"batch_records": 1, "in_flight": 1000, "acks": -1, "throughput": 1000.0},
+        record_size=1000,
+    ),
+    Row("fetch 1 MiB", "consume", "GB", {"fetch_bytes": 1 << 20}),
+    Row("fetch 64 KiB", "consume", "GB", {"fetch_bytes": 1 << 16}),
+    Row("fsync before the answer, 1 connection", "produce", "request", {**ONE_RECORD, "acks": -1, "producers": 1}, synced=True),
+    Row("fsync before the answer, 64 connections", "produce", "request", {**ONE_RECORD, "acks": -1, "producers": 64}, synced=True),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """How long and how often. `jars` is None to leave Apache Kafka out."""
+
+    duration_s: float = 5.0
+    rounds: int = 5
+    rows: str = ""  # only those whose label contains it
+    touch_bytes: int = 6 * GIB
+    jvm_warm_up_s: float = 20.0
+    jars: Path | None = None
+    broker_config: Mapping[str, object] = field(default_factory=dict)
+
+    def chosen_rows(self) -> list[Row]:
+        """In the table's order."""
+        return [row for row in ROWS if self.rows.lower() in row.label.lower()]
+
+
+class Compare:
+    """One comparison; its runs are in `file`, also after an interruption. Raises BrokerError when a server does not start."""
+
+    def __init__(self, file: results.Results, options: CompareOptions, progress: Progress) -> None:
+        self.file, self.options, self.progress = file, options, progress
+
+    def run(self) -> None:
+        """All rounds, or until Ctrl-C. A server that dies takes no part in what follows."""
+        touched = machine.touch_memory(self.options.touch_bytes)
+        self.progress.note(f"Touched {touched / GIB:.1f} GiB of memory.")
+        with contextlib.ExitStack() as started:
+            targets: list[Target] = [OwnBroker({**DELETE_SOON, **self.options.broker_config})]
+            started.callback(targets[0].stop)
+            if self.options.jars is not None:
+                self.file.versions["apache-kafka"] = KAFKA_VERSION
+                targets.append(ApacheKafka(self.options.jars))
+                started.callback(targets[1].stop)
+                self._warm_up(targets[1])
+            with contextlib.suppress(KeyboardInterrupt):
+                self._rounds(targets)
+
+    def _warm_up(self, kafka: Target) -> None:
+        rows = self.options.chosen_rows()
+        self.progress.note(f"Warming Apache Kafka up for {self.options.jvm_warm_up_s:.0f} s.")
+        for row in rows:
+            workloads.run(row.workload, kafka, row.load_options(self.options.jvm_warm_up_s / len(rows)))
+
+    def _rounds(self, targets: list[Target]) -> None:
+        for number in range(1, self.options.rounds + 1):
+            for index, row in enumerate(self.options.chosen_rows()):
+                sides: list[Target | None] = [*(each for each in targets if each.alive()), None]  # None: the floor
+                turn = number % len(sides)
+                for side in sides[turn:] + sides[:turn]:
+                    if side is None:
+                        run = self._floor(row, index, number)
+                    else:
+                        run = self._run(row, index, side, number)
+                    self.file.runs.append(run)
+                    if run.outcome == "interrupted":
+                        return
+
+    def _run(self, row: Row, index: int, target: Target, number: int) -> results.Run:
+        return workloads.run(
+            row.workload,
+            target,
+            row.load_options(self.options.duration_s),
+            self.progress,
+            label=row.label,
+            round=number,
+            marks={"row": index, "unit": row.unit},
+        )
+
+    def _floor(self, row: Row, index: int, number: int) -> results.Run:
+        """A new floor each time, for it never deletes a topic; the floor of fsync is the disk's."""
+        if row.synced:
+            return self._disk(row, index, number)
+        floor = Floor()
+        try:
+            return self._run(row, index, floor, number)
+        finally:
+            floor.stop()
+
+    def _disk(self, row: Row, index: int, number: int) -> results.Run:
+        with tempfile.TemporaryDirectory(prefix="kafka-cy-bench-disk-") as folder:
+            writes, seconds, size, latency = synced_writes(f"{folder}/log", min(self.options.duration_s, 2.0))
+        run = results.Run(
+            workload="fdatasync",
+            label=row.label,
+            target=results.FLOOR,
+            generator=None,
+            round=number,
+            options={"row": index, "unit": row.unit},
+            outcome="completed",
+            totals=results.Totals(duration_s=seconds, requests=writes, records=writes, bytes=size),
+            latency=results.Latency(**latency.export()),
+        )
+        self.progress.run_ended(run)
+        return run

@@ -1,0 +1,253 @@
+"""Results as Markdown: the tables of `bench compare` and `bench scaling`, and RESULTS.md out of several files.
+
+python -m kafka_cy.bench.report_text bench/results/*.json > bench/RESULTS.md
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import sys
+from dataclasses import dataclass
+
+from kafka_cy.bench import figures
+from kafka_cy.bench.results import APACHE_KAFKA, FLOOR, KAFKA_CY, Results, Run, load
+from kafka_cy.bench.scaling import pairs_of
+
+#: Rounds below which there is no saying what is noise.
+ROUNDS_MIN = 3
+#: A median absolute deviation as a standard deviation of a normal distribution.
+MAD_TO_SIGMA = 1.4826
+SIGMAS = 2.0
+TARGETS = ((APACHE_KAFKA, "Apache Kafka"), (FLOOR, "floor"), (KAFKA_CY, "kafka-cy"))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median and its median absolute deviation over `rounds` rounds."""
+
+    median: float
+    mad: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """The median of the ratios within rounds; `noise`: 1 lies within what the rounds differ by, or there are too few."""
+
+    median: float
+    mad: float
+    noise: bool
+
+    def text(self) -> str:
+        """`~` marks what noise may be all of."""
+        return f"{'~' if self.noise else ''}{figures.ratio_text(self.median)} ±{self.mad:.2f}"
+
+
+def spread(values: list[float | None]) -> Spread | None:
+    """None without values."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    median = statistics.median(known)
+    return Spread(median, statistics.median(abs(value - median) for value in known), len(known))
+
+
+def ratio(pairs: list[tuple[float | None, float | None]]) -> Ratio | None:
+    """Of the first to the second of each pair; None without a whole pair."""
+    ratios: list[float | None] = [first / second for first, second in pairs if first is not None and second]
+    found = spread(ratios)
+    if found is None:
+        return None
+    noise = found.rounds < ROUNDS_MIN or abs(found.median - 1) <= SIGMAS * MAD_TO_SIGMA * found.mad
+    return Ratio(found.median, found.mad, noise)
+
+
+def cost_of(unit: object) -> figures.Figure:
+    """What ratios are made of: CPU time, or for a latency row the median latency."""
+    if unit == "GB":
+        return figures.cpu_s_per_gb
+    return figures.percentile_of("p50_ms") if unit == "latency" else figures.cpu_us_per_request
+
+
+# -- compare --
+
+
+def compare_table(file: Results) -> list[str]:
+    """A row a load, as the issue of speed has them: Apache Kafka, the floor, kafka-cy, and the ratios."""
+    lines = [
+        "| load (4 connections, 4 partitions) | Apache Kafka | floor | kafka-cy | of the floor | of Kafka |",
+        "|---|---|---|---|---|---|",
+    ]
+    for label in dict.fromkeys(run.label for run in file.runs):
+        of_row = [run for run in file.runs if run.label == label]
+        cells = [cell([run for run in of_row if run.target == target]) for target, _ in TARGETS]
+        ratios = [row_ratio(of_row, FLOOR), row_ratio(of_row, APACHE_KAFKA)]
+        lines.append(f"| {' | '.join([escaped(label), *cells, *(each.text() if each else '-' for each in ratios)])} |")
+    return lines
+
+
+def row_ratio(runs: list[Run], target: str) -> Ratio | None:
+    """kafka-cy's cost to the target's, round by round. The disk has no CPU cost: there it is rates that compare."""
+    cost = cost_of(runs[0].options.get("unit"))
+    if target == FLOOR and any(run.workload == "fdatasync" for run in runs):
+        return None
+    by_round = {(run.target, run.round): cost(run) for run in runs}
+    rounds = sorted({run.round for run in runs})
+    return ratio([(by_round.get((KAFKA_CY, each)), by_round.get((target, each))) for each in rounds])
+
+
+def cell(runs: list[Run]) -> str:
+    """The cost with its spread and the rate, or three latencies."""
+    if not runs:
+        return "-"
+    unit = runs[0].options.get("unit")
+    parts = []
+    if unit == "latency":
+        names = ("p50_ms", "p99_ms", "p999_ms")
+        found = [spread([figures.percentile_of(name)(run) for run in runs]) for name in names]
+        parts.append("/".join(f"{each.median:.2f}" if each else "-" for each in found) + " ms")
+    cpu = spread([(figures.cpu_s_per_gb if unit == "GB" else figures.cpu_us_per_request)(run) for run in runs])
+    if cpu is not None:
+        parts.append(f"{cpu.median:.2f} ±{cpu.mad:.2f} s/GB" if unit == "GB" else f"{cpu.median:.1f} ±{cpu.mad:.1f} us")
+    rate = spread([(figures.bytes_per_s if unit == "GB" else figures.requests_per_s)(run) for run in runs])
+    if rate is not None and unit == "GB":
+        parts.append(figures.bytes_rate_text(rate.median))
+    elif rate is not None and unit == "request":
+        parts.append(f"{figures.number_text(rate.median)}/s")
+    ended = dict.fromkeys(run.error or run.outcome for run in runs if run.outcome != "completed")
+    return ", ".join([*parts, *map(escaped, ended)])
+
+
+def memory_line(file: Results) -> str:
+    """The most that each server ever held."""
+    parts = []
+    for target, name in TARGETS:
+        held = [run.totals.rss_bytes_max or 0 for run in file.runs if run.target == target]
+        if max(held, default=0):
+            parts.append(f"{name} {max(held) / 2**20:.0f}")
+    return f"Resident memory at most, MiB: {'; '.join(parts)}."
+
+
+def compare_text(file: Results) -> list[str]:
+    """The table and how to read it."""
+    rounds = max((run.round for run in file.runs), default=0)
+    seconds = file.runs[0].options.get("duration_s", 0) if file.runs else 0
+    return [
+        *about(file),
+        "",
+        f"{rounds} interleaved rounds of {seconds:g} s a load; medians with the median absolute deviation (±). us: CPU time",
+        "of the server a request; s/GB: CPU seconds a gigabyte received (produce) or sent (fetch); three latencies: p50/p99/",
+        "p99.9 from when a request was due. Ratios are of CPU time, in the latency row of p50, round by round; `~`: the noise",
+        "swallows the difference. The floor of the fsync rows is a bare write and fdatasync, one after the other. Generator",
+        "and servers share the machine.",
+        "",
+        *compare_table(file),
+        "",
+        memory_line(file),
+    ]
+
+
+# -- scaling --
+
+
+def scaling_text(file: Results) -> list[str]:
+    """A table a curve and load."""
+    lines = [
+        *about(file),
+        "",
+        "CPU time of a request (record sizes: of its broker beside one with 100 B records), runs alternating between a broker",
+        "where nothing has grown (base) and one where it has (grown); the ratio is the median over the pairs, `~`: 1 lies",
+        "within what the pairs differ by.",
+    ]
+    heading = None
+    for curve, label, at, pairs in pairs_of(file):
+        if (curve, label) != heading:
+            heading = (curve, label)
+            lines += ["", f"**{escaped(curve)}**: {escaped(label)}", ""]
+            lines += ["| at | base | grown | ratio | requests/s | data |", "|---|---|---|---|---|---|"]
+        lines.append(scaling_row(at, pairs))
+    return lines
+
+
+def scaling_row(at: float, pairs: list[tuple[Run, Run]]) -> str:
+    """One point."""
+    cost = figures.cpu_us_per_request
+    base = spread([cost(each) for each, _ in pairs])
+    grown = spread([cost(each) for _, each in pairs])
+    of_base = ratio([(cost(variant), cost(base_run)) for base_run, variant in pairs])
+    rate = spread([figures.requests_per_s(each) for _, each in pairs])
+    size = spread([figures.bytes_per_s(each) for _, each in pairs])
+    cells = [
+        f"{at:,.0f}",
+        *(f"{each.median:.1f} ±{each.mad:.1f} us" if each else "-" for each in (base, grown)),
+        of_base.text() if of_base else "-",
+        figures.number_text(rate.median) if rate else "-",
+        figures.bytes_rate_text(size.median) if size else "-",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+# -- the rest --
+
+
+def run_text(file: Results) -> list[str]:
+    """A row a run."""
+    names = ("run", "target", "requests/s", "data", "CPU a request", "p50", "p99", "p99.9", "memory")
+    lines = [*about(file), "", f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for run in file.runs:
+        cpu = figures.cpu_us_per_request(run)
+        starts = run.workload in ("start", "recovery")  # they have no rate
+        cells = [
+            escaped(run.label),
+            escaped(run.target),
+            "-" if starts else figures.number_text(figures.requests_per_s(run)),
+            "-" if starts else figures.bytes_rate_text(figures.bytes_per_s(run)),
+            "-" if cpu is None else f"{cpu:.1f} us",
+            *(figures.ms_text(figures.percentile_of(name)(run)) for name in ("p50_ms", "p99_ms", "p999_ms")),
+            figures.bytes_text(figures.rss_bytes(run)),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def about(file: Results) -> list[str]:
+    """When, on what, with which versions, and whether the machine was quiet."""
+    machine = file.machine
+    versions = ", ".join(f"{name} {version}" for name, version in file.versions.items())
+    text = (
+        f"{file.started[:10]}; {versions}; {machine.cpu}, {machine.cores} cores, {machine.memory_bytes / 2**30:.0f} GiB, "
+        f"Linux {machine.kernel.split('-')[0]}; load average {machine.load_average_start} at the start, "
+        f"{machine.load_average_end} at the end."
+    )
+    return [escaped(text)]
+
+
+def escaped(text: str) -> str:
+    """Text of a file within a Markdown table."""
+    return re.sub(r"([|<>`*\\])", r"\\\1", " ".join(text.split()))
+
+
+TITLES = {
+    "compare": "Beside Apache Kafka and the machine's floor",
+    "scaling": "As something grows",
+    "run": "Single runs",
+}
+TEXTS = {"compare": compare_text, "scaling": scaling_text, "run": run_text}
+
+
+def markdown(file: Results) -> str:
+    """One file's tables."""
+    return "\n".join(TEXTS.get(file.kind, run_text)(file))
+
+
+def results_page(files: list[Results]) -> str:
+    """RESULTS.md."""
+    lines = ["# Measured", "", "Generated from the files in bench/results (`make bench-results`)."]
+    for file in sorted(files, key=lambda each: list(TITLES).index(each.kind) if each.kind in TITLES else len(TITLES)):
+        lines += ["", f"## {TITLES.get(file.kind, file.kind)}", "", markdown(file)]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(results_page([load(path) for path in sys.argv[1:]]))

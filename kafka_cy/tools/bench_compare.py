@@ -1,0 +1,70 @@
+"""`kafka-cy bench compare`: kafka-cy, Apache Kafka and the machine's floor in one interleaved run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kafka_cy.tools.bench_export import export_options
+from kafka_cy.tools.bench_run import OPTIONS, errors_as_sentences, finish, new_results
+from kafka_cy.tools.client import key_values
+
+QUICK = {"duration_s": 0.6, "rounds": 3, "touch_gib": 1.0}
+FULL = {"duration_s": 5.0, "rounds": 5, "touch_gib": 6.0}
+QUICK_JVM_WARM_UP_S = 12.0
+
+
+@click.command("compare")
+@click.option("--quick", is_flag=True, help="Short runs: 3 rounds of 0.6 s instead of 5 of 5 s.")
+@click.option(
+    "--duration", "duration_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Of a run."
+)
+@click.option("--rounds", type=click.IntRange(min=1), metavar="N")
+@click.option("--rows", default="", metavar="TEXT", help="Only loads whose name contains this.")
+@click.option("--no-kafka", is_flag=True, help="Leave Apache Kafka out.")
+@click.option(
+    "--kafka-jars", metavar="FOLDER", help="Apache Kafka's jars (default: where install-test-tools.sh puts them)."
+)
+@click.option("--touch-gib", type=click.FloatRange(min=0), metavar="N", help="Memory to touch first: 6, quick 1.")
+@OPTIONS["broker_config"]
+@OPTIONS["json_path"]
+@export_options
+def command(
+    quick: bool,
+    duration_s: float | None,
+    rounds: int | None,
+    rows: str,
+    no_kafka: bool,
+    kafka_jars: str | None,
+    touch_gib: float | None,
+    broker_config: tuple[str, ...],
+    json_path: Path | None,
+    openmetrics_path: Path | None,
+    push_url: str | None,
+) -> None:
+    """Measure kafka-cy beside Apache Kafka and the machine's floor.
+
+    Starts all of them, interleaves the runs, and shows medians with their spread. Ctrl-C keeps what there is.
+    """
+    from kafka_cy.bench.brokers import kafka_jars as find_jars
+    from kafka_cy.bench.compare import GIB, Compare, CompareOptions
+    from kafka_cy.bench.progress import progress_for_terminal
+    from kafka_cy.bench.report_text import markdown
+
+    defaults = QUICK if quick else FULL
+    file = new_results("compare")
+    with errors_as_sentences():
+        options = CompareOptions(
+            duration_s=duration_s or defaults["duration_s"],
+            rounds=rounds or int(defaults["rounds"]),
+            rows=rows,
+            touch_bytes=int((defaults["touch_gib"] if touch_gib is None else touch_gib) * GIB),
+            jvm_warm_up_s=QUICK_JVM_WARM_UP_S if quick else CompareOptions.jvm_warm_up_s,
+            jars=None if no_kafka else find_jars(kafka_jars),
+            broker_config=key_values(broker_config, "--broker-config"),
+        )
+        if not options.chosen_rows():
+            raise click.UsageError(f"no load's name contains {rows!r}")
+        Compare(file, options, progress_for_terminal(samples=False)).run()
+    finish(file, json_path, openmetrics_path, push_url, show=lambda: click.echo(markdown(file)))

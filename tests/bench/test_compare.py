@@ -1,0 +1,95 @@
+"""`bench compare` and `bench scaling`: short ones, their interleaving, and what their tables say of noise."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from foreign_tools import require
+
+from kafka_cy.bench import report_text, results, scaling
+from kafka_cy.bench.brokers import BrokerError, kafka_jars
+from kafka_cy.bench.compare import ROWS, Compare, CompareOptions
+from kafka_cy.bench.measure import NoProgress
+from kafka_cy.bench.scaling import CURVES, Scaling, ScalingOptions, pairs_of
+
+DATA = Path(__file__).parent / "data"
+
+
+def new_file(kind: Any) -> results.Results:
+    return results.Results(kind, "2026-01-01T00:00:00Z", ["x"], results.Machine("cpu", 1, 1, "6.1"), {})
+
+
+def test_compare_interleaves_its_targets() -> None:
+    file = new_file("compare")
+    options = CompareOptions(duration_s=0.1, rounds=2, rows="connection", touch_bytes=0, jvm_warm_up_s=0)
+    Compare(file, options, NoProgress()).run()
+    rows = [row.label for row in ROWS if "connection" in row.label]
+    assert [(run.round, run.label) for run in file.runs[::2]] == [(round_, row) for round_ in (1, 2) for row in rows]
+    first, second = ([run.target for run in file.runs if run.round == each][:2] for each in (1, 2))
+    assert first == second[::-1]  # nobody always goes first
+    assert {run.outcome for run in file.runs} == {"completed"}
+    text = report_text.markdown(file)
+    assert all(f"| {row} |" in text for row in rows)
+
+
+@pytest.mark.interop
+def test_compare_with_apache_kafka() -> None:
+    require(shutil.which("java"), "java")
+    try:
+        jars = kafka_jars(None)
+    except BrokerError:
+        require(None, "Apache Kafka's jars")
+        raise
+    file = new_file("compare")
+    options = CompareOptions(duration_s=0.2, rounds=1, rows="1 connection", touch_bytes=0, jvm_warm_up_s=0.5, jars=jars)
+    Compare(file, options, NoProgress()).run()
+    assert {run.target for run in file.runs} == {results.KAFKA_CY, results.APACHE_KAFKA, results.FLOOR}
+    assert {run.outcome for run in file.runs} == {"completed"}
+    assert all(run.totals.requests for run in file.runs)
+
+
+@pytest.mark.parametrize("curve", [curve.name for curve in CURVES])
+def test_scaling_alternates_base_and_variant(curve: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "CURVES", [dataclasses.replace(each, quick_points=(2,)) for each in CURVES])
+    file = new_file("scaling")
+    Scaling(file, ScalingOptions(duration_s=0.05, pairs=2, curves=(curve,), quick=True), NoProgress()).run()
+    roles = [run.options["role"] for run in file.runs]
+    assert roles[:4] == ["base", "variant", "variant", "base"]
+    assert {run.outcome for run in file.runs} == {"completed"}
+    points = list(pairs_of(file))
+    assert points and all(len(pairs) == 2 for _, _, _, pairs in points)
+    assert f"**{curve}**" in report_text.markdown(file)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "median", "noise"),
+    [
+        ([(2.0, 1.0)] * 3, 2.0, False),
+        ([(2.0, 1.0)] * 2, 2.0, True),  # two rounds cannot tell
+        ([(1.1, 1.0), (1.3, 1.0), (0.9, 1.0)], 1.1, True),
+        ([(1.5, 1.0), (1.52, 1.0), (1.48, 1.0)], 1.5, False),
+        ([(1.0, 1.0)] * 5, 1.0, True),
+        ([(1.0, None), (3.0, 1.0)], 3.0, True),
+    ],
+)
+def test_a_ratio_says_when_noise_may_be_all_of_it(pairs: Any, median: float, noise: bool) -> None:
+    found = report_text.ratio(pairs)
+    assert found is not None
+    assert (found.median, found.noise) == (pytest.approx(median), noise)
+    assert found.text().startswith("~") == noise
+
+
+def test_ratios_of_nothing_are_nothing() -> None:
+    assert report_text.ratio([]) is None
+    assert report_text.ratio([(None, 1.0), (1.0, 0.0)]) is None
+
+
+def test_the_page_of_results_is_made_of_files() -> None:
+    page = report_text.results_page([results.load(DATA / "run.json"), results.load(DATA / "compare.json")])
+    assert page.index("## Beside Apache Kafka") < page.index("## Single runs")
+    assert "| produce one 100 B record, 1 in flight |" in page
+    assert "\n1000 acks=all" not in page and page.endswith("|\n")
