@@ -3,6 +3,8 @@
 # make stack   a broker with ZooKeeper, Prometheus, Alertmanager and a demo load around it (docker-compose.yml without docker)
 # make test    lint, types, tests
 # make fuzz    decoders under the address sanitizer (FUZZ_SECONDS=120)
+# make bench        speed beside Apache Kafka and as things grow, in under five minutes; results in build/bench
+# make bench-full   the same at length; results in bench/results, and bench/RESULTS.md out of them
 # make bench-micro  records, indexes and log, each beside the obvious alternative
 
 SHELL := /bin/bash
@@ -12,7 +14,9 @@ ARGS ?=
 PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 120
 
-.PHONY: build run test lint pytest test-tools fuzz bench-micro wheel clean
+BENCH := $(VENV)/bin/kafka-cy bench
+
+.PHONY: build run test lint pytest test-tools fuzz bench bench-full bench-results bench-micro wheel clean
 
 build:
 	@scripts/build.sh "$(PYTHON)" "$(VENV)"
@@ -45,6 +49,24 @@ pytest: build-test
 
 fuzz: build-test
 	@scripts/fuzz.sh "$(VENV)" "$(FUZZ_SECONDS)"
+
+bench: build test-tools
+	@mkdir -p build/bench
+	$(BENCH) compare --quick --json build/bench/compare.json
+	$(BENCH) scaling --quick --json build/bench/scaling.json
+	$(BENCH) start --starts 5 --json build/bench/start.json
+
+bench-full: build test-tools
+	@mkdir -p bench/results
+	$(BENCH) compare --json bench/results/compare.json
+	$(BENCH) scaling --json bench/results/scaling.json
+	$(BENCH) start --starts 20 --json bench/results/start.json
+	$(BENCH) recovery --json bench/results/recovery.json
+	$(MAKE) bench-results
+
+bench-results: build
+	$(VENV)/bin/python -m kafka_cy.bench.report_text bench/results/*.json >bench/RESULTS.md.new
+	mv bench/RESULTS.md.new bench/RESULTS.md
 
 bench-micro: build-test
 	$(VENV)/bin/python -m pytest bench/micro -q --benchmark-only --benchmark-group-by=group --benchmark-sort=mean \

@@ -108,9 +108,13 @@ class _Watch:
     def take_last(self, now_ns: int) -> results.Sample | None:
         """What came after the last sample: as one more, or, when that is little, within the last (then None)."""
         if self.samples and now_ns - self.taken_ns < LAST_SAMPLE_NS:
-            self.samples.pop()
+            last, last_usage = self.samples.pop(), self.usage
             self.counters, self.histogram, self.usage = self._before
-            self.take(now_ns)
+            joined = self.take(now_ns)
+            if joined.cpu_s is None:  # it has died since
+                joined.cpu_s, joined.rss_bytes = last.cpu_s, last.rss_bytes
+                joined.context_switches, joined.written_bytes = last.context_switches, last.written_bytes
+                self.usage = last_usage
             return None
         return self.take(now_ns)
 

@@ -24,6 +24,7 @@ from kafka_cy.bench.load_options import LoadOptions, OptionError
 from kafka_cy.bench.measure import NoProgress
 from kafka_cy.bench.native_load import NativeLoad
 from kafka_cy.bench.payloads import Payloads
+from kafka_cy.bench.requests import produce_head
 from kafka_cy.bench.workloads import recovery, start
 
 SHORT = LoadOptions(duration_s=0.5, warm_up_s=0.1, partitions=2, producers=2, consumers=2, fill_bytes=2_000_000)
@@ -162,7 +163,8 @@ def produce_at_a_rate(broker: SlowBroker, **options: Any) -> NativeLoad:
 
 def test_a_paced_load_sends_what_is_due_no_more_no_less() -> None:
     load = produce_at_a_rate(SlowBroker(answers=1000))
-    assert (load.status, load.counters(), load.unanswered) == ("done", (50, 50, 50 * (70 + 59), 0), 0)
+    request_bytes = len(produce_head("t", 1, 30_000).data) + 70
+    assert (load.status, load.counters(), load.unanswered) == ("done", (50, 50, 50 * request_bytes, 0), 0)
     assert load.histogram().count == 50
 
 
@@ -244,17 +246,24 @@ def test_recovery_loses_nothing() -> None:
 
 
 def test_the_floor_stores_and_gives_back() -> None:
+    for workload in ("produce", "consume"):
+        for changes in ({}, {"batch_records": 9000, "fill_bytes": 8_000_000}):
+            floor = Floor()  # all batches of one are alike
+            try:
+                run = workloads.run(workload, floor, short(workload, **changes))
+            finally:
+                floor.stop()
+            assert (run.outcome, run.error, run.totals.errors) == ("completed", None, 0)
+            assert run.totals.records > 0
+
+
+def test_the_floor_checks_what_it_stores() -> None:
     floor = Floor()
     try:
-        for workload in ("produce", "consume"):
-            for changes in ({}, {"batch_records": 9000, "fill_bytes": 8_000_000}):
-                run = workloads.run(workload, floor, short(workload, **changes))
-                assert (run.outcome, run.error, run.totals.errors) == ("completed", None, 0)
-                assert run.totals.records > 0
         load = NativeLoad(duration_s=60, requests_max=3)
         load.add_produce(("127.0.0.1", floor.port), "t", [0], [b"x" * 100], records=1)
         load.run()
-        assert load.error_codes() == {2: 3}  # CORRUPT_MESSAGE: it does check the CRC
+        assert load.error_codes() == {2: 3}  # CORRUPT_MESSAGE
     finally:
         floor.stop()
 
@@ -270,7 +279,7 @@ def bench(*arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["produce", "--colour"], "No such option: --colour"),
+        (["produce", "--colour"], "No such option"),
         (["produce", "--acks", "2"], "Invalid value for '--acks'"),
         (["produce", "--acks", "0"], "acks=0"),
         (["produce", "--throughput", "fast"], "Invalid value for '--throughput'"),
