@@ -33,7 +33,7 @@ from kafka_cy.network.system cimport (
     pthread_mutex_unlock,
 )
 from kafka_cy.records.ticks cimport ticks_now
-from kafka_cy.records.atomics cimport atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_i32
+from kafka_cy.records.atomics cimport atomic_load_i32, atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_i32
 from kafka_cy.storage.partition cimport REACTORS_MAX
 
 cdef enum:
@@ -309,7 +309,7 @@ cdef class Server:
         if message.handled == 0:
             message.handled = message.answered
         mailbox_post(&reactor.mailbox, MAIL_COMPLETION, message)
-        if self.stopped and not reactor.running:
+        if self.stopped and not atomic_load_i32(&reactor.running):
             reactor_discard_mail(reactor)
 
     def take_requests(self, double timeout_s):
