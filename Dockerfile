@@ -29,6 +29,6 @@ VOLUME /var/lib/kafka-cy
 EXPOSE 9092 9404 9308
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["kafka-cy", "topics", "list", "--bootstrap-server", "127.0.0.1:19092"]
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:9404/ready', timeout=4)"]
 ENTRYPOINT ["kafka-cy"]
 CMD ["server", "/etc/kafka-cy/server.properties"]

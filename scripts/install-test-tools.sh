@@ -28,3 +28,8 @@ if [ ! -d tests/interop/js/node_modules/kafkajs ] && command -v npm >/dev/null; 
     (cd tests/interop/js && npm install --no-audit --no-fund --silent) ||
         echo "kafkajs could not be fetched: its tests will be skipped" >&2
 fi
+if [ ! -x .cache/otelcol/otelcol-test ] && command -v go >/dev/null; then
+    echo "building the OpenTelemetry collector (Go)"
+    go run go.opentelemetry.io/collector/cmd/builder@v0.130.0 --config tests/interop/otel/builder.yaml >/dev/null 2>&1 ||
+        echo "the OpenTelemetry collector could not be built: its test will be skipped" >&2
+fi

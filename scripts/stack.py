@@ -4,7 +4,7 @@ Commands, mounted files and order come from docker-compose.yml, so that the two 
 data/stack/etc with the containers' paths, names and ports replaced by this machine's. Grafana and the OpenTelemetry
 collector, for which Debian has no package, are left out.
 
-Usage: stack.py [--folder FOLDER] [--port CONTAINER_PORT=PORT]... [--without SERVICE]...
+Usage: stack.py [--folder FOLDER] [--port CONTAINER_PORT=PORT]... [--without SERVICE]... [--scrape-interval SECONDS]
 """
 
 from __future__ import annotations
@@ -58,11 +58,12 @@ ZOOKEEPER_MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 class Stack:
     """The processes. Used by one thread; `stop` may be called at any time after `prepare`."""
 
-    def __init__(self, folder: Path, ports: dict[int, int], without: set[str]) -> None:
+    def __init__(self, folder: Path, ports: dict[int, int], without: set[str], scrape_seconds: int | None) -> None:
         compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
         self.services: dict[str, Any] = compose["services"]
         self.folder = folder.absolute()
         self.ports = ports
+        self.scrape_seconds = scrape_seconds
         self.chosen = [name for name in self._in_order() if name in PROGRAMS and name not in without]
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -130,7 +131,10 @@ class Stack:
         return self.translated(text)
 
     def _settings(self, name: str, text: str) -> str:
-        """Settings that are not addresses: ZooKeeper's."""
+        """Settings that are not addresses: how often Prometheus looks, and ZooKeeper's."""
+        if name == "prometheus" and self.scrape_seconds is not None:
+            intervals = r"\b((?:scrape|evaluation)_(?:interval|timeout)): \w+"
+            return re.sub(intervals, rf"\1: {self.scrape_seconds}s", text)
         if name != "zookeeper":
             return text
         # Debian's package is without the provider of metrics.
@@ -225,13 +229,14 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=ROOT / "data" / "stack", help="data, logs and configuration")
     parser.add_argument("--port", action="append", default=[], metavar="CONTAINER_PORT=PORT")
     parser.add_argument("--without", action="append", default=[], metavar="SERVICE")
+    parser.add_argument("--scrape-interval", type=int, metavar="SECONDS", help="how often Prometheus looks")
     arguments = parser.parse_args()
     try:
         ports = {int(inside): int(outside) for inside, outside in (each.split("=") for each in arguments.port)}
     except ValueError:
         parser.error("--port needs CONTAINER_PORT=PORT, such as 9092=19092")
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    stack = Stack(arguments.folder, ports, set(arguments.without))
+    stack = Stack(arguments.folder, ports, set(arguments.without), arguments.scrape_interval)
     signal.signal(signal.SIGTERM, _stop_on_signal)
     try:
         stack.start()

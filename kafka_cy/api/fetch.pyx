@@ -34,6 +34,7 @@ from kafka_cy.network.reactor cimport (
     CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_start, parked_watch, request_count_as,
     request_error, response_add_file, response_begin, response_send,
 )
+from kafka_cy.network.tracing cimport trace_fetched
 from kafka_cy.records.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_int32, write_array_length, write_int16, write_int32, write_int64, write_int8, write_no_tags,

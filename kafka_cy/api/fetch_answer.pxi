@@ -219,12 +219,23 @@ cdef void write_topics(Request* request, Fetch* fetch, Writer* w) noexcept nogil
         i = next_sent(fetch, end)
 
 
+cdef void trace(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
+    cdef FetchItem* item
+    cdef int32_t i
+    for i in range(fetch.count):
+        item = &fetch.items[i]
+        if item.send and item.read.size > 0 and fetch.replica_id < 0:
+            trace_fetched(reactor, request.slot, item.partition, item.fetch_offset, item.read_limit, &item.read)
+
+
 cdef void respond(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
     cdef Writer w
     cdef int32_t session_id = choose(reactor, fetch)
     request_error(request, fetch.error, 1)
     writer_init(&w, RESPONSE_BYTES_MAX)
     response_begin(request, &w)
+    if reactor.tracer != NULL:
+        trace(reactor, request, fetch)
     write_int32(&w, 0)
     if fetch.version >= 7:
         write_int16(&w, fetch.error)

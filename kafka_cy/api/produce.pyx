@@ -24,11 +24,13 @@ from kafka_cy.api.leaders cimport (
 )
 from kafka_cy.api.named_partitions cimport NamedPartitions, NamedTopic, named_add, named_of
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
+from kafka_cy.network.connection cimport ResponseSlot
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.reactor cimport (
     CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_start, parked_watch, request_error,
     response_begin, response_none, response_send,
 )
+from kafka_cy.network.tracing cimport trace_appended
 from kafka_cy.records.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.records.batch cimport *
 from kafka_cy.records.wire cimport (
@@ -82,6 +84,7 @@ cdef struct Produce:
     int16_t error                   # first error of a partition (acks=0 closes on it)
     Leaders leaders
     ParkedProduce* waiting          # NULL until a partition has to wait
+    ResponseSlot* slot
 
 
 # What one partition answers.
@@ -279,6 +282,8 @@ cdef void append(
         if answer.error == ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER or answer.error == ERROR_INVALID_PRODUCER_EPOCH:
             answer.log_start_offset = log_start_offset(log)
         return
+    if reactor.tracer != NULL and not result.duplicate:
+        trace_appended(reactor, produce.slot, partition, &valid, result.base_offset)
     answer.base_offset = result.base_offset
     answer.log_append_time_ms = result.log_append_time_ms
     answer.log_start_offset = result.log_start_offset
@@ -497,6 +502,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     produce.flexible = request.api_version >= 9
     produce.error = ERROR_NONE
     produce.waiting = NULL
+    produce.slot = request.slot
     produce.leaders.count = 0
     produce.internal_allowed = is_admin_client(request)
     if request.api_version < VERSION_MIN:

@@ -143,6 +143,20 @@ TEXTS: Final[dict[str, str]] = {
     "kafkacy.metrics.persec.enable": (
         "Shows counters on /metrics under the names ending in persec, too (Confluent's and Grafana's rules for Kafka)."
     ),
+    "kafkacy.otel.endpoint": (
+        "OTLP endpoint of an OpenTelemetry collector, such as http://localhost:4318; empty: OTEL_EXPORTER_OTLP_ENDPOINT "
+        "of the environment, and without that nothing is exported."
+    ),
+    "kafkacy.otel.metrics.interval.ms": (
+        "How often metrics are exported; unset: OTEL_METRIC_EXPORT_INTERVAL, else 60000."
+    ),
+    "kafkacy.otel.protocol": "How OTLP is spoken; empty: OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf.",
+    "kafkacy.otel.signals": "What is exported.",
+    "kafkacy.otel.traces.per.second.max": "Requests that are traced in a second at most.",
+    "kafkacy.otel.traces.sampling.ratio": (
+        "Share of requests that are traced; unset: OTEL_TRACES_SAMPLER_ARG, else 0.01. Batches whose first record has a "
+        "sampled traceparent are traced beside that."
+    ),
     "kafkacy.queued.max.response.bytes": (
         "Memory for answers that slow clients have not read; above it their requests are not read."
     ),

@@ -3,6 +3,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t
 
 from kafka_cy.network.buffer_pool cimport BufferPool
 from kafka_cy.network.counters cimport ApiCounters, Counters
+from kafka_cy.network.trace_events cimport TraceEvent
 from kafka_cy.storage.log cimport Segment
 
 cdef enum EpollKind:        # first field of whatever an epoll event points to
@@ -49,6 +50,7 @@ cdef struct ResponseSlot:
     bint waits              # parked: its remote time runs
     size_t bytes            # of all pieces
     size_t memory_bytes     # of memory pieces
+    TraceEvent* trace       # NULL: not traced
     ApiCounters* api        # where it is counted; NULL: not at all
     int64_t received        # ticks: the socket was ready, the handler began, it was through, the answer was there
     int64_t begun
@@ -118,6 +120,10 @@ cdef struct Connection:
 # A slow request's `slot`, or, when only sending was slow, the `group` it left with; the other one is NULL.
 ctypedef void (*slow_hook)(Connection* connection, ResponseSlot* slot, SentGroup* group, int64_t now) noexcept nogil
 
+# The answer to a traced request leaves; and what becomes of the trace of one that never does.
+ctypedef void (*trace_hook)(Connection* connection, ResponseSlot* slot, int64_t now) noexcept nogil
+ctypedef void (*trace_free_hook)(TraceEvent* event) noexcept nogil
+
 # What the send side of one reactor needs. Owner: the reactor.
 cdef struct SendContext:
     BufferPool pool
@@ -129,6 +135,8 @@ cdef struct SendContext:
     SentGroups sent         # of the connection that is being sent to
     int64_t slow_ticks      # from this total time on a request is logged
     slow_hook on_slow
+    trace_hook on_traced
+    trace_free_hook trace_free
 
 cdef ResponseSlot* slot_append(SendContext* context, Connection* connection) noexcept nogil     # NULL: no memory
 cdef void slot_remove(SendContext* context, Connection* connection, ResponseSlot* slot) noexcept nogil

@@ -75,6 +75,8 @@ cdef void slot_remove(SendContext* context, Connection* connection, ResponseSlot
     cdef Piece* piece
     list_remove(&connection.slots_first, &connection.slots_last, slot)
     connection.slots_count -= 1
+    if slot.trace != NULL:
+        context.trace_free(slot.trace)
     connection.queued_bytes -= <int64_t>slot.memory_bytes
     while slot.first != NULL:
         piece = slot.first
@@ -237,6 +239,8 @@ cdef void connection_advance(SendContext* context, Connection* connection) noexc
             if now == 0:
                 now = ticks_now()
             sent_add(context, connection, slot, now)
+            if slot.trace != NULL:
+                context.on_traced(connection, slot, now)
         slot_remove(context, connection, slot)
         slot = connection.slots_first
 

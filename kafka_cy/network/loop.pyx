@@ -41,6 +41,7 @@ from kafka_cy.network.system cimport (
 )
 from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.network.timer_wheel cimport wheel_init, wheel_timeout_ms
+from kafka_cy.network.tracing cimport trace_end, trace_free
 from kafka_cy.records.atomics cimport (
     atomic_add_i64, atomic_exchange_u64, atomic_load_i32, atomic_load_i64, atomic_load_relaxed_i64, atomic_store_pointer,
     atomic_sub_i64,
@@ -663,6 +664,8 @@ cdef ReactorState* reactor_new(NetworkState* network, int id) noexcept nogil:
     reactor.mailbox_kind = KIND_MAILBOX
     reactor.send.counters = &reactor.counters
     reactor.send.on_slow = slow_request
+    reactor.send.on_traced = trace_end
+    reactor.send.trace_free = trace_free
     reactor.send.slow_ticks = 0x7fffffffffffffff
     reactor.receive_buffer = <uint8_t*>malloc(RECEIVE_BYTES)
     reactor.epoll_fd = epoll_create1(EPOLL_CLOEXEC)

@@ -22,6 +22,7 @@ from kafka_cy.network.reactor_state cimport (
 )
 from kafka_cy.network.software cimport software_enter
 from kafka_cy.network.system cimport counter_add, counter_set
+from kafka_cy.network.tracing cimport trace_end, trace_sample
 from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.records.atomics cimport atomic_add_i64
 from kafka_cy.records.histogram cimport histogram_add
@@ -93,6 +94,8 @@ cdef void reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* fr
     if request.slot == NULL:
         connection_fail(state, connection, request.api_key, "out of memory")
         return
+    if reactor.tracer != NULL:
+        trace_sample(reactor, request.slot)
     counter_set(&state.counters.activity, ACTIVITY_HANDLING | <int64_t>request.api_key << 8)
     request.slot.api_key = request.api_key
     request.slot.api_version = request.api_version
@@ -311,8 +314,19 @@ cdef void response_send(Reactor* reactor, Request* request, Writer* w) noexcept 
         connection_fail(state, connection, request.api_key, "out of memory")
 
 
+cdef void trace_unanswered(ReactorState* state, Request* request) noexcept nogil:
+    cdef ResponseSlot* slot = request.slot
+    slot.received = state.turn_ticks
+    slot.begun = state.ticks                # when the request before it was through
+    slot.handled = ticks_now()
+    slot.answered = slot.handled
+    trace_end(request.connection, slot, slot.handled)
+
+
 cdef void response_none(Reactor* reactor, Request* request) noexcept nogil:
     cdef ReactorState* state = <ReactorState*>reactor.private_state
+    if request.slot.trace != NULL:
+        trace_unanswered(state, request)
     slot_remove(&state.send, request.connection, request.slot)
     request.slot = NULL
     connection_mark_dirty(state, request.connection)

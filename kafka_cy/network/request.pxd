@@ -1,9 +1,10 @@
 """The types that hot API handlers see of the network layer. They are used through reactor.pxd."""
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from kafka_cy.network.connection cimport Connection, ResponseSlot   # reactor-private; handlers only pass them on
 from kafka_cy.network.counters cimport ApiCounters
 from kafka_cy.network.metadata_image cimport MetadataImage
+from kafka_cy.network.trace_events cimport Tracer
 from kafka_cy.records.compression cimport Codecs
 from kafka_cy.records.wire cimport Writer
 
@@ -19,6 +20,9 @@ cdef struct Reactor:        # the part that handlers use; owner: its own thread
     int64_t now_ms          # wall clock, once per loop
     int64_t now_ns          # monotonic, once per loop
     MetadataImage* image    # this loop's image; valid during the handler call
+    Tracer* tracer          # NULL: tracing is off
+    int32_t trace_countdown # requests to the next one that is traced
+    uint32_t trace_random
     void* private_state     # network's own
 
 cdef struct Request:        # valid during the handler call only

@@ -1,16 +1,19 @@
 """The Python-facing server over the reactors; see server.pyx."""
 from kafka_cy.network.control_queue cimport ControlMessage
 from kafka_cy.network.reactor_state cimport NetworkState
+from kafka_cy.network.trace_events cimport Tracer
 
 
 cdef class Server:
     cdef NetworkState* network
+    cdef Tracer* tracer             # NULL: tracing is off; see trace_reader.pyx
     cdef list sockets
     cdef bint started
     cdef bint stopped
     cdef object __weakref__
 
     cdef void post_back(self, ControlMessage* message)
+    cdef void free_tracer(self)
 
 
 cdef class ControlRequest:

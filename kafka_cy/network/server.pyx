@@ -32,6 +32,8 @@ from kafka_cy.network.system cimport (
     counter_add, counter_set, monotonic_ns, pthread_create, pthread_join, pthread_mutex_init, pthread_mutex_lock,
     pthread_mutex_unlock,
 )
+from kafka_cy.network.trace_events cimport TraceEvent, tracer_take
+from kafka_cy.network.tracing cimport trace_free
 from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.records.atomics cimport atomic_load_i32, atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_i32
 from kafka_cy.storage.partition cimport REACTORS_MAX
@@ -403,6 +405,16 @@ cdef class Server:
         ]
         return sums
 
+    cdef void free_tracer(self):
+        cdef TraceEvent* event
+        if self.tracer == NULL:
+            return
+        event = tracer_take(self.tracer)
+        while event != NULL:
+            trace_free(event)
+            event = tracer_take(self.tracer)
+        free(self.tracer)
+
     def __dealloc__(self):
         cdef ReactorState* reactor
         cdef int i
@@ -419,6 +431,7 @@ cdef class Server:
                 reactor.counters.apis[row] = NULL
             if not self.started:
                 free(reactor)
+        self.free_tracer()
         image_free(<MetadataImage*>self.network.image)
         self.network.image = NULL
         free(self.network.addresses)

@@ -42,6 +42,7 @@ class KafkaServer:
         self.state = STARTING
         self.lag: Any = None
         self.client_telemetry: Any = None  # made for the first client that asks
+        self.otel: Any = None
         self.failure: DataRefused | None = None  # why run() ended, where it was not stop()
         self.addresses: list[tuple[str, str, int]] = []  # listener name, advertised host, port
 
@@ -205,7 +206,16 @@ class KafkaServer:
         api_versions.set_table([(row.api_key, row.version_min, row.version_max) for row in advertised()])
         self.server.set_api_versions([tuple(row) for row in advertised()])
         self.server.set_slow_request_threshold_ms(int(self.config["kafkacy.slow.request.log.threshold.ms"]))
+        self._prepare_otel()
         self.server.start()
+
+    def _prepare_otel(self) -> None:
+        from kafka_cy.telemetry.otel_settings import is_on
+
+        if is_on(self.config, os.environ):
+            from kafka_cy.server.otel import make_export
+
+            self.otel = make_export(self)
 
     def _start_control_plane(self) -> None:
         # After the reactors serve: until here only cold requests wait, for some milliseconds of imports.
@@ -231,6 +241,8 @@ class KafkaServer:
         )
         if self.lag is not None:
             self.lag.start()
+        if self.otel is not None:
+            self.otel.start()
         self.loop.attach(self.server, Dispatcher(self.context, self.log).dispatch, self.groups.look)
         self.loop.call_later(LOG_EVENTS_INTERVAL_S, self._write_log_events)
 
@@ -239,6 +251,8 @@ class KafkaServer:
             from kafka_cy.telemetry.client_telemetry import ClientTelemetry
 
             self.client_telemetry = ClientTelemetry(self.cluster, self.loop, self.config["telemetry.max.bytes"])
+            if self.otel is not None:
+                self.client_telemetry.exports.append(self.otel.push)
         return self.client_telemetry
 
     # -- life --
@@ -260,6 +274,8 @@ class KafkaServer:
         self.state = SHUTTING_DOWN
         if self.lag is not None:
             self.lag.stop()
+        if self.otel is not None:
+            self.otel.stop()
         if self.server is not None:
             self.server.stop(int(self.config["kafkacy.shutdown.drain.timeout.ms"]) / 1000)
             self._drain_log_events()

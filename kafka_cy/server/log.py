@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, TextIO
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -15,6 +16,8 @@ class BrokerLog:
     def __init__(self, level: str = "info", stream: TextIO | None = None) -> None:
         self._level = LEVELS[level]
         self._stream = stream if stream is not None else sys.stderr
+        # Who else hears of a line: OpenTelemetry's export.
+        self.listener: Callable[[str, str, dict[str, Any]], object] | None = None
 
     @property
     def level(self) -> str:
@@ -45,6 +48,8 @@ class BrokerLog:
         """One line, if its level is wanted."""
         if LEVELS[level] < self._level:
             return
+        if self.listener is not None:
+            self.listener(level, what, details)
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
         words = [stamp, level.upper(), _one_line(what)]

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kafka_cy.server.broker import KafkaServer
 
-OFFLINE = 2  # PARTITION_OFFLINE
-
 
 class MetricsView:
     """Reads a KafkaServer from the scraping thread. Tables are copied in one step before they are walked."""
@@ -50,18 +48,14 @@ class MetricsView:
             return 0, 0, 0, 0
         ours = cluster.broker_id
         topics = list(cluster.topics.values())
-        # With every log directory in service all partitions that name us as leader have one.
-        lost: set[tuple[str, int]] = set()
-        if logs.offline_dirs:
-            alive = {(partition.topic, partition.index) for partition in logs.counted()[0] if partition.state != OFFLINE}
-            lost = {(topic.name, partition.index) for topic in topics for partition in topic.partitions} - alive
+        hosted = {(partition.topic, partition.index) for partition in logs.counted()[0] if partition.state != 2}
         count = offline = unpreferred = 0
         for topic in topics:
             for partition in topic.partitions:
                 count += 1
                 leader = partition.leader
-                if leader == ours and (topic.name, partition.index) in lost:
-                    leader = -1
+                if leader == ours and (topic.name, partition.index) not in hosted:
+                    leader = -1  # its log directory failed
                 offline += leader < 0
                 unpreferred += leader != partition.replicas[0]
         return len(topics), count, offline, unpreferred

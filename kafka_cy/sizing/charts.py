@@ -9,9 +9,11 @@ from html import escape
 
 # Told apart by people with colour-blindness too, readable on white and on black (Okabe and Ito).
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7a00", "#7f7f7f")
-MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 72, 16, 34, 40
+MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 72, 16, 34, 44
+MARGIN_TICKS = 26  # below, without a label
 LEGEND_LINE = 17
 CHARACTER_WIDTH = 6.6
+LEGEND_ROWS_MAX = 3
 TICKS = 5
 
 Format = Callable[[float], str]
@@ -19,32 +21,42 @@ Format = Callable[[float], str]
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one line. `filled` also colours the area below; `dashed` is for limits."""
+    """Points of one line. `filled` colours the area below, `covering` also hides what was drawn there before; `dashed` is
+    for limits."""
 
     name: str
     xs: Sequence[float]
     ys: Sequence[float]
     dashed: bool = False
     filled: bool = False
+    covering: bool = False
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis shows: its label, how a number is written, and its range (default: of the points)."""
+    """What an axis shows: its label, how a number is written, its range (default: of the points), and what ticks may be
+    apart (default: 1, 2 or 5 times a power of ten)."""
 
     label: str = ""
     form: Format = "{:g}".format
     least: float | None = None
     most: float | None = None
+    steps: Sequence[float] = ()
 
 
-def nice_ticks(least: float, most: float, count: int = TICKS) -> list[float]:
-    """About `count` round numbers from `least` to `most`; steps are 1, 2 or 5 times a power of ten."""
+# Steps for seconds, up to a week.
+TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400, 604_800)
+
+
+def nice_ticks(least: float, most: float, steps: Sequence[float] = (), count: int = TICKS) -> list[float]:
+    """At most about `count` round numbers from `least` to `most`, apart by one of `steps` if one of them is enough."""
     if not most > least:
         return [least]
     rough = (most - least) / count
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    usual = [factor * power for factor in (1, 2, 5, 10)]
+    possible = steps if steps and steps[0] <= rough <= steps[-1] else usual
+    step = next(each for each in possible if each >= rough * (1 - 1e-9))
     first = math.ceil(least / step - 1e-9)
     return [index * step for index in range(first, math.floor(most / step + 1e-9) + 1)]
 
@@ -52,13 +64,12 @@ def nice_ticks(least: float, most: float, count: int = TICKS) -> list[float]:
 def line_chart(
     title: str, series: Sequence[Series], x_axis: Axis, y_axis: Axis, *, width: int = 640, height: int = 300
 ) -> str:
-    """The chart as an `<svg>` element; points that are not finite interrupt their line."""
-    legend = (
-        _legend_rows([each.name for each in series], width)
-        if len(series) > 1 or (series[:1] and series[0].name)
-        else []
-    )
-    total = height + LEGEND_LINE * len(legend)
+    """The chart as an `<svg>` element; points that are not finite interrupt their line.
+
+    The legend takes its room from `height`; what does not fit in LEGEND_ROWS_MAX rows is not named.
+    """
+    legend = _legend_rows([each.name for each in series], width)[:LEGEND_ROWS_MAX]
+    legend_top = height - LEGEND_LINE * len(legend)
     xs = [x for each in series for x in each.xs if math.isfinite(x)]
     ys = [y for each in series for y in each.ys if math.isfinite(y)]
     left = _bound(x_axis.least, min(xs, default=0.0))
@@ -71,7 +82,7 @@ def line_chart(
         top = bottom + (abs(bottom) or 1.0)
     if y_axis.most is None:
         top += (top - bottom) * 0.05
-    plot_right, plot_bottom = width - MARGIN_RIGHT, height - MARGIN_BOTTOM
+    plot_right, plot_bottom = width - MARGIN_RIGHT, legend_top - (MARGIN_BOTTOM if x_axis.label else MARGIN_TICKS)
 
     def x_at(x: float) -> float:
         return MARGIN_LEFT + (x - left) / (right - left) * (plot_right - MARGIN_LEFT)
@@ -80,18 +91,18 @@ def line_chart(
         return plot_bottom - (y - bottom) / (top - bottom) * (plot_bottom - MARGIN_TOP)
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {total}" width="{width}" height="{total}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         f'role="img" aria-label="{escape(title, quote=True)}" font-family="DejaVu Sans, Verdana, sans-serif" font-size="11" '
         'fill="currentColor">',
         f'<text x="8" y="18" font-size="13" font-weight="bold">{escape(title)}</text>',
     ]
-    for tick in nice_ticks(bottom, top):
+    for tick in nice_ticks(bottom, top, y_axis.steps):
         y = y_at(tick)
         parts.append(f'<path d="M{MARGIN_LEFT} {y:.1f}H{plot_right}" stroke="currentColor" stroke-opacity="0.15"/>')
         parts.append(
             f'<text x="{MARGIN_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(y_axis.form(tick))}</text>'
         )
-    for tick in nice_ticks(left, right):
+    for tick in nice_ticks(left, right, x_axis.steps):
         x = x_at(tick)
         parts.append(f'<path d="M{x:.1f} {plot_bottom}v4" stroke="currentColor"/>')
         parts.append(
@@ -109,11 +120,15 @@ def line_chart(
             if each.filled:
                 floor = y_at(max(bottom, 0.0))
                 area = f"{x_at(run[0][0]):.1f},{floor:.1f} {points} {x_at(run[-1][0]):.1f},{floor:.1f}"
-                parts.append(f'<polygon points="{area}" fill="{colour}" fill-opacity="0.15"/>')
+                if each.covering:
+                    parts.append(f'<polygon points="{area}" fill="#fff"/>')
+                parts.append(
+                    f'<polygon points="{area}" fill="{colour}" fill-opacity="{0.35 if each.covering else 0.15}"/>'
+                )
             dash = ' stroke-dasharray="6 4"' if each.dashed else ""
             parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"{dash}/>')
     for row, entries in enumerate(legend):
-        y = height + LEGEND_LINE * row + 8
+        y = legend_top + LEGEND_LINE * row + 8
         for offset, index in entries:
             colour = COLOURS[index % len(COLOURS)]
             parts.append(f'<path d="M{offset} {y - 4}h16" stroke="{colour}" stroke-width="3"/>')
@@ -131,13 +146,15 @@ def _legend_rows(names: list[str], width: int) -> list[list[tuple[float, int]]]:
     rows: list[list[tuple[float, int]]] = [[]]
     x = 8.0
     for index, name in enumerate(names):
+        if not name:
+            continue
         room = 34 + CHARACTER_WIDTH * len(name)
         if rows[-1] and x + room > width:
             rows.append([])
             x = 8.0
         rows[-1].append((x, index))
         x += room
-    return rows
+    return rows if rows[0] else []
 
 
 def _runs(

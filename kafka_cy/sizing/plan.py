@@ -125,7 +125,9 @@ class _Planner:
             Figure(
                 "waiting for their segment", "bytes", self.slack, "only whole closed segments are deleted; one copy"
             ),
-            Figure("storage", "bytes", self.storage, f"all {inputs.replication_factor} copies at the end of retention"),
+            Figure(
+                "storage", "bytes", self.storage, f"all copies ({inputs.replication_factor}) at the end of retention"
+            ),
             Figure("storage a broker", "bytes", self.storage / self.brokers, "spread evenly"),
             Figure(
                 "disk full at", "bytes", self.full_bytes / self.brokers, f"{inputs.disk_fill:.0%} of a broker's disk"
@@ -191,7 +193,9 @@ class _Planner:
         )
         reason = max(self.limits, key=lambda figure: figure.value).name
         if self.brokers < self.brokers_needed:
-            self.warnings.append(f"{self.brokers} brokers are too few: {self.brokers_needed:.0f} are needed {reason}.")
+            self.warnings.append(
+                f"There are too few brokers: {self.brokers} of the {self.brokers_needed:.0f} that are needed {reason}."
+            )
         return [
             *self.limits,
             Figure("by the textbook formula", "count", textbook, "messages x size x days x copies / full disk"),

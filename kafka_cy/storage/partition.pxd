@@ -8,6 +8,7 @@ cdef enum:
     REACTORS_MAX = 63
     CONTROL_WAITER = 63         # the control thread's bit in `waiters`
     TOPIC_NAME_BYTES_MAX = 249
+    TRACED_BATCHES = 8
 
 cdef enum PartitionState:
     PARTITION_ONLINE = 0        # leader here
@@ -31,6 +32,9 @@ cdef struct Partition:
     uint8_t topic_id[16]
     int32_t topic_size
     char topic[TOPIC_NAME_BYTES_MAX + 1]
+    int64_t traced_last         # (a) 1 + base offset of the batch that was traced last; 0 none
+    int64_t traced_count        # (a) ever
+    int64_t traced[TRACED_BATCHES]  # (a) the latest of them, each with 1 added
     void** parked               # [REACTORS_MAX] reactor-private list heads, made by network on first use
     int32_t replicas_count      # (a) for telemetry, as the control plane last said
     int32_t isr_count           # (a)
@@ -82,6 +86,8 @@ cdef int64_t partition_last_stable_offset(Partition* partition) noexcept nogil
 cdef int partition_check_leader(Partition* partition, int32_t client_epoch) noexcept nogil
 # Called by whoever moves HW/LSO/flushed offset or retires the partition: takes the waiters mask, calls the hook for each reactor.
 cdef void partition_wake(Partition* partition) noexcept nogil
+# OpenTelemetry: the batch at `offset` was traced when it was appended, so its fetches are, too.
+cdef void partition_remember_traced(Partition* partition, int64_t offset) noexcept nogil
 
 ctypedef void (*wake_hook)(int reactor, Partition* partition) noexcept nogil
 cdef void partition_set_wake_hook(wake_hook hook) noexcept nogil    # set once by network at start

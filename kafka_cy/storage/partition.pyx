@@ -5,10 +5,9 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy
 
 from kafka_cy.records.atomics cimport (
-    atomic_add_i32, atomic_add_relaxed_i64, atomic_cas_i64, atomic_exchange_u64, atomic_load_i32, atomic_load_i64,
-    atomic_load_pointer, atomic_load_relaxed_i64, atomic_load_seq_i64, atomic_or_u64, atomic_store_i32, atomic_store_pointer,
-    atomic_sub_i32,
-    atomic_fence,
+    atomic_add_i32, atomic_add_i64, atomic_add_relaxed_i64, atomic_cas_i64, atomic_exchange_u64, atomic_fence,
+    atomic_load_i32, atomic_load_i64, atomic_load_pointer, atomic_load_relaxed_i64, atomic_load_seq_i64, atomic_or_u64,
+    atomic_store_i32, atomic_store_i64, atomic_store_pointer, atomic_sub_i32,
 )
 from kafka_cy.records.batch cimport BATCH_OK, LOG_OVERHEAD, ValidBatch, batch_header_read
 from kafka_cy.storage.log cimport (
@@ -197,6 +196,12 @@ cdef void partition_wake(Partition* partition) noexcept nogil:
             wake_reactor(reactor, partition)
         waiting >>= 1
         reactor += 1
+
+
+cdef void partition_remember_traced(Partition* partition, int64_t offset) noexcept nogil:
+    cdef int64_t i = atomic_add_i64(&partition.traced_count, 1) - 1
+    atomic_store_i64(&partition.traced[i % TRACED_BATCHES], offset + 1)
+    atomic_store_i64(&partition.traced_last, offset + 1)
 
 
 STATES = {"online": PARTITION_ONLINE, "follower": PARTITION_FOLLOWER, "offline": PARTITION_OFFLINE,

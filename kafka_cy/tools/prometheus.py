@@ -27,9 +27,12 @@ class Prometheus:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
 
-    def instant(self, query: str) -> list[TimeSeries]:
-        """The series of an expression now; raises ToolError when it cannot be reached or refuses the expression."""
-        return self._ask("query", {"query": query})
+    def instant(self, query: str, at: float | None = None) -> list[TimeSeries]:
+        """The series of an expression at a time (seconds since the epoch; default: now).
+
+        Raises ToolError when Prometheus cannot be reached or refuses the expression.
+        """
+        return self._ask("query", {"query": query} if at is None else {"query": query, "time": f"{at:.3f}"})
 
     def range(self, query: str, start: float, end: float, step: float) -> list[TimeSeries]:
         """The series of an expression over time (seconds since the epoch, step in seconds); raises ToolError."""

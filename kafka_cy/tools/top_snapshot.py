@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 METADATA_TIMEOUT_S = 5.0
 TOPIC_METRICS = "kafka_server_brokertopicmetrics_"
-REQUESTS = "kafka_network_requestmetrics_requests_total"  # Fetch stands there beside FetchConsumer and FetchFollower
 
 # What a cell holds, and how it is shown; None is a dash.
 Value = float | str | None
@@ -157,7 +156,7 @@ class View:
                         self._rate(new.total(name, topic=""), old.total(name, topic=""))
                         for name in (f"{TOPIC_METRICS}{each}_total" for each in ("messagesin", "bytesin", "bytesout"))
                     ),
-                    self._growth(new, old, REQUESTS) - self._growth(new, old, REQUESTS, request="Fetch"),
+                    self._growth(new, old, "kafka_network_requestmetrics_requests_total"),
                     p99,
                     self._growth(new, old, "process_cpu_seconds_total"),
                     new.total("process_resident_memory_bytes") or None,
@@ -166,8 +165,8 @@ class View:
             )
         return rows
 
-    def _growth(self, new: Samples, old: Samples, name: str, **labels: str) -> float:
-        return self._rate(new.total(name, **labels), old.total(name, **labels))
+    def _growth(self, new: Samples, old: Samples, name: str) -> float:
+        return self._rate(new.total(name), old.total(name))
 
     def topic_rows(self) -> list[Row]:
         """One row a topic."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
+import kafka_cy
 from tests.monitoring.running_stack import RunningStack, get_json, wait_for
 from tests.monitoring.tools import ROOT, free_ports
 
@@ -27,6 +31,7 @@ def test_all_of_it_works_together_and_stops(tmp_path: Path) -> None:
             capture_output=True, text=True, timeout=30, check=True,
         )  # fmt: skip
         assert listed.stderr == ""
+        assert subprocess.run(health_check(stack), capture_output=True, timeout=30, check=False).returncode == 0
         wait_for("the broker's metrics", lambda: stack.targets().get("kafka") == "up")
         wait_for("records of the demo load", lambda: metric(stack, "kafka_server_brokertopicmetrics_messagesin_total"))
         rules = [rule for group in stack.prometheus("rules")["groups"] for rule in group["rules"]]
@@ -42,19 +47,56 @@ def test_all_of_it_works_together_and_stops(tmp_path: Path) -> None:
     assert [port for port in stack.ports.values() if is_open(port)] == []
 
 
+def health_check(stack: RunningStack) -> list[str]:
+    """The image's health check, for the stack's broker."""
+    found = re.search(r"^HEALTHCHECK .*?CMD (\[.*?\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE | re.DOTALL)
+    assert found
+    words: list[str] = json.loads(found[1])
+    assert words[0] == "python"
+    return [sys.executable, *(word.replace(":9404/", f":{stack.ports[9404]}/") for word in words[1:])]
+
+
 def metric(stack: RunningStack, name: str) -> float:
     """The largest sample of a metric at Prometheus."""
     series = stack.prometheus(f"query?query={name}")["result"]
     return max((float(each["value"][1]) for each in series), default=0.0)
 
 
+def signal_process(words: str, signal: str) -> None:
+    """Signal the one process with these words in its command line."""
+    found = subprocess.run(["pgrep", "-f", "--", words], capture_output=True, text=True, check=True).stdout.split()
+    assert len(found) == 1
+    subprocess.run(["kill", signal, *found], check=True)
+
+
+def test_a_killed_broker_raises_an_alert_and_its_return_ends_it(tmp_path: Path) -> None:
+    without = [word for name in ("kafka", "zookeeper", "demo") for word in ("--without", name)]
+    with (
+        kafka_cy.Broker(folder=tmp_path / "broker") as broker,
+        RunningStack(tmp_path, "--scrape-interval", "1", *without) as stack,
+    ):
+        configuration = tmp_path / "etc/prometheus/etc/prometheus"
+        alerts = configuration / "rules/alerts.yml"
+        alerts.write_text(re.sub(r"\bfor: \w+", "for: 1s", alerts.read_text()))
+        target = f'- targets: ["{broker.host}:{broker.metrics_port}"]\n  labels: {{kafka_cluster: test}}\n'
+        (configuration / "targets/kafka.yml").write_text(target)
+        signal_process(f"--storage.tsdb.path={tmp_path}", "-HUP")
+        wait_for("the broker's metrics", lambda: stack.targets().get("kafka") == "up")
+
+        def raised() -> bool:
+            query = quote('alertname="KafkaBrokerDown"')
+            return bool(get_json(f"http://127.0.0.1:{stack.ports[9093]}/api/v2/alerts?active=true&filter={query}"))
+
+        assert not raised()
+        broker.kill()
+        wait_for("the alert at Alertmanager", raised)
+        broker.start()
+        wait_for("its end", lambda: not raised())
+
+
 def test_a_service_that_ends_ends_the_stack(tmp_path: Path) -> None:
     with RunningStack(tmp_path, "--without", "demo", "--without", "zookeeper") as stack:
-        victims = subprocess.run(
-            ["pgrep", "-f", "--", f"--storage.path={tmp_path}"], capture_output=True, text=True, check=True
-        ).stdout.split()
-        assert len(victims) == 1
-        subprocess.run(["kill", "-9", *victims], check=True)
+        signal_process(f"--storage.path={tmp_path}", "-KILL")
         assert stack.process.wait(30) == 1
         assert stack.process.stdout is not None
         assert "make stack: alertmanager ended with exit code -9: " in stack.process.stdout.read()

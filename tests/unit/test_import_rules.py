@@ -51,7 +51,7 @@ def test_start_imports_no_tools_and_no_heavy_packages() -> None:
     program = (
         "import sys, kafka_cy.tools.main, kafka_cy.server.main, kafka_cy.server.broker, kafka_cy.config, "
         "kafka_cy.network.server, kafka_cy.storage.log_manager, kafka_cy.telemetry.metrics_server, kafka_cy.api.hot, "
-        "kafka_cy.telemetry.lag_http, kafka_cy.server.lag_view\n"
+        "kafka_cy.telemetry.lag_http, kafka_cy.server.lag_view, kafka_cy.telemetry.otel_settings\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

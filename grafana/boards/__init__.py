@@ -1,0 +1,1 @@
+"""One board a module; each has `build`."""

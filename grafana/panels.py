@@ -1,0 +1,243 @@
+"""The few kinds of panels and variables that the boards are made of, on Grafana's foundation SDK.
+
+Every query selects its cluster by `kafka_cluster=~"$kafka_cluster"`, which also matches where no such label is set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import common as common_models
+from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+CLUSTER = 'kafka_cluster=~"$kafka_cluster"'
+BROKER = f'{CLUSTER},instance=~"$instance"'
+# Rates need two scrapes; Grafana takes care with this variable.
+RATE = "$__rate_interval"
+
+Query = tuple[str, str]  # expression, legend
+Panel = Builder[models.Panel]
+
+SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
+
+
+def _targets(queries: Sequence[Query], *, instant: bool = False) -> list[prometheus.Dataquery]:
+    targets = []
+    for index, (expression, legend) in enumerate(queries):
+        target = prometheus.Dataquery().expr(" ".join(expression.split())).legend_format(legend)
+        target = target.ref_id(chr(ord("A") + index)).datasource(SOURCE)
+        targets.append(target.instant() if instant else target.range())
+    return targets
+
+
+def _described(text: str, empty_when: str) -> str:
+    """The description; a panel that may be empty says when."""
+    return " ".join(part for part in (text, f"Empty {empty_when}." if empty_when else "") if part)
+
+
+def _steps(limits: Sequence[tuple[float | None, str]]) -> dashboard.ThresholdsConfig:
+    """Colours from values on; the first has no value."""
+    steps = [models.Threshold(value=value, color=color) for value, color in limits]
+    return dashboard.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps)
+
+
+BAD_ABOVE_ZERO: Sequence[tuple[float | None, str]] = ((None, "green"), (1, "red"))
+GOOD_ABOVE_ZERO: Sequence[tuple[float | None, str]] = ((None, "red"), (1, "green"))
+NEUTRAL: Sequence[tuple[float | None, str]] = ((None, "blue"),)
+
+
+def lines(
+    title: str,
+    *queries: Query,
+    unit: str = "short",
+    text: str = "",
+    empty_when: str = "",
+    stacked: bool = False,
+    span: int = 12,
+    height: int = 8,
+    most: float | None = None,
+) -> Panel:
+    """Values over time."""
+    legend = common.VizLegendOptions().show_legend(True).placement(common_models.LegendPlacement.BOTTOM)
+    panel = (
+        timeseries.Panel()
+        .title(title)
+        .description(_described(text, empty_when))
+        .datasource(SOURCE)
+        .unit(unit)
+        .min(0)
+        .fill_opacity(30 if stacked else 8)
+        .line_width(1)
+        .show_points(common_models.VisibilityMode.NEVER)
+        .legend(legend.display_mode(common_models.LegendDisplayMode.LIST).calcs([]))
+        .tooltip(common.VizTooltipOptions().mode(common_models.TooltipDisplayMode.MULTI))
+        .targets(list(_targets(queries)))
+        .span(span)
+        .height(height)
+    )
+    if stacked:
+        panel = panel.stacking(common.StackingConfig().mode(common_models.StackingMode.NORMAL))
+    return panel if most is None else panel.max(most)
+
+
+def number(
+    title: str,
+    query: str,
+    *,
+    unit: str = "short",
+    text: str = "",
+    empty_when: str = "",
+    colours: Sequence[tuple[float | None, str]] = NEUTRAL,
+    span: int = 4,
+    decimals: int | None = None,
+) -> Panel:
+    """One number, with its course behind it."""
+    panel = (
+        stat.Panel()
+        .title(title)
+        .description(_described(text, empty_when))
+        .datasource(SOURCE)
+        .unit(unit)
+        .thresholds(_steps(colours))
+        .graph_mode(common_models.BigValueGraphMode.AREA)
+        .color_mode(common_models.BigValueColorMode.VALUE)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .targets(list(_targets([(query, "")])))
+        .span(span)
+        .height(4)
+    )
+    return panel if decimals is None else panel.decimals(decimals)
+
+
+def bars(
+    title: str, query: str, legend: str, *, unit: str = "short", text: str = "", empty_when: str = "", span: int = 12
+) -> Panel:
+    """The values of several things now, as bars."""
+    return (
+        bargauge.Panel()
+        .title(title)
+        .description(_described(text, empty_when))
+        .datasource(SOURCE)
+        .unit(unit)
+        .min(0)
+        .thresholds(_steps(NEUTRAL))
+        .orientation(common_models.VizOrientation.HORIZONTAL)
+        .display_mode(common_models.BarGaugeDisplayMode.BASIC)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .targets(list(_targets([(query, legend)], instant=True)))
+        .span(span)
+        .height(8)
+    )
+
+
+def rows(
+    title: str,
+    columns: Sequence[tuple[str, str, str]],
+    labels: Sequence[str],
+    *,
+    text: str = "",
+    empty_when: str = "",
+    span: int = 24,
+    height: int = 9,
+) -> Panel:
+    """A table with a row for each combination of `labels`, and a column (name, expression, unit) for each query."""
+    targets = []
+    for target in _targets([(expression, "") for _, expression, _ in columns], instant=True):
+        targets.append(target.format(PromQueryFormat.TABLE))
+    letters = [chr(ord("A") + index) for index in range(len(columns))]
+    names = {f"Value #{letter}": name for letter, (name, _, _) in zip(letters, columns, strict=True)}
+    if len(columns) == 1:
+        names = {"Value": columns[0][0]}
+    order = [*labels, *names]
+    panel = (
+        table.Panel()
+        .title(title)
+        .description(_described(text, empty_when))
+        .datasource(SOURCE)
+        .targets(list(targets))
+        .with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
+        .with_transformation(
+            models.DataTransformerConfig(
+                id_val="organize",
+                options={
+                    "excludeByName": {"Time": True},
+                    "renameByName": names,
+                    "indexByName": {name: index for index, name in enumerate(order)},
+                },
+            )
+        )
+        .span(span)
+        .height(height)
+    )
+    for name, _, unit in columns:
+        panel = panel.override_by_name(name, [models.DynamicConfigValue(id_val="unit", value=unit)])
+    return panel
+
+
+# -- variables --
+
+
+def variable(name: str, label: str, query: str, *, every: bool = True, regex: str = "") -> dashboard.QueryVariable:
+    """A choice of what a `label_values(...)` query gives; with `every` several at once or all."""
+    chosen = (
+        dashboard.QueryVariable(name)
+        .label(label)
+        .query(query)
+        .datasource(SOURCE)
+        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(models.VariableSort.ALPHABETICAL_ASC)
+        .regex(regex)
+    )
+    if every:
+        # `.*` and not the list of what there is: series without the label belong to "all" too.
+        everything = models.VariableOption(text="All", value="$__all", selected=True)
+        chosen = chosen.multi(True).include_all(True).all_value(".*").current(everything)
+    return chosen
+
+
+def text_variable(name: str, label: str, default: str) -> dashboard.TextBoxVariable:
+    """Something to type in."""
+    return dashboard.TextBoxVariable(name).label(label).default_value(default)
+
+
+def board(
+    uid: str, title: str, text: str, *variables: Builder[models.VariableModel], by_cluster: bool = True
+) -> dashboard.Dashboard:
+    """An empty dashboard with the data source, the cluster (unless it is about none) and `variables` to choose."""
+    built = (
+        dashboard.Dashboard(title)
+        .uid(f"kafka-cy-{uid}")
+        .description(text)
+        .tags(["kafka", "kafka-cy"])
+        .editable()
+        .tooltip(models.DashboardCursorSync.CROSSHAIR)
+        .time("now-1h", "now")
+        .refresh("30s")
+        .timezone("browser")
+        .with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
+        .link(
+            dashboard.DashboardLink("Kafka")
+            .type(models.DashboardLinkType.DASHBOARDS)
+            .tags(["kafka-cy"])
+            .as_dropdown(True)
+            .include_vars(True)
+            .keep_time(True)
+        )
+    )
+    clusters = variable("kafka_cluster", "Cluster", "label_values(kafka_server_kafkaserver_brokerstate, kafka_cluster)")
+    for each in (clusters, *variables) if by_cluster else variables:
+        built = built.with_variable(each)
+    return built
+
+
+def instance_variable() -> dashboard.QueryVariable:
+    """The brokers of the chosen cluster."""
+    return variable("instance", "Broker", f"label_values(kafka_server_kafkaserver_brokerstate{{{CLUSTER}}}, instance)")
+
+
+def topic_variable() -> dashboard.QueryVariable:
+    """The topics of the chosen cluster."""
+    return variable("topic", "Topic", f"label_values(kafka_log_log_size{{{CLUSTER}}}, topic)")

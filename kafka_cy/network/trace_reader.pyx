@@ -1,0 +1,155 @@
+"""Traced requests for Python: drains the ring, turns ticks into wall-clock time, reads traceparents from the log."""
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdlib cimport calloc
+
+from kafka_cy.network.reactor_state cimport ReactorState
+from kafka_cy.network.server cimport Server
+from kafka_cy.network.system cimport monotonic_ns
+from kafka_cy.network.trace_events cimport (
+    TRACE_EVENTS_MAX, TRACE_PLACES_MAX, TraceEvent, TracePlace, Tracer, tracer_init, tracer_take,
+)
+from kafka_cy.network.tracing cimport trace_free
+from kafka_cy.records.atomics cimport atomic_load_pointer, atomic_load_relaxed_i64
+from kafka_cy.records.compression cimport Codecs, codecs_free, codecs_new
+from kafka_cy.records.ticks cimport ticks_now
+from kafka_cy.storage.log cimport Log, log_ref, log_unref
+from kafka_cy.storage.record_headers cimport log_record_header
+
+import time
+from typing import NamedTuple
+
+cdef enum:
+    TRACEPARENT_BYTES_MAX = 64
+
+
+class TracedBatch(NamedTuple):
+    """A batch of a traced request. `traceparent` is that of its first record, "" when it has none."""
+
+    topic: str
+    partition: int
+    offset: int
+    records: int  # 0: not known (fetched)
+    traceparent: str
+
+
+class TracedRequest(NamedTuple):
+    """A request with its times in ns since 1970, rising: the socket was ready, the handler began, it returned, the answer
+    was there, it joined the send queue."""
+
+    api_key: int
+    api_version: int
+    correlation_id: int
+    listener_index: int
+    client_id: str
+    client_host: str
+    client_port: int
+    received_ns: int
+    begun_ns: int
+    handled_ns: int
+    answered_ns: int
+    sent_ns: int
+    response_bytes: int
+    batches: list
+
+
+# What was read for one place, without the GIL.
+cdef struct Found:
+    bint there
+    int32_t size
+    uint8_t traceparent[TRACEPARENT_BYTES_MAX]
+
+
+cdef void look_up(Codecs* codecs, TracePlace* place, Found* found) noexcept nogil:
+    cdef Log* log = log_ref(<Log*>atomic_load_pointer(<void**>&place.partition.log))
+    cdef int64_t segment_base = -1
+    cdef int64_t position = -1
+    found.size = log_record_header(
+        codecs, log, place.offset, b"traceparent", 11, found.traceparent, TRACEPARENT_BYTES_MAX, &segment_base, &position)
+    found.there = place.segment_base < 0 or (
+        segment_base == place.segment_base and place.position <= position < place.position + place.size)
+    log_unref(log)
+
+
+cdef class TraceReader:
+    """Switches tracing on (before `server.start()`) and hands out what was traced. Owner of `take`: one thread."""
+
+    cdef Server server
+    cdef Codecs* codecs
+
+    def __cinit__(self, Server server not None, int32_t every, int32_t per_second_max):
+        """One request in `every` (0: only those whose client says so) is traced, at most `per_second_max` a second."""
+        cdef int i
+        if server.started:
+            raise RuntimeError("the server was started before")
+        if server.tracer != NULL:
+            raise RuntimeError("tracing is on already")
+        self.server = server
+        self.codecs = codecs_new()
+        server.tracer = <Tracer*>calloc(1, sizeof(Tracer))
+        if server.tracer == NULL or self.codecs == NULL:
+            raise MemoryError
+        tracer_init(server.tracer, every, per_second_max)
+        for i in range(server.network.reactors_count):
+            (<ReactorState*>server.network.reactors[i]).shared.tracer = server.tracer
+
+    @property
+    def dropped(self):
+        """How many were sampled and lost to a limit."""
+        return atomic_load_relaxed_i64(&self.server.tracer.dropped)
+
+    def take(self):
+        """[TracedRequest] since the last call; a fetch holds only batches that were really in its answer."""
+        cdef Tracer* tracer = self.server.tracer
+        cdef TraceEvent* event
+        cdef Found[TRACE_PLACES_MAX] found
+        cdef int64_t now = ticks_now()
+        cdef int64_t now_ns = time.time_ns()
+        cdef int64_t ticks = now - self.server.network.started_ticks
+        cdef double ns_per_tick = <double>(monotonic_ns() - self.server.network.started_ns) / <double>max(ticks, 1)
+        cdef int i
+        cdef int taken = 0
+        cdef list requests = []
+        while taken < TRACE_EVENTS_MAX:
+            with nogil:
+                event = tracer_take(tracer)
+                if event != NULL:
+                    for i in range(event.places_count):
+                        look_up(self.codecs, &event.places[i], &found[i])
+            if event == NULL:
+                break
+            taken += 1
+            requests.append(traced_request(event, found, now, now_ns, ns_per_tick))
+            trace_free(event)
+        return requests
+
+    def __dealloc__(self):
+        if self.codecs != NULL:
+            codecs_free(self.codecs)
+
+
+cdef object traced_request(TraceEvent* event, Found* found, int64_t now, int64_t now_ns, double ns_per_tick):
+    cdef int64_t[5] ticks
+    cdef int id_size = event.client_id_size if event.client_id_size > 0 else 0
+    cdef int i
+    cdef list times = []
+    cdef list batches = []
+    ticks[:] = [event.received, event.begun, event.handled, event.answered, event.sent]
+    for i in range(5):
+        at = now_ns - <int64_t>(<double>(now - ticks[i]) * ns_per_tick)
+        times.append(max(at, times[i - 1]) if i else at)
+    for i in range(event.places_count):
+        if found[i].there:
+            batches.append(traced_batch(&event.places[i], &found[i]))
+    host, _, port = event.peer.decode("utf-8", "replace").rpartition(":")
+    return TracedRequest(
+        event.api_key, event.api_version, event.correlation_id, event.listener,
+        event.client_id[:id_size].decode("utf-8", "replace"), host, int(port) if port.isdigit() else 0,
+        *times, event.bytes, batches,
+    )
+
+
+cdef object traced_batch(TracePlace* place, Found* found):
+    cdef int size = min(found.size, TRACEPARENT_BYTES_MAX) if found.size > 0 else 0
+    text = (<char*>found.traceparent)[:size].decode("ascii", "replace")
+    topic = place.partition.topic[:place.partition.topic_size].decode("utf-8", "replace")
+    return TracedBatch(topic, place.partition.index, place.offset, place.records, text)

@@ -1,0 +1,21 @@
+"""Which requests are traced, and what is noted of them; see tracing.pyx. Called only where tracing is on."""
+from libc.stdint cimport int64_t
+
+from kafka_cy.network.connection cimport Connection, ResponseSlot
+from kafka_cy.network.request cimport Reactor
+from kafka_cy.network.trace_events cimport TraceEvent
+from kafka_cy.records.batch cimport ValidBatch
+from kafka_cy.storage.log cimport ReadResult
+from kafka_cy.storage.partition cimport Partition
+
+cdef void trace_sample(Reactor* reactor, ResponseSlot* slot) noexcept nogil     # a request begins: is it one of the few?
+# A batch was appended at `base_offset`: noted when its request is traced or its first record says that its trace is sampled.
+cdef void trace_appended(
+    Reactor* reactor, ResponseSlot* slot, Partition* partition, const ValidBatch* batch, int64_t base_offset
+) noexcept nogil
+# Records from `offset` to below `end` may have been sent: noted when a traced batch is among them.
+cdef void trace_fetched(
+    Reactor* reactor, ResponseSlot* slot, Partition* partition, int64_t offset, int64_t end, const ReadResult* read
+) noexcept nogil
+cdef void trace_end(Connection* connection, ResponseSlot* slot, int64_t now) noexcept nogil    # the answer leaves
+cdef void trace_free(TraceEvent* event) noexcept nogil

@@ -1,0 +1,154 @@
+"""Sampling for OpenTelemetry. A request is traced when its turn comes (one in `every`, at random), when the first record
+of a batch it appends carries a W3C traceparent whose sampled flag is set, or when it fetches a batch that was traced.
+
+The data plane notes where and when; everything else (contexts, spans) is made from that by a Python thread.
+"""
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint8_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+from kafka_cy.network.connection cimport Connection, ResponseSlot, connection_peer
+from kafka_cy.network.reactor_state cimport ReactorState
+from kafka_cy.network.request cimport Reactor
+from kafka_cy.network.trace_events cimport (
+    TRACE_CLIENT_ID_BYTES_MAX, TRACE_PEER_BYTES_MAX, TRACE_PLACES_MAX, TraceEvent, TracePlace, tracer_add,
+    tracer_may_begin,
+)
+from kafka_cy.records.atomics cimport atomic_load_i64
+from kafka_cy.records.batch cimport ATTRIBUTE_CODEC_MASK, BATCH_HEADER_SIZE, RecordView, ValidBatch, record_read
+from kafka_cy.records.wire cimport Reader, reader_init
+from kafka_cy.storage.log cimport ReadResult
+from kafka_cy.storage.partition cimport (
+    TRACED_BATCHES, Partition, partition_acquire, partition_release, partition_remember_traced,
+)
+from kafka_cy.storage.record_headers cimport record_header
+
+cdef enum:
+    TRACEPARENT_SIZE = 55           # 00-<32 hex digits>-<16>-<2>: the last digit holds the sampled flag
+    TRACEPARENT_NAME_SIZE = 11
+
+
+cdef inline uint32_t next_random(uint32_t* state) noexcept nogil:
+    """xorshift32"""
+    state[0] ^= state[0] << 13
+    state[0] ^= state[0] >> 17
+    state[0] ^= state[0] << 5
+    return state[0]
+
+
+cdef void begin(Reactor* reactor, ResponseSlot* slot) noexcept nogil:
+    if slot.trace == NULL and tracer_may_begin(reactor.tracer, reactor.now_ns):
+        slot.trace = <TraceEvent*>calloc(1, sizeof(TraceEvent))
+
+
+cdef void trace_sample(Reactor* reactor, ResponseSlot* slot) noexcept nogil:
+    cdef uint32_t every = <uint32_t>reactor.tracer.every
+    reactor.trace_countdown -= 1
+    if reactor.trace_countdown > 0 or every == 0:
+        return
+    if reactor.trace_random == 0:
+        reactor.trace_random = 2463534242u + <uint32_t>reactor.id
+    # Even chances from 1 to 2 * every - 1: `every` on average, and no rhythm that a client's requests could share.
+    reactor.trace_countdown = <int32_t>(1 + next_random(&reactor.trace_random) % (2 * every - 1))
+    begin(reactor, slot)
+
+
+cdef bint is_hex(uint8_t c) noexcept nogil:
+    return 48 <= c <= 57 or 97 <= c <= 102
+
+
+cdef bint sampled_by_client(const ValidBatch* batch) noexcept nogil:
+    """Of the first record; compressed batches are not looked into."""
+    cdef Reader r
+    cdef RecordView record
+    cdef const uint8_t* value
+    cdef int32_t size = 0
+    if batch.header.attributes & ATTRIBUTE_CODEC_MASK:
+        return False
+    reader_init(&r, batch.data + BATCH_HEADER_SIZE, batch.size - BATCH_HEADER_SIZE)
+    if not record_read(&r, &record) or record.headers_count == 0:
+        return False
+    value = record_header(&record, b"traceparent", TRACEPARENT_NAME_SIZE, &size)
+    if value == NULL or size < TRACEPARENT_SIZE or not is_hex(value[TRACEPARENT_SIZE - 1]):
+        return False
+    return value[TRACEPARENT_SIZE - 1] & 1 == (1 if value[TRACEPARENT_SIZE - 1] < 97 else 0)
+
+
+cdef TracePlace* place_add(TraceEvent* event, Partition* partition, int64_t offset) noexcept nogil:
+    """NULL: the event has as many as it can take."""
+    cdef TracePlace* place = &event.places[event.places_count]
+    if event.places_count == TRACE_PLACES_MAX:
+        return NULL
+    event.places_count += 1
+    place.partition = partition_acquire(partition)
+    place.offset = offset
+    place.segment_base = -1
+    return place
+
+
+cdef void trace_appended(
+    Reactor* reactor, ResponseSlot* slot, Partition* partition, const ValidBatch* batch, int64_t base_offset
+) noexcept nogil:
+    cdef TracePlace* place
+    if slot.trace == NULL:
+        if not sampled_by_client(batch):
+            return
+        begin(reactor, slot)
+    if slot.trace == NULL:
+        return
+    place = place_add(slot.trace, partition, base_offset)
+    if place != NULL:
+        place.records = batch.header.records_count
+        partition_remember_traced(partition, base_offset)
+
+
+cdef void trace_fetched(
+    Reactor* reactor, ResponseSlot* slot, Partition* partition, int64_t offset, int64_t end, const ReadResult* read
+) noexcept nogil:
+    cdef TracePlace* place
+    cdef int64_t traced
+    cdef int i
+    if atomic_load_i64(&partition.traced_last) <= offset:       # offsets stand there with one added; 0: none
+        return
+    for i in range(TRACED_BATCHES):
+        traced = atomic_load_i64(&partition.traced[i]) - 1
+        if traced < offset or traced >= end:
+            continue
+        begin(reactor, slot)
+        if slot.trace == NULL:
+            return
+        place = place_add(slot.trace, partition, traced)
+        if place == NULL:
+            return
+        place.segment_base = read.segment.base_offset
+        place.position = read.position
+        place.size = read.size
+
+
+cdef void trace_end(Connection* connection, ResponseSlot* slot, int64_t now) noexcept nogil:
+    cdef TraceEvent* event = slot.trace
+    cdef Reactor* reactor = &(<ReactorState*>connection.reactor).shared
+    slot.trace = NULL
+    event.api_key = slot.api_key
+    event.api_version = slot.api_version
+    event.correlation_id = slot.correlation_id
+    event.listener = connection.listener
+    event.received = slot.received
+    event.begun = slot.begun
+    event.handled = slot.handled
+    event.answered = slot.answered
+    event.sent = now
+    event.bytes = <int64_t>slot.bytes
+    event.client_id_size = min(connection.client_id_size, <int32_t>TRACE_CLIENT_ID_BYTES_MAX)
+    if event.client_id_size > 0:
+        memcpy(event.client_id, connection.client_id, <size_t>event.client_id_size)
+    connection_peer(connection, event.peer, TRACE_PEER_BYTES_MAX)
+    if not tracer_add(reactor.tracer, event):
+        trace_free(event)
+
+
+cdef void trace_free(TraceEvent* event) noexcept nogil:
+    cdef int i
+    for i in range(event.places_count):
+        partition_release(event.places[i].partition)
+    free(event)

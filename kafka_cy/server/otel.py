@@ -1,0 +1,60 @@
+"""OpenTelemetry export of one broker: settings, sampling in the data plane, who is exported."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kafka_cy.config import ConfigError
+from kafka_cy.telemetry.metrics_page import MetricsPage, request_names
+from kafka_cy.telemetry.otel_export import OtelExport
+from kafka_cy.telemetry.otel_settings import GRPC, OtelSettings
+
+if TYPE_CHECKING:
+    from kafka_cy.server.broker import KafkaServer
+
+
+def make_export(broker: KafkaServer) -> OtelExport | None:
+    """Before the reactors start. None: nothing is to be exported. Raises ConfigError."""
+    try:
+        settings = OtelSettings(broker.config, os.environ)
+    except ValueError as error:
+        raise ConfigError(*error.args) from error
+    if not settings.endpoints:
+        return None
+    if GRPC in settings.protocols.values() and importlib.util.find_spec("grpc") is None:
+        allowed = "http/protobuf, or grpc with the package opentelemetry-exporter-otlp-proto-grpc"
+        raise ConfigError("kafkacy.otel.protocol", GRPC, allowed)
+    traces = None
+    if "traces" in settings.endpoints:
+        from kafka_cy.network.trace_reader import TraceReader
+
+        traces = TraceReader(broker.server, settings.sample_every, settings.traces_per_second_max)
+    export = OtelExport(
+        settings, _identity(broker), traces, _metrics_page(broker), request_names,
+        lambda text: broker.log.write("warning", text, {}),
+    )  # fmt: skip
+    broker.log.listener = export.log
+    return export
+
+
+def _identity(broker: KafkaServer) -> dict[str, str]:
+    from importlib.metadata import version
+
+    cluster_id = broker.cluster.cluster_id if broker.cluster is not None else ""
+    identity = {
+        "service.instance.id": f"{cluster_id}/{broker.config.broker_id}",
+        "service.version": version("kafka-cy"),
+        "kafka.cluster.id": cluster_id,
+    }
+    named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    return identity if named else {"service.name": "kafka-cy", **identity}
+
+
+def _metrics_page(broker: KafkaServer) -> Callable[[], bytes]:
+    """The page that `/metrics` shows, made for the export thread: a page belongs to one thread."""
+    from kafka_cy.server.metrics_view import MetricsView
+
+    return MetricsPage(MetricsView(broker), bool(broker.config["kafkacy.metrics.persec.enable"])).render

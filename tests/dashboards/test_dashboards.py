@@ -1,0 +1,85 @@
+"""The dashboards as files: fresh, whole, and usable by Grafana."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from grafana.generate import FOLDER, texts
+from grafana.queries import filled, load_boards, panel_queries, variables
+from tests.monitoring.tools import ROOT
+
+BOARDS = load_boards()
+
+
+def test_committed_dashboards_are_what_the_code_says() -> None:
+    written = {path.name: path.read_text() for path in FOLDER.glob("*.json")}
+    assert written == texts(), "run python -m grafana.generate"
+
+
+def test_boards_have_addresses_of_their_own() -> None:
+    assert len({board["uid"] for board in BOARDS.values()}) == len(BOARDS)
+    assert len({board["title"] for board in BOARDS.values()}) == len(BOARDS)
+
+
+@pytest.mark.parametrize("name", sorted(BOARDS))
+def test_panels_do_not_overlap(name: str) -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in BOARDS[name]["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24, panel["title"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+@pytest.mark.parametrize("name", sorted(BOARDS))
+def test_queries_use_the_board_s_variables_only(name: str) -> None:
+    board = BOARDS[name]
+    values = variables(board)
+    used = set()
+    for query in panel_queries(name, board):
+        assert "$" not in filled(query.expression, values, "1m"), query.name
+        used |= set(re.findall(r"\$(\w+)", query.expression))
+    for each in board["templating"]["list"]:
+        used |= set(re.findall(r"\$(\w+)", str(each.get("query", ""))))
+    assert set(values) - used == set(), "variables that nothing uses"
+
+
+def strings_of(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for each in value.values() for text in strings_of(each)]
+    if isinstance(value, list):
+        return [text for each in value for text in strings_of(each)]
+    return [value] if isinstance(value, str) else []
+
+
+@pytest.mark.parametrize("name", sorted(BOARDS))
+def test_nothing_points_at_one_installation(name: str) -> None:
+    for text in strings_of(BOARDS[name]):
+        assert not re.search(r"localhost|127\.0\.0\.1|https?://", text), text
+
+
+def test_provisioning_matches_where_compose_mounts_things() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    mounts = dict(volume.split(":")[:2] for volume in compose["grafana"]["volumes"])
+    provider = yaml.safe_load((ROOT / "grafana/provisioning/dashboards/kafka-cy.yml").read_text())["providers"][0]
+    assert mounts["./grafana/dashboards"] == provider["options"]["path"]
+    home = compose["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home.rpartition("/")[0] == provider["options"]["path"]
+    assert home.rpartition("/")[2].removesuffix(".json") in BOARDS
+    source = yaml.safe_load((ROOT / "grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"][0]
+    assert source["url"] == "http://prometheus:9090"
+
+
+@pytest.mark.parametrize("name", sorted(BOARDS))
+def test_every_board_has_a_picture(name: str) -> None:
+    assert (ROOT / f"docs/images/{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert f"images/{name}.png" in (ROOT / "docs/dashboards.md").read_text()
