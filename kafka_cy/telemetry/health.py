@@ -66,9 +66,10 @@ def threads(view: BrokerView) -> HttpAnswer:
         if reactor.activity == HANDLING:
             doing += f" {names.get(reactor.api_key, reactor.api_key)}"
         connections = sum(reactor.opened) - sum(reactor.closed)
+        turn = f"turn {reactor.loops} began {reactor.turn_ns / 1e6:.1f} ms ago" if reactor.loops else "no turn yet"
         lines.append(
-            f"reactor {i}: {doing}, turn {reactor.loops} began {reactor.turn_ns / 1e6:.1f} ms ago, "
-            f"{connections} connections, {reactor.mails} mails, {reactor.requests} requests, busy {reactor.busy_ns / 1e9:.3f} s"
+            f"reactor {i}: {doing}, {turn}, {connections} connections, "
+            f"{reactor.mails} mails, {reactor.requests} requests, busy {reactor.busy_ns / 1e9:.3f} s"
         )
     control = reactor_numbers.control(view.server)
     doing = f"busy for {control.busy_ns / 1e6:.1f} ms" if control.busy_ns else "waiting"
