@@ -250,7 +250,10 @@ class KafkaServer:
         if self.client_telemetry is None:
             from kafka_cy.telemetry.client_telemetry import ClientTelemetry
 
-            self.client_telemetry = ClientTelemetry(self.cluster, self.loop, self.config["telemetry.max.bytes"])
+            self.client_telemetry = ClientTelemetry(
+                self.cluster, self.loop, self.config["telemetry.max.bytes"],
+                lambda error: self._on_error("client telemetry", error),
+            )  # fmt: skip
             if self.otel is not None:
                 self.client_telemetry.exports.append(self.otel.push)
         return self.client_telemetry

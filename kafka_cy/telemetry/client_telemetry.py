@@ -12,6 +12,8 @@ from kafka_cy.telemetry.client_metrics import ClientMetrics
 from kafka_cy.telemetry.client_subscriptions import ACCEPTED_CODECS, Client, ClientSubscriptions
 from kafka_cy.telemetry.exposition import Family
 
+# Client ids may be longer; so much of one is kept, matched and shown.
+CLIENT_ID_CHARS_MAX = 256
 # What a push may unpack to, in times of telemetry.max.bytes.
 UNPACKED_TIMES_MAX = 16
 # Pushes that wait for the thread; further ones are told to come again.
@@ -25,13 +27,17 @@ Export = Callable[[Client, Any], object]
 class ClientTelemetry:
     """Owner: the control thread. Lives as long as the broker; its thread starts with the first push."""
 
-    def __init__(self, cluster: Any, loop: Any, telemetry_bytes_max: int) -> None:
+    def __init__(
+        self, cluster: Any, loop: Any, telemetry_bytes_max: int, on_error: Callable[[Exception], object]
+    ) -> None:
+        """`on_error` hears of a push that could not be read for a reason of ours, on the control thread."""
         self.metrics = ClientMetrics()
         self.subscriptions = ClientSubscriptions(cluster, loop, telemetry_bytes_max, self.metrics.forget)
         self.exports: list[Export] = []  # who else gets a push, on the receiver's thread
         self.pushes = 0
         self.refused_pushes = 0
         self._loop = loop
+        self._on_error = on_error
         self._unpacked_bytes_max = telemetry_bytes_max * UNPACKED_TIMES_MAX
         self._waiting: queue.Queue[Push] = queue.Queue(WAITING_MAX)
         self._thread: threading.Thread | None = None
@@ -44,7 +50,8 @@ class ClientTelemetry:
     def client_of(self, request: Any) -> Client:
         """Who sent the request, without its instance id."""
         name, version = request.client_software
-        return Client("", request.client_id or "", name, version, request.client_host, str(request.control.client_port))
+        client_id, port = (request.client_id or "")[:CLIENT_ID_CHARS_MAX], str(request.control.client_port)
+        return Client("", client_id, name, version, request.client_host, port)
 
     def receive(self, client: Client, codec: int, data: bytes, done: Callable[[ErrorCode], object]) -> None:
         """Read one push that was checked before; `done` is called on the control thread."""
@@ -93,6 +100,9 @@ class ClientTelemetry:
             too_large = error.code is BatchErrorCode.UNPACKS_TOO_LARGE
             return ErrorCode.TELEMETRY_TOO_LARGE if too_large else ErrorCode.INVALID_RECORD
         except DecodeError:
+            return ErrorCode.INVALID_RECORD
+        except Exception as error:  # noqa: BLE001 one push must not end the thread
+            self._loop.call_soon_threadsafe(self._on_error, error)
             return ErrorCode.INVALID_RECORD
         for export in self.exports:
             export(client, message)

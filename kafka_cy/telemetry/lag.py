@@ -17,6 +17,9 @@ LOOK_UPS_BUDGET_S = 0.1
 LOOK_UPS_AT_ONCE = 1024
 # A remembered timestamp is read again after this long: compaction may have taken the record away.
 REMEMBERED_S = 60.0
+# What clients name may be longer: groups with such ids are left out and counted, the rest is cut.
+GROUP_ID_CHARS_MAX = 1024
+NAME_CHARS_MAX = 256
 PARTITION_ONLINE = 0  # PartitionState of storage/partition.pxd
 
 PartitionKey = tuple[str, int]
@@ -83,7 +86,7 @@ class TopicPartition(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What one scrape shows; `pending` are time lags that the budget did not suffice for."""
+    """What one scrape shows. `pending`: time lags that the budget did not suffice for; `left_out`: groups with huge ids."""
 
     cluster_id: str
     controller_id: int
@@ -92,6 +95,7 @@ class Snapshot(NamedTuple):
     cleanup_policies: dict[str, str]
     groups: list[GroupLag]
     pending: int
+    left_out: int
     took_ms: float
 
 
@@ -131,7 +135,9 @@ class LagCollector:
         hosted = {key: part for key, part in dict(self._view.hosted()).items() if part.state == PARTITION_ONLINE}
         topics = self._view.topics()
         ids = {topic.name: topic.id for topic in topics}
-        copies = self._copy_groups()
+        all_groups = self._view.groups()
+        shown = [group for group in all_groups if len(group.group_id) <= GROUP_ID_CHARS_MAX]
+        copies = self._copy_groups(shown, ids)
         times, pending = self._first_uncommitted(copies, hosted, ids)
         now_ms = self._wall_clock_ms()
         groups = [self._group(group, consumers, offsets, hosted, times, now_ms) for group, consumers, offsets in copies]
@@ -143,25 +149,32 @@ class LagCollector:
             cleanup_policies={topic.name: self._view.cleanup_policy(topic) for topic in topics},
             groups=groups,
             pending=pending,
+            left_out=len(all_groups) - len(shown),
             took_ms=(time.perf_counter() - begun) * 1000,
         )
 
     # -- groups --
 
-    def _copy_groups(self) -> list[tuple[Any, tuple[Consumer, ...], list[tuple[str, int, int]]]]:
+    def _copy_groups(
+        self, groups: list[Any], topics: Mapping[str, Any]
+    ) -> list[tuple[Any, tuple[Consumer, ...], list[tuple[str, int, int]]]]:
+        """What is said of topics that do not exist is left out: anybody may name any."""
         assignments: dict[bytes, tuple[PartitionKey, ...]] = {}
         copies = []
-        for group in self._view.groups():
+        for group in groups:
             consumers = []
             for member in list(group.members.values()):
                 data = member.assignment
                 parsed = self._assignments.get(data)
                 assignments[data] = assigned_partitions(data) if parsed is None else parsed
-                consumers.append(Consumer(member.member_id, member.client_id, member.client_host, assignments[data]))
+                partitions = tuple(key for key in assignments[data] if key[0] in topics)
+                member_id, client_id = member.member_id[:NAME_CHARS_MAX], member.client_id[:NAME_CHARS_MAX]
+                consumers.append(Consumer(member_id, client_id, member.client_host, partitions))
             offsets = [
                 (topic, index, committed.offset)
-                for topic, partitions in sorted(list(group.offsets.items()))  # noqa: C414 a copy before it is sorted
-                for index, committed in list(partitions.items())
+                for topic, rows in sorted(list(group.offsets.items()))  # noqa: C414 a copy before it is sorted
+                if topic in topics
+                for index, committed in list(rows.items())
             ]
             copies.append((group, tuple(consumers), offsets))
         self._assignments = assignments
@@ -186,8 +199,8 @@ class LagCollector:
                     lag_ms = max(0, now_ms - timestamp_ms)
             committed.append(Committed(topic, index, offset, lag, lag_ms, owners.get((topic, index))))
         return GroupLag(
-            group.group_id, group.state.value, group.protocol or "", group.protocol_type, self._view.broker_id,
-            consumers, committed,
+            group.group_id, group.state.value, (group.protocol or "")[:NAME_CHARS_MAX],
+            group.protocol_type[:NAME_CHARS_MAX], self._view.broker_id, consumers, committed,
         )  # fmt: skip
 
     # -- time --

@@ -34,7 +34,7 @@ class View:
         labelled = []
         for group in self.snapshot.groups:
             head = f'{{consumergroup="{escape(group.group_id)}",topic="'
-            labelled += [(f'{head}{escape(row.topic)}",partition="{row.partition}"}} ', row) for row in group.committed]
+            labelled += [(f'{head}{row.topic}",partition="{row.partition}"}} ', row) for row in group.committed]
         return labelled
 
     @cached_property
@@ -61,7 +61,7 @@ class View:
                 if number is not None:
                     sums[row.topic] = sums.get(row.topic, 0) + number
             name = escape(group.group_id)
-            found += [(name, escape(topic), total) for topic, total in sums.items()]
+            found += [(name, topic, total) for topic, total in sums.items()]
         return found
 
 
@@ -70,7 +70,9 @@ def render(snapshot: Snapshot, dialects: Iterable[str]) -> bytes:
     view = View(snapshot)
     families = [family for dialect in dialects for family in DIALECTS[dialect](view)]
     left_out = "Time lags left out because the scrape's time for reading them was used up"
-    return page([*families, _gauge("kafkacy_lag_pending_timestamps", left_out, [f" {snapshot.pending}"])])
+    families.append(_gauge("kafkacy_lag_pending_timestamps", left_out, [f" {snapshot.pending}"]))
+    huge = "Groups left out because of the length of their ids"
+    return page([*families, _gauge("kafkacy_lag_groups_left_out", huge, [f" {snapshot.left_out}"])])
 
 
 def _gauge(name: str, help_text: str, samples: list[str]) -> Family:
@@ -167,7 +169,7 @@ def _with_consumers(snapshot: Snapshot, cluster: str) -> list[tuple[str, Committ
         nobody = '",member_host="",consumer_id="",client_id=""} '
         for row in group.committed:
             tail = nobody if row.consumer is None else tails[row.consumer.member_id]
-            rows.append((f'{head}{escape(row.topic)}",partition="{row.partition}{tail}', row))
+            rows.append((f'{head}{row.topic}",partition="{row.partition}{tail}', row))
     return rows
 
 
@@ -207,7 +209,7 @@ def kminion(view: View) -> Iterable[Family]:
     rows: list[str] = []
     for group in snapshot.groups:
         head = f'{{group_id="{escape(group.group_id)}",topic_name="'
-        rows += [f'{head}{escape(r.topic)}",partition_id="{r.partition}"}} {r.lag}' for r in group.committed if r.lag is not None]
+        rows += [f'{head}{r.topic}",partition_id="{r.partition}"}} {r.lag}' for r in group.committed if r.lag is not None]
     yield _gauge("kminion_kafka_consumer_group_topic_partition_lag", "Records from the committed offset on", rows)
     lags = [f'{{group_id="{group}",topic_name="{topic}"}} {total}' for group, topic, total in view.lag_sums]
     yield _gauge("kminion_kafka_consumer_group_topic_lag", "Lag of all partitions", lags)
@@ -283,8 +285,8 @@ def _kminion_groups(snapshot: Snapshot) -> Iterable[Family]:
                 consumers_of[topic] = consumers_of.get(topic, 0) + 1
             for topic, _ in consumer.partitions:
                 partitions_of[topic] = partitions_of.get(topic, 0) + 1
-        topic_members += [f'{{{place},topic_name="{escape(t)}"}} {count}' for t, count in consumers_of.items()]
-        topic_partitions += [f'{{{place},topic_name="{escape(t)}"}} {count}' for t, count in partitions_of.items()]
+        topic_members += [f'{{{place},topic_name="{t}"}} {count}' for t, count in consumers_of.items()]
+        topic_partitions += [f'{{{place},topic_name="{t}"}} {count}' for t, count in partitions_of.items()]
     yield _gauge("kminion_kafka_consumer_group_info", "1: the group is stable", infos)
     yield _gauge("kminion_kafka_consumer_group_members", "Members of the group", members)
     yield _gauge("kminion_kafka_consumer_group_empty_members", "Members without a partition", idle)

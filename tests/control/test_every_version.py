@@ -29,7 +29,7 @@ from kafka_cy.api.registry import advertised
 from kafka_cy.testing import Broker
 
 Values = dict[str, Any]
-MEMBER_ID_REQUIRED, ELECTION_NOT_NEEDED, GROUP_ID_NOT_FOUND = 79, 84, 69
+INVALID_REQUEST, MEMBER_ID_REQUIRED, ELECTION_NOT_NEEDED, GROUP_ID_NOT_FOUND = 42, 79, 84, 69
 GROUP_APIS = {8, 11, 12, 13, 14}    # in a group's life, below
 REFUSED = {(0, version) for version in range(3)}    # Produce of old messages: listed for librdkafka only
 EVERY_VERSION = [
@@ -95,10 +95,12 @@ REQUESTS: dict[int, Callable[[Live], Values]] = {
     47: lambda live: {"group_id": "g", "topics": [{**DATA, "partitions": [{"partition_index": 0}]}]},
     60: lambda live: {"endpoint_type": 1},
     61: lambda live: {"topics": [{**DATA, "partition_indexes": [0]}]},
+    71: lambda live: {"client_instance_id": None},
+    72: lambda live: {"client_instance_id": None, "metrics": b""},
     74: lambda live: {"resource_types": []},
     75: lambda live: {"topics": [DATA], "response_partition_limit": 10},
 }
-EXPECTED_ERRORS = {42: {GROUP_ID_NOT_FOUND}, 43: {0, ELECTION_NOT_NEEDED}}
+EXPECTED_ERRORS = {42: {GROUP_ID_NOT_FOUND}, 43: {0, ELECTION_NOT_NEEDED}, 72: {INVALID_REQUEST}}  # 72: no client instance id
 
 
 def errors_in(answer: Any) -> set[int]:

@@ -289,7 +289,8 @@ class Pushes:
         self.error = ErrorCode.UNKNOWN_SERVER_ERROR
         loop = FakeLoop()
         loop.call_soon_threadsafe = lambda function, *arguments: function(*arguments)  # type: ignore[attr-defined]
-        self.telemetry = ClientTelemetry(Cluster(), loop, 1000)
+        self.errors: list[Exception] = []
+        self.telemetry = ClientTelemetry(Cluster(), loop, 1000, self.errors.append)
 
     def push(self, codec: int, data: bytes) -> ErrorCode:
         self.answered.clear()
@@ -320,3 +321,13 @@ def test_bad_pushes() -> None:
     assert not seen
     assert pushes.push(0, metrics_data().SerializeToString()) is ErrorCode.NONE
     assert len(seen) == 1
+    assert not pushes.errors
+
+
+def test_a_fault_of_ours_costs_one_push(monkeypatch: pytest.MonkeyPatch) -> None:
+    pushes = Pushes()
+    monkeypatch.setattr(pushes.telemetry.metrics, "put", lambda client, data: 1 // 0)
+    assert pushes.push(0, b"") is ErrorCode.INVALID_RECORD
+    assert isinstance(pushes.errors[0], ZeroDivisionError)
+    monkeypatch.undo()
+    assert pushes.push(0, b"") is ErrorCode.NONE

@@ -203,12 +203,16 @@ def test_kminion() -> None:
 
 
 def test_labels_of_any_text_are_valid_exposition() -> None:
-    name = 'a"b\\c\nd\x00é'
-    odd = group(name, "Stable", {name: {0: 1}}, member(name, ("orders", [0])))
-    found = samples(View([odd], {("orders", 0): Partition(0, 5)}))
+    name = 'a"b\\c\nd\x00\u00e9'
+    long = member("x" * 40_000, ("orders", [0]), (name, [3]))
+    odd = group(name, "Stable", {"orders": {0: 1}, name: {0: 1}}, long)
+    huge = group("g" * 2000, "Empty", {"orders": {0: 1}})
+    found = samples(View([odd, huge], {("orders", 0): Partition(0, 5)}))
     assert found[at("kafka_consumergroup_members", consumergroup=name)] == 1
-    assert found[at("kafka_consumergroup_current_offset", consumergroup=name, topic=name, partition=0)] == 1
-    assert at("kafka_consumergroup_lag", consumergroup=name, topic=name, partition=0) not in found  # no such topic
+    assert found[at("kafka_consumergroup_lag", consumergroup=name, topic="orders", partition=0)] == 4
+    assert all(len(value) <= 256 for _, labels in found for _, value in labels)
+    assert not any(label == ("topic", name) for _, labels in found for label in labels)  # no such topic
+    assert found[at("kafkacy_lag_groups_left_out")] == 1
 
 
 def test_times_are_remembered_until_they_age_or_the_offset_moves(monkeypatch: pytest.MonkeyPatch) -> None:
