@@ -103,10 +103,6 @@ class OwnBroker:
     def kill(self) -> None:
         self._broker.kill()
 
-    def terminate(self) -> None:
-        """SIGTERM and wait; the data stays."""
-        self._broker.terminate()
-
     def start(self) -> None:
         try:
             self._broker.start()
@@ -114,6 +110,9 @@ class OwnBroker:
             self._broker.stop()
             lines = str(error).splitlines()
             raise BrokerError(f"kafka-cy could not be started: {lines[0]} ({lines[-1]}).") from None
+        except BaseException:  # Ctrl-C, which it does not see
+            self._broker.stop()
+            raise
 
     def stop(self) -> None:
         self._broker.stop()

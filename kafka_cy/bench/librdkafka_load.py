@@ -216,7 +216,6 @@ class LibrdkafkaLoad:
 
     def _produce(self, producer: Producer, topic: BenchTopic, index: int, stamped: bool) -> None:
         pairs = self._payloads(index, stamped)
-        last_error: BaseException | None = None
         try:
             for due_ns in self._schedule(producer, index):
                 key, value = next(pairs)
@@ -233,14 +232,11 @@ class LibrdkafkaLoad:
             deadline = time.monotonic() + DRAIN_TIMEOUT_S
             while len(producer) and not self._stop.is_set() and time.monotonic() < deadline:
                 producer.flush(0.1)
+            if not self._stop.is_set():
+                with self._lock:
+                    self._errors += len(producer)
             producer.poll(STATISTICS_INTERVAL_MS * 1.2 / 1000)  # the last statistics
-        except BaseException as error:
-            last_error = error
-            raise
         finally:
-            left = len(producer)
-            if left and not self._stop.is_set() and last_error is None:
-                self._errors += left
             producer.purge()
             producer.flush(1)
             with self._lock:
@@ -259,8 +255,7 @@ class LibrdkafkaLoad:
             if size > PAYLOADS_BYTES:
                 break
         if stamped and min(len(value) for _, value in pairs) < DUE.size:
-            raise_short = f"End to end needs payloads of at least {DUE.size} bytes."
-            self._fail(raise_short)
+            self._fail(f"End to end needs payloads of at least {DUE.size} bytes.")
         turned = pairs[index % len(pairs) :] + pairs[: index % len(pairs)]
         return itertools.cycle(turned)
 
@@ -284,24 +279,23 @@ class LibrdkafkaLoad:
             yield due_ns
 
     def _delivered(self, due_ns: int, stamped: bool, error: KafkaError | None, message: Message) -> None:
-        """A delivery report; on the thread of its producer, with the GIL held."""
+        """A delivery report; on the thread of its producer."""
         from confluent_kafka import KafkaError as Codes
 
         counted = due_ns >= self._measured_from_ns
-        if error is not None:
-            if error.code() not in (Codes._PURGE_QUEUE, Codes._PURGE_INFLIGHT) and counted:
-                self._errors += 1
-                self._error = self._error or f"Records were not delivered: {error.str()}."
-            return
-        if stamped:
-            self._expected += 1
-            return
-        if counted:
-            now_ns = time.monotonic_ns()
-            self._latency.record(now_ns - due_ns)
-            self._records += 1
-            self._bytes += len(message)
-            self._finished_ns = now_ns
+        with self._lock:
+            if error is not None:
+                if error.code() not in (Codes._PURGE_QUEUE, Codes._PURGE_INFLIGHT) and counted:
+                    self._errors += 1
+                    self._error = self._error or f"Records were not delivered: {error.str()}."
+            elif stamped:
+                self._expected += 1
+            elif counted:
+                now_ns = time.monotonic_ns()
+                self._latency.record(now_ns - due_ns)
+                self._records += 1
+                self._bytes += len(message)
+                self._finished_ns = now_ns
 
     # -- consuming --
 

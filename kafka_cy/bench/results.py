@@ -33,8 +33,6 @@ Outcome = Literal["completed", "interrupted", "broker-died", "failed"]
 Generator = Literal["native", "librdkafka"]
 Unit = Literal["GB", "request", "latency"]
 
-OUTCOMES: tuple[str, ...] = typing.get_args(Outcome)
-
 #: Targets with names of their own; any other target is the bootstrap address of a broker.
 KAFKA_CY = "kafka-cy"
 APACHE_KAFKA = "apache-kafka"

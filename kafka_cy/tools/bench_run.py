@@ -277,7 +277,7 @@ def open_target(
 
     if bootstrap_servers:
         return Attached(bootstrap_servers, properties)
-    raise_descriptor_limit(2 * (options.producers + options.consumers + options.idle_connections + options.partitions))
+    raise_descriptor_limit(2 * (options.producers + options.consumers + options.idle_connections))
     return own_broker(broker_config)
 
 
