@@ -29,7 +29,7 @@ cdef enum:                      # as in log.pxd's StorageError
     BATCH_TOO_LARGE = 14
 
 # A walk over a batch's records. For magic 0 and 1 `header` is made up so that records look as those of magic 2:
-# base timestamp 0, base offset that of the first message.
+# base timestamp 0, base offset that of the first message. What is rebuilt of them is of magic 2.
 cdef struct RecordWalk:
     BatchHeader header
     Reader reader
@@ -164,8 +164,6 @@ cdef bint must_leave_empty(BatchFilter* filter, const BatchHeader* header) noexc
     or, where there is none, its marker tells its epoch."""
     cdef int64_t last_offset = header.base_offset + header.last_offset_delta
     cdef LastRecord* last
-    if header.magic < 2:
-        return False
     if last_offset + 1 == filter.round_end:
         return True
     if header.producer_id < 0:
@@ -291,7 +289,7 @@ cdef int rebuild(BatchFilter* filter, RecordWalk walk, const BatchHeader* header
 
 
 cdef int write_empty(const BatchHeader* header, Writer* output) noexcept nogil:
-    """The batch without its records."""
+    """The batch without its records; of magic 2, whatever it was."""
     cdef BatchHeader empty = header[0]
     cdef size_t start = output.size
     empty.attributes = <int16_t>(header.attributes & ~(ATTRIBUTE_CODEC_MASK | ATTRIBUTE_DELETE_HORIZON))
@@ -322,11 +320,6 @@ cdef int write_kept(
         rebuilt.base_timestamp = filter.now_ms + min(filter.delete_retention_ms, <int64_t>0x7fffffffffffffff - filter.now_ms)
     elif not has_horizon(header):
         rebuilt.base_timestamp = kept.first_timestamp
-    if header.magic < 2:        # what is rebuilt is of magic 2
-        rebuilt.leader_epoch = -1
-        rebuilt.producer_id = -1
-        rebuilt.producer_epoch = -1
-        rebuilt.base_sequence = -1
     if not rebuilt.attributes & ATTRIBUTE_LOG_APPEND_TIME:
         rebuilt.max_timestamp = kept.max_timestamp
     rebuilt.records_count = kept.count

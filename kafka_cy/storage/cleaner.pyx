@@ -198,6 +198,8 @@ cdef int legacy_header(const uint8_t* data, int64_t size, BatchHeader* header) n
     header.attributes = message.attributes
     header.leader_epoch = -1
     header.producer_id = -1
+    header.producer_epoch = -1
+    header.base_sequence = -1
     header.max_timestamp = message.timestamp
     header.records_count = 1
     return STORAGE_OK
@@ -634,7 +636,11 @@ def clean(
     PartitionLog log not None, *, last_stable_offset=None, now_ms=None, dedupe_buffer_bytes=134217728, io_buffer_bytes=524288,
     load_factor=0.9,
 ):
-    """One round, whatever the dirty ratio is. Returns what it did, or None when nothing is dirty. Raises StorageFailure."""
+    """One round, whatever the dirty ratio is. Returns what it did, or None when nothing is dirty.
+
+    Raises StorageFailure; its code is STORAGE_DELETED (12) when retention or a truncation took what was being cleaned, or
+    the log was closed or held: then the next round may do better.
+    """
     cdef CleanerControl control
     cdef Cleanable found = cleanable(log, last_stable_offset=last_stable_offset, now_ms=now_ms)
     cdef RoundStats stats
@@ -653,5 +659,6 @@ def clean(
         error = clean_log(&control, log.log, &found, now, &stats, &failed_errno)
     control_destroy(&control)
     if error:
-        raise StorageFailure(f"cleaning: {STORAGE_ERROR_NAMES[error]}", error, failed_errno)
+        why = "what it was at is gone, or held" if error == STORAGE_DELETED else STORAGE_ERROR_NAMES[error]
+        raise StorageFailure(f"cleaning was stopped: {why}", error, failed_errno)
     return stats

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -401,12 +402,11 @@ def test_nothing_is_replaced_while_it_is_held(tmp_path: Path) -> None:
     assert len(contents(log)) == 1
 
 
-def legacy_message(offset: int, key: bytes, value: bytes | None, timestamp_ms: int) -> bytes:
+def legacy_message(offset: int, key: bytes | None, value: bytes | None, timestamp_ms: int) -> bytes:
     """A message of magic 1."""
-    import zlib
-
-    size = -1 if value is None else len(value)
-    body = struct.pack(">bbq", 1, 0, timestamp_ms) + struct.pack(">i", len(key)) + key + struct.pack(">i", size) + (value or b"")
+    body = struct.pack(">bbq", 1, 0, timestamp_ms)
+    for field in (key, value):
+        body += struct.pack(">i", -1 if field is None else len(field)) + (field or b"")
     return struct.pack(">qiI", offset, len(body) + 4, zlib.crc32(body)) + body
 
 
@@ -420,6 +420,16 @@ def test_messages_of_magic_1(tmp_path: Path) -> None:
     clean(log)
     assert contents(log) == [(1, "b", "1"), (2, "a", "2"), (3, "c", None)]
     assert {one.magic for one in batches_of(log)} == {1}
+
+
+def test_a_last_message_of_magic_1_leaves_an_empty_batch(tmp_path: Path) -> None:
+    data = legacy_message(0, b"a", b"1", 1000) + legacy_message(1, None, b"keyless", 1001)
+    (tmp_path / f"{0:020d}.log").write_bytes(data)
+    log = PartitionLog(str(tmp_path), CONFIG)
+    log.roll()
+    clean(log)
+    assert [(one.magic, one.base_offset) for one in batches_of(log)] == [(1, 0), (2, 1)]
+    assert contents(log) == [(0, "a", "1")]
 
 
 def test_keys_are_told_apart_by_siphash() -> None:

@@ -1,0 +1,318 @@
+"""The cleaner's threads under the log manager: when they work, what they leave on disk, whom they tell."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kafka_cy.records import Record, build_batch, iterate_batches
+from kafka_cy.storage.checkpoints import CLEANER_OFFSETS, read_offsets
+from kafka_cy.storage.cleaner import clean
+from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog, StorageFailure
+from kafka_cy.storage.log_manager import LogManager
+from kafka_cy.storage.partition import HostedPartition
+from tests.storage.test_cleaner import contents, keyed
+
+TOPIC_ID = bytes(range(16))
+GONE = 12  # STORAGE_DELETED
+CLEANER: dict[str, Any] = {
+    "log.cleaner.threads": 1,
+    "log.cleaner.backoff.ms": 20,
+    "log.cleaner.dedupe.buffer.size": 134217728,
+    "log.cleaner.io.buffer.size": 524288,
+    "log.cleaner.io.buffer.load.factor": 0.9,
+    "log.cleaner.io.max.bytes.per.second": 1e300,
+}
+COMPACT: dict[str, Any] = {
+    "cleanup.policy": ["compact"], "segment.bytes": 4000, "retention.ms": -1, "file.delete.delay.ms": 100,
+}  # fmt: skip
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Callable[..., LogManager]]:
+    """Log managers over tmp_path/d1 and d2; they are shut down after the test."""
+    made: list[LogManager] = []
+
+    def make(cleaner: dict[str, Any] | None = CLEANER, **others: Any) -> LogManager:
+        dirs = [str(tmp_path / "d1"), str(tmp_path / "d2")]
+        made.append(LogManager(dirs, 1, "cluster", {"retention.ms": -1}, cleaner_config=cleaner, **others))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for logs in made:
+        logs.shutdown()
+
+
+def fill(partition: HostedPartition, rounds: int = 60, keys: int = 5) -> dict[str, str]:
+    """Updates of a few keys, and what each is at the end."""
+    last = {}
+    for i in range(rounds):
+        partition.append(keyed((f"k{i % keys}", f"{i}" + "x" * 100)))
+        last[f"k{i % keys}"] = f"{i}" + "x" * 100
+    partition.log.roll()
+    return last
+
+
+def compacted(partition: HostedPartition) -> Callable[[], bool]:
+    return lambda: len(contents(partition.log)) == len({key for _, key, _ in contents(partition.log)})
+
+
+def test_a_dirty_log_is_cleaned_and_that_is_written_down(tmp_path: Path, manager: Callable[..., LogManager]) -> None:
+    logs = manager()
+    partition = logs.create("t", 0, TOPIC_ID, COMPACT, str(tmp_path / "d1"))
+    last = fill(partition)
+    folder = tmp_path / "d1" / "t-0"
+    wait_until(compacted(partition), "compaction")
+    assert {key: value for _, key, value in contents(partition.log)} == last
+    end = partition.log_end_offset
+    wait_until(lambda: read_offsets(str(tmp_path / "d1" / CLEANER_OFFSETS)) == {("t", 0): end}, "the checkpoint")
+    assert read_offsets(str(tmp_path / "d2" / CLEANER_OFFSETS)) == {}
+    wait_until(lambda: not list(folder.glob("*.deleted")), "removal of what was replaced")
+    stats = logs.cleaner_stats()
+    assert 0 < stats["cleaner_recopy_percent"] < 50
+    assert stats["max_buffer_utilization_percent"] > 0
+    assert stats["dead_thread_count"] == 0
+    assert stats["uncleanable_partitions_count"] == {str(tmp_path / "d1"): 0, str(tmp_path / "d2"): 0}
+    logs.shutdown()
+    again = manager().partitions["t", 0]
+    assert again.log.cleaner_offset == end
+    assert {key: value for _, key, value in contents(again.log)} == last
+
+
+def test_below_the_dirty_ratio_nothing_is_cleaned(manager: Callable[..., LogManager]) -> None:
+    logs = manager()
+    partition = logs.create("t", 0, TOPIC_ID, {**COMPACT, "min.cleanable.dirty.ratio": 0.0})
+    for i in range(40):
+        partition.append(keyed((f"once{i}", "x" * 100)))
+    partition.log.roll()
+    wait_until(lambda: partition.log.cleaner_offset == 40, "the first rounds")
+    logs.set_config("t", COMPACT)
+    partition.append(keyed(("once1", "y")))
+    partition.log.roll()
+    dirty = len(keyed(("once1", "y"))) / partition.log.size_bytes
+    wait_until(lambda: logs.cleaner_stats()["max_dirty_percent"] == pytest.approx(100 * dirty), "the next look")
+    assert partition.log.cleaner_offset == 40
+    logs.set_config("t", {**COMPACT, "min.cleanable.dirty.ratio": 0.001})
+    wait_until(lambda: partition.log.cleaner_offset == 41, "a round, now that less is enough")
+
+
+def test_max_compaction_lag_is_kept_whatever_the_ratio(manager: Callable[..., LogManager]) -> None:
+    logs = manager()
+    config = {**COMPACT, "min.cleanable.dirty.ratio": 1.0, "max.compaction.lag.ms": 3_600_000}
+    partition = logs.create("t", 0, TOPIC_ID, config)
+    partition.append(keyed(("a", "1"), ("a", "2"), timestamp_ms=int(time.time() * 1000) - 7_200_000))
+    partition.log.roll()
+    wait_until(compacted(partition), "compaction")
+    assert logs.cleaner_stats()["max_compaction_delay_s"] in (0, pytest.approx(3600, abs=120))
+
+
+def test_the_high_watermark_bounds_what_is_cleaned(manager: Callable[..., LogManager]) -> None:
+    logs = manager()
+    partition = logs.create("t", 0, TOPIC_ID, {**COMPACT, "flush.messages": 1})
+    fill(partition)
+    wait_until(lambda: partition.log.cleaner_offset == 60, "compaction of what is flushed")
+    assert partition.high_watermark == 60
+
+
+def test_no_cleaner_without_a_compacted_topic(manager: Callable[..., LogManager]) -> None:
+    logs = manager()
+    partition = logs.create("t", 0, TOPIC_ID, {**COMPACT, "cleanup.policy": ["delete"]})
+    fill(partition)
+    assert logs.cleaner_stats() == {}
+    logs.set_config("t", COMPACT)
+    wait_until(compacted(partition), "compaction, once the policy says so")
+
+
+def test_a_disabled_cleaner_cleans_nothing(manager: Callable[..., LogManager]) -> None:
+    logs = manager(None)
+    partition = logs.create("t", 0, TOPIC_ID, COMPACT)
+    fill(partition)
+    logs.configure_cleaner(CLEANER)
+    assert logs.cleaner_stats() == {}
+    assert len(contents(partition.log)) == 60
+
+
+def test_an_uncleanable_log_is_told_once_and_counted(tmp_path: Path, manager: Callable[..., LogManager]) -> None:
+    told: list[tuple[str, str]] = []
+    logs = manager(on_uncleanable=lambda partition, why: told.append((partition.topic, why)))
+    bad = logs.create("bad", 0, TOPIC_ID, {**COMPACT, "min.cleanable.dirty.ratio": 1.0}, str(tmp_path / "d1"))
+    last = fill(bad)
+    path = tmp_path / "d1" / "bad-0" / f"{0:020d}.log"
+    data = bytearray(path.read_bytes())
+    data[-10] ^= 1
+    path.write_bytes(data)
+    logs.set_config("bad", COMPACT)
+    good = logs.create("good", 0, TOPIC_ID, COMPACT, str(tmp_path / "d1"))
+    fill(good)
+    wait_until(lambda: told, "the word")
+    wait_until(compacted(good), "compaction of the other topic")
+    assert told == [("bad", "corrupt batch")]
+    stats = logs.cleaner_stats()
+    assert stats["uncleanable_partitions_count"] == {str(tmp_path / "d1"): 1, str(tmp_path / "d2"): 0}
+    assert stats["uncleanable_bytes"][str(tmp_path / "d1")] == bad.log.size_bytes
+    assert path.read_bytes() == data
+    assert bad.log.read(bad.high_watermark - 1, 1)
+    assert len(last) == 5
+    logs.delete("bad", 0)
+    assert logs.cleaner_stats()["uncleanable_partitions_count"][str(tmp_path / "d1")] == 0
+
+
+def test_a_throttled_round_gives_way_to_a_shutdown(tmp_path: Path, manager: Callable[..., LogManager]) -> None:
+    logs = manager({**CLEANER, "log.cleaner.io.max.bytes.per.second": 100.0, "log.cleaner.io.buffer.size": 8192})
+    partition = logs.create("t", 0, TOPIC_ID, COMPACT, str(tmp_path / "d1"))
+    last = fill(partition)  # more than a minute of reading
+    wait_until(lambda: logs.cleaner_stats()["max_dirty_percent"] == 100, "the choice of the log")
+    logs.shutdown()
+    assert partition.log.cleaner_offset == -1
+    assert not list((tmp_path / "d1" / "t-0").glob("*.cleaned"))
+    again = manager().partitions["t", 0]
+    assert {key: value for _, key, value in contents(again.log)} == last
+
+
+def test_settings_change_while_it_runs(manager: Callable[..., LogManager]) -> None:
+    logs = manager({**CLEANER, "log.cleaner.backoff.ms": 3_600_000})
+    first = logs.create("a", 0, TOPIC_ID, COMPACT)
+    wait_until(lambda: logs.cleaner_stats()["max_dirty_percent"] == 0, "the first look")
+    fill(first)
+    logs.configure_cleaner(CLEANER)  # wakes whoever would sleep for an hour
+    wait_until(compacted(first), "compaction")
+    logs.configure_cleaner({**CLEANER, "log.cleaner.threads": 3})
+    partitions = [logs.create("b", i, TOPIC_ID, COMPACT) for i in range(6)]
+    for partition in partitions:
+        fill(partition)
+    for partition in partitions:
+        wait_until(compacted(partition), "compaction by three threads")
+    assert logs.cleaner_stats()["dead_thread_count"] == 0
+
+
+def test_a_moved_log_is_cleaned_again_from_its_start(tmp_path: Path, manager: Callable[..., LogManager]) -> None:
+    logs = manager()
+    partition = logs.create("t", 0, TOPIC_ID, COMPACT, str(tmp_path / "d1"))
+    last = fill(partition)
+    wait_until(compacted(partition), "compaction")
+    logs.move("t", 0, str(tmp_path / "d2"))
+    wait_until(lambda: str(tmp_path / "d2") in partition.log.directory and partition.state == 0, "the move")
+    assert {key: value for _, key, value in contents(partition.log)} == last
+    last |= fill(partition)
+    wait_until(lambda: partition.log.cleaner_offset == partition.log_end_offset, "compaction at the new place")
+    assert {key: value for _, key, value in contents(partition.log)} == last
+
+
+def test_a_deleted_topic_is_let_go(tmp_path: Path, manager: Callable[..., LogManager]) -> None:
+    logs = manager({**CLEANER, "log.cleaner.io.max.bytes.per.second": 100.0, "log.cleaner.io.buffer.size": 8192})
+    partition = logs.create("t", 0, TOPIC_ID, COMPACT, str(tmp_path / "d1"))
+    fill(partition)
+    wait_until(lambda: logs.cleaner_stats()["max_dirty_percent"] == 100, "the choice of the log")
+    logs.delete("t", 0)
+    wait_until(lambda: not list((tmp_path / "d1").glob("t-0*")), "the folder's removal")
+    fresh = logs.create("t", 0, bytes(16), COMPACT, str(tmp_path / "d1"))
+    assert fresh.log.cleaner_offset == -1
+
+
+class Stress:
+    """One compacted log, everything at once; values tell the offset they were written at."""
+
+    SECONDS = 3.0
+
+    def __init__(self, folder: Path) -> None:
+        self.log = PartitionLog(str(folder), {**COMPACT, "index.interval.bytes": 300, "delete.retention.ms": 0}, clean=True)
+        self.partition = HostedPartition(self.log, "t", TOPIC_ID, 0)
+        self.last: dict[str, int] = {}
+        self.failures: list[BaseException] = []
+        self.deadline = time.monotonic() + self.SECONDS
+        self.done = dict.fromkeys(["append", "read", "search", "clean", "retain", "maintain"], 0)
+
+    def run(self, name: str, seed: int) -> None:
+        source = random.Random(seed)
+        try:
+            while time.monotonic() < self.deadline and not self.failures:
+                getattr(self, name)(source)
+                self.done[name] += 1
+        except Exception as error:  # noqa: BLE001 (raised again by the test)
+            self.failures.append(error)
+
+    def append(self, source: random.Random) -> None:
+        base, now_ms = self.log.log_end_offset, int(time.time() * 1000)
+        count = source.randrange(1, 5)
+        records = [
+            Record(b"k%d" % source.randrange(40), b"%d" % (base + i) + b"x" * source.randrange(150), now_ms) for i in range(count)
+        ]
+        self.partition.append(build_batch(records, compression=source.choice(["none", "lz4"])))
+        for i, record in enumerate(records):
+            assert record.key is not None
+            self.last[record.key.decode()] = base + i
+        if source.random() < 0.1:
+            time.sleep(0.0005)
+
+    def read(self, source: random.Random) -> None:
+        offset = source.randint(self.log.log_start_offset, self.partition.high_watermark)
+        try:
+            for _ in range(5):
+                data = self.log.read(offset, source.choice([1, 700, 20_000]), self.partition.high_watermark)
+                for one in iterate_batches(data):
+                    assert one.last_offset >= offset
+                    for record in one.records():
+                        assert record.value is not None
+                        assert record.value.startswith(b"%d" % record.offset)
+                    offset = one.last_offset + 1
+        except OffsetOutOfRange:
+            assert offset < self.log.log_start_offset
+
+    def search(self, source: random.Random) -> None:
+        found = self.log.offset_for_timestamp(int(time.time() * 1000) - source.randrange(500))
+        assert found is None or found[0] < self.log.log_end_offset
+        self.log.max_timestamp()
+        _ = self.log.size_bytes, self.log.segments()
+
+    def clean(self, source: random.Random) -> None:
+        try:
+            clean(self.log, io_buffer_bytes=source.choice([8192, 524288]))
+        except StorageFailure as failure:
+            assert failure.code == GONE, failure  # noqa: PT017 (retention took what was being cleaned)
+        time.sleep(0.002)
+
+    def retain(self, source: random.Random) -> None:
+        if source.random() < 0.2:
+            start, end = self.log.log_start_offset, self.partition.high_watermark
+            self.log.delete_records(source.randint(start, start + (end - start) // 10))
+        self.log.delete_old_segments(self.partition.high_watermark)
+        for path in Path(self.log.directory).glob("*.deleted"):
+            path.unlink(missing_ok=True)
+        time.sleep(0.005)
+
+    def maintain(self, source: random.Random) -> None:
+        source.choice([self.log.flush, self.log.roll])()
+        time.sleep(0.003)
+
+
+def test_everything_at_once(tmp_path: Path) -> None:
+    stress = Stress(tmp_path)
+    names = ["append", "read", "read", "search", "clean", "retain", "maintain"]
+    threads = [threading.Thread(target=stress.run, args=(name, seed)) for seed, name in enumerate(names)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if stress.failures:
+        raise stress.failures[0]
+    assert all(stress.done.values()), stress.done
+    stress.log.roll()
+    clean(stress.log)
+    start = stress.log.log_start_offset
+    expected = {key: offset for key, offset in stress.last.items() if offset >= start}
+    found = {key: offset for offset, key, _ in contents(stress.log) if offset >= start}
+    assert found == expected
