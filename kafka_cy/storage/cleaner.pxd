@@ -27,7 +27,7 @@ cdef struct CleanerControl:
     pthread_cond_t changed              # by the monotonic clock
     int32_t stopping                    # (a)
     CleanerConfig config
-    int64_t bandwidth_free_ms           # monotonic: until then the bytes so far have used it up
+    double bandwidth_free_ms            # monotonic: until then the bytes so far have used it up
 
 # What a round did.
 cdef struct RoundStats:

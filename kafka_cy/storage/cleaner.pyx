@@ -128,15 +128,15 @@ cdef void throttle(Cleaning* cleaning, int64_t size) noexcept nogil:
     cdef CleanerControl* control = cleaning.control
     cdef int64_t now_ms = monotonic_ms()
     cdef double spent_ms = <double>size * 1000.0 / cleaning.io_bytes_per_second
-    cdef int64_t due_ms
+    cdef double due_ms
     if cleaning.io_bytes_per_second > 1e15:
         return
     pthread_mutex_lock(&control.mutex)
-    control.bandwidth_free_ms = max(control.bandwidth_free_ms, now_ms) + <int64_t>min(spent_ms, 1e9)
+    control.bandwidth_free_ms = max(control.bandwidth_free_ms, <double>now_ms) + spent_ms
     due_ms = control.bandwidth_free_ms
     pthread_mutex_unlock(&control.mutex)
-    while now_ms < due_ms and not was_stopped(cleaning):
-        control_wait(control, min(due_ms - now_ms, 500))
+    while <double>now_ms + 1 < due_ms and not was_stopped(cleaning):
+        control_wait(control, <int64_t>min(due_ms - <double>now_ms, 500.0))
         now_ms = monotonic_ms()
 
 

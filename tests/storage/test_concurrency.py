@@ -23,8 +23,10 @@ CONFIG: dict[str, Any] = {
 class Stress:
     """Threads that run until the time is over; the first failure ends all."""
 
+    CONFIG = CONFIG
+
     def __init__(self, folder: Path) -> None:
-        self.log = PartitionLog(str(folder), CONFIG, clean=True)
+        self.log = PartitionLog(str(folder), self.CONFIG, clean=True)
         self.partition = HostedPartition(self.log, "t", bytes(16), 0)
         self.failures: list[BaseException] = []
         self.deadline = time.monotonic() + SECONDS
@@ -72,27 +74,30 @@ class Stress:
             start, end = self.log.log_start_offset, self.partition.high_watermark
             self.log.delete_records(source.randint(start, start + (end - start) // 4))
         for path in Path(self.log.directory).glob("*.deleted"):
-            path.unlink()
+            path.unlink(missing_ok=True)
         time.sleep(0.002)
 
     def maintain(self, source: random.Random) -> None:
-        source.choice([self.log.flush, self.log.roll, lambda: self.log.set_config(CONFIG)])()
+        source.choice([self.log.flush, self.log.roll, lambda: self.log.set_config(self.CONFIG)])()
         time.sleep(0.003)
+
+    def work(self, names: list[str]) -> None:
+        """One thread for each name; raises the first failure."""
+        threads = [
+            threading.Thread(target=self.run, args=(name, getattr(self, name), seed)) for seed, name in enumerate(names)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self.failures:
+            raise self.failures[0]
+        assert all(self.done.values()), self.done
 
 
 def test_everything_at_once(tmp_path: Path) -> None:
     stress = Stress(tmp_path)
-    names = ["append", "append", "read", "read", "search", "retain", "maintain"]
-    threads = [
-        threading.Thread(target=stress.run, args=(name, getattr(stress, name), seed)) for seed, name in enumerate(names)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if stress.failures:
-        raise stress.failures[0]
-    assert all(stress.done.values())
+    stress.work(["append", "append", "read", "read", "search", "retain", "maintain"])
     log = stress.log
     assert log.log_start_offset > 0
     end, start, batches = log.log_end_offset, log.log_start_offset, log.read(log.log_start_offset, 1)

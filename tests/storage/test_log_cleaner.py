@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from kafka_cy.records import Record, build_batch, iterate_batches
 from kafka_cy.storage.checkpoints import CLEANER_OFFSETS, read_offsets
 from kafka_cy.storage.cleaner import clean
-from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog, StorageFailure
+from kafka_cy.storage.log import OffsetOutOfRange, StorageFailure
 from kafka_cy.storage.log_manager import LogManager
 from kafka_cy.storage.partition import HostedPartition
 from tests.storage.test_cleaner import contents, keyed
+from tests.storage.test_concurrency import Stress
 
 TOPIC_ID = bytes(range(16))
 GONE = 12  # STORAGE_DELETED
@@ -223,27 +223,15 @@ def test_a_deleted_topic_is_let_go(tmp_path: Path, manager: Callable[..., LogMan
     assert fresh.log.cleaner_offset == -1
 
 
-class Stress:
-    """One compacted log, everything at once; values tell the offset they were written at."""
+class CleaningStress(Stress):
+    """The same on a compacted log, with a cleaner; values tell the offset they were written at."""
 
-    SECONDS = 3.0
+    CONFIG: ClassVar = {**COMPACT, "index.interval.bytes": 300, "delete.retention.ms": 0}
 
     def __init__(self, folder: Path) -> None:
-        self.log = PartitionLog(str(folder), {**COMPACT, "index.interval.bytes": 300, "delete.retention.ms": 0}, clean=True)
-        self.partition = HostedPartition(self.log, "t", TOPIC_ID, 0)
+        super().__init__(folder)
+        self.done["clean"] = 0
         self.last: dict[str, int] = {}
-        self.failures: list[BaseException] = []
-        self.deadline = time.monotonic() + self.SECONDS
-        self.done = dict.fromkeys(["append", "read", "search", "clean", "retain", "maintain"], 0)
-
-    def run(self, name: str, seed: int) -> None:
-        source = random.Random(seed)
-        try:
-            while time.monotonic() < self.deadline and not self.failures:
-                getattr(self, name)(source)
-                self.done[name] += 1
-        except Exception as error:  # noqa: BLE001 (raised again by the test)
-            self.failures.append(error)
 
     def append(self, source: random.Random) -> None:
         base, now_ms = self.log.log_end_offset, int(time.time() * 1000)
@@ -272,44 +260,17 @@ class Stress:
         except OffsetOutOfRange:
             assert offset < self.log.log_start_offset
 
-    def search(self, source: random.Random) -> None:
-        found = self.log.offset_for_timestamp(int(time.time() * 1000) - source.randrange(500))
-        assert found is None or found[0] < self.log.log_end_offset
-        self.log.max_timestamp()
-        _ = self.log.size_bytes, self.log.segments()
-
     def clean(self, source: random.Random) -> None:
         try:
             clean(self.log, io_buffer_bytes=source.choice([8192, 524288]))
         except StorageFailure as failure:
-            assert failure.code == GONE, failure  # noqa: PT017 (retention took what was being cleaned)
+            assert failure.code == GONE, failure  # retention took what was being cleaned
         time.sleep(0.002)
-
-    def retain(self, source: random.Random) -> None:
-        if source.random() < 0.2:
-            start, end = self.log.log_start_offset, self.partition.high_watermark
-            self.log.delete_records(source.randint(start, start + (end - start) // 10))
-        self.log.delete_old_segments(self.partition.high_watermark)
-        for path in Path(self.log.directory).glob("*.deleted"):
-            path.unlink(missing_ok=True)
-        time.sleep(0.005)
-
-    def maintain(self, source: random.Random) -> None:
-        source.choice([self.log.flush, self.log.roll])()
-        time.sleep(0.003)
 
 
 def test_everything_at_once(tmp_path: Path) -> None:
-    stress = Stress(tmp_path)
-    names = ["append", "read", "read", "search", "clean", "retain", "maintain"]
-    threads = [threading.Thread(target=stress.run, args=(name, seed)) for seed, name in enumerate(names)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if stress.failures:
-        raise stress.failures[0]
-    assert all(stress.done.values()), stress.done
+    stress = CleaningStress(tmp_path)
+    stress.work(["append", "read", "read", "search", "clean", "retain", "maintain"])
     stress.log.roll()
     clean(stress.log)
     start = stress.log.log_start_offset
