@@ -19,13 +19,6 @@ cdef struct BufferPool:
     size_t retained
 
 
-cdef inline void pool_init(BufferPool* pool) noexcept nogil:
-    cdef int i
-    for i in range(POOL_CLASSES):
-        pool.classes[i] = NULL
-    pool.retained = 0
-
-
 cdef inline int pool_class(size_t size) noexcept nogil:
     """The class whose buffers hold `size` bytes; POOL_CLASSES when it is beyond the largest."""
     cdef int i = 0

@@ -4,11 +4,10 @@ Owner: the reactor drains, any thread posts. Lock: `mutex`, held for a few instr
 when the reactor sleeps, and once per sleep. Limit: bounded by what may be in flight (one entry each).
 """
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport realloc
 
 from kafka_cy.network.system cimport (
-    EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
-    pthread_mutex_t, pthread_mutex_unlock, read, write,
+    EFD_CLOEXEC, EFD_NONBLOCK, eventfd, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, write,
 )
 from kafka_cy.records.atomics cimport atomic_exchange_u64, atomic_fence, atomic_load_i64, atomic_store_i64
 
@@ -43,14 +42,6 @@ cdef inline int mailbox_init(Mailbox* box) noexcept nogil:
     box.taken_capacity = 0
     box.event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
     return 0 if box.event_fd >= 0 else -1
-
-
-cdef inline void mailbox_free(Mailbox* box) noexcept nogil:
-    if box.event_fd >= 0:
-        close(box.event_fd)
-    pthread_mutex_destroy(&box.mutex)
-    free(box.items)
-    free(box.taken)
 
 
 cdef inline void mailbox_ring(Mailbox* box) noexcept nogil:

@@ -37,8 +37,6 @@ cdef void request_count_as(Reactor* reactor, Request* request, int row) noexcept
 cdef void request_software(
     Reactor* reactor, Request* request, const char* name, int32_t name_size, const char* version, int32_t version_size
 ) noexcept nogil
-# rate-limited event: who, api, what
-cdef void request_log(Reactor* reactor, Request* request, int level, const char* what) noexcept nogil
 
 # -- network's own --
 # Handle one whole frame (without its size field), in place.

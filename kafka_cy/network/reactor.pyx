@@ -344,7 +344,3 @@ cdef int park_start(Reactor* reactor, Parked* parked) noexcept nogil:
 
 cdef void park_cancel(Reactor* reactor, Parked* parked) noexcept nogil:
     parked_end(<ReactorState*>reactor.private_state, parked)
-
-
-cdef void request_log(Reactor* reactor, Request* request, int level, const char* what) noexcept nogil:
-    connection_log(<ReactorState*>reactor.private_state, request.connection, level, request.api_key, what)

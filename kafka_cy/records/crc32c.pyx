@@ -13,11 +13,6 @@ cdef uint32_t crc32c(const uint8_t* data, size_t size) noexcept nogil:
     return crc32c_run(0, data, size)
 
 
-cdef uint32_t crc32c_extend(uint32_t crc, const uint8_t* data, size_t size) noexcept nogil:
-    """The CRC32C of the bytes that gave `crc`, followed by these."""
-    return crc32c_run(crc, data, size)
-
-
 def checksum(const uint8_t[::1] data not None, uint32_t crc=0):
     """The CRC32C of `data`, continuing from `crc` (the checksum of what came before)."""
     cdef size_t size = <size_t>data.shape[0]

@@ -4,4 +4,3 @@ ctypedef void (*background_job)(void* context) noexcept nogil
 
 # Queue a job. The context must live until it ran. Starts the threads on first use.
 cdef int background_submit(background_job job, void* context) noexcept nogil
-cdef void background_stop() noexcept nogil      # runs what is queued, then ends the threads

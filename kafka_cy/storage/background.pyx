@@ -3,8 +3,8 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport malloc, free
 
 from kafka_cy.storage.system cimport (
-    pthread_cond_broadcast, pthread_cond_init, pthread_cond_signal, pthread_cond_t, pthread_cond_wait, pthread_create,
-    pthread_join, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, pthread_t,
+    pthread_cond_init, pthread_cond_signal, pthread_cond_t, pthread_cond_wait, pthread_create, pthread_mutex_init,
+    pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, pthread_t,
 )
 
 cdef enum:
@@ -18,7 +18,6 @@ cdef pthread_mutex_t mutex
 cdef pthread_cond_t not_empty
 cdef pthread_t threads[THREADS]
 cdef int32_t threads_running = 0
-cdef bint stopping = False
 cdef Job* ring = NULL
 cdef int64_t ring_capacity = 0
 cdef int64_t ring_head = 0
@@ -48,11 +47,8 @@ cdef void* work(void* unused) noexcept nogil:
     cdef Job job
     while True:
         pthread_mutex_lock(&mutex)
-        while ring_count == 0 and not stopping:
+        while ring_count == 0:
             pthread_cond_wait(&not_empty, &mutex)
-        if ring_count == 0:
-            pthread_mutex_unlock(&mutex)
-            return NULL
         job = ring[ring_head]
         ring_head = (ring_head + 1) % ring_capacity
         ring_count -= 1
@@ -61,10 +57,9 @@ cdef void* work(void* unused) noexcept nogil:
 
 
 cdef int background_submit(background_job job, void* context) noexcept nogil:
-    global ring_count, threads_running, stopping
+    global ring_count, threads_running
     cdef int failed = 0
     pthread_mutex_lock(&mutex)
-    stopping = False
     while threads_running < THREADS and not failed:
         failed = pthread_create(&threads[threads_running], NULL, work, NULL)
         if not failed:
@@ -78,16 +73,3 @@ cdef int background_submit(background_job job, void* context) noexcept nogil:
     pthread_cond_signal(&not_empty)
     pthread_mutex_unlock(&mutex)
     return 0
-
-
-cdef void background_stop() noexcept nogil:
-    """Called by one thread, when nothing more is submitted."""
-    global stopping, threads_running
-    cdef int32_t i
-    pthread_mutex_lock(&mutex)
-    stopping = True
-    pthread_cond_broadcast(&not_empty)
-    pthread_mutex_unlock(&mutex)
-    for i in range(threads_running):
-        pthread_join(threads[i], NULL)
-    threads_running = 0
