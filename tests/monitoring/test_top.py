@@ -104,9 +104,11 @@ class Terminal:
     def wait_for(self, text: str) -> None:
         """Read until `text` comes after what was waited for before."""
         deadline = time.monotonic() + READ_SECONDS_MAX
+        readable = select.poll()  # select() knows no descriptor above 1023
+        readable.register(self.main, select.POLLIN)
         while text not in self.text:
             assert time.monotonic() < deadline, self.text[-2000:]
-            if select.select([self.main], [], [], 0.1)[0]:
+            if readable.poll(100):
                 self.text += os.read(self.main, 65536).decode("utf-8", "replace")
         self.text = self.text.partition(text)[2]
 
