@@ -128,6 +128,8 @@ cdef inline bint may_start(const Load* load, const Connection* c, int64_t now) n
     """Whether this connection's next request may go out now."""
     if <int32_t>(c.next_id - c.answer_id) >= c.depth:
         return False
+    if c.stage != STAGE_HEAD and (c.kind == KIND_FETCH or c.kind == KIND_TAIL):
+        return False                    # only the end of an answer says what to fetch next
     if c.track != NULL and c.kind == KIND_PRODUCE and c.track.sent - c.track.seen >= TRACK_RING:
         return False
     if c.kind == KIND_TAIL:
