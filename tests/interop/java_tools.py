@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,3 +73,15 @@ class JavaTools:
         """End the JVM."""
         self._process.kill()
         self._process.wait()
+
+
+@contextlib.contextmanager
+def tool_process(main_class: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """One of Kafka's tools in a JVM of its own, with its stdin open; killed at the end."""
+    command = ["java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", f"{KAFKA_JARS}/*"]
+    command += [f"org.apache.kafka.tools.{main_class}", *(str(each) for each in arguments)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

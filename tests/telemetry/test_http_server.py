@@ -115,6 +115,10 @@ def test_who_does_not_speak_or_read_is_cut_and_blocks_nobody(
         for client in silent + halves:
             client.settimeout(20)
             assert client.recv(10) == b""  # the deadline closed it
+        deadline = time.monotonic() + 20
+        while server._connections:  # a reader that reads before its deadline would get it all
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         for client in readers:
             client.settimeout(20)
             received = 0
