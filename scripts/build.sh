@@ -40,3 +40,4 @@ if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
     touch "$stamp"
 fi
 "$venv/bin/python" setup.py -q build_ext --inplace
+"$venv/bin/python" -m compileall -q kafka_cy # or the first start would do it

@@ -201,8 +201,11 @@ def last_heartbeat_ns(bytes group not None, bytes member not None) -> int:
 
 def stamp(bytes group not None, bytes member not None, bytes instance, int generation, int64_t now_ns) -> bool:
     """What a reactor does with a Heartbeat: True when the member was stamped."""
-    cdef const char* instance_data = NULL if instance is None else <const char*> instance
-    cdef int32_t instance_size = -1 if instance is None else <int32_t> len(instance)
+    cdef const char* instance_data = NULL
+    cdef int32_t instance_size = -1
+    if instance is not None:
+        instance_data = instance
+        instance_size = <int32_t> len(instance)
     return heartbeat_stamp(
         group, <int32_t> len(group), member, <int32_t> len(member), generation, instance_data, instance_size, now_ns
     ) == 1
