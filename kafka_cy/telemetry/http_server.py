@@ -82,8 +82,8 @@ class HttpServer:
 
     def stop(self) -> None:
         """Close the listener; an answer under way is cut with the process."""
+        self._waker.close()  # first: by it the thread knows why its listener is gone
         self._listener.close()
-        self._waker.close()
 
     # -- the thread --
 
