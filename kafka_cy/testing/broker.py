@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import random
 import shutil
 import signal
 import socket
@@ -16,6 +18,7 @@ from types import TracebackType
 
 EXIT_PORT_TAKEN = 4  # kafka_cy.server's exit code when an address is in use
 START_ATTEMPTS = 3
+PORT_MIN = 15000
 
 
 class BrokerStartError(RuntimeError):
@@ -38,7 +41,7 @@ class Broker:
         folder: Path | str | None = None,
         log_level: str = "info",
         own_process_group: bool = False,
-        start_timeout_s: float = 30.0,
+        start_timeout_s: float = 60.0,
     ) -> None:
         self.config = dict(config or {})
         self.log_level = log_level
@@ -93,7 +96,7 @@ class Broker:
         chosen_before = self.port != 0
         for attempt in range(START_ATTEMPTS):
             if not chosen_before:
-                self.port, self.metrics_port, self.lag_port = _free_ports(3)
+                self.port, self.metrics_port, self.lag_port = free_ports(3)
             self._spawn()
             code = self._wait_until_ready()
             if code is None:
@@ -208,13 +211,32 @@ def _property_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on.
+
+    They lie below those that the kernel gives to outgoing connections: one that connects again and again to a broker
+    that is down could get the very port, and the broker would find it taken when it comes back.
+    """
+    chance = random.SystemRandom()  # not the one that a test run has seeded alike in each of its processes
+    sockets: list[socket.socket] = []
     try:
+        while len(sockets) < count:
+            port = chance.randrange(PORT_MIN, _ephemeral_port_min())
+            try:
+                sockets.append(socket.create_server(("127.0.0.1", port)))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
         return [each.getsockname()[1] for each in sockets]
     finally:
         for each in sockets:
             each.close()
+
+
+def _ephemeral_port_min() -> int:
+    """The first port that outgoing connections may get."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        return max(int(file.read().split()[0]), PORT_MIN + 1000)
 
 
 def answers_api_versions(host: str, port: int, timeout_s: float) -> bool:

@@ -13,14 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.monitoring.tools import ROOT, free_ports, needed
+from kafka_cy.testing.broker import free_ports
+from tests.monitoring.tools import ROOT, needed
 
 CONTAINER_PORTS = (9092, 19092, 9404, 9308, 2181, 9090, 9093)
 WAIT_SECONDS_MAX = 60.0
 
 
 def get_json(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return json.load(answer)
 
 
