@@ -121,7 +121,7 @@ def _sized(kafka_type: str, flexible: bool, optional: bool) -> Read:
     def read(cursor: Cursor) -> Any:
         size = _length(cursor, flexible, not text)
         if size < 0:
-            if size == -1 and optional:
+            if optional:
                 return None
             raise MalformedRequest(f"length {size} where a value must be")
         raw = cursor.take(size)
@@ -134,7 +134,7 @@ def _array(item: Read, flexible: bool, optional: bool) -> Read:
     def read(cursor: Cursor) -> Any:
         count = _length(cursor, flexible, True)
         if count < 0:
-            if count == -1 and optional:
+            if optional:
                 return None
             raise MalformedRequest(f"array length {count}")
         if count > cursor.end - cursor.position:

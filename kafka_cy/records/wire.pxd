@@ -145,7 +145,10 @@ cdef inline int64_t read_varlong(Reader* r) noexcept nogil:
 
 
 cdef inline int32_t read_length(Reader* r, bint flexible, bint is_string) noexcept nogil:
-    """The length of a string (int16 / uvarint+1) or of bytes and records (int32 / uvarint+1); -1 means null."""
+    """The length of a string (int16 / uvarint+1) or of bytes and records (int32 / uvarint+1); -1 for null.
+
+    Any negative length is null, as Kafka reads it.
+    """
     cdef int64_t length
     if flexible:
         length = <int64_t>read_uvarint(r) - 1
@@ -153,10 +156,7 @@ cdef inline int32_t read_length(Reader* r, bint flexible, bint is_string) noexce
         length = read_int16(r)
     else:
         length = read_int32(r)
-    if r.error:
-        return -1
-    if length < -1:
-        r.error = WIRE_BAD_LENGTH
+    if r.error or length < 0:
         return -1
     if length > <int64_t>(r.end - r.position):
         r.error = WIRE_TRUNCATED
@@ -181,11 +181,11 @@ cdef inline const uint8_t* read_bytes(Reader* r, bint flexible, int32_t* size) n
 
 
 cdef inline int32_t read_array_length(Reader* r, bint flexible, int32_t element_size_min) noexcept nogil:
-    """The count of a (nullable) array, -1 for null. A count that the bytes left cannot hold is an error."""
+    """The count of a (nullable) array, -1 for null (any negative one). One that the bytes left cannot hold is an error."""
     cdef int64_t count = <int64_t>read_uvarint(r) - 1 if flexible else read_int32(r)
-    if r.error:
+    if r.error or count < 0:
         return -1
-    if count < -1 or count * element_size_min > <int64_t>(r.end - r.position):
+    if count * element_size_min > <int64_t>(r.end - r.position):
         r.error = WIRE_BAD_LENGTH
         return -1
     return <int32_t>count
