@@ -6,7 +6,7 @@
   (KIP-595), current leader. v13: topics by id (KIP-516). v14: tiered storage. v15: replica state tag (KIP-903).
 - v16: node endpoints (KIP-951). v17: replica directory id (KIP-853). v18: high watermark of a KRaft follower (KIP-1166).
 - The first batch is sent even when it is larger than every limit (KIP-74); a fetch offset inside a batch gives the whole
-  batch. Records are never null. Offsets are filled on errors where the partition is known.
+  batch. Records are never null. An error tells no offsets (-1), as in Kafka: clients ask ListOffsets then.
 - Consumers read up to the high watermark, with read_committed up to the last stable offset, and only those bytes count for
   min_bytes. A replica (replica_id >= 0) reads up to the log end offset.
 - Large pieces go from the page cache to the socket (sendfile), small ones are copied into the answer.
@@ -344,25 +344,35 @@ cdef bint diverges(Log* log, FetchItem* item) noexcept nogil:
     return epoch < item.last_fetched_epoch or end_offset < item.fetch_offset
 
 
-cdef void look(Fetch* fetch, FetchItem* item, int64_t bytes_left, bint first) noexcept nogil:
-    """What the partition has for this reader now."""
-    cdef Partition* partition = item.partition
-    cdef Log* log
-    cdef int64_t bytes_max
-    item.error = ERROR_NONE
-    item.diverging = False
+cdef void forget_offsets(FetchItem* item) noexcept nogil:
     item.high_watermark = -1
     item.last_stable_offset = -1
     item.log_start_offset = -1
+
+
+cdef void look(Fetch* fetch, FetchItem* item, int64_t bytes_left, bint first) noexcept nogil:
+    """What the partition has for this reader now."""
+    item.error = ERROR_NONE
+    item.diverging = False
     item.read.segment = NULL
     item.read.size = 0
-    if partition == NULL:
+    if item.partition == NULL:
         item.error = item.missing_error
-        return
+    else:
+        look_inside(fetch, item, bytes_left, first)
+    if item.error:
+        forget_offsets(item)
+
+
+cdef void look_inside(Fetch* fetch, FetchItem* item, int64_t bytes_left, bint first) noexcept nogil:
+    """The same for a partition that is hosted here."""
+    cdef Partition* partition = item.partition
+    cdef Log* log
+    cdef int64_t bytes_max
     item.error = storage_error_code(partition_check_leader(partition, item.current_leader_epoch))
     if item.error == ERROR_UNKNOWN_TOPIC_OR_PARTITION and fetch.by_id:
         item.error = ERROR_UNKNOWN_TOPIC_ID
-    if item.error == ERROR_KAFKA_STORAGE_ERROR or item.error == ERROR_UNKNOWN_TOPIC_OR_PARTITION:
+    if item.error:
         return
     if fetch.replica_id >= 0 and atomic_load_i32(&partition.sole_replica):
         item.error = ERROR_NOT_LEADER_OR_FOLLOWER     # that broker holds no replica of it
@@ -371,8 +381,6 @@ cdef void look(Fetch* fetch, FetchItem* item, int64_t bytes_left, bint first) no
     item.high_watermark = atomic_load_i64(&partition.high_watermark)
     item.last_stable_offset = partition_last_stable_offset(partition)
     item.log_start_offset = log_start_offset(log)
-    if item.error:
-        return
     if item.last_fetched_epoch >= 0:
         item.diverging = diverges(log, item)
         if item.diverging or item.error:

@@ -184,6 +184,7 @@ cdef void write_item(Request* request, Fetch* fetch, FetchItem* item, Writer* w)
         item.read.segment = NULL                    # the response holds it now
     elif size > 0 and not copy_records(item, w):
         item.error = ERROR_KAFKA_STORAGE_ERROR
+        forget_offsets(item)
         atomic_add_relaxed_i64(&item.partition.failed_fetch_requests, 1)
         item.read.size = 0
         size = 0

