@@ -95,7 +95,7 @@ class Worker(threading.Thread):
         """End the thread; raises what went wrong in it."""
         self.running = False
         self.up.set()
-        self.join(15)
+        self.join(60)
         assert not self.is_alive()
         if self.failure is not None:
             raise self.failure

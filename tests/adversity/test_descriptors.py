@@ -79,7 +79,7 @@ def check(connection: Connection, turns: int) -> None:
 def test_many_partitions(broker: Broker) -> None:
     # The smallest segment.bytes is large; by time each record is alone in its segment.
     ready_topic(broker.port, TOPIC, PARTITIONS, {"segment.bytes": 1048576, "segment.ms": 1})
-    connection = Connection(broker.port, 30)
+    connection = Connection(broker.port)
     for turn in range(4):
         write_round(connection, turn)
     folder = broker.data_dir / f"{TOPIC}-0"
@@ -88,12 +88,12 @@ def test_many_partitions(broker: Broker) -> None:
     assert len(list(Path(f"/proc/{broker.pid}/fd").iterdir())) < DESCRIPTORS
     broker.kill()
     broker.start()
-    connection = Connection(broker.port, 30)
+    connection = Connection(broker.port)
     check(connection, 4)
     write_round(connection, 4)
     assert broker.terminate() == 0
     broker.start()
-    check(Connection(broker.port, 30), 5)
+    check(Connection(broker.port), 5)
     assert "offline" not in broker.log_text()
 
 
@@ -119,7 +119,7 @@ def test_more_clients_than_descriptors(broker: Broker) -> None:
         each.close()
     connection = Connection(broker.port)
     assert create_topic(connection, "afterwards", 3) == 0
-    wait_for(lambda: all(produce(connection, "afterwards", i, batch()).error == 0 for i in range(3)), "a topic", 5)
+    wait_for(lambda: all(produce(connection, "afterwards", i, batch()).error == 0 for i in range(3)), "a topic")
     assert produce(first, "small", 0, batch()).error == 0
     process = broker.process
     assert process is not None and process.poll() is None

@@ -28,7 +28,7 @@ class Produced(NamedTuple):
 class Connection:
     """A blocking client connection."""
 
-    def __init__(self, port: int, timeout_s: float = 10.0, *, receive_buffer: int | None = None) -> None:
+    def __init__(self, port: int, timeout_s: float = 60.0, *, receive_buffer: int | None = None) -> None:
         self.socket = socket.socket()
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -100,7 +100,7 @@ def string(value: str | bytes | None) -> bytes:
     return struct.pack(">h", len(data)) + data
 
 
-def produce_body(topic: str, batches: Mapping[int, bytes | None], acks: int = -1, timeout_ms: int = 5000) -> bytes:
+def produce_body(topic: str, batches: Mapping[int, bytes | None], acks: int = -1, timeout_ms: int = 50_000) -> bytes:
     """Produce v3-v8."""
     body = struct.pack(">hhi", -1, acks, timeout_ms) + struct.pack(">i", 1) + string(topic)
     body += struct.pack(">i", len(batches))
@@ -202,7 +202,7 @@ def ready_topic(port: int, topic: str, partitions: int = 1, config: Mapping[str,
     connection.close()
 
 
-def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 10.0) -> None:
+def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
     """Poll until the condition holds; AssertionError after the time-out."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -30,7 +30,7 @@ class Connection:
     """A blocking client socket."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self.correlation_id = 0
 
     def send(self, api_key: int, version: int, body: bytes, client_id: bytes | None = b"hot-tests") -> int:

@@ -129,7 +129,7 @@ def test_acks_all_waits_for_the_high_watermark(hot_server: HotServer, connection
     hot_server.create_topic("t", sole_replica=False)
     started = time.monotonic()
     partition = only(connection.call(0, version, request(version, hot_server, {("t", 0): batch()}, timeout_ms=200)))
-    assert 0.15 < time.monotonic() - started < 2
+    assert time.monotonic() - started > 0.15
     assert (partition["error_code"], partition["base_offset"]) == (7, 0)
     partition = only(connection.call(0, version, request(version, hot_server, {("t", 0): batch()}, 1)))
     assert (partition["error_code"], partition["base_offset"]) == (0, 3)
@@ -139,7 +139,7 @@ def test_waiting_produce_of_deleted_topic(hot_server: HotServer, connection: Con
     from .kio_wire import encode_request
 
     hot_server.create_topic("t", sole_replica=False)
-    connection.send(0, 9, encode_request(0, 9, request(9, hot_server, {("t", 0): batch()}, timeout_ms=20000)))
+    connection.send(0, 9, encode_request(0, 9, request(9, hot_server, {("t", 0): batch()}, timeout_ms=120_000)))
     time.sleep(0.1)
     hot_server.delete_topic("t")
     assert only(connection.answer(0, 9))["error_code"] == 3
@@ -199,7 +199,7 @@ def test_log_append_time(hot_server: HotServer, connection: Connection, version:
     hot_server.create_topic("t", config={"message.timestamp.type": "LogAppendTime"})
     before_ms = int(time.time() * 1000)
     partition = only(connection.call(0, version, request(version, hot_server, {("t", 0): batch()})))
-    assert before_ms - 1000 <= partition["log_append_time"] <= before_ms + 5000
+    assert before_ms - 1000 <= partition["log_append_time"] <= int(time.time() * 1000) + 1000
 
 
 def test_record_errors_of_compacted_topic(hot_server: HotServer, connection: Connection) -> None:
@@ -212,5 +212,5 @@ def test_record_errors_of_compacted_topic(hot_server: HotServer, connection: Con
 def test_fsync_before_the_answer(hot_server: HotServer, connection: Connection) -> None:
     hot_server.create_topic("t", config={"flush.messages": 1})
     for acks in (1, -1):
-        partition = only(connection.call(0, 9, request(9, hot_server, {("t", 0): batch()}, acks, 5000)))
+        partition = only(connection.call(0, 9, request(9, hot_server, {("t", 0): batch()}, acks, 60_000)))
         assert partition["error_code"] == 0

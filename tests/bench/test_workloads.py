@@ -53,7 +53,10 @@ def test_a_short_run_counts_what_it_did(target: OwnBroker, workload: str, genera
     changes: dict[str, Any] = {"duration_s": 2.0} if generator == "librdkafka" else {}
     if (workload, generator) == ("groups", "librdkafka"):  # the first member rejoins at a heartbeat
         changes = {"duration_s": 5.0, "consumer_properties": {"heartbeat.interval.ms": "100"}}
-    run = workloads.run(workload, target, short(workload, generator=generator, **changes))
+    options = short(workload, generator=generator, **changes)
+    run = workloads.run(workload, target, options)
+    if run.totals.requests + run.totals.records == 0:  # a machine that is busy with something else
+        run = workloads.run(workload, target, dataclasses.replace(options, duration_s=20.0))
     assert (run.outcome, run.error) == ("completed", None)
     totals = run.totals
     assert totals.errors == 0
@@ -170,17 +173,17 @@ def test_a_paced_load_sends_what_is_due_no_more_no_less() -> None:
 
 def test_requests_that_were_due_to_a_stalled_broker_count_with_their_wait() -> None:
     """No coordinated omission: four are in flight for ever, the others could not even be sent, all were due."""
-    load = produce_at_a_rate(SlowBroker(answers=10), drain_timeout_s=0.1)
+    load = produce_at_a_rate(SlowBroker(answers=10), drain_timeout_s=2.0)
     requests, _, _, errors = load.counters()
     assert (load.status, requests, load.unanswered, errors) == ("done", 10, 40, 40)
     histogram = load.histogram()
     assert histogram.count == 50
-    # Each waited from its due time to the end of the draining: 0.1 s at the least for the last that was due.
-    assert sum(count for upper_ms, count in histogram.buckets() if upper_ms >= 100) >= 40
+    # Each waited from its due time to the end of the draining: 2 s at the least for the last that was due.
+    assert sum(count for upper_ms, count in histogram.buckets() if upper_ms >= 2000) >= 40
 
 
 def test_silence_ends_a_closed_loop() -> None:
-    load = NativeLoad(duration_s=60, answer_timeout_s=0.2)
+    load = NativeLoad(duration_s=60, answer_timeout_s=2.0)
     load.add_produce(SlowBroker(answers=3).address, "t", [0], [b"x" * 70], records=1)
     load.run()
     assert (load.status, load.counters()[0]) == ("silent", 3)
@@ -354,7 +357,7 @@ def test_ctrl_c_keeps_the_samples_and_ends_the_broker(sent: signal.Signals, tmp_
                 break
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         process.send_signal(sent)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()

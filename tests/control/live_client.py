@@ -14,7 +14,7 @@ class Client:
     """One connection; requests one at a time."""
 
     def __init__(self, host: str, port: int) -> None:
-        self.socket = socket.create_connection((host, port), timeout=15)
+        self.socket = socket.create_connection((host, port), timeout=60)
 
     def __enter__(self) -> Client:
         return self

@@ -56,7 +56,7 @@ class OtlpReceiver:
         self._server.shutdown()
         self._server.server_close()
 
-    def wait_for(self, what: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+    def wait_for(self, what: Callable[[], Any], timeout_s: float = 60.0) -> Any:
         """What `what` gives, as soon as it gives something true."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:

@@ -40,12 +40,11 @@ def test_timers_in_order_and_cancel() -> None:
     source = FakeSource()
     source.requests.append("request")
     source.wake()
-    loop.attach(source, seen.append)
+    loop.attach(source, seen.append, lambda: {"soon", "second"} <= set(seen) and loop.stop())
     loop.call_later(0.02, seen.append, "second")
     loop.call_later(0.01, seen.append, "first")
     loop.call_later(0.015, seen.append, "never").cancel()
     loop.call_later(0.012, lambda: 1 / 0)
-    loop.call_later(0.5, loop.stop)
     threading.Timer(0.005, loop.call_soon_threadsafe, (seen.append, "soon")).start()
     loop.run()
     assert [entry for entry in seen if entry != "soon"] == ["request", "first", "second"]

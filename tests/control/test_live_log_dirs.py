@@ -16,7 +16,7 @@ from live_client import Client, string
 from kafka_cy.testing import Broker
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -31,20 +31,20 @@ def produce(broker: Broker, topic: str, partition: int, values: list[bytes]) -> 
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
     for value in values:
         producer.produce(topic, value, partition=partition)
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
 
 
 def consume(broker: Broker, topic: str, partition: int, count: int) -> list[bytes]:
     consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": "reader"})
     consumer.assign([TopicPartition(topic, partition, 0)])
-    messages = consumer.consume(count, timeout=15)
+    messages = consumer.consume(count, timeout=60)
     consumer.close()
     return [message.value() or b"" for message in messages]
 
 
 def create(broker: Broker, topic: str, partitions: int) -> AdminClient:
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(10)
+    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(60)
     return admin
 
 
@@ -83,7 +83,7 @@ def test_failed_dir_at_start_hides_its_partitions_only(tmp_path: Path) -> None:
         (tmp_path / "d2").write_text("")  # not a directory: a failed disk
         broker.start()
         admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-        partitions = admin.list_topics("t", timeout=10).topics["t"].partitions
+        partitions = admin.list_topics("t", timeout=60).topics["t"].partitions
         assert [partitions[i].leader for i in (lost, 1 - lost)] == [-1, 1]
         assert not (tmp_path / f"d1/t-{lost}").exists()
         assert consume(broker, "t", 1 - lost, 1) == [b"kept"]
@@ -99,7 +99,7 @@ def refused(broker: Broker, *overrides: str) -> tuple[int, str]:
     command += ["--override", "kafkacy.metrics.listen=", "--override", "kafkacy.lag.listen="]
     for override in overrides:
         command += ["--override", override]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return ended.returncode, ended.stderr
 
 

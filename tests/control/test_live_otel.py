@@ -33,7 +33,7 @@ def send(broker: kafka_cy.Broker, topic: str, value: bytes, traceparent: str | N
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "client.id": "maker", **settings})
     headers = {"other": b"x", "traceparent": traceparent.encode()} if traceparent else None
     producer.produce(topic, value, headers=headers)
-    assert producer.flush(20) == 0
+    assert producer.flush(60) == 0
 
 
 def read(broker: kafka_cy.Broker, topic: str, count: int) -> None:
@@ -126,7 +126,7 @@ def test_what_clients_push_goes_out(receiver: OtlpReceiver) -> None:
         assert resource["client_id"] == "pusher"
         assert resource["client_software_name"] == "confluent-kafka-python"
         assert resource["client_instance_id"]
-        assert producer.flush(20) == 0
+        assert producer.flush(60) == 0
     assert not receiver.spans()
     assert not receiver.log_records()
 

@@ -31,7 +31,7 @@ def test_like_kio(api_key: int) -> None:
 
 
 @given(st.sampled_from([(key, row.version_max) for key, row in COLD_APIS.items()]), st.binary(max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_garbage(api: tuple[int, int], body: bytes) -> None:
     with contextlib.suppress(MalformedRequest):
         decode_request(*api, body)

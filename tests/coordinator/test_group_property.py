@@ -137,5 +137,5 @@ class GroupMachine(RuleBasedStateMachine):
 
 TestGroups = GroupMachine.TestCase
 TestGroups.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60, stateful_step_count=40, suppress_health_check=list(HealthCheck)
 )

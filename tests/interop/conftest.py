@@ -53,7 +53,7 @@ def create_topic(admin: AdminClient, request: pytest.FixtureRequest) -> Iterator
     def create(partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
         name = f"{request.node.originalname[:60]}-{uuid.uuid4().hex[:8]}"
         new = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
-        admin.create_topics([new])[name].result(20)
+        admin.create_topics([new])[name].result(60)
         made.append(name)
         return name
 

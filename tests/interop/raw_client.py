@@ -98,7 +98,7 @@ class RawClient:
         frame = header + (b"\0" if flexible else b"") + body
         try:
             if self._socket is None:
-                self._socket = socket.create_connection((self.host, self.port), timeout=15)
+                self._socket = socket.create_connection((self.host, self.port), timeout=60)
             self._socket.sendall(struct.pack(">i", len(frame)) + frame)
             (size,) = struct.unpack(">i", self._read(4))
             answer = self._read(size)

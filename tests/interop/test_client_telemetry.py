@@ -31,7 +31,7 @@ def broker() -> Iterator[kafka_cy.Broker]:
 
 
 def scrape(broker: kafka_cy.Broker, metric: str, client_id: str) -> list[Sample]:
-    with urllib.request.urlopen(broker.metrics_url, timeout=20) as answer:
+    with urllib.request.urlopen(broker.metrics_url, timeout=60) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     samples = [sample for family in families for sample in family.samples]
     return [each for each in samples if each.name == metric and each.labels["client_id"] == client_id]
@@ -113,7 +113,7 @@ def test_librdkafka(broker: kafka_cy.Broker, everything: None) -> None:
     wait_for(broker, assigned, "rdkafka consumer", lambda: consumer.poll(0.05))
     assert wait_for(broker, "kafkacy_client_info", "rdkafka consumer", list).labels["group_id"] == "g"
     consumer.close()
-    producer.flush(10)
+    producer.flush(60)
 
 
 def test_java(java: JavaTools, broker: kafka_cy.Broker, everything: None) -> None:

@@ -54,7 +54,7 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 60) -
 
 def create(broker: Broker, topic: str, **config: str) -> None:
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-    admin.create_topics([NewTopic(topic, 1, 1, config={**SEGMENT, **config})])[topic].result(20)
+    admin.create_topics([NewTopic(topic, 1, 1, config={**SEGMENT, **config})])[topic].result(60)
 
 
 def closed_bytes(broker: Broker, topic: str) -> int:
@@ -72,7 +72,7 @@ def consume(broker: Broker, topic: str) -> list[tuple[int, bytes, bytes | None]]
     consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
     found: list[tuple[int, bytes, bytes | None]] = []
     while True:
-        message = consumer.poll(20)
+        message = consumer.poll(60)
         assert message is not None
         if message.error():
             assert message.error().name() == "_PARTITION_EOF", message.error()
@@ -100,7 +100,7 @@ def test_updates_shrink_to_the_last_of_each_key(broker: Broker, java: JavaTools,
         producer.produce("updates", key=key, value=value, partition=0)
         last[key] = (i, value)
         if i % 5000 == 4999:
-            assert producer.flush(30) == 0
+            assert producer.flush(60) == 0
     before = consume(broker, "updates")
     assert [offset for offset, _, _ in before] == sorted({offset for offset, _, _ in before})
     per_key = closed_bytes(broker, "updates")
@@ -131,7 +131,7 @@ def test_committed_offsets_shrink_and_are_there_after_a_crash(broker: Broker) ->
         end()
         broker.start()
         again = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": "g"})
-        position = again.committed([TopicPartition("t", 0)], timeout=30)[0]
+        position = again.committed([TopicPartition("t", 0)], timeout=60)[0]
         assert (position.offset, position.metadata) == (commits, "end")
         again.close()
 

@@ -23,11 +23,11 @@ def produce_all(bootstrap: str, topic: str, records: list[dict[str, object]], **
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, **settings})
     for record in records:
         producer.produce(topic, on_delivery=on_delivery, **record)
-    assert producer.flush(30) == 0
+    assert producer.flush(60) == 0
     return delivered
 
 
-def consume_all(consumer: Consumer, count: int, timeout_s: float = 30.0) -> list[Message]:
+def consume_all(consumer: Consumer, count: int, timeout_s: float = 60.0) -> list[Message]:
     messages: list[Message] = []
     deadline = time.monotonic() + timeout_s
     while len(messages) < count and time.monotonic() < deadline:
@@ -92,7 +92,7 @@ def test_too_large_record_is_refused(bootstrap: str, create_topic: Callable[...,
     errors: list[KafkaError] = []
     producer = Producer({"bootstrap.servers": bootstrap})
     producer.produce(topic, b"x" * 2000, on_delivery=lambda error, message: errors.append(error))
-    producer.flush(20)
+    producer.flush(60)
     assert [error.code() for error in errors] == [KafkaError.MSG_SIZE_TOO_LARGE]
 
 
@@ -107,7 +107,7 @@ def test_auto_created_topic(bootstrap: str, admin: AdminClient, group: str) -> N
     topic = f"auto-{group}"
     produce_all(bootstrap, topic, [{"value": b"first"}])
     assert read_topic(bootstrap, topic, 1)[0].value() == b"first"
-    admin.delete_topics([topic])[topic].result(20)
+    admin.delete_topics([topic])[topic].result(60)
 
 
 def test_offsets_by_time(bootstrap: str, topic: str, admin: AdminClient) -> None:
@@ -117,7 +117,7 @@ def test_offsets_by_time(bootstrap: str, topic: str, admin: AdminClient) -> None
     place = TopicPartition(topic, 0)
 
     def offset(spec: OffsetSpec) -> int:
-        return int(admin.list_offsets({place: spec})[place].result(20).offset)
+        return int(admin.list_offsets({place: spec})[place].result(60).offset)
 
     assert offset(OffsetSpec.earliest()) == 0
     assert offset(OffsetSpec.latest()) == 10
@@ -139,7 +139,7 @@ def test_group_resumes_where_it_committed(bootstrap: str, topic: str, group: str
     first.subscribe([topic])
     assert [m.value() for m in consume_all(first, 8)] == [str(i).encode() for i in range(8)]
     first.commit(offsets=[TopicPartition(topic, 0, 8, metadata="half way")], asynchronous=False)
-    (committed,) = first.committed([TopicPartition(topic, 0)], timeout=10)
+    (committed,) = first.committed([TopicPartition(topic, 0)], timeout=60)
     assert (committed.offset, committed.metadata) == (8, "half way")
     first.close()
     second = Consumer(settings)
@@ -149,20 +149,20 @@ def test_group_resumes_where_it_committed(bootstrap: str, topic: str, group: str
 
 
 def test_create_partitions_and_delete(bootstrap: str, admin: AdminClient, topic: str) -> None:
-    admin.create_partitions([NewPartitions(topic, 3)])[topic].result(20)
+    admin.create_partitions([NewPartitions(topic, 3)])[topic].result(60)
     deadline = time.monotonic() + 10
-    while len(admin.list_topics(topic, timeout=10).topics[topic].partitions) != 3:
+    while len(admin.list_topics(topic, timeout=60).topics[topic].partitions) != 3:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     with pytest.raises(KafkaException) as failure:
-        admin.create_partitions([NewPartitions(topic, 2)])[topic].result(20)
+        admin.create_partitions([NewPartitions(topic, 2)])[topic].result(60)
     assert failure.value.args[0].code() == KafkaError.INVALID_PARTITIONS
 
 
 def test_delete_records(bootstrap: str, admin: AdminClient, topic: str) -> None:
     produce_all(bootstrap, topic, [{"value": b"x"}] * 10)
     place = TopicPartition(topic, 0, 6)
-    assert admin.delete_records([place])[place].result(20).low_watermark == 6
+    assert admin.delete_records([place])[place].result(60).low_watermark == 6
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "x", "auto.offset.reset": "earliest"})
     consumer.assign([TopicPartition(topic, 0, 2)])  # out of range: reset to the new start
     assert [m.offset() for m in consume_all(consumer, 4)] == [6, 7, 8, 9]

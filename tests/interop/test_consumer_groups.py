@@ -50,7 +50,7 @@ def partitions_of(consumer: Consumer) -> set[int]:
     return {place.partition for place in consumer.assignment()}
 
 
-def wait_for(consumers: list[Consumer], condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
+def wait_for(consumers: list[Consumer], condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     """Poll all consumers until the condition holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -121,7 +121,7 @@ def test_every_record_once_while_members_change(bootstrap: str, create_topic: Ca
     producer = Producer({"bootstrap.servers": bootstrap})
     for i in range(2000):
         producer.produce(topic, str(i).encode(), partition=i % 4)
-    assert producer.flush(20) == 0
+    assert producer.flush(60) == 0
     seen: list[bytes] = []
 
     def take(consumer: Consumer, limit: int) -> None:
@@ -157,18 +157,18 @@ def test_offsets_are_moved_by_the_admin(bootstrap: str, topic: str, admin: Admin
     base_ms = int(time.time() * 1000) - 60_000
     for i in range(10):
         producer.produce(topic, str(i).encode(), timestamp=base_ms + i * 1000)
-        producer.flush(10)
+        producer.flush(60)
     consumer = member(bootstrap, group, topic)
     wait_for([consumer], lambda: partitions_of(consumer) == {0})
     # A living member keeps the admin from moving offsets.
     moved = [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, 3)])]
     result = admin.alter_consumer_group_offsets(moved)[group]
     with pytest.raises(KafkaException) as failure:
-        result.result(20)
+        result.result(60)
         raise KafkaException(result.result().topic_partitions[0].error)
     assert failure.value.args[0].code() == KafkaError.UNKNOWN_MEMBER_ID
     # By time, in the consumer itself.
-    (place,) = consumer.offsets_for_times([TopicPartition(topic, 0, base_ms + 6500)], timeout=10)
+    (place,) = consumer.offsets_for_times([TopicPartition(topic, 0, base_ms + 6500)], timeout=60)
     assert place.offset == 7
     consumer.seek(place)
     deadline = time.monotonic() + 20
@@ -179,7 +179,7 @@ def test_offsets_are_moved_by_the_admin(bootstrap: str, topic: str, admin: Admin
             message = None  # fetched before the seek
     assert message is not None
     consumer.close()
-    admin.alter_consumer_group_offsets(moved)[group].result(20)
+    admin.alter_consumer_group_offsets(moved)[group].result(60)
     again = member(bootstrap, group, topic)
     read: list[int] = []
     deadline = time.monotonic() + 20
@@ -194,15 +194,15 @@ def test_offsets_are_moved_by_the_admin(bootstrap: str, topic: str, admin: Admin
 def test_describe_list_and_delete(bootstrap: str, topic: str, admin: AdminClient, group: str) -> None:
     consumer = member(bootstrap, group, topic, **{"client.id": "somebody"})
     wait_for([consumer], lambda: partitions_of(consumer) == {0})
-    description = admin.describe_consumer_groups([group])[group].result(20)
+    description = admin.describe_consumer_groups([group])[group].result(60)
     assert description.state.name == "STABLE"
     assert [each.client_id for each in description.members] == ["somebody"]
     assert description.members[0].assignment.topic_partitions == [TopicPartition(topic, 0)]
-    assert group in {each.group_id for each in admin.list_consumer_groups().result(20).valid}
+    assert group in {each.group_id for each in admin.list_consumer_groups().result(60).valid}
     with pytest.raises(KafkaException) as failure:
-        admin.delete_consumer_groups([group])[group].result(20)
+        admin.delete_consumer_groups([group])[group].result(60)
     assert failure.value.args[0].code() == KafkaError.NON_EMPTY_GROUP
     consumer.commit(offsets=[TopicPartition(topic, 0, 0)], asynchronous=False)
     consumer.close()
-    admin.delete_consumer_groups([group])[group].result(20)
-    assert group not in {each.group_id for each in admin.list_consumer_groups().result(20).valid}
+    admin.delete_consumer_groups([group])[group].result(60)
+    assert group not in {each.group_id for each in admin.list_consumer_groups().result(60).valid}

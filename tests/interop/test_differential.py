@@ -26,6 +26,7 @@ from kio.index import UnknownAPIKey, UnknownEntity, load_request_schema
 from raw_client import Closed, RawClient
 
 from kafka_cy.testing import Broker
+from kafka_cy.testing.broker import free_ports
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 
@@ -45,22 +46,15 @@ KRAFT = {
 }
 # Differences that we keep, each with its reason.
 NO_CORDON = "log directories cannot be cordoned here, so the message does not speak of it"
-WATERMARKS = "watermarks and log start offset are known and told also with an error: clients want them"
 KNOWN = {
     "create 1 partitions, 2 replicas": NO_CORDON,
     "create -1 partitions, 3 replicas": NO_CORDON,
     "metadata null name": "Kafka fails over it with UNKNOWN_SERVER_ERROR",
     "alter bad operation": "Kafka fails over it with UNKNOWN_SERVER_ERROR",
-    "fetch below 0": WATERMARKS,
-    "fetch past the end": WATERMARKS,
-    "fetch newer epoch": WATERMARKS,
-    "fetch diverging": WATERMARKS,
-    "fetch below start": WATERMARKS,
     "produce bad, then good": "Kafka appends the good batch and answers the error of the bad one",
     "describe partitions bad name": "Kafka fails over it with UNKNOWN_SERVER_ERROR",
     "create negative timeout": "a topic exists when it is answered: there is nothing to wait for",
     "grow to 10004": "Kafka fails over it with UNKNOWN_SERVER_ERROR",
-    "array length below -1": "a length that no encoder writes is a broken request; Kafka takes it for null",
     "log dirs after move": "a move copies whole segments, Kafka's future replica begins at the log start offset",
 }
 Answers = dict[str, Any]
@@ -89,16 +83,6 @@ def start_apache_kafka(folder: Path, port: int, controller_port: int) -> subproc
     with open(folder / "kafka.log", "wb") as log:
         subprocess.run(format_command, stdout=log, stderr=log, check=True, timeout=60)
         return subprocess.Popen(java("kafka.Kafka", str(path)), stdout=log, stderr=log)
-
-
-def free_ports(count: int) -> list[int]:
-    import socket
-
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def wait_for_answers(address: str, deadline_s: float = 60) -> None:

@@ -19,10 +19,11 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, ConsumerGroupTopicPartit
 from confluent_kafka.admin import AdminClient, NewTopic
 from foreign_tools import require
 from java_tools import KAFKA_JARS, JavaTools
-from test_differential import KRAFT, free_ports, wait_for_answers
+from test_differential import KRAFT, wait_for_answers
 from test_differential import java as java_command
 
 from kafka_cy.testing import Broker
+from kafka_cy.testing.broker import free_ports
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
@@ -83,7 +84,7 @@ def consume(bootstrap: str, topic: str, partitions: int, isolation: str = "read_
     deadline = time.monotonic() + 60
     while len(ends) < partitions:
         assert time.monotonic() < deadline, (topic, len(rows), ends)
-        message = consumer.poll(5)
+        message = consumer.poll(60)
         if message is None:
             continue
         if message.error():
@@ -110,8 +111,8 @@ def write_codecs(bootstrap: str) -> None:
                 headers=[("h", b"x" * (i % 4)), ("null", None)] if i % 3 == 0 else None, timestamp=1_700_000_000_000 + i,
             )  # fmt: skip
             if i % 200 == 199:
-                producer.flush(30)
-        assert producer.flush(30) == 0
+                producer.flush(60)
+        assert producer.flush(60) == 0
 
 
 def write_segments(bootstrap: str) -> None:
@@ -132,7 +133,7 @@ def write_transactions(bootstrap: str) -> None:
         producer.begin_transaction()
         for i in range(20):
             producer.produce("transactions", partition=i % 2, value=f"{name}-{i}".encode())
-        producer.flush(30)
+        producer.flush(60)
         if commit:
             producer.commit_transaction(30)
         else:
@@ -145,36 +146,36 @@ def write_all(bootstrap: str) -> None:
     new += [NewTopic(name, 1, 1, config={"segment.bytes": str(1 << 20)}) for name in ("segments", "trimmed")]
     new += [NewTopic("transactions", 2, 1), NewTopic("time", 1, 1, config={"message.timestamp.type": "LogAppendTime"})]
     for future in admin.create_topics(new).values():
-        future.result(30)
+        future.result(60)
     time.sleep(1)
     write_codecs(bootstrap)
     write_segments(bootstrap)
     write_transactions(bootstrap)
     producer = Producer({"bootstrap.servers": bootstrap})
     producer.produce("time", value=b"x", timestamp=5)
-    assert producer.flush(30) == 0
+    assert producer.flush(60) == 0
     for future in admin.delete_records([TopicPartition("trimmed", 0, 250)]).values():
-        future.result(30)
+        future.result(60)
     offsets = [TopicPartition("zstd", index, 10 + index) for index in range(3)]
     committed = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(GROUP, offsets)])
-    committed[GROUP].result(30)
+    committed[GROUP].result(60)
 
 
 def what_is_there(bootstrap: str) -> Written:
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    metadata = admin.list_topics(timeout=30).topics
+    metadata = admin.list_topics(timeout=60).topics
     rows = {
         (topic, isolation): consume(bootstrap, topic, len(metadata[topic].partitions), isolation)
         for topic in TOPICS
         for isolation in ("read_uncommitted", "read_committed")
         if isolation == "read_uncommitted" or topic == "transactions"
     }
-    listed = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(GROUP)])[GROUP].result(30)
+    listed = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(GROUP)])[GROUP].result(60)
     committed = {(each.topic, each.partition): each.offset for each in listed.topic_partitions}
     from confluent_kafka import TopicCollection
 
     described = admin.describe_topics(TopicCollection(TOPICS))
-    return Written([], rows, committed, {name: str(each.result(30).topic_id) for name, each in described.items()})
+    return Written([], rows, committed, {name: str(each.result(60).topic_id) for name, each in described.items()})
 
 
 def wait_for_start_offset(folder: Path, line: str) -> None:
@@ -238,7 +239,7 @@ def test_everything_is_served_as_kafka_served_it(written: Written, tmp_path: Pat
         producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "enable.idempotence": True})
         for topic in TOPICS:
             producer.produce(topic, partition=0, value=b"ours")
-        assert producer.flush(30) == 0
+        assert producer.flush(60) == 0
         for topic in TOPICS:
             rows = consume(broker.bootstrap_servers, topic, 1)
             theirs = [row for row in written.rows[topic, "read_uncommitted"] if row[0] == 0]
@@ -254,7 +255,7 @@ def test_kafka_reads_what_ours_wrote(tmp_path: Path, java: JavaTools) -> None:
     with Broker({"log.segment.bytes": 1 << 20, "node.id": 1}, folder=tmp_path / "broker") as broker:
         admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
         for future in admin.create_topics([NewTopic(name, 3, 1) for name in [*CODECS, "segments", "trimmed"]]).values():
-            future.result(30)
+            future.result(60)
         write_codecs(broker.bootstrap_servers)
         write_segments(broker.bootstrap_servers)
         assert broker.terminate() == 0

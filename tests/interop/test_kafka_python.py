@@ -31,8 +31,8 @@ def test_round_trip(bootstrap: str, topic: str, codec: str | None) -> None:
     futures = [
         producer.send(topic, key=None if i % 2 else b"k", value=str(i).encode(), headers=headers) for i in range(200)
     ]
-    assert [future.get(timeout=30).offset for future in futures] == list(range(200))
-    producer.send(topic, key=b"tombstone", value=None, timestamp_ms=1_700_000_000_000).get(timeout=30)
+    assert [future.get(timeout=60).offset for future in futures] == list(range(200))
+    producer.send(topic, key=b"tombstone", value=None, timestamp_ms=1_700_000_000_000).get(timeout=60)
     producer.close()
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     place = TopicPartition(topic, 0)

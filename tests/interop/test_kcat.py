@@ -12,7 +12,7 @@ pytestmark = pytest.mark.interop
 
 def run(kcat: str, bootstrap: str, *arguments: str, stdin: str = "") -> str:
     done = subprocess.run(
-        [kcat, "-b", bootstrap, *arguments], input=stdin, capture_output=True, text=True, timeout=30, check=False
+        [kcat, "-b", bootstrap, *arguments], input=stdin, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -32,14 +32,14 @@ def broker() -> Iterator[kafka_cy.Broker]:
 def sent_ms(broker: kafka_cy.Broker) -> int:
     """A topic with records in partitions 0 to 3, one a minute up to now; when the last was written."""
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-    admin.create_topics([NewTopic("orders", 5)])["orders"].result(20)
+    admin.create_topics([NewTopic("orders", 5)])["orders"].result(60)
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "compression.type": "lz4", "linger.ms": 100})
     now_ms = int(time.time() * 1000)
     for partition in range(4):
         for i in range(RECORDS):
             at_ms = now_ms - (RECORDS - 1 - i) * MINUTE_MS
             producer.produce("orders", b"v" * 50, partition=partition, timestamp=at_ms)
-    assert producer.flush(20) == 0
+    assert producer.flush(60) == 0
     return now_ms
 
 
@@ -70,14 +70,14 @@ def groups(broker: kafka_cy.Broker, sent_ms: int) -> Iterator[None]:
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     for name, offset in (("simple", 0), ("done", RECORDS), ('odd "letters"\\', 29)):
         offsets = [TopicPartition("orders", i, offset) for i in range(4)]
-        admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(name, offsets)])[name].result(20)
+        admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(name, offsets)])[name].result(60)
     yield
     live.close()
 
 
 def scrape(broker: kafka_cy.Broker) -> dict[str, dict[Place, float]]:
     """By metric and (group, topic, partition)."""
-    with urllib.request.urlopen(broker.lag_url, timeout=20) as answer:
+    with urllib.request.urlopen(broker.lag_url, timeout=60) as answer:
         text = answer.read().decode()
     found: dict[str, dict[Place, float]] = {}
     for family in text_string_to_metric_families(text):
@@ -133,7 +133,7 @@ def test_time_lag_is_the_age_of_the_first_uncommitted_record(
 def test_a_deleted_group_goes(broker: kafka_cy.Broker, groups: None) -> None:
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     offsets = ConsumerGroupTopicPartitions("short", [TopicPartition("orders", 0, 3)])
-    admin.alter_consumer_group_offsets([offsets])["short"].result(20)
+    admin.alter_consumer_group_offsets([offsets])["short"].result(60)
     assert ("short", "orders", "0") in scrape(broker)["kafka_consumergroup_lag"]
-    admin.delete_consumer_groups(["short"])["short"].result(20)
+    admin.delete_consumer_groups(["short"])["short"].result(60)
     assert not any(place[0] == "short" for family in scrape(broker).values() for place in family)

@@ -83,7 +83,7 @@ def test_collector(collector: Collector, protocol: str) -> None:
     with kafka_cy.Broker(settings) as broker:
         producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0})
         producer.produce("orders", b"v", headers={"traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01".encode()})
-        assert producer.flush(20) == 0
+        assert producer.flush(60) == 0
         for text in (
             "Name           : Produce orders",
             TRACE_ID,

@@ -13,8 +13,9 @@ from urllib.parse import quote
 import pytest
 
 import kafka_cy
+from kafka_cy.testing.broker import free_ports
 from tests.monitoring.running_stack import RunningStack, get_json, wait_for
-from tests.monitoring.tools import ROOT, free_ports
+from tests.monitoring.tools import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -28,10 +29,10 @@ def test_all_of_it_works_together_and_stops(tmp_path: Path) -> None:
     with RunningStack(tmp_path) as stack:
         listed = subprocess.run(
             [sys.executable, "-m", "kafka_cy", "topics", "list", "--bootstrap-server", stack.bootstrap],
-            capture_output=True, text=True, timeout=30, check=True,
+            capture_output=True, text=True, timeout=60, check=True,
         )  # fmt: skip
         assert listed.stderr == ""
-        assert subprocess.run(health_check(stack), capture_output=True, timeout=30, check=False).returncode == 0
+        assert subprocess.run(health_check(stack), capture_output=True, timeout=60, check=False).returncode == 0
         wait_for("the broker's metrics", lambda: stack.targets().get("kafka") == "up")
         wait_for("records of the demo load", lambda: metric(stack, "kafka_server_brokertopicmetrics_messagesin_total"))
         rules = [rule for group in stack.prometheus("rules")["groups"] for rule in group["rules"]]
@@ -40,7 +41,7 @@ def test_all_of_it_works_together_and_stops(tmp_path: Path) -> None:
         assert stack.prometheus("alertmanagers")["activeAlertmanagers"]
         status = get_json(f"http://127.0.0.1:{stack.ports[9093]}/api/v2/status")
         assert "KafkaConsumerGroupEmpty" in status["config"]["original"]
-        with socket.create_connection(("127.0.0.1", stack.ports[2181]), timeout=10) as zookeeper:
+        with socket.create_connection(("127.0.0.1", stack.ports[2181]), timeout=60) as zookeeper:
             zookeeper.sendall(b"ruok")
             assert zookeeper.recv(16) == b"imok"
         assert stack.stop() == 0, stack.logs()
@@ -97,7 +98,7 @@ def test_a_killed_broker_raises_an_alert_and_its_return_ends_it(tmp_path: Path) 
 def test_a_service_that_ends_ends_the_stack(tmp_path: Path) -> None:
     with RunningStack(tmp_path, "--without", "demo", "--without", "zookeeper") as stack:
         signal_process(f"--storage.path={tmp_path}", "-KILL")
-        assert stack.process.wait(30) == 1
+        assert stack.process.wait(60) == 1
         assert stack.process.stdout is not None
         assert "make stack: alertmanager ended with exit code -9: " in stack.process.stdout.read()
     assert [port for port in stack.ports.values() if is_open(port)] == []

@@ -129,7 +129,7 @@ def test_screen_and_keys(broker: kafka_cy.Broker) -> None:
         terminal.press("s")
         terminal.wait_for("s sort (size)")
         terminal.press("q")
-        assert terminal.process.wait(20) == 0
+        assert terminal.process.wait(60) == 0
     finally:
         terminal.close()
 
@@ -143,6 +143,6 @@ def test_a_broker_that_comes_back_is_shown_again(broker: kafka_cy.Broker) -> Non
         broker.start()
         terminal.wait_for("orders")
         terminal.press("q")
-        assert terminal.process.wait(20) == 0
+        assert terminal.process.wait(60) == 0
     finally:
         terminal.close()

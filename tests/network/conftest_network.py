@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -49,6 +50,14 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return module
 
 
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Poll; an assertion fails after a minute."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.002)
+
+
 def frame(api_key: int, body: bytes = b"", *, version: int = 0, correlation_id: int = 1, client: bytes = b"t") -> bytes:
     header = struct.pack(">hhih", api_key, version, correlation_id, len(client)) + client
     if version >= 5:
@@ -60,7 +69,7 @@ class Client:
     """One connection; blocking, with a time-out."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, data: bytes) -> None:
@@ -119,6 +128,10 @@ class Harness:
         client = Client(self.port)
         self.clients.append(client)
         return client
+
+    def wait_for_counter(self, name: str, value: int) -> None:
+        """A client may know what happened a moment before it is counted."""
+        wait_until(lambda: self.server.counters()[name] == value, f"{name} {value}, not {self.server.counters()[name]}")
 
     def log(self) -> list[str]:
         return [event.message for event in self.server.take_log_events()]

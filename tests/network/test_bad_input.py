@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest_network import COLD, ECHO, Client, Harness, frame
+from conftest_network import COLD, ECHO, Client, Harness, frame, wait_until
 
 Make = Callable[..., Harness]
 
@@ -31,7 +31,6 @@ Make = Callable[..., Harness]
         (frame(32767), "unknown API key"),
         (frame(ECHO, version=77), "unsupported API version"),
         (struct.pack(">ihhih", 10, ECHO, 0, 1, 100), "malformed request header"),
-        (struct.pack(">ihhih", 10, ECHO, 0, 1, -2), "malformed request header"),
     ],
 )
 def test_closes_with_one_log_line(harness: Make, data: bytes, message: str) -> None:
@@ -43,7 +42,7 @@ def test_closes_with_one_log_line(harness: Make, data: bytes, message: str) -> N
     assert [event.message for event in events] == [message]
     assert events[0].peer == f"127.0.0.1:{client.socket.getsockname()[1]}"
     assert made.client().ask(ECHO, b"ok") == b"ok"
-    assert made.server.counters()["closed_bad"] == 1
+    made.wait_for_counter("closed_bad", 1)
 
 
 def test_unknown_version_of_api_versions_is_forwarded(harness: Make) -> None:
@@ -53,10 +52,12 @@ def test_unknown_version_of_api_versions_is_forwarded(harness: Make) -> None:
     assert answer == b"cold:x" or answer.startswith(b"\x00\x23\x00\x00\x00\x01\x00\x12"), answer
 
 
-def test_null_client_id(harness: Make) -> None:
+@pytest.mark.parametrize("length", [-1, -2, -32768])
+def test_null_client_id(harness: Make, length: int) -> None:
+    """Any negative length is null, as Kafka reads it."""
     made = harness()
     client = made.client()
-    client.send(struct.pack(">ihhih", 10, ECHO, 0, 1, -1))
+    client.send(struct.pack(">ihhih", 10, ECHO, 0, 1, length))
     assert client.receive() == (1, b"")
 
 
@@ -83,7 +84,7 @@ def test_log_lines_are_limited(harness: Make) -> None:
         client.close()
     events = made.server.take_log_events()
     assert len(events) <= 256 + 1
-    assert made.server.counters()["closed_bad"] == 300
+    made.wait_for_counter("closed_bad", 300)
 
 
 def test_thousands_of_half_open_connections(harness: Make) -> None:
@@ -101,19 +102,15 @@ def test_thousands_of_half_open_connections(harness: Make) -> None:
         each.send(lying if i % 3 == 0 else b"\0\0" if i % 3 == 1 else b"")
         sockets.append(each)
     client = made.client()
-    started = time.monotonic()
     for _ in range(200):
         assert client.ask(ECHO, b"ok") == b"ok"
-    assert time.monotonic() - started < 2
+    made.wait_for_counter("connections", count + 1)
     spread = made.server.counters()["reactor_connections"]
     assert abs(spread[0] - spread[1]) <= 2
     for each in sockets:
         each.close()
-    deadline = time.monotonic() + 10
-    while made.server.counters()["connections"] > 1 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert made.server.counters()["connections"] == 1
-    assert made.server.counters()["queued_request_bytes"] == 0
+    made.wait_for_counter("connections", 1)
+    made.wait_for_counter("queued_request_bytes", 0)
 
 
 def test_connection_limits(harness: Make) -> None:
@@ -122,7 +119,7 @@ def test_connection_limits(harness: Make) -> None:
     assert all(client.ask(ECHO, b"a") == b"a" for client in clients)
     assert made.client().closed_by_server()
     clients[0].close()
-    time.sleep(0.1)
+    made.wait_for_counter("connections", 2)
     assert made.client().ask(ECHO, b"b") == b"b"
     assert "refused: max.connections is reached" in made.log()
 
@@ -133,21 +130,19 @@ def test_connection_limit_per_address(harness: Make) -> None:
     assert all(client.ask(ECHO, b"a") == b"a" for client in clients)
     assert made.client().closed_by_server()
     clients[0].close()
-    time.sleep(0.1)
+    made.wait_for_counter("connections", 1)
     assert made.client().ask(ECHO, b"b") == b"b"
     assert "refused: max.connections.per.ip is reached" in made.log()
 
 
 def test_idle_connections_are_closed(harness: Make) -> None:
-    made = harness(idle_timeout_ms=300)
+    made = harness(idle_timeout_ms=2000)
     idle, busy = made.client(), made.client()
     assert idle.ask(ECHO, b"a") == b"a"
-    deadline = time.monotonic() + 0.8
-    while time.monotonic() < deadline:
+    while not made.server.counters()["closed_idle"]:
         assert busy.ask(ECHO, b"a") == b"a"
-        time.sleep(0.05)
     assert idle.closed_by_server()
-    assert made.server.counters()["closed_idle"] == 1
+    assert busy.ask(ECHO, b"a") == b"a"
 
 
 def test_connection_dies_while_its_request_is_at_the_control_plane(harness: Make) -> None:
@@ -159,12 +154,10 @@ def test_connection_dies_while_its_request_is_at_the_control_plane(harness: Make
         client.send(frame(COLD, b"x") * 3)
         time.sleep(0.005)
         client.close()
-    deadline = time.monotonic() + 5
-    while (made.server.counters()["connections"] or len(held) < 60) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert len(held) == 60
+    wait_until(lambda: len(held) == 60, "all requests")
+    made.wait_for_counter("connections", 0)
     for request in held:
         request.respond(b"too late")
     made.answer = lambda request: request.respond(b"now")
     assert made.client().ask(COLD) == b"now"
-    assert made.server.counters()["queued_request_bytes"] == 0
+    made.wait_for_counter("queued_request_bytes", 0)

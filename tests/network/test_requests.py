@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 import pytest
-from conftest_network import COLD, ECHO, LARGE, REFUSE, SILENT, Harness, frame
+from conftest_network import COLD, ECHO, LARGE, REFUSE, SILENT, Harness, frame, wait_until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -64,7 +64,7 @@ def test_out_of_order_completion_is_sent_in_order(harness: Make) -> None:
     made.answer = hold
     client = made.client()
     client.send(b"".join(frame(COLD if i % 2 else ECHO, b"%d" % i, correlation_id=i) for i in range(6)))
-    assert enough.wait(5)
+    assert enough.wait(60)
     for request in reversed(held):
         request.respond(b"c" + request.body)
     assert [client.receive() for _ in range(6)] == [(i, (b"c%d" if i % 2 else b"%d") % i) for i in range(6)]
@@ -108,9 +108,7 @@ def test_more_in_flight_than_allowed(harness: Make) -> None:
     client = made.client()
     client.send(b"".join(frame(COLD, b"%d" % i, correlation_id=i) for i in range(10)))
     for i in range(10):
-        deadline = time.monotonic() + 5
-        while not held and time.monotonic() < deadline:
-            time.sleep(0.001)
+        wait_until(lambda: held, "a request")
         assert len(held) <= 3
         held.pop(0).respond(b"ok")
         assert client.receive() == (i, b"ok")
@@ -128,7 +126,7 @@ def test_frame_sizes(harness: Make, size: int) -> None:
     sender.join()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sizes=st.lists(st.integers(0, 40) | st.integers(100, 30000) | st.just(200_000), min_size=1, max_size=12),
     cuts=st.lists(st.integers(1, 300) | st.integers(1, 100_000), max_size=30),
@@ -175,13 +173,10 @@ def test_slow_reader_is_not_read(harness: Make) -> None:
     assert made.server.counters()["paused"] > 0
     other = made.client()
     assert other.ask(ECHO, b"still here") == b"still here"
-    client.socket.settimeout(10)
+    client.socket.settimeout(60)
     assert len(client.receive()[1]) == 300_000
     client.close()
-    deadline = time.monotonic() + 5
-    while made.server.counters()["queued_response_bytes"] and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert made.server.counters()["queued_response_bytes"] == 0
+    made.wait_for_counter("queued_response_bytes", 0)
 
 
 def test_request_memory_is_bounded(harness: Make, probe: ModuleType) -> None:
@@ -196,7 +191,7 @@ def test_request_memory_is_bounded(harness: Make, probe: ModuleType) -> None:
         threading.Thread(target=client.send, args=(frame(ECHO, body)[400_000:],)).start()
     for client in half:
         assert client.receive()[1] == body
-    assert made.server.counters()["queued_request_bytes"] == 0
+    made.wait_for_counter("queued_request_bytes", 0)
 
 
 def test_listener_port_taken(harness: Make) -> None:

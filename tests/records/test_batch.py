@@ -60,7 +60,7 @@ def test_golden_batches_read_and_build_again(golden: dict[str, object]) -> None:
 
 
 @given(records=records_of_any_kind, codec=codecs, base_offset=st.integers(0, 2**60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_round_trip(records: list[Record], codec: str, base_offset: int) -> None:
     data = build_batch(records, compression=codec, base_offset=base_offset, producer_id=7, producer_epoch=1)
     (batch,) = iterate_batches(data)
@@ -73,7 +73,7 @@ def test_round_trip(records: list[Record], codec: str, base_offset: int) -> None
 
 
 @given(records=records_of_any_kind, codec=codecs)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_kafka_python_reads_ours(records: list[Record], codec: str) -> None:
     batch = DefaultRecordBatch(build_batch(records, compression=codec, base_offset=5))
     assert batch.validate_crc()
@@ -83,7 +83,7 @@ def test_kafka_python_reads_ours(records: list[Record], codec: str) -> None:
 
 
 @given(records=records_of_any_kind, codec=st.integers(0, 4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_we_read_kafka_python(records: list[Record], codec: int) -> None:
     builder = DefaultRecordBatchBuilder(2, codec, False, -1, -1, -1, 1 << 30)
     for index, record in enumerate(records):
@@ -96,7 +96,7 @@ def test_we_read_kafka_python(records: list[Record], codec: int) -> None:
 
 
 @given(records=records_of_any_kind, codec=codecs)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_columns_say_the_same(records: list[Record], codec: str) -> None:
     (batch,) = iterate_batches(build_batch(records, compression=codec, base_offset=9))
     columns = batch.columns()
@@ -145,7 +145,7 @@ def test_every_flipped_bit_is_seen(codec: str) -> None:
 
 
 @given(data=st.binary(max_size=300), magic=st.integers(0, 2))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_random_bytes_never_crash(data: bytes, magic: int) -> None:
     body = data[:4] + bytes([magic]) + data[4:]
     for candidate in (data, struct.pack(">qi", 0, len(body)) + body):

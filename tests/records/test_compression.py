@@ -74,7 +74,7 @@ payloads = st.binary(max_size=2000) | st.builds(
 @pytest.mark.parametrize("codec", CODECS)
 @given(data=payloads)
 @example(data=b"")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_others_read_ours(codec: str, data: bytes) -> None:
     packed = compress(data, codec)
     assert UNPACK[codec](packed) == data
@@ -83,7 +83,7 @@ def test_others_read_ours(codec: str, data: bytes) -> None:
 
 @pytest.mark.parametrize("index", range(len(PACK)))
 @given(data=payloads)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_we_read_others(index: int, data: bytes) -> None:
     codec, pack = PACK[index]
     packed = pack(data)
@@ -145,7 +145,7 @@ def test_claimed_sizes_are_not_believed() -> None:
 
 @pytest.mark.parametrize("codec", CODECS)
 @given(data=st.binary(max_size=400))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_random_bytes_are_refused_or_unpack(codec: str, data: bytes) -> None:
     try:
         assert len(decompress(data, codec, size_max=5000)) <= 5000

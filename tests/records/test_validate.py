@@ -147,7 +147,7 @@ def test_many_records_and_long_values() -> None:
 
 
 @given(at=st.integers(61, 2_000), value=st.integers(0, 255), codec=st.sampled_from(CODEC_NAMES))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_walk_agrees_with_the_reader(at: int, value: int, codec: str) -> None:
     """A batch with one changed byte and a right checksum: what validation takes, the reader must be able to read."""
     data = build_batch(RECORDS[:20], compression=codec)

@@ -251,7 +251,7 @@ def run(model: Model, operation: tuple[Any, ...]) -> None:
         model.forget_producers()
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, suppress_health_check=list(HealthCheck))
 @given(st.lists(OPERATIONS, min_size=8, max_size=60))
 def test_every_key_keeps_its_last_value(operations: list[tuple[Any, ...]]) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -23,7 +23,7 @@ def hosted(folder: Path, **config: Any) -> HostedPartition:
     return HostedPartition(log, "t", TOPIC_ID, 0)
 
 
-def wait_for(partition: HostedPartition, offset: int, timeout_s: float = 20) -> None:
+def wait_for(partition: HostedPartition, offset: int, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while partition.high_watermark < offset:
         assert time.monotonic() < deadline, (partition.high_watermark, offset)
@@ -52,7 +52,7 @@ def test_flush_messages(tmp_path: Path) -> None:
     time.sleep(0.05)
     assert partition.log.recovery_point == 0
     partition.append(batch(3))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while partition.log.recovery_point != 12:
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -108,7 +108,7 @@ SLOW_SYNC = r"""
 #include <stdlib.h>
 #include <unistd.h>
 static int count;
-int fdatasync(int fd) { __sync_fetch_and_add(&count, 1); usleep(5000); return 0; }
+int fdatasync(int fd) { __sync_fetch_and_add(&count, 1); usleep(20000); return 0; }
 __attribute__((destructor)) static void tell(void) {
     FILE *f = fopen(getenv("SYNC_COUNT_FILE"), "w"); fprintf(f, "%d", count); fclose(f);
 }
@@ -116,7 +116,7 @@ __attribute__((destructor)) static void tell(void) {
 
 
 def test_producers_share_a_sync(tmp_path: Path) -> None:
-    """With a disk that needs 5 ms: 8 producers x 50 records in far fewer than 400 syncs."""
+    """With a disk that needs 20 ms: 8 producers x 50 records in far fewer than 400 syncs."""
     source, library, counted = tmp_path / "sync.c", tmp_path / "sync.so", tmp_path / "count"
     source.write_text(SLOW_SYNC)
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
@@ -124,10 +124,10 @@ def test_producers_share_a_sync(tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", COUNT_SYNCS, str(tmp_path / "t-0")],
         env={**preloaded(library), "SYNC_COUNT_FILE": str(counted)},
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     assert ran.stdout.split() == ["400"]
-    assert int(counted.read_text()) < 200
+    assert int(counted.read_text()) < 300
 
 
 def test_flush_ms(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_flush_ms(tmp_path: Path) -> None:
     logs.start()
     partition = logs.create("t", 0, TOPIC_ID)
     partition.append(batch())
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while partition.log.recovery_point != 1:
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -166,6 +166,6 @@ except StorageFailure as failure:
     ran = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "t-0")],
         env=preloaded(library),
-        capture_output=True, text=True, timeout=30, check=True,
+        capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     assert ran.stdout.split() == ["0", "15", "28"]

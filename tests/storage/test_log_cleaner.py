@@ -34,7 +34,7 @@ COMPACT: dict[str, Any] = {
 }  # fmt: skip
 
 
-def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 20) -> None:
+def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, what
@@ -73,8 +73,9 @@ def compacted(partition: HostedPartition) -> Callable[[], bool]:
 
 def test_a_dirty_log_is_cleaned_and_that_is_written_down(tmp_path: Path, manager: Callable[..., LogManager]) -> None:
     logs = manager()
-    partition = logs.create("t", 0, TOPIC_ID, COMPACT, str(tmp_path / "d1"))
+    partition = logs.create("t", 0, TOPIC_ID, {**COMPACT, "min.cleanable.dirty.ratio": 1.0}, str(tmp_path / "d1"))
     last = fill(partition)
+    logs.set_config("t", COMPACT)  # one round cleans it all
     folder = tmp_path / "d1" / "t-0"
     wait_until(compacted(partition), "compaction")
     assert {key: value for _, key, value in contents(partition.log)} == last
@@ -122,7 +123,9 @@ def test_max_compaction_lag_is_kept_whatever_the_ratio(manager: Callable[..., Lo
 
 def test_the_high_watermark_bounds_what_is_cleaned(manager: Callable[..., LogManager]) -> None:
     logs = manager()
-    partition = logs.create("t", 0, TOPIC_ID, {**COMPACT, "flush.messages": 1})
+    # Whatever part of it is flushed when a round begins: the rest must not be too little for another one.
+    config = {**COMPACT, "flush.messages": 1, "min.cleanable.dirty.ratio": 0.0}
+    partition = logs.create("t", 0, TOPIC_ID, config)
     fill(partition)
     wait_until(lambda: partition.log.cleaner_offset == 60, "compaction of what is flushed")
     assert partition.high_watermark == 60

@@ -155,7 +155,7 @@ OPERATIONS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(st.lists(OPERATIONS, min_size=5, max_size=60))
 def test_log_is_a_list_of_batches(operations: list[tuple]) -> None:
     with tempfile.TemporaryDirectory() as folder:

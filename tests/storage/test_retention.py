@@ -187,7 +187,7 @@ def test_delete_records_up_to_the_high_watermark(tmp_path: Path) -> None:
     assert partition.read(6) == b""
 
 
-def wait_until(condition: Any, timeout_s: float = 5) -> None:
+def wait_until(condition: Any, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline

@@ -51,7 +51,7 @@ def tool(name: str) -> str:
 
 def page(broker: Broker, path: str = "/metrics", accept: str = "") -> str:
     request = urllib.request.Request(broker.metrics_url.replace("/metrics", path), headers={"Accept": accept})
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return str(answer.read().decode())
 
 
@@ -82,7 +82,7 @@ def wait_for(what: str, condition: Callable[[], object], seconds: float = 60.0) 
 def create(broker: Broker, topic: str, **config: str) -> None:
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     for future in admin.create_topics([NewTopic(topic, 3, 1, config=config)]).values():
-        future.result(20)
+        future.result(60)
 
 
 class Statistics:
@@ -120,13 +120,21 @@ def test_produced_and_consumed_agree_exactly_with_the_client(broker: Broker) -> 
             "agree", b"%d" % i, b"k%d" % i, on_delivery=lambda error, message: delivered.append(message.partition())
         )
         producer.poll(0)
-    producer.flush(30)
+    producer.flush(60)
     assert len(delivered) == 5000
     wait_for("statistics", lambda: producer.poll(0.1) or statistics.messages == 5000)
-    after = values(broker)
+    after = before
 
     def grown(name: str, **labels: str) -> float:
         return total(after, name, **labels) - total(before, name, **labels)
+
+    def all_counted() -> bool:
+        """A client may have an answer a moment before its sending is counted."""
+        nonlocal after
+        after = values(broker)
+        return grown("kafka_network_requestmetrics_totaltimems_count", request="Produce") == statistics.requests["Produce"]
+
+    wait_for("the last answer", all_counted)
 
     for labels in ({"topic": "agree"}, {}):
         assert (
@@ -138,7 +146,6 @@ def test_produced_and_consumed_agree_exactly_with_the_client(broker: Broker) -> 
     assert requests == statistics.requests["Produce"]
     assert value(after, "kafka_server_brokertopicmetrics_totalproducerequests_total", topic="agree") >= requests
     assert grown("kafka_network_requestmetrics_errors_total", request="Produce", error="NONE") >= requests
-    assert grown("kafka_network_requestmetrics_totaltimems_count", request="Produce") == requests
     assert grown("kafka_network_requestmetrics_remotetimems_count_total", request="Produce") == requests
     sizes = [value(after, "kafka_log_log_size", topic="agree", partition=str(i)) for i in range(3)]
     assert value(after, "kafka_server_brokertopicmetrics_bytesin_total", topic="agree") == sum(sizes)
@@ -178,7 +185,7 @@ def test_refused_batches_are_counted(broker: Broker) -> None:
     errors = []
     for key, size in ((None, 10), (b"k", 5000), (b"k", 10)):
         producer.produce("strict", b"x" * size, key, partition=0, on_delivery=lambda error, _: errors.append(error))
-        producer.flush(20)
+        producer.flush(60)
     assert [error is None for error in errors] == [False, False, True]
     found = values(broker)
     prefix = "kafka_server_brokertopicmetrics_"
@@ -195,10 +202,10 @@ def test_sums_over_all_topics_outlive_a_deleted_topic(broker: Broker) -> None:
     create(broker, "shortlived")
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
     producer.produce("shortlived", b"x" * 100)
-    producer.flush(20)
+    producer.flush(60)
     before = values(broker)
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-    admin.delete_topics(["shortlived"])["shortlived"].result(20)
+    admin.delete_topics(["shortlived"])["shortlived"].result(60)
     wait_for("the topic's end", lambda: 'topic="shortlived"' not in page(broker))
     for name in ("messagesin", "bytesin", "totalproducerequests"):
         name = f"kafka_server_brokertopicmetrics_{name}_total"
@@ -209,7 +216,7 @@ def shown_names(broker: Broker) -> tuple[set[str], str]:
     """Names on the page, and the page, of a broker that has a partition and a client."""
     connected = Producer({"bootstrap.servers": broker.bootstrap_servers})
     connected.produce("known", b"a topic and a client that stays connected")
-    connected.flush(20)
+    connected.flush(60)
     text = page(broker)
     return {sample.name for family in parse_text(text) for sample in family.samples}, text
 
@@ -273,7 +280,7 @@ def test_health_ready_and_threads(broker: Broker) -> None:
 def test_slow_requests_are_logged_with_where_their_time_went() -> None:
     with Broker({"kafkacy.slow.request.log.threshold.ms": "0"}) as slow:
         admin = AdminClient({"bootstrap.servers": slow.bootstrap_servers, "client.id": "slow-one"})
-        admin.create_topics([NewTopic("first", 1, 1)])["first"].result(20)  # its first use imports the messages
+        admin.create_topics([NewTopic("first", 1, 1)])["first"].result(60)  # its first use imports the messages
         wait_for("the log's line", lambda: slow_line(slow))
         line = slow_line(slow)
     assert re.search(
@@ -301,13 +308,13 @@ def test_prometheus_scrapes_and_answers(broker: Broker, tmp_path: Path) -> None:
     def query(expression: str) -> list[dict[str, object]]:
         text = urllib.parse.urlencode({"query": expression})
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?{text}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?{text}", timeout=60) as answer:
                 return list(json.load(answer)["data"]["result"])
         except OSError:
             return []
 
     try:
-        wait_for("a scrape", lambda: query('up{job="kafka"} == 1'), 90)
+        wait_for("a scrape", lambda: query('up{job="kafka"} == 1'))
         for expression in (
             'sum(rate(kafka_server_brokertopicmetrics_messagesin_total{topic!=""}[1m]))',
             'kafka_server_brokertopicmetrics_bytesin_total{topic=""}',
@@ -321,4 +328,4 @@ def test_prometheus_scrapes_and_answers(broker: Broker, tmp_path: Path) -> None:
             wait_for(expression, lambda expression=expression: query(expression))
     finally:
         running.terminate()
-        running.wait(20)
+        running.wait(60)
