@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         UNPACKED_BYTES_MAX,
         Batch,
         Columns,
-        Record,
         Validated,
         build_batch,
         compress,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
         validate,
     )
     from kafka_cy.records.errors import BatchErrorCode, InvalidBatch
+    from kafka_cy.records.record import Record
 
 __all__ = [
     "CODECS",

@@ -6,13 +6,14 @@ capped. Errors are `InvalidBatch`, which says what is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from kafka_cy.records import native
 from kafka_cy.records.crc32c import checksum
 from kafka_cy.records.errors import BatchErrorCode, InvalidBatch
+from kafka_cy.records.record import Headers, Record
 
 if TYPE_CHECKING:
     import numpy
@@ -33,22 +34,6 @@ TRANSACTIONAL = 0x10
 CONTROL = 0x20
 DELETE_HORIZON = 0x40
 
-Headers = Sequence[tuple[str, bytes | None]]
-
-
-class Record(NamedTuple):
-    """One record. `offset` is absolute; -1 when building means "the next one".
-
-    `timestamp_ms` is -1 where there is none. Keys of headers that are not UTF-8 read as surrogate escapes.
-    """
-
-    key: bytes | None = None
-    value: bytes | None = None
-    timestamp_ms: int = -1
-    headers: Headers = ()
-    offset: int = -1
-
-
 @dataclass(frozen=True)
 class Columns:
     """The records of a batch as numpy arrays of int64, one element a record; no object per record is made.
@@ -65,9 +50,9 @@ class Columns:
     value_sizes: NDArray[numpy.int64]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Batch:
-    """One batch as it stands in a log or a Fetch response: its bytes and its header fields.
+    """One batch as it stands in a log or a Fetch response: its bytes and its header fields, not to be written to.
 
     A message of magic 0 or 1 (Kafka before 0.11) is shown as a batch too: what it has not is -1, and the base offset of
     a compressed one is the offset of its last record, as in the bytes.
@@ -136,7 +121,7 @@ class Batch:
 
     def records(self, *, size_max: int = UNPACKED_BYTES_MAX) -> list[Record]:
         """All records; raises InvalidBatch when they do not parse or unpack to more than `size_max` bytes."""
-        return [Record(*fields) for fields in native.read_records(self.data, size_max)]
+        return native.read_records(self.data, size_max)
 
     def columns(self, *, size_max: int = UNPACKED_BYTES_MAX) -> Columns:
         """Offsets, timestamps, places of keys and values as numpy arrays (magic 2 only). Imports numpy."""

@@ -1,5 +1,7 @@
 from collections.abc import Iterable, Sequence
 
+from kafka_cy.records.record import Record
+
 _Buffer = bytes | bytearray | memoryview
 _Headers = Sequence[tuple[str, bytes | None]]
 _Record = tuple[bytes | None, bytes | None, int, _Headers, int]
@@ -10,7 +12,7 @@ def read_header(
     data: _Buffer, position: int
 ) -> tuple[int, int, int, int, int, int, int, int, int, int, int, int, int]: ...
 def crc_matches(data: _Buffer) -> bool: ...
-def read_records(data: _Buffer, size_max: int) -> list[_Record]: ...
+def read_records(data: _Buffer, size_max: int) -> list[Record]: ...
 def read_columns(data: _Buffer, size_max: int) -> tuple[bytes, bytes]: ...
 def build_batch(
     records: Iterable[_Record],

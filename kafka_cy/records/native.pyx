@@ -2,7 +2,9 @@
 
 One set of compression contexts serves all calls; it is only touched with the GIL held.
 """
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_Check, PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_SET_ITEM
 from libc.stdint cimport INT64_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t
 
 from kafka_cy.records.batch cimport (
@@ -24,7 +26,25 @@ from kafka_cy.records.wire cimport (
 )
 
 from kafka_cy.records.errors import InvalidBatch
+from kafka_cy.records.record import Record
 
+cdef extern from *:
+    """
+    #if PY_VERSION_HEX >= 0x030E0000  /* tuples remember their hash from 3.14 on */
+    #define forget_hash(record) (((PyTupleObject *)(record))->ob_hash = -1)
+    #else
+    #define forget_hash(record) ((void)(record))
+    #endif
+    """
+    void forget_hash(object record)
+    ctypedef struct PyTypeObject:
+        pass
+    object PyType_GenericAlloc(PyTypeObject* type, Py_ssize_t items)
+
+cdef enum:
+    RECORD_FIELDS = 5
+
+cdef type record_type = Record
 cdef Codecs* codecs = codecs_new()
 if codecs == NULL:
     raise MemoryError
@@ -114,6 +134,24 @@ cdef object bytes_or_none(const uint8_t* data, int32_t size):
     return None if size < 0 else PyBytes_FromStringAndSize(<const char*>data, size)
 
 
+cdef inline object new_record(object key, object value, int64_t timestamp_ms, object headers, int64_t offset):
+    """A Record, filled as tuples are: its constructor, a Python function, would cost more than all else of the record."""
+    cdef object timestamp = timestamp_ms, place = offset
+    cdef object record = PyType_GenericAlloc(<PyTypeObject*>record_type, RECORD_FIELDS)
+    forget_hash(record)
+    Py_INCREF(key)
+    Py_INCREF(value)
+    Py_INCREF(timestamp)
+    Py_INCREF(headers)
+    Py_INCREF(place)
+    PyTuple_SET_ITEM(record, 0, key)
+    PyTuple_SET_ITEM(record, 1, value)
+    PyTuple_SET_ITEM(record, 2, timestamp)
+    PyTuple_SET_ITEM(record, 3, headers)
+    PyTuple_SET_ITEM(record, 4, place)
+    return record
+
+
 cdef tuple headers_of(const RecordView* record):
     """((key, value), ...); the bytes were checked by record_read."""
     cdef Reader r
@@ -142,9 +180,9 @@ cdef list legacy_records(const uint8_t* data, size_t size, Writer* unpacked):
         raise InvalidBatch(status)
     status = legacy_next(&iterator, &m)
     while status == 1:
-        found.append(
-            (bytes_or_none(m.key, m.key_size), bytes_or_none(m.value, m.value_size), m.timestamp, (), m.offset)
-        )
+        found.append(new_record(
+            bytes_or_none(m.key, m.key_size), bytes_or_none(m.value, m.value_size), m.timestamp, (), m.offset
+        ))
         status = legacy_next(&iterator, &m)
     if status < 0:
         raise InvalidBatch(-status)
@@ -152,7 +190,7 @@ cdef list legacy_records(const uint8_t* data, size_t size, Writer* unpacked):
 
 
 def read_records(const uint8_t[::1] data not None, size_t size_max):
-    """(key, value, timestamp_ms, headers, offset) of every record of the batch that `data` starts with."""
+    """Every Record of the batch that `data` starts with."""
     cdef BatchHeader header
     cdef const uint8_t* records = NULL
     cdef size_t records_size = 0
@@ -171,7 +209,7 @@ def read_records(const uint8_t[::1] data not None, size_t size_max):
             raise InvalidBatch(error)
         reader_init(&r, records, records_size)
         while record_read(&r, &view):
-            found.append((
+            found.append(new_record(
                 bytes_or_none(view.key, view.key_size), bytes_or_none(view.value, view.value_size),
                 record_timestamp(&header, view.timestamp_delta), headers_of(&view),
                 header.base_offset + view.offset_delta,
@@ -230,9 +268,30 @@ cdef int write_nullable(Writer* w, object data) except -1:
     if data is None:
         write_varint(w, -1)
         return 0
+    if PyBytes_CheckExact(data):    # a buffer of it would cost more than the rest of its record
+        write_varint(w, <int32_t>PyBytes_GET_SIZE(data))
+        write_raw(w, PyBytes_AS_STRING(data), <size_t>PyBytes_GET_SIZE(data))
+        return 0
     view = data
     write_varint(w, <int32_t>view.shape[0])
     write_raw(w, start_of(view), <size_t>view.shape[0])
+    return 0
+
+
+cdef inline object field_of(object record, Py_ssize_t index):
+    # Cython's own tuple is exactly a tuple, which a Record is not.
+    return <object>PyTuple_GET_ITEM(record, index)
+
+
+cdef int write_headers(Writer* w, object headers) except -1:
+    write_varint(w, <int32_t>len(headers))
+    for key, value in headers:
+        if isinstance(key, str):
+            key = (<str>key).encode("utf-8", "surrogateescape")
+        if key is None:
+            raise ValueError("the key of a header is null")
+        write_nullable(w, key)
+        write_nullable(w, value)
     return 0
 
 
@@ -242,17 +301,9 @@ cdef int write_record(Writer* w, Writer* body, int64_t timestamp_delta, int32_t 
     write_int8(body, 0)
     write_varlong(body, timestamp_delta)
     write_varint(body, offset_delta)
-    write_nullable(body, record[0])
-    write_nullable(body, record[1])
-    headers = record[3]
-    write_varint(body, <int32_t>len(headers))
-    for key, value in headers:
-        if isinstance(key, str):
-            key = (<str>key).encode("utf-8", "surrogateescape")
-        if key is None:
-            raise ValueError("the key of a header is null")
-        write_nullable(body, key)
-        write_nullable(body, value)
+    write_nullable(body, field_of(record, 0))
+    write_nullable(body, field_of(record, 1))
+    write_headers(body, field_of(record, 3))
     write_varint(w, <int32_t>body.size)
     write_raw(w, body.data, body.size)
     if w.error or body.error:
@@ -265,15 +316,20 @@ cdef int write_records(Writer* w, list records, BatchHeader* header) except -1:
     cdef Writer body
     cdef int64_t timestamp, offset, previous = -1
     cdef int32_t index = 0
-    header.base_timestamp = records[0][2] if records else -1
+    header.base_timestamp = -1
     header.max_timestamp = -1
     header.records_count = <int32_t>len(records)
     header.last_offset_delta = max(header.records_count - 1, 0)
     writer_init(&body, <size_t>INT64_MAX)
     try:
         for record in records:
-            timestamp = record[2]
-            offset = record[4] - header.base_offset if record[4] >= 0 else index
+            if not PyTuple_Check(record) or PyTuple_GET_SIZE(record) != RECORD_FIELDS:
+                raise TypeError(f"a record is a tuple of {RECORD_FIELDS} fields, not {record!r}")
+            timestamp = field_of(record, 2)
+            if index == 0:
+                header.base_timestamp = timestamp
+            offset = field_of(record, 4)
+            offset = offset - header.base_offset if offset >= 0 else index
             if not previous < offset <= 0x7fffffff:
                 raise ValueError(f"offset {record[4]} does not fit in a batch with base offset {header.base_offset}")
             previous = offset

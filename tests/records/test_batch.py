@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -219,3 +221,16 @@ def test_errors_are_named() -> None:
     with pytest.raises(InvalidBatch) as refused:
         list(iterate_batches(struct.pack(">qi", 0, -5) + bytes(data[12:])))
     assert refused.value.code is BatchErrorCode.BAD_LENGTH
+
+
+@pytest.mark.parametrize("record", [[b"k", b"v", 1, (), -1], (b"k", b"v", 1, ())], ids=["list", "short"])
+def test_what_is_no_record_is_not_written(record: Any) -> None:
+    with pytest.raises(TypeError, match="a record is a tuple of 5 fields"):
+        build_batch([record])
+
+
+def test_records_that_are_read_are_tuples_in_every_respect() -> None:
+    (batch,) = iterate_batches(build_batch([Record(b"k", None, 5, (("h", b"x"),))]))
+    (record,) = batch.records()
+    assert (record, hash(record), pickle.loads(pickle.dumps(record))) == (tuple(record), hash(tuple(record)), record)
+    assert record._replace(offset=7) == Record(b"k", None, 5, (("h", b"x"),), 7)
