@@ -81,9 +81,14 @@ TEXTS: Final[dict[str, str]] = {
     "socket.connection.setup.timeout.max.ms": "Longest patience for a connection to another broker.",
     "socket.connection.setup.timeout.ms": "First patience for a connection to another broker.",
     "socket.listen.backlog.size": "Connections that may wait to be accepted.",
-    "socket.receive.buffer.bytes": "Receive buffer of a client's socket; -1 leaves it to the system.",
+    "socket.receive.buffer.bytes": (
+        "Receive buffer of a client's socket; -1, or where it is not set, leaves it to the system, which lets it grow."
+    ),
     "socket.request.max.bytes": "Largest request; a longer frame closes its connection.",
-    "socket.send.buffer.bytes": "Send buffer of a client's socket; -1 leaves it to the system.",
+    "socket.send.buffer.bytes": (
+        "Send buffer of a client's socket; -1 leaves it to the system, which lets it grow. More carries more over a long "
+        "line; over a short one it costs the broker CPU time (docs/benchmarks.md)."
+    ),
     "ssl.allow.dn.changes": "Whether a new certificate may bear another distinguished name.",
     "ssl.allow.san.changes": "Whether a new certificate may lack alternative names of the old one.",
     "ssl.cipher.suites": "Cipher suites; empty means the library's choice.",

@@ -8,6 +8,8 @@ cdef class Server:
     cdef NetworkState* network
     cdef Tracer* tracer             # NULL: tracing is off; see trace_reader.pyx
     cdef list sockets
+    cdef int send_buffer_bytes      # -1: the system's, which grow as they are needed
+    cdef int receive_buffer_bytes
     cdef bint started
     cdef bint stopped
     cdef object __weakref__

@@ -153,7 +153,8 @@ cdef ControlRequest request_of(Server server, ControlMessage* message):
 cdef class Server:
     """Listeners and reactors of one broker.
 
-    Limits are in bytes, milliseconds and counts; -1 or 0 for queued_request_bytes_max and idle_timeout_ms mean none.
+    Limits are in bytes, milliseconds and counts; -1 or 0 for queued_request_bytes_max and idle_timeout_ms mean none,
+    below 0 for send_buffer_bytes and receive_buffer_bytes leaves a socket's buffer to the system.
     Threads: any Python thread may call; `listen` and `set_api_versions` come before `start`.
     """
 
@@ -175,11 +176,14 @@ cdef class Server:
         self, int reactors, *, int64_t request_max_bytes=104857600, int64_t queued_request_bytes_max=-1,
         int64_t queued_response_bytes_max=268435456, int64_t connections_max=2147483647,
         int64_t connections_per_ip_max=2147483647, int64_t idle_timeout_ms=600000, int in_flight_max=1024,
+        int send_buffer_bytes=-1, int receive_buffer_bytes=-1,
     ):
         cdef NetworkState* network = self.network
         cdef int i
         if not 1 <= reactors <= REACTORS_MAX:
             raise ValueError(f"reactors={reactors}: must be 1 to {REACTORS_MAX}")
+        self.send_buffer_bytes = send_buffer_bytes
+        self.receive_buffer_bytes = receive_buffer_bytes
         network.request_bytes_max = min(request_max_bytes, 2147483647)
         network.queued_request_bytes_max = queued_request_bytes_max if queued_request_bytes_max > 0 else 1 << 62
         network.queued_response_bytes_max = queued_response_bytes_max if queued_response_bytes_max > 0 else 1 << 62
@@ -208,6 +212,9 @@ cdef class Server:
             family, _, _, _, _ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         opened = socket.create_server((host, port), family=family, backlog=1024)
         opened.setblocking(False)
+        for option, size in ((socket.SO_SNDBUF, self.send_buffer_bytes), (socket.SO_RCVBUF, self.receive_buffer_bytes)):
+            if size >= 0:
+                opened.setsockopt(socket.SOL_SOCKET, option, size)  # whom it accepts gets the same
         self.sockets.append(opened)
         network.listeners[network.listeners_count].kind = KIND_LISTENER
         network.listeners[network.listeners_count].fd = opened.fileno()

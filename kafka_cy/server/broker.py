@@ -75,6 +75,8 @@ class KafkaServer:
             connections_per_ip_max=int(config["max.connections.per.ip"]),
             idle_timeout_ms=int(config["connections.max.idle.ms"]),
             in_flight_max=int(config["kafkacy.connection.max.in.flight.requests"]),
+            send_buffer_bytes=int(config["socket.send.buffer.bytes"]),
+            receive_buffer_bytes=config.receive_buffer_bytes(),
         )
         advertised_by_name = {listener.name: listener for listener in config.advertised_listeners}
         for index, listener in enumerate(config.listeners):

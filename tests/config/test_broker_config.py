@@ -262,3 +262,8 @@ def test_reactors_leave_one_core_free_unless_their_number_is_set() -> None:
     unset, chosen = BrokerConfig({}), BrokerConfig({"num.network.threads": "3"})
     assert [unset.reactors(cores) for cores in (1, 2, 3, 4, 64)] == [1, 1, 2, 3, 3]
     assert chosen.reactors(1) == 3
+
+
+def test_receive_buffers_are_the_systems_unless_they_are_set() -> None:
+    assert BrokerConfig({}).receive_buffer_bytes() == -1
+    assert BrokerConfig({"socket.receive.buffer.bytes": "102400"}).receive_buffer_bytes() == 102400

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import socket
 import struct
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest_network import COLD, ECHO, LARGE, REFUSE, SILENT, Harness, frame, wait_until
+from conftest_network import COLD, ECHO, LARGE, REFUSE, SILENT, Client, Harness, frame, wait_until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -99,6 +103,29 @@ def test_requests_without_answer_take_no_slot(harness: Make) -> None:
     client = made.client()
     client.send(frame(SILENT) * 5000 + frame(ECHO, b"x"))
     assert client.receive()[1] == b"x"
+
+
+def test_socket_buffers(harness: Make) -> None:
+    """As asked (Linux keeps twice as much, for its own use), or the system's."""
+    client = harness(send_buffer_bytes=50_000, receive_buffer_bytes=40_000).client()
+    client.send(frame(ECHO, b"x"))
+    assert client.receive()[1] == b"x"
+    accepted = accepted_socket(client)
+    assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 100_000
+    assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 80_000
+    accepted.close()
+
+
+def accepted_socket(client: Client) -> socket.socket:
+    """The server's end of the connection, which lives in this process."""
+    for path in Path("/proc/self/fd").iterdir():
+        if path.is_socket():
+            found = socket.socket(fileno=os.dup(int(path.name)))
+            with contextlib.suppress(OSError):  # not connected
+                if found.getpeername() == client.socket.getsockname():
+                    return found
+            found.close()
+    raise AssertionError("not found")
 
 
 def test_more_in_flight_than_allowed(harness: Make) -> None:
