@@ -10,7 +10,9 @@ from __future__ import annotations
 import struct
 import uuid
 from dataclasses import dataclass
+from functools import lru_cache
 
+HASHES_KEPT = 4096  # of group ids: looked for several times in every request
 TYPE_OFFSET_OLD = 0
 TYPE_OFFSET = 1
 TYPE_GROUP = 2
@@ -40,7 +42,7 @@ class OtherKey:
     record_type: int
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)  # frozen costs three times as much to make
 class CommittedOffset:
     """What a group committed for a partition. `expire_timestamp_ms` is -1 unless OffsetCommit v2-4 set a retention."""
 
@@ -76,6 +78,7 @@ class StoredGroup:
     members: tuple[StoredMember, ...]
 
 
+@lru_cache(HASHES_KEPT)
 def java_string_hash(text: str) -> int:
     """`String.hashCode()`: over UTF-16 code units, as a signed 32-bit number."""
     value = 0

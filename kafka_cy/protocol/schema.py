@@ -7,6 +7,7 @@ reserves memory for an array length before it checks it, so a lying length would
 from __future__ import annotations
 
 import importlib
+import sys
 import typing
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
@@ -73,8 +74,22 @@ def entity_fields(entity: type) -> tuple[FieldSchema, ...]:
 
 
 @cache
+def _kio_types() -> None:
+    """Load kio's scalar types without hypothesis, which they would load where it is installed: a second of CPU time."""
+    hidden = "hypothesis" not in sys.modules
+    if hidden:
+        sys.modules["hypothesis"] = None  # type: ignore[assignment]  # an import of it is an ImportError, which kio expects
+    try:
+        importlib.import_module("kio.static.primitive")
+    finally:
+        if hidden:
+            del sys.modules["hypothesis"]
+
+
+@cache
 def message_class(api_key: int, version: int, kind: Kind) -> type:
     """The kio dataclass of a message; KeyError when kio knows no such key or version."""
+    _kio_types()
     index = importlib.import_module("kio.schema.index")
     name = index.api_key_map[api_key]
     entity_type = importlib.import_module("kio.static.constants").EntityType
