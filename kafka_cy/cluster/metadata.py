@@ -103,13 +103,17 @@ class ClusterMetadata:
             for name in self.store.children(f"/config/{entity_type}"):
                 data = znodes.from_json(self.store.get(f"/config/{entity_type}/{name}").data)
                 self._configs[entity_type, name] = dict(data.get("config", {}))
+        states: dict[bytes | None, dict[str, Any]] = {}  # most partitions have the same text
         for name in self.store.children(znodes.TOPICS):
             data = znodes.from_json(self.store.get(znodes.topic_path(name)).data)
             partitions = []
             for index in range(len(data["partitions"])):
                 replicas = list(data["partitions"][str(index)])
                 node = self.store.find(znodes.state_path(name, index))
-                state = znodes.from_json(node.data) if node is not None else {}
+                text = node.data if node is not None else None
+                state = states.get(text)
+                if state is None:
+                    state = states[text] = znodes.from_json(text)
                 partitions.append(
                     PartitionMetadata(
                         index=index,

@@ -6,6 +6,7 @@ broken, not writable, held by another broker or of another cluster, 4 address ta
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ SECOND_SIGNAL_AFTER_S = 1.0
 def run(config_path: str | None, overrides: Mapping[str, str], log_level: str = "info") -> int:
     """Run a broker until SIGTERM or SIGINT; the exit code (see above)."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.disable()  # nothing of the start is garbage
     log = BrokerLog(log_level)
     from kafka_cy.cluster.store import StoreBroken
     from kafka_cy.config import BrokerConfig, ConfigError
@@ -45,6 +47,8 @@ def run(config_path: str | None, overrides: Mapping[str, str], log_level: str = 
     try:
         broker.start()
         _announce(broker, log)
+        gc.freeze()  # what 10,000 partitions consist of is never looked at again
+        gc.enable()
         if not stopping.is_set():
             broker.run()
         code = EXIT_CLEAN

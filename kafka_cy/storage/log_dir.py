@@ -8,6 +8,7 @@ import base64
 import fcntl
 import os
 import shutil
+from functools import lru_cache
 from typing import Literal
 
 from kafka_cy.storage.checkpoints import read_properties, write_file
@@ -15,6 +16,7 @@ from kafka_cy.storage.checkpoints import read_properties, write_file
 Kind = Literal["locked", "not writable", "other cluster", "broken"]
 CLEAN_SHUTDOWN = ".kafka_cleanshutdown"
 NO_TOPIC_ID = bytes(16)
+METADATA_BYTES_MAX = 4096  # of partition.metadata
 OTHERS_FOLDERS = ("__cluster_metadata",)  # KRaft's own log: not a topic
 
 
@@ -126,12 +128,23 @@ def write_topic_id(folder: str, topic_id: bytes) -> None:
 def read_topic_id(folder: str) -> bytes:
     """The id in partition.metadata; zeros when there is none."""
     try:
-        with open(f"{folder}/partition.metadata", encoding="utf-8") as file:
-            for line in file:
-                key, _, value = line.partition(":")
-                if key == "topic_id":
-                    raw = base64.urlsafe_b64decode(value.strip() + "==")
-                    return raw if len(raw) == 16 else NO_TOPIC_ID
-    except (OSError, ValueError):
-        pass
+        fd = os.open(f"{folder}/partition.metadata", os.O_RDONLY | os.O_CLOEXEC)  # open() costs several times as much
+        try:
+            return _topic_id_in(os.read(fd, METADATA_BYTES_MAX))
+        finally:
+            os.close(fd)
+    except OSError:
+        return NO_TOPIC_ID
+
+
+@lru_cache(1)  # the partitions of a topic come one after the other
+def _topic_id_in(text: bytes) -> bytes:
+    for line in text.splitlines():
+        key, _, value = line.partition(b":")
+        if key == b"topic_id":
+            try:
+                raw = base64.urlsafe_b64decode(value.strip() + b"==")
+            except ValueError:
+                break
+            return raw if len(raw) == 16 else NO_TOPIC_ID
     return NO_TOPIC_ID
