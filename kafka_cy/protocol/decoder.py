@@ -206,7 +206,7 @@ def entity_reader(entity: type) -> Read:
             defaults.append((set_field, None if empty else field.default))
 
     def read(cursor: Cursor) -> Any:
-        made = new(entity)
+        made: Any = new(entity)
         for set_field, reader in plain:
             set_field(made, reader(cursor))
         if flexible:
