@@ -200,7 +200,8 @@ cdef int log_flush(Log* log) noexcept nogil                         # fdatasync;
 cdef Histogram* log_flush_times() noexcept nogil                    # LogFlushRateAndTime: how long flushes took, in ticks
 cdef int log_roll(Log* log) noexcept nogil                          # a new active segment, unless it is empty
 cdef int log_delete_records(Log* log, int64_t offset) noexcept nogil    # raises the log start offset
-cdef int log_truncate_to(Log* log, int64_t offset) noexcept nogil       # keeps batches that end below `offset`
+# Keeps the batches that end below `offset`, where the log ends then.
+cdef int log_truncate_to(Log* log, int64_t offset) noexcept nogil
 cdef int log_truncate_fully(Log* log, int64_t new_start) noexcept nogil
 cdef int log_delete_old_segments(Log* log, int64_t high_watermark, int64_t now_ms, int32_t* deleted) noexcept nogil
 cdef int64_t log_size_bytes(Log* log) noexcept nogil

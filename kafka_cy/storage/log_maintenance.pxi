@@ -290,12 +290,13 @@ cdef int log_delete_old_segments(Log* log, int64_t high_watermark, int64_t now_m
 
 cdef int cut_active(Log* log, int64_t offset) noexcept nogil:
     """Cut the last segment behind the last batch that ends below `offset` and make it active, as a fresh Segment:
-    readers of the old one keep its maps. 0 or an errno."""
+    readers of the old one keep its maps. The log ends at `offset`, whatever a cleaner has left below it, as in
+    UnifiedLog.truncateTo. 0 or an errno."""
     cdef Segment* old = active_segment(log)
     cdef Segment* segment = segment_new(log.directory, old.base_offset)
     cdef BatchCursor cursor
     cdef Listing listing
-    cdef int64_t end_offset = 0
+    cdef int64_t unused = 0
     cdef int64_t position = 0
     cdef bint was_cut = False
     cdef int failed = segment_pin(segment) if segment != NULL else ENOMEM
@@ -315,14 +316,14 @@ cdef int cut_active(Log* log, int64_t offset) noexcept nogil:
     transactions_truncate_end(&log.aborted, segment.base_offset)
     failed = listing_read(&listing, log.directory)
     if not failed:
-        failed = rebuild_segment(log, segment, &listing, &end_offset, &was_cut)
+        failed = rebuild_segment(log, segment, offset, &listing, &unused, &was_cut)
         listing_free(&listing)
-    epochs_truncate_end(&log.epochs, end_offset)
+    epochs_truncate_end(&log.epochs, offset)
     log.tail_count = 0
     memset(log.reads, 0, sizeof(log.reads))
-    atomic_store_i64(&log.end_offset, end_offset)
-    atomic_store_i64(&log.flushed_offset, min(log.flushed_offset, end_offset))
-    atomic_store_i64(&log.start_offset, min(log.start_offset, end_offset))
+    atomic_store_i64(&log.end_offset, offset)
+    atomic_store_i64(&log.flushed_offset, min(log.flushed_offset, offset))
+    atomic_store_i64(&log.start_offset, min(log.start_offset, offset))
     atomic_store_i64(&log.first_unstable, producers_first_unstable(&log.producers))
     pthread_mutex_unlock(&log.segments_mutex)
     segment_unpin(segment)

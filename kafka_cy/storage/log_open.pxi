@@ -45,7 +45,14 @@ cdef int load_producers(Log* log, Listing* listing, int64_t offset) noexcept nog
     return failed
 
 
-cdef int rebuild_segment(Log* log, Segment* segment, Listing* listing, int64_t* end_offset, bint* was_cut) noexcept nogil:
+cdef int64_t offset_limit_of(Log* log, int32_t i) noexcept nogil:
+    """Where the offsets of segments[i] end at the latest."""
+    return log.segments[i + 1].base_offset if i + 1 < log.segments_count else 0x7fffffffffffffff
+
+
+cdef int rebuild_segment(
+    Log* log, Segment* segment, int64_t offset_limit, Listing* listing, int64_t* end_offset, bint* was_cut
+) noexcept nogil:
     """Re-scan one pinned segment with the producer state as of its base offset; its index files are written anew."""
     cdef int failed = load_producers(log, listing, segment.base_offset)
     log.snapshot_offset = -1
@@ -57,8 +64,8 @@ cdef int rebuild_segment(Log* log, Segment* segment, Listing* listing, int64_t* 
     segment.bytes_since_index = 0
     if not failed:
         failed = recover_segment(
-            segment, segment.base_offset, log_config(log).index_interval_bytes, &log.producers, &log.aborted, &log.epochs,
-            end_offset, was_cut)
+            segment, segment.base_offset, offset_limit, log_config(log).index_interval_bytes, &log.producers, &log.aborted,
+            &log.epochs, end_offset, was_cut)
     if not failed:
         failed = segment_write_indexes(segment, True)
     if not failed:
@@ -81,9 +88,9 @@ cdef int recover_from(Log* log, Listing* listing, int32_t first) noexcept nogil:
         if failed:
             return failed
         if i == first:
-            failed = rebuild_segment(log, segment, listing, &end_offset, &was_cut)
+            failed = rebuild_segment(log, segment, offset_limit_of(log, i), listing, &end_offset, &was_cut)
         else:
-            failed = recover_next(log, segment, &end_offset, &was_cut)
+            failed = recover_next(log, segment, offset_limit_of(log, i), &end_offset, &was_cut)
         if not failed and i + 1 < log.segments_count and not was_cut:
             failed = segment_close_indexes(segment)
             segment.active = False
@@ -101,14 +108,16 @@ cdef int recover_from(Log* log, Listing* listing, int32_t first) noexcept nogil:
     return 0
 
 
-cdef int recover_next(Log* log, Segment* segment, int64_t* end_offset, bint* was_cut) noexcept nogil:
+cdef int recover_next(
+    Log* log, Segment* segment, int64_t offset_limit, int64_t* end_offset, bint* was_cut
+) noexcept nogil:
     """A later segment of the same recovery: producers and epochs carry on."""
     cdef int failed
     segment.active = True
     segment_size(segment)
     failed = recover_segment(
-        segment, max(segment.base_offset, end_offset[0]), log_config(log).index_interval_bytes, &log.producers, &log.aborted,
-        &log.epochs, end_offset, was_cut)
+        segment, max(segment.base_offset, end_offset[0]), offset_limit, log_config(log).index_interval_bytes, &log.producers,
+        &log.aborted, &log.epochs, end_offset, was_cut)
     if not failed:
         failed = segment_write_indexes(segment, True)
     if not failed:

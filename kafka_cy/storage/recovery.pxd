@@ -23,9 +23,10 @@ cdef int64_t snapshot_floor(ProducerState* producers, const char* directory, Lis
 cdef void snapshots_delete_above(const char* directory, int64_t offset) noexcept nogil
 cdef void snapshots_delete_below(const char* directory, int64_t offset) noexcept nogil
 # Check every batch of a pinned segment, rebuild its indexes in memory, note producers, epochs, aborted transactions.
-# `end_offset` is the offset after the last good batch; the file is cut behind it. Batches begin at or after `offset_min`.
+# `end_offset` is the offset after the last good batch; the file is cut behind it. A batch is good when its checksum is and
+# its offsets follow those before it, in [offset_min, offset_limit): a batch's base offset lies outside of its checksum.
 cdef int recover_segment(
-    Segment* segment, int64_t offset_min, int32_t index_interval_bytes, ProducerState* producers,
+    Segment* segment, int64_t offset_min, int64_t offset_limit, int32_t index_interval_bytes, ProducerState* producers,
     TransactionIndex* aborted, LeaderEpochs* epochs, int64_t* end_offset, bint* was_cut
 ) noexcept nogil
 # Note the producers of batches in [from_offset, until_offset) of a pinned segment. `bytes`: of the segment.

@@ -5,8 +5,9 @@ from libc.stdlib cimport free, malloc, qsort, realloc, strtoll
 from libc.string cimport strcmp, strlen
 
 from kafka_cy.records.batch cimport (
-    ATTRIBUTE_CONTROL, LOG_OVERHEAD, BatchHeader, batch_crc_matches,
+    ATTRIBUTE_CONTROL, BATCH_OK, LOG_OVERHEAD, BatchHeader, batch_crc_matches,
 )
+from kafka_cy.records.legacy cimport LegacyMessage, legacy_crc_matches, legacy_message_read
 from kafka_cy.records.wire cimport load_be32, load_be64
 from kafka_cy.storage.index_table cimport table_free
 from kafka_cy.storage.leader_epochs cimport epochs_assign, epochs_latest
@@ -17,6 +18,8 @@ from kafka_cy.storage.system cimport (
     unlink,
 )
 from kafka_cy.storage.transaction_index cimport AbortedTransaction, transactions_append
+
+cdef int64_t SEGMENT_OFFSETS_MAX = 1 << 31     # the offset index counts from the segment's base offset in 31 bits
 
 cdef extern from "<dirent.h>" nogil:
     ctypedef struct DIR:
@@ -337,8 +340,41 @@ cdef int recover_batch(
         interval_bytes)
 
 
+cdef bint in_place(const BatchHeader* header, int64_t offset_min, int64_t offset_limit) noexcept nogil:
+    """Whether all offsets of a batch are in [offset_min, offset_limit)."""
+    return (
+        header.base_offset >= offset_min and 0 <= header.last_offset_delta < offset_limit - offset_min
+        and header.base_offset < offset_limit - header.last_offset_delta
+    )
+
+
+cdef bint checksum_matches(const BatchHeader* header, const uint8_t* data) noexcept nogil:
+    cdef LegacyMessage message
+    if header.magic == 2:
+        return batch_crc_matches(data, header)
+    return (
+        legacy_message_read(data, <size_t>(LOG_OVERHEAD + header.length), &message) == BATCH_OK
+        and legacy_crc_matches(data, &message)
+    )
+
+
+cdef int follower_goes_back(
+    BatchCursor* cursor, Segment* segment, const BatchHeader* header, int64_t position, uint8_t** buffer, size_t* capacity
+) noexcept nogil:
+    """1 when the next batch is whole and begins below the end of this one, which lies behind a hole: then it is this one
+    whose base offset was damaged, which its checksum does not tell. Negative: minus an errno."""
+    cdef BatchHeader following
+    cdef int64_t next_position = position + LOG_OVERHEAD + header.length
+    cdef int there = cursor_header(cursor, next_position, &following)
+    cdef int failed
+    if there <= 0 or following.base_offset > header.base_offset + header.last_offset_delta:
+        return there if there < 0 else 0
+    failed = read_batch(segment, next_position, <size_t>(LOG_OVERHEAD + following.length), buffer, capacity)
+    return -failed if failed else checksum_matches(&following, buffer[0])
+
+
 cdef int recover_segment(
-    Segment* segment, int64_t offset_min, int32_t index_interval_bytes, ProducerState* producers,
+    Segment* segment, int64_t offset_min, int64_t offset_limit, int32_t index_interval_bytes, ProducerState* producers,
     TransactionIndex* aborted, LeaderEpochs* epochs, int64_t* end_offset, bint* was_cut
 ) noexcept nogil:
     cdef BatchCursor cursor
@@ -349,15 +385,19 @@ cdef int recover_segment(
     cdef int failed = 0
     cdef int there
     cdef int64_t next_offset = max(offset_min, segment.base_offset)
+    offset_limit = segment.base_offset + min(offset_limit - segment.base_offset, SEGMENT_OFFSETS_MAX)
     table_free(&segment.offsets)
     table_free(&segment.times)
     cursor_init(&cursor, segment, segment.size)
     there = cursor_header(&cursor, position, &header)
-    while there > 0 and header.base_offset >= next_offset:
-        if header.magic == 2:
-            failed = read_batch(segment, position, <size_t>(LOG_OVERHEAD + header.length), &buffer, &capacity)
-            if failed or not batch_crc_matches(buffer, &header):
+    while there > 0 and in_place(&header, next_offset, offset_limit):
+        if header.base_offset > next_offset:
+            there = follower_goes_back(&cursor, segment, &header, position, &buffer, &capacity)
+            if there != 0:
                 break
+        failed = read_batch(segment, position, <size_t>(LOG_OVERHEAD + header.length), &buffer, &capacity)
+        if failed or not checksum_matches(&header, buffer):
+            break
         failed = recover_batch(
             segment, &header, buffer if header.magic == 2 else NULL, position, index_interval_bytes, producers, aborted, epochs)
         if failed:

@@ -217,3 +217,56 @@ def test_offset_checkpoints(tmp_path: Path) -> None:
     for torn in ("", "0\n", "0\n2\na 0 1\n", "1\n0\n", "0\n1\na b 0 1\n", json.dumps({})):
         Path(path).write_text(torn)
         assert read_offsets(path) in ({}, {("a", 0): 1})
+
+
+@pytest.mark.parametrize("where", ["closed", "active"])
+@pytest.mark.parametrize("change", [-1, 1, 40, 1 << 20, 1 << 40, -(1 << 40), 1 << 62])
+def test_a_damaged_base_offset_ends_the_log(folder: Path, where: str, change: int) -> None:
+    """It is no part of the batch's checksum: what comes before and after it tells."""
+    first = segment_offsets(folder)[-1 if where == "active" else 1]
+    path = folder / name(first, ".log")
+    batches = split(path.read_bytes())
+    damaged = base_offset(batches[50])
+    batches[50] = ((damaged + change) % (1 << 64)).to_bytes(8, "big") + batches[50][8:]
+    path.write_bytes(b"".join(batches))
+    check(reopen(folder, clean=False, recovery_point=0), damaged)
+
+
+def test_a_raised_base_offset_at_the_end_of_a_closed_segment(folder: Path) -> None:
+    first, following = segment_offsets(folder)[1:3]
+    path = folder / name(first, ".log")
+    batches = split(path.read_bytes())
+    batches[-1] = (following + 5).to_bytes(8, "big") + batches[-1][8:]
+    path.write_bytes(b"".join(batches))
+    check(reopen(folder, clean=False, recovery_point=0), following - 1)
+
+
+def test_holes_are_no_damage(folder: Path) -> None:
+    """What a cleaner leaves: every third batch; behind it a torn one that would begin lower."""
+    last = segment_offsets(folder)[-1]
+    path = folder / name(last, ".log")
+    kept = split(path.read_bytes())[::3]
+    path.write_bytes(b"".join(kept) + kept[0][:8] + kept[1][8:-1] + b"?")
+    log = reopen(folder, clean=False, recovery_point=0)
+    assert log.log_end_offset == last_offset(kept[-1]) + 1
+    assert log.read(last, 1 << 20) == b"".join(kept)
+
+
+def test_a_damaged_magic_is_no_message_of_an_old_format(folder: Path) -> None:
+    path = folder / name(segment_offsets(folder)[-1], ".log")
+    batches = split(path.read_bytes())
+    for magic in (0, 1, 3, 255):
+        damaged = [*batches[:20], batches[20][:16] + bytes([magic]) + batches[20][17:], *batches[21:]]
+        path.write_bytes(b"".join(damaged))
+        assert reopen(folder, clean=False, recovery_point=0).log_end_offset == base_offset(batches[20])
+
+
+def test_a_truncated_log_ends_where_it_was_told_to(folder: Path) -> None:
+    """As UnifiedLog.truncateTo: also in the middle of a batch, or in a hole that a cleaner has left."""
+    log = reopen(folder)
+    log.append(batch(5))
+    log.truncate_to(COUNT + 3)
+    assert log.log_end_offset == COUNT + 3
+    assert log.read(COUNT) == b""
+    assert log.append(batch()) == COUNT + 3
+    assert base_offset(log.read(COUNT)) == COUNT + 3

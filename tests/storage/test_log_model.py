@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
+import itertools
 import random
 import shutil
 import tempfile
@@ -60,20 +62,21 @@ class Model:
 
     def read_all(self) -> None:
         offset, found = self.start, []
-        while offset < self.end:
-            found += split(self.log.read(offset, 700))
+        while offset < self.end and (data := self.log.read(offset, 700)):
+            found += split(data)
             offset = last_offset(found[-1]) + 1
         assert found == [b for b in self.batches if last_offset(b) >= self.start]
 
     def truncate(self, offset: int) -> None:
         self.log.truncate_to(offset)
         self.batches = [b for b in self.batches if last_offset(b) < offset]
-        if offset < self.end:
-            self.end = last_offset(self.batches[-1]) + 1 if self.batches else min(offset, self.end)
-        if self.log.log_end_offset != self.end and not self.batches:
-            self.end = self.log.log_end_offset  # truncated below everything: it begins again where it was told to
+        self.end = min(offset, self.end)
         self.start = min(self.start, self.end)
-        self.flushed = min(self.flushed, self.end)
+        self.flushed = min(self.flushed, self.end_of_batches())
+
+    def end_of_batches(self) -> int:
+        """A truncation may have left the end of the log behind it; files do not tell that."""
+        return last_offset(self.batches[-1]) + 1 if self.batches else 0
 
     def delete_records(self, offset: int) -> None:
         if self.start < offset <= self.end:
@@ -88,7 +91,9 @@ class Model:
     def reopen_clean(self) -> None:
         self.log.close()
         self.log = PartitionLog(str(self.directory), CONFIG, start_offset=self.start, clean=True)
-        self.flushed = self.end
+        assert self.end_of_batches() <= self.log.log_end_offset <= self.end
+        self.end = self.log.log_end_offset
+        self.flushed = self.end_of_batches()
 
     def end_of_log(self) -> None:
         """No flush works in the folder any more."""
@@ -110,17 +115,22 @@ class Model:
         if self.start >= self.end:  # what the deletion had left is lost: the log begins again where it said
             assert self.start == self.end
             self.batches = []
-        assert not self.batches or last_offset(self.batches[-1]) + 1 == self.end or self.end == self.flushed
+        assert not self.batches or self.end_of_batches() == self.end or self.end == self.flushed
         self.start = min(self.start, self.end)
-        self.flushed = self.end
+        self.flushed = self.end_of_batches()
 
 
 def covered(data: bytes, position: int) -> int:
-    """`position`, or the batch's CRC where that does not vouch for the byte: base offset, leader epoch, magic."""
-    start = 0
-    while position >= start + 12 + int.from_bytes(data[start + 8 : start + 12], "big"):
-        start += 12 + int.from_bytes(data[start + 8 : start + 12], "big")
-    return start + 17 if position - start < 8 or 12 <= position - start <= 16 else position
+    """`position`, or the batch's CRC where nothing vouches for the byte.
+
+    That is its leader epoch, and the base offset of a batch that has no neighbours, or lies behind a hole.
+    """
+    batches = split(data)
+    starts = [0, *itertools.accumulate(len(each) for each in batches)]
+    number = bisect.bisect_right(starts, position) - 1
+    at = position - starts[number]
+    neighbours = 0 < number < len(batches) - 1 and base_offset(batches[number]) == last_offset(batches[number - 1]) + 1
+    return starts[number] + 17 if 12 <= at < 16 or (at < 8 and not neighbours) else position
 
 
 def damage(copy: Path, how: str, random_: random.Random, model: Model) -> None:
@@ -186,7 +196,7 @@ def run(model: Model, operation: tuple) -> None:
         model.log.roll()
     elif kind == "flush":
         model.log.flush()
-        model.flushed = model.end
+        model.flushed = model.end_of_batches()
     elif kind == "clean":
         model.reopen_clean()
     else:
