@@ -507,7 +507,7 @@ class LogManager:
         write_topic_id(folder, partition.topic_id)
         source = partition.log
         target = PartitionLog(folder, self._config_of(topic), clean=True)
-        target.truncate_fully(source.segments()[0][0])
+        target.truncate_fully(_first_offset(source))
         self._futures[key] = (path, target)
         source.hold_cleaning()  # a copy of old and cleaned parts would bring back what tombstones had deleted
         try:
@@ -534,11 +534,17 @@ class LogManager:
             self._futures.pop(key, None)
 
     def _copy(self, source: PartitionLog, target: PartitionLog) -> None:
+        """From the log start offset on, as Kafka's future replica does."""
         while target.log_end_offset < source.log_end_offset and not self._stopping:
+            start = source.log_start_offset
             try:
-                data = source.read(max(target.log_end_offset, source.log_start_offset), COPY_BYTES)
+                data = source.read(max(target.log_end_offset, start), COPY_BYTES)
             except OffsetOutOfRange:
                 continue  # records were deleted meanwhile
+            if not data:  # what is left has no records
+                if target.log_end_offset < start:
+                    target.truncate_fully(start)
+                return
             position = 0
             while position < len(data):
                 size = 12 + int.from_bytes(data[position + 8 : position + 12], "big")
@@ -603,6 +609,16 @@ def _in_threads(work: Callable[[Any], None], jobs: list[Any]) -> None:
     run()
     for thread in threads:
         thread.join()
+
+
+def _first_offset(log: PartitionLog) -> int:
+    """Where the batch with the log start offset begins; that offset where there is no such batch."""
+    while True:
+        try:
+            data = log.read(log.log_start_offset, 1)
+        except OffsetOutOfRange:
+            continue  # records were deleted meanwhile
+        return int.from_bytes(data[:8], "big") if data else log.log_start_offset
 
 
 def _dying_folder(path: str, topic: str, index: int) -> str:

@@ -263,3 +263,21 @@ def test_deleted_records_do_not_come_back_as_others(tmp_path: Path) -> None:
     again = PartitionLog(str(tmp_path), NEVER, start_offset=7, recovery_point=0)
     assert (again.log_start_offset, again.log_end_offset) == (7, 7)
     assert again.append(batch()) == 7
+
+
+@pytest.mark.parametrize("start", [-1, 9, 12, 0])
+def test_a_move_copies_from_the_log_start_offset_on(tmp_path: Path, start: int) -> None:
+    """As Kafka's future replica; a log of which all was deleted moves, too."""
+    logs = LogManager([str(tmp_path / "d1"), str(tmp_path / "d2")], 1, "cluster", NEVER)
+    logs.start()
+    partition = logs.create("t", 0, TOPIC_ID, {}, str(tmp_path / "d1"))
+    for _ in range(4):
+        partition.append(batch(4))
+    expected = partition.delete_records(start)
+    size = partition.log.size_bytes // 4
+    logs.move("t", 0, str(tmp_path / "d2"))
+    wait_until(lambda: str(tmp_path / "d2") in partition.log.directory and partition.state == 0)
+    assert (partition.log.log_start_offset, partition.log.log_end_offset) == (expected, 16)
+    assert partition.log.size_bytes == (4 - expected // 4) * size
+    assert partition.append(batch()) == 16
+    logs.shutdown()
