@@ -1,11 +1,12 @@
 """CreatePartitions, versions 0-3.
 
 `count` is the new total. Assignments by hand name the replicas of the new partitions only. `validate_only` checks and
-changes nothing.
+changes nothing, nor does a time-out that has passed before the request came.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from kafka_cy.api.context import ApiContext, Request
@@ -20,6 +21,9 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Extend each topic by itself."""
     body = request.body
     names = [topic.name for topic in body.topics]
+    if body.timeout < timedelta(0):
+        late = {"error_code": ErrorCode.REQUEST_TIMED_OUT, "error_message": None}
+        return {"results": [{"name": name, **late} for name in names]}
     results = []
     with context.cluster.batch():
         for topic in {topic.name: topic for topic in body.topics}.values():

@@ -2,13 +2,15 @@
 
 Topics are created with counts (-1: the broker's default) or an assignment by hand, and configs; `validate_only` checks
 everything and creates nothing. Version 5+ answers with the partition count, replication factor and all configs of the
-topic, version 7 with its id. A topic exists, with its logs, when the answer is sent; `timeout` has nothing to bound.
+topic, version 7 with its id. A topic exists, with its logs, when the answer is sent; a time-out is only looked at when it
+has passed before the request came.
 Names that differ from another topic's in '.' and '_' only are refused.
 """
 
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from kafka_cy.api.context import ApiContext, Request
@@ -40,6 +42,8 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Create or only check each topic by itself; one bad topic does not hinder the others, one too many all."""
     body = request.body
     names = [topic.name for topic in body.topics]
+    if body.timeout < timedelta(0):
+        return {"topics": [_refused(name, TopicRefused(ErrorCode.REQUEST_TIMED_OUT, None)) for name in names]}
     answers, planned = [], []
     for topic in {topic.name: topic for topic in body.topics}.values():
         try:

@@ -1,11 +1,12 @@
 """DeleteTopics, versions 1-6.
 
 By name, and from version 6 on by id. The logs are renamed at once and removed after `file.delete.delay.ms`. With
-`delete.topic.enable=false` nothing is deleted.
+`delete.topic.enable=false`, or a time-out that has passed before the request came, nothing is deleted.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from kafka_cy.api.context import ApiContext, Request
@@ -21,6 +22,8 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
         asked = [(topic.name, topic.topic_id) for topic in body.topics]
     else:
         asked = [(name, None) for name in body.topic_names]
+    if body.timeout < timedelta(0):
+        return {"responses": [_refused(name, topic_id, ErrorCode.REQUEST_TIMED_OUT) for name, topic_id in asked]}
     if not context.config["delete.topic.enable"]:
         code = ErrorCode.TOPIC_DELETION_DISABLED if request.api_version >= 3 else ErrorCode.INVALID_REQUEST
         return {"responses": [_refused(name, topic_id, code) for name, topic_id in asked]}

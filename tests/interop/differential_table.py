@@ -409,8 +409,9 @@ PARTITIONS = [
     Case("move unknown partition", 34, 2, lambda state: {"dirs": [
         {"path": state.log_dirs[0], "topics": [{"name": "data", "partitions": [9]}]}]}),
     Case("move relative", 34, 2, {"dirs": [{"path": "relative", "topics": [{"name": "data", "partitions": [0]}]}]}),
-    Case("move", 34, 2, lambda state: {"dirs": [
-        {"path": state.log_dirs[1], "topics": [{"name": "data", "partitions": [0, 1]}]}]}, settle=True),
+    *(Case(f"move to dir {number}", 34, 2, lambda state, number=number: {"dirs": [
+        {"path": state.log_dirs[number], "topics": [{"name": "data", "partitions": [0, 1]}]}]}, settle=True)
+      for number in (0, 1)),
     Case("log dirs after move", 35, 4, {"topics": [{"topic": "data", "partitions": [0, 1]}]}),
     Case("fetch after move", 1, 12, fetch_values("data", 16)),
     Case("elect of nothing", 43, 2, {"election_type": 0, "timeout": 5000, "topic_partitions": []}),
@@ -659,6 +660,10 @@ LIMITS = [
          view=lambda answer: [each["error_code"] for each in answer["topics"]]),
     Case("create 9999 and a setting", 19, 7, new_topic("later", 9999, validate=True, configs={"retention.ms": "5"})),
     Case("create negative timeout", 19, 7, {**new_topic("later", validate=True), "timeout": -1}),
+    Case("create negative timeout, one bad", 19, 7, {
+        **joined("topics", new_topic("bad name"), new_topic("later"), new_topic("later")), "timeout": -1}),
+    Case("grow negative timeout", 37, 3, {**grow("assigned", 4, validate=True), "timeout": -1}),
+    Case("delete negative timeout", 20, 6, {"topics": [{"name": "nowhere", "topic_id": None}], "timeout": -1}),
     *(Case(f"grow to {count}", 37, 3, grow("assigned", count, validate=True)) for count in (10_003, 10_004)),
     Case("grow v0", 37, 0, grow("nowhere", 3)),
     Case("grow nothing", 37, 3, {**grow("assigned", 3), "topics": []}),
