@@ -27,12 +27,13 @@ from kafka_cy.api.leaders cimport (
     RESPONSE_BYTES_MAX, TopicKey, find_topic, leaders_add, same_topic, write_response_tags, write_topic_key,
 )
 from kafka_cy.api.named_partitions cimport NamedPartitions, named_add, named_of
+from kafka_cy.api.parking cimport park, parked_init
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_next
 from kafka_cy.network.counters cimport API_FETCH_FOLLOWER
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.reactor cimport (
-    CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_start, parked_watch, request_count_as,
-    request_error, response_add_file, response_begin, response_send,
+    CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, parked_watch, request_count_as, request_error,
+    response_add_file, response_begin, response_send,
 )
 from kafka_cy.network.tracing cimport trace_fetched
 from kafka_cy.records.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
@@ -437,20 +438,14 @@ cdef int check_parked(Reactor* reactor, Parked* parked, bint expired) noexcept n
     return 1
 
 
-cdef int park(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
+cdef int park_fetch(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
     """Each partition is hosted here: a fetch with an error does not wait."""
     cdef Parked* parked = &fetch.parked
     cdef FetchItem* item
+    cdef bint watched = True
     cdef int32_t i
     release_reads(fetch)
-    parked.request = request[0]
-    parked.request.body = NULL
-    parked.request.body_size = 0
-    parked.request.client_id = NULL
-    parked.deadline_ns = reactor.now_ns + <int64_t>fetch.max_wait_ms * 1000000
-    parked.check = check_parked
-    parked.free = free_parked
-    parked.private_state = NULL
+    parked_init(parked, request, reactor.now_ns + <int64_t>fetch.max_wait_ms * 1000000, check_parked, free_parked)
     fetch.holds_partitions = True
     for i in range(fetch.count):
         item = &fetch.items[i]
@@ -458,20 +453,8 @@ cdef int park(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
         if not item.key.by_id:
             item.key.name = item.partition.topic
     for i in range(fetch.count):
-        if parked_watch(reactor, parked, fetch.items[i].partition):
-            return cannot_park(reactor, request, parked)
-    if check_parked(reactor, parked, False):        # something arrived before the watches stood
-        park_cancel(reactor, parked)
-        return HANDLED
-    if park_start(reactor, parked):
-        return cannot_park(reactor, request, parked)
-    return HANDLED
-
-
-cdef int cannot_park(Reactor* reactor, Request* request, Parked* parked) noexcept nogil:
-    park_cancel(reactor, parked)
-    request.close_reason = b"out of memory"
-    return CLOSE
+        watched = watched and parked_watch(reactor, parked, fetch.items[i].partition) == 0
+    return park(reactor, request, parked, watched, False)
 
 
 cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
@@ -493,7 +476,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
         respond(reactor, request, fetch)
         fetch_free(reactor, fetch)
         return HANDLED
-    return park(reactor, request, fetch)
+    return park_fetch(reactor, request, fetch)
 
 
 def set_max_bytes(size: int) -> None:

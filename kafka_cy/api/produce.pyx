@@ -23,12 +23,13 @@ from kafka_cy.api.leaders cimport (
     RESPONSE_BYTES_MAX, Leaders, find_topic, leaders_add, write_current_leader, write_response_tags, write_topic_key,
 )
 from kafka_cy.api.named_partitions cimport NamedPartitions, NamedTopic, named_add, named_of
+from kafka_cy.api.parking cimport park, parked_init
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
 from kafka_cy.network.connection cimport ResponseSlot
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.reactor cimport (
-    CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_start, parked_watch, request_error,
-    response_begin, response_none, response_send,
+    CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, parked_watch, request_error, response_begin, response_none,
+    response_send,
 )
 from kafka_cy.network.tracing cimport trace_appended
 from kafka_cy.records.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
@@ -459,35 +460,17 @@ cdef void free_parked(Parked* parked) noexcept nogil:
     free(waiting)
 
 
-cdef int park(Reactor* reactor, Request* request, Produce* produce, Writer* w) noexcept nogil:
+cdef int park_produce(Reactor* reactor, Request* request, Produce* produce, Writer* w) noexcept nogil:
     cdef ParkedProduce* waiting = produce.waiting
     cdef Parked* parked = &waiting.parked
+    cdef bint watched = True
     cdef int32_t i
     cdef int64_t timeout_ms = produce.timeout_ms if produce.timeout_ms > 0 else 0
     waiting.answer = w[0]
-    parked.request = request[0]
-    parked.request.body = NULL
-    parked.request.body_size = 0
-    parked.request.client_id = NULL
-    parked.deadline_ns = reactor.now_ns + timeout_ms * 1000000
-    parked.check = check_parked
-    parked.free = free_parked
-    parked.private_state = NULL
+    parked_init(parked, request, reactor.now_ns + timeout_ms * 1000000, check_parked, free_parked)
     for i in range(waiting.count):
-        if parked_watch(reactor, parked, waiting.awaited[i].partition):
-            return cannot_park(reactor, request, parked)
-    if check_parked(reactor, parked, timeout_ms == 0):      # it may have arrived before the watches stood
-        park_cancel(reactor, parked)
-        return HANDLED
-    if park_start(reactor, parked):
-        return cannot_park(reactor, request, parked)
-    return HANDLED
-
-
-cdef int cannot_park(Reactor* reactor, Request* request, Parked* parked) noexcept nogil:
-    park_cancel(reactor, parked)
-    request.close_reason = b"out of memory"
-    return CLOSE
+        watched = watched and parked_watch(reactor, parked, waiting.awaited[i].partition) == 0
+    return park(reactor, request, parked, watched, timeout_ms == 0)
 
 
 cdef bint is_admin_client(Request* request) noexcept nogil:
@@ -527,7 +510,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     else:
         write_no_tags(&w, produce.flexible)
     if produce.waiting != NULL:
-        return park(reactor, request, &produce, &w)
+        return park_produce(reactor, request, &produce, &w)
     response_send(reactor, request, &w)
     return HANDLED
 

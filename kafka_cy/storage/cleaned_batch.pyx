@@ -21,6 +21,7 @@ from kafka_cy.records.wire cimport (
 from kafka_cy.storage.cleaned_transactions cimport transactions_see_data, transactions_see_marker
 from kafka_cy.storage.offset_map cimport offset_map_get, offset_map_put
 from kafka_cy.storage.producer_state cimport LastRecord, Marker, marker_read
+from kafka_cy.storage.sorted_ids cimport place_of_id
 
 cdef enum:                      # as in log.pxd's StorageError
     OK = 0
@@ -145,17 +146,9 @@ cdef int batch_note_keys(
 
 
 cdef LastRecord* last_record_of(BatchFilter* filter, int64_t producer_id) noexcept nogil:
-    cdef int32_t low = 0
-    cdef int32_t high = filter.last_records_count
-    cdef int32_t middle
-    while low < high:
-        middle = low + (high - low) // 2
-        if filter.last_records[middle].producer_id < producer_id:
-            low = middle + 1
-        else:
-            high = middle
-    if low < filter.last_records_count and filter.last_records[low].producer_id == producer_id:
-        return &filter.last_records[low]
+    cdef int32_t i = place_of_id(filter.last_records, sizeof(LastRecord), filter.last_records_count, producer_id)
+    if i < filter.last_records_count and filter.last_records[i].producer_id == producer_id:
+        return &filter.last_records[i]
     return NULL
 
 

@@ -5,6 +5,7 @@ from libc.string cimport memmove, memset
 
 from kafka_cy.records.batch cimport ATTRIBUTE_TRANSACTIONAL, BatchHeader
 from kafka_cy.storage.producer_state cimport Marker
+from kafka_cy.storage.sorted_ids cimport place_of_id
 from kafka_cy.storage.transaction_index cimport AbortedTransaction, transactions_append, transactions_free
 
 
@@ -33,16 +34,7 @@ cdef void cleaned_transactions_free(CleanedTransactions* transactions) noexcept 
 
 cdef int32_t place_of(const CleanedTransactions* transactions, int64_t producer_id) noexcept nogil:
     """Where the producer's open transaction is, or belongs."""
-    cdef int32_t low = 0
-    cdef int32_t high = transactions.open_count
-    cdef int32_t middle
-    while low < high:
-        middle = low + (high - low) // 2
-        if transactions.open[middle].producer_id < producer_id:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    return place_of_id(transactions.open, sizeof(SeenTransaction), transactions.open_count, producer_id)
 
 
 cdef SeenTransaction* find_open(CleanedTransactions* transactions, int64_t producer_id) noexcept nogil:
