@@ -4,7 +4,7 @@
 # make test    lint, types, tests
 # make fuzz    decoders under the address sanitizer (FUZZ_SECONDS=120)
 # make bench        speed beside Apache Kafka and as things grow, in under five minutes; results in build/bench
-# make bench-full   the same at length; results in bench/results, and bench/RESULTS.md out of them
+# make bench-full   the same at length, in half an hour; results in bench/results, and bench/RESULTS.md out of them
 # make bench-micro  records, indexes and log, each beside the obvious alternative
 
 SHELL := /bin/bash
@@ -50,19 +50,13 @@ pytest: build-test
 fuzz: build-test
 	@scripts/fuzz.sh "$(VENV)" "$(FUZZ_SECONDS)"
 
-bench: build test-tools
-	@mkdir -p build/bench
-	$(BENCH) compare --quick --json build/bench/compare.json
-	$(BENCH) scaling --quick --json build/bench/scaling.json
-	$(BENCH) start --starts 5 --json build/bench/start.json
+bench: build
+	@scripts/install-kafka.sh
+	@scripts/bench.sh "$(VENV)" quick
 
-bench-full: build test-tools
-	@mkdir -p bench/results
-	$(BENCH) compare --json bench/results/compare.json
-	$(BENCH) scaling --json bench/results/scaling.json
-	$(BENCH) start --starts 20 --json bench/results/start.json
-	$(BENCH) recovery --json bench/results/recovery.json
-	$(MAKE) bench-results
+bench-full: build
+	@scripts/install-kafka.sh
+	@scripts/bench.sh "$(VENV)" full
 
 bench-results: build
 	$(VENV)/bin/python -m kafka_cy.bench.report_text bench/results/*.json >bench/RESULTS.md.new

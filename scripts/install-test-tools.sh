@@ -1,28 +1,22 @@
 #!/usr/bin/env bash
-# Foreign programs that the tests use: kcat, Apache Kafka's Java tools, kafkajs; Prometheus, Alertmanager, ZooKeeper.
+# Foreign programs that the tests use: kcat, Apache Kafka's Java tools, kafkajs; Prometheus, its Pushgateway,
+# Alertmanager, ZooKeeper.
 # What cannot be had is named; its tests are skipped (in CI they fail).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/debian.sh
-kafka_version=4.3.1
-kafka_jars=.cache/kafka-$kafka_version
 
 needed=()
 need_command kcat kcat
 need_command javac default-jdk-headless
-need_command mvn maven
 need_command node nodejs
 need_command npm npm
 need_command rsvg-convert librsvg2-bin
+need_command prometheus-pushgateway prometheus-pushgateway
 install_debian_packages "some tests will be skipped" || true
 scripts/install-stack-tools.sh || true
+scripts/install-kafka.sh || true
 
-if [ ! -e "$kafka_jars/.complete" ] && command -v mvn >/dev/null; then
-    echo "fetching Apache Kafka $kafka_version (Maven)"
-    mvn -q -B -f tests/interop/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
-        -DoutputDirectory="$PWD/$kafka_jars" && touch "$kafka_jars/.complete" ||
-        echo "Apache Kafka's jars could not be fetched: the tests with Java tools will be skipped" >&2
-fi
 if [ ! -d tests/interop/js/node_modules/kafkajs ] && command -v npm >/dev/null; then
     echo "fetching kafkajs (npm)"
     (cd tests/interop/js && npm install --no-audit --no-fund --silent) ||

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 KAFKA_VERSION = "4.3.1"
 START_TIMEOUT_S = 60.0
 REACH_TIMEOUT_S = 5.0
+REACH_STEP_S = 1.0
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1", "[::1]"}
 
 #: A KRaft node that is broker and controller.
@@ -119,9 +120,14 @@ class OwnBroker:
 
 
 class ApacheKafka:
-    """Apache Kafka (KRaft, one node, 1 GB heap) in a process and a temporary folder of its own."""
+    """Apache Kafka (KRaft, one node, 1 GB heap) in a process and a temporary folder of its own.
 
-    def __init__(self, jars: Path, config: Mapping[str, object] | None = None) -> None:
+    `more_listeners` are `NAME://HOST:PORT`, beside the plaintext one.
+    """
+
+    def __init__(
+        self, jars: Path, config: Mapping[str, object] | None = None, *, more_listeners: Sequence[str] = ()
+    ) -> None:
         self.name = results.APACHE_KAFKA
         self.client_properties: dict[str, str] = {}
         self._java = ["java", "-Xms1g", "-Xmx1g", "-cp", f"{jars}/*"]
@@ -130,10 +136,11 @@ class ApacheKafka:
         self._port, controller_port = free_port(), free_port()
         self.bootstrap_servers = f"127.0.0.1:{self._port}"
         self._properties = self._folder / "server.properties"
+        advertised = ",".join([f"PLAINTEXT://{self.bootstrap_servers}", *more_listeners])
         values = {
             **KAFKA_CONFIG,
-            "listeners": f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://127.0.0.1:{controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap_servers}",
+            "listeners": f"{advertised},CONTROLLER://127.0.0.1:{controller_port}",
+            "advertised.listeners": advertised,
             "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller_port}",
             "log.dirs": self._folder / "data",
             **(config or {}),
@@ -263,18 +270,35 @@ def client_config(target: Target, extra: Mapping[str, Any] | None = None) -> dic
 
 def connect_admin(target: Target) -> AdminClient:
     """An admin client whose broker has answered; raises BrokerError within seconds when none does."""
-    from confluent_kafka import KafkaException
+    from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient
 
+    refusals: list[str] = []
+
+    def heard(error: KafkaError) -> None:
+        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            refusals.append(error.str())
+
     try:
-        admin = AdminClient(client_config(target))
+        admin = AdminClient(client_config(target, {"error_cb": heard}))
     except KafkaException as error:
         raise BrokerError(f"{error.args[0].str()}.") from None
-    try:
-        admin.list_topics(timeout=REACH_TIMEOUT_S)
-    except KafkaException:
-        raise BrokerError(f"No broker answers at {target.bootstrap_servers}.") from None
-    return admin
+    deadline = time.monotonic() + REACH_TIMEOUT_S
+    while True:
+        try:
+            admin.list_topics(timeout=REACH_STEP_S)
+            return admin
+        except KafkaException:
+            admin.poll(0)  # hands over what librdkafka has heard
+        if refusals:
+            raise BrokerError(f"{target.bootstrap_servers} lets nobody in: {one_line(refusals[-1])}.")
+        if time.monotonic() > deadline:
+            raise BrokerError(f"No broker answers at {target.bootstrap_servers}.")
+
+
+def one_line(text: str) -> str:
+    """A message of librdkafka, which may go over several lines, without its full stop."""
+    return " ".join(text.split()).rstrip(".")
 
 
 def kafka_jars(given: str | None) -> Path:
@@ -282,7 +306,7 @@ def kafka_jars(given: str | None) -> Path:
     folder = Path(given) if given else Path(__file__).parents[2] / ".cache" / f"kafka-{KAFKA_VERSION}"
     if not any(folder.glob("kafka_*.jar")):
         raise BrokerError(
-            f"Apache Kafka's jars are not in {folder}: run scripts/install-test-tools.sh, or name their folder with "
+            f"Apache Kafka's jars are not in {folder}: run scripts/install-kafka.sh, or name their folder with "
             "--kafka-jars."
         )
     if shutil.which("java") is None:

@@ -9,7 +9,7 @@ from typing import Any
 from kafka_cy.bench.brokers import BrokerError, Target
 from kafka_cy.bench.histogram import LatencyHistogram
 from kafka_cy.bench.load_options import LoadOptions, OptionError
-from kafka_cy.bench.measure import Ending
+from kafka_cy.bench.measure import Ending, Load
 from kafka_cy.bench.native_load import NativeLoad
 
 SPARE_DESCRIPTORS = 64
@@ -72,12 +72,17 @@ def error_name(code: int) -> str:
     return {each.value: each.name for each in ErrorCode if each}.get(code, "UNEXPECTED_ANSWER")
 
 
+def security_protocol(target: Target, options: LoadOptions) -> str:
+    """What the clients of a load are told to speak."""
+    properties = {**target.client_properties, **options.producer_properties, **options.consumer_properties}
+    return str(properties.get("security.protocol", "PLAINTEXT"))
+
+
 def new_native_load(
     target: Target, options: LoadOptions, *, end_to_end: bool = False, records_max: int = 0
 ) -> NativeLoad:
     """A load with the options' times and rates, without connections yet; raises OptionError."""
-    properties = {**target.client_properties, **options.producer_properties, **options.consumer_properties}
-    protocol = next((value for key, value in properties.items() if key == "security.protocol"), "plaintext")
+    protocol = security_protocol(target, options)
     if protocol.lower() != "plaintext":
         raise OptionError(f"The native generator speaks plaintext only, not {protocol}: use --generator librdkafka.")
     if options.acks == 0:
@@ -92,7 +97,7 @@ def new_native_load(
     )
 
 
-def run_unmeasured(runner: NativeRunner, failure: str) -> None:
+def run_unmeasured(runner: Load, failure: str) -> None:
     """Run a load that is not measured; raises BrokerError."""
     runner.start()
     try:

@@ -8,17 +8,21 @@ from __future__ import annotations
 import re
 import statistics
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kafka_cy.bench import figures
 from kafka_cy.bench.results import APACHE_KAFKA, FLOOR, KAFKA_CY, Results, Run, load
 from kafka_cy.bench.scaling import pairs_of
+from kafka_cy.bench.tune_results import changes_text
 
 #: Rounds below which there is no saying what is noise.
 ROUNDS_MIN = 3
 #: A median absolute deviation as a standard deviation of a normal distribution.
 MAD_TO_SIGMA = 1.4826
 SIGMAS = 2.0
+#: Settings that moved a goal by less are not worth a word.
+INFLUENCE_MIN = 1.1
 TARGETS = ((APACHE_KAFKA, "Apache Kafka"), (FLOOR, "floor"), (KAFKA_CY, "kafka-cy"))
 
 
@@ -150,6 +154,34 @@ def compare_text(file: Results) -> list[str]:
 
 # -- scaling --
 
+#: What grows in these curves is nothing that a request touches; the reactors and the size of a record are.
+UNTOUCHED = ("partitions", "connections", "groups", "segments")
+#: Up to here the cost at a curve's end counts as that at its beginning.
+FLAT_MAX = 1.15
+
+
+def growth_line(file: Results) -> list[str]:
+    """One line: whether the cost of a request is flat, by the last point of each curve."""
+    ends: dict[tuple[str, str], tuple[float, Ratio]] = {}
+    for curve, label, at, pairs in pairs_of(file):
+        found = ratio([(figures.cpu_us_per_request(grown), figures.cpu_us_per_request(base)) for base, grown in pairs])
+        if curve in UNTOUCHED and found is not None:
+            ends[curve, label] = at, found
+    if not ends:
+        return []
+    above = {key: (at, end) for key, (at, end) in ends.items() if end.median > FLAT_MAX}
+    places = {f"{label} at {at:,.0f} {curve} {end.text()}": end for (curve, label), (at, end) in above.items()}
+    steep = [place for place, end in places.items() if not end.noise]
+    if steep:
+        return ["", f"**The cost of a request grows**: {escaped('; '.join(steep))}."]
+    if places:
+        return ["", f"**Whether the cost of a request grows, the noise hides**: {escaped('; '.join(places))}."]
+    furthest = {curve: max(at for (each, _), (at, _) in ends.items() if each == curve) for curve, _ in ends}
+    ratios = [end.median for _, end in ends.values()]
+    reached = [f"{at:,.0f} {curve}" for curve, at in furthest.items()]
+    span = f"{figures.ratio_text(min(ratios))} to {figures.ratio_text(max(ratios))}"
+    return ["", f"**The cost of a request is flat**: at {', '.join(reached)} it is {span} of what it is without."]
+
 
 def scaling_text(file: Results) -> list[str]:
     """A table a curve and load."""
@@ -160,6 +192,7 @@ def scaling_text(file: Results) -> list[str]:
         "where nothing has grown (base) and one where it has (grown); the ratio is the median over the pairs, `~`: 1 lies",
         "within what the pairs differ by.",
     ]
+    lines[1:1] = growth_line(file)
     heading = None
     for curve, label, at, pairs in pairs_of(file):
         if (curve, label) != heading:
@@ -193,22 +226,87 @@ def scaling_row(at: float, pairs: list[tuple[Run, Run]]) -> str:
 
 def run_text(file: Results) -> list[str]:
     """A row a run."""
+    if all(run.workload in ("start", "recovery") for run in file.runs):
+        return lives_text(file)
     names = ("run", "target", "requests/s", "data", "CPU a request", "p50", "p99", "p99.9", "memory")
-    lines = [*about(file), "", f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
-    for run in file.runs:
-        cpu = figures.cpu_us_per_request(run)
-        starts = run.workload in ("start", "recovery")  # they have no rate
-        cells = [
+    rows = [
+        [
             escaped(run.label),
             escaped(run.target),
-            "-" if starts else figures.number_text(figures.requests_per_s(run)),
-            "-" if starts else figures.bytes_rate_text(figures.bytes_per_s(run)),
-            "-" if cpu is None else f"{cpu:.1f} us",
+            figures.number_text(figures.requests_per_s(run)),
+            figures.bytes_rate_text(figures.bytes_per_s(run)),
+            "-" if (cpu := figures.cpu_us_per_request(run)) is None else f"{cpu:.1f} us",
             *(figures.ms_text(figures.percentile_of(name)(run)) for name in ("p50_ms", "p99_ms", "p999_ms")),
             figures.bytes_text(figures.rss_bytes(run)),
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        for run in file.runs
+    ]
+    return [*about(file), "", *table(names, rows)]
+
+
+def lives_text(file: Results) -> list[str]:
+    """A row a run that started a broker again and again."""
+    names = ("run", "target", "times", "written before", "median", "slowest", "CPU time each", "memory")
+    rows = [
+        [
+            escaped(run.label),
+            escaped(run.target),
+            str(run.totals.requests),
+            figures.bytes_text(run.totals.bytes / max(run.totals.requests, 1)) if run.totals.bytes else "-",
+            *(figures.ms_text(figures.percentile_of(name)(run)) for name in ("p50_ms", "max_ms")),
+            "-" if (cpu := figures.cpu_us_per_request(run)) is None else figures.ms_text(cpu / 1000),
+            figures.bytes_text(figures.rss_bytes(run)),
+        ]
+        for run in file.runs
+    ]
+    return [*about(file), "", *table(names, rows)]
+
+
+def tune_text(file: Results) -> list[str]:
+    """What is recommended for each goal beside Kafka's defaults, and what moved the goal."""
+    tune = file.tune
+    if tune is None or not tune.trials:
+        return about(file)
+    first = tune.trials[0]
+    names = ("goal", "settings", "throughput", "p99", "survives", "rounds")
+    found = [("Kafka's defaults", first), *((each.goal, tune.trials[each.trial]) for each in tune.recommendations)]
+    rows = [
+        [
+            escaped(goal),
+            "-" if trial is first else escaped(changes_text(trial, first)),
+            figures.bytes_rate_text(trial.bytes_per_s),
+            figures.ms_text(trial.latency_p99_ms),
+            escaped(", ".join(trial.survives) or "nothing"),
+            str(trial.rounds),
+        ]
+        for goal, trial in found
+    ]
+    rate = f"{tune.latency_records_per_s:,.0f}" if tune.latency_records_per_s else "-"
+    moved = [
+        f"{each.setting} {figures.ratio_text(each.ratio)} ({each.best} best, {each.worst} worst) for {each.goal}"
+        for each in tune.influences
+        if each.ratio > INFLUENCE_MIN
+    ]
+    return [
+        *about(file),
+        "",
+        f"{len(tune.trials)} trials against {escaped(target_of(file))}: librdkafka, one producer and one consumer; p99 from when",
+        f"a record was due to when the consumer had it, at {rate} records/s.",
+        "",
+        *table(names, rows),
+        *(["", escaped(f"What moved a goal most, alone: {'; '.join(moved)}.")] if moved else []),
+        *(line for note in tune.notes for line in ("", escaped(note))),
+    ]
+
+
+def table(names: Sequence[str], rows: list[list[str]]) -> list[str]:
+    """Of cells that are escaped."""
+    return [f"| {' | '.join(names)} |", "|---" * len(names) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def target_of(file: Results) -> str:
+    """The broker of a file with one."""
+    return file.runs[0].target if file.runs else "-"
 
 
 def about(file: Results) -> list[str]:
@@ -228,12 +326,24 @@ def escaped(text: str) -> str:
     return re.sub(r"([|<>`*\\])", r"\\\1", " ".join(text.split()))
 
 
+#: In the page's order.
 TITLES = {
     "compare": "Beside Apache Kafka and the machine's floor",
     "scaling": "As something grows",
+    "start": "Start",
+    "recovery": "Recovery after a crash",
+    "tune": "Tuned",
     "run": "Single runs",
 }
-TEXTS = {"compare": compare_text, "scaling": scaling_text, "run": run_text}
+TEXTS = {"compare": compare_text, "scaling": scaling_text, "run": run_text, "tune": tune_text}
+
+
+def section_of(file: Results) -> str:
+    """Where in the page a file belongs."""
+    workloads = {run.workload for run in file.runs}
+    if file.kind == "run" and len(workloads) == 1 and workloads <= TITLES.keys():
+        return workloads.pop()
+    return file.kind if file.kind in TITLES else "run"
 
 
 def markdown(file: Results) -> str:
@@ -244,8 +354,12 @@ def markdown(file: Results) -> str:
 def results_page(files: list[Results]) -> str:
     """RESULTS.md."""
     lines = ["# Measured", "", "Generated from the files in bench/results (`make bench-results`)."]
-    for file in sorted(files, key=lambda each: list(TITLES).index(each.kind) if each.kind in TITLES else len(TITLES)):
-        lines += ["", f"## {TITLES.get(file.kind, file.kind)}", "", markdown(file)]
+    for section, title in TITLES.items():
+        found = [file for file in files if section_of(file) == section]
+        if found:
+            lines += ["", f"## {title}"]
+        for file in found:
+            lines += ["", markdown(file)]
     return "\n".join(lines) + "\n"
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from kafka_cy.bench import results, workloads
 from kafka_cy.bench.bench_topic import bench_topic
 from kafka_cy.bench.brokers import BrokerError, OwnBroker, connect_admin
+from kafka_cy.bench.compare import DELETE_SOON
 from kafka_cy.bench.load_options import LoadOptions
 from kafka_cy.bench.measure import Progress
 from kafka_cy.bench.native_runner import NativeRunner, new_native_load, raise_descriptor_limit, run_unmeasured
@@ -44,6 +45,7 @@ class MeasuredLoad:
 
 
 ONE_RECORD = MeasuredLoad("produce one 100 B record, 1 in flight", "produce", {"batch_records": 1, "in_flight": 1})
+ONE_OF_A_SIZE = MeasuredLoad("produce one record of so many bytes, 1 in flight", "produce", ONE_RECORD.options)
 FETCH = MeasuredLoad("fetch 64 KiB", "consume", {"fetch_bytes": 1 << 16})
 COMMIT = MeasuredLoad("commit an offset of one group", "groups", {"groups": 1, "producers": 1, "in_flight": 1})
 MANY_CLIENTS = MeasuredLoad(
@@ -67,7 +69,7 @@ CURVES = [
     Curve("connections", (1, 10, 100, 1_000, 5_000), (1_000,), (ONE_RECORD, FETCH)),
     Curve("groups", (1, 10, 100, 1_000, 10_000), (1_000,), (ONE_RECORD, COMMIT)),
     Curve("segments", (1, 10, 100, 1_000), (50,), (ONE_RECORD, FETCH)),
-    Curve("record size", (10, 100, 1_000, 10_000, 100_000, 1_000_000), (10, 1_000, 100_000), (ONE_RECORD,)),
+    Curve("record size", (10, 100, 1_000, 10_000, 100_000, 1_000_000), (10, 1_000, 100_000), (ONE_OF_A_SIZE,)),
     Curve("reactors", (1, 2, 3, 4), (2,), (MANY_CLIENTS, BATCHES)),
 ]
 
@@ -76,8 +78,8 @@ CURVES = [
 class ScalingOptions:
     """How long a run is, how many pairs there are at a point, which curves (all when empty)."""
 
-    duration_s: float = 1.0
-    pairs: int = 7
+    duration_s: float = 0.7
+    pairs: int = 5
     curves: tuple[str, ...] = ()
     quick: bool = False
 
@@ -117,7 +119,7 @@ class Scaling:
 
     def _broker(self, held: contextlib.ExitStack, config: dict[str, object]) -> OwnBroker:
         """A broker with the topic that is loaded, and something in it to read."""
-        broker = OwnBroker(config)
+        broker = OwnBroker({**DELETE_SOON, **config})
         held.callback(broker.stop)
         options = LoadOptions(
             topic=TOPIC, partitions=PARTITIONS, topic_config={"segment.bytes": str(SEGMENT_BYTES)}, batch_records=150
@@ -131,7 +133,8 @@ class Scaling:
             topic=TOPIC, duration_s=self.options.duration_s, warm_up_s=self.options.duration_s / 4, **load.options
         )
         grown = options
-        if curve.name == "record size":
+        if curve.name == "record size":  # on topics that are deleted at once: it writes gigabytes
+            options = dataclasses.replace(options, topic=None, partitions=PARTITIONS)
             grown = dataclasses.replace(options, payloads=Payloads(record_size=point))
         for pair in range(1, self.options.pairs + 1):
             sides = [("base", base, options), ("variant", variant, grown)]
@@ -227,12 +230,12 @@ GROW: dict[str, Callable[[OwnBroker, int, contextlib.ExitStack], None]] = {
 
 def pairs_of(file: results.Results) -> Iterator[tuple[str, str, float, list[tuple[results.Run, results.Run]]]]:
     """(curve, label, at, [(base, variant) of each whole pair]), the points of a load one after the other."""
-    found: dict[tuple[str, str, float], dict[int, dict[str, results.Run]]] = {}
+    found: dict[tuple[str, str, float], dict[str, dict[str, results.Run]]] = {}
     for run in file.runs:
         options = run.options
         if {"curve", "at", "pair", "role"} <= options.keys():
             key = (str(options["curve"]), run.label, float(options["at"]))
-            found.setdefault(key, {}).setdefault(int(options["pair"]), {})[str(options["role"])] = run
+            found.setdefault(key, {}).setdefault(str(options["pair"]), {})[str(options["role"])] = run
     loads = list(dict.fromkeys((curve, label) for curve, label, _ in found))
     for (curve, label, at), pairs in sorted(found.items(), key=lambda each: (loads.index(each[0][:2]), each[0][2])):
         whole = [(pair["base"], pair["variant"]) for pair in pairs.values() if {"base", "variant"} <= pair.keys()]

@@ -10,22 +10,20 @@ from kafka_cy.tools.bench_export import export_options
 from kafka_cy.tools.bench_run import OPTIONS, errors_as_sentences, finish, new_results
 from kafka_cy.tools.client import key_values
 
-QUICK = {"duration_s": 0.6, "rounds": 3, "touch_gib": 1.0}
-FULL = {"duration_s": 5.0, "rounds": 5, "touch_gib": 6.0}
-QUICK_JVM_WARM_UP_S = 12.0
+QUICK = {"duration_s": 0.5, "rounds": 3, "touch_gib": 1.0}
+FULL = {"duration_s": 3.0, "rounds": 5, "touch_gib": 6.0}
+QUICK_JVM_WARM_UP_S = 8.0
 
 
 @click.command("compare")
-@click.option("--quick", is_flag=True, help="Short runs: 3 rounds of 0.6 s instead of 5 of 5 s.")
+@click.option("--quick", is_flag=True, help="Short runs: 3 rounds of 0.5 s instead of 5 of 3 s.")
 @click.option(
     "--duration", "duration_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Of a run."
 )
 @click.option("--rounds", type=click.IntRange(min=1), metavar="N")
 @click.option("--rows", default="", metavar="TEXT", help="Only loads whose name contains this.")
 @click.option("--no-kafka", is_flag=True, help="Leave Apache Kafka out.")
-@click.option(
-    "--kafka-jars", metavar="FOLDER", help="Apache Kafka's jars (default: where install-test-tools.sh puts them)."
-)
+@OPTIONS["kafka_jars"]
 @click.option("--touch-gib", type=click.FloatRange(min=0), metavar="N", help="Memory to touch first: 6, quick 1.")
 @OPTIONS["broker_config"]
 @OPTIONS["json_path"]

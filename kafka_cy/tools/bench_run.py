@@ -15,7 +15,7 @@ from kafka_cy.tools.client import ToolError, key_values
 from kafka_cy.tools.output import note
 
 if TYPE_CHECKING:
-    from kafka_cy.bench.brokers import OwnBroker, Target
+    from kafka_cy.bench.brokers import Restartable, Target
     from kafka_cy.bench.load_options import LoadOptions
     from kafka_cy.bench.results import Kind, Results, Run
 
@@ -38,7 +38,8 @@ KNOWN_PROPERTIES: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 POSITIVE = click.IntRange(min=1)
 SECONDS = click.FloatRange(min=0, min_open=True)
-WHERE = ("bootstrap_servers", "broker_config", "command_properties", "command_config")
+STARTED = ("broker", "kafka_jars", "broker_config")
+WHERE = ("bootstrap_servers", *STARTED, "command_properties", "command_config")
 TOPIC = ("topic", "partitions", "replication_factor", "topic_config")
 HOW_LONG = ("num_records", "duration", "warm_up", "throughput")
 RECORDS = (
@@ -60,7 +61,14 @@ Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 OPTIONS: dict[str, Option] = {
     "bootstrap_servers": click.option(
         "-b", "--bootstrap-server", "bootstrap_servers", metavar="HOST:PORT",
-        help="Broker to load (default: a kafka-cy of its own in a temporary folder).",
+        help="Broker to load (default: one of its own in a temporary folder).",
+    ),
+    "broker": click.option(
+        "--broker", type=click.Choice(["kafka-cy", "apache-kafka"]), default="kafka-cy", show_default=True,
+        help="Which to start without --bootstrap-server.",
+    ),
+    "kafka_jars": click.option(
+        "--kafka-jars", metavar="FOLDER", help="Apache Kafka's jars (default: where scripts/install-kafka.sh puts them).",
     ),
     "broker_config": click.option(
         "--broker-config", multiple=True, metavar="KEY=VALUE", help="Setting of the broker of its own; may be repeated.",
@@ -199,12 +207,12 @@ WORKLOADS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     ),
     "recovery": (
         "Fill a log, kill -9, and the time until every record is served again.",
-        ("broker_config", "partitions", "starts", "log_bytes", *RECORDS),
+        (*STARTED, "partitions", "starts", "log_bytes", *RECORDS),
         {"starts": 3},
     ),
     "start": (
         "The time from exec to an answer; CPU and memory of it.",
-        ("broker_config", "starts"),
+        (*STARTED, "starts"),
         {},
     ),
 }
@@ -234,16 +242,14 @@ def run_workload(workload: str, given: dict[str, Any], openmetrics_path: Path | 
 
     client_properties = properties_of(given)
     options = load_options(workload, given, client_properties)
-    broker_config = key_values(given.get("broker_config", ()), "--broker-config")
-    if broker_config and given.get("bootstrap_servers"):
-        raise click.UsageError("--broker-config is for a broker of its own, not for one at --bootstrap-server")
     progress = progress_for_terminal()
     results = new_results("run")
     with errors_as_sentences():
+        start = broker_starter(given, results)
         if workload in workloads.LIVES:
-            results.runs.append(run_life(workload, broker_config, options, progress))
+            results.runs.append(run_life(workload, start, options, progress))
         else:
-            target = open_target(given["bootstrap_servers"], broker_config, client_properties, options)
+            target = open_target(given["bootstrap_servers"], start, client_properties, options)
             try:
                 results.runs.append(workloads.run(workload, target, options, progress, label=given["label"]))
             finally:
@@ -253,23 +259,32 @@ def run_workload(workload: str, given: dict[str, Any], openmetrics_path: Path | 
     finish(results, given["json_path"], openmetrics_path, push_url)
 
 
-def run_life(workload: str, broker_config: dict[str, str], options: LoadOptions, progress: Any) -> Run:
+def run_life(workload: str, start_broker: Callable[[], Restartable], options: LoadOptions, progress: Any) -> Run:
     """A workload that starts brokers."""
     from kafka_cy.bench.workloads import recovery, start
 
     runner = start.run if workload == "start" else recovery.run
-    return runner(lambda: own_broker(broker_config), options, progress)
+    return runner(start_broker, options, progress)
 
 
-def own_broker(config: dict[str, str]) -> OwnBroker:
-    """A kafka-cy in a temporary folder; raises BrokerError."""
-    from kafka_cy.bench.brokers import OwnBroker
+def broker_starter(given: dict[str, Any], results: Results) -> Callable[[], Restartable]:
+    """What starts the broker that the options ask for in a temporary folder; raises click.UsageError, BrokerError."""
+    from kafka_cy.bench.brokers import KAFKA_VERSION, ApacheKafka, OwnBroker, kafka_jars
 
-    return OwnBroker(config)
+    config = key_values(given["broker_config"], "--broker-config")
+    of_kafka = given["broker"] == "apache-kafka"
+    for option, value in (("--broker-config", config), ("--broker apache-kafka", of_kafka)):
+        if value and given.get("bootstrap_servers"):
+            raise click.UsageError(f"{option} is for a broker of its own, not for one at --bootstrap-server")
+    if not of_kafka:
+        return lambda: OwnBroker(config)
+    jars = kafka_jars(given["kafka_jars"])
+    results.versions["apache-kafka"] = KAFKA_VERSION
+    return lambda: ApacheKafka(jars, config)
 
 
 def open_target(
-    bootstrap_servers: str | None, broker_config: dict[str, str], properties: dict[str, str], options: LoadOptions
+    bootstrap_servers: str | None, start: Callable[[], Target], properties: dict[str, str], options: LoadOptions
 ) -> Target:
     """The broker at an address, or one of its own; raises BrokerError."""
     from kafka_cy.bench.brokers import Attached
@@ -278,7 +293,7 @@ def open_target(
     if bootstrap_servers:
         return Attached(bootstrap_servers, properties)
     raise_descriptor_limit(2 * (options.producers + options.consumers + options.idle_connections))
-    return own_broker(broker_config)
+    return start()
 
 
 def properties_of(given: dict[str, Any]) -> dict[str, str]:

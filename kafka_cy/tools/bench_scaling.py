@@ -13,7 +13,7 @@ CURVES = ("partitions", "connections", "groups", "segments", "record size", "rea
 
 
 @click.command("scaling")
-@click.option("--quick", is_flag=True, help="Few points, 3 pairs of 0.3 s instead of 7 of 1 s.")
+@click.option("--quick", is_flag=True, help="Few points, 3 pairs of 0.3 s instead of 5 of 0.7 s.")
 @click.option(
     "--duration", "duration_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Of a run."
 )

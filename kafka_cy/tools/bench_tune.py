@@ -12,13 +12,14 @@ from kafka_cy.tools.bench_report import FILE, write_page
 from kafka_cy.tools.bench_run import (
     EXIT_INTERRUPTED,
     OPTIONS,
+    broker_starter,
     errors_as_sentences,
     new_results,
     open_target,
     properties_of,
     write_json,
 )
-from kafka_cy.tools.client import ToolError, key_values
+from kafka_cy.tools.client import ToolError
 from kafka_cy.tools.output import note
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 GOALS = ("throughput", "latency", "durability")
 SHARED = (
     "bootstrap_servers",
+    "broker",
+    "kafka_jars",
     "broker_config",
     "command_properties",
     "command_config",
@@ -108,10 +111,10 @@ def command(
     from kafka_cy.tools.bench_report_text import print_report, print_trial
 
     payloads = Payloads(record_size=record_size, random_bytes_ratio=random_bytes_ratio, payload_file=payload_file)
-    broker_config = key_values(where["broker_config"], "--broker-config")
     results = new_results("tune")
     with errors_as_sentences():
-        target = open_target(where["bootstrap_servers"], broker_config, properties_of(where), LoadOptions())
+        start = broker_starter(where, results)
+        target = open_target(where["bootstrap_servers"], start, properties_of(where), LoadOptions())
         try:
             tune = tune_broker(
                 results,

@@ -16,6 +16,8 @@ from kafka_cy.bench.compare import ROWS, Compare, CompareOptions
 from kafka_cy.bench.measure import NoProgress
 from kafka_cy.bench.scaling import CURVES, Scaling, ScalingOptions, pairs_of
 
+from .sample_results import sample_scaling, sample_tune
+
 DATA = Path(__file__).parent / "data"
 
 
@@ -93,3 +95,47 @@ def test_the_page_of_results_is_made_of_files() -> None:
     assert page.index("## Beside Apache Kafka") < page.index("## Single runs")
     assert "| produce one 100 B record, 1 in flight |" in page
     assert "\n1000 acks=all" not in page and page.endswith("|\n")
+
+
+def test_the_page_says_what_was_tuned_and_started() -> None:
+    started = results.load(DATA / "run.json")
+    for run in started.runs:
+        run.workload = run.label = "start"
+    tuned = sample_tune()
+    page = report_text.results_page([tuned, started])
+    assert page.index("## Start") < page.index("## Tuned")
+    assert "| run | target | times | written before | median | slowest |" in page
+    assert tuned.tune is not None
+    for recommendation in tuned.tune.recommendations:
+        settings = report_text.changes_text(tuned.tune.trials[recommendation.trial], tuned.tune.trials[0])
+        assert f"| {recommendation.goal} | {settings} |" in page
+    assert "batch.size 3.40x (262144 best, 4096 worst) for throughput" in page
+
+
+def grown(factors: list[float]) -> results.Results:
+    """A scaling file whose broker at the last point uses so much more than its base, pair by pair."""
+    file = sample_scaling()
+    file.runs = [
+        dataclasses.replace(run, options={**run.options, "pair": pair}, totals=dataclasses.replace(run.totals))
+        for run in file.runs
+        for pair in range(len(factors))
+    ]
+    for run in file.runs:
+        last = run.options["at"] == 20_000 and run.options["role"] == "variant"
+        run.totals.requests = 1000
+        run.totals.broker_cpu_s = factors[run.options["pair"]] if last else 1.0
+    return file
+
+
+@pytest.mark.parametrize(
+    ("factors", "line"),
+    [
+        ([1.0, 1.02, 0.98], "**The cost of a request is flat**: at 20,000 partitions it is 1.00x to 1.00x of what"),
+        ([1.5, 0.8, 3.0], "**Whether the cost of a request grows, the noise hides**: produce one 100 B record at"),
+        ([1.5, 1.5, 1.6], "**The cost of a request grows**: produce one 100 B record at 20,000 partitions 1.50x"),
+    ],
+    ids=["flat", "noise", "grows"],
+)
+def test_the_growth_table_says_first_whether_cost_is_flat(factors: list[float], line: str) -> None:
+    text = report_text.markdown(grown(factors))
+    assert text.index(line) < text.index("**partitions**")

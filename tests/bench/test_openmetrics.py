@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
+from foreign_tools import require
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
+from kafka_cy.bench.brokers import free_port
 from kafka_cy.bench.openmetrics import JOB, METRICS, PREFIX, ExportError, export, push
 
 from .sample_results import sample_compare, sample_run
@@ -125,3 +131,46 @@ def test_push(gateway: HTTPServer) -> None:
     assert len(metrics["bytes_per_second"].samples) == 1
     with pytest.raises(ExportError, match="Bad Request"):
         push(sample_run(), f"{url}/refuse")
+
+
+@pytest.fixture
+def pushgateway(tmp_path: Path) -> Iterator[str]:
+    """The address of a real one."""
+    program = shutil.which("prometheus-pushgateway")
+    require(program, "prometheus-pushgateway")
+    address = f"127.0.0.1:{free_port()}"
+    with open(tmp_path / "gateway.log", "wb") as log:
+        command = [str(program), f"--web.listen-address={address}"]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                urlopen(f"http://{address}/-/ready", timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "gateway.log").read_text()
+                time.sleep(0.02)
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.interop
+def test_a_real_pushgateway_shows_the_last_push(pushgateway: str) -> None:
+    """It refuses what is inconsistent, so each of our metrics has passed its checks."""
+    for results in (sample_compare(), sample_run("a second one")):
+        push(results, pushgateway)
+        with urlopen(f"{pushgateway}/metrics", timeout=5) as page:
+            metrics = by_name(parse_prometheus(page.read().decode()))
+        assert {f"{name}_info" if kind == "info" else name for name, kind, _ in METRICS} <= set(metrics)
+        rates = {
+            (sample.labels["label"], sample.labels["run"]): sample.value
+            for sample in metrics["bytes_per_second"].samples
+            if sample.labels["job"] == JOB
+        }
+        assert rates == {
+            (run.label, str(index)): pytest.approx(run.totals.bytes / run.totals.duration_s)
+            for index, run in enumerate(results.runs)
+        }

@@ -315,7 +315,7 @@ def test_an_unreachable_broker_is_one_sentence() -> None:
 def test_compare_without_the_jars_says_how_to_get_them(tmp_path: Path) -> None:
     done = bench("compare", "--quick", "--kafka-jars", str(tmp_path))
     assert done.returncode == 1
-    assert "scripts/install-test-tools.sh" in done.stderr and done.stderr.count("\n") == 1
+    assert "scripts/install-kafka.sh" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_run_is_shown_and_written(target: OwnBroker, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from kafka_cy.bench.brokers import Target
 from kafka_cy.bench.load_options import LoadOptions, OptionError
 from kafka_cy.bench.measure import Load
 from kafka_cy.bench.native_load import NativeLoad
-from kafka_cy.bench.native_runner import NativeRunner, new_native_load, run_unmeasured
+from kafka_cy.bench.native_runner import NativeRunner, new_native_load, run_unmeasured, security_protocol
 from kafka_cy.bench.workloads import produce
 
 FILL_S_MAX = 20.0
@@ -62,7 +62,6 @@ def fill(target: Target, topic: BenchTopic, options: LoadOptions, size_bytes: in
     requests = max(topic.partitions, size_bytes // request_bytes)
     filling = dataclasses.replace(
         options,
-        generator="native",
         producers=min(topic.partitions, 4),
         in_flight=5,
         acks=1,
@@ -70,10 +69,17 @@ def fill(target: Target, topic: BenchTopic, options: LoadOptions, size_bytes: in
         warm_up_s=0.0,
         throughput=None,
         num_records=requests * options.records_per_batch(),
-        producer_properties={},
-        consumer_properties={},
     )
-    native = new_native_load(target, filling)
-    produce.add_producers(native, topic, filling)
-    run_unmeasured(NativeRunner(native), "The topic could not be filled")
-    return native.counters()[2]
+    runner: Load
+    if security_protocol(target, options).lower() == "plaintext":
+        filling = dataclasses.replace(filling, generator="native", producer_properties={}, consumer_properties={})
+        native = new_native_load(target, filling)
+        produce.add_producers(native, topic, filling)
+        runner = NativeRunner(native)
+    else:
+        from kafka_cy.bench.librdkafka_load import LibrdkafkaLoad
+
+        runner = clients = LibrdkafkaLoad(target, filling)
+        clients.add_producers(topic)
+    run_unmeasured(runner, "The topic could not be filled")
+    return runner.counters()[2]
