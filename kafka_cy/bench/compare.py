@@ -98,26 +98,34 @@ class Compare:
     def __init__(self, file: results.Results, options: CompareOptions, progress: Progress) -> None:
         self.file, self.options, self.progress = file, options, progress
 
-    def run(self) -> None:
-        """All rounds, or until Ctrl-C. A server that dies takes no part in what follows."""
+    def run(self) -> bool:
+        """All rounds, or until Ctrl-C: then False. A server that dies takes no part in what follows."""
+        try:
+            with contextlib.ExitStack() as started:
+                self._rounds(self._start(started))
+        except KeyboardInterrupt:
+            return False
+        return True
+
+    def _start(self, started: contextlib.ExitStack) -> list[Target]:
         touched = machine.touch_memory(self.options.touch_bytes)
         self.progress.note(f"Touched {touched / GIB:.1f} GiB of memory.")
-        with contextlib.ExitStack() as started:
-            targets: list[Target] = [OwnBroker({**DELETE_SOON, **self.options.broker_config})]
-            started.callback(targets[0].stop)
-            if self.options.jars is not None:
-                self.file.versions["apache-kafka"] = KAFKA_VERSION
-                targets.append(ApacheKafka(self.options.jars))
-                started.callback(targets[1].stop)
-                self._warm_up(targets[1])
-            with contextlib.suppress(KeyboardInterrupt):
-                self._rounds(targets)
+        targets: list[Target] = [OwnBroker({**DELETE_SOON, **self.options.broker_config})]
+        started.callback(targets[0].stop)
+        if self.options.jars is not None:
+            self.file.versions["apache-kafka"] = KAFKA_VERSION
+            targets.append(ApacheKafka(self.options.jars))
+            started.callback(targets[1].stop)
+            self._warm_up(targets[1])
+        return targets
 
     def _warm_up(self, kafka: Target) -> None:
         rows = self.options.chosen_rows()
         self.progress.note(f"Warming Apache Kafka up for {self.options.jvm_warm_up_s:.0f} s.")
         for row in rows:
-            workloads.run(row.workload, kafka, row.load_options(self.options.jvm_warm_up_s / len(rows)))
+            run = workloads.run(row.workload, kafka, row.load_options(self.options.jvm_warm_up_s / len(rows)))
+            if run.outcome == "interrupted":
+                raise KeyboardInterrupt
 
     def _rounds(self, targets: list[Target]) -> None:
         for number in range(1, self.options.rounds + 1):
@@ -131,7 +139,7 @@ class Compare:
                         run = self._run(row, index, side, number)
                     self.file.runs.append(run)
                     if run.outcome == "interrupted":
-                        return
+                        raise KeyboardInterrupt
 
     def _run(self, row: Row, index: int, target: Target, number: int) -> results.Run:
         return workloads.run(

@@ -90,16 +90,19 @@ class Scaling:
     def __init__(self, file: results.Results, options: ScalingOptions, progress: Progress) -> None:
         self.file, self.options, self.progress = file, options, progress
 
-    def run(self) -> None:
-        """All chosen curves, or until Ctrl-C."""
+    def run(self) -> bool:
+        """All chosen curves, or until Ctrl-C: then False."""
         raise_descriptor_limit_as_far_as_it_goes()
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
             for curve in CURVES:
                 if not self.options.curves or curve.name in self.options.curves:
                     try:
                         self._curve(curve)
                     except BrokerError as error:
                         self.progress.note(f"The curve of {curve.name} ends here: {error}")
+        except KeyboardInterrupt:
+            return False
+        return True
 
     def _curve(self, curve: Curve) -> None:
         points = curve.quick_points if self.options.quick else curve.points

@@ -113,11 +113,11 @@ class Search:
         label = changes_text(trial, self.tune.trials[0])
         try:
             saturated = self._run(trial, None, f"{label}: saturated")
-            if self.tune.latency_records_per_s is None:
+            if self.tune.latency_records_per_s is None and saturated.outcome == "completed":
                 rate = figures.records_per_s(saturated)
                 self.tune.latency_records_per_s = min(LATENCY_RATE_MAX, (rate or 0.0) * LATENCY_SHARE) or None
             rate = self.tune.latency_records_per_s
-            if rate is not None and saturated.totals.records:
+            if rate is not None and saturated.outcome == "completed" and saturated.totals.records:
                 self._run(trial, rate, f"{label}: {rate:.0f} records/s")
         finally:
             self._figures_of(trial)

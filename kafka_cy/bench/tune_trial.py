@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 from kafka_cy.bench import figures, workloads
 from kafka_cy.bench.brokers import BrokerError, Target
 from kafka_cy.bench.load_options import LoadOptions, OptionError
 from kafka_cy.bench.payloads import Payloads
 from kafka_cy.bench.results import Outcome, Results, Run, Totals
-from kafka_cy.bench.tune import OnTrial, Search
+from kafka_cy.bench.tune import INTERRUPTED, Measure, OnTrial, Search
 from kafka_cy.bench.tune_results import Tune
 from kafka_cy.bench.tune_settings import (
     PARTITIONS,
     Settings,
+    baseline,
     librdkafka_consumer,
     librdkafka_producer,
     searched,
@@ -21,6 +24,11 @@ from kafka_cy.bench.tune_settings import (
 WORKLOAD = "end-to-end"
 #: What the producer may hold that is not answered yet. More only makes the end of a slow trial longer.
 QUEUE_KBYTES = 32_768
+#: Before the baseline is measured, and its share of the budget at most.
+WARM_UP_S = 10.0
+WARM_UP_SHARE = 0.1
+#: A new topic's first requests are slow, the more so with Apache Kafka.
+TRIAL_WARM_UP_S_MIN = 1.0
 #: Above this share of a core the generator itself may be the limit.
 CLIENT_BUSY = 0.9
 
@@ -38,7 +46,8 @@ def tune_broker(
 ) -> Tune:
     """Search within `budget_s` seconds, with runs of `duration_s`; Ctrl-C ends it. What there is, is in `results` too.
 
-    Raises PayloadError. What happens to the broker meanwhile, the trials and the notes say.
+    The first tenth of the time, at most ten seconds, warms the broker up. Raises PayloadError. What happens to the broker
+    meanwhile, the trials and the notes say.
     """
     results.tune = tune = Tune(goals)
 
@@ -49,7 +58,7 @@ def tune_broker(
             partitions=int(settings[PARTITIONS]),
             replication_factor=replication_factor,
             duration_s=duration_s,
-            warm_up_s=duration_s / 3,
+            warm_up_s=max(TRIAL_WARM_UP_S_MIN, duration_s / 3),
             throughput=rate,
             producers=1,
             consumers=1,
@@ -63,7 +72,12 @@ def tune_broker(
             outcome: Outcome = "failed" if target.alive() else "broker-died"
             return Run(WORKLOAD, label, target.name, "librdkafka", 1, {}, outcome, Totals(0.0), str(error))
 
-    Search(results, tune, searched(replication_factor), measure, budget_s, on_trial).run()
+    settings = searched(replication_factor)
+    begun = time.monotonic()
+    if not warm_up(measure, baseline(settings), begun + min(WARM_UP_S, budget_s * WARM_UP_SHARE)):
+        tune.notes.append(INTERRUPTED)
+        return tune
+    Search(results, tune, settings, measure, budget_s - (time.monotonic() - begun), on_trial).run()
     if replication_factor == 1:
         tune.notes.append("min.insync.replicas was not searched: with one replica it changes nothing.")
     busiest = max(map(client_share, results.runs), default=0.0)
@@ -72,6 +86,17 @@ def tune_broker(
             f"The generator used up to {busiest:.0%} of a core: where throughput looks alike, it may be the generator's."
         )
     return tune
+
+
+def warm_up(measure: Measure, settings: Settings, until_s: float) -> bool:
+    """Load that is not looked at, until that time: a JVM's first seconds would make the baseline look bad. False: Ctrl-C."""
+    while time.monotonic() < until_s:
+        run = measure(settings, None, "warm-up")
+        if run.outcome == "interrupted":
+            return False
+        if run.outcome == "broker-died":
+            break
+    return True
 
 
 def client_share(run: Run) -> float:

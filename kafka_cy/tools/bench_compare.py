@@ -64,5 +64,5 @@ def command(
         )
         if not options.chosen_rows():
             raise click.UsageError(f"no load's name contains {rows!r}")
-        Compare(file, options, progress_for_terminal(samples=False)).run()
-    finish(file, json_path, openmetrics_path, push_url, show=lambda: click.echo(markdown(file)))
+        whole = Compare(file, options, progress_for_terminal(samples=False)).run()
+    finish(file, json_path, openmetrics_path, push_url, show=lambda: click.echo(markdown(file)), interrupted=not whole)

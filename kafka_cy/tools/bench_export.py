@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -16,6 +17,23 @@ from kafka_cy.tools.output import note
 if TYPE_CHECKING:
     from kafka_cy.bench.results import Results
 
+
+class OutputFile(click.Path):
+    """A file to write in the end: that it can be is seen before anything is measured."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        super().convert(value, parameter, context)
+        folder = Path(value).absolute().parent
+        if not folder.is_dir():
+            self.fail(f"there is no folder {folder}", parameter, context)
+        if not os.access(folder, os.W_OK):
+            self.fail(f"the folder {folder} cannot be written to", parameter, context)
+        return Path(value)
+
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -24,7 +42,7 @@ def export_options(function: Command) -> Command:
     openmetrics = click.option(
         "--openmetrics",
         "openmetrics_path",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=OutputFile(),
         metavar="FILE",
         help="Write metrics: every sample with its time, or (FILE ends in .prom) one value a run for node_exporter.",
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kafka_cy.tools.bench_export import export_options, export_results
+from kafka_cy.tools.bench_export import OutputFile, export_options, export_results
 from kafka_cy.tools.client import ToolError
 from kafka_cy.tools.output import note
 
@@ -20,7 +20,9 @@ FILE = click.Path(path_type=Path)
 @click.command("report")
 @click.argument("file", type=FILE)
 @click.argument("other", metavar="[B]", type=FILE, required=False)
-@click.option("--html", "html_path", type=FILE, metavar="OUT", help="Write a self-contained page with plots as well.")
+@click.option(
+    "--html", "html_path", type=OutputFile(), metavar="OUT", help="Write a self-contained page with plots as well."
+)
 @export_options
 def command(
     file: Path, other: Path | None, html_path: Path | None, openmetrics_path: Path | None, push_url: str | None

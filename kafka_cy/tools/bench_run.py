@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kafka_cy.tools.bench_export import command_line, export_options, export_results
+from kafka_cy.tools.bench_export import OutputFile, command_line, export_options, export_results
 from kafka_cy.tools.client import ToolError, key_values
 from kafka_cy.tools.output import note
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 FOREVER_S = 10.0 * 365 * 86400
+NO_LIMIT = -1
 ACKS = {"0": 0, "1": 1, "all": -1, "-1": -1}
 
 #: Client settings that are options of every generator, by Kafka's names: the option, and its type.
@@ -162,7 +163,7 @@ OPTIONS: dict[str, Option] = {
         help="What is written before each crash.",
     ),
     "json_path": click.option(
-        "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+        "--json", "json_path", type=OutputFile(), metavar="FILE",
         help="Write every sample, with the machine's description.",
     ),
     "label": click.option("--label", metavar="TEXT", help="Name of the run in reports."),
@@ -273,9 +274,12 @@ def broker_starter(given: dict[str, Any], results: Results) -> Callable[[], Rest
 
     config = key_values(given["broker_config"], "--broker-config")
     of_kafka = given["broker"] == "apache-kafka"
-    for option, value in (("--broker-config", config), ("--broker apache-kafka", of_kafka)):
-        if value and given.get("bootstrap_servers"):
-            raise click.UsageError(f"{option} is for a broker of its own, not for one at --bootstrap-server")
+    if given.get("bootstrap_servers"):
+        for option, value in (("--broker-config", config), ("--broker apache-kafka", of_kafka)):
+            if value:
+                raise click.UsageError(f"{option} is for a broker of its own, not for one at --bootstrap-server")
+    elif given.get("command_properties") or given.get("command_config"):
+        raise click.UsageError("--command-property and --command-config are for a broker at --bootstrap-server")
     if not of_kafka:
         return lambda: OwnBroker(config)
     jars = kafka_jars(given["kafka_jars"])
@@ -357,8 +361,10 @@ def load_options(workload: str, given: dict[str, Any], client_properties: dict[s
         values["log_bytes"] = given["log_bytes"]
     if "acks" in values:
         values["acks"] = ACKS[values["acks"]]
-    if "throughput" in values and values["throughput"] <= 0:
+    if values.get("throughput", 1) == NO_LIMIT:
         values["throughput"] = None
+    elif values.get("throughput", 1) <= 0:
+        raise click.UsageError("--throughput needs records a second, or -1 for as fast as it goes")
     if values.get("num_records") and given.get("duration") is None:
         values["duration_s"] = FOREVER_S
     values["topic_config"] = key_values(values.get("topic_config", ()), "--topic-config")
@@ -452,8 +458,12 @@ def finish(
     push_url: str | None,
     *,
     show: Callable[[], None] | None = None,
+    interrupted: bool = False,
 ) -> None:
-    """Write, show (as a report, unless told how), and end with the exit code that the runs ask for."""
+    """Write, show (as a report, unless told how), and end with the exit code that the runs ask for.
+
+    `interrupted`: Ctrl-C came between two runs, so that none of them says so.
+    """
     from kafka_cy.tools.bench_report_text import print_report
 
     write_json(results, json_path)
@@ -465,7 +475,7 @@ def finish(
         note(f"Results written to {json_path}.")
     export_results(results, openmetrics_path, push_url)
     outcomes = {run.outcome for run in results.runs}
-    if "interrupted" in outcomes:
+    if interrupted or "interrupted" in outcomes:
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
     if outcomes - {"completed"}:
         raise click.exceptions.Exit(1)

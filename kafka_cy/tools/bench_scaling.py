@@ -47,5 +47,5 @@ def command(
         quick=quick,
     )
     with errors_as_sentences():
-        Scaling(file, options, progress_for_terminal(samples=False)).run()
-    finish(file, json_path, openmetrics_path, push_url, show=lambda: click.echo(markdown(file)))
+        whole = Scaling(file, options, progress_for_terminal(samples=False)).run()
+    finish(file, json_path, openmetrics_path, push_url, show=lambda: click.echo(markdown(file)), interrupted=not whole)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kafka_cy.tools.bench_export import export_options, export_results
-from kafka_cy.tools.bench_report import FILE, write_page
+from kafka_cy.tools.bench_export import OutputFile, export_options, export_results
+from kafka_cy.tools.bench_report import write_page
 from kafka_cy.tools.bench_run import (
     EXIT_INTERRUPTED,
     OPTIONS,
@@ -71,7 +71,7 @@ def shared_options(function: Callable[..., None]) -> Callable[..., None]:
     default=3,
     show_default=True,
     metavar="SECONDS",
-    help="Of one run, after a warm-up of a third of it; a trial has two runs.",
+    help="Of one run, after a warm-up of a third of it (a second at least); a trial has two runs.",
 )
 @click.option("--record-size", type=click.IntRange(min=8), default=1000, show_default=True, metavar="BYTES")
 @click.option(
@@ -83,7 +83,7 @@ def shared_options(function: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--payload-file", metavar="FILE", help="Records to send: the lines of a file.")
 @shared_options
-@click.option("--html", "html_path", type=FILE, metavar="OUT", help="Write a self-contained page with plots.")
+@click.option("--html", "html_path", type=OutputFile(), metavar="OUT", help="Write a self-contained page with plots.")
 @export_options
 def command(
     goals: tuple[str, ...],

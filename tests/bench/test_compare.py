@@ -139,3 +139,15 @@ def grown(factors: list[float]) -> results.Results:
 def test_the_growth_table_says_first_whether_cost_is_flat(factors: list[float], line: str) -> None:
     text = report_text.markdown(grown(factors))
     assert text.index(line) < text.index("**partitions**")
+
+
+def test_ctrl_c_between_two_runs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(scaling.GROW, "partitions", interrupt)
+    monkeypatch.setattr(Compare, "_run", interrupt)
+    file = new_file("scaling")
+    assert not Scaling(file, ScalingOptions(duration_s=0.05, pairs=1, curves=("partitions",), quick=True), NoProgress()).run()
+    assert not Compare(file, CompareOptions(touch_bytes=0), NoProgress()).run()
+    assert file.runs == []

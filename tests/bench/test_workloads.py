@@ -13,9 +13,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from prometheus_client.parser import text_string_to_metric_families
 
 from kafka_cy.bench import results, workloads
 from kafka_cy.bench.bench_topic import bench_topic, offsets
@@ -26,6 +28,7 @@ from kafka_cy.bench.native_load import NativeLoad
 from kafka_cy.bench.payloads import Payloads
 from kafka_cy.bench.requests import produce_head
 from kafka_cy.bench.workloads import recovery, start
+from kafka_cy.testing.broker import Broker
 
 SHORT = LoadOptions(duration_s=0.5, warm_up_s=0.1, partitions=2, producers=2, consumers=2, fill_bytes=2_000_000)
 OF_WORKLOAD: dict[str, dict[str, Any]] = {
@@ -112,6 +115,37 @@ def test_consume_reads_exactly_what_is_there(target: OwnBroker) -> None:
         run = workloads.run("consume", target, chosen)
         assert run.outcome == "completed"
         assert run.totals.records == 400  # batches are whole, and the count is one of whole batches
+
+
+def requests_of(url: str, request: str) -> float:
+    """How many requests of an API the broker has handled, by its own counters."""
+    with urlopen(url, timeout=10) as page:
+        metrics = list(text_string_to_metric_families(page.read().decode()))
+    samples = [sample for metric in metrics for sample in metric.samples]
+    return sum(
+        sample.value
+        for sample in samples
+        if sample.name == "kafka_network_requestmetrics_requests_total" and sample.labels.get("request") == request
+    )
+
+
+@pytest.mark.parametrize(("throughput", "in_flight"), [(None, 32), (2000.0, 1000)], ids=["32 in flight", "paced"])
+def test_requests_are_those_that_the_broker_has_counted(throughput: float | None, in_flight: int) -> None:
+    with Broker() as broker:
+        target = Attached(broker.bootstrap_servers, {})
+        options = dataclasses.replace(
+            SHORT, warm_up_s=0.0, batch_records=1, in_flight=in_flight, throughput=throughput, duration_s=0.5
+        )
+        run = workloads.run("produce", target, options)
+        assert (run.outcome, run.error) == ("completed", None)
+        assert run.totals.requests == run.totals.records == requests_of(broker.metrics_url, "Produce")
+        if throughput:
+            assert run.totals.requests == throughput * options.duration_s
+        before = requests_of(broker.metrics_url, "Fetch")
+        read = dataclasses.replace(options, throughput=None, in_flight=1)
+        run = workloads.run("consume", target, read)
+        assert run.outcome == "completed"
+        assert run.totals.requests == requests_of(broker.metrics_url, "Fetch") - before > 0
 
 
 def test_refusals_are_counted_by_their_code(target: OwnBroker) -> None:
@@ -201,16 +235,18 @@ class KillAt(NoProgress):
 
 @pytest.mark.crash
 @pytest.mark.parametrize("generator", ["native", "librdkafka"])
-def test_a_broker_that_dies_is_a_result(generator: Any) -> None:
+@pytest.mark.parametrize("workload", ["produce", "consume", "mixed", "groups"])
+def test_a_broker_that_dies_is_a_result(workload: str, generator: Any) -> None:
     broker = OwnBroker()
     try:
-        options = dataclasses.replace(SHORT, generator=generator, duration_s=60.0)
-        run = workloads.run("produce", broker, options, KillAt(broker))
+        run = workloads.run(workload, broker, short(workload, generator=generator, duration_s=60.0), KillAt(broker))
     finally:
         broker.stop()
     assert run.outcome == "broker-died"
     assert run.error is not None and run.error.startswith("The broker died after ")
-    assert run.samples and run.totals.records > 0 and run.totals.broker_cpu_s
+    assert run.samples and run.totals.broker_cpu_s
+    if workload != "groups":
+        assert run.totals.records > 0
 
 
 def test_nobody_there_is_a_sentence() -> None:
@@ -292,6 +328,11 @@ def bench(*arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess
         (["produce", "--command-property", "security.protocol=SSL"], "speaks plaintext only, not SSL"),
         (["produce", "--payload-file", "/nowhere"], "Payload file /nowhere: No such file"),
         (["produce", "--bootstrap-server", "x:1", "--broker-config", "a=b"], "--broker-config is for a broker of its own"),
+        (["produce", "--throughput", "-5"], "--throughput needs records a second, or -1"),
+        (["produce", "--command-property", "sasl.username=me"], "are for a broker at --bootstrap-server"),
+        (["produce", "--bootstrap-server", "x:1", "--broker", "apache-kafka"], "--broker apache-kafka is for a broker of its own"),
+        (["produce", "--json", "/nowhere/x.json"], "there is no folder /nowhere"),
+        (["tune", "--html", "/nowhere/x.html"], "there is no folder /nowhere"),
         (["dance"], "No such command 'dance'"),
         (["compare", "--no-kafka", "--rows", "nothing has this"], "no load's name contains"),
         (["scaling", "--curve", "height"], "Invalid value for '--curve'"),
