@@ -97,6 +97,7 @@ cdef struct PartitionAnswer:
     int32_t bad_record_index        # -1 none
     const char* message             # NULL none; static
     bint waits                      # its error code is not known yet
+    bint unseen                     # refused before it is a request to this partition: BrokerTopicMetrics leave it out
 
 
 cdef int16_t batch_error_code(int error, const uint8_t* data, int32_t size) noexcept nogil:
@@ -124,6 +125,11 @@ cdef bint found_in_records(int error) noexcept nogil:
         error == BATCH_TRUNCATED or error == BATCH_NOT_ONE or error == BATCH_BAD_LENGTH or error == BATCH_BAD_MAGIC
         or error == BATCH_BAD_CRC or error == BATCH_TOO_LARGE
     )
+
+
+cdef bint not_one_batch(int error) noexcept nogil:
+    """What Kafka's ProduceRequest.validateRecords refuses, before a partition is asked."""
+    return error == BATCH_TRUNCATED or error == BATCH_NOT_ONE or error == BATCH_BAD_MAGIC
 
 
 cdef const char* batch_error_message(int error) noexcept nogil:
@@ -233,16 +239,14 @@ cdef void count_refused(Partition* partition, int error, int64_t size) noexcept 
         atomic_add_relaxed_i64(&partition.failed_produce_requests, 1)
 
 
-cdef void count_invalid(Partition* partition, int error) noexcept nogil:
+cdef void count_invalid(Partition* partition, int error, const ValidBatch* valid) noexcept nogil:
     """What BrokerTopicMetrics counts of batches that do not pass the checks."""
-    if error == BATCH_BAD_MAGIC:
-        atomic_add_relaxed_i64(&partition.invalid_magic, 1)
-    elif error == BATCH_BAD_CRC:
+    if error == BATCH_BAD_CRC:
         atomic_add_relaxed_i64(&partition.invalid_crc, 1)
     elif error == BATCH_BAD_COUNT or error == BATCH_BAD_SEQUENCE:
         atomic_add_relaxed_i64(&partition.invalid_offset_or_sequence, 1)
     elif error == BATCH_NO_KEY:
-        atomic_add_relaxed_i64(&partition.no_key, 1)
+        atomic_add_relaxed_i64(&partition.no_key, valid.keyless_records)
 
 
 cdef void append(
@@ -271,10 +275,12 @@ cdef void append(
         answer.bad_record_index = valid.bad_record_index
         if found_in_records(error):
             answer.log_start_offset = log_start_offset(log)
-        count_invalid(partition, error)
+        answer.unseen = not_one_batch(error)
+        count_invalid(partition, error, &valid)
         return
     if valid.header.attributes & ATTRIBUTE_TRANSACTIONAL:
         answer.error = ERROR_INVALID_TXN_STATE
+        answer.unseen = True
         answer.message = b"The partition is not part of an ongoing transaction"
         return
     error = partition_append(partition, &valid, -1, ORIGIN_CLIENT, reactor.now_ms, &result)
@@ -317,10 +323,12 @@ cdef void produce_partition(
     answer.bad_record_index = -1
     answer.message = NULL
     answer.waits = False
+    answer.unseen = False
     if topic == NULL:
         answer.error = ERROR_UNKNOWN_TOPIC_ID if by_id else ERROR_UNKNOWN_TOPIC_OR_PARTITION
     elif produce.acks < -1 or produce.acks > 1:
         answer.error = ERROR_INVALID_REQUIRED_ACKS
+        answer.unseen = True
     elif known == NULL:
         answer.error = ERROR_UNKNOWN_TOPIC_OR_PARTITION
     elif topic.internal and not produce.internal_allowed:
@@ -331,11 +339,12 @@ cdef void produce_partition(
     elif records == NULL:
         answer.error = ERROR_INVALID_RECORD
         answer.message = batch_error_message(BATCH_NOT_ONE)
+        answer.unseen = True
     else:
         answer.error = storage_error_code(partition_check_leader(known.partition, -1))
         if answer.error == ERROR_NONE:
             append(reactor, produce, known, records, size, error_at, answer)
-    if known != NULL and known.partition != NULL and answer.error:
+    if known != NULL and known.partition != NULL and answer.error and not answer.unseen:
         count_refused(known.partition, answer.error, size)
     if answer.error and not produce.error:
         produce.error = answer.error

@@ -75,7 +75,7 @@ cdef struct Counters:
     int64_t parked                  # gauge
     int64_t wakes
     int64_t loops
-    int64_t busy_ns
+    int64_t busy_ticks
     int64_t slow                    # requests over the threshold of the slow-request log
     int64_t paused                  # times a socket was not read (memory, in flight, slow reader)
     int64_t opened_by_listener[LISTENERS_MAX]

@@ -636,7 +636,7 @@ cdef void turn(ReactorState* reactor, epoll_event* events) noexcept nogil:
     if reactor.shared.scratch.capacity > SCRATCH_KEPT_BYTES:
         writer_free(&reactor.shared.scratch)
     counter_add(&reactor.counters.loops, 1)
-    counter_add(&reactor.counters.busy_ns, monotonic_ns() - reactor.shared.now_ns)
+    counter_add(&reactor.counters.busy_ticks, ticks_now() - reactor.turn_ticks)
 
 
 cdef void drain(ReactorState* reactor) noexcept nogil:

@@ -117,7 +117,7 @@ cdef void reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* fr
         request.slot.done = True
         connection.closing = True
         connection_mark_dirty(state, connection)
-    count_handled(state, &request, begun, <int64_t>size)
+    count_handled(state, &request, begun)
 
 
 cdef void keep_client_id(Connection* connection, Request* request) noexcept nogil:
@@ -126,14 +126,14 @@ cdef void keep_client_id(Connection* connection, Request* request) noexcept nogi
         memcpy(connection.client_id, request.client_id, <size_t>connection.client_id_size)
 
 
-cdef void count_handled(ReactorState* state, Request* request, int64_t begun, int64_t size) noexcept nogil:
+cdef void count_handled(ReactorState* state, Request* request, int64_t begun) noexcept nogil:
     """The handler is through; requests of one read share the clock: one's end is the next one's beginning."""
     cdef ApiCounters* api = request.api
     cdef ResponseSlot* slot = request.slot
     cdef int64_t now = ticks_now()
     state.ticks = now
     count_request(api, request.api_version)
-    histogram_add(&api.request_bytes, size, 1)
+    histogram_add(&api.request_bytes, <int64_t>request.body_size, 1)
     if slot != NULL:
         slot.api = api
         slot.received = state.turn_ticks

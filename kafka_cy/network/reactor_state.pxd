@@ -10,8 +10,9 @@ from kafka_cy.network.log_events cimport (
 from kafka_cy.network.mailbox cimport Mailbox
 from kafka_cy.network.metadata_image cimport MetadataImage
 from kafka_cy.network.request cimport Reactor
-from kafka_cy.network.system cimport counter_add, pthread_mutex_t, pthread_t
+from kafka_cy.network.system cimport counter_add, monotonic_ns, pthread_mutex_t, pthread_t
 from kafka_cy.network.timer_wheel cimport Timer, TimerWheel
+from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.storage.partition cimport REACTORS_MAX, Partition
 
 cdef struct ApiRange:       # by API key; from set_api_versions, before start
@@ -94,6 +95,12 @@ cdef struct ReactorState:
     int32_t running                     # (a) its thread lives
     pthread_t thread
     Counters counters
+
+
+cdef inline double ns_per_tick(const NetworkState* network) noexcept nogil:
+    """The unit of the counters' durations, by both clocks since the start."""
+    cdef int64_t ticks = ticks_now() - network.started_ticks
+    return <double>(monotonic_ns() - network.started_ns) / <double>(ticks if ticks > 0 else 1)
 
 
 cdef inline void connection_mark_dirty(ReactorState* reactor, Connection* connection) noexcept nogil:

@@ -26,7 +26,7 @@ from kafka_cy.network.loop cimport (
 from kafka_cy.network.mailbox cimport MAIL_COMPLETION, MAIL_STOP, mailbox_post
 from kafka_cy.network.metadata_image cimport MetadataImage, image_empty, image_free
 from kafka_cy.network.reactor cimport response_header_size, response_header_write
-from kafka_cy.network.reactor_state cimport ApiRange, NetworkState, ReactorState
+from kafka_cy.network.reactor_state cimport ApiRange, NetworkState, ReactorState, ns_per_tick
 from kafka_cy.network.software cimport software_read
 from kafka_cy.network.system cimport (
     counter_add, counter_set, monotonic_ns, pthread_create, pthread_join, pthread_mutex_init, pthread_mutex_lock,
@@ -375,6 +375,7 @@ cdef class Server:
         cdef int key
         cdef int row
         cdef int version
+        cdef double tick_ns = ns_per_tick(self.network)
         cdef dict requests = {}
         cdef dict sums = dict.fromkeys((
             "bytes_in", "bytes_out", "accepted", "refused", "closed", "closed_idle", "closed_bad", "connections",
@@ -400,7 +401,7 @@ cdef class Server:
             sums["parked"] += atomic_load_relaxed_i64(&each.parked)
             sums["wakes"] += atomic_load_relaxed_i64(&each.wakes)
             sums["loops"] += atomic_load_relaxed_i64(&each.loops)
-            sums["busy_ns"] += atomic_load_relaxed_i64(&each.busy_ns)
+            sums["busy_ns"] += <int64_t>(<double>atomic_load_relaxed_i64(&each.busy_ticks) * tick_ns)
             sums["slow"] += atomic_load_relaxed_i64(&each.slow)
             sums["paused"] += atomic_load_relaxed_i64(&each.paused)
         sums["requests"] = requests

@@ -8,9 +8,8 @@ from libc.stdio cimport snprintf
 
 from kafka_cy.network.connection cimport Connection, ResponseSlot, SentGroup
 from kafka_cy.network.log_events cimport LOG_MESSAGE_BYTES_MAX, LOG_WARNING
-from kafka_cy.network.reactor_state cimport ReactorState, connection_log
-from kafka_cy.network.system cimport counter_add, monotonic_ns
-from kafka_cy.records.ticks cimport ticks_now
+from kafka_cy.network.reactor_state cimport ReactorState, connection_log, ns_per_tick
+from kafka_cy.network.system cimport counter_add
 from kafka_cy.records.atomics cimport atomic_load_relaxed_i64
 
 cdef enum:
@@ -24,11 +23,6 @@ cdef enum:
 cdef int64_t NEVER = 0x7fffffffffffffff
 
 
-cdef double ms_per_tick(ReactorState* reactor) noexcept nogil:
-    cdef int64_t ticks = ticks_now() - reactor.network.started_ticks
-    return <double>(monotonic_ns() - reactor.network.started_ns) / 1e6 / <double>(ticks if ticks > 0 else 1)
-
-
 cdef void slow_threshold_refresh(ReactorState* reactor) noexcept nogil:
     cdef int64_t slow_ns = atomic_load_relaxed_i64(&reactor.network.slow_ns)
     reactor.send.slow_ticks = NEVER
@@ -38,7 +32,7 @@ cdef void slow_threshold_refresh(ReactorState* reactor) noexcept nogil:
     reactor.slow_check_ns = reactor.shared.now_ns + REFRESH_NS
     reactor.slow_lines = 0
     if slow_ns > 0:
-        reactor.send.slow_ticks = <int64_t>(<double>slow_ns / 1e6 / ms_per_tick(reactor))
+        reactor.send.slow_ticks = <int64_t>(<double>slow_ns / ns_per_tick(reactor.network))
 
 
 cdef bint may_wait(int api_key) noexcept nogil:
@@ -57,7 +51,7 @@ cdef void slow_request(Connection* connection, ResponseSlot* slot, SentGroup* gr
     if reactor.slow_lines >= LINES_PER_SECOND_MAX:
         return
     reactor.slow_lines += 1
-    ms = ms_per_tick(reactor)
+    ms = ns_per_tick(reactor.network) / 1e6
     if slot != NULL:
         snprintf(
             text, LOG_MESSAGE_BYTES_MAX,

@@ -2,9 +2,8 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc
 
-from kafka_cy.network.reactor_state cimport ReactorState
+from kafka_cy.network.reactor_state cimport ReactorState, ns_per_tick
 from kafka_cy.network.server cimport Server
-from kafka_cy.network.system cimport monotonic_ns
 from kafka_cy.network.trace_events cimport (
     TRACE_EVENTS_MAX, TRACE_PLACES_MAX, TraceEvent, TracePlace, Tracer, tracer_init, tracer_take,
 )
@@ -104,8 +103,7 @@ cdef class TraceReader:
         cdef Found[TRACE_PLACES_MAX] found
         cdef int64_t now = ticks_now()
         cdef int64_t now_ns = time.time_ns()
-        cdef int64_t ticks = now - self.server.network.started_ticks
-        cdef double ns_per_tick = <double>(monotonic_ns() - self.server.network.started_ns) / <double>max(ticks, 1)
+        cdef double tick_ns = ns_per_tick(self.server.network)
         cdef int i
         cdef int taken = 0
         cdef list requests = []
@@ -118,7 +116,7 @@ cdef class TraceReader:
             if event == NULL:
                 break
             taken += 1
-            requests.append(traced_request(event, found, now, now_ns, ns_per_tick))
+            requests.append(traced_request(event, found, now, now_ns, tick_ns))
             trace_free(event)
         return requests
 
@@ -127,7 +125,7 @@ cdef class TraceReader:
             codecs_free(self.codecs)
 
 
-cdef object traced_request(TraceEvent* event, Found* found, int64_t now, int64_t now_ns, double ns_per_tick):
+cdef object traced_request(TraceEvent* event, Found* found, int64_t now, int64_t now_ns, double tick_ns):
     cdef int64_t[5] ticks
     cdef int id_size = event.client_id_size if event.client_id_size > 0 else 0
     cdef int i
@@ -135,7 +133,7 @@ cdef object traced_request(TraceEvent* event, Found* found, int64_t now, int64_t
     cdef list batches = []
     ticks[:] = [event.received, event.begun, event.handled, event.answered, event.sent]
     for i in range(5):
-        at = now_ns - <int64_t>(<double>(now - ticks[i]) * ns_per_tick)
+        at = now_ns - <int64_t>(<double>(now - ticks[i]) * tick_ns)
         times.append(max(at, times[i - 1]) if i else at)
     for i in range(event.places_count):
         if found[i].there:

@@ -457,6 +457,17 @@ cdef int rewrite_batch(
     return BATCH_OK
 
 
+cdef int64_t count_keyless(const uint8_t* records, size_t size) noexcept nogil:
+    """Kafka goes on behind the first one and counts them all."""
+    cdef Reader r
+    cdef RecordView record
+    cdef int64_t count = 0
+    reader_init(&r, records, size)
+    while record_read(&r, &record):
+        count += record.key == NULL
+    return count
+
+
 cdef int walk_and_rewrite(
     Codecs* codecs, const ProduceRules* rules, int target, Walk* walk, Writer* unpacked, Writer* scratch,
     ValidBatch* valid,
@@ -469,6 +480,8 @@ cdef int walk_and_rewrite(
     error = walk_records(records, records_size, &valid.header, walk)
     if error:
         valid.bad_record_index = walk.bad_index
+        if error == BATCH_NO_KEY:
+            valid.keyless_records = count_keyless(records, records_size)
         return error
     if valid.header.attributes & ATTRIBUTE_CODEC_MASK != target:
         return rewrite_batch(codecs, target, rules, records, records_size, scratch, valid)

@@ -41,14 +41,15 @@ cdef struct Partition:
     int64_t bytes_out           # (a) counters for telemetry; what is appended is counted by the log
     int64_t fetch_requests      # (a)
     int64_t failed_fetch_requests       # (a)
-    int64_t repeated_produce_requests   # (a) duplicates: nothing was appended
+    int64_t repeated_produce_requests   # (a) duplicates: nothing was appended, but Kafka counts what came
+    int64_t repeated_messages   # (a)
+    int64_t repeated_bytes      # (a)
     int64_t refused_produce_requests    # (a) with an error
     int64_t failed_produce_requests     # (a) refused ones that neither the client nor a change of leader explains
     int64_t bytes_rejected      # (a) larger than max.message.bytes
-    int64_t invalid_magic       # (a) batches
-    int64_t invalid_crc         # (a)
+    int64_t invalid_crc         # (a) batches
     int64_t invalid_offset_or_sequence  # (a)
-    int64_t no_key              # (a)
+    int64_t no_key              # (a) records
     Log** retired_logs          # swapped-out logs: a reactor may still be reading one; freed with the partition
     int32_t retired_logs_count
 
@@ -62,11 +63,11 @@ cdef enum:
     COUNT_FAILED_PRODUCE_REQUESTS = 5
     COUNT_FETCH_REQUESTS = 6
     COUNT_FAILED_FETCH_REQUESTS = 7
+    TOPIC_COUNTS = 8                # those above are shown by topic, the others only for all topics together
     COUNT_NO_KEY = 8
-    COUNT_INVALID_MAGIC = 9
-    COUNT_INVALID_CRC = 10
-    COUNT_INVALID_OFFSET_OR_SEQUENCE = 11
-    PARTITION_COUNTS = 12
+    COUNT_INVALID_CRC = 9
+    COUNT_INVALID_OFFSET_OR_SEQUENCE = 10
+    PARTITION_COUNTS = 11
 
 cdef void partition_counts(Partition* partition, int64_t* counts) noexcept nogil     # fills PARTITION_COUNTS
 

@@ -68,8 +68,10 @@ cdef void partition_counts(Partition* partition, int64_t* counts) noexcept nogil
     cdef Log* log = current_log(partition)
     cdef int64_t refused = atomic_load_relaxed_i64(&partition.refused_produce_requests)
     cdef int64_t repeated = atomic_load_relaxed_i64(&partition.repeated_produce_requests)
-    counts[COUNT_MESSAGES_IN] = atomic_load_relaxed_i64(&log.messages_in)
-    counts[COUNT_BYTES_IN] = atomic_load_relaxed_i64(&log.bytes_in)
+    counts[COUNT_MESSAGES_IN] = (
+        atomic_load_relaxed_i64(&log.messages_in) + atomic_load_relaxed_i64(&partition.repeated_messages)
+    )
+    counts[COUNT_BYTES_IN] = atomic_load_relaxed_i64(&log.bytes_in) + atomic_load_relaxed_i64(&partition.repeated_bytes)
     counts[COUNT_BYTES_OUT] = atomic_load_relaxed_i64(&partition.bytes_out)
     counts[COUNT_BYTES_REJECTED] = atomic_load_relaxed_i64(&partition.bytes_rejected)
     counts[COUNT_PRODUCE_REQUESTS] = atomic_load_relaxed_i64(&log.batches_in) + repeated + refused
@@ -77,7 +79,6 @@ cdef void partition_counts(Partition* partition, int64_t* counts) noexcept nogil
     counts[COUNT_FETCH_REQUESTS] = atomic_load_relaxed_i64(&partition.fetch_requests)
     counts[COUNT_FAILED_FETCH_REQUESTS] = atomic_load_relaxed_i64(&partition.failed_fetch_requests)
     counts[COUNT_NO_KEY] = atomic_load_relaxed_i64(&partition.no_key)
-    counts[COUNT_INVALID_MAGIC] = atomic_load_relaxed_i64(&partition.invalid_magic)
     counts[COUNT_INVALID_CRC] = atomic_load_relaxed_i64(&partition.invalid_crc)
     counts[COUNT_INVALID_OFFSET_OR_SEQUENCE] = atomic_load_relaxed_i64(&partition.invalid_offset_or_sequence)
 
@@ -139,6 +140,8 @@ cdef int partition_append(
     messages_per_flush = log_config(log).flush_interval_messages
     if result.duplicate:
         atomic_add_relaxed_i64(&partition.repeated_produce_requests, 1)
+        atomic_add_relaxed_i64(&partition.repeated_messages, batch.header.records_count)
+        atomic_add_relaxed_i64(&partition.repeated_bytes, <int64_t>batch.size)
         if messages_per_flush == 1 and log_flushed_offset(log) <= result.last_offset:
             log_queue_flush(log)
         return STORAGE_OK

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from kafka_cy.telemetry.client_subscriptions import Client
@@ -81,7 +82,9 @@ class ClientMetrics:
         counters: dict[str, bool] = {}
         infos = []
         for each in pushed:
-            head = f'{{client_instance_id="{each.client.client_instance_id}",client_id="{escape(each.client.client_id)}"'
+            head = (
+                f'{{client_instance_id="{each.client.client_instance_id}",client_id="{escape(each.client.client_id)}"'
+            )
             infos.append(f"{labels(**_info_labels(each))} 1")
             for series, value in each.values.items():
                 samples.setdefault(series.name, []).append(f"{head}{series.labels}}} {_number(value)}")
@@ -136,7 +139,9 @@ def read_metrics(data: Any) -> tuple[dict[str, str], dict[Series, float], int]:
                         dropped += 1
                         continue
                     found = _attributes(point.attributes)
-                    text = "".join(f',{key}="{escape(value)}"' for key, value in sorted(found.items()) if key not in _OURS)
+                    text = "".join(
+                        f',{key}="{escape(value)}"' for key, value in sorted(found.items()) if key not in _OURS
+                    )
                     number = point.as_int if point.WhichOneof("value") == "as_int" else point.as_double
                     values[Series(name, text, is_counter)] = float(number)
     return dict(list(resource.items())[:ATTRIBUTES_MAX]), values, dropped
@@ -152,6 +157,7 @@ def _points(metric: Any) -> Iterator[tuple[bool, Any]]:
             yield metric.sum.is_monotonic, point
 
 
+@lru_cache(4096)  # clients of one kind push the same names again and again
 def metric_name(name: str) -> str:
     """The name under which a client's metric is shown."""
     text = _NOT_A_NAME.sub("_", name[:NAME_CHARS_MAX])

@@ -85,6 +85,8 @@ def _gauge(name: str, help_text: str, samples: list[str]) -> Family:
 def kafka_exporter(view: View) -> Iterable[Family]:
     """The names of danielqsj/kafka_exporter, and the lag in seconds that its users ask for."""
     snapshot = view.snapshot
+    # Strimzi's board takes its variables from it.
+    yield _gauge("kafka_exporter_build_info", "Version of this broker", [f"{labels(version=_version())} 1"])
     yield _gauge("kafka_brokers", "Brokers of the cluster", [f" {len(snapshot.brokers)}"])
     info = [f"{labels(id=each.broker_id, address=f'{each.host}:{each.port}')} 1" for each in snapshot.brokers]
     yield _gauge("kafka_broker_info", "One for each broker", info)
@@ -154,7 +156,9 @@ def kafka_lag_exporter(view: View) -> Iterable[Family]:
     yield from _kafka_lag_exporter_groups(snapshot, cluster)
     per_topic = [f'{{{cluster},group="{group}",topic="{topic}"}} {total}' for group, topic, total in view.lag_sums]
     yield _gauge("kafka_consumergroup_group_topic_sum_lag", "Lag of all partitions of a topic", per_topic)
-    yield _gauge("kafka_consumergroup_poll_time_ms", "How long it took to look", [f"{{{cluster}}} {snapshot.took_ms:.3f}"])
+    yield _gauge(
+        "kafka_consumergroup_poll_time_ms", "How long it took to look", [f"{{{cluster}}} {snapshot.took_ms:.3f}"]
+    )
 
 
 def _with_consumers(snapshot: Snapshot, cluster: str) -> list[tuple[str, Committed]]:
@@ -209,7 +213,9 @@ def kminion(view: View) -> Iterable[Family]:
     rows: list[str] = []
     for group in snapshot.groups:
         head = f'{{group_id="{escape(group.group_id)}",topic_name="'
-        rows += [f'{head}{r.topic}",partition_id="{r.partition}"}} {r.lag}' for r in group.committed if r.lag is not None]
+        rows += [
+            f'{head}{r.topic}",partition_id="{r.partition}"}} {r.lag}' for r in group.committed if r.lag is not None
+        ]
     yield _gauge("kminion_kafka_consumer_group_topic_partition_lag", "Records from the committed offset on", rows)
     lags = [f'{{group_id="{group}",topic_name="{topic}"}} {total}' for group, topic, total in view.lag_sums]
     yield _gauge("kminion_kafka_consumer_group_topic_lag", "Lag of all partitions", lags)

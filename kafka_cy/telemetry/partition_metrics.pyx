@@ -16,8 +16,8 @@ from kafka_cy.storage.log cimport (
     Log, LogConfig, log_config, log_end_offset, log_size_bytes, log_start_offset,
 )
 from kafka_cy.storage.partition cimport (
-    PARTITION_COUNTS, PARTITION_OFFLINE, PARTITION_ONLINE, HostedPartition, Partition, partition_acquire, partition_counts,
-    partition_last_stable_offset, partition_release,
+    PARTITION_COUNTS, PARTITION_OFFLINE, PARTITION_ONLINE, TOPIC_COUNTS, HostedPartition, Partition, partition_acquire,
+    partition_counts, partition_last_stable_offset, partition_release,
 )
 from kafka_cy.telemetry.text cimport (
     TEXT_COUNTER, TEXT_GAUGE, TEXT_UNKNOWN, text_family, text_int, text_label_value, text_put, text_raw,
@@ -36,6 +36,7 @@ cdef enum:
     VALUE_REPLICAS = 8
     VALUE_STABLE_LAG = 9
     VALUES_COUNT = 10
+    ZEROS = 7
     LOG_VALUES = 4              # the first ones: of every replica whose log can be read
 
 # A partition while it is written about. Holds a reference to it.
@@ -72,8 +73,8 @@ value_helps[:] = [
 cdef const char* count_names[PARTITION_COUNTS]      # in the order of COUNT_MESSAGES_IN ...
 count_names[:] = [
     b"messagesin", b"bytesin", b"bytesout", b"bytesrejected", b"totalproducerequests", b"failedproducerequests",
-    b"totalfetchrequests", b"failedfetchrequests", b"nokeycompactedtopicrecords", b"invalidmagicnumberrecords",
-    b"invalidmessagecrcrecords", b"invalidoffsetorsequencerecords",
+    b"totalfetchrequests", b"failedfetchrequests", b"nokeycompactedtopicrecords", b"invalidmessagecrcrecords",
+    b"invalidoffsetorsequencerecords",
 ]
 cdef const char* count_helps[PARTITION_COUNTS]
 count_helps[:] = [
@@ -81,18 +82,25 @@ count_helps[:] = [
     b"Bytes of batches larger than max.message.bytes", b"Produce requests, one for each partition",
     b"Produce requests that failed unexpectedly, one for each partition", b"Fetch requests, one for each partition",
     b"Fetch requests that failed unexpectedly, one for each partition",
-    b"Batches without a key for compacted topics", b"Batches with an unknown format", b"Batches with a wrong checksum",
+    b"Records without a key for compacted topics", b"Batches with a wrong checksum",
     b"Batches with wrong offsets or sequences",
 ]
 cdef const char* total_suffix = b"_total"
 cdef const char* persec_suffix = b"persec"
 cdef const char* no_suffix = b""
-# Nothing here converts messages, replicates or moves replicas between brokers: these are true zeros.
-cdef const char* zero_names[2]
-zero_names[:] = [b"producemessageconversions", b"fetchmessageconversions"]
-cdef const char* zero_all_names[4]
-zero_all_names[:] = [
-    b"replicationbytesin", b"replicationbytesout", b"reassignmentbytesin", b"reassignmentbytesout",
+# Nothing here converts messages, replicates or moves replicas between brokers, and older formats are refused before a
+# partition is asked: these are true zeros.
+cdef const char* zero_names[ZEROS]
+zero_names[:] = [
+    b"producemessageconversions", b"fetchmessageconversions", b"replicationbytesin", b"replicationbytesout",
+    b"reassignmentbytesin", b"reassignmentbytesout", b"invalidmagicnumberrecords",
+]
+cdef const char* zero_helps[ZEROS]
+zero_helps[:] = [
+    b"Always 0: messages are never converted", b"Always 0: messages are never converted",
+    b"0: there is no replication between brokers yet", b"0: there is no replication between brokers yet",
+    b"0: there is no replication between brokers yet", b"0: there is no replication between brokers yet",
+    b"Always 0: older formats are refused before a partition is asked",
 ]
 
 
@@ -215,7 +223,7 @@ cdef void write_counts(
         topic_name(w, count_names[each], persec)
         text_raw(w, b" ", 1)
         text_int(w, all[each])
-        for topic in range(topics):
+        for topic in range(topics if each < TOPIC_COUNTS else 0):
             partition = rows[firsts[topic]].partition
             text_raw(w, b"\n", 1)
             topic_name(w, count_names[each], persec)
@@ -224,13 +232,9 @@ cdef void write_counts(
             text_put(w, b"\"} ")
             text_int(w, sums[topic * PARTITION_COUNTS + each])
         text_raw(w, b"\n", 1)
-    for each in range(2):
-        topic_family(w, openmetrics, zero_names[each], persec, b"Always 0: messages are never converted")
+    for each in range(ZEROS):
+        topic_family(w, openmetrics, zero_names[each], persec, zero_helps[each])
         topic_name(w, zero_names[each], persec)
-        text_put(w, b" 0\n")
-    for each in range(4):
-        topic_family(w, openmetrics, zero_all_names[each], persec, b"0: there is no replication between brokers yet")
-        topic_name(w, zero_all_names[each], persec)
         text_put(w, b" 0\n")
 
 

@@ -6,13 +6,12 @@ from libc.stdint cimport int32_t, int64_t
 from kafka_cy.network.counters cimport (
     API_ROWS, API_VERSIONS_MAX, LISTENERS_MAX, SOFTWARE_MAX, ApiCounters, ClientSoftware, Counters,
 )
-from kafka_cy.network.reactor_state cimport NetworkState, ReactorState
+from kafka_cy.network.reactor_state cimport NetworkState, ReactorState, ns_per_tick
 from kafka_cy.network.server cimport Server
 from kafka_cy.network.software cimport software_read
 from kafka_cy.network.system cimport monotonic_ns
 from kafka_cy.records.atomics cimport atomic_load_i64, atomic_load_pointer, atomic_load_relaxed_i64
 from kafka_cy.records.histogram cimport HISTOGRAM_BUCKETS, counts_quantile, counts_total, histogram_bucket, histogram_floor
-from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.storage.log cimport log_flush_times
 
 
@@ -62,6 +61,7 @@ def reactors(Server server not None):
     cdef Counters* counters
     cdef ClientSoftware entry
     cdef int64_t now = monotonic_ns()
+    cdef double tick_ns = ns_per_tick(network)
     cdef int64_t activity
     cdef int32_t i
     cdef int32_t j
@@ -77,7 +77,8 @@ def reactors(Server server not None):
                 ))
         found.append(ReactorNumbers(
             activity & 0xff, activity >> 8, max(0, now - atomic_load_relaxed_i64(&counters.turn_ns)),
-            atomic_load_relaxed_i64(&counters.busy_ns), atomic_load_relaxed_i64(&counters.loops),
+            <int64_t>(<double>atomic_load_relaxed_i64(&counters.busy_ticks) * tick_ns),
+            atomic_load_relaxed_i64(&counters.loops),
             requests_of(counters), atomic_load_relaxed_i64(&counters.bytes_in),
             atomic_load_i64(&(<ReactorState*>network.reactors[i]).mailbox.count),
             [atomic_load_relaxed_i64(&counters.opened_by_listener[j]) for j in range(LISTENERS_MAX)],
@@ -107,8 +108,7 @@ def flush_counts():
 
 def ms_per_tick(Server server not None):
     """The unit of flush_counts."""
-    cdef int64_t ticks = ticks_now() - server.network.started_ticks
-    return (monotonic_ns() - server.network.started_ns) / 1e6 / max(1, ticks)
+    return ns_per_tick(server.network) / 1e6
 
 
 def quantile(list counts not None, double wanted):

@@ -16,12 +16,11 @@ from kafka_cy.network.counters cimport (
     API_FETCH_FOLLOWER, API_ROWS, API_VERSIONS_MAX, ERROR_CODES_MAX, TIME_LOCAL, TIME_REMOTE, TIME_REQUEST_QUEUE,
     TIME_RESPONSE_QUEUE, TIME_RESPONSE_SEND, TIME_TOTAL, TIMES_COUNT, ApiCounters,
 )
-from kafka_cy.network.reactor_state cimport NetworkState, ReactorState
+from kafka_cy.network.reactor_state cimport NetworkState, ReactorState, ns_per_tick
 from kafka_cy.network.server cimport Server
 from kafka_cy.network.system cimport monotonic_ns
 from kafka_cy.records.atomics cimport atomic_load_pointer, atomic_load_relaxed_i64
 from kafka_cy.records.histogram cimport HISTOGRAM_BUCKETS, Histogram, counts_quantile, counts_total
-from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.records.wire cimport Writer, writer_free, writer_init
 from kafka_cy.telemetry.text cimport (
     TEXT_COUNTER, TEXT_GAUGE, TEXT_UNKNOWN, text_double, text_family, text_int, text_put, text_raw,
@@ -71,6 +70,15 @@ family_histograms[:] = [
     TIME_TOTAL, TIME_REQUEST_QUEUE, TIME_LOCAL, TIME_REMOTE, TIME_NONE, TIME_RESPONSE_QUEUE, TIME_RESPONSE_SEND, SIZES,
     TIME_NONE, TIME_NONE,
 ]
+cdef const char* counter_names[2]                   # of requests, of errors
+counter_names[:] = [b"requests", b"errors"]
+cdef const char* counter_labels[2]
+counter_labels[:] = [b"\",version=\"", b"\",error=\""]
+cdef const char* counter_helps[2]
+counter_helps[:] = [b"Requests", b"Error codes answered; NONE: success"]
+cdef const char* counter_suffixes[2]                # of the one dialect, of the other
+counter_suffixes[:] = [b"_total", b"persec"]
+cdef const char* no_suffix = b""
 cdef double quantiles[QUANTILES]
 quantiles[:] = [0.5, 0.75, 0.95, 0.98, 0.99, 0.999]
 cdef const char* quantile_labels[QUANTILES]         # the strings that jmx_exporter's rules give
@@ -239,79 +247,58 @@ cdef class RequestMetrics:
     # -- writing --
 
     cdef void write_all(self, Writer* w, bint openmetrics, bint persec) noexcept nogil:
-        cdef int64_t ticks = ticks_now() - self.server.network.started_ticks
-        cdef double ms_per_tick = <double>(monotonic_ns() - self.server.network.started_ns) / 1e6
+        cdef double ms_per_tick = ns_per_tick(self.server.network) / 1e6
         cdef int family
-        ms_per_tick /= <double>(ticks if ticks > 0 else 1)
-        self.write_requests(w, openmetrics, False)
-        self.write_errors(w, openmetrics, False)
+        self.write_counters(w, openmetrics, False, False)
+        self.write_counters(w, openmetrics, False, True)
         if persec:
-            self.write_requests(w, openmetrics, True)
-            self.write_errors(w, openmetrics, True)
+            self.write_counters(w, openmetrics, True, False)
+            self.write_counters(w, openmetrics, True, True)
         for family in range(FAMILIES):
             self.write_quantiles(w, openmetrics, persec, family, 1.0 if family_histograms[family] == SIZES else ms_per_tick)
             self.write_histogram_counts(w, openmetrics, family)
 
-    cdef void begin(self, Writer* w, const char* name, int row) noexcept nogil:
+    cdef void begin(self, Writer* w, const char* name, const char* suffix, int row) noexcept nogil:
         text_put(w, b"kafka_network_requestmetrics_")
         text_put(w, name)
+        text_put(w, suffix)
         text_put(w, b"{request=\"")
         text_put(w, self.names[row])
 
-    cdef void write_requests(self, Writer* w, bint openmetrics, bint persec) noexcept nogil:
+    cdef void write_counters(self, Writer* w, bint openmetrics, bint persec, bint errors) noexcept nogil:
+        """Requests by version or answers by error code. Errors of Fetch have one row, whoever fetches, as in Kafka."""
+        cdef char[96] family
+        cdef int64_t* counts
         cdef int row
-        cdef int version
-        if persec:
-            text_family(w, openmetrics, b"kafka_network_requestmetrics_requestspersec", TEXT_UNKNOWN, b"Requests (count)")
-        else:
-            text_family(w, openmetrics, b"kafka_network_requestmetrics_requests", TEXT_COUNTER, b"Requests")
+        cdef int i
+        snprintf(
+            family, 96, b"kafka_network_requestmetrics_%s%s", counter_names[errors],
+            counter_suffixes[persec] if persec else no_suffix,
+        )
+        text_family(w, openmetrics, family, TEXT_UNKNOWN if persec else TEXT_COUNTER, counter_helps[errors])
         for row in range(ROWS):
-            if self.rows[row] == NULL:
+            if self.rows[row] == NULL or (errors and (row == ROW_FETCH_CONSUMER or row == API_FETCH_FOLLOWER)):
                 continue
-            for version in range(API_VERSIONS_MAX):
-                if self.rows[row].requests[version]:
-                    if persec:
-                        self.begin(w, b"requestspersec", row)
+            counts = &self.rows[row].errors[0] if errors else &self.rows[row].requests[0]
+            for i in range(ERROR_CODES_MAX if errors else API_VERSIONS_MAX):
+                if counts[i]:
+                    self.begin(w, counter_names[errors], counter_suffixes[persec], row)
+                    text_put(w, counter_labels[errors])
+                    if errors:
+                        text_put(w, self.errors[i])
                     else:
-                        self.begin(w, b"requests_total", row)
-                    text_put(w, b"\",version=\"")
-                    text_int(w, version)
+                        text_int(w, i)
                     text_put(w, b"\"} ")
-                    text_int(w, self.rows[row].requests[version])
-                    text_raw(w, b"\n", 1)
-
-    cdef void write_errors(self, Writer* w, bint openmetrics, bint persec) noexcept nogil:
-        """Fetch has one row here, as in Kafka: errors are not told apart by who fetches."""
-        cdef int row
-        cdef int place
-        if persec:
-            text_family(w, openmetrics, b"kafka_network_requestmetrics_errorspersec", TEXT_UNKNOWN, b"Error codes (count)")
-        else:
-            text_family(
-                w, openmetrics, b"kafka_network_requestmetrics_errors", TEXT_COUNTER, b"Error codes answered; NONE: success"
-            )
-        for row in range(ROWS):
-            if self.rows[row] == NULL or row == ROW_FETCH_CONSUMER or row == API_FETCH_FOLLOWER:
-                continue
-            for place in range(ERROR_CODES_MAX):
-                if self.rows[row].errors[place]:
-                    if persec:
-                        self.begin(w, b"errorspersec", row)
-                    else:
-                        self.begin(w, b"errors_total", row)
-                    text_put(w, b"\",error=\"")
-                    text_put(w, self.errors[place])
-                    text_put(w, b"\"} ")
-                    text_int(w, self.rows[row].errors[place])
+                    text_int(w, counts[i])
                     text_raw(w, b"\n", 1)
 
     cdef bint shows(self, int row, int family) noexcept nogil:
-        """Only Produce and Fetch could convert messages, so only they have those families."""
+        """Only Produce and Fetch, whoever fetches, could convert messages, so only they have those families."""
         if self.rows[row] == NULL:
             return False
         if family < FAMILIES - 2:
             return True
-        return row == PRODUCE or row == ROW_FETCH_CONSUMER or row == API_FETCH_FOLLOWER or row == ROW_FETCH_ALL
+        return row == PRODUCE or row == ROW_FETCH_ALL
 
     cdef int64_t count_of(self, int row, int family) noexcept nogil:
         cdef int histogram = family_histograms[family]
@@ -325,7 +312,7 @@ cdef class RequestMetrics:
         cdef int64_t total = 0
         cdef int row
         cdef int i
-        self.write_family(w, openmetrics, family, b"", TEXT_GAUGE)
+        self.write_family(w, openmetrics, family, no_suffix, TEXT_GAUGE)
         for row in range(ROWS):
             if not self.shows(row, family):
                 continue
@@ -333,14 +320,14 @@ cdef class RequestMetrics:
                 self.window(row, histogram, counts)
                 total = counts_total(counts)
             for i in range(QUANTILES):
-                self.begin(w, family_names[family], row)
+                self.begin(w, family_names[family], no_suffix, row)
                 text_put(w, b"\",quantile=\"")
                 text_put(w, quantile_labels[i])
                 text_put(w, b"\"} ")
                 text_double(w, unit * counts_quantile(counts, total, quantiles[i]) if total > 0 else 0.0)
                 text_raw(w, b"\n", 1)
             if persec:                      # that dialect has the count under the same name, without a quantile
-                self.begin(w, family_names[family], row)
+                self.begin(w, family_names[family], no_suffix, row)
                 text_put(w, b"\"} ")
                 text_int(w, self.count_of(row, family))
                 text_raw(w, b"\n", 1)
@@ -355,11 +342,7 @@ cdef class RequestMetrics:
         self.write_family(w, openmetrics, family, suffix, TEXT_UNKNOWN)
         for row in range(ROWS):
             if self.shows(row, family):
-                text_put(w, b"kafka_network_requestmetrics_")
-                text_put(w, family_names[family])
-                text_put(w, suffix)
-                text_put(w, b"{request=\"")
-                text_put(w, self.names[row])
+                self.begin(w, family_names[family], suffix, row)
                 text_put(w, b"\"} ")
                 text_int(w, self.count_of(row, family))
                 text_raw(w, b"\n", 1)

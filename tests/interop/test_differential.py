@@ -10,17 +10,16 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from differential_cases import BROKER, Case, State, alter, list_offsets
+from apache_kafka import start_apache_kafka, wait_for_answers, wait_for_topics
+from differential_cases import BROKER, Case, State, alter
 from differential_table import TABLE
-from foreign_tools import HERE, require
+from foreign_tools import require
 from java_tools import KAFKA_JARS
 from kio.index import UnknownAPIKey, UnknownEntity, load_request_schema
 from raw_client import Closed, RawClient
@@ -37,13 +36,6 @@ CONFIG = {
     "group.initial.rebalance.delay.ms": "0",
     "offsets.topic.num.partitions": "5",
 }
-KRAFT = {
-    "process.roles": "broker,controller",
-    "node.id": "1",
-    "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-    "offsets.topic.replication.factor": "1",
-}
 # Differences that we keep, each with its reason.
 NO_CORDON = "log directories cannot be cordoned here, so the message does not speak of it"
 KNOWN = {
@@ -56,68 +48,6 @@ KNOWN = {
     "grow to 10004": "Kafka fails over it with UNKNOWN_SERVER_ERROR",
 }
 Answers = dict[str, Any]
-
-
-def java(*arguments: str) -> list[str]:
-    log = f"-Dlog4j2.configurationFile={HERE / 'kafka' / 'log4j2.properties'}"
-    return ["java", "-Xmx1g", "-XX:TieredStopAtLevel=1", log, "-cp", f"{KAFKA_JARS}/*", *arguments]
-
-
-def start_apache_kafka(folder: Path, port: int, controller_port: int) -> subprocess.Popen[bytes]:
-    """Format and run one node in KRaft mode; log directories are `d1` and `d2` in the folder."""
-    address = f"PLAINTEXT://127.0.0.1:{port}"
-    config = {
-        **CONFIG,
-        **KRAFT,
-        "listeners": f"{address},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": address,
-        "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller_port}",
-        "log.dirs": f"{folder}/d1,{folder}/d2",
-    }
-    path = folder / "server.properties"
-    path.write_text("".join(f"{key}={value}\n" for key, value in config.items()))
-    cluster_id = "kafkaCyDifferentialAAA"
-    format_command = java("kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id, "-c", str(path))
-    with open(folder / "kafka.log", "wb") as log:
-        subprocess.run(format_command, stdout=log, stderr=log, check=True, timeout=60)
-        return subprocess.Popen(java("kafka.Kafka", str(path)), stdout=log, stderr=log)
-
-
-def wait_for_answers(address: str, deadline_s: float = 60) -> None:
-    """Until the broker has registered itself and coordinates groups."""
-    client = RawClient(address)
-    deadline = time.monotonic() + deadline_s
-    while time.monotonic() < deadline:
-        try:
-            if client.request(3, 12, {"topics": []})["brokers"]:
-                found = client.request(10, 4, {"key_type": 0, "coordinator_keys": ["g1"]})["coordinators"][0]
-                loaded = client.request(9, 7, {"group_id": "g1", "topics": None})["error_code"]
-                ids = client.request(22, 4, {"transactional_id": None, "producer_id": -1, "producer_epoch": -1})
-                if found["error_code"] == loaded == ids["error_code"] == 0:
-                    client.close()
-                    return
-        except (OSError, Closed):
-            pass
-        time.sleep(0.1)
-    raise AssertionError(f"{address} does not answer")
-
-
-def wait_for_topics(client: RawClient, names: list[str], deadline_s: float = 20) -> None:
-    """Until the broker leads every partition of the topics."""
-    deadline = time.monotonic() + deadline_s
-    while time.monotonic() < deadline:
-        topics = [{"name": name} for name in names]
-        known = client.request(3, 12, {"topics": topics, "allow_auto_topic_creation": False})["topics"]
-        requests = [
-            list_offsets(-1, topic=topic["name"], partition=partition["partition_index"])
-            for topic in known
-            for partition in topic["partitions"]
-        ]
-        found = [client.request(2, 8, request)["topics"][0]["partitions"][0]["error_code"] for request in requests]
-        if found and not any(found) and all(topic["partitions"] for topic in known):
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"no leaders of {names}")
 
 
 def wait_for_moves(client: RawClient, moves: list[dict[str, Any]], deadline_s: float = 60) -> None:
@@ -235,7 +165,7 @@ def kafkas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answers]:
     require(KAFKA_JARS.is_dir(), f"Apache Kafka in {KAFKA_JARS}")
     folder = tmp_path_factory.mktemp("kafka")
     port, controller_port = free_ports(2)
-    process = start_apache_kafka(folder, port, controller_port)
+    process = start_apache_kafka(folder, port, controller_port, CONFIG)
     try:
         yield answers_of(f"127.0.0.1:{port}", [str(folder / "d1"), str(folder / "d2")], SETTLE_S)
     finally:

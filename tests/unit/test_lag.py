@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
 
@@ -120,6 +121,7 @@ def test_kafka_exporter_and_its_fork() -> None:
     found = samples(view())
     place = {"consumergroup": "shop", "topic": "orders"}
     for name, labels, value in (
+        ("kafka_exporter_build_info", {"version": version("kafka-cy")}, 1),
         ("kafka_brokers", {}, 1),
         ("kafka_broker_info", {"id": 1, "address": "localhost:9092"}, 1),
         ("kafka_topic_partitions", {"topic": "orders"}, 2),
