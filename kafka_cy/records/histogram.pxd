@@ -1,8 +1,7 @@
 """A log-linear histogram: eight buckets an octave, so none is wider than an eighth of its values; memory is bounded.
 
-Owner: one writer; readers copy the counts at any time, without a lock. Values below 8 have a bucket each, those of 2^42
-and above share the last one. A quantile is exact to half a bucket (6 %), mostly better: values are taken to lie evenly
-in their bucket.
+Owner: one writer; readers copy the counts at any time, without a lock. Values below 8 have a bucket each. A quantile is
+exact to half a bucket (6 %), mostly better: values are taken to lie evenly in their bucket.
 """
 from libc.stdint cimport int64_t
 
@@ -18,7 +17,7 @@ cdef extern from *:
     int highest_bit(int64_t value) noexcept nogil       # of a value above 0
 
 cdef enum:
-    HISTOGRAM_BUCKETS = 320
+    HISTOGRAM_BUCKETS = 488             # to 2^63 - 1: no value has to be cut
 
 cdef struct Histogram:
     int64_t counts[HISTOGRAM_BUCKETS]
@@ -26,19 +25,17 @@ cdef struct Histogram:
 
 cdef inline int histogram_bucket(int64_t value) noexcept nogil:
     cdef int octave
-    cdef int bucket
     if value < 8:
         return <int>value if value > 0 else 0
-    octave = highest_bit(value)
-    bucket = ((octave - 2) << 3) + <int>((value >> (octave - 3)) & 7)
-    return bucket if bucket < HISTOGRAM_BUCKETS else HISTOGRAM_BUCKETS - 1
+    octave = highest_bit(value) - 3
+    return (octave << 3) + <int>(value >> octave)       # the second is 8 to 15
 
 
-cdef inline int64_t histogram_floor(int bucket) noexcept nogil:
-    """The smallest value of a bucket; also the first that is too large for the one before."""
+cdef inline double histogram_floor(int bucket) noexcept nogil:
+    """The smallest value of a bucket; also the first that is too large for the one before (2^63 after the last)."""
     if bucket < 8:
         return bucket
-    return <int64_t>(8 + (bucket & 7)) << ((bucket >> 3) - 1)
+    return <double>(8 + (bucket & 7)) * <double>(<int64_t>1 << ((bucket >> 3) - 1))
 
 
 cdef inline void histogram_add(Histogram* histogram, int64_t value, int64_t times) noexcept nogil:
@@ -68,8 +65,8 @@ cdef inline double counts_quantile(const int64_t* counts, int64_t total, double 
         if counts[i] > 0 and before + <double>counts[i] >= rank:
             if i == 0:
                 return 0
-            low = <double>histogram_floor(i)
-            high = <double>histogram_floor(i + 1)
+            low = histogram_floor(i)
+            high = histogram_floor(i + 1)
             return low + (high - low) * (rank - before) / <double>counts[i]
         before += <double>counts[i]
     return 0

@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 from kafka_cy.telemetry.reactor_numbers import bucket, bucket_floor, quantile
 from kafka_cy.telemetry.windows import Rates
 
-BUCKETS = 320
+BUCKETS = 488
 
 
-@given(st.integers(0, 2**42 - 1))
+@given(st.integers(0, 2**63 - 1))
 def test_a_value_lies_in_its_bucket(value: int) -> None:
     at = bucket(value)
     assert bucket_floor(at) <= value < bucket_floor(at + 1)
     assert bucket_floor(at + 1) - bucket_floor(at) <= max(1, bucket_floor(at) / 8)
 
 
-def test_buckets_are_gapless_and_the_ends_hold_the_rest() -> None:
-    assert [bucket(bucket_floor(i)) for i in range(BUCKETS)] == list(range(BUCKETS))
+def test_buckets_are_gapless_to_the_last_value() -> None:
+    assert [bucket(int(bucket_floor(i))) for i in range(BUCKETS)] == list(range(BUCKETS))
     assert bucket(-(2**62)) == 0
-    assert bucket(2**42) == bucket(2**63 - 1) == BUCKETS - 1
+    assert bucket(2**63 - 1) == BUCKETS - 1
 
 
 @pytest.mark.parametrize("spread", ["even", "logarithmic", "two humps"])
