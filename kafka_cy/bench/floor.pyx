@@ -2,7 +2,8 @@
 
 `serve` is one epoll thread that receives Produce v7 and Fetch v4 requests of one topic and one partition each, checks
 CRC32C, writes the batch to the partition's file and answers; fetches go out by sendfile. It keeps no index, no state and
-no promises. `synced_writes` is the floor of durability: write and fdatasync, one after the other.
+no promises. Its sockets have the send buffer that both brokers give theirs. `synced_writes` is the floor of durability:
+write and fdatasync, one after the other.
 """
 import socket
 
@@ -29,6 +30,7 @@ cdef enum:
     PARTITIONS = 64
     EVENTS_MAX = 256
     CORRUPT_MESSAGE = 2
+    SEND_BUFFER_BYTES = 102400      # default of socket.send.buffer.bytes
     SYNCED_WRITE_BYTES = 170        # a batch of one record of 100 bytes
 
 cdef struct FloorPartition:
@@ -241,6 +243,7 @@ def serve(port, folder):
         if partitions[index].fd < 0:
             raise OSError(errno, "cannot be written", path.decode())
     listener = socket.create_server(("127.0.0.1", port), backlog=1024)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)     # whom it accepts gets the same
     floor.listener_fd = listener.fileno()
     floor.partitions = &partitions[0]
     floor.epoll_fd = epoll_create1(EPOLL_CLOEXEC)

@@ -18,6 +18,7 @@ def describe() -> Machine:
         cores=os.cpu_count() or 1,
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         kernel=platform.release(),
+        congestion_control=_congestion_control(),
         load_average_start=round(os.getloadavg()[0], 2),
     )
 
@@ -52,6 +53,13 @@ def _cpu_name() -> str:
     except OSError:
         pass
     return platform.machine()
+
+
+def _congestion_control() -> str | None:
+    try:
+        return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+    except OSError:
+        return None
 
 
 def available_memory_bytes() -> int:

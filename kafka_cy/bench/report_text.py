@@ -313,9 +313,10 @@ def about(file: Results) -> list[str]:
     """When, on what, with which versions, and whether the machine was quiet."""
     machine = file.machine
     versions = ", ".join(f"{name} {version}" for name, version in file.versions.items())
+    tcp = f", TCP {machine.congestion_control}" if machine.congestion_control else ""
     text = (
         f"{file.started[:10]}; {versions}; {machine.cpu}, {machine.cores} cores, {machine.memory_bytes / 2**30:.0f} GiB, "
-        f"Linux {machine.kernel.split('-')[0]}; load average {machine.load_average_start} at the start, "
+        f"Linux {machine.kernel.split('-')[0]}{tcp}; load average {machine.load_average_start} at the start, "
         f"{machine.load_average_end} at the end."
     )
     return [escaped(text)]

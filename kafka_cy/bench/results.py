@@ -55,6 +55,7 @@ class Machine:
     kernel: str
     load_average_start: float | None = None
     load_average_end: float | None = None
+    congestion_control: str | None = None  # TCP's; bbr paces on loopback, too: large fetches cost up to three times as much
 
 
 @dataclass

@@ -84,6 +84,7 @@ def head(results: Results) -> str:
         ("CPU", f"{machine.cpu}, {machine.cores} cores"),
         ("Memory", bytes_text(machine.memory_bytes)),
         ("Kernel", machine.kernel),
+        ("TCP congestion control", machine.congestion_control or "unknown"),
         ("Load average", load_text(machine)),
         *results.versions.items(),
     ]
