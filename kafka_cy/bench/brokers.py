@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -116,6 +114,7 @@ class OwnBroker:
             raise
 
     def stop(self) -> None:
+        self._broker.kill()  # writing thousands of logs to the disk would be in vain: they go
         self._broker.stop()
 
 
@@ -182,7 +181,7 @@ class ApacheKafka:
         _wait_until_open(self._port, self._process, "Apache Kafka", self._folder / "kafka.log")
 
     def stop(self) -> None:
-        _end(self._process)
+        self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -335,15 +334,3 @@ def _wait_until_open(port: int, process: subprocess.Popen[bytes], what: str, log
             pass
         time.sleep(0.005)
     raise BrokerError(f"{what} did not answer within {START_TIMEOUT_S:.0f} s.")
-
-
-def _end(process: subprocess.Popen[bytes] | None) -> None:
-    if process is None:
-        return
-    if process.poll() is None:
-        os.kill(process.pid, signal.SIGTERM)
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

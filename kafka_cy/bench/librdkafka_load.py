@@ -229,6 +229,9 @@ class LibrdkafkaLoad:
                     except BufferError:
                         producer.poll(0.01)
                 producer.poll(0)
+            closed_loop = not self.options.throughput and not self.options.num_records
+            if closed_loop and self._records + self._expected:
+                producer.purge(in_flight=False)  # nobody has asked for what a closed loop has not even sent
             deadline = time.monotonic() + DRAIN_TIMEOUT_S
             while len(producer) and not self._stop.is_set() and time.monotonic() < deadline:
                 producer.flush(0.1)

@@ -117,6 +117,8 @@ class Search:
                 rate = figures.records_per_s(saturated)
                 self.tune.latency_records_per_s = min(LATENCY_RATE_MAX, (rate or 0.0) * LATENCY_SHARE) or None
             rate = self.tune.latency_records_per_s
+            if saturated.outcome == "completed" and not saturated.totals.records:
+                trial.error = "Nothing that was sent in the measured time came back."
             if rate is not None and saturated.outcome == "completed" and saturated.totals.records:
                 self._run(trial, rate, f"{label}: {rate:.0f} records/s")
         finally:
