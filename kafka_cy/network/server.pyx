@@ -209,7 +209,8 @@ cdef class Server:
             raise RuntimeError(f"listener {name}: the server was started or has {LISTENERS_MAX} listeners")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         if host and family == socket.AF_INET:
-            family, _, _, _, _ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            node = host.encode() if host.isascii() else host    # a str would load the codec of international names
+            family, _, _, _, _ = socket.getaddrinfo(node, port, type=socket.SOCK_STREAM)[0]
         opened = socket.create_server((host, port), family=family, backlog=1024)
         opened.setblocking(False)
         for option, size in ((socket.SO_SNDBUF, self.send_buffer_bytes), (socket.SO_RCVBUF, self.receive_buffer_bytes)):

@@ -7,7 +7,6 @@ from __future__ import annotations
 import base64
 import fcntl
 import os
-import shutil
 from functools import lru_cache
 from typing import Literal
 
@@ -111,12 +110,19 @@ class LogDir:
         with os.scandir(self.path) as entries:
             for entry in entries:
                 if entry.name.endswith(("-delete", "-future")):
-                    shutil.rmtree(entry.path, ignore_errors=True)
+                    remove_tree(entry.path)
                     continue
                 topic, dash, index = entry.name.rpartition("-")
                 if dash and topic and index.isdecimal() and topic not in OTHERS_FOLDERS and entry.is_dir():
                     found.append((topic, int(index), entry.path))
         return sorted(found)
+
+
+def remove_tree(folder: str) -> None:
+    """Remove a folder and what is in it; what cannot be removed stays."""
+    import shutil  # not in the start path
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_topic_id(folder: str, topic_id: bytes) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import threading
 import time
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from kafka_cy.storage import checkpoints
 from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog, StorageFailure, count_of_failures
-from kafka_cy.storage.log_dir import LogDir, LogDirError, read_topic_id, write_topic_id
+from kafka_cy.storage.log_dir import LogDir, LogDirError, read_topic_id, remove_tree, write_topic_id
 from kafka_cy.storage.partition import HostedPartition
 
 if TYPE_CHECKING:
@@ -364,7 +363,7 @@ class LogManager:
             self._removals = [removal for removal in self._removals if removal[0] > now]
         for folder in due:
             if folder.endswith("-delete"):
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_tree(folder)
             else:
                 _unlink_deleted(folder)
 
@@ -525,7 +524,7 @@ class LogManager:
             if target.offline:
                 self._take_offline(path, os.strerror(target.failed_errno))
             target.abandon()
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
             if self.partitions.get(key) is partition and self._dir_of.get(key) not in self.offline_dirs:
                 partition.become_leader(partition.leader_epoch)
             raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import traceback
 
 from kafka_cy.telemetry.broker_view import RECOVERY, RUNNING, SHUTTING_DOWN, STARTING, BrokerView
 from kafka_cy.telemetry.http_server import HttpAnswer
@@ -74,10 +73,12 @@ def threads(view: BrokerView) -> HttpAnswer:
     control = reactor_numbers.control(view.server)
     doing = f"busy for {control.busy_ns / 1e6:.1f} ms" if control.busy_ns else "waiting"
     lines.append(f"control thread: {doing}, {control.queued} requests queued, idle {control.idle_ns / 1e9:.3f} s")
+    from traceback import format_stack  # not in the start path
+
     frames = sys._current_frames()
     for thread in threading.enumerate():
         frame = frames.get(thread.ident or 0)
         lines += ["", f"Python thread {thread.name} (native id {thread.native_id})"]
         if frame is not None:
-            lines += [line.rstrip() for line in traceback.format_stack(frame)[-STACK_FRAMES_MAX:]]
+            lines += [line.rstrip() for line in format_stack(frame)[-STACK_FRAMES_MAX:]]
     return HttpAnswer(("\n".join(lines) + "\n").encode("utf-8", "replace"))

@@ -15,7 +15,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 REQUEST_BYTES_MAX = 16384
 CONNECTIONS_MAX = 64
@@ -27,8 +27,7 @@ NICE = 10  # a tenth of the weight of a thread at 0
 GZIP_LEVEL = 1  # metrics shrink to a twentieth at any level
 
 
-@dataclass(slots=True)
-class HttpRequest:
+class HttpRequest(NamedTuple):
     """The parts of a request that handlers look at. Header names are in lower case."""
 
     method: str
@@ -37,8 +36,7 @@ class HttpRequest:
     headers: dict[str, str]
 
 
-@dataclass(slots=True)
-class HttpAnswer:
+class HttpAnswer(NamedTuple):
     """What a handler answers."""
 
     body: bytes
@@ -46,14 +44,16 @@ class HttpAnswer:
     status: str = "200 OK"
 
 
-@dataclass(slots=True, eq=False)
 class _Connection:
-    socket: socket.socket
-    deadline: float
-    received: bytearray = field(default_factory=bytearray)
-    answer: memoryview = field(default_factory=lambda: memoryview(b""))
-    answered: bool = False
-    sent_all: bool = False
+    __slots__ = ("answer", "answered", "deadline", "received", "sent_all", "socket")
+
+    def __init__(self, client: socket.socket, deadline: float) -> None:
+        self.socket = client
+        self.deadline = deadline
+        self.received = bytearray()
+        self.answer = memoryview(b"")
+        self.answered = False
+        self.sent_all = False
 
 
 def parse_address(text: str, key: str = "kafkacy.metrics.listen") -> tuple[str, int]:

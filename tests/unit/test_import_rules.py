@@ -48,6 +48,7 @@ def test_packages_import_only_what_lies_below() -> None:
 
 def test_start_imports_no_tools_and_no_heavy_packages() -> None:
     heavy = ("click", "rich", "numpy", "prometheus_client", "kio", "confluent_kafka", "yaml", "asyncio", "opentelemetry")
+    heavy += ("dataclasses", "inspect", "shutil", "traceback")
     program = (
         "import sys, kafka_cy.tools.main, kafka_cy.server.main, kafka_cy.server.broker, kafka_cy.config, "
         "kafka_cy.network.server, kafka_cy.storage.log_manager, kafka_cy.telemetry.metrics_server, kafka_cy.api.hot, "
