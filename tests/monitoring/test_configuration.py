@@ -37,6 +37,10 @@ def test_alerts_fire_when_they_should_and_only_then() -> None:
     assert "SUCCESS" in run(needed("promtool", "prometheus"), "test", "rules", TESTED)
 
 
+def test_names_of_the_mbeans_serve_alerts_that_ask_for_them() -> None:
+    assert "SUCCESS" in run(needed("promtool", "prometheus"), "test", "rules", TESTED.with_name("mbean_names_test.yml"))
+
+
 @pytest.mark.parametrize("name", sorted(ALERTS))
 def test_every_alert_is_tested_and_has_a_runbook(name: str) -> None:
     annotations = ALERTS[name]["annotations"]
