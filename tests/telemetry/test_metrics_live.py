@@ -198,6 +198,31 @@ def test_refused_batches_are_counted(broker: Broker) -> None:
     assert total(found, "kafka_network_requestmetrics_errors_total", request="Produce", error="MESSAGE_TOO_LARGE") == 1
 
 
+def test_the_cleaner_shows_its_work(broker: Broker) -> None:
+    config = {"cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.01"}
+    create(broker, "cleaned", **config)
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "linger.ms": 0})
+
+    sizes = [0.0]
+
+    def shrinks() -> bool:
+        """Whether the log became smaller, though another value of its one key was appended."""
+        producer.produce("cleaned", b"x" * 1000, b"key", partition=0)
+        producer.flush(20)
+        sizes.append(value(values(broker), "kafka_log_log_size", topic="cleaned", partition="0"))
+        return sizes[-1] < sizes[-2]
+
+    wait_for("a cleaned log", shrinks)
+    found = values(broker)
+    assert 0 < value(found, "kafka_log_logcleaner_cleaner_recopy_percent") < 100
+    for name in ("max_clean_time_secs", "max_buffer_utilization_percent", "max_compaction_delay_secs", "deadthreadcount"):
+        assert (f"kafka_log_logcleaner_{name}", ()) in found
+    assert value(found, "kafka_log_logcleaner_deadthreadcount") == 0
+    assert 0 <= value(found, "kafka_log_logcleanermanager_time_since_last_run_ms") < 60_000
+    assert ("kafka_log_logcleanermanager_max_dirty_percent", ()) in found
+    assert total(found, "kafka_log_logcleanermanager_uncleanable_partitions_count") == 0
+
+
 def test_sums_over_all_topics_outlive_a_deleted_topic(broker: Broker) -> None:
     create(broker, "shortlived")
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
