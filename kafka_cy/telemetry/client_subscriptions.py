@@ -1,8 +1,9 @@
 """Which metrics which client shall push (KIP-714): subscriptions, and what is known of each client instance.
 
-Follows Kafka's ClientMetricsManager. Two things differ: clients are told to send cumulative values (delta temporality
-is off), so that what they push is a counter as it is; and a client whose codec was refused may ask again at once, as it
-does, where Kafka makes it wait.
+Follows Kafka's ClientMetricsManager. Three things differ: clients are told to send cumulative values (delta temporality
+is off), so that what they push is a counter as it is; a client whose codec was refused may ask again at once, as it
+does, where Kafka makes it wait; and an instance is forgotten when it expires, where Kafka forgets it as soon as its
+connection closes.
 """
 
 from __future__ import annotations
