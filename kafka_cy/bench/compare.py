@@ -79,7 +79,7 @@ ROWS = [
 class CompareOptions:
     """How long and how often. `jars` is None to leave Apache Kafka out."""
 
-    duration_s: float = 3.0
+    duration_s: float = 2.5
     rounds: int = 5
     rows: str = ""  # only those whose label contains it
     touch_bytes: int = 6 * GIB

@@ -23,7 +23,7 @@ from kafka_cy.bench.tune_settings import (
 
 WORKLOAD = "end-to-end"
 #: What the producer may hold that is not answered yet. More only makes the end of a slow trial longer.
-QUEUE_KBYTES = 32_768
+QUEUE_KBYTES = 16_384
 #: Before the baseline is measured, and its share of the budget at most.
 WARM_UP_S = 10.0
 WARM_UP_SHARE = 0.1

@@ -11,12 +11,12 @@ from kafka_cy.tools.bench_run import OPTIONS, errors_as_sentences, finish, new_r
 from kafka_cy.tools.client import key_values
 
 QUICK = {"duration_s": 0.5, "rounds": 3, "touch_gib": 1.0}
-FULL = {"duration_s": 3.0, "rounds": 5, "touch_gib": 6.0}
+FULL = {"duration_s": 2.5, "rounds": 5, "touch_gib": 6.0}
 QUICK_JVM_WARM_UP_S = 8.0
 
 
 @click.command("compare")
-@click.option("--quick", is_flag=True, help="Short runs: 3 rounds of 0.5 s instead of 5 of 3 s.")
+@click.option("--quick", is_flag=True, help="Short runs: 3 rounds of 0.5 s instead of 5 of 2.5 s.")
 @click.option(
     "--duration", "duration_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Of a run."
 )
