@@ -90,12 +90,15 @@ def tune_broker(
 
 def warm_up(measure: Measure, settings: Settings, until_s: float) -> bool:
     """Load that is not looked at, until that time: a JVM's first seconds would make the baseline look bad. False: Ctrl-C."""
-    while time.monotonic() < until_s:
-        run = measure(settings, None, "warm-up")
-        if run.outcome == "interrupted":
-            return False
-        if run.outcome == "broker-died":
-            break
+    try:
+        while time.monotonic() < until_s:
+            run = measure(settings, None, "warm-up")
+            if run.outcome == "interrupted":
+                return False
+            if run.outcome == "broker-died":
+                break
+    except KeyboardInterrupt:  # between two runs
+        return False
     return True
 
 

@@ -128,9 +128,9 @@ def command(
             )
         finally:
             target.stop()
-    if not tune.recommendations and tune.trials and tune.trials[0].error:
-        raise ToolError(f"Kafka's defaults could not be measured: {tune.trials[0].error}")
     write_json(results, json_path)
+    if not tune.recommendations and tune.trials and tune.trials[0].error and INTERRUPTED not in tune.notes:
+        raise ToolError(f"Kafka's defaults could not be measured: {tune.trials[0].error}")
     print_report(results)
     if json_path is not None:
         note(f"Results written to {json_path}.")
