@@ -15,6 +15,7 @@ LAPTOP_DEFAULTS: Final[dict[str, str]] = {
 }
 
 #: Keys of plugins and of single listeners: anything may follow these prefixes.
+LISTEN_BACKLOG: Final = 1024
 _OPEN_PREFIXES: Final = ("listener.name.", "rlmm.config.", "rsm.config.", "config.providers.", "metrics.context.")
 
 
@@ -132,6 +133,13 @@ class BrokerConfig:
         With Kafka's default of 100 KiB a batch of 900 kB comes in many small pieces, at 1.5 times the CPU time.
         """
         return int(self["socket.receive.buffer.bytes"]) if "socket.receive.buffer.bytes" in self.static else -1
+
+    def listen_backlog(self) -> int:
+        """Return how many connections may wait to be accepted: `socket.listen.backlog.size` where it is set, else 1024.
+
+        With Kafka's default of 50 a burst of clients (a restart of the broker, say) waits for TCP to try again.
+        """
+        return int(self["socket.listen.backlog.size"]) if "socket.listen.backlog.size" in self.static else LISTEN_BACKLOG
 
     def replication_factor(self, name: str, broker_count: int) -> int:
         """Return the replication factor `name` of an internal topic, at most the number of brokers that live.

@@ -80,7 +80,7 @@ TEXTS: Final[dict[str, str]] = {
     ),
     "socket.connection.setup.timeout.max.ms": "Longest patience for a connection to another broker.",
     "socket.connection.setup.timeout.ms": "First patience for a connection to another broker.",
-    "socket.listen.backlog.size": "Connections that may wait to be accepted.",
+    "socket.listen.backlog.size": "Connections that may wait to be accepted; where it is not set, 1024.",
     "socket.receive.buffer.bytes": (
         "Receive buffer of a client's socket; -1, or where it is not set, leaves it to the system, which lets it grow."
     ),

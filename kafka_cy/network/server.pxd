@@ -10,6 +10,7 @@ cdef class Server:
     cdef list sockets
     cdef int send_buffer_bytes      # -1: the system's, which grow as they are needed
     cdef int receive_buffer_bytes
+    cdef int backlog                # connections that may wait to be accepted
     cdef bint started
     cdef bint stopped
     cdef object __weakref__

@@ -176,7 +176,7 @@ cdef class Server:
         self, int reactors, *, int64_t request_max_bytes=104857600, int64_t queued_request_bytes_max=-1,
         int64_t queued_response_bytes_max=268435456, int64_t connections_max=2147483647,
         int64_t connections_per_ip_max=2147483647, int64_t idle_timeout_ms=600000, int in_flight_max=1024,
-        int send_buffer_bytes=-1, int receive_buffer_bytes=-1,
+        int send_buffer_bytes=-1, int receive_buffer_bytes=-1, int backlog=1024,
     ):
         cdef NetworkState* network = self.network
         cdef int i
@@ -184,6 +184,7 @@ cdef class Server:
             raise ValueError(f"reactors={reactors}: must be 1 to {REACTORS_MAX}")
         self.send_buffer_bytes = send_buffer_bytes
         self.receive_buffer_bytes = receive_buffer_bytes
+        self.backlog = backlog
         network.request_bytes_max = min(request_max_bytes, 2147483647)
         network.queued_request_bytes_max = queued_request_bytes_max if queued_request_bytes_max > 0 else 1 << 62
         network.queued_response_bytes_max = queued_response_bytes_max if queued_response_bytes_max > 0 else 1 << 62
@@ -211,7 +212,7 @@ cdef class Server:
         if host and family == socket.AF_INET:
             node = host.encode() if host.isascii() else host    # a str would load the codec of international names
             family, _, _, _, _ = socket.getaddrinfo(node, port, type=socket.SOCK_STREAM)[0]
-        opened = socket.create_server((host, port), family=family, backlog=1024)
+        opened = socket.create_server((host, port), family=family, backlog=self.backlog)
         opened.setblocking(False)
         for option, size in ((socket.SO_SNDBUF, self.send_buffer_bytes), (socket.SO_RCVBUF, self.receive_buffer_bytes)):
             if size >= 0:

@@ -77,6 +77,7 @@ class KafkaServer:
             in_flight_max=int(config["kafkacy.connection.max.in.flight.requests"]),
             send_buffer_bytes=int(config["socket.send.buffer.bytes"]),
             receive_buffer_bytes=config.receive_buffer_bytes(),
+            backlog=config.listen_backlog(),
         )
         advertised_by_name = {listener.name: listener for listener in config.advertised_listeners}
         for index, listener in enumerate(config.listeners):

@@ -267,3 +267,5 @@ def test_reactors_leave_one_core_free_unless_their_number_is_set() -> None:
 def test_receive_buffers_are_the_systems_unless_they_are_set() -> None:
     assert BrokerConfig({}).receive_buffer_bytes() == -1
     assert BrokerConfig({"socket.receive.buffer.bytes": "102400"}).receive_buffer_bytes() == 102400
+    assert BrokerConfig({}).listen_backlog() == 1024
+    assert BrokerConfig({"socket.listen.backlog.size": "7"}).listen_backlog() == 7
