@@ -63,7 +63,7 @@ cdef bint sampled_by_client(const ValidBatch* batch) noexcept nogil:
     cdef RecordView record
     cdef const uint8_t* value
     cdef int32_t size = 0
-    if batch.header.attributes & ATTRIBUTE_CODEC_MASK:
+    if not batch.headers or batch.header.attributes & ATTRIBUTE_CODEC_MASK:
         return False
     reader_init(&r, batch.data + BATCH_HEADER_SIZE, batch.size - BATCH_HEADER_SIZE)
     if not record_read(&r, &record) or record.headers_count == 0:

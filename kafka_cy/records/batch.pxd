@@ -83,6 +83,7 @@ cdef struct ValidBatch:
     int64_t max_timestamp_offset_delta
     int32_t bad_record_index            # set for per-record errors, else -1
     int64_t keyless_records             # set with BATCH_NO_KEY
+    bint headers                        # some record has them (records that stay compressed are not looked into)
 
 # One record of a batch, borrowed from the batch's (unpacked) bytes. Null key or value: pointer NULL, size -1.
 cdef struct RecordView:

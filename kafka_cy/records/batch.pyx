@@ -187,6 +187,7 @@ cdef struct Walk:
     int64_t max_timestamp
     int32_t max_timestamp_at        # offset delta of the first record with it
     int32_t bad_index
+    bint headers                    # some record has them
 
 
 cdef inline const uint8_t* varint_at(const uint8_t* p, const uint8_t* end, int32_t* value) noexcept nogil:
@@ -277,6 +278,7 @@ cdef int walk_record(
     if p == NULL or p >= end:
         return BATCH_BAD_RECORD
     if p[0] != 0:                           # some headers
+        walk.headers = True
         p = varint_at(p, end, &value)
         if p != NULL:
             p = skip_headers(p, end, value)
@@ -357,6 +359,7 @@ cdef int walk_records(const uint8_t* data, size_t size, const BatchHeader* heade
     cdef int error
     walk.max_timestamp = -1
     walk.max_timestamp_at = header.last_offset_delta
+    walk.headers = False
     for index in range(header.records_count):
         p = varint_at(p, end, &length)
         # A record takes six bytes at least: attributes, two deltas, key, value and header lengths.
@@ -500,6 +503,7 @@ cdef int batch_validate(
     valid.data = data
     valid.size = size
     valid.bad_record_index = -1
+    valid.headers = False
     error = check_header(data, size, rules, produce_version, &valid.header)
     if error:
         return error
@@ -519,6 +523,7 @@ cdef int batch_validate(
             return error
         max_timestamp = walk.max_timestamp
         valid.max_timestamp_offset_delta = walk.max_timestamp_at
+        valid.headers = walk.headers
     elif (max_timestamp < walk.timestamp_min or max_timestamp > walk.timestamp_max) and max_timestamp != -1:
         return BATCH_BAD_TIMESTAMP
     if rules.log_append_time:
