@@ -147,7 +147,7 @@ class Results:
 
 def to_json(results: Results) -> str:
     """The text of a results file."""
-    return json.dumps(dataclasses.asdict(results), indent=1, allow_nan=False) + "\n"
+    return json.dumps(dataclasses.asdict(results), separators=(",", ":"), allow_nan=False) + "\n"
 
 
 def save(results: Results, path: Path | str) -> None:
