@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import random
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from apache_kafka import start_apache_kafka, wait_for_answers
 from confluent_kafka import OFFSET_BEGINNING, Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from foreign_tools import require
 from java_tools import KAFKA_JARS, JavaTools
-from test_differential import KRAFT, wait_for_answers
-from test_differential import java as java_command
 
 from kafka_cy.testing import Broker
 from kafka_cy.testing.broker import free_ports
@@ -31,8 +29,8 @@ CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 TOPICS = [*CODECS, "segments", "trimmed", "transactions", "time"]
 GROUP = "group-of-kafka"
 KAFKA_CONFIG = {
-    **KRAFT,
     "group.initial.rebalance.delay.ms": "0",
+    "log.flush.start.offset.checkpoint.interval.ms": "500",
     "log.retention.ms": "-1",  # the records' timestamps are old, and Kafka looks after 30 s
     "offsets.topic.num.partitions": "5",
     "transaction.state.log.replication.factor": "1",
@@ -40,26 +38,6 @@ KAFKA_CONFIG = {
     "transaction.state.log.num.partitions": "3",
 }
 Row = tuple[int, int, tuple[int, int], bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]
-
-
-def start_kafka(folder: Path, port: int, controller_port: int) -> subprocess.Popen[bytes]:
-    """Apache Kafka on one node; its log directories are `d1` and `d2` in the folder."""
-    config = {
-        **KAFKA_CONFIG,
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
-        "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller_port}",
-        "log.dirs": f"{folder}/d1,{folder}/d2",
-        "log.flush.start.offset.checkpoint.interval.ms": 500,
-    }
-    path = folder / "server.properties"
-    path.write_text("".join(f"{key}={value}\n" for key, value in config.items()))
-    format_command = java_command(
-        "kafka.tools.StorageTool", "format", "--standalone", "-t", "kafkaCyFolderTestAAAAA", "-c", str(path)
-    )
-    with open(folder / "kafka.log", "wb") as log:
-        subprocess.run(format_command, stdout=log, stderr=log, check=True, timeout=60)
-        return subprocess.Popen(java_command("kafka.Kafka", str(path)), stdout=log, stderr=log)
 
 
 @dataclass
@@ -193,7 +171,7 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     require(KAFKA_JARS.is_dir(), f"Apache Kafka in {KAFKA_JARS}")
     folder = tmp_path_factory.mktemp(f"kafka-{request.param}")
     port, controller_port = free_ports(2)
-    process = start_kafka(folder, port, controller_port)
+    process = start_apache_kafka(folder, port, controller_port, KAFKA_CONFIG)
     try:
         address = f"127.0.0.1:{port}"
         wait_for_answers(address)
