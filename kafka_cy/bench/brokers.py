@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kafka_cy.bench import results
 from kafka_cy.bench.process_sampler import process_of_port
-from kafka_cy.testing.broker import Broker, answers_api_versions
+from kafka_cy.testing.broker import Broker, answers_api_versions, free_ports
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -132,7 +132,7 @@ class ApacheKafka:
         self._java = ["java", "-Xms1g", "-Xmx1g", "-cp", f"{jars}/*"]
         self._folder = Path(tempfile.mkdtemp(prefix="kafka-cy-bench-kafka-"))
         self._process: subprocess.Popen[bytes] | None = None
-        self._port, controller_port = free_port(), free_port()
+        self._port, controller_port = free_ports(2)
         self.bootstrap_servers = f"127.0.0.1:{self._port}"
         self._properties = self._folder / "server.properties"
         advertised = ",".join([f"PLAINTEXT://{self.bootstrap_servers}", *more_listeners])
@@ -192,7 +192,7 @@ class Floor:
         self.name = results.FLOOR
         self.client_properties: dict[str, str] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="kafka-cy-bench-floor-"))
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
         program = "import sys; from kafka_cy.bench.floor import serve; serve(int(sys.argv[1]), sys.argv[2])"
         self._process = subprocess.Popen(
@@ -311,12 +311,6 @@ def kafka_jars(given: str | None) -> Path:
     if shutil.which("java") is None:
         raise BrokerError("Apache Kafka needs the command java (Debian: default-jre-headless).")
     return folder
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as each:
-        return int(each.getsockname()[1])
 
 
 def _wait_until_open(port: int, process: subprocess.Popen[bytes], what: str, log: Path | None) -> None:

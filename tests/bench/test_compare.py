@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from foreign_tools import require
 
 from kafka_cy.bench import report_text, results, scaling
-from kafka_cy.bench.brokers import BrokerError, kafka_jars
 from kafka_cy.bench.compare import ROWS, Compare, CompareOptions
 from kafka_cy.bench.measure import NoProgress
 from kafka_cy.bench.scaling import CURVES, Scaling, ScalingOptions, pairs_of
 
+from .apache_kafka import needed_jars
 from .sample_results import sample_scaling, sample_tune
 
 DATA = Path(__file__).parent / "data"
@@ -40,12 +38,7 @@ def test_compare_interleaves_its_targets() -> None:
 
 @pytest.mark.interop
 def test_compare_with_apache_kafka() -> None:
-    require(shutil.which("java"), "java")
-    try:
-        jars = kafka_jars(None)
-    except BrokerError:
-        require(None, "Apache Kafka's jars")
-        raise
+    jars = needed_jars()
     file = new_file("compare")
     options = CompareOptions(duration_s=0.2, rounds=1, rows="1 connection", touch_bytes=0, jvm_warm_up_s=0.5, jars=jars)
     Compare(file, options, NoProgress()).run()

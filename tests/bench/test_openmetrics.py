@@ -18,8 +18,8 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
-from kafka_cy.bench.brokers import free_port
 from kafka_cy.bench.openmetrics import JOB, METRICS, PREFIX, ExportError, export, push
+from kafka_cy.testing.broker import free_ports
 
 from .sample_results import sample_compare, sample_run
 
@@ -138,7 +138,7 @@ def pushgateway(tmp_path: Path) -> Iterator[str]:
     """The address of a real one."""
     program = shutil.which("prometheus-pushgateway")
     require(program, "prometheus-pushgateway")
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{free_ports(1)[0]}"
     with open(tmp_path / "gateway.log", "wb") as log:
         command = [str(program), f"--web.listen-address={address}"]
         process = subprocess.Popen(command, stdout=log, stderr=log)

@@ -12,8 +12,11 @@ import pytest
 from foreign_tools import require
 
 from kafka_cy.bench import results, workloads
-from kafka_cy.bench.brokers import ApacheKafka, Attached, BrokerError, free_port, kafka_jars
+from kafka_cy.bench.brokers import ApacheKafka, Attached
 from kafka_cy.bench.load_options import LoadOptions
+from kafka_cy.testing.broker import free_ports
+
+from .apache_kafka import needed_jars
 
 pytestmark = pytest.mark.interop
 PASSWORD = "correct-horse"
@@ -25,19 +28,14 @@ Addresses = dict[str, tuple[str, Path]]
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
     """By security protocol: the listener's address and a file of client settings that it takes."""
-    require(shutil.which("java"), "java")
+    jars = needed_jars()
     require(shutil.which("openssl"), "openssl")
-    try:
-        jars = kafka_jars(None)
-    except BrokerError:
-        require(None, "Apache Kafka's jars")
-        raise
     folder = tmp_path_factory.mktemp("secured")
     key, certificate, store = folder / "key.pem", folder / "certificate.pem", folder / "store.pem"
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
     subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
     store.write_text(key.read_text() + certificate.read_text())
-    addresses = {"SASL_PLAINTEXT": f"127.0.0.1:{free_port()}", "SSL": f"127.0.0.1:{free_port()}"}
+    addresses = {name: f"127.0.0.1:{port}" for name, port in zip(("SASL_PLAINTEXT", "SSL"), free_ports(2), strict=True)}
     protocols = ",".join(f"{each}:{each}" for each in ("PLAINTEXT", *addresses))
     config = {
         "listener.security.protocol.map": f"{protocols},CONTROLLER:PLAINTEXT",

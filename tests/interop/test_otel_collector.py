@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from confluent_kafka import Producer
 from foreign_tools import HERE, require
 
 import kafka_cy
+from kafka_cy.testing.broker import free_ports
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
@@ -51,15 +51,10 @@ class Collector:
             time.sleep(0.05)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @pytest.fixture
 def collector(tmp_path: Path) -> Iterator[Collector]:
     require(COLLECTOR.exists(), f"The OpenTelemetry collector in {COLLECTOR}")
-    ports = {"http/protobuf": free_port(), "grpc": free_port()}
+    ports = dict(zip(("http/protobuf", "grpc"), free_ports(2), strict=True))
     config, printed = tmp_path / "collector.yaml", tmp_path / "printed"
     config.write_text(CONFIG.format(http=ports["http/protobuf"], grpc=ports["grpc"]))
     with open(printed, "wb") as output:
