@@ -17,6 +17,7 @@ import pytest
 from kafka_cy.api.registry import advertised
 from kafka_cy.records.api import crc32c
 from kafka_cy.testing import Broker
+from tests.waiting import wait_until
 
 from . import wire
 from .examples import TOPIC as TARGET
@@ -34,7 +35,6 @@ from .wire import (
     produce_body,
     ready_topic,
     string,
-    wait_for,
 )
 
 TOPIC = "kept"
@@ -83,7 +83,7 @@ def ends(connection: Connection) -> list[tuple[int, int]]:
 
 def await_log_line(broker: Broker, connection: Connection, message: str) -> None:
     """One line names the client and what was wrong."""
-    wait_for(lambda: f"client={connection.name}" in broker.log_text(), f"a log line about {connection.name}")
+    wait_until(lambda: f"client={connection.name}" in broker.log_text(), f"a log line about {connection.name}")
     lines = [line for line in broker.log_text().splitlines() if f"client={connection.name}" in line]
     assert len(lines) == 1 and message in lines[0] and " WARNING " in lines[0], lines
 
@@ -277,7 +277,7 @@ def test_a_client_that_stops_reading(broker: Broker) -> None:
     """It asks for gigabytes and reads nothing: the process stays within its limit for answers."""
     maker = Connection(broker.port)
     assert wire.create_topic(maker, "wide", 1000) == 0
-    wait_for(lambda: list_offset(maker, "wide", 999)[0] == 0, "partitions")
+    wait_until(lambda: list_offset(maker, "wide", 999)[0] == 0, "partitions")
     before = rss_bytes(broker)
     deaf = [Connection(broker.port, 0.3, receive_buffer=4096) for _ in range(20)]
     metadata = struct.pack(">i", -1)
@@ -323,6 +323,6 @@ def test_log_lines_are_limited(broker: Broker) -> None:
         connection.send_bytes(b"\xff\xff\xff\xff")
         assert connection.receive() is None
         connection.close()
-    wait_for(lambda: "suppressed" in broker.log_text(), "a line that counts the suppressed ones")
+    wait_until(lambda: "suppressed" in broker.log_text(), "a line that counts the suppressed ones")
     seconds = time.monotonic() - begun
     assert broker.log_text().count("\n") - before < 60 * (seconds + 2)

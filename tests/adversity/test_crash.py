@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from kafka_cy.testing import Broker
+from tests.waiting import wait_until
 
 from .load import Committer, Producer, Reader, Worker, read_log
-from .wire import FETCH, Connection, batch, fetch_body, list_offset, produce, ready_topic, wait_for
+from .wire import FETCH, Connection, batch, fetch_body, list_offset, produce, ready_topic
 
 pytestmark = pytest.mark.crash
 
@@ -55,7 +56,7 @@ def crash_rounds(broker: Broker, workers: list[Worker], rounds: int, steps: int)
     chance = random.Random(rounds * 1000 + steps)
     for _ in range(rounds):
         before = [worker.progress for worker in workers]
-        wait_for(lambda: all_stepped(workers, before, steps), "progress of all workers", 120)  # noqa: B023
+        wait_until(lambda: all_stepped(workers, before, steps), "progress of all workers", 120)  # noqa: B023
         time.sleep(chance.random() / 50)  # the moment of the crash is random, nothing is awaited
         broker.kill()
         for worker in workers:

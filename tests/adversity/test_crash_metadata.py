@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kafka_cy.testing import Broker
+from tests.waiting import wait_until
 
 from .load import Worker
 from .wire import (
@@ -22,7 +23,6 @@ from .wire import (
     list_offset,
     produce,
     string,
-    wait_for,
 )
 
 pytestmark = pytest.mark.crash
@@ -99,7 +99,7 @@ class Administrator(Worker):
         self.deleted.discard(topic)
         self.unsure.add(topic)
         assert create_topic(connection, topic, 3) == 0
-        wait_for(lambda: list_offset(connection, topic, 2)[0] == 0, topic)
+        wait_until(lambda: list_offset(connection, topic, 2)[0] == 0, topic)
         assert list_offset(connection, topic, 2) == (0, 0), "a new topic holds records of its predecessor"
         self.unsure.remove(topic)
         self.existing[topic] = 0
@@ -133,11 +133,11 @@ def test_topics_and_producer_ids(broker: Broker) -> None:
     chance = random.Random(4)
     for _ in range(ROUNDS):
         wanted = administrator.progress + 20 + chance.randrange(20)
-        wait_for(lambda: administrator.failure or administrator.progress >= wanted, "progress")  # noqa: B023
+        wait_until(lambda: administrator.failure or administrator.progress >= wanted, "progress")  # noqa: B023
         broker.kill()
         administrator.up.clear()
         broker.start()
-        wait_for(lambda: administrator.failure or not administrator.working, "the old connection is given up")
+        wait_until(lambda: administrator.failure or not administrator.working, "the old connection is given up")
         connection = Connection(broker.port)
         if not administrator.failure:
             administrator.check(connection)

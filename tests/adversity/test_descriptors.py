@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kafka_cy.testing import Broker
+from tests.waiting import wait_until
 
 from .load import read_log
 from .wire import (
@@ -26,7 +27,6 @@ from .wire import (
     produce_body,
     produced,
     ready_topic,
-    wait_for,
 )
 
 DESCRIPTORS = 256
@@ -119,7 +119,7 @@ def test_more_clients_than_descriptors(broker: Broker) -> None:
         each.close()
     connection = Connection(broker.port)
     assert create_topic(connection, "afterwards", 3) == 0
-    wait_for(lambda: all(produce(connection, "afterwards", i, batch()).error == 0 for i in range(3)), "a topic")
+    wait_until(lambda: all(produce(connection, "afterwards", i, batch()).error == 0 for i in range(3)), "a topic")
     assert produce(first, "small", 0, batch()).error == 0
     process = broker.process
     assert process is not None and process.poll() is None

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from kafka_cy.testing import Broker
+from tests.waiting import wait_until
 
 from .load import Content, read_log
-from .wire import KAFKA_STORAGE_ERROR, Connection, batch, fetch, list_offset, produce, ready_topic, wait_for
+from .wire import KAFKA_STORAGE_ERROR, Connection, batch, fetch, list_offset, produce, ready_topic
 
 TOPIC = "stored"
 PARTITIONS = 4
@@ -103,11 +104,11 @@ class Writer:
 
 def check_failed_directory(broker: Broker, writer: Writer, failed: list[int], good: list[int]) -> None:
     """One directory is offline, the other one works: for writing, reading, and making topics."""
-    wait_for(lambda: "log directory failed and is offline" in broker.log_text(), "a log line")
+    wait_until(lambda: "log directory failed and is offline" in broker.log_text(), "a log line")
     connection = Connection(broker.port)
     for index in failed:
-        wait_for(lambda: writer.write(index, 100) == KAFKA_STORAGE_ERROR, "an offline partition")  # noqa: B023
-        wait_for(lambda: fetch(connection, TOPIC, index, 0)[0] == KAFKA_STORAGE_ERROR, "the same")  # noqa: B023
+        wait_until(lambda: writer.write(index, 100) == KAFKA_STORAGE_ERROR, "an offline partition")  # noqa: B023
+        wait_until(lambda: fetch(connection, TOPIC, index, 0)[0] == KAFKA_STORAGE_ERROR, "the same")  # noqa: B023
     for index in good:
         assert writer.write(index) == 0
     writer.check(good)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from kafka_cy.records import Record, build_batch
+from tests.waiting import wait_until
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, OFFSET_COMMIT, OFFSET_FETCH = 0, 1, 2, 3, 8, 9
 API_VERSIONS, CREATE_TOPICS, INIT_PRODUCER_ID = 18, 19, 22
@@ -198,16 +198,8 @@ def ready_topic(port: int, topic: str, partitions: int = 1, config: Mapping[str,
     """Create a topic and await that its partitions are served."""
     connection = Connection(port)
     assert create_topic(connection, topic, partitions, config) == 0
-    wait_for(lambda: all(list_offset(connection, topic, i)[0] == 0 for i in range(partitions)), f"topic {topic}")
+    wait_until(lambda: all(list_offset(connection, topic, i)[0] == 0 for i in range(partitions)), f"topic {topic}")
     connection.close()
-
-
-def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
-    """Poll until the condition holds; AssertionError after the time-out."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not in {timeout_s} s: {what}"
-        time.sleep(0.01)
 
 
 def find_coordinator(connection: Connection, group: str | bytes) -> int:
@@ -217,5 +209,5 @@ def find_coordinator(connection: Connection, group: str | bytes) -> int:
 
 def await_coordinator(connection: Connection, group: str, topic: str) -> None:
     """Until the group's offsets can be asked for."""
-    wait_for(lambda: find_coordinator(connection, group) == 0, "coordinator")
-    wait_for(lambda: committed_offset(connection, group, topic, 0)[0] == 0, "loaded offsets")
+    wait_until(lambda: find_coordinator(connection, group) == 0, "coordinator")
+    wait_until(lambda: committed_offset(connection, group, topic, 0)[0] == 0, "loaded offsets")

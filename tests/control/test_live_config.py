@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from live_client import Client, string
 
 from kafka_cy.testing import Broker
+from tests.waiting import wait_until
 
 CREATE_TIME, LOG_APPEND_TIME = 1, 2
 OLD_MS = 1_000_000_000_000
@@ -77,13 +78,6 @@ def error_of(call: Callable[[], object]) -> int:
     return int(raised.value.args[0].code())
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def segment(broker: Broker, topic: str) -> bytes:
     return b"".join(path.read_bytes() for path in sorted((broker.data_dir / f"{topic}-0").glob("*.log")))
 
@@ -121,7 +115,7 @@ def test_retention_changed_at_run_time(tmp_path: Path) -> None:
         place = TopicPartition("t", 0)
         assert consumer.get_watermark_offsets(place) == (0, 1)
         alter(broker, ResourceType.TOPIC, "t", retention_ms=100)
-        wait_until(lambda: consumer.get_watermark_offsets(place) == (1, 1))
+        wait_until(lambda: consumer.get_watermark_offsets(place) == (1, 1), "retention")
         consumer.close()
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -14,13 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from live_client import Client, string
 
 from kafka_cy.testing import Broker
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+from tests.waiting import wait_until
 
 
 def broker_with_dirs(folder: Path, **more: object) -> Broker:
@@ -64,7 +56,7 @@ def test_move_between_log_dirs(tmp_path: Path) -> None:
         assert move(broker, f"{tmp_path}/d3", "t", 0) == 57  # LOG_DIR_NOT_FOUND
         assert move(broker, f"{tmp_path}/d2", "missing", 0) == 3
         assert move(broker, f"{tmp_path}/d2", "t", 0) == 0
-        wait_until(lambda: (tmp_path / "d2/t-0").is_dir() and not (tmp_path / "d1/t-0").exists())
+        wait_until(lambda: (tmp_path / "d2/t-0").is_dir() and not (tmp_path / "d1/t-0").exists(), "the move")
         produce(broker, "t", 0, [b"after"])
         assert consume(broker, "t", 0, 1001) == [*values, b"after"]
         broker.kill()

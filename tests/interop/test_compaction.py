@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from java_tools import KAFKA_JARS, JavaTools
 from test_kafka_folder import check_with_kafkas_tool
 
 from kafka_cy.testing import Broker
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
@@ -43,13 +43,6 @@ def java(tmp_path: Path) -> Iterator[JavaTools]:
     tools = JavaTools(tmp_path / "java.log")
     yield tools
     tools.close()
-
-
-def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def create(broker: Broker, topic: str, **config: str) -> None:

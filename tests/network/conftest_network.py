@@ -10,7 +10,6 @@ import subprocess
 import sys
 import sysconfig
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 
 from kafka_cy.network.server import ControlRequest, Server
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 ECHO, PARK, REFUSE, SILENT, LARGE, COLD, FLEXIBLE_ECHO = 100, 101, 102, 103, 104, 110, 100
@@ -48,14 +48,6 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     spec.loader.exec_module(module)
     module.register()
     return module
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Poll; an assertion fails after a minute."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.002)
 
 
 def frame(api_key: int, body: bytes = b"", *, version: int = 0, correlation_id: int = 1, client: bytes = b"t") -> bytes:

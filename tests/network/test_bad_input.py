@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest_network import COLD, ECHO, Client, Harness, frame, wait_until
+from conftest_network import COLD, ECHO, Client, Harness, frame
+
+from tests.waiting import wait_until
 
 Make = Callable[..., Harness]
 

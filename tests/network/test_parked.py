@@ -10,10 +10,11 @@ from collections.abc import Callable
 from types import ModuleType
 
 import pytest
-from conftest_network import ECHO, PARK, Client, Harness, frame, wait_until
+from conftest_network import ECHO, PARK, Client, Harness, frame
 
 from kafka_cy.network.metadata_image import ImagePublisher, TopicMetadata
 from kafka_cy.storage.partition import HostedPartition
+from tests.waiting import wait_until
 
 Make = Callable[..., Harness]
 Hosted = list[HostedPartition]

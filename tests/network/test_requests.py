@@ -14,11 +14,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest_network import COLD, ECHO, LARGE, REFUSE, SILENT, Client, Harness, frame, wait_until
+from conftest_network import COLD, ECHO, LARGE, REFUSE, SILENT, Client, Harness, frame
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kafka_cy.network.server import ControlRequest
+from tests.waiting import wait_until
 
 Make = Callable[..., Harness]
 

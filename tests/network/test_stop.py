@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest_network import COLD, ECHO, Client, Harness, frame, wait_until
+from conftest_network import COLD, ECHO, Client, Harness, frame
 
 from kafka_cy.network.server import ControlRequest
+from tests.waiting import wait_until
 
 Make = Callable[..., Harness]
 

@@ -18,6 +18,7 @@ from kafka_cy.storage.log_manager import LogManager
 from kafka_cy.storage.partition import HostedPartition
 from tests.storage.test_cleaner import contents, keyed
 from tests.storage.test_concurrency import Stress
+from tests.waiting import wait_until
 
 TOPIC_ID = bytes(range(16))
 GONE = 12  # STORAGE_DELETED
@@ -32,13 +33,6 @@ CLEANER: dict[str, Any] = {
 COMPACT: dict[str, Any] = {
     "cleanup.policy": ["compact"], "segment.bytes": 4000, "retention.ms": -1, "file.delete.delay.ms": 100,
 }  # fmt: skip
-
-
-def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
 
 
 @pytest.fixture

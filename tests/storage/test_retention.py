@@ -13,6 +13,7 @@ from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog
 from kafka_cy.storage.log_manager import LogManager
 from kafka_cy.storage.partition import HostedPartition
 from tests.storage.batches import batch
+from tests.waiting import wait_until
 
 NEVER: dict[str, Any] = {"retention.ms": -1}
 TOPIC_ID = bytes(range(16))
@@ -187,13 +188,6 @@ def test_delete_records_up_to_the_high_watermark(tmp_path: Path) -> None:
     assert partition.read(6) == b""
 
 
-def wait_until(condition: Any, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def manager(folder: Path, **config: Any) -> LogManager:
     values = {**NEVER, "file.delete.delay.ms": 300, **config}
     logs = LogManager([str(folder)], 1, "cluster", values, retention_check_interval_ms=20)
@@ -209,10 +203,10 @@ def test_deleted_files_go_after_the_delay(tmp_path: Path) -> None:
     reader = partition.log.read(0, 1)
     logs.set_config("t", {"retention.ms": 1, "segment.bytes": 200, "file.delete.delay.ms": 300})
     folder = tmp_path / "t-0"
-    wait_until(lambda: partition.log_start_offset == 6)
+    wait_until(lambda: partition.log_start_offset == 6, "retention")
     assert len(list(folder.glob("*.log.deleted"))) == 3
     assert reader
-    wait_until(lambda: not list(folder.glob("*.deleted")))
+    wait_until(lambda: not list(folder.glob("*.deleted")), "removal of the files")
     assert suffixes(folder, ".log") == [6]
     logs.shutdown()
     again = manager(tmp_path)
@@ -276,7 +270,7 @@ def test_a_move_copies_from_the_log_start_offset_on(tmp_path: Path, start: int) 
     expected = partition.delete_records(start)
     size = partition.log.size_bytes // 4
     logs.move("t", 0, str(tmp_path / "d2"))
-    wait_until(lambda: str(tmp_path / "d2") in partition.log.directory and partition.state == 0)
+    wait_until(lambda: str(tmp_path / "d2") in partition.log.directory and partition.state == 0, "the move")
     assert (partition.log.log_start_offset, partition.log.log_end_offset) == (expected, 16)
     assert partition.log.size_bytes == (4 - expected // 4) * size
     assert partition.append(batch()) == 16

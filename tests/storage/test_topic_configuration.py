@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 from kafka_cy.storage.log import PartitionLog
 from kafka_cy.storage.log_manager import LogManager
 from tests.storage.batches import batch
+from tests.waiting import wait_until
 
 TOPIC_ID = bytes(range(16))
 NEVER: dict[str, Any] = {"retention.ms": -1}
@@ -100,13 +100,6 @@ def test_preallocate(tmp_path: Path) -> None:
     assert (again.log_end_offset, len(again.segments())) == (3, 2)
 
 
-def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_per_topic_delays(tmp_path: Path) -> None:
     """file.delete.delay.ms and flush.ms of the topic, not of the broker; a change is in force at once."""
     logs = LogManager([str(tmp_path)], 1, "cluster", {"file.delete.delay.ms": 3_600_000, **NEVER})
@@ -115,13 +108,13 @@ def test_per_topic_delays(tmp_path: Path) -> None:
     slow, fast = logs.create("slow", 0, TOPIC_ID), logs.create("fast", 0, TOPIC_ID, config=quick)
     for partition in (slow, fast):
         partition.append(batch())
-    wait_until(lambda: fast.log.recovery_point == 1)
+    wait_until(lambda: fast.log.recovery_point == 1, "a flush")
     assert slow.log.recovery_point == 0
     logs.set_config("slow", {**NEVER, "flush.ms": 20})
-    wait_until(lambda: slow.log.recovery_point == 1)
+    wait_until(lambda: slow.log.recovery_point == 1, "a flush, now that it is due")
     logs.set_config("slow", {**NEVER, "file.delete.delay.ms": 3_600_000})
     logs.delete("slow", 0)
     logs.delete("fast", 0)
-    wait_until(lambda: not list(tmp_path.glob("fast-*")))
+    wait_until(lambda: not list(tmp_path.glob("fast-*")), "the folder's removal")
     assert list(tmp_path.glob("slow-*-delete"))
     logs.shutdown()

@@ -8,11 +8,10 @@ import re
 import shutil
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from kafka_cy import Broker
 from kafka_cy.telemetry.partition_metrics import label_value
+from tests.waiting import wait_until
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent.parent / "docs" / "metrics.md"
@@ -72,13 +72,6 @@ def total(found: Values, name: str, **labels: str) -> float:
     return sum(number for (each, all_labels), number in found.items() if each == name and wanted <= set(all_labels))
 
 
-def wait_for(what: str, condition: Callable[[], object], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.05)
-
-
 def create(broker: Broker, topic: str, **config: str) -> None:
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     for future in admin.create_topics([NewTopic(topic, 3, 1, config=config)]).values():
@@ -122,7 +115,7 @@ def test_produced_and_consumed_agree_exactly_with_the_client(broker: Broker) -> 
         producer.poll(0)
     producer.flush(60)
     assert len(delivered) == 5000
-    wait_for("statistics", lambda: producer.poll(0.1) or statistics.messages == 5000)
+    wait_until(lambda: producer.poll(0.1) or statistics.messages == 5000, "statistics")
     after = before
 
     def grown(name: str, **labels: str) -> float:
@@ -134,7 +127,7 @@ def test_produced_and_consumed_agree_exactly_with_the_client(broker: Broker) -> 
         after = values(broker)
         return grown("kafka_network_requestmetrics_totaltimems_count", request="Produce") == statistics.requests["Produce"]
 
-    wait_for("the last answer", all_counted)
+    wait_until(all_counted, "the last answer")
 
     for labels in ({"topic": "agree"}, {}):
         assert (
@@ -165,8 +158,7 @@ def test_produced_and_consumed_agree_exactly_with_the_client(broker: Broker) -> 
     consumed = values(broker)
     assert value(consumed, "kafka_server_brokertopicmetrics_bytesout_total", topic="agree") >= sum(sizes)
     consumer.close()
-    wait_for(
-        "parked fetches to be dropped",
+    wait_until(
         lambda: (
             value(
                 values(broker),
@@ -176,6 +168,7 @@ def test_produced_and_consumed_agree_exactly_with_the_client(broker: Broker) -> 
             )
             == 0
         ),
+        "parked fetches to be dropped",
     )
 
 
@@ -212,7 +205,7 @@ def test_the_cleaner_shows_its_work(broker: Broker) -> None:
         sizes.append(value(values(broker), "kafka_log_log_size", topic="cleaned", partition="0"))
         return sizes[-1] < sizes[-2]
 
-    wait_for("a cleaned log", shrinks)
+    wait_until(shrinks, "a cleaned log")
     found = values(broker)
     assert 0 < value(found, "kafka_log_logcleaner_cleaner_recopy_percent") < 100
     for name in ("max_clean_time_secs", "max_buffer_utilization_percent", "max_compaction_delay_secs", "deadthreadcount"):
@@ -231,7 +224,7 @@ def test_sums_over_all_topics_outlive_a_deleted_topic(broker: Broker) -> None:
     before = values(broker)
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     admin.delete_topics(["shortlived"])["shortlived"].result(60)
-    wait_for("the topic's end", lambda: 'topic="shortlived"' not in page(broker))
+    wait_until(lambda: 'topic="shortlived"' not in page(broker), "the topic's end")
     for name in ("messagesin", "bytesin", "totalproducerequests"):
         name = f"kafka_server_brokertopicmetrics_{name}_total"
         assert value(values(broker), name) >= value(before, name) > 0
@@ -306,7 +299,7 @@ def test_slow_requests_are_logged_with_where_their_time_went() -> None:
     with Broker({"kafkacy.slow.request.log.threshold.ms": "0"}) as slow:
         admin = AdminClient({"bootstrap.servers": slow.bootstrap_servers, "client.id": "slow-one"})
         admin.create_topics([NewTopic("first", 1, 1)])["first"].result(60)  # its first use imports the messages
-        wait_for("the log's line", lambda: slow_line(slow))
+        wait_until(lambda: slow_line(slow), "the log's line")
         line = slow_line(slow)
     assert re.search(
         r"client id [\w-]+: [\d.]+ ms: request queue [\d.]+, local [\d.]+, remote [\d.]+, response queue [\d.]+", line
@@ -339,7 +332,7 @@ def test_prometheus_scrapes_and_answers(broker: Broker, tmp_path: Path) -> None:
             return []
 
     try:
-        wait_for("a scrape", lambda: query('up{job="kafka"} == 1'))
+        wait_until(lambda: query('up{job="kafka"} == 1'), "a scrape")
         for expression in (
             'sum(rate(kafka_server_brokertopicmetrics_messagesin_total{topic!=""}[1m]))',
             'kafka_server_brokertopicmetrics_bytesin_total{topic=""}',
@@ -350,7 +343,7 @@ def test_prometheus_scrapes_and_answers(broker: Broker, tmp_path: Path) -> None:
             "kafka_controller_kafkacontroller_activecontrollercount == 1",
             'kafka_server_delayedoperationpurgatory_purgatorysize{delayedOperation="Fetch"}',
         ):
-            wait_for(expression, lambda expression=expression: query(expression))
+            wait_until(lambda expression=expression: query(expression), expression)
     finally:
         running.terminate()
         running.wait(60)
