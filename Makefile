@@ -3,6 +3,7 @@
 # make stack   a broker with ZooKeeper, Prometheus, Alertmanager and a demo load around it (docker-compose.yml without docker)
 # make test    lint, types, tests
 # make fuzz    decoders under the address sanitizer (FUZZ_SECONDS=120)
+# make races   what threads share under the thread sanitizer (PYTEST_ARGS="-k image")
 # make bench        speed beside Apache Kafka and as things grow, in under five minutes; results in build/bench
 # make bench-full   the same at length, in half an hour; results in bench/results, and bench/RESULTS.md out of them
 # make bench-micro  records, indexes and log, each beside the obvious alternative
@@ -16,7 +17,7 @@ FUZZ_SECONDS ?= 120
 
 BENCH := $(VENV)/bin/kafka-cy bench
 
-.PHONY: build run test lint pytest test-tools fuzz bench bench-full bench-results bench-micro wheel clean
+.PHONY: build run test lint pytest test-tools fuzz races bench bench-full bench-results bench-micro wheel clean
 
 build:
 	@scripts/build.sh "$(PYTHON)" "$(VENV)"
@@ -49,6 +50,9 @@ pytest: build-test
 
 fuzz: build-test
 	@scripts/fuzz.sh "$(VENV)" "$(FUZZ_SECONDS)"
+
+races: build-test
+	@scripts/races.sh "$(VENV)" $(PYTEST_ARGS)
 
 bench: build
 	@scripts/install-kafka.sh

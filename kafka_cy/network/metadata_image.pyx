@@ -1,8 +1,13 @@
 """The metadata that reactors read: built by the control plane, published by swapping one pointer.
 
 Readers (reactors) announce the image they use in `ReactorState.hazard` and clear it before they sleep; the publisher
-frees a retired image when no reactor announces it. Topics are shared between successive images by reference count, so
-publishing costs a pointer copy per unchanged topic. Only the control thread builds, publishes and frees.
+frees a retired image when no reactor announces it. A reader announces, then loads the pointer again; the publisher swaps
+it, then reads the announcements; all sequentially consistent, so that either the publisher sees the announcement or the
+reader the swap. A freed address that comes back is the current image, and as such protected. The announcement that lets
+an image go (another one, or none) is a release, so every read of it comes before its free. `make races` watches this.
+
+Topics are shared between successive images by reference count, so publishing costs a pointer copy per unchanged topic.
+Only the control thread builds, publishes and frees.
 """
 from bisect import bisect_left, insort
 from typing import NamedTuple

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Runs tests in which threads share memory on a thread-sanitizer build. Usage: scripts/races.sh VENV [PYTEST ARGUMENTS]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=$PWD/$1
+shift
+KAFKA_CY_SANITIZE=thread "$venv/bin/python" setup.py -q build
+library=$(echo "$PWD"/build/thread/lib.*)
+# The runtime must be preloaded, as Python itself is not instrumented. Ordinary extensions under it give false reports: it
+# sees their memcpy and free but not their atomics. So all of ours must come from the build above, the tests' own included.
+export LD_PRELOAD TSAN_OPTIONS PROBE_CFLAGS PYTHONPATH
+LD_PRELOAD=$(gcc -print-file-name=libtsan.so)
+TSAN_OPTIONS=report_signal_unsafe=0:exitcode=66
+PROBE_CFLAGS="-fsanitize=thread -fno-omit-frame-pointer"
+PYTHONPATH=$library
+cd build/thread # not the root of the project: there `import kafka_cy` would find the ordinary build
+"$venv/bin/python" -c "import sys, kafka_cy; sys.exit(not kafka_cy.__file__.startswith('$library/'))"
+exec "$venv/bin/python" -m pytest -p no:cacheprovider --capture=sys -c ../../pyproject.toml --rootdir ../.. \
+	../../tests/network ../../tests/api_hot ../../tests/storage/test_concurrency.py "$@"

@@ -1,0 +1,69 @@
+"""Metadata images are published and freed while reactors read them.
+
+Here a read of freed memory shows as an answer that mixes images; under `make races` the thread sanitizer sees it as well
+when the memory still looks right, and the order of two accesses that only luck put right.
+"""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from kafka_cy.network.metadata_image import ImagePublisher, TopicMetadata
+from tests.waiting import wait_until
+
+from .harness import BROKER_ID, HotServer
+from .kio_wire import encode_request
+
+CLIENTS = 4
+ROUNDS = 30
+PIPELINED = 8
+TOPICS = 20
+VERSION = 12
+ALL_TOPICS = encode_request(3, VERSION, {
+    "topics": None, "allow_auto_topic_creation": False, "include_topic_authorized_operations": False,
+})
+
+
+def publish(publisher: ImagePublisher, number: int) -> None:
+    """An image whose strings and epochs all say `number`, but for the topics that it shares with earlier ones."""
+    broker = (BROKER_ID, f"rack-{number}", [(f"host-{number}", 1)])
+    publisher.set_brokers(f"cluster-{number}", BROKER_ID, BROKER_ID, [broker])
+    rows = [(0, BROKER_ID, number, [BROKER_ID, 9], [BROKER_ID], [9], None)]
+    topic = TopicMetadata(f"t{number % TOPICS}", number.to_bytes(16, "big"), False, rows)
+    publisher.set_topics([topic], [f"t{(number + 7) % TOPICS}"] if number % 3 == 0 else [])
+    publisher.publish()
+
+
+def check(answer: dict[str, Any]) -> None:
+    number = int(answer["cluster_id"].removeprefix("cluster-"))
+    (broker,) = answer["brokers"]
+    assert (broker["rack"], broker["host"]) == (f"rack-{number}", f"host-{number}")
+    for topic in answer["topics"]:
+        (partition,) = topic["partitions"]
+        epoch = partition["leader_epoch"]
+        assert (topic["name"], topic["topic_id"].int) == (f"t{epoch % TOPICS}", epoch)
+        assert epoch <= number < epoch + TOPICS
+
+
+def test_an_answer_comes_from_one_image(hot_server: HotServer) -> None:
+    def ask() -> None:
+        connection = hot_server.connect()
+        for _ in range(ROUNDS):
+            for _ in range(PIPELINED):
+                connection.send(3, VERSION, ALL_TOPICS)
+            for _ in range(PIPELINED):
+                check(connection.answer(3, VERSION))
+        connection.close()
+
+    publish(hot_server.publisher, 1)
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        clients = [pool.submit(ask) for _ in range(CLIENTS)]
+        for number in itertools.count(2):
+            publish(hot_server.publisher, number)
+            if all(client.done() for client in clients):
+                break
+        for client in clients:
+            client.result()
+    wait_until(lambda: not hot_server.publisher.retired_count(), "reactors that sleep, and so let go of what they read")
