@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import fcntl
 import os
+import uuid
 from functools import lru_cache
 from typing import Literal
 
@@ -16,6 +17,7 @@ Kind = Literal["locked", "not writable", "other cluster", "broken"]
 CLEAN_SHUTDOWN = ".kafka_cleanshutdown"
 NO_TOPIC_ID = bytes(16)
 METADATA_BYTES_MAX = 4096  # of partition.metadata
+FOLDER_NAME_MAX = 255
 OTHERS_FOLDERS = ("__cluster_metadata",)  # KRaft's own log: not a topic
 
 
@@ -116,6 +118,12 @@ class LogDir:
                 if dash and topic and index.isdecimal() and topic not in OTHERS_FOLDERS and entry.is_dir():
                     found.append((topic, int(index), entry.path))
         return sorted(found)
+
+
+def folder_aside(path: str, topic: str, index: int, suffix: Literal["delete", "stray"]) -> str:
+    """A path like Kafka's (LocalLog) for the folder of a partition that is no more; a long topic name is cut."""
+    ending = f"-{index}.{uuid.uuid4().hex}-{suffix}"
+    return f"{path}/{topic[: FOLDER_NAME_MAX - len(ending)]}{ending}"
 
 
 def remove_tree(folder: str) -> None:

@@ -5,7 +5,7 @@ delayed removal, moves). Both go through `_mutex` where they touch the table of 
 """
 
 # The os functions, not pathlib, which costs start time.
-# ruff: noqa: PTH103, PTH108, PTH208
+# ruff: noqa: PTH103, PTH104, PTH108, PTH208
 from __future__ import annotations
 
 import contextlib
@@ -14,12 +14,20 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.storage import checkpoints
 from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog, StorageFailure, count_of_failures
-from kafka_cy.storage.log_dir import LogDir, LogDirError, read_topic_id, remove_tree, write_topic_id
+from kafka_cy.storage.log_dir import (
+    NO_TOPIC_ID,
+    LogDir,
+    LogDirError,
+    folder_aside,
+    read_topic_id,
+    remove_tree,
+    write_topic_id,
+)
 from kafka_cy.storage.partition import HostedPartition
 
 if TYPE_CHECKING:
@@ -28,10 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["LogDirError", "LogManager"]
 
 Key = tuple[str, int]
+Job = tuple[LogDir, str, bytes, int, str, tuple[int, int, int]]  # of _load
 FAILURES_CHECK_S = 0.25  # one integer is compared
 THREADS = 4  # beside the caller's, to open and close logs
 COPY_BYTES = 4 << 20
-FOLDER_NAME_MAX = 255
 
 
 class LogManager:
@@ -58,6 +66,7 @@ class LogManager:
         """`cleaner_config`: the broker's log.cleaner.* keys with typed values; without it nothing is compacted."""
         self.log_dirs = list(log_dirs)
         self.offline_dirs: set[str] = set()
+        self.strays: list[tuple[str, str]] = []  # (folder, what start() renamed it to)
         self.partitions: dict[Key, HostedPartition] = {}
         self.deleted_counts: list[int] = []  # what deleted partitions had counted (HostedPartition.counts), summed up
         self.on_offline = on_offline
@@ -73,7 +82,7 @@ class LogManager:
         self._dir_of: dict[Key, str] = {}
         self._futures: dict[Key, tuple[str, PartitionLog]] = {}
         self._removals: list[tuple[float, str]] = []  # (due, folder to remove, or folder with .deleted files)
-        self._stale: set[Key] = set()  # deleted since the checkpoints were last written
+        self._stale: set[Key] = set()  # deleted or set aside since the checkpoints were last written
         self._moves: list[tuple[Key, str]] = []
         self._failures_seen = 0
         self._cleaner_config = cleaner_config
@@ -88,10 +97,12 @@ class LogManager:
 
     # -- start --
 
-    def start(self) -> None:
+    def start(self, topic_ids: Mapping[str, bytes] | None = None) -> None:
         """Lock and identify the directories, recover every log in them. Raises LogDirError.
 
-        Of several directories, one that cannot be used is left out (`offline_dirs`).
+        Of several directories, one that cannot be used is left out (`offline_dirs`). A folder whose partition.metadata
+        has another id than `topic_ids` (by topic name) is the log of an earlier topic of that name: it is renamed, as
+        Kafka does with a stray log (LogManager.loadLog), and nothing in it removed (`strays`).
         """
         for path in self.log_dirs:
             directory = LogDir(path)
@@ -107,7 +118,7 @@ class LogManager:
         if not self._dirs:
             raise LogDirError("not writable", "none of the log directories can be used")
         try:
-            self._load_all()
+            self._load_all(dict(topic_ids or {}))
             for directory in self._dirs.values():
                 directory.begin()
         except OSError:
@@ -122,20 +133,25 @@ class LogManager:
         for directory in self._dirs.values():
             directory.unlock()
 
-    def _load_all(self) -> None:
-        jobs: list[tuple[LogDir, str, int, str, int, int, int]] = []
+    def _load_all(self, topic_ids: dict[str, bytes]) -> None:
+        jobs: list[Job] = []
         for directory in self._dirs.values():
             recovery = checkpoints.read_offsets(f"{directory.path}/{checkpoints.RECOVERY_POINTS}")
             starts = checkpoints.read_offsets(f"{directory.path}/{checkpoints.LOG_STARTS}")
             cleaned = checkpoints.read_offsets(f"{directory.path}/{checkpoints.CLEANER_OFFSETS}")
             for topic, index, folder in directory.partitions():
                 key = (topic, index)
+                topic_id = read_topic_id(folder)
+                # Of a topic that is not known, the first id counts: it is the one that it will be known by.
+                if topic_id != NO_TOPIC_ID and topic_id != topic_ids.setdefault(topic, topic_id):
+                    self._set_aside(directory.path, key, folder)
+                    continue
                 offsets = (starts.get(key, -1), recovery.get(key, -1), cleaned.get(key, -1))
-                jobs.append((directory, topic, index, folder, *offsets))
+                jobs.append((directory, topic, topic_id, index, folder, offsets))
         failed: dict[str, StorageFailure] = {}
         refused: list[OSError] = []
 
-        def load(job: tuple[LogDir, str, int, str, int, int, int]) -> None:
+        def load(job: Job) -> None:
             try:
                 if job[0].path not in failed and not refused:
                     self._load(*job)
@@ -160,14 +176,21 @@ class LogManager:
             del self._dir_of[key]
             self.partitions.pop(key).log.abandon()
 
+    def _set_aside(self, path: str, key: Key, folder: str) -> None:
+        renamed = folder_aside(path, *key, "stray")
+        os.rename(folder, renamed)
+        self.strays.append((folder, renamed))
+        self._stale.add(key)
+
     def _load(
-        self, directory: LogDir, topic: str, index: int, folder: str, start: int, recovery: int, cleaned: int
+        self, directory: LogDir, topic: str, topic_id: bytes, index: int, folder: str, offsets: tuple[int, int, int]
     ) -> None:
+        start, recovery, cleaned = offsets
         log = PartitionLog(
             folder, self._config_of(topic), start_offset=start, recovery_point=recovery, clean=directory.clean
         )
         log.restore_cleaner_offset(cleaned)
-        partition = HostedPartition(log, topic, read_topic_id(folder), index, max(log.latest_epoch, 0))
+        partition = HostedPartition(log, topic, topic_id, index, max(log.latest_epoch, 0))
         with self._mutex:
             if (topic, index) in self.partitions:
                 raise LogDirError("broken", f"{topic}-{index} lies in two log directories")
@@ -237,7 +260,7 @@ class LogManager:
                 self._cleaner.remove(partition)
             self._uncleanable.pop((topic, index), None)
             self._replacements.pop((topic, index), None)
-            folder = _dying_folder(path, topic, index)
+            folder = folder_aside(path, topic, index, "delete")
             partition.log.rename(folder)
             self._remove_later(folder, delay_ms)
 
@@ -555,7 +578,7 @@ class LogManager:
     ) -> None:
         if self.partitions.get(key) is not partition:
             raise StorageFailure(f"{key[0]}-{key[1]} was deleted while it was moved", 12)
-        dying = _dying_folder(self._dir_of[key], *key)
+        dying = folder_aside(self._dir_of[key], *key, "delete")
         source.rename(dying)
         target.rename(f"{path}/{key[0]}-{key[1]}")
         partition.swap_log(target)
@@ -618,11 +641,6 @@ def _first_offset(log: PartitionLog) -> int:
         except OffsetOutOfRange:
             continue  # records were deleted meanwhile
         return int.from_bytes(data[:8], "big") if data else log.log_start_offset
-
-
-def _dying_folder(path: str, topic: str, index: int) -> str:
-    suffix = f"-{index}.{uuid.uuid4().hex}-delete"
-    return f"{path}/{topic[: FOLDER_NAME_MAX - len(suffix)]}{suffix}"
 
 
 def _unlink_deleted(folder: str) -> None:
