@@ -31,7 +31,7 @@ from kafka_cy.network.reactor cimport (
     CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, parked_watch, request_error, response_begin, response_none,
     response_send,
 )
-from kafka_cy.network.tracing cimport trace_appended
+from kafka_cy.network.tracing cimport trace_appended, trace_looks
 from kafka_cy.records.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.records.batch cimport *
 from kafka_cy.records.wire cimport (
@@ -289,7 +289,7 @@ cdef void append(
         if answer.error == ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER or answer.error == ERROR_INVALID_PRODUCER_EPOCH:
             answer.log_start_offset = log_start_offset(log)
         return
-    if reactor.tracer != NULL and not result.duplicate:
+    if trace_looks(reactor, produce.slot, &valid) and not result.duplicate:
         trace_appended(reactor, produce.slot, partition, &valid, result.base_offset)
     answer.base_offset = result.base_offset
     answer.log_append_time_ms = result.log_append_time_ms

@@ -94,8 +94,7 @@ cdef void reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* fr
     if request.slot == NULL:
         connection_fail(state, connection, request.api_key, "out of memory")
         return
-    if reactor.tracer != NULL:
-        trace_sample(reactor, request.slot)
+    trace_sample(reactor, request.slot)
     counter_set(&state.counters.activity, ACTIVITY_HANDLING | <int64_t>request.api_key << 8)
     request.slot.api_key = request.api_key
     request.slot.api_version = request.api_version

@@ -21,7 +21,7 @@ cdef struct Reactor:        # the part that handlers use; owner: its own thread
     int64_t now_ns          # monotonic, once per loop
     MetadataImage* image    # this loop's image; valid during the handler call
     Tracer* tracer          # NULL: tracing is off
-    int32_t trace_countdown # requests to the next one that is traced
+    int64_t trace_countdown # requests to the next one that is traced; below 0: none
     uint32_t trace_random
     void* private_state     # network's own
 

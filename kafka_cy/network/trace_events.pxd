@@ -3,7 +3,7 @@
 Owner of an event: the slot of its request, then the ring, then whoever takes it. Lock: `mutex` (a request in a hundred
 takes it). Limits: TRACE_EVENTS_MAX waiting, `per_second_max` begun in a second; what goes beyond is only counted.
 """
-from libc.stdint cimport int16_t, int32_t, int64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t
 
 from kafka_cy.network.system cimport (
     pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock,
@@ -14,7 +14,6 @@ cdef enum:
     TRACE_EVENTS_MAX = 1024
     TRACE_PLACES_MAX = 4            # batches of one request that are told of
     TRACE_CLIENT_ID_BYTES_MAX = 48
-    TRACE_PEER_BYTES_MAX = 72
 
 # One batch of a request: appended, or sent to a consumer.
 cdef struct TracePlace:
@@ -39,7 +38,9 @@ cdef struct TraceEvent:
     int64_t bytes                   # of the answer
     int32_t client_id_size
     char client_id[TRACE_CLIENT_ID_BYTES_MAX]
-    char peer[TRACE_PEER_BYTES_MAX]
+    int32_t family                  # of the client's address
+    uint8_t address[16]
+    uint16_t port
     int32_t places_count
     TracePlace places[TRACE_PLACES_MAX]
 

@@ -3,17 +3,19 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc
 
 from kafka_cy.network.reactor_state cimport ReactorState, ns_per_tick
+from kafka_cy.network.request cimport Reactor
 from kafka_cy.network.server cimport Server
 from kafka_cy.network.trace_events cimport (
     TRACE_EVENTS_MAX, TRACE_PLACES_MAX, TraceEvent, TracePlace, Tracer, tracer_init, tracer_take,
 )
-from kafka_cy.network.tracing cimport trace_free
+from kafka_cy.network.tracing cimport trace_first_turn, trace_free
 from kafka_cy.records.atomics cimport atomic_load_pointer, atomic_load_relaxed_i64
 from kafka_cy.records.compression cimport Codecs, codecs_free, codecs_new
 from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.storage.log cimport Log, log_ref, log_unref
 from kafka_cy.storage.record_headers cimport log_record_header
 
+import socket
 import time
 from typing import NamedTuple
 
@@ -77,6 +79,7 @@ cdef class TraceReader:
 
     def __cinit__(self, Server server not None, int32_t every, int32_t per_second_max):
         """One request in `every` (0: only those whose client says so) is traced, at most `per_second_max` a second."""
+        cdef Reactor* reactor
         cdef int i
         if server.started:
             raise RuntimeError("the server was started before")
@@ -89,7 +92,14 @@ cdef class TraceReader:
             raise MemoryError
         tracer_init(server.tracer, every, per_second_max)
         for i in range(server.network.reactors_count):
-            (<ReactorState*>server.network.reactors[i]).shared.tracer = server.tracer
+            reactor = &(<ReactorState*>server.network.reactors[i]).shared
+            reactor.tracer = server.tracer
+            trace_first_turn(reactor)
+
+    @property
+    def waiting_max(self):
+        """How many wait at most for `take`."""
+        return TRACE_EVENTS_MAX
 
     @property
     def dropped(self):
@@ -138,10 +148,11 @@ cdef object traced_request(TraceEvent* event, Found* found, int64_t now, int64_t
     for i in range(event.places_count):
         if found[i].there:
             batches.append(traced_batch(&event.places[i], &found[i]))
-    host, _, port = event.peer.decode("utf-8", "replace").rpartition(":")
+    address_size = 4 if event.family == socket.AF_INET else 16
+    host = socket.inet_ntop(event.family, event.address[:address_size])
     return TracedRequest(
         event.api_key, event.api_version, event.correlation_id, event.listener,
-        event.client_id[:id_size].decode("utf-8", "replace"), host, int(port) if port.isdigit() else 0,
+        event.client_id[:id_size].decode("utf-8", "replace"), host, event.port,
         *times, event.bytes, batches,
     )
 

@@ -3,16 +3,15 @@ of a batch it appends carries a W3C traceparent whose sampled flag is set, or wh
 
 The data plane notes where and when; everything else (contexts, spans) is made from that by a Python thread.
 """
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
-from kafka_cy.network.connection cimport Connection, ResponseSlot, connection_peer
+from kafka_cy.network.connection cimport Connection, ResponseSlot
 from kafka_cy.network.reactor_state cimport ReactorState
 from kafka_cy.network.request cimport Reactor
 from kafka_cy.network.trace_events cimport (
-    TRACE_CLIENT_ID_BYTES_MAX, TRACE_PEER_BYTES_MAX, TRACE_PLACES_MAX, TraceEvent, TracePlace, tracer_add,
-    tracer_may_begin,
+    TRACE_CLIENT_ID_BYTES_MAX, TRACE_PLACES_MAX, TraceEvent, TracePlace, tracer_add, tracer_may_begin,
 )
 from kafka_cy.records.atomics cimport atomic_load_i64
 from kafka_cy.records.batch cimport ATTRIBUTE_CODEC_MASK, BATCH_HEADER_SIZE, RecordView, ValidBatch, record_read
@@ -41,15 +40,19 @@ cdef void begin(Reactor* reactor, ResponseSlot* slot) noexcept nogil:
         slot.trace = <TraceEvent*>calloc(1, sizeof(TraceEvent))
 
 
-cdef void trace_sample(Reactor* reactor, ResponseSlot* slot) noexcept nogil:
-    cdef uint32_t every = <uint32_t>reactor.tracer.every
-    reactor.trace_countdown -= 1
-    if reactor.trace_countdown > 0 or every == 0:
-        return
-    if reactor.trace_random == 0:
-        reactor.trace_random = 2463534242u + <uint32_t>reactor.id
-    # Even chances from 1 to 2 * every - 1: `every` on average, and no rhythm that a client's requests could share.
-    reactor.trace_countdown = <int32_t>(1 + next_random(&reactor.trace_random) % (2 * every - 1))
+cdef void trace_first_turn(Reactor* reactor) noexcept nogil:
+    reactor.trace_random = 2463534242u + <uint32_t>reactor.id
+    draw_gap(reactor)
+
+
+cdef void draw_gap(Reactor* reactor) noexcept nogil:
+    """Even chances from 1 to 2 * every - 1: `every` on average, and no rhythm that a client's requests could share."""
+    cdef int64_t every = reactor.tracer.every
+    reactor.trace_countdown = 1 + next_random(&reactor.trace_random) % (2 * every - 1) if every > 0 else -1
+
+
+cdef void trace_turn(Reactor* reactor, ResponseSlot* slot) noexcept nogil:
+    draw_gap(reactor)
     begin(reactor, slot)
 
 
@@ -142,7 +145,9 @@ cdef void trace_end(Connection* connection, ResponseSlot* slot, int64_t now) noe
     event.client_id_size = min(connection.client_id_size, <int32_t>TRACE_CLIENT_ID_BYTES_MAX)
     if event.client_id_size > 0:
         memcpy(event.client_id, connection.client_id, <size_t>event.client_id_size)
-    connection_peer(connection, event.peer, TRACE_PEER_BYTES_MAX)
+    event.family = connection.family
+    event.port = <uint16_t>connection.port
+    memcpy(event.address, connection.address, sizeof(event.address))
     if not tracer_add(reactor.tracer, event):
         trace_free(event)
 
