@@ -18,7 +18,7 @@ from kafka_cy.telemetry.otel_settings import GRPC, OtelSettings
 if TYPE_CHECKING:
     from kafka_cy.network.trace_reader import TraceReader
 
-TURN_S = 2.0
+TURN_S = 5.0  # as OpenTelemetry's batch processor; sooner where the ring of traces would fill before
 LOGS_MAX = 2048
 PUSHES_MAX = 256
 STOP_TIMEOUT_S = 2.0
@@ -52,6 +52,7 @@ class OtelExport:
         self._logs: deque[LogLine] = deque(maxlen=LOGS_MAX)
         self._pushes: deque[tuple[Any, Any]] = deque(maxlen=PUSHES_MAX)
         self._stopping = threading.Event()
+        self._turn_s = TURN_S if traces is None else min(TURN_S, traces.waiting_max / settings.traces_per_second_max)
         self._started_ns = time.time_ns()
         self._metrics_due_s = 0.0
         self._complained_s = -COMPLAINTS_EVERY_S
@@ -86,7 +87,7 @@ class OtelExport:
             self._complain(f"OpenTelemetry export does not work: {error!r}")
             return
         self._metrics_due_s = time.monotonic() + self._settings.metrics_interval_s
-        while not self._stopping.wait(TURN_S):
+        while not self._stopping.wait(self._turn_s):
             self._turn()
         self._metrics_due_s = 0.0
         self._turn()
@@ -105,6 +106,9 @@ class OtelExport:
             signal: make_exporter(signal, self._settings.protocols[signal], endpoint)
             for signal, endpoint in self._settings.endpoints.items()
         }
+        if "traces" in self._exporters:
+            # Both span exporters have the SDK's spans encoded by this function; ours are encoded already.
+            exporter_module("traces", self._settings.protocols["traces"]).encode_spans = self._spans.message
 
     def _turn(self) -> None:
         for export in (self._export_traces, self._export_pushes, self._export_metrics, self._export_logs):
@@ -173,13 +177,17 @@ class _Complaints(logging.Handler):
 
 def make_exporter(signal: str, protocol: str, endpoint: str | None) -> Any:
     """OpenTelemetry's own exporter for a signal; without an endpoint it reads the OTEL_* variables."""
-    from importlib import import_module
-
     names = {"traces": "OTLPSpanExporter", "metrics": "OTLPMetricExporter", "logs": "OTLPLogExporter"}
-    modules = {"traces": "trace_exporter", "metrics": "metric_exporter", "logs": "_log_exporter"}
-    kind = "grpc" if protocol == GRPC else "http"
-    module = import_module(f"opentelemetry.exporter.otlp.proto.{kind}.{modules[signal]}")
     arguments: dict[str, Any] = {} if endpoint is None else {"endpoint": endpoint}
     if endpoint is not None and protocol == GRPC:
         arguments["insecure"] = not endpoint.startswith("https://")
-    return getattr(module, names[signal])(**arguments)
+    return getattr(exporter_module(signal, protocol), names[signal])(**arguments)
+
+
+def exporter_module(signal: str, protocol: str) -> Any:
+    """Where OpenTelemetry keeps it."""
+    from importlib import import_module
+
+    modules = {"traces": "trace_exporter", "metrics": "metric_exporter", "logs": "_log_exporter"}
+    kind = "grpc" if protocol == GRPC else "http"
+    return import_module(f"opentelemetry.exporter.otlp.proto.{kind}.{modules[signal]}")

@@ -1,56 +1,100 @@
-"""Traced requests as OpenTelemetry spans.
+"""Traced requests as OpenTelemetry spans, encoded.
 
 A batch that was produced or fetched makes one span in the trace of its first record (W3C traceparent), so that a
 producer's, the broker's and a consumer's spans are one trace. Without a traceparent a produce request begins a trace, and
 the fetches of the batch join it. Other requests are spans of their own.
+
+The SDK encodes a span in 80 us, nearly all of what tracing costs. So it does that once for each shape of span, and its
+message is filled in for every span of that shape, in a seventh of the time.
 """
 
 from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, MutableSequence, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import SpanContext, SpanKind
 
 if TYPE_CHECKING:
     from kafka_cy.network.trace_reader import TracedBatch, TracedRequest
 
+BatchKey = tuple[str, int, int]
+Shape = dict[str, str | int | float]  # a span's attributes by name
+
 PRODUCE, FETCH = 0, 1
 # Batches whose produce span is remembered for their fetches.
 REMEMBERED_MAX = 10_000
-SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
-BatchKey = tuple[str, int, int]
+# What spans tell, in the order in which it is filled in.
+REQUEST_ATTRIBUTES: Shape = {
+    "messaging.client.id": "",
+    "client.address": "",
+    "kafka.api.version": 0,
+    "kafkacy.request_queue_ms": 0.0,
+    "kafkacy.local_ms": 0.0,
+    "kafkacy.remote_ms": 0.0,
+    "kafkacy.response_queue_ms": 0.0,
+}
+BATCH_ATTRIBUTES: Shape = {
+    **REQUEST_ATTRIBUTES,
+    "messaging.system": "kafka",
+    "messaging.destination.name": "",
+    "messaging.destination.partition.id": "",
+    "messaging.kafka.offset": 0,
+}
+# Appended: how many records a batch has is not known where it is fetched.
+APPENDED_ATTRIBUTES = {**BATCH_ATTRIBUTES, "messaging.batch.message_count": 0}
+
+
+class Context(NamedTuple):
+    """A span's place in its trace, as in OTLP. `is_remote`: it came from a client."""
+
+    trace_id: bytes
+    span_id: bytes
+    is_remote: bool
 
 
 class SpanMaker:
     """Owner: the export thread."""
 
     def __init__(self, resource: Resource, request_names: Mapping[int, str]) -> None:
-        self._resource = resource
-        self._scope = InstrumentationScope("kafka_cy")
         self._request_names = request_names
-        self._produced: OrderedDict[BatchKey, SpanContext] = OrderedDict()
+        self._produced: OrderedDict[BatchKey, Context] = OrderedDict()
+        self._request = _template(resource, REQUEST_ATTRIBUTES)
+        self._batch = _template(resource, BATCH_ATTRIBUTES)
+        self._appended = _template(resource, APPENDED_ATTRIBUTES)
+        self._without_spans = _encoded(resource, REQUEST_ATTRIBUTES)
+        del _spans(self._without_spans)[:]
 
-    def spans(self, requests: Iterable[TracedRequest]) -> list[ReadableSpan]:
+    def spans(self, requests: Iterable[TracedRequest]) -> list[Span]:
         """The spans of requests; a consumer may have its answer before the producer, so what was produced comes first."""
         found = []
         for request in sorted(requests, key=lambda request: request.api_key != PRODUCE):
             if not request.batches:
-                found.append(self._span(request, self._name(request), None, _new_context(None), {}))
+                found.append(_span(self._request, request, self._name(request), None, _new_context(None)))
             for batch in request.batches:
                 found.append(self._batch_span(request, batch))
         return found
 
+    def message(self, spans: Sequence[Span]) -> ExportTraceServiceRequest:
+        """What goes to the collector: `spans` below the resource."""
+        message = ExportTraceServiceRequest()
+        message.CopyFrom(self._without_spans)
+        _spans(message).extend(spans)
+        return message
+
     def _name(self, request: TracedRequest) -> str:
         return self._request_names.get(request.api_key, str(request.api_key))
 
-    def _batch_span(self, request: TracedRequest, batch: TracedBatch) -> ReadableSpan:
+    def _batch_span(self, request: TracedRequest, batch: TracedBatch) -> Span:
         key = batch.topic, batch.partition, batch.offset
         parent = parse_traceparent(batch.traceparent)
         if request.api_key == FETCH:
@@ -60,49 +104,70 @@ class SpanMaker:
             self._produced[key] = context
             if len(self._produced) > REMEMBERED_MAX:
                 self._produced.popitem(last=False)
-        attributes: dict[str, Any] = {
-            "messaging.system": "kafka",
-            "messaging.destination.name": batch.topic,
-            "messaging.destination.partition.id": str(batch.partition),
-            "messaging.kafka.offset": batch.offset,
-        }
-        if batch.records:
-            attributes["messaging.batch.message_count"] = batch.records
-        return self._span(request, f"{self._name(request)} {batch.topic}", parent, context, attributes)
-
-    def _span(
-        self, request: TracedRequest, name: str, parent: SpanContext | None, context: SpanContext, extra: dict[str, Any]
-    ) -> ReadableSpan:
-        # Few: encoding them is most of what a span costs.
-        attributes = {
-            "messaging.client.id": request.client_id,
-            "client.address": request.client_host,
-            "kafka.api.version": request.api_version,
-            "kafkacy.request_queue_ms": (request.begun_ns - request.received_ns) / 1e6,
-            "kafkacy.local_ms": (request.handled_ns - request.begun_ns) / 1e6,
-            "kafkacy.remote_ms": (request.answered_ns - request.handled_ns) / 1e6,
-            "kafkacy.response_queue_ms": (request.sent_ns - request.answered_ns) / 1e6,
-            **extra,
-        }
-        return ReadableSpan(
-            name=name,
-            context=context,
-            parent=parent,
-            resource=self._resource,
-            attributes=attributes,
-            kind=SpanKind.SERVER,
-            start_time=request.received_ns,
-            end_time=request.sent_ns,
-            instrumentation_scope=self._scope,
-        )
+        template = self._appended if batch.records else self._batch
+        span = _span(template, request, f"{self._name(request)} {batch.topic}", parent, context)
+        values = (attribute.value for attribute in span.attributes[len(REQUEST_ATTRIBUTES) :])
+        _, topic, partition, offset, *records = values
+        topic.string_value = batch.topic
+        partition.string_value = str(batch.partition)
+        offset.int_value = batch.offset
+        if records:
+            records[0].int_value = batch.records
+        return span
 
 
-def _new_context(parent: SpanContext | None) -> SpanContext:
-    trace_id = parent.trace_id if parent is not None else random.getrandbits(128) or 1
-    return SpanContext(trace_id, random.getrandbits(64) or 1, is_remote=False, trace_flags=SAMPLED)
+def _encoded(resource: Resource, attributes: Shape) -> ExportTraceServiceRequest:
+    """A request with one span of the shape that `attributes` have, as the SDK encodes it."""
+    shape = ReadableSpan(
+        name="",
+        context=SpanContext(1, 1, is_remote=False),
+        resource=resource,
+        attributes=attributes,
+        kind=SpanKind.SERVER,
+        instrumentation_scope=InstrumentationScope("kafka_cy"),
+    )
+    return encode_spans([shape])
 
 
-def parse_traceparent(text: str) -> SpanContext | None:
+def _template(resource: Resource, attributes: Shape) -> bytes:
+    encoded: bytes = _spans(_encoded(resource, attributes))[0].SerializeToString()
+    return encoded
+
+
+def _spans(message: ExportTraceServiceRequest) -> MutableSequence[Span]:
+    spans: MutableSequence[Span] = message.resource_spans[0].scope_spans[0].spans
+    return spans
+
+
+def _span(template: bytes, request: TracedRequest, name: str, parent: Context | None, context: Context) -> Span:
+    span: Span = Span.FromString(template)
+    span.name = name
+    span.trace_id = context.trace_id
+    span.span_id = context.span_id
+    if parent is not None:
+        span.parent_span_id = parent.span_id
+        if parent.is_remote:
+            span.flags |= SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
+    span.start_time_unix_nano = request.received_ns
+    span.end_time_unix_nano = request.sent_ns
+    values = [attribute.value for attribute in span.attributes[: len(REQUEST_ATTRIBUTES)]]
+    client_id, address, version, request_queue_ms, local_ms, remote_ms, response_queue_ms = values
+    client_id.string_value = request.client_id
+    address.string_value = request.client_host
+    version.int_value = request.api_version
+    request_queue_ms.double_value = (request.begun_ns - request.received_ns) / 1e6
+    local_ms.double_value = (request.handled_ns - request.begun_ns) / 1e6
+    remote_ms.double_value = (request.answered_ns - request.handled_ns) / 1e6
+    response_queue_ms.double_value = (request.sent_ns - request.answered_ns) / 1e6
+    return span
+
+
+def _new_context(parent: Context | None) -> Context:
+    trace_id = parent.trace_id if parent is not None else (random.getrandbits(128) or 1).to_bytes(16, "big")
+    return Context(trace_id, (random.getrandbits(64) or 1).to_bytes(8, "big"), is_remote=False)
+
+
+def parse_traceparent(text: str) -> Context | None:
     """The context of a W3C `traceparent` header (level 1); None when it is not one."""
     parts = text.split("-")
     if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2]:
@@ -110,10 +175,11 @@ def parse_traceparent(text: str) -> SpanContext | None:
     if parts[0] == "ff" or (parts[0] == "00" and len(parts) != 4) or text != text.lower():
         return None
     try:
-        int(parts[0], 16)
-        trace_id, span_id, flags = (int(part, 16) for part in parts[1:4])
+        version, trace_id, span_id, flags = (bytes.fromhex(part) for part in parts[:4])
     except ValueError:
         return None
-    if trace_id == 0 or span_id == 0:
+    if [len(version), len(trace_id), len(span_id), len(flags)] != [1, 16, 8, 1]:
+        return None  # spaces among the digits
+    if not any(trace_id) or not any(span_id):
         return None
-    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags & 1))
+    return Context(trace_id, span_id, is_remote=True)

@@ -26,6 +26,8 @@ def receiver() -> Iterator[OtlpReceiver]:
 
 
 def config(receiver: OtlpReceiver, **settings: object) -> dict[str, object]:
+    """With so many traces a second the ring is emptied every second, not every five."""
+    settings = {"traces.per.second.max": 1000, **settings}
     return {"kafkacy.otel.endpoint": receiver.endpoint} | {f"kafkacy.otel.{key}": value for key, value in settings.items()}
 
 
@@ -88,6 +90,19 @@ def test_sampled_requests(receiver: OtlpReceiver) -> None:
         for name in ("Produce packed", "Produce unanswered"):
             assert named(receiver, name)[0].trace_id.hex() == TRACE_ID
         assert len({span.span_id for span in receiver.spans()}) == len(receiver.spans())
+
+
+def test_one_request_in_so_many(receiver: OtlpReceiver) -> None:
+    """Gaps are drawn from 1 to 19: 3,000 requests have 300 turns, with a standard deviation of 10."""
+    with kafka_cy.Broker(config(receiver, **{"traces.sampling.ratio": 0.1, "traces.per.second.max": 10_000})) as broker:
+        with Client(broker.host, broker.port) as client:
+            for _ in range(3000):
+                client.call(18, 0, b"")
+        receiver.wait_for(lambda: len(named(receiver, "ApiVersions")) > 240)
+        assert broker.terminate() == 0
+    spans = named(receiver, "ApiVersions")
+    assert len(spans) < 360
+    assert {attributes(span.attributes)["client.address"] for span in spans} == {"127.0.0.1"}
 
 
 def test_metrics_and_logs(receiver: OtlpReceiver) -> None:

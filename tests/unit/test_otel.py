@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, MetricsData, NumberDataPoint, Sum
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind
 
 from kafka_cy.config import BrokerConfig
 from kafka_cy.network.trace_reader import TracedBatch, TracedRequest
@@ -75,11 +79,12 @@ def test_bad_variables_are_named(variable: str, value: str) -> None:
 def test_traceparents() -> None:
     context = parse_traceparent(TRACEPARENT)
     assert context is not None
-    assert (f"{context.trace_id:032x}", f"{context.span_id:016x}") == (TRACEPARENT[3:35], TRACEPARENT[36:52])
+    assert (context.trace_id.hex(), context.span_id.hex()) == (TRACEPARENT[3:35], TRACEPARENT[36:52])
     assert parse_traceparent("01" + TRACEPARENT[2:] + "-later") is not None
     for wrong in (
         "", TRACEPARENT[:-1], TRACEPARENT + "-x", "ff" + TRACEPARENT[2:], TRACEPARENT.upper(), TRACEPARENT.replace("4bf", "xyz"),
         "00-" + "0" * 32 + TRACEPARENT[35:], TRACEPARENT[:36] + "0" * 16 + "-01", TRACEPARENT.replace("-", "_"),
+        TRACEPARENT.replace("4bf9", "  f9"),
     ):  # fmt: skip
         assert parse_traceparent(wrong) is None
 
@@ -97,14 +102,53 @@ def test_a_batch_joins_its_trace() -> None:
     for span in spans:
         by_name.setdefault(span.name, []).append(span)
     (first, second), (third, fourth) = by_name["Produce t"], by_name["Fetch t"]
-    assert f"{first.context.trace_id:032x}" == TRACEPARENT[3:35]
-    assert second.parent is None
+    assert (first.trace_id.hex(), first.parent_span_id.hex()) == (TRACEPARENT[3:35], TRACEPARENT[36:52])
+    assert second.parent_span_id == b""
     for produced, fetched in ((first, third), (second, fourth)):
-        assert (fetched.context.trace_id, fetched.parent.span_id) == (produced.context.trace_id, produced.context.span_id)
-    assert by_name["Metadata"][0].parent is None
-    assert (first.start_time, first.end_time) == (100, 200)
-    assert first.attributes["kafkacy.remote_ms"] == 30 / 1e6
-    assert maker.spans([request(1, theirs)])[0].parent.span_id == first.context.span_id
+        assert (fetched.trace_id, fetched.parent_span_id) == (produced.trace_id, produced.span_id)
+    assert by_name["Metadata"][0].parent_span_id == b""
+    assert maker.spans([request(1, theirs)])[0].parent_span_id == first.span_id
+
+
+TIMES = {
+    "messaging.client.id": "c", "client.address": "127.0.0.1", "kafka.api.version": 9, "kafkacy.request_queue_ms": 10 / 1e6,
+    "kafkacy.local_ms": 20 / 1e6, "kafkacy.remote_ms": 30 / 1e6, "kafkacy.response_queue_ms": 40 / 1e6,
+}  # fmt: skip
+PLACE = {
+    "messaging.system": "kafka", "messaging.destination.name": "t", "messaging.destination.partition.id": "3",
+    "messaging.kafka.offset": 1 << 40,
+}  # fmt: skip
+COUNT = {"messaging.batch.message_count": 2}
+
+
+@pytest.mark.parametrize(
+    ("traced", "name", "told"),
+    [
+        (request(3), "Metadata", TIMES),
+        (request(0, TracedBatch("t", 3, 1 << 40, 2, TRACEPARENT)), "Produce t", {**TIMES, **PLACE, **COUNT}),
+        (request(1, TracedBatch("t", 3, 1 << 40, 0, "")), "Fetch t", {**TIMES, **PLACE}),
+    ],
+)
+def test_spans_are_what_the_sdk_encodes(traced: TracedRequest, name: str, told: dict[str, Any]) -> None:
+    """But for their ids, which are random."""
+    resource = Resource({"service.name": "x", "some": ["a", "b"]}, "schema")
+    maker = SpanMaker(resource, {0: "Produce", 1: "Fetch", 3: "Metadata"})
+    (span,) = maker.spans([traced])
+    parent = None
+    if span.parent_span_id:
+        parent = SpanContext(int(TRACEPARENT[3:35], 16), int(TRACEPARENT[36:52], 16), is_remote=True)
+    same = ReadableSpan(
+        name=name,
+        context=SpanContext(int.from_bytes(span.trace_id), int.from_bytes(span.span_id), is_remote=False),
+        parent=parent,
+        resource=resource,
+        attributes=told,
+        kind=SpanKind.SERVER,
+        start_time=100,
+        end_time=200,
+        instrumentation_scope=InstrumentationScope("kafka_cy"),
+    )
+    assert maker.message([span]) == encode_spans([same])
 
 
 PAGE = b"""# HELP a_total What it is: "a"
