@@ -15,10 +15,11 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kafka_cy.storage import checkpoints
-from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog, StorageFailure, count_of_failures
+from kafka_cy.storage.compacted_logs import CompactedLogs
+from kafka_cy.storage.log import PartitionLog, StorageFailure, count_of_failures
 from kafka_cy.storage.log_dir import (
     NO_TOPIC_ID,
     LogDir,
@@ -30,16 +31,12 @@ from kafka_cy.storage.log_dir import (
 )
 from kafka_cy.storage.partition import HostedPartition
 
-if TYPE_CHECKING:
-    from kafka_cy.storage.cleaner_threads import LogCleaner
-
 __all__ = ["LogDirError", "LogManager"]
 
 Key = tuple[str, int]
 Job = tuple[LogDir, str, bytes, int, str, tuple[int, int, int]]  # of _load
 FAILURES_CHECK_S = 0.25  # one integer is compared
 THREADS = 4  # beside the caller's, to open and close logs
-COPY_BYTES = 4 << 20
 
 
 class LogManager:
@@ -85,11 +82,7 @@ class LogManager:
         self._stale: set[Key] = set()  # deleted or set aside since the checkpoints were last written
         self._moves: list[tuple[Key, str]] = []
         self._failures_seen = 0
-        self._cleaner_config = cleaner_config
-        self._cleaner: LogCleaner | None = None  # made for the first compacted topic
-        self._rounds_seen = 0
-        self._replacements: dict[Key, int] = {}  # as of the last look
-        self._uncleanable: dict[Key, HostedPartition] = {}
+        self._compacted = CompactedLogs(cleaner_config)
         self._mutex = threading.RLock()
         self._wake = threading.Event()
         self._stopping = False
@@ -125,7 +118,7 @@ class LogManager:
             self._unlock_all()
             raise
         for partition in self.partitions.values():
-            self._clean_if_compacted(partition)
+            self._compacted.add(partition, self._config_of(partition.topic))
         self._thread = threading.Thread(target=self._work, name="log-manager", daemon=True)
         self._thread.start()
 
@@ -224,7 +217,7 @@ class LogManager:
             partition = HostedPartition(log, topic, topic_id, index, 0)
             self.partitions[topic, index] = partition
             self._dir_of[topic, index] = path
-            self._clean_if_compacted(partition)
+            self._compacted.add(partition, self._config_of(topic))
             return partition
 
     def _emptiest(self) -> str:
@@ -256,10 +249,7 @@ class LogManager:
             before = self.deleted_counts or [0] * len(counts)
             self.deleted_counts = [a + b for a, b in zip(before, counts, strict=True)]
             partition.log.abandon()
-            if self._cleaner is not None:
-                self._cleaner.remove(partition)
-            self._uncleanable.pop((topic, index), None)
-            self._replacements.pop((topic, index), None)
+            self._compacted.remove(partition)
             folder = folder_aside(path, topic, index, "delete")
             partition.log.rename(folder)
             self._remove_later(folder, delay_ms)
@@ -278,7 +268,7 @@ class LogManager:
             for (name, _), partition in self.partitions.items():
                 if name == topic:
                     partition.log.set_config(config)
-                    self._clean_if_compacted(partition)
+                    self._compacted.add(partition, self._config_of(topic))
         self._wake.set()
 
     def counted(self) -> tuple[list[HostedPartition], list[int]]:
@@ -322,7 +312,7 @@ class LogManager:
                 return
             try:
                 self._run_moves()
-                if self._has_cleaned():
+                if self._compacted.rounds_ended:
                     self._after_cleaning()
                 self._flush_by_time()
                 self._run_removals(time.monotonic())
@@ -342,7 +332,7 @@ class LogManager:
         while not self._wake.wait(max(0.0, min(FAILURES_CHECK_S, until - time.monotonic()))):
             if self._failures_seen != count_of_failures():
                 self.check_directories()
-            if time.monotonic() >= until or self._has_cleaned():
+            if time.monotonic() >= until or self._compacted.rounds_ended:
                 return
         self._wake.clear()
 
@@ -406,7 +396,7 @@ class LogManager:
             cleaned = {key: p.log.cleaner_offset for key, p in mine if p.log.cleaner_offset >= 0}
             files = {checkpoints.RECOVERY_POINTS: recovery, checkpoints.LOG_STARTS: starts}
             files[checkpoints.HIGH_WATERMARKS] = watermarks
-            if cleaned or self._cleaner is not None:
+            if cleaned or self._compacted.in_use:
                 files[checkpoints.CLEANER_OFFSETS] = cleaned
             self._write_offsets(path, files)
         with self._mutex:
@@ -434,84 +424,44 @@ class LogManager:
             lost = [p for key, p in self.partitions.items() if self._dir_of[key] == path]
             for partition in lost:
                 partition.retire("offline")
-        if self.on_offline is None:
+        self._tell(self.on_offline, path, reason, lost)
+
+    def _tell(self, listener: Callable[..., None] | None, *what: Any) -> None:
+        """On the control thread, if there is one."""
+        if listener is None:
             return
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self.on_offline, path, reason, lost)
+            self._loop.call_soon_threadsafe(listener, *what)
         else:
-            self.on_offline(path, reason, lost)
+            listener(*what)
 
-    # -- cleaning: the threads are native, this is what is left to do around them --
-
-    def _clean_if_compacted(self, partition: HostedPartition) -> None:
-        if self._cleaner_config is None or "compact" not in self._config_of(partition.topic).get("cleanup.policy", ()):
-            return
-        with self._mutex:
-            if self._cleaner is None:
-                from kafka_cy.storage.cleaner_threads import LogCleaner
-
-                self._cleaner = LogCleaner(self._cleaner_config)
-            self._cleaner.add(partition)
+    # -- cleaning --
 
     def configure_cleaner(self, config: dict[str, Any] | None) -> None:
         """Take the broker's changed log.cleaner.* keys."""
         with self._mutex:
-            if self._cleaner_config is not None and config is not None:
-                self._cleaner_config = dict(config)
-                if self._cleaner is not None:
-                    self._cleaner.configure(config)
+            self._compacted.configure(config)
 
-    def _has_cleaned(self) -> bool:
-        return self._cleaner is not None and self._rounds_seen != self._cleaner.changes
+    def cleaner_stats(self) -> dict[str, Any]:
+        """CompactedLogs.stats; empty while nothing is compacted."""
+        return self._compacted.stats(self.partitions, self._dir_of, self._dirs)
 
     def _after_cleaning(self) -> None:
         """Rounds have ended: checkpoint what is clean, remove what was replaced in time, tell what cannot be cleaned."""
-        assert self._cleaner is not None
-        self._rounds_seen = self._cleaner.changes
-        with self._mutex:
-            hosted = list(self.partitions.items())
-        for key, partition in hosted:
-            log = partition.log
-            if log.replacements != self._replacements.get(key, 0):
-                self._replacements[key] = log.replacements
-                with self._mutex:
-                    self._remove_later(log.directory, self._delete_delay_ms(partition.topic))
-            if log.uncleanable and self._uncleanable.get(key) is not partition:
-                self._uncleanable[key] = partition
-                self._tell_uncleanable(partition)
+        hosted = self._hosted()
+        replaced, uncleanable = self._compacted.look_after(hosted)
+        for partition in replaced:
+            with self._mutex:
+                self._remove_later(partition.log.directory, self._delete_delay_ms(partition.topic))
+        for partition in uncleanable:
+            self._tell(self.on_uncleanable, partition, partition.log.uncleanable)
         for path in list(self._dirs):
             cleaned = {
-                key: p.log.cleaner_offset
-                for key, p in hosted
-                if self._dir_of.get(key) == path and p.log.cleaner_offset >= 0
+                (p.topic, p.index): p.log.cleaner_offset
+                for p in hosted
+                if self._dir_of.get((p.topic, p.index)) == path and p.log.cleaner_offset >= 0
             }
             self._write_offsets(path, {checkpoints.CLEANER_OFFSETS: cleaned})
-
-    def _tell_uncleanable(self, partition: HostedPartition) -> None:
-        if self.on_uncleanable is None:
-            return
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self.on_uncleanable, partition, partition.log.uncleanable)
-        else:
-            self.on_uncleanable(partition, partition.log.uncleanable)
-
-    def cleaner_stats(self) -> dict[str, Any]:
-        """The cleaner's metrics (LogCleaner.stats), and for each log directory how much of it cannot be cleaned.
-
-        uncleanable_partitions_count and uncleanable_bytes: {log directory: number}. Empty while nothing is compacted.
-        """
-        if self._cleaner is None:
-            return {}
-        from kafka_cy.storage.cleaner_threads import cleanable_bytes
-
-        counts = dict.fromkeys(self._dirs, 0)
-        sizes = dict.fromkeys(self._dirs, 0)
-        for key, partition in list(self._uncleanable.items()):
-            path = self._dir_of.get(key)
-            if path in counts and self.partitions.get(key) is partition:
-                counts[path] += 1
-                sizes[path] += cleanable_bytes(partition)
-        return {**self._cleaner.stats(), "uncleanable_partitions_count": counts, "uncleanable_bytes": sizes}
 
     # -- moves --
 
@@ -523,22 +473,22 @@ class LogManager:
                 self._move(partition, key, path)
 
     def _move(self, partition: HostedPartition, key: Key, path: str) -> None:
+        from kafka_cy.storage.log_copy import copy_log, first_offset  # not in the start path
+
         topic, index = key
         folder = f"{path}/{topic}-{index}.{uuid.uuid4().hex}-future"
         os.makedirs(folder)
         write_topic_id(folder, partition.topic_id)
         source = partition.log
         target = PartitionLog(folder, self._config_of(topic), clean=True)
-        target.truncate_fully(_first_offset(source))
+        target.truncate_fully(first_offset(source))
         self._futures[key] = (path, target)
         source.hold_cleaning()  # a copy of old and cleaned parts would bring back what tombstones had deleted
         try:
-            self._copy(source, target)
-            partition.retire(
-                "follower"
-            )  # appends now fail with a retriable error, for the few milliseconds of the swap
+            copy_log(source, target, lambda: self._stopping)
+            partition.retire("follower")  # appends fail with a retriable error, for the few milliseconds of the swap
             source.expire_producers(0)  # takes the append mutex once: who was inside is through
-            self._copy(source, target)
+            copy_log(source, target, lambda: self._stopping)
             target.delete_records(source.log_start_offset)
             target.flush()
             with self._mutex:
@@ -554,24 +504,6 @@ class LogManager:
         finally:
             source.release_cleaning()
             self._futures.pop(key, None)
-
-    def _copy(self, source: PartitionLog, target: PartitionLog) -> None:
-        """From the log start offset on, as Kafka's future replica does."""
-        while target.log_end_offset < source.log_end_offset and not self._stopping:
-            start = source.log_start_offset
-            try:
-                data = source.read(max(target.log_end_offset, start), COPY_BYTES)
-            except OffsetOutOfRange:
-                continue  # records were deleted meanwhile
-            if not data:  # what is left has no records
-                if target.log_end_offset < start:
-                    target.truncate_fully(start)
-                return
-            position = 0
-            while position < len(data):
-                size = 12 + int.from_bytes(data[position + 8 : position + 12], "big")
-                target.append(data[position : position + size], origin="replication")
-                position += size
 
     def _swap(
         self, partition: HostedPartition, key: Key, path: str, source: PartitionLog, target: PartitionLog
@@ -594,8 +526,7 @@ class LogManager:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
-        if self._cleaner is not None:
-            self._cleaner.stop()
+        self._compacted.stop()
         clean = dict.fromkeys(self._dirs, True)
 
         def close(job: tuple[str, PartitionLog]) -> None:
@@ -631,16 +562,6 @@ def _in_threads(work: Callable[[Any], None], jobs: list[Any]) -> None:
     run()
     for thread in threads:
         thread.join()
-
-
-def _first_offset(log: PartitionLog) -> int:
-    """Where the batch with the log start offset begins; that offset where there is no such batch."""
-    while True:
-        try:
-            data = log.read(log.log_start_offset, 1)
-        except OffsetOutOfRange:
-            continue  # records were deleted meanwhile
-        return int.from_bytes(data[:8], "big") if data else log.log_start_offset
 
 
 def _unlink_deleted(folder: str) -> None:

@@ -1,0 +1,97 @@
+"""What is left to do around the log cleaner, whose threads are native: which logs it gets, what its rounds left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kafka_cy.storage.partition import HostedPartition
+
+if TYPE_CHECKING:
+    from kafka_cy.storage.cleaner_threads import LogCleaner
+
+Key = tuple[str, int]  # topic and partition
+
+
+class CompactedLogs:
+    """Owner: LogManager, which holds its mutex for `add`, `remove` and `configure`. No thread until there is a compacted log."""
+
+    def __init__(self, config: dict[str, Any] | None) -> None:
+        """`config`: the broker's log.cleaner.* keys with typed values; without it nothing is compacted."""
+        self._config = config
+        self._cleaner: LogCleaner | None = None
+        self._rounds_seen = 0
+        self._replacements: dict[Key, int] = {}  # as of the last look
+        self._uncleanable: dict[Key, HostedPartition] = {}
+
+    @property
+    def in_use(self) -> bool:
+        """Was there ever a compacted log?"""
+        return self._cleaner is not None
+
+    @property
+    def rounds_ended(self) -> bool:
+        """Since the last look_after()."""
+        return self._cleaner is not None and self._rounds_seen != self._cleaner.changes
+
+    def add(self, partition: HostedPartition, topic_config: Mapping[str, Any]) -> None:
+        """Have the partition cleaned, if it is of a compacted topic."""
+        if self._config is None or "compact" not in topic_config.get("cleanup.policy", ()):
+            return
+        if self._cleaner is None:
+            from kafka_cy.storage.cleaner_threads import LogCleaner
+
+            self._cleaner = LogCleaner(self._config)
+        self._cleaner.add(partition)
+
+    def remove(self, partition: HostedPartition) -> None:
+        """Forget a deleted partition."""
+        if self._cleaner is not None:
+            self._cleaner.remove(partition)
+        self._uncleanable.pop((partition.topic, partition.index), None)
+        self._replacements.pop((partition.topic, partition.index), None)
+
+    def configure(self, config: dict[str, Any] | None) -> None:
+        """Take changed log.cleaner.* keys."""
+        if self._config is not None and config is not None:
+            self._config = dict(config)
+            if self._cleaner is not None:
+                self._cleaner.configure(config)
+
+    def look_after(self, hosted: Iterable[HostedPartition]) -> tuple[list[HostedPartition], list[HostedPartition]]:
+        """After rounds: which partitions have segments that were replaced, and which have turned out not to be cleanable."""
+        assert self._cleaner is not None
+        self._rounds_seen = self._cleaner.changes
+        replaced, uncleanable = [], []
+        for partition in hosted:
+            key, log = (partition.topic, partition.index), partition.log
+            if log.replacements != self._replacements.get(key, 0):
+                self._replacements[key] = log.replacements
+                replaced.append(partition)
+            if log.uncleanable and self._uncleanable.get(key) is not partition:
+                self._uncleanable[key] = partition
+                uncleanable.append(partition)
+        return replaced, uncleanable
+
+    def stats(self, hosted: Mapping[Key, HostedPartition], dir_of: Mapping[Key, str], dirs: Iterable[str]) -> dict[str, Any]:
+        """The cleaner's metrics (LogCleaner.stats), and for each log directory how much of it cannot be cleaned.
+
+        uncleanable_partitions_count and uncleanable_bytes: {log directory: number}. Empty while nothing is compacted.
+        """
+        if self._cleaner is None:
+            return {}
+        from kafka_cy.storage.cleaner_threads import cleanable_bytes
+
+        counts = dict.fromkeys(dirs, 0)
+        sizes = dict.fromkeys(dirs, 0)
+        for key, partition in list(self._uncleanable.items()):
+            path = dir_of.get(key)
+            if path in counts and hosted.get(key) is partition:
+                counts[path] += 1
+                sizes[path] += cleanable_bytes(partition)
+        return {**self._cleaner.stats(), "uncleanable_partitions_count": counts, "uncleanable_bytes": sizes}
+
+    def stop(self) -> None:
+        """End the threads; a round in progress ends without a trace."""
+        if self._cleaner is not None:
+            self._cleaner.stop()
