@@ -26,7 +26,7 @@ from setuptools.command.build_ext import build_ext
 
 PACKAGES = ("records", "storage", "network", "api", "coordinator", "telemetry", "bench")
 HOT_PACKAGES = ("records", "storage", "network", "api", "bench")
-LIBRARIES = {"records": ["z", "lz4", "zstd", "snappy"]}
+LIBRARIES = {"records": ["z", "lz4", "zstd", "snappy"], "network": ["ssl", "crypto"]}
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,

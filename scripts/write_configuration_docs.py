@@ -8,9 +8,17 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from kafka_cy.config import definitions, documentation
 from kafka_cy.config.applied import TOPIC_DEFAULT_KEYS
 from kafka_cy.config.broker_config import LAPTOP_DEFAULTS
-from kafka_cy.config.dynamic import FIXED_AT_START
+from kafka_cy.config.dynamic import FIXED_AT_START, PER_LISTENER
 from kafka_cy.config.types import ConfigKey
 
+APPLIED_AT_ONCE = {
+    *TOPIC_DEFAULT_KEYS,
+    *PER_LISTENER,
+    "max.connections",
+    "ssl.cipher.suites",
+    "ssl.client.auth",
+    "ssl.enabled.protocols",
+}
 TARGET = Path(__file__).parent.parent / "docs" / "configuration.md"
 
 INTRODUCTION = """# Configuration
@@ -23,8 +31,9 @@ of Apache Kafka 4.3. This page is written by `scripts/write_configuration_docs.p
 - Without a file the broker serves this machine only: {laptop}.
 - Keys of a KRaft setup (`process.roles`, `controller.*`) are taken silently, and the listeners named in
   `controller.listener.names` are not opened. `broker.id` is the older name of `node.id`; one of them is enough.
-- Listeners speak PLAINTEXT in this version; SSL and SASL are refused with a sentence, not ignored. Keys that name Java
-  classes which would decide something (authorizer, quotas, policies) are refused as well.
+- Listeners speak PLAINTEXT and SSL ([tls.md](tls.md)) in this version; SASL is refused with a sentence, not ignored. Keys
+  that name Java classes which would decide something (authorizer, quotas, policies) are refused as well.
+- `listener.name.<listener in lower case>.ssl...` overrides an `ssl.*` key for one listener.
 
 ## Replication of internal topics
 
@@ -88,7 +97,7 @@ def _change(key: ConfigKey) -> tuple[str, str]:
     if key.scope == "read-only" or key.name in FIXED_AT_START:
         return "at start", ""
     level = "broker" if key.scope == "per-broker" else "any"
-    return "at once" if key.name in TOPIC_DEFAULT_KEYS or key.name == "max.connections" else "stored", level
+    return "at once" if key.name in APPLIED_AT_ONCE else "stored", level
 
 
 def _topic_table() -> str:

@@ -128,6 +128,8 @@ def validate_settings(
             validate_topic_configs(settings)
         elif resource_type == BROKER:
             dynamic.validate_broker_settings(settings, cluster_default=not resource_name)
+            if resource_name:
+                config.check_reconfiguration(settings)
         elif resource_type == GROUP:
             validate_group_settings(config, settings)
         else:

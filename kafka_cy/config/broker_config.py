@@ -14,9 +14,10 @@ LAPTOP_DEFAULTS: Final[dict[str, str]] = {
     "log.dirs": "./data",
 }
 
-#: Keys of plugins and of single listeners: anything may follow these prefixes.
 LISTEN_BACKLOG: Final = 1024
-_OPEN_PREFIXES: Final = ("listener.name.", "rlmm.config.", "rsm.config.", "config.providers.", "metrics.context.")
+
+#: Keys of plugins and of single listeners: anything may follow these prefixes.
+_OPEN_PREFIXES: Final = (definitions.LISTENER_PREFIX, "rlmm.config.", "rsm.config.", "config.providers.", "metrics.context.")
 
 
 class BrokerConfig:
@@ -35,6 +36,7 @@ class BrokerConfig:
         self._typed: dict[str, Any] = {}
         self._log_defaults: dict[str, Any] | None = None
         self._change_listeners: list[Callable[[frozenset[str]], None]] = []
+        self._reconfiguration_checks: list[Callable[[BrokerConfig], None]] = []
         self._unify_ids()
         for name, text in self.static.items():
             self._check_static(name, text)
@@ -92,6 +94,11 @@ class BrokerConfig:
                 return level[name]
         key = definitions.broker_key(name)
         return key.default if key is not None else None
+
+    def of_listener(self, listener: str, name: str) -> tuple[str, Any]:
+        """Return the key that gives `name` its value on a listener, its own (`listener.name...`) or `name`, and the value."""
+        own = f"{definitions.LISTENER_PREFIX}{listener.lower()}.{name}"
+        return (own, self[own]) if self.text(own) is not None else (name, self[name])
 
     def in_unit_ms(self, name: str) -> int:
         """Return a time setting in ms from whichever of its keys is set (`log.retention.ms`, `.minutes`, `.hours`)."""
@@ -216,6 +223,18 @@ class BrokerConfig:
     def add_change_listener(self, listener: Callable[[frozenset[str]], None]) -> None:
         """Call `listener(names)` after each change of dynamic settings."""
         self._change_listeners.append(listener)
+
+    def add_reconfiguration_check(self, check: Callable[["BrokerConfig"], None]) -> None:
+        """Have `check(candidate)` look at this broker's dynamic settings before they are stored; ConfigError refuses them."""
+        self._reconfiguration_checks.append(check)
+
+    def check_reconfiguration(self, broker: Mapping[str, str]) -> None:
+        """Ask whoever uses dynamic settings whether it can use those in `broker`. Raises ConfigError."""
+        if self._reconfiguration_checks:
+            candidate = BrokerConfig(self.static)
+            candidate.set_dynamic(broker=broker, cluster_default=self.dynamic_default)
+            for check in self._reconfiguration_checks:
+                check(candidate)
 
     def _usable(self, settings: Mapping[str, str]) -> dict[str, str]:
         result = {}

@@ -28,7 +28,11 @@ _UNIT_MS: Final = {
     "log.roll.jitter.hours": 3_600_000,
 }
 
+#: Keys of a single listener: `listener.name.<listener in lower case>.<key>`.
+LISTENER_PREFIX: Final = "listener.name."
+
 __all__ = [
+    "LISTENER_PREFIX",
     "TOPIC_BROKER_SYNONYMS",
     "broker_key",
     "broker_key_names",
@@ -41,13 +45,25 @@ __all__ = [
     "topic_key",
     "topic_key_names",
     "unit_ms",
+    "without_listener",
 ]
 
 
 def broker_key(name: str) -> ConfigKey | None:
-    """Return the broker key of that name; ours, the dynamic-only and the internal ones included."""
+    """Return the broker key of that name; ours, the dynamic-only and the internal ones, and single listeners' included.
+
+    A listener's own key (`listener.name.<listener>.<key>`) has no default: unset, the key without the prefix counts.
+    """
     row = _BROKER_ROWS.get(name)
+    if row is None and name.startswith(LISTENER_PREFIX):
+        key = _BROKER_ROWS.get(without_listener(name))
+        row = (name, key[1], None, *key[3:]) if key is not None else None
     return ConfigKey(*row) if row is not None else None
+
+
+def without_listener(name: str) -> str:
+    """Return the key that a single listener's key overrides: `listener.name.<listener>.<key>` -> `<key>`; others as they are."""
+    return name[len(LISTENER_PREFIX) :].partition(".")[2] if name.startswith(LISTENER_PREFIX) else name
 
 
 def broker_key_names() -> list[str]:
@@ -60,6 +76,8 @@ def broker_synonyms(name: str) -> tuple[str, ...]:
     for group in _UNIT_GROUPS:
         if name in group:
             return group
+    if name.startswith(LISTENER_PREFIX):
+        return (name, without_listener(name))
     if name == "log.flush.interval.ms":
         return ("log.flush.interval.ms", "log.flush.scheduler.interval.ms")
     return (name,)

@@ -45,8 +45,9 @@ def describe_topic(
 def describe_broker(config: BrokerConfig, wanted: Collection[str] | None = None) -> list[ConfigEntry]:
     """Describe this broker: every key with its effective value, sorted by name."""
     entries = []
-    dynamic_names = set(config.dynamic_broker) | set(config.dynamic_default)
-    for name in _chosen(sorted(dynamic_names.union(definitions.broker_key_names())), wanted):
+    set_names = {*config.dynamic_broker, *config.dynamic_default}
+    set_names |= {name for name in config.static if name.startswith(definitions.LISTENER_PREFIX) and name in config}
+    for name in _chosen(sorted(set_names.union(definitions.broker_key_names())), wanted):
         key = _known(definitions.broker_key, name)
         levels = dynamic.synonyms(config, name)
         value = None if key.sensitive else to_text(config[name])

@@ -28,7 +28,7 @@ CLUSTER_DEFAULT: Final = "<default>"
 FIXED_AT_START: Final = frozenset({"listeners", "listener.security.protocol.map", "num.network.threads"})
 
 #: Keys of certificates: Kafka changes them for one listener at a time (`listener.name.<name>.ssl...`).
-_PER_LISTENER: Final = frozenset(
+PER_LISTENER: Final = frozenset(
     f"ssl.{name}"
     for name in (
         "key.password",
@@ -98,8 +98,10 @@ def validate_broker_settings(settings: Mapping[str, str], *, cluster_default: bo
             raise UnknownKeyError("broker", name, text)
         if key.scope == "read-only" or name in FIXED_AT_START:
             fixed.append(name)
-        elif name in _PER_LISTENER:
+        elif name in PER_LISTENER:
             per_listener.append(name)
+        elif name.startswith(definitions.LISTENER_PREFIX) and definitions.without_listener(name) not in PER_LISTENER:
+            fixed.append(name)
         elif key.scope == "per-broker" and cluster_default:
             per_broker.append(name)
         else:

@@ -4,6 +4,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t
 from kafka_cy.network.buffer_pool cimport BufferPool
 from kafka_cy.network.counters cimport ApiCounters, Counters
 from kafka_cy.network.trace_events cimport TraceEvent
+from kafka_cy.network.transport cimport Session
 from kafka_cy.storage.log cimport Segment
 
 cdef enum EpollKind:        # first field of whatever an epoll event points to
@@ -82,6 +83,7 @@ cdef struct Connection:
     int32_t family
     uint8_t address[16]
     int32_t port
+    Session* session        # NULL: plaintext
     # unparsed bytes: data[start:end] begins at a frame; NULL while there are none (idle connections cost no buffer)
     uint8_t* data
     size_t capacity
@@ -132,6 +134,7 @@ cdef struct SendContext:
     uint8_t* spare          # one warm writer buffer
     size_t spare_capacity
     Counters* counters
+    uint8_t* record         # plaintext of the next record of a session; made at the first one
     SentGroups sent         # of the connection that is being sent to
     int64_t slow_ticks      # from this total time on a request is logged
     slow_hook on_slow

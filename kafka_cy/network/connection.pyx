@@ -2,7 +2,7 @@
 
 All functions run on the connection's reactor, without the GIL, and take no locks.
 """
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, EIO, ENOMEM, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc
@@ -11,9 +11,10 @@ from libc.string cimport memcpy, memset, strlen
 from kafka_cy.network.buffer_pool cimport pool_free, pool_give, pool_take
 from kafka_cy.network.counters cimport TIME_RESPONSE_QUEUE, TIME_RESPONSE_SEND, TIME_TOTAL
 from kafka_cy.network.system cimport (
-    MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, counter_add, inet_ntop, iovec, msghdr,
+    MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, counter_add, errno_set, inet_ntop, iovec, msghdr, pread,
     send, sendfile, sendmsg,
 )
+from kafka_cy.network.transport cimport RECORD_BYTES_MAX
 from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.records.histogram cimport histogram_add
 from kafka_cy.storage.log cimport Segment, segment_release
@@ -267,6 +268,35 @@ cdef ssize_t send_memory(Connection* connection) noexcept nogil:
     return sendmsg(connection.fd, &message, flags)
 
 
+cdef ssize_t send_record(SendContext* context, Connection* connection) noexcept nogil:
+    """The next record of a session, of all pieces up to its size. Sent again after EAGAIN, it begins with the same bytes."""
+    cdef Piece* piece = connection.send_first
+    cdef size_t size = 0
+    cdef size_t part
+    if piece.data != NULL and (piece.next == NULL or piece.size - piece.sent >= RECORD_BYTES_MAX):
+        part = piece.size - piece.sent
+        return connection.session.send(
+            connection.session, piece.data + piece.sent, part if part < RECORD_BYTES_MAX else RECORD_BYTES_MAX
+        )
+    if context.record == NULL:
+        context.record = <uint8_t*>malloc(RECORD_BYTES_MAX)
+    if context.record == NULL:
+        errno_set(ENOMEM)
+        return -1
+    while piece != NULL and size < RECORD_BYTES_MAX:
+        part = piece.size - piece.sent
+        if part > RECORD_BYTES_MAX - size:
+            part = RECORD_BYTES_MAX - size
+        if piece.data != NULL:
+            memcpy(context.record + size, piece.data + piece.sent, part)
+        elif pread(piece.fd, context.record + size, part, piece.position + <int64_t>piece.sent) != <ssize_t>part:
+            errno_set(EIO)                     # the file is shorter than the log says
+            return -1
+        size += part
+        piece = piece.next
+    return connection.session.send(connection.session, context.record, size)
+
+
 cdef void send_consume(SendContext* context, Connection* connection, size_t sent) noexcept nogil:
     """Drop `sent` bytes from the front of the send queue."""
     cdef Piece* piece
@@ -296,10 +326,12 @@ cdef int connection_flush(SendContext* context, Connection* connection) noexcept
     cdef int64_t position
     while connection.send_first != NULL:
         piece = connection.send_first
-        if piece.data != NULL:
-            n = send_memory(connection)
-        elif piece.size == piece.sent:
+        if piece.size == piece.sent:
             n = 0
+        elif connection.session != NULL:
+            n = send_record(context, connection)
+        elif piece.data != NULL:
+            n = send_memory(connection)
         else:
             position = piece.position + <int64_t>piece.sent
             n = sendfile(connection.fd, piece.fd, &position, piece.size - piece.sent)
@@ -353,6 +385,8 @@ cdef void send_context_free(SendContext* context) noexcept nogil:
         free(slot)
     free(context.spare)
     context.spare = NULL
+    free(context.record)
+    context.record = NULL
     pool_free(&context.pool)
 
 

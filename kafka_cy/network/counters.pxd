@@ -80,6 +80,8 @@ cdef struct Counters:
     int64_t paused                  # times a socket was not read (memory, in flight, slow reader)
     int64_t opened_by_listener[LISTENERS_MAX]
     int64_t closed_by_listener[LISTENERS_MAX]
+    int64_t authenticated_by_listener[LISTENERS_MAX]            # handshakes that went through, and that did not
+    int64_t authentication_failed_by_listener[LISTENERS_MAX]
     ClientSoftware software[SOFTWARE_MAX]
     int64_t padding_after[8]
 

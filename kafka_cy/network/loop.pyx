@@ -170,11 +170,24 @@ cdef void connection_register(ReactorState* reactor, Connection* connection) noe
     idle_append(reactor, connection)
     counter_add(&reactor.counters.connections, 1)
     counter_add(&reactor.counters.opened_by_listener[connection.listener], 1)
+    session_open(reactor, connection)
     event.events = EPOLLIN
     event.data.ptr = connection
     connection.events = EPOLLIN
     if reactor.draining or epoll_ctl(reactor.epoll_fd, EPOLL_CTL_ADD, connection.fd, &event) != 0:
         connection_mark_dead(reactor, connection)
+
+
+cdef void session_open(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """Of the transport that the listener has now; nothing on a plaintext listener."""
+    cdef NetworkState* network = reactor.network
+    cdef Listener* listener = &network.listeners[connection.listener]
+    pthread_mutex_lock(&network.transports_mutex)
+    if listener.transport != NULL:
+        connection.session = listener.transport.open(listener.transport, connection.fd)
+        if connection.session == NULL:
+            connection_mark_dead(reactor, connection)
+    pthread_mutex_unlock(&network.transports_mutex)
 
 
 cdef void memory_unlink(ReactorState* reactor, Connection* connection) noexcept nogil:
@@ -194,6 +207,9 @@ cdef void connection_destroy(ReactorState* reactor, Connection* connection) noex
     connection_drop_answers(&reactor.send, connection)
     connection_release_input(reactor, connection)
     share_queued(reactor, connection)
+    if connection.session != NULL:
+        connection.session.close(connection.session)
+        connection.session = NULL
     close(connection.fd)
     connection.fd = -1
     counter_add(&reactor.counters.closed, 1)
@@ -456,12 +472,17 @@ cdef void handle_mail(ReactorState* reactor) noexcept nogil:
             connection_register(reactor, <Connection*>mail.pointer)
 
 
+cdef inline bint wants_write(Connection* connection) noexcept nogil:
+    """Whether a handshake goes on only when the socket takes bytes."""
+    return connection.session != NULL and connection.session.wants_write
+
+
 cdef void update_events(ReactorState* reactor, Connection* connection) noexcept nogil:
     cdef epoll_event event
     cdef uint32_t wanted = 0
     if not connection.pauses and not connection.closing and not reactor.draining:
         wanted |= EPOLLIN
-    if connection.send_blocked:
+    if connection.send_blocked or wants_write(connection):
         wanted |= EPOLLOUT
     if wanted == connection.events:
         return
@@ -533,7 +554,7 @@ cdef void handle_event(ReactorState* reactor, epoll_event* event) noexcept nogil
         connection_active(reactor, connection)
         if event.events & EPOLLOUT:
             connection_mark_dirty(reactor, connection)
-        if event.events & EPOLLIN and not connection.pauses and not connection.closing:
+        if (event.events & EPOLLIN or wants_write(connection)) and not connection.pauses and not connection.closing:
             connection_receive(reactor, connection)
         elif event.events & (EPOLLERR | EPOLLHUP):
             connection_mark_dead(reactor, connection)

@@ -12,6 +12,7 @@ from kafka_cy.network.metadata_image cimport MetadataImage
 from kafka_cy.network.request cimport Reactor
 from kafka_cy.network.system cimport counter_add, monotonic_ns, pthread_mutex_t, pthread_t
 from kafka_cy.network.timer_wheel cimport Timer, TimerWheel
+from kafka_cy.network.transport cimport Transport
 from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.storage.partition cimport REACTORS_MAX, Partition
 
@@ -25,6 +26,7 @@ cdef struct Listener:
     int32_t kind            # KIND_LISTENER; first
     int32_t fd
     int32_t index
+    Transport* transport    # under transports_mutex; NULL: plaintext
 
 cdef struct AddressCount:
     uint8_t address[16]
@@ -59,6 +61,7 @@ cdef struct NetworkState:
     int64_t slow_ns                     # (a) requests that take as long are logged; 0: none
     int64_t control_idle_ns             # (a) how long the control thread has waited for work, all in all
     int64_t control_busy_since_ns       # (a) 0: it waits
+    pthread_mutex_t transports_mutex    # guards the listeners' transports
     pthread_mutex_t addresses_mutex     # guards the table of connections by address
     AddressCount* addresses             # open addressing; made when connections_per_ip_max is a limit
     int32_t addresses_capacity

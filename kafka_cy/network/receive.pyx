@@ -1,24 +1,27 @@
-"""The receive side of a connection.
+"""The receive side of a connection, from its socket or through its session.
 
 Bytes are received into a buffer that all connections of the reactor share, so an idle connection costs none, and whole
 frames are handled in place. What is left of a frame is kept in a pooled buffer of the frame's size, and the rest of
 that frame is received straight into it. A frame's length is checked before anything is done with it, and a frame
 that has to be kept is reserved from the broker's request budget before it is read on.
 """
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, EPROTO, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy, memmove
 
 from kafka_cy.network.buffer_pool cimport pool_give, pool_take
 from kafka_cy.network.connection cimport (
     PAUSE_IN_FLIGHT, PAUSE_MEMORY, PAUSE_RESPONSES, Connection, connection_advance, connection_flush,
 )
+from kafka_cy.network.log_events cimport LOG_MESSAGE_BYTES_MAX
 from kafka_cy.network.metadata_image cimport MetadataImage
 from kafka_cy.network.reactor cimport reactor_dispatch
 from kafka_cy.network.reactor_state cimport (
     NetworkState, ReactorState, connection_fail, connection_mark_dead, connection_mark_dirty,
 )
 from kafka_cy.network.system cimport counter_add, iovec, readv, recv
+from kafka_cy.network.transport cimport RECORD_BYTES_MAX, Session
 from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.records.atomics cimport (
     atomic_add_i64, atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_pointer, atomic_sub_i64,
@@ -96,7 +99,7 @@ cdef bint frame_length_ok(ReactorState* reactor, Connection* connection, const u
     if 8 <= length <= reactor.network.request_bytes_max:
         return True
     if not connection.spoke and looks_like_http(frame):
-        connection_fail(reactor, connection, -1, "this is HTTP; the listener speaks the Kafka protocol in plaintext")
+        connection_fail(reactor, connection, -1, "this is HTTP; the listener speaks the Kafka protocol")
     elif not connection.spoke and frame[0] == 0x16 and frame[1] == 0x03:
         connection_fail(reactor, connection, -1, "this is TLS; the listener speaks the Kafka protocol in plaintext")
     elif length < 0:
@@ -282,30 +285,90 @@ cdef bint take_in(ReactorState* reactor, Connection* connection, size_t size) no
     if connection.dead or connection.closing:
         return False
     if size > part:
-        return after_length(reactor, connection, reactor.receive_buffer, size - part)
+        return after_kept(reactor, connection, reactor.receive_buffer, size - part)
     return connection.pauses == 0
 
 
-cdef bint after_length(ReactorState* reactor, Connection* connection, uint8_t* data, size_t size) noexcept nogil:
-    """Bytes behind the kept ones: when only a length was kept, the frame's body is among them."""
-    cdef size_t wanted
+cdef bint after_kept(ReactorState* reactor, Connection* connection, uint8_t* data, size_t size) noexcept nogil:
+    """Fresh bytes of the shared buffer, behind the kept ones where there are some; False: stop reading this socket."""
+    cdef size_t have = connection.end - connection.start
+    cdef size_t wanted = have + size
+    cdef size_t total
     if connection.data == NULL:
         return received(reactor, connection, data, size)
-    wanted = connection.end - connection.start + size
-    if connection.end - connection.start >= 4:
+    if have >= 4:
+        total = <size_t>load_be32(connection.data + connection.start) + 4
+        if wanted < total and wanted < 2 * have:
+            wanted = total if total < 2 * have else 2 * have        # doubled, or each of many pieces would copy all
         wanted = kept_capacity(connection.data + connection.start, wanted)
     if not grow(reactor, connection, wanted):
         return False
     memcpy(connection.data + connection.end, data, size)
     connection.end += size
     consume_kept(reactor, connection)
+    if connection.data != NULL and not connection.pauses:
+        reserve_kept(reactor, connection)
     return not (connection.dead or connection.closing or connection.pauses)
+
+
+cdef ssize_t session_read(ReactorState* reactor, Connection* connection, bint* more) noexcept nogil:
+    """Decrypt what is there into the shared buffer, as far as whole records have room in it. Returns as recv."""
+    cdef Session* session = connection.session
+    cdef bint established = session.established
+    cdef size_t size = 0
+    cdef ssize_t n = 1
+    while n > 0 and RECEIVE_BYTES - size >= RECORD_BYTES_MAX:
+        n = session.receive(session, reactor.receive_buffer + size, RECEIVE_BYTES - size)
+        if n > 0:
+            size += <size_t>n
+    more[0] = n >= 0 or errno != EAGAIN
+    if session.established and not established:
+        counter_add(&reactor.counters.authenticated_by_listener[connection.listener], 1)
+    if session.wants_write:
+        connection_mark_dirty(reactor, connection)      # watch for it
+    return <ssize_t>size if size else n
+
+
+cdef void session_failed(ReactorState* reactor, Connection* connection) noexcept nogil:
+    cdef char reason[LOG_MESSAGE_BYTES_MAX]
+    if connection.session.established:
+        snprintf(reason, LOG_MESSAGE_BYTES_MAX, "TLS failed: %s", connection.session.failure)
+    else:
+        counter_add(&reactor.counters.authentication_failed_by_listener[connection.listener], 1)
+        snprintf(reason, LOG_MESSAGE_BYTES_MAX, "TLS handshake failed: %s", connection.session.failure)
+    connection_fail(reactor, connection, -1, reason)
+
+
+cdef void session_receive(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """As connection_receive below, through the connection's session."""
+    cdef bint more = False
+    cdef ssize_t n
+    cdef int turn
+    for turn in range(READS_PER_EVENT_MAX):  # no-cython-lint
+        n = session_read(reactor, connection, &more)
+        if n < 0 and (errno == EAGAIN or errno == EINTR):
+            return
+        if n < 0 and errno == EPROTO:
+            session_failed(reactor, connection)
+            return
+        if n <= 0:
+            connection_mark_dead(reactor, connection)
+            return
+        counter_add(&reactor.counters.bytes_in, n)
+        if not after_kept(reactor, connection, reactor.receive_buffer, <size_t>n):
+            connection_mark_dirty(reactor, connection)
+            return
+        if not more:
+            return
 
 
 cdef void connection_receive(ReactorState* reactor, Connection* connection) noexcept nogil:
     cdef size_t asked = 0
     cdef ssize_t n
     cdef int turn
+    if connection.session != NULL:
+        session_receive(reactor, connection)
+        return
     for turn in range(READS_PER_EVENT_MAX):  # no-cython-lint
         n = read_some(reactor, connection, &asked)
         if n == 0:

@@ -6,6 +6,7 @@ come out of `take_requests` as `ControlRequest` and are answered with `respond` 
 import socket
 from typing import NamedTuple
 
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int16_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, strncpy
@@ -34,6 +35,7 @@ from kafka_cy.network.system cimport (
 )
 from kafka_cy.network.trace_events cimport TraceEvent, tracer_take
 from kafka_cy.network.tracing cimport trace_free
+from kafka_cy.network.transport cimport Transport, transport_capsule_name
 from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.records.atomics cimport atomic_load_i32, atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_i32
 from kafka_cy.storage.partition cimport REACTORS_MAX
@@ -170,7 +172,9 @@ cdef class Server:
         control_queue_init(&self.network.control)
         log_events_init(&self.network.log, self.network.log_ring)
         pthread_mutex_init(&self.network.addresses_mutex, NULL)
+        pthread_mutex_init(&self.network.transports_mutex, NULL)
         self.sockets = []
+        self.transports = {}
 
     def __init__(
         self, int reactors, *, int64_t request_max_bytes=104857600, int64_t queued_request_bytes_max=-1,
@@ -208,6 +212,8 @@ cdef class Server:
         cdef NetworkState* network = self.network
         if self.started or network.listeners_count == LISTENERS_MAX:
             raise RuntimeError(f"listener {name}: the server was started or has {LISTENERS_MAX} listeners")
+        if listener_index != network.listeners_count:
+            raise ValueError(f"listener {name}: its index is {network.listeners_count}, not {listener_index}")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         if host and family == socket.AF_INET:
             node = host.encode() if host.isascii() else host    # a str would load the codec of international names
@@ -223,6 +229,19 @@ cdef class Server:
         network.listeners[network.listeners_count].index = listener_index
         network.listeners_count += 1
         return opened.getsockname()[1]
+
+    def set_transport(self, int listener_index, transport):
+        """Encrypt the listener's connections from now on; open ones stay as they are. At any time.
+
+        `transport` has an attribute of that name with the capsule of a Transport (TlsContext).
+        """
+        cdef Transport* made = <Transport*>PyCapsule_GetPointer(transport.transport, transport_capsule_name())
+        if not 0 <= listener_index < self.network.listeners_count:
+            raise ValueError(f"there is no listener {listener_index}")
+        pthread_mutex_lock(&self.network.transports_mutex)
+        self.network.listeners[listener_index].transport = made
+        pthread_mutex_unlock(&self.network.transports_mutex)
+        self.transports[listener_index] = transport     # the one before may go now
 
     def set_connections_max(self, int64_t connections_max):
         """Change the limit of all connections; open ones stay. At any time: reactors read one aligned word."""

@@ -89,6 +89,7 @@ cdef extern from "<arpa/inet.h>" nogil:
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
     ssize_t read(int fd, void* data, size_t size)
+    ssize_t pread(int fd, void* data, size_t size, int64_t offset)
     ssize_t write(int fd, const void* data, size_t size)
 
 cdef extern from "<pthread.h>" nogil:
@@ -132,6 +133,7 @@ cdef extern from *:
     static inline void counter_add(int64_t *p, int64_t v)
         { __atomic_store_n(p, __atomic_load_n(p, __ATOMIC_RELAXED) + v, __ATOMIC_RELAXED); }
     static inline void counter_set(int64_t *p, int64_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
+    static inline void errno_set(int error) { errno = error; }
     static inline int first_bit(uint64_t v) { return v ? __builtin_ctzll(v) : 64; }
     #endif
     """
@@ -142,4 +144,5 @@ cdef extern from *:
     int cond_wait_until(pthread_cond_t* cond, pthread_mutex_t* mutex, int64_t deadline_ns) noexcept nogil
     void counter_add(int64_t* counter, int64_t value) noexcept nogil    # one writer, any readers
     void counter_set(int64_t* counter, int64_t value) noexcept nogil    # the same, for a gauge
+    void errno_set(int error) noexcept nogil        # to assign to errno would make a local variable of it
     int first_bit(uint64_t value) noexcept nogil

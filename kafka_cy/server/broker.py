@@ -146,6 +146,7 @@ class KafkaServer:
         applied.start()
         for warning in self.config.warnings[warned:]:
             self.log.warning(warning)
+        self._encrypt()
         self.logs = LogManager(
             self.config.log_dirs,
             self.config.broker_id,
@@ -171,6 +172,13 @@ class KafkaServer:
         if self.config.log_dirs[0] in self.logs.offline_dirs:
             raise DataRefused(f"log directory {self.config.log_dirs[0]}, which holds the metadata, cannot be used")
         self.cluster.logs = self.logs
+
+    def _encrypt(self) -> None:
+        # Before there are logs: a broker with a bad certificate does not serve for a moment.
+        if any(listener.security_protocol == "SSL" for listener in self.config.listeners):
+            from kafka_cy.server.tls_listeners import TlsListeners
+
+            TlsListeners(self.config, self.server, self.log).start(self.cluster)
 
     def _publish(self) -> None:
         from kafka_cy.network.metadata_image import ImagePublisher

@@ -257,20 +257,25 @@ class BrokerCollector:
     def _connections(self, now: float) -> Iterable[Metric]:
         reactors = reactor_numbers.reactors(self._view.server)
         names = self._view.listeners
-        open_now, opened, closed, open_rate, close_rate = [], [], [], [], []
-        for i, r in enumerate(reactors):
-            for j, listener in enumerate(names):
-                at = (listener, str(i))
-                open_now.append((*at, float(r.opened[j] - r.closed[j])))
-                opened.append((*at, float(r.opened[j])))
-                closed.append((*at, float(r.closed[j])))
-                open_rate.append((*at, self._rates.rate(("opened", i, j), r.opened[j], now)))
-                close_rate.append((*at, self._rates.rate(("closed", i, j), r.closed[j], now)))
+        open_now = [
+            (listener, str(i), float(r.opened[j] - r.closed[j]))
+            for i, r in enumerate(reactors)
+            for j, listener in enumerate(names)
+        ]
         yield from self._socket_family("connection_count", "Open connections", open_now)
-        yield from self._socket_family("connection_creation_rate", "Connections opened a second", open_rate)
-        yield from self._socket_family("connection_close_rate", "Connections closed a second", close_rate)
-        yield from self._socket_family("connection_creation", "Connections opened", opened, "counter")
-        yield from self._socket_family("connection_close", "Connections closed", closed, "counter")
+        for name, text, by_reactor in (
+            ("connection_creation", "Connections opened", [r.opened for r in reactors]),
+            ("connection_close", "Connections closed", [r.closed for r in reactors]),
+            ("successful_authentication", "TLS handshakes done", [r.authenticated for r in reactors]),
+            ("failed_authentication", "TLS handshakes failed", [r.authentication_failed for r in reactors]),
+        ):
+            total, rate = [], []
+            for i, by_listener in enumerate(by_reactor):
+                for j, listener in enumerate(names):
+                    total.append((listener, str(i), float(by_listener[j])))
+                    rate.append((listener, str(i), self._rates.rate((name, i, j), by_listener[j], now)))
+            yield from self._socket_family(name + "_rate", f"{text} a second", rate)
+            yield from self._socket_family(name, text, total, "counter")
         yield from self._software(reactors, names)
 
     def _software(self, reactors: list[Any], names: list[str]) -> Iterable[Metric]:

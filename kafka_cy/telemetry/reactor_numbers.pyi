@@ -11,6 +11,8 @@ class ReactorNumbers(NamedTuple):
     mails: int
     opened: list[int]
     closed: list[int]
+    authenticated: list[int]
+    authentication_failed: list[int]
     software: list[tuple[int, bytes, bytes, int]]
 
 class ControlNumbers(NamedTuple):

@@ -28,6 +28,8 @@ class ReactorNumbers(NamedTuple):
     mails: int                  # answers and wakes that wait for it
     opened: list
     closed: list
+    authenticated: list
+    authentication_failed: list
     software: list              # (listener index, name, version as bytes, connections)
 
 
@@ -83,6 +85,8 @@ def reactors(Server server not None):
             atomic_load_i64(&(<ReactorState*>network.reactors[i]).mailbox.count),
             [atomic_load_relaxed_i64(&counters.opened_by_listener[j]) for j in range(LISTENERS_MAX)],
             [atomic_load_relaxed_i64(&counters.closed_by_listener[j]) for j in range(LISTENERS_MAX)],
+            [atomic_load_relaxed_i64(&counters.authenticated_by_listener[j]) for j in range(LISTENERS_MAX)],
+            [atomic_load_relaxed_i64(&counters.authentication_failed_by_listener[j]) for j in range(LISTENERS_MAX)],
             software,
         ))
     return found

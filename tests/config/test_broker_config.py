@@ -104,7 +104,7 @@ def test_a_bound_wildcard_is_advertised_by_the_name_of_the_host() -> None:
         {"listeners": "PLAINTEXT://h:1,B://h:1", "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,B:PLAINTEXT"},
         {"listeners": "PLAINTEXT://h:1,B://:1", "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,B:PLAINTEXT"},
         {"listeners": "OTHER://h:1"},
-        {"listeners": "SSL://h:1"},
+        {"listeners": "SASL_SSL://h:1"},
         {"listeners": "SASL_PLAINTEXT://h:1"},
         {"listeners": "CONTROLLER://h:1", "controller.listener.names": "CONTROLLER"},
         {"listener.security.protocol.map": "A:B"},
@@ -134,9 +134,9 @@ def test_settings_that_stop_the_start(settings: dict[str, str]) -> None:
     assert raised.value.allowed
 
 
-def test_tls_is_refused_with_a_sentence() -> None:
-    with pytest.raises(ConfigError, match="SSL, which this version does not speak yet"):
-        BrokerConfig({"listeners": "SSL://h:1"})
+def test_sasl_is_refused_with_a_sentence() -> None:
+    with pytest.raises(ConfigError, match="SASL_SSL, which this version does not speak yet"):
+        BrokerConfig({"listeners": "SASL_SSL://h:1"})
 
 
 def all_keys() -> list[ConfigKey]:

@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from conftest_network import harness, partitions, probe
+from conftest_network import authority, harness, partitions, probe
 
-__all__ = ["harness", "partitions", "probe"]
+__all__ = ["authority", "harness", "partitions", "probe"]

@@ -1,10 +1,11 @@
-"""A server with probe handlers and a blocking client that frames requests by hand."""
+"""A server with probe handlers and a blocking client that frames requests by hand; in plaintext and through TLS."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from typing import Any
 import pytest
 
 from kafka_cy.network.server import ControlRequest, Server
+from kafka_cy.network.tls import TlsContext
+from tests.certificates import Authority
+from tests.network.tls_socket import TlsSocket
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,9 +64,10 @@ def frame(api_key: int, body: bytes = b"", *, version: int = 0, correlation_id: 
 class Client:
     """One connection; blocking, with a time-out."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
+        plain = socket.create_connection(("127.0.0.1", port), timeout=60)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket: Any = TlsSocket(plain, tls) if tls is not None else plain
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
@@ -99,9 +104,16 @@ class Client:
 class Harness:
     """A started server, its port, and a control thread that answers forwarded requests."""
 
-    def __init__(self, reactors: int = 2, **limits: Any) -> None:
+    def __init__(self, reactors: int = 2, *, authority: Authority | None = None, **limits: Any) -> None:
+        """With an `authority` the listener speaks TLS."""
         self.server = Server(reactors, **limits)
-        self.port = self.server.listen(0, "PLAINTEXT", "127.0.0.1", 0)
+        self.port = self.server.listen(0, "PLAINTEXT" if authority is None else "SSL", "127.0.0.1", 0)
+        self.client_tls: ssl.SSLContext | None = None
+        if authority is not None:
+            self.client_tls = ssl.create_default_context(cafile=authority.trusted)
+            context = TlsContext()
+            context.use_pem(authority.broker.read_bytes(), authority.broker.read_bytes())
+            self.server.set_transport(0, context)
         self.server.set_api_versions(API_VERSIONS)
         self.clients: list[Client] = []
         self.stopping = False
@@ -116,10 +128,13 @@ class Harness:
             while requests:
                 self.answer(requests.pop(0))  # no reference stays here: a request that is dropped must close
 
+    def connect(self) -> Client:
+        """A client that the caller closes."""
+        return Client(self.port, self.client_tls)
+
     def client(self) -> Client:
-        client = Client(self.port)
-        self.clients.append(client)
-        return client
+        self.clients.append(self.connect())
+        return self.clients[-1]
 
     def wait_for_counter(self, name: str, value: int) -> None:
         """A client may know what happened a moment before it is counted."""
@@ -137,12 +152,22 @@ class Harness:
             client.close()
 
 
-@pytest.fixture
-def harness(probe: ModuleType) -> Iterator[Callable[..., Harness]]:
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+plaintext_only = pytest.mark.parametrize("harness", ["plaintext"], indirect=True)
+
+
+@pytest.fixture(params=["plaintext", "TLS"])
+def harness(
+    probe: ModuleType, request: pytest.FixtureRequest, authority: Authority
+) -> Iterator[Callable[..., Harness]]:
     made: list[Harness] = []
 
     def make(reactors: int = 2, **limits: Any) -> Harness:
-        made.append(Harness(reactors, **limits))
+        made.append(Harness(reactors, authority=authority if request.param == "TLS" else None, **limits))
         return made[-1]
 
     yield make

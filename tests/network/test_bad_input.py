@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest_network import COLD, ECHO, Client, Harness, frame
+from conftest_network import COLD, ECHO, Harness, frame, plaintext_only
 
 from tests.waiting import wait_until
 
@@ -23,7 +23,7 @@ Make = Callable[..., Harness]
         (struct.pack(">i", -1), "negative request size"),
         (struct.pack(">i", 2**31 - 1), "request larger than socket.request.max.bytes"),
         (struct.pack(">i", 3) + b"abc", "request shorter than its header"),
-        (b"GET / HTTP/1.1\r\n\r\n", "this is HTTP; the listener speaks the Kafka protocol in plaintext"),
+        (b"GET / HTTP/1.1\r\n\r\n", "this is HTTP; the listener speaks the Kafka protocol"),
         (
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
             "this is TLS; the listener speaks the Kafka protocol in plaintext",
@@ -68,7 +68,7 @@ def test_random_bytes_never_hurt_others(harness: Make) -> None:
     chance = random.Random(1)
     good = made.client()
     for _ in range(200):
-        client = Client(made.port)
+        client = made.connect()
         data = bytearray(frame(chance.choice([ECHO, COLD]), chance.randbytes(50)))
         for _ in range(3):
             data[chance.randrange(len(data))] = chance.randrange(256)
@@ -77,10 +77,11 @@ def test_random_bytes_never_hurt_others(harness: Make) -> None:
         assert good.ask(ECHO, b"fine") == b"fine"
 
 
+@plaintext_only
 def test_log_lines_are_limited(harness: Make) -> None:
     made = harness()
     for _ in range(300):
-        client = Client(made.port)
+        client = made.connect()
         client.send(b"\xff\xff\xff\xff")
         client.closed_by_server()
         client.close()
@@ -89,6 +90,7 @@ def test_log_lines_are_limited(harness: Make) -> None:
     made.wait_for_counter("closed_bad", 300)
 
 
+@plaintext_only
 def test_thousands_of_half_open_connections(harness: Make) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = 2000
@@ -115,6 +117,7 @@ def test_thousands_of_half_open_connections(harness: Make) -> None:
     made.wait_for_counter("queued_request_bytes", 0)
 
 
+@plaintext_only
 def test_connection_limits(harness: Make) -> None:
     made = harness(connections_max=3)
     clients = [made.client() for _ in range(3)]
@@ -126,6 +129,7 @@ def test_connection_limits(harness: Make) -> None:
     assert "refused: max.connections is reached" in made.log()
 
 
+@plaintext_only
 def test_connection_limit_per_address(harness: Make) -> None:
     made = harness(connections_per_ip_max=2)
     clients = [made.client() for _ in range(2)]
@@ -152,7 +156,7 @@ def test_connection_dies_while_its_request_is_at_the_control_plane(harness: Make
     held = []
     made.answer = held.append
     for _ in range(20):
-        client = Client(made.port)
+        client = made.connect()
         client.send(frame(COLD, b"x") * 3)
         time.sleep(0.005)
         client.close()

@@ -103,7 +103,7 @@ def test_closing_a_connection_frees_what_it_parked(harness: Make, probe: ModuleT
     made = harness()
     publish(made, hosted)
     for _ in range(20):
-        client = Client(made.port)
+        client = made.connect()
         client.send(b"".join(park(60_000, 1 << 40, 0, 1, 2, 3) for _ in range(5)))
         time.sleep(0.002)
         client.close()
@@ -149,7 +149,7 @@ def test_wakes_are_never_lost(harness: Make, probe: ModuleType, hosted: Hosted) 
             time.sleep(0.0001)
 
     def waiter(index: int) -> None:
-        client = Client(made.port)
+        client = made.connect()
         total = 0
         try:
             while not stop.is_set():
@@ -188,7 +188,7 @@ def test_expiry_races_with_wakes_and_closing(harness: Make, probe: ModuleType, h
     ).start()
     chance = random.Random(5)
     for _ in range(150):
-        client = Client(made.port)
+        client = made.connect()
         client.send(b"".join(park(chance.randrange(4), 1 << 40, 0, 1) for _ in range(10)))
         for _ in range(chance.randrange(11)):
             assert read_park(client)[0] == 1

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest_network import COLD, ECHO, Client, Harness, frame
+from conftest_network import COLD, ECHO, Harness, frame
 
 from kafka_cy.network.server import ControlRequest
 from tests.waiting import wait_until
@@ -24,7 +24,7 @@ def test_stop_closes_idle_clients_at_once(harness: Make) -> None:
     assert time.monotonic() - started < 30
     assert all(client.closed_by_server() for client in clients)
     with pytest.raises(OSError):
-        Client(made.port)
+        made.connect()
 
 
 def test_stop_waits_for_answers(harness: Make) -> None:
@@ -66,7 +66,7 @@ def test_stop_under_load(harness: Make) -> None:
     rounds = [0] * 4
 
     def load(index: int) -> None:
-        client = Client(made.port)
+        client = made.connect()
         try:
             while not stop.is_set():
                 client.send(frame(ECHO, b"x" * 1000) * 20 + frame(COLD))

@@ -19,6 +19,7 @@ ALLOWED = {
     "cluster": {"storage", "records", "config", "network", "protocol"},
     "coordinator": {"storage", "cluster", "records", "protocol", "config", "api"},
     "api": {"records", "storage", "network", "protocol", "config", "cluster", "coordinator"},
+    "security": {"network", "config"},
     "telemetry": {"records", "storage", "network", "protocol"},
     "bench": {"records", "network", "protocol", "testing"},  # network: the declarations of system calls
     "sizing": set(),
@@ -48,6 +49,7 @@ def test_packages_import_only_what_lies_below() -> None:
 
 def test_start_imports_no_tools_and_no_heavy_packages() -> None:
     heavy = ("click", "rich", "numpy", "prometheus_client", "kio", "confluent_kafka", "yaml", "asyncio", "opentelemetry")
+    heavy += ("kafka_cy.network.tls", "kafka_cy.security")  # libssl is for those who use it
     heavy += ("dataclasses", "inspect", "shutil", "traceback")
     program = (
         "import sys, kafka_cy.tools.main, kafka_cy.server.main, kafka_cy.server.broker, kafka_cy.config, "

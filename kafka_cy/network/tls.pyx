@@ -1,0 +1,385 @@
+"""TLS of a listener, by OpenSSL: `TlsContext` holds key, certificates and rules; its sessions run on the reactors.
+
+A session reads and writes the connection's own socket, without the GIL. One record is received or sent at a time, so that
+nothing decrypted waits inside where epoll cannot see it. Renegotiation is off; a resumed session needs no full handshake.
+"""
+from cpython.pycapsule cimport PyCapsule_New
+from libc.errno cimport EAGAIN, EPIPE, EPROTO, errno
+from libc.stdint cimport uint8_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport calloc, free
+
+from kafka_cy.network.openssl cimport (
+    BIO, BIO_free, BIO_new_mem_buf, ERR_GET_REASON, ERR_clear_error, ERR_get_error, ERR_reason_error_string,
+    EVP_PKEY, EVP_PKEY_free, GENERAL_NAMES, GENERAL_NAMES_free, NID_subject_alt_name, OPENSSL_cipher_name,
+    OPENSSL_free, PEM_read_bio_PrivateKey, PEM_read_bio_X509, PKCS12, PKCS12_free, PKCS12_parse, SSL, SSL_CTX,
+    SSL_CTX_add1_chain_cert, SSL_CTX_add_client_CA, SSL_CTX_check_private_key, SSL_CTX_free,
+    SSL_CTX_get0_certificate, SSL_CTX_get_cert_store, SSL_CTX_get_max_proto_version, SSL_CTX_get_min_proto_version,
+    SSL_CTX_new, SSL_CTX_set_cipher_list, SSL_CTX_set_ciphersuites, SSL_CTX_set_default_verify_paths,
+    SSL_CTX_set_dh_auto, SSL_CTX_set_max_proto_version, SSL_CTX_set_min_proto_version, SSL_CTX_set_mode,
+    SSL_CTX_set_options, SSL_CTX_set_session_id_context, SSL_CTX_set_verify, SSL_CTX_use_PrivateKey,
+    SSL_CTX_use_certificate, SSL_ERROR_SYSCALL, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN,
+    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, SSL_MODE_ENABLE_PARTIAL_WRITE, SSL_MODE_RELEASE_BUFFERS,
+    SSL_OP_CIPHER_SERVER_PREFERENCE, SSL_OP_IGNORE_UNEXPECTED_EOF, SSL_OP_NO_RENEGOTIATION, SSL_R_HTTP_REQUEST,
+    SSL_R_WRONG_VERSION_NUMBER, SSL_VERIFY_FAIL_IF_NO_PEER_CERT, SSL_VERIFY_PEER, SSL_free, SSL_get_error,
+    SSL_get_verify_result, SSL_is_init_finished, SSL_new, SSL_read, SSL_set_accept_state, SSL_set_fd, SSL_shutdown,
+    SSL_write, TLS1_2_VERSION, TLS1_3_VERSION, TLS_server_method, X509, X509_STACK, X509_STORE_add_cert, X509_V_OK,
+    X509_free, X509_get_ext_d2i, X509_get_subject_name, X509_verify_cert_error_string, d2i_PKCS12_bio,
+    i2d_GENERAL_NAME, i2d_X509_NAME, sk_GENERAL_NAME_num, sk_GENERAL_NAME_value, sk_X509_free, sk_X509_insert,
+    sk_X509_new_null, sk_X509_num, sk_X509_push, sk_X509_value,
+)
+from kafka_cy.network.system cimport errno_set
+from kafka_cy.network.transport cimport FAILURE_BYTES_MAX, Session, Transport, transport_capsule_name
+
+PROTOCOLS = {"TLSv1.2": TLS1_2_VERSION, "TLSv1.3": TLS1_3_VERSION}
+
+
+# -- sessions, on the reactors --
+
+# `base` comes first: the network layer knows a session by it. Owner: the connection's reactor.
+cdef struct TlsSession:
+    Session base
+    SSL* ssl
+    bint broken             # nothing may be sent any more, not even a goodbye
+
+
+cdef Session* tls_open(Transport* transport, int fd) noexcept nogil:
+    cdef TlsSession* session = <TlsSession*>calloc(1, sizeof(TlsSession))
+    if session == NULL:
+        return NULL
+    session.ssl = SSL_new(<SSL_CTX*>transport.context)
+    if session.ssl == NULL or SSL_set_fd(session.ssl, fd) != 1:
+        SSL_free(session.ssl)
+        free(session)
+        return NULL
+    SSL_set_accept_state(session.ssl)
+    session.base.receive = tls_receive
+    session.base.send = tls_send
+    session.base.close = tls_close
+    return &session.base
+
+
+cdef ssize_t tls_receive(Session* base, uint8_t* data, size_t size) noexcept nogil:
+    cdef TlsSession* session = <TlsSession*>base
+    cdef int n
+    cdef int error
+    if base.failure[0]:             # what came before it was handled first
+        errno_set(EPROTO)
+        return -1
+    ERR_clear_error()
+    errno_set(0)
+    n = SSL_read(session.ssl, data, <int>size)
+    base.wants_write = False
+    if not base.established:
+        base.established = SSL_is_init_finished(session.ssl) == 1
+    if n > 0:
+        return n
+    error = SSL_get_error(session.ssl, n)
+    if error == SSL_ERROR_WANT_READ or error == SSL_ERROR_WANT_WRITE:
+        base.wants_write = error == SSL_ERROR_WANT_WRITE
+        errno_set(EAGAIN)
+        return -1
+    if error == SSL_ERROR_ZERO_RETURN:
+        return 0
+    session.broken = True
+    if error == SSL_ERROR_SYSCALL:
+        return -1 if errno else 0       # 0: the other end is gone without a goodbye
+    describe_failure(session)
+    errno_set(EPROTO)
+    return -1
+
+
+cdef void describe_failure(TlsSession* session) noexcept nogil:
+    cdef unsigned long error = ERR_get_error()
+    cdef const char* reason = ERR_reason_error_string(error)
+    cdef long verified = SSL_get_verify_result(session.ssl)
+    if ERR_GET_REASON(error) == SSL_R_WRONG_VERSION_NUMBER or ERR_GET_REASON(error) == SSL_R_HTTP_REQUEST:
+        reason = b"this is plaintext; the listener speaks TLS"
+    elif reason == NULL:
+        reason = b"unknown error"
+    if verified != X509_V_OK:
+        snprintf(session.base.failure, FAILURE_BYTES_MAX, "%s (%s)", reason, X509_verify_cert_error_string(verified))
+    else:
+        snprintf(session.base.failure, FAILURE_BYTES_MAX, "%s", reason)
+
+
+cdef ssize_t tls_send(Session* base, const uint8_t* data, size_t size) noexcept nogil:
+    cdef TlsSession* session = <TlsSession*>base
+    cdef int n
+    cdef int error
+    ERR_clear_error()
+    n = SSL_write(session.ssl, data, <int>size)
+    if n > 0:
+        return n
+    error = SSL_get_error(session.ssl, n)
+    if error == SSL_ERROR_WANT_WRITE or error == SSL_ERROR_WANT_READ:
+        errno_set(EAGAIN)
+        return -1
+    session.broken = True
+    errno_set(EPIPE)
+    return -1
+
+
+cdef void tls_close(Session* base) noexcept nogil:
+    cdef TlsSession* session = <TlsSession*>base
+    ERR_clear_error()
+    if base.established and not session.broken:
+        SSL_shutdown(session.ssl)       # OpenSSL's clients take a bare end of the stream for an error
+    SSL_free(session.ssl)
+    ERR_clear_error()
+    free(session)
+
+
+# -- contexts, in Python --
+
+class TlsError(ValueError):
+    """Keys, certificates or rules that cannot be used; one sentence says why."""
+
+
+cdef str openssl_reason():
+    """What OpenSSL has to say about its last failure; the queue of errors is empty then."""
+    cdef const char* reason = ERR_reason_error_string(ERR_get_error())
+    ERR_clear_error()
+    return reason.decode() if reason != NULL else "not readable"
+
+
+cdef BIO* reader_of(bytes content) except NULL:
+    cdef BIO* bio = BIO_new_mem_buf(<const char*>content, <int>len(content))
+    if bio == NULL:
+        raise MemoryError
+    return bio
+
+
+cdef class TlsContext:
+    """Key, certificates and rules of one listener.
+
+    Raises TlsError from every method that takes something unusable. Threads: any Python thread, one at a time; not to be
+    changed once a server has it.
+    """
+
+    def __cinit__(self):
+        ERR_clear_error()
+        self.context = SSL_CTX_new(TLS_server_method())
+        if self.context == NULL:
+            raise MemoryError
+        SSL_CTX_set_options(
+            self.context, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF
+        )
+        SSL_CTX_set_mode(
+            self.context,
+            SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS,
+        )
+        self.set_protocols(PROTOCOLS)
+        SSL_CTX_set_dh_auto(self.context, 1)
+        SSL_CTX_set_session_id_context(self.context, b"kafka-cy", 8)
+        self.to_sessions.open = tls_open
+        self.to_sessions.context = self.context
+
+    def __dealloc__(self):
+        SSL_CTX_free(self.context)
+
+    @property
+    def transport(self):
+        """A capsule for `Server.set_transport`; this object has to outlive its use."""
+        return PyCapsule_New(&self.to_sessions, transport_capsule_name(), NULL)
+
+    def set_protocols(self, names):
+        """Speak these versions only, of "TLSv1.2" and "TLSv1.3"."""
+        unknown = [name for name in names if name not in PROTOCOLS]
+        if unknown or not names:
+            raise TlsError(f"{', '.join(unknown) or 'no version'}: only {' and '.join(PROTOCOLS)} are spoken")
+        versions = [PROTOCOLS[name] for name in names]
+        SSL_CTX_set_min_proto_version(self.context, min(versions))
+        SSL_CTX_set_max_proto_version(self.context, max(versions))
+
+    def set_cipher_suites(self, names):
+        """Allow these cipher suites only, by their names in the standards (as Java names them); after `set_protocols`.
+
+        A version of TLS that has none of them is not spoken.
+        """
+        cdef bytes text
+        newer = []      # TLS 1.3 has suites of its own
+        older = []
+        for name in names:
+            if "_WITH_" not in name:
+                newer.append(name)
+                continue
+            text = name.encode()
+            known = OPENSSL_cipher_name(text).decode()
+            if known == "(NONE)":
+                raise TlsError(f"{name}: no such cipher suite here")
+            older.append(known)
+        text = ":".join(newer).encode()
+        if SSL_CTX_set_ciphersuites(self.context, text) != 1:
+            raise TlsError(f"{', '.join(newer)}: {openssl_reason()}")
+        text = ":".join(older).encode()
+        if older and SSL_CTX_set_cipher_list(self.context, text) != 1:
+            raise TlsError(f"{', '.join(older)}: {openssl_reason()}")
+        if not newer:
+            SSL_CTX_set_max_proto_version(self.context, TLS1_2_VERSION)
+        if not older:
+            SSL_CTX_set_min_proto_version(self.context, TLS1_3_VERSION)
+        if SSL_CTX_get_min_proto_version(self.context) > SSL_CTX_get_max_proto_version(self.context):
+            raise TlsError(f"{', '.join(names)}: of no version of TLS that is to be spoken")
+
+    def use_pem(self, bytes key not None, bytes chain not None, bytes password=b""):
+        """Show the certificates of `chain`, the own one first; `key` is the first private key in its text.
+
+        PKCS#8 (also encrypted) and the older PEM forms are read. `password` opens an encrypted key.
+        """
+        cdef BIO* bio = reader_of(key)
+        cdef char* secret = password
+        cdef EVP_PKEY* private_key = PEM_read_bio_PrivateKey(bio, NULL, NULL, secret)   # NULL would ask the terminal
+        cdef X509_STACK* certificates
+        BIO_free(bio)
+        if private_key == NULL:
+            raise TlsError(f"no private key can be read: {openssl_reason()}")
+        try:
+            certificates = read_pem(chain)
+            try:
+                self.show(private_key, certificates)
+            finally:
+                stack_free(certificates)
+        finally:
+            EVP_PKEY_free(private_key)
+
+    def use_pkcs12(self, bytes store not None, bytes password not None):
+        """Show the certificates of a PKCS#12 file, with its key."""
+        cdef EVP_PKEY* private_key = NULL
+        cdef X509_STACK* certificates = read_pkcs12(store, password, &private_key)
+        try:
+            if private_key == NULL:
+                raise TlsError("there is no private key with its certificate in it")
+            self.show(private_key, certificates)
+        finally:
+            EVP_PKEY_free(private_key)
+            stack_free(certificates)
+
+    def trust_pem(self, bytes certificates not None):
+        """Take clients whose certificates these sign."""
+        self.trust(read_pem(certificates))
+
+    def trust_pkcs12(self, bytes store not None, bytes password not None):
+        """The same with the certificates of a PKCS#12 file."""
+        cdef EVP_PKEY* private_key = NULL
+        cdef X509_STACK* certificates = read_pkcs12(store, password, &private_key)
+        EVP_PKEY_free(private_key)
+        self.trust(certificates)
+
+    def trust_system(self):
+        """Take clients whose certificates this machine's authorities sign."""
+        SSL_CTX_set_default_verify_paths(self.context)
+
+    def ask_clients(self, bint required):
+        """Ask clients for a certificate; a bad one is always refused, none where it is `required`."""
+        cdef int mode = SSL_VERIFY_PEER
+        if required:
+            mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+        SSL_CTX_set_verify(self.context, mode, NULL)
+
+    @property
+    def subject(self):
+        """Distinguished name of the own certificate, as DER; empty when there is none."""
+        cdef X509* certificate = SSL_CTX_get0_certificate(self.context)
+        cdef uint8_t* der = NULL
+        cdef int size
+        if certificate == NULL:
+            return b""
+        size = i2d_X509_NAME(X509_get_subject_name(certificate), &der)
+        name = (<const char*>der)[:size] if size > 0 else b""
+        OPENSSL_free(der)
+        return name
+
+    @property
+    def alternative_names(self):
+        """The alternative names of the own certificate, each as DER."""
+        cdef X509* certificate = SSL_CTX_get0_certificate(self.context)
+        cdef GENERAL_NAMES* names = NULL
+        cdef uint8_t* der = NULL
+        cdef int size
+        cdef int i
+        if certificate != NULL:
+            names = <GENERAL_NAMES*>X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL)
+        if names == NULL:
+            return frozenset()
+        found = []
+        for i in range(sk_GENERAL_NAME_num(names)):
+            der = NULL
+            size = i2d_GENERAL_NAME(sk_GENERAL_NAME_value(names, i), &der)
+            found.append((<const char*>der)[:size] if size > 0 else b"")
+            OPENSSL_free(der)
+        GENERAL_NAMES_free(names)
+        return frozenset(found)
+
+    cdef int show(self, EVP_PKEY* private_key, X509_STACK* certificates) except -1:
+        cdef int i
+        if SSL_CTX_use_certificate(self.context, sk_X509_value(certificates, 0)) != 1:
+            raise TlsError(f"the certificate cannot be used: {openssl_reason()}")
+        if SSL_CTX_use_PrivateKey(self.context, private_key) != 1 or SSL_CTX_check_private_key(self.context) != 1:
+            raise TlsError(f"the private key does not fit the certificate: {openssl_reason()}")
+        for i in range(1, sk_X509_num(certificates)):
+            if SSL_CTX_add1_chain_cert(self.context, sk_X509_value(certificates, i)) != 1:
+                raise TlsError(f"a certificate of the chain cannot be used: {openssl_reason()}")
+        return 0
+
+    cdef int trust(self, X509_STACK* certificates) except -1:
+        """Takes the list over."""
+        cdef int i
+        try:
+            for i in range(sk_X509_num(certificates)):
+                if X509_STORE_add_cert(SSL_CTX_get_cert_store(self.context), sk_X509_value(certificates, i)) != 1:
+                    raise TlsError(f"a trusted certificate cannot be used: {openssl_reason()}")
+                SSL_CTX_add_client_CA(self.context, sk_X509_value(certificates, i))     # clients with several choose by it
+        finally:
+            stack_free(certificates)
+        return 0
+
+
+# -- files --
+
+cdef X509_STACK* read_pem(bytes content) except NULL:
+    """The certificates of a PEM text, at least one; other things in it are passed over."""
+    cdef BIO* bio = reader_of(content)
+    cdef X509_STACK* certificates = sk_X509_new_null()
+    cdef X509* certificate = PEM_read_bio_X509(bio, NULL, NULL, b"")
+    while certificate != NULL:
+        sk_X509_push(certificates, certificate)
+        certificate = PEM_read_bio_X509(bio, NULL, NULL, b"")
+    BIO_free(bio)
+    reason = openssl_reason()
+    if sk_X509_num(certificates) == 0 or reason != "no start line":     # so the end of the text is called
+        stack_free(certificates)
+        raise TlsError(f"a certificate cannot be read: {reason}")
+    return certificates
+
+
+cdef X509_STACK* read_pkcs12(bytes content, bytes password, EVP_PKEY** private_key) except NULL:
+    """The certificates of a PKCS#12 file, at least one, that of the private key (NULL: there is none) first."""
+    cdef BIO* bio = reader_of(content)
+    cdef PKCS12* store = d2i_PKCS12_bio(bio, NULL)
+    cdef X509* certificate = NULL
+    cdef X509_STACK* certificates = NULL
+    cdef int parsed
+    BIO_free(bio)
+    if store == NULL:
+        raise TlsError(f"it is no PKCS#12 file: {openssl_reason()}")
+    parsed = PKCS12_parse(store, password, private_key, &certificate, &certificates)
+    PKCS12_free(store)
+    if parsed != 1:
+        raise TlsError(f"the password is wrong or the file is damaged: {openssl_reason()}")
+    if certificates == NULL:
+        certificates = sk_X509_new_null()
+    if certificate != NULL:
+        sk_X509_insert(certificates, certificate, 0)
+    if sk_X509_num(certificates) == 0:
+        stack_free(certificates)
+        EVP_PKEY_free(private_key[0])
+        raise TlsError("there is no certificate in it")
+    return certificates
+
+
+cdef void stack_free(X509_STACK* certificates) noexcept:
+    cdef int i
+    for i in range(sk_X509_num(certificates)):
+        X509_free(sk_X509_value(certificates, i))
+    sk_X509_free(certificates)

@@ -1,0 +1,32 @@
+"""The seam for encrypted connections: a connection with a Session gets its bytes through it, one without from its socket.
+
+Function pointers, so that a broker without such a listener does not load the library that encrypts.
+"""
+from libc.stdint cimport uint8_t
+
+cdef enum:
+    RECORD_BYTES_MAX = 16384        # a session hands out and takes at most as many bytes at once
+    FAILURE_BYTES_MAX = 160
+
+# Purpose: the encryption of one connection. Owner: the connection's reactor; no locks.
+# Lifetime: from registration to the connection's end.
+cdef struct Session:
+    # As recv: bytes (never more waiting inside, given RECORD_BYTES_MAX of room), 0 at the end, or -1 with errno: EAGAIN,
+    # EPROTO (`failure` says why) or the socket's.
+    ssize_t (*receive)(Session* session, uint8_t* data, size_t size) noexcept nogil
+    # As send; after EAGAIN it has to be called with the same bytes again, more may stand behind them.
+    ssize_t (*send)(Session* session, const uint8_t* data, size_t size) noexcept nogil
+    void (*close)(Session* session) noexcept nogil      # say so to the other end, and free
+    bint established            # the handshake is through
+    bint wants_write            # receive goes on when the socket takes bytes
+    char failure[FAILURE_BYTES_MAX]
+
+# What makes the sessions of a listener. Owner: who made it; the server calls `open` under transports_mutex only.
+cdef struct Transport:
+    Session* (*open)(Transport* transport, int fd) noexcept nogil   # NULL: no memory
+    void* context
+
+
+cdef inline const char* transport_capsule_name() noexcept nogil:
+    """Under which name a Transport reaches the server in a capsule."""
+    return b"kafka_cy.network.transport"

@@ -1,0 +1,55 @@
+"""Certificates for tests: an authority, what it signs, and the same in the formats that brokers and clients read."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import trustme
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
+from cryptography.x509 import load_pem_x509_certificate
+
+PASSWORD = "changeit"
+
+
+class Authority:
+    """A certificate authority with a folder of its own.
+
+    `broker` holds key and certificates of localhost and 127.0.0.1, `trusted` the authority's certificate; both PEM files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.authority = trustme.CA()
+        self.trusted = folder / "trusted.pem"
+        self.authority.cert_pem.write_to_path(str(self.trusted))
+        self.broker = self.issue("localhost", "127.0.0.1")
+
+    def issue(self, *names: str, common_name: str | None = None, expired: bool = False) -> Path:
+        """A PEM file with a new key and certificate for the names."""
+        expiry = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1) if expired else None
+        issued = self.authority.issue_cert(*names, common_name=common_name, not_after=expiry)
+        path = self.folder / f"{len(list(self.folder.iterdir()))}.pem"
+        issued.private_key_and_cert_chain_pem.write_to_path(str(path))
+        return path
+
+    def key_store(self, pem: Path) -> Path:
+        """The key and certificate of `pem` as a PKCS#12 file with PASSWORD."""
+        content = pem.read_bytes()
+        key = load_pem_private_key(content, None)
+        assert isinstance(key, pkcs12.PKCS12PrivateKeyTypes)
+        stored = pkcs12.serialize_key_and_certificates(
+            b"broker",
+            key,
+            load_pem_x509_certificate(content),
+            [load_pem_x509_certificate(self.trusted.read_bytes())],
+            BestAvailableEncryption(PASSWORD.encode()),
+        )
+        path = pem.with_suffix(".p12")
+        path.write_bytes(stored)
+        return path
+
+    def broker_config(self) -> dict[str, object]:
+        """The keys with which a broker shows its certificate."""
+        return {"ssl.keystore.type": "PEM", "ssl.keystore.location": self.broker}
