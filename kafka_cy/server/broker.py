@@ -164,9 +164,12 @@ class KafkaServer:
             if topic.config:
                 self.logs.set_config(topic.name, self.config.topic_config(topic.config))
         try:
-            self.logs.start()
+            self.logs.start({topic.name: topic.id.bytes for topic in self.cluster.topics.values()})
         except (OSError, ValueError, RuntimeError, StorageFailure) as error:
             raise DataRefused(str(error)) from error
+        finally:
+            for folder, to in self.logs.strays:
+                self.log.warning("a log of an earlier topic of the same name is stray and was renamed", folder=folder, to=to)
         for path in sorted(self.logs.offline_dirs):
             self.log.error("a log directory cannot be used and is offline", path=path)
         if self.config.log_dirs[0] in self.logs.offline_dirs:

@@ -86,6 +86,29 @@ def test_failed_dir_at_start_hides_its_partitions_only(tmp_path: Path) -> None:
         assert consume(broker, "t", lost, 1) == [b"kept"]
 
 
+def test_topic_made_anew_while_its_dir_was_away(tmp_path: Path) -> None:
+    with broker_with_dirs(tmp_path) as broker:
+        create(broker, "t", 2)
+        away = next(i for i in (0, 1) if (tmp_path / f"d2/t-{i}").is_dir())
+        produce(broker, "t", away, [b"old"])
+        broker.terminate()
+        (tmp_path / "d2").rename(tmp_path / "aside")
+        (tmp_path / "d2").write_text("")  # not a directory: a failed disk
+        broker.start()
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+        admin.delete_topics(["t"])["t"].result(60)
+        create(broker, "t", 2)
+        produce(broker, "t", away, [b"new"])
+        broker.terminate()
+        (tmp_path / "d2").unlink()
+        (tmp_path / "aside").rename(tmp_path / "d2")
+        broker.start()
+        assert consume(broker, "t", away, 1) == [b"new"]
+        (stray,) = tmp_path.glob("d2/*-stray")
+        assert stray.name.startswith(f"t-{away}.") and b"old" in (stray / f"{0:020d}.log").read_bytes()
+        assert f"stray and was renamed folder={tmp_path}/d2/t-{away} to={stray}" in broker.log_text()
+
+
 def refused(broker: Broker, *overrides: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "kafka_cy", "server", "--override", "listeners=PLAINTEXT://127.0.0.1:0"]
     command += ["--override", "kafkacy.metrics.listen=", "--override", "kafkacy.lag.listen="]
