@@ -48,6 +48,7 @@ from kafka_cy.records.atomics cimport (
 )
 from kafka_cy.records.compression cimport codecs_free, codecs_new
 from kafka_cy.records.histogram cimport histogram_add
+from kafka_cy.records.thread_name cimport name_this_thread
 from kafka_cy.records.wire cimport writer_free, writer_init
 from kafka_cy.storage.partition cimport CONTROL_WAITER, Partition, partition_release, partition_set_wake_hook
 
@@ -722,6 +723,7 @@ cdef void* reactor_run(void* argument) noexcept nogil:
     cdef epoll_event bell
     cdef Connection* connection
     block_all_signals()
+    name_this_thread("reactor", reactor.shared.id)
     this_thread_reactor = reactor
     bell.events = EPOLLIN
     bell.data.ptr = &reactor.mailbox_kind

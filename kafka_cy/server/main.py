@@ -70,6 +70,8 @@ def run(config_path: str | None, overrides: Mapping[str, str], log_level: str = 
 
 
 def _watch_signals(broker: object, log: BrokerLog) -> threading.Event:
+    from kafka_cy.records.named_thread import NamedThread
+
     stopping = threading.Event()
 
     def watch() -> None:
@@ -83,7 +85,7 @@ def _watch_signals(broker: object, log: BrokerLog) -> threading.Event:
         log.warning("killed by a second signal before the shutdown was complete")
         os._exit(EXIT_FAILED)
 
-    threading.Thread(target=watch, name="signals", daemon=True).start()
+    NamedThread(target=watch, name="signals", daemon=True).start()
     return stopping
 
 

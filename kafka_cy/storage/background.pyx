@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport malloc, free
 
+from kafka_cy.records.thread_name cimport name_this_thread
 from kafka_cy.storage.system cimport (
     pthread_cond_init, pthread_cond_signal, pthread_cond_t, pthread_cond_wait, pthread_create, pthread_mutex_init,
     pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, pthread_t,
@@ -42,9 +43,10 @@ cdef int grow() noexcept nogil:
     return 0
 
 
-cdef void* work(void* unused) noexcept nogil:
+cdef void* work(void* number) noexcept nogil:
     global ring_head, ring_count
     cdef Job job
+    name_this_thread("background", <int><size_t>number)
     while True:
         pthread_mutex_lock(&mutex)
         while ring_count == 0:
@@ -61,7 +63,7 @@ cdef int background_submit(background_job job, void* context) noexcept nogil:
     cdef int failed = 0
     pthread_mutex_lock(&mutex)
     while threads_running < THREADS and not failed:
-        failed = pthread_create(&threads[threads_running], NULL, work, NULL)
+        failed = pthread_create(&threads[threads_running], NULL, work, <void*><size_t>threads_running)
         if not failed:
             threads_running += 1
     if threads_running == 0 or (ring_count == ring_capacity and grow() < 0):

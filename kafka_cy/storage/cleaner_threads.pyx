@@ -6,6 +6,7 @@ from libc.string cimport memset
 from kafka_cy.records.atomics cimport (
     atomic_add_i32, atomic_load_i32, atomic_load_pointer, atomic_store_i32, atomic_sub_i32,
 )
+from kafka_cy.records.thread_name cimport name_this_thread
 from kafka_cy.storage.cleaner cimport (
     CleanerConfig, CleanerControl, RoundStats, clean_log, control_destroy, control_init, control_wait, control_wake,
     monotonic_ms,
@@ -164,6 +165,7 @@ cdef void* work(void* context) noexcept nogil:
     cdef CleanerThread* thread = <CleanerThread*>context
     cdef CleanerControl* control = &thread.pool.control
     cdef int64_t backoff_ms
+    name_this_thread("log-cleaner", <int>(thread - thread.pool.threads))
     while not atomic_load_i32(&control.stopping):
         if not clean_dirtiest(thread):
             pthread_mutex_lock(&control.mutex)

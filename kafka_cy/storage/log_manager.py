@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from kafka_cy.records.named_thread import NamedThread
 from kafka_cy.storage import checkpoints
 from kafka_cy.storage.compacted_logs import CompactedLogs
 from kafka_cy.storage.log import PartitionLog, StorageFailure, count_of_failures
@@ -86,7 +87,7 @@ class LogManager:
         self._mutex = threading.RLock()
         self._wake = threading.Event()
         self._stopping = False
-        self._thread: threading.Thread | None = None
+        self._thread: NamedThread | None = None
 
     # -- start --
 
@@ -119,7 +120,7 @@ class LogManager:
             raise
         for partition in self.partitions.values():
             self._compacted.add(partition, self._config_of(partition.topic))
-        self._thread = threading.Thread(target=self._work, name="log-manager", daemon=True)
+        self._thread = NamedThread(target=self._work, name="log-manager", daemon=True)
         self._thread.start()
 
     def _unlock_all(self) -> None:
@@ -556,7 +557,7 @@ def _in_threads(work: Callable[[Any], None], jobs: list[Any]) -> None:
                 return
             work(job)
 
-    threads = [threading.Thread(target=run) for _ in range(min(THREADS, len(jobs) // 4))]
+    threads = [NamedThread(target=run, name=f"log-opener-{i}") for i in range(min(THREADS, len(jobs) // 4))]
     for thread in threads:
         thread.start()
     run()

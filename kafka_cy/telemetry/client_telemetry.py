@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.records.named_thread import NamedThread
 from kafka_cy.telemetry.client_metrics import ClientMetrics
 from kafka_cy.telemetry.client_subscriptions import ACCEPTED_CODECS, Client, ClientSubscriptions
 from kafka_cy.telemetry.exposition import Family
@@ -40,7 +40,7 @@ class ClientTelemetry:
         self._on_error = on_error
         self._unpacked_bytes_max = telemetry_bytes_max * UNPACKED_TIMES_MAX
         self._waiting: queue.Queue[Push] = queue.Queue(WAITING_MAX)
-        self._thread: threading.Thread | None = None
+        self._thread: NamedThread | None = None
 
     @property
     def accepted_codecs(self) -> tuple[int, ...]:
@@ -56,7 +56,7 @@ class ClientTelemetry:
     def receive(self, client: Client, codec: int, data: bytes, done: Callable[[ErrorCode], object]) -> None:
         """Read one push that was checked before; `done` is called on the control thread."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="client-telemetry", daemon=True)
+            self._thread = NamedThread(target=self._work, name="client-metrics", daemon=True)
             self._thread.start()
         try:
             self._waiting.put_nowait((client, codec, data, done))

@@ -27,7 +27,7 @@ def problems(view: BrokerView) -> list[str]:
     found = []
     for i, reactor in enumerate(reactor_numbers.reactors(view.server)):
         if reactor.activity in ACTIVITIES.keys() - {0, WAITING, STOPPED} and reactor.turn_ns > STUCK_S * 1e9:
-            found.append(f"reactor {i} has been {ACTIVITIES[reactor.activity]} for {reactor.turn_ns / 1e9:.0f} s")
+            found.append(f"reactor-{i} has been {ACTIVITIES[reactor.activity]} for {reactor.turn_ns / 1e9:.0f} s")
     control = reactor_numbers.control(view.server)
     if control.busy_ns > STUCK_S * 1e9:
         found.append(f"the control thread has been busy for {control.busy_ns / 1e9:.0f} s")
@@ -67,7 +67,7 @@ def threads(view: BrokerView) -> HttpAnswer:
         connections = sum(reactor.opened) - sum(reactor.closed)
         turn = f"turn {reactor.loops} began {reactor.turn_ns / 1e6:.1f} ms ago" if reactor.loops else "no turn yet"
         lines.append(
-            f"reactor {i}: {doing}, {turn}, {connections} connections, "
+            f"reactor-{i}: {doing}, {turn}, {connections} connections, "
             f"{reactor.mails} mails, {reactor.requests} requests, busy {reactor.busy_ns / 1e9:.3f} s"
         )
     control = reactor_numbers.control(view.server)

@@ -17,6 +17,8 @@ import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
+from kafka_cy.records.named_thread import NamedThread
+
 REQUEST_BYTES_MAX = 16384
 CONNECTIONS_MAX = 64
 REQUEST_TIMEOUT_S = 5.0
@@ -77,7 +79,7 @@ class HttpServer:
         self._waker, self._woken = socket.socketpair()  # ends the thread
         self._handle = handle
         self._connections: list[_Connection] = []  # the oldest first
-        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread = NamedThread(target=self._serve, name=name, daemon=True)
 
     def start(self) -> None:
         """Answer from now on."""

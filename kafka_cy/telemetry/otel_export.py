@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kafka_cy.records.named_thread import NamedThread
 from kafka_cy.telemetry.otel_settings import GRPC, OtelSettings
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class OtelExport:
         self._started_ns = time.time_ns()
         self._metrics_due_s = 0.0
         self._complained_s = -COMPLAINTS_EVERY_S
-        self._thread = threading.Thread(target=self._work, name="otel-export", daemon=True)
+        self._thread = NamedThread(target=self._work, name="otel-export", daemon=True)
 
     def start(self) -> None:
         """Export from now on."""

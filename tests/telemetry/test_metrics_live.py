@@ -287,7 +287,7 @@ def test_health_ready_and_threads(broker: Broker) -> None:
     assert page(broker, "/health").startswith("ok: running")
     assert page(broker, "/ready") == "ready\n"
     threads = page(broker, "/debug/threads")
-    assert len(re.findall(r"^reactor \d: (waiting|handling|receiving|sending)", threads, re.MULTILINE)) == 3
+    assert len(re.findall(r"^reactor-\d: (waiting|handling|receiving|sending)", threads, re.MULTILINE)) == 3
     assert "control thread: " in threads
     assert "Python thread MainThread" in threads
     with pytest.raises(urllib.error.HTTPError) as failure:
