@@ -64,25 +64,33 @@ def test_move_between_log_dirs(tmp_path: Path) -> None:
         assert consume(broker, "t", 0, 1001) == [*values, b"after"]
 
 
+def restart_without_d2(broker: Broker, folder: Path) -> None:
+    broker.terminate()
+    (folder / "d2").rename(folder / "aside")
+    (folder / "d2").write_text("")  # not a directory: a failed disk
+    broker.start()
+
+
+def restart_with_d2(broker: Broker, folder: Path) -> None:
+    broker.terminate()
+    (folder / "d2").unlink()
+    (folder / "aside").rename(folder / "d2")
+    broker.start()
+
+
 def test_failed_dir_at_start_hides_its_partitions_only(tmp_path: Path) -> None:
     with broker_with_dirs(tmp_path) as broker:
         create(broker, "t", 2)
         lost = next(i for i in (0, 1) if (tmp_path / f"d2/t-{i}").is_dir())
         for index in (0, 1):
             produce(broker, "t", index, [b"kept"])
-        broker.terminate()
-        (tmp_path / "d2").rename(tmp_path / "aside")
-        (tmp_path / "d2").write_text("")  # not a directory: a failed disk
-        broker.start()
+        restart_without_d2(broker, tmp_path)
         admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
         partitions = admin.list_topics("t", timeout=60).topics["t"].partitions
         assert [partitions[i].leader for i in (lost, 1 - lost)] == [-1, 1]
         assert not (tmp_path / f"d1/t-{lost}").exists()
         assert consume(broker, "t", 1 - lost, 1) == [b"kept"]
-        broker.terminate()
-        (tmp_path / "d2").unlink()
-        (tmp_path / "aside").rename(tmp_path / "d2")
-        broker.start()
+        restart_with_d2(broker, tmp_path)
         assert consume(broker, "t", lost, 1) == [b"kept"]
 
 
@@ -91,18 +99,12 @@ def test_topic_made_anew_while_its_dir_was_away(tmp_path: Path) -> None:
         create(broker, "t", 2)
         away = next(i for i in (0, 1) if (tmp_path / f"d2/t-{i}").is_dir())
         produce(broker, "t", away, [b"old"])
-        broker.terminate()
-        (tmp_path / "d2").rename(tmp_path / "aside")
-        (tmp_path / "d2").write_text("")  # not a directory: a failed disk
-        broker.start()
+        restart_without_d2(broker, tmp_path)
         admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
         admin.delete_topics(["t"])["t"].result(60)
         create(broker, "t", 2)
         produce(broker, "t", away, [b"new"])
-        broker.terminate()
-        (tmp_path / "d2").unlink()
-        (tmp_path / "aside").rename(tmp_path / "d2")
-        broker.start()
+        restart_with_d2(broker, tmp_path)
         assert consume(broker, "t", away, 1) == [b"new"]
         (stray,) = tmp_path.glob("d2/*-stray")
         assert stray.name.startswith(f"t-{away}.") and b"old" in (stray / f"{0:020d}.log").read_bytes()
