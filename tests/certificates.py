@@ -29,7 +29,9 @@ class Authority:
     def issue(self, *names: str, common_name: str | None = None, expired: bool = False) -> Path:
         """A PEM file with a new key and certificate for the names."""
         expiry = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1) if expired else None
-        issued = self.authority.issue_cert(*names, common_name=common_name, not_after=expiry)
+        issued = self.authority.issue_cert(
+            *names, common_name=common_name, not_after=expiry, organization_unit_name="tests"
+        )
         path = self.folder / f"{len(list(self.folder.iterdir()))}.pem"
         issued.private_key_and_cert_chain_pem.write_to_path(str(path))
         return path

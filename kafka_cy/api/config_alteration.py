@@ -33,7 +33,10 @@ def alter_each(request: Request, alter: Callable[[Any], None]) -> dict[str, Any]
 def replace_settings(
     context: ApiContext, kind: int, name: str, current: dict[str, str], settings: dict[str, str], *, validate_only: bool
 ) -> None:
-    """Check a resource's new settings and store them when they differ. Raises AlterationError."""
+    """Check a resource's new settings and store them when they differ. Raises AlterationError.
+
+    A broker's are stored in any case: a file of the same name, a key store say, is read again (KIP-226).
+    """
     alterations.validate_settings(context.config, kind, name, settings)
-    if not validate_only and settings != current:
+    if not validate_only and (settings != current or kind == alterations.BROKER):
         context.cluster.set_config(alterations.ENTITY_TYPES[kind], alterations.entity_name(kind, name), settings)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kafka_cy.tools.bench_export import OutputFile, command_line, export_options, export_results
-from kafka_cy.tools.client import ToolError, key_values
+from kafka_cy.tools.client import ToolError, key_values, librdkafka_settings, read_properties
 from kafka_cy.tools.output import note
 
 if TYPE_CHECKING:
@@ -302,14 +302,9 @@ def open_target(
 
 def properties_of(given: dict[str, Any]) -> dict[str, str]:
     """`--command-config` and `--command-property` together; raises ToolError."""
-    from kafka_cy.config.properties import parse_properties
-
     path = given.get("command_config")
-    try:
-        read = parse_properties(path.read_text()) if path else {}
-    except (OSError, ValueError) as error:
-        raise ToolError(f"{path} cannot be read: {error}.") from None
-    return {**read, **key_values(given.get("command_properties", ()), "--command-property")}
+    read = read_properties(path) if path else {}
+    return librdkafka_settings({**read, **key_values(given.get("command_properties", ()), "--command-property")})
 
 
 def load_options(workload: str, given: dict[str, Any], client_properties: dict[str, str]) -> LoadOptions:

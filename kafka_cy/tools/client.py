@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 REQUEST_TIMEOUT_S = 15.0
+SETTINGS = "kafka_cy.client_settings"  # of the command that runs, in click's context
+
+#: What Kafka's clients call it, with stores of type PEM: what librdkafka does.
+PEM_NAMES = {
+    "ssl.truststore.location": ("ssl.ca.location",),
+    "ssl.truststore.certificates": ("ssl.ca.pem",),
+    "ssl.keystore.location": ("ssl.certificate.location", "ssl.key.location"),
+    "ssl.keystore.certificate.chain": ("ssl.certificate.pem",),
+    "ssl.keystore.key": ("ssl.key.pem",),
+}
 
 
 class ToolError(Exception):
@@ -21,7 +32,15 @@ class ToolError(Exception):
 
 
 def bootstrap_option(function: Command) -> Command:
-    """`--bootstrap-server`, the same for all tools."""
+    """`--bootstrap-server` and `--command-config`, the same for all tools."""
+    function = click.option(
+        "--command-config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        callback=_take_settings,
+        expose_value=False,
+        metavar="FILE",
+        help="Client settings, such as security.protocol=SSL and ssl.truststore.location.",
+    )(function)
     return click.option(
         "-b",
         "--bootstrap-server",
@@ -32,6 +51,32 @@ def bootstrap_option(function: Command) -> Command:
         metavar="HOST:PORT",
         help="Broker to connect to.",
     )(function)
+
+
+def _take_settings(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    context.meta[SETTINGS] = librdkafka_settings(read_properties(path)) if path is not None else {}
+
+
+def read_properties(path: Path) -> dict[str, str]:
+    """A properties file; raises ToolError."""
+    from kafka_cy.config.properties import parse_properties
+
+    try:
+        return parse_properties(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ToolError(f"{path} cannot be read: {error}.") from None
+
+
+def librdkafka_settings(properties: dict[str, str]) -> dict[str, str]:
+    """Settings for librdkafka: its own names, and those of Kafka's clients for certificates as PEM."""
+    settings = {}
+    for key, value in properties.items():
+        store = key.rpartition(".")[0] if key.endswith(".location") else key[: key.find("store") + 5]
+        pem = properties.get(f"{store}.type", "").upper() == "PEM"
+        for name in PEM_NAMES[key] if pem and key in PEM_NAMES else (key,):
+            if name not in ("ssl.truststore.type", "ssl.keystore.type"):
+                settings[name] = value
+    return settings
 
 
 def key_values(words: Iterable[str], option: str) -> dict[str, str]:
@@ -46,7 +91,9 @@ def key_values(words: Iterable[str], option: str) -> dict[str, str]:
 
 
 def _common(bootstrap_servers: str) -> dict[str, Any]:
+    context = click.get_current_context(silent=True)
     return {
+        **(context.meta.get(SETTINGS, {}) if context is not None else {}),
         "bootstrap.servers": bootstrap_servers,
         "client.id": "kafka-cy-tool",
         "log_level": 0,  # errors come as exceptions; librdkafka's own lines would repeat them
@@ -63,7 +110,10 @@ def connect_admin(bootstrap_servers: str) -> AdminClient:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    admin = AdminClient(_common(bootstrap_servers))
+    try:
+        admin = AdminClient(_common(bootstrap_servers))
+    except KafkaException as error:  # a setting that it does not know, or cannot use
+        raise ToolError(f"{error.args[0].str()}.") from error
     try:
         admin.describe_cluster(request_timeout=5.0).result(6.0)
     except (KafkaException, TimeoutError) as error:

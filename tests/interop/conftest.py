@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -95,3 +97,15 @@ def node() -> str:
     require(shutil.which("node"), "node")
     require((HERE / "js" / "node_modules" / "kafkajs").is_dir(), "kafkajs")
     return "node"
+
+
+@pytest.fixture(scope="session")
+def go_tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled tests; the modules come from Go's module proxy."""
+    require(shutil.which("go"), "go")
+    binary = tmp_path_factory.mktemp("go") / "interop.test"
+    built = subprocess.run(
+        ["go", "test", "-c", "-o", str(binary), "."], cwd=HERE / "go", capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    return binary

@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from foreign_tools import require
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
-
-GO_FOLDER = Path(__file__).parent / "go"
-
-
-@pytest.fixture(scope="module")
-def go_tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The compiled tests; the modules come from Go's module proxy."""
-    require(shutil.which("go"), "go")
-    binary = tmp_path_factory.mktemp("go") / "interop.test"
-    built = subprocess.run(
-        ["go", "test", "-c", "-o", str(binary), "."], cwd=GO_FOLDER, capture_output=True, text=True, check=False
-    )
-    assert built.returncode == 0, built.stderr
-    return binary
 
 
 @pytest.mark.parametrize(

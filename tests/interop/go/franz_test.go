@@ -15,7 +15,11 @@ import (
 
 func franz(t *testing.T, options ...kgo.Opt) (*kgo.Client, *kadm.Client, context.Context) {
 	t.Helper()
-	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(bootstrap(t))}, options...)...)
+	options = append(options, kgo.SeedBrokers(bootstrap(t)))
+	if config := tlsConfig(t); config != nil {
+		options = append(options, kgo.DialTLSConfig(config))
+	}
+	client, err := kgo.NewClient(options...)
 	check(t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(func() { client.Close(); cancel() })

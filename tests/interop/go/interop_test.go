@@ -1,8 +1,11 @@
-// Package interop talks to the broker named by KAFKA_BOOTSTRAP with franz-go and Sarama.
+// Package interop talks to the broker named by KAFKA_BOOTSTRAP with franz-go and Sarama; through TLS when KAFKA_CA names
+// the file of an authority's certificates, showing the certificate in KAFKA_CERTIFICATE when that names one.
 package interop
 
 import (
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"os"
 	"testing"
@@ -15,6 +18,27 @@ func bootstrap(t *testing.T) string {
 		t.Skip("KAFKA_BOOTSTRAP is not set")
 	}
 	return address
+}
+
+// tlsConfig is nil for plaintext.
+func tlsConfig(t *testing.T) *tls.Config {
+	t.Helper()
+	path := os.Getenv("KAFKA_CA")
+	if path == "" {
+		return nil
+	}
+	trusted, err := os.ReadFile(path)
+	check(t, err)
+	config := &tls.Config{RootCAs: x509.NewCertPool()}
+	if !config.RootCAs.AppendCertsFromPEM(trusted) {
+		t.Fatal("no certificate in " + path)
+	}
+	if own := os.Getenv("KAFKA_CERTIFICATE"); own != "" {
+		pair, err := tls.LoadX509KeyPair(own, own)
+		check(t, err)
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config
 }
 
 // unique makes names of topics and groups that nobody has used.

@@ -9,8 +9,11 @@ import (
 	"github.com/IBM/sarama"
 )
 
-func saramaConfig() *sarama.Config {
+func saramaConfig(t *testing.T) *sarama.Config {
+	t.Helper()
 	config := sarama.NewConfig()
+	config.Net.TLS.Config = tlsConfig(t)
+	config.Net.TLS.Enable = config.Net.TLS.Config != nil
 	config.Version = sarama.V3_6_0_0
 	config.Producer.RequiredAcks = sarama.WaitForAll
 	config.Producer.Return.Successes = true
@@ -28,7 +31,7 @@ func saramaTopic(t *testing.T, admin sarama.ClusterAdmin, partitions int32) stri
 
 func saramaAdmin(t *testing.T) sarama.ClusterAdmin {
 	t.Helper()
-	admin, err := sarama.NewClusterAdmin([]string{bootstrap(t)}, saramaConfig())
+	admin, err := sarama.NewClusterAdmin([]string{bootstrap(t)}, saramaConfig(t))
 	check(t, err)
 	t.Cleanup(func() { _ = admin.Close() })
 	return admin
@@ -43,7 +46,7 @@ func TestSaramaCodecs(t *testing.T) {
 		for _, idempotent := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s idempotent=%v", codec, idempotent), func(t *testing.T) {
 				topic := saramaTopic(t, admin, 1)
-				config := saramaConfig()
+				config := saramaConfig(t)
 				config.Producer.Compression = codec
 				config.Producer.Idempotent = idempotent
 				if idempotent {
@@ -96,14 +99,14 @@ func (c collector) ConsumeClaim(session sarama.ConsumerGroupSession, claim saram
 func TestSaramaGroup(t *testing.T) {
 	admin := saramaAdmin(t)
 	topic, group := saramaTopic(t, admin, 3), unique("sarama-group")
-	producer, err := sarama.NewSyncProducer([]string{bootstrap(t)}, saramaConfig())
+	producer, err := sarama.NewSyncProducer([]string{bootstrap(t)}, saramaConfig(t))
 	check(t, err)
 	defer producer.Close()
 	for i := 0; i < 30; i++ {
 		_, _, err = producer.SendMessage(&sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder(fmt.Sprint(i))})
 		check(t, err)
 	}
-	config := saramaConfig()
+	config := saramaConfig(t)
 	config.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategySticky()}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()

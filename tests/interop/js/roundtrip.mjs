@@ -1,9 +1,12 @@
-// kafkajs as a client. Usage: node roundtrip.mjs BOOTSTRAP TOPIC GROUP; prints one JSON object of what it saw.
+// kafkajs as a client. Usage: node roundtrip.mjs BOOTSTRAP TOPIC GROUP [CA.pem [CLIENT.pem]]; prints one JSON object of
+// what it saw. With an authority's certificates it speaks TLS, with CLIENT.pem it shows a certificate of its own.
+import { readFileSync } from 'node:fs'
 import kafkajs from 'kafkajs'
 
 const { Kafka, CompressionTypes, logLevel } = kafkajs
-const [bootstrap, topic, group] = process.argv.slice(2)
-const kafka = new Kafka({ clientId: 'interop', brokers: [bootstrap], logLevel: logLevel.ERROR })
+const [bootstrap, topic, group, ca, own] = process.argv.slice(2)
+const ssl = ca && { ca: readFileSync(ca), ...(own && { key: readFileSync(own), cert: readFileSync(own) }) }
+const kafka = new Kafka({ clientId: 'interop', brokers: [bootstrap], logLevel: logLevel.ERROR, ssl })
 const seen = {}
 
 function deadline(promise, what) {
