@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
 
 from kafka_cy.cluster.store import (
     ANY_VERSION,
     BadVersionError,
+    ChangeTimes,
     Check,
     Create,
     Delete,
@@ -38,6 +40,7 @@ class EmbeddedStore:
     """See MetadataStore. Owner: the control thread. `path` None: nothing is kept (tests)."""
 
     def __init__(self, path: str | None) -> None:
+        self.change_times = ChangeTimes()
         self._nodes: dict[str, Node] = {"/": Node(None, 0, 0, False)}
         self._children: dict[str, set[str]] = {"/": set()}
         self._sequences: dict[str, int] = {}
@@ -120,6 +123,7 @@ class EmbeddedStore:
 
     def multi(self, operations: Sequence[Operation]) -> list[str | int | None]:
         """See MetadataStore."""
+        begun = time.perf_counter()
         sequences = dict(self._sequences)
         try:
             results = [self._apply(operation) for operation in operations]
@@ -128,6 +132,7 @@ class EmbeddedStore:
             self._roll_back()
             self._sequences = sequences
             raise
+        self.change_times.add((time.perf_counter() - begun) * 1000)
         self._notify()
         return results
 

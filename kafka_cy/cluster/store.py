@@ -6,10 +6,12 @@ Every state change of the cluster is a conditional write on such a tree. One imp
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 ANY_VERSION = -1
+CHANGE_TIMES_KEPT = 1028  # as many as Kafka's histograms remember
 
 
 class StoreError(Exception):
@@ -80,8 +82,23 @@ Operation = Create | Set | Delete | Check
 Watch = Callable[[str], None]
 
 
+class ChangeTimes:
+    """How long changes took. Written by the control thread, read by any."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last_ms: deque[float] = deque(maxlen=CHANGE_TIMES_KEPT)
+
+    def add(self, took_ms: float) -> None:
+        """One more change."""
+        self.count += 1
+        self.last_ms.append(took_ms)
+
+
 class MetadataStore(Protocol):
     """All methods on the control thread. Watches fire once, after the change, with the path that changed."""
+
+    change_times: ChangeTimes
 
     def get(self, path: str, watch: Watch | None = None) -> Node:
         """The node; NoNodeError. The watch fires when its data changes or it goes."""

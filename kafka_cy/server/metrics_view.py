@@ -60,6 +60,13 @@ class MetricsView:
                 unpreferred += leader != partition.replicas[0]
         return len(topics), count, offline, unpreferred
 
+    def metadata_changes(self) -> tuple[int, list[float]]:
+        cluster = self._broker.cluster
+        if cluster is None:
+            return 0, []
+        times = cluster.store.change_times
+        return times.count, list(times.last_ms.copy())
+
     def groups(self) -> tuple[Mapping[str, int], int, int]:
         coordinator = self._broker.groups
         groups = [

@@ -83,6 +83,7 @@ class BrokerCollector:
         yield from self._broker()
         yield from self._replica_manager()
         yield from self._controller()
+        yield from self._metadata_store()
         yield from self._network(now)
         yield from self._connections(now)
         yield from self._purgatories()
@@ -165,6 +166,24 @@ class BrokerCollector:
         # Strimzi's KRaft dashboard takes its variables from the one, its copies from the other.
         for name in ("raftmetrics", "raft_metrics"):
             yield gauge(f"kafka_server_{name}_current_leader", "Id of the controller", self._view.broker_id)
+
+    def _metadata_store(self) -> Iterable[Metric]:
+        """Under the names of ZooKeeper's client: its requests are our changes of the metadata tree."""
+        count, times = self._view.metadata_changes()
+        times.sort()
+        name = "kafka_server_zookeeperclientmetrics_zookeeperrequestlatencyms"
+        quantiles = [
+            ({"quantile": label}, times[min(len(times) - 1, int(wanted * len(times)))] if times else 0.0)
+            for wanted, label in QUANTILES
+        ]
+        text = "Changes of the metadata tree, in the broker's own store"
+        yield family("gauge", name, f"{text}: milliseconds, of the latest {len(times)}", quantiles)
+        yield from both_counts(name, text, [({}, count)])
+        text = "0: metadata lies in the broker's own store, there is no ZooKeeper session"
+        for event in ("disconnects", "expires", "syncconnects", "authfailures", "readonlyconnects", "saslauthentications"):
+            name = f"kafka_server_sessionexpirelistener_zookeeper{event}"
+            yield counter(name, text, 0)
+            yield from self._per_second(f"{name}persec", text, [({}, 0)])
 
     # -- threads and sockets --
 

@@ -36,6 +36,9 @@ class BrokerView(Protocol):
     def topics(self) -> tuple[int, int, int, int]:
         """(topics, partitions, partitions without a leader, partitions not led by their first replica) of the cluster."""
 
+    def metadata_changes(self) -> tuple[int, list[float]]:
+        """How many changes the metadata tree has seen, and how many ms each of the latest took."""
+
     def groups(self) -> tuple[Mapping[str, int], int, int]:
         """(groups by state, committed offsets, members) of this coordinator."""
 
