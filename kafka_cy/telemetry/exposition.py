@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
-Family = tuple[str, str, str, list[str]]  # name, type, help, "{labels} value" for each sample
+from kafka_cy.telemetry.sample_lines import sample_lines
+
+if TYPE_CHECKING:
+    from kafka_cy.telemetry.sample_lines import Values
+
+
+class Rows(NamedTuple):
+    """Samples of very many label sets: `head`, a place of `places`, its value; None: no sample."""
+
+    head: str
+    places: list[bytes]
+    values: Values
+
+
+Family = tuple[str, str, str, list[str] | Rows]  # name, type, help, "{labels} value" for each sample
 
 
 def escape(text: str) -> str:
@@ -21,10 +36,18 @@ def labels(**values: object) -> str:
 
 def page(families: Iterable[Family]) -> bytes:
     """The families as a page, each once; those without samples are left out."""
-    parts: list[str] = []
+    parts: list[bytes] = []
     for name, kind, help_text, samples in families:
-        if samples:
-            parts.append(f"# HELP {name} {help_text}\n# TYPE {name} {kind}\n{name}")
-            parts.append(f"\n{name}".join(samples))
-            parts.append("\n")
-    return "".join(parts).encode("utf-8", "backslashreplace")
+        if isinstance(samples, Rows):
+            lines = sample_lines(utf8(name + samples.head), samples.places, samples.values)
+        else:
+            lines = utf8("".join([f"{name}{sample}\n" for sample in samples]))
+        if lines:
+            parts.append(utf8(f"# HELP {name} {help_text}\n# TYPE {name} {kind}\n"))
+            parts.append(lines)
+    return b"".join(parts)
+
+
+def utf8(text: str) -> bytes:
+    """As it goes out; what is no character is told by its number."""
+    return text.encode("utf-8", "backslashreplace")

@@ -72,16 +72,18 @@ class GroupLag(NamedTuple):
     committed: list[Committed]
 
 
-class TopicPartition(NamedTuple):
-    """One partition; offsets are None where this broker cannot tell."""
+class TopicPartitions(NamedTuple):
+    """A topic's partitions in columns, in one order (ten thousand objects cost more than all that is in them).
 
-    topic: str
-    partition: int
-    leader: int
-    replicas: Sequence[int]
-    isr: Sequence[int]
-    start_offset: int | None
-    high_watermark: int | None
+    Offsets are None where this broker cannot tell; `size_bytes` is of the logs on it.
+    """
+
+    indexes: list[int]
+    leaders: list[int]
+    replicas: list[Sequence[int]]
+    isrs: list[Sequence[int]]
+    start_offsets: list[int | None]
+    high_watermarks: list[int | None]
     size_bytes: int
 
 
@@ -91,7 +93,7 @@ class Snapshot(NamedTuple):
     cluster_id: str
     controller_id: int
     brokers: list[BrokerAddress]
-    topics: dict[str, list[TopicPartition]]
+    topics: dict[str, TopicPartitions]
     cleanup_policies: dict[str, str]
     groups: list[GroupLag]
     pending: int
@@ -248,17 +250,18 @@ class LagCollector:
         return sum(1 for place in places if place not in remembered)
 
 
-def _partitions_of(topic: Any, hosted: Mapping[PartitionKey, Any]) -> list[TopicPartition]:
-    partitions = []
-    for known in list(topic.partitions):
-        here = hosted.get((topic.name, known.index))
-        start = here.log_start_offset if here is not None else None
-        end = here.high_watermark if here is not None else None
-        size = here.log.size_bytes if here is not None else 0
-        partitions.append(
-            TopicPartition(topic.name, known.index, known.leader, known.replicas, known.isr, start, end, size)
-        )
-    return partitions
+def _partitions_of(topic: Any, hosted: Mapping[PartitionKey, Any]) -> TopicPartitions:
+    known = list(topic.partitions)
+    here = [hosted.get((topic.name, each.index)) for each in known]
+    return TopicPartitions(
+        indexes=[each.index for each in known],
+        leaders=[each.leader for each in known],
+        replicas=[each.replicas for each in known],
+        isrs=[each.isr for each in known],
+        start_offsets=[None if part is None else part.log_start_offset for part in here],
+        high_watermarks=[None if part is None else part.high_watermark for part in here],
+        size_bytes=sum(part.log.size_bytes for part in here if part is not None),
+    )
 
 
 def assigned_partitions(assignment: bytes) -> tuple[PartitionKey, ...]:

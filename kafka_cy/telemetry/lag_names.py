@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cache, cached_property
 
-from kafka_cy.telemetry.exposition import Family, escape, labels, page
-from kafka_cy.telemetry.lag import Committed, Snapshot, TopicPartition
+from kafka_cy.telemetry.exposition import Family, Rows, escape, labels, page, utf8
+from kafka_cy.telemetry.lag import Committed, Snapshot
 
 
 class View:
@@ -19,28 +19,61 @@ class View:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
 
-    @cached_property
-    def partitions(self) -> list[tuple[str, TopicPartition]]:
-        """All partitions, with `topic="...",partition="..."} `."""
+    def partition_places(self, topic: str, partition: str) -> list[bytes]:
+        """`topic="...",partition="..."} ` with these names of the labels, for each partition."""
         return [
-            (f'topic="{name}",partition="{each.partition}"}} ', each)
+            f'{topic}="{name}",{partition}="{index}"}} '.encode()
             for name, partitions in self.snapshot.topics.items()
-            for each in partitions
+            for index in partitions.indexes
         ]
 
     @cached_property
-    def committed(self) -> list[tuple[str, Committed]]:
-        """All committed offsets, with the labels of kafka_exporter."""
-        labelled = []
-        for group in self.snapshot.groups:
-            head = f'{{consumergroup="{escape(group.group_id)}",topic="'
-            labelled += [(f'{head}{row.topic}",partition="{row.partition}"}} ', row) for row in group.committed]
-        return labelled
+    def places(self) -> list[bytes]:
+        """Where most dialects say that a partition is."""
+        return self.partition_places("topic", "partition")
 
     @cached_property
-    def lags(self) -> list[str]:
-        """Lag in messages by partition, with the labels of kafka_exporter."""
-        return [f"{place}{row.lag}" for place, row in self.committed if row.lag is not None]
+    def starts(self) -> list[int | None]:
+        """First offsets, for each partition."""
+        return [offset for partitions in self.snapshot.topics.values() for offset in partitions.start_offsets]
+
+    @cached_property
+    def ends(self) -> list[int | None]:
+        """High watermarks, for each partition."""
+        return [offset for partitions in self.snapshot.topics.values() for offset in partitions.high_watermarks]
+
+    @cached_property
+    def committed(self) -> list[Committed]:
+        """All committed offsets."""
+        return [row for group in self.snapshot.groups for row in group.committed]
+
+    def committed_places(self, group: str, topic: str, partition: str) -> list[bytes]:
+        """`{group="...",topic="...",partition="..."} ` with these names of the labels, for each of `committed`."""
+        places = []
+        for each in self.snapshot.groups:
+            head = f'{{{group}="{escape(each.group_id)}",{topic}="'
+            places += [utf8(f'{head}{row.topic}",{partition}="{row.partition}"}} ') for row in each.committed]
+        return places
+
+    @cached_property
+    def consumer_places(self) -> list[bytes]:
+        """The labels of kafka_exporter, for each of `committed`."""
+        return self.committed_places("consumergroup", "topic", "partition")
+
+    @cached_property
+    def offsets(self) -> list[int | None]:
+        """Committed offsets, for each of `committed`."""
+        return [row.offset for row in self.committed]
+
+    @cached_property
+    def lags(self) -> list[int | None]:
+        """Lag in messages, for each of `committed`."""
+        return [row.lag for row in self.committed]
+
+    @cached_property
+    def seconds(self) -> list[float | None]:
+        """Lag in seconds, for each of `committed`."""
+        return [None if row.lag_ms is None else row.lag_ms / 1000 for row in self.committed]
 
     @cached_property
     def lag_sums(self) -> list[tuple[str, str, int]]:
@@ -75,7 +108,7 @@ def render(snapshot: Snapshot, dialects: Iterable[str]) -> bytes:
     return page([*families, _gauge("kafkacy_lag_groups_left_out", huge, [f" {snapshot.left_out}"])])
 
 
-def _gauge(name: str, help_text: str, samples: list[str]) -> Family:
+def _gauge(name: str, help_text: str, samples: list[str] | Rows) -> Family:
     return name, "gauge", help_text, samples
 
 
@@ -90,35 +123,41 @@ def kafka_exporter(view: View) -> Iterable[Family]:
     yield _gauge("kafka_brokers", "Brokers of the cluster", [f" {len(snapshot.brokers)}"])
     info = [f"{labels(id=each.broker_id, address=f'{each.host}:{each.port}')} 1" for each in snapshot.brokers]
     yield _gauge("kafka_broker_info", "One for each broker", info)
-    counts = [f'{{topic="{name}"}} {len(partitions)}' for name, partitions in snapshot.topics.items()]
+    counts = [f'{{topic="{name}"}} {len(each.indexes)}' for name, each in snapshot.topics.items()]
     yield _gauge("kafka_topic_partitions", "Partitions of the topic", counts)
     yield from _kafka_exporter_partitions(view)
-    offsets = [f"{place}{row.offset}" for place, row in view.committed]
-    yield _gauge("kafka_consumergroup_current_offset", "Committed offset", offsets)
+    places = view.consumer_places
+    yield _gauge("kafka_consumergroup_current_offset", "Committed offset", Rows("", places, view.offsets))
     sums = [f'{{consumergroup="{group}",topic="{topic}"}} {total}' for group, topic, total in view.offset_sums]
     yield _gauge("kafka_consumergroup_current_offset_sum", "Committed offsets of all partitions", sums)
-    yield _gauge("kafka_consumergroup_lag", "Records from the committed offset to the high watermark", view.lags)
+    lags = Rows("", places, view.lags)
+    yield _gauge("kafka_consumergroup_lag", "Records from the committed offset to the high watermark", lags)
     sums = [f'{{consumergroup="{group}",topic="{topic}"}} {total}' for group, topic, total in view.lag_sums]
     yield _gauge("kafka_consumergroup_lag_sum", "Lag of all partitions", sums)
-    seconds = [f"{place}{row.lag_ms / 1000}" for place, row in view.committed if row.lag_ms is not None]
+    seconds = Rows("", places, view.seconds)
     yield _gauge("kafka_consumergroup_lag_seconds", "Age of the first uncommitted record", seconds)
     members = [f'{{consumergroup="{escape(group.group_id)}"}} {len(group.consumers)}' for group in snapshot.groups]
     yield _gauge("kafka_consumergroup_members", "Members of the group", members)
 
 
 def _kafka_exporter_partitions(view: View) -> Iterable[Family]:
-    rows = view.partitions
+    def rows(values: list[int] | list[int | None]) -> Rows:
+        return Rows("{", view.places, values)
+
+    topics = view.snapshot.topics.values()
+    leaders = [leader for each in topics for leader in each.leaders]
+    replicas = [replicas for each in topics for replicas in each.replicas]
+    counts = [len(each) for each in replicas]
+    in_sync = [len(isr) for each in topics for isr in each.isrs]
     name = "kafka_topic_partition_"
-    ends = [f"{{{place}{each.high_watermark}" for place, each in rows if each.high_watermark is not None]
-    yield _gauge(f"{name}current_offset", "High watermark", ends)
-    starts = [f"{{{place}{each.start_offset}" for place, each in rows if each.start_offset is not None]
-    yield _gauge(f"{name}oldest_offset", "Log start offset", starts)
-    yield _gauge(f"{name}leader", "Broker id of the leader", [f"{{{place}{each.leader}" for place, each in rows])
-    yield _gauge(f"{name}replicas", "Replicas", [f"{{{place}{len(each.replicas)}" for place, each in rows])
-    yield _gauge(f"{name}in_sync_replica", "Replicas in sync", [f"{{{place}{len(each.isr)}" for place, each in rows])
-    preferred = [f"{{{place}{int(each.leader == each.replicas[0])}" for place, each in rows]
+    yield _gauge(f"{name}current_offset", "High watermark", rows(view.ends))
+    yield _gauge(f"{name}oldest_offset", "Log start offset", rows(view.starts))
+    yield _gauge(f"{name}leader", "Broker id of the leader", rows(leaders))
+    yield _gauge(f"{name}replicas", "Replicas", rows(counts))
+    yield _gauge(f"{name}in_sync_replica", "Replicas in sync", rows(in_sync))
+    preferred = rows([int(leader == each[0]) for leader, each in zip(leaders, replicas, strict=True)])
     yield _gauge(f"{name}leader_is_preferred", "1: the first replica leads", preferred)
-    lacking = [f"{{{place}{int(len(each.isr) < len(each.replicas))}" for place, each in rows]
+    lacking = rows([int(here < count) for here, count in zip(in_sync, counts, strict=True)])
     yield _gauge(f"{name}under_replicated_partition", "1: a replica is not in sync", lacking)
 
 
@@ -127,10 +166,12 @@ def _kafka_exporter_partitions(view: View) -> Iterable[Family]:
 
 def grafana(view: View) -> Iterable[Family]:
     """The names that Grafana's fork has beside those of kafka_exporter; nothing here is interpolated."""
-    yield _gauge("kafka_consumergroup_uncommitted_offsets", "Records from the committed offset on", view.lags)
+    places = view.consumer_places
+    lags = Rows("", places, view.lags)
+    yield _gauge("kafka_consumergroup_uncommitted_offsets", "Records from the committed offset on", lags)
     sums = [f'{{consumergroup="{group}",topic="{topic}"}} {total}' for group, topic, total in view.lag_sums]
     yield _gauge("kafka_consumergroup_uncommitted_offsets_sum", "Uncommitted records of all partitions", sums)
-    millis = [f"{place}{row.lag_ms}" for place, row in view.committed if row.lag_ms is not None]
+    millis = Rows("", places, [row.lag_ms for row in view.committed])
     yield _gauge("kafka_consumer_lag_millis", "Age of the first uncommitted record", millis)
 
 
@@ -142,16 +183,12 @@ def kafka_lag_exporter(view: View) -> Iterable[Family]:
     snapshot = view.snapshot
     cluster = f'cluster_name="{escape(snapshot.cluster_id)}"'
     head = f"{{{cluster},"
-    ends = [f"{head}{place}{each.high_watermark}" for place, each in view.partitions if each.high_watermark is not None]
-    yield _gauge("kafka_partition_latest_offset", "High watermark", ends)
-    starts = [f"{head}{place}{each.start_offset}" for place, each in view.partitions if each.start_offset is not None]
-    yield _gauge("kafka_partition_earliest_offset", "Log start offset", starts)
-    rows = _with_consumers(snapshot, cluster)
-    offsets = [f"{place}{row.offset}" for place, row in rows]
-    yield _gauge("kafka_consumergroup_group_offset", "Committed offset", offsets)
-    lags = [f"{place}{row.lag}" for place, row in rows if row.lag is not None]
-    yield _gauge("kafka_consumergroup_group_lag", "Records from the committed offset on", lags)
-    seconds = [f"{place}{row.lag_ms / 1000}" for place, row in rows if row.lag_ms is not None]
+    yield _gauge("kafka_partition_latest_offset", "High watermark", Rows(head, view.places, view.ends))
+    yield _gauge("kafka_partition_earliest_offset", "Log start offset", Rows(head, view.places, view.starts))
+    places = _places_with_consumers(snapshot)
+    yield _gauge("kafka_consumergroup_group_offset", "Committed offset", Rows(head, places, view.offsets))
+    yield _gauge("kafka_consumergroup_group_lag", "Records from the committed offset on", Rows(head, places, view.lags))
+    seconds = Rows(head, places, view.seconds)
     yield _gauge("kafka_consumergroup_group_lag_seconds", "Age of the first uncommitted record", seconds)
     yield from _kafka_lag_exporter_groups(snapshot, cluster)
     per_topic = [f'{{{cluster},group="{group}",topic="{topic}"}} {total}' for group, topic, total in view.lag_sums]
@@ -161,10 +198,11 @@ def kafka_lag_exporter(view: View) -> Iterable[Family]:
     )
 
 
-def _with_consumers(snapshot: Snapshot, cluster: str) -> list[tuple[str, Committed]]:
-    rows = []
+def _places_with_consumers(snapshot: Snapshot) -> list[bytes]:
+    """Behind the cluster's name, for each committed offset."""
+    places = []
     for group in snapshot.groups:
-        head = f'{{{cluster},group="{escape(group.group_id)}",topic="'
+        head = f'group="{escape(group.group_id)}",topic="'
         tails = {
             consumer.member_id: f'",member_host="{escape(consumer.host)}",consumer_id="{escape(consumer.member_id)}"'
             f',client_id="{escape(consumer.client_id)}"}} '
@@ -173,8 +211,8 @@ def _with_consumers(snapshot: Snapshot, cluster: str) -> list[tuple[str, Committ
         nobody = '",member_host="",consumer_id="",client_id=""} '
         for row in group.committed:
             tail = nobody if row.consumer is None else tails[row.consumer.member_id]
-            rows.append((f'{head}{row.topic}",partition="{row.partition}{tail}', row))
-    return rows
+            places.append(utf8(f'{head}{row.topic}",partition="{row.partition}{tail}'))
+    return places
 
 
 def _kafka_lag_exporter_groups(snapshot: Snapshot, cluster: str) -> Iterable[Family]:
@@ -208,14 +246,9 @@ def kminion(view: View) -> Iterable[Family]:
     )  # fmt: skip
     yield _gauge("kminion_kafka_cluster_info", "Information about the cluster", [f"{cluster} 1"])
     yield from _kminion_brokers(snapshot)
-    yield from _kminion_topics(snapshot)
+    yield from _kminion_topics(view)
     yield from _kminion_groups(snapshot)
-    rows: list[str] = []
-    for group in snapshot.groups:
-        head = f'{{group_id="{escape(group.group_id)}",topic_name="'
-        rows += [
-            f'{head}{r.topic}",partition_id="{r.partition}"}} {r.lag}' for r in group.committed if r.lag is not None
-        ]
+    rows = Rows("", view.committed_places("group_id", "topic_name", "partition_id"), view.lags)
     yield _gauge("kminion_kafka_consumer_group_topic_partition_lag", "Records from the committed offset on", rows)
     lags = [f'{{group_id="{group}",topic_name="{topic}"}} {total}' for group, topic, total in view.lag_sums]
     yield _gauge("kminion_kafka_consumer_group_topic_lag", "Lag of all partitions", lags)
@@ -232,7 +265,7 @@ def _version() -> str:
 
 def _kminion_brokers(snapshot: Snapshot) -> Iterable[Family]:
     infos, sizes = [], []
-    total = sum(each.size_bytes for partitions in snapshot.topics.values() for each in partitions)
+    total = sum(partitions.size_bytes for partitions in snapshot.topics.values())
     for each in snapshot.brokers:
         place = {"broker_id": each.broker_id, "address": each.host, "port": each.port, "rack_id": each.rack}
         leads = str(each.broker_id == snapshot.controller_id).lower()
@@ -243,32 +276,27 @@ def _kminion_brokers(snapshot: Snapshot) -> Iterable[Family]:
     yield _gauge("kminion_kafka_broker_log_dir_size_total_bytes", "Size of all logs of a broker", sizes)
 
 
-def _kminion_topics(snapshot: Snapshot) -> Iterable[Family]:
+def _kminion_topics(view: View) -> Iterable[Family]:
+    snapshot = view.snapshot
     infos, sizes, low_sums, high_sums = [], [], [], []
     for name, partitions in snapshot.topics.items():
-        replicas = len(partitions[0].replicas) if partitions else 0
+        replicas = len(partitions.replicas[0]) if partitions.replicas else 0
         policy = snapshot.cleanup_policies[name]
         infos.append(
-            f'{{topic_name="{name}",partition_count="{len(partitions)}",replication_factor="{replicas}"'
+            f'{{topic_name="{name}",partition_count="{len(partitions.indexes)}",replication_factor="{replicas}"'
             f',cleanup_policy="{policy}"}} 1'
         )
         place = f'{{topic_name="{name}"}}'
-        sizes.append(f"{place} {sum(each.size_bytes for each in partitions)}")
-        low_sums.append(f"{place} {sum(each.start_offset or 0 for each in partitions)}")
-        high_sums.append(f"{place} {sum(each.high_watermark or 0 for each in partitions)}")
+        sizes.append(f"{place} {partitions.size_bytes}")
+        low_sums.append(f"{place} {sum(offset or 0 for offset in partitions.start_offsets)}")
+        high_sums.append(f"{place} {sum(offset or 0 for offset in partitions.high_watermarks)}")
     yield _gauge("kminion_kafka_topic_info", "Information about a topic", infos)
     yield _gauge("kminion_kafka_topic_log_dir_size_total_bytes", "Size of the topic's logs", sizes)
     yield _gauge("kminion_kafka_topic_low_water_mark_sum", "Log start offsets of all partitions", low_sums)
     yield _gauge("kminion_kafka_topic_high_water_mark_sum", "High watermarks of all partitions", high_sums)
-    places = [
-        (f'{{topic_name="{name}",partition_id="{each.partition}"}} ', each)
-        for name, partitions in snapshot.topics.items()
-        for each in partitions
-    ]
-    lows = [f"{place}{each.start_offset}" for place, each in places if each.start_offset is not None]
-    yield _gauge("kminion_kafka_topic_partition_low_water_mark", "Log start offset", lows)
-    highs = [f"{place}{each.high_watermark}" for place, each in places if each.high_watermark is not None]
-    yield _gauge("kminion_kafka_topic_partition_high_water_mark", "High watermark", highs)
+    places = view.partition_places("topic_name", "partition_id")
+    yield _gauge("kminion_kafka_topic_partition_low_water_mark", "Log start offset", Rows("{", places, view.starts))
+    yield _gauge("kminion_kafka_topic_partition_high_water_mark", "High watermark", Rows("{", places, view.ends))
 
 
 def _kminion_groups(snapshot: Snapshot) -> Iterable[Family]:

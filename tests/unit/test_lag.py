@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from kafka_cy.telemetry.exposition import Rows, page
 from kafka_cy.telemetry.lag import BrokerAddress, LagCollector, assigned_partitions
 from kafka_cy.telemetry.lag_names import DIALECTS, render
+from kafka_cy.telemetry.sample_lines import sample_lines
 
 NOW_MS = 1_000_000
 
@@ -202,6 +204,16 @@ def test_kminion() -> None:
     ):
         assert found[at(f"kminion_kafka_{name}", **labels)] == value, name
     assert at("kminion_kafka_consumer_group_empty_members", group_id="idle") not in found
+
+
+def test_rows_are_written_as_python_writes_them() -> None:
+    values = [0, -7, 2**63 - 1, -(2**63), 2**63, None, 0.1, 60.0, 1e300]
+    places = [f'a="{i}\u00e9"}} '.encode() for i in range(len(values))]
+    shown = page([("x", "gauge", "h", Rows("{", places, values)), ("empty", "gauge", "h", Rows("{", places[:1], [None]))])
+    expected = [f'x{{a="{i}\u00e9"}} {value}' for i, value in enumerate(values) if value is not None]
+    assert shown.decode().splitlines() == ["# HELP x h", "# TYPE x gauge", *expected]
+    with pytest.raises(ValueError, match="9 places, 1 values"):
+        sample_lines(b"x", places, [1])
 
 
 def test_labels_of_any_text_are_valid_exposition() -> None:

@@ -1,0 +1,3 @@
+Values = list[int] | list[int | None] | list[float | None]
+
+def sample_lines(head: bytes, places: list[bytes], values: Values) -> bytes: ...
