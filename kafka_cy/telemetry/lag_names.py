@@ -76,26 +76,34 @@ class View:
         return [None if row.lag_ms is None else row.lag_ms / 1000 for row in self.committed]
 
     @cached_property
-    def lag_sums(self) -> list[tuple[str, str, int]]:
-        """(group, topic, lag of all its partitions), escaped."""
-        return self._sums(lambda row: row.lag)
+    def sums(self) -> dict[tuple[str, str], tuple[int, int | None]]:
+        """(committed offsets, lag) of all partitions, by group and topic; None: no lag is known."""
+        found: dict[tuple[str, str], tuple[int, int | None]] = {}
+        for group in self.snapshot.groups:
+            for row in group.committed:
+                key = group.group_id, row.topic
+                offsets, lag = found.get(key, (0, None))
+                found[key] = offsets + row.offset, lag if row.lag is None else (lag or 0) + row.lag
+        return found
+
+    def sum_places(self, group: str, topic: str) -> list[bytes]:
+        """`group="...",topic="..."} ` with these names of the labels, for each of `sums`."""
+        return [utf8(f'{group}="{escape(group_id)}",{topic}="{name}"}} ') for group_id, name in self.sums]
 
     @cached_property
-    def offset_sums(self) -> list[tuple[str, str, int]]:
-        """(group, topic, committed offsets of all its partitions), escaped."""
-        return self._sums(lambda row: row.offset)
+    def consumer_sum_places(self) -> list[bytes]:
+        """The labels of kafka_exporter, for each of `sums`."""
+        return self.sum_places("consumergroup", "topic")
 
-    def _sums(self, value: Callable[[Committed], int | None]) -> list[tuple[str, str, int]]:
-        found: list[tuple[str, str, int]] = []
-        for group in self.snapshot.groups:
-            sums: dict[str, int] = {}
-            for row in group.committed:
-                number = value(row)
-                if number is not None:
-                    sums[row.topic] = sums.get(row.topic, 0) + number
-            name = escape(group.group_id)
-            found += [(name, topic, total) for topic, total in sums.items()]
-        return found
+    @cached_property
+    def offset_sums(self) -> list[int]:
+        """Committed offsets of all partitions, for each of `sums`."""
+        return [offsets for offsets, _ in self.sums.values()]
+
+    @cached_property
+    def lag_sums(self) -> list[int | None]:
+        """Lag of all partitions, for each of `sums`."""
+        return [lag for _, lag in self.sums.values()]
 
 
 def render(snapshot: Snapshot, dialects: Iterable[str]) -> bytes:
@@ -128,11 +136,11 @@ def kafka_exporter(view: View) -> Iterable[Family]:
     yield from _kafka_exporter_partitions(view)
     places = view.consumer_places
     yield _gauge("kafka_consumergroup_current_offset", "Committed offset", Rows("", places, view.offsets))
-    sums = [f'{{consumergroup="{group}",topic="{topic}"}} {total}' for group, topic, total in view.offset_sums]
+    sums = Rows("{", view.consumer_sum_places, view.offset_sums)
     yield _gauge("kafka_consumergroup_current_offset_sum", "Committed offsets of all partitions", sums)
     lags = Rows("", places, view.lags)
     yield _gauge("kafka_consumergroup_lag", "Records from the committed offset to the high watermark", lags)
-    sums = [f'{{consumergroup="{group}",topic="{topic}"}} {total}' for group, topic, total in view.lag_sums]
+    sums = Rows("{", view.consumer_sum_places, view.lag_sums)
     yield _gauge("kafka_consumergroup_lag_sum", "Lag of all partitions", sums)
     seconds = Rows("", places, view.seconds)
     yield _gauge("kafka_consumergroup_lag_seconds", "Age of the first uncommitted record", seconds)
@@ -169,7 +177,7 @@ def grafana(view: View) -> Iterable[Family]:
     places = view.consumer_places
     lags = Rows("", places, view.lags)
     yield _gauge("kafka_consumergroup_uncommitted_offsets", "Records from the committed offset on", lags)
-    sums = [f'{{consumergroup="{group}",topic="{topic}"}} {total}' for group, topic, total in view.lag_sums]
+    sums = Rows("{", view.consumer_sum_places, view.lag_sums)
     yield _gauge("kafka_consumergroup_uncommitted_offsets_sum", "Uncommitted records of all partitions", sums)
     millis = Rows("", places, [row.lag_ms for row in view.committed])
     yield _gauge("kafka_consumer_lag_millis", "Age of the first uncommitted record", millis)
@@ -191,7 +199,7 @@ def kafka_lag_exporter(view: View) -> Iterable[Family]:
     seconds = Rows(head, places, view.seconds)
     yield _gauge("kafka_consumergroup_group_lag_seconds", "Age of the first uncommitted record", seconds)
     yield from _kafka_lag_exporter_groups(snapshot, cluster)
-    per_topic = [f'{{{cluster},group="{group}",topic="{topic}"}} {total}' for group, topic, total in view.lag_sums]
+    per_topic = Rows(head, view.sum_places("group", "topic"), view.lag_sums)
     yield _gauge("kafka_consumergroup_group_topic_sum_lag", "Lag of all partitions of a topic", per_topic)
     yield _gauge(
         "kafka_consumergroup_poll_time_ms", "How long it took to look", [f"{{{cluster}}} {snapshot.took_ms:.3f}"]
@@ -250,9 +258,10 @@ def kminion(view: View) -> Iterable[Family]:
     yield from _kminion_groups(snapshot)
     rows = Rows("", view.committed_places("group_id", "topic_name", "partition_id"), view.lags)
     yield _gauge("kminion_kafka_consumer_group_topic_partition_lag", "Records from the committed offset on", rows)
-    lags = [f'{{group_id="{group}",topic_name="{topic}"}} {total}' for group, topic, total in view.lag_sums]
+    places = view.sum_places("group_id", "topic_name")
+    lags = Rows("{", places, view.lag_sums)
     yield _gauge("kminion_kafka_consumer_group_topic_lag", "Lag of all partitions", lags)
-    offsets = [f'{{group_id="{group}",topic_name="{topic}"}} {total}' for group, topic, total in view.offset_sums]
+    offsets = Rows("{", places, view.offset_sums)
     yield _gauge("kminion_kafka_consumer_group_topic_offset_sum", "Committed offsets of all partitions", offsets)
 
 
