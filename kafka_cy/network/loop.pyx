@@ -474,7 +474,7 @@ cdef void handle_mail(ReactorState* reactor) noexcept nogil:
 
 
 cdef inline bint wants_write(Connection* connection) noexcept nogil:
-    """Whether a handshake goes on only when the socket takes bytes."""
+    """Whether reading goes on only when the socket takes bytes (of a handshake)."""
     return connection.session != NULL and connection.session.wants_write
 
 
@@ -482,8 +482,8 @@ cdef void update_events(ReactorState* reactor, Connection* connection) noexcept 
     cdef epoll_event event
     cdef uint32_t wanted = 0
     if not connection.pauses and not connection.closing and not reactor.draining:
-        wanted |= EPOLLIN
-    if connection.send_blocked or wants_write(connection):
+        wanted |= EPOLLOUT if wants_write(connection) else EPOLLIN
+    if connection.send_blocked:
         wanted |= EPOLLOUT
     if wanted == connection.events:
         return

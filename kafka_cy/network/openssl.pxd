@@ -17,6 +17,8 @@ cdef extern from "<openssl/ssl.h>" nogil:
     const long SSL_MODE_ENABLE_PARTIAL_WRITE
     const long SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
     const long SSL_MODE_RELEASE_BUFFERS
+    const long SSL_MODE_AUTO_RETRY
+    const long SSL_SESS_CACHE_OFF
     ctypedef struct SSL
     ctypedef struct SSL_CTX
     ctypedef struct SSL_METHOD
@@ -25,6 +27,8 @@ cdef extern from "<openssl/ssl.h>" nogil:
     void SSL_CTX_free(SSL_CTX* context)
     uint64_t SSL_CTX_set_options(SSL_CTX* context, uint64_t options)
     long SSL_CTX_set_mode(SSL_CTX* context, long mode)
+    long SSL_CTX_clear_mode(SSL_CTX* context, long mode)
+    long SSL_CTX_set_session_cache_mode(SSL_CTX* context, long mode)
     int SSL_CTX_set_min_proto_version(SSL_CTX* context, int version)
     int SSL_CTX_set_max_proto_version(SSL_CTX* context, int version)
     int SSL_CTX_get_min_proto_version(SSL_CTX* context)
@@ -57,12 +61,14 @@ cdef extern from "<openssl/ssl.h>" nogil:
 cdef extern from "<openssl/x509.h>" nogil:
     enum:
         X509_V_OK
+        X509_V_FLAG_PARTIAL_CHAIN
     ctypedef struct X509
     ctypedef struct X509_NAME
     ctypedef struct X509_STORE
     void X509_free(X509* certificate)
     X509_NAME* X509_get_subject_name(X509* certificate)
     int i2d_X509_NAME(X509_NAME* name, uint8_t** out)
+    int X509_STORE_set_flags(X509_STORE* store, unsigned long flags)
     int X509_STORE_add_cert(X509_STORE* store, X509* certificate)
     const char* X509_verify_cert_error_string(long code)
 

@@ -33,6 +33,7 @@ cdef enum:
     LARGE_FRAME_BYTES = 131072
     OVERFLOW_BYTES = 8192           # read beyond a large frame
     READS_PER_EVENT_MAX = 4         # then other connections have their turn
+    RECORDS_PER_EVENT_MAX = 64      # the same with a session, whose records may be tiny
 
 
 cdef void connection_release_input(ReactorState* reactor, Connection* connection) noexcept nogil:
@@ -296,7 +297,7 @@ cdef bint after_kept(ReactorState* reactor, Connection* connection, uint8_t* dat
     cdef size_t total
     if connection.data == NULL:
         return received(reactor, connection, data, size)
-    if have >= 4:
+    if have >= 4 and wanted > connection.capacity:
         total = <size_t>load_be32(connection.data + connection.start) + 4
         if wanted < total and wanted < 2 * have:
             wanted = total if total < 2 * have else 2 * have        # doubled, or each of many pieces would copy all
@@ -311,24 +312,6 @@ cdef bint after_kept(ReactorState* reactor, Connection* connection, uint8_t* dat
     return not (connection.dead or connection.closing or connection.pauses)
 
 
-cdef ssize_t session_read(ReactorState* reactor, Connection* connection, bint* more) noexcept nogil:
-    """Decrypt what is there into the shared buffer, as far as whole records have room in it. Returns as recv."""
-    cdef Session* session = connection.session
-    cdef bint established = session.established
-    cdef size_t size = 0
-    cdef ssize_t n = 1
-    while n > 0 and RECEIVE_BYTES - size >= RECORD_BYTES_MAX:
-        n = session.receive(session, reactor.receive_buffer + size, RECEIVE_BYTES - size)
-        if n > 0:
-            size += <size_t>n
-    more[0] = n >= 0 or errno != EAGAIN
-    if session.established and not established:
-        counter_add(&reactor.counters.authenticated_by_listener[connection.listener], 1)
-    if session.wants_write:
-        connection_mark_dirty(reactor, connection)      # watch for it
-    return <ssize_t>size if size else n
-
-
 cdef void session_failed(ReactorState* reactor, Connection* connection) noexcept nogil:
     cdef char reason[LOG_MESSAGE_BYTES_MAX]
     if connection.session.established:
@@ -340,26 +323,35 @@ cdef void session_failed(ReactorState* reactor, Connection* connection) noexcept
 
 
 cdef void session_receive(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """As connection_receive below, through the connection's session."""
-    cdef bint more = False
-    cdef ssize_t n
-    cdef int turn
-    for turn in range(READS_PER_EVENT_MAX):  # no-cython-lint
-        n = session_read(reactor, connection, &more)
-        if n < 0 and (errno == EAGAIN or errno == EINTR):
-            return
-        if n < 0 and errno == EPROTO:
-            session_failed(reactor, connection)
-            return
+    """As connection_receive below, through the connection's session: as many whole records as the shared buffer has room for."""
+    cdef Session* session = connection.session
+    cdef bint established = session.established
+    cdef bint goes_on = True
+    cdef size_t size = 0
+    cdef ssize_t n = 0
+    cdef int error
+    cdef int i
+    for i in range(RECORDS_PER_EVENT_MAX):  # no-cython-lint
+        n = session.receive(session, reactor.receive_buffer + size, RECEIVE_BYTES - size)
         if n <= 0:
-            connection_mark_dead(reactor, connection)
-            return
-        counter_add(&reactor.counters.bytes_in, n)
-        if not after_kept(reactor, connection, reactor.receive_buffer, <size_t>n):
-            connection_mark_dirty(reactor, connection)
-            return
-        if not more:
-            return
+            break
+        size += <size_t>n
+        if RECEIVE_BYTES - size < RECORD_BYTES_MAX:
+            break
+    error = errno if n < 0 else 0
+    if session.established and not established:
+        counter_add(&reactor.counters.authenticated_by_listener[connection.listener], 1)
+    if session.wants_write:
+        connection_mark_dirty(reactor, connection)      # watch for it
+    if size:
+        counter_add(&reactor.counters.bytes_in, <int64_t>size)
+        goes_on = after_kept(reactor, connection, reactor.receive_buffer, size)
+    if error == EPROTO:
+        session_failed(reactor, connection)             # nothing can be sent any more either
+    elif not goes_on:
+        connection_mark_dirty(reactor, connection)      # paused or closing
+    elif session.ended:
+        connection_mark_dead(reactor, connection)
 
 
 cdef void connection_receive(ReactorState* reactor, Connection* connection) noexcept nogil:
@@ -391,3 +383,5 @@ cdef void connection_resume(ReactorState* reactor, Connection* connection) noexc
     consume_kept(reactor, connection)
     if connection.data != NULL and not connection.pauses:
         reserve_kept(reactor, connection)
+    if connection.session != NULL and connection.session.ended and not connection.pauses and not connection.closing:
+        session_receive(reactor, connection)        # what it saw while the connection was paused

@@ -1,7 +1,8 @@
 """TLS of a listener, by OpenSSL: `TlsContext` holds key, certificates and rules; its sessions run on the reactors.
 
 A session reads and writes the connection's own socket, without the GIL. One record is received or sent at a time, so that
-nothing decrypted waits inside where epoll cannot see it. Renegotiation is off; a resumed session needs no full handshake.
+nothing decrypted waits inside where epoll cannot see it, and no client keeps OpenSSL busy with records that carry nothing.
+Renegotiation is off; a resumed session needs no full handshake.
 """
 from cpython.pycapsule cimport PyCapsule_New
 from libc.errno cimport EAGAIN, EPIPE, EPROTO, errno
@@ -13,20 +14,21 @@ from kafka_cy.network.openssl cimport (
     BIO, BIO_free, BIO_new_mem_buf, ERR_GET_REASON, ERR_clear_error, ERR_get_error, ERR_reason_error_string,
     EVP_PKEY, EVP_PKEY_free, GENERAL_NAMES, GENERAL_NAMES_free, NID_subject_alt_name, OPENSSL_cipher_name,
     OPENSSL_free, PEM_read_bio_PrivateKey, PEM_read_bio_X509, PKCS12, PKCS12_free, PKCS12_parse, SSL, SSL_CTX,
-    SSL_CTX_add1_chain_cert, SSL_CTX_add_client_CA, SSL_CTX_check_private_key, SSL_CTX_free,
+    SSL_CTX_add1_chain_cert, SSL_CTX_add_client_CA, SSL_CTX_check_private_key, SSL_CTX_clear_mode, SSL_CTX_free,
     SSL_CTX_get0_certificate, SSL_CTX_get_cert_store, SSL_CTX_get_max_proto_version, SSL_CTX_get_min_proto_version,
     SSL_CTX_new, SSL_CTX_set_cipher_list, SSL_CTX_set_ciphersuites, SSL_CTX_set_default_verify_paths,
     SSL_CTX_set_dh_auto, SSL_CTX_set_max_proto_version, SSL_CTX_set_min_proto_version, SSL_CTX_set_mode,
-    SSL_CTX_set_options, SSL_CTX_set_session_id_context, SSL_CTX_set_verify, SSL_CTX_use_PrivateKey,
-    SSL_CTX_use_certificate, SSL_ERROR_SYSCALL, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN,
-    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, SSL_MODE_ENABLE_PARTIAL_WRITE, SSL_MODE_RELEASE_BUFFERS,
-    SSL_OP_CIPHER_SERVER_PREFERENCE, SSL_OP_IGNORE_UNEXPECTED_EOF, SSL_OP_NO_RENEGOTIATION, SSL_R_HTTP_REQUEST,
-    SSL_R_WRONG_VERSION_NUMBER, SSL_VERIFY_FAIL_IF_NO_PEER_CERT, SSL_VERIFY_PEER, SSL_free, SSL_get_error,
-    SSL_get_verify_result, SSL_is_init_finished, SSL_new, SSL_read, SSL_set_accept_state, SSL_set_fd, SSL_shutdown,
-    SSL_write, TLS1_2_VERSION, TLS1_3_VERSION, TLS_server_method, X509, X509_STACK, X509_STORE_add_cert, X509_V_OK,
-    X509_free, X509_get_ext_d2i, X509_get_subject_name, X509_verify_cert_error_string, d2i_PKCS12_bio,
-    i2d_GENERAL_NAME, i2d_X509_NAME, sk_GENERAL_NAME_num, sk_GENERAL_NAME_value, sk_X509_free, sk_X509_insert,
-    sk_X509_new_null, sk_X509_num, sk_X509_push, sk_X509_value,
+    SSL_CTX_set_options, SSL_CTX_set_session_cache_mode, SSL_CTX_set_session_id_context, SSL_CTX_set_verify,
+    SSL_CTX_use_PrivateKey, SSL_CTX_use_certificate, SSL_ERROR_SYSCALL, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE,
+    SSL_ERROR_ZERO_RETURN, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, SSL_MODE_AUTO_RETRY, SSL_MODE_ENABLE_PARTIAL_WRITE,
+    SSL_MODE_RELEASE_BUFFERS, SSL_OP_CIPHER_SERVER_PREFERENCE, SSL_OP_IGNORE_UNEXPECTED_EOF, SSL_OP_NO_RENEGOTIATION,
+    SSL_R_HTTP_REQUEST, SSL_R_WRONG_VERSION_NUMBER, SSL_SESS_CACHE_OFF, SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+    SSL_VERIFY_PEER, SSL_free, SSL_get_error, SSL_get_verify_result, SSL_is_init_finished, SSL_new, SSL_read,
+    SSL_set_accept_state, SSL_set_fd, SSL_shutdown, SSL_write, TLS1_2_VERSION, TLS1_3_VERSION, TLS_server_method,
+    X509, X509_STACK, X509_STORE_add_cert, X509_STORE_set_flags, X509_V_FLAG_PARTIAL_CHAIN, X509_V_OK, X509_free,
+    X509_get_ext_d2i, X509_get_subject_name, X509_verify_cert_error_string, d2i_PKCS12_bio, i2d_GENERAL_NAME,
+    i2d_X509_NAME, sk_GENERAL_NAME_num, sk_GENERAL_NAME_value, sk_X509_free, sk_X509_insert, sk_X509_new_null,
+    sk_X509_num, sk_X509_push, sk_X509_value,
 )
 from kafka_cy.network.system cimport errno_set
 from kafka_cy.network.transport cimport FAILURE_BYTES_MAX, Session, Transport, transport_capsule_name
@@ -63,9 +65,8 @@ cdef ssize_t tls_receive(Session* base, uint8_t* data, size_t size) noexcept nog
     cdef TlsSession* session = <TlsSession*>base
     cdef int n
     cdef int error
-    if base.failure[0]:             # what came before it was handled first
-        errno_set(EPROTO)
-        return -1
+    if base.ended:
+        return 0
     ERR_clear_error()
     errno_set(0)
     n = SSL_read(session.ssl, data, <int>size)
@@ -79,6 +80,7 @@ cdef ssize_t tls_receive(Session* base, uint8_t* data, size_t size) noexcept nog
         base.wants_write = error == SSL_ERROR_WANT_WRITE
         errno_set(EAGAIN)
         return -1
+    base.ended = True
     if error == SSL_ERROR_ZERO_RETURN:
         return 0
     session.broken = True
@@ -112,10 +114,10 @@ cdef ssize_t tls_send(Session* base, const uint8_t* data, size_t size) noexcept 
     if n > 0:
         return n
     error = SSL_get_error(session.ssl, n)
-    if error == SSL_ERROR_WANT_WRITE or error == SSL_ERROR_WANT_READ:
+    if error == SSL_ERROR_WANT_WRITE:
         errno_set(EAGAIN)
         return -1
-    session.broken = True
+    session.broken = True           # also where it wants to read: half a KeyUpdate came, which nobody needs to wait for
     errno_set(EPIPE)
     return -1
 
@@ -169,6 +171,10 @@ cdef class TlsContext:
             self.context,
             SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS,
         )
+        SSL_CTX_clear_mode(self.context, SSL_MODE_AUTO_RETRY)   # or a flood of KeyUpdates would keep SSL_read busy for ever
+        SSL_CTX_set_session_cache_mode(self.context, SSL_SESS_CACHE_OFF)    # clients keep theirs, in tickets
+        # As in Java, any certificate that is trusted ends a chain, also a client's own.
+        X509_STORE_set_flags(SSL_CTX_get_cert_store(self.context), X509_V_FLAG_PARTIAL_CHAIN)
         self.set_protocols(PROTOCOLS)
         SSL_CTX_set_dh_auto(self.context, 1)
         SSL_CTX_set_session_id_context(self.context, b"kafka-cy", 8)

@@ -18,7 +18,8 @@ cdef struct Session:
     ssize_t (*send)(Session* session, const uint8_t* data, size_t size) noexcept nogil
     void (*close)(Session* session) noexcept nogil      # say so to the other end, and free
     bint established            # the handshake is through
-    bint wants_write            # receive goes on when the socket takes bytes
+    bint wants_write            # receive goes on when the socket takes bytes, and not before
+    bint ended                  # receive reached the end, or failed; epoll does not tell again
     char failure[FAILURE_BYTES_MAX]
 
 # What makes the sessions of a listener. Owner: who made it; the server calls `open` under transports_mutex only.

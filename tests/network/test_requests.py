@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import resource
 import socket
 import struct
 import threading
@@ -220,6 +221,18 @@ def test_request_memory_is_bounded(harness: Make, probe: ModuleType) -> None:
     for client in half:
         assert client.receive()[1] == body
     made.wait_for_counter("queued_request_bytes", 0)
+
+
+def test_a_large_frame_is_copied_a_few_times_only(harness: Make) -> None:
+    """Its buffer grows by doubling: pages that are touched tell how much is copied, whatever the machine."""
+    client = harness(1).client()
+    request = frame(SILENT, bytes(60_000_000)) + frame(ECHO, b"behind")
+    assert client.ask(ECHO) == b""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    client.send(request)
+    assert client.receive() == (1, b"behind")
+    touched = (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize()
+    assert touched < 8 * len(request)
 
 
 def test_listener_port_taken(harness: Make) -> None:

@@ -71,6 +71,7 @@ def client_of(authority: Authority, certificate: Path | None = None) -> ssl.SSLC
         (b"\x16\x03\x01\x00\x10" + b"\xff" * 16, ""),
         (b"\x16\x03\x01\xff\xff" + bytes(100), ""),
         (b"\x17\x03\x03\x00\x20" + bytes(32), ""),
+        (b"\x16\x03\x01\x00\x04\x01\x04\x00\x00", "excessive message size"),
     ],
 )
 def test_what_is_no_handshake_costs_its_connection(made: Harness, data: bytes, reason: str) -> None:
@@ -213,6 +214,44 @@ def test_certificates_of_clients(
         assert line.startswith("TLS handshake failed: ")
         reasons = {"foreign": "unable to get local issuer certificate", "expired": "certificate has expired"}
         assert reasons.get(certificate or "", "peer did not return a certificate") in line
+
+
+@pytest.mark.parametrize("trusted", ["own", "intermediate"])
+def test_a_chain_ends_at_any_trusted_certificate(
+    made: Harness, authority: Authority, tmp_path: Path, trusted: str
+) -> None:
+    """As in Java: a client's own, or that of an authority which another one signed."""
+    below = authority.authority.create_child_ca()
+    certificate, trust = tmp_path / "client.pem", tmp_path / "trust.pem"
+    issued = below.issue_cert("client@example.org")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    (issued.cert_chain_pems[0] if trusted == "own" else below.cert_pem).write_to_path(str(trust))
+    use(made, authority.broker, lambda context: (context.trust_pem(trust.read_bytes()), context.ask_clients(True)))
+    assert served(made, client_of(authority, certificate))
+    assert not served(made, client_of(authority, authority.issue("client@example.org")))
+
+
+def test_sessions_are_kept_by_clients_only(made: Harness, authority: Authority) -> None:
+    """In tickets, which another certificate makes void."""
+
+    def resumed(context: ssl.SSLContext, session: ssl.SSLSession | None) -> tuple[bool | None, ssl.SSLSession | None]:
+        with context.wrap_socket(plain(made), server_hostname="localhost", session=session) as client:
+            client.sendall(frame(ECHO, b"x"))
+            assert client.recv(100).endswith(b"x")
+            return client.session_reused, client.session
+
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = client_of(authority)
+        context.maximum_version = version
+        _, session = resumed(context, None)
+        assert resumed(context, session)[0] is True
+        use(made, authority.broker)
+        assert resumed(context, session)[0] is False
+    without_tickets = client_of(authority)
+    without_tickets.maximum_version = ssl.TLSVersion.TLSv1_2
+    without_tickets.options |= ssl.OP_NO_TICKET
+    _, session = resumed(without_tickets, None)
+    assert resumed(without_tickets, session)[0] is False
 
 
 def test_protocols_and_cipher_suites(made: Harness, authority: Authority) -> None:
