@@ -41,6 +41,7 @@ class BrokerConfig:
         for name, text in self.static.items():
             self._check_static(name, text)
         self._resolve_listeners()
+        self._check_listener_keys()
         self._check_relations()
 
     @classmethod
@@ -286,6 +287,20 @@ class BrokerConfig:
         )
         self._check_advertised()
         self.inter_broker_listener_name: str = self._resolve_inter_broker_listener()
+
+    def _check_listener_keys(self) -> None:
+        """Warn of single listeners' keys that count for none: a misspelt `ssl.client.auth` would let everybody in."""
+        known = {listener.name.lower() for listener in self.listeners}
+        known |= {name.lower() for name in self["controller.listener.names"] or []}
+        for name in self.static:
+            if not name.startswith(definitions.LISTENER_PREFIX):
+                continue
+            listener, _, key = name.removeprefix(definitions.LISTENER_PREFIX).partition(".")
+            if listener not in known:
+                names = ", ".join(sorted(known))
+                self.warnings.append(f"configuration key {name}: no listener is called {listener}, only {names}")
+            elif key.startswith("ssl.") and name not in self:
+                self.warnings.append(_unknown_key_warning(name))
 
     def _check_advertised(self) -> None:
         bound = {listener.name for listener in self.listeners}

@@ -51,7 +51,9 @@ def describe_broker(config: BrokerConfig, wanted: Collection[str] | None = None)
         key = _known(definitions.broker_key, name)
         levels = dynamic.synonyms(config, name)
         value = None if key.sensitive else to_text(config[name])
-        entries.append(ConfigEntry(key, value, key.scope == "read-only", _source(levels), levels))
+        # Kafka calls all of single listeners' keys read-only, also those that it lets be changed.
+        read_only = key.scope == "read-only" or name.startswith(definitions.LISTENER_PREFIX)
+        entries.append(ConfigEntry(key, value, read_only, _source(levels), levels))
     return entries
 
 

@@ -372,7 +372,10 @@ cdef X509_STACK* read_pkcs12(bytes content, bytes password, EVP_PKEY** private_k
     parsed = PKCS12_parse(store, password, private_key, &certificate, &certificates)
     PKCS12_free(store)
     if parsed != 1:
-        raise TlsError(f"the password is wrong or the file is damaged: {openssl_reason()}")
+        reason = openssl_reason()
+        if reason == "unsupported":
+            raise TlsError("OpenSSL gave up its encryption (RC2, of Java before 16): copy it with a newer keytool -importkeystore")
+        raise TlsError(f"the password is wrong or the file is damaged: {reason}")
     if certificates == NULL:
         certificates = sk_X509_new_null()
     if certificate != NULL:

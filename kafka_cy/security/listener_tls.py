@@ -63,9 +63,11 @@ class _ListenerKeys:
         """The file that the key names."""
         try:
             with open(self[name], "rb") as file:
-                content = file.read(FILE_BYTES_MAX)
+                content = file.read(FILE_BYTES_MAX + 1)
         except OSError as error:
             raise self.error(name, "a file that can be read", error.strerror or str(error)) from None
+        if len(content) > FILE_BYTES_MAX:
+            raise self.error(name, f"a file of at most {FILE_BYTES_MAX} bytes", "it is larger")
         if content[:4] in _JKS_MAGIC:
             reason = "this is Java's old JKS format; convert it: keytool -importkeystore -deststoretype PKCS12"
             raise self.error(name, "a PKCS12 file, also one that is called .jks, or PEM", reason)

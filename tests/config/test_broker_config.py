@@ -54,6 +54,28 @@ def test_one_warning_for_each_unknown_key() -> None:
     assert "did you mean num.partitions?" in config.warnings[2]
 
 
+def test_warnings_of_listeners_keys() -> None:
+    """One that counts for no listener is told: a slip in `ssl.client.auth` would let everybody in."""
+    config = BrokerConfig(
+        {
+            "listeners": "INNER://h:1,CONTROLLER://h:2",
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "INNER:SSL,CONTROLLER:SSL",
+            "listener.name.inner.ssl.client.auth": "required",
+            "listener.name.controller.ssl.client.auth": "required",
+            "listener.name.inner.plain.sasl.jaas.config": "x",
+            "listener.name.INNER.ssl.client.auth": "required",
+            "listener.name.outer.ssl.client.auth": "required",
+            "listener.name.inner.ssl.cleint.auth": "required",
+        }
+    )
+    assert config.warnings == [
+        "configuration key listener.name.INNER.ssl.client.auth: no listener is called INNER, only controller, inner",
+        "configuration key listener.name.outer.ssl.client.auth: no listener is called outer, only controller, inner",
+        "unknown configuration key listener.name.inner.ssl.cleint.auth",
+    ]
+
+
 def test_a_kraft_file_is_taken_silently() -> None:
     config = BrokerConfig(
         {

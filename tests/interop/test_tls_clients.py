@@ -364,6 +364,7 @@ def test_certificates_are_changed_while_the_broker_runs(secure: Secure, tmp_path
     resource = ConfigResource(ResourceType.BROKER, "1")
     described = next(iter(admin.describe_configs([resource]).values())).result(60)
     assert described[key].value == str(path) and described[key].source == 2  # the broker's own, dynamic
+    assert described[key].is_read_only  # as Kafka says of every listener's own key
     assert list(described[key].synonyms) == [key, "ssl.keystore.location"]
     alter("required", "ssl.client.auth")
     with pytest.raises(KafkaException):

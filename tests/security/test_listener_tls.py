@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kafka_cy.config import BrokerConfig, ConfigError
-from kafka_cy.security.listener_tls import tls_context
+from kafka_cy.security.listener_tls import FILE_BYTES_MAX, tls_context
 from tests.certificates import PASSWORD, Authority
 
 
@@ -69,6 +69,13 @@ def run(*arguments: object) -> None:
     subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
 
 
+def test_stores_of_older_javas_are_told(authority: Authority, tmp_path: Path) -> None:
+    store = tmp_path / "old.p12"
+    run("pkcs12", "-export", "-legacy", "-in", authority.broker, "-passout", f"pass:{PASSWORD}", "-out", store)
+    with pytest.raises(ConfigError, match="Java before 16"):
+        made({"ssl.keystore.location": store, "ssl.keystore.password": PASSWORD})
+
+
 def test_a_listeners_own_keys_come_first(authority: Authority) -> None:
     own = authority.issue("inner.example.org", common_name="inner")
     settings = {
@@ -98,6 +105,8 @@ def wrong(authority: Authority) -> dict[str, tuple[dict[str, object], str]]:
     store = authority.key_store(authority.broker)
     jks = authority.folder / "old.jks"
     jks.write_bytes(b"\xfe\xed\xfe\xed\x00\x00\x00\x02")
+    huge = authority.folder / "huge.pem"
+    huge.write_bytes(authority.broker.read_bytes() + b"\n" * FILE_BYTES_MAX)
     trust: dict[str, object] = {**good, "ssl.client.auth": "required", "ssl.truststore.type": "PEM"}
     file_trust = {**trust, "ssl.truststore.location": authority.trusted}
     return {
@@ -110,6 +119,7 @@ def wrong(authority: Authority) -> dict[str, tuple[dict[str, object], str]]:
         "ssl.keystore.certificate.chain": ({**pem, "ssl.keystore.key": text}, "certificate chain is not specified"),
         " ssl.keystore.location": ({**pem, "ssl.keystore.location": "/nowhere"}, "No such file"),
         "  ssl.keystore.location": ({**pem, "ssl.keystore.location": "/"}, "Is a directory"),
+        "      ssl.keystore.location": ({**pem, "ssl.keystore.location": huge}, "it is larger"),
         "   ssl.keystore.location": ({**pem, "ssl.keystore.location": authority.trusted}, "no private key"),
         "    ssl.keystore.location": ({"ssl.keystore.location": jks, "ssl.keystore.password": "x"}, "keytool"),
         "     ssl.keystore.location": ({"ssl.keystore.location": store, "ssl.keystore.password": "x"}, "password is"),
