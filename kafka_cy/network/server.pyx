@@ -6,6 +6,7 @@ come out of `take_requests` as `ControlRequest` and are answered with `respond` 
 import socket
 from typing import NamedTuple
 
+cimport cython
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int16_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
@@ -152,6 +153,7 @@ cdef ControlRequest request_of(Server server, ControlMessage* message):
     return request
 
 
+@cython.no_gc_clear     # until __dealloc__ has stopped the reactors they need its transports, and stop its sockets
 cdef class Server:
     """Listeners and reactors of one broker.
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import socket
 import threading
 import time
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 from conftest_network import COLD, ECHO, Harness, frame
 
-from kafka_cy.network.server import ControlRequest
+from kafka_cy.network.server import ControlRequest, Server
 from tests.waiting import wait_until
 
 Make = Callable[..., Harness]
@@ -93,3 +96,16 @@ def test_many_servers_one_after_the_other(harness: Make) -> None:
         made = harness(3)
         assert made.client().ask(ECHO, b"a") == b"a"
         made.stop(0.1)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")  # what is raised in __dealloc__
+def test_a_server_that_is_garbage_in_a_cycle_stops(probe: ModuleType) -> None:
+    server = Server(1)
+    port = server.listen(0, "PLAINTEXT", "127.0.0.1", 0)
+    server.start()
+    cycle: dict[str, object] = {"server": server}
+    cycle["itself"] = cycle
+    del server, cycle
+    with pytest.raises(ConnectionRefusedError):
+        gc.collect()
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
