@@ -709,6 +709,8 @@ cdef void reactor_close(ReactorState* reactor) noexcept nogil:
     reactor.epoll_fd = -1
     free(reactor.receive_buffer)
     reactor.receive_buffer = NULL
+    free(reactor.session_buffer)
+    reactor.session_buffer = NULL
     if reactor.shared.codecs != NULL:
         codecs_free(reactor.shared.codecs)
     reactor.shared.codecs = NULL

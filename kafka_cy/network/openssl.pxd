@@ -1,6 +1,16 @@
 """The part of OpenSSL that tls.pyx uses (libssl and libcrypto, 3.0 or newer)."""
 from libc.stdint cimport uint8_t, uint64_t
 
+cdef extern from "<openssl/bio.h>" nogil:
+    enum:
+        BIO_NOCLOSE
+    ctypedef struct BIO
+    BIO* BIO_new_mem_buf(const void* data, int size)
+    BIO* BIO_new_socket(int fd, int close)
+    int BIO_free(BIO* bio)
+    int BIO_pending(BIO* bio)
+    long BIO_set_mem_eof_return(BIO* bio, int value)
+
 cdef extern from "<openssl/ssl.h>" nogil:
     enum:
         SSL_ERROR_WANT_READ
@@ -49,7 +59,9 @@ cdef extern from "<openssl/ssl.h>" nogil:
     const char* OPENSSL_cipher_name(const char* standard_name)
     SSL* SSL_new(SSL_CTX* context)
     void SSL_free(SSL* ssl)
-    int SSL_set_fd(SSL* ssl, int fd)
+    void SSL_set0_rbio(SSL* ssl, BIO* bio)
+    void SSL_set0_wbio(SSL* ssl, BIO* bio)
+    BIO* SSL_get_rbio(SSL* ssl)
     void SSL_set_accept_state(SSL* ssl)
     int SSL_is_init_finished(SSL* ssl)
     int SSL_read(SSL* ssl, void* data, int size)
@@ -91,9 +103,6 @@ cdef extern from "<openssl/evp.h>" nogil:
     void EVP_PKEY_free(EVP_PKEY* key)
 
 cdef extern from "<openssl/pem.h>" nogil:
-    ctypedef struct BIO
-    BIO* BIO_new_mem_buf(const void* data, int size)
-    int BIO_free(BIO* bio)
     X509* PEM_read_bio_X509(BIO* bio, X509** out, void* callback, void* password)
     EVP_PKEY* PEM_read_bio_PrivateKey(BIO* bio, EVP_PKEY** out, void* callback, void* password)
 

@@ -79,6 +79,7 @@ cdef struct ReactorState:
     int64_t connections                 # (a) assigned to this reactor
     int32_t epoll_fd
     uint8_t* receive_buffer             # shared by all connections; nothing stays in it between two reads
+    uint8_t* session_buffer             # what sessions read from their sockets, likewise; made for the first of them
     SendContext send
     TimerWheel wheel
     Connection* idle_first              # least recently active

@@ -5,9 +5,10 @@ frames are handled in place. What is left of a frame is kept in a pooled buffer 
 that frame is received straight into it. A frame's length is checked before anything is done with it, and a frame
 that has to be kept is reserved from the broker's request budget before it is read on.
 """
-from libc.errno cimport EAGAIN, EINTR, EPROTO, errno
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdio cimport snprintf
+from libc.stdlib cimport malloc
 from libc.string cimport memcmp, memcpy, memmove
 
 from kafka_cy.network.buffer_pool cimport pool_give, pool_take
@@ -21,7 +22,7 @@ from kafka_cy.network.reactor_state cimport (
     NetworkState, ReactorState, connection_fail, connection_mark_dead, connection_mark_dirty,
 )
 from kafka_cy.network.system cimport counter_add, iovec, readv, recv
-from kafka_cy.network.transport cimport RECORD_BYTES_MAX, Session
+from kafka_cy.network.transport cimport Session
 from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.records.atomics cimport (
     atomic_add_i64, atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_pointer, atomic_sub_i64,
@@ -33,7 +34,6 @@ cdef enum:
     LARGE_FRAME_BYTES = 131072
     OVERFLOW_BYTES = 8192           # read beyond a large frame
     READS_PER_EVENT_MAX = 4         # then other connections have their turn
-    RECORDS_PER_EVENT_MAX = 64      # the same with a session, whose records may be tiny
 
 
 cdef void connection_release_input(ReactorState* reactor, Connection* connection) noexcept nogil:
@@ -323,22 +323,17 @@ cdef void session_failed(ReactorState* reactor, Connection* connection) noexcept
 
 
 cdef void session_receive(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """As connection_receive below, through the connection's session: as many whole records as the shared buffer has room for."""
+    """As connection_receive below, through the connection's session: one read of the socket."""
     cdef Session* session = connection.session
     cdef bint established = session.established
     cdef bint goes_on = True
-    cdef size_t size = 0
-    cdef ssize_t n = 0
-    cdef int error
-    cdef int i
-    for i in range(RECORDS_PER_EVENT_MAX):  # no-cython-lint
-        n = session.receive(session, reactor.receive_buffer + size, RECEIVE_BYTES - size)
-        if n <= 0:
-            break
-        size += <size_t>n
-        if RECEIVE_BYTES - size < RECORD_BYTES_MAX:
-            break
-    error = errno if n < 0 else 0
+    cdef size_t size
+    if reactor.session_buffer == NULL:
+        reactor.session_buffer = <uint8_t*>malloc(RECEIVE_BYTES)
+    if reactor.session_buffer == NULL:
+        connection_fail(reactor, connection, -1, "out of memory")
+        return
+    size = session.receive(session, reactor.receive_buffer, reactor.session_buffer, RECEIVE_BYTES)
     if session.established and not established:
         counter_add(&reactor.counters.authenticated_by_listener[connection.listener], 1)
     if session.wants_write:
@@ -346,7 +341,7 @@ cdef void session_receive(ReactorState* reactor, Connection* connection) noexcep
     if size:
         counter_add(&reactor.counters.bytes_in, <int64_t>size)
         goes_on = after_kept(reactor, connection, reactor.receive_buffer, size)
-    if error == EPROTO:
+    if session.failure[0]:
         session_failed(reactor, connection)             # nothing can be sent any more either
     elif not goes_on:
         connection_mark_dirty(reactor, connection)      # paused or closing

@@ -1,37 +1,39 @@
 """TLS of a listener, by OpenSSL: `TlsContext` holds key, certificates and rules; its sessions run on the reactors.
 
-A session reads and writes the connection's own socket, without the GIL. One record is received or sent at a time, so that
-nothing decrypted waits inside where epoll cannot see it, and no client keeps OpenSSL busy with records that carry nothing.
-Renegotiation is off; a resumed session needs no full handshake.
+A session works on the connection's own socket, without the GIL. All that one read brought is decrypted at once, so that nothing
+waits inside where epoll cannot see it, and no client keeps OpenSSL busy for longer than those bytes last. Renegotiation is
+off; a resumed session needs no full handshake.
 """
 from cpython.pycapsule cimport PyCapsule_New
-from libc.errno cimport EAGAIN, EPIPE, EPROTO, errno
+from libc.errno cimport EAGAIN, EINTR, EPIPE, errno
 from libc.stdint cimport uint8_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy
 
 from kafka_cy.network.openssl cimport (
-    BIO, BIO_free, BIO_new_mem_buf, ERR_GET_REASON, ERR_clear_error, ERR_get_error, ERR_reason_error_string,
-    EVP_PKEY, EVP_PKEY_free, GENERAL_NAMES, GENERAL_NAMES_free, NID_subject_alt_name, OPENSSL_cipher_name,
-    OPENSSL_free, PEM_read_bio_PrivateKey, PEM_read_bio_X509, PKCS12, PKCS12_free, PKCS12_parse, SSL, SSL_CTX,
-    SSL_CTX_add1_chain_cert, SSL_CTX_add_client_CA, SSL_CTX_check_private_key, SSL_CTX_clear_mode, SSL_CTX_free,
-    SSL_CTX_get0_certificate, SSL_CTX_get_cert_store, SSL_CTX_get_max_proto_version, SSL_CTX_get_min_proto_version,
-    SSL_CTX_new, SSL_CTX_set_cipher_list, SSL_CTX_set_ciphersuites, SSL_CTX_set_default_verify_paths,
-    SSL_CTX_set_dh_auto, SSL_CTX_set_max_proto_version, SSL_CTX_set_min_proto_version, SSL_CTX_set_mode,
-    SSL_CTX_set_options, SSL_CTX_set_session_cache_mode, SSL_CTX_set_session_id_context, SSL_CTX_set_verify,
-    SSL_CTX_use_PrivateKey, SSL_CTX_use_certificate, SSL_ERROR_SYSCALL, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE,
-    SSL_ERROR_ZERO_RETURN, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, SSL_MODE_AUTO_RETRY, SSL_MODE_ENABLE_PARTIAL_WRITE,
-    SSL_MODE_RELEASE_BUFFERS, SSL_OP_CIPHER_SERVER_PREFERENCE, SSL_OP_IGNORE_UNEXPECTED_EOF, SSL_OP_NO_RENEGOTIATION,
-    SSL_R_HTTP_REQUEST, SSL_R_WRONG_VERSION_NUMBER, SSL_SESS_CACHE_OFF, SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
-    SSL_VERIFY_PEER, SSL_free, SSL_get_error, SSL_get_verify_result, SSL_is_init_finished, SSL_new, SSL_read,
-    SSL_set_accept_state, SSL_set_fd, SSL_shutdown, SSL_write, TLS1_2_VERSION, TLS1_3_VERSION, TLS_server_method,
-    X509, X509_STACK, X509_STORE_add_cert, X509_STORE_set_flags, X509_V_FLAG_PARTIAL_CHAIN, X509_V_OK, X509_free,
-    X509_get_ext_d2i, X509_get_subject_name, X509_verify_cert_error_string, d2i_PKCS12_bio, i2d_GENERAL_NAME,
-    i2d_X509_NAME, sk_GENERAL_NAME_num, sk_GENERAL_NAME_value, sk_X509_free, sk_X509_insert, sk_X509_new_null,
-    sk_X509_num, sk_X509_push, sk_X509_value,
+    BIO, BIO_NOCLOSE, BIO_free, BIO_new_mem_buf, BIO_new_socket, BIO_pending, BIO_set_mem_eof_return,
+    ERR_GET_REASON, ERR_clear_error, ERR_get_error, ERR_reason_error_string, EVP_PKEY, EVP_PKEY_free, GENERAL_NAMES,
+    GENERAL_NAMES_free, NID_subject_alt_name, OPENSSL_cipher_name, OPENSSL_free, PEM_read_bio_PrivateKey,
+    PEM_read_bio_X509, PKCS12, PKCS12_free, PKCS12_parse, SSL, SSL_CTX, SSL_CTX_add1_chain_cert,
+    SSL_CTX_add_client_CA, SSL_CTX_check_private_key, SSL_CTX_clear_mode, SSL_CTX_free, SSL_CTX_get0_certificate,
+    SSL_CTX_get_cert_store, SSL_CTX_get_max_proto_version, SSL_CTX_get_min_proto_version, SSL_CTX_new,
+    SSL_CTX_set_cipher_list, SSL_CTX_set_ciphersuites, SSL_CTX_set_default_verify_paths, SSL_CTX_set_dh_auto,
+    SSL_CTX_set_max_proto_version, SSL_CTX_set_min_proto_version, SSL_CTX_set_mode, SSL_CTX_set_options,
+    SSL_CTX_set_session_cache_mode, SSL_CTX_set_session_id_context, SSL_CTX_set_verify, SSL_CTX_use_PrivateKey,
+    SSL_CTX_use_certificate, SSL_ERROR_SYSCALL, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN,
+    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, SSL_MODE_AUTO_RETRY, SSL_MODE_ENABLE_PARTIAL_WRITE,
+    SSL_MODE_RELEASE_BUFFERS, SSL_OP_CIPHER_SERVER_PREFERENCE, SSL_OP_IGNORE_UNEXPECTED_EOF,
+    SSL_OP_NO_RENEGOTIATION, SSL_R_HTTP_REQUEST, SSL_R_WRONG_VERSION_NUMBER, SSL_SESS_CACHE_OFF,
+    SSL_VERIFY_FAIL_IF_NO_PEER_CERT, SSL_VERIFY_PEER, SSL_free, SSL_get_error, SSL_get_rbio, SSL_get_verify_result,
+    SSL_is_init_finished, SSL_new, SSL_read, SSL_set0_rbio, SSL_set0_wbio, SSL_set_accept_state, SSL_shutdown,
+    SSL_write, TLS1_2_VERSION, TLS1_3_VERSION, TLS_server_method, X509, X509_STACK, X509_STORE_add_cert,
+    X509_STORE_set_flags, X509_V_FLAG_PARTIAL_CHAIN, X509_V_OK, X509_free, X509_get_ext_d2i, X509_get_subject_name,
+    X509_verify_cert_error_string, d2i_PKCS12_bio, i2d_GENERAL_NAME, i2d_X509_NAME, sk_GENERAL_NAME_num,
+    sk_GENERAL_NAME_value, sk_X509_free, sk_X509_insert, sk_X509_new_null, sk_X509_num, sk_X509_push, sk_X509_value,
 )
-from kafka_cy.network.system cimport errno_set
-from kafka_cy.network.transport cimport FAILURE_BYTES_MAX, Session, Transport, transport_capsule_name
+from kafka_cy.network.system cimport errno_set, recv
+from kafka_cy.network.transport cimport FAILURE_BYTES_MAX, RECORD_BYTES_MAX, Session, Transport, transport_capsule_name
 
 PROTOCOLS = {"TLSv1.2": TLS1_2_VERSION, "TLSv1.3": TLS1_3_VERSION}
 
@@ -42,18 +44,26 @@ PROTOCOLS = {"TLSv1.2": TLS1_2_VERSION, "TLSv1.3": TLS1_3_VERSION}
 cdef struct TlsSession:
     Session base
     SSL* ssl
+    int fd
+    uint8_t* kept           # what was read from the socket before a handshake's answer was taken; mostly NULL
+    size_t kept_size
     bint broken             # nothing may be sent any more, not even a goodbye
 
 
 cdef Session* tls_open(Transport* transport, int fd) noexcept nogil:
     cdef TlsSession* session = <TlsSession*>calloc(1, sizeof(TlsSession))
+    cdef BIO* output
     if session == NULL:
         return NULL
+    session.fd = fd
     session.ssl = SSL_new(<SSL_CTX*>transport.context)
-    if session.ssl == NULL or SSL_set_fd(session.ssl, fd) != 1:
+    output = BIO_new_socket(fd, BIO_NOCLOSE)
+    if session.ssl == NULL or output == NULL:
+        BIO_free(output)
         SSL_free(session.ssl)
         free(session)
         return NULL
+    SSL_set0_wbio(session.ssl, output)
     SSL_set_accept_state(session.ssl)
     session.base.receive = tls_receive
     session.base.send = tls_send
@@ -61,34 +71,85 @@ cdef Session* tls_open(Transport* transport, int fd) noexcept nogil:
     return &session.base
 
 
-cdef ssize_t tls_receive(Session* base, uint8_t* data, size_t size) noexcept nogil:
+cdef size_t tls_receive(Session* base, uint8_t* data, uint8_t* scratch, size_t size) noexcept nogil:
     cdef TlsSession* session = <TlsSession*>base
+    cdef uint8_t* input = session.kept if session.kept != NULL else scratch
+    cdef size_t input_size = session.kept_size
+    cdef size_t got = 0
+    cdef ssize_t there
     cdef int n
-    cdef int error
     if base.ended:
         return 0
-    ERR_clear_error()
-    errno_set(0)
-    n = SSL_read(session.ssl, data, <int>size)
+    if not base.wants_write:
+        # Less than there is room for: the beginning of a record may be inside already.
+        there = recv(session.fd, scratch, size - RECORD_BYTES_MAX, 0)
+        if there <= 0:
+            base.ended = there == 0 or (errno != EAGAIN and errno != EINTR)
+            session.broken = base.ended     # without a goodbye there is nobody to say goodbye to
+            return 0
+        input = scratch
+        input_size = <size_t>there
     base.wants_write = False
+    if not input_set(session, input, input_size):
+        return 0
+    ERR_clear_error()
+    while True:
+        n = SSL_read(session.ssl, data + got, <int>(size - got))
+        if n > 0:
+            base.established = True
+            got += <size_t>n
+        elif not goes_on(session, n):
+            break
     if not base.established:
         base.established = SSL_is_init_finished(session.ssl) == 1
-    if n > 0:
-        return n
-    error = SSL_get_error(session.ssl, n)
-    if error == SSL_ERROR_WANT_READ or error == SSL_ERROR_WANT_WRITE:
-        base.wants_write = error == SSL_ERROR_WANT_WRITE
-        errno_set(EAGAIN)
-        return -1
-    base.ended = True
-    if error == SSL_ERROR_ZERO_RETURN:
-        return 0
-    session.broken = True
-    if error == SSL_ERROR_SYSCALL:
-        return -1 if errno else 0       # 0: the other end is gone without a goodbye
-    describe_failure(session)
-    errno_set(EPROTO)
-    return -1
+    if base.wants_write or session.kept != NULL:
+        keep_rest(session, input, input_size)
+    return got
+
+
+cdef bint input_set(TlsSession* session, const uint8_t* data, size_t size) noexcept nogil:
+    """Let OpenSSL read these bytes, and find the socket empty behind them."""
+    cdef BIO* input = BIO_new_mem_buf(data, <int>size)
+    if input == NULL:
+        session.base.ended = True
+        session.broken = True
+        return False
+    BIO_set_mem_eof_return(input, -1)
+    SSL_set0_rbio(session.ssl, input)
+    return True
+
+
+cdef bint goes_on(TlsSession* session, int result) noexcept nogil:
+    """Whether to call SSL_read again after it gave nothing; False also at the end and after failures, which are noted."""
+    cdef int error = SSL_get_error(session.ssl, result)
+    if error == SSL_ERROR_WANT_READ:        # perhaps only behind a record that carried nothing
+        return BIO_pending(SSL_get_rbio(session.ssl)) > 0
+    if error == SSL_ERROR_WANT_WRITE:
+        session.base.wants_write = True
+        return False
+    session.base.ended = True
+    if error != SSL_ERROR_ZERO_RETURN:
+        session.broken = True
+        if error != SSL_ERROR_SYSCALL:      # the socket's
+            describe_failure(session)
+    return False
+
+
+cdef void keep_rest(TlsSession* session, const uint8_t* input, size_t size) noexcept nogil:
+    """A handshake's answer waits for the socket: the input behind it has to wait as well."""
+    cdef size_t rest = <size_t>BIO_pending(SSL_get_rbio(session.ssl)) if session.base.wants_write else 0
+    cdef uint8_t* kept = NULL
+    if rest:
+        kept = <uint8_t*>malloc(rest)
+        if kept == NULL:
+            session.base.ended = True
+            session.broken = True
+            rest = 0
+        else:
+            memcpy(kept, input + size - rest, rest)
+    free(session.kept)
+    session.kept = kept
+    session.kept_size = rest
 
 
 cdef void describe_failure(TlsSession* session) noexcept nogil:
@@ -129,6 +190,7 @@ cdef void tls_close(Session* base) noexcept nogil:
         SSL_shutdown(session.ssl)       # OpenSSL's clients take a bare end of the stream for an error
     SSL_free(session.ssl)
     ERR_clear_error()
+    free(session.kept)
     free(session)
 
 
