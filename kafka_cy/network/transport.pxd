@@ -11,8 +11,9 @@ cdef enum:
 # Purpose: the encryption of one connection. Owner: the connection's reactor; no locks.
 # Lifetime: from registration to the connection's end.
 cdef struct Session:
-    # Read the socket once, into `scratch`, and put what that says into `data`; both have room for `size` bytes, which are more
-    # than RECORD_BYTES_MAX. How many bytes it is, perhaps 0. Nothing is kept back but the beginning of a record, or epoll could not tell of it.
+    # Read the socket once, into `scratch`, and put what that says into `data`; both have room for `size` bytes, more than
+    # RECORD_BYTES_MAX. How many bytes it is, perhaps 0. Nothing is kept back but the beginning of a record, or epoll could
+    # not tell of it.
     size_t (*receive)(Session* session, uint8_t* data, uint8_t* scratch, size_t size) noexcept nogil
     # As send; after EAGAIN it has to be called with the same bytes again, more may stand behind them.
     ssize_t (*send)(Session* session, const uint8_t* data, size_t size) noexcept nogil
