@@ -106,7 +106,7 @@ def test_confluent_kafka(secure: Secure, group: str, mutual: bool) -> None:
     consumer.subscribe([topic])
     seen: list[bytes | None] = []
     while len(seen) < len(values):
-        for message in consumer.consume(1000, 60):
+        for message in consumer.consume(min(1000, len(values) - len(seen)), 60):
             assert message.error() is None
             seen.append(message.value())
     assert sorted(seen) == sorted(values)  # type: ignore[type-var]
@@ -306,7 +306,7 @@ def test_refused_clients(secure: Secure, tmp_path: Path) -> None:
     ]
     for settings in attempts:
         with pytest.raises(KafkaException) as raised:
-            AdminClient(settings).list_topics(timeout=3)
+            AdminClient(settings).list_topics(timeout=2)
         assert raised.value.args[0].code() in (KafkaError._TRANSPORT, KafkaError._SSL, KafkaError._TIMED_OUT)
     for reason in ("peer did not return a certificate", "unknown ca", "this is plaintext"):
         wait_until(lambda reason=reason: reason in secure.broker.log_text(), f"{reason} in the log")
@@ -368,7 +368,7 @@ def test_certificates_are_changed_while_the_broker_runs(secure: Secure, tmp_path
     assert list(described[key].synonyms) == [key, "ssl.keystore.location"]
     alter("required", "ssl.client.auth")
     with pytest.raises(KafkaException):
-        AdminClient(secure.librdkafka(False)).list_topics(timeout=3)
+        AdminClient(secure.librdkafka(False)).list_topics(timeout=2)
     alter("none", "ssl.client.auth")
     secure.broker.restart()
     assert serial() == fourth
