@@ -77,9 +77,9 @@ class _ListenerKeys:
 def _show_certificate(keys: _ListenerKeys, context: TlsContext) -> None:
     kind = keys.store_type("ssl.keystore.type")
     location, key, chain = (keys[f"ssl.keystore.{name}"] for name in ("location", "key", "certificate.chain"))
-    if kind != "PEM" and not location:
-        raise keys.error("ssl.keystore.location", "a file with the broker's key and certificates", "it is not set")
     if kind != "PEM":
+        if not location:
+            raise keys.error("ssl.keystore.location", "a file with the broker's key and certificates", "it is not set")
         if not keys["ssl.keystore.password"]:
             reason = "SSL key store is specified, but key store password is not specified."
             raise keys.error("ssl.keystore.password", "the password of the key store", reason)

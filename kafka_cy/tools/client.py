@@ -71,11 +71,10 @@ def librdkafka_settings(properties: dict[str, str]) -> dict[str, str]:
     """Settings for librdkafka: its own names, and those of Kafka's clients for certificates as PEM."""
     settings = {}
     for key, value in properties.items():
-        store = key.rpartition(".")[0] if key.endswith(".location") else key[: key.find("store") + 5]
-        pem = properties.get(f"{store}.type", "").upper() == "PEM"
-        for name in PEM_NAMES[key] if pem and key in PEM_NAMES else (key,):
-            if name not in ("ssl.truststore.type", "ssl.keystore.type"):
-                settings[name] = value
+        if key in ("ssl.truststore.type", "ssl.keystore.type"):
+            continue
+        pem = key in PEM_NAMES and properties.get(f"{key[: key.index('store') + 5]}.type", "").upper() == "PEM"
+        settings.update(dict.fromkeys(PEM_NAMES[key] if pem else (key,), value))
     return settings
 
 
