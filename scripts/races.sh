@@ -15,5 +15,9 @@ PROBE_CFLAGS="-fsanitize=thread -fno-omit-frame-pointer"
 PYTHONPATH=$library
 cd build/thread # not the root of the project: there `import kafka_cy` would find the ordinary build
 "$venv/bin/python" -c "import sys, kafka_cy; sys.exit(not kafka_cy.__file__.startswith('$library/'))"
+# Left out: a test that counts touched pages, of which the sanitizer has its own; and one in which Python's collector closes
+# the listeners of a forgotten server while its reactors still watch them, a race of descriptors that is its subject.
 exec "$venv/bin/python" -m pytest -p no:cacheprovider --capture=sys -c ../../pyproject.toml --rootdir ../.. \
+	--deselect tests/network/test_requests.py::test_a_large_frame_is_copied_a_few_times_only \
+	--deselect tests/network/test_stop.py::test_a_server_that_is_garbage_in_a_cycle_stops \
 	../../tests/network ../../tests/api_hot ../../tests/storage/test_concurrency.py "$@"
