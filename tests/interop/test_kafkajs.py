@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-
 import pytest
-from foreign_tools import HERE
+from foreign_tools import run_kafkajs
 
 pytestmark = pytest.mark.interop
 
 
 def test_kafkajs(node: str, bootstrap: str, group: str) -> None:
     topic = f"kafkajs-{group}"
-    done = subprocess.run(
-        [node, "roundtrip.mjs", bootstrap, topic, group],
-        cwd=HERE / "js",
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "KAFKAJS_NO_PARTITIONER_WARNING": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout.splitlines()[-1])
+    seen = run_kafkajs(node, bootstrap, topic, group)
     assert seen["created"] is True
     assert seen["partitions"] == 3
     first = sorted((m for m in seen["messages"] if m["partition"] == 0), key=lambda m: int(m["offset"]))

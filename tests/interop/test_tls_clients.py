@@ -21,7 +21,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
-from foreign_tools import HERE, require
+from foreign_tools import require, run_go_test, run_kafkajs
 from java_tools import JavaTools
 from kafka import KafkaConsumer, KafkaProducer
 
@@ -161,17 +161,7 @@ def test_kcat(secure: Secure, kcat: str, group: str, mutual: bool) -> None:
 @both_ways
 def test_kafkajs(secure: Secure, node: str, group: str, mutual: bool) -> None:
     own = [str(secure.certificate)] if mutual else []
-    done = subprocess.run(
-        [node, "roundtrip.mjs", secure.address(mutual), f"js-{group}", group, str(secure.authority.trusted), *own],
-        cwd=HERE / "js",
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "KAFKAJS_NO_PARTITIONER_WARNING": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout.splitlines()[-1])
+    seen = run_kafkajs(node, secure.address(mutual), f"js-{group}", group, str(secure.authority.trusted), *own)
     assert seen["created"] is True and len(seen["messages"]) == 23
 
 
@@ -179,15 +169,11 @@ def test_kafkajs(secure: Secure, node: str, group: str, mutual: bool) -> None:
 @pytest.mark.parametrize("name", ["FranzCodecs", "FranzCooperativeGroup", "SaramaCodecs", "SaramaGroup"])
 def test_go(secure: Secure, go_tests: Path, name: str, mutual: bool) -> None:
     environment = {
-        **os.environ,
         "KAFKA_BOOTSTRAP": secure.address(mutual),
         "KAFKA_CA": str(secure.authority.trusted),
         "KAFKA_CERTIFICATE": str(secure.certificate) if mutual else "",
     }
-    command = [str(go_tests), f"-test.run=^Test{name}$", "-test.v", "-test.timeout=90s"]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "--- PASS" in ran.stdout and "--- SKIP" not in ran.stdout
+    run_go_test(go_tests, name, environment)
 
 
 @pytest.fixture
