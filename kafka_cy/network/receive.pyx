@@ -210,7 +210,7 @@ cdef bint grow(ReactorState* reactor, Connection* connection, size_t wanted) noe
 
 
 cdef void consume_kept(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """Handle what is kept; an empty buffer goes back to the pool."""
+    """Handle what is kept, and reserve what is left; an empty buffer goes back to the pool."""
     cdef size_t done
     if connection.data == NULL:
         return
@@ -218,8 +218,9 @@ cdef void consume_kept(ReactorState* reactor, Connection* connection) noexcept n
     connection.start += done
     if connection.dead or connection.closing or connection.start == connection.end:
         connection_release_input(reactor, connection)
-    elif done:
-        unreserve(reactor, connection)
+    else:
+        if done:
+            unreserve(reactor, connection)
         reserve_kept(reactor, connection)
 
 
@@ -281,8 +282,6 @@ cdef bint take_in(ReactorState* reactor, Connection* connection, size_t size) no
     connection.end += part
     if have < 4 or have + part == total:
         consume_kept(reactor, connection)
-        if connection.data != NULL and have < 4 and not connection.pauses:
-            reserve_kept(reactor, connection)
     if connection.dead or connection.closing:
         return False
     if size > part:
@@ -307,8 +306,6 @@ cdef bint after_kept(ReactorState* reactor, Connection* connection, uint8_t* dat
     memcpy(connection.data + connection.end, data, size)
     connection.end += size
     consume_kept(reactor, connection)
-    if connection.data != NULL and not connection.pauses:
-        reserve_kept(reactor, connection)
     return not (connection.dead or connection.closing or connection.pauses)
 
 
@@ -376,7 +373,5 @@ cdef void connection_receive(ReactorState* reactor, Connection* connection) noex
 cdef void connection_resume(ReactorState* reactor, Connection* connection) noexcept nogil:
     connection.pauses = 0
     consume_kept(reactor, connection)
-    if connection.data != NULL and not connection.pauses:
-        reserve_kept(reactor, connection)
     if connection.session != NULL and connection.session.ended and not connection.pauses and not connection.closing:
         session_receive(reactor, connection)        # what it saw while the connection was paused

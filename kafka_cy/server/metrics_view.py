@@ -65,7 +65,7 @@ class MetricsView:
         if cluster is None:
             return 0, []
         times = cluster.store.change_times
-        return times.count, list(times.last_ms.copy())
+        return times.count, list(times.last_ms)
 
     def groups(self) -> tuple[Mapping[str, int], int, int]:
         coordinator = self._broker.groups
