@@ -54,7 +54,9 @@ def _fetch_group(context: ApiContext, asked: Any, version: int) -> dict[str, Any
     if asked.topics is None:
         answer["topics"] = _all_topics(context, group, version)
     elif version >= 10:
-        answer["topics"] = [_topic_by_id(context, group, t.topic_id, t.partition_indexes) for t in asked.topics]
+        topics = [_topic_by_id(context, group, t.topic_id, t.partition_indexes) for t in asked.topics]
+        # Kafka puts the topics that it does not know behind the others.
+        answer["topics"] = [each for each in topics if not _is_unknown(each)] + [*filter(_is_unknown, topics)]
     else:
         answer["topics"] = [_topic(group, topic.name, topic.partition_indexes) for topic in asked.topics]
     return answer
@@ -85,6 +87,10 @@ def _topic_by_id(
     # An offset of an earlier topic of the same name is none of this one's.
     mine = {index: each for index, each in offsets.items() if each.topic_id in (None, topic.id)}
     return {"topic_id": topic.id, "partitions": [_partition(index, mine.get(index)) for index in indexes]}
+
+
+def _is_unknown(topic: dict[str, Any]) -> bool:
+    return any(each["error_code"] == ErrorCode.UNKNOWN_TOPIC_ID for each in topic["partitions"])
 
 
 def _failed_topic(name: str, indexes: list[int], error: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kafka_cy.cluster.assignment import assign_replicas
 from kafka_cy.cluster.metadata import ClusterMetadata
-from kafka_cy.cluster.topic_names import METADATA_TOPIC, OFFSETS_TOPIC, problem_of
+from kafka_cy.cluster.topic_names import INTERNAL_TOPICS, METADATA_TOPIC, problem_of
 from kafka_cy.cluster.topics import Topic
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -92,10 +92,10 @@ def check_replicas(replicas: Sequence[int], broker_ids: Sequence[int]) -> None:
 
 def create_on_demand(cluster: ClusterMetadata, config: Any, name: str) -> Topic:
     """The topic a client asked metadata for, made with the broker's defaults; TopicRefused."""
-    if name == OFFSETS_TOPIC:
-        from kafka_cy.cluster.internal_topics import ensure_offsets_topic
+    if name in INTERNAL_TOPICS:
+        from kafka_cy.cluster.internal_topics import ensure_internal_topic
 
-        return ensure_offsets_topic(cluster, config)
+        return ensure_internal_topic(cluster, config, name)
     check_name(cluster, name)
     replication = int(config["default.replication.factor"])
     assignment = automatic_assignment(cluster.broker_ids, int(config["num.partitions"]), replication)

@@ -1,4 +1,4 @@
-"""The broker's own topics, made when a group first needs them: real, visible topics, as in Kafka."""
+"""The broker's own topics. They are created when they are first needed; clients can see them, as in Kafka."""
 
 from __future__ import annotations
 
@@ -6,25 +6,42 @@ from typing import Any
 
 from kafka_cy.cluster.assignment import assign_replicas
 from kafka_cy.cluster.metadata import ClusterMetadata
-from kafka_cy.cluster.topic_names import OFFSETS_TOPIC
+from kafka_cy.cluster.topic_names import OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC
 from kafka_cy.cluster.topics import Topic
 
+# Topic -> the prefix of the broker keys that hold its partition count, replication factor and segment size.
+KEY_PREFIXES = {
+    OFFSETS_TOPIC: "offsets.topic",
+    TRANSACTIONS_TOPIC: "transaction.state.log",
+    SHARE_STATE_TOPIC: "share.coordinator.state.topic",
+}
 
-def ensure_offsets_topic(cluster: ClusterMetadata, config: Any) -> Topic:
-    """`__consumer_offsets`, created with Kafka's settings where it is missing.
 
-    Where fewer brokers are there than `offsets.topic.replication.factor` (default 3), as many replicas as brokers are
-    made: a single broker is a whole cluster here.
+def ensure_internal_topic(cluster: ClusterMetadata, config: Any, name: str) -> Topic:
+    """The internal topic `name` (a key of KEY_PREFIXES), created with Kafka's settings if it does not exist.
+
+    The replication factor is at most the number of brokers, because a single broker is a whole cluster here.
     """
-    topic = cluster.topics.get(OFFSETS_TOPIC)
+    topic = cluster.topics.get(name)
     if topic is not None:
         return topic
-    partitions = int(config["offsets.topic.num.partitions"])
-    configs = {
-        "cleanup.policy": "compact",
-        "compression.type": "producer",
-        "segment.bytes": str(config["offsets.topic.segment.bytes"]),
-    }
+    prefix = KEY_PREFIXES[name]
     brokers = [cluster.broker_id]
-    replication = min(len(brokers), int(config["offsets.topic.replication.factor"]))
-    return cluster.create_topic(OFFSETS_TOPIC, assign_replicas(brokers, partitions, replication), configs)
+    replication = min(len(brokers), int(config[f"{prefix}.replication.factor"]))
+    assignment = assign_replicas(brokers, int(config[f"{prefix}.num.partitions"]), replication)
+    return cluster.create_topic(name, assignment, internal_topic_configs(config, name, replication))
+
+
+def internal_topic_configs(config: Any, name: str, replication: int) -> dict[str, str]:
+    """The settings that Kafka gives the internal topic when it creates it (AutoTopicCreationManager)."""
+    prefix = KEY_PREFIXES[name]
+    configs = {"cleanup.policy": "compact", "compression.type": "producer"}
+    if name == TRANSACTIONS_TOPIC:
+        configs |= {"compression.type": "uncompressed", "unclean.leader.election.enable": "false"}
+    elif name == SHARE_STATE_TOPIC:
+        configs |= {"cleanup.policy": "delete", "retention.ms": "-1"}
+    if name != OFFSETS_TOPIC:
+        # At most the replication factor: with more, the topic could never be written.
+        configs["min.insync.replicas"] = str(min(replication, int(config[f"{prefix}.min.isr"])))
+    configs["segment.bytes"] = str(config[f"{prefix}.segment.bytes"])
+    return configs

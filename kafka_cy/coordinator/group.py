@@ -213,7 +213,7 @@ class Group:
             tuple(member_of(member) for member in self.members.values()),
         )  # fmt: skip
 
-    def restore(self, stored: StoredGroup, now_s: float) -> None:
+    def restore(self, stored: StoredGroup) -> None:
         """Take over what a group record says (replay of the log). Committed offsets stay."""
         self.members.clear()
         self.static_members.clear()
@@ -227,7 +227,6 @@ class Group:
             restored = Member(
                 member.member_id, member.instance_id, member.client_id, member.client_host,
                 member.rebalance_timeout_ms, member.session_timeout_ms, protocols, member.assignment,
-                last_heartbeat_s=now_s,
             )  # fmt: skip
             self.members[member.member_id] = restored
             if member.instance_id is not None:

@@ -17,7 +17,7 @@ from typing import Any
 from kafka_cy.coordinator import heartbeat_table
 from kafka_cy.coordinator.group import Answer, Group
 from kafka_cy.coordinator.loader import PartitionLoader, Replay
-from kafka_cy.coordinator.membership import JoinRequest, Membership, SyncRequest
+from kafka_cy.coordinator.membership import JoinRequest, Membership, SyncRequest, can_be_stored
 from kafka_cy.coordinator.offsets import CommitRequest, Offsets, PartitionErrors, Record
 from kafka_cy.coordinator.rebalance import Rebalancer, join_error, sync_error
 from kafka_cy.coordinator.records import partition_of
@@ -103,7 +103,7 @@ class GroupCoordinator:
 
     def _loaded(self, shard: Shard, replay: Replay) -> None:
         shard.loader = None
-        shard.groups = replay.finish()
+        shard.groups = replay.finish(self.loop.now())
         if replay.skipped:
             self.log("records of other kinds of groups were left alone", partition=shard.index, count=replay.skipped)
         for group in shard.groups.values():
@@ -242,6 +242,9 @@ class GroupCoordinator:
         error, groups = self.groups_of(request.group_id)
         if error:
             return answer(join_error(error, request.member_id))
+        if not can_be_stored(request):
+            # Kafka fails here too, when it serializes the response or the record.
+            return answer(join_error(ErrorCode.UNKNOWN_SERVER_ERROR))
         self.membership.join(groups, request, answer)
 
     def sync(self, request: SyncRequest, answer: Answer) -> None:
@@ -302,7 +305,7 @@ class GroupCoordinator:
         self._expiry_timer = self.loop.call_later(delay_s, self._expire)
 
     def _expire(self) -> None:
+        self._schedule_expiry()  # first, so that a fault in one round does not end all later ones
         for shard in list(self.shards.values()):
             if shard.loader is None:
                 self.offsets.expire(shard.groups)
-        self._schedule_expiry()

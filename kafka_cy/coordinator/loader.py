@@ -25,9 +25,8 @@ Pair = tuple[bytes | None, bytes | None]
 class Replay:
     """Turns records, oldest first, into groups. A compacted log may begin with tombstones of what it never showed."""
 
-    def __init__(self, now_s: float) -> None:
+    def __init__(self) -> None:
         self.groups: dict[str, Group] = {}
-        self.now_s = now_s
         self.skipped = 0  # records of other kinds of groups, or unreadable
         self._recorded: set[str] = set()  # groups that have a group record
         self._open: dict[int, list[Pair]] = {}  # offsets of open transactions, by producer id
@@ -67,7 +66,7 @@ class Replay:
                     del known.offsets[key.topic]
         elif isinstance(key, GroupKey):
             if value is not None:
-                self._group(key.group_id).restore(read_group_value(value), self.now_s)
+                self._group(key.group_id).restore(read_group_value(value))
                 self._recorded.add(key.group_id)
             else:
                 self._recorded.discard(key.group_id)
@@ -83,8 +82,11 @@ class Replay:
             group = self.groups[group_id] = Group(group_id)
         return group
 
-    def finish(self) -> dict[str, Group]:
-        """The groups that exist: those with a group record or an offset."""
+    def finish(self, now_s: float) -> dict[str, Group]:
+        """The groups that exist: those with a group record or an offset. The sessions of their members begin now."""
+        for group in self.groups.values():
+            for member in group.members.values():
+                member.last_heartbeat_s = now_s
         return {name: group for name, group in self.groups.items() if name in self._recorded or group.offsets}
 
 
@@ -99,7 +101,7 @@ class PartitionLoader:
         self.done = done
         self.failed = failed
         self.offset: int = hosted.log_start_offset
-        self.replay = Replay(loop.now())
+        self.replay = Replay()
         self.cancelled = False
 
     def run(self) -> None:

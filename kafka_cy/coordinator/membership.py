@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,13 @@ from kafka_cy.coordinator.rebalance import (
     sync_error,
     sync_success,
 )
-from kafka_cy.coordinator.records import group_key, group_value
+from kafka_cy.coordinator.records import fits, group_key, group_value
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
     from kafka_cy.coordinator.group_coordinator import GroupCoordinator
+
+NO_UUID = str(uuid.UUID(int=0))
 
 
 @dataclass(slots=True, frozen=True)
@@ -48,6 +51,16 @@ class SyncRequest:
     protocol_type: str | None
     protocol: str | None
     assignments: dict[str, bytes]
+
+
+def can_be_stored(request: JoinRequest) -> bool:
+    """Whether every string of the request, and the member id made of it, fits into a group record and a response."""
+    if request.member_id:
+        made = request.member_id
+    else:
+        made = (request.client_id if request.instance_id is None else request.instance_id) + "-" + NO_UUID
+    strings = (request.group_id, made, request.instance_id or "", request.client_id, request.protocol_type)
+    return all(map(fits, strings)) and all(fits(name) for name, _ in request.protocols)
 
 
 class Membership:

@@ -17,6 +17,7 @@ TYPE_OFFSET_OLD = 0
 TYPE_OFFSET = 1
 TYPE_GROUP = 2
 TOPIC_ID_TAG = 0
+STRING_BYTES_MAX = 0x7FFF  # a string of a record, and of a response: its length is an int16
 
 
 class BadRecord(ValueError):
@@ -94,6 +95,11 @@ def partition_of(key: str, partition_count: int) -> int:
 
 
 # -- writing --
+
+
+def fits(text: str) -> bool:
+    """Whether the string fits into a record."""
+    return len(text) * 4 <= STRING_BYTES_MAX or len(text.encode("utf-8")) <= STRING_BYTES_MAX
 
 
 def _string(text: str) -> bytes:

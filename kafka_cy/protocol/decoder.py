@@ -14,6 +14,7 @@ from kafka_cy.protocol.schema import FieldSchema, entity_fields, is_flexible
 Read = Callable[["Cursor"], Any]
 Set = Callable[[Any, Any], None]
 _TAGS_MAX = 1_000
+_STRING_BYTES_MAX = 0x7FFF
 
 
 class MalformedRequest(Exception):
@@ -127,6 +128,8 @@ def _sized(kafka_type: str, flexible: bool, optional: bool) -> Read:
             if optional:
                 return None
             raise MalformedRequest(f"length {size} where a value must be")
+        if text and size > _STRING_BYTES_MAX:  # the compact form could hold more; Kafka refuses it too
+            raise MalformedRequest(f"a string of {size} bytes, of at most {_STRING_BYTES_MAX}")
         raw = cursor.take(size)
         return raw.decode(errors="replace") if text else raw
 

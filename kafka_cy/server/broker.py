@@ -198,14 +198,16 @@ class KafkaServer:
         self.hosting.start()
 
     def _start_groups(self) -> None:
-        from kafka_cy.cluster.internal_topics import ensure_offsets_topic
+        from kafka_cy.cluster.internal_topics import ensure_internal_topic
+        from kafka_cy.cluster.topic_names import OFFSETS_TOPIC
         from kafka_cy.coordinator.group_coordinator import GroupCoordinator
 
         cluster = self.cluster
         assert cluster is not None
         self.groups = GroupCoordinator(
-            self.config, cluster, self.loop, lambda: ensure_offsets_topic(cluster, self.config), self.log.warning
-        )
+            self.config, cluster, self.loop, lambda: ensure_internal_topic(cluster, self.config, OFFSETS_TOPIC),
+            self.log.warning,
+        )  # fmt: skip
         cluster.add_listener(self.groups.on_change)
         self.groups.start()
 

@@ -138,6 +138,26 @@ def test_metadata_creates_on_demand(version: int) -> None:
         assert answer["topics"][0]["error_code"] == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
 
+def test_metadata_creates_internal_topics_with_their_own_settings() -> None:
+    context = make_context()
+    names = ["__consumer_offsets", "__transaction_state", "__share_group_state"]
+    answer = call(context, METADATA, 12, {"topics": [{"name": name} for name in names]})
+    for topic in answer["topics"]:
+        assert (topic["error_code"], topic["is_internal"], len(topic["partitions"])) == (0, True, 50)
+    topics = context.cluster.topics
+    assert [topics[name].config for name in names] == [
+        {"cleanup.policy": "compact", "compression.type": "producer", "segment.bytes": "104857600"},
+        {
+            "cleanup.policy": "compact", "compression.type": "uncompressed", "unclean.leader.election.enable": "false",
+            "min.insync.replicas": "1", "segment.bytes": "104857600",
+        },
+        {
+            "cleanup.policy": "delete", "compression.type": "producer", "retention.ms": "-1",
+            "min.insync.replicas": "1", "segment.bytes": "104857600",
+        },
+    ]  # fmt: skip
+
+
 def test_describe_topic_partitions_pages() -> None:
     context = make_context()
     create(context, name="a", num_partitions=3)

@@ -175,6 +175,16 @@ def test_commit_and_fetch(version: int) -> None:
     assert [[each["partition_index"] for each in topic["partitions"]] for topic in topics] == [[0]]
 
 
+def test_fetch_v10_has_unknown_topics_behind_the_others() -> None:
+    server = Server()
+    unknown = uuid.uuid4()
+    wanted = [{"topic_id": unknown, "partition_indexes": [0]}, {"topic_id": TOPIC_ID, "partition_indexes": [5]}]
+    group = {"group_id": "g", "topics": wanted, "member_id": None, "member_epoch": -1}
+    (found,) = server.call(9, 10, groups=[group], require_stable=False)["groups"]
+    errors = [(each["topic_id"], each["partitions"][0]["error_code"]) for each in found["topics"]]
+    assert errors == [(TOPIC_ID, 0), (unknown, ErrorCode.UNKNOWN_TOPIC_ID)]
+
+
 def test_fetch_v1_has_its_errors_at_the_partitions() -> None:
     server = Server()
     del server.context.cluster.topics["__consumer_offsets"]

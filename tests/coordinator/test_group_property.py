@@ -112,9 +112,9 @@ class GroupMachine(RuleBasedStateMachine):
             return
         from kafka_cy.coordinator.loader import Replay
 
-        replay = Replay(0.0)
+        replay = Replay()
         replay.apply(self.harness.written())
-        loaded = replay.finish()["g"]
+        loaded = replay.finish(0.0)["g"]
         assert loaded.offsets == group.offsets
         if group.state.value in ("Stable", "Empty"):
             assert loaded.state is group.state and loaded.generation == group.generation

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from kafka_cy.coordinator import heartbeat_table
@@ -316,3 +318,37 @@ def test_ten_thousand_groups_cost_one_timer_each_at_most() -> None:
     assert harness.loop.pending == before
     (_,), _ = harness.stable()
     assert harness.loop.pending == before + 1
+
+
+LONG = "i" * 32_731  # with "-" and a uuid one byte more than a string of a record or a response can have
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize(
+    "request_fields",
+    [
+        {"client": LONG},
+        {"client": "\ufffd" * 11_000},
+        {"instance": LONG},
+        {"kind": "\ufffd" * 11_000},
+        {"protocols": [("range", SUBSCRIPTION), ("\ufffd" * 11_000, b"")]},
+    ],
+    ids=["client id", "client id in UTF-8", "instance id", "protocol type", "protocol name"],
+)
+def test_a_join_that_cannot_be_stored_changes_nothing(known: bool, request_fields: dict[str, Any]) -> None:
+    harness = Harness()
+    (refused,) = harness.join(known=known, **request_fields)
+    assert (refused["error_code"], refused["member_id"]) == (ErrorCode.UNKNOWN_SERVER_ERROR, "")
+    assert harness.group() is None and not harness.written() and heartbeat_table.count() == 0
+    (member,), generation = harness.stable()
+    (refused,) = harness.join(known=known, **request_fields)
+    assert refused["error_code"] == ErrorCode.UNKNOWN_SERVER_ERROR
+    assert harness.heartbeat(member, generation) == 0, "no rebalance has begun"
+    assert list(harness.group().members) == [member] and not harness.group().pending_members
+
+
+def test_the_longest_ids_that_can_be_stored_work() -> None:
+    harness = Harness()
+    (member,), generation = harness.stable(client=LONG[:-1])
+    assert heartbeat_table.stamp(b"g", member.encode(), None, generation, 1)
+    assert harness.reload().group().members[member].client_id == LONG[:-1]

@@ -130,3 +130,38 @@ def test_delete_of_an_offset_that_is_named_twice() -> None:
     harness.coordinator.delete_offsets("g", [("ct", 0), ("ct", 0)], lambda *answer: found.append(answer))
     assert found == [(ErrorCode.NONE, {("ct", 0): ErrorCode.NONE})]
     assert not harness.group().offsets
+
+
+def test_a_fault_of_one_expiry_does_not_end_the_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness()
+    harness.commit()
+    offsets = harness.coordinator.offsets
+    works = offsets.expire
+
+    def fails(*_: object) -> int:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(offsets, "expire", fails)
+    with pytest.raises(RuntimeError):
+        harness.loop.advance(600)
+    monkeypatch.setattr(offsets, "expire", works)
+    harness.loop.advance(WEEK_S + 601)
+    assert harness.group() is None
+
+
+def test_sessions_of_loaded_members_begin_when_loading_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    (member,), generation = harness.stable(session_ms=10_000)
+    harness.coordinator.stop()
+    monkeypatch.setattr(loader, "SLICE_S", 0.0)
+    monkeypatch.setattr(loader, "READ_BYTES", 1)
+    loading = harness.reload()
+    assert loading.coordinator.shards[0].loader is not None
+    loading.loop.time_s += 100.0  # the load takes longer than the session timeout
+    loading.loop.advance(0.001)
+    assert loading.coordinator.shards[0].loader is None
+    assert list(loading.group().members) == [member]
+    loading.loop.advance(9.9)
+    assert loading.heartbeat(member, generation) == 0
+    loading.loop.advance(10.1)
+    assert not loading.group().members
