@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import socket
 import ssl
 import struct
@@ -39,7 +40,7 @@ def build_probe(folder: Path) -> Path:
     )
     include = [f"-I{sysconfig.get_path('include')}", f"-I{ROOT}/kafka_cy/records"]
     flags = ["-O1", "-g", "-shared", "-fPIC", "-fno-strict-aliasing", *os.environ.get("PROBE_CFLAGS", "").split()]
-    subprocess.run([os.environ.get("CC", "cc"), *flags, *include, str(c_file), "-o", str(target)], check=True)
+    subprocess.run([*shlex.split(os.environ.get("CC", "cc")), *flags, *include, str(c_file), "-o", str(target)], check=True)
     return target
 
 
