@@ -24,8 +24,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-PACKAGES = ("records", "storage", "network", "api", "coordinator", "telemetry", "bench")
-HOT_PACKAGES = ("records", "storage", "network", "api", "bench")
+PACKAGES = ("base", "records", "storage", "network", "api", "coordinator", "telemetry", "bench")
+HOT_PACKAGES = ("base", "records", "storage", "network", "api", "bench")
 LIBRARIES = {"records": ["z", "lz4", "zstd", "snappy"], "network": ["ssl", "crypto"]}
 DIRECTIVES = {
     "language_level": 3,

@@ -13,12 +13,12 @@ Answers from a table of API keys that the control plane sets (`set_table`); each
 from libc.stdint cimport int16_t, int32_t, uint8_t
 from libc.stdlib cimport malloc
 
+from kafka_cy.base.atomics cimport atomic_load_pointer, atomic_store_pointer
 from kafka_cy.api.error_codes cimport ERROR_INVALID_REQUEST, ERROR_UNSUPPORTED_VERSION
 from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX
 from kafka_cy.network.reactor cimport (
     CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_error, request_software, response_begin, response_send,
 )
-from kafka_cy.records.atomics cimport atomic_load_pointer, atomic_store_pointer
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_string, reader_init, skip_tagged_fields, write_array_length, write_int16, write_int32,
     write_int8, write_raw, writer_init,

@@ -15,6 +15,7 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.api.error_codes cimport *
 from kafka_cy.api.fetch_request cimport (
     AskedPartition, FetchHeader, read_asked_partition, read_fetch_header, walk_asked, walk_forgotten,
@@ -36,7 +37,6 @@ from kafka_cy.network.reactor cimport (
     response_add_file, response_begin, response_send,
 )
 from kafka_cy.network.tracing cimport trace_fetched
-from kafka_cy.records.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_int32, write_array_length, write_int16, write_int32, write_int64, write_int8, write_no_tags,
     write_uvarint, writer_init, writer_reserve,

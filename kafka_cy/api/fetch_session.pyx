@@ -12,16 +12,9 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from kafka_cy.api.leaders cimport TopicKey, hash_of_partition, hash_of_topic
-
-cdef extern from "pthread.h" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
-    int pthread_mutex_init(pthread_mutex_t* mutex, void* attributes) noexcept
-    int pthread_mutex_lock(pthread_mutex_t* mutex) noexcept
-    int pthread_mutex_unlock(pthread_mutex_t* mutex) noexcept
-
-cdef extern from "sys/random.h" nogil:
-    ssize_t getrandom(void* buffer, size_t size, unsigned int flags) noexcept
+from kafka_cy.base.posix cimport (
+    getrandom, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock,
+)
 
 cdef enum:
     SLOTS_DEFAULT = 1000            # max.incremental.fetch.session.cache.slots

@@ -11,6 +11,7 @@
 """
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t
 
+from kafka_cy.base.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.api.error_codes cimport (
     ERROR_INVALID_REQUEST, ERROR_NONE, ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_UNKNOWN_TOPIC_OR_PARTITION,
     ERROR_UNSUPPORTED_VERSION, storage_error_code,
@@ -22,7 +23,6 @@ from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_p
 from kafka_cy.network.reactor cimport (
     CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
 )
-from kafka_cy.records.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_int32, read_int64, read_int8, reader_init, skip_tagged_fields, write_array_length,
     write_int16, write_int32, write_int64, write_no_tags, writer_init,

@@ -8,6 +8,7 @@ Consumers use it to find out whether the log was truncated under them (KIP-320),
 """
 from libc.stdint cimport int16_t, int32_t, int64_t
 
+from kafka_cy.base.atomics cimport atomic_load_pointer
 from kafka_cy.api.error_codes cimport ERROR_NONE, ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_UNKNOWN_TOPIC_OR_PARTITION
 from kafka_cy.api.error_codes cimport storage_error_code
 from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX, TopicKey, find_topic, read_topic_key, write_topic_key
@@ -19,7 +20,6 @@ from kafka_cy.records.wire cimport (
     Reader, Writer, read_array_length, read_int32, reader_init, skip_tagged_fields, write_array_length, write_int16,
     write_int32, write_int64, write_no_tags, writer_free, writer_init,
 )
-from kafka_cy.records.atomics cimport atomic_load_pointer
 from kafka_cy.storage.log cimport Log, log_end_offset_for_epoch
 from kafka_cy.storage.partition cimport partition_check_leader
 

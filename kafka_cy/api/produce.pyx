@@ -18,6 +18,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp
 
+from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.api.error_codes cimport *
 from kafka_cy.api.leaders cimport (
     RESPONSE_BYTES_MAX, Leaders, find_topic, leaders_add, write_current_leader, write_response_tags, write_topic_key,
@@ -32,7 +33,6 @@ from kafka_cy.network.reactor cimport (
     response_send,
 )
 from kafka_cy.network.tracing cimport trace_appended, trace_looks
-from kafka_cy.records.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.records.batch cimport *
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_bytes, read_int16, read_int32, read_string, reader_init,

@@ -12,14 +12,13 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset
 
+from kafka_cy.base.clock cimport monotonic_ns
+from kafka_cy.base.posix cimport (
+    EPOLLET, EPOLLIN, EPOLLOUT, EPOLL_CLOEXEC, EPOLL_CTL_ADD, MSG_MORE, MSG_NOSIGNAL, O_CREAT, O_RDWR, O_TRUNC, SOCK_CLOEXEC,
+    SOCK_NONBLOCK, accept4, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, fdatasync, open_file, pwrite, recv,
+    send, sendfile, set_no_delay,
+)
 from kafka_cy.bench.histogram cimport LatencyHistogram, histogram_record
-from kafka_cy.bench.system cimport (
-    EPOLLET, FILE_FLAGS_NEW, fdatasync, open_file, pwrite, set_no_delay,
-)
-from kafka_cy.network.system cimport (
-    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLIN, EPOLLOUT, MSG_MORE, MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_NONBLOCK, accept4, close,
-    epoll_create1, epoll_ctl, epoll_event, epoll_wait, monotonic_ns, recv, send, sendfile,
-)
 from kafka_cy.records.batch cimport ATTRIBUTES_AT, BATCH_HEADER_SIZE, CRC_AT, LEADER_EPOCH_AT, RECORDS_COUNT_AT
 from kafka_cy.records.crc32c cimport crc32c
 from kafka_cy.records.wire cimport load_be16, load_be32, load_be64, store_be16, store_be32, store_be64
@@ -239,7 +238,7 @@ def serve(port, folder):
     memset(&partitions[0], 0, sizeof(partitions))
     for index in range(PARTITIONS):
         path = f"{folder}/floor-{index}.log".encode()
-        partitions[index].fd = open_file(path, FILE_FLAGS_NEW)
+        partitions[index].fd = open_file(path, O_RDWR | O_CREAT | O_TRUNC)
         if partitions[index].fd < 0:
             raise OSError(errno, "cannot be written", path.decode())
     listener = socket.create_server(("127.0.0.1", port), backlog=1024)
@@ -260,7 +259,7 @@ def synced_writes(path, double seconds):
     cdef uint8_t data[SYNCED_WRITE_BYTES]
     cdef int64_t began, before, now, done = 0
     cdef int failed = 0
-    cdef int fd = open_file(path.encode(), FILE_FLAGS_NEW)
+    cdef int fd = open_file(path.encode(), O_RDWR | O_CREAT | O_TRUNC)
     if fd < 0:
         raise OSError(errno, "cannot be written", path)
     memset(data, 1, SYNCED_WRITE_BYTES)

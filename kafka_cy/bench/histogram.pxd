@@ -7,18 +7,14 @@ in the last bucket; `max` stays exact.
 Owner: one writing thread. Another thread may copy it meanwhile: each counter is a whole word, so that such a copy is at
 most a few values behind in one counter against another.
 """
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t
+
+from kafka_cy.base.bits cimport highest_bit
 
 cdef enum:
     SUB_BITS = 7
     VALUE_BITS = 42
     BUCKETS = (VALUE_BITS - SUB_BITS + 1) << SUB_BITS
-
-cdef extern from *:
-    """
-    static inline int highest_bit(uint64_t v) { return 63 - __builtin_clzll(v); }
-    """
-    int highest_bit(uint64_t value) noexcept nogil      # value > 0
 
 cdef struct Histogram:
     int64_t count
@@ -33,7 +29,7 @@ cdef inline int bucket_of(int64_t value_ns) noexcept nogil:
         return <int>value_ns if value_ns > 0 else 0
     if value_ns >> VALUE_BITS:
         return BUCKETS - 1
-    shift = highest_bit(<uint64_t>value_ns) - SUB_BITS
+    shift = highest_bit(value_ns) - SUB_BITS
     return (shift << SUB_BITS) + <int>(value_ns >> shift)
 
 

@@ -15,13 +15,13 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset
 
-from kafka_cy.bench.histogram cimport Histogram, LatencyHistogram, histogram_record
-from kafka_cy.bench.system cimport EPOLLET, epoll_wait_ns, exact_timers, thread_cpu_ns
-from kafka_cy.network.system cimport (
-    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLIN, EPOLLOUT, MSG_NOSIGNAL, close, epoll_create1, epoll_ctl, epoll_event, iovec,
-    monotonic_ns, msghdr, recv, send, sendmsg,
+from kafka_cy.base.atomics cimport atomic_load_i32, atomic_load_i64, atomic_store_i32, atomic_store_i64
+from kafka_cy.base.clock cimport monotonic_ns, thread_cpu_ns
+from kafka_cy.base.posix cimport (
+    EPOLLET, EPOLLIN, EPOLLOUT, EPOLL_CLOEXEC, EPOLL_CTL_ADD, MSG_NOSIGNAL, close, epoll_create1, epoll_ctl, epoll_event,
+    epoll_wait_ns, exact_timers, iovec, msghdr, recv, send, sendmsg,
 )
-from kafka_cy.records.atomics cimport atomic_load_i32, atomic_load_i64, atomic_store_i32, atomic_store_i64
+from kafka_cy.bench.histogram cimport Histogram, LatencyHistogram, histogram_record
 from kafka_cy.records.batch cimport BATCH_HEADER_SIZE, LENGTH_AT, LOG_OVERHEAD, RECORDS_COUNT_AT, LAST_OFFSET_DELTA_AT
 from kafka_cy.records.wire cimport load_be16, load_be32, load_be64, store_be32, store_be64
 

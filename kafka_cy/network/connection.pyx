@@ -8,15 +8,15 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset, strlen
 
+from kafka_cy.base.atomics cimport counter_add
+from kafka_cy.base.clock cimport ticks_now
+from kafka_cy.base.histogram cimport histogram_add
+from kafka_cy.base.posix cimport (
+    MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, errno_set, inet_ntop, iovec, msghdr, pread, send, sendfile, sendmsg,
+)
 from kafka_cy.network.buffer_pool cimport pool_free, pool_give, pool_take
 from kafka_cy.network.counters cimport TIME_RESPONSE_QUEUE, TIME_RESPONSE_SEND, TIME_TOTAL
-from kafka_cy.network.system cimport (
-    MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, counter_add, errno_set, inet_ntop, iovec, msghdr, pread,
-    send, sendfile, sendmsg,
-)
 from kafka_cy.network.transport cimport RECORD_BYTES_MAX
-from kafka_cy.records.ticks cimport ticks_now
-from kafka_cy.records.histogram cimport histogram_add
 from kafka_cy.storage.log cimport Segment, segment_release
 
 cdef enum:

@@ -5,11 +5,12 @@ queue was empty. Limit: in_flight_max per connection and the global request byte
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
-from kafka_cy.network.connection cimport Connection, ResponseSlot
-from kafka_cy.network.system cimport (
-    cond_init_monotonic, cond_wait_until, counter_add, counter_set, pthread_cond_destroy, pthread_cond_signal, pthread_cond_t,
-    pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock,
+from kafka_cy.base.atomics cimport counter_add, counter_set
+from kafka_cy.base.posix cimport (
+    cond_init_monotonic, cond_wait_until, pthread_cond_destroy, pthread_cond_signal, pthread_cond_t, pthread_mutex_destroy,
+    pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock,
 )
+from kafka_cy.network.connection cimport Connection, ResponseSlot
 
 cdef enum:
     CONTROL_ERRORS_MAX = 8      # different error codes in one answer; more are not counted

@@ -8,8 +8,8 @@ waits), response queue (until the answer is given to the socket), response send 
 from libc.stdint cimport int16_t, int32_t, int64_t
 from libc.stdlib cimport calloc
 
-from kafka_cy.network.system cimport counter_add
-from kafka_cy.records.histogram cimport Histogram
+from kafka_cy.base.atomics cimport atomic_store_pointer, counter_add
+from kafka_cy.base.histogram cimport Histogram
 
 cdef enum:
     API_KEYS_MAX = 128
@@ -86,20 +86,13 @@ cdef struct Counters:
     int64_t padding_after[8]
 
 
-cdef extern from *:
-    """
-    #define published_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
-    """
-    void published_store(ApiCounters** place, ApiCounters* made) noexcept nogil
-
-
 cdef inline ApiCounters* api_counters(Counters* counters, int row) noexcept nogil:
     """The row of an API, made when it is the first request; NULL without memory."""
     cdef ApiCounters* made = counters.apis[row]
     if made == NULL:
         made = <ApiCounters*>calloc(1, sizeof(ApiCounters))
         if made != NULL:
-            published_store(&counters.apis[row], made)
+            atomic_store_pointer(<void**>&counters.apis[row], made)
     return made
 
 

@@ -6,7 +6,7 @@ LOG_EVENTS_PER_SECOND_MAX per second; what goes beyond is only counted.
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport strncpy
 
-from kafka_cy.network.system cimport (
+from kafka_cy.base.posix cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock,
 )
 

@@ -9,6 +9,19 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 
+from kafka_cy.base.atomics cimport (
+    atomic_add_i64, atomic_exchange_u64, atomic_load_i32, atomic_load_i64, atomic_load_relaxed_i64, atomic_store_pointer,
+    atomic_sub_i64, counter_add, counter_set,
+)
+from kafka_cy.base.clock cimport monotonic_ns, ticks_now, wall_clock_ms
+from kafka_cy.base.histogram cimport histogram_add
+from kafka_cy.base.posix cimport (
+    AF_INET, EPOLLERR, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL,
+    EPOLL_CTL_MOD, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, TCP_NODELAY, accept4, block_all_signals, close, epoll_create1,
+    epoll_ctl, epoll_event, epoll_wait, ntohs, pthread_mutex_lock, pthread_mutex_unlock, read, setsockopt, sockaddr,
+    sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t,
+)
+from kafka_cy.base.thread_name cimport name_this_thread
 from kafka_cy.network.connection cimport (
     KIND_CONNECTION, KIND_MAILBOX, PAUSE_MEMORY, Connection, ResponseSlot, connection_advance,
     connection_drop_answers, connection_flush, list_append, list_remove, send_context_free, slot_remove, slot_send_whole,
@@ -33,22 +46,9 @@ from kafka_cy.network.receive cimport (
 )
 from kafka_cy.network.slow_requests cimport slow_request, slow_threshold_refresh
 from kafka_cy.network.software cimport software_leave
-from kafka_cy.network.system cimport (
-    AF_INET, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN,
-    EPOLLOUT, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, TCP_NODELAY, accept4, block_all_signals, close, counter_add,
-    counter_set, epoll_create1, epoll_ctl, epoll_event, epoll_wait, monotonic_ns, ntohs, pthread_mutex_lock, pthread_mutex_unlock,
-    read, setsockopt, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t, realtime_ms,
-)
-from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.network.timer_wheel cimport wheel_init, wheel_timeout_ms
 from kafka_cy.network.tracing cimport trace_end, trace_free
-from kafka_cy.records.atomics cimport (
-    atomic_add_i64, atomic_exchange_u64, atomic_load_i32, atomic_load_i64, atomic_load_relaxed_i64, atomic_store_pointer,
-    atomic_sub_i64,
-)
 from kafka_cy.records.compression cimport codecs_free, codecs_new
-from kafka_cy.records.histogram cimport histogram_add
-from kafka_cy.records.thread_name cimport name_this_thread
 from kafka_cy.records.wire cimport writer_free, writer_init
 from kafka_cy.storage.partition cimport CONTROL_WAITER, Partition, partition_release, partition_set_wake_hook
 
@@ -627,7 +627,7 @@ cdef int wait(ReactorState* reactor, epoll_event* events) noexcept nogil:
     count = epoll_wait(reactor.epoll_fd, events, EVENTS_MAX, timeout)
     atomic_exchange_u64(&reactor.mailbox.sleeping, 0)
     reactor.shared.now_ns = monotonic_ns()
-    reactor.shared.now_ms = realtime_ms()
+    reactor.shared.now_ms = wall_clock_ms()
     reactor.turn_ticks = ticks_now()
     reactor.ticks = reactor.turn_ticks
     counter_set(&reactor.counters.turn_ns, reactor.shared.now_ns)

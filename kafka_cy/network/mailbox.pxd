@@ -6,10 +6,11 @@ when the reactor sleeps, and once per sleep. Limit: bounded by what may be in fl
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport realloc
 
-from kafka_cy.network.system cimport (
-    EFD_CLOEXEC, EFD_NONBLOCK, eventfd, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, write,
+from kafka_cy.base.atomics cimport atomic_exchange_u64, atomic_fence, atomic_load_i64, atomic_store_i64
+from kafka_cy.base.posix cimport (
+    EFD_CLOEXEC, EFD_NONBLOCK, eventfd, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock,
+    write,
 )
-from kafka_cy.records.atomics cimport atomic_exchange_u64, atomic_fence, atomic_load_i64, atomic_store_i64
 
 cdef enum MailKind:
     MAIL_CONNECTION = 1     # pointer: Connection made by another reactor's accept

@@ -16,9 +16,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
+from kafka_cy.base.atomics cimport atomic_exchange_pointer, atomic_load_pointer
 from kafka_cy.network.reactor_state cimport NetworkState, ReactorState
 from kafka_cy.network.server cimport Server
-from kafka_cy.records.atomics cimport atomic_exchange_pointer, atomic_load_pointer
 from kafka_cy.storage.partition cimport HostedPartition, partition_acquire, partition_release
 
 

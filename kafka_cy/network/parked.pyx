@@ -7,12 +7,11 @@ during the check wakes it once more.
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 
+from kafka_cy.base.atomics cimport atomic_cas_i64, atomic_load_pointer, atomic_or_u64, counter_add
 from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.request cimport Parked
 from kafka_cy.network.reactor_state cimport ReactorState
-from kafka_cy.network.system cimport counter_add
 from kafka_cy.network.timer_wheel cimport Timer, timer_cancel, timer_set, wheel_expire
-from kafka_cy.records.atomics cimport atomic_cas_i64, atomic_load_pointer, atomic_or_u64
 from kafka_cy.storage.partition cimport REACTORS_MAX, Partition, partition_acquire, partition_release
 
 cdef enum:

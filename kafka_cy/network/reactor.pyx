@@ -7,6 +7,9 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from kafka_cy.base.atomics cimport atomic_add_i64, counter_add, counter_set
+from kafka_cy.base.clock cimport ticks_now
+from kafka_cy.base.histogram cimport histogram_add
 from kafka_cy.network.connection cimport (
     CLIENT_ID_BYTES_MAX, Connection, ResponseSlot, connection_host, slot_add_file, slot_add_memory, slot_append,
     slot_remove, slot_send_whole, spare_take,
@@ -21,11 +24,7 @@ from kafka_cy.network.reactor_state cimport (
     ApiRange, ReactorState, connection_fail, connection_log, connection_mark_dirty,
 )
 from kafka_cy.network.software cimport software_enter
-from kafka_cy.network.system cimport counter_add, counter_set
 from kafka_cy.network.tracing cimport trace_end, trace_sample
-from kafka_cy.records.ticks cimport ticks_now
-from kafka_cy.records.atomics cimport atomic_add_i64
-from kafka_cy.records.histogram cimport histogram_add
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_int16, read_int32, read_string, reader_init, skip_tagged_fields, store_be32, writer_init,
     writer_reserve,

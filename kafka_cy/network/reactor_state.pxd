@@ -1,6 +1,9 @@
 """What the parts of the network layer share: the whole state of a reactor and of the server."""
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint64_t
 
+from kafka_cy.base.atomics cimport counter_add
+from kafka_cy.base.clock cimport monotonic_ns, ticks_now
+from kafka_cy.base.posix cimport pthread_mutex_t, pthread_t
 from kafka_cy.network.connection cimport Connection, SendContext, connection_peer
 from kafka_cy.network.control_queue cimport ControlQueue
 from kafka_cy.network.counters cimport API_KEYS_MAX, LISTENERS_MAX, Counters
@@ -10,10 +13,8 @@ from kafka_cy.network.log_events cimport (
 from kafka_cy.network.mailbox cimport Mailbox
 from kafka_cy.network.metadata_image cimport MetadataImage
 from kafka_cy.network.request cimport Reactor
-from kafka_cy.network.system cimport counter_add, monotonic_ns, pthread_mutex_t, pthread_t
 from kafka_cy.network.timer_wheel cimport Timer, TimerWheel
 from kafka_cy.network.transport cimport Transport
-from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.storage.partition cimport REACTORS_MAX, Partition
 
 cdef struct ApiRange:       # by API key; from set_api_versions, before start

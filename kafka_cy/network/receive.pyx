@@ -11,6 +11,11 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport malloc
 from libc.string cimport memcmp, memcpy, memmove
 
+from kafka_cy.base.atomics cimport (
+    atomic_add_i64, atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_pointer, atomic_sub_i64, counter_add,
+)
+from kafka_cy.base.clock cimport ticks_now
+from kafka_cy.base.posix cimport iovec, readv, recv
 from kafka_cy.network.buffer_pool cimport pool_give, pool_take
 from kafka_cy.network.connection cimport (
     PAUSE_IN_FLIGHT, PAUSE_MEMORY, PAUSE_RESPONSES, Connection, connection_advance, connection_flush,
@@ -21,12 +26,7 @@ from kafka_cy.network.reactor cimport reactor_dispatch
 from kafka_cy.network.reactor_state cimport (
     NetworkState, ReactorState, connection_fail, connection_mark_dead, connection_mark_dirty,
 )
-from kafka_cy.network.system cimport counter_add, iovec, readv, recv
 from kafka_cy.network.transport cimport Session
-from kafka_cy.records.ticks cimport ticks_now
-from kafka_cy.records.atomics cimport (
-    atomic_add_i64, atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_pointer, atomic_sub_i64,
-)
 from kafka_cy.records.wire cimport load_be32
 
 cdef enum:

@@ -12,6 +12,11 @@ from libc.stdint cimport int16_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, strncpy
 
+from kafka_cy.base.atomics cimport (
+    atomic_load_i32, atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_i32, counter_add, counter_set,
+)
+from kafka_cy.base.clock cimport monotonic_ns, ticks_now
+from kafka_cy.base.posix cimport pthread_create, pthread_join, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
 from kafka_cy.network.connection cimport KIND_LISTENER
 from kafka_cy.network.control_queue cimport (
     CONTROL_ERRORS_MAX, ControlMessage, control_queue_free, control_queue_init, control_queue_take, control_queue_wake,
@@ -30,15 +35,9 @@ from kafka_cy.network.metadata_image cimport MetadataImage, image_empty, image_f
 from kafka_cy.network.reactor cimport response_header_size, response_header_write
 from kafka_cy.network.reactor_state cimport ApiRange, NetworkState, ReactorState, ns_per_tick
 from kafka_cy.network.software cimport software_read
-from kafka_cy.network.system cimport (
-    counter_add, counter_set, monotonic_ns, pthread_create, pthread_join, pthread_mutex_init, pthread_mutex_lock,
-    pthread_mutex_unlock,
-)
 from kafka_cy.network.trace_events cimport TraceEvent, tracer_take
 from kafka_cy.network.tracing cimport trace_free
 from kafka_cy.network.transport cimport Transport, transport_capsule_name
-from kafka_cy.records.ticks cimport ticks_now
-from kafka_cy.records.atomics cimport atomic_load_i32, atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_i32
 from kafka_cy.storage.partition cimport REACTORS_MAX
 
 cdef enum:

@@ -6,11 +6,10 @@ waits because it was asked to (Fetch, JoinGroup, SyncGroup) is judged without it
 from libc.stdint cimport int64_t
 from libc.stdio cimport snprintf
 
+from kafka_cy.base.atomics cimport atomic_load_relaxed_i64, counter_add
 from kafka_cy.network.connection cimport Connection, ResponseSlot, SentGroup
 from kafka_cy.network.log_events cimport LOG_MESSAGE_BYTES_MAX, LOG_WARNING
 from kafka_cy.network.reactor_state cimport ReactorState, connection_log, ns_per_tick
-from kafka_cy.network.system cimport counter_add
-from kafka_cy.records.atomics cimport atomic_load_relaxed_i64
 
 cdef enum:
     LINES_PER_SECOND_MAX = 5        # of one reactor; all are counted

@@ -3,12 +3,11 @@ was written meanwhile. An entry that no connection uses is given to the next new
 from libc.stdint cimport int32_t
 from libc.string cimport memcmp, memcpy
 
+from kafka_cy.base.atomics cimport atomic_fence, atomic_load_i32, atomic_load_relaxed_i64, atomic_store_i32, counter_add
 from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.counters cimport (
     SOFTWARE_MAX, SOFTWARE_NAME_BYTES_MAX, SOFTWARE_VERSION_BYTES_MAX, ClientSoftware, Counters,
 )
-from kafka_cy.network.system cimport counter_add
-from kafka_cy.records.atomics cimport atomic_fence, atomic_load_i32, atomic_load_relaxed_i64, atomic_store_i32
 
 cdef enum:
     READ_TRIES = 3

@@ -5,7 +5,7 @@ per turn. A timer never fires early, and at most one tick late.
 """
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
-from kafka_cy.network.system cimport first_bit
+from kafka_cy.base.bits cimport first_bit
 
 cdef enum:
     WHEEL_SLOTS = 1024

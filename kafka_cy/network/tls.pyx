@@ -11,6 +11,7 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
+from kafka_cy.base.posix cimport errno_set, recv
 from kafka_cy.network.openssl cimport (
     BIO, BIO_NOCLOSE, BIO_free, BIO_new_mem_buf, BIO_new_socket, BIO_pending, BIO_set_mem_eof_return,
     ERR_GET_REASON, ERR_clear_error, ERR_get_error, ERR_reason_error_string, EVP_PKEY, EVP_PKEY_free, GENERAL_NAMES,
@@ -32,7 +33,6 @@ from kafka_cy.network.openssl cimport (
     X509_verify_cert_error_string, d2i_PKCS12_bio, i2d_GENERAL_NAME, i2d_X509_NAME, sk_GENERAL_NAME_num,
     sk_GENERAL_NAME_value, sk_X509_free, sk_X509_insert, sk_X509_new_null, sk_X509_num, sk_X509_push, sk_X509_value,
 )
-from kafka_cy.network.system cimport errno_set, recv
 from kafka_cy.network.transport cimport FAILURE_BYTES_MAX, RECORD_BYTES_MAX, Session, Transport, transport_capsule_name
 
 PROTOCOLS = {"TLSv1.2": TLS1_2_VERSION, "TLSv1.3": TLS1_3_VERSION}

@@ -5,9 +5,7 @@ takes it). Limits: TRACE_EVENTS_MAX waiting, `per_second_max` begun in a second;
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t
 
-from kafka_cy.network.system cimport (
-    pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock,
-)
+from kafka_cy.base.posix cimport pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
 from kafka_cy.storage.partition cimport Partition
 
 cdef enum:

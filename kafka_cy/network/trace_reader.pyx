@@ -2,6 +2,8 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc
 
+from kafka_cy.base.atomics cimport atomic_load_pointer, atomic_load_relaxed_i64
+from kafka_cy.base.clock cimport ticks_now
 from kafka_cy.network.reactor_state cimport ReactorState, ns_per_tick
 from kafka_cy.network.request cimport Reactor
 from kafka_cy.network.server cimport Server
@@ -9,9 +11,7 @@ from kafka_cy.network.trace_events cimport (
     TRACE_EVENTS_MAX, TRACE_PLACES_MAX, TraceEvent, TracePlace, Tracer, tracer_init, tracer_take,
 )
 from kafka_cy.network.tracing cimport trace_first_turn, trace_free
-from kafka_cy.records.atomics cimport atomic_load_pointer, atomic_load_relaxed_i64
 from kafka_cy.records.compression cimport Codecs, codecs_free, codecs_new
-from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.storage.log cimport Log, log_ref, log_unref
 from kafka_cy.storage.record_headers cimport log_record_header
 

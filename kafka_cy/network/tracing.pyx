@@ -7,13 +7,13 @@ from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
+from kafka_cy.base.atomics cimport atomic_load_i64
 from kafka_cy.network.connection cimport Connection, ResponseSlot
 from kafka_cy.network.reactor_state cimport ReactorState
 from kafka_cy.network.request cimport Reactor
 from kafka_cy.network.trace_events cimport (
     TRACE_CLIENT_ID_BYTES_MAX, TRACE_PLACES_MAX, TraceEvent, TracePlace, tracer_add, tracer_may_begin,
 )
-from kafka_cy.records.atomics cimport atomic_load_i64
 from kafka_cy.records.batch cimport ATTRIBUTE_CODEC_MASK, BATCH_HEADER_SIZE, RecordView, ValidBatch, record_read
 from kafka_cy.records.wire cimport Reader, reader_init
 from kafka_cy.storage.log cimport ReadResult

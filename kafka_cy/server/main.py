@@ -70,7 +70,7 @@ def run(config_path: str | None, overrides: Mapping[str, str], log_level: str = 
 
 
 def _watch_signals(broker: object, log: BrokerLog) -> threading.Event:
-    from kafka_cy.records.named_thread import NamedThread
+    from kafka_cy.base.named_thread import NamedThread
 
     stopping = threading.Event()
 

@@ -2,11 +2,11 @@
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport malloc, free
 
-from kafka_cy.records.thread_name cimport name_this_thread
-from kafka_cy.storage.system cimport (
+from kafka_cy.base.posix cimport (
     pthread_cond_init, pthread_cond_signal, pthread_cond_t, pthread_cond_wait, pthread_create, pthread_mutex_init,
     pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, pthread_t,
 )
+from kafka_cy.base.thread_name cimport name_this_thread
 
 cdef enum:
     THREADS = 2

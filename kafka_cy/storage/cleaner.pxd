@@ -1,12 +1,12 @@
 """One cleaning round of one log; behaviour in cleaner.pyx."""
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
+from kafka_cy.base.posix cimport pthread_cond_t, pthread_mutex_t
 from kafka_cy.records.compression cimport Codecs
 from kafka_cy.records.wire cimport Writer
 from kafka_cy.storage.cleaned_batch cimport BatchFilter
 from kafka_cy.storage.log cimport Cleanable, Log
 from kafka_cy.storage.offset_map cimport OffsetMap
-from kafka_cy.storage.system cimport pthread_cond_t, pthread_mutex_t
 
 cdef enum:
     GROUP_SEGMENTS_MAX = 64     # segments that become one: all of them are open at once

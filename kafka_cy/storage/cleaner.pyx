@@ -8,7 +8,14 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
-from kafka_cy.records.atomics cimport atomic_load_i32
+from kafka_cy.base.atomics cimport atomic_load_i32
+from kafka_cy.base.clock cimport monotonic_ns, wall_clock_ms
+from kafka_cy.base.posix cimport (
+    EIO, ENOENT, ENOMEM, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, cond_init_monotonic, cond_wait_until,
+    copy_modified_time, modified_ms_of_fd, modified_ms_of_file, open_file, pthread_cond_broadcast, pthread_cond_destroy,
+    pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, read_some, size_of_file,
+    sync_data, sync_path, unlink, write_whole,
+)
 from kafka_cy.records.batch cimport (
     ATTRIBUTE_CONTROL, BATCH_HEADER_SIZE, LOG_OVERHEAD, MAGIC_AT, BatchHeader, batch_crc_matches, batch_header_read,
 )
@@ -32,13 +39,6 @@ from kafka_cy.storage.producer_state cimport LastRecord
 from kafka_cy.storage.segment cimport (
     Segment, segment_index_batch, segment_map_indexes, segment_pin, segment_seal_times, segment_size, segment_unpin,
     segment_unref, segments_give_way,
-)
-from kafka_cy.storage.system cimport (
-    CLOCK_MONOTONIC, EIO, ENOENT, ENOMEM, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, clock_gettime, close, copy_modified_time,
-    modified_ms_of_fd, modified_ms_of_file, open_file, pthread_cond_broadcast,
-    pthread_cond_destroy, pthread_cond_init, pthread_cond_timedwait, pthread_condattr_destroy, pthread_condattr_init,
-    pthread_condattr_setclock, pthread_condattr_t, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
-    pthread_mutex_unlock, read_some, size_of_file, sync_data, sync_path, timespec, unlink, wall_clock_ms, write_whole,
 )
 from kafka_cy.storage.time_index cimport TIME_ENTRY_SIZE
 from kafka_cy.storage.transaction_index cimport AbortedTransaction, transactions_write_file
@@ -86,19 +86,13 @@ cdef struct NewSegment:
 # -- what the threads share --
 
 cdef int64_t monotonic_ms() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1000000
+    return monotonic_ns() // 1000000
 
 
 cdef void control_init(CleanerControl* control) noexcept nogil:
-    cdef pthread_condattr_t attributes
     memset(control, 0, sizeof(CleanerControl))
     pthread_mutex_init(&control.mutex, NULL)
-    pthread_condattr_init(&attributes)
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
-    pthread_cond_init(&control.changed, &attributes)
-    pthread_condattr_destroy(&attributes)
+    cond_init_monotonic(&control.changed)
 
 
 cdef void control_destroy(CleanerControl* control) noexcept nogil:
@@ -107,13 +101,10 @@ cdef void control_destroy(CleanerControl* control) noexcept nogil:
 
 
 cdef void control_wait(CleanerControl* control, int64_t wait_ms) noexcept nogil:
-    cdef timespec until
-    cdef int64_t at_ms = monotonic_ms() + min(wait_ms, <int64_t>86_400_000)
-    until.tv_sec = at_ms // 1000
-    until.tv_nsec = at_ms % 1000 * 1000000
+    cdef int64_t until_ns = monotonic_ns() + min(wait_ms, <int64_t>86_400_000) * 1000000
     pthread_mutex_lock(&control.mutex)
     if not atomic_load_i32(&control.stopping):
-        pthread_cond_timedwait(&control.changed, &control.mutex, &until)
+        cond_wait_until(&control.changed, &control.mutex, until_ns)
     pthread_mutex_unlock(&control.mutex)
 
 

@@ -3,10 +3,12 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
 
-from kafka_cy.records.atomics cimport (
-    atomic_add_i32, atomic_load_i32, atomic_load_pointer, atomic_store_i32, atomic_sub_i32,
+from kafka_cy.base.atomics cimport atomic_add_i32, atomic_load_i32, atomic_load_pointer, atomic_store_i32, atomic_sub_i32
+from kafka_cy.base.clock cimport wall_clock_ms
+from kafka_cy.base.posix cimport (
+    EDQUOT, EMFILE, ENFILE, ENOSPC, pthread_create, pthread_join, pthread_mutex_lock, pthread_mutex_unlock, pthread_t,
 )
-from kafka_cy.records.thread_name cimport name_this_thread
+from kafka_cy.base.thread_name cimport name_this_thread
 from kafka_cy.storage.cleaner cimport (
     CleanerConfig, CleanerControl, RoundStats, clean_log, control_destroy, control_init, control_wait, control_wake,
     monotonic_ms,
@@ -18,10 +20,6 @@ from kafka_cy.storage.log cimport (
 from kafka_cy.storage.partition cimport (
     PARTITION_DELETED, PARTITION_OFFLINE, HostedPartition, Partition, partition_acquire, partition_last_stable_offset,
     partition_release,
-)
-from kafka_cy.storage.system cimport (
-    EDQUOT, EMFILE, ENFILE, ENOSPC, pthread_create, pthread_join, pthread_mutex_lock, pthread_mutex_unlock, pthread_t,
-    wall_clock_ms,
 )
 
 cdef enum:

@@ -3,7 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
-from kafka_cy.storage.system cimport (
+from kafka_cy.base.posix cimport (
     EIO, ENOENT, ENOMEM, O_CREAT, O_RDONLY, O_RDWR, close, cut_file, map_file, munmap, open_file, read_some, size_of_fd,
     write_whole,
 )

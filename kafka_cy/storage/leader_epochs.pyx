@@ -5,7 +5,7 @@ from libc.stdio cimport FILE, fclose, fflush, fopen, fprintf, fscanf
 from libc.stdlib cimport free, realloc
 from libc.string cimport memmove
 
-from kafka_cy.storage.system cimport EINVAL, ENOENT, ENOMEM, PATH_BYTES_MAX, fileno, join_path, rename_path, sync_data
+from kafka_cy.base.posix cimport EINVAL, ENOENT, ENOMEM, PATH_BYTES_MAX, fileno, join_path, rename_path, sync_data
 
 
 cdef void epochs_free(LeaderEpochs* epochs) noexcept nogil:

@@ -1,14 +1,14 @@
 """One partition's log in C memory: segments, indexes, producer state, leader epochs. Behaviour in log.pyx."""
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint64_t
 
+from kafka_cy.base.histogram cimport Histogram
+from kafka_cy.base.posix cimport pthread_mutex_t
 from kafka_cy.records.batch cimport BatchHeader, ProduceRules, ValidBatch
 from kafka_cy.records.compression cimport Codecs
-from kafka_cy.records.histogram cimport Histogram
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs
 from kafka_cy.storage.producer_state cimport LastRecord, ProducerState
 # reference counted: who sends from `fd` holds one, so deletion never pulls it away
 from kafka_cy.storage.segment cimport Segment
-from kafka_cy.storage.system cimport pthread_mutex_t
 from kafka_cy.storage.transaction_index cimport AbortedTransaction, TransactionIndex
 
 cdef enum StorageError:

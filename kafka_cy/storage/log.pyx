@@ -5,17 +5,22 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, rand, realloc
 from libc.string cimport memcpy, memmove, memset, strdup
 
-from kafka_cy.records.atomics cimport (
-    atomic_add_i32, atomic_add_owned_i64, atomic_cas_i32, atomic_load_i32, atomic_load_i64, atomic_load_pointer,
-    atomic_store_i32, atomic_store_i64, atomic_store_pointer, atomic_store_seq_i32, atomic_sub_i32,
+from kafka_cy.base.atomics cimport (
+    atomic_add_i32, atomic_cas_i32, atomic_load_i32, atomic_load_i64, atomic_load_pointer, atomic_store_i32,
+    atomic_store_i64, atomic_store_pointer, atomic_store_seq_i32, atomic_sub_i32, counter_add,
+)
+from kafka_cy.base.clock cimport ticks_now, wall_clock_ms
+from kafka_cy.base.histogram cimport Histogram, histogram_add_shared
+from kafka_cy.base.posix cimport (
+    EIO, EMFILE, ENFILE, ENOENT, ENOMEM, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, cut_file, join_path,
+    modified_ms_of_file, name_file, open_file, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
+    pthread_mutex_unlock, read_some, rename_path, reserve_file, sync_path, unlink, write_whole,
 )
 from kafka_cy.records.batch cimport (
     ATTRIBUTE_CONTROL, ATTRIBUTE_LOG_APPEND_TIME, BATCH_OK, LOG_OVERHEAD, BatchHeader, batch_find_timestamp,
     batch_header_read, batch_set_base_offset,
 )
 from kafka_cy.records.compression cimport codecs_free, codecs_new
-from kafka_cy.records.histogram cimport Histogram, histogram_add_shared
-from kafka_cy.records.ticks cimport ticks_now
 from kafka_cy.records.wire cimport Writer, writer_free, writer_init
 from kafka_cy.storage.background cimport background_submit
 from kafka_cy.storage.leader_epochs cimport (
@@ -38,11 +43,6 @@ from kafka_cy.storage.segment cimport (
     segment_rename_deleted, segment_retire, segment_seal_times, segment_settle_indexes, segment_size, segment_trim,
     segment_unlink_files, segment_unpin, segment_unref, segment_write_indexes, segments_give_way,
     segments_rename_directory,
-)
-from kafka_cy.storage.system cimport (
-    EIO, EMFILE, ENFILE, ENOENT, ENOMEM, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, cut_file, join_path,
-    modified_ms_of_file, name_file, open_file, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
-    pthread_mutex_unlock, read_some, rename_path, reserve_file, sync_path, unlink, wall_clock_ms, write_whole,
 )
 from kafka_cy.storage.index_table cimport table_free, table_load
 from kafka_cy.storage.time_index cimport time_entry_relative, time_entry_timestamp, time_index_floor

@@ -35,9 +35,9 @@ cdef int append_locked(
     if error:
         return error
     log.unflushed_messages += header.last_offset_delta + 1
-    atomic_add_owned_i64(&log.batches_in, 1)
-    atomic_add_owned_i64(&log.messages_in, header.last_offset_delta + 1)
-    atomic_add_owned_i64(&log.bytes_in, <int64_t>batch.size)
+    counter_add(&log.batches_in, 1)
+    counter_add(&log.messages_in, header.last_offset_delta + 1)
+    counter_add(&log.bytes_in, <int64_t>batch.size)
     return publish_batch(log, config, batch)
 
 

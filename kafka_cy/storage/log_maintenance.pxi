@@ -147,9 +147,9 @@ cdef void flush_job(void* context) noexcept nogil:
 
 cdef void log_take_counts(Log* log, Log* from_log) noexcept nogil:
     pthread_mutex_lock(&log.append_mutex)
-    atomic_add_owned_i64(&log.batches_in, from_log.batches_in - log.batches_in)
-    atomic_add_owned_i64(&log.messages_in, from_log.messages_in - log.messages_in)
-    atomic_add_owned_i64(&log.bytes_in, from_log.bytes_in - log.bytes_in)
+    counter_add(&log.batches_in, from_log.batches_in - log.batches_in)
+    counter_add(&log.messages_in, from_log.messages_in - log.messages_in)
+    counter_add(&log.bytes_in, from_log.bytes_in - log.bytes_in)
     pthread_mutex_unlock(&log.append_mutex)
 
 

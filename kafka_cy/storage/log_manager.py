@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kafka_cy.records.named_thread import NamedThread
+from kafka_cy.base.named_thread import NamedThread
 from kafka_cy.storage import checkpoints
 from kafka_cy.storage.compacted_logs import CompactedLogs
 from kafka_cy.storage.log import PartitionLog, StorageFailure, count_of_failures

@@ -4,11 +4,12 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy
 
-from kafka_cy.records.atomics cimport (
+from kafka_cy.base.atomics cimport (
     atomic_add_i32, atomic_add_i64, atomic_add_relaxed_i64, atomic_cas_i64, atomic_exchange_u64, atomic_fence,
     atomic_load_i32, atomic_load_i64, atomic_load_pointer, atomic_load_relaxed_i64, atomic_load_seq_i64, atomic_or_u64,
     atomic_store_i32, atomic_store_i64, atomic_store_pointer, atomic_sub_i32,
 )
+from kafka_cy.base.clock cimport wall_clock_ms
 from kafka_cy.records.batch cimport BATCH_OK, LOG_OVERHEAD, ValidBatch, batch_header_read
 from kafka_cy.storage.log cimport (
     LOG_ONLINE, ORIGIN_CLIENT, ORIGIN_COORDINATOR, ORIGIN_REPLICATION, STORAGE_DELETED, STORAGE_FENCED_LEADER_EPOCH,
@@ -16,7 +17,6 @@ from kafka_cy.storage.log cimport (
     PartitionLog, log_append, log_assign_epoch, log_config, log_end_offset, log_first_unstable_offset, log_flushed_offset,
     log_queue_flush, log_ref, log_set_flushed_hook, log_start_offset, log_take_counts, log_unref,
 )
-from kafka_cy.storage.system cimport wall_clock_ms
 
 from kafka_cy.storage.log import STORAGE_ERROR_NAMES, StorageFailure
 

@@ -1,8 +1,8 @@
 """When was the record at an offset written? The exact timestamp of a record, for consumer lag in seconds."""
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
+from kafka_cy.base.clock cimport monotonic_ns
 from kafka_cy.records.batch cimport (
     ATTRIBUTE_CONTROL, ATTRIBUTE_DELETE_HORIZON, ATTRIBUTE_LOG_APPEND_TIME, BATCH_HEADER_SIZE, BATCH_OK, BATCH_TRUNCATED,
     BatchHeader, batch_find_timestamp, batch_header_read,
@@ -24,12 +24,6 @@ cdef struct LookUp:
     int64_t end
     int64_t timestamp_ms            # -1: there is none
     bint done
-
-
-cdef int64_t monotonic_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
 
 
 cdef int64_t time_in_batch(Codecs* codecs, Log* log, ReadResult* read, int64_t offset, int64_t* next_offset) noexcept nogil:

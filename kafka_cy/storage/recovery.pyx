@@ -4,6 +4,10 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc, qsort, realloc, strtoll
 from libc.string cimport strcmp, strlen
 
+from kafka_cy.base.posix cimport (
+    DIR, EIO, ENOMEM, O_RDONLY, PATH_BYTES_MAX, close, closedir, cut_file, dirent, join_path, name_file, open_file, opendir,
+    read_some, readdir, rename_path, size_of_fd, unlink,
+)
 from kafka_cy.records.batch cimport (
     ATTRIBUTE_CONTROL, BATCH_OK, LOG_OVERHEAD, BatchHeader, batch_crc_matches,
 )
@@ -13,22 +17,9 @@ from kafka_cy.storage.index_table cimport table_free
 from kafka_cy.storage.leader_epochs cimport epochs_assign, epochs_latest
 from kafka_cy.storage.producer_state cimport producers_apply, producers_clear, producers_read_snapshot, producers_reserve
 from kafka_cy.storage.segment cimport BatchCursor, cursor_header, cursor_init, records_timestamp, segment_index_batch
-from kafka_cy.storage.system cimport (
-    EIO, ENOMEM, O_RDONLY, PATH_BYTES_MAX, close, cut_file, join_path, name_file, open_file, read_some, rename_path, size_of_fd,
-    unlink,
-)
 from kafka_cy.storage.transaction_index cimport AbortedTransaction, transactions_append
 
 cdef int64_t SEGMENT_OFFSETS_MAX = 1 << 31     # the offset index counts from the segment's base offset in 31 bits
-
-cdef extern from "<dirent.h>" nogil:
-    ctypedef struct DIR:
-        pass
-    struct dirent:
-        char* d_name
-    DIR* opendir(const char* path) noexcept
-    dirent* readdir(DIR* directory) noexcept
-    int closedir(DIR* directory) noexcept
 
 
 cdef bint ends_with(const char* name, const char* suffix) noexcept nogil:

@@ -3,20 +3,21 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from kafka_cy.records.atomics cimport (
+from kafka_cy.base.atomics cimport (
     atomic_add_i32, atomic_cas_i64, atomic_load_i32, atomic_load_i64, atomic_store_i32, atomic_store_i64, atomic_sub_i32,
     atomic_sub_i64,
+)
+from kafka_cy.base.clock cimport wall_clock_ms
+from kafka_cy.base.posix cimport (
+    EMFILE, ENFILE, ENOENT, O_CREAT, O_RDWR, PATH_BYTES_MAX, close, cut_file, name_file, open_file, open_files_max,
+    pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, read_some, rename_path, size_of_fd,
+    size_of_file, sync_data, sync_path, unlink, write_whole,
 )
 from kafka_cy.records.batch cimport BATCH_HEADER_SIZE, LOG_OVERHEAD, BatchHeader
 from kafka_cy.records.wire cimport load_be32, load_be64
 from kafka_cy.storage.index_table cimport IndexTable, table_free, table_init, table_map, table_write
 from kafka_cy.storage.offset_index cimport (
     OFFSET_ENTRY_SIZE, offset_entry_position, offset_entry_relative, offset_index_append,
-)
-from kafka_cy.storage.system cimport (
-    EMFILE, ENFILE, ENOENT, O_CREAT, O_RDWR, PATH_BYTES_MAX, close, cut_file, name_file, open_file, open_files_max,
-    pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, read_some, rename_path, size_of_fd,
-    size_of_file, sync_data, sync_path, unlink, wall_clock_ms, write_whole,
 )
 from kafka_cy.storage.time_index cimport TIME_ENTRY_SIZE, time_index_maybe_append
 

@@ -3,11 +3,11 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memmove
 
-from kafka_cy.records.wire cimport load_be16, load_be64, store_be16, store_be64
-from kafka_cy.storage.system cimport (
+from kafka_cy.base.posix cimport (
     ENOENT, ENOMEM, O_CREAT, O_RDONLY, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, name_file, open_file, read_some, size_of_fd,
     unlink, write_whole,
 )
+from kafka_cy.records.wire cimport load_be16, load_be64, store_be16, store_be64
 
 
 cdef void transactions_free(TransactionIndex* index) noexcept nogil:

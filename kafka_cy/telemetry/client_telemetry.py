@@ -6,8 +6,8 @@ import queue
 from collections.abc import Callable
 from typing import Any
 
+from kafka_cy.base.named_thread import NamedThread
 from kafka_cy.protocol.errors import ErrorCode
-from kafka_cy.records.named_thread import NamedThread
 from kafka_cy.telemetry.client_metrics import ClientMetrics
 from kafka_cy.telemetry.client_subscriptions import ACCEPTED_CODECS, Client, ClientSubscriptions
 from kafka_cy.telemetry.exposition import Family

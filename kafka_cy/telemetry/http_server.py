@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kafka_cy.records.named_thread import NamedThread
+from kafka_cy.base.named_thread import NamedThread
 
 REQUEST_BYTES_MAX = 16384
 CONNECTIONS_MAX = 64

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kafka_cy.records.named_thread import NamedThread
+from kafka_cy.base.named_thread import NamedThread
 from kafka_cy.telemetry.otel_settings import GRPC, OtelSettings
 
 if TYPE_CHECKING:

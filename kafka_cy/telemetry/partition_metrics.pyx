@@ -10,7 +10,7 @@ from libc.string cimport memcmp
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
-from kafka_cy.records.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
+from kafka_cy.base.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.records.wire cimport Writer, writer_free, writer_init
 from kafka_cy.storage.log cimport (
     Log, LogConfig, log_config, log_end_offset, log_size_bytes, log_start_offset,

@@ -3,15 +3,15 @@ from typing import NamedTuple
 
 from libc.stdint cimport int32_t, int64_t
 
+from kafka_cy.base.atomics cimport atomic_load_i64, atomic_load_pointer, atomic_load_relaxed_i64
+from kafka_cy.base.clock cimport monotonic_ns
+from kafka_cy.base.histogram cimport HISTOGRAM_BUCKETS, counts_quantile, counts_total, histogram_bucket, histogram_floor
 from kafka_cy.network.counters cimport (
     API_ROWS, API_VERSIONS_MAX, LISTENERS_MAX, SOFTWARE_MAX, ApiCounters, ClientSoftware, Counters,
 )
 from kafka_cy.network.reactor_state cimport NetworkState, ReactorState, ns_per_tick
 from kafka_cy.network.server cimport Server
 from kafka_cy.network.software cimport software_read
-from kafka_cy.network.system cimport monotonic_ns
-from kafka_cy.records.atomics cimport atomic_load_i64, atomic_load_pointer, atomic_load_relaxed_i64
-from kafka_cy.records.histogram cimport HISTOGRAM_BUCKETS, counts_quantile, counts_total, histogram_bucket, histogram_floor
 from kafka_cy.storage.log cimport log_flush_times
 
 

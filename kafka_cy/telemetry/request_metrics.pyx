@@ -12,15 +12,15 @@ from libc.string cimport memcpy
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
+from kafka_cy.base.atomics cimport atomic_load_pointer, atomic_load_relaxed_i64
+from kafka_cy.base.clock cimport monotonic_ns
+from kafka_cy.base.histogram cimport HISTOGRAM_BUCKETS, Histogram, counts_quantile, counts_total
 from kafka_cy.network.counters cimport (
     API_FETCH_FOLLOWER, API_ROWS, API_VERSIONS_MAX, ERROR_CODES_MAX, TIME_LOCAL, TIME_REMOTE, TIME_REQUEST_QUEUE,
     TIME_RESPONSE_QUEUE, TIME_RESPONSE_SEND, TIME_TOTAL, TIMES_COUNT, ApiCounters,
 )
 from kafka_cy.network.reactor_state cimport NetworkState, ReactorState, ns_per_tick
 from kafka_cy.network.server cimport Server
-from kafka_cy.network.system cimport monotonic_ns
-from kafka_cy.records.atomics cimport atomic_load_pointer, atomic_load_relaxed_i64
-from kafka_cy.records.histogram cimport HISTOGRAM_BUCKETS, Histogram, counts_quantile, counts_total
 from kafka_cy.records.wire cimport Writer, writer_free, writer_init
 from kafka_cy.telemetry.text cimport (
     TEXT_COUNTER, TEXT_GAUGE, TEXT_UNKNOWN, text_double, text_family, text_int, text_put, text_raw,

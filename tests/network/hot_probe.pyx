@@ -2,12 +2,12 @@
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 
+from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_i64
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, image_find_topic, topic_partition
 from kafka_cy.network.reactor cimport (
     CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_start, parked_watch,
     response_begin, response_none, response_send,
 )
-from kafka_cy.records.atomics cimport atomic_add_i64, atomic_load_i64
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_int32, read_int64, read_raw, reader_init, reader_remaining, write_int8, write_int64,
     write_no_tags, write_raw, writer_reserve,

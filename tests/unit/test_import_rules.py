@@ -11,21 +11,20 @@ ROOT = Path(__file__).parent.parent.parent / "kafka_cy"
 
 # A package may use itself and these. What is not listed here (server, tools, testing) may use everything.
 ALLOWED = {
-    "records": set(),
+    "base": set(),
+    "records": {"base"},
     "protocol": set(),
     "config": {"protocol", "cluster"},  # what is changed through the config APIs is kept in the cluster metadata
-    "storage": {"records"},
-    "network": {"records", "storage"},
-    "cluster": {"storage", "records", "config", "network", "protocol"},
-    "coordinator": {"storage", "cluster", "records", "protocol", "config", "api"},
-    "api": {"records", "storage", "network", "protocol", "config", "cluster", "coordinator"},
+    "storage": {"base", "records"},
+    "network": {"base", "records", "storage"},
+    "cluster": {"storage", "records", "network", "protocol"},
+    "coordinator": {"base", "storage", "cluster", "records", "protocol", "config"},
+    "api": {"base", "records", "storage", "network", "protocol", "config", "cluster", "coordinator"},
     "security": {"network", "config"},
-    "telemetry": {"records", "storage", "network", "protocol"},
-    "bench": {"records", "network", "protocol", "testing"},  # network: the declarations of system calls
+    "telemetry": {"base", "records", "storage", "network", "protocol"},
+    "bench": {"base", "records", "protocol", "testing"},
     "sizing": set(),
 }
-# Imported at run time, not for their types only, in these two places: an API is a thin face of the coordinator, and
-# the coordinator answers through the request that the API hands to it.
 IMPORT = re.compile(
     r"^[ \t]*(?:from|cimport|import)[ \t]+kafka_cy\.(\w+)(?:\.\w+)*(?:[ \t]+(?:c?import)[ \t]|[ \t]*$)", re.MULTILINE
 )

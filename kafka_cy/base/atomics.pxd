@@ -20,13 +20,13 @@ cdef extern from *:
     #define atomic_add(p, v) __atomic_add_fetch((p), (v), __ATOMIC_SEQ_CST)
     #define atomic_sub(p, v) __atomic_sub_fetch((p), (v), __ATOMIC_SEQ_CST)
     #define atomic_add_relaxed(p, v) __atomic_add_fetch((p), (v), __ATOMIC_RELAXED)
-    /* One writer at a time, any readers: no locked instruction. */
-    static inline void atomic_add_owned_i64(int64_t *p, int64_t v)
+    static inline void counter_add(int64_t *p, int64_t v)
         { __atomic_store_n(p, __atomic_load_n(p, __ATOMIC_RELAXED) + v, __ATOMIC_RELAXED); }
+    #define counter_set(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
     #define atomic_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
-    static inline unsigned long atomic_exchange_u64(uint64_t *p, uint64_t v)
+    static inline uint64_t atomic_exchange_u64(uint64_t *p, uint64_t v)
         { return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST); }
-    static inline unsigned long atomic_or_u64(uint64_t *p, uint64_t v)
+    static inline uint64_t atomic_or_u64(uint64_t *p, uint64_t v)
         { return __atomic_or_fetch(p, v, __ATOMIC_SEQ_CST); }
     static inline int atomic_cas_i32(int32_t *p, int32_t expected, int32_t desired)
         { return __atomic_compare_exchange_n(p, &expected, desired, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
@@ -38,25 +38,23 @@ cdef extern from *:
     """
     int32_t atomic_load_i32 "atomic_load_acquire"(int32_t *p) noexcept nogil
     int64_t atomic_load_i64 "atomic_load_acquire"(int64_t *p) noexcept nogil
-    uint64_t atomic_load_u64 "atomic_load_acquire"(uint64_t *p) noexcept nogil
     void *atomic_load_pointer "atomic_load_seq"(void **p) noexcept nogil
     int64_t atomic_load_relaxed_i64 "atomic_load_relaxed"(int64_t *p) noexcept nogil
     int64_t atomic_load_seq_i64 "atomic_load_seq"(int64_t *p) noexcept nogil
     void atomic_store_i32 "atomic_store_release"(int32_t *p, int32_t v) noexcept nogil
     void atomic_store_i64 "atomic_store_release"(int64_t *p, int64_t v) noexcept nogil
-    void atomic_store_u64 "atomic_store_release"(uint64_t *p, uint64_t v) noexcept nogil
     void atomic_store_pointer "atomic_store_seq"(void **p, void *v) noexcept nogil
     void atomic_store_seq_i32 "atomic_store_seq"(int32_t *p, int32_t v) noexcept nogil
-    void atomic_store_seq_i64 "atomic_store_seq"(int64_t *p, int64_t v) noexcept nogil
     int32_t atomic_add_i32 "atomic_add"(int32_t *p, int32_t v) noexcept nogil
     int32_t atomic_sub_i32 "atomic_sub"(int32_t *p, int32_t v) noexcept nogil
     int64_t atomic_add_i64 "atomic_add"(int64_t *p, int64_t v) noexcept nogil
     int64_t atomic_sub_i64 "atomic_sub"(int64_t *p, int64_t v) noexcept nogil
     int64_t atomic_add_relaxed_i64 "atomic_add_relaxed"(int64_t *p, int64_t v) noexcept nogil
-    void atomic_add_owned_i64(int64_t *p, int64_t v) noexcept nogil
     uint64_t atomic_exchange_u64(uint64_t *p, uint64_t v) noexcept nogil
     uint64_t atomic_or_u64(uint64_t *p, uint64_t v) noexcept nogil
     int atomic_cas_i32(int32_t *p, int32_t expected, int32_t desired) noexcept nogil
     int atomic_cas_i64(int64_t *p, int64_t expected, int64_t desired) noexcept nogil
     void *atomic_exchange_pointer(void **p, void *v) noexcept nogil
     void atomic_fence() noexcept nogil
+    void counter_add(int64_t *p, int64_t v) noexcept nogil      # one writer at a time, any readers: no locked instruction
+    void counter_set(int64_t *p, int64_t v) noexcept nogil      # the same, for a gauge

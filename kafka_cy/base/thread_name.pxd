@@ -1,4 +1,4 @@
-"""The system's names of native threads, as top -H, gdb and perf show them. Python's: named_thread.py."""
+"""Names of native threads in the operating system, as `top -H`, gdb and perf show them. For Python threads: named_thread.py."""
 
 cdef extern from *:
     """
@@ -10,7 +10,7 @@ cdef extern from *:
     #include <pthread.h>
     #include <stdio.h>
     static inline void name_this_thread(const char *kind, int number) {
-        char name[16];      /* of the kernel; the rest is cut */
+        char name[16];      /* the kernel's limit; a longer name is cut */
         snprintf(name, sizeof name, "%s-%d", kind, number);
         pthread_setname_np(pthread_self(), name);
     }

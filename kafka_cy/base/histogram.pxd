@@ -5,16 +5,8 @@ exact to half a bucket (6 %), mostly better: values are taken to lie evenly in t
 """
 from libc.stdint cimport int64_t
 
-from kafka_cy.records.atomics cimport atomic_add_owned_i64, atomic_add_relaxed_i64
-
-cdef extern from *:
-    """
-    #ifndef KAFKA_CY_HISTOGRAM
-    #define KAFKA_CY_HISTOGRAM
-    static inline int highest_bit(int64_t v) { return 63 - __builtin_clzll((unsigned long long)v); }
-    #endif
-    """
-    int highest_bit(int64_t value) noexcept nogil       # of a value above 0
+from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, counter_add
+from kafka_cy.base.bits cimport highest_bit
 
 cdef enum:
     HISTOGRAM_BUCKETS = 488             # to 2^63 - 1: no value has to be cut
@@ -39,7 +31,7 @@ cdef inline double histogram_floor(int bucket) noexcept nogil:
 
 
 cdef inline void histogram_add(Histogram* histogram, int64_t value, int64_t times) noexcept nogil:
-    atomic_add_owned_i64(&histogram.counts[histogram_bucket(value)], times)
+    counter_add(&histogram.counts[histogram_bucket(value)], times)
 
 
 cdef inline void histogram_add_shared(Histogram* histogram, int64_t value) noexcept nogil:

@@ -1,4 +1,4 @@
-"""Python threads that bear their name in the system too."""
+"""Python threads that have a name in the operating system too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 
 class NamedThread(threading.Thread):
-    """As threading.Thread; top -H and gdb show its name (15 characters). CPython does so by itself from 3.14 on."""
+    """A threading.Thread whose name `top -H` and gdb show (15 characters). CPython does this itself from 3.14 on."""
 
     def run(self) -> None:
         if sys.platform == "linux":
