@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
-from uuid import UUID
 
 from kafka_cy.cluster.metadata import Change, ClusterMetadata, TopicsChanged
 from kafka_cy.cluster.topics import Topic
 
-NO_ID = bytes(16)
+
+def known_topics(cluster: ClusterMetadata) -> dict[str, tuple[bytes, int]]:
+    """What LogManager needs to tell our folders from others: topic id and number of partitions by name."""
+    return {topic.name: (topic.id.bytes, len(topic.partitions)) for topic in cluster.topics.values()}
 
 
 class Hosting:
@@ -32,8 +34,7 @@ class Hosting:
         self._out_of_reach: set[tuple[str, int]] = set()
 
     def start(self) -> None:
-        """Adopt what lies in the log directories, create what is missing, publish the first image."""
-        self._adopt_folders()
+        """Create the logs that are missing, publish the first image."""
         topics = list(self._cluster.topics.values())
         if self._logs.offline_dirs:
             known = {(topic.name, partition.index) for topic in topics for partition in topic.partitions}
@@ -56,24 +57,6 @@ class Hosting:
     def republish(self, names: Iterable[str]) -> None:
         """Publish topics again whose hosted partitions changed (a failed log directory)."""
         self._publish([self._cluster.topics[name] for name in names if name in self._cluster.topics], [])
-
-    def _adopt_folders(self) -> None:
-        # A data folder of a ZooKeeper-era Kafka carries topics that our metadata has never heard of.
-        found: dict[str, dict[int, Any]] = {}
-        for (name, index), partition in self._logs.partitions.items():
-            found.setdefault(name, {})[index] = partition
-        with self._cluster.batch():
-            for name, partitions in sorted(found.items()):
-                known = self._cluster.topics.get(name)
-                count = max(partitions) + 1
-                ours = [[self._cluster.broker_id]]
-                if known is None:
-                    raw = next((p.topic_id for p in partitions.values() if bytes(p.topic_id) != NO_ID), None)
-                    topic_id = UUID(bytes=bytes(raw)) if raw is not None else None
-                    epochs = [partitions[i].leader_epoch if i in partitions else 0 for i in range(count)]
-                    self._cluster.create_topic(name, ours * count, {}, topic_id, epochs)
-                elif count > len(known.partitions):
-                    self._cluster.create_partitions(name, ours * (count - len(known.partitions)))
 
     def _host(self, topic: Topic) -> None:
         config: dict[str, Any] | None = None

@@ -67,12 +67,17 @@ class ClusterMetadata:
 
     # -- start --
 
-    def load(self, cluster_id: str) -> None:
-        """Lay out a new tree or read an old one; become controller. StoreBroken: another cluster's, or unreadable."""
+    def load(self, cluster_id: str, *, adopting: bool = False) -> None:
+        """Lay out a new tree or read an old one; become controller. StoreBroken: another cluster's, or unreadable.
+
+        A new tree that is laid out with `adopting` is incomplete until end_adoption().
+        """
         missing = [path for path in znodes.CONTAINERS if self.store.find(path) is None]
         operations: list[Operation] = [Create(path) for path in missing]
         if self.store.find(znodes.CLUSTER_ID) is None:
             operations.append(Create(znodes.CLUSTER_ID, znodes.to_json({"version": "1", "id": cluster_id})))
+            if adopting:
+                operations.append(Create(znodes.ADOPTION))
         if self.store.find(znodes.CONTROLLER_EPOCH) is None:
             operations.append(Create(znodes.CONTROLLER_EPOCH, b"0"))
         if self.store.find(znodes.FEATURE) is None:
@@ -96,6 +101,16 @@ class ClusterMetadata:
         """The cluster id of an old tree; None when the tree is new."""
         node = self.store.find(znodes.CLUSTER_ID)
         return str(znodes.from_json(node.data)["id"]) if node is not None else None
+
+    @property
+    def adopting(self) -> bool:
+        """Is the tree new, with the topics of the folders that were found still to be taken over?"""
+        return self.store.find(znodes.ADOPTION) is not None
+
+    def end_adoption(self) -> None:
+        """The topics of the folders that were found are in the tree."""
+        if self.adopting:
+            self.store.multi([self._fence(), Delete(znodes.ADOPTION)])
 
     def _read_tree(self) -> None:
         self.cluster_id = znodes.from_json(self.store.get(znodes.CLUSTER_ID).data)["id"]

@@ -17,6 +17,7 @@ CONFIG_CHANGES = "/config/changes"
 DELETE_TOPICS = "/admin/delete_topics"
 PRODUCER_ID_BLOCK = "/latest_producer_id_block"
 FEATURE = "/feature"
+ADOPTION = "/kafkacy_adoption"  # ours: exists from the making of the tree until the topics of found folders are in it
 
 # Containers without data that a cluster has from its first start.
 CONTAINERS = (

@@ -7,9 +7,11 @@ from typing import Any
 
 from kafka_cy.api.registry import advertised
 from kafka_cy.cluster.embedded_store import FILE_NAME, EmbeddedStore
-from kafka_cy.cluster.hosting import Hosting
+from kafka_cy.cluster.hosting import Hosting, known_topics
 from kafka_cy.cluster.metadata import ClusterMetadata, new_cluster_id
+from kafka_cy.cluster.metadata_location import check_unused, metadata_dir
 from kafka_cy.cluster.producer_ids import ProducerIds
+from kafka_cy.cluster.unknown_partitions import ADOPT_KEY, adopt_unknown, settle_unknown
 from kafka_cy.server.control_loop import ControlLoop
 from kafka_cy.server.log import BrokerLog
 from kafka_cy.telemetry.broker_view import RECOVERY, RUNNING, SHUTTING_DOWN, STARTING
@@ -44,6 +46,8 @@ class KafkaServer:
         self.client_telemetry: Any = None  # made for the first client that asks
         self.otel: Any = None
         self.failure: DataRefused | None = None  # why run() ended, where it was not stop()
+        self._metadata_dir = config.log_dirs[0]
+        self._adopts = config.static.get(ADOPT_KEY, "false").lower() == "true"
         self.addresses: list[tuple[str, str, int]] = []  # listener name, advertised host, port
 
     # -- start --
@@ -124,16 +128,30 @@ class KafkaServer:
             raise PortTaken(f"cannot listen on {listen} for consumer lag: {error.strerror or error}") from error
 
     def _load_metadata(self) -> None:
-        first = self.config.log_dirs[0]
+        # What is wrong with the directories is found before anything is written.
+        log_dirs = self.config.log_dirs
+        home = self._metadata_dir = metadata_dir(log_dirs, self.config["metadata.log.dir"])
+        is_new = not os.path.exists(f"{home}/{FILE_NAME}")  # noqa: PTH110 (pathlib costs start time)
+        if is_new and not self._adopts:
+            self._check_unused(home)
         try:
-            os.makedirs(first, exist_ok=True)  # noqa: PTH103 (pathlib costs start time)
+            os.makedirs(home, exist_ok=True)  # noqa: PTH103
         except OSError as error:
-            raise DataRefused(f"log directory {first} cannot be made: {error.strerror}") from error
-        if not os.access(first, os.W_OK | os.X_OK):
-            raise DataRefused(f"log directory {first} is not writable")
-        store = EmbeddedStore(f"{first}/{FILE_NAME}")
+            raise DataRefused(f"log directory {home} cannot be made: {error.strerror}") from error
+        if not os.access(home, os.W_OK | os.X_OK):
+            raise DataRefused(f"log directory {home} is not writable")
+        store = EmbeddedStore(f"{home}/{FILE_NAME}")
         self.cluster = ClusterMetadata(store, self.config.broker_id, self.loop.wall_clock_ms)
-        self.cluster.load(cluster_id_of(self.config.log_dirs) or self.cluster.stored_cluster_id() or new_cluster_id())
+        stored_id = self.cluster.stored_cluster_id()
+        if stored_id is None and not is_new and not self._adopts:
+            self._check_unused(home)  # a first start that was cut off left an empty store
+        self.cluster.load(cluster_id_of(log_dirs) or stored_id or new_cluster_id(), adopting=self._adopts)
+
+    def _check_unused(self, home: str) -> None:
+        try:
+            check_unused(home, self.config.log_dirs, self.config.broker_id)
+        except OSError as error:
+            raise DataRefused(str(error)) from error
 
     def _start_logs(self) -> None:
         from kafka_cy.config.applied import AppliedConfig, cleaner_config
@@ -158,22 +176,22 @@ class KafkaServer:
             cleaner_config=cleaner_config(self.config),
             on_offline=self._on_log_dir_offline,
             on_uncleanable=self._on_uncleanable,
+            warn=self.log.warning,
         )
         applied.logs = self.logs
-        for topic in self.cluster.topics.values():
-            if topic.config:
-                self.logs.set_config(topic.name, self.config.topic_config(topic.config))
         try:
-            self.logs.start({topic.name: topic.id.bytes for topic in self.cluster.topics.values()})
+            self.logs.open()
+            settle_unknown(self.cluster, self.logs, adopt_unknown if self._adopts else None)
+            for topic in self.cluster.topics.values():
+                if topic.config:
+                    self.logs.set_config(topic.name, self.config.topic_config(topic.config))
+            self.logs.start(known_topics(self.cluster))
         except (OSError, ValueError, RuntimeError, StorageFailure) as error:
             raise DataRefused(str(error)) from error
-        finally:
-            for folder, to in self.logs.strays:
-                self.log.warning("a log of an earlier topic of the same name is stray and was renamed", folder=folder, to=to)
         for path in sorted(self.logs.offline_dirs):
             self.log.error("a log directory cannot be used and is offline", path=path)
-        if self.config.log_dirs[0] in self.logs.offline_dirs:
-            raise DataRefused(f"log directory {self.config.log_dirs[0]}, which holds the metadata, cannot be used")
+        if self._metadata_dir in self.logs.offline_dirs:
+            raise DataRefused(f"log directory {self._metadata_dir}, which holds the metadata, cannot be used")
         self.cluster.logs = self.logs
 
     def _encrypt(self) -> None:
@@ -328,7 +346,7 @@ class KafkaServer:
     def _on_log_dir_offline(self, path: str, reason: str, lost: list[Any]) -> None:
         """Kafka stops when its last log directory fails, or the one with its metadata."""
         self.log.error("a log directory failed and is offline", path=path, reason=reason, partitions=len(lost))
-        if path == self.config.log_dirs[0]:
+        if path == self._metadata_dir:
             self._fail(f"the broker stops: log directory {path}, which holds the metadata, failed ({reason})")
         elif len(self.logs.offline_dirs) == len(self.logs.log_dirs):
             self._fail(f"the broker stops: all log directories have failed, {path} the last one ({reason})")

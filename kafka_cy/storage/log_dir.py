@@ -1,4 +1,4 @@
-"""One entry of log.dirs: its lock, its identity (meta.properties), its clean-shutdown mark, the folders in it."""
+"""One entry of log.dirs: its lock, its identity (meta.properties), its clean-shutdown mark; the names of folders in it."""
 
 # The os functions, not pathlib, which costs start time.
 # ruff: noqa: PTH103, PTH108, PTH110
@@ -11,14 +11,14 @@ import uuid
 from functools import lru_cache
 from typing import Literal
 
-from kafka_cy.storage.checkpoints import read_properties, write_file
+from kafka_cy.storage.checkpoints import read_properties, sync_directory, write_file
 
 Kind = Literal["locked", "not writable", "other cluster", "broken"]
 CLEAN_SHUTDOWN = ".kafka_cleanshutdown"
 NO_TOPIC_ID = bytes(16)
 METADATA_BYTES_MAX = 4096  # of partition.metadata
 FOLDER_NAME_MAX = 255
-OTHERS_FOLDERS = ("__cluster_metadata",)  # KRaft's own log: not a topic
+META_VERSIONS = ("0", "1")  # of meta.properties: ZooKeeper-era, with broker.id, and KRaft's, with node.id
 
 
 class LogDirError(OSError):
@@ -35,10 +35,12 @@ class LogDir:
     def __init__(self, path: str) -> None:
         self.path = path
         self.clean = False
+        self.was_used = False  # has it a meta.properties?
+        self._identity = ""  # the meta.properties to write
         self._lock_fd = -1
 
     def open(self, broker_id: int, cluster_id: str) -> None:
-        """Make, lock and identify the directory; formats an empty one. Raises LogDirError."""
+        """Make, lock and identify the directory; begin() writes what identifies a new one. Raises LogDirError."""
         try:
             os.makedirs(self.path, exist_ok=True)
         except OSError as error:
@@ -65,7 +67,7 @@ class LogDir:
         except OSError as error:
             self.unlock()
             if isinstance(error, BlockingIOError | PermissionError):
-                raise LogDirError("locked", f"log directory {self.path} is in use by another broker") from error
+                raise _in_use(self.path) from error
             raise LogDirError(
                 "not writable", f"log directory {self.path} cannot be locked: {error.strerror}"
             ) from error
@@ -77,50 +79,68 @@ class LogDir:
             self._lock_fd = -1
 
     def _check_identity(self, broker_id: int, cluster_id: str) -> None:
-        path = self._file("meta.properties")
-        try:
-            properties = read_properties(path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise LogDirError("broken", f"{path} cannot be read: {error}") from error
-        if properties is None:
-            write_file(path, f"#\nbroker.id={broker_id}\ncluster.id={cluster_id}\nversion=0\n")
-            return
-        stored_cluster = properties.get("cluster.id")
-        stored_id = properties.get("broker.id", properties.get("node.id"))
-        if stored_cluster is not None and stored_cluster != cluster_id:
-            raise LogDirError(
-                "other cluster",
-                f"log directory {self.path} belongs to cluster {stored_cluster}, this broker to cluster {cluster_id}",
-            )
-        if stored_id is not None and stored_id != str(broker_id):
-            raise LogDirError(
-                "other cluster", f"log directory {self.path} belongs to broker {stored_id}, this broker is {broker_id}"
-            )
+        self.was_used = read_identity(self.path, broker_id, cluster_id)
+        if not self.was_used:
+            self._identity = f"#\nbroker.id={broker_id}\ncluster.id={cluster_id}\nversion=0\n"
 
     def begin(self) -> None:
-        """The directory is in use: from here on only mark_clean() makes the next start a clean one."""
+        """The directory is in use: from here on only mark_clean() makes the next start a clean one. Raises OSError."""
+        if self._identity:
+            write_file(self._file("meta.properties"), self._identity)
+            self._identity = ""
         if self.clean:
             os.unlink(self._file(CLEAN_SHUTDOWN))
+            sync_directory(self.path)  # or a power cut brings the mark back
 
     def mark_clean(self) -> None:
         """Everything was flushed and checkpointed."""
         write_file(self._file(CLEAN_SHUTDOWN), '{"version":0,"brokerEpoch":-1}')
 
-    def partitions(self) -> list[tuple[str, int, str]]:
-        """[(topic, partition, folder)]; removes what a deletion or a move left behind."""
-        found = []
-        with os.scandir(self.path) as entries:
-            for entry in entries:
-                if entry.name.endswith(("-delete", "-future")):
-                    remove_tree(entry.path)
-                    continue
-                topic, dash, index = entry.name.rpartition("-")
-                if dash and topic and index.isdecimal() and topic not in OTHERS_FOLDERS and entry.is_dir():
-                    found.append((topic, int(index), entry.path))
-        return sorted(found)
+
+def read_identity(log_dir: str, broker_id: int, cluster_id: str | None) -> bool:
+    """Has the directory a meta.properties? Raises LogDirError when it names another broker or (not for None) cluster."""
+    path = f"{log_dir}/meta.properties"
+    try:
+        properties = read_properties(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise LogDirError("broken", f"{path} cannot be read: {error}") from error
+    if properties is None:
+        return False
+    if properties.get("version", "0") not in META_VERSIONS:
+        raise LogDirError("broken", f"{path} has version {properties['version']}, this broker reads 0 and 1")
+    stored_cluster = properties.get("cluster.id")
+    stored_id = properties.get("broker.id", properties.get("node.id"))
+    if stored_cluster is not None and cluster_id is not None and stored_cluster != cluster_id:
+        raise LogDirError(
+            "other cluster", f"log directory {log_dir} belongs to cluster {stored_cluster}, this broker to cluster {cluster_id}"
+        )
+    if stored_id is not None and stored_id != str(broker_id):
+        raise LogDirError(
+            "other cluster", f"log directory {log_dir} belongs to broker {stored_id}, this broker is {broker_id}"
+        )
+    return True
 
 
-def folder_aside(path: str, topic: str, index: int, suffix: Literal["delete", "stray"]) -> str:
+def check_not_in_use(path: str) -> None:
+    """Raises LogDirError when another broker has locked the log directory; before this process locks it."""
+    try:
+        fd = os.open(f"{path}/.lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise _in_use(path) from error
+    finally:
+        os.close(fd)
+
+
+def _in_use(path: str) -> LogDirError:
+    return LogDirError("locked", f"log directory {path} is in use by another broker")
+
+
+def folder_aside(path: str, topic: str, index: int, suffix: Literal["delete", "future", "stray"]) -> str:
     """A path like Kafka's (LocalLog) for the folder of a partition that is no more; a long topic name is cut."""
     ending = f"-{index}.{uuid.uuid4().hex}-{suffix}"
     return f"{path}/{topic[: FOLDER_NAME_MAX - len(ending)]}{ending}"

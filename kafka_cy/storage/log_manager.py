@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kafka_cy.base.named_thread import NamedThread
@@ -26,16 +26,24 @@ from kafka_cy.storage.log_dir import (
     LogDir,
     LogDirError,
     folder_aside,
-    read_topic_id,
     remove_tree,
     write_topic_id,
 )
 from kafka_cy.storage.partition import HostedPartition
+from kafka_cy.storage.partition_folders import (
+    PARTITION_INDEX_MAX,
+    KnownTopics,
+    LogDirContent,
+    PartitionFolder,
+    belongs_to,
+    is_of_earlier_topic,
+    scan,
+)
 
 __all__ = ["LogDirError", "LogManager"]
 
 Key = tuple[str, int]
-Job = tuple[LogDir, str, bytes, int, str, tuple[int, int, int]]  # of _load
+Job = tuple[LogDir, PartitionFolder, tuple[int, int, int]]  # of _load
 FAILURES_CHECK_S = 0.25  # one integer is compared
 THREADS = 4  # beside the caller's, to open and close logs
 
@@ -60,8 +68,13 @@ class LogManager:
         cleaner_config: dict[str, Any] | None = None,
         on_offline: Callable[[str, str, list[HostedPartition]], None] | None = None,
         on_uncleanable: Callable[[HostedPartition, str], None] | None = None,
+        warn: Callable[..., None] | None = None,
     ) -> None:
-        """`cleaner_config`: the broker's log.cleaner.* keys with typed values; without it nothing is compacted."""
+        """`cleaner_config`: the broker's log.cleaner.* keys with typed values; without it nothing is compacted.
+
+        `warn(text, **details)` writes
+        a line of the broker's log; any thread calls it.
+        """
         self.log_dirs = list(log_dirs)
         self.offline_dirs: set[str] = set()
         self.strays: list[tuple[str, str]] = []  # (folder, what start() renamed it to)
@@ -69,6 +82,7 @@ class LogManager:
         self.deleted_counts: list[int] = []  # what deleted partitions had counted (HostedPartition.counts), summed up
         self.on_offline = on_offline
         self.on_uncleanable = on_uncleanable
+        self._warn = warn if warn is not None else _warn_on_stderr
         self._broker_id = broker_id
         self._cluster_id = cluster_id
         self._default_config = dict(default_config)
@@ -77,6 +91,7 @@ class LogManager:
         self._retention_check_s = retention_check_interval_ms / 1000
         self._checkpoint_s = checkpoint_interval_ms / 1000
         self._dirs: dict[str, LogDir] = {}
+        self._contents: dict[str, LogDirContent] = {}  # from open() to start()
         self._dir_of: dict[Key, str] = {}
         self._futures: dict[Key, tuple[str, PartitionLog]] = {}
         self._removals: list[tuple[float, str]] = []  # (due, folder to remove, or folder with .deleted files)
@@ -91,28 +106,53 @@ class LogManager:
 
     # -- start --
 
-    def start(self, topic_ids: Mapping[str, bytes] | None = None) -> None:
-        """Lock and identify the directories, recover every log in them. Raises LogDirError.
+    def open(self) -> None:
+        """Lock and identify the directories and see what lies in them; changes nothing. Raises LogDirError.
 
-        Of several directories, one that cannot be used is left out (`offline_dirs`). A folder whose partition.metadata
-        has another id than `topic_ids` (by topic name) is the log of an earlier topic of that name: it is renamed, as
-        Kafka does with a stray log (LogManager.loadLog), and nothing in it removed (`strays`).
+        Of several directories, one that cannot be used is left out (`offline_dirs`).
         """
         for path in self.log_dirs:
             directory = LogDir(path)
             try:
                 directory.open(self._broker_id, self._cluster_id)
+                self._contents[path] = scan(path)
             except LogDirError as error:
                 if error.kind != "not writable" or len(self.log_dirs) == 1:
                     self._unlock_all()
                     raise
                 self.offline_dirs.add(path)
                 continue
+            except OSError as error:
+                directory.unlock()
+                self._unlock_all()
+                raise LogDirError("broken", f"log directory {path} cannot be read: {error.strerror}") from error
             self._dirs[path] = directory
         if not self._dirs:
             raise LogDirError("not writable", "none of the log directories can be used")
+
+    def unknown(self, known: KnownTopics) -> list[PartitionFolder]:
+        """After open(): the partitions of topics that are not among these."""
+        return [
+            folder
+            for content in self._contents.values()
+            for folder in content.partitions
+            if not belongs_to(folder, known) and not is_of_earlier_topic(folder, known)
+        ]
+
+    def was_used(self, path: str) -> bool:
+        """After open(): had the directory a meta.properties?"""
+        return self._dirs[path].was_used
+
+    def start(self, known: KnownTopics | None = None) -> None:
+        """Recover every log of a `known` topic (of all topics where it is None). Raises LogDirError.
+
+        The folder of a partition that is not known is renamed, as Kafka does with a stray log (LogManager.loadLog), and
+        nothing in it removed (`strays`). Calls open() where that was not done.
+        """
+        if not self._dirs:
+            self.open()
         try:
-            self._load_all(dict(topic_ids or {}))
+            self._load_all(self._topics_found() if known is None else known)
             for directory in self._dirs.values():
                 directory.begin()
         except OSError:
@@ -127,21 +167,26 @@ class LogManager:
         for directory in self._dirs.values():
             directory.unlock()
 
-    def _load_all(self, topic_ids: dict[str, bytes]) -> None:
+    def _topics_found(self) -> KnownTopics:
+        """Every topic that has a folder; of different topic ids the first one counts."""
+        found: dict[str, tuple[bytes, int]] = {}
+        for content in self._contents.values():
+            for folder in content.partitions:
+                if found.get(folder.topic, (NO_TOPIC_ID, 0))[0] == NO_TOPIC_ID:
+                    found[folder.topic] = (folder.topic_id, PARTITION_INDEX_MAX + 1)
+        return found
+
+    def _load_all(self, known: KnownTopics) -> None:
         jobs: list[Job] = []
-        for directory in self._dirs.values():
-            recovery = checkpoints.read_offsets(f"{directory.path}/{checkpoints.RECOVERY_POINTS}")
-            starts = checkpoints.read_offsets(f"{directory.path}/{checkpoints.LOG_STARTS}")
-            cleaned = checkpoints.read_offsets(f"{directory.path}/{checkpoints.CLEANER_OFFSETS}")
-            for topic, index, folder in directory.partitions():
-                key = (topic, index)
-                topic_id = read_topic_id(folder)
-                # Of a topic that is not known, the first id counts: it is the one that it will be known by.
-                if topic_id != NO_TOPIC_ID and topic_id != topic_ids.setdefault(topic, topic_id):
-                    self._set_aside(directory.path, key, folder)
-                    continue
+        for path, directory in self._dirs.items():
+            recovery = checkpoints.read_offsets(f"{path}/{checkpoints.RECOVERY_POINTS}")
+            starts = checkpoints.read_offsets(f"{path}/{checkpoints.LOG_STARTS}")
+            cleaned = checkpoints.read_offsets(f"{path}/{checkpoints.CLEANER_OFFSETS}")
+            for folder in self._ours(path, known):
+                key = (folder.topic, folder.partition)
                 offsets = (starts.get(key, -1), recovery.get(key, -1), cleaned.get(key, -1))
-                jobs.append((directory, topic, topic_id, index, folder, offsets))
+                jobs.append((directory, folder, offsets))
+        self._contents.clear()
         failed: dict[str, StorageFailure] = {}
         refused: list[OSError] = []
 
@@ -159,9 +204,29 @@ class LogManager:
             self._leave_out(path)
             if not self._dirs:
                 raise LogDirError("broken", str(error)) from error
-            sys.stderr.write(f"log manager: {error}\n")
+            self._warn(f"a log cannot be loaded, its log directory is offline: {error}", path=path)
         if refused:
             raise LogDirError("broken", str(refused[0])) from refused[0]
+
+    def _ours(self, path: str, known: KnownTopics) -> list[PartitionFolder]:
+        """The partitions in a directory that are to be loaded; the others are set aside, remains of deletions go."""
+        content = self._contents[path]
+        ours = []
+        for folder in content.partitions:
+            if belongs_to(folder, known):
+                ours.append(folder)
+            elif is_of_earlier_topic(folder, known):
+                self._set_aside(folder, "a log of an earlier topic of the same name is stray and was renamed")
+            else:
+                self._set_aside(folder, "a log of a topic that does not exist is stray and was renamed")
+        for folder in content.deletions + content.copies:
+            self._remove_later(folder.path, 0)
+        for folder in content.empty:
+            if not belongs_to(folder, known):
+                self._warn("a folder has a partition's name, but holds no partition: it is left alone", folder=folder.path)
+        for other in content.others:
+            self._warn("a folder was not made by this broker: it is left alone", folder=other)
+        return ours
 
     def _leave_out(self, path: str) -> None:
         self.offline_dirs.add(path)
@@ -170,26 +235,29 @@ class LogManager:
             del self._dir_of[key]
             self.partitions.pop(key).log.abandon()
 
-    def _set_aside(self, path: str, key: Key, folder: str) -> None:
-        renamed = folder_aside(path, *key, "stray")
-        os.rename(folder, renamed)
-        self.strays.append((folder, renamed))
-        self._stale.add(key)
+    def _set_aside(self, folder: PartitionFolder, why: str) -> None:
+        renamed = folder_aside(folder.log_dir, folder.topic, folder.partition, "stray")
+        os.rename(folder.path, renamed)
+        checkpoints.sync_directory(folder.log_dir)
+        self.strays.append((folder.path, renamed))
+        self._stale.add((folder.topic, folder.partition))
+        self._warn(why, folder=folder.path, to=renamed)
 
-    def _load(
-        self, directory: LogDir, topic: str, topic_id: bytes, index: int, folder: str, offsets: tuple[int, int, int]
-    ) -> None:
+    def _load(self, directory: LogDir, folder: PartitionFolder, offsets: tuple[int, int, int]) -> None:
         start, recovery, cleaned = offsets
+        key = (folder.topic, folder.partition)
         log = PartitionLog(
-            folder, self._config_of(topic), start_offset=start, recovery_point=recovery, clean=directory.clean
+            folder.path, self._config_of(folder.topic), start_offset=start, recovery_point=recovery, clean=directory.clean
         )
         log.restore_cleaner_offset(cleaned)
-        partition = HostedPartition(log, topic, topic_id, index, max(log.latest_epoch, 0))
+        partition = HostedPartition(log, folder.topic, folder.topic_id, folder.partition, max(log.latest_epoch, 0))
         with self._mutex:
-            if (topic, index) in self.partitions:
-                raise LogDirError("broken", f"{topic}-{index} lies in two log directories")
-            self.partitions[topic, index] = partition
-            self._dir_of[topic, index] = directory.path
+            if key in self.partitions:
+                raise LogDirError(
+                    "broken", f"{folder} lies in two log directories, {self._dir_of[key]} and {directory.path}: move one away"
+                )
+            self.partitions[key] = partition
+            self._dir_of[key] = directory.path
 
     def _config_of(self, topic: str) -> dict[str, Any]:
         return self._configs.get(topic) or self._default_config
@@ -325,7 +393,7 @@ class LogManager:
                     self.write_checkpoints()
                 self.check_directories()
             except OSError as error:
-                sys.stderr.write(f"log manager: {error}\n")
+                self._warn(f"log manager: {error}")
                 self.check_directories()
 
     def _wait(self, until: float) -> None:
@@ -376,7 +444,7 @@ class LogManager:
             due = [folder for when, folder in self._removals if when <= now]
             self._removals = [removal for removal in self._removals if removal[0] > now]
         for folder in due:
-            if folder.endswith("-delete"):
+            if folder.endswith(("-delete", "-future")):
                 remove_tree(folder)
             else:
                 _unlink_deleted(folder)
@@ -563,6 +631,10 @@ def _in_threads(work: Callable[[Any], None], jobs: list[Any]) -> None:
     run()
     for thread in threads:
         thread.join()
+
+
+def _warn_on_stderr(text: str, **details: Any) -> None:
+    sys.stderr.write(" ".join([text, *(f"{key}={value}" for key, value in details.items())]) + "\n")
 
 
 def _unlink_deleted(folder: str) -> None:

@@ -201,6 +201,7 @@ def start_ours(written: Written, folder: Path) -> Broker:
         "log.dirs": ",".join(map(str, copies)),
         "offsets.topic.num.partitions": 5,
         "log.retention.ms": -1,
+        "kafkacy.adopt.unknown.partitions": True,
     }
     return Broker(config, folder=folder / "broker")
 

@@ -17,7 +17,7 @@ CONFIG = {"retention.ms": -1}
 
 def opened(*dirs: Path, topic_ids: dict[str, bytes] | None = None) -> LogManager:
     logs = LogManager([str(each) for each in dirs], 1, "cluster", CONFIG)
-    logs.start(topic_ids)
+    logs.start(None if topic_ids is None else {topic: (topic_id, 100) for topic, topic_id in topic_ids.items()})
     return logs
 
 

@@ -1,0 +1,95 @@
+"""Where the metadata store lies: in `metadata.log.dir`, which is the first of `log.dirs` where it is not set.
+
+Kafka refuses to start when it finds its metadata log in another directory (KafkaRaftServer.initializeLogDirs). So does
+this broker, and it also refuses when there is no metadata although a directory has been in use: with a new, empty store
+all topics in it would be unknown. Reads only.
+"""
+
+# The os functions, not pathlib, which costs start time.
+# ruff: noqa: PTH110, PTH116
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from kafka_cy.cluster.embedded_store import FILE_NAME
+from kafka_cy.cluster.store import StoreBroken
+from kafka_cy.storage.log_dir import check_not_in_use, read_identity
+from kafka_cy.storage.partition_folders import PartitionFolder, scan
+
+HOW_TO_ADOPT = "if another Kafka broker has written it, start once with --adopt to take its topics over"
+
+
+def metadata_dir(log_dirs: Sequence[str], configured: str | None) -> str:
+    """The directory of the store: `configured` (metadata.log.dir) or the first log directory.
+
+    Raises StoreBroken where a store lies in another directory of `log_dirs`, or in two.
+    """
+    home = configured or log_dirs[0]
+    holders: dict[tuple[int, int], str] = {}
+    for directory in [home, *log_dirs]:
+        try:
+            status = os.stat(f"{directory}/{FILE_NAME}")
+        except OSError:
+            continue
+        holders.setdefault((status.st_dev, status.st_ino), directory)
+    found = list(holders.values())
+    if len(found) > 1:
+        raise StoreBroken(
+            f"there are two metadata stores, {found[0]}/{FILE_NAME} and {found[1]}/{FILE_NAME}: move the one away that does "
+            "not belong to this broker's data"
+        )
+    if found and found[0] != home:
+        raise StoreBroken(
+            f"the metadata lies in {found[0]}, but it is looked for in {home}"
+            f" ({'metadata.log.dir' if configured else 'the first of log.dirs'}): set metadata.log.dir={found[0]}"
+            + ("" if configured else ", or name this directory first in log.dirs")
+        )
+    return home
+
+
+def check_unused(home: str, log_dirs: Sequence[str], broker_id: int) -> None:
+    """There is no metadata in `home`: raises StoreBroken where a directory has been in use nevertheless.
+
+    Raises LogDirError where another broker uses one, or one belongs to another broker.
+    """
+    store = f"{home}/{FILE_NAME}"
+    for leftover in (f"{store}-wal",):
+        if os.path.exists(leftover):
+            raise StoreBroken(f"{leftover} exists, but {store} is missing: put it back")
+    for directory in dict.fromkeys([*log_dirs, home]):
+        if not os.path.exists(directory):
+            continue
+        check_not_in_use(directory)
+        was_used = read_identity(directory, broker_id, None)
+        try:
+            partitions = scan(directory).partitions
+        except OSError as error:
+            raise StoreBroken(
+                f"there is no metadata in {home}, and log directory {directory}, which may hold it, cannot be read:"
+                f" {error.strerror}"
+            ) from error
+        if partitions:
+            raise StoreBroken(
+                f"log directory {directory} holds {_counted(partitions)}, but their metadata, {store}, is missing:"
+                f" put it back, or set metadata.log.dir to where it lies; {HOW_TO_ADOPT}"
+            )
+        if was_used:
+            raise StoreBroken(
+                f"log directory {directory} has been in use (it has a meta.properties), but the metadata, {store}, is"
+                f" missing: put it back, or set metadata.log.dir to where it lies; {HOW_TO_ADOPT};"
+                " if nothing in it is needed any more, empty it"
+            )
+
+
+def unknown_partitions_refused(log_dir: str, unknown: Sequence[PartitionFolder]) -> StoreBroken:
+    """The refusal for a log directory with partitions that the metadata does not know."""
+    return StoreBroken(
+        f"log directory {log_dir} holds {_counted(unknown)} of topics that the metadata does not know: start with --adopt"
+        " to take them over, or move them away"
+    )
+
+
+def _counted(partitions: Sequence[PartitionFolder]) -> str:
+    first = partitions[0]
+    return f"{len(partitions)} partitions (first: {first})" if len(partitions) > 1 else f"the partition {first}"

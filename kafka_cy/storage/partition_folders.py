@@ -1,0 +1,117 @@
+"""Which folders of a log directory are partitions, and which are what a deletion or a move left behind.
+
+Only the names that LocalLog of Kafka gives (and that we give) count: `topic-N` for a partition,
+`topic-N.<32 hex digits>-delete`, `-future` and `-stray` for a partition that was deleted, is being copied, or belongs to
+no topic. Every other folder belongs to somebody else and is never touched. Reads only.
+"""
+
+# The os functions, not pathlib, which costs start time.
+# ruff: noqa: PTH208
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from kafka_cy.storage.log_dir import NO_TOPIC_ID, read_topic_id
+
+PARTITION_INDEX_MAX = (1 << 31) - 1
+INDEX_DIGITS_MAX = 10
+SUFFIXES = ("delete", "future", "stray")
+UNIQUE_ID_DIGITS = 32
+SEGMENT_NAME_CHARACTERS = 24  # twenty digits and ".log"
+OTHERS_FOLDERS = ("__cluster_metadata",)  # KRaft's own log is not a topic
+KnownTopics = Mapping[str, tuple[bytes, int]]  # by name: topic id and number of partitions
+_HEX_DIGITS = frozenset("0123456789abcdef")
+
+
+class PartitionFolder(NamedTuple):
+    """A folder of a partition, or of what was one; `topic_id` is NO_TOPIC_ID where partition.metadata does not say it.
+
+    The topic's name may be cut in the name of a folder that was set aside (folder_aside).
+    """
+
+    log_dir: str
+    topic: str
+    partition: int
+    path: str
+    topic_id: bytes
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition}"
+
+
+class LogDirContent:
+    """What lies in one log directory, each list sorted by path."""
+
+    def __init__(self) -> None:
+        self.partitions: list[PartitionFolder] = []
+        self.deletions: list[PartitionFolder] = []  # -delete
+        self.copies: list[PartitionFolder] = []  # -future
+        self.empty: list[PartitionFolder] = []  # named as a partition, without anything of one in it
+        self.others: list[str] = []  # paths that end as ours do and are not ours
+
+
+def parse_name(name: str) -> tuple[str, int, str] | None:
+    """(topic, partition, suffix) of a folder's name, the suffix one of SUFFIXES or empty; None for any other name."""
+    stem, dash, suffix = name.rpartition("-")
+    if not dash or suffix not in SUFFIXES:
+        suffix, stem = "", name
+    else:
+        stem, dot, unique = stem.rpartition(".")
+        if not dot or len(unique) != UNIQUE_ID_DIGITS or not _HEX_DIGITS.issuperset(unique):
+            return None
+    topic, dash, digits = stem.rpartition("-")
+    if not dash or not topic or not digits.isascii() or not digits.isdecimal() or len(digits) > INDEX_DIGITS_MAX:
+        return None
+    index = int(digits)
+    if index > PARTITION_INDEX_MAX or str(index) != digits:
+        return None
+    return topic, index, suffix
+
+
+def scan(log_dir: str) -> LogDirContent:
+    """Sort the folders of a log directory. Raises OSError."""
+    content = LogDirContent()
+    with os.scandir(log_dir) as entries:
+        for entry in entries:
+            parsed = parse_name(entry.name)
+            if parsed is None:
+                if entry.name.endswith(("-delete", "-future", "-stray")) and entry.is_dir():
+                    content.others.append(entry.path)
+                continue
+            topic, index, suffix = parsed
+            if suffix == "stray" or topic in OTHERS_FOLDERS or not entry.is_dir():
+                continue
+            topic_id = read_topic_id(entry.path)
+            folder = PartitionFolder(log_dir, topic, index, entry.path, topic_id)
+            if suffix:
+                (content.deletions if suffix == "delete" else content.copies).append(folder)
+            elif topic_id != NO_TOPIC_ID or holds_partition(entry.path):
+                content.partitions.append(folder)
+            else:
+                content.empty.append(folder)
+    for found in (content.partitions, content.deletions, content.copies, content.empty):
+        found.sort()
+    content.others.sort()
+    return content
+
+
+def holds_partition(folder: str) -> bool:
+    """Is there a partition.metadata or a segment in it? Raises OSError."""
+    return any(
+        name == "partition.metadata"
+        or (len(name) == SEGMENT_NAME_CHARACTERS and name.endswith(".log") and name[:20].isdecimal())
+        for name in os.listdir(folder)
+    )
+
+
+def belongs_to(folder: PartitionFolder, known: KnownTopics) -> bool:
+    """Is it of one of these topics? A folder that tells no id goes by its name, as before Kafka 2.8."""
+    topic_id, partitions = known.get(folder.topic, (NO_TOPIC_ID, 0))
+    return folder.partition < partitions and folder.topic_id in (topic_id, NO_TOPIC_ID)
+
+
+def is_of_earlier_topic(folder: PartitionFolder, known: KnownTopics) -> bool:
+    """Is there another topic of the same name now?"""
+    return folder.topic in known and folder.topic_id not in (known[folder.topic][0], NO_TOPIC_ID)
