@@ -41,6 +41,7 @@ class Hosting:
             self._out_of_reach = known - set(self._logs.partitions)
         for topic in topics:
             self._host(topic)
+            self._lead(topic)
         self._publish(topics, [])
         self._cluster.add_listener(self.on_change)
 
@@ -73,6 +74,13 @@ class Hosting:
                 self._logs.create(topic.name, partition.index, topic.id.bytes, config)
             except (OSError, StorageFailure) as error:
                 self._on_storage_error(topic.name, partition.index, error)
+
+    def _lead(self, topic: Topic) -> None:
+        """Lead with the epochs of the metadata: a log knows only epochs in which something was appended."""
+        for partition in topic.partitions:
+            hosted = self._logs.partitions.get((topic.name, partition.index))
+            if hosted is not None and hosted.leader_epoch < partition.leader_epoch:
+                hosted.become_leader(partition.leader_epoch)
 
     def _drop(self, topic: Topic) -> None:
         for partition in topic.partitions:

@@ -110,7 +110,7 @@ class ClusterMetadata:
     def end_adoption(self) -> None:
         """The topics of the folders that were found are in the tree."""
         if self.adopting:
-            self.store.multi([self._fence(), Delete(znodes.ADOPTION)])
+            self.store.multi([self.fence(), Delete(znodes.ADOPTION)])
 
     def _read_tree(self) -> None:
         self.cluster_id = znodes.from_json(self.store.get(znodes.CLUSTER_ID).data)["id"]
@@ -208,7 +208,7 @@ class ClusterMetadata:
         """
         topic_id = topic_id or znodes.new_id()
         path = znodes.topic_path(name)
-        operations: list[Operation] = [self._fence()]
+        operations: list[Operation] = [self.fence()]
         if ("topics", name) not in self._configs:
             operations.append(Create(f"/config/topics/{name}", znodes.config_data(configs)))
         else:
@@ -232,7 +232,7 @@ class ClusterMetadata:
         added = [self._new_partition(first + i, replicas) for i, replicas in enumerate(assignment)]
         replicas = [partition.replicas for partition in topic.partitions] + [list(r) for r in assignment]
         operations: list[Operation] = [
-            self._fence(),
+            self.fence(),
             Set(znodes.topic_path(name), znodes.topic_data(topic.id, replicas)),
         ]
         self.store.multi(operations + self._partition_nodes(name, added))
@@ -243,7 +243,7 @@ class ClusterMetadata:
         """Forget a topic and its configuration, and announce that it went."""
         topic = self.topics[name]
         marker, path = f"{znodes.DELETE_TOPICS}/{name}", znodes.topic_path(name)
-        operations: list[Operation] = [self._fence(), Create(marker)]
+        operations: list[Operation] = [self.fence(), Create(marker)]
         for index in range(len(topic.partitions)):
             operations.append(Delete(f"{path}/partitions/{index}/state"))
             operations.append(Delete(f"{path}/partitions/{index}"))
@@ -267,7 +267,7 @@ class ClusterMetadata:
         """Replace an entity's configuration (validated before) and announce it."""
         entity = znodes.config_entity(entity_type, entity_name)
         path, data = f"/config/{entity}", znodes.config_data(values)
-        operations: list[Operation] = [self._fence()]
+        operations: list[Operation] = [self.fence()]
         operations.append(Create(path, data) if self.store.find(path) is None else Set(path, data))
         change = znodes.to_json({"version": 2, "entity_path": entity})
         operations.append(Create(f"{znodes.CONFIG_CHANGES}/config_change_", change, sequential=True))
@@ -281,7 +281,8 @@ class ClusterMetadata:
 
     # -- inside --
 
-    def _fence(self) -> Check:
+    def fence(self) -> Check:
+        """The condition of every write: we are still the controller."""
         return Check(znodes.CONTROLLER_EPOCH, self._controller_epoch_version)
 
     def _new_partition(self, index: int, replicas: Sequence[int]) -> PartitionMetadata:

@@ -47,7 +47,7 @@ class LogDir:
             raise LogDirError("not writable", f"log directory {self.path} cannot be made: {error.strerror}") from error
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
             raise LogDirError("not writable", f"log directory {self.path} is not writable")
-        self._lock()
+        self.lock()
         try:
             self._check_identity(broker_id, cluster_id)
         except OSError:
@@ -58,7 +58,8 @@ class LogDir:
     def _file(self, name: str) -> str:
         return f"{self.path}/{name}"
 
-    def _lock(self) -> None:
+    def lock(self) -> None:
+        """Keep other processes, Kafka's too, from using the directory. Raises LogDirError."""
         try:
             self._lock_fd = os.open(self._file(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             # Java's FileChannel.lock takes a POSIX record lock; a flock alone would not see a running Kafka.

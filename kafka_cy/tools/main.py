@@ -10,6 +10,7 @@ import sys
 
 SERVER_USAGE = """\
 Usage: kafka-cy server [CONFIG] [--override KEY=VALUE]... [--log-level LEVEL]
+       kafka-cy server [CONFIG] --adopt [--preview] [--adopt-settings FILE]
 
 Run a broker. CONFIG is a Kafka server.properties; without one: 127.0.0.1:9092,
 data under ./data, metrics on 127.0.0.1:9404, topics created on demand.
@@ -17,6 +18,12 @@ data under ./data, metrics on 127.0.0.1:9404, topics created on demand.
 Options:
   --override KEY=VALUE  Set a key of the configuration; may be repeated.
   --log-level LEVEL     debug, info (default), warning or error.
+  --adopt               Take over topics and settings that another Kafka broker
+                        has left in log.dirs (docs/migrating.md), and end.
+  --preview             With --adopt: print what would be taken over, and
+                        change nothing.
+  --adopt-settings FILE With --adopt: settings of topics, as printed by
+                        kafka-topics.sh --describe.
   --help                Show this message and exit.
 """
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -27,33 +34,53 @@ class UsageError(Exception):
     """A command line that cannot be understood; the text is one sentence."""
 
 
-def parse_server_arguments(arguments: list[str]) -> tuple[str | None, dict[str, str], str]:
-    """(config path, overrides, log level) of the words after `server`; raises UsageError."""
-    config_path: str | None = None
-    overrides: dict[str, str] = {}
-    log_level = "info"
+class ServerArguments:
+    """The words after `server`. A plain class: dataclasses would cost start time."""
+
+    def __init__(self) -> None:
+        self.config_path: str | None = None
+        self.overrides: dict[str, str] = {}
+        self.log_level = "info"
+        self.adopt = False
+        self.preview = False
+        self.adopt_settings: str | None = None
+
+
+def parse_server_arguments(arguments: list[str]) -> ServerArguments:
+    """Parse the words after `server`. Raises UsageError."""
+    result = ServerArguments()
     words = iter(arguments)
     for word in words:
         option, equals, value = word.partition("=")
-        if option in ("--override", "--log-level"):
-            if not equals:
-                value = next(words, "")
-            if option == "--override":
-                key, separator, setting = value.partition("=")
-                if not separator or not key.strip():
-                    raise UsageError(f"--override needs KEY=VALUE, not {value!r}.")
-                overrides[key.strip()] = setting.strip()
-            else:
-                log_level = value.lower()
-                if log_level not in LOG_LEVELS:
-                    raise UsageError(f"--log-level must be one of {', '.join(LOG_LEVELS)}, not {value!r}.")
+        if option in ("--override", "--log-level", "--adopt-settings"):
+            _take_value(result, option, value if equals else next(words, ""))
+        elif word in ("--adopt", "--preview"):
+            setattr(result, word[2:], True)
         elif word.startswith("-"):
             raise UsageError(f"There is no option {word}; see kafka-cy server --help.")
-        elif config_path is not None:
-            raise UsageError(f"Only one CONFIG can be given, not both {config_path} and {word}.")
+        elif result.config_path is not None:
+            raise UsageError(f"Only one CONFIG can be given, not both {result.config_path} and {word}.")
         else:
-            config_path = word
-    return config_path, overrides, log_level
+            result.config_path = word
+    if not result.adopt and (result.preview or result.adopt_settings):
+        raise UsageError("--preview and --adopt-settings go with --adopt.")
+    return result
+
+
+def _take_value(result: ServerArguments, option: str, value: str) -> None:
+    if option == "--override":
+        key, separator, setting = value.partition("=")
+        if not separator or not key.strip():
+            raise UsageError(f"--override needs KEY=VALUE, not {value!r}.")
+        result.overrides[key.strip()] = setting.strip()
+    elif option == "--adopt-settings":
+        if not value:
+            raise UsageError("--adopt-settings needs a FILE.")
+        result.adopt_settings = value
+    else:
+        result.log_level = value.lower()
+        if result.log_level not in LOG_LEVELS:
+            raise UsageError(f"--log-level must be one of {', '.join(LOG_LEVELS)}, not {value!r}.")
 
 
 def server(arguments: list[str]) -> int:
@@ -62,13 +89,17 @@ def server(arguments: list[str]) -> int:
         sys.stdout.write(SERVER_USAGE)
         return 0
     try:
-        config_path, overrides, log_level = parse_server_arguments(arguments)
+        given = parse_server_arguments(arguments)
     except UsageError as error:
         sys.stderr.write(f"kafka-cy server: {error}\n")
         return EXIT_USAGE
+    if given.adopt:
+        from kafka_cy.server.adopt import run as adopt
+
+        return adopt(given.config_path, given.overrides, given.log_level, given.adopt_settings, preview=given.preview)
     from kafka_cy.server.main import run
 
-    return int(run(config_path, overrides, log_level))
+    return int(run(given.config_path, given.overrides, given.log_level))
 
 
 def main() -> None:

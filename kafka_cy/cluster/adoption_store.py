@@ -1,0 +1,88 @@
+"""Stores a planned adoption (imported_folders) in the metadata tree.
+
+All of it is one transaction: after a crash either everything is known or nothing is, and the command can be repeated.
+Nothing on disk but our metadata changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kafka_cy.cluster import znodes
+from kafka_cy.cluster.imported_folders import Adoption
+from kafka_cy.cluster.store import Check, Create, MetadataStore, Operation, Set
+
+#: Our node that says that the settings of a cluster were taken over: they are not taken over again.
+ADOPTED: Final = "/kafka_cy_adopted"
+
+
+def store_adoption(adoption: Adoption, store: MetadataStore, broker_id: int, controller_epoch: int, fence: Check) -> None:
+    """Store all of it in one transaction. StoreError: nothing was stored."""
+    operations = _Operations(store)
+    operations.add(fence)
+    for topic in adoption.topics:
+        operations.put(f"/config/topics/{topic.name}", znodes.config_data(topic.configs))
+        path = znodes.topic_path(topic.name)
+        operations.add(Create(path, znodes.topic_data(topic.id, [[broker_id]] * len(topic.leader_epochs))))
+        operations.add(Create(f"{path}/partitions"))
+        for index, epoch in enumerate(topic.leader_epochs):
+            operations.add(Create(f"{path}/partitions/{index}"))
+            state = znodes.state_data(broker_id, epoch, controller_epoch, [broker_id])
+            operations.add(Create(znodes.state_path(topic.name, index), state))
+    if settings_are_new(store):
+        for path, data in adoption.nodes.items():
+            operations.create_if_missing(path, data)
+        operations.create_if_missing(ADOPTED, znodes.to_json({"version": 1, "from": adoption.origin}))
+    block = _producer_id_block(store, broker_id, adoption.next_producer_id)
+    if block is not None:
+        operations.put(znodes.PRODUCER_ID_BLOCK, block)
+    store.multi(operations.all)
+
+
+def settings_are_new(store: MetadataStore) -> bool:
+    """Whether no earlier adoption has stored settings of users, brokers, ...: else ours are the newer ones."""
+    return store.find(ADOPTED) is None
+
+
+def _producer_id_block(store: MetadataStore, broker_id: int, next_id: int) -> bytes | None:
+    node = store.find(znodes.PRODUCER_ID_BLOCK)
+    used_to: Any = znodes.from_json(node.data).get("block_end", -1) if node is not None else -1
+    if next_id - 1 <= int(used_to):
+        return None
+    return znodes.to_json({"version": 1, "broker": broker_id, "block_start": "0", "block_end": str(next_id - 1)})
+
+
+class _Operations:
+    """Collects the operations of one transaction, with the parents that new nodes need."""
+
+    def __init__(self, store: MetadataStore) -> None:
+        self.all: list[Operation] = []
+        self._store = store
+        self._made: set[str] = set()
+
+    def add(self, operation: Operation) -> None:
+        self.all.append(operation)
+
+    def put(self, path: str, data: bytes) -> None:
+        if self._store.find(path) is not None or path in self._made:
+            self.add(Set(path, data))
+        else:
+            self.create_if_missing(path, data)
+
+    def create_if_missing(self, path: str, data: bytes) -> None:
+        node = self._store.find(path)
+        if node is not None and node.data:
+            return
+        self._add_parents(path)
+        if node is not None or path in self._made:
+            self.add(Set(path, data))
+        else:
+            self._made.add(path)
+            self.add(Create(path, data))
+
+    def _add_parents(self, path: str) -> None:
+        parent = path.rpartition("/")[0]
+        if parent and parent not in self._made and self._store.find(parent) is None:
+            self._add_parents(parent)
+            self._made.add(parent)
+            self.add(Create(parent))

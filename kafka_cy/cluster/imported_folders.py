@@ -1,0 +1,308 @@
+"""Plans the adoption of folders that another Kafka broker has written. Reads only: adoption_store stores the plan.
+
+Taken over are the topics whose folders lie in our log directories, with their settings.
+ - KRaft folders: settings come from `__cluster_metadata-0` (kraft_metadata).
+ - Folders of a broker with ZooKeeper carry no settings: they come from a file (topic_settings_file). A topic that is not
+   in the file gets UNLIMITED, so that nothing of it is removed before a person says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from kafka_cy.cluster import znodes
+from kafka_cy.cluster.found_folders import (
+    FoundPartition,
+    Identity,
+    find_partitions,
+    latest_leader_epoch,
+    latest_producer_id,
+    read_identity,
+)
+from kafka_cy.cluster.kraft_log import METADATA_FOLDER, KraftLog
+from kafka_cy.cluster.kraft_metadata import TOPIC, KraftMetadata, KraftPartition, KraftTopic
+from kafka_cy.cluster.kraft_settings import setting_nodes
+from kafka_cy.cluster.topic_names import INTERNAL_TOPICS
+from kafka_cy.cluster.topic_settings_file import DescribedTopic
+
+#: Settings under which no record of a topic is ever removed.
+UNLIMITED: Final = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+#: Producer ids that are left free above the highest one found: producers of the old broker may live on.
+PRODUCER_IDS_SKIPPED: Final = 1_000_000
+_KAFKAS_ENDINGS: Final = {
+    "delete": "Kafka was deleting it",
+    "future": "Kafka was copying it from another log directory",
+    "stray": "Kafka had set it aside",
+}
+_RESERVED_DIRECTORIES_MAX: Final = 100  # DirectoryId: unassigned, lost, migrating
+
+
+class AdoptionRefused(Exception):
+    """These folders cannot be taken over; one sentence says why and what to do."""
+
+
+class AdoptedTopic:
+    """One topic that is to be taken over. `remarks` are for the operator."""
+
+    def __init__(self, name: str, topic_id: UUID, leader_epochs: list[int], configs: dict[str, str]) -> None:
+        self.name = name
+        self.id = topic_id
+        self.leader_epochs = leader_epochs  # by partition
+        self.configs = configs
+        self.remarks: list[str] = []
+
+
+class Adoption:
+    """What is to be taken over, and what is not. Made by plan_adoption()."""
+
+    def __init__(self) -> None:
+        self.origin = ""
+        self.cluster_id: str | None = None
+        self.topics: list[AdoptedTopic] = []
+        self.nodes: dict[str, bytes] = {}  # settings other than topics', by path
+        self.next_producer_id = 0
+        self.settings: list[str] = []  # one text for each of `nodes`
+        self.left_alone: list[str] = []  # folders and settings that are not taken over, with the reason
+        self.is_kraft = False
+
+
+class AdoptionPlan:
+    """Plans one adoption. `known` are the topics of our metadata by name (their ids)."""
+
+    def __init__(
+        self,
+        log_dirs: Sequence[Path],
+        broker_id: int,
+        known: Mapping[str, UUID],
+        described: Mapping[str, DescribedTopic] | None,
+        internal_topic_config: Callable[[str], dict[str, str]],
+        problem_of_setting: Callable[[str, str], str | None],
+        metadata_dir: Path | None = None,
+    ) -> None:
+        """`described`: topics of the settings file, None without one. `metadata_dir`: Kafka's metadata.log.dir.
+
+        `problem_of_setting` says why a topic cannot have a setting (name, value), or None.
+        """
+        self._log_dirs = list(log_dirs)
+        self._metadata_dirs = [metadata_dir] if metadata_dir is not None else self._log_dirs
+        self._broker_id = broker_id
+        self._known = known
+        self._described = described
+        self._internal_topic_config = internal_topic_config
+        self._problem_of_setting = problem_of_setting
+        self._directory_ids: set[UUID] = set()
+        self._found: dict[str, dict[int, FoundPartition]] = {}
+        self._result = Adoption()
+
+    def make(self) -> Adoption:
+        """Raises AdoptionRefused, BadMetadataLog, OSError, ValueError (a meta.properties that cannot be read)."""
+        any_kraft = self._check_identities()
+        self._find_folders()
+        log = self._metadata_log()
+        if log is not None and self._described is None:
+            self._plan_kraft(log)
+        elif any_kraft and self._described is None:
+            raise AdoptionRefused(
+                f"the log directories are those of a KRaft broker, but {METADATA_FOLDER} with the settings of the topics "
+                f"is in none of them: set metadata.log.dir to its place, or give --adopt-settings FILE"
+            )
+        else:
+            self._plan_without_metadata()
+        for topic in self._result.topics:
+            self._keep_usable(topic)
+        return self._result
+
+    # -- what there is --
+
+    def _check_identities(self) -> bool:
+        identities = {path: read_identity(path) for path in self._log_dirs if path.is_dir()}
+        if not identities:
+            raise AdoptionRefused(f"none of the log directories exists: {', '.join(map(str, self._log_dirs))}")
+        missing = [str(path) for path in self._log_dirs if path not in identities]
+        if missing:
+            raise AdoptionRefused(f"log directory {missing[0]} does not exist: all of them are needed to take over")
+        for path, identity in identities.items():
+            if identity is not None:
+                self._check_identity(path, identity)
+        return any(identity is not None and identity.is_kraft for identity in identities.values())
+
+    def _check_identity(self, path: Path, identity: Identity) -> None:
+        if identity.broker_id not in (None, self._broker_id):
+            raise AdoptionRefused(
+                f"log directory {path} belongs to broker {identity.broker_id}, this broker is {self._broker_id}: "
+                f"set node.id={identity.broker_id}"
+            )
+        ours = self._result.cluster_id
+        if None not in (identity.cluster_id, ours) and identity.cluster_id != ours:
+            raise AdoptionRefused(f"log directory {path} belongs to cluster {identity.cluster_id}, others to {ours}")
+        self._result.cluster_id = ours or identity.cluster_id
+        if identity.directory_id is not None:
+            self._directory_ids.add(identity.directory_id)
+
+    def _find_folders(self) -> None:
+        for log_dir in self._log_dirs:
+            partitions, others = find_partitions(log_dir)
+            self._result.left_alone += [f"{log_dir / name}: {_kind_of(name)}" for name in others]
+            for partition in partitions:
+                before = self._found.setdefault(partition.topic, {}).setdefault(partition.number, partition)
+                if before is not partition:
+                    raise AdoptionRefused(
+                        f"{partition.topic}-{partition.number} lies in two log directories, {before.path.parent} and "
+                        f"{log_dir}: move the folder that is not in use elsewhere"
+                    )
+
+    def _metadata_log(self) -> KraftLog | None:
+        logs = [KraftLog(path / METADATA_FOLDER) for path in self._metadata_dirs]
+        return next((log for log in logs if log.exists()), None)
+
+    # -- KRaft --
+
+    def _plan_kraft(self, log: KraftLog) -> None:
+        metadata = KraftMetadata().read(log.records())
+        result = self._result
+        result.is_kraft = True
+        result.origin = f"{log.folder}, {log.end_offset} records"
+        if log.torn_bytes:
+            result.left_alone.append(f"{log.torn_bytes} bytes at the end of the metadata log: an unfinished write")
+        by_name = {topic.name: topic for topic in metadata.topics.values()}
+        for name in sorted(by_name.keys() | self._found.keys()):
+            topic = by_name.get(name)
+            if topic is None:
+                self._leave_alone(name, "the metadata has no such topic")
+            elif name in self._known:
+                self._leave_known(name)
+            else:
+                self._plan_kraft_topic(topic, metadata.configs.get((TOPIC, name), {}))
+        result.nodes, result.settings, left_out = setting_nodes(metadata, self._broker_id)
+        result.left_alone += left_out
+        result.next_producer_id = metadata.next_producer_id
+
+    def _plan_kraft_topic(self, topic: KraftTopic, configs: Mapping[str, str]) -> None:
+        found = self._found.get(topic.name, {})
+        for stranger in list(found.values()):
+            if stranger.topic_id not in (None, topic.id) or stranger.number not in topic.partitions:
+                self._result.left_alone.append(f"{stranger.path}: of another topic of the same name")
+                del found[stranger.number]
+        if not found and not any(self._broker_id in each.replicas for each in topic.partitions.values()):
+            self._result.left_alone.append(f"topic {topic.name}: it is on other brokers only")
+            return
+        if sorted(topic.partitions) != list(range(len(topic.partitions))):
+            raise AdoptionRefused(f"the metadata log knows some partitions of topic {topic.name} only")
+        epochs: list[int] = []
+        adopted = AdoptedTopic(topic.name, topic.id, epochs, dict(configs))
+        for index, partition in sorted(topic.partitions.items()):
+            folder = found.get(index)
+            if folder is None:
+                self._check_directory(topic.name, index, partition)
+            adopted.remarks += self._remarks(index, partition, is_found=folder is not None)
+            epochs.append(max(0, partition.leader_epoch, latest_leader_epoch(folder.path) if folder else 0))
+        self._result.topics.append(adopted)
+
+    def _check_directory(self, topic: str, index: int, partition: KraftPartition) -> None:
+        """A partition of ours without a folder: refuse when its log directory is not among ours."""
+        for replica, directory in zip(partition.replicas, partition.directories, strict=False):
+            is_named = directory.int < _RESERVED_DIRECTORIES_MAX or directory in self._directory_ids
+            if replica == self._broker_id and not is_named:
+                raise AdoptionRefused(
+                    f"{topic}-{index} is in a log directory (id {znodes.id_to_text(directory)}) that is not among "
+                    f"log.dirs: name all of them"
+                )
+
+    def _remarks(self, index: int, partition: KraftPartition, *, is_found: bool) -> list[str]:
+        others = [broker for broker in partition.replicas if broker != self._broker_id]
+        where = f"partition {index}"
+        if not is_found and others:
+            return [f"{where} is on brokers {_listed(others)} only: it begins EMPTY here"]
+        if not is_found:
+            return [f"{where} has no folder yet: it begins empty"]
+        if not others:
+            return []
+        remarks = [f"{where} was on brokers {_listed(partition.replicas)}, it is on {self._broker_id} alone from now on"]
+        if self._broker_id not in partition.isr and partition.isr:
+            remarks.append(f"{where}: this broker's copy was NOT in sync ({_listed(partition.isr)} were)")
+        return remarks
+
+    # -- without metadata --
+
+    def _plan_without_metadata(self) -> None:
+        described = self._described or {}
+        self._result.origin = "the settings file" if self._described is not None else "the folders alone"
+        highest = -1
+        for name, found in sorted(self._found.items()):
+            highest = max([highest, *(latest_producer_id(partition.path) for partition in found.values())])
+            if name in self._known:
+                self._leave_known(name)
+                continue
+            topic = described.get(name)
+            count = max(found) + 1
+            if topic is not None and topic.partition_count is not None:
+                if topic.partition_count < count:
+                    raise AdoptionRefused(f"{name}-{count - 1} exists, the file says {topic.partition_count} partitions")
+                count = topic.partition_count
+            elif count != len(found):
+                missing = next(index for index in range(count) if index not in found)
+                self._leave_alone(name, f"partition {missing} is missing; say PartitionCount in --adopt-settings FILE")
+                continue
+            self._plan_described_topic(name, found, count, topic)
+        for name in sorted(described.keys() - self._found.keys()):
+            self._result.left_alone.append(f"topic {name}: it has no folder here")
+        self._result.next_producer_id = highest + 1 + PRODUCER_IDS_SKIPPED if highest >= 0 else 0
+
+    def _plan_described_topic(
+        self, name: str, found: dict[int, FoundPartition], count: int, topic: DescribedTopic | None
+    ) -> None:
+        ids = {partition.topic_id for partition in found.values()} - {None}
+        if len(ids) > 1:
+            self._leave_alone(name, "its folders are those of several topics of this name")
+            return
+        topic_id = next(iter(ids), None) or znodes.new_id()
+        epochs = [latest_leader_epoch(found[index].path) if index in found else 0 for index in range(count)]
+        if topic is not None:
+            adopted = AdoptedTopic(name, topic_id, epochs, dict(topic.configs))
+        elif name in INTERNAL_TOPICS:
+            adopted = AdoptedTopic(name, topic_id, epochs, self._internal_topic_config(name))
+        else:
+            adopted = AdoptedTopic(name, topic_id, epochs, dict(UNLIMITED))
+            adopted.remarks.append(
+                "its settings are not known: nothing is deleted or compacted until cleanup.policy and retention are set"
+            )
+        adopted.remarks += [f"partition {i} has no folder here: it begins EMPTY" for i in range(count) if i not in found]
+        self._result.topics.append(adopted)
+
+    # -- what stays --
+
+    def _leave_alone(self, topic: str, why: str) -> None:
+        paths = [partition.path for _, partition in sorted(self._found[topic].items())]
+        shown = f"{paths[0]}" + (f" and {len(paths) - 1} more of topic {topic}" if len(paths) > 1 else "")
+        self._result.left_alone.append(f"{shown}: {why}")
+
+    def _leave_known(self, topic: str) -> None:
+        strangers = [p for p in self._found.get(topic, {}).values() if p.topic_id not in (None, self._known[topic])]
+        for partition in strangers:
+            self._result.left_alone.append(f"{partition.path}: kafka-cy has another topic of the same name")
+
+    def _keep_usable(self, topic: AdoptedTopic) -> None:
+        """Drop settings that kafka-cy does not have; where one decides what is removed, remove nothing."""
+        for name, text in list(topic.configs.items()):
+            problem = self._problem_of_setting(name, text)
+            if problem is None:
+                continue
+            del topic.configs[name]
+            topic.remarks.append(f"left out: {problem}")
+            if name in UNLIMITED:
+                topic.configs.update(UNLIMITED)
+                topic.remarks.append("nothing of it is deleted or compacted until cleanup.policy and retention are set")
+        if topic.configs.get("remote.storage.enable") == "true":
+            topic.remarks.append("tiered storage: records that are in the remote storage only are not taken over")
+
+
+def _kind_of(folder_name: str) -> str:
+    ending = folder_name.rpartition("-")[2]
+    return _KAFKAS_ENDINGS.get(ending, "it is no partition's folder")
+
+
+def _listed(brokers: Sequence[int]) -> str:
+    return ", ".join(map(str, brokers))

@@ -1,0 +1,141 @@
+"""From KRaft metadata to nodes of our tree: what ZooKeeper-mode Kafka would have stored for the same settings.
+
+Topics are not here: see imported_folders. Values are never put into a text: some are secrets.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Final, NamedTuple
+
+from kafka_cy.cluster import znodes
+from kafka_cy.cluster.kraft_metadata import Acl, KraftMetadata, QuotaEntity, ScramCredential
+
+DEFAULT: Final = "<default>"  # entity name that stands for all
+BROKER, CLIENT_METRICS, GROUP = 4, 16, 32  # ConfigResource.Type
+_CONFIG_TYPES: Final = {CLIENT_METRICS: "client-metrics", GROUP: "groups"}
+_MECHANISMS: Final = {1: "SCRAM-SHA-256", 2: "SCRAM-SHA-512"}  # ScramMechanism
+_QUOTA_TYPES: Final = {"user": "users", "client-id": "clients", "ip": "ips"}
+_RESOURCE_TYPES: Final = {2: "Topic", 3: "Group", 4: "Cluster", 5: "TransactionalId", 6: "DelegationToken", 7: "User"}
+_PERMISSIONS: Final = {2: "Deny", 3: "Allow"}
+_OPERATIONS: Final = {
+    2: "All",
+    3: "Read",
+    4: "Write",
+    5: "Create",
+    6: "Delete",
+    7: "Alter",
+    8: "Describe",
+    9: "ClusterAction",
+    10: "DescribeConfigs",
+    11: "AlterConfigs",
+    12: "IdempotentWrite",
+    13: "CreateTokens",
+    14: "DescribeTokens",
+    15: "TwoPhaseCommit",
+}
+_ACL_FOLDERS: Final = {3: "/kafka-acl", 4: "/kafka-acl-extended/prefixed"}  # by pattern type
+
+
+class SettingNodes(NamedTuple):
+    """`nodes`: data by path. `taken`, `left_out`: one text for each thing, for the operator."""
+
+    nodes: dict[str, bytes]
+    taken: list[str]
+    left_out: list[str]
+
+
+def setting_nodes(metadata: KraftMetadata, broker_id: int) -> SettingNodes:
+    """Settings of brokers, groups, client metrics, users, clients and addresses; ACLs."""
+    result = SettingNodes({}, [], [])
+    _add_configs(metadata, broker_id, result)
+    _add_users_and_quotas(metadata, result)
+    _add_acls(metadata, result)
+    if metadata.delegation_tokens:
+        result.left_out.append(f"{len(metadata.delegation_tokens)} delegation tokens: clients have to get new ones")
+    for name, count in sorted(metadata.not_understood.items()):
+        result.left_out.append(f"{count} of {name}: this version of kafka-cy does not know them")
+    return result
+
+
+def _add_configs(metadata: KraftMetadata, broker_id: int, result: SettingNodes) -> None:
+    for (resource_type, name), settings in sorted(metadata.configs.items()):
+        if not settings or resource_type == 2:
+            continue
+        if resource_type == BROKER and name in ("", str(broker_id)):
+            entity = znodes.config_entity("brokers", name or DEFAULT)
+        elif resource_type in _CONFIG_TYPES and "/" not in name:
+            entity = znodes.config_entity(_CONFIG_TYPES[resource_type], name)
+        else:
+            kind = "broker" if resource_type == BROKER else f"resource type {resource_type}"
+            result.left_out.append(f"settings of {kind} {name}: {', '.join(sorted(settings))}")
+            continue
+        result.nodes[f"/config/{entity}"] = znodes.config_data(settings)
+        result.taken.append(f"settings of {entity}: {', '.join(sorted(settings))}")
+
+
+def _add_users_and_quotas(metadata: KraftMetadata, result: SettingNodes) -> None:
+    configs: dict[str, dict[str, str]] = {}
+    for (user, number), credential in sorted(metadata.scram.items()):
+        mechanism = _MECHANISMS.get(number)
+        if mechanism is None:
+            result.left_out.append(f"a credential of user {user} for mechanism {number}")
+            continue
+        entity = znodes.config_entity("users", user)
+        configs.setdefault(entity, {})[mechanism] = _credential_text(credential)
+    for parts, quotas in metadata.quotas.items():
+        quota_entity = _quota_entity(parts)
+        if quota_entity is None:
+            result.left_out.append(f"quotas of {parts}: {', '.join(sorted(quotas))}")
+        elif quotas:
+            texts = {key: _number_text(value) for key, value in quotas.items()}
+            configs.setdefault(quota_entity, {}).update(texts)
+    for entity, settings in sorted(configs.items()):
+        result.nodes[f"/config/{entity}"] = znodes.config_data(settings)
+        result.taken.append(f"settings of {entity}: {', '.join(sorted(settings))}")
+
+
+def _credential_text(credential: ScramCredential) -> str:
+    """As Kafka's ScramCredentialUtils.credentialToString."""
+    salt, stored_key, server_key = (base64.b64encode(part).decode() for part in credential[:3])
+    return f"salt={salt},stored_key={stored_key},server_key={server_key},iterations={credential.iterations}"
+
+
+def _number_text(value: float) -> str:
+    return str(int(value)) if value.is_integer() else repr(value)
+
+
+def _quota_entity(parts: QuotaEntity) -> str | None:
+    """users/U, clients/C, users/U/clients/C or ips/I; None for another combination."""
+    names = {_QUOTA_TYPES.get(kind, kind): DEFAULT if name is None else name for kind, name in parts}
+    if set(names) not in ({"users"}, {"clients"}, {"users", "clients"}, {"ips"}):
+        return None
+    ordered = [kind for kind in ("users", "clients", "ips") if kind in names]
+    return "/".join(znodes.config_entity(kind, names[kind]) for kind in ordered)
+
+
+def _add_acls(metadata: KraftMetadata, result: SettingNodes) -> None:
+    by_path: dict[str, list[dict[str, str]]] = {}
+    for acl in sorted(metadata.acls.values()):
+        path, entry = _acl_path(acl), _acl_entry(acl)
+        if path is None or entry is None:
+            result.left_out.append(f"an ACL for {acl.principal} on {acl.resource_name!r}: it has no place in the tree")
+        elif entry not in by_path.setdefault(path, []):
+            by_path[path].append(entry)
+    for path, entries in sorted(by_path.items()):
+        result.nodes[path] = znodes.to_json({"version": 1, "acls": entries})
+        result.taken.append(f"{path}: {len(entries)} ACL{'s' if len(entries) > 1 else ''}")
+
+
+def _acl_path(acl: Acl) -> str | None:
+    folder, kind = _ACL_FOLDERS.get(acl.pattern_type), _RESOURCE_TYPES.get(acl.resource_type)
+    if folder is None or kind is None or not acl.resource_name or "/" in acl.resource_name:
+        return None  # ZooKeeper-mode Kafka refuses such names, too
+    return f"{folder}/{kind}/{acl.resource_name}"
+
+
+def _acl_entry(acl: Acl) -> dict[str, str] | None:
+    operation, permission = _OPERATIONS.get(acl.operation), _PERMISSIONS.get(acl.permission_type)
+    if operation is None or permission is None:
+        return None
+    return {"principal": acl.principal, "permissionType": permission, "operation": operation, "host": acl.host}

@@ -1,0 +1,178 @@
+"""`kafka-cy server --adopt`: takes over folders that another Kafka broker has written, once, and ends.
+
+With `--preview` it only prints what it would do; then the other broker may still run. Exit codes are those of
+kafka_cy.server.main.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from uuid import UUID
+
+from kafka_cy.cluster.adoption_store import settings_are_new, store_adoption
+from kafka_cy.cluster.embedded_store import FILE_NAME, EmbeddedStore
+from kafka_cy.cluster.imported_folders import Adoption, AdoptionPlan, AdoptionRefused
+from kafka_cy.cluster.internal_topics import internal_topic_configs
+from kafka_cy.cluster.kraft_log import BadMetadataLog
+from kafka_cy.cluster.metadata import ClusterMetadata, new_cluster_id
+from kafka_cy.cluster.store import MetadataStore, StoreError
+from kafka_cy.cluster.topic_settings_file import DescribedTopic, read_topic_settings
+from kafka_cy.cluster.znodes import TOPICS, from_json, id_from_text, topic_path
+from kafka_cy.config import BrokerConfig, ConfigError
+from kafka_cy.config.definitions import topic_key
+from kafka_cy.config.types import parse_value
+from kafka_cy.server.adoption_report import Effective, remarks_of, report_lines, topic_line
+from kafka_cy.server.log import BrokerLog
+from kafka_cy.server.main import EXIT_CLEAN, EXIT_CONFIG, EXIT_DATA
+from kafka_cy.storage.log_dir import LogDir, LogDirError
+
+
+def run(
+    config_path: str | None, overrides: Mapping[str, str], log_level: str, settings_path: str | None, *, preview: bool
+) -> int:
+    """Take over, or print what would be taken over; the exit code."""
+    log = BrokerLog(log_level)
+    try:
+        config = BrokerConfig.load(config_path, overrides)
+    except (ConfigError, OSError, ValueError) as error:
+        log.error(f"bad configuration: {error}")
+        return EXIT_CONFIG
+    try:
+        described = _described(settings_path)
+    except (OSError, ValueError) as error:
+        log.error(f"the file of --adopt-settings cannot be used: {error}", path=settings_path)
+        return EXIT_CONFIG
+    try:
+        if preview:
+            _preview(config, described)
+        else:
+            _adopt(config, described, log)
+    except (AdoptionRefused, BadMetadataLog, LogDirError, StoreError, OSError, ValueError) as error:
+        log.error(f"nothing was taken over: {error}")
+        return EXIT_DATA
+    return EXIT_CLEAN
+
+
+def _described(path: str | None) -> dict[str, DescribedTopic] | None:
+    if path is None:
+        return None
+    with open(path, encoding="utf-8") as file:
+        return read_topic_settings(file)
+
+
+def _preview(config: BrokerConfig, described: Mapping[str, DescribedTopic] | None) -> None:
+    with _copied_store(Path(config.log_dirs[0])) as store:
+        adoption = _plan(config, described, store)
+        lines = report_lines(
+            adoption, _effective(config, adoption, store), settings_are_new=settings_are_new(store)
+        )
+    sys.stdout.write("\n".join([*lines, "Nothing was changed."]) + "\n")
+
+
+def _adopt(config: BrokerConfig, described: Mapping[str, DescribedTopic] | None, log: BrokerLog) -> None:
+    with _locked(config.log_dirs):
+        # Planned first without our metadata: what is refused must not leave a new metadata file behind.
+        with _copied_store(Path(config.log_dirs[0])) as copy:
+            adoption = _plan(config, described, copy)
+            effective = _effective(config, adoption, copy)
+            settings = adoption.settings if settings_are_new(copy) else []
+        store = EmbeddedStore(f"{config.log_dirs[0]}/{FILE_NAME}")
+        try:
+            cluster = ClusterMetadata(store, config.broker_id, lambda: int(time.time() * 1000))
+            cluster.load(adoption.cluster_id or cluster.stored_cluster_id() or new_cluster_id())
+            store_adoption(adoption, store, config.broker_id, cluster.controller_epoch, cluster.fence())
+        finally:
+            store.close()
+    for topic in adoption.topics:
+        log.info(f"topic taken over: {topic_line(topic, effective)}")
+        for remark in remarks_of(topic, effective):
+            log.warning(f"topic {topic.name}: {remark}")
+    for text in settings:
+        log.info(f"taken over: {text}")
+    for text in adoption.left_alone:
+        log.warning(f"not taken over: {text}")
+    log.info(f"took over {len(adoption.topics)} topics; start the broker without --adopt now")
+
+
+def _plan(
+    config: BrokerConfig, described: Mapping[str, DescribedTopic] | None, store: MetadataStore
+) -> Adoption:
+    for path in config.log_dirs[1:]:
+        if (Path(path) / FILE_NAME).exists():
+            raise AdoptionRefused(f"kafka-cy's metadata is in {path}: name it first in log.dirs")
+    metadata_dir = config["metadata.log.dir"]
+    plan = AdoptionPlan(
+        [Path(path) for path in config.log_dirs],
+        config.broker_id,
+        _known_topics(store),
+        described,
+        lambda name: internal_topic_configs(config, name, 1),
+        problem_of_setting,
+        Path(metadata_dir) if metadata_dir else None,
+    )
+    return plan.make()
+
+
+def problem_of_setting(name: str, text: str) -> str | None:
+    """Why a topic cannot have this setting; None where it can."""
+    key = topic_key(name)
+    if key is None:
+        return f"kafka-cy has no setting {name} (it was {text!r})"
+    try:
+        parse_value(key, text)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def _known_topics(store: MetadataStore) -> dict[str, UUID]:
+    names = store.children(TOPICS) if store.find(TOPICS) is not None else []
+    return {name: id_from_text(from_json(store.get(topic_path(name)).data)["topic_id"]) for name in names}
+
+
+def _effective(config: BrokerConfig, adoption: Adoption, store: MetadataStore) -> Effective:
+    """A topic's settings in force after the adoption: dynamic settings of the broker are defaults, too."""
+
+    def dynamic(name: str) -> dict[str, str]:
+        path = f"/config/brokers/{name}"
+        node = store.find(path)
+        data = node.data if node is not None else adoption.nodes.get(path)
+        return dict(from_json(data).get("config", {}))
+
+    candidate = BrokerConfig(config.static)
+    candidate.set_dynamic(broker=dynamic(str(config.broker_id)), cluster_default=dynamic("<default>"))
+    return candidate.topic_config
+
+
+@contextlib.contextmanager
+def _copied_store(first_log_dir: Path) -> Iterator[MetadataStore]:
+    """Our metadata as it is now, in a copy: reading SQLite's file in place would write beside it."""
+    with tempfile.TemporaryDirectory(prefix="kafka-cy-adopt-") as folder:
+        path = first_log_dir / FILE_NAME
+        for name in (FILE_NAME, f"{FILE_NAME}-wal"):
+            source = first_log_dir / name
+            if path.exists() and source.exists():
+                (Path(folder) / name).write_bytes(source.read_bytes())
+        store = EmbeddedStore(f"{folder}/{FILE_NAME}")
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+@contextlib.contextmanager
+def _locked(log_dirs: list[str]) -> Iterator[None]:
+    """Hold the locks of all log directories: no other broker, Kafka's neither, may use them meanwhile."""
+    directories = [LogDir(path) for path in log_dirs]
+    try:
+        for directory in directories:
+            directory.lock()
+        yield
+    finally:
+        for directory in directories:
+            directory.unlock()
