@@ -5,16 +5,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from kafka_cy.config import definitions, documentation
-from kafka_cy.config.applied import TOPIC_DEFAULT_KEYS
+from kafka_cy.config import definitions
 from kafka_cy.config.broker_config import LAPTOP_DEFAULTS
 from kafka_cy.config.dynamic import FIXED_AT_START, PER_LISTENER
 from kafka_cy.config.types import ConfigKey
+from kafka_cy.server.applied_config import CLEANER_KEYS, LOG_KEYS, SLOW_REQUESTS
 
 APPLIED_AT_ONCE = {
-    *TOPIC_DEFAULT_KEYS,
+    *CLEANER_KEYS,
+    *LOG_KEYS,
     *PER_LISTENER,
+    SLOW_REQUESTS,
     "max.connections",
+    "max.connections.per.ip",
     "ssl.cipher.suites",
     "ssl.client.auth",
     "ssl.enabled.protocols",
@@ -23,48 +26,57 @@ TARGET = Path(__file__).parent.parent / "docs" / "configuration.md"
 
 INTRODUCTION = """# Configuration
 
-`kafka-cy server [CONFIG] [--override KEY=VALUE]...` takes Kafka's `server.properties`: the keys and defaults are those
-of Apache Kafka 4.3. This page is written by `scripts/write_configuration_docs.py` from the tables that the broker uses.
+`kafka-cy server [CONFIG] [--override KEY=VALUE]...` reads Kafka's `server.properties`. The keys and defaults are those of
+Apache Kafka 4.3. `scripts/write_configuration_docs.py` writes this page from the tables that the broker uses.
 
-- An override wins over the file, the file over the default. An unknown key is one warning line; a value that is not
-  allowed stops the start with the key, the value and what is allowed.
-- Without a file the broker serves this machine only: {laptop}.
-- Keys of a KRaft setup (`process.roles`, `controller.*`) are taken silently, and the listeners named in
-  `controller.listener.names` are not opened. `broker.id` is the older name of `node.id`; one of them is enough.
-- Listeners speak PLAINTEXT and SSL ([tls.md](tls.md)) in this version; SASL is refused with a sentence, not ignored. Keys
-  that name Java classes which would decide something (authorizer, quotas, policies) are refused as well.
+- An override wins over the file, and the file wins over the default. An unknown key gets a warning. A value that is not
+  allowed stops the start; the message contains the key, the value and what is allowed.
+- Without a file, the broker serves this machine only: {laptop}.
+- A file for one combined KRaft process (`process.roles=broker,controller`) works as it is. The listeners named in
+  `controller.listener.names` are not opened. A file for a member of a larger KRaft quorum stops the start.
+  `broker.id` is the older name of `node.id`; one of them is enough.
+- Listeners speak PLAINTEXT and SSL ([tls.md](tls.md)). A SASL listener stops the start.
 - `listener.name.<listener in lower case>.ssl...` overrides an `ssl.*` key for one listener.
+
+## What a key does
+
+The column *effect* has one of three values for each key:
+
+- *applied*: the broker uses the value.
+- *ignored*: the value has no effect; the reason follows. If the key is set to anything but its default, the broker logs a
+  warning when it starts, or when the value is changed.
+- *refused*: the broker does not start if the key is set, because ignoring it would be unsafe. An empty value is accepted,
+  so `--override zookeeper.connect=` starts a broker with an older file.
 
 ## Replication of internal topics
 
 `offsets.topic.replication.factor`, `transaction.state.log.replication.factor`,
-`share.coordinator.state.topic.replication.factor` and the `min.isr` keys beside them are upper limits here: a topic
-gets at most as many replicas as there are brokers. With Kafka's default of 3 a lone broker can never create
-`__consumer_offsets`, and every group fails until somebody finds these keys; a broker on a laptop or in a CI job has to
-work without them.
+`share.coordinator.state.topic.replication.factor` and the `min.isr` keys are upper limits: a topic gets at most as many
+replicas as there are brokers. With Kafka's default of 3, a single broker could never create `__consumer_offsets`, and no
+group would work until these keys are changed.
 
 ## Changing a running broker
 
-`kafka-configs`, or any admin client, changes topics, this broker, all brokers (the cluster default), groups, client
-metrics subscriptions, and the level of the log (`root` of the broker's loggers). A change is stored before it is
-answered and survives a restart. The strongest level wins: topic or group, this broker, all brokers, file, default.
+`kafka-configs`, or any admin client, changes the settings of topics, this broker, all brokers (the cluster default), groups
+and client metrics subscriptions, and the log level (the broker's logger `root`). A change is stored before the response
+and survives a restart. The strongest level wins: topic or group, this broker, all brokers, file, default.
 
-The column *change* says when a new value counts: *at once*; *at start* means that it needs a restart and cannot be
-altered remotely; *stored* means that it can be altered and shows, and counts where the feature it belongs to reads it,
-at the latest after a restart. *Level* is `broker` where a setting belongs to one broker only, and `any` where the
-cluster default may hold it as well. Unlike Kafka we refuse unknown keys of a broker, and changes of `listeners`,
-`listener.security.protocol.map` and `num.network.threads` while the broker runs.
+The column *change* says when a new value takes effect: *at once*; or *at start*, which means after a restart, and that the
+key cannot be altered remotely; or *stored*, which means that the key can be altered and takes effect after a restart.
+*Level* is `broker` if a setting belongs to one broker only, and `any` if the cluster default can contain it as well.
+Unlike Kafka, kafka-cy refuses unknown broker keys, and changes of `listeners`, `listener.security.protocol.map` and
+`num.network.threads` while the broker runs.
 """
 
 
 def main() -> int:
-    """Write the page, or with --check say whether it is fresh."""
+    """Write the page. With --check, only check that the page is current."""
     text = page()
     if "--check" in sys.argv[1:]:
-        fresh = TARGET.exists() and TARGET.read_text() == text
-        if not fresh:
+        current = TARGET.exists() and TARGET.read_text() == text
+        if not current:
             print(f"{TARGET.name} is stale: run scripts/write_configuration_docs.py")
-        return 0 if fresh else 1
+        return 0 if current else 1
     TARGET.write_text(text)
     return 0
 
@@ -77,6 +89,7 @@ def page() -> str:
     ours = [name for name in names if name.startswith("kafkacy.")]
     parts.append(_broker_table("Our own broker keys", ours))
     parts.append(_broker_table("Broker keys of Kafka", [name for name in names if name not in ours]))
+    parts.append(_removed_keys_table())
     parts.append(_topic_table())
     parts.append(_group_table())
     parts.append(_client_metrics_table())
@@ -84,13 +97,27 @@ def page() -> str:
 
 
 def _broker_table(title: str, names: list[str]) -> str:
-    texts = documentation.broker_texts()
     rows = []
     for name in names:
         key = definitions.broker_key(name)
         assert key is not None
-        rows.append([f"`{name}`", key.allowed, _default(key), *_change(key), texts[name]])
-    return _table(title, ["key", "allowed", "default", "change", "level", "what it does"], rows)
+        rows.append([f"`{name}`", key.text, _effect(key), key.allowed, _default(key), *_change(key)])
+    return _table(title, ["key", "meaning", "effect", "allowed", "default", "change", "level"], rows)
+
+
+def _removed_keys_table() -> str:
+    """Keys of Kafka 3 that Kafka 4 does not have."""
+    from kafka_cy.config.keys import legacy
+
+    rows = []
+    for entry in legacy.INTERNAL_KEYS:
+        key = ConfigKey(*entry)
+        rows.append([f"`{key.name}`", key.text, _effect(key)])
+    return _table("Broker keys that Kafka 4 has removed", ["key", "meaning", "effect"], rows)
+
+
+def _effect(key: ConfigKey) -> str:
+    return key.effect if key.ignored_because or key.refused_because else "applied"
 
 
 def _change(key: ConfigKey) -> tuple[str, str]:
@@ -107,8 +134,8 @@ def _topic_table() -> str:
         assert key is not None
         synonym = definitions.TOPIC_BROKER_SYNONYMS.get(name)
         broker = f"`{synonym}`" if synonym else ""
-        rows.append([f"`{name}`", key.allowed, _default(key), broker, documentation.TOPIC_TEXTS[name]])
-    return _table("Topic keys", ["key", "allowed", "default", "broker key of the default", "what it does"], rows)
+        rows.append([f"`{name}`", key.text, _effect(key), key.allowed, _default(key), broker])
+    return _table("Topic keys", ["key", "meaning", "effect", "allowed", "default", "broker key of the default"], rows)
 
 
 def _group_table() -> str:
@@ -118,8 +145,8 @@ def _group_table() -> str:
         assert key is not None
         synonym = definitions.group_broker_synonyms().get(name)
         broker = f"`{synonym}`" if synonym else ""
-        rows.append([f"`{name}`", key.allowed, _default(key), broker, documentation.GROUP_TEXTS[name]])
-    return _table("Group keys", ["key", "allowed", "default", "broker key of the default", "what it does"], rows)
+        rows.append([f"`{name}`", key.text, _effect(key), key.allowed, _default(key), broker])
+    return _table("Group keys", ["key", "meaning", "effect", "allowed", "default", "broker key of the default"], rows)
 
 
 def _client_metrics_table() -> str:
@@ -127,8 +154,8 @@ def _client_metrics_table() -> str:
     for name in definitions.client_metrics_key_names():
         key = definitions.client_metrics_key(name)
         assert key is not None
-        rows.append([f"`{name}`", key.allowed, _default(key), documentation.CLIENT_METRICS_TEXTS[name]])
-    return _table("Keys of client metrics subscriptions", ["key", "allowed", "default", "what it does"], rows)
+        rows.append([f"`{name}`", key.text, _effect(key), key.allowed, _default(key)])
+    return _table("Keys of client metrics subscriptions", ["key", "meaning", "effect", "allowed", "default"], rows)
 
 
 def _default(key: ConfigKey) -> str:

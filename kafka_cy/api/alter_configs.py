@@ -1,6 +1,6 @@
 """AlterConfigs (API 33), versions 0 to 2: replaces all settings of a resource by those in the request.
 
-For topics, this broker, all brokers, groups and client metrics subscriptions; loggers are altered incrementally only.
+It works for topics, this broker, all brokers, groups and client metrics subscriptions. Loggers need IncrementalAlterConfigs.
 Clients should use IncrementalAlterConfigs. Deviations: those of IncrementalAlterConfigs.
 """
 
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from kafka_cy.api.config_alteration import alter_each, replace_settings
+from kafka_cy.api import config_alterations as alterations
+from kafka_cy.api.config_alterations import alter_each, replace_settings
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
-from kafka_cy.config import alterations
 
 
 @handler(api_key=33, versions=(0, 2))
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
-    """Answer with one result for each resource, in the order of the request."""
+    """Respond with one result for each resource, in the order of the request."""
 
     def alter(resource: Any) -> None:
         kind, name = resource.resource_type, resource.resource_name

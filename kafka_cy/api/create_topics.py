@@ -1,18 +1,20 @@
 """CreateTopics, versions 2-7.
 
-Topics are created with counts (-1: the broker's default) or an assignment by hand, and configs; `validate_only` checks
-everything and creates nothing. Version 5+ answers with the partition count, replication factor and all configs of the
-topic, version 7 with its id. A topic exists, with its logs, when the answer is sent; a time-out is only looked at when it
-has passed before the request came.
-Names that differ from another topic's in '.' and '_' only are refused.
+A topic has a partition count and a replication factor (-1: the broker's default) or a manual assignment, and configs.
+`validate_only` checks everything and creates nothing. From version 5 on, the response contains the partition count, the
+replication factor and all configs of the topic, and from version 7 on its id. The topic and its logs exist before the
+response is sent. The timeout only matters if it is negative. A name that differs from another topic's only in '.' and '_'
+is refused.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from kafka_cy.api.config_alterations import TOPIC, warn_of_keys_without_effect
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_creation import (
@@ -30,7 +32,7 @@ RECORDS_PER_REQUEST_MAX = 10_000  # one for each topic, partition and setting, a
 
 
 class Planned(NamedTuple):
-    """A topic that may be created."""
+    """A topic that passed the checks."""
 
     name: str
     assignment: list[list[int]]
@@ -39,15 +41,16 @@ class Planned(NamedTuple):
 
 @handler(api_key=19, versions=(2, 7))
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
-    """Create or only check each topic by itself; one bad topic does not hinder the others, one too many all."""
+    """Create or check each topic. A bad topic does not affect the others; too many topics refuse the whole request."""
     body = request.body
     names = [topic.name for topic in body.topics]
+    times = Counter(names)
     if body.timeout < timedelta(0):
         return {"topics": [_refused(name, TopicRefused(ErrorCode.REQUEST_TIMED_OUT, None)) for name in names]}
     answers, planned = [], []
     for topic in {topic.name: topic for topic in body.topics}.values():
         try:
-            if names.count(topic.name) > 1:
+            if times[topic.name] > 1:
                 raise TopicRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
             planned.append(_plan(topic, context))
         except TopicRefused as refused:
@@ -61,6 +64,11 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
                 answers.append(_create(each, body.validate_only, context))
             except TopicRefused as refused:
                 answers.append(_refused(each.name, refused))
+    if not body.validate_only:
+        # One warning for each key, however many topics of the request set it.
+        settings = {key: (each.name, text) for each in planned for key, text in each.configs.items()}
+        for key, (name, text) in settings.items():
+            warn_of_keys_without_effect(context, TOPIC, name, {key: text})
     return {"topics": answers}
 
 
@@ -69,7 +77,7 @@ def _refused(name: str, refused: TopicRefused) -> dict[str, Any]:
 
 
 def _excess(topics: Any, planned: list[Planned]) -> TopicRefused | None:
-    """Why the request is too large as a whole."""
+    """Why the whole request is too large, or None."""
     if sum(max(topic.num_partitions, len(topic.assignments)) for topic in topics) > PARTITIONS_PER_REQUEST_MAX:
         return TopicRefused(ErrorCode.POLICY_VIOLATION, TOO_MANY_PARTITIONS)
     if sum(1 + len(each.assignment) + len(each.configs) for each in planned) > RECORDS_PER_REQUEST_MAX:
@@ -86,8 +94,8 @@ def _plan(topic: Any, context: ApiContext) -> Planned:
 
 
 def _create(topic: Planned, validate_only: bool, context: ApiContext) -> dict[str, Any]:
-    check_name(context.cluster, topic.name)  # again: one of this very request may collide with it
-    topic_id = uuid.uuid4()  # a check alone gets an id too, which means nothing
+    check_name(context.cluster, topic.name)  # again, because another topic of this request may collide with it
+    topic_id = uuid.uuid4()  # with validate_only the id has no meaning
     if not validate_only:
         topic_id = context.cluster.create_topic(topic.name, topic.assignment, topic.configs).id
     return {
@@ -144,7 +152,7 @@ def _assignment(topic: Any, context: ApiContext) -> list[list[int]]:
 
 
 def topic_config_entries(context: ApiContext, overrides: dict[str, str]) -> list[dict[str, Any]]:
-    """All settings of a topic with these overrides, as the answer lists them."""
+    """All settings of a topic with these overrides, as the response lists them."""
     from kafka_cy.config.describe import describe_topic
 
     return [

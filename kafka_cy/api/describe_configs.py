@@ -1,19 +1,20 @@
 """DescribeConfigs (API 32), versions 1 to 4.
 
-Topics, this broker (name = its id), all brokers (name empty), groups, client metrics subscriptions, loggers. Keys come
-in Kafka's order, with synonyms and documentation when asked for (KIP-226, KIP-569). Unknown keys of the filter are left
-out; an empty filter means all keys. Documentation sentences are our own.
+It describes topics, this broker (name = its id), all brokers (name empty), groups, client metrics subscriptions and
+loggers. Keys are in Kafka's order, with synonyms and documentation on request (KIP-226, KIP-569). Unknown keys of the
+filter are left out; an empty filter means all keys. The documentation is our own, and says which keys have no effect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from kafka_cy.api import broker_loggers
+from kafka_cy.api import config_alterations as alterations
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.cluster.topic_names import problem_of
-from kafka_cy.config import alterations, describe, loggers
+from kafka_cy.config import describe
 from kafka_cy.config.describe import ConfigEntry
 from kafka_cy.protocol.errors import INVALID_REQUEST_MESSAGE, ErrorCode
 
@@ -22,7 +23,7 @@ KNOWN_TYPES = frozenset((*alterations.ENTITY_TYPES, alterations.BROKER_LOGGER))
 
 @handler(api_key=32, versions=(1, 4))
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
-    """Answer with one result for each resource, in the order of the request."""
+    """Respond with one result for each resource, in the order of the request."""
     body = request.body
     synonyms = bool(body.include_synonyms)
     documentation = bool(getattr(body, "include_documentation", False))
@@ -52,12 +53,11 @@ def _describe(context: ApiContext, resource: Any, synonyms: bool, documentation:
     try:
         if kind == alterations.BROKER_LOGGER:
             _check_logger_resource(context, name)
-            return result | {"configs": loggers.describe_all(context.log, wanted)}
+            return result | {"configs": broker_loggers.describe_all(context.log, wanted)}
         entries = _entries(context, kind, name, wanted)
     except alterations.AlterationError as error:
         return result | {"error_code": int(error.code), "error_message": error.message, "configs": []}
-    text_of = _documentation(kind) if documentation else None
-    return result | {"configs": [_entry(entry, synonyms, text_of) for entry in entries]}
+    return result | {"configs": [_entry(entry, synonyms, documentation) for entry in entries]}
 
 
 def _entries(context: ApiContext, kind: int, name: str, wanted: frozenset[str] | None) -> list[ConfigEntry]:
@@ -106,15 +106,7 @@ def _check_logger_resource(context: ApiContext, name: str) -> None:
     _check_broker(context, name, expected="but")
 
 
-def _documentation(kind: int) -> Callable[[str], str | None]:
-    from kafka_cy.config.documentation import documentation_of
-
-    scopes = {alterations.TOPIC: "topic", alterations.GROUP: "group", alterations.CLIENT_METRICS: "client-metrics"}
-    scope = scopes.get(kind, "broker")
-    return lambda name: documentation_of(scope, name)
-
-
-def _entry(entry: ConfigEntry, synonyms: bool, text_of: Callable[[str], str | None] | None) -> dict[str, Any]:
+def _entry(entry: ConfigEntry, synonyms: bool, documentation: bool) -> dict[str, Any]:
     return {
         "name": entry.key.name,
         "value": entry.value,
@@ -123,5 +115,5 @@ def _entry(entry: ConfigEntry, synonyms: bool, text_of: Callable[[str], str | No
         "is_sensitive": entry.key.sensitive,
         "synonyms": [synonym._asdict() for synonym in entry.synonyms] if synonyms else [],
         "config_type": entry.type_code,
-        "documentation": text_of(entry.key.name) if text_of is not None else None,
+        "documentation": entry.key.documentation if documentation else None,
     }

@@ -1,33 +1,33 @@
 """IncrementalAlterConfigs (API 44), versions 0 and 1 (KIP-339).
 
 SET, DELETE, APPEND and SUBTRACT for topics, this broker (name = its id), all brokers (name empty), groups, client
-metrics subscriptions and loggers. Each resource is changed wholly or not at all. A change takes effect before the
-answer. Deviations: an unknown key of a broker is refused with INVALID_CONFIG (Kafka stores it); listeners and
-`num.network.threads` are refused, as they are fixed at the start here.
+metrics subscriptions and loggers. All changes of a resource take effect, or none. A change takes effect before the
+response. Deviations: an unknown key of a broker is refused with INVALID_CONFIG (Kafka stores it); listeners and
+`num.network.threads` are refused, because they are fixed at the start.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from kafka_cy.api.config_alteration import alter_each, replace_settings
+from kafka_cy.api import broker_loggers
+from kafka_cy.api import config_alterations as alterations
+from kafka_cy.api.config_alterations import Operation, alter_each, replace_settings
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
-from kafka_cy.config import alterations, loggers
-from kafka_cy.config.alterations import Operation
 
 
 @handler(api_key=44, versions=(0, 1))
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
-    """Answer with one result for each resource, in the order of the request."""
+    """Respond with one result for each resource, in the order of the request."""
     validate_only = bool(request.body.validate_only)
 
     def alter(resource: Any) -> None:
         kind, name = resource.resource_type, resource.resource_name
         operations = [Operation(config.name, config.config_operation, config.value) for config in resource.configs]
         if kind == alterations.BROKER_LOGGER:
-            loggers.check_node(context.config, name)
-            loggers.alter(context.log, operations, validate_only=validate_only)
+            broker_loggers.check_node(context.config, name)
+            broker_loggers.alter(context.log, operations, validate_only=validate_only)
             return
         alterations.check_resource(context.config, context.cluster, kind, name)
         current = alterations.stored_settings(context.cluster, kind, name)

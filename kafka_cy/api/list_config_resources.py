@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from kafka_cy.api.config_alterations import BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
-from kafka_cy.config.alterations import BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC
 from kafka_cy.protocol.errors import ErrorCode
 
 _SUPPORTED = (TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP)

@@ -40,7 +40,7 @@ def check_name(cluster: ClusterMetadata, name: str) -> None:
 
 def check_configs(config: Any, name: str, settings: Mapping[str, str]) -> None:
     """Raise TopicRefused (INVALID_CONFIG) for an unknown key or a value that the key does not allow."""
-    from kafka_cy.config.alterations import TOPIC, AlterationError, validate_settings
+    from kafka_cy.api.config_alterations import TOPIC, AlterationError, validate_settings
 
     try:
         validate_settings(config, TOPIC, name, settings)

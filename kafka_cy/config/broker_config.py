@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from kafka_cy.config import definitions
+from kafka_cy.config import checks, definitions
 from kafka_cy.config.listeners import Listener, parse_listeners, parse_protocol_map
-from kafka_cy.config.types import ConfigError, RelationError, parse_value
+from kafka_cy.config.types import ConfigError, ConfigKey, parse_value
 
 #: What a broker without a configuration file runs with: a laptop, reachable from this machine only.
 LAPTOP_DEFAULTS: Final[dict[str, str]] = {
@@ -15,6 +15,10 @@ LAPTOP_DEFAULTS: Final[dict[str, str]] = {
 }
 
 LISTEN_BACKLOG: Final = 1024
+RECOVERY_THREADS: Final = 5
+
+#: Broker keys that a log reads beside its topic's keys.
+BROKER_KEYS_OF_LOGS: Final = ("producer.id.expiration.ms",)
 
 #: Keys of plugins and of single listeners: anything may follow these prefixes.
 _OPEN_PREFIXES: Final = (definitions.LISTENER_PREFIX, "rlmm.config.", "rsm.config.", "config.providers.", "metrics.context.")
@@ -24,11 +28,11 @@ class BrokerConfig:
     """Typed view of a broker's configuration.
 
     `config["num.partitions"]` is the effective, typed value by precedence: dynamic setting of this broker, dynamic
-    cluster default, file and overrides (static), Kafka's default. Used by the control thread only, once started.
+    cluster default, file and overrides (static), Kafka's default. After the start, only the control thread uses it.
     """
 
     def __init__(self, static: Mapping[str, str]) -> None:
-        """Take settings as texts. Raises ConfigError when one is not allowed."""
+        """Parse and check settings given as texts. Raises ConfigError for one that is not allowed or would be unsafe to ignore."""
         self.static: dict[str, str] = dict(static)
         self.dynamic_broker: dict[str, str] = {}
         self.dynamic_default: dict[str, str] = {}
@@ -42,11 +46,12 @@ class BrokerConfig:
             self._check_static(name, text)
         self._resolve_listeners()
         self._check_listener_keys()
-        self._check_relations()
+        checks.check_quorum(self)
+        checks.check_relations(self)
 
     @classmethod
     def load(cls, path: str | None = None, overrides: Mapping[str, str] | None = None) -> "BrokerConfig":
-        """Read a `server.properties` (or our defaults without one) and lay `overrides` over it.
+        """Read a `server.properties` (or use our defaults without one); `overrides` win over it.
 
         Raises ConfigError for an invalid value, OSError when the file cannot be read, ValueError when it is malformed.
         """
@@ -112,7 +117,7 @@ class BrokerConfig:
 
     @property
     def broker_id(self) -> int:
-        """Id of this broker (`node.id`, or `broker.id` of older files); 1 when the file names none."""
+        """Id of this broker (`node.id`, or `broker.id` in older files); 1 if the file has neither."""
         return int(self["node.id"])
 
     @property
@@ -127,50 +132,61 @@ class BrokerConfig:
         return value
 
     def reactors(self, cores: int) -> int:
-        """Return how many reactors to run: `num.network.threads` where it is set, else its default, but one core less than all.
+        """Return the number of reactors: `num.network.threads` if it is set, else its default, at most `cores` minus one.
 
-        Kafka's network threads only carry bytes; a reactor does the work as well, and two that share a core only add
-        sleeps and wakes: on two cores, small requests cost 1.2 times the CPU with three reactors (docs/architecture.md).
+        Kafka's network threads only transfer bytes, but a reactor also processes requests. Two reactors that share a core
+        only add sleeps and wakes: on two cores, small requests cost 1.2 times the CPU with three reactors
+        (docs/architecture.md).
         """
         threads = int(self["num.network.threads"])
         return self._where_set("num.network.threads", max(1, min(threads, cores - 1)))
 
     def receive_buffer_bytes(self) -> int:
-        """Return the receive buffer of a client's socket: `socket.receive.buffer.bytes` where it is set, else -1: the system's.
+        """Return the receive buffer of a client's socket: `socket.receive.buffer.bytes` if it is set, else -1 (the system's).
 
-        With Kafka's default of 100 KiB a batch of 900 kB comes in many small pieces, at 1.5 times the CPU time.
+        With Kafka's default of 100 KiB, a batch of 900 kB arrives in many small pieces and costs 1.5 times the CPU time.
         """
         return self._where_set("socket.receive.buffer.bytes", -1)
 
     def listen_backlog(self) -> int:
-        """Return how many connections may wait to be accepted: `socket.listen.backlog.size` where it is set, else 1024.
+        """Return how many connections may wait to be accepted: `socket.listen.backlog.size` if it is set, else 1024.
 
-        With Kafka's default of 50 a burst of clients (a restart of the broker, say) waits for TCP to try again.
+        With Kafka's default of 50, a burst of clients (after a restart of the broker, for example) waits for TCP retries.
         """
         return self._where_set("socket.listen.backlog.size", LISTEN_BACKLOG)
 
-    def _where_set(self, name: str, otherwise: int) -> int:
-        """Return the value of a key whose default is not Kafka's here; it still shows as Kafka's where it is described."""
-        return int(self[name]) if name in self.static else otherwise
+    def recovery_threads(self) -> int:
+        """Return the number of threads that open and close logs, for all log directories together.
 
-    def replication_factor(self, name: str, broker_count: int) -> int:
-        """Return the replication factor `name` of an internal topic, at most the number of brokers that live.
-
-        Kafka's default of 3 makes a lone broker fail for ever to create its own topics; a broker on a laptop has to
-        serve groups without a line of configuration.
+        It is `num.recovery.threads.per.data.dir` for each directory if the key is set, else RECOVERY_THREADS.
         """
-        return max(1, min(int(self[name]), broker_count))
+        per_dir = self._where_set("num.recovery.threads.per.data.dir", 0)
+        return per_dir * len(self.log_dirs) if per_dir else RECOVERY_THREADS
+
+    def _where_set(self, name: str, otherwise: int) -> int:
+        """Return the value of a key whose default differs from Kafka's. DescribeConfigs still shows Kafka's default."""
+        levels = (self.static, self.dynamic_broker, self.dynamic_default)
+        return int(self[name]) if any(name in level for level in levels) else otherwise
+
+    @property
+    def connections_per_ip_overrides(self) -> dict[str, int]:
+        """Connection limits of single addresses, by address or host name (`max.connections.per.ip.overrides`)."""
+        return checks.parse_connection_overrides(self["max.connections.per.ip.overrides"])
 
     # -- topics and groups
 
     def log_defaults(self) -> dict[str, Any]:
-        """Return the typed configuration of a topic that has no settings of its own."""
+        """Return the typed configuration of a log whose topic has no settings of its own.
+
+        It has all topic keys, and the broker keys of BROKER_KEYS_OF_LOGS.
+        """
         if self._log_defaults is None:
             self._log_defaults = {name: self._topic_default(name) for name in definitions.topic_key_names()}
+            self._log_defaults |= {name: self[name] for name in BROKER_KEYS_OF_LOGS}
         return dict(self._log_defaults)
 
     def topic_config(self, overrides: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Return the typed configuration of a topic with the settings `overrides`; unknown ones are left out."""
+        """Return the typed configuration of the logs of a topic with the settings `overrides`; unknown ones are left out."""
         result = self.log_defaults()
         for name, text in (overrides or {}).items():
             key = definitions.topic_key(name)
@@ -204,9 +220,9 @@ class BrokerConfig:
     # -- dynamic settings
 
     def set_dynamic(self, *, broker: Mapping[str, str], cluster_default: Mapping[str, str]) -> frozenset[str]:
-        """Replace the dynamic settings, tell listeners, and return the names of the keys whose value changed.
+        """Replace the dynamic settings, call the listeners, and return the names of the keys whose value changed.
 
-        A stored value that this version does not allow is left out with a warning: it must not stop a start.
+        A stored value that this version does not allow is left out with a warning, because it must not stop a start.
         """
         names = set(self.dynamic_broker) | set(self.dynamic_default) | set(broker) | set(cluster_default)
         before = {name: self.text(name) for name in names}
@@ -226,13 +242,16 @@ class BrokerConfig:
         self._change_listeners.append(listener)
 
     def add_reconfiguration_check(self, check: Callable[["BrokerConfig"], None]) -> None:
-        """Have `check(candidate)` look at this broker's dynamic settings before they are stored; ConfigError refuses them."""
+        """Call `check(candidate)` before this broker's dynamic settings are stored; a ConfigError refuses them."""
         self._reconfiguration_checks.append(check)
 
     def check_reconfiguration(self, broker: Mapping[str, str]) -> None:
-        """Ask whoever uses dynamic settings whether it can use those in `broker`. Raises ConfigError."""
+        """Let every check see the configuration with this broker's dynamic settings `broker`. Raises ConfigError."""
         if self._reconfiguration_checks:
-            candidate = BrokerConfig(self.static)
+            candidate = BrokerConfig.__new__(BrokerConfig)
+            vars(candidate).update(vars(self))  # without parsing all settings again
+            candidate.warnings, candidate._change_listeners, candidate._log_defaults = [], [], None
+            candidate._typed = dict(self._typed)
             candidate.set_dynamic(broker=broker, cluster_default=self.dynamic_default)
             for check in self._reconfiguration_checks:
                 check(candidate)
@@ -253,7 +272,7 @@ class BrokerConfig:
 
     def _unify_ids(self) -> None:
         node_id, broker_id = self.static.get("node.id"), self.static.get("broker.id")
-        if broker_id is not None and broker_id.strip() == "-1":  # "choose one" in files of ZooKeeper days
+        if broker_id is not None and broker_id.strip() == "-1":  # in files for ZooKeeper: a generated id
             broker_id = None
         if node_id is not None and broker_id is not None and node_id.strip() != broker_id.strip():
             raise ConfigError("broker.id", broker_id, f"the value of node.id, {node_id}", "differs from node.id")
@@ -266,14 +285,18 @@ class BrokerConfig:
             if not name.startswith(_OPEN_PREFIXES):
                 self.warnings.append(_unknown_key_warning(name))
             return
-        self._typed[name] = parse_value(key, text)
+        value = self._typed[name] = parse_value(key, text)
+        if key.effect.startswith(("ignored", "refused")) and has_meaning(key, value):
+            if key.refused_because:
+                raise ConfigError(name, text, "unset", key.refused_because)
+            self.warnings.append(no_effect_warning(key))
 
     def _resolve_listeners(self) -> None:
         protocol_map = parse_protocol_map(self.text("listener.security.protocol.map") or "")
         controller = [name.upper() for name in self["controller.listener.names"] or []]
         roles = self["process.roles"] or []
         if roles and "broker" not in roles:
-            allowed = "a list with broker in it (metadata needs no controller process here)"
+            allowed = "a list that contains broker (kafka-cy needs no separate controller process)"
             raise ConfigError("process.roles", ",".join(roles), allowed)
         ignored = frozenset(controller)
         self.listeners: tuple[Listener, ...] = parse_listeners("listeners", self["listeners"], protocol_map, ignored)
@@ -289,7 +312,7 @@ class BrokerConfig:
         self.inter_broker_listener_name: str = self._resolve_inter_broker_listener()
 
     def _check_listener_keys(self) -> None:
-        """Warn of single listeners' keys that count for none: a misspelt `ssl.client.auth` would let everybody in."""
+        """Warn of single listeners' keys that no listener uses: a misspelt `ssl.client.auth` would admit everybody."""
         known = {listener.name.lower() for listener in self.listeners}
         known |= {name.lower() for name in self["controller.listener.names"] or []}
         for name in self.static:
@@ -315,7 +338,7 @@ class BrokerConfig:
         names = [listener.name for listener in self.advertised_listeners]
         given = self["inter.broker.listener.name"]
         if given is None:
-            # Kafka would refuse a broker whose listeners have other names than the protocol; any one will do here.
+            # Kafka refuses a broker without a listener of the protocol's name. A single broker can use any listener.
             protocol = self["security.inter.broker.protocol"]
             return protocol if protocol in names else names[0]
         if "security.inter.broker.protocol" in self.static:
@@ -326,82 +349,19 @@ class BrokerConfig:
             raise ConfigError("inter.broker.listener.name", given, allowed)
         return str(given).upper()
 
-    def _check_relations(self) -> None:
-        """Check values against each other, as Kafka does when it starts."""
-        for name in ("log.retention.ms", "log.retention.minutes", "log.retention.hours"):
-            if self[name] == 0:
-                raise ConfigError(name, 0, "-1 (without limit), or at least 1")
-        queued, request = self["queued.max.request.bytes"], self["socket.request.max.bytes"]
-        if 0 < queued < request:
-            allowed = f"-1, or at least socket.request.max.bytes, {request}"
-            raise ConfigError("queued.max.request.bytes", queued, allowed)
-        if self["max.connections.per.ip"] == 0 and not self["max.connections.per.ip.overrides"]:
-            allowed = "at least 1, or 0 together with max.connections.per.ip.overrides"
-            raise ConfigError("max.connections.per.ip", 0, allowed)
-        map_bytes, threads = self["log.cleaner.dedupe.buffer.size"], max(self["log.cleaner.threads"], 1)
-        if map_bytes // threads <= 1 << 20:
-            allowed = f"more than 1048576 for each of log.cleaner.threads, {threads}"
-            raise ConfigError("log.cleaner.dedupe.buffer.size", map_bytes, allowed)
-        for low, high in _ORDERED_PAIRS:
-            if self[low] > self[high]:
-                raise ConfigError(low, self[low], f"at most {high}, {self[high]}")
-        for name in ("authorizer.class.name", "client.quota.callback.class", "create.topic.policy.class.name"):
-            if self[name]:
-                reason = "Java classes cannot be loaded, and starting without what they decide would be wrong"
-                raise ConfigError(name, self[name], "unset", reason)
+
+def has_meaning(key: ConfigKey, value: Any) -> bool:
+    """Whether a typed value asks for something: it is neither empty nor the key's default."""
+    if value is None or value in ("", []):
+        return False
+    of_all_listeners = definitions.without_listener(key.name)
+    default = definitions.broker_key(of_all_listeners) if of_all_listeners != key.name else key
+    return default is None or value != parse_value(key, default.default)
 
 
-_ORDERED_PAIRS: Final = (
-    ("group.min.session.timeout.ms", "group.max.session.timeout.ms"),
-    ("group.consumer.min.session.timeout.ms", "group.consumer.max.session.timeout.ms"),
-    ("group.consumer.session.timeout.ms", "group.consumer.max.session.timeout.ms"),
-    ("group.consumer.min.session.timeout.ms", "group.consumer.session.timeout.ms"),
-    ("group.consumer.min.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms"),
-    ("group.consumer.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms"),
-    ("group.consumer.min.heartbeat.interval.ms", "group.consumer.heartbeat.interval.ms"),
-    ("log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms"),
-)
-
-
-def topic_config(broker_config: BrokerConfig, overrides: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return the typed configuration of a topic with the settings `overrides`."""
-    return broker_config.topic_config(overrides)
-
-
-def validate_topic_configs(configs: Mapping[str, str | None]) -> None:
-    """Check topic settings given by a client. Raises ConfigError for the first that is unknown or not allowed."""
-    typed: dict[str, Any] = {}
-    for name, text in configs.items():
-        key = definitions.topic_key(name)
-        if key is None:
-            raise UnknownKeyError("topic", name, text)
-        if text is None:
-            raise ConfigError(name, None, key.allowed, "Null value not supported for topic configs")
-        typed[name] = parse_value(key, text)
-    low = typed.get("min.compaction.lag.ms", 0)
-    high = typed.get("max.compaction.lag.ms", (1 << 63) - 1)
-    if low > high:
-        reason = f"conflict topic config setting min.compaction.lag.ms ({low}) > max.compaction.lag.ms ({high})"
-        raise RelationError("min.compaction.lag.ms", low, f"at most max.compaction.lag.ms, {high}", reason)
-    if typed.get("remote.storage.enable"):
-        reason = (
-            "Tiered Storage functionality is disabled in the broker. "
-            "Topic cannot be configured with remote log storage."
-        )
-        raise RelationError("remote.storage.enable", "true", "false", reason)
-
-
-class UnknownKeyError(ConfigError):
-    """A key that does not exist for this kind of entity."""
-
-    def __init__(self, entity: str, key: str, value: Any) -> None:
-        super().__init__(key, value, f"one of the {entity} keys")
-        self.entity = entity
-
-    @property
-    def kafka_message(self) -> str:
-        """The sentence that a client sees."""
-        return f"Unknown {self.entity} config name: {self.key}"
+def no_effect_warning(key: ConfigKey) -> str:
+    """The warning about a key that is set and has no effect."""
+    return f"configuration key {key.name} has no effect: {key.ignored_because}"
 
 
 def _unknown_key_warning(name: str) -> str:

@@ -1,17 +1,35 @@
-"""Look-up of configuration keys by entity: which keys exist, of what type, with what default and scope."""
+"""Look-up of configuration keys by entity: which keys exist, of what type, with what default, scope and effect."""
 
-from typing import Any, Final
+from functools import cache
+from importlib import import_module
+from typing import Final
 
-from kafka_cy.config.broker_keys import BROKER_KEYS, INTERNAL_KEYS
-from kafka_cy.config.kafkacy_keys import DYNAMIC_ONLY_KEYS, KAFKACY_KEYS
-from kafka_cy.config.topic_keys import BROKER_SYNONYMS as TOPIC_BROKER_SYNONYMS
-from kafka_cy.config.topic_keys import TOPIC_KEYS
-from kafka_cy.config.types import ConfigKey, Row
+from kafka_cy.config.keys import broker, kafkacy, log, socket, topic_management, topic_resource
+from kafka_cy.config.keys.topic_resource import BROKER_SYNONYMS as TOPIC_BROKER_SYNONYMS
+from kafka_cy.config.types import ConfigKey, Entry
 
-_BROKER_ROWS: Final[dict[str, Row]] = {
-    row[0]: row for row in BROKER_KEYS + KAFKACY_KEYS + DYNAMIC_ONLY_KEYS + INTERNAL_KEYS
+#: Modules of `kafka_cy.config.keys` with broker keys that are imported only when a key is not found in those above.
+_FURTHER_MODULES: Final = (
+    "group",
+    "kraft",
+    "ssl",
+    "transaction",
+    "share",
+    "replication",
+    "sasl",
+    "quota",
+    "metrics",
+    "tiered_storage",
+    "legacy",
+)
+
+#: Broker entries of the modules that are imported so far.
+_broker_entries: Final[dict[str, Entry]] = {
+    entry[0]: entry
+    for module in (broker, kafkacy, log, socket, topic_management)
+    for entry in module.KEYS + getattr(module, "INTERNAL_KEYS", ())
 }
-_TOPIC_ROWS: Final[dict[str, Row]] = {row[0]: row for row in TOPIC_KEYS}
+_topic_entries: Final[dict[str, Entry]] = {entry[0]: entry for entry in topic_resource.KEYS}
 
 #: Keys of the same setting in different units, the finest first: the first one that is set counts.
 _UNIT_GROUPS: Final[tuple[tuple[str, ...], ...]] = (
@@ -39,6 +57,7 @@ __all__ = [
     "broker_synonyms",
     "client_metrics_key",
     "client_metrics_key_names",
+    "every_broker_key",
     "group_broker_synonyms",
     "group_key",
     "group_key_names",
@@ -50,15 +69,48 @@ __all__ = [
 
 
 def broker_key(name: str) -> ConfigKey | None:
-    """Return the broker key of that name; ours, the dynamic-only and the internal ones, and single listeners' included.
+    """Return the broker key of that name; this includes our own, internal and removed keys, and keys of single listeners.
 
-    A listener's own key (`listener.name.<listener>.<key>`) has no default: unset, the key without the prefix counts.
+    A listener's own key (`listener.name.<listener>.<key>`) has no default: if it is unset, the key without the prefix
+    counts.
     """
-    row = _BROKER_ROWS.get(name)
-    if row is None and name.startswith(LISTENER_PREFIX):
-        key = _BROKER_ROWS.get(without_listener(name))
-        row = (name, key[1], None, *key[3:]) if key is not None else None
-    return ConfigKey(*row) if row is not None else None
+    entry = _broker_entry(name)
+    if entry is not None:
+        return ConfigKey(*entry)
+    if name.startswith(LISTENER_PREFIX):
+        entry = _broker_entry(without_listener(name))
+        if entry is not None:
+            return ConfigKey(*entry)._replace(name=name, default=None)
+    return None
+
+
+def _broker_entry(name: str) -> Entry | None:
+    entry = _broker_entries.get(name)
+    if entry is None and _prefix(name) not in _EAGER_PREFIXES:
+        for module in _FURTHER_MODULES:
+            _import_entries(module)
+            entry = _broker_entries.get(name)
+            if entry is not None:
+                break
+    return entry
+
+
+def _prefix(name: str) -> str:
+    return name.partition(".")[0]
+
+
+#: Keys that begin so are all in the modules that are always imported.
+_EAGER_PREFIXES: Final = frozenset(("kafkacy", "listener"))
+
+
+@cache
+def _import_entries(module_name: str) -> tuple[Entry, ...]:
+    """Import a module of keys, add its entries to the table, and return those that clients see."""
+    module = import_module(f"kafka_cy.config.keys.{module_name}")
+    shown: tuple[Entry, ...] = getattr(module, "KEYS", ())
+    for entry in shown + getattr(module, "INTERNAL_KEYS", ()):
+        _broker_entries[entry[0]] = entry
+    return shown
 
 
 def without_listener(name: str) -> str:
@@ -66,13 +118,24 @@ def without_listener(name: str) -> str:
     return name[len(LISTENER_PREFIX) :].partition(".")[2] if name.startswith(LISTENER_PREFIX) else name
 
 
+@cache
 def broker_key_names() -> list[str]:
-    """Names of the keys that are described, sorted."""
-    return sorted(row[0] for row in BROKER_KEYS + KAFKACY_KEYS)
+    """Names of the keys that are described to clients, sorted."""
+    entries = broker.KEYS + kafkacy.KEYS + log.KEYS + socket.KEYS + topic_management.KEYS
+    for module in _FURTHER_MODULES:
+        entries += _import_entries(module)
+    return sorted(entry[0] for entry in entries)
+
+
+def every_broker_key() -> list[ConfigKey]:
+    """All broker keys, sorted by name: those that clients see, internal ones and those that Kafka has removed."""
+    for module in _FURTHER_MODULES:
+        _import_entries(module)
+    return [ConfigKey(*entry) for _, entry in sorted(_broker_entries.items())]
 
 
 def broker_synonyms(name: str) -> tuple[str, ...]:
-    """Names under which the same broker setting may stand, in order of precedence, `name` included."""
+    """Names under which the same broker setting may be given, in order of precedence, `name` included."""
     for group in _UNIT_GROUPS:
         if name in group:
             return group
@@ -90,50 +153,53 @@ def unit_ms(name: str) -> int:
 
 def topic_key(name: str) -> ConfigKey | None:
     """Return the topic key of that name."""
-    row = _TOPIC_ROWS.get(name)
-    return ConfigKey(*row) if row is not None else None
+    entry = _topic_entries.get(name)
+    return ConfigKey(*entry) if entry is not None else None
 
 
 def topic_key_names() -> list[str]:
     """Names of the topic keys in Kafka's order."""
-    return list(_TOPIC_ROWS)
+    return list(_topic_entries)
 
 
-def _group_rows() -> dict[str, Row]:
-    from kafka_cy.config.group_keys import GROUP_KEYS
+@cache
+def _group_entries() -> dict[str, Entry]:
+    from kafka_cy.config.keys import group_resource
 
-    return {row[0]: row for row in GROUP_KEYS}
+    return {entry[0]: entry for entry in group_resource.KEYS}
 
 
 def group_key(name: str) -> ConfigKey | None:
     """Return the group key of that name."""
-    row = _group_rows().get(name)
-    return ConfigKey(*row) if row is not None else None
+    entry = _group_entries().get(name)
+    return ConfigKey(*entry) if entry is not None else None
 
 
 def group_key_names() -> list[str]:
     """Names of the group keys in Kafka's order."""
-    return list(_group_rows())
+    return list(_group_entries())
 
 
 def group_broker_synonyms() -> dict[str, str]:
     """Group key -> broker key that gives its default."""
-    from kafka_cy.config.group_keys import BROKER_SYNONYMS
+    from kafka_cy.config.keys.group_resource import BROKER_SYNONYMS
 
     return BROKER_SYNONYMS
 
 
+@cache
+def _client_metrics_entries() -> dict[str, Entry]:
+    from kafka_cy.config.keys import client_metrics_resource
+
+    return {entry[0]: entry for entry in client_metrics_resource.KEYS}
+
+
 def client_metrics_key(name: str) -> ConfigKey | None:
     """Return the client metrics key of that name."""
-    from kafka_cy.config.client_metrics_keys import CLIENT_METRICS_KEYS
-
-    rows: dict[str, Any] = {row[0]: row for row in CLIENT_METRICS_KEYS}
-    row = rows.get(name)
-    return ConfigKey(*row) if row is not None else None
+    entry = _client_metrics_entries().get(name)
+    return ConfigKey(*entry) if entry is not None else None
 
 
 def client_metrics_key_names() -> list[str]:
     """Names of the client metrics keys in Kafka's order."""
-    from kafka_cy.config.client_metrics_keys import CLIENT_METRICS_KEYS
-
-    return [row[0] for row in CLIENT_METRICS_KEYS]
+    return list(_client_metrics_entries())

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 
 from kafka_cy.config import definitions
 from kafka_cy.config.broker_config import BrokerConfig
-from kafka_cy.config.types import ConfigError, RelationError, parse_value
+from kafka_cy.config.checks import check_connection_limits
+from kafka_cy.config.types import ConfigError, RelationError, UnknownKeyError, parse_value
 
 # Sources as DescribeConfigs numbers them.
 DYNAMIC_TOPIC_CONFIG: Final = 1
@@ -24,10 +25,10 @@ GROUP_CONFIG: Final = 8
 #: Name of the entity that stands for all brokers, in the metadata tree.
 CLUSTER_DEFAULT: Final = "<default>"
 
-#: Dynamic in Kafka, but bound once here: a change would be shown and not be true.
+#: Dynamic in Kafka, but fixed at the start here. A change is refused, because it would be shown without taking effect.
 FIXED_AT_START: Final = frozenset({"listeners", "listener.security.protocol.map", "num.network.threads"})
 
-#: Keys of certificates: Kafka changes them for one listener at a time (`listener.name.<name>.ssl...`).
+#: Keys of certificates, which Kafka changes only for one listener at a time (`listener.name.<name>.ssl...`).
 PER_LISTENER: Final = frozenset(
     f"ssl.{name}"
     for name in (
@@ -84,13 +85,11 @@ def synonyms(config: BrokerConfig, name: str) -> list[Synonym]:
     return result
 
 
-def validate_broker_settings(settings: Mapping[str, str], *, cluster_default: bool) -> None:
+def validate_broker_settings(config: BrokerConfig, settings: Mapping[str, str], *, cluster_default: bool) -> None:
     """Check a whole set of dynamic settings of one level.
 
     Raises ConfigError for an unknown key or a bad value, NotDynamicError for keys of another level or of start-up.
     """
-    from kafka_cy.config.broker_config import UnknownKeyError
-
     fixed, per_broker, per_listener = [], [], []
     for name, text in settings.items():
         key = definitions.broker_key(name)
@@ -117,10 +116,13 @@ def validate_broker_settings(settings: Mapping[str, str], *, cluster_default: bo
         raise NotDynamicError(
             f"Cannot update these configs at default cluster level, broker id must be specified: {_printed(per_broker)}"
         )
-    _check_relations(settings)
+    _check_relations(config, settings)
 
 
-def _check_relations(settings: Mapping[str, str]) -> None:
+def _check_relations(config: BrokerConfig, settings: Mapping[str, str]) -> None:
+    limit = settings.get("max.connections.per.ip", config.text("max.connections.per.ip"))
+    overrides = settings.get("max.connections.per.ip.overrides", config.text("max.connections.per.ip.overrides"))
+    check_connection_limits(int(limit or 0), overrides or "")
     if settings.get("log.retention.ms", "").strip() == "0":
         reason = "requirement failed: log.retention.ms must be unlimited (-1) or, greater than or equal to 1"
         raise RelationError("log.retention.ms", 0, "-1 (without limit), or at least 1", reason)

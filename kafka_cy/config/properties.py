@@ -1,8 +1,8 @@
-"""Reading of Java `.properties` text, the format of `server.properties`.
+"""Parser of Java `.properties` text, the format of `server.properties`.
 
-`key = value`, `key: value` and `key value`; `#` and `!` open a comment line; a backslash at the end of a line joins it
-with the next one (whose leading blanks are dropped); escapes are `\\t \\n \\r \\f \\uXXXX` and a backslash before any
-other character for that character itself. A later line wins over an earlier one with the same key.
+A line is `key = value`, `key: value` or `key value`. `#` and `!` start a comment line. A backslash at the end of a line
+joins it with the next line, without that line's leading blanks. Escapes are `\\t \\n \\r \\f \\uXXXX`; a backslash before
+any other character stands for that character. A later line wins over an earlier one with the same key.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 
 
 def parse_properties(text: str) -> dict[str, str]:
-    """Parse the whole text. Raises ValueError with the line when a `\\u` escape is broken."""
+    """Parse the whole text. Raises ValueError, which contains the line, for a malformed `\\u` escape."""
     result: dict[str, str] = {}
     for line in _logical_lines(text):
         end, value_at = _split(line)
@@ -20,16 +20,8 @@ def parse_properties(text: str) -> dict[str, str]:
     return result
 
 
-def format_properties(values: dict[str, str]) -> str:
-    """Write properties that `parse_properties` reads back as they were."""
-    lines = []
-    for key, value in values.items():
-        lines.append(f"{_escape(key, all_blanks=True)}={_escape(value, all_blanks=False)}\n")
-    return "".join(lines)
-
-
 def _physical_lines(text: str) -> Iterator[str]:
-    # Only \n, \r and \r\n end a line; str.splitlines() knows more.
+    # Only \n, \r and \r\n end a line; str.splitlines() splits at other characters too.
     yield from text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
@@ -54,7 +46,7 @@ def _logical_lines(text: str) -> Iterator[str]:
 
 
 def _split(line: str) -> tuple[int, int]:
-    """Return where the key ends and where the value begins."""
+    """Return the end of the key and the start of the value."""
     position = 0
     while position < len(line) and line[position] not in "=:" + _BLANKS:
         position += 2 if line[position] == "\\" else 1
@@ -92,22 +84,5 @@ def _unescape(text: str, line: str) -> str:
             position += 4
         else:
             parts.append(_ESCAPES.get(escaped, escaped))
-    # Characters outside the basic plane stand as two escapes, a surrogate pair.
+    # A character outside the basic plane is written as two escapes, a surrogate pair.
     return "".join(parts).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _escape(text: str, *, all_blanks: bool) -> str:
-    parts = []
-    leading = True
-    for character in text:
-        if character == " ":
-            parts.append("\\ " if all_blanks or leading else " ")
-            continue
-        leading = False
-        if character in "\\=:#!":
-            parts.append("\\" + character)
-        elif character in "\t\n\r\f":
-            parts.append({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\f": "\\f"}[character])
-        else:
-            parts.append(character)
-    return "".join(parts)

@@ -1,13 +1,13 @@
 """Types and validators of configuration values.
 
-A key is a plain tuple (`Row`) and a validator a plain tuple as well, so that the tables are constants of the compiled
-modules: nothing runs for a key until its value is asked for.
+A key is a plain tuple (`Entry`) and so is a validator. The tables are therefore constants of the compiled modules:
+no code runs for a key until its value is asked for.
 """
 
 from typing import Any, Final, NamedTuple
 
-#: (name, type, default as text or None, scope, validator or None)
-Row = tuple[str, str, str | None, str, tuple[Any, ...] | None]
+#: (name, type, default as text or None, scope, validator or None, importance, effect, documentation): see ConfigKey
+Entry = tuple[str, str, str | None, str, tuple[Any, ...] | None, str, str, str]
 
 #: Type codes of DescribeConfigs (KIP-569).
 TYPE_CODES: Final[dict[str, int]] = {
@@ -28,13 +28,37 @@ _INTEGER_WORDS: Final = {"SHORT": "a 16-bit integer", "INT": "a 32-bit integer",
 
 
 class ConfigKey(NamedTuple):
-    """One key: its name, type, default as text (None = unset), scope and validator."""
+    """One key.
+
+    `default` is text as in a file, None when the key is unset. `effect` is the package of kafka_cy that applies the value,
+    or "ignored: <reason>", or "refused: <reason>".
+    """
 
     name: str
     type: str
     default: str | None
     scope: str
     validator: tuple[Any, ...] | None
+    importance: str
+    effect: str
+    text: str
+
+    @property
+    def ignored_because(self) -> str:
+        """Why the key has no effect; empty when it has one."""
+        return self.effect.removeprefix("ignored: ") if self.effect.startswith("ignored: ") else ""
+
+    @property
+    def refused_because(self) -> str:
+        """Why the broker does not start with a value other than the default; empty when it does."""
+        return self.effect.removeprefix("refused: ") if self.effect.startswith("refused: ") else ""
+
+    @property
+    def documentation(self) -> str:
+        """What DescribeConfigs says about the key: the text, and whether it has no effect."""
+        if self.ignored_because:
+            return f"{self.text} Ignored by kafka-cy: {self.ignored_because}."
+        return f"{self.text} Refused by kafka-cy: {self.refused_because}." if self.refused_because else self.text
 
     @property
     def sensitive(self) -> bool:
@@ -43,7 +67,7 @@ class ConfigKey(NamedTuple):
 
     @property
     def allowed(self) -> str:
-        """What a value may be, for people."""
+        """Which values are allowed, in words."""
         words = describe_type(self.type)
         rule = describe_validator(self.validator)
         if self.validator is not None and self.type in ("STRING", "LIST", "CLASS"):
@@ -54,8 +78,8 @@ class ConfigKey(NamedTuple):
 class ConfigError(Exception):
     """A value that a key does not allow.
 
-    `key` and `value` are as given, `reason` is worded as Kafka words it (it goes into error messages of the protocol),
-    `allowed` says what the key takes.
+    `key` and `value` are as given. `reason` has Kafka's wording, because clients see it. `allowed` says which values the
+    key allows.
     """
 
     def __init__(self, key: str, value: Any, allowed: str, reason: str = "") -> None:
@@ -77,7 +101,7 @@ class ConfigError(Exception):
 
 
 class RelationError(ConfigError):
-    """A value that does not go with another one: the reason says it all."""
+    """A value that contradicts another one. The reason is the whole message."""
 
     @property
     def kafka_message(self) -> str:
@@ -85,8 +109,21 @@ class RelationError(ConfigError):
         return self.reason
 
 
+class UnknownKeyError(ConfigError):
+    """A key that does not exist for this kind of entity."""
+
+    def __init__(self, entity: str, key: str, value: Any) -> None:
+        super().__init__(key, value, f"one of the {entity} keys")
+        self.entity = entity
+
+    @property
+    def kafka_message(self) -> str:
+        """The sentence that a client sees."""
+        return f"Unknown {self.entity} config name: {self.key}"
+
+
 def split_list(text: str) -> list[str]:
-    """Split a LIST value: commas with optional blanks; the empty text is the empty list."""
+    """Split a LIST value at its commas, without blanks around them. The empty text is the empty list."""
     text = text.strip()
     return [part.strip() for part in text.split(",")] if text else []
 
@@ -107,7 +144,7 @@ def parse_value(key: ConfigKey, text: str | None) -> Any:
     elif kind == "DOUBLE":
         value = _parse_double(key, value)
     elif kind == "LIST":
-        value = list(dict.fromkeys(split_list(value)))  # Kafka drops repeated entries, too
+        value = list(dict.fromkeys(split_list(value)))  # Kafka drops repeated entries as well
     if key.validator is not None:
         reason = check(key.validator, value)
         if reason is not None:
@@ -120,6 +157,17 @@ def parse_value(key: ConfigKey, text: str | None) -> Any:
                 shown = next((part for part in value if part not in key.validator[1:]), text.strip())
             raise ConfigError(key.name, shown, key.allowed, reason)
     return value
+
+
+def parse_integer(text: str, bits: int) -> int | None:
+    """Parse an integer of at most `bits` bits as Java does; None when `text` is not one."""
+    digits = text[1:] if text[:1] in ("-", "+") else text
+    # int() would also accept "1_000", blanks inside and digits of other scripts.
+    if digits.isascii() and digits.isdigit() and len(digits) < 40:
+        value = int(text)
+        if -(1 << (bits - 1)) <= value < (1 << (bits - 1)):
+            return value
+    return None
 
 
 def to_text(value: Any) -> str | None:
@@ -140,7 +188,7 @@ def _double_text(value: float) -> str:
     if value == 0 or 1e-3 <= abs(value) < 1e7:
         return repr(float(value))
     digits, _, exponent = f"{value!r}".partition("e")
-    if not exponent:  # repr() turns to exponents later than Java
+    if not exponent:  # repr() uses exponents from a larger value on than Java
         digits, _, exponent = f"{value:.16e}".partition("e")
         digits = digits.rstrip("0")
     if "." not in digits:
@@ -149,7 +197,7 @@ def _double_text(value: float) -> str:
 
 
 def describe_type(kind: str) -> str:
-    """Name a type for people."""
+    """Describe a type in words."""
     words = {
         "BOOLEAN": "true or false",
         "DOUBLE": "a number",
@@ -162,7 +210,7 @@ def describe_type(kind: str) -> str:
 
 
 def describe_validator(validator: tuple[Any, ...] | None) -> str:
-    """Say what a validator lets through; empty when there is none."""
+    """Describe in words what a validator allows; empty when there is none."""
     if validator is None:
         return ""
     kind, *arguments = validator
@@ -191,7 +239,7 @@ _SPECIAL_WORDS: Final = {
 
 
 def check(validator: tuple[Any, ...], value: Any) -> str | None:
-    """Return why `value` is refused, worded as Kafka words it, or None when it is fine."""
+    """Return why `value` is refused, in Kafka's words, or None when it is allowed."""
     kind, *arguments = validator
     if kind == "at_least":
         return None if value >= arguments[0] else f"Value must be at least {arguments[0]}"
@@ -249,14 +297,10 @@ def _printed(value: Any) -> Any:
 
 
 def _parse_integer(key: ConfigKey, text: str) -> int:
-    bits = _INTEGER_BITS[key.type]
-    digits = text[1:] if text[:1] in ("-", "+") else text
-    # int() would also take "1_000", blanks inside and digits of other scripts.
-    if digits.isascii() and digits.isdigit() and len(digits) < 40:
-        value = int(text)
-        if -(1 << (bits - 1)) <= value < (1 << (bits - 1)):
-            return value
-    raise ConfigError(key.name, text, key.allowed, f"Not a number of type {key.type}")
+    value = parse_integer(text, _INTEGER_BITS[key.type])
+    if value is None:
+        raise ConfigError(key.name, text, key.allowed, f"Not a number of type {key.type}")
+    return value
 
 
 def _parse_double(key: ConfigKey, text: str) -> float:

@@ -154,7 +154,7 @@ class KafkaServer:
             raise DataRefused(str(error)) from error
 
     def _start_logs(self) -> None:
-        from kafka_cy.config.applied import AppliedConfig, cleaner_config
+        from kafka_cy.server.applied_config import AppliedConfig, cleaner_config
         from kafka_cy.storage.log import StorageFailure
         from kafka_cy.storage.log_manager import LogManager
 
@@ -177,6 +177,7 @@ class KafkaServer:
             on_offline=self._on_log_dir_offline,
             on_uncleanable=self._on_uncleanable,
             warn=self.log.warning,
+            recovery_threads=self.config.recovery_threads(),
         )
         applied.logs = self.logs
         try:

@@ -45,7 +45,7 @@ __all__ = ["LogDirError", "LogManager"]
 Key = tuple[str, int]
 Job = tuple[LogDir, PartitionFolder, tuple[int, int, int]]  # of _load
 FAILURES_CHECK_S = 0.25  # one integer is compared
-THREADS = 4  # beside the caller's, to open and close logs
+THREADS = 5  # that open and close logs, the calling one included
 
 
 class LogManager:
@@ -69,6 +69,7 @@ class LogManager:
         on_offline: Callable[[str, str, list[HostedPartition]], None] | None = None,
         on_uncleanable: Callable[[HostedPartition, str], None] | None = None,
         warn: Callable[..., None] | None = None,
+        recovery_threads: int = THREADS,
     ) -> None:
         """`cleaner_config`: the broker's log.cleaner.* keys with typed values; without it nothing is compacted.
 
@@ -77,6 +78,7 @@ class LogManager:
         """
         self.log_dirs = list(log_dirs)
         self.offline_dirs: set[str] = set()
+        self._recovery_threads = recovery_threads  # that open and close logs, for all directories together
         self.strays: list[tuple[str, str]] = []  # (folder, what start() renamed it to)
         self.partitions: dict[Key, HostedPartition] = {}
         self.deleted_counts: list[int] = []  # what deleted partitions had counted (HostedPartition.counts), summed up
@@ -199,7 +201,7 @@ class LogManager:
             except OSError as error:
                 refused.append(error)
 
-        _in_threads(load, jobs)
+        _in_threads(load, jobs, self._recovery_threads)
         for path, error in failed.items():
             self._leave_out(path)
             if not self._dirs:
@@ -605,7 +607,7 @@ class LogManager:
                 clean[job[0]] = False
 
         hosted = [(self._dir_of[key], partition.log) for key, partition in self.partitions.items()]
-        _in_threads(close, [job for job in hosted if job[0] in self._dirs])
+        _in_threads(close, [job for job in hosted if job[0] in self._dirs], self._recovery_threads)
         self.write_checkpoints()
         for path, directory in self._dirs.items():
             if clean[path]:
@@ -614,8 +616,8 @@ class LogManager:
             directory.unlock()
 
 
-def _in_threads(work: Callable[[Any], None], jobs: list[Any]) -> None:
-    """Do all jobs; several at a time where they are many, as they wait for the disk."""
+def _in_threads(work: Callable[[Any], None], jobs: list[Any], threads_max: int) -> None:
+    """Do all jobs; many jobs run in up to `threads_max` threads, because they wait for the disk."""
 
     def run() -> None:
         while True:
@@ -625,7 +627,8 @@ def _in_threads(work: Callable[[Any], None], jobs: list[Any]) -> None:
                 return
             work(job)
 
-    threads = [NamedThread(target=run, name=f"log-opener-{i}") for i in range(min(THREADS, len(jobs) // 4))]
+    count = min(threads_max - 1, len(jobs) // 4)  # this thread works as well
+    threads = [NamedThread(target=run, name=f"log-opener-{i}") for i in range(count)]
     for thread in threads:
         thread.start()
     run()

@@ -13,8 +13,8 @@ from kafka_cy.api import registry
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.metadata import ClusterMetadata
 from kafka_cy.config import BrokerConfig
-from kafka_cy.config.applied import AppliedConfig
 from kafka_cy.protocol.bridge import encode_response, unknown_fields
+from kafka_cy.server.applied_config import AppliedConfig
 from kafka_cy.server.log import BrokerLog
 
 DESCRIBE, ALTER, INCREMENTAL, LIST = 32, 33, 44, 74
@@ -113,6 +113,39 @@ def test_set_takes_effect_at_once_and_survives_a_restart(broker: Broker, tmp_pat
     assert again.value(GROUP, "g", "consumer.session.timeout.ms") == ("50000", 8)
     assert again.value(CLIENT_METRICS, "m", "interval.ms") == ("1000", 7)
     again.store.close()
+
+
+def test_broker_keys_of_logs_reach_them_at_once(broker: Broker) -> None:
+    assert broker.alter(BROKER, "", ("producer.id.expiration.ms", SET, "5000")) == (0, None)
+    assert broker.logs.applied["t"]["producer.id.expiration.ms"] == 5000
+    assert broker.alter(TOPIC, "t", ("retention.ms", SET, "1000")) == (0, None)
+    assert broker.logs.applied["t"]["producer.id.expiration.ms"] == 5000
+
+
+def test_a_changed_key_without_effect_gets_one_warning(broker: Broker) -> None:
+    warnings: list[tuple[str, str]] = []
+    broker.context.log.listener = lambda level, what, details: warnings.append((what, details["resource"]))
+    throttle = ("leader.replication.throttled.replicas", SET, "*")
+    assert broker.alter(TOPIC, "t", throttle, validate_only=True) == (0, None)
+    assert broker.alter(TOPIC, "t", ("unclean.leader.election.enable", SET, "false")) == (0, None)
+    assert warnings == []
+    assert broker.alter(TOPIC, "t", throttle, ("retention.ms", SET, "1000")) == (0, None)
+    assert broker.alter(TOPIC, "t", ("retention.ms", SET, "2000")) == (0, None)
+    assert broker.alter(BROKER, "", ("num.io.threads", SET, "9")) == (0, None)
+    assert [(what.split()[2], resource) for what, resource in warnings] == [
+        ("leader.replication.throttled.replicas", "topics t"),
+        ("num.io.threads", "brokers default"),
+    ]
+
+
+def test_limits_of_connections_per_address(broker: Broker) -> None:
+    refused = broker.alter(BROKER, "", ("max.connections.per.ip", SET, "0"))
+    assert refused[0] == 42 and "max.connections.per.ip" in str(refused[1])
+    assert broker.alter(BROKER, "", ("max.connections.per.ip.overrides", SET, "127.0.0.1"))[0] == 42
+    overrides = ("max.connections.per.ip.overrides", SET, "127.0.0.1:5,[::1]:6,fe80::1:7,backup.example:0")
+    assert broker.alter(BROKER, "", ("max.connections.per.ip", SET, "0"), overrides) == (0, None)
+    expected = {"127.0.0.1": 5, "::1": 6, "fe80::1": 7, "backup.example": 0}
+    assert broker.context.config.connections_per_ip_overrides == expected
 
 
 def test_delete_goes_back_to_the_level_below(broker: Broker) -> None:

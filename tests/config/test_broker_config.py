@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kafka_cy.config import BrokerConfig, ConfigError, definitions, dynamic
-from kafka_cy.config.broker_config import validate_topic_configs
+from kafka_cy.config.topic_settings import validate_topic_configs
 from kafka_cy.config.types import ConfigKey, parse_value, to_text
 
 
@@ -146,7 +146,22 @@ def test_a_bound_wildcard_is_advertised_by_the_name_of_the_host() -> None:
         {"max.connections.per.ip": "0"},
         {"group.min.session.timeout.ms": "2000000"},
         {"group.consumer.session.timeout.ms": "70000"},
+        {"max.connections.per.ip": "0", "max.connections.per.ip.overrides": " "},
+        {"max.connections.per.ip.overrides": "127.0.0.1"},
+        {"max.connections.per.ip.overrides": "127.0.0.1:x"},
+        {"max.connections.per.ip.overrides": "127.0.0.1:-1"},
+        {"max.connections.per.ip.overrides": ":5"},
+        {"max.connections.per.ip.overrides": "a b:5"},
         {"authorizer.class.name": "kafka.security.Authorizer"},
+        {"alter.config.policy.class.name": "example.Policy"},
+        {"client.quota.callback.class": "example.Callback"},
+        {"config.providers": "file"},
+        {"remote.log.storage.system.enable": "true"},
+        {"zookeeper.connect": "localhost:2181"},
+        {"process.roles": "broker", "controller.quorum.bootstrap.servers": "other:9093"},
+        {"process.roles": "broker", "controller.quorum.voters": "3@other:9093"},
+        {"process.roles": "broker,controller", "controller.quorum.voters": "1@a:9093,2@b:9093,3@c:9093"},
+        {"process.roles": "broker,controller", "controller.quorum.bootstrap.servers": "a:9093,b:9093"},
     ],
 )
 def test_settings_that_stop_the_start(settings: dict[str, str]) -> None:
@@ -251,12 +266,6 @@ def test_a_stored_setting_that_is_not_allowed_any_more_does_not_stop_the_start()
     assert len(config.warnings) == 1
 
 
-def test_replication_of_internal_topics_is_capped_by_the_brokers_that_live() -> None:
-    config = BrokerConfig({})
-    assert config.replication_factor("offsets.topic.replication.factor", 1) == 1
-    assert config.replication_factor("offsets.topic.replication.factor", 5) == 3
-
-
 @pytest.mark.parametrize(
     ("configs", "message"),
     [
@@ -284,6 +293,11 @@ def test_reactors_leave_one_core_free_unless_their_number_is_set() -> None:
     unset, chosen = BrokerConfig({}), BrokerConfig({"num.network.threads": "3"})
     assert [unset.reactors(cores) for cores in (1, 2, 3, 4, 64)] == [1, 1, 2, 3, 3]
     assert chosen.reactors(1) == 3
+
+
+def test_recovery_threads_are_per_directory_where_they_are_set() -> None:
+    assert BrokerConfig({"log.dirs": "/a,/b"}).recovery_threads() == 5
+    assert BrokerConfig({"log.dirs": "/a,/b", "num.recovery.threads.per.data.dir": "3"}).recovery_threads() == 6
 
 
 def test_receive_buffers_are_the_systems_unless_they_are_set() -> None:

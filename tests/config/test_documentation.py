@@ -1,25 +1,41 @@
-"""Every key has a sentence."""
+"""Every key has a sentence, and is in one module only."""
 
-from kafka_cy.config import definitions, documentation
-from kafka_cy.config.kafkacy_keys import DYNAMIC_ONLY_KEYS
+from collections import Counter
+from pathlib import Path
 
-
-def test_every_key_has_a_sentence_and_every_sentence_a_key() -> None:
-    broker = {*definitions.broker_key_names(), *(row[0] for row in DYNAMIC_ONLY_KEYS)}
-    assert set(documentation.broker_texts()) == broker
-    assert set(documentation.TOPIC_TEXTS) == set(definitions.topic_key_names())
-    assert set(documentation.GROUP_TEXTS) == set(definitions.group_key_names())
-    assert set(documentation.CLIENT_METRICS_TEXTS) == set(definitions.client_metrics_key_names())
+from kafka_cy.config import definitions, keys
+from kafka_cy.config.types import ConfigKey
 
 
-def test_sentences_are_sentences() -> None:
-    for texts in (documentation.broker_texts(), documentation.TOPIC_TEXTS, documentation.GROUP_TEXTS):
-        for name, text in texts.items():
-            assert text.endswith(".") and len(text) > 10, name
+def every_key() -> list[ConfigKey]:
+    found: list[ConfigKey | None] = [*definitions.every_broker_key()]
+    found += [definitions.topic_key(name) for name in definitions.topic_key_names()]
+    found += [definitions.group_key(name) for name in definitions.group_key_names()]
+    found += [definitions.client_metrics_key(name) for name in definitions.client_metrics_key_names()]
+    return [key for key in found if key is not None]
 
 
-def test_no_key_stands_in_two_files() -> None:
-    from kafka_cy.config import broker_documentation_a, broker_documentation_l, broker_documentation_s
+def test_every_key_has_a_sentence() -> None:
+    for key in every_key():
+        assert key.text.endswith(".") and len(key.text) > 10, key.name
+        assert key.importance in ("HIGH", "MEDIUM", "LOW"), key.name
 
-    modules = (broker_documentation_a, broker_documentation_l, broker_documentation_s)
-    assert sum(len(module.TEXTS) for module in modules) == len(documentation.broker_texts())
+
+def test_every_key_has_an_effect_or_a_reason() -> None:
+    packages = {path.name for path in Path(keys.__file__).parent.parent.parent.iterdir() if path.is_dir()}
+    for key in every_key():
+        reason = key.ignored_because or key.refused_because
+        assert reason or key.effect in packages, key.name
+        assert reason == "" or not reason.endswith("."), key.name
+
+
+def test_no_key_is_in_two_modules() -> None:
+    names: Counter[str] = Counter()
+    for path in Path(keys.__file__).parent.glob("*.py"):
+        if path.stem not in ("__init__", "topic_resource", "group_resource", "client_metrics_resource"):
+            module = __import__(f"kafka_cy.config.keys.{path.stem}", fromlist=["KEYS"])
+            entries = getattr(module, "KEYS", ()) + getattr(module, "INTERNAL_KEYS", ())
+            names.update(entry[0] for entry in entries)
+            assert list(entries) == sorted(entries) or hasattr(module, "INTERNAL_KEYS"), path.name
+    assert [name for name, count in names.items() if count > 1] == []
+    assert names.keys() == {key.name for key in definitions.every_broker_key()}

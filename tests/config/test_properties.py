@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kafka_cy.config.properties import format_properties, parse_properties
+from kafka_cy.config.properties import parse_properties
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,24 @@ def test_examples(text: str, expected: dict[str, str]) -> None:
 def test_broken_escape_is_named(text: str) -> None:
     with pytest.raises(ValueError, match="uXXXX"):
         parse_properties(text)
+
+
+def format_properties(values: dict[str, str]) -> str:
+    """Write properties as Java's Properties.store does."""
+    return "".join(f"{escape(key, all_blanks=True)}={escape(value, all_blanks=False)}\n" for key, value in values.items())
+
+
+def escape(text: str, *, all_blanks: bool) -> str:
+    controls = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\f": "\\f"}
+    parts = []
+    leading = True
+    for character in text:
+        if character == " ":
+            parts.append("\\ " if all_blanks or leading else " ")
+            continue
+        leading = False
+        parts.append("\\" + character if character in "\\=:#!" else controls.get(character, character))
+    return "".join(parts)
 
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)

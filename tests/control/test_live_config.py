@@ -178,6 +178,8 @@ def server(folder: Path, *overrides: str) -> tuple[int, str]:
         ("kafkacy.metrics.listen=nowhere", ("kafkacy.metrics.listen", "nowhere", "HOST:PORT")),
         ("kafkacy.lag.listen=nowhere", ("kafkacy.lag.listen", "nowhere", "HOST:PORT")),
         ("connections.max.idle.ms=soon", ("connections.max.idle.ms", "soon", "integer")),
+        ("zookeeper.connect=localhost:2181", ("zookeeper.connect", "cannot join a ZooKeeper cluster")),
+        ("authorizer.class.name=kafka.security.Authorizer", ("authorizer.class.name", "cannot load Java classes")),
     ],
 )
 def test_invalid_value_stops_the_start(tmp_path: Path, override: str, said: tuple[str, ...]) -> None:
@@ -203,6 +205,13 @@ def test_keys_of_every_kafka_file_are_silent_and_unknown_ones_warn_once(tmp_path
     assert "ERROR" not in errors
     warnings = [line for line in errors.splitlines() if "WARN" in line]
     assert code == 0 and len(warnings) == 1 and "log.retention.hour" in warnings[0], errors
+
+
+def test_a_key_without_effect_gets_one_warning_at_the_start(tmp_path: Path) -> None:
+    code, errors = server(tmp_path, "num.io.threads=9", "zookeeper.connect=")
+    warnings = [line for line in errors.splitlines() if "WARN" in line]
+    assert code == 0 and len(warnings) == 1, errors
+    assert "configuration key num.io.threads has no effect: the network threads do this work" in warnings[0]
 
 
 def test_num_network_threads_is_how_many_reactors_run(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ ALLOWED = {
     "base": set(),
     "records": {"base"},
     "protocol": set(),
-    "config": {"protocol", "cluster"},  # what is changed through the config APIs is kept in the cluster metadata
+    "config": set(),
     "storage": {"base", "records"},
     "network": {"base", "records", "storage"},
     "cluster": {"storage", "records", "network", "protocol"},

@@ -1,14 +1,21 @@
-"""Changing stored settings: what AlterConfigs and IncrementalAlterConfigs do to one resource."""
+"""Changes of stored settings: what AlterConfigs and IncrementalAlterConfigs share, resource by resource."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kafka_cy.cluster.metadata import ClusterMetadata
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.config import definitions, dynamic
-from kafka_cy.config.broker_config import BrokerConfig, UnknownKeyError, validate_topic_configs
-from kafka_cy.config.types import ConfigError, ConfigKey, RelationError, parse_value, split_list
+from kafka_cy.config.broker_config import BrokerConfig, has_meaning, no_effect_warning
+from kafka_cy.config.topic_settings import validate_topic_configs
+from kafka_cy.config.types import ConfigError, ConfigKey, RelationError, UnknownKeyError, parse_value, split_list
 from kafka_cy.protocol.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from kafka_cy.api.context import ApiContext, Request
 
 # Resource types of the protocol.
 TOPIC: Final = 2
@@ -19,6 +26,13 @@ GROUP: Final = 32
 
 #: Resource type -> entity type in the metadata tree.
 ENTITY_TYPES: Final = {TOPIC: "topics", BROKER: "brokers", CLIENT_METRICS: "client-metrics", GROUP: "groups"}
+
+_KEY_OF: Final[dict[int, Callable[[str], ConfigKey | None]]] = {
+    TOPIC: definitions.topic_key,
+    BROKER: definitions.broker_key,
+    CLIENT_METRICS: definitions.client_metrics_key,
+    GROUP: definitions.group_key,
+}
 
 # Operations of IncrementalAlterConfigs (KIP-339).
 SET: Final = 0
@@ -42,6 +56,48 @@ class AlterationError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+def alter_each(request: Request, alter: Callable[[Any], None]) -> dict[str, Any]:
+    """Call `alter` with each resource and respond in the order of the request; it raises AlterationError to refuse."""
+    resources = request.body.resources
+    seen = Counter((resource.resource_type, resource.resource_name) for resource in resources)
+    responses = []
+    for resource in resources:
+        kind, name = resource.resource_type, resource.resource_name
+        result = {"error_code": 0, "error_message": None, "resource_type": kind, "resource_name": name}
+        try:
+            if seen[kind, name] > 1:
+                raise AlterationError(ErrorCode.INVALID_REQUEST, "Each resource must appear at most once.")
+            alter(resource)
+        except AlterationError as error:
+            result |= {"error_code": int(error.code), "error_message": error.message}
+        responses.append(result)
+    return {"throttle_time": 0, "responses": responses}
+
+
+def replace_settings(
+    context: ApiContext, kind: int, name: str, current: dict[str, str], settings: dict[str, str], *, validate_only: bool
+) -> None:
+    """Check a resource's new settings and store them if they differ. Raises AlterationError.
+
+    Settings of a broker are stored even if they do not differ, so that a file of the same name, such as a key store, is
+    read again (KIP-226). A key without effect gets a warning in the broker's log when its value changes.
+    """
+    validate_settings(context.config, kind, name, settings)
+    if validate_only or (settings == current and kind != BROKER):
+        return
+    context.cluster.set_config(ENTITY_TYPES[kind], entity_name(kind, name), settings)
+    changed = {key: text for key, text in settings.items() if current.get(key) != text}
+    warn_of_keys_without_effect(context, kind, name, changed)
+
+
+def warn_of_keys_without_effect(context: ApiContext, kind: int, name: str, settings: Mapping[str, str]) -> None:
+    """Write a warning to the broker's log for each of these valid settings that has no effect."""
+    for key_name, text in settings.items():
+        key = _KEY_OF[kind](key_name)
+        if key is not None and key.ignored_because and has_meaning(key, parse_value(key, text)):
+            context.log.warning(no_effect_warning(key), resource=f"{ENTITY_TYPES[kind]} {name or 'default'}")
 
 
 def entity_name(resource_type: int, resource_name: str) -> str:
@@ -103,7 +159,7 @@ def changed_settings(resource_type: int, current: Mapping[str, str], operations:
 
 
 def replaced_settings(configs: Sequence[tuple[str, str | None]]) -> dict[str, str]:
-    """Return the settings that an AlterConfigs names: all others go. Raises AlterationError."""
+    """Return the settings that an AlterConfigs names; all others are removed. Raises AlterationError."""
     names = [name for name, _ in configs]
     if len(set(names)) != len(names):
         raise AlterationError(ErrorCode.INVALID_REQUEST, "Error due to duplicate config keys")
@@ -127,7 +183,7 @@ def validate_settings(
         if resource_type == TOPIC:
             validate_topic_configs(settings)
         elif resource_type == BROKER:
-            dynamic.validate_broker_settings(settings, cluster_default=not resource_name)
+            dynamic.validate_broker_settings(config, settings, cluster_default=not resource_name)
             if resource_name:
                 config.check_reconfiguration(settings)
         elif resource_type == GROUP:
@@ -145,13 +201,13 @@ def validate_settings(
         if resource_type == CLIENT_METRICS and error.key == "interval.ms":
             message = f"Invalid value {error.value} for interval.ms, interval must be between 100 and 3600000 (1 hour)"
             raise AlterationError(ErrorCode.INVALID_REQUEST, message) from None
-        # Kafka words broker settings as a bad request and all others as a bad configuration.
+        # Kafka answers INVALID_REQUEST for broker settings and INVALID_CONFIG for all others.
         code = ErrorCode.INVALID_REQUEST if resource_type == BROKER else ErrorCode.INVALID_CONFIG
         raise AlterationError(code, error.kafka_message) from None
 
 
 def validate_group_settings(config: BrokerConfig, settings: Mapping[str, str]) -> None:
-    """Check settings of a group, also against the limits that the broker sets. Raises ConfigError."""
+    """Check the settings of a group, including against the broker's limits. Raises ConfigError."""
     typed = _validate_each("group", definitions.group_key, settings)
     synonyms = definitions.group_broker_synonyms()
     for name, value in typed.items():
@@ -187,7 +243,7 @@ def _validate_each(entity: str, find: Any, settings: Mapping[str, str]) -> dict[
 
 
 def _find_key(resource_type: int, name: str) -> ConfigKey | None:
-    """As Kafka, whose controller does not know the types of the keys of groups and client metrics."""
+    """Return the key whose type APPEND and SUBTRACT need. Kafka's controller knows no types of group and client metrics keys."""
     if resource_type == TOPIC:
         return definitions.topic_key(name)
     return definitions.broker_key(name) if resource_type == BROKER else None

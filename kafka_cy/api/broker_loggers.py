@@ -6,7 +6,7 @@ There is one logger, `root`. Kafka's level names stand for ours: FATAL for error
 from collections.abc import Collection, Sequence
 from typing import Any, Final, Protocol
 
-from kafka_cy.config.alterations import (
+from kafka_cy.api.config_alterations import (
     APPEND,
     DELETE,
     SET,

@@ -1,15 +1,15 @@
-"""Makes stored settings take effect: dynamic broker settings in BrokerConfig, topic settings in the logs."""
+"""Applies stored settings to the running broker: dynamic broker settings to BrokerConfig, topic settings to the logs."""
 
 from typing import Any, Final
 
 from kafka_cy.cluster.metadata import ClusterMetadata, ConfigChanged
 from kafka_cy.config import definitions
-from kafka_cy.config.broker_config import BrokerConfig
+from kafka_cy.config.broker_config import BROKER_KEYS_OF_LOGS, BrokerConfig
 from kafka_cy.config.dynamic import CLUSTER_DEFAULT
 
-#: Broker keys that are a topic key's default: a change reaches the logs at once.
-TOPIC_DEFAULT_KEYS: Final = frozenset(
-    name for synonym in definitions.TOPIC_BROKER_SYNONYMS.values() for name in definitions.broker_synonyms(synonym)
+#: Broker keys that the logs use: a change reaches them at once.
+LOG_KEYS: Final = frozenset(BROKER_KEYS_OF_LOGS).union(
+    *(definitions.broker_synonyms(synonym) for synonym in definitions.TOPIC_BROKER_SYNONYMS.values())
 )
 CLEANER_KEYS: Final = (
     "log.cleaner.backoff.ms",
@@ -21,11 +21,12 @@ CLEANER_KEYS: Final = (
 )
 
 
-def cleaner_config(config: BrokerConfig) -> dict[str, Any] | None:
-    """What the log cleaner is told; None with log.cleaner.enable=false."""
-    return {name: config[name] for name in CLEANER_KEYS} if config["log.cleaner.enable"] else None
-
 SLOW_REQUESTS: Final = "kafkacy.slow.request.log.threshold.ms"
+
+
+def cleaner_config(config: BrokerConfig) -> dict[str, Any] | None:
+    """The log cleaner's settings; None with log.cleaner.enable=false."""
+    return {name: config[name] for name in CLEANER_KEYS} if config["log.cleaner.enable"] else None
 
 
 class AppliedConfig:
@@ -39,9 +40,9 @@ class AppliedConfig:
         self.server = server
 
     def start(self) -> None:
-        """Take over the dynamic broker settings of the store, and hear of every change from now on.
+        """Load the dynamic broker settings from the store and listen for changes.
 
-        To be called after the metadata is loaded and before logs are opened, so that they open with what is stored.
+        Call this after the metadata is loaded and before the logs are opened, so that they open with the stored settings.
         """
         self._take_broker_settings()
         if self.server is not None and (self.config.dynamic_broker or self.config.dynamic_default):
@@ -74,7 +75,7 @@ class AppliedConfig:
             self.server.set_connections_per_ip_max(self.config["max.connections.per.ip"])
         if names & frozenset(CLEANER_KEYS) and self.logs is not None:
             self.logs.configure_cleaner(cleaner_config(self.config))
-        if names & TOPIC_DEFAULT_KEYS:
+        if names & LOG_KEYS:
             for topic in list(self.cluster.topics):
                 self._apply_topic(topic)
 

@@ -1,0 +1,43 @@
+"""kafka-cy's own broker keys; all begin with `kafkacy.` and none is known to Apache Kafka."""
+
+from typing import Final
+
+from kafka_cy.config.types import Entry
+
+KEYS: Final[tuple[Entry, ...]] = (
+    ("kafkacy.connection.max.in.flight.requests", "INT", "64", "read-only", ("between", 1, 1024), "MEDIUM", "server",
+     "Maximum number of requests of one connection that are processed at once. Further requests wait in the socket."),
+    ("kafkacy.lag.listen", "STRING", "127.0.0.1:9308", "read-only", None, "HIGH", "server",
+     "Address of the consumer lag page, as host:port. Empty: no page. Port 0: any free port."),
+    ("kafkacy.lag.names", "LIST", "kafka_exporter,grafana,kafka-lag-exporter,kminion", "read-only",
+     ("list_in", "kafka_exporter", "grafana", "kafka-lag-exporter", "kminion"), "MEDIUM", "server",
+     "Exporters whose metric names the consumer lag page uses."),
+    ("kafkacy.metrics.listen", "STRING", "127.0.0.1:9404", "read-only", None, "HIGH", "server",
+     "Address of the /metrics page, as host:port. Empty: no page. Port 0: any free port."),
+    ("kafkacy.metrics.persec.enable", "BOOLEAN", "false", "read-only", None, "MEDIUM", "server",
+     "Whether /metrics also shows counters under names that end in persec (the names of Confluent's and Grafana's "
+     "rules for Kafka)."),
+    ("kafkacy.otel.endpoint", "STRING", "", "read-only", None, "MEDIUM", "telemetry",
+     "OTLP endpoint of an OpenTelemetry collector, such as http://localhost:4318. Empty: the environment variable "
+     "OTEL_EXPORTER_OTLP_ENDPOINT; if that is unset too, nothing is exported."),
+    ("kafkacy.otel.metrics.interval.ms", "INT", None, "read-only", ("at_least", 1000), "MEDIUM", "telemetry",
+     "Interval at which metrics are exported. Unset: OTEL_METRIC_EXPORT_INTERVAL, or 60000."),
+    ("kafkacy.otel.protocol", "STRING", "", "read-only", ("in", "", "http/protobuf", "grpc"), "MEDIUM", "telemetry",
+     "OTLP protocol. Empty: OTEL_EXPORTER_OTLP_PROTOCOL, or http/protobuf."),
+    ("kafkacy.otel.signals", "LIST", "traces,metrics,logs", "read-only",
+     ("list_in", "traces", "metrics", "logs"), "MEDIUM", "telemetry",
+     "Signals that are exported."),
+    ("kafkacy.otel.traces.per.second.max", "INT", "50", "read-only", ("between", 1, 10000), "MEDIUM", "telemetry",
+     "Maximum number of traced requests per second."),
+    ("kafkacy.otel.traces.sampling.ratio", "DOUBLE", None, "read-only", ("between", 0, 1), "MEDIUM", "telemetry",
+     "Ratio of requests that are traced. Unset: OTEL_TRACES_SAMPLER_ARG, or 0.01. Batches whose first record has a "
+     "sampled traceparent are traced as well."),
+    ("kafkacy.queued.max.response.bytes", "LONG", "268435456", "read-only", ("at_least", 1048576), "MEDIUM", "server",
+     "Memory limit for responses that slow clients have not read yet. Above it, the broker stops reading their "
+     "requests."),
+    ("kafkacy.shutdown.drain.timeout.ms", "INT", "2000", "read-only", ("at_least", 0), "MEDIUM", "server",
+     "Maximum time that a stopping broker waits for requests in progress."),
+    ("kafkacy.slow.request.log.threshold.ms", "INT", "-1", "cluster-wide", ("at_least", -1), "MEDIUM", "server",
+     "Requests that take at least this long are logged with where their time went, at most five per second and "
+     "network thread. -1: none."),
+)
