@@ -235,6 +235,35 @@ cdef void remove_partition(CleanerPool* pool, Partition* partition) noexcept nog
         partition_release(partition)
 
 
+# What the threads did in their last rounds.
+cdef struct PoolStats:
+    double max_dirty_ratio
+    int64_t last_run_ms         # monotonic
+    int64_t max_overdue_ms
+    int64_t read                # bytes
+    int64_t written
+    int64_t elapsed_ms          # of the longest round
+    double utilization          # of the fullest map
+    int32_t dead_threads
+
+
+cdef void read_stats(CleanerPool* pool, PoolStats* stats) noexcept nogil:
+    cdef int32_t i
+    memset(stats, 0, sizeof(PoolStats))
+    pthread_mutex_lock(&pool.control.mutex)
+    for i in range(THREADS_MAX):
+        stats.read += pool.threads[i].last.bytes_read
+        stats.written += pool.threads[i].last.bytes_written
+        stats.elapsed_ms = max(stats.elapsed_ms, pool.threads[i].last.elapsed_ms)
+        stats.utilization = max(stats.utilization, pool.threads[i].last.buffer_utilization)
+    stats.max_dirty_ratio = pool.max_dirty_ratio
+    stats.max_overdue_ms = pool.max_overdue_ms
+    stats.last_run_ms = pool.last_run_ms
+    if pool.partitions_count > 0 and not atomic_load_i32(&pool.control.stopping):
+        stats.dead_threads = max(min(pool.control.config.threads, THREADS_MAX) - pool.threads_running, 0)
+    pthread_mutex_unlock(&pool.control.mutex)
+
+
 cdef class LogCleaner:
     """The log cleaner of a broker. Owner: LogManager. Its threads run from the first partition on, until stop().
 
@@ -257,8 +286,8 @@ cdef class LogCleaner:
             return
         with nogil:
             stop_threads(self.pool)
-        for i in range(self.pool.partitions_count):
-            partition_release(self.pool.partitions[i])
+            for i in range(self.pool.partitions_count):
+                partition_release(self.pool.partitions[i])
         free(self.pool.partitions)
         control_destroy(&self.pool.control)
         free(self.pool)
@@ -291,10 +320,13 @@ cdef class LogCleaner:
 
     def add(self, HostedPartition partition not None):
         """Clean this partition whenever its topic is compacted. Adding it again does nothing."""
-        if add_partition(self.pool, partition.partition) < 0:
-            raise MemoryError
+        cdef int failed
         with nogil:
-            start_threads(self.pool)
+            failed = add_partition(self.pool, partition.partition)
+            if not failed:
+                start_threads(self.pool)
+        if failed:
+            raise MemoryError
 
     def remove(self, HostedPartition partition not None):
         """Look at this partition no more. A round that is at it ends by itself when its log is closed."""
@@ -317,30 +349,18 @@ cdef class LogCleaner:
         max_dirty_percent, time_since_last_run_ms, cleaner_recopy_percent, max_clean_time_s,
         max_buffer_utilization_percent, max_compaction_delay_s, dead_thread_count
         """
-        cdef CleanerPool* pool = self.pool
-        cdef int64_t read = 0
-        cdef int64_t written = 0
-        cdef int64_t elapsed_ms = 0
-        cdef double utilization = 0
-        cdef int32_t i
-        pthread_mutex_lock(&pool.control.mutex)
-        for i in range(THREADS_MAX):
-            read += pool.threads[i].last.bytes_read
-            written += pool.threads[i].last.bytes_written
-            elapsed_ms = max(elapsed_ms, pool.threads[i].last.elapsed_ms)
-            utilization = max(utilization, pool.threads[i].last.buffer_utilization)
-        found = {
-            "max_dirty_percent": 100 * pool.max_dirty_ratio,
-            "time_since_last_run_ms": monotonic_ms() - pool.last_run_ms,
-            "cleaner_recopy_percent": 100 * <double>written / max(read, 1),
-            "max_clean_time_s": <double>elapsed_ms / 1000,
-            "max_buffer_utilization_percent": 100 * utilization,
-            "max_compaction_delay_s": <double>pool.max_overdue_ms / 1000,
-            "dead_thread_count": max(min(pool.control.config.threads, THREADS_MAX) - pool.threads_running, 0)
-            if pool.partitions_count > 0 and not atomic_load_i32(&pool.control.stopping) else 0,
+        cdef PoolStats stats
+        with nogil:
+            read_stats(self.pool, &stats)
+        return {
+            "max_dirty_percent": 100 * stats.max_dirty_ratio,
+            "time_since_last_run_ms": monotonic_ms() - stats.last_run_ms,
+            "cleaner_recopy_percent": 100 * <double>stats.written / max(stats.read, 1),
+            "max_clean_time_s": <double>stats.elapsed_ms / 1000,
+            "max_buffer_utilization_percent": 100 * stats.utilization,
+            "max_compaction_delay_s": <double>stats.max_overdue_ms / 1000,
+            "dead_thread_count": stats.dead_threads,
         }
-        pthread_mutex_unlock(&pool.control.mutex)
-        return found
 
 
 def cleanable_bytes(HostedPartition partition not None):

@@ -6,7 +6,7 @@ from kafka_cy.base.posix cimport pthread_mutex_t
 from kafka_cy.records.batch cimport BatchHeader, ProduceRules, ValidBatch
 from kafka_cy.records.compression cimport Codecs
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs
-from kafka_cy.storage.producer_state cimport LastRecord, ProducerState
+from kafka_cy.storage.producer_state cimport LastRecord, ProducerState, ProducerSummary
 # reference counted: who sends from `fd` holds one, so deletion never pulls it away
 from kafka_cy.storage.segment cimport Segment
 from kafka_cy.storage.transaction_index cimport AbortedTransaction, TransactionIndex
@@ -68,7 +68,15 @@ cdef enum LogState:
     LOG_OFFLINE = 1             # the disk failed or is full
     LOG_CLOSED = 2
 
-ctypedef void (*flushed_hook)(void* context) noexcept nogil
+ctypedef bint (*listener_acquire)(void* context) noexcept nogil
+ctypedef void (*listener_flushed)(void* context) noexcept nogil
+
+# Who is told of each flush, on the thread that flushed. `acquire` takes a reference for that call, or returns False when
+# the listener is being freed; `flushed` lets go of the reference.
+cdef struct FlushListener:
+    listener_acquire acquire
+    listener_flushed flushed
+    void* context               # NULL: nobody
 
 cdef struct RolledSegment:      # what the next flush writes of a closed segment
     Segment* segment            # one reference; its indexes
@@ -91,7 +99,7 @@ cdef struct OffsetPosition:
 # Lifetime: `references`: its Python handle, its partition and queued background jobs; the last log_unref frees it.
 # Locks: flush_mutex (one flush at a time; none while the log is truncated), then append_mutex (appends, truncation, rolling,
 #   deletion, closing), then segments_mutex (the segment list, the active segment's indexes, epochs, aborted transactions;
-#   held for lookups and publication only, never over I/O that can wait).
+#   held for lookups and publication only, never over I/O that can wait). listener_mutex guards `listener` alone.
 # Limits: a segment is < 2^31 bytes and spans < 2^31 offsets.
 cdef struct Log:
     int32_t references          # (a)
@@ -101,6 +109,7 @@ cdef struct Log:
     pthread_mutex_t append_mutex
     pthread_mutex_t segments_mutex
     pthread_mutex_t flush_mutex
+    pthread_mutex_t listener_mutex
     char* directory             # segments_mutex; changed with the append mutex as well
     FormerName* former_names
     Segment** segments          # by base offset; the last is active
@@ -129,8 +138,7 @@ cdef struct Log:
     int64_t tail_count          # ever; the ring holds the last TAIL_BATCHES of them
     OffsetPosition reads[REMEMBERED_READS]
     int32_t reads_next
-    flushed_hook on_flushed     # after each flush
-    void* on_flushed_context
+    FlushListener listener
     int32_t names_unsynced      # (a) files were made or renamed since the folder was last synced
     int32_t epochs_unsynced     # (a) leader-epoch-checkpoint was written since it was last synced
     int64_t cleaner_offset      # (a) the cleaner has been through what lies below; -1 never
@@ -205,11 +213,15 @@ cdef int log_truncate_to(Log* log, int64_t offset) noexcept nogil
 cdef int log_truncate_fully(Log* log, int64_t new_start) noexcept nogil
 cdef int log_delete_old_segments(Log* log, int64_t high_watermark, int64_t now_ms, int32_t* deleted) noexcept nogil
 cdef int64_t log_size_bytes(Log* log) noexcept nogil
+cdef int64_t log_first_base_offset(Log* log) noexcept nogil
+# Producers in no order, malloc'ed.
+cdef int log_copy_producers(Log* log, ProducerSummary** summaries, int64_t* count) noexcept nogil
 cdef int log_set_config(Log* log, const LogConfig* config) noexcept nogil
 cdef int log_rename(Log* log, const char* directory) noexcept nogil # the folder was or is to be renamed: 0 or StorageError
 cdef int log_assign_epoch(Log* log, int32_t epoch) noexcept nogil   # becoming leader: the epoch begins at the log's end
 cdef void log_expire_producers(Log* log, int64_t now_ms) noexcept nogil
-cdef void log_set_flushed_hook(Log* log, flushed_hook hook, void* context) noexcept nogil
+cdef void log_set_listener(Log* log, const FlushListener* listener) noexcept nogil
+cdef void log_remove_listener(Log* log, void* context) noexcept nogil       # if it is this one
 cdef void log_take_counts(Log* log, Log* from_log) noexcept nogil   # `log` replaces the other one: it goes on counting
 cdef void log_queue_flush(Log* log) noexcept nogil                  # by a background thread, coalesced
 

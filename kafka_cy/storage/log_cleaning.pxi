@@ -3,15 +3,12 @@
 cdef int log_closed_segments(
     Log* log, int64_t end_offset, Segment*** segments, int32_t* count, int64_t* next_base
 ) noexcept nogil:
-    cdef int32_t i
     count[0] = 0
     pthread_mutex_lock(&log.segments_mutex)
     segments[0] = <Segment**>malloc(<size_t>log.segments_count * sizeof(Segment*))
     if segments[0] != NULL:
-        for i in range(log.segments_count - 1):
-            if log.segments[i].base_offset >= end_offset:
-                break
-            segments[0][i] = segment_acquire(log.segments[i])
+        while count[0] < log.segments_count - 1 and log.segments[count[0]].base_offset < end_offset:
+            segments[0][count[0]] = segment_acquire(log.segments[count[0]])
             count[0] += 1
         next_base[0] = log.segments[count[0]].base_offset
     pthread_mutex_unlock(&log.segments_mutex)
@@ -107,6 +104,14 @@ cdef int log_copy_aborted(
                 count[0] += 1
     pthread_mutex_unlock(&log.segments_mutex)
     return STORAGE_OK if aborted[0] != NULL else STORAGE_NO_MEMORY
+
+
+cdef int log_copy_producers(Log* log, ProducerSummary** summaries, int64_t* count) noexcept nogil:
+    cdef int failed
+    pthread_mutex_lock(&log.append_mutex)
+    failed = producers_summarize(&log.producers, summaries, count)
+    pthread_mutex_unlock(&log.append_mutex)
+    return STORAGE_NO_MEMORY if failed else STORAGE_OK
 
 
 cdef int log_copy_last_records(Log* log, LastRecord** records, int32_t* count) noexcept nogil:

@@ -16,6 +16,15 @@ cdef int64_t log_first_unstable_offset(Log* log) noexcept nogil:
     return atomic_load_i64(&log.first_unstable)
 
 
+cdef int64_t log_first_base_offset(Log* log) noexcept nogil:
+    """Where the oldest segment begins."""
+    cdef int64_t base_offset
+    pthread_mutex_lock(&log.segments_mutex)
+    base_offset = log.segments[0].base_offset
+    pthread_mutex_unlock(&log.segments_mutex)
+    return base_offset
+
+
 cdef int32_t log_epoch_of(Log* log, int64_t offset) noexcept nogil:
     cdef int32_t epoch
     pthread_mutex_lock(&log.segments_mutex)

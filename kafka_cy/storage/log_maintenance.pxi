@@ -26,6 +26,7 @@ cdef void log_unref(Log* log) noexcept nogil:
     pthread_mutex_destroy(&log.append_mutex)
     pthread_mutex_destroy(&log.segments_mutex)
     pthread_mutex_destroy(&log.flush_mutex)
+    pthread_mutex_destroy(&log.listener_mutex)
     free(log)
 
 
@@ -125,17 +126,29 @@ cdef int log_flush(Log* log) noexcept nogil:
     return error
 
 
-cdef inline void notify_flushed(Log* log) noexcept nogil:
-    """With the flush mutex, so that log_set_flushed_hook can take the hook away."""
-    if log.on_flushed != NULL:
-        log.on_flushed(log.on_flushed_context)
+cdef void notify_flushed(Log* log) noexcept nogil:
+    """The listener gets a reference for the call, so that it can be taken away without waiting for an fsync."""
+    cdef FlushListener listener
+    pthread_mutex_lock(&log.listener_mutex)
+    listener = log.listener
+    if listener.context != NULL and not listener.acquire(listener.context):
+        listener.context = NULL
+    pthread_mutex_unlock(&log.listener_mutex)
+    if listener.context != NULL:
+        listener.flushed(listener.context)
 
 
-cdef void log_set_flushed_hook(Log* log, flushed_hook hook, void* context) noexcept nogil:
-    pthread_mutex_lock(&log.flush_mutex)
-    log.on_flushed = hook
-    log.on_flushed_context = context
-    pthread_mutex_unlock(&log.flush_mutex)
+cdef void log_set_listener(Log* log, const FlushListener* listener) noexcept nogil:
+    pthread_mutex_lock(&log.listener_mutex)
+    log.listener = listener[0]
+    pthread_mutex_unlock(&log.listener_mutex)
+
+
+cdef void log_remove_listener(Log* log, void* context) noexcept nogil:
+    pthread_mutex_lock(&log.listener_mutex)
+    if log.listener.context == context:
+        log.listener.context = NULL
+    pthread_mutex_unlock(&log.listener_mutex)
 
 
 cdef void flush_job(void* context) noexcept nogil:
@@ -171,15 +184,50 @@ cdef int log_roll(Log* log) noexcept nogil:
     return error
 
 
+cdef Segment** log_acquire_segments(Log* log, int32_t* count) noexcept nogil:
+    """A reference to each segment, by base offset; end with release_segments. NULL without memory."""
+    cdef Segment** segments
+    cdef int32_t i
+    count[0] = 0
+    pthread_mutex_lock(&log.segments_mutex)
+    segments = <Segment**>malloc(<size_t>log.segments_count * sizeof(Segment*))
+    if segments != NULL:
+        count[0] = log.segments_count
+        for i in range(log.segments_count):
+            segments[i] = segment_acquire(log.segments[i])
+    pthread_mutex_unlock(&log.segments_mutex)
+    return segments
+
+
+cdef void release_segments(Segment** segments, int32_t count) noexcept nogil:
+    cdef int32_t i
+    for i in range(count):
+        segment_unref(segments[i])
+    free(segments)
+
+
 cdef int64_t log_size_bytes(Log* log) noexcept nogil:
     cdef int64_t total = 0
     cdef int64_t size
+    cdef bint unknown = False
+    cdef int32_t count = 0
     cdef int32_t i
+    cdef Segment** segments
     pthread_mutex_lock(&log.segments_mutex)
     for i in range(log.segments_count):
-        size = segment_size(log.segments[i])
-        total += size if size > 0 else 0
+        size = atomic_load_i64(&log.segments[i].size)
+        total += max(size, 0)
+        unknown = unknown or size < 0
     pthread_mutex_unlock(&log.segments_mutex)
+    if not unknown:
+        return total
+    segments = log_acquire_segments(log, &count)    # once after a start: files are looked at, without the mutex
+    if segments == NULL:
+        return total
+    total = 0
+    for i in range(count):
+        total += max(segment_size(segments[i]), 0)
+    release_segments(segments, count)
     return total
 
 

@@ -10,6 +10,7 @@ cdef int make_log(const char* directory, const LogConfig* config, Log** out) noe
     pthread_mutex_init(&log.append_mutex, NULL)
     pthread_mutex_init(&log.segments_mutex, NULL)
     pthread_mutex_init(&log.flush_mutex, NULL)
+    pthread_mutex_init(&log.listener_mutex, NULL)
     producers_init(&log.producers)
     log.first_unstable = -1
     log.snapshot_offset = -1

@@ -6,16 +6,18 @@ from libc.string cimport memcpy
 
 from kafka_cy.base.atomics cimport (
     atomic_add_i32, atomic_add_i64, atomic_add_relaxed_i64, atomic_cas_i64, atomic_exchange_u64, atomic_fence,
-    atomic_load_i32, atomic_load_i64, atomic_load_pointer, atomic_load_relaxed_i64, atomic_load_seq_i64, atomic_or_u64,
+    atomic_cas_i32, atomic_load_i32, atomic_load_i64, atomic_load_pointer, atomic_load_relaxed_i64, atomic_load_seq_i64,
+    atomic_or_u64,
     atomic_store_i32, atomic_store_i64, atomic_store_pointer, atomic_sub_i32,
 )
 from kafka_cy.base.clock cimport wall_clock_ms
 from kafka_cy.records.batch cimport BATCH_OK, LOG_OVERHEAD, ValidBatch, batch_header_read
 from kafka_cy.storage.log cimport (
     LOG_ONLINE, ORIGIN_CLIENT, ORIGIN_COORDINATOR, ORIGIN_REPLICATION, STORAGE_DELETED, STORAGE_FENCED_LEADER_EPOCH,
-    STORAGE_NOT_LEADER, STORAGE_OFFLINE, STORAGE_OK, STORAGE_UNKNOWN_LEADER_EPOCH, AppendOrigin, AppendResult, Log,
-    PartitionLog, log_append, log_assign_epoch, log_config, log_end_offset, log_first_unstable_offset, log_flushed_offset,
-    log_queue_flush, log_ref, log_set_flushed_hook, log_start_offset, log_take_counts, log_unref,
+    STORAGE_NOT_LEADER, STORAGE_OFFLINE, STORAGE_OK, STORAGE_UNKNOWN_LEADER_EPOCH, AppendOrigin, AppendResult, FlushListener,
+    Log, PartitionLog, log_append, log_assign_epoch, log_config, log_end_offset, log_first_unstable_offset,
+    log_flushed_offset, log_queue_flush, log_ref, log_remove_listener, log_set_listener, log_start_offset, log_take_counts,
+    log_unref,
 )
 
 from kafka_cy.storage.log import STORAGE_ERROR_NAMES, StorageFailure
@@ -60,8 +62,27 @@ cdef Partition* partition_new(
     partition.high_watermark = log_flushed_offset(log) if log_config(log).flush_interval_messages == 1 else log_end_offset(log)
     if not sole_replica:
         partition.high_watermark = log_start_offset(log)
-    log_set_flushed_hook(log, on_flushed, partition)
+    listen_to(partition, log)
     return partition
+
+
+cdef void listen_to(Partition* partition, Log* log) noexcept nogil:
+    cdef FlushListener listener
+    listener.acquire = acquire_if_alive
+    listener.flushed = on_flushed
+    listener.context = partition
+    log_set_listener(log, &listener)
+
+
+cdef bint acquire_if_alive(void* context) noexcept nogil:
+    """A reference, unless the last one is gone and the partition is being freed."""
+    cdef Partition* partition = <Partition*>context
+    cdef int32_t references = atomic_load_i32(&partition.references)
+    while references > 0:
+        if atomic_cas_i32(&partition.references, references, references + 1):
+            return True
+        references = atomic_load_i32(&partition.references)
+    return False
 
 
 cdef void partition_counts(Partition* partition, int64_t* counts) noexcept nogil:
@@ -92,7 +113,7 @@ cdef void partition_release(Partition* partition) noexcept nogil:
     cdef int32_t i
     if atomic_sub_i32(&partition.references, 1) > 0:
         return
-    log_set_flushed_hook(partition.log, NULL, NULL)
+    log_remove_listener(partition.log, partition)
     log_unref(partition.log)
     for i in range(partition.retired_logs_count):
         log_unref(partition.retired_logs[i])
@@ -118,6 +139,7 @@ cdef void on_flushed(void* context) noexcept nogil:
     if atomic_load_i32(&partition.sole_replica) and log_config(log).flush_interval_messages == 1:
         raise_high_watermark(partition, log_flushed_offset(log))
     partition_wake(partition)
+    partition_release(partition)
 
 
 cdef int partition_append(
@@ -207,6 +229,24 @@ cdef void partition_remember_traced(Partition* partition, int64_t offset) noexce
     atomic_store_i64(&partition.traced_last, offset + 1)
 
 
+cdef bint swap_log(Partition* partition, Log* log) noexcept nogil:
+    """False without memory: nothing was changed."""
+    cdef Log* old = partition.log
+    cdef Log** grown = <Log**>realloc(
+        partition.retired_logs, <size_t>(partition.retired_logs_count + 1) * sizeof(Log*))
+    if grown == NULL:
+        return False
+    partition.retired_logs = grown
+    grown[partition.retired_logs_count] = old
+    partition.retired_logs_count += 1
+    log_take_counts(log, old)
+    log_remove_listener(old, partition)
+    listen_to(partition, log)
+    atomic_store_pointer(<void**>&partition.log, log_ref(log))
+    partition_wake(partition)
+    return True
+
+
 STATES = {"online": PARTITION_ONLINE, "follower": PARTITION_FOLLOWER, "offline": PARTITION_OFFLINE,
           "deleted": PARTITION_DELETED}
 ORIGINS = {"client": ORIGIN_CLIENT, "coordinator": ORIGIN_COORDINATOR, "replication": ORIGIN_REPLICATION}
@@ -223,16 +263,23 @@ cdef class HostedPartition:
         cdef bytes raw_id = topic_id.bytes if hasattr(topic_id, "bytes") else bytes(topic_id)
         if len(raw_id) != 16:
             raise ValueError("a topic id has 16 bytes")
+        cdef const char* raw_name = name
+        cdef int32_t name_size = <int32_t>len(name)
+        cdef const char* id_bytes = raw_id
+        cdef int32_t number = index
+        cdef int32_t epoch = leader_epoch
+        cdef bint alone = sole_replica
         self.log = log
-        log_assign_epoch(log.log, leader_epoch)
-        self.partition = partition_new(
-            log.log, name, <int32_t>len(name), <const uint8_t*><const char*>raw_id, index, leader_epoch, sole_replica)
+        with nogil:
+            log_assign_epoch(log.log, epoch)
+            self.partition = partition_new(log.log, raw_name, name_size, <const uint8_t*>id_bytes, number, epoch, alone)
         if self.partition == NULL:
             raise MemoryError
 
     def __dealloc__(self):
         if self.partition != NULL:
-            partition_release(self.partition)
+            with nogil:
+                partition_release(self.partition)
 
     def append(self, data, origin="coordinator", leader_epoch=-1):
         """Append one batch; returns its base offset. Nothing of its records is validated."""
@@ -266,10 +313,12 @@ cdef class HostedPartition:
 
     def become_leader(self, leader_epoch):
         """Lead with a new epoch, which begins at the log's end."""
-        log_assign_epoch(self.log.log, leader_epoch)
-        atomic_store_i32(&self.partition.leader_epoch, leader_epoch)
-        atomic_store_i32(&self.partition.state, PARTITION_ONLINE)
-        partition_wake(self.partition)
+        cdef int32_t epoch = leader_epoch
+        with nogil:
+            log_assign_epoch(current_log(self.partition), epoch)
+            atomic_store_i32(&self.partition.leader_epoch, epoch)
+            atomic_store_i32(&self.partition.state, PARTITION_ONLINE)
+            partition_wake(self.partition)
 
     def raise_high_watermark(self, offset):
         """Move the high watermark up to `offset` (bounded by the log's end) and wake waiters."""
@@ -291,19 +340,12 @@ cdef class HostedPartition:
 
     def swap_log(self, PartitionLog log not None):
         """Serve from another log with the same records (AlterReplicaLogDirs); the old one is kept until the partition goes."""
-        cdef Log** grown = <Log**>realloc(
-            self.partition.retired_logs, <size_t>(self.partition.retired_logs_count + 1) * sizeof(Log*))
-        if grown == NULL:
+        cdef bint done
+        with nogil:
+            done = swap_log(self.partition, log.log)
+        if not done:
             raise MemoryError
-        self.partition.retired_logs = grown
-        grown[self.partition.retired_logs_count] = self.partition.log
-        self.partition.retired_logs_count += 1
-        log_take_counts(log.log, self.partition.log)
-        log_set_flushed_hook(self.partition.log, NULL, NULL)
-        log_set_flushed_hook(log.log, on_flushed, self.partition)
-        atomic_store_pointer(<void**>&self.partition.log, log_ref(log.log))
         self.log = log
-        partition_wake(self.partition)
 
     def delete_records(self, offset):
         """Raise the log start offset; -1 means the high watermark. Returns the new low watermark."""

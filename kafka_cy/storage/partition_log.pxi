@@ -130,7 +130,8 @@ cdef class PartitionLog:
 
     def __dealloc__(self):
         if self.log != NULL:
-            log_unref(self.log)
+            with nogil:
+                log_unref(self.log)
         if self.codecs != NULL:
             codecs_free(self.codecs)
 
@@ -206,7 +207,11 @@ cdef class PartitionLog:
         """[(producer id, first offset)] of aborted transactions that overlap the range, in the order of their markers."""
         cdef int64_t* pairs = NULL
         cdef int32_t count = 0
-        cdef int error = log_aborted_transactions(self.log, first, last_exclusive, &pairs, &count)
+        cdef int64_t first_offset = first
+        cdef int64_t end_offset = last_exclusive
+        cdef int error
+        with nogil:
+            error = log_aborted_transactions(self.log, first_offset, end_offset, &pairs, &count)
         if error:
             raise failure(error, self.log, "aborted transactions")
         found = [(pairs[2 * i], pairs[2 * i + 1]) for i in range(count)]
@@ -295,8 +300,11 @@ cdef class PartitionLog:
     def set_config(self, config):
         """Take new topic configuration (Kafka topic keys, typed values)."""
         cdef LogConfig fresh
+        cdef int error
         fill_config(&fresh, config)
-        if log_set_config(self.log, &fresh):
+        with nogil:
+            error = log_set_config(self.log, &fresh)
+        if error:
             raise MemoryError
 
     def hold_cleaning(self):
@@ -317,7 +325,11 @@ cdef class PartitionLog:
 
     def assign_epoch(self, epoch):
         """This broker leads from here on with `epoch`."""
-        if log_assign_epoch(self.log, epoch):
+        cdef int32_t leader_epoch = epoch
+        cdef int error
+        with nogil:
+            error = log_assign_epoch(self.log, leader_epoch)
+        if error:
             raise MemoryError
 
     def expire_producers(self, now_ms):
@@ -328,36 +340,59 @@ cdef class PartitionLog:
 
     def epoch_of(self, offset):
         """Leader epoch that wrote `offset`, -1 unknown."""
-        return log_epoch_of(self.log, offset)
+        cdef int64_t at = offset
+        cdef int32_t epoch
+        with nogil:
+            epoch = log_epoch_of(self.log, at)
+        return epoch
 
     def end_offset_for_epoch(self, epoch):
         """(largest epoch <= asked, its end offset); (-1, -1) undefined."""
+        cdef int32_t asked = epoch
         cdef int32_t found = -1
         cdef int64_t end_offset = -1
-        log_end_offset_for_epoch(self.log, epoch, &found, &end_offset)
+        with nogil:
+            log_end_offset_for_epoch(self.log, asked, &found, &end_offset)
         return found, end_offset
 
     def segments(self):
         """[(base offset, size in bytes)]"""
+        cdef Segment** segments = NULL
+        cdef int32_t count = 0
         cdef int32_t i
-        pthread_mutex_lock(&self.log.segments_mutex)
-        found = [(self.log.segments[i].base_offset, segment_size(self.log.segments[i]))
-                 for i in range(self.log.segments_count)]
-        pthread_mutex_unlock(&self.log.segments_mutex)
+        with nogil:
+            segments = log_acquire_segments(self.log, &count)
+            for i in range(count):
+                segment_size(segments[i])       # it is looked at once, here
+        if segments == NULL:
+            raise MemoryError
+        found = [(segments[i].base_offset, atomic_load_i64(&segments[i].size)) for i in range(count)]
+        with nogil:
+            release_segments(segments, count)
         return found
 
     @property
     def first_base_offset(self):
         """Where the oldest segment begins."""
         cdef int64_t base_offset
-        pthread_mutex_lock(&self.log.segments_mutex)
-        base_offset = self.log.segments[0].base_offset
-        pthread_mutex_unlock(&self.log.segments_mutex)
+        with nogil:
+            base_offset = log_first_base_offset(self.log)
         return base_offset
 
     def producers(self):
         """[(producer id, epoch, last sequence, last timestamp, coordinator epoch, transaction's first offset)]"""
-        return list_producers(self.log)
+        cdef ProducerSummary* summaries = NULL
+        cdef int64_t count = 0
+        cdef int64_t i
+        cdef int error
+        with nogil:
+            error = log_copy_producers(self.log, &summaries, &count)
+        if error:
+            raise MemoryError
+        found = [(summaries[i].producer_id, summaries[i].epoch, summaries[i].last_sequence, summaries[i].last_timestamp_ms,
+                  summaries[i].coordinator_epoch, summaries[i].transaction_first_offset) for i in range(count)]
+        free(summaries)
+        return sorted(found)
 
     @property
     def directory(self):
@@ -400,11 +435,17 @@ cdef class PartitionLog:
 
     @property
     def latest_epoch(self):
-        return log_latest_epoch(self.log)
+        cdef int32_t epoch
+        with nogil:
+            epoch = log_latest_epoch(self.log)
+        return epoch
 
     @property
     def size_bytes(self):
-        return log_size_bytes(self.log)
+        cdef int64_t size
+        with nogil:
+            size = log_size_bytes(self.log)
+        return size
 
     @property
     def last_flush_ms(self):
@@ -449,22 +490,6 @@ cdef int fill_batch(ValidBatch* batch, bytearray data) except -1:
     batch.max_timestamp_offset_delta = batch.header.last_offset_delta
     batch.bad_record_index = -1
     return 0
-
-
-cdef object list_producers(Log* log):
-    cdef int64_t i
-    cdef ProducerEntry* entry
-    found = []
-    with nogil:
-        pthread_mutex_lock(&log.append_mutex)
-    for i in range(log.producers.capacity):
-        entry = &log.producers.entries[i]
-        if entry.producer_id >= 0:
-            last_sequence = entry.batches[entry.batches_count - 1].last_sequence if entry.batches_count else -1
-            found.append((entry.producer_id, entry.epoch, last_sequence, entry.last_timestamp_ms, entry.coordinator_epoch,
-                          entry.transaction_first_offset))
-    pthread_mutex_unlock(&log.append_mutex)
-    return sorted(found)
 
 
 def count_of_failures():

@@ -38,6 +38,15 @@ cdef struct LastRecord:
     int64_t last_data_offset
     int16_t epoch
 
+# What DescribeProducers shows of a producer.
+cdef struct ProducerSummary:
+    int64_t producer_id
+    int64_t last_timestamp_ms
+    int64_t transaction_first_offset    # -1: none open
+    int32_t last_sequence       # -1: none known
+    int32_t coordinator_epoch
+    int16_t epoch
+
 # A control batch's marker, read by marker_read.
 cdef struct Marker:
     bint present                # False: another kind of control record
@@ -68,6 +77,9 @@ cdef void producers_copy_snapshot(ProducerState* producers, Writer* output) noex
 cdef void snapshot_finish(uint8_t* data, size_t size) noexcept nogil
 # Of every producer, by producer id, malloc'ed. 0, or -1: no memory.
 cdef int producers_last_records(const ProducerState* producers, LastRecord** records, int32_t* count) noexcept nogil
+cdef int producers_summarize(
+    const ProducerState* producers, ProducerSummary** summaries, int64_t* count
+) noexcept nogil                        # of every producer, malloc'ed. 0, or -1: no memory
 cdef int producers_read_snapshot(ProducerState* producers, const uint8_t* data, size_t size) noexcept nogil     # 0 or -1
 # Note whatever batch was appended, data or marker. True: it ended a transaction by aborting it, described in `aborted`.
 cdef bint producers_apply(

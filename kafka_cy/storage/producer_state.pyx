@@ -289,6 +289,28 @@ cdef int producers_last_records(const ProducerState* producers, LastRecord** rec
     return 0
 
 
+cdef int producers_summarize(const ProducerState* producers, ProducerSummary** summaries, int64_t* count) noexcept nogil:
+    cdef ProducerSummary* found = <ProducerSummary*>malloc(<size_t>(producers.count + 1) * sizeof(ProducerSummary))
+    cdef const ProducerEntry* entry
+    cdef int64_t i
+    if found == NULL:
+        return -1
+    summaries[0] = found
+    count[0] = 0
+    for i in range(producers.capacity):
+        entry = &producers.entries[i]
+        if entry.producer_id < 0:
+            continue
+        found[count[0]].producer_id = entry.producer_id
+        found[count[0]].last_timestamp_ms = entry.last_timestamp_ms
+        found[count[0]].transaction_first_offset = entry.transaction_first_offset
+        found[count[0]].last_sequence = entry.batches[entry.batches_count - 1].last_sequence if entry.batches_count else -1
+        found[count[0]].coordinator_epoch = entry.coordinator_epoch
+        found[count[0]].epoch = entry.epoch
+        count[0] += 1
+    return 0
+
+
 cdef void write_entry(const ProducerEntry* entry, Writer* output) noexcept nogil:
     cdef const RetainedBatch* last = NULL
     if entry.batches_count > 0:

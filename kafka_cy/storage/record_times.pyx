@@ -128,6 +128,7 @@ cdef class RecordTimes:
                     look_up(self.codecs, &look_ups[i])
             return [look_ups[i].timestamp_ms if look_ups[i].done else None for i in range(count)]
         finally:
-            for i in range(ready):
-                log_unref(look_ups[i].log)
+            with nogil:
+                for i in range(ready):
+                    log_unref(look_ups[i].log)
             free(look_ups)

@@ -1,0 +1,152 @@
+"""Reads the locks out of the Cython sources: which function takes which, what it calls while it holds them.
+
+By the text alone: a call through a function pointer (a hook, a background job) is not seen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+DEFINITION = re.compile(r"( *)(cdef|cpdef|def) [^=]*?\b(\w+)\(")
+INCLUDE = re.compile(r'^include "(.+)"', re.MULTILINE)
+CIMPORT = re.compile(r"^from kafka_cy\.([\w.]+) cimport (\([^)]*\)|.*)$", re.MULTILINE)
+LOCK = re.compile(r"pthread_mutex_(lock|unlock)\(&([\w.\[\]]+)\)")
+CALL = re.compile(r"(?<![\w.])([a-zA-Z_]\w*)\(")
+LEAVES = re.compile(r"\s*(return|raise|continue|break)\b")
+
+
+class Function:
+    """`lines`: (line number in its file, text) of the body. `in_c`: it can be called by its name in C."""
+
+    def __init__(self, path: Path, name: str, in_c: bool, nogil: bool, lines: list[tuple[int, str]]) -> None:
+        self.path, self.name, self.in_c, self.nogil, self.lines = path, name, in_c, nogil, lines
+
+    def place(self, number: int) -> str:
+        return f"{self.path.parent.name}/{self.path.name}:{number} ({self.name})"
+
+
+def functions_of(path: Path) -> Iterator[Function]:
+    blank = lambda match: "\n" * match[0].count("\n")  # noqa: E731  line numbers stay
+    text = re.sub(r"#.*", "", re.sub(r'""".*?"""', blank, path.read_text(), flags=re.DOTALL))
+    lines = text.split("\n")
+    at = 0
+    while at < len(lines):
+        match = DEFINITION.match(lines[at])
+        if match is None:
+            at += 1
+            continue
+        header = lines[at]
+        while header.count("(") > header.count(")"):
+            at += 1
+            header += lines[at]
+        at += 1
+        if not header.rstrip().endswith(":"):
+            continue  # a declaration
+        first, depth = at, len(match[1])
+        while at < len(lines) and (not lines[at].strip() or indent(lines[at]) > depth):
+            at += 1
+        body = [(i + 1, lines[i]) for i in range(first, at) if lines[i].strip()]
+        yield Function(path, match[3], match[2] == "cdef" and depth == 0, "nogil" in header, body)
+
+
+def indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def lock_name(path: Path, expression: str) -> str:
+    """`log.append_mutex` is append_mutex, `pool.control.mutex` is control.mutex, a module's `mutex` is module.mutex."""
+    parts = re.sub(r"\[.*?\]", "", expression).split(".")
+    if parts[-1] != "mutex":
+        return parts[-1]
+    return f"{parts[-2] if len(parts) > 1 else path.stem}.mutex"
+
+
+class Sources:
+    """All functions of some packages, and what they take. A unit is a module: its .pxd, its .pyx and what that includes."""
+
+    def __init__(self, root: Path, packages: Sequence[str]) -> None:
+        paths = sorted(path for package in packages for path in (root / package).glob("*.p[yx][xdi]"))
+        self.functions = [function for path in paths for function in functions_of(path)]
+        self._unit = {path: f"{path.parent.name}.{path.stem}" for path in paths}
+        texts = {path: path.read_text() for path in paths}
+        for path, text in texts.items():
+            self._unit.update({path.parent / name: self._unit[path] for name in INCLUDE.findall(text)})
+        self._imported: dict[tuple[str, str], str] = {}  # (unit, name): where the name comes from
+        for path, text in texts.items():
+            for module, names in CIMPORT.findall(re.sub("#.*", "", text)):
+                for name in re.findall(r"\w+", names):
+                    self._imported[self._unit[path], name] = module
+        self._functions: dict[tuple[str, str], list[Function]] = {}
+        for function in self.functions:
+            if function.in_c:
+                self._functions.setdefault((self._unit[function.path], function.name), []).append(function)
+
+    def called(self, caller: Function, name: str) -> list[Function]:
+        """What `name` means in the caller's module."""
+        unit = self._unit[caller.path]
+        return self._functions.get((unit, name)) or self._functions.get((self._imported.get((unit, name), ""), name), [])
+
+    @cached_property
+    def leaves_held(self) -> dict[Function, list[tuple[str, str]]]:
+        """Functions that only take, or only release: [("lock" or "unlock", lock)]."""
+        found = {}
+        for function in self.functions:
+            changes = [(how, lock_name(function.path, e)) for _, line in function.lines for how, e in LOCK.findall(line)]
+            if len({how for how, _ in changes}) == 1:
+                found[function] = changes
+        return found
+
+    def steps(self, function: Function) -> Iterator[tuple[int, str, str, frozenset[str]]]:
+        """(line number, "lock", "unlock", "call" or "leave", lock or callee, the locks held before) in the text's order."""
+        held: frozenset[str] = frozenset()
+        blocks: list[tuple[int, frozenset[str]]] = []  # (indent, held where the block began)
+        left = False
+        for number, line in function.lines:
+            while blocks and indent(line) < blocks[-1][0]:
+                if left:
+                    held = blocks[-1][1]
+                blocks.pop()
+                left = False
+            if not blocks or indent(line) > blocks[-1][0]:
+                blocks.append((indent(line), held))
+            changes = [(how, lock_name(function.path, expression)) for how, expression in LOCK.findall(line)]
+            for name in CALL.findall(line):
+                callees = self.called(function, name)
+                yield number, "call", name, held
+                for callee in callees:
+                    changes += self.leaves_held.get(callee, [])
+            for how, lock in changes:
+                yield number, how, lock, held
+                held = held | {lock} if how == "lock" else held - {lock}
+            left = LEAVES.match(line) is not None
+            if left:
+                yield number, "leave", "", held
+        yield function.lines[-1][0] if function.lines else 0, "leave", "", held
+
+    @cached_property
+    def taken(self) -> dict[Function, set[str]]:
+        """Every lock that a function takes, itself or further down."""
+        calls = {f: {(how, what) for _, how, what, _ in self.steps(f)} for f in self.functions}
+        taken = {f: {what for how, what in found if how == "lock"} for f, found in calls.items()}
+        changed = True
+        while changed:
+            changed = False
+            for function, found in calls.items():
+                for how, name in found:
+                    for callee in self.called(function, name) if how == "call" else []:
+                        if not taken[callee] <= taken[function]:
+                            taken[function] |= taken[callee]
+                            changed = True
+        return taken
+
+    def with_gil(self, function: Function) -> Iterator[tuple[int, str]]:
+        """The lines of a Python function that are not inside `with nogil`."""
+        inside = -1
+        for number, line in function.lines:
+            if 0 <= inside < indent(line):
+                continue
+            inside = indent(line) if re.match(r"\s*with nogil:", line) else -1
+            yield number, line
