@@ -352,22 +352,28 @@ cdef void session_move_last(FetchSession* session, int32_t entry) noexcept nogil
 
 def set_slots(slots: int) -> None:
     """How many sessions there may be (max.incremental.fetch.session.cache.slots); before the server starts."""
-    cdef int32_t i
+    cdef int32_t count, i
     if not 0 <= slots < 1 << 24:
         raise ValueError(f"fetch session slots: {slots} must be between 0 (no sessions) and 16777215")
-    sessions_lock()
-    for i in range(cache.slots if cache.sessions != NULL else 0):
-        if cache.sessions[i] != NULL:
-            session_remove(cache.sessions[i])
-    free(cache.sessions)
-    cache.sessions = NULL
-    cache.slots = slots
-    sessions_unlock()
+    count = slots
+    with nogil:
+        sessions_lock()
+        for i in range(cache.slots if cache.sessions != NULL else 0):
+            if cache.sessions[i] != NULL:
+                session_remove(cache.sessions[i])
+        free(cache.sessions)
+        cache.sessions = NULL
+        cache.slots = count
+        sessions_unlock()
 
 
 def counters() -> dict[str, int]:
     """sessions, partitions in them and evictions so far."""
-    sessions_lock()
-    result = {"sessions": cache.count, "partitions": cache.partitions, "evictions": cache.evictions}
-    sessions_unlock()
-    return result
+    cdef int64_t sessions, partitions, evictions
+    with nogil:
+        sessions_lock()
+        sessions = cache.count
+        partitions = cache.partitions
+        evictions = cache.evictions
+        sessions_unlock()
+    return {"sessions": sessions, "partitions": partitions, "evictions": evictions}

@@ -172,10 +172,15 @@ def set_member(bytes group not None, bytes member not None, bytes instance, int 
 
 def remove_member(bytes group not None, bytes member not None):
     """Forget a member; nothing happens when it is unknown."""
-    cdef uint64_t hash = member_hash(group, <int32_t> len(group), member, <int32_t> len(member))
+    member_remove(group, <int32_t> len(group), member, <int32_t> len(member))
+
+
+cdef void member_remove(const char* group, int32_t group_size, const char* member, int32_t member_size) noexcept nogil:
+    cdef uint64_t hash = member_hash(group, group_size, member, member_size)
     cdef Shard* shard = shard_of(hash)
+    cdef Entry** link
     pthread_mutex_lock(&shard.mutex)
-    cdef Entry** link = entry_link(shard, hash, group, <int32_t> len(group), member, <int32_t> len(member))
+    link = entry_link(shard, hash, group, group_size, member, member_size)
     if link[0] != NULL:
         entry_unlink(shard, link)
     pthread_mutex_unlock(&shard.mutex)
@@ -183,11 +188,18 @@ def remove_member(bytes group not None, bytes member not None):
 
 def last_heartbeat_ns(bytes group not None, bytes member not None) -> int:
     """The monotonic time of the member's last heartbeat; -1 when it is unknown."""
-    cdef uint64_t hash = member_hash(group, <int32_t> len(group), member, <int32_t> len(member))
+    return member_last_heartbeat(group, <int32_t> len(group), member, <int32_t> len(member))
+
+
+cdef int64_t member_last_heartbeat(
+    const char* group, int32_t group_size, const char* member, int32_t member_size
+) noexcept nogil:
+    cdef uint64_t hash = member_hash(group, group_size, member, member_size)
     cdef Shard* shard = shard_of(hash)
+    cdef Entry* entry
     cdef int64_t last_ns = -1
     pthread_mutex_lock(&shard.mutex)
-    cdef Entry* entry = entry_link(shard, hash, group, <int32_t> len(group), member, <int32_t> len(member))[0]
+    entry = entry_link(shard, hash, group, group_size, member, member_size)[0]
     if entry != NULL:
         last_ns = entry.last_heartbeat_ns
     pthread_mutex_unlock(&shard.mutex)
@@ -218,13 +230,17 @@ def count() -> int:
 def clear() -> None:
     """Forget all members (a coordinator that starts; tests)."""
     cdef int i
-    cdef size_t bucket
     for i in range(SHARDS):
-        pthread_mutex_lock(&shards[i].mutex)
-        for bucket in range(shards[i].bucket_count):
-            while shards[i].buckets[bucket] != NULL:
-                entry_unlink(&shards[i], &shards[i].buckets[bucket])
-        pthread_mutex_unlock(&shards[i].mutex)
+        shard_clear(&shards[i])
+
+
+cdef void shard_clear(Shard* shard) noexcept nogil:
+    cdef size_t bucket
+    pthread_mutex_lock(&shard.mutex)
+    for bucket in range(shard.bucket_count):
+        while shard.buckets[bucket] != NULL:
+            entry_unlink(shard, &shard.buckets[bucket])
+    pthread_mutex_unlock(&shard.mutex)
 
 
 cdef int table_init() except -1:

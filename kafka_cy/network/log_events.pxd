@@ -74,3 +74,18 @@ cdef inline void log_events_add(
         strncpy(event.message, message, LOG_MESSAGE_BYTES_MAX - 1)
         event.message[LOG_MESSAGE_BYTES_MAX - 1] = 0
     pthread_mutex_unlock(&events.mutex)
+
+
+cdef inline bint log_events_take(LogEvents* events, LogEventData* event, int64_t* suppressed) noexcept nogil:
+    """A copy of the oldest event; False when there is none. Adds to `suppressed` what was left out meanwhile."""
+    cdef bint found
+    pthread_mutex_lock(&events.mutex)
+    found = events.count > 0
+    if found:
+        event[0] = events.ring[events.start]
+        events.start = (events.start + 1) % LOG_EVENTS_MAX
+        events.count -= 1
+    suppressed[0] += events.suppressed
+    events.suppressed = 0
+    pthread_mutex_unlock(&events.mutex)
+    return found

@@ -25,7 +25,7 @@ from kafka_cy.network.counters cimport (
     API_FETCH_FOLLOWER, API_KEYS_MAX, API_ROWS, API_VERSIONS_MAX, LISTENERS_MAX, ApiCounters, ClientSoftware, Counters,
 )
 from kafka_cy.network.log_events cimport (
-    LOG_EVENTS_MAX, LOG_WARNING, LogEventData, log_events_free, log_events_init,
+    LOG_EVENTS_MAX, LOG_WARNING, LogEventData, LogEvents, log_events_free, log_events_init, log_events_take,
 )
 from kafka_cy.network.loop cimport (
     network_activate, network_deactivate, reactor_discard_mail, reactor_new, reactor_run,
@@ -239,9 +239,10 @@ cdef class Server:
         cdef Transport* made = <Transport*>PyCapsule_GetPointer(transport.transport, transport_capsule_name())
         if not 0 <= listener_index < self.network.listeners_count:
             raise ValueError(f"there is no listener {listener_index}")
-        pthread_mutex_lock(&self.network.transports_mutex)
-        self.network.listeners[listener_index].transport = made
-        pthread_mutex_unlock(&self.network.transports_mutex)
+        with nogil:
+            pthread_mutex_lock(&self.network.transports_mutex)
+            self.network.listeners[listener_index].transport = made
+            pthread_mutex_unlock(&self.network.transports_mutex)
         self.transports[listener_index] = transport     # the one before may go now
 
     def set_connections_max(self, int64_t connections_max):
@@ -369,22 +370,17 @@ cdef class Server:
 
     def take_log_events(self):
         """What reactors wanted to log since the last call, oldest first."""
-        cdef NetworkState* network = self.network
-        cdef LogEventData* event
+        cdef LogEvents* log = &self.network.log
+        cdef LogEventData event
         cdef list events = []
-        cdef int64_t suppressed
-        pthread_mutex_lock(&network.log.mutex)
-        while network.log.count:
-            event = &network.log.ring[network.log.start]
-            network.log.start = (network.log.start + 1) % LOG_EVENTS_MAX
-            network.log.count -= 1
+        cdef int64_t suppressed = 0
+        cdef bint taken = log_events_take(log, &event, &suppressed)
+        while taken:
             events.append(LogEvent(
                 event.level, event.peer.decode(), event.api_key if event.api_key >= 0 else None,
                 event.message.decode("utf-8", "replace"),
             ))
-        suppressed = network.log.suppressed
-        network.log.suppressed = 0
-        pthread_mutex_unlock(&network.log.mutex)
+            taken = log_events_take(log, &event, &suppressed)
         if suppressed:
             events.append(LogEvent(LOG_WARNING, "", None, f"{suppressed} more such lines were suppressed"))
         return events

@@ -1,4 +1,5 @@
-"""Run code with a disk whose calls fail on demand: `disk.fail("pwrite", errno.EIO)` in it, `disk.heal()`."""
+"""Run code with a disk whose calls fail or hang on demand: `disk.fail("pwrite", errno.EIO)` in it, `disk.hang("pread")`,
+`disk.heal()`."""
 
 from __future__ import annotations
 
@@ -17,9 +18,19 @@ SOURCE = r"""
 
 enum { PWRITE, PREAD, FDATASYNC, RENAME, CALLS };
 static volatile int failing[CALLS], passed[CALLS];  /* errno per call, 0 none; how many calls come first */
+static volatile int hanging[CALLS], waiting[CALLS]; /* does it hang? how many calls wait */
 
 void disk_fail(int call, int error_number, int after) { passed[call] = after; failing[call] = error_number; }
+void disk_hang(int call, int on) { hanging[call] = on; }
+int disk_waiting(int call) { return waiting[call]; }
+static void hang(int call) {
+    if (!hanging[call]) return;
+    __sync_fetch_and_add(&waiting[call], 1);
+    while (hanging[call]) usleep(1000);
+    __sync_fetch_and_sub(&waiting[call], 1);
+}
 static int fails(int call) {
+    hang(call);
     if (!failing[call] || __sync_fetch_and_sub(&passed[call], 1) > 0) return 0;
     errno = failing[call];
     return 1;
@@ -43,6 +54,7 @@ int fdatasync(int fd) {
 int rename(const char *from, const char *to) {
     REAL(rename);
     int failed = real(from, to);
+    hang(RENAME);
     if (failing[RENAME]) usleep(failing[RENAME]);    /* the gap in which a folder has its new name already */
     return failed;
 }
@@ -56,7 +68,7 @@ from tests.storage.batches import batch, base_offset, split
 
 class disk:
     library = ctypes.CDLL(None)
-    calls = {"pwrite": 0, "pread": 1, "fdatasync": 2}
+    calls = {"pwrite": 0, "pread": 1, "fdatasync": 2, "rename": 3}
 
     @classmethod
     def fail(cls, call, error_number, after=0):
@@ -66,6 +78,16 @@ class disk:
     def heal(cls):
         for call in range(4):
             cls.library.disk_fail(call, 0, 0)
+            cls.library.disk_hang(call, 0)
+
+    @classmethod
+    def hang(cls, call):
+        cls.library.disk_hang(cls.calls[call], 1)
+
+    @classmethod
+    def wait_until_hanging(cls, call, count=1):
+        while cls.library.disk_waiting(cls.calls[call]) < count:
+            time.sleep(0.001)
 
     @classmethod
     def slow_renames(cls, microseconds):

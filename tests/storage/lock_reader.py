@@ -15,7 +15,7 @@ INCLUDE = re.compile(r'^include "(.+)"', re.MULTILINE)
 CIMPORT = re.compile(r"^from kafka_cy\.([\w.]+) cimport (\([^)]*\)|.*)$", re.MULTILINE)
 LOCK = re.compile(r"pthread_mutex_(lock|unlock)\(&([\w.\[\]]+)\)")
 CALL = re.compile(r"(?<![\w.])([a-zA-Z_]\w*)\(")
-LEAVES = re.compile(r"\s*(return|raise|continue|break)\b")
+LEAVES = re.compile(r"\s*(return|raise|continue|break)\b")  # what follows in the block is not reached
 
 
 class Function:
@@ -90,7 +90,7 @@ class Sources:
         return self._functions.get((unit, name)) or self._functions.get((self._imported.get((unit, name), ""), name), [])
 
     @cached_property
-    def leaves_held(self) -> dict[Function, list[tuple[str, str]]]:
+    def wrappers(self) -> dict[Function, list[tuple[str, str]]]:
         """Functions that only take, or only release: [("lock" or "unlock", lock)]."""
         found = {}
         for function in self.functions:
@@ -100,7 +100,7 @@ class Sources:
         return found
 
     def steps(self, function: Function) -> Iterator[tuple[int, str, str, frozenset[str]]]:
-        """(line number, "lock", "unlock", "call" or "leave", lock or callee, the locks held before) in the text's order."""
+        """(line number, "lock", "unlock", "call" or "return", lock or callee, the locks held before) in the text's order."""
         held: frozenset[str] = frozenset()
         blocks: list[tuple[int, frozenset[str]]] = []  # (indent, held where the block began)
         left = False
@@ -117,14 +117,15 @@ class Sources:
                 callees = self.called(function, name)
                 yield number, "call", name, held
                 for callee in callees:
-                    changes += self.leaves_held.get(callee, [])
+                    changes += self.wrappers.get(callee, [])
             for how, lock in changes:
                 yield number, how, lock, held
                 held = held | {lock} if how == "lock" else held - {lock}
             left = LEAVES.match(line) is not None
-            if left:
-                yield number, "leave", "", held
-        yield function.lines[-1][0] if function.lines else 0, "leave", "", held
+            if re.match(r"\s*return\b", line):
+                yield number, "return", "", held
+        if function.lines and not left:
+            yield function.lines[-1][0], "return", "", held
 
     @cached_property
     def taken(self) -> dict[Function, set[str]]:

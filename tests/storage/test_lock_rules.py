@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.lock_reader import CALL, LOCK, Sources
+from tests.storage.lock_reader import CALL, LOCK, Function, Sources, lock_name
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("base", "records", "storage", "network", "api", "coordinator", "telemetry")
-ORDER = (ROOT / "docs" / "lock-order.md").read_text()
+ROWS = [line.split("|") for line in (ROOT / "docs" / "lock-order.md").read_text().splitlines() if re.match(r"\| \d", line)]
+RANK = {name: i for i, row in enumerate(ROWS) for name in re.findall(r"`([\w.]+)`", row[3])}
+WITH_GIL = {name for row in ROWS for name in re.findall(r"`([\w.]+)`", row[3]) if row[6].strip() == "yes"}
+# They release references. The last reference to a partition, whose files are then closed, is not among them.
+RELEASING = {"image_free", "topic_release", "reactor_discard_mail", "trace_free"}
 
 
 @pytest.fixture(scope="module")
@@ -19,15 +23,24 @@ def sources() -> Sources:
     return Sources(ROOT / "kafka_cy", PACKAGES)
 
 
+def taken_at(sources: Sources, function: Function, line: str) -> set[str]:
+    locks = {lock_name(function.path, expression) for _, expression in LOCK.findall(line)}
+    for name in CALL.findall(line):
+        for callee in sources.called(function, name) if name not in RELEASING else []:
+            locks |= sources.taken[callee] if callee.nogil else set()
+    return locks
+
+
+def test_every_lock_has_a_place_in_the_order(sources: Sources) -> None:
+    assert {lock for taken in sources.taken.values() for lock in taken} == set(RANK)
+
+
 def test_no_lock_is_waited_for_with_the_gil(sources: Sources) -> None:
     wrong = []
     for function in sources.functions:
         for number, line in () if function.nogil else sources.with_gil(function):
-            locks = {name for _, name in LOCK.findall(line)}
-            for name in CALL.findall(line):
-                locks |= {lock for callee in sources.called(function, name) if callee.nogil for lock in sources.taken[callee]}
-            if locks:
-                wrong.append(f"{function.place(number)} takes {', '.join(sorted(locks))}")
+            locks = taken_at(sources, function, line) - (set() if LOCK.search(line) else WITH_GIL)
+            wrong += [f"{function.place(number)} takes {lock}" for lock in sorted(locks)]
     assert wrong == []
 
 
@@ -35,23 +48,20 @@ def test_every_lock_is_released_where_it_was_taken(sources: Sources) -> None:
     """So none is held when a function returns, or when the GIL is taken back."""
     wrong = []
     for function in sources.functions:
-        if function not in sources.leaves_held:
-            wrong += [function.place(n) for n, how, _, held in sources.steps(function) if how == "leave" and held]
+        if function not in sources.wrappers:
+            wrong += [function.place(n) for n, how, _, held in sources.steps(function) if how == "return" and held]
     assert wrong == []
 
 
 def test_locks_are_taken_in_the_documented_order(sources: Sources) -> None:
-    rows = [re.findall(r"`([\w.]+)`", line.split("|")[3]) for line in ORDER.splitlines() if re.match(r"\| \d+ \|", line)]
-    rank = {name: number for number, names in enumerate(rows) for name in names}
     wrong = []
     for function in sources.functions:
         for number, how, what, held in sources.steps(function):
             taken = {what} if how == "lock" else set()
             for callee in sources.called(function, what) if how == "call" and held else []:
                 taken |= sources.taken[callee]
-            wrong += [f"{function.place(number)} takes {lock}, which has no place" for lock in taken if lock not in rank]
             wrong += [
                 f"{function.place(number)} takes {lock} with {holds}"
-                for lock in taken for holds in held if rank.get(lock, 99) <= rank.get(holds, -1)
+                for lock in taken for holds in held if RANK[lock] <= RANK[holds] or holds in WITH_GIL
             ]  # fmt: skip
     assert wrong == []
