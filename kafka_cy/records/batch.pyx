@@ -161,7 +161,7 @@ cdef int batch_unpack(
     cdef size_t size = <size_t>header.length + LOG_OVERHEAD - BATCH_HEADER_SIZE
     records[0] = data + BATCH_HEADER_SIZE
     records_size[0] = size
-    if codec == CODEC_NONE or size == 0:
+    if codec == CODEC_NONE:
         return BATCH_OK
     if codec > CODEC_MAX:
         return BATCH_BAD_ATTRIBUTES
@@ -482,7 +482,8 @@ cdef int walk_and_rewrite(
         return error
     error = walk_records(records, records_size, &valid.header, walk)
     if error:
-        valid.bad_record_index = walk.bad_index
+        if error == BATCH_NO_KEY or error == BATCH_BAD_TIMESTAMP:   # Kafka names no record that does not parse.
+            valid.bad_record_index = walk.bad_index
         if error == BATCH_NO_KEY:
             valid.keyless_records = count_keyless(records, records_size)
         return error

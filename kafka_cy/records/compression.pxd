@@ -1,4 +1,7 @@
-"""gzip, snappy (xerial framing and raw), lz4 frame and zstd into growing buffers, with reused contexts."""
+"""gzip, snappy (xerial framing and raw), lz4 frame and zstd into growing buffers, with reused contexts.
+
+What is accepted is what Kafka's readers in Java accept; see compression.pyx.
+"""
 from libc.stdint cimport int32_t, uint8_t
 
 from kafka_cy.records.wire cimport Writer
@@ -18,13 +21,13 @@ cdef enum CompressionError:
     COMPRESSION_NO_MEMORY = 3
     COMPRESSION_UNKNOWN_CODEC = 4
 
-# Compression contexts of one thread (z_stream, LZ4F_dctx, ZSTD_CCtx/DCtx ...), made lazily, reused for ever.
-# Owner: the thread that made it. Free with codecs_free.
+# Purpose: the compression contexts of one thread, created when they are first needed, then reused.
+# Owner: the thread that created it; no locks. Lifetime: until codecs_free.
+# Limits: an unpacked buffer or zstd context that a hostile input made large is freed after use.
 cdef struct Codecs:
     void* inflater              # z_stream
     void* deflater              # z_stream
     int32_t deflater_level
-    void* lz4_reader            # LZ4F_dctx
     void* lz4_writer            # LZ4F_cctx
     void* zstd_reader           # ZSTD_DCtx
     void* zstd_writer           # ZSTD_CCtx
@@ -32,13 +35,13 @@ cdef struct Codecs:
 
 cdef Codecs* codecs_new() noexcept nogil
 cdef void codecs_free(Codecs* codecs) noexcept nogil
-# Append the result to `output`; output.size_max is the cap of what may come out. Return a CompressionError.
+# Append the result to `output`, whose size_max caps it. Return a CompressionError.
 cdef int decompress(Codecs* codecs, int codec, const uint8_t* data, size_t size, Writer* output) noexcept nogil
 cdef int compress(
     Codecs* codecs, int codec, int32_t level, const uint8_t* data, size_t size, Writer* output
 ) noexcept nogil
-# For messages of magic 0: Kafka before 0.10 wrote lz4 frames with a wrong header checksum.
-cdef int decompress_legacy_lz4(Codecs* codecs, const uint8_t* data, size_t size, Writer* output) noexcept nogil
+# For messages of magic 0: Kafka before 0.10 wrote lz4 frames with a wrong header checksum, which is not checked here.
+cdef int decompress_legacy_lz4(const uint8_t* data, size_t size, Writer* output) noexcept nogil
 # A buffer for unpacked records that lives in `codecs`, empty, capped at `size_max`. Release it when done (it shrinks
 # when it grew beyond what is worth keeping); one user at a time.
 cdef Writer* codecs_unpacked(Codecs* codecs, size_t size_max) noexcept nogil

@@ -72,7 +72,7 @@ cdef int unpack_wrapper(Codecs* codecs, const LegacyMessage* wrapper, Writer* un
     unpacked.size = 0
     unpacked.error = WIRE_OK
     if codec == CODEC_LZ4 and wrapper.magic == 0:
-        error = decompress_legacy_lz4(codecs, wrapper.value, <size_t>wrapper.value_size, unpacked)
+        error = decompress_legacy_lz4(wrapper.value, <size_t>wrapper.value_size, unpacked)
     else:
         error = decompress(codecs, codec, wrapper.value, <size_t>wrapper.value_size, unpacked)
     if error == COMPRESSION_OK:

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import codec_variants
+
 from kafka_cy.records import Record, build_batch
+from kafka_cy.records.api import crc32c
 
 TOPIC, BROKER, LOGGER, CLIENT_METRICS, GROUP = 2, 4, 8, 16, 32  # types of configuration resources
 TIME_MS = 1_700_000_000_000  # of the first record; the topics keep records for ever
@@ -43,6 +46,16 @@ class Case:
 def batch(count: int, *, first: int = 0, **arguments: Any) -> bytes:
     records = [Record(timestamp_ms=TIME_MS + first + i, key=b"k%d" % i, value=b"v" * 20) for i in range(count)]
     return build_batch(records, **arguments)
+
+
+def packed(codec: str, compress: Callable[[bytes], bytes], count: int = 3) -> bytes:
+    """A batch of `count` records whose attributes name the codec, and whose records section is what `compress` returns."""
+    plain = batch(count)
+    data = bytearray(plain[:61] + compress(plain[61:]))
+    struct.pack_into(">i", data, 8, len(data) - 12)
+    data[22] = codec_variants.CODEC_NUMBERS[codec]
+    struct.pack_into(">I", data, 17, crc32c(bytes(data[21:])))
+    return bytes(data)
 
 
 def produce_values(topic: str, records: bytes | None, *, partition: int = 0, acks: int = -1, **more: Any) -> Values:

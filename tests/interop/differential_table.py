@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import replace
 
+import codec_variants as codecs
+from codec_variants import gzip_member, lz4_block, lz4_header, skippable, xerial, zstd_frame
 from differential_cases import (
     BROKER,
     CLIENT_METRICS,
@@ -29,6 +32,7 @@ from differential_cases import (
     log_dirs_of,
     new_topic,
     new_topic_assigned,
+    packed,
     partitions_of_log_dirs,
     produce_values,
     ranges,
@@ -146,6 +150,41 @@ PRODUCE_ALL = [
     Case("produce v13 unknown id", 0, 13, {"acks": -1, "timeout": 5000, "transactional_id": None, "topic_data": [
         {"topic_id": UNKNOWN_ID, "partition_data": [{"index": 0, "records": GOOD}]}]}),
     Case("produce transactional id empty log", 0, 9, produce_values("data", GOOD, transactional_id="")),
+]
+# Streams that decoders may disagree about: what Kafka stores, its consumers have to be able to read.
+END = bytes(4)
+PRODUCE_ALL += [
+    Case(f"produce {codec} {name}", 0, 9, produce_values("data", packed(codec, compress)))
+    for codec, name, compress in (
+        ("gzip", "plain", gzip_member),
+        ("gzip", "zlib", zlib.compress),
+        ("gzip", "nothing", lambda data: b""),
+        ("gzip", "reserved flags", lambda data: gzip_member(data, 0xE0)),
+        ("gzip", "two members", lambda data: gzip_member(data[:20]) + gzip_member(data[20:])),
+        ("gzip", "and a rest", lambda data: gzip_member(data) + b"something else, and more of it"),
+        ("gzip", "wrong size", lambda data: gzip_member(data)[:-1] + b"\1"),
+        ("gzip", "more records", lambda data: gzip_member(data + data)),
+        ("gzip", "fewer records", lambda data: gzip_member(data[:30])),
+        ("snappy", "raw", lambda data: codecs.snappy.compress(data)),
+        ("snappy", "nothing", lambda data: b""),
+        ("snappy", "version 0", lambda data: xerial(codecs.snappy.compress(data), version=0)),
+        ("snappy", "and two bytes", lambda data: xerial(codecs.snappy.compress(data)) + b"\0\0"),
+        ("snappy", "and four bytes", lambda data: xerial(codecs.snappy.compress(data)) + END),
+        ("lz4", "plain", lambda data: lz4_header() + lz4_block(data) + END),
+        ("lz4", "and a rest", lambda data: lz4_header() + lz4_block(data) + END + b"more"),
+        ("lz4", "two frames", lambda data: 2 * (lz4_header() + lz4_block(data) + END)),
+        ("lz4", "wrong content checksum", lambda data: lz4_header(0x64) + lz4_block(data) + END + END),
+        ("lz4", "wrong block checksum", lambda data: lz4_header(0x70) + lz4_block(data, checksum=1) + END),
+        ("lz4", "dependent blocks", lambda data: lz4_header(0x40) + lz4_block(data) + END),
+        ("lz4", "no end", lambda data: lz4_header() + lz4_block(data)),
+        ("zstd", "raw block", zstd_frame),
+        ("zstd", "nothing", lambda data: b""),
+        ("zstd", "two frames", lambda data: zstd_frame(data[:20]) + skippable(b"abc") + zstd_frame(data[20:])),
+        ("zstd", "and a rest", lambda data: zstd_frame(data) + b"more"),
+        ("zstd", "cut skippable frame", lambda data: zstd_frame(data) + skippable(b"abc")[:-1]),
+        ("zstd", "large window", lambda data: zstd_frame(data, window=0xF8)),
+        ("zstd", "large window sized", lambda data: zstd_frame(data, window=0xF8, size=len(data))),
+    )
 ]
 PRODUCE = [replace(case, view=without_messages) if case.api_key == 0 else case for case in PRODUCE_ALL]
 

@@ -6,7 +6,6 @@ import gzip
 import random
 import struct
 import tracemalloc
-import zlib
 from collections.abc import Callable
 
 import lz4.block
@@ -55,7 +54,6 @@ UNPACK: dict[str, Callable[[bytes], bytes]] = {
 }
 PACK: list[tuple[str, Callable[[bytes], bytes]]] = [
     ("gzip", gzip.compress),
-    ("gzip", zlib.compress),
     ("gzip", lambda data: gzip.compress(data[: len(data) // 2]) + gzip.compress(data[len(data) // 2 :])),
     ("snappy", snappy.compress),
     ("snappy", pack_xerial),
@@ -117,6 +115,7 @@ def test_lz4_with_linked_blocks_is_refused() -> None:
 def test_xerial_versions_are_not_looked_at() -> None:
     packed = pack_xerial(b"kafka" * 1000)
     assert decompress(packed[:8] + struct.pack("<ii", 1, 1) + packed[16:], "snappy") == b"kafka" * 1000
+    assert decompress(packed[:8] + struct.pack(">ii", 0, 0) + packed[16:], "snappy") == b"kafka" * 1000
     assert decompress(packed + packed, "snappy") == b"kafka" * 2000
 
 
@@ -158,7 +157,12 @@ def test_cut_and_flipped_input(codec: str) -> None:
     source = random.Random(7)
     data = b"".join(b"%d %d," % (number, source.getrandbits(16)) for number in range(3000))
     packed = compress(data, codec)
-    for cut in {0, 1, 5, len(packed) // 2, len(packed) - 1}:
+    cuts = {1, 5, len(packed) // 2, len(packed) - 1}
+    if codec == "zstd":
+        assert decompress(b"", codec) == b"", "no frame at all, as in zstd-jni"
+    else:
+        cuts.add(0)
+    for cut in cuts:
         with pytest.raises(InvalidBatch):
             decompress(packed[:cut], codec)
     for _ in range(300):
