@@ -10,16 +10,18 @@ from typing import Any, Final
 
 from kafka_cy.cluster import znodes
 from kafka_cy.cluster.imported_folders import Adoption
-from kafka_cy.cluster.store import Check, Create, MetadataStore, Operation, Set
+from kafka_cy.cluster.store import Check, Create, Delete, MetadataStore, Operation, Set
 
 #: Our node that says that the settings of a cluster were taken over: they are not taken over again.
-ADOPTED: Final = "/kafka_cy_adopted"
+ADOPTED: Final = "/kafkacy_adopted"
 
 
 def store_adoption(adoption: Adoption, store: MetadataStore, broker_id: int, controller_epoch: int, fence: Check) -> None:
     """Store all of it in one transaction. StoreError: nothing was stored."""
     operations = _Operations(store)
     operations.add(fence)
+    if store.find(znodes.ADOPTION) is not None:
+        operations.add(Delete(znodes.ADOPTION))  # the tree is complete
     for topic in adoption.topics:
         operations.put(f"/config/topics/{topic.name}", znodes.config_data(topic.configs))
         path = znodes.topic_path(topic.name)

@@ -14,29 +14,19 @@ from typing import Final
 from uuid import UUID
 
 from kafka_cy.cluster import znodes
-from kafka_cy.cluster.found_folders import (
-    FoundPartition,
-    Identity,
-    find_partitions,
-    latest_leader_epoch,
-    latest_producer_id,
-    read_identity,
-)
+from kafka_cy.cluster.found_folders import Identity, latest_leader_epoch, latest_producer_id, read_identity
 from kafka_cy.cluster.kraft_log import METADATA_FOLDER, KraftLog
 from kafka_cy.cluster.kraft_metadata import TOPIC, KraftMetadata, KraftPartition, KraftTopic
 from kafka_cy.cluster.kraft_settings import setting_nodes
-from kafka_cy.cluster.topic_names import INTERNAL_TOPICS
+from kafka_cy.cluster.topic_names import INTERNAL_TOPICS, problem_of
 from kafka_cy.cluster.topic_settings_file import DescribedTopic
+from kafka_cy.storage.log_dir import NO_TOPIC_ID
+from kafka_cy.storage.partition_folders import PartitionFolder, scan
 
 #: Settings under which no record of a topic is ever removed.
 UNLIMITED: Final = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 #: Producer ids that are left free above the highest one found: producers of the old broker may live on.
 PRODUCER_IDS_SKIPPED: Final = 1_000_000
-_KAFKAS_ENDINGS: Final = {
-    "delete": "Kafka was deleting it",
-    "future": "Kafka was copying it from another log directory",
-    "stray": "Kafka had set it aside",
-}
 _RESERVED_DIRECTORIES_MAX: Final = 100  # DirectoryId: unassigned, lost, migrating
 
 
@@ -65,6 +55,7 @@ class Adoption:
         self.nodes: dict[str, bytes] = {}  # settings other than topics', by path
         self.next_producer_id = 0
         self.settings: list[str] = []  # one text for each of `nodes`
+        self.obstacles: list[str] = []  # what a person has to settle before anything can be taken over
         self.left_alone: list[str] = []  # folders and settings that are not taken over, with the reason
         self.is_kraft = False
 
@@ -82,23 +73,23 @@ class AdoptionPlan:
         problem_of_setting: Callable[[str, str], str | None],
         metadata_dir: Path | None = None,
     ) -> None:
-        """`described`: topics of the settings file, None without one. `metadata_dir`: Kafka's metadata.log.dir.
+        """`described`: topics of the settings file, None without one. `metadata_dir`: where Kafka's log may lie, too.
 
         `problem_of_setting` says why a topic cannot have a setting (name, value), or None.
         """
         self._log_dirs = list(log_dirs)
-        self._metadata_dirs = [metadata_dir] if metadata_dir is not None else self._log_dirs
+        self._metadata_dirs = [metadata_dir, *self._log_dirs] if metadata_dir is not None else self._log_dirs
         self._broker_id = broker_id
         self._known = known
         self._described = described
         self._internal_topic_config = internal_topic_config
         self._problem_of_setting = problem_of_setting
         self._directory_ids: set[UUID] = set()
-        self._found: dict[str, dict[int, FoundPartition]] = {}
+        self._found: dict[str, dict[int, PartitionFolder]] = {}
         self._result = Adoption()
 
     def make(self) -> Adoption:
-        """Raises AdoptionRefused, BadMetadataLog, OSError, ValueError (a meta.properties that cannot be read)."""
+        """Plan. Raises AdoptionRefused, BadMetadataLog, OSError, ValueError (a meta.properties that cannot be read)."""
         any_kraft = self._check_identities()
         self._find_folders()
         log = self._metadata_log()
@@ -144,15 +135,25 @@ class AdoptionPlan:
 
     def _find_folders(self) -> None:
         for log_dir in self._log_dirs:
-            partitions, others = find_partitions(log_dir)
-            self._result.left_alone += [f"{log_dir / name}: {_kind_of(name)}" for name in others]
-            for partition in partitions:
-                before = self._found.setdefault(partition.topic, {}).setdefault(partition.number, partition)
-                if before is not partition:
-                    raise AdoptionRefused(
-                        f"{partition.topic}-{partition.number} lies in two log directories, {before.path.parent} and "
-                        f"{log_dir}: move the folder that is not in use elsewhere"
-                    )
+            content = scan(str(log_dir))
+            left_alone = [(each.path, "it holds no partition") for each in content.empty]
+            left_alone += [(each.path, "it was being deleted") for each in content.deletions]
+            left_alone += [(each.path, "it was being copied from another directory") for each in content.copies]
+            left_alone += [(path, "it is no partition's folder") for path in content.others]
+            self._result.left_alone += [f"{path}: {why}" for path, why in sorted(left_alone)]
+            for folder in content.partitions:
+                self._add_folder(folder)
+
+    def _add_folder(self, folder: PartitionFolder) -> None:
+        if problem_of(folder.topic) is not None:
+            self._result.left_alone.append(f"{folder.path}: it is no partition's folder")
+            return
+        before = self._found.setdefault(folder.topic, {}).setdefault(folder.partition, folder)
+        if before is not folder:
+            self._result.obstacles.append(
+                f"{folder} lies in two log directories, {before.log_dir} and {folder.log_dir}: move the folder away that is "
+                f"not in use"
+            )
 
     def _metadata_log(self) -> KraftLog | None:
         logs = [KraftLog(path / METADATA_FOLDER) for path in self._metadata_dirs]
@@ -183,9 +184,9 @@ class AdoptionPlan:
     def _plan_kraft_topic(self, topic: KraftTopic, configs: Mapping[str, str]) -> None:
         found = self._found.get(topic.name, {})
         for stranger in list(found.values()):
-            if stranger.topic_id not in (None, topic.id) or stranger.number not in topic.partitions:
+            if _topic_id(stranger) not in (None, topic.id) or stranger.partition not in topic.partitions:
                 self._result.left_alone.append(f"{stranger.path}: of another topic of the same name")
-                del found[stranger.number]
+                del found[stranger.partition]
         if not found and not any(self._broker_id in each.replicas for each in topic.partitions.values()):
             self._result.left_alone.append(f"topic {topic.name}: it is on other brokers only")
             return
@@ -206,7 +207,7 @@ class AdoptionPlan:
         for replica, directory in zip(partition.replicas, partition.directories, strict=False):
             is_named = directory.int < _RESERVED_DIRECTORIES_MAX or directory in self._directory_ids
             if replica == self._broker_id and not is_named:
-                raise AdoptionRefused(
+                self._result.obstacles.append(
                     f"{topic}-{index} is in a log directory (id {znodes.id_to_text(directory)}) that is not among "
                     f"log.dirs: name all of them"
                 )
@@ -240,11 +241,17 @@ class AdoptionPlan:
             count = max(found) + 1
             if topic is not None and topic.partition_count is not None:
                 if topic.partition_count < count:
-                    raise AdoptionRefused(f"{name}-{count - 1} exists, the file says {topic.partition_count} partitions")
+                    self._result.obstacles.append(
+                        f"{name}-{count - 1} exists, but the file says {topic.partition_count} partitions"
+                    )
+                    continue
                 count = topic.partition_count
             elif count != len(found):
                 missing = next(index for index in range(count) if index not in found)
-                self._leave_alone(name, f"partition {missing} is missing; say PartitionCount in --adopt-settings FILE")
+                self._result.obstacles.append(
+                    f"{name}-{missing} is missing, {name}-{count - 1} exists: say PartitionCount in --adopt-settings FILE, or "
+                    f"move the folders of {name} away"
+                )
                 continue
             self._plan_described_topic(name, found, count, topic)
         for name in sorted(described.keys() - self._found.keys()):
@@ -252,11 +259,11 @@ class AdoptionPlan:
         self._result.next_producer_id = highest + 1 + PRODUCER_IDS_SKIPPED if highest >= 0 else 0
 
     def _plan_described_topic(
-        self, name: str, found: dict[int, FoundPartition], count: int, topic: DescribedTopic | None
+        self, name: str, found: dict[int, PartitionFolder], count: int, topic: DescribedTopic | None
     ) -> None:
-        ids = {partition.topic_id for partition in found.values()} - {None}
+        ids = {_topic_id(folder) for folder in found.values()} - {None}
         if len(ids) > 1:
-            self._leave_alone(name, "its folders are those of several topics of this name")
+            self._result.obstacles.append(f"the folders of {name} are those of several topics: move the old ones away")
             return
         topic_id = next(iter(ids), None) or znodes.new_id()
         epochs = [latest_leader_epoch(found[index].path) if index in found else 0 for index in range(count)]
@@ -275,12 +282,12 @@ class AdoptionPlan:
     # -- what stays --
 
     def _leave_alone(self, topic: str, why: str) -> None:
-        paths = [partition.path for _, partition in sorted(self._found[topic].items())]
+        paths = [folder.path for _, folder in sorted(self._found[topic].items())]
         shown = f"{paths[0]}" + (f" and {len(paths) - 1} more of topic {topic}" if len(paths) > 1 else "")
         self._result.left_alone.append(f"{shown}: {why}")
 
     def _leave_known(self, topic: str) -> None:
-        strangers = [p for p in self._found.get(topic, {}).values() if p.topic_id not in (None, self._known[topic])]
+        strangers = [p for p in self._found.get(topic, {}).values() if _topic_id(p) not in (None, self._known[topic])]
         for partition in strangers:
             self._result.left_alone.append(f"{partition.path}: kafka-cy has another topic of the same name")
 
@@ -299,9 +306,8 @@ class AdoptionPlan:
             topic.remarks.append("tiered storage: records that are in the remote storage only are not taken over")
 
 
-def _kind_of(folder_name: str) -> str:
-    ending = folder_name.rpartition("-")[2]
-    return _KAFKAS_ENDINGS.get(ending, "it is no partition's folder")
+def _topic_id(folder: PartitionFolder) -> UUID | None:
+    return UUID(bytes=folder.topic_id) if folder.topic_id != NO_TOPIC_ID else None
 
 
 def _listed(brokers: Sequence[int]) -> str:

@@ -49,14 +49,13 @@ def metadata_dir(log_dirs: Sequence[str], configured: str | None) -> str:
 
 
 def check_unused(home: str, log_dirs: Sequence[str], broker_id: int) -> None:
-    """There is no metadata in `home`: raises StoreBroken where a directory has been in use nevertheless.
+    """There is no metadata in `home`, or an empty store: raises StoreBroken where a directory has been in use nevertheless.
 
     Raises LogDirError where another broker uses one, or one belongs to another broker.
     """
     store = f"{home}/{FILE_NAME}"
-    for leftover in (f"{store}-wal",):
-        if os.path.exists(leftover):
-            raise StoreBroken(f"{leftover} exists, but {store} is missing: put it back")
+    if os.path.exists(f"{store}-wal") and not os.path.exists(store):
+        raise StoreBroken(f"{store}-wal exists, but {store} is missing: put it back")
     for directory in dict.fromkeys([*log_dirs, home]):
         if not os.path.exists(directory):
             continue

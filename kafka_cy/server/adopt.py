@@ -20,6 +20,7 @@ from kafka_cy.cluster.imported_folders import Adoption, AdoptionPlan, AdoptionRe
 from kafka_cy.cluster.internal_topics import internal_topic_configs
 from kafka_cy.cluster.kraft_log import BadMetadataLog
 from kafka_cy.cluster.metadata import ClusterMetadata, new_cluster_id
+from kafka_cy.cluster.metadata_location import metadata_dir
 from kafka_cy.cluster.store import MetadataStore, StoreError
 from kafka_cy.cluster.topic_settings_file import DescribedTopic, read_topic_settings
 from kafka_cy.cluster.znodes import TOPICS, from_json, id_from_text, topic_path
@@ -66,8 +67,9 @@ def _described(path: str | None) -> dict[str, DescribedTopic] | None:
 
 
 def _preview(config: BrokerConfig, described: Mapping[str, DescribedTopic] | None) -> None:
-    with _copied_store(Path(config.log_dirs[0])) as store:
-        adoption = _plan(config, described, store)
+    home = metadata_dir(config.log_dirs, config["metadata.log.dir"])
+    with _copied_store(Path(home)) as store:
+        adoption = _plan(config, home, described, store)
         lines = report_lines(
             adoption, _effective(config, adoption, store), settings_are_new=settings_are_new(store)
         )
@@ -75,16 +77,20 @@ def _preview(config: BrokerConfig, described: Mapping[str, DescribedTopic] | Non
 
 
 def _adopt(config: BrokerConfig, described: Mapping[str, DescribedTopic] | None, log: BrokerLog) -> None:
+    home = metadata_dir(config.log_dirs, config["metadata.log.dir"])
     with _locked(config.log_dirs):
-        # Planned first without our metadata: what is refused must not leave a new metadata file behind.
-        with _copied_store(Path(config.log_dirs[0])) as copy:
-            adoption = _plan(config, described, copy)
+        # Planned on a copy: what is refused must not leave a new metadata file behind.
+        with _copied_store(Path(home)) as copy:
+            adoption = _plan(config, home, described, copy)
             effective = _effective(config, adoption, copy)
             settings = adoption.settings if settings_are_new(copy) else []
-        store = EmbeddedStore(f"{config.log_dirs[0]}/{FILE_NAME}")
+        if adoption.obstacles:
+            raise AdoptionRefused("; ".join(adoption.obstacles))
+        Path(home).mkdir(parents=True, exist_ok=True)
+        store = EmbeddedStore(f"{home}/{FILE_NAME}")
         try:
             cluster = ClusterMetadata(store, config.broker_id, lambda: int(time.time() * 1000))
-            cluster.load(adoption.cluster_id or cluster.stored_cluster_id() or new_cluster_id())
+            cluster.load(adoption.cluster_id or cluster.stored_cluster_id() or new_cluster_id(), adopting=True)
             store_adoption(adoption, store, config.broker_id, cluster.controller_epoch, cluster.fence())
         finally:
             store.close()
@@ -100,12 +106,8 @@ def _adopt(config: BrokerConfig, described: Mapping[str, DescribedTopic] | None,
 
 
 def _plan(
-    config: BrokerConfig, described: Mapping[str, DescribedTopic] | None, store: MetadataStore
+    config: BrokerConfig, home: str, described: Mapping[str, DescribedTopic] | None, store: MetadataStore
 ) -> Adoption:
-    for path in config.log_dirs[1:]:
-        if (Path(path) / FILE_NAME).exists():
-            raise AdoptionRefused(f"kafka-cy's metadata is in {path}: name it first in log.dirs")
-    metadata_dir = config["metadata.log.dir"]
     plan = AdoptionPlan(
         [Path(path) for path in config.log_dirs],
         config.broker_id,
@@ -113,7 +115,7 @@ def _plan(
         described,
         lambda name: internal_topic_configs(config, name, 1),
         problem_of_setting,
-        Path(metadata_dir) if metadata_dir else None,
+        Path(home),
     )
     return plan.make()
 
@@ -150,12 +152,12 @@ def _effective(config: BrokerConfig, adoption: Adoption, store: MetadataStore) -
 
 
 @contextlib.contextmanager
-def _copied_store(first_log_dir: Path) -> Iterator[MetadataStore]:
+def _copied_store(home: Path) -> Iterator[MetadataStore]:
     """Our metadata as it is now, in a copy: reading SQLite's file in place would write beside it."""
     with tempfile.TemporaryDirectory(prefix="kafka-cy-adopt-") as folder:
-        path = first_log_dir / FILE_NAME
+        path = home / FILE_NAME
         for name in (FILE_NAME, f"{FILE_NAME}-wal"):
-            source = first_log_dir / name
+            source = home / name
             if path.exists() and source.exists():
                 (Path(folder) / name).write_bytes(source.read_bytes())
         store = EmbeddedStore(f"{folder}/{FILE_NAME}")

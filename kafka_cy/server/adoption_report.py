@@ -23,6 +23,8 @@ def report_lines(adoption: Adoption, effective: Effective, *, settings_are_new: 
     if adoption.next_producer_id:
         lines.append(f"producer ids: from {adoption.next_producer_id} on")
     lines += _section("not taken over", adoption.left_alone)
+    if adoption.obstacles:
+        lines += _section("TO BE SETTLED FIRST, nothing is taken over before", adoption.obstacles)
     return lines
 
 

@@ -592,11 +592,16 @@ class LogManager:
     # -- shutdown --
 
     def shutdown(self) -> None:
-        """Flush and close every log, write checkpoints and the clean-shutdown file, let the directories go."""
+        """Flush and close every log, write checkpoints and the clean-shutdown file, let the directories go.
+
+        Where start() did not come to its end, nothing is written: the checkpoints on disk are those of all partitions.
+        """
+        if self._thread is None:
+            self._unlock_all()
+            return
         self._stopping = True
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.join()
         self._compacted.stop()
         clean = dict.fromkeys(self._dirs, True)
 

@@ -17,6 +17,7 @@ from kafka_cy.cluster.kraft_log import METADATA_FOLDER, KraftLog
 from kafka_cy.cluster.kraft_metadata import KraftMetadata
 from kafka_cy.storage.log_dir import LogDir
 from kafka_cy.testing import Broker
+from kafka_cy.testing.broker import BrokerStartError
 from tests.cluster.foreign_folders import contents, write_identity, write_partition
 from tests.cluster.kraft_writer import config, partition, topic, unpack_golden, write_log
 from tests.waiting import wait_until
@@ -140,7 +141,12 @@ def test_a_kill_at_each_write_can_be_repeated(golden: Path, tmp_path: Path) -> N
             break
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         preview = adopt([golden], "--preview").stdout
-        assert ("topics: none" in preview) != ("  compacted: 2 partitions" in preview)
+        taken = "topics: none" in preview
+        assert taken != ("  compacted: 2 partitions" in preview)
+        if not taken:  # a start between the two must not take folders for strays
+            with pytest.raises(BrokerStartError, match=r"start (once )?with --adopt"):
+                Broker({"log.dirs": golden}, folder=tmp_path / f"broker{at}").start()
+            assert contents(golden) == before
     else:
         raise AssertionError("the adoption never ended")
     assert at == 5
@@ -172,7 +178,19 @@ def test_metadata_in_another_directory(golden: Path, tmp_path: Path) -> None:
     assert adopt([golden]).returncode == 0
     done = adopt([write_identity(tmp_path / "first"), golden])
     assert done.returncode == 3
-    assert f"kafka-cy's metadata is in {golden}: name it first in log.dirs" in done.stderr
+    assert f"set metadata.log.dir={golden}, or name this directory first in log.dirs" in done.stderr
+
+
+def test_what_a_person_has_to_settle_is_refused(tmp_path: Path) -> None:
+    folder = write_identity(tmp_path / "data", kraft=False)
+    write_partition(folder, "sparse", 3, None)
+    preview = adopt([folder], "--preview")
+    assert preview.returncode == 0
+    assert "TO BE SETTLED FIRST, nothing is taken over before:\n  sparse-0 is missing, sparse-3 exists" in preview.stdout
+    done = adopt([folder])
+    assert done.returncode == 3
+    assert "nothing was taken over: sparse-0 is missing" in done.stderr
+    assert not (folder / "kafka-cy-metadata.sqlite").exists()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
@@ -40,11 +41,12 @@ def store(adoption: Adoption, path: Path | None = None, metadata: MetadataStore 
     """Store it as `kafka-cy server --adopt` does, and load it as a start does."""
     chosen = metadata or EmbeddedStore(str(path) if path is not None else None)
     cluster = ClusterMetadata(chosen, 1, lambda: 1000)
-    cluster.load(CLUSTER_ID)
+    cluster.load(CLUSTER_ID, adopting=True)
     store_adoption(adoption, chosen, 1, cluster.controller_epoch, cluster.fence())
     loaded = ClusterMetadata(chosen, 1, lambda: 1000)
     chosen.delete("/controller")
     loaded.load(CLUSTER_ID)
+    assert not loaded.adopting
     return loaded
 
 
@@ -129,15 +131,26 @@ def test_ids_and_leader_epochs_are_kept(kraft: Path) -> None:
 
 
 def test_what_is_no_folder_of_a_topic_is_left_alone(kraft: Path) -> None:
-    for name in ("backup-20261128", "to-delete", "my-future", "a-00", "a-1x", "a-99999999999", "x y-0", "lost+found"):
+    for name in ("backup-20261128", "to-delete", "my-future", "a-00", "a-1x", "a-99999999999", "lost+found"):
         (kraft / name).mkdir()
     (kraft / "backup-20261128" / "notes.log").write_text("not a segment")
+    (kraft / f"gone-0.{'a' * 32}-delete").mkdir()
+    (kraft / f"a-0.{'b' * 32}-future").mkdir()
     write_partition(kraft, "b", 1, B)
     write_partition(kraft, "a", 2, UUID(int=77))
+    write_partition(kraft, "x y", 0, None)
     adoption = plan(kraft)
     assert [(each.name, len(each.leader_epochs)) for each in adoption.topics] == [("a", 2), ("b", 1)]
-    assert len(adoption.left_alone) == 10
-    assert f"{kraft}/b-1: of another topic of the same name" in adoption.left_alone
+    assert adoption.left_alone == [
+        f"{kraft}/a-0.{'b' * 32}-future: it was being copied from another directory",
+        f"{kraft}/backup-20261128: it holds no partition",
+        f"{kraft}/gone-0.{'a' * 32}-delete: it was being deleted",
+        f"{kraft}/my-future: it is no partition's folder",
+        f"{kraft}/to-delete: it is no partition's folder",
+        f"{kraft}/x y-0: it is no partition's folder",
+        f"{kraft}/a-2: of another topic of the same name",
+        f"{kraft}/b-1: of another topic of the same name",
+    ]
 
 
 def test_replicas_of_other_brokers(tmp_path: Path) -> None:
@@ -166,8 +179,8 @@ def test_a_log_directory_that_is_not_named_is_missed(tmp_path: Path) -> None:
     write_partition(log_dir, "a", 0, A)
     assert plan(log_dir).topics[0].remarks == ["partition 1 has no folder yet: it begins empty"]
     write_log(log_dir / METADATA_FOLDER, [*values, partition(A, 2, [1], directories=[away])])
-    with pytest.raises(AdoptionRefused, match=r"a-2 is in a log directory .* not among log.dirs"):
-        plan(log_dir)
+    (obstacle,) = plan(log_dir).obstacles
+    assert re.match(r"a-2 is in a log directory .* not among log.dirs", obstacle)
     write_identity(tmp_path / "d2", directory=away)
     write_partition(tmp_path / "d2", "a", 2, A)
     assert len(plan(log_dir, tmp_path / "d2").topics[0].leader_epochs) == 3
@@ -186,8 +199,8 @@ def test_folders_of_others_are_refused(kraft: Path, tmp_path: Path) -> None:
         plan(kraft, second)
     write_identity(second)
     write_partition(second, "a", 0, A)
-    with pytest.raises(AdoptionRefused, match="a-0 lies in two log directories"):
-        plan(kraft, second)
+    (obstacle,) = plan(kraft, second).obstacles
+    assert obstacle.startswith(f"a-0 lies in two log directories, {kraft} and {second}")
 
 
 def test_the_metadata_log_may_have_a_directory_of_its_own(kraft: Path, tmp_path: Path) -> None:
@@ -252,17 +265,22 @@ def test_settings_from_a_file(zookeeper: Path) -> None:
     assert orders.remarks == [f"partition {i} has no folder here: it begins EMPTY" for i in (2, 3)]
     assert adoption.topics[1].configs == {}
     assert adoption.left_alone == ["topic elsewhere: it has no folder here"]
-    with pytest.raises(AdoptionRefused, match="orders-1 exists, the file says 1 partitions"):
-        plan(zookeeper, described={"orders": DescribedTopic(1, {})})
+    obstacles = plan(zookeeper, described={"orders": DescribedTopic(1, {})}).obstacles
+    assert obstacles == ["orders-1 exists, but the file says 1 partitions"]
 
 
 def test_missing_partitions_need_a_person(zookeeper: Path) -> None:
     write_partition(zookeeper, "sparse", 5, None)
     adoption = plan(zookeeper)
     assert "sparse" not in {each.name for each in adoption.topics}
-    assert adoption.left_alone == [
-        f"{zookeeper}/sparse-5: partition 0 is missing; say PartitionCount in --adopt-settings FILE"
+    assert adoption.obstacles == [
+        "sparse-0 is missing, sparse-5 exists: say PartitionCount in --adopt-settings FILE, or move the folders of sparse away"
     ]
+
+
+def test_folders_of_several_topics_of_one_name_need_a_person(zookeeper: Path) -> None:
+    write_partition(zookeeper, "orders", 2, UUID(int=99))
+    assert plan(zookeeper).obstacles == ["the folders of orders are those of several topics: move the old ones away"]
 
 
 def test_producer_ids_go_on_above_those_that_were_used(zookeeper: Path) -> None:
