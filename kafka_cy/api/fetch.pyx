@@ -375,7 +375,7 @@ cdef void look_inside(Fetch* fetch, FetchItem* item, int64_t bytes_left, bint fi
         item.error = ERROR_UNKNOWN_TOPIC_ID
     if item.error:
         return
-    if fetch.replica_id >= 0 and atomic_load_i32(&partition.sole_replica):
+    if fetch.replica_id >= 0 and atomic_load_i32(&partition.followers_count) == 0:
         item.error = ERROR_NOT_LEADER_OR_FOLLOWER     # that broker holds no replica of it
         return
     log = <Log*>atomic_load_pointer(<void**>&partition.log)

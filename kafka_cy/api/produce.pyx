@@ -44,7 +44,7 @@ from kafka_cy.storage.log cimport (
 )
 from kafka_cy.storage.partition cimport (
     PARTITION_DELETED, PARTITION_OFFLINE, PARTITION_ONLINE, Partition, partition_acquire, partition_append,
-    partition_check_leader, partition_release,
+    partition_check_leader, partition_has_enough_replicas, partition_release,
 )
 
 cdef enum:
@@ -59,6 +59,7 @@ cdef const char* ADMIN_CLIENT_ID = "__admin_client"     # the only client that m
 cdef struct Awaited:
     Partition* partition
     int64_t required_offset         # what the high watermark and/or the flushed offset must reach
+    int32_t leader_epoch            # that the batch was appended with
     size_t error_at                 # where its error code stands in the answer
     bint high_watermark             # acks=all
     bint flush
@@ -262,7 +263,7 @@ cdef void append(
     cdef Awaited awaited
     cdef Awaited* kept
     cdef int error
-    if produce.acks == -1 and known.isr_count < config.min_insync_replicas:
+    if produce.acks == -1 and not partition_has_enough_replicas(partition):     # asked again where it counts
         answer.error = ERROR_NOT_ENOUGH_REPLICAS
         return
     valid.bad_record_index = -1
@@ -283,7 +284,7 @@ cdef void append(
         answer.unseen = True
         answer.message = b"The partition is not part of an ongoing transaction"
         return
-    error = partition_append(partition, &valid, -1, ORIGIN_CLIENT, reactor.now_ms, &result)
+    error = partition_append(partition, &valid, -1, produce.acks == -1, ORIGIN_CLIENT, reactor.now_ms, &result)
     if error != STORAGE_OK:
         answer.error = storage_error_code(error)
         if answer.error == ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER or answer.error == ERROR_INVALID_PRODUCER_EPOCH:
@@ -307,6 +308,7 @@ cdef void append(
         return
     answer.waits = True
     kept.required_offset = awaited.required_offset
+    kept.leader_epoch = result.leader_epoch
     kept.error_at = error_at
     kept.high_watermark = awaited.high_watermark
     kept.flush = awaited.flush
@@ -416,10 +418,13 @@ cdef void produce_topics(
 
 # -- waiting --
 
-cdef int16_t lost_partition_error(Partition* partition) noexcept nogil:
-    """The error of a waiting partition that this broker no longer leads; 0 while it does."""
+cdef int16_t lost_partition_error(Awaited* awaited) noexcept nogil:
+    """The error of a waiting partition that this broker has not led all the time since the append; 0 when it has."""
+    cdef Partition* partition = awaited.partition
     cdef int32_t state = atomic_load_i32(&partition.state)
     if state == PARTITION_ONLINE:
+        if awaited.leader_epoch < atomic_load_i32(&partition.leader_since_epoch):
+            return ERROR_NOT_LEADER_OR_FOLLOWER     # the batch may have been truncated in between
         return ERROR_NONE
     if state == PARTITION_OFFLINE:
         return ERROR_KAFKA_STORAGE_ERROR
@@ -439,10 +444,12 @@ cdef int check_parked(Reactor* reactor, Parked* parked, bint expired) noexcept n
         awaited = &waiting.awaited[i]
         if awaited.done:
             continue
-        error = lost_partition_error(awaited.partition)
+        error = lost_partition_error(awaited)
         if error == ERROR_NONE and reached(awaited):
-            awaited.done = True
-            continue
+            if not awaited.high_watermark or partition_has_enough_replicas(awaited.partition):
+                awaited.done = True
+                continue
+            error = ERROR_NOT_ENOUGH_REPLICAS_AFTER_APPEND
         if error == ERROR_NONE and expired:
             error = ERROR_REQUEST_TIMED_OUT
         if error == ERROR_NONE:

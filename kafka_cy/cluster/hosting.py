@@ -109,6 +109,6 @@ class Hosting:
             if hosted is None:
                 hosted = self._logs.partitions.get((topic.name, p.index))  # offline: answers KAFKA_STORAGE_ERROR
             if hosted is not None:
-                hosted.set_replicas(len(p.replicas), len(p.isr))
+                hosted.set_replicas(p.replicas, p.isr, self._cluster.broker_id)
             partitions.append((p.index, leader, p.leader_epoch, p.replicas, p.isr, offline, hosted))
         return TopicMetadata(topic.name, topic.id.bytes, topic.internal, partitions)

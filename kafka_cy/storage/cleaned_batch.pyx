@@ -22,12 +22,9 @@ from kafka_cy.storage.cleaned_transactions cimport transactions_see_data, transa
 from kafka_cy.storage.offset_map cimport offset_map_get, offset_map_put
 from kafka_cy.storage.producer_state cimport LastRecord, Marker, marker_read
 from kafka_cy.storage.sorted_ids cimport place_of_id
-
-cdef enum:                      # as in log.pxd's StorageError
-    OK = 0
-    NO_MEMORY = 3
-    CORRUPT = 4
-    BATCH_TOO_LARGE = 14
+from kafka_cy.storage.storage_error cimport (
+    STORAGE_BATCH_TOO_LARGE, STORAGE_CORRUPT, STORAGE_NO_MEMORY, STORAGE_OK,
+)
 
 # A walk over a batch's records. For magic 0 and 1 `header` is made up so that records look as those of magic 2:
 # base timestamp 0, base offset that of the first message. What is rebuilt of them is of magic 2.
@@ -49,8 +46,8 @@ cdef struct KeptRecords:
 
 cdef inline int storage_error(int batch_error) noexcept nogil:
     if batch_error == BATCH_OK:
-        return OK
-    return NO_MEMORY if batch_error == BATCH_NO_MEMORY else CORRUPT
+        return STORAGE_OK
+    return STORAGE_NO_MEMORY if batch_error == BATCH_NO_MEMORY else STORAGE_CORRUPT
 
 
 cdef inline bint has_horizon(const BatchHeader* header) noexcept nogil:
@@ -82,12 +79,12 @@ cdef int walk_start(
         return storage_error(error)
     first = walk.legacy
     if legacy_next(&first, &message) != 1:
-        return CORRUPT
+        return STORAGE_CORRUPT
     walk.header.base_offset = message.offset
     walk.header.last_offset_delta = <int32_t>(header.base_offset - message.offset)
     walk.header.base_timestamp = 0
     walk.header.attributes = header.attributes & ATTRIBUTE_CODEC_MASK
-    return OK
+    return STORAGE_OK
 
 
 cdef int next_legacy(RecordWalk* walk, RecordView* record) noexcept nogil:
@@ -111,17 +108,17 @@ cdef int walk_next(RecordWalk* walk, RecordView* record) noexcept nogil:
     """1 a record, 0 the end, negative: -StorageError. Offsets rise and lie within the batch, and the count is right."""
     cdef int found
     if walk.header.magic == 2:
-        found = 1 if record_read(&walk.reader, record) else (0 if walk.reader.error == WIRE_OK else -CORRUPT)
+        found = 1 if record_read(&walk.reader, record) else (0 if walk.reader.error == WIRE_OK else -STORAGE_CORRUPT)
         if found == 0 and walk.seen != walk.header.records_count:
-            return -CORRUPT
+            return -STORAGE_CORRUPT
     else:
         found = next_legacy(walk, record)
     if found < 0:
-        return -CORRUPT
+        return -STORAGE_CORRUPT
     if found:
         walk.seen += 1
         if record.offset_delta <= walk.previous_delta or record.offset_delta > walk.header.last_offset_delta:
-            return -CORRUPT
+            return -STORAGE_CORRUPT
         walk.previous_delta = record.offset_delta
     return found
 
@@ -213,7 +210,7 @@ cdef int choose_records(BatchFilter* filter, RecordWalk walk, KeptRecords* kept)
         found = walk_next(&walk, &record)
     if filter.kept.error:
         filter.kept.error = WIRE_OK
-        return NO_MEMORY
+        return STORAGE_NO_MEMORY
     return -found
 
 
@@ -270,15 +267,15 @@ cdef int rebuild(BatchFilter* filter, RecordWalk walk, const BatchHeader* header
         error = compress(filter.codecs, codec, default_level(codec), records.data, records.size, output)
     if error or records.error or output.error:
         if error == COMPRESSION_NO_MEMORY or records.error == WIRE_NO_MEMORY or output.error == WIRE_NO_MEMORY:
-            error = NO_MEMORY
+            error = STORAGE_NO_MEMORY
         else:
-            error = BATCH_TOO_LARGE
+            error = STORAGE_BATCH_TOO_LARGE
         records.error = WIRE_OK
         output.error = WIRE_OK
         output.size = start
         return error
     batch_finish(output, start)
-    return OK
+    return STORAGE_OK
 
 
 cdef int write_empty(const BatchHeader* header, Writer* output) noexcept nogil:
@@ -290,9 +287,9 @@ cdef int write_empty(const BatchHeader* header, Writer* output) noexcept nogil:
     empty.records_count = 0
     if not batch_header_write(output, &empty):
         output.error = WIRE_OK
-        return NO_MEMORY
+        return STORAGE_NO_MEMORY
     batch_finish(output, start)
-    return OK
+    return STORAGE_OK
 
 
 cdef int write_kept(
@@ -306,8 +303,8 @@ cdef int write_kept(
         write_raw(output, data, <size_t>(LOG_OVERHEAD + header.length))
         if output.error:
             output.error = WIRE_OK
-            return NO_MEMORY
-        return OK
+            return STORAGE_NO_MEMORY
+        return STORAGE_OK
     if sets_horizon:
         rebuilt.attributes |= ATTRIBUTE_DELETE_HORIZON
         rebuilt.base_timestamp = filter.now_ms + min(filter.delete_retention_ms, <int64_t>0x7fffffffffffffff - filter.now_ms)
@@ -340,11 +337,11 @@ cdef int batch_clean(
     cdef int error
     max_timestamp[0] = -1
     if discardable < 0:
-        return NO_MEMORY
+        return STORAGE_NO_MEMORY
     if is_control and header.records_count > 0:         # a marker waits for its horizon
         discard = discard and has_horizon(header) and header.base_timestamp <= filter.now_ms
     if discard or header.records_count == 0:
-        return write_empty(header, output) if must_leave_empty(filter, header) else OK
+        return write_empty(header, output) if must_leave_empty(filter, header) else STORAGE_OK
     error = walk_start(filter, data, header, codecs_unpacked(filter.codecs, filter.unpacked_bytes_max), &walk)
     if not error:
         error = choose_records(filter, walk, &kept)

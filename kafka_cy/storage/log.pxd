@@ -1,6 +1,7 @@
 """One partition's log in C memory: segments, indexes, producer state, leader epochs. Behaviour in log.pyx."""
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint64_t
 
+from kafka_cy.base.atomics cimport atomic_load_i64, atomic_load_pointer
 from kafka_cy.base.histogram cimport Histogram
 from kafka_cy.base.posix cimport pthread_mutex_t
 from kafka_cy.records.batch cimport BatchHeader, ProduceRules, ValidBatch
@@ -9,25 +10,13 @@ from kafka_cy.storage.leader_epochs cimport LeaderEpochs
 from kafka_cy.storage.producer_state cimport LastRecord, ProducerState, ProducerSummary
 # reference counted: who sends from `fd` holds one, so deletion never pulls it away
 from kafka_cy.storage.segment cimport Segment
+from kafka_cy.storage.storage_error cimport (
+    STORAGE_BATCH_TOO_LARGE, STORAGE_CORRUPT, STORAGE_DELETED, STORAGE_DUPLICATE_SEQUENCE, STORAGE_FENCED_LEADER_EPOCH,
+    STORAGE_INVALID_PRODUCER_EPOCH, STORAGE_INVALID_TXN_STATE, STORAGE_IO_ERROR, STORAGE_NO_MEMORY, STORAGE_NOT_ENOUGH_REPLICAS,
+    STORAGE_NOT_LEADER, STORAGE_OFFLINE, STORAGE_OFFSET_OUT_OF_RANGE, STORAGE_OK, STORAGE_OUT_OF_ORDER_SEQUENCE,
+    STORAGE_UNKNOWN_LEADER_EPOCH,
+)
 from kafka_cy.storage.transaction_index cimport AbortedTransaction, TransactionIndex
-
-cdef enum StorageError:
-    STORAGE_OK = 0
-    STORAGE_OFFSET_OUT_OF_RANGE = 1
-    STORAGE_IO_ERROR = 2                # EIO, ENOSPC ...: the log directory goes offline (KAFKA_STORAGE_ERROR); see fail_log
-    STORAGE_NO_MEMORY = 3
-    STORAGE_CORRUPT = 4
-    STORAGE_OUT_OF_ORDER_SEQUENCE = 5   # OUT_OF_ORDER_SEQUENCE_NUMBER
-    STORAGE_DUPLICATE_SEQUENCE = 6      # an old duplicate that is no longer retained (DUPLICATE_SEQUENCE_NUMBER)
-    STORAGE_INVALID_PRODUCER_EPOCH = 7
-    STORAGE_INVALID_TXN_STATE = 8
-    STORAGE_FENCED_LEADER_EPOCH = 9     # the caller's epoch is older
-    STORAGE_UNKNOWN_LEADER_EPOCH = 10   # the caller's epoch is newer
-    STORAGE_NOT_LEADER = 11
-    STORAGE_DELETED = 12
-    STORAGE_OFFSET_OVERFLOW = 13
-    STORAGE_BATCH_TOO_LARGE = 14        # larger than a segment (RECORD_LIST_TOO_LARGE)
-    STORAGE_OFFLINE = 15
 
 cdef enum AppendOrigin:                 # Kafka's AppendOrigin: how strict the producer checks are
     ORIGIN_CLIENT = 0
@@ -106,6 +95,7 @@ cdef struct Log:
     int32_t state               # (a) LogState
     int32_t failed_errno        # (a) of the latest call that failed
     int32_t flush_queued        # (a) a flush is in the background queue
+    int32_t sealed              # (a) changed with the append mutex: the log is being moved and takes no more appends
     pthread_mutex_t append_mutex
     pthread_mutex_t segments_mutex
     pthread_mutex_t flush_mutex
@@ -118,7 +108,8 @@ cdef struct Log:
     int64_t start_offset        # (a)
     int64_t end_offset          # (a)
     int64_t flushed_offset      # (a)
-    int64_t first_unstable      # (a) -1 none
+    int64_t first_unstable      # (a) the first offset of the oldest open transaction, -1 none
+    int64_t first_unreplicated  # (a) that of the oldest ended one whose marker the high watermark has not passed, -1 none
     LogConfig* config           # (a)
     LogConfig** retired_configs
     int32_t retired_configs_count
@@ -154,7 +145,9 @@ cdef struct AppendResult:
     int64_t last_offset
     int64_t log_append_time_ms          # -1 with CreateTime
     int64_t log_start_offset
+    int32_t leader_epoch                # that the batch was appended with (partition_append)
     bint duplicate                      # nothing was written; offsets are the original ones
+    bint rolled                         # the caller queues a flush after it has released the append mutex
 
 cdef struct ReadResult:
     Segment* segment                    # NULL: nothing to read; else release with segment_release
@@ -162,19 +155,44 @@ cdef struct ReadResult:
     int64_t position                    # whole batches: [position, position + size) of fd
     int64_t size
 
+# With the append mutex. `leader_epoch` -1: the latest of the log.
+cdef int log_append_locked(
+    Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
+) noexcept nogil
+# For a log without a Partition: takes the append mutex.
 cdef int log_append(
     Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
-) noexcept nogil                        # takes the append mutex
+) noexcept nogil
 # Whole batches that hold offsets in [offset, offset_max), at most bytes_max, or one batch when `first_batch_always`.
 cdef int log_read(
     Log* log, int64_t offset, int64_t offset_max, int64_t bytes_max, bint first_batch_always, ReadResult* result
 ) noexcept nogil                        # takes no append lock
 cdef int segment_read(Segment* segment, int64_t position, uint8_t* buffer, size_t size) noexcept nogil  # pread, whole or error
 cdef void segment_release(Segment* segment) noexcept nogil
-cdef int64_t log_start_offset(Log* log) noexcept nogil
-cdef int64_t log_end_offset(Log* log) noexcept nogil
-cdef int64_t log_flushed_offset(Log* log) noexcept nogil           # all below is on disk (fsync)
-cdef int64_t log_first_unstable_offset(Log* log) noexcept nogil    # first offset of the oldest open transaction; -1 none
+
+
+cdef inline int64_t log_start_offset(Log* log) noexcept nogil:
+    return atomic_load_i64(&log.start_offset)
+
+
+cdef inline int64_t log_end_offset(Log* log) noexcept nogil:
+    return atomic_load_i64(&log.end_offset)
+
+
+cdef inline int64_t log_flushed_offset(Log* log) noexcept nogil:
+    """Everything below is on the disk (fsync)."""
+    return atomic_load_i64(&log.flushed_offset)
+
+
+cdef inline int64_t log_first_unstable_offset(Log* log) noexcept nogil:
+    return atomic_load_i64(&log.first_unstable)
+
+
+cdef inline const LogConfig* log_config(Log* log) noexcept nogil:
+    """Valid as long as the log lives: old ones are kept until log_unref."""
+    return <const LogConfig*>atomic_load_pointer(<void**>&log.config)
+
+
 # ListOffsets. found: 1/0; epoch is the leader epoch of that offset (-1 unknown).
 cdef int log_offset_for_timestamp(
     Log* log, Codecs* codecs, int64_t target_ms, int64_t* offset, int64_t* timestamp_ms, int32_t* epoch, bint* found
@@ -193,7 +211,6 @@ cdef void log_end_offset_for_epoch(
 cdef int log_aborted_transactions(
     Log* log, int64_t first, int64_t last_exclusive, int64_t** pairs, int32_t* count
 ) noexcept nogil
-cdef const LogConfig* log_config(Log* log) noexcept nogil           # valid while the log lives: old ones are kept until log_close
 
 # -- for the storage package and the control plane (never on a reactor: they may wait for the disk) --
 # `start_offset`, `recovery_point`: from the checkpoints, -1 none. `clean`: the last shutdown was clean. Returns a StorageError.
@@ -218,7 +235,13 @@ cdef int64_t log_first_base_offset(Log* log) noexcept nogil
 cdef int log_copy_producers(Log* log, ProducerSummary** summaries, int64_t* count) noexcept nogil
 cdef int log_set_config(Log* log, const LogConfig* config) noexcept nogil
 cdef int log_rename(Log* log, const char* directory) noexcept nogil # the folder was or is to be renamed: 0 or StorageError
-cdef int log_assign_epoch(Log* log, int32_t epoch) noexcept nogil   # becoming leader: the epoch begins at the log's end
+# Becoming leader: the epoch begins at the log's end. 0 or STORAGE_NO_MEMORY.
+cdef int log_assign_epoch(Log* log, int32_t epoch) noexcept nogil
+cdef int log_assign_epoch_locked(Log* log, int32_t epoch) noexcept nogil    # with the append mutex
+# No more appends and no higher log start offset until log_unseal; who appends at this moment is through when it returns.
+cdef void log_seal(Log* log) noexcept nogil
+cdef void log_unseal(Log* log) noexcept nogil
+cdef void log_forget_replicated(Log* log, int64_t high_watermark) noexcept nogil    # with the append mutex; see first_unreplicated
 cdef void log_expire_producers(Log* log, int64_t now_ms) noexcept nogil
 cdef void log_set_listener(Log* log, const FlushListener* listener) noexcept nogil
 cdef void log_remove_listener(Log* log, void* context) noexcept nogil       # if it is this one

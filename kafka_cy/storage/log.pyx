@@ -6,8 +6,8 @@ from libc.stdlib cimport calloc, free, malloc, rand, realloc
 from libc.string cimport memcpy, memmove, memset, strdup
 
 from kafka_cy.base.atomics cimport (
-    atomic_add_i32, atomic_cas_i32, atomic_load_i32, atomic_load_i64, atomic_load_pointer, atomic_store_i32,
-    atomic_store_i64, atomic_store_pointer, atomic_store_seq_i32, atomic_sub_i32, counter_add,
+    atomic_add_i32, atomic_cas_i32, atomic_load_i32, atomic_load_i64, atomic_store_i32, atomic_store_i64,
+    atomic_store_pointer, atomic_store_seq_i32, atomic_sub_i32, counter_add,
 )
 from kafka_cy.base.clock cimport ticks_now, wall_clock_ms
 from kafka_cy.base.histogram cimport Histogram, histogram_add_shared
@@ -31,7 +31,7 @@ from kafka_cy.storage.offset_index cimport offset_entry_relative, offset_index_f
 from kafka_cy.storage.producer_state cimport (
     ProducerEntry, RetainedBatch, producers_apply, producers_check, producers_clear, producers_expire, producers_find,
     producers_copy_snapshot, producers_first_unstable, producers_init, producers_last_records, producers_reserve,
-    producers_summarize, snapshot_finish,
+    producers_first_unreplicated, producers_forget_replicated, producers_summarize, snapshot_finish,
 )
 from kafka_cy.storage.recovery cimport (
     Listing, listing_free, listing_read, recover_segment, replay_producers, snapshot_floor, snapshots_delete_above,

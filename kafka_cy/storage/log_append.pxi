@@ -8,28 +8,28 @@ cdef int log_append(
     Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
 ) noexcept nogil:
     cdef int error
-    cdef bint rolled = False
     pthread_mutex_lock(&log.append_mutex)
-    error = append_locked(log, batch, leader_epoch, origin, now_ms, result, &rolled)
+    error = log_append_locked(log, batch, leader_epoch, origin, now_ms, result)
     pthread_mutex_unlock(&log.append_mutex)
-    if rolled:
+    if result.rolled:
         log_queue_flush(log)
     return error
 
 
-cdef int append_locked(
-    Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result, bint* rolled
+cdef int log_append_locked(
+    Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
 ) noexcept nogil:
     cdef BatchHeader* header = &batch.header
     cdef const LogConfig* config = log_config(log)
     cdef int error = place_batch(log, batch, leader_epoch, origin, result)
+    result.rolled = False
     if error or result.duplicate:
         return error
     if header.producer_id >= 0 and producers_reserve(&log.producers) < 0:
         return STORAGE_NO_MEMORY
     if must_roll(active_segment(log), config, log.roll_jitter_ms, batch, now_ms):
         error = roll_locked(log, header.base_offset)
-        rolled[0] = not error
+        result.rolled = not error
     if not error:
         error = write_batch(log, batch)
     if error:
@@ -48,7 +48,7 @@ cdef int place_batch(
     cdef BatchHeader* header = &batch.header
     cdef int32_t latest_epoch = epochs_latest(&log.epochs)
     cdef int64_t end_offset = log.end_offset
-    cdef int error = log_check_state(log)
+    cdef int error = log_check_appendable(log)
     if error:
         return error
     if <int64_t>batch.size > log_config(log).segment_bytes:
@@ -174,6 +174,8 @@ cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noe
     tail.position = position
     log.tail_count += 1
     atomic_store_i64(&active.size, position + <int64_t>batch.size)
+    if log.producers.ended_count > 0:       # before first_unstable: readers look at that one first
+        atomic_store_i64(&log.first_unreplicated, producers_first_unreplicated(&log.producers))
     atomic_store_i64(&log.first_unstable, producers_first_unstable(&log.producers))
     atomic_store_i64(&log.end_offset, last_offset + 1)
     pthread_mutex_unlock(&log.segments_mutex)
@@ -250,5 +252,12 @@ cdef int log_check_state(Log* log) noexcept nogil:
     return STORAGE_OFFLINE if state == LOG_OFFLINE else STORAGE_DELETED
 
 
-cdef const LogConfig* log_config(Log* log) noexcept nogil:
-    return <const LogConfig*>atomic_load_pointer(<void**>&log.config)
+cdef int log_check_appendable(Log* log) noexcept nogil:
+    """With the append mutex."""
+    return STORAGE_NOT_LEADER if atomic_load_i32(&log.sealed) else log_check_state(log)
+
+
+cdef void log_forget_replicated(Log* log, int64_t high_watermark) noexcept nogil:
+    if log.producers.ended_count > 0:
+        producers_forget_replicated(&log.producers, high_watermark)
+        atomic_store_i64(&log.first_unreplicated, producers_first_unreplicated(&log.producers))

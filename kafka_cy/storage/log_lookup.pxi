@@ -1,21 +1,5 @@
 # Offsets, timestamps, leader epochs, aborted transactions.
 
-cdef int64_t log_start_offset(Log* log) noexcept nogil:
-    return atomic_load_i64(&log.start_offset)
-
-
-cdef int64_t log_end_offset(Log* log) noexcept nogil:
-    return atomic_load_i64(&log.end_offset)
-
-
-cdef int64_t log_flushed_offset(Log* log) noexcept nogil:
-    return atomic_load_i64(&log.flushed_offset)
-
-
-cdef int64_t log_first_unstable_offset(Log* log) noexcept nogil:
-    return atomic_load_i64(&log.first_unstable)
-
-
 cdef int64_t log_first_base_offset(Log* log) noexcept nogil:
     """Where the oldest segment begins."""
     cdef int64_t base_offset

@@ -235,7 +235,7 @@ cdef int log_delete_records(Log* log, int64_t offset) noexcept nogil:
     """The caller checked `offset` against the high watermark. Segments wholly below go at the next retention check."""
     cdef int error
     pthread_mutex_lock(&log.append_mutex)
-    error = log_check_state(log)
+    error = log_check_appendable(log)
     if not error and offset > log.end_offset:
         error = STORAGE_OFFSET_OUT_OF_RANGE
     if not error and offset > log.start_offset:
@@ -372,6 +372,7 @@ cdef int cut_active(Log* log, int64_t offset) noexcept nogil:
     atomic_store_i64(&log.end_offset, offset)
     atomic_store_i64(&log.flushed_offset, min(log.flushed_offset, offset))
     atomic_store_i64(&log.start_offset, min(log.start_offset, offset))
+    atomic_store_i64(&log.first_unreplicated, producers_first_unreplicated(&log.producers))
     atomic_store_i64(&log.first_unstable, producers_first_unstable(&log.producers))
     pthread_mutex_unlock(&log.segments_mutex)
     segment_unpin(segment)
@@ -434,6 +435,7 @@ cdef int truncate_fully_locked(Log* log, int64_t new_start) noexcept nogil:
     atomic_store_i64(&log.start_offset, new_start)
     atomic_store_i64(&log.flushed_offset, new_start)
     atomic_store_i64(&log.end_offset, new_start)
+    atomic_store_i64(&log.first_unreplicated, -1)
     atomic_store_i64(&log.first_unstable, -1)
     pthread_mutex_unlock(&log.segments_mutex)
     write_epochs(log)
@@ -512,15 +514,32 @@ cdef void free_former_names(Log* log) noexcept nogil:
 
 
 cdef int log_assign_epoch(Log* log, int32_t epoch) noexcept nogil:
-    cdef int failed
+    cdef int error
     pthread_mutex_lock(&log.append_mutex)
+    error = log_assign_epoch_locked(log, epoch)
+    pthread_mutex_unlock(&log.append_mutex)
+    return error
+
+
+cdef int log_assign_epoch_locked(Log* log, int32_t epoch) noexcept nogil:
+    cdef int failed = 0
     pthread_mutex_lock(&log.segments_mutex)
-    failed = 0
     if epoch > epochs_latest(&log.epochs):
         failed = epochs_assign(&log.epochs, epoch, log.end_offset)
     pthread_mutex_unlock(&log.segments_mutex)
-    pthread_mutex_unlock(&log.append_mutex)
     return STORAGE_NO_MEMORY if failed else STORAGE_OK
+
+
+cdef void log_seal(Log* log) noexcept nogil:
+    pthread_mutex_lock(&log.append_mutex)
+    atomic_store_i32(&log.sealed, 1)
+    pthread_mutex_unlock(&log.append_mutex)
+
+
+cdef void log_unseal(Log* log) noexcept nogil:
+    pthread_mutex_lock(&log.append_mutex)
+    atomic_store_i32(&log.sealed, 0)
+    pthread_mutex_unlock(&log.append_mutex)
 
 
 cdef void log_expire_producers(Log* log, int64_t now_ms) noexcept nogil:

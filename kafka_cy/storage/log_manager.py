@@ -43,7 +43,7 @@ from kafka_cy.storage.partition_folders import (
 __all__ = ["LogDirError", "LogManager"]
 
 Key = tuple[str, int]
-Job = tuple[LogDir, PartitionFolder, tuple[int, int, int]]  # of _load
+Job = tuple[LogDir, PartitionFolder, tuple[int, int, int, int]]  # of _load
 FAILURES_CHECK_S = 0.25  # one integer is compared
 THREADS = 5  # that open and close logs, the calling one included
 
@@ -183,10 +183,12 @@ class LogManager:
         for path, directory in self._dirs.items():
             recovery = checkpoints.read_offsets(f"{path}/{checkpoints.RECOVERY_POINTS}")
             starts = checkpoints.read_offsets(f"{path}/{checkpoints.LOG_STARTS}")
+            watermarks = checkpoints.read_offsets(f"{path}/{checkpoints.HIGH_WATERMARKS}")
             cleaned = checkpoints.read_offsets(f"{path}/{checkpoints.CLEANER_OFFSETS}")
             for folder in self._ours(path, known):
                 key = (folder.topic, folder.partition)
-                offsets = (starts.get(key, -1), recovery.get(key, -1), cleaned.get(key, -1))
+                of_key = [points.get(key, -1) for points in (starts, recovery, watermarks, cleaned)]
+                offsets = (of_key[0], of_key[1], of_key[2], of_key[3])
                 jobs.append((directory, folder, offsets))
         self._contents.clear()
         failed: dict[str, StorageFailure] = {}
@@ -245,14 +247,17 @@ class LogManager:
         self._stale.add((folder.topic, folder.partition))
         self._warn(why, folder=folder.path, to=renamed)
 
-    def _load(self, directory: LogDir, folder: PartitionFolder, offsets: tuple[int, int, int]) -> None:
-        start, recovery, cleaned = offsets
+    def _load(self, directory: LogDir, folder: PartitionFolder, offsets: tuple[int, int, int, int]) -> None:
+        start, recovery, watermark, cleaned = offsets
         key = (folder.topic, folder.partition)
         log = PartitionLog(
             folder.path, self._config_of(folder.topic), start_offset=start, recovery_point=recovery, clean=directory.clean
         )
         log.restore_cleaner_offset(cleaned)
-        partition = HostedPartition(log, folder.topic, folder.topic_id, folder.partition, max(log.latest_epoch, 0))
+        epoch = max(log.latest_epoch, 0)
+        partition = HostedPartition(
+            log, folder.topic, folder.topic_id, folder.partition, epoch, high_watermark=watermark
+        )
         with self._mutex:
             if key in self.partitions:
                 raise LogDirError(
@@ -557,9 +562,10 @@ class LogManager:
         source.hold_cleaning()  # a copy of old and cleaned parts would bring back what tombstones had deleted
         try:
             copy_log(source, target, lambda: self._stopping)
-            partition.retire("follower")  # appends fail with a retriable error, for the few milliseconds of the swap
-            source.expire_producers(0)  # takes the append mutex once: who was inside is through
+            source.seal()  # appends fail with a retriable error, for the few milliseconds of the swap
             copy_log(source, target, lambda: self._stopping)
+            if self._stopping:
+                raise StorageFailure(f"the move of {topic}-{index} was stopped: the broker shuts down", 12)
             target.delete_records(source.log_start_offset)
             target.flush()
             with self._mutex:
@@ -569,8 +575,8 @@ class LogManager:
                 self._take_offline(path, os.strerror(target.failed_errno))
             target.abandon()
             remove_tree(folder)
-            if self.partitions.get(key) is partition and self._dir_of.get(key) not in self.offline_dirs:
-                partition.become_leader(partition.leader_epoch)
+            if partition.log is source:
+                source.unseal()
             raise
         finally:
             source.release_cleaning()
@@ -587,7 +593,6 @@ class LogManager:
         partition.swap_log(target)
         self._dir_of[key] = path
         self._remove_later(dying, self._delete_delay_ms(key[0]))
-        partition.become_leader(partition.leader_epoch)
 
     # -- shutdown --
 

@@ -13,6 +13,7 @@ cdef int make_log(const char* directory, const LogConfig* config, Log** out) noe
     pthread_mutex_init(&log.listener_mutex, NULL)
     producers_init(&log.producers)
     log.first_unstable = -1
+    log.first_unreplicated = -1
     log.snapshot_offset = -1
     log.cleaner_offset = -1
     log.last_flush_ms = wall_clock_ms()
@@ -259,6 +260,7 @@ cdef int load_files(Log* log, Listing* listing, int64_t start_offset, int64_t re
     active_segment(log).preallocated = log_config(log).preallocate
     log.start_offset = min(max(log.segments[0].base_offset, start_offset), log.end_offset)
     log.flushed_offset = log.end_offset if clean else min(max(recovery_point, log.start_offset), log.end_offset)
+    log.first_unreplicated = producers_first_unreplicated(&log.producers)
     log.first_unstable = producers_first_unstable(&log.producers)
     if not failed and start_offset > log.end_offset:
         # What was left after DeleteRecords is lost; its offsets must not be given away again.

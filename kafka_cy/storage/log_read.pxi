@@ -213,7 +213,7 @@ cdef int log_read(
     result.size = 0
     while True:
         pthread_mutex_lock(&log.segments_mutex)
-        error = log_check_readable(log)
+        error = log_check_state(log)
         if not error and (offset < log.start_offset or offset > log.end_offset):
             error = STORAGE_OFFSET_OUT_OF_RANGE
         if error or min(offset_max, log.end_offset) <= offset:
@@ -238,11 +238,6 @@ cdef int log_read(
         result.position = start
         result.size = end - start
         return STORAGE_OK
-
-
-cdef int log_check_readable(Log* log) noexcept nogil:
-    cdef int32_t state = atomic_load_i32(&log.state)
-    return STORAGE_OK if state == LOG_ONLINE else (STORAGE_OFFLINE if state == LOG_OFFLINE else STORAGE_DELETED)
 
 
 cdef int segment_read(Segment* segment, int64_t position, uint8_t* buffer, size_t size) noexcept nogil:

@@ -1,4 +1,4 @@
-"""A partition that this broker hosts, as the data plane sees it: a log, its high watermark, who waits on it."""
+"""A partition that this broker hosts: its log, its leadership (epoch, ISR, high watermark) and the requests that wait on it."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 from kafka_cy.records.batch cimport ValidBatch
@@ -16,18 +16,32 @@ cdef enum PartitionState:
     PARTITION_OFFLINE = 2       # its log directory failed
     PARTITION_DELETED = 3
 
+# Another broker's replica, as the leader knows it.
+cdef struct FollowerReplica:
+    int32_t broker_id
+    bint in_sync                # a member of the ISR
+    int64_t end_offset          # its log end offset as its last fetch says; -1 not known yet
+
 # Purpose: what Produce, Fetch and ListOffsets touch of a partition.
-# Lifetime: reference counted (metadata image, parked requests, sessions, control plane); made and retired by the control plane.
+# Lifetime: reference counted (metadata image, parked requests, sessions, control plane); created and retired by the control
+#   plane.
 # Threads: fields marked (a) are atomics; the others never change after partition_new.
-# Locks: none of its own; `log` has the append mutex.
+# Locks: none of its own. The leadership fields are changed with the append mutex of the current log, and an append checks them
+#   with that mutex; (a) says that they may be read without it. A thread that waited for the mutex compares the log again.
 cdef struct Partition:
     int32_t references          # (a)
+    uint64_t waiters            # (a) bit r: reactor r has requests parked on this partition; CONTROL_WAITER
+    Log* log                    # (a) replaced, with the old one's append mutex, when AlterReplicaLogDirs finishes
+    # leadership
     int32_t state               # (a) PartitionState
     int32_t leader_epoch        # (a)
-    int32_t sole_replica        # (a) 1: the high watermark follows the log end offset by itself
-    int64_t high_watermark      # (a)
-    uint64_t waiters            # (a) bit r: reactor r has requests parked on this partition; CONTROL_WAITER
-    Log* log                    # (a) swapped only when AlterReplicaLogDirs finishes
+    int32_t leader_since_epoch  # (a) the epoch in which this broker began to lead; later ones followed without a break
+    int64_t high_watermark      # (a) follows the leader's end offset and those of the followers in sync
+    FollowerReplica* followers
+    int32_t followers_count     # (a)
+    int32_t replicas_count      # (a)
+    int32_t isr_count           # (a) the leader included
+    # identity
     int32_t index
     uint8_t topic_id[16]
     int32_t topic_size
@@ -36,8 +50,6 @@ cdef struct Partition:
     int64_t traced_count        # (a) ever
     int64_t traced[TRACED_BATCHES]  # (a) the latest of them, each with 1 added
     void** parked               # [REACTORS_MAX] reactor-private list heads, made by network on first use
-    int32_t replicas_count      # (a) for telemetry, as the control plane last said
-    int32_t isr_count           # (a)
     int64_t bytes_out           # (a) counters for telemetry; what is appended is counted by the log
     int64_t fetch_requests      # (a)
     int64_t failed_fetch_requests       # (a)
@@ -73,15 +85,25 @@ cdef void partition_counts(Partition* partition, int64_t* counts) noexcept nogil
 
 cdef Partition* partition_new(
     Log* log, const char* topic, int32_t topic_size, const uint8_t* topic_id, int32_t index, int32_t leader_epoch,
-    bint sole_replica
+    int64_t high_watermark
 ) noexcept nogil                        # one reference; takes its own of the log; NULL without memory
 cdef Partition* partition_acquire(Partition* partition) noexcept nogil
 cdef void partition_release(Partition* partition) noexcept nogil
-# Append, move the high watermark (sole replica: to the log end, or to the flushed offset when flush_interval_messages is 1),
-# wake the waiting reactors. `leader_epoch` -1: whatever is current. Returns a StorageError.
+# Append, move the high watermark, wake the waiting reactors. `leader_epoch` -1: whatever is current. `all_replicas`: refuse
+# when fewer replicas than min.insync.replicas are in sync (acks=all). Returns a StorageError.
 cdef int partition_append(
-    Partition* partition, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
+    Partition* partition, ValidBatch* batch, int32_t leader_epoch, bint all_replicas, AppendOrigin origin, int64_t now_ms,
+    AppendResult* result
 ) noexcept nogil
+cdef bint partition_has_enough_replicas(Partition* partition) noexcept nogil    # in sync, for acks=all
+# The followers by broker id, and whether each is in sync. What is known of their end offsets stays. False: no memory.
+cdef bint partition_set_replicas(
+    Partition* partition, const int32_t* followers, const bint* in_sync, int32_t count, int32_t isr_count
+) noexcept nogil
+# A follower fetched from `end_offset` on: it has everything below.
+cdef void partition_follower_fetched(Partition* partition, int32_t broker_id, int64_t end_offset) noexcept nogil
+# Keep what ends below `offset`; the high watermark comes down with the log's end. A StorageError.
+cdef int partition_truncate_to(Partition* partition, int64_t offset) noexcept nogil
 cdef int64_t partition_last_stable_offset(Partition* partition) noexcept nogil
 # Check a client's current_leader_epoch (-1: none): STORAGE_OK, FENCED, UNKNOWN, NOT_LEADER, OFFLINE, DELETED.
 cdef int partition_check_leader(Partition* partition, int32_t client_epoch) noexcept nogil

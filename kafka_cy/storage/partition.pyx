@@ -1,23 +1,26 @@
-"""Hosted partitions: append and advance the high watermark, wake who waits, the Python handle."""
+"""Hosted partitions: leadership, appends and the high watermark, waking of those who wait, the Python handle."""
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy
 
 from kafka_cy.base.atomics cimport (
-    atomic_add_i32, atomic_add_i64, atomic_add_relaxed_i64, atomic_cas_i64, atomic_exchange_u64, atomic_fence,
-    atomic_cas_i32, atomic_load_i32, atomic_load_i64, atomic_load_pointer, atomic_load_relaxed_i64, atomic_load_seq_i64,
-    atomic_or_u64,
+    atomic_add_i32, atomic_add_i64, atomic_add_relaxed_i64, atomic_cas_i32, atomic_exchange_u64, atomic_fence,
+    atomic_load_i32, atomic_load_i64, atomic_load_pointer, atomic_load_relaxed_i64, atomic_load_seq_i64, atomic_or_u64,
     atomic_store_i32, atomic_store_i64, atomic_store_pointer, atomic_sub_i32,
 )
 from kafka_cy.base.clock cimport wall_clock_ms
+from kafka_cy.base.posix cimport pthread_mutex_lock, pthread_mutex_unlock
 from kafka_cy.records.batch cimport BATCH_OK, LOG_OVERHEAD, ValidBatch, batch_header_read
 from kafka_cy.storage.log cimport (
-    LOG_ONLINE, ORIGIN_CLIENT, ORIGIN_COORDINATOR, ORIGIN_REPLICATION, STORAGE_DELETED, STORAGE_FENCED_LEADER_EPOCH,
-    STORAGE_NOT_LEADER, STORAGE_OFFLINE, STORAGE_OK, STORAGE_UNKNOWN_LEADER_EPOCH, AppendOrigin, AppendResult, FlushListener,
-    Log, PartitionLog, log_append, log_assign_epoch, log_config, log_end_offset, log_first_unstable_offset,
-    log_flushed_offset, log_queue_flush, log_ref, log_remove_listener, log_set_listener, log_start_offset, log_take_counts,
-    log_unref,
+    LOG_ONLINE, ORIGIN_CLIENT, ORIGIN_COORDINATOR, ORIGIN_REPLICATION, AppendOrigin, AppendResult, FlushListener, Log, LogConfig,
+    PartitionLog, log_append_locked, log_assign_epoch_locked, log_config, log_end_offset, log_first_unstable_offset,
+    log_flushed_offset, log_forget_replicated, log_queue_flush, log_ref, log_remove_listener, log_set_listener,
+    log_start_offset, log_take_counts, log_truncate_to, log_unref,
+)
+from kafka_cy.storage.storage_error cimport (
+    STORAGE_DELETED, STORAGE_FENCED_LEADER_EPOCH, STORAGE_NOT_ENOUGH_REPLICAS, STORAGE_NOT_LEADER, STORAGE_OFFLINE, STORAGE_OK,
+    STORAGE_UNKNOWN_LEADER_EPOCH,
 )
 
 from kafka_cy.storage.log import STORAGE_ERROR_NAMES, StorageFailure
@@ -34,9 +37,24 @@ cdef inline Log* current_log(Partition* partition) noexcept nogil:
     return <Log*>atomic_load_pointer(<void**>&partition.log)
 
 
+cdef Log* lock_log(Partition* partition) noexcept nogil:
+    """The current log, with its append mutex: leadership does not change, and the log is not replaced, until unlock_log."""
+    cdef Log* log = current_log(partition)
+    pthread_mutex_lock(&log.append_mutex)
+    while log != current_log(partition):    # it was moved while we waited
+        unlock_log(log)
+        log = current_log(partition)
+        pthread_mutex_lock(&log.append_mutex)
+    return log
+
+
+cdef void unlock_log(Log* log) noexcept nogil:
+    pthread_mutex_unlock(&log.append_mutex)
+
+
 cdef Partition* partition_new(
     Log* log, const char* topic, int32_t topic_size, const uint8_t* topic_id, int32_t index, int32_t leader_epoch,
-    bint sole_replica
+    int64_t high_watermark
 ) noexcept nogil:
     cdef Partition* partition
     if topic_size > TOPIC_NAME_BYTES_MAX:
@@ -51,7 +69,7 @@ cdef Partition* partition_new(
     partition.references = 1
     partition.state = PARTITION_ONLINE
     partition.leader_epoch = leader_epoch
-    partition.sole_replica = sole_replica
+    partition.leader_since_epoch = leader_epoch
     partition.replicas_count = 1
     partition.isr_count = 1
     partition.log = log_ref(log)
@@ -59,9 +77,7 @@ cdef Partition* partition_new(
     partition.topic_size = topic_size
     memcpy(partition.topic, topic, <size_t>topic_size)
     memcpy(partition.topic_id, topic_id, 16)
-    partition.high_watermark = log_flushed_offset(log) if log_config(log).flush_interval_messages == 1 else log_end_offset(log)
-    if not sole_replica:
-        partition.high_watermark = log_start_offset(log)
+    partition.high_watermark = min(max(high_watermark, log_start_offset(log)), log_end_offset(log))
     listen_to(partition, log)
     return partition
 
@@ -118,66 +134,205 @@ cdef void partition_release(Partition* partition) noexcept nogil:
     for i in range(partition.retired_logs_count):
         log_unref(partition.retired_logs[i])
     free(partition.retired_logs)
+    free(partition.followers)
     free(partition.parked)
     free(partition)
 
 
-cdef bint raise_high_watermark(Partition* partition, int64_t offset) noexcept nogil:
-    """True when it moved. Sequentially consistent, so that the waiters mask is looked at after it."""
-    cdef int64_t current = atomic_load_i64(&partition.high_watermark)
-    while offset > current:
-        if atomic_cas_i64(&partition.high_watermark, current, offset):
-            return True
-        current = atomic_load_i64(&partition.high_watermark)
-    return False
+# -- leadership: everything here is called with the append mutex, but for what says so --
+
+cdef int64_t own_offset(Log* log) noexcept nogil:
+    """What the leader itself has: with flush.messages=1 only what is on the disk."""
+    return log_flushed_offset(log) if log_config(log).flush_interval_messages == 1 else log_end_offset(log)
+
+
+cdef bint advance_high_watermark(Partition* partition, Log* log) noexcept nogil:
+    """Up to what the leader and all followers in sync have. True when it moved."""
+    cdef int64_t offset = own_offset(log)
+    cdef int32_t i
+    for i in range(partition.followers_count):
+        if partition.followers[i].in_sync:
+            offset = min(offset, partition.followers[i].end_offset)
+    if offset <= partition.high_watermark or atomic_load_i32(&partition.state) != PARTITION_ONLINE:
+        return False
+    atomic_store_i64(&partition.high_watermark, offset)
+    log_forget_replicated(log, offset)
+    return True
 
 
 cdef void on_flushed(void* context) noexcept nogil:
-    """By the flusher: with flush_interval_messages = 1 only what is on disk may be seen."""
+    """By the flusher, without the append mutex. The configuration may be another one than that of the append which waits."""
     cdef Partition* partition = <Partition*>context
-    cdef Log* log = current_log(partition)
-    if atomic_load_i32(&partition.sole_replica) and log_config(log).flush_interval_messages == 1:
-        raise_high_watermark(partition, log_flushed_offset(log))
+    cdef Log* log = lock_log(partition)
+    advance_high_watermark(partition, log)
+    unlock_log(log)
     partition_wake(partition)
     partition_release(partition)
 
 
-cdef int partition_append(
-    Partition* partition, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
+cdef int check_append(
+    Partition* partition, const LogConfig* config, int32_t leader_epoch, bint all_replicas, AppendOrigin origin
 ) noexcept nogil:
-    cdef Log* log = current_log(partition)
     cdef int32_t state = atomic_load_i32(&partition.state)
-    cdef int32_t current_epoch = atomic_load_i32(&partition.leader_epoch)
-    cdef int64_t messages_per_flush
-    cdef int error
     if state != PARTITION_ONLINE and not (state == PARTITION_FOLLOWER and origin == ORIGIN_REPLICATION):
         return state_error(state)
-    if leader_epoch < 0:
-        leader_epoch = current_epoch
-    elif leader_epoch != current_epoch:
-        return STORAGE_FENCED_LEADER_EPOCH if leader_epoch < current_epoch else STORAGE_UNKNOWN_LEADER_EPOCH
-    error = log_append(log, batch, leader_epoch, origin, now_ms, result)
+    if leader_epoch >= 0 and leader_epoch != partition.leader_epoch:
+        return STORAGE_FENCED_LEADER_EPOCH if leader_epoch < partition.leader_epoch else STORAGE_UNKNOWN_LEADER_EPOCH
+    if all_replicas and partition.isr_count < config.min_insync_replicas:
+        return STORAGE_NOT_ENOUGH_REPLICAS
+    return STORAGE_OK
+
+
+cdef int partition_append(
+    Partition* partition, ValidBatch* batch, int32_t leader_epoch, bint all_replicas, AppendOrigin origin, int64_t now_ms,
+    AppendResult* result
+) noexcept nogil:
+    cdef Log* log = lock_log(partition)
+    cdef const LogConfig* config = log_config(log)
+    cdef bint wakes = True
+    cdef int error = check_append(partition, config, leader_epoch, all_replicas, origin)
+    result.rolled = False
+    if not error:
+        result.leader_epoch = partition.leader_epoch
+        error = log_append_locked(log, batch, result.leader_epoch, origin, now_ms, result)
+    if not error and not result.duplicate:
+        advance_high_watermark(partition, log)
+        wakes = config.flush_interval_messages != 1 or partition.followers_count > 0
+    unlock_log(log)
     if error:
+        if result.rolled:
+            log_queue_flush(log)
         return error
-    messages_per_flush = log_config(log).flush_interval_messages
     if result.duplicate:
         atomic_add_relaxed_i64(&partition.repeated_produce_requests, 1)
         atomic_add_relaxed_i64(&partition.repeated_messages, batch.header.records_count)
         atomic_add_relaxed_i64(&partition.repeated_bytes, <int64_t>batch.size)
-        if messages_per_flush == 1 and log_flushed_offset(log) <= result.last_offset:
+        if config.flush_interval_messages == 1 and log_flushed_offset(log) <= result.last_offset:
             log_queue_flush(log)
         return STORAGE_OK
-    if messages_per_flush != 1:
-        if atomic_load_i32(&partition.sole_replica):
-            raise_high_watermark(partition, result.last_offset + 1)
-        if result.last_offset + 1 - log_flushed_offset(log) >= messages_per_flush:
-            log_queue_flush(log)
-    else:
+    if result.rolled or result.last_offset + 1 - log_flushed_offset(log) >= config.flush_interval_messages:
         log_queue_flush(log)
-        if atomic_load_i32(&partition.sole_replica):
-            return STORAGE_OK       # on_flushed advances and wakes
-    partition_wake(partition)
+    if wakes:                   # else nothing can be seen before on_flushed, which wakes
+        partition_wake(partition)
     return STORAGE_OK
+
+
+cdef bint partition_has_enough_replicas(Partition* partition) noexcept nogil:
+    """Without the append mutex."""
+    return atomic_load_i32(&partition.isr_count) >= log_config(current_log(partition)).min_insync_replicas
+
+
+cdef FollowerReplica* find_follower(Partition* partition, int32_t broker_id) noexcept nogil:
+    cdef int32_t i
+    for i in range(partition.followers_count):
+        if partition.followers[i].broker_id == broker_id:
+            return &partition.followers[i]
+    return NULL
+
+
+cdef bint partition_set_replicas(
+    Partition* partition, const int32_t* followers, const bint* in_sync, int32_t count, int32_t isr_count
+) noexcept nogil:
+    """Without the append mutex."""
+    cdef FollowerReplica* fresh = <FollowerReplica*>malloc(<size_t>(count + 1) * sizeof(FollowerReplica))
+    cdef FollowerReplica* known
+    cdef Log* log
+    cdef bint moved
+    cdef int32_t i
+    if fresh == NULL:
+        return False
+    log = lock_log(partition)
+    for i in range(count):
+        known = find_follower(partition, followers[i])
+        fresh[i].broker_id = followers[i]
+        fresh[i].in_sync = in_sync[i]
+        fresh[i].end_offset = known.end_offset if known != NULL else -1
+    free(partition.followers)
+    partition.followers = fresh
+    atomic_store_i32(&partition.followers_count, count)
+    atomic_store_i32(&partition.replicas_count, count + 1)
+    atomic_store_i32(&partition.isr_count, isr_count)
+    moved = advance_high_watermark(partition, log)
+    unlock_log(log)
+    if moved:
+        partition_wake(partition)
+    return True
+
+
+cdef void partition_follower_fetched(Partition* partition, int32_t broker_id, int64_t end_offset) noexcept nogil:
+    """Without the append mutex."""
+    cdef Log* log = lock_log(partition)
+    cdef FollowerReplica* follower = find_follower(partition, broker_id)
+    cdef bint moved = False
+    if follower != NULL and end_offset <= log_end_offset(log):
+        follower.end_offset = end_offset
+        moved = advance_high_watermark(partition, log)
+    unlock_log(log)
+    if moved:
+        partition_wake(partition)
+
+
+cdef int become_leader(Partition* partition, int32_t leader_epoch) noexcept nogil:
+    """Without the append mutex. A StorageError."""
+    cdef Log* log = lock_log(partition)
+    cdef int error = log_assign_epoch_locked(log, leader_epoch)
+    cdef int32_t i
+    if not error:
+        if atomic_load_i32(&partition.state) != PARTITION_ONLINE:
+            atomic_store_i32(&partition.leader_since_epoch, leader_epoch)
+            for i in range(partition.followers_count):
+                partition.followers[i].end_offset = -1      # from here on their fetches tell
+        atomic_store_i32(&partition.leader_epoch, leader_epoch)
+        atomic_store_i32(&partition.state, PARTITION_ONLINE)
+        advance_high_watermark(partition, log)
+    unlock_log(log)
+    partition_wake(partition)
+    return error
+
+
+cdef void retire(Partition* partition, int32_t state) noexcept nogil:
+    """Without the append mutex. The state comes first, so that nobody new waits for a disk that may hang. An append that is
+    in progress is complete when this returns, unless the directory is offline: then the disk decides when it ends."""
+    cdef Log* log
+    atomic_store_i32(&partition.state, state)
+    if state != PARTITION_OFFLINE:
+        log = lock_log(partition)
+        unlock_log(log)
+    partition_wake(partition)
+
+
+cdef int partition_truncate_to(Partition* partition, int64_t offset) noexcept nogil:
+    """Without the append mutex."""
+    cdef Log* log = lock_log(partition)
+    cdef int error
+    if partition.high_watermark > offset:
+        atomic_store_i64(&partition.high_watermark, offset)
+    unlock_log(log)
+    error = log_truncate_to(log, offset)
+    partition_wake(partition)
+    return error
+
+
+cdef bint swap_log(Partition* partition, Log* log) noexcept nogil:
+    """Without the append mutex. The current log is sealed, so both hold the same records; who waits for the append mutex finds
+    the new one. False without memory: nothing was changed."""
+    cdef Log* old = current_log(partition)
+    cdef Log** grown = <Log**>realloc(
+        partition.retired_logs, <size_t>(partition.retired_logs_count + 1) * sizeof(Log*))
+    if grown == NULL:
+        return False
+    partition.retired_logs = grown
+    grown[partition.retired_logs_count] = old
+    partition.retired_logs_count += 1
+    log_take_counts(log, old)
+    pthread_mutex_lock(&old.append_mutex)
+    log_remove_listener(old, partition)
+    listen_to(partition, log)
+    log_forget_replicated(log, partition.high_watermark)
+    atomic_store_pointer(<void**>&partition.log, log_ref(log))
+    pthread_mutex_unlock(&old.append_mutex)
+    partition_wake(partition)
+    return True
 
 
 cdef int state_error(int32_t state) noexcept nogil:
@@ -189,10 +344,15 @@ cdef int state_error(int32_t state) noexcept nogil:
 
 
 cdef int64_t partition_last_stable_offset(Partition* partition) noexcept nogil:
-    """Exclusive: the first offset of the oldest open transaction, or the high watermark."""
-    cdef int64_t high_watermark = atomic_load_i64(&partition.high_watermark)
-    cdef int64_t first_unstable = log_first_unstable_offset(current_log(partition))
-    return first_unstable if 0 <= first_unstable < high_watermark else high_watermark
+    """Exclusive: the first offset of the oldest transaction that is open or whose marker is not replicated yet; else the high
+    watermark (Kafka's ProducerStateManager.firstUnstableOffset)."""
+    cdef Log* log = current_log(partition)
+    cdef int64_t stable = atomic_load_i64(&partition.high_watermark)
+    cdef int64_t first_unstable = log_first_unstable_offset(log)
+    cdef int64_t first_unreplicated = atomic_load_i64(&log.first_unreplicated)
+    if 0 <= first_unstable < stable:
+        stable = first_unstable
+    return first_unreplicated if 0 <= first_unreplicated < stable else stable
 
 
 cdef int partition_check_leader(Partition* partition, int32_t client_epoch) noexcept nogil:
@@ -229,24 +389,6 @@ cdef void partition_remember_traced(Partition* partition, int64_t offset) noexce
     atomic_store_i64(&partition.traced_last, offset + 1)
 
 
-cdef bint swap_log(Partition* partition, Log* log) noexcept nogil:
-    """False without memory: nothing was changed."""
-    cdef Log* old = partition.log
-    cdef Log** grown = <Log**>realloc(
-        partition.retired_logs, <size_t>(partition.retired_logs_count + 1) * sizeof(Log*))
-    if grown == NULL:
-        return False
-    partition.retired_logs = grown
-    grown[partition.retired_logs_count] = old
-    partition.retired_logs_count += 1
-    log_take_counts(log, old)
-    log_remove_listener(old, partition)
-    listen_to(partition, log)
-    atomic_store_pointer(<void**>&partition.log, log_ref(log))
-    partition_wake(partition)
-    return True
-
-
 STATES = {"online": PARTITION_ONLINE, "follower": PARTITION_FOLLOWER, "offline": PARTITION_OFFLINE,
           "deleted": PARTITION_DELETED}
 ORIGINS = {"client": ORIGIN_CLIENT, "coordinator": ORIGIN_COORDINATOR, "replication": ORIGIN_REPLICATION}
@@ -255,10 +397,13 @@ ORIGINS = {"client": ORIGIN_CLIENT, "coordinator": ORIGIN_COORDINATOR, "replicat
 cdef class HostedPartition:
     """A partition this broker hosts. Owner: the control plane; hot handlers use the Partition behind it.
 
-    `log` must be open; `topic_id` is 16 bytes. With `sole_replica` the high watermark follows the log by itself.
+    `log` must be open; `topic_id` is 16 bytes. `followers`: the broker ids of the other replicas, all of them in sync.
+    `high_watermark`: as the checkpoint says, -1 not known. Raises ValueError, MemoryError.
     """
 
-    def __cinit__(self, PartitionLog log not None, str topic, topic_id, index, leader_epoch=0, sole_replica=True):
+    def __cinit__(
+        self, PartitionLog log not None, str topic, topic_id, index, leader_epoch=0, followers=(), high_watermark=-1
+    ):
         cdef bytes name = topic.encode()
         cdef bytes raw_id = topic_id.bytes if hasattr(topic_id, "bytes") else bytes(topic_id)
         if len(raw_id) != 16:
@@ -268,13 +413,15 @@ cdef class HostedPartition:
         cdef const char* id_bytes = raw_id
         cdef int32_t number = index
         cdef int32_t epoch = leader_epoch
-        cdef bint alone = sole_replica
+        cdef int64_t stored = high_watermark
         self.log = log
         with nogil:
-            log_assign_epoch(log.log, epoch)
-            self.partition = partition_new(log.log, raw_name, name_size, <const uint8_t*>id_bytes, number, epoch, alone)
+            self.partition = partition_new(log.log, raw_name, name_size, <const uint8_t*>id_bytes, number, epoch, stored)
         if self.partition == NULL:
             raise MemoryError
+        if followers:
+            self._set_replicas(list(followers), list(followers), 1 + len(followers))
+        self.become_leader(epoch)
 
     def __dealloc__(self):
         if self.partition != NULL:
@@ -297,7 +444,7 @@ cdef class HostedPartition:
             raise ValueError("not exactly one record batch")
         batch.max_timestamp_offset_delta = batch.header.last_offset_delta
         with nogil:
-            error = partition_append(self.partition, &batch, epoch, append_origin, wall_clock_ms(), &result)
+            error = partition_append(self.partition, &batch, epoch, False, append_origin, wall_clock_ms(), &result)
         if error:
             raise StorageFailure(f"append to {self}: {STORAGE_ERROR_NAMES.get(error, error)}", error, self.log.failed_errno)
         return result.base_offset
@@ -308,27 +455,62 @@ cdef class HostedPartition:
 
     def retire(self, state):
         """No more appends: `state` is "deleted", "offline" or "follower". Whoever waits is woken and sees it."""
-        atomic_store_i32(&self.partition.state, STATES[state])
-        partition_wake(self.partition)
+        cdef int32_t new_state = STATES[state]
+        with nogil:
+            retire(self.partition, new_state)
 
     def become_leader(self, leader_epoch):
-        """Lead with a new epoch, which begins at the log's end."""
+        """Lead with a new epoch, which begins at the log's end. Raises MemoryError."""
         cdef int32_t epoch = leader_epoch
+        cdef int error
         with nogil:
-            log_assign_epoch(current_log(self.partition), epoch)
-            atomic_store_i32(&self.partition.leader_epoch, epoch)
-            atomic_store_i32(&self.partition.state, PARTITION_ONLINE)
-            partition_wake(self.partition)
+            error = become_leader(self.partition, epoch)
+        if error:
+            raise MemoryError
 
-    def raise_high_watermark(self, offset):
-        """Move the high watermark up to `offset` (bounded by the log's end) and wake waiters."""
-        raise_high_watermark(self.partition, min(<int64_t>offset, log_end_offset(current_log(self.partition))))
-        partition_wake(self.partition)
+    def set_replicas(self, replicas, isr, broker_id):
+        """The broker ids of all replicas and of those in sync; `broker_id` is this broker's. Raises MemoryError."""
+        followers = [each for each in replicas if each != broker_id]
+        in_sync = set(isr)
+        if followers or self.partition.followers_count or len(isr) != self.partition.isr_count:
+            self._set_replicas(followers, in_sync, len(in_sync))
 
-    def set_replicas(self, replicas_count, isr_count):
-        """How many replicas the partition has, and how many of them are in sync: shown by the metrics."""
-        atomic_store_i32(&self.partition.replicas_count, replicas_count)
-        atomic_store_i32(&self.partition.isr_count, isr_count)
+    def _set_replicas(self, list followers, in_sync, isr_count):
+        cdef int32_t count = <int32_t>len(followers)
+        cdef int32_t in_sync_count = isr_count
+        cdef int32_t i
+        cdef bint done = False
+        cdef int32_t* ids = <int32_t*>malloc(<size_t>(count + 1) * sizeof(int32_t))
+        cdef bint* flags = <bint*>malloc(<size_t>(count + 1) * sizeof(bint))
+        try:
+            if ids != NULL and flags != NULL:
+                for i in range(count):
+                    ids[i] = followers[i]
+                    flags[i] = followers[i] in in_sync
+                with nogil:
+                    done = partition_set_replicas(self.partition, ids, flags, count, in_sync_count)
+        finally:
+            free(ids)
+            free(flags)
+        if not done:
+            raise MemoryError
+
+    def follower_fetched(self, broker_id, end_offset):
+        """A follower has everything below `end_offset`; the high watermark moves when all in sync have."""
+        cdef int32_t follower = broker_id
+        cdef int64_t end = end_offset
+        with nogil:
+            partition_follower_fetched(self.partition, follower, end)
+
+    def truncate_to(self, offset):
+        """Keep batches that end below `offset`; the high watermark comes down with the log's end. Raises StorageFailure."""
+        cdef int64_t to = offset
+        cdef int error
+        with nogil:
+            error = partition_truncate_to(self.partition, to)
+        if error:
+            raise StorageFailure(
+                f"truncate {self} to {offset}: {STORAGE_ERROR_NAMES.get(error, error)}", error, self.log.failed_errno)
 
     def watch(self):
         """Have the control thread woken when the partition moves next; look at it again after this call."""
@@ -339,7 +521,8 @@ cdef class HostedPartition:
         partition_wake(self.partition)
 
     def swap_log(self, PartitionLog log not None):
-        """Serve from another log with the same records (AlterReplicaLogDirs); the old one is kept until the partition goes."""
+        """Serve from another log with the same records (AlterReplicaLogDirs). The current one must be sealed; it stays sealed,
+        and is kept until the partition goes. Raises MemoryError."""
         cdef bint done
         with nogil:
             done = swap_log(self.partition, log.log)

@@ -22,7 +22,7 @@ STORAGE_ERROR_NAMES = {
     STORAGE_DUPLICATE_SEQUENCE: "duplicate sequence number", STORAGE_INVALID_PRODUCER_EPOCH: "invalid producer epoch",
     STORAGE_INVALID_TXN_STATE: "invalid transaction state", STORAGE_FENCED_LEADER_EPOCH: "fenced leader epoch",
     STORAGE_UNKNOWN_LEADER_EPOCH: "unknown leader epoch", STORAGE_NOT_LEADER: "not the leader",
-    STORAGE_DELETED: "the log is closed", STORAGE_OFFSET_OVERFLOW: "offset overflow",
+    STORAGE_DELETED: "the log is closed", STORAGE_NOT_ENOUGH_REPLICAS: "not enough replicas are in sync",
     STORAGE_BATCH_TOO_LARGE: "batch larger than a segment", STORAGE_OFFLINE: "the log directory is offline",
 }
 
@@ -306,6 +306,16 @@ cdef class PartitionLog:
             error = log_set_config(self.log, &fresh)
         if error:
             raise MemoryError
+
+    def seal(self):
+        """Take no more appends (StorageFailure "not the leader"): the log is being moved. Appends in progress are complete."""
+        with nogil:
+            log_seal(self.log)
+
+    def unseal(self):
+        """Undo seal()."""
+        with nogil:
+            log_unseal(self.log)
 
     def hold_cleaning(self):
         """No segment is replaced by a cleaned one until release_cleaning() is called as often."""

@@ -7,6 +7,7 @@ from kafka_cy.storage.transaction_index cimport AbortedTransaction
 
 cdef enum:
     RETAINED_BATCHES = 5
+    ENDED_MAX = 16              # ended transactions above the high watermark; beyond, the newest two become one
     SNAPSHOT_HEADER_SIZE = 10
     SNAPSHOT_ENTRY_SIZE = 46
 
@@ -25,12 +26,19 @@ cdef struct ProducerEntry:
     int32_t batches_count
     RetainedBatch batches[RETAINED_BATCHES]     # oldest first
 
+# A transaction that ended, while the high watermark has not passed its marker (Kafka's unreplicatedTxns).
+cdef struct EndedTransaction:
+    int64_t first_offset
+    int64_t last_offset         # the marker's
+
 # Owner: the log's appender (append mutex). Open-addressing table, linear probing, at most 3/4 full.
 cdef struct ProducerState:
     ProducerEntry* entries
     int64_t capacity            # a power of two, or 0
     int64_t count
     int64_t open_transactions
+    EndedTransaction ended[ENDED_MAX]   # by last_offset
+    int32_t ended_count
 
 # Where a producer's last data batch ended, -1 when there is none of its epoch: what the cleaner must leave.
 cdef struct LastRecord:
@@ -70,6 +78,9 @@ cdef int64_t producers_end_transaction(
     ProducerState* producers, const BatchHeader* header, const Marker* marker
 ) noexcept nogil
 cdef int64_t producers_first_unstable(ProducerState* producers) noexcept nogil      # -1 none
+# The last stable offset stays below a transaction until its marker is below the high watermark.
+cdef int64_t producers_first_unreplicated(const ProducerState* producers) noexcept nogil    # -1 none
+cdef void producers_forget_replicated(ProducerState* producers, int64_t high_watermark) noexcept nogil
 cdef void producers_expire(ProducerState* producers, int64_t before_ms) noexcept nogil
 cdef void marker_read(const uint8_t* batch, size_t size, const BatchHeader* header, Marker* marker) noexcept nogil
 # A .snapshot file in two steps: the first one quick, for a caller with locks; the second sorts by producer id and adds the CRC.

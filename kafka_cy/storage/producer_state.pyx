@@ -11,12 +11,11 @@ from kafka_cy.records.wire cimport (
     Reader, Writer, load_be16, load_be32, load_be64, read_int8, read_int16, read_int32, read_raw, read_varint, read_varlong,
     reader_init, store_be32, write_int16, write_int32, write_int64, writer_reserve,
 )
+from kafka_cy.storage.storage_error cimport (
+    STORAGE_INVALID_PRODUCER_EPOCH, STORAGE_INVALID_TXN_STATE, STORAGE_OK, STORAGE_OUT_OF_ORDER_SEQUENCE,
+)
 
-cdef enum:                      # as in log.pxd's StorageError
-    OK = 0
-    OUT_OF_ORDER_SEQUENCE = 5
-    INVALID_PRODUCER_EPOCH = 7
-    INVALID_TXN_STATE = 8
+cdef enum:
     SEQUENCE_MAX = 0x7fffffff
 
 
@@ -25,6 +24,7 @@ cdef void producers_init(ProducerState* producers) noexcept nogil:
     producers.capacity = 0
     producers.count = 0
     producers.open_transactions = 0
+    producers.ended_count = 0
 
 
 cdef void producers_clear(ProducerState* producers) noexcept nogil:
@@ -137,23 +137,23 @@ cdef int producers_check(
     cdef int32_t last_sequence
     is_repeat[0] = False
     if entry == NULL:
-        return OK               # never seen, or evicted: any sequence is fine
+        return STORAGE_OK               # never seen, or evicted: any sequence is fine
     if check_sequence and find_repeat(entry, header, repeated):
         is_repeat[0] = True
-        return OK
+        return STORAGE_OK
     if header.producer_epoch < entry.epoch:
-        return INVALID_PRODUCER_EPOCH
+        return STORAGE_INVALID_PRODUCER_EPOCH
     if check_sequence:
         if header.producer_epoch != entry.epoch:
             if header.base_sequence != 0 and entry.epoch >= 0:
-                return OUT_OF_ORDER_SEQUENCE
+                return STORAGE_OUT_OF_ORDER_SEQUENCE
         elif entry.epoch >= 0:
             last_sequence = entry.batches[entry.batches_count - 1].last_sequence if entry.batches_count else -1
             if header.base_sequence != (0 if last_sequence == SEQUENCE_MAX else last_sequence + 1):
-                return OUT_OF_ORDER_SEQUENCE
+                return STORAGE_OUT_OF_ORDER_SEQUENCE
     if entry.transaction_first_offset >= 0 and not header.attributes & ATTRIBUTE_TRANSACTIONAL:
-        return INVALID_TXN_STATE
-    return OK
+        return STORAGE_INVALID_TXN_STATE
+    return STORAGE_OK
 
 
 cdef ProducerEntry* entry_of_epoch(ProducerState* producers, int64_t producer_id, int16_t epoch) noexcept nogil:
@@ -212,6 +212,36 @@ cdef int64_t producers_first_unstable(ProducerState* producers) noexcept nogil:
     return first
 
 
+cdef void note_ended(ProducerState* producers, int64_t first_offset, int64_t last_offset) noexcept nogil:
+    """Where there is no more room the newest entry is extended: the last stable offset then waits a little longer."""
+    cdef EndedTransaction* newest
+    if producers.ended_count < ENDED_MAX:
+        newest = &producers.ended[producers.ended_count]
+        newest.first_offset = first_offset
+        producers.ended_count += 1
+    else:
+        newest = &producers.ended[ENDED_MAX - 1]
+        newest.first_offset = min(newest.first_offset, first_offset)
+    newest.last_offset = last_offset
+
+
+cdef int64_t producers_first_unreplicated(const ProducerState* producers) noexcept nogil:
+    cdef int64_t first = -1
+    cdef int32_t i
+    for i in range(producers.ended_count):
+        if first < 0 or producers.ended[i].first_offset < first:
+            first = producers.ended[i].first_offset
+    return first
+
+
+cdef void producers_forget_replicated(ProducerState* producers, int64_t high_watermark) noexcept nogil:
+    cdef int32_t replicated = 0
+    while replicated < producers.ended_count and producers.ended[replicated].last_offset < high_watermark:
+        replicated += 1
+    producers.ended_count -= replicated
+    memmove(&producers.ended[0], &producers.ended[replicated], <size_t>producers.ended_count * sizeof(EndedTransaction))
+
+
 cdef void marker_read(const uint8_t* batch, size_t size, const BatchHeader* header, Marker* marker) noexcept nogil:
     cdef Reader r
     cdef int16_t version, kind
@@ -253,6 +283,8 @@ cdef bint producers_apply(
     if not marker.present:
         return False
     first_offset = producers_end_transaction(producers, header, &marker)
+    if first_offset >= 0:
+        note_ended(producers, first_offset, header.base_offset + header.last_offset_delta)
     if marker.commit or first_offset < 0:
         return False
     aborted.producer_id = header.producer_id

@@ -149,4 +149,4 @@ def make_partition(
     path = folder / f"{topic}-{index}"
     path.mkdir(parents=True, exist_ok=True)
     log = PartitionLog(str(path), config)
-    return HostedPartition(log, topic, topic_id.bytes, index, 0, sole_replica=sole_replica)
+    return HostedPartition(log, topic, topic_id.bytes, index, 0, followers=() if sole_replica else (9,))

@@ -12,7 +12,9 @@ SOURCE = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -28,6 +30,24 @@ static void hang(int call) {
     __sync_fetch_and_add(&waiting[call], 1);
     while (hanging[call]) usleep(1000);
     __sync_fetch_and_sub(&waiting[call], 1);
+}
+/* The next lock that this thread takes in storage code waits before it is taken. */
+static __thread int stops_at_lock;
+static volatile int stopped, go_on;
+void stop_at_next_lock(void) { go_on = 0; stops_at_lock = 1; }
+int threads_stopped(void) { return stopped; }
+void let_go_on(void) { go_on = 1; }
+int pthread_mutex_lock(pthread_mutex_t *mutex) {
+    static int (*real)(pthread_mutex_t *);
+    Dl_info from;
+    if (!real) real = (int (*)(pthread_mutex_t *))dlsym(RTLD_NEXT, "pthread_mutex_lock");
+    if (stops_at_lock && dladdr(__builtin_return_address(0), &from) && strstr(from.dli_fname, "/storage/")) {
+        stops_at_lock = 0;
+        __sync_fetch_and_add(&stopped, 1);
+        while (!go_on) usleep(1000);
+        __sync_fetch_and_sub(&stopped, 1);
+    }
+    return real(mutex);
 }
 static int fails(int call) {
     hang(call);

@@ -94,9 +94,9 @@ class Sources:
         """Functions that only take, or only release: [("lock" or "unlock", lock)]."""
         found = {}
         for function in self.functions:
-            changes = [(how, lock_name(function.path, e)) for _, line in function.lines for how, e in LOCK.findall(line)]
+            changes = {(how, lock_name(function.path, e)) for _, line in function.lines for how, e in LOCK.findall(line)}
             if len({how for how, _ in changes}) == 1:
-                found[function] = changes
+                found[function] = sorted(changes)
         return found
 
     def steps(self, function: Function) -> Iterator[tuple[int, str, str, frozenset[str]]]:

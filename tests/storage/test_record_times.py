@@ -70,10 +70,10 @@ def test_deleted_records(tmp_path: Path) -> None:
 
 def test_only_below_the_high_watermark(tmp_path: Path) -> None:
     log = PartitionLog(str(tmp_path), {"retention.ms": -1}, clean=True)
-    partition = HostedPartition(log, "t", bytes(16), 0, sole_replica=False)
+    partition = HostedPartition(log, "t", bytes(16), 0, followers=[9])
     partition.append(batch(3, timestamp_ms=100))
     assert times(partition, 0) == [-1]
-    partition.raise_high_watermark(3)
+    partition.follower_fetched(9, 3)
     assert times(partition, 0) == [100]
 
 
