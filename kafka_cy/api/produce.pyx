@@ -34,6 +34,7 @@ from kafka_cy.network.reactor cimport (
 )
 from kafka_cy.network.tracing cimport trace_appended, trace_looks
 from kafka_cy.records.batch cimport *
+from kafka_cy.records.batch_validation cimport batch_validate
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_bytes, read_int16, read_int32, read_string, reader_init,
     skip_tagged_fields, store_be16, write_array_length, write_int16, write_int32, write_int64, write_no_tags,
@@ -51,6 +52,7 @@ cdef enum:
     API_KEY = 0
     VERSION_MIN = 3
     VERSION_MAX = 13
+    RECORD_MESSAGES_MAX = 1000      # refused records further back are named without a message
 
 cdef const char* ADMIN_CLIENT_ID = "__admin_client"     # the only client that may write to internal topics
 
@@ -95,7 +97,8 @@ cdef struct PartitionAnswer:
     int64_t base_offset
     int64_t log_append_time_ms
     int64_t log_start_offset
-    int32_t bad_record_index        # -1 none
+    RecordError* record_errors      # in the reactor's scratch buffer
+    int32_t record_errors_count
     const char* message             # NULL none; static
     bint waits                      # its error code is not known yet
     bint unseen                     # refused before it is a request to this partition: BrokerTopicMetrics leave it out
@@ -151,9 +154,9 @@ cdef const char* batch_error_message(int error) noexcept nogil:
     if error == BATCH_BAD_RECORD:
         return b"One or more records do not parse"
     if error == BATCH_NO_KEY:
-        return b"Compacted topics accept no message without a key"
+        return b"One or more records have been rejected: a compacted topic accepts no record without a key"
     if error == BATCH_BAD_TIMESTAMP:
-        return b"The timestamp of a record is outside the range that the topic accepts"
+        return b"One or more records have been rejected due to invalid timestamp"
     if error == BATCH_TOO_LARGE:
         return b"The batch is larger than max.message.bytes"
     if error == BATCH_BAD_COMPRESSION:
@@ -163,6 +166,12 @@ cdef const char* batch_error_message(int error) noexcept nogil:
     if error == BATCH_ZSTD_UNSUPPORTED:
         return b"zstd needs Produce version 7 or later"
     return NULL
+
+
+cdef const char* record_error_message(int error) noexcept nogil:
+    if error == BATCH_NO_KEY:
+        return b"Compacted topic cannot accept message without key"
+    return b"The timestamp is outside the range that the topic accepts"
 
 
 cdef int read_partition(Reader* r, bint flexible, int32_t* index, uint8_t** records, int32_t* size) noexcept nogil:
@@ -266,14 +275,14 @@ cdef void append(
     if produce.acks == -1 and not partition_has_enough_replicas(partition):     # asked again where it counts
         answer.error = ERROR_NOT_ENOUGH_REPLICAS
         return
-    valid.bad_record_index = -1
     error = batch_validate(
         reactor.codecs, records, <size_t>size, &config.rules, reactor.now_ms, produce.version, &reactor.scratch, &valid
     )
     if error != BATCH_OK:
         answer.error = batch_error_code(error, records, size)
         answer.message = batch_error_message(error)
-        answer.bad_record_index = valid.bad_record_index
+        answer.record_errors = valid.record_errors
+        answer.record_errors_count = valid.record_errors_count
         if found_in_records(error):
             answer.log_start_offset = log_start_offset(log)
         answer.unseen = not_one_batch(error)
@@ -322,7 +331,7 @@ cdef void produce_partition(
     answer.base_offset = -1
     answer.log_append_time_ms = -1
     answer.log_start_offset = -1
-    answer.bad_record_index = -1
+    answer.record_errors_count = 0
     answer.message = NULL
     answer.waits = False
     answer.unseen = False
@@ -361,6 +370,17 @@ cdef int32_t text_size(const char* text) noexcept nogil:
     return size
 
 
+cdef void write_record_errors(Writer* w, bint flexible, PartitionAnswer* answer) noexcept nogil:
+    cdef const char* message
+    cdef int32_t i
+    write_array_length(w, flexible, answer.record_errors_count)
+    for i in range(answer.record_errors_count):
+        message = record_error_message(answer.record_errors[i].error) if i < RECORD_MESSAGES_MAX else NULL
+        write_int32(w, answer.record_errors[i].index)
+        write_string(w, flexible, message, text_size(message))
+        write_no_tags(w, flexible)
+
+
 cdef void write_partition(
     Produce* produce, Writer* w, PartitionImage* known, PartitionAnswer* answer
 ) noexcept nogil:
@@ -372,11 +392,7 @@ cdef void write_partition(
     if produce.version >= 5:
         write_int64(w, answer.log_start_offset)
     if produce.version >= 8:
-        write_array_length(w, flexible, 1 if answer.bad_record_index >= 0 else 0)
-        if answer.bad_record_index >= 0:
-            write_int32(w, answer.bad_record_index)
-            write_string(w, flexible, answer.message, text_size(answer.message))
-            write_no_tags(w, flexible)
+        write_record_errors(w, flexible, answer)
         write_string(w, flexible, answer.message, text_size(answer.message))
     if produce.version >= 10 and answer.error == ERROR_NOT_LEADER_OR_FOLLOWER and known != NULL and known.leader >= 0:
         write_current_leader(w, 0, known.leader, known.leader_epoch)

@@ -203,7 +203,6 @@ def validate(
     level: int | None = None,
     log_append_time: bool = False,
     key_required: bool = False,
-    verify_records: bool = False,
     timestamp_before_max_ms: int = 2**63 - 1,
     timestamp_after_max_ms: int = 2**63 - 1,
     unpacked_bytes_max: int = UNPACKED_BYTES_MAX,
@@ -211,7 +210,7 @@ def validate(
     """Checks one batch as the broker checks what is produced, with the topic's rules as arguments.
 
     Returns it as it would be appended: recompressed, with the broker's timestamp, with a corrected maximum timestamp.
-    Raises InvalidBatch with the reason (and the index of the bad record).
+    Raises InvalidBatch with the reason (and the index of the first record that is refused for its key or timestamp).
     """
     codec = -1 if compression == "producer" else CODECS[compression]
     if level is None:
@@ -226,7 +225,6 @@ def validate(
             level,
             log_append_time,
             key_required,
-            verify_records,
             timestamp_before_max_ms,
             timestamp_after_max_ms,
             unpacked_bytes_max,

@@ -68,10 +68,14 @@ cdef struct ProduceRules:
     int32_t compression_level
     bint log_append_time                # message.timestamp.type
     bint key_required                   # compacted topic
-    bint verify_records                 # unpack compressed batches and check every record
     int64_t timestamp_before_max_ms     # message.timestamp.before.max.ms
     int64_t timestamp_after_max_ms      # message.timestamp.after.max.ms
     int64_t unpacked_bytes_max          # cap on what a batch may unpack to
+
+# One record that makes its batch be refused.
+cdef struct RecordError:
+    int32_t index
+    int32_t error                       # BATCH_NO_KEY or BATCH_BAD_TIMESTAMP
 
 # A batch that may be appended. `data` is the input patched in place, or the scratch Writer's bytes when it had to be
 # rewritten; base offset and leader epoch are still to be patched (they stand outside the CRC).
@@ -81,9 +85,10 @@ cdef struct ValidBatch:
     BatchHeader header                  # after rewriting
     # Offset delta of the first record with max_timestamp (last_offset_delta when not looked for).
     int64_t max_timestamp_offset_delta
-    int32_t bad_record_index            # set for per-record errors, else -1
-    int64_t keyless_records             # set with BATCH_NO_KEY
-    bint headers                        # some record has them (records that stay compressed are not looked into)
+    RecordError* record_errors          # with BATCH_NO_KEY and BATCH_BAD_TIMESTAMP; in the scratch Writer
+    int32_t record_errors_count         # 0: the error is that of the batch as a whole
+    int64_t keyless_records
+    bint headers                        # some record has them
 
 # One record of a batch, borrowed from the batch's (unpacked) bytes. Null key or value: pointer NULL, size -1.
 cdef struct RecordView:
@@ -98,6 +103,8 @@ cdef struct RecordView:
     const uint8_t* headers              # the encoded headers after their count, bounds-checked
     int32_t headers_size
 
+# Walks `count` encoded headers and sets r.error when they are none.
+cdef void headers_check(Reader* r, int32_t count) noexcept nogil
 # The next record; advances `r`. False: not a record (r.error is then set), or nothing left (r.error is WIRE_OK).
 cdef bint record_read(Reader* r, RecordView* record) noexcept nogil
 # The records of a batch as plain bytes: *records points into `data`, or into `unpacked` (emptied first) when
@@ -124,12 +131,6 @@ cdef bint batch_crc_matches(const uint8_t* data, const BatchHeader* header) noex
 cdef void batch_set_base_offset(uint8_t* data, int64_t base_offset, int32_t leader_epoch) noexcept nogil
 # Re-computes the CRC.
 cdef void batch_set_max_timestamp(uint8_t* data, bint log_append_time, int64_t max_timestamp) noexcept nogil
-# Everything Kafka's LogValidator checks of one produced batch (magic 2). `scratch` is emptied and used when the batch
-# has to be rewritten. Returns a BatchError.
-cdef int batch_validate(
-    Codecs* codecs, uint8_t* data, size_t size, const ProduceRules* rules, int64_t now_ms, int16_t produce_version,
-    Writer* scratch, ValidBatch* valid,
-) noexcept nogil
 # The first record with timestamp >= target_ms (offset >= min_offset): 1 found, 0 not in this batch, -BatchError.
 # Unpacks where needed. Reads magic 0, 1 and 2.
 cdef int batch_find_timestamp(

@@ -36,7 +36,6 @@ def validate(
     compression_level: int,
     log_append_time: bool,
     key_required: bool,
-    verify_records: bool,
     timestamp_before_max_ms: int,
     timestamp_after_max_ms: int,
     unpacked_bytes_max: int,

@@ -11,8 +11,9 @@ from kafka_cy.records.batch cimport (
     ATTRIBUTE_CODEC_MASK, BATCH_BAD_COMPRESSION, BATCH_BAD_MAGIC, BATCH_BAD_RECORD, BATCH_OK,
     BATCH_TRUNCATED, BATCH_UNPACKS_TOO_LARGE, LOG_OVERHEAD, BatchHeader, ProduceRules, RecordView, ValidBatch,
     batch_crc_matches, batch_find_timestamp, batch_finish, batch_header_read, batch_header_write, batch_unpack,
-    batch_validate, record_read, record_timestamp,
+    record_read, record_timestamp,
 )
+from kafka_cy.records.batch_validation cimport batch_validate
 from kafka_cy.records.compression cimport (
     CODEC_NONE, COMPRESSION_NO_MEMORY, COMPRESSION_TOO_LARGE, Codecs, codecs_new, codecs_unpacked,
     codecs_unpacked_release, compress as compress_bytes, decompress as decompress_bytes,
@@ -382,7 +383,7 @@ def build_batch(
 
 def validate(
     const uint8_t[::1] data not None, int64_t now_ms, int produce_version, int message_bytes_max, int compression_type,
-    int compression_level, bint log_append_time, bint key_required, bint verify_records,
+    int compression_level, bint log_append_time, bint key_required,
     int64_t timestamp_before_max_ms, int64_t timestamp_after_max_ms, int64_t unpacked_bytes_max,
 ):
     """(the batch as it would be appended, offset delta of the first record with the maximum timestamp)."""
@@ -396,7 +397,6 @@ def validate(
     rules.compression_level = compression_level
     rules.log_append_time = log_append_time
     rules.key_required = key_required
-    rules.verify_records = verify_records
     rules.timestamp_before_max_ms = timestamp_before_max_ms
     rules.timestamp_after_max_ms = timestamp_after_max_ms
     rules.unpacked_bytes_max = unpacked_bytes_max
@@ -408,7 +408,7 @@ def validate(
             &scratch, &valid,
         )
         if error:
-            raise InvalidBatch(error, valid.bad_record_index)
+            raise InvalidBatch(error, valid.record_errors[0].index if valid.record_errors_count else -1)
         result = PyBytes_FromStringAndSize(<char*>valid.data, <Py_ssize_t>valid.size)
         return result, valid.max_timestamp_offset_delta
     finally:

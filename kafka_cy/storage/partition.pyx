@@ -438,7 +438,7 @@ cdef class HostedPartition:
         cdef int error
         batch.data = <uint8_t*>PyByteArray_AS_STRING(copy)
         batch.size = <size_t>len(copy)
-        batch.bad_record_index = -1
+        batch.record_errors_count = 0
         if batch_header_read(batch.data, batch.size, &batch.header) != BATCH_OK or \
                 <size_t>(batch.header.length + LOG_OVERHEAD) != batch.size:
             raise ValueError("not exactly one record batch")

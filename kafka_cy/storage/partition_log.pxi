@@ -84,7 +84,6 @@ cdef int fill_config(LogConfig* config, dict topic_config) except -1:
     config.rules.compression_level = values.get(f"compression.{codec}.level", 0)
     config.rules.log_append_time = str(values["message.timestamp.type"]) == "LogAppendTime"
     config.rules.key_required = config.cleanup_compact
-    config.rules.verify_records = True
     config.rules.timestamp_before_max_ms = values["message.timestamp.before.max.ms"]
     config.rules.timestamp_after_max_ms = values["message.timestamp.after.max.ms"]
     unpacked = 8 * values["max.message.bytes"]
@@ -498,7 +497,7 @@ cdef int fill_batch(ValidBatch* batch, bytearray data) except -1:
             <size_t>(batch.header.length + LOG_OVERHEAD) != batch.size:
         raise ValueError("not exactly one record batch")
     batch.max_timestamp_offset_delta = batch.header.last_offset_delta
-    batch.bad_record_index = -1
+    batch.record_errors_count = 0
     return 0
 
 

@@ -15,6 +15,7 @@ from kafka_cy.records.api import crc32c
 
 TOPIC, BROKER, LOGGER, CLIENT_METRICS, GROUP = 2, 4, 8, 16, 32  # types of configuration resources
 TIME_MS = 1_700_000_000_000  # of the first record; the topics keep records for ever
+FUTURE_MS = 4_000_000_000_000  # beyond what a topic accepts
 UNKNOWN_ID = uuid.UUID(int=0x1234567890ABCDEF1234567890ABCDEF)
 Values = dict[str, Any]
 
@@ -46,6 +47,12 @@ class Case:
 def batch(count: int, *, first: int = 0, **arguments: Any) -> bytes:
     records = [Record(timestamp_ms=TIME_MS + first + i, key=b"k%d" % i, value=b"v" * 20) for i in range(count)]
     return build_batch(records, **arguments)
+
+
+def batch_of(*records: tuple[bytes | None, int], attributes: int = 0, compression: str = "none") -> bytes:
+    """A batch of records with these keys and timestamps."""
+    made = [Record(key=key, value=b"v" * 20, timestamp_ms=time_ms) for key, time_ms in records]
+    return build_batch(made, attributes=attributes, compression=compression)
 
 
 def packed(codec: str, compress: Callable[[bytes], bytes], count: int = 3) -> bytes:
@@ -175,10 +182,12 @@ def ranges(*api_keys: int) -> Callable[[Values], Any]:
 
 
 def without_messages(answer: Values) -> Any:
-    """Produce answers; we explain some errors of which Kafka says nothing."""
+    """Produce responses; we explain some errors of which Kafka says nothing, and word others differently."""
     for topic in answer["responses"]:
         for partition in topic["partition_responses"]:
             partition.pop("error_message", None)
+            for error in partition.get("record_errors", ()):
+                error["batch_index_error_message"] = bool(error["batch_index_error_message"])
     return answer
 
 

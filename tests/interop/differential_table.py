@@ -11,6 +11,7 @@ from codec_variants import gzip_member, lz4_block, lz4_header, skippable, xerial
 from differential_cases import (
     BROKER,
     CLIENT_METRICS,
+    FUTURE_MS,
     GROUP,
     LOGGER,
     TIME_MS,
@@ -19,6 +20,7 @@ from differential_cases import (
     Case,
     alter,
     batch,
+    batch_of,
     by_id,
     commit,
     configs,
@@ -62,6 +64,8 @@ CREATE = [
     Case("create data", 19, 7, new_topic("data", 2, configs=FOREVER), settle=True),
     Case("create small", 19, 5, new_topic("small", configs={**FOREVER, "max.message.bytes": "200"}), settle=True),
     Case("create compacted", 19, 5, new_topic("compacted", configs={"cleanup.policy": "compact"}), settle=True),
+    Case("create append time", 19, 5, new_topic("stamped", configs={
+        "retention.ms": "-1", "message.timestamp.type": "LogAppendTime"}), settle=True),
     Case("create assigned", 19, 5, new_topic_assigned("assigned", {0: [1], 1: [1]}), settle=True),
     Case("create existing", 19, 7, new_topic("data")),
     Case("create existing v2", 19, 2, new_topic("data")),
@@ -185,6 +189,22 @@ PRODUCE_ALL += [
         ("zstd", "large window", lambda data: zstd_frame(data, window=0xF8)),
         ("zstd", "large window sized", lambda data: zstd_frame(data, window=0xF8, size=len(data))),
     )
+]
+# Records that are refused one by one; the response names all of them.
+REFUSED = {
+    "no keys": ("compacted", [(None, TIME_MS), (b"k", TIME_MS), (None, TIME_MS), (None, -1)], 0),
+    "no keys and future": ("compacted", [(None, FUTURE_MS), (b"k", FUTURE_MS), (None, TIME_MS), (b"k", TIME_MS)], 0),
+    "future": ("data", [(b"k", FUTURE_MS), (None, TIME_MS), (b"k", FUTURE_MS), (b"k", -1)], 0),
+    "claims append time": ("data", [(b"k", TIME_MS), (None, TIME_MS)], 8),
+    "claims append time without": ("data", [(b"k", -1), (None, -1)], 8),
+    "claims append time of future": ("data", [(b"k", TIME_MS), (None, FUTURE_MS)], 8),
+    "claims append time to append time": ("stamped", [(b"k", TIME_MS), (None, TIME_MS)], 8),
+    "to append time": ("stamped", [(b"k", TIME_MS), (None, FUTURE_MS)], 0),
+}
+PRODUCE_ALL += [
+    Case(f"produce {name} {compression}", 0, 9, produce_values(
+        topic, batch_of(*records, attributes=attributes, compression=compression)))
+    for name, (topic, records, attributes) in REFUSED.items() for compression in ("none", "lz4")
 ]
 PRODUCE = [replace(case, view=without_messages) if case.api_key == 0 else case for case in PRODUCE_ALL]
 

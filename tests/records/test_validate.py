@@ -41,9 +41,8 @@ def refusal(data: bytes, **rules: object) -> BatchErrorCode:
 @pytest.mark.parametrize("codec", CODEC_NAMES)
 def test_a_good_batch_stays_as_it_is(codec: str) -> None:
     data = build_batch(RECORDS, compression=codec, producer_id=1, producer_epoch=0, base_sequence=0)
-    for verify in (False, True):
-        valid = validate(data, now_ms=NOW, verify_records=verify)
-        assert valid.data == data
+    valid = validate(data, now_ms=NOW)
+    assert valid.data == data
     assert valid.max_timestamp_offset_delta == 6
     assert validate(data, key_required=True).data == data
 
@@ -125,7 +124,7 @@ def test_headers_that_are_refused() -> None:
     packed = build_batch(RECORDS, compression="zstd")
     assert refusal(packed, produce_version=6) is BatchErrorCode.ZSTD_UNSUPPORTED
     assert refusal(packed, compression="none", message_bytes_max=1000) is BatchErrorCode.TOO_LARGE
-    assert refusal(packed, verify_records=True, unpacked_bytes_max=1000) is BatchErrorCode.UNPACKS_TOO_LARGE
+    assert refusal(packed, unpacked_bytes_max=1000) is BatchErrorCode.UNPACKS_TOO_LARGE
 
 
 def test_offset_deltas_must_count_up() -> None:
@@ -154,7 +153,7 @@ def test_the_walk_agrees_with_the_reader(at: int, value: int, codec: str) -> Non
     changed = patched(data, 61 + (at - 61) % (len(data) - 61), ">B", value)
     (batch,) = iterate_batches(changed)
     try:
-        valid = validate(changed, verify_records=True, unpacked_bytes_max=1 << 20)
+        valid = validate(changed, unpacked_bytes_max=1 << 20)
     except InvalidBatch:
         return
     (batch,) = iterate_batches(valid.data)
