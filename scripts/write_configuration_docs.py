@@ -64,8 +64,8 @@ and survives a restart. The strongest level wins: topic or group, this broker, a
 The column *change* says when a new value takes effect: *at once*; or *at start*, which means after a restart, and that the
 key cannot be altered remotely; or *stored*, which means that the key can be altered and takes effect after a restart.
 *Level* is `broker` if a setting belongs to one broker only, and `any` if the cluster default can contain it as well.
-Unlike Kafka, kafka-cy refuses unknown broker keys, and changes of `listeners`, `listener.security.protocol.map` and
-`num.network.threads` while the broker runs.
+Like Kafka, kafka-cy stores unknown broker keys and never shows their values; it logs a warning. Unlike Kafka, it refuses
+changes of `listeners`, `listener.security.protocol.map` and `num.network.threads` while the broker runs.
 """
 
 
@@ -102,7 +102,7 @@ def _broker_table(title: str, names: list[str]) -> str:
         key = definitions.broker_key(name)
         assert key is not None
         rows.append([f"`{name}`", key.text, _effect(key), key.allowed, _default(key), *_change(key)])
-    return _table(title, ["key", "meaning", "effect", "allowed", "default", "change", "level"], rows)
+    return table(title, ["key", "meaning", "effect", "allowed", "default", "change", "level"], rows)
 
 
 def _removed_keys_table() -> str:
@@ -113,7 +113,7 @@ def _removed_keys_table() -> str:
     for entry in legacy.INTERNAL_KEYS:
         key = ConfigKey(*entry)
         rows.append([f"`{key.name}`", key.text, _effect(key)])
-    return _table("Broker keys that Kafka 4 has removed", ["key", "meaning", "effect"], rows)
+    return table("Broker keys that Kafka 4 has removed", ["key", "meaning", "effect"], rows)
 
 
 def _effect(key: ConfigKey) -> str:
@@ -135,7 +135,7 @@ def _topic_table() -> str:
         synonym = definitions.TOPIC_BROKER_SYNONYMS.get(name)
         broker = f"`{synonym}`" if synonym else ""
         rows.append([f"`{name}`", key.text, _effect(key), key.allowed, _default(key), broker])
-    return _table("Topic keys", ["key", "meaning", "effect", "allowed", "default", "broker key of the default"], rows)
+    return table("Topic keys", ["key", "meaning", "effect", "allowed", "default", "broker key of the default"], rows)
 
 
 def _group_table() -> str:
@@ -146,7 +146,7 @@ def _group_table() -> str:
         synonym = definitions.group_broker_synonyms().get(name)
         broker = f"`{synonym}`" if synonym else ""
         rows.append([f"`{name}`", key.text, _effect(key), key.allowed, _default(key), broker])
-    return _table("Group keys", ["key", "meaning", "effect", "allowed", "default", "broker key of the default"], rows)
+    return table("Group keys", ["key", "meaning", "effect", "allowed", "default", "broker key of the default"], rows)
 
 
 def _client_metrics_table() -> str:
@@ -155,7 +155,7 @@ def _client_metrics_table() -> str:
         key = definitions.client_metrics_key(name)
         assert key is not None
         rows.append([f"`{name}`", key.text, _effect(key), key.allowed, _default(key)])
-    return _table("Keys of client metrics subscriptions", ["key", "meaning", "effect", "allowed", "default"], rows)
+    return table("Keys of client metrics subscriptions", ["key", "meaning", "effect", "allowed", "default"], rows)
 
 
 def _default(key: ConfigKey) -> str:
@@ -164,8 +164,9 @@ def _default(key: ConfigKey) -> str:
     return f"`{key.default}`" if key.default else "empty"
 
 
-def _table(title: str, heads: list[str], rows: list[list[str]]) -> str:
-    lines = [f"## {title}", "", _row(heads), _row(["---"] * len(heads))]
+def table(title: str, heads: list[str], rows: list[list[str]], note: str = "") -> str:
+    """Return a section with a Markdown table; `note` stands above it."""
+    lines = [f"## {title}", "", *([note] if note else []), _row(heads), _row(["---"] * len(heads))]
     lines += [_row(row) for row in rows]
     return "\n".join(lines) + "\n"
 

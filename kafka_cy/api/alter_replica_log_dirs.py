@@ -1,7 +1,7 @@
 """AlterReplicaLogDirs, versions 1-2: moves partitions between the log directories of this broker.
 
-The answer says whether the move was begun; DescribeLogDirs shows its progress. A partition that is there already is
-answered without error.
+The response says whether the move was started; DescribeLogDirs shows its progress. A partition that is already in the
+directory gets no error. A topic name that is too long for the folder of the copy is INVALID_TOPIC_EXCEPTION.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Any
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.storage.log_dir import FOLDER_NAME_MAX
 
 
 @handler(api_key=34, versions=(1, 2))
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
-    """One result for each partition, by topic."""
-    paths: dict[str, dict[int, str]] = {}  # of a partition that is named twice the last directory counts
+    """Respond with one result for each partition, by topic."""
+    paths: dict[str, dict[int, str]] = {}  # for a partition that is named twice, the last directory counts
     for directory in request.body.dirs:
         for topic in directory.topics:
             for index in topic.partitions:
@@ -33,6 +34,8 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
 
 
 def _move(name: str, index: int, path: str, context: ApiContext) -> ErrorCode:
+    if len(f"{name}-{index}.{'0' * 32}-future") > FOLDER_NAME_MAX:
+        return ErrorCode.INVALID_TOPIC_EXCEPTION  # as in Kafka: no folder can have the name that the copy would get
     known = context.cluster.topics.get(name)
     if not path.startswith("/"):
         return ErrorCode.LOG_DIR_NOT_FOUND

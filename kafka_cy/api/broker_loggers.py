@@ -1,6 +1,6 @@
-"""Levels of the broker's log as the BROKER_LOGGER resource shows and changes them (KIP-412).
+"""The level of the broker's log, which the BROKER_LOGGER resource shows and changes (KIP-412).
 
-There is one logger, `root`. Kafka's level names stand for ours: FATAL for error, WARN for warning, TRACE for debug.
+There is one logger, `root`. Kafka's level names map to ours: FATAL to error, WARN to warning, TRACE to debug.
 """
 
 from collections.abc import Collection, Sequence
@@ -62,17 +62,22 @@ def alter(log: LeveledLog, operations: Sequence[Operation], *, validate_only: bo
     if len(set(names)) != len(names):
         raise AlterationError(ErrorCode.INVALID_REQUEST, "Error due to duplicate config keys")
     for operation in operations:
+        _check_kind(operation)
+    for operation in operations:
         _check(operation)
     if not validate_only:
         for operation in operations:
             log.level = _LEVELS[str(operation.value)]
 
 
-def _check(operation: Operation) -> None:
+def _check_kind(operation: Operation) -> None:
     if operation.operation not in (SET, DELETE):
         verb = {APPEND: "APPEND", SUBTRACT: "SUBTRACT"}.get(operation.operation, "That")
         message = f"{verb} operation is not allowed for the BROKER_LOGGER resource"
         raise AlterationError(ErrorCode.INVALID_REQUEST, message)
+
+
+def _check(operation: Operation) -> None:
     if operation.name != ROOT:
         raise AlterationError(ErrorCode.INVALID_CONFIG, f"Logger {operation.name} does not exist!")
     if operation.operation == DELETE:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from kafka_cy.cluster.metadata import ClusterMetadata
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.config import definitions, dynamic
-from kafka_cy.config.broker_config import BrokerConfig, has_meaning, no_effect_warning
+from kafka_cy.config.broker_config import BrokerConfig, has_meaning, no_effect_warning, unknown_key_warning
 from kafka_cy.config.topic_settings import validate_topic_configs
 from kafka_cy.config.types import ConfigError, ConfigKey, RelationError, UnknownKeyError, parse_value, split_list
 from kafka_cy.protocol.errors import ErrorCode
@@ -93,10 +93,12 @@ def replace_settings(
 
 
 def warn_of_keys_without_effect(context: ApiContext, kind: int, name: str, settings: Mapping[str, str]) -> None:
-    """Write a warning to the broker's log for each of these valid settings that has no effect."""
+    """Write a warning to the broker's log for each of these valid settings that has no effect or is not known."""
     for key_name, text in settings.items():
         key = _KEY_OF[kind](key_name)
-        if key is not None and key.ignored_because and has_meaning(key, parse_value(key, text)):
+        if key is None:
+            context.log.warning(unknown_key_warning(key_name), resource=f"{ENTITY_TYPES[kind]} {name or 'default'}")
+        elif key.ignored_because and has_meaning(key, parse_value(key, text)):
             context.log.warning(no_effect_warning(key), resource=f"{ENTITY_TYPES[kind]} {name or 'default'}")
 
 
@@ -198,7 +200,7 @@ def validate_settings(
             raise AlterationError(ErrorCode.INVALID_REQUEST, message) from None
         raise AlterationError(ErrorCode.INVALID_CONFIG, error.kafka_message) from None
     except ConfigError as error:
-        if resource_type == CLIENT_METRICS and error.key == "interval.ms":
+        if resource_type == CLIENT_METRICS and error.key == "interval.ms" and "Not a number" not in error.reason:
             message = f"Invalid value {error.value} for interval.ms, interval must be between 100 and 3600000 (1 hour)"
             raise AlterationError(ErrorCode.INVALID_REQUEST, message) from None
         # Kafka answers INVALID_REQUEST for broker settings and INVALID_CONFIG for all others.

@@ -1,11 +1,12 @@
 """DeleteTopics, versions 1-6.
 
-By name, and from version 6 on by id. The logs are renamed at once and removed after `file.delete.delay.ms`. With
-`delete.topic.enable=false`, or a time-out that has passed before the request came, nothing is deleted.
+Topics are deleted by name, and from version 6 on by id. The logs are renamed at once and removed after
+`file.delete.delay.ms`. With `delete.topic.enable=false`, or a negative timeout, nothing is deleted.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from kafka_cy.protocol.errors import ErrorCode
 
 @handler(api_key=20, versions=(1, 6))
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
-    """Delete each topic by itself."""
+    """Delete each topic; an error of one does not affect the others."""
     body = request.body
     if request.api_version >= 6:
         asked = [(topic.name, topic.topic_id) for topic in body.topics]
@@ -34,10 +35,11 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     for name, topic_id in both_ways.items():
         message = "The provided topic name maps to an ID that was already supplied."
         responses.append(_refused(name, topic_id, ErrorCode.INVALID_REQUEST, message))
+    times, ids_both_ways = Counter(asked), set(both_ways.values())
     with context.cluster.batch():
         for name, topic_id in dict.fromkeys(asked):
-            if name not in both_ways and (name is not None or topic_id not in both_ways.values()):
-                responses.append(_delete(name, topic_id, asked.count((name, topic_id)), context))
+            if name not in both_ways and (name is not None or topic_id not in ids_both_ways):
+                responses.append(_delete(name, topic_id, times[name, topic_id], context))
     return {"responses": responses}
 
 

@@ -2,8 +2,8 @@
 
 SET, DELETE, APPEND and SUBTRACT for topics, this broker (name = its id), all brokers (name empty), groups, client
 metrics subscriptions and loggers. All changes of a resource take effect, or none. A change takes effect before the
-response. Deviations: an unknown key of a broker is refused with INVALID_CONFIG (Kafka stores it); listeners and
-`num.network.threads` are refused, because they are fixed at the start.
+response. Like Kafka, it stores an unknown key of a broker; the broker's log warns about it. Deviation: `listeners`,
+`listener.security.protocol.map` and `num.network.threads` are refused, because they are fixed at the start.
 """
 
 from __future__ import annotations

@@ -64,6 +64,8 @@ cdef void read_asked_topic(Reader* r, int16_t version, AskedTopic* asked) noexce
     asked.name = read_string(r, version >= 9, &asked.name_size)
     if version >= 9:
         skip_tagged_fields(r)
+    if version >= 12 and not r.error and not topic_id_is_zero(asked.topic_id):
+        asked.name = NULL                           # the id counts: Java's client sends it with an empty name
 
 
 cdef const uint8_t* id_of(MetadataImage* image, AskedTopic* asked) noexcept nogil:

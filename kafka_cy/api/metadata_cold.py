@@ -1,13 +1,15 @@
-"""Metadata, versions 0-13: what the reactors hand over: unknown topics, creation on demand, all odd requests.
+"""Metadata, versions 0-13: the requests that the reactors forward: unknown topics, creation on demand, unusual requests.
 
-A topic that is created on demand is in this very answer with its partitions and leaders. Version 0 reads an empty list
-as all topics, later versions null. From version 10 on topics can be asked by id.
+A topic that is created on demand is already in this response with its partitions and leaders (Kafka answers that it is
+unknown and creates it meanwhile). Version 0 takes an empty list for all topics, later versions null. From version 12 on,
+topics can be asked for by id.
 """
 
 from __future__ import annotations
 
 import contextlib
 from typing import Any
+from uuid import UUID
 
 from kafka_cy.api.authorized_operations import CLUSTER_ALL, NOT_ASKED
 from kafka_cy.api.context import ApiContext, Request
@@ -21,7 +23,7 @@ from kafka_cy.protocol.errors import ErrorCode
 
 @handler(api_key=3, versions=(0, 13))
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
-    """Answer for all topics asked for, creating missing ones where both sides allow it."""
+    """Describe the requested topics. Create missing ones if the client and the broker allow it."""
     body, version = request.body, request.api_version
     with_operations = version >= 8 and body.include_topic_authorized_operations
     if body.topics is None or (version == 0 and not body.topics):
@@ -31,10 +33,11 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
         may_create = wanted and bool(context.config["auto.create.topics.enable"])
         with context.cluster.batch():
             for asked in body.topics:
-                if may_create and asked.name is not None and asked.name not in context.cluster.topics:
+                by_name = asked.name is not None and _topic_id(asked) is None
+                if may_create and by_name and asked.name not in context.cluster.topics:
                     _create(asked.name, context)
         answers = [_asked(asked, version, with_operations, context) for asked in body.topics]
-        # A topic that is asked for twice, by name or id, stands in the answer once.
+        # A topic that is asked for twice, by name or id, is in the response once.
         topics = list({(each["name"], each["topic_id"]): each for each in answers}.values())
     operations = getattr(body, "include_cluster_authorized_operations", False)
     return {
@@ -47,13 +50,13 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
 
 
 def _create(name: str, context: ApiContext) -> None:
-    with contextlib.suppress(TopicRefused):  # the answer says why: a bad name, or a topic that cannot be
+    with contextlib.suppress(TopicRefused):  # the response says why
         create_on_demand(context.cluster, context.config, name)
 
 
 def _asked(asked: Any, version: int, with_operations: bool, context: ApiContext) -> dict[str, Any]:
-    topic_id = getattr(asked, "topic_id", None)
-    if asked.name is None:
+    topic_id = _topic_id(asked)
+    if asked.name is None or topic_id is not None:
         topic = context.cluster.topic_by_id.get(topic_id) if topic_id is not None else None
         code = ErrorCode.UNKNOWN_TOPIC_ID
     else:
@@ -62,8 +65,16 @@ def _asked(asked: Any, version: int, with_operations: bool, context: ApiContext)
         code = ErrorCode.INVALID_TOPIC_EXCEPTION if bad_name else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     if topic is not None:
         return _known(topic, with_operations, context)
-    name = asked.name if asked.name is not None or version >= 12 else ""
+    name = asked.name if topic_id is None else None  # an id counts, even if a name comes with it, as Java's empty one
+    if name is None and version < 12:
+        name = ""
     return {"error_code": code, "name": name, "topic_id": topic_id, "is_internal": False, "partitions": []}
+
+
+def _topic_id(asked: Any) -> UUID | None:
+    """The id that a topic is asked by; None if it is asked by name."""
+    topic_id: UUID | None = getattr(asked, "topic_id", None)
+    return topic_id
 
 
 def _known(topic: Topic, with_operations: bool, context: ApiContext) -> dict[str, Any]:

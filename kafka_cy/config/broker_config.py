@@ -17,6 +17,9 @@ LAPTOP_DEFAULTS: Final[dict[str, str]] = {
 LISTEN_BACKLOG: Final = 1024
 RECOVERY_THREADS: Final = 5
 
+#: Topic key for tests that need segments smaller than the lower limit of segment.bytes.
+INTERNAL_SEGMENT_BYTES: Final = "internal.segment.bytes"
+
 #: Broker keys that a log reads beside its topic's keys.
 BROKER_KEYS_OF_LOGS: Final = ("producer.id.expiration.ms",)
 
@@ -192,6 +195,8 @@ class BrokerConfig:
             key = definitions.topic_key(name)
             if key is not None:
                 result[name] = parse_value(key, text)
+        if result.get(INTERNAL_SEGMENT_BYTES) is not None:
+            result["segment.bytes"] = result.pop(INTERNAL_SEGMENT_BYTES)
         return result
 
     def group_config(self, overrides: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -263,7 +268,7 @@ class BrokerConfig:
             try:
                 if key is not None:
                     parse_value(key, text)
-                    result[name] = text
+                result[name] = text
             except ConfigError as error:
                 self.warnings.append(f"stored dynamic setting ignored: {error}")
         return result
@@ -283,7 +288,7 @@ class BrokerConfig:
         key = definitions.broker_key(name)
         if key is None:
             if not name.startswith(_OPEN_PREFIXES):
-                self.warnings.append(_unknown_key_warning(name))
+                self.warnings.append(unknown_key_warning(name))
             return
         value = self._typed[name] = parse_value(key, text)
         if key.effect.startswith(("ignored", "refused")) and has_meaning(key, value):
@@ -323,7 +328,7 @@ class BrokerConfig:
                 names = ", ".join(sorted(known))
                 self.warnings.append(f"configuration key {name}: no listener is called {listener}, only {names}")
             elif key.startswith("ssl.") and name not in self:
-                self.warnings.append(_unknown_key_warning(name))
+                self.warnings.append(unknown_key_warning(name))
 
     def _check_advertised(self) -> None:
         bound = {listener.name for listener in self.listeners}
@@ -364,7 +369,8 @@ def no_effect_warning(key: ConfigKey) -> str:
     return f"configuration key {key.name} has no effect: {key.ignored_because}"
 
 
-def _unknown_key_warning(name: str) -> str:
+def unknown_key_warning(name: str) -> str:
+    """The warning about a broker key that is not known; it suggests what may be meant."""
     for topic_name, broker_name in definitions.TOPIC_BROKER_SYNONYMS.items():
         if name == topic_name:
             return f"unknown configuration key {name}: it is a topic's; the broker's is {broker_name}"

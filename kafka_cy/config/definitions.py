@@ -154,11 +154,13 @@ def unit_ms(name: str) -> int:
 def topic_key(name: str) -> ConfigKey | None:
     """Return the topic key of that name."""
     entry = _topic_entries.get(name)
+    if entry is None:
+        entry = next((each for each in topic_resource.INTERNAL_KEYS if each[0] == name), None)
     return ConfigKey(*entry) if entry is not None else None
 
 
 def topic_key_names() -> list[str]:
-    """Names of the topic keys in Kafka's order."""
+    """Names of the topic keys that are described to clients, in Kafka's order."""
     return list(_topic_entries)
 
 

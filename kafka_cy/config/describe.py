@@ -1,4 +1,4 @@
-"""What DescribeConfigs says of each key of an entity: value, source, and the levels behind it."""
+"""What DescribeConfigs shows for each key of an entity: its value, its source, and all levels that give it a value."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from kafka_cy.config import definitions, dynamic
 from kafka_cy.config.broker_config import BrokerConfig
 from kafka_cy.config.dynamic import Synonym
-from kafka_cy.config.types import TYPE_CODES, ConfigError, ConfigKey, parse_value, to_text
+from kafka_cy.config.types import TYPE_CODES, ConfigError, ConfigKey, custom_key, parse_value, to_text
 
 
 class ConfigEntry(NamedTuple):
@@ -46,12 +46,12 @@ def describe_broker(config: BrokerConfig, wanted: Collection[str] | None = None)
     """Describe this broker: every key with its effective value, sorted by name."""
     entries = []
     set_names = {*config.dynamic_broker, *config.dynamic_default}
-    set_names |= {name for name in config.static if name.startswith(definitions.LISTENER_PREFIX) and name in config}
+    set_names |= {name for name in config.static if name.startswith(definitions.LISTENER_PREFIX) or name not in config}
     for name in _chosen(sorted(set_names.union(definitions.broker_key_names())), wanted):
-        key = _known(definitions.broker_key, name)
+        key = definitions.broker_key(name) or custom_key(name)
         levels = dynamic.synonyms(config, name)
         value = None if key.sensitive else to_text(config[name])
-        # Kafka calls all of single listeners' keys read-only, also those that it lets be changed.
+        # Kafka describes every key of a single listener as read-only, even those that can be changed.
         read_only = key.scope == "read-only" or name.startswith(definitions.LISTENER_PREFIX)
         entries.append(ConfigEntry(key, value, read_only, _source(levels), levels))
     return entries
@@ -61,7 +61,7 @@ def describe_cluster_default(config: BrokerConfig, wanted: Collection[str] | Non
     """Describe the settings of all brokers: only those that are set."""
     entries = []
     for name in _chosen(sorted(config.dynamic_default), wanted):
-        key = _known(definitions.broker_key, name)
+        key = definitions.broker_key(name) or custom_key(name)
         value = None if key.sensitive else _normal(key, config.dynamic_default[name])
         levels = [Synonym(name, value, dynamic.DYNAMIC_DEFAULT_BROKER_CONFIG)]
         entries.append(ConfigEntry(key, value, key.scope == "read-only", levels[0].source, levels))
@@ -114,7 +114,7 @@ def _known(find: Callable[[str], ConfigKey | None], name: str) -> ConfigKey:
 def _normal(key: ConfigKey, text: str) -> str | None:
     try:
         return to_text(parse_value(key, text))
-    except ConfigError:  # stored by another version: show what stands there
+    except ConfigError:  # stored by another version: show the text
         return text
 
 

@@ -1,4 +1,4 @@
-"""Dynamic settings: which broker keys may change while the broker runs, at which level, and which level wins.
+"""Dynamic settings: which broker keys can change while the broker runs, at which level, and which level wins.
 
 Levels, the strongest first: topic (or group, client metrics) > this broker > all brokers (cluster default) > file and
 command line > Kafka's default.
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from kafka_cy.config import definitions
 from kafka_cy.config.broker_config import BrokerConfig
 from kafka_cy.config.checks import check_connection_limits
-from kafka_cy.config.types import ConfigError, RelationError, UnknownKeyError, parse_value
+from kafka_cy.config.types import ConfigError, RelationError, custom_key, parse_value
 
 # Sources as DescribeConfigs numbers them.
 DYNAMIC_TOPIC_CONFIG: Final = 1
@@ -55,14 +55,14 @@ class Synonym(NamedTuple):
 
 
 class NotDynamicError(Exception):
-    """Keys that may not be altered at this level; the message is worded as Kafka words it."""
+    """Keys that may not be altered at this level; the message is in Kafka's words."""
 
 
 def synonyms(config: BrokerConfig, name: str) -> list[Synonym]:
     """Return every level that gives the broker key `name` a value, the effective one first.
 
     A setting that only a coarser key gives (`log.retention.hours` for `log.retention.ms`) is not listed under the finer
-    name unless the finer one has a value too: Kafka's clients rely on the first entry being the key they asked for.
+    name unless the finer key has a value too, because Kafka's clients expect their key as the first entry.
     """
     result: list[Synonym] = []
     names = definitions.broker_synonyms(name)
@@ -79,8 +79,7 @@ def synonyms(config: BrokerConfig, name: str) -> list[Synonym]:
             result.append(Synonym(key, definition.default, DEFAULT_CONFIG))
     while result and result[0].name != name:
         del result[0]
-    secret = definitions.broker_key(name)
-    if secret is not None and secret.sensitive:
+    if (definitions.broker_key(name) or custom_key(name)).sensitive:
         return [entry._replace(value=None) for entry in result]
     return result
 
@@ -88,13 +87,14 @@ def synonyms(config: BrokerConfig, name: str) -> list[Synonym]:
 def validate_broker_settings(config: BrokerConfig, settings: Mapping[str, str], *, cluster_default: bool) -> None:
     """Check a whole set of dynamic settings of one level.
 
-    Raises ConfigError for an unknown key or a bad value, NotDynamicError for keys of another level or of start-up.
+    A key that is not known is accepted, as in Kafka, where plugins have keys of their own. Raises ConfigError for a bad
+    value, NotDynamicError for keys of another level or of start-up.
     """
     fixed, per_broker, per_listener = [], [], []
     for name, text in settings.items():
         key = definitions.broker_key(name)
         if key is None:
-            raise UnknownKeyError("broker", name, text)
+            continue
         if key.scope == "read-only" or name in FIXED_AT_START:
             fixed.append(name)
         elif name in PER_LISTENER:

@@ -62,8 +62,8 @@ class ConfigKey(NamedTuple):
 
     @property
     def sensitive(self) -> bool:
-        """Whether the value may never be shown."""
-        return self.type == "PASSWORD"
+        """Whether the value may never be shown. Nobody knows whether the value of a custom key is secret."""
+        return self.type in ("PASSWORD", "UNKNOWN")
 
     @property
     def allowed(self) -> str:
@@ -73,6 +73,11 @@ class ConfigKey(NamedTuple):
         if self.validator is not None and self.type in ("STRING", "LIST", "CLASS"):
             return rule
         return f"{words}, {rule}" if rule else words
+
+
+def custom_key(name: str) -> ConfigKey:
+    """Return a key that kafka-cy does not know, such as a plugin's: its value is stored, never shown and never used."""
+    return ConfigKey(name, "UNKNOWN", None, "read-only", None, "LOW", "ignored: kafka-cy does not know the key", "")
 
 
 class ConfigError(Exception):
@@ -200,6 +205,7 @@ def describe_type(kind: str) -> str:
     """Describe a type in words."""
     words = {
         "BOOLEAN": "true or false",
+        "UNKNOWN": "any text",
         "DOUBLE": "a number",
         "STRING": "text",
         "LIST": "a list, separated by commas",

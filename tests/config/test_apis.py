@@ -200,14 +200,12 @@ def test_alter_replaces_all_settings(broker: Broker) -> None:
         (TOPIC, "t", ("nonsense", SET, "1"), 40, "Unknown topic config name: nonsense"),
         (TOPIC, "t", ("retention.ms", SET, None), 42, "Null value not supported for : retention.ms"),
         (TOPIC, "t", ("retention.ms", 9, "1"), 42, "Unknown operation type id 9."),
-        (BROKER, "1", ("nonsense", SET, "1"), 40, "Unknown broker config name: nonsense"),
         (BROKER, "1", ("num.partitions", SET, "1"), 42, "Cannot update these configs dynamically: [num.partitions]"),
         (BROKER, "1", ("listeners", SET, "A://:1"), 42, "Cannot update these configs dynamically: [listeners]"),
         (BROKER, "", ("ssl.keystore.type", SET, "PEM"), 42, "only per-listener"),
         (BROKER, "", ("listener.name.a.ssl.keystore.type", SET, "PEM"), 42, "at default cluster level"),
         (BROKER, "1", ("listener.name.a.num.partitions", SET, "1"), 42, "Cannot update these configs dynamically"),
         (BROKER, "1", ("listener.name.a.ssl.client.auth", SET, "none"), 42, "Cannot update these configs dynamically"),
-        (BROKER, "1", ("listener.name.a.nonsense", SET, "1"), 40, "Unknown broker config name: listener.name.a.nonsense"),
         (BROKER, "1", ("log.segment.bytes", SET, "1"), 42, "Value must be at least 1048576"),
         (BROKER, "2", ("log.segment.bytes", SET, "1"), 42, "Unexpected broker id, expected 1, but received 2"),
         (BROKER, "x", ("log.segment.bytes", SET, "1"), 42, "Node id must be an integer, but it is: x"),
@@ -218,6 +216,8 @@ def test_alter_replaces_all_settings(broker: Broker) -> None:
         (GROUP, "g", ("streams.num.standby.replicas", SET, "3"), 40, "group.streams.max.standby.replicas"),
         (CLIENT_METRICS, "", ("interval.ms", SET, "1000"), 42, "can't be empty"),
         (CLIENT_METRICS, "m", ("interval.ms", SET, "99"), 42, "interval must be between 100"),
+        (CLIENT_METRICS, "m", ("interval.ms", SET, "bbb"), 40, "Invalid value bbb for configuration interval.ms"),
+        (TOPIC, "t", ("internal.segment.bytes", SET, "0"), 40, "Value must be at least 1"),
         (77, "x", ("a", SET, "1"), 42, "Unknown resource type 77"),
         (LOGGER, "1", ("root", SET, "LOUD"), 40, "not a supported log level"),
         (LOGGER, "1", ("other", SET, "INFO"), 40, "Logger other does not exist!"),
@@ -241,6 +241,40 @@ def test_duplicates_are_refused(broker: Broker) -> None:
         answers = broker.call(api_key, version, resources=(resource, resource), validate_only=False)["responses"]
         assert [answer["error_code"] for answer in answers] == [42, 42]
         assert answers[0]["error_message"] == "Each resource must appear at most once."
+
+
+@pytest.mark.parametrize("name", ["nonsense", "listener.name.a.nonsense"])
+@pytest.mark.parametrize("resource", ["1", ""])
+def test_unknown_broker_keys_are_stored_and_never_shown(broker: Broker, tmp_path: Path, name: str, resource: str) -> None:
+    warnings: list[str] = []
+    broker.context.log.listener = lambda level, what, details: warnings.append(what)
+    assert broker.alter(BROKER, resource, (name, SET, "secret"), ("log.cleaner.threads", SET, "2")) == (0, None)
+    assert warnings == [f"unknown configuration key {name}"]
+    assert broker.logs.cleaner["log.cleaner.threads"] == 2
+    broker.store.close()
+    again = Broker(tmp_path)
+    (entry,) = again.describe(BROKER, resource, name, include_synonyms=True)["configs"]
+    source = 2 if resource else 3
+    assert entry["synonyms"] == [{"name": name, "value": None, "source": source}]
+    assert (entry["value"], entry["config_source"], entry["config_type"]) == (None, source, 0)
+    assert entry["is_sensitive"] and entry["read_only"]
+    assert again.alter(BROKER, resource, (name, DELETE, None)) == (0, None)
+    assert again.describe(BROKER, resource, name)["configs"] == []
+    again.store.close()
+
+
+def test_internal_segment_bytes_is_applied_and_not_described(broker: Broker) -> None:
+    assert broker.alter(TOPIC, "t", ("internal.segment.bytes", SET, "1000")) == (0, None)
+    assert broker.logs.applied["t"]["segment.bytes"] == 1000
+    assert "internal.segment.bytes" not in broker.logs.applied["t"]
+    names = [entry["name"] for entry in broker.describe(TOPIC, "t")["configs"]]
+    assert len(names) == 33 and "internal.segment.bytes" not in names
+
+
+def test_what_a_logger_operation_is_counts_before_its_logger(broker: Broker) -> None:
+    operations = (("kafka.server.ReplicaManager", SET, "INFO"), ("root", APPEND, "INFO"))
+    assert broker.alter(LOGGER, "1", *operations)[0] == 42
+    assert broker.context.log.level == "info"
 
 
 def test_loggers(broker: Broker) -> None:

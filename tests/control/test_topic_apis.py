@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 from control_fakes import call, make_context
@@ -136,6 +137,41 @@ def test_metadata_creates_on_demand(version: int) -> None:
     if version >= 4:
         answer = call(context, METADATA, version, {"topics": [{"name": "x"}], "allow_auto_topic_creation": False})
         assert answer["topics"][0]["error_code"] == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
+@pytest.mark.parametrize("name", [None, "", "other"])
+@pytest.mark.parametrize("version", [12, 13])
+def test_metadata_by_id_whatever_the_name(version: int, name: str | None) -> None:
+    """Java's client sends an empty name with an id."""
+    context = make_context()
+    create(context)
+    topic_id, unknown_id = context.cluster.topics["t"].id, UUID(int=5)
+    asked = [{"name": name, "topic_id": topic_id}, {"name": name, "topic_id": unknown_id}]
+    answer = call(context, METADATA, version, {"topics": asked, "allow_auto_topic_creation": True})
+    found, unknown = answer["topics"]
+    assert (found["error_code"], found["name"], found["topic_id"]) == (0, "t", topic_id)
+    assert (unknown["error_code"], unknown["name"]) == (ErrorCode.UNKNOWN_TOPIC_ID, None)
+    assert list(context.cluster.topics) == ["t"]
+
+
+def test_a_partition_whose_folder_name_would_be_too_long_is_not_moved() -> None:
+    context = make_context()
+    code = move(context, "x" * 249, "nowhere")
+    assert code == ErrorCode.INVALID_TOPIC_EXCEPTION
+    assert move(context, "x" * 213, "nowhere") == ErrorCode.LOG_DIR_NOT_FOUND
+
+
+def move(context: Any, topic: str, path: str) -> int:
+    dirs = [{"path": path, "topics": [{"name": topic, "partitions": [0]}]}]
+    answer = call(context, 34, 2, {"dirs": dirs})
+    return int(answer["results"][0]["partitions"][0]["error_code"])
+
+
+def test_metadata_creates_nothing_without_enough_brokers_for_the_default_replication_factor() -> None:
+    context = make_context({"default.replication.factor": "2"})
+    answer = call(context, METADATA, 12, {"topics": [{"name": "t"}], "allow_auto_topic_creation": True})
+    assert answer["topics"][0]["error_code"] == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    assert context.cluster.topics == {}
 
 
 def test_metadata_creates_internal_topics_with_their_own_settings() -> None:

@@ -79,6 +79,12 @@ KEYS: Final[tuple[Entry, ...]] = (
      "Maximum size of an index file. A full index rolls the segment."),
 )
 
+#: Keys that Kafka neither documents nor describes to clients.
+INTERNAL_KEYS: Final[tuple[Entry, ...]] = (
+    ("internal.segment.bytes", "INT", None, "topic", ("at_least", 1), "MEDIUM", "config",
+     "Maximum size of a segment file, in place of segment.bytes, without its lower limit. For tests."),
+)
+
 #: Topic key -> broker key that gives its default; keys that are not here have no broker key.
 BROKER_SYNONYMS: Final[dict[str, str]] = {
     "compression.type": "compression.type",
