@@ -1,16 +1,16 @@
 """DeleteGroups (API 42), versions 0-2: delete Empty groups with their offsets.
 
-NON_EMPTY_GROUP while there are members, GROUP_ID_NOT_FOUND for unknown groups. v2: flexible. The answer leaves when all
-deletions are stored.
+NON_EMPTY_GROUP while there are members, GROUP_ID_NOT_FOUND for unknown groups. v2: flexible. The response leaves when
+all deletions are stored.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
-from kafka_cy.coordinator.administration import delete_group
 from kafka_cy.protocol.errors import ErrorCode
 
 
@@ -18,11 +18,16 @@ from kafka_cy.protocol.errors import ErrorCode
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """One error per group."""
     names = list(dict.fromkeys(request.body.groups_names))
-    deleted = [(name, delete_group(context.groups, name)) for name in names]
+    errors: dict[str, ErrorCode] = {}
 
-    def answer(lost: dict[str, ErrorCode]) -> None:
-        results = [{"group_id": name, "error_code": int(lost[name] or error)} for name, error in deleted]
-        request.respond({"throttle_time": 0, "results": results})
+    def deleted(name: str, error: ErrorCode) -> None:
+        errors[name] = error
+        if len(errors) == len(names):
+            results = [{"group_id": each, "error_code": int(errors[each])} for each in names]
+            request.respond({"throttle_time": 0, "results": results})
 
-    context.groups.when_all_stored(names, answer)
+    if not names:
+        return {"throttle_time": 0, "results": []}
+    for name in names:
+        context.groups.delete_group(name, partial(deleted, name))
     return None

@@ -1,29 +1,49 @@
 """DescribeGroups (API 15), versions 0-6: state, members and assignments of classic groups.
 
 Subscriptions and assignments are shown while the group is Stable. v3: authorized operations (all of them: there is no
-authorizer). v4: group instance ids. v6 (KIP-1043): an unknown group is GROUP_ID_NOT_FOUND with a message; before it is
-"Dead" without an error.
+authorizer). v4: group instance ids. v6 (KIP-1043): an unknown group is GROUP_ID_NOT_FOUND with a message; before v6 it
+is "Dead" without an error.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from kafka_cy.api.authorized_operations import GROUP_ALL
+from kafka_cy.api.authorized_operations import GROUP_ALL, NOT_ASKED
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
-from kafka_cy.coordinator.administration import describe_group
+from kafka_cy.protocol.errors import ErrorCode
+
+DEAD = "Dead"
 
 
 @handler(api_key=15, versions=(0, 6))
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
-    """One entry per group asked for."""
+    """One entry for each group of the request."""
     version = request.api_version
     operations = version >= 3 and request.body.include_authorized_operations
     groups = []
     for name in request.body.groups:
-        group = describe_group(context.groups, name, unknown_is_error=version >= 6)
+        group = _describe(context, name, version)
         if operations and not group["error_code"]:
             group["authorized_operations"] = GROUP_ALL
         groups.append(group)
     return {"throttle_time": 0, "groups": groups}
+
+
+def _describe(context: ApiContext, group_id: str, version: int) -> dict[str, Any]:
+    error, known = context.groups.describe_group(group_id)
+    message = None
+    if not error and known is None and version >= 6:
+        error, message = ErrorCode.GROUP_ID_NOT_FOUND, f"Group {group_id} not found."
+    response: dict[str, Any] = {
+        "error_code": int(error),
+        "error_message": message,
+        "group_id": group_id,
+        "group_state": DEAD if not error or message else "",
+        "protocol_type": "",
+        "protocol_data": "",
+        "members": [],
+        "authorized_operations": NOT_ASKED,
+    }
+    return response | known if known is not None else response

@@ -1,7 +1,7 @@
 """FindCoordinator (API 10), versions 0-6: which broker coordinates a group.
 
 The first request creates `__consumer_offsets`. v1: key type. v3: flexible. v4 (KIP-699): several keys. v6
-(KIP-932): share coordinators. Only group coordinators (type 0) are there yet: transaction and share keys get
+(KIP-932): share coordinators. Only group coordinators (type 0) exist so far: transaction and share keys get
 COORDINATOR_NOT_AVAILABLE, an unknown type INVALID_REQUEST.
 """
 
@@ -33,8 +33,7 @@ def _find(request: Request, context: ApiContext, key_type: int, key: str) -> dic
     if key_type != TYPE_GROUP:
         return _failed(ErrorCode.INVALID_REQUEST, INVALID_REQUEST_MESSAGE)
     context.groups.ensure_offsets_topic()
-    index = context.groups.partition_index(key)
-    if index is None or context.groups.shard(index) is None:
+    if not context.groups.is_coordinator_of(key):
         return _failed(ErrorCode.COORDINATOR_NOT_AVAILABLE, "the partition of the group has no leader")
     host, port = context.advertised[request.listener_index]
     return {

@@ -1,8 +1,8 @@
 """JoinGroup (API 11), versions 0-9: a member asks for a place in a classic group.
 
-Answered when the join phase of the rebalance ends. v1: rebalance timeout (before: the session timeout). v4 (KIP-394): a
+The response leaves when the join phase of the rebalance ends. v1: rebalance timeout (before: the session timeout). v4 (KIP-394): a
 dynamic member without id gets MEMBER_ID_REQUIRED and an id first. v5 (KIP-345): static members. v7: protocol type in
-the answer, protocol name nullable. v8: reason (ignored). v9: SkipAssignment for a returning static leader.
+the response, protocol name nullable. v8: reason (ignored). v9: SkipAssignment for a returning static leader.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
-from kafka_cy.coordinator.membership import JoinRequest
+from kafka_cy.coordinator.classic.requests import JoinRequest
 
 
 @handler(api_key=11, versions=(0, 9))
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
-    """Hand the request to the coordinator, which answers now or at the end of the join phase."""
+    """Hand the request to the coordinator, which responds now or at the end of the join phase."""
     body, version = request.body, request.api_version
     session_timeout_ms = milliseconds(body.session_timeout)
     rebalance_timeout_ms = milliseconds(body.rebalance_timeout) if version >= 1 else session_timeout_ms
@@ -35,10 +35,10 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
         supports_skipping_assignment=version >= 9,
     )
 
-    def answer(result: dict[str, Any]) -> None:
-        if result["protocol_name"] is None and version < 7:
-            result["protocol_name"] = ""
-        request.respond({"throttle_time": 0, **result})
+    def respond(response: dict[str, Any]) -> None:
+        if response["protocol_name"] is None and version < 7:
+            response["protocol_name"] = ""
+        request.respond({"throttle_time": 0, **response})
 
-    context.groups.join(join, answer)
+    context.groups.join(join, respond)
     return None

@@ -1,6 +1,6 @@
 """LeaveGroup (API 13), versions 0-5: members leave a classic group.
 
-v0-2 name one member and have its error on top. v3 (KIP-345): several members, by id or by group instance id with an
+v0-2 name one member and have its error at the top level. v3 (KIP-345): several members, by id or by group instance id with an
 empty member id, each with its own error. v5: reason (ignored).
 """
 
@@ -15,18 +15,18 @@ from kafka_cy.protocol.errors import ErrorCode
 
 @handler(api_key=13, versions=(0, 5))
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
-    """Remove the members; the group rebalances where someone really left."""
-    body = request.body
-    if request.api_version < 3:
-        error, answers = context.groups.leave(body.group_id, [(body.member_id, None)])
-        answer = {"error_code": int(error) or answers[0]["error_code"]}
+    """Remove the members; the group rebalances if one really left."""
+    body, version = request.body, request.api_version
+    if version < 3:
+        members = [(body.member_id, None)]
     else:
         members = [(member.member_id, member.group_instance_id) for member in body.members]
-        error, answers = context.groups.leave(body.group_id, members)
-        answer = {"error_code": int(error), "members": answers}
 
-    def stored(lost: ErrorCode) -> None:
-        request.respond({"throttle_time": 0, **(answer if not lost else {"error_code": int(lost), "members": []})})
+    def respond(error: ErrorCode, left: list[dict[str, Any]]) -> None:
+        if version < 3:
+            request.respond({"throttle_time": 0, "error_code": int(error) or left[0]["error_code"]})
+        else:
+            request.respond({"throttle_time": 0, "error_code": int(error), "members": left})
 
-    context.groups.when_stored(body.group_id, stored)
+    context.groups.leave(body.group_id, members, respond)
     return None

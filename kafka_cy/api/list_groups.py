@@ -1,6 +1,6 @@
 """ListGroups (API 16), versions 0-5: the groups that this broker coordinates.
 
-v4 (KIP-518): filter by state, state in the answer. v5 (KIP-848): filter by type, type in the answer; all groups
+v4 (KIP-518): filter by state, state in the response. v5 (KIP-848): filter by type, type in the response; all groups
 here are "classic". Filters ignore case. COORDINATOR_LOAD_IN_PROGRESS while a partition is being loaded.
 """
 
@@ -10,7 +10,6 @@ from typing import Any
 
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
-from kafka_cy.coordinator.administration import list_groups
 
 
 @handler(api_key=16, versions=(0, 5))
@@ -19,5 +18,5 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     body, version = request.body, request.api_version
     states = list(body.states_filter) if version >= 4 else []
     types = list(body.types_filter) if version >= 5 else []
-    error, groups = list_groups(context.groups, states, types)
+    error, groups = context.groups.list_groups(states, types)
     return {"throttle_time": 0, "error_code": int(error), "groups": groups if not error else []}

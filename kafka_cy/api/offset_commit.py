@@ -1,7 +1,7 @@
 """OffsetCommit (API 8), versions 2-10: a group stores how far it has read.
 
 v2-4: a retention time of the request gives these offsets an expiry of their own. v6: leader epoch. v7: group
-instance id. v9 (KIP-848): an unknown group is GROUP_ID_NOT_FOUND (before: ILLEGAL_GENERATION). v10 (KIP-848): topic
+instance id. v9 (KIP-848): an unknown group is GROUP_ID_NOT_FOUND (before v9: ILLEGAL_GENERATION). v10 (KIP-848): topic
 ids instead of names, UNKNOWN_TOPIC_ID. Partitions that do not exist: UNKNOWN_TOPIC_OR_PARTITION. A group's error
 stands at each partition.
 """
@@ -13,13 +13,13 @@ from typing import Any
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
-from kafka_cy.coordinator.offsets import CommitPartition, CommitRequest
+from kafka_cy.coordinator.offsets.commit import CommitPartition, CommitRequest
 from kafka_cy.protocol.errors import ErrorCode
 
 
 @handler(api_key=8, versions=(2, 10))
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
-    """Commit the offsets of the partitions that exist; answer when they are stored."""
+    """Commit the offsets of the partitions that exist; respond when they are stored."""
     body, version = request.body, request.api_version
     refused: dict[tuple[Any, int], ErrorCode] = {}  # by the topic as the request names it
     names: dict[Any, str] = {}

@@ -15,7 +15,7 @@ from kafka_cy.protocol.errors import ErrorCode
 
 @handler(api_key=47, versions=(0, 0))
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
-    """Write tombstones for the offsets, then answer per partition."""
+    """Write tombstones for the offsets, then respond with an error for each partition."""
     body = request.body
     wanted = [(topic.name, each.partition_index) for topic in body.topics for each in topic.partitions]
 

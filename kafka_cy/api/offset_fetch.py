@@ -1,8 +1,8 @@
 """OffsetFetch (API 9), versions 1-10: the committed offsets of groups.
 
-v1: errors stand at each partition. v2-7: on top. v2: null topics = all offsets of the group. v5: leader epoch. v7
+v1: errors stand at each partition. v2-7: at the top level. v2: null topics = all offsets of the group. v5: leader epoch. v7
 (KIP-447): require_stable; nothing is pending here, so every offset is stable. v8 (KIP-709): several groups, each
-with its own error. v9 (KIP-848): member id and epoch, which a classic group does not look at. v10: topic ids,
+with its own error. v9 (KIP-848): member id and epoch, which a classic group ignores. v10: topic ids,
 UNKNOWN_TOPIC_ID. An unknown group, or a partition without a committed offset: offset -1 and no error.
 """
 
@@ -22,44 +22,38 @@ from kafka_cy.protocol.errors import ErrorCode
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """Look the offsets up; nothing is written, and only what is stored is shown."""
     body, version = request.body, request.api_version
-    asked = body.groups if version >= 8 else [body]
-    found = [_fetch_group(context, group, version) for group in asked]
+    wanted = body.groups if version >= 8 else [body]
 
-    def answer(lost: dict[str, ErrorCode]) -> None:
-        groups = [each if not lost[each["group_id"]] else _failed(each, lost[each["group_id"]]) for each in found]
+    def look(place: int, group: Group | None) -> list[dict[str, Any]]:
+        return _topics(context, wanted[place], group, version)
+
+    def respond(results: list[tuple[ErrorCode, list[dict[str, Any]] | None]]) -> None:
+        groups = [
+            {"group_id": each.group_id, "topics": topics or [], "error_code": int(error)}
+            for each, (error, topics) in zip(wanted, results, strict=True)
+        ]
         request.respond({"throttle_time": 0, "groups": groups} if version >= 8 else _single(groups[0], body, version))
 
-    context.groups.when_all_stored([group.group_id for group in asked], answer)
+    context.groups.fetch([group.group_id for group in wanted], look, respond)
     return None
 
 
-def _single(answer: dict[str, Any], body: Any, version: int) -> dict[str, Any]:
-    """The answer before v8, which is about one group."""
-    error = answer["error_code"]
+def _single(group: dict[str, Any], body: Any, version: int) -> dict[str, Any]:
+    """The response before v8, which is about one group."""
+    error, topics = group["error_code"], group["topics"]
     if error and version < 2:
-        answer["topics"] = [_failed_topic(topic.name, topic.partition_indexes, error) for topic in body.topics]
-    return {"throttle_time": 0, "topics": answer["topics"], "error_code": error}
+        topics = [_failed_topic(topic.name, topic.partition_indexes, error) for topic in body.topics]
+    return {"throttle_time": 0, "topics": topics, "error_code": error}
 
 
-def _failed(answer: dict[str, Any], error: ErrorCode) -> dict[str, Any]:
-    return answer | {"topics": [], "error_code": int(error)}
-
-
-def _fetch_group(context: ApiContext, asked: Any, version: int) -> dict[str, Any]:
-    error, groups = context.groups.groups_of(asked.group_id)
-    answer: dict[str, Any] = {"group_id": asked.group_id, "topics": [], "error_code": int(error)}
-    if error:
-        return answer
-    group = groups.get(asked.group_id)
-    if asked.topics is None:
-        answer["topics"] = _all_topics(context, group, version)
-    elif version >= 10:
-        topics = [_topic_by_id(context, group, t.topic_id, t.partition_indexes) for t in asked.topics]
-        # Kafka puts the topics that it does not know behind the others.
-        answer["topics"] = [each for each in topics if not _is_unknown(each)] + [*filter(_is_unknown, topics)]
-    else:
-        answer["topics"] = [_topic(group, topic.name, topic.partition_indexes) for topic in asked.topics]
-    return answer
+def _topics(context: ApiContext, wanted: Any, group: Group | None, version: int) -> list[dict[str, Any]]:
+    if wanted.topics is None:
+        return _all_topics(context, group, version)
+    if version < 10:
+        return [_topic(group, topic.name, topic.partition_indexes) for topic in wanted.topics]
+    topics = [_topic_by_id(context, group, topic.topic_id, topic.partition_indexes) for topic in wanted.topics]
+    # Kafka puts the topics that it does not know behind the others.
+    return [each for each in topics if not _is_unknown(each)] + [*filter(_is_unknown, topics)]
 
 
 def _all_topics(context: ApiContext, group: Group | None, version: int) -> list[dict[str, Any]]:
@@ -84,7 +78,7 @@ def _topic_by_id(
     if topic is None:
         return _failed_topic("", indexes, int(ErrorCode.UNKNOWN_TOPIC_ID)) | {"topic_id": topic_id}
     offsets = group.offsets.get(topic.name, {}) if group is not None else {}
-    # An offset of an earlier topic of the same name is none of this one's.
+    # An offset of an earlier topic of the same name does not belong to this one.
     mine = {index: each for index, each in offsets.items() if each.topic_id in (None, topic.id)}
     return {"topic_id": topic.id, "partitions": [_partition(index, mine.get(index)) for index in indexes]}
 

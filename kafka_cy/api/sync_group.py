@@ -1,4 +1,4 @@
-"""SyncGroup (API 14), versions 0-5: the leader brings the assignment, everyone else waits for his part.
+"""SyncGroup (API 14), versions 0-5: the leader brings the assignment, the other members wait for their part.
 
 In a Stable group the stored bytes are repeated. v3: group instance id. v5: protocol type and name, checked against the
 group's (INCONSISTENT_GROUP_PROTOCOL).
@@ -10,14 +10,14 @@ from typing import Any
 
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
-from kafka_cy.coordinator.membership import SyncRequest
-from kafka_cy.coordinator.rebalance import sync_error
+from kafka_cy.coordinator.classic.requests import SyncRequest
+from kafka_cy.coordinator.classic.responses import sync_error
 from kafka_cy.protocol.errors import ErrorCode
 
 
 @handler(api_key=14, versions=(0, 5))
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
-    """Hand the request to the coordinator, which answers when the assignment is stored."""
+    """Hand the request to the coordinator, which responds when the assignment is stored."""
     body, version = request.body, request.api_version
     protocol_type = body.protocol_type if version >= 5 else None
     protocol = body.protocol_name if version >= 5 else None
@@ -32,5 +32,5 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
         protocol=protocol,
         assignments={each.member_id: bytes(each.assignment) for each in body.assignments},
     )
-    context.groups.sync(sync, lambda result: request.respond({"throttle_time": 0, **result}))
+    context.groups.sync(sync, lambda response: request.respond({"throttle_time": 0, **response}))
     return None

@@ -1,47 +1,44 @@
-"""The coordinator of classic groups: which partition a group lives in, loading, writing, and what the APIs ask for.
+"""The group coordinator: what the group APIs ask for, in terms of operations on the state of a group.
 
-Everything runs on the control thread and on the timers of the loop that is passed in. State changes are appended to the
-group's partition of `__consumer_offsets` as one batch and hold in memory from then on. An answer that follows from them,
-or shows them, leaves when they are stored: when the partition's high watermark has passed all that was appended before
-it (`when_stored`). Should the partition be lost first, the groups go from memory and the answer is NOT_COORDINATOR.
+The way of a request: `kafka_cy.api.join_group` -> `GroupCoordinator.join` -> `CoordinatorRuntime.write` -> an operation
+(`classic.join`), which returns records and a response or keeps the request -> append, replay, response. Everything runs
+on the coordinator's thread and on the timers of the loop that is passed in.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from kafka_cy.coordinator import heartbeat_table
-from kafka_cy.coordinator.group import Answer, Group
-from kafka_cy.coordinator.loader import PartitionLoader, Replay
-from kafka_cy.coordinator.membership import JoinRequest, Membership, SyncRequest, can_be_stored
-from kafka_cy.coordinator.offsets import CommitRequest, Offsets, PartitionErrors, Record
-from kafka_cy.coordinator.rebalance import Rebalancer, join_error, sync_error
-from kafka_cy.coordinator.records import partition_of
+from kafka_cy.coordinator.classic.group import ClassicGroup
+from kafka_cy.coordinator.classic.heartbeat import check_heartbeat
+from kafka_cy.coordinator.classic.join import JoinGroup
+from kafka_cy.coordinator.classic.leave import leave_group
+from kafka_cy.coordinator.classic.member import Respond
+from kafka_cy.coordinator.classic.rebalance import Rebalancer
+from kafka_cy.coordinator.classic.requests import JoinRequest, SyncRequest
+from kafka_cy.coordinator.classic.responses import join_error, sync_error
+from kafka_cy.coordinator.classic.sync import SyncGroup
+from kafka_cy.coordinator.group import Group
+from kafka_cy.coordinator.offsets import delete as deletion
+from kafka_cy.coordinator.offsets.commit import CommitRequest, OffsetCommit, PartitionErrors, Response
+from kafka_cy.coordinator.offsets.expiry import Expired, expire
+from kafka_cy.coordinator.records import GroupKey, StoredGroup, partition_of
+from kafka_cy.coordinator.runtime.result import CoordinatorResult
+from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
+from kafka_cy.coordinator.state_machine import GroupStateMachine
 from kafka_cy.protocol.errors import ErrorCode
 
 OFFSETS_TOPIC = "__consumer_offsets"
-ONLINE = 0  # state of a hosted partition that this broker leads
-Stored = Callable[[ErrorCode], None]  # called once: NONE, or NOT_COORDINATOR when the partition was lost
-
-
-@dataclass(slots=True, eq=False)
-class Shard:
-    """One loaded (or loading) partition of `__consumer_offsets` and its groups."""
-
-    index: int
-    hosted: Any
-    loader: PartitionLoader | None = None
-    groups: dict[str, Group] = field(default_factory=dict)
-    end_offset: int = 0  # behind the last record that was appended
-    waiting: deque[tuple[int, Stored]] = field(default_factory=deque)  # by the end offset that has to be stored
+GROUPS_MAX = 1_000_000  # groups of one coordinator; more are refused with POLICY_VIOLATION (Kafka has no limit)
+R = TypeVar("R")
+RespondCommit = Callable[[ErrorCode, PartitionErrors], None]
 
 
 class GroupCoordinator:
-    """Owner: the control thread. Idle cost: nothing for a group without members, else one timer."""
+    """Owner: the coordinator's thread. Idle cost: nothing for a group without members, else one timer."""
 
     def __init__(
         self,
@@ -49,254 +46,234 @@ class GroupCoordinator:
         cluster: Any,
         loop: Any,
         ensure_offsets_topic: Callable[[], object],
-        log: Callable[..., object] | None = None,  # (what happened, field=value, ...): a warning line
+        log: Callable[..., object] | None = None,  # (what happened, field=value, ...): writes a warning line
     ) -> None:
         self.config = config
-        self.cluster = cluster
         self.loop = loop
         self.ensure_offsets_topic = ensure_offsets_topic
-        self.log = log or (lambda *_, **__: None)
-        self.shards: dict[int, Shard] = {}
-        self._waiting: dict[int, Shard] = {}  # shards with answers that wait
-        self.rebalancer = Rebalancer(self)
-        self.membership = Membership(self)
-        self.offsets = Offsets(self)
+        self.group_count = 0
+        self.runtime: CoordinatorRuntime[GroupStateMachine] = CoordinatorRuntime(
+            OFFSETS_TOPIC, partition_of, cluster, loop, self._new_state,
+            lambda: int(config["message.max.bytes"]), log or (lambda *_, **__: None),
+        )  # fmt: skip
+        self.members_max = int(config["group.max.size"])
+        self.rebalancer = Rebalancer(self.runtime, int(config["group.initial.rebalance.delay.ms"]))
+        self.join_group = JoinGroup(self.rebalancer, self.members_max)
+        self.sync_group = SyncGroup(self.rebalancer)
+        self.offset_commit = OffsetCommit(loop, int(config["offset.metadata.max.bytes"]))
         self._expiry_timer: Any = None
+
+    def _new_state(self) -> GroupStateMachine:
+        return GroupStateMachine(self.rebalancer, self.members_max, self._count)
+
+    def _count(self, change: int) -> None:
+        self.group_count += change
 
     # -- life --
 
     def start(self) -> None:
         """Begin to load every hosted partition, and to look for expired offsets."""
         heartbeat_table.clear()
-        topic = self.cluster.topics.get(OFFSETS_TOPIC)
-        for index in range(len(topic.partitions) if topic is not None else 0):
-            self.shard(index)
+        self.runtime.start()
         self._schedule_expiry()
 
     def stop(self) -> None:
-        """Answer what waits and stop all timers."""
+        """Respond to what waits and stop all timers."""
         if self._expiry_timer is not None:
             self._expiry_timer.cancel()
-        for index in list(self.shards):
-            self.unload(index)
+        self.runtime.stop()
 
-    def shard(self, index: int) -> Shard | None:
-        """The partition's shard; begins to load it when this broker hosts it. None: it does not."""
-        shard = self.shards.get(index)
-        if shard is None:
-            hosted = self.cluster.partition(OFFSETS_TOPIC, index)
-            if hosted is None:
-                return None
-            shard = self.shards[index] = Shard(index, hosted)
-            loaded = shard
-
-            def done(replay: Replay) -> None:
-                self._loaded(loaded, replay)
-
-            def failed(error: Exception) -> None:
-                self.log("groups cannot be loaded", partition=index, error=str(error))
-                self.unload(index)
-
-            shard.loader = PartitionLoader(hosted, self.loop, done, failed)
-            shard.loader.run()
-        return self.shards.get(index)
-
-    def _loaded(self, shard: Shard, replay: Replay) -> None:
-        shard.loader = None
-        shard.groups = replay.finish(self.loop.now())
-        if replay.skipped:
-            self.log("records of other kinds of groups were left alone", partition=shard.index, count=replay.skipped)
-        for group in shard.groups.values():
-            if group.members:
-                self.rebalancer.publish_heartbeats(group)
-                self.rebalancer.watch_sessions(group)
-                if len(group.members) > self.membership.members_max:
-                    self.rebalancer.prepare(group)
-
-    def unload(self, index: int) -> None:
-        """This broker leads the partition no longer (or the topic went): its groups answer NOT_COORDINATOR."""
-        shard = self.shards.pop(index, None)
-        if shard is None:
-            return
-        if shard.loader is not None:
-            shard.loader.cancelled = True
-        self._waiting.pop(index, None)
-        while shard.waiting:
-            shard.waiting.popleft()[1](ErrorCode.NOT_COORDINATOR)
-        for group in shard.groups.values():
-            self.rebalancer.unload(group, ErrorCode.NOT_COORDINATOR)
-
-    def topics_deleted(self, names: set[str]) -> None:
-        """Offsets of deleted topics go; a deleted offsets topic takes its groups along."""
-        if OFFSETS_TOPIC in names:
-            for index in list(self.shards):
-                self.unload(index)
-        for shard in self.shards.values():
-            self.offsets.remove_topics(shard.groups.values(), names)
+    def look(self) -> None:
+        """Send the responses whose records have been stored; called in every round of the loop."""
+        self.runtime.look()
 
     def on_change(self, change: Any) -> None:
-        """Listener of the cluster's metadata (whoever makes the coordinator adds it)."""
+        """Listener of the cluster's metadata (the one who makes the coordinator adds it)."""
         removed = {topic.name for topic in getattr(change, "removed", ())}
         if removed:
             self.topics_deleted(removed)
 
-    # -- where a group lives --
-
-    def partition_index(self, group_id: str) -> int | None:
-        topic = self.cluster.topics.get(OFFSETS_TOPIC)
-        return None if topic is None else partition_of(group_id, len(topic.partitions))
-
-    def groups_of(self, group_id: str) -> tuple[ErrorCode, dict[str, Group]]:
-        """The groups beside which this one lives, or NOT_COORDINATOR, or COORDINATOR_LOAD_IN_PROGRESS."""
-        index = self.partition_index(group_id)
-        shard = None if index is None else self.shard(index)
-        if shard is None:
-            return ErrorCode.NOT_COORDINATOR, {}
-        if shard.loader is not None:
-            return ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, {}
-        return ErrorCode.NONE, shard.groups
-
-    def append(self, group_id: str, records: list[Record]) -> ErrorCode:
-        """Store the records of one operation as one batch."""
-        from kafka_cy.records import Record as LogRecord
-        from kafka_cy.records import build_batch
-        from kafka_cy.storage.log import StorageFailure
-
-        index = self.partition_index(group_id)
-        shard = None if index is None else self.shards.get(index)
-        if shard is None:
-            return ErrorCode.NOT_COORDINATOR
+    def topics_deleted(self, names: set[str]) -> None:
+        """Remove the offsets of deleted topics; a deleted offsets topic takes its groups along."""
+        if OFFSETS_TOPIC in names:
+            self.runtime.stop()
         now_ms = self.loop.wall_clock_ms()
-        batch = build_batch(
-            [LogRecord(timestamp_ms=now_ms, key=key, value=value) for key, value in records], base_sequence=0
-        )
-        if len(batch) > self.config["message.max.bytes"]:
-            return ErrorCode.UNKNOWN_SERVER_ERROR  # as Kafka answers what does not fit into its log
-        try:
-            shard.end_offset = shard.hosted.append(batch, origin="coordinator") + len(records)
-        except StorageFailure as error:  # the log directory went offline, or the partition is led elsewhere
-            self.log("a change of a group could not be stored", group=group_id, error=str(error))
-            return ErrorCode.NOT_COORDINATOR
-        return ErrorCode.NONE
 
-    # -- answers that wait for the high watermark --
+        def remove_from(group_id: str) -> None:
+            self._write(group_id, lambda group: deletion.delete_topics(group, names, now_ms))
 
-    def when_stored(self, group_id: str, send: Stored) -> None:
-        """Call `send` when all that was appended beside the group so far is stored; mostly at once."""
-        index = self.partition_index(group_id)
-        shard = None if index is None else self.shards.get(index)
-        if shard is None or (not shard.waiting and shard.hosted.high_watermark >= shard.end_offset):
-            return send(ErrorCode.NONE)
-        shard.waiting.append((shard.end_offset, send))
-        self._waiting[shard.index] = shard
-        self._send_stored(shard)
+        self.runtime.in_slices([group.group_id for group in self.all_groups()], remove_from)
 
-    def when_all_stored(self, group_ids: Sequence[str], send: Callable[[dict[str, ErrorCode]], None]) -> None:
-        """The same for several groups: `send` gets the error of each."""
-        errors: dict[str, ErrorCode] = {}
-        names = set(group_ids)
+    # -- groups --
 
-        def stored(name: str, error: ErrorCode) -> None:
-            errors[name] = error
-            if len(errors) == len(names):
-                send(errors)
+    def is_coordinator_of(self, group_id: str) -> bool:
+        """Whether this broker leads the partition that the group belongs to."""
+        index = self.runtime.partition_index(group_id)
+        return index is not None and self.runtime.shard(index) is not None
 
-        if not names:
-            send(errors)
-        for name in names:
-            self.when_stored(name, partial(stored, name))
+    def all_groups(self) -> list[ClassicGroup]:
+        """The groups of all loaded partitions; a copy, safe from any thread."""
+        return [group for shard in self.runtime.loaded_shards() for group in list(shard.state.groups.values())]
 
-    def look(self) -> None:
-        """Send the answers that waited for partitions that have moved; called in every round of the control loop."""
-        for shard in list(self._waiting.values()):
-            self._send_stored(shard)
+    def group(self, group_id: str) -> tuple[ErrorCode, ClassicGroup | None]:
+        """The group as it is now, or why this broker cannot tell."""
+        error, shard = self.runtime.shard_of(group_id)
+        return error, shard.state.groups.get(group_id) if shard is not None else None
 
-    def _send_stored(self, shard: Shard) -> None:
-        shard.hosted.watch()
-        if shard.hosted.state != ONLINE:
-            return self.unload(shard.index)
-        stored = shard.hosted.high_watermark
-        while shard.waiting and shard.waiting[0][0] <= stored:
-            shard.waiting.popleft()[1](ErrorCode.NONE)
-        if not shard.waiting:
-            self._waiting.pop(shard.index, None)
+    def is_loading(self) -> bool:
+        """Whether a partition is being loaded."""
+        return any(shard.loader is not None for shard in self.runtime.shards.values())
 
-    def _answer_stored(self, group_id: str, answer: Answer, lost: dict[str, Any]) -> Answer:
-        """`answer`, held back until what it follows from is stored; `lost` is said when that comes to nothing."""
-        return lambda result: self.when_stored(group_id, lambda error: answer(lost if error else result))
+    def _write(
+        self,
+        group_id: str,
+        operation: Callable[[ClassicGroup | None], CoordinatorResult[R]],
+        respond: Callable[[ErrorCode, R | None], object] = lambda error, response: None,
+    ) -> None:
+        self.runtime.write(group_id, lambda state: operation(state.groups.get(group_id)), respond)
 
-    def forget_heartbeat(self, group_id: str, member_id: str) -> None:
-        heartbeat_table.remove_member(group_id.encode(), member_id.encode())
+    # -- members --
 
-    # -- operations of the APIs --
-
-    def join(self, request: JoinRequest, answer: Answer) -> None:
-        """JoinGroup; `answer` is called once, possibly much later."""
+    def join(self, request: JoinRequest, respond: Respond) -> None:
+        """JoinGroup; `respond` is called once, possibly much later."""
+        error = self._check_join(request)
+        if error:
+            return respond(join_error(error, "" if error is ErrorCode.UNKNOWN_SERVER_ERROR else request.member_id))
+        group_id, respond = request.group_id, _once(respond)
         lost = join_error(ErrorCode.NOT_COORDINATOR, request.member_id)
-        answer = self._answer_stored(request.group_id, answer, lost)
+        later = self._when_stored(group_id, respond, lost)
+
+        def operation(state: GroupStateMachine) -> CoordinatorResult[dict[str, Any]]:
+            group = state.groups.get(group_id)
+            if group is not None:
+                return self.join_group.join(group, request, later)
+            if request.member_id:
+                return CoordinatorResult(response=join_error(ErrorCode.UNKNOWN_MEMBER_ID, request.member_id))
+            if self.group_count >= GROUPS_MAX:
+                return CoordinatorResult(response=join_error(ErrorCode.POLICY_VIOLATION))
+            return self._create(state, group_id, lambda: self.runtime.write(group_id, operation, done))
+
+        def done(error: ErrorCode, response: dict[str, Any] | None) -> None:
+            respond(join_error(error, request.member_id) if response is None else response)
+
+        self.runtime.write(group_id, operation, done)
+
+    def _check_join(self, request: JoinRequest) -> ErrorCode:
         low, high = self.config["group.min.session.timeout.ms"], self.config["group.max.session.timeout.ms"]
         if not request.group_id:
-            return answer(join_error(ErrorCode.INVALID_GROUP_ID, request.member_id))
+            return ErrorCode.INVALID_GROUP_ID
         if not low <= request.session_timeout_ms <= high:
-            return answer(join_error(ErrorCode.INVALID_SESSION_TIMEOUT, request.member_id))
-        error, groups = self.groups_of(request.group_id)
-        if error:
-            return answer(join_error(error, request.member_id))
-        if not can_be_stored(request):
-            # Kafka fails here too, when it serializes the response or the record.
-            return answer(join_error(ErrorCode.UNKNOWN_SERVER_ERROR))
-        self.membership.join(groups, request, answer)
+            return ErrorCode.INVALID_SESSION_TIMEOUT
+        # Kafka fails here too, when it serializes the response or the record.
+        return ErrorCode.NONE if request.can_be_stored() else ErrorCode.UNKNOWN_SERVER_ERROR
 
-    def sync(self, request: SyncRequest, answer: Answer) -> None:
-        """SyncGroup; a follower is answered when the leader's assignment is stored."""
-        answer = self._answer_stored(request.group_id, answer, sync_error(ErrorCode.NOT_COORDINATOR))
-        if not request.group_id:
-            return answer(sync_error(ErrorCode.INVALID_GROUP_ID))
-        error, groups = self.groups_of(request.group_id)
-        if error is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
-            return answer(sync_error(ErrorCode.REBALANCE_IN_PROGRESS))  # the assignment is lost: rejoin
-        if error:
-            return answer(sync_error(error))
-        self.membership.sync(groups.get(request.group_id), request, answer)
+    def _create(
+        self, state: GroupStateMachine, group_id: str, then: Callable[[], object]
+    ) -> CoordinatorResult[dict[str, Any]]:
+        """As Kafka, the first JoinGroup stores an empty group, whatever its own outcome."""
+        empty = StoredGroup("", 0, None, None, self.loop.wall_clock_ms(), ())
+
+        def created() -> None:
+            state.groups[group_id].restore(self.loop.now())
+            then()
+
+        return CoordinatorResult([(GroupKey(group_id), empty)], apply=created)
+
+    def sync(self, request: SyncRequest, respond: Respond) -> None:
+        """SyncGroup; responds when the leader's assignment is stored."""
+        group_id = request.group_id
+        if not group_id:
+            return respond(sync_error(ErrorCode.INVALID_GROUP_ID))
+        respond = _once(respond)
+        later = self._when_stored(group_id, respond, sync_error(ErrorCode.NOT_COORDINATOR))
+
+        def done(error: ErrorCode, response: dict[str, Any] | None) -> None:
+            if error is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
+                error = ErrorCode.REBALANCE_IN_PROGRESS  # the assignment is lost: join again
+            respond(sync_error(error) if response is None else response)
+
+        self._write(group_id, lambda group: self.sync_group.sync(group, request, later), done)
 
     def heartbeat(self, group_id: str, member_id: str, instance_id: str | None, generation: int) -> ErrorCode:
-        """Heartbeat of a member that the data plane could not answer."""
+        """Heartbeat of a member that no reactor could answer."""
         if not group_id:
             return ErrorCode.INVALID_GROUP_ID
-        error, groups = self.groups_of(group_id)
+        error, group = self.group(group_id)
         if error is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
-            return ErrorCode.NONE  # sessions begin anew after loading
-        return error or self.membership.heartbeat(groups.get(group_id), member_id, instance_id, generation)
+            return ErrorCode.NONE  # sessions begin when loading ends
+        return error or check_heartbeat(group, member_id, instance_id, generation, self.loop.now())
 
-    def leave(self, group_id: str, members: list[tuple[str, str | None]]) -> tuple[ErrorCode, list[dict[str, Any]]]:
-        """LeaveGroup of (member id, instance id) pairs."""
-        if not group_id:
-            return ErrorCode.INVALID_GROUP_ID, []
-        error, groups = self.groups_of(group_id)
-        return (error, []) if error else (error, self.membership.leave(groups.get(group_id), members))
-
-    def commit(self, request: CommitRequest, done: Callable[[ErrorCode, PartitionErrors], None]) -> None:
-        """OffsetCommit."""
-        error, groups = self.groups_of(request.group_id)
-        if error:
-            return done(error, {})
-        self.offsets.commit(groups, request, self._done_stored(request.group_id, done))
-
-    def delete_offsets(
-        self, group_id: str, partitions: list[tuple[str, int]], done: Callable[[ErrorCode, PartitionErrors], None]
+    def leave(
+        self,
+        group_id: str,
+        members: list[tuple[str, str | None]],
+        respond: Callable[[ErrorCode, list[dict[str, Any]]], None],
     ) -> None:
-        """OffsetDelete."""
+        """LeaveGroup of (member id, instance id) pairs; `respond` gets an error, or an entry for each pair."""
         if not group_id:
-            return done(ErrorCode.INVALID_GROUP_ID, {})
-        error, groups = self.groups_of(group_id)
-        if error:
-            return done(error, {})
-        self.offsets.delete(groups.get(group_id), partitions, self._done_stored(group_id, done))
+            return respond(ErrorCode.INVALID_GROUP_ID, [])
+        done = partial(_or_else, respond, [])
+        self._write(group_id, lambda group: leave_group(self.rebalancer, group, members), done)
 
-    def _done_stored(
-        self, group_id: str, done: Callable[[ErrorCode, PartitionErrors], None]
-    ) -> Callable[[ErrorCode, PartitionErrors], None]:
-        return lambda error, errors: self.when_stored(group_id, lambda lost: done(lost or error, errors))
+    def _when_stored(self, group_id: str, respond: Respond, lost: dict[str, Any]) -> Respond:
+        """`respond` for a request that is kept: held back until what it follows from is stored, or is lost."""
+        return lambda response: self.runtime.when_stored(group_id, lambda error: respond(lost if error else response))
+
+    # -- offsets --
+
+    def commit(self, request: CommitRequest, respond: RespondCommit) -> None:
+        """OffsetCommit; `respond` gets an error, or NONE and the error of each partition."""
+
+        def operation(state: GroupStateMachine) -> CoordinatorResult[Response]:
+            if self.group_count >= GROUPS_MAX and request.group_id not in state.groups:
+                return CoordinatorResult(response=(ErrorCode.POLICY_VIOLATION, {}))
+            return self.offset_commit.commit(state.groups, request)
+
+        self.runtime.write(request.group_id, operation, partial(_respond_offsets, respond))
+
+    def delete_offsets(self, group_id: str, partitions: list[tuple[str, int]], respond: RespondCommit) -> None:
+        """OffsetDelete; `respond` as for commit."""
+        if not group_id:
+            return respond(ErrorCode.INVALID_GROUP_ID, {})
+        self._write(group_id, lambda group: deletion.delete_offsets(group, partitions), partial(_respond_offsets, respond))
+
+    def fetch(
+        self,
+        group_ids: Sequence[str],
+        look: Callable[[int, Group | None], R],
+        respond: Callable[[list[tuple[ErrorCode, R | None]]], object],
+    ) -> None:
+        """OffsetFetch: `look` gets the place in `group_ids` and the group; `respond` gets the results in that order."""
+        self.runtime.read_each(
+            group_ids, lambda place, state: look(place, state.groups.get(group_ids[place])), respond
+        )
+
+    # -- administration --
+
+    def describe_group(self, group_id: str) -> tuple[ErrorCode, dict[str, Any] | None]:
+        """What DescribeGroups shows; None when the group does not exist."""
+        error, group = self.group(group_id)
+        return error, group.described() if group is not None else None
+
+    def list_groups(self, states: Sequence[str], kinds: Sequence[str]) -> tuple[ErrorCode, Sequence[dict[str, Any]]]:
+        """What ListGroups shows. Empty filters let everything through; filters ignore case."""
+        wanted_states = {state.lower() for state in states}
+        wanted_kinds = {kind.lower() for kind in kinds}
+        listed = [group.listed() for group in self.all_groups() if not wanted_kinds or group.kind in wanted_kinds]
+        if wanted_states:
+            listed = [each for each in listed if each["group_state"].lower() in wanted_states]
+        return ErrorCode.COORDINATOR_LOAD_IN_PROGRESS if self.is_loading() else ErrorCode.NONE, listed
+
+    def delete_group(self, group_id: str, respond: Callable[[ErrorCode], None]) -> None:
+        """DeleteGroups, for one group."""
+
+        def operation(group: ClassicGroup | None) -> CoordinatorResult[ErrorCode]:
+            result = deletion.delete_group(group)
+            if group is not None and result.records:
+                result.apply = partial(self.rebalancer.end, group, ErrorCode.UNKNOWN_MEMBER_ID)
+            return result
+
+        self._write(group_id, operation, lambda error, response: respond(error if response is None else response))
 
     # -- expiry --
 
@@ -306,6 +283,46 @@ class GroupCoordinator:
 
     def _expire(self) -> None:
         self._schedule_expiry()  # first, so that a fault in one round does not end all later ones
-        for shard in list(self.shards.values()):
-            if shard.loader is None:
-                self.offsets.expire(shard.groups)
+        self.runtime.in_slices([group.group_id for group in self.all_groups()], self._expire_group)
+
+    def _expire_group(self, group_id: str) -> None:
+        retention_ms = self.config["offsets.retention.minutes"] * 60_000
+        steps: list[Expired] = []
+
+        def operation(group: ClassicGroup | None) -> CoordinatorResult[Expired]:
+            result = expire(group, self.loop.wall_clock_ms(), retention_ms)
+            if group is not None and result.response is not None and result.response.group:
+                result.apply = partial(self.rebalancer.end, group, ErrorCode.UNKNOWN_MEMBER_ID)
+            if result.response is not None:
+                steps.append(result.response)
+            return result
+
+        def failed(error: ErrorCode, _: Expired | None) -> None:
+            if error and steps:
+                steps[-1] = Expired(0, False, False)
+
+        self._write(group_id, operation, failed)
+        while steps and steps[-1].more:
+            self._write(group_id, operation, failed)
+
+
+def _once(respond: Respond) -> Respond:
+    """Only the first response counts: after a fault, both the group and the runtime respond to a request."""
+    left = [respond]
+
+    def first(response: dict[str, Any]) -> None:
+        if left:
+            left.pop()(response)
+
+    return first
+
+
+def _or_else(respond: Callable[[ErrorCode, Any], None], nothing: Any, error: ErrorCode, response: Any) -> None:
+    respond(error, nothing if response is None else response)
+
+
+def _respond_offsets(respond: RespondCommit, error: ErrorCode, response: Response | None) -> None:
+    if response is None:
+        respond(error, {})
+    else:
+        respond(*response)

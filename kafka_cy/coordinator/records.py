@@ -2,17 +2,17 @@
 
 Written: committed offsets (type 1, value version 4, or 1 when the request carried a retention time) and groups (type 2,
 value version 3). Read: offset values 0-4, group values 0-4, key type 0 as 1. Records of other types (KIP-848, share and
-streams groups) are returned as `OtherKey`.
+streams groups) have the key `OtherKey`.
 """
 
 from __future__ import annotations
 
 import struct
 import uuid
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, NamedTuple
 
-HASHES_KEPT = 4096  # of group ids: looked for several times in every request
+HASHES_KEPT = 4096  # of group ids: each is needed several times in every request
 TYPE_OFFSET_OLD = 0
 TYPE_OFFSET = 1
 TYPE_GROUP = 2
@@ -21,30 +21,26 @@ STRING_BYTES_MAX = 0x7FFF  # a string of a record, and of a response: its length
 
 
 class BadRecord(ValueError):
-    """A record of `__consumer_offsets` that cannot be read."""
+    """A record of `__consumer_offsets` that cannot be read, or not be written because a string is too long."""
 
 
-@dataclass(slots=True, frozen=True)
-class OffsetKey:
+class OffsetKey(NamedTuple):
     group_id: str
     topic: str
     partition: int
 
 
-@dataclass(slots=True, frozen=True)
-class GroupKey:
+class GroupKey(NamedTuple):
     group_id: str
 
 
-@dataclass(slots=True, frozen=True)
-class OtherKey:
+class OtherKey(NamedTuple):
     """A record of another kind of group."""
 
     record_type: int
 
 
-@dataclass(slots=True)  # frozen costs three times as much to make
-class CommittedOffset:
+class CommittedOffset(NamedTuple):
     """What a group committed for a partition. `expire_timestamp_ms` is -1 unless OffsetCommit v2-4 set a retention."""
 
     offset: int
@@ -55,8 +51,7 @@ class CommittedOffset:
     topic_id: uuid.UUID | None = None
 
 
-@dataclass(slots=True, frozen=True)
-class StoredMember:
+class StoredMember(NamedTuple):
     member_id: str
     instance_id: str | None
     client_id: str
@@ -67,8 +62,7 @@ class StoredMember:
     assignment: bytes
 
 
-@dataclass(slots=True, frozen=True)
-class StoredGroup:
+class StoredGroup(NamedTuple):
     """The value of a group record. `state_timestamp_ms` is -1 when it is unknown (versions 0 and 1)."""
 
     protocol_type: str
@@ -77,6 +71,10 @@ class StoredGroup:
     leader: str | None
     state_timestamp_ms: int
     members: tuple[StoredMember, ...]
+
+
+Key = OffsetKey | GroupKey | OtherKey
+Record = tuple[Key, Any]  # the value is a CommittedOffset or a StoredGroup; None for a tombstone
 
 
 @lru_cache(HASHES_KEPT)
@@ -104,6 +102,8 @@ def fits(text: str) -> bool:
 
 def _string(text: str) -> bytes:
     data = text.encode("utf-8")
+    if len(data) > STRING_BYTES_MAX:
+        raise BadRecord(f"a string of {len(data)} bytes, of at most {STRING_BYTES_MAX}")
     return struct.pack(">h", len(data)) + data
 
 
@@ -138,11 +138,31 @@ def offset_value(committed: CommittedOffset) -> bytes:
         head = struct.pack(">hq", 1, committed.offset) + _string(committed.metadata)
         return head + struct.pack(">qq", committed.commit_timestamp_ms, committed.expire_timestamp_ms)
     metadata = committed.metadata.encode("utf-8")
+    if len(metadata) > STRING_BYTES_MAX:
+        raise BadRecord(f"a string of {len(metadata)} bytes, of at most {STRING_BYTES_MAX}")
     value = struct.pack(">hqi", 4, committed.offset, committed.leader_epoch)
     value += _unsigned_varint(len(metadata) + 1) + metadata + struct.pack(">q", committed.commit_timestamp_ms)
     if committed.topic_id is None:
         return value + b"\x00"
     return value + b"\x01\x00\x10" + committed.topic_id.bytes
+
+
+def encode_record(record: Record) -> tuple[bytes, bytes | None]:
+    """Key and value as bytes. Raises BadRecord."""
+    key, value = record
+    if isinstance(key, OffsetKey):
+        encoded = offset_key(key.group_id, key.topic, key.partition)
+        return encoded, offset_value(value) if value is not None else None
+    assert isinstance(key, GroupKey)
+    return group_key(key.group_id), group_value(value) if value is not None else None
+
+
+def decode_record(key_bytes: bytes, value_bytes: bytes | None) -> Record:
+    """The key and, unless it is an OtherKey, the value of a record. Raises BadRecord."""
+    key = read_key(key_bytes)
+    if value_bytes is None or isinstance(key, OtherKey):
+        return key, None
+    return key, read_offset_value(value_bytes) if isinstance(key, OffsetKey) else read_group_value(value_bytes)
 
 
 def group_value(group: StoredGroup) -> bytes:
@@ -226,7 +246,7 @@ class _Reader:
     def count(self) -> int:
         count = self.unsigned_varint() - 1 if self.flexible else self.int32()
         if count > len(self.data):
-            raise BadRecord(f"{count} elements cannot stand in {len(self.data)} bytes")
+            raise BadRecord(f"{count} elements do not fit in {len(self.data)} bytes")
         return max(count, 0)
 
     def tags(self) -> dict[int, bytes]:
@@ -235,7 +255,7 @@ class _Reader:
         return {self.unsigned_varint(): self.take(self.unsigned_varint()) for _ in range(self.unsigned_varint())}
 
 
-def read_key(key: bytes) -> OffsetKey | GroupKey | OtherKey:
+def read_key(key: bytes) -> Key:
     """Raises BadRecord."""
     reader = _Reader(key)
     record_type = reader.int16()

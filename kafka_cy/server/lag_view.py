@@ -47,6 +47,4 @@ class LagView:
         """The groups that this broker coordinates, but for those just being deleted."""
         if self._broker.groups is None:
             return []
-        shards = [shard for shard in list(self._broker.groups.shards.values()) if shard.loader is None]
-        groups = [group for shard in shards for group in list(shard.groups.values())]
-        return [group for group in groups if group.state.value != DEAD]
+        return [group for group in self._broker.groups.all_groups() if group.state.value != DEAD]

@@ -69,11 +69,7 @@ class MetricsView:
 
     def groups(self) -> tuple[Mapping[str, int], int, int]:
         coordinator = self._broker.groups
-        groups = [
-            group
-            for shard in (list(coordinator.shards.values()) if coordinator is not None else [])
-            for group in list(shard.groups.values())
-        ]
+        groups = coordinator.all_groups() if coordinator is not None else []
         states = Counter(group.state.value for group in groups)
         offsets = sum(len(partitions) for group in groups for partitions in list(group.offsets.values()))
         return states, offsets, sum(len(group.members) for group in groups)

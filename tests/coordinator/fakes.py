@@ -5,14 +5,15 @@ from __future__ import annotations
 import heapq
 import itertools
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from kafka_cy.coordinator.classic.requests import JoinRequest, SyncRequest
 from kafka_cy.coordinator.group_coordinator import OFFSETS_TOPIC, GroupCoordinator
-from kafka_cy.coordinator.membership import JoinRequest, SyncRequest
-from kafka_cy.coordinator.offsets import CommitPartition, CommitRequest
+from kafka_cy.coordinator.offsets.commit import CommitPartition, CommitRequest
+from kafka_cy.coordinator.state_machine import GroupStateMachine
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.records import iterate_batches
 
@@ -105,6 +106,27 @@ def rebase(batch: bytes, base_offset: int) -> bytes:
     return base_offset.to_bytes(8, "big") + batch[8:]
 
 
+def replayed(pairs: Iterable[tuple[bytes, bytes | None]]) -> GroupStateMachine:
+    """The groups that a log of these records holds, without anything that is not stored."""
+    machine = GroupStateMachine(None, 0, lambda change: None)  # type: ignore[arg-type]
+    for key, value in pairs:
+        record = machine.decode(key, value)
+        if record is not None:
+            machine.replay(record)
+    for group in machine.groups.values():
+        group.restore(0.0)
+    return machine
+
+
+def replicated(machine: GroupStateMachine) -> dict[str, Any]:
+    """What is stored of each group, as values that can be compared."""
+    return {
+        name: (group.stored, {topic: dict(partitions) for topic, partitions in group.offsets.items()})
+        for name, group in machine.groups.items()
+        if group.is_recorded or group.offsets
+    }
+
+
 class FakeCluster:
     def __init__(self, partitions: int = 50) -> None:
         self.hosted = {index: FakePartition() for index in range(partitions)}
@@ -186,12 +208,35 @@ class Harness:
             )
         return names, generation
 
+    def leave(
+        self, members: list[tuple[str, str | None]], *, group: str = "g"
+    ) -> tuple[ErrorCode, list[dict[str, Any]]]:
+        found: list[tuple[ErrorCode, list[dict[str, Any]]]] = []
+        self.coordinator.leave(group, members, lambda error, left: found.append((error, left)))
+        return found[0]
+
+    def delete_group(self, group: str = "g") -> ErrorCode:
+        found: list[ErrorCode] = []
+        self.coordinator.delete_group(group, found.append)
+        return found[0]
+
+    def describe(self, group: str = "g", version: int = 6) -> dict[str, Any]:
+        from kafka_cy.api.describe_groups import handle
+
+        body = SimpleNamespace(groups=[group], include_authorized_operations=False)
+        request = SimpleNamespace(api_version=version, body=body)
+        (described,) = handle(request, SimpleNamespace(groups=self.coordinator))["groups"]  # type: ignore[arg-type]
+        return dict(described)
+
+    def partition_index(self, group: str = "g") -> int:
+        index = self.coordinator.runtime.partition_index(group)
+        assert index is not None
+        return index
+
     def group(self, name: str = "g") -> Any:
-        error, groups = self.coordinator.groups_of(name)
+        error, group = self.coordinator.group(name)
         assert not error
-        return groups.get(name)
+        return group
 
     def written(self, group: str = "g") -> list[tuple[bytes, bytes | None]]:
-        index = self.coordinator.partition_index(group)
-        assert index is not None
-        return self.cluster.hosted[index].records()
+        return self.cluster.hosted[self.partition_index(group)].records()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from kafka_cy.coordinator import records
-from kafka_cy.coordinator.administration import delete_group
 from kafka_cy.protocol.errors import ErrorCode
 
 from .fakes import SUBSCRIPTION, Harness
@@ -26,16 +24,16 @@ def normal(key: bytes, value: bytes | None) -> Any:
     if isinstance(parsed, records.OffsetKey):
         offset = records.read_offset_value(value)
         spent = offset.expire_timestamp_ms - offset.commit_timestamp_ms if offset.expire_timestamp_ms >= 0 else -1
-        return parsed, value[:2], dataclasses.replace(offset, commit_timestamp_ms=0, expire_timestamp_ms=spent)
+        return parsed, value[:2], offset._replace(commit_timestamp_ms=0, expire_timestamp_ms=spent)
     group = records.read_group_value(value)
     assert value[:2] == b"\x00\x03"
 
     def name(member_id: str | None) -> str | None:
         return member_id and member_id[:-36]
 
-    members = [dataclasses.replace(each, member_id=name(each.member_id)) for each in group.members]
+    members = [each._replace(member_id=name(each.member_id)) for each in group.members]
     leader, ordered = name(group.leader), tuple(sorted(members, key=lambda each: each.client_id))
-    return parsed, dataclasses.replace(group, state_timestamp_ms=0, leader=leader, members=ordered)
+    return parsed, group._replace(state_timestamp_ms=0, leader=leader, members=ordered)
 
 
 def written(harness: Harness, group: str) -> list[Any]:
@@ -70,8 +68,8 @@ def test_e2_members_leave_while_the_group_completes_a_rebalance() -> None:
     for member, client in ((one, "c1"), (two, "c2")):
         harness.join("e2", member, client=client, **options)
     assert third[0]["generation_id"] == 2
-    harness.coordinator.leave("e2", [(one, None), (two, None), (third[0]["member_id"], None)])
-    assert delete_group(harness.coordinator, "e2") == 0
+    harness.leave([(one, None), (two, None), (third[0]["member_id"], None)], group="e2")
+    assert harness.delete_group("e2") == 0
     assert written(harness, "e2") == expected("e2")
 
 
@@ -117,7 +115,7 @@ def test_es_static_member_is_replaced_without_rebalance() -> None:
         assert harness.heartbeat(member, 1, group="es", instance="i1") == ErrorCode.FENCED_INSTANCE_ID
         assert harness.heartbeat(member, 1, group="es") == ErrorCode.UNKNOWN_MEMBER_ID
         member = answer["member_id"]
-    harness.coordinator.leave("es", [("", "i1")])
+    harness.leave([("", "i1")], group="es")
     harness.loop.advance(601)
     assert written(harness, "es") == expected("es")
 

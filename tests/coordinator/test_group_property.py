@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from kafka_cy.coordinator import heartbeat_table
 from kafka_cy.protocol.errors import ErrorCode
 
-from .fakes import SUBSCRIPTION, FakeCluster, Harness
+from .fakes import SUBSCRIPTION, FakeCluster, Harness, replayed
 
 OTHER = bytes.fromhex("00010000000100027878ffffffff00000000")  # topic "xx"
 INSTANCES = [None, None, "i1", "i2"]
@@ -88,7 +88,7 @@ class GroupMachine(RuleBasedStateMachine):
         client = self.clients[which]
         self.settle(client)
         if client.member:
-            self.harness.coordinator.leave("g", [(client.member, client.instance)])
+            self.harness.leave([(client.member, client.instance)])
             client.member = ""
 
     @rule(seconds=st.sampled_from([0.1, 0.5, 2.0, 5.0, 10.0]))
@@ -110,11 +110,7 @@ class GroupMachine(RuleBasedStateMachine):
         group = self.harness.group()
         if group is None:
             return
-        from kafka_cy.coordinator.loader import Replay
-
-        replay = Replay()
-        replay.apply(self.harness.written())
-        loaded = replay.finish(0.0)["g"]
+        loaded = replayed(self.harness.written()).groups["g"]
         assert loaded.offsets == group.offsets
         if group.state.value in ("Stable", "Empty"):
             assert loaded.state is group.state and loaded.generation == group.generation

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from kafka_cy.coordinator import heartbeat_table
-from kafka_cy.coordinator.administration import delete_group, describe_group, list_groups
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.storage.log import StorageFailure
 
@@ -21,7 +20,7 @@ def test_empty_group_id_is_invalid() -> None:
     assert harness.join("")[0]["error_code"] == ErrorCode.INVALID_GROUP_ID
     assert harness.sync("m", 1, group="")[0]["error_code"] == ErrorCode.INVALID_GROUP_ID
     assert harness.heartbeat("m", 1, group="") == ErrorCode.INVALID_GROUP_ID
-    assert harness.coordinator.leave("", [("m", None)])[0] == ErrorCode.INVALID_GROUP_ID
+    assert harness.leave([("m", None)], group="")[0] == ErrorCode.INVALID_GROUP_ID
     assert harness.commit(group="") == 0, "a simple commit to the empty group works"
 
 
@@ -144,11 +143,11 @@ def test_a_join_while_completing_sends_waiting_followers_back() -> None:
 def test_leave_answers_each_member() -> None:
     harness = Harness()
     (leader, follower), generation = harness.stable(2)
-    error, answers = harness.coordinator.leave("g", [(follower, None), ("x", None), ("", "none"), (leader, "none")])
+    error, answers = harness.leave([(follower, None), ("x", None), ("", "none"), (leader, "none")])
     assert not error and [each["error_code"] for each in answers] == [0, 25, 25, 25]
     assert harness.group().state.value == "PreparingRebalance"
     assert harness.heartbeat(leader, generation) == ErrorCode.REBALANCE_IN_PROGRESS
-    assert harness.coordinator.leave("none", [("x", None)])[1][0]["error_code"] == ErrorCode.UNKNOWN_MEMBER_ID
+    assert harness.leave([("x", None)], group="none")[1][0]["error_code"] == ErrorCode.UNKNOWN_MEMBER_ID
 
 
 def test_laggards_are_removed_after_the_rebalance_timeout() -> None:
@@ -187,7 +186,7 @@ def test_static_member_with_an_id_of_its_own_is_fenced_when_replaced() -> None:
         harness.sync(old, 1, instance="i")[0]["error_code"],
         harness.join(member=old, instance="i")[0]["error_code"],
         harness.commit(member=old, generation=1, instance="i"),
-        harness.coordinator.leave("g", [(old, "i")])[1][0]["error_code"],
+        harness.leave([(old, "i")])[1][0]["error_code"],
     ):
         assert error == ErrorCode.FENCED_INSTANCE_ID
     assert harness.heartbeat(old, 1) == ErrorCode.UNKNOWN_MEMBER_ID
@@ -258,7 +257,7 @@ def test_describe_list_and_delete() -> None:
     harness = Harness()
     (member,), _ = harness.stable()
     harness.commit(group="simple")
-    described = describe_group(harness.coordinator, "g", True)
+    described = harness.describe()
     assert (described["group_state"], described["protocol_type"], described["protocol_data"]) == (
         "Stable", "consumer", "range",
     )  # fmt: skip
@@ -268,23 +267,23 @@ def test_describe_list_and_delete() -> None:
             "member_metadata": SUBSCRIPTION, "member_assignment": member.encode(),
         }
     ]  # fmt: skip
-    unknown = describe_group(harness.coordinator, "none", True)
+    unknown = harness.describe("none")
     assert (unknown["error_code"], unknown["group_state"]) == (ErrorCode.GROUP_ID_NOT_FOUND, "Dead")
-    assert describe_group(harness.coordinator, "none", False)["error_code"] == 0
-    assert {each["group_id"] for each in list_groups(harness.coordinator, [], [])[1]} == {"g", "simple"}
-    assert [each["group_id"] for each in list_groups(harness.coordinator, ["STABLE"], ["Classic"])[1]] == ["g"]
-    assert not list_groups(harness.coordinator, [], ["consumer"])[1]
-    assert delete_group(harness.coordinator, "g") == ErrorCode.NON_EMPTY_GROUP
-    assert delete_group(harness.coordinator, "none") == ErrorCode.GROUP_ID_NOT_FOUND
-    harness.coordinator.leave("g", [(member, None)])
-    assert delete_group(harness.coordinator, "g") == 0 and harness.group() is None
+    assert harness.describe("none", version=5)["error_code"] == 0
+    assert {each["group_id"] for each in harness.coordinator.list_groups([], [])[1]} == {"g", "simple"}
+    assert [each["group_id"] for each in harness.coordinator.list_groups(["STABLE"], ["Classic"])[1]] == ["g"]
+    assert not harness.coordinator.list_groups([], ["consumer"])[1]
+    assert harness.delete_group("g") == ErrorCode.NON_EMPTY_GROUP
+    assert harness.delete_group("none") == ErrorCode.GROUP_ID_NOT_FOUND
+    harness.leave([(member, None)])
+    assert harness.delete_group("g") == 0 and harness.group() is None
     assert harness.written()[-1][1] is None
 
 
 def test_a_failed_append_answers_an_error_and_changes_nothing() -> None:
     harness = Harness()
     (member,), generation = harness.stable()
-    partition = harness.cluster.hosted[harness.coordinator.partition_index("g")]
+    partition = harness.cluster.hosted[harness.partition_index()]
     partition.failing = StorageFailure("Input/output error", 2, 5)
     assert harness.commit(member=member, generation=generation) == ErrorCode.NOT_COORDINATOR
     assert not harness.group().offsets
@@ -299,10 +298,10 @@ def test_partition_that_is_not_hosted() -> None:
     harness = Harness()
     (member, other), generation = harness.stable(2)
     waiting = harness.join(member=other, protocols=[("range", OTHER)])
-    index = harness.coordinator.partition_index("g")
-    assert index is not None and not waiting
+    index = harness.partition_index()
+    assert not waiting
     del harness.cluster.hosted[index]
-    harness.coordinator.unload(index)
+    harness.coordinator.runtime.unload(index)
     assert waiting[0]["error_code"] == ErrorCode.NOT_COORDINATOR
     assert harness.join()[0]["error_code"] == ErrorCode.NOT_COORDINATOR
     assert harness.commit() == ErrorCode.NOT_COORDINATOR

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_cy.coordinator import loader
+from kafka_cy.coordinator.runtime import loader
 from kafka_cy.protocol.errors import ErrorCode
 
 from .fakes import FakeCluster, Harness
@@ -84,7 +84,7 @@ def test_a_group_with_members_keeps_what_it_is_subscribed_to() -> None:
         harness.loop.advance(1800 * 0.6)
         assert harness.heartbeat(member, generation) == 0
     assert set(harness.group().offsets) == {"ct"}
-    harness.coordinator.leave("g", [(member, None)])
+    harness.leave([(member, None)])
     harness.loop.advance(WEEK_S - 60)
     assert harness.group().offsets, "the clock runs since the group is Empty"
     harness.loop.advance(700)
@@ -98,8 +98,8 @@ def test_reload_of_a_deleted_group() -> None:
     again = harness.reload()
     assert again.group().offsets["ct"][0].metadata == "note"
     assert again.sync(member, generation)[0]["assignment"] == member.encode()
-    again.coordinator.leave("g", [(member, None)])
-    again.coordinator.offsets.remove_all(again.group())
+    again.leave([(member, None)])
+    assert again.delete_group() == 0
     assert harness.reload().group() is None
 
 
@@ -111,7 +111,7 @@ def test_requests_while_a_partition_loads(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(loader, "SLICE_S", 0.0)
     monkeypatch.setattr(loader, "READ_BYTES", 1000)
     loading = harness.reload()
-    assert loading.coordinator.shards[0].loader is not None
+    assert loading.coordinator.runtime.shards[0].loader is not None
     assert loading.commit(group="simple") == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
     assert loading.join()[0]["error_code"] == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
     assert loading.sync(member, generation)[0]["error_code"] == ErrorCode.REBALANCE_IN_PROGRESS
@@ -135,16 +135,16 @@ def test_delete_of_an_offset_that_is_named_twice() -> None:
 def test_a_fault_of_one_expiry_does_not_end_the_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     harness = Harness()
     harness.commit()
-    offsets = harness.coordinator.offsets
-    works = offsets.expire
+    runtime = harness.coordinator.runtime
+    works = runtime.in_slices
 
     def fails(*_: object) -> int:
         raise RuntimeError("a fault")
 
-    monkeypatch.setattr(offsets, "expire", fails)
+    monkeypatch.setattr(runtime, "in_slices", fails)
     with pytest.raises(RuntimeError):
         harness.loop.advance(600)
-    monkeypatch.setattr(offsets, "expire", works)
+    monkeypatch.setattr(runtime, "in_slices", works)
     harness.loop.advance(WEEK_S + 601)
     assert harness.group() is None
 
@@ -156,10 +156,10 @@ def test_sessions_of_loaded_members_begin_when_loading_ends(monkeypatch: pytest.
     monkeypatch.setattr(loader, "SLICE_S", 0.0)
     monkeypatch.setattr(loader, "READ_BYTES", 1)
     loading = harness.reload()
-    assert loading.coordinator.shards[0].loader is not None
+    assert loading.coordinator.runtime.shards[0].loader is not None
     loading.loop.time_s += 100.0  # the load takes longer than the session timeout
     loading.loop.advance(0.001)
-    assert loading.coordinator.shards[0].loader is None
+    assert loading.coordinator.runtime.shards[0].loader is None
     assert list(loading.group().members) == [member]
     loading.loop.advance(9.9)
     assert loading.heartbeat(member, generation) == 0

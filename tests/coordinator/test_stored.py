@@ -8,16 +8,14 @@ from typing import Any
 import pytest
 
 from kafka_cy.api.registry import cold_handler
-from kafka_cy.coordinator.offsets import CommitPartition, CommitRequest
+from kafka_cy.coordinator.offsets.commit import CommitPartition, CommitRequest
 from kafka_cy.protocol.errors import ErrorCode
 
 from .fakes import FakePartition, Harness
 
 
 def partition_of(harness: Harness, group: str = "g") -> FakePartition:
-    index = harness.coordinator.partition_index(group)
-    assert index is not None
-    return harness.cluster.hosted[index]
+    return harness.cluster.hosted[harness.partition_index(group)]
 
 
 def commit(harness: Harness, offset: int, member: str = "", generation: int = -1) -> list[ErrorCode]:
@@ -123,4 +121,4 @@ def test_a_lost_partition_fails_what_waits_and_forgets_its_groups() -> None:
     partition.state = 2
     harness.coordinator.look()
     assert waiting == [ErrorCode.NOT_COORDINATOR]
-    assert harness.coordinator.partition_index("g") not in harness.coordinator.shards
+    assert harness.partition_index() not in harness.coordinator.runtime.shards

@@ -18,7 +18,7 @@ ALLOWED = {
     "storage": {"base", "records"},
     "network": {"base", "records", "storage"},
     "cluster": {"storage", "records", "network", "protocol"},
-    "coordinator": {"base", "storage", "cluster", "records", "protocol", "config"},
+    "coordinator": {"base", "storage", "records", "protocol"},
     "api": {"base", "records", "storage", "network", "protocol", "config", "cluster", "coordinator"},
     "security": {"network", "config"},
     "telemetry": {"base", "records", "storage", "network", "protocol"},
@@ -44,6 +44,53 @@ def test_packages_import_only_what_lies_below() -> None:
                 extra = imported_packages(path) - allowed - {package}
                 wrong += [f"{path.relative_to(ROOT.parent)} imports kafka_cy.{name}" for name in sorted(extra)]
     assert wrong == []
+
+
+# The parts of kafka_cy.coordinator, lowest first: a part imports from itself and from those below, not from its neighbours.
+COORDINATOR_LAYERS = [
+    {"runtime", "records", "heartbeat_table"},
+    {"group"},
+    {"classic", "offsets"},
+    {"state_machine"},
+    {"group_coordinator"},
+]
+
+
+def coordinator_imports() -> dict[str, set[str]]:
+    """Module -> modules of the coordinator that it imports, also for their types only."""
+    folder = ROOT / "coordinator"
+    found = {}
+    for path in sorted(folder.rglob("*.py*")):
+        if path.suffix in {".py", ".pyx"} and path.stem != "__init__":
+            name = ".".join(path.relative_to(folder).with_suffix("").parts)
+            text = path.read_text()
+            modules = set(re.findall(r"(?:from|import|cimport)[ ]kafka_cy\.coordinator\.([\w.]+)", text))
+            packages = re.findall(r"from kafka_cy\.coordinator((?:\.\w+)*) import (\w+)(?: as \w+)?$", text, re.MULTILINE)
+            modules |= {f"{package}.{module}".lstrip(".") for package, module in packages}
+            found[name] = modules
+    return {name: {each for each in modules if each in found} for name, modules in found.items()}
+
+
+def test_coordinator_is_layered() -> None:
+    imports = coordinator_imports()
+    level = {part: number for number, layer in enumerate(COORDINATOR_LAYERS) for part in layer}
+    assert {name.split(".")[0] for name in imports} == set(level)
+    wrong = []
+    for name, modules in imports.items():
+        own = name.split(".")[0]
+        for module in modules:
+            part = module.split(".")[0]
+            if part != own and level[part] >= level[own]:
+                wrong.append(f"{name} imports {module}")
+    assert wrong == []
+
+
+def test_coordinator_has_no_import_circles() -> None:
+    imports = coordinator_imports()
+    while imports:
+        leaves = {name for name, modules in imports.items() if not modules}
+        assert leaves, f"a circle among {sorted(imports)}"
+        imports = {name: modules - leaves for name, modules in imports.items() if name not in leaves}
 
 
 def test_start_imports_no_tools_and_no_heavy_packages() -> None:

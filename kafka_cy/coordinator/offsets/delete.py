@@ -1,0 +1,53 @@
+"""Removal of committed offsets: OffsetDelete, DeleteGroups, and deleted topics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kafka_cy.coordinator.group import Group, all_partitions, offset_tombstones
+from kafka_cy.coordinator.offsets.commit import PartitionErrors, Response
+from kafka_cy.coordinator.runtime.result import CoordinatorResult
+from kafka_cy.protocol.errors import ErrorCode
+
+
+def delete_offsets(group: Group | None, partitions: Iterable[tuple[str, int]]) -> CoordinatorResult[Response]:
+    """OffsetDelete: offsets of topics that a member reads stay (GROUP_SUBSCRIBED_TO_TOPIC)."""
+    if group is None:
+        return CoordinatorResult(response=(ErrorCode.GROUP_ID_NOT_FOUND, {}))
+    error = group.validate_offset_delete()
+    if error:
+        return CoordinatorResult(response=(error, {}))
+    errors: PartitionErrors = {}
+    doomed: dict[tuple[str, int], None] = {}
+    for topic, partition in partitions:
+        if group.is_subscribed(topic):
+            errors[topic, partition] = ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC
+            continue
+        errors[topic, partition] = ErrorCode.NONE
+        if partition in group.offsets.get(topic, {}):
+            doomed[topic, partition] = None
+    return CoordinatorResult(offset_tombstones(group.group_id, doomed), (ErrorCode.NONE, errors))
+
+
+def delete_group(group: Group | None) -> CoordinatorResult[ErrorCode]:
+    """DeleteGroups: the tombstones of all offsets and of the group."""
+    if group is None:
+        return CoordinatorResult(response=ErrorCode.GROUP_ID_NOT_FOUND)
+    error = group.validate_delete()
+    if error:
+        return CoordinatorResult(response=error)
+    records = offset_tombstones(group.group_id, all_partitions(group)) + group.tombstones()
+    return CoordinatorResult(records, ErrorCode.NONE)
+
+
+def delete_topics(group: Group | None, topics: set[str], before_ms: int) -> CoordinatorResult[ErrorCode]:
+    """The topics were deleted at `before_ms`. A commit after that belongs to a new topic of the name."""
+    if group is None or topics.isdisjoint(group.offsets):
+        return CoordinatorResult(response=ErrorCode.NONE)
+    doomed = [
+        (topic, partition)
+        for topic in topics & group.offsets.keys()
+        for partition, committed in group.offsets[topic].items()
+        if committed.commit_timestamp_ms <= before_ms
+    ]
+    return CoordinatorResult(offset_tombstones(group.group_id, doomed), ErrorCode.NONE)

@@ -1,0 +1,68 @@
+"""Replays a partition of a coordinator's topic into a state machine, in slices, so that other work goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from kafka_cy.coordinator.runtime.result import StateMachine
+
+SLICE_S = 0.02
+READ_BYTES = 1 << 16
+COMMIT_MARKER = b"\x00\x01"  # the type in a control record's key (int16 version, int16 type); abort is 0
+
+
+class PartitionLoader:
+    """Reads a HostedPartition up to its high watermark, then calls `done()`, or `failed(error)`."""
+
+    def __init__(
+        self, hosted: Any, state: StateMachine, loop: Any, done: Callable[[], None], failed: Callable[[Exception], None]
+    ) -> None:
+        self.hosted = hosted
+        self.state = state
+        self.loop = loop
+        self.done = done
+        self.failed = failed
+        self.offset: int = hosted.log_start_offset
+        self.cancelled = False
+
+    def run(self) -> None:
+        """Work for one slice; a timer continues when there is more."""
+        from kafka_cy.records import InvalidBatch, iterate_batches
+        from kafka_cy.storage.log import StorageFailure
+
+        deadline = time.monotonic() + SLICE_S
+        while not self.cancelled:
+            if self.offset >= self.hosted.high_watermark:
+                return self.done()
+            before = self.offset
+            try:
+                self._replay(iterate_batches(self.hosted.read(self.offset, READ_BYTES)))
+            except (StorageFailure, InvalidBatch) as error:
+                return self.failed(error)
+            if self.offset == before:
+                return self.done()
+            if time.monotonic() >= deadline:
+                self.loop.call_later(0, self.run)
+                return
+
+    def _replay(self, batches: Iterable[Any]) -> None:
+        for batch in batches:
+            if batch.last_offset >= self.offset:
+                replay_batch(self.state, batch)
+                self.offset = batch.last_offset + 1
+
+
+def replay_batch(state: StateMachine, batch: Any) -> None:
+    """Replay the records of one batch, or the transaction marker that it holds."""
+    if batch.is_control:
+        keys = [record.key for record in batch.records()]
+        committed = bool(keys) and keys[0] is not None and keys[0][2:4] == COMMIT_MARKER
+        state.end_transaction(batch.producer_id, committed)
+        return
+    producer_id = batch.producer_id if batch.is_transactional else -1
+    for each in batch.records():
+        record = state.decode(each.key, each.value) if each.key is not None else None
+        if record is not None:
+            state.replay(record, producer_id)

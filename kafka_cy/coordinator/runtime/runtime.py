@@ -1,0 +1,268 @@
+"""What every coordinator needs: loading, writing, replaying, waiting until it is stored, timers, unloading.
+
+A coordinator keeps its state in a topic. Each partition of it that this broker leads is a shard with a state machine.
+An operation looks at the state and returns a CoordinatorResult; the runtime appends its records as one batch, replays
+them, and sends the response when the high watermark has passed them. Replay is the only way to change replicated
+state, so an exception half way changes nothing. If the partition is lost first, the shard is unloaded and the response
+is NOT_COORDINATOR. Everything runs on one thread, the one of the loop that is passed in.
+
+Kafka: CoordinatorRuntime, CoordinatorShard, CoordinatorResult.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from kafka_cy.coordinator.runtime.loader import PartitionLoader
+from kafka_cy.coordinator.runtime.result import CoordinatorResult
+from kafka_cy.coordinator.runtime.shard import AppendFailed, S, Shard, Stored
+from kafka_cy.protocol.errors import ErrorCode
+
+ONLINE = 0  # state of a hosted partition that this broker leads
+SLICE_S = 0.001  # of work on many groups, before other requests have their turn
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class CoordinatorRuntime(Generic[S]):
+    """The shards of one coordinator. Owner: the coordinator's thread. An idle shard costs no timer."""
+
+    def __init__(
+        self,
+        topic: str,
+        partition_of: Callable[[str, int], int],  # (key, partition count) -> the key's partition
+        cluster: Any,
+        loop: Any,
+        make_state: Callable[[], S],
+        batch_bytes_max: Callable[[], int],
+        log: Callable[..., object],  # (what happened, field=value, ...): writes a warning line
+    ) -> None:
+        self.topic = topic
+        self.partition_of = partition_of
+        self.cluster = cluster
+        self.loop = loop
+        self.make_state = make_state
+        self.batch_bytes_max = batch_bytes_max
+        self.log = log
+        self.shards: dict[int, Shard[S]] = {}
+        self._waiting: dict[int, Shard[S]] = {}  # shards with responses that wait
+
+    # -- shards --
+
+    def start(self) -> None:
+        """Begin to load every partition that this broker hosts."""
+        topic = self.cluster.topics.get(self.topic)
+        for index in range(len(topic.partitions) if topic is not None else 0):
+            self.shard(index)
+
+    def stop(self) -> None:
+        """Unload everything."""
+        for index in list(self.shards):
+            self.unload(index)
+
+    def shard(self, index: int) -> Shard[S] | None:
+        """The partition's shard; begins to load it when this broker hosts it, else None."""
+        shard = self.shards.get(index)
+        if shard is None:
+            hosted = self.cluster.partition(self.topic, index)
+            if hosted is None:
+                return None
+            shard = self.shards[index] = Shard(index, hosted, self.make_state())
+            done, failed = partial(self._loaded, shard), partial(self._load_failed, shard)
+            shard.loader = PartitionLoader(hosted, shard.state, self.loop, done, failed)
+            shard.loader.run()
+        return self.shards.get(index)
+
+    def _loaded(self, shard: Shard[S]) -> None:
+        shard.loader = None
+        for line in shard.state.loaded():
+            self.log(line, topic=self.topic, partition=shard.index)
+
+    def _load_failed(self, shard: Shard[S], error: Exception) -> None:
+        self.log("a coordinator's partition cannot be loaded", topic=self.topic, partition=shard.index, error=str(error))
+        self.unload(shard.index)
+
+    def unload(self, index: int) -> None:
+        """This broker no longer leads the partition, or the topic was deleted."""
+        shard = self.shards.pop(index, None)
+        if shard is not None:
+            self._waiting.pop(index, None)
+            shard.unload()
+
+    def partition_index(self, key: str) -> int | None:
+        """The partition of the topic that the key belongs to; None while the topic does not exist."""
+        topic = self.cluster.topics.get(self.topic)
+        return None if topic is None else self.partition_of(key, len(topic.partitions))
+
+    def shard_of(self, key: str) -> tuple[ErrorCode, Shard[S] | None]:
+        """The loaded shard of the key, or NOT_COORDINATOR, or COORDINATOR_LOAD_IN_PROGRESS."""
+        index = self.partition_index(key)
+        if index is None:
+            return ErrorCode.NOT_COORDINATOR, None
+        shard = self.shards.get(index) or self.shard(index)
+        if shard is None:
+            return ErrorCode.NOT_COORDINATOR, None
+        if shard.loader is not None:
+            return ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, None
+        return ErrorCode.NONE, shard
+
+    def loaded_shards(self) -> list[Shard[S]]:
+        """The shards that are not loading; a copy, safe from any thread."""
+        return [shard for shard in list(self.shards.values()) if shard.loader is None]
+
+    # -- operations --
+
+    def write(
+        self,
+        key: str,
+        operation: Callable[[S], CoordinatorResult[R]],
+        respond: Callable[[ErrorCode, R | None], object] = lambda error, response: None,
+    ) -> None:
+        """Run an operation on the state that `key` belongs to.
+
+        `respond` gets (NONE, response) when all that was appended so far is stored, else (error, None); it is not called
+        when the operation keeps the request (response None) and succeeds.
+        """
+        error, shard = self.shard_of(key)
+        if shard is None:
+            respond(error, None)
+            return
+        try:
+            result = operation(shard.state)
+        except Exception as fault:  # noqa: BLE001 nothing has changed: only this request fails
+            self.log("an operation of a coordinator failed", key=key, error=repr(fault))
+            respond(ErrorCode.UNKNOWN_SERVER_ERROR, None)
+            return
+        if result.records:
+            error = self._append(shard, key, result)
+            if error:
+                if result.failed is not None:
+                    self._run(key, partial(result.failed, error))
+                respond(error, None)
+                return
+        if result.apply is not None and not self._run(key, result.apply):
+            respond(ErrorCode.UNKNOWN_SERVER_ERROR, None)
+            return
+        response = result.response
+        if response is None:
+            return
+        if shard.is_stored():
+            respond(ErrorCode.NONE, response)
+        else:
+            self._when_stored(shard, lambda lost: respond(lost, None if lost else response))
+
+    def _append(self, shard: Shard[S], key: str, result: CoordinatorResult[R]) -> ErrorCode:
+        try:
+            shard.append(result.records, self.loop.wall_clock_ms(), self.batch_bytes_max())
+        except AppendFailed as failure:
+            if not isinstance(failure.__cause__, ValueError):  # a client's string too long: no line for each
+                self.log("a change of a coordinator could not be stored", key=key, error=str(failure))
+            return failure.code
+        try:
+            shard.replay(result.records)
+        except Exception as fault:  # noqa: BLE001 the log is right, the memory may not be: load it again
+            self.log("a coordinator's partition is loaded again after a fault", partition=shard.index, error=repr(fault))
+            self.unload(shard.index)
+            self.shard(shard.index)
+            return ErrorCode.NOT_COORDINATOR
+        return ErrorCode.NONE
+
+    def _run(self, key: str, change: Callable[[], object]) -> bool:
+        """Change the soft state. After a fault in it, the key's soft state begins anew. False: there was a fault."""
+        try:
+            change()
+        except Exception as fault:  # noqa: BLE001 a fault costs the key one restart, nobody else anything
+            self.log("the state of a group begins anew after a fault", key=key, error=repr(fault))
+            error, shard = self.shard_of(key)
+            if shard is not None and not error:
+                shard.state.restart(key)
+            return False
+        return True
+
+    def read(
+        self, key: str, operation: Callable[[S], R], respond: Callable[[ErrorCode, R | None], object]
+    ) -> None:
+        """Look at the state that `key` belongs to; `respond` is called when all that it shows is stored."""
+        error, shard = self.shard_of(key)
+        if shard is None:
+            respond(error, None)
+            return
+        response = operation(shard.state)
+        self._when_stored(shard, lambda lost: respond(lost, None if lost else response))
+
+    # -- what waits for the high watermark --
+
+    def when_stored(self, key: str, send: Stored) -> None:
+        """Call `send` when all that was appended to the key's shard so far is stored; mostly at once."""
+        index = self.partition_index(key)
+        shard = None if index is None else self.shards.get(index)
+        if shard is None:
+            send(ErrorCode.NONE)
+        else:
+            self._when_stored(shard, send)
+
+    def _when_stored(self, shard: Shard[S], send: Stored) -> None:
+        if shard.is_stored():
+            send(ErrorCode.NONE)
+            return
+        shard.waiting.append((shard.end_offset, send))
+        self._waiting[shard.index] = shard
+        self._send_stored(shard)
+
+    def look(self) -> None:
+        """Send the responses that waited for partitions that have moved; the loop calls it in every round."""
+        for shard in list(self._waiting.values()):
+            self._send_stored(shard)
+
+    def _send_stored(self, shard: Shard[S]) -> None:
+        shard.hosted.watch()
+        if shard.hosted.state != ONLINE:
+            self.unload(shard.index)
+            return
+        shard.send_stored()
+        if not shard.waiting:
+            self._waiting.pop(shard.index, None)
+
+    # -- timers and long work --
+
+    def call_later(self, key: str, delay_s: float, function: Callable[..., object], *arguments: Any) -> Any:
+        """A timer of the key's soft state; has `cancel()`."""
+        return self.loop.call_later(delay_s, self._run, key, partial(function, *arguments))
+
+    def in_slices(self, items: Sequence[T], work: Callable[[T], object]) -> None:
+        """Call `work` for each item, for a short while at a time; other requests are handled in between."""
+        self._slice(iter(items), work)
+
+    def _slice(self, items: Iterable[T], work: Callable[[T], object]) -> None:
+        deadline = time.monotonic() + SLICE_S
+        for item in items:
+            try:
+                work(item)
+            except Exception as fault:  # noqa: BLE001 the other items have their turn
+                self.log("work of a coordinator failed", error=repr(fault))
+            if time.monotonic() >= deadline:
+                self.loop.call_later(0, self._slice, items, work)
+                return
+
+    def read_each(
+        self,
+        keys: Sequence[str],
+        operation: Callable[[int, S], R],
+        respond: Callable[[list[tuple[ErrorCode, R | None]]], object],
+    ) -> None:
+        """read() for several keys; `operation` gets the key's place. `respond` gets all results, in the keys' order."""
+        results: dict[int, tuple[ErrorCode, R | None]] = {}
+
+        def one(place: int, error: ErrorCode, response: R | None) -> None:
+            results[place] = (error, response)
+            if len(results) == len(keys):
+                respond([results[each] for each in range(len(keys))])
+
+        if not keys:
+            respond([])
+        for place, key in enumerate(keys):
+            self.read(key, partial(operation, place), partial(one, place))
+

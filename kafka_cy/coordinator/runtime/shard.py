@@ -1,0 +1,83 @@
+"""One partition of a coordinator's topic: its state, what is appended to it, and the responses that wait for it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from kafka_cy.coordinator.runtime.loader import PartitionLoader
+from kafka_cy.coordinator.runtime.result import Record, StateMachine
+from kafka_cy.protocol.errors import ErrorCode
+
+S = TypeVar("S", bound=StateMachine)
+Stored = Callable[[ErrorCode], object]  # called once: NONE, or NOT_COORDINATOR when the partition was lost
+
+
+class AppendFailed(Exception):
+    """The records of an operation were not appended; nothing has changed."""
+
+    def __init__(self, code: ErrorCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Shard(Generic[S]):
+    """A loaded (or loading) partition. Owner: the coordinator's thread."""
+
+    __slots__ = ("end_offset", "hosted", "index", "loader", "state", "waiting")
+
+    def __init__(self, index: int, hosted: Any, state: S) -> None:
+        self.index = index
+        self.hosted = hosted  # storage's HostedPartition
+        self.state = state
+        self.loader: PartitionLoader | None = None
+        self.end_offset = 0  # behind the last record that was appended
+        self.waiting: deque[tuple[int, Stored]] = deque()  # by the end offset that has to be stored
+
+    def append(self, records: Sequence[Record], now_ms: int, batch_bytes_max: int) -> None:
+        """Append the records as one batch. Raises AppendFailed."""
+        from kafka_cy.records import Record as LogRecord
+        from kafka_cy.records import build_batch
+        from kafka_cy.storage.log import StorageFailure
+
+        encode = self.state.encode
+        rows = []
+        try:
+            for record in records:
+                key, value = encode(record)
+                rows.append(LogRecord(key, value, now_ms))
+        except ValueError as error:
+            raise AppendFailed(ErrorCode.UNKNOWN_SERVER_ERROR, str(error)) from error
+        batch = build_batch(rows, base_sequence=0)
+        if len(batch) > batch_bytes_max:
+            raise AppendFailed(ErrorCode.UNKNOWN_SERVER_ERROR, f"the batch has {len(batch)} bytes")
+        try:
+            base_offset = self.hosted.append(batch, origin="coordinator")
+        except StorageFailure as error:  # the log directory went offline, or another broker leads the partition
+            raise AppendFailed(ErrorCode.NOT_COORDINATOR, str(error)) from error
+        self.end_offset = base_offset + len(rows)
+
+    def replay(self, records: Sequence[Record]) -> None:
+        """Apply what was appended."""
+        replay = self.state.replay
+        for record in records:
+            replay(record)
+
+    def is_stored(self) -> bool:
+        """Whether the high watermark has passed everything that was appended, and nobody waits."""
+        return not self.waiting and self.hosted.high_watermark >= self.end_offset
+
+    def send_stored(self) -> None:
+        """Call those that wait for what the high watermark has passed."""
+        stored = self.hosted.high_watermark
+        while self.waiting and self.waiting[0][0] <= stored:
+            self.waiting.popleft()[1](ErrorCode.NONE)
+
+    def unload(self) -> None:
+        """The partition is gone: end its loading and its state, fail what waits."""
+        if self.loader is not None:
+            self.loader.cancelled = True
+        while self.waiting:
+            self.waiting.popleft()[1](ErrorCode.NOT_COORDINATOR)
+        self.state.unloaded()

@@ -1,0 +1,118 @@
+"""The state machine of one partition of `__consumer_offsets`: its groups and their offsets (Kafka: GroupCoordinatorShard)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kafka_cy.coordinator.classic.group import ClassicGroup
+from kafka_cy.coordinator.classic.rebalance import Rebalancer
+from kafka_cy.coordinator.records import (
+    BadRecord,
+    CommittedOffset,
+    GroupKey,
+    OffsetKey,
+    OtherKey,
+    Record,
+    StoredGroup,
+    decode_record,
+    encode_record,
+)
+from kafka_cy.protocol.errors import ErrorCode
+
+
+class GroupStateMachine:
+    """Owner: the coordinator's thread; `groups` is copied by the threads of metrics and lag.
+
+    Limits: offsets and groups are as many as the log holds; `groups_max` of the coordinator bounds new ones.
+    """
+
+    def __init__(self, rebalancer: Rebalancer, members_max: int, counted: Callable[[int], None]) -> None:
+        self.rebalancer = rebalancer
+        self.members_max = members_max
+        self.groups: dict[str, ClassicGroup] = {}
+        self.pending: dict[int, list[Record]] = {}  # records of open transactions, by producer id
+        self.skipped = 0  # records of other kinds of groups, or unreadable ones: they are kept in the log
+        self._counted = counted  # told how many groups came (1) or went (-1)
+
+    # -- records --
+
+    encode = staticmethod(encode_record)
+
+    def decode(self, key: bytes, value: bytes | None) -> Record | None:
+        try:
+            record = decode_record(key, value)
+        except BadRecord:
+            record = (OtherKey(-1), None)
+        if isinstance(record[0], OtherKey):
+            self.skipped += 1
+            return None
+        return record
+
+    def replay(self, record: Record, producer_id: int = -1) -> None:
+        """A compacted log may begin with tombstones of what it no longer shows: they change nothing."""
+        key, value = record
+        if producer_id >= 0:
+            self.pending.setdefault(producer_id, []).append(record)
+        elif isinstance(key, OffsetKey):
+            self._replay_offset(key, value)
+        elif isinstance(key, GroupKey):
+            self._replay_group(key, value)
+
+    def end_transaction(self, producer_id: int, committed: bool) -> None:
+        for record in self.pending.pop(producer_id, []):
+            if committed:
+                self.replay(record)
+
+    def _replay_offset(self, key: OffsetKey, value: CommittedOffset | None) -> None:
+        group = self.groups.get(key.group_id)
+        if value is not None:
+            if group is None:
+                group = self._create(key.group_id)
+            partitions = group.offsets.get(key.topic)
+            if partitions is None:
+                partitions = group.offsets[key.topic] = {}
+            partitions[key.partition] = value
+        elif group is not None and key.topic in group.offsets:
+            partitions = group.offsets[key.topic]
+            partitions.pop(key.partition, None)
+            if not partitions:
+                del group.offsets[key.topic]
+
+    def _replay_group(self, key: GroupKey, value: StoredGroup | None) -> None:
+        group = self.groups.get(key.group_id)
+        if value is not None:
+            (group or self._create(key.group_id)).stored = value
+        elif group is not None:
+            self._remove(key.group_id)
+            if group.offsets:
+                self._create(key.group_id).offsets = group.offsets
+
+    def _create(self, group_id: str) -> ClassicGroup:
+        group = self.groups[group_id] = ClassicGroup(group_id)
+        self._counted(1)
+        return group
+
+    def _remove(self, group_id: str) -> None:
+        del self.groups[group_id]
+        self._counted(-1)
+
+    # -- soft state --
+
+    def loaded(self) -> list[str]:
+        for group_id, group in list(self.groups.items()):
+            if group.is_recorded or group.offsets:
+                self.rebalancer.begin(group, self.members_max)
+            else:
+                self._remove(group_id)
+        return [f"{self.skipped} records of other kinds of groups were left alone"] if self.skipped else []
+
+    def unloaded(self) -> None:
+        for group in self.groups.values():
+            self.rebalancer.end(group, ErrorCode.NOT_COORDINATOR)
+        self._counted(-len(self.groups))
+
+    def restart(self, key: str) -> None:
+        group = self.groups.get(key)
+        if group is not None:
+            self.rebalancer.end(group, ErrorCode.COORDINATOR_NOT_AVAILABLE)
+            self.rebalancer.begin(group, self.members_max)

@@ -1,0 +1,150 @@
+"""A fault at any point of an operation: nothing half done stays, and the group goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kafka_cy.coordinator import group_coordinator, heartbeat_table
+from kafka_cy.coordinator.classic import join as join_module
+from kafka_cy.coordinator.classic.group import ClassicGroup
+from kafka_cy.coordinator.classic.sessions import Sessions
+from kafka_cy.protocol.errors import ErrorCode
+
+from .fakes import SUBSCRIPTION, FakeCluster, Harness, replicated
+
+OTHER = bytes.fromhex("000100000001000278780000000000000000")  # topic "xx"
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+    works = getattr(owner, name)
+
+    def fails(*_: object, **__: object) -> Any:
+        monkeypatch.setattr(owner, name, works)
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(owner, name, fails)
+
+
+def joins_again(harness: Harness) -> None:
+    """The group comes to rest and takes new members."""
+    harness.loop.advance(400)
+    assert harness.group() is None or harness.group().state.value in ("Empty", "Stable")
+    (member,), generation = harness.stable()
+    assert harness.heartbeat(member, generation) == 0
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (ClassicGroup, "add"),
+        (ClassicGroup, "begin_generation"),
+        (ClassicGroup, "transition"),
+        (Sessions, "publish_heartbeats"),
+        (Sessions, "watch"),
+        (Sessions, "watch_until"),
+        (heartbeat_table, "set_member"),
+    ],
+)
+def test_a_fault_while_a_group_rebalances(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+    for stable in (False, True):
+        harness = Harness()
+        if stable:
+            harness.stable(session_ms=10_000)
+        fail_once(monkeypatch, owner, name)
+        waiting = harness.join()
+        harness.loop.advance(40)
+        assert waiting, "the request has its response"
+        monkeypatch.undo()
+        joins_again(harness)
+        harness.coordinator.stop()
+        assert heartbeat_table.count() == 0
+
+
+def test_a_fault_while_an_assignment_is_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness()
+    first, second = harness.join(), harness.join()
+    harness.loop.advance(3)
+    leader = first[0]["leader"]
+    follower = next(each[0]["member_id"] for each in (first, second) if each[0]["member_id"] != leader)
+    waiting = harness.sync(follower, 1)
+    fail_once(monkeypatch, ClassicGroup, "become_stable")
+    failed = harness.sync(leader, 1, {leader: b"l", follower: b"f"})
+    for responses in (failed, waiting):
+        assert [each["error_code"] for each in responses] == [ErrorCode.COORDINATOR_NOT_AVAILABLE]
+    assert harness.group().state.value == "Stable", "as it is stored"
+    assert harness.sync(follower, 1)[0]["assignment"] == b"f"
+
+
+def test_a_fault_in_an_operation_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness()
+    (member,), generation = harness.stable()
+    before = len(harness.written())
+    fail_once(monkeypatch, ClassicGroup, "validate_offset_commit")
+    assert harness.commit(member=member, generation=generation) == ErrorCode.UNKNOWN_SERVER_ERROR
+    fail_once(monkeypatch, ClassicGroup, "to_stored")
+    harness.join(member=member)
+    failed = harness.sync(member, generation + 1, {member: b"x"})
+    assert failed[0]["error_code"] == ErrorCode.UNKNOWN_SERVER_ERROR
+    assert len(harness.written()) == before
+    assert harness.sync(member, generation + 1, {member: b"x"})[0]["assignment"] == b"x"
+
+
+def test_a_fault_in_replay_loads_the_partition_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    (member,), generation = harness.stable()
+    machine = harness.coordinator.runtime.shards[0].state
+    fail_once(monkeypatch, machine, "_replay_offset")
+    assert harness.commit(member=member, generation=generation, offset=7) == ErrorCode.NOT_COORDINATOR
+    reloaded = harness.coordinator.runtime.shards[0].state
+    assert reloaded is not machine and replicated(reloaded)["g"][1]["ct"][0].offset == 7
+    assert harness.heartbeat(member, generation) == 0
+
+
+@pytest.mark.parametrize("group", ["\ufffd" * 11_000, "g" * 32_768])
+def test_a_commit_that_cannot_be_stored_changes_nothing(group: str) -> None:
+    harness = Harness()
+    assert harness.commit(group=group) == ErrorCode.UNKNOWN_SERVER_ERROR
+    assert harness.group(group) is None and harness.coordinator.group_count == 0
+    huge = Harness(offset_metadata_max_bytes=100_000)
+    assert huge.commit(metadata="m" * 32_768) == ErrorCode.UNKNOWN_SERVER_ERROR
+    assert huge.group() is None and not huge.written()
+
+
+def test_groups_that_store_nothing_are_not_kept() -> None:
+    harness = Harness()
+    assert harness.commit(metadata="m" * 4097) == ErrorCode.OFFSET_METADATA_TOO_LARGE
+    harness.describe("other")
+    assert harness.commit(group="third", generation=1) == ErrorCode.GROUP_ID_NOT_FOUND
+    assert harness.coordinator.group_count == 0 and not harness.coordinator.all_groups()
+
+
+def test_groups_and_pending_members_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_coordinator, "GROUPS_MAX", 2)
+    monkeypatch.setattr(join_module, "PENDING_MEMBERS_MAX", 3)
+    harness = Harness()
+    assert harness.commit(group="a") == 0
+    for _ in range(3):
+        assert harness.join(known=True)[0]["error_code"] == ErrorCode.MEMBER_ID_REQUIRED
+    assert harness.join(known=True)[0]["error_code"] == ErrorCode.GROUP_MAX_SIZE_REACHED
+    assert harness.join("c")[0]["error_code"] == ErrorCode.POLICY_VIOLATION
+    assert harness.commit(group="c") == ErrorCode.POLICY_VIOLATION
+    assert harness.commit(group="a", offset=6) == 0, "a group that exists goes on"
+    harness.loop.advance(601)
+    assert harness.group() is None and harness.coordinator.rebalancer.sessions.pending_count == 0
+    assert harness.coordinator.group_count == 1
+    assert harness.commit(group="c") == 0
+    assert harness.delete_group("a") == 0 and harness.commit(group="d") == 0
+    harness.coordinator.stop()
+    assert harness.coordinator.group_count == 0
+
+
+def test_sessions_of_other_groups_go_on_after_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    (member,), generation = harness.stable(group="other")
+    harness.stable()
+    fail_once(monkeypatch, Sessions, "publish_heartbeats")
+    harness.join(protocols=[("range", OTHER), ("range", SUBSCRIPTION)])
+    assert harness.heartbeat(member, generation, group="other") == 0
+    assert harness.group("other").state.value == "Stable"
