@@ -8,6 +8,7 @@ import pytest
 
 from kafka_cy.coordinator import group_coordinator, heartbeat_table
 from kafka_cy.coordinator.classic import join as join_module
+from kafka_cy.coordinator.classic import limits
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.classic.sessions import Sessions
 from kafka_cy.protocol.errors import ErrorCode
@@ -132,12 +133,28 @@ def test_groups_and_pending_members_are_limited(monkeypatch: pytest.MonkeyPatch)
     assert harness.commit(group="c") == ErrorCode.POLICY_VIOLATION
     assert harness.commit(group="a", offset=6) == 0, "a group that exists goes on"
     harness.loop.advance(601)
-    assert harness.group() is None and harness.coordinator.rebalancer.sessions.pending_count == 0
+    assert harness.group() is None and harness.coordinator.rebalancer.held.pending_members == 0
     assert harness.coordinator.group_count == 1
     assert harness.commit(group="c") == 0
     assert harness.delete_group("a") == 0 and harness.commit(group="d") == 0
     harness.coordinator.stop()
     assert harness.coordinator.group_count == 0
+
+
+def test_the_metadata_of_all_members_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = [("range", bytes(600))]
+    monkeypatch.setattr(limits, "METADATA_BYTES_MAX", 1500)
+    harness = Harness()
+    held = harness.coordinator.rebalancer.held
+    (member, _), _ = harness.stable(2, protocols=large)
+    assert held.metadata_bytes == 2 * 605
+    assert harness.join("other", protocols=large)[0]["error_code"] == ErrorCode.GROUP_MAX_SIZE_REACHED
+    assert harness.join(member=member, protocols=[("range", bytes(1000))])[0]["error_code"] == 81
+    assert not harness.join(member=member, protocols=[("range", bytes(100))]), "the group rebalances"
+    assert held.metadata_bytes == 605 + 105
+    harness.reload()
+    harness.loop.advance(60)
+    assert not harness.group().members and held.metadata_bytes == 0
 
 
 def test_sessions_of_other_groups_go_on_after_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,9 @@ class GroupMachine(RuleBasedStateMachine):
             self.generation = group.generation
             assert (group.leader in group.members) == bool(group.members)
             assert set(group.static_members.values()) <= set(group.members)
+            held = self.harness.coordinator.rebalancer.held
+            assert held.metadata_bytes == sum(each.metadata_bytes for each in group.members.values())
+            assert held.pending_members == len(group.pending_members)
             assert heartbeat_table.count() == len(group.members) or group.state.value == "PreparingRebalance"
 
     @invariant()

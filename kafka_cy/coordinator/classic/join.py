@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any
 
 from kafka_cy.coordinator.classic.group import ClassicGroup, GroupState
+from kafka_cy.coordinator.classic.limits import PENDING_MEMBERS_MAX
 from kafka_cy.coordinator.classic.member import Member, Respond
 from kafka_cy.coordinator.classic.protocols import select_protocol
 from kafka_cy.coordinator.classic.rebalance import SETTLED, Rebalancer
 from kafka_cy.coordinator.classic.requests import JoinRequest
 from kafka_cy.coordinator.classic.responses import join_error, join_success, respond_join, respond_sync, sync_error
-from kafka_cy.coordinator.classic.sessions import NEW_MEMBER_JOIN_TIMEOUT_S, PENDING_MEMBERS_MAX
+from kafka_cy.coordinator.classic.sessions import NEW_MEMBER_JOIN_TIMEOUT_S
 from kafka_cy.coordinator.records import GroupKey
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
@@ -25,6 +26,7 @@ class JoinGroup:
     def __init__(self, rebalancer: Rebalancer, members_max: int) -> None:
         self.rebalancer = rebalancer
         self.sessions = rebalancer.sessions
+        self.held = rebalancer.held
         self.loop = rebalancer.loop
         self.members_max = members_max
 
@@ -35,6 +37,9 @@ class JoinGroup:
             return Result(response=join_error(ErrorCode.GROUP_MAX_SIZE_REACHED), apply=removed)
         if not group.supports(request.protocol_type, (name for name, _ in request.protocols)):
             return Result(response=join_error(ErrorCode.INCONSISTENT_GROUP_PROTOCOL, request.member_id))
+        known = group.members.get(request.member_id or group.static_members.get(request.instance_id or "", ""))
+        if not self.held.has_room(request, known.metadata_bytes if known is not None else 0):
+            return Result(response=join_error(ErrorCode.GROUP_MAX_SIZE_REACHED, request.member_id))
         if request.member_id:
             return self._join_known(group, request, respond)
         return self._join_new(group, request, respond)
@@ -57,7 +62,7 @@ class JoinGroup:
             if request.instance_id in group.static_members:
                 return self._replace_static(group, request, member_id, respond)
         elif request.require_known_member_id:
-            if self.sessions.pending_count >= PENDING_MEMBERS_MAX:
+            if self.held.pending_members >= PENDING_MEMBERS_MAX:
                 return Result(response=join_error(ErrorCode.GROUP_MAX_SIZE_REACHED))
             pending = partial(self.sessions.add_pending, group, member_id, request.session_timeout_ms)
             return Result(response=join_error(ErrorCode.MEMBER_ID_REQUIRED, member_id), apply=pending)
@@ -73,6 +78,7 @@ class JoinGroup:
             group.new_member_added = True
         self.sessions.drop_pending(group, member_id)
         group.add(member, request.protocol_type)
+        self.held.metadata_bytes += member.metadata_bytes
         self.sessions.watch_until(group, member.last_heartbeat_s + NEW_MEMBER_JOIN_TIMEOUT_S)
         self.rebalancer.prepare_or_complete(group)
 
@@ -96,7 +102,9 @@ class JoinGroup:
     def _rejoin(self, group: ClassicGroup, member: Member, request: JoinRequest, respond: Respond) -> None:
         # An earlier request that the client abandoned.
         respond_join(member, join_error(ErrorCode.REBALANCE_IN_PROGRESS, member.member_id))
+        before = member.metadata_bytes
         member.protocols = request.protocols
+        self.held.metadata_bytes += member.metadata_bytes - before
         member.rebalance_timeout_ms = request.rebalance_timeout_ms
         member.session_timeout_ms = request.session_timeout_ms
         member.last_heartbeat_s = self.loop.now()
@@ -129,6 +137,7 @@ class JoinGroup:
         respond_sync(old, sync_error(ErrorCode.FENCED_INSTANCE_ID))
         self.sessions.forget_heartbeat(group, old.member_id)
         group.replace_static(old, new)
+        self.held.metadata_bytes += new.metadata_bytes - old.metadata_bytes
         self.sessions.publish_heartbeat(group, new, group.in_state(*SETTLED))
 
     def _replace_and_rebalance(self, group: ClassicGroup, old: Member, new: Member, respond: Respond) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kafka_cy.coordinator.classic.limits import metadata_bytes
+
 Respond = Callable[[dict[str, Any]], None]
 
 
@@ -42,6 +44,11 @@ class Member:
         self.is_new = False  # waits for the end of its first join phase
         self.awaiting_join: Respond | None = None
         self.awaiting_sync: Respond | None = None
+
+    @property
+    def metadata_bytes(self) -> int:
+        """How much of `METADATA_BYTES_MAX` the member takes."""
+        return metadata_bytes(self.protocols)
 
     def metadata(self, protocol: str | None) -> bytes:
         """The member's subscription for the protocol."""

@@ -35,6 +35,7 @@ class Rebalancer:
         self.runtime = runtime
         self.loop = runtime.loop
         self.sessions = Sessions(runtime, self._sessions_ended)
+        self.held = self.sessions.held
         self.initial_delay_ms = initial_delay_ms
 
     # -- beginning --
@@ -183,6 +184,7 @@ class Rebalancer:
         member = group.remove(member_id)
         self.sessions.forget_heartbeat(group, member_id)
         if member is not None:
+            self.held.metadata_bytes -= member.metadata_bytes
             respond_join(member, join_error(ErrorCode.UNKNOWN_MEMBER_ID))
             respond_sync(member, sync_error(ErrorCode.UNKNOWN_MEMBER_ID))
 
@@ -199,6 +201,7 @@ class Rebalancer:
     def begin(self, group: ClassicGroup, members_max: int) -> None:
         """After loading: the sessions of the stored members begin; a group over `group.max.size` rebalances."""
         group.restore(self.loop.now())
+        self.held.metadata_bytes += sum(member.metadata_bytes for member in group.members.values())
         if group.members:
             self.sessions.publish_heartbeats(group)
             self.sessions.watch(group)
@@ -212,6 +215,7 @@ class Rebalancer:
         for name in ("join_timer", "sync_timer"):
             self._cancel(group, name)
         group.transition(GroupState.DEAD, self.loop.wall_clock_ms())
+        self.held.metadata_bytes -= sum(member.metadata_bytes for member in group.members.values())
         for member in list(group.members.values()):
             self.sessions.forget_heartbeat(group, member.member_id)
             respond_join(member, join_error(error, member.member_id))

@@ -1,4 +1,4 @@
-"""Sessions of members of classic groups: heartbeats that reactors may answer, deadlines, and who has run out of time.
+"""Sessions of members of classic groups: heartbeats that reactors may respond to, and deadlines.
 
 Every group has at most one session timer, for the earliest deadline of its members. A group without members has none.
 """
@@ -10,11 +10,11 @@ from typing import Any
 
 from kafka_cy.coordinator import heartbeat_table
 from kafka_cy.coordinator.classic.group import ClassicGroup, GroupState
+from kafka_cy.coordinator.classic.limits import MembersHeld
 from kafka_cy.coordinator.classic.member import Member
 from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
 
 NEW_MEMBER_JOIN_TIMEOUT_S = 300.0  # a new member may wait this long for its first rebalance to complete
-PENDING_MEMBERS_MAX = 100_000  # member ids that were given out (MEMBER_ID_REQUIRED) and not used yet, in all groups
 
 
 class Sessions:
@@ -24,7 +24,7 @@ class Sessions:
         self.runtime = runtime
         self.loop = runtime.loop
         self.on_expired = on_expired  # (group, members whose sessions ended); also called when only pending ones went
-        self.pending_count = 0
+        self.held = MembersHeld()
 
     # -- ids that were given out --
 
@@ -32,23 +32,23 @@ class Sessions:
         """Wait for the member's next JoinGroup."""
         deadline_s = self.loop.now() + session_timeout_ms / 1000
         group.pending_members[member_id] = deadline_s
-        self.pending_count += 1
+        self.held.pending_members += 1
         self.watch_until(group, deadline_s)
 
     def drop_pending(self, group: ClassicGroup, member_id: str) -> None:
         """The member joined, left, or took too long."""
         if group.pending_members.pop(member_id, None) is not None:
-            self.pending_count -= 1
+            self.held.pending_members -= 1
 
     def drop_all_pending(self, group: ClassicGroup) -> None:
         """The group is gone or begins anew."""
-        self.pending_count -= len(group.pending_members)
+        self.held.pending_members -= len(group.pending_members)
         group.pending_members.clear()
 
     # -- heartbeats --
 
     def publish_heartbeats(self, group: ClassicGroup) -> None:
-        """Tell the reactors which heartbeats they may answer: those in a group that is Stable or completing."""
+        """Tell the reactors which heartbeats they may respond to: those in a group that is Stable or completing."""
         accepting = group.in_state(GroupState.STABLE, GroupState.COMPLETING_REBALANCE)
         for member in group.members.values():
             self.publish_heartbeat(group, member, accepting)
