@@ -1,8 +1,8 @@
 """Heartbeat (key 12), versions 0-4, of a member whose heartbeat needs no decision.
 
 The coordinator keeps a C table of members of stable groups (coordinator/heartbeat_table). A heartbeat of the right
-generation is stamped there and answered with no error; every other one (unknown member, old generation, rebalance in
-progress, fenced instance) goes to the control plane, which knows the right error.
+generation is stamped there and gets a response without an error. Every other one (unknown member, old generation,
+rebalance in progress, fenced instance) is forwarded to the coordinator, which knows the right error.
 
 - v1: throttle time. v3: group instance id (KIP-345). v4: flexible.
 """
@@ -64,5 +64,5 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
 
 
 def register() -> None:
-    """Makes reactors answer heartbeats that need no decision."""
+    """Makes reactors respond to heartbeats that need no decision."""
     hot_handler_register(API_KEY, VERSION_MIN, VERSION_MAX, handle)

@@ -1,4 +1,4 @@
-"""What every kind of group must answer, whatever protocol its members speak (Kafka: Group.java)."""
+"""What the coordinator asks of every kind of group, whatever protocol its members use (Kafka: Group.java)."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ class GroupCoordinator:
         self._write(group_id, lambda group: self.sync_group.sync(group, request, later), done)
 
     def heartbeat(self, group_id: str, member_id: str, instance_id: str | None, generation: int) -> ErrorCode:
-        """Heartbeat of a member that no reactor could answer."""
+        """Heartbeat of a member that no reactor could respond to."""
         if not group_id:
             return ErrorCode.INVALID_GROUP_ID
         error, group = self.group(group_id)

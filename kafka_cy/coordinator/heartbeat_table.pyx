@@ -1,7 +1,7 @@
-"""Hash table of group members in C memory: Heartbeat is answered by reactors, session timeouts read the stamps.
+"""Hash table of group members in C memory: reactors stamp heartbeats in it, session timeouts read the stamps.
 
-A group in PreparingRebalance has `accepting` off for all its members, so their heartbeats reach the control plane and
-get REBALANCE_IN_PROGRESS. All clocks are monotonic nanoseconds.
+A group in PreparingRebalance has `accepting` off for all its members, so their heartbeats reach the coordinator and get
+REBALANCE_IN_PROGRESS. All clocks are monotonic nanoseconds.
 """
 import os
 

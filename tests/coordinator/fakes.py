@@ -161,24 +161,24 @@ class Harness:
         client: str = "c", session_ms: int = 10_000, rebalance_ms: int = 30_000, kind: str = "consumer",
         known: bool = False, skip: bool = True,
     ) -> list[dict[str, Any]]:  # fmt: skip
-        answers: list[dict[str, Any]] = []
+        responses: list[dict[str, Any]] = []
         protocols = [("range", SUBSCRIPTION)] if protocols is None else protocols
         self.coordinator.join(
             JoinRequest(
                 group, member, instance, client, "/127.0.0.1", session_ms, rebalance_ms, kind, protocols, known, skip
             ),
-            answers.append,
+            responses.append,
         )
-        return answers
+        return responses
 
     def sync(
         self, member: str, generation: int, assignments: dict[str, bytes] | None = None, *, group: str = "g",
         instance: str | None = None, kind: str | None = None, protocol: str | None = None,
     ) -> list[dict[str, Any]]:  # fmt: skip
-        answers: list[dict[str, Any]] = []
+        responses: list[dict[str, Any]] = []
         request = SyncRequest(group, generation, member, instance, kind, protocol, assignments or {})
-        self.coordinator.sync(request, answers.append)
-        return answers
+        self.coordinator.sync(request, responses.append)
+        return responses
 
     def heartbeat(self, member: str, generation: int, *, group: str = "g", instance: str | None = None) -> ErrorCode:
         return self.coordinator.heartbeat(group, member, instance, generation)
@@ -199,9 +199,9 @@ class Harness:
         waiting = [self.join(group, **options) for _ in range(members)]
         while not all(waiting):
             self.loop.advance(0.25)
-        answers = [answer[0] for answer in waiting]
-        leader, generation = answers[0]["leader"], answers[0]["generation_id"]
-        names = sorted((answer["member_id"] for answer in answers), key=lambda name: name != leader)
+        responses = [response[0] for response in waiting]
+        leader, generation = responses[0]["leader"], responses[0]["generation_id"]
+        names = sorted((response["member_id"] for response in responses), key=lambda name: name != leader)
         for name in reversed(names):
             assert (
                 not self.sync(name, generation, {each: each.encode() for each in names}, group=group) or name == leader

@@ -110,11 +110,11 @@ def test_es_static_member_is_replaced_without_rebalance() -> None:
     harness.sync(member, 1, {member: assignment}, group="es")
     changed = expected("es")[4][1].members[0].subscription  # topics "ct" and "zz"
     for subscription in (SUBSCRIPTION, SUBSCRIPTION, changed):
-        (answer,) = harness.join("es", instance="i1", client="other", protocols=[("range", subscription)])
-        assert answer["generation_id"] == 1 and answer["skip_assignment"] and len(answer["members"]) == 1
+        (response,) = harness.join("es", instance="i1", client="other", protocols=[("range", subscription)])
+        assert response["generation_id"] == 1 and response["skip_assignment"] and len(response["members"]) == 1
         assert harness.heartbeat(member, 1, group="es", instance="i1") == ErrorCode.FENCED_INSTANCE_ID
         assert harness.heartbeat(member, 1, group="es") == ErrorCode.UNKNOWN_MEMBER_ID
-        member = answer["member_id"]
+        member = response["member_id"]
     harness.leave([("", "i1")], group="es")
     harness.loop.advance(601)
     assert written(harness, "es") == expected("es")

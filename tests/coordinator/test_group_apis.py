@@ -1,4 +1,4 @@
-"""The API modules: every advertised version is decoded, handled, encoded, and checked for what is peculiar to it."""
+"""The API modules: every advertised version is decoded, handled and encoded, and what is special in it is checked."""
 
 from __future__ import annotations
 
@@ -24,17 +24,8 @@ GROUP_APIS = {
 TOPIC_ID = uuid.uuid4()
 
 
-class Control:
-    def __init__(self) -> None:
-        self.answer: bytes | None = None
-
-    def respond(self, payload: bytes) -> None:
-        assert self.answer is None
-        self.answer = payload
-
-
 class Server:
-    """Calls handlers as the dispatcher does, over a coordinator with a fake log."""
+    """Calls handlers as the dispatcher does, with a coordinator that has a fake log."""
 
     def __init__(self) -> None:
         self.harness = Harness()
@@ -50,17 +41,17 @@ class Server:
             api_key=api_key, api_version=version, client_id="me", client_host="127.0.0.1", listener_index=0,
             body=decode_request(api_key, version, encode_request(api_key, version, fields)),
         )  # fmt: skip
-        answers: list[dict[str, Any]] = []
-        request.respond = answers.append
+        responses: list[dict[str, Any]] = []
+        request.respond = responses.append
         handle = cold_handler(api_key)
         assert handle is not None
-        answer = handle(request, self.context)  # type: ignore[arg-type]
-        if answer is None and not answers:
+        response = handle(request, self.context)  # type: ignore[arg-type]
+        if response is None and not responses:
             self.harness.loop.advance(5)
-        answer = dict(answer) if answer is not None else answers[0]
-        assert not unknown_fields(api_key, answer)
-        assert encode_response(api_key, version, answer)
-        return answer
+        response = dict(response) if response is not None else responses[0]
+        assert not unknown_fields(api_key, response)
+        assert encode_response(api_key, version, response)
+        return response
 
 
 def encode_request(api_key: int, version: int, fields: dict[str, Any]) -> bytes:
@@ -102,8 +93,8 @@ def join_fields(member: str = "") -> dict[str, Any]:
 
 
 def member_of(server: Server) -> str:
-    answer = server.call(11, 3, **join_fields())
-    return str(answer["member_id"])
+    response = server.call(11, 3, **join_fields())
+    return str(response["member_id"])
 
 
 @pytest.mark.parametrize(("api_key", "versions"), GROUP_APIS.items())
@@ -117,13 +108,13 @@ def test_ranges_are_those_of_kafka_4_3(api_key: int, versions: tuple[int, int]) 
 @pytest.mark.parametrize("version", range(10))
 def test_join_sync_heartbeat_leave(version: int) -> None:
     server = Server()
-    answer = server.call(11, version, **join_fields())
+    response = server.call(11, version, **join_fields())
     if version >= 4:
-        assert answer["error_code"] == ErrorCode.MEMBER_ID_REQUIRED
-        answer = server.call(11, version, **join_fields(answer["member_id"]))
-    assert answer["error_code"] == 0 and answer["generation_id"] == 1
-    member = answer["member_id"]
-    assert member == answer["leader"]
+        assert response["error_code"] == ErrorCode.MEMBER_ID_REQUIRED
+        response = server.call(11, version, **join_fields(response["member_id"]))
+    assert response["error_code"] == 0 and response["generation_id"] == 1
+    member = response["member_id"]
+    assert member == response["leader"]
     base = {"group_id": "g", "generation_id": 1, "member_id": member, "group_instance_id": None}
     protocol = {"protocol_type": "consumer", "protocol_name": "range"}
     assignments = [{"member_id": member, "assignment": b"part"}]
@@ -152,11 +143,11 @@ def test_commit_and_fetch(version: int) -> None:
         {"name": "ct", "topic_id": TOPIC_ID, "partitions": [partition(0), partition(9)]},
         {"name": "none", "topic_id": uuid.uuid4(), "partitions": [partition(0)]},
     ]
-    answer = server.call(
+    response = server.call(
         8, version, group_id="g", generation_id_or_member_epoch=-1, member_id="", group_instance_id=None,
         retention_time=-1, topics=topics,
     )  # fmt: skip
-    codes = [[each["error_code"] for each in topic["partitions"]] for topic in answer["topics"]]
+    codes = [[each["error_code"] for each in topic["partitions"]] for topic in response["topics"]]
     assert codes == [[0, 3], [100 if version >= 10 else 3]]
     wanted = [{"name": "ct", "topic_id": TOPIC_ID, "partition_indexes": [0, 1]}]
     one = {"group_id": "g", "topics": wanted, "member_id": None, "member_epoch": -1}
@@ -170,8 +161,8 @@ def test_commit_and_fetch(version: int) -> None:
     if version >= 8:
         assert [each["committed_offset"] for each in groups[1]["topics"][0]["partitions"]] == [-1, -1]
     everything = one | {"topics": None}
-    answer = server.call(9, version, **everything, groups=[everything], require_stable=False)
-    topics = (answer["groups"][0] if version >= 8 else answer)["topics"]
+    response = server.call(9, version, **everything, groups=[everything], require_stable=False)
+    topics = (response["groups"][0] if version >= 8 else response)["topics"]
     assert [[each["partition_index"] for each in topic["partitions"]] for topic in topics] == [[0]]
 
 
@@ -188,23 +179,23 @@ def test_fetch_v10_has_unknown_topics_behind_the_others() -> None:
 def test_fetch_v1_has_its_errors_at_the_partitions() -> None:
     server = Server()
     del server.context.cluster.topics["__consumer_offsets"]
-    answer = server.call(9, 1, group_id="g", topics=[{"name": "ct", "partition_indexes": [0]}])
-    assert answer["topics"][0]["partitions"][0]["error_code"] == ErrorCode.NOT_COORDINATOR
+    response = server.call(9, 1, group_id="g", topics=[{"name": "ct", "partition_indexes": [0]}])
+    assert response["topics"][0]["partitions"][0]["error_code"] == ErrorCode.NOT_COORDINATOR
     assert server.call(9, 2, group_id="g", topics=None)["error_code"] == ErrorCode.NOT_COORDINATOR
 
 
 @pytest.mark.parametrize("version", range(7))
 def test_find_coordinator(version: int) -> None:
     server = Server()
-    answer = server.call(10, version, key="g", key_type=0, coordinator_keys=["g", "h"])
-    found = answer["coordinators"] if version >= 4 else [answer]
+    response = server.call(10, version, key="g", key_type=0, coordinator_keys=["g", "h"])
+    found = response["coordinators"] if version >= 4 else [response]
     assert len(found) == (2 if version >= 4 else 1)
     assert all(
         (each["node_id"], each["host"], each["port"], each["error_code"]) == (1, "127.0.0.1", 9092, 0) for each in found
     )
     if version >= 1:
-        answer = server.call(10, version, key="t", key_type=1, coordinator_keys=["t"])
-        failed = answer["coordinators"][0] if version >= 4 else answer
+        response = server.call(10, version, key="t", key_type=1, coordinator_keys=["t"])
+        failed = response["coordinators"][0] if version >= 4 else response
         assert failed["error_code"] == ErrorCode.COORDINATOR_NOT_AVAILABLE
 
 
@@ -212,8 +203,8 @@ def test_find_coordinator(version: int) -> None:
 def test_describe_and_list(version: int) -> None:
     server = Server()
     member = member_of(server)
-    answer = server.call(15, version, groups=["g", "none"], include_authorized_operations=True)
-    known, unknown = answer["groups"]
+    response = server.call(15, version, groups=["g", "none"], include_authorized_operations=True)
+    known, unknown = response["groups"]
     assert (known["group_state"], known["protocol_data"]) == ("CompletingRebalance", "")
     assert known["members"][0]["member_id"] == member and known["members"][0]["client_host"] == "/127.0.0.1"
     assert unknown["group_state"] == "Dead"
@@ -232,6 +223,6 @@ def test_delete_groups_and_offsets() -> None:
         assert [each["error_code"] for each in results] == [ErrorCode.NON_EMPTY_GROUP, ErrorCode.GROUP_ID_NOT_FOUND]
     topics = [{"name": name, "partitions": [{"partition_index": 0}]} for name in ("ct", "none")]
     server.harness.commit(group="simple")
-    answer = server.call(47, 0, group_id="simple", topics=topics)
-    assert [each["partitions"][0]["error_code"] for each in answer["topics"]] == [0, 3]
+    response = server.call(47, 0, group_id="simple", topics=topics)
+    assert [each["partitions"][0]["error_code"] for each in response["topics"]] == [0, 3]
     assert server.call(47, 0, group_id="none", topics=topics)["error_code"] == ErrorCode.GROUP_ID_NOT_FOUND

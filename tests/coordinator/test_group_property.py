@@ -1,4 +1,4 @@
-"""Random joins, syncs, heartbeats, commits, leaves and silence: no group gets stuck, reloading gives the same state."""
+"""Random joins, syncs, heartbeats, commits, leaves and silence: no group gets stuck, loading gives the same state."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class GroupMachine(RuleBasedStateMachine):
 
     def settle(self, client: Client) -> None:
         if client.joining:
-            (answer,), client.joining = client.joining, None
-            if answer["error_code"] in (0, ErrorCode.MEMBER_ID_REQUIRED):
-                client.member, client.generation = answer["member_id"], answer["generation_id"]
-            elif answer["error_code"] in (ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.FENCED_INSTANCE_ID):
+            (response,), client.joining = client.joining, None
+            if response["error_code"] in (0, ErrorCode.MEMBER_ID_REQUIRED):
+                client.member, client.generation = response["member_id"], response["generation_id"]
+            elif response["error_code"] in (ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.FENCED_INSTANCE_ID):
                 client.member = ""
         if client.syncing:
-            (answer,), client.syncing = client.syncing, None
-            if answer["error_code"] in (ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.FENCED_INSTANCE_ID):
+            (response,), client.syncing = client.syncing, None
+            if response["error_code"] in (ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.FENCED_INSTANCE_ID):
                 client.member = ""
 
     @rule(which=st.integers(0, 3), metadata=st.sampled_from([SUBSCRIPTION, OTHER]), known=st.booleans())
@@ -75,7 +75,7 @@ class GroupMachine(RuleBasedStateMachine):
         name, instance = client.member.encode(), client.instance and client.instance.encode()
         now_ns = int(self.harness.loop.now() * 1e9)
         if heartbeat_table.stamp(b"g", name, instance, client.generation, now_ns):
-            # What a reactor answers must be what the control plane would have answered.
+            # The coordinator would have given the same response as the reactor.
             assert self.harness.heartbeat(client.member, client.generation, instance=client.instance) == 0
 
     @rule(which=st.integers(0, 3), partition=st.integers(0, 2), offset=st.integers(0, 99))
@@ -122,7 +122,7 @@ class GroupMachine(RuleBasedStateMachine):
             assert loaded.leader == group.leader and loaded.static_members == group.static_members
 
     def teardown(self) -> None:
-        # Everyone falls silent: the group must come to rest, and every parked request must have its answer.
+        # All clients fall silent: the group must come to rest, and every waiting request must have its response.
         self.harness.loop.advance(LONGEST_S)
         group = self.harness.group()
         if group is not None:

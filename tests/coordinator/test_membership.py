@@ -41,8 +41,8 @@ def test_no_protocols_or_no_type_is_inconsistent_but_creates_the_group() -> None
 def test_protocol_that_no_member_shares() -> None:
     harness = Harness()
     harness.stable()
-    answer = harness.join(protocols=[("other", b"")])[0]
-    assert answer["error_code"] == ErrorCode.INCONSISTENT_GROUP_PROTOCOL
+    response = harness.join(protocols=[("other", b"")])[0]
+    assert response["error_code"] == ErrorCode.INCONSISTENT_GROUP_PROTOCOL
     assert harness.join(kind="connect")[0]["error_code"] == ErrorCode.INCONSISTENT_GROUP_PROTOCOL
 
 
@@ -86,15 +86,15 @@ def test_group_over_its_maximal_size() -> None:
 def test_rejoin_with_the_same_metadata() -> None:
     harness = Harness()
     (leader, follower), generation = harness.stable(2)
-    (answer,) = harness.join(member=follower)
-    assert (answer["generation_id"], answer["members"], answer["leader"]) == (generation, [], leader)
+    (response,) = harness.join(member=follower)
+    assert (response["generation_id"], response["members"], response["leader"]) == (generation, [], leader)
     assert harness.group().state.value == "Stable"
     assert not harness.join(member=leader), "the leader's rejoin rebalances"
     assert harness.group().state.value == "PreparingRebalance"
     again = harness.join(member=follower)
     assert again[0]["generation_id"] == generation + 1
     (repeated,) = harness.join(member=leader)
-    assert len(repeated["members"]) == 2, "CompletingRebalance: the leader gets the same answer again"
+    assert len(repeated["members"]) == 2, "CompletingRebalance: the leader gets the same response again"
     assert harness.join(member=follower)[0]["members"] == []
 
 
@@ -140,11 +140,11 @@ def test_a_join_while_completing_sends_waiting_followers_back() -> None:
     assert waiting[0]["error_code"] == ErrorCode.REBALANCE_IN_PROGRESS
 
 
-def test_leave_answers_each_member() -> None:
+def test_leave_has_a_response_for_each_member() -> None:
     harness = Harness()
     (leader, follower), generation = harness.stable(2)
-    error, answers = harness.leave([(follower, None), ("x", None), ("", "none"), (leader, "none")])
-    assert not error and [each["error_code"] for each in answers] == [0, 25, 25, 25]
+    error, responses = harness.leave([(follower, None), ("x", None), ("", "none"), (leader, "none")])
+    assert not error and [each["error_code"] for each in responses] == [0, 25, 25, 25]
     assert harness.group().state.value == "PreparingRebalance"
     assert harness.heartbeat(leader, generation) == ErrorCode.REBALANCE_IN_PROGRESS
     assert harness.leave([("x", None)], group="none")[1][0]["error_code"] == ErrorCode.UNKNOWN_MEMBER_ID
@@ -200,9 +200,9 @@ def test_static_rejoin_below_v9_gets_the_old_leader_and_no_members() -> None:
     harness.loop.advance(2)
     old = joined[0]["member_id"]
     harness.sync(old, 1, {old: b"a"})
-    (answer,) = harness.join(instance="i", skip=False)
-    assert (answer["leader"], answer["members"], answer["skip_assignment"]) == (old, [], False)
-    assert harness.sync(answer["member_id"], 1)[0]["assignment"] == b"a"
+    (response,) = harness.join(instance="i", skip=False)
+    assert (response["leader"], response["members"], response["skip_assignment"]) == (old, [], False)
+    assert harness.sync(response["member_id"], 1)[0]["assignment"] == b"a"
 
 
 def test_static_rejoin_while_completing_rebalances_and_fences_the_waiting() -> None:
@@ -243,7 +243,7 @@ def test_stamps_of_the_data_plane_keep_a_member_alive() -> None:
     assert not harness.group().members and heartbeat_table.count() == 0
 
 
-def test_data_plane_answers_no_heartbeat_while_a_group_prepares() -> None:
+def test_reactors_respond_to_no_heartbeat_while_a_group_prepares() -> None:
     harness = Harness()
     (leader, follower), generation = harness.stable(2)
     assert heartbeat_table.stamp(b"g", follower.encode(), None, generation, 1)
@@ -280,7 +280,7 @@ def test_describe_list_and_delete() -> None:
     assert harness.written()[-1][1] is None
 
 
-def test_a_failed_append_answers_an_error_and_changes_nothing() -> None:
+def test_a_failed_append_is_an_error_and_changes_nothing() -> None:
     harness = Harness()
     (member,), generation = harness.stable()
     partition = harness.cluster.hosted[harness.partition_index()]

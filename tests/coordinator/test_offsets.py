@@ -127,7 +127,7 @@ def test_delete_of_an_offset_that_is_named_twice() -> None:
     harness = Harness()
     assert harness.commit() == 0
     found: list[object] = []
-    harness.coordinator.delete_offsets("g", [("ct", 0), ("ct", 0)], lambda *answer: found.append(answer))
+    harness.coordinator.delete_offsets("g", [("ct", 0), ("ct", 0)], lambda *response: found.append(response))
     assert found == [(ErrorCode.NONE, {("ct", 0): ErrorCode.NONE})]
     assert not harness.group().offsets
 

@@ -1,4 +1,4 @@
-"""Answers leave only when the records that they follow from are below the high watermark."""
+"""Responses leave only when the records that they follow from are below the high watermark."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def partition_of(harness: Harness, group: str = "g") -> FakePartition:
 
 
 def commit(harness: Harness, offset: int, member: str = "", generation: int = -1) -> list[ErrorCode]:
-    answers: list[ErrorCode] = []
+    responses: list[ErrorCode] = []
     each = CommitPartition("ct", None, 0, offset, -1, None)
     request = CommitRequest("g", generation, member, None, -1, True, [each])
-    harness.coordinator.commit(request, lambda error, errors: answers.append(error or errors["ct", 0]))
-    return answers
+    harness.coordinator.commit(request, lambda error, errors: responses.append(error or errors["ct", 0]))
+    return responses
 
 
 def call(harness: Harness, api_key: int, version: int, body: SimpleNamespace) -> list[dict[str, Any]]:
-    answers: list[dict[str, Any]] = []
-    request = SimpleNamespace(api_version=version, body=body, respond=answers.append)
+    responses: list[dict[str, Any]] = []
+    request = SimpleNamespace(api_version=version, body=body, respond=responses.append)
     context = SimpleNamespace(groups=harness.coordinator, cluster=harness.cluster)
     handle = cold_handler(api_key)
     assert handle is not None
     assert handle(request, context) is None  # type: ignore[arg-type]
-    return answers
+    return responses
 
 
 def store(harness: Harness, end_offset: int | None = None) -> None:
@@ -43,7 +43,7 @@ def store(harness: Harness, end_offset: int | None = None) -> None:
     harness.coordinator.look()
 
 
-def test_commits_are_answered_in_the_order_in_which_they_are_stored() -> None:
+def test_commits_get_their_responses_in_the_order_in_which_they_are_stored() -> None:
     harness = Harness()
     partition = partition_of(harness)
     partition.held = True

@@ -237,7 +237,7 @@ class ClassicGroup(Group):
             return bool(protocol_type and names)
         return protocol_type == self.protocol_type and not names.isdisjoint(common_protocols(self.members.values()))
 
-    # -- what every group answers --
+    # -- what the coordinator asks of every kind of group --
 
     @property
     def is_recorded(self) -> bool:

@@ -1,4 +1,4 @@
-"""Heartbeat of a member that no reactor could answer: it is unknown, late, fenced, or its group rebalances."""
+"""Heartbeat of a member that no reactor could respond to: it is unknown, late, fenced, or its group rebalances."""
 
 from __future__ import annotations
 
