@@ -1,7 +1,7 @@
 """One Fetch while it is worked on or waits; behaviour in fetch.pyx (reading, waiting) and fetch_request.pxd (the wire)."""
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t
 
-from kafka_cy.api.fetch_session cimport FetchSession
+from kafka_cy.api.fetch_session cimport FetchSession, SessionTopic
 from kafka_cy.api.leaders cimport Leaders, TopicKey
 from kafka_cy.network.reactor cimport Parked
 from kafka_cy.storage.log cimport ReadResult
@@ -10,8 +10,8 @@ from kafka_cy.storage.partition cimport Partition
 
 # One partition of a fetch: what was asked, and what the last look at it gave.
 cdef struct FetchItem:
-    TopicKey key                    # borrows the body, the image, the partition (parked) or `owned_name`
-    char* owned_name                # a copy of the name of a topic that is not known; else NULL
+    TopicKey key                    # borrows the body, the image, the partition (parked) or `session_topic`
+    SessionTopic* session_topic     # one reference, where the name is needed of a topic that is not hosted here; else NULL
     uint8_t topic_id[16]            # what key.topic_id points at
     int32_t index
     int32_t session_entry           # its place in the session; -1 none

@@ -15,14 +15,17 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
+from kafka_cy.base.atomics cimport (
+    atomic_add_i32, atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer, atomic_store_i64,
+)
 from kafka_cy.api.error_codes cimport *
 from kafka_cy.api.fetch_request cimport (
     AskedPartition, FetchHeader, read_asked_partition, read_fetch_header, walk_asked, walk_forgotten,
 )
 from kafka_cy.api.fetch_session cimport (
-    FetchSession, SessionPartition, session_create, session_find, session_forget, session_move_last,
-    session_next_epoch, session_put, session_release, session_remove, sessions_lock, sessions_unlock,
+    FetchSession, SessionPartition, SessionTopic, session_acquire, session_create, session_find_topic, session_forget,
+    session_lock, session_move_last, session_next_epoch, session_put, session_release, session_remove, session_topic,
+    session_unlock, topic_release,
 )
 from kafka_cy.api.leaders cimport (
     RESPONSE_BYTES_MAX, TopicKey, find_topic, leaders_add, same_topic, write_response_tags, write_topic_key,
@@ -95,13 +98,12 @@ cdef void fetch_clear(Fetch* fetch) noexcept nogil:
     cdef int32_t i
     release_reads(fetch)
     for i in range(fetch.count):
-        free(fetch.items[i].owned_name)
+        if fetch.items[i].session_topic != NULL:
+            topic_release(fetch.items[i].session_topic)
         if fetch.holds_partitions:
             partition_release(fetch.items[i].partition)
     if fetch.session != NULL:
-        sessions_lock()
         session_release(fetch.session)
-        sessions_unlock()
     fetch.session = NULL
     fetch.count = 0
 
@@ -120,8 +122,8 @@ cdef void free_parked(Parked* parked) noexcept nogil:
 
 # -- what is asked --
 
-cdef void find_partition(Reactor* reactor, FetchItem* item) noexcept nogil:
-    cdef TopicImage* topic = find_topic(reactor.image, &item.key)
+cdef void find_partition(FetchItem* item, TopicImage* topic) noexcept nogil:
+    """What the metadata says of the partition; `topic` is its topic, NULL if there is none."""
     cdef PartitionImage* known = topic_partition(topic, item.index) if topic != NULL else NULL
     item.partition = NULL
     item.leader = -1
@@ -160,7 +162,10 @@ cdef int items_of_request(Reactor* reactor, Request* request, FetchHeader* heade
     cdef TopicWalk walk
     cdef AskedPartition asked
     cdef NamedPartitions* named = named_of(reactor.id)
+    cdef TopicKey* key = NULL
+    cdef TopicImage* topic = NULL
     cdef const uint8_t* at
+    cdef int32_t topic_number = -1
     cdef int32_t i
     read_again(&r, request, header.topics)
     walk_asked(&walk, &r, fetch.version)
@@ -172,28 +177,40 @@ cdef int items_of_request(Reactor* reactor, Request* request, FetchHeader* heade
     for i in range(named.partitions_count):
         read_again(&r, request, named.partitions[i].at)
         read_asked_partition(&r, fetch.version, &asked)
-        find_partition(reactor, add_item(fetch, &named.topics[named.partitions[i].topic].key, &asked))
+        if named.partitions[i].topic != topic_number:       # neighbours are mostly of one topic
+            topic_number = named.partitions[i].topic
+            key = &named.topics[topic_number].key
+            topic = find_topic(reactor.image, key)
+        find_partition(add_item(fetch, key, &asked), topic)
     return 0
 
 
 cdef int update_session(Request* request, FetchHeader* header, Fetch* fetch, FetchSession* session) noexcept nogil:
-    """An incremental fetch: what changed since the last one. 1 without memory. Cache lock held."""
+    """An incremental fetch: what changed since the last one. 1 without memory. The session's lock is held."""
     cdef Reader r
     cdef TopicWalk walk
     cdef AskedPartition asked
     cdef SessionPartition* partition
+    cdef SessionTopic* topic = NULL
+    cdef int32_t index
     read_again(&r, request, header.topics)
     walk_asked(&walk, &r, fetch.version)
     while walk_next(&walk):
         read_asked_partition(&walk.r, fetch.version, &asked)
-        partition = session_put(session, &walk.key, asked.index)
+        if walk.first_of_topic:
+            topic = session_topic(session, &walk.key)
+        partition = session_put(session, topic, asked.index) if topic != NULL else NULL
         if partition == NULL:
             return 1
         session_set(partition, &asked)
     read_again(&r, request, header.forgotten)
     walk_forgotten(&walk, &r, fetch.version)
     while walk_next(&walk):
-        session_forget(session, &walk.key, read_int32(&walk.r))
+        if walk.first_of_topic:
+            topic = session_find_topic(session, &walk.key)
+        index = read_int32(&walk.r)
+        if topic != NULL and session_forget(session, topic, index):
+            topic = NULL
     return 0
 
 
@@ -204,99 +221,103 @@ cdef void session_set(SessionPartition* partition, AskedPartition* asked) noexce
     partition.max_bytes = asked.max_bytes
 
 
-cdef int own_name(FetchItem* item) noexcept nogil:
-    """Keeps the name of a topic that neither image nor partition holds, as the session may go. 1 without memory."""
-    cdef size_t size = <size_t>item.key.name_size
-    if item.key.by_id:
-        return 0
-    item.owned_name = <char*>malloc(size + 1)
-    if item.owned_name == NULL:
-        return 1
-    memcpy(item.owned_name, item.key.name, size)
-    item.key.name = item.owned_name
-    return 0
-
-
-cdef int items_of_session(Reactor* reactor, Fetch* fetch, FetchSession* session) noexcept nogil:
-    """All partitions of the session, in its order. Cache lock held."""
+cdef void items_of_session(Reactor* reactor, Fetch* fetch, FetchSession* session) noexcept nogil:
+    """All partitions of the session, in its order. The session's lock is held."""
     cdef SessionPartition* partition
     cdef AskedPartition asked
     cdef TopicKey key
+    cdef SessionTopic* current = NULL
+    cdef TopicImage* topic = NULL
     cdef FetchItem* item
-    cdef FetchItem* named = NULL        # the last one with a name of its own
-    cdef const char* name = NULL        # what that is a copy of
     cdef int32_t entry = session.first
     while entry != -1:
         partition = &session.partitions[entry]
+        if partition.topic != current:                # neighbours are mostly of one topic
+            current = partition.topic
+            key.by_id = current.by_id
+            key.topic_id = current.topic_id
+            key.name = current.name
+            key.name_size = current.name_size
+            topic = find_topic(reactor.image, &key)
         asked.index = partition.index
         asked.current_leader_epoch = partition.current_leader_epoch
         asked.last_fetched_epoch = partition.last_fetched_epoch
         asked.fetch_offset = partition.fetch_offset
         asked.max_bytes = partition.max_bytes
-        key.by_id = partition.topic.by_id
-        key.topic_id = partition.topic.topic_id
-        key.name = partition.topic.name
-        key.name_size = partition.topic.name_size
         item = add_item(fetch, &key, &asked)
         item.session_entry = entry
-        find_partition(reactor, item)
+        find_partition(item, topic)
         if item.partition != NULL and not key.by_id:
             item.key.name = item.partition.topic
-        elif named != NULL and name == key.name and not key.by_id:
-            item.key.name = named.owned_name    # one copy for all partitions of a topic, however long its name is
-        else:
-            if own_name(item):
-                return 1
-            named = item
-            name = key.name
+        elif not key.by_id:
+            item.session_topic = current          # another request may change the session meanwhile
+            atomic_add_i32(&item.session_topic.references, 1)
         entry = partition.next
+
+
+cdef int make_room(Fetch** made, int32_t count) noexcept nogil:
+    """For `count` partitions in a fetch that has none yet; 1 without memory."""
+    cdef Fetch* larger
+    if count <= made[0].capacity:
+        return 0
+    larger = <Fetch*>malloc(sizeof(Fetch) + sizeof(FetchItem) * <size_t>count)
+    if larger == NULL:
+        return 1
+    memcpy(larger, made[0], sizeof(Fetch))
+    larger.capacity = count
+    larger.items = <FetchItem*>(larger + 1)
+    free(made[0])
+    made[0] = larger
     return 0
 
 
-cdef int begin_incremental(
-    Reactor* reactor, Request* request, FetchHeader* header, Fetch** made
+cdef int continue_session(
+    Reactor* reactor, Request* request, FetchHeader* header, Fetch** made, FetchSession* session
 ) noexcept nogil:
-    """Updates the session and lists its partitions; 1 without memory. Cache lock held."""
-    cdef Fetch* fetch = made[0]
-    cdef FetchSession* session = session_find(header.session_id)
-    cdef Fetch* larger
-    if session == NULL:
-        fetch.error = ERROR_FETCH_SESSION_ID_NOT_FOUND
-        return 0
+    """Updates the session and lists its partitions; 1 without memory. The session's lock is held."""
     if session.epoch != header.session_epoch:
-        fetch.error = ERROR_INVALID_FETCH_SESSION_EPOCH
+        made[0].error = ERROR_INVALID_FETCH_SESSION_EPOCH
         return 0
-    if session.by_id != fetch.by_id:
-        fetch.error = ERROR_FETCH_SESSION_TOPIC_ID_ERROR
+    if session.by_id != made[0].by_id:
+        made[0].error = ERROR_FETCH_SESSION_TOPIC_ID_ERROR
         return 0
-    if update_session(request, header, fetch, session):
+    if update_session(request, header, made[0], session):
         return 1
     if session.count == 0:
-        session_remove(session)
         return 0
     session.epoch = session_next_epoch(session.epoch)
-    session.used_ms = reactor.now_ms
-    if session.count > fetch.capacity:
-        larger = <Fetch*>malloc(sizeof(Fetch) + sizeof(FetchItem) * <size_t>session.count)
-        if larger == NULL:
-            return 1
-        memcpy(larger, fetch, sizeof(Fetch))
-        larger.capacity = session.count
-        larger.items = <FetchItem*>(larger + 1)
-        free(fetch)
-        fetch = larger
-        made[0] = larger
-    session.references += 1
-    fetch.session = session
-    fetch.session_epoch_next = session.epoch
-    return items_of_session(reactor, fetch, session)
+    atomic_store_i64(&session.used_ms, reactor.now_ms)
+    if make_room(made, session.count):
+        return 1
+    atomic_add_i32(&session.references, 1)
+    made[0].session = session
+    made[0].session_epoch_next = session.epoch
+    items_of_session(reactor, made[0], session)
+    return 0
+
+
+cdef int begin_incremental(Reactor* reactor, Request* request, FetchHeader* header, Fetch** made) noexcept nogil:
+    """Finds the session and goes on with it; 1 without memory. A session that holds nothing any more ends."""
+    cdef FetchSession* session = session_acquire(header.session_id)
+    cdef int failed
+    cdef bint empty
+    if session == NULL:
+        made[0].error = ERROR_FETCH_SESSION_ID_NOT_FOUND
+        return 0
+    session_lock(session)
+    failed = continue_session(reactor, request, header, made, session)
+    empty = session.count == 0
+    session_unlock(session)
+    if empty:
+        session_remove(session)
+    session_release(session)
+    return failed
 
 
 cdef int begin(Reactor* reactor, Request* request, FetchHeader* header, Fetch** made) noexcept nogil:
     """Fills the fetch from the request and its session; 1 without memory."""
     cdef Fetch* fetch = made[0]
     cdef FetchSession* session
-    cdef int failed = 0
     fetch.version = request.api_version
     fetch.flexible = request.api_version >= 12
     fetch.by_id = request.api_version >= 13
@@ -308,16 +329,12 @@ cdef int begin(Reactor* reactor, Request* request, FetchHeader* header, Fetch** 
     fetch.session_id = header.session_id
     fetch.session_epoch = header.session_epoch
     if header.session_epoch > 0 or header.session_epoch < -1:
-        sessions_lock()
-        failed = begin_incremental(reactor, request, header, made)
-        sessions_unlock()
-        return failed
+        return begin_incremental(reactor, request, header, made)
     if header.session_id != 0:
-        sessions_lock()
-        session = session_find(header.session_id)
+        session = session_acquire(header.session_id)
         if session != NULL:
             session_remove(session)
-        sessions_unlock()
+            session_release(session)
     fetch.create_session = header.session_epoch == 0
     return items_of_request(reactor, request, header, fetch)
 

@@ -1,7 +1,7 @@
 # Part of fetch.pyx: choosing what goes into the answer, and writing it.
 
 cdef void note_sent(FetchSession* session, FetchItem* item) noexcept nogil:
-    """Whether an incremental answer holds the partition; remembers what it says. Cache lock held."""
+    """Whether an incremental answer holds the partition; remembers what it says. The session's lock is held."""
     cdef SessionPartition* partition = &session.partitions[item.session_entry]
     item.send = item.read.size > 0 or item.diverging
     if partition.high_watermark != item.high_watermark:
@@ -19,42 +19,54 @@ cdef void note_sent(FetchSession* session, FetchItem* item) noexcept nogil:
 
 cdef void choose_incremental(Fetch* fetch) noexcept nogil:
     cdef int32_t i
-    sessions_lock()
+    session_lock(fetch.session)
     if fetch.session.epoch != fetch.session_epoch_next:
         fetch.error = ERROR_INVALID_FETCH_SESSION_EPOCH
     else:
         for i in range(fetch.count):
             note_sent(fetch.session, &fetch.items[i])
-    sessions_unlock()
+    session_unlock(fetch.session)
+
+
+cdef int fill_session(FetchSession* session, Fetch* fetch) noexcept nogil:
+    """The partitions of this fetch into a new session; 1 without memory. The session's lock is held."""
+    cdef SessionPartition* partition
+    cdef SessionTopic* topic = NULL
+    cdef FetchItem* item
+    cdef AskedPartition asked
+    cdef int32_t i
+    for i in range(fetch.count):
+        item = &fetch.items[i]
+        if topic == NULL or not same_topic(&item.key, &fetch.items[i - 1].key):
+            topic = session_topic(session, &item.key)
+        partition = session_put(session, topic, item.index) if topic != NULL else NULL
+        if partition == NULL:
+            return 1
+        asked.current_leader_epoch = item.current_leader_epoch
+        asked.last_fetched_epoch = item.last_fetched_epoch
+        asked.fetch_offset = item.fetch_offset
+        asked.max_bytes = item.max_bytes
+        session_set(partition, &asked)
+        partition.high_watermark = item.high_watermark if item.error == ERROR_NONE else -1
+        partition.log_start_offset = item.log_start_offset
+    return 0
 
 
 cdef int32_t create_session(Reactor* reactor, Fetch* fetch) noexcept nogil:
     """The id of a new session with the partitions of this fetch; 0 when there is no slot for it."""
-    cdef FetchSession* session
-    cdef SessionPartition* partition
-    cdef FetchItem* item
-    cdef AskedPartition asked
+    cdef FetchSession* session = session_create(fetch.by_id, fetch.count, reactor.now_ms)
     cdef int32_t session_id = 0
-    cdef int32_t i
-    sessions_lock()
-    session = session_create(fetch.by_id, fetch.count, reactor.now_ms)
-    if session != NULL:
+    cdef int failed
+    if session == NULL:
+        return 0
+    session_lock(session)
+    failed = fill_session(session, fetch)
+    session_unlock(session)
+    if failed:
+        session_remove(session)
+    else:
         session_id = session.id
-        for i in range(fetch.count):
-            item = &fetch.items[i]
-            partition = session_put(session, &item.key, item.index)
-            if partition == NULL:
-                session_remove(session)
-                session_id = 0
-                break
-            asked.current_leader_epoch = item.current_leader_epoch
-            asked.last_fetched_epoch = item.last_fetched_epoch
-            asked.fetch_offset = item.fetch_offset
-            asked.max_bytes = item.max_bytes
-            session_set(partition, &asked)
-            partition.high_watermark = item.high_watermark if item.error == ERROR_NONE else -1
-            partition.log_start_offset = item.log_start_offset
-    sessions_unlock()
+    session_release(session)
     return session_id
 
 

@@ -2,11 +2,17 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from kafka_cy.api.leaders cimport TopicKey
+from kafka_cy.base.hash_table cimport HashTable
+from kafka_cy.base.posix cimport pthread_mutex_t
 
 
-# A topic of a session's partitions. Reference counted by them; under the cache lock.
+# A topic of a session's partitions, once in each session. The name or id never changes.
+# Lifetime: the session holds a reference while it has partitions of the topic, and so does each fetch that needs the name.
 cdef struct SessionTopic:
-    int32_t references
+    int32_t references              # atomic
+    int32_t number                  # its place in session.topics; this and the next under the session's lock
+    int32_t partitions_count
+    uint32_t hash
     bint by_id
     uint8_t topic_id[16]
     int32_t name_size
@@ -17,47 +23,58 @@ cdef struct SessionPartition:
     SessionTopic* topic             # NULL: this entry is free
     int32_t index
     uint32_t hash
-    int32_t next                    # in the order of answering; free entries: next free one
+    int32_t next                    # in the order of the response; free entries: next free one
     int32_t previous
     int32_t max_bytes
     int32_t current_leader_epoch
     int32_t last_fetched_epoch
     int64_t fetch_offset
-    int64_t high_watermark          # as last sent; -1 makes the next answer hold the partition
+    int64_t high_watermark          # as last sent; -1 puts the partition into the next response
     int64_t log_start_offset
 
 
-# Purpose: one consumer's set of partitions. Threads: any reactor, under the cache lock.
-# Lifetime: the cache holds one reference, a waiting Fetch another.
+# Purpose: one consumer's set of partitions. Threads: any reactor; fields below `mutex` are guarded by it.
+# Lifetime: the cache holds one reference, and so does whoever works with it. Limits: what requests name.
 cdef struct FetchSession:
-    int32_t references
+    int32_t references              # atomic
     int32_t id
-    int32_t epoch                   # the next request must carry it
     bint by_id                      # topics by id (v13+), not by name
     int64_t created_ms
-    int64_t used_ms
-    int32_t count
+    int64_t used_ms                 # atomic: the cache reads it without the lock, `count` likewise
+    int32_t count                   # of partitions
+    pthread_mutex_t mutex
+    int32_t epoch                   # the next request must carry it
     int32_t capacity
     SessionPartition* partitions
     int32_t first                   # order list
     int32_t last
     int32_t first_free
-    int32_t* table                  # open addressing: entry, -1 empty, -2 deleted
-    uint32_t table_size             # power of two
-    uint32_t table_used             # deleted ones included
+    HashTable partitions_table      # places in `partitions`
+    int32_t topics_count
+    int32_t topics_capacity
+    SessionTopic** topics           # in no order
+    HashTable topics_table          # places in `topics`
 
 
-cdef void sessions_lock() noexcept nogil
-cdef void sessions_unlock() noexcept nogil
-# All below: with the lock held.
-cdef FetchSession* session_find(int32_t session_id) noexcept nogil
-# A new session in the cache (epoch 1) or NULL: no slot to be had, or no memory. `size` is its number of partitions.
+# The cache. Each returned session carries a reference, to be given back with session_release.
+cdef FetchSession* session_acquire(int32_t session_id) noexcept nogil       # NULL: unknown
+# A new, empty session in the cache (epoch 1) or NULL: no slot to be had, or no memory. `size` is what it will hold.
 cdef FetchSession* session_create(bint by_id, int32_t size, int64_t now_ms) noexcept nogil
-cdef void session_remove(FetchSession* session) noexcept nogil      # from the cache
+cdef void session_remove(FetchSession* session) noexcept nogil      # from the cache; the session's lock must not be held
 cdef void session_release(FetchSession* session) noexcept nogil
+cdef void topic_release(SessionTopic* topic) noexcept nogil
+
+# One session. All below: with its lock held.
+cdef void session_lock(FetchSession* session) noexcept nogil
+cdef void session_unlock(FetchSession* session) noexcept nogil
+# The session's topic of that name or id; NULL unknown.
+cdef SessionTopic* session_find_topic(FetchSession* session, TopicKey* key) noexcept nogil
+# The same, made when it is new; NULL without memory. A partition of it must follow.
+cdef SessionTopic* session_topic(FetchSession* session, TopicKey* key) noexcept nogil
 # The entry of a partition, made (at the end of the order, nothing sent yet) when it is new; NULL without memory.
-cdef SessionPartition* session_put(FetchSession* session, TopicKey* key, int32_t index) noexcept nogil
-cdef void session_forget(FetchSession* session, TopicKey* key, int32_t index) noexcept nogil
+cdef SessionPartition* session_put(FetchSession* session, SessionTopic* topic, int32_t index) noexcept nogil
+# Removes a partition if it is there. True: the topic had no other, and is gone as well.
+cdef bint session_forget(FetchSession* session, SessionTopic* topic, int32_t index) noexcept nogil
 cdef void session_move_last(FetchSession* session, int32_t entry) noexcept nogil
 
 

@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memcmp, memset
 
+from kafka_cy.base.hash cimport hash_of_bytes
 from kafka_cy.network.metadata_image cimport (
     BrokerImage, MetadataImage, PartitionImage, TopicImage, image_find_topic, image_find_topic_id, topic_partition,
 )
@@ -47,26 +48,18 @@ cdef inline void read_topic_key(Reader* r, bint by_id, bint flexible, TopicKey* 
 
 
 cdef inline bint same_topic(TopicKey* a, TopicKey* b) noexcept nogil:
-    """Both by id or both by name."""
+    """Both by id or both by name. Two keys that borrow the same bytes are not compared byte by byte."""
     if a.by_id:
-        return memcmp(a.topic_id, b.topic_id, 16) == 0
-    return a.name_size == b.name_size and memcmp(a.name, b.name, <size_t>a.name_size) == 0
+        return a.topic_id == b.topic_id or memcmp(a.topic_id, b.topic_id, 16) == 0
+    if a.name_size != b.name_size:
+        return False
+    return a.name == b.name or memcmp(a.name, b.name, <size_t>a.name_size) == 0
 
 
 cdef inline uint32_t hash_of_topic(TopicKey* key) noexcept nogil:
-    """FNV-1a; the worst that a client gains by collisions is that its own request is slow."""
-    cdef uint32_t value = 2166136261U
-    cdef const uint8_t* data = key.topic_id if key.by_id else <const uint8_t*>key.name
-    cdef int32_t size = 16 if key.by_id else key.name_size
-    cdef int32_t i
-    for i in range(size):
-        value = (value ^ data[i]) * 16777619U
-    return value
-
-
-cdef inline uint32_t hash_of_partition(uint32_t topic_hash, int32_t index) noexcept nogil:
-    cdef uint32_t value = (topic_hash ^ <uint32_t>index) * 2654435761U
-    return value ^ (value >> 15)
+    if key.by_id:
+        return hash_of_bytes(key.topic_id, 16)
+    return hash_of_bytes(key.name, <size_t>key.name_size)
 
 
 cdef inline TopicImage* find_topic(MetadataImage* image, TopicKey* key) noexcept nogil:

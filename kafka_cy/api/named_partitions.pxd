@@ -2,11 +2,12 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 from kafka_cy.api.leaders cimport TopicKey
+from kafka_cy.base.hash_table cimport HashTable
 
 
 cdef struct NamedTopic:
     TopicKey key                    # borrows the request body
-    uint32_t hash
+    uint32_t hash                   # set from the second partition of the request on
     int32_t count                   # of its partitions
     int32_t first                   # its partitions are linked by `next`
     int32_t last
@@ -16,20 +17,22 @@ cdef struct NamedPartition:
     const uint8_t* at               # where its last mention begins in the request
     int32_t topic
     int32_t index
-    int32_t times                   # how often it is named
+    int32_t times                   # number of mentions
     int32_t next                    # of the same topic; -1 none
 
 
-# Owner: a reactor, for one handler call at a time (named_of). Limits: what fits into a request; large ones are given back.
+# Owner: a reactor, for one handler call at a time (named_of). Limits: what fits into a request; large arrays are given back.
 cdef struct NamedPartitions:
+    const void* mention             # the name or id of the topic entry that is being read, and the topic's number
+    int32_t mention_topic
     int32_t topics_count
     int32_t topics_capacity
     NamedTopic* topics              # in the order of their first mention
     int32_t partitions_count
     int32_t partitions_capacity
     NamedPartition* partitions      # likewise
-    uint32_t table_size             # power of two
-    int32_t* table                  # open addressing: EMPTY, a partition (>= 0) or a topic (TOPIC - its number)
+    HashTable topics_table          # both tables are in use from the second partition on
+    HashTable partitions_table
 
 
 # The reactor's, emptied.

@@ -22,6 +22,7 @@ cdef struct TopicWalk:
     int32_t partition_bytes_min
     int32_t topics_left
     int32_t partitions_left         # of the topic `key`; -1: before the first topic
+    bint first_of_topic             # the partition is the first one after `key` was read
     TopicKey key
 
 
@@ -50,6 +51,7 @@ cdef inline void walk_begin(
 
 
 cdef inline bint walk_next(TopicWalk* walk) noexcept nogil:
+    walk.first_of_topic = False
     while walk.partitions_left <= 0:
         if walk.partitions_left == 0 and walk.flexible:
             skip_tagged_fields(&walk.r)
@@ -57,6 +59,7 @@ cdef inline bint walk_next(TopicWalk* walk) noexcept nogil:
             return False
         walk.topics_left -= 1
         read_topic_key(&walk.r, walk.by_id, walk.flexible, &walk.key)
+        walk.first_of_topic = True
         if walk.key.name == NULL and not walk.by_id and not walk.r.error:
             walk.r.error = WIRE_BAD_LENGTH
         walk.partitions_left = read_count(&walk.r, walk.flexible, walk.partition_bytes_min)

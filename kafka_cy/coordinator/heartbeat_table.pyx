@@ -3,23 +3,24 @@
 A group in PreparingRebalance has `accepting` off for all its members, so their heartbeats reach the coordinator and get
 REBALANCE_IN_PROGRESS. All clocks are monotonic nanoseconds.
 """
-import os
+from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memset
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy
-
+from kafka_cy.base.hash cimport hash_of_bytes, hash_of_pair
+from kafka_cy.base.hash_table cimport (
+    HashTable, hash_table_clear, hash_table_insert, hash_table_next, hash_table_remove, hash_table_renumber,
+    hash_table_reserve, hash_table_start,
+)
 from kafka_cy.base.posix cimport pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
 
 cdef enum:
     SHARDS = 64
-    BUCKETS_FIRST = 16
     ID_BYTES_MAX = 32767
 
 # One member. Owner: its shard, under the shard's mutex. `ids` holds group, member and instance id one after another.
 cdef struct Entry:
-    Entry* next
-    uint64_t hash
+    uint32_t hash
     int64_t last_heartbeat_ns
     int32_t generation
     int32_t accepting
@@ -28,47 +29,42 @@ cdef struct Entry:
     int32_t instance_size       # -1: the member is dynamic
     char ids[1]                 # really group_size + member_size + instance_size bytes
 
+# Every 64th part of the members. Locks: all fields are guarded by `mutex`.
 cdef struct Shard:
     pthread_mutex_t mutex
-    Entry** buckets
-    size_t bucket_count         # a power of two
-    size_t entry_count
+    HashTable table             # places in `entries`
+    Entry** entries             # dense, in no order
+    int32_t count
+    int32_t capacity
 
 cdef Shard shards[SHARDS]
-cdef uint64_t hash_seed
 
 
-cdef inline uint64_t hash_bytes(uint64_t hash, const char* data, int32_t size) noexcept nogil:
-    cdef int32_t i
-    for i in range(size):
-        hash = (hash ^ <uint8_t> data[i]) * <uint64_t> 0x100000001b3
-    return hash ^ (hash >> 29)
-
-
-cdef inline uint64_t member_hash(
+cdef inline uint32_t member_hash(
     const char* group, int32_t group_size, const char* member, int32_t member_size
 ) noexcept nogil:
-    cdef uint64_t hash = hash_bytes(hash_bytes(hash_seed, group, group_size), member, member_size)
-    hash = (hash ^ (hash >> 33)) * <uint64_t> 0xff51afd7ed558ccd
-    return hash ^ (hash >> 33)
+    return hash_of_pair(hash_of_bytes(group, <size_t>group_size), hash_of_bytes(member, <size_t>member_size))
 
 
-cdef inline Shard* shard_of(uint64_t hash) noexcept nogil:
-    return &shards[hash >> 58]
+cdef inline Shard* shard_of(uint32_t hash) noexcept nogil:
+    return &shards[hash >> 26]          # the table uses the low bits
 
 
-# The link that points at the wanted entry, or at the NULL that ends its chain. The shard's mutex is held.
-cdef Entry** entry_link(
-    Shard* shard, uint64_t hash, const char* group, int32_t group_size, const char* member, int32_t member_size
+cdef int32_t entry_find(
+    Shard* shard, uint32_t hash, const char* group, int32_t group_size, const char* member, int32_t member_size
 ) noexcept nogil:
-    cdef Entry** link = &shard.buckets[hash & (shard.bucket_count - 1)]
-    while link[0] != NULL:
-        if link[0].hash == hash and link[0].group_size == group_size and link[0].member_size == member_size:
-            if memcmp(link[0].ids, group, group_size) == 0:
-                if memcmp(link[0].ids + group_size, member, member_size) == 0:
-                    return link
-        link = &link[0].next
-    return link
+    """The place of a member in `entries`; -1 when it is unknown. The shard's mutex is held."""
+    cdef uint32_t place = hash_table_start(&shard.table, hash)
+    cdef int32_t found = hash_table_next(&shard.table, hash, &place)
+    cdef Entry* entry
+    while found >= 0:
+        entry = shard.entries[found]
+        if entry.group_size == group_size and entry.member_size == member_size:
+            if memcmp(entry.ids, group, <size_t>group_size) == 0:
+                if memcmp(entry.ids + group_size, member, <size_t>member_size) == 0:
+                    return found
+        found = hash_table_next(&shard.table, hash, &place)
+    return -1
 
 
 cdef bint instance_matches(Entry* entry, const char* instance, int32_t instance_size) noexcept nogil:
@@ -83,49 +79,49 @@ cdef int heartbeat_stamp(
     const char* group, int32_t group_size, const char* member, int32_t member_size, int32_t generation,
     const char* instance, int32_t instance_size, int64_t now_ns
 ) noexcept nogil:
-    cdef uint64_t hash
+    cdef uint32_t hash
     cdef Shard* shard
     cdef Entry* entry
+    cdef int32_t found
     cdef int stamped = 0
     if group_size <= 0 or member_size <= 0:
         return 0
     hash = member_hash(group, group_size, member, member_size)
     shard = shard_of(hash)
     pthread_mutex_lock(&shard.mutex)
-    entry = entry_link(shard, hash, group, group_size, member, member_size)[0]
-    if entry != NULL and entry.accepting and entry.generation == generation:
-        if instance_matches(entry, instance, instance_size):
+    found = entry_find(shard, hash, group, group_size, member, member_size)
+    if found >= 0:
+        entry = shard.entries[found]
+        if entry.accepting and entry.generation == generation and instance_matches(entry, instance, instance_size):
             entry.last_heartbeat_ns = now_ns
             stamped = 1
     pthread_mutex_unlock(&shard.mutex)
     return stamped
 
 
-# Doubles the buckets when chains get long; keeps the old ones when there is no memory. The mutex is held.
-cdef void shard_grow(Shard* shard) noexcept nogil:
-    cdef size_t count = shard.bucket_count * 2
-    cdef Entry** buckets = <Entry**> calloc(count, sizeof(Entry*))
-    cdef Entry* entry
-    cdef Entry* following
-    cdef size_t i
-    if buckets == NULL:
-        return
-    for i in range(shard.bucket_count):
-        entry = shard.buckets[i]
-        while entry != NULL:
-            following = entry.next
-            entry.next = buckets[entry.hash & (count - 1)]
-            buckets[entry.hash & (count - 1)] = entry
-            entry = following
-    free(shard.buckets)
-    shard.buckets = buckets
-    shard.bucket_count = count
+cdef int shard_reserve(Shard* shard) noexcept nogil:
+    """Room for one more entry; -1 without memory. The mutex is held."""
+    cdef int32_t capacity
+    cdef Entry** grown
+    if shard.count == shard.capacity:
+        capacity = 2 * shard.capacity + 16
+        grown = <Entry**>realloc(shard.entries, <size_t>capacity * sizeof(Entry*))
+        if grown == NULL:
+            return -1
+        shard.entries = grown
+        shard.capacity = capacity
+    return hash_table_reserve(&shard.table, <uint32_t>shard.count + 1)
 
 
-cdef void entry_unlink(Shard* shard, Entry** link) noexcept nogil:
-    cdef Entry* entry = link[0]
-    link[0] = entry.next
-    shard.entry_count -= 1
+cdef void entry_remove(Shard* shard, int32_t place) noexcept nogil:
+    """The last entry takes the place of the one that goes. The mutex is held."""
+    cdef Entry* entry = shard.entries[place]
+    cdef Entry* last = shard.entries[shard.count - 1]
+    hash_table_remove(&shard.table, entry.hash, place)
+    shard.count -= 1
+    if place != shard.count:
+        hash_table_renumber(&shard.table, last.hash, shard.count, place)
+        shard.entries[place] = last
     free(entry)
 
 
@@ -148,61 +144,77 @@ cdef Entry* entry_new(bytes group, bytes member, bytes instance) except NULL:
     return entry
 
 
-def set_member(bytes group not None, bytes member not None, bytes instance, int generation, bint accepting, int64_t now_ns):
-    """Add or replace a member; its last heartbeat becomes `now_ns` (monotonic)."""
-    cdef Entry* entry = entry_new(group, member, instance)
+cdef int set_entry(Entry* entry) noexcept nogil:
+    """Adds the entry, or puts it in the place of the same member's. -1 without memory: nothing has changed."""
     cdef Shard* shard = shard_of(entry.hash)
-    cdef Entry** link
+    cdef int32_t found
+    cdef int failed = 0
+    pthread_mutex_lock(&shard.mutex)
+    found = entry_find(shard, entry.hash, entry.ids, entry.group_size, entry.ids + entry.group_size, entry.member_size)
+    if found >= 0:
+        free(shard.entries[found])
+        shard.entries[found] = entry
+    else:
+        failed = shard_reserve(shard)
+        if failed == 0:
+            shard.entries[shard.count] = entry
+            hash_table_insert(&shard.table, entry.hash, shard.count)
+            shard.count += 1
+    pthread_mutex_unlock(&shard.mutex)
+    return failed
+
+
+def set_member(bytes group not None, bytes member not None, bytes instance, int generation, bint accepting, int64_t now_ns):
+    """Add or replace a member; its last heartbeat becomes `now_ns` (monotonic). ValueError for an id that is too long."""
+    cdef Entry* entry = entry_new(group, member, instance)
+    cdef int failed
     entry.generation = generation
     entry.accepting = accepting
     entry.last_heartbeat_ns = now_ns
     with nogil:
-        pthread_mutex_lock(&shard.mutex)
-        link = entry_link(shard, entry.hash, entry.ids, entry.group_size, entry.ids + entry.group_size, entry.member_size)
-        if link[0] != NULL:
-            entry_unlink(shard, link)
-        if shard.entry_count >= 2 * shard.bucket_count:
-            shard_grow(shard)
-        link = &shard.buckets[entry.hash & (shard.bucket_count - 1)]
-        entry.next = link[0]
-        link[0] = entry
-        shard.entry_count += 1
-        pthread_mutex_unlock(&shard.mutex)
+        failed = set_entry(entry)
+    if failed:
+        free(entry)
+        raise MemoryError
 
 
 def remove_member(bytes group not None, bytes member not None):
     """Forget a member; nothing happens when it is unknown."""
-    member_remove(group, <int32_t> len(group), member, <int32_t> len(member))
-
-
-cdef void member_remove(const char* group, int32_t group_size, const char* member, int32_t member_size) noexcept nogil:
-    cdef uint64_t hash = member_hash(group, group_size, member, member_size)
-    cdef Shard* shard = shard_of(hash)
-    cdef Entry** link
-    pthread_mutex_lock(&shard.mutex)
-    link = entry_link(shard, hash, group, group_size, member, member_size)
-    if link[0] != NULL:
-        entry_unlink(shard, link)
-    pthread_mutex_unlock(&shard.mutex)
+    cdef const char* group_data = group
+    cdef const char* member_data = member
+    cdef int32_t group_size = <int32_t> len(group)
+    cdef int32_t member_size = <int32_t> len(member)
+    cdef uint32_t hash
+    cdef Shard* shard
+    cdef int32_t found
+    with nogil:
+        hash = member_hash(group_data, group_size, member_data, member_size)
+        shard = shard_of(hash)
+        pthread_mutex_lock(&shard.mutex)
+        found = entry_find(shard, hash, group_data, group_size, member_data, member_size)
+        if found >= 0:
+            entry_remove(shard, found)
+        pthread_mutex_unlock(&shard.mutex)
 
 
 def last_heartbeat_ns(bytes group not None, bytes member not None) -> int:
     """The monotonic time of the member's last heartbeat; -1 when it is unknown."""
-    return member_last_heartbeat(group, <int32_t> len(group), member, <int32_t> len(member))
-
-
-cdef int64_t member_last_heartbeat(
-    const char* group, int32_t group_size, const char* member, int32_t member_size
-) noexcept nogil:
-    cdef uint64_t hash = member_hash(group, group_size, member, member_size)
-    cdef Shard* shard = shard_of(hash)
-    cdef Entry* entry
+    cdef const char* group_data = group
+    cdef const char* member_data = member
+    cdef int32_t group_size = <int32_t> len(group)
+    cdef int32_t member_size = <int32_t> len(member)
+    cdef uint32_t hash
+    cdef Shard* shard
+    cdef int32_t found
     cdef int64_t last_ns = -1
-    pthread_mutex_lock(&shard.mutex)
-    entry = entry_link(shard, hash, group, group_size, member, member_size)[0]
-    if entry != NULL:
-        last_ns = entry.last_heartbeat_ns
-    pthread_mutex_unlock(&shard.mutex)
+    with nogil:
+        hash = member_hash(group_data, group_size, member_data, member_size)
+        shard = shard_of(hash)
+        pthread_mutex_lock(&shard.mutex)
+        found = entry_find(shard, hash, group_data, group_size, member_data, member_size)
+        if found >= 0:
+            last_ns = shard.entries[found].last_heartbeat_ns
+        pthread_mutex_unlock(&shard.mutex)
     return last_ns
 
 
@@ -220,11 +232,20 @@ def stamp(bytes group not None, bytes member not None, bytes instance, int gener
 
 def count() -> int:
     """How many members the table holds."""
-    cdef size_t total = 0
+    cdef int64_t total = 0
     cdef int i
     for i in range(SHARDS):
-        total += shards[i].entry_count
+        total += shards[i].count
     return total
+
+
+def probes() -> tuple[int, int]:
+    """How many members the table holds and how many slots insertions looked at. For tests."""
+    cdef int64_t total = 0
+    cdef int i
+    for i in range(SHARDS):
+        total += shards[i].table.probes
+    return count(), total
 
 
 def clear() -> None:
@@ -235,25 +256,20 @@ def clear() -> None:
 
 
 cdef void shard_clear(Shard* shard) noexcept nogil:
-    cdef size_t bucket
+    cdef int32_t place
     pthread_mutex_lock(&shard.mutex)
-    for bucket in range(shard.bucket_count):
-        while shard.buckets[bucket] != NULL:
-            entry_unlink(shard, &shard.buckets[bucket])
+    for place in range(shard.count):
+        free(shard.entries[place])
+    shard.count = 0
+    hash_table_clear(&shard.table)
     pthread_mutex_unlock(&shard.mutex)
 
 
-cdef int table_init() except -1:
-    global hash_seed
+cdef void shards_init() noexcept nogil:
     cdef int i
-    hash_seed = int.from_bytes(os.urandom(8), "little")
+    memset(shards, 0, sizeof(shards))
     for i in range(SHARDS):
         pthread_mutex_init(&shards[i].mutex, NULL)
-        shards[i].bucket_count = BUCKETS_FIRST
-        shards[i].buckets = <Entry**> calloc(BUCKETS_FIRST, sizeof(Entry*))
-        if shards[i].buckets == NULL:
-            raise MemoryError()
-    return 0
 
 
-table_init()
+shards_init()

@@ -7,7 +7,7 @@ pointer goes stale while it is in use.
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 from kafka_cy.base.atomics cimport (
     atomic_add_i64, atomic_exchange_u64, atomic_load_i32, atomic_load_i64, atomic_load_relaxed_i64, atomic_store_pointer,
@@ -22,6 +22,7 @@ from kafka_cy.base.posix cimport (
     sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t,
 )
 from kafka_cy.base.thread_name cimport name_this_thread
+from kafka_cy.network.address_counts cimport address_enter, address_leave
 from kafka_cy.network.connection cimport (
     KIND_CONNECTION, KIND_MAILBOX, PAUSE_MEMORY, Connection, ResponseSlot, connection_advance,
     connection_drop_answers, connection_flush, list_append, list_remove, send_context_free, slot_remove, slot_send_whole,
@@ -39,7 +40,7 @@ from kafka_cy.network.parked cimport (
     parked_drop_connection, parked_expire, parked_expire_connection, parked_wake,
 )
 from kafka_cy.network.reactor_state cimport (
-    AddressCount, Listener, NetworkState, ReactorState, connection_log, connection_mark_dead, connection_mark_dirty,
+    Listener, NetworkState, ReactorState, connection_log, connection_mark_dead, connection_mark_dirty,
 )
 from kafka_cy.network.receive cimport (
     RECEIVE_BYTES, connection_pauses, connection_receive, connection_release_input, connection_resume, image_refresh,
@@ -219,7 +220,7 @@ cdef void connection_destroy(ReactorState* reactor, Connection* connection) noex
     software_leave(&reactor.counters, connection)
     atomic_sub_i64(&reactor.connections, 1)
     atomic_sub_i64(&reactor.network.connections, 1)
-    address_leave(reactor.network, connection.address)
+    address_leave(&reactor.network.addresses, connection.address)
     if connection.at_control == 0:
         free(connection)                # else with the last completion
 
@@ -232,80 +233,6 @@ cdef void share_queued(ReactorState* reactor, Connection* connection) noexcept n
 
 
 # -- accepting --
-
-cdef AddressCount* address_find(NetworkState* network, const uint8_t* address) noexcept nogil:
-    """The address's entry or the free one where it belongs. Under addresses_mutex; the table is never full."""
-    cdef uint64_t hash = 1469598103934665603ULL
-    cdef int32_t i
-    cdef int32_t at
-    for i in range(16):
-        hash = (hash ^ address[i]) * 1099511628211ULL
-    at = <int32_t>(hash % <uint64_t>network.addresses_capacity)
-    while network.addresses[at].count and memcmp(network.addresses[at].address, address, 16) != 0:
-        at = (at + 1) % network.addresses_capacity
-    return &network.addresses[at]
-
-
-cdef bint address_grow(NetworkState* network) noexcept nogil:
-    """Build the table anew with room for one more address (entries that count 0 go). Under addresses_mutex."""
-    cdef AddressCount* old = network.addresses
-    cdef int32_t old_capacity = network.addresses_capacity
-    cdef int32_t used = 0
-    cdef int32_t i
-    for i in range(old_capacity):
-        used += old[i].count > 0
-    if used * 2 + 2 < old_capacity:
-        return True
-    network.addresses_capacity = old_capacity * 2 if old_capacity else 256
-    network.addresses = <AddressCount*>calloc(<size_t>network.addresses_capacity, sizeof(AddressCount))
-    if network.addresses == NULL:
-        network.addresses = old
-        network.addresses_capacity = old_capacity
-        return False
-    for i in range(old_capacity):
-        if old[i].count > 0:
-            address_find(network, old[i].address)[0] = old[i]
-    free(old)
-    return True
-
-
-cdef bint address_enter(NetworkState* network, const uint8_t* address) noexcept nogil:
-    """Count one more connection of the address; False: it has its share."""
-    cdef AddressCount* entry
-    cdef bint allowed
-    if network.connections_per_ip_max <= 0 or network.connections_per_ip_max >= 0x7fffffff:
-        return True
-    pthread_mutex_lock(&network.addresses_mutex)
-    allowed = address_grow(network)
-    if allowed:
-        entry = address_find(network, address)
-        allowed = entry.count < network.connections_per_ip_max
-        if allowed:
-            memcpy(entry.address, address, 16)
-            entry.count += 1
-    pthread_mutex_unlock(&network.addresses_mutex)
-    return allowed
-
-
-cdef void address_leave(NetworkState* network, const uint8_t* address) noexcept nogil:
-    cdef AddressCount* entry
-    cdef AddressCount moved
-    cdef int32_t at
-    if network.connections_per_ip_max <= 0 or network.connections_per_ip_max >= 0x7fffffff:
-        return
-    pthread_mutex_lock(&network.addresses_mutex)
-    entry = address_find(network, address)
-    if entry.count > 0:
-        entry.count -= 1
-        if entry.count == 0:            # close the gap: later entries of the run may belong here
-            at = (<int32_t>(entry - network.addresses) + 1) % network.addresses_capacity
-            while network.addresses[at].count:
-                moved = network.addresses[at]
-                network.addresses[at].count = 0
-                address_find(network, moved.address)[0] = moved
-                at = (at + 1) % network.addresses_capacity
-    pthread_mutex_unlock(&network.addresses_mutex)
-
 
 cdef Connection* connection_new(NetworkState* network, Listener* listener, int fd, sockaddr_storage* peer) noexcept nogil:
     cdef Connection* connection = <Connection*>calloc(1, sizeof(Connection))
@@ -348,7 +275,7 @@ cdef bint admit(ReactorState* reactor, Connection* connection) noexcept nogil:
     cdef NetworkState* network = reactor.network
     if atomic_add_i64(&network.connections, 1) > network.connections_max:
         connection_log(reactor, connection, LOG_WARNING, -1, "refused: max.connections is reached")
-    elif not address_enter(network, connection.address):
+    elif not address_enter(&network.addresses, connection.address, network.connections_per_ip_max):
         connection_log(reactor, connection, LOG_WARNING, -1, "refused: max.connections.per.ip is reached")
     else:
         return True

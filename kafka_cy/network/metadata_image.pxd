@@ -1,7 +1,11 @@
 """The immutable C image of cluster metadata that reactors read; published by swapping a pointer. See metadata_image.pyx."""
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
+from kafka_cy.base.hash_table cimport HashTable
 from kafka_cy.storage.partition cimport Partition
+
+cdef enum:
+    TOPIC_NAME_BYTES_MAX = 249
 
 cdef struct PartitionImage:
     int32_t index
@@ -18,9 +22,11 @@ cdef struct PartitionImage:
 # One topic; immutable, reference counted, shared between successive images.
 cdef struct TopicImage:
     int32_t references
+    uint32_t name_hash
+    uint32_t id_hash
     uint8_t topic_id[16]
     int32_t name_size
-    char name[250]
+    char name[TOPIC_NAME_BYTES_MAX + 1]
     bint internal
     int32_t partitions_count
     PartitionImage* partitions      # by index, dense
@@ -44,7 +50,8 @@ cdef struct MetadataImage:
     BrokerImage* brokers
     int32_t topics_count
     TopicImage** topics             # sorted by name (bytewise)
-    void* private_state             # hash tables of image_find_topic*
+    HashTable by_name               # places in `topics`
+    HashTable by_id
 
 cdef TopicImage* image_find_topic(MetadataImage* image, const char* name, int32_t size) noexcept nogil      # NULL unknown
 cdef TopicImage* image_find_topic_id(MetadataImage* image, const uint8_t* topic_id) noexcept nogil          # NULL unknown

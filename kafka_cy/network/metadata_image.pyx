@@ -12,85 +12,55 @@ Only the control thread builds, publishes and frees.
 from bisect import bisect_left, insort
 from typing import NamedTuple
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
 from kafka_cy.base.atomics cimport atomic_exchange_pointer, atomic_load_pointer
+from kafka_cy.base.hash cimport hash_of_bytes
+from kafka_cy.base.hash_table cimport hash_table_free, hash_table_insert, hash_table_next, hash_table_reserve, hash_table_start
 from kafka_cy.network.reactor_state cimport NetworkState, ReactorState
 from kafka_cy.network.server cimport Server
 from kafka_cy.storage.partition cimport HostedPartition, partition_acquire, partition_release
 
 
-# Hash tables of one image, open addressing, at most half full. Immutable once built.
-cdef struct ImageIndex:
-    int32_t capacity            # a power of two
-    TopicImage** by_name
-    TopicImage** by_id
-
-
-cdef uint64_t hash_of(const void* data, size_t size) noexcept nogil:
-    cdef const uint8_t* p = <const uint8_t*>data
-    cdef uint64_t hash = 1469598103934665603ULL
-    cdef size_t i
-    for i in range(size):
-        hash = (hash ^ p[i]) * 1099511628211ULL
-    return hash ^ (hash >> 29)
-
-
 cdef TopicImage* image_find_topic(MetadataImage* image, const char* name, int32_t size) noexcept nogil:
-    cdef ImageIndex* index = <ImageIndex*>image.private_state
     cdef TopicImage* topic
-    cdef int32_t at
-    if index == NULL or size < 0:
-        return NULL
-    at = <int32_t>(hash_of(name, <size_t>size) & <uint64_t>(index.capacity - 1))
-    while index.by_name[at] != NULL:
-        topic = index.by_name[at]
+    cdef uint32_t hash, place
+    cdef int32_t found
+    if size <= 0 or size > TOPIC_NAME_BYTES_MAX:
+        return NULL                     # no topic has such a name: it need not be hashed
+    hash = hash_of_bytes(name, <size_t>size)
+    place = hash_table_start(&image.by_name, hash)
+    found = hash_table_next(&image.by_name, hash, &place)
+    while found >= 0:
+        topic = image.topics[found]
         if topic.name_size == size and memcmp(topic.name, name, <size_t>size) == 0:
             return topic
-        at = (at + 1) & (index.capacity - 1)
+        found = hash_table_next(&image.by_name, hash, &place)
     return NULL
 
 
 cdef TopicImage* image_find_topic_id(MetadataImage* image, const uint8_t* topic_id) noexcept nogil:
-    cdef ImageIndex* index = <ImageIndex*>image.private_state
-    cdef int32_t at
-    if index == NULL:
-        return NULL
-    at = <int32_t>(hash_of(topic_id, 16) & <uint64_t>(index.capacity - 1))
-    while index.by_id[at] != NULL:
-        if memcmp(index.by_id[at].topic_id, topic_id, 16) == 0:
-            return index.by_id[at]
-        at = (at + 1) & (index.capacity - 1)
+    cdef uint32_t hash = hash_of_bytes(topic_id, 16)
+    cdef uint32_t place = hash_table_start(&image.by_id, hash)
+    cdef int32_t found = hash_table_next(&image.by_id, hash, &place)
+    while found >= 0:
+        if memcmp(image.topics[found].topic_id, topic_id, 16) == 0:
+            return image.topics[found]
+        found = hash_table_next(&image.by_id, hash, &place)
     return NULL
 
 
 cdef bint image_index(MetadataImage* image) noexcept nogil:
-    cdef ImageIndex* index = <ImageIndex*>calloc(1, sizeof(ImageIndex))
-    cdef TopicImage* topic
-    cdef int32_t at
+    """Fills the hash tables; False without memory."""
+    cdef uint32_t count = <uint32_t>image.topics_count
     cdef int32_t i
-    if index == NULL:
-        return False
-    index.capacity = 16
-    while index.capacity < 2 * image.topics_count:
-        index.capacity *= 2
-    image.private_state = index
-    index.by_name = <TopicImage**>calloc(<size_t>index.capacity, sizeof(void*))
-    index.by_id = <TopicImage**>calloc(<size_t>index.capacity, sizeof(void*))
-    if index.by_name == NULL or index.by_id == NULL:
+    if hash_table_reserve(&image.by_name, count) < 0 or hash_table_reserve(&image.by_id, count) < 0:
         return False
     for i in range(image.topics_count):
-        topic = image.topics[i]
-        at = <int32_t>(hash_of(topic.name, <size_t>topic.name_size) & <uint64_t>(index.capacity - 1))
-        while index.by_name[at] != NULL:
-            at = (at + 1) & (index.capacity - 1)
-        index.by_name[at] = topic
-        at = <int32_t>(hash_of(topic.topic_id, 16) & <uint64_t>(index.capacity - 1))
-        while index.by_id[at] != NULL:
-            at = (at + 1) & (index.capacity - 1)
-        index.by_id[at] = topic
+        hash_table_insert(&image.by_name, image.topics[i].name_hash, i)
+        hash_table_insert(&image.by_id, image.topics[i].id_hash, i)
     return True
 
 
@@ -115,13 +85,11 @@ cdef void topic_release(TopicImage* topic) noexcept nogil:
 
 
 cdef void image_free(MetadataImage* image) noexcept nogil:
-    cdef ImageIndex* index
     cdef BrokerImage* broker
     cdef int32_t i
     cdef int32_t j
     if image == NULL:
         return
-    index = <ImageIndex*>image.private_state
     for i in range(image.topics_count):
         topic_release(image.topics[i])
     for i in range(image.brokers_count):
@@ -133,10 +101,8 @@ cdef void image_free(MetadataImage* image) noexcept nogil:
         free(broker.hosts)
         free(broker.host_sizes)
         free(broker.ports)
-    if index != NULL:
-        free(index.by_name)
-        free(index.by_id)
-        free(index)
+    hash_table_free(&image.by_name)
+    hash_table_free(&image.by_id)
     free(image.brokers)
     free(image.topics)
     free(image)
@@ -192,7 +158,7 @@ cdef TopicHandle topic_build(topic_metadata):
     name, topic_id, internal, partitions = topic_metadata
     cdef bytes name_bytes = name.encode()
     cdef bytes id_bytes = getattr(topic_id, "bytes", topic_id)
-    if not 0 < len(name_bytes) <= 249 or len(id_bytes) != 16:
+    if not 0 < len(name_bytes) <= TOPIC_NAME_BYTES_MAX or len(id_bytes) != 16:
         raise ValueError(f"topic {name!r}: impossible name or id")
     for index, _, _, replicas, isr, offline, _ in partitions:
         count = max(count, <int32_t>index + 1)
@@ -205,6 +171,8 @@ cdef TopicHandle topic_build(topic_metadata):
     topic.name_size = <int32_t>len(name_bytes)
     memcpy(topic.name, <const char*>name_bytes, <size_t>len(name_bytes))
     memcpy(topic.topic_id, <const char*>id_bytes, 16)
+    topic.name_hash = hash_of_bytes(topic.name, <size_t>topic.name_size)
+    topic.id_hash = hash_of_bytes(topic.topic_id, 16)
     topic.internal = internal
     topic.partitions = <PartitionImage*>calloc(
         1, <size_t>count * sizeof(PartitionImage) + <size_t>numbers_count * sizeof(int32_t) + 1

@@ -4,6 +4,7 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint64_t
 from kafka_cy.base.atomics cimport counter_add
 from kafka_cy.base.clock cimport monotonic_ns, ticks_now
 from kafka_cy.base.posix cimport pthread_mutex_t, pthread_t
+from kafka_cy.network.address_counts cimport AddressCounts
 from kafka_cy.network.connection cimport Connection, SendContext, connection_peer
 from kafka_cy.network.control_queue cimport ControlQueue
 from kafka_cy.network.counters cimport API_KEYS_MAX, LISTENERS_MAX, Counters
@@ -28,10 +29,6 @@ cdef struct Listener:
     int32_t fd
     int32_t index
     Transport* transport    # under transports_mutex; NULL: plaintext
-
-cdef struct AddressCount:
-    uint8_t address[16]
-    int32_t count
 
 # Purpose: what reactors and Python share. Lifetime: the Server object's. Threads: (a) atomics; limits and listeners are
 # set before start and never change.
@@ -63,9 +60,7 @@ cdef struct NetworkState:
     int64_t control_idle_ns             # (a) how long the control thread has waited for work, all in all
     int64_t control_busy_since_ns       # (a) 0: it waits
     pthread_mutex_t transports_mutex    # guards the listeners' transports
-    pthread_mutex_t addresses_mutex     # guards the table of connections by address
-    AddressCount* addresses             # open addressing; made when connections_per_ip_max is a limit
-    int32_t addresses_capacity
+    AddressCounts addresses
     ControlQueue control
     LogEvents log
     LogEventData* log_ring

@@ -17,6 +17,7 @@ from kafka_cy.base.atomics cimport (
 )
 from kafka_cy.base.clock cimport monotonic_ns, ticks_now
 from kafka_cy.base.posix cimport pthread_create, pthread_join, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
+from kafka_cy.network.address_counts cimport address_counts_free, address_counts_init
 from kafka_cy.network.connection cimport KIND_LISTENER
 from kafka_cy.network.control_queue cimport (
     CONTROL_ERRORS_MAX, ControlMessage, control_queue_free, control_queue_init, control_queue_take, control_queue_wake,
@@ -172,7 +173,7 @@ cdef class Server:
             raise MemoryError
         control_queue_init(&self.network.control)
         log_events_init(&self.network.log, self.network.log_ring)
-        pthread_mutex_init(&self.network.addresses_mutex, NULL)
+        address_counts_init(&self.network.addresses)
         pthread_mutex_init(&self.network.transports_mutex, NULL)
         self.sockets = []
         self.transports = {}
@@ -250,9 +251,7 @@ cdef class Server:
         self.network.connections_max = connections_max
 
     def set_connections_per_ip_max(self, int64_t connections_per_ip_max):
-        """Change the limit of connections from one address. Before `start` only: addresses are counted from then on."""
-        if self.started:
-            raise RuntimeError("the server was started before")
+        """Change the limit of connections from one address; 0 refuses all new ones. At any time, open ones stay."""
         self.network.connections_per_ip_max = connections_per_ip_max
 
     def set_slow_request_threshold_ms(self, int64_t threshold_ms):
@@ -460,8 +459,7 @@ cdef class Server:
         self.free_tracer()
         image_free(<MetadataImage*>self.network.image)
         self.network.image = NULL
-        free(self.network.addresses)
-        self.network.addresses = NULL
+        address_counts_free(&self.network.addresses)
         if not self.started:
             control_queue_free(&self.network.control)
             log_events_free(&self.network.log)

@@ -30,8 +30,8 @@ from kafka_cy.storage.leader_epochs cimport (
 from kafka_cy.storage.offset_index cimport offset_entry_relative, offset_index_floor, position_index_floor
 from kafka_cy.storage.producer_state cimport (
     ProducerEntry, RetainedBatch, producers_apply, producers_check, producers_clear, producers_expire, producers_find,
-    producers_copy_snapshot, producers_first_unstable, producers_init, producers_last_records, producers_reserve,
-    producers_first_unreplicated, producers_forget_replicated, producers_summarize, snapshot_finish,
+    producers_copy_snapshot, producers_first_unreplicated, producers_forget_replicated, producers_init,
+    producers_last_records, producers_reserve, producers_summarize, snapshot_finish,
 )
 from kafka_cy.storage.recovery cimport (
     Listing, listing_free, listing_read, recover_segment, replay_producers, snapshot_floor, snapshots_delete_above,

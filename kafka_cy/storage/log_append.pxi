@@ -176,7 +176,7 @@ cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noe
     atomic_store_i64(&active.size, position + <int64_t>batch.size)
     if log.producers.ended_count > 0:       # before first_unstable: readers look at that one first
         atomic_store_i64(&log.first_unreplicated, producers_first_unreplicated(&log.producers))
-    atomic_store_i64(&log.first_unstable, producers_first_unstable(&log.producers))
+    atomic_store_i64(&log.first_unstable, log.producers.first_unstable)
     atomic_store_i64(&log.end_offset, last_offset + 1)
     pthread_mutex_unlock(&log.segments_mutex)
     return STORAGE_OK

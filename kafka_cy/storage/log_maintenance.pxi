@@ -373,7 +373,7 @@ cdef int cut_active(Log* log, int64_t offset) noexcept nogil:
     atomic_store_i64(&log.flushed_offset, min(log.flushed_offset, offset))
     atomic_store_i64(&log.start_offset, min(log.start_offset, offset))
     atomic_store_i64(&log.first_unreplicated, producers_first_unreplicated(&log.producers))
-    atomic_store_i64(&log.first_unstable, producers_first_unstable(&log.producers))
+    atomic_store_i64(&log.first_unstable, log.producers.first_unstable)
     pthread_mutex_unlock(&log.segments_mutex)
     segment_unpin(segment)
     segment_unref(old)

@@ -261,7 +261,7 @@ cdef int load_files(Log* log, Listing* listing, int64_t start_offset, int64_t re
     log.start_offset = min(max(log.segments[0].base_offset, start_offset), log.end_offset)
     log.flushed_offset = log.end_offset if clean else min(max(recovery_point, log.start_offset), log.end_offset)
     log.first_unreplicated = producers_first_unreplicated(&log.producers)
-    log.first_unstable = producers_first_unstable(&log.producers)
+    log.first_unstable = log.producers.first_unstable
     if not failed and start_offset > log.end_offset:
         # What was left after DeleteRecords is lost; its offsets must not be given away again.
         failed = truncate_fully_locked(log, start_offset)

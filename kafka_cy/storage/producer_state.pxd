@@ -1,6 +1,7 @@
 """What a partition knows of its producers: last sequences, epochs, open transactions; behaviour in producer_state.pyx."""
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
+from kafka_cy.base.hash_table cimport HashTable
 from kafka_cy.records.batch cimport BatchHeader
 from kafka_cy.records.wire cimport Writer
 from kafka_cy.storage.transaction_index cimport AbortedTransaction
@@ -18,7 +19,7 @@ cdef struct RetainedBatch:
     int64_t timestamp_ms
 
 cdef struct ProducerEntry:
-    int64_t producer_id         # -1: a free slot
+    int64_t producer_id
     int16_t epoch
     int32_t coordinator_epoch   # -1: no marker yet
     int64_t last_timestamp_ms
@@ -31,12 +32,14 @@ cdef struct EndedTransaction:
     int64_t first_offset
     int64_t last_offset         # the marker's
 
-# Owner: the log's appender (append mutex). Open-addressing table, linear probing, at most 3/4 full.
+# Owner: the log's appender (append mutex). A client chooses its producer id, so the table's hash is seeded.
 cdef struct ProducerState:
-    ProducerEntry* entries
-    int64_t capacity            # a power of two, or 0
+    ProducerEntry* entries      # the first `count`, in no order
+    int64_t entries_capacity
     int64_t count
+    HashTable table             # places in `entries`
     int64_t open_transactions
+    int64_t first_unstable      # the first offset of the oldest open transaction; -1 none
     EndedTransaction ended[ENDED_MAX]   # by last_offset
     int32_t ended_count
 
@@ -77,7 +80,6 @@ cdef void producers_append(
 cdef int64_t producers_end_transaction(
     ProducerState* producers, const BatchHeader* header, const Marker* marker
 ) noexcept nogil
-cdef int64_t producers_first_unstable(ProducerState* producers) noexcept nogil      # -1 none
 # The last stable offset stays below a transaction until its marker is below the high watermark.
 cdef int64_t producers_first_unreplicated(const ProducerState* producers) noexcept nogil    # -1 none
 cdef void producers_forget_replicated(ProducerState* producers, int64_t high_watermark) noexcept nogil

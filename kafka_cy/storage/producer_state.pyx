@@ -1,8 +1,13 @@
 """Idempotent producers and transactions of one partition (Kafka's ProducerStateManager)."""
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
-from libc.stdlib cimport free, malloc, qsort
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memmove
 
+from kafka_cy.base.hash cimport hash_of_number
+from kafka_cy.base.hash_table cimport (
+    TABLE_ITEMS_MAX, hash_table_free, hash_table_init, hash_table_insert, hash_table_next, hash_table_remove,
+    hash_table_renumber, hash_table_reserve, hash_table_start,
+)
 from kafka_cy.records.batch cimport (
     ATTRIBUTE_CODEC_MASK, ATTRIBUTE_CONTROL, ATTRIBUTE_TRANSACTIONAL, BATCH_HEADER_SIZE, BatchHeader,
 )
@@ -21,87 +26,81 @@ cdef enum:
 
 cdef void producers_init(ProducerState* producers) noexcept nogil:
     producers.entries = NULL
-    producers.capacity = 0
+    producers.entries_capacity = 0
     producers.count = 0
+    hash_table_init(&producers.table)
     producers.open_transactions = 0
     producers.ended_count = 0
+    producers.first_unstable = -1
 
 
 cdef void producers_clear(ProducerState* producers) noexcept nogil:
     free(producers.entries)
+    hash_table_free(&producers.table)
     producers_init(producers)
 
 
-cdef inline int64_t slot_of(const ProducerState* producers, int64_t producer_id) noexcept nogil:
-    cdef uint64_t hashed = <uint64_t>producer_id * <uint64_t>0x9E3779B97F4A7C15
-    return <int64_t>(hashed >> 32) & (producers.capacity - 1)
-
-
 cdef ProducerEntry* producers_find(ProducerState* producers, int64_t producer_id) noexcept nogil:
-    cdef int64_t slot
-    if producers.capacity == 0:
-        return NULL
-    slot = slot_of(producers, producer_id)
-    while producers.entries[slot].producer_id >= 0:
-        if producers.entries[slot].producer_id == producer_id:
-            return &producers.entries[slot]
-        slot = (slot + 1) & (producers.capacity - 1)
+    cdef uint32_t hash = hash_of_number(<uint64_t>producer_id)
+    cdef uint32_t place = hash_table_start(&producers.table, hash)
+    cdef int32_t found = hash_table_next(&producers.table, hash, &place)
+    while found >= 0:
+        if producers.entries[found].producer_id == producer_id:
+            return &producers.entries[found]
+        found = hash_table_next(&producers.table, hash, &place)
     return NULL
 
 
 cdef ProducerEntry* insert(ProducerState* producers, int64_t producer_id) noexcept nogil:
     """A new, empty entry. There must be room (producers_reserve)."""
-    cdef int64_t slot = slot_of(producers, producer_id)
-    cdef ProducerEntry* entry
-    while producers.entries[slot].producer_id >= 0:
-        slot = (slot + 1) & (producers.capacity - 1)
-    entry = &producers.entries[slot]
+    cdef ProducerEntry* entry = &producers.entries[producers.count]
     entry.producer_id = producer_id
     entry.epoch = -1
     entry.coordinator_epoch = -1
     entry.last_timestamp_ms = -1
     entry.transaction_first_offset = -1
     entry.batches_count = 0
+    hash_table_insert(&producers.table, hash_of_number(<uint64_t>producer_id), <int32_t>producers.count)
     producers.count += 1
     return entry
 
 
-cdef int resize(ProducerState* producers, int64_t capacity, int64_t expire_before_ms) noexcept nogil:
-    """Move everything to a new table; entries without a transaction older than `expire_before_ms` are left behind."""
-    cdef ProducerEntry* old = producers.entries
-    cdef int64_t old_capacity = producers.capacity
-    cdef int64_t i
-    cdef ProducerEntry* fresh = <ProducerEntry*>malloc(<size_t>capacity * sizeof(ProducerEntry))
-    if fresh == NULL:
-        return -1
-    for i in range(capacity):
-        fresh[i].producer_id = -1
-    producers.entries = fresh
-    producers.capacity = capacity
-    producers.count = 0
-    for i in range(old_capacity):
-        if old[i].producer_id < 0:
-            continue
-        if old[i].transaction_first_offset < 0 and old[i].last_timestamp_ms < expire_before_ms:
-            continue
-        memcpy(insert(producers, old[i].producer_id), &old[i], sizeof(ProducerEntry))
-    free(old)
-    return 0
+cdef void remove_entry(ProducerState* producers, int64_t place) noexcept nogil:
+    """The last entry takes the place of the one that goes."""
+    cdef ProducerEntry* entry = &producers.entries[place]
+    cdef ProducerEntry* last = &producers.entries[producers.count - 1]
+    hash_table_remove(&producers.table, hash_of_number(<uint64_t>entry.producer_id), <int32_t>place)
+    producers.count -= 1
+    if place != producers.count:
+        hash_table_renumber(
+            &producers.table, hash_of_number(<uint64_t>last.producer_id), <int32_t>producers.count, <int32_t>place
+        )
+        memcpy(entry, last, sizeof(ProducerEntry))
 
 
 cdef int producers_reserve(ProducerState* producers) noexcept nogil:
-    if (producers.count + 1) * 4 <= producers.capacity * 3:
-        return 0
-    return resize(producers, producers.capacity * 2 if producers.capacity else 8, -0x7fffffffffffffff)
+    cdef int64_t capacity
+    cdef ProducerEntry* grown
+    if producers.count == producers.entries_capacity:
+        capacity = producers.entries_capacity + (producers.entries_capacity >> 1) + 6
+        if capacity > TABLE_ITEMS_MAX:
+            return -1
+        grown = <ProducerEntry*>realloc(producers.entries, <size_t>capacity * sizeof(ProducerEntry))
+        if grown == NULL:
+            return -1
+        producers.entries = grown
+        producers.entries_capacity = capacity
+    return hash_table_reserve(&producers.table, <uint32_t>producers.count + 1)
 
 
 cdef void producers_expire(ProducerState* producers, int64_t before_ms) noexcept nogil:
-    cdef int64_t i
-    for i in range(producers.capacity):
-        if (producers.entries[i].producer_id >= 0 and producers.entries[i].transaction_first_offset < 0
-                and producers.entries[i].last_timestamp_ms < before_ms):
-            resize(producers, producers.capacity, before_ms)
-            return
+    """Forgets the producers without an open transaction that wrote nothing since `before_ms`."""
+    cdef int64_t place = producers.count - 1
+    while place >= 0:
+        if (producers.entries[place].transaction_first_offset < 0
+                and producers.entries[place].last_timestamp_ms < before_ms):
+            remove_entry(producers, place)
+        place -= 1
 
 
 cdef inline int32_t sequence_before(int32_t sequence, int32_t steps) noexcept nogil:
@@ -156,6 +155,25 @@ cdef int producers_check(
     return STORAGE_OK
 
 
+cdef void transaction_opened(ProducerState* producers, int64_t first_offset) noexcept nogil:
+    producers.open_transactions += 1
+    if producers.first_unstable < 0 or first_offset < producers.first_unstable:
+        producers.first_unstable = first_offset
+
+
+cdef int64_t oldest_transaction(const ProducerState* producers) noexcept nogil:
+    """The first offset of the oldest open transaction; -1 none."""
+    cdef int64_t first = -1
+    cdef int64_t i
+    if producers.open_transactions == 0:
+        return -1
+    for i in range(producers.count):
+        if producers.entries[i].transaction_first_offset >= 0:
+            if first < 0 or producers.entries[i].transaction_first_offset < first:
+                first = producers.entries[i].transaction_first_offset
+    return first
+
+
 cdef ProducerEntry* entry_of_epoch(ProducerState* producers, int64_t producer_id, int16_t epoch) noexcept nogil:
     """The producer's entry, made when new; a new epoch forgets the old one's batches."""
     cdef ProducerEntry* entry = producers_find(producers, producer_id)
@@ -184,7 +202,7 @@ cdef void producers_append(
     entry.last_timestamp_ms = header.max_timestamp
     if header.attributes & ATTRIBUTE_TRANSACTIONAL and entry.transaction_first_offset < 0:
         entry.transaction_first_offset = base_offset
-        producers.open_transactions += 1
+        transaction_opened(producers, base_offset)
 
 
 cdef int64_t producers_end_transaction(
@@ -192,24 +210,14 @@ cdef int64_t producers_end_transaction(
 ) noexcept nogil:
     cdef ProducerEntry* entry = entry_of_epoch(producers, header.producer_id, header.producer_epoch)
     cdef int64_t first_offset = entry.transaction_first_offset
+    entry.transaction_first_offset = -1
     if first_offset >= 0:
         producers.open_transactions -= 1
-    entry.transaction_first_offset = -1
+        if first_offset == producers.first_unstable:
+            producers.first_unstable = oldest_transaction(producers)
     entry.coordinator_epoch = marker.coordinator_epoch
     entry.last_timestamp_ms = header.max_timestamp
     return first_offset
-
-
-cdef int64_t producers_first_unstable(ProducerState* producers) noexcept nogil:
-    cdef int64_t first = -1
-    cdef int64_t i
-    if producers.open_transactions == 0:
-        return -1
-    for i in range(producers.capacity):
-        if producers.entries[i].producer_id >= 0 and producers.entries[i].transaction_first_offset >= 0:
-            if first < 0 or producers.entries[i].transaction_first_offset < first:
-                first = producers.entries[i].transaction_first_offset
-    return first
 
 
 cdef void note_ended(ProducerState* producers, int64_t first_offset, int64_t last_offset) noexcept nogil:
@@ -290,7 +298,7 @@ cdef bint producers_apply(
     aborted.producer_id = header.producer_id
     aborted.first_offset = first_offset
     aborted.last_offset = header.base_offset + header.last_offset_delta
-    aborted.last_stable_offset = producers_first_unstable(producers)
+    aborted.last_stable_offset = producers.first_unstable
     if aborted.last_stable_offset < 0:
         aborted.last_stable_offset = aborted.last_offset + 1
     return True
@@ -309,14 +317,12 @@ cdef int producers_last_records(const ProducerState* producers, LastRecord** rec
     if found == NULL:
         return -1
     records[0] = found
-    count[0] = 0
-    for i in range(producers.capacity):
+    for i in range(producers.count):
         entry = &producers.entries[i]
-        if entry.producer_id >= 0:
-            found[count[0]].producer_id = entry.producer_id
-            found[count[0]].last_data_offset = entry.batches[entry.batches_count - 1].last_offset if entry.batches_count else -1
-            found[count[0]].epoch = entry.epoch
-            count[0] += 1
+        found[i].producer_id = entry.producer_id
+        found[i].last_data_offset = entry.batches[entry.batches_count - 1].last_offset if entry.batches_count else -1
+        found[i].epoch = entry.epoch
+    count[0] = <int32_t>producers.count
     qsort(found, <size_t>count[0], sizeof(LastRecord), by_records_producer)
     return 0
 
@@ -328,18 +334,15 @@ cdef int producers_summarize(const ProducerState* producers, ProducerSummary** s
     if found == NULL:
         return -1
     summaries[0] = found
-    count[0] = 0
-    for i in range(producers.capacity):
+    count[0] = producers.count
+    for i in range(producers.count):
         entry = &producers.entries[i]
-        if entry.producer_id < 0:
-            continue
-        found[count[0]].producer_id = entry.producer_id
-        found[count[0]].last_timestamp_ms = entry.last_timestamp_ms
-        found[count[0]].transaction_first_offset = entry.transaction_first_offset
-        found[count[0]].last_sequence = entry.batches[entry.batches_count - 1].last_sequence if entry.batches_count else -1
-        found[count[0]].coordinator_epoch = entry.coordinator_epoch
-        found[count[0]].epoch = entry.epoch
-        count[0] += 1
+        found[i].producer_id = entry.producer_id
+        found[i].last_timestamp_ms = entry.last_timestamp_ms
+        found[i].transaction_first_offset = entry.transaction_first_offset
+        found[i].last_sequence = entry.batches[entry.batches_count - 1].last_sequence if entry.batches_count else -1
+        found[i].coordinator_epoch = entry.coordinator_epoch
+        found[i].epoch = entry.epoch
     return 0
 
 
@@ -364,9 +367,8 @@ cdef void producers_copy_snapshot(ProducerState* producers, Writer* output) noex
     write_int16(output, 1)
     write_int32(output, 0)
     write_int32(output, <int32_t>producers.count)
-    for i in range(producers.capacity):
-        if producers.entries[i].producer_id >= 0:
-            write_entry(&producers.entries[i], output)
+    for i in range(producers.count):
+        write_entry(&producers.entries[i], output)
 
 
 cdef int by_first_bytes(const void* a, const void* b) noexcept nogil:
@@ -406,5 +408,5 @@ cdef int producers_read_snapshot(ProducerState* producers, const uint8_t* data, 
             entry.batches[0].offset_delta = <int32_t>load_be32(p + 22)
             entry.batches[0].timestamp_ms = entry.last_timestamp_ms
         if entry.transaction_first_offset >= 0:
-            producers.open_transactions += 1
+            transaction_opened(producers, entry.transaction_first_offset)
     return 0

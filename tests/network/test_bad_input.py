@@ -141,6 +141,24 @@ def test_connection_limit_per_address(harness: Make) -> None:
     assert "refused: max.connections.per.ip is reached" in made.log()
 
 
+@plaintext_only
+def test_limit_per_address_at_run_time(harness: Make) -> None:
+    """Connections from before the limit count, and their end does no harm. A limit of 0 refuses everybody."""
+    made = harness()
+    early = [made.client() for _ in range(3)]
+    assert all(client.ask(ECHO, b"a") == b"a" for client in early)
+    made.server.set_connections_per_ip_max(2)
+    assert made.client().closed_by_server()
+    early[0].close()
+    early[1].close()
+    made.wait_for_counter("connections", 1)
+    assert made.client().ask(ECHO, b"b") == b"b"
+    assert made.client().closed_by_server()
+    made.server.set_connections_per_ip_max(0)
+    early[2].close()
+    assert made.client().closed_by_server()
+
+
 def test_idle_connections_are_closed(harness: Make) -> None:
     made = harness(idle_timeout_ms=2000)
     idle, busy = made.client(), made.client()

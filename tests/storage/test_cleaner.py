@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from kafka_cy.base.hash_probe import keyed_hash
 from kafka_cy.records import Batch, Record, build_batch, iterate_batches
 from kafka_cy.storage.cleaner import clean, cleanable
 from kafka_cy.storage.log import PartitionLog, StorageFailure
-from kafka_cy.storage.offset_map import keyed_hash
 from tests.storage.batches import base_offset, marker, split
 
 TRANSACTIONAL = 0x10
