@@ -25,7 +25,8 @@ from kafka_cy.storage.partition_folders import PartitionFolder, scan
 
 #: Settings under which no record of a topic is ever removed.
 UNLIMITED: Final = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
-#: Producer ids that are left free above the highest one found: producers of the old broker may live on.
+#: Producer ids that are left free above those of the other broker: its producers may live on, and it may hand out more of
+#: them should it get its folders back.
 PRODUCER_IDS_SKIPPED: Final = 1_000_000
 _RESERVED_DIRECTORIES_MAX: Final = 100  # DirectoryId: unassigned, lost, migrating
 
@@ -179,7 +180,7 @@ class AdoptionPlan:
                 self._plan_kraft_topic(topic, metadata.configs.get((TOPIC, name), {}))
         result.nodes, result.settings, left_out = setting_nodes(metadata, self._broker_id)
         result.left_alone += left_out
-        result.next_producer_id = metadata.next_producer_id
+        result.next_producer_id = metadata.next_producer_id + PRODUCER_IDS_SKIPPED
 
     def _plan_kraft_topic(self, topic: KraftTopic, configs: Mapping[str, str]) -> None:
         found = self._found.get(topic.name, {})

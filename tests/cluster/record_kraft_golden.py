@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent / "interop"), str(HERE.parent.parent)]
+sys.path[:0] = [str(HERE.parent / "interop"), str(HERE.parent / "records"), str(HERE.parent.parent)]
 
 from apache_kafka import start_apache_kafka, wait_for_answers  # noqa: E402
 from java_tools import JavaTools  # noqa: E402

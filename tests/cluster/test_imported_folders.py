@@ -19,6 +19,7 @@ from kafka_cy.cluster.metadata import ClusterMetadata
 from kafka_cy.cluster.producer_ids import ProducerIds
 from kafka_cy.cluster.store import MetadataStore, Operation, StoreBroken
 from kafka_cy.cluster.topic_settings_file import DescribedTopic
+from kafka_cy.cluster.znodes import PRODUCER_ID_BLOCK, to_json
 from kafka_cy.server.adopt import problem_of_setting
 from tests.cluster.foreign_folders import CLUSTER_ID, contents, write_identity, write_partition
 from tests.cluster.kraft_writer import config, partition, topic, unpack_golden, write_log
@@ -104,7 +105,7 @@ def test_golden_users_quotas_and_acls(golden: Path) -> None:
     assert (alice["producer_byte_rate"], alice["request_percentage"]) == ("1048576", "12.5")
     assert cluster.store.children("/config/users") == ["<default>", "J%C3%B6rg%20%26%20S%C3%B6hne", "alice"]
     assert node(cluster, "/config/users/alice/clients/app")["config"] == {"consumer_byte_rate": "2048"}
-    assert node(cluster, "/config/clients/<default>")["config"] == {"consumer_byte_rate": "4096"}
+    assert node(cluster, "/config/clients/<default>")["config"] == {"consumer_byte_rate": "4096000000"}
     assert node(cluster, "/config/ips/10.0.0.1")["config"] == {"connection_creation_rate": "7"}
     assert node(cluster, "/kafka-acl/Topic/compacted") == {
         "version": 1,
@@ -115,7 +116,7 @@ def test_golden_users_quotas_and_acls(golden: Path) -> None:
     }
     assert cluster.store.children("/kafka-acl-extended/prefixed/Topic") == ["com"]
     assert cluster.store.children("/kafka-acl/Group") == ["*"]
-    assert ProducerIds(cluster.store, 1).next_id() == 1000
+    assert ProducerIds(cluster.store, 1).next_id() == 1000 + PRODUCER_IDS_SKIPPED
 
 
 def test_ids_and_leader_epochs_are_kept(kraft: Path) -> None:
@@ -315,10 +316,9 @@ def test_producer_ids_are_never_set_back(golden: Path) -> None:
     metadata = EmbeddedStore(None)
     ClusterMetadata(metadata, 1, lambda: 0).load(CLUSTER_ID)
     metadata.delete("/controller")
-    ids = ProducerIds(metadata, 1)
-    for _ in range(2001):
-        ids.next_id()
-    assert ProducerIds(store(plan(golden), metadata=metadata).store, 1).next_id() == 3000
+    used = {"version": 1, "broker": 1, "block_start": "7000000", "block_end": "7000999"}
+    metadata.create(PRODUCER_ID_BLOCK, to_json(used))
+    assert ProducerIds(store(plan(golden), metadata=metadata).store, 1).next_id() == 7001000
 
 
 class _FailingStore(EmbeddedStore):

@@ -76,8 +76,8 @@ def test_golden_settings(tmp_path: Path) -> None:
     assert metadata.quotas == {
         (("user", "alice"),): {"producer_byte_rate": 1048576.0, "request_percentage": 12.5},
         (("client-id", "app"), ("user", "alice")): {"consumer_byte_rate": 2048.0},
-        (("client-id", None),): {"consumer_byte_rate": 4096.0},
-        (("user", None),): {"controller_mutation_rate": 3.0},
+        (("client-id", None),): {"consumer_byte_rate": 4096000000.0},
+        (("user", None),): {"controller_mutation_rate": 3000.0},
         (("ip", "10.0.0.1"),): {"connection_creation_rate": 7.0},
     }
     assert sorted((acl.resource_name, acl.principal, acl.operation) for acl in metadata.acls.values()) == [

@@ -46,7 +46,15 @@ def start_apache_kafka(
     format_command = java("kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id, "-c", str(path))
     with open(folder / "kafka.log", "wb") as log:
         subprocess.run(format_command, stdout=log, stderr=log, check=True, timeout=60)
-        return subprocess.Popen(java(*jvm_options, "kafka.Kafka", str(path)), stdout=log, stderr=log)
+    return restart_apache_kafka(folder, jvm_options)
+
+
+def restart_apache_kafka(folder: Path, jvm_options: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    """Run the node whose server.properties lies in the folder; its log directories are formatted."""
+    with open(folder / "kafka.log", "ab") as log:
+        return subprocess.Popen(
+            java(*jvm_options, "kafka.Kafka", str(folder / "server.properties")), stdout=log, stderr=log
+        )
 
 
 def wait_for_answers(address: str, deadline_s: float = 60) -> None:
