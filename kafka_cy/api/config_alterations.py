@@ -274,7 +274,9 @@ def _merged_list(resource_type: int, settings: Mapping[str, str], operation: Ope
     parts = split_list(settings.get(key.name, key.default or ""))
     operands = split_list(operation.value or "")
     if operation.operation == APPEND:
-        parts += [part for part in dict.fromkeys(operands) if part not in parts]
+        present = frozenset(parts)
+        parts += [part for part in dict.fromkeys(operands) if part not in present]
     else:
-        parts = [part for part in parts if part not in operands]
+        removed = frozenset(operands)
+        parts = [part for part in parts if part not in removed]
     return ",".join(parts)

@@ -6,6 +6,7 @@ changes nothing, nor does a time-out that has passed before the request came.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -24,12 +25,13 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     if body.timeout < timedelta(0):
         late = {"error_code": ErrorCode.REQUEST_TIMED_OUT, "error_message": None}
         return {"results": [{"name": name, **late} for name in names]}
+    times = Counter(names)
     results = []
     with context.cluster.batch():
         for topic in {topic.name: topic for topic in body.topics}.values():
             code, message = ErrorCode.NONE, None
             try:
-                if names.count(topic.name) > 1:
+                if times[topic.name] > 1:
                     raise TopicRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
                 added = _assignment(topic, context)
                 if not body.validate_only:

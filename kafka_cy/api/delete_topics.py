@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.id_keys import id_key
 from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -29,17 +30,19 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
         code = ErrorCode.TOPIC_DELETION_DISABLED if request.api_version >= 3 else ErrorCode.INVALID_REQUEST
         return {"responses": [_refused(name, topic_id, code) for name, topic_id in asked]}
     responses = []
-    by_id = {topic_id for name, topic_id in asked if name is None}
+    by_id = {id_key(topic_id) for name, topic_id in asked if name is None}
     known = [context.cluster.topics[name] for name, _ in asked if name in context.cluster.topics]
-    both_ways = {topic.name: topic.id for topic in known if topic.id in by_id}
+    both_ways = {topic.name: topic.id for topic in known if id_key(topic.id) in by_id}
     for name, topic_id in both_ways.items():
         message = "The provided topic name maps to an ID that was already supplied."
         responses.append(_refused(name, topic_id, ErrorCode.INVALID_REQUEST, message))
-    times, ids_both_ways = Counter(asked), set(both_ways.values())
+    ids_both_ways = {id_key(topic_id) for topic_id in both_ways.values()}
+    times = Counter((name, id_key(topic_id)) for name, topic_id in asked)
+    distinct = {(name, id_key(topic_id)): topic_id for name, topic_id in asked}
     with context.cluster.batch():
-        for name, topic_id in dict.fromkeys(asked):
-            if name not in both_ways and (name is not None or topic_id not in ids_both_ways):
-                responses.append(_delete(name, topic_id, times[name, topic_id], context))
+        for (name, key), topic_id in distinct.items():
+            if name not in both_ways and (name is not None or key not in ids_both_ways):
+                responses.append(_delete(name, topic_id, times[name, key], context))
     return {"responses": responses}
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from kafka_cy.api.authorized_operations import CLUSTER_ALL, NOT_ASKED
 from kafka_cy.api.context import ApiContext, Request
+from kafka_cy.api.id_keys import id_key
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_answers import brokers_answer, partition_answer, topic_answer
 from kafka_cy.api.topic_creation import TopicRefused, create_on_demand
@@ -36,9 +37,10 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
                 by_name = asked.name is not None and _topic_id(asked) is None
                 if may_create and by_name and asked.name not in context.cluster.topics:
                     _create(asked.name, context)
-        answers = [_asked(asked, version, with_operations, context) for asked in body.topics]
         # A topic that is asked for twice, by name or id, is in the response once.
-        topics = list({(each["name"], each["topic_id"]): each for each in answers}.values())
+        distinct = {(asked.name, id_key(_topic_id(asked))): asked for asked in body.topics}
+        found = [_asked(asked, version, with_operations, context) for asked in distinct.values()]
+        topics = list({(each["name"], id_key(each["topic_id"])): each for each in found}.values())
     operations = getattr(body, "include_cluster_authorized_operations", False)
     return {
         "brokers": brokers_answer(request, context, "node_id"),

@@ -12,6 +12,7 @@ from typing import Any
 
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.durations import milliseconds
+from kafka_cy.api.id_keys import id_key
 from kafka_cy.api.registry import handler
 from kafka_cy.coordinator.offsets.commit import CommitPartition, CommitRequest
 from kafka_cy.protocol.errors import ErrorCode
@@ -21,12 +22,13 @@ from kafka_cy.protocol.errors import ErrorCode
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """Commit the offsets of the partitions that exist; respond when they are stored."""
     body, version = request.body, request.api_version
-    refused: dict[tuple[Any, int], ErrorCode] = {}  # by the topic as the request names it
-    names: dict[Any, str] = {}
+    refused: dict[tuple[str | bytes | None, int], ErrorCode] = {}  # by the topic as the request names it
+    names: dict[str | bytes | None, str] = {}
     accepted: list[CommitPartition] = []
     for asked in body.topics:
-        identity = asked.topic_id if version >= 10 else asked.name
-        topic = (context.cluster.topic_by_id if version >= 10 else context.cluster.topics).get(identity)
+        identity = id_key(asked.topic_id) if version >= 10 else asked.name
+        by_id = version >= 10
+        topic = context.cluster.topic_by_id.get(asked.topic_id) if by_id else context.cluster.topics.get(asked.name)
         unknown = ErrorCode.UNKNOWN_TOPIC_ID if version >= 10 else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
         for each in asked.partitions:
             if topic is None:
@@ -42,18 +44,19 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
                 )
 
     def done(error: ErrorCode, errors: dict[tuple[str, int], ErrorCode]) -> None:
-        def code(identity: Any, index: int) -> int:
+        def code(identity: str | bytes | None, index: int) -> int:
             found = refused.get((identity, index))
             return int(found or error or errors[names[identity], index])
 
         topics = []
         for asked in body.topics:
-            identity = asked.topic_id if version >= 10 else asked.name
+            identity = id_key(asked.topic_id) if version >= 10 else asked.name
             partitions = [
                 {"partition_index": each.partition_index, "error_code": code(identity, each.partition_index)}
                 for each in asked.partitions
             ]
-            topics.append({"topic_id" if version >= 10 else "name": identity, "partitions": partitions})
+            named = {"topic_id": asked.topic_id} if version >= 10 else {"name": asked.name}
+            topics.append({**named, "partitions": partitions})
         request.respond({"throttle_time": 0, "topics": topics})
 
     context.groups.commit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -76,8 +77,9 @@ def check_replicas(replicas: Sequence[int], broker_ids: Sequence[int]) -> None:
         raise TopicRefused(
             ErrorCode.INVALID_REPLICA_ASSIGNMENT, "The manual partition assignment includes an empty replica list."
         )
-    if len(set(replicas)) != len(replicas):
-        duplicate = next(broker for broker in replicas if list(replicas).count(broker) > 1)
+    times = Counter(replicas)
+    if len(times) != len(replicas):
+        duplicate = next(broker for broker in replicas if times[broker] > 1)
         raise TopicRefused(
             ErrorCode.INVALID_REPLICA_ASSIGNMENT,
             f"The manual partition assignment includes the broker {duplicate} more than once.",
