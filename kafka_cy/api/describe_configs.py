@@ -29,10 +29,15 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     documentation = bool(getattr(body, "include_documentation", False))
     if any(resource.resource_type not in KNOWN_TYPES for resource in body.resources):
         return {"throttle_time": 0, "results": [_malformed(resource) for resource in body.resources]}
-    return {
-        "throttle_time": 0,
-        "results": [_describe(context, resource, synonyms, documentation) for resource in body.resources],
-    }
+    described: dict[Any, dict[str, Any]] = {}  # a resource that is named again and again is described once
+    results = []
+    for resource in body.resources:
+        key = (resource.resource_type, resource.resource_name, tuple(resource.configuration_keys or ()))
+        result = described.get(key)
+        if result is None:
+            result = described[key] = _describe(context, resource, synonyms, documentation)
+        results.append(result)
+    return {"throttle_time": 0, "results": results}
 
 
 def _malformed(resource: Any) -> dict[str, Any]:

@@ -144,6 +144,14 @@ class BrokerConfig:
         threads = int(self["num.network.threads"])
         return self._where_set("num.network.threads", max(1, min(threads, cores - 1)))
 
+    def queued_request_bytes(self) -> int:
+        """Return the memory for requests that are being received or wait, in bytes.
+
+        `queued.max.request.bytes`, or `kafkacy.queued.max.request.bytes` where that is -1, which is no limit in Kafka.
+        """
+        limit = int(self["queued.max.request.bytes"])
+        return limit if limit > 0 else int(self["kafkacy.queued.max.request.bytes"])
+
     def receive_buffer_bytes(self) -> int:
         """Return the receive buffer of a client's socket: `socket.receive.buffer.bytes` if it is set, else -1 (the system's).
 

@@ -9,6 +9,7 @@ from libc.stdlib cimport free, malloc
 cdef enum:
     POOL_SHIFT_MIN = 12                 # 4 KiB
     POOL_CLASSES = 13                   # up to 16 MiB; larger ones are plain malloc
+    POOL_BYTES_MAX = 16777216           # of the largest class
     POOL_RETAINED_BYTES_MAX = 33554432  # per reactor
 
 cdef struct FreeBuffer:

@@ -15,7 +15,8 @@ cdef enum EpollKind:        # first field of whatever an epoll event points to
 cdef enum Pause:            # why a socket is not read; bits
     PAUSE_IN_FLIGHT = 1
     PAUSE_RESPONSES = 2
-    PAUSE_MEMORY = 4
+    PAUSE_MEMORY = 4        # no budget is left for the request, or its control queue is full
+    PAUSE_CONTROL = 8       # as many requests as allowed are at the control plane
 
 cdef enum:
     COALESCE_BYTES_MAX = 2048       # answers up to this size are copied together
@@ -72,7 +73,7 @@ cdef struct SentGroups:
 
 # Purpose: state of one socket. Owner: one reactor, from registration to the end; no locks.
 # Lifetime: freed at the end of the loop in which it is dead and no request of it is at the control plane.
-# Limits: in_flight_max slots; queued memory bounded by connection_response_bytes_max + one answer.
+# Limits: in_flight_max slots; one frame of input; queued memory bounded by connection_response_bytes_max + one answer.
 cdef struct Connection:
     int32_t kind            # KIND_CONNECTION; first
     int32_t fd
@@ -90,6 +91,11 @@ cdef struct Connection:
     size_t start
     size_t end
     int64_t reserved        # bytes taken from the global request budget
+    int64_t reserved_ns     # since when
+    int64_t request_checked_ns      # for request_memory.pyx: when progress was last seen, and how far it was
+    int64_t request_checked_bytes
+    int64_t responses_checked_ns
+    int64_t responses_checked_bytes
     bint spoke              # a well-formed request was seen
     uint32_t events         # registered with epoll
     int32_t pauses

@@ -1,11 +1,12 @@
 """Requests on their way from reactors to the Python control plane, and back with an answer.
 
 Owner: reactors push, the control thread takes all at once. Lock: `mutex`. The condition is signalled only when the
-queue was empty. Limit: in_flight_max per connection and the global request byte budget.
+queue was empty. Limits: queued_requests_max requests, control_requests_per_connection_max of each connection, and the
+bytes that their `reserved` counts in the broker's request budget.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
-from kafka_cy.base.atomics cimport counter_add, counter_set
+from kafka_cy.base.atomics cimport atomic_add_i64
 from kafka_cy.base.posix cimport (
     cond_init_monotonic, cond_wait_until, pthread_cond_destroy, pthread_cond_signal, pthread_cond_t, pthread_mutex_destroy,
     pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock,
@@ -15,10 +16,10 @@ from kafka_cy.network.connection cimport Connection, ResponseSlot
 cdef enum:
     CONTROL_ERRORS_MAX = 8      # different error codes in one answer; more are not counted
 
-# One forwarded request; the same struct carries the answer back (MAIL_COMPLETION). Owner: whoever it was handed to.
+# One forwarded request; the same struct carries the answer back (mailbox_post_answered). Owner: whoever it was handed to.
 # `connection` and `slot` stay allocated until it is back at its reactor, also when the socket is long closed.
 cdef struct ControlMessage:
-    ControlMessage* next
+    ControlMessage* next        # first
     Connection* connection
     ResponseSlot* slot
     int32_t reactor
@@ -40,6 +41,7 @@ cdef struct ControlMessage:
     char client_host[64]
     int32_t client_id_size      # -1 null
     size_t body_size
+    int64_t reserved            # of the request budget; 0 once the body was decoded
     uint8_t* response           # whole frame, malloc'ed; NULL: close the connection
     size_t response_size
     char close_reason[160]
@@ -51,7 +53,7 @@ cdef struct ControlQueue:
     ControlMessage* first
     ControlMessage* last
     bint woken                  # somebody called wake
-    int64_t count               # (a) how many wait
+    int64_t count               # (a) requests whose handler has not begun
 
 
 cdef inline void control_queue_init(ControlQueue* queue) noexcept nogil:
@@ -78,7 +80,7 @@ cdef inline void control_queue_push(ControlQueue* queue, ControlMessage* message
     else:
         queue.last.next = message
     queue.last = message
-    counter_add(&queue.count, 1)
+    atomic_add_i64(&queue.count, 1)
     if was_empty:
         pthread_cond_signal(&queue.not_empty)
     pthread_mutex_unlock(&queue.mutex)
@@ -102,6 +104,5 @@ cdef inline ControlMessage* control_queue_take(ControlQueue* queue, int64_t dead
     taken = queue.first
     queue.first = NULL
     queue.last = NULL
-    counter_set(&queue.count, 0)
     pthread_mutex_unlock(&queue.mutex)
     return taken

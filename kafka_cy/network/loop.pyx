@@ -10,7 +10,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy
 
 from kafka_cy.base.atomics cimport (
-    atomic_add_i64, atomic_exchange_u64, atomic_load_i32, atomic_load_i64, atomic_load_relaxed_i64, atomic_store_pointer,
+    atomic_add_i64, atomic_exchange_u64, atomic_load_i32, atomic_load_relaxed_i64, atomic_store_pointer,
     atomic_sub_i64, counter_add, counter_set,
 )
 from kafka_cy.base.clock cimport monotonic_ns, ticks_now, wall_clock_ms
@@ -34,16 +34,21 @@ from kafka_cy.network.counters cimport (
 )
 from kafka_cy.network.log_events cimport LOG_ERROR, LOG_WARNING, log_events_add
 from kafka_cy.network.mailbox cimport (
-    MAIL_COMPLETION, MAIL_CONNECTION, MAIL_WAKE, Mail, mailbox_init, mailbox_post, mailbox_take,
+    MAIL_CONNECTION, MAIL_WAKE, Mail, mailbox_init, mailbox_post, mailbox_take, mailbox_take_answered, mailbox_waits,
 )
 from kafka_cy.network.parked cimport (
     parked_drop_connection, parked_expire, parked_expire_connection, parked_wake,
 )
 from kafka_cy.network.reactor_state cimport (
-    Listener, NetworkState, ReactorState, connection_log, connection_mark_dead, connection_mark_dirty,
+    Listener, NetworkState, ReactorState, connection_fail, connection_log, connection_mark_dead,
+    connection_mark_dirty,
 )
 from kafka_cy.network.receive cimport (
     RECEIVE_BYTES, connection_pauses, connection_receive, connection_release_input, connection_resume, image_refresh,
+)
+from kafka_cy.network.request_memory cimport (
+    STALLED_CHECK_NS, close_stalled, memory_held, memory_retry, memory_unlink, memory_wait, responses_exceeded,
+    responses_share,
 )
 from kafka_cy.network.slow_requests cimport slow_request, slow_threshold_refresh
 from kafka_cy.network.software cimport software_leave
@@ -192,15 +197,6 @@ cdef void session_open(ReactorState* reactor, Connection* connection) noexcept n
     pthread_mutex_unlock(&network.transports_mutex)
 
 
-cdef void memory_unlink(ReactorState* reactor, Connection* connection) noexcept nogil:
-    cdef Connection** at = &reactor.memory_waiters
-    while at[0] != NULL and at[0] != connection:
-        at = &at[0].memory_next
-    if at[0] != NULL:
-        at[0] = connection.memory_next
-    connection.waits_for_memory = False
-
-
 cdef void connection_destroy(ReactorState* reactor, Connection* connection) noexcept nogil:
     list_remove(&reactor.idle_first, &reactor.idle_last, connection)
     if connection.waits_for_memory:
@@ -208,7 +204,7 @@ cdef void connection_destroy(ReactorState* reactor, Connection* connection) noex
     parked_drop_connection(reactor, connection)
     connection_drop_answers(&reactor.send, connection)
     connection_release_input(reactor, connection)
-    share_queued(reactor, connection)
+    responses_share(reactor, connection)
     if connection.session != NULL:
         connection.session.close(connection.session)
         connection.session = NULL
@@ -223,13 +219,6 @@ cdef void connection_destroy(ReactorState* reactor, Connection* connection) noex
     address_leave(&reactor.network.addresses, connection.address)
     if connection.at_control == 0:
         free(connection)                # else with the last completion
-
-
-cdef void share_queued(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """Tell the broker-wide budget what this connection's queue holds after a flush (mostly nothing: no atomics then)."""
-    if connection.queued_bytes != connection.queued_shared:
-        atomic_add_i64(&reactor.network.queued_response_bytes, connection.queued_bytes - connection.queued_shared)
-        connection.queued_shared = connection.queued_bytes
 
 
 # -- accepting --
@@ -364,7 +353,7 @@ cdef void complete(ReactorState* reactor, ControlMessage* message) noexcept nogi
     cdef ResponseSlot* slot = message.slot
     slot.at_control = False
     connection.at_control -= 1
-    atomic_sub_i64(&reactor.network.queued_request_bytes, <int64_t>message.body_size)
+    atomic_sub_i64(&reactor.network.queued_request_bytes, message.reserved)
     count_completed(slot, message)
     if connection.dead:
         slot_remove(&reactor.send, connection, slot)
@@ -385,19 +374,27 @@ cdef void complete(ReactorState* reactor, ControlMessage* message) noexcept nogi
     free(message)
 
 
+cdef void complete_all(ReactorState* reactor) noexcept nogil:
+    cdef ControlMessage* message = <ControlMessage*>mailbox_take_answered(&reactor.mailbox)
+    cdef ControlMessage* following
+    while message != NULL:
+        following = message.next
+        complete(reactor, message)
+        message = following
+
+
 cdef void handle_mail(ReactorState* reactor) noexcept nogil:
     cdef int64_t count = mailbox_take(&reactor.mailbox)
     cdef Mail* mail
     cdef int64_t i
     for i in range(count):
         mail = &reactor.mailbox.taken[i]
-        if mail.kind == MAIL_COMPLETION:
-            complete(reactor, <ControlMessage*>mail.pointer)
-        elif mail.kind == MAIL_WAKE:
+        if mail.kind == MAIL_WAKE:
             if not local_wake_add(reactor, <Partition*>mail.pointer):
                 partition_release(<Partition*>mail.pointer)
         elif mail.kind == MAIL_CONNECTION:
             connection_register(reactor, <Connection*>mail.pointer)
+    complete_all(reactor)
 
 
 cdef inline bint wants_write(Connection* connection) noexcept nogil:
@@ -426,11 +423,16 @@ cdef void settle(ReactorState* reactor, Connection* connection) noexcept nogil:
     cdef int result
     connection_advance(&reactor.send, connection)
     result = connection_flush(&reactor.send, connection)
-    share_queued(reactor, connection)
+    responses_share(reactor, connection)
     if result < 0:
         connection_mark_dead(reactor, connection)
         return
     connection.send_blocked = result == 1
+    if connection.send_blocked and responses_exceeded(reactor, connection):
+        connection_fail(
+            reactor, connection, -1, "closed: its responses are not read, and kafkacy.queued.max.response.bytes is reached"
+        )
+        return
     if connection.send_first == NULL and (
         connection.ended or (reactor.draining and connection.slots_first == NULL)
     ):
@@ -441,10 +443,8 @@ cdef void settle(ReactorState* reactor, Connection* connection) noexcept nogil:
             connection_resume(reactor, connection)      # may make it dirty again
             if connection.dead:
                 return
-        if connection.pauses & PAUSE_MEMORY and not connection.waits_for_memory:
-            connection.waits_for_memory = True
-            connection.memory_next = reactor.memory_waiters
-            reactor.memory_waiters = connection
+        if connection.pauses & PAUSE_MEMORY:
+            memory_wait(reactor, connection)
     update_events(reactor, connection)
 
 
@@ -511,24 +511,14 @@ cdef void close_idle(ReactorState* reactor) noexcept nogil:
         connection = reactor.idle_first
 
 
-cdef void retry_memory(ReactorState* reactor) noexcept nogil:
-    cdef Connection* connection = reactor.memory_waiters
-    cdef Connection* following
-    reactor.memory_waiters = NULL
-    while connection != NULL:
-        following = connection.memory_next
-        connection.waits_for_memory = False
-        connection_mark_dirty(reactor, connection)
-        connection = following
-    settle_all(reactor)
-
-
 cdef int sleep_ms(ReactorState* reactor) noexcept nogil:
     """How long epoll may sleep: to the next deadline of anything; -1 for ever."""
     cdef int timeout = wheel_timeout_ms(&reactor.wheel, reactor.shared.now_ns)
     cdef int64_t idle_ms
-    if reactor.memory_waiters != NULL and (timeout < 0 or timeout > MEMORY_RETRY_MS):
+    if reactor.memory_first != NULL and (timeout < 0 or timeout > MEMORY_RETRY_MS):
         timeout = MEMORY_RETRY_MS
+    if memory_held(reactor) and (timeout < 0 or timeout > STALLED_CHECK_NS // 1000000):
+        timeout = STALLED_CHECK_NS // 1000000
     if reactor.draining and (timeout < 0 or timeout > DRAIN_RETRY_MS):
         timeout = DRAIN_RETRY_MS
     if reactor.accept_paused_until_ns and (timeout < 0 or timeout > 100):
@@ -549,7 +539,7 @@ cdef int wait(ReactorState* reactor, epoll_event* events) noexcept nogil:
     counter_set(&reactor.counters.activity, ACTIVITY_WAITING)
     atomic_store_pointer(&reactor.hazard, NULL)
     atomic_exchange_u64(&reactor.mailbox.sleeping, 1)       # before the last look: a post after it rings
-    if atomic_load_i64(&reactor.mailbox.count):
+    if mailbox_waits(&reactor.mailbox):
         timeout = 0
     count = epoll_wait(reactor.epoll_fd, events, EVENTS_MAX, timeout)
     atomic_exchange_u64(&reactor.mailbox.sleeping, 0)
@@ -578,9 +568,14 @@ cdef void turn(ReactorState* reactor, epoll_event* events) noexcept nogil:
         if not reactor.draining:
             listeners_watch(reactor, True)
     settle_all(reactor)
-    if reactor.memory_waiters != NULL:
-        retry_memory(reactor)
+    if reactor.memory_first != NULL:
+        memory_retry(reactor)
+        settle_all(reactor)
     close_idle(reactor)
+    if reactor.shared.now_ns >= reactor.stalled_check_ns:
+        reactor.stalled_check_ns = reactor.shared.now_ns + STALLED_CHECK_NS
+        if memory_held(reactor):
+            close_stalled(reactor)
     destroy_dead(reactor)
     if reactor.shared.scratch.capacity > SCRATCH_KEPT_BYTES:
         writer_free(&reactor.shared.scratch)
@@ -681,11 +676,10 @@ cdef void reactor_discard_mail(ReactorState* reactor) noexcept nogil:
     cdef int64_t i
     for i in range(count):
         mail = &reactor.mailbox.taken[i]
-        if mail.kind == MAIL_COMPLETION:
-            complete(reactor, <ControlMessage*>mail.pointer)
-        elif mail.kind == MAIL_WAKE:
+        if mail.kind == MAIL_WAKE:
             partition_release(<Partition*>mail.pointer)
         elif mail.kind == MAIL_CONNECTION:
             close((<Connection*>mail.pointer).fd)
             free(mail.pointer)
+    complete_all(reactor)
     reactor_close(reactor)

@@ -1,7 +1,8 @@
 """What other threads send to a reactor: accepted sockets, answers of the control plane, wakes of partitions.
 
 Owner: the reactor drains, any thread posts. Lock: `mutex`, held for a few instructions. The eventfd is written only
-when the reactor sleeps, and once per sleep. Limit: bounded by what may be in flight (one entry each).
+when the reactor sleeps, and once per sleep. Limit: bounded by what may be in flight (one entry each). Answers are linked
+by their own first field, so posting one needs no memory and cannot fail.
 """
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport realloc
@@ -14,19 +15,24 @@ from kafka_cy.base.posix cimport (
 
 cdef enum MailKind:
     MAIL_CONNECTION = 1     # pointer: Connection made by another reactor's accept
-    MAIL_COMPLETION = 2     # pointer: ControlMessage, answered
-    MAIL_WAKE = 3           # pointer: Partition, one reference
-    MAIL_STOP = 4
+    MAIL_WAKE = 2           # pointer: Partition, one reference
 
 cdef struct Mail:
     int32_t kind
     void* pointer
+
+# An answered request; it begins with the pointer to the next one (ControlMessage).
+cdef struct Answered:
+    Answered* next
 
 cdef struct Mailbox:
     pthread_mutex_t mutex
     Mail* items
     int32_t capacity
     int64_t count           # (a) written under the mutex
+    Answered* answered_first
+    Answered* answered_last
+    int64_t answered_count  # (a) written under the mutex
     uint64_t sleeping       # (a) 1: the reactor waits in epoll_wait
     int32_t event_fd
     Mail* taken             # the reactor's: the array that is being handled
@@ -38,6 +44,9 @@ cdef inline int mailbox_init(Mailbox* box) noexcept nogil:
     box.items = NULL
     box.capacity = 0
     box.count = 0
+    box.answered_first = NULL
+    box.answered_last = NULL
+    box.answered_count = 0
     box.sleeping = 0
     box.taken = NULL
     box.taken_capacity = 0
@@ -94,3 +103,36 @@ cdef inline int64_t mailbox_take(Mailbox* box) noexcept nogil:
     atomic_store_i64(&box.count, 0)
     pthread_mutex_unlock(&box.mutex)
     return count
+
+
+cdef inline void mailbox_post_answered(Mailbox* box, Answered* answered) noexcept nogil:
+    answered.next = NULL
+    pthread_mutex_lock(&box.mutex)
+    if box.answered_last != NULL:
+        box.answered_last.next = answered
+    else:
+        box.answered_first = answered
+    box.answered_last = answered
+    atomic_store_i64(&box.answered_count, box.answered_count + 1)
+    pthread_mutex_unlock(&box.mutex)
+    atomic_fence()
+    mailbox_ring(box)
+
+
+cdef inline Answered* mailbox_take_answered(Mailbox* box) noexcept nogil:
+    """All answers, oldest first; NULL: none."""
+    cdef Answered* taken
+    if atomic_load_i64(&box.answered_count) == 0:
+        return NULL
+    pthread_mutex_lock(&box.mutex)
+    taken = box.answered_first
+    box.answered_first = NULL
+    box.answered_last = NULL
+    atomic_store_i64(&box.answered_count, 0)
+    pthread_mutex_unlock(&box.mutex)
+    return taken
+
+
+cdef inline bint mailbox_waits(Mailbox* box) noexcept nogil:
+    """Whether something was posted that was not taken."""
+    return atomic_load_i64(&box.count) != 0 or atomic_load_i64(&box.answered_count) != 0

@@ -39,8 +39,10 @@ cdef void request_software(
 ) noexcept nogil
 
 # -- network's own --
-# Handle one whole frame (without its size field), in place.
-cdef void reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* frame, size_t size) noexcept nogil
+# Whether reactors never answer the API themselves.
+cdef bint api_is_cold(int16_t api_key) noexcept nogil
+# Handle one whole frame (without its size field), in place. False: not now, the connection was paused.
+cdef bint reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* frame, size_t size) noexcept nogil
 # Write what precedes a response body: size placeholder, correlation id, header tags.
 cdef int response_header_size(int16_t api_key, bint flexible) noexcept nogil
 cdef void response_header_write(uint8_t* data, int16_t api_key, bint flexible, int32_t correlation_id, size_t size) noexcept nogil

@@ -7,11 +7,12 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from kafka_cy.base.atomics cimport atomic_add_i64, counter_add, counter_set
+from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_relaxed_i64, counter_add, counter_set
 from kafka_cy.base.clock cimport ticks_now
 from kafka_cy.base.histogram cimport histogram_add
 from kafka_cy.network.connection cimport (
-    CLIENT_ID_BYTES_MAX, Connection, ResponseSlot, connection_host, slot_add_file, slot_add_memory, slot_append,
+    CLIENT_ID_BYTES_MAX, PAUSE_CONTROL, PAUSE_MEMORY, Connection, ResponseSlot, connection_host, slot_add_file,
+    slot_add_memory, slot_append,
     slot_remove, slot_send_whole, spare_take,
 )
 from kafka_cy.network.control_queue cimport ControlMessage, control_queue_push
@@ -21,8 +22,9 @@ from kafka_cy.network.counters cimport (
 )
 from kafka_cy.network.parked cimport parked_add_watch, parked_end, parked_start
 from kafka_cy.network.reactor_state cimport (
-    ApiRange, ReactorState, connection_fail, connection_log, connection_mark_dirty,
+    ApiRange, NetworkState, ReactorState, connection_fail, connection_log, connection_mark_dirty,
 )
+from kafka_cy.network.request_memory cimport KEPT_FREE_BYTES, memory_admit
 from kafka_cy.network.software cimport software_enter
 from kafka_cy.network.tracing cimport trace_end, trace_sample
 from kafka_cy.records.wire cimport (
@@ -73,9 +75,13 @@ cdef HotHandler hot_handler_find(int16_t api_key, int16_t api_version) noexcept 
     return NULL
 
 
+cdef bint api_is_cold(int16_t api_key) noexcept nogil:
+    return 0 <= api_key < API_KEYS_MAX and hot_ranges[api_key][0].handler == NULL
+
+
 # -- requests --
 
-cdef void reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* frame, size_t size) noexcept nogil:
+cdef bint reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* frame, size_t size) noexcept nogil:
     cdef ReactorState* state = <ReactorState*>reactor.private_state
     cdef Request request
     cdef Reader reader
@@ -84,7 +90,7 @@ cdef void reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* fr
     cdef int result = FORWARD
     reader_init(&reader, frame, size)
     if not request_parse(state, connection, &reader, &request):
-        return
+        return True
     if not connection.spoke:
         connection.spoke = True
         keep_client_id(connection, &request)
@@ -92,7 +98,7 @@ cdef void reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* fr
     request.slot = slot_append(&state.send, connection) if request.api != NULL else NULL
     if request.slot == NULL:
         connection_fail(state, connection, request.api_key, "out of memory")
-        return
+        return True
     trace_sample(reactor, request.slot)
     counter_set(&state.counters.activity, ACTIVITY_HANDLING | <int64_t>request.api_key << 8)
     request.slot.api_key = request.api_key
@@ -107,6 +113,9 @@ cdef void reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* fr
         if handler != NULL:
             result = handler(reactor, &request)
     if result == FORWARD:
+        if not forward_allowed(state, &request):
+            slot_remove(&state.send, connection, request.slot)
+            return False
         result = forward(state, &request)
     if result == CLOSE:
         connection_log(state, connection, 30, request.api_key, request.close_reason)
@@ -116,6 +125,7 @@ cdef void reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* fr
         connection.closing = True
         connection_mark_dirty(state, connection)
     count_handled(state, &request, begun)
+    return True
 
 
 cdef void keep_client_id(Connection* connection, Request* request) noexcept nogil:
@@ -203,11 +213,31 @@ cdef bint request_parse(
     return True
 
 
+cdef bint forward_allowed(ReactorState* state, Request* request) noexcept nogil:
+    """Whether the request may go to the control plane now; False: the connection was paused, nothing else was done."""
+    cdef NetworkState* network = state.network
+    cdef Connection* connection = request.connection
+    cdef int64_t size = <int64_t>request.body_size
+    if connection.at_control >= network.control_requests_per_connection_max:
+        connection.pauses |= PAUSE_CONTROL
+        return False
+    if atomic_load_relaxed_i64(&network.control.count) >= network.queued_requests_max or (
+        size > KEPT_FREE_BYTES and not memory_admit(state, connection, size)
+    ):
+        connection.pauses |= PAUSE_MEMORY
+        return False
+    return True
+
+
 cdef int forward(ReactorState* state, Request* request) noexcept nogil:
-    """Copy the request for the control plane; its answer comes back as MAIL_COMPLETION."""
+    """Copy the request for the control plane; its answer comes back through the reactor's mailbox."""
     cdef Connection* connection = request.connection
     cdef size_t id_size = <size_t>request.client_id_size if request.client_id_size > 0 else 0
-    cdef ControlMessage* message = <ControlMessage*>malloc(sizeof(ControlMessage) + id_size + request.body_size)
+    cdef ControlMessage* message
+    if <int64_t>request.body_size > state.network.control_request_bytes_max:
+        request.close_reason = "request larger than kafkacy.control.request.max.bytes"
+        return CLOSE
+    message = <ControlMessage*>malloc(sizeof(ControlMessage) + id_size + request.body_size)
     if message == NULL:
         request.close_reason = "out of memory"
         return CLOSE
@@ -232,10 +262,19 @@ cdef int forward(ReactorState* state, Request* request) noexcept nogil:
     memcpy(message.data + id_size, request.body, request.body_size)
     request.slot.at_control = True
     connection.at_control += 1
-    atomic_add_i64(&state.network.queued_request_bytes, <int64_t>request.body_size)
+    reserve_message(state, connection, message)
     counter_add(&state.counters.forwarded, 1)
     control_queue_push(&state.network.control, message)
     return HANDLED
+
+
+cdef void reserve_message(ReactorState* state, Connection* connection, ControlMessage* message) noexcept nogil:
+    """The copy is counted until its body was decoded; what the connection has reserved for the frame goes over to it."""
+    message.reserved = <int64_t>message.body_size
+    if connection.reserved >= message.reserved:
+        connection.reserved -= message.reserved
+    else:
+        atomic_add_i64(&state.network.queued_request_bytes, message.reserved)
 
 
 # -- answers --

@@ -46,6 +46,9 @@ cdef struct NetworkState:
     int64_t connections_per_ip_max
     int64_t idle_timeout_ns             # 0: never
     int32_t in_flight_max
+    int32_t control_requests_per_connection_max     # at the control plane at once
+    int64_t control_request_bytes_max   # of a request's body that goes to the control plane
+    int64_t queued_requests_max         # that wait in a control queue
     int64_t queued_request_bytes        # (a)
     int64_t queued_response_bytes       # (a) what sockets did not take yet
     int64_t connections                 # (a)
@@ -81,7 +84,9 @@ cdef struct ReactorState:
     Connection* idle_first              # least recently active
     Connection* idle_last
     Connection* dirty                   # something to send or to resume
-    Connection* memory_waiters
+    Connection* memory_first            # waits for the request budget or a control queue; longest first
+    Connection* memory_last
+    int64_t stalled_check_ns            # when close_stalled is due
     Connection* dead
     void** local_wakes                  # Partition*, one reference each
     int32_t local_wakes_count

@@ -3,31 +3,34 @@
 Bytes are received into a buffer that all connections of the reactor share, so an idle connection costs none, and whole
 frames are handled in place. What is left of a frame is kept in a pooled buffer of the frame's size, and the rest of
 that frame is received straight into it. A frame's length is checked before anything is done with it, and a frame
-that has to be kept is reserved from the broker's request budget before it is read on.
+that has to be kept is reserved from the broker's request budget before it is read on (`request_memory.pyx`).
 """
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport malloc
+from libc.stdlib cimport malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove
 
 from kafka_cy.base.atomics cimport (
-    atomic_add_i64, atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_pointer, atomic_sub_i64, counter_add,
+    atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_pointer, counter_add,
 )
 from kafka_cy.base.clock cimport ticks_now
 from kafka_cy.base.posix cimport iovec, readv, recv
-from kafka_cy.network.buffer_pool cimport pool_give, pool_take
+from kafka_cy.network.buffer_pool cimport POOL_BYTES_MAX, pool_give, pool_take
 from kafka_cy.network.connection cimport (
-    PAUSE_IN_FLIGHT, PAUSE_MEMORY, PAUSE_RESPONSES, Connection, connection_advance, connection_flush,
+    PAUSE_CONTROL, PAUSE_IN_FLIGHT, PAUSE_MEMORY, PAUSE_RESPONSES, Connection, connection_advance, connection_flush,
 )
 from kafka_cy.network.log_events cimport LOG_MESSAGE_BYTES_MAX
 from kafka_cy.network.metadata_image cimport MetadataImage
-from kafka_cy.network.reactor cimport reactor_dispatch
+from kafka_cy.network.reactor cimport api_is_cold, reactor_dispatch
 from kafka_cy.network.reactor_state cimport (
     NetworkState, ReactorState, connection_fail, connection_mark_dead, connection_mark_dirty,
 )
+from kafka_cy.network.request_memory cimport (
+    KEPT_FREE_BYTES, RESPONSES_SMALL_BYTES, memory_admit, memory_hold, memory_receive_bytes, memory_release, responses_share,
+)
 from kafka_cy.network.transport cimport Session
-from kafka_cy.records.wire cimport load_be32
+from kafka_cy.records.wire cimport load_be16, load_be32
 
 cdef enum:
     KEPT_BYTES_START = 1048576      # a larger frame's buffer grows as its bytes really come
@@ -42,42 +45,28 @@ cdef void connection_release_input(ReactorState* reactor, Connection* connection
     connection.capacity = 0
     connection.start = 0
     connection.end = 0
-    unreserve(reactor, connection)
-
-
-cdef void unreserve(ReactorState* reactor, Connection* connection) noexcept nogil:
-    if connection.reserved:
-        atomic_sub_i64(&reactor.network.queued_request_bytes, connection.reserved)
-        connection.reserved = 0
-
-
-cdef bint reserve(ReactorState* reactor, Connection* connection, int64_t size) noexcept nogil:
-    """As Kafka's memory pool: a frame is admitted while any of the budget is left, so that a large one is never starved."""
-    cdef NetworkState* network = reactor.network
-    if connection.reserved:
-        return True
-    if atomic_load_relaxed_i64(&network.queued_request_bytes) >= network.queued_request_bytes_max:
-        return False
-    atomic_add_i64(&network.queued_request_bytes, size)
-    connection.reserved = size
-    return True
+    memory_release(reactor, connection, 0)
 
 
 cdef int connection_pauses(ReactorState* reactor, Connection* connection) noexcept nogil:
     cdef NetworkState* network = reactor.network
     cdef int pauses = 0
+    if connection.queued_bytes - connection.queued_shared > RESPONSES_SMALL_BYTES:
+        responses_share(reactor, connection)
     if connection.slots_count >= network.in_flight_max:
         pauses |= PAUSE_IN_FLIGHT
     if connection.queued_bytes > network.connection_response_bytes_max:
         pauses |= PAUSE_RESPONSES
     elif connection.queued_bytes and (
-        atomic_load_relaxed_i64(&network.queued_response_bytes) > network.queued_response_bytes_max
+        atomic_load_relaxed_i64(&network.queued_response_bytes) > network.queued_response_bytes_max >> 1
     ):
         pauses |= PAUSE_RESPONSES
-    if not connection.reserved and (
+    if connection.pauses & PAUSE_MEMORY and (
         atomic_load_relaxed_i64(&network.queued_request_bytes) >= network.queued_request_bytes_max
     ):
         pauses |= PAUSE_MEMORY
+    if connection.pauses & PAUSE_CONTROL and connection.at_control >= network.control_requests_per_connection_max:
+        pauses |= PAUSE_CONTROL
     return pauses
 
 
@@ -144,7 +133,9 @@ cdef size_t consume(ReactorState* reactor, Connection* connection, uint8_t* data
         if <int64_t>(size - at - 4) < length:
             return at
         image_refresh(reactor)
-        reactor_dispatch(&reactor.shared, connection, data + at + 4, <size_t>length)
+        if not reactor_dispatch(&reactor.shared, connection, data + at + 4, <size_t>length):
+            counter_add(&reactor.counters.paused, 1)
+            return at
         at += 4 + <size_t>length
     return at if not (connection.dead or connection.closing) else size
 
@@ -171,20 +162,27 @@ cdef bint keep(ReactorState* reactor, Connection* connection, const uint8_t* dat
     connection.capacity = capacity
     connection.start = 0
     connection.end = size
-    reserve_kept(reactor, connection)
+    account_kept(reactor, connection)
     return True
 
 
-cdef void reserve_kept(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """Reserve the frame that stands first in the kept bytes; without success the socket is not read on."""
+cdef void account_kept(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """Count the kept bytes, and reserve the frame that stands first in them; without success the socket is not read on."""
     cdef size_t have = connection.end - connection.start
-    cdef int64_t length
-    if have < 4 or connection.reserved or connection.pauses:
+    cdef const uint8_t* frame = connection.data + connection.start
+    cdef int64_t held = <int64_t>connection.end if connection.end > KEPT_FREE_BYTES else 0
+    cdef int64_t total
+    memory_hold(reactor, connection, held)
+    if have < 4 or connection.pauses:
         return
-    length = <int32_t>load_be32(connection.data + connection.start)
-    if length + 4 <= <int64_t>have:
+    total = <int64_t><int32_t>load_be32(frame) + 4
+    if total <= <int64_t>have or total <= KEPT_FREE_BYTES:
         return
-    if not reserve(reactor, connection, length + 4):
+    if have >= 6 and total > reactor.network.control_request_bytes_max and api_is_cold(<int16_t>load_be16(frame + 4)):
+        connection_fail(
+            reactor, connection, <int16_t>load_be16(frame + 4), "request larger than kafkacy.control.request.max.bytes"
+        )
+    elif not memory_admit(reactor, connection, total):
         connection.pauses |= PAUSE_MEMORY
 
 
@@ -197,6 +195,14 @@ cdef bint grow(ReactorState* reactor, Connection* connection, size_t wanted) noe
         connection.start = 0
         connection.end = have
     if wanted <= connection.capacity:
+        return True
+    if connection.capacity > POOL_BYTES_MAX:            # realloc moves pages, not bytes
+        grown = <uint8_t*>realloc(connection.data, wanted)
+        if grown == NULL:
+            connection_fail(reactor, connection, -1, "out of memory")
+            return False
+        connection.data = grown
+        connection.capacity = wanted
         return True
     grown = pool_take(&reactor.send.pool, wanted, &capacity)
     if grown == NULL:
@@ -220,8 +226,8 @@ cdef void consume_kept(ReactorState* reactor, Connection* connection) noexcept n
         connection_release_input(reactor, connection)
     else:
         if done:
-            unreserve(reactor, connection)
-        reserve_kept(reactor, connection)
+            memory_release(reactor, connection, 0)
+        account_kept(reactor, connection)
 
 
 cdef bint received(ReactorState* reactor, Connection* connection, uint8_t* data, size_t size) noexcept nogil:
@@ -231,6 +237,7 @@ cdef bint received(ReactorState* reactor, Connection* connection, uint8_t* data,
         if grow(reactor, connection, connection.end - connection.start + size):
             memcpy(connection.data + connection.end, data, size)
             connection.end += size
+            account_kept(reactor, connection)
         return False
     done = consume(reactor, connection, data, size)
     if connection.dead or connection.closing:
@@ -246,8 +253,8 @@ cdef ssize_t read_some(ReactorState* reactor, Connection* connection, size_t* as
     cdef size_t have = connection.end - connection.start
     cdef size_t total
     if connection.data == NULL:
-        asked[0] = RECEIVE_BYTES
-        return recv(connection.fd, reactor.receive_buffer, RECEIVE_BYTES, 0)
+        asked[0] = memory_receive_bytes(reactor, RECEIVE_BYTES)
+        return recv(connection.fd, reactor.receive_buffer, asked[0], 0)
     total = 4 if have < 4 else <size_t>load_be32(connection.data + connection.start) + 4
     if connection.start + total > connection.capacity and connection.end == connection.capacity:
         if not grow(reactor, connection, total if total < 2 * have else 2 * have):
@@ -261,7 +268,7 @@ cdef ssize_t read_some(ReactorState* reactor, Connection* connection, size_t* as
         asked[0] = vector[0].iov_len
         return recv(connection.fd, vector[0].iov_base, vector[0].iov_len, 0)
     vector[1].iov_base = reactor.receive_buffer
-    vector[1].iov_len = OVERFLOW_BYTES if total > LARGE_FRAME_BYTES else RECEIVE_BYTES
+    vector[1].iov_len = memory_receive_bytes(reactor, OVERFLOW_BYTES if total > LARGE_FRAME_BYTES else RECEIVE_BYTES)
     asked[0] = vector[0].iov_len + vector[1].iov_len
     return readv(connection.fd, vector, 2)
 

@@ -31,5 +31,4 @@ cdef class ControlRequest:
     cdef readonly int client_port
     cdef readonly int listener_index
     cdef readonly long long connection_id
-    cdef readonly bytes body
     cdef readonly long long received_ns

@@ -9,11 +9,11 @@ from typing import NamedTuple
 cimport cython
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int16_t, int64_t, uint8_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, strncpy
 
 from kafka_cy.base.atomics cimport (
-    atomic_load_i32, atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_i32, counter_add, counter_set,
+    atomic_load_i32, atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_i32, atomic_sub_i64, counter_add, counter_set,
 )
 from kafka_cy.base.clock cimport monotonic_ns, ticks_now
 from kafka_cy.base.posix cimport pthread_create, pthread_join, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
@@ -31,7 +31,7 @@ from kafka_cy.network.log_events cimport (
 from kafka_cy.network.loop cimport (
     network_activate, network_deactivate, reactor_discard_mail, reactor_new, reactor_run,
 )
-from kafka_cy.network.mailbox cimport MAIL_COMPLETION, MAIL_STOP, mailbox_post
+from kafka_cy.network.mailbox cimport Answered, mailbox_post_answered, mailbox_ring
 from kafka_cy.network.metadata_image cimport MetadataImage, image_empty, image_free
 from kafka_cy.network.reactor cimport response_header_size, response_header_write
 from kafka_cy.network.reactor_state cimport ApiRange, NetworkState, ReactorState, ns_per_tick
@@ -62,8 +62,9 @@ cdef class ControlRequest:
 
     def begin(self):
         """The handler begins: the time in the queue ends here."""
-        if self.message != NULL:
+        if self.message != NULL and self.message.begun == 0:
             self.message.begun = ticks_now()
+            atomic_sub_i64(&self.server.network.control.count, 1)
 
     def handled(self):
         """The handler returned: what passes until the answer is waiting (remote time), not work."""
@@ -110,6 +111,28 @@ cdef class ControlRequest:
         self.server.post_back(message)
 
     @property
+    def body(self):
+        """The request's bytes behind its header, copied at each use; b"" after release_body."""
+        cdef Py_ssize_t id_size
+        if self.message == NULL:
+            raise RuntimeError("the request was answered before")
+        id_size = self.message.client_id_size if self.message.client_id_size > 0 else 0
+        return (<char*>self.message.data + id_size)[:self.message.body_size]
+
+    def release_body(self):
+        """The body was decoded: give its memory back, and its part of the request budget."""
+        cdef ControlMessage* smaller
+        if self.message == NULL:
+            return
+        atomic_sub_i64(&self.server.network.queued_request_bytes, self.message.reserved)
+        self.message.reserved = 0
+        self.message.body_size = 0
+        self.message.client_id_size = -1
+        smaller = <ControlMessage*>realloc(self.message, sizeof(ControlMessage))
+        if smaller != NULL:
+            self.message = smaller
+
+    @property
     def client_software(self):
         """(name, version) of the client as its ApiVersions told (KIP-511); "unknown" when it did not, or was answered."""
         cdef ClientSoftware copy
@@ -149,7 +172,6 @@ cdef ControlRequest request_of(Server server, ControlMessage* message):
     request.received_ns = message.received_ns
     if message.client_id_size >= 0:
         request.client_id = (<char*>message.data)[:id_size].decode("utf-8", "replace")
-    request.body = (<char*>message.data + id_size)[:message.body_size]
     return request
 
 
@@ -182,7 +204,8 @@ cdef class Server:
         self, int reactors, *, int64_t request_max_bytes=104857600, int64_t queued_request_bytes_max=-1,
         int64_t queued_response_bytes_max=268435456, int64_t connections_max=2147483647,
         int64_t connections_per_ip_max=2147483647, int64_t idle_timeout_ms=600000, int in_flight_max=1024,
-        int send_buffer_bytes=-1, int receive_buffer_bytes=-1, int backlog=1024,
+        int send_buffer_bytes=-1, int receive_buffer_bytes=-1, int backlog=1024, int64_t queued_requests_max=500,
+        int control_requests_per_connection_max=1024, int64_t control_request_bytes_max=16777216,
     ):
         cdef NetworkState* network = self.network
         cdef int i
@@ -201,6 +224,9 @@ cdef class Server:
         network.connections_per_ip_max = connections_per_ip_max
         network.idle_timeout_ns = idle_timeout_ms * 1000000 if idle_timeout_ms > 0 else 0
         network.in_flight_max = max(in_flight_max, 1)
+        network.queued_requests_max = max(queued_requests_max, 1)
+        network.control_requests_per_connection_max = max(control_requests_per_connection_max, 1)
+        network.control_request_bytes_max = control_request_bytes_max
         for i in range(API_KEYS_MAX):
             network.apis[i].flexible_from = NEVER_FLEXIBLE
         for i in range(reactors):
@@ -304,7 +330,7 @@ cdef class Server:
         self.close_listeners(shut_only=True)
         with nogil:
             for i in range(network.reactors_count):
-                mailbox_post(&(<ReactorState*>network.reactors[i]).mailbox, MAIL_STOP, NULL)
+                mailbox_ring(&(<ReactorState*>network.reactors[i]).mailbox)
             for i in range(network.reactors_count):
                 reactor = <ReactorState*>network.reactors[i]
                 if reactor.running:
@@ -337,9 +363,10 @@ cdef class Server:
         message.answered = ticks_now()
         if message.begun == 0:
             message.begun = message.answered
+            atomic_sub_i64(&self.network.control.count, 1)
         if message.handled == 0:
             message.handled = message.answered
-        mailbox_post(&reactor.mailbox, MAIL_COMPLETION, message)
+        mailbox_post_answered(&reactor.mailbox, <Answered*>message)
         if self.stopped and not atomic_load_i32(&reactor.running):
             reactor_discard_mail(reactor)
 

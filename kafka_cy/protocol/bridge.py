@@ -8,29 +8,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kafka_cy.protocol.decoder import Cursor, MalformedRequest, entity_reader
-from kafka_cy.protocol.encoder import entity_writer, error_codes_written
+from kafka_cy.protocol.decoder import ELEMENTS_MAX, Cursor, MalformedRequest, entity_reader
+from kafka_cy.protocol.encoder import Output, entity_writer
 from kafka_cy.protocol.schema import entity_fields, message_class, versions
 
 __all__ = ["MalformedRequest", "decode_request", "encode_response", "unknown_fields"]
 
 
-def decode_request(api_key: int, version: int, body: bytes) -> Any:
+def decode_request(api_key: int, version: int, body: bytes, elements_max: int = ELEMENTS_MAX) -> Any:
     """The kio request entity in `body` (without header).
 
-    Raises MalformedRequest for truncated bytes and lying lengths. As in Kafka, bytes after the message are ignored and
-    what is not UTF-8 in a string reads as U+FFFD.
+    Raises MalformedRequest for truncated bytes, lying lengths, and more than `elements_max` array elements. As in
+    Kafka, bytes after the message are ignored and what is not UTF-8 in a string reads as U+FFFD.
     """
-    return entity_reader(message_class(api_key, version, "request"))(Cursor(body))
+    return entity_reader(message_class(api_key, version, "request"))(Cursor(body, elements_max=elements_max))
 
 
 def encode_response(
     api_key: int, version: int, answer: Mapping[str, Any], errors: dict[int, int] | None = None
 ) -> bytes:
-    """The bytes of an answer (without header) in the given version; `errors` gets how often each error code is in it."""
-    out = bytearray()
-    written = error_codes_written
-    written.clear()
+    """The bytes of a response (without header) in the given version; `errors` gets how often each error code is in it.
+
+    Raises ResponseTooLarge.
+    """
+    written: list[int] = []
+    out = Output(written)
     entity_writer(message_class(api_key, version, "response"))(out, answer)
     if errors is not None:
         errors.update({code: written.count(code) for code in set(written)})

@@ -14,6 +14,7 @@ from kafka_cy.protocol.schema import FieldSchema, entity_fields, is_flexible
 Read = Callable[["Cursor"], Any]
 Set = Callable[[Any, Any], None]
 _TAGS_MAX = 1_000
+ELEMENTS_MAX = 1 << 31
 _STRING_BYTES_MAX = 0x7FFF
 
 
@@ -24,10 +25,13 @@ class MalformedRequest(Exception):
 class Cursor:
     """Where the decoder stands in a request body."""
 
-    __slots__ = ("data", "end", "position")
+    __slots__ = ("data", "elements_left", "end", "position")
 
-    def __init__(self, data: bytes, position: int = 0, end: int | None = None) -> None:
+    def __init__(
+        self, data: bytes, position: int = 0, end: int | None = None, elements_max: int = ELEMENTS_MAX
+    ) -> None:
         self.data = data
+        self.elements_left = elements_max  # of all arrays together: an element of one byte costs some hundred in memory
         self.position = position
         self.end = len(data) if end is None else end
 
@@ -145,6 +149,9 @@ def _array(item: Read, flexible: bool, optional: bool) -> Read:
             raise MalformedRequest(f"array length {count}")
         if count > cursor.end - cursor.position:
             raise MalformedRequest(f"array of {count} elements in {cursor.end - cursor.position} bytes")
+        cursor.elements_left -= count
+        if cursor.elements_left < 0:
+            raise MalformedRequest("more array elements than kafkacy.control.request.max.elements")
         return tuple([item(cursor) for _ in range(count)])
 
     return read
@@ -182,8 +189,9 @@ def _read_tags(cursor: Cursor, readers: dict[int, tuple[Set, Read]], made: Any) 
         if known is None:
             cursor.position += size
             continue
-        inner = Cursor(cursor.data, cursor.position, cursor.position + size)
+        inner = Cursor(cursor.data, cursor.position, cursor.position + size, cursor.elements_left)
         known[0](made, known[1](inner))
+        cursor.elements_left = inner.elements_left
         if inner.position != inner.end:
             raise MalformedRequest(f"tag {tag} has trailing bytes")
         cursor.position = inner.end

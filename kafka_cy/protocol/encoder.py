@@ -54,13 +54,27 @@ def _write_uuid(out: bytearray, value: Any) -> None:
     out += bytes(16) if value is None else value.bytes
 
 
-# Of the answer that is being encoded; there is one control thread.
-error_codes_written: list[int] = []
+RESPONSE_BYTES_MAX = 128 << 20
+
+
+class ResponseTooLarge(Exception):
+    """A small request asked for more than a response may hold: the connection is to be closed."""
+
+
+class Output(bytearray):
+    """The bytes of a response, and every error code that is in them."""
+
+    def __init__(self, error_codes: list[int]) -> None:
+        super().__init__()
+        self.error_codes = error_codes
+
+
 _pack_int16 = struct.Struct(">h").pack
 
 
 def _write_error_code(out: bytearray, value: int) -> None:
-    error_codes_written.append(value)
+    if isinstance(out, Output):
+        out.error_codes.append(value)
     out += _pack_int16(value)
 
 
@@ -116,6 +130,8 @@ def _array(item: Write, flexible: bool, optional: bool) -> Write:
             out += struct.pack(">i", len(value))
         for element in value:
             item(out, element)
+            if len(out) > RESPONSE_BYTES_MAX:
+                raise ResponseTooLarge(f"a response of more than {RESPONSE_BYTES_MAX} bytes")
 
     return write
 
@@ -150,7 +166,7 @@ def _write_tags(out: bytearray, values: Mapping[str, Any], tagged: list[tuple[Fi
         value = values.get(field.name, field.default)
         if value is None or value == field.default or (field.array and not value):
             continue
-        payload = bytearray()
+        payload = Output(out.error_codes) if isinstance(out, Output) else bytearray()
         write(payload, value)
         parts.append((field.tag or 0, payload))
     write_varint(out, len(parts))

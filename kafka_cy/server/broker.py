@@ -69,11 +69,10 @@ class KafkaServer:
         reactors = config.reactors(len(os.sched_getaffinity(0)))
         if reactors > MOST_REACTORS:
             self.log.warning("num.network.threads is more than can run", asked=reactors, running=MOST_REACTORS)
-        queued = int(config["queued.max.request.bytes"])
         self.server = Server(
             min(reactors, MOST_REACTORS),
             request_max_bytes=int(config["socket.request.max.bytes"]),
-            queued_request_bytes_max=queued,
+            queued_request_bytes_max=config.queued_request_bytes(),
             queued_response_bytes_max=int(config["kafkacy.queued.max.response.bytes"]),
             connections_max=int(config["max.connections"]),
             connections_per_ip_max=int(config["max.connections.per.ip"]),
@@ -82,6 +81,9 @@ class KafkaServer:
             send_buffer_bytes=int(config["socket.send.buffer.bytes"]),
             receive_buffer_bytes=config.receive_buffer_bytes(),
             backlog=config.listen_backlog(),
+            queued_requests_max=int(config["queued.max.requests"]),
+            control_requests_per_connection_max=int(config["kafkacy.connection.max.control.requests"]),
+            control_request_bytes_max=int(config["kafkacy.control.request.max.bytes"]),
         )
         advertised_by_name = {listener.name: listener for listener in config.advertised_listeners}
         for index, listener in enumerate(config.listeners):

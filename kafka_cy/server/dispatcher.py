@@ -18,6 +18,7 @@ class Dispatcher:
     def __init__(self, context: ApiContext, log: BrokerLog) -> None:
         self._context = context
         self._log = log
+        self._elements_max = int(context.config["kafkacy.control.request.max.elements"])
 
     def dispatch(self, control: Any) -> None:
         """Answer one ControlRequest now, or leave that to the handler; always one of respond and close."""
@@ -37,7 +38,8 @@ class Dispatcher:
             control.close("unsupported API key or version")
             return
         try:
-            body = decode_request(key, version, control.body)
+            body = decode_request(key, version, control.body, self._elements_max)
+            control.release_body()
         except MalformedRequest as error:
             control.close(f"malformed request: {error}")
             return

@@ -82,7 +82,7 @@ def reactors(Server server not None):
             <int64_t>(<double>atomic_load_relaxed_i64(&counters.busy_ticks) * tick_ns),
             atomic_load_relaxed_i64(&counters.loops),
             requests_of(counters), atomic_load_relaxed_i64(&counters.bytes_in),
-            atomic_load_i64(&(<ReactorState*>network.reactors[i]).mailbox.count),
+            atomic_load_i64(&(<ReactorState*>network.reactors[i]).mailbox.answered_count),
             [atomic_load_relaxed_i64(&counters.opened_by_listener[j]) for j in range(LISTENERS_MAX)],
             [atomic_load_relaxed_i64(&counters.closed_by_listener[j]) for j in range(LISTENERS_MAX)],
             [atomic_load_relaxed_i64(&counters.authenticated_by_listener[j]) for j in range(LISTENERS_MAX)],

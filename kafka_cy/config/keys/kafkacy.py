@@ -5,8 +5,18 @@ from typing import Final
 from kafka_cy.config.types import Entry
 
 KEYS: Final[tuple[Entry, ...]] = (
+    ("kafkacy.connection.max.control.requests", "INT", "1", "read-only", ("between", 1, 1024), "MEDIUM", "server",
+     "Maximum number of requests of one connection that a control thread holds at once (requests for topics, "
+     "configurations and groups). With 1, as in Kafka, the next request is read when the one before was answered."),
     ("kafkacy.connection.max.in.flight.requests", "INT", "64", "read-only", ("between", 1, 1024), "MEDIUM", "server",
      "Maximum number of requests of one connection that are processed at once. Further requests wait in the socket."),
+    ("kafkacy.control.request.max.bytes", "INT", "16777216", "read-only", ("at_least", 65536), "MEDIUM", "server",
+     "Maximum size of a request that a control thread answers (for topics, configurations or groups). A larger request "
+     "closes its connection. Apache Kafka allows socket.request.max.bytes for these as well."),
+    ("kafkacy.control.request.max.elements", "INT", "250000", "read-only", ("at_least", 1000), "MEDIUM", "server",
+     "Maximum number of array elements in such a request, all arrays together (topics, partitions, group ids). A longer "
+     "request closes its connection. Apache Kafka has no such limit. An element of one byte needs some hundred bytes of "
+     "memory."),
     ("kafkacy.lag.listen", "STRING", "127.0.0.1:9308", "read-only", None, "HIGH", "server",
      "Address of the consumer lag page, as host:port. Empty: no page. Port 0: any free port."),
     ("kafkacy.lag.names", "LIST", "kafka_exporter,grafana,kafka-lag-exporter,kminion", "read-only",
@@ -32,9 +42,14 @@ KEYS: Final[tuple[Entry, ...]] = (
     ("kafkacy.otel.traces.sampling.ratio", "DOUBLE", None, "read-only", ("between", 0, 1), "MEDIUM", "telemetry",
      "Ratio of requests that are traced. Unset: OTEL_TRACES_SAMPLER_ARG, or 0.01. Batches whose first record has a "
      "sampled traceparent are traced as well."),
+    ("kafkacy.queued.max.request.bytes", "LONG", "268435456", "read-only", ("at_least", 1048576), "MEDIUM", "config",
+     "Memory limit for requests that are being received or wait, if queued.max.request.bytes is -1. A request is read "
+     "while any of it is left, a request above 1 MiB while a quarter is left. Requests up to 4096 bytes do not need it. "
+     "While it is used up, a client that sends nothing for 5 seconds or takes 30 seconds for a request is disconnected."),
     ("kafkacy.queued.max.response.bytes", "LONG", "268435456", "read-only", ("at_least", 1048576), "MEDIUM", "server",
-     "Memory limit for responses that slow clients have not read yet. Above it, the broker stops reading their "
-     "requests."),
+     "Memory limit for responses that clients have not read yet. From half of it on, the broker stops reading requests of "
+     "clients with unread responses, and disconnects those that read nothing for 5 seconds. Above it, clients whose next "
+     "response is not read at once are disconnected."),
     ("kafkacy.shutdown.drain.timeout.ms", "INT", "2000", "read-only", ("at_least", 0), "MEDIUM", "server",
      "Maximum time that a stopping broker waits for requests in progress."),
     ("kafkacy.slow.request.log.threshold.ms", "INT", "-1", "cluster-wide", ("at_least", -1), "MEDIUM", "server",

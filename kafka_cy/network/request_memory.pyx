@@ -1,0 +1,184 @@
+"""The budgets of request and response memory; see request_memory.pxd.
+
+All functions run on the connection's reactor, without the GIL, and take no locks. The two sums are atomics that all
+reactors share.
+
+A frame is admitted as by Kafka's memory pool: while any of the budget is left, so that a large frame is never starved.
+Frames above LARGE_REQUEST_BYTES may use three quarters of the budget only: they cannot keep smaller ones waiting. A
+client that announces a large frame and does not send it is closed as soon as the budget is used up, and so is a client
+that does not read its responses.
+"""
+from libc.stdint cimport int64_t
+
+from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_relaxed_i64, atomic_sub_i64
+from kafka_cy.network.connection cimport Connection
+from kafka_cy.network.reactor_state cimport NetworkState, ReactorState, connection_fail, connection_mark_dirty
+
+cdef enum:
+    LARGE_REQUEST_BYTES = 1048576
+    SHORT_RECEIVE_BYTES = 4096          # of one receive while the budget is used up
+    RETRIES_PER_TURN_MAX = 256
+    STALLED_MS = 5000                   # without progress
+    STALLED_REQUEST_MS = 30000          # for a whole request
+    PROGRESS_BYTES = 16384              # less than this is no progress
+
+
+cdef bint memory_admit(ReactorState* reactor, Connection* connection, int64_t size) noexcept nogil:
+    cdef NetworkState* network = reactor.network
+    cdef int64_t limit = network.queued_request_bytes_max
+    cdef int64_t more = size - connection.reserved
+    if more <= 0:
+        return True
+    if size > LARGE_REQUEST_BYTES:
+        limit -= limit >> 2
+    if atomic_add_i64(&network.queued_request_bytes, more) - more >= limit:
+        atomic_sub_i64(&network.queued_request_bytes, more)
+        return False
+    connection.reserved = size
+    connection.reserved_ns = reactor.shared.now_ns
+    return True
+
+
+cdef void memory_hold(ReactorState* reactor, Connection* connection, int64_t size) noexcept nogil:
+    if size > connection.reserved:
+        atomic_add_i64(&reactor.network.queued_request_bytes, size - connection.reserved)
+        connection.reserved = size
+        connection.reserved_ns = reactor.shared.now_ns
+
+
+cdef void memory_release(ReactorState* reactor, Connection* connection, int64_t size) noexcept nogil:
+    if size < connection.reserved:
+        atomic_sub_i64(&reactor.network.queued_request_bytes, connection.reserved - size)
+        connection.reserved = size
+
+
+cdef size_t memory_receive_bytes(ReactorState* reactor, size_t wanted) noexcept nogil:
+    cdef NetworkState* network = reactor.network
+    if atomic_load_relaxed_i64(&network.queued_request_bytes) < network.queued_request_bytes_max:
+        return wanted
+    return wanted if wanted < SHORT_RECEIVE_BYTES else SHORT_RECEIVE_BYTES
+
+
+# -- connections that wait --
+
+cdef void memory_wait(ReactorState* reactor, Connection* connection) noexcept nogil:
+    if connection.waits_for_memory:
+        return
+    connection.waits_for_memory = True
+    connection.memory_next = NULL
+    if reactor.memory_last != NULL:
+        reactor.memory_last.memory_next = connection
+    else:
+        reactor.memory_first = connection
+    reactor.memory_last = connection
+
+
+cdef void memory_unlink(ReactorState* reactor, Connection* connection) noexcept nogil:
+    cdef Connection* before = NULL
+    cdef Connection* at = reactor.memory_first
+    while at != NULL and at != connection:
+        before = at
+        at = at.memory_next
+    if at != NULL:
+        if before != NULL:
+            before.memory_next = at.memory_next
+        else:
+            reactor.memory_first = at.memory_next
+        if reactor.memory_last == at:
+            reactor.memory_last = before
+    connection.waits_for_memory = False
+
+
+cdef void memory_retry(ReactorState* reactor) noexcept nogil:
+    cdef Connection* connection
+    cdef int i
+    for i in range(RETRIES_PER_TURN_MAX):   # no-cython-lint
+        connection = reactor.memory_first
+        if connection == NULL:
+            return
+        reactor.memory_first = connection.memory_next
+        if reactor.memory_first == NULL:
+            reactor.memory_last = NULL
+        connection.waits_for_memory = False
+        connection_mark_dirty(reactor, connection)
+
+
+# -- connections that stall --
+
+cdef bint memory_held(ReactorState* reactor) noexcept nogil:
+    cdef NetworkState* network = reactor.network
+    return (
+        atomic_load_relaxed_i64(&network.queued_request_bytes) > 0
+        or atomic_load_relaxed_i64(&network.queued_response_bytes) > 0
+    )
+
+
+cdef bint request_stalls(Connection* connection, int64_t now_ns) noexcept nogil:
+    """Whether the client is in the middle of a request and does not send it."""
+    cdef int64_t have = <int64_t>(connection.end - connection.start)
+    if connection.data == NULL or not connection.reserved or connection.pauses:
+        connection.request_checked_ns = now_ns
+        connection.request_checked_bytes = 0
+        return False
+    if have < connection.request_checked_bytes or have >= connection.request_checked_bytes + PROGRESS_BYTES:
+        connection.request_checked_ns = now_ns
+        connection.request_checked_bytes = have
+    return (
+        now_ns - connection.request_checked_ns >= <int64_t>STALLED_MS * 1000000
+        or now_ns - connection.reserved_ns >= <int64_t>STALLED_REQUEST_MS * 1000000
+    )
+
+
+cdef bint responses_stall(Connection* connection, int64_t now_ns) noexcept nogil:
+    """Whether the client does not read its responses."""
+    cdef int64_t queued = connection.queued_bytes
+    if not connection.send_blocked or queued <= RESPONSES_SMALL_BYTES:
+        connection.responses_checked_ns = now_ns
+        connection.responses_checked_bytes = queued
+        return False
+    if queued <= connection.responses_checked_bytes - PROGRESS_BYTES:
+        connection.responses_checked_ns = now_ns
+        connection.responses_checked_bytes = queued
+    elif queued > connection.responses_checked_bytes:
+        connection.responses_checked_bytes = queued
+    return now_ns - connection.responses_checked_ns >= <int64_t>STALLED_MS * 1000000
+
+
+cdef void close_stalled(ReactorState* reactor) noexcept nogil:
+    cdef NetworkState* network = reactor.network
+    cdef int64_t now_ns = reactor.shared.now_ns
+    cdef int64_t limit = network.queued_request_bytes_max - (network.queued_request_bytes_max >> 2)
+    cdef bint requests_short = atomic_load_relaxed_i64(&network.queued_request_bytes) >= limit
+    cdef bint responses_short = (
+        atomic_load_relaxed_i64(&network.queued_response_bytes) >= network.queued_response_bytes_max >> 1
+    )
+    cdef Connection* connection = reactor.idle_first
+    while connection != NULL:
+        if request_stalls(connection, now_ns) and requests_short:
+            connection_fail(
+                reactor, connection, -1, "closed: its request comes too slowly while the memory for requests is used up"
+            )
+        elif responses_stall(connection, now_ns) and responses_short:
+            connection_fail(
+                reactor, connection, -1, "closed: its responses are not read while the memory for responses is used up"
+            )
+        connection = connection.next
+
+
+cdef void responses_share(ReactorState* reactor, Connection* connection) noexcept nogil:
+    if connection.queued_bytes != connection.queued_shared:
+        atomic_add_i64(&reactor.network.queued_response_bytes, connection.queued_bytes - connection.queued_shared)
+        connection.queued_shared = connection.queued_bytes
+
+
+cdef bint responses_exceeded(ReactorState* reactor, Connection* connection) noexcept nogil:
+    cdef NetworkState* network = reactor.network
+    cdef int64_t total
+    if connection.queued_bytes <= RESPONSES_SMALL_BYTES:
+        return False
+    total = atomic_load_relaxed_i64(&network.queued_response_bytes)
+    # A response that is larger than the limit may leave if the others hold little.
+    return (
+        total > network.queued_response_bytes_max
+        and total - connection.queued_bytes >= network.queued_response_bytes_max >> 1
+    )
