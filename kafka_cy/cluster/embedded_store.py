@@ -2,10 +2,15 @@
 
 A change is on disk (fsync) before the call returns. Ephemeral nodes live in memory only: they end with the process, as
 they would with a ZooKeeper session.
+
+SQLite opens a file whose write-ahead file is missing or cut, and silently forgets the changes in it. Therefore the number
+of changes is kept twice: in the file, and in a second one (`-changes`) that is written after each commit and needs no
+fsync, because it may lag behind. A store with fewer changes than the second file tells is refused.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -27,9 +32,12 @@ from kafka_cy.cluster.store import (
     StoreBroken,
     Watch,
 )
+from kafka_cy.storage.checkpoints import sync_directory
 
 FILE_NAME = "kafka-cy-metadata.sqlite"
 FORMAT_VERSION = 1
+CHANGES_SUFFIX = "-changes"
+CHANGES_DIGITS = 20
 
 
 def _parent(path: str) -> str:
@@ -50,20 +58,21 @@ class EmbeddedStore:
         self._undo: list[tuple[str, Node | None]] = []
         self._touched: set[str] = set()
         self._child_changes: set[str] = set()
+        self._changes = 0
+        self._changes_fd = -1
         self._connection = self._open(path) if path is not None else None
 
     def _open(self, path: str) -> sqlite3.Connection:
         try:
-            is_new = not os.path.exists(path)  # noqa: PTH110 (pathlib costs start time)
             connection = sqlite3.connect(path, isolation_level=None, timeout=0)
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # one process only
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA cache_size=-256")
-            if is_new:
-                connection.execute(f"PRAGMA user_version={FORMAT_VERSION}")
             found = connection.execute("PRAGMA user_version").fetchone()[0]
-            if found != FORMAT_VERSION:
+            if found == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+                connection.execute(f"PRAGMA user_version={FORMAT_VERSION}")  # new, or its first start was cut off
+            elif found != FORMAT_VERSION:
                 raise StoreBroken(f"{path} has format {found}, this version reads {FORMAT_VERSION}")
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS nodes "
@@ -72,6 +81,10 @@ class EmbeddedStore:
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS sequences (path TEXT PRIMARY KEY, next INTEGER) WITHOUT ROWID"
             )
+            connection.execute("CREATE TABLE IF NOT EXISTS changes (id INTEGER PRIMARY KEY, count INTEGER)")
+            counted = connection.execute("SELECT count FROM changes").fetchone()
+            self._changes = counted[0] if counted is not None else 0
+            self._open_changes(path)
             for node_path, data, version, created_id in connection.execute("SELECT * FROM nodes"):
                 self._nodes[node_path] = Node(data, version, created_id, False)
                 self._children.setdefault(node_path, set())
@@ -82,7 +95,28 @@ class EmbeddedStore:
         except sqlite3.Error as error:
             held = "locked" in str(error)
             raise StoreBroken(f"{path} is in use by another broker" if held else f"{path}: {error}") from error
+        except OSError as error:
+            raise StoreBroken(f"{path}{CHANGES_SUFFIX}: {error.strerror}") from error
         return connection
+
+    def _open_changes(self, path: str) -> None:
+        """Compare the numbers of changes; make the second file where it is missing. Raises OSError, StoreBroken."""
+        beside = path + CHANGES_SUFFIX
+        self._changes_fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        text = os.read(self._changes_fd, CHANGES_DIGITS)
+        if text.isdigit() and int(text) > self._changes:
+            raise StoreBroken(
+                f"{path} lacks the last {int(text) - self._changes} of {int(text)} changes: its write-ahead file {path}-wal is"
+                " missing or was cut, or the file is an old copy; put back what is missing, or remove"
+                f" {beside} to go on without these changes"
+            )
+        self._write_changes()
+        if not text:
+            os.fsync(self._changes_fd)
+            sync_directory(os.path.dirname(path) or ".")  # noqa: PTH120
+
+    def _write_changes(self) -> None:
+        os.pwrite(self._changes_fd, b"%0*d\n" % (CHANGES_DIGITS, self._changes), 0)
 
     def get(self, path: str, watch: Watch | None = None) -> Node:
         """See MetadataStore."""
@@ -141,6 +175,9 @@ class EmbeddedStore:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        if self._changes_fd >= 0:
+            os.close(self._changes_fd)
+            self._changes_fd = -1
 
     def _apply(self, operation: Operation) -> str | int | None:
         if isinstance(operation, Create):
@@ -219,11 +256,15 @@ class EmbeddedStore:
             self._connection.executemany("DELETE FROM nodes WHERE path = ?", gone)
             self._connection.executemany("INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?)", rows)
             self._connection.executemany("INSERT OR REPLACE INTO sequences VALUES (?, ?)", numbers)
+            self._connection.execute("INSERT OR REPLACE INTO changes VALUES (0, ?)", (self._changes + 1,))
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise StoreBroken(str(error)) from error
+        self._changes += 1
+        with contextlib.suppress(OSError):  # the number lags behind then, which only makes the check weaker
+            self._write_changes()
 
     def _notify(self) -> None:
         touched, child_changes = sorted(self._touched), sorted(self._child_changes)

@@ -9,9 +9,9 @@ from kafka_cy.cluster.metadata import Change, ClusterMetadata, TopicsChanged
 from kafka_cy.cluster.topics import Topic
 
 
-def known_topics(cluster: ClusterMetadata) -> dict[str, tuple[bytes, int]]:
-    """What LogManager needs to tell our folders from others: topic id and number of partitions by name."""
-    return {topic.name: (topic.id.bytes, len(topic.partitions)) for topic in cluster.topics.values()}
+def folders_of(topics: Iterable[Topic]) -> dict[str, tuple[bytes, int]]:
+    """What LogManager needs to tell the folders of these topics from others: topic id and number of partitions by name."""
+    return {topic.name: (topic.id.bytes, len(topic.partitions)) for topic in topics}
 
 
 class Hosting:
@@ -34,7 +34,8 @@ class Hosting:
         self._out_of_reach: set[tuple[str, int]] = set()
 
     def start(self) -> None:
-        """Create the logs that are missing, publish the first image."""
+        """Finish deletions that the last run had begun, create the logs that are missing, publish the first image."""
+        self._cluster.finish_deletions()
         topics = list(self._cluster.topics.values())
         if self._logs.offline_dirs:
             known = {(topic.name, partition.index) for topic in topics for partition in topic.partitions}
@@ -42,6 +43,7 @@ class Hosting:
         for topic in topics:
             self._host(topic)
             self._lead(topic)
+        self._logs.sync_directories()
         self._publish(topics, [])
         self._cluster.add_listener(self.on_change)
 
@@ -52,6 +54,7 @@ class Hosting:
                 self._drop(topic)
             for topic in change.changed:
                 self._host(topic)
+            self._logs.sync_directories()
             kept = {topic.name for topic in change.changed}
             self._publish(change.changed, [topic.name for topic in change.removed if topic.name not in kept])
 

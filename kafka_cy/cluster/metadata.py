@@ -64,6 +64,7 @@ class ClusterMetadata:
         self._batch_depth = 0
         self._batch_changed: dict[str, Topic] = {}
         self._batch_removed: list[Topic] = []
+        self._deleting: list[Topic] = []
 
     # -- start --
 
@@ -118,6 +119,7 @@ class ClusterMetadata:
             for name in self.store.children(f"/config/{entity_type}"):
                 data = znodes.from_json(self.store.get(f"/config/{entity_type}/{name}").data)
                 self._configs[entity_type, name] = dict(data.get("config", {}))
+        deletions = set(self.store.children(znodes.DELETE_TOPICS))
         states: dict[bytes | None, dict[str, Any]] = {}  # most partitions have the same text
         for name in self.store.children(znodes.TOPICS):
             data = znodes.from_json(self.store.get(znodes.topic_path(name)).data)
@@ -139,7 +141,12 @@ class ClusterMetadata:
                         partition_epoch=node.version if node is not None else 0,
                     )
                 )
-            self._remember(Topic(name, znodes.id_from_text(data["topic_id"]), partitions, self.config("topics", name)))
+            topic = Topic(name, znodes.id_from_text(data["topic_id"]), partitions, self.config("topics", name))
+            if name in deletions:
+                self._deleting.append(topic)
+                self._configs.pop(("topics", name), None)
+            else:
+                self._remember(topic)
 
     def register_broker(self, endpoints: Sequence[tuple[str, str, str, int]], rack: str | None) -> None:
         """Write our registration; endpoints are (listener name, security protocol, host, port)."""
@@ -206,6 +213,8 @@ class ClusterMetadata:
         `assignment`: replicas by partition, the first one leads. All of it is stored in one transaction. Id and leader
         epochs are given for a topic whose logs were found, made (epoch 0) for a new one.
         """
+        if any(topic.name == name for topic in self._deleting):
+            self.finish_deletions()  # the store failed at it before
         topic_id = topic_id or znodes.new_id()
         path = znodes.topic_path(name)
         operations: list[Operation] = [self.fence()]
@@ -240,17 +249,14 @@ class ClusterMetadata:
         self._changed(topic)
 
     def delete_topic(self, name: str) -> None:
-        """Forget a topic and its configuration, and announce that it went."""
+        """Forget a topic and its configuration, and announce that it went.
+
+        The deletion is recorded first (/admin/delete_topics), then the listeners rename the folders, then the topic's nodes
+        go: after a crash in between, the next start finishes what was recorded (finish_deletions).
+        """
         topic = self.topics[name]
-        marker, path = f"{znodes.DELETE_TOPICS}/{name}", znodes.topic_path(name)
-        operations: list[Operation] = [self.fence(), Create(marker)]
-        for index in range(len(topic.partitions)):
-            operations.append(Delete(f"{path}/partitions/{index}/state"))
-            operations.append(Delete(f"{path}/partitions/{index}"))
-        operations += [Delete(path + "/partitions"), Delete(path)]
-        if ("topics", name) in self._configs:
-            operations.append(Delete(f"/config/topics/{name}"))
-        self.store.multi([*operations, Delete(marker)])
+        self.store.multi([self.fence(), Create(f"{znodes.DELETE_TOPICS}/{name}")])
+        self._deleting.append(topic)
         self._configs.pop(("topics", name), None)
         del self.topics[name]
         self.topic_by_id.pop(topic.id, None)
@@ -260,6 +266,28 @@ class ClusterMetadata:
         self._batch_removed.append(topic)
         if self._batch_depth == 0:
             self._announce_topics()
+
+    @property
+    def deleting(self) -> list[Topic]:
+        """Topics whose deletion is recorded, while their nodes still exist."""
+        return list(self._deleting)
+
+    def finish_deletions(self) -> None:
+        """Remove the nodes of deleted topics, whose folders are gone."""
+        if not self._deleting:
+            return
+        operations: list[Operation] = [self.fence()]
+        for topic in self._deleting:
+            path, config = znodes.topic_path(topic.name), f"/config/topics/{topic.name}"
+            for index in self.store.children(path + "/partitions"):
+                operations.append(Delete(f"{path}/partitions/{index}/state"))
+                operations.append(Delete(f"{path}/partitions/{index}"))
+            operations += [Delete(path + "/partitions"), Delete(path)]
+            if self.store.find(config) is not None:
+                operations.append(Delete(config))
+            operations.append(Delete(f"{znodes.DELETE_TOPICS}/{topic.name}"))
+        self.store.multi(operations)
+        self._deleting.clear()
 
     # -- configuration --
 
@@ -312,6 +340,8 @@ class ClusterMetadata:
         change = TopicsChanged(tuple(self._batch_changed.values()), tuple(self._batch_removed))
         self._batch_changed, self._batch_removed = {}, []
         self._announce(change)
+        if change.removed:
+            self.finish_deletions()
 
     def _announce(self, change: Change) -> None:
         for listener in self._listeners:

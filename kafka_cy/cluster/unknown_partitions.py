@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from kafka_cy.cluster.hosting import known_topics
+from kafka_cy.cluster.hosting import folders_of
 from kafka_cy.cluster.metadata import ClusterMetadata
 from kafka_cy.cluster.metadata_location import unknown_partitions_refused
 from kafka_cy.storage.log_dir import NO_TOPIC_ID
@@ -37,7 +37,7 @@ def settle_unknown(cluster: ClusterMetadata, logs: OpenLogDirs, adopt: Adopt | N
 
     `adopt` creates topics in the metadata for the folders that it gets; it is None where nobody asked for it.
     """
-    unknown = logs.unknown(known_topics(cluster))
+    unknown = logs.unknown(folders_of([*cluster.topics.values(), *cluster.deleting]))
     if adopt is not None:
         if unknown:
             adopt(cluster, unknown)

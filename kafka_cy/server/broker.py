@@ -7,7 +7,7 @@ from typing import Any
 
 from kafka_cy.api.registry import advertised
 from kafka_cy.cluster.embedded_store import FILE_NAME, EmbeddedStore
-from kafka_cy.cluster.hosting import Hosting, known_topics
+from kafka_cy.cluster.hosting import Hosting, folders_of
 from kafka_cy.cluster.metadata import ClusterMetadata, new_cluster_id
 from kafka_cy.cluster.metadata_location import check_unused, metadata_dir
 from kafka_cy.cluster.producer_ids import ProducerIds
@@ -188,7 +188,7 @@ class KafkaServer:
             for topic in self.cluster.topics.values():
                 if topic.config:
                     self.logs.set_config(topic.name, self.config.topic_config(topic.config))
-            self.logs.start(known_topics(self.cluster))
+            self.logs.start(folders_of(self.cluster.topics.values()), folders_of(self.cluster.deleting))
         except (OSError, ValueError, RuntimeError, StorageFailure) as error:
             raise DataRefused(str(error)) from error
         for path in sorted(self.logs.offline_dirs):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import os
 import uuid
@@ -148,16 +149,21 @@ def folder_aside(path: str, topic: str, index: int, suffix: Literal["delete", "f
 
 
 def remove_tree(folder: str) -> None:
-    """Remove a folder and what is in it; what cannot be removed stays."""
+    """Remove a folder and what is in it; what cannot be removed stays.
+
+    The topic id goes first: what a crash leaves cannot be taken for a whole partition (LogLoader).
+    """
     import shutil  # not in the start path
 
+    with contextlib.suppress(OSError):
+        os.unlink(f"{folder}/partition.metadata")
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_topic_id(folder: str, topic_id: bytes) -> None:
-    """partition.metadata"""
+def write_topic_id(folder: str, topic_id: bytes, *, sync: bool = False) -> None:
+    """Write partition.metadata. Where it is lost with the power, the next start goes by the folder's name. Raises OSError."""
     text = base64.urlsafe_b64encode(topic_id).decode().rstrip("=")
-    write_file(f"{folder}/partition.metadata", f"version: 0\ntopic_id: {text}", sync=False)
+    write_file(f"{folder}/partition.metadata", f"version: 0\ntopic_id: {text}", sync=sync)
 
 
 def read_topic_id(folder: str) -> bytes:

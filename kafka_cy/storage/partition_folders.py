@@ -21,6 +21,7 @@ SUFFIXES = ("delete", "future", "stray")
 UNIQUE_ID_DIGITS = 32
 SEGMENT_NAME_CHARACTERS = 24  # twenty digits and ".log"
 OTHERS_FOLDERS = ("__cluster_metadata",)  # KRaft's own log is not a topic
+MOVED_FROM = "kafka-cy.moved-from"  # in a copy that a move has put in place: the path of its source (LogMoves)
 KnownTopics = Mapping[str, tuple[bytes, int]]  # by name: topic id and number of partitions
 _HEX_DIGITS = frozenset("0123456789abcdef")
 
@@ -115,3 +116,12 @@ def belongs_to(folder: PartitionFolder, known: KnownTopics) -> bool:
 def is_of_earlier_topic(folder: PartitionFolder, known: KnownTopics) -> bool:
     """Is there another topic of the same name now?"""
     return folder.topic in known and folder.topic_id not in (known[folder.topic][0], NO_TOPIC_ID)
+
+
+def moved_from(folder: str) -> str | None:
+    """The folder that this one was copied from, while its move is not finished."""
+    try:
+        with open(f"{folder}/{MOVED_FROM}", encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return None

@@ -98,3 +98,28 @@ def test_assignment() -> None:
     assert all(len(set(replicas)) == 2 for replicas in assign_replicas([1, 2, 3], 10, 2))
     with pytest.raises(ValueError, match="replication factor 2"):
         assign_replicas([1], 1, 2)
+
+
+def test_a_recorded_deletion_is_finished_by_the_next_start(tmp_path: Path) -> None:
+    cluster = open_cluster(tmp_path / "m")
+    cluster.create_topic("t", [[1], [1]], {"retention.ms": "5"})
+    cluster.create_topic("u", [[1]], {})
+
+    def crash(change: object) -> None:
+        assert cluster.store.children("/admin/delete_topics") == ["t"] and cluster.store.find("/brokers/topics/t")
+        raise KeyboardInterrupt
+
+    cluster.add_listener(crash)
+    with pytest.raises(KeyboardInterrupt):
+        cluster.delete_topic("t")
+    cluster.store.close()
+    cluster = open_cluster(tmp_path / "m")
+    assert list(cluster.topics) == ["u"] and [topic.name for topic in cluster.deleting] == ["t"]
+    assert cluster.topic_config("t") == {}
+    cluster.finish_deletions()
+    assert not cluster.deleting and cluster.store.children("/admin/delete_topics") == []
+    assert cluster.store.children("/brokers/topics") == ["u"] == cluster.store.children("/config/topics")
+    cluster.create_topic("t", [[1]], {})
+    cluster.delete_topic("t")
+    assert not cluster.deleting and cluster.store.children("/brokers/topics") == ["u"]
+    cluster.store.close()

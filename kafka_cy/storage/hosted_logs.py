@@ -1,0 +1,202 @@
+"""The table of all logs of a broker: which partition lies in which log directory, and which directories still work."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from kafka_cy.storage import checkpoints
+from kafka_cy.storage.compacted_logs import CompactedLogs
+from kafka_cy.storage.log import count_of_failures
+from kafka_cy.storage.log_dir import LogDir, LogDirError
+from kafka_cy.storage.partition import HostedPartition
+
+Key = tuple[str, int]  # topic and partition
+
+
+class HostedLogs:
+    """Owner: LogManager. Used by the control thread and by the log manager's own thread.
+
+    `mutex` guards all tables; it is not held while a disk is waited for, except to make and rename folders and, for the moment
+    at which a moved partition changes its directory, to make that name durable.
+    `_checkpoints_mutex`, which is never taken while `mutex` is held, keeps two threads from writing checkpoints at once.
+    """
+
+    def __init__(
+        self,
+        default_config: dict[str, Any],
+        loop: Any,
+        cleaner_config: dict[str, Any] | None,
+        on_offline: Callable[[str, str, list[HostedPartition]], None] | None,
+        warn: Callable[..., None] | None,
+    ) -> None:
+        self.mutex = threading.RLock()
+        self._checkpoints_mutex = threading.Lock()
+        self.wake = threading.Event()  # there is work for the log manager's thread
+        self.partitions: dict[Key, HostedPartition] = {}
+        self.dir_of: dict[Key, str] = {}
+        self.dirs: dict[str, LogDir] = {}  # those that work
+        self.offline_dirs: set[str] = set()
+        self.failed_dirs: list[LogDir] = []  # offline since the start; still locked, as their logs are still open
+        self.stale: set[Key] = set()  # the checkpoints still have offsets of partitions that were deleted or set aside
+        self.unsynced: set[str] = set()  # log directories in which folders were renamed since their last fsync
+        self.removals: list[tuple[float, str]] = []  # (due, folder to remove, or folder with .deleted files)
+        self.compacted = CompactedLogs(cleaner_config)
+        self.on_offline = on_offline
+        self.warn = warn if warn is not None else _warn_on_stderr
+        self._default_config = dict(default_config)
+        self._configs: dict[str, dict[str, Any]] = {}
+        self._loop = loop
+        self._failures_seen = 0
+
+    # -- configuration --
+
+    def config_of(self, topic: str) -> dict[str, Any]:
+        """The typed configuration of a topic's logs."""
+        return self._configs.get(topic) or self._default_config
+
+    def set_config(self, topic: str, config: dict[str, Any] | None) -> None:
+        """Take a topic's configuration; None forgets it. With the mutex."""
+        if config is None:
+            self._configs.pop(topic, None)
+        else:
+            self._configs[topic] = dict(config)
+
+    def shortest_flush_ms(self) -> int:
+        """The lowest flush.ms of all."""
+        with self.mutex:
+            return min(int(c.get("flush.ms", 1 << 62)) for c in [self._default_config, *self._configs.values()])
+
+    def delete_delay_ms(self, topic: str) -> int:
+        """file.delete.delay.ms of a topic."""
+        return int(self.config_of(topic).get("file.delete.delay.ms", 60_000))
+
+    # -- partitions --
+
+    def hosted(self) -> list[HostedPartition]:
+        """All partitions."""
+        with self.mutex:
+            return list(self.partitions.values())
+
+    def working(self) -> list[HostedPartition]:
+        """All partitions in directories that work."""
+        with self.mutex:
+            return [partition for key, partition in self.partitions.items() if self.dir_of[key] in self.dirs]
+
+    def remove_later(self, folder: str, delay_ms: int) -> None:
+        """Have the log manager's thread remove a folder that was renamed, or the `.deleted` files in a partition's."""
+        with self.mutex:
+            self.removals.append((time.monotonic() + delay_ms / 1000, folder))
+        self.wake.set()
+
+    def sync_directories(self) -> None:
+        """Make renamed folders durable; a directory where that fails goes offline."""
+        with self.mutex:
+            unsynced, self.unsynced = self.unsynced, set()
+        for path in unsynced:
+            self.sync_directory(path)
+
+    def sync_directory(self, path: str) -> bool:
+        """Make the names in a log directory durable; False when that failed and took it offline."""
+        try:
+            checkpoints.sync_directory(path)
+        except OSError as error:
+            self.take_offline(path, error.strerror or str(error))
+            return False
+        return True
+
+    # -- failed directories --
+
+    def check_directories(self) -> None:
+        """A log that went offline takes its whole directory with it, as in Kafka."""
+        self._failures_seen = count_of_failures()
+        with self.mutex:
+            failed = {self.dir_of[key]: p.log.failed_errno for key, p in self.partitions.items() if p.log.offline}
+        for path, error_number in failed.items():
+            if path not in self.offline_dirs:
+                self.take_offline(path, os.strerror(error_number))
+
+    @property
+    def has_new_failures(self) -> bool:
+        """Has a log failed since the last check_directories()?"""
+        return self._failures_seen != count_of_failures()
+
+    def take_offline(self, path: str, reason: str) -> None:
+        """A directory failed: its partitions are offline until the next start."""
+        with self.mutex:
+            if path in self.offline_dirs:
+                return
+            self.offline_dirs.add(path)
+            directory = self.dirs.pop(path, None)
+            if directory is not None:
+                self.failed_dirs.append(directory)
+            lost = [p for key, p in self.partitions.items() if self.dir_of[key] == path]
+            for partition in lost:
+                partition.retire("offline")
+        self.tell(self.on_offline, path, reason, lost)
+
+    def tell(self, listener: Callable[..., None] | None, *what: Any) -> None:
+        """Call it on the control thread, if there is one."""
+        if listener is None:
+            return
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(listener, *what)
+        else:
+            listener(*what)
+
+    # -- checkpoints --
+
+    def write_checkpoints(self) -> None:
+        """Recovery points, log start offsets, high watermarks and cleaned offsets of every directory.
+
+        A directory where they cannot be written goes offline, as in Kafka (CheckpointFile).
+        """
+        with self._checkpoints_mutex:
+            with self.mutex:
+                stale = set(self.stale)
+            for path, hosted in self._by_directory().items():
+                recovery = {key: p.log.recovery_point for key, p in hosted}
+                starts = {key: p.log_start_offset for key, p in hosted if p.log_start_offset > p.log.first_base_offset}
+                watermarks = {key: p.high_watermark for key, p in hosted}
+                cleaned = {key: p.log.cleaner_offset for key, p in hosted if p.log.cleaner_offset >= 0}
+                files = {checkpoints.RECOVERY_POINTS: recovery, checkpoints.LOG_STARTS: starts}
+                files[checkpoints.HIGH_WATERMARKS] = watermarks
+                if cleaned or self.compacted.in_use:
+                    files[checkpoints.CLEANER_OFFSETS] = cleaned
+                self._write_offsets(path, files)
+            with self.mutex:
+                self.stale -= stale
+
+    def write_cleaned_offsets(self) -> None:
+        """Only how far each log is clean."""
+        with self._checkpoints_mutex:
+            for path, hosted in self._by_directory().items():
+                cleaned = {key: p.log.cleaner_offset for key, p in hosted if p.log.cleaner_offset >= 0}
+                self._write_offsets(path, {checkpoints.CLEANER_OFFSETS: cleaned})
+
+    def _by_directory(self) -> dict[str, list[tuple[Key, HostedPartition]]]:
+        with self.mutex:
+            found: dict[str, list[tuple[Key, HostedPartition]]] = {path: [] for path in self.dirs}
+            for key, partition in self.partitions.items():
+                if self.dir_of[key] in found:
+                    found[self.dir_of[key]].append((key, partition))
+        return found
+
+    def _write_offsets(self, path: str, files: dict[str, dict[Key, int]]) -> None:
+        try:
+            for name, offsets in files.items():
+                checkpoints.write_offsets(f"{path}/{name}", offsets)
+        except OSError as error:
+            self.take_offline(path, f"its checkpoints cannot be written: {error.strerror}")
+
+    def not_usable(self, path: str) -> LogDirError:
+        """The error for a directory that is not among those that work."""
+        return LogDirError("not writable", f"log directory {path} does not exist or has failed")
+
+
+def _warn_on_stderr(text: str, **details: Any) -> None:
+    sys.stderr.write(" ".join([text, *(f"{key}={value}" for key, value in details.items())]) + "\n")

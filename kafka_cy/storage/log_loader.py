@@ -1,0 +1,256 @@
+"""The start of all logs: sorts out what lies in the log directories, finishes what a crash cut off, opens the logs.
+
+A folder is a partition's when the metadata knows its topic id and number. Nothing else is opened, and nothing is removed
+but what our own deletions and moves have left behind.
+"""
+
+# The os functions, not pathlib, which costs start time.
+# ruff: noqa: PTH104
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Literal
+
+from kafka_cy.base.named_thread import NamedThread
+from kafka_cy.storage import checkpoints
+from kafka_cy.storage.hosted_logs import HostedLogs, Key
+from kafka_cy.storage.log import PartitionLog, StorageFailure
+from kafka_cy.storage.log_dir import NO_TOPIC_ID, LogDirError, folder_aside, write_topic_id
+from kafka_cy.storage.partition import HostedPartition
+from kafka_cy.storage.partition_folders import (
+    KnownTopics,
+    LogDirContent,
+    PartitionFolder,
+    belongs_to,
+    is_of_earlier_topic,
+    moved_from,
+)
+
+THREADS = 5  # that open and close logs, the calling one included
+Offsets = tuple[int, int, int, int]  # log start offset, recovery point, high watermark, cleaned offset; -1: there is none
+
+
+class LogLoader:
+    """Fills the table of logs; for one start. Owner: LogManager.start()."""
+
+    def __init__(
+        self,
+        hosted: HostedLogs,
+        contents: dict[str, LogDirContent],
+        known: KnownTopics,
+        deleting: KnownTopics,
+        threads: int,
+    ) -> None:
+        """`contents`: what lies in each directory of `hosted.dirs`; `deleting`: topics whose deletion was cut off."""
+        self.strays: list[tuple[str, str]] = []  # (folder, what it was renamed to)
+        self._hosted = hosted
+        self._contents = contents
+        self._known = known
+        self._deleting = deleting
+        self._threads = threads
+        self._name_of = {topic_id: name for name, (topic_id, _) in known.items() if topic_id != NO_TOPIC_ID}
+        self._current: dict[Key, list[PartitionFolder]] = {}
+        self._offsets: dict[tuple[str, Key], Offsets] = {}
+
+    def run(self) -> None:
+        """Raises LogDirError. A directory in which a log cannot be read goes offline, as long as another one works."""
+        for content in self._contents.values():
+            for folder in content.partitions:
+                self._sort_out(folder)
+        self._read_checkpoints()
+        self._settle_copies()
+        for key, folders in self._current.items():
+            if len(folders) > 1:
+                self._current[key] = [self._settle_duplicates(key, folders)]
+        self._tell_what_is_left_alone()
+        self._hosted.sync_directories()
+        self._open_all()
+
+    # -- sorting out --
+
+    def _sort_out(self, folder: PartitionFolder) -> None:
+        if belongs_to(folder, self._known):
+            self._current.setdefault((folder.topic, folder.partition), []).append(folder)
+        elif belongs_to(folder, self._deleting):
+            self._hosted.remove_later(self._rename(folder, "delete"), 0)
+        elif is_of_earlier_topic(folder, self._known):
+            self._set_aside(folder, "a log of an earlier topic of the same name is stray and was renamed")
+        else:
+            self._set_aside(folder, "a log of a topic that does not exist is stray and was renamed")
+
+    def _settle_copies(self) -> None:
+        """`-delete` and `-future`: their partition lies elsewhere, so they go, or else one of them is all that is left."""
+        left: dict[Key, list[PartitionFolder]] = {}
+        for content in self._contents.values():
+            for folder in content.deletions + content.copies:
+                topic = self._name_of.get(folder.topic_id)
+                if topic is not None and folder.partition < self._known[topic][1]:
+                    left.setdefault((topic, folder.partition), []).append(folder)
+                else:
+                    self._hosted.remove_later(folder.path, 0)
+        for key, folders in left.items():
+            if key in self._current:
+                for folder in folders:
+                    self._hosted.remove_later(folder.path, 0)
+            elif self._hosted.offline_dirs:
+                for folder in folders:
+                    self._hosted.warn("a folder is kept until all log directories can be read", folder=folder.path)
+            else:
+                self._restore(key, folders)
+
+    def _restore(self, key: Key, folders: list[PartitionFolder]) -> None:
+        """A crash, of an earlier version or of Apache Kafka, between the two renames of a move."""
+        sources = [folder for folder in folders if folder.path.endswith("-delete")] or folders
+        if len(sources) > 1:
+            raise LogDirError(
+                "broken",
+                f"{key[0]}-{key[1]} has no folder, but {sources[0].path} and {sources[1].path} are left of it: rename the right"
+                f" one to {key[0]}-{key[1]}",
+            )
+        source = sources[0]
+        path = f"{source.log_dir}/{key[0]}-{key[1]}"
+        os.rename(source.path, path)
+        self._hosted.unsynced.add(source.log_dir)
+        self._hosted.warn("a move between log directories was cut off: its folder was renamed back", folder=source.path, to=path)
+        self._current[key] = [PartitionFolder(source.log_dir, *key, path, source.topic_id)]
+        for folder in folders:
+            if folder is not source:
+                self._hosted.remove_later(folder.path, 0)
+
+    def _settle_duplicates(self, key: Key, folders: list[PartitionFolder]) -> PartitionFolder:
+        """A crash came after the first rename of a move: the copy is kept, unless the source was written to since then."""
+        pairs = [(a, b) for a in folders for b in folders if a is not b and moved_from(a.path) == b.path]
+        if len(folders) != 2 or len(pairs) != 1:
+            raise LogDirError(
+                "broken",
+                f"{folders[0]} lies in two log directories, {folders[0].log_dir} and {folders[1].log_dir}: move the folder away"
+                " that is not the right one",
+            )
+        ((copy, source),) = pairs
+        if self._end_offset(key, copy) < self._end_offset(key, source):
+            self._set_aside(copy, "a move between log directories was cut off: its copy is stray and was renamed")
+            return source
+        renamed = self._rename(source, "delete")
+        self._hosted.remove_later(renamed, 0)
+        self._hosted.warn("a move between log directories was cut off and is finished", folder=copy.path, removed=renamed)
+        return copy
+
+    def _end_offset(self, key: Key, folder: PartitionFolder) -> int:
+        log = self._open_log(key, folder)
+        log.abandon()
+        return log.log_end_offset
+
+    def _tell_what_is_left_alone(self) -> None:
+        for content in self._contents.values():
+            for folder in content.empty:
+                if not belongs_to(folder, self._known):
+                    self._hosted.warn(
+                        "a folder has a partition's name, but holds no partition: it is left alone", folder=folder.path
+                    )
+            for other in content.others:
+                self._hosted.warn("a folder was not made by this broker: it is left alone", folder=other)
+
+    def _set_aside(self, folder: PartitionFolder, why: str) -> None:
+        renamed = self._rename(folder, "stray")
+        self.strays.append((folder.path, renamed))
+        self._hosted.warn(why, folder=folder.path, to=renamed)
+
+    def _rename(self, folder: PartitionFolder, suffix: Literal["delete", "stray"]) -> str:
+        renamed = folder_aside(folder.log_dir, folder.topic, folder.partition, suffix)
+        os.rename(folder.path, renamed)
+        self._hosted.unsynced.add(folder.log_dir)
+        return renamed
+
+    # -- opening --
+
+    def _read_checkpoints(self) -> None:
+        for path in self._hosted.dirs:
+            starts = checkpoints.read_offsets(f"{path}/{checkpoints.LOG_STARTS}")
+            recovery = checkpoints.read_offsets(f"{path}/{checkpoints.RECOVERY_POINTS}")
+            watermarks = checkpoints.read_offsets(f"{path}/{checkpoints.HIGH_WATERMARKS}")
+            cleaned = checkpoints.read_offsets(f"{path}/{checkpoints.CLEANER_OFFSETS}")
+            for key in {*starts, *recovery, *watermarks, *cleaned}:
+                self._offsets[path, key] = (
+                    starts.get(key, -1), recovery.get(key, -1), watermarks.get(key, -1), cleaned.get(key, -1)
+                )  # fmt: skip
+
+    def _offsets_of(self, key: Key, folder: PartitionFolder) -> Offsets:
+        return self._offsets.get((folder.log_dir, key), (-1, -1, -1, -1))
+
+    def _open_log(self, key: Key, folder: PartitionFolder) -> PartitionLog:
+        start, recovery, _, cleaned = self._offsets_of(key, folder)
+        log = PartitionLog(
+            folder.path,
+            self._hosted.config_of(key[0]),
+            start_offset=start,
+            recovery_point=recovery,
+            clean=self._hosted.dirs[folder.log_dir].clean,
+        )
+        log.restore_cleaner_offset(cleaned)
+        return log
+
+    def _open(self, key: Key, folder: PartitionFolder) -> None:
+        topic_id = folder.topic_id
+        if topic_id == NO_TOPIC_ID and self._known[folder.topic][0] != NO_TOPIC_ID:
+            topic_id = self._known[folder.topic][0]  # from before Kafka 2.8, or the file was lost with the power
+            write_topic_id(folder.path, topic_id)
+        log = self._open_log(key, folder)
+        watermark = self._offsets_of(key, folder)[2]
+        epoch = max(log.latest_epoch, 0)
+        partition = HostedPartition(log, key[0], topic_id, key[1], epoch, high_watermark=watermark)
+        with self._hosted.mutex:
+            self._hosted.partitions[key] = partition
+            self._hosted.dir_of[key] = folder.log_dir
+
+    def _open_all(self) -> None:
+        hosted = self._hosted
+        failed: dict[str, StorageFailure] = {}
+        refused: list[OSError] = []
+
+        def open_one(job: tuple[Key, PartitionFolder]) -> None:
+            try:
+                if job[1].log_dir not in failed and not refused:
+                    self._open(*job)
+            except StorageFailure as error:
+                failed[job[1].log_dir] = error
+            except OSError as error:
+                refused.append(error)
+
+        in_threads(open_one, [(key, folders[0]) for key, folders in self._current.items()], self._threads)
+        for path, error in failed.items():
+            self._leave_out(path)
+            if not hosted.dirs:
+                raise LogDirError("broken", str(error)) from error
+            hosted.warn(f"a log cannot be loaded, its log directory is offline: {error}", path=path)
+        if refused:
+            raise LogDirError("broken", str(refused[0])) from refused[0]
+        hosted.stale.update(key for path, key in self._offsets if hosted.dir_of.get(key) != path)
+
+    def _leave_out(self, path: str) -> None:
+        hosted = self._hosted
+        hosted.offline_dirs.add(path)
+        hosted.dirs.pop(path).unlock()
+        for key in [key for key, of in hosted.dir_of.items() if of == path]:
+            del hosted.dir_of[key]
+            hosted.partitions.pop(key).log.abandon()
+
+
+def in_threads(work: Callable[[Any], None], jobs: list[Any], threads_max: int) -> None:
+    """Do all jobs; many jobs run in up to `threads_max` threads, because they wait for the disk."""
+
+    def run() -> None:
+        while True:
+            try:
+                job = jobs.pop()
+            except IndexError:
+                return
+            work(job)
+
+    count = min(threads_max - 1, len(jobs) // 4)  # this thread works as well
+    threads = [NamedThread(target=run, name=f"log-opener-{i}") for i in range(count)]
+    for thread in threads:
+        thread.start()
+    run()
+    for thread in threads:
+        thread.join()

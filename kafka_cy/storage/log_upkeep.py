@@ -1,0 +1,176 @@
+"""The log manager's thread: moves, flush.ms, delayed removal, retention, checkpoints, failed directories."""
+
+# The os functions, not pathlib, which costs start time.
+# ruff: noqa: PTH108, PTH208
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from kafka_cy.base.named_thread import NamedThread
+from kafka_cy.storage.hosted_logs import HostedLogs
+from kafka_cy.storage.log import StorageFailure
+from kafka_cy.storage.log_dir import remove_tree
+from kafka_cy.storage.log_moves import LogMoves
+from kafka_cy.storage.partition import HostedPartition
+
+FAILURES_CHECK_S = 0.25  # one integer is compared
+PAUSE_MAX_S = 10.0
+SAME_ERROR_AGAIN_S = 60.0
+
+
+class LogUpkeep:
+    """Owner: LogManager. `on_uncleanable(partition, why)` is told of a log that cannot be compacted."""
+
+    def __init__(
+        self,
+        hosted: HostedLogs,
+        retention_check_s: float,
+        checkpoint_s: float,
+        on_uncleanable: Callable[[HostedPartition, str], None] | None,
+    ) -> None:
+        self.moves = LogMoves(hosted, lambda: self._stopping)
+        self._hosted = hosted
+        self._retention_check_s = retention_check_s
+        self._checkpoint_s = checkpoint_s
+        self._next_retention = self._next_checkpoint = 0.0
+        self._on_uncleanable = on_uncleanable
+        self._reported: dict[str, tuple[str, float]] = {}  # by kind of work: its last error, and when that was logged
+        self._stopping = False
+        self._thread: NamedThread | None = None
+
+    def start(self, *, recovered: bool) -> None:
+        """Begin. `recovered`: logs were recovered, so that checkpoints are to be written at once."""
+        now = time.monotonic()
+        self._next_retention = now + self._retention_check_s
+        self._next_checkpoint = now if recovered else now + self._checkpoint_s
+        self._thread = NamedThread(target=self._run, name="log-manager", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, after the piece of work that it does now."""
+        self._stopping = True
+        self._hosted.wake.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            if not self._guarded(self._wait):
+                self._hosted.wake.wait(FAILURES_CHECK_S)
+            if self._stopping:
+                return
+            for work in (
+                self.moves.run,
+                self._after_cleaning,
+                self._flush_by_time,
+                self._run_removals,
+                self._retention_if_due,
+                self._checkpoints_if_due,
+                self._hosted.check_directories,
+            ):
+                self._guarded(work)
+
+    def _guarded(self, work: Callable[[], None]) -> bool:
+        """Whatever fails, the other work goes on. The same error is logged once a minute. False when it failed."""
+        try:
+            work()
+            return True
+        except Exception as error:  # noqa: BLE001 one kind of work must not end all others
+            name, text, now = work.__name__.strip("_"), repr(error), time.monotonic()
+            before, logged = self._reported.get(name, ("", 0.0))
+            if text != before or now - logged >= SAME_ERROR_AGAIN_S:
+                self._reported[name] = (text, now)
+                self._hosted.warn("work of the log manager failed", work=name, error=text)
+            return False
+
+    def _wait(self) -> None:
+        """Until there is work. Reactors cannot wake Python threads, so their failures are looked for meanwhile."""
+        hosted = self._hosted
+        until = time.monotonic() + self._pause_s()
+        while not hosted.wake.wait(max(0.0, min(FAILURES_CHECK_S, until - time.monotonic()))):
+            if hosted.has_new_failures:
+                hosted.check_directories()
+            if time.monotonic() >= until or hosted.compacted.rounds_ended:
+                return
+        hosted.wake.clear()
+
+    def _pause_s(self) -> float:
+        due = min(self._next_retention, self._next_checkpoint)
+        with self._hosted.mutex:
+            due = min([due, *(removal[0] for removal in self._hosted.removals)])
+        return max(0.0, min(due - time.monotonic(), self._hosted.shortest_flush_ms() / 2000, PAUSE_MAX_S))
+
+    def _flush_by_time(self) -> None:
+        now_ms = int(time.time() * 1000)
+        for partition in self._hosted.working():
+            flush_ms = int(self._hosted.config_of(partition.topic).get("flush.ms", 1 << 62))
+            log = partition.log
+            if log.recovery_point < log.log_end_offset and now_ms - log.last_flush_ms >= flush_ms:
+                try:
+                    log.flush()
+                except StorageFailure:
+                    continue  # check_directories() takes its directory offline
+
+    def apply_retention(self, now_ms: int | None = None) -> int:
+        """Retire old segments of every partition; forgets idle producers. Returns how many segments went."""
+        total = 0
+        now = int(time.time() * 1000) if now_ms is None else now_ms
+        for partition in self._hosted.working():
+            try:
+                count = partition.log.delete_old_segments(partition.high_watermark, now)
+                partition.log.expire_producers(now)
+            except StorageFailure:
+                continue
+            if count:
+                total += count
+                self._hosted.remove_later(partition.log.directory, self._hosted.delete_delay_ms(partition.topic))
+        return total
+
+    def _retention_if_due(self) -> None:
+        if time.monotonic() >= self._next_retention:
+            self._next_retention = time.monotonic() + self._retention_check_s
+            self.apply_retention()
+
+    def _checkpoints_if_due(self) -> None:
+        if time.monotonic() >= self._next_checkpoint:
+            self._next_checkpoint = time.monotonic() + self._checkpoint_s
+            self._hosted.write_checkpoints()
+
+    def _run_removals(self) -> None:
+        hosted, now = self._hosted, time.monotonic()
+        with hosted.mutex:
+            due = [folder for when, folder in hosted.removals if when <= now]
+            hosted.removals = [removal for removal in hosted.removals if removal[0] > now]
+        for folder in due:
+            if folder.endswith(("-delete", "-future")):
+                remove_tree(folder)
+            else:
+                _unlink_deleted(folder)
+
+    def _after_cleaning(self) -> None:
+        """Rounds have ended: checkpoint what is clean, remove what was replaced in time, tell what cannot be cleaned."""
+        hosted = self._hosted
+        if not hosted.compacted.rounds_ended:
+            return
+        replaced, uncleanable = hosted.compacted.look_after(hosted.hosted())
+        for partition in replaced:
+            hosted.remove_later(partition.log.directory, hosted.delete_delay_ms(partition.topic))
+        for partition in uncleanable:
+            hosted.tell(self._on_uncleanable, partition, partition.log.uncleanable)
+        hosted.write_cleaned_offsets()
+
+
+def _unlink_deleted(folder: str) -> None:
+    """Remove a log's .deleted files."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in names:
+        if name.endswith(".deleted"):
+            try:
+                os.unlink(f"{folder}/{name}")
+            except OSError:
+                pass

@@ -1,0 +1,114 @@
+"""The log manager's thread: whatever fails in one kind of work or one directory, the rest goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kafka_cy.storage import checkpoints
+from kafka_cy.storage.hosted_logs import HostedLogs
+from kafka_cy.storage.log_manager import LogManager
+from kafka_cy.storage.log_upkeep import LogUpkeep
+from kafka_cy.storage.partition import HostedPartition
+from tests.storage.batches import batch
+from tests.waiting import wait_until
+
+TOPIC_ID = bytes(16)
+
+
+def manager(folder: Path, lines: list[str], **config: Any) -> LogManager:
+    def warn(text: str, **details: object) -> None:
+        lines.append(f"{text} {details}")
+
+    return LogManager(
+        [str(folder / "d1"), str(folder / "d2")], 1, "cluster", {"retention.ms": -1, **config}, warn=warn,
+        retention_check_interval_ms=5, checkpoint_interval_ms=5,
+    )  # fmt: skip
+
+
+def test_an_offline_directory_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    lines: list[str] = []
+    logs = manager(tmp_path, lines, **{"flush.ms": 1, "segment.bytes": 200})
+    logs.start()
+    dead = logs.create("dead", 0, TOPIC_ID, log_dir=str(tmp_path / "d1"))
+    alive = logs.create("alive", 0, TOPIC_ID, log_dir=str(tmp_path / "d2"))
+    dead.append(batch())
+    logs._hosted.take_offline(str(tmp_path / "d1"), "a failed disk")
+    dead.log.abandon()  # whoever flushes it gets an error
+    for end in range(1, 6):
+        alive.append(batch())
+        wait_until(lambda: alive.log.recovery_point == end, "flush.ms")  # noqa: B023
+    points = tmp_path / "d2" / checkpoints.RECOVERY_POINTS
+    wait_until(lambda: checkpoints.read_offsets(str(points)) == {("alive", 0): 5}, "a checkpoint")
+    logs.set_config("alive", {"retention.ms": 1, "segment.bytes": 200, "flush.ms": 1})
+    wait_until(lambda: alive.log_start_offset == 5, "retention")
+    logs.delete("alive", 0)
+    assert lines == []
+    logs.shutdown()
+
+
+def test_a_failed_flush_holds_up_nobody(tmp_path: Path) -> None:
+    """Until its directory is taken offline."""
+    lines: list[str] = []
+    logs = manager(tmp_path, lines, **{"flush.ms": 1})
+    logs.start()
+    failing = logs.create("a", 0, TOPIC_ID, log_dir=str(tmp_path / "d1"))
+    alive = logs.create("b", 0, TOPIC_ID, log_dir=str(tmp_path / "d1"))
+    failing.append(batch())
+    failing.log.abandon()
+    alive.append(batch())
+    wait_until(lambda: alive.log.recovery_point == 1, "flush.ms")
+    logs.shutdown()
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), RuntimeError("worse"), OSError(5, "disk"), KeyError("key")])
+@pytest.mark.parametrize("work", ["apply_retention", "_flush_by_time", "_run_removals", "_pause_s"])
+def test_an_exception_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str, error: Exception) -> None:
+    calls = 0
+
+    def fail(upkeep: object) -> None:
+        nonlocal calls
+        calls += 1
+        raise error
+
+    checkpoints_written = 0
+    write = HostedLogs.write_checkpoints
+
+    def count(hosted: HostedLogs) -> None:
+        nonlocal checkpoints_written
+        checkpoints_written += 1
+        write(hosted)
+
+    monkeypatch.setattr(LogUpkeep, work, fail)
+    monkeypatch.setattr(HostedLogs, "write_checkpoints", count)
+    lines: list[str] = []
+    logs = manager(tmp_path, lines, **{"flush.ms": 2})
+    logs.start()
+    wait_until(lambda: calls > 5 and checkpoints_written > 5, "rounds after the exception")
+    logs.shutdown()
+    (line,) = lines  # the same error is not told in each round
+    assert repr(error) in str(line).replace('\\"', '"') or type(error).__name__ in line
+
+
+def test_a_listener_that_fails_ends_nothing(tmp_path: Path) -> None:
+    lines: list[str] = []
+
+    def fail(path: str, reason: str, lost: list[HostedPartition]) -> None:
+        raise ValueError("a listener")
+
+    logs = manager(tmp_path, lines)
+    logs._hosted.on_offline = fail
+    logs.start()
+    alive = logs.create("b", 0, TOPIC_ID, log_dir=str(tmp_path / "d2"))
+    points = tmp_path / "d1" / checkpoints.RECOVERY_POINTS
+    wait_until(points.exists, "the first checkpoints")
+    (tmp_path / "d1").rename(tmp_path / "away")  # checkpoints cannot be written any more
+    wait_until(lambda: str(tmp_path / "d1") in logs.offline_dirs, "the directory is offline")
+    alive.append(batch())
+    alive.log.flush()
+    kept = tmp_path / "d2" / checkpoints.RECOVERY_POINTS
+    wait_until(lambda: checkpoints.read_offsets(str(kept)) == {("b", 0): 1}, "a checkpoint of the other directory")
+    assert any("a listener" in line for line in lines)
+    logs.shutdown()

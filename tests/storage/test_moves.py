@@ -1,0 +1,227 @@
+"""Moves between log directories that are cut off, fail or meet a shutdown: no record is lost, whichever folder is left."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kafka_cy.storage import log_moves
+from kafka_cy.storage.log import PartitionLog, StorageFailure
+from kafka_cy.storage.log_dir import LogDirError
+from kafka_cy.storage.log_manager import LogManager
+from kafka_cy.storage.partition_folders import MOVED_FROM, parse_name
+from tests.storage.batches import batch
+from tests.waiting import wait_until
+
+TOPIC_ID = bytes(range(16))
+KNOWN = {"t": (TOPIC_ID, 1)}
+CONFIG = {"retention.ms": -1, "file.delete.delay.ms": 0}
+
+
+def opened(folder: Path, lines: list[str] | None = None, **more: Any) -> LogManager:
+    def warn(text: str, **details: object) -> None:
+        if lines is not None:
+            lines.append(text)
+
+    for name in ("d1", "d2"):
+        if not (folder / name).exists():
+            (folder / name).mkdir()
+    logs = LogManager([str(folder / "d1"), str(folder / "d2")], 1, "cluster", CONFIG, warn=warn, **more)
+    logs.start(KNOWN)
+    return logs
+
+
+def written(folder: Path, records: int = 10) -> LogManager:
+    """t-0 in d1."""
+    logs = opened(folder)
+    logs.create("t", 0, TOPIC_ID, log_dir=str(folder / "d1"))
+    for _ in range(records):
+        logs.partitions["t", 0].append(batch())
+    return logs
+
+
+def aside(folder: Path, suffix: str) -> Path:
+    return folder.rename(folder.with_name(f"{folder.name}.{uuid.uuid4().hex}-{suffix}"))
+
+
+def gone(path: Path) -> None:
+    wait_until(lambda: not path.exists(), f"removal of {path}")
+
+
+@pytest.mark.parametrize(
+    ("name", "parsed"),
+    [
+        ("t-0", ("t", 0, "")), ("a-b-12", ("a-b", 12, "")), ("t-2147483647", ("t", 2147483647, "")), ("t-2147483648", None),
+        ("t-007", None), ("t-", None), ("-0", None), ("t", None), ("t-٣", None), ("t--1", ("t-", 1, "")), ("t-20261128x", None),
+        (f"t-0.{'0a' * 16}-delete", ("t", 0, "delete")), (f"t-0.{'0a' * 16}-future", ("t", 0, "future")),
+        (f"t.u-0.{'0a' * 16}-stray", ("t.u", 0, "stray")), (f"t-0.{'0A' * 16}-delete", None), ("t-0.0a-delete", None),
+        ("to-delete", None), ("my-future", None), (f"t.{'0a' * 16}-delete", None), (f"t-0.{'0a' * 16}-other", None),
+    ],
+)  # fmt: skip
+def test_names(name: str, parsed: tuple[str, int, str] | None) -> None:
+    assert parse_name(name) == parsed
+
+
+def test_only_a_delete_and_a_future_folder_are_left(tmp_path: Path) -> None:
+    """As earlier versions left it, which renamed the source first."""
+    written(tmp_path).shutdown()
+    copy = aside(Path(shutil.copytree(tmp_path / "d1/t-0", tmp_path / "d2/t-0")), "future")
+    source = aside(tmp_path / "d1/t-0", "delete")
+    lines: list[str] = []
+    logs = opened(tmp_path, lines)
+    assert logs.partitions["t", 0].log_end_offset == 10 and (tmp_path / "d1/t-0").is_dir() and not source.exists()
+    gone(copy)
+    assert any("cut off" in line for line in lines)
+    logs.shutdown()
+
+
+@pytest.mark.parametrize("suffix", ["delete", "future"])
+def test_one_such_folder_is_all_that_is_left(tmp_path: Path, suffix: str) -> None:
+    written(tmp_path).shutdown()
+    aside(tmp_path / "d1/t-0", suffix)
+    logs = opened(tmp_path)
+    assert logs.partitions["t", 0].log_end_offset == 10
+    logs.shutdown()
+
+
+def test_two_such_folders_are_left(tmp_path: Path) -> None:
+    written(tmp_path).shutdown()
+    aside(Path(shutil.copytree(tmp_path / "d1/t-0", tmp_path / "d2/t-0")), "delete")
+    aside(tmp_path / "d1/t-0", "delete")
+    with pytest.raises(LogDirError, match="t-0 has no folder, but"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["delete", "future"])
+def test_leftovers_go_when_the_partition_lies_elsewhere(tmp_path: Path, suffix: str) -> None:
+    written(tmp_path).shutdown()
+    left = aside(Path(shutil.copytree(tmp_path / "d1/t-0", tmp_path / "d2/t-0")), suffix)
+    logs = opened(tmp_path)
+    gone(left)
+    assert logs.partitions["t", 0].log_end_offset == 10 and (tmp_path / "d1/t-0").is_dir()
+    logs.shutdown()
+
+
+def test_leftovers_stay_while_a_directory_cannot_be_read(tmp_path: Path) -> None:
+    written(tmp_path).shutdown()
+    left = aside(Path(shutil.copytree(tmp_path / "d1/t-0", tmp_path / "d2/t-0")), "delete")
+    (tmp_path / "d1").rename(tmp_path / "away")
+    (tmp_path / "d1").write_text("")
+    lines: list[str] = []
+    logs = opened(tmp_path, lines)
+    assert not logs.partitions and any("kept" in line for line in lines)
+    logs.shutdown()
+    assert left.is_dir()
+
+
+@pytest.mark.parametrize("records_after", [0, 3])
+def test_two_folders_with_the_name(tmp_path: Path, records_after: int) -> None:
+    """A crash after the first rename; and one of a source that was served from again, because the other disk was away."""
+    logs = written(tmp_path)
+    logs.shutdown()
+    copy = Path(shutil.copytree(tmp_path / "d1/t-0", tmp_path / "d2/t-0"))
+    (copy / MOVED_FROM).write_text(f"{tmp_path}/d1/t-0")
+    if records_after:
+        log = PartitionLog(str(tmp_path / "d1/t-0"), CONFIG, clean=True)
+        for _ in range(records_after):
+            log.append(batch())
+        log.close()
+    logs = opened(tmp_path)
+    partition = logs.partitions["t", 0]
+    assert partition.log_end_offset == 10 + records_after
+    if records_after:
+        assert partition.log.directory == f"{tmp_path}/d1/t-0" and len(list(tmp_path.glob("d2/*-stray"))) == 1
+    else:
+        assert partition.log.directory == f"{tmp_path}/d2/t-0"
+        wait_until(lambda: not list(tmp_path.glob("d1/t-0*")), "removal of the source")
+    logs.shutdown()
+
+
+def test_two_folders_that_no_move_has_left_refuse_the_start(tmp_path: Path) -> None:
+    written(tmp_path).shutdown()
+    shutil.copytree(tmp_path / "d1/t-0", tmp_path / "d2/t-0")
+    with pytest.raises(LogDirError, match="t-0 lies in two log directories"):
+        opened(tmp_path)
+    assert len(list(tmp_path.glob("d?/t-0"))) == 2
+
+
+def test_a_shutdown_in_the_middle_of_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy, which is incomplete, does not take the place of the log."""
+    import kafka_cy.storage.log_copy as log_copy
+
+    logs = written(tmp_path)
+    copying = []
+
+    def copy_nothing(source: PartitionLog, target: PartitionLog, stopping: Any) -> None:
+        copying.append(target)
+        wait_until(stopping, "the shutdown")
+
+    monkeypatch.setattr(log_copy, "copy_log", copy_nothing)
+    logs.move("t", 0, str(tmp_path / "d2"))
+    wait_until(lambda: copying, "the move")
+    logs.shutdown()
+    assert not list(tmp_path.glob("d2/t-0*"))
+    logs = opened(tmp_path)
+    assert logs.partitions["t", 0].log_end_offset == 10
+    logs.shutdown()
+
+
+class UnableToRename(PartitionLog):
+    """Fails to get its partition's name, or fails to lose it."""
+
+    failing = ""
+
+    def rename(self, directory: str) -> None:
+        """See PartitionLog."""
+        if directory.endswith(self.failing):
+            raise StorageFailure(f"rename to {directory}", 12, 5)
+        super().rename(directory)
+
+
+@pytest.mark.parametrize("failing", ["t-0", "-delete"])
+def test_a_rename_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    """The partition is served on, from a folder with its name."""
+    import kafka_cy.storage.log_manager as log_manager
+
+    monkeypatch.setattr(UnableToRename, "failing", failing)
+    monkeypatch.setattr(log_manager, "PartitionLog", UnableToRename)
+    monkeypatch.setattr(log_moves, "PartitionLog", UnableToRename)
+    lines: list[str] = []
+    logs = opened(tmp_path, lines)
+    partition = logs.create("t", 0, TOPIC_ID, log_dir=str(tmp_path / "d1"))
+    for _ in range(10):
+        partition.append(batch())
+    logs.move("t", 0, str(tmp_path / "d2"))
+    wait_until(lambda: any("work of the log manager failed" in line for line in lines), "the failure")
+    wait_until(lambda: partition.state == 0, "the partition serves")
+    assert partition.append(batch()) == 10
+    assert partition.log.directory == f"{tmp_path}/{'d1' if failing == 't-0' else 'd2'}/t-0"
+    logs.shutdown()
+    monkeypatch.undo()
+    logs = opened(tmp_path)
+    assert logs.partitions["t", 0].log_end_offset == 11
+    logs.shutdown()
+
+
+def test_a_move_is_begun_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is asked for, and also after it was done."""
+    logs = written(tmp_path)
+    moved: list[str] = []
+    move = log_moves.LogMoves._move
+
+    def counted(moves: Any, partition: Any, key: Any, path: str) -> None:
+        moved.append(path)
+        move(moves, partition, key, path)
+
+    monkeypatch.setattr(log_moves.LogMoves, "_move", counted)
+    with logs._hosted.mutex:
+        for _ in range(3):
+            logs.move("t", 0, str(tmp_path / "d2"))
+    wait_until(lambda: (tmp_path / "d2/t-0").is_dir() and logs.partitions["t", 0].state == 0, "the move")
+    logs.move("t", 0, str(tmp_path / "d2"))
+    logs.shutdown()
+    assert moved == [str(tmp_path / "d2")]
