@@ -1,4 +1,4 @@
-"""AlterConfigs (API 33), versions 0 to 2: replaces all settings of a resource by those in the request.
+"""AlterConfigs (API 33): replaces all settings of a resource by those in the request.
 
 It works for topics, this broker, all brokers, groups and client metrics subscriptions. Loggers need IncrementalAlterConfigs.
 Clients should use IncrementalAlterConfigs. Deviations: those of IncrementalAlterConfigs.
@@ -14,7 +14,7 @@ from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 
 
-@handler(api_key=33, versions=(0, 2))
+@handler(api_key=33)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Respond with one result for each resource, in the order of the request."""
 

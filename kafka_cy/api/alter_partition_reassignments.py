@@ -1,4 +1,4 @@
-"""AlterPartitionReassignments, versions 0-1, as a cluster of one broker answers it.
+"""AlterPartitionReassignments, as a cluster of one broker answers it.
 
 The replicas that a partition has are taken without any change; others cannot be (INVALID_REPLICA_ASSIGNMENT), and
 there is nothing to cancel (NO_REASSIGNMENT_IN_PROGRESS).
@@ -14,7 +14,7 @@ from kafka_cy.api.topic_creation import TopicRefused, check_replicas
 from kafka_cy.protocol.errors import ErrorCode
 
 
-@handler(api_key=45, versions=(0, 1))
+@handler(api_key=45)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """One result per partition."""
     responses = []

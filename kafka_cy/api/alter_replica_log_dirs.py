@@ -1,4 +1,4 @@
-"""AlterReplicaLogDirs, versions 1-2: moves partitions between the log directories of this broker.
+"""AlterReplicaLogDirs: moves partitions between the log directories of this broker.
 
 The response says whether the move was started; DescribeLogDirs shows its progress. A partition that is already in the
 directory gets no error. A topic name that is too long for the folder of the copy is INVALID_TOPIC_EXCEPTION.
@@ -15,7 +15,7 @@ from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.storage.log_dir import FOLDER_NAME_MAX
 
 
-@handler(api_key=34, versions=(1, 2))
+@handler(api_key=34)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Respond with one result for each partition, by topic."""
     paths: dict[str, dict[int, str]] = {}  # for a partition that is named twice, the last directory counts

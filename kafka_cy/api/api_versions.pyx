@@ -1,4 +1,4 @@
-"""ApiVersions (key 18), versions 0-4.
+"""ApiVersions (key 18).
 
 Answers from a table of API keys that the control plane sets (`set_table`); each version's body is encoded once.
 
@@ -26,8 +26,6 @@ from kafka_cy.records.wire cimport (
 
 cdef enum:
     API_KEY = 18
-    VERSION_MIN = 0
-    VERSION_MAX = 4
 
 
 # The encoded API keys of both encodings. Written once, never freed: a reactor may be reading an older one.
@@ -40,6 +38,7 @@ cdef struct KeyTable:
 
 
 cdef void* published_table = NULL
+cdef int16_t own_version_min, own_version_max       # set before the server starts
 
 
 cdef bint is_alphanumeric(char c) noexcept nogil:
@@ -61,8 +60,8 @@ cdef void write_own_range(Writer* w) noexcept nogil:
     write_int16(w, ERROR_UNSUPPORTED_VERSION)
     write_int32(w, 1)
     write_int16(w, API_KEY)
-    write_int16(w, VERSION_MIN)
-    write_int16(w, VERSION_MAX)
+    write_int16(w, own_version_min)
+    write_int16(w, own_version_max)
 
 
 cdef void write_keys(Writer* w, int16_t version, int16_t error) noexcept nogil:
@@ -92,7 +91,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     cdef int32_t name_size = 0
     cdef int32_t version_size = 0
     writer_init(&w, RESPONSE_BYTES_MAX)
-    if request.api_version < VERSION_MIN or request.api_version > VERSION_MAX:
+    if request.api_version < own_version_min or request.api_version > own_version_max:
         response_begin(request, &w)
         write_own_range(&w)
         request_error(request, ERROR_UNSUPPORTED_VERSION, 1)
@@ -142,6 +141,9 @@ def set_table(table: list) -> None:
     atomic_store_pointer(&published_table, made)
 
 
-def register() -> None:
+def register(int16_t version_min, int16_t version_max) -> None:
     """Makes reactors answer ApiVersions; any version up to the largest, so that unknown ones get their answer."""
+    global own_version_min, own_version_max
+    own_version_min = version_min
+    own_version_max = version_max
     hot_handler_register(API_KEY, 0, 0x7fff, handle)

@@ -1,4 +1,4 @@
-"""CreatePartitions, versions 0-3.
+"""CreatePartitions.
 
 `count` is the new total. Assignments by hand name the replicas of the new partitions only. `validate_only` checks and
 changes nothing, nor does a time-out that has passed before the request came.
@@ -17,7 +17,7 @@ from kafka_cy.cluster.assignment import assign_replicas
 from kafka_cy.protocol.errors import ErrorCode
 
 
-@handler(api_key=37, versions=(0, 3))
+@handler(api_key=37)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Extend each topic by itself."""
     body = request.body

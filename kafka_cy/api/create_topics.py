@@ -1,4 +1,4 @@
-"""CreateTopics, versions 2-7.
+"""CreateTopics.
 
 A topic has a partition count and a replication factor (-1: the broker's default) or a manual assignment, and configs.
 `validate_only` checks everything and creates nothing. From version 5 on, the response contains the partition count, the
@@ -39,7 +39,7 @@ class Planned(NamedTuple):
     configs: dict[str, str]
 
 
-@handler(api_key=19, versions=(2, 7))
+@handler(api_key=19)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Create or check each topic. A bad topic does not affect the others; too many topics refuse the whole request."""
     body = request.body

@@ -1,4 +1,4 @@
-"""DeleteGroups (API 42), versions 0-2: delete Empty groups with their offsets.
+"""DeleteGroups (API 42): delete Empty groups with their offsets.
 
 NON_EMPTY_GROUP while there are members, GROUP_ID_NOT_FOUND for unknown groups. v2: flexible. The response leaves when
 all deletions are stored.
@@ -14,7 +14,7 @@ from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
 
 
-@handler(api_key=42, versions=(0, 2))
+@handler(api_key=42)
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """One error per group."""
     names = list(dict.fromkeys(request.body.groups_names))

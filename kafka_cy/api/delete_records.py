@@ -1,4 +1,4 @@
-"""DeleteRecords, versions 0-2: moves a partition's log start offset forward.
+"""DeleteRecords: moves a partition's log start offset forward.
 
 Offset -1 means up to the high watermark. Only topics whose cleanup.policy deletes, and none of the broker's own.
 """
@@ -15,7 +15,7 @@ TO_HIGH_WATERMARK = -1
 NO_OFFSET = -1
 
 
-@handler(api_key=21, versions=(0, 2))
+@handler(api_key=21)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Every partition by itself; the answer carries the new log start offset."""
     asked: dict[str, dict[int, int]] = {}  # of a partition that is named twice the last offset counts

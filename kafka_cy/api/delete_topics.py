@@ -1,4 +1,4 @@
-"""DeleteTopics, versions 1-6.
+"""DeleteTopics.
 
 Topics are deleted by name, and from version 6 on by id. The logs are renamed at once and removed after
 `file.delete.delay.ms`. With `delete.topic.enable=false`, or a negative timeout, nothing is deleted.
@@ -16,7 +16,7 @@ from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
 
 
-@handler(api_key=20, versions=(1, 6))
+@handler(api_key=20)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Delete each topic; an error of one does not affect the others."""
     body = request.body

@@ -1,4 +1,4 @@
-"""DescribeCluster, versions 0-2. Asked for controllers, a broker says that it is none (MISMATCHED_ENDPOINT_TYPE)."""
+"""DescribeCluster. Asked for controllers, a broker says that it is none (MISMATCHED_ENDPOINT_TYPE)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENDPOINT_BROKERS, ENDPOINT_CONTROLLERS = 1, 2
 MISMATCH = "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER"
 
 
-@handler(api_key=60, versions=(0, 2))
+@handler(api_key=60)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """The cluster's id, controller and brokers."""
     endpoint = getattr(request.body, "endpoint_type", ENDPOINT_BROKERS)

@@ -1,4 +1,4 @@
-"""DescribeConfigs (API 32), versions 1 to 4.
+"""DescribeConfigs (API 32).
 
 It describes topics, this broker (name = its id), all brokers (name empty), groups, client metrics subscriptions and
 loggers. Keys are in Kafka's order, with synonyms and documentation on request (KIP-226, KIP-569). Unknown keys of the
@@ -21,7 +21,7 @@ from kafka_cy.protocol.errors import INVALID_REQUEST_MESSAGE, ErrorCode
 KNOWN_TYPES = frozenset((*alterations.ENTITY_TYPES, alterations.BROKER_LOGGER))
 
 
-@handler(api_key=32, versions=(1, 4))
+@handler(api_key=32)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Respond with one result for each resource, in the order of the request."""
     body = request.body

@@ -1,4 +1,4 @@
-"""DescribeGroups (API 15), versions 0-6: state, members and assignments of classic groups.
+"""DescribeGroups (API 15): state, members and assignments of classic groups.
 
 Subscriptions and assignments are shown while the group is Stable. v3: authorized operations (all of them: there is no
 authorizer). v4: group instance ids. v6 (KIP-1043): an unknown group is GROUP_ID_NOT_FOUND with a message; before v6 it
@@ -17,7 +17,7 @@ from kafka_cy.protocol.errors import ErrorCode
 DEAD = "Dead"
 
 
-@handler(api_key=15, versions=(0, 6))
+@handler(api_key=15)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """One entry for each group of the request."""
     version = request.api_version

@@ -1,4 +1,4 @@
-"""DescribeLogDirs, versions 1-5: each log directory with its partitions and sizes; from version 4 on its disk's sizes.
+"""DescribeLogDirs: each log directory with its partitions and sizes; from version 4 on its disk's sizes.
 
 A failed directory is listed with KAFKA_STORAGE_ERROR and nothing else. A partition that is being moved to another
 directory appears there a second time, as a future replica with the number of offsets it still lacks.
@@ -14,7 +14,7 @@ from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
 
 
-@handler(api_key=35, versions=(1, 5))
+@handler(api_key=35)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """All partitions (null), or those that were named."""
     asked = request.body.topics

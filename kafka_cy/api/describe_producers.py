@@ -1,4 +1,4 @@
-"""DescribeProducers, version 0 (KIP-664): the producers whose sequence numbers a partition remembers."""
+"""DescribeProducers (KIP-664): the producers whose sequence numbers a partition remembers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.protocol.errors import ErrorCode
 
 
-@handler(api_key=61, versions=(0, 0))
+@handler(api_key=61)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Every partition that was named."""
     topics = []

@@ -1,4 +1,4 @@
-"""DescribeTopicPartitions, version 0 (KIP-966).
+"""DescribeTopicPartitions (KIP-966).
 
 Topics in the order of their names, at most `response_partition_limit` partitions (and never more than
 `max.request.partition.size.limit`); what is left over is asked for with the cursor of the answer. A cursor at none of
@@ -21,7 +21,7 @@ PARTITION_LIMIT_DEFAULT = 2000
 NO_ELIGIBLE_REPLICAS: dict[str, list[int]] = {"eligible_leader_replicas": [], "last_known_elr": []}
 
 
-@handler(api_key=75, versions=(0, 0))
+@handler(api_key=75)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """One page of topics and partitions."""
     body = request.body

@@ -1,4 +1,4 @@
-"""ElectLeaders, versions 0-2. The leader of every partition is the preferred one already: ELECTION_NOT_NEEDED."""
+"""ElectLeaders. The leader of every partition is the preferred one already: ELECTION_NOT_NEEDED."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kafka_cy.protocol.errors import ErrorCode
 PREFERRED, UNCLEAN = 0, 1
 
 
-@handler(api_key=43, versions=(0, 2))
+@handler(api_key=43)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Asked for all partitions (null), those that need no election are left out, as in Kafka."""
     body = request.body

@@ -1,4 +1,8 @@
-"""One Fetch while it is worked on or waits; behaviour in fetch.pyx (reading, waiting) and fetch_request.pxd (the wire)."""
+"""One Fetch while it is worked on or waits.
+
+In the order of work: fetch_request.pxd (the wire), fetch_partitions.pyx (what is asked), fetch.pyx (reading, waiting),
+fetch_response.pyx.
+"""
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t
 
 from kafka_cy.api.fetch_session cimport FetchSession, SessionTopic
@@ -8,7 +12,11 @@ from kafka_cy.storage.log cimport ReadResult
 from kafka_cy.storage.partition cimport Partition
 
 
-# One partition of a fetch: what was asked, and what the last look at it gave.
+cdef enum:
+    READ_COMMITTED = 1              # isolation level
+
+
+# One partition of a fetch: what was asked, and what the last reading gave.
 cdef struct FetchItem:
     TopicKey key                    # borrows the body, the image, the partition (parked) or `session_topic`
     SessionTopic* session_topic     # one reference, where the name is needed of a topic that is not hosted here; else NULL
@@ -31,7 +39,7 @@ cdef struct FetchItem:
     int32_t diverging_epoch
     int64_t diverging_end_offset
     bint diverging
-    bint send                       # belongs in the answer
+    bint send                       # belongs in the response
     ReadResult read                 # holds a segment reference until sent or released
 
 
@@ -49,12 +57,18 @@ cdef struct Fetch:
     int32_t session_id              # of the request
     int32_t session_epoch
     FetchSession* session           # of an incremental fetch; one reference
-    int32_t session_epoch_next      # what the session's epoch must still be when it is answered
+    int32_t session_epoch_next      # what the session's epoch must still be when the response is written
     bint create_session
     int16_t error                   # top level
     bint holds_partitions
-    int64_t bytes                   # found by the last look
+    int64_t bytes                   # found by the last reading
     int32_t count
     int32_t capacity
     FetchItem* items                # behind the struct, in the same allocation
     Leaders leaders
+
+
+cdef inline void forget_offsets(FetchItem* item) noexcept nogil:
+    item.high_watermark = -1
+    item.last_stable_offset = -1
+    item.log_start_offset = -1

@@ -1,6 +1,10 @@
-"""Fetch sessions (KIP-227) in C memory: what each consumer asked for, so that it need not repeat it; see fetch_session.pyx."""
+"""Fetch sessions (KIP-227) in C memory: what each consumer asked for, so that it need not repeat it.
+
+fetch_session.pyx has one session, fetch_session_cache.pyx the sessions of the broker.
+"""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
+from kafka_cy.api.fetch_request cimport AskedPartition
 from kafka_cy.api.leaders cimport TopicKey
 from kafka_cy.base.hash_table cimport HashTable
 from kafka_cy.base.posix cimport pthread_mutex_t
@@ -56,17 +60,14 @@ cdef struct FetchSession:
     HashTable topics_table          # places in `topics`
 
 
-# The cache. Each returned session carries a reference, to be given back with session_release.
-cdef FetchSession* session_acquire(int32_t session_id) noexcept nogil       # NULL: unknown
-# A new, empty session in the cache (epoch 1) or NULL: no slot to be had, or no memory. `size` is what it will hold.
-cdef FetchSession* session_create(bint by_id, int32_t size, int64_t now_ms) noexcept nogil
-cdef void session_remove(FetchSession* session) noexcept nogil      # from the cache; the session's lock must not be held
+# Empty, epoch 1, one reference; NULL without memory.
+cdef FetchSession* session_new(bint by_id, int64_t now_ms) noexcept nogil
 cdef void session_release(FetchSession* session) noexcept nogil
 cdef void topic_release(SessionTopic* topic) noexcept nogil
 
-# One session. All below: with its lock held.
 cdef void session_lock(FetchSession* session) noexcept nogil
 cdef void session_unlock(FetchSession* session) noexcept nogil
+# All below: with its lock held.
 # The session's topic of that name or id; NULL unknown.
 cdef SessionTopic* session_find_topic(FetchSession* session, TopicKey* key) noexcept nogil
 # The same, made when it is new; NULL without memory. A partition of it must follow.
@@ -80,3 +81,10 @@ cdef void session_move_last(FetchSession* session, int32_t entry) noexcept nogil
 
 cdef inline int32_t session_next_epoch(int32_t epoch) noexcept nogil:
     return 1 if epoch == 0x7fffffff else epoch + 1
+
+
+cdef inline void session_set(SessionPartition* partition, AskedPartition* asked) noexcept nogil:
+    partition.current_leader_epoch = asked.current_leader_epoch
+    partition.last_fetched_epoch = asked.last_fetched_epoch
+    partition.fetch_offset = asked.fetch_offset
+    partition.max_bytes = asked.max_bytes

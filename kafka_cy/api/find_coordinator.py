@@ -1,4 +1,4 @@
-"""FindCoordinator (API 10), versions 0-6: which broker coordinates a group.
+"""FindCoordinator (API 10): which broker coordinates a group.
 
 The first request creates `__consumer_offsets`. v1: key type. v3: flexible. v4 (KIP-699): several keys. v6
 (KIP-932): share coordinators. Only group coordinators (type 0) exist so far: transaction and share keys get
@@ -16,7 +16,7 @@ from kafka_cy.protocol.errors import INVALID_REQUEST_MESSAGE, ErrorCode
 TYPE_GROUP, TYPE_TRANSACTION, TYPE_SHARE = 0, 1, 2
 
 
-@handler(api_key=10, versions=(0, 6))
+@handler(api_key=10)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Name this broker for groups whose partition it hosts."""
     body, version = request.body, request.api_version

@@ -1,4 +1,4 @@
-"""GetTelemetrySubscriptions (API 71), version 0 (KIP-714): which metrics the client shall push, and how often."""
+"""GetTelemetrySubscriptions (API 71, KIP-714): which metrics the client shall push, and how often."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 
 
-@handler(api_key=71, versions=(0, 0))
+@handler(api_key=71)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Follows Kafka's ClientMetricsManager; without a subscription that matches, no metrics are asked for."""
     telemetry = context.client_telemetry()

@@ -1,4 +1,4 @@
-"""Heartbeat (key 12), versions 0-4, of a member whose heartbeat needs no decision.
+"""Heartbeat (key 12), of a member whose heartbeat needs no decision.
 
 The coordinator keeps a C table of members of stable groups (coordinator/heartbeat_table). A heartbeat of the right
 generation is stamped there and gets a response without an error. Every other one (unknown member, old generation,
@@ -21,8 +21,6 @@ from kafka_cy.records.wire cimport (
 
 cdef enum:
     API_KEY = 12
-    VERSION_MIN = 0
-    VERSION_MAX = 4
 
 
 cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
@@ -63,6 +61,6 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     return HANDLED
 
 
-def register() -> None:
+def register(int16_t version_min, int16_t version_max) -> None:
     """Makes reactors respond to heartbeats that need no decision."""
-    hot_handler_register(API_KEY, VERSION_MIN, VERSION_MAX, handle)
+    hot_handler_register(API_KEY, version_min, version_max, handle)

@@ -1,4 +1,4 @@
-"""Heartbeat (API 12), versions 0-4: the half that needs a decision.
+"""Heartbeat (API 12): the half that needs a decision.
 
 Reactors respond to members of Stable and CompletingRebalance groups (`kafka_cy.api.heartbeat`). They forward the rest:
 unknown members, old generations, fenced instances, groups that rebalance.
@@ -12,7 +12,7 @@ from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 
 
-@handler(api_key=12, versions=(0, 4))
+@handler(api_key=12)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Respond with the error that the coordinator finds."""
     body = request.body

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from kafka_cy.api import (
-    api_versions,
-    fetch,
-    heartbeat,
-    list_offsets,
-    metadata,
-    offset_for_leader_epoch,
-    produce,
-)
+import importlib
+
+from kafka_cy.api.registry import HOT_APIS
 
 
 def register_all() -> None:
-    """Makes the reactors answer every hot API themselves; call once, before the server starts."""
-    for module in (api_versions, fetch, heartbeat, list_offsets, metadata, offset_for_leader_epoch, produce):
-        module.register()
+    """Make the reactors answer every hot API themselves. Call it once, before the server starts."""
+    for api in HOT_APIS.values():
+        importlib.import_module("kafka_cy.api." + api.hot).register(api.version_min, api.version_max)

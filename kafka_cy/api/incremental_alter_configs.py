@@ -1,4 +1,4 @@
-"""IncrementalAlterConfigs (API 44), versions 0 and 1 (KIP-339).
+"""IncrementalAlterConfigs (API 44, KIP-339).
 
 SET, DELETE, APPEND and SUBTRACT for topics, this broker (name = its id), all brokers (name empty), groups, client
 metrics subscriptions and loggers. All changes of a resource take effect, or none. A change takes effect before the
@@ -17,7 +17,7 @@ from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 
 
-@handler(api_key=44, versions=(0, 1))
+@handler(api_key=44)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Respond with one result for each resource, in the order of the request."""
     validate_only = bool(request.body.validate_only)

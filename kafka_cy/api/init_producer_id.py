@@ -1,4 +1,4 @@
-"""InitProducerId, versions 0-5: the idempotent half.
+"""InitProducerId: the idempotent half.
 
 Without a transactional id every call gets a new producer id with epoch 0. Transactions are not there yet: a
 transactional id is answered with UNSUPPORTED_VERSION, which every client reports at once as fatal; a retriable error
@@ -15,7 +15,7 @@ from kafka_cy.cluster.store import StoreError
 from kafka_cy.protocol.errors import ErrorCode
 
 
-@handler(api_key=22, versions=(0, 5))
+@handler(api_key=22)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """A producer id and epoch."""
     transactional_id = request.body.transactional_id

@@ -1,4 +1,4 @@
-"""JoinGroup (API 11), versions 0-9: a member asks for a place in a classic group.
+"""JoinGroup (API 11): a member asks for a place in a classic group.
 
 The response leaves when the join phase of the rebalance ends. v1: rebalance timeout (before: the session timeout). v4 (KIP-394): a
 dynamic member without id gets MEMBER_ID_REQUIRED and an id first. v5 (KIP-345): static members. v7: protocol type in
@@ -15,7 +15,7 @@ from kafka_cy.api.registry import handler
 from kafka_cy.coordinator.classic.requests import JoinRequest
 
 
-@handler(api_key=11, versions=(0, 9))
+@handler(api_key=11)
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """Hand the request to the coordinator, which responds now or at the end of the join phase."""
     body, version = request.body, request.api_version

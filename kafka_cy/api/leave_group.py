@@ -1,4 +1,4 @@
-"""LeaveGroup (API 13), versions 0-5: members leave a classic group.
+"""LeaveGroup (API 13): members leave a classic group.
 
 v0-2 name one member and have its error at the top level. v3 (KIP-345): several members, by id or by group instance id with an
 empty member id, each with its own error. v5: reason (ignored).
@@ -13,7 +13,7 @@ from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
 
 
-@handler(api_key=13, versions=(0, 5))
+@handler(api_key=13)
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """Remove the members; the group rebalances if one really left."""
     body, version = request.body, request.api_version

@@ -1,4 +1,4 @@
-"""ListConfigResources (API 74), versions 0 and 1 (KIP-714, KIP-1142).
+"""ListConfigResources (API 74, KIP-714, KIP-1142).
 
 Version 0 lists client metrics subscriptions. Version 1 lists the types asked for, all of them for an empty list: every
 topic, this broker and (as Kafka does) its loggers, and the groups and subscriptions that have settings.
@@ -16,7 +16,7 @@ from kafka_cy.protocol.errors import ErrorCode
 _SUPPORTED = (TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP)
 
 
-@handler(api_key=74, versions=(0, 1))
+@handler(api_key=74)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Answer with the resources of the types asked for; UNSUPPORTED_VERSION when a type is not known."""
     asked = [CLIENT_METRICS] if request.api_version == 0 else list(request.body.resource_types)

@@ -1,4 +1,4 @@
-"""ListGroups (API 16), versions 0-5: the groups that this broker coordinates.
+"""ListGroups (API 16): the groups that this broker coordinates.
 
 v4 (KIP-518): filter by state, state in the response. v5 (KIP-848): filter by type, type in the response; all groups
 here are "classic". Filters ignore case. COORDINATOR_LOAD_IN_PROGRESS while a partition is being loaded.
@@ -12,7 +12,7 @@ from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 
 
-@handler(api_key=16, versions=(0, 5))
+@handler(api_key=16)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """All groups that pass the filters."""
     body, version = request.body, request.api_version

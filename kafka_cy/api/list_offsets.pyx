@@ -1,4 +1,4 @@
-"""ListOffsets (key 2), versions 1-11: the offset of a timestamp, or of one of the special specs.
+"""ListOffsets (key 2): the offset of a timestamp, or of one of the special specs.
 
 - -1 latest: the high watermark, or the last stable offset with read_committed (v2+, KIP-98).
 - -2 earliest: the log start offset. A timestamp >= 0: the first record at or after it that consumers may see.
@@ -34,8 +34,6 @@ from kafka_cy.storage.partition cimport Partition, partition_check_leader, parti
 
 cdef enum:
     API_KEY = 2
-    VERSION_MIN = 1
-    VERSION_MAX = 11
     LATEST = -1
     EARLIEST = -2
     MAX_TIMESTAMP = -3
@@ -216,6 +214,6 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     return HANDLED
 
 
-def register() -> None:
+def register(int16_t version_min, int16_t version_max) -> None:
     """Makes reactors answer ListOffsets."""
-    hot_handler_register(API_KEY, VERSION_MIN, VERSION_MAX, handle)
+    hot_handler_register(API_KEY, version_min, version_max, handle)

@@ -1,4 +1,4 @@
-"""ListPartitionReassignments, version 0: a broker by itself never has one in progress."""
+"""ListPartitionReassignments: a broker by itself never has one in progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
 
 
-@handler(api_key=46, versions=(0, 0))
+@handler(api_key=46)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """The empty list."""
     return {"error_code": ErrorCode.NONE, "error_message": None, "topics": []}

@@ -1,4 +1,4 @@
-"""Metadata (key 3), versions 0-13, of topics that this broker knows.
+"""Metadata (key 3), of topics that this broker knows.
 
 A request that names an unknown topic goes to the control plane, which may create it; so does one that names a topic
 twice. Everything else is answered here from the metadata image.
@@ -34,8 +34,6 @@ from kafka_cy.records.wire cimport (
 
 cdef enum:
     API_KEY = 3
-    VERSION_MIN = 0
-    VERSION_MAX = 13
     # AclOperation bits of a topic: READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
     TOPIC_OPERATIONS = 0xdf8
     # Of a cluster: CREATE, ALTER, DESCRIBE, CLUSTER_ACTION, DESCRIBE_CONFIGS, ALTER_CONFIGS, IDEMPOTENT_WRITE.
@@ -277,6 +275,6 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     return HANDLED
 
 
-def register() -> None:
+def register(int16_t version_min, int16_t version_max) -> None:
     """Makes reactors answer Metadata of known topics."""
-    hot_handler_register(API_KEY, VERSION_MIN, VERSION_MAX, handle)
+    hot_handler_register(API_KEY, version_min, version_max, handle)

@@ -1,4 +1,4 @@
-"""Metadata, versions 0-13: the requests that the reactors forward: unknown topics, creation on demand, unusual requests.
+"""Metadata: the requests that the reactors forward: unknown topics, creation on demand, unusual requests.
 
 A topic that is created on demand is already in this response with its partitions and leaders (Kafka answers that it is
 unknown and creates it meanwhile). Version 0 takes an empty list for all topics, later versions null. From version 12 on,
@@ -22,7 +22,7 @@ from kafka_cy.cluster.topics import Topic
 from kafka_cy.protocol.errors import ErrorCode
 
 
-@handler(api_key=3, versions=(0, 13))
+@handler(api_key=3)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     """Describe the requested topics. Create missing ones if the client and the broker allow it."""
     body, version = request.body, request.api_version

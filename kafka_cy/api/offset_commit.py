@@ -1,4 +1,4 @@
-"""OffsetCommit (API 8), versions 2-10: a group stores how far it has read.
+"""OffsetCommit (API 8): a group stores how far it has read.
 
 v2-4: a retention time of the request gives these offsets an expiry of their own. v6: leader epoch. v7: group
 instance id. v9 (KIP-848): an unknown group is GROUP_ID_NOT_FOUND (before v9: ILLEGAL_GENERATION). v10 (KIP-848): topic
@@ -18,7 +18,7 @@ from kafka_cy.coordinator.offsets.commit import CommitPartition, CommitRequest
 from kafka_cy.protocol.errors import ErrorCode
 
 
-@handler(api_key=8, versions=(2, 10))
+@handler(api_key=8)
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """Commit the offsets of the partitions that exist; respond when they are stored."""
     body, version = request.body, request.api_version

@@ -1,4 +1,4 @@
-"""OffsetDelete (API 47), version 0 (KIP-496): forget committed offsets of partitions.
+"""OffsetDelete (API 47, KIP-496): forget committed offsets of partitions.
 
 Topics that the group is subscribed to: GROUP_SUBSCRIBED_TO_TOPIC. Unknown group: GROUP_ID_NOT_FOUND. Partitions that do
 not exist: UNKNOWN_TOPIC_OR_PARTITION. An offset that was never committed: no error.
@@ -13,7 +13,7 @@ from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
 
 
-@handler(api_key=47, versions=(0, 0))
+@handler(api_key=47)
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """Write tombstones for the offsets, then respond with an error for each partition."""
     body = request.body

@@ -1,4 +1,4 @@
-"""OffsetFetch (API 9), versions 1-10: the committed offsets of groups.
+"""OffsetFetch (API 9): the committed offsets of groups.
 
 v1: errors stand at each partition. v2-7: at the top level. v2: null topics = all offsets of the group. v5: leader epoch. v7
 (KIP-447): require_stable; nothing is pending here, so every offset is stable. v8 (KIP-709): several groups, each
@@ -18,7 +18,7 @@ from kafka_cy.coordinator.records import CommittedOffset
 from kafka_cy.protocol.errors import ErrorCode
 
 
-@handler(api_key=9, versions=(1, 10))
+@handler(api_key=9)
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """Look the offsets up; nothing is written, and only what is stored is shown."""
     body, version = request.body, request.api_version

@@ -1,4 +1,4 @@
-"""OffsetForLeaderEpoch (key 23), versions 2-4.
+"""OffsetForLeaderEpoch (key 23).
 
 For each partition: the largest leader epoch that is not newer than the one asked for, and the offset at which it ends.
 Consumers use it to find out whether the log was truncated under them (KIP-320), followers to truncate (KIP-101).
@@ -25,8 +25,6 @@ from kafka_cy.storage.partition cimport partition_check_leader
 
 cdef enum:
     API_KEY = 23
-    VERSION_MIN = 2
-    VERSION_MAX = 4
 
 
 cdef void answer_partition(
@@ -108,6 +106,6 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     return HANDLED
 
 
-def register() -> None:
+def register(int16_t version_min, int16_t version_max) -> None:
     """Makes reactors answer OffsetForLeaderEpoch."""
-    hot_handler_register(API_KEY, VERSION_MIN, VERSION_MAX, handle)
+    hot_handler_register(API_KEY, version_min, version_max, handle)

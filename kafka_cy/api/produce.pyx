@@ -1,11 +1,12 @@
-"""Produce (key 0), versions 3-13 (ApiVersions lists it from 0: librdkafka reads features out of the range, KAFKA-18659).
+"""Produce (key 0).
 
 Each partition's records are exactly one v2 batch, checked and, where the topic asks for it, rewritten before the
 partition's lock is taken. One partition's error does not touch the others.
 
 A partition that the request names twice gets the last of its batches and one answer.
 
-- v0-2 carry older message formats: the connection is closed, as Kafka 4 does.
+- v0-2 carry older message formats: the connection is closed, as in Kafka 4. ApiVersions lists them all the same, because
+  librdkafka reads features out of the range (KAFKA-18659).
 - v3: transactional id (KIP-98). v5: log start offset in the answer. v7: zstd may be used (KIP-110).
 - v8: record errors and error message (KIP-467). v9: flexible. v10: CurrentLeader and NodeEndpoints tags (KIP-951).
 - v11, v12: transaction protocol (KIP-890), nothing new on the wire. v13: topics by id (KIP-516).
@@ -50,8 +51,7 @@ from kafka_cy.storage.partition cimport (
 
 cdef enum:
     API_KEY = 0
-    VERSION_MIN = 3
-    VERSION_MAX = 13
+    VERSION_APPENDED_MIN = 3        # older versions carry older message formats
     RECORD_MESSAGES_MAX = 1000      # refused records further back are named without a message
 
 cdef const char* ADMIN_CLIENT_ID = "__admin_client"     # the only client that may write to internal topics
@@ -520,7 +520,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     produce.slot = request.slot
     produce.leaders.count = 0
     produce.internal_allowed = is_admin_client(request)
-    if request.api_version < VERSION_MIN:
+    if request.api_version < VERSION_APPENDED_MIN:
         request.close_reason = b"Produce before version 3 is not supported"
         return CLOSE
     if read_request(request, &produce, named):
@@ -547,6 +547,6 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     return HANDLED
 
 
-def register() -> None:
+def register(int16_t version_min, int16_t version_max) -> None:
     """Makes reactors answer Produce (versions before 3 too: by closing the connection)."""
-    hot_handler_register(API_KEY, 0, VERSION_MAX, handle)
+    hot_handler_register(API_KEY, version_min, version_max, handle)

@@ -1,4 +1,4 @@
-"""PushTelemetry (API 72), version 0 (KIP-714): a client's metrics, as OTLP MetricsData in one of Kafka's codecs."""
+"""PushTelemetry (API 72, KIP-714): a client's metrics, as OTLP MetricsData in one of Kafka's codecs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 
 
-@handler(api_key=72, versions=(0, 0))
+@handler(api_key=72)
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """Checked here, read on a thread of its own; errors as Kafka's ClientMetricsManager has them."""
     telemetry = context.client_telemetry()

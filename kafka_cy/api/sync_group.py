@@ -1,4 +1,4 @@
-"""SyncGroup (API 14), versions 0-5: the leader brings the assignment, the other members wait for their part.
+"""SyncGroup (API 14): the leader brings the assignment, the other members wait for their part.
 
 In a Stable group the stored bytes are repeated. v3: group instance id. v5: protocol type and name, checked against the
 group's (INCONSISTENT_GROUP_PROTOCOL).
@@ -15,7 +15,7 @@ from kafka_cy.coordinator.classic.responses import sync_error
 from kafka_cy.protocol.errors import ErrorCode
 
 
-@handler(api_key=14, versions=(0, 5))
+@handler(api_key=14)
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """Hand the request to the coordinator, which responds when the assignment is stored."""
     body, version = request.body, request.api_version

@@ -233,13 +233,13 @@ class KafkaServer:
         self.groups.start()
 
     def _serve(self) -> None:
-        from kafka_cy.api import api_versions, fetch, fetch_session
+        from kafka_cy.api import api_versions, fetch, fetch_session_cache
         from kafka_cy.api.hot import register_all
 
         register_all()
         fetch.set_max_bytes(int(self.config["fetch.max.bytes"]))
         slots = int(self.config["max.incremental.fetch.session.cache.slots"])
-        fetch_session.set_slots(min(slots, FETCH_SESSIONS_MAX))
+        fetch_session_cache.set_slots(min(slots, FETCH_SESSIONS_MAX))
         api_versions.set_table([(row.api_key, row.version_min, row.version_max) for row in advertised()])
         self.server.set_api_versions([tuple(row) for row in advertised()])
         self.server.set_slow_request_threshold_ms(int(self.config["kafkacy.slow.request.log.threshold.ms"]))

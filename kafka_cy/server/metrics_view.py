@@ -75,9 +75,9 @@ class MetricsView:
         return states, offsets, sum(len(group.members) for group in groups)
 
     def fetch_sessions(self) -> Mapping[str, int]:
-        from kafka_cy.api import fetch_session
+        from kafka_cy.api import fetch_session_cache
 
-        return fetch_session.counters()
+        return fetch_session_cache.counters()
 
     def client_families(self) -> list[Any]:
         pushed = self._broker.client_telemetry

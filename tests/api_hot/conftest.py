@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from kafka_cy.api import fetch_session
+from kafka_cy.api import fetch_session_cache
 
 from .harness import Connection, HotServer
 
 
 @pytest.fixture
 def hot_server(tmp_path: Path) -> Iterator[HotServer]:
-    fetch_session.set_slots(1000)       # no sessions of earlier tests
+    fetch_session_cache.set_slots(1000)       # no sessions of earlier tests
     server = HotServer(tmp_path)
     yield server
     server.stop()

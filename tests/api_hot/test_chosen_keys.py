@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kafka_cy.api import fetch_session, named_partitions
+from kafka_cy.api import fetch_session_cache, named_partitions
 from kafka_cy.coordinator import heartbeat_table
 
 from .harness import Connection, HotServer
@@ -92,11 +92,11 @@ def test_requests(
 def test_sessions(hot_server: HotServer, connection: Connection, other: Connection) -> None:
     """New sessions and incremental requests."""
     (session_id,) = struct.unpack_from(">i", answered(connection, other, fetch(0, 0)), 10)
-    partitions, probes = fetch_session.probes(session_id)
+    partitions, probes = fetch_session_cache.probes(session_id)
     assert partitions == PARTITIONS and probes < 6 * PARTITIONS
     small = open_session(hot_server, connection, 7, {("small", 0): 0})
     answered(connection, other, fetch(small, 1))
-    partitions, probes = fetch_session.probes(small)
+    partitions, probes = fetch_session_cache.probes(small)
     assert partitions == PARTITIONS + 1 and probes < 6 * PARTITIONS
 
 
@@ -104,7 +104,7 @@ def test_sessions(hot_server: HotServer, connection: Connection, other: Connecti
 def holding(session_id: int) -> Iterator[None]:
     """The session's lock is held, as by a long request."""
     held, end = os.pipe(), os.pipe()
-    thread = threading.Thread(target=fetch_session.hold, args=(session_id, held[1], end[0]))
+    thread = threading.Thread(target=fetch_session_cache.hold, args=(session_id, held[1], end[0]))
     thread.start()
     os.read(held[0], 1)
     try:
@@ -118,7 +118,7 @@ def holding(session_id: int) -> Iterator[None]:
 
 def test_a_session_holds_up_only_itself(tmp_path: Path) -> None:
     """While one session is worked on, the sessions of other reactors are answered, begin and end."""
-    fetch_session.set_slots(1000)       # no sessions of earlier tests
+    fetch_session_cache.set_slots(1000)       # no sessions of earlier tests
     server = HotServer(tmp_path, reactors=2)
     first, second = server.connect(), server.connect()      # each on a reactor of its own
     try:
@@ -130,7 +130,7 @@ def test_a_session_holds_up_only_itself(tmp_path: Path) -> None:
             assert second.call(1, 12, request(server, {}, session=(free, 1)))["error_code"] == 0
             another = open_session(server, second, 12, {("t", 0): 0})
             assert second.call(1, 12, request(server, {}, session=(another, -1)))["error_code"] == 0
-            assert fetch_session.counters()["sessions"] == 2
+            assert fetch_session_cache.counters()["sessions"] == 2
             first.socket.setblocking(False)
             with pytest.raises(BlockingIOError):
                 first.socket.recv(1)

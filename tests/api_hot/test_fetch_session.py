@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kafka_cy.api import fetch_session
+from kafka_cy.api import fetch_session_cache
 
 from .harness import Connection, HotServer
 from .kio_wire import encode_request
@@ -119,20 +119,20 @@ def test_forgetting_everything_closes(hot_server: HotServer, connection: Connect
 
 def test_the_cache_is_bounded(hot_server: HotServer, connection: Connection) -> None:
     hot_server.create_topic("t")
-    fetch_session.set_slots(3)
+    fetch_session_cache.set_slots(3)
     try:
         ids = [open_session(hot_server, connection, 12, {("t", 0): 0}) for _ in range(3)]
         assert len(set(ids)) == 3
         answer = connection.call(1, 12, request(hot_server, {("t", 0): 0}, session=(0, 0)))
         assert (answer["error_code"], answer["session_id"]) == (0, 0)
-        assert fetch_session.counters()["sessions"] == 3
+        assert fetch_session_cache.counters()["sessions"] == 3
         connection.call(1, 12, request(hot_server, {}, session=(ids[1], -1)))
         assert open_session(hot_server, connection, 12, {("t", 0): 0}) not in ids
-        fetch_session.set_slots(0)
+        fetch_session_cache.set_slots(0)
         answer = connection.call(1, 12, request(hot_server, {("t", 0): 0}, session=(0, 0)))
         assert (answer["error_code"], answer["session_id"]) == (0, 0)
     finally:
-        fetch_session.set_slots(1000)
+        fetch_session_cache.set_slots(1000)
 
 
 def test_many_partitions_come_and_go(hot_server: HotServer, connection: Connection) -> None:
@@ -155,7 +155,7 @@ def test_many_partitions_come_and_go(hot_server: HotServer, connection: Connecti
         for topic in answer["responses"]:
             found += [(topic["topic"], row["partition_index"]) for row in topic["partitions"]]
         assert len(found) == len(set(found)) and set(found) == model
-    assert fetch_session.counters()["partitions"] >= len(model)
+    assert fetch_session_cache.counters()["partitions"] >= len(model)
 
 
 def test_long_unknown_name_is_not_copied_per_partition(hot_server: HotServer, connection: Connection) -> None:

@@ -16,7 +16,7 @@ import pytest
 from kio.serial.errors import InvalidUnicode
 from mutation import INT32, SECONDS, SEED, mutate
 
-from kafka_cy.api import fetch_session
+from kafka_cy.api import fetch_session_cache
 from kafka_cy.coordinator import heartbeat_table
 from kafka_cy.records import Record, build_batch
 
@@ -209,7 +209,7 @@ def test_spoiled_fetch_sessions(server: HotServer) -> None:
 
 def test_spoiled_while_sessions_are_few(tmp_path: Path) -> None:
     """Sessions push each other out while their fetches wait."""
-    fetch_session.set_slots(3)
+    fetch_session_cache.set_slots(3)
     server = HotServer(tmp_path)
     fill(server)
     chance = random.Random(SEED)
@@ -229,8 +229,8 @@ def test_spoiled_while_sessions_are_few(tmp_path: Path) -> None:
             clients[which].send(1, 13, encode_request(1, 13, values))
             clients[which].close()
             clients[which], sessions[which] = server.connect(), (0, 0)
-    assert fetch_session.counters()["sessions"] <= 3
+    assert fetch_session_cache.counters()["sessions"] <= 3
     for client in clients:
         client.close()
     server.stop()
-    fetch_session.set_slots(1000)
+    fetch_session_cache.set_slots(1000)

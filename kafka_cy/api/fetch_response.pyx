@@ -1,7 +1,38 @@
-# Part of fetch.pyx: choosing what goes into the answer, and writing it.
+"""Choosing what a Fetch response contains, and writing it.
+
+A full response contains every partition. An incremental one (KIP-227) contains the partitions that have records or whose
+high watermark, log start offset or error changed; the session remembers what was sent.
+"""
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
+from libc.stdlib cimport free
+
+from kafka_cy.api.error_codes cimport (
+    ERROR_FENCED_LEADER_EPOCH, ERROR_INVALID_FETCH_SESSION_EPOCH, ERROR_KAFKA_STORAGE_ERROR, ERROR_NONE,
+    ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_UNKNOWN_TOPIC_ID, ERROR_UNKNOWN_TOPIC_OR_PARTITION,
+)
+from kafka_cy.api.fetch cimport READ_COMMITTED, FetchItem, forget_offsets
+from kafka_cy.api.fetch_request cimport AskedPartition
+from kafka_cy.api.fetch_session cimport (
+    FetchSession, SessionPartition, SessionTopic, session_lock, session_move_last, session_put, session_release,
+    session_set, session_topic, session_unlock,
+)
+from kafka_cy.api.fetch_session_cache cimport session_create, session_remove
+from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX, leaders_add, same_topic, write_response_tags, write_topic_key
+from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_pointer
+from kafka_cy.network.reactor cimport request_error, response_add_file, response_begin, response_send
+from kafka_cy.network.tracing cimport trace_fetched
+from kafka_cy.records.wire cimport (
+    Writer, write_array_length, write_int16, write_int32, write_int64, write_int8, write_no_tags, write_uvarint,
+    writer_init, writer_reserve,
+)
+from kafka_cy.storage.log cimport Log, log_aborted_transactions, segment_read
+
+cdef enum:
+    COPIED_BYTES_MAX = 16384        # above, sendfile costs less than the copy
+
 
 cdef void note_sent(FetchSession* session, FetchItem* item) noexcept nogil:
-    """Whether an incremental answer holds the partition; remembers what it says. The session's lock is held."""
+    """Whether an incremental response contains the partition; remembers what it says. The session's lock is held."""
     cdef SessionPartition* partition = &session.partitions[item.session_entry]
     item.send = item.read.size > 0 or item.diverging
     if partition.high_watermark != item.high_watermark:
@@ -12,7 +43,7 @@ cdef void note_sent(FetchSession* session, FetchItem* item) noexcept nogil:
         partition.log_start_offset = item.log_start_offset
     if item.error:
         item.send = True
-        partition.high_watermark = -1               # so that the next answer holds it again, well or not
+        partition.high_watermark = -1               # so that the next response contains it again, well or not
     if item.read.size > 0:
         session_move_last(session, item.session_entry)
 
@@ -71,7 +102,7 @@ cdef int32_t create_session(Reactor* reactor, Fetch* fetch) noexcept nogil:
 
 
 cdef int32_t choose(Reactor* reactor, Fetch* fetch) noexcept nogil:
-    """Marks what is sent; the session id to answer."""
+    """Marks what is sent. Returns the session id for the response."""
     cdef int32_t session_id = 0
     cdef int32_t i
     if fetch.session != NULL:
@@ -108,7 +139,7 @@ cdef int32_t topic_end(Fetch* fetch, int32_t start, int32_t* sent) noexcept nogi
 cdef void write_aborted(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:
     """Aborted transactions in the order of the index: null for read_uncommitted, empty when nothing was read.
 
-    Kafka's answer for a partition that is unknown holds an empty list with either level.
+    Kafka's response for a partition that is unknown contains an empty list with either level.
     """
     cdef int64_t* pairs = NULL
     cdef int32_t count = 0
@@ -139,7 +170,7 @@ cdef void write_records_size(Fetch* fetch, Writer* w, int64_t size) noexcept nog
 
 
 cdef bint copy_records(FetchItem* item, Writer* w) noexcept nogil:
-    """Reads the records into the answer; False when they could not be read."""
+    """Reads the records into the response; False when they could not be read."""
     cdef size_t size = <size_t>item.read.size
     cdef uint8_t* place = writer_reserve(w, size)
     if place == NULL:
@@ -151,7 +182,7 @@ cdef bint copy_records(FetchItem* item, Writer* w) noexcept nogil:
 
 
 cdef void write_head(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:
-    """All of a partition's answer before its records."""
+    """All of a partition's response before its records."""
     write_int32(w, item.index)
     write_int16(w, item.error)
     write_int64(w, item.high_watermark)
@@ -241,7 +272,7 @@ cdef void trace(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil
             trace_fetched(reactor, request.slot, item.partition, item.fetch_offset, item.read_limit, &item.read)
 
 
-cdef void respond(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
+cdef void fetch_respond(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
     cdef Writer w
     cdef int32_t session_id = choose(reactor, fetch)
     request_error(request, fetch.error, 1)

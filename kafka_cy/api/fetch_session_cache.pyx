@@ -1,0 +1,317 @@
+"""The bounded cache of the fetch sessions (KIP-227) of the whole broker.
+
+As in Kafka's FetchSessionCacheShard, the slots are spread over shards, each with a lock that is held for a look-up only. A
+session has a lock of its own, so a request with many changes holds up nobody but the other requests of its session.
+
+A session id contains its slot (id modulo the number of slots), and the slot its shard, so one look-up finds a session. A
+new session in a full cache takes the place of a session that was idle for two minutes, else of an older (two minutes)
+session that is not larger; else it is refused and the client goes on with full requests (session id 0).
+"""
+from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from kafka_cy.api.fetch_session cimport (
+    FetchSession, session_lock, session_new, session_release, session_unlock,
+)
+from kafka_cy.base.atomics cimport atomic_add_i32, atomic_add_i64, atomic_load_i32, atomic_load_relaxed_i64
+from kafka_cy.base.posix cimport (
+    getrandom, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, read, write,
+)
+
+cdef enum:
+    SLOTS_DEFAULT = 1000            # max.incremental.fetch.session.cache.slots
+    SHARDS_MAX = 8                  # as in Kafka; fewer when there are fewer slots
+    EVICTION_MS = 120000            # min.incremental.fetch.session.eviction.ms
+    EXAMINED_MAX = 128              # sessions that a new one is compared with in a full shard, in turn
+    NONE = -1
+
+
+# Every `shards_count`th slot. Threads: any, under `mutex`.
+cdef struct CacheShard:
+    pthread_mutex_t mutex
+    int32_t count                   # of sessions
+    int32_t hand                    # the slot at which the next search for a session to evict begins
+    int64_t evictions
+
+
+# Purpose: all sessions. Threads: any; a slot is guarded by its shard's mutex. Limits: `slots` sessions.
+cdef struct SessionCache:
+    int32_t slots
+    int32_t shards_count
+    int64_t turn                    # atomic: new sessions go round the shards
+    FetchSession** sessions         # by slot
+    CacheShard shards[SHARDS_MAX]
+
+
+cdef SessionCache cache
+
+
+cdef int cache_init(int32_t slots) noexcept nogil:
+    """An empty cache. -1 without memory: there are no slots then."""
+    cache.slots = slots
+    cache.shards_count = SHARDS_MAX if slots > SHARDS_MAX else slots
+    free(cache.sessions)
+    cache.sessions = NULL
+    if slots > 0:
+        cache.sessions = <FetchSession**>calloc(<size_t>slots, sizeof(FetchSession*))
+        if cache.sessions == NULL:
+            cache.slots = 0
+            return -1
+    return 0
+
+
+cdef CacheShard* shard_of(int32_t slot) noexcept nogil:
+    return &cache.shards[slot % cache.shards_count]
+
+
+cdef FetchSession* session_acquire(int32_t session_id) noexcept nogil:
+    cdef FetchSession* session
+    cdef CacheShard* cache_shard
+    cdef int32_t slot
+    if session_id <= 0 or cache.slots == 0:
+        return NULL
+    slot = session_id % cache.slots
+    cache_shard = shard_of(slot)
+    pthread_mutex_lock(&cache_shard.mutex)
+    session = cache.sessions[slot]
+    if session != NULL and session.id != session_id:
+        session = NULL
+    if session != NULL:
+        atomic_add_i32(&session.references, 1)
+    pthread_mutex_unlock(&cache_shard.mutex)
+    return session
+
+
+cdef int32_t free_slot(int32_t shard) noexcept nogil:
+    """A slot of the shard without a session. There is one. The shard's mutex is held."""
+    cdef uint32_t random = 0
+    cdef int32_t slot
+    getrandom(&random, sizeof(random), 0)
+    slot = shard + <int32_t>(random % <uint32_t>slots_of(shard)) * cache.shards_count
+    while cache.sessions[slot] != NULL:
+        slot = next_slot(slot)
+    return slot
+
+
+cdef int32_t slots_of(int32_t shard) noexcept nogil:
+    return (cache.slots - shard + cache.shards_count - 1) // cache.shards_count
+
+
+cdef int32_t next_slot(int32_t slot) noexcept nogil:
+    """The next slot of the same shard; after the last comes the first."""
+    return slot + cache.shards_count if slot + cache.shards_count < cache.slots else slot % cache.shards_count
+
+
+cdef int32_t worst_session(int32_t shard, int32_t size, int64_t now_ms) noexcept nogil:
+    """The slot to take for a session of `size` partitions; NONE when no session has to go. The shard's mutex is held."""
+    cdef FetchSession* session
+    cdef int32_t idle = NONE
+    cdef int32_t smallest = NONE
+    cdef int32_t slot = cache.shards[shard].hand
+    cdef int64_t used_ms, idle_ms = 0
+    cdef int32_t count, smallest_count = 0
+    cdef int32_t i
+    for i in range(min(slots_of(shard), <int32_t>EXAMINED_MAX)):  # no-cython-lint
+        session = cache.sessions[slot]
+        used_ms = atomic_load_relaxed_i64(&session.used_ms)
+        if idle == NONE or used_ms < idle_ms:
+            idle = slot
+            idle_ms = used_ms
+        if now_ms - session.created_ms > EVICTION_MS:
+            count = atomic_load_i32(&session.count)
+            if smallest == NONE or count < smallest_count:
+                smallest = slot
+                smallest_count = count
+        slot = next_slot(slot)
+    cache.shards[shard].hand = slot
+    if idle != NONE and now_ms - idle_ms > EVICTION_MS:
+        return idle
+    if smallest != NONE and smallest_count <= size:
+        return smallest
+    return NONE
+
+
+cdef int32_t new_id(int32_t slot) noexcept nogil:
+    """A random positive id that belongs to the slot, so that a mistaken id is not another session's."""
+    cdef uint32_t random = 0
+    cdef int64_t rounds = 0x7fffffff // cache.slots - 1
+    getrandom(&random, sizeof(random), 0)
+    if rounds <= 0:
+        rounds = 1
+    return <int32_t>((1 + random % rounds) * cache.slots + slot)
+
+
+cdef bint enter_shard(int32_t shard, FetchSession* session, bint evict, int32_t size) noexcept nogil:
+    """Gives the session a slot of the shard, if one is free or `evict` finds one."""
+    cdef CacheShard* cache_shard = &cache.shards[shard]
+    cdef FetchSession* evicted = NULL
+    cdef int32_t slot = NONE
+    pthread_mutex_lock(&cache_shard.mutex)
+    if cache_shard.count < slots_of(shard):
+        slot = free_slot(shard)
+        cache_shard.count += 1
+    elif evict:
+        slot = worst_session(shard, size, session.created_ms)
+        if slot != NONE:
+            evicted = cache.sessions[slot]
+            cache_shard.evictions += 1
+    if slot != NONE:
+        session.id = new_id(slot)
+        cache.sessions[slot] = session
+    pthread_mutex_unlock(&cache_shard.mutex)
+    if evicted != NULL:
+        session_release(evicted)
+    return slot != NONE
+
+
+cdef bint enter_cache(FetchSession* session, int32_t size) noexcept nogil:
+    """A free slot of any shard, else an evicted session's."""
+    cdef int32_t start, i
+    cdef int evict
+    if cache.slots == 0:
+        return False                # sessions are switched off
+    start = <int32_t>(atomic_add_i64(&cache.turn, 1) % cache.shards_count)
+    for evict in range(2):
+        for i in range(cache.shards_count):
+            if enter_shard((start + i) % cache.shards_count, session, evict, size):
+                return True
+    return False
+
+
+cdef FetchSession* session_create(bint by_id, int32_t size, int64_t now_ms) noexcept nogil:
+    cdef FetchSession* session
+    if size <= 0:
+        return NULL
+    session = session_new(by_id, now_ms)
+    if session == NULL:
+        return NULL
+    atomic_add_i32(&session.references, 1)      # the cache's
+    if not enter_cache(session, size):
+        session_release(session)
+        session_release(session)
+        return NULL
+    return session
+
+
+cdef void session_remove(FetchSession* session) noexcept nogil:
+    cdef int32_t slot
+    cdef CacheShard* cache_shard
+    cdef bint found
+    if cache.slots == 0:
+        return                      # all sessions are gone already
+    slot = session.id % cache.slots
+    cache_shard = shard_of(slot)
+    pthread_mutex_lock(&cache_shard.mutex)
+    found = cache.sessions[slot] == session
+    if found:                       # else it is evicted already
+        cache.sessions[slot] = NULL
+        cache_shard.count -= 1
+    pthread_mutex_unlock(&cache_shard.mutex)
+    if found:
+        session_release(session)
+
+
+def set_slots(slots: int) -> None:
+    """How many sessions there may be (max.incremental.fetch.session.cache.slots), while no request is worked on.
+
+    All sessions are forgotten. ValueError; MemoryError: there are no slots then.
+    """
+    cdef int32_t slot, count
+    cdef int failed
+    if not 0 <= slots < 1 << 24:
+        raise ValueError(f"fetch session slots: {slots} must be between 0 (no sessions) and 16777215")
+    count = slots
+    with nogil:
+        for slot in range(cache.slots):
+            if cache.sessions[slot] != NULL:
+                session_remove(cache.sessions[slot])
+        failed = cache_init(count)
+    if failed:
+        raise MemoryError
+
+
+cdef void shard_count(int32_t shard, int64_t* sessions, int64_t* partitions, int64_t* evictions) noexcept nogil:
+    """Adds what the shard has."""
+    cdef CacheShard* cache_shard = &cache.shards[shard]
+    cdef int32_t slot = shard
+    pthread_mutex_lock(&cache_shard.mutex)
+    sessions[0] += cache_shard.count
+    evictions[0] += cache_shard.evictions
+    while slot < cache.slots:
+        if cache.sessions[slot] != NULL:
+            partitions[0] += atomic_load_i32(&cache.sessions[slot].count)
+        slot += cache.shards_count
+    pthread_mutex_unlock(&cache_shard.mutex)
+
+
+def counters() -> dict[str, int]:
+    """sessions, partitions in them and evictions so far."""
+    cdef int64_t sessions = 0
+    cdef int64_t partitions = 0
+    cdef int64_t evictions = 0
+    cdef int32_t shard
+    with nogil:
+        for shard in range(cache.shards_count):
+            shard_count(shard, &sessions, &partitions, &evictions)
+    return {"sessions": sessions, "partitions": partitions, "evictions": evictions}
+
+
+cdef int session_probes(int32_t session_id, int32_t* partitions, int64_t* probes) noexcept nogil:
+    cdef FetchSession* session = session_acquire(session_id)
+    if session == NULL:
+        return -1
+    session_lock(session)
+    partitions[0] = session.count
+    probes[0] = session.partitions_table.probes + session.topics_table.probes
+    session_unlock(session)
+    session_release(session)
+    return 0
+
+
+def probes(int32_t session_id) -> tuple[int, int]:
+    """How many partitions a session holds, and how many slots of its tables were looked at to note them. For tests."""
+    cdef int32_t partitions = 0
+    cdef int64_t count = 0
+    cdef int failed
+    with nogil:
+        failed = session_probes(session_id, &partitions, &count)
+    if failed:
+        raise KeyError(session_id)
+    return partitions, count
+
+
+cdef int session_hold(int32_t session_id, int held_fd, int end_fd) noexcept nogil:
+    cdef FetchSession* session = session_acquire(session_id)
+    cdef char byte = 0
+    if session == NULL:
+        return -1
+    session_lock(session)
+    if write(held_fd, &byte, 1) == 1:
+        read(end_fd, &byte, 1)
+    session_unlock(session)
+    session_release(session)
+    return 0
+
+
+def hold(int32_t session_id, int held_fd, int end_fd) -> None:
+    """Take a session's lock as a long request would, write a byte to `held_fd`, and wait for one from `end_fd`.
+
+    For tests. KeyError when there is no such session.
+    """
+    cdef int failed
+    with nogil:
+        failed = session_hold(session_id, held_fd, end_fd)
+    if failed:
+        raise KeyError(session_id)
+
+
+cdef void shards_init() noexcept nogil:
+    cdef int32_t shard
+    memset(&cache, 0, sizeof(cache))
+    for shard in range(SHARDS_MAX):
+        pthread_mutex_init(&cache.shards[shard].mutex, NULL)
+
+
+shards_init()
+set_slots(SLOTS_DEFAULT)
