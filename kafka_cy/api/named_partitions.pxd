@@ -35,6 +35,10 @@ cdef struct NamedPartitions:
     HashTable partitions_table
 
 
+# A copy that outlives the handler call: what it borrows of the body at `body` it then borrows of the same bytes at `kept`.
+# 0, or 1 without memory. Nothing can be added to it. Free it with named_free.
+cdef int named_copy(NamedPartitions* copy, NamedPartitions* named, const uint8_t* body, const uint8_t* kept) noexcept nogil
+cdef void named_free(NamedPartitions* named) noexcept nogil
 # The reactor's, emptied.
 cdef NamedPartitions* named_of(int32_t reactor_id) noexcept nogil
 # Notes one mention: `at` is its first field, the partition index. 0, or 1 without memory.

@@ -5,8 +5,8 @@ last mention counts (Produce, Fetch), or such partitions are refused (ListOffset
 done. A request of one partition, by far the most frequent one, needs no hash and no look-up.
 """
 from libc.stdint cimport int32_t, uint8_t, uint32_t
-from libc.stdlib cimport free, realloc
-from libc.string cimport memset
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memset
 
 from kafka_cy.api.leaders cimport TopicKey, hash_of_topic, same_topic
 from kafka_cy.base.hash cimport hash_of_pair
@@ -156,3 +156,35 @@ def probes(reactor: int) -> tuple[int, int]:
     """
     cdef NamedPartitions* named = &of_reactors[reactor]
     return named.partitions_count, named.topics_table.probes + named.partitions_table.probes
+
+
+cdef int named_copy(
+    NamedPartitions* copy, NamedPartitions* named, const uint8_t* body, const uint8_t* kept
+) noexcept nogil:
+    cdef size_t topics_size = <size_t>named.topics_count * sizeof(NamedTopic)
+    cdef size_t partitions_size = <size_t>named.partitions_count * sizeof(NamedPartition)
+    cdef TopicKey* key
+    cdef int32_t i
+    memset(copy, 0, sizeof(NamedPartitions))
+    copy.topics = <NamedTopic*>malloc(topics_size + 1)
+    copy.partitions = <NamedPartition*>malloc(partitions_size + 1)
+    if copy.topics == NULL or copy.partitions == NULL:
+        return 1
+    memcpy(copy.topics, named.topics, topics_size)
+    memcpy(copy.partitions, named.partitions, partitions_size)
+    copy.topics_count = named.topics_count
+    copy.partitions_count = named.partitions_count
+    for i in range(copy.topics_count):
+        key = &copy.topics[i].key
+        if key.by_id:
+            key.topic_id = kept + (key.topic_id - body)
+        else:
+            key.name = <const char*>kept + (<const uint8_t*>key.name - body)
+    for i in range(copy.partitions_count):
+        copy.partitions[i].at = kept + (copy.partitions[i].at - body)
+    return 0
+
+
+cdef void named_free(NamedPartitions* named) noexcept nogil:
+    free(named.topics)
+    free(named.partitions)

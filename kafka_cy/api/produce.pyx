@@ -16,37 +16,36 @@ A partition that the request names twice gets the last of its batches and one an
 - Answers are encoded before they wait; a wait that ends badly patches the error code.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp
 
-from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.api.error_codes cimport *
 from kafka_cy.api.leaders cimport (
-    RESPONSE_BYTES_MAX, Leaders, find_topic, leaders_add, write_current_leader, write_response_tags, write_topic_key,
+    RESPONSE_BYTES_MAX, find_topic, leaders_add, write_current_leader, write_response_tags, write_topic_key,
 )
-from kafka_cy.api.named_partitions cimport NamedPartitions, NamedTopic, named_add, named_of
-from kafka_cy.api.parking cimport park, parked_init
+from kafka_cy.api.named_partitions cimport NamedPartition, NamedPartitions, NamedTopic, named_add, named_of
+from kafka_cy.api.produce_errors cimport (
+    batch_error_code, batch_error_message, found_in_records, not_one_batch, record_error_message,
+)
+from kafka_cy.api.produce_job cimport NEEDS_JOB, REACTOR_BYTES_MAX, suspend, suspend_again, suspended_end, validate_here
+from kafka_cy.api.produce_waiting cimport await_partition, park_produce, reached
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
-from kafka_cy.network.connection cimport ResponseSlot
+from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_pointer
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.reactor cimport (
-    CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, parked_watch, request_error, response_begin, response_none,
+    CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_close, request_error, response_begin, response_none,
     response_send,
 )
 from kafka_cy.network.tracing cimport trace_appended, trace_looks
 from kafka_cy.records.batch cimport *
-from kafka_cy.records.batch_validation cimport batch_validate
 from kafka_cy.records.wire cimport (
-    Reader, Writer, read_bytes, read_int16, read_int32, read_string, reader_init,
-    skip_tagged_fields, store_be16, write_array_length, write_int16, write_int32, write_int64, write_no_tags,
-    write_string, writer_free, writer_init,
+    Reader, Writer, read_bytes, read_int16, read_int32, read_string, reader_init, skip_tagged_fields, write_array_length,
+    write_int16, write_int32, write_int64, write_no_tags, write_string, writer_free, writer_init,
 )
 from kafka_cy.storage.log cimport (
-    AppendResult, Log, LogConfig, ORIGIN_CLIENT, STORAGE_OK, log_config, log_flushed_offset, log_start_offset,
+    AppendResult, Log, LogConfig, ORIGIN_CLIENT, STORAGE_OK, log_config, log_start_offset,
 )
 from kafka_cy.storage.partition cimport (
-    PARTITION_DELETED, PARTITION_OFFLINE, PARTITION_ONLINE, Partition, partition_acquire, partition_append,
-    partition_check_leader, partition_has_enough_replicas, partition_release,
+    Partition, partition_append, partition_check_leader, partition_has_enough_replicas,
 )
 
 cdef enum:
@@ -55,40 +54,6 @@ cdef enum:
     RECORD_MESSAGES_MAX = 1000      # refused records further back are named without a message
 
 cdef const char* ADMIN_CLIENT_ID = "__admin_client"     # the only client that may write to internal topics
-
-
-# A partition whose answer waits. Holds a partition reference while parked.
-cdef struct Awaited:
-    Partition* partition
-    int64_t required_offset         # what the high watermark and/or the flushed offset must reach
-    int32_t leader_epoch            # that the batch was appended with
-    size_t error_at                 # where its error code stands in the answer
-    bint high_watermark             # acks=all
-    bint flush
-    bint done
-    int16_t error                   # what it answers
-
-
-# Purpose: a Produce that waits for replication or fsync. Owner: the reactor of its connection.
-cdef struct ParkedProduce:
-    Parked parked                   # first field
-    Writer answer
-    int32_t count
-    Awaited* awaited
-
-
-# One request while it is worked on. Owner: one handler call, on its stack.
-cdef struct Produce:
-    int16_t version
-    bint flexible
-    int16_t acks
-    int32_t timeout_ms
-    bint internal_allowed
-    int32_t partitions_count
-    int16_t error                   # first error of a partition (acks=0 closes on it)
-    Leaders leaders
-    ParkedProduce* waiting          # NULL until a partition has to wait
-    ResponseSlot* slot
 
 
 # What one partition answers.
@@ -101,77 +66,8 @@ cdef struct PartitionAnswer:
     int32_t record_errors_count
     const char* message             # NULL none; static
     bint waits                      # its error code is not known yet
+    bint needs_job                  # nothing of it is answered before a job has validated its batch
     bint unseen                     # refused before it is a request to this partition: BrokerTopicMetrics leave it out
-
-
-cdef int16_t batch_error_code(int error, const uint8_t* data, int32_t size) noexcept nogil:
-    if error == BATCH_BAD_MAGIC:
-        # Older formats are refused as invalid records; a magic that does not exist is corruption.
-        return ERROR_INVALID_RECORD if size > MAGIC_AT and data[MAGIC_AT] < 2 else ERROR_CORRUPT_MESSAGE
-    if error == BATCH_BAD_LENGTH or error == BATCH_BAD_CRC:
-        return ERROR_CORRUPT_MESSAGE
-    if error == BATCH_BAD_COMPRESSION or (error == BATCH_BAD_ATTRIBUTES and data[ATTRIBUTES_AT + 1] & 7 > 4):
-        return ERROR_UNKNOWN_SERVER_ERROR       # as Kafka; CORRUPT_MESSAGE would make the client try again
-    if error == BATCH_BAD_TIMESTAMP:
-        return ERROR_INVALID_TIMESTAMP
-    if error == BATCH_TOO_LARGE or error == BATCH_UNPACKS_TOO_LARGE:
-        return ERROR_MESSAGE_TOO_LARGE
-    if error == BATCH_ZSTD_UNSUPPORTED:
-        return ERROR_UNSUPPORTED_COMPRESSION_TYPE
-    if error == BATCH_NO_MEMORY:
-        return ERROR_UNKNOWN_SERVER_ERROR
-    return ERROR_INVALID_RECORD
-
-
-cdef bint found_in_records(int error) noexcept nogil:
-    """Whether the batch as such was whole: only then does Kafka answer a log start offset."""
-    return not (
-        error == BATCH_TRUNCATED or error == BATCH_NOT_ONE or error == BATCH_BAD_LENGTH or error == BATCH_BAD_MAGIC
-        or error == BATCH_BAD_CRC or error == BATCH_TOO_LARGE
-    )
-
-
-cdef bint not_one_batch(int error) noexcept nogil:
-    """What Kafka's ProduceRequest.validateRecords refuses, before a partition is asked."""
-    return error == BATCH_TRUNCATED or error == BATCH_NOT_ONE or error == BATCH_BAD_MAGIC
-
-
-cdef const char* batch_error_message(int error) noexcept nogil:
-    if error == BATCH_TRUNCATED or error == BATCH_NOT_ONE:
-        return b"Produce requests must hold exactly one whole record batch per partition"
-    if error == BATCH_BAD_LENGTH:
-        return b"The length field of the batch is not the length of the data"
-    if error == BATCH_BAD_MAGIC:
-        return b"Only record batches with magic 2 are accepted"
-    if error == BATCH_BAD_CRC:
-        return b"The checksum of the batch does not match"
-    if error == BATCH_BAD_COUNT:
-        return b"The record count does not match the offsets or the records of the batch"
-    if error == BATCH_BAD_ATTRIBUTES:
-        return b"Clients may not write control batches or unknown compression types"
-    if error == BATCH_BAD_SEQUENCE:
-        return b"A batch with a producer id needs a sequence, and no other may have one"
-    if error == BATCH_BAD_RECORD:
-        return b"One or more records do not parse"
-    if error == BATCH_NO_KEY:
-        return b"One or more records have been rejected: a compacted topic accepts no record without a key"
-    if error == BATCH_BAD_TIMESTAMP:
-        return b"One or more records have been rejected due to invalid timestamp"
-    if error == BATCH_TOO_LARGE:
-        return b"The batch is larger than max.message.bytes"
-    if error == BATCH_BAD_COMPRESSION:
-        return b"The batch does not unpack"
-    if error == BATCH_UNPACKS_TOO_LARGE:
-        return b"The batch unpacks to more than the broker accepts"
-    if error == BATCH_ZSTD_UNSUPPORTED:
-        return b"zstd needs Produce version 7 or later"
-    return NULL
-
-
-cdef const char* record_error_message(int error) noexcept nogil:
-    if error == BATCH_NO_KEY:
-        return b"Compacted topic cannot accept message without key"
-    return b"The timestamp is outside the range that the topic accepts"
 
 
 cdef int read_partition(Reader* r, bint flexible, int32_t* index, uint8_t** records, int32_t* size) noexcept nogil:
@@ -208,34 +104,6 @@ cdef int read_request(Request* request, Produce* produce, NamedPartitions* named
     return r.error
 
 
-cdef Awaited* await_partition(Produce* produce, Partition* partition) noexcept nogil:
-    """A place for one more partition that waits; NULL without memory."""
-    cdef ParkedProduce* waiting = produce.waiting
-    cdef Awaited* awaited
-    if waiting == NULL:
-        waiting = <ParkedProduce*>malloc(sizeof(ParkedProduce) + sizeof(Awaited) * produce.partitions_count)
-        if waiting == NULL:
-            return NULL
-        waiting.count = 0
-        waiting.awaited = <Awaited*>(waiting + 1)
-        produce.waiting = waiting
-    awaited = &waiting.awaited[waiting.count]
-    waiting.count += 1
-    awaited.partition = partition_acquire(partition)
-    awaited.done = False
-    awaited.error = ERROR_NONE
-    return awaited
-
-
-cdef bint reached(Awaited* awaited) noexcept nogil:
-    cdef Partition* partition = awaited.partition
-    if awaited.high_watermark and atomic_load_i64(&partition.high_watermark) < awaited.required_offset:
-        return False
-    if awaited.flush:
-        return log_flushed_offset(<Log*>atomic_load_pointer(<void**>&partition.log)) >= awaited.required_offset
-    return True
-
-
 cdef void count_refused(Partition* partition, int error, int64_t size) noexcept nogil:
     """A produce request that appended nothing; Kafka calls it failed only when neither client nor leadership explain it."""
     atomic_add_relaxed_i64(&partition.refused_produce_requests, 1)
@@ -259,6 +127,18 @@ cdef void count_invalid(Partition* partition, int error, const ValidBatch* valid
         atomic_add_relaxed_i64(&partition.no_key, valid.keyless_records)
 
 
+cdef int validate(
+    Reactor* reactor, Produce* produce, const ProduceRules* rules, uint8_t* records, int32_t size, ValidBatch* valid
+) noexcept nogil:
+    """A BatchError, or NEEDS_JOB."""
+    cdef ValidatedBatch* validated = produce.validated
+    if validated == NULL:
+        return validate_here(reactor, produce, rules, records, size, valid)
+    produce.validated = NULL
+    valid[0] = validated.valid
+    return validated.error
+
+
 cdef void append(
     Reactor* reactor, Produce* produce, PartitionImage* known, uint8_t* records, int32_t size, size_t error_at,
     PartitionAnswer* answer,
@@ -275,9 +155,10 @@ cdef void append(
     if produce.acks == -1 and not partition_has_enough_replicas(partition):     # asked again where it counts
         answer.error = ERROR_NOT_ENOUGH_REPLICAS
         return
-    error = batch_validate(
-        reactor.codecs, records, <size_t>size, &config.rules, reactor.now_ms, produce.version, &reactor.scratch, &valid
-    )
+    error = validate(reactor, produce, &config.rules, records, size, &valid)
+    if error == NEEDS_JOB:
+        answer.needs_job = True
+        return
     if error != BATCH_OK:
         answer.error = batch_error_code(error, records, size)
         answer.message = batch_error_message(error)
@@ -331,9 +212,11 @@ cdef void produce_partition(
     answer.base_offset = -1
     answer.log_append_time_ms = -1
     answer.log_start_offset = -1
+    answer.record_errors = NULL
     answer.record_errors_count = 0
     answer.message = NULL
     answer.waits = False
+    answer.needs_job = False
     answer.unseen = False
     if topic == NULL:
         answer.error = ERROR_UNKNOWN_TOPIC_ID if by_id else ERROR_UNKNOWN_TOPIC_OR_PARTITION
@@ -401,112 +284,92 @@ cdef void write_partition(
         write_no_tags(w, flexible)
 
 
-cdef void produce_topics(
+cdef bint produce_topics(
     Reactor* reactor, Request* request, Produce* produce, NamedPartitions* named, Writer* w
 ) noexcept nogil:
-    """Appends each partition of the (already checked) request and writes its answer."""
-    cdef Reader r
+    """Appends each partition of the (already checked) request and writes its response, from where it stopped before.
+
+    False: it stopped before a partition whose batch needs a job.
+    """
     cdef NamedTopic* named_topic
     cdef TopicImage* topic
+    while produce.topic_at < named.topics_count:
+        named_topic = &named.topics[produce.topic_at]
+        topic = find_topic(reactor.image, &named_topic.key)
+        if produce.partition_at == TOPIC_NOT_BEGUN:
+            write_topic_key(w, &named_topic.key, produce.flexible)
+            write_array_length(w, produce.flexible, named_topic.count)
+            produce.partition_at = named_topic.first
+        while produce.partition_at >= 0:
+            if not produce_named(reactor, request, produce, topic, named_topic, &named.partitions[produce.partition_at], w):
+                return False
+            produce.partition_at = named.partitions[produce.partition_at].next
+        write_no_tags(w, produce.flexible)
+        produce.topic_at += 1
+        produce.partition_at = TOPIC_NOT_BEGUN
+    return True
+
+
+cdef bint produce_named(
+    Reactor* reactor, Request* request, Produce* produce, TopicImage* topic, NamedTopic* named_topic,
+    NamedPartition* named_partition, Writer* w,
+) noexcept nogil:
+    """One partition of the request; False: its batch needs a job."""
+    cdef Reader r
     cdef PartitionImage* known
     cdef PartitionAnswer answer
     cdef uint8_t* records
-    cdef int32_t index, size, i, j
-    write_array_length(w, produce.flexible, named.topics_count)
-    for i in range(named.topics_count):
-        named_topic = &named.topics[i]
-        topic = find_topic(reactor.image, &named_topic.key)
-        write_topic_key(w, &named_topic.key, produce.flexible)
-        write_array_length(w, produce.flexible, named_topic.count)
-        j = named_topic.first
-        while j >= 0:
-            read_again(&r, request, named.partitions[j].at)
-            read_partition(&r, produce.flexible, &index, &records, &size)
-            known = topic_partition(topic, index) if topic != NULL else NULL
-            write_int32(w, index)
-            produce_partition(reactor, produce, topic, known, records, size, w.size, named_topic.key.by_id, &answer)
-            write_partition(produce, w, known, &answer)
-            if not answer.waits and (answer.error or produce.acks != 0):    # without an answer nobody is told of a success
-                request_error(request, answer.error, 1)
-            j = named.partitions[j].next
-        write_no_tags(w, produce.flexible)
-
-
-# -- waiting --
-
-cdef int16_t lost_partition_error(Awaited* awaited) noexcept nogil:
-    """The error of a waiting partition that this broker has not led all the time since the append; 0 when it has."""
-    cdef Partition* partition = awaited.partition
-    cdef int32_t state = atomic_load_i32(&partition.state)
-    if state == PARTITION_ONLINE:
-        if awaited.leader_epoch < atomic_load_i32(&partition.leader_since_epoch):
-            return ERROR_NOT_LEADER_OR_FOLLOWER     # the batch may have been truncated in between
-        return ERROR_NONE
-    if state == PARTITION_OFFLINE:
-        return ERROR_KAFKA_STORAGE_ERROR
-    if state == PARTITION_DELETED:
-        return ERROR_UNKNOWN_TOPIC_OR_PARTITION
-    return ERROR_NOT_LEADER_OR_FOLLOWER
-
-
-cdef int check_parked(Reactor* reactor, Parked* parked, bint expired) noexcept nogil:
-    """ParkedCheck: answers when each partition arrived or failed, or the timeout has passed."""
-    cdef ParkedProduce* waiting = <ParkedProduce*>parked
-    cdef Awaited* awaited
-    cdef int16_t error
-    cdef bint open = False
-    cdef int32_t i
-    for i in range(waiting.count):
-        awaited = &waiting.awaited[i]
-        if awaited.done:
-            continue
-        error = lost_partition_error(awaited)
-        if error == ERROR_NONE and reached(awaited):
-            if not awaited.high_watermark or partition_has_enough_replicas(awaited.partition):
-                awaited.done = True
-                continue
-            error = ERROR_NOT_ENOUGH_REPLICAS_AFTER_APPEND
-        if error == ERROR_NONE and expired:
-            error = ERROR_REQUEST_TIMED_OUT
-        if error == ERROR_NONE:
-            open = True
-            continue
-        awaited.done = True
-        awaited.error = error
-        if not waiting.answer.error:
-            store_be16(waiting.answer.data + awaited.error_at, <unsigned short>error)
-    if open:
-        return 0
-    for i in range(waiting.count):
-        request_error(&parked.request, waiting.awaited[i].error, 1)
-    response_send(reactor, &parked.request, &waiting.answer)
-    return 1
-
-
-cdef void free_parked(Parked* parked) noexcept nogil:
-    cdef ParkedProduce* waiting = <ParkedProduce*>parked
-    cdef int32_t i
-    for i in range(waiting.count):
-        partition_release(waiting.awaited[i].partition)
-    writer_free(&waiting.answer)
-    free(waiting)
-
-
-cdef int park_produce(Reactor* reactor, Request* request, Produce* produce, Writer* w) noexcept nogil:
-    cdef ParkedProduce* waiting = produce.waiting
-    cdef Parked* parked = &waiting.parked
-    cdef bint watched = True
-    cdef int32_t i
-    cdef int64_t timeout_ms = produce.timeout_ms if produce.timeout_ms > 0 else 0
-    waiting.answer = w[0]
-    parked_init(parked, request, reactor.now_ns + timeout_ms * 1000000, check_parked, free_parked)
-    for i in range(waiting.count):
-        watched = watched and parked_watch(reactor, parked, waiting.awaited[i].partition) == 0
-    return park(reactor, request, parked, watched, timeout_ms == 0)
+    cdef int32_t index, size
+    cdef size_t start = w.size
+    read_again(&r, request, named_partition.at)
+    read_partition(&r, produce.flexible, &index, &records, &size)
+    known = topic_partition(topic, index) if topic != NULL else NULL
+    write_int32(w, index)
+    produce_partition(reactor, produce, topic, known, records, size, w.size, named_topic.key.by_id, &answer)
+    produce.validated = NULL            # Also when the partition was refused before it was used.
+    if answer.needs_job:
+        w.size = start
+        return False
+    write_partition(produce, w, known, &answer)
+    if not answer.waits and (answer.error or produce.acks != 0):    # With acks=0 there is no response to count.
+        request_error(request, answer.error, 1)
+    return True
 
 
 cdef bint is_admin_client(Request* request) noexcept nogil:
     return request.client_id_size == 14 and memcmp(request.client_id, ADMIN_CLIENT_ID, 14) == 0
+
+
+cdef int finish(Reactor* reactor, Request* request, Produce* produce, Writer* w) noexcept nogil:
+    """Answers when all partitions are done. The handler's result."""
+    if produce.acks == 0:
+        writer_free(w)
+        if produce.error:
+            request.close_reason = b"Produce with acks=0 failed: the client is told by closing the connection"
+            return CLOSE
+        response_none(reactor, request)
+        return HANDLED
+    write_int32(w, 0)
+    if produce.version >= 10:
+        write_response_tags(w, &reactor.scratch, reactor.image, request.listener, &produce.leaders)
+    else:
+        write_no_tags(w, produce.flexible)
+    if produce.waiting != NULL:
+        return park_produce(reactor, request, produce, w)
+    response_send(reactor, request, w)
+    return HANDLED
+
+
+cdef void resume(Reactor* reactor, Request* request, SuspendedProduce* suspended) noexcept nogil:
+    """ProduceResume: goes on at the batch that a job has validated."""
+    if not produce_topics(reactor, request, &suspended.produce, &suspended.named, &suspended.w):
+        suspend_again(reactor, request, suspended)
+        return
+    if finish(reactor, request, &suspended.produce, &suspended.w) == CLOSE:
+        request_close(reactor, request)
+    writer_init(&suspended.w, 0)        # The response or the parked request has it now, and what waits.
+    suspended.produce.waiting = NULL
+    suspended_end(reactor, suspended)
 
 
 cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
@@ -518,6 +381,10 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     produce.error = ERROR_NONE
     produce.waiting = NULL
     produce.slot = request.slot
+    produce.topic_at = 0
+    produce.partition_at = TOPIC_NOT_BEGUN
+    produce.budget = REACTOR_BYTES_MAX
+    produce.validated = NULL
     produce.leaders.count = 0
     produce.internal_allowed = is_admin_client(request)
     if request.api_version < VERSION_APPENDED_MIN:
@@ -528,23 +395,10 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
         return CLOSE
     writer_init(&w, RESPONSE_BYTES_MAX)
     response_begin(request, &w)
-    produce_topics(reactor, request, &produce, named, &w)
-    if produce.acks == 0:
-        writer_free(&w)
-        if produce.error:
-            request.close_reason = b"Produce with acks=0 failed: the client is told by closing the connection"
-            return CLOSE
-        response_none(reactor, request)
-        return HANDLED
-    write_int32(&w, 0)
-    if produce.version >= 10:
-        write_response_tags(&w, &reactor.scratch, reactor.image, request.listener, &produce.leaders)
-    else:
-        write_no_tags(&w, produce.flexible)
-    if produce.waiting != NULL:
-        return park_produce(reactor, request, &produce, &w)
-    response_send(reactor, request, &w)
-    return HANDLED
+    write_array_length(&w, produce.flexible, named.topics_count)
+    if not produce_topics(reactor, request, &produce, named, &w):
+        return suspend(reactor, request, &produce, named, &w, resume)
+    return finish(reactor, request, &produce, &w)
 
 
 def register(int16_t version_min, int16_t version_max) -> None:

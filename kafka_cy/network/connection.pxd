@@ -17,6 +17,7 @@ cdef enum Pause:            # why a socket is not read; bits
     PAUSE_RESPONSES = 2
     PAUSE_MEMORY = 4        # no budget is left for the request, or its control queue is full
     PAUSE_CONTROL = 8       # as many requests as allowed are at the control plane
+    PAUSE_HELD = 16         # a request waits for a job, and no other one may overtake it
 
 cdef enum:
     COALESCE_BYTES_MAX = 2048       # answers up to this size are copied together
@@ -109,6 +110,7 @@ cdef struct Connection:
     ResponseSlot* slots_last
     int32_t slots_count
     int32_t at_control      # requests at the control plane
+    int32_t held            # requests that no other one may overtake (see jobs.pxd)
     Piece* send_first
     Piece* send_last
     int64_t queued_bytes    # memory bytes in slots and send queue

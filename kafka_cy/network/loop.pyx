@@ -32,9 +32,11 @@ from kafka_cy.network.counters cimport (
     ACTIVITY_RECEIVING, ACTIVITY_SENDING, ACTIVITY_STOPPED, ACTIVITY_WAITING, TIME_LOCAL, TIME_REMOTE, TIME_REQUEST_QUEUE,
     ApiCounters, count_error,
 )
+from kafka_cy.network.jobs cimport Job, job_done
 from kafka_cy.network.log_events cimport LOG_ERROR, LOG_WARNING, log_events_add
 from kafka_cy.network.mailbox cimport (
-    MAIL_CONNECTION, MAIL_WAKE, Mail, mailbox_init, mailbox_post, mailbox_take, mailbox_take_answered, mailbox_waits,
+    MAIL_CONNECTION, MAIL_JOB, MAIL_WAKE, Mail, mailbox_init, mailbox_post, mailbox_take,
+    mailbox_take_answered, mailbox_waits,
 )
 from kafka_cy.network.parked cimport (
     parked_drop_connection, parked_expire, parked_expire_connection, parked_wake,
@@ -58,6 +60,9 @@ from kafka_cy.records.compression cimport codecs_free, codecs_new
 from kafka_cy.records.wire cimport writer_free, writer_init
 from kafka_cy.storage.partition cimport CONTROL_WAITER, Partition, partition_release, partition_set_wake_hook
 
+cdef extern from "<unistd.h>" nogil:
+    int usleep(unsigned int us) noexcept
+
 cdef extern from *:
     """
     static __thread void *this_thread_reactor;
@@ -78,6 +83,7 @@ cdef enum:
     ACCEPT_PAUSE_NS = 100000000     # after running out of descriptors
     MEMORY_RETRY_MS = 5             # another reactor may give request memory back
     DRAIN_RETRY_MS = 10
+    JOB_RETRY_US = 1000
     SCRATCH_BYTES_MAX = 1073741824
     SCRATCH_KEPT_BYTES = 4194304
 
@@ -394,6 +400,8 @@ cdef void handle_mail(ReactorState* reactor) noexcept nogil:
                 partition_release(<Partition*>mail.pointer)
         elif mail.kind == MAIL_CONNECTION:
             connection_register(reactor, <Connection*>mail.pointer)
+        elif mail.kind == MAIL_JOB:
+            job_done(&reactor.shared, <Job*>mail.pointer)
     complete_all(reactor)
 
 
@@ -665,6 +673,10 @@ cdef void* reactor_run(void* argument) noexcept nogil:
         connection_mark_dead(reactor, connection)
         connection = connection.next
     destroy_dead(reactor)
+    while reactor.jobs:                 # they use memory of this reactor's requests
+        usleep(JOB_RETRY_US)
+        handle_mail(reactor)
+        destroy_dead(reactor)
     counter_set(&reactor.counters.activity, ACTIVITY_STOPPED)
     return NULL
 

@@ -16,6 +16,7 @@ from kafka_cy.base.posix cimport (
 cdef enum MailKind:
     MAIL_CONNECTION = 1     # pointer: Connection made by another reactor's accept
     MAIL_WAKE = 2           # pointer: Partition, one reference
+    MAIL_JOB = 3            # pointer: Job, which ran
 
 cdef struct Mail:
     int32_t kind

@@ -20,6 +20,8 @@ cdef void response_send(Reactor* reactor, Request* request, Writer* w) noexcept 
 cdef void response_add_file(
     Request* request, Writer* w, Segment* segment, int32_t fd, int64_t position, int64_t size
 ) noexcept nogil
+# What the dispatch does with CLOSE, for a handler that went on after a job: earlier responses leave first.
+cdef void request_close(Reactor* reactor, Request* request) noexcept nogil
 cdef void response_none(Reactor* reactor, Request* request) noexcept nogil     # acks=0: give the slot back
 # Park: register the wait on each partition with parked_watch (bits are set), then re-check, then park_start.
 # parked_watch takes its own partition reference; duplicates are harmless. park_start arms the timer.

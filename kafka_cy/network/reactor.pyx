@@ -118,14 +118,19 @@ cdef bint reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* fr
             return False
         result = forward(state, &request)
     if result == CLOSE:
-        connection_log(state, connection, 30, request.api_key, request.close_reason)
-        counter_add(&state.counters.closed_bad, 1)
-        request.slot.close_here = True      # earlier answers leave first
-        request.slot.done = True
-        connection.closing = True
-        connection_mark_dirty(state, connection)
+        request_close(reactor, &request)
     count_handled(state, &request, begun)
     return True
+
+
+cdef void request_close(Reactor* reactor, Request* request) noexcept nogil:
+    cdef ReactorState* state = <ReactorState*>reactor.private_state
+    connection_log(state, request.connection, 30, request.api_key, request.close_reason)
+    counter_add(&state.counters.closed_bad, 1)
+    request.slot.close_here = True          # earlier answers leave first
+    request.slot.done = True
+    request.connection.closing = True
+    connection_mark_dirty(state, request.connection)
 
 
 cdef void keep_client_id(Connection* connection, Request* request) noexcept nogil:

@@ -96,6 +96,7 @@ cdef struct ReactorState:
     int64_t slow_check_ns               # when send.slow_ticks is due to be looked at
     int64_t slow_lines                  # logged since then
     int64_t accept_paused_until_ns
+    int64_t jobs                        # submitted and not done (see jobs.pxd)
     bint draining
     int32_t running                     # (a) its thread lives
     pthread_t thread

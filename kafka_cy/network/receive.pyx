@@ -18,7 +18,8 @@ from kafka_cy.base.clock cimport ticks_now
 from kafka_cy.base.posix cimport iovec, readv, recv
 from kafka_cy.network.buffer_pool cimport POOL_BYTES_MAX, pool_give, pool_take
 from kafka_cy.network.connection cimport (
-    PAUSE_CONTROL, PAUSE_IN_FLIGHT, PAUSE_MEMORY, PAUSE_RESPONSES, Connection, connection_advance, connection_flush,
+    PAUSE_CONTROL, PAUSE_HELD, PAUSE_IN_FLIGHT, PAUSE_MEMORY, PAUSE_RESPONSES, Connection, connection_advance,
+    connection_flush,
 )
 from kafka_cy.network.log_events cimport LOG_MESSAGE_BYTES_MAX
 from kafka_cy.network.metadata_image cimport MetadataImage
@@ -61,6 +62,8 @@ cdef int connection_pauses(ReactorState* reactor, Connection* connection) noexce
         atomic_load_relaxed_i64(&network.queued_response_bytes) > network.queued_response_bytes_max >> 1
     ):
         pauses |= PAUSE_RESPONSES
+    if connection.held:
+        pauses |= PAUSE_HELD
     if connection.pauses & PAUSE_MEMORY and (
         atomic_load_relaxed_i64(&network.queued_request_bytes) >= network.queued_request_bytes_max
     ):

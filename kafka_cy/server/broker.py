@@ -63,12 +63,14 @@ class KafkaServer:
 
     def _listen(self) -> None:
         # Bound before anything is touched on disk: a taken port must not leave traces. Clients wait in the backlog.
+        from kafka_cy.network import jobs
         from kafka_cy.network.server import MOST_REACTORS, Server
 
         config = self.config
         reactors = config.reactors(len(os.sched_getaffinity(0)))
         if reactors > MOST_REACTORS:
             self.log.warning("num.network.threads is more than can run", asked=reactors, running=MOST_REACTORS)
+        jobs.set_threads(int(config["num.io.threads"]))
         self.server = Server(
             min(reactors, MOST_REACTORS),
             request_max_bytes=int(config["socket.request.max.bytes"]),

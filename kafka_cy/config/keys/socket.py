@@ -36,8 +36,9 @@ KEYS: Final[tuple[Entry, ...]] = (
     ("max.request.partition.size.limit", "INT", "2000", "read-only", ("at_least", 1), "MEDIUM", "api",
      "Maximum number of partitions in one DescribeTopicPartitions response."),
     ("num.io.threads", "INT", "8", "cluster-wide",
-     ("at_least", 1), "HIGH", "ignored: the network threads do this work; see num.network.threads",
-     "Number of threads that process requests in Apache Kafka."),
+     ("at_least", 1), "HIGH", "config",
+     "Number of threads for work that would hold up a network thread: reading data that is not in memory, and, with at "
+     "most one thread for each core, decompressing and recompressing large batches. Applied at start."),
     ("num.network.threads", "INT", "3", "cluster-wide", ("at_least", 1), "HIGH", "config",
      "Number of network threads (reactors). They serve connections and answer the frequent requests. If the key is "
      "not set, one core stays free: the number is at most the number of cores minus one."),

@@ -1,0 +1,86 @@
+"""One Produce while it is worked on or waits; behaviour in produce.pyx, produce_waiting.pyx and produce_job.pyx."""
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
+
+from kafka_cy.api.leaders cimport Leaders
+from kafka_cy.api.named_partitions cimport NamedPartitions
+from kafka_cy.network.connection cimport ResponseSlot
+from kafka_cy.network.jobs cimport Job
+from kafka_cy.network.reactor cimport Parked, Reactor, Request
+from kafka_cy.records.batch cimport ProduceRules, ValidBatch
+from kafka_cy.records.wire cimport Writer
+from kafka_cy.storage.partition cimport Partition
+
+cdef enum:
+    TOPIC_NOT_BEGUN = -2            # Produce.partition_at: nothing of the topic is written yet
+
+cdef struct SuspendedProduce
+
+ctypedef void (*ProduceResume)(Reactor* reactor, Request* request, SuspendedProduce* suspended) noexcept nogil
+
+# A partition whose response waits. Holds a partition reference while parked.
+cdef struct Awaited:
+    Partition* partition
+    int64_t required_offset         # what the high watermark and/or the flushed offset must reach
+    int32_t leader_epoch            # that the batch was appended with
+    size_t error_at                 # where its error code stands in the response
+    bint high_watermark             # acks=all
+    bint flush
+    bint done
+    int16_t error                   # what it answers
+
+# Purpose: a Produce that waits for replication or fsync. Owner: the reactor of its connection.
+cdef struct ParkedProduce:
+    Parked parked                   # first field
+    Writer answer
+    int32_t count
+    Awaited* awaited
+
+# What validation found. Owner: a ProduceJob.
+cdef struct ValidatedBatch:
+    int error                       # BatchError
+    ValidBatch valid
+
+# One request while it is worked on. Owner: one handler call, on its stack; or a SuspendedProduce.
+cdef struct Produce:
+    int16_t version
+    bint flexible
+    int16_t acks
+    int32_t timeout_ms
+    bint internal_allowed
+    int32_t partitions_count
+    int16_t error                   # first error of a partition (acks=0 closes on it)
+    int32_t topic_at                # where it goes on, in NamedPartitions
+    int32_t partition_at
+    int64_t budget                  # of this turn of the reactor, see produce_job.pyx
+    ValidatedBatch* validated       # the next partition's batch, by a job; NULL: it is validated here
+    ProduceRules job_rules          # with a batch that needs a job
+    Leaders leaders
+    ParkedProduce* waiting          # NULL until a partition has to wait
+    ResponseSlot* slot
+
+# Purpose: the validation of one batch on a job thread. Owner: see Job; afterwards its SuspendedProduce.
+# Lifetime: one job after the other uses it, until the request is answered or, when its connection closed, the job ended.
+# Limits: one for each connection. The body counts as queued request bytes; what a batch unpacks to is bounded by its topic.
+cdef struct ProduceJob:
+    Job job                         # first field
+    SuspendedProduce* owner         # NULL: the connection closed
+    bint running
+    uint8_t* body                   # a copy of the request's
+    size_t body_size
+    uint8_t* records                # in `body`
+    int32_t size
+    int64_t now_ms
+    int16_t version
+    ProduceRules rules
+    Writer scratch
+    ValidatedBatch validated
+
+# Purpose: a Produce whose next batch is with a job. Its connection is held: no later request overtakes it.
+# Owner: the reactor of its connection.
+cdef struct SuspendedProduce:
+    Parked parked                   # first field
+    Produce produce
+    NamedPartitions named           # a copy
+    Writer w                        # the response up to the batch
+    ProduceJob* job
+    ProduceResume resume

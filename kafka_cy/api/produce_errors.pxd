@@ -1,0 +1,10 @@
+"""What a Produce response says about a batch that is refused; see produce_errors.pyx."""
+from libc.stdint cimport int16_t, int32_t, uint8_t
+
+cdef int16_t batch_error_code(int error, const uint8_t* data, int32_t size) noexcept nogil
+# Whether the batch as such was whole: only then does Kafka answer a log start offset.
+cdef bint found_in_records(int error) noexcept nogil
+# What Kafka's ProduceRequest.validateRecords refuses, before it looks at the partition.
+cdef bint not_one_batch(int error) noexcept nogil
+cdef const char* batch_error_message(int error) noexcept nogil      # NULL: none
+cdef const char* record_error_message(int error) noexcept nogil

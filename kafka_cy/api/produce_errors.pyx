@@ -1,0 +1,75 @@
+"""Error codes and messages of batches that are refused, as Kafka's ReplicaManager and LogValidator give them."""
+from libc.stdint cimport int16_t, int32_t, uint8_t
+
+from kafka_cy.api.error_codes cimport *
+from kafka_cy.records.batch cimport *
+
+
+cdef int16_t batch_error_code(int error, const uint8_t* data, int32_t size) noexcept nogil:
+    if error == BATCH_BAD_MAGIC:
+        # Older formats are refused as invalid records; a magic that does not exist is corruption.
+        return ERROR_INVALID_RECORD if size > MAGIC_AT and data[MAGIC_AT] < 2 else ERROR_CORRUPT_MESSAGE
+    if error == BATCH_BAD_LENGTH or error == BATCH_BAD_CRC:
+        return ERROR_CORRUPT_MESSAGE
+    if error == BATCH_BAD_COMPRESSION or (error == BATCH_BAD_ATTRIBUTES and data[ATTRIBUTES_AT + 1] & 7 > 4):
+        return ERROR_UNKNOWN_SERVER_ERROR       # as Kafka; CORRUPT_MESSAGE would make the client try again
+    if error == BATCH_BAD_TIMESTAMP:
+        return ERROR_INVALID_TIMESTAMP
+    if error == BATCH_TOO_LARGE or error == BATCH_UNPACKS_TOO_LARGE:
+        return ERROR_MESSAGE_TOO_LARGE
+    if error == BATCH_ZSTD_UNSUPPORTED:
+        return ERROR_UNSUPPORTED_COMPRESSION_TYPE
+    if error == BATCH_NO_MEMORY:
+        return ERROR_UNKNOWN_SERVER_ERROR
+    return ERROR_INVALID_RECORD
+
+
+cdef bint found_in_records(int error) noexcept nogil:
+    """Whether the batch as such was whole: only then does Kafka answer a log start offset."""
+    return not (
+        error == BATCH_TRUNCATED or error == BATCH_NOT_ONE or error == BATCH_BAD_LENGTH or error == BATCH_BAD_MAGIC
+        or error == BATCH_BAD_CRC or error == BATCH_TOO_LARGE
+    )
+
+
+cdef bint not_one_batch(int error) noexcept nogil:
+    """What Kafka's ProduceRequest.validateRecords refuses, before a partition is asked."""
+    return error == BATCH_TRUNCATED or error == BATCH_NOT_ONE or error == BATCH_BAD_MAGIC
+
+
+cdef const char* batch_error_message(int error) noexcept nogil:
+    if error == BATCH_TRUNCATED or error == BATCH_NOT_ONE:
+        return b"Produce requests must hold exactly one whole record batch per partition"
+    if error == BATCH_BAD_LENGTH:
+        return b"The length field of the batch is not the length of the data"
+    if error == BATCH_BAD_MAGIC:
+        return b"Only record batches with magic 2 are accepted"
+    if error == BATCH_BAD_CRC:
+        return b"The checksum of the batch does not match"
+    if error == BATCH_BAD_COUNT:
+        return b"The record count does not match the offsets or the records of the batch"
+    if error == BATCH_BAD_ATTRIBUTES:
+        return b"Clients may not write control batches or unknown compression types"
+    if error == BATCH_BAD_SEQUENCE:
+        return b"A batch with a producer id needs a sequence, and no other may have one"
+    if error == BATCH_BAD_RECORD:
+        return b"One or more records do not parse"
+    if error == BATCH_NO_KEY:
+        return b"One or more records have been rejected: a compacted topic accepts no record without a key"
+    if error == BATCH_BAD_TIMESTAMP:
+        return b"One or more records have been rejected due to invalid timestamp"
+    if error == BATCH_TOO_LARGE:
+        return b"The batch is larger than max.message.bytes"
+    if error == BATCH_BAD_COMPRESSION:
+        return b"The batch does not unpack"
+    if error == BATCH_UNPACKS_TOO_LARGE:
+        return b"The batch unpacks to more than the broker accepts"
+    if error == BATCH_ZSTD_UNSUPPORTED:
+        return b"zstd needs Produce version 7 or later"
+    return NULL
+
+
+cdef const char* record_error_message(int error) noexcept nogil:
+    if error == BATCH_NO_KEY:
+        return b"Compacted topic cannot accept message without key"
+    return b"The timestamp is outside the range that the topic accepts"

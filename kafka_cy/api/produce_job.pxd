@@ -1,0 +1,25 @@
+"""Validation of batches that would hold a reactor for long; see produce_job.pyx."""
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+from kafka_cy.api.named_partitions cimport NamedPartitions
+from kafka_cy.api.produce cimport Produce, ProduceResume, SuspendedProduce
+from kafka_cy.network.reactor cimport Reactor, Request
+from kafka_cy.records.batch cimport ProduceRules, ValidBatch
+from kafka_cy.records.wire cimport Writer
+
+cdef enum:
+    NEEDS_JOB = -1                  # beside the values of BatchError
+    REACTOR_BYTES_MAX = 256 << 10   # what a request may decompress on its reactor: some tenths of a millisecond
+
+# batch_validate, unless that takes too long here: then NEEDS_JOB, and nothing was changed.
+cdef int validate_here(
+    Reactor* reactor, Produce* produce, const ProduceRules* rules, uint8_t* records, int32_t size, ValidBatch* valid
+) noexcept nogil
+# Gives the batch at `records` to a job, and the request a place to wait. The handler's result.
+cdef int suspend(
+    Reactor* reactor, Request* request, Produce* produce, NamedPartitions* named, Writer* w, ProduceResume resume
+) noexcept nogil
+# The same for a request that was suspended before.
+cdef void suspend_again(Reactor* reactor, Request* request, SuspendedProduce* suspended) noexcept nogil
+# After the response: frees it, and its connection goes on.
+cdef void suspended_end(Reactor* reactor, SuspendedProduce* suspended) noexcept nogil

@@ -1,0 +1,198 @@
+"""Batches whose validation takes long are validated by a job: a few kilobytes may decompress to a gigabyte.
+
+How much a batch unpacks to is not known before. So the reactor begins, with a small cap on the output; what does not
+end there is begun anew by a job. Recompression counts too, by how slow the codec is. While the job runs, the request is
+parked and its connection held; then the handler goes on at the same partition, with the batch as the job left it. All
+other checks, and the append, happen on the reactor as always.
+"""
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy
+
+from kafka_cy.api.named_partitions cimport named_copy, named_free
+from kafka_cy.api.parking cimport parked_init
+from kafka_cy.api.produce cimport ProduceJob, ProduceResume
+from kafka_cy.api.produce_waiting cimport waiting_free
+from kafka_cy.api.topic_walk cimport read_again
+from kafka_cy.network.jobs cimport JOB_DECOMPRESS, Job, connection_hold, connection_unhold, job_submit
+from kafka_cy.network.reactor cimport CLOSE, HANDLED, Parked, park_cancel, park_start
+from kafka_cy.records.batch cimport ATTRIBUTE_CODEC_MASK, ATTRIBUTES_AT, BATCH_HEADER_SIZE, BATCH_UNPACKS_TOO_LARGE, MAGIC_AT
+from kafka_cy.records.batch_validation cimport batch_validate
+from kafka_cy.records.compression cimport CODEC_GZIP, CODEC_LZ4, CODEC_NONE, CODEC_ZSTD, Codecs
+from kafka_cy.records.wire cimport Reader, read_bytes, read_int32, writer_free, writer_init
+
+cdef enum:
+    SCRATCH_BYTES_MAX = 1073741824
+    RECHECK_NS = 3600000000000          # a timer is needed, but the job always ends
+    LZ4_FAST_LEVEL = 9                  # Kafka's default level stands for the fast compressor
+
+
+cdef int compression_weight(int codec, int32_t level) noexcept nogil:
+    """How much slower than decompression compression is, roughly."""
+    if codec == CODEC_GZIP:
+        return 24
+    if codec == CODEC_ZSTD:
+        return 4 if level <= 3 else 16 if level <= 8 else 96
+    if codec == CODEC_LZ4:
+        return 2 if level == LZ4_FAST_LEVEL else 24
+    return 2
+
+
+cdef int validate_in_budget(
+    Reactor* reactor, Produce* produce, const ProduceRules* rules, uint8_t* records, int32_t size, ValidBatch* valid,
+    int codec, int target,
+) noexcept nogil:
+    cdef int weight = 1
+    cdef int64_t allowed, used
+    cdef int error
+    if target != codec and target != CODEC_NONE:
+        weight += compression_weight(target, rules.compression_level)
+    allowed = produce.budget // weight
+    produce.job_rules = rules[0]
+    if size > allowed:
+        return NEEDS_JOB
+    if allowed < produce.job_rules.unpacked_bytes_max:
+        produce.job_rules.unpacked_bytes_max = allowed
+    error = batch_validate(
+        reactor.codecs, records, <size_t>size, &produce.job_rules, reactor.now_ms, produce.version, &reactor.scratch, valid
+    )
+    used = size if codec == CODEC_NONE else max(<int64_t>size, <int64_t>reactor.codecs.unpacked.size)
+    produce.budget -= min(used * weight, produce.budget)
+    if error == BATCH_UNPACKS_TOO_LARGE and produce.job_rules.unpacked_bytes_max < rules.unpacked_bytes_max:
+        produce.job_rules = rules[0]
+        return NEEDS_JOB
+    return error
+
+
+cdef int validate_here(
+    Reactor* reactor, Produce* produce, const ProduceRules* rules, uint8_t* records, int32_t size, ValidBatch* valid
+) noexcept nogil:
+    cdef int codec = records[ATTRIBUTES_AT + 1] & ATTRIBUTE_CODEC_MASK if size >= BATCH_HEADER_SIZE else CODEC_NONE
+    cdef int target = codec if rules.compression_type < 0 else rules.compression_type
+    if (codec != CODEC_NONE or target != CODEC_NONE) and size >= BATCH_HEADER_SIZE and records[MAGIC_AT] == 2:
+        return validate_in_budget(reactor, produce, rules, records, size, valid, codec, target)
+    return batch_validate(
+        reactor.codecs, records, <size_t>size, rules, reactor.now_ms, produce.version, &reactor.scratch, valid
+    )
+
+
+cdef void validate(Job* job, Codecs* codecs) noexcept nogil:
+    """JobRun."""
+    cdef ProduceJob* work = <ProduceJob*>job
+    work.validated.error = batch_validate(
+        codecs, work.records, <size_t>work.size, &work.rules, work.now_ms, work.version, &work.scratch,
+        &work.validated.valid,
+    )
+
+
+cdef void job_free(ProduceJob* job) noexcept nogil:
+    writer_free(&job.scratch)
+    free(job.body)
+    free(job)
+
+
+cdef void validated(Reactor* reactor, Job* job) noexcept nogil:
+    """JobDone."""
+    cdef ProduceJob* work = <ProduceJob*>job
+    cdef SuspendedProduce* suspended = work.owner
+    cdef Request request
+    work.running = False
+    if suspended == NULL:
+        job_free(work)
+        return
+    if suspended.parked.request.connection.dead:
+        return                          # freed with its connection at the end of this turn
+    request = suspended.parked.request
+    request.body = work.body
+    request.body_size = work.body_size
+    suspended.produce.validated = &work.validated
+    suspended.produce.budget = REACTOR_BYTES_MAX
+    suspended.resume(reactor, &request, suspended)
+
+
+cdef int stay(Reactor* reactor, Parked* parked, bint expired) noexcept nogil:
+    """ParkedCheck: only the job ends it."""
+    return 0
+
+
+cdef void suspended_free(Parked* parked) noexcept nogil:
+    """ParkedFree; also when the connection closed."""
+    cdef SuspendedProduce* suspended = <SuspendedProduce*>parked
+    connection_unhold(<Reactor*>parked.request.connection.reactor, parked.request.connection)
+    if suspended.produce.waiting != NULL:
+        waiting_free(suspended.produce.waiting)
+    writer_free(&suspended.w)
+    named_free(&suspended.named)
+    if suspended.job.running:
+        suspended.job.owner = NULL
+    else:
+        job_free(suspended.job)
+    free(suspended)
+
+
+cdef void suspended_end(Reactor* reactor, SuspendedProduce* suspended) noexcept nogil:
+    park_cancel(reactor, &suspended.parked)
+
+
+cdef void suspend_again(Reactor* reactor, Request* request, SuspendedProduce* suspended) noexcept nogil:
+    cdef ProduceJob* work = suspended.job
+    cdef Reader r
+    read_again(&r, request, suspended.named.partitions[suspended.produce.partition_at].at)
+    read_int32(&r)
+    work.records = <uint8_t*>read_bytes(&r, suspended.produce.flexible, &work.size)
+    work.rules = suspended.produce.job_rules
+    work.now_ms = reactor.now_ms
+    work.running = True
+    job_submit(reactor, &work.job)
+
+
+cdef SuspendedProduce* suspended_new(Request* request, NamedPartitions* named) noexcept nogil:
+    """With a copy of the body; NULL without memory."""
+    cdef SuspendedProduce* suspended = <SuspendedProduce*>calloc(1, sizeof(SuspendedProduce))
+    cdef ProduceJob* work = <ProduceJob*>calloc(1, sizeof(ProduceJob))
+    cdef uint8_t* body = <uint8_t*>malloc(request.body_size + 1)
+    if suspended == NULL or work == NULL or body == NULL or named_copy(&suspended.named, named, request.body, body):
+        if suspended != NULL:
+            named_free(&suspended.named)
+        free(suspended)
+        free(work)
+        free(body)
+        return NULL
+    memcpy(body, request.body, request.body_size)
+    suspended.job = work
+    work.owner = suspended
+    work.body = body
+    work.body_size = request.body_size
+    work.job.kind = JOB_DECOMPRESS
+    work.job.run = validate
+    work.job.done = validated
+    work.job.bytes = <int64_t>request.body_size
+    writer_init(&work.scratch, SCRATCH_BYTES_MAX)
+    return suspended
+
+
+cdef int suspend(
+    Reactor* reactor, Request* request, Produce* produce, NamedPartitions* named, Writer* w, ProduceResume resume
+) noexcept nogil:
+    cdef SuspendedProduce* suspended = suspended_new(request, named)
+    cdef Request kept
+    if suspended == NULL:
+        writer_free(w)
+        if produce.waiting != NULL:
+            waiting_free(produce.waiting)
+        request.close_reason = b"out of memory"
+        return CLOSE
+    suspended.produce = produce[0]
+    suspended.w = w[0]
+    suspended.resume = resume
+    suspended.job.version = produce.version
+    parked_init(&suspended.parked, request, reactor.now_ns + RECHECK_NS, stay, suspended_free)
+    connection_hold(request.connection)
+    if park_start(reactor, &suspended.parked):
+        park_cancel(reactor, &suspended.parked)
+        request.close_reason = b"out of memory"
+        return CLOSE
+    kept = request[0]
+    kept.body = suspended.job.body
+    suspend_again(reactor, &kept, suspended)
+    return HANDLED

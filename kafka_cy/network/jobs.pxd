@@ -1,0 +1,42 @@
+"""Work that takes too long for a reactor: decompression of large batches, reads of data that is not in memory.
+
+A job runs on a native thread without the GIL; then its reactor calls `done`. See jobs.pyx.
+"""
+from libc.stdint cimport int32_t, int64_t
+
+from kafka_cy.network.connection cimport Connection
+from kafka_cy.network.request cimport Reactor
+from kafka_cy.records.compression cimport Codecs
+
+# Each kind has its own queue and threads: a read does not wait behind decompression.
+cdef enum JobKind:
+    JOB_DECOMPRESS = 0
+    JOB_READ = 1
+    JOB_KINDS = 2
+
+cdef struct Job
+
+ctypedef void (*JobRun)(Job* job, Codecs* codecs) noexcept nogil    # on a job thread, with the thread's codecs
+ctypedef void (*JobDone)(Reactor* reactor, Job* job) noexcept nogil # on the reactor; the job is the submitter's again
+
+# Purpose: one piece of work of one request. Submitters embed it as the FIRST field of their own malloc'ed struct.
+# Owner: the job thread from job_submit until `done` is called, then the reactor that submitted it. Nothing in it may be
+#   freed in between, also when the connection closes; a reactor ends only after its jobs.
+# Limits: one job for each request; `bytes` of it count as queued request bytes (queued.max.request.bytes).
+cdef struct Job:
+    Job* next                   # in the queue
+    int32_t kind
+    JobRun run
+    JobDone done
+    Reactor* reactor            # NULL: nobody is told
+    int64_t bytes               # what it keeps of its request, in memory
+
+cdef void job_submit(Reactor* reactor, Job* job) noexcept nogil
+# How many threads each kind may have. Threads start when there is work for them, and stay.
+cdef void jobs_set_threads(int32_t decompress, int32_t read) noexcept nogil
+# No further request of the connection is handled until it is released, so that none overtakes the one that waits for a job.
+cdef void connection_hold(Connection* connection) noexcept nogil
+cdef void connection_unhold(Reactor* reactor, Connection* connection) noexcept nogil
+
+# -- network's own --
+cdef void job_done(Reactor* reactor, Job* job) noexcept nogil     # its mail arrived

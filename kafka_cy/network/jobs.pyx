@@ -1,0 +1,195 @@
+"""The queues and threads of jobs. A job thread serves all reactors of the process, and tells a reactor by its mailbox.
+
+Decompression runs at a lower priority than the reactors: on a machine with few cores they would share one otherwise.
+"""
+from libc.stdint cimport int32_t, int64_t
+
+from kafka_cy.base.atomics cimport atomic_add_i64, atomic_sub_i64
+from kafka_cy.base.posix cimport (
+    block_all_signals, pthread_cond_broadcast, pthread_cond_init, pthread_cond_signal, pthread_cond_t, pthread_cond_wait,
+    pthread_create, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, pthread_t,
+)
+from kafka_cy.base.thread_name cimport name_this_thread
+from kafka_cy.network.mailbox cimport MAIL_JOB, mailbox_post
+from kafka_cy.network.connection cimport Connection
+from kafka_cy.network.reactor_state cimport ReactorState, connection_mark_dirty
+from kafka_cy.records.compression cimport Codecs, codecs_new
+
+cdef extern from * nogil:
+    """
+    #include <sys/resource.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    static void lower_priority(int by) { setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), by); }
+    static int cores(void) { long n = sysconf(_SC_NPROCESSORS_ONLN); return n > 0 ? (int)n : 1; }
+    """
+    void lower_priority(int by) noexcept
+    int cores() noexcept
+    int usleep(unsigned int us) noexcept
+
+cdef enum:
+    THREADS_MAX = 64
+    READ_THREADS_DEFAULT = 8            # Kafka's default of num.io.threads
+    DECOMPRESS_PRIORITY = 5             # nice
+
+# Purpose: one kind's queue. Owner: the process. Lock: `mutex`; the list and the counts are guarded by it.
+# Limits: holds what is submitted, see Job.
+cdef struct JobQueue:
+    pthread_mutex_t mutex
+    pthread_cond_t not_empty
+    Job* first
+    Job* last
+    int64_t count
+    int32_t threads
+    int32_t threads_max
+    int32_t idle
+    bint paused                     # by a test
+
+cdef JobQueue[JOB_KINDS] queues
+
+
+cdef void queues_init() noexcept nogil:
+    cdef JobQueue* job_queue
+    cdef int i
+    for i in range(<int>JOB_KINDS):
+        job_queue = &queues[i]
+        pthread_mutex_init(&job_queue.mutex, NULL)
+        pthread_cond_init(&job_queue.not_empty, NULL)
+    queues[<int>JOB_DECOMPRESS].threads_max = min(cores(), THREADS_MAX)
+    queues[<int>JOB_READ].threads_max = READ_THREADS_DEFAULT
+
+queues_init()
+
+
+cdef void jobs_set_threads(int32_t decompress, int32_t read) noexcept nogil:
+    cdef int32_t[JOB_KINDS] wanted
+    cdef JobQueue* job_queue
+    cdef int i
+    wanted[<int>JOB_DECOMPRESS] = min(decompress, cores())
+    wanted[<int>JOB_READ] = read
+    for i in range(<int>JOB_KINDS):
+        job_queue = &queues[i]
+        pthread_mutex_lock(&job_queue.mutex)
+        job_queue.threads_max = min(max(wanted[i], 1), THREADS_MAX)
+        pthread_mutex_unlock(&job_queue.mutex)
+
+
+cdef Job* job_take(JobQueue* job_queue) noexcept nogil:
+    """The oldest job; waits for one."""
+    cdef Job* job
+    pthread_mutex_lock(&job_queue.mutex)
+    job_queue.idle += 1
+    while job_queue.first == NULL or job_queue.paused:
+        pthread_cond_wait(&job_queue.not_empty, &job_queue.mutex)
+    job_queue.idle -= 1
+    job_queue.count -= 1
+    job = job_queue.first
+    job_queue.first = job.next
+    if job_queue.first == NULL:
+        job_queue.last = NULL
+    pthread_mutex_unlock(&job_queue.mutex)
+    return job
+
+
+cdef void* work(void* argument) noexcept nogil:
+    cdef int kind = <int><size_t>argument
+    cdef Codecs* codecs = codecs_new()
+    cdef Job* job
+    cdef Reactor* reactor
+    block_all_signals()
+    name_this_thread("decompress" if kind == JOB_DECOMPRESS else "cold-read", 0)
+    if kind == JOB_DECOMPRESS:
+        lower_priority(DECOMPRESS_PRIORITY)
+    while codecs == NULL:
+        usleep(10000)
+        codecs = codecs_new()
+    while True:
+        job = job_take(&queues[kind])
+        reactor = job.reactor
+        job.run(job, codecs)
+        # Without memory for the mail the request would wait for ever: try again.
+        while reactor != NULL and mailbox_post(&(<ReactorState*>reactor.private_state).mailbox, MAIL_JOB, job) != 0:
+            usleep(1000)
+
+
+cdef void job_submit(Reactor* reactor, Job* job) noexcept nogil:
+    cdef JobQueue* job_queue = &queues[job.kind]
+    cdef ReactorState* state
+    cdef pthread_t thread
+    job.reactor = reactor
+    job.next = NULL
+    if reactor != NULL:
+        state = <ReactorState*>reactor.private_state
+        state.jobs += 1
+        atomic_add_i64(&state.network.queued_request_bytes, job.bytes)
+    pthread_mutex_lock(&job_queue.mutex)
+    if job_queue.last != NULL:
+        job_queue.last.next = job
+    else:
+        job_queue.first = job
+    job_queue.last = job
+    job_queue.count += 1
+    if job_queue.count > job_queue.idle and job_queue.threads < job_queue.threads_max:
+        if pthread_create(&thread, NULL, work, <void*><size_t>job.kind) == 0:
+            job_queue.threads += 1
+    pthread_cond_signal(&job_queue.not_empty)
+    pthread_mutex_unlock(&job_queue.mutex)
+
+
+cdef void job_done(Reactor* reactor, Job* job) noexcept nogil:
+    cdef ReactorState* state = <ReactorState*>reactor.private_state
+    state.jobs -= 1
+    atomic_sub_i64(&state.network.queued_request_bytes, job.bytes)
+    job.done(reactor, job)
+
+
+cdef void connection_hold(Connection* connection) noexcept nogil:
+    connection.held += 1
+
+
+cdef void connection_unhold(Reactor* reactor, Connection* connection) noexcept nogil:
+    connection.held -= 1
+    connection_mark_dirty(<ReactorState*>reactor.private_state, connection)
+
+
+cdef void set_paused(bint paused) noexcept nogil:
+    cdef JobQueue* job_queue
+    cdef int i
+    for i in range(<int>JOB_KINDS):
+        job_queue = &queues[i]
+        pthread_mutex_lock(&job_queue.mutex)
+        job_queue.paused = paused
+        pthread_cond_broadcast(&job_queue.not_empty)
+        pthread_mutex_unlock(&job_queue.mutex)
+
+
+def set_threads(int threads):
+    """How many threads read cold data; at most as many, and as there are cores, decompress (num.io.threads)."""
+    with nogil:
+        jobs_set_threads(threads, threads)
+
+
+def pause_jobs():
+    """For tests: no job begins until resume_jobs. One that runs goes on."""
+    with nogil:
+        set_paused(True)
+
+
+def resume_jobs():
+    """For tests: the reverse of pause_jobs."""
+    with nogil:
+        set_paused(False)
+
+
+def waiting_jobs():
+    """For tests: how many jobs no thread has begun."""
+    cdef int64_t count = 0
+    cdef JobQueue* job_queue
+    cdef int i
+    with nogil:
+        for i in range(<int>JOB_KINDS):
+            job_queue = &queues[i]
+            pthread_mutex_lock(&job_queue.mutex)
+            count += job_queue.count
+            pthread_mutex_unlock(&job_queue.mutex)
+    return count
