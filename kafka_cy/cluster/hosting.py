@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from kafka_cy.cluster.log_directories import missing_directories, record_directories
 from kafka_cy.cluster.metadata import Change, ClusterMetadata, TopicsChanged
 from kafka_cy.cluster.topics import Topic
 
@@ -24,28 +25,50 @@ class Hosting:
         publisher: Any,
         topic_config: Callable[[dict[str, str]], dict[str, Any]],
         on_storage_error: Callable[[str, int, Exception], None],
+        warn: Callable[..., None] = lambda text, **details: None,
     ) -> None:
+        """`warn(text, **details)` writes a line of the broker's log."""
         self._cluster = cluster
         self._logs = logs
         self._publisher = publisher
         self._topic_config = topic_config
         self._on_storage_error = on_storage_error
-        # Partitions that may lie in a log directory that failed before the start: a new, empty log would hide them.
+        self._warn = warn
+        # Partitions that may lie in a log directory that failed before the start or is missing: a new, empty log would hide
+        # them.
         self._out_of_reach: set[tuple[str, int]] = set()
 
     def start(self) -> None:
         """Finish deletions that the last run had begun, create the logs that are missing, publish the first image."""
         self._cluster.finish_deletions()
         topics = list(self._cluster.topics.values())
-        if self._logs.offline_dirs:
-            known = {(topic.name, partition.index) for topic in topics for partition in topic.partitions}
-            self._out_of_reach = known - set(self._logs.partitions)
+        self._settle_directories(topics)
         for topic in topics:
             self._host(topic)
             self._lead(topic)
         self._logs.sync_directories()
         self._publish(topics, [])
         self._cluster.add_listener(self.on_change)
+
+    def _settle_directories(self, topics: list[Topic]) -> None:
+        present = self._logs.directory_ids()
+        missing = missing_directories(self._cluster, present)
+        if missing or self._logs.offline_dirs:
+            known = {(topic.name, partition.index) for topic in topics for partition in topic.partitions}
+            self._out_of_reach = known - set(self._logs.partitions) - set(self._logs.begun)
+        if not self._out_of_reach and not self._logs.offline_dirs:
+            missing = {}  # nothing is in them any more
+        gone = sorted(path for path in missing.values() if path not in self._logs.offline_dirs)
+        if gone and self._out_of_reach:
+            topic, partition = min(self._out_of_reach)
+            self._warn(
+                "a log directory that holds partitions is not among log.dirs any more, or was emptied: they are offline until it"
+                " is back, or their topics are deleted; a partition with an empty folder in another log directory begins anew",
+                directories=",".join(gone),
+                partitions=len(self._out_of_reach),
+                first=f"{topic}-{partition}",
+            )
+        record_directories(self._cluster, {**present, **missing})
 
     def on_change(self, change: Change) -> None:
         """Follow one change of the metadata."""

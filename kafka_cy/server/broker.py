@@ -8,6 +8,7 @@ from typing import Any
 from kafka_cy.api.registry import advertised
 from kafka_cy.cluster.embedded_store import FILE_NAME, EmbeddedStore
 from kafka_cy.cluster.hosting import Hosting, folders_of
+from kafka_cy.cluster.log_directories import missing_directories
 from kafka_cy.cluster.metadata import ClusterMetadata, new_cluster_id
 from kafka_cy.cluster.metadata_location import check_unused, metadata_dir
 from kafka_cy.cluster.producer_ids import ProducerIds
@@ -190,7 +191,9 @@ class KafkaServer:
             for topic in self.cluster.topics.values():
                 if topic.config:
                     self.logs.set_config(topic.name, self.config.topic_config(topic.config))
-            self.logs.start(folders_of(self.cluster.topics.values()), folders_of(self.cluster.deleting))
+            known, deleting = folders_of(self.cluster.topics.values()), folders_of(self.cluster.deleting)
+            missing = missing_directories(self.cluster, self.logs.directory_ids())
+            self.logs.start(known, deleting, incomplete=bool(missing))
         except (OSError, ValueError, RuntimeError, StorageFailure) as error:
             raise DataRefused(str(error)) from error
         for path in sorted(self.logs.offline_dirs):
@@ -217,7 +220,9 @@ class KafkaServer:
         self.publisher = ImagePublisher(self.server)
         addresses = [(host, port) for _, host, port in self.addresses]
         self.publisher.set_brokers(self.cluster.cluster_id, broker_id, broker_id, [(broker_id, config.rack, addresses)])
-        self.hosting = Hosting(self.cluster, self.logs, self.publisher, config.topic_config, self._on_storage_error)
+        self.hosting = Hosting(
+            self.cluster, self.logs, self.publisher, config.topic_config, self._on_storage_error, self.log.warning
+        )
         self.hosting.start()
 
     def _start_groups(self) -> None:

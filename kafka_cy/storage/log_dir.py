@@ -37,7 +37,8 @@ class LogDir:
         self.path = path
         self.clean = False
         self.was_used = False  # has it a meta.properties?
-        self._identity = ""  # the meta.properties to write
+        self.directory_id = ""  # after open(): directory.id
+        self._identity = ""  # the meta.properties to write, where there is none or it has no directory.id
         self._lock_fd = -1
 
     def open(self, broker_id: int, cluster_id: str) -> None:
@@ -82,8 +83,16 @@ class LogDir:
 
     def _check_identity(self, broker_id: int, cluster_id: str) -> None:
         self.was_used = read_identity(self.path, broker_id, cluster_id)
-        if not self.was_used:
-            self._identity = f"#\nbroker.id={broker_id}\ncluster.id={cluster_id}\nversion=0\n"
+        path = self._file("meta.properties")
+        self.directory_id = (read_properties(path) or {}).get("directory.id", "")
+        if self.directory_id:
+            return
+        self.directory_id = _new_directory_id()
+        self._identity = f"#\nbroker.id={broker_id}\ncluster.id={cluster_id}\nversion=0\n"
+        if self.was_used:
+            with open(path, encoding="utf-8") as file:
+                self._identity = file.read().rstrip("\n") + "\n"
+        self._identity += f"directory.id={self.directory_id}\n"
 
     def begin(self) -> None:
         """The directory is in use: from here on only mark_clean() makes the next start a clean one. Raises OSError."""
@@ -97,6 +106,14 @@ class LogDir:
     def mark_clean(self) -> None:
         """Everything was flushed and checkpointed."""
         write_file(self._file(CLEAN_SHUTDOWN), '{"version":0,"brokerEpoch":-1}')
+
+
+def _new_directory_id() -> str:
+    """A random id, of which the text does not begin with '-', which command lines would read as an option."""
+    while True:
+        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not text.startswith("-"):
+            return text
 
 
 def read_identity(log_dir: str, broker_id: int, cluster_id: str | None) -> bool:

@@ -41,14 +41,18 @@ class LogLoader:
         known: KnownTopics,
         deleting: KnownTopics,
         threads: int,
+        *,
+        incomplete: bool,
     ) -> None:
-        """`contents`: what lies in each directory of `hosted.dirs`; `deleting`: topics whose deletion was cut off."""
+        """`contents`: what lies in each directory of `hosted.dirs`; `deleting`: topics whose deletion was cut off;
+        `incomplete`: partitions may lie in directories that cannot be read, or are missing."""
         self.strays: list[tuple[str, str]] = []  # (folder, what it was renamed to)
         self._hosted = hosted
         self._contents = contents
         self._known = known
         self._deleting = deleting
         self._threads = threads
+        self._incomplete = incomplete or bool(hosted.offline_dirs)
         self._name_of = {topic_id: name for name, (topic_id, _) in known.items() if topic_id != NO_TOPIC_ID}
         self._current: dict[Key, list[PartitionFolder]] = {}
         self._offsets: dict[tuple[str, Key], Offsets] = {}
@@ -93,7 +97,7 @@ class LogLoader:
             if key in self._current:
                 for folder in folders:
                     self._hosted.remove_later(folder.path, 0)
-            elif self._hosted.offline_dirs:
+            elif self._incomplete:
                 for folder in folders:
                     self._hosted.warn("a folder is kept until all log directories can be read", folder=folder.path)
             else:

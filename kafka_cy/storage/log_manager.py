@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from kafka_cy.storage.hosted_logs import HostedLogs, Key
@@ -124,18 +124,29 @@ class LogManager:
         """After open(): had the directory a meta.properties?"""
         return self._hosted.dirs[path].was_used
 
-    def start(self, known: KnownTopics | None = None, deleting: KnownTopics | None = None) -> None:
+    def directory_ids(self) -> dict[str, str]:
+        """After open(): the path of each directory that works, by its id."""
+        return {directory.directory_id: path for path, directory in self._hosted.dirs.items()}
+
+    @property
+    def begun(self) -> Collection[Key]:
+        """Partitions that have an empty folder, in which create() puts them."""
+        return self._begun.keys()
+
+    def start(
+        self, known: KnownTopics | None = None, deleting: KnownTopics | None = None, *, incomplete: bool = False
+    ) -> None:
         """Recover every log of a `known` topic (of all topics where it is None). Raises LogDirError.
 
         The folders of `deleting` topics are removed; a crash had interrupted their deletion. The folder of any other
-        partition is renamed, as Kafka does with a stray log (LogManager.loadLog), and nothing in it removed (`strays`). Calls
-        open() where that was not done.
+        partition is renamed, as Kafka does with a stray log (LogManager.loadLog), and nothing in it removed (`strays`).
+        `incomplete`: there are partitions in log directories that are missing. Calls open() where that was not done.
         """
         hosted = self._hosted
         if not hosted.dirs:
             self.open()
         known = self._topics_found() if known is None else known
-        loader = LogLoader(hosted, self._contents, known, deleting or {}, self._recovery_threads)
+        loader = LogLoader(hosted, self._contents, known, deleting or {}, self._recovery_threads, incomplete=incomplete)
         try:
             loader.run()
             for directory in hosted.dirs.values():
@@ -151,7 +162,8 @@ class LogManager:
         for partition in self.partitions.values():
             hosted.compacted.add(partition, hosted.config_of(partition.topic))
         self._started = True
-        self._upkeep.start(recovered=any(not directory.clean for directory in hosted.dirs.values()))
+        unclean = {path for path, directory in hosted.dirs.items() if not directory.clean}
+        self._upkeep.start([p for key, p in self.partitions.items() if hosted.dir_of[key] in unclean])
 
     def _topics_found(self) -> KnownTopics:
         """Every topic that has a folder; of different topic ids the first one counts."""

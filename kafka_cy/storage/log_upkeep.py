@@ -18,6 +18,7 @@ from kafka_cy.storage.partition import HostedPartition
 FAILURES_CHECK_S = 0.25  # one integer is compared
 PAUSE_MAX_S = 10.0
 SAME_ERROR_AGAIN_S = 60.0
+ROLL_RECOVERED_BYTES = 1 << 20  # smaller segments are recovered again: many small files would cost more
 
 
 class LogUpkeep:
@@ -37,14 +38,16 @@ class LogUpkeep:
         self._next_retention = self._next_checkpoint = 0.0
         self._on_uncleanable = on_uncleanable
         self._reported: dict[str, tuple[str, float]] = {}  # by kind of work: its last error, and when that was logged
+        self._recovered: list[HostedPartition] = []
         self._stopping = False
         self._thread: NamedThread | None = None
 
-    def start(self, *, recovered: bool) -> None:
-        """Begin. `recovered`: logs were recovered, so that checkpoints are to be written at once."""
+    def start(self, recovered: list[HostedPartition]) -> None:
+        """Begin. `recovered`: after an unclean stop, what was recovered, so that the next start need not do it again."""
         now = time.monotonic()
         self._next_retention = now + self._retention_check_s
         self._next_checkpoint = now if recovered else now + self._checkpoint_s
+        self._recovered = recovered
         self._thread = NamedThread(target=self._run, name="log-manager", daemon=True)
         self._thread.start()
 
@@ -62,6 +65,7 @@ class LogUpkeep:
             if self._stopping:
                 return
             for work in (
+                self._roll_recovered,
                 self.moves.run,
                 self._after_cleaning,
                 self._flush_by_time,
@@ -101,6 +105,18 @@ class LogUpkeep:
         with self._hosted.mutex:
             due = min([due, *(removal[0] for removal in self._hosted.removals)])
         return max(0.0, min(due - time.monotonic(), self._hosted.shortest_flush_ms() / 2000, PAUSE_MAX_S))
+
+    def _roll_recovered(self) -> None:
+        """Recovery reads the segment with the recovery point from its beginning: a large one is closed, once."""
+        recovered, self._recovered = self._recovered, []
+        for partition in recovered:
+            segments = partition.log.segments()
+            if segments and segments[-1][1] >= ROLL_RECOVERED_BYTES:
+                try:
+                    partition.log.roll()
+                    partition.log.flush()
+                except StorageFailure:
+                    continue  # check_directories() takes its directory offline
 
     def _flush_by_time(self) -> None:
         now_ms = int(time.time() * 1000)

@@ -85,7 +85,7 @@ def make_steps() -> None:
 
     EmbeddedStore._persist = persist_in_steps  # type: ignore[method-assign]
     # The log manager's thread does not run: its work is a part of the scenario, so that the order of steps is always the same.
-    log_upkeep.LogUpkeep.start = lambda upkeep, *, recovered: None  # type: ignore[method-assign]
+    log_upkeep.LogUpkeep.start = lambda upkeep, recovered: None  # type: ignore[method-assign]
 
 
 def wrap(name: str, call: Callable[..., Any]) -> None:

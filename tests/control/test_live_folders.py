@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from kafka_cy.testing import Broker
 from kafka_cy.testing.broker import BrokerStartError
+from tests.waiting import wait_until
 
 OLD_MS = 30 * 24 * 3600 * 1000
 STORE = "kafka-cy-metadata.sqlite"
@@ -172,10 +173,11 @@ def test_a_refused_start_leaves_checkpoints_alone_and_marks_nothing_clean(tmp_pa
     with broker_on(tmp_path, "a", "b", **{"log.flush.offset.checkpoint.interval.ms": 50}) as broker:
         create(broker, "t", 2)
         produce_old_records(broker, "t")
+        checkpoint = tmp_path / "b/recovery-point-offset-checkpoint"
+        wait_until(lambda: checkpoint.exists() and b"t " in checkpoint.read_bytes(), "a checkpoint")
         broker.kill()
         name = next(path.name for path in tmp_path.glob("b/t-?"))
         shutil.copytree(tmp_path / "b" / name, tmp_path / "a" / name)
-        checkpoint = tmp_path / "b/recovery-point-offset-checkpoint"
         before = checkpoint.read_bytes()
         assert "lies in two log directories" in refusal(broker)
         assert checkpoint.read_bytes() == before
@@ -209,3 +211,55 @@ def test_a_first_start_that_was_cut_off(tmp_path: Path) -> None:
     (tmp_path / "a" / STORE).touch()
     with broker_on(tmp_path, "a") as broker:
         create(broker, "t", 1)
+
+
+def test_a_directory_that_is_not_named_any_more(tmp_path: Path) -> None:
+    """Its partitions are offline, not new and empty; they are back with it."""
+    with broker_on(tmp_path, "a", "b") as broker:
+        create(broker, "t", 2, retention_ms="-1")
+        produce_old_records(broker, "t")
+        here = next(int(path.name[-1]) for path in tmp_path.glob("a/t-?"))
+        broker.terminate()
+        broker.config["log.dirs"] = f"{tmp_path}/a"
+        broker.start()
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+        partitions = admin.list_topics("t", timeout=60).topics["t"].partitions
+        assert [partitions[i].leader for i in (here, 1 - here)] == [1, -1]
+        assert not (tmp_path / f"a/t-{1 - here}").exists()
+        assert f"directories={tmp_path}/b partitions=1 first=t-{1 - here}\n" in broker.log_text()
+        broker.terminate()
+        broker.config["log.dirs"] = f"{tmp_path}/a,{tmp_path}/b"
+        broker.start()
+        assert counts(broker, "t") == {"t": 20}
+        broker.terminate()
+        shutil.rmtree(tmp_path / "b")
+        (tmp_path / f"a/t-{1 - here}").mkdir()  # begin anew
+        broker.start()
+        partitions = admin.list_topics("t", timeout=60).topics["t"].partitions
+        assert {partitions[i].leader for i in (0, 1)} == {1}
+        broker.terminate()
+        lines = broker.log_text().count("not among log.dirs")
+        broker.start()
+        assert broker.log_text().count("not among log.dirs") == lines
+
+
+def test_directory_ids(tmp_path: Path) -> None:
+    """A directory may get another path; one without an id, as Kafka before 3.7 wrote it, gets one."""
+    with broker_on(tmp_path, "a", "b") as broker:
+        create(broker, "t", 2)
+        produce_old_records(broker, "t")
+        broker.terminate()
+        meta = tmp_path / "b/meta.properties"
+        lines = meta.read_text().splitlines()
+        assert sum(line.startswith("directory.id=") for line in lines) == 1
+        (tmp_path / "b").rename(tmp_path / "c")
+        broker.config["log.dirs"] = f"{tmp_path}/a,{tmp_path}/c"
+        broker.start()
+        assert "not among log.dirs" not in broker.log_text()
+        broker.terminate()
+        meta = tmp_path / "c/meta.properties"
+        meta.write_text("\n".join(line for line in lines if not line.startswith("directory.id=")) + "\n")
+        broker.start()
+        again = meta.read_text().splitlines()
+        assert again[:-1] == [line for line in lines if not line.startswith("directory.id=")]
+        assert again[-1].startswith("directory.id=")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kafka_cy.storage import log_manager
+from kafka_cy.storage import log_loader, log_manager
 from kafka_cy.storage.log import PartitionLog, StorageFailure
 from kafka_cy.storage.log_copy import copy_log
 from kafka_cy.storage.partition import HostedPartition
@@ -91,7 +91,7 @@ def test_a_start_reads_the_checkpointed_high_watermark(tmp_path: Path, monkeypat
         read.append(options["high_watermark"])
         return HostedPartition(*arguments, **options)
 
-    monkeypatch.setattr(log_manager, "HostedPartition", made)
+    monkeypatch.setattr(log_loader, "HostedPartition", made)
     again = log_manager.LogManager([str(tmp_path)], 1, "cluster", {})
     again.start()
     again.shutdown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -111,4 +112,61 @@ def test_a_listener_that_fails_ends_nothing(tmp_path: Path) -> None:
     kept = tmp_path / "d2" / checkpoints.RECOVERY_POINTS
     wait_until(lambda: checkpoints.read_offsets(str(kept)) == {("b", 0): 1}, "a checkpoint of the other directory")
     assert any("a listener" in line for line in lines)
+    logs.shutdown()
+
+
+def bytes_to_recover(folder: Path) -> int:
+    """What a start reads: of each log the segments from the one with the recovery point on."""
+    total = 0
+    for log_dir in folder.glob("d?"):
+        points = checkpoints.read_offsets(str(log_dir / checkpoints.RECOVERY_POINTS))
+        for directory in log_dir.glob("t-?"):
+            segments = sorted(directory.glob("*.log"))
+            point = points.get(("t", int(directory.name[2:])), 0)
+            first = max(i for i, segment in enumerate(segments) if int(segment.stem) <= max(point, int(segments[0].stem)))
+            total += sum(segment.stat().st_size for segment in segments[first:])
+    return total
+
+
+def test_a_crash_loop_does_not_get_slower(tmp_path: Path) -> None:
+    """Each start, of a broker that writes two megabytes and is killed, leaves nothing to recover but what is written after it."""
+    folder = tmp_path / "0"
+    written = 0
+    for round_number in range(1, 6):
+        lines: list[str] = []
+        logs = LogManager(
+            [str(folder / "d1"), str(folder / "d2")], 1, "cluster", {"retention.ms": -1},
+            warn=lambda text, **details: lines.append(text),  # noqa: B023
+        )  # fmt: skip
+        logs.start()
+        for index in (0, 1):
+            logs.create("t", index, TOPIC_ID, log_dir=str(folder / f"d{index + 1}"))
+        if round_number > 1:
+            wait_until(lambda: bytes_to_recover(folder) == 0, "checkpoints of what was recovered")  # noqa: B023
+        for partition in logs.partitions.values():
+            assert partition.log_end_offset == written
+            for _ in range(20):
+                partition.append(batch(size=100_000))
+        written += 20
+        crashed = tmp_path / str(round_number)
+        shutil.copytree(folder, crashed, ignore=shutil.ignore_patterns(".lock"))
+        assert bytes_to_recover(crashed) < 5_000_000 and not lines
+        logs.shutdown()
+        folder = crashed
+
+
+def test_small_logs_are_not_rolled_by_a_recovery(tmp_path: Path) -> None:
+    lines: list[str] = []
+    logs = manager(tmp_path, lines)
+    logs.start()
+    logs.create("t", 0, TOPIC_ID, log_dir=str(tmp_path / "d1")).append(batch())
+    crashed = tmp_path / "crashed"
+    for name in ("d1", "d2"):
+        shutil.copytree(tmp_path / name, crashed / name, ignore=shutil.ignore_patterns("*checkpoint*"))
+    logs.shutdown()
+    logs = manager(crashed, lines)
+    logs.start()
+    points = crashed / "d1" / checkpoints.RECOVERY_POINTS
+    wait_until(lambda: checkpoints.read_offsets(str(points)) == {("t", 0): 1}, "a checkpoint")
+    assert len(list((crashed / "d1/t-0").glob("*.log"))) == 1
     logs.shutdown()

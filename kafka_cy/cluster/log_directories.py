@@ -1,0 +1,36 @@
+"""Which log directories this broker has used: one that is missing must not look as if its partitions had never existed.
+
+Each directory has an id (directory.id in its meta.properties, as in Kafka), and the metadata keeps the ids of all of them.
+While one is missing, a partition without a folder may lie in it: it is offline, where it would otherwise be made anew, empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kafka_cy.cluster import znodes
+from kafka_cy.cluster.metadata import ClusterMetadata
+from kafka_cy.cluster.store import Create, Operation, Set
+
+LOG_DIRECTORIES = "/kafkacy_log_directories"  # ours: {"version": 1, "directories": {id: path}}
+
+
+def recorded_directories(cluster: ClusterMetadata) -> dict[str, str]:
+    """Path by id, of all directories that partitions may lie in."""
+    node = cluster.store.find(LOG_DIRECTORIES)
+    return dict(znodes.from_json(node.data).get("directories", {})) if node is not None else {}
+
+
+def missing_directories(cluster: ClusterMetadata, present: Mapping[str, str]) -> dict[str, str]:
+    """Path by id, of those that are not `present` (path by id)."""
+    return {each: path for each, path in recorded_directories(cluster).items() if each not in present}
+
+
+def record_directories(cluster: ClusterMetadata, directories: Mapping[str, str]) -> None:
+    """Keep these, and only these. StoreError."""
+    if recorded_directories(cluster) == directories:
+        return
+    data = znodes.to_json({"version": 1, "directories": dict(directories)})
+    is_new = cluster.store.find(LOG_DIRECTORIES) is None
+    operation: Operation = Create(LOG_DIRECTORIES, data) if is_new else Set(LOG_DIRECTORIES, data)
+    cluster.store.multi([cluster.fence(), operation])
