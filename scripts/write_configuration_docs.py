@@ -10,14 +10,14 @@ from kafka_cy.config.broker_config import LAPTOP_DEFAULTS
 from kafka_cy.config.dynamic import FIXED_AT_START, PER_LISTENER
 from kafka_cy.config.types import ConfigKey
 from kafka_cy.server.applied_config import CLEANER_KEYS, LOG_KEYS, SLOW_REQUESTS
+from kafka_cy.server.connection_limits import LIMIT_KEYS
 
 APPLIED_AT_ONCE = {
     *CLEANER_KEYS,
     *LOG_KEYS,
     *PER_LISTENER,
     SLOW_REQUESTS,
-    "max.connections",
-    "max.connections.per.ip",
+    *LIMIT_KEYS,
     "ssl.cipher.suites",
     "ssl.client.auth",
     "ssl.enabled.protocols",

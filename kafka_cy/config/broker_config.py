@@ -261,13 +261,18 @@ class BrokerConfig:
     def check_reconfiguration(self, broker: Mapping[str, str]) -> None:
         """Let every check see the configuration with this broker's dynamic settings `broker`. Raises ConfigError."""
         if self._reconfiguration_checks:
-            candidate = BrokerConfig.__new__(BrokerConfig)
-            vars(candidate).update(vars(self))  # without parsing all settings again
-            candidate.warnings, candidate._change_listeners, candidate._log_defaults = [], [], None
-            candidate._typed = dict(self._typed)
-            candidate.set_dynamic(broker=broker, cluster_default=self.dynamic_default)
+            candidate = self.candidate(broker=broker, cluster_default=self.dynamic_default)
             for check in self._reconfiguration_checks:
                 check(candidate)
+
+    def candidate(self, *, broker: Mapping[str, str], cluster_default: Mapping[str, str]) -> "BrokerConfig":
+        """Return a copy with other dynamic settings, of which nobody hears."""
+        candidate = BrokerConfig.__new__(BrokerConfig)
+        vars(candidate).update(vars(self))  # without parsing all settings again
+        candidate.warnings, candidate._change_listeners, candidate._log_defaults = [], [], None
+        candidate._typed = dict(self._typed)
+        candidate.set_dynamic(broker=broker, cluster_default=cluster_default)
+        return candidate
 
     def _usable(self, settings: Mapping[str, str]) -> dict[str, str]:
         result = {}
@@ -299,6 +304,9 @@ class BrokerConfig:
                 self.warnings.append(unknown_key_warning(name))
             return
         value = self._typed[name] = parse_value(key, text)
+        base = definitions.without_listener(name)
+        if base != name and not base.startswith("ssl.") and not key.ignored_because:
+            self.warnings.append(f"configuration key {name} has no effect: only ssl.* keys apply to a single listener")
         if key.effect.startswith(("ignored", "refused")) and has_meaning(key, value):
             if key.refused_because:
                 raise ConfigError(name, text, "unset", key.refused_because)

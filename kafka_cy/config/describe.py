@@ -39,6 +39,11 @@ def describe_topic(
             value = _normal(key, overrides[name])
             levels.insert(0, Synonym(name, value, dynamic.DYNAMIC_TOPIC_CONFIG))
         entries.append(ConfigEntry(key, value, False, _source(levels), levels))
+    for name in _chosen(sorted(set(overrides) - set(effective)), wanted):  # internal keys show when they are set
+        key = _known(definitions.topic_key, name)
+        value = _normal(key, overrides[name])
+        levels = [Synonym(name, value, dynamic.DYNAMIC_TOPIC_CONFIG)]
+        entries.append(ConfigEntry(key, value, False, dynamic.DYNAMIC_TOPIC_CONFIG, levels))
     return entries
 
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from kafka_cy.config import definitions
 from kafka_cy.config.broker_config import BrokerConfig
-from kafka_cy.config.checks import check_connection_limits
+from kafka_cy.config.checks import check_relations
 from kafka_cy.config.types import ConfigError, RelationError, custom_key, parse_value
 
 # Sources as DescribeConfigs numbers them.
@@ -116,13 +116,11 @@ def validate_broker_settings(config: BrokerConfig, settings: Mapping[str, str], 
         raise NotDynamicError(
             f"Cannot update these configs at default cluster level, broker id must be specified: {_printed(per_broker)}"
         )
-    _check_relations(config, settings)
+    _check_relations(settings)
+    _check_effective(config, settings, cluster_default)
 
 
-def _check_relations(config: BrokerConfig, settings: Mapping[str, str]) -> None:
-    limit = settings.get("max.connections.per.ip", config.text("max.connections.per.ip"))
-    overrides = settings.get("max.connections.per.ip.overrides", config.text("max.connections.per.ip.overrides"))
-    check_connection_limits(int(limit or 0), overrides or "")
+def _check_relations(settings: Mapping[str, str]) -> None:
     if settings.get("log.retention.ms", "").strip() == "0":
         reason = "requirement failed: log.retention.ms must be unlimited (-1) or, greater than or equal to 1"
         raise RelationError("log.retention.ms", 0, "-1 (without limit), or at least 1", reason)
@@ -131,6 +129,15 @@ def _check_relations(config: BrokerConfig, settings: Mapping[str, str]) -> None:
         raise ConfigError(
             "log.cleaner.min.compaction.lag.ms", low, f"at most log.cleaner.max.compaction.lag.ms, {high}"
         )
+
+
+def _check_effective(config: BrokerConfig, settings: Mapping[str, str], cluster_default: bool) -> None:
+    """Check the settings together with those of the other levels, as Kafka does."""
+    if cluster_default:
+        candidate = config.candidate(broker=config.dynamic_broker, cluster_default=settings)
+    else:
+        candidate = config.candidate(broker=settings, cluster_default=config.dynamic_default)
+    check_relations(candidate)
 
 
 def _printed(names: list[str]) -> str:

@@ -32,6 +32,7 @@ from kafka_cy.coordinator.state_machine import GroupStateMachine
 from kafka_cy.protocol.errors import ErrorCode
 
 OFFSETS_TOPIC = "__consumer_offsets"
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")  # of offsets.topic.compression.codec
 GROUPS_MAX = 1_000_000  # groups of one coordinator; more are refused with POLICY_VIOLATION (Kafka has no limit)
 R = TypeVar("R")
 RespondCommit = Callable[[ErrorCode, PartitionErrors], None]
@@ -54,7 +55,8 @@ class GroupCoordinator:
         self.group_count = 0
         self.runtime: CoordinatorRuntime[GroupStateMachine] = CoordinatorRuntime(
             OFFSETS_TOPIC, partition_of, cluster, loop, self._new_state,
-            lambda: int(config["message.max.bytes"]), log or (lambda *_, **__: None),
+            lambda: int(config["message.max.bytes"]), CODECS[int(config["offsets.topic.compression.codec"])],
+            log or (lambda *_, **__: None),
         )  # fmt: skip
         self.members_max = int(config["group.max.size"])
         self.rebalancer = Rebalancer(self.runtime, int(config["group.initial.rebalance.delay.ms"]))

@@ -19,6 +19,7 @@ cdef void address_counts_init(AddressCounts* counts) noexcept nogil:
 cdef void address_counts_free(AddressCounts* counts) noexcept nogil:
     hash_table_free(&counts.table)
     free(counts.entries)
+    free(counts.limits)
     pthread_mutex_destroy(&counts.mutex)
 
 
@@ -52,15 +53,29 @@ cdef bint add(AddressCounts* counts, const uint8_t* address, uint32_t hash) noex
     return True
 
 
+cdef void address_limits_replace(AddressCounts* counts, AddressLimit* limits, int32_t limits_count) noexcept nogil:
+    cdef AddressLimit* old
+    pthread_mutex_lock(&counts.mutex)
+    old = counts.limits
+    counts.limits = limits
+    counts.limits_count = limits_count
+    pthread_mutex_unlock(&counts.mutex)
+    free(old)
+
+
 cdef bint address_enter(AddressCounts* counts, const uint8_t* address, int64_t connections_max) noexcept nogil:
     cdef uint32_t hash = hash_of_bytes(address, 16)
     cdef int32_t found
     cdef bint allowed
-    if connections_max <= 0:
-        return False
+    cdef int32_t i
     pthread_mutex_lock(&counts.mutex)
+    for i in range(counts.limits_count):
+        if memcmp(counts.limits[i].address, address, 16) == 0:
+            connections_max = counts.limits[i].connections_max
     found = find(counts, address, hash)
-    if found < 0:
+    if connections_max <= 0:
+        allowed = False
+    elif found < 0:
         allowed = add(counts, address, hash)
     else:
         allowed = counts.entries[found].count < connections_max

@@ -27,6 +27,7 @@ from kafka_cy.network.connection cimport (
     KIND_CONNECTION, KIND_MAILBOX, PAUSE_MEMORY, Connection, ResponseSlot, connection_advance,
     connection_drop_answers, connection_flush, list_append, list_remove, send_context_free, slot_remove, slot_send_whole,
 )
+from kafka_cy.network.connection_rate cimport creation_count, creation_wait_ns
 from kafka_cy.network.control_queue cimport ControlMessage, control_queue_wake
 from kafka_cy.network.counters cimport (
     ACTIVITY_RECEIVING, ACTIVITY_SENDING, ACTIVITY_STOPPED, ACTIVITY_WAITING, TIME_LOCAL, TIME_REMOTE, TIME_REQUEST_QUEUE,
@@ -285,10 +286,15 @@ cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
     cdef socklen_t peer_size
     cdef Connection* connection
     cdef ReactorState* target
+    cdef int64_t wait_ns
     cdef int one = 1
     cdef int fd
     cdef int i
     for i in range(ACCEPTS_PER_EVENT_MAX):  # no-cython-lint
+        wait_ns = creation_wait_ns(&network.connection_rate, reactor.shared.now_ns)
+        if wait_ns > 0:
+            accept_later(reactor, wait_ns)
+            return
         peer_size = sizeof(peer)
         fd = accept4(listener.fd, <sockaddr*>&peer, &peer_size, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if fd < 0:
@@ -304,6 +310,7 @@ cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
             free(connection)
             continue
         counter_add(&reactor.counters.accepted, 1)
+        creation_count(&network.connection_rate, reactor.shared.now_ns)
         target = least_busy(network)
         atomic_add_i64(&target.connections, 1)
         if target == reactor or mailbox_post(&target.mailbox, MAIL_CONNECTION, connection) != 0:
@@ -324,6 +331,14 @@ cdef void listeners_watch(ReactorState* reactor, bint on) noexcept nogil:
         )
 
 
+cdef void accept_later(ReactorState* reactor, int64_t wait_ns) noexcept nogil:
+    """Leave the backlog alone for a while."""
+    if atomic_load_i32(&reactor.network.stopping):
+        return
+    listeners_watch(reactor, False)
+    reactor.accept_paused_until_ns = reactor.shared.now_ns + wait_ns
+
+
 cdef void accept_failed(ReactorState* reactor) noexcept nogil:
     """Out of descriptors or memory: leave the backlog alone for a moment, or the loop would spin."""
     if atomic_load_i32(&reactor.network.stopping):
@@ -332,8 +347,7 @@ cdef void accept_failed(ReactorState* reactor) noexcept nogil:
         &reactor.network.log, reactor.shared.now_ns, LOG_ERROR, b"", -1,
         b"accept failed: out of file descriptors or memory; trying again in 100 ms",
     )
-    listeners_watch(reactor, False)
-    reactor.accept_paused_until_ns = reactor.shared.now_ns + ACCEPT_PAUSE_NS
+    accept_later(reactor, ACCEPT_PAUSE_NS)
 
 
 # -- one turn of the loop --

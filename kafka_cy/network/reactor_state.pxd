@@ -6,6 +6,7 @@ from kafka_cy.base.clock cimport monotonic_ns, ticks_now
 from kafka_cy.base.posix cimport pthread_mutex_t, pthread_t
 from kafka_cy.network.address_counts cimport AddressCounts
 from kafka_cy.network.connection cimport Connection, SendContext, connection_peer
+from kafka_cy.network.connection_rate cimport ConnectionRate
 from kafka_cy.network.control_queue cimport ControlQueue
 from kafka_cy.network.counters cimport API_KEYS_MAX, LISTENERS_MAX, Counters
 from kafka_cy.network.log_events cimport (
@@ -44,6 +45,7 @@ cdef struct NetworkState:
     int64_t connection_response_bytes_max
     int64_t connections_max
     int64_t connections_per_ip_max
+    ConnectionRate connection_rate
     int64_t idle_timeout_ns             # 0: never
     int32_t in_flight_max
     int32_t control_requests_per_connection_max     # at the control plane at once

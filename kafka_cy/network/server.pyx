@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 cimport cython
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport int16_t, int64_t, uint8_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, strncpy
 
@@ -17,8 +17,11 @@ from kafka_cy.base.atomics cimport (
 )
 from kafka_cy.base.clock cimport monotonic_ns, ticks_now
 from kafka_cy.base.posix cimport pthread_create, pthread_join, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
-from kafka_cy.network.address_counts cimport address_counts_free, address_counts_init
+from kafka_cy.network.address_counts cimport (
+    AddressCounts, AddressLimit, address_counts_free, address_counts_init, address_limits_replace,
+)
 from kafka_cy.network.connection cimport KIND_LISTENER
+from kafka_cy.network.connection_rate cimport CREATION_RATE_NO_LIMIT
 from kafka_cy.network.control_queue cimport (
     CONTROL_ERRORS_MAX, ControlMessage, control_queue_free, control_queue_init, control_queue_take, control_queue_wake,
 )
@@ -40,6 +43,8 @@ from kafka_cy.network.trace_events cimport TraceEvent, tracer_take
 from kafka_cy.network.tracing cimport trace_free
 from kafka_cy.network.transport cimport Transport, transport_capsule_name
 from kafka_cy.storage.partition cimport REACTORS_MAX
+
+IPV4_MAPPED = bytes(10) + b"\xff\xff"     # ::ffff:0.0.0.0/96
 
 cdef enum:
     RESPONSES_PER_CONNECTION_BYTES_MAX = 8388608
@@ -222,6 +227,7 @@ cdef class Server:
         )
         network.connections_max = connections_max
         network.connections_per_ip_max = connections_per_ip_max
+        network.connection_rate.per_second = CREATION_RATE_NO_LIMIT
         network.idle_timeout_ns = idle_timeout_ms * 1000000 if idle_timeout_ms > 0 else 0
         network.in_flight_max = max(in_flight_max, 1)
         network.queued_requests_max = max(queued_requests_max, 1)
@@ -279,6 +285,27 @@ cdef class Server:
     def set_connections_per_ip_max(self, int64_t connections_per_ip_max):
         """Change the limit of connections from one address; 0 refuses all new ones. At any time, open ones stay."""
         self.network.connections_per_ip_max = connections_per_ip_max
+
+    def set_connections_per_ip_overrides(self, dict limits):
+        """Replace the limits of single addresses: 4 or 16 bytes of the address -> number of connections. At any time."""
+        cdef AddressLimit* made = <AddressLimit*>calloc(2 * len(limits) + 1, sizeof(AddressLimit))
+        cdef AddressCounts* counts = &self.network.addresses
+        cdef int32_t count = 0
+        cdef bytes packed
+        if made == NULL:
+            raise MemoryError()
+        for address, connections_max in limits.items():
+            # A socket for both families shows an IPv4 address as ::ffff:a.b.c.d.
+            for packed in ((address, IPV4_MAPPED + address) if len(address) == 4 else (address,)):
+                memcpy(made[count].address, <const char*>packed, min(<size_t>len(packed), 16))
+                made[count].connections_max = connections_max
+                count += 1
+        with nogil:
+            address_limits_replace(counts, made, count)
+
+    def set_connection_creation_rate(self, int64_t per_second):
+        """Change how many connections are accepted in a second; 0x7fffffff: without limit. At any time."""
+        self.network.connection_rate.per_second = per_second
 
     def set_slow_request_threshold_ms(self, int64_t threshold_ms):
         """Requests that take as long are logged, a second from now at the latest; below 0: none. At any time."""

@@ -1,11 +1,13 @@
 """Applies stored settings to the running broker: dynamic broker settings to BrokerConfig, topic settings to the logs."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from kafka_cy.cluster.metadata import ClusterMetadata, ConfigChanged
 from kafka_cy.config import definitions
 from kafka_cy.config.broker_config import BROKER_KEYS_OF_LOGS, BrokerConfig
 from kafka_cy.config.dynamic import CLUSTER_DEFAULT
+from kafka_cy.server.connection_limits import LIMIT_KEYS, apply_connection_limits
 
 #: Broker keys that the logs use: a change reaches them at once.
 LOG_KEYS: Final = frozenset(BROKER_KEYS_OF_LOGS).union(
@@ -32,8 +34,19 @@ def cleaner_config(config: BrokerConfig) -> dict[str, Any] | None:
 class AppliedConfig:
     """Listens to ClusterMetadata. Owner: the control thread."""
 
-    def __init__(self, config: BrokerConfig, cluster: ClusterMetadata, logs: Any, server: Any = None) -> None:
-        """`logs` is the LogManager, or None while there is none; `server` the network's Server, not started yet."""
+    def __init__(
+        self,
+        config: BrokerConfig,
+        cluster: ClusterMetadata,
+        logs: Any,
+        server: Any = None,
+        warn: Callable[..., object] = lambda *_, **__: None,
+    ) -> None:
+        """`logs` is the LogManager, or None before it exists; `server` is the network's Server, not started yet.
+
+        `warn(text, **details)` writes a line of the broker's log; any thread calls it.
+        """
+        self.warn = warn
         self.config = config
         self.cluster = cluster
         self.logs = logs
@@ -47,8 +60,7 @@ class AppliedConfig:
         self._take_broker_settings()
         if self.server is not None and (self.config.dynamic_broker or self.config.dynamic_default):
             # The network was set up before the store could be read.
-            self.server.set_connections_max(self.config["max.connections"])
-            self.server.set_connections_per_ip_max(self.config["max.connections.per.ip"])
+            apply_connection_limits(self.config, self.server, self.warn)
         self.config.add_change_listener(self._broker_settings_changed)
         self.cluster.add_listener(self._changed)
 
@@ -67,12 +79,10 @@ class AppliedConfig:
         )
 
     def _broker_settings_changed(self, names: frozenset[str]) -> None:
-        if "max.connections" in names and self.server is not None:
-            self.server.set_connections_max(self.config["max.connections"])
+        if names & LIMIT_KEYS and self.server is not None:
+            apply_connection_limits(self.config, self.server, self.warn)
         if SLOW_REQUESTS in names and self.server is not None:
             self.server.set_slow_request_threshold_ms(self.config[SLOW_REQUESTS])
-        if "max.connections.per.ip" in names and self.server is not None:
-            self.server.set_connections_per_ip_max(self.config["max.connections.per.ip"])
         if names & frozenset(CLEANER_KEYS) and self.logs is not None:
             self.logs.configure_cleaner(cleaner_config(self.config))
         if names & LOG_KEYS:

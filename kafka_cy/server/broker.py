@@ -66,6 +66,7 @@ class KafkaServer:
         # Bound before anything is touched on disk: a taken port must not leave traces. Clients wait in the backlog.
         from kafka_cy.network import jobs
         from kafka_cy.network.server import MOST_REACTORS, Server
+        from kafka_cy.server.connection_limits import apply_connection_limits
 
         config = self.config
         reactors = config.reactors(len(os.sched_getaffinity(0)))
@@ -77,8 +78,6 @@ class KafkaServer:
             request_max_bytes=int(config["socket.request.max.bytes"]),
             queued_request_bytes_max=config.queued_request_bytes(),
             queued_response_bytes_max=int(config["kafkacy.queued.max.response.bytes"]),
-            connections_max=int(config["max.connections"]),
-            connections_per_ip_max=int(config["max.connections.per.ip"]),
             idle_timeout_ms=int(config["connections.max.idle.ms"]),
             in_flight_max=int(config["kafkacy.connection.max.in.flight.requests"]),
             send_buffer_bytes=int(config["socket.send.buffer.bytes"]),
@@ -88,6 +87,7 @@ class KafkaServer:
             control_requests_per_connection_max=int(config["kafkacy.connection.max.control.requests"]),
             control_request_bytes_max=int(config["kafkacy.control.request.max.bytes"]),
         )
+        apply_connection_limits(config, self.server, self.log.warning)
         advertised_by_name = {listener.name: listener for listener in config.advertised_listeners}
         for index, listener in enumerate(config.listeners):
             try:
@@ -164,7 +164,7 @@ class KafkaServer:
         from kafka_cy.storage.log_manager import LogManager
 
         assert self.cluster is not None
-        applied = AppliedConfig(self.config, self.cluster, None, self.server)
+        applied = AppliedConfig(self.config, self.cluster, None, self.server, self.log.warning)
         warned = len(self.config.warnings)
         applied.start()
         for warning in self.config.warnings[warned:]:

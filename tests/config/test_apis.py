@@ -138,7 +138,9 @@ def test_a_changed_key_without_effect_gets_one_warning(broker: Broker) -> None:
     ]
 
 
-def test_limits_of_connections_per_address(broker: Broker) -> None:
+def test_values_that_do_not_go_with_those_of_another_level(broker: Broker) -> None:
+    threads = ("log.cleaner.threads", SET, "128")  # 1 MiB of log.cleaner.dedupe.buffer.size for each
+    assert broker.alter(BROKER, "", threads)[0] == broker.alter(BROKER, "1", threads)[0] == 42
     refused = broker.alter(BROKER, "", ("max.connections.per.ip", SET, "0"))
     assert refused[0] == 42 and "max.connections.per.ip" in str(refused[1])
     assert broker.alter(BROKER, "", ("max.connections.per.ip.overrides", SET, "127.0.0.1"))[0] == 42
@@ -263,10 +265,12 @@ def test_unknown_broker_keys_are_stored_and_never_shown(broker: Broker, tmp_path
     again.store.close()
 
 
-def test_internal_segment_bytes_is_applied_and_not_described(broker: Broker) -> None:
+def test_internal_segment_bytes_is_applied_and_described_only_when_it_is_set(broker: Broker) -> None:
     assert broker.alter(TOPIC, "t", ("internal.segment.bytes", SET, "1000")) == (0, None)
     assert broker.logs.applied["t"]["segment.bytes"] == 1000
     assert "internal.segment.bytes" not in broker.logs.applied["t"]
+    assert broker.value(TOPIC, "t", "internal.segment.bytes") == ("1000", 1)
+    assert broker.alter(TOPIC, "t", ("internal.segment.bytes", DELETE, None)) == (0, None)
     names = [entry["name"] for entry in broker.describe(TOPIC, "t")["configs"]]
     assert len(names) == 33 and "internal.segment.bytes" not in names
 

@@ -115,6 +115,19 @@ def test_a_refused_key_stops_the_start_with_its_reason(key: ConfigKey) -> None:
     assert BrokerConfig({key.name: to_text(key.default) or ""} if key.type != "BOOLEAN" else {}).warnings == []
 
 
+def test_a_listener_cannot_have_its_own_connection_limit() -> None:
+    config = BrokerConfig({"listener.name.plaintext.max.connections": "5"})
+    assert len(config.warnings) == 1
+    assert "listener.name.plaintext.max.connections has no effect: only ssl.* keys" in config.warnings[0]
+
+
+def test_storage_has_the_same_defaults() -> None:
+    from kafka_cy.storage.log import TOPIC_DEFAULTS
+
+    defaults = BrokerConfig({}).log_defaults()
+    assert {name: defaults[name] for name in TOPIC_DEFAULTS} == TOPIC_DEFAULTS
+
+
 def test_a_key_of_one_listener_without_effect_gets_a_warning() -> None:
     config = BrokerConfig({"listener.name.plaintext.ssl.protocol": "TLSv1.2"})
     assert len(config.warnings) == 1

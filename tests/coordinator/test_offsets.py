@@ -6,6 +6,7 @@ import pytest
 
 from kafka_cy.coordinator.runtime import loader
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.records import iterate_batches
 
 from .fakes import FakeCluster, Harness
 
@@ -18,6 +19,18 @@ def deleted(harness: Harness, topic: str = "ct", group: str = "g") -> ErrorCode:
         group, [(topic, 0)], lambda error, errors: found.append(error or errors[topic, 0])
     )
     return found[0]
+
+
+@pytest.mark.parametrize(("codec", "name"), list(enumerate(["none", "gzip", "snappy", "lz4", "zstd"])))
+def test_offsets_are_stored_with_the_codec_of_the_configuration(codec: int, name: str) -> None:
+    """The configuration is `offsets.topic.compression.codec`."""
+    harness = Harness(offsets_topic_compression_codec=codec)
+    assert harness.commit(metadata="m" * 4096) == 0
+    (partition,) = [each for each in harness.cluster.hosted.values() if each.batches]
+    (batch,) = iterate_batches(partition.batches[-1])
+    assert batch.compression == name
+    assert (len(partition.batches[-1]) < 4096) == (codec > 0)
+    assert harness.reload().group().offsets["ct"][0].offset == 5
 
 
 def test_commit_errors_of_each_state() -> None:

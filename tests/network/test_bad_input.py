@@ -159,6 +159,39 @@ def test_limit_per_address_at_run_time(harness: Make) -> None:
     assert made.client().closed_by_server()
 
 
+@plaintext_only
+def test_overrides_of_the_limit_per_address(harness: Make) -> None:
+    """A limit of 0 admits only addresses with a limit of their own."""
+    made = harness()
+    made.server.set_connections_per_ip_max(0)
+    assert made.client().closed_by_server()
+    made.server.set_connections_per_ip_overrides({bytes([127, 0, 0, 1]): 2, bytes(16): 9})
+    clients = [made.client() for _ in range(2)]
+    assert all(client.ask(ECHO, b"a") == b"a" for client in clients)
+    assert made.client().closed_by_server()
+    made.server.set_connections_per_ip_max(5)
+    assert made.client().closed_by_server()
+    made.server.set_connections_per_ip_overrides({bytes([127, 0, 0, 1]): 0})
+    clients[0].close()
+    assert made.client().closed_by_server()
+    made.server.set_connections_per_ip_overrides({})
+    assert made.client().ask(ECHO, b"b") == b"b"
+
+
+@plaintext_only
+def test_rate_of_new_connections(harness: Make) -> None:
+    """What comes faster than the rate waits in the backlog; one second's worth may come at once."""
+    made = harness()
+    made.server.set_connection_creation_rate(10)
+    begun = time.monotonic()
+    clients = [made.client() for _ in range(25)]
+    assert all(client.ask(ECHO, b"a") == b"a" for client in clients)
+    # 11 at once, each of the other 14 a tenth of a second later: the clock can only show more.
+    assert time.monotonic() - begun >= 1.3
+    made.server.set_connection_creation_rate(0x7FFFFFFF)
+    assert made.client().ask(ECHO, b"b") == b"b"
+
+
 def test_idle_connections_are_closed(harness: Make) -> None:
     made = harness(idle_timeout_ms=2000)
     idle, busy = made.client(), made.client()

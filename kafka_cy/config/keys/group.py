@@ -97,7 +97,7 @@ KEYS: Final[tuple[Entry, ...]] = (
     ("offsets.retention.minutes", "INT", "10080", "read-only", ("at_least", 1), "HIGH", "coordinator",
      "Time for which the offsets of a group without members are kept, in minutes."),
     ("offsets.topic.compression.codec", "INT", "0", "read-only",
-     ("between", 0, 4), "HIGH", "ignored: committed offsets are stored without compression",
+     ("between", 0, 4), "HIGH", "coordinator",
      "Codec of the offsets topic: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd."),
     ("offsets.topic.num.partitions", "INT", "50", "read-only", ("at_least", 1), "HIGH", "cluster",
      "Number of partitions of the offsets topic. It must not change later."),

@@ -38,6 +38,7 @@ class CoordinatorRuntime(Generic[S]):
         loop: Any,
         make_state: Callable[[], S],
         batch_bytes_max: Callable[[], int],
+        compression: str,  # of the topic's batches
         log: Callable[..., object],  # (what happened, field=value, ...): writes a warning line
     ) -> None:
         self.topic = topic
@@ -46,6 +47,7 @@ class CoordinatorRuntime(Generic[S]):
         self.loop = loop
         self.make_state = make_state
         self.batch_bytes_max = batch_bytes_max
+        self.compression = compression
         self.log = log
         self.shards: dict[int, Shard[S]] = {}
         self._waiting: dict[int, Shard[S]] = {}  # shards with responses that wait
@@ -156,7 +158,7 @@ class CoordinatorRuntime(Generic[S]):
 
     def _append(self, shard: Shard[S], key: str, result: CoordinatorResult[R]) -> ErrorCode:
         try:
-            shard.append(result.records, self.loop.wall_clock_ms(), self.batch_bytes_max())
+            shard.append(result.records, self.loop.wall_clock_ms(), self.batch_bytes_max(), self.compression)
         except AppendFailed as failure:
             if not isinstance(failure.__cause__, ValueError):  # a client's string too long: no line for each
                 self.log("a change of a coordinator could not be stored", key=key, error=str(failure))

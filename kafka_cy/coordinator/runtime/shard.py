@@ -35,7 +35,7 @@ class Shard(Generic[S]):
         self.end_offset = 0  # behind the last record that was appended
         self.waiting: deque[tuple[int, Stored]] = deque()  # by the end offset that has to be stored
 
-    def append(self, records: Sequence[Record], now_ms: int, batch_bytes_max: int) -> None:
+    def append(self, records: Sequence[Record], now_ms: int, batch_bytes_max: int, compression: str) -> None:
         """Append the records as one batch. Raises AppendFailed."""
         from kafka_cy.records import Record as LogRecord
         from kafka_cy.records import build_batch
@@ -49,7 +49,7 @@ class Shard(Generic[S]):
                 rows.append(LogRecord(key, value, now_ms))
         except ValueError as error:
             raise AppendFailed(ErrorCode.UNKNOWN_SERVER_ERROR, str(error)) from error
-        batch = build_batch(rows, base_sequence=0)
+        batch = build_batch(rows, base_sequence=0, compression=compression)
         if len(batch) > batch_bytes_max:
             raise AppendFailed(ErrorCode.UNKNOWN_SERVER_ERROR, f"the batch has {len(batch)} bytes")
         try:
