@@ -2,7 +2,8 @@
 
 Subscriptions and assignments are shown while the group is Stable. v3: authorized operations (all of them: there is no
 authorizer). v4: group instance ids. v6 (KIP-1043): an unknown group is GROUP_ID_NOT_FOUND with a message; before v6 it
-is "Dead" without an error.
+is "Dead" without an error. A group that is named twice is described once (Kafka repeats it): a small request must not
+make a response of any size.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     version = request.api_version
     operations = version >= 3 and request.body.include_authorized_operations
     groups = []
-    for name in request.body.groups:
+    for name in dict.fromkeys(request.body.groups):
         group = _describe(context, name, version)
         if operations and not group["error_code"]:
             group["authorized_operations"] = GROUP_ALL

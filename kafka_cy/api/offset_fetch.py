@@ -4,6 +4,9 @@ v1: errors stand at each partition. v2-7: at the top level. v2: null topics = al
 (KIP-447): require_stable; nothing is pending here, so every offset is stable. v8 (KIP-709): several groups, each
 with its own error. v9 (KIP-848): member id and epoch, which a classic group ignores. v10: topic ids,
 UNKNOWN_TOPIC_ID. An unknown group, or a partition without a committed offset: offset -1 and no error.
+
+A group that is named twice gets INVALID_REQUEST the second time (Kafka repeats its offsets): a small request for all
+offsets of one group over and over would make a response of any size.
 """
 
 from __future__ import annotations
@@ -23,15 +26,19 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """Look the offsets up; nothing is written, and only what is stored is shown."""
     body, version = request.body, request.api_version
     wanted = body.groups if version >= 8 else [body]
+    first = {group.group_id: place for place, group in reversed(list(enumerate(wanted)))}
 
-    def look(place: int, group: Group | None) -> list[dict[str, Any]]:
+    def look(place: int, group: Group | None) -> list[dict[str, Any]] | None:
+        if first[wanted[place].group_id] != place:
+            return None
         return _topics(context, wanted[place], group, version)
 
     def respond(results: list[tuple[ErrorCode, list[dict[str, Any]] | None]]) -> None:
-        groups = [
-            {"group_id": each.group_id, "topics": topics or [], "error_code": int(error)}
-            for each, (error, topics) in zip(wanted, results, strict=True)
-        ]
+        groups = []
+        for each, (error, topics) in zip(wanted, results, strict=True):
+            if not error and topics is None:
+                error = ErrorCode.INVALID_REQUEST  # a group that is named again
+            groups.append({"group_id": each.group_id, "topics": topics or [], "error_code": int(error)})
         request.respond({"throttle_time": 0, "groups": groups} if version >= 8 else _single(groups[0], body, version))
 
     context.groups.fetch([group.group_id for group in wanted], look, respond)
@@ -79,8 +86,12 @@ def _topic_by_id(
         return _failed_topic("", indexes, int(ErrorCode.UNKNOWN_TOPIC_ID)) | {"topic_id": topic_id}
     offsets = group.offsets.get(topic.name, {}) if group is not None else {}
     # An offset of an earlier topic of the same name does not belong to this one.
-    mine = {index: each for index, each in offsets.items() if each.topic_id in (None, topic.id)}
-    return {"topic_id": topic.id, "partitions": [_partition(index, mine.get(index)) for index in indexes]}
+    found = [(index, offsets.get(index)) for index in indexes]
+    partitions = [
+        _partition(index, each if each is not None and each.topic_id in (None, topic.id) else None)
+        for index, each in found
+    ]
+    return {"topic_id": topic.id, "partitions": partitions}
 
 
 def _is_unknown(topic: dict[str, Any]) -> bool:

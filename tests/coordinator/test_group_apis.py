@@ -175,6 +175,18 @@ def test_fetch_v10_has_unknown_topics_behind_the_others() -> None:
     assert errors == [(TOPIC_ID, 0), (unknown, ErrorCode.UNKNOWN_TOPIC_ID)]
 
 
+def test_a_group_that_is_named_twice() -> None:
+    server = Server()
+    server.harness.commit(topic_id=TOPIC_ID)
+    group = {"group_id": "g", "topics": None, "member_id": None, "member_epoch": -1}
+    for version in (8, 9, 10):
+        found = server.call(9, version, groups=[group, group | {"group_id": "h"}, group], require_stable=False)["groups"]
+        errors = [(each["group_id"], each["error_code"], len(each["topics"])) for each in found]
+        assert errors == [("g", 0, 1), ("h", 0, 0), ("g", ErrorCode.INVALID_REQUEST, 0)]
+    described = server.call(15, 6, groups=["g", "none", "g"], include_authorized_operations=False)["groups"]
+    assert [each["group_id"] for each in described] == ["g", "none"]
+
+
 def test_fetch_v1_has_its_errors_at_the_partitions() -> None:
     server = Server()
     del server.context.cluster.topics["__consumer_offsets"]

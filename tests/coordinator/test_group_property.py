@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -105,6 +106,10 @@ class GroupMachine(RuleBasedStateMachine):
             assert set(group.static_members.values()) <= set(group.members)
             held = self.harness.coordinator.rebalancer.held
             assert held.metadata_bytes == sum(each.metadata_bytes for each in group.members.values())
+            waiting = [each for each in group.members.values() if each.awaiting_join is not None]
+            assert group.awaiting_joins == len(waiting)
+            names = Counter(name for each in group.members.values() for name, _ in each.protocols)
+            assert group.protocol_members == dict(names)
             assert held.pending_members == len(group.pending_members)
             assert heartbeat_table.count() == len(group.members) or group.state.value == "PreparingRebalance"
 

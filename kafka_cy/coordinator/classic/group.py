@@ -7,10 +7,9 @@ from collections.abc import Collection, Iterable
 from enum import Enum
 from typing import Any, ClassVar
 
-from kafka_cy.coordinator.classic.member import Member
+from kafka_cy.coordinator.classic.member import Member, Respond
 from kafka_cy.coordinator.classic.protocols import (
     CONSUMER_PROTOCOL_TYPE,
-    common_protocols,
     select_protocol,
     subscribed_topics,
 )
@@ -41,6 +40,7 @@ class ClassicGroup(Group):
     """
 
     __slots__ = (
+        "awaiting_joins",
         "generation",
         "join_timer",
         "leader",
@@ -50,6 +50,7 @@ class ClassicGroup(Group):
         "pending_sync",
         "previous_state",
         "protocol",
+        "protocol_members",
         "protocol_type",
         "session_due_s",
         "session_timer",
@@ -76,7 +77,10 @@ class ClassicGroup(Group):
         self.members: dict[str, Member] = {}
         self.static_members: dict[str, str] = {}  # instance id -> member id
         self.pending_members: dict[str, float] = {}  # got MEMBER_ID_REQUIRED -> deadline
-        self.pending_sync: frozenset[str] = NOBODY  # have not sent SyncGroup after the join phase
+        self.pending_sync: set[str] | frozenset[str] = NOBODY  # have not sent SyncGroup after the join phase
+        # Kept up to date with `members`, so that a JoinGroup costs the same in a large group.
+        self.awaiting_joins = 0  # members whose JoinGroup waits
+        self.protocol_members: dict[str, int] = {}  # name of a protocol -> how many members propose it
         self.new_member_added = False  # during the initial delay: extend it
         self.subscribed_topics: frozenset[str] | None = None
         self.session_timer: Any = None
@@ -117,6 +121,8 @@ class ClassicGroup(Group):
         """Begin the soft state from what is stored; sessions begin now."""
         self.members.clear()
         self.static_members.clear()
+        self.protocol_members = {}
+        self.awaiting_joins = 0
         self.pending_sync = NOBODY
         stored = self.stored
         if stored is None:
@@ -157,7 +163,7 @@ class ClassicGroup(Group):
     def begin_generation(self, wall_clock_ms: int) -> None:
         """The join phase is over: choose the protocol, wait for the leader's assignment."""
         self.generation = self.next_generation()
-        self.pending_sync = frozenset(self.members)
+        self.pending_sync = set(self.members)
         self.protocol = select_protocol(self.members.values())
         self.transition(GroupState.COMPLETING_REBALANCE, wall_clock_ms)
         self.subscribed_topics = subscribed_topics(self.protocol_type, self.protocol, self.members.values())
@@ -170,8 +176,43 @@ class ClassicGroup(Group):
 
     def _put(self, member: Member) -> None:
         self.members[member.member_id] = member
+        self._count_protocols(member, 1)
         if member.instance_id is not None:
             self.static_members[member.instance_id] = member.member_id
+
+    def _count_protocols(self, member: Member, change: int) -> None:
+        counts = self.protocol_members
+        for name in {name for name, _ in member.protocols}:
+            count = counts.get(name, 0) + change
+            if count:
+                counts[name] = count
+            else:
+                del counts[name]
+
+    def set_protocols(self, member: Member, protocols: list[tuple[str, bytes]]) -> None:
+        """The member proposes other protocols, or has another subscription."""
+        self._count_protocols(member, -1)
+        member.protocols = protocols
+        self._count_protocols(member, 1)
+
+    def await_join(self, member: Member, respond: Respond) -> None:
+        """The member's JoinGroup waits for the end of the join phase."""
+        if member.awaiting_join is None:
+            self.awaiting_joins += 1
+        member.awaiting_join = respond
+
+    def take_join(self, member: Member) -> Respond | None:
+        """The member's JoinGroup, which no longer waits; None when none did."""
+        respond, member.awaiting_join = member.awaiting_join, None
+        if respond is not None:
+            self.awaiting_joins -= 1
+        return respond
+
+    def forget_sync(self, member_id: str) -> None:
+        """The member's SyncGroup is no longer missing."""
+        if self.pending_sync:
+            assert isinstance(self.pending_sync, set)
+            self.pending_sync.discard(member_id)
 
     def add(self, member: Member, protocol_type: str) -> None:
         """A new member; the first one sets the protocol type, and leads until the join phase ends."""
@@ -182,9 +223,11 @@ class ClassicGroup(Group):
             self.leader = member.member_id
 
     def remove(self, member_id: str) -> Member | None:
-        """Forget a member. Returns it; None when it is unknown."""
-        self.pending_sync -= {member_id}
+        """Forget a member. Returns it, for the caller to respond to its requests; None when it is unknown."""
+        self.forget_sync(member_id)
         member = self.members.pop(member_id, None)
+        if member is not None:
+            self._count_protocols(member, -1)
         instance_id = member.instance_id if member is not None else None
         if instance_id is not None and self.static_members.get(instance_id) == member_id:
             del self.static_members[instance_id]
@@ -195,7 +238,8 @@ class ClassicGroup(Group):
     def replace_static(self, old: Member, new: Member) -> None:
         """A static member came back under another id; the old id is fenced from now on."""
         del self.members[old.member_id]
-        self.pending_sync -= {old.member_id}
+        self._count_protocols(old, -1)
+        self.forget_sync(old.member_id)
         self._put(new)
         if self.leader == old.member_id:
             self.leader = new.member_id
@@ -217,7 +261,7 @@ class ClassicGroup(Group):
 
     def all_joined(self) -> bool:
         """Whether every member waits for the end of the join phase."""
-        return not self.pending_members and all(member.awaiting_join for member in self.members.values())
+        return not self.pending_members and self.awaiting_joins == len(self.members)
 
     def elect_joined_leader(self) -> bool:
         """Keep a leader that rejoined, else take a member that did. False when nobody rejoined."""
@@ -232,10 +276,12 @@ class ClassicGroup(Group):
 
     def supports(self, protocol_type: str, protocols: Iterable[str]) -> bool:
         """Whether a member with these protocols can join: one of them is known to all members."""
-        names = set(protocols)
         if not self.members:
-            return bool(protocol_type and names)
-        return protocol_type == self.protocol_type and not names.isdisjoint(common_protocols(self.members.values()))
+            return bool(protocol_type) and any(True for _ in protocols)
+        everybody = len(self.members)
+        return protocol_type == self.protocol_type and any(
+            self.protocol_members.get(name) == everybody for name in protocols
+        )
 
     # -- what the coordinator asks of every kind of group --
 

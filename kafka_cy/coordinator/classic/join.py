@@ -51,7 +51,7 @@ class JoinGroup:
         if group.state is GroupState.PREPARING_REBALANCE:
             if member is not None and member.awaiting_join is not None:
                 return True
-            return sum(each.awaiting_join is not None for each in group.members.values()) < self.members_max
+            return group.awaiting_joins < self.members_max
         return member is not None or len(group.members) < self.members_max
 
     # -- without a member id --
@@ -73,11 +73,12 @@ class JoinGroup:
             member_id, request.instance_id, request.client_id, request.client_host,
             request.rebalance_timeout_ms, request.session_timeout_ms, request.protocols, self.loop.now(),
         )  # fmt: skip
-        member.is_new, member.awaiting_join = True, respond
+        member.is_new = True
         if group.state is GroupState.PREPARING_REBALANCE and group.previous_state is GroupState.EMPTY:
             group.new_member_added = True
         self.sessions.drop_pending(group, member_id)
         group.add(member, request.protocol_type)
+        group.await_join(member, respond)
         self.held.metadata_bytes += member.metadata_bytes
         self.sessions.watch_until(group, member.last_heartbeat_s + NEW_MEMBER_JOIN_TIMEOUT_S)
         self.rebalancer.prepare_or_complete(group)
@@ -101,14 +102,14 @@ class JoinGroup:
 
     def _rejoin(self, group: ClassicGroup, member: Member, request: JoinRequest, respond: Respond) -> None:
         # An earlier request that the client abandoned.
-        respond_join(member, join_error(ErrorCode.REBALANCE_IN_PROGRESS, member.member_id))
+        respond_join(group, member, join_error(ErrorCode.REBALANCE_IN_PROGRESS, member.member_id))
         before = member.metadata_bytes
-        member.protocols = request.protocols
+        group.set_protocols(member, request.protocols)
         self.held.metadata_bytes += member.metadata_bytes - before
         member.rebalance_timeout_ms = request.rebalance_timeout_ms
         member.session_timeout_ms = request.session_timeout_ms
         member.last_heartbeat_s = self.loop.now()
-        member.awaiting_join = respond
+        group.await_join(member, respond)
         self.rebalancer.prepare_or_complete(group)
 
     # -- static members --
@@ -133,7 +134,7 @@ class JoinGroup:
         )
 
     def _replace(self, group: ClassicGroup, old: Member, new: Member) -> None:
-        respond_join(old, join_error(ErrorCode.FENCED_INSTANCE_ID, old.member_id))
+        respond_join(group, old, join_error(ErrorCode.FENCED_INSTANCE_ID, old.member_id))
         respond_sync(old, sync_error(ErrorCode.FENCED_INSTANCE_ID))
         self.sessions.forget_heartbeat(group, old.member_id)
         group.replace_static(old, new)
@@ -142,7 +143,7 @@ class JoinGroup:
 
     def _replace_and_rebalance(self, group: ClassicGroup, old: Member, new: Member, respond: Respond) -> None:
         self._replace(group, old, new)
-        new.awaiting_join = respond
+        group.await_join(new, respond)
         self.rebalancer.prepare_or_complete(group)
 
     def _replace_in_stable(

@@ -129,7 +129,7 @@ class Rebalancer:
             member.last_heartbeat_s = now_s
         self.sessions.publish_heartbeats(group)
         for member in list(group.members.values()):
-            respond_join(member, join_success(group, member, with_members=member.member_id == group.leader))
+            respond_join(group, member, join_success(group, member, with_members=member.member_id == group.leader))
         self.sessions.watch(group)
 
     # -- the leader's assignment --
@@ -152,7 +152,7 @@ class Rebalancer:
 
     def synced(self, group: ClassicGroup, member_id: str) -> None:
         """The member sent its SyncGroup."""
-        group.pending_sync -= {member_id}
+        group.forget_sync(member_id)
         if not group.pending_sync:
             self._cancel(group, "sync_timer")
 
@@ -185,7 +185,7 @@ class Rebalancer:
         self.sessions.forget_heartbeat(group, member_id)
         if member is not None:
             self.held.metadata_bytes -= member.metadata_bytes
-            respond_join(member, join_error(ErrorCode.UNKNOWN_MEMBER_ID))
+            respond_join(group, member, join_error(ErrorCode.UNKNOWN_MEMBER_ID))
             respond_sync(member, sync_error(ErrorCode.UNKNOWN_MEMBER_ID))
 
     def _sessions_ended(self, group: ClassicGroup, expired: list[str]) -> None:
@@ -218,7 +218,7 @@ class Rebalancer:
         self.held.metadata_bytes -= sum(member.metadata_bytes for member in group.members.values())
         for member in list(group.members.values()):
             self.sessions.forget_heartbeat(group, member.member_id)
-            respond_join(member, join_error(error, member.member_id))
+            respond_join(group, member, join_error(error, member.member_id))
             respond_sync(member, sync_error(error))
 
     # -- timers --

@@ -51,9 +51,9 @@ def sync_success(group: ClassicGroup, member: Member) -> dict[str, Any]:
     }
 
 
-def respond_join(member: Member, response: dict[str, Any]) -> None:
+def respond_join(group: ClassicGroup, member: Member, response: dict[str, Any]) -> None:
     """Respond to the member's JoinGroup, if one waits."""
-    respond, member.awaiting_join = member.awaiting_join, None
+    respond = group.take_join(member)
     if respond is not None:
         respond(response)
 

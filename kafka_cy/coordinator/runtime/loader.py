@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from kafka_cy.coordinator.runtime.result import StateMachine
+from kafka_cy.records import InvalidBatch, iterate_batches
+from kafka_cy.storage.log import StorageFailure
 
 SLICE_S = 0.02
 READ_BYTES = 1 << 16
@@ -29,9 +31,6 @@ class PartitionLoader:
 
     def run(self) -> None:
         """Work for one slice; a timer continues when there is more."""
-        from kafka_cy.records import InvalidBatch, iterate_batches
-        from kafka_cy.storage.log import StorageFailure
-
         deadline = time.monotonic() + SLICE_S
         while not self.cancelled:
             if self.offset >= self.hosted.high_watermark:

@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 from kafka_cy.coordinator.runtime.loader import PartitionLoader
 from kafka_cy.coordinator.runtime.result import Record, StateMachine
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.records import build_batch
+from kafka_cy.storage.log import StorageFailure
 
 S = TypeVar("S", bound=StateMachine)
 Stored = Callable[[ErrorCode], object]  # called once: NONE, or NOT_COORDINATOR when the partition was lost
@@ -37,16 +39,12 @@ class Shard(Generic[S]):
 
     def append(self, records: Sequence[Record], now_ms: int, batch_bytes_max: int, compression: str) -> None:
         """Append the records as one batch. Raises AppendFailed."""
-        from kafka_cy.records import Record as LogRecord
-        from kafka_cy.records import build_batch
-        from kafka_cy.storage.log import StorageFailure
-
         encode = self.state.encode
         rows = []
         try:
             for record in records:
                 key, value = encode(record)
-                rows.append(LogRecord(key, value, now_ms))
+                rows.append((key, value, now_ms, (), -1))
         except ValueError as error:
             raise AppendFailed(ErrorCode.UNKNOWN_SERVER_ERROR, str(error)) from error
         batch = build_batch(rows, base_sequence=0, compression=compression)
