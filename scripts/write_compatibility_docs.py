@@ -39,6 +39,12 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
 - **Dynamic configuration**: `listeners`, `listener.security.protocol.map` and `num.network.threads` cannot be changed while
   the broker runs. Thread counts have no limit relative to their old value.
 - **Unknown operations of IncrementalAlterConfigs** are INVALID_REQUEST; Kafka answers UNKNOWN_SERVER_ERROR.
+- **A group named twice** in OffsetFetch (version 8 and later) gets its offsets once and then INVALID_REQUEST; DescribeGroups
+  describes it once. Kafka repeats the whole group each time, so that a small request has a response of any size.
+- **Limits of the group coordinator**: 1,000,000 groups (then POLICY_VIOLATION for new ones), 100,000 member ids that were given
+  out and not used yet, and 512 MiB of members' subscriptions (then GROUP_MAX_SIZE_REACHED). Kafka has no such limits.
+- **A JoinGroup that cannot be stored**, because an id of it does not fit into a record, is UNKNOWN_SERVER_ERROR as in Kafka,
+  but creates no group and no member.
 - **Configuration files** for ZooKeeper, for a quorum of several KRaft processes, for tiered storage, and with Java policies
   or an authorizer stop the start, because the broker cannot do what they ask for.
 - **A few defaults** differ where they are not set: the number of network threads leaves a core free, the backlog of a
