@@ -89,6 +89,7 @@ cdef enum:
     SCRATCH_KEPT_BYTES = 4194304
 
 cdef NetworkState* active_network = NULL
+cdef const char* V4_MAPPED = b"\0\0\0\0\0\0\0\0\0\0\xff\xff"
 
 
 # -- wakes --
@@ -243,6 +244,11 @@ cdef Connection* connection_new(NetworkState* network, Listener* listener, int f
     if peer.ss_family == AF_INET:
         memcpy(connection.address, &(<sockaddr_in*>peer).sin_addr, 4)
         connection.port = ntohs((<sockaddr_in*>peer).sin_port)
+    elif memcmp(&(<sockaddr_in6*>peer).sin6_addr, V4_MAPPED, 12) == 0:
+        # An IPv4 client of a listener for both: shown, logged and counted by its IPv4 address.
+        connection.family = AF_INET
+        memcpy(connection.address, <uint8_t*>&(<sockaddr_in6*>peer).sin6_addr + 12, 4)
+        connection.port = ntohs((<sockaddr_in6*>peer).sin6_port)
     else:
         memcpy(connection.address, &(<sockaddr_in6*>peer).sin6_addr, 16)
         connection.port = ntohs((<sockaddr_in6*>peer).sin6_port)

@@ -28,6 +28,7 @@ from kafka_cy.network.control_queue cimport (
 from kafka_cy.network.counters cimport (
     API_FETCH_FOLLOWER, API_KEYS_MAX, API_ROWS, API_VERSIONS_MAX, LISTENERS_MAX, ApiCounters, ClientSoftware, Counters,
 )
+from kafka_cy.network.listening import listening_socket
 from kafka_cy.network.log_events cimport (
     LOG_EVENTS_MAX, LOG_WARNING, LogEventData, LogEvents, log_events_free, log_events_init, log_events_take,
 )
@@ -242,17 +243,13 @@ cdef class Server:
             network.reactors_count = i + 1
 
     def listen(self, int listener_index, str name, str host, int port):
-        """Open a listener ("" is every interface, port 0 any free one) and return its port. OSError when taken."""
+        """Open a listener (see listening_socket) and return its port. OSError when the address is taken."""
         cdef NetworkState* network = self.network
         if self.started or network.listeners_count == LISTENERS_MAX:
             raise RuntimeError(f"listener {name}: the server was started or has {LISTENERS_MAX} listeners")
         if listener_index != network.listeners_count:
             raise ValueError(f"listener {name}: its index is {network.listeners_count}, not {listener_index}")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        if host and family == socket.AF_INET:
-            node = host.encode() if host.isascii() else host    # a str would load the codec of international names
-            family, _, _, _, _ = socket.getaddrinfo(node, port, type=socket.SOCK_STREAM)[0]
-        opened = socket.create_server((host, port), family=family, backlog=self.backlog)
+        opened = listening_socket(host, port, self.backlog)
         opened.setblocking(False)
         for option, size in ((socket.SO_SNDBUF, self.send_buffer_bytes), (socket.SO_RCVBUF, self.receive_buffer_bytes)):
             if size >= 0:

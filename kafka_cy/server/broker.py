@@ -288,7 +288,7 @@ class KafkaServer:
         if self.otel is not None:
             self.otel.start()
         self.loop.attach(self.server, Dispatcher(self.context, self.log).dispatch, self.groups.look)
-        self.loop.call_later(LOG_EVENTS_INTERVAL_S, self._write_log_events)
+        self.loop.repeat(LOG_EVENTS_INTERVAL_S, self._drain_log_events)
 
     def _client_telemetry(self) -> Any:
         if self.client_telemetry is None:
@@ -334,10 +334,6 @@ class KafkaServer:
             self.cluster.store.close()
         if self.metrics is not None:
             self.metrics.stop()
-
-    def _write_log_events(self) -> None:
-        self._drain_log_events()
-        self.loop.call_later(LOG_EVENTS_INTERVAL_S, self._write_log_events)
 
     def _drain_log_events(self) -> None:
         for event in self.server.take_log_events():

@@ -24,13 +24,14 @@ class RequestSource(Protocol):
 class Timer:
     """A pending call; `cancel()` makes it a no-op."""
 
-    __slots__ = ("arguments", "due", "function", "order")
+    __slots__ = ("arguments", "due", "function", "interval_s", "order")
 
     def __init__(self, due: float, order: int, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         self.due = due
         self.order = order
         self.function: Callable[..., object] | None = function
         self.arguments = arguments
+        self.interval_s: float | None = None  # of a call that is repeated
 
     def cancel(self) -> None:
         """Forget the call."""
@@ -75,6 +76,15 @@ class ControlLoop:
         heapq.heappush(self._timers, timer)
         return timer
 
+    def repeat(self, interval_s: float, function: Callable[..., object], *arguments: Any) -> Timer:
+        """Run `function` every `interval_s` on this thread until the timer is cancelled; only from this thread.
+
+        The next call is due `interval_s` after the end of the one before. An exception is reported and ends nothing.
+        """
+        timer = self.call_later(interval_s, function, *arguments)
+        timer.interval_s = interval_s
+        return timer
+
     def call_soon_threadsafe(self, function: Callable[..., object], *arguments: Any) -> None:
         """Run `function` on this thread as soon as possible; from any thread."""
         self._soon.append((function, arguments))
@@ -107,6 +117,9 @@ class ControlLoop:
             timer = heapq.heappop(self._timers)
             if timer.function is not None:
                 self._guard(timer.function, timer.arguments)
+            if timer.function is not None and timer.interval_s is not None:  # its call may have cancelled it
+                timer.due = self.now() + timer.interval_s
+                heapq.heappush(self._timers, timer)
 
     def _wait_s(self) -> float:
         while self._timers and self._timers[0].function is None:

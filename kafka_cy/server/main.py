@@ -13,8 +13,12 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from kafka_cy.server.log import BrokerLog
+
+if TYPE_CHECKING:
+    from kafka_cy.server.parent import Parent
 
 EXIT_CLEAN, EXIT_FAILED, EXIT_CONFIG, EXIT_DATA, EXIT_PORT = 0, 1, 2, 3, 4
 
@@ -23,8 +27,10 @@ SWITCH_INTERVAL_S = 0.0005
 SECOND_SIGNAL_AFTER_S = 1.0
 
 
-def run(config_path: str | None, overrides: Mapping[str, str], log_level: str = "info") -> int:
-    """Run a broker until SIGTERM or SIGINT; the exit code (see above)."""
+def run(
+    config_path: str | None, overrides: Mapping[str, str], log_level: str = "info", parent: Parent | None = None
+) -> int:
+    """Run a broker until SIGTERM, SIGINT or the end of its parent; the exit code (see above)."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.disable()  # nothing of the start is garbage
     log = BrokerLog(log_level)
@@ -66,6 +72,8 @@ def run(config_path: str | None, overrides: Mapping[str, str], log_level: str = 
         broker.shutdown()
         if code == EXIT_CLEAN:
             log.info("stopped", took_ms=round((time.monotonic() - begun) * 1000))
+        if parent is not None:
+            parent.clean_up()
     return code
 
 

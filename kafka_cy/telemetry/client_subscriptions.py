@@ -194,7 +194,7 @@ class ClientSubscriptions:
                 _, oldest = self.instances.popitem(last=False)
                 self._on_expired([oldest.client.client_instance_id])
             if self._timer is None:
-                self._timer = self._loop.call_later(EXPIRY_CHECK_S, self._expire)
+                self._timer = self._loop.repeat(EXPIRY_CHECK_S, self._expire)
         instance.seen_s = self._loop.now()
         self.instances.move_to_end(instance_id)
         return instance
@@ -213,7 +213,9 @@ class ClientSubscriptions:
         now_s = self._loop.now()
         gone = [key for key, each in self.instances.items() if now_s - each.seen_s >= each.expiry_s]
         self._on_expired([self.instances.pop(key).client.client_instance_id for key in gone])
-        self._timer = self._loop.call_later(EXPIRY_CHECK_S, self._expire) if self.instances else None
+        if not self.instances and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def is_reserved(instance_id: uuid.UUID) -> bool:

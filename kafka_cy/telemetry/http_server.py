@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from kafka_cy.base.named_thread import NamedThread
+from kafka_cy.network.listening import listening_socket
 
 REQUEST_BYTES_MAX = 16384
 CONNECTIONS_MAX = 64
@@ -72,8 +73,7 @@ class HttpServer:
     def __init__(self, listen: str, handle: Callable[[HttpRequest], HttpAnswer], name: str = "metrics") -> None:
         """Bind; OSError when the address is taken, ValueError when it is none."""
         host, port = parse_address(listen)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, port), family=family, backlog=64)
+        self._listener = listening_socket(host, port, 64)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
         self._waker, self._woken = socket.socketpair()  # ends the thread

@@ -29,8 +29,9 @@ class Broker:
     """One broker on free ports of 127.0.0.1 with its data in a temporary folder.
 
     `config` are keys of Kafka's `server.properties`; `folder` keeps data and log of the broker there (else a temporary
-    folder that is removed by `stop`). In a process group of its own it does not see the terminal's Ctrl-C. Use it as a
-    context manager, or call `start` and `stop`. A restarted broker keeps its ports and data. Not safe for use by several
+    folder that is removed by `stop`). In a process group of its own it does not see the terminal's Ctrl-C. When the process
+    that started it ends, even by SIGKILL, the broker ends and removes its temporary folder. Use it as a context manager, or
+    call `start` and `stop`. A restarted broker keeps its ports and data. Not safe for use by several
     threads at once.
     """
 
@@ -101,6 +102,8 @@ class Broker:
             code = self._wait_until_ready()
             if code is None:
                 return self
+            if self.process is not None:
+                _let_go(self.process)
             self.process = None
             # Somebody took the free port in between; a restart must keep its port, so there it is an error.
             if code != EXIT_PORT_TAKEN or chosen_before or attempt == START_ATTEMPTS - 1:
@@ -127,6 +130,8 @@ class Broker:
             process.kill()
             process.wait()
             raise
+        finally:
+            _let_go(process)
 
     def kill(self) -> None:
         """SIGKILL, as a crash: nothing is flushed, the data stays."""
@@ -134,6 +139,7 @@ class Broker:
         if process is not None:
             process.kill()
             process.wait()
+            _let_go(process)
 
     def restart(self) -> Broker:
         """Terminate where it still runs, and start on the same ports and data."""
@@ -175,6 +181,7 @@ class Broker:
             **self.config,
         }
         command = [sys.executable, "-m", "kafka_cy", "server", "--log-level", self.log_level]
+        command.append(f"--with-parent={self.folder}" if self._temporary else "--with-parent")
         for key, value in config.items():
             command += ["--override", f"{key}={_property_text(value)}"]
         return command
@@ -186,7 +193,7 @@ class Broker:
         with open(self.folder / "broker.log", "ab") as log:
             self.process = subprocess.Popen(
                 self.command(),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # nobody writes to it: its end tells the broker of ours
                 stdout=log,
                 stderr=log,
                 process_group=0 if self.own_process_group else None,
@@ -205,6 +212,12 @@ class Broker:
             time.sleep(0.005)
         self.kill()
         raise BrokerStartError(f"no answer on {self.bootstrap_servers} in {self.start_timeout_s} s\n{self.log_text()}")
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    """Close our end of the pipe by which a broker that has ended watched us."""
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def _property_text(value: object) -> str:

@@ -44,6 +44,8 @@ class ServerArguments:
         self.adopt = False
         self.preview = False
         self.adopt_settings: str | None = None
+        self.with_parent = False
+        self.parents_folder: str | None = None
 
 
 def parse_server_arguments(arguments: list[str]) -> ServerArguments:
@@ -52,7 +54,9 @@ def parse_server_arguments(arguments: list[str]) -> ServerArguments:
     words = iter(arguments)
     for word in words:
         option, equals, value = word.partition("=")
-        if option in ("--override", "--log-level", "--adopt-settings"):
+        if option == "--with-parent":  # of kafka_cy.Broker: no option for people
+            result.with_parent, result.parents_folder = True, value or None
+        elif option in ("--override", "--log-level", "--adopt-settings"):
             _take_value(result, option, value if equals else next(words, ""))
         elif word in ("--adopt", "--preview"):
             setattr(result, word[2:], True)
@@ -99,7 +103,11 @@ def server(arguments: list[str]) -> int:
         return adopt(given.config_path, given.overrides, given.log_level, given.adopt_settings, preview=given.preview)
     from kafka_cy.server.main import run
 
-    return int(run(given.config_path, given.overrides, given.log_level))
+    if not given.with_parent:
+        return int(run(given.config_path, given.overrides, given.log_level))
+    from kafka_cy.server.parent import Parent
+
+    return int(run(given.config_path, given.overrides, given.log_level, Parent(given.parents_folder)))
 
 
 def main() -> None:

@@ -52,6 +52,25 @@ def test_timers_in_order_and_cancel() -> None:
     assert len(errors) == 1 and "ZeroDivisionError" in errors[0]
 
 
+def test_repeated_calls_survive_an_exception_until_cancelled() -> None:
+    errors: list[str] = []
+    loop = ControlLoop(lambda what, error: errors.append(repr(error)))
+    calls: list[int] = []
+
+    def work() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            timer.cancel()
+            loop.call_later(0.02, loop.stop)
+        raise RuntimeError("once more")
+
+    loop.attach(FakeSource(), print)
+    timer = loop.repeat(0.001, work)
+    loop.run()
+    assert len(calls) == 3
+    assert len(errors) == 3
+
+
 def test_stop_before_run() -> None:
     loop = ControlLoop(lambda *_: None)
     loop.attach(FakeSource(), print)

@@ -1,0 +1,30 @@
+"""Listening sockets as Java opens them."""
+
+from __future__ import annotations
+
+import socket
+
+_ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 what an operator asked for
+
+
+def listening_socket(host: str, port: int, backlog: int) -> socket.socket:
+    """Open a listening socket; OSError when the address is taken or unknown.
+
+    No host, 0.0.0.0 and :: mean every address of the machine, of IPv4 and of IPv6, as with Java's sockets. On a machine
+    without IPv6 they mean every IPv4 address. Port 0 is any free port.
+    """
+    if host in _ANY_ADDRESS:
+        try:
+            if socket.has_dualstack_ipv6():
+                return socket.create_server(("::", port), family=socket.AF_INET6, backlog=backlog, dualstack_ipv6=True)
+        except OSError as error:
+            import errno  # rare: IPv6 is compiled in but switched off
+
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                raise
+        return socket.create_server(("", port), backlog=backlog)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if family == socket.AF_INET:
+        node = host.encode() if host.isascii() else host  # a str would load the codec of international names
+        family = socket.getaddrinfo(node, port, type=socket.SOCK_STREAM)[0][0]
+    return socket.create_server((host, port), family=family, backlog=backlog)
