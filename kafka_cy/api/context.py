@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Request:
 
 
 class ApiContext:
-    """The parts of the broker that handlers use. All on the control thread."""
+    """The parts of the broker that the handlers of one loop use. See docs/architecture.md for which thread owns which."""
 
     __slots__ = (
         "advertised",
@@ -84,6 +84,7 @@ class ApiContext:
         "cluster",
         "cluster_id",
         "config",
+        "create_offsets_topic",
         "groups",
         "log",
         "logs",
@@ -108,6 +109,7 @@ class ApiContext:
         cluster_id: str,
         advertised: list[tuple[str, int]] | None = None,  # host and port told to clients, by listener index
         log: Any = None,  # kafka_cy.server.log.BrokerLog
+        create_offsets_topic: Callable[[Callable[[], object]], object] = lambda done: done(),
         client_telemetry: Any = None,  # () -> kafka_cy.telemetry.client_telemetry.ClientTelemetry, made at first use
     ) -> None:
         self.config = config
@@ -123,3 +125,5 @@ class ApiContext:
         self.advertised = advertised if advertised is not None else []
         self.log = log
         self.client_telemetry = client_telemetry
+        # Creates the offsets topic on the admin loop, then calls back on the coordinator loop, successful or not.
+        self.create_offsets_topic = create_offsets_topic

@@ -11,17 +11,31 @@ from typing import Any
 
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
+from kafka_cy.cluster.topic_names import OFFSETS_TOPIC
 from kafka_cy.protocol.errors import INVALID_REQUEST_MESSAGE, ErrorCode
 
 TYPE_GROUP, TYPE_TRANSACTION, TYPE_SHARE = 0, 1, 2
 
 
 @handler(api_key=10)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """Name this broker for groups whose partition it hosts."""
-    body, version = request.body, request.api_version
-    key_type = body.key_type if version >= 1 else TYPE_GROUP
-    if version < 4:
+    key_type = request.body.key_type if request.api_version >= 1 else TYPE_GROUP
+    if key_type != TYPE_GROUP or _offsets_topic_is_ready(context):
+        return _answer(request, context, key_type)
+    context.create_offsets_topic(lambda: request.respond(_answer(request, context, key_type)))
+    return None
+
+
+def _offsets_topic_is_ready(context: ApiContext) -> bool:
+    """Whether the topic exists with all of its partitions: another loop may be about to create them, the last one last."""
+    topic = context.cluster.topics.get(OFFSETS_TOPIC)
+    return topic is not None and context.cluster.partition(OFFSETS_TOPIC, len(topic.partitions) - 1) is not None
+
+
+def _answer(request: Request, context: ApiContext, key_type: int) -> dict[str, Any]:
+    body = request.body
+    if request.api_version < 4:
         return {"throttle_time": 0, **_find(request, context, key_type, body.key)}
     found = [{"key": key, **_find(request, context, key_type, key)} for key in body.coordinator_keys]
     return {"throttle_time": 0, "coordinators": found}
@@ -32,7 +46,6 @@ def _find(request: Request, context: ApiContext, key_type: int, key: str) -> dic
         return _failed(ErrorCode.COORDINATOR_NOT_AVAILABLE, "there is no coordinator of this type")
     if key_type != TYPE_GROUP:
         return _failed(ErrorCode.INVALID_REQUEST, INVALID_REQUEST_MESSAGE)
-    context.groups.ensure_offsets_topic()
     if not context.groups.is_coordinator_of(key):
         return _failed(ErrorCode.COORDINATOR_NOT_AVAILABLE, "the partition of the group has no leader")
     host, port = context.advertised[request.listener_index]

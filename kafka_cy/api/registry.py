@@ -18,23 +18,34 @@ if TYPE_CHECKING:
 Handle = Callable[["Request", "ApiContext"], Mapping[str, Any] | None]
 
 
+# Loops of the control plane, each with a thread and a queue of its own. The index is that of the network's queue.
+ADMIN, COORDINATOR = 0, 1
+LOOPS = ("admin", "coordinator")
+
+
 class Api(NamedTuple):
-    """One API: both versions inclusive, the first version with compact lengths, and the modules of its handlers."""
+    """One API: both versions inclusive, the first version with compact lengths, and the modules of its handlers.
+
+    `loop` is where the cold handler runs: COORDINATOR for requests about groups, which never wait until topics are
+    created, ADMIN for all others.
+    """
 
     version_min: int
     version_max: int
     flexible_from: int
     module: str = ""
     hot: str = ""
+    loop: int = ADMIN
 
 
 class ApiRange(NamedTuple):
-    """What is advertised of an API and what the network needs to read its header."""
+    """What is advertised of an API and what the network needs to read its header and to forward it."""
 
     api_key: int
     version_min: int
     version_max: int
     flexible_from: int
+    loop: int
 
 
 NEVER_FLEXIBLE = 32767
@@ -45,15 +56,15 @@ APIS: dict[int, Api] = {
     1: Api(4, 18, 12, hot="fetch"),
     2: Api(1, 11, 6, hot="list_offsets"),
     3: Api(0, 13, 9, "metadata_cold", hot="metadata"),
-    8: Api(2, 10, 8, "offset_commit"),
-    9: Api(1, 10, 6, "offset_fetch"),
-    10: Api(0, 6, 3, "find_coordinator"),
-    11: Api(0, 9, 6, "join_group"),
-    12: Api(0, 4, 4, "heartbeat_cold", hot="heartbeat"),
-    13: Api(0, 5, 4, "leave_group"),
-    14: Api(0, 5, 4, "sync_group"),
-    15: Api(0, 6, 5, "describe_groups"),
-    16: Api(0, 5, 3, "list_groups"),
+    8: Api(2, 10, 8, "offset_commit", loop=COORDINATOR),
+    9: Api(1, 10, 6, "offset_fetch", loop=COORDINATOR),
+    10: Api(0, 6, 3, "find_coordinator", loop=COORDINATOR),
+    11: Api(0, 9, 6, "join_group", loop=COORDINATOR),
+    12: Api(0, 4, 4, "heartbeat_cold", hot="heartbeat", loop=COORDINATOR),
+    13: Api(0, 5, 4, "leave_group", loop=COORDINATOR),
+    14: Api(0, 5, 4, "sync_group", loop=COORDINATOR),
+    15: Api(0, 6, 5, "describe_groups", loop=COORDINATOR),
+    16: Api(0, 5, 3, "list_groups", loop=COORDINATOR),
     18: Api(0, 4, 3, hot="api_versions"),
     19: Api(2, 7, 5, "create_topics"),
     20: Api(1, 6, 4, "delete_topics"),
@@ -65,12 +76,12 @@ APIS: dict[int, Api] = {
     34: Api(1, 2, 2, "alter_replica_log_dirs"),
     35: Api(1, 5, 2, "describe_log_dirs"),
     37: Api(0, 3, 2, "create_partitions"),
-    42: Api(0, 2, 2, "delete_groups"),
+    42: Api(0, 2, 2, "delete_groups", loop=COORDINATOR),
     43: Api(0, 2, 2, "elect_leaders"),
     44: Api(0, 1, 1, "incremental_alter_configs"),
     45: Api(0, 1, 0, "alter_partition_reassignments"),
     46: Api(0, 0, 0, "list_partition_reassignments"),
-    47: Api(0, 0, NEVER_FLEXIBLE, "offset_delete"),
+    47: Api(0, 0, NEVER_FLEXIBLE, "offset_delete", loop=COORDINATOR),
     60: Api(0, 2, 0, "describe_cluster"),
     61: Api(0, 0, 0, "describe_producers"),
     71: Api(0, 0, 0, "get_telemetry_subscriptions"),
@@ -106,4 +117,6 @@ def cold_handler(api_key: int) -> Handle | None:
 
 def advertised() -> list[ApiRange]:
     """Every API with its range, ascending by key: what ApiVersions lists."""
-    return [ApiRange(key, api.version_min, api.version_max, api.flexible_from) for key, api in sorted(APIS.items())]
+    return [
+        ApiRange(key, api.version_min, api.version_max, api.flexible_from, api.loop) for key, api in sorted(APIS.items())
+    ]

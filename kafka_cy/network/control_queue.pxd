@@ -1,6 +1,7 @@
-"""Requests on their way from reactors to the Python control plane, and back with an answer.
+"""Requests on their way from reactors to a loop of the Python control plane, and back with a response.
 
-Owner: reactors push, the control thread takes all at once. Lock: `mutex`. The condition is signalled only when the
+Each loop has a queue of its own, so that work for one role (topics) does not delay another one (groups).
+Owner: reactors push, the loop's thread takes all at once. Lock: `mutex`. The condition is signalled only when the
 queue was empty. Limits: queued_requests_max requests, control_requests_per_connection_max of each connection, and the
 bytes that their `reserved` counts in the broker's request budget.
 """
@@ -14,6 +15,7 @@ from kafka_cy.base.posix cimport (
 from kafka_cy.network.connection cimport Connection, ResponseSlot
 
 cdef enum:
+    CONTROL_QUEUES = 2          # as the loops in kafka_cy/api/registry.py
     CONTROL_ERRORS_MAX = 8      # different error codes in one answer; more are not counted
 
 # One forwarded request; the same struct carries the answer back (mailbox_post_answered). Owner: whoever it was handed to.
@@ -23,6 +25,7 @@ cdef struct ControlMessage:
     Connection* connection
     ResponseSlot* slot
     int32_t reactor
+    int32_t queue               # which ControlQueue it came through
     int16_t api_key
     int16_t api_version
     int32_t correlation_id
@@ -54,6 +57,9 @@ cdef struct ControlQueue:
     ControlMessage* last
     bint woken                  # somebody called wake
     int64_t count               # (a) requests whose handler has not begun
+    int64_t bytes               # (a) of bodies that were not decoded
+    int64_t idle_ns             # (a) how long its loop has waited for work, all in all
+    int64_t busy_since_ns       # (a) 0: the loop waits
 
 
 cdef inline void control_queue_init(ControlQueue* queue) noexcept nogil:
@@ -63,6 +69,9 @@ cdef inline void control_queue_init(ControlQueue* queue) noexcept nogil:
     queue.last = NULL
     queue.woken = False
     queue.count = 0
+    queue.bytes = 0
+    queue.idle_ns = 0
+    queue.busy_since_ns = 0
 
 
 cdef inline void control_queue_free(ControlQueue* queue) noexcept nogil:

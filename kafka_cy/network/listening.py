@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-_ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 what an operator asked for
+_ANY_ADDRESS = ("", "0.0.0.0", "::")
 
 
 def listening_socket(host: str, port: int, backlog: int) -> socket.socket:

@@ -7,7 +7,7 @@ pointer goes stale while it is in use.
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from kafka_cy.base.atomics cimport (
     atomic_add_i64, atomic_exchange_u64, atomic_load_i32, atomic_load_relaxed_i64, atomic_store_pointer,
@@ -28,7 +28,7 @@ from kafka_cy.network.connection cimport (
     connection_drop_answers, connection_flush, list_append, list_remove, send_context_free, slot_remove, slot_send_whole,
 )
 from kafka_cy.network.connection_rate cimport creation_count, creation_wait_ns
-from kafka_cy.network.control_queue cimport ControlMessage, control_queue_wake
+from kafka_cy.network.control_queue cimport CONTROL_QUEUES, ControlMessage, control_queue_wake
 from kafka_cy.network.counters cimport (
     ACTIVITY_RECEIVING, ACTIVITY_SENDING, ACTIVITY_STOPPED, ACTIVITY_WAITING, TIME_LOCAL, TIME_REMOTE, TIME_REQUEST_QUEUE,
     ApiCounters, count_error,
@@ -98,10 +98,12 @@ cdef void wake_reactor(int reactor, Partition* partition) noexcept nogil:
     """The hook of partitions: on any thread, also on the reactor itself (then no lock and no system call)."""
     cdef NetworkState* network = active_network
     cdef ReactorState* target
+    cdef int i
     if network == NULL:
         return
     if reactor == CONTROL_WAITER:
-        control_queue_wake(&network.control)
+        for i in range(CONTROL_QUEUES):
+            control_queue_wake(&network.controls[i])
         return
     if reactor >= network.reactors_count:
         return
@@ -380,6 +382,7 @@ cdef void complete(ReactorState* reactor, ControlMessage* message) noexcept nogi
     slot.at_control = False
     connection.at_control -= 1
     atomic_sub_i64(&reactor.network.queued_request_bytes, message.reserved)
+    atomic_sub_i64(&reactor.network.controls[message.queue].bytes, message.reserved)
     count_completed(slot, message)
     if connection.dead:
         slot_remove(&reactor.send, connection, slot)

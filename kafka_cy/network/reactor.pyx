@@ -15,7 +15,7 @@ from kafka_cy.network.connection cimport (
     slot_add_memory, slot_append,
     slot_remove, slot_send_whole, spare_take,
 )
-from kafka_cy.network.control_queue cimport ControlMessage, control_queue_push
+from kafka_cy.network.control_queue cimport ControlMessage, ControlQueue, control_queue_push
 from kafka_cy.network.counters cimport (
     ACTIVITY_HANDLING, API_KEYS_MAX, TIME_LOCAL, TIME_REMOTE, TIME_REQUEST_QUEUE, TIME_RESPONSE_QUEUE, TIME_RESPONSE_SEND,
     TIME_TOTAL, ApiCounters, api_counters, count_request,
@@ -223,11 +223,15 @@ cdef bint forward_allowed(ReactorState* state, Request* request) noexcept nogil:
     cdef NetworkState* network = state.network
     cdef Connection* connection = request.connection
     cdef int64_t size = <int64_t>request.body_size
+    cdef ControlQueue* queue = &network.controls[network.apis[request.api_key].queue]
     if connection.at_control >= network.control_requests_per_connection_max:
         connection.pauses |= PAUSE_CONTROL
         return False
-    if atomic_load_relaxed_i64(&network.control.count) >= network.queued_requests_max or (
-        size > KEPT_FREE_BYTES and not memory_admit(state, connection, size)
+    if atomic_load_relaxed_i64(&queue.count) >= network.queued_requests_max or (
+        size > KEPT_FREE_BYTES and (
+            atomic_load_relaxed_i64(&queue.bytes) >= network.queued_request_bytes_max >> 2
+            or not memory_admit(state, connection, size)
+        )
     ):
         connection.pauses |= PAUSE_MEMORY
         return False
@@ -250,6 +254,7 @@ cdef int forward(ReactorState* state, Request* request) noexcept nogil:
     message.connection = connection
     message.slot = request.slot
     message.reactor = state.shared.id
+    message.queue = state.network.apis[request.api_key].queue
     message.api_key = request.api_key
     message.api_version = request.api_version
     message.correlation_id = request.correlation_id
@@ -269,13 +274,14 @@ cdef int forward(ReactorState* state, Request* request) noexcept nogil:
     connection.at_control += 1
     reserve_message(state, connection, message)
     counter_add(&state.counters.forwarded, 1)
-    control_queue_push(&state.network.control, message)
+    control_queue_push(&state.network.controls[message.queue], message)
     return HANDLED
 
 
 cdef void reserve_message(ReactorState* state, Connection* connection, ControlMessage* message) noexcept nogil:
     """The copy is counted until its body was decoded; what the connection has reserved for the frame goes over to it."""
     message.reserved = <int64_t>message.body_size
+    atomic_add_i64(&state.network.controls[message.queue].bytes, message.reserved)
     if connection.reserved >= message.reserved:
         connection.reserved -= message.reserved
     else:

@@ -7,7 +7,7 @@ from kafka_cy.base.posix cimport pthread_mutex_t, pthread_t
 from kafka_cy.network.address_counts cimport AddressCounts
 from kafka_cy.network.connection cimport Connection, SendContext, connection_peer
 from kafka_cy.network.connection_rate cimport ConnectionRate
-from kafka_cy.network.control_queue cimport ControlQueue
+from kafka_cy.network.control_queue cimport CONTROL_QUEUES, ControlQueue
 from kafka_cy.network.counters cimport API_KEYS_MAX, LISTENERS_MAX, Counters
 from kafka_cy.network.log_events cimport (
     LOG_PEER_BYTES_MAX, LOG_WARNING, LogEventData, LogEvents, log_events_add,
@@ -24,6 +24,7 @@ cdef struct ApiRange:       # by API key; from set_api_versions, before start
     int16_t version_min
     int16_t version_max
     int16_t flexible_from   # 32767: never
+    int16_t queue           # which ControlQueue its requests go to
 
 cdef struct Listener:
     int32_t kind            # KIND_LISTENER; first
@@ -62,11 +63,9 @@ cdef struct NetworkState:
     int64_t started_ns                  # monotonic, and the ticks of the same moment
     int64_t started_ticks
     int64_t slow_ns                     # (a) requests that take as long are logged; 0: none
-    int64_t control_idle_ns             # (a) how long the control thread has waited for work, all in all
-    int64_t control_busy_since_ns       # (a) 0: it waits
     pthread_mutex_t transports_mutex    # guards the listeners' transports
     AddressCounts addresses
-    ControlQueue control
+    ControlQueue[CONTROL_QUEUES] controls
     LogEvents log
     LogEventData* log_ring
 

@@ -1,5 +1,5 @@
 """The Python-facing server over the reactors; see server.pyx."""
-from kafka_cy.network.control_queue cimport ControlMessage
+from kafka_cy.network.control_queue cimport ControlMessage, ControlQueue
 from kafka_cy.network.reactor_state cimport NetworkState
 from kafka_cy.network.trace_events cimport Tracer
 
@@ -18,6 +18,7 @@ cdef class Server:
 
     cdef void post_back(self, ControlMessage* message)
     cdef void free_tracer(self)
+    cdef ControlQueue* queue_of(self, int queue) except NULL
 
 
 cdef class ControlRequest:

@@ -23,7 +23,8 @@ from kafka_cy.network.address_counts cimport (
 from kafka_cy.network.connection cimport KIND_LISTENER
 from kafka_cy.network.connection_rate cimport CREATION_RATE_NO_LIMIT
 from kafka_cy.network.control_queue cimport (
-    CONTROL_ERRORS_MAX, ControlMessage, control_queue_free, control_queue_init, control_queue_take, control_queue_wake,
+    CONTROL_ERRORS_MAX, CONTROL_QUEUES, ControlMessage, ControlQueue, control_queue_free, control_queue_init,
+    control_queue_take, control_queue_wake,
 )
 from kafka_cy.network.counters cimport (
     API_FETCH_FOLLOWER, API_KEYS_MAX, API_ROWS, API_VERSIONS_MAX, LISTENERS_MAX, ApiCounters, ClientSoftware, Counters,
@@ -70,7 +71,7 @@ cdef class ControlRequest:
         """The handler begins: the time in the queue ends here."""
         if self.message != NULL and self.message.begun == 0:
             self.message.begun = ticks_now()
-            atomic_sub_i64(&self.server.network.control.count, 1)
+            atomic_sub_i64(&self.server.network.controls[self.message.queue].count, 1)
 
     def handled(self):
         """The handler returned: what passes until the answer is waiting (remote time), not work."""
@@ -131,6 +132,7 @@ cdef class ControlRequest:
         if self.message == NULL:
             return
         atomic_sub_i64(&self.server.network.queued_request_bytes, self.message.reserved)
+        atomic_sub_i64(&self.server.network.controls[self.message.queue].bytes, self.message.reserved)
         self.message.reserved = 0
         self.message.body_size = 0
         self.message.client_id_size = -1
@@ -191,6 +193,7 @@ cdef class Server:
     """
 
     def __cinit__(self):
+        cdef int i
         self.network = <NetworkState*>calloc(1, sizeof(NetworkState))
         if self.network == NULL:
             raise MemoryError
@@ -199,7 +202,8 @@ cdef class Server:
         self.network.image = image_empty()
         if self.network.reactors == NULL or self.network.log_ring == NULL or self.network.image == NULL:
             raise MemoryError
-        control_queue_init(&self.network.control)
+        for i in range(CONTROL_QUEUES):
+            control_queue_init(&self.network.controls[i])
         log_events_init(&self.network.log, self.network.log_ring)
         address_counts_init(&self.network.addresses)
         pthread_mutex_init(&self.network.transports_mutex, NULL)
@@ -309,15 +313,20 @@ cdef class Server:
         counter_set(&self.network.slow_ns, max(threshold_ms, 1) * 1000000 if threshold_ms >= 0 else 0)
 
     def set_api_versions(self, versions):
-        """What is served: (api key, min, max, first flexible version or None) each. Other requests close their connection."""
+        """What is served: (api key, min, max, first flexible version or None, control queue) each, the last one 0 if absent.
+
+        Requests for anything else close their connection.
+        """
         cdef ApiRange* api
-        for key, version_min, version_max, flexible_from in versions:
+        for key, version_min, version_max, flexible_from, *queue in versions:
             if not 0 <= key < API_KEYS_MAX:
                 raise ValueError(f"API key {key} is out of range")
             api = &self.network.apis[<int>key]
             api.version_min = version_min
             api.version_max = version_max
             api.flexible_from = NEVER_FLEXIBLE if flexible_from is None or flexible_from < 0 else flexible_from
+            api.queue = queue[0] if queue else 0
+            self.queue_of(api.queue)
             api.known = True
 
     def start(self):
@@ -362,11 +371,12 @@ cdef class Server:
                     atomic_store_i32(&reactor.running, 0)
         network_deactivate(network)
         self.close_listeners()
-        message = control_queue_take(&network.control, 0)
-        while message != NULL:
-            following = message.next
-            self.post_back(message)
-            message = following
+        for i in range(CONTROL_QUEUES):
+            message = control_queue_take(&network.controls[i], 0)
+            while message != NULL:
+                following = message.next
+                self.post_back(message)
+                message = following
         for i in range(network.reactors_count):
             reactor_discard_mail(<ReactorState*>network.reactors[i])
 
@@ -387,36 +397,47 @@ cdef class Server:
         message.answered = ticks_now()
         if message.begun == 0:
             message.begun = message.answered
-            atomic_sub_i64(&self.network.control.count, 1)
+            atomic_sub_i64(&self.network.controls[message.queue].count, 1)
         if message.handled == 0:
             message.handled = message.answered
         mailbox_post_answered(&reactor.mailbox, <Answered*>message)
         if self.stopped and not atomic_load_i32(&reactor.running):
             reactor_discard_mail(reactor)
 
-    def take_requests(self, double timeout_s):
-        """All waiting ControlRequests, oldest first; blocks without the GIL until there are some, `wake`, or the time-out."""
+    def take_requests(self, double timeout_s, int queue=0):
+        """All ControlRequests that wait in the queue of a loop (see set_api_versions), oldest first.
+
+        Blocks without the GIL until there are some, `wake`, or the time-out. One thread for each queue.
+        """
+        cdef ControlQueue* control = self.queue_of(queue)
         cdef int64_t deadline_ns = monotonic_ns() + <int64_t>(timeout_s * 1e9)
         cdef ControlMessage* message
         cdef ControlMessage* following
         cdef list requests = []
         cdef int64_t begun_ns = monotonic_ns()
         cdef int64_t ended_ns
-        counter_set(&self.network.control_busy_since_ns, 0)
+        counter_set(&control.busy_since_ns, 0)
         with nogil:
-            message = control_queue_take(&self.network.control, deadline_ns)
+            message = control_queue_take(control, deadline_ns)
         ended_ns = monotonic_ns()
-        counter_add(&self.network.control_idle_ns, ended_ns - begun_ns)
-        counter_set(&self.network.control_busy_since_ns, ended_ns)
+        counter_add(&control.idle_ns, ended_ns - begun_ns)
+        counter_set(&control.busy_since_ns, ended_ns)
         while message != NULL:
             following = message.next
             requests.append(request_of(self, message))
             message = following
         return requests
 
-    def wake(self):
-        """Make take_requests return now. Any thread."""
-        control_queue_wake(&self.network.control)
+    def wake(self, int queue=0):
+        """Make take_requests of this queue return now. Any thread."""
+        cdef ControlQueue* control = self.queue_of(queue)
+        with nogil:
+            control_queue_wake(control)
+
+    cdef ControlQueue* queue_of(self, int queue) except NULL:
+        if not 0 <= queue < CONTROL_QUEUES:
+            raise ValueError(f"there is no control queue {queue}")
+        return &self.network.controls[queue]
 
     def take_log_events(self):
         """What reactors wanted to log since the last call, oldest first."""
@@ -512,7 +533,8 @@ cdef class Server:
         self.network.image = NULL
         address_counts_free(&self.network.addresses)
         if not self.started:
-            control_queue_free(&self.network.control)
+            for i in range(CONTROL_QUEUES):
+                control_queue_free(&self.network.controls[i])
             log_events_free(&self.network.log)
             free(self.network.log_ring)
             free(self.network.reactors)

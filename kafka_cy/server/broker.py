@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.registry import advertised
+from kafka_cy.api.registry import ADMIN, COORDINATOR, advertised
+from kafka_cy.base.named_thread import NamedThread
 from kafka_cy.cluster.embedded_store import FILE_NAME, EmbeddedStore
 from kafka_cy.cluster.hosting import Hosting, folders_of
 from kafka_cy.cluster.log_directories import missing_directories
 from kafka_cy.cluster.metadata import ClusterMetadata, new_cluster_id
 from kafka_cy.cluster.metadata_location import check_unused, metadata_dir
 from kafka_cy.cluster.producer_ids import ProducerIds
+from kafka_cy.cluster.topic_names import OFFSETS_TOPIC
 from kafka_cy.cluster.unknown_partitions import ADOPT_KEY, adopt_unknown, settle_unknown
-from kafka_cy.server.control_loop import ControlLoop
+from kafka_cy.server.control_loop import ControlLoop, NetworkQueue
 from kafka_cy.server.log import BrokerLog
 from kafka_cy.telemetry.broker_view import RECOVERY, RUNNING, SHUTTING_DOWN, STARTING
+
+if TYPE_CHECKING:
+    from kafka_cy.api.context import ApiContext
 
 LOG_EVENTS_INTERVAL_S = 0.5
 FETCH_SESSIONS_MAX = (1 << 24) - 1  # a session id carries its slot
@@ -31,12 +38,17 @@ class PortTaken(Exception):
 
 
 class KafkaServer:
-    """One broker in this process. Everything of Python runs on the thread that calls `start` and `run`."""
+    """One broker in this process.
+
+    The thread that calls `start` and `run` is that of the admin loop; groups have a thread of their own, which reads the
+    cluster's metadata but never changes it."""
 
     def __init__(self, config: Any, log: BrokerLog) -> None:
         self.config = config
         self.log = log
-        self.loop = ControlLoop(self._on_error)
+        self.loop = ControlLoop(self._on_error)  # admin: topics, configurations, all that is not of groups
+        self.coordinator_loop = ControlLoop(self._on_error)  # on a thread of its own
+        self._coordinator_thread: threading.Thread | None = None
         self.server: Any = None
         self.logs: Any = None
         self.cluster: ClusterMetadata | None = None
@@ -227,17 +239,16 @@ class KafkaServer:
 
     def _start_groups(self) -> None:
         from kafka_cy.cluster.internal_topics import ensure_internal_topic
-        from kafka_cy.cluster.topic_names import OFFSETS_TOPIC
         from kafka_cy.coordinator.group_coordinator import GroupCoordinator
 
         cluster = self.cluster
         assert cluster is not None
         self.groups = GroupCoordinator(
-            self.config, cluster, self.loop, lambda: ensure_internal_topic(cluster, self.config, OFFSETS_TOPIC),
+            self.config, cluster, self.coordinator_loop, lambda: ensure_internal_topic(cluster, self.config, OFFSETS_TOPIC),
             self.log.warning,
         )  # fmt: skip
-        cluster.add_listener(self.groups.on_change)
-        self.groups.start()
+        cluster.add_listener(lambda change: self.coordinator_loop.call_soon_threadsafe(self.groups.on_change, change))
+        self.coordinator_loop.call_soon_threadsafe(self.groups.start)
 
     def _serve(self) -> None:
         from kafka_cy.api import api_versions, fetch, fetch_session_cache
@@ -263,18 +274,34 @@ class KafkaServer:
 
     def _start_control_plane(self) -> None:
         # After the reactors serve: until here only cold requests wait, for some milliseconds of imports.
-        from kafka_cy.api.context import ApiContext
         from kafka_cy.server.dispatcher import Dispatcher
 
         assert self.cluster is not None
         self._start_groups()
-        self.context = ApiContext(
+        self.producer_ids = ProducerIds(self.cluster.store, self.config.broker_id)
+        self.context = self._context(self.loop)
+        if self.lag is not None:
+            self.lag.start()
+        if self.otel is not None:
+            self.otel.start()
+        self.loop.attach(NetworkQueue(self.server, ADMIN), Dispatcher(self.context, self.log).dispatch)
+        coordinator = Dispatcher(self._context(self.coordinator_loop), self.log)
+        self.coordinator_loop.attach(NetworkQueue(self.server, COORDINATOR), coordinator.dispatch, self.groups.look)
+        self._coordinator_thread = NamedThread(target=self.coordinator_loop.run, name="coordinator", daemon=True)
+        self._coordinator_thread.start()
+        self.loop.repeat(LOG_EVENTS_INTERVAL_S, self._drain_log_events)
+
+    def _context(self, loop: ControlLoop) -> ApiContext:
+        from kafka_cy.api.context import ApiContext
+
+        assert self.cluster is not None
+        return ApiContext(
             config=self.config,
             cluster=self.cluster,
             logs=self.logs,
             groups=self.groups,
-            producer_ids=ProducerIds(self.cluster.store, self.config.broker_id),
-            loop=self.loop,
+            producer_ids=self.producer_ids,
+            loop=loop,
             server=self.server,
             publisher=self.publisher,
             broker_id=self.config.broker_id,
@@ -282,13 +309,23 @@ class KafkaServer:
             advertised=[(host, port) for _, host, port in self.addresses],
             log=self.log,
             client_telemetry=self._client_telemetry,
+            create_offsets_topic=self._create_offsets_topic,
         )
-        if self.lag is not None:
-            self.lag.start()
-        if self.otel is not None:
-            self.otel.start()
-        self.loop.attach(self.server, Dispatcher(self.context, self.log).dispatch, self.groups.look)
-        self.loop.repeat(LOG_EVENTS_INTERVAL_S, self._drain_log_events)
+
+    def _create_offsets_topic(self, done: Callable[[], object]) -> None:
+        """From the coordinator loop: create `__consumer_offsets`, then call `done` there, successful or not."""
+        from kafka_cy.cluster.internal_topics import ensure_internal_topic
+
+        cluster = self.cluster
+        assert cluster is not None
+
+        def create() -> None:
+            try:
+                ensure_internal_topic(cluster, self.config, OFFSETS_TOPIC)
+            finally:
+                self.coordinator_loop.call_soon_threadsafe(done)
+
+        self.loop.call_soon_threadsafe(create)
 
     def _client_telemetry(self) -> Any:
         if self.client_telemetry is None:
@@ -319,6 +356,9 @@ class KafkaServer:
     def shutdown(self) -> None:
         """Drain connections, flush and close the logs, end the metadata session. Safe after a failed start, too."""
         self.state = SHUTTING_DOWN
+        self.coordinator_loop.stop()
+        if self._coordinator_thread is not None:
+            self._coordinator_thread.join()
         if self.lag is not None:
             self.lag.stop()
         if self.otel is not None:

@@ -1,4 +1,8 @@
-"""The one thread of the control plane: cold requests, timers, coordinator and cluster work. It needs no locks."""
+"""A loop of the control plane: the requests of its queue, timers, and calls from other threads, on one thread.
+
+There is one for topics, configurations and all else of the broker (admin), and one for groups (coordinator). What a loop
+owns needs no locks. A loop never waits for another one: it posts a call (`call_soon_threadsafe`), and is posted the result.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,23 @@ class RequestSource(Protocol):
 
     def wake(self) -> None:
         """Threadsafe: make take_requests return."""
+
+
+class NetworkQueue:
+    """One of the network server's control queues, as a RequestSource."""
+
+    def __init__(self, server: Any, index: int) -> None:
+        self._server = server
+        self._index = index
+
+    def take_requests(self, timeout_s: float) -> list[Any]:
+        """See RequestSource."""
+        requests: list[Any] = self._server.take_requests(timeout_s, self._index)
+        return requests
+
+    def wake(self) -> None:
+        """See RequestSource."""
+        self._server.wake(self._index)
 
 
 class Timer:
@@ -95,9 +116,10 @@ class ControlLoop:
         """Work until stop()."""
         assert self._source is not None and self._handle is not None
         while not self._stopped:
-            for request in self._source.take_requests(self._wait_s()):
-                self._guard(self._handle, (request,))
-                request = None  # one that was dropped unanswered closes its connection now, not with the next one
+            requests = deque(self._source.take_requests(self._wait_s()))
+            while requests:
+                self._guard(self._handle, (requests.popleft(),))  # no reference stays: a dropped request closes now
+                self._run_timers()  # many requests must not delay them
             self._guard(self._look, ())
             self.run_pending()
 
@@ -112,6 +134,11 @@ class ControlLoop:
         for _ in range(len(self._soon)):
             function, arguments = self._soon.popleft()
             self._guard(function, arguments)
+        self._run_timers()
+
+    def _run_timers(self) -> None:
+        if not self._timers:
+            return
         now = self.now()
         while self._timers and self._timers[0].due <= now:
             timer = heapq.heappop(self._timers)

@@ -49,6 +49,8 @@ def run(
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     broker = KafkaServer(config, log)
     stopping = _watch_signals(broker, log)
+    if parent is not None:
+        parent.watch()
     code = EXIT_FAILED
     try:
         broker.start()

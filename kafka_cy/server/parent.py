@@ -21,6 +21,9 @@ class Parent:
         """`folder`: removed by `clean_up` after the parent has ended; None: nothing is."""
         self._folder = folder
         self._gone = threading.Event()
+
+    def watch(self) -> None:
+        """Start to watch. SIGTERM has to be blocked by now, so that the thread that waits for signals gets it."""
         NamedThread(target=self._watch, name="parent", daemon=True).start()
 
     def _watch(self) -> None:

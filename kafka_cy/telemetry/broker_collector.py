@@ -189,8 +189,9 @@ class BrokerCollector:
 
     def _network(self, now: float) -> Iterable[Metric]:
         reactors = reactor_numbers.reactors(self._view.server)
-        control = reactor_numbers.control(self._view.server)
-        uptime_s = control.uptime_ns / NS
+        shared = reactor_numbers.shared(self._view.server)
+        loops = reactor_numbers.control(self._view.server)
+        uptime_s = shared.uptime_ns / NS
         begun = now - uptime_s
         idle = [1 - min(1.0, self._rates.rate(("busy", i), r.busy_ns / NS, now, begun)) for i, r in enumerate(reactors)]
         average = sum(idle) / len(idle)
@@ -204,16 +205,18 @@ class BrokerCollector:
                 "Idle share of a reactor, 0 to 1",
                 [(two_cases("networkProcessor", str(i)), share) for i, share in enumerate(idle)],
             )
-        limited = control.request_bytes_max < 1 << 62
-        yield gauge(socket_server + "memorypoolused", "Bytes of requests in memory", control.request_bytes)
+        limited = shared.request_bytes_max < 1 << 62
+        yield gauge(socket_server + "memorypoolused", "Bytes of requests in memory", shared.request_bytes)
         yield gauge(
             socket_server + "memorypoolavailable",
             "Bytes of queued.max.request.bytes that are left; -1 without a limit",
-            max(0, control.request_bytes_max - control.request_bytes) if limited else -1,
+            max(0, shared.request_bytes_max - shared.request_bytes) if limited else -1,
         )
         yield gauge(socket_server + "expiredconnectionskilledcount", "0: there are no sessions that expire", 0)
         yield gauge(
-            "kafka_network_requestchannel_requestqueuesize", "Requests that wait for the control thread", control.queued
+            "kafka_network_requestchannel_requestqueuesize",
+            "Requests that wait for a control thread",
+            sum(loop.queued for loop in loops),
         )
         yield family(
             "gauge",
@@ -225,23 +228,24 @@ class BrokerCollector:
         text = "0: accepting never waits for a reactor"
         yield from both_counts("kafka_network_acceptor_acceptorblockedpercent", text, blocked)
         yield from self._per_second("kafka_network_acceptor_acceptorblockedpercent", text, blocked)
+        idle_ns = sum(loop.idle_ns for loop in loops) // len(loops)  # on average, as of Kafka's request handlers
         yield from self._control_thread(
-            control, uptime_s, self._rates.rate("control", control.idle_ns / NS, now, begun)
+            idle_ns, uptime_s, self._rates.rate("control", idle_ns / NS, now, begun)
         )
         yield from self._loops(reactors, now, begun)
 
-    def _control_thread(self, control: Any, uptime_s: float, idle_share: float) -> Iterable[Metric]:
+    def _control_thread(self, idle_ns: int, uptime_s: float, idle_share: float) -> Iterable[Metric]:
         name = "kafka_server_kafkarequesthandlerpool_requesthandleravgidle"
-        lifetime = min(1.0, control.idle_ns / NS / uptime_s) if uptime_s else 1.0
+        lifetime = min(1.0, idle_ns / NS / uptime_s) if uptime_s else 1.0
         recent = min(1.0, idle_share)
-        yield gauge(f"{name}_percent", "Idle share of the control thread since the start, 0 to 1", lifetime)
-        yield gauge(f"{name}percent_oneminuterate", "Idle share of the control thread, 0 to 1", recent)
-        yield family("unknown", f"{name}percent_total", "Idle share of the control thread, 0 to 1", [({}, recent)])
+        yield gauge(f"{name}_percent", "Idle share of the control threads since the start, 0 to 1", lifetime)
+        yield gauge(f"{name}percent_oneminuterate", "Idle share of the control threads, 0 to 1", recent)
+        yield family("unknown", f"{name}percent_total", "Idle share of the control threads, 0 to 1", [({}, recent)])
         yield from both_counts(
-            f"{name}percent", "Nanoseconds for which the control thread was idle", [({}, control.idle_ns)]
+            f"{name}percent", "Nanoseconds for which the control threads were idle, on average", [({}, idle_ns)]
         )
         yield from self._per_second(
-            f"{name}percent", "Nanoseconds the control thread was idle", [({}, control.idle_ns)]
+            f"{name}percent", "Nanoseconds the control threads were idle", [({}, idle_ns)]
         )
 
     def _loops(self, reactors: list[Any], now: float, begun: float) -> Iterable[Metric]:
@@ -456,7 +460,7 @@ class BrokerCollector:
             ("connections_closed_bad_input", "closed_bad", "Client connections closed because of malformed input"),
             ("network_bytes_in", "bytes_in", "Bytes received from clients"),
             ("network_bytes_out", "bytes_out", "Bytes sent to clients"),
-            ("requests_forwarded", "forwarded", "Requests that went to the control thread"),
+            ("requests_forwarded", "forwarded", "Requests that went to a control thread"),
             ("reads_paused", "paused", "Times a socket was not read: memory, in flight, slow reader"),
             ("slow_requests", "slow", "Requests over kafkacy.slow.request.log.threshold.ms"),
         ):

@@ -8,6 +8,7 @@ import threading
 from kafka_cy.telemetry.broker_view import RECOVERY, RUNNING, SHUTTING_DOWN, STARTING, BrokerView
 from kafka_cy.telemetry.http_server import HttpAnswer
 
+CONTROL_THREADS = ("admin", "coordinator")  # as kafka_cy.api.registry.LOOPS
 STUCK_S = 30.0  # a reactor or the control thread that is busy with one thing for longer is not healthy
 STATES = {STARTING: "starting", RECOVERY: "recovering logs", RUNNING: "running", SHUTTING_DOWN: "shutting down"}
 ACTIVITIES = {0: "starting", 1: "waiting", 2: "receiving", 3: "handling", 4: "sending", 5: "stopped"}
@@ -28,9 +29,9 @@ def problems(view: BrokerView) -> list[str]:
     for i, reactor in enumerate(reactor_numbers.reactors(view.server)):
         if reactor.activity in ACTIVITIES.keys() - {0, WAITING, STOPPED} and reactor.turn_ns > STUCK_S * 1e9:
             found.append(f"reactor-{i} has been {ACTIVITIES[reactor.activity]} for {reactor.turn_ns / 1e9:.0f} s")
-    control = reactor_numbers.control(view.server)
-    if control.busy_ns > STUCK_S * 1e9:
-        found.append(f"the control thread has been busy for {control.busy_ns / 1e9:.0f} s")
+    for name, loop in zip(CONTROL_THREADS, reactor_numbers.control(view.server), strict=True):
+        if loop.busy_ns > STUCK_S * 1e9:
+            found.append(f"the {name} thread has been busy for {loop.busy_ns / 1e9:.0f} s")
     paths, failed = view.log_dirs()
     if paths and len(failed) == len(paths):
         found.append("all log directories failed")
@@ -70,9 +71,9 @@ def threads(view: BrokerView) -> HttpAnswer:
             f"reactor-{i}: {doing}, {turn}, {connections} connections, "
             f"{reactor.mails} mails, {reactor.requests} requests, busy {reactor.busy_ns / 1e9:.3f} s"
         )
-    control = reactor_numbers.control(view.server)
-    doing = f"busy for {control.busy_ns / 1e6:.1f} ms" if control.busy_ns else "waiting"
-    lines.append(f"control thread: {doing}, {control.queued} requests queued, idle {control.idle_ns / 1e9:.3f} s")
+    for name, loop in zip(CONTROL_THREADS, reactor_numbers.control(view.server), strict=True):
+        doing = f"busy for {loop.busy_ns / 1e6:.1f} ms" if loop.busy_ns else "waiting"
+        lines.append(f"{name} thread: {doing}, {loop.queued} requests queued, idle {loop.idle_ns / 1e9:.3f} s")
     from traceback import format_stack  # not in the start path
 
     frames = sys._current_frames()

@@ -6,6 +6,7 @@ from libc.stdint cimport int32_t, int64_t
 from kafka_cy.base.atomics cimport atomic_load_i64, atomic_load_pointer, atomic_load_relaxed_i64
 from kafka_cy.base.clock cimport monotonic_ns
 from kafka_cy.base.histogram cimport HISTOGRAM_BUCKETS, counts_quantile, counts_total, histogram_bucket, histogram_floor
+from kafka_cy.network.control_queue cimport CONTROL_QUEUES, ControlQueue
 from kafka_cy.network.counters cimport (
     API_ROWS, API_VERSIONS_MAX, LISTENERS_MAX, SOFTWARE_MAX, ApiCounters, ClientSoftware, Counters,
 )
@@ -34,11 +35,16 @@ class ReactorNumbers(NamedTuple):
 
 
 class ControlNumbers(NamedTuple):
-    """The control thread and what all reactors share."""
+    """One loop of the control plane."""
 
     idle_ns: int                # how long it has waited for work
     busy_ns: int                # how long its present round has taken; 0: it waits
     queued: int                 # requests that wait for it
+
+
+class SharedNumbers(NamedTuple):
+    """What all reactors share."""
+
     uptime_ns: int              # of the server
     request_bytes: int
     request_bytes_max: int
@@ -93,13 +99,27 @@ def reactors(Server server not None):
 
 
 def control(Server server not None):
-    """The ControlNumbers."""
-    cdef NetworkState* network = server.network
-    cdef int64_t since = atomic_load_relaxed_i64(&network.control_busy_since_ns)
+    """The ControlNumbers of each loop, in the order of kafka_cy.api.registry.LOOPS."""
+    cdef ControlQueue* queue
+    cdef int64_t since
     cdef int64_t now = monotonic_ns()
-    return ControlNumbers(
-        atomic_load_relaxed_i64(&network.control_idle_ns), max(0, now - since) if since else 0,
-        atomic_load_relaxed_i64(&network.control.count), max(0, now - network.started_ns) if network.started_ns else 0,
+    cdef list found = []
+    cdef int i
+    for i in range(CONTROL_QUEUES):
+        queue = &server.network.controls[i]
+        since = atomic_load_relaxed_i64(&queue.busy_since_ns)
+        found.append(ControlNumbers(
+            atomic_load_relaxed_i64(&queue.idle_ns), max(0, now - since) if since else 0, atomic_load_relaxed_i64(&queue.count),
+        ))
+    return found
+
+
+def shared(Server server not None):
+    """The SharedNumbers."""
+    cdef NetworkState* network = server.network
+    cdef int64_t now = monotonic_ns()
+    return SharedNumbers(
+        max(0, now - network.started_ns) if network.started_ns else 0,
         atomic_load_relaxed_i64(&network.queued_request_bytes), network.queued_request_bytes_max,
     )
 

@@ -62,6 +62,9 @@ class FakeControl:
     def handled(self) -> None:
         """The handler returned."""
 
+    def release_body(self) -> None:
+        """The body was decoded."""
+
     def respond(self, payload: bytes, errors: dict[int, int] | None = None) -> None:
         """Answered."""
         self.payload = payload

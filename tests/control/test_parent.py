@@ -56,8 +56,8 @@ def test_a_given_folder_stays(tmp_path: Path) -> None:
 
 def test_restarts_leave_no_descriptors(tmp_path: Path) -> None:
     with Broker(folder=tmp_path) as broker:
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(list(Path("/proc/self/fd").iterdir()))
         broker.restart()
         broker.kill()
         broker.start()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(list(Path("/proc/self/fd").iterdir())) == before

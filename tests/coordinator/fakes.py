@@ -49,6 +49,15 @@ class FakeLoop:
         heapq.heappush(self.timers, (self.time_s + delay_s, next(self.order), timer))
         return timer
 
+    def repeat(self, interval_s: float, function: Callable[..., object], *arguments: Any) -> Any:
+        def again() -> None:
+            function(*arguments)
+            if timer.function is not None:
+                heapq.heappush(self.timers, (self.time_s + interval_s, next(self.order), timer))
+
+        timer = self.call_later(interval_s, again)
+        return timer
+
     def advance(self, seconds: float) -> None:
         end = self.time_s + seconds
         while self.timers and self.timers[0][0] <= end:

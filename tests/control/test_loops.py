@@ -1,0 +1,75 @@
+"""Groups are answered while topics are created: each role of the control plane has a loop of its own."""
+
+from __future__ import annotations
+
+import select
+import struct
+import threading
+from pathlib import Path
+
+from kafka_cy.api.registry import ADMIN, COLD_APIS, COORDINATOR, LOOPS, advertised
+from kafka_cy.telemetry.health import CONTROL_THREADS
+from kafka_cy.testing import Broker
+from tests.adversity.wire import (
+    CREATE_TOPICS,
+    Connection,
+    await_coordinator,
+    commit_offset,
+    find_coordinator,
+    ready_topic,
+    string,
+)
+
+GROUP_APIS = {8, 9, 10, 11, 12, 13, 14, 15, 16, 42, 47}
+COMMITS = 20
+
+
+def test_every_api_says_which_loop_it_belongs_to() -> None:
+    assert {key for key, row in COLD_APIS.items() if row.loop == COORDINATOR} == GROUP_APIS
+    assert {row.api_key for row in advertised() if row.loop == COORDINATOR} == GROUP_APIS
+    assert CONTROL_THREADS == LOOPS
+    assert (LOOPS[ADMIN], LOOPS[COORDINATOR]) == ("admin", "coordinator")
+
+
+def create_many(connection: Connection, count: int) -> None:
+    """Send CreateTopics of many topics, and do not wait."""
+    body = struct.pack(">i", count)
+    for number in range(count):
+        body += string(f"many-{number}") + struct.pack(">ihii", 4, 1, 0, 0)
+    connection.send(CREATE_TOPICS, 2, body + struct.pack(">i?", 120_000, False))
+
+
+def is_answered(connection: Connection) -> bool:
+    return bool(select.select([connection.socket], [], [], 0)[0])
+
+
+def test_commits_while_topics_are_created(tmp_path: Path) -> None:
+    with Broker(folder=tmp_path) as broker:
+        ready_topic(broker.port, "t")
+        group = Connection(broker.port)
+        await_coordinator(group, "g", "t")
+        admin = Connection(broker.port, timeout_s=300)
+        create_many(admin, 500)
+        done = 0
+        while done < COMMITS:
+            assert commit_offset(group, "g", "t", 0, done) == 0
+            assert find_coordinator(group, "g") == 0
+            done += 1
+        assert not is_answered(admin), "the topics were created before 20 commits were answered"
+        answer = admin.receive()
+        assert answer is not None
+        assert struct.unpack_from(">i", answer, 4) == (500,)
+
+
+def test_the_first_group_of_all(tmp_path: Path) -> None:
+    """`__consumer_offsets` is created by the admin loop for requests of the other one."""
+    with Broker(folder=tmp_path) as broker:
+        errors: list[int] = []
+        asking = [
+            threading.Thread(target=lambda: errors.append(find_coordinator(Connection(broker.port), "g"))) for _ in range(8)
+        ]
+        for each in asking:
+            each.start()
+        for each in asking:
+            each.join(60)
+        assert errors == [0] * 8
