@@ -1,7 +1,7 @@
 """The metadata store of a single broker: the whole tree in memory, each change first in one SQLite file (WAL).
 
-A change is on disk (fsync) before the call returns. Ephemeral nodes live in memory only: they end with the process, as
-they would with a ZooKeeper session.
+A change is on disk (fsync) before the call returns, or before its `done` is called if it was submitted. Ephemeral nodes
+live in memory only: they end with the process, as they would with a ZooKeeper session.
 
 SQLite opens a file whose write-ahead file is missing or cut, and silently forgets the changes in it. Therefore the number
 of changes is kept twice: in the file, and in a second one (`-changes`) that is written after each commit and needs no
@@ -14,8 +14,9 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from kafka_cy.cluster.pending_changes import PendingChanges, Post, StoredChange
 from kafka_cy.cluster.store import (
     ANY_VERSION,
     BadVersionError,
@@ -23,13 +24,16 @@ from kafka_cy.cluster.store import (
     Check,
     Create,
     Delete,
+    Done,
     Node,
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
     Operation,
+    Results,
     Set,
     StoreBroken,
+    StoreError,
     Watch,
 )
 from kafka_cy.storage.checkpoints import sync_directory
@@ -45,9 +49,10 @@ def _parent(path: str) -> str:
 
 
 class EmbeddedStore:
-    """See MetadataStore. Owner: the control thread. `path` None: nothing is kept (tests)."""
+    """See MetadataStore. Owner: the thread of the admin loop. `path` None: nothing is kept (tests)."""
 
-    def __init__(self, path: str | None) -> None:
+    def __init__(self, path: str | None, post: Post | None = None) -> None:
+        """`post(function, *arguments)` runs a function on the owner's thread; None: submitted changes are stored at once."""
         self.change_times = ChangeTimes()
         self._nodes: dict[str, Node] = {"/": Node(None, 0, 0, False)}
         self._children: dict[str, set[str]] = {"/": set()}
@@ -60,11 +65,13 @@ class EmbeddedStore:
         self._child_changes: set[str] = set()
         self._changes = 0
         self._changes_fd = -1
+        self._together: list[StoredChange] | None = None  # within together()
+        self._pending = PendingChanges(self._persist, self.take_back, self.notify, post)
         self._connection = self._open(path) if path is not None else None
 
     def _open(self, path: str) -> sqlite3.Connection:
         try:
-            connection = sqlite3.connect(path, isolation_level=None, timeout=0)
+            connection = sqlite3.connect(path, isolation_level=None, timeout=0, check_same_thread=False)
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # one process only
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
@@ -155,23 +162,83 @@ class EmbeddedStore:
         """See MetadataStore."""
         self.multi([Delete(path, version)])
 
-    def multi(self, operations: Sequence[Operation]) -> list[str | int | None]:
+    def multi(self, operations: Sequence[Operation]) -> Results:
         """See MetadataStore."""
         begun = time.perf_counter()
+        if self._pending.waits:
+            self._pending.commit()  # changes are made in the order of the calls
+        change = self._change(operations)
+        if self._together is not None:
+            self._together.append(change)
+            return change.results
+        self._store([change])
+        self.change_times.add((time.perf_counter() - begun) * 1000)
+        return change.results
+
+    def submit(self, operations: Sequence[Operation], done: Done) -> None:
+        """See MetadataStore. The change is applied in memory at once; the `metadata-store` thread makes it durable."""
+        try:
+            change = self._change(operations)
+        except StoreError as error:
+            self._pending.add(None, error, done)
+        else:
+            self._pending.add(change, None, done)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """See MetadataStore."""
+        if self._together is not None:
+            yield
+            return
+        begun = time.perf_counter()
+        changes: list[StoredChange] = []
+        self._together = changes
+        try:
+            yield
+        finally:
+            self._together = None
+            if changes:
+                self._store(changes)
+                self.change_times.add((time.perf_counter() - begun) * 1000)
+
+    def _change(self, operations: Sequence[Operation]) -> StoredChange:
+        """Apply the operations in memory, all or none. Raises StoreError."""
         sequences = dict(self._sequences)
+        last_id = self._last_id
+        self._undo, self._touched, self._child_changes = [], set(), set()
         try:
             results = [self._apply(operation) for operation in operations]
-            self._persist(sequences)
         except BaseException:
-            self._roll_back()
-            self._sequences = sequences
+            self._take_back(self._undo, sequences)
+            self._last_id = last_id
             raise
-        self.change_times.add((time.perf_counter() - begun) * 1000)
-        self._notify()
-        return results
+        numbers = [(path, n) for path, n in self._sequences.items() if sequences.get(path) != n]
+        nodes = [(path, self._nodes.get(path)) for path in self._touched]
+        return StoredChange(results, nodes, numbers, self._undo, sequences, self._touched, self._child_changes)
+
+    def _store(self, changes: list[StoredChange]) -> None:
+        """Make changes durable, then tell the watches. Raises StoreBroken, and takes them back."""
+        try:
+            self._persist(changes)
+        except BaseException:
+            self.take_back(changes)
+            raise
+        for change in changes:
+            self.notify(change)
+
+    def take_back(self, changes: Sequence[StoredChange]) -> None:
+        """Undo changes that could not be stored; no later ones may exist."""
+        for change in reversed(changes):
+            self._take_back(change.undo, change.sequences_before)
+
+    def _take_back(self, undo: list[tuple[str, Node | None]], sequences: dict[str, int]) -> None:
+        for path, node in reversed(undo):
+            self._replace(path, node)
+        self._sequences = sequences
 
     def close(self) -> None:
         """See MetadataStore."""
+        self._pending.close()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -233,22 +300,22 @@ class EmbeddedStore:
             if siblings is not None:
                 siblings.add(path.rpartition("/")[2])
 
-    def _roll_back(self) -> None:
-        for path, node in reversed(self._undo):
-            self._replace(path, node)
-        self._undo, self._touched, self._child_changes = [], set(), set()
-
-    def _persist(self, sequences_before: dict[str, int]) -> None:
+    def _persist(self, changes: Sequence[StoredChange]) -> None:
+        """One transaction and one fsync. Thread: the owner's or `metadata-store`, one at a time. Raises StoreBroken."""
         if self._connection is None:
             return
-        rows, gone = [], []
-        for path in self._touched:
-            node = self._nodes.get(path)
-            if node is None:
-                gone.append((path,))
-            elif not node.ephemeral:
-                rows.append((path, node.data, node.version, node.created_id))
-        numbers = [(path, n) for path, n in self._sequences.items() if sequences_before.get(path) != n]
+        last: dict[str, Node | None] = {}
+        sequences: dict[str, int] = {}
+        for change in changes:
+            last.update(change.nodes)
+            sequences.update(change.numbers)
+        gone = [(path,) for path, node in last.items() if node is None]
+        rows = [
+            (path, node.data, node.version, node.created_id)
+            for path, node in last.items()
+            if node is not None and not node.ephemeral
+        ]
+        numbers = list(sequences.items())
         if not rows and not gone and not numbers:
             return
         try:
@@ -266,12 +333,11 @@ class EmbeddedStore:
         with contextlib.suppress(OSError):  # the number lags behind then, which only makes the check weaker
             self._write_changes()
 
-    def _notify(self) -> None:
-        touched, child_changes = sorted(self._touched), sorted(self._child_changes)
-        self._undo, self._touched, self._child_changes = [], set(), set()
-        for path in touched:
+    def notify(self, change: StoredChange) -> None:
+        """Call the watches of a change that is durable."""
+        for path in sorted(change.touched):
             for watch in self._data_watches.pop(path, ()):
                 watch(path)
-        for path in child_changes:
+        for path in sorted(change.child_changes):
             for watch in self._child_watches.pop(path, ()):
                 watch(path)

@@ -191,14 +191,27 @@ class ClusterMetadata:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Within it, changes of topics are announced together at the end: one new image for many topics."""
+        """Within it, changes of topics are stored and announced together at the end: one transaction and one new image.
+
+        Raises StoreBroken, and what the store holds is read again: none of the changes was made.
+        """
         self._batch_depth += 1
         try:
-            yield
+            with self.store.together():
+                yield
+        except StoreBroken:
+            self._forget_batch()
+            raise
         finally:
             self._batch_depth -= 1
             if self._batch_depth == 0:
                 self._announce_topics()
+
+    def _forget_batch(self) -> None:
+        """The store could not keep the batch: go back to what it holds."""
+        self._batch_changed, self._batch_removed, self._deleting = {}, [], []
+        self.topics, self.topic_by_id, self._collisions, self._configs = {}, {}, {}, {}
+        self._read_tree()
 
     def create_topic(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 ANY_VERSION = -1
@@ -36,6 +37,21 @@ class NotEmptyError(StoreError):
 
 class StoreBroken(StoreError):
     """The store's own data cannot be read or written."""
+
+
+class ConnectionLost(StoreError):
+    """The store cannot be reached and the change was not sent: nothing was changed. It may be submitted again."""
+
+
+class SessionExpired(StoreError):
+    """The store has ended our session: ephemeral nodes are gone, and so is what they stood for (a broker, a controller).
+
+    Nothing that was submitted in this session and not answered was changed, and nothing more will be.
+    """
+
+
+class OutcomeUnknown(StoreError):
+    """The connection was lost after the change was sent: it was made, or not. Read before anything depends on it."""
 
 
 class Node(NamedTuple):
@@ -80,6 +96,8 @@ class Check(NamedTuple):
 
 Operation = Create | Set | Delete | Check
 Watch = Callable[[str], None]
+Results = list[str | int | None]  # one for each operation: path, version, None
+Done = Callable[[Results | None, StoreError | None], object]  # results, or what went wrong
 
 
 class ChangeTimes:
@@ -121,5 +139,18 @@ class MetadataStore(Protocol):
     def multi(self, operations: Sequence[Operation]) -> list[str | int | None]:
         """All or nothing; one result per operation (path, version, None); raises the first failure."""
 
+    def submit(self, operations: Sequence[Operation], done: Done) -> None:
+        """As `multi`, without waiting: `done` is called on the same thread, later, when the change is durable or failed.
+
+        Many changes may be under way. They are made in the order of the calls, and `done` is called in that order. Reads see
+        a change at once in the embedded store, and after `done` in every store.
+        """
+
+    def together(self) -> AbstractContextManager[None]:
+        """Store all changes that are made within it (`multi`, `create`, `set`, `delete`) as few transactions.
+
+        A change is durable only after the end. StoreBroken at the end: none of them was made.
+        """
+
     def close(self) -> None:
-        """End the session: ephemeral nodes go."""
+        """End the session: ephemeral nodes go. Changes that were submitted are made first."""

@@ -157,7 +157,7 @@ class KafkaServer:
             raise DataRefused(f"log directory {home} cannot be made: {error.strerror}") from error
         if not os.access(home, os.W_OK | os.X_OK):
             raise DataRefused(f"log directory {home} is not writable")
-        store = EmbeddedStore(f"{home}/{FILE_NAME}")
+        store = EmbeddedStore(f"{home}/{FILE_NAME}", self.loop.call_soon_threadsafe)
         self.cluster = ClusterMetadata(store, self.config.broker_id, self.loop.wall_clock_ms)
         stored_id = self.cluster.stored_cluster_id()
         if stored_id is None and not is_new and not self._adopts:

@@ -79,9 +79,9 @@ def make_steps() -> None:
         module.remove_tree = remove_in_steps  # type: ignore[attr-defined]
     persist = EmbeddedStore._persist
 
-    def persist_in_steps(store: EmbeddedStore, sequences: dict[str, int]) -> None:
+    def persist_in_steps(store: EmbeddedStore, changes: Any) -> None:
         STEPS.before("transaction")
-        persist(store, sequences)
+        persist(store, changes)
 
     EmbeddedStore._persist = persist_in_steps  # type: ignore[method-assign]
     # The log manager's thread does not run: its work is a part of the scenario, so that the order of steps is always the same.

@@ -17,7 +17,7 @@ ALLOWED = {
     "config": set(),
     "storage": {"base", "records"},
     "network": {"base", "records", "storage"},
-    "cluster": {"storage", "records", "network", "protocol"},
+    "cluster": {"base", "storage", "records", "network", "protocol"},
     "coordinator": {"base", "storage", "records", "protocol"},
     "api": {"base", "records", "storage", "network", "protocol", "config", "cluster", "coordinator"},
     "security": {"network", "config"},
