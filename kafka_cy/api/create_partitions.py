@@ -1,7 +1,7 @@
 """CreatePartitions.
 
-`count` is the new total. Assignments by hand name the replicas of the new partitions only. `validate_only` checks and
-changes nothing, nor does a time-out that has passed before the request came.
+`count` is the new total. Manual assignments name the replicas of the new partitions only. With `validate_only`, or a
+negative timeout, nothing is changed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kafka_cy.protocol.errors import ErrorCode
 
 @handler(api_key=37)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
-    """Extend each topic by itself."""
+    """Extend each topic; an error of one does not affect the others."""
     body = request.body
     names = [topic.name for topic in body.topics]
     if body.timeout < timedelta(0):

@@ -1,9 +1,9 @@
 """DescribeTopicPartitions (KIP-966).
 
-Topics in the order of their names, at most `response_partition_limit` partitions (and never more than
-`max.request.partition.size.limit`); what is left over is asked for with the cursor of the answer. A cursor at none of
-the topics asked for, or at a negative partition, is INVALID_REQUEST for all of them. There are no eligible leader
-replicas outside of the ISR: the lists are empty.
+Topics are in the order of their names. A response has at most `response_partition_limit` partitions, and never more than
+`max.request.partition.size.limit`; the client asks for the rest with the cursor of the response. A cursor at a topic that
+is not requested, or at a negative partition, is INVALID_REQUEST for all topics. The lists of eligible leader replicas are
+empty, because no replica outside of the ISR is eligible.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NO_ELIGIBLE_REPLICAS: dict[str, list[int]] = {"eligible_leader_replicas": [], "l
 
 @handler(api_key=75)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
-    """One page of topics and partitions."""
+    """Respond with one page of topics and partitions."""
     body = request.body
     cursor = body.cursor
     asked = sorted({topic.name for topic in body.topics}) if body.topics else sorted(context.cluster.topics)
@@ -32,7 +32,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
         return {"topics": [_refused(name, ErrorCode.INVALID_REQUEST) for name in refused], "next_cursor": None}
     limit_max = int(context.config.get("max.request.partition.size.limit", PARTITION_LIMIT_DEFAULT))
     room = max(1, min(body.response_partition_limit, limit_max))
-    answers: list[dict[str, Any]] = []
+    topics: list[dict[str, Any]] = []
     next_cursor = None
     for name in asked:
         if cursor is not None and name < cursor.topic_name:
@@ -44,18 +44,18 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
         topic = context.cluster.topics.get(name)
         if topic is None:
             if problem_of(name) is not None:
-                answers.append(_refused(name, ErrorCode.INVALID_TOPIC_EXCEPTION))
+                topics.append(_refused(name, ErrorCode.INVALID_TOPIC_EXCEPTION))
             else:
-                answers.append(_refused(name, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, TOPIC_ALL))
+                topics.append(_refused(name, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, TOPIC_ALL))
             continue
         page = topic.partitions[first : first + room]
         partitions = [partition_answer(topic, p, context) | NO_ELIGIBLE_REPLICAS for p in page]
-        answers.append(topic_answer(topic, partitions, True))
+        topics.append(topic_answer(topic, partitions, True))
         room -= len(page)
         if first + len(page) < len(topic.partitions):
             next_cursor = {"topic_name": name, "partition_index": first + len(page)}
             break
-    return {"topics": answers, "next_cursor": next_cursor}
+    return {"topics": topics, "next_cursor": next_cursor}
 
 
 def _refused(name: str, code: ErrorCode, operations: int = NOT_ASKED) -> dict[str, Any]:

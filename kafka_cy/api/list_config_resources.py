@@ -1,7 +1,7 @@
 """ListConfigResources (API 74, KIP-714, KIP-1142).
 
-Version 0 lists client metrics subscriptions. Version 1 lists the types asked for, all of them for an empty list: every
-topic, this broker and (as Kafka does) its loggers, and the groups and subscriptions that have settings.
+Version 0 lists client metrics subscriptions. Version 1 lists the requested types, or all types for an empty list: every
+topic, this broker, its loggers (as in Kafka), and the groups and subscriptions that have settings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SUPPORTED = (TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP)
 
 @handler(api_key=74)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
-    """Answer with the resources of the types asked for; UNSUPPORTED_VERSION when a type is not known."""
+    """Respond with the resources of the requested types; UNSUPPORTED_VERSION for an unknown type."""
     asked = [CLIENT_METRICS] if request.api_version == 0 else list(request.body.resource_types)
     if any(kind not in _SUPPORTED for kind in asked):
         return {"throttle_time": 0, "error_code": int(ErrorCode.UNSUPPORTED_VERSION), "config_resources": []}

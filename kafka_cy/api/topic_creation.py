@@ -1,4 +1,4 @@
-"""What CreateTopics and the on-demand creation of Metadata share: the checks of a new topic."""
+"""Checks of a new topic, which CreateTopics and the automatic creation by Metadata share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOO_MANY_PARTITIONS = "Excessively large number of partitions per request."
 
 
 class TopicRefused(Exception):
-    """A topic cannot be created or changed: the error code and the sentence of the answer."""
+    """A topic cannot be created or changed. Has the error code and the message of the response."""
 
     def __init__(self, code: ErrorCode, message: str | None) -> None:
         super().__init__(message)
@@ -26,7 +26,7 @@ class TopicRefused(Exception):
 
 
 def check_name(cluster: ClusterMetadata, name: str) -> None:
-    """Raise TopicRefused for a bad name, an existing topic, or one that differs in '.' and '_' only."""
+    """Raise TopicRefused for an invalid name, an existing topic, or a name that differs from another only in '.' and '_'."""
     problem = problem_of(name)
     if problem is not None:
         raise TopicRefused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic name is invalid: {problem}")
@@ -50,7 +50,7 @@ def check_configs(config: Any, name: str, settings: Mapping[str, str]) -> None:
 
 
 def automatic_assignment(broker_ids: Sequence[int], partitions: int, replication: int) -> list[list[int]]:
-    """Replicas for counts that were given or taken from the defaults; TopicRefused when they are not possible."""
+    """Return the replicas of each partition. Raises TopicRefused for counts that are not possible."""
     if partitions <= 0:
         raise TopicRefused(
             ErrorCode.INVALID_PARTITIONS, "Number of partitions was set to an invalid non-positive value."
@@ -72,7 +72,7 @@ def automatic_assignment(broker_ids: Sequence[int], partitions: int, replication
 
 
 def check_replicas(replicas: Sequence[int], broker_ids: Sequence[int]) -> None:
-    """Raise TopicRefused (INVALID_REPLICA_ASSIGNMENT) for an assignment by hand that cannot be."""
+    """Raise TopicRefused (INVALID_REPLICA_ASSIGNMENT) for a manual assignment that is not possible."""
     if not replicas:
         raise TopicRefused(
             ErrorCode.INVALID_REPLICA_ASSIGNMENT, "The manual partition assignment includes an empty replica list."
@@ -93,7 +93,7 @@ def check_replicas(replicas: Sequence[int], broker_ids: Sequence[int]) -> None:
 
 
 def create_on_demand(cluster: ClusterMetadata, config: Any, name: str) -> Topic:
-    """The topic a client asked metadata for, made with the broker's defaults; TopicRefused."""
+    """Create the topic of a metadata request with the broker's defaults. Raises TopicRefused."""
     if name in INTERNAL_TOPICS:
         from kafka_cy.cluster.internal_topics import ensure_internal_topic
 

@@ -1,4 +1,4 @@
-"""The configuration of one broker: its file, command line overrides, dynamic settings, and what follows from them."""
+"""The configuration of one broker: its file, command line overrides and dynamic settings, as typed values."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -7,7 +7,7 @@ from kafka_cy.config import checks, definitions
 from kafka_cy.config.listeners import Listener, parse_listeners, parse_protocol_map
 from kafka_cy.config.types import ConfigError, ConfigKey, parse_value
 
-#: What a broker without a configuration file runs with: a laptop, reachable from this machine only.
+#: Settings of a broker without a configuration file: it can be reached from this machine only.
 LAPTOP_DEFAULTS: Final[dict[str, str]] = {
     "node.id": "1",
     "listeners": "PLAINTEXT://127.0.0.1:9092",
@@ -23,7 +23,7 @@ INTERNAL_SEGMENT_BYTES: Final = "internal.segment.bytes"
 #: Broker keys that a log reads beside its topic's keys.
 BROKER_KEYS_OF_LOGS: Final = ("producer.id.expiration.ms",)
 
-#: Keys of plugins and of single listeners: anything may follow these prefixes.
+#: Keys of plugins and of single listeners begin so. Any name can follow.
 _OPEN_PREFIXES: Final = (definitions.LISTENER_PREFIX, "rlmm.config.", "rsm.config.", "config.providers.", "metrics.context.")
 
 
@@ -105,7 +105,7 @@ class BrokerConfig:
         return key.default if key is not None else None
 
     def of_listener(self, listener: str, name: str) -> tuple[str, Any]:
-        """Return the key that gives `name` its value on a listener, its own (`listener.name...`) or `name`, and the value."""
+        """Return the key that gives `name` its value on a listener (the listener's own key, or `name`), and the value."""
         own = f"{definitions.LISTENER_PREFIX}{listener.lower()}.{name}"
         return (own, self[own]) if self.text(own) is not None else (name, self[name])
 
@@ -125,7 +125,7 @@ class BrokerConfig:
 
     @property
     def log_dirs(self) -> list[str]:
-        """Folders of the logs: `log.dirs`, else `log.dir`."""
+        """Log directories: `log.dirs`, else `log.dir`."""
         return list(self["log.dirs"] or self["log.dir"])
 
     @property
@@ -266,7 +266,7 @@ class BrokerConfig:
                 check(candidate)
 
     def candidate(self, *, broker: Mapping[str, str], cluster_default: Mapping[str, str]) -> "BrokerConfig":
-        """Return a copy with other dynamic settings, of which nobody hears."""
+        """Return a copy with other dynamic settings, without listeners."""
         candidate = BrokerConfig.__new__(BrokerConfig)
         vars(candidate).update(vars(self))  # without parsing all settings again
         candidate.warnings, candidate._change_listeners, candidate._log_defaults = [], [], None

@@ -76,7 +76,7 @@ def describe_cluster_default(config: BrokerConfig, wanted: Collection[str] | Non
 def describe_group(
     config: BrokerConfig, overrides: Mapping[str, str], wanted: Collection[str] | None = None
 ) -> list[ConfigEntry]:
-    """Describe a group, known or not: its settings over the broker's `group.*` keys."""
+    """Describe a group, whether it exists or not: its settings, and the broker's `group.*` keys as defaults."""
     effective = config.group_config(overrides)
     synonym_of = definitions.group_broker_synonyms()
     entries = []
@@ -94,7 +94,7 @@ def describe_group(
 
 
 def describe_client_metrics(overrides: Mapping[str, str], wanted: Collection[str] | None = None) -> list[ConfigEntry]:
-    """Describe a client metrics subscription, known or not (KIP-714)."""
+    """Describe a client metrics subscription, whether it exists or not (KIP-714)."""
     entries = []
     for name in _chosen(definitions.client_metrics_key_names(), wanted):
         key = _known(definitions.client_metrics_key, name)

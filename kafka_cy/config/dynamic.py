@@ -22,7 +22,7 @@ DYNAMIC_BROKER_LOGGER_CONFIG: Final = 6
 CLIENT_METRICS_CONFIG: Final = 7
 GROUP_CONFIG: Final = 8
 
-#: Name of the entity that stands for all brokers, in the metadata tree.
+#: Name of the entity for all brokers in the metadata tree.
 CLUSTER_DEFAULT: Final = "<default>"
 
 #: Dynamic in Kafka, but fixed at the start here. A change is refused, because it would be shown without taking effect.
@@ -55,7 +55,7 @@ class Synonym(NamedTuple):
 
 
 class NotDynamicError(Exception):
-    """Keys that may not be altered at this level; the message is in Kafka's words."""
+    """Keys that cannot be altered at this level; the message is in Kafka's words."""
 
 
 def synonyms(config: BrokerConfig, name: str) -> list[Synonym]:

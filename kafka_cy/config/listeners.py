@@ -1,4 +1,4 @@
-"""Listeners: addresses the broker binds and the addresses it tells clients."""
+"""Listeners: the addresses that the broker binds, and the addresses that it tells clients."""
 
 from typing import Final, NamedTuple
 
@@ -27,7 +27,7 @@ class Listener(NamedTuple):
 
 
 def parse_endpoint(key: str, entry: str, whole: str) -> tuple[str, str, int]:
-    """Split `NAME://host:port`; IPv6 hosts stand in brackets. Raises ConfigError."""
+    """Split `NAME://host:port`; an IPv6 host is in brackets. Raises ConfigError."""
     name, separator, address = entry.partition("://")
     host, colon, port = address.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
@@ -58,7 +58,7 @@ def parse_protocol_map(text: str) -> dict[str, str]:
 def parse_listeners(
     key: str, entries: list[str], protocol_map: dict[str, str], ignored: frozenset[str], *, advertised: bool = False
 ) -> tuple[Listener, ...]:
-    """Parse a list of endpoints, leaving out the names in `ignored` (controller listeners). Raises ConfigError."""
+    """Parse a list of endpoints without those named in `ignored` (controller listeners). Raises ConfigError."""
     whole = ",".join(entries)
     listeners: list[Listener] = []
     for entry in entries:

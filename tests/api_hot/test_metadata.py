@@ -100,7 +100,7 @@ def test_topic_ids_with_an_empty_name(hot_server: HotServer, connection: Connect
     """Java's admin client sends an id with the name "" in place of null."""
     topic_id = hot_server.create_topic("t")
     topics = [{"name": "", "topic_id": topic_id}, {"name": "", "topic_id": uuid.UUID(int=99)}]
-    known, unknown = connection.call(3, version, {"topics": topics})["topics"]
+    known, unknown = connection.call(3, version, request(version, [], topics=topics))["topics"]
     assert (known["error_code"], known["name"], len(known["partitions"])) == (0, "t", 1)
     assert (unknown["error_code"], unknown["name"], unknown["topic_id"]) == (100, None, uuid.UUID(int=99))
 

@@ -131,10 +131,10 @@ def test_a_changed_key_without_effect_gets_one_warning(broker: Broker) -> None:
     assert warnings == []
     assert broker.alter(TOPIC, "t", throttle, ("retention.ms", SET, "1000")) == (0, None)
     assert broker.alter(TOPIC, "t", ("retention.ms", SET, "2000")) == (0, None)
-    assert broker.alter(BROKER, "", ("num.io.threads", SET, "9")) == (0, None)
+    assert broker.alter(BROKER, "", ("num.replica.fetchers", SET, "9")) == (0, None)
     assert [(what.split()[2], resource) for what, resource in warnings] == [
         ("leader.replication.throttled.replicas", "topics t"),
-        ("num.io.threads", "brokers default"),
+        ("num.replica.fetchers", "brokers default"),
     ]
 
 

@@ -208,10 +208,10 @@ def test_keys_of_every_kafka_file_are_silent_and_unknown_ones_warn_once(tmp_path
 
 
 def test_a_key_without_effect_gets_one_warning_at_the_start(tmp_path: Path) -> None:
-    code, errors = server(tmp_path, "num.io.threads=9", "zookeeper.connect=")
+    code, errors = server(tmp_path, "num.replica.fetchers=9", "zookeeper.connect=")
     warnings = [line for line in errors.splitlines() if "WARN" in line]
     assert code == 0 and len(warnings) == 1, errors
-    assert "configuration key num.io.threads has no effect: the network threads do this work" in warnings[0]
+    assert "configuration key num.replica.fetchers has no effect: kafka-cy runs as a single broker" in warnings[0]
 
 
 def test_num_network_threads_is_how_many_reactors_run(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ KEYS: Final[tuple[Entry, ...]] = (
     ("max.request.partition.size.limit", "INT", "2000", "read-only", ("at_least", 1), "MEDIUM", "api",
      "Maximum number of partitions in one DescribeTopicPartitions response."),
     ("num.io.threads", "INT", "8", "cluster-wide",
-     ("at_least", 1), "HIGH", "config",
+     ("at_least", 1), "HIGH", "server",
      "Number of threads for work that would hold up a network thread: reading data that is not in memory, and, with at "
      "most one thread for each core, decompressing and recompressing large batches. Applied at start."),
     ("num.network.threads", "INT", "3", "cluster-wide", ("at_least", 1), "HIGH", "config",
