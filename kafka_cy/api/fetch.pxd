@@ -1,10 +1,11 @@
 """One Fetch while it is worked on or waits.
 
 In the order of work: fetch_request.pxd (the wire), fetch_partitions.pyx (what is asked), fetch.pyx (reading, waiting),
-fetch_response.pyx.
+fetch_cold.pyx (data that is not in memory), fetch_response.pyx.
 """
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t
 
+from kafka_cy.api.fetch_cold cimport ColdRead
 from kafka_cy.api.fetch_session cimport FetchSession, SessionTopic
 from kafka_cy.api.leaders cimport Leaders, TopicKey
 from kafka_cy.network.reactor cimport Parked
@@ -40,6 +41,7 @@ cdef struct FetchItem:
     int64_t diverging_end_offset
     bint diverging
     bint send                       # belongs in the response
+    bint cold                       # the last reading found data, but not in memory
     ReadResult read                 # holds a segment reference until sent or released
 
 
@@ -61,7 +63,11 @@ cdef struct Fetch:
     bint create_session
     int16_t error                   # top level
     bint holds_partitions
+    bint failed                     # a partition has an error, or its log diverged: the response cannot wait
     int64_t bytes                   # found by the last reading
+    int32_t cold_count              # likewise
+    int32_t cold_rounds             # jobs that have read for it
+    ColdRead* cold_read             # the job that reads for it now; NULL none
     int32_t count
     int32_t capacity
     FetchItem* items                # behind the struct, in the same allocation

@@ -9,6 +9,7 @@
   batch. Records are never null. With an error the offsets are -1, as in Kafka: clients ask ListOffsets then.
 - Consumers read up to the high watermark, with read_committed up to the last stable offset, and only those bytes count for
   min_bytes. A replica (replica_id >= 0) reads up to the log end offset.
+- Data that is not in memory is read by a job first (see fetch_cold.pyx).
 - Large pieces go from the page cache to the socket (sendfile); small ones are copied into the response.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t
@@ -19,6 +20,7 @@ from kafka_cy.api.error_codes cimport (
     ERROR_NONE, ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_OFFSET_OUT_OF_RANGE, ERROR_UNKNOWN_TOPIC_ID,
     ERROR_UNKNOWN_TOPIC_OR_PARTITION, storage_error_code,
 )
+from kafka_cy.api.fetch_cold cimport COLD_ROUNDS_MAX, cold_read_leave, cold_read_start, in_page_cache
 from kafka_cy.api.fetch_partitions cimport fetch_begin
 from kafka_cy.api.fetch_request cimport FetchHeader, read_fetch_header
 from kafka_cy.api.fetch_response cimport fetch_respond
@@ -26,18 +28,23 @@ from kafka_cy.api.fetch_session cimport session_release, topic_release
 from kafka_cy.api.parking cimport park, parked_init
 from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.network.counters cimport API_FETCH_FOLLOWER
+from kafka_cy.network.jobs cimport jobs_count
 from kafka_cy.network.reactor cimport (
     CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, parked_watch, request_count_as,
 )
-from kafka_cy.storage.log cimport Log, log_end_offset, log_end_offset_for_epoch, log_read, log_start_offset, segment_release
+from kafka_cy.storage.log cimport (
+    Log, log_end_offset, log_end_offset_for_epoch, log_read, log_read_cached, log_start_offset, segment_release,
+)
 from kafka_cy.storage.partition cimport (
     REACTORS_MAX, Partition, partition_acquire, partition_check_leader, partition_last_stable_offset,
     partition_release,
 )
+from kafka_cy.storage.storage_error cimport STORAGE_NOT_CACHED
 
 cdef enum:
     API_KEY = 1
     SPARE_CAPACITY_MAX = 64
+    JOBS_AHEAD_MAX = 1000           # of a reactor; with more, none is started that no fetch waits for
 
 cdef int32_t response_bytes_max = 57671680      # fetch.max.bytes
 cdef Fetch* spare[REACTORS_MAX]                 # one unused allocation per reactor; owner: the reactor
@@ -74,6 +81,7 @@ cdef void release_reads(Fetch* fetch) noexcept nogil:
 cdef void fetch_clear(Fetch* fetch) noexcept nogil:
     """Releases everything that the fetch holds."""
     cdef int32_t i
+    cold_read_leave(fetch)
     release_reads(fetch)
     for i in range(fetch.count):
         if fetch.items[i].session_topic != NULL:
@@ -167,11 +175,29 @@ cdef void read_hosted(Fetch* fetch, FetchItem* item, int64_t bytes_left, bint fi
     bytes_max = item.max_bytes if item.max_bytes < bytes_left else bytes_left
     if item.fetch_offset >= item.read_limit or (bytes_max <= 0 and not first):
         return
-    item.error = storage_error_code(
-        log_read(log, item.fetch_offset, item.read_limit, bytes_max, first, &item.read)
-    )
+    read_log(fetch, item, log, bytes_max, first)
+
+
+cdef void read_log(Fetch* fetch, FetchItem* item, Log* log, int64_t bytes_max, bint first) noexcept nogil:
+    """Finds the batches. What is not in memory is left to a job, unless jobs have tried often enough."""
+    cdef bint wait = fetch.cold_rounds >= COLD_ROUNDS_MAX and first
+    cdef int error
+    if wait:
+        error = log_read(log, item.fetch_offset, item.read_limit, bytes_max, first, &item.read)
+    else:
+        error = log_read_cached(log, item.fetch_offset, item.read_limit, bytes_max, first, &item.read)
     if item.read.segment == NULL:
         item.read.size = 0
+    elif not wait and not in_page_cache(&item.read):
+        segment_release(item.read.segment)
+        item.read.segment = NULL
+        item.read.size = 0
+        error = STORAGE_NOT_CACHED
+    if error == STORAGE_NOT_CACHED:
+        item.cold = True
+        fetch.cold_count += 1
+    else:
+        item.error = storage_error_code(error)
 
 
 cdef bint read_all(Fetch* fetch) noexcept nogil:
@@ -181,14 +207,36 @@ cdef bint read_all(Fetch* fetch) noexcept nogil:
     cdef bint respond_now = fetch.error != ERROR_NONE or fetch.count == 0
     cdef int32_t i
     fetch.bytes = 0
+    fetch.cold_count = 0
     for i in range(fetch.count):
         item = &fetch.items[i]
+        item.cold = False
         read_item(fetch, item, bytes_left, fetch.bytes == 0)
         fetch.bytes += item.read.size
         bytes_left -= item.read.size
         if item.error or item.diverging:
             respond_now = True
+    fetch.failed = respond_now
+    if fetch.cold_count and fetch.cold_rounds and fetch.bytes:
+        return True                     # The client asks again for what a job did not bring.
     return respond_now or fetch.bytes >= fetch.min_bytes
+
+
+cdef bint waits_for_cold(Reactor* reactor, Fetch* fetch) noexcept nogil:
+    """After a reading: whether the fetch waits for a job, which was started."""
+    if fetch.cold_count == 0 or (fetch.cold_rounds and fetch.bytes):
+        return False
+    if fetch.failed:                    # The response has to tell of an error; the job reads for the next fetch.
+        if jobs_count(reactor) < JOBS_AHEAD_MAX and cold_read_start(reactor, fetch) == 0:
+            cold_read_leave(fetch)
+        return False
+    if cold_read_start(reactor, fetch) == 0:
+        release_reads(fetch)
+        return True
+    fetch.cold_rounds = COLD_ROUNDS_MAX # No memory for a job: the reactor reads.
+    release_reads(fetch)
+    read_all(fetch)
+    return False
 
 
 # -- waiting --
@@ -196,7 +244,13 @@ cdef bint read_all(Fetch* fetch) noexcept nogil:
 cdef int check_parked(Reactor* reactor, Parked* parked, bint expired) noexcept nogil:
     """ParkedCheck: responds when min_bytes are available, a partition fails, or max_wait has passed."""
     cdef Fetch* fetch = <Fetch*>parked
-    if not read_all(fetch) and not expired:
+    cdef bint respond_now
+    if fetch.cold_read != NULL:
+        return 0                        # The job checks again when it ends.
+    respond_now = read_all(fetch)
+    if waits_for_cold(reactor, fetch):
+        return 0
+    if not respond_now and not expired:
         release_reads(fetch)
         return 0
     fetch_respond(reactor, &parked.request, fetch)
@@ -225,6 +279,7 @@ cdef int park_fetch(Reactor* reactor, Request* request, Fetch* fetch) noexcept n
 cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     cdef FetchHeader header
     cdef Fetch* fetch
+    cdef bint respond_now
     if read_fetch_header(request, &header):
         request.close_reason = b"Fetch request that does not parse"
         return CLOSE
@@ -237,7 +292,10 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     if fetch.replica_id >= 0:
         request_count_as(reactor, request, API_FETCH_FOLLOWER)
     count_asked(fetch)
-    if read_all(fetch) or fetch.max_wait_ms <= 0:
+    respond_now = read_all(fetch)
+    if waits_for_cold(reactor, fetch):
+        return park_fetch(reactor, request, fetch)
+    if respond_now or fetch.max_wait_ms <= 0:
         fetch_respond(reactor, request, fetch)
         fetch_free(reactor, fetch)
         return HANDLED

@@ -34,6 +34,7 @@ cdef struct Job:
 cdef void job_submit(Reactor* reactor, Job* job) noexcept nogil
 # How many threads each kind may have. Threads start when there is work for them, and stay.
 cdef void jobs_set_threads(int32_t decompress, int32_t read) noexcept nogil
+cdef int64_t jobs_count(Reactor* reactor) noexcept nogil     # of this reactor: submitted and not done
 # No further request of the connection is handled until it is released, so that none overtakes the one that waits for a job.
 cdef void connection_hold(Connection* connection) noexcept nogil
 cdef void connection_unhold(Reactor* reactor, Connection* connection) noexcept nogil

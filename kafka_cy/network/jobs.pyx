@@ -143,6 +143,10 @@ cdef void job_done(Reactor* reactor, Job* job) noexcept nogil:
     job.done(reactor, job)
 
 
+cdef int64_t jobs_count(Reactor* reactor) noexcept nogil:
+    return (<ReactorState*>reactor.private_state).jobs
+
+
 cdef void connection_hold(Connection* connection) noexcept nogil:
     connection.held += 1
 

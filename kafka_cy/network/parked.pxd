@@ -30,6 +30,7 @@ cdef struct ParkedState:
 cdef int parked_add_watch(ReactorState* reactor, Parked* parked, Partition* partition) noexcept nogil
 cdef int parked_start(ReactorState* reactor, Parked* parked) noexcept nogil
 cdef void parked_end(ReactorState* reactor, Parked* parked) noexcept nogil          # unlink everything, free it
+cdef void parked_check(ReactorState* reactor, Parked* parked, bint expired) noexcept nogil
 # Partition moved: check all that wait on it here. Takes over the caller's reference.
 cdef void parked_wake(ReactorState* reactor, Partition** partitions, int count) noexcept nogil
 cdef void parked_expire(ReactorState* reactor, int64_t now_ns) noexcept nogil       # all that are due

@@ -143,6 +143,10 @@ cdef void check(ReactorState* reactor, ParkedState* state, bint expired) noexcep
         timer_set(&reactor.wheel, &state.timer, again_ns)
 
 
+cdef void parked_check(ReactorState* reactor, Parked* parked, bint expired) noexcept nogil:
+    check(reactor, <ParkedState*>parked.private_state, expired)
+
+
 cdef void parked_wake(ReactorState* reactor, Partition** partitions, int count) noexcept nogil:
     cdef ParkedState* queue = NULL
     cdef ParkedState* state

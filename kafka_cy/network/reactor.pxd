@@ -29,6 +29,8 @@ cdef int parked_watch(Reactor* reactor, Parked* parked, Partition* partition) no
 cdef int park_start(Reactor* reactor, Parked* parked) noexcept nogil
 # For a request that was answered by the re-check between parked_watch and park_start: drops the watches, calls `free`.
 cdef void park_cancel(Reactor* reactor, Parked* parked) noexcept nogil
+# Check a parked request now; it may be freed.
+cdef void parked_recheck(Reactor* reactor, Parked* parked, bint expired) noexcept nogil
 # Count an error code of the answer (0: a success): once for each partition, topic or group that it speaks of, as Kafka.
 cdef inline void request_error(Request* request, int error, int64_t times) noexcept nogil:
     count_error(request.api, error, times)

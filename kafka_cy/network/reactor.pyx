@@ -20,7 +20,7 @@ from kafka_cy.network.counters cimport (
     ACTIVITY_HANDLING, API_KEYS_MAX, TIME_LOCAL, TIME_REMOTE, TIME_REQUEST_QUEUE, TIME_RESPONSE_QUEUE, TIME_RESPONSE_SEND,
     TIME_TOTAL, ApiCounters, api_counters, count_request,
 )
-from kafka_cy.network.parked cimport parked_add_watch, parked_end, parked_start
+from kafka_cy.network.parked cimport parked_add_watch, parked_check, parked_end, parked_start
 from kafka_cy.network.reactor_state cimport (
     ApiRange, NetworkState, ReactorState, connection_fail, connection_log, connection_mark_dirty,
 )
@@ -388,6 +388,10 @@ cdef int parked_watch(Reactor* reactor, Parked* parked, Partition* partition) no
 
 cdef int park_start(Reactor* reactor, Parked* parked) noexcept nogil:
     return parked_start(<ReactorState*>reactor.private_state, parked)
+
+
+cdef void parked_recheck(Reactor* reactor, Parked* parked, bint expired) noexcept nogil:
+    parked_check(<ReactorState*>reactor.private_state, parked, expired)
 
 
 cdef void park_cancel(Reactor* reactor, Parked* parked) noexcept nogil:

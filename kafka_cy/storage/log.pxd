@@ -14,7 +14,7 @@ from kafka_cy.storage.storage_error cimport (
     STORAGE_BATCH_TOO_LARGE, STORAGE_CORRUPT, STORAGE_DELETED, STORAGE_DUPLICATE_SEQUENCE, STORAGE_FENCED_LEADER_EPOCH,
     STORAGE_INVALID_PRODUCER_EPOCH, STORAGE_INVALID_TXN_STATE, STORAGE_IO_ERROR, STORAGE_NO_MEMORY, STORAGE_NOT_ENOUGH_REPLICAS,
     STORAGE_NOT_LEADER, STORAGE_OFFLINE, STORAGE_OFFSET_OUT_OF_RANGE, STORAGE_OK, STORAGE_OUT_OF_ORDER_SEQUENCE,
-    STORAGE_UNKNOWN_LEADER_EPOCH,
+    STORAGE_NOT_CACHED, STORAGE_UNKNOWN_LEADER_EPOCH,
 )
 from kafka_cy.storage.transaction_index cimport AbortedTransaction, TransactionIndex
 
@@ -165,6 +165,11 @@ cdef int log_append(
 ) noexcept nogil
 # Whole batches that hold offsets in [offset, offset_max), at most bytes_max, or one batch when `first_batch_always`.
 cdef int log_read(
+    Log* log, int64_t offset, int64_t offset_max, int64_t bytes_max, bint first_batch_always, ReadResult* result
+) noexcept nogil
+# The same without waiting for the disk: STORAGE_NOT_CACHED when what it needs is not in memory. The batches themselves are
+# not looked at.
+cdef int log_read_cached(
     Log* log, int64_t offset, int64_t offset_max, int64_t bytes_max, bint first_batch_always, ReadResult* result
 ) noexcept nogil                        # takes no append lock
 cdef int segment_read(Segment* segment, int64_t position, uint8_t* buffer, size_t size) noexcept nogil  # pread, whole or error

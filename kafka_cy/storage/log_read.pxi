@@ -3,6 +3,7 @@
 # What a read knows when it leaves the mutex.
 cdef struct Lookup:
     Segment* segment            # one reference
+    bint cached_only            # STORAGE_NOT_CACHED instead of waiting for the disk
     int64_t bytes               # of the segment that may be read
     int64_t next_base           # where the next segment, or the end of the log, begins
     int64_t start_hint          # a batch start at or before the wanted one
@@ -104,6 +105,8 @@ cdef int look_up_closed(Log* log, int64_t offset, int64_t offset_max, int64_t by
     """With a pinned segment: the rest of the lookup, from a map of its index."""
     cdef Segment* segment = found.segment
     cdef int failed
+    if found.cached_only and atomic_load_i64(&segment.size) < 0:
+        return STORAGE_NOT_CACHED
     found.bytes = segment_size(segment)
     if found.bytes < 0:
         return STORAGE_IO_ERROR
@@ -112,9 +115,12 @@ cdef int look_up_closed(Log* log, int64_t offset, int64_t offset_max, int64_t by
         found.end_exact = True
     if found.start_exact and found.end_exact and found.bytes - found.start_hint <= bytes_max:
         return STORAGE_OK
-    failed = segment_map_indexes(segment)
+    # Once mapped they stay so while the segment is pinned. Their pages may be gone from memory; that is not looked at.
+    if found.cached_only and not segment.indexes_mapped and not segment.indexes_unwritten:
+        return STORAGE_NOT_CACHED
+    failed = 0 if found.cached_only else segment_map_indexes(segment)
     if failed:
-        return fail_read(log, failed)
+        return read_failed(log, failed)
     if not found.start_exact:
         found.start_hint = offset_index_floor(&segment.offsets, offset - segment.base_offset)
     if not found.end_exact:
@@ -158,7 +164,7 @@ cdef int cut_to_bytes(
     cdef int64_t next_offset = -1
     cdef int64_t cut = scan_to_position(cursor, max(start, found.cut_hint), start + max(bytes_max, 0), &next_offset)
     if cut < 0:
-        return fail_read(log, <int>-cut)
+        return read_failed(log, <int>-cut)
     if cut == start:
         if not first_batch_always:
             end[0] = start
@@ -186,6 +192,7 @@ cdef int read_found(
         if error:
             return error
     cursor_init(&cursor, found.segment, found.bytes)
+    cursor.cached_only = found.cached_only
     start[0] = found.start_hint
     if not found.start_exact:
         start[0] = scan_to_offset(&cursor, found.start_hint, offset)
@@ -193,14 +200,31 @@ cdef int read_found(
     if not found.end_exact and start[0] >= 0:
         end[0] = scan_to_offset(&cursor, max(start[0], found.end_hint), offset_max)
     if start[0] < 0 or end[0] < 0:
-        return fail_read(log, <int>-min(start[0], end[0]))
+        return read_failed(log, <int>-min(start[0], end[0]))
     if end[0] - start[0] > bytes_max:
         error = cut_to_bytes(log, &cursor, found, start[0], bytes_max, first_batch_always, end)
     return error
 
 
+cdef int read_failed(Log* log, int failed) noexcept nogil:
+    return STORAGE_NOT_CACHED if failed == EAGAIN else fail_read(log, failed)
+
+
 cdef int log_read(
     Log* log, int64_t offset, int64_t offset_max, int64_t bytes_max, bint first_batch_always, ReadResult* result
+) noexcept nogil:
+    return read_log(log, offset, offset_max, bytes_max, first_batch_always, False, result)
+
+
+cdef int log_read_cached(
+    Log* log, int64_t offset, int64_t offset_max, int64_t bytes_max, bint first_batch_always, ReadResult* result
+) noexcept nogil:
+    return read_log(log, offset, offset_max, bytes_max, first_batch_always, True, result)
+
+
+cdef int read_log(
+    Log* log, int64_t offset, int64_t offset_max, int64_t bytes_max, bint first_batch_always, bint cached_only,
+    ReadResult* result,
 ) noexcept nogil:
     cdef Lookup found
     cdef int32_t i = -1
@@ -222,10 +246,14 @@ cdef int log_read(
         i = segment_floor(log, offset)
         look_up_at(log, i, offset, min(offset_max, log.end_offset), bytes_max, &found)
         pthread_mutex_unlock(&log.segments_mutex)
+        found.cached_only = cached_only
+        if cached_only and atomic_load_i64(&found.segment.pins) < 0:    # opening it may wait for the disk
+            segment_unref(found.segment)
+            return STORAGE_NOT_CACHED
         error = segment_pin(found.segment)
         if error:
             segment_unref(found.segment)
-            return fail_read(log, error)
+            return read_failed(log, error)
         error = read_found(log, &found, offset, offset_max, bytes_max, first_batch_always, &start, &end)
         if error or end <= start:
             segment_release(found.segment)

@@ -41,6 +41,7 @@ cdef enum:
 cdef struct BatchCursor:
     Segment* segment
     int64_t limit               # bytes of the segment that may be looked at
+    bint cached_only            # -EAGAIN instead of reading from the disk
     int64_t window_position
     int64_t window_size
     uint8_t window[CURSOR_WINDOW_SIZE]

@@ -1,4 +1,5 @@
 """Segments and the process-wide bound on how many of their files are open."""
+from libc.errno cimport EAGAIN
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -8,6 +9,7 @@ from kafka_cy.base.atomics cimport (
     atomic_sub_i64,
 )
 from kafka_cy.base.clock cimport wall_clock_ms
+from kafka_cy.base.page_cache cimport pread_cached
 from kafka_cy.base.posix cimport (
     EMFILE, ENFILE, ENOENT, O_CREAT, O_RDWR, PATH_BYTES_MAX, close, cut_file, name_file, open_file, open_files_max,
     pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, read_some, rename_path, size_of_fd,
@@ -301,6 +303,7 @@ cdef int64_t segment_size(Segment* segment) noexcept nogil:
 cdef void cursor_init(BatchCursor* cursor, Segment* segment, int64_t limit) noexcept nogil:
     cursor.segment = segment
     cursor.limit = limit
+    cursor.cached_only = False
     cursor.window_position = 0
     cursor.window_size = 0
 
@@ -311,7 +314,12 @@ cdef const uint8_t* cursor_bytes(BatchCursor* cursor, int64_t position, int64_t 
     if position < cursor.window_position or position + wanted > cursor.window_position + cursor.window_size:
         if position + size > cursor.limit:
             size = cursor.limit - position
-        size = read_some(cursor.segment.fd, cursor.window, <size_t>size, position)
+        if cursor.cached_only:
+            size = pread_cached(cursor.segment.fd, cursor.window, <size_t>size, position)
+            if 0 <= size < wanted:
+                size = -EAGAIN              # The rest is on the disk, or a later page is.
+        else:
+            size = read_some(cursor.segment.fd, cursor.window, <size_t>size, position)
         if size < 0:
             there[0] = size
             return NULL

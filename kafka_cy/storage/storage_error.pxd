@@ -17,3 +17,4 @@ cdef enum StorageError:
     STORAGE_NOT_ENOUGH_REPLICAS = 13    # fewer in sync than min.insync.replicas
     STORAGE_BATCH_TOO_LARGE = 14        # larger than a segment (RECORD_LIST_TOO_LARGE)
     STORAGE_OFFLINE = 15
+    STORAGE_NOT_CACHED = 16       # log_read_cached: it would have to wait for the disk
