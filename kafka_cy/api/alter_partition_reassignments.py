@@ -1,4 +1,4 @@
-"""AlterPartitionReassignments, as a cluster of one broker answers it.
+"""AlterPartitionReassignments, for a cluster of one broker.
 
 The replicas that a partition has are taken without any change; others cannot be (INVALID_REPLICA_ASSIGNMENT), and
 there is nothing to cancel (NO_REASSIGNMENT_IN_PROGRESS).

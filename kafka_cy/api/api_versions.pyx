@@ -1,24 +1,24 @@
 """ApiVersions (key 18).
 
-Answers from a table of API keys that the control plane sets (`set_table`); each version's body is encoded once.
+The response lists a table of API keys that the control plane sets (`set_table`). The table is encoded once.
 
 - v0: error code and API keys. v1: throttle time. v2: nothing new on the wire.
-- v3 (KIP-511, KIP-482, KIP-584): flexible body behind response header v0; the request carries the client's software
-  name and version, which must look like one (else INVALID_REQUEST); feature tags. A broker without features leaves
-  the tags out: supported and finalized features are what a KRaft controller would hold.
+- v3 (KIP-511, KIP-482, KIP-584): flexible body behind response header v0. The request carries the name and the version of
+  the client software; INVALID_REQUEST if they are malformed. The feature tags are left out, because only a KRaft
+  controller has supported and finalized features.
 - v4 (KIP-584 follow-up): features with a minimum of 0 may be listed.
-- A version above the newest is answered as v0 with UNSUPPORTED_VERSION and the range of ApiVersions itself, as
-  KIP-511 asks: the client then asks again with a version both know.
+- A version above the newest gets a v0 response with UNSUPPORTED_VERSION and the range of ApiVersions itself, as KIP-511
+  requires. The client then repeats the request with a version that both know.
 """
 from libc.stdint cimport int16_t, int32_t, uint8_t
 from libc.stdlib cimport malloc
 
 from kafka_cy.base.atomics cimport atomic_load_pointer, atomic_store_pointer
 from kafka_cy.api.error_codes cimport ERROR_INVALID_REQUEST, ERROR_UNSUPPORTED_VERSION
-from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX
 from kafka_cy.network.reactor cimport (
     CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_error, request_software, response_begin, response_send,
 )
+from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_string, reader_init, skip_tagged_fields, write_array_length, write_int16, write_int32,
     write_int8, write_raw, writer_init,
@@ -117,7 +117,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
 
 
 def set_table(table: list) -> None:
-    """What ApiVersions answers from now on: (API key, version min, version max), in the order to be listed."""
+    """Set what ApiVersions lists from now on: (API key, version min, version max), in this order. MemoryError."""
     cdef KeyTable* made = <KeyTable*>malloc(sizeof(KeyTable))
     cdef Writer plain
     cdef Writer flexible
@@ -142,7 +142,7 @@ def set_table(table: list) -> None:
 
 
 def register(int16_t version_min, int16_t version_max) -> None:
-    """Makes reactors answer ApiVersions; any version up to the largest, so that unknown ones get their answer."""
+    """Make the reactors handle ApiVersions in any version, so that unknown versions get a response too."""
     global own_version_min, own_version_max
     own_version_min = version_min
     own_version_max = version_max

@@ -12,10 +12,9 @@ if TYPE_CHECKING:
 
 
 class Request:
-    """One request on the control thread. `body` is the kio entity; answered once, now or later, through `respond`."""
+    """One request on the control thread. `body` is the kio entity; `respond` sends the response, now or later, once."""
 
     __slots__ = (
-        "answered",
         "api_key",
         "api_version",
         "body",
@@ -25,6 +24,7 @@ class Request:
         "control",
         "correlation_id",
         "listener_index",
+        "responded",
     )
 
     def __init__(
@@ -49,7 +49,7 @@ class Request:
         self.connection_id = connection_id
         self.body = body
         self.control = control
-        self.answered = False
+        self.responded = False
 
     @property
     def client_software(self) -> tuple[str, str]:
@@ -57,20 +57,20 @@ class Request:
         software: tuple[str, str] = self.control.client_software
         return software
 
-    def respond(self, answer: Mapping[str, Any]) -> None:
-        """Encode and send the answer; a second call does nothing."""
-        if not self.answered:
+    def respond(self, response: Mapping[str, Any]) -> None:
+        """Encode and send the response; a second call does nothing."""
+        if not self.responded:
             from kafka_cy.protocol.bridge import encode_response
 
             errors: dict[int, int] = {}
-            payload = encode_response(self.api_key, self.api_version, answer, errors)
-            self.answered = True
+            payload = encode_response(self.api_key, self.api_version, response, errors)
+            self.responded = True
             self.control.respond(payload, errors)
 
     def close(self, reason: str) -> None:
         """Answer by closing the connection."""
-        if not self.answered:
-            self.answered = True
+        if not self.responded:
+            self.responded = True
             self.control.close(reason)
 
 

@@ -47,29 +47,29 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     times = Counter(names)
     if body.timeout < timedelta(0):
         return {"topics": [_refused(name, TopicRefused(ErrorCode.REQUEST_TIMED_OUT, None)) for name in names]}
-    answers, planned = [], []
+    responses, planned = [], []
     for topic in {topic.name: topic for topic in body.topics}.values():
         try:
             if times[topic.name] > 1:
                 raise TopicRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
             planned.append(_plan(topic, context))
         except TopicRefused as refused:
-            answers.append(_refused(topic.name, refused))
+            responses.append(_refused(topic.name, refused))
     excess = _excess(body.topics, planned)
     if excess is not None:
         return {"topics": [_refused(name, excess) for name in dict.fromkeys(names)]}
     with context.cluster.batch():
         for each in planned:
             try:
-                answers.append(_create(each, body.validate_only, context))
+                responses.append(_create(each, body.validate_only, context))
             except TopicRefused as refused:
-                answers.append(_refused(each.name, refused))
+                responses.append(_refused(each.name, refused))
     if not body.validate_only:
         # One warning for each key, however many topics of the request set it.
         settings = {key: (each.name, text) for each in planned for key, text in each.configs.items()}
         for key, (name, text) in settings.items():
             warn_of_keys_without_effect(context, TOPIC, name, {key: text})
-    return {"topics": answers}
+    return {"topics": responses}
 
 
 def _refused(name: str, refused: TopicRefused) -> dict[str, Any]:

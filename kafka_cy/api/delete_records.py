@@ -17,7 +17,7 @@ NO_OFFSET = -1
 
 @handler(api_key=21)
 def handle(request: Request, context: ApiContext) -> dict[str, Any]:
-    """Every partition by itself; the answer carries the new log start offset."""
+    """Every partition by itself; the response has the new log start offset."""
     asked: dict[str, dict[int, int]] = {}  # of a partition that is named twice the last offset counts
     for topic in request.body.topics:
         for partition in topic.partitions:

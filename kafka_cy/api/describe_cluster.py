@@ -7,7 +7,7 @@ from typing import Any
 from kafka_cy.api.authorized_operations import CLUSTER_ALL, NOT_ASKED
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
-from kafka_cy.api.topic_answers import brokers_answer
+from kafka_cy.api.topic_responses import brokers_response
 from kafka_cy.protocol.errors import ErrorCode
 
 ENDPOINT_BROKERS, ENDPOINT_CONTROLLERS = 1, 2
@@ -30,7 +30,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
         "endpoint_type": ENDPOINT_BROKERS,
         "cluster_id": context.cluster_id,
         "controller_id": context.broker_id,
-        "brokers": brokers_answer(request, context, "broker_id"),
+        "brokers": brokers_response(request, context, "broker_id"),
         "cluster_authorized_operations": (
             CLUSTER_ALL if request.body.include_cluster_authorized_operations else NOT_ASKED
         ),

@@ -13,7 +13,7 @@ from typing import Any
 from kafka_cy.api.authorized_operations import NOT_ASKED, TOPIC_ALL
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
-from kafka_cy.api.topic_answers import partition_answer, topic_answer
+from kafka_cy.api.topic_responses import partition_response, topic_response
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -49,8 +49,8 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
                 topics.append(_refused(name, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, TOPIC_ALL))
             continue
         page = topic.partitions[first : first + room]
-        partitions = [partition_answer(topic, p, context) | NO_ELIGIBLE_REPLICAS for p in page]
-        topics.append(topic_answer(topic, partitions, True))
+        partitions = [partition_response(topic, p, context) | NO_ELIGIBLE_REPLICAS for p in page]
+        topics.append(topic_response(topic, partitions, True))
         room -= len(page)
         if first + len(page) < len(topic.partitions):
             next_cursor = {"topic_name": name, "partition_index": first + len(page)}

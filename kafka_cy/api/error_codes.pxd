@@ -1,4 +1,4 @@
-"""Kafka's error codes that the nogil handlers answer with, and the mapping from storage's errors."""
+"""The Kafka error codes that the nogil handlers use, and the mapping from storage errors."""
 from libc.stdint cimport int16_t
 
 from kafka_cy.storage.log cimport (
@@ -26,7 +26,6 @@ cdef enum:
     ERROR_INVALID_TIMESTAMP = 32
     ERROR_UNSUPPORTED_VERSION = 35
     ERROR_INVALID_REQUEST = 42
-    ERROR_UNSUPPORTED_FOR_MESSAGE_FORMAT = 43
     ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER = 45
     ERROR_DUPLICATE_SEQUENCE_NUMBER = 46
     ERROR_INVALID_PRODUCER_EPOCH = 47

@@ -7,7 +7,8 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t
 
 from kafka_cy.api.fetch_cold cimport ColdRead
 from kafka_cy.api.fetch_session cimport FetchSession, SessionTopic
-from kafka_cy.api.leaders cimport Leaders, TopicKey
+from kafka_cy.api.leader_hints cimport Leaders
+from kafka_cy.api.topic_key cimport TopicKey
 from kafka_cy.network.reactor cimport Parked
 from kafka_cy.storage.log cimport ReadResult
 from kafka_cy.storage.partition cimport Partition
@@ -45,7 +46,7 @@ cdef struct FetchItem:
     ReadResult read                 # holds a segment reference until sent or released
 
 
-# Owner: the reactor of its connection. Lifetime: the handler call, or until it is answered when it waits.
+# Owner: the reactor of its connection. Lifetime: the handler call; if the fetch waits, until its response is sent.
 cdef struct Fetch:
     Parked parked                   # first field
     int16_t version

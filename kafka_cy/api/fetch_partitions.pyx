@@ -18,7 +18,7 @@ from kafka_cy.api.fetch_session cimport (
     session_put, session_release, session_set, session_topic, session_unlock,
 )
 from kafka_cy.api.fetch_session_cache cimport session_acquire, session_remove
-from kafka_cy.api.leaders cimport TopicKey, find_topic
+from kafka_cy.api.topic_key cimport TopicKey, find_topic
 from kafka_cy.api.named_partitions cimport NamedPartitions, named_add, named_of
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_next
 from kafka_cy.base.atomics cimport atomic_add_i32, atomic_store_i64

@@ -5,7 +5,7 @@ fetch_session.pyx has one session, fetch_session_cache.pyx the sessions of the b
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from kafka_cy.api.fetch_request cimport AskedPartition
-from kafka_cy.api.leaders cimport TopicKey
+from kafka_cy.api.topic_key cimport TopicKey
 from kafka_cy.base.hash_table cimport HashTable
 from kafka_cy.base.posix cimport pthread_mutex_t
 

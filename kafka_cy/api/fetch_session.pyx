@@ -1,7 +1,7 @@
 """What one fetch session (KIP-227) holds: the partitions that a consumer is interested in.
 
 Partitions stand in a hash table (topic, index) and in a list, which is the order of the response: a partition that was
-answered with data moves to the end, so that no partition starves behind a busy one.
+sent with data moves to the end, so that no partition starves behind a busy one.
 
 Locks: a session's lock, then a shard's of the cache; never two sessions or two shards.
 """
@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 
-from kafka_cy.api.leaders cimport TopicKey, hash_of_topic
+from kafka_cy.api.topic_key cimport TopicKey, hash_of_topic
 from kafka_cy.base.atomics cimport atomic_store_i32, atomic_sub_i32
 from kafka_cy.base.hash cimport hash_of_pair
 from kafka_cy.base.hash_table cimport (

@@ -9,11 +9,11 @@ rebalance in progress, fenced instance) is forwarded to the coordinator, which k
 from libc.stdint cimport int16_t, int32_t
 
 from kafka_cy.api.error_codes cimport ERROR_NONE
-from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX
 from kafka_cy.coordinator.heartbeat_table cimport heartbeat_stamp
 from kafka_cy.network.reactor cimport (
     CLOSE, FORWARD, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
 )
+from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_int32, read_string, reader_init, skip_tagged_fields, write_int16, write_int32,
     write_no_tags, writer_init,

@@ -6,7 +6,7 @@
 - -5 latest tiered (v9+, KIP-1005) and -6 earliest pending upload (v11+, KIP-1023): -1 without remote storage.
 - Any other negative, or a spec newer than the version: UNSUPPORTED_VERSION.
 - v4: current leader epoch in, epoch of the offset out (KIP-320). v6: flexible. v10: timeout (remote reads only).
-- A partition that the request names twice is answered once, with INVALID_REQUEST.
+- A partition that the request names twice is in the response once, with INVALID_REQUEST.
 - A replica (replica_id >= 0) sees the log end offset as the latest.
 """
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t
@@ -16,13 +16,14 @@ from kafka_cy.api.error_codes cimport (
     ERROR_INVALID_REQUEST, ERROR_NONE, ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_UNKNOWN_TOPIC_OR_PARTITION,
     ERROR_UNSUPPORTED_VERSION, storage_error_code,
 )
-from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX, find_topic, write_topic_key
+from kafka_cy.api.topic_key cimport find_topic, write_topic_key
 from kafka_cy.api.named_partitions cimport NamedPartitions, NamedTopic, named_add, named_of
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.reactor cimport (
     CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
 )
+from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_int32, read_int64, read_int8, reader_init, skip_tagged_fields, write_array_length,
     write_int16, write_int32, write_int64, write_no_tags, writer_init,
@@ -50,7 +51,7 @@ cdef struct Found:
     int32_t epoch
 
 
-# What of a request holds for all its partitions.
+# The request-level fields.
 cdef struct Asked:
     int16_t version
     bint flexible
@@ -112,7 +113,7 @@ cdef void look_up(Reactor* reactor, Partition* partition, int64_t timestamp_ms, 
         found.epoch = -1
 
 
-cdef void answer_partition(
+cdef void respond_for_partition(
     Reactor* reactor, Request* request, TopicImage* topic, Asked* asked, AskedPartition* partition, bint twice, Writer* w
 ) noexcept nogil:
     cdef PartitionImage* known = topic_partition(topic, partition.index) if topic != NULL else NULL
@@ -176,7 +177,7 @@ cdef int read_request(Request* request, Asked* asked, NamedPartitions* named) no
     return r.error
 
 
-cdef void answer(Reactor* reactor, Request* request, Asked* asked, NamedPartitions* named, Writer* w) noexcept nogil:
+cdef void write_response(Reactor* reactor, Request* request, Asked* asked, NamedPartitions* named, Writer* w) noexcept nogil:
     cdef Reader r
     cdef AskedPartition partition
     cdef NamedTopic* named_topic
@@ -194,7 +195,7 @@ cdef void answer(Reactor* reactor, Request* request, Asked* asked, NamedPartitio
         while j >= 0:
             read_again(&r, request, named.partitions[j].at)
             read_partition(&r, asked, &partition)
-            answer_partition(reactor, request, topic, asked, &partition, named.partitions[j].times > 1, w)
+            respond_for_partition(reactor, request, topic, asked, &partition, named.partitions[j].times > 1, w)
             j = named.partitions[j].next
         write_no_tags(w, asked.flexible)
     write_no_tags(w, asked.flexible)
@@ -209,11 +210,11 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
         return CLOSE
     writer_init(&w, RESPONSE_BYTES_MAX)
     response_begin(request, &w)
-    answer(reactor, request, &asked, named, &w)
+    write_response(reactor, request, &asked, named, &w)
     response_send(reactor, request, &w)
     return HANDLED
 
 
 def register(int16_t version_min, int16_t version_max) -> None:
-    """Makes reactors answer ListOffsets."""
+    """Make the reactors handle ListOffsets."""
     hot_handler_register(API_KEY, version_min, version_max, handle)

@@ -1,7 +1,7 @@
 """Metadata (key 3), of topics that this broker knows.
 
-A request that names an unknown topic goes to the control plane, which may create it; so does one that names a topic
-twice. Everything else is answered here from the metadata image.
+A request goes to the control plane if it names an unknown topic, which may be created then, or names a topic twice. For
+every other request the response is written here from the metadata image.
 
 - v0: an empty topic list means all topics; from v1 null means all and an empty list none.
 - v1: rack, controller id, internal flag. v2: cluster id. v3: throttle time. v4: allow_auto_topic_creation.
@@ -18,7 +18,8 @@ from libc.string cimport memset
 from kafka_cy.api.error_codes cimport (
     ERROR_INVALID_REQUEST, ERROR_LEADER_NOT_AVAILABLE, ERROR_LISTENER_NOT_FOUND, ERROR_NONE, ERROR_UNKNOWN_TOPIC_ID,
 )
-from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX, TopicKey, find_broker, topic_id_is_zero
+from kafka_cy.api.leader_hints cimport find_broker
+from kafka_cy.api.topic_key cimport TopicKey, topic_id_is_zero
 from kafka_cy.api.named_partitions cimport NamedPartitions, named_add, named_of
 from kafka_cy.network.metadata_image cimport (
     BrokerImage, MetadataImage, PartitionImage, TopicImage, image_find_topic, image_find_topic_id,
@@ -26,6 +27,7 @@ from kafka_cy.network.metadata_image cimport (
 from kafka_cy.network.reactor cimport (
     CLOSE, FORWARD, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
 )
+from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_array_length, read_int8, read_raw, read_string, reader_init, skip_tagged_fields,
     write_array_length, write_int16, write_int32, write_int8, write_no_tags, write_raw, write_string,
@@ -46,7 +48,7 @@ cdef struct MetadataRequest:
     bint all_topics
     int32_t topics_count
     const uint8_t* topics           # where the list's elements begin
-    bint forward                    # names a topic that is not known, or one twice
+    bint forward                    # names an unknown topic, or a topic twice
     bint cluster_operations
     bint topic_operations
 
@@ -67,7 +69,7 @@ cdef void read_asked_topic(Reader* r, int16_t version, AskedTopic* asked) noexce
 
 
 cdef const uint8_t* id_of(MetadataImage* image, AskedTopic* asked) noexcept nogil:
-    """The id of the topic that is meant; NULL when it is named and not known."""
+    """The id of the requested topic; NULL for an unknown name."""
     cdef TopicImage* known
     if asked.name == NULL:
         return asked.topic_id
@@ -96,7 +98,7 @@ cdef int read_request(Reactor* reactor, Request* request, MetadataRequest* asked
         if r.error or (topic.name == NULL and version < 10):
             return 1
         if 10 <= version < 12 and (topic.name == NULL or not topic_id_is_zero(topic.topic_id)):
-            continue                                # answered with an error
+            continue                                # gets an error
         key.by_id = True
         key.topic_id = id_of(reactor.image, &topic)
         if key.topic_id == NULL:
@@ -104,7 +106,7 @@ cdef int read_request(Reactor* reactor, Request* request, MetadataRequest* asked
         elif asked.topics_count > 1 and named_add(named, &key, 0, NULL):
             return 1
     if named.partitions_count and named.partitions_count < asked.topics_count:
-        asked.forward = True                        # one is asked for twice
+        asked.forward = True                        # a topic is named twice
     if version >= 4:
         read_int8(&r)                               # allow_auto_topic_creation: the control plane's business
     if 8 <= version <= 10:
@@ -195,7 +197,7 @@ cdef void write_topic(
 
 
 cdef void write_topic_error(Writer* w, Request* request, AskedTopic* asked, int16_t error) noexcept nogil:
-    """An entry without partitions; only from v10 on, where ids are asked for."""
+    """An entry without partitions; only from v10 on, where topics can be requested by id."""
     request_error(request, error, 1)
     write_int16(w, error)
     if asked.name == NULL and request.api_version < 12:
@@ -276,5 +278,5 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
 
 
 def register(int16_t version_min, int16_t version_max) -> None:
-    """Makes reactors answer Metadata of known topics."""
+    """Make the reactors handle Metadata of known topics."""
     hot_handler_register(API_KEY, version_min, version_max, handle)

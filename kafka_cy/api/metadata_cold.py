@@ -15,8 +15,8 @@ from kafka_cy.api.authorized_operations import CLUSTER_ALL, NOT_ASKED
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.id_keys import id_key
 from kafka_cy.api.registry import handler
-from kafka_cy.api.topic_answers import brokers_answer, partition_answer, topic_answer
 from kafka_cy.api.topic_creation import TopicRefused, create_on_demand
+from kafka_cy.api.topic_responses import brokers_response, partition_response, topic_response
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.cluster.topics import Topic
 from kafka_cy.protocol.errors import ErrorCode
@@ -43,7 +43,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
         topics = list({(each["name"], id_key(each["topic_id"])): each for each in found}.values())
     operations = getattr(body, "include_cluster_authorized_operations", False)
     return {
-        "brokers": brokers_answer(request, context, "node_id"),
+        "brokers": brokers_response(request, context, "node_id"),
         "cluster_id": context.cluster_id,
         "controller_id": context.broker_id,
         "topics": topics,
@@ -80,5 +80,5 @@ def _topic_id(asked: Any) -> UUID | None:
 
 
 def _known(topic: Topic, with_operations: bool, context: ApiContext) -> dict[str, Any]:
-    partitions = [partition_answer(topic, partition, context) for partition in topic.partitions]
-    return topic_answer(topic, partitions, with_operations)
+    partitions = [partition_response(topic, partition, context) for partition in topic.partitions]
+    return topic_response(topic, partitions, with_operations)

@@ -1,7 +1,7 @@
 """The partitions that a request names, each of them once; see named_partitions.pyx."""
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
-from kafka_cy.api.leaders cimport TopicKey
+from kafka_cy.api.topic_key cimport TopicKey
 from kafka_cy.base.hash_table cimport HashTable
 
 

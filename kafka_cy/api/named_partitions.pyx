@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
-from kafka_cy.api.leaders cimport TopicKey, hash_of_topic, same_topic
+from kafka_cy.api.topic_key cimport TopicKey, hash_of_topic, same_topic
 from kafka_cy.base.hash cimport hash_of_pair
 from kafka_cy.base.hash_table cimport (
     hash_table_clear, hash_table_free, hash_table_insert, hash_table_next, hash_table_reserve, hash_table_start,

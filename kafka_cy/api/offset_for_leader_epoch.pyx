@@ -1,7 +1,7 @@
 """OffsetForLeaderEpoch (key 23).
 
-For each partition: the largest leader epoch that is not newer than the one asked for, and the offset at which it ends.
-Consumers use it to find out whether the log was truncated under them (KIP-320), followers to truncate (KIP-101).
+For each partition, the response has the largest leader epoch that is not newer than the requested one, and the offset at
+which it ends. Consumers detect with it that the log was truncated (KIP-320); followers truncate by it (KIP-101).
 
 - v2: current leader epoch (KIP-320), throttle time. v3: replica id (KIP-392: -1 consumer, -2 debugging).
 - v4: flexible. Unknown epoch: epoch -1 and end offset -1, no error.
@@ -11,11 +11,12 @@ from libc.stdint cimport int16_t, int32_t, int64_t
 from kafka_cy.base.atomics cimport atomic_load_pointer
 from kafka_cy.api.error_codes cimport ERROR_NONE, ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_UNKNOWN_TOPIC_OR_PARTITION
 from kafka_cy.api.error_codes cimport storage_error_code
-from kafka_cy.api.leaders cimport RESPONSE_BYTES_MAX, TopicKey, find_topic, read_topic_key, write_topic_key
+from kafka_cy.api.topic_key cimport TopicKey, find_topic, read_topic_key, write_topic_key
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.reactor cimport (
     CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
 )
+from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_array_length, read_int32, reader_init, skip_tagged_fields, write_array_length, write_int16,
     write_int32, write_int64, write_no_tags, writer_free, writer_init,
@@ -27,7 +28,7 @@ cdef enum:
     API_KEY = 23
 
 
-cdef void answer_partition(
+cdef void respond_for_partition(
     Reactor* reactor, Request* request, TopicImage* topic, Reader* r, Writer* w, bint flexible
 ) noexcept nogil:
     cdef int32_t index = read_int32(r)
@@ -57,8 +58,8 @@ cdef void answer_partition(
     write_no_tags(w, flexible)
 
 
-cdef int answer(Reactor* reactor, Request* request, Writer* w) noexcept nogil:
-    """Reads the request and writes the answer as it goes; the caller drops it when the request does not parse."""
+cdef int write_response(Reactor* reactor, Request* request, Writer* w) noexcept nogil:
+    """Reads the request and writes the response in one pass. 1 if the request does not parse: the response is unusable."""
     cdef Reader r
     cdef TopicKey key
     cdef TopicImage* topic
@@ -67,7 +68,7 @@ cdef int answer(Reactor* reactor, Request* request, Writer* w) noexcept nogil:
     cdef int32_t i, j
     reader_init(&r, request.body, request.body_size)
     if request.api_version >= 3:
-        read_int32(&r)                              # replica id: followers and consumers get the same answer
+        read_int32(&r)                              # replica id: followers and consumers get the same response
     topics_count = read_array_length(&r, flexible, 5 if not flexible else 3)
     if r.error or topics_count < 0:
         return 1
@@ -82,7 +83,7 @@ cdef int answer(Reactor* reactor, Request* request, Writer* w) noexcept nogil:
         write_topic_key(w, &key, flexible)
         write_array_length(w, flexible, partitions_count)
         for j in range(partitions_count):  # no-cython-lint
-            answer_partition(reactor, request, topic, &r, w, flexible)
+            respond_for_partition(reactor, request, topic, &r, w, flexible)
             if r.error:
                 return 1
         if flexible:
@@ -98,7 +99,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     cdef Writer w
     writer_init(&w, RESPONSE_BYTES_MAX)
     response_begin(request, &w)
-    if answer(reactor, request, &w):
+    if write_response(reactor, request, &w):
         writer_free(&w)
         request.close_reason = b"OffsetForLeaderEpoch request that does not parse"
         return CLOSE
@@ -107,5 +108,5 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
 
 
 def register(int16_t version_min, int16_t version_max) -> None:
-    """Makes reactors answer OffsetForLeaderEpoch."""
+    """Make the reactors handle OffsetForLeaderEpoch."""
     hot_handler_register(API_KEY, version_min, version_max, handle)

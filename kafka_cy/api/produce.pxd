@@ -1,7 +1,7 @@
 """One Produce while it is worked on or waits; behaviour in produce.pyx, produce_waiting.pyx and produce_job.pyx."""
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
-from kafka_cy.api.leaders cimport Leaders
+from kafka_cy.api.leader_hints cimport Leaders
 from kafka_cy.api.named_partitions cimport NamedPartitions
 from kafka_cy.network.connection cimport ResponseSlot
 from kafka_cy.network.jobs cimport Job

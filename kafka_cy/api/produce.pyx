@@ -19,9 +19,9 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.string cimport memcmp
 
 from kafka_cy.api.error_codes cimport *
-from kafka_cy.api.leaders cimport (
-    RESPONSE_BYTES_MAX, find_topic, leaders_add, write_current_leader, write_response_tags, write_topic_key,
-)
+from kafka_cy.api.leader_hints cimport leaders_add, write_current_leader, write_response_tags
+from kafka_cy.api.topic_key cimport find_topic, write_topic_key
+from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.api.named_partitions cimport NamedPartition, NamedPartitions, NamedTopic, named_add, named_of
 from kafka_cy.api.produce_errors cimport (
     batch_error_code, batch_error_message, found_in_records, not_one_batch, record_error_message,

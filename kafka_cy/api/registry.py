@@ -2,7 +2,7 @@
 
 ApiVersions, the reactors' check of request headers and the registration of hot handlers derive from `APIS`. Cold handlers
 run on the control plane. Their modules are imported with the first request, so the table names them; `@handler` in the
-module registers the function. Hot handlers run on the reactors; a request that one does not answer itself goes to the
+module registers the function. Hot handlers run on the reactors; a request that one forwards goes to the
 cold handler of the same key.
 """
 

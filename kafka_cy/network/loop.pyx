@@ -54,7 +54,7 @@ from kafka_cy.network.request_memory cimport (
     responses_share,
 )
 from kafka_cy.network.slow_requests cimport slow_request, slow_threshold_refresh
-from kafka_cy.network.software cimport software_leave
+from kafka_cy.network.client_software cimport software_leave
 from kafka_cy.network.timer_wheel cimport wheel_init, wheel_timeout_ms
 from kafka_cy.network.tracing cimport trace_end, trace_free
 from kafka_cy.records.compression cimport codecs_free, codecs_new

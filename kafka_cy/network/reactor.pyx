@@ -25,7 +25,7 @@ from kafka_cy.network.reactor_state cimport (
     ApiRange, NetworkState, ReactorState, connection_fail, connection_log, connection_mark_dirty,
 )
 from kafka_cy.network.request_memory cimport KEPT_FREE_BYTES, memory_admit
-from kafka_cy.network.software cimport software_enter
+from kafka_cy.network.client_software cimport software_enter
 from kafka_cy.network.tracing cimport trace_end, trace_sample
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_int16, read_int32, read_string, reader_init, skip_tagged_fields, store_be32, writer_init,

@@ -8,9 +8,12 @@ from kafka_cy.network.trace_events cimport Tracer
 from kafka_cy.records.compression cimport Codecs
 from kafka_cy.records.wire cimport Writer
 
+cdef enum:
+    RESPONSE_BYTES_MAX = 0x7fff0000     # what fits into the int32 size of a frame, with room for the header
+
 cdef enum HandlerResult:
-    HANDLED = 0         # answered, parked, or acks=0: nothing more to do
-    FORWARD = 1         # give it to the Python control plane (nothing was answered)
+    HANDLED = 0         # there is a response, the request is parked, or acks=0: nothing more to do
+    FORWARD = 1         # give it to the Python control plane (there is no response yet)
     CLOSE = 2           # malformed: close the connection, log request.close_reason
 
 cdef struct Reactor:        # the part that handlers use; owner: its own thread

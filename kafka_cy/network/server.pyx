@@ -40,7 +40,7 @@ from kafka_cy.network.mailbox cimport Answered, mailbox_post_answered, mailbox_r
 from kafka_cy.network.metadata_image cimport MetadataImage, image_empty, image_free
 from kafka_cy.network.reactor cimport response_header_size, response_header_write
 from kafka_cy.network.reactor_state cimport ApiRange, NetworkState, ReactorState, ns_per_tick
-from kafka_cy.network.software cimport software_read
+from kafka_cy.network.client_software cimport software_read
 from kafka_cy.network.trace_events cimport TraceEvent, tracer_take
 from kafka_cy.network.tracing cimport trace_free
 from kafka_cy.network.transport cimport Transport, transport_capsule_name

@@ -12,7 +12,7 @@ from kafka_cy.network.counters cimport (
 )
 from kafka_cy.network.reactor_state cimport NetworkState, ReactorState, ns_per_tick
 from kafka_cy.network.server cimport Server
-from kafka_cy.network.software cimport software_read
+from kafka_cy.network.client_software cimport software_read
 from kafka_cy.storage.log cimport log_flush_times
 
 

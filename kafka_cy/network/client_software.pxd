@@ -1,4 +1,7 @@
-"""Which client software is connected, as ApiVersions (KIP-511) told: a bounded table per reactor, see software.pyx."""
+"""The client software that is connected, as clients say in ApiVersions (KIP-511): a bounded table per reactor.
+
+See client_software.pyx.
+"""
 from libc.stdint cimport int32_t
 
 from kafka_cy.network.connection cimport Connection

@@ -1,4 +1,4 @@
-"""How topics and partitions appear in the answers of Metadata and DescribeTopicPartitions."""
+"""Topics and partitions in the responses of Metadata and DescribeTopicPartitions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kafka_cy.cluster.topics import PartitionMetadata, Topic
 from kafka_cy.protocol.errors import ErrorCode
 
 
-def partition_answer(topic: Topic, partition: PartitionMetadata, context: ApiContext) -> dict[str, Any]:
+def partition_response(topic: Topic, partition: PartitionMetadata, context: ApiContext) -> dict[str, Any]:
     """One partition; a replica whose log directory failed is offline, and leads nothing."""
     hosted = context.cluster.partition(topic.name, partition.index)
     offline = [context.broker_id] if hosted is None and context.broker_id in partition.replicas else []
@@ -26,7 +26,7 @@ def partition_answer(topic: Topic, partition: PartitionMetadata, context: ApiCon
     }
 
 
-def topic_answer(topic: Topic, partitions: list[dict[str, Any]], with_operations: bool) -> dict[str, Any]:
+def topic_response(topic: Topic, partitions: list[dict[str, Any]], with_operations: bool) -> dict[str, Any]:
     """A known topic."""
     return {
         "error_code": ErrorCode.NONE,
@@ -38,7 +38,7 @@ def topic_answer(topic: Topic, partitions: list[dict[str, Any]], with_operations
     }
 
 
-def brokers_answer(request: Request, context: ApiContext, id_name: str) -> list[dict[str, Any]]:
+def brokers_response(request: Request, context: ApiContext, id_name: str) -> list[dict[str, Any]]:
     """The brokers as clients of the request's listener reach them; `id_name` is the API's name for the id."""
     host, port = context.advertised[request.listener_index]
     rack = context.config.get("broker.rack")

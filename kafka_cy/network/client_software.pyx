@@ -1,5 +1,8 @@
-"""Client software by connection count. The reactor writes; a reader copies an entry and sees by its sequence whether it
-was written meanwhile. An entry that no connection uses is given to the next new software."""
+"""The number of connections of each client software.
+
+The reactor writes. A reader copies an entry, and its sequence number shows whether it was written meanwhile. An entry
+without connections is reused for the next new software.
+"""
 from libc.stdint cimport int32_t
 from libc.string cimport memcmp, memcpy
 
