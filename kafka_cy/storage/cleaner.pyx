@@ -37,9 +37,9 @@ from kafka_cy.storage.offset_index cimport OFFSET_ENTRY_SIZE, offset_index_floor
 from kafka_cy.storage.offset_map cimport OffsetMap, offset_map_free, offset_map_init
 from kafka_cy.storage.producer_state cimport LastRecord
 from kafka_cy.storage.segment cimport (
-    Segment, segment_index_batch, segment_map_indexes, segment_pin, segment_seal_times, segment_size, segment_unpin,
-    segment_unref, segments_give_way,
+    Segment, segment_pin, segment_size, segment_unpin, segment_unref, segments_give_way,
 )
+from kafka_cy.storage.segment_index cimport segment_index_batch, segment_map_indexes, segment_seal_times
 from kafka_cy.storage.time_index cimport TIME_ENTRY_SIZE
 from kafka_cy.storage.transaction_index cimport AbortedTransaction, transactions_write_file
 

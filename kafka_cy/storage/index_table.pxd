@@ -14,7 +14,7 @@ cdef void table_init(IndexTable* table, int32_t entry_size) noexcept nogil
 cdef void table_free(IndexTable* table) noexcept nogil
 # These return 0 or an errno.
 cdef int table_append(IndexTable* table, const uint8_t* entry) noexcept nogil           # ENOMEM
-cdef int table_map(IndexTable* table, const char* path) noexcept nogil                  # a missing file is an empty table
+cdef int table_map(IndexTable* table, int fd) noexcept nogil                            # closes `fd`; -ENOENT: an empty table
 cdef int table_load(IndexTable* table, const char* path) noexcept nogil                 # into memory, to append to
 cdef int table_write(IndexTable* table, const char* path, bint exact) noexcept nogil    # what is new; exact: cut the file to it
 

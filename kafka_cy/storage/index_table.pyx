@@ -74,10 +74,9 @@ cdef void trim_padding(IndexTable* table) noexcept nogil:
     table.count = low
 
 
-cdef int table_map(IndexTable* table, const char* path) noexcept nogil:
+cdef int table_map(IndexTable* table, int fd) noexcept nogil:
     cdef int64_t size
     cdef int failed = 0
-    cdef int fd = open_file(path, O_RDONLY)
     table_free(table)
     if fd < 0:
         return 0 if fd == -ENOENT else -fd

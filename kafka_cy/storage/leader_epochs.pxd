@@ -13,6 +13,7 @@ cdef struct LeaderEpochs:
     bint dirty                  # differs from the file
 
 cdef void epochs_free(LeaderEpochs* epochs) noexcept nogil
+cdef int epochs_copy(const LeaderEpochs* epochs, LeaderEpochs* copy) noexcept nogil     # 0, or -1: no memory
 cdef int epochs_assign(LeaderEpochs* epochs, int32_t epoch, int64_t start_offset) noexcept nogil   # 0, or -1: no memory
 cdef int32_t epochs_latest(LeaderEpochs* epochs) noexcept nogil                         # -1 none
 cdef int32_t epochs_of(LeaderEpochs* epochs, int64_t offset) noexcept nogil             # -1 unknown

@@ -2,8 +2,8 @@
 from libc.stdint cimport int32_t, int64_t
 from libc.errno cimport errno
 from libc.stdio cimport FILE, fclose, fflush, fopen, fprintf, fscanf
-from libc.stdlib cimport free, realloc
-from libc.string cimport memmove
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memmove
 
 from kafka_cy.base.posix cimport EINVAL, ENOENT, ENOMEM, PATH_BYTES_MAX, fileno, join_path, rename_path, sync_data
 
@@ -13,6 +13,19 @@ cdef void epochs_free(LeaderEpochs* epochs) noexcept nogil:
     epochs.entries = NULL
     epochs.count = 0
     epochs.capacity = 0
+
+
+cdef int epochs_copy(const LeaderEpochs* epochs, LeaderEpochs* copy) noexcept nogil:
+    copy.entries = <EpochEntry*>malloc(<size_t>(epochs.count + 1) * sizeof(EpochEntry))
+    copy.count = 0
+    copy.capacity = 0
+    copy.dirty = epochs.dirty
+    if copy.entries == NULL:
+        return -1
+    copy.count = epochs.count
+    copy.capacity = epochs.count + 1
+    memcpy(copy.entries, epochs.entries, <size_t>epochs.count * sizeof(EpochEntry))
+    return 0
 
 
 cdef int epochs_assign(LeaderEpochs* epochs, int32_t epoch, int64_t start_offset) noexcept nogil:

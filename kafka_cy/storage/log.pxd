@@ -7,6 +7,7 @@ from kafka_cy.base.posix cimport pthread_mutex_t
 from kafka_cy.records.batch cimport BatchHeader, ProduceRules, ValidBatch
 from kafka_cy.records.compression cimport Codecs
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs
+from kafka_cy.storage.log_folder cimport LogFolder
 from kafka_cy.storage.producer_state cimport LastRecord, ProducerState, ProducerSummary
 # reference counted: who sends from `fd` holds one, so deletion never pulls it away
 from kafka_cy.storage.segment cimport Segment
@@ -86,9 +87,10 @@ cdef struct OffsetPosition:
 
 # Purpose: one partition's log.
 # Lifetime: `references`: its Python handle, its partition and queued background jobs; the last log_unref frees it.
-# Locks: flush_mutex (one flush at a time; none while the log is truncated), then append_mutex (appends, truncation, rolling,
-#   deletion, closing), then segments_mutex (the segment list, the active segment's indexes, epochs, aborted transactions;
-#   held for lookups and publication only, never over I/O that can wait). listener_mutex guards `listener` alone.
+# Locks: flush_mutex (one flush at a time; segments leave the list with it only: truncation, retention, cleaning, closing),
+#   then append_mutex (appends, truncation, rolling, closing), then segments_mutex (the segment list, the active segment's
+#   indexes, epochs, aborted transactions; held for lookups and publication only, never over I/O). listener_mutex guards
+#   `listener` alone.
 # Limits: a segment is < 2^31 bytes and spans < 2^31 offsets.
 cdef struct Log:
     int32_t references          # (a)
@@ -100,7 +102,7 @@ cdef struct Log:
     pthread_mutex_t segments_mutex
     pthread_mutex_t flush_mutex
     pthread_mutex_t listener_mutex
-    char* directory             # segments_mutex; changed with the append mutex as well
+    LogFolder folder            # changed with the append mutex
     FormerName* former_names
     Segment** segments          # by base offset; the last is active
     int32_t segments_count

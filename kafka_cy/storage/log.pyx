@@ -24,10 +24,13 @@ from kafka_cy.records.batch cimport (
 from kafka_cy.records.compression cimport codecs_free, codecs_new
 from kafka_cy.records.wire cimport Writer, writer_free, writer_init
 from kafka_cy.storage.background cimport background_submit
+from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_header, cursor_init, records_timestamp
 from kafka_cy.storage.leader_epochs cimport (
-    epochs_assign, epochs_end_offset_for, epochs_free, epochs_latest, epochs_of, epochs_read, epochs_truncate_end,
+    LeaderEpochs, epochs_assign, epochs_copy, epochs_end_offset_for, epochs_free, epochs_latest, epochs_of, epochs_read,
+    epochs_truncate_end,
     epochs_truncate_start, epochs_write,
 )
+from kafka_cy.storage.log_folder cimport NAME_TRIES_MAX, folder_name, folder_other_name
 from kafka_cy.storage.offset_index cimport offset_entry_relative, offset_index_floor, position_index_floor
 from kafka_cy.storage.producer_state cimport (
     ProducerEntry, RetainedBatch, producers_apply, producers_check, producers_clear, producers_expire, producers_find,
@@ -39,16 +42,18 @@ from kafka_cy.storage.recovery cimport (
     snapshots_delete_below,
 )
 from kafka_cy.storage.segment cimport (
-    BatchCursor, cursor_header, cursor_init, records_timestamp, segment_acquire, segment_append_bytes,
-    segment_close_indexes, segment_flush, segment_index_batch, segment_map_indexes, segment_new, segment_pin,
-    segment_rename_deleted, segment_retire, segment_seal_times, segment_settle_indexes, segment_size, segment_trim,
-    segment_unlink_files, segment_unpin, segment_unref, segment_write_indexes, segments_give_way,
-    segments_rename_directory,
+    segment_acquire, segment_append_bytes, segment_flush, segment_new, segment_pin, segment_rename_deleted, segment_size,
+    segment_trim, segment_unlink_files, segment_unpin, segment_unref, segments_give_way,
+)
+from kafka_cy.storage.segment_index cimport (
+    segment_close_indexes, segment_drop_partial_indexes, segment_index_batch, segment_map_indexes, segment_retire,
+    segment_seal_times, segment_settle_indexes, segment_write_indexes,
 )
 from kafka_cy.storage.index_table cimport table_free, table_load
 from kafka_cy.storage.time_index cimport time_entry_relative, time_entry_timestamp, time_index_floor
 from kafka_cy.storage.transaction_index cimport (
-    AbortedTransaction, transactions_append, transactions_free, transactions_load, transactions_merge, transactions_overlapping,
+    AbortedTransaction, TransactionIndex, transactions_append, transactions_copy_below, transactions_free, transactions_load,
+    transactions_merge, transactions_overlapping,
     transactions_rewrite, transactions_truncate_end, transactions_truncate_start, transactions_write,
 )
 

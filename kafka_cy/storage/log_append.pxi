@@ -155,7 +155,7 @@ cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noe
     cdef AbortedTransaction aborted
     cdef bint has_aborted = producers_apply(&log.producers, header, batch.data, batch.size, &aborted)
     cdef OffsetPosition* tail
-    cdef int failed = transactions_write(log.directory, active.base_offset, &aborted) if has_aborted else 0
+    cdef int failed = transactions_write(log.folder.name, active.base_offset, &aborted) if has_aborted else 0
     if failed:
         fail_log(log, failed)
     if header.leader_epoch > epochs_latest(&log.epochs):
@@ -192,7 +192,7 @@ cdef void begin_epoch(Log* log, int32_t epoch, int64_t start_offset) noexcept no
 
 cdef void write_epochs(Log* log) noexcept nogil:
     """With the append mutex. The next flush makes it durable, before it raises the recovery point."""
-    cdef int failed = epochs_write(&log.epochs, log.directory, False)
+    cdef int failed = epochs_write(&log.epochs, log.folder.name, False)
     if failed:
         fail_log(log, failed)   # where that passes, the epochs stay dirty and the next append tries again
         return
@@ -218,7 +218,7 @@ cdef int add_segment(Log* log, Segment* segment) noexcept nogil:
 
 cdef int new_active(Log* log, int64_t base_offset, Segment** out) noexcept nogil:
     """An empty segment whose file exists; not in the list yet. 0 or an errno."""
-    cdef Segment* segment = segment_new(log.directory, base_offset)
+    cdef Segment* segment = segment_new(&log.folder, base_offset)
     cdef int failed
     if segment == NULL:
         return ENOMEM
@@ -229,7 +229,7 @@ cdef int new_active(Log* log, int64_t base_offset, Segment** out) noexcept nogil
         failed = reserve_file(segment.fd, log_config(log).segment_bytes)
         segment_unpin(segment)
         if failed:
-            segment_unlink_files(log.directory, base_offset, False)
+            segment_unlink_files(&log.folder, base_offset)
     elif not failed:
         segment_unpin(segment)
     if failed:

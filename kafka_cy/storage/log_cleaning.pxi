@@ -124,7 +124,7 @@ cdef int log_copy_last_records(Log* log, LastRecord** records, int32_t* count) n
 
 cdef void log_name_file(Log* log, int64_t base_offset, const char* suffix, char* path) noexcept nogil:
     """`path` has PATH_BYTES_MAX bytes. Without the append mutex the folder may be another one the next moment."""
-    name_file(path, PATH_BYTES_MAX, directory_now(log), base_offset, suffix)
+    name_file(path, PATH_BYTES_MAX, folder_name(&log.folder), base_offset, suffix)
 
 
 cdef int log_sync_names(Log* log) noexcept nogil:
@@ -147,8 +147,8 @@ cdef int rename_file(Log* log, int64_t base_offset, const char* suffix, const ch
     """0 or an errno. With the append mutex."""
     cdef char old_path[PATH_BYTES_MAX]
     cdef char new_path[PATH_BYTES_MAX]
-    name_file(old_path, PATH_BYTES_MAX, log.directory, base_offset, suffix)
-    name_file(new_path, PATH_BYTES_MAX, log.directory, base_offset, new_suffix)
+    name_file(old_path, PATH_BYTES_MAX, log.folder.name, base_offset, suffix)
+    name_file(new_path, PATH_BYTES_MAX, log.folder.name, base_offset, new_suffix)
     return rename_path(old_path, new_path)
 
 
@@ -194,7 +194,7 @@ cdef int replace_locked(
 ) noexcept nogil:
     """0 or an errno. With the append mutex. A start finishes what is stopped from the moment that there is a .log.swap."""
     cdef TransactionIndex merged
-    cdef Segment* segment = segment_new(log.directory, cleaned.base_offset)
+    cdef Segment* segment = segment_new(&log.folder, cleaned.base_offset)
     cdef int32_t i
     cdef int failed = ENOMEM if segment == NULL else 0
     if not failed and transactions_merge(&log.aborted, cleaned.base_offset, cleaned.next_base, cleaned.aborted, &merged) < 0:
@@ -227,7 +227,7 @@ cdef int replace_locked(
 
 cdef void unlink_snapshot(Log* log, int64_t offset) noexcept nogil:
     cdef char path[PATH_BYTES_MAX]
-    name_file(path, PATH_BYTES_MAX, log.directory, offset, b".snapshot")
+    name_file(path, PATH_BYTES_MAX, log.folder.name, offset, b".snapshot")
     unlink(path)
 
 

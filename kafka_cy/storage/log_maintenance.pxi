@@ -18,7 +18,7 @@ cdef void log_unref(Log* log) noexcept nogil:
     for i in range(log.rolled_count):
         forget_rolled(&log.rolled[i])
     free(log.segments)
-    free(log.directory)
+    free(<void*>log.folder.name)
     free_former_names(log)
     producers_clear(&log.producers)
     epochs_free(&log.epochs)
@@ -56,12 +56,24 @@ cdef int sync_by_name(const char* path) noexcept nogil:
 
 cdef int sync_names(Log* log) noexcept nogil:
     """New files and the epochs' file, where there are any: what the recovery point stands for is found after a power cut."""
-    cdef char path[PATH_BYTES_MAX]
-    cdef const char* directory
-    cdef int failed = 0
+    cdef const char* directory = folder_name(&log.folder)
+    cdef int failed = ENOENT
+    cdef int i
     if not atomic_load_i32(&log.names_unsynced) and not atomic_load_i32(&log.epochs_unsynced):
         return 0
-    directory = directory_now(log)
+    for i in range(NAME_TRIES_MAX):         # no-cython-lint  the folder may be renamed meanwhile
+        failed = sync_names_in(log, directory)
+        if failed != ENOENT:
+            break
+        directory = folder_other_name(&log.folder, directory)
+        if directory == NULL:
+            break
+    return failed
+
+
+cdef int sync_names_in(Log* log, const char* directory) noexcept nogil:
+    cdef char path[PATH_BYTES_MAX]
+    cdef int failed = 0
     if atomic_load_i32(&log.epochs_unsynced):
         atomic_store_seq_i32(&log.epochs_unsynced, 0)
         join_path(path, PATH_BYTES_MAX, directory, b"leader-epoch-checkpoint")
@@ -73,8 +85,6 @@ cdef int sync_names(Log* log) noexcept nogil:
         failed = sync_by_name(directory)
         if failed:
             atomic_store_i32(&log.names_unsynced, 1)
-    if failed == ENOENT and directory_now(log) != directory:
-        return sync_names(log)      # renamed meanwhile
     return failed
 
 
@@ -253,23 +263,18 @@ cdef void raise_start(Log* log, int64_t offset) noexcept nogil:
     pthread_mutex_unlock(&log.segments_mutex)
 
 
-cdef void drop_segments(Log* log, int32_t first, int32_t count) noexcept nogil:
-    """Take segments out of the list and rename their files. With the append mutex."""
-    cdef Segment** dropped = <Segment**>malloc(<size_t>(count + 1) * sizeof(Segment*))
-    cdef int32_t i
-    if dropped == NULL or count <= 0:
-        free(dropped)
-        return
+cdef Segment** take_from_list(Log* log, int32_t first, int32_t count) noexcept nogil:
+    """With the flush and the append mutex. The list's references become the caller's. NULL without memory."""
+    cdef Segment** taken = <Segment**>malloc(<size_t>(count + 1) * sizeof(Segment*))
+    if taken == NULL:
+        return NULL
     pthread_mutex_lock(&log.segments_mutex)
-    memcpy(dropped, log.segments + first, <size_t>count * sizeof(Segment*))
+    memcpy(taken, log.segments + first, <size_t>count * sizeof(Segment*))
     memmove(log.segments + first, log.segments + first + count,
             <size_t>(log.segments_count - first - count) * sizeof(Segment*))
     log.segments_count -= count
     pthread_mutex_unlock(&log.segments_mutex)
-    for i in range(count):
-        segment_rename_deleted(dropped[i])
-        segment_unref(dropped[i])
-    free(dropped)
+    return taken
 
 
 cdef int64_t segment_max_timestamp(Log* log, Segment* segment) noexcept nogil:
@@ -286,25 +291,31 @@ cdef int64_t segment_max_timestamp(Log* log, Segment* segment) noexcept nogil:
     return modified_ms_of_file(path)
 
 
-cdef int32_t count_deletable(Log* log, const LogConfig* config, int64_t high_watermark, int64_t now_ms) noexcept nogil:
-    """How many of the oldest segments are over: by log start offset, and with cleanup.policy=delete by time and bytes."""
-    cdef int64_t excess = 0
+cdef int32_t count_deletable(
+    Log* log, Segment** segments, int32_t count, int64_t end_offset, int64_t high_watermark, int64_t now_ms
+) noexcept nogil:
+    """How many of the oldest segments are over: by log start offset, and with cleanup.policy=delete by time and bytes.
+    `end_offset`: where the last one ends."""
+    cdef const LogConfig* config = log_config(log)
+    cdef int64_t excess = -config.retention_bytes
     cdef int64_t size
     cdef int64_t end
     cdef int32_t i = 0
-    cdef Segment* segment
+    cdef int32_t j
+    cdef bint active
     cdef bint deletable
     if config.cleanup_delete and config.retention_bytes >= 0:
-        excess = log_size_bytes(log) - config.retention_bytes
-    while i < log.segments_count:
-        segment = log.segments[i]
-        end = log.segments[i + 1].base_offset if i + 1 < log.segments_count else log.end_offset
-        size = segment_size(segment)
-        if end > high_watermark or (segment.active and size == 0):
+        for j in range(count):
+            excess += max(segment_size(segments[j]), 0)
+    while i < count:
+        active = atomic_load_i32(&segments[i].active)
+        end = segments[i + 1].base_offset if i + 1 < count else end_offset
+        size = segment_size(segments[i])
+        if end > high_watermark or (active and size == 0):
             break
-        deletable = end <= log.start_offset and not segment.active
+        deletable = end <= log_start_offset(log) and not active
         if not deletable and config.cleanup_delete and config.retention_ms >= 0:
-            deletable = now_ms - segment_max_timestamp(log, segment) > config.retention_ms
+            deletable = now_ms - segment_max_timestamp(log, segments[i]) > config.retention_ms
         if not deletable and config.cleanup_delete and config.retention_bytes >= 0 and excess - size >= 0:
             deletable = True
         if not deletable:
@@ -314,71 +325,200 @@ cdef int32_t count_deletable(Log* log, const LogConfig* config, int64_t high_wat
     return i
 
 
+cdef int retire_oldest(Log* log, int32_t count, int64_t end_offset, Segment*** taken, int32_t* taken_count) noexcept nogil:
+    """With the append mutex: the oldest segments leave the list. A StorageError. `end_offset`: of the log when they were
+    counted; the active segment stays when it has grown since."""
+    cdef int error = log_check_state(log)
+    if error:
+        return error
+    if count == log.segments_count:
+        if log.end_offset != end_offset:
+            count -= 1
+        else:
+            error = roll_locked(log, end_offset)            # the active segment is over as well
+    if error or count <= 0:
+        return error
+    if log.segments[count].base_offset > log.start_offset:
+        raise_start(log, log.segments[count].base_offset)
+    taken[0] = take_from_list(log, 0, count)
+    taken_count[0] = count if taken[0] != NULL else 0
+    return STORAGE_OK if taken[0] != NULL else STORAGE_NO_MEMORY
+
+
 cdef int log_delete_old_segments(Log* log, int64_t high_watermark, int64_t now_ms, int32_t* deleted) noexcept nogil:
-    cdef int32_t count
+    """Files are looked at and renamed with the flush mutex only: appends go on."""
+    cdef Segment** segments
+    cdef Segment** taken = NULL
+    cdef int32_t count = 0
+    cdef int32_t i
+    cdef int64_t end_offset
     cdef int error
     deleted[0] = 0
-    pthread_mutex_lock(&log.append_mutex)
-    error = log_check_state(log)
+    pthread_mutex_lock(&log.flush_mutex)
+    end_offset = log_end_offset(log)    # before the list: a segment that is added after this look is not counted
+    segments = log_acquire_segments(log, &count)
+    error = log_check_state(log) if segments != NULL else STORAGE_NO_MEMORY
     if not error:
-        count = count_deletable(log, log_config(log), high_watermark, now_ms)
-        if count > 0 and count == log.segments_count:
-            error = roll_locked(log, log.end_offset)        # the active segment is over as well
-        if not error and count > 0:
-            if log.segments[count].base_offset > log.start_offset:
-                raise_start(log, log.segments[count].base_offset)
-            drop_segments(log, 0, count)
-            snapshots_delete_below(log.directory, log.segments[0].base_offset)
-            deleted[0] = count
-    pthread_mutex_unlock(&log.append_mutex)
+        i = count_deletable(log, segments, count, end_offset, high_watermark, now_ms)
+        if i > 0:
+            pthread_mutex_lock(&log.append_mutex)
+            error = retire_oldest(log, i, end_offset, &taken, deleted)
+            pthread_mutex_unlock(&log.append_mutex)
+    for i in range(deleted[0]):
+        segment_rename_deleted(taken[i])
+    if deleted[0] > 0:
+        snapshots_delete_below(folder_name(&log.folder), log_first_base_offset(log))
+    pthread_mutex_unlock(&log.flush_mutex)
+    release_segments(taken, deleted[0])
+    release_segments(segments, count)
     if atomic_load_i32(&log.rolled_count) > 0:
         log_queue_flush(log)
     return error
 
 
-cdef int cut_active(Log* log, int64_t offset) noexcept nogil:
-    """Cut the last segment behind the last batch that ends below `offset` and make it active, as a fresh Segment:
-    readers of the old one keep its maps. The log ends at `offset`, whatever a cleaner has left below it, as in
-    UnifiedLog.truncateTo. 0 or an errno."""
-    cdef Segment* old = active_segment(log)
-    cdef Segment* segment = segment_new(log.directory, old.base_offset)
-    cdef BatchCursor cursor
+# -- truncation: with the flush and the append mutex. Files are cut and scanned without the segments mutex: readers go on --
+
+cdef void hide_from(Log* log, Segment* cut, int64_t offset, int64_t position) noexcept nogil:
+    """Readers see the end first: nobody looks at what will be cut off. `position`: where the active segment is cut, if it is."""
+    pthread_mutex_lock(&log.segments_mutex)
+    if atomic_load_i32(&cut.active):
+        atomic_store_i64(&cut.size, position)
+    log.tail_count = 0
+    memset(log.reads, 0, sizeof(log.reads))
+    epochs_truncate_end(&log.epochs, offset)
+    atomic_store_i64(&log.flushed_offset, min(log.flushed_offset, offset))
+    atomic_store_i64(&log.start_offset, min(log.start_offset, offset))
+    atomic_store_i64(&log.end_offset, offset)
+    pthread_mutex_unlock(&log.segments_mutex)
+
+
+cdef int scan_cut(Log* log, Segment* segment, int64_t offset, TransactionIndex* aborted, LeaderEpochs* epochs) noexcept nogil:
+    """Rebuild a cut, pinned segment that nobody knows yet; 0 or an errno. The index of aborted transactions and the epochs are
+    copies, which the caller frees."""
     cdef Listing listing
     cdef int64_t unused = 0
-    cdef int64_t position = 0
     cdef bint was_cut = False
-    cdef int failed = segment_pin(segment) if segment != NULL else ENOMEM
+    cdef int failed = listing_read(&listing, log.folder.name)
+    if failed:
+        return failed
+    if transactions_copy_below(&log.aborted, segment.base_offset, aborted) < 0 or epochs_copy(&log.epochs, epochs) < 0:
+        failed = ENOMEM
+    if not failed:
+        failed = rebuild_segment(log, segment, offset, &listing, aborted, epochs, &unused, &was_cut)
+    listing_free(&listing)
+    return failed
+
+
+cdef void put_cut_in_place(
+    Log* log, Segment* segment, int32_t kept, TransactionIndex* aborted, LeaderEpochs* epochs
+) noexcept nogil:
+    """`segment` becomes the active one, after `kept` others. The old index and epochs are in the copies afterwards."""
+    cdef TransactionIndex old_aborted = log.aborted
+    cdef LeaderEpochs old_epochs = log.epochs
+    pthread_mutex_lock(&log.segments_mutex)
+    log.segments[kept] = segment
+    log.segments_count = kept + 1
+    log.aborted = aborted[0]
+    log.epochs = epochs[0]
+    atomic_store_i64(&log.first_unreplicated, producers_first_unreplicated(&log.producers))
+    atomic_store_i64(&log.first_unstable, log.producers.first_unstable)
+    pthread_mutex_unlock(&log.segments_mutex)
+    aborted[0] = old_aborted
+    epochs[0] = old_epochs
+
+
+cdef int cut_segment(Log* log, Segment* segment, int32_t kept, int64_t offset, int64_t position) noexcept nogil:
+    """0 or an errno. `segment` is a fresh one for the file of segments[kept]: readers of the old one keep its maps."""
+    cdef TransactionIndex aborted
+    cdef LeaderEpochs epochs
+    cdef Segment* old = log.segments[kept]
+    cdef int32_t i
+    cdef int failed = 0
+    memset(&aborted, 0, sizeof(TransactionIndex))
+    memset(&epochs, 0, sizeof(LeaderEpochs))
+    hide_from(log, old, offset, position)
+    for i in range(log.segments_count - 1, kept, -1):       # the last one first: a crash leaves no hole
+        segment_rename_deleted(log.segments[i])
+    snapshots_delete_above(log.folder.name, offset)
+    if position < segment.size:
+        failed = cut_file(segment.fd, position)
+        segment.size = position
+    if not failed:
+        failed = scan_cut(log, segment, offset, &aborted, &epochs)
+    if not failed:
+        for i in range(kept + 1, log.segments_count):
+            segment_unref(log.segments[i])
+        put_cut_in_place(log, segment_acquire(segment), kept, &aborted, &epochs)
+        segment_unref(old)
+        write_epochs(log)
+    transactions_free(&aborted)
+    epochs_free(&epochs)
+    return EIO if failed == ENOMEM else failed      # half way there is no going on: the log goes offline
+
+
+cdef int truncate_locked(Log* log, int64_t offset) noexcept nogil:
+    """Cut behind the last batch that ends below `offset`. The log ends at `offset`, whatever a cleaner has left below it, as in
+    UnifiedLog.truncateTo. 0 or an errno."""
+    cdef int32_t kept = segment_floor(log, offset)
+    cdef BatchCursor cursor
+    cdef Segment* segment
+    cdef int64_t position
+    cdef int failed
+    if log.segments[kept].base_offset == offset:
+        kept -= 1
+    segment = segment_new(&log.folder, log.segments[kept].base_offset)
+    if segment == NULL:
+        return ENOMEM
+    failed = segment_pin(segment)
     if not failed:
         cursor_init(&cursor, segment, segment.size)
         position = scan_to_offset(&cursor, 0, offset)
         failed = <int>-position if position < 0 else 0
-    if not failed and position < segment.size:
-        failed = cut_file(segment.fd, position)
-        segment.size = position
+        if not failed:
+            forget_cleaned(log, offset)
+            failed = cut_segment(log, segment, kept, offset, position)
+        segment_unpin(segment)
+    segment_unref(segment)
+    return failed
+
+
+cdef int truncate_fully_locked(Log* log, int64_t new_start) noexcept nogil:
+    """0 or an errno."""
+    cdef Segment* fresh = NULL
+    cdef int32_t count = log.segments_count
+    cdef int32_t i
+    cdef int failed
+    cdef Segment** old = <Segment**>malloc(<size_t>count * sizeof(Segment*))
+    if old == NULL:
+        return ENOMEM
+    forget_cleaned(log, -1)
+    for i in range(count - 1, -1, -1):      # the last one first: a crash leaves no hole
+        segment_rename_deleted(log.segments[i])
+    snapshots_delete_above(log.folder.name, -1)
+    producers_clear(&log.producers)
+    log.snapshot_offset = -1
+    failed = new_active(log, new_start, &fresh)
     if failed:
-        if segment != NULL:
-            segment_unref(segment)
-        return failed
+        free(old)
+        return EIO if failed == ENOMEM else failed  # half way there is no going on: the log goes offline
+    atomic_store_i64(&fresh.size, 0)
+    memcpy(old, log.segments, <size_t>count * sizeof(Segment*))
     pthread_mutex_lock(&log.segments_mutex)
-    log.segments[log.segments_count - 1] = segment
-    transactions_truncate_end(&log.aborted, segment.base_offset)
-    failed = listing_read(&listing, log.directory)
-    if not failed:
-        failed = rebuild_segment(log, segment, offset, &listing, &unused, &was_cut)
-        listing_free(&listing)
-    epochs_truncate_end(&log.epochs, offset)
+    log.segments[0] = fresh
+    log.segments_count = 1
+    epochs_truncate_end(&log.epochs, 0)
+    transactions_truncate_end(&log.aborted, 0)
     log.tail_count = 0
     memset(log.reads, 0, sizeof(log.reads))
-    atomic_store_i64(&log.end_offset, offset)
-    atomic_store_i64(&log.flushed_offset, min(log.flushed_offset, offset))
-    atomic_store_i64(&log.start_offset, min(log.start_offset, offset))
-    atomic_store_i64(&log.first_unreplicated, producers_first_unreplicated(&log.producers))
-    atomic_store_i64(&log.first_unstable, log.producers.first_unstable)
+    atomic_store_i64(&log.start_offset, new_start)
+    atomic_store_i64(&log.flushed_offset, new_start)
+    atomic_store_i64(&log.end_offset, new_start)
+    atomic_store_i64(&log.first_unreplicated, -1)
+    atomic_store_i64(&log.first_unstable, -1)
     pthread_mutex_unlock(&log.segments_mutex)
-    segment_unpin(segment)
-    segment_unref(old)
+    release_segments(old, count)
     write_epochs(log)
-    return failed
+    return 0
 
 
 cdef int log_truncate_to(Log* log, int64_t offset) noexcept nogil:
@@ -398,48 +538,6 @@ cdef int log_truncate_to(Log* log, int64_t offset) noexcept nogil:
     pthread_mutex_unlock(&log.append_mutex)
     pthread_mutex_unlock(&log.flush_mutex)
     return error
-
-
-cdef int truncate_locked(Log* log, int64_t offset) noexcept nogil:
-    """0 or an errno."""
-    cdef int32_t keep = segment_floor(log, offset) + 1
-    if log.segments[keep - 1].base_offset == offset:
-        keep -= 1
-    drop_segments(log, keep, log.segments_count - keep)
-    snapshots_delete_above(log.directory, offset)
-    forget_cleaned(log, offset)
-    return cut_active(log, offset)
-
-
-cdef int truncate_fully_locked(Log* log, int64_t new_start) noexcept nogil:
-    """0 or an errno."""
-    cdef Segment* fresh = NULL
-    cdef int failed
-    forget_cleaned(log, -1)
-    drop_segments(log, 0, log.segments_count - 1)
-    segment_rename_deleted(log.segments[0])
-    snapshots_delete_above(log.directory, -1)
-    producers_clear(&log.producers)
-    log.snapshot_offset = -1
-    failed = new_active(log, new_start, &fresh)
-    if failed:
-        return failed
-    fresh.size = 0
-    pthread_mutex_lock(&log.segments_mutex)
-    segment_unref(log.segments[0])
-    log.segments[0] = fresh
-    epochs_truncate_end(&log.epochs, 0)
-    transactions_truncate_end(&log.aborted, 0)
-    log.tail_count = 0
-    memset(log.reads, 0, sizeof(log.reads))
-    atomic_store_i64(&log.start_offset, new_start)
-    atomic_store_i64(&log.flushed_offset, new_start)
-    atomic_store_i64(&log.end_offset, new_start)
-    atomic_store_i64(&log.first_unreplicated, -1)
-    atomic_store_i64(&log.first_unstable, -1)
-    pthread_mutex_unlock(&log.segments_mutex)
-    write_epochs(log)
-    return 0
 
 
 cdef int log_truncate_fully(Log* log, int64_t new_start) noexcept nogil:
@@ -482,26 +580,26 @@ cdef int log_set_config(Log* log, const LogConfig* config) noexcept nogil:
 
 
 cdef int log_rename(Log* log, const char* directory) noexcept nogil:
-    """Rename the folder and tell the segments. The old name is kept: a segment that left the list may still have it."""
+    """Rename the folder. Names are kept until the log is freed, that of a failed attempt included: somebody may look at it."""
     cdef char* fresh = strdup(directory)
     cdef FormerName* former = <FormerName*>malloc(sizeof(FormerName))
-    cdef int failed = ENOMEM if fresh == NULL or former == NULL else 0
+    cdef int failed
+    if fresh == NULL or former == NULL:
+        free(fresh)
+        free(former)
+        return STORAGE_NO_MEMORY
+    pthread_mutex_lock(&log.append_mutex)
+    former.directory = fresh
+    former.next = log.former_names
+    log.former_names = former
+    atomic_store_pointer(<void**>&log.folder.next_name, fresh)
+    failed = rename_path(log.folder.name, fresh)
     if not failed:
-        pthread_mutex_lock(&log.append_mutex)
-        pthread_mutex_lock(&log.segments_mutex)
-        failed = segments_rename_directory(log.segments, log.segments_count, log.directory, fresh)
-        if not failed:
-            former.directory = log.directory
-            former.next = log.former_names
-            log.former_names = former
-            log.directory = fresh
-        pthread_mutex_unlock(&log.segments_mutex)
-        pthread_mutex_unlock(&log.append_mutex)
-    if not failed:
-        return STORAGE_OK
-    free(fresh)
-    free(former)
-    return fail_log(log, failed)
+        former.directory = <char*>log.folder.name
+        atomic_store_pointer(<void**>&log.folder.name, fresh)
+    atomic_store_pointer(<void**>&log.folder.next_name, NULL)
+    pthread_mutex_unlock(&log.append_mutex)
+    return fail_log(log, failed) if failed else STORAGE_OK
 
 
 cdef void free_former_names(Log* log) noexcept nogil:
@@ -568,7 +666,7 @@ cdef int write_closing(Log* log, bint sync) noexcept nogil:
             free(snapshot.data)
             log.snapshot_offset = log.end_offset
     if not failed and log.epochs.dirty:
-        failed = epochs_write(&log.epochs, log.directory, sync and log.end_offset > 0)
+        failed = epochs_write(&log.epochs, log.folder.name, sync and log.end_offset > 0)
     return failed
 
 

@@ -5,7 +5,7 @@ cdef int make_log(const char* directory, const LogConfig* config, Log** out) noe
     if log == NULL:
         return ENOMEM
     log.references = 1
-    log.directory = strdup(directory)
+    log.folder.name = strdup(directory)
     log.config = <LogConfig*>malloc(sizeof(LogConfig))
     pthread_mutex_init(&log.append_mutex, NULL)
     pthread_mutex_init(&log.segments_mutex, NULL)
@@ -17,7 +17,7 @@ cdef int make_log(const char* directory, const LogConfig* config, Log** out) noe
     log.snapshot_offset = -1
     log.cleaner_offset = -1
     log.last_flush_ms = wall_clock_ms()
-    if log.directory == NULL or log.config == NULL:
+    if log.folder.name == NULL or log.config == NULL:
         log_unref(log)
         return ENOMEM
     log.config[0] = config[0]
@@ -32,7 +32,7 @@ cdef int load_producers(Log* log, Listing* listing, int64_t offset) noexcept nog
     cdef int32_t i
     cdef int failed = 0
     cdef Segment* segment
-    from_offset = snapshot_floor(&log.producers, log.directory, listing, offset)
+    from_offset = snapshot_floor(&log.producers, log.folder.name, listing, offset)
     log.snapshot_offset = from_offset
     if from_offset == offset or log.segments_count == 0:
         return 0
@@ -53,9 +53,11 @@ cdef int64_t offset_limit_of(Log* log, int32_t i) noexcept nogil:
 
 
 cdef int rebuild_segment(
-    Log* log, Segment* segment, int64_t offset_limit, Listing* listing, int64_t* end_offset, bint* was_cut
+    Log* log, Segment* segment, int64_t offset_limit, Listing* listing, TransactionIndex* aborted, LeaderEpochs* epochs,
+    int64_t* end_offset, bint* was_cut
 ) noexcept nogil:
-    """Re-scan one pinned segment with the producer state as of its base offset; its index files are written anew."""
+    """Re-scan one pinned segment with the producer state as of its base offset, and rewrite its index files. What the batches
+    say goes to `aborted` and `epochs`."""
     cdef int failed = load_producers(log, listing, segment.base_offset)
     log.snapshot_offset = -1
     segment.active = True
@@ -66,12 +68,12 @@ cdef int rebuild_segment(
     segment.bytes_since_index = 0
     if not failed:
         failed = recover_segment(
-            segment, segment.base_offset, offset_limit, log_config(log).index_interval_bytes, &log.producers, &log.aborted,
-            &log.epochs, end_offset, was_cut)
+            segment, segment.base_offset, offset_limit, log_config(log).index_interval_bytes, &log.producers, aborted, epochs,
+            end_offset, was_cut)
     if not failed:
         failed = segment_write_indexes(segment, True)
     if not failed:
-        failed = transactions_rewrite(&log.aborted, log.directory, segment.base_offset, 0x7fffffffffffffff)
+        failed = transactions_rewrite(aborted, log.folder.name, segment.base_offset, 0x7fffffffffffffff)
     return failed
 
 
@@ -83,14 +85,15 @@ cdef int recover_from(Log* log, Listing* listing, int32_t first) noexcept nogil:
     cdef int failed = 0
     cdef Segment* segment
     transactions_truncate_end(&log.aborted, end_offset)
-    snapshots_delete_above(log.directory, end_offset)
+    snapshots_delete_above(log.folder.name, end_offset)
     while not failed and i < log.segments_count and not was_cut:
         segment = log.segments[i]
         failed = segment_pin(segment)
         if failed:
             return failed
         if i == first:
-            failed = rebuild_segment(log, segment, offset_limit_of(log, i), listing, &end_offset, &was_cut)
+            failed = rebuild_segment(
+                log, segment, offset_limit_of(log, i), listing, &log.aborted, &log.epochs, &end_offset, &was_cut)
         else:
             failed = recover_next(log, segment, offset_limit_of(log, i), &end_offset, &was_cut)
         if not failed and i + 1 < log.segments_count and not was_cut:
@@ -123,7 +126,7 @@ cdef int recover_next(
     if not failed:
         failed = segment_write_indexes(segment, True)
     if not failed:
-        failed = transactions_rewrite(&log.aborted, log.directory, segment.base_offset, 0x7fffffffffffffff)
+        failed = transactions_rewrite(&log.aborted, log.folder.name, segment.base_offset, 0x7fffffffffffffff)
     return failed
 
 
@@ -181,11 +184,11 @@ cdef int load_active(Log* log, Segment* segment, bint* whole) noexcept nogil:
     cdef bint is_indexed
     cdef int failed
     segment.active = True
-    name_file(path, PATH_BYTES_MAX, log.directory, segment.base_offset, b".index")
+    name_file(path, PATH_BYTES_MAX, log.folder.name, segment.base_offset, b".index")
     failed = table_load(&segment.offsets, path)
     if failed:
         return failed
-    name_file(path, PATH_BYTES_MAX, log.directory, segment.base_offset, b".timeindex")
+    name_file(path, PATH_BYTES_MAX, log.folder.name, segment.base_offset, b".timeindex")
     failed = table_load(&segment.times, path)
     if failed:
         return failed
@@ -232,7 +235,7 @@ cdef int load_files(Log* log, Listing* listing, int64_t start_offset, int64_t re
     cdef Segment* segment
     cdef int32_t i
     cdef int failed = 0
-    cdef bint epochs_lost = epochs_read(&log.epochs, log.directory) != 0
+    cdef bint epochs_lost = epochs_read(&log.epochs, log.folder.name) != 0
     if listing.segments_count == 0:
         failed = new_active(log, max(start_offset, 0), &segment)
         if failed:
@@ -242,7 +245,7 @@ cdef int load_files(Log* log, Listing* listing, int64_t start_offset, int64_t re
         log.flushed_offset = segment.base_offset
         return add_segment(log, segment)
     for i in range(listing.segments_count):
-        segment = segment_new(log.directory, listing.segments[i])
+        segment = segment_new(&log.folder, listing.segments[i])
         if segment == NULL or add_segment(log, segment):
             return ENOMEM
     if epochs_lost:
@@ -250,7 +253,7 @@ cdef int load_files(Log* log, Listing* listing, int64_t start_offset, int64_t re
         if failed:
             return failed
     for i in range(listing.transactions_count):
-        failed = transactions_load(&log.aborted, log.directory, listing.transactions[i])
+        failed = transactions_load(&log.aborted, log.folder.name, listing.transactions[i])
         if failed:
             return failed
     if clean:

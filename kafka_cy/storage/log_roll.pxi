@@ -19,15 +19,6 @@ cdef int encode_snapshot(Log* log, SnapshotBytes* out) noexcept nogil:
     return 0
 
 
-cdef const char* directory_now(Log* log) noexcept nogil:
-    """Names are kept as long as the log lives."""
-    cdef const char* directory
-    pthread_mutex_lock(&log.segments_mutex)
-    directory = log.directory
-    pthread_mutex_unlock(&log.segments_mutex)
-    return directory
-
-
 cdef int write_file(const char* path, SnapshotBytes* content) noexcept nogil:
     cdef int failed
     cdef int fd = open_file(path, O_RDWR | O_CREAT | O_TRUNC)
@@ -43,15 +34,18 @@ cdef int write_file(const char* path, SnapshotBytes* content) noexcept nogil:
 cdef int write_snapshot(Log* log, int64_t offset, SnapshotBytes* content) noexcept nogil:
     """The producers as of `offset`; 0 or an errno. A torn file is noticed by its CRC."""
     cdef char path[PATH_BYTES_MAX]
-    cdef const char* tried = NULL
-    cdef const char* directory = directory_now(log)
+    cdef const char* name = folder_name(&log.folder)
     cdef int failed = ENOENT
+    cdef int i
     snapshot_finish(content.data, content.size)
-    while failed == ENOENT and directory != tried:      # the folder may be renamed meanwhile
-        tried = directory
-        name_file(path, PATH_BYTES_MAX, directory, offset, b".snapshot")
+    for i in range(NAME_TRIES_MAX):         # no-cython-lint  the folder may be renamed meanwhile
+        name_file(path, PATH_BYTES_MAX, name, offset, b".snapshot")
         failed = write_file(path, content)
-        directory = directory_now(log)
+        if failed != ENOENT:
+            break
+        name = folder_other_name(&log.folder, name)
+        if name == NULL:
+            break
     return failed
 
 
@@ -112,12 +106,14 @@ cdef int roll_locked(Log* log, int64_t new_base) noexcept nogil:
                 failed = write_snapshot(log, new_base, &snapshot)
             if not failed:
                 failed = segment_trim(old)
+        else:
+            segment_drop_partial_indexes(old)
     if not failed:
         failed = swap_active(log, old, fresh, &snapshot)
     if failed:
         free(snapshot.data)
         if fresh != NULL:
-            segment_unlink_files(log.directory, new_base, False)
+            segment_unlink_files(&log.folder, new_base)
             segment_unref(fresh)
         return fail_log(log, failed)
     choose_jitter(log)
@@ -149,7 +145,7 @@ cdef int swap_active(Log* log, Segment* old, Segment* fresh, SnapshotBytes* snap
             atomic_store_i32(&log.rolled_count, log.rolled_count + 1)
     pthread_mutex_unlock(&log.segments_mutex)
     if old.size == 0:
-        segment_unlink_files(log.directory, old.base_offset, False)
+        segment_unlink_files(&log.folder, old.base_offset)
         segment_unref(old)
     elif full:
         free(snapshot.data)

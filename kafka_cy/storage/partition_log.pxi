@@ -405,7 +405,7 @@ cdef class PartitionLog:
 
     @property
     def directory(self):
-        return self.log.directory.decode()
+        return folder_name(&self.log.folder).decode()
 
     @property
     def log_start_offset(self):

@@ -13,10 +13,11 @@ from kafka_cy.records.batch cimport (
 )
 from kafka_cy.records.legacy cimport LegacyMessage, legacy_crc_matches, legacy_message_read
 from kafka_cy.records.wire cimport load_be32, load_be64
+from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_header, cursor_init, records_timestamp
 from kafka_cy.storage.index_table cimport table_free
 from kafka_cy.storage.leader_epochs cimport epochs_assign, epochs_latest
 from kafka_cy.storage.producer_state cimport producers_apply, producers_clear, producers_read_snapshot, producers_reserve
-from kafka_cy.storage.segment cimport BatchCursor, cursor_header, cursor_init, records_timestamp, segment_index_batch
+from kafka_cy.storage.segment_index cimport segment_index_batch
 from kafka_cy.storage.transaction_index cimport AbortedTransaction, transactions_append
 
 cdef int64_t SEGMENT_OFFSETS_MAX = 1 << 31     # the offset index counts from the segment's base offset in 31 bits

@@ -30,6 +30,8 @@ cdef int transactions_overlapping(
 cdef int transactions_write_file(
     const TransactionIndex* index, const char* path, int64_t first, int64_t end
 ) noexcept nogil
+# `copy` becomes the entries with a marker below `end`. 0, or -1: no memory.
+cdef int transactions_copy_below(const TransactionIndex* index, int64_t end, TransactionIndex* copy) noexcept nogil
 # `merged` becomes the index with those of `kept` in place of the entries with a marker in [first, end). 0, or -1: no memory.
 cdef int transactions_merge(
     const TransactionIndex* index, int64_t first, int64_t end, const TransactionIndex* kept, TransactionIndex* merged

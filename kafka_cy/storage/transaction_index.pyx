@@ -134,6 +134,18 @@ cdef int transactions_rewrite(TransactionIndex* index, const char* directory, in
     return transactions_write_file(index, path, base_offset, end)
 
 
+cdef int transactions_copy_below(const TransactionIndex* index, int64_t end, TransactionIndex* copy) noexcept nogil:
+    cdef int32_t i
+    cdef int failed = 0
+    copy.entries = NULL
+    copy.count = 0
+    copy.capacity = 0
+    for i in range(index.count):
+        if index.entries[i].last_offset < end:
+            failed |= transactions_append(copy, &index.entries[i])
+    return failed
+
+
 cdef int transactions_merge(
     const TransactionIndex* index, int64_t first, int64_t end, const TransactionIndex* kept, TransactionIndex* merged
 ) noexcept nogil:

@@ -143,6 +143,17 @@ class Sources:
                             changed = True
         return taken
 
+    def reaching(self, names: set[str]) -> set[Function]:
+        """The functions that call one of `names`, themselves or further down."""
+        calls = {f: set(CALL.findall("\n".join(line for _, line in f.lines))) for f in self.functions}
+        found = {function for function, called in calls.items() if called & names}
+        grown = True
+        while grown:
+            more = {f for f, called in calls.items() if any(c in found for name in called for c in self.called(f, name))}
+            grown = not more <= found
+            found |= more
+        return found
+
     def with_gil(self, function: Function) -> Iterator[tuple[int, str]]:
         """The lines of a Python function that are not inside `with nogil`."""
         inside = -1

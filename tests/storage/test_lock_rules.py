@@ -14,6 +14,10 @@ PACKAGES = ("base", "records", "storage", "network", "api", "coordinator", "tele
 ROWS = [line.split("|") for line in (ROOT / "docs" / "lock-order.md").read_text().splitlines() if re.match(r"\| \d", line)]
 RANK = {name: i for i, row in enumerate(ROWS) for name in re.findall(r"`([\w.]+)`", row[3])}
 WITH_GIL = {name for row in ROWS for name in re.findall(r"`([\w.]+)`", row[3]) if row[6].strip() == "yes"}
+# Calls that may wait for a disk, and the locks that are not held over them.
+DISK = {"open_file", "close", "read_some", "write_whole", "rename_path", "unlink", "sync_path", "sync_data", "size_of_fd"}
+DISK |= {"size_of_file", "modified_ms_of_file", "map_file", "munmap", "cut_file", "reserve_file", "fopen", "opendir"}
+NOT_OVER_A_DISK = {"segments_mutex", "ring_mutex"} | WITH_GIL
 # They release references. The last reference to a partition, whose files are then closed, is not among them.
 RELEASING = {"image_free", "topic_release", "reactor_discard_mail", "trace_free"}
 
@@ -64,4 +68,16 @@ def test_locks_are_taken_in_the_documented_order(sources: Sources) -> None:
                 f"{function.place(number)} takes {lock} with {holds}"
                 for lock in taken for holds in held if RANK[lock] <= RANK[holds] or holds in WITH_GIL
             ]  # fmt: skip
+    assert wrong == []
+
+
+def test_no_disk_is_waited_for_with_a_lock_that_readers_need(sources: Sources) -> None:
+    wrong = []
+    waiting = sources.reaching(DISK)
+    for function in sources.functions:
+        for number, how, what, held in sources.steps(function):
+            if how == "call" and held & NOT_OVER_A_DISK and (
+                what in DISK or any(callee in waiting for callee in sources.called(function, what))
+            ):
+                wrong.append(f"{function.place(number)} calls {what} with {', '.join(sorted(held))}")
     assert wrong == []

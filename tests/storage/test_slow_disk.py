@@ -56,3 +56,72 @@ thread.join()
 print(log.recovery_point)
 """
     assert run_with_failing_disk(tmp_path, code) == ["released", "1"]
+
+
+def test_readers_go_on_while_a_truncation_waits_for_the_disk(tmp_path: Path) -> None:
+    """It has cut the file and rebuilds the index: what was below is readable, what was above is gone already."""
+    code = f"""
+{IN_THREADS}
+log = PartitionLog(folder, {{"segment.bytes": 1000, "index.interval.bytes": 1}}, clean=True)
+for _ in range(40):
+    log.append(batch(1, size=200))
+log.flush()
+disk.hang("pwrite")
+thread = in_thread(log.truncate_to, 21)
+disk.wait_until_hanging("pwrite")
+print(log.log_end_offset, numbers(log) == list(range(21)), log.size_bytes > 0, log.epoch_of(3))
+try:
+    log.read(22)
+except OffsetOutOfRange:
+    print("gone")
+disk.heal()
+thread.join()
+print(log.append(batch()), numbers(log) == list(range(22)))
+log.close()
+print(numbers(PartitionLog(folder, recovery_point=0)) == list(range(22)))
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["21", "True", "True", "0", "gone", "21", "True", "True"]
+
+
+def test_readers_go_on_while_a_rename_waits_for_the_disk(tmp_path: Path) -> None:
+    """Of the folder that is renamed, and of others; files are opened anew, as there are more than may be open."""
+    code = f"""
+{IN_THREADS}
+config = {{"segment.bytes": 1000, "index.interval.bytes": 1}}
+other_folder = folder + "-other"
+os.mkdir(other_folder)
+logs = [PartitionLog(each, config, clean=True) for each in (folder, other_folder)]
+for log in logs:
+    for _ in range(200):
+        log.append(batch(1, size=200))
+    log.flush()
+disk.hang("rename")
+thread = in_thread(logs[0].rename, folder + "-renamed")
+disk.wait_until_hanging("rename")
+for log in logs:
+    print(numbers(log) == list(range(200)))
+disk.heal()
+thread.join()
+print(numbers(logs[0]) == list(range(200)), logs[0].directory == folder + "-renamed")
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["True"] * 4
+
+
+def test_nobody_waits_for_the_renames_of_retention(tmp_path: Path) -> None:
+    """Neither readers nor the append mutex."""
+    code = f"""
+{IN_THREADS}
+log = PartitionLog(folder, {{"segment.bytes": 1000, "retention.ms": -1, "retention.bytes": 3000}}, clean=True)
+for _ in range(40):
+    log.append(batch(1, size=200))
+log.flush()
+disk.hang("rename")
+thread = in_thread(log.delete_old_segments)
+disk.wait_until_hanging("rename")
+start = log.log_start_offset
+print(start > 0, log.producers(), numbers(log) == list(range(start, 40)))
+disk.heal()
+thread.join()
+print(len([name for name in os.listdir(folder) if name.endswith(".log.deleted")]) > 1)
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["True", "[]", "True", "True"]

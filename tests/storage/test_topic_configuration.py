@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,20 @@ def test_per_topic_delays(tmp_path: Path) -> None:
     wait_until(lambda: not list(tmp_path.glob("fast-*")), "the folder's removal")
     assert list(tmp_path.glob("slow-*-delete"))
     logs.shutdown()
+
+
+def test_segment_ms_counts_from_the_first_batch(tmp_path: Path) -> None:
+    """Kafka's LogSegment.timeWaitedForRoll: from its timestamp, by the timestamps that come; where it has none, from the
+    segment's creation by the clock, whatever comes later. Records without a time roll nothing after a first batch with one."""
+    now = int(time.time() * 1000)
+    for first_ms, next_ms, now_ms, rolls in (
+        (-1, 5_000, now, False), (-1, 500_000, now, False), (-1, -1, now + 100_000, True), (-1, 500_000, now + 100_000, True),
+        (5_000, 500_000, now, True), (5_000, -1, now + 100_000, False), (5_000, 5_500, now + 100_000, False),
+    ):  # fmt: skip
+        folder = tmp_path / f"{first_ms}_{next_ms}_{now_ms}"
+        folder.mkdir()
+        log = open_log(folder, segment_ms=60_000)
+        log.append(batch(timestamp_ms=first_ms))
+        log.append(batch(timestamp_ms=5_000 if first_ms < 0 else first_ms))
+        log.append(batch(timestamp_ms=next_ms), now_ms=now_ms)
+        assert (len(log.segments()) == 2) == rolls, (first_ms, next_ms, now_ms)
