@@ -5,40 +5,32 @@ without what is superseded, several small ones into one, and the copy is put in 
 not disturbed: they keep the segments that they hold.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free
 from libc.string cimport memset
 
 from kafka_cy.base.atomics cimport atomic_load_i32
-from kafka_cy.base.clock cimport monotonic_ns, wall_clock_ms
+from kafka_cy.base.clock cimport wall_clock_ms
 from kafka_cy.base.posix cimport (
-    EIO, ENOENT, ENOMEM, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, cond_init_monotonic, cond_wait_until,
-    copy_modified_time, modified_ms_of_fd, modified_ms_of_file, open_file, pthread_cond_broadcast, pthread_cond_destroy,
-    pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, read_some, size_of_file,
-    sync_data, sync_path, unlink, write_whole,
+    O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, copy_modified_time, modified_ms_of_fd, modified_ms_of_file, open_file,
+    pthread_mutex_lock, pthread_mutex_unlock, size_of_file, sync_data, sync_path, unlink, write_whole,
 )
-from kafka_cy.records.batch cimport (
-    ATTRIBUTE_CONTROL, BATCH_HEADER_SIZE, LOG_OVERHEAD, MAGIC_AT, BatchHeader, batch_crc_matches, batch_header_read,
-)
+from kafka_cy.records.batch cimport ATTRIBUTE_CONTROL, BatchHeader
 from kafka_cy.records.compression cimport codecs_free, codecs_new
-from kafka_cy.records.legacy cimport LegacyMessage, legacy_crc_matches, legacy_message_read
-from kafka_cy.records.wire cimport Writer, load_be32, writer_free, writer_init
-from kafka_cy.storage.cleaned_batch cimport BatchFilter, batch_clean, batch_note_keys, batch_see_transaction
-from kafka_cy.storage.cleaned_transactions cimport (
-    CleanedTransactions, cleaned_transactions_free, cleaned_transactions_init,
-)
+from kafka_cy.records.wire cimport writer_free, writer_init
+from kafka_cy.storage.cleaned_batch cimport batch_clean, batch_note_keys, batch_see_transaction
+from kafka_cy.storage.cleaned_transactions cimport cleaned_transactions_free, cleaned_transactions_init
+from kafka_cy.storage.cleaner_control cimport CleanerConfig, CleanerControl, control_destroy, control_init, monotonic_ms
+from kafka_cy.storage.cleaner_reader cimport BatchReader, Cleaning, RoundStats, io_error, next_batch, reader_init, throttle
 from kafka_cy.storage.index_table cimport IndexTable, table_free, table_init, table_write
 from kafka_cy.storage.log cimport (
-    LOG_ONLINE, STORAGE_BATCH_TOO_LARGE, STORAGE_CORRUPT, STORAGE_DELETED, STORAGE_IO_ERROR, STORAGE_NO_MEMORY,
-    STORAGE_OK, Cleanable, CleanedSegment, Log, LogConfig, PartitionLog, log_cleanable,
-    log_closed_segments, log_config, log_copy_aborted, log_copy_last_records, log_end_offset, log_first_unstable_offset,
-    log_name_file, log_replace_segments, log_set_cleaned, log_sync_names,
+    STORAGE_BATCH_TOO_LARGE, STORAGE_DELETED, STORAGE_IO_ERROR, STORAGE_NO_MEMORY, STORAGE_OK, Cleanable, CleanedSegment,
+    Log, LogConfig, PartitionLog, log_cleanable, log_closed_segments, log_config, log_copy_aborted, log_copy_last_records,
+    log_end_offset, log_first_unstable_offset, log_name_file, log_replace_segments, log_set_cleaned, log_sync_names,
 )
 from kafka_cy.storage.offset_index cimport OFFSET_ENTRY_SIZE, offset_index_floor
-from kafka_cy.storage.offset_map cimport OffsetMap, offset_map_free, offset_map_init
+from kafka_cy.storage.offset_map cimport offset_map_free, offset_map_init
 from kafka_cy.storage.producer_state cimport LastRecord
-from kafka_cy.storage.segment cimport (
-    Segment, segment_pin, segment_size, segment_unpin, segment_unref, segments_give_way,
-)
+from kafka_cy.storage.segment cimport Segment, segment_pin, segment_size, segment_unpin, segment_unref, segments_give_way
 from kafka_cy.storage.segment_index cimport segment_index_batch, segment_map_indexes, segment_seal_times
 from kafka_cy.storage.time_index cimport TIME_ENTRY_SIZE
 from kafka_cy.storage.transaction_index cimport AbortedTransaction, transactions_write_file
@@ -49,190 +41,11 @@ cdef enum:
     SEGMENT_BYTES_MAX = 0x7fffffff
     IO_BUFFER_MIN = 4096
 
-# A round in progress. Owner: one cleaner thread, on its stack; its buffers are there for the round only.
-cdef struct Cleaning:
-    CleanerControl* control
-    Log* log
-    const Cleanable* cleanable
-    RoundStats* stats
-    int32_t truncations         # of the log when the round began
-    int64_t end_offset          # what lies below is clean afterwards
-    int64_t legacy_horizon_ms   # tombstones of magic 0 and 1 go from segments that were last changed before
-    size_t io_bytes             # for each of the buffers
-    double io_bytes_per_second
-    int failed_errno
-    OffsetMap latest
-    CleanedTransactions transactions
-    BatchFilter filter
-    uint8_t* input
-    size_t input_capacity
-    Writer output
-
-# Walks whole batches of a pinned segment through the round's input buffer.
-cdef struct BatchReader:
-    Segment* segment
-    int64_t size
-    int64_t position            # of the next batch
-    int64_t window_position     # what the buffer holds
-    int64_t window_size
-
 # The segment that is being written.
 cdef struct NewSegment:
     Segment indexes             # for its tables and timestamps
     int fd
     int64_t written             # bytes in the file; what comes after is in Cleaning.output
-
-
-# -- what the threads share --
-
-cdef int64_t monotonic_ms() noexcept nogil:
-    return monotonic_ns() // 1000000
-
-
-cdef void control_init(CleanerControl* control) noexcept nogil:
-    memset(control, 0, sizeof(CleanerControl))
-    pthread_mutex_init(&control.mutex, NULL)
-    cond_init_monotonic(&control.changed)
-
-
-cdef void control_destroy(CleanerControl* control) noexcept nogil:
-    pthread_cond_destroy(&control.changed)
-    pthread_mutex_destroy(&control.mutex)
-
-
-cdef void control_wait(CleanerControl* control, int64_t wait_ms) noexcept nogil:
-    cdef int64_t until_ns = monotonic_ns() + min(wait_ms, <int64_t>86_400_000) * 1000000
-    pthread_mutex_lock(&control.mutex)
-    if not atomic_load_i32(&control.stopping):
-        cond_wait_until(&control.changed, &control.mutex, until_ns)
-    pthread_mutex_unlock(&control.mutex)
-
-
-cdef void control_wake(CleanerControl* control) noexcept nogil:
-    pthread_mutex_lock(&control.mutex)
-    pthread_cond_broadcast(&control.changed)
-    pthread_mutex_unlock(&control.mutex)
-
-
-cdef void throttle(Cleaning* cleaning, int64_t size) noexcept nogil:
-    """Account for bytes read or written, and wait when they were more than log.cleaner.io.max.bytes.per.second."""
-    cdef CleanerControl* control = cleaning.control
-    cdef int64_t now_ms = monotonic_ms()
-    cdef double spent_ms = <double>size * 1000.0 / cleaning.io_bytes_per_second
-    cdef double due_ms
-    if cleaning.io_bytes_per_second > 1e15:
-        return
-    pthread_mutex_lock(&control.mutex)
-    control.bandwidth_free_ms = max(control.bandwidth_free_ms, <double>now_ms) + spent_ms
-    due_ms = control.bandwidth_free_ms
-    pthread_mutex_unlock(&control.mutex)
-    while <double>now_ms + 1 < due_ms and not was_stopped(cleaning):
-        control_wait(control, <int64_t>min(due_ms - <double>now_ms, 500.0))
-        now_ms = monotonic_ms()
-
-
-cdef bint was_stopped(Cleaning* cleaning) noexcept nogil:
-    cdef Log* log = cleaning.log
-    return (atomic_load_i32(&cleaning.control.stopping) or atomic_load_i32(&log.state) != LOG_ONLINE
-            or atomic_load_i32(&log.cleaning_held) > 0 or atomic_load_i32(&log.truncations) != cleaning.truncations)
-
-
-cdef int io_error(Cleaning* cleaning, int failed) noexcept nogil:
-    """The StorageError of 0 or an errno."""
-    if failed == 0:
-        return STORAGE_OK
-    if failed == ENOMEM:
-        return STORAGE_NO_MEMORY
-    if failed == ENOENT:                # retention or a deletion was faster
-        return STORAGE_DELETED
-    cleaning.failed_errno = failed
-    return STORAGE_IO_ERROR
-
-
-# -- reading --
-
-cdef int fill_window(Cleaning* cleaning, BatchReader* reader, int64_t wanted) noexcept nogil:
-    """At least `wanted` bytes from the reader's position on are in the buffer."""
-    cdef size_t capacity = max(cleaning.io_bytes, <size_t>wanted)
-    cdef int64_t size, there
-    cdef uint8_t* grown
-    if reader.position >= reader.window_position \
-            and reader.position + wanted <= reader.window_position + reader.window_size:
-        return STORAGE_OK
-    if was_stopped(cleaning):
-        return STORAGE_DELETED
-    if capacity > cleaning.input_capacity:
-        grown = <uint8_t*>realloc(cleaning.input, capacity)
-        if grown == NULL:
-            return STORAGE_NO_MEMORY
-        cleaning.input = grown
-        cleaning.input_capacity = capacity
-    size = min(<int64_t>cleaning.input_capacity, reader.size - reader.position)
-    there = read_some(reader.segment.fd, cleaning.input, <size_t>size, reader.position)
-    if there != size:
-        return io_error(cleaning, <int>-there if there < 0 else EIO)
-    reader.window_position = reader.position
-    reader.window_size = size
-    throttle(cleaning, size)
-    return STORAGE_OK
-
-
-cdef int legacy_header(const uint8_t* data, int64_t size, BatchHeader* header) noexcept nogil:
-    """A message of magic 0 or 1 as a batch: its offset is that of its last record."""
-    cdef LegacyMessage message
-    if legacy_message_read(data, <size_t>size, &message) or not legacy_crc_matches(data, &message):
-        return STORAGE_CORRUPT
-    memset(header, 0, sizeof(BatchHeader))
-    header.base_offset = message.offset
-    header.length = message.size
-    header.magic = message.magic
-    header.attributes = message.attributes
-    header.leader_epoch = -1
-    header.producer_id = -1
-    header.producer_epoch = -1
-    header.base_sequence = -1
-    header.max_timestamp = message.timestamp
-    header.records_count = 1
-    return STORAGE_OK
-
-
-cdef int next_batch(Cleaning* cleaning, BatchReader* reader, const uint8_t** data, BatchHeader* header) noexcept nogil:
-    """The batch at the reader's position, whole and with the right checksum; the reader moves behind it."""
-    cdef int64_t left = reader.size - reader.position
-    cdef int64_t size
-    cdef const uint8_t* start
-    cdef int error
-    if left < LOG_OVERHEAD + 14:        # the smallest: magic 0 without key and value
-        return STORAGE_CORRUPT
-    error = fill_window(cleaning, reader, min(left, BATCH_HEADER_SIZE))
-    if error:
-        return error
-    size = LOG_OVERHEAD + <int64_t><int32_t>load_be32(cleaning.input + (reader.position - reader.window_position) + 8)
-    if size < LOG_OVERHEAD + 14 or size > left:
-        return STORAGE_CORRUPT
-    error = fill_window(cleaning, reader, size)
-    if error:
-        return error
-    start = cleaning.input + (reader.position - reader.window_position)
-    if start[MAGIC_AT] == 2:
-        if batch_header_read(start, <size_t>size, header) or header.last_offset_delta < 0 \
-                or not batch_crc_matches(start, header):
-            return STORAGE_CORRUPT
-    else:
-        error = legacy_header(start, size, header)
-        if error:
-            return error
-    reader.position += size
-    data[0] = start
-    return STORAGE_OK
-
-
-cdef int reader_init(Cleaning* cleaning, BatchReader* reader, Segment* segment) noexcept nogil:
-    """For a pinned segment."""
-    memset(reader, 0, sizeof(BatchReader))
-    reader.segment = segment
-    reader.size = segment_size(segment)
-    return STORAGE_OK if reader.size >= 0 else io_error(cleaning, ENOENT)
 
 
 # -- the map of keys --

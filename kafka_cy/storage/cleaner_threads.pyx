@@ -9,10 +9,11 @@ from kafka_cy.base.posix cimport (
     EDQUOT, EMFILE, ENFILE, ENOSPC, pthread_create, pthread_join, pthread_mutex_lock, pthread_mutex_unlock, pthread_t,
 )
 from kafka_cy.base.thread_name cimport name_this_thread
-from kafka_cy.storage.cleaner cimport (
-    CleanerConfig, CleanerControl, RoundStats, clean_log, control_destroy, control_init, control_wait, control_wake,
-    monotonic_ms,
+from kafka_cy.storage.cleaner cimport clean_log
+from kafka_cy.storage.cleaner_control cimport (
+    CleanerConfig, CleanerControl, control_destroy, control_init, control_wait, control_wake, monotonic_ms,
 )
+from kafka_cy.storage.cleaner_reader cimport RoundStats
 from kafka_cy.storage.log cimport (
     LOG_ONLINE, STORAGE_DELETED, STORAGE_IO_ERROR, STORAGE_NO_MEMORY, STORAGE_OFFLINE, STORAGE_OK, Cleanable, Log,
     log_cleanable, log_config,
