@@ -98,17 +98,17 @@ class GroupStateMachine:
 
     # -- soft state --
 
-    def loaded(self) -> list[str]:
+    def loaded(self, on_fault: Callable[[Exception], object]) -> list[str]:
         for group_id, group in list(self.groups.items()):
             if group.is_recorded or group.offsets:
-                self.rebalancer.begin(group, self.members_max)
+                self._guard(on_fault, self.rebalancer.begin, group, self.members_max)
             else:
                 self._remove(group_id)
         return [f"{self.skipped} records of other kinds of groups were left alone"] if self.skipped else []
 
-    def unloaded(self) -> None:
+    def unloaded(self, on_fault: Callable[[Exception], object]) -> None:
         for group in self.groups.values():
-            self.rebalancer.end(group, ErrorCode.NOT_COORDINATOR)
+            self._guard(on_fault, self.rebalancer.end, group, ErrorCode.NOT_COORDINATOR)
         self._counted(-len(self.groups))
 
     def restart(self, key: str) -> None:
@@ -116,3 +116,9 @@ class GroupStateMachine:
         if group is not None:
             self.rebalancer.end(group, ErrorCode.COORDINATOR_NOT_AVAILABLE)
             self.rebalancer.begin(group, self.members_max)
+
+    def _guard(self, on_fault: Callable[[Exception], object], change: Callable[..., object], *arguments: object) -> None:
+        try:
+            change(*arguments)
+        except Exception as fault:  # noqa: BLE001 a fault of one group costs the others nothing
+            on_fault(fault)

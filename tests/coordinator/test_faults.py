@@ -11,6 +11,8 @@ from kafka_cy.coordinator.classic import join as join_module
 from kafka_cy.coordinator.classic import limits
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.classic.sessions import Sessions
+from kafka_cy.coordinator.records import GroupKey
+from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
 
 from .fakes import SUBSCRIPTION, FakeCluster, Harness, replicated
@@ -155,6 +157,39 @@ def test_the_metadata_of_all_members_is_limited(monkeypatch: pytest.MonkeyPatch)
     harness.reload()
     harness.loop.advance(60)
     assert not harness.group().members and held.metadata_bytes == 0
+
+
+def test_a_fault_while_a_partition_is_loaded_or_unloaded_costs_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    (member,), generation = harness.stable(session_ms=60_000)
+    harness.stable(group="other", session_ms=60_000)
+    harness.coordinator.stop()
+    fail_once(monkeypatch, ClassicGroup, "restore")
+    again = harness.reload()
+    assert [again.group(name).state.value for name in ("g", "other")] == ["Empty", "Stable"]
+    waiting = [again.join(group=name) for name in ("other", "g", "third")]
+    fail_once(monkeypatch, ClassicGroup, "transition")
+    again.coordinator.runtime.unload(0)
+    assert [each[0]["error_code"] for each in waiting if each] == [ErrorCode.NOT_COORDINATOR] * 2
+    assert again.coordinator.group_count == 0
+    last = harness.reload()
+    assert last.heartbeat(member, generation) == 0
+
+
+def test_a_response_that_cannot_be_sent_does_not_hold_up_the_others() -> None:
+    harness = Harness(FakeCluster(1))
+    partition = harness.cluster.hosted[0]
+    partition.held = True
+    failed: list[ErrorCode] = []
+
+    def broken(error: ErrorCode) -> None:
+        raise RuntimeError("a fault")
+
+    harness.coordinator.runtime.write("g", lambda state: CoordinatorResult([(GroupKey("g"), None)]))
+    for send in (broken, failed.append):
+        harness.coordinator.runtime.when_stored("g", send)
+    harness.coordinator.runtime.unload(0)
+    assert failed == [ErrorCode.NOT_COORDINATOR]
 
 
 def test_sessions_of_other_groups_go_on_after_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,10 +52,10 @@ class StateMachine(Protocol):
     def end_transaction(self, producer_id: int, committed: bool) -> None:
         """The transaction marker of a producer."""
 
-    def loaded(self) -> Iterable[str]:
+    def loaded(self, on_fault: Callable[[Exception], object]) -> Iterable[str]:
         """The log has been replayed: begin the soft state. Returns lines for the broker's log."""
 
-    def unloaded(self) -> None:
+    def unloaded(self, on_fault: Callable[[Exception], object]) -> None:
         """The partition is gone: fail what waits, stop all timers."""
 
     def restart(self, key: str) -> None:

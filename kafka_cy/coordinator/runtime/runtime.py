@@ -80,7 +80,7 @@ class CoordinatorRuntime(Generic[S]):
 
     def _loaded(self, shard: Shard[S]) -> None:
         shard.loader = None
-        for line in shard.state.loaded():
+        for line in shard.state.loaded(self._on_fault):
             self.log(line, topic=self.topic, partition=shard.index)
 
     def _load_failed(self, shard: Shard[S], error: Exception) -> None:
@@ -92,7 +92,10 @@ class CoordinatorRuntime(Generic[S]):
         shard = self.shards.pop(index, None)
         if shard is not None:
             self._waiting.pop(index, None)
-            shard.unload()
+            shard.unload(self._on_fault)
+
+    def _on_fault(self, fault: Exception) -> None:
+        self.log("a fault in a coordinator", topic=self.topic, error=repr(fault))
 
     def partition_index(self, key: str) -> int | None:
         """The partition of the topic that the key belongs to; None while the topic does not exist."""
@@ -244,7 +247,7 @@ class CoordinatorRuntime(Generic[S]):
             try:
                 work(item)
             except Exception as fault:  # noqa: BLE001 the other items have their turn
-                self.log("work of a coordinator failed", error=repr(fault))
+                self._on_fault(fault)
             if time.monotonic() >= deadline:
                 self.loop.call_later(0, self._slice, items, work)
                 return

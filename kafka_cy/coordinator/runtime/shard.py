@@ -72,10 +72,13 @@ class Shard(Generic[S]):
         while self.waiting and self.waiting[0][0] <= stored:
             self.waiting.popleft()[1](ErrorCode.NONE)
 
-    def unload(self) -> None:
-        """The partition is gone: end its loading and its state, fail what waits."""
+    def unload(self, on_fault: Callable[[Exception], object]) -> None:
+        """The partition is gone: end its loading and its state, fail what waits. A fault in one does not stop the rest."""
         if self.loader is not None:
             self.loader.cancelled = True
         while self.waiting:
-            self.waiting.popleft()[1](ErrorCode.NOT_COORDINATOR)
-        self.state.unloaded()
+            try:
+                self.waiting.popleft()[1](ErrorCode.NOT_COORDINATOR)
+            except Exception as fault:  # noqa: BLE001 the other responses have to leave
+                on_fault(fault)
+        self.state.unloaded(on_fault)
