@@ -22,8 +22,8 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """Name this broker for groups whose partition it hosts."""
     key_type = request.body.key_type if request.api_version >= 1 else TYPE_GROUP
     if key_type != TYPE_GROUP or _offsets_topic_is_ready(context):
-        return _answer(request, context, key_type)
-    context.create_offsets_topic(lambda: request.respond(_answer(request, context, key_type)))
+        return _response(request, context, key_type)
+    context.create_offsets_topic(lambda: request.respond(_response(request, context, key_type)))
     return None
 
 
@@ -33,7 +33,7 @@ def _offsets_topic_is_ready(context: ApiContext) -> bool:
     return topic is not None and context.cluster.partition(OFFSETS_TOPIC, len(topic.partitions) - 1) is not None
 
 
-def _answer(request: Request, context: ApiContext, key_type: int) -> dict[str, Any]:
+def _response(request: Request, context: ApiContext, key_type: int) -> dict[str, Any]:
     body = request.body
     if request.api_version < 4:
         return {"throttle_time": 0, **_find(request, context, key_type, body.key)}

@@ -7,6 +7,7 @@ on the coordinator's thread and on the timers of the loop that is passed in.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -46,12 +47,10 @@ class GroupCoordinator:
         config: Mapping[str, Any],
         cluster: Any,
         loop: Any,
-        ensure_offsets_topic: Callable[[], object],
         log: Callable[..., object] | None = None,  # (what happened, field=value, ...): writes a warning line
     ) -> None:
         self.config = config
         self.loop = loop
-        self.ensure_offsets_topic = ensure_offsets_topic
         self.group_count = 0
         self.runtime: CoordinatorRuntime[GroupStateMachine] = CoordinatorRuntime(
             OFFSETS_TOPIC, partition_of, cluster, loop, self._new_state,
@@ -91,18 +90,18 @@ class GroupCoordinator:
 
     def on_change(self, change: Any) -> None:
         """Listener of the cluster's metadata (the one who makes the coordinator adds it)."""
-        removed = {topic.name for topic in getattr(change, "removed", ())}
+        removed = {topic.name: topic.id for topic in getattr(change, "removed", ())}
         if removed:
             self.topics_deleted(removed)
 
-    def topics_deleted(self, names: set[str]) -> None:
-        """Remove the offsets of deleted topics; a deleted offsets topic takes its groups along."""
-        if OFFSETS_TOPIC in names:
+    def topics_deleted(self, topics: Mapping[str, uuid.UUID | None]) -> None:
+        """Remove the offsets of deleted topics (name -> id); a deleted offsets topic takes its groups along."""
+        if OFFSETS_TOPIC in topics:
             self.runtime.stop()
         now_ms = self.loop.wall_clock_ms()
 
         def remove_from(group_id: str) -> None:
-            self._write(group_id, lambda group: deletion.delete_topics(group, names, now_ms))
+            self._write(group_id, lambda group: deletion.delete_topics(group, topics, now_ms))
 
         self.runtime.in_slices([group.group_id for group in self.all_groups()], remove_from)
 

@@ -238,15 +238,11 @@ class KafkaServer:
         self.hosting.start()
 
     def _start_groups(self) -> None:
-        from kafka_cy.cluster.internal_topics import ensure_internal_topic
         from kafka_cy.coordinator.group_coordinator import GroupCoordinator
 
         cluster = self.cluster
         assert cluster is not None
-        self.groups = GroupCoordinator(
-            self.config, cluster, self.coordinator_loop, lambda: ensure_internal_topic(cluster, self.config, OFFSETS_TOPIC),
-            self.log.warning,
-        )  # fmt: skip
+        self.groups = GroupCoordinator(self.config, cluster, self.coordinator_loop, self.log.warning)
         cluster.add_listener(lambda change: self.coordinator_loop.call_soon_threadsafe(self.groups.on_change, change))
         self.coordinator_loop.call_soon_threadsafe(self.groups.start)
 

@@ -159,7 +159,7 @@ class Harness:
         self.loop = loop or FakeLoop()
         self.cluster = cluster or FakeCluster()
         config = CONFIG | {key.replace("_", "."): value for key, value in config.items()}
-        self.coordinator = GroupCoordinator(config, self.cluster, self.loop, lambda: None)
+        self.coordinator = GroupCoordinator(config, self.cluster, self.loop)
         self.coordinator.start()
 
     def reload(self, **config: Any) -> Harness:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from kafka_cy.coordinator.runtime import loader
@@ -69,8 +71,17 @@ def test_delete() -> None:
 def test_offsets_of_a_deleted_topic_go() -> None:
     harness = Harness()
     harness.commit()
-    harness.coordinator.topics_deleted({"ct"})
+    harness.coordinator.topics_deleted({"ct": None})
     assert not harness.group().offsets and harness.written()[-1][1] is None
+
+
+def test_offsets_of_a_new_topic_of_the_name_stay() -> None:
+    harness = Harness()
+    old, new = uuid.uuid4(), uuid.uuid4()
+    harness.commit(topic_id=old)
+    harness.commit(topic_id=new, partition=1)
+    harness.coordinator.topics_deleted({"ct": old})
+    assert list(harness.group().offsets["ct"]) == [1]
 
 
 def test_simple_group_expires_from_the_commit() -> None:

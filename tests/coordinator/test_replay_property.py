@@ -87,7 +87,7 @@ class Life:
         self.harness.delete_group(group)
 
     def delete_topic(self, topic: str) -> None:
-        self.harness.coordinator.topics_deleted({topic})
+        self.harness.coordinator.topics_deleted({topic: TOPIC_IDS[topic]})
 
     def wait(self, seconds: float) -> None:
         self.harness.loop.advance(seconds)

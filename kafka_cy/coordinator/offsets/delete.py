@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Mapping
 
 from kafka_cy.coordinator.group import Group, all_partitions, offset_tombstones
 from kafka_cy.coordinator.offsets.commit import PartitionErrors, Response
@@ -40,14 +41,17 @@ def delete_group(group: Group | None) -> CoordinatorResult[ErrorCode]:
     return CoordinatorResult(records, ErrorCode.NONE)
 
 
-def delete_topics(group: Group | None, topics: set[str], before_ms: int) -> CoordinatorResult[ErrorCode]:
-    """The topics were deleted at `before_ms`. A commit after that belongs to a new topic of the name."""
-    if group is None or topics.isdisjoint(group.offsets):
+def delete_topics(
+    group: Group | None, topics: Mapping[str, uuid.UUID | None], before_ms: int
+) -> CoordinatorResult[ErrorCode]:
+    """The topics (name -> id) were deleted. Offsets of a new topic of the name stay: they have its id, or are younger."""
+    if group is None or topics.keys().isdisjoint(group.offsets):
         return CoordinatorResult(response=ErrorCode.NONE)
     doomed = [
         (topic, partition)
-        for topic in topics & group.offsets.keys()
+        for topic in topics.keys() & group.offsets.keys()
         for partition, committed in group.offsets[topic].items()
         if committed.commit_timestamp_ms <= before_ms
+        and (committed.topic_id is None or topics[topic] in (None, committed.topic_id))
     ]
     return CoordinatorResult(offset_tombstones(group.group_id, doomed), ErrorCode.NONE)
