@@ -48,7 +48,8 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
 - **Configuration files** for ZooKeeper, for a quorum of several KRaft processes, for tiered storage, and with Java policies
   or an authorizer stop the start, because the broker cannot do what they ask for.
 - **A few defaults** differ where they are not set: the number of network threads leaves a core free, the backlog of a
-  listener is 1024, the operating system sizes the receive buffers of sockets, and 5 threads open the logs at start.
+  listener is 1024, the operating system sizes the receive buffers of sockets, 5 threads open the logs
+  at start, and 2 threads flush them.
 """
 
 

@@ -17,6 +17,7 @@ APPLIED_AT_ONCE = {
     *LOG_KEYS,
     *PER_LISTENER,
     SLOW_REQUESTS,
+    "background.threads",
     *LIMIT_KEYS,
     "ssl.cipher.suites",
     "ssl.client.auth",

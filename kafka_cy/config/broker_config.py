@@ -16,6 +16,7 @@ LAPTOP_DEFAULTS: Final[dict[str, str]] = {
 
 LISTEN_BACKLOG: Final = 1024
 RECOVERY_THREADS: Final = 5
+BACKGROUND_THREADS: Final = 2
 
 #: Topic key for tests that need segments smaller than the lower limit of segment.bytes.
 INTERNAL_SEGMENT_BYTES: Final = "internal.segment.bytes"
@@ -173,6 +174,10 @@ class BrokerConfig:
         """
         per_dir = self._where_set("num.recovery.threads.per.data.dir", 0)
         return per_dir * len(self.log_dirs) if per_dir else RECOVERY_THREADS
+
+    def background_threads(self) -> int:
+        """Return the number of threads that flush logs: `background.threads` if it is set, else BACKGROUND_THREADS."""
+        return self._where_set("background.threads", BACKGROUND_THREADS)
 
     def _where_set(self, name: str, otherwise: int) -> int:
         """Return the value of a key whose default differs from Kafka's. DescribeConfigs still shows Kafka's default."""

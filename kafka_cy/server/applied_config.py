@@ -31,6 +31,13 @@ def cleaner_config(config: BrokerConfig) -> dict[str, Any] | None:
     return {name: config[name] for name in CLEANER_KEYS} if config["log.cleaner.enable"] else None
 
 
+def set_background_threads(config: BrokerConfig) -> None:
+    """Tell the storage how many threads flush logs."""
+    from kafka_cy.storage import background
+
+    background.set_threads(config.background_threads())
+
+
 class AppliedConfig:
     """Listens to ClusterMetadata. Owner: the control thread."""
 
@@ -61,6 +68,7 @@ class AppliedConfig:
         if self.server is not None and (self.config.dynamic_broker or self.config.dynamic_default):
             # The network was set up before the store could be read.
             apply_connection_limits(self.config, self.server, self.warn)
+        set_background_threads(self.config)
         self.config.add_change_listener(self._broker_settings_changed)
         self.cluster.add_listener(self._changed)
 
@@ -83,6 +91,8 @@ class AppliedConfig:
             apply_connection_limits(self.config, self.server, self.warn)
         if SLOW_REQUESTS in names and self.server is not None:
             self.server.set_slow_request_threshold_ms(self.config[SLOW_REQUESTS])
+        if "background.threads" in names:
+            set_background_threads(self.config)
         if names & frozenset(CLEANER_KEYS) and self.logs is not None:
             self.logs.configure_cleaner(cleaner_config(self.config))
         if names & LOG_KEYS:

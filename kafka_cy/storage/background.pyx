@@ -1,4 +1,4 @@
-"""A queue and a few pthreads. Jobs run in the order they come, on any thread; the queue is a ring that grows."""
+"""A queue and a few pthreads. Jobs start in the order in which they come, on any thread; the queue is a ring that grows."""
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport malloc, free
 
@@ -9,7 +9,8 @@ from kafka_cy.base.posix cimport (
 from kafka_cy.base.thread_name cimport name_this_thread
 
 cdef enum:
-    THREADS = 2
+    THREADS_DEFAULT = 2
+    THREADS_MAX = 64
 
 cdef struct Job:
     background_job run
@@ -17,8 +18,9 @@ cdef struct Job:
 
 cdef pthread_mutex_t mutex
 cdef pthread_cond_t not_empty
-cdef pthread_t threads[THREADS]
+cdef pthread_t threads[THREADS_MAX]
 cdef int32_t threads_running = 0
+cdef int32_t threads_wanted = THREADS_DEFAULT
 cdef Job* ring = NULL
 cdef int64_t ring_capacity = 0
 cdef int64_t ring_head = 0
@@ -58,11 +60,20 @@ cdef void* work(void* number) noexcept nogil:
         job.run(job.context)
 
 
+def set_threads(int count):
+    """Set how many threads run jobs (background.threads), at most 64. New ones start with the next job; old ones stay."""
+    global threads_wanted
+    with nogil:
+        pthread_mutex_lock(&mutex)
+        threads_wanted = min(max(count, 1), <int>THREADS_MAX)
+        pthread_mutex_unlock(&mutex)
+
+
 cdef int background_submit(background_job job, void* context) noexcept nogil:
     global ring_count, threads_running
     cdef int failed = 0
     pthread_mutex_lock(&mutex)
-    while threads_running < THREADS and not failed:
+    while threads_running < threads_wanted and not failed:
         failed = pthread_create(&threads[threads_running], NULL, work, <void*><size_t>threads_running)
         if not failed:
             threads_running += 1

@@ -8,8 +8,9 @@ _PURGATORY: Final = "ignored: kafka-cy removes a completed request at once and n
 
 KEYS: Final[tuple[Entry, ...]] = (
     ("background.threads", "INT", "10", "cluster-wide",
-     ("at_least", 1), "HIGH", "ignored: kafka-cy chooses the number of its background threads itself",
-     "Number of threads for background work such as deleting files."),
+     ("at_least", 1), "HIGH", "config",
+     "Number of threads that flush logs in the background, at most 64. If the key is not set: 2. Threads that run already "
+     "stay when the number is lowered."),
     ("connection.failed.authentication.delay.ms", "INT", "100", "read-only",
      ("at_least", 0), "LOW", "ignored: a connection whose TLS handshake fails is closed at once",
      "Delay before a connection that failed to authenticate is closed."),
