@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from kafka_cy.cluster.metadata import ClusterMetadata
+from kafka_cy.cluster.metadata_cache import MetadataCache
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.config import definitions, dynamic
 from kafka_cy.config.broker_config import BrokerConfig, has_meaning, no_effect_warning, unknown_key_warning
@@ -87,7 +87,7 @@ def replace_settings(
     validate_settings(context.config, kind, name, settings)
     if validate_only or (settings == current and kind != BROKER):
         return
-    context.cluster.set_config(ENTITY_TYPES[kind], entity_name(kind, name), settings)
+    context.config_changes.set_config(ENTITY_TYPES[kind], entity_name(kind, name), settings)
     changed = {key: text for key, text in settings.items() if current.get(key) != text}
     warn_of_keys_without_effect(context, kind, name, changed)
 
@@ -107,12 +107,12 @@ def entity_name(resource_type: int, resource_name: str) -> str:
     return dynamic.CLUSTER_DEFAULT if resource_type == BROKER and not resource_name else resource_name
 
 
-def stored_settings(cluster: ClusterMetadata, resource_type: int, resource_name: str) -> dict[str, str]:
+def stored_settings(cluster: MetadataCache, resource_type: int, resource_name: str) -> dict[str, str]:
     """Settings of a resource as they are stored."""
     return cluster.config(ENTITY_TYPES[resource_type], entity_name(resource_type, resource_name))
 
 
-def check_resource(config: BrokerConfig, cluster: ClusterMetadata, resource_type: int, resource_name: str) -> None:
+def check_resource(config: BrokerConfig, cluster: MetadataCache, resource_type: int, resource_name: str) -> None:
     """Check that settings of this resource may be changed. Raises AlterationError."""
     if resource_type == TOPIC:
         if not resource_name:

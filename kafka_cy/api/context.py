@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kafka_cy.cluster.metadata import ClusterMetadata
+    from kafka_cy.cluster.config_changes import ConfigChanges
+    from kafka_cy.cluster.metadata_cache import MetadataCache
     from kafka_cy.cluster.producer_ids import ProducerIds
+    from kafka_cy.cluster.topic_changes import TopicChanges
     from kafka_cy.server.control_loop import ControlLoop
 
 
@@ -84,6 +86,7 @@ class ApiContext:
         "cluster",
         "cluster_id",
         "config",
+        "config_changes",
         "create_offsets_topic",
         "groups",
         "log",
@@ -92,13 +95,16 @@ class ApiContext:
         "producer_ids",
         "publisher",
         "server",
+        "topic_changes",
     )
 
     def __init__(
         self,
         *,
         config: Any,  # kafka_cy.config.BrokerConfig
-        cluster: ClusterMetadata,
+        cluster: MetadataCache,
+        topic_changes: TopicChanges,
+        config_changes: ConfigChanges,
         logs: Any,  # kafka_cy.storage.log_manager.LogManager
         groups: Any,  # kafka_cy.coordinator.group_coordinator.GroupCoordinator
         producer_ids: ProducerIds,
@@ -114,6 +120,8 @@ class ApiContext:
     ) -> None:
         self.config = config
         self.cluster = cluster
+        self.topic_changes = topic_changes
+        self.config_changes = config_changes
         self.logs = logs
         self.groups = groups
         self.producer_ids = producer_ids

@@ -27,7 +27,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
         return {"results": [{"name": name, **late} for name in names]}
     times = Counter(names)
     results = []
-    with context.cluster.batch():
+    with context.topic_changes.batch():
         for topic in {topic.name: topic for topic in body.topics}.values():
             code, message = ErrorCode.NONE, None
             try:
@@ -35,7 +35,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
                     raise TopicRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
                 added = _assignment(topic, context)
                 if not body.validate_only:
-                    context.cluster.create_partitions(topic.name, added)
+                    context.topic_changes.create_partitions(topic.name, added)
             except TopicRefused as refused:
                 code, message = refused.code, refused.message
             results.append({"name": topic.name, "error_code": code, "error_message": message})

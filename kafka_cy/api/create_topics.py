@@ -58,7 +58,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     excess = _excess(body.topics, planned)
     if excess is not None:
         return {"topics": [_refused(name, excess) for name in dict.fromkeys(names)]}
-    with context.cluster.batch():
+    with context.topic_changes.batch():
         for each in planned:
             try:
                 responses.append(_create(each, body.validate_only, context))
@@ -97,7 +97,7 @@ def _create(topic: Planned, validate_only: bool, context: ApiContext) -> dict[st
     check_name(context.cluster, topic.name)  # again, because another topic of this request may collide with it
     topic_id = uuid.uuid4()  # with validate_only the id has no meaning
     if not validate_only:
-        topic_id = context.cluster.create_topic(topic.name, topic.assignment, topic.configs).id
+        topic_id = context.topic_changes.create_topic(topic.name, topic.assignment, topic.configs).id
     return {
         "name": topic.name,
         "topic_id": topic_id,

@@ -39,7 +39,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     ids_both_ways = {id_key(topic_id) for topic_id in both_ways.values()}
     times = Counter((name, id_key(topic_id)) for name, topic_id in asked)
     distinct = {(name, id_key(topic_id)): topic_id for name, topic_id in asked}
-    with context.cluster.batch():
+    with context.topic_changes.batch():
         for (name, key), topic_id in distinct.items():
             if name not in both_ways and (name is not None or key not in ids_both_ways):
                 responses.append(_delete(name, topic_id, times[name, key], context))
@@ -67,7 +67,7 @@ def _delete(name: str | None, topic_id: Any, times: int, context: ApiContext) ->
         code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if name is not None else ErrorCode.UNKNOWN_TOPIC_ID
         what = "topic-partition" if name is not None else "topic ID"
         return _refused(name, topic_id, code, f"This server does not host this {what}.")
-    cluster.delete_topic(topic.name)
+    context.topic_changes.delete_topic(topic.name)
     return {"name": topic.name, "topic_id": topic.id, "error_code": ErrorCode.NONE, "error_message": None}
 
 

@@ -28,11 +28,11 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     body, version = request.body, request.api_version
     with_operations = version >= 8 and body.include_topic_authorized_operations
     if body.topics is None or (version == 0 and not body.topics):
-        topics = [_known(topic, with_operations, context) for topic in context.cluster.topics.values()]
+        topics = [_known(topic, with_operations, context) for topic in context.cluster.all_topics()]
     else:
         wanted = getattr(body, "allow_auto_topic_creation", True)
         may_create = wanted and bool(context.config["auto.create.topics.enable"])
-        with context.cluster.batch():
+        with context.topic_changes.batch():
             for asked in body.topics:
                 by_name = asked.name is not None and _topic_id(asked) is None
                 if may_create and by_name and asked.name not in context.cluster.topics:
@@ -53,7 +53,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
 
 def _create(name: str, context: ApiContext) -> None:
     with contextlib.suppress(TopicRefused):  # the response says why
-        create_on_demand(context.cluster, context.config, name)
+        create_on_demand(context.cluster, context.topic_changes, context.config, name)
 
 
 def _asked(asked: Any, version: int, with_operations: bool, context: ApiContext) -> dict[str, Any]:

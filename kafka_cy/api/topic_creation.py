@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kafka_cy.cluster.assignment import assign_replicas
-from kafka_cy.cluster.metadata import ClusterMetadata
+from kafka_cy.cluster.metadata_cache import MetadataCache
+from kafka_cy.cluster.topic_changes import TopicChanges
 from kafka_cy.cluster.topic_names import INTERNAL_TOPICS, METADATA_TOPIC, problem_of
 from kafka_cy.cluster.topics import Topic
 from kafka_cy.protocol.errors import ErrorCode
@@ -25,7 +26,7 @@ class TopicRefused(Exception):
         self.message = message
 
 
-def check_name(cluster: ClusterMetadata, name: str) -> None:
+def check_name(cluster: MetadataCache, name: str) -> None:
     """Raise TopicRefused for an invalid name, an existing topic, or a name that differs from another only in '.' and '_'."""
     problem = problem_of(name)
     if problem is not None:
@@ -92,13 +93,13 @@ def check_replicas(replicas: Sequence[int], broker_ids: Sequence[int]) -> None:
             )
 
 
-def create_on_demand(cluster: ClusterMetadata, config: Any, name: str) -> Topic:
+def create_on_demand(cluster: MetadataCache, changes: TopicChanges, config: Any, name: str) -> Topic:
     """Create the topic of a metadata request with the broker's defaults. Raises TopicRefused."""
     if name in INTERNAL_TOPICS:
         from kafka_cy.cluster.internal_topics import ensure_internal_topic
 
-        return ensure_internal_topic(cluster, config, name)
+        return ensure_internal_topic(cluster, changes, config, name)
     check_name(cluster, name)
     replication = int(config["default.replication.factor"])
     assignment = automatic_assignment(cluster.broker_ids, int(config["num.partitions"]), replication)
-    return cluster.create_topic(name, assignment, {})
+    return changes.create_topic(name, assignment, {})

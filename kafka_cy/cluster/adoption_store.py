@@ -9,28 +9,30 @@ from __future__ import annotations
 from typing import Any, Final
 
 from kafka_cy.cluster import znodes
+from kafka_cy.cluster.controller import Controller
 from kafka_cy.cluster.imported_folders import Adoption
-from kafka_cy.cluster.store import Check, Create, Delete, MetadataStore, Operation, Set
+from kafka_cy.cluster.store import Create, Delete, MetadataStore, Operation, Set
+from kafka_cy.cluster.topics import PartitionMetadata
 
 #: Our node that says that the settings of a cluster were taken over: they are not taken over again.
 ADOPTED: Final = "/kafkacy_adopted"
 
 
-def store_adoption(adoption: Adoption, store: MetadataStore, broker_id: int, controller_epoch: int, fence: Check) -> None:
+def store_adoption(adoption: Adoption, controller: Controller, broker_id: int) -> None:
     """Store all of it in one transaction. StoreError: nothing was stored."""
+    store = controller.store
     operations = _Operations(store)
-    operations.add(fence)
-    if store.find(znodes.ADOPTION) is not None:
+    operations.add(controller.fence())
+    if controller.adopting:
         operations.add(Delete(znodes.ADOPTION))  # the tree is complete
     for topic in adoption.topics:
         operations.put(f"/config/topics/{topic.name}", znodes.config_data(topic.configs))
-        path = znodes.topic_path(topic.name)
-        operations.add(Create(path, znodes.topic_data(topic.id, [[broker_id]] * len(topic.leader_epochs))))
+        path, us = znodes.topic_path(topic.name), [broker_id]
+        operations.add(Create(path, znodes.topic_data(topic.id, [us] * len(topic.leader_epochs))))
         operations.add(Create(f"{path}/partitions"))
-        for index, epoch in enumerate(topic.leader_epochs):
-            operations.add(Create(f"{path}/partitions/{index}"))
-            state = znodes.state_data(broker_id, epoch, controller_epoch, [broker_id])
-            operations.add(Create(znodes.state_path(topic.name, index), state))
+        partitions = [PartitionMetadata(i, broker_id, epoch, us, us) for i, epoch in enumerate(topic.leader_epochs)]
+        for operation in controller.partition_nodes(topic.name, partitions):
+            operations.add(operation)
     if settings_are_new(store):
         for path, data in adoption.nodes.items():
             operations.create_if_missing(path, data)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from kafka_cy.cluster.log_directories import missing_directories, record_directories
-from kafka_cy.cluster.metadata import Change, ClusterMetadata, TopicsChanged
+from kafka_cy.cluster.metadata import ClusterMetadata
+from kafka_cy.cluster.metadata_cache import Change, TopicsChanged
 from kafka_cy.cluster.topics import Topic
 
 
@@ -20,7 +21,7 @@ class Hosting:
 
     def __init__(
         self,
-        cluster: ClusterMetadata,
+        metadata: ClusterMetadata,
         logs: Any,
         publisher: Any,
         topic_config: Callable[[dict[str, str]], dict[str, Any]],
@@ -28,7 +29,8 @@ class Hosting:
         warn: Callable[..., None] = lambda text, **details: None,
     ) -> None:
         """`warn(text, **details)` writes a line of the broker's log."""
-        self._cluster = cluster
+        self._metadata = metadata
+        self._cluster = metadata.cache
         self._logs = logs
         self._publisher = publisher
         self._topic_config = topic_config
@@ -40,8 +42,8 @@ class Hosting:
 
     def start(self) -> None:
         """Finish deletions that the last run had begun, create the logs that are missing, publish the first image."""
-        self._cluster.finish_deletions()
-        topics = list(self._cluster.topics.values())
+        self._metadata.topic_changes.finish_deletions()
+        topics = self._cluster.all_topics()
         self._settle_directories(topics)
         for topic in topics:
             self._host(topic)
@@ -52,7 +54,7 @@ class Hosting:
 
     def _settle_directories(self, topics: list[Topic]) -> None:
         present = self._logs.directory_ids()
-        missing = missing_directories(self._cluster, present)
+        missing = missing_directories(self._metadata.controller, present)
         if missing or self._logs.offline_dirs:
             known = {(topic.name, partition.index) for topic in topics for partition in topic.partitions}
             self._out_of_reach = known - set(self._logs.partitions) - set(self._logs.begun)
@@ -68,7 +70,7 @@ class Hosting:
                 partitions=len(self._out_of_reach),
                 first=f"{topic}-{partition}",
             )
-        record_directories(self._cluster, {**present, **missing})
+        record_directories(self._metadata.controller, {**present, **missing})
 
     def on_change(self, change: Change) -> None:
         """Follow one change of the metadata."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kafka_cy.cluster.assignment import assign_replicas
-from kafka_cy.cluster.metadata import ClusterMetadata
+from kafka_cy.cluster.metadata_cache import MetadataCache
+from kafka_cy.cluster.topic_changes import TopicChanges
 from kafka_cy.cluster.topic_names import OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC
 from kafka_cy.cluster.topics import Topic
 
@@ -17,7 +18,7 @@ KEY_PREFIXES = {
 }
 
 
-def ensure_internal_topic(cluster: ClusterMetadata, config: Any, name: str) -> Topic:
+def ensure_internal_topic(cluster: MetadataCache, changes: TopicChanges, config: Any, name: str) -> Topic:
     """The internal topic `name` (a key of KEY_PREFIXES), created with Kafka's settings if it does not exist.
 
     The replication factor is at most the number of brokers, because a single broker is a whole cluster here.
@@ -29,7 +30,7 @@ def ensure_internal_topic(cluster: ClusterMetadata, config: Any, name: str) -> T
     brokers = [cluster.broker_id]
     replication = min(len(brokers), int(config[f"{prefix}.replication.factor"]))
     assignment = assign_replicas(brokers, int(config[f"{prefix}.num.partitions"]), replication)
-    return cluster.create_topic(name, assignment, internal_topic_configs(config, name, replication))
+    return changes.create_topic(name, assignment, internal_topic_configs(config, name, replication))
 
 
 def internal_topic_configs(config: Any, name: str, replication: int) -> dict[str, str]:

@@ -9,28 +9,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kafka_cy.cluster import znodes
-from kafka_cy.cluster.metadata import ClusterMetadata
+from kafka_cy.cluster.controller import Controller
 from kafka_cy.cluster.store import Create, Operation, Set
 
 LOG_DIRECTORIES = "/kafkacy_log_directories"  # ours: {"version": 1, "directories": {id: path}}
 
 
-def recorded_directories(cluster: ClusterMetadata) -> dict[str, str]:
+def recorded_directories(controller: Controller) -> dict[str, str]:
     """Path by id, of all directories that partitions may lie in."""
-    node = cluster.store.find(LOG_DIRECTORIES)
+    node = controller.store.find(LOG_DIRECTORIES)
     return dict(znodes.from_json(node.data).get("directories", {})) if node is not None else {}
 
 
-def missing_directories(cluster: ClusterMetadata, present: Mapping[str, str]) -> dict[str, str]:
+def missing_directories(controller: Controller, present: Mapping[str, str]) -> dict[str, str]:
     """Path by id, of those that are not `present` (path by id)."""
-    return {each: path for each, path in recorded_directories(cluster).items() if each not in present}
+    return {each: path for each, path in recorded_directories(controller).items() if each not in present}
 
 
-def record_directories(cluster: ClusterMetadata, directories: Mapping[str, str]) -> None:
+def record_directories(controller: Controller, directories: Mapping[str, str]) -> None:
     """Keep these, and only these. StoreError."""
-    if recorded_directories(cluster) == directories:
+    if recorded_directories(controller) == directories:
         return
     data = znodes.to_json({"version": 1, "directories": dict(directories)})
-    is_new = cluster.store.find(LOG_DIRECTORIES) is None
+    is_new = controller.store.find(LOG_DIRECTORIES) is None
     operation: Operation = Create(LOG_DIRECTORIES, data) if is_new else Set(LOG_DIRECTORIES, data)
-    cluster.store.multi([cluster.fence(), operation])
+    controller.store.multi([controller.fence(), operation])

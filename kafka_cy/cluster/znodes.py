@@ -143,5 +143,14 @@ def config_entity(entity_type: str, entity_name: str) -> str:
     if entity_type in ("users", "clients") and entity_name != "<default>":
         from urllib.parse import quote  # at first use: the start path does without
 
-        entity_name = quote(entity_name, safe="-_.~")
+        entity_name = quote(entity_name, safe="-_.").replace("~", "%7E")  # as java.net.URLEncoder
     return f"{entity_type}/{entity_name}"
+
+
+def entity_name(entity_type: str, child: str) -> str:
+    """The name of an entity below /config/<entity type>: the opposite of config_entity."""
+    if entity_type in ("users", "clients") and "%" in child:
+        from urllib.parse import unquote
+
+        return unquote(child)
+    return child

@@ -15,11 +15,12 @@ from pathlib import Path
 from uuid import UUID
 
 from kafka_cy.cluster.adoption_store import settings_are_new, store_adoption
+from kafka_cy.cluster.controller import Controller
 from kafka_cy.cluster.embedded_store import FILE_NAME, EmbeddedStore
 from kafka_cy.cluster.imported_folders import Adoption, AdoptionPlan, AdoptionRefused
 from kafka_cy.cluster.internal_topics import internal_topic_configs
 from kafka_cy.cluster.kraft_log import BadMetadataLog
-from kafka_cy.cluster.metadata import ClusterMetadata, new_cluster_id
+from kafka_cy.cluster.metadata import new_cluster_id
 from kafka_cy.cluster.metadata_location import metadata_dir
 from kafka_cy.cluster.store import MetadataStore, StoreError
 from kafka_cy.cluster.topic_settings_file import DescribedTopic, read_topic_settings
@@ -89,9 +90,9 @@ def _adopt(config: BrokerConfig, described: Mapping[str, DescribedTopic] | None,
         Path(home).mkdir(parents=True, exist_ok=True)
         store = EmbeddedStore(f"{home}/{FILE_NAME}")
         try:
-            cluster = ClusterMetadata(store, config.broker_id, lambda: int(time.time() * 1000))
-            cluster.load(adoption.cluster_id or cluster.stored_cluster_id() or new_cluster_id(), adopting=True)
-            store_adoption(adoption, store, config.broker_id, cluster.controller_epoch, cluster.fence())
+            controller = Controller(store, config.broker_id, lambda: int(time.time() * 1000))
+            controller.elect(_cluster_id(adoption, controller.stored_cluster_id()), adopting=True)
+            store_adoption(adoption, controller, config.broker_id)
         finally:
             store.close()
     for topic in adoption.topics:
@@ -103,6 +104,12 @@ def _adopt(config: BrokerConfig, described: Mapping[str, DescribedTopic] | None,
     for text in adoption.left_alone:
         log.warning(f"not taken over: {text}")
     log.info(f"took over {len(adoption.topics)} topics; start the broker without --adopt now")
+
+
+def _cluster_id(adoption: Adoption, stored: str | None) -> str:
+    if None not in (adoption.cluster_id, stored) and adoption.cluster_id != stored:
+        raise AdoptionRefused(f"the metadata belongs to cluster {stored}, the log directories to {adoption.cluster_id}")
+    return adoption.cluster_id or stored or new_cluster_id()
 
 
 def _plan(

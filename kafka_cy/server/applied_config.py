@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from kafka_cy.cluster.metadata import ClusterMetadata, ConfigChanged
+from kafka_cy.cluster.metadata_cache import ConfigChanged, MetadataCache
 from kafka_cy.config import definitions
 from kafka_cy.config.broker_config import BROKER_KEYS_OF_LOGS, BrokerConfig
 from kafka_cy.config.dynamic import CLUSTER_DEFAULT
@@ -39,12 +39,12 @@ def set_background_threads(config: BrokerConfig) -> None:
 
 
 class AppliedConfig:
-    """Listens to ClusterMetadata. Owner: the control thread."""
+    """Listens to MetadataCache. Owner: the control thread."""
 
     def __init__(
         self,
         config: BrokerConfig,
-        cluster: ClusterMetadata,
+        cluster: MetadataCache,
         logs: Any,
         server: Any = None,
         warn: Callable[..., object] = lambda *_, **__: None,

@@ -13,10 +13,11 @@ from kafka_cy.cluster.embedded_store import FILE_NAME, EmbeddedStore
 from kafka_cy.cluster.hosting import Hosting, folders_of
 from kafka_cy.cluster.log_directories import missing_directories
 from kafka_cy.cluster.metadata import ClusterMetadata, new_cluster_id
+from kafka_cy.cluster.metadata_cache import MetadataCache
 from kafka_cy.cluster.metadata_location import check_unused, metadata_dir
 from kafka_cy.cluster.producer_ids import ProducerIds
 from kafka_cy.cluster.topic_names import OFFSETS_TOPIC
-from kafka_cy.cluster.unknown_partitions import ADOPT_KEY, adopt_unknown, settle_unknown
+from kafka_cy.cluster.unknown_partitions import refuse_unknown
 from kafka_cy.server.control_loop import ControlLoop, NetworkQueue
 from kafka_cy.server.log import BrokerLog
 from kafka_cy.telemetry.broker_view import RECOVERY, RUNNING, SHUTTING_DOWN, STARTING
@@ -51,7 +52,8 @@ class KafkaServer:
         self._coordinator_thread: threading.Thread | None = None
         self.server: Any = None
         self.logs: Any = None
-        self.cluster: ClusterMetadata | None = None
+        self.metadata: ClusterMetadata | None = None
+        self.cluster: MetadataCache | None = None  # of `metadata`: what everything but the start reads
         self.groups: Any = None
         self.metrics: Any = None
         self.state = STARTING
@@ -60,7 +62,6 @@ class KafkaServer:
         self.otel: Any = None
         self.failure: DataRefused | None = None  # why run() ended, where it was not stop()
         self._metadata_dir = config.log_dirs[0]
-        self._adopts = config.static.get(ADOPT_KEY, "false").lower() == "true"
         self.addresses: list[tuple[str, str, int]] = []  # listener name, advertised host, port
 
     # -- start --
@@ -149,7 +150,7 @@ class KafkaServer:
         log_dirs = self.config.log_dirs
         home = self._metadata_dir = metadata_dir(log_dirs, self.config["metadata.log.dir"])
         is_new = not os.path.exists(f"{home}/{FILE_NAME}")  # noqa: PTH110 (pathlib costs start time)
-        if is_new and not self._adopts:
+        if is_new:
             self._check_unused(home)
         try:
             os.makedirs(home, exist_ok=True)  # noqa: PTH103
@@ -158,11 +159,12 @@ class KafkaServer:
         if not os.access(home, os.W_OK | os.X_OK):
             raise DataRefused(f"log directory {home} is not writable")
         store = EmbeddedStore(f"{home}/{FILE_NAME}", self.loop.call_soon_threadsafe)
-        self.cluster = ClusterMetadata(store, self.config.broker_id, self.loop.wall_clock_ms)
-        stored_id = self.cluster.stored_cluster_id()
-        if stored_id is None and not is_new and not self._adopts:
+        self.metadata = ClusterMetadata(store, self.config.broker_id, self.loop.wall_clock_ms)
+        stored_id = self.metadata.controller.stored_cluster_id()
+        if stored_id is None and not is_new:
             self._check_unused(home)  # a first start that was cut off left an empty store
-        self.cluster.load(cluster_id_of(log_dirs) or stored_id or new_cluster_id(), adopting=self._adopts)
+        self.metadata.load(cluster_id_of(log_dirs) or stored_id or new_cluster_id())
+        self.cluster = self.metadata.cache
 
     def _check_unused(self, home: str) -> None:
         try:
@@ -175,7 +177,7 @@ class KafkaServer:
         from kafka_cy.storage.log import StorageFailure
         from kafka_cy.storage.log_manager import LogManager
 
-        assert self.cluster is not None
+        assert self.metadata is not None and self.cluster is not None
         applied = AppliedConfig(self.config, self.cluster, None, self.server, self.log.warning)
         warned = len(self.config.warnings)
         applied.start()
@@ -199,12 +201,12 @@ class KafkaServer:
         applied.logs = self.logs
         try:
             self.logs.open()
-            settle_unknown(self.cluster, self.logs, adopt_unknown if self._adopts else None)
-            for topic in self.cluster.topics.values():
+            refuse_unknown(self.metadata, self.logs)
+            for topic in self.cluster.all_topics():
                 if topic.config:
                     self.logs.set_config(topic.name, self.config.topic_config(topic.config))
-            known, deleting = folders_of(self.cluster.topics.values()), folders_of(self.cluster.deleting)
-            missing = missing_directories(self.cluster, self.logs.directory_ids())
+            known, deleting = folders_of(self.cluster.all_topics()), folders_of(self.metadata.topic_changes.deleting)
+            missing = missing_directories(self.metadata.controller, self.logs.directory_ids())
             self.logs.start(known, deleting, incomplete=bool(missing))
         except (OSError, ValueError, RuntimeError, StorageFailure) as error:
             raise DataRefused(str(error)) from error
@@ -224,16 +226,16 @@ class KafkaServer:
     def _publish(self) -> None:
         from kafka_cy.network.metadata_image import ImagePublisher
 
-        assert self.cluster is not None
+        assert self.metadata is not None and self.cluster is not None
         config, broker_id = self.config, self.config.broker_id
         protocols = {listener.name: listener.security_protocol for listener in config.listeners}
         endpoints = [(name, protocols[name], host, port) for name, host, port in self.addresses]
-        self.cluster.register_broker(endpoints, config.rack)
+        self.metadata.register_broker(endpoints, config.rack)
         self.publisher = ImagePublisher(self.server)
         addresses = [(host, port) for _, host, port in self.addresses]
         self.publisher.set_brokers(self.cluster.cluster_id, broker_id, broker_id, [(broker_id, config.rack, addresses)])
         self.hosting = Hosting(
-            self.cluster, self.logs, self.publisher, config.topic_config, self._on_storage_error, self.log.warning
+            self.metadata, self.logs, self.publisher, config.topic_config, self._on_storage_error, self.log.warning
         )
         self.hosting.start()
 
@@ -272,9 +274,9 @@ class KafkaServer:
         # After the reactors serve: until here only cold requests wait, for some milliseconds of imports.
         from kafka_cy.server.dispatcher import Dispatcher
 
-        assert self.cluster is not None
+        assert self.metadata is not None and self.cluster is not None
         self._start_groups()
-        self.producer_ids = ProducerIds(self.cluster.store, self.config.broker_id)
+        self.producer_ids = ProducerIds(self.metadata.store, self.config.broker_id)
         self.context = self._context(self.loop)
         if self.lag is not None:
             self.lag.start()
@@ -290,10 +292,12 @@ class KafkaServer:
     def _context(self, loop: ControlLoop) -> ApiContext:
         from kafka_cy.api.context import ApiContext
 
-        assert self.cluster is not None
+        assert self.metadata is not None and self.cluster is not None
         return ApiContext(
             config=self.config,
             cluster=self.cluster,
+            topic_changes=self.metadata.topic_changes,
+            config_changes=self.metadata.config_changes,
             logs=self.logs,
             groups=self.groups,
             producer_ids=self.producer_ids,
@@ -312,12 +316,12 @@ class KafkaServer:
         """From the coordinator loop: create `__consumer_offsets`, then call `done` there, successful or not."""
         from kafka_cy.cluster.internal_topics import ensure_internal_topic
 
-        cluster = self.cluster
-        assert cluster is not None
+        assert self.metadata is not None
+        cluster, changes = self.metadata.cache, self.metadata.topic_changes
 
         def create() -> None:
             try:
-                ensure_internal_topic(cluster, self.config, OFFSETS_TOPIC)
+                ensure_internal_topic(cluster, changes, self.config, OFFSETS_TOPIC)
             finally:
                 self.coordinator_loop.call_soon_threadsafe(done)
 
@@ -366,8 +370,8 @@ class KafkaServer:
             self.groups.stop()
         if self.logs is not None:
             self.logs.shutdown()
-        if self.cluster is not None:
-            self.cluster.store.close()
+        if self.metadata is not None:
+            self.metadata.store.close()
         if self.metrics is not None:
             self.metrics.stop()
 

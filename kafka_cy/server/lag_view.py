@@ -32,7 +32,7 @@ class LagView:
 
     def topics(self) -> list[Any]:
         """All topics of the cluster."""
-        return list(self._broker.cluster.topics.values()) if self._broker.cluster is not None else []
+        return self._broker.cluster.all_topics() if self._broker.cluster is not None else []
 
     def cleanup_policy(self, topic: Any) -> str:
         """The topic's `cleanup.policy`."""

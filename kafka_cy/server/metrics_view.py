@@ -47,7 +47,7 @@ class MetricsView:
         if cluster is None or logs is None:
             return 0, 0, 0, 0
         ours = cluster.broker_id
-        topics = list(cluster.topics.values())
+        topics = cluster.all_topics()
         hosted = {(partition.topic, partition.index) for partition in logs.counted()[0] if partition.state != 2}
         count = offline = unpreferred = 0
         for topic in topics:
@@ -61,10 +61,10 @@ class MetricsView:
         return len(topics), count, offline, unpreferred
 
     def metadata_changes(self) -> tuple[int, list[float]]:
-        cluster = self._broker.cluster
-        if cluster is None:
+        metadata = self._broker.metadata
+        if metadata is None:
             return 0, []
-        times = cluster.store.change_times
+        times = metadata.store.change_times
         return times.count, list(times.last_ms)
 
     def groups(self) -> tuple[Mapping[str, int], int, int]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kafka_cy.cluster.metadata import ConfigChanged
+from kafka_cy.cluster.metadata_cache import ConfigChanged
 from kafka_cy.config.broker_config import BrokerConfig
 from kafka_cy.config.types import ConfigError
 from kafka_cy.network.tls import TlsContext

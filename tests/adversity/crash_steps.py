@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from kafka_cy.cluster.embedded_store import FILE_NAME, EmbeddedStore
 from kafka_cy.cluster.hosting import Hosting, folders_of
 from kafka_cy.cluster.metadata import ClusterMetadata
-from kafka_cy.cluster.unknown_partitions import settle_unknown
+from kafka_cy.cluster.unknown_partitions import refuse_unknown
 from kafka_cy.storage import log_loader, log_manager, log_moves, log_upkeep
 from kafka_cy.storage.log import PartitionLog
 from kafka_cy.storage.log_dir import remove_tree
@@ -127,14 +127,15 @@ class Node:
         store = EmbeddedStore(f"{dirs[0]}/{FILE_NAME}")
         assert store._connection is not None
         store._connection.execute("PRAGMA synchronous=OFF")
-        self.cluster = ClusterMetadata(store, 1, lambda: 0)
-        self.cluster.load("cluster")
+        self.metadata = ClusterMetadata(store, 1, lambda: 0)
+        self.metadata.load("cluster")
+        self.cluster, self.changes = self.metadata.cache, self.metadata.topic_changes
         self.logs = LogManager(dirs, 1, "cluster", CONFIG, warn=lambda text, **details: self.lines.append(text))
         self.logs.open()
-        settle_unknown(self.cluster, self.logs, None)
-        self.logs.start(folders_of(self.cluster.topics.values()), folders_of(self.cluster.deleting))
+        refuse_unknown(self.metadata, self.logs)
+        self.logs.start(folders_of(self.cluster.all_topics()), folders_of(self.changes.deleting))
         self.cluster.logs = self.logs
-        Hosting(self.cluster, self.logs, Publisher(), lambda config: CONFIG, self.fail).start()
+        Hosting(self.metadata, self.logs, Publisher(), lambda config: CONFIG, self.fail).start()
         self.work()
 
     def fail(self, topic: str, index: int, error: Exception) -> None:
@@ -175,33 +176,33 @@ class Node:
 
 def prepare(folder: Path) -> None:
     node = Node(folder)
-    node.cluster.create_topic("kept", [[1], [1]], {})
-    node.cluster.create_topic("doomed", [[1], [1]], {})
+    node.changes.create_topic("kept", [[1], [1]], {})
+    node.changes.create_topic("doomed", [[1], [1]], {})
     node.write("kept")
     node.write("doomed")
     for index in (0, 1):
         node.logs.partitions["doomed", index].delete_records(8)  # the offsets must not become another log's
     node.logs.write_checkpoints()
     node.logs.shutdown()
-    node.cluster.store.close()
+    node.metadata.store.close()
 
 
 def create(node: Node) -> None:
-    node.cluster.create_topic("new", [[1]] * 3, {})
+    node.changes.create_topic("new", [[1]] * 3, {})
 
 
 def add_partitions(node: Node) -> None:
-    node.cluster.create_partitions("kept", [[1], [1]])
+    node.changes.create_partitions("kept", [[1], [1]])
 
 
 def delete(node: Node) -> None:
-    node.cluster.delete_topic("doomed")
+    node.changes.delete_topic("doomed")
     node.work()
 
 
 def delete_and_create(node: Node) -> None:
-    node.cluster.delete_topic("doomed")
-    node.cluster.create_topic("doomed", [[1]], {})
+    node.changes.delete_topic("doomed")
+    node.changes.create_topic("doomed", [[1]], {})
     node.write("doomed", 3)
     node.work()
 

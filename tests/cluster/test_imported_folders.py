@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from kafka_cy.cluster.adoption_store import store_adoption
+from kafka_cy.cluster.controller import Controller
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.imported_folders import PRODUCER_IDS_SKIPPED, UNLIMITED, Adoption, AdoptionPlan, AdoptionRefused
 from kafka_cy.cluster.kraft_log import METADATA_FOLDER, KraftLog
@@ -41,13 +42,13 @@ def plan(
 def store(adoption: Adoption, path: Path | None = None, metadata: MetadataStore | None = None) -> ClusterMetadata:
     """Store it as `kafka-cy server --adopt` does, and load it as a start does."""
     chosen = metadata or EmbeddedStore(str(path) if path is not None else None)
-    cluster = ClusterMetadata(chosen, 1, lambda: 1000)
-    cluster.load(CLUSTER_ID, adopting=True)
-    store_adoption(adoption, chosen, 1, cluster.controller_epoch, cluster.fence())
+    controller = Controller(chosen, 1, lambda: 1000)
+    controller.elect(CLUSTER_ID, adopting=True)
+    store_adoption(adoption, controller, 1)
     loaded = ClusterMetadata(chosen, 1, lambda: 1000)
     chosen.delete("/controller")
     loaded.load(CLUSTER_ID)
-    assert not loaded.adopting
+    assert not loaded.controller.adopting
     return loaded
 
 
@@ -82,17 +83,17 @@ def test_golden_topics_and_settings_lie_where_zookeeper_mode_has_them(golden: Pa
     adoption = plan(golden)
     assert not [remark for each in adoption.topics for remark in each.remarks]
     cluster = store(adoption)
-    assert {name: len(each.partitions) for name, each in cluster.topics.items()} == {
+    assert {name: len(each.partitions) for name, each in cluster.cache.topics.items()} == {
         "__consumer_offsets": 5, "both": 2, "compacted": 2, "grown": 4, "late": 1, "recreated": 2, "unlimited": 2,
     }  # fmt: skip
-    assert cluster.topic_config("unlimited") == {"retention.ms": "-1", "segment.bytes": "1048576"}
-    assert cluster.topic_config("both") == {"cleanup.policy": "compact,delete", "retention.ms": "-1"}
-    assert cluster.topic_config("grown") == {}
-    assert cluster.topic_config("__consumer_offsets")["cleanup.policy"] == "compact"
-    assert cluster.config("brokers", "<default>") == {"log.flush.interval.ms": "12345", "min.insync.replicas": "1"}
-    assert cluster.config("brokers", "1") == {"log.cleaner.threads": "2"}
-    assert cluster.config("groups", "g1") == {"consumer.session.timeout.ms": "50000"}
-    assert cluster.config("client-metrics", "m1") == {"interval.ms": "60000", "metrics": "org.apache.kafka"}
+    assert cluster.cache.topic_config("unlimited") == {"retention.ms": "-1", "segment.bytes": "1048576"}
+    assert cluster.cache.topic_config("both") == {"cleanup.policy": "compact,delete", "retention.ms": "-1"}
+    assert cluster.cache.topic_config("grown") == {}
+    assert cluster.cache.topic_config("__consumer_offsets")["cleanup.policy"] == "compact"
+    assert cluster.cache.config("brokers", "<default>") == {"log.flush.interval.ms": "12345", "min.insync.replicas": "1"}
+    assert cluster.cache.config("brokers", "1") == {"log.cleaner.threads": "2"}
+    assert cluster.cache.config("groups", "g1") == {"consumer.session.timeout.ms": "50000"}
+    assert cluster.cache.config("client-metrics", "m1") == {"interval.ms": "60000", "metrics": "org.apache.kafka"}
     assert contents(golden) == before
 
 
@@ -124,10 +125,10 @@ def test_ids_and_leader_epochs_are_kept(kraft: Path) -> None:
     (kraft / "b-0" / "leader-epoch-checkpoint").write_text("0\n2\n0 0\n7 5\n")
     adoption = plan(kraft)
     cluster = store(adoption)
-    assert cluster.topics["a"].id == A
-    assert [each.leader_epoch for each in cluster.topics["a"].partitions] == [3, 0]
-    assert [each.leader_epoch for each in cluster.topics["b"].partitions] == [7]
-    assert "c" not in cluster.topics
+    assert cluster.cache.topics["a"].id == A
+    assert [each.leader_epoch for each in cluster.cache.topics["a"].partitions] == [3, 0]
+    assert [each.leader_epoch for each in cluster.cache.topics["b"].partitions] == [7]
+    assert "c" not in cluster.cache.topics
     assert adoption.left_alone == [f"{kraft}/c-0: the metadata has no such topic"]
 
 
@@ -168,7 +169,7 @@ def test_replicas_of_other_brokers(tmp_path: Path) -> None:
         "partition 1 is on brokers 2, 3 only: it begins EMPTY here",
     ]
     assert adoption.left_alone == ["topic b: it is on other brokers only"]
-    assert [each.replicas for each in store(adoption).topics["a"].partitions] == [[1], [1], [1]]
+    assert [each.replicas for each in store(adoption).cache.topics["a"].partitions] == [[1], [1], [1]]
 
 
 def test_a_log_directory_that_is_not_named_is_missed(tmp_path: Path) -> None:
@@ -250,8 +251,8 @@ def test_without_settings_nothing_is_ever_removed(zookeeper: Path) -> None:
     }
     assert all("its settings are not known" in each.remarks[0] for each in adoption.topics[1:])
     cluster = store(adoption)
-    assert cluster.topic_config("orders") == UNLIMITED
-    assert cluster.topics["orders"].id == UUID(int=len("orders"))
+    assert cluster.cache.topic_config("orders") == UNLIMITED
+    assert cluster.cache.topics["orders"].id == UUID(int=len("orders"))
 
 
 def test_settings_from_a_file(zookeeper: Path) -> None:
@@ -295,15 +296,15 @@ def test_producer_ids_go_on_above_those_that_were_used(zookeeper: Path) -> None:
 
 def test_taking_over_again_changes_nothing(golden: Path, tmp_path: Path) -> None:
     cluster = store(plan(golden))
-    cluster.set_config("brokers", "1", {})
-    cluster.set_config("topics", "both", {"cleanup.policy": "delete"})
-    known = {name: each.id for name, each in cluster.topics.items()}
+    cluster.config_changes.set_config("brokers", "1", {})
+    cluster.config_changes.set_config("topics", "both", {"cleanup.policy": "delete"})
+    known = {name: each.id for name, each in cluster.cache.topics.items()}
     again = plan(golden, known=known)
     assert again.topics == []
     cluster.store.delete("/controller")
     after = store(again, metadata=cluster.store)
-    assert after.config("brokers", "1") == {}
-    assert after.topic_config("both") == {"cleanup.policy": "delete"}
+    assert after.cache.config("brokers", "1") == {}
+    assert after.cache.topic_config("both") == {"cleanup.policy": "delete"}
 
 
 def test_a_topic_of_ours_is_not_replaced(kraft: Path) -> None:
@@ -346,7 +347,7 @@ def test_a_crash_at_each_write_leaves_nothing_or_everything(golden: Path, tmp_pa
         except StoreBroken:
             pass
         else:
-            assert len(cluster.topics) == 7
+            assert len(cluster.cache.topics) == 7
             return
         finally:
             failing.close()

@@ -152,12 +152,12 @@ def test_many_topics_are_one_transaction(tmp_path: Path, monkeypatch: pytest.Mon
     persist = store._persist
     monkeypatch.setattr(store, "_persist", lambda changes: (sizes.append(len(changes)), persist(changes)))
     announced: list[int] = []
-    cluster.add_listener(lambda change: announced.append(len(change.changed)))
-    with cluster.batch():
+    cluster.cache.add_listener(lambda change: announced.append(len(change.changed)))
+    with cluster.topic_changes.batch():
         for number in range(100):
-            cluster.create_topic(f"t{number}", [[1]], {})
+            cluster.topic_changes.create_topic(f"t{number}", [[1]], {})
         with pytest.raises(NodeExistsError):
-            cluster.create_topic("t5", [[1]], {})
+            cluster.topic_changes.create_topic("t5", [[1]], {})
     assert (sizes, announced) == ([100], [100])
     assert "/brokers/topics/t99/partitions/0/state" in store._nodes
     store.close()
@@ -167,20 +167,20 @@ def test_a_batch_that_cannot_be_stored_changes_nothing(tmp_path: Path, monkeypat
     store = EmbeddedStore(str(tmp_path / "m"))
     cluster = ClusterMetadata(store, 1, lambda: 0)
     cluster.load("c" * 22)
-    cluster.create_topic("old", [[1]], {"retention.ms": "1"})
+    cluster.topic_changes.create_topic("old", [[1]], {"retention.ms": "1"})
     announced: list[Any] = []
-    cluster.add_listener(announced.append)
+    cluster.cache.add_listener(announced.append)
 
     def broken(changes: Any) -> None:
         raise StoreBroken("disk full")
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "_persist", broken)
-        with pytest.raises(StoreBroken), cluster.batch():
-            cluster.create_topic("new", [[1]], {})
-            cluster.create_partitions("old", [[1], [1]])
+        with pytest.raises(StoreBroken), cluster.topic_changes.batch():
+            cluster.topic_changes.create_topic("new", [[1]], {})
+            cluster.topic_changes.create_partitions("old", [[1], [1]])
     assert announced == []
-    assert set(cluster.topics) == {"old"}
-    assert (len(cluster.topics["old"].partitions), cluster.topic_config("old")) == (1, {"retention.ms": "1"})
-    assert cluster.create_topic("new", [[1]], {}).name == "new"
+    assert set(cluster.cache.topics) == {"old"}
+    assert (len(cluster.cache.topics["old"].partitions), cluster.cache.topic_config("old")) == (1, {"retention.ms": "1"})
+    assert cluster.topic_changes.create_topic("new", [[1]], {}).name == "new"
     store.close()

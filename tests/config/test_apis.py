@@ -42,13 +42,17 @@ class Broker:
 
     def __init__(self, path: Path) -> None:
         self.store = EmbeddedStore(str(path / "metadata.sqlite"))
-        cluster = ClusterMetadata(self.store, 1, lambda: 0)
-        cluster.load(cluster.stored_cluster_id() or "AAAAAAAAAAAAAAAAAAAAAA")
+        metadata = ClusterMetadata(self.store, 1, lambda: 0)
+        metadata.load(metadata.controller.stored_cluster_id() or "AAAAAAAAAAAAAAAAAAAAAA")
+        cluster = metadata.cache
         config = BrokerConfig({"node.id": "1", "log.dirs": "data"})
         self.logs = Logs()
         AppliedConfig(config, cluster, self.logs).start()
         log = BrokerLog()
-        self.context: Any = SimpleNamespace(config=config, cluster=cluster, logs=self.logs, broker_id=1, log=log)
+        self.context: Any = SimpleNamespace(
+            config=config, cluster=cluster, logs=self.logs, broker_id=1, log=log,
+            topic_changes=metadata.topic_changes, config_changes=metadata.config_changes,
+        )  # fmt: skip
 
     def call(self, api_key: int, version: int, **body: Any) -> dict[str, Any]:
         handle = registry.cold_handler(api_key)
@@ -90,7 +94,7 @@ class Broker:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     broker = Broker(tmp_path)
-    broker.context.cluster.create_topic("t", [[1]], {})
+    broker.context.topic_changes.create_topic("t", [[1]], {})
     yield broker
     broker.store.close()
 

@@ -26,7 +26,7 @@ DEVIATIONS = {
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     broker = Broker(tmp_path)
-    broker.context.cluster.create_topic("t", [[1]], {})
+    broker.context.topic_changes.create_topic("t", [[1]], {})
     yield broker
     broker.store.close()
 

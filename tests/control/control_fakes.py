@@ -7,7 +7,8 @@ from typing import Any
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import cold_handler
 from kafka_cy.cluster.embedded_store import EmbeddedStore
-from kafka_cy.cluster.metadata import ClusterMetadata, TopicsChanged
+from kafka_cy.cluster.metadata import ClusterMetadata
+from kafka_cy.cluster.metadata_cache import MetadataCache, TopicsChanged
 from kafka_cy.cluster.producer_ids import ProducerIds
 from kafka_cy.config import BrokerConfig
 from kafka_cy.protocol.bridge import decode_request, encode_response, unknown_fields
@@ -33,7 +34,7 @@ class FakePartition:
 class FakeLogs:
     """Follows the metadata as Hosting does."""
 
-    def __init__(self, cluster: ClusterMetadata) -> None:
+    def __init__(self, cluster: MetadataCache) -> None:
         self.partitions: dict[tuple[str, int], Any] = {}
         cluster.logs = self
         cluster.add_listener(self.on_change)
@@ -77,16 +78,18 @@ class FakeControl:
 def make_context(overrides: dict[str, str] | None = None) -> ApiContext:
     """A broker with id 1 at localhost:9092."""
     config = BrokerConfig.load(None, overrides or {})
-    cluster = ClusterMetadata(EmbeddedStore(None), 1, lambda: 0)
-    cluster.load(CLUSTER_ID)
-    cluster.register_broker([("PLAINTEXT", "PLAINTEXT", "localhost", 9092)], None)
+    metadata = ClusterMetadata(EmbeddedStore(None), 1, lambda: 0)
+    metadata.load(CLUSTER_ID)
+    metadata.register_broker([("PLAINTEXT", "PLAINTEXT", "localhost", 9092)], None)
     none: Any = None
     return ApiContext(
         config=config,
-        cluster=cluster,
-        logs=FakeLogs(cluster),
+        cluster=metadata.cache,
+        topic_changes=metadata.topic_changes,
+        config_changes=metadata.config_changes,
+        logs=FakeLogs(metadata.cache),
         groups=none,
-        producer_ids=ProducerIds(cluster.store, 1),
+        producer_ids=ProducerIds(metadata.store, 1),
         loop=none,
         server=none,
         publisher=none,

@@ -9,7 +9,8 @@ import pytest
 
 from kafka_cy.cluster.assignment import assign_replicas
 from kafka_cy.cluster.embedded_store import EmbeddedStore
-from kafka_cy.cluster.metadata import ClusterMetadata, TopicsChanged
+from kafka_cy.cluster.metadata import ClusterMetadata
+from kafka_cy.cluster.metadata_cache import TopicsChanged
 from kafka_cy.cluster.producer_ids import ProducerIds
 from kafka_cy.cluster.store import (
     BadVersionError,
@@ -60,26 +61,26 @@ def test_store_watches() -> None:
 def test_topics_survive_restart(tmp_path: Path) -> None:
     cluster = open_cluster(tmp_path / "m")
     changes = []
-    cluster.add_listener(changes.append)
-    with cluster.batch():
-        cluster.create_topic("t", [[1], [1]], {"retention.ms": "5"})
-        cluster.create_topic("u", [[1]], {})
+    cluster.cache.add_listener(changes.append)
+    with cluster.topic_changes.batch():
+        cluster.topic_changes.create_topic("t", [[1], [1]], {"retention.ms": "5"})
+        cluster.topic_changes.create_topic("u", [[1]], {})
     assert isinstance(changes[0], TopicsChanged) and [t.name for t in changes[0].changed] == ["t", "u"]
-    cluster.create_partitions("t", [[1]])
-    cluster.delete_topic("u")
-    cluster.set_config("topics", "t", {"retention.ms": "6"})
+    cluster.topic_changes.create_partitions("t", [[1]])
+    cluster.topic_changes.delete_topic("u")
+    cluster.config_changes.set_config("topics", "t", {"retention.ms": "6"})
     with pytest.raises(NodeExistsError):
-        cluster.create_topic("t", [[1]], {})
-    topic_id = cluster.topics["t"].id
+        cluster.topic_changes.create_topic("t", [[1]], {})
+    topic_id = cluster.cache.topics["t"].id
     assert json.loads(cluster.store.get("/brokers/topics/t/partitions/2/state").data or b"") == {
         "version": 1, "leader": 1, "leader_epoch": 0, "controller_epoch": 1, "isr": [1],
     }  # fmt: skip
     cluster.store.close()
     cluster = open_cluster(tmp_path / "m")
-    assert list(cluster.topics) == ["t"] and cluster.controller_epoch == 2
-    assert cluster.topics["t"].id == topic_id and len(cluster.topics["t"].partitions) == 3
-    assert cluster.topic_config("t") == {"retention.ms": "6"}
-    assert cluster.collides_with("t") is None
+    assert list(cluster.cache.topics) == ["t"] and cluster.controller.epoch == 2
+    assert cluster.cache.topics["t"].id == topic_id and len(cluster.cache.topics["t"].partitions) == 3
+    assert cluster.cache.topic_config("t") == {"retention.ms": "6"}
+    assert cluster.cache.collides_with("t") is None
     cluster.store.close()
     with pytest.raises(StoreBroken):
         open_cluster(tmp_path / "m", "another")
@@ -102,24 +103,24 @@ def test_assignment() -> None:
 
 def test_a_recorded_deletion_is_finished_by_the_next_start(tmp_path: Path) -> None:
     cluster = open_cluster(tmp_path / "m")
-    cluster.create_topic("t", [[1], [1]], {"retention.ms": "5"})
-    cluster.create_topic("u", [[1]], {})
+    cluster.topic_changes.create_topic("t", [[1], [1]], {"retention.ms": "5"})
+    cluster.topic_changes.create_topic("u", [[1]], {})
 
     def crash(change: object) -> None:
         assert cluster.store.children("/admin/delete_topics") == ["t"] and cluster.store.find("/brokers/topics/t")
         raise KeyboardInterrupt
 
-    cluster.add_listener(crash)
+    cluster.cache.add_listener(crash)
     with pytest.raises(KeyboardInterrupt):
-        cluster.delete_topic("t")
+        cluster.topic_changes.delete_topic("t")
     cluster.store.close()
     cluster = open_cluster(tmp_path / "m")
-    assert list(cluster.topics) == ["u"] and [topic.name for topic in cluster.deleting] == ["t"]
-    assert cluster.topic_config("t") == {}
-    cluster.finish_deletions()
-    assert not cluster.deleting and cluster.store.children("/admin/delete_topics") == []
+    assert list(cluster.cache.topics) == ["u"] and [topic.name for topic in cluster.topic_changes.deleting] == ["t"]
+    assert cluster.cache.topic_config("t") == {}
+    cluster.topic_changes.finish_deletions()
+    assert not cluster.topic_changes.deleting and cluster.store.children("/admin/delete_topics") == []
     assert cluster.store.children("/brokers/topics") == ["u"] == cluster.store.children("/config/topics")
-    cluster.create_topic("t", [[1]], {})
-    cluster.delete_topic("t")
-    assert not cluster.deleting and cluster.store.children("/brokers/topics") == ["u"]
+    cluster.topic_changes.create_topic("t", [[1]], {})
+    cluster.topic_changes.delete_topic("t")
+    assert not cluster.topic_changes.deleting and cluster.store.children("/brokers/topics") == ["u"]
     cluster.store.close()

@@ -1,0 +1,71 @@
+"""The controller: its election, its epoch, and what of a partition's state carries that epoch.
+
+Every change of the metadata is one conditional write that names the controller epoch (fence): a broker that was the
+controller and is it no more cannot write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kafka_cy.cluster import znodes
+from kafka_cy.cluster.store import Check, Create, MetadataStore, Operation, Set
+from kafka_cy.cluster.topics import PartitionMetadata
+
+
+class Controller:
+    """Owner: the control thread."""
+
+    def __init__(self, store: MetadataStore, broker_id: int, wall_clock_ms: Callable[[], int]) -> None:
+        self.store = store
+        self.epoch = 0
+        self._broker_id = broker_id
+        self._epoch_version = 0
+        self._wall_clock_ms = wall_clock_ms
+
+    def elect(self, cluster_id: str, *, adopting: bool = False) -> None:
+        """Lay out a new tree where there is none, and become controller. StoreError.
+
+        A new tree that is laid out with `adopting` is incomplete until the adoption is stored.
+        """
+        missing = [path for path in znodes.CONTAINERS if self.store.find(path) is None]
+        operations: list[Operation] = [Create(path) for path in missing]
+        if self.store.find(znodes.CLUSTER_ID) is None:
+            operations.append(Create(znodes.CLUSTER_ID, znodes.to_json({"version": "1", "id": cluster_id})))
+            if adopting:
+                operations.append(Create(znodes.ADOPTION))
+        if self.store.find(znodes.CONTROLLER_EPOCH) is None:
+            operations.append(Create(znodes.CONTROLLER_EPOCH, b"0"))
+        if self.store.find(znodes.FEATURE) is None:
+            operations.append(Create(znodes.FEATURE, znodes.to_json({"features": {}, "version": 2, "status": 1})))
+        epoch_node = self.store.find(znodes.CONTROLLER_EPOCH)
+        epoch = int(epoch_node.data or b"0") if epoch_node is not None else 0
+        version = epoch_node.version if epoch_node is not None else 0
+        controller = znodes.controller_data(self._broker_id, self._wall_clock_ms())
+        operations.append(Create(znodes.CONTROLLER, controller, ephemeral=True))
+        operations.append(Set(znodes.CONTROLLER_EPOCH, str(epoch + 1).encode(), version))
+        self.store.multi(operations)
+        self.epoch, self._epoch_version = epoch + 1, version + 1
+
+    def stored_cluster_id(self) -> str | None:
+        """The cluster id of an old tree; None when the tree is new."""
+        node = self.store.find(znodes.CLUSTER_ID)
+        return str(znodes.from_json(node.data)["id"]) if node is not None else None
+
+    @property
+    def adopting(self) -> bool:
+        """Whether the tree is incomplete: an adoption of folders has begun and is not stored yet."""
+        return self.store.find(znodes.ADOPTION) is not None
+
+    def fence(self) -> Check:
+        """The condition of every write: we are still the controller."""
+        return Check(znodes.CONTROLLER_EPOCH, self._epoch_version)
+
+    def partition_nodes(self, topic: str, partitions: Sequence[PartitionMetadata]) -> list[Operation]:
+        """What creates the nodes of new partitions, with their state."""
+        operations: list[Operation] = []
+        for partition in partitions:
+            operations.append(Create(f"{znodes.topic_path(topic)}/partitions/{partition.index}"))
+            data = znodes.state_data(partition.leader, partition.leader_epoch, self.epoch, partition.isr)
+            operations.append(Create(znodes.state_path(topic, partition.index), data))
+        return operations

@@ -1,0 +1,122 @@
+"""What requests read of the cluster: topics, configurations, brokers. The store is the truth, this is its image in memory.
+
+One thread feeds it (the control thread); listeners hear of every change there. Any Python thread may read: an entry is
+replaced as a whole and never changed, and iterations go over a copy (all_topics, config_entities).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+from kafka_cy.cluster.topic_names import collision_key
+from kafka_cy.cluster.topics import Topic
+
+PARTITION_OFFLINE = 2  # PartitionState of storage/partition.pxd
+
+
+class Logs(Protocol):
+    """The part of the log manager that metadata looks at."""
+
+    partitions: Mapping[tuple[str, int], Any]
+
+
+class TopicsChanged(NamedTuple):
+    """Topics that were created or got partitions (`changed`), and topics that were deleted (`removed`)."""
+
+    changed: tuple[Topic, ...]
+    removed: tuple[Topic, ...]
+
+
+class ConfigChanged(NamedTuple):
+    """An entity's configuration was replaced."""
+
+    entity_type: str
+    entity_name: str
+    values: dict[str, str]
+
+
+Change = TopicsChanged | ConfigChanged
+Listener = Callable[[Change], None]
+
+
+class MetadataCache:
+    """Owner: the control thread, which alone calls the methods under "feeding". All others are for any Python thread."""
+
+    def __init__(self, broker_id: int) -> None:
+        self.broker_id = broker_id
+        self.cluster_id = ""
+        self.broker_ids: Sequence[int] = (broker_id,)  # of the brokers that live, sorted
+        self.topics: dict[str, Topic] = {}  # look up only; iterate over all_topics()
+        self.topic_by_id: dict[UUID, Topic] = {}
+        self.logs: Logs | None = None
+        self._collisions: dict[str, str] = {}
+        self._configs: dict[tuple[str, str], dict[str, str]] = {}
+        self._listeners: list[Listener] = []
+
+    # -- reading --
+
+    def all_topics(self) -> list[Topic]:
+        """All topics as they are now."""
+        return list(self.topics.values())
+
+    def topic_config(self, name: str) -> dict[str, str]:
+        """A topic's overrides as text."""
+        return self.config("topics", name)
+
+    def config(self, entity_type: str, entity_name: str) -> dict[str, str]:
+        """An entity's stored configuration as text; empty when there is none."""
+        return dict(self._configs.get((entity_type, entity_name), {}))
+
+    def config_entities(self, entity_type: str) -> list[str]:
+        """Names of the entities of a type that have a stored configuration."""
+        return sorted(name for kind, name in list(self._configs) if kind == entity_type)
+
+    def partition(self, topic: str, index: int) -> Any:
+        """The HostedPartition, or None when this broker hosts no such partition or its log directory failed."""
+        hosted = self.logs.partitions.get((topic, index)) if self.logs is not None else None
+        return hosted if hosted is not None and hosted.state != PARTITION_OFFLINE else None
+
+    def collides_with(self, name: str) -> str | None:
+        """A topic whose name differs from this one in '.' and '_' only."""
+        other = self._collisions.get(collision_key(name))
+        return other if other != name else None
+
+    # -- feeding --
+
+    def add_listener(self, listener: Listener) -> None:
+        """Hear of every change, on the control thread, before the call that made it returns."""
+        self._listeners.append(listener)
+
+    def announce(self, change: Change) -> None:
+        """Tell the listeners of a change that readers see already."""
+        for listener in self._listeners:
+            listener(change)
+
+    def replace_content(self, other: MetadataCache) -> None:
+        """Take the topics and configurations of `other`, which nobody else uses."""
+        self._configs, self._collisions = other._configs, other._collisions
+        self.topic_by_id, self.topics = other.topic_by_id, other.topics
+
+    def put_topic(self, topic: Topic) -> None:
+        """A new topic, or a changed one in the place of the topic of that name."""
+        self._configs["topics", topic.name] = topic.config
+        self._collisions[collision_key(topic.name)] = topic.name
+        self.topic_by_id[topic.id] = topic
+        self.topics[topic.name] = topic
+
+    def remove_topic(self, topic: Topic) -> None:
+        """A topic and its configuration are gone."""
+        self.topics.pop(topic.name, None)
+        self.topic_by_id.pop(topic.id, None)
+        self._configs.pop(("topics", topic.name), None)
+        if self._collisions.get(collision_key(topic.name)) == topic.name:
+            del self._collisions[collision_key(topic.name)]
+
+    def put_config(self, entity_type: str, entity_name: str, values: Mapping[str, str]) -> None:
+        """Replace an entity's configuration."""
+        self._configs[entity_type, entity_name] = dict(values)
+        topic = self.topics.get(entity_name) if entity_type == "topics" else None
+        if topic is not None:
+            self.put_topic(Topic(topic.name, topic.id, topic.partitions, dict(values)))

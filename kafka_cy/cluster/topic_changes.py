@@ -1,0 +1,159 @@
+"""Creates, extends and deletes topics: one conditional write each, then the cache changes, then its listeners hear of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from uuid import UUID
+
+from kafka_cy.cluster import znodes
+from kafka_cy.cluster.controller import Controller
+from kafka_cy.cluster.metadata_cache import MetadataCache, TopicsChanged
+from kafka_cy.cluster.metadata_tree import read_tree
+from kafka_cy.cluster.store import Create, Delete, MetadataStore, Operation, Set, StoreBroken
+from kafka_cy.cluster.topics import PartitionMetadata, Topic
+
+
+class TopicChanges:
+    """Owner: the control thread. Arguments were validated before; StoreError: nothing was changed."""
+
+    def __init__(self, store: MetadataStore, cache: MetadataCache, controller: Controller) -> None:
+        self._store = store
+        self._cache = cache
+        self._controller = controller
+        self._batch_depth = 0
+        self._batch_changed: dict[str, Topic] = {}
+        self._batch_removed: list[Topic] = []
+        self._deleting: list[Topic] = []
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Within it, changes of topics are stored and announced together at the end: one transaction and one new image.
+
+        Raises StoreBroken, and what the store holds is read again: none of the changes was made.
+        """
+        self._batch_depth += 1
+        try:
+            with self._store.together():
+                yield
+        except StoreBroken:
+            self._forget_batch()
+            raise
+        finally:
+            self._batch_depth -= 1
+            if self._batch_depth == 0:
+                self._announce()
+
+    def _forget_batch(self) -> None:
+        """The store could not keep the batch: go back to what it holds."""
+        stored = MetadataCache(self._cache.broker_id)
+        self._batch_changed, self._batch_removed = {}, []
+        self._deleting = read_tree(self._store, stored)
+        self._cache.replace_content(stored)
+
+    def create_topic(
+        self,
+        name: str,
+        assignment: Sequence[Sequence[int]],
+        configs: Mapping[str, str],
+        topic_id: UUID | None = None,
+        leader_epochs: Sequence[int] | None = None,
+    ) -> Topic:
+        """Store and announce a new topic; NodeExistsError when it exists.
+
+        `assignment`: replicas by partition, the first one leads. All of it is stored in one transaction. Id and leader
+        epochs are given for a topic whose logs were found, made (epoch 0) for a new one.
+        """
+        if any(topic.name == name for topic in self._deleting):
+            self.finish_deletions()  # the store failed at it before
+        topic_id = topic_id or znodes.new_id()
+        path, config_path = znodes.topic_path(name), f"/config/topics/{name}"
+        config, has_config = znodes.config_data(configs), self._store.find(config_path) is not None
+        partitions = [_new_partition(i, replicas) for i, replicas in enumerate(assignment)]
+        for partition, epoch in zip(partitions, leader_epochs or (), strict=False):
+            partition.leader_epoch = epoch
+        operations: list[Operation] = [
+            self._controller.fence(),
+            Set(config_path, config) if has_config else Create(config_path, config),
+            Create(path, znodes.topic_data(topic_id, assignment)),
+            Create(path + "/partitions"),
+        ]
+        self._store.multi(operations + self._controller.partition_nodes(name, partitions))
+        topic = Topic(name, topic_id, partitions, dict(configs))
+        self._changed(topic)
+        return topic
+
+    def create_partitions(self, name: str, assignment: Sequence[Sequence[int]]) -> None:
+        """Store and announce further partitions of a topic: replicas of each new one."""
+        topic = self._cache.topics[name]
+        first = len(topic.partitions)
+        added = [_new_partition(first + i, replicas) for i, replicas in enumerate(assignment)]
+        replicas = [partition.replicas for partition in topic.partitions] + [list(r) for r in assignment]
+        operations: list[Operation] = [
+            self._controller.fence(),
+            Set(znodes.topic_path(name), znodes.topic_data(topic.id, replicas)),
+        ]
+        self._store.multi(operations + self._controller.partition_nodes(name, added))
+        self._changed(Topic(name, topic.id, [*topic.partitions, *added], topic.config))
+
+    def delete_topic(self, name: str) -> None:
+        """Forget a topic and its configuration, and announce that it went.
+
+        The deletion is recorded first (/admin/delete_topics), then the listeners rename the folders, then the topic's nodes
+        go: after a crash in between, the next start finishes what was recorded (finish_deletions).
+        """
+        topic = self._cache.topics[name]
+        self._store.multi([self._controller.fence(), Create(f"{znodes.DELETE_TOPICS}/{name}")])
+        self._deleting.append(topic)
+        self._cache.remove_topic(topic)
+        self._batch_changed.pop(name, None)
+        self._batch_removed.append(topic)
+        if self._batch_depth == 0:
+            self._announce()
+
+    @property
+    def deleting(self) -> list[Topic]:
+        """Topics whose deletion is recorded, while their nodes still exist."""
+        return list(self._deleting)
+
+    def resume_deletions(self, deleting: Sequence[Topic]) -> None:
+        """Deletions that the last run had recorded: finish_deletions() will finish them."""
+        self._deleting.extend(deleting)
+
+    def finish_deletions(self) -> None:
+        """Remove the nodes of deleted topics, whose folders are gone."""
+        if not self._deleting:
+            return
+        operations: list[Operation] = [self._controller.fence()]
+        for topic in self._deleting:
+            path, config = znodes.topic_path(topic.name), f"/config/topics/{topic.name}"
+            for index in self._store.children(path + "/partitions"):
+                operations.append(Delete(f"{path}/partitions/{index}/state"))
+                operations.append(Delete(f"{path}/partitions/{index}"))
+            operations += [Delete(path + "/partitions"), Delete(path)]
+            if self._store.find(config) is not None:
+                operations.append(Delete(config))
+            operations.append(Delete(f"{znodes.DELETE_TOPICS}/{topic.name}"))
+        self._store.multi(operations)
+        self._deleting.clear()
+
+    def _changed(self, topic: Topic) -> None:
+        self._cache.put_topic(topic)
+        self._batch_changed[topic.name] = topic
+        if self._batch_depth == 0:
+            self._announce()
+
+    def _announce(self) -> None:
+        if not self._batch_changed and not self._batch_removed:
+            return
+        # A setting may have changed since: what is announced is what readers see.
+        changed = tuple(self._cache.topics.get(name, topic) for name, topic in self._batch_changed.items())
+        change = TopicsChanged(changed, tuple(self._batch_removed))
+        self._batch_changed, self._batch_removed = {}, []
+        self._cache.announce(change)
+        if change.removed:
+            self.finish_deletions()
+
+
+def _new_partition(index: int, replicas: Sequence[int]) -> PartitionMetadata:
+    return PartitionMetadata(index, replicas[0], 0, list(replicas), list(replicas))
