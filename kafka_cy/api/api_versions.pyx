@@ -15,7 +15,7 @@ from libc.stdlib cimport malloc
 
 from kafka_cy.base.atomics cimport atomic_load_pointer, atomic_store_pointer
 from kafka_cy.api.error_codes cimport ERROR_INVALID_REQUEST, ERROR_UNSUPPORTED_VERSION
-from kafka_cy.network.reactor cimport (
+from kafka_cy.network.dispatch cimport (
     CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_error, request_software, response_begin, response_send,
 )
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX

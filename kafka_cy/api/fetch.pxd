@@ -9,7 +9,7 @@ from kafka_cy.api.fetch_cold cimport ColdRead
 from kafka_cy.api.fetch_session cimport FetchSession, SessionTopic
 from kafka_cy.api.leader_hints cimport Leaders
 from kafka_cy.api.topic_key cimport TopicKey
-from kafka_cy.network.reactor cimport Parked
+from kafka_cy.network.dispatch cimport Parked
 from kafka_cy.storage.log cimport ReadResult
 from kafka_cy.storage.partition cimport Partition
 

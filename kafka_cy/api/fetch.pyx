@@ -29,7 +29,7 @@ from kafka_cy.api.parking cimport park, parked_init
 from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.network.counters cimport API_FETCH_FOLLOWER
 from kafka_cy.network.jobs cimport jobs_count
-from kafka_cy.network.reactor cimport (
+from kafka_cy.network.dispatch cimport (
     CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, parked_watch, request_count_as,
 )
 from kafka_cy.storage.log cimport (

@@ -3,7 +3,7 @@ from libc.stdint cimport int32_t, int64_t
 
 from kafka_cy.api.fetch cimport Fetch
 from kafka_cy.network.jobs cimport Job
-from kafka_cy.network.reactor cimport Reactor
+from kafka_cy.network.dispatch cimport Reactor
 from kafka_cy.storage.log cimport ReadResult
 from kafka_cy.storage.partition cimport Partition
 

@@ -12,7 +12,7 @@ from kafka_cy.base.atomics cimport atomic_load_i64, atomic_load_pointer
 from kafka_cy.base.page_cache cimport range_cached
 from kafka_cy.base.posix cimport pread
 from kafka_cy.network.jobs cimport JOB_READ, job_submit
-from kafka_cy.network.reactor cimport parked_recheck
+from kafka_cy.network.dispatch cimport parked_recheck
 from kafka_cy.records.compression cimport Codecs
 from kafka_cy.storage.log cimport Log, log_read, segment_release
 from kafka_cy.storage.partition cimport partition_acquire, partition_release

@@ -3,7 +3,7 @@ from libc.stdint cimport int32_t
 
 from kafka_cy.api.fetch cimport Fetch
 from kafka_cy.api.fetch_request cimport FetchHeader
-from kafka_cy.network.reactor cimport Reactor, Request
+from kafka_cy.network.dispatch cimport Reactor, Request
 
 # Fills the fetch from the (checked) request and its session; 1 without memory. `made` may be replaced by a larger one.
 cdef int fetch_begin(

@@ -2,7 +2,7 @@
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t
 
 from kafka_cy.api.topic_walk cimport TopicWalk, walk_begin, walk_next
-from kafka_cy.network.reactor cimport Request
+from kafka_cy.network.dispatch cimport Request
 from kafka_cy.records.wire cimport (
     Reader, read_int32, read_int64, read_int8, read_raw, read_string, read_uvarint, reader_init,
     skip_tagged_fields,

@@ -1,6 +1,6 @@
 """Choosing what a Fetch response contains, and writing it; see fetch_response.pyx."""
 from kafka_cy.api.fetch cimport Fetch
-from kafka_cy.network.reactor cimport Reactor, Request
+from kafka_cy.network.dispatch cimport Reactor, Request
 
 # Writes the response of a fetch whose partitions have been read, and sends it. The segments that it sends from are its own then.
 cdef void fetch_respond(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil

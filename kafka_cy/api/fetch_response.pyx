@@ -20,7 +20,7 @@ from kafka_cy.api.fetch_session_cache cimport session_create, session_remove
 from kafka_cy.api.leader_hints cimport leaders_add, write_response_tags
 from kafka_cy.api.topic_key cimport same_topic, write_topic_key
 from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_pointer
-from kafka_cy.network.reactor cimport request_error, response_add_file, response_begin, response_send
+from kafka_cy.network.dispatch cimport request_error, response_add_file, response_begin, response_send
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.network.tracing cimport trace_fetched
 from kafka_cy.records.wire cimport (

@@ -10,7 +10,7 @@ from libc.stdint cimport int16_t, int32_t
 
 from kafka_cy.api.error_codes cimport ERROR_NONE
 from kafka_cy.coordinator.heartbeat_table cimport heartbeat_stamp
-from kafka_cy.network.reactor cimport (
+from kafka_cy.network.dispatch cimport (
     CLOSE, FORWARD, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
 )
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX

@@ -20,7 +20,7 @@ from kafka_cy.api.topic_key cimport find_topic, write_topic_key
 from kafka_cy.api.named_partitions cimport NamedPartitions, NamedTopic, named_add, named_of
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
-from kafka_cy.network.reactor cimport (
+from kafka_cy.network.dispatch cimport (
     CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
 )
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX

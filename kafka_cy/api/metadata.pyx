@@ -24,7 +24,7 @@ from kafka_cy.api.named_partitions cimport NamedPartitions, named_add, named_of
 from kafka_cy.network.metadata_image cimport (
     BrokerImage, MetadataImage, PartitionImage, TopicImage, image_find_topic, image_find_topic_id,
 )
-from kafka_cy.network.reactor cimport (
+from kafka_cy.network.dispatch cimport (
     CLOSE, FORWARD, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
 )
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX

@@ -13,7 +13,7 @@ from kafka_cy.api.error_codes cimport ERROR_NONE, ERROR_NOT_LEADER_OR_FOLLOWER, 
 from kafka_cy.api.error_codes cimport storage_error_code
 from kafka_cy.api.topic_key cimport TopicKey, find_topic, read_topic_key, write_topic_key
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
-from kafka_cy.network.reactor cimport (
+from kafka_cy.network.dispatch cimport (
     CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
 )
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX

@@ -1,7 +1,7 @@
 """How Produce and Fetch wait: parked_init, parked_watch on each partition, then park."""
 from libc.stdint cimport int64_t
 
-from kafka_cy.network.reactor cimport (
+from kafka_cy.network.dispatch cimport (
     CLOSE, HANDLED, Parked, ParkedCheck, ParkedFree, Reactor, Request, park_cancel, park_start,
 )
 

@@ -5,7 +5,7 @@ from kafka_cy.api.leader_hints cimport Leaders
 from kafka_cy.api.named_partitions cimport NamedPartitions
 from kafka_cy.network.connection cimport ResponseSlot
 from kafka_cy.network.jobs cimport Job
-from kafka_cy.network.reactor cimport Parked, Reactor, Request
+from kafka_cy.network.dispatch cimport Parked, Reactor, Request
 from kafka_cy.records.batch cimport ProduceRules, ValidBatch
 from kafka_cy.records.wire cimport Writer
 from kafka_cy.storage.partition cimport Partition

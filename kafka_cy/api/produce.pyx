@@ -31,7 +31,7 @@ from kafka_cy.api.produce_waiting cimport await_partition, park_produce, reached
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
 from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_pointer
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
-from kafka_cy.network.reactor cimport (
+from kafka_cy.network.dispatch cimport (
     CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_close, request_error, response_begin, response_none,
     response_send,
 )

@@ -3,7 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from kafka_cy.api.named_partitions cimport NamedPartitions
 from kafka_cy.api.produce cimport Produce, ProduceResume, SuspendedProduce
-from kafka_cy.network.reactor cimport Reactor, Request
+from kafka_cy.network.dispatch cimport Reactor, Request
 from kafka_cy.records.batch cimport ProduceRules, ValidBatch
 from kafka_cy.records.wire cimport Writer
 

@@ -15,7 +15,7 @@ from kafka_cy.api.produce cimport ProduceJob, ProduceResume
 from kafka_cy.api.produce_waiting cimport waiting_free
 from kafka_cy.api.topic_walk cimport read_again
 from kafka_cy.network.jobs cimport JOB_DECOMPRESS, Job, connection_hold, connection_unhold, job_submit
-from kafka_cy.network.reactor cimport CLOSE, HANDLED, Parked, park_cancel, park_start
+from kafka_cy.network.dispatch cimport CLOSE, HANDLED, Parked, park_cancel, park_start
 from kafka_cy.records.batch cimport ATTRIBUTE_CODEC_MASK, ATTRIBUTES_AT, BATCH_HEADER_SIZE, BATCH_UNPACKS_TOO_LARGE, MAGIC_AT
 from kafka_cy.records.batch_validation cimport batch_validate
 from kafka_cy.records.compression cimport CODEC_GZIP, CODEC_LZ4, CODEC_NONE, CODEC_ZSTD, Codecs

@@ -1,6 +1,6 @@
 """Produce requests that wait for the high watermark or an fsync; see produce_waiting.pyx."""
 from kafka_cy.api.produce cimport Awaited, ParkedProduce, Produce
-from kafka_cy.network.reactor cimport Reactor, Request
+from kafka_cy.network.dispatch cimport Reactor, Request
 from kafka_cy.records.wire cimport Writer
 from kafka_cy.storage.partition cimport Partition
 

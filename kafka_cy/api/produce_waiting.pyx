@@ -8,7 +8,7 @@ from libc.stdlib cimport free, malloc
 from kafka_cy.api.error_codes cimport *
 from kafka_cy.api.parking cimport park, parked_init
 from kafka_cy.base.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
-from kafka_cy.network.reactor cimport Parked, parked_watch, request_error, response_send
+from kafka_cy.network.dispatch cimport Parked, parked_watch, request_error, response_send
 from kafka_cy.records.wire cimport store_be16, writer_free, writer_init
 from kafka_cy.storage.log cimport Log, log_flushed_offset
 from kafka_cy.storage.partition cimport (

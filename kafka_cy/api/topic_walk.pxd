@@ -10,7 +10,7 @@ A null array or topic name, and a count that the bytes left cannot hold, set the
 from libc.stdint cimport int32_t, uint8_t
 
 from kafka_cy.api.topic_key cimport TopicKey, read_topic_key
-from kafka_cy.network.reactor cimport Request
+from kafka_cy.network.dispatch cimport Request
 from kafka_cy.records.wire cimport WIRE_BAD_LENGTH, Reader, read_array_length, reader_init, skip_tagged_fields
 
 

@@ -23,7 +23,7 @@ from kafka_cy.network.connection cimport (
 )
 from kafka_cy.network.log_events cimport LOG_MESSAGE_BYTES_MAX
 from kafka_cy.network.metadata_image cimport MetadataImage
-from kafka_cy.network.reactor cimport api_is_cold, reactor_dispatch
+from kafka_cy.network.dispatch cimport api_is_cold, reactor_dispatch
 from kafka_cy.network.reactor_state cimport (
     NetworkState, ReactorState, connection_fail, connection_mark_dead, connection_mark_dirty,
 )

@@ -1,4 +1,4 @@
-"""The types that hot API handlers see of the network layer. They are used through reactor.pxd."""
+"""The types that hot API handlers see of the network layer. They are used through dispatch.pxd."""
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from kafka_cy.network.connection cimport Connection, ResponseSlot   # reactor-private; handlers only pass them on

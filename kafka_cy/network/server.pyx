@@ -33,12 +33,12 @@ from kafka_cy.network.listening import listening_socket
 from kafka_cy.network.log_events cimport (
     LOG_EVENTS_MAX, LOG_WARNING, LogEventData, LogEvents, log_events_free, log_events_init, log_events_take,
 )
-from kafka_cy.network.loop cimport (
+from kafka_cy.network.reactor cimport (
     network_activate, network_deactivate, reactor_discard_mail, reactor_new, reactor_run,
 )
 from kafka_cy.network.mailbox cimport Answered, mailbox_post_answered, mailbox_ring
 from kafka_cy.network.metadata_image cimport MetadataImage, image_empty, image_free
-from kafka_cy.network.reactor cimport response_header_size, response_header_write
+from kafka_cy.network.dispatch cimport response_header_size, response_header_write
 from kafka_cy.network.reactor_state cimport ApiRange, NetworkState, ReactorState, ns_per_tick
 from kafka_cy.network.client_software cimport software_read
 from kafka_cy.network.trace_events cimport TraceEvent, tracer_take

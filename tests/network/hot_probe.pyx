@@ -4,7 +4,7 @@ from libc.stdlib cimport calloc, free
 
 from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_i64
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, image_find_topic, topic_partition
-from kafka_cy.network.reactor cimport (
+from kafka_cy.network.dispatch cimport (
     CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_start, parked_watch,
     response_begin, response_none, response_send,
 )

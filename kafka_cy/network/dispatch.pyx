@@ -1,0 +1,398 @@
+"""Dispatch of requests to hot handlers or the control plane, and what handlers call to answer or to wait.
+
+Everything runs on the reactor's own thread, without the GIL. The only table that threads share is that of hot
+handlers: it is filled at start, before any reactor runs.
+"""
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_relaxed_i64, counter_add, counter_set
+from kafka_cy.base.clock cimport ticks_now
+from kafka_cy.base.histogram cimport histogram_add
+from kafka_cy.network.connection cimport (
+    CLIENT_ID_BYTES_MAX, PAUSE_CONTROL, PAUSE_MEMORY, Connection, ResponseSlot, connection_host, slot_add_file,
+    slot_add_memory, slot_append,
+    slot_remove, slot_send_whole, spare_take,
+)
+from kafka_cy.network.control_queue cimport ControlMessage, ControlQueue, control_queue_push
+from kafka_cy.network.counters cimport (
+    ACTIVITY_HANDLING, API_KEYS_MAX, TIME_LOCAL, TIME_REMOTE, TIME_REQUEST_QUEUE, TIME_RESPONSE_QUEUE, TIME_RESPONSE_SEND,
+    TIME_TOTAL, ApiCounters, api_counters, count_request,
+)
+from kafka_cy.network.parked cimport parked_add_watch, parked_check, parked_end, parked_start
+from kafka_cy.network.reactor_state cimport (
+    ApiRange, NetworkState, ReactorState, connection_fail, connection_log, connection_mark_dirty,
+)
+from kafka_cy.network.request_memory cimport KEPT_FREE_BYTES, memory_admit
+from kafka_cy.network.client_software cimport software_enter
+from kafka_cy.network.tracing cimport trace_end, trace_sample
+from kafka_cy.records.wire cimport (
+    Reader, Writer, read_int16, read_int32, read_string, reader_init, skip_tagged_fields, store_be32, writer_init,
+    writer_reserve,
+)
+from kafka_cy.storage.log cimport Segment
+from kafka_cy.storage.partition cimport Partition
+
+cdef enum:
+    API_VERSIONS_KEY = 18
+    HOT_RANGES_MAX = 4                      # per API key
+    RESPONSE_BYTES_MAX = 1073741824
+
+cdef struct HotRange:
+    int16_t version_min
+    int16_t version_max
+    HotHandler handler
+
+cdef HotRange[API_KEYS_MAX][HOT_RANGES_MAX] hot_ranges
+memset(hot_ranges, 0, sizeof(hot_ranges))
+
+
+cdef void hot_handler_register(int16_t api_key, int16_t version_min, int16_t version_max, HotHandler handler) noexcept nogil:
+    """Registering the same version range again replaces its handler."""
+    cdef HotRange* hot
+    cdef int i
+    if api_key < 0 or api_key >= API_KEYS_MAX:
+        return
+    for i in range(HOT_RANGES_MAX):
+        hot = &hot_ranges[api_key][i]
+        if hot.handler == NULL or (hot.version_min == version_min and hot.version_max == version_max):
+            hot.version_min = version_min
+            hot.version_max = version_max
+            hot.handler = handler
+            return
+
+
+cdef HotHandler hot_handler_find(int16_t api_key, int16_t api_version) noexcept nogil:
+    cdef HotRange* hot
+    cdef int i
+    for i in range(HOT_RANGES_MAX):
+        hot = &hot_ranges[api_key][i]
+        if hot.handler == NULL:
+            return NULL
+        if hot.version_min <= api_version <= hot.version_max:
+            return hot.handler
+    return NULL
+
+
+cdef bint api_is_cold(int16_t api_key) noexcept nogil:
+    return 0 <= api_key < API_KEYS_MAX and hot_ranges[api_key][0].handler == NULL
+
+
+# -- requests --
+
+cdef bint reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* frame, size_t size) noexcept nogil:
+    cdef ReactorState* state = <ReactorState*>reactor.private_state
+    cdef Request request
+    cdef Reader reader
+    cdef HotHandler handler
+    cdef int64_t begun = state.ticks
+    cdef int result = FORWARD
+    reader_init(&reader, frame, size)
+    if not request_parse(state, connection, &reader, &request):
+        return True
+    if not connection.spoke:
+        connection.spoke = True
+        keep_client_id(connection, &request)
+    request.api = api_counters(&state.counters, request.api_key)
+    request.slot = slot_append(&state.send, connection) if request.api != NULL else NULL
+    if request.slot == NULL:
+        connection_fail(state, connection, request.api_key, "out of memory")
+        return True
+    trace_sample(reactor, request.slot)
+    counter_set(&state.counters.activity, ACTIVITY_HANDLING | <int64_t>request.api_key << 8)
+    request.slot.api_key = request.api_key
+    request.slot.api_version = request.api_version
+    request.slot.correlation_id = request.correlation_id
+    handler = hot_handler_find(request.api_key, request.api_version)
+    if handler != NULL:
+        result = handler(reactor, &request)
+    elif request.api_key == API_VERSIONS_KEY and not version_known(state, &request):
+        # A newer client: the control plane or the hot handler answers v0 with error 35.
+        handler = hot_handler_find(API_VERSIONS_KEY, 0)
+        if handler != NULL:
+            result = handler(reactor, &request)
+    if result == FORWARD:
+        if not forward_allowed(state, &request):
+            slot_remove(&state.send, connection, request.slot)
+            return False
+        result = forward(state, &request)
+    if result == CLOSE:
+        request_close(reactor, &request)
+    count_handled(state, &request, begun)
+    return True
+
+
+cdef void request_close(Reactor* reactor, Request* request) noexcept nogil:
+    cdef ReactorState* state = <ReactorState*>reactor.private_state
+    connection_log(state, request.connection, 30, request.api_key, request.close_reason)
+    counter_add(&state.counters.closed_bad, 1)
+    request.slot.close_here = True          # earlier answers leave first
+    request.slot.done = True
+    request.connection.closing = True
+    connection_mark_dirty(state, request.connection)
+
+
+cdef void keep_client_id(Connection* connection, Request* request) noexcept nogil:
+    connection.client_id_size = request.client_id_size if request.client_id_size < CLIENT_ID_BYTES_MAX else CLIENT_ID_BYTES_MAX
+    if connection.client_id_size > 0:
+        memcpy(connection.client_id, request.client_id, <size_t>connection.client_id_size)
+
+
+cdef void count_handled(ReactorState* state, Request* request, int64_t begun) noexcept nogil:
+    """The handler is through; requests of one read share the clock: one's end is the next one's beginning."""
+    cdef ApiCounters* api = request.api
+    cdef ResponseSlot* slot = request.slot
+    cdef int64_t now = ticks_now()
+    state.ticks = now
+    count_request(api, request.api_version)
+    histogram_add(&api.request_bytes, <int64_t>request.body_size, 1)
+    if slot != NULL:
+        slot.api = api
+        slot.received = state.turn_ticks
+        if slot.at_control:                 # its times come back with its answer
+            return
+        slot.begun = begun
+        slot.handled = now
+        slot.answered = now
+        slot.waits = not slot.done
+    else:                                   # acks=0: there is no answer
+        histogram_add(&api.times[TIME_RESPONSE_QUEUE], 0, 1)
+        histogram_add(&api.times[TIME_RESPONSE_SEND], 0, 1)
+        histogram_add(&api.times[TIME_TOTAL], now - state.turn_ticks, 1)
+    histogram_add(&api.times[TIME_REQUEST_QUEUE], begun - state.turn_ticks, 1)
+    histogram_add(&api.times[TIME_LOCAL], now - begun, 1)
+
+
+cdef void request_count_as(Reactor* reactor, Request* request, int row) noexcept nogil:
+    cdef ApiCounters* api = api_counters(&(<ReactorState*>reactor.private_state).counters, row)
+    if api != NULL:
+        request.api = api
+
+
+cdef void request_software(
+    Reactor* reactor, Request* request, const char* name, int32_t name_size, const char* version, int32_t version_size
+) noexcept nogil:
+    software_enter(
+        &(<ReactorState*>reactor.private_state).counters, request.connection, name, name_size, version, version_size
+    )
+
+
+cdef bint version_known(ReactorState* state, Request* request) noexcept nogil:
+    cdef ApiRange* api = &state.network.apis[request.api_key]
+    return api.known and api.version_min <= request.api_version <= api.version_max
+
+
+cdef bint request_parse(
+    ReactorState* state, Connection* connection, Reader* reader, Request* request
+) noexcept nogil:
+    """The request header (v1, or v2 in flexible versions); False: the connection was failed."""
+    cdef ApiRange* api
+    memset(request, 0, sizeof(Request))
+    request.api_key = read_int16(reader)
+    request.api_version = read_int16(reader)
+    request.correlation_id = read_int32(reader)
+    if reader.error:
+        connection_fail(state, connection, -1, "request shorter than its header")
+        return False
+    if request.api_key < 0 or request.api_key >= API_KEYS_MAX or not state.network.apis[request.api_key].known:
+        connection_fail(state, connection, request.api_key, "unknown API key")
+        return False
+    api = &state.network.apis[request.api_key]
+    if not version_known(state, request) and request.api_key != API_VERSIONS_KEY:
+        connection_fail(state, connection, request.api_key, "unsupported API version")
+        return False
+    request.flexible = request.api_version >= api.flexible_from
+    # The client id keeps its two-byte length in every header version.
+    request.client_id = read_string(reader, False, &request.client_id_size)
+    if request.flexible:
+        skip_tagged_fields(reader)
+    if reader.error:
+        connection_fail(state, connection, request.api_key, "malformed request header")
+        return False
+    request.body = <uint8_t*>reader.position
+    request.body_size = <size_t>(reader.end - reader.position)
+    request.connection = connection
+    request.listener = connection.listener
+    request.close_reason = "malformed request"
+    return True
+
+
+cdef bint forward_allowed(ReactorState* state, Request* request) noexcept nogil:
+    """Whether the request may go to the control plane now; False: the connection was paused, nothing else was done."""
+    cdef NetworkState* network = state.network
+    cdef Connection* connection = request.connection
+    cdef int64_t size = <int64_t>request.body_size
+    cdef ControlQueue* queue = &network.controls[network.apis[request.api_key].queue]
+    if connection.at_control >= network.control_requests_per_connection_max:
+        connection.pauses |= PAUSE_CONTROL
+        return False
+    if atomic_load_relaxed_i64(&queue.count) >= network.queued_requests_max or (
+        size > KEPT_FREE_BYTES and (
+            atomic_load_relaxed_i64(&queue.bytes) >= network.queued_request_bytes_max >> 2
+            or not memory_admit(state, connection, size)
+        )
+    ):
+        connection.pauses |= PAUSE_MEMORY
+        return False
+    return True
+
+
+cdef int forward(ReactorState* state, Request* request) noexcept nogil:
+    """Copy the request for the control plane; its answer comes back through the reactor's mailbox."""
+    cdef Connection* connection = request.connection
+    cdef size_t id_size = <size_t>request.client_id_size if request.client_id_size > 0 else 0
+    cdef ControlMessage* message
+    if <int64_t>request.body_size > state.network.control_request_bytes_max:
+        request.close_reason = "request larger than kafkacy.control.request.max.bytes"
+        return CLOSE
+    message = <ControlMessage*>malloc(sizeof(ControlMessage) + id_size + request.body_size)
+    if message == NULL:
+        request.close_reason = "out of memory"
+        return CLOSE
+    memset(message, 0, sizeof(ControlMessage))
+    message.connection = connection
+    message.slot = request.slot
+    message.reactor = state.shared.id
+    message.queue = state.network.apis[request.api_key].queue
+    message.api_key = request.api_key
+    message.api_version = request.api_version
+    message.correlation_id = request.correlation_id
+    message.listener = request.listener
+    message.connection_id = connection.id
+    message.received_ns = state.shared.now_ns
+    message.received = state.turn_ticks
+    message.client_port = connection.port
+    message.software = connection.software
+    connection_host(connection, message.client_host, sizeof(message.client_host))
+    message.client_id_size = request.client_id_size
+    message.body_size = request.body_size
+    if id_size:
+        memcpy(message.data, request.client_id, id_size)
+    memcpy(message.data + id_size, request.body, request.body_size)
+    request.slot.at_control = True
+    connection.at_control += 1
+    reserve_message(state, connection, message)
+    counter_add(&state.counters.forwarded, 1)
+    control_queue_push(&state.network.controls[message.queue], message)
+    return HANDLED
+
+
+cdef void reserve_message(ReactorState* state, Connection* connection, ControlMessage* message) noexcept nogil:
+    """The copy is counted until its body was decoded; what the connection has reserved for the frame goes over to it."""
+    message.reserved = <int64_t>message.body_size
+    atomic_add_i64(&state.network.controls[message.queue].bytes, message.reserved)
+    if connection.reserved >= message.reserved:
+        connection.reserved -= message.reserved
+    else:
+        atomic_add_i64(&state.network.queued_request_bytes, message.reserved)
+
+
+# -- answers --
+
+cdef int response_header_size(int16_t api_key, bint flexible) noexcept nogil:
+    # ApiVersions always answers with header v0: the client does not know yet what the broker speaks (KIP-511).
+    return 9 if flexible and api_key != API_VERSIONS_KEY else 8
+
+
+cdef void response_header_write(
+    uint8_t* data, int16_t api_key, bint flexible, int32_t correlation_id, size_t size
+) noexcept nogil:
+    store_be32(data, <unsigned int>(size - 4))
+    store_be32(data + 4, <unsigned int>correlation_id)
+    if response_header_size(api_key, flexible) == 9:
+        data[8] = 0
+
+
+cdef void response_begin(Request* request, Writer* w) noexcept nogil:
+    cdef ReactorState* state = <ReactorState*>request.connection.reactor
+    cdef int size = response_header_size(request.api_key, request.flexible)
+    cdef uint8_t* data
+    writer_init(w, RESPONSE_BYTES_MAX)
+    spare_take(&state.send, &w.data, &w.capacity)
+    data = writer_reserve(w, <size_t>size)
+    if data == NULL:
+        return
+    response_header_write(data, request.api_key, request.flexible, request.correlation_id, 4)
+    w.size = <size_t>size
+
+
+cdef void response_add_file(
+    Request* request, Writer* w, Segment* segment, int32_t fd, int64_t position, int64_t size
+) noexcept nogil:
+    cdef ReactorState* state = <ReactorState*>request.connection.reactor
+    cdef size_t size_max = w.size_max
+    if not w.error and w.size:
+        if slot_add_memory(&state.send, request.connection, request.slot, w.data, w.size) != 0:
+            writer_init(w, size_max)
+            w.error = 4
+        else:
+            writer_init(w, size_max)
+    if slot_add_file(&state.send, request.slot, segment, fd, position, size) != 0:
+        w.error = 4
+
+
+cdef void response_send(Reactor* reactor, Request* request, Writer* w) noexcept nogil:
+    cdef ReactorState* state = <ReactorState*>reactor.private_state
+    cdef Connection* connection = request.connection
+    cdef ResponseSlot* slot = request.slot
+    cdef int result = 0
+    if w.error or slot.bytes + w.size > 0x7fffffff:
+        free(w.data)
+        writer_init(w, w.size_max)
+        connection_fail(state, connection, request.api_key, "the answer does not fit in memory")
+        return
+    if slot.first == NULL:
+        store_be32(w.data, <unsigned int>(w.size - 4))
+        result = slot_send_whole(&state.send, connection, slot, w.data, w.size, w.capacity)
+    else:
+        store_be32(slot.first.data, <unsigned int>(slot.bytes + w.size - 4))
+        if w.size:
+            result = slot_add_memory(&state.send, connection, slot, w.data, w.size)
+        else:
+            free(w.data)
+    writer_init(w, w.size_max)
+    slot.done = True
+    if slot.waits:
+        slot.waits = False
+        slot.answered = ticks_now()
+        histogram_add(&slot.api.times[TIME_REMOTE], slot.answered - slot.handled, 1)
+    connection_mark_dirty(state, connection)
+    if result != 0:
+        connection_fail(state, connection, request.api_key, "out of memory")
+
+
+cdef void trace_unanswered(ReactorState* state, Request* request) noexcept nogil:
+    cdef ResponseSlot* slot = request.slot
+    slot.received = state.turn_ticks
+    slot.begun = state.ticks                # when the request before it was through
+    slot.handled = ticks_now()
+    slot.answered = slot.handled
+    trace_end(request.connection, slot, slot.handled)
+
+
+cdef void response_none(Reactor* reactor, Request* request) noexcept nogil:
+    cdef ReactorState* state = <ReactorState*>reactor.private_state
+    if request.slot.trace != NULL:
+        trace_unanswered(state, request)
+    slot_remove(&state.send, request.connection, request.slot)
+    request.slot = NULL
+    connection_mark_dirty(state, request.connection)
+
+
+# -- waiting --
+
+cdef int parked_watch(Reactor* reactor, Parked* parked, Partition* partition) noexcept nogil:
+    return parked_add_watch(<ReactorState*>reactor.private_state, parked, partition)
+
+
+cdef int park_start(Reactor* reactor, Parked* parked) noexcept nogil:
+    return parked_start(<ReactorState*>reactor.private_state, parked)
+
+
+cdef void parked_recheck(Reactor* reactor, Parked* parked, bint expired) noexcept nogil:
+    parked_check(<ReactorState*>reactor.private_state, parked, expired)
+
+
+cdef void park_cancel(Reactor* reactor, Parked* parked) noexcept nogil:
+    parked_end(<ReactorState*>reactor.private_state, parked)
