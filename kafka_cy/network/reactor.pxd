@@ -4,5 +4,3 @@ from kafka_cy.network.reactor_state cimport NetworkState, ReactorState
 cdef ReactorState* reactor_new(NetworkState* network, int id) noexcept nogil        # NULL: no memory or descriptors
 cdef void* reactor_run(void* reactor) noexcept nogil                                # body of the reactor's thread
 cdef void reactor_discard_mail(ReactorState* reactor) noexcept nogil                # after its thread ended
-cdef void network_activate(NetworkState* network) noexcept nogil                    # partitions wake its reactors
-cdef void network_deactivate(NetworkState* network) noexcept nogil

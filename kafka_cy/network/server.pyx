@@ -15,6 +15,7 @@ from libc.string cimport memcpy, strncpy
 from kafka_cy.base.atomics cimport (
     atomic_load_i32, atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_i32, atomic_sub_i64, counter_add, counter_set,
 )
+from kafka_cy.network.wakes cimport network_activate, network_deactivate
 from kafka_cy.base.clock cimport monotonic_ns, ticks_now
 from kafka_cy.base.posix cimport pthread_create, pthread_join, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
 from kafka_cy.network.address_counts cimport (
@@ -33,9 +34,7 @@ from kafka_cy.network.listening import listening_socket
 from kafka_cy.network.log_events cimport (
     LOG_EVENTS_MAX, LOG_WARNING, LogEventData, LogEvents, log_events_free, log_events_init, log_events_take,
 )
-from kafka_cy.network.reactor cimport (
-    network_activate, network_deactivate, reactor_discard_mail, reactor_new, reactor_run,
-)
+from kafka_cy.network.reactor cimport reactor_discard_mail, reactor_new, reactor_run
 from kafka_cy.network.mailbox cimport Answered, mailbox_post_answered, mailbox_ring
 from kafka_cy.network.metadata_image cimport MetadataImage, image_empty, image_free
 from kafka_cy.network.dispatch cimport response_header_size, response_header_write

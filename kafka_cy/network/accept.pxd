@@ -1,0 +1,8 @@
+"""Accepting connections; see accept.pyx."""
+from libc.stdint cimport int64_t
+
+from kafka_cy.network.reactor_state cimport Listener, ReactorState
+
+cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil
+cdef void listeners_watch(ReactorState* reactor, bint on) noexcept nogil
+cdef void accept_later(ReactorState* reactor, int64_t wait_ns) noexcept nogil

@@ -1,0 +1,150 @@
+"""Accepting connections: limits, the choice of a reactor, and what happens when descriptors run out."""
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, errno
+from libc.stdint cimport int64_t, uint8_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy
+
+from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_i32, atomic_load_relaxed_i64, atomic_sub_i64, counter_add
+from kafka_cy.base.posix cimport (
+    AF_INET, EPOLLEXCLUSIVE, EPOLLIN, EPOLL_CTL_ADD, EPOLL_CTL_DEL, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, TCP_NODELAY,
+    accept4, close, epoll_ctl, epoll_event, ntohs, setsockopt, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage,
+    socklen_t,
+)
+from kafka_cy.network.address_counts cimport address_enter
+from kafka_cy.network.connection cimport KIND_CONNECTION, Connection
+from kafka_cy.network.connection_lifetime cimport connection_register
+from kafka_cy.network.connection_rate cimport creation_count, creation_wait_ns
+from kafka_cy.network.log_events cimport LOG_ERROR, LOG_WARNING, log_events_add
+from kafka_cy.network.mailbox cimport MAIL_CONNECTION, mailbox_post
+from kafka_cy.network.reactor_state cimport Listener, NetworkState, ReactorState, connection_log
+
+cdef enum:
+    ACCEPTS_PER_EVENT_MAX = 64
+    ACCEPT_PAUSE_NS = 100000000     # after running out of descriptors
+
+cdef const char* V4_MAPPED = b"\0\0\0\0\0\0\0\0\0\0\xff\xff"
+
+
+cdef Connection* connection_new(NetworkState* network, Listener* listener, int fd, sockaddr_storage* peer) noexcept nogil:
+    cdef Connection* connection = <Connection*>calloc(1, sizeof(Connection))
+    if connection == NULL:
+        return NULL
+    connection.kind = KIND_CONNECTION
+    connection.fd = fd
+    connection.id = atomic_add_i64(&network.connection_id_next, 1)
+    connection.listener = listener.index
+    connection.software = -1
+    connection.family = peer.ss_family
+    if peer.ss_family == AF_INET:
+        memcpy(connection.address, &(<sockaddr_in*>peer).sin_addr, 4)
+        connection.port = ntohs((<sockaddr_in*>peer).sin_port)
+    elif memcmp(&(<sockaddr_in6*>peer).sin6_addr, V4_MAPPED, 12) == 0:
+        # An IPv4 client of a listener for both: shown, logged and counted by its IPv4 address.
+        connection.family = AF_INET
+        memcpy(connection.address, <uint8_t*>&(<sockaddr_in6*>peer).sin6_addr + 12, 4)
+        connection.port = ntohs((<sockaddr_in6*>peer).sin6_port)
+    else:
+        memcpy(connection.address, &(<sockaddr_in6*>peer).sin6_addr, 16)
+        connection.port = ntohs((<sockaddr_in6*>peer).sin6_port)
+    return connection
+
+
+cdef ReactorState* least_busy(NetworkState* network) noexcept nogil:
+    """The reactor with the fewest connections; equal ones take turns."""
+    cdef int64_t turn = atomic_add_i64(&network.turn, 1)
+    cdef ReactorState* best = <ReactorState*>network.reactors[turn % network.reactors_count]
+    cdef ReactorState* each
+    cdef int64_t best_count = atomic_load_relaxed_i64(&best.connections)
+    cdef int64_t count
+    cdef int i
+    for i in range(1, network.reactors_count):
+        each = <ReactorState*>network.reactors[(turn + i) % network.reactors_count]
+        count = atomic_load_relaxed_i64(&each.connections)
+        if count < best_count:
+            best = each
+            best_count = count
+    return best
+
+
+cdef bint admit(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """Count the connection against the limits; False: refuse it."""
+    cdef NetworkState* network = reactor.network
+    if atomic_add_i64(&network.connections, 1) > network.connections_max:
+        connection_log(reactor, connection, LOG_WARNING, -1, "refused: max.connections is reached")
+    elif not address_enter(&network.addresses, connection.address, network.connections_per_ip_max):
+        connection_log(reactor, connection, LOG_WARNING, -1, "refused: max.connections.per.ip is reached")
+    else:
+        return True
+    atomic_sub_i64(&network.connections, 1)
+    counter_add(&reactor.counters.refused, 1)
+    return False
+
+
+cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
+    cdef NetworkState* network = reactor.network
+    cdef sockaddr_storage peer
+    cdef socklen_t peer_size
+    cdef Connection* connection
+    cdef ReactorState* target
+    cdef int64_t wait_ns
+    cdef int one = 1
+    cdef int fd
+    cdef int i
+    for i in range(ACCEPTS_PER_EVENT_MAX):  # no-cython-lint
+        wait_ns = creation_wait_ns(&network.connection_rate, reactor.shared.now_ns)
+        if wait_ns > 0:
+            accept_later(reactor, wait_ns)
+            return
+        peer_size = sizeof(peer)
+        fd = accept4(listener.fd, <sockaddr*>&peer, &peer_size, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if fd < 0:
+            if errno == ECONNABORTED or errno == EINTR:
+                continue
+            if errno != EAGAIN:
+                accept_failed(reactor)
+            return
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+        connection = connection_new(network, listener, fd, &peer)
+        if connection == NULL or not admit(reactor, connection):
+            close(fd)
+            free(connection)
+            continue
+        counter_add(&reactor.counters.accepted, 1)
+        creation_count(&network.connection_rate, reactor.shared.now_ns)
+        target = least_busy(network)
+        atomic_add_i64(&target.connections, 1)
+        if target == reactor or mailbox_post(&target.mailbox, MAIL_CONNECTION, connection) != 0:
+            if target != reactor:
+                atomic_sub_i64(&target.connections, 1)
+                atomic_add_i64(&reactor.connections, 1)
+            connection_register(reactor, connection)
+
+
+cdef void listeners_watch(ReactorState* reactor, bint on) noexcept nogil:
+    cdef epoll_event event
+    cdef int i
+    for i in range(reactor.network.listeners_count):
+        event.events = EPOLLIN | EPOLLEXCLUSIVE
+        event.data.ptr = &reactor.network.listeners[i]
+        epoll_ctl(
+            reactor.epoll_fd, EPOLL_CTL_ADD if on else EPOLL_CTL_DEL, reactor.network.listeners[i].fd, &event
+        )
+
+
+cdef void accept_later(ReactorState* reactor, int64_t wait_ns) noexcept nogil:
+    """Leave the backlog alone for a while."""
+    if atomic_load_i32(&reactor.network.stopping):
+        return
+    listeners_watch(reactor, False)
+    reactor.accept_paused_until_ns = reactor.shared.now_ns + wait_ns
+
+
+cdef void accept_failed(ReactorState* reactor) noexcept nogil:
+    """Out of descriptors or memory: leave the backlog alone for a moment, or the loop would spin."""
+    if atomic_load_i32(&reactor.network.stopping):
+        return
+    log_events_add(
+        &reactor.network.log, reactor.shared.now_ns, LOG_ERROR, b"", -1,
+        b"accept failed: out of file descriptors or memory; trying again in 100 ms",
+    )
+    accept_later(reactor, ACCEPT_PAUSE_NS)

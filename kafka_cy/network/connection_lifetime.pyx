@@ -1,0 +1,75 @@
+"""A connection of a reactor from its registration to its end, and the order in which connections become idle."""
+from libc.stdlib cimport free
+
+from kafka_cy.base.atomics cimport atomic_sub_i64, counter_add
+from kafka_cy.base.posix cimport (
+    EPOLLIN, EPOLL_CTL_ADD, close, epoll_ctl, epoll_event, pthread_mutex_lock, pthread_mutex_unlock,
+)
+from kafka_cy.network.address_counts cimport address_leave
+from kafka_cy.network.client_software cimport software_leave
+from kafka_cy.network.connection cimport Connection, connection_drop_answers, list_append, list_remove
+from kafka_cy.network.parked cimport parked_drop_connection
+from kafka_cy.network.reactor_state cimport Listener, NetworkState, ReactorState, connection_mark_dead
+from kafka_cy.network.receive cimport connection_release_input
+from kafka_cy.network.request_memory cimport memory_unlink, responses_share
+
+
+cdef void idle_append(ReactorState* reactor, Connection* connection) noexcept nogil:
+    connection.active_ns = reactor.shared.now_ns
+    list_append(&reactor.idle_first, &reactor.idle_last, connection)
+
+
+cdef void idle_again(ReactorState* reactor, Connection* connection) noexcept nogil:
+    list_remove(&reactor.idle_first, &reactor.idle_last, connection)
+    idle_append(reactor, connection)
+
+
+cdef void connection_register(ReactorState* reactor, Connection* connection) noexcept nogil:
+    cdef epoll_event event
+    connection.reactor = reactor
+    connection.reactor_id = reactor.shared.id
+    idle_append(reactor, connection)
+    counter_add(&reactor.counters.connections, 1)
+    counter_add(&reactor.counters.opened_by_listener[connection.listener], 1)
+    session_open(reactor, connection)
+    event.events = EPOLLIN
+    event.data.ptr = connection
+    connection.events = EPOLLIN
+    if reactor.draining or epoll_ctl(reactor.epoll_fd, EPOLL_CTL_ADD, connection.fd, &event) != 0:
+        connection_mark_dead(reactor, connection)
+
+
+cdef void session_open(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """Of the transport that the listener has now; nothing on a plaintext listener."""
+    cdef NetworkState* network = reactor.network
+    cdef Listener* listener = &network.listeners[connection.listener]
+    pthread_mutex_lock(&network.transports_mutex)
+    if listener.transport != NULL:
+        connection.session = listener.transport.open(listener.transport, connection.fd)
+        if connection.session == NULL:
+            connection_mark_dead(reactor, connection)
+    pthread_mutex_unlock(&network.transports_mutex)
+
+
+cdef void connection_destroy(ReactorState* reactor, Connection* connection) noexcept nogil:
+    list_remove(&reactor.idle_first, &reactor.idle_last, connection)
+    if connection.waits_for_memory:
+        memory_unlink(reactor, connection)
+    parked_drop_connection(reactor, connection)
+    connection_drop_answers(&reactor.send, connection)
+    connection_release_input(reactor, connection)
+    responses_share(reactor, connection)
+    if connection.session != NULL:
+        connection.session.close(connection.session)
+        connection.session = NULL
+    close(connection.fd)
+    connection.fd = -1
+    counter_add(&reactor.counters.closed, 1)
+    counter_add(&reactor.counters.connections, -1)
+    counter_add(&reactor.counters.closed_by_listener[connection.listener], 1)
+    software_leave(&reactor.counters, connection)
+    atomic_sub_i64(&reactor.connections, 1)
+    atomic_sub_i64(&reactor.network.connections, 1)
+    address_leave(&reactor.network.addresses, connection.address)
+    if connection.at_control == 0:
+        free(connection)                # else with the last completion
