@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from kafka_cy.cluster.embedded_store import FILE_NAME
+from kafka_cy.cluster.embedded_store import CHANGES_SUFFIX, FILE_NAME
 from kafka_cy.cluster.store import StoreBroken
 from kafka_cy.storage.log_dir import check_not_in_use, read_identity
 from kafka_cy.storage.partition_folders import PartitionFolder, scan
@@ -54,8 +54,9 @@ def check_unused(home: str, log_dirs: Sequence[str], broker_id: int) -> None:
     Raises LogDirError where another broker uses one, or one belongs to another broker.
     """
     store = f"{home}/{FILE_NAME}"
-    if os.path.exists(f"{store}-wal") and not os.path.exists(store):
-        raise StoreBroken(f"{store}-wal exists, but {store} is missing: put it back")
+    for leftover in (f"{store}-wal", f"{store}{CHANGES_SUFFIX}"):
+        if os.path.exists(leftover) and not os.path.exists(store):
+            raise StoreBroken(f"{leftover} exists, but {store} is missing: put it back")
     for directory in dict.fromkeys([*log_dirs, home]):
         if not os.path.exists(directory):
             continue
