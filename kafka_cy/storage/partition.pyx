@@ -78,6 +78,9 @@ cdef Partition* partition_new(
     memcpy(partition.topic, topic, <size_t>topic_size)
     memcpy(partition.topic_id, topic_id, 16)
     partition.high_watermark = min(max(high_watermark, log_start_offset(log)), log_end_offset(log))
+    pthread_mutex_lock(&log.append_mutex)
+    log_forget_replicated(log, partition.high_watermark)    # of the transactions that recovery found, most are stable
+    pthread_mutex_unlock(&log.append_mutex)
     listen_to(partition, log)
     return partition
 

@@ -13,7 +13,7 @@ from kafka_cy.storage import log_loader, log_manager
 from kafka_cy.storage.log import PartitionLog, StorageFailure
 from kafka_cy.storage.log_copy import copy_log
 from kafka_cy.storage.partition import HostedPartition
-from tests.storage.batches import batch, marker
+from tests.storage.batches import TRANSACTIONAL, batch, marker
 from tests.storage.failing_disk import run_with_failing_disk
 from tests.storage.test_slow_disk import IN_THREADS
 from tests.waiting import wait_until
@@ -78,6 +78,19 @@ def test_the_checkpointed_high_watermark(tmp_path: Path) -> None:
     for stored, expected in ((7, 7), (99, 10), (-1, 0)):
         assert HostedPartition(log, "t", bytes(16), 0, followers=[2], high_watermark=stored).high_watermark == expected
     assert HostedPartition(log, "t", bytes(16), 0, high_watermark=7).high_watermark == 10  # alone: all that it has
+
+
+@pytest.mark.parametrize("checkpointed", [-1, 0, 2, 3])
+def test_recovered_transactions_below_the_high_watermark_are_stable(tmp_path: Path, checkpointed: int) -> None:
+    """Whatever the checkpoint says: a partition without followers has all of its log replicated."""
+    log = PartitionLog(str(tmp_path), {}, clean=True)
+    for sequence in range(2):
+        data = batch(attributes=TRANSACTIONAL, producer_id=1, producer_epoch=0, base_sequence=sequence)
+        log.append(data, origin="client")
+    log.append(marker(1, 0, commit=True))
+    again = PartitionLog(str(tmp_path), {}, recovery_point=0)
+    partition = HostedPartition(again, "t", bytes(16), 0, high_watermark=checkpointed)
+    assert partition.high_watermark == partition.last_stable_offset == 3
 
 
 def test_a_start_reads_the_checkpointed_high_watermark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
