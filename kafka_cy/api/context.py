@@ -1,4 +1,4 @@
-"""What a cold API handler is given: the request, and the broker's parts. Plain classes: they are in the start path."""
+"""What a cold API handler gets: the request, and the parts of the broker. Plain classes, because they are in the start path."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ if TYPE_CHECKING:
     from kafka_cy.cluster.metadata_cache import MetadataCache
     from kafka_cy.cluster.producer_ids import ProducerIds
     from kafka_cy.cluster.topic_changes import TopicChanges
+    from kafka_cy.config.broker_config import BrokerConfig
+    from kafka_cy.coordinator.group_coordinator import GroupCoordinator
+    from kafka_cy.network.metadata_image import ImagePublisher
+    from kafka_cy.network.server import ControlRequest, Server
     from kafka_cy.server.control_loop import ControlLoop
+    from kafka_cy.server.log import BrokerLog
+    from kafka_cy.storage.log_manager import LogManager
+    from kafka_cy.telemetry.client_telemetry import ClientTelemetry
 
 
 class Request:
-    """One request on the control thread. `body` is the kio entity; `respond` sends the response, now or later, once."""
+    """One request on a loop of the control plane. `body` is the kio entity; `respond` sends the response, now or later, once."""
 
     __slots__ = (
         "api_key",
@@ -40,7 +47,7 @@ class Request:
         listener_index: int,
         connection_id: int,
         body: Any,
-        control: Any,  # network's ControlRequest
+        control: ControlRequest,
     ) -> None:
         self.api_key = api_key
         self.api_version = api_version
@@ -55,7 +62,7 @@ class Request:
 
     @property
     def client_software(self) -> tuple[str, str]:
-        """Name and version, as the client's ApiVersions told; "unknown" when it did not."""
+        """Name and version from the client's ApiVersions request; "unknown" if there was none."""
         software: tuple[str, str] = self.control.client_software
         return software
 
@@ -101,22 +108,22 @@ class ApiContext:
     def __init__(
         self,
         *,
-        config: Any,  # kafka_cy.config.BrokerConfig
+        config: BrokerConfig,
         cluster: MetadataCache,
         topic_changes: TopicChanges,
         config_changes: ConfigChanges,
-        logs: Any,  # kafka_cy.storage.log_manager.LogManager
-        groups: Any,  # kafka_cy.coordinator.group_coordinator.GroupCoordinator
+        logs: LogManager,
+        groups: GroupCoordinator,
         producer_ids: ProducerIds,
         loop: ControlLoop,
-        server: Any,  # kafka_cy.network.server.Server
-        publisher: Any,  # kafka_cy.network.metadata_image.ImagePublisher
+        server: Server,
+        publisher: ImagePublisher,
         broker_id: int,
         cluster_id: str,
-        advertised: list[tuple[str, int]] | None = None,  # host and port told to clients, by listener index
-        log: Any = None,  # kafka_cy.server.log.BrokerLog
-        create_offsets_topic: Callable[[Callable[[], object]], object] = lambda done: done(),
-        client_telemetry: Any = None,  # () -> kafka_cy.telemetry.client_telemetry.ClientTelemetry, made at first use
+        advertised: list[tuple[str, int]],  # host and port told to clients, by listener index
+        log: BrokerLog,
+        client_telemetry: Callable[[], ClientTelemetry],  # made at the first call
+        create_offsets_topic: Callable[[Callable[[], object]], object],  # see below
     ) -> None:
         self.config = config
         self.cluster = cluster
@@ -130,7 +137,7 @@ class ApiContext:
         self.publisher = publisher
         self.broker_id = broker_id
         self.cluster_id = cluster_id
-        self.advertised = advertised if advertised is not None else []
+        self.advertised = advertised
         self.log = log
         self.client_telemetry = client_telemetry
         # Creates the offsets topic on the admin loop, then calls back on the coordinator loop, successful or not.

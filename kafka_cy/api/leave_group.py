@@ -18,7 +18,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """Remove the members; the group rebalances if one really left."""
     body, version = request.body, request.api_version
     if version < 3:
-        members = [(body.member_id, None)]
+        members: list[tuple[str, str | None]] = [(body.member_id, None)]
     else:
         members = [(member.member_id, member.group_instance_id) for member in body.members]
 

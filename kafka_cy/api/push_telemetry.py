@@ -17,7 +17,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
         body.client_instance_id, telemetry.client_of(request), body.subscription_id, body.terminating,
         body.compression_type, len(body.metrics),
     )  # fmt: skip
-    if error or not body.metrics:
+    if error or instance is None or not body.metrics:
         return {"throttle_time": 0, "error_code": int(error)}
     telemetry.receive(
         instance.client,

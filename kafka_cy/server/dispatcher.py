@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import COLD_APIS, cold_handler
 from kafka_cy.server.log import BrokerLog
+
+if TYPE_CHECKING:
+    from kafka_cy.network.server import ControlRequest
 
 
 class Dispatcher:
@@ -20,16 +23,17 @@ class Dispatcher:
         self._log = log
         self._elements_max = int(context.config["kafkacy.control.request.max.elements"])
 
-    def dispatch(self, control: Any) -> None:
-        """Answer one ControlRequest now, or leave that to the handler; always one of respond and close."""
+    def dispatch(self, control: ControlRequest) -> None:
+        """Answer one ControlRequest by `respond` or `close`, now or, if the handler keeps it, later."""
         control.begin()
         try:
             self._dispatch(control)
         finally:
             control.handled()
 
-    def _dispatch(self, control: Any) -> None:
+    def _dispatch(self, control: ControlRequest) -> None:
         from kafka_cy.protocol.bridge import MalformedRequest, decode_request  # at first use: not in the start path
+        from kafka_cy.protocol.encoder import ResponseTooLarge
 
         key, version = control.api_key, control.api_version
         row = COLD_APIS.get(key)
@@ -58,6 +62,8 @@ class Dispatcher:
             answer = handle(request, self._context)
             if answer is not None:
                 request.respond(answer)
+        except ResponseTooLarge as error:
+            request.close(str(error))
         except Exception as error:  # noqa: BLE001 any fault of a handler ends here
             import traceback
 

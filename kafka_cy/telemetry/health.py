@@ -31,7 +31,7 @@ def problems(view: BrokerView) -> list[str]:
             found.append(f"reactor-{i} has been {ACTIVITIES[reactor.activity]} for {reactor.turn_ns / 1e9:.0f} s")
     for name, loop in zip(CONTROL_THREADS, reactor_numbers.control(view.server), strict=True):
         if loop.busy_ns > STUCK_S * 1e9:
-            found.append(f"the {name} thread has been busy for {loop.busy_ns / 1e9:.0f} s")
+            found.append(f"the {name} thread of the control plane has been busy for {loop.busy_ns / 1e9:.0f} s")
     paths, failed = view.log_dirs()
     if paths and len(failed) == len(paths):
         found.append("all log directories failed")
@@ -73,7 +73,7 @@ def threads(view: BrokerView) -> HttpAnswer:
         )
     for name, loop in zip(CONTROL_THREADS, reactor_numbers.control(view.server), strict=True):
         doing = f"busy for {loop.busy_ns / 1e6:.1f} ms" if loop.busy_ns else "waiting"
-        lines.append(f"{name} thread: {doing}, {loop.queued} requests queued, idle {loop.idle_ns / 1e9:.3f} s")
+        lines.append(f"control thread: {name}, {doing}, {loop.queued} requests queued, idle {loop.idle_ns / 1e9:.3f} s")
     from traceback import format_stack  # not in the start path
 
     frames = sys._current_frames()

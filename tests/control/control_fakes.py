@@ -96,6 +96,9 @@ def make_context(overrides: dict[str, str] | None = None) -> ApiContext:
         broker_id=1,
         cluster_id=CLUSTER_ID,
         advertised=[("localhost", 9092)],
+        log=none,
+        client_telemetry=none,
+        create_offsets_topic=none,
     )
 
 
