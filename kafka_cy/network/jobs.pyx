@@ -30,7 +30,7 @@ cdef extern from * nogil:
 cdef enum:
     THREADS_MAX = 64
     READ_THREADS_DEFAULT = 8            # Kafka's default of num.io.threads
-    DECOMPRESS_PRIORITY = 5             # nice
+    DECOMPRESS_PRIORITY = 10            # nice
 
 # Purpose: one kind's queue. Owner: the process. Lock: `mutex`; the list and the counts are guarded by it.
 # Limits: holds what is submitted, see Job.
@@ -55,7 +55,7 @@ cdef void queues_init() noexcept nogil:
         job_queue = &queues[i]
         pthread_mutex_init(&job_queue.mutex, NULL)
         pthread_cond_init(&job_queue.not_empty, NULL)
-    queues[<int>JOB_DECOMPRESS].threads_max = min(cores(), THREADS_MAX)
+    queues[<int>JOB_DECOMPRESS].threads_max = max(min(cores() - 1, THREADS_MAX), 1)
     queues[<int>JOB_READ].threads_max = READ_THREADS_DEFAULT
 
 queues_init()
@@ -65,7 +65,7 @@ cdef void jobs_set_threads(int32_t decompress, int32_t read) noexcept nogil:
     cdef int32_t[JOB_KINDS] wanted
     cdef JobQueue* job_queue
     cdef int i
-    wanted[<int>JOB_DECOMPRESS] = min(decompress, cores())
+    wanted[<int>JOB_DECOMPRESS] = min(decompress, cores() - 1)     # one core stays free for the reactors
     wanted[<int>JOB_READ] = read
     for i in range(<int>JOB_KINDS):
         job_queue = &queues[i]
@@ -168,7 +168,7 @@ cdef void set_paused(bint paused) noexcept nogil:
 
 
 def set_threads(int threads):
-    """How many threads read cold data; at most as many, and as there are cores, decompress (num.io.threads)."""
+    """How many threads read cold data; at most as many, and one core less, decompress (num.io.threads)."""
     with nogil:
         jobs_set_threads(threads, threads)
 

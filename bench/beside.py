@@ -1,0 +1,206 @@
+"""The latency of a quiet client beside clients that make a broker work hard. Prints a table; see docs/benchmarks.md.
+
+    .venv/bin/python bench/beside.py [SECONDS for each row]
+
+The quiet client produces 100 bytes with acks=1 and fetches them, 100 times a second, from a process of its own. Beside it
+one kind of neighbour after the other works, each in three processes. Each row has a baseline without a neighbour, measured just
+before it with the same broker: on a loaded machine only the difference says something.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import struct
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import zstandard
+
+from kafka_cy.records import Record, build_batch
+from kafka_cy.records.api import crc32c
+from kafka_cy.testing import Broker
+
+NEIGHBOURS = 3
+RATE_PER_S = 100
+PRODUCE, FETCH = 0, 1
+
+
+def frame(api_key: int, version: int, body: bytes) -> bytes:
+    header = struct.pack(">hhih", api_key, version, 1, -1)
+    return struct.pack(">i", len(header) + len(body)) + header + body
+
+
+def string(text: str) -> bytes:
+    return struct.pack(">h", len(text)) + text.encode()
+
+
+def produce_request(topic: str, records: bytes) -> bytes:
+    body = struct.pack(">hhii", -1, 1, 30000, 1) + string(topic) + struct.pack(">iii", 1, 0, len(records)) + records
+    return frame(PRODUCE, 8, body)
+
+
+def fetch_request(topic: str, offset: int, size: int = 1 << 20) -> bytes:
+    body = struct.pack(">iiiibi", -1, 500, 1, size, 0, 1) + string(topic) + struct.pack(">iiqi", 1, 0, offset, size)
+    return frame(FETCH, 4, body)
+
+
+def exactly(client: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        part = client.recv(min(size - len(data), 1 << 20))
+        if not part:
+            raise ConnectionError
+        data += part
+    return bytes(data)
+
+
+def call(client: socket.socket, request: bytes) -> bytes:
+    client.sendall(request)
+    return exactly(client, struct.unpack(">i", exactly(client, 4))[0])
+
+
+def connect(port: int) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port))
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return client
+
+
+def quiet(port: int, seconds: float, results: multiprocessing.Queue[list[float]]) -> None:
+    """Seconds of each produce and of each fetch."""
+    client = connect(port)
+    request = produce_request("quiet", build_batch([Record(value=b"v" * 100)]))
+    taken = []
+    begun = time.perf_counter()
+    for number in range(int(seconds * RATE_PER_S)):
+        time.sleep(max(0.0, begun + number / RATE_PER_S - time.perf_counter()))
+        before = time.perf_counter()
+        answer = call(client, request)
+        taken.append(time.perf_counter() - before)
+        error, offset = struct.unpack_from(">hq", answer, 4 + 4 + 2 + len("quiet") + 4 + 4)
+        assert error == 0, error
+        before = time.perf_counter()
+        call(client, fetch_request("quiet", offset))
+        taken.append(time.perf_counter() - before)
+    results.put(taken)
+
+
+def packed(codec: int, compressor: object, size: int) -> bytes:
+    """A batch of one record of `size` zeros."""
+    plain = build_batch([Record(value=b"x")])
+    chunk = bytes(1 << 20)
+    parts = [compressor.compress(b"\x80\x80\x80\x80\x08" + b"\0" * 5)]  # type: ignore[attr-defined]
+    parts += [compressor.compress(chunk) for _ in range(size >> 20)]  # type: ignore[attr-defined]
+    data = bytearray(plain[:61] + b"".join(parts) + compressor.flush())  # type: ignore[attr-defined]
+    struct.pack_into(">i", data, 8, len(data) - 12)
+    data[22] = codec
+    struct.pack_into(">I", data, 17, crc32c(bytes(data[21:])))
+    return bytes(data)
+
+
+def zstd_bombs(port: int, folder: Path) -> None:
+    client = connect(port)
+    request = produce_request("bombs", packed(4, zstandard.ZstdCompressor().compressobj(), 1 << 30))
+    while True:
+        call(client, request)
+
+
+def gzip_bombs(port: int, folder: Path) -> None:
+    client = connect(port)
+    request = produce_request("bombs", packed(1, zlib.compressobj(6, zlib.DEFLATED, 31), 300 << 20))
+    while True:
+        call(client, request)
+
+
+def recompression(port: int, folder: Path) -> None:
+    client = connect(port)
+    request = produce_request("recompressed", build_batch([Record(value=os.urandom(900_000))]))
+    while True:
+        call(client, request)
+
+
+def cold_readers(port: int, folder: Path) -> None:
+    client = connect(port)
+    logs = list(folder.rglob("old-0/*.log"))
+    while True:
+        for path in logs:
+            fd = os.open(path, os.O_RDONLY)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(fd)
+        for offset in range(0, 60, 3):
+            call(client, fetch_request("old", offset, 4 << 20))
+
+
+def lying_requests(port: int, folder: Path) -> None:
+    lies = [
+        struct.pack(">i", 0x7FFFFFFF), b"\xff" * 64, frame(PRODUCE, 8, b"\x7f" * 200), frame(FETCH, 4, struct.pack(">i", -1) * 9),
+        frame(PRODUCE, 8, struct.pack(">hhii", -1, 1, 30000, 0x7FFFFFFF)), struct.pack(">i", 90 << 20) + bytes(1 << 20),
+    ]
+    while True:
+        for lie in lies:
+            client = connect(port)
+            try:
+                client.sendall(lie)
+                client.settimeout(0.01)
+                client.recv(100)
+            except OSError:
+                pass
+            client.close()
+
+
+ROWS: list[Callable[[int, Path], None]] = [zstd_bombs, gzip_bombs, recompression, cold_readers, lying_requests]
+
+
+def fill(port: int) -> None:
+    client = connect(port)
+    for _ in range(64):
+        call(client, produce_request("old", build_batch([Record(value=os.urandom(1_000_000))])))
+    client.close()
+
+
+def measure(port: int, folder: Path, seconds: float, neighbour: Callable[[int, Path], None] | None) -> list[float]:
+    others = [multiprocessing.Process(target=neighbour, args=(port, folder), daemon=True)
+              for _ in range(NEIGHBOURS if neighbour else 0)]
+    for each in others:
+        each.start()
+    time.sleep(1.5 if others else 0.1)
+    results: multiprocessing.Queue[list[float]] = multiprocessing.Queue()
+    client = multiprocessing.Process(target=quiet, args=(port, seconds, results), daemon=True)
+    client.start()
+    taken = sorted(results.get())
+    client.join()
+    for each in others:
+        each.kill()
+        each.join()
+    return taken
+
+
+def milliseconds(taken: list[float]) -> str:
+    return "  ".join(f"{1000 * taken[min(int(len(taken) * q), len(taken) - 1)]:8.2f}" for q in (0.5, 0.99, 1.0))
+
+
+def main() -> None:
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 8
+    with tempfile.TemporaryDirectory() as name, Broker(folder=Path(name)) as broker:
+        client = connect(broker.port)
+        for topic, config in (("quiet", {}), ("bombs", {}), ("old", {"segment.bytes": "16777216"}),
+                              ("recompressed", {"compression.type": "gzip", "compression.gzip.level": "9"})):
+            rows = b"".join(string(key) + string(value) for key, value in config.items())
+            body = struct.pack(">i", 1) + string(topic) + struct.pack(">ihi", 1, 1, 0)
+            body += struct.pack(">i", len(config)) + rows + struct.pack(">ib", 30000, 0)
+            call(client, frame(19, 2, body))
+        fill(broker.port)
+        print(f"{'milliseconds':20s} {'alone: p50':>10s} {'p99':>9s} {'max':>9s}   {'beside: p50':>9s} {'p99':>9s} {'max':>9s}")
+        for neighbour in ROWS:
+            alone = measure(broker.port, Path(name), seconds, None)
+            beside = measure(broker.port, Path(name), seconds, neighbour)
+            print(f"{neighbour.__name__:20s} {milliseconds(alone)}   {milliseconds(beside)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
