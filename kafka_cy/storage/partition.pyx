@@ -37,7 +37,7 @@ cdef inline Log* current_log(Partition* partition) noexcept nogil:
     return <Log*>atomic_load_pointer(<void**>&partition.log)
 
 
-cdef Log* lock_log(Partition* partition) noexcept nogil:
+cdef inline Log* lock_log(Partition* partition) noexcept nogil:
     """The current log, with its append mutex: leadership does not change, and the log is not replaced, until unlock_log."""
     cdef Log* log = current_log(partition)
     pthread_mutex_lock(&log.append_mutex)
@@ -48,7 +48,7 @@ cdef Log* lock_log(Partition* partition) noexcept nogil:
     return log
 
 
-cdef void unlock_log(Log* log) noexcept nogil:
+cdef inline void unlock_log(Log* log) noexcept nogil:
     pthread_mutex_unlock(&log.append_mutex)
 
 
@@ -144,12 +144,12 @@ cdef void partition_release(Partition* partition) noexcept nogil:
 
 # -- leadership: everything here is called with the append mutex, but for what says so --
 
-cdef int64_t own_offset(Log* log) noexcept nogil:
+cdef inline int64_t own_offset(Log* log) noexcept nogil:
     """What the leader itself has: with flush.messages=1 only what is on the disk."""
     return log_flushed_offset(log) if log_config(log).flush_interval_messages == 1 else log_end_offset(log)
 
 
-cdef bint advance_high_watermark(Partition* partition, Log* log) noexcept nogil:
+cdef inline bint advance_high_watermark(Partition* partition, Log* log) noexcept nogil:
     """Up to what the leader and all followers in sync have. True when it moved."""
     cdef int64_t offset = own_offset(log)
     cdef int32_t i
@@ -173,7 +173,7 @@ cdef void on_flushed(void* context) noexcept nogil:
     partition_release(partition)
 
 
-cdef int check_append(
+cdef inline int check_append(
     Partition* partition, const LogConfig* config, int32_t leader_epoch, bint all_replicas, AppendOrigin origin
 ) noexcept nogil:
     cdef int32_t state = atomic_load_i32(&partition.state)

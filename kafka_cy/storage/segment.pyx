@@ -167,7 +167,7 @@ cdef void count_open(int64_t change) noexcept nogil:
         close_files(&files)
 
 
-cdef bint pin_opened(Segment* segment) noexcept nogil:
+cdef inline bint pin_opened(Segment* segment) noexcept nogil:
     """True, with one more pin, when the files are open."""
     cdef int64_t pins = atomic_load_i64(&segment.pins)
     while pins >= 0:
