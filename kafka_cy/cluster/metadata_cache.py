@@ -12,8 +12,7 @@ from uuid import UUID
 
 from kafka_cy.cluster.topic_names import collision_key
 from kafka_cy.cluster.topics import Topic
-
-PARTITION_OFFLINE = 2  # PartitionState of storage/partition.pxd
+from kafka_cy.storage.partition import STATE_OFFLINE
 
 
 class Logs(Protocol):
@@ -76,7 +75,7 @@ class MetadataCache:
     def partition(self, topic: str, index: int) -> Any:
         """The HostedPartition, or None when this broker hosts no such partition or its log directory failed."""
         hosted = self.logs.partitions.get((topic, index)) if self.logs is not None else None
-        return hosted if hosted is not None and hosted.state != PARTITION_OFFLINE else None
+        return hosted if hosted is not None and hosted.state != STATE_OFFLINE else None
 
     def collides_with(self, name: str) -> str | None:
         """A topic whose name differs from this one in '.' and '_' only."""

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.storage.partition import STATE_OFFLINE
+
 if TYPE_CHECKING:
     from kafka_cy.server.broker import KafkaServer
 
@@ -48,7 +50,7 @@ class MetricsView:
             return 0, 0, 0, 0
         ours = cluster.broker_id
         topics = cluster.all_topics()
-        hosted = {(partition.topic, partition.index) for partition in logs.counted()[0] if partition.state != 2}
+        hosted = {(partition.topic, partition.index) for partition in logs.counted()[0] if partition.state != STATE_OFFLINE}
         count = offline = unpreferred = 0
         for topic in topics:
             for partition in topic.partitions:

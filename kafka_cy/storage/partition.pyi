@@ -3,6 +3,11 @@ from typing import Any
 
 from kafka_cy.storage.log import PartitionLog
 
+STATE_ONLINE: int
+STATE_FOLLOWER: int
+STATE_OFFLINE: int
+STATE_DELETED: int
+
 class HostedPartition:
     log: PartitionLog
     def __init__(

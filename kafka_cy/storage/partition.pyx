@@ -25,6 +25,12 @@ from kafka_cy.storage.storage_error cimport (
 
 from kafka_cy.storage.log import STORAGE_ERROR_NAMES, StorageFailure
 
+# The values of HostedPartition.state.
+STATE_ONLINE = PARTITION_ONLINE
+STATE_FOLLOWER = PARTITION_FOLLOWER
+STATE_OFFLINE = PARTITION_OFFLINE
+STATE_DELETED = PARTITION_DELETED
+
 cdef wake_hook wake_reactor = NULL
 
 

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from kafka_cy.storage.partition import STATE_ONLINE
+
 # Time that one scrape may spend on reading timestamps; what is left over is known at one of the next scrapes.
 LOOK_UPS_BUDGET_S = 0.1
 LOOK_UPS_AT_ONCE = 1024
@@ -20,7 +22,6 @@ REMEMBERED_S = 60.0
 # What clients name may be longer: groups with such ids are left out and counted, the rest is cut.
 GROUP_ID_CHARS_MAX = 1024
 NAME_CHARS_MAX = 256
-PARTITION_ONLINE = 0  # PartitionState of storage/partition.pxd
 
 PartitionKey = tuple[str, int]
 
@@ -134,7 +135,7 @@ class LagCollector:
     def collect(self) -> Snapshot:
         """Look at everything once."""
         begun = time.perf_counter()
-        hosted = {key: part for key, part in dict(self._view.hosted()).items() if part.state == PARTITION_ONLINE}
+        hosted = {key: part for key, part in dict(self._view.hosted()).items() if part.state == STATE_ONLINE}
         topics = self._view.topics()
         ids = {topic.name: topic.id for topic in topics}
         all_groups = self._view.groups()

@@ -20,8 +20,8 @@ from kafka_cy.coordinator.runtime.loader import PartitionLoader
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.shard import AppendFailed, S, Shard, Stored
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.storage.partition import STATE_ONLINE
 
-ONLINE = 0  # state of a hosted partition that this broker leads
 SLICE_S = 0.001  # of work on many groups, before other requests have their turn
 R = TypeVar("R")
 T = TypeVar("T")
@@ -224,7 +224,7 @@ class CoordinatorRuntime(Generic[S]):
 
     def _send_stored(self, shard: Shard[S]) -> None:
         shard.hosted.watch()
-        if shard.hosted.state != ONLINE:
+        if shard.hosted.state != STATE_ONLINE:
             self.unload(shard.index)
             return
         shard.send_stored()
