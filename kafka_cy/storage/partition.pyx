@@ -458,9 +458,9 @@ cdef class HostedPartition:
             raise StorageFailure(f"append to {self}: {STORAGE_ERROR_NAMES.get(error, error)}", error, self.log.failed_errno)
         return result.base_offset
 
-    def read(self, offset, bytes_max=1 << 20):
-        """Whole batches from `offset` on, below the high watermark; b"" at its end."""
-        return self.log.read(offset, bytes_max, self.high_watermark)
+    def read(self, offset, bytes_max=1 << 20, end_offset=None):
+        """Whole batches from `offset` on, below `end_offset` or else the high watermark; b"" at its end."""
+        return self.log.read(offset, bytes_max, self.high_watermark if end_offset is None else end_offset)
 
     def retire(self, state):
         """No more appends: `state` is "deleted", "offline" or "follower". Whoever waits is woken and sees it."""

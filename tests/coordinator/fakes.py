@@ -99,10 +99,10 @@ class FakePartition:
     def watch(self) -> None:
         self.watched = True
 
-    def read(self, offset: int, max_bytes: int) -> bytes:
+    def read(self, offset: int, max_bytes: int, end_offset: int) -> bytes:
         found = b""
         for batch in self.batches:
-            if next(iter(iterate_batches(batch))).last_offset >= offset:
+            if offset <= next(iter(iterate_batches(batch))).last_offset < end_offset:
                 if found and len(found) + len(batch) > max_bytes:
                     break
                 found += batch

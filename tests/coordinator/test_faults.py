@@ -11,8 +11,9 @@ from kafka_cy.coordinator.classic import join as join_module
 from kafka_cy.coordinator.classic import limits
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.classic.sessions import Sessions
-from kafka_cy.coordinator.records import GroupKey
+from kafka_cy.coordinator.records import CommittedOffset, GroupKey, OffsetKey, Record
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
+from kafka_cy.coordinator.state_machine import GroupStateMachine
 from kafka_cy.protocol.errors import ErrorCode
 
 from .fakes import SUBSCRIPTION, FakeCluster, Harness, replicated
@@ -28,6 +29,10 @@ def fail_once(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
         raise RuntimeError("a fault")
 
     monkeypatch.setattr(owner, name, fails)
+
+
+def offset_record(group: str, offset: int) -> Record:
+    return OffsetKey(group, "ct", 0), CommittedOffset(offset, -1, "", 1, -1, None)
 
 
 def joins_again(harness: Harness) -> None:
@@ -103,6 +108,49 @@ def test_a_fault_in_replay_loads_the_partition_again(monkeypatch: pytest.MonkeyP
     reloaded = harness.coordinator.runtime.shards[0].state
     assert reloaded is not machine and replicated(reloaded)["g"][1]["ct"][0].offset == 7
     assert harness.heartbeat(member, generation) == 0
+
+
+def test_a_fault_in_replay_loses_nothing_that_is_not_stored_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    partition, runtime = harness.cluster.hosted[0], harness.coordinator.runtime
+    partition.held = True
+    runtime.write("other", lambda state: CoordinatorResult([offset_record("other", 5)]))
+    fail_once(monkeypatch, runtime.shards[0].state, "_replay_offset")
+    runtime.write("g", lambda state: CoordinatorResult([offset_record("g", 7)]))
+    groups = runtime.shards[0].state.groups
+    assert [groups[name].offsets["ct"][0].offset for name in ("other", "g")] == [5, 7]
+    seen: list[ErrorCode] = []
+    harness.coordinator.fetch(["g"], lambda place, group: None, lambda results: seen.append(results[0][0]))
+    assert not seen, "what was loaded is not stored yet"
+    partition.high_watermark = partition.log_end_offset
+    harness.coordinator.look()
+    assert seen == [ErrorCode.NONE]
+
+
+def test_an_operation_whose_partition_is_loaded_again_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    runtime = harness.coordinator.runtime
+    harness.cluster.hosted[0].held = True
+    fails = CoordinatorResult[str]([offset_record("g", 7)])
+
+    def nested() -> None:
+        fail_once(monkeypatch, runtime.shards[0].state, "_replay_offset")
+        runtime.write("g", lambda state: fails)
+
+    seen: list[ErrorCode] = []
+    outer = CoordinatorResult([offset_record("other", 5)], "done", apply=nested)
+    runtime.write("other", lambda state: outer, lambda error, response: seen.append(error))
+    assert seen == [ErrorCode.NOT_COORDINATOR]
+
+
+def test_a_partition_whose_loading_fails_does_not_load_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    assert harness.commit() == 0
+    harness.coordinator.stop()
+    fail_once(monkeypatch, GroupStateMachine, "replay")
+    again = harness.reload()
+    assert not again.coordinator.runtime.shards and again.coordinator.group_count == 0
+    assert again.group().offsets["ct"][0].offset == 5, "the next request loads it"
 
 
 @pytest.mark.parametrize("group", ["\ufffd" * 11_000, "g" * 32_768])

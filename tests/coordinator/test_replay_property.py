@@ -109,7 +109,9 @@ def test_loading_up_to_any_record_gives_the_state_of_that_time(steps: list[tuple
     for count, batch in enumerate(partition.batches, 1):
         offset += len(FakePartition(batches=[batch]).records())
         cluster = FakeCluster(1)
-        cluster.hosted[0] = FakePartition(high_watermark=offset, batches=partition.batches[:count])
+        cluster.hosted[0] = FakePartition(
+            high_watermark=offset, log_end_offset=offset, batches=partition.batches[:count]
+        )
         loaded = Harness(cluster)
         assert replicated(loaded.coordinator.runtime.shards[0].state) == life.held[offset]
         loaded.coordinator.stop()

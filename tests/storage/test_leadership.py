@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kafka_cy.records import iterate_batches
 from kafka_cy.storage import log_loader, log_manager
 from kafka_cy.storage.log import PartitionLog, StorageFailure
 from kafka_cy.storage.log_copy import copy_log
@@ -55,6 +56,16 @@ def test_the_high_watermark_comes_down_with_the_log(tmp_path: Path) -> None:
     partition.become_leader(3)
     partition.append(batch(5))
     assert (partition.high_watermark, partition.log.epoch_of(12)) == (15, 3)
+
+
+def test_a_read_ends_at_the_high_watermark_or_where_it_is_told_to(tmp_path: Path) -> None:
+    partition = hosted(tmp_path, followers=[2])
+    for _ in range(2):
+        partition.append(batch(5))
+    partition.follower_fetched(2, 5)
+    below, everything = partition.read(0), partition.read(0, end_offset=10)
+    assert [each.last_offset for each in iterate_batches(below)] == [4]
+    assert [each.last_offset for each in iterate_batches(everything)] == [4, 9]
 
 
 def test_a_follower_does_not_move_the_high_watermark_itself(tmp_path: Path) -> None:

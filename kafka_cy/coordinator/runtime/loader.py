@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from kafka_cy.coordinator.runtime.result import StateMachine
-from kafka_cy.records import InvalidBatch, iterate_batches
-from kafka_cy.storage.log import StorageFailure
+from kafka_cy.records import iterate_batches
 
 SLICE_S = 0.02
 READ_BYTES = 1 << 16
@@ -16,7 +15,10 @@ COMMIT_MARKER = b"\x00\x01"  # the type in a control record's key (int16 version
 
 
 class PartitionLoader:
-    """Reads a HostedPartition up to its high watermark, then calls `done()`, or `failed(error)`."""
+    """Reads a HostedPartition up to the log's end, then calls `done()`, or `failed(error)`.
+
+    Records above the high watermark are replayed too: they are stored later, and no one would replay them then.
+    """
 
     def __init__(
         self, hosted: Any, state: StateMachine, loop: Any, done: Callable[[], None], failed: Callable[[Exception], None]
@@ -26,19 +28,20 @@ class PartitionLoader:
         self.loop = loop
         self.done = done
         self.failed = failed
-        self.offset: int = hosted.log_start_offset
+        self.offset: int = hosted.log_start_offset  # behind the last record that was replayed
         self.cancelled = False
 
     def run(self) -> None:
         """Work for one slice; a timer continues when there is more."""
         deadline = time.monotonic() + SLICE_S
         while not self.cancelled:
-            if self.offset >= self.hosted.high_watermark:
+            end_offset = self.hosted.log_end_offset
+            if self.offset >= end_offset:
                 return self.done()
             before = self.offset
             try:
-                self._replay(iterate_batches(self.hosted.read(self.offset, READ_BYTES)))
-            except (StorageFailure, InvalidBatch) as error:
+                self._replay(iterate_batches(self.hosted.read(self.offset, READ_BYTES, end_offset)))
+            except Exception as error:  # noqa: BLE001 whatever it was, the partition must not count as loading for ever
                 return self.failed(error)
             if self.offset == before:
                 return self.done()

@@ -79,12 +79,14 @@ class CoordinatorRuntime(Generic[S]):
         return self.shards.get(index)
 
     def _loaded(self, shard: Shard[S]) -> None:
+        if shard.loader is not None:
+            shard.end_offset = shard.loader.offset  # responses wait until what was loaded is stored
         shard.loader = None
         for line in shard.state.loaded(self._on_fault):
             self.log(line, topic=self.topic, partition=shard.index)
 
     def _load_failed(self, shard: Shard[S], error: Exception) -> None:
-        self.log("a coordinator's partition cannot be loaded", topic=self.topic, partition=shard.index, error=str(error))
+        self.log("a coordinator's partition cannot be loaded", topic=self.topic, partition=shard.index, error=repr(error))
         self.unload(shard.index)
 
     def unload(self, index: int) -> None:
@@ -213,6 +215,9 @@ class CoordinatorRuntime(Generic[S]):
         if shard.is_stored():
             send(ErrorCode.NONE)
             return
+        if self.shards.get(shard.index) is not shard:  # unloaded since, by a fault in a nested operation
+            send(ErrorCode.NOT_COORDINATOR)
+            return
         shard.waiting.append((shard.end_offset, send))
         self._waiting[shard.index] = shard
         self._send_stored(shard)
@@ -228,7 +233,7 @@ class CoordinatorRuntime(Generic[S]):
             self.unload(shard.index)
             return
         shard.send_stored()
-        if not shard.waiting:
+        if not shard.waiting and self._waiting.get(shard.index) is shard:
             self._waiting.pop(shard.index, None)
 
     # -- timers and long work --

@@ -34,7 +34,7 @@ class Shard(Generic[S]):
         self.hosted = hosted  # storage's HostedPartition
         self.state = state
         self.loader: PartitionLoader | None = None
-        self.end_offset = 0  # behind the last record that was appended
+        self.end_offset = 0  # behind the last record that was loaded or appended
         self.waiting: deque[tuple[int, Stored]] = deque()  # by the end offset that has to be stored
 
     def append(self, records: Sequence[Record], now_ms: int, batch_bytes_max: int, compression: str) -> None:
