@@ -20,7 +20,7 @@ from kafka_cy.api.error_codes cimport (
     ERROR_NONE, ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_OFFSET_OUT_OF_RANGE, ERROR_UNKNOWN_TOPIC_ID,
     ERROR_UNKNOWN_TOPIC_OR_PARTITION, storage_error_code,
 )
-from kafka_cy.api.fetch_cold cimport COLD_ROUNDS_MAX, cold_read_leave, cold_read_start, in_page_cache
+from kafka_cy.api.fetch_cold cimport COLD_BYTES_MAX, COLD_ROUNDS_MAX, cold_read_leave, cold_read_start, in_page_cache
 from kafka_cy.api.fetch_partitions cimport fetch_begin
 from kafka_cy.api.fetch_request cimport FetchHeader, read_fetch_header
 from kafka_cy.api.fetch_response cimport fetch_respond
@@ -182,6 +182,8 @@ cdef void read_log(Fetch* fetch, FetchItem* item, Log* log, int64_t bytes_max, b
     """Finds the batches. What is not in memory is left to a job, unless jobs have tried often enough."""
     cdef bint wait = fetch.cold_rounds >= COLD_ROUNDS_MAX and first
     cdef int error
+    if fetch.cold_rounds:       # Ask for no more than a job has read, or the rest would be cold again in every round.
+        bytes_max = min(bytes_max, <int64_t>COLD_BYTES_MAX)
     if wait:
         error = log_read(log, item.fetch_offset, item.read_limit, bytes_max, first, &item.read)
     else:

@@ -8,6 +8,7 @@ from kafka_cy.storage.log cimport ReadResult
 from kafka_cy.storage.partition cimport Partition
 
 cdef enum:
+    COLD_BYTES_MAX = 8 << 20        # of one job; what is beyond is read when it is asked for again
     COLD_ROUNDS_MAX = 3             # then the reactor reads one piece itself: memory is too short to keep what jobs read
 
 # What one partition of a fetch wants to read. Holds a partition reference.

@@ -21,7 +21,6 @@ from kafka_cy.storage.storage_error cimport STORAGE_OK
 cdef enum:
     PROBE_STEP = 64 << 10
     RECENT_BYTES = 1 << 20              # the end of the active segment, where consumers read: cached unless memory is gone
-    COLD_BYTES_MAX = 8 << 20            # of one job; what is beyond is read when it is asked for again
     READ_BYTES = 128 << 10
 
 

@@ -49,8 +49,11 @@ cdef SessionCache cache
 
 cdef int cache_init(int32_t slots) noexcept nogil:
     """An empty cache. -1 without memory: there are no slots then."""
+    cdef int32_t shard
     cache.slots = slots
     cache.shards_count = SHARDS_MAX if slots > SHARDS_MAX else slots
+    for shard in range(cache.shards_count):
+        cache.shards[shard].hand = shard    # the first slot of the shard: a search stays among the slots of its shard
     free(cache.sessions)
     cache.sessions = NULL
     if slots > 0:
@@ -243,6 +246,15 @@ cdef void shard_count(int32_t shard, int64_t* sessions, int64_t* partitions, int
             partitions[0] += atomic_load_i32(&cache.sessions[slot].count)
         slot += cache.shards_count
     pthread_mutex_unlock(&cache_shard.mutex)
+
+
+def age(by_ms: int) -> None:
+    """Makes all sessions older and longer idle. For tests, while no request is worked on."""
+    cdef int32_t slot
+    for slot in range(cache.slots):
+        if cache.sessions[slot] != NULL:
+            cache.sessions[slot].created_ms -= by_ms
+            cache.sessions[slot].used_ms -= by_ms
 
 
 def counters() -> dict[str, int]:

@@ -31,7 +31,8 @@ cdef struct NamedPartitions:
     int32_t partitions_count
     int32_t partitions_capacity
     NamedPartition* partitions      # likewise
-    HashTable topics_table          # both tables are in use from the second partition on
+    bint tables_used                # from the second mention on
+    HashTable topics_table
     HashTable partitions_table
 
 

@@ -31,6 +31,7 @@ cdef NamedPartitions* named_of(int32_t reactor_id) noexcept nogil:
         hash_table_free(&named.partitions_table)
         memset(named, 0, sizeof(NamedPartitions))
     named.mention = NULL
+    named.tables_used = False
     named.topics_count = 0
     named.partitions_count = 0
     return named
@@ -55,16 +56,18 @@ cdef int make_room(NamedPartitions* named) noexcept nogil:
 
 
 cdef int make_room_in_tables(NamedPartitions* named) noexcept nogil:
-    """The same for the tables. With the second partition of the request they come into use; 1 without memory."""
+    """The same for the tables. With the second mention of the request they come into use; 1 without memory."""
+    cdef bint first_use = not named.tables_used
     cdef uint32_t topics_count = <uint32_t>named.topics_count + 1
     cdef uint32_t partitions_count = <uint32_t>named.partitions_count + 1
-    if named.partitions_count == 1:
+    if first_use:
         hash_table_clear(&named.topics_table)
         hash_table_clear(&named.partitions_table)
     if (hash_table_reserve(&named.topics_table, topics_count) < 0
             or hash_table_reserve(&named.partitions_table, partitions_count) < 0):
         return 1
-    if named.partitions_count == 1:
+    if first_use:
+        named.tables_used = True
         named.topics[0].hash = hash_of_topic(&named.topics[0].key)
         hash_table_insert(&named.topics_table, named.topics[0].hash, 0)
         hash_table_insert(

@@ -135,6 +135,22 @@ def test_the_cache_is_bounded(hot_server: HotServer, connection: Connection) -> 
         fetch_session_cache.set_slots(1000)
 
 
+def test_every_shard_evicts_its_own_sessions(hot_server: HotServer, connection: Connection) -> None:
+    """A full cache of sessions of one partition: each new session of two replaces an old one, until all are replaced."""
+    hot_server.create_topic("t", 2)
+    fetch_session_cache.set_slots(24)
+    try:
+        small = {open_session(hot_server, connection, 12, {("t", 0): 0}) for _ in range(24)}
+        fetch_session_cache.age(10 * 60_000)
+        before = fetch_session_cache.counters()["evictions"]
+        large = {open_session(hot_server, connection, 12, {("t", 0): 0, ("t", 1): 0}) for _ in range(24)}
+        counters = fetch_session_cache.counters()
+        assert len(small) == len(large) == 24 and not small & large
+        assert (counters["sessions"], counters["partitions"], counters["evictions"] - before) == (24, 48, 24)
+    finally:
+        fetch_session_cache.set_slots(1000)
+
+
 def test_many_partitions_come_and_go(hot_server: HotServer, connection: Connection) -> None:
     """The session's tables against a set as the model."""
     import random
