@@ -4,6 +4,7 @@
 # make test    lint, types, tests
 # make fuzz    decoders under the address sanitizer (FUZZ_SECONDS=120)
 # make races   what threads share under the thread sanitizer (PYTEST_ARGS="-k image")
+# make conformance  Apache Kafka's own integration tests against this broker (ARGS="--tests '^producer '"); docs/conformance.md
 # make bench        speed beside Apache Kafka and as things grow, in under five minutes; results in build/bench
 # make bench-full   the same at length, in half an hour; results in bench/results, and bench/RESULTS.md out of them
 # make bench-micro  records, indexes and log, each beside the obvious alternative
@@ -17,7 +18,7 @@ FUZZ_SECONDS ?= 120
 
 BENCH := $(VENV)/bin/kafka-cy bench
 
-.PHONY: build run test lint pytest test-tools fuzz races bench bench-full bench-results bench-micro wheel clean
+.PHONY: build run test lint pytest test-tools fuzz races conformance bench bench-full bench-results bench-micro wheel clean
 
 build:
 	@scripts/build.sh "$(PYTHON)" "$(VENV)"
@@ -53,6 +54,10 @@ fuzz: build-test
 
 races: build-test
 	@scripts/races.sh "$(VENV)" $(PYTEST_ARGS)
+
+conformance: build-test
+	@scripts/install-kafka.sh
+	@$(VENV)/bin/python tests/conformance/run.py $(ARGS)
 
 bench: build
 	@scripts/install-kafka.sh
