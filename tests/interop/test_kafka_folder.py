@@ -355,8 +355,10 @@ def test_kafka_reads_what_ours_wrote(tmp_path: Path, java: JavaTools) -> None:
 
 
 def check_with_kafkas_tool(java: JavaTools, folder: Path) -> None:
-    """DumpLogSegments over every file: batches valid, indexes in order and pointing at batches."""
-    ours = [path for path in folder.rglob("*-*/*") if path.parent.name != "__cluster_metadata-0"]  # Kafka's own
+    """DumpLogSegments over all files of a folder: batches valid, indexes in order and pointing at batches."""
+    ours = [
+        path for path in folder.rglob("*") if "-" in path.parent.name and path.parent.name != "__cluster_metadata-0"
+    ]
     logs = [path for path in ours if path.suffix == ".log" and len(path.stem) == 20 and path.stat().st_size]
     assert logs
     dumped = java.check("DumpLogSegments", "--deep-iteration", "--files", ",".join(map(str, logs)), timeout_s=120).out
