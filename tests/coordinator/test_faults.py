@@ -191,20 +191,37 @@ def test_groups_and_pending_members_are_limited(monkeypatch: pytest.MonkeyPatch)
     assert harness.coordinator.group_count == 0
 
 
-def test_the_metadata_of_all_members_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    large = [("range", bytes(600))]
-    monkeypatch.setattr(limits, "METADATA_BYTES_MAX", 1500)
+def test_the_memory_of_all_members_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = [("range", bytes(6000))]
+    monkeypatch.setattr(limits, "MEMBER_BYTES_MAX", 16_000)
     harness = Harness()
     held = harness.coordinator.rebalancer.held
     (member, _), _ = harness.stable(2, protocols=large)
-    assert held.metadata_bytes == 2 * 605
+    assignment = len(member)  # each gets its member id
+    besides = limits.member_bytes(member, None, "c", [("range", b"")], b"")
+    assert held.member_bytes == 2 * (besides + 6000 + assignment)
     assert harness.join("other", protocols=large)[0]["error_code"] == ErrorCode.GROUP_MAX_SIZE_REACHED
-    assert harness.join(member=member, protocols=[("range", bytes(1000))])[0]["error_code"] == 81
-    assert not harness.join(member=member, protocols=[("range", bytes(100))]), "the group rebalances"
-    assert held.metadata_bytes == 605 + 105
+    assert harness.join(member=member, protocols=[("range", bytes(10_000))])[0]["error_code"] == 81
+    assert not harness.join(member=member, protocols=[("range", bytes(1000))]), "the group rebalances"
+    assert held.member_bytes == 2 * (besides + assignment) + 6000 + 1000
     harness.reload()
     harness.loop.advance(60)
-    assert not harness.group().members and held.metadata_bytes == 0
+    assert not harness.group().members and held.member_bytes == 0
+
+
+def test_ids_count_as_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MEMBER_BYTES_MAX", 200_000)
+    harness = Harness()
+    held = harness.coordinator.rebalancer.held
+    for known in (True, False):  # ids that were given out; members
+        responses = [harness.join(client="c" * 32_000, known=known, session_ms=10_000) for _ in range(8)]
+        refused = [each for each in responses if each and each[0]["error_code"] == ErrorCode.GROUP_MAX_SIZE_REACHED]
+        assert len(refused) == (3 if known else 5) and held.member_bytes <= 200_000
+        harness.loop.advance(60)
+        assert held.member_bytes == 0 or not known
+    assert limits.pending_bytes("\U0001f600" + "c" * 8000) > 32_000, "one wide character makes all of them wide"
+    harness.coordinator.stop()
+    assert held.member_bytes == 0
 
 
 def test_a_fault_while_a_partition_is_loaded_or_unloaded_costs_one_group(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from kafka_cy.coordinator import heartbeat_table
+from kafka_cy.coordinator.classic.limits import pending_bytes
 from kafka_cy.protocol.errors import ErrorCode
 
 from .fakes import SUBSCRIPTION, FakeCluster, Harness, replayed
@@ -105,7 +106,8 @@ class GroupMachine(RuleBasedStateMachine):
             assert (group.leader in group.members) == bool(group.members)
             assert set(group.static_members.values()) <= set(group.members)
             held = self.harness.coordinator.rebalancer.held
-            assert held.metadata_bytes == sum(each.metadata_bytes for each in group.members.values())
+            pending = sum(map(pending_bytes, group.pending_members))
+            assert held.member_bytes == sum(each.held_bytes for each in group.members.values()) + pending
             waiting = [each for each in group.members.values() if each.awaiting_join is not None]
             assert group.awaiting_joins == len(waiting)
             names = Counter(name for each in group.members.values() for name, _ in each.protocols)

@@ -259,6 +259,10 @@ class ClassicGroup(Group):
         """The largest of the members' rebalance timeouts."""
         return max((member.rebalance_timeout_ms for member in self.members.values()), default=0)
 
+    def held_bytes(self) -> int:
+        """How much of `MEMBER_BYTES_MAX` the members take."""
+        return sum(member.held_bytes for member in self.members.values())
+
     def all_joined(self) -> bool:
         """Whether every member waits for the end of the join phase."""
         return not self.pending_members and self.awaiting_joins == len(self.members)

@@ -38,7 +38,8 @@ class JoinGroup:
         if not group.supports(request.protocol_type, (name for name, _ in request.protocols)):
             return Result(response=join_error(ErrorCode.INCONSISTENT_GROUP_PROTOCOL, request.member_id))
         known = group.members.get(request.member_id or group.static_members.get(request.instance_id or "", ""))
-        if not self.held.has_room(request, known.metadata_bytes if known is not None else 0):
+        before = (known.assignment, known.held_bytes) if known is not None else (b"", 0)
+        if not self.held.has_room(request, *before):
             return Result(response=join_error(ErrorCode.GROUP_MAX_SIZE_REACHED, request.member_id))
         if request.member_id:
             return self._join_known(group, request, respond)
@@ -79,7 +80,7 @@ class JoinGroup:
         self.sessions.drop_pending(group, member_id)
         group.add(member, request.protocol_type)
         group.await_join(member, respond)
-        self.held.metadata_bytes += member.metadata_bytes
+        self.held.member_bytes += member.held_bytes
         self.sessions.watch_until(group, member.last_heartbeat_s + NEW_MEMBER_JOIN_TIMEOUT_S)
         self.rebalancer.prepare_or_complete(group)
 
@@ -103,9 +104,9 @@ class JoinGroup:
     def _rejoin(self, group: ClassicGroup, member: Member, request: JoinRequest, respond: Respond) -> None:
         # An earlier request that the client abandoned.
         respond_join(group, member, join_error(ErrorCode.REBALANCE_IN_PROGRESS, member.member_id))
-        before = member.metadata_bytes
+        before = member.held_bytes
         group.set_protocols(member, request.protocols)
-        self.held.metadata_bytes += member.metadata_bytes - before
+        self.held.member_bytes += member.held_bytes - before
         member.rebalance_timeout_ms = request.rebalance_timeout_ms
         member.session_timeout_ms = request.session_timeout_ms
         member.last_heartbeat_s = self.loop.now()
@@ -138,7 +139,7 @@ class JoinGroup:
         respond_sync(old, sync_error(ErrorCode.FENCED_INSTANCE_ID))
         self.sessions.forget_heartbeat(group, old.member_id)
         group.replace_static(old, new)
-        self.held.metadata_bytes += new.metadata_bytes - old.metadata_bytes
+        self.held.member_bytes += new.held_bytes - old.held_bytes
         self.sessions.publish_heartbeat(group, new, group.in_state(*SETTLED))
 
     def _replace_and_rebalance(self, group: ClassicGroup, old: Member, new: Member, respond: Respond) -> None:

@@ -9,7 +9,10 @@ from __future__ import annotations
 from kafka_cy.coordinator.classic.requests import JoinRequest
 
 PENDING_MEMBERS_MAX = 100_000  # member ids that were given out (MEMBER_ID_REQUIRED) and not used yet
-METADATA_BYTES_MAX = 512 << 20  # subscriptions of members, with the names of their protocols
+MEMBER_BYTES_MAX = 512 << 20  # members with their ids, subscriptions and assignments, and ids that were given out
+MEMBER_OBJECT_BYTES = 1000  # of a member besides the fields that are counted: the object, tables, a request that waits
+PROTOCOL_OBJECT_BYTES = 150  # of a protocol besides its name and subscription
+PENDING_OBJECT_BYTES = 200  # of an id that was given out besides the id
 
 
 class MembersHeld:
@@ -17,14 +20,29 @@ class MembersHeld:
 
     def __init__(self) -> None:
         self.pending_members = 0
-        self.metadata_bytes = 0
+        self.member_bytes = 0
 
-    def has_room(self, request: JoinRequest, metadata_bytes_before: int) -> bool:
-        """Whether a member may have the metadata of the request instead of what it had before."""
-        added = metadata_bytes(request.protocols) - metadata_bytes_before
-        return added <= 0 or self.metadata_bytes + added <= METADATA_BYTES_MAX
+    def has_room(self, request: JoinRequest, assignment: bytes = b"", bytes_before: int = 0) -> bool:
+        """Whether the request may become a member, in place of one that takes `bytes_before` and has the assignment."""
+        member_id, protocols = request.expected_member_id(), request.protocols
+        added = member_bytes(member_id, request.instance_id, request.client_id, protocols, assignment) - bytes_before
+        return added <= 0 or self.member_bytes + added <= MEMBER_BYTES_MAX
 
 
-def metadata_bytes(protocols: list[tuple[str, bytes]]) -> int:
-    """The size of a member's protocols."""
-    return sum(len(name) + len(data) for name, data in protocols)
+def member_bytes(
+    member_id: str, instance_id: str | None, client_id: str, protocols: list[tuple[str, bytes]], assignment: bytes
+) -> int:
+    """How much of `MEMBER_BYTES_MAX` a member takes."""
+    ids = text_bytes(member_id) + text_bytes(instance_id or "") + text_bytes(client_id)
+    proposed = sum(PROTOCOL_OBJECT_BYTES + text_bytes(name) + len(data) for name, data in protocols)
+    return MEMBER_OBJECT_BYTES + ids + proposed + len(assignment)
+
+
+def pending_bytes(member_id: str) -> int:
+    """How much of `MEMBER_BYTES_MAX` an id takes that was given out."""
+    return PENDING_OBJECT_BYTES + text_bytes(member_id)
+
+
+def text_bytes(text: str) -> int:
+    """The memory that the characters take at most: one wide character makes all of them wide."""
+    return len(text) if text.isascii() else 4 * len(text)

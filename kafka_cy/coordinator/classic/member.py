@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kafka_cy.coordinator.classic.limits import metadata_bytes
+from kafka_cy.coordinator.classic.limits import member_bytes
 
 Respond = Callable[[dict[str, Any]], None]
 
@@ -46,9 +46,9 @@ class Member:
         self.awaiting_sync: Respond | None = None
 
     @property
-    def metadata_bytes(self) -> int:
-        """How much of `METADATA_BYTES_MAX` the member takes."""
-        return metadata_bytes(self.protocols)
+    def held_bytes(self) -> int:
+        """How much of `MEMBER_BYTES_MAX` the member takes."""
+        return member_bytes(self.member_id, self.instance_id, self.client_id, self.protocols, self.assignment)
 
     def metadata(self, protocol: str | None) -> bytes:
         """The member's subscription for the protocol."""

@@ -158,13 +158,17 @@ class Rebalancer:
 
     def assigned(self, group: ClassicGroup, stored: StoredGroup) -> None:
         """The leader's assignment is appended: the group is Stable, waiting members get their part."""
+        before = group.held_bytes()
         group.become_stable(stored, self.loop.wall_clock_ms())
+        self.held.member_bytes += group.held_bytes() - before
         self._respond_syncs(group, ErrorCode.NONE)
 
     def reset_assignments(self, group: ClassicGroup, error: ErrorCode) -> None:
         """Forget the assignment; members that wait for it get the error."""
+        before = group.held_bytes()
         for member in group.members.values():
             member.assignment = b""
+        self.held.member_bytes += group.held_bytes() - before
         self._respond_syncs(group, error)
 
     def _respond_syncs(self, group: ClassicGroup, error: ErrorCode) -> None:
@@ -184,7 +188,7 @@ class Rebalancer:
         member = group.remove(member_id)
         self.sessions.forget_heartbeat(group, member_id)
         if member is not None:
-            self.held.metadata_bytes -= member.metadata_bytes
+            self.held.member_bytes -= member.held_bytes
             respond_join(group, member, join_error(ErrorCode.UNKNOWN_MEMBER_ID))
             respond_sync(member, sync_error(ErrorCode.UNKNOWN_MEMBER_ID))
 
@@ -201,7 +205,7 @@ class Rebalancer:
     def begin(self, group: ClassicGroup, members_max: int) -> None:
         """After loading: the sessions of the stored members begin; a group over `group.max.size` rebalances."""
         group.restore(self.loop.now())
-        self.held.metadata_bytes += sum(member.metadata_bytes for member in group.members.values())
+        self.held.member_bytes += group.held_bytes()
         if group.members:
             self.sessions.publish_heartbeats(group)
             self.sessions.watch(group)
@@ -215,7 +219,7 @@ class Rebalancer:
         for name in ("join_timer", "sync_timer"):
             self._cancel(group, name)
         group.transition(GroupState.DEAD, self.loop.wall_clock_ms())
-        self.held.metadata_bytes -= sum(member.metadata_bytes for member in group.members.values())
+        self.held.member_bytes -= group.held_bytes()
         for member in list(group.members.values()):
             self.sessions.forget_heartbeat(group, member.member_id)
             respond_join(group, member, join_error(error, member.member_id))

@@ -25,13 +25,15 @@ class JoinRequest(NamedTuple):
     require_known_member_id: bool  # JoinGroup v4 on
     supports_skipping_assignment: bool  # JoinGroup v9 on
 
+    def expected_member_id(self) -> str:
+        """The member id, or one of the size that a new one will have."""
+        if self.member_id:
+            return self.member_id
+        return (self.client_id if self.instance_id is None else self.instance_id) + "-" + NO_UUID
+
     def can_be_stored(self) -> bool:
         """Whether every string, and the member id made of them, fits into a group record and a response."""
-        if self.member_id:
-            member_id = self.member_id
-        else:
-            member_id = (self.client_id if self.instance_id is None else self.instance_id) + "-" + NO_UUID
-        strings = (self.group_id, member_id, self.instance_id or "", self.client_id, self.protocol_type)
+        strings = (self.group_id, self.expected_member_id(), self.instance_id or "", self.client_id, self.protocol_type)
         return all(map(fits, strings)) and all(fits(name) for name, _ in self.protocols)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from kafka_cy.coordinator import heartbeat_table
 from kafka_cy.coordinator.classic.group import ClassicGroup, GroupState
-from kafka_cy.coordinator.classic.limits import MembersHeld
+from kafka_cy.coordinator.classic.limits import MembersHeld, pending_bytes
 from kafka_cy.coordinator.classic.member import Member
 from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
 
@@ -33,16 +33,19 @@ class Sessions:
         deadline_s = self.loop.now() + session_timeout_ms / 1000
         group.pending_members[member_id] = deadline_s
         self.held.pending_members += 1
+        self.held.member_bytes += pending_bytes(member_id)
         self.watch_until(group, deadline_s)
 
     def drop_pending(self, group: ClassicGroup, member_id: str) -> None:
         """The member joined, left, or took too long."""
         if group.pending_members.pop(member_id, None) is not None:
             self.held.pending_members -= 1
+            self.held.member_bytes -= pending_bytes(member_id)
 
     def drop_all_pending(self, group: ClassicGroup) -> None:
         """The group is gone or begins anew."""
         self.held.pending_members -= len(group.pending_members)
+        self.held.member_bytes -= sum(map(pending_bytes, group.pending_members))
         group.pending_members.clear()
 
     # -- heartbeats --
