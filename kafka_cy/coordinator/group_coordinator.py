@@ -8,7 +8,7 @@ on the coordinator's thread and on the timers of the loop that is passed in.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ from kafka_cy.coordinator.classic.sync import SyncGroup
 from kafka_cy.coordinator.group import Group
 from kafka_cy.coordinator.offsets import delete as deletion
 from kafka_cy.coordinator.offsets.commit import CommitRequest, OffsetCommit, PartitionErrors, Response
-from kafka_cy.coordinator.offsets.expiry import Expired, expire
+from kafka_cy.coordinator.offsets.expiry import Piece, expire, expiry_pieces
 from kafka_cy.coordinator.records import GroupKey, StoredGroup, partition_of
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
@@ -284,27 +284,24 @@ class GroupCoordinator:
 
     def _expire(self) -> None:
         self._schedule_expiry()  # first, so that a fault in one round does not end all later ones
-        self.runtime.in_slices([group.group_id for group in self.all_groups()], self._expire_group)
+        self.runtime.in_slices(self._expiry_pieces(), self._expire_piece)
 
-    def _expire_group(self, group_id: str) -> None:
-        retention_ms = self.config["offsets.retention.minutes"] * 60_000
-        steps: list[Expired] = []
+    def _expiry_pieces(self) -> Iterator[tuple[str, Piece]]:
+        for group in self.all_groups():
+            for piece in expiry_pieces(group):
+                yield group.group_id, piece
 
-        def operation(group: ClassicGroup | None) -> CoordinatorResult[Expired]:
-            result = expire(group, self.loop.wall_clock_ms(), retention_ms)
-            if group is not None and result.response is not None and result.response.group:
+    def _expire_piece(self, item: tuple[str, Piece]) -> None:
+        group_id, piece = item
+        now_ms, retention_ms = self.loop.wall_clock_ms(), self.config["offsets.retention.minutes"] * 60_000
+
+        def operation(group: ClassicGroup | None) -> CoordinatorResult[bool]:
+            result = expire(group, piece, now_ms, retention_ms)
+            if group is not None and result.response:
                 result.apply = partial(self.rebalancer.end, group, ErrorCode.UNKNOWN_MEMBER_ID)
-            if result.response is not None:
-                steps.append(result.response)
             return result
 
-        def failed(error: ErrorCode, _: Expired | None) -> None:
-            if error and steps:
-                steps[-1] = Expired(0, False, False)
-
-        self._write(group_id, operation, failed)
-        while steps and steps[-1].more:
-            self._write(group_id, operation, failed)
+        self._write(group_id, operation)
 
 
 def _once(respond: Respond) -> Respond:

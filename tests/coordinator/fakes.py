@@ -58,6 +58,13 @@ class FakeLoop:
         timer = self.call_later(interval_s, again)
         return timer
 
+    def run_next(self) -> None:
+        """Run the next timer that is due, and no other."""
+        due, _, timer = heapq.heappop(self.timers)
+        assert due <= self.time_s
+        if timer.function is not None:
+            timer.function(*timer.arguments)
+
     def advance(self, seconds: float) -> None:
         end = self.time_s + seconds
         while self.timers and self.timers[0][0] <= end:

@@ -6,7 +6,10 @@ import uuid
 
 import pytest
 
-from kafka_cy.coordinator.runtime import loader
+from kafka_cy.coordinator.classic.group import ClassicGroup
+from kafka_cy.coordinator.records import CommittedOffset, OffsetKey
+from kafka_cy.coordinator.runtime import loader, runtime
+from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.records import iterate_batches
 
@@ -95,6 +98,48 @@ def test_simple_group_expires_from_the_commit() -> None:
     assert harness.group() is None and harness.written()[-1][1] is None
 
 
+def commit_many(harness: Harness, topics: int, partitions: int) -> None:
+    records = [
+        (OffsetKey("g", f"t{topic}", partition), CommittedOffset(1, -1, "", harness.loop.wall_clock_ms()))
+        for topic in range(topics)
+        for partition in range(partitions)
+    ]
+    harness.coordinator.runtime.write("g", lambda state: CoordinatorResult(records))
+
+
+def test_a_group_with_many_offsets_expires_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "SLICE_S", 0.0)
+    harness = Harness(FakeCluster(1))
+    commit_many(harness, 1100, 2)
+    written = harness.cluster.hosted[0].batches
+    before = len(written)
+    harness.loop.time_s += WEEK_S + 601
+    harness.loop.run_next()
+    assert len(written) == before + 1, "other work goes on after each piece"
+    assert harness.commit(topic="t1099", partition=1) == 0, "an offset that is not looked at yet"
+    harness.loop.advance(0)
+    assert len(written) == before + 6
+    assert {topic: list(each) for topic, each in harness.group().offsets.items()} == {"t1099": [1]}
+    harness.loop.advance(WEEK_S + 601)
+    assert harness.group() is None and harness.coordinator.group_count == 0
+
+
+def test_expiry_looks_at_each_offset_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    commit_many(harness, 1100, 2)
+    looks: list[str] = []
+    start_ms = ClassicGroup.offset_expiry_start_ms
+
+    def counted(group: ClassicGroup, topic: str, committed: CommittedOffset) -> int | None:
+        looks.append(topic)
+        return start_ms(group, topic, committed)
+
+    monkeypatch.setattr(ClassicGroup, "offset_expiry_start_ms", counted)
+    harness.loop.time_s += WEEK_S + 601
+    harness.loop.advance(0)
+    assert len(looks) == 2200 and harness.group() is None
+
+
 def test_a_group_with_members_keeps_what_it_is_subscribed_to() -> None:
     harness = Harness()
     (member,), generation = harness.stable(session_ms=1_800_000)
@@ -159,16 +204,16 @@ def test_delete_of_an_offset_that_is_named_twice() -> None:
 def test_a_fault_of_one_expiry_does_not_end_the_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     harness = Harness()
     harness.commit()
-    runtime = harness.coordinator.runtime
-    works = runtime.in_slices
+    groups = harness.coordinator.runtime
+    works = groups.in_slices
 
     def fails(*_: object) -> int:
         raise RuntimeError("a fault")
 
-    monkeypatch.setattr(runtime, "in_slices", fails)
+    monkeypatch.setattr(groups, "in_slices", fails)
     with pytest.raises(RuntimeError):
         harness.loop.advance(600)
-    monkeypatch.setattr(runtime, "in_slices", works)
+    monkeypatch.setattr(groups, "in_slices", works)
     harness.loop.advance(WEEK_S + 601)
     assert harness.group() is None
 

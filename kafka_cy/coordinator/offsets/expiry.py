@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 from kafka_cy.coordinator.group import Group, offset_tombstones
+from kafka_cy.coordinator.records import CommittedOffset
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 
-TOMBSTONES_PER_BATCH_MAX = 2000
+PIECE_OFFSETS_MAX = 500  # looked at in one step, and removed by one batch: a step takes a millisecond or two
+Piece = Sequence[tuple[str, int]]  # (topic, partition) pairs
 
 
-class Expired(NamedTuple):
-    """What one step of the expiry of a group did."""
+def expiry_pieces(group: Group) -> Iterator[Piece]:
+    """The group's offsets in pieces for `expire`, the last one possibly empty. Offsets may come and go between two."""
+    piece: list[tuple[str, int]] = []
+    for topic in list(group.offsets):
+        for partition in list(group.offsets.get(topic, ())):
+            piece.append((topic, partition))
+            if len(piece) == PIECE_OFFSETS_MAX:
+                yield piece
+                piece = []
+    yield piece
 
-    offsets: int
-    more: bool  # further offsets are due
-    group: bool  # the group is gone
 
-
-def expire(group: Group | None, now_ms: int, retention_ms: int) -> CoordinatorResult[Expired]:
-    """Remove the group's offsets that are too old (some, if they are many), and the group if nothing else is left."""
+def expire(group: Group | None, piece: Piece, now_ms: int, retention_ms: int) -> CoordinatorResult[bool]:
+    """Remove the offsets of the piece that are too old, and the group if nothing else is left. Responds whether it is."""
     if group is None:
-        return CoordinatorResult(response=Expired(0, False, False))
-    due = due_offsets(group, now_ms, retention_ms)
-    doomed = due[:TOMBSTONES_PER_BATCH_MAX]
-    more = len(doomed) < len(due)
-    vanishes = group.is_empty and not more and len(due) == sum(map(len, group.offsets.values()))
+        return CoordinatorResult(response=False)
+    doomed = [each for each in piece if _is_due(group, *each, now_ms, retention_ms)]
+    few = len(group.offsets) <= len(doomed)  # else the group has offsets of other topics; there is no need to count them
+    vanishes = few and group.is_empty and len(doomed) == sum(map(len, group.offsets.values()))
     records = offset_tombstones(group.group_id, doomed) + (group.tombstones() if vanishes else [])
-    return CoordinatorResult(records, Expired(len(doomed), more, vanishes))
+    return CoordinatorResult(records, vanishes)
 
 
-def due_offsets(group: Group, now_ms: int, retention_ms: int) -> list[tuple[str, int]]:
-    """The offsets whose time is over. Those with an expiry of their own (OffsetCommit v2-4) go at that time."""
-    due = []
-    for topic, partitions in group.offsets.items():
-        for partition, committed in partitions.items():
-            start_ms = group.offset_expiry_start_ms(topic, committed)
-            if start_ms is None:
-                continue
-            own_ms = committed.expire_timestamp_ms
-            if now_ms >= (own_ms if own_ms >= 0 else start_ms + retention_ms):
-                due.append((topic, partition))
-    return due
+def _is_due(group: Group, topic: str, partition: int, now_ms: int, retention_ms: int) -> bool:
+    """Whether the offset's time is over. One with an expiry of its own (OffsetCommit v2-4) goes at that time."""
+    committed: CommittedOffset | None = group.offsets.get(topic, {}).get(partition)
+    start_ms = group.offset_expiry_start_ms(topic, committed) if committed is not None else None
+    if committed is None or start_ms is None:
+        return False
+    own_ms = committed.expire_timestamp_ms
+    return now_ms >= (own_ms if own_ms >= 0 else start_ms + retention_ms)

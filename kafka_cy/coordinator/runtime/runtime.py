@@ -242,7 +242,7 @@ class CoordinatorRuntime(Generic[S]):
         """A timer of the key's soft state; has `cancel()`."""
         return self.loop.call_later(delay_s, self._run, key, partial(function, *arguments))
 
-    def in_slices(self, items: Sequence[T], work: Callable[[T], object]) -> None:
+    def in_slices(self, items: Iterable[T], work: Callable[[T], object]) -> None:
         """Call `work` for each item, for a short while at a time; other requests are handled in between."""
         self._slice(iter(items), work)
 
