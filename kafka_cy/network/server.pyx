@@ -297,7 +297,7 @@ cdef class Server:
         for address, connections_max in limits.items():
             # A socket for both families shows an IPv4 address as ::ffff:a.b.c.d.
             for packed in ((address, IPV4_MAPPED + address) if len(address) == 4 else (address,)):
-                memcpy(made[count].address, <const char*>packed, min(<size_t>len(packed), 16))
+                memcpy(made[count].address, <const char*>packed, <size_t>min(len(packed), <Py_ssize_t>16))
                 made[count].connections_max = connections_max
                 count += 1
         with nogil:
