@@ -1,4 +1,4 @@
-"""Accepting connections: limits, the choice of a reactor, and what happens when descriptors run out."""
+"""Accepts connections: checks limits, chooses a reactor, and pauses when descriptors run out."""
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free
@@ -39,7 +39,7 @@ cdef Connection* connection_new(NetworkState* network, Listener* listener, int f
         memcpy(connection.address, &(<sockaddr_in*>peer).sin_addr, 4)
         connection.port = ntohs((<sockaddr_in*>peer).sin_port)
     elif memcmp(&(<sockaddr_in6*>peer).sin6_addr, V4_MAPPED, 12) == 0:
-        # An IPv4 client of a listener for both: shown, logged and counted by its IPv4 address.
+        # An IPv4 client of a dual-stack listener is shown, logged and counted by its IPv4 address.
         connection.family = AF_INET
         memcpy(connection.address, <uint8_t*>&(<sockaddr_in6*>peer).sin6_addr + 12, 4)
         connection.port = ntohs((<sockaddr_in6*>peer).sin6_port)
@@ -50,7 +50,7 @@ cdef Connection* connection_new(NetworkState* network, Listener* listener, int f
 
 
 cdef ReactorState* least_busy(NetworkState* network) noexcept nogil:
-    """The reactor with the fewest connections; equal ones take turns."""
+    """Return the reactor with the fewest connections; ties are broken round robin."""
     cdef int64_t turn = atomic_add_i64(&network.turn, 1)
     cdef ReactorState* best = <ReactorState*>network.reactors[turn % network.reactors_count]
     cdef ReactorState* each
@@ -67,7 +67,7 @@ cdef ReactorState* least_busy(NetworkState* network) noexcept nogil:
 
 
 cdef bint admit(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """Count the connection against the limits; False: refuse it."""
+    """Count the connection against the limits; False means refuse it."""
     cdef NetworkState* network = reactor.network
     if atomic_add_i64(&network.connections, 1) > network.connections_max:
         connection_log(reactor, connection, LOG_WARNING, -1, "refused: max.connections is reached")
@@ -132,7 +132,7 @@ cdef void listeners_watch(ReactorState* reactor, bint on) noexcept nogil:
 
 
 cdef void accept_later(ReactorState* reactor, int64_t wait_ns) noexcept nogil:
-    """Leave the backlog alone for a while."""
+    """Stop accepting for `wait_ns`."""
     if atomic_load_i32(&reactor.network.stopping):
         return
     listeners_watch(reactor, False)
@@ -140,7 +140,7 @@ cdef void accept_later(ReactorState* reactor, int64_t wait_ns) noexcept nogil:
 
 
 cdef void accept_failed(ReactorState* reactor) noexcept nogil:
-    """Out of descriptors or memory: leave the backlog alone for a moment, or the loop would spin."""
+    """Out of descriptors or memory: stop accepting for a moment; otherwise the loop would spin."""
     if atomic_load_i32(&reactor.network.stopping):
         return
     log_events_add(

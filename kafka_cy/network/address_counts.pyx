@@ -1,4 +1,4 @@
-"""Connections by client address. They are counted even without a limit, so that a limit may be set at any time."""
+"""Counts connections by client address, even without a limit, so that a limit may be set at any time."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
@@ -24,7 +24,7 @@ cdef void address_counts_free(AddressCounts* counts) noexcept nogil:
 
 
 cdef int32_t find(AddressCounts* counts, const uint8_t* address, uint32_t hash) noexcept nogil:
-    """The place of an address in `entries`; -1 when it has no connection. The mutex is held."""
+    """Return the address's position in `entries`, or -1 if it has no connection. The caller holds the mutex."""
     cdef uint32_t place = hash_table_start(&counts.table, hash)
     cdef int32_t found = hash_table_next(&counts.table, hash, &place)
     while found >= 0 and memcmp(counts.entries[found].address, address, 16) != 0:
@@ -33,7 +33,7 @@ cdef int32_t find(AddressCounts* counts, const uint8_t* address, uint32_t hash) 
 
 
 cdef bint add(AddressCounts* counts, const uint8_t* address, uint32_t hash) noexcept nogil:
-    """The first connection of an address; False without memory. The mutex is held."""
+    """Add an address with its first connection; False if memory is short. The caller holds the mutex."""
     cdef int32_t capacity = 2 * counts.capacity + 16
     cdef AddressCount* entry
     if counts.count == counts.capacity:
@@ -95,7 +95,7 @@ cdef void address_leave(AddressCounts* counts, const uint8_t* address) noexcept 
         if counts.entries[found].count == 0:
             hash_table_remove(&counts.table, hash, found)
             counts.count -= 1
-            if found != counts.count:           # the last entry takes the place
+            if found != counts.count:           # the last entry fills the gap
                 last = &counts.entries[counts.count]
                 hash_table_renumber(&counts.table, last.hash, counts.count, found)
                 counts.entries[found] = last[0]

@@ -1,14 +1,14 @@
 """Reuse of frame buffers by power-of-two size class.
 
-Purpose: memory that was never touched costs page faults at first use, so big buffers are kept warm.
-Owner: one reactor; no locks. Limit: `retained_max` bytes are kept, the rest goes back to malloc.
+Purpose: untouched memory costs page faults at first use, so large buffers are kept for reuse.
+Owner: one reactor; no locks. Limit: `retained_max` bytes are kept; the rest is freed.
 """
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
 
 cdef enum:
     POOL_SHIFT_MIN = 12                 # 4 KiB
-    POOL_CLASSES = 13                   # up to 16 MiB; larger ones are plain malloc
+    POOL_CLASSES = 13                   # up to 16 MiB; larger buffers are plain malloc
     POOL_BYTES_MAX = 16777216           # of the largest class
     POOL_RETAINED_BYTES_MAX = 33554432  # per reactor
 
@@ -21,7 +21,7 @@ cdef struct BufferPool:
 
 
 cdef inline int pool_class(size_t size) noexcept nogil:
-    """The class whose buffers hold `size` bytes; POOL_CLASSES when it is beyond the largest."""
+    """Return the class whose buffers hold `size` bytes, or POOL_CLASSES if `size` exceeds the largest."""
     cdef int i = 0
     while i < POOL_CLASSES and (<size_t>1 << (POOL_SHIFT_MIN + i)) < size:
         i += 1
@@ -29,7 +29,7 @@ cdef inline int pool_class(size_t size) noexcept nogil:
 
 
 cdef inline uint8_t* pool_take(BufferPool* pool, size_t size, size_t* capacity) noexcept nogil:
-    """A buffer of at least `size` bytes; NULL when there is no memory. `capacity` must be handed back to pool_give."""
+    """Return a buffer of at least `size` bytes, or NULL if memory is short. Pass `capacity` back to pool_give."""
     cdef int i = pool_class(size)
     cdef FreeBuffer* found
     if i == POOL_CLASSES:

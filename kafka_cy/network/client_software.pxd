@@ -1,4 +1,4 @@
-"""The client software that is connected, as clients say in ApiVersions (KIP-511): a bounded table per reactor.
+"""Software of the connected clients, as reported in ApiVersions (KIP-511): a bounded table per reactor.
 
 See client_software.pyx.
 """
@@ -11,5 +11,5 @@ cdef void software_enter(
     Counters* counters, Connection* connection, const char* name, int32_t name_size, const char* version, int32_t version_size
 ) noexcept nogil
 cdef void software_leave(Counters* counters, Connection* connection) noexcept nogil     # the connection ends
-# For readers on other threads: a consistent copy of an entry; False when it is unused or being written.
+# For readers on other threads: copies an entry consistently; False if it is unused or being written.
 cdef bint software_read(Counters* counters, int32_t entry, ClientSoftware* copy) noexcept nogil

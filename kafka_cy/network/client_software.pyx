@@ -1,6 +1,6 @@
-"""The number of connections of each client software.
+"""Counts the connections of each client software.
 
-The reactor writes. A reader copies an entry, and its sequence number shows whether it was written meanwhile. An entry
+The reactor writes. A reader copies an entry; its sequence number shows whether it changed during the copy. An entry
 without connections is reused for the next new software.
 """
 from libc.stdint cimport int32_t

@@ -1,4 +1,4 @@
-"""One client connection: unparsed bytes, ordered response slots, send queue; see connection.pyx."""
+"""One client connection: unparsed bytes, ordered response slots and the send queue; see connection.pyx."""
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t
 
 from kafka_cy.network.buffer_pool cimport BufferPool
@@ -7,38 +7,38 @@ from kafka_cy.network.trace_events cimport TraceEvent
 from kafka_cy.network.transport cimport Session
 from kafka_cy.storage.log cimport Segment
 
-cdef enum EpollKind:        # first field of whatever an epoll event points to
+cdef enum EpollKind:        # first field of every struct an epoll event points to
     KIND_LISTENER = 1
     KIND_CONNECTION = 2
     KIND_MAILBOX = 3
 
-cdef enum Pause:            # why a socket is not read; bits
+cdef enum Pause:            # bits: why a socket is not read
     PAUSE_IN_FLIGHT = 1
     PAUSE_RESPONSES = 2
-    PAUSE_MEMORY = 4        # no budget is left for the request, or its control queue is full
-    PAUSE_CONTROL = 8       # as many requests as allowed are at the control plane
-    PAUSE_HELD = 16         # a request waits for a job, and no other one may overtake it
+    PAUSE_MEMORY = 4        # no budget left for the request, or its control queue is full
+    PAUSE_CONTROL = 8       # the control plane has as many of its requests as allowed
+    PAUSE_HELD = 16         # a request waits for a job, and no other request may overtake it
 
 cdef enum:
-    COALESCE_BYTES_MAX = 2048       # answers up to this size are copied together
+    COALESCE_BYTES_MAX = 2048       # responses up to this size are copied together
     COALESCE_BUFFER_BYTES = 16384
     IOVECS_MAX = 64
     SENT_GROUPS_MAX = 16
     CLIENT_ID_BYTES_MAX = 48        # kept for the log
 
-# A stretch of bytes to send: memory that the piece owns, or a range of a segment's file (one reference).
+# A range of bytes to send: memory owned by the piece, or a range of a segment's file (one reference).
 cdef struct Piece:
     Piece* next
     uint8_t* data           # NULL: file piece
     size_t size
     size_t sent
-    size_t capacity         # > 0: from the buffer pool (and more may be copied in); 0: malloc'ed
+    size_t capacity         # > 0: from the buffer pool (more may be copied in); 0: malloc'ed
     Segment* segment
     int32_t fd
     int64_t position
 
-# The place of one answer in the order of its connection. Owner: the connection's reactor.
-# Lifetime: from dispatch until its answer was moved to the send queue; while a request is at the control plane, until that is back.
+# One response's position in the order of its connection. Owner: the connection's reactor.
+# Lifetime: from dispatch until its response moves to the send queue; a request at the control plane must return first.
 cdef struct ResponseSlot:
     ResponseSlot* next
     ResponseSlot* prev
@@ -46,35 +46,35 @@ cdef struct ResponseSlot:
     int16_t api_key
     int16_t api_version
     bint done
-    bint close_here         # close the connection when all before was sent
+    bint close_here         # close the connection after everything before it was sent
     bint at_control         # a ControlMessage points here
     Piece* first
     Piece* last
-    bint waits              # parked: its remote time runs
+    bint waits              # parked: counts as remote time
     size_t bytes            # of all pieces
     size_t memory_bytes     # of memory pieces
     TraceEvent* trace       # NULL: not traced
-    ApiCounters* api        # where it is counted; NULL: not at all
-    int64_t received        # ticks: the socket was ready, the handler began, it was through, the answer was there
+    ApiCounters* api        # where it is counted; NULL: not counted
+    int64_t received        # ticks: socket ready, handler started, handler returned, response complete
     int64_t begun
     int64_t handled
     int64_t answered
 
-# Answers of one API that came in and leave together.
+# Responses of one API whose requests arrived together and that leave together.
 cdef struct SentGroup:
     ApiCounters* api
     int64_t received        # ticks
     int64_t queued
     int64_t count
 
-# Answers in the send queue whose sending is still to be timed.
+# Responses in the send queue whose send time is not recorded yet.
 cdef struct SentGroups:
     int32_t count
     SentGroup groups[SENT_GROUPS_MAX]
 
-# Purpose: state of one socket. Owner: one reactor, from registration to the end; no locks.
-# Lifetime: freed at the end of the loop in which it is dead and no request of it is at the control plane.
-# Limits: in_flight_max slots; one frame of input; queued memory bounded by connection_response_bytes_max + one answer.
+# Purpose: state of one socket. Owner: one reactor, from registration until it is freed; no locks.
+# Lifetime: freed at the end of the loop turn in which it is dead and none of its requests is at the control plane.
+# Limits: in_flight_max slots; one frame of input; queued memory bounded by connection_response_bytes_max + one response.
 cdef struct Connection:
     int32_t kind            # KIND_CONNECTION; first
     int32_t fd
@@ -86,38 +86,38 @@ cdef struct Connection:
     uint8_t address[16]
     int32_t port
     Session* session        # NULL: plaintext
-    # unparsed bytes: data[start:end] begins at a frame; NULL while there are none (idle connections cost no buffer)
+    # unparsed bytes: data[start:end] starts at a frame; NULL if none (idle connections hold no buffer)
     uint8_t* data
     size_t capacity
     size_t start
     size_t end
     int64_t reserved        # bytes taken from the global request budget
     int64_t reserved_ns     # since when
-    int64_t request_checked_ns      # for request_memory.pyx: when progress was last seen, and how far it was
+    int64_t request_checked_ns      # for request_memory.pyx: when progress was last seen, and its position
     int64_t request_checked_bytes
     int64_t responses_checked_ns
     int64_t responses_checked_bytes
-    bint spoke              # a well-formed request was seen
+    bint spoke              # a well-formed request arrived
     uint32_t events         # registered with epoll
     int32_t pauses
-    bint closing            # read no more; close once everything was sent
-    bint ended              # the answer that closes the connection was reached: nothing is queued behind it
-    bint dead               # to be destroyed at the end of this loop
-    bint dirty              # stands in the reactor's dirty list
+    bint closing            # stop reading; close once everything was sent
+    bint ended              # the response that closes the connection was reached; nothing is queued after it
+    bint dead               # destroyed at the end of this loop turn
+    bint dirty              # is in the reactor's dirty list
     bint send_blocked
-    bint waits_for_memory   # stands in the reactor's memory list
+    bint waits_for_memory   # is in the reactor's memory list
     ResponseSlot* slots_first
     ResponseSlot* slots_last
     int32_t slots_count
     int32_t at_control      # requests at the control plane
-    int32_t held            # requests that no other one may overtake (see jobs.pxd)
+    int32_t held            # requests that no other request may overtake (see jobs.pxd)
     Piece* send_first
     Piece* send_last
     int64_t queued_bytes    # memory bytes in slots and send queue
-    int64_t queued_shared   # the part of it that the global response budget knows of
-    SentGroups* unsent      # while the socket is full; else NULL
-    int32_t software        # its entry in Counters.software; -1 none
-    int32_t client_id_size  # as its first request said
+    int64_t queued_shared   # the part counted in the global response budget
+    SentGroups* unsent      # set while the socket is full, else NULL
+    int32_t software        # its entry in Counters.software; -1: none
+    int32_t client_id_size  # from its first request
     char client_id[CLIENT_ID_BYTES_MAX]
     Connection* dirty_next
     Connection* memory_next
@@ -127,14 +127,14 @@ cdef struct Connection:
     int64_t active_ns
     void* parked            # first ParkedState
 
-# A slow request's `slot`, or, when only sending was slow, the `group` it left with; the other one is NULL.
+# Logs a slow request's `slot`, or, if only sending was slow, the `group` it left with; the other is NULL.
 ctypedef void (*slow_hook)(Connection* connection, ResponseSlot* slot, SentGroup* group, int64_t now) noexcept nogil
 
-# The answer to a traced request leaves; and what becomes of the trace of one that never does.
+# Called when the response to a traced request leaves, and for the trace of a request whose response never leaves.
 ctypedef void (*trace_hook)(Connection* connection, ResponseSlot* slot, int64_t now) noexcept nogil
 ctypedef void (*trace_free_hook)(TraceEvent* event) noexcept nogil
 
-# What the send side of one reactor needs. Owner: the reactor.
+# Send state of one reactor. Owner: the reactor.
 cdef struct SendContext:
     BufferPool pool
     Piece* free_pieces
@@ -142,40 +142,40 @@ cdef struct SendContext:
     uint8_t* spare          # one warm writer buffer
     size_t spare_capacity
     Counters* counters
-    uint8_t* record         # plaintext of the next record of a session; made at the first one
-    SentGroups sent         # of the connection that is being sent to
-    int64_t slow_ticks      # from this total time on a request is logged
+    uint8_t* record         # plaintext of a session's next record; allocated at first use
+    SentGroups sent         # of the connection being sent to
+    int64_t slow_ticks      # a request is logged if its total time reaches this
     slow_hook on_slow
     trace_hook on_traced
     trace_free_hook trace_free
 
 cdef ResponseSlot* slot_append(SendContext* context, Connection* connection) noexcept nogil     # NULL: no memory
 cdef void slot_remove(SendContext* context, Connection* connection, ResponseSlot* slot) noexcept nogil
-# Take malloc'ed `data` over as the answer's next piece. 0, or -1 without memory (data is freed).
+# Take ownership of malloc'ed `data` as the response's next piece. 0, or -1 if memory is short (data is freed).
 cdef int slot_add_memory(
     SendContext* context, Connection* connection, ResponseSlot* slot, uint8_t* data, size_t size
 ) noexcept nogil
-# The same for an answer that is this one piece: small ones are copied together and the buffer is used again.
+# The same for a response of one piece: small ones are copied together and the buffer is reused.
 cdef int slot_send_whole(
     SendContext* context, Connection* connection, ResponseSlot* slot, uint8_t* data, size_t size, size_t capacity
 ) noexcept nogil
 cdef int slot_add_file(
     SendContext* context, ResponseSlot* slot, Segment* segment, int32_t fd, int64_t position, int64_t size
 ) noexcept nogil
-# Move the answers that are complete, in order, to the send queue.
+# Move completed responses, in order, to the send queue.
 cdef void connection_advance(SendContext* context, Connection* connection) noexcept nogil
-# Send what the socket takes: 0 all sent, 1 the socket is full, -1 the connection is broken.
+# Send what the socket accepts: 0 all sent, 1 the socket is full, -1 the connection is broken.
 cdef int connection_flush(SendContext* context, Connection* connection) noexcept nogil
 cdef void connection_drop_answers(SendContext* context, Connection* connection) noexcept nogil  # all but slots at the control plane
 cdef void send_context_free(SendContext* context) noexcept nogil
 cdef void spare_take(SendContext* context, uint8_t** data, size_t* capacity) noexcept nogil
 cdef void spare_give(SendContext* context, uint8_t* data, size_t capacity) noexcept nogil
-# Who is at the other end, as Kafka prints it: "127.0.0.1:40123"; `size` bounds the text with its zero.
+# The peer's address as Kafka prints it: "127.0.0.1:40123"; `size` includes the terminating zero.
 cdef void connection_peer(Connection* connection, char* text, size_t size) noexcept nogil
 cdef void connection_host(Connection* connection, char* text, size_t size) noexcept nogil   # without the port
 
 
-# What stands in a doubly linked list by its `next` and `prev`: answers in order, connections by idleness.
+# Items of doubly linked lists (`next`, `prev`): responses in order, connections by idleness.
 ctypedef fused Linked:
     ResponseSlot
     Connection

@@ -1,4 +1,4 @@
-"""The send side of a connection: answers leave in the order of their requests, many with one system call.
+"""The send side of a connection: responses leave in request order, many per system call.
 
 All functions run on the connection's reactor, without the GIL, and take no locks.
 """
@@ -91,7 +91,7 @@ cdef int slot_send_whole(
     SendContext* context, Connection* connection, ResponseSlot* slot, uint8_t* data, size_t size, size_t capacity
 ) noexcept nogil:
     if slot == connection.slots_first and size <= COALESCE_BYTES_MAX and not connection.ended:
-        if send_coalesce(context, connection, data, size) == 0:     # in order and small: no piece of its own
+        if send_coalesce(context, connection, data, size) == 0:     # in order and small: needs no own piece
             spare_give(context, data, capacity)
             return 0
     return slot_add_memory(context, connection, slot, data, size)
@@ -137,7 +137,7 @@ cdef void slot_link(ResponseSlot* slot, Piece* piece) noexcept nogil:
 
 
 cdef int send_coalesce(SendContext* context, Connection* connection, const uint8_t* data, size_t size) noexcept nogil:
-    """Copy a small answer to the end of the send queue; -1 without memory (nothing was done)."""
+    """Copy a small response to the end of the send queue; -1 if memory is short (nothing was done)."""
     cdef Piece* piece = connection.send_last
     if piece == NULL or piece.data == NULL or piece.size + size > piece.capacity:
         piece = piece_new(context)
@@ -163,10 +163,10 @@ cdef void send_link(Connection* connection, Piece* first, Piece* last) noexcept 
     connection.send_last = last
 
 
-# -- how long answers take to leave --
+# -- send times of responses --
 
 cdef void sent_add(SendContext* context, Connection* connection, ResponseSlot* slot, int64_t now) noexcept nogil:
-    """The answer joins the send queue."""
+    """Record that the response joins the send queue."""
     cdef SentGroups* sent = &context.sent
     cdef SentGroup* group
     histogram_add(&slot.api.times[TIME_RESPONSE_QUEUE], now - slot.answered, 1)
@@ -178,7 +178,7 @@ cdef void sent_add(SendContext* context, Connection* connection, ResponseSlot* s
             group.count += 1
             return
         if sent.count == SENT_GROUPS_MAX:
-            sent_record_one(group, now)     # too many kinds: this one's sending counts as done
+            sent_record_one(group, now)     # too many groups: count this one as sent now
             sent.count -= 1
     group = &sent.groups[sent.count]
     sent.count += 1
@@ -194,7 +194,7 @@ cdef inline void sent_record_one(SentGroup* group, int64_t now) noexcept nogil:
 
 
 cdef void sent_record(SendContext* context, Connection* connection) noexcept nogil:
-    """All of them left."""
+    """Record that all queued responses were sent."""
     cdef int64_t now = ticks_now()
     cdef SentGroup* group
     cdef int i
@@ -207,7 +207,7 @@ cdef void sent_record(SendContext* context, Connection* connection) noexcept nog
 
 
 cdef void sent_keep(SendContext* context, Connection* connection) noexcept nogil:
-    """The socket is full: they are timed when the queue is empty (without memory for that: now)."""
+    """The socket is full: record send times when the queue is empty, or now if memory is short."""
     if connection.unsent == NULL:
         connection.unsent = <SentGroups*>malloc(sizeof(SentGroups))
     if connection.unsent == NULL:
@@ -235,7 +235,7 @@ cdef void connection_advance(SendContext* context, Connection* connection) noexc
         if slot.first != NULL:
             send_link(connection, slot.first, slot.last)
             slot.first = NULL
-            slot.memory_bytes = 0       # the bytes stay counted: they are in the send queue now
+            slot.memory_bytes = 0       # the bytes stay counted; they are in the send queue now
         if slot.api != NULL:
             if now == 0:
                 now = ticks_now()
@@ -247,7 +247,7 @@ cdef void connection_advance(SendContext* context, Connection* connection) noexc
 
 
 cdef ssize_t send_memory(Connection* connection) noexcept nogil:
-    """One system call for all memory pieces up to the next file piece."""
+    """Send all memory pieces up to the next file piece with one system call."""
     cdef iovec[IOVECS_MAX] vector
     cdef msghdr message
     cdef Piece* piece = connection.send_first
@@ -269,7 +269,7 @@ cdef ssize_t send_memory(Connection* connection) noexcept nogil:
 
 
 cdef ssize_t send_record(SendContext* context, Connection* connection) noexcept nogil:
-    """The next record of a session, of all pieces up to its size. Sent again after EAGAIN, it begins with the same bytes."""
+    """Send a session's next record, built from as many pieces as fit. A retry after EAGAIN starts with the same bytes."""
     cdef Piece* piece = connection.send_first
     cdef size_t size = 0
     cdef size_t part

@@ -1,4 +1,4 @@
-"""A connection of a reactor from its registration to its end, and the order in which connections become idle."""
+"""A connection's life on its reactor, from registration to close, and the order in which connections become idle."""
 from libc.stdlib cimport free
 
 from kafka_cy.base.atomics cimport atomic_sub_i64, counter_add
@@ -40,7 +40,7 @@ cdef void connection_register(ReactorState* reactor, Connection* connection) noe
 
 
 cdef void session_open(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """Of the transport that the listener has now; nothing on a plaintext listener."""
+    """Open a session of the listener's current transport; does nothing on a plaintext listener."""
     cdef NetworkState* network = reactor.network
     cdef Listener* listener = &network.listeners[connection.listener]
     pthread_mutex_lock(&network.transports_mutex)
@@ -72,4 +72,4 @@ cdef void connection_destroy(ReactorState* reactor, Connection* connection) noex
     atomic_sub_i64(&reactor.network.connections, 1)
     address_leave(&reactor.network.addresses, connection.address)
     if connection.at_control == 0:
-        free(connection)                # else with the last completion
+        free(connection)                # otherwise freed with the last completion

@@ -5,18 +5,18 @@ from kafka_cy.base.atomics cimport atomic_cas_i64, atomic_load_relaxed_i64
 
 cdef enum:
     CREATION_RATE_NO_LIMIT = 0x7fffffff
-    CREATION_BURST_NS = 1000000000      # connections of one second may come at once
-    CREATION_STOPPED_NS = 1000000000    # a rate of 0 is looked at again after this time
+    CREATION_BURST_NS = 1000000000      # one second's worth of connections may arrive at once
+    CREATION_STOPPED_NS = 1000000000    # a rate of 0 is checked again after this time
 
 # Purpose: spreads new connections over time. Owner: the server. Threads: reactors account for what they accept; the control
-# plane changes `per_second`, an aligned word. Lifetime: the server's. Limits: none to keep, it is two numbers.
+# plane changes `per_second`, an aligned word. Lifetime: the server's. Limits: none (two numbers).
 cdef struct ConnectionRate:
     int64_t per_second
-    int64_t due_ns                      # (a) monotonic time until which the accepted connections use up the rate
+    int64_t due_ns                      # (a) monotonic time until which accepted connections have used up the rate
 
 
 cdef inline int64_t creation_wait_ns(ConnectionRate* rate, int64_t now_ns) noexcept nogil:
-    """How long to leave new connections in the backlog; 0: accept the next one now."""
+    """Return how long new connections stay in the backlog; 0: accept the next one now."""
     cdef int64_t early
     if rate.per_second >= CREATION_RATE_NO_LIMIT:
         return 0

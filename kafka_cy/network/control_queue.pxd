@@ -1,9 +1,9 @@
 """Requests on their way from reactors to a loop of the Python control plane, and back with a response.
 
-Each loop has a queue of its own, so that work for one role (topics) does not delay another one (groups).
-Owner: reactors push, the loop's thread takes all at once. Lock: `mutex`. The condition is signalled only when the
-queue was empty. Limits: queued_requests_max requests, control_requests_per_connection_max of each connection, and the
-bytes that their `reserved` counts in the broker's request budget.
+Each loop has its own queue, so that work for one role (topics) does not delay another (groups).
+Owner: reactors push, the loop's thread takes all at once. Lock: `mutex`. The condition is signalled only if the
+queue was empty. Limits: queued_requests_max requests, control_requests_per_connection_max per connection, and the
+bytes counted by `reserved` in the broker's request budget.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
@@ -15,36 +15,36 @@ from kafka_cy.base.posix cimport (
 from kafka_cy.network.connection cimport Connection, ResponseSlot
 
 cdef enum:
-    CONTROL_QUEUES = 2          # as the loops in kafka_cy/api/registry.py
-    CONTROL_ERRORS_MAX = 8      # different error codes in one answer; more are not counted
+    CONTROL_QUEUES = 2          # matches the loops in kafka_cy/api/registry.py
+    CONTROL_ERRORS_MAX = 8      # different error codes in one response; more are not counted
 
-# One forwarded request; the same struct carries the answer back (mailbox_post_answered). Owner: whoever it was handed to.
-# `connection` and `slot` stay allocated until it is back at its reactor, also when the socket is long closed.
+# One forwarded request; the same struct carries the response back (mailbox_post_answered). Owner: its current holder.
+# `connection` and `slot` stay allocated until it returns to its reactor, even if the socket was closed long before.
 cdef struct ControlMessage:
     ControlMessage* next        # first
     Connection* connection
     ResponseSlot* slot
     int32_t reactor
-    int32_t queue               # which ControlQueue it came through
+    int32_t queue               # the ControlQueue it came through
     int16_t api_key
     int16_t api_version
     int32_t correlation_id
     int32_t listener
     int64_t connection_id
     int64_t received_ns
-    int64_t received            # ticks: the socket was ready, the handler began, it was through, the answer was there
+    int64_t received            # ticks: socket ready, handler started, handler returned, response complete
     int64_t begun               # 0: never handled
     int64_t handled
     int64_t answered
     int32_t errors_count
-    int16_t error_codes[CONTROL_ERRORS_MAX]     # of the answer, to be counted by the reactor
+    int16_t error_codes[CONTROL_ERRORS_MAX]     # of the response; the reactor counts them
     int32_t error_times[CONTROL_ERRORS_MAX]
     int32_t client_port
     int32_t software            # as Connection.software
     char client_host[64]
     int32_t client_id_size      # -1 null
     size_t body_size
-    int64_t reserved            # of the request budget; 0 once the body was decoded
+    int64_t reserved            # bytes of the request budget; 0 once the body was decoded
     uint8_t* response           # whole frame, malloc'ed; NULL: close the connection
     size_t response_size
     char close_reason[160]
@@ -55,10 +55,10 @@ cdef struct ControlQueue:
     pthread_cond_t not_empty
     ControlMessage* first
     ControlMessage* last
-    bint woken                  # somebody called wake
-    int64_t count               # (a) requests whose handler has not begun
-    int64_t bytes               # (a) of bodies that were not decoded
-    int64_t idle_ns             # (a) how long its loop has waited for work, all in all
+    bint woken                  # wake was called
+    int64_t count               # (a) requests whose handler has not started
+    int64_t bytes               # (a) of bodies not decoded yet
+    int64_t idle_ns             # (a) total time its loop has waited for work
     int64_t busy_since_ns       # (a) 0: the loop waits
 
 
@@ -103,7 +103,7 @@ cdef inline void control_queue_wake(ControlQueue* queue) noexcept nogil:
 
 
 cdef inline ControlMessage* control_queue_take(ControlQueue* queue, int64_t deadline_ns) noexcept nogil:
-    """All that waits, oldest first; NULL at the deadline or when woken. Blocks."""
+    """Take all waiting requests, oldest first; NULL at the deadline or when woken. Blocks."""
     cdef ControlMessage* taken
     pthread_mutex_lock(&queue.mutex)
     while queue.first == NULL and not queue.woken:
