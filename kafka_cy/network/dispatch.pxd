@@ -10,43 +10,43 @@ from kafka_cy.records.wire cimport Writer
 from kafka_cy.storage.log cimport Segment
 from kafka_cy.storage.partition cimport Partition
 
-# -- for hot handlers (thread: the reactor's own) --
+# -- for hot handlers (on the reactor's thread) --
 cdef void hot_handler_register(int16_t api_key, int16_t version_min, int16_t version_max, HotHandler handler) noexcept nogil
 # Writer with the response header (size placeholder, correlation id, header v0/v1 by api: ApiVersions always v0) written.
 cdef void response_begin(Request* request, Writer* w) noexcept nogil
-# Completes the request's slot with w's bytes (takes w.data over, patches the size). Fails the connection on w.error.
+# Completes the request's slot with w's bytes (takes ownership of w.data, patches the size). Fails the connection on w.error.
 cdef void response_send(Reactor* reactor, Request* request, Writer* w) noexcept nogil
-# For Fetch: close the current memory piece and add a file piece (keeps the segment reference until sent); call between writes.
+# For Fetch: ends the current memory piece and adds a file piece (keeps the segment reference until sent); call between writes.
 cdef void response_add_file(
     Request* request, Writer* w, Segment* segment, int32_t fd, int64_t position, int64_t size
 ) noexcept nogil
-# What the dispatch does with CLOSE, for a handler that went on after a job: earlier responses leave first.
+# Does what dispatch does on CLOSE, for a handler that continues after a job: earlier responses leave first.
 cdef void request_close(Reactor* reactor, Request* request) noexcept nogil
-cdef void response_none(Reactor* reactor, Request* request) noexcept nogil     # acks=0: give the slot back
+cdef void response_none(Reactor* reactor, Request* request) noexcept nogil     # acks=0: release the slot
 # Park: register the wait on each partition with parked_watch (bits are set), then re-check, then park_start.
 # parked_watch takes its own partition reference; duplicates are harmless. park_start arms the timer.
 cdef int parked_watch(Reactor* reactor, Parked* parked, Partition* partition) noexcept nogil
 cdef int park_start(Reactor* reactor, Parked* parked) noexcept nogil
-# For a request that was answered by the re-check between parked_watch and park_start: drops the watches, calls `free`.
+# For a request answered by the re-check between parked_watch and park_start: drops the watches, calls `free`.
 cdef void park_cancel(Reactor* reactor, Parked* parked) noexcept nogil
-# Check a parked request now; it may be freed.
+# Checks a parked request now; this may free it.
 cdef void parked_recheck(Reactor* reactor, Parked* parked, bint expired) noexcept nogil
-# Count an error code of the answer (0: a success): once for each partition, topic or group that it speaks of, as Kafka.
+# Counts an error code of the response (0: success): once per partition, topic or group in it, as Kafka does.
 cdef inline void request_error(Request* request, int error, int64_t times) noexcept nogil:
     count_error(request.api, error, times)
 
-# Count the request under another row than its API's: a follower's Fetch. Without memory it stays where it is.
+# Counts the request in another row than its API's (a follower's Fetch). If memory is short, the row does not change.
 cdef void request_count_as(Reactor* reactor, Request* request, int row) noexcept nogil
-# A client said in ApiVersions which software it is.
+# Records the software that a client named in ApiVersions.
 cdef void request_software(
     Reactor* reactor, Request* request, const char* name, int32_t name_size, const char* version, int32_t version_size
 ) noexcept nogil
 
-# -- network's own --
-# Whether reactors never answer the API themselves.
+# -- internal to the network layer --
+# Whether reactors never handle the API themselves.
 cdef bint api_is_cold(int16_t api_key) noexcept nogil
-# Handle one whole frame (without its size field), in place. False: not now, the connection was paused.
+# Handles one whole frame (without its size field) in place. False: not handled, the connection was paused.
 cdef bint reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* frame, size_t size) noexcept nogil
-# Write what precedes a response body: size placeholder, correlation id, header tags.
+# Writes what precedes a response body: size placeholder, correlation id, header tags.
 cdef int response_header_size(int16_t api_key, bint flexible) noexcept nogil
 cdef void response_header_write(uint8_t* data, int16_t api_key, bint flexible, int32_t correlation_id, size_t size) noexcept nogil

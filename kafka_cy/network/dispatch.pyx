@@ -1,7 +1,7 @@
-"""Dispatch of requests to hot handlers or the control plane, and what handlers call to answer or to wait.
+"""Dispatches requests to hot handlers or the control plane; holds the functions handlers call to respond or wait.
 
-Everything runs on the reactor's own thread, without the GIL. The only table that threads share is that of hot
-handlers: it is filled at start, before any reactor runs.
+Everything runs on the reactor's own thread, without the GIL. Threads share only the table of hot
+handlers, which is filled at start, before any reactor runs.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
@@ -49,7 +49,7 @@ memset(hot_ranges, 0, sizeof(hot_ranges))
 
 
 cdef void hot_handler_register(int16_t api_key, int16_t version_min, int16_t version_max, HotHandler handler) noexcept nogil:
-    """Registering the same version range again replaces its handler."""
+    """Register a handler; registering the same version range again replaces its handler."""
     cdef HotRange* hot
     cdef int i
     if api_key < 0 or api_key >= API_KEYS_MAX:
@@ -108,7 +108,7 @@ cdef bint reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* fr
     if handler != NULL:
         result = handler(reactor, &request)
     elif request.api_key == API_VERSIONS_KEY and not version_known(state, &request):
-        # A newer client: the control plane or the hot handler answers v0 with error 35.
+        # A newer client: the control plane or the hot handler responds in v0 with error 35.
         handler = hot_handler_find(API_VERSIONS_KEY, 0)
         if handler != NULL:
             result = handler(reactor, &request)
@@ -127,7 +127,7 @@ cdef void request_close(Reactor* reactor, Request* request) noexcept nogil:
     cdef ReactorState* state = <ReactorState*>reactor.private_state
     connection_log(state, request.connection, 30, request.api_key, request.close_reason)
     counter_add(&state.counters.closed_bad, 1)
-    request.slot.close_here = True          # earlier answers leave first
+    request.slot.close_here = True          # earlier responses leave first
     request.slot.done = True
     request.connection.closing = True
     connection_mark_dirty(state, request.connection)
@@ -140,7 +140,7 @@ cdef void keep_client_id(Connection* connection, Request* request) noexcept nogi
 
 
 cdef void count_handled(ReactorState* state, Request* request, int64_t begun) noexcept nogil:
-    """The handler is through; requests of one read share the clock: one's end is the next one's beginning."""
+    """The handler returned. Requests of one read share clock readings: the end of one is the start of the next."""
     cdef ApiCounters* api = request.api
     cdef ResponseSlot* slot = request.slot
     cdef int64_t now = ticks_now()
@@ -150,13 +150,13 @@ cdef void count_handled(ReactorState* state, Request* request, int64_t begun) no
     if slot != NULL:
         slot.api = api
         slot.received = state.turn_ticks
-        if slot.at_control:                 # its times come back with its answer
+        if slot.at_control:                 # its times come back with its response
             return
         slot.begun = begun
         slot.handled = now
         slot.answered = now
         slot.waits = not slot.done
-    else:                                   # acks=0: there is no answer
+    else:                                   # acks=0: no response
         histogram_add(&api.times[TIME_RESPONSE_QUEUE], 0, 1)
         histogram_add(&api.times[TIME_RESPONSE_SEND], 0, 1)
         histogram_add(&api.times[TIME_TOTAL], now - state.turn_ticks, 1)
@@ -186,7 +186,7 @@ cdef bint version_known(ReactorState* state, Request* request) noexcept nogil:
 cdef bint request_parse(
     ReactorState* state, Connection* connection, Reader* reader, Request* request
 ) noexcept nogil:
-    """The request header (v1, or v2 in flexible versions); False: the connection was failed."""
+    """Read the request header (v1, or v2 in flexible versions); False: the connection was failed."""
     cdef ApiRange* api
     memset(request, 0, sizeof(Request))
     request.api_key = read_int16(reader)
@@ -219,7 +219,7 @@ cdef bint request_parse(
 
 
 cdef bint forward_allowed(ReactorState* state, Request* request) noexcept nogil:
-    """Whether the request may go to the control plane now; False: the connection was paused, nothing else was done."""
+    """Whether the request may go to the control plane now; False: the connection was paused and nothing else changed."""
     cdef NetworkState* network = state.network
     cdef Connection* connection = request.connection
     cdef int64_t size = <int64_t>request.body_size
@@ -239,7 +239,7 @@ cdef bint forward_allowed(ReactorState* state, Request* request) noexcept nogil:
 
 
 cdef int forward(ReactorState* state, Request* request) noexcept nogil:
-    """Copy the request for the control plane; its answer comes back through the reactor's mailbox."""
+    """Copy the request for the control plane; its response comes back through the reactor's mailbox."""
     cdef Connection* connection = request.connection
     cdef size_t id_size = <size_t>request.client_id_size if request.client_id_size > 0 else 0
     cdef ControlMessage* message
@@ -279,7 +279,7 @@ cdef int forward(ReactorState* state, Request* request) noexcept nogil:
 
 
 cdef void reserve_message(ReactorState* state, Connection* connection, ControlMessage* message) noexcept nogil:
-    """The copy is counted until its body was decoded; what the connection has reserved for the frame goes over to it."""
+    """Count the copy until its body is decoded; it takes over the connection's reservation for the frame."""
     message.reserved = <int64_t>message.body_size
     atomic_add_i64(&state.network.controls[message.queue].bytes, message.reserved)
     if connection.reserved >= message.reserved:
@@ -288,10 +288,10 @@ cdef void reserve_message(ReactorState* state, Connection* connection, ControlMe
         atomic_add_i64(&state.network.queued_request_bytes, message.reserved)
 
 
-# -- answers --
+# -- responses --
 
 cdef int response_header_size(int16_t api_key, bint flexible) noexcept nogil:
-    # ApiVersions always answers with header v0: the client does not know yet what the broker speaks (KIP-511).
+    # ApiVersions responses always use header v0: the client does not know the broker's versions yet (KIP-511).
     return 9 if flexible and api_key != API_VERSIONS_KEY else 8
 
 
@@ -365,7 +365,7 @@ cdef void response_send(Reactor* reactor, Request* request, Writer* w) noexcept 
 cdef void trace_unanswered(ReactorState* state, Request* request) noexcept nogil:
     cdef ResponseSlot* slot = request.slot
     slot.received = state.turn_ticks
-    slot.begun = state.ticks                # when the request before it was through
+    slot.begun = state.ticks                # when the previous request was handled
     slot.handled = ticks_now()
     slot.answered = slot.handled
     trace_end(request.connection, slot, slot.handled)

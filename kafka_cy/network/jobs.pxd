@@ -1,6 +1,6 @@
-"""Work that takes too long for a reactor: decompression of large batches, reads of data that is not in memory.
+"""Work that takes too long for a reactor: decompression of large batches, and reads of data not in memory.
 
-A job runs on a native thread without the GIL; then its reactor calls `done`. See jobs.pyx.
+A job runs on a native thread without the GIL; afterwards its reactor calls `done`. See jobs.pyx.
 """
 from libc.stdint cimport int32_t, int64_t
 
@@ -8,7 +8,7 @@ from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.request cimport Reactor
 from kafka_cy.records.compression cimport Codecs
 
-# Each kind has its own queue and threads: a read does not wait behind decompression.
+# Each kind has its own queue and threads, so a read does not wait behind decompression.
 cdef enum JobKind:
     JOB_DECOMPRESS = 0
     JOB_READ = 1
@@ -17,27 +17,27 @@ cdef enum JobKind:
 cdef struct Job
 
 ctypedef void (*JobRun)(Job* job, Codecs* codecs) noexcept nogil    # on a job thread, with the thread's codecs
-ctypedef void (*JobDone)(Reactor* reactor, Job* job) noexcept nogil # on the reactor; the job is the submitter's again
+ctypedef void (*JobDone)(Reactor* reactor, Job* job) noexcept nogil # on the reactor; the submitter owns the job again
 
 # Purpose: one piece of work of one request. Submitters embed it as the FIRST field of their own malloc'ed struct.
 # Owner: the job thread from job_submit until `done` is called, then the reactor that submitted it. Nothing in it may be
-#   freed in between, also when the connection closes; a reactor ends only after its jobs.
-# Limits: one job for each request; `bytes` of it count as queued request bytes (queued.max.request.bytes).
+#   freed in between, even if the connection closes; a reactor ends only after its jobs.
+# Limits: one job per request; its `bytes` count as queued request bytes (queued.max.request.bytes).
 cdef struct Job:
     Job* next                   # in the queue
     int32_t kind
     JobRun run
     JobDone done
-    Reactor* reactor            # NULL: nobody is told
-    int64_t bytes               # what it keeps of its request, in memory
+    Reactor* reactor            # NULL: no reactor is notified
+    int64_t bytes               # memory it holds for its request
 
 cdef void job_submit(Reactor* reactor, Job* job) noexcept nogil
-# How many threads each kind may have. Threads start when there is work for them, and stay.
+# The number of threads each kind may have. Threads start when there is work for them, and keep running.
 cdef void jobs_set_threads(int32_t decompress, int32_t read) noexcept nogil
-cdef int64_t jobs_count(Reactor* reactor) noexcept nogil     # of this reactor: submitted and not done
-# No further request of the connection is handled until it is released, so that none overtakes the one that waits for a job.
+cdef int64_t jobs_count(Reactor* reactor) noexcept nogil     # this reactor's jobs that are submitted and not done
+# Handles no further request of the connection until its release, so that none overtakes the one waiting for a job.
 cdef void connection_hold(Connection* connection) noexcept nogil
 cdef void connection_unhold(Reactor* reactor, Connection* connection) noexcept nogil
 
-# -- network's own --
+# -- internal to the network layer --
 cdef void job_done(Reactor* reactor, Job* job) noexcept nogil     # its mail arrived

@@ -1,6 +1,6 @@
-"""The queues and threads of jobs. A job thread serves all reactors of the process, and tells a reactor by its mailbox.
+"""Queues and threads of jobs. A job thread serves all reactors of the process and notifies a reactor through its mailbox.
 
-Decompression runs at a lower priority than the reactors: on a machine with few cores they would share one otherwise.
+Decompression runs at a lower priority than the reactors, because on a machine with few cores it may share one with them.
 """
 from libc.stdint cimport int32_t, int64_t
 
@@ -32,8 +32,8 @@ cdef enum:
     READ_THREADS_DEFAULT = 8            # Kafka's default of num.io.threads
     DECOMPRESS_PRIORITY = 10            # nice
 
-# Purpose: one kind's queue. Owner: the process. Lock: `mutex`; the list and the counts are guarded by it.
-# Limits: holds what is submitted, see Job.
+# Purpose: the queue of one kind. Owner: the process. Lock: `mutex` guards the list and the counts.
+# Limits: bounded by the submitters; see Job.
 cdef struct JobQueue:
     pthread_mutex_t mutex
     pthread_cond_t not_empty
@@ -75,7 +75,7 @@ cdef void jobs_set_threads(int32_t decompress, int32_t read) noexcept nogil:
 
 
 cdef Job* job_take(JobQueue* job_queue) noexcept nogil:
-    """The oldest job; waits for one."""
+    """Take the oldest job; waits until one is queued."""
     cdef Job* job
     pthread_mutex_lock(&job_queue.mutex)
     job_queue.idle += 1
@@ -107,7 +107,7 @@ cdef void* work(void* argument) noexcept nogil:
         job = job_take(&queues[kind])
         reactor = job.reactor
         job.run(job, codecs)
-        # Without memory for the mail the request would wait for ever: try again.
+        # If memory is short, retry: without the mail the request would wait forever.
         while reactor != NULL and mailbox_post(&(<ReactorState*>reactor.private_state).mailbox, MAIL_JOB, job) != 0:
             usleep(1000)
 
@@ -168,13 +168,13 @@ cdef void set_paused(bint paused) noexcept nogil:
 
 
 def set_threads(int threads):
-    """How many threads read cold data; at most as many, and one core less, decompress (num.io.threads)."""
+    """Set how many threads read cold data (num.io.threads); at most as many, and at most cores - 1, decompress."""
     with nogil:
         jobs_set_threads(threads, threads)
 
 
 def pause_jobs():
-    """For tests: no job begins until resume_jobs. One that runs goes on."""
+    """For tests: no job starts until resume_jobs. Running jobs continue."""
     with nogil:
         set_paused(True)
 
@@ -186,7 +186,7 @@ def resume_jobs():
 
 
 def waiting_jobs():
-    """For tests: how many jobs no thread has begun."""
+    """For tests: return how many jobs no thread has started."""
     cdef int64_t count = 0
     cdef JobQueue* job_queue
     cdef int i

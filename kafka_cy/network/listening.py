@@ -1,4 +1,4 @@
-"""Listening sockets as Java opens them."""
+"""Opens listening sockets the way Java does."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ _ANY_ADDRESS = ("", "0.0.0.0", "::")
 
 
 def listening_socket(host: str, port: int, backlog: int) -> socket.socket:
-    """Open a listening socket; OSError when the address is taken or unknown.
+    """Open a listening socket. Raises OSError if the address is taken or unknown.
 
-    No host, 0.0.0.0 and :: mean every address of the machine, of IPv4 and of IPv6, as with Java's sockets. On a machine
+    No host, 0.0.0.0 and :: mean every IPv4 and IPv6 address of the machine, as with Java's sockets. On a machine
     without IPv6 they mean every IPv4 address. Port 0 is any free port.
     """
     if host in _ANY_ADDRESS:
@@ -18,13 +18,13 @@ def listening_socket(host: str, port: int, backlog: int) -> socket.socket:
             if socket.has_dualstack_ipv6():
                 return socket.create_server(("::", port), family=socket.AF_INET6, backlog=backlog, dualstack_ipv6=True)
         except OSError as error:
-            import errno  # rare: IPv6 is compiled in but switched off
+            import errno  # rare: IPv6 is compiled in but disabled
 
             if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 raise
         return socket.create_server(("", port), backlog=backlog)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     if family == socket.AF_INET:
-        node = host.encode() if host.isascii() else host  # a str would load the codec of international names
+        node = host.encode() if host.isascii() else host  # a str would load the IDNA codec
         family = socket.getaddrinfo(node, port, type=socket.SOCK_STREAM)[0][0]
     return socket.create_server((host, port), family=family, backlog=backlog)

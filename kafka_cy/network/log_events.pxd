@@ -1,7 +1,7 @@
 """Log lines of reactors: fixed-size C events in a ring that the control plane drains.
 
 Owner: any reactor adds, Python takes. Lock: `mutex` (events are rare by construction). Limits: LOG_EVENTS_MAX waiting,
-LOG_EVENTS_PER_SECOND_MAX per second; what goes beyond is only counted.
+LOG_EVENTS_PER_SECOND_MAX per second; events beyond that are only counted.
 """
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport strncpy
@@ -16,7 +16,7 @@ cdef enum:
     LOG_MESSAGE_BYTES_MAX = 200
     LOG_PEER_BYTES_MAX = 72
 
-cdef enum LogLevel:         # the numbers of Python's logging
+cdef enum LogLevel:         # level numbers of Python's logging
     LOG_DEBUG = 10
     LOG_INFO = 20
     LOG_WARNING = 30
@@ -77,7 +77,7 @@ cdef inline void log_events_add(
 
 
 cdef inline bint log_events_take(LogEvents* events, LogEventData* event, int64_t* suppressed) noexcept nogil:
-    """A copy of the oldest event; False when there is none. Adds to `suppressed` what was left out meanwhile."""
+    """Copy the oldest event out; False if none. Adds the number of events dropped meanwhile to `suppressed`."""
     cdef bint found
     pthread_mutex_lock(&events.mutex)
     found = events.count > 0

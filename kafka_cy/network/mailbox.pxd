@@ -1,8 +1,8 @@
-"""What other threads send to a reactor: accepted sockets, answers of the control plane, wakes of partitions.
+"""What other threads send to a reactor: accepted sockets, control-plane responses, partition wakes, completed jobs.
 
 Owner: the reactor drains, any thread posts. Lock: `mutex`, held for a few instructions. The eventfd is written only
-when the reactor sleeps, and once per sleep. Limit: bounded by what may be in flight (one entry each). Answers are linked
-by their own first field, so posting one needs no memory and cannot fail.
+while the reactor sleeps, once per sleep. Limit: bounded by what may be in flight (one entry each). Responses are linked
+through their own first field, so posting one needs no memory and cannot fail.
 """
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport realloc
@@ -16,13 +16,13 @@ from kafka_cy.base.posix cimport (
 cdef enum MailKind:
     MAIL_CONNECTION = 1     # pointer: Connection made by another reactor's accept
     MAIL_WAKE = 2           # pointer: Partition, one reference
-    MAIL_JOB = 3            # pointer: Job, which ran
+    MAIL_JOB = 3            # pointer: Job that has run
 
 cdef struct Mail:
     int32_t kind
     void* pointer
 
-# An answered request; it begins with the pointer to the next one (ControlMessage).
+# An answered request; its first field points to the next one (ControlMessage).
 cdef struct Answered:
     Answered* next
 
@@ -36,7 +36,7 @@ cdef struct Mailbox:
     int64_t answered_count  # (a) written under the mutex
     uint64_t sleeping       # (a) 1: the reactor waits in epoll_wait
     int32_t event_fd
-    Mail* taken             # the reactor's: the array that is being handled
+    Mail* taken             # the reactor's: the array being handled
     int32_t taken_capacity
 
 
@@ -63,7 +63,7 @@ cdef inline void mailbox_ring(Mailbox* box) noexcept nogil:
 
 
 cdef inline int mailbox_post(Mailbox* box, int32_t kind, void* pointer) noexcept nogil:
-    """0, or -1 without memory (nothing was posted)."""
+    """Post a mail. 0, or -1 if memory is short (nothing was posted)."""
     cdef Mail* grown
     cdef int32_t wanted
     cdef int64_t count
@@ -87,7 +87,7 @@ cdef inline int mailbox_post(Mailbox* box, int32_t kind, void* pointer) noexcept
 
 
 cdef inline int64_t mailbox_take(Mailbox* box) noexcept nogil:
-    """Swap the arrays: how many mails now stand in `taken`."""
+    """Swap the arrays; return the number of mails in `taken`."""
     cdef Mail* items
     cdef int32_t capacity
     cdef int64_t count
@@ -121,7 +121,7 @@ cdef inline void mailbox_post_answered(Mailbox* box, Answered* answered) noexcep
 
 
 cdef inline Answered* mailbox_take_answered(Mailbox* box) noexcept nogil:
-    """All answers, oldest first; NULL: none."""
+    """Take all responses, oldest first; NULL: none."""
     cdef Answered* taken
     if atomic_load_i64(&box.answered_count) == 0:
         return NULL
@@ -135,5 +135,5 @@ cdef inline Answered* mailbox_take_answered(Mailbox* box) noexcept nogil:
 
 
 cdef inline bint mailbox_waits(Mailbox* box) noexcept nogil:
-    """Whether something was posted that was not taken."""
+    """Whether anything was posted and not taken yet."""
     return atomic_load_i64(&box.count) != 0 or atomic_load_i64(&box.answered_count) != 0

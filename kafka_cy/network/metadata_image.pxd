@@ -17,7 +17,7 @@ cdef struct PartitionImage:
     int32_t isr_count
     int32_t* offline
     int32_t offline_count
-    Partition* partition    # NULL: not hosted here; else one reference
+    Partition* partition    # one reference; NULL: not hosted here
 
 # One topic; immutable, reference counted, shared between successive images.
 cdef struct TopicImage:
@@ -36,7 +36,7 @@ cdef struct BrokerImage:
     int32_t rack_size               # -1 null
     char* rack
     int32_t listeners_count
-    char** hosts                    # by listener index (same order on each broker); NULL: not on this listener
+    char** hosts                    # by listener index (same order on every broker); NULL: not on this listener
     int32_t* host_sizes
     int32_t* ports
 
@@ -50,7 +50,7 @@ cdef struct MetadataImage:
     BrokerImage* brokers
     int32_t topics_count
     TopicImage** topics             # sorted by name (bytewise)
-    HashTable by_name               # places in `topics`
+    HashTable by_name               # positions in `topics`
     HashTable by_id
 
 cdef TopicImage* image_find_topic(MetadataImage* image, const char* name, int32_t size) noexcept nogil      # NULL unknown
@@ -60,5 +60,5 @@ cdef inline PartitionImage* topic_partition(TopicImage* topic, int32_t index) no
         return NULL
     return &topic.partitions[index]
 
-cdef MetadataImage* image_empty() noexcept nogil                # no brokers, no topics: what reactors see before the first publish
+cdef MetadataImage* image_empty() noexcept nogil                # no brokers, no topics: used before the first publish
 cdef void image_free(MetadataImage* image) noexcept nogil       # drops its references to topics

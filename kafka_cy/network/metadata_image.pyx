@@ -1,10 +1,10 @@
 """The metadata that reactors read: built by the control plane, published by swapping one pointer.
 
-Readers (reactors) announce the image they use in `ReactorState.hazard` and clear it before they sleep; the publisher
-frees a retired image when no reactor announces it. A reader announces, then loads the pointer again; the publisher swaps
-it, then reads the announcements; all sequentially consistent, so that either the publisher sees the announcement or the
-reader the swap. A freed address that comes back is the current image, and as such protected. The announcement that lets
-an image go (another one, or none) is a release, so every read of it comes before its free. `make races` watches this.
+Readers (reactors) announce the image they use in `ReactorState.hazard` and clear it before they sleep. The publisher
+frees a retired image once no reactor announces it. A reader announces, then loads the pointer again; the publisher swaps
+the pointer, then reads the announcements. All of this is sequentially consistent, so either the publisher sees the
+announcement or the reader sees the swap. If malloc reuses a freed address, it is the current image and therefore protected.
+Replacing or clearing an announcement is a release, so all reads of an image precede its free. `make races` tests this.
 
 Topics are shared between successive images by reference count, so publishing costs a pointer copy per unchanged topic.
 Only the control thread builds, publishes and frees.
@@ -29,7 +29,7 @@ cdef TopicImage* image_find_topic(MetadataImage* image, const char* name, int32_
     cdef uint32_t hash, place
     cdef int32_t found
     if size <= 0 or size > TOPIC_NAME_BYTES_MAX:
-        return NULL                     # no topic has such a name: it need not be hashed
+        return NULL                     # no topic has such a name: skip hashing
     hash = hash_of_bytes(name, <size_t>size)
     place = hash_table_start(&image.by_name, hash)
     found = hash_table_next(&image.by_name, hash, &place)
@@ -53,7 +53,7 @@ cdef TopicImage* image_find_topic_id(MetadataImage* image, const uint8_t* topic_
 
 
 cdef bint image_index(MetadataImage* image) noexcept nogil:
-    """Fills the hash tables; False without memory."""
+    """Fill the hash tables; False if memory is short."""
     cdef uint32_t count = <uint32_t>image.topics_count
     cdef int32_t i
     if hash_table_reserve(&image.by_name, count) < 0 or hash_table_reserve(&image.by_id, count) < 0:
@@ -80,7 +80,7 @@ cdef void topic_release(TopicImage* topic) noexcept nogil:
     for i in range(topic.partitions_count):
         if topic.partitions[i].partition != NULL:
             partition_release(topic.partitions[i].partition)
-    free(topic.partitions)          # the replica lists stand in the same allocation
+    free(topic.partitions)          # the replica lists share this allocation
     free(topic)
 
 
@@ -109,7 +109,7 @@ cdef void image_free(MetadataImage* image) noexcept nogil:
 
 
 class TopicMetadata(NamedTuple):
-    """A topic as reactors shall see it.
+    """A topic as reactors see it.
 
     `partitions` holds (index, leader, leader_epoch, replicas, isr, offline, HostedPartition | None) per partition.
     """
@@ -138,7 +138,7 @@ cdef int32_t* write_numbers(int32_t* at, list numbers, int32_t** start, int32_t*
 
 
 cdef class TopicHandle:
-    """One reference of the publisher to a topic image."""
+    """One reference held by the publisher to a topic image."""
 
     cdef TopicImage* topic
 
@@ -204,7 +204,7 @@ cdef TopicHandle topic_build(topic_metadata):
 cdef class ImagePublisher:
     """Builds metadata images for a server's reactors. Owner: the control thread.
 
-    `set_brokers` and `set_topics` collect changes, `publish` makes them visible to all reactors at once.
+    `set_brokers` and `set_topics` collect changes; `publish` makes them visible to all reactors at once.
     """
 
     cdef Server server
@@ -222,11 +222,11 @@ cdef class ImagePublisher:
         self.retired = []
 
     def set_brokers(self, cluster_id, int32_t broker_id, int32_t controller_id, brokers):
-        """`brokers`: (id, rack or None, [(host, port) or None per listener]) each."""
+        """Set the brokers; each is (id, rack or None, [(host, port) or None per listener])."""
         self.brokers = (cluster_id, broker_id, controller_id, list(brokers))
 
     def set_topics(self, changed, removed):
-        """`changed`: TopicMetadata of new and changed topics; `removed`: names."""
+        """Set topics: `changed` holds TopicMetadata of new and changed topics, `removed` holds names."""
         for name in removed:
             key = name.encode()
             if self.topics.pop(key, None) is not None:
@@ -238,14 +238,14 @@ cdef class ImagePublisher:
             self.topics[key] = topic_build(topic)
 
     def publish(self):
-        """Make the collected state visible; earlier images are freed once no reactor uses them."""
+        """Make the collected changes visible; earlier images are freed once no reactor uses them."""
         cdef MetadataImage* image = self.build()
         cdef void* old = atomic_exchange_pointer(&self.server.network.image, image)
         self.retired.append(<size_t>old)
         self.free_retired()
 
     def retired_count(self):
-        """Images that wait for a reactor to move on (for tests and metrics)."""
+        """Return the number of retired images that a reactor still uses (for tests and metrics)."""
         self.free_retired()
         return len(self.retired)
 

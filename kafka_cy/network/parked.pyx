@@ -1,8 +1,8 @@
-"""Waiting without a purgatory: a parked request belongs to one reactor, so it is answered exactly once without locks.
+"""Parked requests without a purgatory: each belongs to one reactor, so it is answered exactly once without locks.
 
-A watch stands on `Partition.parked[reactor]`, a list that only this reactor touches. Whoever moves a partition takes
-its waiters mask and posts the partition to those reactors; each sets its bit again *before* it checks, so that a move
-during the check wakes it once more.
+A watch is in `Partition.parked[reactor]`, a list that only this reactor touches. A thread that advances a partition takes
+its waiters mask and posts the partition to those reactors. Each reactor sets its bit again *before* it checks, so an
+advance during the check wakes it again.
 """
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -15,11 +15,11 @@ from kafka_cy.network.timer_wheel cimport Timer, timer_cancel, timer_set, wheel_
 from kafka_cy.storage.partition cimport REACTORS_MAX, Partition, partition_acquire, partition_release
 
 cdef enum:
-    RECHECK_NS = 10000000   # a check that did not answer although it was due is asked again
+    RECHECK_NS = 10000000   # a request that was due but not answered is checked again
 
 
 cdef ParkedState* state_of(Parked* parked) noexcept nogil:
-    """The request's state, made and linked to its connection at first; NULL without memory."""
+    """Return the request's state, allocated and linked to its connection at first use; NULL if memory is short."""
     cdef ParkedState* state = <ParkedState*>parked.private_state
     cdef Connection* connection
     if state != NULL:
@@ -39,7 +39,7 @@ cdef ParkedState* state_of(Parked* parked) noexcept nogil:
 
 
 cdef Watch** list_head(ReactorState* reactor, Partition* partition) noexcept nogil:
-    """This reactor's list head in the partition; the array of heads is made by whoever comes first."""
+    """Return this reactor's list head in the partition; the first caller allocates the array of heads."""
     cdef void** heads = <void**>atomic_load_pointer(<void**>&partition.parked)
     if heads == NULL:
         heads = <void**>calloc(REACTORS_MAX, sizeof(void*))
@@ -132,7 +132,7 @@ cdef void check(ReactorState* reactor, ParkedState* state, bint expired) noexcep
     cdef Parked* parked = state.parked
     cdef int64_t again_ns
     if parked.request.connection.dead:
-        return                          # freed with its connection at the end of this loop
+        return                          # freed with its connection at the end of this loop turn
     if parked.check(&reactor.shared, parked, expired):
         if expired:
             counter_add(&parked.request.api.expired, 1)
@@ -165,7 +165,7 @@ cdef void parked_wake(ReactorState* reactor, Partition** partitions, int count) 
                 state.check_next = queue
                 queue = state
             watch = watch.next
-    # Nothing but the checked request itself is freed in a check: connections that fail are only marked.
+    # A check frees nothing but the checked request; failed connections are only marked.
     while queue != NULL:
         state = queue
         queue = state.check_next

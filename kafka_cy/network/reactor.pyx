@@ -1,8 +1,8 @@
-"""A reactor: the event loop of one thread, which accepts, reads, handles, wakes and responds without the GIL.
+"""A reactor: the event loop of one thread that accepts, reads, handles, wakes and responds without the GIL.
 
-One turn handles every ready socket, then the partitions that moved, then sends: a busy connection costs one receive
-and one send per turn however many requests it pipelined. Connections are destroyed only at the end of a turn, so no
-pointer goes stale while it is in use.
+One turn handles every ready socket, then the partitions that advanced, then sends. A busy connection costs one receive
+and one send per turn, however many requests it pipelines. Connections are destroyed only at the end of a turn, so no
+pointer becomes stale while in use.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
@@ -54,7 +54,7 @@ cdef extern from "<unistd.h>" nogil:
 
 cdef enum:
     EVENTS_MAX = 256
-    MEMORY_RETRY_MS = 5             # another reactor may give request memory back
+    MEMORY_RETRY_MS = 5             # another reactor may release request memory
     DRAIN_RETRY_MS = 10
     JOB_RETRY_US = 1000
     SCRATCH_BYTES_MAX = 1073741824
@@ -62,7 +62,7 @@ cdef enum:
 
 
 cdef void count_completed(ResponseSlot* slot, ControlMessage* message) noexcept nogil:
-    """The times of a request that the control plane answered."""
+    """Count the times of a request that the control plane answered."""
     cdef ApiCounters* api = slot.api
     cdef int i
     slot.begun = message.begun
@@ -77,7 +77,7 @@ cdef void count_completed(ResponseSlot* slot, ControlMessage* message) noexcept 
 
 
 cdef void complete(ReactorState* reactor, ControlMessage* message) noexcept nogil:
-    """An answer of the control plane is back."""
+    """Complete a request whose response came back from the control plane."""
     cdef Connection* connection = message.connection
     cdef ResponseSlot* slot = message.slot
     slot.at_control = False
@@ -130,7 +130,7 @@ cdef void handle_mail(ReactorState* reactor) noexcept nogil:
 
 
 cdef inline bint wants_write(Connection* connection) noexcept nogil:
-    """Whether reading goes on only when the socket takes bytes (of a handshake)."""
+    """Whether reading can continue only when the socket accepts (handshake) bytes."""
     return connection.session != NULL and connection.session.wants_write
 
 
@@ -151,7 +151,7 @@ cdef void update_events(ReactorState* reactor, Connection* connection) noexcept 
 
 
 cdef void settle(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """Send what is complete, resume what was paused, close what is done with."""
+    """Send completed responses, resume a paused connection, close a finished one."""
     cdef int result
     connection_advance(&reactor.send, connection)
     result = connection_flush(&reactor.send, connection)
@@ -181,7 +181,7 @@ cdef void settle(ReactorState* reactor, Connection* connection) noexcept nogil:
 
 
 cdef void settle_all(ReactorState* reactor) noexcept nogil:
-    """Until nothing moves any more: wakes answer, answers resume reading, reading appends, appends wake."""
+    """Repeat until stable: wakes complete responses, sending them resumes reading, reading appends, appends wake."""
     cdef Connection* connection
     while reactor.local_wakes_count or reactor.dirty != NULL:
         if reactor.local_wakes_count:
@@ -231,7 +231,7 @@ cdef void close_idle(ReactorState* reactor) noexcept nogil:
     connection = reactor.idle_first
     while connection != NULL and reactor.shared.now_ns - connection.active_ns >= reactor.network.idle_timeout_ns:
         if connection.slots_count and not connection.send_blocked:
-            idle_again(reactor, connection)         # it waits for us, not we for it
+            idle_again(reactor, connection)         # the client is waiting for our response
         elif not connection.dead:
             counter_add(&reactor.counters.closed_idle, 1)
             connection_mark_dead(reactor, connection)
@@ -244,7 +244,7 @@ cdef void close_idle(ReactorState* reactor) noexcept nogil:
 
 
 cdef int sleep_ms(ReactorState* reactor) noexcept nogil:
-    """How long epoll may sleep: to the next deadline of anything; -1 for ever."""
+    """Return how long epoll may sleep: until the next deadline; -1: forever."""
     cdef int timeout = wheel_timeout_ms(&reactor.wheel, reactor.shared.now_ns)
     cdef int64_t idle_ms
     if reactor.memory_first != NULL and (timeout < 0 or timeout > MEMORY_RETRY_MS):
@@ -270,7 +270,7 @@ cdef int wait(ReactorState* reactor, epoll_event* events) noexcept nogil:
     cdef int count
     counter_set(&reactor.counters.activity, ACTIVITY_WAITING)
     atomic_store_pointer(&reactor.hazard, NULL)
-    atomic_exchange_u64(&reactor.mailbox.sleeping, 1)       # before the last look: a post after it rings
+    atomic_exchange_u64(&reactor.mailbox.sleeping, 1)       # before the last check: a later post wakes us
     if mailbox_waits(&reactor.mailbox):
         timeout = 0
     count = epoll_wait(reactor.epoll_fd, events, EVENTS_MAX, timeout)
@@ -316,7 +316,7 @@ cdef void turn(ReactorState* reactor, epoll_event* events) noexcept nogil:
 
 
 cdef void drain(ReactorState* reactor) noexcept nogil:
-    """Stop was asked: accept and read no more; what waits is answered now."""
+    """Stop was requested: stop accepting and reading; answer waiting requests now."""
     cdef Connection* connection = reactor.idle_first
     reactor.draining = True
     listeners_watch(reactor, False)
@@ -357,7 +357,7 @@ cdef ReactorState* reactor_new(NetworkState* network, int id) noexcept nogil:
 
 
 cdef void reactor_close(ReactorState* reactor) noexcept nogil:
-    """Give everything back but the struct itself: a late wake may still look at it."""
+    """Free everything but the struct itself: a late wake may still read it."""
     if reactor.epoll_fd >= 0:
         close(reactor.epoll_fd)
     reactor.epoll_fd = -1
@@ -396,7 +396,7 @@ cdef void* reactor_run(void* argument) noexcept nogil:
         connection_mark_dead(reactor, connection)
         connection = connection.next
     destroy_dead(reactor)
-    while reactor.jobs:                 # they use memory of this reactor's requests
+    while reactor.jobs:                 # jobs use memory of this reactor's requests
         usleep(JOB_RETRY_US)
         handle_mail(reactor)
         destroy_dead(reactor)
@@ -405,7 +405,7 @@ cdef void* reactor_run(void* argument) noexcept nogil:
 
 
 cdef void reactor_discard_mail(ReactorState* reactor) noexcept nogil:
-    """What came after the reactor's thread ended; then its memory is given back."""
+    """Discard mail that came after the reactor's thread ended, then free the mailbox."""
     cdef int64_t count = mailbox_take(&reactor.mailbox)
     cdef Mail* mail
     cdef int64_t i

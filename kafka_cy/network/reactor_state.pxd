@@ -1,4 +1,4 @@
-"""What the parts of the network layer share: the whole state of a reactor and of the server."""
+"""State shared by the parts of the network layer: everything of a reactor and of the server."""
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint64_t
 
 from kafka_cy.base.atomics cimport counter_add
@@ -19,12 +19,12 @@ from kafka_cy.network.timer_wheel cimport Timer, TimerWheel
 from kafka_cy.network.transport cimport Transport
 from kafka_cy.storage.partition cimport REACTORS_MAX, Partition
 
-cdef struct ApiRange:       # by API key; from set_api_versions, before start
+cdef struct ApiRange:       # by API key; set by set_api_versions before start
     bint known
     int16_t version_min
     int16_t version_max
     int16_t flexible_from   # 32767: never
-    int16_t queue           # which ControlQueue its requests go to
+    int16_t queue           # the ControlQueue of its requests
 
 cdef struct Listener:
     int32_t kind            # KIND_LISTENER; first
@@ -32,8 +32,8 @@ cdef struct Listener:
     int32_t index
     Transport* transport    # under transports_mutex; NULL: plaintext
 
-# Purpose: what reactors and Python share. Lifetime: the Server object's. Threads: (a) atomics; limits and listeners are
-# set before start and never change.
+# Purpose: state that reactors and Python share. Lifetime: the Server object's. Threads: (a) atomics; limits and listeners
+# are set before start and never change.
 cdef struct NetworkState:
     int32_t reactors_count
     void** reactors                     # ReactorState* each
@@ -49,20 +49,20 @@ cdef struct NetworkState:
     ConnectionRate connection_rate
     int64_t idle_timeout_ns             # 0: never
     int32_t in_flight_max
-    int32_t control_requests_per_connection_max     # at the control plane at once
-    int64_t control_request_bytes_max   # of a request's body that goes to the control plane
-    int64_t queued_requests_max         # that wait in a control queue
+    int32_t control_requests_per_connection_max     # max at the control plane at once
+    int64_t control_request_bytes_max   # max body size of a request for the control plane
+    int64_t queued_requests_max         # max waiting in a control queue
     int64_t queued_request_bytes        # (a)
-    int64_t queued_response_bytes       # (a) what sockets did not take yet
+    int64_t queued_response_bytes       # (a) not accepted by sockets yet
     int64_t connections                 # (a)
     int64_t connection_id_next          # (a)
     int64_t turn                        # (a) round robin of new connections
     void* image                         # (a) MetadataImage*
     int32_t stopping                    # (a)
     int64_t drain_deadline_ns           # written before `stopping`
-    int64_t started_ns                  # monotonic, and the ticks of the same moment
+    int64_t started_ns                  # monotonic, and the ticks at that moment
     int64_t started_ticks
-    int64_t slow_ns                     # (a) requests that take as long are logged; 0: none
+    int64_t slow_ns                     # (a) requests that take this long are logged; 0: none
     pthread_mutex_t transports_mutex    # guards the listeners' transports
     AddressCounts addresses
     ControlQueue[CONTROL_QUEUES] controls
@@ -71,30 +71,30 @@ cdef struct NetworkState:
 
 # Owner: the reactor's thread, except `mailbox`, `hazard` (image publisher reads), `connections` (acceptors read).
 cdef struct ReactorState:
-    Reactor shared                      # what handlers see; first
+    Reactor shared                      # the part handlers see; first
     NetworkState* network
-    int32_t mailbox_kind                # KIND_MAILBOX: what the eventfd's epoll event points to
+    int32_t mailbox_kind                # KIND_MAILBOX: the eventfd's epoll event points here
     Mailbox mailbox
     void* hazard                        # (a) the image in use; NULL while sleeping
     int64_t connections                 # (a) assigned to this reactor
     int32_t epoll_fd
-    uint8_t* receive_buffer             # shared by all connections; nothing stays in it between two reads
-    uint8_t* session_buffer             # what sessions read from their sockets, likewise; made for the first of them
+    uint8_t* receive_buffer             # shared by all connections; empty between two reads
+    uint8_t* session_buffer             # the same for what sessions read from sockets; allocated for the first session
     SendContext send
     TimerWheel wheel
     Connection* idle_first              # least recently active
     Connection* idle_last
-    Connection* dirty                   # something to send or to resume
-    Connection* memory_first            # waits for the request budget or a control queue; longest first
+    Connection* dirty                   # have something to send or resume
+    Connection* memory_first            # wait for the request budget or a control queue; longest first
     Connection* memory_last
-    int64_t stalled_check_ns            # when close_stalled is due
+    int64_t stalled_check_ns            # when close_stalled is next due
     Connection* dead
     void** local_wakes                  # Partition*, one reference each
     int32_t local_wakes_count
     int32_t local_wakes_capacity
-    int64_t turn_ticks                  # when this turn began
-    int64_t ticks                       # the clock as it was last read
-    int64_t slow_check_ns               # when send.slow_ticks is due to be looked at
+    int64_t turn_ticks                  # when this turn started
+    int64_t ticks                       # last clock reading
+    int64_t slow_check_ns               # when send.slow_ticks is next refreshed
     int64_t slow_lines                  # logged since then
     int64_t accept_paused_until_ns
     int64_t jobs                        # submitted and not done (see jobs.pxd)
@@ -105,13 +105,13 @@ cdef struct ReactorState:
 
 
 cdef inline double ns_per_tick(const NetworkState* network) noexcept nogil:
-    """The unit of the counters' durations, by both clocks since the start."""
+    """Return the tick length, measured by both clocks since the start."""
     cdef int64_t ticks = ticks_now() - network.started_ticks
     return <double>(monotonic_ns() - network.started_ns) / <double>(ticks if ticks > 0 else 1)
 
 
 cdef inline void connection_mark_dirty(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """Look at the connection's answers at the end of this loop."""
+    """Process the connection's responses at the end of this loop turn."""
     if not connection.dirty and not connection.dead:
         connection.dirty = True
         connection.dirty_next = reactor.dirty
@@ -119,7 +119,7 @@ cdef inline void connection_mark_dirty(ReactorState* reactor, Connection* connec
 
 
 cdef inline void connection_mark_dead(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """Destroy the connection at the end of this loop; until then nothing more is read from or sent to it."""
+    """Destroy the connection at the end of this loop turn; until then nothing more is read from it or sent to it."""
     if not connection.dead:
         connection.dead = True
         connection.dead_next = reactor.dead
@@ -137,7 +137,7 @@ cdef inline void connection_log(
 cdef inline void connection_fail(
     ReactorState* reactor, Connection* connection, int api_key, const char* message
 ) noexcept nogil:
-    """Bad input: one log line, then the connection is closed."""
+    """Close the connection because of bad input, with one log line."""
     if connection.dead:
         return
     connection_log(reactor, connection, LOG_WARNING, api_key, message)

@@ -6,7 +6,7 @@ cdef enum:
     RECEIVE_BYTES = 131072      # the reactor's shared receive buffer
 
 cdef void connection_receive(ReactorState* reactor, Connection* connection) noexcept nogil  # the socket is readable
-cdef void connection_resume(ReactorState* reactor, Connection* connection) noexcept nogil   # handle what was kept while paused
+cdef void connection_resume(ReactorState* reactor, Connection* connection) noexcept nogil   # handle input kept while paused
 cdef int connection_pauses(ReactorState* reactor, Connection* connection) noexcept nogil    # why it must not be read now
 cdef void connection_release_input(ReactorState* reactor, Connection* connection) noexcept nogil
 cdef void image_refresh(ReactorState* reactor) noexcept nogil     # take the newest metadata image

@@ -1,9 +1,9 @@
 """The receive side of a connection, from its socket or through its session.
 
-Bytes are received into a buffer that all connections of the reactor share, so an idle connection costs none, and whole
-frames are handled in place. What is left of a frame is kept in a pooled buffer of the frame's size, and the rest of
-that frame is received straight into it. A frame's length is checked before anything is done with it, and a frame
-that has to be kept is reserved from the broker's request budget before it is read on (`request_memory.pyx`).
+All connections of a reactor receive into one shared buffer, so an idle connection holds no buffer, and whole frames are
+handled in place. A partial frame is kept in a pooled buffer of the frame's size, and the rest of the frame is received
+straight into that buffer. A frame's length is checked before it is used. A frame that has to be kept is reserved from the
+broker's request budget before more of it is read (`request_memory.pyx`).
 """
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
@@ -34,10 +34,10 @@ from kafka_cy.network.transport cimport Session
 from kafka_cy.records.wire cimport load_be16, load_be32
 
 cdef enum:
-    KEPT_BYTES_START = 1048576      # a larger frame's buffer grows as its bytes really come
+    KEPT_BYTES_START = 1048576      # the buffer of a larger frame grows as its bytes arrive
     LARGE_FRAME_BYTES = 131072
     OVERFLOW_BYTES = 8192           # read beyond a large frame
-    READS_PER_EVENT_MAX = 4         # then other connections have their turn
+    READS_PER_EVENT_MAX = 4         # then other connections get their turn
 
 
 cdef void connection_release_input(ReactorState* reactor, Connection* connection) noexcept nogil:
@@ -74,7 +74,7 @@ cdef int connection_pauses(ReactorState* reactor, Connection* connection) noexce
 
 
 cdef bint must_pause(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """Before each request: may it be handled? A full queue is first offered to the socket."""
+    """Whether the next request must wait. A full send queue is first offered to the socket."""
     connection.pauses = connection_pauses(reactor, connection)
     if connection.pauses & (PAUSE_RESPONSES | PAUSE_IN_FLIGHT):
         connection_advance(&reactor.send, connection)
@@ -88,7 +88,7 @@ cdef bint must_pause(ReactorState* reactor, Connection* connection) noexcept nog
 
 
 cdef bint frame_length_ok(ReactorState* reactor, Connection* connection, const uint8_t* frame, int64_t length) noexcept nogil:
-    """Check a frame's length before it is believed; False: the connection was failed."""
+    """Check a frame's length before it is used; False: the connection was failed."""
     if 8 <= length <= reactor.network.request_bytes_max:
         return True
     if not connection.spoke and looks_like_http(frame):
@@ -112,7 +112,7 @@ cdef bint looks_like_http(const uint8_t* frame) noexcept nogil:
 
 
 cdef void image_refresh(ReactorState* reactor) noexcept nogil:
-    """Take the newest image (hazard pointer): what was published before a request was sent is seen by it."""
+    """Take the newest image (hazard pointer): a request sees everything published before it was sent."""
     cdef void* current = atomic_load_pointer(&reactor.network.image)
     while current != reactor.hazard:
         atomic_store_pointer(&reactor.hazard, current)
@@ -121,7 +121,7 @@ cdef void image_refresh(ReactorState* reactor) noexcept nogil:
 
 
 cdef size_t consume(ReactorState* reactor, Connection* connection, uint8_t* data, size_t size) noexcept nogil:
-    """Handle the whole frames at the front of `data`; how many bytes are done with."""
+    """Handle the whole frames at the front of `data`; return how many bytes were consumed."""
     cdef size_t at = 0
     cdef int64_t length
     reactor.ticks = ticks_now()
@@ -144,7 +144,7 @@ cdef size_t consume(ReactorState* reactor, Connection* connection, uint8_t* data
 
 
 cdef size_t kept_capacity(const uint8_t* data, size_t size) noexcept nogil:
-    """How large the buffer for what is left should be: the frame, as far as it is likely to come."""
+    """Return the buffer size for a partial frame: as much of the frame as is likely to arrive."""
     cdef size_t wanted = 4096
     cdef size_t total
     if size >= 4:
@@ -154,7 +154,7 @@ cdef size_t kept_capacity(const uint8_t* data, size_t size) noexcept nogil:
 
 
 cdef bint keep(ReactorState* reactor, Connection* connection, const uint8_t* data, size_t size) noexcept nogil:
-    """Keep unhandled bytes (none are kept yet) until more comes or the connection is resumed."""
+    """Keep unhandled bytes (none are kept yet) until more arrive or the connection is resumed."""
     cdef size_t capacity = 0
     cdef uint8_t* kept = pool_take(&reactor.send.pool, kept_capacity(data, size), &capacity)
     if kept == NULL:
@@ -170,7 +170,7 @@ cdef bint keep(ReactorState* reactor, Connection* connection, const uint8_t* dat
 
 
 cdef void account_kept(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """Count the kept bytes, and reserve the frame that stands first in them; without success the socket is not read on."""
+    """Count the kept bytes and reserve memory for their first frame; if that fails, the socket is not read further."""
     cdef size_t have = connection.end - connection.start
     cdef const uint8_t* frame = connection.data + connection.start
     cdef int64_t held = <int64_t>connection.end if connection.end > KEPT_FREE_BYTES else 0
@@ -219,7 +219,7 @@ cdef bint grow(ReactorState* reactor, Connection* connection, size_t wanted) noe
 
 
 cdef void consume_kept(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """Handle what is kept, and reserve what is left; an empty buffer goes back to the pool."""
+    """Handle the kept bytes and reserve memory for the rest; an empty buffer goes back to the pool."""
     cdef size_t done
     if connection.data == NULL:
         return
@@ -234,7 +234,7 @@ cdef void consume_kept(ReactorState* reactor, Connection* connection) noexcept n
 
 
 cdef bint received(ReactorState* reactor, Connection* connection, uint8_t* data, size_t size) noexcept nogil:
-    """Handle fresh bytes of the shared buffer; False: stop reading this socket."""
+    """Handle new bytes of the shared buffer; False: stop reading this socket."""
     cdef size_t done
     if connection.data != NULL:         # paused behind kept bytes
         if grow(reactor, connection, connection.end - connection.start + size):
@@ -251,7 +251,7 @@ cdef bint received(ReactorState* reactor, Connection* connection, uint8_t* data,
 
 
 cdef ssize_t read_some(ReactorState* reactor, Connection* connection, size_t* asked) noexcept nogil:
-    """One system call: the rest of the kept frame, then the shared buffer. Returns as recv."""
+    """Read into the rest of the kept frame, then the shared buffer, with one system call. Returns the same as recv."""
     cdef iovec[2] vector
     cdef size_t have = connection.end - connection.start
     cdef size_t total
@@ -277,7 +277,7 @@ cdef ssize_t read_some(ReactorState* reactor, Connection* connection, size_t* as
 
 
 cdef bint take_in(ReactorState* reactor, Connection* connection, size_t size) noexcept nogil:
-    """`size` bytes came by read_some; False: stop reading this socket."""
+    """Process `size` bytes from read_some; False: stop reading this socket."""
     cdef size_t have = connection.end - connection.start
     cdef size_t total
     cdef size_t part
@@ -300,7 +300,7 @@ cdef bint take_in(ReactorState* reactor, Connection* connection, size_t size) no
 
 
 cdef bint after_kept(ReactorState* reactor, Connection* connection, uint8_t* data, size_t size) noexcept nogil:
-    """Fresh bytes of the shared buffer, behind the kept ones where there are some; False: stop reading this socket."""
+    """Process new bytes of the shared buffer, after any kept ones; False: stop reading this socket."""
     cdef size_t have = connection.end - connection.start
     cdef size_t wanted = have + size
     cdef size_t total
@@ -309,7 +309,7 @@ cdef bint after_kept(ReactorState* reactor, Connection* connection, uint8_t* dat
     if have >= 4 and wanted > connection.capacity:
         total = <size_t>load_be32(connection.data + connection.start) + 4
         if wanted < total and wanted < 2 * have:
-            wanted = total if total < 2 * have else 2 * have        # doubled, or each of many pieces would copy all
+            wanted = total if total < 2 * have else 2 * have        # double it: otherwise each small piece would copy everything
         wanted = kept_capacity(connection.data + connection.start, wanted)
     if not grow(reactor, connection, wanted):
         return False
@@ -330,7 +330,7 @@ cdef void session_failed(ReactorState* reactor, Connection* connection) noexcept
 
 
 cdef void session_receive(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """As connection_receive below, through the connection's session: one read of the socket."""
+    """Like connection_receive below, but through the connection's session: one read of the socket."""
     cdef Session* session = connection.session
     cdef bint established = session.established
     cdef bint goes_on = True
@@ -344,12 +344,12 @@ cdef void session_receive(ReactorState* reactor, Connection* connection) noexcep
     if session.established and not established:
         counter_add(&reactor.counters.authenticated_by_listener[connection.listener], 1)
     if session.wants_write:
-        connection_mark_dirty(reactor, connection)      # watch for it
+        connection_mark_dirty(reactor, connection)      # register for it
     if size:
         counter_add(&reactor.counters.bytes_in, <int64_t>size)
         goes_on = after_kept(reactor, connection, reactor.receive_buffer, size)
     if session.failure[0]:
-        session_failed(reactor, connection)             # nothing can be sent any more either
+        session_failed(reactor, connection)             # sending is impossible too
     elif not goes_on:
         connection_mark_dirty(reactor, connection)      # paused or closing
     elif session.ended:
@@ -366,7 +366,7 @@ cdef void connection_receive(ReactorState* reactor, Connection* connection) noex
     for turn in range(READS_PER_EVENT_MAX):  # no-cython-lint
         n = read_some(reactor, connection, &asked)
         if n == 0:
-            connection_mark_dead(reactor, connection)       # the client is gone
+            connection_mark_dead(reactor, connection)       # the client disconnected
             return
         if n < 0:
             if errno != EAGAIN and errno != EINTR:
@@ -384,4 +384,4 @@ cdef void connection_resume(ReactorState* reactor, Connection* connection) noexc
     connection.pauses = 0
     consume_kept(reactor, connection)
     if connection.session != NULL and connection.session.ended and not connection.pauses and not connection.closing:
-        session_receive(reactor, connection)        # what it saw while the connection was paused
+        session_receive(reactor, connection)        # for what arrived while the connection was paused
