@@ -1,7 +1,7 @@
-"""The families that have few samples, as prometheus-client's Metrics, under the names of jmx_exporter's rules for Kafka.
+"""Metric families with few samples, as prometheus-client Metrics, named by jmx_exporter's rules for Kafka.
 
-What has a sample for each partition or request is text from C (`partition_metrics`, `request_metrics`).
-Where dialects spell a label in two ways (`networkProcessor`, `networkprocessor`) the one series carries both.
+Families with a sample per partition or request are written as text in C (`partition_metrics`, `request_metrics`).
+Where dialects spell a label in two ways (`networkProcessor`, `networkprocessor`), one series carries both spellings.
 Names ending in `_count` (jmx_exporter 0.x) and `_count_total` (1.x) are the same number.
 """
 
@@ -50,19 +50,19 @@ def counter(name: str, text: str, value: float, **labels: str) -> Metric:
 
 
 def both_counts(name: str, text: str, samples: Samples) -> Iterable[Metric]:
-    """`name_count` and `name_count_total`."""
+    """The same number as `name_count` and `name_count_total`."""
     samples = list(samples)
     yield family("unknown", f"{name}_count", text, samples)
     yield family("unknown", f"{name}_count_total", text, samples)
 
 
 def two_cases(label: str, value: str) -> dict[str, str]:
-    """A label as most dialects spell it and in lower case."""
+    """A label in its usual spelling and in lower case."""
     return {label: value, label.lower(): value}
 
 
 def printable(path: str) -> str:
-    """A path whose bytes are not UTF-8 would make the whole page unencodable."""
+    """The path with bytes that are not UTF-8 replaced: they would make the whole page unencodable."""
     return path.encode(errors="replace").decode()
 
 
@@ -78,7 +78,7 @@ class BrokerCollector:
         self.partition_totals: dict[str, int] = {}  # set by the page before it collects
 
     def collect(self) -> Iterable[Metric]:
-        """One family after the other; none twice."""
+        """Yield each family once."""
         now = time.monotonic()
         yield from self._broker()
         yield from self._replica_manager()
@@ -94,7 +94,7 @@ class BrokerCollector:
         yield from self._ours()
 
     def _per_second(self, name: str, text: str, samples: Samples) -> Iterable[Metric]:
-        """The other dialect's name of a counter, when it is switched on."""
+        """The counter under the other dialect's name, if that dialect is enabled."""
         if self._persec:
             yield family("unknown", name, text, samples)
 
@@ -124,7 +124,7 @@ class BrokerCollector:
             ("produceridcount", "Producer ids that partitions remember", totals["producer_ids"]),
         ):
             yield gauge(prefix + name, text, value)
-        # One broker's partitions have one replica: these are true zeros, and alerts need them to be there.
+        # Partitions of a single broker have one replica: these zeros are correct, and alerts need the series to exist.
         for name in ("isrexpands", "isrshrinks", "failedisrupdates"):
             yield counter(prefix + name, "0: partitions have one replica", 0)
         yield from self._per_second(prefix + "failedisrupdatespersec", "0: partitions have one replica", [({}, 0)])
@@ -152,7 +152,7 @@ class BrokerCollector:
             ("activebrokercount", "Brokers in service", 1),
             ("fencedbrokercount", "Brokers out of service", 0),
             ("metadataerrorcount", "Errors in handling metadata", 0),
-            # Two dashboards take their job and instance variables from it, so it is here for them alone.
+            # Only two dashboards need it: they take their job and instance variables from it.
             ("controllerstate", "0: idle", 0),
             ("topicstodeletecount", "0: topics go at once", 0),
             ("replicastodeletecount", "0: topics go at once", 0),
@@ -163,12 +163,12 @@ class BrokerCollector:
         prefix = "kafka_controller_controllerstats_"
         yield counter(prefix + "uncleanleaderelections", "0: a single replica is always in sync", 0)
         yield from both_counts(prefix + "leaderelectionrateandtimems", "0: one broker leads all", [({}, 0)])
-        # Strimzi's KRaft dashboard takes its variables from the one, its copies from the other.
+        # Strimzi's KRaft dashboard takes its variables from the first, copies of that dashboard from the second.
         for name in ("raftmetrics", "raft_metrics"):
             yield gauge(f"kafka_server_{name}_current_leader", "Id of the controller", self._view.broker_id)
 
     def _metadata_store(self) -> Iterable[Metric]:
-        """Under the names of ZooKeeper's client: its requests are our changes of the metadata tree."""
+        """Metadata store metrics under ZooKeeper client's names: one request is one change of the metadata tree."""
         count, times = self._view.metadata_changes()
         times.sort()
         name = "kafka_server_zookeeperclientmetrics_zookeeperrequestlatencyms"
@@ -228,7 +228,7 @@ class BrokerCollector:
         text = "0: accepting never waits for a reactor"
         yield from both_counts("kafka_network_acceptor_acceptorblockedpercent", text, blocked)
         yield from self._per_second("kafka_network_acceptor_acceptorblockedpercent", text, blocked)
-        idle_ns = sum(loop.idle_ns for loop in loops) // len(loops)  # on average, as of Kafka's request handlers
+        idle_ns = sum(loop.idle_ns for loop in loops) // len(loops)  # average, as for Kafka's request handlers
         yield from self._control_thread(
             idle_ns, uptime_s, self._rates.rate("control", idle_ns / NS, now, begun)
         )
@@ -249,7 +249,7 @@ class BrokerCollector:
         )
 
     def _loops(self, reactors: list[Any], now: float, begun: float) -> Iterable[Metric]:
-        """Averages of one turn of a reactor's loop. Reactors serve all listeners: with several the label says `*`."""
+        """Averages per iteration of a reactor's loop. Reactors serve all listeners: with several, the label is `*`."""
         names = self._view.listeners
         listener = names[0] if len(names) == 1 else "*"
         work, wait, size = [], [], []
@@ -269,7 +269,7 @@ class BrokerCollector:
     def _socket_family(
         self, name: str, text: str, values: list[tuple[str, str, float]], kind: str = "gauge"
     ) -> Iterable[Metric]:
-        """socket-server-metrics in the two spellings of its prefix and of its second label."""
+        """socket-server-metrics, with both spellings of the prefix and of the second label."""
         for prefix, label in (
             ("socketservermetrics", "network_processor"),
             ("socket_server_metrics", "networkProcessor"),
@@ -320,7 +320,7 @@ class BrokerCollector:
                     samples.append(({"listener": where, **dict(zip(labels, values, strict=True))}, float(count)))
             yield family("gauge", f"kafka_server_{full}", "Connections by what ApiVersions said of the client", samples)
 
-    # -- what waits --
+    # -- queues and parked requests --
 
     def _purgatories(self) -> Iterable[Metric]:
         states, _, members = self._view.groups()
@@ -387,7 +387,7 @@ class BrokerCollector:
         yield from both_counts(name, "Log flushes", [({}, total)])
 
     def _flush_window(self, counts: list[int], now: float) -> list[int]:
-        """Flushes of the last half to whole FLUSH_WINDOW_S, as RequestMetrics does for requests."""
+        """Flushes of the last FLUSH_WINDOW_S/2 to FLUSH_WINDOW_S seconds, as RequestMetrics does for requests."""
         if not self._flushes:
             self._flushes = [(now, [0] * len(counts))] * 2
         older = self._flushes[0][1]
@@ -424,9 +424,9 @@ class BrokerCollector:
     # -- the process --
 
     def _process(self) -> Iterable[Metric]:
-        """JVM names that dashboards select on, where a number of ours means the same: the process' memory and threads.
+        """JVM metric names that dashboards select on, where we have an equivalent: the process's memory and threads.
 
-        `heap` is the resident set, its maximum what the machine or the control group allows. No other area exists.
+        `heap` is the resident set; its maximum is the limit of the machine or control group. There are no other areas.
         """
         resident, allowed = memory_bytes()
         area = {"area": "heap"}
@@ -439,7 +439,7 @@ class BrokerCollector:
                 yield family("gauge", name, text, [(area, value)])
         yield gauge("jvm_threads_current", "Threads of the process, native ones too", thread_count())
         yield gauge("jvm_threads_daemon", "Python's daemon threads", sum(t.daemon for t in threading.enumerate()))
-        # Six dashboards take their variables from jvm_info (jmx_exporter 1.x: jvm_runtime_info); there is no JVM.
+        # There is no JVM, but six dashboards take their variables from jvm_info (jmx_exporter 1.x: jvm_runtime_info).
         runtime = {
             "runtime": f"kafka-cy {self._view.version}",
             "vendor": platform.python_implementation(),
@@ -471,7 +471,7 @@ class BrokerCollector:
 
 
 def disk_bytes() -> tuple[int, int]:
-    """(read, written) by this process from and to disks; 0 where the kernel does not tell."""
+    """(bytes read, bytes written) on disks by this process; 0 if the kernel does not report them."""
     values = {"read_bytes": 0, "write_bytes": 0}
     try:
         for line in Path("/proc/self/io").read_text(encoding="ascii").splitlines():
@@ -484,7 +484,7 @@ def disk_bytes() -> tuple[int, int]:
 
 
 def memory_bytes() -> tuple[int, int]:
-    """(resident set of this process, what it may take: the control group's limit or the machine's memory)."""
+    """(resident set of this process, its limit: the control group's limit or the machine's memory)."""
     page = os.sysconf("SC_PAGE_SIZE")
     resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * page
     allowed = os.sysconf("SC_PHYS_PAGES") * page
@@ -496,5 +496,5 @@ def memory_bytes() -> tuple[int, int]:
 
 
 def thread_count() -> int:
-    """Threads of this process."""
+    """Number of threads of this process."""
     return len(os.listdir("/proc/self/task"))  # noqa: PTH208

@@ -1,4 +1,4 @@
-"""What telemetry asks of the broker; `kafka_cy.server.metrics_view` answers. Called on the scraping thread."""
+"""The broker as telemetry sees it; `kafka_cy.server.metrics_view` implements it. Called on the scraping thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NOT_RUNNING, STARTING, RECOVERY, RUNNING, SHUTTING_DOWN = 0, 1, 2, 3, 7
 
 
 class BrokerView(Protocol):
-    """Plain reads of the control plane's objects: a snapshot under the GIL, nothing waits for another thread."""
+    """Plain reads of the control plane's objects: a snapshot under the GIL that never waits for another thread."""
 
     @property
     def server(self) -> Any:
@@ -31,13 +31,13 @@ class BrokerView(Protocol):
         """Listener names by index."""
 
     def counted(self) -> tuple[list[Any], list[int]]:
-        """Hosted partitions, and what deleted ones had counted (LogManager.counted)."""
+        """(hosted partitions, counters of deleted partitions), see LogManager.counted."""
 
     def topics(self) -> tuple[int, int, int, int]:
         """(topics, partitions, partitions without a leader, partitions not led by their first replica) of the cluster."""
 
     def metadata_changes(self) -> tuple[int, list[float]]:
-        """How many changes the metadata tree has seen, and how many ms each of the latest took."""
+        """(number of changes of the metadata tree, durations in ms of the latest ones)."""
 
     def groups(self) -> tuple[Mapping[str, int], int, int]:
         """(groups by state, committed offsets, members) of this coordinator."""
@@ -46,10 +46,10 @@ class BrokerView(Protocol):
         """sessions, partitions, evictions."""
 
     def client_families(self) -> list[Any]:
-        """What clients pushed (KIP-714), as `exposition.Family`."""
+        """Metrics that clients pushed (KIP-714), as `exposition.Family` objects."""
 
     def log_dirs(self) -> tuple[list[str], set[str]]:
-        """(all log directories, those that failed)."""
+        """(all log directories, failed log directories)."""
 
     def cleaner(self) -> Mapping[str, Any]:
-        """The log cleaner's numbers; empty: nothing is compacted."""
+        """The log cleaner's statistics; empty if nothing is compacted."""

@@ -1,8 +1,8 @@
-"""What clients pushed (KIP-714), kept for /metrics: OTLP in, one gauge or counter a data point out.
+"""Metrics that clients pushed (KIP-714), kept for /metrics: each OTLP data point becomes one gauge or counter.
 
-A name is the client's with '_' for what Prometheus does not take (`org.apache.kafka.producer.record.queue.time.avg`
-becomes `org_apache_kafka_producer_record_queue_time_avg`); other names get `client_` in front, so that no client can
-write into the broker's own metrics. Everything that comes from a client is cut and counted: see the limits.
+A name is the client's, with '_' for what Prometheus rejects (`org.apache.kafka.producer.record.queue.time.avg`
+becomes `org_apache_kafka_producer_record_queue_time_avg`). Other names get the prefix `client_`, so that no client can
+write into the broker's own metrics. All client input is truncated and counted: see the limits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kafka_cy.telemetry.exposition import Family, escape, labels
 
 SERIES_MAX = 50_000  # of all clients
 SERIES_PER_CLIENT_MAX = 2_000
-ATTRIBUTES_MAX = 8  # of a data point, and of a resource
+ATTRIBUTES_MAX = 8  # per data point, and per resource
 NAME_CHARS_MAX = 200
 VALUE_CHARS_MAX = 200
 CLIENT_PREFIX = "org_apache_kafka_"
@@ -28,7 +28,7 @@ _OURS = frozenset({"client_instance_id", "client_id", "client_software_name", "c
 
 
 class Series(NamedTuple):
-    """Name, labels of the data point in the text format (without braces), and whether it only grows."""
+    """Name, labels of the data point in the text format (without braces), and whether the value only grows."""
 
     name: str
     labels: str
@@ -44,7 +44,7 @@ class Pushed(NamedTuple):
 
 
 class ClientMetrics:
-    """Written by the receiver's thread and the control thread, read by scrapes. Lock: `_lock`, for dictionary work only."""
+    """Written by the receiver and control threads, read by scrapes. Lock: `_lock`, for dictionary operations only."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,7 +53,7 @@ class ClientMetrics:
         self.dropped_series = 0
 
     def put(self, client: Client, data: Any) -> None:
-        """Take the MetricsData of a client in place of what it pushed before; what is over a limit is counted only."""
+        """Replace the client's previous push by this MetricsData; data points above a limit are only counted."""
         resource, values, dropped = read_metrics(data)
         with self._lock:
             old = self._pushed.pop(client.client_instance_id, None)
@@ -67,14 +67,14 @@ class ClientMetrics:
             self.dropped_series += dropped
 
     def forget(self, instance_ids: Iterable[str]) -> None:
-        """Drop the series of clients that were not heard of for long."""
+        """Drop the series of clients that have expired."""
         with self._lock:
             for instance_id in instance_ids:
                 old = self._pushed.pop(instance_id, None)
                 self._count -= len(old.values) if old is not None else 0
 
     def families(self) -> list[Family]:
-        """All series by name, and a line of information about each client."""
+        """All series by name, and one information series per client."""
         with self._lock:
             pushed = list(self._pushed.values())
             count, dropped = self._count, self.dropped_series
@@ -122,7 +122,7 @@ def _number(value: float) -> str:
 
 
 def read_metrics(data: Any) -> tuple[dict[str, str], dict[Series, float], int]:
-    """Resource attributes, values, and how many data points were left out, of an opentelemetry-proto MetricsData."""
+    """(resource attributes, values, number of dropped data points) of an opentelemetry-proto MetricsData."""
     resource: dict[str, str] = {}
     values: dict[Series, float] = {}
     dropped = 0
@@ -132,7 +132,7 @@ def read_metrics(data: Any) -> tuple[dict[str, str], dict[Series, float], int]:
             for metric in scope.metrics:
                 points = list(_points(metric))
                 if not points:
-                    dropped += 1  # a histogram, or nothing
+                    dropped += 1  # a histogram, or no value
                 name = metric_name(metric.name)
                 for is_counter, point in points:
                     if len(values) >= SERIES_PER_CLIENT_MAX:
@@ -157,9 +157,9 @@ def _points(metric: Any) -> Iterator[tuple[bool, Any]]:
             yield metric.sum.is_monotonic, point
 
 
-@lru_cache(4096)  # clients of one kind push the same names again and again
+@lru_cache(4096)  # clients of one kind push the same names repeatedly
 def metric_name(name: str) -> str:
-    """The name under which a client's metric is shown."""
+    """The Prometheus name of a client's metric."""
     text = _NOT_A_NAME.sub("_", name[:NAME_CHARS_MAX])
     return text if text.startswith(CLIENT_PREFIX) else f"client_{text}"
 

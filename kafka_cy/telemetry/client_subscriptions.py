@@ -1,8 +1,8 @@
-"""Which metrics which client shall push (KIP-714): subscriptions, and what is known of each client instance.
+"""Which metrics each client pushes (KIP-714): subscriptions, and the state of each client instance.
 
-Follows Kafka's ClientMetricsManager. Three things differ: clients are told to send cumulative values (delta temporality
-is off), so that what they push is a counter as it is; a client whose codec was refused may ask again at once, as it
-does, where Kafka makes it wait; and an instance is forgotten when it expires, where Kafka forgets it as soon as its
+Follows Kafka's ClientMetricsManager, with three differences: clients must send cumulative values (delta temporality
+is off), so that a pushed value is a counter already; a client whose codec was refused may ask again at once, as it
+does, while Kafka makes it wait; and an instance is forgotten when it expires, while Kafka forgets it as soon as its
 connection closes.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.records.crc32c import checksum
 
-INSTANCES_MAX = 16384  # as Kafka; the one that was not heard of for longest goes
+INSTANCES_MAX = 16384  # as Kafka; the least recently active one is evicted
 EXPIRY_S_MIN = 60.0
 EXPIRY_INTERVALS = 3
 EXPIRY_CHECK_S = 10.0
@@ -29,7 +29,7 @@ ENTITY_TYPE = "client-metrics"
 
 
 class Client(NamedTuple):
-    """Who asks; the fields are the selectors of a subscription's `match`."""
+    """The requesting client; the fields are the selectors of a subscription's `match`."""
 
     client_instance_id: str
     client_id: str
@@ -40,19 +40,19 @@ class Client(NamedTuple):
 
 
 class Subscription(NamedTuple):
-    """A subscription as the configuration resource has it."""
+    """A subscription as stored in the configuration resource."""
 
     metrics: tuple[str, ...]
     interval_ms: int
     match: tuple[tuple[str, re.Pattern[str]], ...]
 
     def matches(self, client: Client) -> bool:
-        """Whether every pattern fits the whole of its value."""
+        """Whether every pattern matches the whole of its value."""
         return all(pattern.fullmatch(getattr(client, selector)) for selector, pattern in self.match)
 
 
 def parse_subscription(settings: Mapping[str, str]) -> Subscription:
-    """From settings that were validated when they were stored."""
+    """Parse settings that were validated when they were stored."""
     match = []
     for entry in _split(settings.get("match", "")):
         selector, _, pattern = entry.partition("=")
@@ -87,11 +87,11 @@ class Instance:
 
     @property
     def expiry_s(self) -> float:
-        """How long it is remembered without a word of it."""
+        """How long an inactive instance is remembered."""
         return max(EXPIRY_S_MIN, EXPIRY_INTERVALS * self.interval_ms / 1000)
 
     def may_get(self, now_s: float) -> bool:
-        """Not within the interval after the last request, unless that was refused so that the client has to ask again."""
+        """False within the interval after the last request, unless a refused push requires the client to ask again."""
         last_s = max(self.get_s, self.push_s)
         again = self.last_error in (ErrorCode.UNKNOWN_SUBSCRIPTION_ID, ErrorCode.UNSUPPORTED_COMPRESSION_TYPE)
         if last_s and not again and now_s - last_s < self.interval_ms / 1000:
@@ -100,7 +100,7 @@ class Instance:
         return True
 
     def may_push(self, now_s: float) -> bool:
-        """The first push after asking at any time, then once an interval."""
+        """The first push after a Get is allowed at any time, later ones once per interval."""
         if self.push_s and self.get_s <= self.push_s and now_s - self.push_s < self.interval_ms / 1000:
             return False
         self.push_s = now_s
@@ -113,15 +113,15 @@ class ClientSubscriptions:
     def __init__(
         self, cluster: Any, loop: Any, telemetry_bytes_max: int, on_expired: Callable[[Iterable[str]], object]
     ) -> None:
-        """`on_expired` hears of the instances that are forgotten, by id."""
+        """`on_expired` is called with the ids of expired instances."""
         self._cluster = cluster
         self._loop = loop
         self.telemetry_bytes_max = telemetry_bytes_max
         self._on_expired = on_expired
-        self._subscriptions: dict[str, Subscription] | None = None  # None: to be read
+        self._subscriptions: dict[str, Subscription] | None = None  # None: not read yet
         self._version = 0
         self._timer: Any = None
-        self.instances: OrderedDict[uuid.UUID, Instance] = OrderedDict()  # last heard of at the end
+        self.instances: OrderedDict[uuid.UUID, Instance] = OrderedDict()  # most recently active last
         self.unknown_subscription_requests = 0
         self.throttled_requests = 0
         cluster.add_listener(self._on_change)
@@ -133,7 +133,7 @@ class ClientSubscriptions:
 
     @property
     def subscriptions(self) -> dict[str, Subscription]:
-        """By name; those without settings do not exist."""
+        """Subscriptions by name; one without settings does not exist."""
         if self._subscriptions is None:
             stored = {name: self._cluster.config(ENTITY_TYPE, name) for name in self._cluster.config_entities(ENTITY_TYPE)}
             self._subscriptions = {name: parse_subscription(settings) for name, settings in stored.items() if settings}
@@ -142,7 +142,7 @@ class ClientSubscriptions:
     # -- requests --
 
     def get(self, instance_id: uuid.UUID | None, client: Client) -> tuple[ErrorCode, uuid.UUID, Instance | None]:
-        """GetTelemetrySubscriptions of a client whose `client_instance_id` is not filled in; no id: a new one."""
+        """Handle GetTelemetrySubscriptions; `client.client_instance_id` is not filled in. Without an id, makes a new one."""
         instance_id = instance_id or new_instance_id()
         instance = self._instance(instance_id, client)
         if instance.terminating:
@@ -156,7 +156,7 @@ class ClientSubscriptions:
     def check_push(
         self, instance_id: uuid.UUID | None, client: Client, subscription_id: int, terminating: bool, codec: int, size: int
     ) -> tuple[ErrorCode, Instance | None]:
-        """Whether the metrics of a PushTelemetry may be taken; the instance that pushed."""
+        """(error or NONE for a PushTelemetry, the instance that pushed)."""
         if instance_id is None or is_reserved(instance_id):
             return ErrorCode.INVALID_REQUEST, None
         instance = self._instance(instance_id, client)
@@ -183,7 +183,7 @@ class ClientSubscriptions:
     # -- instances --
 
     def _instance(self, instance_id: uuid.UUID, client: Client) -> Instance:
-        """The known instance, or a new one: also when the subscriptions changed since it was made."""
+        """The known instance, or a new one if it is unknown or the subscriptions have changed since."""
         instance = self.instances.get(instance_id)
         if instance is None or (instance.version != self._version and not instance.terminating):
             client = client._replace(client_instance_id=id_text(instance_id))
@@ -200,7 +200,7 @@ class ClientSubscriptions:
         return instance
 
     def _subscribed(self, client: Client) -> tuple[list[str], int]:
-        """All metrics that any matching subscription names, at the shortest interval."""
+        """(metrics of all matching subscriptions, their shortest interval)."""
         metrics: dict[str, None] = {}
         interval_ms = INTERVAL_MS_DEFAULT
         for subscription in self.subscriptions.values():
@@ -219,12 +219,12 @@ class ClientSubscriptions:
 
 
 def is_reserved(instance_id: uuid.UUID) -> bool:
-    """Ids that Kafka keeps for itself: zero and one."""
+    """Whether Kafka reserves the id: zero and one."""
     return instance_id.int < 2
 
 
 def new_instance_id() -> uuid.UUID:
-    """A random id whose text does not begin with a dash, as Kafka makes them."""
+    """A random id whose text does not begin with a dash, as in Kafka."""
     while True:
         made = uuid.uuid4()
         if not id_text(made).startswith("-"):
@@ -232,14 +232,14 @@ def new_instance_id() -> uuid.UUID:
 
 
 def id_text(instance_id: uuid.UUID) -> str:
-    """As Kafka prints an Uuid: base64url without padding."""
+    """The id as Kafka prints a Uuid: base64url without padding."""
     from base64 import urlsafe_b64encode
 
     return urlsafe_b64encode(instance_id.bytes).decode().rstrip("=")
 
 
 def subscription_number(metrics: list[str], interval_ms: int, instance_id: uuid.UUID) -> int:
-    """Kafka's SubscriptionId, a signed int32: it changes with what is subscribed."""
+    """Kafka's SubscriptionId, a signed int32 that changes with the subscribed metrics."""
     mixed = (instance_id.int >> 64) ^ (instance_id.int & 0xFFFFFFFFFFFFFFFF)
     number = checksum(f"[{', '.join(metrics)}]{interval_ms}".encode()) ^ (mixed >> 32) ^ (mixed & 0xFFFFFFFF)
     return number - (1 << 32) if number & 0x80000000 else number

@@ -1,4 +1,4 @@
-"""KIP-714 as a whole: subscriptions on the control thread, and a thread that unpacks and reads what clients push."""
+"""KIP-714: subscriptions on the control thread, and a thread that decompresses and parses clients' pushes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from kafka_cy.telemetry.client_metrics import ClientMetrics
 from kafka_cy.telemetry.client_subscriptions import ACCEPTED_CODECS, Client, ClientSubscriptions
 from kafka_cy.telemetry.exposition import Family
 
-# Client ids may be longer; so much of one is kept, matched and shown.
+# Longer client ids are truncated to this before they are kept, matched and shown.
 CLIENT_ID_CHARS_MAX = 256
-# What a push may unpack to, in times of telemetry.max.bytes.
+# Limit of the decompressed size of a push, as a multiple of telemetry.max.bytes.
 UNPACKED_TIMES_MAX = 16
-# Pushes that wait for the thread; further ones are told to come again.
+# Limit of the pushes queued for the thread; clients must retry further ones.
 WAITING_MAX = 64
 CODEC_NAMES = ("none", "gzip", "snappy", "lz4", "zstd")
 
@@ -30,10 +30,10 @@ class ClientTelemetry:
     def __init__(
         self, cluster: Any, loop: Any, telemetry_bytes_max: int, on_error: Callable[[Exception], object]
     ) -> None:
-        """`on_error` hears of a push that could not be read for a reason of ours, on the control thread."""
+        """`on_error` is called on the control thread if an internal error prevents reading a push."""
         self.metrics = ClientMetrics()
         self.subscriptions = ClientSubscriptions(cluster, loop, telemetry_bytes_max, self.metrics.forget)
-        self.exports: list[Export] = []  # who else gets a push, on the receiver's thread
+        self.exports: list[Export] = []  # further consumers of a push, called on the receiver's thread
         self.pushes = 0
         self.refused_pushes = 0
         self._loop = loop
@@ -44,17 +44,17 @@ class ClientTelemetry:
 
     @property
     def accepted_codecs(self) -> tuple[int, ...]:
-        """In the order in which clients should take them."""
+        """Codecs in the order in which clients should prefer them."""
         return ACCEPTED_CODECS
 
     def client_of(self, request: Any) -> Client:
-        """Who sent the request, without its instance id."""
+        """The sender of the request, without its instance id."""
         name, version = request.client_software
         client_id, port = (request.client_id or "")[:CLIENT_ID_CHARS_MAX], str(request.control.client_port)
         return Client("", client_id, name, version, request.client_host, port)
 
     def receive(self, client: Client, codec: int, data: bytes, done: Callable[[ErrorCode], object]) -> None:
-        """Read one push that was checked before; `done` is called on the control thread."""
+        """Read one push that was already checked; `done` is called on the control thread."""
         if self._thread is None:
             self._thread = NamedThread(target=self._work, name="client-metrics", daemon=True)
             self._thread.start()
@@ -64,7 +64,7 @@ class ClientTelemetry:
             done(ErrorCode.THROTTLING_QUOTA_EXCEEDED)
 
     def families(self) -> list[Family]:
-        """For /metrics: what clients pushed, and numbers about that (Kafka's group `client-metrics`, without instances)."""
+        """For /metrics: clients' pushes, and metrics about them (Kafka's group `client-metrics`, without instances)."""
         subscriptions = self.subscriptions
         name = "kafka_server_client_metrics"
         own: list[tuple[str, str, int]] = [
@@ -101,7 +101,7 @@ class ClientTelemetry:
             return ErrorCode.TELEMETRY_TOO_LARGE if too_large else ErrorCode.INVALID_RECORD
         except DecodeError:
             return ErrorCode.INVALID_RECORD
-        except Exception as error:  # noqa: BLE001 one push must not end the thread
+        except Exception as error:  # noqa: BLE001 a failed push must not end the thread
             self._loop.call_soon_threadsafe(self._on_error, error)
             return ErrorCode.INVALID_RECORD
         for export in self.exports:

@@ -1,4 +1,4 @@
-"""Prometheus' text format where prometheus-client is too slow: lines from plain strings."""
+"""Writes Prometheus' text format from plain strings, where prometheus-client is too slow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Rows(NamedTuple):
-    """Samples of very many label sets: `head`, a place of `places`, its value; None: no sample."""
+    """Samples of many label sets: each is `head`, one of `places` and its value; a value of None gives no sample."""
 
     head: str
     places: list[bytes]
@@ -23,7 +23,7 @@ Family = tuple[str, str, str, list[str] | Rows]  # name, type, help, "{labels} v
 
 
 def escape(text: str) -> str:
-    """A label value as it stands between the quotes."""
+    """A label value, escaped as it is written between the quotes."""
     if "\\" in text or '"' in text or "\n" in text:
         text = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return text
@@ -35,7 +35,7 @@ def labels(**values: object) -> str:
 
 
 def page(families: Iterable[Family]) -> bytes:
-    """The families as a page, each once; those without samples are left out."""
+    """The families as a page, each once. Families without samples are omitted."""
     parts: list[bytes] = []
     for name, kind, help_text, samples in families:
         if isinstance(samples, Rows):
@@ -49,5 +49,5 @@ def page(families: Iterable[Family]) -> bytes:
 
 
 def utf8(text: str) -> bytes:
-    """As it goes out; what is no character is told by its number."""
+    """The text as UTF-8; lone surrogates are written as backslash escapes."""
     return text.encode("utf-8", "backslashreplace")

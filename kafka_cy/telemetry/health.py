@@ -1,4 +1,4 @@
-"""`/health`, `/ready` and `/debug/threads`: is the broker alive, does it serve, and what is each thread doing."""
+"""`/health`, `/ready` and `/debug/threads`: whether the broker is alive, whether it serves, what each thread does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kafka_cy.telemetry.broker_view import RECOVERY, RUNNING, SHUTTING_DOWN, STA
 from kafka_cy.telemetry.http_server import HttpAnswer
 
 CONTROL_THREADS = ("admin", "coordinator")  # as kafka_cy.api.registry.LOOPS
-STUCK_S = 30.0  # a reactor or the control thread that is busy with one thing for longer is not healthy
+STUCK_S = 30.0  # a reactor or control thread that is busy with one task for longer is unhealthy
 STATES = {STARTING: "starting", RECOVERY: "recovering logs", RUNNING: "running", SHUTTING_DOWN: "shutting down"}
 ACTIVITIES = {0: "starting", 1: "waiting", 2: "receiving", 3: "handling", 4: "sending", 5: "stopped"}
 WAITING, HANDLING, STOPPED = 1, 3, 5
@@ -17,12 +17,12 @@ STACK_FRAMES_MAX = 8
 
 
 def state_name(state: int) -> str:
-    """A broker state in words."""
+    """The name of a broker state."""
     return STATES.get(state, "not running")
 
 
 def problems(view: BrokerView) -> list[str]:
-    """Why the broker is not healthy; empty: it is."""
+    """Why the broker is unhealthy; empty if it is healthy."""
     from kafka_cy.telemetry import reactor_numbers
 
     found = []
@@ -39,7 +39,7 @@ def problems(view: BrokerView) -> list[str]:
 
 
 def health(view: BrokerView) -> HttpAnswer:
-    """200 while the process is worth keeping, also during start and recovery; 503 with the reasons otherwise."""
+    """200 while the process should keep running, including start and recovery; otherwise 503 with the reasons."""
     found = problems(view)
     if found:
         return HttpAnswer(("\n".join(found) + "\n").encode(), status="503 Service Unavailable")
@@ -47,7 +47,7 @@ def health(view: BrokerView) -> HttpAnswer:
 
 
 def ready(view: BrokerView) -> HttpAnswer:
-    """200 while clients are served; 503 with the state otherwise."""
+    """200 while the broker serves clients; otherwise 503 with the state."""
     if view.state == RUNNING and not problems(view):
         return HttpAnswer(b"ready\n")
     why = problems(view) if view.state == RUNNING else [state_name(view.state)]
@@ -55,7 +55,7 @@ def ready(view: BrokerView) -> HttpAnswer:
 
 
 def threads(view: BrokerView) -> HttpAnswer:
-    """What each reactor and each Python thread does now, as text."""
+    """The current activity of each reactor and each Python thread, as text."""
     from kafka_cy.telemetry import reactor_numbers
     from kafka_cy.telemetry.metrics_page import request_names
 
@@ -74,7 +74,7 @@ def threads(view: BrokerView) -> HttpAnswer:
     for name, loop in zip(CONTROL_THREADS, reactor_numbers.control(view.server), strict=True):
         doing = f"busy for {loop.busy_ns / 1e6:.1f} ms" if loop.busy_ns else "waiting"
         lines.append(f"control thread: {name}, {doing}, {loop.queued} requests queued, idle {loop.idle_ns / 1e9:.3f} s")
-    from traceback import format_stack  # not in the start path
+    from traceback import format_stack  # kept out of the start path
 
     frames = sys._current_frames()
     for thread in threading.enumerate():

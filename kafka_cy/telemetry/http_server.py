@@ -1,8 +1,8 @@
 """A small HTTP server for scrapers and probes: one thread, non-blocking sockets, every wait with a deadline.
 
-A client that does not speak, speaks nonsense or does not read costs one of CONNECTIONS_MAX places until its deadline;
-when all are taken the oldest goes. Answers are made on the same thread, one at a time. HTTP/1.1 with
-`Connection: close`: whatever a client sends after its request is not looked at.
+A client that sends nothing, sends garbage or does not read takes one of CONNECTIONS_MAX slots until its deadline;
+if all are taken, the oldest is closed. Responses are made on the same thread, one at a time. HTTP/1.1 with
+`Connection: close`: bytes after the request are ignored.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ REQUEST_BYTES_MAX = 16384
 CONNECTIONS_MAX = 64
 REQUEST_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 15.0
-CLOSING_TIMEOUT_S = 1.0  # after the answer: what the client still sends is read, or a reset could destroy the answer
+CLOSING_TIMEOUT_S = 1.0  # after the response: further input is still read, because a reset could destroy the response
 GZIP_BYTES_MIN = 512
 NICE = 10  # a tenth of the weight of a thread at 0
 GZIP_LEVEL = 1  # metrics shrink to a twentieth at any level
 
 
 class HttpRequest(NamedTuple):
-    """The parts of a request that handlers look at. Header names are in lower case."""
+    """The parts of a request that handlers use. Header names are in lower case."""
 
     method: str
     path: str
@@ -40,7 +40,7 @@ class HttpRequest(NamedTuple):
 
 
 class HttpAnswer(NamedTuple):
-    """What a handler answers."""
+    """A handler's response."""
 
     body: bytes
     content_type: str = "text/plain; charset=utf-8"
@@ -71,23 +71,23 @@ class HttpServer:
     """Owner: its own daemon thread, from start() to stop(). `handle` is called on it, one request at a time."""
 
     def __init__(self, listen: str, handle: Callable[[HttpRequest], HttpAnswer], name: str = "metrics") -> None:
-        """Bind; OSError when the address is taken, ValueError when it is none."""
+        """Bind. Raises OSError if the address is taken, ValueError if it is not an address."""
         host, port = parse_address(listen)
         self._listener = listening_socket(host, port, 64)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
         self._waker, self._woken = socket.socketpair()  # ends the thread
         self._handle = handle
-        self._connections: list[_Connection] = []  # the oldest first
+        self._connections: list[_Connection] = []  # oldest first
         self._thread = NamedThread(target=self._serve, name=name, daemon=True)
 
     def start(self) -> None:
-        """Answer from now on."""
+        """Start serving."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the listener; an answer under way is cut with the process."""
-        self._waker.close()  # first: by it the thread knows why its listener is gone
+        """Close the listener. A response in progress is cut off when the process ends."""
+        self._waker.close()  # first: it tells the thread why its listener was closed
         self._listener.close()
 
     # -- the thread --
@@ -111,7 +111,7 @@ class HttpServer:
             except (OSError, ValueError):
                 if self._waker.fileno() >= 0:
                     raise
-                # stopped: the listener was closed under our hands
+                # stopped: stop() closed the listener
 
     def _wait_s(self) -> float | None:
         if not self._connections:
@@ -119,14 +119,14 @@ class HttpServer:
         return max(0.0, min(c.deadline for c in self._connections) - time.monotonic())
 
     def _accept(self) -> None:
-        """Take one new client."""
+        """Accept one client."""
         try:
             accepted, _ = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError:
             if self._waker.fileno() >= 0:
-                self._make_room()  # out of descriptors: one of ours may be all it takes
+                self._make_room()  # out of descriptors: freeing one of ours may be enough
                 time.sleep(0.05)
             return
         accepted.setblocking(False)
@@ -197,8 +197,8 @@ class HttpServer:
 
 
 def give_way() -> None:
-    """Let the kernel prefer every other thread to the calling one: on a full machine a scrape takes longer, nobody else."""
-    if sys.platform == "linux":  # elsewhere priorities belong to processes
+    """Give the calling thread the lowest priority: on a busy machine only scrapes become slower."""
+    if sys.platform == "linux":  # elsewhere priorities apply to whole processes
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
@@ -206,7 +206,7 @@ TOO_LARGE = HttpAnswer(b"the request is too large\n", status="431 Request Header
 
 
 def parse_request(head: bytes) -> HttpRequest | None:
-    """The request line and headers (without the empty line); None: that is not HTTP/1."""
+    """Parse the request line and headers (without the empty line); None if it is not HTTP/1."""
     lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1.") or not words[1].startswith(("/", "http://")):
@@ -224,7 +224,7 @@ def parse_request(head: bytes) -> HttpRequest | None:
 
 
 def weights(text: str) -> dict[str, float]:
-    """An Accept or Accept-Encoding header: what is accepted, in lower case and without parameters, with its weight."""
+    """Weights by accepted type (lower case, without parameters) of an Accept or Accept-Encoding header."""
     found: dict[str, float] = {}
     for part in text.split(","):
         name, *parameters = (word.strip() for word in part.lower().split(";"))
@@ -242,14 +242,14 @@ def weights(text: str) -> dict[str, float]:
 
 
 def accepts_gzip(request: HttpRequest) -> bool:
-    """Whether the client takes a gzip body."""
+    """Whether the client accepts a gzip body."""
     return weights(request.headers.get("accept-encoding", "")).get("gzip", 0.0) > 0
 
 
 def _encode(answer: HttpAnswer, gzip: bool, head_only: bool) -> bytes:
     body, more = answer.body, ""
     if gzip and len(body) >= GZIP_BYTES_MIN:
-        compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)  # without the GIL
+        compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)  # releases the GIL
         body = compressor.compress(body) + compressor.flush()
         more = "Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n"
     head = (

@@ -1,4 +1,4 @@
-"""How far every consumer group is behind: in messages, and exactly in time.
+"""Lag of every consumer group: in messages, and exactly in time.
 
 Everything is read in this process: committed offsets from the group coordinator's dictionaries (copied in one bytecode
 each, so the control thread is not stopped), high watermarks from the partitions, and the time of the first uncommitted
@@ -14,12 +14,12 @@ from typing import Any, NamedTuple, Protocol
 
 from kafka_cy.storage.partition import STATE_ONLINE
 
-# Time that one scrape may spend on reading timestamps; what is left over is known at one of the next scrapes.
+# Time that one scrape may spend on reading timestamps; later scrapes read the rest.
 LOOK_UPS_BUDGET_S = 0.1
 LOOK_UPS_AT_ONCE = 1024
-# A remembered timestamp is read again after this long: compaction may have taken the record away.
+# A remembered timestamp is read again after this time: compaction may have removed the record.
 REMEMBERED_S = 60.0
-# What clients name may be longer: groups with such ids are left out and counted, the rest is cut.
+# Clients' names may be longer: groups with longer ids are omitted and counted, other names are truncated.
 GROUP_ID_CHARS_MAX = 1024
 NAME_CHARS_MAX = 256
 
@@ -27,13 +27,13 @@ PartitionKey = tuple[str, int]
 
 
 class Times(Protocol):
-    """What finds timestamps: `kafka_cy.storage.record_times.RecordTimes`."""
+    """Finds timestamps: `kafka_cy.storage.record_times.RecordTimes`."""
 
     def find(self, wanted: Iterable[tuple[Any, int]], budget_s: float) -> list[int | None]: ...
 
 
 class BrokerAddress(NamedTuple):
-    """One broker: where clients reach it first."""
+    """One broker, with the address of its first client listener."""
 
     broker_id: int
     host: str
@@ -51,14 +51,14 @@ class Consumer(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """A committed offset and how far it is behind; None: not known (led elsewhere, or its time is not read yet)."""
+    """A committed offset and its lag; None: unknown (another broker leads, or the timestamp is not read yet)."""
 
     topic: str
     partition: int
     offset: int
     lag: int | None
     lag_ms: int | None
-    consumer: Consumer | None  # to whom the partition is assigned
+    consumer: Consumer | None  # the member that the partition is assigned to
 
 
 class GroupLag(NamedTuple):
@@ -74,9 +74,9 @@ class GroupLag(NamedTuple):
 
 
 class TopicPartitions(NamedTuple):
-    """A topic's partitions in columns, in one order (ten thousand objects cost more than all that is in them).
+    """A topic's partitions as parallel columns (ten thousand objects would cost more than their contents).
 
-    Offsets are None where this broker cannot tell; `size_bytes` is of the logs on it.
+    Offsets are None if this broker does not know them; `size_bytes` is the size of the logs on this broker.
     """
 
     indexes: list[int]
@@ -89,7 +89,7 @@ class TopicPartitions(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What one scrape shows. `pending`: time lags that the budget did not suffice for; `left_out`: groups with huge ids."""
+    """The data of one scrape. `pending`: time lags not read within the budget; `left_out`: groups with too long ids."""
 
     cluster_id: str
     controller_id: int
@@ -103,7 +103,7 @@ class Snapshot(NamedTuple):
 
 
 class ClusterView(Protocol):
-    """What is read of the cluster; each call is safe from any thread."""
+    """The part of the cluster that lag needs; each call is safe from any thread."""
 
     @property
     def cluster_id(self) -> str: ...
@@ -133,7 +133,7 @@ class LagCollector:
         self._assignments: dict[bytes, tuple[PartitionKey, ...]] = {}
 
     def collect(self) -> Snapshot:
-        """Look at everything once."""
+        """Take one snapshot of all groups and topics."""
         begun = time.perf_counter()
         hosted = {key: part for key, part in dict(self._view.hosted()).items() if part.state == STATE_ONLINE}
         topics = self._view.topics()
@@ -161,7 +161,7 @@ class LagCollector:
     def _copy_groups(
         self, groups: list[Any], topics: Mapping[str, Any]
     ) -> list[tuple[Any, tuple[Consumer, ...], list[tuple[str, int, int]]]]:
-        """What is said of topics that do not exist is left out: anybody may name any."""
+        """Topics that do not exist are omitted, because clients can name any topic."""
         assignments: dict[bytes, tuple[PartitionKey, ...]] = {}
         copies = []
         for group in groups:
@@ -197,7 +197,7 @@ class LagCollector:
                 lag = max(0, partition.high_watermark - offset)
                 timestamp_ms = times.get((topic, index, offset))
                 if lag == 0 or timestamp_ms == -1:
-                    lag_ms = 0  # -1: nothing but control records is left
+                    lag_ms = 0  # -1: only control records are left
                 elif timestamp_ms is not None:
                     lag_ms = max(0, now_ms - timestamp_ms)
             committed.append(Committed(topic, index, offset, lag, lag_ms, owners.get((topic, index))))
@@ -212,7 +212,7 @@ class LagCollector:
         self, copies: list[tuple[Any, tuple[Consumer, ...], list[tuple[str, int, int]]]],
         hosted: Mapping[PartitionKey, Any], ids: Mapping[str, Any],
     ) -> tuple[dict[tuple[str, int, int], int], int]:  # fmt: skip
-        """Timestamps by (topic, partition, committed offset), and how many could not be read in time."""
+        """(timestamps by (topic, partition, committed offset), how many could not be read in time)."""
         now_s = time.monotonic()
         remembered: dict[tuple[Any, int, int], tuple[int, float]] = {}
         places: dict[tuple[str, int, int], tuple[Any, int, int]] = {}
@@ -238,8 +238,8 @@ class LagCollector:
         self, wanted: Mapping[tuple[Any, int, int], Any], remembered: dict[tuple[Any, int, int], tuple[int, float]],
         now_s: float,
     ) -> int:  # fmt: skip
-        """Read timestamps into `remembered` while the budget lasts; how many are left over."""
-        places = sorted(wanted, key=lambda place: place in remembered)  # what is not known at all comes first
+        """Read timestamps into `remembered` while the budget lasts; returns how many are left."""
+        places = sorted(wanted, key=lambda place: place in remembered)  # unknown ones come first
         until = time.monotonic() + self._budget_s
         for first in range(0, len(places), LOOK_UPS_AT_ONCE):
             some = places[first : first + LOOK_UPS_AT_ONCE]
@@ -266,9 +266,9 @@ def _partitions_of(topic: Any, hosted: Mapping[PartitionKey, Any]) -> TopicParti
 
 
 def assigned_partitions(assignment: bytes) -> tuple[PartitionKey, ...]:
-    """The partitions of a ConsumerProtocol assignment (int16 version, topics with partitions, ...); empty when it is none.
+    """The partitions of a ConsumerProtocol assignment (int16 version, topics with partitions, ...); empty if invalid.
 
-    Other kinds of groups (Kafka Connect) keep bytes of their own there.
+    Other kinds of groups (Kafka Connect) store their own format there.
     """
     found: list[PartitionKey] = []
     try:

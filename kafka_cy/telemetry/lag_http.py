@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class LagServer(HttpServer):
-    """The endpoint. Threads: its own daemon thread looks at groups and logs; it takes no lock that an append waits for."""
+    """The endpoint. Its own daemon thread reads groups and logs; it takes no lock that an append waits for."""
 
     def __init__(self, listen: str, view: ClusterView, dialects: Iterable[str]) -> None:
-        """Bind; OSError when the address is taken, ValueError when it is none."""
+        """Bind. Raises OSError if the address is taken, ValueError if it is not an address."""
         super().__init__(listen, self.page, "lag")
         self._view = view
         self._dialects = list(dialects)
         self._collector: LagCollector | None = None
 
     def page(self, request: HttpRequest) -> HttpAnswer:
-        """The page of a path."""
+        """The page at a path."""
         if request.path != "/metrics":
             return HttpAnswer(b"consumer lag is at /metrics\n", status="404 Not Found")
         return HttpAnswer(self.render(), TEXT_TYPE)

@@ -1,7 +1,7 @@
-"""Consumer lag under the names of the exporters that people have dashboards for, as Prometheus text.
+"""Consumer lag as Prometheus text, under the names of the exporters that common dashboards use.
 
-Written with plain strings: prometheus-client takes five times as long, and ten thousand partitions in a thousand groups
-are some hundred thousand lines. Nobody's lag is negative, and a partition without a committed offset has none.
+It is written with plain strings: prometheus-client takes five times as long, and ten thousand partitions in a thousand groups
+make some hundred thousand lines. Lag is never negative, and a partition without a committed offset has no lag.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from kafka_cy.telemetry.lag import Committed, Snapshot
 
 
 class View:
-    """A snapshot with what several dialects need of it, made once."""
+    """A snapshot with derived values that several dialects share, each computed once."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -29,17 +29,17 @@ class View:
 
     @cached_property
     def places(self) -> list[bytes]:
-        """Where most dialects say that a partition is."""
+        """The partition labels that most dialects use."""
         return self.partition_places("topic", "partition")
 
     @cached_property
     def starts(self) -> list[int | None]:
-        """First offsets, for each partition."""
+        """The log start offset of each partition."""
         return [offset for partitions in self.snapshot.topics.values() for offset in partitions.start_offsets]
 
     @cached_property
     def ends(self) -> list[int | None]:
-        """High watermarks, for each partition."""
+        """The high watermark of each partition."""
         return [offset for partitions in self.snapshot.topics.values() for offset in partitions.high_watermarks]
 
     @cached_property
@@ -107,7 +107,7 @@ class View:
 
 
 def render(snapshot: Snapshot, dialects: Iterable[str]) -> bytes:
-    """All samples in the dialects named (keys of DIALECTS)."""
+    """All samples in the given dialects (keys of DIALECTS)."""
     view = View(snapshot)
     families = [family for dialect in dialects for family in DIALECTS[dialect](view)]
     left_out = "Time lags left out because the scrape's time for reading them was used up"
@@ -124,9 +124,9 @@ def _gauge(name: str, help_text: str, samples: list[str] | Rows) -> Family:
 
 
 def kafka_exporter(view: View) -> Iterable[Family]:
-    """The names of danielqsj/kafka_exporter, and the lag in seconds that its users ask for."""
+    """The names of danielqsj/kafka_exporter, plus the lag in seconds that its users ask for."""
     snapshot = view.snapshot
-    # Strimzi's board takes its variables from it.
+    # Strimzi's dashboard takes its variables from it.
     yield _gauge("kafka_exporter_build_info", "Version of this broker", [f"{labels(version=_version())} 1"])
     yield _gauge("kafka_brokers", "Brokers of the cluster", [f" {len(snapshot.brokers)}"])
     info = [f"{labels(id=each.broker_id, address=f'{each.host}:{each.port}')} 1" for each in snapshot.brokers]
@@ -169,11 +169,11 @@ def _kafka_exporter_partitions(view: View) -> Iterable[Family]:
     yield _gauge(f"{name}under_replicated_partition", "1: a replica is not in sync", lacking)
 
 
-# -- Grafana's fork of it, which kafka-mixin expects --
+# -- Grafana's fork of kafka_exporter, which kafka-mixin expects --
 
 
 def grafana(view: View) -> Iterable[Family]:
-    """The names that Grafana's fork has beside those of kafka_exporter; nothing here is interpolated."""
+    """The names that Grafana's fork adds to those of kafka_exporter; unlike there, nothing is interpolated."""
     places = view.consumer_places
     lags = Rows("", places, view.lags)
     yield _gauge("kafka_consumergroup_uncommitted_offsets", "Records from the committed offset on", lags)
@@ -187,7 +187,7 @@ def grafana(view: View) -> Iterable[Family]:
 
 
 def kafka_lag_exporter(view: View) -> Iterable[Family]:
-    """The names of kafka-lag-exporter; labels of the consumer are empty where nobody has the partition."""
+    """The names of kafka-lag-exporter; consumer labels are empty if the partition is unassigned."""
     snapshot = view.snapshot
     cluster = f'cluster_name="{escape(snapshot.cluster_id)}"'
     head = f"{{{cluster},"
@@ -207,7 +207,7 @@ def kafka_lag_exporter(view: View) -> Iterable[Family]:
 
 
 def _places_with_consumers(snapshot: Snapshot) -> list[bytes]:
-    """Behind the cluster's name, for each committed offset."""
+    """The labels after the cluster's name, for each committed offset."""
     places = []
     for group in snapshot.groups:
         head = f'group="{escape(group.group_id)}",topic="'
@@ -245,7 +245,7 @@ def _kafka_lag_exporter_groups(snapshot: Snapshot, cluster: str) -> Iterable[Fam
 
 
 def kminion(view: View) -> Iterable[Family]:
-    """The names of kminion in its default mode; log sizes are those of the replicas on this broker."""
+    """The names of kminion in its default mode; log sizes cover the replicas on this broker."""
     snapshot = view.snapshot
     yield _gauge("kminion_exporter_up", "1", [f'{{version="{_version()}"}} 1'])
     cluster = labels(

@@ -1,8 +1,8 @@
 """The page `/metrics`: all families of this broker in Prometheus' text format or OpenMetrics.
 
-prometheus-client and what it needs are imported at the first scrape, so a broker that nobody scrapes pays neither
-start time nor memory for them. Families come from prometheus-client collectors, those with a sample for each request
-or partition as text from C.
+prometheus-client and its dependencies are imported at the first scrape, so a broker that is never scraped pays neither
+start time nor memory for them. Families come from prometheus-client collectors; those with a sample per request
+or partition are written as text in C.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OPENMETRICS_END = b"# EOF\n"
 
 
 class MetricsPage:
-    """Owner: the scraping thread. `persec`: also the names of the other dialect (kafkacy.metrics.persec.enable)."""
+    """Owner: the scraping thread. `persec`: adds the names of the other dialect (kafkacy.metrics.persec.enable)."""
 
     def __init__(self, view: BrokerView, persec: bool = False) -> None:
         self._view = view
@@ -35,7 +35,7 @@ class MetricsPage:
         self._collector: BrokerCollector
 
     def answer(self, request: HttpRequest) -> HttpAnswer:
-        """The page in the format that the request asks for."""
+        """The page in the format that the request accepts."""
         openmetrics = wants_openmetrics(request.headers.get("accept", ""))
         return HttpAnswer(self.render(openmetrics), OPENMETRICS_TYPE if openmetrics else TEXT_TYPE)
 
@@ -52,7 +52,7 @@ class MetricsPage:
         requests = self._requests.write(openmetrics, self._persec)
         small = self._small_families(openmetrics)
         families = self._view.client_families()
-        if openmetrics:  # there a counter's samples would have to end in _total
+        if openmetrics:  # OpenMetrics requires counter samples to end in _total
             families = [(name, "unknown" if kind == "counter" else kind, *rest) for name, kind, *rest in families]
         pushed = exposition.page(families)
         took = time.monotonic() - begun
@@ -97,7 +97,7 @@ def wants_openmetrics(accept: str) -> bool:
 
 
 def request_names() -> dict[int, str]:
-    """Kafka's names by API key: `Produce`, `ApiVersions` ..."""
+    """Kafka's request names by API key: `Produce`, `ApiVersions` ..."""
     from kio.schema.index import api_key_map
 
     return {key: "".join(word.title() for word in name.split("_")) for key, name in api_key_map.items()}

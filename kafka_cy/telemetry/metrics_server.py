@@ -14,13 +14,13 @@ class MetricsServer(HttpServer):
     """Serves one broker's pages on a thread of its own; see HttpServer for its limits."""
 
     def __init__(self, listen: str, view: BrokerView, persec: bool = False) -> None:
-        """Bind; OSError when the address is taken, ValueError when it is none."""
+        """Bind. Raises OSError if the address is taken, ValueError if it is not an address."""
         super().__init__(listen, self.page)
         self._view = view
         self._metrics = MetricsPage(view, persec)
 
     def page(self, request: HttpRequest) -> HttpAnswer:
-        """The page of a path."""
+        """The page at a path."""
         if request.path == "/metrics":
             return self._metrics.answer(request)
         if request.path == "/health":

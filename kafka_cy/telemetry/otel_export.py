@@ -1,7 +1,7 @@
 """The thread that sends traces, metrics and logs to an OpenTelemetry collector.
 
-OpenTelemetry's packages are imported on this thread, after the broker serves. What a slow or missing collector leaves
-behind waits in bounded queues, of which the oldest entries go; the broker never waits for it.
+OpenTelemetry's packages are imported on this thread, once the broker serves. Data that a slow or missing collector does
+not accept waits in bounded queues that drop their oldest entries; the broker never waits for the collector.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kafka_cy.telemetry.otel_settings import GRPC, OtelSettings
 if TYPE_CHECKING:
     from kafka_cy.network.trace_reader import TraceReader
 
-TURN_S = 5.0  # as OpenTelemetry's batch processor; sooner where the ring of traces would fill before
+TURN_S = 5.0  # as OpenTelemetry's batch processor; sooner if the ring of traces would fill up
 LOGS_MAX = 2048
 PUSHES_MAX = 256
 STOP_TIMEOUT_S = 2.0
@@ -43,7 +43,7 @@ class OtelExport:
         self, settings: OtelSettings, identity: dict[str, str], traces: TraceReader | None,
         render_metrics: Callable[[], bytes], request_names: Callable[[], dict[int, str]], complain: Callable[[str], object],
     ) -> None:  # fmt: skip
-        """`identity`: resource attributes of this broker. `complain` hears at most once a minute what went wrong."""
+        """`identity`: resource attributes of this broker. `complain` is called with errors, at most once a minute."""
         self._settings = settings
         self._identity = identity
         self._traces = traces
@@ -60,22 +60,22 @@ class OtelExport:
         self._thread = NamedThread(target=self._work, name="otel-export", daemon=True)
 
     def start(self) -> None:
-        """Export from now on."""
+        """Start exporting."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Send what waits, for a moment at most."""
+        """Send the queued data, for a short time at most, and stop."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(STOP_TIMEOUT_S)
 
     def log(self, level: str, what: str, details: dict[str, Any]) -> None:
-        """A line of the broker's log."""
+        """Queue a line of the broker's log."""
         if "logs" in self._settings.endpoints:
             self._logs.append(LogLine(time.time_ns(), level, what, {key: str(value) for key, value in details.items()}))
 
     def push(self, client: Any, data: Any) -> None:
-        """Metrics that a client pushed (KIP-714)."""
+        """Queue metrics that a client pushed (KIP-714)."""
         if "metrics" in self._settings.endpoints:
             self._pushes.append((client, data))
 
@@ -84,7 +84,7 @@ class OtelExport:
     def _work(self) -> None:
         try:
             self._prepare()
-        except Exception as error:  # noqa: BLE001 whatever a package does at import must not be silent
+        except Exception as error:  # noqa: BLE001 any failure of a package's import must be reported
             self._complain(f"OpenTelemetry export does not work: {error!r}")
             return
         self._metrics_due_s = time.monotonic() + self._settings.metrics_interval_s
@@ -108,14 +108,14 @@ class OtelExport:
             for signal, endpoint in self._settings.endpoints.items()
         }
         if "traces" in self._exporters:
-            # Both span exporters have the SDK's spans encoded by this function; ours are encoded already.
+            # Both span exporters encode the SDK's spans with this function; ours are already encoded.
             exporter_module("traces", self._settings.protocols["traces"]).encode_spans = self._spans.message
 
     def _turn(self) -> None:
         for export in (self._export_traces, self._export_pushes, self._export_metrics, self._export_logs):
             try:
                 export()
-            except Exception as error:  # noqa: BLE001 one bad turn must not end the thread
+            except Exception as error:  # noqa: BLE001 one failed iteration must not end the thread
                 self._complain_seldom(f"OpenTelemetry export failed: {error!r}")
 
     def _export_traces(self) -> None:
@@ -166,7 +166,7 @@ class OtelExport:
 
 
 class _Complaints(logging.Handler):
-    """What OpenTelemetry's packages log."""
+    """Receives the log messages of OpenTelemetry's packages."""
 
     def __init__(self, complain: Callable[[str], object]) -> None:
         super().__init__(logging.WARNING)
@@ -186,7 +186,7 @@ def make_exporter(signal: str, protocol: str, endpoint: str | None) -> Any:
 
 
 def exporter_module(signal: str, protocol: str) -> Any:
-    """Where OpenTelemetry keeps it."""
+    """OpenTelemetry's module with the exporter for a signal."""
     from importlib import import_module
 
     modules = {"traces": "trace_exporter", "metrics": "metric_exporter", "logs": "_log_exporter"}

@@ -1,4 +1,4 @@
-"""Metrics for OpenTelemetry: the broker's `/metrics` page, and what clients pushed (KIP-714), as the SDK's data classes."""
+"""Metrics for OpenTelemetry, as the SDK's data classes: the broker's `/metrics` page and clients' pushes (KIP-714)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from kafka_cy.telemetry.client_subscriptions import Client
 
-# Names that belong to clients' pushes: those go out as they came.
+# Names that belong to clients' pushes: those are exported unchanged.
 PUSHED = ("org_apache_kafka_", "client_")
 SCOPE = InstrumentationScope("kafka_cy")
 
@@ -73,7 +73,7 @@ def _unescape(text: str) -> str:
 
 
 def pushed_metrics(client: Client, data: Any, resource: Resource) -> MetricsData:
-    """A client's push (opentelemetry-proto MetricsData): names, values and times as they came, with who sent it."""
+    """A client's push (opentelemetry-proto MetricsData) with unchanged names, values and times, and its sender."""
     identity = {name: getattr(client, name) for name in client._fields if name != "client_source_port"}
     found = []
     for resource_metrics in data.resource_metrics:
@@ -93,7 +93,7 @@ def _pushed(metrics: Iterable[Any]) -> Iterable[Metric]:
         if kind == "gauge":
             yield Metric(metric.name, metric.description, metric.unit, Gauge(_points(metric.gauge.data_points)))
         elif kind == "sum":
-            # The numbers of both enumerations are those of OTLP.
+            # Both enumerations use OTLP's numbers.
             temporality = AggregationTemporality(metric.sum.aggregation_temporality or 2)
             data = Sum(_points(metric.sum.data_points), temporality, metric.sum.is_monotonic)
             yield Metric(metric.name, metric.description, metric.unit, data)

@@ -1,7 +1,7 @@
-"""Whether, where and how much goes to an OpenTelemetry collector: `kafkacy.otel.*` first, then OTEL_* variables.
+"""Settings of the export to an OpenTelemetry collector: `kafkacy.otel.*` first, then OTEL_* variables.
 
-Only what decides about us is read here; headers, certificates, compression, timeouts and resource attributes are read by
-OpenTelemetry's own exporters.
+Only settings for our own code are read here. Headers, certificates, compression, timeouts and resource attributes are
+read by OpenTelemetry's own exporters.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ SIGNALS = ("traces", "metrics", "logs")
 HTTP, GRPC = "http/protobuf", "grpc"
 RATIO_DEFAULT = 0.01
 INTERVAL_MS_DEFAULT = 60_000
-# How a sampler of OTEL_TRACES_SAMPLER is meant when it names no ratio.
+# The ratio of each OTEL_TRACES_SAMPLER sampler that names none.
 SAMPLER_RATIOS = {"always_on": 1.0, "parentbased_always_on": 1.0, "always_off": 0.0, "parentbased_always_off": 0.0}
 
 
 class OtelSettings:
-    """What is exported and where to; `endpoints` has one entry for each signal that is on (None: the exporter's own)."""
+    """What is exported and where; `endpoints` has one entry per enabled signal (None: the exporter's default)."""
 
     __slots__ = ("endpoints", "metrics_interval_s", "protocols", "sampling_ratio", "traces_per_second_max")
 
     def __init__(self, config: Mapping[str, Any], environ: Mapping[str, str]) -> None:
-        """Raises ValueError (key, value, what is allowed) for variables that say nothing sensible."""
+        """Raises ValueError (key, value, what is allowed) for invalid variables."""
         self.endpoints: dict[str, str | None] = {}
         self.protocols: dict[str, str] = {}
         for signal in SIGNALS:
@@ -48,12 +48,12 @@ class OtelSettings:
 
     @property
     def sample_every(self) -> int:
-        """One request in so many; 0: only those whose client says so."""
+        """Trace one request in this many; 0: only requests that their client samples."""
         return max(1, round(1 / self.sampling_ratio)) if self.sampling_ratio > 0 else 0
 
 
 def is_on(config: Mapping[str, Any], environ: Mapping[str, str]) -> bool:
-    """Whether anybody named a collector. Cheap: it is asked at every start."""
+    """Whether a collector is configured. Cheap, because it is called at every start."""
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return False
     return bool(config["kafkacy.otel.endpoint"]) or any(

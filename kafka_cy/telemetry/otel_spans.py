@@ -1,11 +1,11 @@
-"""Traced requests as OpenTelemetry spans, encoded.
+"""Encodes traced requests as OpenTelemetry spans.
 
-A batch that was produced or fetched makes one span in the trace of its first record (W3C traceparent), so that a
-producer's, the broker's and a consumer's spans are one trace. Without a traceparent a produce request begins a trace, and
-the fetches of the batch join it. Other requests are spans of their own.
+Each produced or fetched batch makes one span in the trace of its first record (W3C traceparent), so that a
+producer's, the broker's and a consumer's spans form one trace. Without a traceparent a produce request starts one, and
+the fetches of the batch join it. Every other request is a span of its own.
 
-The SDK encodes a span in 80 us, nearly all of what tracing costs. So it does that once for each shape of span, and its
-message is filled in for every span of that shape, in a seventh of the time.
+The SDK takes 80 us to encode a span, nearly the whole cost of tracing. So it encodes each shape of span once, and that
+message is filled in for every further span of the shape, in a seventh of the time.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ BatchKey = tuple[str, int, int]
 Shape = dict[str, str | int | float]  # a span's attributes by name
 
 PRODUCE, FETCH = 0, 1
-# Batches whose produce span is remembered for their fetches.
+# Number of batches whose produce span is remembered for their fetches.
 REMEMBERED_MAX = 10_000
 
-# What spans tell, in the order in which it is filled in.
+# Span attributes, in the order in which they are filled in.
 REQUEST_ATTRIBUTES: Shape = {
     "messaging.client.id": "",
     "client.address": "",
@@ -50,12 +50,12 @@ BATCH_ATTRIBUTES: Shape = {
     "messaging.destination.partition.id": "",
     "messaging.kafka.offset": 0,
 }
-# Appended: how many records a batch has is not known where it is fetched.
+# Appended last: the record count of a batch is not known where it is fetched.
 APPENDED_ATTRIBUTES = {**BATCH_ATTRIBUTES, "messaging.batch.message_count": 0}
 
 
 class Context(NamedTuple):
-    """A span's place in its trace, as in OTLP. `is_remote`: it came from a client."""
+    """A span's place in its trace, as in OTLP. `is_remote`: the context came from a client."""
 
     trace_id: bytes
     span_id: bytes
@@ -75,7 +75,7 @@ class SpanMaker:
         del _spans(self._without_spans)[:]
 
     def spans(self, requests: Iterable[TracedRequest]) -> list[Span]:
-        """The spans of requests; a consumer may have its answer before the producer, so what was produced comes first."""
+        """The spans of requests. Produce spans come first: a consumer may get its response before the producer does."""
         found = []
         for request in sorted(requests, key=lambda request: request.api_key != PRODUCE):
             if not request.batches:
@@ -85,7 +85,7 @@ class SpanMaker:
         return found
 
     def message(self, spans: Sequence[Span]) -> ExportTraceServiceRequest:
-        """What goes to the collector: `spans` below the resource."""
+        """The message to the collector: `spans` under the resource."""
         message = ExportTraceServiceRequest()
         message.CopyFrom(self._without_spans)
         _spans(message).extend(spans)
@@ -117,7 +117,7 @@ class SpanMaker:
 
 
 def _encoded(resource: Resource, attributes: Shape) -> ExportTraceServiceRequest:
-    """A request with one span of the shape that `attributes` have, as the SDK encodes it."""
+    """An export request with one span of the shape of `attributes`, encoded by the SDK."""
     shape = ReadableSpan(
         name="",
         context=SpanContext(1, 1, is_remote=False),
@@ -168,7 +168,7 @@ def _new_context(parent: Context | None) -> Context:
 
 
 def parse_traceparent(text: str) -> Context | None:
-    """The context of a W3C `traceparent` header (level 1); None when it is not one."""
+    """The context of a W3C `traceparent` header (level 1); None if the header is invalid."""
     parts = text.split("-")
     if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2]:
         return None

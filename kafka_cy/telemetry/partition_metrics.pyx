@@ -1,7 +1,7 @@
 """Metrics by topic and partition: BrokerTopicMetrics, kafka.log, kafka.cluster.
 
-The numbers are read from C memory and written as text without the GIL, some 100 ns a line: an idle partition costs no
-more than its lines, so nothing is cached. Under the GIL only the list of partitions is walked once.
+The numbers are read from C memory and written as text without the GIL, about 100 ns a line. An idle partition costs no
+more than its lines, so nothing is cached. The GIL is held only for one pass over the list of partitions.
 """
 from libc.stdint cimport int32_t, int64_t
 from libc.stdio cimport snprintf
@@ -37,13 +37,13 @@ cdef enum:
     VALUE_STABLE_LAG = 9
     VALUES_COUNT = 10
     ZEROS = 7
-    LOG_VALUES = 4              # the first ones: of every replica whose log can be read
+    LOG_VALUES = 4              # the first values: for every replica whose log can be read
 
-# A partition while it is written about. Holds a reference to it.
+# A partition while its metrics are written. Holds a reference to the partition.
 cdef struct Row:
     Partition* partition
     bint readable
-    size_t labels_at            # its labels in the text of labels
+    size_t labels_at            # offset of its labels in the label text
     size_t labels_size
     int64_t values[VALUES_COUNT]
 
@@ -88,8 +88,8 @@ count_helps[:] = [
 cdef const char* total_suffix = b"_total"
 cdef const char* persec_suffix = b"persec"
 cdef const char* no_suffix = b""
-# Nothing here converts messages, replicates or moves replicas between brokers, and older formats are refused before a
-# partition is asked: these are true zeros.
+# This broker does not convert messages, replicate or move replicas, and it refuses older formats before a
+# partition is involved: these zeros are correct.
 cdef const char* zero_names[ZEROS]
 zero_names[:] = [
     b"producemessageconversions", b"fetchmessageconversions", b"replicationbytesin", b"replicationbytesout",
@@ -184,7 +184,7 @@ cdef void write_partitions(Writer* w, bint openmetrics, Row* rows, int64_t count
 # -- by topic --
 
 cdef int64_t sum_topics(Row* rows, int64_t count, int64_t* sums, int64_t* firsts) noexcept nogil:
-    """Counts of each topic: PARTITION_COUNTS numbers each in `sums`, its first row in `firsts`; how many topics."""
+    """Write PARTITION_COUNTS numbers per topic to `sums` and its first row to `firsts`; returns the number of topics."""
     cdef int64_t[PARTITION_COUNTS] counts
     cdef int64_t topics = 0
     cdef int64_t i
@@ -214,7 +214,7 @@ cdef void topic_name(Writer* w, const char* name, bint persec) noexcept nogil:
 cdef void write_counts(
     Writer* w, bint openmetrics, bint persec, Row* rows, int64_t topics, int64_t* sums, int64_t* firsts, int64_t* all
 ) noexcept nogil:
-    """One family for each count: first without a topic (all topics), then by topic. Names end in _total or persec."""
+    """One family per count: first the sum of all topics (no label), then by topic. Names end in _total or persec."""
     cdef Partition* partition
     cdef int64_t topic
     cdef int each
@@ -239,7 +239,7 @@ cdef void write_counts(
 
 
 def write(list hosted not None, list deleted_counts not None, bint openmetrics, bint persec):
-    """(text as bytes, totals as dict) of the HostedPartitions. `deleted_counts`: what deleted ones counted, or [].
+    """(text as bytes, totals as dict) of the HostedPartitions. `deleted_counts`: counters of deleted ones, or [].
 
     Raises MemoryError.
     """
@@ -287,7 +287,7 @@ def write(list hosted not None, list deleted_counts not None, bint openmetrics, 
 
 
 def label_value(bytes value not None):
-    """A label's value as it stands between the quotes: escaped, and U+FFFD for what is not UTF-8."""
+    """A label's value as written between the quotes: escaped, with U+FFFD for invalid UTF-8."""
     cdef Writer w
     writer_init(&w, TEXT_BYTES_MAX)
     text_label_value(&w, <const char*>value, <size_t>len(value))

@@ -1,4 +1,4 @@
-"""The numbers of reactors, control queue and storage that are few enough to be Python objects at a scrape."""
+"""Statistics of reactors, control queue and storage that are few enough to be Python objects at a scrape."""
 from typing import NamedTuple
 
 from libc.stdint cimport int32_t, int64_t
@@ -20,13 +20,13 @@ class ReactorNumbers(NamedTuple):
     """One reactor. Lists by listener index; times in nanoseconds."""
 
     activity: int               # ACTIVITY_ of counters.pxd
-    api_key: int                # of the request in hand, when it handles one
-    turn_ns: int                # how long ago its turn of the loop began
+    api_key: int                # of the current request, if any
+    turn_ns: int                # time since its loop iteration began
     busy_ns: int
     loops: int
     requests: int
     bytes_in: int
-    mails: int                  # answers and wakes that wait for it
+    mails: int                  # responses and wakes queued for it
     opened: list
     closed: list
     authenticated: list
@@ -37,13 +37,13 @@ class ReactorNumbers(NamedTuple):
 class ControlNumbers(NamedTuple):
     """One loop of the control plane."""
 
-    idle_ns: int                # how long it has waited for work
-    busy_ns: int                # how long its present round has taken; 0: it waits
-    queued: int                 # requests that wait for it
+    idle_ns: int                # time it has been waiting for work
+    busy_ns: int                # duration of its current round so far; 0: it is waiting
+    queued: int                 # requests queued for it
 
 
 class SharedNumbers(NamedTuple):
-    """What all reactors share."""
+    """Statistics that all reactors share."""
 
     uptime_ns: int              # of the server
     request_bytes: int
@@ -64,7 +64,7 @@ cdef int64_t requests_of(Counters* counters) noexcept nogil:
 
 
 def reactors(Server server not None):
-    """A ReactorNumbers for each reactor."""
+    """One ReactorNumbers per reactor."""
     cdef NetworkState* network = server.network
     cdef Counters* counters
     cdef ClientSoftware entry
@@ -99,7 +99,7 @@ def reactors(Server server not None):
 
 
 def control(Server server not None):
-    """The ControlNumbers of each loop, in the order of kafka_cy.api.registry.LOOPS."""
+    """One ControlNumbers per loop, in the order of kafka_cy.api.registry.LOOPS."""
     cdef ControlQueue* queue
     cdef int64_t since
     cdef int64_t now = monotonic_ns()
@@ -125,7 +125,7 @@ def shared(Server server not None):
 
 
 def flush_counts():
-    """How many log flushes took how long: a list by histogram bucket, cumulative since the process began."""
+    """Log flush counts by duration: a list by histogram bucket, cumulative since the process started."""
     cdef int i
     return [atomic_load_relaxed_i64(&log_flush_times().counts[i]) for i in range(HISTOGRAM_BUCKETS)]
 
@@ -136,7 +136,7 @@ def ms_per_tick(Server server not None):
 
 
 def quantile(list counts not None, double wanted):
-    """The value below which `wanted` (0 to 1) of the counted values lie; 0 when there are none."""
+    """The value below which the share `wanted` (0 to 1) of the counted values lies; 0 if there are none."""
     cdef int64_t[HISTOGRAM_BUCKETS] copied
     cdef int i
     for i in range(HISTOGRAM_BUCKETS):

@@ -1,8 +1,8 @@
-"""kafka.network RequestMetrics: counts by version and error, and quantiles of where requests spent their time.
+"""kafka.network RequestMetrics: counts by version and error, and quantiles of the times that requests took in each stage.
 
-Reactors keep cumulative histograms; here their sums are compared with those of an earlier scrape, so that a quantile
-speaks of the last WINDOW_S/2 to WINDOW_S seconds (Kafka's samples are biased to the last five minutes). Two marks are
-enough: every half window the younger becomes the older. Nobody scrapes: the window reaches back to the last scrape.
+Reactors keep cumulative histograms. Their sums are compared here with those of an earlier scrape, so that a quantile
+covers the last WINDOW_S/2 to WINDOW_S seconds (Kafka's samples are biased to the last five minutes). Two marks are
+enough: every half window the newer becomes the older. Without scrapes, the window reaches back to the last scrape.
 A window without requests shows 0. Text is written without the GIL.
 """
 from libc.stdint cimport int64_t
@@ -31,10 +31,10 @@ cdef enum:
     PRODUCE = 0
     FETCH = 1
     ROW_FETCH_CONSUMER = 1
-    ROW_FETCH_ALL = 129         # consumers and followers: Kafka shows both kinds and the sum
+    ROW_FETCH_ALL = 129         # consumers and followers: Kafka shows each kind and the sum
     ROWS = 130
-    TIME_NONE = -1              # always 0, but counted
-    SIZES = 6                   # request bytes, behind the times
+    TIME_NONE = -1              # the time is always 0, but requests are counted
+    SIZES = 6                   # request bytes, stored after the times
     HISTOGRAMS = 7
     FAMILIES = 10
     QUANTILES = 6
@@ -48,7 +48,7 @@ cdef struct RowSums:
     int64_t errors[ERROR_CODES_MAX]
     int64_t counts[HISTOGRAMS][HISTOGRAM_BUCKETS]
 
-# What was counted at an earlier scrape, by row; NULL: nothing yet. Owner: the RequestMetrics.
+# Counts at an earlier scrape, by row; NULL: none yet. Owner: the RequestMetrics.
 cdef struct Mark:
     int64_t* counts[ROWS]
 
@@ -76,12 +76,12 @@ cdef const char* counter_labels[2]
 counter_labels[:] = [b"\",version=\"", b"\",error=\""]
 cdef const char* counter_helps[2]
 counter_helps[:] = [b"Requests", b"Error codes answered; NONE: success"]
-cdef const char* counter_suffixes[2]                # of the one dialect, of the other
+cdef const char* counter_suffixes[2]                # one per dialect
 counter_suffixes[:] = [b"_total", b"persec"]
 cdef const char* no_suffix = b""
 cdef double quantiles[QUANTILES]
 quantiles[:] = [0.5, 0.75, 0.95, 0.98, 0.99, 0.999]
-cdef const char* quantile_labels[QUANTILES]         # the strings that jmx_exporter's rules give
+cdef const char* quantile_labels[QUANTILES]         # the names that jmx_exporter's rules produce
 quantile_labels[:] = [b"0.50", b"0.75", b"0.95", b"0.98", b"0.99", b"0.999"]
 
 
@@ -107,7 +107,7 @@ cdef class RequestMetrics:
     """Owner: the thread that scrapes; one scrape at a time."""
 
     cdef Server server
-    cdef RowSums** rows                 # [ROWS]; those that were ever asked for
+    cdef RowSums** rows                 # [ROWS]; only APIs that were ever requested
     cdef Mark older
     cdef Mark newer
     cdef int64_t newer_ns               # when `newer` was taken; 0: never
@@ -160,7 +160,7 @@ cdef class RequestMetrics:
             writer_free(&w)
 
     def parked(self, int api_key):
-        """(requests of the API that wait now, how many were answered because their time was over); follower's Fetch: 128."""
+        """(requests of the API parked now, number that timed out); a follower's Fetch has the key 128."""
         cdef NetworkState* network = self.server.network
         cdef ApiCounters* api
         cdef int64_t parked = 0
@@ -185,7 +185,7 @@ cdef class RequestMetrics:
             if self.rows[row] != NULL:
                 free(self.rows[row])
                 self.rows[row] = NULL
-        # Shown before they are used, too: dashboards name them.
+        # Shown even before they are used, because dashboards name them.
         if (
             self.make_row(PRODUCE) or self.make_row(ROW_FETCH_CONSUMER) or self.make_row(API_FETCH_FOLLOWER)
             or self.make_row(ROW_FETCH_ALL)
@@ -222,12 +222,12 @@ cdef class RequestMetrics:
             self.newer.counts[row] = NULL
             if self.rows[row] != NULL:
                 self.newer.counts[row] = <int64_t*>calloc(HISTOGRAMS * HISTOGRAM_BUCKETS, sizeof(int64_t))
-                if self.newer.counts[row] != NULL:      # without memory the window is longer
+                if self.newer.counts[row] != NULL:      # out of memory: the window is longer
                     memcpy(self.newer.counts[row], self.rows[row].counts, HISTOGRAMS * HISTOGRAM_BUCKETS * sizeof(int64_t))
         self.newer_ns = now_ns
 
     cdef void window(self, int row, int histogram, int64_t* counts) noexcept nogil:
-        """What was counted since the older mark. Requests that never waited have no remote time: they count as 0."""
+        """Counts since the older mark. Requests that were never parked have no remote time and count as 0."""
         cdef int64_t* before = self.older.counts[row]
         cdef int64_t total = 0
         cdef int i
@@ -266,7 +266,7 @@ cdef class RequestMetrics:
         text_put(w, self.names[row])
 
     cdef void write_counters(self, Writer* w, bint openmetrics, bint persec, bint errors) noexcept nogil:
-        """Requests by version or answers by error code. Errors of Fetch have one row, whoever fetches, as in Kafka."""
+        """Requests by version, or responses by error code. All Fetch errors share one row, as in Kafka."""
         cdef char[96] family
         cdef int64_t* counts
         cdef int row
@@ -293,7 +293,7 @@ cdef class RequestMetrics:
                     text_raw(w, b"\n", 1)
 
     cdef bint shows(self, int row, int family) noexcept nogil:
-        """Only Produce and Fetch, whoever fetches, could convert messages, so only they have those families."""
+        """Only Produce and Fetch (of consumers or followers) could convert messages, so only they have those families."""
         if self.rows[row] == NULL:
             return False
         if family < FAMILIES - 2:
@@ -326,14 +326,14 @@ cdef class RequestMetrics:
                 text_put(w, b"\"} ")
                 text_double(w, unit * counts_quantile(counts, total, quantiles[i]) if total > 0 else 0.0)
                 text_raw(w, b"\n", 1)
-            if persec:                      # that dialect has the count under the same name, without a quantile
+            if persec:                      # in that dialect the count has the same name, without a quantile label
                 self.begin(w, family_names[family], no_suffix, row)
                 text_put(w, b"\"} ")
                 text_int(w, self.count_of(row, family))
                 text_raw(w, b"\n", 1)
 
     cdef void write_histogram_counts(self, Writer* w, bint openmetrics, int family) noexcept nogil:
-        """`_count` as jmx_exporter 0.x names it, `_count_total` as 1.x does."""
+        """`_count` is jmx_exporter 0.x's name, `_count_total` is 1.x's."""
         self.write_count(w, openmetrics, family, b"_count")
         self.write_count(w, openmetrics, family, b"_count_total")
 

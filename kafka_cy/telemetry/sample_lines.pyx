@@ -1,4 +1,4 @@
-"""Sample lines of one metric, one for each of many label sets: what is most of a page with ten thousand partitions."""
+"""Sample lines of one metric, one per label set: most of a page with ten thousand partitions."""
 from libc.stdint cimport int64_t
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -16,7 +16,7 @@ cdef enum:
 def sample_lines(bytes head not None, list places not None, list values not None):
     """`head place value` lines, without spaces between. A value is an int, a float, or None: no line.
 
-    `head` and `places` are written as they are. Raises ValueError when there are not as many values as places, TypeError for
+    `head` and `places` are written unchanged. Raises ValueError if the numbers of values and places differ, TypeError for
     a place that is not bytes, MemoryError.
     """
     cdef Writer w

@@ -1,4 +1,4 @@
-"""Prometheus' text exposition written without the GIL: families, samples, label values that are always valid.
+"""Writes Prometheus' text exposition without the GIL: families, samples, label values that are always valid.
 
 Both formats hold the same sample lines; OpenMetrics names a counter's family without `_total` and says `unknown` where
 the older format says `untyped`.
@@ -49,7 +49,7 @@ cdef inline void text_double(Writer* w, double value) noexcept nogil:
 
 
 cdef inline int utf8_size(const uint8_t* at, size_t left) noexcept nogil:
-    """Length of the well-formed character that begins here; 0: there is none."""
+    """Length of the well-formed UTF-8 character that begins here; 0 if there is none."""
     cdef int size
     cdef int i
     if at[0] < 0x80:
@@ -63,14 +63,14 @@ cdef inline int utf8_size(const uint8_t* at, size_t left) noexcept nogil:
         if at[i] & 0xc0 != 0x80:
             return 0
     if (at[0] == 0xe0 and at[1] < 0xa0) or (at[0] == 0xed and at[1] > 0x9f):
-        return 0                            # too long for its character; a surrogate
+        return 0                            # overlong encoding, or a surrogate
     if (at[0] == 0xf0 and at[1] < 0x90) or (at[0] == 0xf4 and at[1] > 0x8f):
         return 0
     return size
 
 
 cdef inline void text_label_value(Writer* w, const char* value, size_t size) noexcept nogil:
-    """Escaped; what is not UTF-8 becomes U+FFFD."""
+    """Write the value escaped; invalid UTF-8 becomes U+FFFD."""
     cdef const uint8_t* data = <const uint8_t*>value
     cdef size_t at = 0
     cdef int length
@@ -92,7 +92,7 @@ cdef inline void text_label_value(Writer* w, const char* value, size_t size) noe
 
 
 cdef inline void text_family(Writer* w, bint openmetrics, const char* name, TextKind kind, const char* help) noexcept nogil:
-    """The two comment lines above a family's samples."""
+    """Write the two comment lines above a family's samples."""
     cdef bint total = kind == TEXT_COUNTER and not openmetrics
     text_put(w, b"# HELP ")
     text_put(w, name)

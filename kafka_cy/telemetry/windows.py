@@ -1,4 +1,4 @@
-"""Rates and shares over the last minute from cumulative counters, as a scraper sees them."""
+"""Rates and shares over the last minute, computed from scraped cumulative counters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STEP_S = 5.0
 class Rates:
     """`rate(key, value, now)`: growth per second over the last minute, or since the value was first seen if later.
 
-    Owner: the thread that scrapes. A value that shrank begins anew. Memory: WINDOW_S / STEP_S marks a key.
+    Owner: the thread that scrapes. A value that shrank starts again. Memory: WINDOW_S / STEP_S marks a key.
     """
 
     def __init__(self) -> None:
