@@ -1,4 +1,4 @@
-"""A queue and a few pthreads. Jobs start in the order in which they come, on any thread; the queue is a ring that grows."""
+"""A queue and a few pthreads. Jobs start in queue order, on any thread. The queue is a ring buffer that grows."""
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport malloc, free
 
@@ -61,7 +61,8 @@ cdef void* work(void* number) noexcept nogil:
 
 
 def set_threads(int count):
-    """Set how many threads run jobs (background.threads), at most 64. New ones start with the next job; old ones stay."""
+    """Set how many threads run jobs (background.threads), at most 64. New threads start with the next job; running ones
+    stay."""
     global threads_wanted
     with nogil:
         pthread_mutex_lock(&mutex)

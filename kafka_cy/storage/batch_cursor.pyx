@@ -1,4 +1,4 @@
-"""Walks the batch headers of a segment's file."""
+"""Walks the batch headers of a segment file."""
 from libc.errno cimport EAGAIN
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
@@ -17,7 +17,7 @@ cdef void cursor_init(BatchCursor* cursor, Segment* segment, int64_t limit) noex
 
 
 cdef const uint8_t* cursor_bytes(BatchCursor* cursor, int64_t position, int64_t wanted, int64_t* there) noexcept nogil:
-    """Up to `wanted` bytes at `position`; NULL on a read error: then `there` is -errno."""
+    """Return up to `wanted` bytes at `position`; NULL on a read error, with -errno in `there`."""
     cdef int64_t size = CURSOR_WINDOW_SIZE
     if position < cursor.window_position or position + wanted > cursor.window_position + cursor.window_size:
         if position + size > cursor.limit:
@@ -25,7 +25,7 @@ cdef const uint8_t* cursor_bytes(BatchCursor* cursor, int64_t position, int64_t 
         if cursor.cached_only:
             size = pread_cached(cursor.segment.fd, cursor.window, <size_t>size, position)
             if 0 <= size < wanted:
-                size = -EAGAIN              # The rest is on the disk, or a later page is.
+                size = -EAGAIN              # The rest, or a later page, is not cached.
         else:
             size = read_some(cursor.segment.fd, cursor.window, <size_t>size, position)
         if size < 0:
@@ -38,7 +38,7 @@ cdef const uint8_t* cursor_bytes(BatchCursor* cursor, int64_t position, int64_t 
 
 
 cdef int cursor_header(BatchCursor* cursor, int64_t position, BatchHeader* header) noexcept nogil:
-    """Magic 0 and 1 entries have a shorter header: offsets, length and timestamp are what callers need of them."""
+    """Magic 0 and 1 entries have a shorter header: offsets, length and timestamp are the fields that callers need."""
     cdef int64_t wanted = min(BATCH_HEADER_SIZE, cursor.limit - position)
     cdef int64_t there = 0
     cdef const uint8_t* raw

@@ -1,4 +1,4 @@
-"""Kafka's checkpoint files of a log directory: text, replaced as a whole (temporary file, fsync, rename)."""
+"""Kafka's checkpoint files of a log directory: text files, replaced atomically (temporary file, fsync, rename)."""
 
 # The os functions, not pathlib, which costs start time.
 # ruff: noqa: PTH104, PTH120
@@ -13,7 +13,7 @@ CLEANER_OFFSETS = "cleaner-offset-checkpoint"
 
 
 def write_file(path: str, text: str, *, sync: bool = True) -> None:
-    """Replace a file so that a crash leaves the old or the new one, never a torn one. Raises OSError."""
+    """Replace a file atomically: after a crash it has either the old or the new content. Raises OSError."""
     temporary = f"{path}.tmp"
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
@@ -26,7 +26,7 @@ def write_file(path: str, text: str, *, sync: bool = True) -> None:
 
 
 def sync_directory(directory: str) -> None:
-    """Make renames and new names in `directory` durable."""
+    """Make renames and new files in `directory` durable."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -35,13 +35,13 @@ def sync_directory(directory: str) -> None:
 
 
 def write_offsets(path: str, offsets: dict[tuple[str, int], int]) -> None:
-    """`topic partition offset` lines, as in recovery-point-offset-checkpoint."""
+    """Format `topic partition offset` lines, as in recovery-point-offset-checkpoint."""
     lines = [f"{topic} {index} {offset}\n" for (topic, index), offset in offsets.items()]
     write_file(path, f"0\n{len(lines)}\n{''.join(lines)}")
 
 
 def read_offsets(path: str) -> dict[tuple[str, int], int]:
-    """{(topic, partition): offset}; empty for a missing or damaged file (its use is to save work, not to be right)."""
+    """Return {(topic, partition): offset}; empty for a missing or damaged file (checkpoints only save work)."""
     try:
         with open(path, encoding="utf-8") as file:
             lines = file.read().split("\n")
@@ -57,7 +57,8 @@ def read_offsets(path: str) -> dict[tuple[str, int], int]:
 
 
 def read_properties(path: str) -> dict[str, str] | None:
-    """key=value lines of a Java properties file as Kafka writes them; None when there is no file. Raises OSError."""
+    """Read key=value lines of a Java properties file as Kafka writes them; None when the file is missing. Raises
+    OSError."""
     try:
         with open(path, encoding="utf-8") as file:
             lines = file.read().splitlines()

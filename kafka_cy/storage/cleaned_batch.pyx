@@ -1,8 +1,9 @@
 """One batch in a cleaning round (Kafka's Cleaner.cleanInto and MemoryRecords.filterTo).
 
-The latest record of a key stays. A tombstone stays until its batch's delete horizon, which the first round that keeps it
-sets (attribute bit 6; the base timestamp is then the horizon). Aborted data goes; so does, a horizon later, a marker
-whose data is gone. Offsets never change: base offset and last offset delta are those of the original batch.
+The latest record of each key stays. A tombstone stays until its batch's delete horizon. The first round that keeps
+the tombstone sets the horizon (attribute bit 6; the base timestamp then holds the horizon). Aborted data is removed.
+A marker without data is removed once its horizon has passed. Offsets never change: the base offset and last offset
+delta are those of the original batch.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memset
@@ -26,8 +27,8 @@ from kafka_cy.storage.storage_error cimport (
     STORAGE_BATCH_TOO_LARGE, STORAGE_CORRUPT, STORAGE_NO_MEMORY, STORAGE_OK,
 )
 
-# A walk over a batch's records. For magic 0 and 1 `header` is made up so that records look as those of magic 2:
-# base timestamp 0, base offset that of the first message. What is rebuilt of them is of magic 2.
+# Iterates over a batch's records. For magic 0 and 1, `header` is synthesised so that records look like magic 2: base
+# timestamp 0, base offset of the first message. Rebuilt batches have magic 2.
 cdef struct RecordWalk:
     BatchHeader header
     Reader reader
@@ -35,13 +36,13 @@ cdef struct RecordWalk:
     int32_t seen
     int32_t previous_delta
 
-# What is known of a batch's records after the first walk.
+# Facts about a batch's records, found by the first pass.
 cdef struct KeptRecords:
     int32_t count
     int64_t first_timestamp
     int64_t max_timestamp
     bint all
-    bint tombstones             # is one of them a tombstone?
+    bint tombstones             # does any kept record have a null value?
 
 
 cdef inline int storage_error(int batch_error) noexcept nogil:
@@ -105,7 +106,8 @@ cdef int next_legacy(RecordWalk* walk, RecordView* record) noexcept nogil:
 
 
 cdef int walk_next(RecordWalk* walk, RecordView* record) noexcept nogil:
-    """1 a record, 0 the end, negative: -StorageError. Offsets rise and lie within the batch, and the count is right."""
+    """1 a record, 0 the end, negative: -StorageError. Checks that offsets ascend within the batch and that the count is
+    right."""
     cdef int found
     if walk.header.magic == 2:
         found = 1 if record_read(&walk.reader, record) else (0 if walk.reader.error == WIRE_OK else -STORAGE_CORRUPT)
@@ -150,8 +152,8 @@ cdef LastRecord* last_record_of(BatchFilter* filter, int64_t producer_id) noexce
 
 
 cdef bint must_leave_empty(BatchFilter* filter, const BatchHeader* header) noexcept nogil:
-    """The last batch of the round says where the log had got to; a live producer's last data batch tells its sequence,
-    or, where there is none, its marker tells its epoch."""
+    """Must an empty batch stay? The round's last batch keeps the log's end offset. An active producer's last data batch
+    keeps its sequence; without data, its marker keeps its epoch."""
     cdef int64_t last_offset = header.base_offset + header.last_offset_delta
     cdef LastRecord* last
     if last_offset + 1 == filter.round_end:
@@ -178,7 +180,7 @@ cdef bint stays(BatchFilter* filter, const RecordWalk* walk, const RecordView* r
 
 
 cdef int choose_records(BatchFilter* filter, RecordWalk walk, KeptRecords* kept) noexcept nogil:
-    """The first walk: a flag for each record in filter.kept, and what they have in common. A StorageError."""
+    """First pass: set a flag per record in filter.kept and collect their common properties. Returns a StorageError."""
     cdef RecordView record
     cdef const BatchHeader* header = &walk.header
     cdef bint is_control = is_marker(header)
@@ -241,7 +243,7 @@ cdef void write_record(Writer* w, const RecordView* record, int64_t timestamp_de
 
 
 cdef int32_t default_level(int codec) noexcept nogil:
-    """Kafka's defaults: a topic's compression.*.level is for producers."""
+    """Use Kafka's default level: a topic's compression.*.level applies to producers only."""
     if codec == CODEC_GZIP:
         return -1
     if codec == CODEC_LZ4:
@@ -250,7 +252,7 @@ cdef int32_t default_level(int codec) noexcept nogil:
 
 
 cdef int rebuild(BatchFilter* filter, RecordWalk walk, const BatchHeader* header, Writer* output) noexcept nogil:
-    """The second walk: a batch of the records that stay. `header` is complete but for length and CRC."""
+    """Second pass: build a batch of the kept records. `header` is complete except for length and CRC."""
     cdef RecordView record
     cdef int codec = header.attributes & ATTRIBUTE_CODEC_MASK
     cdef Writer* records = output if codec == CODEC_NONE else &filter.plain
@@ -279,7 +281,7 @@ cdef int rebuild(BatchFilter* filter, RecordWalk walk, const BatchHeader* header
 
 
 cdef int write_empty(const BatchHeader* header, Writer* output) noexcept nogil:
-    """The batch without its records; of magic 2, whatever it was."""
+    """Append the batch without its records, always as magic 2."""
     cdef BatchHeader empty = header[0]
     cdef size_t start = output.size
     empty.attributes = <int16_t>(header.attributes & ~(ATTRIBUTE_CODEC_MASK | ATTRIBUTE_DELETE_HORIZON))
@@ -296,7 +298,7 @@ cdef int write_kept(
     BatchFilter* filter, const uint8_t* data, const BatchHeader* header, const RecordWalk* walk, const KeptRecords* kept,
     bint marker_without_data, Writer* output
 ) noexcept nogil:
-    """The batch as it is, or rebuilt where records go or a delete horizon comes."""
+    """Append the batch unchanged, or rebuilt if records are removed or a delete horizon is set."""
     cdef BatchHeader rebuilt = walk.header
     cdef bint sets_horizon = header.magic == 2 and not has_horizon(header) and (kept.tombstones or marker_without_data)
     if kept.all and not sets_horizon:
@@ -338,7 +340,7 @@ cdef int batch_clean(
     max_timestamp[0] = -1
     if discardable < 0:
         return STORAGE_NO_MEMORY
-    if is_control and header.records_count > 0:         # a marker waits for its horizon
+    if is_control and header.records_count > 0:         # a marker stays until its horizon
         discard = discard and has_horizon(header) and header.base_timestamp <= filter.now_ms
     if discard or header.records_count == 0:
         return write_empty(header, output) if must_leave_empty(filter, header) else STORAGE_OK

@@ -1,4 +1,4 @@
-"""Transactions in a cleaning round: aborted data goes, a marker stays as long as there was data of its transaction."""
+"""Transactions in a cleaning round: aborted data is removed; a marker stays while data of its transaction remains."""
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, qsort, realloc
 from libc.string cimport memmove, memset
@@ -33,7 +33,7 @@ cdef void cleaned_transactions_free(CleanedTransactions* transactions) noexcept 
 
 
 cdef int32_t place_of(const CleanedTransactions* transactions, int64_t producer_id) noexcept nogil:
-    """Where the producer's open transaction is, or belongs."""
+    """Index of the producer's open transaction, or its insertion point."""
     return place_of_id(transactions.open, sizeof(SeenTransaction), transactions.open_count, producer_id)
 
 
@@ -45,7 +45,7 @@ cdef SeenTransaction* find_open(CleanedTransactions* transactions, int64_t produ
 
 
 cdef SeenTransaction* open_one(CleanedTransactions* transactions, int64_t producer_id) noexcept nogil:
-    """The producer's open transaction, made when there is none; NULL without memory."""
+    """The producer's open transaction, created if missing; NULL when out of memory."""
     cdef SeenTransaction* found = find_open(transactions, producer_id)
     cdef SeenTransaction* grown
     cdef int32_t wanted, i
@@ -75,7 +75,7 @@ cdef void close_one(CleanedTransactions* transactions, SeenTransaction* seen) no
 
 
 cdef int begin_aborted(CleanedTransactions* transactions, int64_t last_offset) noexcept nogil:
-    """Note the aborted transactions that begin at or before `last_offset`."""
+    """Open the aborted transactions that begin at or before `last_offset`."""
     cdef SeenTransaction* seen
     cdef int32_t i
     while transactions.next_aborted < transactions.aborted_count:
@@ -114,7 +114,7 @@ cdef int transactions_see_marker(
     if header.records_count == 0:
         return 1                # emptied by an earlier round
     if not marker.present:
-        return 0                # not of a transaction
+        return 0                # not transactional
     seen = find_open(transactions, header.producer_id)
     if seen == NULL:
         return 1

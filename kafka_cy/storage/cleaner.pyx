@@ -1,8 +1,8 @@
 """Log compaction: one round of one log (Kafka's Cleaner).
 
-First the keys of the dirty part are noted with the offset of their last record. Then every segment up to there is copied
-without what is superseded, several small ones into one, and the copy is put in the place of the originals. Readers are
-not disturbed: they keep the segments that they hold.
+The round first maps each key of the dirty part to the offset of its last record. It then copies every segment up to
+that point without superseded records, merging several small segments into one. Each copy replaces its originals.
+Readers are not disturbed: they keep the segments that they hold.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free
@@ -41,17 +41,17 @@ cdef enum:
     SEGMENT_BYTES_MAX = 0x7fffffff
     IO_BUFFER_MIN = 4096
 
-# The segment that is being written.
+# The segment being written.
 cdef struct NewSegment:
-    Segment indexes             # for its tables and timestamps
+    Segment indexes             # for its index tables and timestamps
     int fd
-    int64_t written             # bytes in the file; what comes after is in Cleaning.output
+    int64_t written             # bytes in the file; later bytes are in Cleaning.output
 
 
-# -- the map of keys --
+# -- the key map --
 
 cdef int note_segment(Cleaning* cleaning, Segment* segment, bint* full) noexcept nogil:
-    """Note the keys of a pinned segment from first_dirty on. Aborted data counts for nothing."""
+    """Add the keys of a pinned segment to the map, from first_dirty on. Aborted data is ignored."""
     cdef BatchReader reader
     cdef BatchHeader header
     cdef const uint8_t* data = NULL
@@ -84,7 +84,7 @@ cdef int note_segment(Cleaning* cleaning, Segment* segment, bint* full) noexcept
 
 
 cdef int build_map(Cleaning* cleaning, Segment** segments, int32_t count, int64_t next_base) noexcept nogil:
-    """Over the dirty segments; where the map is full, the round ends there."""
+    """Map the keys of all dirty segments. The round ends where the map is full."""
     cdef AbortedTransaction* aborted = NULL
     cdef int32_t aborted_count = 0
     cdef int64_t segment_end
@@ -105,12 +105,12 @@ cdef int build_map(Cleaning* cleaning, Segment** segments, int32_t count, int64_
         error = note_segment(cleaning, segments[i], &full)
         segment_unpin(segments[i])
         if not error and not full:
-            cleaning.filter.latest_offset = segment_end - 1    # whatever is missing at its end is a hole
+            cleaning.filter.latest_offset = segment_end - 1    # any missing offsets at its end are a hole
     cleaned_transactions_free(&cleaning.transactions)
     cleaning.end_offset = cleaning.filter.latest_offset + 1
     cleaning.stats.buffer_utilization = <double>cleaning.latest.count / cleaning.latest.capacity_max
     if not error and full and cleaning.end_offset <= cleaning.cleanable.first_dirty:
-        return STORAGE_BATCH_TOO_LARGE      # the keys of one batch are more than the map takes
+        return STORAGE_BATCH_TOO_LARGE      # the keys of one batch exceed the map's capacity
     return error
 
 
@@ -147,7 +147,7 @@ cdef int write_out(Cleaning* cleaning, NewSegment* fresh) noexcept nogil:
 
 
 cdef int clean_segment(Cleaning* cleaning, NewSegment* fresh, Segment* segment) noexcept nogil:
-    """Append what stays of a pinned segment to the new one."""
+    """Append what remains of a pinned segment to the new one."""
     cdef BatchReader reader
     cdef BatchHeader header
     cdef const uint8_t* data = NULL
@@ -179,7 +179,7 @@ cdef int write_index(Cleaning* cleaning, IndexTable* table, int64_t base_offset,
     cdef char path[PATH_BYTES_MAX]
     cdef int failed
     log_name_file(cleaning.log, base_offset, suffix, path)
-    unlink(path)                # of a round that was stopped
+    unlink(path)                # left by a stopped round
     failed = table_write(table, path, True)
     while failed and segments_give_way(failed):
         failed = table_write(table, path, True)
@@ -187,7 +187,7 @@ cdef int write_index(Cleaning* cleaning, IndexTable* table, int64_t base_offset,
 
 
 cdef int finish_cleaned(Cleaning* cleaning, NewSegment* fresh, Segment* last_replaced) noexcept nogil:
-    """All files of the new segment are whole and on disk; it was last changed when the last of the old ones was."""
+    """Finish the new segment: all files are complete and on disk, with the mtime of the last original."""
     cdef char path[PATH_BYTES_MAX]
     cdef int error = write_out(cleaning, fresh)
     if error:
@@ -221,7 +221,7 @@ cdef void unlink_cleaned(Log* log, int64_t base_offset) noexcept nogil:
 
 
 cdef int copy_segments(Cleaning* cleaning, NewSegment* fresh, Segment** segments, int32_t count) noexcept nogil:
-    """From pinned segments to the finished files of the new one."""
+    """Copy pinned segments into the finished files of a new one."""
     cdef LastRecord* last_records = NULL
     cdef int32_t i
     cdef int error = log_copy_last_records(cleaning.log, &last_records, &cleaning.filter.last_records_count)
@@ -238,7 +238,7 @@ cdef int copy_segments(Cleaning* cleaning, NewSegment* fresh, Segment** segments
 
 
 cdef int clean_group(Cleaning* cleaning, Segment** segments, int32_t count, int64_t next_base) noexcept nogil:
-    """Put one new segment in the place of `segments`, of which the next begins at `next_base`."""
+    """Replace `segments` with one new segment; the next segment begins at `next_base`."""
     cdef NewSegment fresh
     cdef CleanedSegment cleaned
     cdef int32_t pinned = 0
@@ -250,7 +250,8 @@ cdef int clean_group(Cleaning* cleaning, Segment** segments, int32_t count, int6
         if error:
             break
         pinned += 1
-        # Readers that hold it go on when its files have other names: its indexes are mapped as long as it is pinned.
+        # Readers that hold a segment continue after its files are renamed: its indexes are mapped as long as it is
+        # pinned.
         error = io_error(cleaning, segment_map_indexes(segments[pinned - 1]))
     if not error:
         error = create_cleaned(cleaning, &fresh, segments[0].base_offset)
@@ -278,7 +279,7 @@ cdef int clean_group(Cleaning* cleaning, Segment** segments, int32_t count, int6
 # -- the round --
 
 cdef int32_t group_size(Cleaning* cleaning, Segment** segments, int32_t count, int64_t next_base) noexcept nogil:
-    """How many of the segments, from the first on, become one (Kafka's groupSegmentsBySize)."""
+    """How many segments, from the first on, are merged into one (Kafka's groupSegmentsBySize)."""
     cdef const LogConfig* config = log_config(cleaning.log)
     cdef int64_t bytes = segment_size(segments[0])
     cdef int64_t index_bytes = index_size(cleaning.log, segments[0], b".index")
@@ -307,7 +308,7 @@ cdef int64_t index_size(Log* log, Segment* segment, const char* suffix) noexcept
 
 
 cdef int64_t legacy_horizon(Log* log, Segment** segments, int32_t count, int64_t first_dirty) noexcept nogil:
-    """delete.retention.ms before the last change of the last clean segment; there is no such thing before the first cleaning."""
+    """delete.retention.ms before the last change of the last clean segment; unset before the first cleaning."""
     cdef char path[PATH_BYTES_MAX]
     cdef int32_t i
     cdef int64_t modified_ms
@@ -338,7 +339,7 @@ cdef int clean_groups(Cleaning* cleaning, Segment** segments, int32_t count, int
             size -= 1
         group_end = segments[i + size].base_offset if i + size < count else next_base
         error = clean_group(cleaning, segments + i, size, group_end)
-        for j in range(i, i + size):    # replaced ones are closed here, unless readers hold them
+        for j in range(i, i + size):    # replaced segments are closed here, unless readers hold them
             segment_unref(segments[j])
             segments[j] = NULL
         i += size
@@ -424,7 +425,7 @@ cdef int64_t stable_offset_of(Log* log) noexcept nogil:
 
 
 def cleanable(PartitionLog log not None, *, last_stable_offset=None, now_ms=None):
-    """What of the log could be cleaned: first_dirty, first_uncleanable (offsets), clean_bytes, dirty_bytes, overdue_ms."""
+    """What could be cleaned: first_dirty, first_uncleanable (offsets), clean_bytes, dirty_bytes, overdue_ms."""
     cdef Cleanable found
     cdef int64_t stable = stable_offset_of(log.log) if last_stable_offset is None else last_stable_offset
     cdef int64_t now = wall_clock_ms() if now_ms is None else now_ms
@@ -440,10 +441,10 @@ def clean(
     PartitionLog log not None, *, last_stable_offset=None, now_ms=None, dedupe_buffer_bytes=134217728, io_buffer_bytes=524288,
     load_factor=0.9,
 ):
-    """One round, whatever the dirty ratio is. Returns what it did, or None when nothing is dirty.
+    """Run one round regardless of the dirty ratio. Returns its statistics, or None when nothing is dirty.
 
-    Raises StorageFailure; its code is STORAGE_DELETED (12) when retention or a truncation took what was being cleaned, or
-    the log was closed or held: then the next round may do better.
+    Raises StorageFailure. Code STORAGE_DELETED (12) means that retention or truncation removed what was being
+    cleaned, or that the log was closed or held; a later round may succeed.
     """
     cdef CleanerControl control
     cdef Cleanable found = cleanable(log, last_stable_offset=last_stable_offset, now_ms=now_ms)

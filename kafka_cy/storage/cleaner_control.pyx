@@ -1,4 +1,4 @@
-"""What the threads of a cleaner share: they wait for work or for bandwidth, and are told to stop."""
+"""Shared state of the cleaner threads: waiting for work or bandwidth, and stopping."""
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 

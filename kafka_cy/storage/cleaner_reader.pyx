@@ -1,4 +1,4 @@
-"""How a cleaning round reads: whole batches of pinned segments, at the bandwidth it may use."""
+"""Reads whole batches of pinned segments for a cleaning round, within the allowed bandwidth."""
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport realloc
 from libc.string cimport memset
@@ -21,7 +21,7 @@ from kafka_cy.storage.storage_error cimport (
 
 
 cdef void throttle(Cleaning* cleaning, int64_t size) noexcept nogil:
-    """Account for bytes read or written, and wait when they were more than log.cleaner.io.max.bytes.per.second."""
+    """Account for bytes read or written; wait while they exceed log.cleaner.io.max.bytes.per.second."""
     cdef CleanerControl* control = cleaning.control
     cdef int64_t now_ms = monotonic_ms()
     cdef double spent_ms = <double>size * 1000.0 / cleaning.io_bytes_per_second
@@ -44,19 +44,19 @@ cdef bint was_stopped(Cleaning* cleaning) noexcept nogil:
 
 
 cdef int io_error(Cleaning* cleaning, int failed) noexcept nogil:
-    """The StorageError of 0 or an errno."""
+    """Convert 0 or an errno to a StorageError."""
     if failed == 0:
         return STORAGE_OK
     if failed == ENOMEM:
         return STORAGE_NO_MEMORY
-    if failed == ENOENT:                # retention or a deletion was faster
+    if failed == ENOENT:                # retention or a deletion removed it first
         return STORAGE_DELETED
     cleaning.failed_errno = failed
     return STORAGE_IO_ERROR
 
 
 cdef int fill_window(Cleaning* cleaning, BatchReader* reader, int64_t wanted) noexcept nogil:
-    """At least `wanted` bytes from the reader's position on are in the buffer."""
+    """Ensure that the buffer holds at least `wanted` bytes from the reader's position on."""
     cdef size_t capacity = max(cleaning.io_bytes, <size_t>wanted)
     cdef int64_t size, there
     cdef uint8_t* grown
@@ -82,7 +82,7 @@ cdef int fill_window(Cleaning* cleaning, BatchReader* reader, int64_t wanted) no
 
 
 cdef int legacy_header(const uint8_t* data, int64_t size, BatchHeader* header) noexcept nogil:
-    """A message of magic 0 or 1 as a batch: its offset is that of its last record."""
+    """Present a magic 0 or 1 message as a batch; the message's offset is that of its last record."""
     cdef LegacyMessage message
     if legacy_message_read(data, <size_t>size, &message) or not legacy_crc_matches(data, &message):
         return STORAGE_CORRUPT
@@ -101,7 +101,7 @@ cdef int legacy_header(const uint8_t* data, int64_t size, BatchHeader* header) n
 
 
 cdef int next_batch(Cleaning* cleaning, BatchReader* reader, const uint8_t** data, BatchHeader* header) noexcept nogil:
-    """The batch at the reader's position, whole and with the right checksum; the reader moves behind it."""
+    """Read the whole batch at the reader's position, verify its checksum and advance past it."""
     cdef int64_t left = reader.size - reader.position
     cdef int64_t size
     cdef const uint8_t* start
@@ -132,7 +132,7 @@ cdef int next_batch(Cleaning* cleaning, BatchReader* reader, const uint8_t** dat
 
 
 cdef int reader_init(Cleaning* cleaning, BatchReader* reader, Segment* segment) noexcept nogil:
-    """For a pinned segment."""
+    """Start reading a pinned segment."""
     memset(reader, 0, sizeof(BatchReader))
     reader.segment = segment
     reader.size = segment_size(segment)

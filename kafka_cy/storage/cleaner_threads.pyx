@@ -1,4 +1,4 @@
-"""The threads that clean: which log is next, how often, what they have done (Kafka's LogCleaner and LogCleanerManager)."""
+"""The cleaner threads: which log is next, how often, and their statistics (Kafka's LogCleaner and LogCleanerManager)."""
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
@@ -27,28 +27,27 @@ cdef enum:
     THREADS_MAX = 64
     BACKOFF_MIN_MS = 10
 
-# One thread. Its last round is guarded by the pool's control.mutex.
+# One thread. The statistics of its last round are guarded by the pool's control.mutex.
 cdef struct CleanerThread:
     CleanerPool* pool
     pthread_t thread
     RoundStats last
 
-# Purpose: the threads and what they choose from.
-# Lifetime: that of the LogCleaner, which ends the threads first.
-# Locks: control.mutex guards the list and the stats; it is held for nanoseconds, and no other lock is taken with it.
+# Purpose: the threads and the logs they choose from. Lifetime: that of the LogCleaner, which ends the threads first.
+# Locks: control.mutex guards the list and the statistics. It is held for nanoseconds; no other lock is taken under it.
 cdef struct CleanerPool:
     CleanerControl control
-    Partition** partitions      # with references
+    Partition** partitions      # holds references
     int32_t partitions_count
     int32_t partitions_capacity
     CleanerThread threads[THREADS_MAX]
     int32_t threads_running
-    int32_t changes             # (a) rounds that ended: something is to be told or written
+    int32_t changes             # (a) rounds that ended with something to report or checkpoint
     double max_dirty_ratio
     int64_t max_overdue_ms
     int64_t last_run_ms         # monotonic
 
-# The dirtiest log that is to be cleaned now; with a reference to its partition.
+# The dirtiest log that should be cleaned now, with a reference to its partition.
 cdef struct Choice:
     Partition* partition
     Log* log
@@ -97,7 +96,7 @@ cdef void consider(Partition* partition, int64_t now_ms, Choice* best, double* m
 
 
 cdef bint choose(CleanerPool* pool, int64_t now_ms, Choice* best) noexcept nogil:
-    """True: `best` is to be cleaned, and no other thread is at it."""
+    """True when `best` should be cleaned and no other thread is cleaning it."""
     cdef Partition** partitions = NULL
     cdef int32_t count = 0
     cdef int32_t i
@@ -129,7 +128,8 @@ cdef bint choose(CleanerPool* pool, int64_t now_ms, Choice* best) noexcept nogil
 
 
 cdef bint passes(int error, int failed_errno) noexcept nogil:
-    """May the next round do better? It was stopped, or something ran out; what is left are damaged files and disks."""
+    """May the next round succeed? True if the round was stopped or a resource ran out; false for damaged files and
+    disks."""
     if error == STORAGE_DELETED or error == STORAGE_OFFLINE or error == STORAGE_NO_MEMORY:
         return True
     return error == STORAGE_IO_ERROR and (
@@ -137,7 +137,7 @@ cdef bint passes(int error, int failed_errno) noexcept nogil:
 
 
 cdef bint clean_dirtiest(CleanerThread* thread) noexcept nogil:
-    """True: a round ended well, so that there may be more to do at once."""
+    """True when a round succeeded, so more work may be ready at once."""
     cdef CleanerPool* pool = thread.pool
     cdef int64_t now_ms = wall_clock_ms()
     cdef Choice best
@@ -187,7 +187,7 @@ cdef void start_threads(CleanerPool* pool) noexcept nogil:
 
 
 cdef void stop_threads(CleanerPool* pool) noexcept nogil:
-    """A round in progress ends at its next read, without a trace."""
+    """A round in progress stops at its next read and leaves nothing behind."""
     cdef int32_t i
     atomic_store_i32(&pool.control.stopping, 1)
     control_wake(&pool.control)
@@ -236,7 +236,7 @@ cdef void remove_partition(CleanerPool* pool, Partition* partition) noexcept nog
         partition_release(partition)
 
 
-# What the threads did in their last rounds.
+# Statistics of the threads' last rounds.
 cdef struct PoolStats:
     double max_dirty_ratio
     int64_t last_run_ms         # monotonic
@@ -266,7 +266,7 @@ cdef void read_stats(CleanerPool* pool, PoolStats* stats) noexcept nogil:
 
 
 cdef class LogCleaner:
-    """The log cleaner of a broker. Owner: LogManager. Its threads run from the first partition on, until stop().
+    """The log cleaner of a broker. Owner: LogManager. Its threads run from the first partition until stop().
 
     `config` has the broker's log.cleaner.* keys with typed values.
     """
@@ -307,7 +307,7 @@ cdef class LogCleaner:
             pthread_mutex_unlock(&self.pool.control.mutex)
 
     def configure(self, dict config):
-        """Take changed settings; with another number of threads, rounds in progress begin again."""
+        """Apply changed settings. If the number of threads changes, rounds in progress restart."""
         cdef int32_t threads = self.pool.control.config.threads
         self._take(config)
         if self.pool.partitions_count == 0:
@@ -320,7 +320,7 @@ cdef class LogCleaner:
                 control_wake(&self.pool.control)
 
     def add(self, HostedPartition partition not None):
-        """Clean this partition whenever its topic is compacted. Adding it again does nothing."""
+        """Clean this partition whenever its topic is compacted. Adding it again has no effect."""
         cdef int failed
         with nogil:
             failed = add_partition(self.pool, partition.partition)
@@ -330,22 +330,22 @@ cdef class LogCleaner:
             raise MemoryError
 
     def remove(self, HostedPartition partition not None):
-        """Look at this partition no more. A round that is at it ends by itself when its log is closed."""
+        """Stop cleaning this partition. A running round ends by itself when the log is closed."""
         with nogil:
             remove_partition(self.pool, partition.partition)
 
     def stop(self):
-        """End the threads. Rounds in progress are given up."""
+        """End the threads. Rounds in progress are abandoned."""
         with nogil:
             stop_threads(self.pool)
 
     @property
     def changes(self):
-        """Counts rounds, for whoever has to tell or to write down what they did."""
+        """Count of rounds, for callers that report or checkpoint results."""
         return atomic_load_i32(&self.pool.changes)
 
     def stats(self):
-        """Kafka's metrics of LogCleaner and LogCleanerManager but for those of each log directory.
+        """Kafka's metrics of LogCleaner and LogCleanerManager, except those per log directory.
 
         max_dirty_percent, time_since_last_run_ms, cleaner_recopy_percent, max_clean_time_s,
         max_buffer_utilization_percent, max_compaction_delay_s, dead_thread_count
@@ -365,7 +365,7 @@ cdef class LogCleaner:
 
 
 def cleanable_bytes(HostedPartition partition not None):
-    """Bytes of the partition's log that are dirty and may be cleaned."""
+    """Dirty bytes of the partition's log that may be cleaned."""
     cdef Partition* hosted = partition.partition
     cdef Cleanable found
     cdef int error

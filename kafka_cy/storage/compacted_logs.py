@@ -1,4 +1,4 @@
-"""What is left to do around the log cleaner, whose threads are native: which logs it gets, what its rounds left behind."""
+"""The Python side of the native log cleaner: which logs it cleans, and what to do after its rounds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ Key = tuple[str, int]  # topic and partition
 
 
 class CompactedLogs:
-    """Owner: LogManager, which holds its mutex for `add`, `remove` and `configure`. No thread until there is a compacted log."""
+    """Owner: LogManager, which holds its mutex for `add`, `remove` and `configure`. No thread runs until a compacted
+    log exists."""
 
     def __init__(self, config: dict[str, Any] | None) -> None:
         """`config`: the broker's log.cleaner.* keys with typed values; without it nothing is compacted."""
@@ -26,16 +27,16 @@ class CompactedLogs:
 
     @property
     def in_use(self) -> bool:
-        """Was there ever a compacted log?"""
+        """True once a compacted log has been added."""
         return self._cleaner is not None
 
     @property
     def rounds_ended(self) -> bool:
-        """Since the last look_after()."""
+        """True if rounds have ended since the last look_after()."""
         return self._cleaner is not None and self._rounds_seen != self._cleaner.changes
 
     def add(self, partition: HostedPartition, topic_config: Mapping[str, Any]) -> None:
-        """Have the partition cleaned, if it is of a compacted topic."""
+        """Clean the partition if its topic is compacted."""
         if self._config is None or "compact" not in topic_config.get("cleanup.policy", ()):
             return
         if self._cleaner is None:
@@ -52,14 +53,14 @@ class CompactedLogs:
         self._replacements.pop((partition.topic, partition.index), None)
 
     def configure(self, config: dict[str, Any] | None) -> None:
-        """Take changed log.cleaner.* keys."""
+        """Apply changed log.cleaner.* keys."""
         if self._config is not None and config is not None:
             self._config = dict(config)
             if self._cleaner is not None:
                 self._cleaner.configure(config)
 
     def look_after(self, hosted: Iterable[HostedPartition]) -> tuple[list[HostedPartition], list[HostedPartition]]:
-        """After rounds: which partitions have segments that were replaced, and which have turned out not to be cleanable."""
+        """After rounds: return the partitions with replaced segments, and those that turned out not to be cleanable."""
         assert self._cleaner is not None
         self._rounds_seen = self._cleaner.changes
         replaced, uncleanable = [], []
@@ -74,9 +75,10 @@ class CompactedLogs:
         return replaced, uncleanable
 
     def stats(self, hosted: Mapping[Key, HostedPartition], dir_of: Mapping[Key, str], dirs: Iterable[str]) -> dict[str, Any]:
-        """The cleaner's metrics (LogCleaner.stats), and for each log directory how much of it cannot be cleaned.
+        """The cleaner's metrics (LogCleaner.stats), plus the uncleanable part of each log directory.
 
-        uncleanable_partitions_count and uncleanable_bytes: {log directory: number}. Empty while nothing is compacted.
+        uncleanable_partitions_count and uncleanable_bytes: {log directory: number}. Empty while nothing is
+        compacted.
         """
         if self._cleaner is None:
             return {}
@@ -92,6 +94,6 @@ class CompactedLogs:
         return {**self._cleaner.stats(), "uncleanable_partitions_count": counts, "uncleanable_bytes": sizes}
 
     def stop(self) -> None:
-        """End the threads; a round in progress ends without a trace."""
+        """End the threads; a round in progress leaves nothing behind."""
         if self._cleaner is not None:
             self._cleaner.stop()

@@ -1,4 +1,4 @@
-"""What `kafka-cy dump-log` prints of Kafka's files: the same as kafka-dump-log."""
+"""`kafka-cy dump-log`: prints Kafka's files like kafka-dump-log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def dump(
     offsets_decoder: bool = False,
     write: Write = print,
 ) -> int:
-    """Print each file; returns how many places of an index do not match its log."""
+    """Print each file; returns the number of index entries that do not match their log."""
     mismatches = 0
     for name in paths:
         path = Path(name)
@@ -95,7 +95,7 @@ def _record_line(batch: Batch, record: Record, i: int, data: bool) -> str:
 
 
 def _entries(path: Path, layout: str) -> Iterator[tuple[int, int]]:
-    """Entries of an index up to the zero padding that Kafka leaves in an active one."""
+    """Index entries up to the zero padding that Kafka leaves in an active index."""
     content = path.read_bytes()
     size = struct.calcsize(layout)
     for i, entry in enumerate(struct.iter_unpack(layout, content[: len(content) // size * size])):

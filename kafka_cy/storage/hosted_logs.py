@@ -1,4 +1,4 @@
-"""The table of all logs of a broker: which partition lies in which log directory, and which directories still work."""
+"""The table of all logs of a broker: the log directory of each partition, and which directories work."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Key = tuple[str, int]  # topic and partition
 class HostedLogs:
     """Owner: LogManager. Used by the control thread and by the log manager's own thread.
 
-    `mutex` guards all tables; it is not held while a disk is waited for, except to make and rename folders and, for the moment
-    at which a moved partition changes its directory, to make that name durable.
-    `_checkpoints_mutex`, which is never taken while `mutex` is held, keeps two threads from writing checkpoints at once.
+    `mutex` guards all tables. It is not held during disk waits, with two exceptions: folders are created and renamed
+    under it, and when a moved partition switches directories the new name is synced under it. `_checkpoints_mutex`
+    keeps two threads from writing checkpoints at once; it is never taken while `mutex` is held.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class HostedLogs:
     ) -> None:
         self.mutex = threading.RLock()
         self._checkpoints_mutex = threading.Lock()
-        self.wake = threading.Event()  # there is work for the log manager's thread
+        self.wake = threading.Event()  # the log manager's thread has work
         self.partitions: dict[Key, HostedPartition] = {}
         self.dir_of: dict[Key, str] = {}
-        self.dirs: dict[str, LogDir] = {}  # those that work
+        self.dirs: dict[str, LogDir] = {}  # working directories
         self.offline_dirs: set[str] = set()
-        self.failed_dirs: list[LogDir] = []  # offline since the start; still locked, as their logs are still open
-        self.stale: set[Key] = set()  # the checkpoints still have offsets of partitions that were deleted or set aside
-        self.unsynced: set[str] = set()  # log directories in which folders were renamed since their last fsync
-        self.removals: list[tuple[float, str]] = []  # (due, folder to remove, or folder with .deleted files)
+        self.failed_dirs: list[LogDir] = []  # offline since the start; still locked because their logs are still open
+        self.stale: set[Key] = set()  # checkpoints that still have offsets of deleted or set-aside partitions
+        self.unsynced: set[str] = set()  # log directories with renamed folders since their last fsync
+        self.removals: list[tuple[float, str]] = []  # (due time, folder to remove, or folder with .deleted files)
         self.compacted = CompactedLogs(cleaner_config)
         self.on_offline = on_offline
         self.warn = warn if warn is not None else _warn_on_stderr
@@ -60,14 +60,14 @@ class HostedLogs:
         return self._configs.get(topic) or self._default_config
 
     def set_config(self, topic: str, config: dict[str, Any] | None) -> None:
-        """Take a topic's configuration; None forgets it. With the mutex."""
+        """Set a topic's configuration; None removes it. Call with the mutex held."""
         if config is None:
             self._configs.pop(topic, None)
         else:
             self._configs[topic] = dict(config)
 
     def shortest_flush_ms(self) -> int:
-        """The lowest flush.ms of all."""
+        """The lowest flush.ms of all topics."""
         with self.mutex:
             return min(int(c.get("flush.ms", 1 << 62)) for c in [self._default_config, *self._configs.values()])
 
@@ -83,25 +83,25 @@ class HostedLogs:
             return list(self.partitions.values())
 
     def working(self) -> list[HostedPartition]:
-        """All partitions in directories that work."""
+        """All partitions in working directories."""
         with self.mutex:
             return [partition for key, partition in self.partitions.items() if self.dir_of[key] in self.dirs]
 
     def remove_later(self, folder: str, delay_ms: int) -> None:
-        """Have the log manager's thread remove a folder that was renamed, or the `.deleted` files in a partition's."""
+        """Let the log manager's thread remove a renamed folder, or the `.deleted` files in a partition's folder."""
         with self.mutex:
             self.removals.append((time.monotonic() + delay_ms / 1000, folder))
         self.wake.set()
 
     def sync_directories(self) -> None:
-        """Make renamed folders durable; a directory where that fails goes offline."""
+        """Make renamed folders durable; a directory where this fails goes offline."""
         with self.mutex:
             unsynced, self.unsynced = self.unsynced, set()
         for path in unsynced:
             self.sync_directory(path)
 
     def sync_directory(self, path: str) -> bool:
-        """Make the names in a log directory durable; False when that failed and took it offline."""
+        """Make the names in a log directory durable; returns False if this failed and took the directory offline."""
         try:
             checkpoints.sync_directory(path)
         except OSError as error:
@@ -112,7 +112,7 @@ class HostedLogs:
     # -- failed directories --
 
     def check_directories(self) -> None:
-        """A log that went offline takes its whole directory with it, as in Kafka."""
+        """A log that goes offline takes its whole directory offline, as in Kafka."""
         self._failures_seen = count_of_failures()
         with self.mutex:
             failed = {self.dir_of[key]: p.log.failed_errno for key, p in self.partitions.items() if p.log.offline}
@@ -126,7 +126,7 @@ class HostedLogs:
         return self._failures_seen != count_of_failures()
 
     def take_offline(self, path: str, reason: str) -> None:
-        """A directory failed: its partitions are offline until the next start."""
+        """A directory failed: its partitions stay offline until the next start."""
         with self.mutex:
             if path in self.offline_dirs:
                 return
@@ -140,7 +140,7 @@ class HostedLogs:
         self.tell(self.on_offline, path, reason, lost)
 
     def tell(self, listener: Callable[..., None] | None, *what: Any) -> None:
-        """Call it on the control thread, if there is one."""
+        """Call `listener` on the control thread, or here if there is no control loop."""
         if listener is None:
             return
         if self._loop is not None:
@@ -151,9 +151,9 @@ class HostedLogs:
     # -- checkpoints --
 
     def write_checkpoints(self) -> None:
-        """Recovery points, log start offsets, high watermarks and cleaned offsets of every directory.
+        """Write the recovery points, log start offsets, high watermarks and cleaner offsets of every directory.
 
-        A directory where they cannot be written goes offline, as in Kafka (CheckpointFile).
+        A directory where this fails goes offline, as in Kafka (CheckpointFile).
         """
         with self._checkpoints_mutex:
             with self.mutex:
@@ -172,7 +172,7 @@ class HostedLogs:
                 self.stale -= stale
 
     def write_cleaned_offsets(self) -> None:
-        """Only how far each log is clean."""
+        """Write the cleaner offsets only."""
         with self._checkpoints_mutex:
             for path, hosted in self._by_directory().items():
                 cleaned = {key: p.log.cleaner_offset for key, p in hosted if p.log.cleaner_offset >= 0}
@@ -194,7 +194,7 @@ class HostedLogs:
             self.take_offline(path, f"its checkpoints cannot be written: {error.strerror}")
 
     def not_usable(self, path: str) -> LogDirError:
-        """The error for a directory that is not among those that work."""
+        """The error for a directory that is not a working log directory."""
         return LogDirError("not writable", f"log directory {path} does not exist or has failed")
 
 

@@ -1,6 +1,7 @@
-"""Look-ups in the offset and the time index, callable from Python: for micro-benchmarks only.
+"""Lookups in the offset and time indexes, callable from Python: for micro-benchmarks only.
 
-Both take sorted int64 arrays and give the sum of what they found, so that the loop is measured and not Python's calls.
+Both take sorted int64 arrays and return the sum of the results, so that the native loop is measured, not Python
+calls.
 """
 from libc.stdint cimport int64_t
 
@@ -10,7 +11,7 @@ from kafka_cy.storage.time_index cimport TIME_ENTRY_SIZE, time_index_floor, time
 
 
 cdef class IndexProbe:
-    """An offset index with entry i at file position i, and a time index with entry i at relative offset i."""
+    """Build an offset index with entry i at file position i, and a time index with entry i at relative offset i."""
     cdef IndexTable offsets
     cdef IndexTable times
 
@@ -27,7 +28,7 @@ cdef class IndexProbe:
         table_free(&self.times)
 
     def sum_of_positions(self, const int64_t[::1] targets not None):
-        """Of the last entries with an offset <= target."""
+        """Find the last entries with an offset <= target."""
         cdef int64_t total = 0
         cdef Py_ssize_t i
         with nogil:
@@ -36,7 +37,7 @@ cdef class IndexProbe:
         return total
 
     def sum_of_offsets(self, const int64_t[::1] targets not None):
-        """Of the last entries with a timestamp < target."""
+        """Find the last entries with a timestamp < target."""
         cdef int64_t total = 0
         cdef Py_ssize_t i
         with nogil:

@@ -1,4 +1,4 @@
-"""Load, map, append to and write the entry tables behind offset and time indexes."""
+"""Load, map, append to and write the entry tables of the offset and time indexes."""
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
@@ -58,8 +58,9 @@ cdef bint entry_is_zero(const uint8_t* entry, int32_t size) noexcept nogil:
 
 
 cdef void trim_padding(IndexTable* table) noexcept nogil:
-    """Kafka preallocates its active indexes with zeros and cuts them on a clean close only; entries are sorted, so the
-    padding is one run at the end. An all-zero first entry is real only in an offset index, and is dropped harmlessly."""
+    """Drop zero padding. Kafka preallocates active indexes with zeros and truncates them only on a clean close. Entries
+    are sorted, so the padding is one run at the end. An all-zero first entry is real only in an offset index;
+    dropping it is harmless."""
     cdef int32_t low = 0
     cdef int32_t high = table.count
     cdef int32_t middle

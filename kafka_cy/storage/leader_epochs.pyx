@@ -29,7 +29,7 @@ cdef int epochs_copy(const LeaderEpochs* epochs, LeaderEpochs* copy) noexcept no
 
 
 cdef int epochs_assign(LeaderEpochs* epochs, int32_t epoch, int64_t start_offset) noexcept nogil:
-    """Note that `epoch` begins at `start_offset`; entries that this contradicts go."""
+    """Record that `epoch` begins at `start_offset`; conflicting entries are removed."""
     cdef EpochEntry* grown
     if epoch < 0 or (epochs.count > 0 and epochs.entries[epochs.count - 1].epoch == epoch
                      and epochs.entries[epochs.count - 1].start_offset <= start_offset):
@@ -65,7 +65,8 @@ cdef int32_t epochs_of(LeaderEpochs* epochs, int64_t offset) noexcept nogil:
 cdef void epochs_end_offset_for(
     LeaderEpochs* epochs, int32_t asked_epoch, int64_t log_end, int32_t* epoch, int64_t* end_offset
 ) noexcept nogil:
-    """The largest epoch <= asked and where it ends. Asked below the first known epoch: that end is the first one's start."""
+    """The largest epoch <= the requested one, and its end offset. Below the first known epoch, the end is that epoch's
+    start."""
     cdef int32_t i
     epoch[0] = -1
     end_offset[0] = -1
@@ -89,7 +90,7 @@ cdef void epochs_truncate_end(LeaderEpochs* epochs, int64_t end_offset) noexcept
 
 
 cdef void epochs_truncate_start(LeaderEpochs* epochs, int64_t start_offset) noexcept nogil:
-    """Drop what ended at or before `start_offset`; the epoch it lies in now begins there."""
+    """Drop epochs that ended at or before `start_offset`; the epoch that contains it now begins there."""
     cdef int32_t dropped = 0
     while dropped + 1 < epochs.count and epochs.entries[dropped + 1].start_offset <= start_offset:
         dropped += 1
