@@ -192,6 +192,28 @@ def test_requests_while_a_partition_loads(monkeypatch: pytest.MonkeyPatch) -> No
     assert not loading.group().members, "sessions begin anew after loading, and end"
 
 
+def test_partitions_load_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(3))
+    groups = {harness.partition_index(name): name for name in map(str, range(100))}
+    for name in groups.values():
+        for offset in range(10):
+            assert harness.commit(group=name, offset=offset) == 0
+    harness.coordinator.stop()
+    monkeypatch.setattr(loader, "SLICE_S", 0.0)
+    monkeypatch.setattr(loader, "READ_BYTES", 1)
+    loading = harness.reload()
+    assert loading.loop.pending == 2, "the expiry, and one slice of loading"
+    shards = loading.coordinator.runtime.shards
+    offsets = [shards[index].loader.offset for index in range(3)]
+    assert offsets == [1, 0, 0]
+    loading.coordinator.runtime.unload(1)
+    loading.loop.advance(0)
+    assert [index for index, shard in shards.items() if shard.loader is None] == [0, 2]
+    assert loading.commit(group=groups[1]) == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+    loading.loop.advance(0)
+    assert loading.group(groups[1]).offsets["ct"][0].offset == 9
+
+
 def test_delete_of_an_offset_that_is_named_twice() -> None:
     harness = Harness()
     assert harness.commit() == 0

@@ -1,53 +1,37 @@
-"""Replays a partition of a coordinator's topic into a state machine, in slices, so that other work goes on."""
+"""Replays a partition of a coordinator's topic into a state machine, in small steps, so that other work goes on."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from kafka_cy.coordinator.runtime.result import StateMachine
 from kafka_cy.records import iterate_batches
 
-SLICE_S = 0.02
-READ_BYTES = 1 << 16
+SLICE_S = 0.001  # of loading, before other requests have their turn
+READ_BYTES = 1 << 14  # of a step, which takes about a millisecond; a larger batch is one step
 COMMIT_MARKER = b"\x00\x01"  # the type in a control record's key (int16 version, int16 type); abort is 0
 
 
 class PartitionLoader:
-    """Reads a HostedPartition up to the log's end, then calls `done()`, or `failed(error)`.
+    """Reads a HostedPartition up to the log's end.
 
     Records above the high watermark are replayed too: they are stored later, and no one would replay them then.
     """
 
-    def __init__(
-        self, hosted: Any, state: StateMachine, loop: Any, done: Callable[[], None], failed: Callable[[Exception], None]
-    ) -> None:
+    def __init__(self, hosted: Any, state: StateMachine) -> None:
         self.hosted = hosted
         self.state = state
-        self.loop = loop
-        self.done = done
-        self.failed = failed
         self.offset: int = hosted.log_start_offset  # behind the last record that was replayed
         self.cancelled = False
 
-    def run(self) -> None:
-        """Work for one slice; a timer continues when there is more."""
-        deadline = time.monotonic() + SLICE_S
-        while not self.cancelled:
-            end_offset = self.hosted.log_end_offset
-            if self.offset >= end_offset:
-                return self.done()
-            before = self.offset
-            try:
-                self._replay(iterate_batches(self.hosted.read(self.offset, READ_BYTES, end_offset)))
-            except Exception as error:  # noqa: BLE001 whatever it was, the partition must not count as loading for ever
-                return self.failed(error)
-            if self.offset == before:
-                return self.done()
-            if time.monotonic() >= deadline:
-                self.loop.call_later(0, self.run)
-                return
+    def step(self) -> bool:
+        """Replay the next batches. Returns whether the log's end is reached. Raises what the log or the replay raises."""
+        end_offset = self.hosted.log_end_offset
+        before = self.offset
+        if before < end_offset:
+            self._replay(iterate_batches(self.hosted.read(before, READ_BYTES, end_offset)))
+        return self.offset >= end_offset or self.offset == before
 
     def _replay(self, batches: Iterable[Any]) -> None:
         for batch in batches:

@@ -12,10 +12,12 @@ Kafka: CoordinatorRuntime, CoordinatorShard, CoordinatorResult.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from kafka_cy.coordinator.runtime import loader
 from kafka_cy.coordinator.runtime.loader import PartitionLoader
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.shard import AppendFailed, S, Shard, Stored
@@ -50,6 +52,8 @@ class CoordinatorRuntime(Generic[S]):
         self.compression = compression
         self.log = log
         self.shards: dict[int, Shard[S]] = {}
+        self._to_load: deque[Shard[S]] = deque()
+        self._loading = False  # `_load` runs, or a timer calls it
         self._waiting: dict[int, Shard[S]] = {}  # shards with responses that wait
 
     # -- shards --
@@ -58,7 +62,8 @@ class CoordinatorRuntime(Generic[S]):
         """Begin to load every partition that this broker hosts."""
         topic = self.cluster.topics.get(self.topic)
         for index in range(len(topic.partitions) if topic is not None else 0):
-            self.shard(index)
+            self._host(index)
+        self._load()
 
     def stop(self) -> None:
         """Unload everything."""
@@ -67,16 +72,45 @@ class CoordinatorRuntime(Generic[S]):
 
     def shard(self, index: int) -> Shard[S] | None:
         """The partition's shard; begins to load it when this broker hosts it, else None."""
-        shard = self.shards.get(index)
-        if shard is None:
-            hosted = self.cluster.partition(self.topic, index)
-            if hosted is None:
-                return None
-            shard = self.shards[index] = Shard(index, hosted, self.make_state())
-            done, failed = partial(self._loaded, shard), partial(self._load_failed, shard)
-            shard.loader = PartitionLoader(hosted, shard.state, self.loop, done, failed)
-            shard.loader.run()
+        if index not in self.shards:
+            self._host(index)
+            if not self._loading:
+                self._load()
         return self.shards.get(index)
+
+    def _host(self, index: int) -> None:
+        hosted = self.cluster.partition(self.topic, index)
+        if hosted is not None and index not in self.shards:
+            shard = self.shards[index] = Shard(index, hosted, self.make_state())
+            shard.loader = PartitionLoader(hosted, shard.state)
+            self._to_load.append(shard)
+
+    def _load(self) -> None:
+        """Load for one slice, one partition after the other; a timer continues when there is more."""
+        self._loading = True
+        deadline = time.monotonic() + loader.SLICE_S
+        try:
+            while self._to_load:
+                if self._load_step(self._to_load[0]):
+                    self._to_load.popleft()
+                if time.monotonic() >= deadline:
+                    break
+        finally:
+            self._loading = bool(self._to_load)
+            if self._loading:
+                self.loop.call_later(0, self._load)
+
+    def _load_step(self, shard: Shard[S]) -> bool:
+        """Load a bit of the partition. Returns whether nothing is left to do for it."""
+        if shard.loader is None or shard.loader.cancelled:
+            return True
+        try:
+            if not shard.loader.step():
+                return False
+            self._loaded(shard)
+        except Exception as error:  # noqa: BLE001 whatever it was, the partition must not count as loading for ever
+            self._load_failed(shard, error)
+        return True
 
     def _loaded(self, shard: Shard[S]) -> None:
         if shard.loader is not None:
