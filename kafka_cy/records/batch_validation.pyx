@@ -19,7 +19,8 @@ cdef enum:
     RECORD_ERRORS_ALWAYS = 1000     # so many are listed however small the batch is
 
 
-# What a walk found. Owner: the caller's stack.
+# What a walk found.
+# Owner: the caller's stack.
 cdef struct Walk:
     int64_t timestamp_min           # records outside [min, max] are refused (timestamp -1 is exempt)
     int64_t timestamp_max

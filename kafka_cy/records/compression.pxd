@@ -22,7 +22,8 @@ cdef enum CompressionError:
     COMPRESSION_UNKNOWN_CODEC = 4
 
 # Purpose: the compression contexts of one thread, created when they are first needed, then reused.
-# Owner: the thread that created it; no locks. Lifetime: until codecs_free.
+# Owner: the thread that created it; no locks.
+# Lifetime: until codecs_free.
 # Limits: an unpacked buffer or zstd context that a hostile input made large is freed after use.
 cdef struct Codecs:
     void* inflater              # z_stream

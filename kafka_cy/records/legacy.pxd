@@ -17,7 +17,8 @@ cdef struct LegacyMessage:
     const uint8_t* value
     int32_t value_size
 
-# The messages inside a wrapper. Owner: the caller's stack; `unpacked` must outlive it.
+# The messages inside a wrapper.
+# Owner: the caller's stack; `unpacked` must outlive it.
 cdef struct LegacyIterator:
     Reader reader
     int64_t offset_shift        # added to the inner (relative) offsets

@@ -58,7 +58,8 @@ cdef enum:
 cdef uint8_t[4] MAGIC = [0x04, 0x22, 0x4d, 0x18]
 
 
-# A frame's descriptor. Owner: the caller's stack.
+# A frame's descriptor.
+# Owner: the caller's stack.
 cdef struct Frame:
     size_t header_size
     size_t block_size_max

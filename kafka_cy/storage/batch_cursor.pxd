@@ -7,7 +7,8 @@ from kafka_cy.storage.segment cimport Segment
 cdef enum:
     CURSOR_WINDOW_SIZE = 8192
 
-# Walks batch headers with few reads. Owner: the calling thread (the cursor lives on its stack).
+# Walks batch headers with few reads.
+# Owner: the calling thread (the cursor lives on its stack).
 cdef struct BatchCursor:
     Segment* segment
     int64_t limit               # end of the readable part of the segment

@@ -8,8 +8,9 @@ from kafka_cy.storage.cleaned_transactions cimport CleanedTransactions
 from kafka_cy.storage.offset_map cimport OffsetMap
 from kafka_cy.storage.producer_state cimport LastRecord
 
-# State of a cleaning round that batch filtering needs. Owner: one cleaner thread. Limits: a batch that unpacks to more
-# than `unpacked_bytes_max` counts as corrupt.
+# State of a cleaning round that batch filtering needs.
+# Owner: one cleaner thread.
+# Limits: a batch that unpacks to more than `unpacked_bytes_max` counts as corrupt.
 cdef struct BatchFilter:
     OffsetMap* latest
     int64_t latest_offset       # end offset of the map; later records stay

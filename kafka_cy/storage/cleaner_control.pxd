@@ -12,8 +12,8 @@ cdef struct CleanerConfig:
     double load_max                     # maximum load factor of the key map
     int64_t backoff_ms
 
-# Purpose: state that the cleaner threads share: configuration, bandwidth, the stop request. Locks: `mutex` guards all
-# but the atomics and is held for nanoseconds.
+# Purpose: state that the cleaner threads share: configuration, bandwidth, the stop request.
+# Locks: `mutex` guards all but the atomics and is held for nanoseconds.
 cdef struct CleanerControl:
     pthread_mutex_t mutex
     pthread_cond_t changed              # by the monotonic clock

@@ -23,7 +23,8 @@ cdef struct RoundStats:
     int64_t segments_after
     double buffer_utilization           # share of the map's slots
 
-# A round in progress. Owner: one cleaner thread, on its stack. Its buffers exist only during the round.
+# A round in progress.
+# Owner: one cleaner thread, on its stack. Its buffers exist only during the round.
 cdef struct Cleaning:
     CleanerControl* control
     Log* log

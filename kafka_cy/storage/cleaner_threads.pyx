@@ -33,8 +33,10 @@ cdef struct CleanerThread:
     pthread_t thread
     RoundStats last
 
-# Purpose: the threads and the logs they choose from. Lifetime: that of the LogCleaner, which ends the threads first.
-# Locks: control.mutex guards the list and the statistics. It is held for nanoseconds; no other lock is taken under it.
+# Purpose: the threads and the logs they choose from.
+# Lifetime: that of the LogCleaner, which ends the threads first.
+# Locks: control.mutex guards the list and the statistics. It is held for nanoseconds; no other lock is taken under
+#   it.
 cdef struct CleanerPool:
     CleanerControl control
     Partition** partitions      # holds references

@@ -1,4 +1,4 @@
-# Appending: checks, roll, one write, publication. Everything here holds the append mutex.
+# Appending: checks, roll, one write, publication. Everything here runs with the append mutex held.
 
 cdef inline Segment* active_segment(Log* log) noexcept nogil:
     return log.segments[log.segments_count - 1]
@@ -44,7 +44,7 @@ cdef int log_append_locked(
 cdef int place_batch(
     Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, AppendResult* result
 ) noexcept nogil:
-    """State, epoch and producer checks; the batch's offsets and epoch, patched into its header and its bytes."""
+    """Check state, epoch and producer; assign offsets and the epoch and patch them into the batch's header and bytes."""
     cdef BatchHeader* header = &batch.header
     cdef int32_t latest_epoch = epochs_latest(&log.epochs)
     cdef int64_t end_offset = log.end_offset
@@ -91,7 +91,7 @@ cdef int check_producer(Log* log, BatchHeader* header, AppendOrigin origin, Appe
     result.duplicate = True
     result.last_offset = repeated.last_offset
     result.base_offset = repeated.last_offset - repeated.offset_delta
-    result.log_append_time_ms = repeated.timestamp_ms     # with either kind of timestamp, as Kafka answers a repeat
+    result.log_append_time_ms = repeated.timestamp_ms     # with either timestamp type, as Kafka answers a duplicate
     return STORAGE_OK
 
 
@@ -113,12 +113,12 @@ cdef bint must_roll(Segment* active, const LogConfig* config, int64_t jitter_ms,
     return waited_ms > config.segment_ms - jitter_ms
 
 
-cdef int32_t offline_events = 0     # (a) how often any log went offline: what the log manager watches
+cdef int32_t offline_events = 0     # (a) number of logs that went offline; the log manager watches it
 
 
 cdef int fail_log(Log* log, int error_number) noexcept nogil:
-    """The StorageError of a failed call. The disk's failures take the log offline, a full disk's as well (Kafka:
-    LogDirFailureChannel); for want of memory or descriptors nothing was tried yet, and the next call may succeed."""
+    """The StorageError of a failed call. Disk failures, including a full disk, take the log offline (Kafka:
+    LogDirFailureChannel). If memory or descriptors ran out, nothing was written yet and the next call may succeed."""
     if error_number == ENOMEM:
         return STORAGE_NO_MEMORY
     atomic_store_i32(&log.failed_errno, error_number)
@@ -128,13 +128,13 @@ cdef int fail_log(Log* log, int error_number) noexcept nogil:
 
 
 cdef int fail_read(Log* log, int error_number) noexcept nogil:
-    """The same for a read. A file that is not there is one that retention took from under the reader."""
+    """The same for a read. If the file is missing, retention removed it from under the reader."""
     return STORAGE_IO_ERROR if error_number == ENOENT else fail_log(log, error_number)
 
 
 cdef int write_batch(Log* log, ValidBatch* batch) noexcept nogil:
-    """One write. One that failed half-way is cut off again, so that the file ends with the last whole batch; where that
-    fails as well, the next start cuts it."""
+    """Write the bytes at once. A partial write is cut off again, so that the file ends with the last whole batch. If
+    that also fails, the next start cuts the file."""
     cdef Segment* active = active_segment(log)
     cdef int failed = segment_pin(active)
     if failed:
@@ -147,7 +147,7 @@ cdef int write_batch(Log* log, ValidBatch* batch) noexcept nogil:
 
 
 cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noexcept nogil:
-    """Indexes, producer state, epochs and the new end, for readers all at once."""
+    """Publish indexes, producer state, epochs and the new end to readers, all at once."""
     cdef BatchHeader* header = &batch.header
     cdef Segment* active = active_segment(log)
     cdef int64_t position = active.size
@@ -163,7 +163,7 @@ cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noe
     elif log.epochs.dirty:
         write_epochs(log)
     pthread_mutex_lock(&log.segments_mutex)
-    # An index entry that finds no memory is only a slower lookup.
+    # If memory for an index entry runs out, lookups are only slower.
     segment_index_batch(
         active, last_offset, records_timestamp(header), position, <int64_t>batch.size, config.index_interval_bytes)
     if has_aborted:
@@ -174,7 +174,7 @@ cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noe
     tail.position = position
     log.tail_count += 1
     atomic_store_i64(&active.size, position + <int64_t>batch.size)
-    if log.producers.ended_count > 0:       # before first_unstable: readers look at that one first
+    if log.producers.ended_count > 0:       # before first_unstable: readers read this one first
         atomic_store_i64(&log.first_unreplicated, producers_first_unreplicated(&log.producers))
     atomic_store_i64(&log.first_unstable, log.producers.first_unstable)
     atomic_store_i64(&log.end_offset, last_offset + 1)
@@ -183,7 +183,8 @@ cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noe
 
 
 cdef void begin_epoch(Log* log, int32_t epoch, int64_t start_offset) noexcept nogil:
-    """With the append mutex, before offsets of the epoch are visible: a flush that covers them finds the file written."""
+    """Call with the append mutex, before offsets of the epoch are visible, so that a flush that covers them finds the
+    file written."""
     pthread_mutex_lock(&log.segments_mutex)
     epochs_assign(&log.epochs, epoch, start_offset)
     pthread_mutex_unlock(&log.segments_mutex)
@@ -191,17 +192,17 @@ cdef void begin_epoch(Log* log, int32_t epoch, int64_t start_offset) noexcept no
 
 
 cdef void write_epochs(Log* log) noexcept nogil:
-    """With the append mutex. The next flush makes it durable, before it raises the recovery point."""
+    """Call with the append mutex. The next flush syncs the file before it raises the recovery point."""
     cdef int failed = epochs_write(&log.epochs, log.folder.name, False)
     if failed:
-        fail_log(log, failed)   # where that passes, the epochs stay dirty and the next append tries again
+        fail_log(log, failed)   # if the failure is transient, the epochs stay dirty and the next append retries
         return
     atomic_store_i32(&log.epochs_unsynced, 1)
     atomic_store_i32(&log.names_unsynced, 1)
 
 
 cdef int add_segment(Log* log, Segment* segment) noexcept nogil:
-    """Append to the list; with segments_mutex, or before anybody else knows the log. 0 or an errno."""
+    """Append to the list; with segments_mutex, or before the log is shared. 0 or an errno."""
     cdef Segment** grown
     cdef int32_t wanted
     if log.segments_count == log.segments_capacity:
@@ -217,7 +218,7 @@ cdef int add_segment(Log* log, Segment* segment) noexcept nogil:
 
 
 cdef int new_active(Log* log, int64_t base_offset, Segment** out) noexcept nogil:
-    """An empty segment whose file exists; not in the list yet. 0 or an errno."""
+    """Create an empty segment and its file; not yet in the list. 0 or an errno."""
     cdef Segment* segment = segment_new(&log.folder, base_offset)
     cdef int failed
     if segment == NULL:
@@ -253,7 +254,7 @@ cdef int log_check_state(Log* log) noexcept nogil:
 
 
 cdef int log_check_appendable(Log* log) noexcept nogil:
-    """With the append mutex."""
+    """Call with the append mutex."""
     return STORAGE_NOT_LEADER if atomic_load_i32(&log.sealed) else log_check_state(log)
 
 

@@ -1,4 +1,4 @@
-# What the cleaner asks of a log, and the swap of old segments for cleaned ones. The cleaner itself is cleaner.pyx.
+# What the cleaner reads from a log, and the swap of old segments for cleaned ones. The cleaner itself is cleaner.pyx.
 
 cdef int log_closed_segments(
     Log* log, int64_t end_offset, Segment*** segments, int32_t* count, int64_t* next_base
@@ -21,7 +21,7 @@ cdef int64_t bytes_of(Segment* segment) noexcept nogil:
 
 
 cdef int64_t first_batch_timestamp(Segment* segment) noexcept nogil:
-    """-1: there is none, or it cannot be read."""
+    """-1: missing or unreadable."""
     cdef BatchCursor cursor
     cdef BatchHeader header
     cdef int64_t timestamp = -1
@@ -68,11 +68,11 @@ cdef int log_cleanable(Log* log, int64_t stable_offset, int64_t now_ms, Cleanabl
     first = count
     while first > 0 and segments[first - 1].base_offset > cleanable.first_dirty:
         first -= 1
-    if first > 0:               # the dirty part begins in this one, or where the active segment does
+    if first > 0:               # the dirty part begins in this one, or at the active segment
         end = segments[first].base_offset if first < count else next_base
         if cleanable.first_dirty < end:
             first -= 1
-    # Up to the active segment, the segment with the last stable offset, the first that is too young.
+    # Stop at the active segment, at the segment with the last stable offset, or at the first segment that is too young.
     cleanable.first_uncleanable = next_base
     for i in range(count - 1, -1, -1):
         end = segments[i + 1].base_offset if i + 1 < count else next_base
@@ -123,7 +123,7 @@ cdef int log_copy_last_records(Log* log, LastRecord** records, int32_t* count) n
 
 
 cdef void log_name_file(Log* log, int64_t base_offset, const char* suffix, char* path) noexcept nogil:
-    """`path` has PATH_BYTES_MAX bytes. Without the append mutex the folder may be another one the next moment."""
+    """`path` has PATH_BYTES_MAX bytes. Without the append mutex the folder may be renamed at any moment."""
     name_file(path, PATH_BYTES_MAX, folder_name(&log.folder), base_offset, suffix)
 
 
@@ -132,10 +132,10 @@ cdef int log_sync_names(Log* log) noexcept nogil:
 
 
 cdef int32_t replaced_at(Log* log, Segment** replaced, int32_t count) noexcept nogil:
-    """Where the segments are in the list; -1: retention, a truncation or a deletion was faster."""
+    """Index of the first of the segments in the list; -1 if retention, a truncation or a deletion removed any."""
     cdef int32_t first = segment_floor(log, replaced[0].base_offset)
     cdef int32_t i
-    if first + count >= log.segments_count:     # the active segment is none of them
+    if first + count >= log.segments_count:     # the active segment is never replaced
         return -1
     for i in range(count):
         if log.segments[first + i] != replaced[i]:
@@ -144,7 +144,7 @@ cdef int32_t replaced_at(Log* log, Segment** replaced, int32_t count) noexcept n
 
 
 cdef int rename_file(Log* log, int64_t base_offset, const char* suffix, const char* new_suffix) noexcept nogil:
-    """0 or an errno. With the append mutex."""
+    """0 or an errno. Call with the append mutex."""
     cdef char old_path[PATH_BYTES_MAX]
     cdef char new_path[PATH_BYTES_MAX]
     name_file(old_path, PATH_BYTES_MAX, log.folder.name, base_offset, suffix)
@@ -153,7 +153,7 @@ cdef int rename_file(Log* log, int64_t base_offset, const char* suffix, const ch
 
 
 cdef int name_swap(Log* log, const CleanedSegment* cleaned) noexcept nogil:
-    """.cleaned to .swap. The log is the last: a start takes over what has a .log.swap. 0 or an errno."""
+    """.cleaned to .swap. The log is renamed last: the next start takes over segments with a .log.swap. 0 or an errno."""
     cdef int failed = rename_file(log, cleaned.base_offset, b".index.cleaned", b".index.swap")
     if not failed:
         failed = rename_file(log, cleaned.base_offset, b".timeindex.cleaned", b".timeindex.swap")
@@ -177,7 +177,7 @@ cdef int name_swapped(Log* log, const CleanedSegment* cleaned) noexcept nogil:
 cdef void put_in_place(
     Log* log, int32_t first, int32_t count, Segment* segment, const TransactionIndex* merged
 ) noexcept nogil:
-    """Readers that come from here on find the cleaned segment."""
+    """Later readers find the cleaned segment."""
     pthread_mutex_lock(&log.segments_mutex)
     log.segments[first] = segment
     memmove(log.segments + first + 1, log.segments + first + count,
@@ -192,7 +192,7 @@ cdef void put_in_place(
 cdef int replace_locked(
     Log* log, Segment** replaced, int32_t count, const CleanedSegment* cleaned, int32_t first
 ) noexcept nogil:
-    """0 or an errno. With the append mutex. A start finishes what is stopped from the moment that there is a .log.swap."""
+    """0 or an errno. Call with the append mutex. Once a .log.swap exists, the next start finishes an interrupted swap."""
     cdef TransactionIndex merged
     cdef Segment* segment = segment_new(&log.folder, cleaned.base_offset)
     cdef int32_t i
@@ -210,16 +210,16 @@ cdef int replace_locked(
             segment_rename_deleted(replaced[i])
         failed = name_swapped(log, cleaned)
         if failed:
-            fail_log(log, failed)       # between two states: the next start puts it right
+            fail_log(log, failed)       # between two states: the next start repairs it
     if failed:
         transactions_free(&merged)
         segment_unref(segment)
         return failed
     put_in_place(log, first, count, segment, &merged)
-    for i in range(1, count):           # a snapshot stands at the start of a segment
+    for i in range(1, count):           # a snapshot belongs to the start of a segment
         unlink_snapshot(log, replaced[i].base_offset)
     for i in range(count):
-        segment_unref(replaced[i])      # the list's; the caller has its own
+        segment_unref(replaced[i])      # the list's reference; the caller has its own
     atomic_store_i32(&log.names_unsynced, 1)
     atomic_add_i32(&log.replacements, 1)
     return 0
@@ -237,12 +237,12 @@ cdef int log_replace_segments(
     cdef int32_t first
     cdef int error
     cdef int failed
-    pthread_mutex_lock(&log.flush_mutex)        # no flush writes an index by the name that the new segment's gets
+    pthread_mutex_lock(&log.flush_mutex)        # so that no flush writes an index under the new segment's name
     failed = settle_rolled(log)
     pthread_mutex_lock(&log.append_mutex)
     error = log_check_state(log)
     if not error and (failed or atomic_load_i32(&log.cleaning_held) > 0):
-        error = STORAGE_DELETED                 # a failed flush is told by the next one
+        error = STORAGE_DELETED                 # the next flush reports a failed flush
     if not error:
         first = replaced_at(log, replaced, count)
         if first < 0:
@@ -263,7 +263,7 @@ cdef void log_set_cleaned(Log* log, int64_t end_offset, int32_t truncations) noe
 
 
 cdef void forget_cleaned(Log* log, int64_t offset) noexcept nogil:
-    """The log was cut to `offset`. With the append mutex."""
+    """The log was truncated to `offset`. Call with the append mutex."""
     atomic_add_i32(&log.truncations, 1)
     if atomic_load_i64(&log.cleaner_offset) > offset:
         atomic_store_i64(&log.cleaner_offset, offset)

@@ -1,4 +1,4 @@
-"""One log's batches copied into another, as Kafka's future replica does (ReplicaAlterLogDirsThread)."""
+"""Copies one log's batches into another, like Kafka's future replica (ReplicaAlterLogDirsThread)."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ COPY_BYTES = 4 << 20
 
 
 def first_offset(log: PartitionLog) -> int:
-    """Where the batch with the log start offset begins; that offset where there is no such batch."""
+    """Base offset of the batch that holds the log start offset; the log start offset if no such batch exists."""
     while True:
         try:
             data = log.read(log.log_start_offset, 1)
         except OffsetOutOfRange:
-            continue  # records were deleted meanwhile
+            continue  # records were deleted in the meantime
         return int.from_bytes(data[:8], "big") if data else log.log_start_offset
 
 
 def copy_log(source: PartitionLog, target: PartitionLog, stopping: Callable[[], bool]) -> None:
-    """From the target's end, at least the source's log start offset, to the source's end, or until `stopping`."""
+    """Copy from the target's end, but at least the source's log start offset, to the source's end, or until `stopping`."""
     while target.log_end_offset < source.log_end_offset and not stopping():
         start = source.log_start_offset
         try:
             data = source.read(max(target.log_end_offset, start), COPY_BYTES)
         except OffsetOutOfRange:
-            continue  # records were deleted meanwhile
-        if not data:  # what is left has no records
+            continue  # records were deleted in the meantime
+        if not data:  # the rest has no records
             if target.log_end_offset < start:
                 target.truncate_fully(start)
             return

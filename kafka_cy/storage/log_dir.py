@@ -1,4 +1,4 @@
-"""One entry of log.dirs: its lock, its identity (meta.properties), its clean-shutdown mark; the names of folders in it."""
+"""One entry of log.dirs: its lock, identity (meta.properties) and clean-shutdown marker; the names of folders in it."""
 
 # The os functions, not pathlib, which costs start time.
 # ruff: noqa: PTH103, PTH108, PTH110
@@ -19,11 +19,11 @@ CLEAN_SHUTDOWN = ".kafka_cleanshutdown"
 NO_TOPIC_ID = bytes(16)
 METADATA_BYTES_MAX = 4096  # of partition.metadata
 FOLDER_NAME_MAX = 255
-META_VERSIONS = ("0", "1")  # of meta.properties: ZooKeeper-era, with broker.id, and KRaft's, with node.id
+META_VERSIONS = ("0", "1")  # meta.properties versions: ZooKeeper-era, with broker.id, and KRaft's, with node.id
 
 
 class LogDirError(OSError):
-    """A log directory cannot be used; the message is one sentence."""
+    """A log directory cannot be used. The message is one sentence."""
 
     def __init__(self, kind: Kind, message: str) -> None:
         super().__init__(message)
@@ -36,13 +36,13 @@ class LogDir:
     def __init__(self, path: str) -> None:
         self.path = path
         self.clean = False
-        self.was_used = False  # has it a meta.properties?
+        self.was_used = False  # does it have a meta.properties?
         self.directory_id = ""  # after open(): directory.id
-        self._identity = ""  # the meta.properties to write, where there is none or it has no directory.id
+        self._identity = ""  # meta.properties to write, if the file or its directory.id is missing
         self._lock_fd = -1
 
     def open(self, broker_id: int, cluster_id: str) -> None:
-        """Make, lock and identify the directory; begin() writes what identifies a new one. Raises LogDirError."""
+        """Create, lock and identify the directory; begin() writes the identity of a new one. Raises LogDirError."""
         try:
             os.makedirs(self.path, exist_ok=True)
         except OSError as error:
@@ -61,10 +61,10 @@ class LogDir:
         return f"{self.path}/{name}"
 
     def lock(self) -> None:
-        """Keep other processes, Kafka's too, from using the directory. Raises LogDirError."""
+        """Keep other processes, including Kafka's, from using the directory. Raises LogDirError."""
         try:
             self._lock_fd = os.open(self._file(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            # Java's FileChannel.lock takes a POSIX record lock; a flock alone would not see a running Kafka.
+            # Java's FileChannel.lock takes a POSIX record lock; flock alone would not detect a running Kafka.
             fcntl.lockf(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -76,7 +76,7 @@ class LogDir:
             ) from error
 
     def unlock(self) -> None:
-        """Let another process have the directory."""
+        """Release the directory to other processes."""
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
@@ -95,21 +95,21 @@ class LogDir:
         self._identity += f"directory.id={self.directory_id}\n"
 
     def begin(self) -> None:
-        """The directory is in use: from here on only mark_clean() makes the next start a clean one. Raises OSError."""
+        """The directory is in use: from now on only mark_clean() makes the next start a clean one. Raises OSError."""
         if self._identity:
             write_file(self._file("meta.properties"), self._identity)
             self._identity = ""
         if self.clean:
             os.unlink(self._file(CLEAN_SHUTDOWN))
-            sync_directory(self.path)  # or a power cut brings the mark back
+            sync_directory(self.path)  # otherwise a power failure restores the marker
 
     def mark_clean(self) -> None:
-        """Everything was flushed and checkpointed."""
+        """Everything is flushed and checkpointed."""
         write_file(self._file(CLEAN_SHUTDOWN), '{"version":0,"brokerEpoch":-1}')
 
 
 def _new_directory_id() -> str:
-    """A random id, of which the text does not begin with '-', which command lines would read as an option."""
+    """A random id whose text does not begin with '-': command lines would parse it as an option."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not text.startswith("-"):
@@ -117,7 +117,8 @@ def _new_directory_id() -> str:
 
 
 def read_identity(log_dir: str, broker_id: int, cluster_id: str | None) -> bool:
-    """Has the directory a meta.properties? Raises LogDirError when it names another broker or (not for None) cluster."""
+    """Does the directory have a meta.properties? Raises LogDirError if it names another broker or (unless None)
+    cluster."""
     path = f"{log_dir}/meta.properties"
     try:
         properties = read_properties(path)
@@ -141,7 +142,7 @@ def read_identity(log_dir: str, broker_id: int, cluster_id: str | None) -> bool:
 
 
 def check_not_in_use(path: str) -> None:
-    """Raises LogDirError when another broker has locked the log directory; before this process locks it."""
+    """Check before locking: raises LogDirError when another broker has locked the log directory."""
     try:
         fd = os.open(f"{path}/.lock", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -160,17 +161,17 @@ def _in_use(path: str) -> LogDirError:
 
 
 def folder_aside(path: str, topic: str, index: int, suffix: Literal["delete", "future", "stray"]) -> str:
-    """A path like Kafka's (LocalLog) for the folder of a partition that is no more; a long topic name is cut."""
+    """A path like Kafka's (LocalLog) for the folder of a removed partition; a long topic name is shortened."""
     ending = f"-{index}.{uuid.uuid4().hex}-{suffix}"
     return f"{path}/{topic[: FOLDER_NAME_MAX - len(ending)]}{ending}"
 
 
 def remove_tree(folder: str) -> None:
-    """Remove a folder and what is in it; what cannot be removed stays.
+    """Remove a folder and its contents; anything that cannot be removed stays.
 
-    The topic id goes first: what a crash leaves cannot be taken for a whole partition (LogLoader).
+    The topic id is removed first, so that the remains after a crash cannot pass for a whole partition (LogLoader).
     """
-    import shutil  # not in the start path
+    import shutil  # not needed at start
 
     with contextlib.suppress(OSError):
         os.unlink(f"{folder}/partition.metadata")
@@ -178,13 +179,13 @@ def remove_tree(folder: str) -> None:
 
 
 def write_topic_id(folder: str, topic_id: bytes, *, sync: bool = False) -> None:
-    """Write partition.metadata. Where it is lost with the power, the next start goes by the folder's name. Raises OSError."""
+    """Write partition.metadata. If a power failure loses it, the next start uses the folder's name. Raises OSError."""
     text = base64.urlsafe_b64encode(topic_id).decode().rstrip("=")
     write_file(f"{folder}/partition.metadata", f"version: 0\ntopic_id: {text}", sync=sync)
 
 
 def read_topic_id(folder: str) -> bytes:
-    """The id in partition.metadata; zeros when there is none."""
+    """The id in partition.metadata; zeros if the file is missing."""
     try:
         fd = os.open(f"{folder}/partition.metadata", os.O_RDONLY | os.O_CLOEXEC)  # open() costs several times as much
         try:
@@ -195,7 +196,7 @@ def read_topic_id(folder: str) -> bytes:
         return NO_TOPIC_ID
 
 
-@lru_cache(1)  # the partitions of a topic come one after the other
+@lru_cache(1)  # the partitions of a topic are consecutive
 def _topic_id_in(text: bytes) -> bytes:
     for line in text.splitlines():
         key, _, value = line.partition(b":")

@@ -7,11 +7,11 @@ from kafka_cy.base.posix cimport ENOENT, PATH_BYTES_MAX, name_file, open_file, r
 cdef enum:
     NAME_TRIES_MAX = 4
 
-# Owner: a Log, which keeps every name that the folder ever had. Changed with the append mutex (log_rename); whoever holds that
-# one uses `name` as it is. All others try the other name when a file is not there by the first one.
+# Owner: a Log, which keeps every name the folder ever had. Changed with the append mutex (log_rename); its holder uses
+# `name` as it is. All others try the other name if a file is missing under the first.
 cdef struct LogFolder:
     const char* name            # (a)
-    const char* next_name       # (a) while rename(2) is called: the folder has one of the two names. NULL otherwise
+    const char* next_name       # (a) during rename(2): the folder has one of the two names. NULL otherwise
 
 
 cdef inline const char* folder_name(const LogFolder* folder) noexcept nogil:
@@ -19,7 +19,7 @@ cdef inline const char* folder_name(const LogFolder* folder) noexcept nogil:
 
 
 cdef inline const char* folder_other_name(const LogFolder* folder, const char* tried) noexcept nogil:
-    """What to try when there is no such file under the name `tried`; NULL when the file is missing."""
+    """The path to try when no file exists under the name `tried`; NULL when the file is missing."""
     cdef const char* name = folder_name(folder)
     if name == tried:
         name = <const char*>atomic_load_pointer(<void**>&folder.next_name)

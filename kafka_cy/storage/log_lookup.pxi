@@ -1,7 +1,7 @@
 # Offsets, timestamps, leader epochs, aborted transactions.
 
 cdef int64_t log_first_base_offset(Log* log) noexcept nogil:
-    """Where the oldest segment begins."""
+    """Base offset of the oldest segment."""
     cdef int64_t base_offset
     pthread_mutex_lock(&log.segments_mutex)
     base_offset = log.segments[0].base_offset
@@ -42,8 +42,8 @@ cdef int log_aborted_transactions(
 
 
 cdef Segment* acquire_after(Log* log, int64_t base_offset, int64_t* bytes) noexcept nogil:
-    """The first segment with a larger base offset, with a reference; NULL when there is none; `bytes` -1 for a closed one.
-    By offset, not by number: retention may take segments away between two calls."""
+    """The first segment with a larger base offset, with a reference; NULL if none exists. `bytes` is -1 for a closed
+    segment. Lookup is by offset, not by index: retention may remove segments between two calls."""
     cdef Segment* segment = NULL
     cdef int32_t i
     pthread_mutex_lock(&log.segments_mutex)
@@ -58,7 +58,7 @@ cdef Segment* acquire_after(Log* log, int64_t base_offset, int64_t* bytes) noexc
 
 
 cdef int time_bounds(Log* log, Segment* segment, int64_t target_ms, int64_t* max_timestamp, int64_t* position) noexcept nogil:
-    """Largest timestamp of a pinned segment (-1 unknown) and where a scan for `target_ms` may begin. 0 or an errno."""
+    """Largest timestamp of a pinned segment (-1 unknown), and where a scan for `target_ms` may begin. 0 or an errno."""
     cdef int64_t relative
     cdef int failed
     cdef bint active
@@ -107,7 +107,7 @@ cdef int search_segment(
     Log* log, Codecs* codecs, Segment* segment, int64_t bytes, int64_t position, int64_t target_ms, int64_t* offset,
     int64_t* timestamp_ms
 ) noexcept nogil:
-    """As search_batch, through the batches from `position`."""
+    """Like search_batch, through the batches from `position` on."""
     cdef BatchCursor cursor
     cdef BatchHeader header
     cdef int64_t start_offset = log_start_offset(log)
@@ -168,7 +168,7 @@ cdef int log_offset_for_timestamp(
 cdef int log_max_timestamp(
     Log* log, Codecs* codecs, int64_t* offset, int64_t* timestamp_ms, int32_t* epoch, bint* found
 ) noexcept nogil:
-    """The first record with the largest timestamp of the log."""
+    """The first record that has the log's largest timestamp."""
     cdef int64_t best = -1
     cdef int64_t bytes = 0
     cdef int64_t max_timestamp = -1

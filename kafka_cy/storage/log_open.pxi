@@ -1,4 +1,4 @@
-# Opening: list the files, trust what was flushed, re-scan the rest. Up to log_open these return 0 or an errno.
+# Opening: list the files, trust what was flushed, re-scan the rest. All functions before log_open return 0 or an errno.
 
 cdef int make_log(const char* directory, const LogConfig* config, Log** out) noexcept nogil:
     cdef Log* log = <Log*>calloc(1, sizeof(Log))
@@ -27,7 +27,8 @@ cdef int make_log(const char* directory, const LogConfig* config, Log** out) noe
 
 
 cdef int load_producers(Log* log, Listing* listing, int64_t offset) noexcept nogil:
-    """Producer state as of `offset`: the newest snapshot at or below it, then the batches from there."""
+    """Restore producer state as of `offset`: load the newest snapshot at or below it, then replay the batches from
+    there."""
     cdef int64_t from_offset
     cdef int32_t i
     cdef int failed = 0
@@ -48,7 +49,7 @@ cdef int load_producers(Log* log, Listing* listing, int64_t offset) noexcept nog
 
 
 cdef int64_t offset_limit_of(Log* log, int32_t i) noexcept nogil:
-    """Where the offsets of segments[i] end at the latest."""
+    """Upper bound of the end offset of segments[i]."""
     return log.segments[i + 1].base_offset if i + 1 < log.segments_count else 0x7fffffffffffffff
 
 
@@ -56,8 +57,8 @@ cdef int rebuild_segment(
     Log* log, Segment* segment, int64_t offset_limit, Listing* listing, TransactionIndex* aborted, LeaderEpochs* epochs,
     int64_t* end_offset, bint* was_cut
 ) noexcept nogil:
-    """Re-scan one pinned segment with the producer state as of its base offset, and rewrite its index files. What the batches
-    say goes to `aborted` and `epochs`."""
+    """Re-scan one pinned segment with the producer state as of its base offset, and rewrite its index files. Fills
+    `aborted` and `epochs` from its batches."""
     cdef int failed = load_producers(log, listing, segment.base_offset)
     log.snapshot_offset = -1
     segment.active = True
@@ -78,7 +79,7 @@ cdef int rebuild_segment(
 
 
 cdef int recover_from(Log* log, Listing* listing, int32_t first) noexcept nogil:
-    """Unclean start: re-scan segments[first:]. Whatever follows a torn segment is dropped: offsets would have a gap."""
+    """Unclean start: re-scan segments[first:]. Segments after a torn one are dropped: the offsets would have a gap."""
     cdef int64_t end_offset = log.segments[first].base_offset
     cdef int32_t i = first
     cdef bint was_cut = False
@@ -103,7 +104,7 @@ cdef int recover_from(Log* log, Listing* listing, int32_t first) noexcept nogil:
         segment_unpin(segment)
         i += 1
     if failed:
-        return failed           # nothing is dropped for what could not be read or written
+        return failed           # a read or write error drops nothing
     while log.segments_count > i:
         log.segments_count -= 1
         segment_rename_deleted(log.segments[log.segments_count])
@@ -116,7 +117,7 @@ cdef int recover_from(Log* log, Listing* listing, int32_t first) noexcept nogil:
 cdef int recover_next(
     Log* log, Segment* segment, int64_t offset_limit, int64_t* end_offset, bint* was_cut
 ) noexcept nogil:
-    """A later segment of the same recovery: producers and epochs carry on."""
+    """A later segment of the same recovery: producers and epochs carry over."""
     cdef int failed
     segment.active = True
     segment_size(segment)
@@ -131,7 +132,7 @@ cdef int recover_next(
 
 
 cdef bint tables_usable(Segment* segment, BatchCursor* cursor) noexcept nogil:
-    """Are there time entries, and does the last offset entry name a batch?"""
+    """Does it have time entries, and does the last offset entry name a batch?"""
     cdef BatchHeader header
     cdef int64_t last_offset
     if segment.times.count == 0:
@@ -145,7 +146,7 @@ cdef bint tables_usable(Segment* segment, BatchCursor* cursor) noexcept nogil:
 
 
 cdef int rebuild_epochs(Log* log) noexcept nogil:
-    """The checkpoint cannot be read: the batches know."""
+    """The checkpoint is unreadable: rebuild it from the batches."""
     cdef BatchCursor cursor
     cdef BatchHeader header
     cdef int64_t position
@@ -175,7 +176,7 @@ cdef int rebuild_epochs(Log* log) noexcept nogil:
 
 
 cdef int load_active(Log* log, Segment* segment, bint* whole) noexcept nogil:
-    """Clean start: read the last segment's indexes and find the end of the log behind its last index entry."""
+    """Clean start: read the last segment's indexes and find the log's end after its last index entry."""
     cdef char path[PATH_BYTES_MAX]
     cdef BatchCursor cursor
     cdef BatchHeader header
@@ -194,7 +195,7 @@ cdef int load_active(Log* log, Segment* segment, bint* whole) noexcept nogil:
         return failed
     cursor_init(&cursor, segment, segment.size)
     if not tables_usable(segment, &cursor):
-        table_free(&segment.offsets)    # made anew below, from the headers alone
+        table_free(&segment.offsets)    # rebuilt below, from the headers alone
         table_free(&segment.times)
     if segment.times.count > 0:
         segment.max_timestamp = time_entry_timestamp(&segment.times, segment.times.count - 1)
@@ -202,7 +203,7 @@ cdef int load_active(Log* log, Segment* segment, bint* whole) noexcept nogil:
     if cursor_header(&cursor, 0, &header) > 0:
         segment.first_timestamp = header.max_timestamp
     position = position_index_floor(&segment.offsets, 0x7fffffffffffffff)
-    is_indexed = segment.offsets.count > 0          # the batch that the last entry names
+    is_indexed = segment.offsets.count > 0          # the batch named by the last entry
     while cursor_header(&cursor, position, &header) > 0:
         next_offset = header.base_offset + header.last_offset_delta + 1
         if segment_index_batch(
@@ -266,7 +267,7 @@ cdef int load_files(Log* log, Listing* listing, int64_t start_offset, int64_t re
     log.first_unreplicated = producers_first_unreplicated(&log.producers)
     log.first_unstable = log.producers.first_unstable
     if not failed and start_offset > log.end_offset:
-        # What was left after DeleteRecords is lost; its offsets must not be given away again.
+        # The records that remained after DeleteRecords are lost; their offsets must not be reused.
         failed = truncate_fully_locked(log, start_offset)
     return failed
 
@@ -284,7 +285,7 @@ cdef int log_open(
             failed = load_files(log, &listing, start_offset, recovery_point, clean)
         listing_free(&listing)
     if not failed and not clean:
-        failed = flush_locked(log)      # what was re-scanned is on disk from here on
+        failed = flush_locked(log)      # re-scanned data is on disk from here on
     error_number[0] = failed
     if failed:
         if log != NULL:

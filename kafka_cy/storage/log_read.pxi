@@ -1,11 +1,11 @@
-# Reading whole batches. The segments mutex is held for the lookup only; files are read with a pinned segment.
+# Reading whole batches. The segments mutex is held for the lookup only; files are read with the segment pinned.
 
-# What a read knows when it leaves the mutex.
+# Result of a read's lookup under the mutex.
 cdef struct Lookup:
     Segment* segment            # one reference
-    bint cached_only            # STORAGE_NOT_CACHED instead of waiting for the disk
-    int64_t bytes               # of the segment that may be read
-    int64_t next_base           # where the next segment, or the end of the log, begins
+    bint cached_only            # return STORAGE_NOT_CACHED instead of waiting for the disk
+    int64_t bytes               # readable bytes of the segment
+    int64_t next_base           # base offset of the next segment, or the log's end
     int64_t start_hint          # a batch start at or before the wanted one
     bint start_exact
     int64_t end_hint            # a batch start at or before the first unwanted batch; -1 unknown
@@ -14,7 +14,7 @@ cdef struct Lookup:
 
 
 cdef int32_t segment_floor(Log* log, int64_t offset) noexcept nogil:
-    """Index of the last segment with base offset <= offset; 0 when there is none."""
+    """Index of the last segment with base offset <= offset; 0 if none exists."""
     cdef int32_t low = 0
     cdef int32_t high = log.segments_count
     cdef int32_t middle
@@ -30,7 +30,7 @@ cdef int32_t segment_floor(Log* log, int64_t offset) noexcept nogil:
 
 
 cdef bint tail_position(Log* log, int64_t offset, int64_t* position, bint* exact) noexcept nogil:
-    """Of the last batch with base offset <= offset, if it is one of the latest; exact: it begins at `offset`."""
+    """Position of the last batch with base offset <= offset, if it is one of the latest; exact: it begins at `offset`."""
     cdef int64_t i
     cdef int64_t oldest = log.tail_count - TAIL_BATCHES if log.tail_count > TAIL_BATCHES else 0
     for i in range(log.tail_count - 1, oldest - 1, -1):
@@ -51,7 +51,7 @@ cdef bint remembered_position(Log* log, int64_t segment_base, int64_t offset, in
 
 
 cdef void remember_read(Log* log, Segment* segment, int64_t offset, int64_t position) noexcept nogil:
-    """The next read of that consumer begins here, unless the segment was replaced meanwhile."""
+    """That consumer's next read begins here, unless the segment was replaced in the meantime."""
     cdef OffsetPosition* slot
     pthread_mutex_lock(&log.segments_mutex)
     if log.segments[segment_floor(log, segment.base_offset)] == segment:
@@ -64,7 +64,7 @@ cdef void remember_read(Log* log, Segment* segment, int64_t offset, int64_t posi
 
 
 cdef void look_up_active(Log* log, int64_t offset, int64_t offset_max, int64_t bytes_max, Lookup* found) noexcept nogil:
-    """With segments_mutex: the active segment's indexes may move when they grow."""
+    """Call with segments_mutex: the active segment's indexes may move when they grow."""
     cdef Segment* segment = found.segment
     cdef int64_t position = 0
     if not found.start_exact and tail_position(log, offset, &position, &found.start_exact):
@@ -83,7 +83,7 @@ cdef void look_up_active(Log* log, int64_t offset, int64_t offset_max, int64_t b
 
 
 cdef void look_up_at(Log* log, int32_t i, int64_t offset, int64_t offset_max, int64_t bytes_max, Lookup* found) noexcept nogil:
-    """With segments_mutex."""
+    """Call with segments_mutex."""
     cdef Segment* segment = log.segments[i]
     found.segment = segment_acquire(segment)
     found.start_exact = offset <= segment.base_offset or remembered_position(log, segment.base_offset, offset, &found.start_hint)
@@ -102,7 +102,7 @@ cdef void look_up_at(Log* log, int32_t i, int64_t offset, int64_t offset_max, in
 
 
 cdef int look_up_closed(Log* log, int64_t offset, int64_t offset_max, int64_t bytes_max, Lookup* found) noexcept nogil:
-    """With a pinned segment: the rest of the lookup, from a map of its index."""
+    """Pinned segment: the rest of the lookup, from its mapped index."""
     cdef Segment* segment = found.segment
     cdef int failed
     if found.cached_only and atomic_load_i64(&segment.size) < 0:
@@ -115,7 +115,7 @@ cdef int look_up_closed(Log* log, int64_t offset, int64_t offset_max, int64_t by
         found.end_exact = True
     if found.start_exact and found.end_exact and found.bytes - found.start_hint <= bytes_max:
         return STORAGE_OK
-    # Once mapped they stay so while the segment is pinned. Their pages may be gone from memory; that is not looked at.
+    # Indexes stay mapped while the segment is pinned. Their pages may have left the page cache; that is not checked.
     if found.cached_only and not segment.indexes_mapped and not segment.indexes_unwritten:
         return STORAGE_NOT_CACHED
     failed = 0 if found.cached_only else segment_map_indexes(segment)
@@ -131,7 +131,7 @@ cdef int look_up_closed(Log* log, int64_t offset, int64_t offset_max, int64_t by
 
 
 cdef int64_t scan_to_offset(BatchCursor* cursor, int64_t position, int64_t offset) noexcept nogil:
-    """From a batch start, the first batch start whose batch ends at or after `offset`; the end when there is none; -errno."""
+    """Scan from a batch start to the first batch that ends at or after `offset`; the end if none does; -errno."""
     cdef BatchHeader header
     cdef int there = cursor_header(cursor, position, &header)
     while there > 0 and header.base_offset + header.last_offset_delta < offset:
@@ -141,8 +141,8 @@ cdef int64_t scan_to_offset(BatchCursor* cursor, int64_t position, int64_t offse
 
 
 cdef int64_t scan_to_position(BatchCursor* cursor, int64_t position, int64_t wanted, int64_t* next_offset) noexcept nogil:
-    """From a batch start, the last batch end <= wanted (`position` itself when its batch is larger); -errno.
-    `next_offset` becomes the base offset of the batch that begins there."""
+    """Scan from a batch start to the last batch end <= wanted (`position` itself if its batch is larger); -errno. Sets
+    `next_offset` to the base offset of the batch that begins there."""
     cdef BatchHeader header
     cdef int there = cursor_header(cursor, position, &header)
     next_offset[0] = -1
@@ -184,10 +184,10 @@ cdef int read_found(
     Log* log, Lookup* found, int64_t offset, int64_t offset_max, int64_t bytes_max, bint first_batch_always,
     int64_t* start, int64_t* end
 ) noexcept nogil:
-    """Positions of the batches wanted, in a pinned segment. start == bytes of the segment: nothing here at or after offset."""
+    """Positions of the wanted batches in a pinned segment. start == segment bytes: nothing at or after `offset` here."""
     cdef BatchCursor cursor
     cdef int error = STORAGE_OK
-    if found.bytes < 0:         # it was closed when it was looked up
+    if found.bytes < 0:         # it was closed at lookup time
         error = look_up_closed(log, offset, offset_max, bytes_max, found)
         if error:
             return error
@@ -247,7 +247,7 @@ cdef int read_log(
         look_up_at(log, i, offset, min(offset_max, log.end_offset), bytes_max, &found)
         pthread_mutex_unlock(&log.segments_mutex)
         found.cached_only = cached_only
-        if cached_only and atomic_load_i64(&found.segment.pins) < 0:    # opening it may wait for the disk
+        if cached_only and atomic_load_i64(&found.segment.pins) < 0:    # opening may wait for the disk
             segment_unref(found.segment)
             return STORAGE_NOT_CACHED
         error = segment_pin(found.segment)
@@ -259,7 +259,7 @@ cdef int read_log(
             segment_release(found.segment)
             if error or start < found.bytes or found.next_base <= offset:
                 return error
-            offset = found.next_base    # a hole to the end of the segment: what was there is compacted away
+            offset = found.next_base    # hole at the end of the segment: its records were compacted away
             continue
         result.segment = found.segment
         result.fd = found.segment.fd

@@ -1,5 +1,5 @@
-# Rolling to a new active segment. Under the append mutex only the new file is made; what a roll leaves behind in memory (the
-# old segment's indexes, a snapshot of the producers) is written by the next flush, which a roll queues.
+# Rolling to a new active segment. Under the append mutex only the new file is created. A roll queues a flush, which
+# writes what the roll left in memory: the old segment's indexes and a snapshot of the producers.
 
 cdef struct SnapshotBytes:
     uint8_t* data
@@ -7,7 +7,7 @@ cdef struct SnapshotBytes:
 
 
 cdef int encode_snapshot(Log* log, SnapshotBytes* out) noexcept nogil:
-    """The producers as they are now, malloc'ed, for write_snapshot; 0 or an errno. With the append mutex."""
+    """Copy the current producers, malloc'ed, for write_snapshot; 0 or an errno. Call with the append mutex."""
     cdef Writer output
     writer_init(&output, SNAPSHOT_BYTES_MAX)
     producers_copy_snapshot(&log.producers, &output)
@@ -32,7 +32,7 @@ cdef int write_file(const char* path, SnapshotBytes* content) noexcept nogil:
 
 
 cdef int write_snapshot(Log* log, int64_t offset, SnapshotBytes* content) noexcept nogil:
-    """The producers as of `offset`; 0 or an errno. A torn file is noticed by its CRC."""
+    """Write the producers as of `offset`; 0 or an errno. The CRC detects a torn file."""
     cdef char path[PATH_BYTES_MAX]
     cdef const char* name = folder_name(&log.folder)
     cdef int failed = ENOENT
@@ -66,11 +66,11 @@ cdef void forget_rolled(RolledSegment* rolled) noexcept nogil:
 
 
 cdef int settle_rolled(Log* log) noexcept nogil:
-    """Write what rolls left behind, oldest first; 0 or an errno. With the flush mutex."""
+    """Write what rolls left in memory, oldest first; 0 or an errno. Call with the flush mutex."""
     cdef RolledSegment oldest
     cdef int failed = 0
     while atomic_load_i32(&log.rolled_count) > 0 and atomic_load_i32(&log.state) == LOG_ONLINE:
-        oldest = log.rolled[0]      # only we take from the queue
+        oldest = log.rolled[0]      # only this thread removes from the queue
         failed = write_rolled(log, &oldest)
         if failed:
             return failed
@@ -84,7 +84,7 @@ cdef int settle_rolled(Log* log) noexcept nogil:
 
 
 cdef int roll_locked(Log* log, int64_t new_base) noexcept nogil:
-    """The caller queues a flush when it has let go of the append mutex. Returns a StorageError."""
+    """The caller queues a flush after it releases the append mutex. Returns a StorageError."""
     cdef Segment* old = active_segment(log)
     cdef Segment* fresh = NULL
     cdef SnapshotBytes snapshot
@@ -97,10 +97,10 @@ cdef int roll_locked(Log* log, int64_t new_base) noexcept nogil:
     if not failed:
         failed = new_active(log, new_base, &fresh)
     if not failed and old.size > 0:
-        pthread_mutex_lock(&log.segments_mutex)     # the table may move, and others search it
+        pthread_mutex_lock(&log.segments_mutex)     # the table may move while others search it
         segment_seal_times(old)
         pthread_mutex_unlock(&log.segments_mutex)
-        if atomic_load_i32(&log.rolled_count) == ROLLED_MAX:    # the disk does not keep up: now the appender waits for it
+        if atomic_load_i32(&log.rolled_count) == ROLLED_MAX:    # the disk cannot keep up: make the appender wait
             failed = segment_write_indexes(old, True)
             if not failed:
                 failed = write_snapshot(log, new_base, &snapshot)
@@ -121,7 +121,7 @@ cdef int roll_locked(Log* log, int64_t new_base) noexcept nogil:
 
 
 cdef int swap_active(Log* log, Segment* old, Segment* fresh, SnapshotBytes* snapshot) noexcept nogil:
-    """Publish the new segment and put away the old one. 0 or an errno."""
+    """Publish the new segment and retire the old one. 0 or an errno."""
     cdef RolledSegment* rolled
     cdef bint full
     pthread_mutex_lock(&log.segments_mutex)
@@ -130,7 +130,7 @@ cdef int swap_active(Log* log, Segment* old, Segment* fresh, SnapshotBytes* snap
         pthread_mutex_unlock(&log.segments_mutex)
         return ENOMEM
     log.tail_count = 0
-    if old.size == 0:                       # offsets jumped: the empty segment is of no use
+    if old.size == 0:                       # offsets jumped: the empty segment is not needed
         log.segments[log.segments_count - 2] = fresh
         log.segments_count -= 1
     else:

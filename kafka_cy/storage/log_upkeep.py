@@ -15,14 +15,14 @@ from kafka_cy.storage.log_dir import remove_tree
 from kafka_cy.storage.log_moves import LogMoves
 from kafka_cy.storage.partition import HostedPartition
 
-FAILURES_CHECK_S = 0.25  # one integer is compared
+FAILURES_CHECK_S = 0.25  # compares one integer
 PAUSE_MAX_S = 10.0
 SAME_ERROR_AGAIN_S = 60.0
-ROLL_RECOVERED_BYTES = 1 << 20  # smaller segments are recovered again: many small files would cost more
+ROLL_RECOVERED_BYTES = 1 << 20  # smaller segments are recovered again: rolling them would create many small files
 
 
 class LogUpkeep:
-    """Owner: LogManager. `on_uncleanable(partition, why)` is told of a log that cannot be compacted."""
+    """Owner: LogManager. Calls `on_uncleanable(partition, why)` for a log that cannot be compacted."""
 
     def __init__(
         self,
@@ -37,13 +37,14 @@ class LogUpkeep:
         self._checkpoint_s = checkpoint_s
         self._next_retention = self._next_checkpoint = 0.0
         self._on_uncleanable = on_uncleanable
-        self._reported: dict[str, tuple[str, float]] = {}  # by kind of work: its last error, and when that was logged
+        self._reported: dict[str, tuple[str, float]] = {}  # by kind of work: its last error, and when it was logged
         self._recovered: list[HostedPartition] = []
         self._stopping = False
         self._thread: NamedThread | None = None
 
     def start(self, recovered: list[HostedPartition]) -> None:
-        """Begin. `recovered`: after an unclean stop, what was recovered, so that the next start need not do it again."""
+        """Start the thread. `recovered`: after an unclean stop, the recovered partitions, so that the next start skips
+        them."""
         now = time.monotonic()
         self._next_retention = now + self._retention_check_s
         self._next_checkpoint = now if recovered else now + self._checkpoint_s
@@ -52,7 +53,7 @@ class LogUpkeep:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, after the piece of work that it does now."""
+        """Stop the thread after its current piece of work."""
         self._stopping = True
         self._hosted.wake.set()
         if self._thread is not None:
@@ -77,11 +78,12 @@ class LogUpkeep:
                 self._guarded(work)
 
     def _guarded(self, work: Callable[[], None]) -> bool:
-        """Whatever fails, the other work goes on. The same error is logged once a minute. False when it failed."""
+        """Run one kind of work; a failure does not stop the others. The same error is logged once a minute. False on
+        failure."""
         try:
             work()
             return True
-        except Exception as error:  # noqa: BLE001 one kind of work must not end all others
+        except Exception as error:  # noqa: BLE001 one kind of work must not end the others
             name, text, now = work.__name__.strip("_"), repr(error), time.monotonic()
             before, logged = self._reported.get(name, ("", 0.0))
             if text != before or now - logged >= SAME_ERROR_AGAIN_S:
@@ -90,7 +92,7 @@ class LogUpkeep:
             return False
 
     def _wait(self) -> None:
-        """Until there is work. Reactors cannot wake Python threads, so their failures are looked for meanwhile."""
+        """Wait for work. Reactors cannot wake Python threads, so this polls for their failures."""
         hosted = self._hosted
         until = time.monotonic() + self._pause_s()
         while not hosted.wake.wait(max(0.0, min(FAILURES_CHECK_S, until - time.monotonic()))):
@@ -107,7 +109,7 @@ class LogUpkeep:
         return max(0.0, min(due - time.monotonic(), self._hosted.shortest_flush_ms() / 2000, PAUSE_MAX_S))
 
     def _roll_recovered(self) -> None:
-        """Recovery reads the segment with the recovery point from its beginning: a large one is closed, once."""
+        """Recovery reads the segment with the recovery point from its beginning, so a large one is closed once."""
         recovered, self._recovered = self._recovered, []
         for partition in recovered:
             segments = partition.log.segments()
@@ -130,7 +132,7 @@ class LogUpkeep:
                     continue  # check_directories() takes its directory offline
 
     def apply_retention(self, now_ms: int | None = None) -> int:
-        """Retire old segments of every partition; forgets idle producers. Returns how many segments went."""
+        """Retire old segments of every partition and forget idle producers. Returns the number of retired segments."""
         total = 0
         now = int(time.time() * 1000) if now_ms is None else now_ms
         for partition in self._hosted.working():
@@ -166,7 +168,8 @@ class LogUpkeep:
                 _unlink_deleted(folder)
 
     def _after_cleaning(self) -> None:
-        """Rounds have ended: checkpoint what is clean, remove what was replaced in time, tell what cannot be cleaned."""
+        """After cleaning rounds: checkpoint the clean offsets, schedule removal of replaced files, report uncleanable
+        logs."""
         hosted = self._hosted
         if not hosted.compacted.rounds_ended:
             return

@@ -1,6 +1,6 @@
 """Offset index: (offset - base offset: int32, file position: int32), sorted by both.
 
-An entry names a batch by its *last* offset and gives the position where that batch begins.
+An entry names a batch by its *last* offset and gives the batch's start position.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
@@ -27,12 +27,12 @@ cdef inline int offset_index_append(IndexTable* table, int64_t relative, int64_t
 
 
 cdef inline int64_t offset_index_floor(const IndexTable* table, int64_t relative) noexcept nogil:
-    """Position of the last entry with an offset <= base + relative; 0 when there is none."""
+    """Position of the last entry with an offset <= base + relative; 0 if none exists."""
     cdef int32_t count = entries_up_to(table, offset_entry_relative, relative)
     return offset_entry_position(table, count - 1) if count > 0 else 0
 
 
 cdef inline int64_t position_index_floor(const IndexTable* table, int64_t position) noexcept nogil:
-    """The last indexed batch start <= position; 0 when there is none."""
+    """The last indexed batch start <= position; 0 if none exists."""
     cdef int32_t count = entries_up_to(table, offset_entry_position, position)
     return offset_entry_position(table, count - 1) if count > 0 else 0

@@ -1,4 +1,4 @@
-"""The cleaner's table of keys: 24 bytes a key, whatever its size."""
+"""The cleaner's key table: 24 bytes per key, whatever the key's size."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 
@@ -23,7 +23,7 @@ cdef void offset_map_free(OffsetMap* map) noexcept nogil:
 
 
 cdef inline OffsetSlot* slot_for(const OffsetMap* map, const uint64_t* hash) noexcept nogil:
-    """The key's slot, or the free one where it belongs."""
+    """Index of the key's slot, or of the free slot for it."""
     cdef int64_t i = <int64_t>(hash[0] % <uint64_t>map.capacity)
     while map.slots[i].offset_after and (map.slots[i].hash_low != hash[0] or map.slots[i].hash_high != hash[1]):
         i += 1
@@ -33,7 +33,7 @@ cdef inline OffsetSlot* slot_for(const OffsetMap* map, const uint64_t* hash) noe
 
 
 cdef bint has_room(const OffsetMap* map) noexcept nogil:
-    """For one more key. One slot always stays free: it ends a search."""
+    """Make room for one more key. One slot always stays free: it terminates a search."""
     return map.count + 1 <= <int64_t>(<double>map.capacity * map.load_max) and map.count + 1 < map.capacity
 
 

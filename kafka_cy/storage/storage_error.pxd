@@ -1,4 +1,4 @@
-"""What can go wrong with a log. The handlers map these to Kafka's error codes (api/error_codes.pxd)."""
+"""Errors of a log. The handlers map these to Kafka's error codes (api/error_codes.pxd)."""
 
 cdef enum StorageError:
     STORAGE_OK = 0
@@ -12,9 +12,9 @@ cdef enum StorageError:
     STORAGE_INVALID_TXN_STATE = 8
     STORAGE_FENCED_LEADER_EPOCH = 9     # the caller's epoch is older
     STORAGE_UNKNOWN_LEADER_EPOCH = 10   # the caller's epoch is newer
-    STORAGE_NOT_LEADER = 11             # led elsewhere, or the log is sealed: it is being moved
+    STORAGE_NOT_LEADER = 11             # led elsewhere, or the log is sealed because it is being moved
     STORAGE_DELETED = 12
-    STORAGE_NOT_ENOUGH_REPLICAS = 13    # fewer in sync than min.insync.replicas
+    STORAGE_NOT_ENOUGH_REPLICAS = 13    # fewer in-sync replicas than min.insync.replicas
     STORAGE_BATCH_TOO_LARGE = 14        # larger than a segment (RECORD_LIST_TOO_LARGE)
     STORAGE_OFFLINE = 15
-    STORAGE_NOT_CACHED = 16       # log_read_cached: it would have to wait for the disk
+    STORAGE_NOT_CACHED = 16       # log_read_cached: it would wait for the disk

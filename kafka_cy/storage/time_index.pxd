@@ -17,7 +17,7 @@ cdef inline int64_t time_entry_relative(const IndexTable* table, int32_t i) noex
 
 
 cdef inline int time_index_maybe_append(IndexTable* table, int64_t timestamp_ms, int64_t relative) noexcept nogil:
-    """Only a larger timestamp makes an entry."""
+    """Add an entry only for a larger timestamp."""
     cdef uint8_t entry[TIME_ENTRY_SIZE]
     if timestamp_ms < 0 or (table.count > 0 and timestamp_ms <= time_entry_timestamp(table, table.count - 1)):
         return 0
@@ -27,6 +27,6 @@ cdef inline int time_index_maybe_append(IndexTable* table, int64_t timestamp_ms,
 
 
 cdef inline int64_t time_index_floor(const IndexTable* table, int64_t timestamp_ms) noexcept nogil:
-    """Relative offset of the last entry with a timestamp < timestamp_ms, 0 when there is none: a scan may begin there."""
+    """Relative offset of the last entry with a timestamp < timestamp_ms, 0 if none exists: a scan may begin there."""
     cdef int32_t count = entries_up_to(table, time_entry_timestamp, timestamp_ms - 1)
     return time_entry_relative(table, count - 1) if count > 0 else 0
