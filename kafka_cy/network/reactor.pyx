@@ -405,7 +405,7 @@ cdef void* reactor_run(void* argument) noexcept nogil:
 
 
 cdef void reactor_discard_mail(ReactorState* reactor) noexcept nogil:
-    """Discard mail that came after the reactor's thread ended, then free the mailbox."""
+    """Discard mail that came after the reactor's thread ended, then free the reactor's memory."""
     cdef int64_t count = mailbox_take(&reactor.mailbox)
     cdef Mail* mail
     cdef int64_t i

@@ -99,7 +99,7 @@ cdef struct ReactorState:
     int64_t accept_paused_until_ns
     int64_t jobs                        # submitted and not done (see jobs.pxd)
     bint draining
-    int32_t running                     # (a) its thread lives
+    int32_t running                     # (a) its thread is running
     pthread_t thread
     Counters counters
 

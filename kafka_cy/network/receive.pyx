@@ -344,7 +344,7 @@ cdef void session_receive(ReactorState* reactor, Connection* connection) noexcep
     if session.established and not established:
         counter_add(&reactor.counters.authenticated_by_listener[connection.listener], 1)
     if session.wants_write:
-        connection_mark_dirty(reactor, connection)      # register for it
+        connection_mark_dirty(reactor, connection)      # register for write events
     if size:
         counter_add(&reactor.counters.bytes_in, <int64_t>size)
         goes_on = after_kept(reactor, connection, reactor.receive_buffer, size)

@@ -1,4 +1,4 @@
-"""The types that hot API handlers see of the network layer. They are used through dispatch.pxd."""
+"""Types of the network layer that hot API handlers see. They are used through dispatch.pxd."""
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from kafka_cy.network.connection cimport Connection, ResponseSlot   # reactor-private; handlers only pass them on
@@ -9,24 +9,24 @@ from kafka_cy.records.compression cimport Codecs
 from kafka_cy.records.wire cimport Writer
 
 cdef enum:
-    RESPONSE_BYTES_MAX = 0x7fff0000     # what fits into the int32 size of a frame, with room for the header
+    RESPONSE_BYTES_MAX = 0x7fff0000     # fits into a frame's int32 size, with room for the header
 
 cdef enum HandlerResult:
-    HANDLED = 0         # there is a response, the request is parked, or acks=0: nothing more to do
-    FORWARD = 1         # give it to the Python control plane (there is no response yet)
-    CLOSE = 2           # malformed: close the connection, log request.close_reason
+    HANDLED = 0         # nothing more to do: responded, parked, or acks=0
+    FORWARD = 1         # pass it to the Python control plane (no response yet)
+    CLOSE = 2           # malformed: close the connection and log request.close_reason
 
-cdef struct Reactor:        # the part that handlers use; owner: its own thread
+cdef struct Reactor:        # the part handlers use; owner: its own thread
     int32_t id
     Codecs* codecs
-    Writer scratch          # emptied and used by one handler call at a time
+    Writer scratch          # cleared for and used by one handler call at a time
     int64_t now_ms          # wall clock, once per loop
     int64_t now_ns          # monotonic, once per loop
     MetadataImage* image    # this loop's image; valid during the handler call
     Tracer* tracer          # NULL: tracing is off
-    int64_t trace_countdown # requests to the next one that is traced; below 0: none
+    int64_t trace_countdown # requests until the next traced one; below 0: none
     uint32_t trace_random
-    void* private_state     # network's own
+    void* private_state     # internal to the network layer
 
 cdef struct Request:        # valid during the handler call only
     int16_t api_key
@@ -47,15 +47,15 @@ ctypedef int (*HotHandler)(Reactor* reactor, Request* request) noexcept nogil
 
 cdef struct Parked
 
-ctypedef int (*ParkedCheck)(Reactor* reactor, Parked* parked, bint expired) noexcept nogil  # 1: answered (then freed), 0: stay
+ctypedef int (*ParkedCheck)(Reactor* reactor, Parked* parked, bint expired) noexcept nogil  # 1: answered (then freed), 0: wait on
 ctypedef void (*ParkedFree)(Parked* parked) noexcept nogil
 
 # A request that waits (long-poll Fetch, Produce for high watermark or flush). Handlers embed it as the FIRST field of
-# their own malloc'ed struct. Owner: the connection's reactor, exactly one; answered once; freed through `free` when it
-# was answered or its connection closed.
+# their own malloc'ed struct. Owner: exactly one reactor, the connection's. It is answered once, and freed through `free`
+# after the response or when its connection closes.
 cdef struct Parked:
-    Request request         # body pointer and client_id are NULL in here
+    Request request         # its body pointer and client_id are NULL
     int64_t deadline_ns
     ParkedCheck check
     ParkedFree free
-    void* private_state     # network's own
+    void* private_state     # internal to the network layer

@@ -1,12 +1,12 @@
-"""The budgets of request and response memory; see request_memory.pxd.
+"""Budgets for request and response memory; see request_memory.pxd.
 
-All functions run on the connection's reactor, without the GIL, and take no locks. The two sums are atomics that all
-reactors share.
+All functions run on the connection's reactor, without the GIL, and take no locks. The two sums are atomics shared by
+all reactors.
 
-A frame is admitted as by Kafka's memory pool: while any of the budget is left, so that a large frame is never starved.
-Frames above LARGE_REQUEST_BYTES may use three quarters of the budget only: they cannot keep smaller ones waiting. A
-client that announces a large frame and does not send it is closed as soon as the budget is used up, and so is a client
-that does not read its responses.
+As in Kafka's memory pool, a frame is admitted while any of the budget is left, so that a large frame is never starved.
+Frames above LARGE_REQUEST_BYTES may use only three quarters of the budget, so they cannot block smaller ones. A client
+that announces a large frame and does not send it is closed once the budget is exhausted, and so is a client that does
+not read its responses.
 """
 from libc.stdint cimport int64_t
 
@@ -16,11 +16,11 @@ from kafka_cy.network.reactor_state cimport NetworkState, ReactorState, connecti
 
 cdef enum:
     LARGE_REQUEST_BYTES = 1048576
-    SHORT_RECEIVE_BYTES = 4096          # of one receive while the budget is used up
+    SHORT_RECEIVE_BYTES = 4096          # per receive while the budget is exhausted
     RETRIES_PER_TURN_MAX = 256
     STALLED_MS = 5000                   # without progress
     STALLED_REQUEST_MS = 30000          # for a whole request
-    PROGRESS_BYTES = 16384              # less than this is no progress
+    PROGRESS_BYTES = 16384              # less than this does not count as progress
 
 
 cdef bint memory_admit(ReactorState* reactor, Connection* connection, int64_t size) noexcept nogil:
@@ -59,7 +59,7 @@ cdef size_t memory_receive_bytes(ReactorState* reactor, size_t wanted) noexcept 
     return wanted if wanted < SHORT_RECEIVE_BYTES else SHORT_RECEIVE_BYTES
 
 
-# -- connections that wait --
+# -- waiting connections --
 
 cdef void memory_wait(ReactorState* reactor, Connection* connection) noexcept nogil:
     if connection.waits_for_memory:
@@ -103,7 +103,7 @@ cdef void memory_retry(ReactorState* reactor) noexcept nogil:
         connection_mark_dirty(reactor, connection)
 
 
-# -- connections that stall --
+# -- stalled connections --
 
 cdef bint memory_held(ReactorState* reactor) noexcept nogil:
     cdef NetworkState* network = reactor.network
@@ -114,7 +114,7 @@ cdef bint memory_held(ReactorState* reactor) noexcept nogil:
 
 
 cdef bint request_stalls(Connection* connection, int64_t now_ns) noexcept nogil:
-    """Whether the client is in the middle of a request and does not send it."""
+    """Whether the client has started a request and does not send the rest."""
     cdef int64_t have = <int64_t>(connection.end - connection.start)
     if connection.data == NULL or not connection.reserved or connection.pauses:
         connection.request_checked_ns = now_ns
@@ -177,7 +177,7 @@ cdef bint responses_exceeded(ReactorState* reactor, Connection* connection) noex
     if connection.queued_bytes <= RESPONSES_SMALL_BYTES:
         return False
     total = atomic_load_relaxed_i64(&network.queued_response_bytes)
-    # A response that is larger than the limit may leave if the others hold little.
+    # A response larger than the limit may be sent if the others hold little.
     return (
         total > network.queued_response_bytes_max
         and total - connection.queued_bytes >= network.queued_response_bytes_max >> 1

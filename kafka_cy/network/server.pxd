@@ -8,10 +8,10 @@ cdef class Server:
     cdef NetworkState* network
     cdef Tracer* tracer             # NULL: tracing is off; see trace_reader.pyx
     cdef list sockets
-    cdef dict transports            # by listener index: what keeps the listeners' Transports alive
-    cdef int send_buffer_bytes      # -1: the system's, which grow as they are needed
+    cdef dict transports            # by listener index: keeps the listeners' Transports alive
+    cdef int send_buffer_bytes      # -1: system default, which grows as needed
     cdef int receive_buffer_bytes
-    cdef int backlog                # connections that may wait to be accepted
+    cdef int backlog                # max connections waiting to be accepted
     cdef bint started
     cdef bint stopped
     cdef object __weakref__

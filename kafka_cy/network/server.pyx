@@ -1,7 +1,7 @@
-"""The network layer as Python sees it: listeners, reactors, requests for the control plane.
+"""The network layer's Python interface: listeners, reactors, and requests for the control plane.
 
-`Server` starts one native thread per reactor; none of them ever takes the GIL. Requests that no hot handler answers
-come out of `take_requests` as `ControlRequest` and are answered with `respond` or `close` at any later time.
+`Server` starts one native thread per reactor; none of them ever takes the GIL. `take_requests` returns requests that no
+hot handler answers as `ControlRequest`; answer them with `respond` or `close` at any later time.
 """
 import socket
 from typing import NamedTuple
@@ -55,7 +55,7 @@ MOST_REACTORS = REACTORS_MAX        # for Python
 
 
 class LogEvent(NamedTuple):
-    """One thing a reactor has to say: a number of `logging`, who ("host:port"), which API (None: none), what."""
+    """A log event of a reactor: `logging` level, client ("host:port"), API (None: none) and message."""
 
     level: int
     peer: str
@@ -64,23 +64,23 @@ class LogEvent(NamedTuple):
 
 
 cdef class ControlRequest:
-    """A request for the control plane. Answer it once, with `respond` or `close`; dropped unanswered, it closes."""
+    """A request for the control plane. Answer it once, with `respond` or `close`; if dropped unanswered, it closes."""
 
     def begin(self):
-        """The handler begins: the time in the queue ends here."""
+        """Note that the handler starts: the queue time ends here."""
         if self.message != NULL and self.message.begun == 0:
             self.message.begun = ticks_now()
             atomic_sub_i64(&self.server.network.controls[self.message.queue].count, 1)
 
     def handled(self):
-        """The handler returned: what passes until the answer is waiting (remote time), not work."""
+        """Note that the handler returned: time from now until the response counts as remote time, not as work."""
         if self.message != NULL:
             self.message.handled = ticks_now()
 
     def respond(self, bytes payload not None, errors=None):
-        """Send the response body `payload`; size and header are written here. RuntimeError when already answered.
+        """Send the response body `payload`; size and header are added here. RuntimeError if already answered.
 
-        `errors` says how often the body holds each error code (0: success), for the metrics.
+        `errors` holds how often each error code (0: success) occurs in the body, for the metrics.
         """
         cdef ControlMessage* message = self.message
         cdef bint flexible
@@ -107,7 +107,7 @@ cdef class ControlRequest:
         self.server.post_back(message)
 
     def close(self, str reason not None):
-        """Close the client's connection once its earlier requests are answered; `reason` is logged."""
+        """Close the client's connection after its earlier requests are answered; `reason` is logged."""
         cdef ControlMessage* message = self.message
         cdef bytes text = reason.encode()
         if message == NULL:
@@ -118,7 +118,7 @@ cdef class ControlRequest:
 
     @property
     def body(self):
-        """The request's bytes behind its header, copied at each use; b"" after release_body."""
+        """The request's bytes after its header, copied at each use; b"" after release_body."""
         cdef Py_ssize_t id_size
         if self.message == NULL:
             raise RuntimeError("the request was answered before")
@@ -126,7 +126,7 @@ cdef class ControlRequest:
         return (<char*>self.message.data + id_size)[:self.message.body_size]
 
     def release_body(self):
-        """The body was decoded: give its memory back, and its part of the request budget."""
+        """Free the decoded body's memory and its part of the request budget."""
         cdef ControlMessage* smaller
         if self.message == NULL:
             return
@@ -141,7 +141,7 @@ cdef class ControlRequest:
 
     @property
     def client_software(self):
-        """(name, version) of the client as its ApiVersions told (KIP-511); "unknown" when it did not, or was answered."""
+        """(name, version) from the client's ApiVersions (KIP-511); "unknown" if not given, or if already answered."""
         cdef ClientSoftware copy
         cdef Counters* counters
         if self.message != NULL and self.message.software >= 0:
@@ -182,12 +182,12 @@ cdef ControlRequest request_of(Server server, ControlMessage* message):
     return request
 
 
-@cython.no_gc_clear     # until __dealloc__ has stopped the reactors they need its transports, and stop its sockets
+@cython.no_gc_clear     # until __dealloc__ stops the reactors, they need its transports, and stop needs its sockets
 cdef class Server:
     """Listeners and reactors of one broker.
 
-    Limits are in bytes, milliseconds and counts; -1 or 0 for queued_request_bytes_max and idle_timeout_ms mean none,
-    below 0 for send_buffer_bytes and receive_buffer_bytes leaves a socket's buffer to the system.
+    Limits are in bytes, milliseconds and counts. -1 or 0 for queued_request_bytes_max and idle_timeout_ms means no limit.
+    A negative send_buffer_bytes or receive_buffer_bytes leaves a socket's buffer to the system.
     Threads: any Python thread may call; `listen` and `set_api_versions` come before `start`.
     """
 
@@ -246,7 +246,7 @@ cdef class Server:
             network.reactors_count = i + 1
 
     def listen(self, int listener_index, str name, str host, int port):
-        """Open a listener (see listening_socket) and return its port. OSError when the address is taken."""
+        """Open a listener (see listening_socket) and return its port. Raises OSError if the address is taken."""
         cdef NetworkState* network = self.network
         if self.started or network.listeners_count == LISTENERS_MAX:
             raise RuntimeError(f"listener {name}: the server was started or has {LISTENERS_MAX} listeners")
@@ -256,7 +256,7 @@ cdef class Server:
         opened.setblocking(False)
         for option, size in ((socket.SO_SNDBUF, self.send_buffer_bytes), (socket.SO_RCVBUF, self.receive_buffer_bytes)):
             if size >= 0:
-                opened.setsockopt(socket.SOL_SOCKET, option, size)  # whom it accepts gets the same
+                opened.setsockopt(socket.SOL_SOCKET, option, size)  # accepted sockets inherit it
         self.sockets.append(opened)
         network.listeners[network.listeners_count].kind = KIND_LISTENER
         network.listeners[network.listeners_count].fd = opened.fileno()
@@ -265,9 +265,9 @@ cdef class Server:
         return opened.getsockname()[1]
 
     def set_transport(self, int listener_index, transport):
-        """Encrypt the listener's connections from now on; open ones stay as they are. At any time.
+        """Encrypt the listener's new connections; open ones do not change. May be called at any time.
 
-        `transport` has an attribute of that name with the capsule of a Transport (TlsContext).
+        `transport.transport` is a Transport capsule (see TlsContext).
         """
         cdef Transport* made = <Transport*>PyCapsule_GetPointer(transport.transport, transport_capsule_name())
         if not 0 <= listener_index < self.network.listeners_count:
@@ -276,18 +276,18 @@ cdef class Server:
             pthread_mutex_lock(&self.network.transports_mutex)
             self.network.listeners[listener_index].transport = made
             pthread_mutex_unlock(&self.network.transports_mutex)
-        self.transports[listener_index] = transport     # the one before may go now
+        self.transports[listener_index] = transport     # the previous one may be freed now
 
     def set_connections_max(self, int64_t connections_max):
-        """Change the limit of all connections; open ones stay. At any time: reactors read one aligned word."""
+        """Change the limit of all connections; open ones stay. Safe at any time: reactors read one aligned word."""
         self.network.connections_max = connections_max
 
     def set_connections_per_ip_max(self, int64_t connections_per_ip_max):
-        """Change the limit of connections from one address; 0 refuses all new ones. At any time, open ones stay."""
+        """Change the limit of connections per address; 0 refuses all new ones. Safe at any time; open ones stay."""
         self.network.connections_per_ip_max = connections_per_ip_max
 
     def set_connections_per_ip_overrides(self, dict limits):
-        """Replace the limits of single addresses: 4 or 16 bytes of the address -> number of connections. At any time."""
+        """Replace the per-address limits: 4 or 16 address bytes -> number of connections. Safe at any time."""
         cdef AddressLimit* made = <AddressLimit*>calloc(2 * len(limits) + 1, sizeof(AddressLimit))
         cdef AddressCounts* counts = &self.network.addresses
         cdef int32_t count = 0
@@ -295,7 +295,7 @@ cdef class Server:
         if made == NULL:
             raise MemoryError()
         for address, connections_max in limits.items():
-            # A socket for both families shows an IPv4 address as ::ffff:a.b.c.d.
+            # A dual-stack socket shows an IPv4 address as ::ffff:a.b.c.d.
             for packed in ((address, IPV4_MAPPED + address) if len(address) == 4 else (address,)):
                 memcpy(made[count].address, <const char*>packed, <size_t>min(len(packed), <Py_ssize_t>16))
                 made[count].connections_max = connections_max
@@ -304,17 +304,17 @@ cdef class Server:
             address_limits_replace(counts, made, count)
 
     def set_connection_creation_rate(self, int64_t per_second):
-        """Change how many connections are accepted in a second; 0x7fffffff: without limit. At any time."""
+        """Change how many connections are accepted per second; 0x7fffffff: no limit. Safe at any time."""
         self.network.connection_rate.per_second = per_second
 
     def set_slow_request_threshold_ms(self, int64_t threshold_ms):
-        """Requests that take as long are logged, a second from now at the latest; below 0: none. At any time."""
+        """Log requests that take this long, starting within a second; below 0: none. Safe at any time."""
         counter_set(&self.network.slow_ns, max(threshold_ms, 1) * 1000000 if threshold_ms >= 0 else 0)
 
     def set_api_versions(self, versions):
-        """What is served: (api key, min, max, first flexible version or None, control queue) each, the last one 0 if absent.
+        """Set the served APIs: (api key, min, max, first flexible version or None, control queue) each; the queue defaults to 0.
 
-        Requests for anything else close their connection.
+        A request for anything else closes its connection.
         """
         cdef ApiRange* api
         for key, version_min, version_max, flexible_from, *queue in versions:
@@ -347,7 +347,7 @@ cdef class Server:
                 raise OSError("cannot start a reactor's thread")
 
     def stop(self, double drain_timeout_s=1.0):
-        """Stop accepting and reading, answer what is in flight, close. Blocks (without the GIL) at most the time-out."""
+        """Stop accepting and reading, answer requests in flight, close. Blocks (without the GIL) for at most the timeout."""
         cdef NetworkState* network = self.network
         cdef ReactorState* reactor
         cdef ControlMessage* message
@@ -358,7 +358,7 @@ cdef class Server:
             return
         self.stopped = True
         network.drain_deadline_ns = monotonic_ns() + <int64_t>(drain_timeout_s * 1e9)
-        atomic_store_i32(&network.stopping, 1)  # first: reactors must not take the shut listeners for failed ones
+        atomic_store_i32(&network.stopping, 1)  # first, so that reactors do not treat the shut listeners as failed
         self.close_listeners(shut_only=True)
         with nogil:
             for i in range(network.reactors_count):
@@ -380,7 +380,7 @@ cdef class Server:
             reactor_discard_mail(<ReactorState*>network.reactors[i])
 
     def close_listeners(self, *, bint shut_only=False):
-        """New clients are refused from here on."""
+        """Close the listeners: new clients are refused from now on."""
         for each in self.sockets:
             if shut_only:
                 try:
@@ -391,7 +391,7 @@ cdef class Server:
                 each.close()
 
     cdef void post_back(self, ControlMessage* message):
-        """Give a request back to its reactor (or to nobody, after the reactor's end)."""
+        """Return a request to its reactor (or drop it if the reactor has ended)."""
         cdef ReactorState* reactor = <ReactorState*>self.network.reactors[message.reactor]
         message.answered = ticks_now()
         if message.begun == 0:
@@ -404,9 +404,9 @@ cdef class Server:
             reactor_discard_mail(reactor)
 
     def take_requests(self, double timeout_s, int queue=0):
-        """All ControlRequests that wait in the queue of a loop (see set_api_versions), oldest first.
+        """Return all ControlRequests waiting in a loop's queue (see set_api_versions), oldest first.
 
-        Blocks without the GIL until there are some, `wake`, or the time-out. One thread for each queue.
+        Blocks without the GIL until requests arrive, `wake` is called, or the timeout passes. One thread per queue.
         """
         cdef ControlQueue* control = self.queue_of(queue)
         cdef int64_t deadline_ns = monotonic_ns() + <int64_t>(timeout_s * 1e9)
@@ -439,7 +439,7 @@ cdef class Server:
         return &self.network.controls[queue]
 
     def take_log_events(self):
-        """What reactors wanted to log since the last call, oldest first."""
+        """Return the reactors' log events since the last call, oldest first."""
         cdef LogEvents* log = &self.network.log
         cdef LogEventData event
         cdef list events = []
@@ -456,7 +456,7 @@ cdef class Server:
         return events
 
     def counters(self):
-        """Sums over the reactors; "requests" is a dict by API key, the rest are ints (names as in counters.pxd)."""
+        """Return sums over the reactors; "requests" is a dict by API key, the rest are ints (names as in counters.pxd)."""
         cdef Counters* each
         cdef ApiCounters* api
         cdef int i
@@ -538,4 +538,4 @@ cdef class Server:
             free(self.network.log_ring)
             free(self.network.reactors)
             free(self.network)
-        # A started server's few kilobytes stay: a partition's late wake may still look at a reactor.
+        # A started server's few kilobytes are never freed: a partition's late wake may still read a reactor.

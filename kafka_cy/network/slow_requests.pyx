@@ -1,7 +1,7 @@
-"""Requests that took longer than the threshold, with where their time went: who, which API, each part in milliseconds.
+"""Logs requests slower than the threshold: client, API, and each part of the time in milliseconds.
 
-A line comes when the answer joins the send queue, or, when only its sending was slow, when the socket took it. What
-waits because it was asked to (Fetch, JoinGroup, SyncGroup) is judged without its waiting.
+The line is logged when the response joins the send queue or, if only sending was slow, when the socket has accepted
+it. For requests that wait by design (Fetch, JoinGroup, SyncGroup) the wait does not count.
 """
 from libc.stdint cimport int64_t
 from libc.stdio cimport snprintf
@@ -12,11 +12,11 @@ from kafka_cy.network.log_events cimport LOG_MESSAGE_BYTES_MAX, LOG_WARNING
 from kafka_cy.network.reactor_state cimport ReactorState, connection_log, ns_per_tick
 
 cdef enum:
-    LINES_PER_SECOND_MAX = 5        # of one reactor; all are counted
+    LINES_PER_SECOND_MAX = 5        # per reactor; all are counted
     FETCH_KEY = 1
     JOIN_GROUP_KEY = 11
     SYNC_GROUP_KEY = 14
-    CALIBRATION_NS_MIN = 10000000   # how long both clocks must have run to be compared
+    CALIBRATION_NS_MIN = 10000000   # minimum time before the two clocks can be compared
     REFRESH_NS = 1000000000
 
 cdef int64_t NEVER = 0x7fffffffffffffff

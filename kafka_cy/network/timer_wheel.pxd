@@ -1,7 +1,7 @@
 """Deadlines of one reactor: a hashed wheel of 1 ms ticks.
 
-Owner: one reactor; no locks. Setting and cancelling cost O(1); entries further away than one turn are looked at once
-per turn. A timer never fires early, and at most one tick late.
+Owner: one reactor; no locks. Setting and cancelling are O(1); an entry further away than one turn is examined once per
+turn. A timer never fires early, and fires at most one tick late.
 """
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
@@ -12,7 +12,7 @@ cdef enum:
     WHEEL_WORDS = 16
     WHEEL_TICK_NS = 1000000
 
-# Embedded in what waits. `slot` is -1 while it is not armed.
+# Embedded in the waiting object. `slot` is -1 while the timer is not armed.
 cdef struct Timer:
     Timer* next
     Timer* prev
@@ -22,7 +22,7 @@ cdef struct Timer:
 cdef struct TimerWheel:
     Timer* slots[WHEEL_SLOTS]
     uint64_t occupied[WHEEL_WORDS]
-    int64_t tick            # all ticks below were handled
+    int64_t tick            # all ticks below this were handled
     int32_t count
 
 
@@ -75,7 +75,7 @@ cdef inline void timer_cancel(TimerWheel* wheel, Timer* timer) noexcept nogil:
 
 
 cdef inline int64_t wheel_next_tick(TimerWheel* wheel) noexcept nogil:
-    """The first tick at or after the current one whose slot holds something; only with count > 0."""
+    """Return the first tick at or after the current one whose slot is not empty. Requires count > 0."""
     cdef int32_t start = <int32_t>(wheel.tick & (WHEEL_SLOTS - 1))
     cdef int32_t word = start >> 6
     cdef uint64_t bits = wheel.occupied[word] & (~<uint64_t>0 << (start & 63))
@@ -89,7 +89,7 @@ cdef inline int64_t wheel_next_tick(TimerWheel* wheel) noexcept nogil:
 
 
 cdef inline int wheel_timeout_ms(TimerWheel* wheel, int64_t now_ns) noexcept nogil:
-    """How long to sleep until the next slot that holds something, in ms; -1: nothing is armed."""
+    """Return the sleep time until the next non-empty slot, in ms; -1: no timer is armed."""
     cdef int64_t wait_ns
     if wheel.count == 0:
         return -1
@@ -100,7 +100,7 @@ cdef inline int wheel_timeout_ms(TimerWheel* wheel, int64_t now_ns) noexcept nog
 
 
 cdef inline Timer* wheel_expire(TimerWheel* wheel, int64_t now_ns) noexcept nogil:
-    """One timer that is due, disarmed; NULL when there is none (then the wheel stands at now)."""
+    """Return one expired timer, disarmed; NULL if none (the wheel is then at `now_ns`)."""
     cdef int64_t now_tick = now_ns // WHEEL_TICK_NS
     cdef int64_t tick
     cdef Timer* timer

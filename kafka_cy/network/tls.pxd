@@ -3,8 +3,8 @@ from kafka_cy.network.openssl cimport EVP_PKEY, SSL_CTX, X509_STACK
 from kafka_cy.network.transport cimport Transport
 
 
-# Purpose: the certificates and rules of one listener. Owner: Python threads until the server has it; then read only.
-# Lifetime: the server keeps it until another one takes its place; open sessions hold OpenSSL's own reference.
+# Purpose: certificates and rules of one listener. Owner: Python threads until it is passed to the server; then read-only.
+# Lifetime: the server keeps it until it is replaced; open sessions hold OpenSSL's own reference.
 cdef class TlsContext:
     cdef SSL_CTX* context
     cdef Transport to_sessions

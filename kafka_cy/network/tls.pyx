@@ -1,8 +1,8 @@
-"""TLS of a listener, by OpenSSL: `TlsContext` holds key, certificates and rules; its sessions run on the reactors.
+"""TLS for a listener, using OpenSSL: `TlsContext` holds key, certificates and rules; its sessions run on the reactors.
 
-A session works on the connection's own socket, without the GIL. All that one read brought is decrypted at once, so that nothing
-waits inside where epoll cannot see it, and no client keeps OpenSSL busy for longer than those bytes last. Renegotiation is
-off; a resumed session needs no full handshake.
+A session works on the connection's own socket, without the GIL. All bytes of one read are decrypted at once, so that no data
+waits inside OpenSSL where epoll cannot see it, and a client's work per turn is bounded by that read. Renegotiation is
+disabled; a resumed session needs no full handshake.
 """
 from cpython.pycapsule cimport PyCapsule_New
 from libc.errno cimport EAGAIN, EINTR, EPIPE, errno
@@ -40,14 +40,14 @@ PROTOCOLS = {"TLSv1.2": TLS1_2_VERSION, "TLSv1.3": TLS1_3_VERSION}
 
 # -- sessions, on the reactors --
 
-# `base` comes first: the network layer knows a session by it. Owner: the connection's reactor.
+# `base` is the first field: the network layer sees only that. Owner: the connection's reactor.
 cdef struct TlsSession:
     Session base
     SSL* ssl
     int fd
-    uint8_t* kept           # what was read from the socket before a handshake's answer was taken; mostly NULL
+    uint8_t* kept           # input that waits until a handshake reply is sent; usually NULL
     size_t kept_size
-    bint broken             # nothing may be sent any more, not even a goodbye
+    bint broken             # nothing more may be sent, not even close_notify
 
 
 cdef Session* tls_open(Transport* transport, int fd) noexcept nogil:
@@ -81,11 +81,11 @@ cdef size_t tls_receive(Session* base, uint8_t* data, uint8_t* scratch, size_t s
     if base.ended:
         return 0
     if not base.wants_write:
-        # Less than there is room for: the beginning of a record may be inside already.
+        # Less than the free space: the start of a record may already be inside.
         there = recv(session.fd, scratch, size - RECORD_BYTES_MAX, 0)
         if there <= 0:
             base.ended = there == 0 or (errno != EAGAIN and errno != EINTR)
-            session.broken = base.ended     # without a goodbye there is nobody to say goodbye to
+            session.broken = base.ended     # the peer closed without close_notify: send none either
             return 0
         input = scratch
         input_size = <size_t>there
@@ -108,7 +108,7 @@ cdef size_t tls_receive(Session* base, uint8_t* data, uint8_t* scratch, size_t s
 
 
 cdef bint input_set(TlsSession* session, const uint8_t* data, size_t size) noexcept nogil:
-    """Let OpenSSL read these bytes, and find the socket empty behind them."""
+    """Let OpenSSL read these bytes and then see the socket as empty."""
     cdef BIO* input = BIO_new_mem_buf(data, <int>size)
     if input == NULL:
         session.base.ended = True
@@ -120,9 +120,9 @@ cdef bint input_set(TlsSession* session, const uint8_t* data, size_t size) noexc
 
 
 cdef bint goes_on(TlsSession* session, int result) noexcept nogil:
-    """Whether to call SSL_read again after it gave nothing; False also at the end and after failures, which are noted."""
+    """Whether to call SSL_read again after it returned nothing. False also at the end and after failures; both are recorded."""
     cdef int error = SSL_get_error(session.ssl, result)
-    if error == SSL_ERROR_WANT_READ:        # perhaps only behind a record that carried nothing
+    if error == SSL_ERROR_WANT_READ:        # this may follow a record without data
         return BIO_pending(SSL_get_rbio(session.ssl)) > 0
     if error == SSL_ERROR_WANT_WRITE:
         session.base.wants_write = True
@@ -130,13 +130,13 @@ cdef bint goes_on(TlsSession* session, int result) noexcept nogil:
     session.base.ended = True
     if error != SSL_ERROR_ZERO_RETURN:
         session.broken = True
-        if error != SSL_ERROR_SYSCALL:      # the socket's
+        if error != SSL_ERROR_SYSCALL:      # otherwise the socket failed
             describe_failure(session)
     return False
 
 
 cdef void keep_rest(TlsSession* session, const uint8_t* input, size_t size) noexcept nogil:
-    """A handshake's answer waits for the socket: the input behind it has to wait as well."""
+    """Keep the remaining input while a handshake reply waits for the socket."""
     cdef size_t rest = <size_t>BIO_pending(SSL_get_rbio(session.ssl)) if session.base.wants_write else 0
     cdef uint8_t* kept = NULL
     if rest:
@@ -178,7 +178,7 @@ cdef ssize_t tls_send(Session* base, const uint8_t* data, size_t size) noexcept 
     if error == SSL_ERROR_WANT_WRITE:
         errno_set(EAGAIN)
         return -1
-    session.broken = True           # also where it wants to read: half a KeyUpdate came, which nobody needs to wait for
+    session.broken = True           # also if it wants to read: a partial KeyUpdate is not worth waiting for
     errno_set(EPIPE)
     return -1
 
@@ -187,7 +187,7 @@ cdef void tls_close(Session* base) noexcept nogil:
     cdef TlsSession* session = <TlsSession*>base
     ERR_clear_error()
     if base.established and not session.broken:
-        SSL_shutdown(session.ssl)       # OpenSSL's clients take a bare end of the stream for an error
+        SSL_shutdown(session.ssl)       # OpenSSL clients treat end of stream without close_notify as an error
     SSL_free(session.ssl)
     ERR_clear_error()
     free(session.kept)
@@ -197,11 +197,11 @@ cdef void tls_close(Session* base) noexcept nogil:
 # -- contexts, in Python --
 
 class TlsError(ValueError):
-    """Keys, certificates or rules that cannot be used; one sentence says why."""
+    """Keys, certificates or rules are unusable; the message is one sentence with the reason."""
 
 
 cdef str openssl_reason():
-    """What OpenSSL has to say about its last failure; the queue of errors is empty then."""
+    """Return OpenSSL's reason for its last failure and empty its error queue."""
     cdef const char* reason = ERR_reason_error_string(ERR_get_error())
     ERR_clear_error()
     return reason.decode() if reason != NULL else "not readable"
@@ -217,8 +217,8 @@ cdef BIO* reader_of(bytes content) except NULL:
 cdef class TlsContext:
     """Key, certificates and rules of one listener.
 
-    Raises TlsError from every method that takes something unusable. Threads: any Python thread, one at a time; not to be
-    changed once a server has it.
+    Every method raises TlsError for unusable input. Threads: any Python thread, one at a time. Do not change a context
+    after passing it to a server.
     """
 
     def __cinit__(self):
@@ -233,9 +233,9 @@ cdef class TlsContext:
             self.context,
             SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS,
         )
-        SSL_CTX_clear_mode(self.context, SSL_MODE_AUTO_RETRY)   # or a flood of KeyUpdates would keep SSL_read busy for ever
-        SSL_CTX_set_session_cache_mode(self.context, SSL_SESS_CACHE_OFF)    # clients keep theirs, in tickets
-        # As in Java, any certificate that is trusted ends a chain, also a client's own.
+        SSL_CTX_clear_mode(self.context, SSL_MODE_AUTO_RETRY)   # otherwise a flood of KeyUpdates would keep SSL_read busy forever
+        SSL_CTX_set_session_cache_mode(self.context, SSL_SESS_CACHE_OFF)    # clients keep their sessions in tickets
+        # As in Java, any trusted certificate ends a chain, including a client's own.
         X509_STORE_set_flags(SSL_CTX_get_cert_store(self.context), X509_V_FLAG_PARTIAL_CHAIN)
         self.set_protocols(PROTOCOLS)
         SSL_CTX_set_dh_auto(self.context, 1)
@@ -248,11 +248,11 @@ cdef class TlsContext:
 
     @property
     def transport(self):
-        """A capsule for `Server.set_transport`; this object has to outlive its use."""
+        """Return a capsule for `Server.set_transport`; this object must outlive its use."""
         return PyCapsule_New(&self.to_sessions, transport_capsule_name(), NULL)
 
     def set_protocols(self, names):
-        """Speak these versions only, of "TLSv1.2" and "TLSv1.3"."""
+        """Allow only these versions: "TLSv1.2", "TLSv1.3" or both."""
         unknown = [name for name in names if name not in PROTOCOLS]
         if unknown or not names:
             raise TlsError(f"{', '.join(unknown) or 'no version'}: only {' and '.join(PROTOCOLS)} are spoken")
@@ -261,12 +261,12 @@ cdef class TlsContext:
         SSL_CTX_set_max_proto_version(self.context, max(versions))
 
     def set_cipher_suites(self, names):
-        """Allow these cipher suites only, by their names in the standards (as Java names them); after `set_protocols`.
+        """Allow only these cipher suites, by their standard names (as in Java). Call it after `set_protocols`.
 
-        A version of TLS that has none of them is not spoken.
+        A TLS version with none of them is disabled.
         """
         cdef bytes text
-        newer = []      # TLS 1.3 has suites of its own
+        newer = []      # TLS 1.3 has its own suites
         older = []
         for name in names:
             if "_WITH_" not in name:
@@ -291,13 +291,13 @@ cdef class TlsContext:
             raise TlsError(f"{', '.join(names)}: of no version of TLS that is to be spoken")
 
     def use_pem(self, bytes key not None, bytes chain not None, bytes password=b""):
-        """Show the certificates of `chain`, the own one first; `key` is the first private key in its text.
+        """Present the certificates of `chain`, starting with the broker's own; the first private key in `key` is used.
 
-        PKCS#8 (also encrypted) and the older PEM forms are read. `password` opens an encrypted key.
+        PKCS#8 (also encrypted) and older PEM forms are accepted. `password` decrypts an encrypted key.
         """
         cdef BIO* bio = reader_of(key)
         cdef char* secret = password
-        cdef EVP_PKEY* private_key = PEM_read_bio_PrivateKey(bio, NULL, NULL, secret)   # NULL would ask the terminal
+        cdef EVP_PKEY* private_key = PEM_read_bio_PrivateKey(bio, NULL, NULL, secret)   # NULL would prompt on the terminal
         cdef X509_STACK* certificates
         BIO_free(bio)
         if private_key == NULL:
@@ -312,7 +312,7 @@ cdef class TlsContext:
             EVP_PKEY_free(private_key)
 
     def use_pkcs12(self, bytes store not None, bytes password not None):
-        """Show the certificates of a PKCS#12 file, with its key."""
+        """Present the certificates of a PKCS#12 file, with its key."""
         cdef EVP_PKEY* private_key = NULL
         cdef X509_STACK* certificates = read_pkcs12(store, password, &private_key)
         try:
@@ -324,22 +324,22 @@ cdef class TlsContext:
             stack_free(certificates)
 
     def trust_pem(self, bytes certificates not None):
-        """Take clients whose certificates these sign."""
+        """Accept clients whose certificates were signed by these."""
         self.trust(read_pem(certificates))
 
     def trust_pkcs12(self, bytes store not None, bytes password not None):
-        """The same with the certificates of a PKCS#12 file."""
+        """The same, with the certificates of a PKCS#12 file."""
         cdef EVP_PKEY* private_key = NULL
         cdef X509_STACK* certificates = read_pkcs12(store, password, &private_key)
         EVP_PKEY_free(private_key)
         self.trust(certificates)
 
     def trust_system(self):
-        """Take clients whose certificates this machine's authorities sign."""
+        """Accept clients whose certificates were signed by this machine's authorities."""
         SSL_CTX_set_default_verify_paths(self.context)
 
     def ask_clients(self, bint required):
-        """Ask clients for a certificate; a bad one is always refused, none where it is `required`."""
+        """Request client certificates. A bad one is always refused; a missing one is refused if `required`."""
         cdef int mode = SSL_VERIFY_PEER
         if required:
             mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT
@@ -347,7 +347,7 @@ cdef class TlsContext:
 
     @property
     def subject(self):
-        """Distinguished name of the own certificate, as DER; empty when there is none."""
+        """Return the distinguished name of the broker's own certificate, as DER; empty if there is none."""
         cdef X509* certificate = SSL_CTX_get0_certificate(self.context)
         cdef uint8_t* der = NULL
         cdef int size
@@ -360,7 +360,7 @@ cdef class TlsContext:
 
     @property
     def alternative_names(self):
-        """The alternative names of the own certificate, each as DER."""
+        """Return the alternative names of the broker's own certificate, each as DER."""
         cdef X509* certificate = SSL_CTX_get0_certificate(self.context)
         cdef GENERAL_NAMES* names = NULL
         cdef uint8_t* der = NULL
@@ -391,13 +391,13 @@ cdef class TlsContext:
         return 0
 
     cdef int trust(self, X509_STACK* certificates) except -1:
-        """Takes the list over."""
+        """Trust these certificates; takes ownership of the list."""
         cdef int i
         try:
             for i in range(sk_X509_num(certificates)):
                 if X509_STORE_add_cert(SSL_CTX_get_cert_store(self.context), sk_X509_value(certificates, i)) != 1:
                     raise TlsError(f"a trusted certificate cannot be used: {openssl_reason()}")
-                SSL_CTX_add_client_CA(self.context, sk_X509_value(certificates, i))     # clients with several choose by it
+                SSL_CTX_add_client_CA(self.context, sk_X509_value(certificates, i))     # helps clients choose a certificate
         finally:
             stack_free(certificates)
         return 0
@@ -406,7 +406,7 @@ cdef class TlsContext:
 # -- files --
 
 cdef X509_STACK* read_pem(bytes content) except NULL:
-    """The certificates of a PEM text, at least one; other things in it are passed over."""
+    """Return the certificates of a PEM text, at least one; other content is skipped."""
     cdef BIO* bio = reader_of(content)
     cdef X509_STACK* certificates = sk_X509_new_null()
     cdef X509* certificate = PEM_read_bio_X509(bio, NULL, NULL, b"")
@@ -415,14 +415,14 @@ cdef X509_STACK* read_pem(bytes content) except NULL:
         certificate = PEM_read_bio_X509(bio, NULL, NULL, b"")
     BIO_free(bio)
     reason = openssl_reason()
-    if sk_X509_num(certificates) == 0 or reason != "no start line":     # so the end of the text is called
+    if sk_X509_num(certificates) == 0 or reason != "no start line":     # OpenSSL's reason at the end of the text
         stack_free(certificates)
         raise TlsError(f"a certificate cannot be read: {reason}")
     return certificates
 
 
 cdef X509_STACK* read_pkcs12(bytes content, bytes password, EVP_PKEY** private_key) except NULL:
-    """The certificates of a PKCS#12 file, at least one, that of the private key (NULL: there is none) first."""
+    """Return the certificates of a PKCS#12 file, at least one; the private key's (NULL: no key) comes first."""
     cdef BIO* bio = reader_of(content)
     cdef PKCS12* store = d2i_PKCS12_bio(bio, NULL)
     cdef X509* certificate = NULL

@@ -1,7 +1,7 @@
 """Sampled requests for OpenTelemetry: fixed-size C events in a ring that a Python thread drains.
 
-Owner of an event: the slot of its request, then the ring, then whoever takes it. Lock: `mutex` (a request in a hundred
-takes it). Limits: TRACE_EVENTS_MAX waiting, `per_second_max` begun in a second; what goes beyond is only counted.
+Owner of an event: its request's slot, then the ring, then the thread that takes it. Lock: `mutex` (one request in a
+hundred takes it). Limits: TRACE_EVENTS_MAX waiting, `per_second_max` started per second; any beyond are only counted.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t
 
@@ -10,19 +10,19 @@ from kafka_cy.storage.partition cimport Partition
 
 cdef enum:
     TRACE_EVENTS_MAX = 1024
-    TRACE_PLACES_MAX = 4            # batches of one request that are told of
+    TRACE_PLACES_MAX = 4            # max batches recorded per request
     TRACE_CLIENT_ID_BYTES_MAX = 48
 
 # One batch of a request: appended, or sent to a consumer.
 cdef struct TracePlace:
     Partition* partition            # one reference
     int64_t offset                  # the batch's first
-    int64_t records                 # how many; 0: not known
-    int64_t segment_base            # fetched: the stretch of the segment's file that was sent; -1 appended
+    int64_t records                 # count; 0: unknown
+    int64_t segment_base            # fetched: the range of the segment's file that was sent; -1: appended
     int64_t position
     int64_t size
 
-# One request. Times are ticks: the socket was ready, the handler began, it was through, the answer was there, it left.
+# One request. Times are ticks: socket ready, handler started, handler returned, response complete, response queued.
 cdef struct TraceEvent:
     int16_t api_key
     int16_t api_version
@@ -33,7 +33,7 @@ cdef struct TraceEvent:
     int64_t handled
     int64_t answered
     int64_t sent
-    int64_t bytes                   # of the answer
+    int64_t bytes                   # of the response
     int32_t client_id_size
     char client_id[TRACE_CLIENT_ID_BYTES_MAX]
     int32_t family                  # of the client's address
@@ -42,10 +42,10 @@ cdef struct TraceEvent:
     int32_t places_count
     TracePlace places[TRACE_PLACES_MAX]
 
-# Shared by all reactors. Lifetime: the Server object's, once tracing was switched on.
+# Shared by all reactors. Lifetime: from enabling tracing to the end of the Server object.
 cdef struct Tracer:
     pthread_mutex_t mutex
-    int32_t every                   # one request in so many
+    int32_t every                   # one request in this many is sampled
     int32_t per_second_max
     int64_t second                  # the second that `this_second` counts
     int32_t this_second
@@ -67,7 +67,7 @@ cdef inline void tracer_init(Tracer* tracer, int32_t every, int32_t per_second_m
 
 
 cdef inline bint tracer_may_begin(Tracer* tracer, int64_t now_ns) noexcept nogil:
-    """Whether this second has room for another event; counts it."""
+    """Whether this second has room for another event; if so, counts it."""
     cdef int64_t second = now_ns // 1000000000
     cdef bint room
     pthread_mutex_lock(&tracer.mutex)
@@ -84,7 +84,7 @@ cdef inline bint tracer_may_begin(Tracer* tracer, int64_t now_ns) noexcept nogil
 
 
 cdef inline bint tracer_add(Tracer* tracer, TraceEvent* event) noexcept nogil:
-    """Into the ring; False: it is full and the event stays the caller's."""
+    """Add an event to the ring; False: it is full and the caller keeps the event."""
     cdef bint room
     pthread_mutex_lock(&tracer.mutex)
     room = tracer.count < TRACE_EVENTS_MAX
@@ -98,7 +98,7 @@ cdef inline bint tracer_add(Tracer* tracer, TraceEvent* event) noexcept nogil:
 
 
 cdef inline TraceEvent* tracer_take(Tracer* tracer) noexcept nogil:
-    """The oldest event, the caller's from now on; NULL when there is none."""
+    """Take the oldest event; the caller owns it. NULL if none."""
     cdef TraceEvent* event = NULL
     pthread_mutex_lock(&tracer.mutex)
     if tracer.count > 0:

@@ -1,4 +1,4 @@
-"""Traced requests for Python: drains the ring, turns ticks into wall-clock time, reads traceparents from the log."""
+"""Traced requests for Python: drains the ring, converts ticks to wall-clock time, reads traceparents from the log."""
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc
 
@@ -24,18 +24,18 @@ cdef enum:
 
 
 class TracedBatch(NamedTuple):
-    """A batch of a traced request. `traceparent` is that of its first record, "" when it has none."""
+    """A batch of a traced request. `traceparent` is that of its first record, "" if it has none."""
 
     topic: str
     partition: int
     offset: int
-    records: int  # 0: not known (fetched)
+    records: int  # 0: unknown (fetched)
     traceparent: str
 
 
 class TracedRequest(NamedTuple):
-    """A request with its times in ns since 1970, rising: the socket was ready, the handler began, it returned, the answer
-    was there, it joined the send queue."""
+    """A request with its times in ns since 1970, in ascending order: socket ready, handler started, handler returned,
+    response complete, response in the send queue."""
 
     api_key: int
     api_version: int
@@ -53,7 +53,7 @@ class TracedRequest(NamedTuple):
     batches: list
 
 
-# What was read for one place, without the GIL.
+# The result of reading for one TracePlace, without the GIL.
 cdef struct Found:
     bint there
     int32_t size
@@ -72,13 +72,13 @@ cdef void look_up(Codecs* codecs, TracePlace* place, Found* found) noexcept nogi
 
 
 cdef class TraceReader:
-    """Switches tracing on (before `server.start()`) and hands out what was traced. Owner of `take`: one thread."""
+    """Enables tracing (before `server.start()`) and returns traced requests. Only one thread calls `take`."""
 
     cdef Server server
     cdef Codecs* codecs
 
     def __cinit__(self, Server server not None, int32_t every, int32_t per_second_max):
-        """One request in `every` (0: only those whose client says so) is traced, at most `per_second_max` a second."""
+        """Trace one request in `every` (0: only those sampled by the client), at most `per_second_max` per second."""
         cdef Reactor* reactor
         cdef int i
         if server.started:
@@ -98,16 +98,16 @@ cdef class TraceReader:
 
     @property
     def waiting_max(self):
-        """How many wait at most for `take`."""
+        """The maximum number of requests waiting for `take`."""
         return TRACE_EVENTS_MAX
 
     @property
     def dropped(self):
-        """How many were sampled and lost to a limit."""
+        """The number of sampled requests dropped because of a limit."""
         return atomic_load_relaxed_i64(&self.server.tracer.dropped)
 
     def take(self):
-        """[TracedRequest] since the last call; a fetch holds only batches that were really in its answer."""
+        """Return the TracedRequests since the last call; a fetch holds only batches that were really in its response."""
         cdef Tracer* tracer = self.server.tracer
         cdef TraceEvent* event
         cdef Found[TRACE_PLACES_MAX] found

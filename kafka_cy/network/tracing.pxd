@@ -1,4 +1,4 @@
-"""Which requests are traced, and what is noted of them; see tracing.pyx."""
+"""Decides which requests are traced and what is recorded about them; see tracing.pyx."""
 from libc.stdint cimport int64_t
 
 from kafka_cy.network.connection cimport Connection, ResponseSlot
@@ -10,25 +10,25 @@ from kafka_cy.storage.partition cimport Partition
 
 cdef void trace_turn(Reactor* reactor, ResponseSlot* slot) noexcept nogil       # the request whose turn it is
 cdef void trace_first_turn(Reactor* reactor) noexcept nogil                     # before the reactor starts
-# A batch was appended at `base_offset`: noted when its request is traced or its first record says that its trace is sampled.
+# A batch was appended at `base_offset`: recorded if its request is traced or its first record's traceparent is sampled.
 cdef void trace_appended(
     Reactor* reactor, ResponseSlot* slot, Partition* partition, const ValidBatch* batch, int64_t base_offset
 ) noexcept nogil
-# Only where tracing is on: records from `offset` to below `end` may have been sent: noted when a traced batch is among them.
+# Only if tracing is on: records from `offset` to below `end` may have been sent; recorded if they include a traced batch.
 cdef void trace_fetched(
     Reactor* reactor, ResponseSlot* slot, Partition* partition, int64_t offset, int64_t end, const ReadResult* read
 ) noexcept nogil
-cdef void trace_end(Connection* connection, ResponseSlot* slot, int64_t now) noexcept nogil    # the answer leaves
+cdef void trace_end(Connection* connection, ResponseSlot* slot, int64_t now) noexcept nogil    # the response leaves
 cdef void trace_free(TraceEvent* event) noexcept nogil
 
 
 cdef inline void trace_sample(Reactor* reactor, ResponseSlot* slot) noexcept nogil:
-    """A request begins: is it one of the few? The same two instructions whether tracing is on or off."""
+    """Decide at a request's start whether to sample it. It costs the same two instructions with tracing on or off."""
     reactor.trace_countdown -= 1
     if reactor.trace_countdown == 0:
         trace_turn(reactor, slot)
 
 
 cdef inline bint trace_looks(Reactor* reactor, ResponseSlot* slot, const ValidBatch* batch) noexcept nogil:
-    """Whether `trace_appended` has anything to do: rarely, so callers ask first."""
+    """Whether `trace_appended` has anything to do. This is rare, so callers check first."""
     return slot.trace != NULL or (batch.headers and reactor.tracer != NULL)

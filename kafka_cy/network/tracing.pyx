@@ -1,7 +1,7 @@
-"""Sampling for OpenTelemetry. A request is traced when its turn comes (one in `every`, at random), when the first record
-of a batch it appends carries a W3C traceparent whose sampled flag is set, or when it fetches a batch that was traced.
+"""Sampling for OpenTelemetry. A request is traced if it is chosen at random (one in `every`), if the first record of a
+batch it appends carries a W3C traceparent whose sampled flag is set, or if it fetches a traced batch.
 
-The data plane notes where and when; everything else (contexts, spans) is made from that by a Python thread.
+The data plane records where and when; a Python thread creates everything else (contexts, spans) from that.
 """
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint8_t
 from libc.stdlib cimport calloc, free
@@ -46,7 +46,7 @@ cdef void trace_first_turn(Reactor* reactor) noexcept nogil:
 
 
 cdef void draw_gap(Reactor* reactor) noexcept nogil:
-    """Even chances from 1 to 2 * every - 1: `every` on average, and no rhythm that a client's requests could share."""
+    """Draw uniformly from 1 to 2 * every - 1: `every` on average, without a rhythm that a client's requests could match."""
     cdef int64_t every = reactor.tracer.every
     reactor.trace_countdown = 1 + next_random(&reactor.trace_random) % (2 * every - 1) if every > 0 else -1
 
@@ -61,7 +61,7 @@ cdef bint is_hex(uint8_t c) noexcept nogil:
 
 
 cdef bint sampled_by_client(const ValidBatch* batch) noexcept nogil:
-    """Of the first record; compressed batches are not looked into."""
+    """Whether the first record's traceparent is sampled; compressed batches are not inspected."""
     cdef Reader r
     cdef RecordView record
     cdef const uint8_t* value
@@ -78,7 +78,7 @@ cdef bint sampled_by_client(const ValidBatch* batch) noexcept nogil:
 
 
 cdef TracePlace* place_add(TraceEvent* event, Partition* partition, int64_t offset) noexcept nogil:
-    """NULL: the event has as many as it can take."""
+    """Add a place to the event; NULL if the event is full."""
     cdef TracePlace* place = &event.places[event.places_count]
     if event.places_count == TRACE_PLACES_MAX:
         return NULL
@@ -111,7 +111,7 @@ cdef void trace_fetched(
     cdef TracePlace* place
     cdef int64_t traced
     cdef int i
-    if atomic_load_i64(&partition.traced_last) <= offset:       # offsets stand there with one added; 0: none
+    if atomic_load_i64(&partition.traced_last) <= offset:       # stored as offset + 1; 0: none
         return
     for i in range(TRACED_BATCHES):
         traced = atomic_load_i64(&partition.traced[i]) - 1

@@ -1,34 +1,34 @@
-"""The seam for encrypted connections: a connection with a Session gets its bytes through it, one without from its socket.
+"""The seam for encrypted connections: a connection with a Session reads and writes through it, others use the socket.
 
-Function pointers, so that a broker without such a listener does not load the library that encrypts.
+It uses function pointers, so that a broker without such a listener does not load the encryption library.
 """
 from libc.stdint cimport uint8_t
 
 cdef enum:
-    RECORD_BYTES_MAX = 16384        # a session sends at most as many bytes at once, and may keep the beginning of as many
+    RECORD_BYTES_MAX = 16384        # max bytes a session sends at once; it may keep a partial record of this size
     FAILURE_BYTES_MAX = 160
 
 # Purpose: the encryption of one connection. Owner: the connection's reactor; no locks.
 # Lifetime: from registration to the connection's end.
 cdef struct Session:
-    # Read the socket once, into `scratch`, and put what that says into `data`; both have room for `size` bytes, more than
-    # RECORD_BYTES_MAX. How many bytes it is, perhaps 0. Nothing is kept back but the beginning of a record, or epoll could
-    # not tell of it.
+    # Reads the socket once into `scratch` and puts the plaintext into `data`; both have room for `size` bytes, more than
+    # RECORD_BYTES_MAX. Returns the number of plaintext bytes, possibly 0. Only a partial record may be held back, because
+    # epoll would not report other held data.
     size_t (*receive)(Session* session, uint8_t* data, uint8_t* scratch, size_t size) noexcept nogil
-    # As send; after EAGAIN it has to be called with the same bytes again, more may stand behind them.
+    # Like send. After EAGAIN it must be called with the same bytes again; more bytes may follow them.
     ssize_t (*send)(Session* session, const uint8_t* data, size_t size) noexcept nogil
-    void (*close)(Session* session) noexcept nogil      # say so to the other end, and free
-    bint established            # the handshake is through
-    bint wants_write            # receive goes on when the socket takes bytes, and not before
-    bint ended                  # receive reached the end, or failed; epoll does not tell again
-    char failure[FAILURE_BYTES_MAX]     # why it failed; empty: it did not, or the socket did
+    void (*close)(Session* session) noexcept nogil      # notifies the peer and frees the session
+    bint established            # the handshake is complete
+    bint wants_write            # receive can continue only when the socket is writable
+    bint ended                  # receive reached the end or failed; epoll does not report it again
+    char failure[FAILURE_BYTES_MAX]     # why it failed; empty: no failure, or the socket failed
 
-# What makes the sessions of a listener. Owner: who made it; the server calls `open` under transports_mutex only.
+# Creates the sessions of a listener. Owner: its creator; the server calls `open` only under transports_mutex.
 cdef struct Transport:
     Session* (*open)(Transport* transport, int fd) noexcept nogil   # NULL: no memory
     void* context
 
 
 cdef inline const char* transport_capsule_name() noexcept nogil:
-    """Under which name a Transport reaches the server in a capsule."""
+    """The capsule name under which a Transport is passed to the server."""
     return b"kafka_cy.network.transport"

@@ -1,6 +1,6 @@
-"""Wakes: a partition that moved tells the reactors whose parked requests wait for it.
+"""Wakes: a partition that advanced notifies the reactors whose parked requests wait for it.
 
-The hook of partitions may run on any thread. On the reactor's own thread a wake is a list entry; from another thread it
+The partition hook may run on any thread. On the reactor's own thread a wake is a list entry; from another thread it
 goes through the mailbox.
 """
 from libc.stdint cimport int32_t
@@ -31,7 +31,7 @@ cdef NetworkState* active_network = NULL
 
 
 cdef void wake_reactor(int reactor, Partition* partition) noexcept nogil:
-    """The hook of partitions: on any thread, also on the reactor itself (then no lock and no system call)."""
+    """The partition hook. Runs on any thread, including the reactor's own (then it needs no lock and no system call)."""
     cdef NetworkState* network = active_network
     cdef ReactorState* target
     cdef int i
@@ -46,7 +46,7 @@ cdef void wake_reactor(int reactor, Partition* partition) noexcept nogil:
     target = <ReactorState*>network.reactors[reactor]
     if target == NULL or not atomic_load_i32(&target.running):
         return
-    # The flusher may call while the last reference is being given back (that waits for the flush): then nobody waits.
+    # The flusher may call this during the release of the last reference (which waits for the flush): then no request waits.
     if not increment_unless_zero(&partition.references):
         return
     if this_thread_reactor == <void*>target:
