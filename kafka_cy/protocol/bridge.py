@@ -1,6 +1,6 @@
-"""The control plane's door to Kafka's messages: requests to entities, plain dicts to answers.
+"""The control plane's interface to Kafka's messages: decodes requests to entities, encodes dicts to responses.
 
-Everything is loaded per (API key, version) at first use, so that starting the broker imports no message at all.
+Everything is loaded per (API key, version) at first use, so that the broker starts without importing any message.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ __all__ = ["MalformedRequest", "decode_request", "encode_response", "unknown_fie
 
 
 def decode_request(api_key: int, version: int, body: bytes, elements_max: int = ELEMENTS_MAX) -> Any:
-    """The kio request entity in `body` (without header).
+    """Return the kio request entity in `body` (without header).
 
-    Raises MalformedRequest for truncated bytes, lying lengths, and more than `elements_max` array elements. As in
-    Kafka, bytes after the message are ignored and what is not UTF-8 in a string reads as U+FFFD.
+    Raises MalformedRequest for truncated bytes, false lengths, and more than `elements_max` array elements. As in
+    Kafka, bytes after the message are ignored and invalid UTF-8 in a string is read as U+FFFD.
     """
     return entity_reader(message_class(api_key, version, "request"))(Cursor(body, elements_max=elements_max))
 
@@ -27,7 +27,7 @@ def decode_request(api_key: int, version: int, body: bytes, elements_max: int = 
 def encode_response(
     api_key: int, version: int, answer: Mapping[str, Any], errors: dict[int, int] | None = None
 ) -> bytes:
-    """The bytes of a response (without header) in the given version; `errors` gets how often each error code is in it.
+    """Return the bytes of a response (without header) in the given version; `errors` receives the error code counts.
 
     Raises ResponseTooLarge.
     """
@@ -40,7 +40,7 @@ def encode_response(
 
 
 def unknown_fields(api_key: int, answer: Mapping[str, Any]) -> list[str]:
-    """Names in an answer that no version of the API has: a misspelt field would be dropped silently (for tests)."""
+    """For tests: return names in a response that no API version has; encoding drops misspelt fields silently."""
     known: dict[str, Any] = {}
     for version in versions(api_key):
         _collect(message_class(api_key, version, "response"), known)

@@ -1,4 +1,4 @@
-"""Requests from bytes to kio entities. No length is believed before it is compared with the bytes that are left."""
+"""Decodes requests from bytes to kio entities. Every length is checked against the remaining bytes before use."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _STRING_BYTES_MAX = 0x7FFF
 
 
 class MalformedRequest(Exception):
-    """The bytes are not a message of this key and version: the connection is to be closed."""
+    """The bytes are not a message of this key and version; the connection must be closed."""
 
 
 class Cursor:
-    """Where the decoder stands in a request body."""
+    """The decoder's position in a request body."""
 
     __slots__ = ("data", "elements_left", "end", "position")
 
@@ -31,12 +31,12 @@ class Cursor:
         self, data: bytes, position: int = 0, end: int | None = None, elements_max: int = ELEMENTS_MAX
     ) -> None:
         self.data = data
-        self.elements_left = elements_max  # of all arrays together: an element of one byte costs some hundred in memory
+        self.elements_left = elements_max  # for all arrays together: a 1-byte element needs some 100 bytes of memory
         self.position = position
         self.end = len(data) if end is None else end
 
     def take(self, size: int) -> bytes:
-        """The next `size` bytes."""
+        """Read the next `size` bytes."""
         start = self.position
         if size < 0 or size > self.end - start:
             raise MalformedRequest(f"{size} bytes wanted at {start}, {self.end - start} left")
@@ -44,7 +44,7 @@ class Cursor:
         return self.data[start : self.position]
 
     def varint(self) -> int:
-        """An unsigned varint of at most 5 bytes."""
+        """Read an unsigned varint of at most 5 bytes."""
         value = shift = 0
         while shift < 35:
             if self.position >= self.end:
@@ -132,7 +132,7 @@ def _sized(kafka_type: str, flexible: bool, optional: bool) -> Read:
             if optional:
                 return None
             raise MalformedRequest(f"length {size} where a value must be")
-        if text and size > _STRING_BYTES_MAX:  # the compact form could hold more; Kafka refuses it too
+        if text and size > _STRING_BYTES_MAX:  # the compact form could hold more; Kafka also refuses it
             raise MalformedRequest(f"a string of {size} bytes, of at most {_STRING_BYTES_MAX}")
         raw = cursor.take(size)
         return raw.decode(errors="replace") if text else raw
@@ -199,10 +199,10 @@ def _read_tags(cursor: Cursor, readers: dict[int, tuple[Set, Read]], made: Any) 
 
 @cache
 def entity_reader(entity: type) -> Read:
-    """A reader of one kio dataclass (made once per class)."""
+    """Return a reader of one kio dataclass (created once per class)."""
     flexible = is_flexible(entity)
     new = object.__new__
-    # Straight into the slots: the constructor of a frozen dataclass costs several times as much.
+    # Set the slots directly: a frozen dataclass's constructor costs several times as much.
     plain: list[tuple[Set, Read]] = []
     tagged: dict[int, tuple[Set, Read]] = {}
     defaults: list[tuple[Set, Any]] = []

@@ -1,7 +1,7 @@
-"""Answers from plain nested dicts to bytes.
+"""Encodes responses from plain nested dicts to bytes.
 
-A key that the version lacks is dropped, a missing one takes the schema's default; durations are ints in milliseconds
-(or timedelta), ids are UUID or None, error codes ints.
+A key that the version lacks is dropped; a missing key takes the schema's default. Durations are ints in milliseconds
+(or timedelta), ids are UUID or None, error codes are ints.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def write_varint(out: bytearray, value: int) -> None:
-    """An unsigned varint."""
+    """Append an unsigned varint."""
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
         value >>= 7
@@ -58,11 +58,11 @@ RESPONSE_BYTES_MAX = 128 << 20
 
 
 class ResponseTooLarge(Exception):
-    """A small request asked for more than a response may hold: the connection is to be closed."""
+    """A small request asked for more than a response may hold; the connection must be closed."""
 
 
 class Output(bytearray):
-    """The bytes of a response, and every error code that is in them."""
+    """The bytes of a response, and every error code in them."""
 
     def __init__(self, error_codes: list[int]) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ def _sized(kafka_type: str, flexible: bool, optional: bool) -> Write:
     def write(out: bytearray, value: Any) -> None:
         if value is None:
             if not optional:
-                value = b""  # a null where this version has no null
+                value = b""  # null in a version without null
             else:
                 out += b"\0" if flexible else struct.pack(format_, -1)
                 return
@@ -178,7 +178,7 @@ def _write_tags(out: bytearray, values: Mapping[str, Any], tagged: list[tuple[Fi
 
 @cache
 def entity_writer(entity: type) -> Write:
-    """A writer of one kio dataclass's layout from a dict (made once per class)."""
+    """Return a writer of one kio dataclass's layout from a dict (created once per class)."""
     flexible = is_flexible(entity)
     plain = [(f.name, f.default, _field_writer(f, flexible)) for f in entity_fields(entity) if f.tag is None]
     tagged = [(f, _field_writer(f, flexible)) for f in entity_fields(entity) if f.tag is not None]

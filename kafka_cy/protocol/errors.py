@@ -1,4 +1,4 @@
-"""Kafka's error codes, by Kafka's names (Apache Kafka 4.3)."""
+"""Kafka's error codes under Kafka's names (Apache Kafka 4.3)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ErrorCode(IntEnum):
-    """The int16 that stands in an ``error_code`` field."""
+    """The int16 value of an ``error_code`` field."""
 
     UNKNOWN_SERVER_ERROR = -1
     NONE = 0
@@ -145,7 +145,7 @@ class ErrorCode(IntEnum):
     SHARE_SESSION_LIMIT_REACHED = 133
 
 
-# Kafka's default message of INVALID_REQUEST, for answers that hold no text of their own.
+# Kafka's default message of INVALID_REQUEST, for responses without their own text.
 INVALID_REQUEST_MESSAGE = (
     "This most likely occurs because of a request being malformed by the client library or the message was sent to an "
     "incompatible broker. See the broker logs for more details."

@@ -1,7 +1,7 @@
-"""What a message of one version consists of, read once from kio's dataclasses.
+"""The fields of each message version, read once from kio's dataclasses.
 
 kio supplies the names, types, tags and versions of Kafka's messages. Its own reader is not used on requests: it
-reserves memory for an array length before it checks it, so a lying length would end the process.
+reserves memory for an array before it checks the length, so a forged length would exhaust memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Kind = Literal["request", "response"]
 
 @dataclass(frozen=True, slots=True)
 class FieldSchema:
-    """One field: its Kafka type ('int32', 'string', ..., or 'entity'), and how it is wrapped."""
+    """One field: its Kafka type ('int32', 'string', ..., or 'entity') and how it is wrapped."""
 
     name: str
     kafka_type: str
@@ -50,7 +50,7 @@ def _split_optional(annotation: Any) -> tuple[Any, bool]:
 
 @cache
 def entity_fields(entity: type) -> tuple[FieldSchema, ...]:
-    """The fields of a kio dataclass in wire order."""
+    """Return the fields of a kio dataclass in wire order."""
     result = []
     for field in fields(entity):
         inner, optional = _split_optional(field.type)
@@ -75,10 +75,10 @@ def entity_fields(entity: type) -> tuple[FieldSchema, ...]:
 
 @cache
 def _kio_types() -> None:
-    """Load kio's scalar types without hypothesis, which they would load where it is installed: a second of CPU time."""
+    """Load kio's scalar types without hypothesis; if installed, importing it would cost a second of CPU time."""
     hidden = "hypothesis" not in sys.modules
     if hidden:
-        sys.modules["hypothesis"] = None  # type: ignore[assignment]  # an import of it is an ImportError, which kio expects
+        sys.modules["hypothesis"] = None  # type: ignore[assignment]  # importing it raises ImportError, which kio expects
     try:
         importlib.import_module("kio.static.primitive")
     finally:
@@ -88,7 +88,7 @@ def _kio_types() -> None:
 
 @cache
 def message_class(api_key: int, version: int, kind: Kind) -> type:
-    """The kio dataclass of a message; KeyError when kio knows no such key or version."""
+    """Return the kio dataclass of a message; KeyError if kio does not know the key or version."""
     _kio_types()
     index = importlib.import_module("kio.schema.index")
     name = index.api_key_map[api_key]
@@ -100,7 +100,7 @@ def message_class(api_key: int, version: int, kind: Kind) -> type:
 
 
 def versions(api_key: int) -> list[int]:
-    """All versions kio knows of an API, ascending."""
+    """Return all versions of an API that kio knows, in ascending order."""
     index = importlib.import_module("kio.schema.index")
     return sorted(index.schema_name_map[index.api_key_map[api_key]])
 

@@ -1,6 +1,6 @@
-"""`kafka-cy server --adopt`: takes over folders that another Kafka broker has written, once, and ends.
+"""`kafka-cy server --adopt`: takes over folders written by another Kafka broker, once, and exits.
 
-With `--preview` it only prints what it would do; then the other broker may still run. Exit codes are those of
+With `--preview` it only prints what it would do; the other broker may still run then. Exit codes are those of
 kafka_cy.server.main.
 """
 
@@ -37,7 +37,7 @@ from kafka_cy.storage.log_dir import LogDir, LogDirError
 def run(
     config_path: str | None, overrides: Mapping[str, str], log_level: str, settings_path: str | None, *, preview: bool
 ) -> int:
-    """Take over, or print what would be taken over; the exit code."""
+    """Take over the folders, or print what would be taken over; return the exit code."""
     log = BrokerLog(log_level)
     try:
         config = BrokerConfig.load(config_path, overrides)
@@ -80,7 +80,7 @@ def _preview(config: BrokerConfig, described: Mapping[str, DescribedTopic] | Non
 def _adopt(config: BrokerConfig, described: Mapping[str, DescribedTopic] | None, log: BrokerLog) -> None:
     home = metadata_dir(config.log_dirs, config["metadata.log.dir"])
     with _locked(config.log_dirs):
-        # Planned on a copy: what is refused must not leave a new metadata file behind.
+        # Plan on a copy: a refused adoption must not leave a new metadata file behind.
         with _copied_store(Path(home)) as copy:
             adoption = _plan(config, home, described, copy)
             effective = _effective(config, adoption, copy)
@@ -128,7 +128,7 @@ def _plan(
 
 
 def problem_of_setting(name: str, text: str) -> str | None:
-    """Why a topic cannot have this setting; None where it can."""
+    """Return why a topic cannot have this setting; None if it can."""
     key = topic_key(name)
     if key is None:
         return f"kafka-cy has no setting {name} (it was {text!r})"
@@ -145,7 +145,7 @@ def _known_topics(store: MetadataStore) -> dict[str, UUID]:
 
 
 def _effective(config: BrokerConfig, adoption: Adoption, store: MetadataStore) -> Effective:
-    """A topic's settings in force after the adoption: dynamic settings of the broker are defaults, too."""
+    """Return a topic's effective settings after the adoption: dynamic broker settings are defaults, too."""
 
     def dynamic(name: str) -> dict[str, str]:
         path = f"/config/brokers/{name}"
@@ -160,7 +160,7 @@ def _effective(config: BrokerConfig, adoption: Adoption, store: MetadataStore) -
 
 @contextlib.contextmanager
 def _copied_store(home: Path) -> Iterator[MetadataStore]:
-    """Our metadata as it is now, in a copy: reading SQLite's file in place would write beside it."""
+    """Yield a copy of our current metadata: reading SQLite's file in place would write files next to it."""
     with tempfile.TemporaryDirectory(prefix="kafka-cy-adopt-") as folder:
         path = home / FILE_NAME
         for name in (FILE_NAME, f"{FILE_NAME}-wal"):
@@ -176,7 +176,7 @@ def _copied_store(home: Path) -> Iterator[MetadataStore]:
 
 @contextlib.contextmanager
 def _locked(log_dirs: list[str]) -> Iterator[None]:
-    """Hold the locks of all log directories: no other broker, Kafka's neither, may use them meanwhile."""
+    """Hold the locks of all log directories: no other broker, including Kafka's, may use them meanwhile."""
     directories = [LogDir(path) for path in log_dirs]
     try:
         for directory in directories:

@@ -1,4 +1,4 @@
-"""What `kafka-cy server --adopt --preview` prints: what would be taken over, and what would not."""
+"""The output of `kafka-cy server --adopt --preview`: what would be taken over, and what would not."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from kafka_cy.cluster.imported_folders import AdoptedTopic, Adoption
 
-#: Nodes that wait for a later version.
+#: Metadata nodes that only a later version supports.
 WITHOUT_EFFECT = ("/kafka-acl", "/config/users/", "/config/clients/", "/config/ips/")
 Effective = Callable[[Mapping[str, str]], Mapping[str, Any]]  # a topic's settings as texts -> all of them, typed
 
 
 def report_lines(adoption: Adoption, effective: Effective, *, settings_are_new: bool) -> list[str]:
-    """The report, line by line. `settings_are_new`: whether settings other than topics' are stored, too."""
+    """Return the report's lines. `settings_are_new`: whether settings other than those of topics are stored, too."""
     lines = [f"settings from: {adoption.origin}", f"cluster id: {adoption.cluster_id or '(a new one)'}"]
     lines += _section("topics", [line for topic in adoption.topics for line in _topic_lines(topic, effective)])
     title = "settings" if settings_are_new else "settings that were taken over before, and stay as they are"
@@ -33,7 +33,7 @@ def _section(title: str, entries: list[str]) -> list[str]:
 
 
 def topic_line(topic: AdoptedTopic, effective: Effective) -> str:
-    """One topic on one line, with the settings that decide what is removed."""
+    """Return the topic's line, with the settings that decide what is removed."""
     config = effective(topic.configs)
     policy = ",".join(config["cleanup.policy"]) or "none"
     removal = f"cleanup.policy={policy} retention.ms={config['retention.ms']} retention.bytes={config['retention.bytes']}"
@@ -42,7 +42,7 @@ def topic_line(topic: AdoptedTopic, effective: Effective) -> str:
 
 
 def remarks_of(topic: AdoptedTopic, effective: Effective) -> list[str]:
-    """What an operator has to know of a topic before it is taken over."""
+    """Return what an operator must know about a topic before it is taken over."""
     remarks = list(topic.remarks)
     min_isr = effective(topic.configs)["min.insync.replicas"]
     if min_isr > 1:

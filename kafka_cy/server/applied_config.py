@@ -9,7 +9,7 @@ from kafka_cy.config.broker_config import BROKER_KEYS_OF_LOGS, BrokerConfig
 from kafka_cy.config.dynamic import CLUSTER_DEFAULT
 from kafka_cy.server.connection_limits import LIMIT_KEYS, apply_connection_limits
 
-#: Broker keys that the logs use: a change reaches them at once.
+#: Broker keys used by the logs; a change takes effect at once.
 LOG_KEYS: Final = frozenset(BROKER_KEYS_OF_LOGS).union(
     *(definitions.broker_synonyms(synonym) for synonym in definitions.TOPIC_BROKER_SYNONYMS.values())
 )
@@ -27,7 +27,7 @@ SLOW_REQUESTS: Final = "kafkacy.slow.request.log.threshold.ms"
 
 
 def cleaner_config(config: BrokerConfig) -> dict[str, Any] | None:
-    """The log cleaner's settings; None with log.cleaner.enable=false."""
+    """Return the log cleaner's settings, or None with log.cleaner.enable=false."""
     return {name: config[name] for name in CLEANER_KEYS} if config["log.cleaner.enable"] else None
 
 
@@ -66,7 +66,7 @@ class AppliedConfig:
         """
         self._take_broker_settings()
         if self.server is not None and (self.config.dynamic_broker or self.config.dynamic_default):
-            # The network was set up before the store could be read.
+            # The network was configured before the store could be read.
             apply_connection_limits(self.config, self.server, self.warn)
         set_background_threads(self.config)
         self.config.add_change_listener(self._broker_settings_changed)

@@ -1,4 +1,4 @@
-"""A whole broker: configuration → network → metadata → logs → image → coordinator, started and stopped in order."""
+"""A complete broker: configuration → network → metadata → logs → image → coordinator, started and stopped in order."""
 
 from __future__ import annotations
 
@@ -31,43 +31,43 @@ LEVEL_NAMES = {20: "info", 30: "warning", 40: "error"}
 
 
 class DataRefused(Exception):
-    """The log directories cannot be used: one sentence says why."""
+    """The log directories cannot be used; the message is one sentence with the reason."""
 
 
 class PortTaken(Exception):
-    """A listener's address cannot be bound: one sentence says which and why."""
+    """A listener's address cannot be bound; the message is one sentence with the address and the reason."""
 
 
 class KafkaServer:
     """One broker in this process.
 
-    The thread that calls `start` and `run` is that of the admin loop; groups have a thread of their own, which reads the
+    The admin loop runs on the thread that calls `start` and `run`; groups have their own thread, which reads the
     cluster's metadata but never changes it."""
 
     def __init__(self, config: Any, log: BrokerLog) -> None:
         self.config = config
         self.log = log
-        self.loop = ControlLoop(self._on_error)  # admin: topics, configurations, all that is not of groups
-        self.coordinator_loop = ControlLoop(self._on_error)  # on a thread of its own
+        self.loop = ControlLoop(self._on_error)  # admin: topics, configurations, everything except groups
+        self.coordinator_loop = ControlLoop(self._on_error)  # on its own thread
         self._coordinator_thread: threading.Thread | None = None
         self.server: Any = None
         self.logs: Any = None
         self.metadata: ClusterMetadata | None = None
-        self.cluster: MetadataCache | None = None  # of `metadata`: what everything but the start reads
+        self.cluster: MetadataCache | None = None  # part of `metadata`; everything except the start code reads it
         self.groups: Any = None
         self.metrics: Any = None
         self.state = STARTING
         self.lag: Any = None
-        self.client_telemetry: Any = None  # made for the first client that asks
+        self.client_telemetry: Any = None  # created when the first client asks
         self.otel: Any = None
-        self.failure: DataRefused | None = None  # why run() ended, where it was not stop()
+        self.failure: DataRefused | None = None  # why run() ended, if not by stop()
         self._metadata_dir = config.log_dirs[0]
         self.addresses: list[tuple[str, str, int]] = []  # listener name, advertised host, port
 
     # -- start --
 
     def start(self) -> None:
-        """Start up to answering clients. PortTaken, DataRefused, ConfigError."""
+        """Start and begin to answer clients. Raises PortTaken, DataRefused, ConfigError."""
         self._listen()
         self._load_metadata()
         self.state = RECOVERY
@@ -76,7 +76,7 @@ class KafkaServer:
         self._serve()
 
     def _listen(self) -> None:
-        # Bound before anything is touched on disk: a taken port must not leave traces. Clients wait in the backlog.
+        # Bind before touching the disk: a taken port must leave no traces. Clients wait in the backlog.
         from kafka_cy.network import jobs
         from kafka_cy.network.server import MOST_REACTORS, Server
         from kafka_cy.server.connection_limits import apply_connection_limits
@@ -123,7 +123,7 @@ class KafkaServer:
             return
         try:
             self.metrics = MetricsServer(listen, MetricsView(self), bool(self.config["kafkacy.metrics.persec.enable"]))
-            self.metrics.start()  # already now: /ready and the state tell of the start
+            self.metrics.start()  # already now: /ready and the state report the start
         except ValueError as error:
             raise ConfigError("kafkacy.metrics.listen", listen, "HOST:PORT, or empty for no metrics") from error
         except OSError as error:
@@ -146,7 +146,7 @@ class KafkaServer:
             raise PortTaken(f"cannot listen on {listen} for consumer lag: {error.strerror or error}") from error
 
     def _load_metadata(self) -> None:
-        # What is wrong with the directories is found before anything is written.
+        # Check the directories before anything is written.
         log_dirs = self.config.log_dirs
         home = self._metadata_dir = metadata_dir(log_dirs, self.config["metadata.log.dir"])
         is_new = not os.path.exists(f"{home}/{FILE_NAME}")  # noqa: PTH110 (pathlib costs start time)
@@ -162,7 +162,7 @@ class KafkaServer:
         self.metadata = ClusterMetadata(store, self.config.broker_id, self.loop.wall_clock_ms)
         stored_id = self.metadata.controller.stored_cluster_id()
         if stored_id is None and not is_new:
-            self._check_unused(home)  # a first start that was cut off left an empty store
+            self._check_unused(home)  # an interrupted first start leaves an empty store
         self.metadata.load(cluster_id_of(log_dirs) or stored_id or new_cluster_id())
         self.cluster = self.metadata.cache
 
@@ -217,7 +217,7 @@ class KafkaServer:
         self.cluster.logs = self.logs
 
     def _encrypt(self) -> None:
-        # Before there are logs: a broker with a bad certificate does not serve for a moment.
+        # Before the logs are opened: a broker with a bad certificate must never serve.
         if any(listener.security_protocol == "SSL" for listener in self.config.listeners):
             from kafka_cy.server.tls_listeners import TlsListeners
 
@@ -271,7 +271,7 @@ class KafkaServer:
             self.otel = make_export(self)
 
     def _start_control_plane(self) -> None:
-        # After the reactors serve: until here only cold requests wait, for some milliseconds of imports.
+        # After the reactors serve: until now only cold requests wait, for a few milliseconds of imports.
         from kafka_cy.server.dispatcher import Dispatcher
 
         assert self.metadata is not None and self.cluster is not None
@@ -313,7 +313,7 @@ class KafkaServer:
         )
 
     def _create_offsets_topic(self, done: Callable[[], object]) -> None:
-        """From the coordinator loop: create `__consumer_offsets`, then call `done` there, successful or not."""
+        """Called on the coordinator loop: create `__consumer_offsets`, then call `done` there, even after a failure."""
         from kafka_cy.cluster.internal_topics import ensure_internal_topic
 
         assert self.metadata is not None
@@ -339,10 +339,10 @@ class KafkaServer:
                 self.client_telemetry.exports.append(self.otel.push)
         return self.client_telemetry
 
-    # -- life --
+    # -- running and stopping --
 
     def run(self) -> None:
-        """Work until stop(). Raises DataRefused when the log directories that it cannot do without failed."""
+        """Work until stop(). Raises DataRefused if log directories that the broker needs have failed."""
         self._start_control_plane()
         self.state = RUNNING
         self.loop.run()
@@ -350,7 +350,7 @@ class KafkaServer:
             raise self.failure
 
     def stop(self) -> None:
-        """Make run() return; from any thread."""
+        """Make run() return; callable from any thread."""
         self.loop.stop()
 
     def shutdown(self) -> None:
@@ -390,7 +390,7 @@ class KafkaServer:
         self.log.error("work of the control plane failed", work=what, error=repr(error), where=where)
 
     def _on_log_dir_offline(self, path: str, reason: str, lost: list[Any]) -> None:
-        """Kafka stops when its last log directory fails, or the one with its metadata."""
+        """Stop, as Kafka does, if the last log directory or the one with the metadata failed."""
         self.log.error("a log directory failed and is offline", path=path, reason=reason, partitions=len(lost))
         if path == self._metadata_dir:
             self._fail(f"the broker stops: log directory {path}, which holds the metadata, failed ({reason})")
@@ -416,7 +416,7 @@ class KafkaServer:
 
 
 def cluster_id_of(log_dirs: list[str]) -> str | None:
-    """The cluster id that a meta.properties in the log directories names, if one does."""
+    """Return the cluster id from a meta.properties in the log directories, or None."""
     for directory in log_dirs:
         try:
             with open(f"{directory}/meta.properties", encoding="utf-8") as file:

@@ -12,7 +12,7 @@ LIMIT_KEYS: Final = frozenset(
 
 
 def apply_connection_limits(config: Any, server: Any, warn: Callable[..., object]) -> None:
-    """Set the limits. Host names among the overrides are resolved in a thread of their own: that can take long."""
+    """Set the limits. Host names in the overrides are resolved on a separate thread because that can take long."""
     server.set_connections_max(int(config["max.connections"]))
     server.set_connections_per_ip_max(int(config["max.connections.per.ip"]))
     server.set_connection_creation_rate(int(config["max.connection.creation.rate"]))
@@ -40,7 +40,7 @@ def apply_connection_limits(config: Any, server: Any, warn: Callable[..., object
 
 
 def _address(host: str) -> bytes | None:
-    """The 4 or 16 bytes of a numeric address; None for a name."""
+    """Return the 4 or 16 bytes of a numeric address; None for a name."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             return socket.inet_pton(family, host)
@@ -50,7 +50,7 @@ def _address(host: str) -> bytes | None:
 
 
 def _resolve(host: str) -> set[bytes]:
-    """All addresses of a host name; empty when there is none."""
+    """Return all addresses of a host name; empty if it has none."""
     try:
         answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:

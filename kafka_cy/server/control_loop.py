@@ -1,7 +1,8 @@
-"""A loop of the control plane: the requests of its queue, timers, and calls from other threads, on one thread.
+"""A control-plane loop: runs its queue's requests, timers, and calls from other threads on one thread.
 
-There is one for topics, configurations and all else of the broker (admin), and one for groups (coordinator). What a loop
-owns needs no locks. A loop never waits for another one: it posts a call (`call_soon_threadsafe`), and is posted the result.
+One loop (admin) handles topics, configurations and everything else of the broker; one (coordinator) handles groups.
+State owned by a loop needs no locks. A loop never waits for another: it posts a call (`call_soon_threadsafe`), and the
+other loop posts the result back.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ WAIT_S_MAX = 1.0
 
 
 class RequestSource(Protocol):
-    """What the loop waits on: the network server's control queue."""
+    """The source of requests that the loop waits on: the network server's control queue."""
 
     def take_requests(self, timeout_s: float) -> list[Any]:
-        """Requests that arrived; blocks without the GIL, returns early on wake()."""
+        """Return the requests that arrived; blocks without the GIL and returns early on wake()."""
 
     def wake(self) -> None:
-        """Threadsafe: make take_requests return."""
+        """Make take_requests return; thread-safe."""
 
 
 class NetworkQueue:
@@ -52,10 +53,10 @@ class Timer:
         self.order = order
         self.function: Callable[..., object] | None = function
         self.arguments = arguments
-        self.interval_s: float | None = None  # of a call that is repeated
+        self.interval_s: float | None = None  # set for repeated calls
 
     def cancel(self) -> None:
-        """Forget the call."""
+        """Cancel the call."""
         self.function = None
         self.arguments = ()
 
@@ -64,7 +65,7 @@ class Timer:
 
 
 class ControlLoop:
-    """Requests, timers and calls from other threads, one at a time, in `run()`'s thread."""
+    """Runs requests, timers and calls from other threads, one at a time, on the thread of `run()`."""
 
     def __init__(self, on_error: Callable[[str, BaseException], None]) -> None:
         self._source: RequestSource | None = None
@@ -79,35 +80,35 @@ class ControlLoop:
     def attach(
         self, source: RequestSource, handle: Callable[[Any], None], look: Callable[[], None] = lambda: None
     ) -> None:
-        """The queue to wait on, the function each request goes to, and one that is called in every round."""
+        """Set the queue to wait on, the function that receives each request, and one called in every round."""
         self._source, self._handle, self._look = source, handle, look
 
     def now(self) -> float:
-        """Monotonic seconds."""
+        """Return monotonic seconds."""
         return time.monotonic()
 
     def wall_clock_ms(self) -> int:
-        """Milliseconds since 1970."""
+        """Return milliseconds since 1970."""
         return time.time_ns() // 1_000_000
 
     def call_later(self, delay_s: float, function: Callable[..., object], *arguments: Any) -> Timer:
-        """Run `function` on this thread after `delay_s`; only from this thread."""
+        """Run `function` on this thread after `delay_s`; call this only from this thread."""
         self._order += 1
         timer = Timer(self.now() + max(0.0, delay_s), self._order, function, arguments)
         heapq.heappush(self._timers, timer)
         return timer
 
     def repeat(self, interval_s: float, function: Callable[..., object], *arguments: Any) -> Timer:
-        """Run `function` every `interval_s` on this thread until the timer is cancelled; only from this thread.
+        """Run `function` every `interval_s` on this thread until the timer is cancelled; call this only from this thread.
 
-        The next call is due `interval_s` after the end of the one before. An exception is reported and ends nothing.
+        The next call is due `interval_s` after the previous one ends. An exception is reported and does not stop it.
         """
         timer = self.call_later(interval_s, function, *arguments)
         timer.interval_s = interval_s
         return timer
 
     def call_soon_threadsafe(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Run `function` on this thread as soon as possible; from any thread."""
+        """Run `function` on this thread as soon as possible; callable from any thread."""
         self._soon.append((function, arguments))
         if self._source is not None:
             self._source.wake()
@@ -118,19 +119,19 @@ class ControlLoop:
         while not self._stopped:
             requests = deque(self._source.take_requests(self._wait_s()))
             while requests:
-                self._guard(self._handle, (requests.popleft(),))  # no reference stays: a dropped request closes now
-                self._run_timers()  # many requests must not delay them
+                self._guard(self._handle, (requests.popleft(),))  # keeps no reference: a dropped request closes now
+                self._run_timers()  # many requests must not delay timers
             self._guard(self._look, ())
             self.run_pending()
 
     def stop(self) -> None:
-        """Make run() return after the current round; from any thread or signal handler."""
+        """Make run() return after the current round; callable from any thread or signal handler."""
         self._stopped = True
         if self._source is not None:
             self._source.wake()
 
     def run_pending(self) -> None:
-        """One round of due timers and calls of other threads."""
+        """Run one round of due timers and calls from other threads."""
         for _ in range(len(self._soon)):
             function, arguments = self._soon.popleft()
             self._guard(function, arguments)
@@ -144,7 +145,7 @@ class ControlLoop:
             timer = heapq.heappop(self._timers)
             if timer.function is not None:
                 self._guard(timer.function, timer.arguments)
-            if timer.function is not None and timer.interval_s is not None:  # its call may have cancelled it
+            if timer.function is not None and timer.interval_s is not None:  # the call may have cancelled it
                 timer.due = self.now() + timer.interval_s
                 heapq.heappush(self._timers, timer)
 
@@ -160,5 +161,5 @@ class ControlLoop:
     def _guard(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         try:
             function(*arguments)
-        except Exception as error:  # noqa: BLE001 a fault costs this piece of work, not the broker
+        except Exception as error:  # noqa: BLE001 a fault ends this piece of work, not the broker
             self._on_error(getattr(function, "__qualname__", repr(function)), error)

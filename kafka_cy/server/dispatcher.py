@@ -1,4 +1,4 @@
-"""From the network's control queue to the cold handlers."""
+"""Passes requests from the network's control queue to the cold handlers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Dispatcher:
-    """Decodes a request, calls its handler, answers. A fault in a handler costs the connection, not the broker.
+    """Decodes a request, calls its handler, responds. A handler's fault closes the connection, not the broker.
 
-    Who was closed and why is logged by the network, which limits the rate.
+    The network layer logs which client was closed and why, at a limited rate.
     """
 
     def __init__(self, context: ApiContext, log: BrokerLog) -> None:
@@ -24,7 +24,7 @@ class Dispatcher:
         self._elements_max = int(context.config["kafkacy.control.request.max.elements"])
 
     def dispatch(self, control: ControlRequest) -> None:
-        """Answer one ControlRequest by `respond` or `close`, now or, if the handler keeps it, later."""
+        """Answer one ControlRequest with `respond` or `close`: now, or later if the handler keeps it."""
         control.begin()
         try:
             self._dispatch(control)
@@ -32,7 +32,7 @@ class Dispatcher:
             control.handled()
 
     def _dispatch(self, control: ControlRequest) -> None:
-        from kafka_cy.protocol.bridge import MalformedRequest, decode_request  # at first use: not in the start path
+        from kafka_cy.protocol.bridge import MalformedRequest, decode_request  # at first use: not needed at start
         from kafka_cy.protocol.encoder import ResponseTooLarge
 
         key, version = control.api_key, control.api_version

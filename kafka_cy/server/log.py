@@ -11,17 +11,17 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 class BrokerLog:
-    """Writes whole lines; usable from any Python thread."""
+    """Writes whole lines; safe on any Python thread."""
 
     def __init__(self, level: str = "info", stream: TextIO | None = None) -> None:
         self._level = LEVELS[level]
         self._stream = stream if stream is not None else sys.stderr
-        # Who else hears of a line: OpenTelemetry's export.
+        # Other receivers of each line: OpenTelemetry's export.
         self.listener: Callable[[str, str, dict[str, Any]], object] | None = None
 
     @property
     def level(self) -> str:
-        """The lowest level that is written; may be changed at any time (BROKER_LOGGER)."""
+        """The lowest level written; may be changed at any time (BROKER_LOGGER)."""
         return next(name for name, number in LEVELS.items() if number == self._level)
 
     @level.setter
@@ -29,23 +29,23 @@ class BrokerLog:
         self._level = LEVELS[name]
 
     def debug(self, what: str, **details: Any) -> None:
-        """For people who look for a fault."""
+        """Details for diagnosing a fault."""
         self.write("debug", what, details)
 
     def info(self, what: str, **details: Any) -> None:
-        """What an operator wants to have read once."""
+        """Facts an operator should see once."""
         self.write("info", what, details)
 
     def warning(self, what: str, **details: Any) -> None:
-        """Something is wrong outside, or will be."""
+        """Something outside the broker is wrong, or will be."""
         self.write("warning", what, details)
 
     def error(self, what: str, **details: Any) -> None:
-        """The broker failed at something."""
+        """An operation of the broker failed."""
         self.write("error", what, details)
 
     def write(self, level: str, what: str, details: dict[str, Any]) -> None:
-        """One line, if its level is wanted."""
+        """Write one line, if its level is enabled."""
         if LEVELS[level] < self._level:
             return
         if self.listener is not None:
@@ -58,7 +58,7 @@ class BrokerLog:
             self._stream.write(" ".join(words) + "\n")
             self._stream.flush()
         except (OSError, ValueError):
-            pass  # nobody reads our log; that must not stop the broker
+            pass  # nobody reads our log; this must not stop the broker
 
 
 def _one_line(text: str) -> str:

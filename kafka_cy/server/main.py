@@ -1,4 +1,4 @@
-"""`kafka-cy server`: from the command line to a running broker and back to an exit code.
+"""`kafka-cy server`: runs a broker from the command line and returns an exit code.
 
 Exit codes: 0 clean shutdown, 1 unexpected failure, 2 bad command line or configuration, 3 log directories that are
 broken, not writable, held by another broker or of another cluster, 4 address taken.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXIT_CLEAN, EXIT_FAILED, EXIT_CONFIG, EXIT_DATA, EXIT_PORT = 0, 1, 2, 3, 4
 
-# How long a thread may keep the GIL when another one wants it: bounds the latency of the control plane (default 5 ms).
+# How long a thread may keep the GIL when another wants it: bounds the control plane's latency (default 5 ms).
 SWITCH_INTERVAL_S = 0.0005
 SECOND_SIGNAL_AFTER_S = 1.0
 
@@ -30,9 +30,9 @@ SECOND_SIGNAL_AFTER_S = 1.0
 def run(
     config_path: str | None, overrides: Mapping[str, str], log_level: str = "info", parent: Parent | None = None
 ) -> int:
-    """Run a broker until SIGTERM, SIGINT or the end of its parent; the exit code (see above)."""
+    """Run a broker until SIGTERM, SIGINT or its parent's end; return the exit code (see above)."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    gc.disable()  # nothing of the start is garbage
+    gc.disable()  # the start creates no garbage
     log = BrokerLog(log_level)
     from kafka_cy.cluster.store import StoreBroken
     from kafka_cy.config import BrokerConfig, ConfigError
@@ -45,7 +45,7 @@ def run(
         return EXIT_CONFIG
     for warning in config.warnings:
         log.warning(warning)
-    # Blocked before any thread exists, so that only the watcher takes them.
+    # Block the signals before any thread exists, so that only the watcher receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     broker = KafkaServer(config, log)
     stopping = _watch_signals(broker, log)
@@ -55,7 +55,7 @@ def run(
     try:
         broker.start()
         _announce(broker, log)
-        gc.freeze()  # what 10,000 partitions consist of is never looked at again
+        gc.freeze()  # the objects of 10,000 partitions are never scanned again
         gc.enable()
         if not stopping.is_set():
             broker.run()
@@ -90,7 +90,7 @@ def _watch_signals(broker: object, log: BrokerLog) -> threading.Event:
         log.info("shutting down", signal=signal.Signals(received).name)
         broker.stop()  # type: ignore[attr-defined]
         begun = time.monotonic()
-        while time.monotonic() - begun < SECOND_SIGNAL_AFTER_S:  # terminals and `timeout` send the first one twice
+        while time.monotonic() - begun < SECOND_SIGNAL_AFTER_S:  # terminals and `timeout` send the first signal twice
             signal.sigwait({signal.SIGTERM, signal.SIGINT})
         log.warning("killed by a second signal before the shutdown was complete")
         os._exit(EXIT_FAILED)
@@ -110,7 +110,7 @@ def _announce(broker: object, log: BrokerLog) -> None:
 
 
 def process_age_ms() -> int:
-    """Milliseconds since the kernel started this process (its resolution: 10 ms)."""
+    """Return the milliseconds since the kernel started this process (resolution: 10 ms)."""
     with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
         start_ticks = int(file.read().rpartition(")")[2].split()[19])
     return round((time.clock_gettime(time.CLOCK_BOOTTIME) - start_ticks / os.sysconf("SC_CLK_TCK")) * 1000)

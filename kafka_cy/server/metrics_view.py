@@ -1,4 +1,4 @@
-"""The broker as its metrics see it (`kafka_cy.telemetry.broker_view`)."""
+"""The metrics' view of the broker (`kafka_cy.telemetry.broker_view`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class MetricsView:
-    """Reads a KafkaServer from the scraping thread. Tables are copied in one step before they are walked."""
+    """Reads a KafkaServer on the scraping thread. Tables are copied in one step before they are iterated."""
 
     def __init__(self, broker: KafkaServer) -> None:
         self._broker = broker

@@ -1,4 +1,4 @@
-"""OpenTelemetry export of one broker: settings, sampling in the data plane, who is exported."""
+"""OpenTelemetry export of one broker: settings, sampling in the data plane, the resource that is exported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def make_export(broker: KafkaServer) -> OtelExport | None:
-    """Before the reactors start. None: nothing is to be exported. Raises ConfigError."""
+    """Create the export; call this before the reactors start. None: nothing is exported. Raises ConfigError."""
     try:
         settings = OtelSettings(broker.config, os.environ)
     except ValueError as error:
@@ -54,7 +54,7 @@ def _identity(broker: KafkaServer) -> dict[str, str]:
 
 
 def _metrics_page(broker: KafkaServer) -> Callable[[], bytes]:
-    """The page that `/metrics` shows, made for the export thread: a page belongs to one thread."""
+    """Return the renderer of a `/metrics` page for the export thread: a page belongs to one thread."""
     from kafka_cy.server.metrics_view import MetricsView
 
     return MetricsPage(MetricsView(broker), bool(broker.config["kafkacy.metrics.persec.enable"])).render

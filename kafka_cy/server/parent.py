@@ -1,4 +1,4 @@
-"""A broker that belongs to another process and ends with it: `kafka-cy server --with-parent`."""
+"""A broker that belongs to a parent process and ends with it: `kafka-cy server --with-parent`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from kafka_cy.base.named_thread import NamedThread
 
 
 class Parent:
-    """Watches standard input, a pipe whose other end only the parent holds. Owner: a daemon thread of its own.
+    """Watches standard input, a pipe whose other end only the parent holds. Owner: its own daemon thread.
 
-    When the parent ends, however it ends, the kernel closes the pipe: the broker shuts down as by SIGTERM, and then
+    When the parent ends for any reason, the kernel closes the pipe. The broker then shuts down as on SIGTERM and
     removes the parent's temporary folder.
     """
 
     def __init__(self, folder: str | None) -> None:
-        """`folder`: removed by `clean_up` after the parent has ended; None: nothing is."""
+        """`clean_up` removes `folder` after the parent has ended; None: it removes nothing."""
         self._folder = folder
         self._gone = threading.Event()
 
     def watch(self) -> None:
-        """Start to watch. SIGTERM has to be blocked by now, so that the thread that waits for signals gets it."""
+        """Start to watch. Block SIGTERM before, so that the thread that waits for signals receives it."""
         NamedThread(target=self._watch, name="parent", daemon=True).start()
 
     def _watch(self) -> None:
@@ -36,6 +36,6 @@ class Parent:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def clean_up(self) -> None:
-        """Remove the folder if the parent has ended; it can do so no more."""
+        """Remove the folder if the parent has ended, because the parent can no longer do it."""
         if self._folder is not None and self._gone.is_set():
             shutil.rmtree(self._folder, ignore_errors=True)

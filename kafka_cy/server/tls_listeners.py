@@ -1,4 +1,4 @@
-"""The listeners that speak TLS: their contexts at the start, and new ones after each change of this broker's settings."""
+"""The TLS listeners: their contexts at the start, and new ones after each change of this broker's settings."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from kafka_cy.server.log import BrokerLog
 
 
 class TlsListeners:
-    """Owner: the control thread. A change counts for new connections; files are read again at each of them (KIP-226)."""
+    """Owner: the control thread. A change applies to new connections; each change reads the files again (KIP-226)."""
 
     def __init__(self, config: BrokerConfig, server: Any, log: BrokerLog) -> None:
         self.config = config
@@ -25,13 +25,13 @@ class TlsListeners:
         self.contexts: dict[int, TlsContext] = {}
 
     def start(self, cluster: Any) -> None:
-        """Encrypt what the listeners send, and follow the settings in `cluster`. Raises ConfigError."""
+        """Encrypt the listeners' connections, and follow the settings in `cluster`. Raises ConfigError."""
         self._use(self._made(self.config))
         self.config.add_reconfiguration_check(self.check)
         cluster.add_listener(self._changed)
 
     def check(self, candidate: BrokerConfig) -> None:
-        """Refuse settings whose certificates cannot be used, or are another broker's. Raises ConfigError."""
+        """Refuse settings whose certificates are unusable or belong to another broker. Raises ConfigError."""
         for index, made in self._made(candidate).items():
             before = self.contexts[index]
             key, _ = candidate.of_listener(self.names[index], "ssl.keystore.location")
@@ -48,7 +48,7 @@ class TlsListeners:
             return
         try:
             self._use(self._made(self.config))
-        except ConfigError as error:  # the files changed since they were checked
+        except ConfigError as error:  # the files changed after the check
             self.log.error("certificates cannot be read anew: the ones in use stay", reason=str(error))
 
     def _made(self, config: BrokerConfig) -> dict[int, TlsContext]:
