@@ -1,4 +1,4 @@
-"""Hosted partitions: leadership, appends and the high watermark, waking of those who wait, the Python handle."""
+"""Hosted partitions: leadership, appends and the high watermark, waking waiters, the Python handle."""
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
@@ -44,10 +44,10 @@ cdef inline Log* current_log(Partition* partition) noexcept nogil:
 
 
 cdef inline Log* lock_log(Partition* partition) noexcept nogil:
-    """The current log, with its append mutex: leadership does not change, and the log is not replaced, until unlock_log."""
+    """Lock and return the current log: until unlock_log, leadership cannot change and the log cannot be replaced."""
     cdef Log* log = current_log(partition)
     pthread_mutex_lock(&log.append_mutex)
-    while log != current_log(partition):    # it was moved while we waited
+    while log != current_log(partition):    # it was moved while this thread waited
         unlock_log(log)
         log = current_log(partition)
         pthread_mutex_lock(&log.append_mutex)
@@ -100,7 +100,7 @@ cdef void listen_to(Partition* partition, Log* log) noexcept nogil:
 
 
 cdef bint acquire_if_alive(void* context) noexcept nogil:
-    """A reference, unless the last one is gone and the partition is being freed."""
+    """Take a reference; fails if the last one is gone and the partition is being freed."""
     cdef Partition* partition = <Partition*>context
     cdef int32_t references = atomic_load_i32(&partition.references)
     while references > 0:
@@ -148,15 +148,15 @@ cdef void partition_release(Partition* partition) noexcept nogil:
     free(partition)
 
 
-# -- leadership: everything here is called with the append mutex, but for what says so --
+# -- leadership: call everything here with the append mutex, unless it says otherwise --
 
 cdef inline int64_t own_offset(Log* log) noexcept nogil:
-    """What the leader itself has: with flush.messages=1 only what is on the disk."""
+    """The leader's own end offset for the high watermark: with flush.messages=1 only what is on disk."""
     return log_flushed_offset(log) if log_config(log).flush_interval_messages == 1 else log_end_offset(log)
 
 
 cdef inline bint advance_high_watermark(Partition* partition, Log* log) noexcept nogil:
-    """Up to what the leader and all followers in sync have. True when it moved."""
+    """Advance the high watermark to what the leader and all in-sync followers have. True when it moved."""
     cdef int64_t offset = own_offset(log)
     cdef int32_t i
     for i in range(partition.followers_count):
@@ -170,7 +170,7 @@ cdef inline bint advance_high_watermark(Partition* partition, Log* log) noexcept
 
 
 cdef void on_flushed(void* context) noexcept nogil:
-    """By the flusher, without the append mutex. The configuration may be another one than that of the append which waits."""
+    """Called by the flusher, without the append mutex. The configuration may have changed since the waiting append."""
     cdef Partition* partition = <Partition*>context
     cdef Log* log = lock_log(partition)
     advance_high_watermark(partition, log)
@@ -221,7 +221,7 @@ cdef int partition_append(
         return STORAGE_OK
     if result.rolled or result.last_offset + 1 - log_flushed_offset(log) >= config.flush_interval_messages:
         log_queue_flush(log)
-    if wakes:                   # else nothing can be seen before on_flushed, which wakes
+    if wakes:                   # otherwise nothing becomes visible before on_flushed, which wakes waiters
         partition_wake(partition)
     return STORAGE_OK
 
@@ -290,7 +290,7 @@ cdef int become_leader(Partition* partition, int32_t leader_epoch) noexcept nogi
         if atomic_load_i32(&partition.state) != PARTITION_ONLINE:
             atomic_store_i32(&partition.leader_since_epoch, leader_epoch)
             for i in range(partition.followers_count):
-                partition.followers[i].end_offset = -1      # from here on their fetches tell
+                partition.followers[i].end_offset = -1      # from here on their fetches report their end offsets
         atomic_store_i32(&partition.leader_epoch, leader_epoch)
         atomic_store_i32(&partition.state, PARTITION_ONLINE)
         advance_high_watermark(partition, log)
@@ -300,8 +300,9 @@ cdef int become_leader(Partition* partition, int32_t leader_epoch) noexcept nogi
 
 
 cdef void retire(Partition* partition, int32_t state) noexcept nogil:
-    """Without the append mutex. The state comes first, so that nobody new waits for a disk that may hang. An append that is
-    in progress is complete when this returns, unless the directory is offline: then the disk decides when it ends."""
+    """Without the append mutex. The state is set first, so that no new request waits for a disk that may hang. An
+    append in progress is complete when this returns, unless the directory is offline: then it ends when the disk
+    does."""
     cdef Log* log
     atomic_store_i32(&partition.state, state)
     if state != PARTITION_OFFLINE:
@@ -323,8 +324,8 @@ cdef int partition_truncate_to(Partition* partition, int64_t offset) noexcept no
 
 
 cdef bint swap_log(Partition* partition, Log* log) noexcept nogil:
-    """Without the append mutex. The current log is sealed, so both hold the same records; who waits for the append mutex finds
-    the new one. False without memory: nothing was changed."""
+    """Without the append mutex. The current log is sealed, so both logs hold the same records. Threads waiting for the
+    append mutex then find the new log. False when out of memory: nothing was changed."""
     cdef Log* old = current_log(partition)
     cdef Log** grown = <Log**>realloc(
         partition.retired_logs, <size_t>(partition.retired_logs_count + 1) * sizeof(Log*))
@@ -353,8 +354,8 @@ cdef int state_error(int32_t state) noexcept nogil:
 
 
 cdef int64_t partition_last_stable_offset(Partition* partition) noexcept nogil:
-    """Exclusive: the first offset of the oldest transaction that is open or whose marker is not replicated yet; else the high
-    watermark (Kafka's ProducerStateManager.firstUnstableOffset)."""
+    """Last stable offset, exclusive: the first offset of the oldest transaction that is open or whose marker is not yet
+    replicated; otherwise the high watermark (Kafka's ProducerStateManager.firstUnstableOffset)."""
     cdef Log* log = current_log(partition)
     cdef int64_t stable = atomic_load_i64(&partition.high_watermark)
     cdef int64_t first_unstable = log_first_unstable_offset(log)
@@ -381,7 +382,7 @@ cdef int partition_check_leader(Partition* partition, int32_t client_epoch) noex
 cdef void partition_wake(Partition* partition) noexcept nogil:
     cdef uint64_t waiting
     cdef int reactor = 0
-    atomic_fence()              # whoever registers sets its bit, then looks at the offsets again; we the other way round
+    atomic_fence()              # waiters set their bit, then check the offsets again; this side does the reverse
     if <uint64_t>atomic_load_seq_i64(<int64_t*>&partition.waiters) == 0 or wake_reactor == NULL:
         return
     waiting = atomic_exchange_u64(&partition.waiters, 0)
@@ -404,10 +405,10 @@ ORIGINS = {"client": ORIGIN_CLIENT, "coordinator": ORIGIN_COORDINATOR, "replicat
 
 
 cdef class HostedPartition:
-    """A partition this broker hosts. Owner: the control plane; hot handlers use the Partition behind it.
+    """A partition hosted by this broker. Owner: the control plane; hot handlers use the underlying Partition.
 
-    `log` must be open; `topic_id` is 16 bytes. `followers`: the broker ids of the other replicas, all of them in sync.
-    `high_watermark`: as the checkpoint says, -1 not known. Raises ValueError, MemoryError.
+    `log` must be open; `topic_id` is 16 bytes. `followers`: the broker ids of the other replicas, all in sync.
+    `high_watermark`: from the checkpoint, -1 unknown. Raises ValueError, MemoryError.
     """
 
     def __cinit__(
@@ -438,7 +439,7 @@ cdef class HostedPartition:
                 partition_release(self.partition)
 
     def append(self, data, origin="coordinator", leader_epoch=-1):
-        """Append one batch; returns its base offset. Nothing of its records is validated."""
+        """Append one batch; returns its base offset. The records are not validated."""
         cdef bytearray copy = bytearray(data)
         cdef ValidBatch batch
         cdef AppendResult result
@@ -459,17 +460,17 @@ cdef class HostedPartition:
         return result.base_offset
 
     def read(self, offset, bytes_max=1 << 20, end_offset=None):
-        """Whole batches from `offset` on, below `end_offset` or else the high watermark; b"" at its end."""
+        """Whole batches from `offset` on, below `end_offset` or by default the high watermark; b"" at the end."""
         return self.log.read(offset, bytes_max, self.high_watermark if end_offset is None else end_offset)
 
     def retire(self, state):
-        """No more appends: `state` is "deleted", "offline" or "follower". Whoever waits is woken and sees it."""
+        """Stop appends: `state` is "deleted", "offline" or "follower". Waiters are woken and see the new state."""
         cdef int32_t new_state = STATES[state]
         with nogil:
             retire(self.partition, new_state)
 
     def become_leader(self, leader_epoch):
-        """Lead with a new epoch, which begins at the log's end. Raises MemoryError."""
+        """Become leader with a new epoch, which begins at the log's end. Raises MemoryError."""
         cdef int32_t epoch = leader_epoch
         cdef int error
         with nogil:
@@ -478,7 +479,8 @@ cdef class HostedPartition:
             raise MemoryError
 
     def set_replicas(self, replicas, isr, broker_id):
-        """The broker ids of all replicas and of those in sync; `broker_id` is this broker's. Raises MemoryError."""
+        """Set the broker ids of all replicas and of the in-sync replicas; `broker_id` is this broker's. Raises
+        MemoryError."""
         followers = [each for each in replicas if each != broker_id]
         in_sync = set(isr)
         if followers or self.partition.followers_count or len(isr) != self.partition.isr_count:
@@ -505,14 +507,14 @@ cdef class HostedPartition:
             raise MemoryError
 
     def follower_fetched(self, broker_id, end_offset):
-        """A follower has everything below `end_offset`; the high watermark moves when all in sync have."""
+        """A follower has everything below `end_offset`; the high watermark moves once all in-sync replicas have it."""
         cdef int32_t follower = broker_id
         cdef int64_t end = end_offset
         with nogil:
             partition_follower_fetched(self.partition, follower, end)
 
     def truncate_to(self, offset):
-        """Keep batches that end below `offset`; the high watermark comes down with the log's end. Raises StorageFailure."""
+        """Keep batches that end below `offset`; the high watermark is lowered to the log's end. Raises StorageFailure."""
         cdef int64_t to = offset
         cdef int error
         with nogil:
@@ -522,16 +524,16 @@ cdef class HostedPartition:
                 f"truncate {self} to {offset}: {STORAGE_ERROR_NAMES.get(error, error)}", error, self.log.failed_errno)
 
     def watch(self):
-        """Have the control thread woken when the partition moves next; look at it again after this call."""
+        """Have the control thread woken on the partition's next change; check the partition again after this call."""
         atomic_or_u64(&self.partition.waiters, <uint64_t>1 << CONTROL_WAITER)
 
     def wake(self):
-        """Look again, all who wait on this partition."""
+        """Wake all waiters of this partition to check again."""
         partition_wake(self.partition)
 
     def swap_log(self, PartitionLog log not None):
-        """Serve from another log with the same records (AlterReplicaLogDirs). The current one must be sealed; it stays sealed,
-        and is kept until the partition goes. Raises MemoryError."""
+        """Serve from another log with the same records (AlterReplicaLogDirs). The current log must be sealed; it stays
+        sealed and is kept until the partition is freed. Raises MemoryError."""
         cdef bint done
         with nogil:
             done = swap_log(self.partition, log.log)
@@ -580,7 +582,7 @@ cdef class HostedPartition:
         return self.partition.index
 
     def counts(self):
-        """What it counted since it was opened: a list in the order of COUNT_MESSAGES_IN ... (partition.pxd)."""
+        """Counters since the partition was opened: a list in the order of COUNT_MESSAGES_IN ... (partition.pxd)."""
         cdef int64_t[PARTITION_COUNTS] counts
         partition_counts(self.partition, counts)
         return [counts[i] for i in range(PARTITION_COUNTS)]

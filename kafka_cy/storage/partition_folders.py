@@ -1,8 +1,8 @@
-"""Which folders of a log directory are partitions, and which are what a deletion or a move left behind.
+"""Which folders of a log directory are partitions, and which are leftovers of a deletion or a move.
 
-Only the names that LocalLog of Kafka gives (and that we give) count: `topic-N` for a partition,
-`topic-N.<32 hex digits>-delete`, `-future` and `-stray` for a partition that was deleted, is being copied, or belongs to
-no topic. Every other folder belongs to somebody else and is never touched. Reads only.
+Only the names that Kafka's LocalLog (and kafka-cy) creates count: `topic-N` for a partition, and `topic-N.<32 hex
+digits>-delete`, `-future` and `-stray` for a partition that was deleted, is being copied, or belongs to no topic.
+Every other folder is foreign and never touched. Reads only.
 """
 
 # The os functions, not pathlib, which costs start time.
@@ -22,14 +22,14 @@ UNIQUE_ID_DIGITS = 32
 SEGMENT_NAME_CHARACTERS = 24  # twenty digits and ".log"
 OTHERS_FOLDERS = ("__cluster_metadata",)  # KRaft's own log is not a topic
 MOVED_FROM = "kafka-cy.moved-from"  # in a copy that a move has put in place: the path of its source (LogMoves)
-KnownTopics = Mapping[str, tuple[bytes, int]]  # by name: topic id and number of partitions
+KnownTopics = Mapping[str, tuple[bytes, int]]  # by name: topic id and partition count
 _HEX_DIGITS = frozenset("0123456789abcdef")
 
 
 class PartitionFolder(NamedTuple):
-    """A folder of a partition, or of what was one; `topic_id` is NO_TOPIC_ID where partition.metadata does not say it.
+    """A folder of a current or former partition; `topic_id` is NO_TOPIC_ID if partition.metadata does not give it.
 
-    The topic's name may be cut in the name of a folder that was set aside (folder_aside).
+    The topic's name may be shortened in the name of a set-aside folder (folder_aside).
     """
 
     log_dir: str
@@ -43,18 +43,18 @@ class PartitionFolder(NamedTuple):
 
 
 class LogDirContent:
-    """What lies in one log directory, each list sorted by path."""
+    """The contents of one log directory, each list sorted by path."""
 
     def __init__(self) -> None:
         self.partitions: list[PartitionFolder] = []
         self.deletions: list[PartitionFolder] = []  # -delete
         self.copies: list[PartitionFolder] = []  # -future
-        self.empty: list[PartitionFolder] = []  # named as a partition, without anything of one in it
-        self.others: list[str] = []  # paths that end as ours do and are not ours
+        self.empty: list[PartitionFolder] = []  # named like a partition, without any file of one
+        self.others: list[str] = []  # foreign paths with one of these suffixes
 
 
 def parse_name(name: str) -> tuple[str, int, str] | None:
-    """(topic, partition, suffix) of a folder's name, the suffix one of SUFFIXES or empty; None for any other name."""
+    """(topic, partition, suffix) of a folder's name; the suffix is one of SUFFIXES or empty. None for any other name."""
     stem, dash, suffix = name.rpartition("-")
     if not dash or suffix not in SUFFIXES:
         suffix, stem = "", name
@@ -99,7 +99,7 @@ def scan(log_dir: str) -> LogDirContent:
 
 
 def holds_partition(folder: str) -> bool:
-    """Is there a partition.metadata or a segment in it? Raises OSError."""
+    """Does it contain a partition.metadata or a segment? Raises OSError."""
     return any(
         name == "partition.metadata"
         or (len(name) == SEGMENT_NAME_CHARACTERS and name.endswith(".log") and name[:20].isdecimal())
@@ -108,18 +108,18 @@ def holds_partition(folder: str) -> bool:
 
 
 def belongs_to(folder: PartitionFolder, known: KnownTopics) -> bool:
-    """Is it of one of these topics? A folder that tells no id goes by its name, as before Kafka 2.8."""
+    """Does it belong to one of these topics? A folder without an id is matched by name, as before Kafka 2.8."""
     topic_id, partitions = known.get(folder.topic, (NO_TOPIC_ID, 0))
     return folder.partition < partitions and folder.topic_id in (topic_id, NO_TOPIC_ID)
 
 
 def is_of_earlier_topic(folder: PartitionFolder, known: KnownTopics) -> bool:
-    """Is there another topic of the same name now?"""
+    """Does another topic have the same name now?"""
     return folder.topic in known and folder.topic_id not in (known[folder.topic][0], NO_TOPIC_ID)
 
 
 def moved_from(folder: str) -> str | None:
-    """The folder that this one was copied from, while its move is not finished."""
+    """The folder that this one was copied from, until its move is finished."""
     try:
         with open(f"{folder}/{MOVED_FROM}", encoding="utf-8") as file:
             return file.read()

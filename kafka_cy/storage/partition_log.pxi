@@ -1,10 +1,10 @@
-# Python's handle of a log. Every call that may wait for the disk releases the GIL.
+# Python handle of a log. Every call that may wait for the disk releases the GIL.
 
 import os
 
 
 class StorageFailure(OSError):
-    """A log operation failed; `code` is a StorageError of log.pxd, `error_number` the errno behind it or 0."""
+    """A log operation failed. `code` is a StorageError of log.pxd; `error_number` is the errno behind it or 0."""
 
     def __init__(self, message: str, code: int, error_number: int = 0) -> None:
         super().__init__(message)
@@ -47,12 +47,12 @@ TOPIC_DEFAULTS = {
     "delete.retention.ms": 86400000,
 }
 CODECS = {"producer": -1, "uncompressed": 0, "none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
-# What one batch may unpack to: eight times max.message.bytes, within these.
+# Bounds for the unpacked size of one batch: eight times max.message.bytes, within these.
 UNPACKED_BYTES_MIN, UNPACKED_BYTES_MAX = 1 << 28, 1 << 30
 
 
 cdef int fill_config(LogConfig* config, dict topic_config) except -1:
-    """A LogConfig from Kafka topic keys with typed values; keys that are missing have Kafka's defaults."""
+    """A LogConfig from Kafka topic keys with typed values; missing keys have Kafka's defaults."""
     values = {**TOPIC_DEFAULTS, **topic_config}
     codec = str(values["compression.type"])
     policies = values["cleanup.policy"]
@@ -92,7 +92,7 @@ cdef int fill_config(LogConfig* config, dict topic_config) except -1:
 
 
 cdef Codecs* take_codecs(PartitionLog handle):
-    """The handle's codecs for one call; a second thread that calls meanwhile gets its own."""
+    """The handle's codecs for one call; a second thread that calls at the same time gets its own."""
     cdef Codecs* codecs = handle.codecs
     handle.codecs = NULL
     return codecs if codecs != NULL else codecs_new()
@@ -139,7 +139,7 @@ cdef class PartitionLog:
         return self.append_result(data, leader_epoch=leader_epoch, origin=origin, now_ms=now_ms)["base_offset"]
 
     def append_result(self, data, *, leader_epoch=-1, origin="coordinator", now_ms=None):
-        """As append, with all that is known of it: base_offset, last_offset, duplicate, log_append_time_ms."""
+        """Like append, but returns all details: base_offset, last_offset, duplicate, log_append_time_ms."""
         cdef ValidBatch batch
         cdef AppendResult result
         cdef int32_t epoch = leader_epoch
@@ -157,7 +157,8 @@ cdef class PartitionLog:
                 "log_append_time_ms": result.log_append_time_ms}
 
     def read(self, offset, bytes_max=1 << 20, offset_max=None, first_batch_always=True):
-        """Whole batches from the one that holds `offset`, below `offset_max`, about `bytes_max`. Raises OffsetOutOfRange."""
+        """Whole batches from the one that holds `offset`, below `offset_max`, about `bytes_max`. Raises
+        OffsetOutOfRange."""
         cdef ReadResult result
         cdef int64_t first = offset
         cdef int64_t limit = 0x7fffffffffffffff if offset_max is None else offset_max
@@ -203,7 +204,7 @@ cdef class PartitionLog:
         return (offset, timestamp, epoch) if found else None
 
     def aborted_transactions(self, first, last_exclusive):
-        """[(producer id, first offset)] of aborted transactions that overlap the range, in the order of their markers."""
+        """[(producer id, first offset)] of aborted transactions that overlap the range, in marker order."""
         cdef int64_t* pairs = NULL
         cdef int32_t count = 0
         cdef int64_t first_offset = first
@@ -228,7 +229,7 @@ cdef class PartitionLog:
         return log_start_offset(self.log)
 
     def delete_old_segments(self, high_watermark=None, now_ms=None):
-        """Apply retention; returns how many segments went (as .deleted files)."""
+        """Apply retention; returns the number of retired segments (renamed to .deleted files)."""
         cdef int64_t watermark = log_end_offset(self.log) if high_watermark is None else high_watermark
         cdef int64_t now = wall_clock_ms() if now_ms is None else now_ms
         cdef int32_t deleted = 0
@@ -249,7 +250,7 @@ cdef class PartitionLog:
             raise failure(error, self.log, f"truncate to {offset}")
 
     def truncate_fully(self, new_start_offset):
-        """Drop everything and begin again at `new_start_offset`."""
+        """Drop all records and restart at `new_start_offset`."""
         cdef int64_t to = new_start_offset
         cdef int error
         with nogil:
@@ -258,7 +259,7 @@ cdef class PartitionLog:
             raise failure(error, self.log, f"truncate fully to {new_start_offset}")
 
     def flush(self):
-        """fdatasync; afterwards recovery_point is what log_end_offset was."""
+        """fdatasync; afterwards recovery_point equals the log_end_offset from before the call."""
         cdef int error
         with nogil:
             error = log_flush(self.log)
@@ -274,7 +275,7 @@ cdef class PartitionLog:
             raise failure(error, self.log, "roll")
 
     def close(self, flush=True):
-        """Write what a clean start needs. The log takes no more calls afterwards but for its properties."""
+        """Write what a clean start needs. Afterwards only the log's properties may be used."""
         cdef bint with_flush = flush
         cdef int error
         with nogil:
@@ -283,7 +284,7 @@ cdef class PartitionLog:
             raise failure(error, self.log, "close")
 
     def abandon(self):
-        """Take no more calls; nothing is written (the log is being deleted, or its directory failed)."""
+        """Stop the log without writing anything (it is being deleted, or its directory failed)."""
         atomic_store_i32(&self.log.state, LOG_CLOSED)
 
     def rename(self, directory):
@@ -297,7 +298,7 @@ cdef class PartitionLog:
             raise failure(error, self.log, f"rename to {directory}")
 
     def set_config(self, config):
-        """Take new topic configuration (Kafka topic keys, typed values)."""
+        """Apply new topic configuration (Kafka topic keys, typed values)."""
         cdef LogConfig fresh
         cdef int error
         fill_config(&fresh, config)
@@ -307,7 +308,8 @@ cdef class PartitionLog:
             raise MemoryError
 
     def seal(self):
-        """Take no more appends (StorageFailure "not the leader"): the log is being moved. Appends in progress are complete."""
+        """Reject further appends (StorageFailure "not the leader"): the log is being moved. Appends in progress are
+        complete."""
         with nogil:
             log_seal(self.log)
 
@@ -317,9 +319,9 @@ cdef class PartitionLog:
             log_unseal(self.log)
 
     def hold_cleaning(self):
-        """No segment is replaced by a cleaned one until release_cleaning() is called as often."""
+        """Block swaps of cleaned segments until release_cleaning() has been called as often."""
         atomic_add_i32(&self.log.cleaning_held, 1)
-        with nogil:             # who replaces at this moment is through
+        with nogil:             # a swap in progress is complete here
             pthread_mutex_lock(&self.log.append_mutex)
             pthread_mutex_unlock(&self.log.append_mutex)
 
@@ -328,12 +330,12 @@ cdef class PartitionLog:
         atomic_sub_i32(&self.log.cleaning_held, 1)
 
     def restore_cleaner_offset(self, offset):
-        """What cleaner-offset-checkpoint says of a log that was just opened."""
+        """Set the offset from cleaner-offset-checkpoint, right after opening the log."""
         if log_start_offset(self.log) <= offset <= log_end_offset(self.log):
             atomic_store_i64(&self.log.cleaner_offset, offset)
 
     def assign_epoch(self, epoch):
-        """This broker leads from here on with `epoch`."""
+        """This broker leads with `epoch` from here on."""
         cdef int32_t leader_epoch = epoch
         cdef int error
         with nogil:
@@ -356,7 +358,7 @@ cdef class PartitionLog:
         return epoch
 
     def end_offset_for_epoch(self, epoch):
-        """(largest epoch <= asked, its end offset); (-1, -1) undefined."""
+        """(largest epoch <= the requested one, its end offset); (-1, -1) undefined."""
         cdef int32_t asked = epoch
         cdef int32_t found = -1
         cdef int64_t end_offset = -1
@@ -372,7 +374,7 @@ cdef class PartitionLog:
         with nogil:
             segments = log_acquire_segments(self.log, &count)
             for i in range(count):
-                segment_size(segments[i])       # it is looked at once, here
+                segment_size(segments[i])       # checked once, here
         if segments == NULL:
             raise MemoryError
         found = [(segments[i].base_offset, atomic_load_i64(&segments[i].size)) for i in range(count)]
@@ -382,7 +384,7 @@ cdef class PartitionLog:
 
     @property
     def first_base_offset(self):
-        """Where the oldest segment begins."""
+        """Base offset of the oldest segment."""
         cdef int64_t base_offset
         with nogil:
             base_offset = log_first_base_offset(self.log)
@@ -426,12 +428,12 @@ cdef class PartitionLog:
 
     @property
     def replacements(self):
-        """How often segments were replaced by cleaned ones; the old files are there as .deleted."""
+        """How often segments were replaced by cleaned ones; the old files remain as .deleted."""
         return atomic_load_i32(&self.log.replacements)
 
     @property
     def uncleanable(self):
-        """Why it is not cleaned any more, in words; "" when it can be."""
+        """Why the log is no longer cleaned, in words; "" when it can be cleaned."""
         error = atomic_load_i32(&self.log.uncleanable)
         error_number = atomic_load_i32(&self.log.uncleanable_errno)
         if not error:
@@ -473,7 +475,7 @@ ORIGINS = {"client": ORIGIN_CLIENT, "coordinator": ORIGIN_COORDINATOR, "replicat
 
 
 cdef object take_bytes(Log* log, ReadResult* result):
-    """Copy what a read found, and let go of the segment."""
+    """Copy the bytes that a read found, and release the segment."""
     cdef bytes data
     cdef uint8_t* raw
     cdef int64_t there
@@ -490,7 +492,7 @@ cdef object take_bytes(Log* log, ReadResult* result):
 
 
 cdef int fill_batch(ValidBatch* batch, bytearray data) except -1:
-    """One whole batch in memory that may be patched."""
+    """Check that the buffer is one whole batch in patchable memory."""
     batch.data = <uint8_t*>PyByteArray_AS_STRING(data)
     batch.size = <size_t>len(data)
     if batch_header_read(batch.data, batch.size, &batch.header) != BATCH_OK or \
@@ -502,5 +504,5 @@ cdef int fill_batch(ValidBatch* batch, bytearray data) except -1:
 
 
 def count_of_failures():
-    """How often a log of this process went offline."""
+    """How many times a log of this process went offline."""
     return atomic_load_i32(&offline_events)

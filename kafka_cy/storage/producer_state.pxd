@@ -1,4 +1,4 @@
-"""What a partition knows of its producers: last sequences, epochs, open transactions; behaviour in producer_state.pyx."""
+"""A partition's knowledge of its producers: last sequences, epochs, open transactions. See producer_state.pyx."""
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
 from kafka_cy.base.hash_table cimport HashTable
@@ -8,7 +8,7 @@ from kafka_cy.storage.transaction_index cimport AbortedTransaction
 
 cdef enum:
     RETAINED_BATCHES = 5
-    ENDED_MAX = 16              # ended transactions above the high watermark; beyond, the newest two become one
+    ENDED_MAX = 16              # ended transactions above the high watermark; beyond this, the newest two are merged
     SNAPSHOT_HEADER_SIZE = 10
     SNAPSHOT_ENTRY_SIZE = 46
 
@@ -27,34 +27,34 @@ cdef struct ProducerEntry:
     int32_t batches_count
     RetainedBatch batches[RETAINED_BATCHES]     # oldest first
 
-# A transaction that ended, while the high watermark has not passed its marker (Kafka's unreplicatedTxns).
+# An ended transaction whose marker is not yet below the high watermark (Kafka's unreplicatedTxns).
 cdef struct EndedTransaction:
     int64_t first_offset
-    int64_t last_offset         # the marker's
+    int64_t last_offset         # offset of the marker
 
-# Owner: the log's appender (append mutex). A client chooses its producer id, so the table's hash is seeded.
+# Owner: the log's appender (append mutex). Clients choose producer ids, so the table's hash is seeded.
 cdef struct ProducerState:
-    ProducerEntry* entries      # the first `count`, in no order
+    ProducerEntry* entries      # the first `count` are used, unordered
     int64_t entries_capacity
     int64_t count
-    HashTable table             # places in `entries`
+    HashTable table             # indexes into `entries`
     int64_t open_transactions
-    int64_t first_unstable      # the first offset of the oldest open transaction; -1 none
+    int64_t first_unstable      # first offset of the oldest open transaction; -1 none
     EndedTransaction ended[ENDED_MAX]   # by last_offset
     int32_t ended_count
 
-# Where a producer's last data batch ended, -1 when there is none of its epoch: what the cleaner must leave.
+# End of a producer's last data batch, -1 if its epoch has none: the cleaner must keep that batch.
 cdef struct LastRecord:
     int64_t producer_id
     int64_t last_data_offset
     int16_t epoch
 
-# What DescribeProducers shows of a producer.
+# The fields of a producer that DescribeProducers shows.
 cdef struct ProducerSummary:
     int64_t producer_id
     int64_t last_timestamp_ms
     int64_t transaction_first_offset    # -1: none open
-    int32_t last_sequence       # -1: none known
+    int32_t last_sequence       # -1: unknown
     int32_t coordinator_epoch
     int16_t epoch
 
@@ -67,34 +67,37 @@ cdef struct Marker:
 cdef void producers_init(ProducerState* producers) noexcept nogil
 cdef void producers_clear(ProducerState* producers) noexcept nogil
 cdef ProducerEntry* producers_find(ProducerState* producers, int64_t producer_id) noexcept nogil
-# May this batch come next? Returns a StorageError (0, 5, 7, 8). A repeat of a retained batch gives its offsets in `repeated`.
+# May this batch come next? Returns a StorageError (0, 5, 7, 8). For a repeat of a retained batch, sets its offsets in
+# `repeated`.
 cdef int producers_check(
     ProducerState* producers, const BatchHeader* header, bint check_sequence, RetainedBatch* repeated, bint* is_repeat
 ) noexcept nogil
-# Note an appended data batch. 0, or -1 without memory (reserve before the write, so that it cannot fail after it).
+# Record an appended data batch. 0, or -1 when out of memory (reserve before the write, so that it cannot fail after
+# it).
 cdef int producers_reserve(ProducerState* producers) noexcept nogil
 cdef void producers_append(
     ProducerState* producers, const BatchHeader* header, int64_t base_offset, int64_t last_offset
 ) noexcept nogil
-# Note a marker; returns the first offset of the transaction it ends, or -1.
+# Record a marker; returns the first offset of the transaction it ends, or -1.
 cdef int64_t producers_end_transaction(
     ProducerState* producers, const BatchHeader* header, const Marker* marker
 ) noexcept nogil
-# The last stable offset stays below a transaction until its marker is below the high watermark.
+# The last stable offset stays below an ended transaction until its marker is below the high watermark.
 cdef int64_t producers_first_unreplicated(const ProducerState* producers) noexcept nogil    # -1 none
 cdef void producers_forget_replicated(ProducerState* producers, int64_t high_watermark) noexcept nogil
 cdef void producers_expire(ProducerState* producers, int64_t before_ms) noexcept nogil
 cdef void marker_read(const uint8_t* batch, size_t size, const BatchHeader* header, Marker* marker) noexcept nogil
-# A .snapshot file in two steps: the first one quick, for a caller with locks; the second sorts by producer id and adds the CRC.
+# A .snapshot file in two steps: the first is quick, for a caller that holds locks; the second sorts by producer id and
+# adds the CRC.
 cdef void producers_copy_snapshot(ProducerState* producers, Writer* output) noexcept nogil
 cdef void snapshot_finish(uint8_t* data, size_t size) noexcept nogil
-# Of every producer, by producer id, malloc'ed. 0, or -1: no memory.
+# Of every producer, by producer id, malloc'ed. 0, or -1: out of memory.
 cdef int producers_last_records(const ProducerState* producers, LastRecord** records, int32_t* count) noexcept nogil
 cdef int producers_summarize(
     const ProducerState* producers, ProducerSummary** summaries, int64_t* count
-) noexcept nogil                        # of every producer, malloc'ed. 0, or -1: no memory
+) noexcept nogil                        # of every producer, malloc'ed. 0, or -1: out of memory
 cdef int producers_read_snapshot(ProducerState* producers, const uint8_t* data, size_t size) noexcept nogil     # 0 or -1
-# Note whatever batch was appended, data or marker. True: it ended a transaction by aborting it, described in `aborted`.
+# Record any appended batch, data or marker. True: it aborted a transaction, described in `aborted`.
 cdef bint producers_apply(
     ProducerState* producers, const BatchHeader* header, const uint8_t* batch, size_t size, AbortedTransaction* aborted
 ) noexcept nogil

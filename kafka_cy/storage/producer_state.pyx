@@ -52,7 +52,7 @@ cdef ProducerEntry* producers_find(ProducerState* producers, int64_t producer_id
 
 
 cdef ProducerEntry* insert(ProducerState* producers, int64_t producer_id) noexcept nogil:
-    """A new, empty entry. There must be room (producers_reserve)."""
+    """Add an empty entry. The caller must have reserved room (producers_reserve)."""
     cdef ProducerEntry* entry = &producers.entries[producers.count]
     entry.producer_id = producer_id
     entry.epoch = -1
@@ -66,7 +66,7 @@ cdef ProducerEntry* insert(ProducerState* producers, int64_t producer_id) noexce
 
 
 cdef void remove_entry(ProducerState* producers, int64_t place) noexcept nogil:
-    """The last entry takes the place of the one that goes."""
+    """Remove an entry; the last entry moves to its place."""
     cdef ProducerEntry* entry = &producers.entries[place]
     cdef ProducerEntry* last = &producers.entries[producers.count - 1]
     hash_table_remove(&producers.table, hash_of_number(<uint64_t>entry.producer_id), <int32_t>place)
@@ -94,7 +94,7 @@ cdef int producers_reserve(ProducerState* producers) noexcept nogil:
 
 
 cdef void producers_expire(ProducerState* producers, int64_t before_ms) noexcept nogil:
-    """Forgets the producers without an open transaction that wrote nothing since `before_ms`."""
+    """Forget the producers without an open transaction that wrote nothing since `before_ms`."""
     cdef int64_t place = producers.count - 1
     while place >= 0:
         if (producers.entries[place].transaction_first_offset < 0
@@ -104,7 +104,7 @@ cdef void producers_expire(ProducerState* producers, int64_t before_ms) noexcept
 
 
 cdef inline int32_t sequence_before(int32_t sequence, int32_t steps) noexcept nogil:
-    """`steps` earlier; sequences run 0..2^31-1 and begin again at 0."""
+    """The sequence `steps` earlier; sequences run 0..2^31-1 and wrap to 0."""
     if sequence >= steps:
         return sequence - steps
     return <int32_t>(<int64_t>SEQUENCE_MAX - (steps - sequence) + 1)
@@ -136,7 +136,7 @@ cdef int producers_check(
     cdef int32_t last_sequence
     is_repeat[0] = False
     if entry == NULL:
-        return STORAGE_OK               # never seen, or evicted: any sequence is fine
+        return STORAGE_OK               # never seen, or evicted: any sequence is accepted
     if check_sequence and find_repeat(entry, header, repeated):
         is_repeat[0] = True
         return STORAGE_OK
@@ -162,7 +162,7 @@ cdef void transaction_opened(ProducerState* producers, int64_t first_offset) noe
 
 
 cdef int64_t oldest_transaction(const ProducerState* producers) noexcept nogil:
-    """The first offset of the oldest open transaction; -1 none."""
+    """First offset of the oldest open transaction; -1 none."""
     cdef int64_t first = -1
     cdef int64_t i
     if producers.open_transactions == 0:
@@ -175,7 +175,7 @@ cdef int64_t oldest_transaction(const ProducerState* producers) noexcept nogil:
 
 
 cdef ProducerEntry* entry_of_epoch(ProducerState* producers, int64_t producer_id, int16_t epoch) noexcept nogil:
-    """The producer's entry, made when new; a new epoch forgets the old one's batches."""
+    """The producer's entry, created if new; a new epoch forgets the old one's batches."""
     cdef ProducerEntry* entry = producers_find(producers, producer_id)
     if entry == NULL:
         entry = insert(producers, producer_id)
@@ -221,7 +221,8 @@ cdef int64_t producers_end_transaction(
 
 
 cdef void note_ended(ProducerState* producers, int64_t first_offset, int64_t last_offset) noexcept nogil:
-    """Where there is no more room the newest entry is extended: the last stable offset then waits a little longer."""
+    """Add an ended transaction. When full, the newest entry is extended: the last stable offset then waits a little
+    longer."""
     cdef EndedTransaction* newest
     if producers.ended_count < ENDED_MAX:
         newest = &producers.ended[producers.ended_count]

@@ -1,4 +1,4 @@
-"""Headers of records: found in a record that was read, or of a record in a log."""
+"""Record headers: of a record that was read, or of a record in a log."""
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
@@ -9,7 +9,7 @@ from kafka_cy.records.wire cimport Reader, Writer, read_raw, read_varint, reader
 from kafka_cy.storage.log cimport STORAGE_OK, Log, ReadResult, log_read, segment_read, segment_release
 
 cdef enum:
-    BATCH_BYTES_MAX = 1048576       # larger ones, packed or unpacked, are not looked into
+    BATCH_BYTES_MAX = 1048576       # larger batches, packed or unpacked, are skipped
 cdef int64_t NO_LIMIT = 0x7fffffffffffffff
 
 

@@ -1,4 +1,4 @@
-"""When was the record at an offset written? The exact timestamp of a record, for consumer lag in seconds."""
+"""The exact timestamp of the record at an offset, for consumer lag in seconds."""
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 
@@ -14,23 +14,23 @@ from kafka_cy.storage.log cimport (
 from kafka_cy.storage.partition cimport HostedPartition
 
 cdef enum:
-    BATCHES_PER_LOOK_UP_MAX = 64    # control batches, and batches of which only earlier records are left
+    BATCHES_PER_LOOK_UP_MAX = 64    # skips control batches and batches with only earlier records left
 cdef int64_t ANY_TIMESTAMP = -0x7fffffffffffffff
 
-# One record that is looked for: the first one at or after `offset`, below `end`.
+# The record to find: the first one at or after `offset`, below `end`.
 cdef struct LookUp:
     Log* log                        # one reference
     int64_t offset
     int64_t end
-    int64_t timestamp_ms            # -1: there is none
+    int64_t timestamp_ms            # -1: no such record
     bint done
 
 
 cdef int64_t time_in_batch(Codecs* codecs, Log* log, ReadResult* read, int64_t offset, int64_t* next_offset) noexcept nogil:
-    """Timestamp of the first record at or after `offset` in the batch that was read; -1 when it has none, -2 on an error.
+    """Timestamp of the first record at or after `offset` in the batch that was read; -1 if it has none, -2 on an error.
 
-    A batch's header tells the time of its first record, and of all of them with LogAppendTime: only for a record in
-    the middle of a batch are its records read, and unpacked.
+    The batch header gives the time of its first record and, with LogAppendTime, of all records. Only for a record in
+    the middle of a batch are the records read and unpacked.
     """
     cdef uint8_t head[BATCH_HEADER_SIZE]
     cdef uint8_t* data
@@ -51,7 +51,7 @@ cdef int64_t time_in_batch(Codecs* codecs, Log* log, ReadResult* read, int64_t o
         if offset <= header.base_offset and not header.attributes & ATTRIBUTE_DELETE_HORIZON:
             return header.base_timestamp
     else:
-        next_offset[0] = header.base_offset + 1     # magic 0 and 1: the base offset of a wrapper is its last one
+        next_offset[0] = header.base_offset + 1     # magic 0 and 1: a wrapper's base offset is its last offset
     data = <uint8_t*>malloc(<size_t>read.size)
     if data == NULL:
         return -2
@@ -85,7 +85,7 @@ cdef void look_up(Codecs* codecs, LookUp* wanted) noexcept nogil:
 
 
 cdef class RecordTimes:
-    """Finds timestamps of records. Owner: one thread. Takes no lock that an append waits for."""
+    """Finds timestamps of records. Owner: one thread. It takes no lock that an append waits for."""
 
     cdef Codecs* codecs
 
@@ -99,10 +99,10 @@ cdef class RecordTimes:
             codecs_free(self.codecs)
 
     def find(self, wanted, budget_s):
-        """For each (HostedPartition, offset) the timestamp in ms of the first record at or after it; all without the GIL.
+        """For each (HostedPartition, offset): timestamp in ms of the first record at or after it. Runs without the GIL.
 
-        -1: there is none below the high watermark, or the log cannot be read. None: the budget of `budget_s` seconds was
-        used up before. Control batches are no records.
+        -1: no such record below the high watermark, or the log cannot be read. None: the budget of `budget_s`
+        seconds ran out first. Control batches do not count as records.
         """
         cdef list pairs = list(wanted)
         cdef int32_t count = <int32_t>len(pairs)

@@ -1,4 +1,4 @@
-"""What a log does at start: list its files, re-scan what was not flushed, replay producers; behaviour in recovery.pyx."""
+"""A log's work at start: list its files, re-scan unflushed data, replay producers. See recovery.pyx."""
 from libc.stdint cimport int32_t, int64_t
 
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs
@@ -15,21 +15,22 @@ cdef struct Listing:
     int64_t* transactions       # base offsets of *.txnindex
     int32_t transactions_count
 
-# Those that return int: 0 or an errno.
+# Functions that return int return 0 or an errno.
 cdef int listing_read(Listing* listing, const char* directory) noexcept nogil      # also removes leftovers
 cdef void listing_free(Listing* listing) noexcept nogil
 # Load the newest readable snapshot at or below `offset`; returns its offset, -1 none (then `producers` is empty).
 cdef int64_t snapshot_floor(ProducerState* producers, const char* directory, Listing* listing, int64_t offset) noexcept nogil
 cdef void snapshots_delete_above(const char* directory, int64_t offset) noexcept nogil
 cdef void snapshots_delete_below(const char* directory, int64_t offset) noexcept nogil
-# Check every batch of a pinned segment, rebuild its indexes in memory, note producers, epochs, aborted transactions.
-# `end_offset` is the offset after the last good batch; the file is cut behind it. A batch is good when its checksum is and
-# its offsets follow those before it, in [offset_min, offset_limit): a batch's base offset lies outside of its checksum.
+# Check every batch of a pinned segment, rebuild its indexes in memory, record producers, epochs, aborted transactions.
+# `end_offset` is the offset after the last good batch; the file is cut after it. A batch is good if its checksum is
+# right and its offsets follow those before it, within [offset_min, offset_limit): the checksum does not cover the base
+# offset.
 cdef int recover_segment(
     Segment* segment, int64_t offset_min, int64_t offset_limit, int32_t index_interval_bytes, ProducerState* producers,
     TransactionIndex* aborted, LeaderEpochs* epochs, int64_t* end_offset, bint* was_cut
 ) noexcept nogil
-# Note the producers of batches in [from_offset, until_offset) of a pinned segment. `bytes`: of the segment.
+# Record the producers of batches in [from_offset, until_offset) of a pinned segment. `bytes`: of the segment.
 cdef int replay_producers(
     Segment* segment, int64_t bytes, int64_t from_offset, int64_t until_offset, ProducerState* producers
 ) noexcept nogil

@@ -1,4 +1,4 @@
-"""Recovery of one log's files after a start. Runs before anybody else knows the log: no locks."""
+"""Recovery of one log's files after a start. Runs before the log is shared: no locks."""
 from libc.errno cimport errno
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc, qsort, realloc, strtoll
@@ -20,7 +20,7 @@ from kafka_cy.storage.producer_state cimport producers_apply, producers_clear, p
 from kafka_cy.storage.segment_index cimport segment_index_batch
 from kafka_cy.storage.transaction_index cimport AbortedTransaction, transactions_append
 
-cdef int64_t SEGMENT_OFFSETS_MAX = 1 << 31     # the offset index counts from the segment's base offset in 31 bits
+cdef int64_t SEGMENT_OFFSETS_MAX = 1 << 31     # the offset index stores offsets relative to the segment's base offset in 31 bits
 
 
 cdef bint ends_with(const char* name, const char* suffix) noexcept nogil:
@@ -30,7 +30,7 @@ cdef bint ends_with(const char* name, const char* suffix) noexcept nogil:
 
 
 cdef int64_t offset_of_name(const char* name, const char* suffix) noexcept nogil:
-    """NNNNNNNNNNNNNNNNNNNN + suffix; -1 for another name."""
+    """Parse NNNNNNNNNNNNNNNNNNNN + suffix; -1 for another name."""
     cdef int32_t i
     if strlen(name) != 20 + strlen(suffix) or strcmp(name + 20, suffix) != 0:
         return -1
@@ -47,7 +47,7 @@ cdef int by_offset(const void* a, const void* b) noexcept nogil:
 
 
 cdef void sort_offsets(int64_t* values, int32_t count) noexcept nogil:
-    if count > 1:               # qsort may not be given NULL, even for nothing
+    if count > 1:               # qsort must not be given NULL, even for zero items
         qsort(values, <size_t>count, sizeof(int64_t), by_offset)
 
 
@@ -82,7 +82,7 @@ cdef int list_one(Listing* listing, const char* directory, const char* name) noe
 
 
 cdef int64_t cleaned_min(const char* directory) noexcept nogil:
-    """The smallest base offset of a .cleaned file: that cleaning was not finished; its .swap files count for nothing."""
+    """The smallest base offset of a .cleaned file: that cleaning did not finish, so its .swap files are ignored."""
     cdef DIR* folder = opendir(directory)
     cdef dirent* entry
     cdef int64_t offset
@@ -100,7 +100,7 @@ cdef int64_t cleaned_min(const char* directory) noexcept nogil:
 
 
 cdef int64_t swap_end(const char* directory, const char* name) noexcept nogil:
-    """The offset after the last whole batch of a .log.swap; its base offset when there is none."""
+    """The offset after the last whole batch of a .log.swap; its base offset if it has no whole batch."""
     cdef char path[PATH_BYTES_MAX]
     cdef uint8_t header[27]
     cdef int64_t position = 0
@@ -122,7 +122,7 @@ cdef int64_t swap_end(const char* directory, const char* name) noexcept nogil:
 
 
 cdef void delete_replaced(const char* directory, int64_t first, int64_t end) noexcept nogil:
-    """The segments whose records a swapped-in segment [first, end) holds; a crash may have left some of them."""
+    """The segments whose records a swapped-in segment [first, end) replaces; after a crash some of them may remain."""
     cdef char path[PATH_BYTES_MAX]
     cdef DIR* folder = opendir(directory)
     cdef dirent* entry
@@ -142,8 +142,9 @@ cdef void delete_replaced(const char* directory, int64_t first, int64_t end) noe
 
 
 cdef void finish_swaps(const char* directory) noexcept nogil:
-    """A cleaner was stopped between writing new segments (.swap) and having put them in place of the old ones. The old ones
-    go first, then come the logs, then their indexes: whenever this is stopped, the next start carries on."""
+    """Finish a cleaner swap that stopped after writing new segments (.swap) and before all had replaced the old ones.
+    The old segments are removed first, then the new logs are renamed, then their indexes, so the next start can
+    continue from any interruption."""
     cdef char path[PATH_BYTES_MAX]
     cdef int64_t unfinished = cleaned_min(directory)
     cdef int64_t offset
@@ -178,7 +179,7 @@ cdef void finish_swap(const char* directory, const char* name) noexcept nogil:
 
 
 cdef void delete_cleaned(const char* directory) noexcept nogil:
-    """After the swaps, to whom they tell what was not finished."""
+    """Remove unfinished cleaner files. Runs after the swaps, which use them to detect unfinished cleaning."""
     cdef char path[PATH_BYTES_MAX]
     cdef DIR* folder = opendir(directory)
     cdef dirent* entry
@@ -269,7 +270,7 @@ cdef int64_t snapshot_floor(ProducerState* producers, const char* directory, Lis
         if read_snapshot(producers, directory, listing.snapshots[i]) == 0:
             return listing.snapshots[i]
         name_file(path, PATH_BYTES_MAX, directory, listing.snapshots[i], b".snapshot")
-        unlink(path)            # torn: an older one and a longer replay say the same
+        unlink(path)            # torn: an older snapshot plus a longer replay gives the same state
     producers_clear(producers)
     return -1
 
@@ -300,7 +301,7 @@ cdef void snapshots_delete_below(const char* directory, int64_t offset) noexcept
 
 
 cdef int read_batch(Segment* segment, int64_t position, size_t size, uint8_t** buffer, size_t* capacity) noexcept nogil:
-    """The bytes of one batch into a buffer that is used again; 0 or an errno."""
+    """Read the bytes of one batch into a reusable buffer; 0 or an errno."""
     cdef uint8_t* grown
     cdef int64_t there
     if size > capacity[0]:
@@ -333,7 +334,7 @@ cdef int recover_batch(
 
 
 cdef bint in_place(const BatchHeader* header, int64_t offset_min, int64_t offset_limit) noexcept nogil:
-    """Whether all offsets of a batch are in [offset_min, offset_limit)."""
+    """Are all offsets of a batch in [offset_min, offset_limit)?"""
     return (
         header.base_offset >= offset_min and 0 <= header.last_offset_delta < offset_limit - offset_min
         and header.base_offset < offset_limit - header.last_offset_delta
@@ -353,8 +354,8 @@ cdef bint checksum_matches(const BatchHeader* header, const uint8_t* data) noexc
 cdef int follower_goes_back(
     BatchCursor* cursor, Segment* segment, const BatchHeader* header, int64_t position, uint8_t** buffer, size_t* capacity
 ) noexcept nogil:
-    """1 when the next batch is whole and begins below the end of this one, which lies behind a hole: then it is this one
-    whose base offset was damaged, which its checksum does not tell. Negative: minus an errno."""
+    """Detect a damaged base offset, which the checksum does not cover: this batch lies after an offset gap, yet the
+    next batch is whole and begins below this one's end. Returns 1 if so; negative: minus an errno."""
     cdef BatchHeader following
     cdef int64_t next_position = position + LOG_OVERHEAD + header.length
     cdef int there = cursor_header(cursor, next_position, &following)
@@ -398,7 +399,7 @@ cdef int recover_segment(
         next_offset = header.base_offset + header.last_offset_delta + 1
         there = cursor_header(&cursor, position, &header)
     free(buffer)
-    if failed or there < 0:     # what cannot be read is not torn: nothing is cut
+    if failed or there < 0:     # unreadable is not torn: nothing is cut
         return failed if failed else -there
     end_offset[0] = next_offset
     was_cut[0] = position < segment.size
@@ -428,7 +429,7 @@ cdef int replay_producers(
                 failed = read_batch(segment, position, <size_t>(LOG_OVERHEAD + header.length), &buffer, &capacity)
             if not failed and producers_reserve(producers) < 0:
                 failed = ENOMEM
-            if not failed:      # only of a marker is more than the header looked at
+            if not failed:      # a marker needs more than the header
                 producers_apply(producers, &header, buffer, <size_t>(LOG_OVERHEAD + header.length), &unused)
         position += LOG_OVERHEAD + header.length
         there = cursor_header(&cursor, position, &header)

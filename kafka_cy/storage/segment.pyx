@@ -1,4 +1,4 @@
-"""Segments and the process-wide bound on how many of their files are open."""
+"""Segments, and the process-wide bound on their open files."""
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
 
@@ -17,13 +17,13 @@ from kafka_cy.storage.log_folder cimport LogFolder, folder_name, open_in_folder,
 from kafka_cy.storage.offset_index cimport OFFSET_ENTRY_SIZE
 from kafka_cy.storage.time_index cimport TIME_ENTRY_SIZE
 
-cdef pthread_mutex_t ring_mutex         # guards the ring of open segments and their number; no file is touched under it
+cdef pthread_mutex_t ring_mutex         # guards the ring of open segments and their count; held over no file operation
 cdef Segment* clock_hand = NULL
-cdef int64_t open_count = 0             # those that are being opened included
+cdef int64_t open_count = 0             # including those being opened
 cdef int64_t open_max = max(32, open_files_max() // 2)
 pthread_mutex_init(&ring_mutex, NULL)
 
-# What a segment had open: taken from it with ring_mutex, closed without.
+# A segment's open resources: detached with ring_mutex held, closed without it.
 cdef struct OpenFiles:
     int32_t fd                  # -1 none
     IndexTable offsets
@@ -81,7 +81,7 @@ cdef void ring_insert(Segment* segment) noexcept nogil:
 
 
 cdef void take_files(Segment* segment, OpenFiles* files) noexcept nogil:
-    """With ring_mutex, from a segment that nobody can pin any more, or that has -1 pins: the next one to pin it opens it anew."""
+    """With ring_mutex, from a segment that can no longer be pinned, or has -1 pins: the next pin opens it again."""
     global open_count
     files.fd = segment.fd
     table_init(&files.offsets, OFFSET_ENTRY_SIZE)
@@ -120,7 +120,7 @@ cdef void segment_unref(Segment* segment) noexcept nogil:
 
 
 cdef bint choose_unused(OpenFiles* files) noexcept nogil:
-    """With ring_mutex: take the files of one segment that nobody uses. Two rounds of the clock at most."""
+    """With ring_mutex: take the files of one unused segment. At most two rounds of the clock."""
     global clock_hand
     cdef int64_t steps = open_count * 2
     cdef Segment* segment
@@ -152,7 +152,7 @@ cdef bint segments_give_way(int error_number) noexcept nogil:
 
 
 cdef void count_open(int64_t change) noexcept nogil:
-    """One more or fewer is open; first one gives way when there are too many."""
+    """Count one more or fewer open segment; if too many are open, close one first."""
     global open_count
     cdef OpenFiles files
     cdef bint found
@@ -168,7 +168,7 @@ cdef void count_open(int64_t change) noexcept nogil:
 
 
 cdef inline bint pin_opened(Segment* segment) noexcept nogil:
-    """True, with one more pin, when the files are open."""
+    """True, with one more pin, if the files are open."""
     cdef int64_t pins = atomic_load_i64(&segment.pins)
     while pins >= 0:
         if atomic_cas_i64(&segment.pins, pins, pins + 1):
@@ -178,7 +178,7 @@ cdef inline bint pin_opened(Segment* segment) noexcept nogil:
 
 
 cdef int open_and_pin(Segment* segment) noexcept nogil:
-    """With files_mutex."""
+    """Call with files_mutex."""
     cdef int flags = O_RDWR | (O_CREAT if segment.active else 0)
     cdef int fd
     count_open(1)
@@ -238,7 +238,7 @@ cdef int segment_append_bytes(Segment* segment, const void* data, size_t size) n
 
 
 cdef int unless_deleted(Segment* segment, int failed) noexcept nogil:
-    """A deleted segment's file need not be there."""
+    """A deleted segment's file may be missing."""
     return 0 if atomic_load_i32(&segment.deleted) else failed
 
 
@@ -268,16 +268,16 @@ cdef int segment_flush(Segment* segment) noexcept nogil:
 
 
 cdef void sync_index(Segment* segment, const char* suffix) noexcept nogil:
-    """A closed segment's index files get no more writes. One that a power cut damages nevertheless is noticed when it is
-    mapped, so a failure here does not concern the log."""
+    """A closed segment's index files get no more writes. Damage after a power failure is detected when a file is
+    mapped, so a failure here does not affect the log."""
     cdef char path[PATH_BYTES_MAX]
     name_file(path, PATH_BYTES_MAX, folder_name(segment.folder), segment.base_offset, suffix)
     sync_path(path)
 
 
 cdef void segment_rename_deleted(Segment* segment) noexcept nogil:
-    """.deleted: gone for readers that come and for a restart; the files go after file.delete.delay.ms."""
-    segment_pin(segment)        # a reader that looked it up a moment ago still finds the descriptor
+    """Rename to .deleted: invisible to new readers and to a restart; the files are removed after file.delete.delay.ms."""
+    segment_pin(segment)        # a reader that just looked it up still finds the descriptor
     pthread_mutex_lock(&segment.files_mutex)
     rename_in_folder(segment.folder, segment.base_offset, b".index", b".index.deleted")
     rename_in_folder(segment.folder, segment.base_offset, b".timeindex", b".timeindex.deleted")

@@ -17,13 +17,13 @@ from kafka_cy.storage.segment cimport Segment, segments_give_way
 from kafka_cy.storage.time_index cimport TIME_ENTRY_SIZE, time_index_maybe_append
 
 cdef enum:
-    REPAIRED_INTERVAL_BYTES = 4096      # index.interval.bytes of an index that is rebuilt
+    REPAIRED_INTERVAL_BYTES = 4096      # index.interval.bytes of a rebuilt index
 
 
 cdef int segment_index_batch(
     Segment* segment, int64_t last_offset, int64_t max_timestamp, int64_t position, int64_t size, int32_t interval_bytes
 ) noexcept nogil:
-    """Kafka's order: the timestamp counts before, the batch's bytes after, the check of the interval."""
+    """Kafka's order: the timestamp counts before the interval check, the batch's bytes after it."""
     cdef int failed = 0
     if max_timestamp > segment.max_timestamp:
         segment.max_timestamp = max_timestamp
@@ -48,7 +48,7 @@ cdef void segment_seal_times(Segment* segment) noexcept nogil:
 # -- writing --
 
 cdef int write_table(Segment* segment, IndexTable* table, const char* suffix, bint exact) noexcept nogil:
-    """With files_mutex. The folder may be renamed meanwhile."""
+    """With files_mutex. The folder may be renamed in the meantime."""
     cdef char path[PATH_BYTES_MAX]
     cdef const char* name = folder_name(segment.folder)
     cdef int failed = ENOENT
@@ -67,7 +67,7 @@ cdef int write_table(Segment* segment, IndexTable* table, const char* suffix, bi
 
 
 cdef int segment_write_indexes(Segment* segment, bint exact) noexcept nogil:
-    """Nothing for a deleted segment."""
+    """Does nothing for a deleted segment."""
     cdef int failed = 0
     pthread_mutex_lock(&segment.files_mutex)
     if not atomic_load_i32(&segment.deleted):
@@ -84,7 +84,7 @@ cdef int segment_close_indexes(Segment* segment) noexcept nogil:
 
 
 cdef void settled(Segment* segment) noexcept nogil:
-    """In this order: readers map the files only when neither is set."""
+    """In this order: readers map the files only when neither flag is set."""
     atomic_store_i32(&segment.indexes_mapped, 1)
     atomic_store_i32(&segment.indexes_unwritten, 0)
 
@@ -132,7 +132,7 @@ cdef int map_table(Segment* segment, IndexTable* table, bint time) noexcept nogi
 
 cdef int segment_map_indexes(Segment* segment) noexcept nogil:
     cdef int failed = 0
-    # Pinned, so what is mapped or in memory stays.
+    # The segment is pinned, so mapped or in-memory indexes stay.
     if (atomic_load_i32(&segment.indexes_mapped) or atomic_load_i32(&segment.indexes_unwritten)
             or atomic_load_i32(&segment.active)):
         return 0
@@ -150,7 +150,7 @@ cdef int segment_map_indexes(Segment* segment) noexcept nogil:
 
 
 cdef bint indexes_fit(Segment* segment) noexcept nogil:
-    """Do the maps of a closed segment look whole? One read; what they miss is a torn or lost file, not a changed one."""
+    """Do the maps of a closed segment look complete? One read; detects torn or lost files, not altered ones."""
     cdef BatchCursor cursor
     cdef BatchHeader header
     cdef IndexTable* offsets = &segment.offsets
@@ -174,8 +174,9 @@ cdef bint indexes_fit(Segment* segment) noexcept nogil:
 
 
 cdef int repair_indexes(Segment* segment) noexcept nogil:
-    """Rebuild a pinned, closed segment's indexes from its batch headers: once, instead of a scan at every lookup. With
-    files_mutex. The tables stay in memory until the segment is closed; if they cannot be written, the next map repairs again."""
+    """Rebuild a pinned, closed segment's indexes from its batch headers once, instead of scanning at every lookup. With
+    files_mutex. The tables stay in memory until the segment is closed; if they cannot be written, the next map
+    repairs them again."""
     cdef Segment scratch
     cdef BatchCursor cursor
     cdef BatchHeader header

@@ -1,9 +1,9 @@
-"""Looking up a producer in an array of structs that begin with a producer id (int64) and are sorted by it."""
+"""Producer lookup in an array of structs that begin with a producer id (int64) and are sorted by it."""
 from libc.stdint cimport int32_t, int64_t
 
 
 cdef inline int32_t place_of_id(const void* items, size_t item_size, int32_t count, int64_t producer_id) noexcept nogil:
-    """The index of the first item whose id is not below `producer_id`: where that is, or belongs."""
+    """Index of the first item whose id is not below `producer_id`: its position or insertion point."""
     cdef int32_t low = 0
     cdef int32_t high = count
     cdef int32_t middle

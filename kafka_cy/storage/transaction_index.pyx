@@ -128,7 +128,7 @@ cdef int transactions_write_file(
 
 
 cdef int transactions_rewrite(TransactionIndex* index, const char* directory, int64_t base_offset, int64_t end) noexcept nogil:
-    """Make the file of the segment [base_offset, end) say what the index says (after a truncation or a rebuild)."""
+    """Rewrite the file of segment [base_offset, end) from the index (after a truncation or a rebuild)."""
     cdef char path[PATH_BYTES_MAX]
     name_file(path, PATH_BYTES_MAX, directory, base_offset, b".txnindex")
     return transactions_write_file(index, path, base_offset, end)
@@ -170,7 +170,7 @@ cdef int transactions_merge(
 cdef int transactions_overlapping(
     TransactionIndex* index, int64_t first, int64_t last_exclusive, int64_t** pairs, int32_t* count
 ) noexcept nogil:
-    """In index order. Entries whose marker lies below `first` are skipped by bisection (markers are in order)."""
+    """In index order. Entries with a marker below `first` are skipped by bisection (markers are sorted)."""
     cdef int32_t low = 0
     cdef int32_t high = index.count
     cdef int32_t middle, i
@@ -194,7 +194,7 @@ cdef int transactions_overlapping(
             found[2 * count[0] + 1] = index.entries[i].first_offset
             count[0] += 1
         if index.entries[i].last_stable_offset >= last_exclusive:
-            break               # all that end later began at or after this one's stable offset
+            break               # all later entries begin at or after this one's stable offset
     if count[0] == 0:
         free(found)
         return 0
