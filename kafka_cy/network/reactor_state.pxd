@@ -79,7 +79,7 @@ cdef struct ReactorState:
     int64_t connections                 # (a) assigned to this reactor
     int32_t epoll_fd
     uint8_t* receive_buffer             # shared by all connections; empty between two reads
-    uint8_t* session_buffer             # the same for what sessions read from sockets; allocated for the first session
+    uint8_t* session_buffer             # shared by all sessions for raw socket data; allocated for the first session
     SendContext send
     TimerWheel wheel
     Connection* idle_first              # least recently active

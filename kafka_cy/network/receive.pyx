@@ -236,7 +236,7 @@ cdef void consume_kept(ReactorState* reactor, Connection* connection) noexcept n
 cdef bint received(ReactorState* reactor, Connection* connection, uint8_t* data, size_t size) noexcept nogil:
     """Handle new bytes of the shared buffer; False: stop reading this socket."""
     cdef size_t done
-    if connection.data != NULL:         # paused behind kept bytes
+    if connection.data != NULL:         # paused, with earlier bytes kept
         if grow(reactor, connection, connection.end - connection.start + size):
             memcpy(connection.data + connection.end, data, size)
             connection.end += size

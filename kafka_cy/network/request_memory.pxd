@@ -9,7 +9,7 @@ from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.reactor_state cimport ReactorState
 
 cdef enum:
-    RESPONSES_SMALL_BYTES = 65536   # a connection whose responses hold less is never closed for it
+    RESPONSES_SMALL_BYTES = 65536   # a connection whose responses hold less is not limited
     KEPT_FREE_BYTES = 4096          # bytes kept per connection that are not counted
     STALLED_CHECK_NS = 1000000000   # how often stalled connections are searched for while memory is held
 
