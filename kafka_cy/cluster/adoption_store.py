@@ -1,7 +1,7 @@
 """Stores a planned adoption (imported_folders) in the metadata tree.
 
-All of it is one transaction: after a crash either everything is known or nothing is, and the command can be repeated.
-Nothing on disk but our metadata changes.
+The adoption is one transaction: after a crash everything is stored or nothing is, and the command can be repeated.
+Only our metadata changes on disk.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from kafka_cy.cluster.imported_folders import Adoption
 from kafka_cy.cluster.store import Create, Delete, MetadataStore, Operation, Set
 from kafka_cy.cluster.topics import PartitionMetadata
 
-#: Our node that says that the settings of a cluster were taken over: they are not taken over again.
+#: Our node that records that a cluster's settings were taken over, so that they are not taken over again.
 ADOPTED: Final = "/kafkacy_adopted"
 
 
 def store_adoption(adoption: Adoption, controller: Controller, broker_id: int) -> None:
-    """Store all of it in one transaction. StoreError: nothing was stored."""
+    """Store the adoption in one transaction. StoreError: nothing was stored."""
     store = controller.store
     operations = _Operations(store)
     operations.add(controller.fence())
     if controller.adopting:
-        operations.add(Delete(znodes.ADOPTION))  # the tree is complete
+        operations.add(Delete(znodes.ADOPTION))  # marks the tree as complete
     for topic in adoption.topics:
         operations.put(f"/config/topics/{topic.name}", znodes.config_data(topic.configs))
         path, us = znodes.topic_path(topic.name), [broker_id]
@@ -44,7 +44,7 @@ def store_adoption(adoption: Adoption, controller: Controller, broker_id: int) -
 
 
 def settings_are_new(store: MetadataStore) -> bool:
-    """Whether no earlier adoption has stored settings of users, brokers, ...: else ours are the newer ones."""
+    """Whether no earlier adoption stored settings of users, brokers, ... If one did, ours are newer."""
     return store.find(ADOPTED) is None
 
 
@@ -57,7 +57,7 @@ def _producer_id_block(store: MetadataStore, broker_id: int, next_id: int) -> by
 
 
 class _Operations:
-    """Collects the operations of one transaction, with the parents that new nodes need."""
+    """Collects the operations of one transaction, including missing parents of new nodes."""
 
     def __init__(self, store: MetadataStore) -> None:
         self.all: list[Operation] = []

@@ -1,4 +1,4 @@
-"""Replaces the configuration of an entity: one conditional write, then the cache changes, then its listeners hear of it."""
+"""Replaces the configuration of an entity: a conditional write, then the cache, then the cache's listeners."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ConfigChanges:
         self._controller = controller
 
     def set_config(self, entity_type: str, entity_name: str, values: Mapping[str, str]) -> None:
-        """Replace an entity's configuration (validated before) and announce it. StoreError: nothing was changed."""
+        """Replace an entity's configuration (already validated) and announce it. StoreError: nothing was changed."""
         entity = znodes.config_entity(entity_type, entity_name)
         path, data = f"/config/{entity}", znodes.config_data(values)
         operations: list[Operation] = [self._controller.fence()]

@@ -1,7 +1,7 @@
-"""The controller: its election, its epoch, and what of a partition's state carries that epoch.
+"""The controller: its election, its epoch, and the partition state that carries that epoch.
 
-Every change of the metadata is one conditional write that names the controller epoch (fence): a broker that was the
-controller and is it no more cannot write.
+Every change of the metadata is one conditional write that checks the controller epoch (fence): a broker that is no
+longer the controller cannot write.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Controller:
         self._wall_clock_ms = wall_clock_ms
 
     def elect(self, cluster_id: str, *, adopting: bool = False) -> None:
-        """Lay out a new tree where there is none, and become controller. StoreError.
+        """Create the tree if it does not exist, and become controller. Raises StoreError.
 
-        A new tree that is laid out with `adopting` is incomplete until the adoption is stored.
+        A tree created with `adopting` is incomplete until the adoption is stored.
         """
         missing = [path for path in znodes.CONTAINERS if self.store.find(path) is None]
         operations: list[Operation] = [Create(path) for path in missing]
@@ -48,13 +48,13 @@ class Controller:
         self.epoch, self._epoch_version = epoch + 1, version + 1
 
     def stored_cluster_id(self) -> str | None:
-        """The cluster id of an old tree; None when the tree is new."""
+        """The cluster id of an existing tree; None if the tree is new."""
         node = self.store.find(znodes.CLUSTER_ID)
         return str(znodes.from_json(node.data)["id"]) if node is not None else None
 
     @property
     def adopting(self) -> bool:
-        """Whether the tree is incomplete: an adoption of folders has begun and is not stored yet."""
+        """Whether the tree is incomplete: an adoption of folders has started and is not stored yet."""
         return self.store.find(znodes.ADOPTION) is not None
 
     def fence(self) -> Check:
@@ -62,7 +62,7 @@ class Controller:
         return Check(znodes.CONTROLLER_EPOCH, self._epoch_version)
 
     def partition_nodes(self, topic: str, partitions: Sequence[PartitionMetadata]) -> list[Operation]:
-        """What creates the nodes of new partitions, with their state."""
+        """The operations that create the nodes of new partitions, with their state."""
         operations: list[Operation] = []
         for partition in partitions:
             operations.append(Create(f"{znodes.topic_path(topic)}/partitions/{partition.index}"))

@@ -1,11 +1,11 @@
-"""The metadata store of a single broker: the whole tree in memory, each change first in one SQLite file (WAL).
+"""The metadata store of a single broker: the whole tree is in memory, and each change goes to a SQLite file (WAL).
 
 A change is on disk (fsync) before the call returns, or before its `done` is called if it was submitted. Ephemeral nodes
-live in memory only: they end with the process, as they would with a ZooKeeper session.
+exist in memory only: they end with the process, as they would end with a ZooKeeper session.
 
-SQLite opens a file whose write-ahead file is missing or cut, and silently forgets the changes in it. Therefore the number
-of changes is kept twice: in the file, and in a second one (`-changes`) that is written after each commit and needs no
-fsync, because it may lag behind. A store with fewer changes than the second file tells is refused.
+SQLite opens a file whose write-ahead file is missing or truncated, and silently loses its changes. Therefore the number
+of changes is kept twice: in the file, and in a second file (`-changes`) that is written after each commit and needs no
+fsync, because it may lag behind. A store with fewer changes than the second file records is refused.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _parent(path: str) -> str:
 
 
 class EmbeddedStore:
-    """See MetadataStore. Owner: the thread of the admin loop. `path` None: nothing is kept (tests)."""
+    """See MetadataStore. Owner: the thread of the admin loop. `path` None: nothing is stored (tests)."""
 
     def __init__(self, path: str | None, post: Post | None = None) -> None:
         """`post(function, *arguments)` runs a function on the owner's thread; None: submitted changes are stored at once."""
@@ -78,7 +78,7 @@ class EmbeddedStore:
             connection.execute("PRAGMA cache_size=-256")
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-                connection.execute(f"PRAGMA user_version={FORMAT_VERSION}")  # new, or its first start was cut off
+                connection.execute(f"PRAGMA user_version={FORMAT_VERSION}")  # new, or its first start was interrupted
             elif found != FORMAT_VERSION:
                 raise StoreBroken(f"{path} has format {found}, this version reads {FORMAT_VERSION}")
             connection.execute(
@@ -107,7 +107,7 @@ class EmbeddedStore:
         return connection
 
     def _open_changes(self, path: str) -> None:
-        """Compare the numbers of changes; make the second file where it is missing. Raises OSError, StoreBroken."""
+        """Compare the numbers of changes; create the second file if it is missing. Raises OSError, StoreBroken."""
         beside = path + CHANGES_SUFFIX
         self._changes_fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         text = os.read(self._changes_fd, CHANGES_DIGITS)
@@ -166,7 +166,7 @@ class EmbeddedStore:
         """See MetadataStore."""
         begun = time.perf_counter()
         if self._pending.waits:
-            self._pending.commit()  # changes are made in the order of the calls
+            self._pending.commit()  # changes are made in call order
         change = self._change(operations)
         if self._together is not None:
             self._together.append(change)
@@ -202,7 +202,7 @@ class EmbeddedStore:
                 self.change_times.add((time.perf_counter() - begun) * 1000)
 
     def _change(self, operations: Sequence[Operation]) -> StoredChange:
-        """Apply the operations in memory, all or none. Raises StoreError."""
+        """Apply all operations in memory, or none. Raises StoreError."""
         sequences = dict(self._sequences)
         last_id = self._last_id
         self._undo, self._touched, self._child_changes = [], set(), set()
@@ -217,7 +217,7 @@ class EmbeddedStore:
         return StoredChange(results, nodes, numbers, self._undo, sequences, self._touched, self._child_changes)
 
     def _store(self, changes: list[StoredChange]) -> None:
-        """Make changes durable, then tell the watches. Raises StoreBroken, and takes them back."""
+        """Make changes durable, then call the watches. On failure undoes the changes and raises StoreBroken."""
         try:
             self._persist(changes)
         except BaseException:
@@ -227,7 +227,7 @@ class EmbeddedStore:
             self.notify(change)
 
     def take_back(self, changes: Sequence[StoredChange]) -> None:
-        """Undo changes that could not be stored; no later ones may exist."""
+        """Undo changes that could not be stored; later changes must not exist."""
         for change in reversed(changes):
             self._take_back(change.undo, change.sequences_before)
 
@@ -330,11 +330,11 @@ class EmbeddedStore:
                 self._connection.execute("ROLLBACK")
             raise StoreBroken(str(error)) from error
         self._changes += 1
-        with contextlib.suppress(OSError):  # the number lags behind then, which only makes the check weaker
+        with contextlib.suppress(OSError):  # the number then lags behind, which only weakens the check
             self._write_changes()
 
     def notify(self, change: StoredChange) -> None:
-        """Call the watches of a change that is durable."""
+        """Call the watches of a durable change."""
         for path in sorted(change.touched):
             for watch in self._data_watches.pop(path, ()):
                 watch(path)

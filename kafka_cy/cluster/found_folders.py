@@ -1,4 +1,4 @@
-"""Reads what another broker has left in a log directory: its identity, and facts about partitions."""
+"""Reads what another broker left in a log directory: its identity, and facts about its partitions."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from uuid import UUID
 
 from kafka_cy.storage.checkpoints import read_properties
 
-SNAPSHOTS_READ_MAX: Final = 2  # of producer states, the newest ones of each partition
+SNAPSHOTS_READ_MAX: Final = 2  # the newest producer snapshots of each partition
 _SNAPSHOT = re.compile(r"\d{20}\.snapshot")
-_ENTRY_BYTES, _HEADER_BYTES = 46, 10  # of a producer snapshot: ProducerStateManager
+_ENTRY_BYTES, _HEADER_BYTES = 46, 10  # in a producer snapshot (ProducerStateManager)
 
 
 class Identity(NamedTuple):
-    """The meta.properties of one log directory; None for what it does not have."""
+    """The meta.properties of one log directory; missing entries are None."""
 
     cluster_id: str | None
     broker_id: int | None
@@ -25,7 +25,7 @@ class Identity(NamedTuple):
 
 
 def read_identity(log_dir: Path) -> Identity | None:
-    """None without a meta.properties. Raises OSError, ValueError (an id that is no number)."""
+    """The identity, or None without a meta.properties. Raises OSError, ValueError (an id that is not a number)."""
     properties = read_properties(str(log_dir / "meta.properties"))
     if properties is None:
         return None
@@ -40,7 +40,7 @@ def read_identity(log_dir: Path) -> Identity | None:
 
 
 def latest_leader_epoch(folder: str) -> int:
-    """The last epoch of leader-epoch-checkpoint; 0 where it has none or cannot be read (it is rebuilt then)."""
+    """The last epoch in leader-epoch-checkpoint; 0 if it has none or cannot be read (it is then rebuilt)."""
     try:
         lines = Path(folder, "leader-epoch-checkpoint").read_text().split("\n")
         return max((int(line.split(" ")[0]) for line in lines[2:] if line), default=0)
@@ -49,7 +49,7 @@ def latest_leader_epoch(folder: str) -> int:
 
 
 def latest_producer_id(folder: str) -> int:
-    """The highest producer id in the newest producer snapshots of a partition; -1 where there is none."""
+    """The highest producer id in the newest producer snapshots of a partition; -1 if there is none."""
     highest = -1
     snapshots = sorted(path for path in Path(folder).iterdir() if _SNAPSHOT.fullmatch(path.name))
     for path in snapshots[-SNAPSHOTS_READ_MAX:]:

@@ -1,4 +1,4 @@
-"""Keeps the logs on this broker and the reactors' metadata image in step with the cluster's metadata."""
+"""Keeps the logs on this broker and the reactors' metadata image consistent with the cluster's metadata."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kafka_cy.cluster.topics import Topic
 
 
 def folders_of(topics: Iterable[Topic]) -> dict[str, tuple[bytes, int]]:
-    """What LogManager needs to tell the folders of these topics from others: topic id and number of partitions by name."""
+    """(topic id, number of partitions) by name: LogManager uses it to recognise the folders of these topics."""
     return {topic.name: (topic.id.bytes, len(topic.partitions)) for topic in topics}
 
 
@@ -36,12 +36,12 @@ class Hosting:
         self._topic_config = topic_config
         self._on_storage_error = on_storage_error
         self._warn = warn
-        # Partitions that may lie in a log directory that failed before the start or is missing: a new, empty log would hide
+        # Partitions that may be in a missing log directory or one that failed before the start: a new, empty log would hide
         # them.
         self._out_of_reach: set[tuple[str, int]] = set()
 
     def start(self) -> None:
-        """Finish deletions that the last run had begun, create the logs that are missing, publish the first image."""
+        """Finish deletions that the last run started, create missing logs, publish the first image."""
         self._metadata.topic_changes.finish_deletions()
         topics = self._cluster.all_topics()
         self._settle_directories(topics)
@@ -59,7 +59,7 @@ class Hosting:
             known = {(topic.name, partition.index) for topic in topics for partition in topic.partitions}
             self._out_of_reach = known - set(self._logs.partitions) - set(self._logs.begun)
         if not self._out_of_reach and not self._logs.offline_dirs:
-            missing = {}  # nothing is in them any more
+            missing = {}  # their contents are gone
         gone = sorted(path for path in missing.values() if path not in self._logs.offline_dirs)
         if gone and self._out_of_reach:
             topic, partition = min(self._out_of_reach)
@@ -73,7 +73,7 @@ class Hosting:
         record_directories(self._metadata.controller, {**present, **missing})
 
     def on_change(self, change: Change) -> None:
-        """Follow one change of the metadata."""
+        """Apply one change of the metadata."""
         if isinstance(change, TopicsChanged):
             for topic in change.removed:
                 self._drop(topic)
@@ -84,7 +84,7 @@ class Hosting:
             self._publish(change.changed, [topic.name for topic in change.removed if topic.name not in kept])
 
     def republish(self, names: Iterable[str]) -> None:
-        """Publish topics again whose hosted partitions changed (a failed log directory)."""
+        """Publish topics again after a change of their hosted partitions (a failed log directory)."""
         self._publish([self._cluster.topics[name] for name in names if name in self._cluster.topics], [])
 
     def _host(self, topic: Topic) -> None:
@@ -104,7 +104,7 @@ class Hosting:
                 self._on_storage_error(topic.name, partition.index, error)
 
     def _lead(self, topic: Topic) -> None:
-        """Lead with the epochs of the metadata: a log knows only epochs in which something was appended."""
+        """Become leader with the epochs from the metadata: a log knows only epochs in which records were appended."""
         for partition in topic.partitions:
             hosted = self._logs.partitions.get((topic.name, partition.index))
             if hosted is not None and hosted.leader_epoch < partition.leader_epoch:
@@ -117,7 +117,7 @@ class Hosting:
                 continue
             try:
                 self._logs.delete(topic.name, partition.index)
-            except OSError as error:  # the disk failed: the topic goes all the same
+            except OSError as error:  # the disk failed: the topic is deleted nevertheless
                 self._on_storage_error(topic.name, partition.index, error)
 
     def _publish(self, changed: Iterable[Topic], removed: list[str]) -> None:
@@ -135,7 +135,7 @@ class Hosting:
             offline = [self._cluster.broker_id] if hosted is None and self._cluster.broker_id in p.replicas else []
             leader = p.leader if not (offline and p.leader == self._cluster.broker_id) else -1
             if hosted is None:
-                hosted = self._logs.partitions.get((topic.name, p.index))  # offline: answers KAFKA_STORAGE_ERROR
+                hosted = self._logs.partitions.get((topic.name, p.index))  # offline: requests get KAFKA_STORAGE_ERROR
             if hosted is not None:
                 hosted.set_replicas(p.replicas, p.isr, self._cluster.broker_id)
             partitions.append((p.index, leader, p.leader_epoch, p.replicas, p.isr, offline, hosted))

@@ -1,9 +1,9 @@
-"""Plans the adoption of folders that another Kafka broker has written. Reads only: adoption_store stores the plan.
+"""Plans the adoption of folders that another Kafka broker wrote. It only reads; adoption_store stores the plan.
 
-Taken over are the topics whose folders lie in our log directories, with their settings.
+The topics whose folders are in our log directories are taken over, with their settings.
  - KRaft folders: settings come from `__cluster_metadata-0` (kraft_metadata).
- - Folders of a broker with ZooKeeper carry no settings: they come from a file (topic_settings_file). A topic that is not
-   in the file gets UNLIMITED, so that nothing of it is removed before a person says so.
+ - Folders of a ZooKeeper-mode broker carry no settings: they come from a file (topic_settings_file). A topic missing
+   from the file gets UNLIMITED, so that none of its records are removed before the operator decides it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from kafka_cy.cluster.topic_settings_file import DescribedTopic
 from kafka_cy.storage.log_dir import NO_TOPIC_ID
 from kafka_cy.storage.partition_folders import PartitionFolder, scan
 
-#: Settings under which no record of a topic is ever removed.
+#: Settings that keep every record of a topic forever.
 UNLIMITED: Final = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
-#: Producer ids that are left free above those of the other broker: its producers may live on, and it may hand out more of
-#: them should it get its folders back.
+#: Producer ids left free above those of the other broker: its producers may still run, and it may hand out more ids
+#: if it gets its folders back.
 PRODUCER_IDS_SKIPPED: Final = 1_000_000
 _RESERVED_DIRECTORIES_MAX: Final = 100  # DirectoryId: unassigned, lost, migrating
 
@@ -36,7 +36,7 @@ class AdoptionRefused(Exception):
 
 
 class AdoptedTopic:
-    """One topic that is to be taken over. `remarks` are for the operator."""
+    """One topic to take over. `remarks` are for the operator."""
 
     def __init__(self, name: str, topic_id: UUID, leader_epochs: list[int], configs: dict[str, str]) -> None:
         self.name = name
@@ -47,22 +47,22 @@ class AdoptedTopic:
 
 
 class Adoption:
-    """What is to be taken over, and what is not. Made by plan_adoption()."""
+    """What is taken over, and what is not. Made by plan_adoption()."""
 
     def __init__(self) -> None:
         self.origin = ""
         self.cluster_id: str | None = None
         self.topics: list[AdoptedTopic] = []
-        self.nodes: dict[str, bytes] = {}  # settings other than topics', by path
+        self.nodes: dict[str, bytes] = {}  # settings of other entities than topics, by path
         self.next_producer_id = 0
         self.settings: list[str] = []  # one text for each of `nodes`
-        self.obstacles: list[str] = []  # what a person has to settle before anything can be taken over
+        self.obstacles: list[str] = []  # problems that the operator must solve before anything can be taken over
         self.left_alone: list[str] = []  # folders and settings that are not taken over, with the reason
         self.is_kraft = False
 
 
 class AdoptionPlan:
-    """Plans one adoption. `known` are the topics of our metadata by name (their ids)."""
+    """Plans one adoption. `known`: ids of the topics in our metadata, by name."""
 
     def __init__(
         self,
@@ -74,9 +74,9 @@ class AdoptionPlan:
         problem_of_setting: Callable[[str, str], str | None],
         metadata_dir: Path | None = None,
     ) -> None:
-        """`described`: topics of the settings file, None without one. `metadata_dir`: where Kafka's log may lie, too.
+        """`described`: topics of the settings file, None without one. `metadata_dir`: may also hold Kafka's log.
 
-        `problem_of_setting` says why a topic cannot have a setting (name, value), or None.
+        `problem_of_setting(name, value)` returns why a topic cannot have that setting, or None.
         """
         self._log_dirs = list(log_dirs)
         self._metadata_dirs = [metadata_dir, *self._log_dirs] if metadata_dir is not None else self._log_dirs
@@ -107,7 +107,7 @@ class AdoptionPlan:
             self._keep_usable(topic)
         return self._result
 
-    # -- what there is --
+    # -- what exists --
 
     def _check_identities(self) -> bool:
         identities = {path: read_identity(path) for path in self._log_dirs if path.is_dir()}
@@ -204,7 +204,7 @@ class AdoptionPlan:
         self._result.topics.append(adopted)
 
     def _check_directory(self, topic: str, index: int, partition: KraftPartition) -> None:
-        """A partition of ours without a folder: refuse when its log directory is not among ours."""
+        """For a partition of this broker without a folder: refuse if its log directory is not among ours."""
         for replica, directory in zip(partition.replicas, partition.directories, strict=False):
             is_named = directory.int < _RESERVED_DIRECTORIES_MAX or directory in self._directory_ids
             if replica == self._broker_id and not is_named:
@@ -293,7 +293,7 @@ class AdoptionPlan:
             self._result.left_alone.append(f"{partition.path}: kafka-cy has another topic of the same name")
 
     def _keep_usable(self, topic: AdoptedTopic) -> None:
-        """Drop settings that kafka-cy does not have; where one decides what is removed, remove nothing."""
+        """Drop settings that kafka-cy lacks. If a dropped one controls the removal of records, remove nothing."""
         for name, text in list(topic.configs.items()):
             problem = self._problem_of_setting(name, text)
             if problem is None:

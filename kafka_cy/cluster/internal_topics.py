@@ -1,4 +1,4 @@
-"""The broker's own topics. They are created when they are first needed; clients can see them, as in Kafka."""
+"""The broker's internal topics. They are created when first needed; clients can see them, as in Kafka."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY_PREFIXES = {
 
 
 def ensure_internal_topic(cluster: MetadataCache, changes: TopicChanges, config: Any, name: str) -> Topic:
-    """The internal topic `name` (a key of KEY_PREFIXES), created with Kafka's settings if it does not exist.
+    """Return the internal topic `name` (a key of KEY_PREFIXES). Creates it with Kafka's settings if it does not exist.
 
     The replication factor is at most the number of brokers, because a single broker is a whole cluster here.
     """
@@ -34,7 +34,7 @@ def ensure_internal_topic(cluster: MetadataCache, changes: TopicChanges, config:
 
 
 def internal_topic_configs(config: Any, name: str, replication: int) -> dict[str, str]:
-    """The settings that Kafka gives the internal topic when it creates it (AutoTopicCreationManager)."""
+    """The settings with which Kafka creates the internal topic (AutoTopicCreationManager)."""
     prefix = KEY_PREFIXES[name]
     configs = {"cleanup.policy": "compact", "compression.type": "producer"}
     if name == TRANSACTIONS_TOPIC:
@@ -42,7 +42,7 @@ def internal_topic_configs(config: Any, name: str, replication: int) -> dict[str
     elif name == SHARE_STATE_TOPIC:
         configs |= {"cleanup.policy": "delete", "retention.ms": "-1"}
     if name != OFFSETS_TOPIC:
-        # At most the replication factor: with more, the topic could never be written.
+        # At most the replication factor: a larger value would make the topic unwritable.
         configs["min.insync.replicas"] = str(min(replication, int(config[f"{prefix}.min.isr"])))
     configs["segment.bytes"] = str(config[f"{prefix}.segment.bytes"])
     return configs

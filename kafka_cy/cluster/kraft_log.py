@@ -1,6 +1,6 @@
-"""Reads Kafka's `__cluster_metadata-0` folder: the latest snapshot, then the records of the log behind it.
+"""Reads Kafka's `__cluster_metadata-0` folder: the latest snapshot, then the log records after it.
 
-Nothing is written. A torn end of the log (Kafka was killed while it wrote) is left out, as Kafka itself does at its next
+It only reads. A torn end of the log (Kafka was killed during a write) is ignored, as Kafka does at its next
 start; damage anywhere else raises BadMetadataLog.
 """
 
@@ -41,7 +41,7 @@ class KraftLog:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.end_offset = 0  # one above the last record that was read
-        self.torn_bytes = 0  # what was left out at the end of the last segment
+        self.torn_bytes = 0  # ignored bytes at the end of the last segment
 
     def exists(self) -> bool:
         """Whether there is anything to read."""
@@ -113,7 +113,7 @@ class KraftLog:
 
 
 class _Mapped:
-    """A file's bytes, mapped while they are read; an empty file has none."""
+    """Maps a file's bytes while they are read; an empty file gives empty bytes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -137,7 +137,7 @@ def _check(batch: Batch, path: Path) -> None:
 
 
 def _is_torn(data: memoryview, position: int) -> bool:
-    """Whether what begins at `position` can be an unfinished write: a batch that is cut off, or zeros to the end."""
+    """Whether the bytes from `position` can be an unfinished write: a truncated batch, or zeros to the end."""
     rest = data[position:]
     try:
         if len(rest) < 12:

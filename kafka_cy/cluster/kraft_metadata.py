@@ -1,7 +1,7 @@
-"""What Apache Kafka's KRaft metadata says: the records of its metadata log, applied one after the other.
+"""The state of Apache Kafka's KRaft metadata: the records of its metadata log, applied in order.
 
-As Kafka's own image (org.apache.kafka.image.MetadataDelta) it knows topics, partitions, configurations, SCRAM
-credentials, ACLs and quotas. The records of a metadata transaction count when the transaction ends (KIP-868).
+Like Kafka's own image (org.apache.kafka.image.MetadataDelta) it holds topics, partitions, configurations, SCRAM
+credentials, ACLs and quotas. The records of a metadata transaction take effect when the transaction ends (KIP-868).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TOPIC: Final = 2  # ConfigResource.Type
 
 
 class KraftPartition:
-    """One partition: brokers are ids, `directories` the log directory ids of the replicas, in the same order."""
+    """One partition. Brokers are ids; `directories` holds the log directory ids of the replicas, in the same order."""
 
     __slots__ = ("directories", "isr", "leader", "leader_epoch", "replicas")
 
@@ -54,7 +54,7 @@ class ScramCredential(NamedTuple):
 
 
 class Acl(NamedTuple):
-    """One access control entry; the numbers are those of the protocol."""
+    """One access control entry; the numbers are the protocol's."""
 
     resource_type: int
     resource_name: str
@@ -96,7 +96,7 @@ class KraftMetadata:
                 self._transaction.append(record)
             else:
                 self._apply(record)
-        self._transaction = None  # one that has no end was not committed
+        self._transaction = None  # a transaction without an end was not committed
         return self
 
     def _end_transaction(self, *, commit: bool) -> None:

@@ -1,8 +1,8 @@
-"""The records of a KRaft metadata log: from bytes to named fields.
+"""Decodes the records of a KRaft metadata log into named fields.
 
 Kafka generates its own readers from JSON schemas (metadata/src/main/resources/common/metadata). This module has the
-same schemas as tables, for the records whose content kafka-cy takes over. No length is believed before it is compared
-with the bytes that are left.
+same schemas as tables, for the records whose content kafka-cy takes over. Every length is checked against the
+remaining bytes before it is used.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Field(NamedTuple):
 
 
 class Tagged(NamedTuple):
-    """One tagged field: what it is when the record does not carry it."""
+    """One tagged field, with its default for records that omit it."""
 
     name: str
     read: Read
@@ -135,7 +135,7 @@ class Schema(NamedTuple):
 
 
 class MetadataRecord(NamedTuple):
-    """One decoded record. `fields` is empty for a record whose content is of no use here (see IGNORED)."""
+    """One decoded record. `fields` is empty for a record whose content is not used (see IGNORED)."""
 
     name: str
     fields: dict[str, Any]
@@ -167,7 +167,7 @@ def _struct(fields: tuple[Field, ...]) -> Read:
 
 _QUOTA_ENTITY = _struct((Field("type", _string), Field("name", _nullable(_string))))
 
-#: The records that are decoded, by their api key.
+#: Schemas of the decoded records, by api key.
 SCHEMAS: Final[dict[int, Schema]] = {
     2: Schema("TopicRecord", 0, (Field("name", _string), Field("topic_id", _uuid))),
     3: Schema(
@@ -271,7 +271,7 @@ SCHEMAS: Final[dict[int, Schema]] = {
     26: Schema("RemoveDelegationTokenRecord", 0, (Field("token_id", _string),)),
 }
 
-#: Records that say nothing a single broker needs: which brokers and controllers there are, and what they can do.
+#: Records that a single broker does not need: the existing brokers and controllers, and their features.
 IGNORED: Final[dict[int, str]] = {
     0: "RegisterBrokerRecord",
     1: "UnregisterBrokerRecord",
@@ -288,7 +288,7 @@ IGNORED: Final[dict[int, str]] = {
 def decode_record(value: bytes | None) -> MetadataRecord:
     """Decode the value of one record: frame version, api key and version as varints, then the fields.
 
-    A record of a kind that is not known is named "unknown record N". Raises BadMetadataRecord.
+    A record of an unknown kind is named "unknown record N". Raises BadMetadataRecord.
     """
     if value is None:
         raise BadMetadataRecord("a record has no value")

@@ -1,6 +1,6 @@
-"""From KRaft metadata to nodes of our tree: what ZooKeeper-mode Kafka would have stored for the same settings.
+"""Converts KRaft metadata to nodes of our tree, as ZooKeeper-mode Kafka would have stored the same settings.
 
-Topics are not here: see imported_folders. Values are never put into a text: some are secrets.
+imported_folders handles topics. Messages never contain values, because some are secrets.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from kafka_cy.cluster import znodes
 from kafka_cy.cluster.kraft_metadata import Acl, KraftMetadata, QuotaEntity, ScramCredential
 
-DEFAULT: Final = "<default>"  # entity name that stands for all
+DEFAULT: Final = "<default>"  # entity name of the default for all
 BROKER, CLIENT_METRICS, GROUP = 4, 16, 32  # ConfigResource.Type
 _CONFIG_TYPES: Final = {CLIENT_METRICS: "client-metrics", GROUP: "groups"}
 _MECHANISMS: Final = {1: "SCRAM-SHA-256", 2: "SCRAM-SHA-512"}  # ScramMechanism
@@ -38,7 +38,7 @@ _ACL_FOLDERS: Final = {3: "/kafka-acl", 4: "/kafka-acl-extended/prefixed"}  # by
 
 
 class SettingNodes(NamedTuple):
-    """`nodes`: data by path. `taken`, `left_out`: one text for each thing, for the operator."""
+    """`nodes`: data by path. `taken`, `left_out`: one text per setting, for the operator."""
 
     nodes: dict[str, bytes]
     taken: list[str]
@@ -96,7 +96,7 @@ def _add_users_and_quotas(metadata: KraftMetadata, result: SettingNodes) -> None
 
 
 def _credential_text(credential: ScramCredential) -> str:
-    """As Kafka's ScramCredentialUtils.credentialToString."""
+    """The credential as Kafka's ScramCredentialUtils.credentialToString writes it."""
     salt, stored_key, server_key = (base64.b64encode(part).decode() for part in credential[:3])
     return f"salt={salt},stored_key={stored_key},server_key={server_key},iterations={credential.iterations}"
 
@@ -106,7 +106,7 @@ def _number_text(value: float) -> str:
 
 
 def _quota_entity(parts: QuotaEntity) -> str | None:
-    """users/U, clients/C, users/U/clients/C or ips/I; None for another combination."""
+    """users/U, clients/C, users/U/clients/C or ips/I; None for any other combination."""
     names = {_QUOTA_TYPES.get(kind, kind): DEFAULT if name is None else name for kind, name in parts}
     if set(names) not in ({"users"}, {"clients"}, {"users", "clients"}, {"ips"}):
         return None

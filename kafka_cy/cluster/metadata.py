@@ -1,6 +1,6 @@
-"""The cluster's metadata over one store, put together: what reads it, what changes it, and the controller.
+"""The cluster's metadata over one store: its readers, its writers and the controller.
 
-A broker holds the whole only where it starts (server/broker.py); everything else gets the narrowest part that it needs.
+Only the broker's start code (server/broker.py) holds all of it; other code gets the narrowest part that it needs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ClusterMetadata:
         self._wall_clock_ms = wall_clock_ms
 
     def load(self, cluster_id: str, *, adopting: bool = False) -> None:
-        """Become controller (Controller.elect) and fill the cache. StoreBroken: another cluster's tree, or unreadable."""
+        """Become controller (Controller.elect) and fill the cache. StoreBroken: unreadable or another cluster's."""
         self.controller.elect(cluster_id, adopting=adopting)
         try:
             self.topic_changes.resume_deletions(read_tree(self.store, self.cache))
@@ -52,5 +52,5 @@ class ClusterMetadata:
 
 
 def new_cluster_id() -> str:
-    """A fresh cluster id: 22 characters of base64url, as Kafka makes them."""
+    """A new cluster id: 22 characters of base64url, as in Kafka."""
     return znodes.id_to_text(znodes.new_id())

@@ -1,7 +1,7 @@
-"""What requests read of the cluster: topics, configurations, brokers. The store is the truth, this is its image in memory.
+"""Topics, configurations and brokers as requests read them: an in-memory image of the metadata store.
 
-One thread feeds it (the control thread); listeners hear of every change there. Any Python thread may read: an entry is
-replaced as a whole and never changed, and iterations go over a copy (all_topics, config_entities).
+Only the control thread updates it and calls the listeners for every change. Any Python thread may read: an entry is
+replaced as a whole and never modified, and iterations use a copy (all_topics, config_entities).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kafka_cy.storage.partition import STATE_OFFLINE
 
 
 class Logs(Protocol):
-    """The part of the log manager that metadata looks at."""
+    """The part of the log manager that metadata uses."""
 
     partitions: Mapping[tuple[str, int], Any]
 
@@ -41,12 +41,12 @@ Listener = Callable[[Change], None]
 
 
 class MetadataCache:
-    """Owner: the control thread, which alone calls the methods under "feeding". All others are for any Python thread."""
+    """Owner: the control thread. Only it calls the methods under "updates"; any Python thread may call the others."""
 
     def __init__(self, broker_id: int) -> None:
         self.broker_id = broker_id
         self.cluster_id = ""
-        self.broker_ids: Sequence[int] = (broker_id,)  # of the brokers that live, sorted
+        self.broker_ids: Sequence[int] = (broker_id,)  # live brokers, sorted
         self.topics: dict[str, Topic] = {}  # look up only; iterate over all_topics()
         self.topic_by_id: dict[UUID, Topic] = {}
         self.logs: Logs | None = None
@@ -57,7 +57,7 @@ class MetadataCache:
     # -- reading --
 
     def all_topics(self) -> list[Topic]:
-        """All topics as they are now."""
+        """A copy of the list of current topics."""
         return list(self.topics.values())
 
     def topic_config(self, name: str) -> dict[str, str]:
@@ -65,7 +65,7 @@ class MetadataCache:
         return self.config("topics", name)
 
     def config(self, entity_type: str, entity_name: str) -> dict[str, str]:
-        """An entity's stored configuration as text; empty when there is none."""
+        """An entity's stored configuration as text; empty if there is none."""
         return dict(self._configs.get((entity_type, entity_name), {}))
 
     def config_entities(self, entity_type: str) -> list[str]:
@@ -73,40 +73,40 @@ class MetadataCache:
         return sorted(name for kind, name in list(self._configs) if kind == entity_type)
 
     def partition(self, topic: str, index: int) -> Any:
-        """The HostedPartition, or None when this broker hosts no such partition or its log directory failed."""
+        """The HostedPartition; None if this broker does not host the partition or its log directory failed."""
         hosted = self.logs.partitions.get((topic, index)) if self.logs is not None else None
         return hosted if hosted is not None and hosted.state != STATE_OFFLINE else None
 
     def collides_with(self, name: str) -> str | None:
-        """A topic whose name differs from this one in '.' and '_' only."""
+        """A topic whose name differs from `name` only in '.' and '_'; None if there is none."""
         other = self._collisions.get(collision_key(name))
         return other if other != name else None
 
-    # -- feeding --
+    # -- updates --
 
     def add_listener(self, listener: Listener) -> None:
-        """Hear of every change, on the control thread, before the call that made it returns."""
+        """Call `listener` for every change, on the control thread, before the call that made the change returns."""
         self._listeners.append(listener)
 
     def announce(self, change: Change) -> None:
-        """Tell the listeners of a change that readers see already."""
+        """Call the listeners for a change that readers see already."""
         for listener in self._listeners:
             listener(change)
 
     def replace_content(self, other: MetadataCache) -> None:
-        """Take the topics and configurations of `other`, which nobody else uses."""
+        """Take over the topics and configurations of `other`, which must have no other user."""
         self._configs, self._collisions = other._configs, other._collisions
         self.topic_by_id, self.topics = other.topic_by_id, other.topics
 
     def put_topic(self, topic: Topic) -> None:
-        """A new topic, or a changed one in the place of the topic of that name."""
+        """Add a topic, or replace the topic of that name."""
         self._configs["topics", topic.name] = topic.config
         self._collisions[collision_key(topic.name)] = topic.name
         self.topic_by_id[topic.id] = topic
         self.topics[topic.name] = topic
 
     def remove_topic(self, topic: Topic) -> None:
-        """A topic and its configuration are gone."""
+        """Remove a topic and its configuration."""
         self.topics.pop(topic.name, None)
         self.topic_by_id.pop(topic.id, None)
         self._configs.pop(("topics", topic.name), None)

@@ -1,11 +1,11 @@
-"""Where the metadata store lies: in `metadata.log.dir`, which is the first of `log.dirs` where it is not set.
+"""Location of the metadata store: `metadata.log.dir`, by default the first of `log.dirs`.
 
-Kafka refuses to start when it finds its metadata log in another directory (KafkaRaftServer.initializeLogDirs). So does
-this broker, and it also refuses when there is no metadata although a directory has been in use: with a new, empty store
-all topics in it would be unknown. Reads only.
+Kafka refuses to start if it finds its metadata log in another directory (KafkaRaftServer.initializeLogDirs). So does
+this broker. It also refuses if a directory has been in use but no metadata exists: with a new, empty store,
+all topics in it would be unknown. This module only reads.
 """
 
-# The os functions, not pathlib, which costs start time.
+# This module uses the os functions because pathlib costs start time.
 # ruff: noqa: PTH110, PTH116
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOW_TO_ADOPT = "if another Kafka broker has written it, start once with --adopt 
 def metadata_dir(log_dirs: Sequence[str], configured: str | None) -> str:
     """The directory of the store: `configured` (metadata.log.dir) or the first log directory.
 
-    Raises StoreBroken where a store lies in another directory of `log_dirs`, or in two.
+    Raises StoreBroken if a store is in another directory of `log_dirs`, or in two.
     """
     home = configured or log_dirs[0]
     holders: dict[tuple[int, int], str] = {}
@@ -49,9 +49,9 @@ def metadata_dir(log_dirs: Sequence[str], configured: str | None) -> str:
 
 
 def check_unused(home: str, log_dirs: Sequence[str], broker_id: int) -> None:
-    """There is no metadata in `home`, or an empty store: raises StoreBroken where a directory has been in use nevertheless.
+    """Called if `home` has no metadata or an empty store. Raises StoreBroken if a directory has been used anyway.
 
-    Raises LogDirError where another broker uses one, or one belongs to another broker.
+    Raises LogDirError if another broker uses or owns one.
     """
     store = f"{home}/{FILE_NAME}"
     for leftover in (f"{store}-wal", f"{store}{CHANGES_SUFFIX}"):
@@ -83,7 +83,7 @@ def check_unused(home: str, log_dirs: Sequence[str], broker_id: int) -> None:
 
 
 def unknown_partitions_refused(log_dir: str, unknown: Sequence[PartitionFolder]) -> StoreBroken:
-    """The refusal for a log directory with partitions that the metadata does not know."""
+    """The error for a log directory with partitions that the metadata does not know."""
     return StoreBroken(
         f"log directory {log_dir} holds {_counted(unknown)} of topics that the metadata does not know: start with --adopt"
         " to take them over, or move them away"

@@ -1,4 +1,4 @@
-"""Reads the whole metadata tree into the cache, at the start."""
+"""Reads the whole metadata tree into the cache at startup."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ ENTITY_TYPES = ("topics", "brokers", "clients", "users", "ips", "groups", "clien
 
 
 def read_tree(store: MetadataStore, cache: MetadataCache) -> list[Topic]:
-    """Feed the cache; returns the topics whose deletion is recorded and not finished.
+    """Fill the cache; returns the topics with a recorded, unfinished deletion.
 
-    ValueError, KeyError, TypeError: a node's data is not what it should be.
+    Raises ValueError, KeyError or TypeError if a node's data is invalid.
     """
     cache.cluster_id = znodes.from_json(store.get(znodes.CLUSTER_ID).data)["id"]
     for entity_type in ENTITY_TYPES:
@@ -23,7 +23,7 @@ def read_tree(store: MetadataStore, cache: MetadataCache) -> list[Topic]:
             data = znodes.from_json(store.get(f"/config/{entity_type}/{child}").data)
             cache.put_config(entity_type, znodes.entity_name(entity_type, child), data.get("config", {}))
     deletions, deleting = set(store.children(znodes.DELETE_TOPICS)), []
-    states: dict[bytes | None, dict[str, Any]] = {}  # most partitions have the same text
+    states: dict[bytes | None, dict[str, Any]] = {}  # parsed states by text: most partitions have the same
     for name in store.children(znodes.TOPICS):
         data = znodes.from_json(store.get(znodes.topic_path(name)).data)
         partitions = [

@@ -1,4 +1,4 @@
-"""Changes of the embedded store that were submitted and are not durable yet: many of them share one fsync."""
+"""Submitted changes of the embedded store that are not durable yet: many of them share one fsync."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Post = Callable[..., object]
 
 
 class StoredChange(NamedTuple):
-    """One change that was applied in memory: what it wrote, and what was before."""
+    """One change applied in memory: what it wrote, and the previous state."""
 
     results: Results
     nodes: list[tuple[str, Node | None]]  # None: deleted
@@ -32,8 +32,8 @@ class _Pending(NamedTuple):
 class PendingChanges:
     """Submitted changes in order. The owner adds and finishes them, the `metadata-store` thread makes them durable.
 
-    Lock: `_lock` guards `_waiting` and `_failed`; `_commit_lock` is held over a transaction, by whoever commits. The thread
-    starts with the first change. Limit: what the callers have in flight.
+    Lock: `_lock` guards `_waiting` and `_failed`; the committing thread holds `_commit_lock` during a transaction.
+    The thread starts with the first change. Limit: what the callers have in flight.
     """
 
     def __init__(
@@ -47,19 +47,19 @@ class PendingChanges:
         self._lock = threading.Condition()
         self._commit_lock = threading.Lock()
         self._waiting: list[_Pending] = []
-        self._failed: list[_Pending] | None = None  # a transaction failed: its changes and all later ones
-        self._stored: list[_Pending] = []  # durable, `done` was not called yet
+        self._failed: list[_Pending] | None = None  # a transaction failed: its changes and all later ones fail
+        self._stored: list[_Pending] = []  # durable, `done` not called yet
         self._thread: threading.Thread | None = None
         self._closed = False
 
     @property
     def waits(self) -> bool:
-        """Whether a change was submitted whose `done` was not called."""
+        """Whether a submitted change exists whose `done` was not called."""
         with self._lock:
             return bool(self._waiting or self._stored or self._failed) or self._commit_lock.locked()
 
     def add(self, change: StoredChange | None, error: StoreError | None, done: Done) -> None:
-        """One more. Thread: the owner's."""
+        """Add a change. Thread: the owner's."""
         with self._lock:
             self._waiting.append(_Pending(change, error, done))
             if self._post is not None and self._thread is None:
@@ -72,12 +72,12 @@ class PendingChanges:
             self.commit()
 
     def commit(self) -> None:
-        """Make all durable now and call their `done`. Thread: the owner's. Waits for the disk."""
+        """Make all changes durable now and call their `done`. Thread: the owner's. Waits for the disk."""
         self._commit_waiting()
         self.finish()
 
     def finish(self) -> None:
-        """Call `done` of what is durable or failed, in order. Thread: the owner's."""
+        """Call `done` of durable and failed changes, in order. Thread: the owner's."""
         with self._lock:
             stored, self._stored = self._stored, []
             failed = None
@@ -89,13 +89,13 @@ class PendingChanges:
                 self._notify(each.change)
             each.done(each.change.results if each.change is not None else None, each.error)
         if failed is not None:
-            # Later changes were made on top of the lost ones: they fail as well.
+            # Later changes build on the lost ones, so they fail as well.
             self._take_back([each.change for each in failed if each.change is not None])
             for each in failed:
                 each.done(None, each.error or StoreBroken("the metadata store could not write a change"))
 
     def close(self) -> None:
-        """Make durable what waits, and end the thread. Thread: the owner's."""
+        """Make waiting changes durable and end the thread. Thread: the owner's."""
         with self._lock:
             self._closed = True
             self._lock.notify()

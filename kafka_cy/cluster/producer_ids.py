@@ -1,4 +1,4 @@
-"""Producer ids, handed out from blocks of 1000 that are reserved in the metadata store."""
+"""Hands out producer ids from blocks of 1000 that are reserved in the metadata store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ProducerIds:
         self._end = -1  # last id of our block
 
     def next_id(self) -> int:
-        """A producer id that nobody has."""
+        """An unused producer id."""
         if self._next > self._end:
             self._reserve_block()
         self._next += 1

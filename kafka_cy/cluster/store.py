@@ -1,7 +1,7 @@
-"""The metadata store's interface: a tree of small versioned nodes, as ZooKeeper has it.
+"""The metadata store's interface: a tree of small versioned nodes, as in ZooKeeper.
 
-Every state change of the cluster is a conditional write on such a tree. One implementation keeps it in a local file
-(`embedded_store`), another one speaks to ZooKeeper; nothing above knows which.
+Every state change of the cluster is a conditional write to this tree. The implementation (`embedded_store`) keeps it
+in a local file; one that talks to ZooKeeper is planned, and callers will not see the difference.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class NodeExistsError(StoreError):
 
 
 class BadVersionError(StoreError):
-    """The node's version is not the expected one: somebody else changed it."""
+    """The node's version is not the expected one: another writer changed it."""
 
 
 class NotEmptyError(StoreError):
@@ -44,14 +44,14 @@ class ConnectionLost(StoreError):
 
 
 class SessionExpired(StoreError):
-    """The store has ended our session: ephemeral nodes are gone, and so is what they stood for (a broker, a controller).
+    """The store ended our session: ephemeral nodes are gone, and so are the roles they represent (broker, controller).
 
-    Nothing that was submitted in this session and not answered was changed, and nothing more will be.
+    Unanswered submissions of this session were not applied, and never will be.
     """
 
 
 class OutcomeUnknown(StoreError):
-    """The connection was lost after the change was sent: it was made, or not. Read before anything depends on it."""
+    """The connection was lost after the change was sent: it may have been applied. Read before relying on either."""
 
 
 class Node(NamedTuple):
@@ -96,8 +96,8 @@ class Check(NamedTuple):
 
 Operation = Create | Set | Delete | Check
 Watch = Callable[[str], None]
-Results = list[str | int | None]  # one for each operation: path, version, None
-Done = Callable[[Results | None, StoreError | None], object]  # results, or what went wrong
+Results = list[str | int | None]  # one per operation: path, version, None
+Done = Callable[[Results | None, StoreError | None], object]  # results, or the error
 
 
 class ChangeTimes:
@@ -108,7 +108,7 @@ class ChangeTimes:
         self.last_ms: deque[float] = deque(maxlen=CHANGE_TIMES_KEPT)
 
     def add(self, took_ms: float) -> None:
-        """One more change."""
+        """Record one change."""
         self.count += 1
         self.last_ms.append(took_ms)
 
@@ -119,38 +119,38 @@ class MetadataStore(Protocol):
     change_times: ChangeTimes
 
     def get(self, path: str, watch: Watch | None = None) -> Node:
-        """The node; NoNodeError. The watch fires when its data changes or it goes."""
+        """The node. Raises NoNodeError. The watch fires when its data changes or it is deleted."""
 
     def find(self, path: str, watch: Watch | None = None) -> Node | None:
-        """The node or None. The watch fires when it appears, changes or goes."""
+        """The node or None. The watch fires when it is created, changed or deleted."""
 
     def children(self, path: str, watch: Watch | None = None) -> list[str]:
-        """Names (not paths) of the children, sorted; NoNodeError. The watch fires when one comes or goes."""
+        """Sorted names (not paths) of the children. Raises NoNodeError. The watch fires if one is added or deleted."""
 
     def create(self, path: str, data: bytes | None = None, *, ephemeral: bool = False, sequential: bool = False) -> str:
-        """Create a node under an existing parent and return its path; NodeExistsError, NoNodeError."""
+        """Create a node under an existing parent and return its path. Raises NodeExistsError, NoNodeError."""
 
     def set(self, path: str, data: bytes | None, version: int = ANY_VERSION) -> int:
-        """Replace the data if the version fits and return the new version; NoNodeError, BadVersionError."""
+        """Replace the data if the version matches; returns the new version. Raises NoNodeError, BadVersionError."""
 
     def delete(self, path: str, version: int = ANY_VERSION) -> None:
-        """Delete a childless node; NoNodeError, BadVersionError, NotEmptyError."""
+        """Delete a childless node. Raises NoNodeError, BadVersionError, NotEmptyError."""
 
     def multi(self, operations: Sequence[Operation]) -> list[str | int | None]:
         """All or nothing; one result per operation (path, version, None); raises the first failure."""
 
     def submit(self, operations: Sequence[Operation], done: Done) -> None:
-        """As `multi`, without waiting: `done` is called on the same thread, later, when the change is durable or failed.
+        """Like `multi`, without waiting: `done` is called later on the same thread, once the change is durable or fails.
 
-        Many changes may be under way. They are made in the order of the calls, and `done` is called in that order. Reads see
+        Many changes may be in flight. They are applied in call order, and `done` is called in that order. Reads see
         a change at once in the embedded store, and after `done` in every store.
         """
 
     def together(self) -> AbstractContextManager[None]:
-        """Store all changes that are made within it (`multi`, `create`, `set`, `delete`) as few transactions.
+        """Store all changes made within the context (`multi`, `create`, `set`, `delete`) in few transactions.
 
         A change is durable only after the end. StoreBroken at the end: none of them was made.
         """
 
     def close(self) -> None:
-        """End the session: ephemeral nodes go. Changes that were submitted are made first."""
+        """Apply submitted changes, then end the session, which deletes its ephemeral nodes."""

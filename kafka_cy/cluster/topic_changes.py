@@ -1,4 +1,4 @@
-"""Creates, extends and deletes topics: one conditional write each, then the cache changes, then its listeners hear of it."""
+"""Creates, extends and deletes topics: a conditional write each, then the cache, then the cache's listeners."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kafka_cy.cluster.topics import PartitionMetadata, Topic
 
 
 class TopicChanges:
-    """Owner: the control thread. Arguments were validated before; StoreError: nothing was changed."""
+    """Owner: the control thread. Arguments are already validated. StoreError: nothing was changed."""
 
     def __init__(self, store: MetadataStore, cache: MetadataCache, controller: Controller) -> None:
         self._store = store
@@ -28,9 +28,9 @@ class TopicChanges:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Within it, changes of topics are stored and announced together at the end: one transaction and one new image.
+        """Store and announce the topic changes of the context together at its end: one transaction, one new image.
 
-        Raises StoreBroken, and what the store holds is read again: none of the changes was made.
+        On StoreBroken none of the changes was made, and the cache is read from the store again.
         """
         self._batch_depth += 1
         try:
@@ -45,7 +45,7 @@ class TopicChanges:
                 self._announce()
 
     def _forget_batch(self) -> None:
-        """The store could not keep the batch: go back to what it holds."""
+        """Return to the content of the store, which could not store the batch."""
         stored = MetadataCache(self._cache.broker_id)
         self._batch_changed, self._batch_removed = {}, []
         self._deleting = read_tree(self._store, stored)
@@ -59,13 +59,13 @@ class TopicChanges:
         topic_id: UUID | None = None,
         leader_epochs: Sequence[int] | None = None,
     ) -> Topic:
-        """Store and announce a new topic; NodeExistsError when it exists.
+        """Store and announce a new topic. Raises NodeExistsError if it exists.
 
-        `assignment`: replicas by partition, the first one leads. All of it is stored in one transaction. Id and leader
-        epochs are given for a topic whose logs were found, made (epoch 0) for a new one.
+        `assignment`: replicas by partition; the first one leads. The topic is stored in one transaction. Id and leader
+        epochs are passed for a topic whose logs were found, and generated (epoch 0) for a new one.
         """
         if any(topic.name == name for topic in self._deleting):
-            self.finish_deletions()  # the store failed at it before
+            self.finish_deletions()  # the store failed to finish them before
         topic_id = topic_id or znodes.new_id()
         path, config_path = znodes.topic_path(name), f"/config/topics/{name}"
         config, has_config = znodes.config_data(configs), self._store.find(config_path) is not None
@@ -84,7 +84,7 @@ class TopicChanges:
         return topic
 
     def create_partitions(self, name: str, assignment: Sequence[Sequence[int]]) -> None:
-        """Store and announce further partitions of a topic: replicas of each new one."""
+        """Store and announce further partitions of a topic. `assignment`: replicas of each new one."""
         topic = self._cache.topics[name]
         first = len(topic.partitions)
         added = [_new_partition(first + i, replicas) for i, replicas in enumerate(assignment)]
@@ -97,10 +97,10 @@ class TopicChanges:
         self._changed(Topic(name, topic.id, [*topic.partitions, *added], topic.config))
 
     def delete_topic(self, name: str) -> None:
-        """Forget a topic and its configuration, and announce that it went.
+        """Delete a topic and its configuration, and announce the deletion.
 
-        The deletion is recorded first (/admin/delete_topics), then the listeners rename the folders, then the topic's nodes
-        go: after a crash in between, the next start finishes what was recorded (finish_deletions).
+        The deletion is recorded first (/admin/delete_topics). Then listeners rename the folders, and the topic's nodes
+        are removed. After a crash in between, the next start finishes recorded deletions (finish_deletions).
         """
         topic = self._cache.topics[name]
         self._store.multi([self._controller.fence(), Create(f"{znodes.DELETE_TOPICS}/{name}")])
@@ -113,15 +113,15 @@ class TopicChanges:
 
     @property
     def deleting(self) -> list[Topic]:
-        """Topics whose deletion is recorded, while their nodes still exist."""
+        """Topics with a recorded deletion whose nodes still exist."""
         return list(self._deleting)
 
     def resume_deletions(self, deleting: Sequence[Topic]) -> None:
-        """Deletions that the last run had recorded: finish_deletions() will finish them."""
+        """Take over deletions that the last run recorded; finish_deletions() will finish them."""
         self._deleting.extend(deleting)
 
     def finish_deletions(self) -> None:
-        """Remove the nodes of deleted topics, whose folders are gone."""
+        """Remove the nodes of deleted topics; their folders are already gone."""
         if not self._deleting:
             return
         operations: list[Operation] = [self._controller.fence()]
@@ -146,7 +146,7 @@ class TopicChanges:
     def _announce(self) -> None:
         if not self._batch_changed and not self._batch_removed:
             return
-        # A setting may have changed since: what is announced is what readers see.
+        # A setting may have changed since; the announcement must match what readers see.
         changed = tuple(self._cache.topics.get(name, topic) for name, topic in self._batch_changed.items())
         change = TopicsChanged(changed, tuple(self._batch_removed))
         self._batch_changed, self._batch_removed = {}, []

@@ -1,4 +1,4 @@
-"""Which topic names Kafka takes."""
+"""Which topic names Kafka accepts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ NAME_CHARACTERS_MAX = 249
 OFFSETS_TOPIC = "__consumer_offsets"
 TRANSACTIONS_TOPIC = "__transaction_state"
 SHARE_STATE_TOPIC = "__share_group_state"
-METADATA_TOPIC = "__cluster_metadata"  # of KRaft: nobody may create one
+METADATA_TOPIC = "__cluster_metadata"  # KRaft's: clients may not create it
 INTERNAL_TOPICS = frozenset((OFFSETS_TOPIC, TRANSACTIONS_TOPIC, SHARE_STATE_TOPIC))
 
 _LEGAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
@@ -26,5 +26,5 @@ def problem_of(name: str) -> str | None:
 
 
 def collision_key(name: str) -> str:
-    """Names with the same key collide: metric names do not tell '.' from '_'."""
+    """Names with the same key collide: metric names do not distinguish '.' from '_'."""
     return name.replace(".", "_")

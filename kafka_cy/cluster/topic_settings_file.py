@@ -1,9 +1,9 @@
-"""Reads topics and their settings from what `kafka-topics.sh --describe` prints.
+"""Reads topics and their settings from the output of `kafka-topics.sh --describe`.
 
     Topic: payments  TopicId: ...  PartitionCount: 3  ReplicationFactor: 1  Configs: cleanup.policy=compact,delete
 
 Fields are separated by tabs (a file written by hand may have spaces). `PartitionCount` may be missing. Lines of single
-partitions and all other lines are passed over.
+partitions and all other lines are ignored.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _PARTITION = re.compile(r"(?:^|\s)Partition:\s*\d+\s")
 
 
 class BadSettingsFile(ValueError):
-    """A line cannot be understood; the text names the line."""
+    """A line cannot be parsed; the text names the line."""
 
 
 class DescribedTopic(NamedTuple):
-    """One topic of the file. `partition_count` is None where the file does not say it."""
+    """One topic of the file. `partition_count` is None if the file does not give it."""
 
     partition_count: int | None
     configs: dict[str, str]
 
 
 def read_topic_settings(lines: Iterable[str]) -> dict[str, DescribedTopic]:
-    """Topics by name. Raises BadSettingsFile; also when there is no topic at all, which is hardly meant."""
+    """Topics by name. Raises BadSettingsFile, also for a file without topics, which is probably a mistake."""
     topics: dict[str, DescribedTopic] = {}
     for number, line in enumerate(lines, 1):
         match = _TOPIC_LINE.match(line)
@@ -51,7 +51,7 @@ def read_topic_settings(lines: Iterable[str]) -> dict[str, DescribedTopic]:
 
 
 def _parse_configs(text: str, number: int) -> dict[str, str]:
-    """key=value,key=value; a part without '=' continues a list: cleanup.policy=compact,delete."""
+    """Parse key=value,key=value; a part without '=' continues a list: cleanup.policy=compact,delete."""
     settings: dict[str, str] = {}
     name = ""
     for part in text.split(",") if text else []:

@@ -1,4 +1,4 @@
-"""Topics and partitions as the cluster's metadata knows them. Plain classes: dataclasses would cost start time."""
+"""Topics and partitions of the cluster's metadata. Plain classes, because dataclasses would cost start time."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What becomes of partitions in the log directories that the metadata does not know.
+"""Handles partitions in the log directories that the metadata does not know.
 
-They are of a topic that was deleted while its directory was away: LogManager renames their folders (`-stray`), as Kafka
-does. Where that cannot be, because the metadata or the directory is new, the start is refused: `kafka-cy server --adopt`
-takes them over.
+They belong to a topic that was deleted while its directory was missing: LogManager renames their folders (`-stray`), as
+Kafka does. If that is impossible because the metadata or the directory is new, the start is refused:
+`kafka-cy server --adopt` takes them over.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from kafka_cy.storage.partition_folders import KnownTopics, PartitionFolder
 
 
 class OpenLogDirs(Protocol):
-    """The part of the log manager that is needed here."""
+    """The part of the log manager that this module needs."""
 
     def unknown(self, known: KnownTopics) -> list[PartitionFolder]:
-        """The partitions of topics that are not among these."""
+        """The partitions of topics that are not in `known`."""
 
     def was_used(self, path: str) -> bool:
-        """Had the log directory a meta.properties?"""
+        """Whether the log directory had a meta.properties."""
 
 
 def refuse_unknown(metadata: ClusterMetadata, logs: OpenLogDirs) -> None:
-    """Between LogManager.open() and start(): refuse by StoreBroken, or leave it to start() to set them aside."""
+    """Called between LogManager.open() and start(). Raises StoreBroken, or lets start() set the partitions aside."""
     unknown = logs.unknown(folders_of([*metadata.cache.all_topics(), *metadata.topic_changes.deleting]))
     for log_dir in dict.fromkeys(folder.log_dir for folder in unknown):
         if metadata.controller.adopting or not logs.was_used(log_dir):

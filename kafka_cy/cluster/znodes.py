@@ -1,4 +1,4 @@
-"""Paths and JSON forms of the metadata tree, as ZooKeeper-mode Kafka lays it out."""
+"""Paths and JSON forms of the metadata tree, in the layout of ZooKeeper-mode Kafka."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ CONFIG_CHANGES = "/config/changes"
 DELETE_TOPICS = "/admin/delete_topics"
 PRODUCER_ID_BLOCK = "/latest_producer_id_block"
 FEATURE = "/feature"
-ADOPTION = "/kafkacy_adoption"  # ours: exists from the making of the tree until the topics of found folders are in it
+ADOPTION = "/kafkacy_adoption"  # ours: exists from the tree's creation until the topics of found folders are stored
 
-# Containers without data that a cluster has from its first start.
+# Container nodes without data that exist from the first start of a cluster.
 CONTAINERS = (
     "/admin",
     "/admin/delete_topics",
@@ -49,7 +49,7 @@ def to_json(value: Mapping[str, Any]) -> bytes:
 
 
 def from_json(data: bytes | None) -> dict[str, Any]:
-    """The object in a node; empty for a node without data. ValueError when it is no JSON object."""
+    """The object in a node; empty for a node without data. Raises ValueError if it is not a JSON object."""
     value = json.loads(data) if data else {}
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
@@ -62,12 +62,12 @@ def id_to_text(value: uuid.UUID) -> str:
 
 
 def id_from_text(text: str) -> uuid.UUID:
-    """The opposite of id_to_text; ValueError."""
+    """The inverse of id_to_text. Raises ValueError."""
     return uuid.UUID(bytes=base64.urlsafe_b64decode(text + "=="))
 
 
 def new_id() -> uuid.UUID:
-    """A random id whose text does not begin with '-', which command lines would read as an option."""
+    """A random id whose text does not begin with '-', because a command line would parse it as an option."""
     while True:
         candidate = uuid.uuid4()
         if not id_to_text(candidate).startswith("-"):
@@ -139,16 +139,16 @@ def config_data(values: Mapping[str, str]) -> bytes:
 
 
 def config_entity(entity_type: str, entity_name: str) -> str:
-    """Path of an entity below /config: user and client names are percent-encoded, '<default>' stands as it is."""
+    """Path of an entity below /config: user and client names are percent-encoded, except '<default>'."""
     if entity_type in ("users", "clients") and entity_name != "<default>":
-        from urllib.parse import quote  # at first use: the start path does without
+        from urllib.parse import quote  # kept out of the start path
 
         entity_name = quote(entity_name, safe="-_.").replace("~", "%7E")  # as java.net.URLEncoder
     return f"{entity_type}/{entity_name}"
 
 
 def entity_name(entity_type: str, child: str) -> str:
-    """The name of an entity below /config/<entity type>: the opposite of config_entity."""
+    """The name of an entity below /config/<entity type>: the inverse of config_entity."""
     if entity_type in ("users", "clients") and "%" in child:
         from urllib.parse import unquote
 

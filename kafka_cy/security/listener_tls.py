@@ -1,4 +1,4 @@
-"""The TLS of one listener as its `ssl.*` keys describe it (Kafka's DefaultSslEngineFactory; PEM: KIP-651)."""
+"""Sets up TLS for one listener from its `ssl.*` keys (Kafka's DefaultSslEngineFactory; PEM: KIP-651)."""
 
 import re
 from typing import Any, Final
@@ -14,7 +14,7 @@ _PEM_BLOCK: Final = re.compile(rb"(-----BEGIN [A-Z0-9 ]+-----)([A-Za-z0-9+/=\s]+
 
 
 def tls_context(config: BrokerConfig, listener: str) -> TlsContext:
-    """Make what the listener `listener` needs to speak TLS. Raises ConfigError naming the key that is wrong."""
+    """The TLS context of the listener `listener`. Raises ConfigError that names the invalid key."""
     keys = _ListenerKeys(config, listener)
     context = TlsContext()
     if keys["ssl.engine.factory.class"]:
@@ -30,7 +30,7 @@ def tls_context(config: BrokerConfig, listener: str) -> TlsContext:
 
 
 class _ListenerKeys:
-    """Values of a listener: its own keys first (`listener.name.<listener>.ssl...`)."""
+    """Configuration of a listener: its own keys take precedence (`listener.name.<listener>.ssl...`)."""
 
     def __init__(self, config: BrokerConfig, listener: str) -> None:
         self.config = config
@@ -60,7 +60,7 @@ class _ListenerKeys:
         return (self[name] or "").encode()
 
     def content(self, name: str) -> bytes:
-        """The file that the key names."""
+        """The content of the file that the key names."""
         try:
             with open(self[name], "rb") as file:
                 content = file.read(FILE_BYTES_MAX + 1)
@@ -118,7 +118,7 @@ def _trust(keys: _ListenerKeys, context: TlsContext) -> None:
         text = _pem(certificates.encode())
         keys.apply("ssl.truststore.certificates", lambda _: context.trust_pem(text), "certificates as PEM text")
     elif not location:
-        context.trust_system()  # as Java takes its own list then
+        context.trust_system()  # as Java falls back to its own list
     elif kind == "PEM":
         text = _pem(keys.content("ssl.truststore.location"))
         keys.apply("ssl.truststore.location", lambda _: context.trust_pem(text), "a PEM file with certificates")
@@ -128,7 +128,7 @@ def _trust(keys: _ListenerKeys, context: TlsContext) -> None:
 
 
 def _pem(text: bytes) -> bytes:
-    """PEM with line breaks where OpenSSL wants them: in a properties file spaces may stand for them."""
+    """PEM with the line breaks that OpenSSL needs: a properties file may have spaces instead."""
 
     def block(match: re.Match[bytes]) -> bytes:
         base64 = b"".join(match[2].split())

@@ -142,7 +142,7 @@ class ClientSubscriptions:
     # -- requests --
 
     def get(self, instance_id: uuid.UUID | None, client: Client) -> tuple[ErrorCode, uuid.UUID, Instance | None]:
-        """Handle GetTelemetrySubscriptions; `client.client_instance_id` is not filled in. Without an id, makes a new one."""
+        """Handle GetTelemetrySubscriptions (`client.client_instance_id` is empty). Without an id, makes a new one."""
         instance_id = instance_id or new_instance_id()
         instance = self._instance(instance_id, client)
         if instance.terminating:

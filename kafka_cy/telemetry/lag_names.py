@@ -1,7 +1,7 @@
 """Consumer lag as Prometheus text, under the names of the exporters that common dashboards use.
 
-It is written with plain strings: prometheus-client takes five times as long, and ten thousand partitions in a thousand groups
-make some hundred thousand lines. Lag is never negative, and a partition without a committed offset has no lag.
+It is written with plain strings: prometheus-client takes five times as long, and ten thousand partitions in a thousand
+groups make some hundred thousand lines. Lag is never negative; a partition without a committed offset has no lag.
 """
 
 from __future__ import annotations
