@@ -52,7 +52,7 @@ class EmbeddedStore:
     """See MetadataStore. Owner: the thread of the admin loop. `path` None: nothing is stored (tests)."""
 
     def __init__(self, path: str | None, post: Post | None = None) -> None:
-        """`post(function, *arguments)` runs a function on the owner's thread; None: submitted changes are stored at once."""
+        """`post(function, *arguments)` runs a function on the owner's thread; None: `submit` stores changes at once."""
         self.change_times = ChangeTimes()
         self._nodes: dict[str, Node] = {"/": Node(None, 0, 0, False)}
         self._children: dict[str, set[str]] = {"/": set()}

@@ -1,4 +1,4 @@
-"""Line charts as SVG text: no scripts, no fonts or files from elsewhere."""
+"""Line charts as SVG text, without scripts, external fonts or external files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-# Told apart by people with colour-blindness too, readable on white and on black (Okabe and Ito).
+# Distinguishable with colour blindness, readable on white and on black (Okabe and Ito).
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7a00", "#7f7f7f")
 MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 72, 16, 34, 44
 MARGIN_TICKS = 26  # below, without a label
@@ -21,7 +21,7 @@ Format = Callable[[float], str]
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one line. `filled` colours the area below, `covering` also hides what was drawn there before; `dashed` is
+    """Points of one line. `filled` colours the area below it, `covering` also hides earlier drawings there; `dashed` is
     for limits."""
 
     name: str
@@ -34,8 +34,8 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis shows: its label, how a number is written, its range (default: of the points), and what ticks may be
-    apart (default: 1, 2 or 5 times a power of ten)."""
+    """An axis: its label, its number format, its range (default: that of the points), and the allowed tick
+    distances (default: 1, 2 or 5 times a power of ten)."""
 
     label: str = ""
     form: Format = "{:g}".format
@@ -49,7 +49,7 @@ TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_
 
 
 def nice_ticks(least: float, most: float, steps: Sequence[float] = (), count: int = TICKS) -> list[float]:
-    """At most about `count` round numbers from `least` to `most`, apart by one of `steps` if one of them is enough."""
+    """At most about `count` round numbers from `least` to `most`, one of `steps` apart if one is large enough."""
     if not most > least:
         return [least]
     rough = (most - least) / count
@@ -66,7 +66,7 @@ def line_chart(
 ) -> str:
     """The chart as an `<svg>` element; points that are not finite interrupt their line.
 
-    The legend takes its room from `height`; what does not fit in LEGEND_ROWS_MAX rows is not named.
+    The legend takes its space from `height`; entries that do not fit in LEGEND_ROWS_MAX rows are omitted.
     """
     legend = _legend_rows([each.name for each in series], width)[:LEGEND_ROWS_MAX]
     legend_top = height - LEGEND_LINE * len(legend)
@@ -142,7 +142,7 @@ def _bound(given: float | None, found: float) -> float:
 
 
 def _legend_rows(names: list[str], width: int) -> list[list[tuple[float, int]]]:
-    """(x, index of the series) of each entry, row by row."""
+    """(x, index of the series) of each legend entry, row by row."""
     rows: list[list[tuple[float, int]]] = [[]]
     x = 8.0
     for index, name in enumerate(names):
@@ -160,7 +160,7 @@ def _legend_rows(names: list[str], width: int) -> list[list[tuple[float, int]]]:
 def _runs(
     series: Series, x_range: tuple[float, float], y_range: tuple[float, float]
 ) -> list[list[tuple[float, float]]]:
-    """Consecutive points inside the plot; y is cut at its borders."""
+    """Runs of consecutive points inside the plot; y is clipped at its borders."""
     runs: list[list[tuple[float, float]]] = [[]]
     for x, y in zip(series.xs, series.ys, strict=True):
         if math.isfinite(y) and x_range[0] <= x <= x_range[1]:

@@ -1,4 +1,4 @@
-"""What the calculators need to know. Each field is at once an option of `kafka-cy sizing` and a key of its YAML file."""
+"""The calculators' inputs. Each field is both an option of `kafka-cy sizing` and a key of its YAML file."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def amount(
 
 @dataclass(frozen=True, kw_only=True)
 class SizingInputs:
-    """One load, the brokers that shall carry it, and what is measured of a running cluster. Immutable.
+    """A load, the brokers for it, and measurements of a running cluster. Immutable.
 
-    Sizes are bytes, rates bytes a second, times what the field's name says. A field that is None is not known: the
-    messages are required, the measured ones only add results.
+    Sizes are in bytes, rates in bytes a second, times in the unit of the field's name. None means unknown: the
+    messages are required, the measured fields only add results.
     """
 
     messages_per_day: float = amount("count", None, "Messages a day", group="load", least=1e-9)
@@ -149,7 +149,7 @@ INPUT_FIELDS: dict[str, Field[Any]] = {each.name: each for each in fields(Sizing
 
 
 def parse_inputs(values: Mapping[str, object]) -> dict[str, float | int]:
-    """Amounts of named fields, as text or numbers, read by each field's kind; raises SizingError."""
+    """Parse amounts of named fields, given as text or numbers, by each field's kind. Raises SizingError."""
     parsed: dict[str, float | int] = {}
     for name, value in values.items():
         known = INPUT_FIELDS.get(str(name))
@@ -161,7 +161,7 @@ def parse_inputs(values: Mapping[str, object]) -> dict[str, float | int]:
 
 
 def read_yaml(path: Path) -> dict[str, float | int]:
-    """The amounts in a YAML file of `name: amount` lines (dashes may stand for underscores); raises SizingError."""
+    """The amounts in a YAML file of `name: amount` lines (dashes are read as underscores). Raises SizingError."""
     import yaml
 
     try:

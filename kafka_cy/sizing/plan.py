@@ -1,4 +1,4 @@
-"""A plan: every figure that follows from `SizingInputs`, in sections, each with the reason it is what it is."""
+"""A plan: every figure derived from `SizingInputs`, in sections, each with its reason."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kafka_cy.sizing.inputs import SizingInputs
 from kafka_cy.sizing.units import SECONDS_PER_DAY, format_amount
 
 CURVE_DAYS = 730
-# Partitions and brokers depend on each other; a few rounds are enough unless segments are as large as disks.
+# Partitions and brokers depend on each other. A few rounds suffice unless segments are as large as disks.
 SETTLE_ROUNDS_MAX = 100
 
 
@@ -27,20 +27,20 @@ class Figure:
 
     @property
     def text(self) -> str:
-        """The value for people."""
+        """The value in human-readable form."""
         return format_amount(self.kind, self.value)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The figures in sections, and warnings: one sentence each where the plan breaks a limit."""
+    """The figures in sections, and the warnings: one sentence for each limit that the plan breaks."""
 
     inputs: SizingInputs
     sections: dict[str, list[Figure]]
     warnings: list[str]
 
     def __getitem__(self, name: str) -> float:
-        """The value of the figure of that name; KeyError when there is none."""
+        """The value of the figure `name`. Raises KeyError if it does not exist."""
         for figures in self.sections.values():
             for figure in figures:
                 if figure.name == name:
@@ -48,20 +48,20 @@ class Plan:
         raise KeyError(name)
 
     def days_until_full(self) -> float:
-        """Days until the disks are full at `disk_fill`; infinite when they never are.
+        """Days until the disks are full at `disk_fill`; infinite if they never are.
 
-        From the growth measured where it is known, else of the planned load from empty disks.
+        Uses the measured growth if known, else the planned load on empty disks.
         """
         return self["days until full"]
 
 
 def make_plan(inputs: SizingInputs) -> Plan:
-    """Work everything out. The number of brokers is the largest that any limit asks for, or `inputs.brokers`."""
+    """Calculate the plan. The number of brokers is the largest that any limit requires, or `inputs.brokers`."""
     return _Planner(inputs).plan()
 
 
 class _Planner:
-    """Holds what several sections share."""
+    """Holds the figures that several sections share."""
 
     def __init__(self, inputs: SizingInputs) -> None:
         self.inputs = inputs
@@ -82,13 +82,13 @@ class _Planner:
         for _ in range(SETTLE_ROUNDS_MAX):
             if self._settle() or inputs.partitions is not None:
                 break
-            # A load spreads over brokers only when there is a partition for each; more partitions take more storage.
+            # A load spreads over all brokers only if each has a partition; more partitions take more storage.
             self.partitions = inputs.topics * -(-self.brokers // inputs.topics)
         self.full_bytes = self.brokers * inputs.disk_bytes * inputs.disk_fill
         self.warnings: list[str] = []
 
     def _settle(self) -> bool:
-        """Storage and brokers for `partitions`; whether there are partitions enough for the brokers."""
+        """Calculate storage and brokers for `partitions`; returns whether the partitions suffice for the brokers."""
         inputs = self.inputs
         self.slack = formulas.segment_slack_bytes(
             self.per_day, self.partitions, inputs.segment_bytes, inputs.segment_days
@@ -102,7 +102,7 @@ class _Planner:
         return self.partitions >= self.brokers
 
     def plan(self) -> Plan:
-        """All sections; needs the shared figures only."""
+        """All sections; needs only the shared figures."""
         sections = {
             "Storage": self._storage(),
             "Brokers": self._brokers(),
@@ -345,7 +345,7 @@ class _Planner:
 
 
 def fill_curve(inputs: SizingInputs, slack_bytes: float, days: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bytes on all disks after each of `days` from empty disks: what is stored, indexes, and what waits for its segment."""
+    """Bytes on all disks after each of `days` from empty disks: records, indexes, and records kept past retention."""
     per_day = formulas.stored_bytes_per_day(inputs.messages_per_day, inputs.message_bytes, inputs.compression_ratio)
     kept = formulas.stored_curve(per_day, inputs.growth_per_year, inputs.retention_days, days)
     written = formulas.stored_curve(per_day, inputs.growth_per_year, float("inf"), days)

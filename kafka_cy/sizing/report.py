@@ -34,7 +34,7 @@ td.why { color: #888; }
 
 
 def plan_json(plan: Plan) -> str:
-    """The plan for programs: plain numbers in bytes, seconds, days; null for what is infinite."""
+    """The plan for programs: plain numbers in bytes, seconds, days; null for infinite values."""
     content = {
         "inputs": asdict(plan.inputs),
         "figures": {
@@ -54,7 +54,7 @@ def plan_json(plan: Plan) -> str:
 
 
 def plan_html(plan: Plan, sources: Sequence[str] = ()) -> str:
-    """The plan for people: tables, curves and the inputs, in one file that needs nothing else."""
+    """The plan for people: tables, curves and the inputs, in one self-contained file."""
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8"><title>Sizing</title>',

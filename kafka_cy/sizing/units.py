@@ -1,6 +1,6 @@
-"""Amounts as people write them (`500 GB`, `7d`, `10Gbit/s`, `70%`), read into plain numbers and written back.
+"""Parses and formats amounts as people write them (`500 GB`, `7d`, `10Gbit/s`, `70%`).
 
-Sizes are bytes, times are seconds or days as the caller asks, rates bytes a second. `kB`, `MB` ... are powers of 1,000,
+Sizes are in bytes, times in seconds or days as requested, rates in bytes a second. `kB`, `MB` ... are powers of 1,000,
 `KiB`, `MiB` ... of 1,024.
 """
 
@@ -29,7 +29,7 @@ SECOND_UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600
 DAY_UNITS = {**{unit: factor / SECONDS_PER_DAY for unit, factor in SECOND_UNITS.items()}, "": 1.0, "y": 365.0}
 FRACTION_UNITS = {"": 1.0, "%": 0.01}
 
-# What a kind of amount may be followed by, and an example for the error.
+# The units allowed for a kind of amount, and an example for the error message.
 UNITS: Mapping[str, tuple[Mapping[str, float], str]] = {
     "bytes": (BYTE_UNITS, "512, 1kB or 2 TiB"),
     "bytes/s": (BYTE_RATE_UNITS, "100MB/s or 10Gbit/s"),
@@ -43,11 +43,11 @@ UNITS: Mapping[str, tuple[Mapping[str, float], str]] = {
 
 
 class SizingError(ValueError):
-    """Input that no size can be worked out from; the text is one sentence that names the input."""
+    """Invalid input; the text is one sentence that names the input."""
 
 
 def parse_amount(name: str, kind: str, value: object) -> float:
-    """The number that `value` (a number, or text with a unit of `kind`, a key of UNITS) stands for.
+    """Parse `value` (a number, or text with a unit of `kind`, a key of UNITS) into a number.
 
     Raises SizingError, naming `name`.
     """
@@ -80,7 +80,7 @@ def _three_digits(value: float) -> str:
 
 
 def format_amount(kind: str, value: float) -> str:
-    """`value` for people, three digits: `1.5 TB`, `83.3 MB/s`, `2 h 5 min` ..."""
+    """`value` in human-readable form with three digits: `1.5 TB`, `83.3 MB/s`, `2 h 5 min` ..."""
     if math.isinf(value):
         return "never" if kind in ("days", "seconds") else "unlimited"
     if kind in ("bytes", "bytes/s"):

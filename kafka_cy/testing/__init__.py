@@ -1,4 +1,4 @@
-"""What tests need of a broker: `Broker` and the pytest fixture `kafka_broker`."""
+"""A broker for tests: `Broker` and the pytest fixture `kafka_broker`."""
 
 from __future__ import annotations
 

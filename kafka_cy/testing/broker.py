@@ -22,17 +22,16 @@ PORT_MIN = 15000
 
 
 class BrokerStartError(RuntimeError):
-    """The broker's process ended, or did not answer in time; the message ends with its log."""
+    """The broker's process ended or did not respond in time. The message ends with the broker's log."""
 
 
 class Broker:
     """One broker on free ports of 127.0.0.1 with its data in a temporary folder.
 
-    `config` are keys of Kafka's `server.properties`; `folder` keeps data and log of the broker there (else a temporary
-    folder that is removed by `stop`). In a process group of its own it does not see the terminal's Ctrl-C. When the process
+    `config` holds keys of Kafka's `server.properties`. `folder` holds the broker's data and log (by default a temporary
+    folder that `stop` removes). With `own_process_group` the terminal's Ctrl-C does not reach it. If the process
     that started it ends, even by SIGKILL, the broker ends and removes its temporary folder. Use it as a context manager, or
-    call `start` and `stop`. A restarted broker keeps its ports and data. Not safe for use by several
-    threads at once.
+    call `start` and `stop`. A restarted broker keeps its ports and data. It is not thread-safe.
     """
 
     def __init__(
@@ -56,16 +55,16 @@ class Broker:
         self._temporary = folder is None
         self.folder = Path(tempfile.mkdtemp(prefix="kafka-cy-") if folder is None else folder).absolute()
 
-    # -- where it is --
+    # -- addresses and files --
 
     @property
     def bootstrap_servers(self) -> str:
-        """`host:port`, what clients call `bootstrap.servers`."""
+        """`host:port` for the clients' `bootstrap.servers`."""
         return f"{self.host}:{self.port}"
 
     @property
     def metrics_url(self) -> str:
-        """Where Prometheus would scrape."""
+        """The address that Prometheus scrapes."""
         return f"http://{self.host}:{self.metrics_port}/metrics"
 
     @property
@@ -75,25 +74,25 @@ class Broker:
 
     @property
     def data_dir(self) -> Path:
-        """The broker's `log.dirs` (the first, when `config` names several)."""
+        """The broker's `log.dirs` (the first, if `config` names several)."""
         return Path(str(self.config.get("log.dirs", self.folder / "data")).split(",")[0])
 
     @property
     def pid(self) -> int:
-        """Process id; raises RuntimeError when the broker does not run."""
+        """Process id. Raises RuntimeError if the broker is not running."""
         if self.process is None:
             raise RuntimeError("the broker is not running")
         return self.process.pid
 
     def log_text(self) -> str:
-        """All that the broker's processes have written to stderr and stdout so far."""
+        """Everything that the broker's processes have written to stderr and stdout so far."""
         path = self.folder / "broker.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    # -- life --
+    # -- start and stop --
 
     def start(self) -> Broker:
-        """Start the process and wait until it answers ApiVersions; raises BrokerStartError."""
+        """Start the process and wait until it answers ApiVersions. Raises BrokerStartError."""
         chosen_before = self.port != 0
         for attempt in range(START_ATTEMPTS):
             if not chosen_before:
@@ -105,20 +104,20 @@ class Broker:
             if self.process is not None:
                 _let_go(self.process)
             self.process = None
-            # Somebody took the free port in between; a restart must keep its port, so there it is an error.
+            # Another process took the free port meanwhile. This is an error on a restart, which must keep its port.
             if code != EXIT_PORT_TAKEN or chosen_before or attempt == START_ATTEMPTS - 1:
                 raise BrokerStartError(f"the broker ended with exit code {code}\n{self.log_text()[-4000:]}")
         raise AssertionError("unreachable")
 
     def stop(self, timeout_s: float = 20.0) -> int:
-        """SIGTERM, wait, remove a temporary folder; the exit code (0 when it did not run)."""
+        """Send SIGTERM, wait, remove a temporary folder. Returns the exit code (0 if it was not running)."""
         code = self.terminate(timeout_s)
         if self._temporary:
             shutil.rmtree(self.folder, ignore_errors=True)
         return code
 
     def terminate(self, timeout_s: float = 20.0) -> int:
-        """SIGTERM and wait, keeping the data; the exit code. Raises subprocess.TimeoutExpired after killing it."""
+        """Send SIGTERM, wait, keep the data; returns the exit code. On timeout kills, raises subprocess.TimeoutExpired."""
         process, self.process = self.process, None
         if process is None:
             return 0
@@ -134,7 +133,7 @@ class Broker:
             _let_go(process)
 
     def kill(self) -> None:
-        """SIGKILL, as a crash: nothing is flushed, the data stays."""
+        """Send SIGKILL, like a crash: nothing is flushed, the data stays."""
         process, self.process = self.process, None
         if process is not None:
             process.kill()
@@ -142,17 +141,17 @@ class Broker:
             _let_go(process)
 
     def restart(self) -> Broker:
-        """Terminate where it still runs, and start on the same ports and data."""
+        """Terminate it if it is running, and start it on the same ports and data."""
         self.terminate()
         return self.start()
 
     def pause(self) -> None:
-        """SIGSTOP: it stays connected and answers nothing, until `resume`."""
+        """Send SIGSTOP: until `resume` it stays connected but does not respond."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
@@ -168,7 +167,7 @@ class Broker:
     ) -> None:
         self.stop()
 
-    # -- how --
+    # -- the process --
 
     def command(self) -> list[str]:
         """The command line of the process."""
@@ -177,7 +176,7 @@ class Broker:
             "log.dirs": str(self.folder / "data"),
             "kafkacy.metrics.listen": f"{self.host}:{self.metrics_port}",
             "kafkacy.lag.listen": f"{self.host}:{self.lag_port}",
-            "group.initial.rebalance.delay.ms": 0,  # three seconds a consumer group otherwise
+            "group.initial.rebalance.delay.ms": 0,  # otherwise every consumer group waits three seconds
             **self.config,
         }
         command = [sys.executable, "-m", "kafka_cy", "server", "--log-level", self.log_level]
@@ -193,14 +192,14 @@ class Broker:
         with open(self.folder / "broker.log", "ab") as log:
             self.process = subprocess.Popen(
                 self.command(),
-                stdin=subprocess.PIPE,  # nobody writes to it: its end tells the broker of ours
+                stdin=subprocess.PIPE,  # nothing is written to it: its end tells the broker that our process ended
                 stdout=log,
                 stderr=log,
                 process_group=0 if self.own_process_group else None,
             )
 
     def _wait_until_ready(self) -> int | None:
-        """None when it answers, else the exit code of the ended process."""
+        """None once the broker responds, else the exit code of the ended process."""
         assert self.process is not None
         deadline = time.monotonic() + self.start_timeout_s
         while time.monotonic() < deadline:
@@ -215,7 +214,7 @@ class Broker:
 
 
 def _let_go(process: subprocess.Popen[bytes]) -> None:
-    """Close our end of the pipe by which a broker that has ended watched us."""
+    """Close our end of the pipe through which an ended broker watched us."""
     if process.stdin is not None:
         process.stdin.close()
 
@@ -225,12 +224,12 @@ def _property_text(value: object) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on.
+    """Unused ports of 127.0.0.1.
 
-    They lie below those that the kernel gives to outgoing connections: one that connects again and again to a broker
-    that is down could get the very port, and the broker would find it taken when it comes back.
+    They are below the ports that the kernel gives to outgoing connections: a client that keeps reconnecting to a broker
+    that is down could otherwise get the broker's port, and the restarted broker would find it taken.
     """
-    chance = random.SystemRandom()  # not the one that a test run has seeded alike in each of its processes
+    chance = random.SystemRandom()  # not the global generator: a test run seeds it identically in each of its processes
     sockets: list[socket.socket] = []
     try:
         while len(sockets) < count:
@@ -247,13 +246,13 @@ def free_ports(count: int) -> list[int]:
 
 
 def _ephemeral_port_min() -> int:
-    """The first port that outgoing connections may get."""
+    """The lowest port that outgoing connections may get."""
     with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
         return max(int(file.read().split()[0]), PORT_MIN + 1000)
 
 
 def answers_api_versions(host: str, port: int, timeout_s: float) -> bool:
-    """Whether a broker is there and answers."""
+    """Whether a broker is reachable and responds."""
     request = struct.pack(">hhih", 18, 0, 1, -1)  # ApiVersions v0, correlation id 1, no client id
     try:
         with socket.create_connection((host, port), timeout=timeout_s) as connection:

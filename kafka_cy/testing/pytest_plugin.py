@@ -1,6 +1,6 @@
-"""The pytest fixture `kafka_broker`: one broker for the session, in a process of its own.
+"""The pytest fixture `kafka_broker`: one broker per session, in its own process.
 
-Override the fixture `kafka_broker_config` (a mapping of Kafka's keys) to change how it is set up.
+Override the fixture `kafka_broker_config` (a mapping of Kafka's keys) to change its configuration.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def kafka_broker_config() -> Mapping[str, object]:
 
 @pytest.fixture(scope="session")
 def kafka_broker(kafka_broker_config: Mapping[str, object]) -> Iterator[Broker]:
-    """A running broker; `kafka_broker.bootstrap_servers` is what a client needs."""
+    """A running broker. Clients connect to `kafka_broker.bootstrap_servers`."""
     from kafka_cy.testing.broker import Broker
 
     with Broker(kafka_broker_config) as broker:

@@ -1,4 +1,4 @@
-"""`kafka-cy bench`: what a broker, any broker, does and what its settings cost."""
+"""`kafka-cy bench`: measures any Kafka broker and the cost of its settings."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class WrongOption(click.UsageError):
 
 
 class BenchGroup(click.Group):
-    """Shows what is wrong with options as one sentence, and ends a run on SIGTERM as on Ctrl-C."""
+    """Shows option errors as one sentence, and ends a run on SIGTERM as on Ctrl-C."""
 
     def invoke(self, context: click.Context) -> Any:
-        # Brokers that a run has started would outlive it otherwise.
+        # Otherwise brokers that the run started would outlive it.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return super().invoke(context)

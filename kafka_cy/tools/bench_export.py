@@ -1,4 +1,4 @@
-"""What the bench commands leave behind: `--openmetrics FILE`, `--push URL`, and the command line in a results file."""
+"""Exports of the bench commands: `--openmetrics FILE`, `--push URL`, and the command line in a results file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class OutputFile(click.Path):
-    """A file to write in the end: that it can be is seen before anything is measured."""
+    """A file written at the end; it is checked to be writable before anything is measured."""
 
     def __init__(self) -> None:
         super().__init__(dir_okay=False, writable=True, path_type=Path)
@@ -38,7 +38,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def export_options(function: Command) -> Command:
-    """Adds the arguments `openmetrics_path` and `push_url` to a command; both may be None."""
+    """Add the arguments `openmetrics_path` and `push_url` to a command; both may be None."""
     openmetrics = click.option(
         "--openmetrics",
         "openmetrics_path",
@@ -51,7 +51,7 @@ def export_options(function: Command) -> Command:
 
 
 def export_results(results: Results, openmetrics_path: Path | None, push_url: str | None) -> None:
-    """Do what the options ask for; raises ToolError."""
+    """Export as the options say. Raises ToolError."""
     if openmetrics_path is None and push_url is None:
         return
     from kafka_cy.bench import openmetrics
@@ -68,7 +68,7 @@ def export_results(results: Results, openmetrics_path: Path | None, push_url: st
 
 
 def command_line() -> list[str]:
-    """The words of this command, for a results file that others will read: without passwords."""
+    """The words of this command without passwords, for a results file that others will read."""
     hidden = re.compile(r"((?:^|[=.])[^=]*(?:password|secret|jaas|token)[^=]*=).*", re.IGNORECASE | re.DOTALL)
     words = [hidden.sub(r"\1***", word) for word in sys.argv[1:]]
     return ["kafka-cy", *(re.sub(r"(://)[^/@]*@", r"\1***@", word) for word in words)]

@@ -57,7 +57,7 @@ def write_page(path: Path, first: Results, second: Results | None = None) -> Non
     """Write the page; raises ToolError."""
     from kafka_cy.bench.report_html import html_page
 
-    page = html_page(first, second).encode(errors="replace")  # a text of a file may hold what UTF-8 cannot carry
+    page = html_page(first, second).encode(errors="replace")  # texts from a file may contain lone surrogates
     try:
         path.write_bytes(page)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A results file, or two side by side, in the terminal."""
+"""Shows a results file, or two side by side, in the terminal."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def print_report(first: Results, second: Results | None = None) -> None:
 
 
 def figures_down(load: Load, columns: list[Column]) -> None:
-    """One load as a table that is no wider than its targets: a row a figure."""
+    """Print one load as a table with one row per figure, so that its width depends only on the number of targets."""
     rows = [[column.name, *(cell(load, line, column) for line in load.lines)] for column in columns]
     rows.append(["rounds", *(outcome_text(line) for line in load.lines)])
     print_table(["", *(printable(line.name) for line in load.lines)], rows, title=printable(load.label))
 
 
 def figures_across(loads: list[Load], columns: list[Column]) -> None:
-    """All loads as one table for other programs: a row a target."""
+    """Print all loads as one table for other programs, with one row per target."""
     rows = [
         [printable(load.label), printable(line.name), outcome_text(line), *(cell(load, line, each) for each in columns)]
         for load in loads
@@ -51,12 +51,12 @@ def figures_across(loads: list[Load], columns: list[Column]) -> None:
 
 
 def printable(text: str) -> str:
-    """A text of a file without what would command a terminal or break a table: control characters are escaped."""
+    """A text from a file with escaped control characters, which could control the terminal or break a table."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def head_text(results: Results) -> str:
-    """When, where and with which versions."""
+    """The date, machine and versions of a run."""
     machine = results.machine
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     return (
@@ -79,21 +79,21 @@ def cell(load: Load, line: Line, column: Column) -> str:
 
 
 def outcome_text(line: Line) -> str:
-    """How many rounds there were, and what went wrong."""
+    """The number of rounds, and the errors."""
     failed = dict.fromkeys(run.error or run.outcome for run in line.runs if run.outcome != "completed")
     errors = sum(run.totals.errors for run in line.runs)
     return printable("; ".join([str(len(line.runs)), *failed, *([f"{errors} errors"] if errors else [])]))
 
 
 def print_trial(stage: str, trial: Trial, baseline: Trial, budget_left_s: float) -> None:
-    """A line to stderr about a trial that has just been measured."""
+    """Print a line to stderr about the trial just measured."""
     figures = trial.error or f"{bytes_rate_text(trial.bytes_per_s)}, p99 {ms_text(trial.latency_p99_ms)}"
     left = f"{max(0.0, budget_left_s):4.0f} s left"
     note(printable(f"{left}  {stage:<14} {changes_text(trial, baseline)}: {figures}"))
 
 
 def print_tune(tune: Tune) -> None:
-    """The trials with the Pareto front marked, then what is recommended."""
+    """Print the trials with the Pareto front marked, then the recommendation."""
     if tune.trials:
         rows = [
             (

@@ -237,7 +237,7 @@ def _command(workload: str) -> click.Command:
 
 
 def run_workload(workload: str, given: dict[str, Any], openmetrics_path: Path | None, push_url: str | None) -> None:
-    """Run, show, write; the process ends with 1 for a run that failed, 130 for one that was interrupted."""
+    """Run, show, write. The exit code is 1 for a failed run and 130 for an interrupted one."""
     from kafka_cy.bench import workloads
     from kafka_cy.bench.progress import progress_for_terminal
 
@@ -261,7 +261,7 @@ def run_workload(workload: str, given: dict[str, Any], openmetrics_path: Path | 
 
 
 def run_life(workload: str, start_broker: Callable[[], Restartable], options: LoadOptions, progress: Any) -> Run:
-    """A workload that starts brokers."""
+    """Run a workload that starts brokers."""
     from kafka_cy.bench.workloads import recovery, start
 
     runner = start.run if workload == "start" else recovery.run
@@ -269,7 +269,10 @@ def run_life(workload: str, start_broker: Callable[[], Restartable], options: Lo
 
 
 def broker_starter(given: dict[str, Any], results: Results) -> Callable[[], Restartable]:
-    """What starts the broker that the options ask for in a temporary folder; raises click.UsageError, BrokerError."""
+    """A function that starts the broker that the options describe in a temporary folder.
+
+    Raises click.UsageError, BrokerError.
+    """
     from kafka_cy.bench.brokers import KAFKA_VERSION, ApacheKafka, OwnBroker, kafka_jars
 
     config = key_values(given["broker_config"], "--broker-config")
@@ -290,7 +293,7 @@ def broker_starter(given: dict[str, Any], results: Results) -> Callable[[], Rest
 def open_target(
     bootstrap_servers: str | None, start: Callable[[], Target], properties: dict[str, str], options: LoadOptions
 ) -> Target:
-    """The broker at an address, or one of its own; raises BrokerError."""
+    """The broker at an address, or a newly started one. Raises BrokerError."""
     from kafka_cy.bench.brokers import Attached
     from kafka_cy.bench.native_runner import raise_descriptor_limit
 
@@ -301,14 +304,14 @@ def open_target(
 
 
 def properties_of(given: dict[str, Any]) -> dict[str, str]:
-    """`--command-config` and `--command-property` together; raises ToolError."""
+    """The merged `--command-config` and `--command-property` settings. Raises ToolError."""
     path = given.get("command_config")
     read = read_properties(path) if path else {}
     return librdkafka_settings({**read, **key_values(given.get("command_properties", ()), "--command-property")})
 
 
 def load_options(workload: str, given: dict[str, Any], client_properties: dict[str, str]) -> LoadOptions:
-    """The command line's words as LoadOptions; raises click.UsageError."""
+    """The command line's options as LoadOptions. Raises click.UsageError."""
     from kafka_cy.bench.load_options import LoadOptions
     from kafka_cy.bench.payloads import Payloads
 
@@ -383,7 +386,7 @@ def load_options(workload: str, given: dict[str, Any], client_properties: dict[s
 
 
 def client_settings(values: dict[str, Any], words: Any, option: str, native: bool) -> dict[str, str]:
-    """Client settings: those that are options of ours change `values`, the others go to librdkafka."""
+    """Client settings: those that are also our options change `values`, the others go to librdkafka."""
     try:
         settings = key_values(words, option)
     except ToolError as error:
@@ -409,7 +412,7 @@ def client_settings(values: dict[str, Any], words: Any, option: str, native: boo
 
 
 def new_results(kind: Kind) -> Results:
-    """An empty file for this command line."""
+    """Empty results for this command line."""
     from kafka_cy.bench import machine
     from kafka_cy.bench.results import Results
 
@@ -419,7 +422,7 @@ def new_results(kind: Kind) -> Results:
 
 @contextmanager
 def errors_as_sentences() -> Iterator[None]:
-    """What a broker or the options are not fit for, as ToolError or a usage error."""
+    """Turn errors of the broker or the options into ToolError or a usage error."""
     from kafka_cy.bench.brokers import BrokerError
     from kafka_cy.bench.load_options import OptionError
     from kafka_cy.bench.payloads import PayloadError
@@ -433,7 +436,7 @@ def errors_as_sentences() -> Iterator[None]:
 
 
 def write_json(results: Results, path: Path | None) -> None:
-    """Write the file where one is wanted; raises ToolError."""
+    """Write the file if a path is given. Raises ToolError."""
     from kafka_cy.bench import machine
     from kafka_cy.bench.results import save
 
@@ -455,9 +458,9 @@ def finish(
     show: Callable[[], None] | None = None,
     interrupted: bool = False,
 ) -> None:
-    """Write, show (as a report, unless told how), and end with the exit code that the runs ask for.
+    """Write, show (as a report by default), and exit with the code that the runs require.
 
-    `interrupted`: Ctrl-C came between two runs, so that none of them says so.
+    `interrupted`: Ctrl-C came between two runs, so that no run records it.
     """
     from kafka_cy.tools.bench_report_text import print_report
 

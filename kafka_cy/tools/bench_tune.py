@@ -39,7 +39,7 @@ SHARED = (
 
 
 def shared_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Those that the workloads have as well."""
+    """Add the options that the workloads have as well."""
     for name in reversed(SHARED):
         function = OPTIONS[name](function)
     return function

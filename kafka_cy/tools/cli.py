@@ -1,4 +1,4 @@
-"""All commands of `kafka-cy` but `server`: clients of a broker, written on confluent-kafka."""
+"""All commands of `kafka-cy` except `server`: clients of a broker, based on confluent-kafka."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def commands() -> None:
 @commands.command("server", add_help_option=False, context_settings={"ignore_unknown_options": True})
 def server() -> None:
     """Run a broker."""
-    click.echo(SERVER_USAGE, nl=False)  # only reached as `kafka-cy --option server`: main() takes the normal way
+    click.echo(SERVER_USAGE, nl=False)  # only reached by `kafka-cy --option server`: main() handles the normal case
 
 
 commands.add_command(topics.commands)
@@ -43,17 +43,17 @@ commands.add_command(top.command)
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line; the exit code. Failures are one sentence on stderr."""
+    """Run one command line and return the exit code. Failures are one sentence on stderr."""
     try:
         code = commands.main(args=arguments, prog_name="kafka-cy", standalone_mode=False)
-        return code if isinstance(code, int) else 0  # of a command that ended with click's Exit
+        return code if isinstance(code, int) else 0  # the command ended with click's Exit
     except click.UsageError as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output (head, less ...) has gone; nothing may be written at exit either.
+        # The reader of our output (head, less ...) has exited; nothing may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ToolError, click.ClickException) as error:
@@ -66,6 +66,6 @@ def run(arguments: list[str]) -> int:
 
 
 def fail(sentence: str) -> int:
-    """Print why, and give the exit code."""
+    """Print the reason and return the exit code."""
     click.echo(f"kafka-cy: {sentence}", err=True)
     return EXIT_FAILED

@@ -1,4 +1,4 @@
-"""What the client tools share: options, connections, and errors as sentences."""
+"""Code that the client tools share: options, connections, and errors as sentences."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 REQUEST_TIMEOUT_S = 15.0
-SETTINGS = "kafka_cy.client_settings"  # of the command that runs, in click's context
+SETTINGS = "kafka_cy.client_settings"  # of the running command, in click's context
 
-#: What Kafka's clients call it, with stores of type PEM: what librdkafka does.
+#: The names of Kafka's clients for stores of type PEM: librdkafka's names.
 PEM_NAMES = {
     "ssl.truststore.location": ("ssl.ca.location",),
     "ssl.truststore.certificates": ("ssl.ca.pem",),
@@ -28,11 +28,11 @@ PEM_NAMES = {
 
 
 class ToolError(Exception):
-    """A command cannot be carried out; the text is one sentence for the user."""
+    """A command failed; the text is one sentence for the user."""
 
 
 def bootstrap_option(function: Command) -> Command:
-    """`--bootstrap-server` and `--command-config`, the same for all tools."""
+    """Add `--bootstrap-server` and `--command-config`, the same for all tools."""
     function = click.option(
         "--command-config",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -58,7 +58,7 @@ def _take_settings(context: click.Context, _: click.Parameter, path: Path | None
 
 
 def read_properties(path: Path) -> dict[str, str]:
-    """A properties file; raises ToolError."""
+    """Read a properties file. Raises ToolError."""
     from kafka_cy.config.properties import parse_properties
 
     try:
@@ -79,7 +79,7 @@ def librdkafka_settings(properties: dict[str, str]) -> dict[str, str]:
 
 
 def key_values(words: Iterable[str], option: str) -> dict[str, str]:
-    """`KEY=VALUE` words of a repeated option; raises ToolError."""
+    """Parse the `KEY=VALUE` words of a repeated option. Raises ToolError."""
     result = {}
     for word in words:
         key, separator, value = word.partition("=")
@@ -102,16 +102,16 @@ def _common(bootstrap_servers: str) -> dict[str, Any]:
 
 
 def connect_admin(bootstrap_servers: str) -> AdminClient:
-    """An admin client whose broker has answered; raises ToolError when none does.
+    """An admin client whose broker has responded. Raises ToolError if none does.
 
-    Keep it in a variable while its futures are waited for: they never finish once it is collected.
+    Keep it in a variable while waiting for its futures: they never finish once it is garbage-collected.
     """
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
     try:
         admin = AdminClient(_common(bootstrap_servers))
-    except KafkaException as error:  # a setting that it does not know, or cannot use
+    except KafkaException as error:  # an unknown or unusable setting
         raise ToolError(f"{error.args[0].str()}.") from error
     try:
         admin.describe_cluster(request_timeout=5.0).result(6.0)
@@ -121,7 +121,7 @@ def connect_admin(bootstrap_servers: str) -> AdminClient:
 
 
 def connect_producer(bootstrap_servers: str, settings: dict[str, Any]) -> Producer:
-    """A producer; raises ToolError for settings that librdkafka does not know."""
+    """A producer. Raises ToolError for settings that librdkafka does not know."""
     from confluent_kafka import KafkaException, Producer
 
     connect_admin(bootstrap_servers)
@@ -132,7 +132,7 @@ def connect_producer(bootstrap_servers: str, settings: dict[str, Any]) -> Produc
 
 
 def connect_consumer(bootstrap_servers: str, settings: dict[str, Any]) -> Consumer:
-    """A consumer; raises ToolError for settings that librdkafka does not know."""
+    """A consumer. Raises ToolError for settings that librdkafka does not know."""
     from confluent_kafka import Consumer, KafkaException
 
     connect_admin(bootstrap_servers)
@@ -143,7 +143,7 @@ def connect_consumer(bootstrap_servers: str, settings: dict[str, Any]) -> Consum
 
 
 def sentence_of(error: Exception) -> str | None:
-    """What to tell the user about a client library's exception; None when it is not one."""
+    """The message to the user for a client library's exception; None for other exceptions."""
     from confluent_kafka import KafkaError, KafkaException
 
     if isinstance(error, TimeoutError):
@@ -160,5 +160,5 @@ def sentence_of(error: Exception) -> str | None:
 
 
 def reason_of(error: KafkaError) -> str:
-    """librdkafka's text without the "Broker: " that it puts before what a broker answered."""
+    """librdkafka's text without the prefix "Broker: " of errors that a broker returned."""
     return str(error.str() or error.name()).strip().removeprefix("Broker: ").rstrip(".")

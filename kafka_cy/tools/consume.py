@@ -1,4 +1,4 @@
-"""`kafka-cy consume`: records to standard output."""
+"""`kafka-cy consume`: writes records to standard output."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TIMESTAMP_LABELS = {0: "NO_TIMESTAMP", 1: "CreateTime", 2: "LogAppendTime"}
 
 @dataclass(frozen=True)
 class RecordFormat:
-    """What is printed of a record; the properties of Kafka's console consumer."""
+    """Which parts of a record are printed; the properties of Kafka's console consumer."""
 
     timestamp: bool
     partition: bool
@@ -102,7 +102,7 @@ class RecordFormat:
 
 
 def assign_partitions(consumer: Consumer, topic: str, partition: int | None, offset: int) -> None:
-    """Read all (or one) of a topic's partitions without a group; raises ToolError."""
+    """Read all partitions of a topic, or one, without a group. Raises ToolError."""
     from confluent_kafka import TopicPartition
 
     metadata = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic]
@@ -162,7 +162,7 @@ def command(
     consumer = connect_consumer(
         bootstrap_servers,
         {
-            "group.id": group or "kafka-cy-consume",  # librdkafka wants one; without --group it is never used
+            "group.id": group or "kafka-cy-consume",  # librdkafka requires a group id; without --group it is never used
             "enable.auto.commit": group is not None,
             "auto.offset.reset": "earliest" if from_beginning else "latest",
             "allow.auto.create.topics": False,
@@ -182,7 +182,7 @@ def command(
 def print_records(
     consumer: Consumer, record_format: RecordFormat, max_messages: int | None, timeout_ms: int | None
 ) -> None:
-    """Print until the count is reached, nothing comes for the timeout, or Ctrl-C."""
+    """Print records until the count is reached, no record arrives within the timeout, or Ctrl-C."""
     from confluent_kafka import KafkaError, KafkaException
 
     count = 0
@@ -190,7 +190,7 @@ def print_records(
     try:
         while max_messages is None or count < max_messages:
             wanted = 500 if max_messages is None else min(500, max_messages - count)
-            # 100 ms: a lone record is on the screen by then, and Ctrl-C is answered.
+            # 100 ms: a single record is shown and Ctrl-C takes effect within this time.
             for message in consumer.consume(wanted, timeout=0.1):
                 error = message.error()
                 if error is not None:

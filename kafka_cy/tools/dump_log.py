@@ -1,4 +1,4 @@
-"""`kafka-cy dump-log`: what stands in segment, index and snapshot files of any Kafka."""
+"""`kafka-cy dump-log`: shows the contents of segment, index and snapshot files of any Kafka."""
 
 from __future__ import annotations
 

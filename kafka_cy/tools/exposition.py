@@ -1,4 +1,4 @@
-"""Reading what `/metrics` shows: Prometheus' text format, as one look-up by name and labels."""
+"""Reads `/metrics` pages in Prometheus' text format, for look-ups by name and labels."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Labels = dict[str, str]
 
 
 class Samples:
-    """The samples of one or several scrapes taken together. Not changed once it is read."""
+    """The merged samples of one or several scrapes. Not modified after it has been read."""
 
     def __init__(self) -> None:
         self._samples: defaultdict[str, list[tuple[Labels, float]]] = defaultdict(list)
 
     def add_text(self, text: str) -> None:
-        """Add the samples of an answer; raises ValueError where it is no exposition."""
+        """Add the samples of a response. Raises ValueError if it is not an exposition."""
         from prometheus_client.parser import text_string_to_metric_families
 
         for family in text_string_to_metric_families(text):
@@ -35,11 +35,11 @@ class Samples:
                 yield labels, value
 
     def total(self, name: str, **wanted: str) -> float:
-        """The sum of those samples; 0 when there is none."""
+        """The sum of those samples; 0 if there is none."""
         return sum(value for _, value in self.of(name, **wanted))
 
     def by(self, label: str, name: str, **wanted: str) -> dict[str, float]:
-        """Sums by the values of one label, without those that have none."""
+        """Sums by the values of one label, excluding samples without that label."""
         sums: defaultdict[str, float] = defaultdict(float)
         for labels, value in self.of(name, **wanted):
             if text := labels.get(label, ""):
@@ -48,7 +48,7 @@ class Samples:
 
 
 def scrape(urls: list[str] | tuple[str, ...]) -> Samples:
-    """The samples of all these `/metrics` addresses together; raises ToolError."""
+    """The merged samples of all these `/metrics` addresses. Raises ToolError."""
     samples = Samples()
     for url in urls:
         text = get_text(url, "broker")

@@ -40,7 +40,7 @@ def state_name(state: ConsumerGroupState) -> str:
 
 
 def described(admin: AdminClient, group: str) -> Any:
-    """The group's description; raises ToolError when there is no such group."""
+    """The group's description. Raises ToolError if the group does not exist."""
     result = admin.describe_consumer_groups([group])[group].result(REQUEST_TIMEOUT_S)
     if state_name(result.state) == "Dead":
         raise ToolError(f"Consumer group {group} does not exist.")
@@ -57,7 +57,7 @@ def committed_offsets(admin: AdminClient, group: str) -> dict[tuple[str, int], i
 
 
 def log_offsets(admin: AdminClient, partitions: list[tuple[str, int]], spec: Any) -> dict[tuple[str, int], int]:
-    """The offset that a spec (latest, earliest, of a time) means for each partition; missing where unknown."""
+    """The offset of a spec (latest, earliest, of a time) by partition; unknown ones are missing."""
     from confluent_kafka import KafkaException, TopicPartition
 
     if not partitions:
@@ -67,7 +67,7 @@ def log_offsets(admin: AdminClient, partitions: list[tuple[str, int]], spec: Any
     for place, future in admin.list_offsets(wanted).items():
         try:
             offsets[place.topic, place.partition] = future.result(REQUEST_TIMEOUT_S).offset
-        except KafkaException:  # the topic was deleted since
+        except KafkaException:  # the topic was deleted meanwhile
             continue
     return offsets
 
@@ -103,7 +103,7 @@ def describe(named: str | None, group: str | None, members: bool, only_state: bo
 
 
 def describe_offsets(admin: AdminClient, group: str, description: Any) -> None:
-    """One row a partition that has a committed offset or an owner."""
+    """Print one row per partition that has a committed offset or an owner."""
     from confluent_kafka.admin import OffsetSpec
 
     committed = committed_offsets(admin, group)
@@ -148,7 +148,7 @@ def time_ms(text: str) -> int:
 
 
 def partitions_of(admin: AdminClient, group: str, topics: tuple[str, ...]) -> list[tuple[str, int]]:
-    """All partitions of the named topics, or those with a committed offset; raises ToolError."""
+    """All partitions of the named topics, or those with a committed offset. Raises ToolError."""
     if not topics:
         return sorted(committed_offsets(admin, group))
     known = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
@@ -161,7 +161,7 @@ def partitions_of(admin: AdminClient, group: str, topics: tuple[str, ...]) -> li
 def new_offsets(
     admin: AdminClient, group: str, partitions: list[tuple[str, int]], target: dict[str, Any]
 ) -> dict[tuple[str, int], int]:
-    """Where each partition goes, kept within the log."""
+    """The new offset of each partition, limited to the log's range."""
     from confluent_kafka.admin import OffsetSpec
 
     earliest = log_offsets(admin, partitions, OffsetSpec.earliest())

@@ -31,7 +31,7 @@ EXIT_USAGE = 2
 
 
 class UsageError(Exception):
-    """A command line that cannot be understood; the text is one sentence."""
+    """An invalid command line; the text is one sentence."""
 
 
 class ServerArguments:
@@ -54,7 +54,7 @@ def parse_server_arguments(arguments: list[str]) -> ServerArguments:
     words = iter(arguments)
     for word in words:
         option, equals, value = word.partition("=")
-        if option == "--with-parent":  # of kafka_cy.Broker: no option for people
+        if option == "--with-parent":  # internal, for kafka_cy.Broker
             result.with_parent, result.parents_folder = True, value or None
         elif option in ("--override", "--log-level", "--adopt-settings"):
             _take_value(result, option, value if equals else next(words, ""))
@@ -111,7 +111,7 @@ def server(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Entry point of the command; leaves by sys.exit."""
+    """Entry point of the command; ends with sys.exit."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["server"]:
         sys.exit(server(arguments[1:]))

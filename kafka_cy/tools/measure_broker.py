@@ -1,4 +1,4 @@
-"""Sizing inputs from running brokers: their `/metrics` watched for some seconds, their topics, and a sample of records."""
+"""Sizing inputs from running brokers: `/metrics` observed for some seconds, topics, and a sample of records."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PREFIX = "kafka_server_brokertopicmetrics_"
 SAMPLED_TOPICS_MAX = 5
 SAMPLED_RECORDS_MAX = 500
 SAMPLE_TIMEOUT_S = 10.0
-# What a record costs beside key, value and headers: lengths, offset and time deltas.
+# Overhead of a record besides key, value and headers: lengths, offset and time deltas.
 RECORD_OVERHEAD_BYTES = 7
 
 
 def measure_broker(bootstrap_servers: str, metrics_urls: tuple[str, ...], seconds: float) -> Measured:
-    """Watch all brokers' metrics for `seconds`; raises ToolError when one of them cannot be reached.
+    """Watch all brokers' metrics for `seconds`. Raises ToolError if one of them cannot be reached.
 
-    Compression is what the records of the largest topics take uncompressed, against what the brokers received for them.
+    Compression is the uncompressed size of the largest topics' records relative to the bytes that brokers received.
     """
     admin = connect_admin(bootstrap_servers)
     measured = Measured()
@@ -54,7 +54,7 @@ Instant = tuple[float, Samples]
 
 
 def _watch(urls: tuple[str, ...], seconds: float) -> tuple[Instant, Instant, float | None]:
-    """The first and the last scrape with their times, and the busiest interval's byte rate to the mean."""
+    """The first and last scrapes with their times, and the ratio of the busiest interval's byte rate to the mean."""
     instants: list[Instant] = [(time.monotonic(), scrape(urls))]
     end = instants[0][0] + seconds
     rates = []
@@ -68,7 +68,7 @@ def _watch(urls: tuple[str, ...], seconds: float) -> tuple[Instant, Instant, flo
 
 
 def _growth(first: Instant, last: Instant) -> tuple[float, float, float, float]:
-    """(messages in, bytes in, bytes out, seconds) between two scrapes; raises ToolError where brokers have no counters."""
+    """(messages in, bytes in, bytes out, seconds) between two scrapes. Raises ToolError if the counters are missing."""
     grown = []
     for name in ("messagesin_total", "bytesin_total", "bytesout_total"):
         if PREFIX + name not in last[1]:
@@ -78,7 +78,7 @@ def _growth(first: Instant, last: Instant) -> tuple[float, float, float, float]:
 
 
 def _topics(admin: AdminClient, measured: Measured) -> dict[str, Any]:
-    """The topics that are not Kafka's own; their numbers are added."""
+    """The topics that are not internal; adds their numbers to `measured`."""
     metadata = admin.list_topics(timeout=REQUEST_TIMEOUT_S)
     topics = {name: topic for name, topic in metadata.topics.items() if not name.startswith("__")}
     partitions = [partition for topic in topics.values() for partition in topic.partitions.values()]
@@ -92,7 +92,7 @@ def _topics(admin: AdminClient, measured: Measured) -> dict[str, Any]:
 
 
 def _largest(samples: Samples, topics: dict[str, Any]) -> list[tuple[str, float, float]]:
-    """(topic, bytes in, messages in) of those with most bytes."""
+    """(topic, bytes in, messages in) of the topics with the most bytes."""
     sizes = samples.by("topic", PREFIX + "bytesin_total")
     counts = samples.by("topic", PREFIX + "messagesin_total")
     chosen = [(name, sizes[name], counts.get(name, 0.0)) for name in topics if sizes.get(name) and counts.get(name)]
@@ -100,7 +100,7 @@ def _largest(samples: Samples, topics: dict[str, Any]) -> list[tuple[str, float,
 
 
 def _sizes(bootstrap_servers: str, samples: Samples, topics: dict[str, Any], measured: Measured) -> None:
-    """Mean size before compression, and the compression: weighted by the bytes of the sampled topics."""
+    """Mean record size before compression, and compression, weighted by the bytes of the sampled topics."""
     stored = plain = 0.0
     for name, size, count in _largest(samples, topics):
         sampled = _sampled_bytes(bootstrap_servers, name, sorted(topics[name].partitions))
@@ -117,7 +117,7 @@ def _sizes(bootstrap_servers: str, samples: Samples, topics: dict[str, Any], mea
 
 
 def _sampled_bytes(bootstrap_servers: str, topic: str, partitions: list[int]) -> float | None:
-    """Mean bytes of the newest records of a topic; None when it is empty."""
+    """Mean size in bytes of the newest records of a topic; None if it is empty."""
     from confluent_kafka import TopicPartition
 
     consumer = connect_consumer(bootstrap_servers, {"group.id": "kafka-cy-sizing", "enable.auto.commit": False})
@@ -151,7 +151,7 @@ def _record_bytes(message: Any) -> int:
 
 
 def _retention(admin: AdminClient, samples: Samples, topics: dict[str, Any], measured: Measured) -> None:
-    """Mean `retention.ms` of the largest topics, weighted by their bytes; without those that keep everything."""
+    """Mean `retention.ms` of the largest topics, weighted by their bytes, excluding topics with unlimited retention."""
     from confluent_kafka.admin import ConfigResource, ResourceType
 
     sizes = {name: size for name, size, _ in _largest(samples, topics)}

@@ -1,4 +1,4 @@
-"""Sizing inputs from a cluster's Prometheus: the names of kafka-cy, which are those of Apache Kafka behind jmx_exporter."""
+"""Sizing inputs from a cluster's Prometheus, by kafka-cy's metric names (those of Apache Kafka with jmx_exporter)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from kafka_cy.tools.client import ToolError
 from kafka_cy.tools.measured import Measured
 from kafka_cy.tools.prometheus import Prometheus
 
-# Every broker counts all topics together in the series without a topic.
+# The series without a topic label is each broker's sum over all topics.
 MESSAGES_IN = 'kafka_server_brokertopicmetrics_messagesin_total{topic=""}'
 BYTES_IN = 'kafka_server_brokertopicmetrics_bytesin_total{topic=""}'
 BYTES_OUT = 'kafka_server_brokertopicmetrics_bytesout_total{topic=""}'
@@ -15,10 +15,10 @@ PEAK_STEP = "5m"
 
 
 def measure_prometheus(url: str, window: str) -> Measured:
-    """What the metrics of the last `window` (Prometheus' notation, such as `7d`) say; raises ToolError.
+    """Inputs from the metrics of the last `window` (Prometheus' notation, such as `7d`). Raises ToolError.
 
-    Message sizes are as stored: brokers do not see them uncompressed. Where Java producers push their metrics (KIP-714)
-    the compression that they report is taken.
+    Message sizes are as stored: brokers do not see uncompressed sizes. If Java producers push their metrics (KIP-714),
+    their reported compression is used.
     """
     prometheus = Prometheus(url)
     measured = Measured()

@@ -1,4 +1,4 @@
-"""Inputs for the sizing calculators that are measured instead of estimated, and how each was."""
+"""Sizing inputs that are measured instead of estimated, and how each was measured."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 
 
 class Measured:
-    """Values by the names of `SizingInputs`, and a sentence on how each was found."""
+    """Values by field name of `SizingInputs`, and a sentence on how each was measured."""
 
     def __init__(self) -> None:
         self.values: dict[str, float | int] = {}
         self.notes: list[str] = []
 
     def add(self, name: str, value: float | None, how: str) -> None:
-        """Take a value unless it is missing, negative or not finite (a cluster without that load or that metric)."""
+        """Add a value unless it is missing, negative or not finite (a cluster without that load or that metric)."""
         if value is not None and math.isfinite(value) and (value > 0 or name == "growth_bytes_per_day"):
             self.values[name] = value
             self.notes.append(f"{name}: {how}")
 
     def add_whole(self, name: str, value: float | None, how: str) -> None:
-        """As `add`, for counts: rounded, and at least 1."""
+        """Like `add`, for counts: rounded, and at least 1."""
         if value is not None and math.isfinite(value) and value > 0:
             self.add(name, max(round(value), 1), how)

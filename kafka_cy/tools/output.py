@@ -26,10 +26,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, title
         numeric = bool(listed) and all(isinstance(row[index], int) or row[index] == "-" for row in listed)
         table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
     for row in listed:
-        table.add_row(*(Text(str(cell)) for cell in row))  # as Text: square brackets are no markup
+        table.add_row(*(Text(str(cell)) for cell in row))  # as Text, so that square brackets are not markup
     Console(highlight=False).print(table)
 
 
 def note(text: str) -> None:
-    """A remark for the person at the terminal: to stderr, so that a pipe carries data only."""
+    """Print a remark for the user to stderr, so that a pipe carries only data."""
     print(text, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`kafka-cy produce`: lines of standard input become records."""
+"""`kafka-cy produce`: sends lines of standard input as records."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROPERTIES = {
 
 @dataclass(frozen=True)
 class LineFormat:
-    """How a line is cut into headers, key and value; the properties of Kafka's console producer."""
+    """How a line is split into headers, key and value; the properties of Kafka's console producer."""
 
     parse_key: bool
     key_separator: bytes
@@ -53,7 +53,7 @@ class LineFormat:
         )
 
     def parse(self, line: bytes, number: int) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]:
-        """(key, value, headers) of a line without its end; raises ToolError naming the line."""
+        """(key, value, headers) of a line without its line end. Raises ToolError that names the line."""
         headers: list[tuple[str, bytes | None]] = []
         rest = line
         if self.parse_headers:
@@ -121,7 +121,7 @@ def command(
 
 
 def send_all(producer: Any, topic: str, partition: int | None, line_format: LineFormat, stream: BinaryIO) -> str | None:
-    """Send every line and wait for the answers; a sentence about the first record that failed, or None."""
+    """Send every line and wait for the responses. Returns a sentence about the first failed record, or None."""
     failures: list[str] = []
 
     def delivered(error: Any, message: Any) -> None:
@@ -135,7 +135,7 @@ def send_all(producer: Any, topic: str, partition: int | None, line_format: Line
             try:
                 producer.produce(topic, value=value, key=key, headers=headers, on_delivery=delivered, **place)
                 break
-            except BufferError:  # the queue of unsent records is full: wait for answers
+            except BufferError:  # the queue of unsent records is full: wait for responses
                 producer.poll(0.1)
         producer.poll(0)
         if failures:

@@ -15,14 +15,14 @@ QUERY_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class TimeSeries:
-    """One series of an answer: its labels and (time in seconds since the epoch, value) points."""
+    """One series of a response: its labels and (time in seconds since the epoch, value) points."""
 
     labels: dict[str, str]
     points: list[tuple[float, float]]
 
 
 class Prometheus:
-    """A server by its address, such as `http://127.0.0.1:9090`."""
+    """A Prometheus server at an address such as `http://127.0.0.1:9090`."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -30,7 +30,7 @@ class Prometheus:
     def instant(self, query: str, at: float | None = None) -> list[TimeSeries]:
         """The series of an expression at a time (seconds since the epoch; default: now).
 
-        Raises ToolError when Prometheus cannot be reached or refuses the expression.
+        Raises ToolError if Prometheus cannot be reached or rejects the expression.
         """
         return self._ask("query", {"query": query} if at is None else {"query": query, "time": f"{at:.3f}"})
 
@@ -41,7 +41,7 @@ class Prometheus:
         )
 
     def value(self, query: str) -> float | None:
-        """The single number of an expression; None when it has no series or is not a number."""
+        """The single number of an expression; None if it has no series or is not a number."""
         series = self.instant(query)
         if not series or not series[0].points:
             return None
@@ -49,7 +49,7 @@ class Prometheus:
         return value if value == value and abs(value) != float("inf") else None
 
     def get(self, path: str, parameters: dict[str, str] | None = None) -> Any:
-        """The `data` of any API call (`/api/v1/` and `path`); raises ToolError."""
+        """The `data` of any API call (`/api/v1/` plus `path`). Raises ToolError."""
         address = f"{self.url}/api/v1/{path}" + (f"?{urlencode(parameters)}" if parameters else "")
         text = get_text(address, "Prometheus", shown=self.url, timeout_s=QUERY_TIMEOUT_S)
         try:

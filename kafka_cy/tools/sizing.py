@@ -22,7 +22,7 @@ WATCH_SECONDS_MAX = 3600
 
 
 def input_options(function: Callable[..., None]) -> Callable[..., None]:
-    """An option for each field of `SizingInputs`."""
+    """Add an option for each field of `SizingInputs`."""
     for name, each in reversed(INPUT_FIELDS.items()):
         described = each.metadata
         usual: float | None = each.default if isinstance(each.default, (int, float)) else None
@@ -130,7 +130,7 @@ def rows(plan: Plan) -> list[tuple[str, str, str, str]]:
 
 
 def print_plan(plan: Plan, notes: list[str]) -> None:
-    """The table on standard output; what was measured and what does not fit on standard error."""
+    """Print the table to standard output, notes on measurements and warnings to standard error."""
     for line in notes:
         note(f"measured {line}")
     print_table(("SECTION", "FIGURE", "VALUE", "WHY"), rows(plan))
@@ -139,7 +139,7 @@ def print_plan(plan: Plan, notes: list[str]) -> None:
 
 
 def render(plan: Plan, output: str, notes: list[str]) -> str:
-    """The plan as a text of that form."""
+    """The plan as text in the format `output`."""
     from kafka_cy.sizing.report import plan_html, plan_json
 
     if output == "json":

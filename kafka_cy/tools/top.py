@@ -1,4 +1,4 @@
-"""`kafka-cy top`: brokers, topics, groups and lag of a running cluster, as they change."""
+"""`kafka-cy top`: a live view of brokers, topics, groups and lag of a running cluster."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-# What topics and groups can be sorted by; the rest is sorted by name.
+# The sort keys of topics and groups; other tables are sorted by name.
 SORTS = {"load": ("MESSAGES", "LAG"), "size": ("SIZE", "BEHIND"), "name": ("TOPIC", "GROUP")}
 FIRST_SECONDS = 1.0
 ROWS_LEAST = 4
@@ -95,7 +95,7 @@ def command(
 
 
 def sorted_rows(columns: Sequence[Column], rows: Sequence[Row], sort: str) -> list[Row]:
-    """Rows by the column that `sort` means for this table, largest first; by name for the table without it."""
+    """Rows sorted by the column of `sort`, largest first; by name if the table does not have that column."""
     names = [column.name for column in columns]
     index = next((names.index(name) for name in SORTS[sort] if name in names), 0)
     by_name = sorted(rows, key=lambda row: str(row[0]))
@@ -120,8 +120,8 @@ def tables(view: View, sort: str) -> list[tuple[str, Sequence[Column], list[Row]
 
 
 def print_view(view: View, sort: str) -> None:
-    """The tables one after the other; on a pipe each is its header and tab-separated lines, and an empty line
-    is between them."""
+    """Print the tables in turn. On a pipe each is its header and tab-separated lines, with an empty line
+    between tables."""
     for problem in view.now.problems:
         note(problem)
     print(view.summary())
@@ -136,7 +136,7 @@ def print_view(view: View, sort: str) -> None:
 
 
 def drawn(view: View, sort: str, lines: int) -> RenderableType:
-    """The tables for a screen of so many lines: brokers whole, topics and groups share the rest."""
+    """The tables for a screen of `lines` lines: brokers are shown completely, topics and groups share the rest."""
     from rich.console import Group
     from rich.text import Text
 
@@ -153,7 +153,7 @@ def drawn(view: View, sort: str, lines: int) -> RenderableType:
 
 
 def table(title: str, columns: Sequence[Column], rows: Sequence[Row], left_out: int) -> Table:
-    """One table; numbers to the right."""
+    """One table with right-aligned numbers."""
     from rich import box
     from rich.table import Table
 
@@ -169,7 +169,7 @@ def table(title: str, columns: Sequence[Column], rows: Sequence[Row], left_out: 
 
 @contextlib.contextmanager
 def single_keys() -> Iterator[None]:
-    """Keys arrive one by one and unseen, as long as standard input is a terminal."""
+    """Read keys one by one and without echo, if standard input is a terminal."""
     if not sys.stdin.isatty():
         yield
         return
@@ -185,7 +185,7 @@ def single_keys() -> Iterator[None]:
 
 
 def key_within(seconds: float) -> str | None:
-    """A key that is pressed within so many seconds."""
+    """A key pressed within `seconds`, or None."""
     if not sys.stdin.isatty():
         time.sleep(seconds)
         return None
@@ -194,7 +194,7 @@ def key_within(seconds: float) -> str | None:
 
 
 def watch(before: Look, take: Callable[[], Look], delay: float, sort: str, *, internal: bool) -> None:
-    """Draw until q or Ctrl-C. A cluster that goes away is said on the screen, and tried again."""
+    """Draw until q or Ctrl-C. If the cluster becomes unreachable, the screen says so and it is tried again."""
     from rich.live import Live
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""What `kafka-cy top` shows: one look at the cluster, and the rates between two of them."""
+"""The data of `kafka-cy top`: snapshots of the cluster, and the rates between two of them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 METADATA_TIMEOUT_S = 5.0
 TOPIC_METRICS = "kafka_server_brokertopicmetrics_"
 
-# What a cell holds, and how it is shown; None is a dash.
+# The value of a cell and its display form; None is shown as a dash.
 Value = float | str | None
 Row = tuple[Value, ...]
 
 
 @dataclass(frozen=True)
 class Look:
-    """One look: the cluster's metadata, each broker's metrics by its address, and the lag page.
+    """One snapshot: the cluster's metadata, each broker's metrics by its address, and the lag page.
 
-    A page that does not answer is left out, and named in `problems`.
+    A page that does not respond is omitted and named in `problems`.
     """
 
     taken: float
@@ -37,7 +37,7 @@ class Look:
 
 
 def look(admin: AdminClient, bootstrap: str, metrics_urls: tuple[str, ...], lag_url: str) -> Look:
-    """Ask all of them; raises ToolError when no broker answers."""
+    """Take a snapshot. Raises ToolError if no broker responds."""
     from confluent_kafka import KafkaException
 
     try:
@@ -68,7 +68,7 @@ class Column:
     per_second: bool = False
 
     def text(self, value: Value) -> str:
-        """The cell for people."""
+        """The cell in human-readable form."""
         if value is None:
             return "-"
         if isinstance(value, str):
@@ -97,7 +97,7 @@ GROUP_COLUMNS = (
 
 
 class View:
-    """The tables that follow from two looks, the older one for the rates."""
+    """The tables derived from two snapshots; the older one serves only for the rates."""
 
     def __init__(self, before: Look, now: Look, *, internal: bool) -> None:
         self.before = before
@@ -108,11 +108,11 @@ class View:
         }
 
     def _rate(self, new: float, old: float) -> float:
-        """Growth a second; a counter that fell began anew."""
+        """Growth a second; a counter that decreased was reset."""
         return (new - old if new >= old else new) / self.seconds
 
     def brokers(self) -> list[Row]:
-        """What the metadata says of each broker."""
+        """One row per broker, from the metadata."""
         led: dict[int, int] = {}
         hosted: dict[int, int] = {}
         lacking: dict[int, int] = {}
@@ -136,7 +136,7 @@ class View:
         ]
 
     def load(self) -> list[Row]:
-        """What each broker's metrics say of its work."""
+        """One row per broker, from its metrics."""
         rows: list[Row] = []
         for address, new in self.now.brokers.items():
             old = self.before.brokers.get(address, Samples())
@@ -169,7 +169,7 @@ class View:
         return self._rate(new.total(name), old.total(name))
 
     def topic_rows(self) -> list[Row]:
-        """One row a topic."""
+        """One row per topic."""
         merged: dict[str, dict[str, float]] = {"messagesin_total": {}, "bytesin_total": {}, "bytesout_total": {}}
         for name, sums in merged.items():
             for address, new in self.now.brokers.items():
@@ -199,7 +199,7 @@ class View:
         return rows
 
     def groups(self) -> list[Row]:
-        """One row a consumer group, from the lag page."""
+        """One row per consumer group, from the lag page."""
         lag = self.now.lag
         members = lag.by("consumergroup", "kafka_consumergroup_members")
         lags = lag.by("consumergroup", "kafka_consumergroup_lag")
@@ -224,7 +224,7 @@ class View:
         ]
 
     def summary(self) -> str:
-        """The cluster in a line."""
+        """A one-line summary of the cluster."""
         lag = self.now.lag.total("kafka_consumergroup_lag")
         rows = self.load()
         partitions = sum(len(topic.partitions) for topic in self.topics.values())

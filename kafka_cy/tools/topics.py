@@ -20,12 +20,12 @@ def commands() -> None:
 
 
 def chosen_topics(named: tuple[str, ...], options: tuple[str, ...]) -> list[str]:
-    """Topics given as words and as `--topic` (which, as Kafka's, takes a comma-separated list)."""
+    """Topics given as words and by `--topic` (a comma-separated list, as in Kafka)."""
     return [*named, *(name for option in options for name in option.split(",") if name)]
 
 
 def outcome(future: Future[Any], name: str, *, ignored_error: str | None = None) -> bool:
-    """Wait for an admin call on one topic; False for the error to be ignored, ToolError for any other."""
+    """Wait for an admin call on one topic. Returns False for `ignored_error`, raises ToolError for any other error."""
     from confluent_kafka import KafkaException
 
     try:
@@ -90,7 +90,7 @@ def list_topics(exclude_internal: bool, bootstrap_servers: str) -> None:
 
 
 def set_configs(admin: AdminClient, names: list[str]) -> dict[str, str]:
-    """Per topic, the configuration that was set on it, as `key=value,key=value`."""
+    """The configuration set on each topic, as `key=value,key=value`."""
     from confluent_kafka.admin import ConfigResource, ConfigSource
 
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
@@ -122,7 +122,7 @@ def describe(named: tuple[str, ...], options: tuple[str, ...], bootstrap_servers
     for name in names:
         topic = futures[name].result()
         replication = len(topic.partitions[0].replicas) if topic.partitions else 0
-        # librdkafka prints plain base64; Kafka's ids are the kind for URLs.
+        # librdkafka prints plain base64; Kafka's ids are base64url.
         topic_id = str(topic.topic_id).replace("+", "-").replace("/", "_")
         click.echo(
             f"Topic: {name}\tTopicId: {topic_id}\tPartitionCount: {len(topic.partitions)}\t"
