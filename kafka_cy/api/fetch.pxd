@@ -9,6 +9,7 @@ from kafka_cy.api.fetch_cold cimport ColdRead
 from kafka_cy.api.fetch_session cimport FetchSession, SessionTopic
 from kafka_cy.api.leader_hints cimport Leaders
 from kafka_cy.api.topic_key cimport TopicKey
+from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.dispatch cimport Parked
 from kafka_cy.storage.log cimport ReadResult
 from kafka_cy.storage.partition cimport Partition
@@ -69,6 +70,7 @@ cdef struct Fetch:
     int32_t cold_count              # likewise
     int32_t cold_rounds             # jobs that have read for it
     ColdRead* cold_read             # the job that reads for it now; NULL none
+    Connection* cold_connection     # held meanwhile
     int32_t count
     int32_t capacity
     FetchItem* items                # behind the struct, in the same allocation

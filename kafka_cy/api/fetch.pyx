@@ -20,13 +20,16 @@ from kafka_cy.api.error_codes cimport (
     ERROR_NONE, ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_OFFSET_OUT_OF_RANGE, ERROR_UNKNOWN_TOPIC_ID,
     ERROR_UNKNOWN_TOPIC_OR_PARTITION, storage_error_code,
 )
-from kafka_cy.api.fetch_cold cimport COLD_BYTES_MAX, COLD_ROUNDS_MAX, cold_read_leave, cold_read_start, in_page_cache
+from kafka_cy.api.fetch_cold cimport (
+    COLD_BYTES_MAX, COLD_ROUNDS_MAX, cold_read_cancel, cold_read_leave, cold_read_start, in_page_cache,
+)
 from kafka_cy.api.fetch_partitions cimport fetch_begin
 from kafka_cy.api.fetch_request cimport FetchHeader, read_fetch_header
 from kafka_cy.api.fetch_response cimport fetch_respond
 from kafka_cy.api.fetch_session cimport session_release, topic_release
 from kafka_cy.api.parking cimport park, parked_init
 from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
+from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.counters cimport API_FETCH_FOLLOWER
 from kafka_cy.network.jobs cimport jobs_count
 from kafka_cy.network.dispatch cimport (
@@ -44,7 +47,7 @@ from kafka_cy.storage.storage_error cimport STORAGE_NOT_CACHED
 cdef enum:
     API_KEY = 1
     SPARE_CAPACITY_MAX = 64
-    JOBS_AHEAD_MAX = 1000           # of a reactor; with more, none is started that no fetch waits for
+    JOBS_AHEAD_MAX = 16             # of a reactor; with more, none is started that no fetch waits for
 
 cdef int32_t response_bytes_max = 57671680      # fetch.max.bytes
 cdef Fetch* spare[REACTORS_MAX]                 # one unused allocation per reactor; owner: the reactor
@@ -81,7 +84,7 @@ cdef void release_reads(Fetch* fetch) noexcept nogil:
 cdef void fetch_clear(Fetch* fetch) noexcept nogil:
     """Releases everything that the fetch holds."""
     cdef int32_t i
-    cold_read_leave(fetch)
+    cold_read_cancel(fetch)
     release_reads(fetch)
     for i in range(fetch.count):
         if fetch.items[i].session_topic != NULL:
@@ -224,15 +227,15 @@ cdef bint read_all(Fetch* fetch) noexcept nogil:
     return respond_now or fetch.bytes >= fetch.min_bytes
 
 
-cdef bint waits_for_cold(Reactor* reactor, Fetch* fetch) noexcept nogil:
+cdef bint waits_for_cold(Reactor* reactor, Fetch* fetch, Connection* connection) noexcept nogil:
     """After a reading: whether the fetch waits for a job, which was started."""
     if fetch.cold_count == 0 or (fetch.cold_rounds and fetch.bytes):
         return False
     if fetch.failed:                    # The response has to tell of an error; the job reads for the next fetch.
-        if jobs_count(reactor) < JOBS_AHEAD_MAX and cold_read_start(reactor, fetch) == 0:
+        if jobs_count(reactor) < JOBS_AHEAD_MAX and cold_read_start(reactor, fetch, connection) == 0:
             cold_read_leave(fetch)
         return False
-    if cold_read_start(reactor, fetch) == 0:
+    if cold_read_start(reactor, fetch, connection) == 0:
         release_reads(fetch)
         return True
     fetch.cold_rounds = COLD_ROUNDS_MAX # No memory for a job: the reactor reads.
@@ -250,7 +253,7 @@ cdef int check_parked(Reactor* reactor, Parked* parked, bint expired) noexcept n
     if fetch.cold_read != NULL:
         return 0                        # The job checks again when it ends.
     respond_now = read_all(fetch)
-    if waits_for_cold(reactor, fetch):
+    if waits_for_cold(reactor, fetch, parked.request.connection):
         return 0
     if not respond_now and not expired:
         release_reads(fetch)
@@ -295,7 +298,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
         request_count_as(reactor, request, API_FETCH_FOLLOWER)
     count_asked(fetch)
     respond_now = read_all(fetch)
-    if waits_for_cold(reactor, fetch):
+    if waits_for_cold(reactor, fetch, request.connection):
         return park_fetch(reactor, request, fetch)
     if respond_now or fetch.max_wait_ms <= 0:
         fetch_respond(reactor, request, fetch)

@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, int64_t
 
 from kafka_cy.api.fetch cimport Fetch
+from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.jobs cimport Job
 from kafka_cy.network.dispatch cimport Reactor
 from kafka_cy.storage.log cimport ReadResult
@@ -20,16 +21,18 @@ cdef struct ColdRange:
     bint first
 
 # Purpose: reads what a fetch wants into the page cache. Owner: see Job. Lifetime: one read.
-# Limits: one for each waiting fetch; reads COLD_BYTES_MAX at most, through a buffer of its thread.
+# Limits: one for each waiting fetch, whose connection handles no further request meanwhile; reads COLD_BYTES_MAX at most, through a buffer of its thread.
 cdef struct ColdRead:
     Job job                         # first field
-    Fetch* owner                    # NULL: the fetch is gone
+    Fetch* owner                    # NULL: the fetch is gone, or does not wait
     int32_t count
     ColdRange* ranges               # behind the struct, in the same allocation
 
 # Whether a piece that was looked up is in the page cache, as far as can be told cheaply.
 cdef bint in_page_cache(const ReadResult* read) noexcept nogil
-# Submits the cold partitions of the last reading. 0, or 1 without memory.
-cdef int cold_read_start(Reactor* reactor, Fetch* fetch) noexcept nogil
-# The fetch is freed: its job, if there is one, ends alone.
+# Submits the cold partitions of the last reading; the connection is held until the job has ended. 0, or 1 without memory.
+cdef int cold_read_start(Reactor* reactor, Fetch* fetch, Connection* connection) noexcept nogil
+# The fetch does not wait: its job reads for the next one.
 cdef void cold_read_leave(Fetch* fetch) noexcept nogil
+# The fetch is freed: its job, if there is one, does not begin any more.
+cdef void cold_read_cancel(Fetch* fetch) noexcept nogil

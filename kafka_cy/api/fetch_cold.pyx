@@ -11,7 +11,8 @@ from kafka_cy.api.fetch cimport FetchItem
 from kafka_cy.base.atomics cimport atomic_load_i64, atomic_load_pointer
 from kafka_cy.base.page_cache cimport range_cached
 from kafka_cy.base.posix cimport pread
-from kafka_cy.network.jobs cimport JOB_READ, job_submit
+from kafka_cy.network.connection cimport Connection
+from kafka_cy.network.jobs cimport JOB_READ, connection_hold, connection_unhold, job_cancel, job_submit
 from kafka_cy.network.dispatch cimport parked_recheck
 from kafka_cy.records.compression cimport Codecs
 from kafka_cy.storage.log cimport Log, log_read, segment_release
@@ -58,7 +59,6 @@ cdef void read_ranges(Job* job, Codecs* codecs) noexcept nogil:
     for i in range(work.count):
         if buffer != NULL and left > 0:
             left -= read_range(&work.ranges[i], left, buffer)
-        partition_release(work.ranges[i].partition)
     free(buffer)
 
 
@@ -66,14 +66,18 @@ cdef void ranges_read(Reactor* reactor, Job* job) noexcept nogil:
     """JobDone."""
     cdef ColdRead* work = <ColdRead*>job
     cdef Fetch* fetch = work.owner
+    cdef int32_t i
+    for i in range(work.count):
+        partition_release(work.ranges[i].partition)
     free(work)
     if fetch != NULL:
+        connection_unhold(reactor, fetch.cold_connection)
         fetch.cold_read = NULL
         fetch.cold_rounds += 1
         parked_recheck(reactor, &fetch.parked, reactor.now_ns >= fetch.parked.deadline_ns)
 
 
-cdef int cold_read_start(Reactor* reactor, Fetch* fetch) noexcept nogil:
+cdef int cold_read_start(Reactor* reactor, Fetch* fetch, Connection* connection) noexcept nogil:
     cdef ColdRead* work = <ColdRead*>malloc(sizeof(ColdRead) + <size_t>fetch.cold_count * sizeof(ColdRange))
     cdef FetchItem* item
     cdef ColdRange* wanted
@@ -99,11 +103,20 @@ cdef int cold_read_start(Reactor* reactor, Fetch* fetch) noexcept nogil:
     work.job.done = ranges_read
     work.job.bytes = 0
     fetch.cold_read = work
+    fetch.cold_connection = connection
+    connection_hold(connection)
     job_submit(reactor, &work.job)
     return 0
 
 
 cdef void cold_read_leave(Fetch* fetch) noexcept nogil:
-    if fetch.cold_read != NULL:
-        fetch.cold_read.owner = NULL
-        fetch.cold_read = NULL
+    fetch.cold_read.owner = NULL
+    connection_unhold(fetch.cold_read.job.reactor, fetch.cold_connection)
+    fetch.cold_read = NULL
+
+
+cdef void cold_read_cancel(Fetch* fetch) noexcept nogil:
+    cdef ColdRead* work = fetch.cold_read
+    if work != NULL:
+        cold_read_leave(fetch)
+        job_cancel(work.job.reactor, &work.job)

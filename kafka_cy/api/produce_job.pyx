@@ -14,7 +14,7 @@ from kafka_cy.api.parking cimport parked_init
 from kafka_cy.api.produce cimport ProduceJob, ProduceResume
 from kafka_cy.api.produce_waiting cimport waiting_free
 from kafka_cy.api.topic_walk cimport read_again
-from kafka_cy.network.jobs cimport JOB_DECOMPRESS, Job, connection_hold, connection_unhold, job_submit
+from kafka_cy.network.jobs cimport JOB_DECOMPRESS, Job, connection_hold, connection_unhold, job_cancel, job_submit
 from kafka_cy.network.dispatch cimport CLOSE, HANDLED, Parked, park_cancel, park_start
 from kafka_cy.records.batch cimport ATTRIBUTE_CODEC_MASK, ATTRIBUTES_AT, BATCH_HEADER_SIZE, BATCH_UNPACKS_TOO_LARGE, MAGIC_AT
 from kafka_cy.records.batch_validation cimport batch_validate
@@ -118,13 +118,15 @@ cdef int stay(Reactor* reactor, Parked* parked, bint expired) noexcept nogil:
 cdef void suspended_free(Parked* parked) noexcept nogil:
     """ParkedFree; also when the connection closed."""
     cdef SuspendedProduce* suspended = <SuspendedProduce*>parked
-    connection_unhold(<Reactor*>parked.request.connection.reactor, parked.request.connection)
+    cdef Reactor* reactor = <Reactor*>parked.request.connection.reactor
+    connection_unhold(reactor, parked.request.connection)
     if suspended.produce.waiting != NULL:
         waiting_free(suspended.produce.waiting)
     writer_free(&suspended.w)
     named_free(&suspended.named)
     if suspended.job.running:
         suspended.job.owner = NULL
+        job_cancel(reactor, &suspended.job.job)
     else:
         job_free(suspended.job)
     free(suspended)

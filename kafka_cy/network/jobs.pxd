@@ -22,9 +22,12 @@ ctypedef void (*JobDone)(Reactor* reactor, Job* job) noexcept nogil # on the rea
 # Purpose: one piece of work of one request. Submitters embed it as the FIRST field of their own malloc'ed struct.
 # Owner: the job thread from job_submit until `done` is called, then the reactor that submitted it. Nothing in it may be
 #   freed in between, even if the connection closes; a reactor ends only after its jobs.
-# Limits: one job per request; its `bytes` count as queued request bytes (queued.max.request.bytes).
+# Limits: one job per request, and one per connection that is held meanwhile; its `bytes` count as queued request bytes
+#   (queued.max.request.bytes). A queue holds no job whose request is gone.
 cdef struct Job:
-    Job* next                   # in the queue
+    Job* next                   # in the queue, like `prev` and `queued`: under the queue's mutex
+    Job* prev
+    bint queued                 # no thread has begun it
     int32_t kind
     JobRun run
     JobDone done
@@ -32,6 +35,9 @@ cdef struct Job:
     int64_t bytes               # memory it holds for its request
 
 cdef void job_submit(Reactor* reactor, Job* job) noexcept nogil
+# The request is gone: a job that no thread has begun is taken back, and `done` is called here, without `run`. One that runs
+# goes on, and `done` is called when it ends. On the reactor that submitted it; the job may be freed afterwards.
+cdef void job_cancel(Reactor* reactor, Job* job) noexcept nogil
 # The number of threads each kind may have. Threads start when there is work for them, and keep running.
 cdef void jobs_set_threads(int32_t decompress, int32_t read) noexcept nogil
 cdef int64_t jobs_count(Reactor* reactor) noexcept nogil     # this reactor's jobs that are submitted and not done
@@ -41,3 +47,4 @@ cdef void connection_unhold(Reactor* reactor, Connection* connection) noexcept n
 
 # -- internal to the network layer --
 cdef void job_done(Reactor* reactor, Job* job) noexcept nogil     # its mail arrived
+cdef void jobs_cancel(Reactor* reactor) noexcept nogil            # job_cancel for all jobs of a reactor that ends

@@ -74,6 +74,20 @@ cdef void jobs_set_threads(int32_t decompress, int32_t read) noexcept nogil:
         pthread_mutex_unlock(&job_queue.mutex)
 
 
+cdef void unlink_job(JobQueue* job_queue, Job* job) noexcept nogil:
+    """Under the queue's mutex."""
+    if job.prev != NULL:
+        job.prev.next = job.next
+    else:
+        job_queue.first = job.next
+    if job.next != NULL:
+        job.next.prev = job.prev
+    else:
+        job_queue.last = job.prev
+    job.queued = False
+    job_queue.count -= 1
+
+
 cdef Job* job_take(JobQueue* job_queue) noexcept nogil:
     """Take the oldest job; waits until one is queued."""
     cdef Job* job
@@ -82,11 +96,8 @@ cdef Job* job_take(JobQueue* job_queue) noexcept nogil:
     while job_queue.first == NULL or job_queue.paused:
         pthread_cond_wait(&job_queue.not_empty, &job_queue.mutex)
     job_queue.idle -= 1
-    job_queue.count -= 1
     job = job_queue.first
-    job_queue.first = job.next
-    if job_queue.first == NULL:
-        job_queue.last = NULL
+    unlink_job(job_queue, job)
     pthread_mutex_unlock(&job_queue.mutex)
     return job
 
@@ -118,11 +129,13 @@ cdef void job_submit(Reactor* reactor, Job* job) noexcept nogil:
     cdef pthread_t thread
     job.reactor = reactor
     job.next = NULL
+    job.queued = True
     if reactor != NULL:
         state = <ReactorState*>reactor.private_state
         state.jobs += 1
         atomic_add_i64(&state.network.queued_request_bytes, job.bytes)
     pthread_mutex_lock(&job_queue.mutex)
+    job.prev = job_queue.last
     if job_queue.last != NULL:
         job_queue.last.next = job
     else:
@@ -141,6 +154,41 @@ cdef void job_done(Reactor* reactor, Job* job) noexcept nogil:
     state.jobs -= 1
     atomic_sub_i64(&state.network.queued_request_bytes, job.bytes)
     job.done(reactor, job)
+
+
+cdef void job_cancel(Reactor* reactor, Job* job) noexcept nogil:
+    cdef JobQueue* job_queue = &queues[job.kind]
+    cdef bint queued
+    pthread_mutex_lock(&job_queue.mutex)
+    queued = job.queued
+    if queued:
+        unlink_job(job_queue, job)
+    pthread_mutex_unlock(&job_queue.mutex)
+    if queued:
+        job_done(reactor, job)
+
+
+cdef Job* take_back(JobQueue* job_queue, Reactor* reactor) noexcept nogil:
+    """A job of the reactor that no thread has begun; NULL none."""
+    cdef Job* job
+    pthread_mutex_lock(&job_queue.mutex)
+    job = job_queue.first
+    while job != NULL and job.reactor != reactor:
+        job = job.next
+    if job != NULL:
+        unlink_job(job_queue, job)
+    pthread_mutex_unlock(&job_queue.mutex)
+    return job
+
+
+cdef void jobs_cancel(Reactor* reactor) noexcept nogil:
+    cdef Job* job
+    cdef int i
+    for i in range(<int>JOB_KINDS):
+        job = take_back(&queues[i], reactor)
+        while job != NULL:
+            job_done(reactor, job)
+            job = take_back(&queues[i], reactor)
 
 
 cdef int64_t jobs_count(Reactor* reactor) noexcept nogil:

@@ -28,7 +28,7 @@ from kafka_cy.network.counters cimport (
     ACTIVITY_RECEIVING, ACTIVITY_SENDING, ACTIVITY_STOPPED, ACTIVITY_WAITING, TIME_LOCAL, TIME_REMOTE, TIME_REQUEST_QUEUE,
     ApiCounters, count_error,
 )
-from kafka_cy.network.jobs cimport Job, job_done
+from kafka_cy.network.jobs cimport Job, job_done, jobs_cancel
 from kafka_cy.network.log_events cimport LOG_WARNING
 from kafka_cy.network.mailbox cimport (
     MAIL_CONNECTION, MAIL_JOB, MAIL_WAKE, Mail, mailbox_init, mailbox_take, mailbox_take_answered, mailbox_waits,
@@ -396,7 +396,8 @@ cdef void* reactor_run(void* argument) noexcept nogil:
         connection_mark_dead(reactor, connection)
         connection = connection.next
     destroy_dead(reactor)
-    while reactor.jobs:                 # jobs use memory of this reactor's requests
+    jobs_cancel(&reactor.shared)
+    while reactor.jobs:                 # jobs that run use memory of this reactor's requests
         usleep(JOB_RETRY_US)
         handle_mail(reactor)
         destroy_dead(reactor)

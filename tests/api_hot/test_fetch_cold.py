@@ -120,10 +120,39 @@ def test_closed_connections(hot_server: HotServer) -> None:
         each.close()
     other = hot_server.connect()
     wait_until(lambda: hot_server.server.counters()["connections"] == 1, "the connections are closed")
+    wait_until(lambda: jobs.waiting_jobs() == 0, "nobody waits for the jobs, so they do not run")
     jobs.resume_jobs()
-    wait_until(lambda: jobs.waiting_jobs() == 0, "the jobs ran")
     (row,) = rows(other.call(1, 12, request(hot_server, {("t", 0): 0})))
     assert values(row) == 2
+    other.close()
+
+
+def test_one_read_for_each_connection(hot_server: HotServer, connection: Connection) -> None:
+    make_cold(hot_server)
+    jobs.pause_jobs()
+    frames = 5
+    for _ in range(frames):
+        send(connection, request(hot_server, {("t", 0): 0}))
+    other = hot_server.connect()
+    send(other, request(hot_server, {("t", 0): 0}))
+    wait_until(lambda: jobs.waiting_jobs() == 2, "each connection has a job")
+    assert hot_server.server.counters()["parked"] == 2, "later requests are not handled yet"
+    jobs.resume_jobs()
+    for each in [connection] * frames + [other]:
+        (row,) = rows(each.answer(1, 12))
+        assert row["error_code"] == 0 and values(row) == 2
+    other.close()
+
+
+def test_stop_does_not_wait_for_reads(hot_server: HotServer, connection: Connection) -> None:
+    make_cold(hot_server)
+    jobs.pause_jobs()
+    send(connection, request(hot_server, {("t", 0): 0}, max_wait_ms=60_000))
+    other = hot_server.connect()
+    other.call(1, 12, request(hot_server, {("nowhere", 0): 0, ("t", 0): 0}))
+    wait_until(lambda: jobs.waiting_jobs() == 2, "one reads for a fetch that waits, one for the next fetch")
+    hot_server.server.stop(0.0)
+    assert jobs.waiting_jobs() == 0
     other.close()
 
 
