@@ -21,7 +21,8 @@ cdef struct ColdRange:
     bint first
 
 # Purpose: reads what a fetch wants into the page cache. Owner: see Job. Lifetime: one read.
-# Limits: one for each waiting fetch, whose connection handles no further request meanwhile; reads COLD_BYTES_MAX at most, through a buffer of its thread.
+# Limits: one for each waiting fetch, whose connection handles no further request meanwhile; reads
+#   COLD_BYTES_MAX at most, through a buffer of its thread.
 cdef struct ColdRead:
     Job job                         # first field
     Fetch* owner                    # NULL: the fetch is gone, or does not wait

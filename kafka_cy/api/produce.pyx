@@ -26,7 +26,7 @@ from kafka_cy.api.named_partitions cimport NamedPartition, NamedPartitions, Name
 from kafka_cy.api.produce_errors cimport (
     batch_error_code, batch_error_message, found_in_records, not_one_batch, record_error_message,
 )
-from kafka_cy.api.produce_job cimport NEEDS_JOB, REACTOR_BYTES_MAX, suspend, suspend_again, suspended_end, validate_here
+from kafka_cy.api.produce_job cimport NEEDS_JOB, budget_of_turn, suspend, suspend_again, suspended_end, validate_here
 from kafka_cy.api.produce_waiting cimport await_partition, park_produce, reached
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
 from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_pointer
@@ -383,7 +383,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     produce.slot = request.slot
     produce.topic_at = 0
     produce.partition_at = TOPIC_NOT_BEGUN
-    produce.budget = REACTOR_BYTES_MAX
+    produce.budget = budget_of_turn(reactor)
     produce.validated = NULL
     produce.leaders.count = 0
     produce.internal_allowed = is_admin_client(request)

@@ -10,7 +10,10 @@ from kafka_cy.records.wire cimport Writer
 cdef enum:
     NEEDS_JOB = -1                  # beside the values of BatchError
     REACTOR_BYTES_MAX = 256 << 10   # what a request may decompress on its reactor: some tenths of a millisecond
+    REACTOR_BYTES_MIN = 8 << 10     # the same when the requests before it have used up what a turn of the reactor allows
 
+# What a request that begins or goes on now may decompress here.
+cdef int64_t budget_of_turn(Reactor* reactor) noexcept nogil
 # batch_validate, unless that takes too long here: then NEEDS_JOB, and nothing was changed.
 cdef int validate_here(
     Reactor* reactor, Produce* produce, const ProduceRules* rules, uint8_t* records, int32_t size, ValidBatch* valid

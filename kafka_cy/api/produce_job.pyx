@@ -1,9 +1,10 @@
 """Batches whose validation takes long are validated by a job: a few kilobytes may decompress to a gigabyte.
 
 How much a batch unpacks to is not known before. So the reactor begins, with a small cap on the output; what does not
-end there is begun anew by a job. Recompression counts too, by how slow the codec is. While the job runs, the request is
-parked and its connection held; then the handler goes on at the same partition, with the batch as the job left it. All
-other checks, and the append, happen on the reactor as always.
+end there is begun anew by a job. All requests of one turn of the reactor share what it may decompress. Recompression
+counts too, by how slow the codec is. While the job runs, the request is parked and its connection held; then the handler
+goes on at the same partition, with the batch as the job left it. All other checks, and the append, happen on the
+reactor as always.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
@@ -38,6 +39,10 @@ cdef int compression_weight(int codec, int32_t level) noexcept nogil:
     return 2
 
 
+cdef int64_t budget_of_turn(Reactor* reactor) noexcept nogil:
+    return min(max(reactor.unpack_bytes, <int64_t>REACTOR_BYTES_MIN), <int64_t>REACTOR_BYTES_MAX)
+
+
 cdef int validate_in_budget(
     Reactor* reactor, Produce* produce, const ProduceRules* rules, uint8_t* records, int32_t size, ValidBatch* valid,
     int codec, int target,
@@ -58,6 +63,7 @@ cdef int validate_in_budget(
     )
     used = size if codec == CODEC_NONE else max(<int64_t>size, <int64_t>reactor.codecs.unpacked.size)
     produce.budget -= min(used * weight, produce.budget)
+    reactor.unpack_bytes -= min(used * weight, reactor.unpack_bytes)
     if error == BATCH_UNPACKS_TOO_LARGE and produce.job_rules.unpacked_bytes_max < rules.unpacked_bytes_max:
         produce.job_rules = rules[0]
         return NEEDS_JOB
@@ -106,7 +112,7 @@ cdef void validated(Reactor* reactor, Job* job) noexcept nogil:
     request.body = work.body
     request.body_size = work.body_size
     suspended.produce.validated = &work.validated
-    suspended.produce.budget = REACTOR_BYTES_MAX
+    suspended.produce.budget = budget_of_turn(reactor)
     suspended.resume(reactor, &request, suspended)
 
 

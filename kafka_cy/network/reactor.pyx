@@ -57,6 +57,7 @@ cdef enum:
     MEMORY_RETRY_MS = 5             # another reactor may release request memory
     DRAIN_RETRY_MS = 10
     JOB_RETRY_US = 1000
+    UNPACK_BYTES_MAX = 1 << 20      # decompressed in one turn: about a millisecond
     SCRATCH_BYTES_MAX = 1073741824
     SCRATCH_KEPT_BYTES = 4194304
 
@@ -277,6 +278,7 @@ cdef int wait(ReactorState* reactor, epoll_event* events) noexcept nogil:
     atomic_exchange_u64(&reactor.mailbox.sleeping, 0)
     reactor.shared.now_ns = monotonic_ns()
     reactor.shared.now_ms = wall_clock_ms()
+    reactor.shared.unpack_bytes = UNPACK_BYTES_MAX
     reactor.turn_ticks = ticks_now()
     reactor.ticks = reactor.turn_ticks
     counter_set(&reactor.counters.turn_ns, reactor.shared.now_ns)

@@ -20,6 +20,7 @@ cdef struct Reactor:        # the part handlers use; owner: its own thread
     int32_t id
     Codecs* codecs
     Writer scratch          # cleared for and used by one handler call at a time
+    int64_t unpack_bytes    # what handlers may still decompress in this loop; the rest is for jobs
     int64_t now_ms          # wall clock, once per loop
     int64_t now_ns          # monotonic, once per loop
     MetadataImage* image    # this loop's image; valid during the handler call

@@ -73,6 +73,18 @@ def test_a_bomb_is_refused_meanwhile(hot_server: HotServer, connection: Connecti
     other.close()
 
 
+def test_pipelined_requests_share_a_budget(hot_server: HotServer, connection: Connection) -> None:
+    hot_server.create_topic("t")
+    jobs.pause_jobs()
+    count, records = 20, 1000           # each of some 200 kB, little enough for a reactor that has nothing else to do
+    body = encode_request(0, 9, request(9, hot_server, {("t", 0): large(records)}))
+    connection.send_together(0, 9, [body] * count)
+    wait_until(lambda: jobs.waiting_jobs() == 1, "a turn of the reactor decompresses so much and no more")
+    assert 0 < hot_server.partitions["t", 0].high_watermark < count * records
+    jobs.resume_jobs()
+    assert [only(connection.answer(0, 9))["base_offset"] for _ in range(count)] == list(range(0, count * records, records))
+
+
 def test_later_requests_do_not_overtake(hot_server: HotServer, connection: Connection) -> None:
     hot_server.create_topic("t")
     jobs.pause_jobs()
