@@ -15,7 +15,10 @@ void hold_sync(int ms) { held_ms = ms; }
 int sync_is_inside(void) { return inside; }
 int fdatasync(int fd) {
     inside = 1;
-    while (held_ms) { usleep(1000); if (held_ms > 0) held_ms--; }
+    for (int ms; (ms = held_ms);) {
+        usleep(1000);
+        if (ms > 0) __sync_bool_compare_and_swap(&held_ms, ms, ms - 1);
+    }
     inside = 0;
     return 0;
 }
@@ -45,7 +48,9 @@ for round in range(20):
     while server.publisher.retired_count():     # the old image holds a reference until the reactors let go of it
         time.sleep(0.001)
     disk.hold_sync(50)
-    del partition                   # the last reference; waits for the flush, which wakes
+    del partition                   # the last reference but the flush's, which wakes
+    while disk.sync_is_inside():    # or the next round would take this flush for its own
+        time.sleep(0.001)
 print("alive")
 server.stop()
 """
