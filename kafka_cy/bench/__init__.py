@@ -1,5 +1,4 @@
-"""`kafka-cy bench`: what a broker's and a client's settings cost, measured; for any broker that speaks Kafka's protocol.
+"""`kafka-cy bench`: measures the cost of broker and client settings, for any broker that speaks Kafka's protocol.
 
-results.py is the format that everything here writes and reads. The package is part of no broker: nothing of the server
-imports it.
+results.py is the format that everything here writes and reads. The server does not import this package.
 """

@@ -1,4 +1,4 @@
-"""The topic of a load: made (or found), with its partitions' leaders; the floor takes any name."""
+"""The topic of a load: created or found, with its partition leaders. The floor accepts any topic name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class BenchTopic:
 
 @contextlib.contextmanager
 def bench_topic(target: Target, options: LoadOptions, *, must_exist: bool = False) -> Iterator[BenchTopic]:
-    """The load's topic; one that we made is deleted again. Raises BrokerError, OptionError."""
+    """The load's topic; deleted again if the load created it. Raises BrokerError, OptionError."""
     if target.name == results.FLOOR:
         address = parse_address(target.bootstrap_servers)
         yield BenchTopic("floor", [address] * options.partitions, False)
@@ -51,7 +51,7 @@ def bench_topic(target: Target, options: LoadOptions, *, must_exist: bool = Fals
 
 def _find(target: Target, name: str) -> BenchTopic | None:
     admin = connect_admin(target)
-    # Asking for all topics makes none, which asking for one by its name may do.
+    # A metadata request for all topics creates none; a request for one name may auto-create it.
     if name not in admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics:
         return None
     return BenchTopic(name, wait_for_leaders(target, name), False)
@@ -89,7 +89,7 @@ def wait_for_leaders(target: Target, name: str) -> list[tuple[str, int]]:
                 for future in admin.list_offsets(wanted, request_timeout=5).values():
                     future.result(6)
             except (KafkaException, TimeoutError):
-                time.sleep(0.05)  # Apache Kafka's leaders follow the metadata a little later
+                time.sleep(0.05)  # Apache Kafka's leaders appear shortly after the metadata
                 continue
             brokers: list[Any] = [metadata.brokers[partitions[index].leader] for index in sorted(partitions)]
             return [(broker.host, broker.port) for broker in brokers]
@@ -122,4 +122,4 @@ def _delete(target: Target, name: str) -> None:
         admin = connect_admin(target)  # kept: its futures never finish once it is collected
         admin.delete_topics([name], request_timeout=REQUEST_TIMEOUT_S)[name].result(REQUEST_TIMEOUT_S)
     except (BrokerError, KafkaException, TimeoutError):
-        pass  # it died meanwhile: the run says so
+        pass  # it died in the meantime: the run reports it

@@ -1,4 +1,4 @@
-"""The brokers under load: one of our own, Apache Kafka from its jars, the floor, or somebody's at an address."""
+"""The brokers under load: our own, Apache Kafka from its jars, the floor, or any broker at an address."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ class Target(Protocol):
     def pid(self) -> int | None: ...
 
     def alive(self) -> bool:
-        """Whether it still runs (or, elsewhere, still answers)."""
+        """Whether it still runs (or, on another machine, still answers)."""
 
     def stop(self) -> None:
-        """End it where we started it, and remove its data."""
+        """Stop it if we started it, and remove its data."""
 
 
 class Restartable(Target, Protocol):
@@ -80,7 +80,7 @@ class OwnBroker:
     def __init__(self, config: Mapping[str, object] | None = None, *, folder: Path | None = None) -> None:
         self.name = results.KAFKA_CY
         self.client_properties: dict[str, str] = {}
-        # Ctrl-C is for the benchmark: its broker has to answer until the last samples are taken.
+        # Ctrl-C is for the benchmark: its broker must answer until the last samples are taken.
         self._broker = Broker(config, folder=folder, own_process_group=True)
         self.start()
 
@@ -109,12 +109,12 @@ class OwnBroker:
             self._broker.stop()
             lines = str(error).splitlines()
             raise BrokerError(f"kafka-cy could not be started: {lines[0]} ({lines[-1]}).") from None
-        except BaseException:  # Ctrl-C, which it does not see
+        except BaseException:  # it does not receive Ctrl-C
             self._broker.stop()
             raise
 
     def stop(self) -> None:
-        self._broker.kill()  # writing thousands of logs to the disk would be in vain: they go
+        self._broker.kill()  # the data is deleted: do not write thousands of logs to disk first
         self._broker.stop()
 
 
@@ -186,7 +186,7 @@ class ApacheKafka:
 
 
 class Floor:
-    """The bare loop of floor.pyx in a process of its own."""
+    """The bare loop of floor.pyx in its own process."""
 
     def __init__(self) -> None:
         self.name = results.FLOOR
@@ -220,7 +220,7 @@ class Floor:
 
 
 class Attached:
-    """Somebody's broker at an address; raises BrokerError within seconds when none answers."""
+    """An existing broker at an address; raises BrokerError within seconds when none answers."""
 
     def __init__(self, bootstrap_servers: str, client_properties: Mapping[str, str]) -> None:
         self.name = bootstrap_servers
@@ -255,7 +255,7 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def client_config(target: Target, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """librdkafka's configuration for a target: quiet, quick to give up connecting, with the user's security options."""
+    """librdkafka's configuration for a target: quiet, short connection timeout, with the user's security options."""
     return {
         "bootstrap.servers": target.bootstrap_servers,
         "client.id": "kafka-cy-bench",
@@ -288,7 +288,7 @@ def connect_admin(target: Target) -> AdminClient:
             admin.list_topics(timeout=REACH_STEP_S)
             return admin
         except KafkaException:
-            admin.poll(0)  # hands over what librdkafka has heard
+            admin.poll(0)  # delivers librdkafka's events
         if refusals:
             raise BrokerError(f"{target.bootstrap_servers} lets nobody in: {one_line(refusals[-1])}.")
         if time.monotonic() > deadline:
@@ -296,7 +296,7 @@ def connect_admin(target: Target) -> AdminClient:
 
 
 def one_line(text: str) -> str:
-    """A message of librdkafka, which may go over several lines, without its full stop."""
+    """A librdkafka message, possibly of several lines, on one line and without its full stop."""
     return " ".join(text.split()).rstrip(".")
 
 
@@ -314,7 +314,7 @@ def kafka_jars(given: str | None) -> Path:
 
 
 def _wait_until_open(port: int, process: subprocess.Popen[bytes], what: str, log: Path | None) -> None:
-    """Until it answers ApiVersions; a server without a log (the floor) only has to listen."""
+    """Wait until it answers ApiVersions; a server without a log (the floor) only has to listen."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:

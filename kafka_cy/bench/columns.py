@@ -1,4 +1,4 @@
-"""The figures that a report shows of every line: in the terminal and on the page."""
+"""The figures that a report shows for every line, in the terminal and on the page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kafka_cy.bench.loads import Load
 
 
 class Column(NamedTuple):
-    """A figure of a table: its name, how it is found and written, and which direction is good."""
+    """A column: its name, how it is computed and formatted, and which direction is better."""
 
     name: str
     figure: Figure
@@ -34,7 +34,7 @@ COLUMNS = (
 
 
 def used_columns(loads: list[Load]) -> list[Column]:
-    """The columns that some line has a figure for; requests only where records do not say how much was done."""
+    """The columns for which some line has a figure; requests only where records do not measure the work."""
     lines = [line for load in loads for line in load.lines]
     by_records = all(line.summary(figures.records_per_s) for line in lines)
     return [

@@ -1,7 +1,7 @@
-"""`bench compare`: kafka-cy beside Apache Kafka and beside the machine's floor, in interleaved rounds.
+"""`bench compare`: kafka-cy beside Apache Kafka and the machine's floor, in interleaved rounds.
 
-All servers live at once; each round runs every row against each of them, one after the other and in turning order, so
-that what else the machine does hits all alike. Memory is touched and the JVM warmed up before anything counts.
+All servers run at the same time. Each round runs every row against each of them in rotating order, so that other
+activity on the machine affects all equally. Memory is touched and the JVM warmed up before measuring.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from kafka_cy.bench.payloads import Payloads
 
 GIB = 2**30
 FLUSH_EACH = {"flush.messages": "1"}
-#: Else the files of a minute's runs are on the disk at once.
+#: Without it, a minute's files would be written to disk all at once.
 DELETE_SOON = {"log.segment.delete.delay.ms": 1000}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A load of the table. `synced`: an answer means that the record is on the disk."""
+    """A load of the table. `synced`: a response means that the record is on disk."""
 
     label: str
     workload: str
@@ -39,7 +39,7 @@ class Row:
     synced: bool = False
 
     def load_options(self, duration_s: float) -> LoadOptions:
-        """4 connections and 4 partitions, where the row says nothing else."""
+        """4 connections and 4 partitions unless the row overrides them."""
         return dataclasses.replace(
             LoadOptions(
                 duration_s=duration_s,
@@ -88,18 +88,19 @@ class CompareOptions:
     broker_config: Mapping[str, object] = field(default_factory=dict)
 
     def chosen_rows(self) -> list[Row]:
-        """In the table's order."""
+        """In table order."""
         return [row for row in ROWS if self.rows.lower() in row.label.lower()]
 
 
 class Compare:
-    """One comparison; its runs are in `file`, also after an interruption. Raises BrokerError when a server does not start."""
+    """One comparison; its runs are in `file`, even after an interruption. Raises BrokerError when a server does not
+    start."""
 
     def __init__(self, file: results.Results, options: CompareOptions, progress: Progress) -> None:
         self.file, self.options, self.progress = file, options, progress
 
     def run(self) -> bool:
-        """All rounds, or until Ctrl-C: then False. A server that dies takes no part in what follows."""
+        """Run all rounds; False after Ctrl-C. A server that dies is skipped from then on."""
         try:
             with contextlib.ExitStack() as started:
                 self._rounds(self._start(started))
@@ -153,7 +154,7 @@ class Compare:
         )
 
     def _floor(self, row: Row, index: int, number: int) -> results.Run:
-        """A new floor each time, for it never deletes a topic; the floor of fsync is the disk's."""
+        """A new floor each time, because it never deletes a topic; the floor of fsync is the disk's."""
         if row.synced:
             return self._disk(row, index, number)
         floor = Floor()

@@ -1,4 +1,4 @@
-"""Figures derived from runs (rates, cost a request, medians with spread) and how they are written for people."""
+"""Figures derived from runs (rates, cost per request, medians with spread) and their formatting."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from dataclasses import dataclass
 
 from kafka_cy.bench.results import Latency, Run
 
-#: A figure of a run; None where the run does not give it.
+#: A figure of a run; None if the run does not provide it.
 Figure = Callable[[Run], float | None]
-#: How a figure is written.
+#: How a figure is formatted.
 Text = Callable[[float | None], str]
 
 # -- of one run --
 
 
 def requests_per_s(run: Run) -> float | None:
-    """Answered requests a second."""
+    """Answered requests per second."""
     return _rate(run, run.totals.requests)
 
 
 def records_per_s(run: Run) -> float | None:
-    """Records a second."""
+    """Records per second."""
     return _rate(run, run.totals.records)
 
 
 def bytes_per_s(run: Run) -> float | None:
-    """Bytes a second."""
+    """Bytes per second."""
     return _rate(run, run.totals.bytes)
 
 
 def cpu_us_per_request(run: Run) -> float | None:
-    """CPU time of the broker a request, in microseconds."""
+    """CPU time of the broker per request, in microseconds."""
     if run.totals.broker_cpu_s is None or not run.totals.requests:
         return None
     return run.totals.broker_cpu_s / run.totals.requests * 1e6
 
 
 def cpu_s_per_gb(run: Run) -> float | None:
-    """CPU time of the broker a gigabyte (10^9), in seconds."""
+    """CPU time of the broker per gigabyte (10^9), in seconds."""
     if run.totals.broker_cpu_s is None or not run.totals.bytes:
         return None
     return run.totals.broker_cpu_s / run.totals.bytes * 1e9
 
 
 def rss_bytes(run: Run) -> float | None:
-    """The most resident memory of the broker."""
+    """Peak resident memory of the broker."""
     return None if run.totals.rss_bytes_max is None else float(run.totals.rss_bytes_max)
 
 
@@ -67,7 +67,7 @@ def _rate(run: Run, count: int) -> float | None:
 
 @dataclass(frozen=True)
 class Summary:
-    """The median of some rounds with the least and the greatest."""
+    """Median of several rounds, with minimum and maximum."""
 
     median: float
     low: float
@@ -75,12 +75,12 @@ class Summary:
     rounds: int
 
     def overlaps(self, other: Summary) -> bool:
-        """Whether the spreads meet, so that the rounds do not show which is more. One round shows no spread."""
+        """Whether the spreads overlap, so that the rounds do not show which is larger. One round has no spread."""
         return self.low <= other.high and other.low <= self.high
 
 
 def summary(values: Iterable[float | None]) -> Summary | None:
-    """Of the values that there are; None when there are none."""
+    """Summary of the values that are not None; None without any."""
     there = [value for value in values if value is not None and math.isfinite(value)]
     if not there:
         return None
@@ -88,13 +88,13 @@ def summary(values: Iterable[float | None]) -> Summary | None:
 
 
 def median(values: Iterable[float | None]) -> float | None:
-    """The median of the values that there are."""
+    """Median of the values that are not None."""
     found = summary(values)
     return found.median if found else None
 
 
 def merged_buckets(latencies: Iterable[Latency | None]) -> list[tuple[float, float]]:
-    """(upper_ms, count) of all of them together, ascending."""
+    """Merged (upper_ms, count) of all runs, ascending."""
     counts: dict[float, float] = {}
     for latency in latencies:
         for pair in latency.buckets if latency else ():
@@ -104,12 +104,13 @@ def merged_buckets(latencies: Iterable[Latency | None]) -> list[tuple[float, flo
 
 
 def percentile_curve(buckets: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """(fraction, ms): so many of all answers took at most so long. It ends before 1, where only the slowest is left."""
+    """(fraction, ms): this fraction of all responses took at most this long. Ends below 1, where only the slowest
+    response is left."""
     total = sum(count for _, count in buckets)
     points = []
     seen = 0.0
     for upper_ms, count in buckets:
-        # The bucket holds the ranks seen+1 .. seen+count of total; its last rank, half a rank short of 1 at the end.
+        # The bucket holds ranks seen+1 .. seen+count of total; use its last rank, minus half a rank at the end.
         points.append((min((seen + count) / total, 1 - 0.5 / total), upper_ms))
         seen += count
     return points
@@ -160,7 +161,7 @@ def ms_text(value: float | None) -> str:
 
 
 def ratio_text(value: float | None) -> str:
-    """As in "1.15x"."""
+    """Format as in "1.15x"."""
     if value is None or not math.isfinite(value):
         return "-"
     return f"{value:.2f}x" if value < 100 else f"{value:.0f}x"

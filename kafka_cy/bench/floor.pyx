@@ -1,9 +1,9 @@
-"""The machine's own floor: what a broker's work costs without the broker.
+"""The machine's floor: the cost of a broker's work without the broker.
 
-`serve` is one epoll thread that receives Produce v7 and Fetch v4 requests of one topic and one partition each, checks
-CRC32C, writes the batch to the partition's file and answers; fetches go out by sendfile. It keeps no index, no state and
-no promises. Its sockets have the send buffer that both brokers give theirs. `synced_writes` is the floor of durability:
-write and fdatasync, one after the other.
+`serve` is one epoll thread that receives Produce v7 and Fetch v4 requests of one topic and one partition each. It
+checks CRC32C, writes the batch to the partition's file and answers; fetches are sent with sendfile. It keeps no
+index or state and gives no guarantees. Its sockets have the same send buffer size as both brokers'. `synced_writes`
+is the floor of durability: write and fdatasync in a loop.
 """
 import socket
 
@@ -36,7 +36,7 @@ cdef struct FloorPartition:
     int fd
     int64_t size
     int64_t offset
-    int64_t batch_size              # all batches of a partition are alike: this is the only index
+    int64_t batch_size              # all batches of a partition have the same size: this is the only index
     int64_t batch_records
 
 cdef struct FloorConnection:
@@ -45,7 +45,7 @@ cdef struct FloorConnection:
     int64_t have
     uint8_t output[OUTPUT_BYTES]
     int64_t queued
-    FloorPartition* sending         # a fetch that is not out yet
+    FloorPartition* sending         # a fetch that is not fully sent yet
     int64_t send_at
     int64_t send_left
 
@@ -56,7 +56,7 @@ cdef struct Floor:
 
 
 cdef int64_t answer_head(uint8_t* out, const uint8_t* name, int64_t name_size, uint32_t index) noexcept nogil:
-    """The one topic and partition of an answer, from its topic count on; the bytes written."""
+    """Write the one topic and partition of a response, from its topic count on; returns the bytes written."""
     store_be32(out, 1)
     memcpy(out + 4, name, <size_t>name_size)
     store_be32(out + 4 + name_size, 1)
@@ -103,7 +103,7 @@ cdef bint produce(Floor* floor, FloorConnection* c, uint8_t* body, uint32_t corr
 cdef void fetch(Floor* floor, FloorConnection* c, const uint8_t* body, uint32_t correlation_id) noexcept nogil:
     """Replica, wait, min bytes, max bytes, isolation, topics (1), name, partitions (1), index, offset, max bytes.
 
-    Where the offset stands in the file follows from the size of a batch.
+    The batch size gives the file position of the offset.
     """
     cdef const uint8_t* name = body + 21
     cdef int64_t name_size = 2 + load_be16(name)
@@ -134,12 +134,12 @@ cdef void fetch(Floor* floor, FloorConnection* c, const uint8_t* body, uint32_t 
 
 
 cdef bint send_out(FloorConnection* c) noexcept nogil:
-    """Answers, then the file part; False when the connection is of no use any more."""
+    """Send responses, then the file part; False when the connection is no longer usable."""
     cdef ssize_t n
     if c.queued:
         n = send(c.fd, c.output, <size_t>c.queued, MSG_NOSIGNAL | (MSG_MORE if c.send_left else 0))
         if n != c.queued:
-            return False                    # answers are small: a full socket here is a broken client
+            return False                    # responses are small: a full socket here means a broken client
         c.queued = 0
     while c.send_left:
         n = sendfile(c.fd, c.sending.fd, &c.send_at, <size_t>c.send_left)
@@ -150,7 +150,7 @@ cdef bint send_out(FloorConnection* c) noexcept nogil:
 
 
 cdef bint handle(Floor* floor, FloorConnection* c) noexcept nogil:
-    """All requests that are there whole, but one fetch at a time."""
+    """Handle all complete requests, but one fetch at a time."""
     cdef int64_t at = 0, size
     cdef uint8_t* p
     cdef int16_t client_id
@@ -177,7 +177,7 @@ cdef bint handle(Floor* floor, FloorConnection* c) noexcept nogil:
 
 
 cdef bint ready(Floor* floor, FloorConnection* c) noexcept nogil:
-    """A connection may be read or written; False when it is gone."""
+    """A connection is readable or writable; False when it is closed."""
     cdef ssize_t n
     if c.send_left:
         if not send_out(c):
@@ -242,7 +242,7 @@ def serve(port, folder):
         if partitions[index].fd < 0:
             raise OSError(errno, "cannot be written", path.decode())
     listener = socket.create_server(("127.0.0.1", port), backlog=1024)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)     # whom it accepts gets the same
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)     # accepted sockets inherit it
     floor.listener_fd = listener.fileno()
     floor.partitions = &partitions[0]
     floor.epoll_fd = epoll_create1(EPOLL_CLOEXEC)

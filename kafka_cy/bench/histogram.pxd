@@ -1,11 +1,11 @@
 """A log-linear (HDR) histogram of durations in nanoseconds: constant memory, bounded relative error, mergeable.
 
-A value below 2^(SUB_BITS + 1) has a bucket of its own; above, each octave is cut into 2^SUB_BITS buckets of equal width,
-so that a bucket is never wider than 1/2^SUB_BITS (0.8 %) of the values in it. Values past VALUE_MAX_NS (73 minutes) count
-in the last bucket; `max` stays exact.
+A value below 2^(SUB_BITS + 1) has its own bucket. Above that, each octave is split into 2^SUB_BITS buckets of equal
+width, so a bucket is never wider than 1/2^SUB_BITS (0.8 %) of its values. Values above VALUE_MAX_NS (73 minutes)
+count in the last bucket; `max` stays exact.
 
-Owner: one writing thread. Another thread may copy it meanwhile: each counter is a whole word, so that such a copy is at
-most a few values behind in one counter against another.
+Owner: one writing thread. Another thread may copy it at the same time: each counter is a whole word, so counters of
+a copy differ by at most a few values.
 """
 from libc.stdint cimport int64_t
 

@@ -36,7 +36,7 @@ cdef class LatencyHistogram:
         return self.data.sum_ns / <double>self.data.count if self.data.count else 0.0
 
     def merge(self, LatencyHistogram other):
-        """Count everything that `other` has counted."""
+        """Add everything that `other` has counted."""
         cdef int bucket
         for bucket in range(BUCKETS):
             self.data.buckets[bucket] += other.data.buckets[bucket]
@@ -46,13 +46,13 @@ cdef class LatencyHistogram:
             self.data.max_ns = other.data.max_ns
 
     def copy(self):
-        """What it has counted so far."""
+        """The count so far."""
         cdef LatencyHistogram copied = LatencyHistogram()
         memcpy(copied.data, self.data, sizeof(Histogram))
         return copied
 
     def since(self, LatencyHistogram earlier):
-        """What was counted after `earlier`, a copy of this histogram; its max is that of the highest bucket."""
+        """The difference to `earlier`, a copy of this histogram; its max is that of the highest bucket."""
         cdef LatencyHistogram difference = LatencyHistogram()
         cdef int bucket
         for bucket in range(BUCKETS):
@@ -64,9 +64,9 @@ cdef class LatencyHistogram:
         return difference
 
     def quantile_ns(self, double q):
-        """The least recorded value that at least the share `q` of all does not exceed, up to 1/128 too high.
+        """The smallest recorded value that at least the share `q` of all values does not exceed, up to 1/128 too high.
 
-        Never above the longest one; 0 when empty.
+        Never above the maximum; 0 when empty.
         """
         cdef int64_t wanted, seen = 0
         cdef int bucket

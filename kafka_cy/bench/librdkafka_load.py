@@ -1,8 +1,8 @@
-"""The loads by confluent-kafka (librdkafka): what users run, client costs included.
+"""The loads by confluent-kafka (librdkafka): the usual client, client costs included.
 
-Each producer and each consumer is a client in a thread of its own. Latency of a produced record counts from when it was
-due (with a rate) or handed over to its delivery report; end to end to when the consumer hands it out: its value then
-begins with the due time. Requests are those that librdkafka's statistics count.
+Each producer and each consumer is a client in its own thread. The latency of a produced record runs from its due
+time (with a rate) or its hand-over, to its delivery report. End to end, it runs to the consumer's delivery, and the
+record's value begins with the due time. Requests are counted by librdkafka's statistics.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from kafka_cy.bench.payloads import PAYLOADS_MAX
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message, Producer
 
-CLIENTS_MAX = 200  # each is a librdkafka with threads of its own
+CLIENTS_MAX = 200  # each is a librdkafka with its own threads
 STATISTICS_INTERVAL_MS = 250
 DRAIN_TIMEOUT_S = 10.0
 SILENT_TIMEOUT_S = 30.0
@@ -46,7 +46,7 @@ class LibrdkafkaLoad:
         self._stop = threading.Event()
         self._latency = LatencyHistogram()
         self._records = self._bytes = self._errors = 0
-        self._requests: dict[int, int] = {}  # by client, as its statistics say
+        self._requests: dict[int, int] = {}  # by client, from its statistics
         self._requests_before: dict[int, int] = {}
         self._error: str | None = None
         self._closed = False
@@ -59,14 +59,14 @@ class LibrdkafkaLoad:
         self._cpu_before_s = self._cpu_after_s = 0.0
         self._started_records = 0
 
-    # -- what it consists of --
+    # -- setup --
 
     def add_producers(self, topic: BenchTopic, *, stamped: bool = False) -> None:
-        """The options' producers; `stamped`: the due time stands in the values. Raises OptionError, PayloadError."""
+        """Add the options' producers; `stamped`: values carry the due time. Raises OptionError, PayloadError."""
         if stamped and self.options.payloads.payload_file is None and self.options.payloads.record_size < DUE.size:
             raise OptionError(f"End to end needs records of at least {DUE.size} bytes (the send time stands in them).")
         if self.options.payloads.payload_file is not None:
-            self.options.payloads.lines()  # raises PayloadError here, and not on a producer's thread
+            self.options.payloads.lines()  # raises PayloadError here, not on a producer's thread
         self._check_clients(self.options.producers)
         for index in range(self.options.producers):
             producer = self._new_producer(len(self._jobs))
@@ -74,7 +74,8 @@ class LibrdkafkaLoad:
         self._producers_left += self.options.producers
 
     def add_consumers(self, topic: BenchTopic, starts: list[int], *, tail: bool, stamped: bool = False) -> None:
-        """The options' consumers; partitions are dealt out to them. Without `tail` they read to the end and again."""
+        """Add the options' consumers; partitions are distributed among them. Without `tail` they read to the end and
+        start over."""
         count = min(self.options.consumers, topic.partitions)
         self._check_clients(count)
         for index in range(count):
@@ -84,7 +85,7 @@ class LibrdkafkaLoad:
             self._jobs.append(partial(self._guard, partial(self._consume, consumer, topic.name, places, tail, stamped)))
 
     def add_groups(self, topic: BenchTopic, prefix: str) -> None:
-        """The options' groups of members; latency is the time from subscribing to the assignment."""
+        """Add the options' groups of members; latency is the time from subscribing to the assignment."""
         self._check_clients(self.options.groups * self.options.members)
         for group in range(self.options.groups):
             for _ in range(self.options.members):
@@ -177,7 +178,7 @@ class LibrdkafkaLoad:
         return Ending(self._finished_ns, max(0.0, self._cpu_after_s - self._cpu_before_s), error, self._closed)
 
     def _supervise(self) -> None:
-        """Takes the figures at the warm-up's end, and waits for all the others."""
+        """Take the figures at the end of the warm-up, then wait for all other threads."""
         self._stop.wait(max(0.0, (self._measured_from_ns - time.monotonic_ns()) / 1e9))
         self._requests_before = dict(self._requests)
         self._cpu_before_s = _cpu_s()
@@ -187,7 +188,7 @@ class LibrdkafkaLoad:
         self._finished_ns = self._finished_ns or time.monotonic_ns()
 
     def _guard(self, job: Callable[[], None]) -> None:
-        """Runs a thread's work; what a client raises ends the whole load."""
+        """Run a thread's work; an exception from the client ends the whole load."""
         from confluent_kafka import KafkaException
 
         try:
@@ -231,7 +232,7 @@ class LibrdkafkaLoad:
                         producer.poll(0.01)
                 producer.poll(0)
             if self._closed_loop and self._records + self._expected:
-                producer.purge(in_flight=False)  # nobody has asked for what a closed loop has not even sent
+                producer.purge(in_flight=False)  # records that a closed loop has not sent do not count
             deadline = time.monotonic() + DRAIN_TIMEOUT_S
             while len(producer) and not self._stop.is_set() and time.monotonic() < deadline:
                 producer.flush(0.1)
@@ -248,7 +249,7 @@ class LibrdkafkaLoad:
                     self._produced_out.set()
 
     def _payloads(self, index: int, stamped: bool) -> Iterator[tuple[bytes | None, bytes]]:
-        """Pairs of key and value, made beforehand and then repeated."""
+        """Pairs of key and value, prepared in advance and then repeated."""
         payloads = self.options.payloads
         values, keys = payloads.values(), payloads.key_stream()
         size, pairs = 0, []
@@ -263,7 +264,7 @@ class LibrdkafkaLoad:
         return itertools.cycle(turned)
 
     def _schedule(self, producer: Producer, index: int) -> Iterator[int]:
-        """When each record of this producer is due; waits for it. Ends with the duration, the count, or a stop."""
+        """Due time of each record of this producer; waits for it. Ends with the duration, the count, or a stop."""
         step_ns = 1e9 / self.options.throughput * self.options.producers if self.options.throughput else 0.0
         first_ns = self._begin_ns + int(step_ns * index / self.options.producers)
         for number in itertools.count():
@@ -282,11 +283,11 @@ class LibrdkafkaLoad:
             yield due_ns
 
     def _is_counted(self, due_ns: int, now_ns: int) -> bool:
-        """Whether a record belongs to the measured time: by when it was due, where that does not hang on the broker."""
+        """Whether a record belongs to the measured time: by its due time if that does not depend on the broker."""
         return (now_ns if self._closed_loop else due_ns) >= self._measured_from_ns
 
     def _delivered(self, due_ns: int, stamped: bool, error: KafkaError | None, message: Message) -> None:
-        """A delivery report; on the thread of its producer."""
+        """A delivery report, on its producer's thread."""
         from confluent_kafka import KafkaError as Codes
 
         counted = self._is_counted(due_ns, time.monotonic_ns())
@@ -317,7 +318,7 @@ class LibrdkafkaLoad:
         last_record_at = time.monotonic()
         try:
             while self._goes_on(tail, last_record_at):
-                # consume() waits for as many as it is asked for: one is waited for, the others are taken as they are.
+                # consume() waits until it has as many as requested: wait for one, then take the others without waiting.
                 messages = consumer.consume(1, timeout=0.1)
                 if messages:
                     messages += consumer.consume(CONSUME_RECORDS - 1, timeout=0)

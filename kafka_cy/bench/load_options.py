@@ -1,4 +1,4 @@
-"""What a load is told; the words are those of Kafka's perf tools and of the OpenMessaging Benchmark."""
+"""Options of a load; the names are those of Kafka's perf tools and of the OpenMessaging Benchmark."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any, Literal
 
 from kafka_cy.bench.payloads import Payloads
 
-#: Bytes of a record in a batch beside its value: lengths, offset and timestamp deltas.
+#: Bytes of a record in a batch in addition to its value: lengths, offset and timestamp deltas.
 RECORD_OVERHEAD_BYTES = 7
 BATCH_OVERHEAD_BYTES = 61
 
 
 class OptionError(ValueError):
-    """Options that do not fit; the text is one sentence for the user."""
+    """Incompatible options; the text is one sentence for the user."""
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """One load. Sizes in bytes, rates per second, `None` where "no limit" or "as the workload has it"."""
+    """One load. Sizes in bytes, rates per second; `None` means "no limit" or "the workload's default"."""
 
     generator: Literal["native", "librdkafka"] = "native"
-    topic: str | None = None  # None: one of its own, deleted afterwards
+    topic: str | None = None  # None: a temporary one, deleted afterwards
     topic_config: dict[str, str] = field(default_factory=dict)
     partitions: int = 4
     replication_factor: int = 1
@@ -30,7 +30,7 @@ class LoadOptions:
     num_records: int | None = None
     duration_s: float = 10.0
     warm_up_s: float = 1.0
-    throughput: float | None = None  # records per second in all; None: as fast as it goes
+    throughput: float | None = None  # records per second in total; None: as fast as possible
 
     producers: int = 4  # connections, or clients of librdkafka
     consumers: int = 4
@@ -45,22 +45,22 @@ class LoadOptions:
     fetch_min_bytes: int = 1
     fetch_max_wait_ms: int = 500
 
-    fill_bytes: int = 400_000_000  # consume: of a topic of its own
+    fill_bytes: int = 400_000_000  # consume: for a topic of its own
 
     groups: int = 100
     members: int = 2  # of a group (librdkafka)
-    idle_connections: int = 0  # beside those that work
+    idle_connections: int = 0  # in addition to the active ones
     starts: int = 10
     log_bytes: int = 1_000_000_000  # recovery: size of the log before the crash
 
     payloads: Payloads = field(default_factory=Payloads)
     producer_properties: dict[str, str] = field(
         default_factory=dict
-    )  # librdkafka's, beside the broker's client options
+    )  # librdkafka's, in addition to the broker's client options
     consumer_properties: dict[str, str] = field(default_factory=dict)
 
     def records_per_batch(self) -> int:
-        """How many records the native generator puts into a batch."""
+        """Records per batch of the native generator."""
         if self.batch_records is not None:
             return self.batch_records
         key = 8 if self.payloads.key_distribution != "none" else 0
@@ -76,7 +76,7 @@ class LoadOptions:
         return -(-self.num_records // self.records_per_batch()) if self.num_records else 0
 
     def shown(self) -> dict[str, Any]:
-        """What differs from the defaults, and what every report wants to know; for a results file."""
+        """Options that differ from the defaults, plus those that every report needs; for a results file."""
         chosen: dict[str, Any] = {}
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)

@@ -19,20 +19,20 @@ class Line:
     name: str = ""
 
     def summary(self, figure: Figure) -> Summary | None:
-        """A figure over the rounds; a failed round, or one cut short, counts with what was measured."""
+        """A figure over the rounds; a failed or interrupted round counts with what was measured."""
         return summary(figure(run) for run in self.runs)
 
 
 @dataclass
 class Load:
-    """What is comparable: the same workload with the same label."""
+    """The key for comparison: the same workload with the same label."""
 
     workload: str
     label: str
     lines: list[Line] = field(default_factory=list)
 
     def reference_of(self, line: Line) -> Line | None:
-        """What a line's figures are divided by: of two files the same target in A, of one file Apache Kafka."""
+        """The reference line of a line's ratios: with two files the same target in A, with one file Apache Kafka."""
         if line.file == "B":
             wanted = ("A", line.target, line.generator)
         elif not line.file and line.target != APACHE_KAFKA:
@@ -67,7 +67,7 @@ def loads_of(first: Results, second: Results | None = None) -> list[Load]:
 
 
 def label_of(run: Run) -> str:
-    """The run's label, with its place on a scaling curve."""
+    """The run's label, with its position on a scaling curve."""
     if "at" not in run.options:
         return run.label
     role = " (beside it)" if run.options.get("role") == "base" else ""

@@ -1,4 +1,4 @@
-"""The machine and the versions that a results file names; and its memory, touched before anything is measured."""
+"""The machine and versions that a results file names; also touches the machine's memory before measuring."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kafka_cy.bench.results import Machine
 
 
 def describe() -> Machine:
-    """This machine, with its load average now as that of the start."""
+    """This machine, with the current load average as the one at the start."""
     return Machine(
         cpu=_cpu_name(),
         cores=os.cpu_count() or 1,
@@ -29,7 +29,7 @@ def load_average() -> float:
 
 
 def versions() -> dict[str, str]:
-    """Of what takes part in every run."""
+    """Versions of everything that takes part in every run."""
     found = {"python": platform.python_version()}
     for name in ("kafka-cy", "confluent-kafka"):
         try:
@@ -63,7 +63,7 @@ def _congestion_control() -> str | None:
 
 
 def available_memory_bytes() -> int:
-    """What can be used without swapping."""
+    """Memory available without swapping."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
@@ -71,9 +71,9 @@ def available_memory_bytes() -> int:
 
 
 def touch_memory(size_bytes: int) -> int:
-    """Have the machine back memory with pages once, since a virtual machine pays for the first use of each.
+    """Touch memory once so that the machine backs it with pages: a virtual machine pays for the first use of each.
 
-    At most half of what is available; the bytes touched.
+    At most half of the available memory; returns the bytes touched.
     """
     size_bytes = min(size_bytes, available_memory_bytes() // 2)
     if size_bytes > 0:

@@ -1,4 +1,4 @@
-"""Runs one load against one target and watches both: a sample a second, totals, latencies, and how it ended."""
+"""Runs one load against one target and watches both: a sample per second, totals, latencies, and how it ended."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from kafka_cy.bench.load_options import LoadOptions
 from kafka_cy.bench.process_sampler import Usage, usage
 
 SAMPLE_NS = 1_000_000_000
-LAST_SAMPLE_NS = 300_000_000  # a shorter rest joins the sample before
+LAST_SAMPLE_NS = 300_000_000  # a shorter rest is merged into the previous sample
 STOP_TIMEOUT_S = 15.0
 DEATH_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a load ended. `error` is one sentence; `closed`: the broker has hung up, or does not answer any more."""
+    """How a load ended. `error` is one sentence; `closed`: the broker hung up or no longer answers."""
 
     finished_ns: int
     client_cpu_s: float
@@ -29,7 +29,7 @@ class Ending:
 
 
 class Load(Protocol):
-    """Something that loads a broker from threads of its own. Times are of the monotonic clock."""
+    """A load on a broker, run by its own threads. Times are of the monotonic clock."""
 
     def start(self) -> None: ...
 
@@ -37,10 +37,10 @@ class Load(Protocol):
         """When the warm-up ends; after `start`."""
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for its end; whether it has ended."""
+        """Wait for the end; returns whether it has ended."""
 
     def stop(self) -> None:
-        """Have it end soon."""
+        """Make it end soon."""
 
     def counters(self) -> tuple[int, int, int, int]:
         """Requests, records, bytes, errors in the measured time so far."""
@@ -53,7 +53,7 @@ class Load(Protocol):
 
 
 class Progress(Protocol):
-    """Who wants to see a run as it goes."""
+    """Observer of a run in progress."""
 
     def run_started(self, label: str, target: str, options: LoadOptions | None) -> None: ...
 
@@ -62,11 +62,11 @@ class Progress(Protocol):
     def run_ended(self, run: results.Run) -> None: ...
 
     def note(self, text: str) -> None:
-        """Something that happens between runs."""
+        """An event between runs."""
 
 
 class NoProgress:
-    """Nobody looks."""
+    """An observer that does nothing."""
 
     def run_started(self, label: str, target: str, options: LoadOptions | None) -> None:
         pass
@@ -83,7 +83,7 @@ class NoProgress:
 
 @dataclass
 class Measured:
-    """What `measure` has seen."""
+    """What `measure` has recorded."""
 
     totals: results.Totals
     outcome: results.Outcome
@@ -106,7 +106,7 @@ class _Watch:
         self._before = (self.counters, self.histogram, self.usage)
 
     def take_last(self, now_ns: int) -> results.Sample | None:
-        """What came after the last sample: as one more, or, when that is little, within the last (then None)."""
+        """The time after the last sample: one more sample, or, if short, merged into the last one (then None)."""
         if self.samples and now_ns - self.taken_ns < LAST_SAMPLE_NS:
             last, last_usage = self.samples.pop(), self.usage
             self.counters, self.histogram, self.usage = self._before
@@ -135,7 +135,7 @@ class _Watch:
             **usage_between(self.usage, used),
         )
         self._before = (self.counters, self.histogram, self.usage)
-        if used.cpu_s is not None:  # else it has died, and what it had used before is what is known
+        if used.cpu_s is not None:  # otherwise the broker has died, and its last known usage counts
             self.usage = used
             self.rss_bytes_max = max(used.rss_bytes or 0, self.rss_bytes_max or 0)
         self.counters, self.histogram, self.taken_ns = counters, histogram, now_ns
@@ -144,7 +144,7 @@ class _Watch:
 
 
 def usage_between(before: Usage, after: Usage) -> dict[str, Any]:
-    """CPU seconds, context switches and bytes written between two looks, as a sample's fields."""
+    """CPU seconds, context switches and bytes written between two readings, as a sample's fields."""
     cpu_s = _difference(before.cpu_s, after.cpu_s)
     return {
         "cpu_s": None if cpu_s is None else round(cpu_s, 6),
@@ -158,7 +158,7 @@ def _difference(before: Any, after: Any) -> Any:
 
 
 def measure(load: Load, target: Target, progress: Progress) -> Measured:
-    """Run a load to its end, or until Ctrl-C: then with what there is so far."""
+    """Run a load to its end, or until Ctrl-C; then returns what was measured so far."""
     interrupted = False
     load.start()
     try:

@@ -1,7 +1,7 @@
 """Kafka's record batches for Python: build, iterate, decode, validate. The same C code as the broker's data plane.
 
-Bytes in, bytes out; every byte that comes from outside is bounds-checked, and what a compressed batch may unpack to is
-capped. Errors are `InvalidBatch`, which says what is wrong.
+Input and output are bytes. All input is bounds-checked, and the unpacked size of a compressed batch is capped.
+Errors raise `InvalidBatch`, which gives the reason.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     Buffer = bytes | bytearray | memoryview
 
-#: Codec numbers by the names that `compression.type` knows ("uncompressed" is the topic's word for "none").
+#: Codec numbers by the names in `compression.type` ("uncompressed" is the topic-level word for "none").
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4, "uncompressed": 0}
 CODEC_NAMES = ("none", "gzip", "snappy", "lz4", "zstd")
 #: Kafka's default levels (`compression.gzip.level`, ...); snappy has none.
 DEFAULT_LEVELS = {"none": 0, "uncompressed": 0, "gzip": -1, "snappy": 0, "lz4": 9, "zstd": 3}
-#: What a batch may unpack to here unless the caller says otherwise, in bytes.
+#: Default cap on the unpacked size of a batch here, in bytes.
 UNPACKED_BYTES_MAX = 256 * 1024 * 1024
 
 LOG_APPEND_TIME = 0x08
@@ -36,7 +36,7 @@ DELETE_HORIZON = 0x40
 
 @dataclass(frozen=True)
 class Columns:
-    """The records of a batch as numpy arrays of int64, one element a record; no object per record is made.
+    """The records of a batch as numpy arrays of int64, one element per record; no object per record is created.
 
     Positions count from the start of `data` (the unpacked records); a null key or value has position and size -1.
     """
@@ -52,10 +52,10 @@ class Columns:
 
 @dataclass
 class Batch:
-    """One batch as it stands in a log or a Fetch response: its bytes and its header fields, not to be written to.
+    """One batch as in a log or a Fetch response: its bytes and header fields, read-only.
 
-    A message of magic 0 or 1 (Kafka before 0.11) is shown as a batch too: what it has not is -1, and the base offset of
-    a compressed one is the offset of its last record, as in the bytes.
+    A message of magic 0 or 1 (Kafka before 0.11) is also shown as a batch. Fields it lacks are -1. The base offset
+    of a compressed message is the offset of its last record, as in the bytes.
     """
 
     data: bytes
@@ -75,7 +75,7 @@ class Batch:
 
     @property
     def size_bytes(self) -> int:
-        """The whole size, with base offset and length field."""
+        """The whole size, including base offset and length field."""
         return len(self.data)
 
     @property
@@ -90,7 +90,7 @@ class Batch:
 
     @property
     def compression(self) -> str:
-        """The codec's name; "unknown" for a number that Kafka has not given out."""
+        """The codec's name; "unknown" for a number that Kafka does not define."""
         codec = self.attributes & 0x07
         return CODEC_NAMES[codec] if codec < len(CODEC_NAMES) else "unknown"
 
@@ -111,7 +111,7 @@ class Batch:
 
     @property
     def delete_horizon_ms(self) -> int | None:
-        """When tombstones and markers in it may go (set by the cleaner), else None."""
+        """When tombstones and markers in it may be removed (set by the cleaner), otherwise None."""
         return self.base_timestamp_ms if self.magic >= 2 and self.attributes & DELETE_HORIZON else None
 
     @property
@@ -124,7 +124,7 @@ class Batch:
         return native.read_records(self.data, size_max)
 
     def columns(self, *, size_max: int = UNPACKED_BYTES_MAX) -> Columns:
-        """Offsets, timestamps, places of keys and values as numpy arrays (magic 2 only). Imports numpy."""
+        """Offsets, timestamps, positions of keys and values as numpy arrays (magic 2 only). Imports numpy."""
         import numpy
 
         data, rows = native.read_columns(self.data, size_max)
@@ -133,10 +133,10 @@ class Batch:
 
 
 def iterate_batches(data: Buffer, *, allow_partial: bool = False, start: int = 0) -> Iterator[Batch]:
-    """The batches in `data` from byte `start`, one after the other.
+    """Iterate over the batches in `data` from byte `start`.
 
-    With `allow_partial` a last batch that is cut short ends the iteration, as it may at the end of a Fetch response or
-    of a torn log; else it raises InvalidBatch. Checksums are not looked at: see `Batch.crc_matches`.
+    With `allow_partial` a truncated last batch ends the iteration, as at the end of a Fetch response or of a torn
+    log; otherwise it raises InvalidBatch. Checksums are not verified: see `Batch.crc_matches`.
     """
     position, size = start, len(data)
     while position < size:
@@ -164,12 +164,12 @@ def build_batch(
     last_offset_delta: int | None = None,
     max_timestamp_ms: int | None = None,
 ) -> bytes:
-    """A RecordBatch (magic 2) of `records`.
+    """Build a RecordBatch (magic 2) from `records`.
 
-    `attributes` adds bits (TRANSACTIONAL, CONTROL, ...) to the codec's. Records without an offset follow each other
-    from `base_offset` on; with offsets they may have holes, as after compaction. `last_offset_delta` and
-    `max_timestamp_ms` override what follows from the records. ValueError: an offset below `base_offset`; KeyError: an
-    unknown codec.
+    `attributes` adds bits (TRANSACTIONAL, CONTROL, ...) to the codec's. Records without an offset are numbered
+    consecutively from `base_offset`; explicit offsets may have gaps, as after compaction. `last_offset_delta` and
+    `max_timestamp_ms` override the values computed from the records. Raises ValueError for an offset below
+    `base_offset`, KeyError for an unknown codec.
     """
     return native.build_batch(
         list(records),
@@ -187,7 +187,7 @@ def build_batch(
 
 
 class Validated(NamedTuple):
-    """A batch that may be appended: `data` as it will stand in the log (but for base offset and leader epoch)."""
+    """A batch that may be appended: `data` as it will be in the log (except base offset and leader epoch)."""
 
     data: bytes
     max_timestamp_offset_delta: int
@@ -207,10 +207,11 @@ def validate(
     timestamp_after_max_ms: int = 2**63 - 1,
     unpacked_bytes_max: int = UNPACKED_BYTES_MAX,
 ) -> Validated:
-    """Checks one batch as the broker checks what is produced, with the topic's rules as arguments.
+    """Check one batch as the broker checks produced batches, with the topic's rules as arguments.
 
-    Returns it as it would be appended: recompressed, with the broker's timestamp, with a corrected maximum timestamp.
-    Raises InvalidBatch with the reason (and the index of the first record that is refused for its key or timestamp).
+    Returns the batch as it would be appended: recompressed, with the broker's timestamp or a corrected maximum
+    timestamp. Raises InvalidBatch with the reason (and the index of the first record refused for its key or
+    timestamp).
     """
     codec = -1 if compression == "producer" else CODECS[compression]
     if level is None:
@@ -237,7 +238,7 @@ def find_timestamp(
 ) -> tuple[int, int] | None:
     """(offset, timestamp_ms) of the first record of the first batch in `data` with at least this timestamp and offset.
 
-    None when there is none; InvalidBatch when the batch cannot be read. Reads magic 0, 1 and 2.
+    None if no record matches; raises InvalidBatch when the batch cannot be read. Reads magic 0, 1 and 2.
     """
     return native.find_timestamp(data, timestamp_ms, min_offset, unpacked_bytes_max)
 
@@ -248,10 +249,10 @@ def crc32c(data: Buffer, crc: int = 0) -> int:
 
 
 def compress(data: Buffer, compression: str, level: int | None = None) -> bytes:
-    """`data` in a codec of CODECS as Kafka frames it: gzip, snappy in xerial blocks, lz4 frame, zstd."""
+    """Compress `data` with a codec of CODECS in Kafka's framing: gzip, snappy in xerial blocks, lz4 frame, zstd."""
     return native.compress(CODECS[compression], data, DEFAULT_LEVELS[compression] if level is None else level)
 
 
 def decompress(data: Buffer, compression: str, *, size_max: int = UNPACKED_BYTES_MAX) -> bytes:
-    """What `data` unpacks to; InvalidBatch when it is broken or more than `size_max` bytes. Reads raw snappy too."""
+    """Decompress `data`; raises InvalidBatch when it is corrupt or larger than `size_max` bytes. Reads raw snappy too."""
     return native.decompress(CODECS[compression], data, size_max)

@@ -1,4 +1,4 @@
-"""RecordBatch v2: header layout, checks, in-place patches; see batch.pyx."""
+"""RecordBatch v2: header layout, checks, in-place patches. See batch.pyx."""
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from kafka_cy.records.compression cimport Codecs
@@ -20,7 +20,7 @@ cdef enum:
     BASE_SEQUENCE_AT = 53
     RECORDS_COUNT_AT = 57
     BATCH_HEADER_SIZE = 61
-    LOG_OVERHEAD = 12           # base offset + length: what a batch's own length field does not count
+    LOG_OVERHEAD = 12           # base offset + length: not included in a batch's length field
     ATTRIBUTE_CODEC_MASK = 0x07
     ATTRIBUTE_LOG_APPEND_TIME = 0x08
     ATTRIBUTE_TRANSACTIONAL = 0x10
@@ -33,7 +33,7 @@ cdef enum BatchError:
     BATCH_BAD_LENGTH = 2            # length field negative, too small, or not the bytes given (CORRUPT_MESSAGE)
     BATCH_BAD_MAGIC = 3             # (produce: magic < 2 UNSUPPORTED_FOR_MESSAGE_FORMAT, > 2 CORRUPT_MESSAGE)
     BATCH_BAD_CRC = 4               # CORRUPT_MESSAGE
-    BATCH_BAD_COUNT = 5             # count against last offset delta, or records that are not there (INVALID_RECORD)
+    BATCH_BAD_COUNT = 5             # count differs from last offset delta, or records are missing (INVALID_RECORD)
     BATCH_BAD_ATTRIBUTES = 6        # control batch or unknown codec from a client (INVALID_RECORD)
     BATCH_BAD_SEQUENCE = 7          # a producer id without a sequence or the like (INVALID_RECORD)
     BATCH_BAD_RECORD = 8            # a record that does not parse, offset deltas not 0..n-1 (INVALID_RECORD)
@@ -61,24 +61,24 @@ cdef struct BatchHeader:
     int32_t base_sequence
     int32_t records_count
 
-# What a topic asks of produced batches; filled from the topic's configuration.
+# A topic's requirements for produced batches; filled from the topic's configuration.
 cdef struct ProduceRules:
     int32_t message_bytes_max           # max.message.bytes
-    int8_t compression_type             # -1 "producer": keep the client's codec; else a Codec to recompress to
+    int8_t compression_type             # -1 "producer": keep the client's codec; otherwise a Codec to recompress to
     int32_t compression_level
     bint log_append_time                # message.timestamp.type
     bint key_required                   # compacted topic
     int64_t timestamp_before_max_ms     # message.timestamp.before.max.ms
     int64_t timestamp_after_max_ms      # message.timestamp.after.max.ms
-    int64_t unpacked_bytes_max          # cap on what a batch may unpack to
+    int64_t unpacked_bytes_max          # cap on a batch's unpacked size
 
-# One record that makes its batch be refused.
+# A record that causes its batch to be refused.
 cdef struct RecordError:
     int32_t index
     int32_t error                       # BATCH_NO_KEY or BATCH_BAD_TIMESTAMP
 
-# A batch that may be appended. `data` is the input patched in place, or the scratch Writer's bytes when it had to be
-# rewritten; base offset and leader epoch are still to be patched (they stand outside the CRC).
+# A batch that may be appended. `data` is the input patched in place, or the scratch Writer's bytes if it was rewritten.
+# Base offset and leader epoch are patched later (the CRC does not cover them).
 cdef struct ValidBatch:
     uint8_t* data
     size_t size
@@ -86,7 +86,7 @@ cdef struct ValidBatch:
     # Offset delta of the first record with max_timestamp (last_offset_delta when not looked for).
     int64_t max_timestamp_offset_delta
     RecordError* record_errors          # with BATCH_NO_KEY and BATCH_BAD_TIMESTAMP; in the scratch Writer
-    int32_t record_errors_count         # 0: the error is that of the batch as a whole
+    int32_t record_errors_count         # 0: the error concerns the whole batch
     int64_t keyless_records
     bint headers                        # some record has them
 
@@ -103,12 +103,12 @@ cdef struct RecordView:
     const uint8_t* headers              # the encoded headers after their count, bounds-checked
     int32_t headers_size
 
-# Walks `count` encoded headers and sets r.error when they are none.
+# Walks `count` encoded headers and sets r.error if they are invalid.
 cdef void headers_check(Reader* r, int32_t count) noexcept nogil
 # The next record; advances `r`. False: not a record (r.error is then set), or nothing left (r.error is WIRE_OK).
 cdef bint record_read(Reader* r, RecordView* record) noexcept nogil
-# The records of a batch as plain bytes: *records points into `data`, or into `unpacked` (emptied first) when
-# compressed. `unpacked.size_max` is the cap. Returns a BatchError.
+# The records of a batch as plain bytes: *records points into `data`, or, if compressed, into `unpacked` (emptied
+# first). `unpacked.size_max` is the cap. Returns a BatchError.
 cdef int batch_unpack(
     Codecs* codecs, const uint8_t* data, const BatchHeader* header, Writer* unpacked,
     const uint8_t** records, size_t* records_size,
@@ -119,13 +119,13 @@ cdef inline int64_t record_timestamp(const BatchHeader* header, int64_t delta) n
         return header.max_timestamp
     return <int64_t>(<uint64_t>header.base_timestamp + <uint64_t>delta)
 
-# Appends a header (base offset, counts and the rest as given; length and CRC by batch_finish). False: no memory.
+# Appends a header (base offset, counts and the rest as given; batch_finish sets length and CRC). False: out of memory.
 cdef bint batch_header_write(Writer* w, const BatchHeader* header) noexcept nogil
 # Sets length and CRC of the batch that starts at `start` in `w` and ends at its end.
 cdef void batch_finish(Writer* w, size_t start) noexcept nogil
 
-# Header bounds and length field only. With BATCH_BAD_MAGIC base offset, length and magic are filled (magic 0 and 1
-# messages share them); with BATCH_TRUNCATED whatever the bytes hold.
+# Header bounds and length field only. With BATCH_BAD_MAGIC, base offset, length and magic are filled (magic 0 and 1
+# messages share them); with BATCH_TRUNCATED, whatever the bytes hold.
 cdef int batch_header_read(const uint8_t* data, size_t size, BatchHeader* header) noexcept nogil
 cdef bint batch_crc_matches(const uint8_t* data, const BatchHeader* header) noexcept nogil
 cdef void batch_set_base_offset(uint8_t* data, int64_t base_offset, int32_t leader_epoch) noexcept nogil

@@ -139,7 +139,7 @@ cdef inline const uint8_t* bytes_read(Reader* r, int32_t* size) noexcept nogil:
 cdef void headers_check(Reader* r, int32_t count) noexcept nogil:
     """Walks `count` headers: a key that is not null, a value that may be."""
     cdef int32_t size, _
-    # A header takes two bytes at least: a count that lies is refused before the loop.
+    # A header takes at least two bytes: a forged count is refused before the loop.
     if count < 0 or count > (r.end - r.position) // 2:
         if not r.error:
             r.error = WIRE_BAD_LENGTH

@@ -1,7 +1,7 @@
-"""Everything that Kafka's LogValidator checks and changes of a produced batch. All without the GIL.
+"""All checks and changes of Kafka's LogValidator on a produced batch, without the GIL.
 
-Each record is looked at, in a compressed batch too. Records without a key that they need, or with a timestamp out of
-range, are noted one by one, because the response names all of them; any other error ends the walk.
+Each record is checked, in compressed batches too. Records without a required key, or with a timestamp out of range,
+are collected, because the response names all of them; any other error ends the walk.
 """
 from libc.stdint cimport INT64_MAX, int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
@@ -16,7 +16,7 @@ from kafka_cy.records.wire cimport (
 
 cdef enum:
     RECORD_BYTES_MIN = 7            # with its length
-    RECORD_ERRORS_ALWAYS = 1000     # so many are listed however small the batch is
+    RECORD_ERRORS_ALWAYS = 1000     # this many are listed however small the batch is
 
 
 # What a walk found.
@@ -37,7 +37,7 @@ cdef struct Walk:
 
 
 cdef inline const uint8_t* varint_at(const uint8_t* p, const uint8_t* end, int32_t* value) noexcept nogil:
-    """A zigzag varint at `p`; the place after it, or NULL. One and two bytes are nearly all there are."""
+    """Read a zigzag varint at `p`; returns the position after it, or NULL. Nearly all take one or two bytes."""
     cdef uint32_t raw
     if end - p >= 2:
         raw = p[0]
@@ -84,7 +84,7 @@ cdef inline const uint8_t* varlong_at(const uint8_t* p, const uint8_t* end, int6
 
 
 cdef inline const uint8_t* skip_bytes(const uint8_t* p, const uint8_t* end, int32_t size) noexcept nogil:
-    """The place after nullable bytes of `size` (-1 null), or NULL."""
+    """The position after nullable bytes of `size` (-1 null), or NULL."""
     if <uint64_t><int64_t>size <= <uint64_t>(end - p):
         return p + size
     return p if size == -1 else NULL
@@ -100,7 +100,7 @@ cdef const uint8_t* skip_headers(const uint8_t* p, const uint8_t* end, int32_t c
 cdef int walk_record(
     const uint8_t* p, const uint8_t* end, int32_t index, const BatchHeader* header, Walk* walk
 ) noexcept nogil:
-    """One record in [p, end), which must fill it exactly."""
+    """Check one record in [p, end), which must fill it exactly."""
     cdef int64_t delta = 0, timestamp
     cdef int32_t value = 0
     cdef bint keyless
@@ -148,8 +148,8 @@ cdef int walk_record(
 cdef inline bint walk_plain_record(
     const uint8_t* p, const uint8_t* end, int32_t index, const BatchHeader* header, Walk* walk
 ) noexcept nogil:
-    """The shape that nearly all records have (short key, value under 8 KiB, no headers) in half the instructions.
-    False: let walk_record look at it. It never accepts what walk_record would refuse."""
+    """Fast path for the common record (short key, value under 8 KiB, no headers), in half the instructions. False: use
+    walk_record. It never accepts a record that walk_record would refuse."""
     cdef uint32_t raw, expected = <uint32_t>index << 1
     cdef int64_t timestamp
     if end - p < 8 or index >= 8192:
@@ -202,7 +202,7 @@ cdef inline bint walk_plain_record(
 
 
 cdef int note_refused(Walk* walk, int32_t index, int error) noexcept nogil:
-    """Notes a record that is refused; the walk goes on, because Kafka names all of them."""
+    """Note a refused record; the walk continues, because Kafka names all of them."""
     cdef RecordError* noted
     if error == BATCH_NO_KEY:
         walk.keyless_records += 1
@@ -221,10 +221,10 @@ cdef int note_refused(Walk* walk, int32_t index, int error) noexcept nogil:
 
 
 cdef int walk_records(const uint8_t* data, size_t size, const BatchHeader* header, Walk* walk) noexcept nogil:
-    """Every record with bounds checks: offset deltas 0..n-1, timestamps in range, exactly the bytes given."""
+    """Check every record: bounds, offset deltas 0..n-1, timestamps in range, exactly the given bytes."""
     cdef const uint8_t* p = data
     cdef const uint8_t* end = data + size
-    cdef bint plain = not header.attributes & ATTRIBUTE_LOG_APPEND_TIME     # Else a record's own timestamp means nothing.
+    cdef bint plain = not header.attributes & ATTRIBUTE_LOG_APPEND_TIME     # Otherwise a record's own timestamp has no meaning.
     cdef int32_t index, length = 0
     cdef int error
     walk.max_timestamp = -1
@@ -232,7 +232,7 @@ cdef int walk_records(const uint8_t* data, size_t size, const BatchHeader* heade
     walk.headers = False
     for index in range(header.records_count):
         p = varint_at(p, end, &length)
-        # A record takes six bytes at least: attributes, two deltas, key, value and header lengths.
+        # A record takes at least six bytes: attributes, two deltas, key, value and header lengths.
         if p == NULL or length < 6 or length > end - p:
             return BATCH_BAD_COUNT if p == NULL else BATCH_BAD_RECORD
         if not plain or not walk_plain_record(p, p + length, index, header, walk):
@@ -254,7 +254,7 @@ cdef int walk_records(const uint8_t* data, size_t size, const BatchHeader* heade
 cdef int check_header(
     const uint8_t* data, size_t size, const ProduceRules* rules, int16_t produce_version, BatchHeader* header
 ) noexcept nogil:
-    """What can be said without looking at the records."""
+    """Checks that do not need the records."""
     cdef int codec, error
     if size == 0:
         return BATCH_NOT_ONE
@@ -282,7 +282,7 @@ cdef int check_header(
 
 
 cdef void set_time_limits(Walk* walk, const ProduceRules* rules, int64_t now_ms) noexcept nogil:
-    """The timestamps a record may have; with log append time any, since they are not kept."""
+    """The allowed record timestamps; with log append time any, since they are not kept."""
     cdef int64_t before = rules.timestamp_before_max_ms
     cdef int64_t after = rules.timestamp_after_max_ms
     walk.timestamp_min = -INT64_MAX - 1
@@ -299,7 +299,7 @@ cdef int rewrite_batch(
     Codecs* codecs, int target, const ProduceRules* rules, const uint8_t* records, size_t records_size,
     Writer* scratch, ValidBatch* valid,
 ) noexcept nogil:
-    """The batch with its records in another codec, in `scratch`. Length and CRC are set by the caller's finish."""
+    """Recompress the batch's records with another codec into `scratch`. The caller's finish sets length and CRC."""
     cdef int error = COMPRESSION_OK
     scratch.size = 0
     scratch.error = WIRE_OK
@@ -330,7 +330,7 @@ cdef int walk_and_rewrite(
     cdef int error = batch_unpack(codecs, valid.data, &valid.header, unpacked, &records, &records_size)
     if error:
         return error
-    # Nothing is rewritten when records are refused, so `scratch` can hold which ones.
+    # Nothing is rewritten when records are refused, so `scratch` can hold the list of them.
     walk.refused = scratch
     scratch.size = 0
     scratch.error = WIRE_OK
@@ -347,7 +347,8 @@ cdef int walk_and_rewrite(
 
 
 cdef int32_t record_errors_max(size_t batch_size) noexcept nogil:
-    """All records of an uncompressed batch. What a compressed one unpacks to must not make a response of gigabytes."""
+    """Check all records of an uncompressed batch. The cap keeps a compressed batch from causing a response of
+    gigabytes."""
     return <int32_t>min(batch_size // RECORD_BYTES_MIN + RECORD_ERRORS_ALWAYS, <size_t>0x7fffffff)
 
 

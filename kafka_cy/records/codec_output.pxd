@@ -1,9 +1,9 @@
-"""What all codecs share: growing the output up to its cap, and turning a Writer's error into a CompressionError."""
+"""Shared by all codecs: growing the output up to its cap, and converting a Writer's error to a CompressionError."""
 from kafka_cy.records.compression cimport COMPRESSION_NO_MEMORY, COMPRESSION_OK, COMPRESSION_TOO_LARGE
 from kafka_cy.records.wire cimport WIRE_OK, WIRE_TOO_LARGE, Writer, writer_reserve
 
 cdef enum:
-    GUESS_BYTES_MAX = 1 << 20           # A size that the input claims is believed up to here; more has to be earned.
+    GUESS_BYTES_MAX = 1 << 20           # A claimed size is trusted up to this; beyond it the buffer grows with actual output.
 
 
 cdef inline int writer_status(Writer* output) noexcept nogil:
@@ -13,8 +13,8 @@ cdef inline int writer_status(Writer* output) noexcept nogil:
 
 
 cdef inline size_t room_left(Writer* output, size_t wanted) noexcept nogil:
-    """How many bytes may be written at output.data + output.size: 0 at the cap, or (with output.error) without memory.
-    Grows a full buffer by `wanted`, or doubles it."""
+    """How many bytes may be written at output.data + output.size: 0 at the cap, or (with output.error) when out of
+    memory. Grows a full buffer by `wanted`, or doubles it."""
     cdef size_t allowed
     if output.size >= output.size_max:
         return 0
@@ -30,5 +30,5 @@ cdef inline size_t room_left(Writer* output, size_t wanted) noexcept nogil:
 
 
 cdef inline size_t first_guess(size_t size) noexcept nogil:
-    """The first buffer for the decompressed form of `size` bytes."""
+    """Allocate the first buffer for decompressing `size` bytes."""
     return min(max(size * 4, <size_t>4096), <size_t>GUESS_BYTES_MAX)

@@ -1,6 +1,6 @@
 """gzip, snappy (xerial framing and raw), lz4 frame and zstd into growing buffers, with reused contexts.
 
-What is accepted is what Kafka's readers in Java accept; see compression.pyx.
+Accepts what Kafka's Java readers accept; see compression.pyx.
 """
 from libc.stdint cimport int32_t, uint8_t
 
@@ -16,7 +16,7 @@ cdef enum Codec:
 
 cdef enum CompressionError:
     COMPRESSION_OK = 0
-    COMPRESSION_CORRUPT = 1     # the bytes are not what the codec says
+    COMPRESSION_CORRUPT = 1     # the bytes are invalid for the codec
     COMPRESSION_TOO_LARGE = 2   # would unpack past output.size_max
     COMPRESSION_NO_MEMORY = 3
     COMPRESSION_UNKNOWN_CODEC = 4
@@ -43,7 +43,7 @@ cdef int compress(
 ) noexcept nogil
 # For messages of magic 0: Kafka before 0.10 wrote lz4 frames with a wrong header checksum, which is not checked here.
 cdef int decompress_legacy_lz4(const uint8_t* data, size_t size, Writer* output) noexcept nogil
-# A buffer for unpacked records that lives in `codecs`, empty, capped at `size_max`. Release it when done (it shrinks
-# when it grew beyond what is worth keeping); one user at a time.
+# An empty buffer for unpacked records, owned by `codecs` and capped at `size_max`. Release it when done (it shrinks if
+# it grew too large to keep); one user at a time.
 cdef Writer* codecs_unpacked(Codecs* codecs, size_t size_max) noexcept nogil
 cdef void codecs_unpacked_release(Codecs* codecs) noexcept nogil

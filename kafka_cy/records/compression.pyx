@@ -1,8 +1,8 @@
 """gzip, snappy, lz4 and zstd without the GIL, through the system libraries, with contexts that are created once.
 
-Each codec has a module of its own. What they accept is what Kafka's readers in Java accept: a batch that they refuse
-stops every Java consumer of its partition, so the broker must not store it. Decompression streams into a growing buffer
-and stops at its `size_max`: a size that the input claims is a hint at most.
+Each codec has its own module. They accept exactly what Kafka's Java readers accept: a batch that those refuse stops
+every Java consumer of its partition, so the broker must not store it. Decompression streams into a growing buffer
+and stops at its `size_max`: a claimed size is only a hint.
 """
 from libc.stdint cimport SIZE_MAX, int32_t, uint8_t
 from libc.stdlib cimport calloc, free
@@ -19,7 +19,7 @@ cdef enum:
 
 
 cdef Codecs* codecs_new() noexcept nogil:
-    """Empty: a context is created when it is first needed. NULL: no memory."""
+    """Start empty: contexts are created on first use. NULL: out of memory."""
     cdef Codecs* codecs = <Codecs*>calloc(1, sizeof(Codecs))
     if codecs != NULL:
         writer_init(&codecs.unpacked, 0)
@@ -37,7 +37,7 @@ cdef void codecs_free(Codecs* codecs) noexcept nogil:
 
 
 cdef Writer* codecs_unpacked(Codecs* codecs, size_t size_max) noexcept nogil:
-    # A Writer looks at its limit when it grows, so a buffer that is larger already must go.
+    # A Writer checks its limit only when it grows, so a buffer that is already larger is freed.
     if codecs.unpacked.capacity > size_max:
         writer_free(&codecs.unpacked)
     codecs.unpacked.size = 0

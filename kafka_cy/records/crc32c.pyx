@@ -1,4 +1,4 @@
-"""CRC32C (Castagnoli) without the GIL: the kernels stand in crc32c.h, the choice is made at import."""
+"""CRC32C (Castagnoli) without the GIL: the kernels are in crc32c.h; one is chosen at import."""
 from libc.stdint cimport uint8_t, uint32_t
 
 cdef extern from "crc32c.h":

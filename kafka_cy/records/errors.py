@@ -1,4 +1,4 @@
-"""What can be wrong with a batch, as Python sees it."""
+"""Errors in a batch, as seen from Python."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _SENTENCES = {
 class InvalidBatch(ValueError):
     """A batch that cannot be read or may not be appended.
 
-    Attributes: `code` says why, `record_index` which record (-1: the batch as a whole).
+    Attributes: `code` gives the reason, `record_index` the record (-1: the whole batch).
     """
 
     def __init__(self, code: int, record_index: int = -1) -> None:

@@ -1,7 +1,8 @@
-"""gzip as java.util.zip.GZIPInputStream reads it: a stream that we accept must not stop a Java consumer.
+"""gzip as java.util.zip.GZIPInputStream reads it: an accepted stream must not stop a Java consumer.
 
-zlib does the inflating. Headers and trailers are read here, because zlib's own reader differs: it also takes zlib
-streams, and refuses reserved flags. Members may follow one another. What follows a member and is no header is ignored.
+zlib does the inflating. Headers and trailers are read here, because zlib's own reader differs: it also accepts zlib
+streams, and refuses reserved flags. Members may follow one another. Bytes after a member that are not a header are
+ignored.
 """
 from libc.limits cimport UINT_MAX
 from libc.stdint cimport int32_t, uint8_t, uint32_t
@@ -49,7 +50,7 @@ cdef enum:
     FLAG_NAME = 0x08
     FLAG_COMMENT = 0x10
     JAVA_BUFFER_SIZE = 8192             # GZIPInputStream's input buffer, as Kafka creates it
-    JAVA_LAST_BYTES_MAX = 18            # with at most so many bytes left, all of them buffered, Java ends without a look
+    JAVA_LAST_BYTES_MAX = 18            # with at most this many bytes left, all of them buffered, Java ends without checking them
     EMPTY_MEMBERS_MAX = 1000            # in a row; Java recurses for each, and fails at some thousands
 
 
@@ -62,7 +63,7 @@ cdef void gzip_free(Codecs* codecs) noexcept nogil:
 
 
 cdef z_stream* inflater(Codecs* codecs) noexcept nogil:
-    """Ready for a new stream; NULL without memory."""
+    """Prepare for a new stream; NULL when out of memory."""
     if codecs.inflater != NULL:
         inflateReset(<z_stream*>codecs.inflater)
         return <z_stream*>codecs.inflater
@@ -81,7 +82,7 @@ cdef void deflater_free(Codecs* codecs) noexcept nogil:
 
 
 cdef z_stream* deflater(Codecs* codecs, int32_t level) noexcept nogil:
-    """Ready for a new gzip stream of this level; NULL without memory (or for a level that zlib does not know)."""
+    """Prepare for a new gzip stream of this level; NULL when out of memory (or for a level that zlib does not know)."""
     if codecs.deflater != NULL and codecs.deflater_level != level:
         deflater_free(codecs)
     if codecs.deflater != NULL:
@@ -106,7 +107,7 @@ cdef inline uint32_t load_le32(const uint8_t* p) noexcept nogil:
 
 
 cdef size_t skip_text(const uint8_t* data, size_t size, size_t at) noexcept nogil:
-    """The place after a text that ends with a zero byte; 0 when it does not end."""
+    """The position after a zero-terminated text; 0 if it is not terminated."""
     while at < size:
         at += 1
         if data[at - 1] == 0:
@@ -115,7 +116,7 @@ cdef size_t skip_text(const uint8_t* data, size_t size, size_t at) noexcept nogi
 
 
 cdef size_t header_size(const uint8_t* data, size_t size) noexcept nogil:
-    """The size of the member's header at `data`; 0: Java refuses it. As Java, it does not look at reserved flags."""
+    """The size of the member's header at `data`; 0: Java refuses it. Like Java, it ignores reserved flags."""
     cdef size_t at = FIXED_HEADER_SIZE
     cdef uint8_t flags
     if size < FIXED_HEADER_SIZE or data[0] != 0x1f or data[1] != 0x8b or data[2] != METHOD_DEFLATE:
@@ -167,7 +168,7 @@ cdef int inflate_member(
             return COMPRESSION_NO_MEMORY
         if status == Z_STREAM_END:
             break
-        # Room for output is left and the input is used up: it is cut short.
+        # Output space remains and the input is used up: the stream is truncated.
         if status != Z_OK or (stream.avail_in == 0 and stream.avail_out > 0):
             return COMPRESSION_CORRUPT
     consumed[0] = <size_t>(stream.next_in - data)
@@ -187,7 +188,7 @@ cdef bint trailer_matches(const uint8_t* trailer, const uint8_t* member, size_t 
 cdef int gzip_decompress(Codecs* codecs, const uint8_t* data, size_t size, Writer* output) noexcept nogil:
     cdef z_stream* stream = inflater(codecs)
     cdef size_t at, start, consumed = 0, header
-    cdef size_t buffered                # up to where Java has read when it is at `at`
+    cdef size_t buffered                # how far Java has read when its position is `at`
     cdef int error, empty = 0
     if stream == NULL:
         return COMPRESSION_NO_MEMORY

@@ -1,4 +1,4 @@
-"""Reading message sets of magic 0 and 1 (logs written by Kafka before 0.11); see legacy.pyx."""
+"""Reading message sets of magic 0 and 1 (logs written by Kafka before 0.11). See legacy.pyx."""
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t
 
 from kafka_cy.records.compression cimport Codecs
@@ -22,7 +22,7 @@ cdef struct LegacyMessage:
 cdef struct LegacyIterator:
     Reader reader
     int64_t offset_shift        # added to the inner (relative) offsets
-    bint log_append_time        # the wrapper's timestamp is everybody's
+    bint log_append_time        # the wrapper's timestamp applies to all
     int64_t wrapper_timestamp
 
 # One message at the start of `data` (whole, bounds-checked): a BatchError.

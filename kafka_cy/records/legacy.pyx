@@ -1,8 +1,9 @@
-"""Message sets of magic 0 and 1: what stands in logs that Kafka wrote before 0.11. Reading only, without the GIL.
+"""Message sets of magic 0 and 1: the format of logs written by Kafka before 0.11. Reading only, without the GIL.
 
-A message: offset int64, size int32, CRC-32 int32, magic int8, attributes int8, (magic 1: timestamp int64), key, value
-(each with an int32 length, -1 null). A compressed wrapper is a message whose value is a compressed message set; in
-magic 1 the inner offsets count from 0 and the wrapper has the offset of the last of them, in magic 0 they are absolute.
+A message: offset int64, size int32, CRC-32 int32, magic int8, attributes int8, (magic 1: timestamp int64), key,
+value (each with an int32 length, -1 null). A compressed wrapper is a message whose value is a compressed message
+set. In magic 1 the inner offsets count from 0 and the wrapper has the offset of the last of them; in magic 0 they
+are absolute.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
@@ -104,7 +105,7 @@ cdef int legacy_iterate(
     if wrapper.magic == 0:
         return BATCH_OK
     iterator.log_append_time = wrapper.attributes & 0x08 != 0
-    # The wrapper has the offset of its last message, so the shift is known once that one is.
+    # The wrapper has the offset of its last message, so the shift is known once the last message is.
     last = iterator.reader
     inner.offset = 0
     while reader_remaining(&last) > 0:

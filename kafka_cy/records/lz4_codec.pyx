@@ -1,7 +1,7 @@
 """lz4 frames as Kafka's Lz4BlockInputStream reads them.
 
-It reads one frame of independent blocks, without a dictionary. It skips the content size, checks the checksums of the
-header and of blocks, but not that of the content, and ignores what follows the frame.
+It reads one frame of independent blocks, without a dictionary. It skips the content size, verifies the checksums of
+the header and of blocks, but not of the content, and ignores everything after the frame.
 """
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
@@ -50,7 +50,7 @@ cdef enum:
     FLAG_VERSION = 0xc0
     VERSION_1 = 0x40
     BLOCK_IS_PLAIN = 0x80000000u
-    EXPANSION_MAX = 255                 # a byte of a block gives at most so many
+    EXPANSION_MAX = 255                 # maximum expansion per byte of a block
     DEFAULT_LEVEL = 9                   # Kafka's default of compression.lz4.level: the fast compressor
     HIGH_LEVEL_MIN = 3
     HIGH_LEVEL_MAX = 12
@@ -127,7 +127,7 @@ cdef int read_header(const uint8_t* data, size_t size, bint header_checksum, Fra
 
 
 cdef int block_beyond_cap(const uint8_t* data, size_t size, size_t size_max) noexcept nogil:
-    """Whether a block that did not fit below the cap is too large, or corrupt."""
+    """Whether a block that did not fit below the cap is too large or corrupt."""
     cdef char* place = <char*>malloc(size_max)
     cdef int unpacked
     if place == NULL:
@@ -195,7 +195,7 @@ cdef void lz4_free(Codecs* codecs) noexcept nogil:
 
 
 cdef int lz4_compress(Codecs* codecs, int32_t level, const uint8_t* data, size_t size, Writer* output) noexcept nogil:
-    """64 KiB independent blocks, no checksums but the header's: what Kafka writes."""
+    """Write 64 KiB independent blocks with only the header checksum, as Kafka does."""
     cdef LZ4F_preferences_t preferences
     cdef size_t bound, at = 0, written
     cdef uint8_t* place

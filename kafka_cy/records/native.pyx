@@ -1,6 +1,6 @@
-"""The C code of this package for Python callers; `kafka_cy.records` is the pleasant form.
+"""The C code of this package for Python callers; `kafka_cy.records` is the convenient interface.
 
-One set of compression contexts serves all calls; it is only touched with the GIL held.
+One set of compression contexts serves all calls; it is only used with the GIL held.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
@@ -136,7 +136,7 @@ cdef object bytes_or_none(const uint8_t* data, int32_t size):
 
 
 cdef inline object new_record(object key, object value, int64_t timestamp_ms, object headers, int64_t offset):
-    """A Record, filled as tuples are: its constructor, a Python function, would cost more than all else of the record."""
+    """A Record, filled like a tuple: calling its Python constructor would cost more than the rest of the record."""
     cdef object timestamp = timestamp_ms, place = offset
     cdef object record = PyType_GenericAlloc(<PyTypeObject*>record_type, RECORD_FIELDS)
     forget_hash(record)
@@ -269,7 +269,7 @@ cdef int write_nullable(Writer* w, object data) except -1:
     if data is None:
         write_varint(w, -1)
         return 0
-    if PyBytes_CheckExact(data):    # a buffer of it would cost more than the rest of its record
+    if PyBytes_CheckExact(data):    # a buffer for it would cost more than the rest of its record
         write_varint(w, <int32_t>PyBytes_GET_SIZE(data))
         write_raw(w, PyBytes_AS_STRING(data), <size_t>PyBytes_GET_SIZE(data))
         return 0
@@ -280,7 +280,7 @@ cdef int write_nullable(Writer* w, object data) except -1:
 
 
 cdef inline object field_of(object record, Py_ssize_t index):
-    # Cython's own tuple is exactly a tuple, which a Record is not.
+    # Cython's own tuple check requires an exact tuple, which a Record is not.
     return <object>PyTuple_GET_ITEM(record, index)
 
 
@@ -352,7 +352,7 @@ def build_batch(
     cdef Writer plain, output
     cdef int error
     if not records:
-        codec = CODEC_NONE      # a batch without records (left behind by compaction) is never compressed
+        codec = CODEC_NONE      # a batch without records (left by compaction) is never compressed
     header.base_offset = base_offset
     header.leader_epoch = leader_epoch
     header.attributes = <int16_t>((attributes & ~ATTRIBUTE_CODEC_MASK) | codec)
@@ -402,7 +402,7 @@ def validate(
     rules.unpacked_bytes_max = unpacked_bytes_max
     writer_init(&scratch, 0x7fffffff)
     try:
-        # Patched in place: a fresh copy that nobody else has seen yet.
+        # Patched in place: a fresh copy that is not shared yet.
         error = batch_validate(
             codecs, <uint8_t*>PyBytes_AS_STRING(own), <size_t>data.shape[0], &rules, now_ms, <int16_t>produce_version,
             &scratch, &valid,

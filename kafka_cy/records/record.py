@@ -1,4 +1,4 @@
-"""A record, as Python callers give and get it."""
+"""A record, as Python callers pass and receive it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 class Record(NamedTuple):
     """One record. `offset` is absolute; -1 when building means "the next one".
 
-    `timestamp_ms` is -1 where there is none. Keys of headers that are not UTF-8 read as surrogate escapes.
+    `timestamp_ms` is -1 if missing. Header keys that are not UTF-8 are decoded with surrogate escapes.
     """
 
     key: bytes | None = None

@@ -1,9 +1,9 @@
 """snappy as org.xerial.snappy.SnappyInputStream reads it: blocks in xerial's framing, or one raw block.
 
-xerial's stream begins with 0x82 "SNAPPY" 0, a version and the least compatible version (int32, big endian); then
-blocks follow, each behind its size (int32, big endian). Streams may follow one another. As in Java, the versions of the
-first header are not checked, and one to three bytes at the end are ignored. One difference is on purpose: what Java does
-with blocks behind a further header that is damaged depends on how it is called; here such a stream is refused.
+xerial's stream begins with 0x82 "SNAPPY" 0, a version and the least compatible version (int32, big endian). Blocks
+follow, each after its size (int32, big endian). Streams may follow one another. As in Java, the versions of the
+first header are not checked, and one to three bytes at the end are ignored. One difference is deliberate: Java's
+handling of blocks after a damaged further header depends on how it is called; here such a stream is refused.
 """
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memcmp
@@ -35,7 +35,7 @@ cdef int snappy_block(const uint8_t* data, size_t size, Writer* output) noexcept
     cdef uint8_t* place
     if snappy_uncompressed_length(<const char*>data, size, &unpacked) != 0:
         return COMPRESSION_CORRUPT
-    # No element gives more than 64 bytes for 3: the block cannot hold what it claims beyond that.
+    # No element expands 3 bytes to more than 64: a block that claims more is refused.
     if unpacked > size * 22 + 64:
         return COMPRESSION_CORRUPT
     place = writer_reserve(output, unpacked)
@@ -48,7 +48,7 @@ cdef int snappy_block(const uint8_t* data, size_t size, Writer* output) noexcept
 
 
 cdef int snappy_blocks(const uint8_t* data, size_t size, Writer* output) noexcept nogil:
-    """The blocks behind the first header."""
+    """Decompress the blocks after the first header."""
     cdef size_t at = 0
     cdef int32_t block
     cdef int error, headers = 0

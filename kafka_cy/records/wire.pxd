@@ -60,7 +60,7 @@ cdef inline size_t reader_remaining(Reader* r) noexcept nogil:
 
 
 cdef inline const uint8_t* read_raw(Reader* r, int64_t size) noexcept nogil:
-    """`size` bytes in place; NULL (and the error set) when they are not there."""
+    """`size` bytes in place; NULL (and the error set) when fewer remain."""
     cdef const uint8_t* start = r.position
     if r.error or size < 0 or size > <int64_t>(r.end - r.position):
         if not r.error:
@@ -181,7 +181,8 @@ cdef inline const uint8_t* read_bytes(Reader* r, bint flexible, int32_t* size) n
 
 
 cdef inline int32_t read_array_length(Reader* r, bint flexible, int32_t element_size_min) noexcept nogil:
-    """The count of a (nullable) array, -1 for null (any negative one). One that the bytes left cannot hold is an error."""
+    """The count of a (nullable) array, -1 for null (any negative one). A count too large for the remaining bytes is an
+    error."""
     cdef int64_t count = <int64_t>read_uvarint(r) - 1 if flexible else read_int32(r)
     if r.error or count < 0:
         return -1
@@ -223,7 +224,7 @@ cdef inline void writer_free(Writer* w) noexcept nogil:
 
 
 cdef inline uint8_t* writer_reserve(Writer* w, size_t size) noexcept nogil:
-    """Room for `size` more bytes at the returned place (w.size is not moved); NULL on a sticky error."""
+    """Reserve `size` more bytes at the returned position (w.size is not moved); NULL on a sticky error."""
     cdef size_t wanted
     cdef uint8_t* grown
     if w.error:

@@ -1,7 +1,8 @@
 """zstd as zstd-jni's ZstdInputStream reads it, which Kafka's readers use.
 
-Frames may follow one another, skippable ones too. Checksums are checked. zstd-jni notices a last frame that is cut short
-only when it read some of it apart from the end of the frame before; we copy that, with the size of its reads.
+Frames may follow one another, including skippable ones. Checksums are verified. zstd-jni detects a truncated last
+frame only if it read part of it separately from the end of the previous frame; this decoder does the same, with the
+same read sizes.
 """
 from libc.stdint cimport int32_t, uint8_t
 
@@ -59,7 +60,7 @@ cdef void zstd_free(Codecs* codecs) noexcept nogil:
 
 
 cdef bint window_too_large(const uint8_t* data, size_t size) noexcept nogil:
-    """Whether the first frame asks for a window that streaming refuses. Decompressing in one go does not look at it."""
+    """Whether the first frame needs a window that streaming refuses. One-shot decompression does not check it."""
     cdef uint8_t window
     if size < 6 or data[4] & SINGLE_SEGMENT_FLAG:
         return False
@@ -117,7 +118,7 @@ cdef int zstd_decompress(Codecs* codecs, const uint8_t* data, size_t size, Write
         place = writer_reserve(output, <size_t>claimed)
         if place == NULL:
             return writer_status(output)
-        # In one go when the size is known: no window, no second copy. Several frames go the long way.
+        # One-shot when the size is known: no window, no second copy. Several frames are streamed.
         result = ZSTD_decompressDCtx(<ZSTD_DCtx*>codecs.zstd_reader, place, <size_t>claimed, data, size)
         if not ZSTD_isError(result):
             output.size += result
