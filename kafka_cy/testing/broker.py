@@ -28,10 +28,10 @@ class BrokerStartError(RuntimeError):
 class Broker:
     """One broker on free ports of 127.0.0.1 with its data in a temporary folder.
 
-    `config` holds keys of Kafka's `server.properties`. `folder` holds the broker's data and log (by default a temporary
+    `config` holds keys of Kafka's `server.properties`. `folder` holds the broker's data and log (default: a temporary
     folder that `stop` removes). With `own_process_group` the terminal's Ctrl-C does not reach it. If the process
-    that started it ends, even by SIGKILL, the broker ends and removes its temporary folder. Use it as a context manager, or
-    call `start` and `stop`. A restarted broker keeps its ports and data. It is not thread-safe.
+    that started it ends, even by SIGKILL, the broker ends and removes its temporary folder. Use it as a context manager
+    or call `start` and `stop`. A restarted broker keeps its ports and data. It is not thread-safe.
     """
 
     def __init__(

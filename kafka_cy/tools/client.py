@@ -17,7 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 REQUEST_TIMEOUT_S = 15.0
 SETTINGS = "kafka_cy.client_settings"  # of the running command, in click's context
 
-#: The names of Kafka's clients for stores of type PEM: librdkafka's names.
+#: Settings of Kafka's clients for stores of type PEM, with the names that librdkafka has for them.
 PEM_NAMES = {
     "ssl.truststore.location": ("ssl.ca.location",),
     "ssl.truststore.certificates": ("ssl.ca.pem",),
