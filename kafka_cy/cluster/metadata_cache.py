@@ -7,6 +7,7 @@ replaced as a whole and never modified, and iterations use a copy (all_topics, c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -89,9 +90,13 @@ class MetadataCache:
         self._listeners.append(listener)
 
     def announce(self, change: Change) -> None:
-        """Call the listeners for a change that readers see already."""
-        for listener in self._listeners:
-            listener(change)
+        """Call the listeners for a change that readers see already.
+
+        All of them are called, even if one fails. Its exception is raised afterwards, with those of others as its context.
+        """
+        with ExitStack() as calls:
+            for listener in reversed(self._listeners):  # the last callback is called first
+                calls.callback(listener, change)
 
     def replace_content(self, other: MetadataCache) -> None:
         """Take over the topics and configurations of `other`, which must have no other user."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from kafka_cy.storage import checkpoints
 from kafka_cy.storage.compacted_logs import CompactedLogs
-from kafka_cy.storage.log import count_of_failures
+from kafka_cy.storage.log import PartitionLog, count_of_failures
 from kafka_cy.storage.log_dir import LogDir, LogDirError
 from kafka_cy.storage.partition import HostedPartition
 
@@ -39,6 +39,7 @@ class HostedLogs:
         self.wake = threading.Event()  # the log manager's thread has work
         self.partitions: dict[Key, HostedPartition] = {}
         self.dir_of: dict[Key, str] = {}
+        self.leaving: dict[Key, PartitionLog] = {}  # sources of moves that still have their partition's name
         self.dirs: dict[str, LogDir] = {}  # working directories
         self.offline_dirs: set[str] = set()
         self.failed_dirs: list[LogDir] = []  # offline since the start; still locked because their logs are still open

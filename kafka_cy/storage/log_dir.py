@@ -169,8 +169,11 @@ def folder_aside(path: str, topic: str, index: int, suffix: Literal["delete", "f
 def remove_tree(folder: str) -> None:
     """Remove a folder and its contents; anything that cannot be removed stays.
 
-    The topic id is removed first, so that the remains after a crash cannot pass for a whole partition (LogLoader).
+    The topic id is removed first, so that the remains after a crash cannot pass for a whole partition (LogLoader). Raises
+    ValueError for a folder that was not set aside or made for removal: a folder with a partition's name is never removed.
     """
+    if not folder.endswith(("-delete", "-future")):
+        raise ValueError(f"{folder} is not a folder that was set aside to be removed")
     import shutil  # not needed at start
 
     with contextlib.suppress(OSError):

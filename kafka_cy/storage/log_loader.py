@@ -16,7 +16,7 @@ from kafka_cy.base.named_thread import NamedThread
 from kafka_cy.storage import checkpoints
 from kafka_cy.storage.hosted_logs import HostedLogs, Key
 from kafka_cy.storage.log import PartitionLog, StorageFailure
-from kafka_cy.storage.log_dir import NO_TOPIC_ID, LogDirError, folder_aside, write_topic_id
+from kafka_cy.storage.log_dir import FOLDER_NAME_MAX, NO_TOPIC_ID, LogDirError, folder_aside, write_topic_id
 from kafka_cy.storage.partition import HostedPartition
 from kafka_cy.storage.partition_folders import (
     KnownTopics,
@@ -89,7 +89,9 @@ class LogLoader:
         for content in self._contents.values():
             for folder in content.deletions + content.copies:
                 topic = self._name_of.get(folder.topic_id)
-                if topic is not None and folder.partition < self._known[topic][1]:
+                if folder.topic_id == NO_TOPIC_ID:
+                    self._settle_without_id(folder)
+                elif topic is not None and folder.partition < self._known[topic][1]:
                     left.setdefault((topic, folder.partition), []).append(folder)
                 else:
                     self._hosted.remove_later(folder.path, 0)
@@ -102,6 +104,19 @@ class LogLoader:
                     self._hosted.warn("a folder is kept until all log directories can be read", folder=folder.path)
             else:
                 self._restore(key, folders)
+
+    def _settle_without_id(self, folder: PartitionFolder) -> None:
+        """What a removal has left half-way, or the whole log of a broker before Kafka 2.8: only the name tells of its topic."""
+        whole_name = len(os.path.basename(folder.path)) < FOLDER_NAME_MAX  # noqa: PTH119 a longer one is cut
+        in_use = whole_name and folder.partition < self._known.get(folder.topic, (NO_TOPIC_ID, 0))[1]
+        if in_use and (folder.topic, folder.partition) not in self._current:
+            if self._incomplete:
+                self._hosted.warn("a folder is kept until all log directories can be read", folder=folder.path)
+            else:
+                self._set_aside(folder, "a folder may be the only log of a partition, but tells no topic id: it was renamed")
+            return
+        self._hosted.warn("a folder that a deletion or a move has left is removed; it tells no topic id", folder=folder.path)
+        self._hosted.remove_later(folder.path, 0)
 
     def _restore(self, key: Key, folders: list[PartitionFolder]) -> None:
         """A crash, of an earlier version or of Apache Kafka, between the two renames of a move."""
@@ -135,10 +150,17 @@ class LogLoader:
         if self._end_offset(key, copy) < self._end_offset(key, source):
             self._set_aside(copy, "a move between log directories was cut off: its copy is stray and was renamed")
             return source
+        self._offsets[copy.log_dir, key] = self._offsets_of_move(key, copy, source)
         renamed = self._rename(source, "delete")
         self._hosted.remove_later(renamed, 0)
         self._hosted.warn("a move between log directories was cut off and is finished", folder=copy.path, removed=renamed)
         return copy
+
+    def _offsets_of_move(self, key: Key, copy: PartitionFolder, source: PartitionFolder) -> Offsets:
+        """The crash may have come before the checkpoints of the copy's directory: the source's tell of DeleteRecords."""
+        start, recovery, watermark, cleaned = self._offsets_of(key, copy)
+        source_start, _, source_watermark, _ = self._offsets_of(key, source)
+        return max(start, source_start), recovery, max(watermark, source_watermark), cleaned
 
     def _end_offset(self, key: Key, folder: PartitionFolder) -> int:
         log = self._open_log(key, folder)

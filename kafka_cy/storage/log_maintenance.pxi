@@ -327,7 +327,7 @@ cdef int32_t count_deletable(
 
 cdef int retire_oldest(Log* log, int32_t count, int64_t end_offset, Segment*** taken, int32_t* taken_count) noexcept nogil:
     """With the append mutex: the oldest segments leave the list. A StorageError. `end_offset`: of the log when they were
-    counted; the active segment stays when it has grown since."""
+    counted; the segment that was active then stays when it has grown since, also when it was rolled afterwards."""
     cdef int error = log_check_state(log)
     if error:
         return error
@@ -336,6 +336,8 @@ cdef int retire_oldest(Log* log, int32_t count, int64_t end_offset, Segment*** t
             count -= 1
         else:
             error = roll_locked(log, end_offset)            # the active segment is over as well
+    elif log.segments[count].base_offset > end_offset:
+        count -= 1
     if error or count <= 0:
         return error
     if log.segments[count].base_offset > log.start_offset:

@@ -15,7 +15,7 @@ from typing import Any
 
 from kafka_cy.storage.hosted_logs import HostedLogs, Key
 from kafka_cy.storage.log import PartitionLog, StorageFailure
-from kafka_cy.storage.log_dir import NO_TOPIC_ID, LogDir, LogDirError, folder_aside, write_topic_id
+from kafka_cy.storage.log_dir import NO_TOPIC_ID, LogDir, LogDirError, folder_aside, read_topic_id, write_topic_id
 from kafka_cy.storage.log_loader import THREADS, LogLoader, in_threads
 from kafka_cy.storage.log_upkeep import LogUpkeep
 from kafka_cy.storage.partition import HostedPartition
@@ -25,6 +25,7 @@ from kafka_cy.storage.partition_folders import (
     LogDirContent,
     PartitionFolder,
     belongs_to,
+    holds_partition,
     is_of_earlier_topic,
     scan,
 )
@@ -200,7 +201,10 @@ class LogManager:
             if path not in hosted.dirs:
                 raise hosted.not_usable(path)
             folder = f"{path}/{topic}-{index}"
-            os.makedirs(folder, exist_ok=True)
+            try:
+                os.makedirs(folder)
+            except FileExistsError:
+                self._set_aside_other(folder, topic, index, topic_id)
             write_topic_id(folder, topic_id)
             log = PartitionLog(folder, hosted.config_of(topic), clean=True)
             partition = HostedPartition(log, topic, topic_id, index, 0)
@@ -209,6 +213,16 @@ class LogManager:
             hosted.unsynced.add(path)
             hosted.compacted.add(partition, hosted.config_of(topic))
             return partition
+
+    def _set_aside_other(self, folder: str, topic: str, index: int, topic_id: bytes) -> None:
+        """A new partition must not take over the records of another topic. With the mutex. Raises OSError."""
+        if holds_partition(folder) and read_topic_id(folder) != topic_id:
+            path = os.path.dirname(folder)  # noqa: PTH120
+            stray = folder_aside(path, topic, index, "stray")
+            os.rename(folder, stray)  # noqa: PTH104
+            self._hosted.unsynced.add(path)
+            self._hosted.warn("a log with the name of a new partition is stray and was renamed", folder=folder, to=stray)
+            os.makedirs(folder)
 
     def _emptiest(self) -> str:
         hosted = self._hosted
@@ -223,13 +237,16 @@ class LogManager:
         return min(counts, key=lambda path: counts[path])
 
     def delete(self, topic: str, index: int) -> None:
-        """Gone at once for everybody; its files go after file.delete.delay.ms. sync_directories() makes it durable."""
+        """Gone at once for everybody; its files go after file.delete.delay.ms. sync_directories() makes it durable.
+
+        Raises OSError when its folder cannot be renamed; the log directory is offline then.
+        """
         hosted, key = self._hosted, (topic, index)
         with hosted.mutex:
             partition = hosted.partitions.pop(key, None)
             if partition is None:
                 return
-            path = hosted.dir_of.pop(key)
+            del hosted.dir_of[key]
             delay_ms = hosted.delete_delay_ms(topic)
             if not any(name == topic for name, _ in hosted.partitions):
                 hosted.set_config(topic, None)
@@ -240,10 +257,26 @@ class LogManager:
             self.deleted_counts = [a + b for a, b in zip(before, counts, strict=True)]
             partition.log.abandon()
             hosted.compacted.remove(partition)
-            folder = folder_aside(path, topic, index, "delete")
-            hosted.unsynced.add(path)
-            partition.log.rename(folder)
-            hosted.remove_later(folder, delay_ms)
+            source = hosted.leaving.pop(key, None)  # of a move that has not finished
+            try:
+                if source is not None:
+                    source.abandon()
+                    self._rename_deleted(source, key, delay_ms)
+            finally:
+                self._rename_deleted(partition.log, key, delay_ms)
+
+    def _rename_deleted(self, log: PartitionLog, key: Key, delay_ms: int) -> None:
+        """With the mutex."""
+        hosted = self._hosted
+        path = os.path.dirname(log.directory)  # noqa: PTH120
+        folder = folder_aside(path, *key, "delete")
+        hosted.unsynced.add(path)
+        try:
+            log.rename(folder)
+        except OSError as error:
+            hosted.take_offline(path, error.strerror or str(error))
+            raise
+        hosted.remove_later(folder, delay_ms)
 
     def sync_directories(self) -> None:
         """Make new folders of partitions, and the renaming of deleted ones, durable."""

@@ -72,6 +72,7 @@ class LogMoves:
         try:
             _forget_earlier_move(source.directory)
             copy_log(source, target, self._stopping)
+            self._hosted.write_checkpoints()  # a crash during the swap must not undo DeleteRecords calls of a long copy
             source.seal()  # appends fail with a retriable error, for the few milliseconds of the swap
             copy_log(source, target, self._stopping)
             if self._stopping():
@@ -80,52 +81,66 @@ class LogMoves:
             target.flush()
             checkpoints.write_file(f"{folder}/{MOVED_FROM}", source.directory)
             self._put_in_place(partition, key, path, target)  # the source stays sealed
-        except OSError:
-            self._give_up(partition, path, source, target)
+        except BaseException:  # also MemoryError: a source that stays sealed takes no records
+            self._give_up(partition, key, path, target)
             raise
         finally:
+            if partition.log is source:
+                source.unseal()
             source.release_cleaning()
             self.copies.pop(key, None)
-        self._retire_source(key, source, target)
+        self._retire_source(key, path, source, target)
 
     def _put_in_place(self, partition: HostedPartition, key: Key, path: str, target: PartitionLog) -> None:
         """Serve from the copy. Raises OSError while the source is still served from."""
-        hosted = self._hosted
+        hosted, source = self._hosted, partition.log
         with hosted.mutex:
             if hosted.partitions.get(key) is not partition:
                 raise StorageFailure(f"{key[0]}-{key[1]} was deleted while it was moved", 12)
             target.rename(f"{path}/{key[0]}-{key[1]}")
             if not hosted.sync_directory(path):
                 raise LogDirError("not writable", f"log directory {path} failed while {key[0]}-{key[1]} was moved to it")
+            target.set_config(hosted.config_of(key[0]))  # it may have changed since the copy was made
             partition.swap_log(target)
             hosted.dir_of[key] = path
+            hosted.leaving[key] = source
 
-    def _give_up(self, partition: HostedPartition, path: str, source: PartitionLog, target: PartitionLog) -> None:
+    def _give_up(self, partition: HostedPartition, key: Key, path: str, target: PartitionLog) -> None:
+        """Remove the copy, unless it is served from."""
         hosted = self._hosted
+        if partition.log is target:
+            return
         if target.offline:
             hosted.take_offline(path, os.strerror(target.failed_errno))
         target.abandon()
+        if not target.directory.endswith("-future"):
+            # What a crash leaves of a folder with the partition's name would count as a whole copy. When the name cannot be
+            # taken away, the copy stays whole, for the next start.
+            target.rename(folder_aside(path, *key, "future"))
+            checkpoints.sync_directory(path)
         remove_tree(target.directory)
-        if partition.log is source:
-            source.unseal()
 
-    def _retire_source(self, key: Key, source: PartitionLog, target: PartitionLog) -> None:
+    def _retire_source(self, key: Key, path: str, source: PartitionLog, target: PartitionLog) -> None:
         """The copy is in place: the source's folder goes. A failure takes its directory offline, not the partition."""
         hosted = self._hosted
         old_dir = os.path.dirname(source.directory)  # noqa: PTH120
         with hosted.mutex:
             hosted.stale.add(key)
         hosted.write_checkpoints()  # the new place has the log start offset, the old one no offsets that come back
-        if hosted.dir_of.get(key) not in hosted.dirs:
-            return  # the new place failed: the source stays, for the next start
-        dying = folder_aside(old_dir, *key, "delete")
-        try:
-            source.rename(dying)
-        except OSError:
-            hosted.take_offline(old_dir, os.strerror(source.failed_errno))
-            raise
-        finally:
-            source.abandon()
+        with hosted.mutex:
+            if hosted.leaving.get(key) is not source:
+                return  # the partition was deleted, and this folder with it
+            if path not in hosted.dirs:
+                return  # the new place failed: the source stays, for the next start
+            dying = folder_aside(old_dir, *key, "delete")
+            try:
+                source.rename(dying)
+            except OSError:
+                hosted.take_offline(old_dir, os.strerror(source.failed_errno))
+                raise
+            finally:
+                source.abandon()
+            del hosted.leaving[key]
         if hosted.sync_directory(old_dir):
             hosted.remove_later(dying, hosted.delete_delay_ms(key[0]))
             with contextlib.suppress(OSError):

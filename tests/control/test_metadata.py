@@ -124,3 +124,18 @@ def test_a_recorded_deletion_is_finished_by_the_next_start(tmp_path: Path) -> No
     cluster.topic_changes.delete_topic("t")
     assert not cluster.topic_changes.deleting and cluster.store.children("/brokers/topics") == ["u"]
     cluster.store.close()
+
+
+def test_every_listener_hears_of_a_change() -> None:
+    """Whatever fails in one of them; its exception is raised afterwards."""
+    cache, heard = open_cluster(None).cache, []
+
+    def fail(change: object) -> None:
+        heard.append("failing")
+        raise ValueError("broken")
+
+    cache.add_listener(fail)
+    cache.add_listener(lambda change: heard.append("other"))
+    with pytest.raises(ValueError, match="broken"):
+        cache.announce(TopicsChanged((), ()))
+    assert heard == ["failing", "other"]

@@ -31,18 +31,19 @@ static void hang(int call) {
     while (hanging[call]) usleep(1000);
     __sync_fetch_and_sub(&waiting[call], 1);
 }
-/* The next lock that this thread takes in storage code waits before it is taken. */
+/* The n-th lock that this thread takes in storage code from now on waits before it is taken. */
 static __thread int stops_at_lock;
 static volatile int stopped, go_on;
-void stop_at_next_lock(void) { go_on = 0; stops_at_lock = 1; }
+void stop_at_lock(int n) { go_on = 0; stops_at_lock = n; }
+void stop_at_next_lock(void) { stop_at_lock(1); }
 int threads_stopped(void) { return stopped; }
 void let_go_on(void) { go_on = 1; }
 int pthread_mutex_lock(pthread_mutex_t *mutex) {
     static int (*real)(pthread_mutex_t *);
     Dl_info from;
     if (!real) real = (int (*)(pthread_mutex_t *))dlsym(RTLD_NEXT, "pthread_mutex_lock");
-    if (stops_at_lock && dladdr(__builtin_return_address(0), &from) && strstr(from.dli_fname, "/storage/")) {
-        stops_at_lock = 0;
+    if (stops_at_lock && dladdr(__builtin_return_address(0), &from) && strstr(from.dli_fname, "/storage/")
+        && --stops_at_lock == 0) {
         __sync_fetch_and_add(&stopped, 1);
         while (!go_on) usleep(1000);
         __sync_fetch_and_sub(&stopped, 1);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from kafka_cy.storage import log_moves
 from kafka_cy.storage.log import PartitionLog, StorageFailure
-from kafka_cy.storage.log_dir import LogDirError
+from kafka_cy.storage.log_dir import LogDirError, remove_tree
 from kafka_cy.storage.log_manager import LogManager
 from kafka_cy.storage.partition_folders import MOVED_FROM, parse_name
 from tests.storage.batches import batch
@@ -225,3 +226,165 @@ def test_a_move_is_begun_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     logs.move("t", 0, str(tmp_path / "d2"))
     logs.shutdown()
     assert moved == [str(tmp_path / "d2")]
+
+
+NEW_ID = b"new-new-new-new-"
+
+
+def stopped_at(logs: LogManager, monkeypatch: pytest.MonkeyPatch, step: str) -> threading.Event:
+    """Move t-0 to d2, up to that method of LogMoves; what is set for the move to go on."""
+    reached, go_on = threading.Event(), threading.Event()
+    original = getattr(log_moves.LogMoves, step)
+
+    def stop(*arguments: Any) -> None:
+        reached.set()
+        go_on.wait(30)
+        original(*arguments)
+
+    monkeypatch.setattr(log_moves.LogMoves, step, stop)
+    logs.move("t", 0, logs.log_dirs[1])
+    assert reached.wait(30)
+    return go_on
+
+
+@pytest.mark.parametrize("created", ["before", "after"])
+def test_a_topic_that_is_made_anew_at_the_end_of_a_move(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, created: str
+) -> None:
+    """The new one is empty, and its folder stays."""
+    logs = written(tmp_path)
+    go_on = stopped_at(logs, monkeypatch, "_retire_source")
+    logs.delete("t", 0)
+    if created == "before":
+        partition = logs.create("t", 0, NEW_ID, log_dir=str(tmp_path / "d1"))
+    go_on.set()
+    wait_until(lambda: not logs._upkeep.moves.copies and not list(tmp_path.glob("d?/*-delete")), "the end of the move")
+    if created == "after":
+        partition = logs.create("t", 0, NEW_ID, log_dir=str(tmp_path / "d1"))
+    assert partition.log_end_offset == 0 and partition.append(batch()) == 0
+    assert partition.log.directory == f"{tmp_path}/d1/t-0" and (tmp_path / "d1/t-0").is_dir()
+    logs.shutdown()
+
+
+def test_a_topic_that_is_made_anew_after_its_new_directory_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = written(tmp_path)
+    go_on = stopped_at(logs, monkeypatch, "_retire_source")
+    logs._hosted.take_offline(str(tmp_path / "d2"), "a failed disk")
+    go_on.set()
+    wait_until(lambda: not logs._upkeep.moves._waiting, "the move")
+    logs.delete("t", 0)
+    partition = logs.create("t", 0, NEW_ID)
+    assert partition.log.directory == f"{tmp_path}/d1/t-0" and partition.log_end_offset == 0
+    logs.shutdown()
+
+
+def test_a_new_partition_does_not_take_over_a_folder(tmp_path: Path) -> None:
+    lines: list[str] = []
+    logs = opened(tmp_path, lines)
+    logs.create("t", 0, TOPIC_ID, log_dir=str(tmp_path / "d1")).append(batch())
+    shutil.copytree(tmp_path / "d1/t-0", tmp_path / "d2/t-0")
+    logs.delete("t", 0)
+    assert logs.create("t", 0, NEW_ID, log_dir=str(tmp_path / "d2")).log_end_offset == 0
+    assert len(list(tmp_path.glob("d2/t-0.*-stray"))) == 1 and any("stray" in line for line in lines)
+    logs.shutdown()
+
+
+def test_a_deletion_that_cannot_rename_takes_the_directory_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import kafka_cy.storage.log_manager as log_manager
+
+    monkeypatch.setattr(UnableToRename, "failing", "-delete")
+    monkeypatch.setattr(log_manager, "PartitionLog", UnableToRename)
+    logs = written(tmp_path)
+    with pytest.raises(StorageFailure):
+        logs.delete("t", 0)
+    assert logs.offline_dirs == {str(tmp_path / "d1")}
+    assert logs.create("t", 0, NEW_ID).log.directory == f"{tmp_path}/d2/t-0"
+    logs.shutdown()
+
+
+@pytest.mark.parametrize("metadata", [None, ""])
+@pytest.mark.parametrize("suffix", ["delete", "future"])
+def test_the_only_folder_tells_no_topic_id(tmp_path: Path, suffix: str, metadata: str | None) -> None:
+    """It may be half of what was being removed, or all that there is: it is kept, but not opened."""
+    written(tmp_path).shutdown()
+    left = aside(tmp_path / "d1/t-0", suffix)
+    (left / "partition.metadata").unlink()
+    if metadata is not None:
+        (left / "partition.metadata").write_text(metadata)
+    lines: list[str] = []
+    logs = opened(tmp_path, lines)
+    assert not logs.partitions and len(logs.strays) == 1 and any("no topic id" in line for line in lines)
+    logs.shutdown()
+    (stray,) = tmp_path.glob("d1/t-0.*-stray")
+    assert any(path.suffix == ".log" and path.stat().st_size for path in stray.iterdir())
+
+
+def test_a_setting_that_is_changed_during_a_move_is_in_force_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = written(tmp_path)
+    go_on = stopped_at(logs, monkeypatch, "_put_in_place")
+    logs.set_config("t", {**CONFIG, "segment.bytes": len(batch())})
+    go_on.set()
+    partition = logs.partitions["t", 0]
+    wait_until(lambda: partition.log.directory.startswith(f"{tmp_path}/d2") and partition.state == 0, "the move")
+    before = len(partition.log.segments())
+    for _ in range(3):
+        partition.append(batch())
+    assert len(partition.log.segments()) == before + 3
+    logs.shutdown()
+
+
+def test_memory_runs_out_in_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source takes records again."""
+    lines: list[str] = []
+    logs = opened(tmp_path, lines)
+    partition = logs.create("t", 0, TOPIC_ID, log_dir=str(tmp_path / "d1"))
+
+    def fail(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(log_moves.LogMoves, "_put_in_place", fail)
+    logs.move("t", 0, str(tmp_path / "d2"))
+    wait_until(lambda: any("work of the log manager failed" in line for line in lines), "the failure")
+    assert partition.append(batch()) == 0 and not list(tmp_path.glob("d2/t-0*"))
+    logs.shutdown()
+
+
+def test_a_new_name_that_is_not_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy loses the partition's name before anything in it is removed."""
+    removed: list[str] = []
+    monkeypatch.setattr(log_moves, "remove_tree", removed.append)
+    lines: list[str] = []
+    logs = opened(tmp_path, lines)
+    logs.create("t", 0, TOPIC_ID, log_dir=str(tmp_path / "d1")).append(batch())
+    monkeypatch.setattr(logs._hosted, "sync_directory", lambda path: False)
+    logs.move("t", 0, str(tmp_path / "d2"))
+    wait_until(lambda: any("work of the log manager failed" in line for line in lines), "the failure")
+    assert len(removed) == 1 and removed[0].endswith("-future") and not (tmp_path / "d2/t-0").exists()
+    assert logs.partitions["t", 0].append(batch()) == 1
+    logs.shutdown()
+
+
+def test_a_folder_with_a_partitions_name_is_never_removed(tmp_path: Path) -> None:
+    (tmp_path / "t-0").mkdir()
+    with pytest.raises(ValueError, match="set aside"):
+        remove_tree(str(tmp_path / "t-0"))
+    assert (tmp_path / "t-0").is_dir()
+
+
+def test_deleted_records_stay_deleted_when_a_move_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The power goes after the copy has got its name and before the checkpoints of its directory are written."""
+    (tmp_path / "running").mkdir()
+    logs = written(tmp_path / "running", records=0)
+    logs.partitions["t", 0].append(batch(10))  # the copy has the whole batch
+    logs.partitions["t", 0].delete_records(7)
+    go_on = stopped_at(logs, monkeypatch, "_retire_source")
+    crashed = Path(shutil.copytree(tmp_path / "running", tmp_path / "crashed"))
+    go_on.set()
+    logs.shutdown()
+    monkeypatch.undo()
+    (crashed / "d2/t-0" / MOVED_FROM).write_text(f"{crashed}/d1/t-0")
+    logs = opened(crashed)
+    partition = logs.partitions["t", 0]
+    assert partition.log.directory == f"{crashed}/d2/t-0"
+    assert (partition.log_start_offset, partition.log_end_offset) == (7, 10)
+    logs.shutdown()

@@ -125,3 +125,35 @@ thread.join()
 print(len([name for name in os.listdir(folder) if name.endswith(".log.deleted")]) > 1)
 """
     assert run_with_failing_disk(tmp_path, code) == ["True", "[]", "True", "True"]
+
+
+def test_retention_spares_what_is_appended_while_it_waits_for_a_lock(tmp_path: Path) -> None:
+    """Also when the segment that it found expired was rolled meanwhile. It waits at each of its locks in turn."""
+    code = f"""
+{IN_THREADS}
+NOW_MS = 10_000_000
+kept = []
+for lock in range(1, 13):
+    os.mkdir(f"{{folder}}/{{lock}}")
+    log = PartitionLog(f"{{folder}}/{{lock}}", {{"retention.ms": 1000}}, clean=True)
+    log.append(batch(timestamp_ms=1))
+    def retain():
+        disk.library.stop_at_lock(lock)
+        log.delete_old_segments(100, NOW_MS)
+    def append():
+        log.append(batch(timestamp_ms=NOW_MS))
+        log.roll()
+        log.append(batch(timestamp_ms=NOW_MS))
+    thread = in_thread(retain)
+    while thread.is_alive() and not disk.library.threads_stopped():
+        time.sleep(0.001)
+    appending = in_thread(append)
+    appending.join(0.3)  # not longer: the lock that is waited for may be the second one
+    disk.library.let_go_on()
+    appending.join()
+    thread.join()
+    kept.append(numbers(log)[-2:] == [1, 2])
+    log.close()
+print(len(kept), all(kept))
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["12", "True"]
