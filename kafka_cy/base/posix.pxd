@@ -27,6 +27,7 @@ cdef extern from "<errno.h>" nogil:
         ENOSPC
 
 cdef extern from "<unistd.h>" nogil:
+    int usleep(unsigned int us)
     int close(int fd)
     ssize_t read(int fd, void* data, size_t size)
     ssize_t write(int fd, const void* data, size_t size)

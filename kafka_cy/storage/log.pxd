@@ -97,6 +97,7 @@ cdef struct Log:
     int32_t state               # (a) LogState
     int32_t failed_errno        # (a) errno of the latest failed call
     int32_t flush_queued        # (a) a flush is in the background queue
+    int32_t flush_waiting       # (a) threads other than the background's that wait for the flush mutex
     int32_t sealed              # (a) changed with the append mutex: the log is being moved and rejects appends
     pthread_mutex_t append_mutex
     pthread_mutex_t segments_mutex

@@ -15,7 +15,7 @@ from kafka_cy.base.histogram cimport Histogram, histogram_add_shared
 from kafka_cy.base.posix cimport (
     EIO, EMFILE, ENFILE, ENOENT, ENOMEM, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, cut_file, join_path,
     modified_ms_of_file, name_file, open_file, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
-    pthread_mutex_unlock, read_some, rename_path, reserve_file, sync_path, unlink, write_whole,
+    pthread_mutex_unlock, read_some, rename_path, reserve_file, sync_path, unlink, usleep, write_whole,
 )
 from kafka_cy.records.batch cimport (
     ATTRIBUTE_CONTROL, ATTRIBUTE_LOG_APPEND_TIME, BATCH_OK, LOG_OVERHEAD, BatchHeader, batch_find_timestamp,

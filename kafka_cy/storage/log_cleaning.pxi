@@ -237,7 +237,9 @@ cdef int log_replace_segments(
     cdef int32_t first
     cdef int error
     cdef int failed
+    atomic_add_i32(&log.flush_waiting, 1)
     pthread_mutex_lock(&log.flush_mutex)        # so that no flush writes an index under the new segment's name
+    atomic_sub_i32(&log.flush_waiting, 1)
     failed = settle_rolled(log)
     pthread_mutex_lock(&log.append_mutex)
     error = log_check_state(log)

@@ -1,5 +1,9 @@
 # Flush, truncation, deletion, configuration, closing. Never on a reactor.
 
+cdef enum:
+    FLUSH_YIELDS_MAX = 50       # how often a background flush lets others go first
+    FLUSH_YIELD_US = 100
+
 cdef Log* log_ref(Log* log) noexcept nogil:
     atomic_add_i32(&log.references, 1)
     return log
@@ -120,19 +124,27 @@ cdef int flush_locked(Log* log) noexcept nogil:
 
 cdef int log_flush(Log* log) noexcept nogil:
     """All that was appended before the call is on disk after it. Appends go on meanwhile: that is the group commit. After a
-    failed sync nobody knows what is on disk, and a second try would tell a lie: the log goes offline."""
-    cdef int64_t begun = ticks_now()
+    failed sync nobody knows what is on disk, and a retried fsync may report success for lost pages: the log goes offline."""
     cdef int error
-    cdef int failed
+    atomic_add_i32(&log.flush_waiting, 1)
     pthread_mutex_lock(&log.flush_mutex)
-    error = log_check_state(log)
+    atomic_sub_i32(&log.flush_waiting, 1)
+    error = flush_and_notify(log)
+    pthread_mutex_unlock(&log.flush_mutex)
+    return error
+
+
+cdef int flush_and_notify(Log* log) noexcept nogil:
+    """With the flush mutex."""
+    cdef int64_t begun = ticks_now()
+    cdef int error = log_check_state(log)
+    cdef int failed
     if not error:
         failed = flush_locked(log)
         histogram_add_shared(&flush_times, ticks_now() - begun)
         if failed:
             error = fail_log(log, failed)
     notify_flushed(log)
-    pthread_mutex_unlock(&log.flush_mutex)
     return error
 
 
@@ -163,8 +175,16 @@ cdef void log_remove_listener(Log* log, void* context) noexcept nogil:
 
 cdef void flush_job(void* context) noexcept nogil:
     cdef Log* log = <Log*>context
+    cdef int32_t round
+    # A log that is flushed without a pause would take the mutex again and again before the threads that wait for it.
+    for round in range(FLUSH_YIELDS_MAX):  # no-cython-lint
+        if atomic_load_i32(&log.flush_waiting) == 0:
+            break
+        usleep(FLUSH_YIELD_US)
     atomic_store_seq_i32(&log.flush_queued, 0)      # before the flush reads the end: a later append queues again
-    log_flush(log)
+    pthread_mutex_lock(&log.flush_mutex)
+    flush_and_notify(log)
+    pthread_mutex_unlock(&log.flush_mutex)
     log_unref(log)
 
 
@@ -356,7 +376,9 @@ cdef int log_delete_old_segments(Log* log, int64_t high_watermark, int64_t now_m
     cdef int64_t end_offset
     cdef int error
     deleted[0] = 0
+    atomic_add_i32(&log.flush_waiting, 1)
     pthread_mutex_lock(&log.flush_mutex)
+    atomic_sub_i32(&log.flush_waiting, 1)
     end_offset = log_end_offset(log)    # before the list: a segment that is added after this look is not counted
     segments = log_acquire_segments(log, &count)
     error = log_check_state(log) if segments != NULL else STORAGE_NO_MEMORY
@@ -526,7 +548,9 @@ cdef int truncate_fully_locked(Log* log, int64_t new_start) noexcept nogil:
 cdef int log_truncate_to(Log* log, int64_t offset) noexcept nogil:
     cdef int error
     cdef int failed = 0
+    atomic_add_i32(&log.flush_waiting, 1)
     pthread_mutex_lock(&log.flush_mutex)
+    atomic_sub_i32(&log.flush_waiting, 1)
     pthread_mutex_lock(&log.append_mutex)
     error = log_check_state(log)
     if not error and offset < log.end_offset:
@@ -545,7 +569,9 @@ cdef int log_truncate_to(Log* log, int64_t offset) noexcept nogil:
 cdef int log_truncate_fully(Log* log, int64_t new_start) noexcept nogil:
     cdef int error
     cdef int failed = 0
+    atomic_add_i32(&log.flush_waiting, 1)
     pthread_mutex_lock(&log.flush_mutex)
+    atomic_sub_i32(&log.flush_waiting, 1)
     pthread_mutex_lock(&log.append_mutex)
     error = log_check_state(log)
     if not error:
@@ -675,7 +701,9 @@ cdef int write_closing(Log* log, bint sync) noexcept nogil:
 cdef int log_close(Log* log, bint flush) noexcept nogil:
     cdef int error = log_flush(log) if flush else STORAGE_OK
     cdef int failed = 0
+    atomic_add_i32(&log.flush_waiting, 1)
     pthread_mutex_lock(&log.flush_mutex)
+    atomic_sub_i32(&log.flush_waiting, 1)
     pthread_mutex_lock(&log.append_mutex)
     if not error and atomic_load_i32(&log.state) == LOG_ONLINE:
         failed = write_closing(log, flush)
