@@ -42,7 +42,7 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
 - **A group named twice** in OffsetFetch (version 8 and later) gets its offsets once and then INVALID_REQUEST; DescribeGroups
   describes it once. Kafka repeats the whole group each time, so that a small request has a response of any size.
 - **Limits of the group coordinator**: 1,000,000 groups (then POLICY_VIOLATION for new ones), 100,000 member ids that were given
-  out and not used yet, and 512 MiB of members' subscriptions (then GROUP_MAX_SIZE_REACHED). Kafka has no such limits.
+  out and not used yet, and 512 MiB of members with their ids (then GROUP_MAX_SIZE_REACHED). Kafka has no such limits.
 - **A JoinGroup that cannot be stored**, because an id of it does not fit into a record, is UNKNOWN_SERVER_ERROR as in Kafka,
   but creates no group and no member.
 - **Configuration files** for ZooKeeper, for a quorum of several KRaft processes, for tiered storage, and with Java policies
