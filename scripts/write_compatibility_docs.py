@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from generated_page import write_or_check
 from kafka_facts import APIS, KIPS, Api
 from write_configuration_docs import table
 
@@ -55,14 +56,7 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
 
 def main() -> int:
     """Write the page. With --check, only check that the page is current."""
-    text = page()
-    if "--check" in sys.argv[1:]:
-        current = TARGET.exists() and TARGET.read_text() == text
-        if not current:
-            print(f"{TARGET.name} is stale: run scripts/write_compatibility_docs.py")
-        return 0 if current else 1
-    TARGET.write_text(text)
-    return 0
+    return write_or_check(TARGET, page())
 
 
 def page() -> str:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from generated_page import write_or_check
+
 from kafka_cy.config import definitions
 from kafka_cy.config.broker_config import LAPTOP_DEFAULTS
 from kafka_cy.config.dynamic import FIXED_AT_START, PER_LISTENER
@@ -72,14 +74,7 @@ changes of `listeners`, `listener.security.protocol.map` and `num.network.thread
 
 def main() -> int:
     """Write the page. With --check, only check that the page is current."""
-    text = page()
-    if "--check" in sys.argv[1:]:
-        current = TARGET.exists() and TARGET.read_text() == text
-        if not current:
-            print(f"{TARGET.name} is stale: run scripts/write_configuration_docs.py")
-        return 0 if current else 1
-    TARGET.write_text(text)
-    return 0
+    return write_or_check(TARGET, page())
 
 
 def page() -> str:
