@@ -1,8 +1,9 @@
 """Seeded hashes: a client that chooses keys cannot choose where they end up in a table.
 
 - `hash_of_bytes`: SipHash-1-3, for keys of any length. With an unknown key nobody can compute collisions.
-- `hash_of_number`, `hash_of_pair`: one 64 x 64 -> 128 bit product with secret factors, for whole numbers. It is not a
-  cryptographic hash, but the seed is needed to predict it, and a client sees neither the seed nor a hash.
+- `hash_of_number`, `hash_of_pair`: two 64 x 64 -> 128 bit products with secret factors, for whole numbers. One product is
+  not enough: under one seed in a hundred, numbers at equal distances gather. It is not a cryptographic hash, but the seed
+  is needed to predict it, and a client sees neither the seed nor a hash.
 - `siphash_128`: SipHash-2-4 with 128 bits of output, for tables that do not store their keys (storage/offset_map).
 
 The seed is random and belongs to the process. Hashes must not leave the process, neither to a client nor to a file.
@@ -85,8 +86,8 @@ cdef extern from *:
 
 cdef struct HashSeed:
     uint64_t key[2]             # of SipHash
-    uint64_t mask
-    uint64_t factor             # odd
+    uint64_t masks[2]
+    uint64_t factors[2]         # odd
 
 cdef HashSeed hash_seed         # of this process; set when the module is imported, never changed
 
@@ -95,8 +96,13 @@ cdef inline uint32_t hash_of_bytes(const void* data, size_t size) noexcept nogil
     return <uint32_t>siphash_13(hash_seed.key, data, size)
 
 
+cdef inline uint32_t hash_with_seed(const HashSeed* seed, uint64_t number) noexcept nogil:
+    cdef uint64_t first = folded_product(number ^ seed.masks[0], seed.factors[0])
+    return <uint32_t>folded_product(first ^ seed.masks[1], seed.factors[1])
+
+
 cdef inline uint32_t hash_of_number(uint64_t number) noexcept nogil:
-    return <uint32_t>folded_product(number ^ hash_seed.mask, hash_seed.factor)
+    return hash_with_seed(&hash_seed, number)
 
 
 cdef inline uint32_t hash_of_pair(uint32_t first, uint32_t second) noexcept nogil:

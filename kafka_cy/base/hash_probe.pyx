@@ -3,7 +3,9 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from kafka_cy.base.hash cimport hash_of_bytes, hash_of_number, hash_of_pair, siphash_13, siphash_128
+from kafka_cy.base.hash cimport (
+    HashSeed, hash_of_bytes, hash_of_number, hash_of_pair, hash_with_seed, siphash_13, siphash_128,
+)
 from kafka_cy.base.hash_table cimport (
     HashTable, hash_table_clear, hash_table_free, hash_table_insert, hash_table_next, hash_table_remove,
     hash_table_renumber, hash_table_reserve, hash_table_start,
@@ -34,6 +36,17 @@ def bytes_hash(bytes data not None):
 def number_hash(uint64_t number):
     """The process' hash of a whole number; 32 bits."""
     return hash_of_number(number)
+
+
+def number_hash_with(bytes seed not None, uint64_t number):
+    """The hash of a whole number under a seed of the test's choice (48 bytes); 32 bits."""
+    cdef HashSeed chosen
+    if len(seed) != sizeof(HashSeed):
+        raise ValueError(f"a seed has {sizeof(HashSeed)} bytes")
+    memcpy(&chosen, PyBytes_AS_STRING(seed), sizeof(HashSeed))
+    chosen.factors[0] |= 1
+    chosen.factors[1] |= 1
+    return hash_with_seed(&chosen, number)
 
 
 def pair_hash(uint32_t first, uint32_t second):
