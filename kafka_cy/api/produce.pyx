@@ -70,7 +70,7 @@ cdef struct PartitionAnswer:
     bint unseen                     # refused before it is a request to this partition: BrokerTopicMetrics leave it out
 
 
-cdef int read_partition(Reader* r, bint flexible, int32_t* index, uint8_t** records, int32_t* size) noexcept nogil:
+cdef inline int read_partition(Reader* r, bint flexible, int32_t* index, uint8_t** records, int32_t* size) noexcept nogil:
     """One partition of the request; `records` is NULL for null."""
     index[0] = read_int32(r)
     records[0] = <uint8_t*>read_bytes(r, flexible, size)
@@ -310,7 +310,7 @@ cdef bint produce_topics(
     return True
 
 
-cdef bint produce_named(
+cdef inline bint produce_named(
     Reactor* reactor, Request* request, Produce* produce, TopicImage* topic, NamedTopic* named_topic,
     NamedPartition* named_partition, Writer* w,
 ) noexcept nogil:
@@ -340,7 +340,7 @@ cdef bint is_admin_client(Request* request) noexcept nogil:
     return request.client_id_size == 14 and memcmp(request.client_id, ADMIN_CLIENT_ID, 14) == 0
 
 
-cdef int finish(Reactor* reactor, Request* request, Produce* produce, Writer* w) noexcept nogil:
+cdef inline int finish(Reactor* reactor, Request* request, Produce* produce, Writer* w) noexcept nogil:
     """Answers when all partitions are done. The handler's result."""
     if produce.acks == 0:
         writer_free(w)

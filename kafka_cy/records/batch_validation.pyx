@@ -392,5 +392,7 @@ cdef int batch_validate(
         valid.header.attributes & ATTRIBUTE_LOG_APPEND_TIME
     ):
         batch_set_max_timestamp(valid.data, rules.log_append_time, max_timestamp)
-    batch_header_read(valid.data, valid.size, &valid.header)
+        batch_header_read(valid.data, valid.size, &valid.header)
+    elif valid.data != data:
+        batch_header_read(valid.data, valid.size, &valid.header)
     return BATCH_OK
