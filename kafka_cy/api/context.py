@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from kafka_cy.telemetry.client_telemetry import ClientTelemetry
 
 
+Make = Callable[[], Mapping[str, Any]]  # builds a response, on any thread
+Prepare = Callable[[Callable[[Make], object]], object]
+
+
 class Request:
     """One request on a loop of the control plane. `body` is the kio entity; `respond` sends the response, now or later, once."""
 
@@ -33,6 +37,7 @@ class Request:
         "control",
         "correlation_id",
         "listener_index",
+        "long_responses",
         "responded",
     )
 
@@ -48,6 +53,7 @@ class Request:
         connection_id: int,
         body: Any,
         control: ControlRequest,
+        long_responses: Callable[[Request, Prepare], object] | None = None,  # LongResponses.add
     ) -> None:
         self.api_key = api_key
         self.api_version = api_version
@@ -58,6 +64,7 @@ class Request:
         self.connection_id = connection_id
         self.body = body
         self.control = control
+        self.long_responses = long_responses
         self.responded = False
 
     @property
@@ -75,6 +82,17 @@ class Request:
             payload = encode_response(self.api_key, self.api_version, response, errors)
             self.responded = True
             self.control.respond(payload, errors)
+
+    def respond_long(self, prepare: Prepare) -> None:
+        """Respond with much data. Not more than one such response is in work on the loop; others wait their turn.
+
+        `prepare(ready)` runs on the loop's thread. It collects what the response shows, and calls `ready(make)` now or
+        later. `make` runs on another thread: it builds the response from copies, or from what never changes in place.
+        """
+        if self.long_responses is not None:
+            self.long_responses(self, prepare)
+        else:
+            prepare(lambda make: self.respond(make()))
 
     def close(self, reason: str) -> None:
         """Answer by closing the connection."""

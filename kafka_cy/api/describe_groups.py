@@ -16,24 +16,35 @@ from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
 
 DEAD = "Dead"
+FEW = 32  # groups that are described at once; more are described in slices, and their response is built on another thread
+Description = tuple[ErrorCode, dict[str, Any] | None]
 
 
 @handler(api_key=15)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """One entry for each group of the request."""
     version = request.api_version
     operations = version >= 3 and request.body.include_authorized_operations
-    groups = []
-    for name in dict.fromkeys(request.body.groups):
-        group = _describe(context, name, version)
-        if operations and not group["error_code"]:
-            group["authorized_operations"] = GROUP_ALL
-        groups.append(group)
-    return {"throttle_time": 0, "groups": groups}
+    names = list(dict.fromkeys(request.body.groups))
+
+    def response(found: list[Description]) -> dict[str, Any]:
+        groups = []
+        for name, (error, known) in zip(names, found, strict=True):
+            group = _described(name, error, known, version)
+            if operations and not group["error_code"]:
+                group["authorized_operations"] = GROUP_ALL
+            groups.append(group)
+        return {"throttle_time": 0, "groups": groups}
+
+    if len(names) <= FEW:
+        return response([context.groups.describe_group(name) for name in names])
+    request.respond_long(
+        lambda ready: context.groups.describe_groups(names, lambda found: ready(lambda: response(found)))
+    )
+    return None
 
 
-def _describe(context: ApiContext, group_id: str, version: int) -> dict[str, Any]:
-    error, known = context.groups.describe_group(group_id)
+def _described(group_id: str, error: ErrorCode, known: dict[str, Any] | None, version: int) -> dict[str, Any]:
     message = None
     if not error and known is None and version >= 6:
         error, message = ErrorCode.GROUP_ID_NOT_FOUND, f"Group {group_id} not found."

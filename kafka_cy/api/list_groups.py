@@ -13,10 +13,14 @@ from kafka_cy.api.registry import handler
 
 
 @handler(api_key=16)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request, context: ApiContext) -> None:
     """All groups that pass the filters."""
     body, version = request.body, request.api_version
     states = list(body.states_filter) if version >= 4 else []
     types = list(body.types_filter) if version >= 5 else []
-    error, groups = context.groups.list_groups(states, types)
-    return {"throttle_time": 0, "error_code": int(error), "groups": groups if not error else []}
+
+    def listing() -> dict[str, Any]:
+        error, groups = context.groups.list_groups(states, types)
+        return {"throttle_time": 0, "error_code": int(error), "groups": groups if not error else []}
+
+    request.respond_long(lambda ready: ready(listing))

@@ -12,13 +12,27 @@ offsets of one group over and over would make a response of any size.
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.coordinator.group import Group
 from kafka_cy.coordinator.records import CommittedOffset
 from kafka_cy.protocol.errors import ErrorCode
+
+FEW_GROUPS = 32
+FEW_PARTITIONS = 500  # of a response that is built at once; a longer one is built on another thread
+Offsets = dict[int, CommittedOffset] | list[tuple[int, CommittedOffset | None]]
+
+
+class FoundTopic(NamedTuple):
+    """One topic of the response: what it is named by, and a copy of its offsets at one moment."""
+
+    named: dict[str, Any]
+    offsets: Offsets
+    of_topic: uuid.UUID | None = None  # offsets of another topic id do not count
+    is_unknown: bool = False
 
 
 @handler(api_key=9)
@@ -28,21 +42,40 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     wanted = body.groups if version >= 8 else [body]
     first = {group.group_id: place for place, group in reversed(list(enumerate(wanted)))}
 
-    def look(place: int, group: Group | None) -> list[dict[str, Any]] | None:
+    def look(place: int, group: Group | None) -> list[FoundTopic] | None:
         if first[wanted[place].group_id] != place:
             return None
-        return _topics(context, wanted[place], group, version)
+        return _found(context, wanted[place], group, version)
 
-    def respond(results: list[tuple[ErrorCode, list[dict[str, Any]] | None]]) -> None:
+    def response(results: list[tuple[ErrorCode, list[FoundTopic] | None]]) -> dict[str, Any]:
         groups = []
-        for each, (error, topics) in zip(wanted, results, strict=True):
-            if not error and topics is None:
+        for each, (error, found) in zip(wanted, results, strict=True):
+            if not error and found is None:
                 error = ErrorCode.INVALID_REQUEST  # a group that is named again
-            groups.append({"group_id": each.group_id, "topics": topics or [], "error_code": int(error)})
-        request.respond({"throttle_time": 0, "groups": groups} if version >= 8 else _single(groups[0], body, version))
+            groups.append({"group_id": each.group_id, "topics": _topics(found or []), "error_code": int(error)})
+        return {"throttle_time": 0, "groups": groups} if version >= 8 else _single(groups[0], body, version)
 
-    context.groups.fetch([group.group_id for group in wanted], look, respond)
+    ids = [group.group_id for group in wanted]
+    if _is_short(context, wanted):
+        context.groups.fetch(ids, look, lambda results: request.respond(response(results)))
+    else:
+        request.respond_long(
+            lambda ready: context.groups.fetch(ids, look, lambda results: ready(lambda: response(results)))
+        )
     return None
+
+
+def _is_short(context: ApiContext, wanted: Sequence[Any]) -> bool:
+    """Whether the response has so few partitions that it can be built at once."""
+    if len(wanted) > FEW_GROUPS:
+        return False
+    count = 0
+    for each in wanted:
+        if each.topics is None:
+            count += context.groups.offsets_count(each.group_id, FEW_PARTITIONS)
+        else:
+            count += sum(1 + len(topic.partition_indexes) for topic in each.topics)
+    return count <= FEW_PARTITIONS
 
 
 def _single(group: dict[str, Any], body: Any, version: int) -> dict[str, Any]:
@@ -53,60 +86,77 @@ def _single(group: dict[str, Any], body: Any, version: int) -> dict[str, Any]:
     return {"throttle_time": 0, "topics": topics, "error_code": error}
 
 
-def _topics(context: ApiContext, wanted: Any, group: Group | None, version: int) -> list[dict[str, Any]]:
+# -- what is looked up on the coordinator's thread --
+
+
+def _found(context: ApiContext, wanted: Any, group: Group | None, version: int) -> list[FoundTopic]:
     if wanted.topics is None:
         return _all_topics(context, group, version)
     if version < 10:
-        return [_topic(group, topic.name, topic.partition_indexes) for topic in wanted.topics]
-    topics = [_topic_by_id(context, group, topic.topic_id, topic.partition_indexes) for topic in wanted.topics]
-    # Kafka puts the topics that it does not know behind the others.
-    return [each for each in topics if not _is_unknown(each)] + [*filter(_is_unknown, topics)]
+        return [_by_name(group, topic.name, topic.partition_indexes) for topic in wanted.topics]
+    found = [_by_id(context, group, topic.topic_id, topic.partition_indexes) for topic in wanted.topics]
+    # Kafka puts the topics that it does not know behind the others, except those without a partition.
+    return [each for each in found if not _is_unknown(each)] + [*filter(_is_unknown, found)]
 
 
-def _all_topics(context: ApiContext, group: Group | None, version: int) -> list[dict[str, Any]]:
+def _is_unknown(topic: FoundTopic) -> bool:
+    return topic.is_unknown and bool(topic.offsets)
+
+
+def _all_topics(context: ApiContext, group: Group | None, version: int) -> list[FoundTopic]:
     topics = []
     for name, partitions in group.offsets.items() if group is not None else ():
+        topic = context.cluster.topics.get(name) if version >= 10 else None
         if version < 10:
-            topics.append(_topic(group, name, list(partitions)))
-        elif name in context.cluster.topics:
-            topics.append(_topic_by_id(context, group, context.cluster.topics[name].id, list(partitions)))
+            topics.append(FoundTopic({"name": name}, partitions.copy()))
+        elif topic is not None:
+            topics.append(FoundTopic({"topic_id": topic.id}, partitions.copy(), of_topic=topic.id))
     return topics
 
 
-def _topic(group: Group | None, name: str, indexes: list[int]) -> dict[str, Any]:
+def _by_name(group: Group | None, name: str, indexes: Sequence[int]) -> FoundTopic:
     offsets = group.offsets.get(name, {}) if group is not None else {}
-    return {"name": name, "partitions": [_partition(index, offsets.get(index)) for index in indexes]}
+    return FoundTopic({"name": name}, [(index, offsets.get(index)) for index in indexes])
 
 
-def _topic_by_id(
-    context: ApiContext, group: Group | None, topic_id: uuid.UUID | None, indexes: list[int]
-) -> dict[str, Any]:
+def _by_id(context: ApiContext, group: Group | None, topic_id: uuid.UUID | None, indexes: Sequence[int]) -> FoundTopic:
     topic = context.cluster.topic_by_id.get(topic_id) if topic_id is not None else None
     if topic is None:
-        return _failed_topic("", indexes, int(ErrorCode.UNKNOWN_TOPIC_ID)) | {"topic_id": topic_id}
+        unknown = {"name": "", "topic_id": topic_id}
+        return FoundTopic(unknown, [(index, None) for index in indexes], is_unknown=True)
     offsets = group.offsets.get(topic.name, {}) if group is not None else {}
-    # An offset of an earlier topic of the same name does not belong to this one.
-    found = [(index, offsets.get(index)) for index in indexes]
-    partitions = [
-        _partition(index, each if each is not None and each.topic_id in (None, topic.id) else None)
-        for index, each in found
-    ]
-    return {"topic_id": topic.id, "partitions": partitions}
+    return FoundTopic({"topic_id": topic.id}, [(index, offsets.get(index)) for index in indexes], of_topic=topic.id)
 
 
-def _is_unknown(topic: dict[str, Any]) -> bool:
-    return any(each["error_code"] == ErrorCode.UNKNOWN_TOPIC_ID for each in topic["partitions"])
+# -- the response, which may be built on another thread --
 
 
-def _failed_topic(name: str, indexes: list[int], error: int) -> dict[str, Any]:
-    return {"name": name, "partitions": [_partition(index, None) | {"error_code": error} for index in indexes]}
+def _topics(found: list[FoundTopic]) -> list[dict[str, Any]]:
+    return [each.named | {"partitions": _partitions(each)} for each in found]
 
 
-def _partition(index: int, committed: CommittedOffset | None) -> dict[str, Any]:
+def _partitions(topic: FoundTopic) -> list[dict[str, Any]]:
+    offsets = topic.offsets.items() if isinstance(topic.offsets, dict) else topic.offsets
+    error = int(ErrorCode.UNKNOWN_TOPIC_ID) if topic.is_unknown else 0
+    return [_partition(index, _if_of_topic(committed, topic.of_topic), error) for index, committed in offsets]
+
+
+def _if_of_topic(committed: CommittedOffset | None, topic_id: uuid.UUID | None) -> CommittedOffset | None:
+    """The offset, unless it belongs to an earlier topic of the same name."""
+    if committed is None or topic_id is None or committed.topic_id in (None, topic_id):
+        return committed
+    return None
+
+
+def _failed_topic(name: str, indexes: Sequence[int], error: int) -> dict[str, Any]:
+    return {"name": name, "partitions": [_partition(index, None, error) for index in indexes]}
+
+
+def _partition(index: int, committed: CommittedOffset | None, error: int) -> dict[str, Any]:
     return {
         "partition_index": index,
         "committed_offset": -1 if committed is None else committed.offset,
         "committed_leader_epoch": -1 if committed is None else committed.leader_epoch,
         "metadata": "" if committed is None else committed.metadata,
-        "error_code": 0,
+        "error_code": error,
     }

@@ -25,7 +25,8 @@ from kafka_cy.coordinator.classic.sync import SyncGroup
 from kafka_cy.coordinator.group import Group
 from kafka_cy.coordinator.offsets import delete as deletion
 from kafka_cy.coordinator.offsets.commit import CommitRequest, OffsetCommit, PartitionErrors, Response
-from kafka_cy.coordinator.offsets.expiry import Piece, expire, expiry_pieces
+from kafka_cy.coordinator.offsets.expiry import expire, expiry_pieces
+from kafka_cy.coordinator.offsets.pieces import Piece, pieces_of
 from kafka_cy.coordinator.records import GroupKey, StoredGroup, partition_of
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
@@ -97,13 +98,21 @@ class GroupCoordinator:
     def topics_deleted(self, topics: Mapping[str, uuid.UUID | None]) -> None:
         """Remove the offsets of deleted topics (name -> id); a deleted offsets topic takes its groups along."""
         if OFFSETS_TOPIC in topics:
-            self.runtime.stop()
+            self.runtime.unload_all()
         now_ms = self.loop.wall_clock_ms()
 
-        def remove_from(group_id: str) -> None:
-            self._write(group_id, lambda group: deletion.delete_topics(group, topics, now_ms))
+        def pieces() -> Iterator[tuple[str, Piece]]:
+            for group in self._each_group():
+                found = deletion.partitions_of_topics(group, topics)
+                for piece in pieces_of(found):
+                    yield group.group_id, piece
 
-        self.runtime.in_slices([group.group_id for group in self.all_groups()], remove_from)
+        def remove(item: tuple[str, Piece]) -> None:
+            group_id, piece = item
+            if piece:
+                self._write(group_id, lambda group: deletion.delete_topics(group, topics, piece, now_ms))
+
+        self.runtime.in_slices(pieces(), remove)
 
     # -- groups --
 
@@ -116,6 +125,11 @@ class GroupCoordinator:
         """The groups of all loaded partitions; a copy, safe from any thread."""
         return [group for shard in self.runtime.loaded_shards() for group in list(shard.state.groups.values())]
 
+    def _each_group(self) -> Iterator[ClassicGroup]:
+        """The groups of all loaded partitions, one after the other, for work in slices: copies one partition's list at a time."""
+        for shard in self.runtime.loaded_shards():
+            yield from list(shard.state.groups.values())
+
     def group(self, group_id: str) -> tuple[ErrorCode, ClassicGroup | None]:
         """The group as it is now, or why this broker cannot tell."""
         error, shard = self.runtime.shard_of(group_id)
@@ -123,7 +137,7 @@ class GroupCoordinator:
 
     def is_loading(self) -> bool:
         """Whether a partition is being loaded."""
-        return any(shard.loader is not None for shard in self.runtime.shards.values())
+        return any(shard.is_loading for shard in list(self.runtime.shards.values()))
 
     def _write(
         self,
@@ -249,6 +263,16 @@ class GroupCoordinator:
             group_ids, lambda place, state: look(place, state.groups.get(group_ids[place])), respond
         )
 
+    def offsets_count(self, group_id: str, enough: int) -> int:
+        """How many offsets the group has; stops counting above `enough`."""
+        _, group = self.group(group_id)
+        count = 0
+        for partitions in group.offsets.values() if group is not None else ():
+            count += len(partitions)
+            if count > enough:
+                break
+        return count
+
     # -- administration --
 
     def describe_group(self, group_id: str) -> tuple[ErrorCode, dict[str, Any] | None]:
@@ -256,11 +280,24 @@ class GroupCoordinator:
         error, group = self.group(group_id)
         return error, group.described() if group is not None else None
 
+    def describe_groups(
+        self, group_ids: Sequence[str], respond: Callable[[list[tuple[ErrorCode, dict[str, Any] | None]]], object]
+    ) -> None:
+        """describe_group() for many groups, in slices; `respond` gets the results in the same order."""
+        found: list[tuple[ErrorCode, dict[str, Any] | None]] = []
+
+        def steps() -> Iterator[None]:
+            for group_id in group_ids:
+                found.append(self.describe_group(group_id))
+                yield
+
+        self.runtime.slices.add(steps(), lambda: respond(found))
+
     def list_groups(self, states: Sequence[str], kinds: Sequence[str]) -> tuple[ErrorCode, Sequence[dict[str, Any]]]:
-        """What ListGroups shows. Empty filters let everything through; filters ignore case."""
+        """What ListGroups shows; any thread may call it. Empty filters let everything through; filters ignore case."""
         wanted_states = {state.lower() for state in states}
         wanted_kinds = {kind.lower() for kind in kinds}
-        listed = [group.listed() for group in self.all_groups() if not wanted_kinds or group.kind in wanted_kinds]
+        listed = [group.listed() for group in self._each_group() if not wanted_kinds or group.kind in wanted_kinds]
         if wanted_states:
             listed = [each for each in listed if each["group_state"].lower() in wanted_states]
         return ErrorCode.COORDINATOR_LOAD_IN_PROGRESS if self.is_loading() else ErrorCode.NONE, listed
@@ -287,7 +324,7 @@ class GroupCoordinator:
         self.runtime.in_slices(self._expiry_pieces(), self._expire_piece)
 
     def _expiry_pieces(self) -> Iterator[tuple[str, Piece]]:
-        for group in self.all_groups():
+        for group in self._each_group():
             for piece in expiry_pieces(group):
                 yield group.group_id, piece
 

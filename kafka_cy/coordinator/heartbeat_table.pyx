@@ -75,21 +75,28 @@ cdef bint instance_matches(Entry* entry, const char* instance, int32_t instance_
     return memcmp(entry.ids + entry.group_size + entry.member_size, instance, instance_size) == 0
 
 
+cdef Shard* shard_lock(
+    const char* group, int32_t group_size, const char* member, int32_t member_size, int32_t* found
+) noexcept nogil:
+    """Lock the member's shard and find the member: `found` is its place in `entries`, or -1. The caller unlocks the shard."""
+    cdef uint32_t hash = member_hash(group, group_size, member, member_size)
+    cdef Shard* shard = shard_of(hash)
+    pthread_mutex_lock(&shard.mutex)
+    found[0] = entry_find(shard, hash, group, group_size, member, member_size)
+    return shard
+
+
 cdef int heartbeat_stamp(
     const char* group, int32_t group_size, const char* member, int32_t member_size, int32_t generation,
     const char* instance, int32_t instance_size, int64_t now_ns
 ) noexcept nogil:
-    cdef uint32_t hash
     cdef Shard* shard
     cdef Entry* entry
     cdef int32_t found
     cdef int stamped = 0
     if group_size <= 0 or member_size <= 0:
         return 0
-    hash = member_hash(group, group_size, member, member_size)
-    shard = shard_of(hash)
-    pthread_mutex_lock(&shard.mutex)
-    found = entry_find(shard, hash, group, group_size, member, member_size)
+    shard = shard_lock(group, group_size, member, member_size, &found)
     if found >= 0:
         entry = shard.entries[found]
         if entry.accepting and entry.generation == generation and instance_matches(entry, instance, instance_size):
@@ -184,14 +191,10 @@ def remove_member(bytes group not None, bytes member not None):
     cdef const char* member_data = member
     cdef int32_t group_size = <int32_t> len(group)
     cdef int32_t member_size = <int32_t> len(member)
-    cdef uint32_t hash
     cdef Shard* shard
     cdef int32_t found
     with nogil:
-        hash = member_hash(group_data, group_size, member_data, member_size)
-        shard = shard_of(hash)
-        pthread_mutex_lock(&shard.mutex)
-        found = entry_find(shard, hash, group_data, group_size, member_data, member_size)
+        shard = shard_lock(group_data, group_size, member_data, member_size, &found)
         if found >= 0:
             entry_remove(shard, found)
         pthread_mutex_unlock(&shard.mutex)
@@ -203,15 +206,11 @@ def last_heartbeat_ns(bytes group not None, bytes member not None) -> int:
     cdef const char* member_data = member
     cdef int32_t group_size = <int32_t> len(group)
     cdef int32_t member_size = <int32_t> len(member)
-    cdef uint32_t hash
     cdef Shard* shard
     cdef int32_t found
     cdef int64_t last_ns = -1
     with nogil:
-        hash = member_hash(group_data, group_size, member_data, member_size)
-        shard = shard_of(hash)
-        pthread_mutex_lock(&shard.mutex)
-        found = entry_find(shard, hash, group_data, group_size, member_data, member_size)
+        shard = shard_lock(group_data, group_size, member_data, member_size, &found)
         if found >= 0:
             last_ns = shard.entries[found].last_heartbeat_ns
         pthread_mutex_unlock(&shard.mutex)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.classic.rebalance import Rebalancer
@@ -98,18 +98,24 @@ class GroupStateMachine:
 
     # -- soft state --
 
-    def loaded(self, on_fault: Callable[[Exception], object]) -> list[str]:
-        for group_id, group in list(self.groups.items()):
+    def loaded(self, on_fault: Callable[[Exception], object]) -> Iterator[None]:
+        for group_id in list(self.groups):
+            group = self.groups[group_id]
             if group.is_recorded or group.offsets:
                 self._guard(on_fault, self.rebalancer.begin, group, self.members_max)
             else:
                 self._remove(group_id)
+            yield
+
+    def remarks(self) -> list[str]:
         return [f"{self.skipped} records of other kinds of groups were left alone"] if self.skipped else []
 
-    def unloaded(self, on_fault: Callable[[Exception], object]) -> None:
-        for group in self.groups.values():
+    def unloaded(self, on_fault: Callable[[Exception], object]) -> Iterator[None]:
+        for group_id in list(self.groups):
+            group = self.groups[group_id]
+            self._remove(group_id)
             self._guard(on_fault, self.rebalancer.end, group, ErrorCode.NOT_COORDINATOR)
-        self._counted(-len(self.groups))
+            yield
 
     def restart(self, key: str) -> None:
         group = self.groups.get(key)

@@ -24,6 +24,7 @@ from kafka_cy.telemetry.broker_view import RECOVERY, RUNNING, SHUTTING_DOWN, STA
 
 if TYPE_CHECKING:
     from kafka_cy.api.context import ApiContext
+    from kafka_cy.server.dispatcher import Dispatcher
 
 LOG_EVENTS_INTERVAL_S = 0.5
 FETCH_SESSIONS_MAX = (1 << 24) - 1  # a session id carries its slot
@@ -50,6 +51,7 @@ class KafkaServer:
         self.loop = ControlLoop(self._on_error)  # admin: topics, configurations, everything except groups
         self.coordinator_loop = ControlLoop(self._on_error)  # on its own thread
         self._coordinator_thread: threading.Thread | None = None
+        self._dispatchers: list[Dispatcher] = []
         self.server: Any = None
         self.logs: Any = None
         self.metadata: ClusterMetadata | None = None
@@ -282,9 +284,11 @@ class KafkaServer:
             self.lag.start()
         if self.otel is not None:
             self.otel.start()
-        self.loop.attach(NetworkQueue(self.server, ADMIN), Dispatcher(self.context, self.log).dispatch)
+        admin = Dispatcher(self.context, self.log)
+        self.loop.attach(NetworkQueue(self.server, ADMIN), admin.dispatch)
         coordinator = Dispatcher(self._context(self.coordinator_loop), self.log)
         self.coordinator_loop.attach(NetworkQueue(self.server, COORDINATOR), coordinator.dispatch, self.groups.look)
+        self._dispatchers = [admin, coordinator]
         self._coordinator_thread = NamedThread(target=self.coordinator_loop.run, name="coordinator", daemon=True)
         self._coordinator_thread.start()
         self.loop.repeat(LOG_EVENTS_INTERVAL_S, self._drain_log_events)
@@ -359,6 +363,8 @@ class KafkaServer:
         self.coordinator_loop.stop()
         if self._coordinator_thread is not None:
             self._coordinator_thread.join()
+        for dispatcher in self._dispatchers:
+            dispatcher.stop()
         if self.lag is not None:
             self.lag.stop()
         if self.otel is not None:

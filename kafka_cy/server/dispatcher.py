@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import COLD_APIS, cold_handler
 from kafka_cy.server.log import BrokerLog
+from kafka_cy.server.long_responses import LongResponses
 
 if TYPE_CHECKING:
     from kafka_cy.network.server import ControlRequest
@@ -22,6 +23,11 @@ class Dispatcher:
         self._context = context
         self._log = log
         self._elements_max = int(context.config["kafkacy.control.request.max.elements"])
+        self._long_responses = LongResponses(context.loop, self._fail)
+
+    def stop(self) -> None:
+        """End the thread of long responses; the loop has ended."""
+        self._long_responses.stop()
 
     def dispatch(self, control: ControlRequest) -> None:
         """Answer one ControlRequest with `respond` or `close`: now, or later if the handler keeps it."""
@@ -33,7 +39,6 @@ class Dispatcher:
 
     def _dispatch(self, control: ControlRequest) -> None:
         from kafka_cy.protocol.bridge import MalformedRequest, decode_request  # at first use: not needed at start
-        from kafka_cy.protocol.encoder import ResponseTooLarge
 
         key, version = control.api_key, control.api_version
         row = COLD_APIS.get(key)
@@ -57,22 +62,30 @@ class Dispatcher:
             connection_id=control.connection_id,
             body=body,
             control=control,
+            long_responses=self._long_responses.add,
         )
         try:
             answer = handle(request, self._context)
             if answer is not None:
                 request.respond(answer)
-        except ResponseTooLarge as error:
-            request.close(str(error))
         except Exception as error:  # noqa: BLE001 any fault of a handler ends here
-            import traceback
+            self._fail(request, error)
 
-            self._log.error(
-                "a request failed in the broker",
-                api_key=key,
-                version=version,
-                client=f"{control.client_host}:{control.client_port}",
-                error=repr(error),
-                where="".join(traceback.format_exception(error)[-3:]),
-            )
-            request.close("the broker failed at the request")
+    def _fail(self, request: Request, error: Exception) -> None:
+        """Close the connection of a request that failed. Any thread."""
+        from kafka_cy.protocol.encoder import ResponseTooLarge
+
+        if isinstance(error, ResponseTooLarge):
+            request.close(str(error))
+            return
+        import traceback
+
+        self._log.error(
+            "a request failed in the broker",
+            api_key=request.api_key,
+            version=request.api_version,
+            client=f"{request.client_host}:{request.control.client_port}",
+            error=repr(error),
+            where="".join(traceback.format_exception(error)[-3:]),
+        )
+        request.close("the broker failed at the request")

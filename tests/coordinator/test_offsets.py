@@ -6,9 +6,10 @@ import uuid
 
 import pytest
 
+from kafka_cy.base import slices
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.records import CommittedOffset, OffsetKey
-from kafka_cy.coordinator.runtime import loader, runtime
+from kafka_cy.coordinator.runtime import loader
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.records import iterate_batches
@@ -108,7 +109,7 @@ def commit_many(harness: Harness, topics: int, partitions: int) -> None:
 
 
 def test_a_group_with_many_offsets_expires_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "SLICE_S", 0.0)
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)
     harness = Harness(FakeCluster(1))
     commit_many(harness, 1100, 2)
     written = harness.cluster.hosted[0].batches
@@ -177,7 +178,7 @@ def test_requests_while_a_partition_loads(monkeypatch: pytest.MonkeyPatch) -> No
     (member,), generation = harness.stable()
     for offset in range(50):
         harness.commit(group="simple", offset=offset, metadata="x" * 100)
-    monkeypatch.setattr(loader, "SLICE_S", 0.0)
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)
     monkeypatch.setattr(loader, "READ_BYTES", 1000)
     loading = harness.reload()
     assert loading.coordinator.runtime.shards[0].loader is not None
@@ -199,7 +200,7 @@ def test_partitions_load_one_after_the_other(monkeypatch: pytest.MonkeyPatch) ->
         for offset in range(10):
             assert harness.commit(group=name, offset=offset) == 0
     harness.coordinator.stop()
-    monkeypatch.setattr(loader, "SLICE_S", 0.0)
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)
     monkeypatch.setattr(loader, "READ_BYTES", 1)
     loading = harness.reload()
     assert loading.loop.pending == 2, "the expiry, and one slice of loading"
@@ -244,7 +245,7 @@ def test_sessions_of_loaded_members_begin_when_loading_ends(monkeypatch: pytest.
     harness = Harness(FakeCluster(1))
     (member,), generation = harness.stable(session_ms=10_000)
     harness.coordinator.stop()
-    monkeypatch.setattr(loader, "SLICE_S", 0.0)
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)
     monkeypatch.setattr(loader, "READ_BYTES", 1)
     loading = harness.reload()
     assert loading.coordinator.runtime.shards[0].loader is not None

@@ -120,7 +120,7 @@ class Rebalancer:
             self.sessions.watch(group)
 
         records = [(GroupKey(group.group_id), stored)]
-        self.runtime.write(group.group_id, lambda _: CoordinatorResult(records, apply=emptied, failed=emptied))
+        self.runtime.write_own(group.group_id, lambda _: CoordinatorResult(records, apply=emptied, failed=emptied))
 
     def _respond_joins(self, group: ClassicGroup) -> None:
         now_s = self.loop.now()

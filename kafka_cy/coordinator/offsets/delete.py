@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from kafka_cy.coordinator.group import Group, all_partitions, offset_tombstones
 from kafka_cy.coordinator.offsets.commit import PartitionErrors, Response
+from kafka_cy.coordinator.offsets.pieces import Piece
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -41,17 +42,29 @@ def delete_group(group: Group | None) -> CoordinatorResult[ErrorCode]:
     return CoordinatorResult(records, ErrorCode.NONE)
 
 
+def partitions_of_topics(group: Group, topics: Mapping[str, uuid.UUID | None]) -> list[tuple[str, int]]:
+    """The (topic, partition) pairs of these topics that the group has offsets of."""
+    if topics.keys().isdisjoint(group.offsets):
+        return []
+    return [(topic, partition) for topic in topics.keys() & group.offsets.keys() for partition in list(group.offsets[topic])]
+
+
 def delete_topics(
-    group: Group | None, topics: Mapping[str, uuid.UUID | None], before_ms: int
+    group: Group | None, topics: Mapping[str, uuid.UUID | None], piece: Piece, before_ms: int
 ) -> CoordinatorResult[ErrorCode]:
-    """The topics (name -> id) were deleted. Offsets of a new topic of the name stay: they have its id, or are younger."""
-    if group is None or topics.keys().isdisjoint(group.offsets):
+    """The topics (name -> id) were deleted: remove those of the piece's offsets that belong to them.
+
+    Offsets of a new topic of the name stay: they have its id, or are younger.
+    """
+    if group is None:
         return CoordinatorResult(response=ErrorCode.NONE)
-    doomed = [
-        (topic, partition)
-        for topic in topics.keys() & group.offsets.keys()
-        for partition, committed in group.offsets[topic].items()
-        if committed.commit_timestamp_ms <= before_ms
-        and (committed.topic_id is None or topics[topic] in (None, committed.topic_id))
-    ]
+    doomed = []
+    for topic, partition in piece:
+        committed = group.offsets.get(topic, {}).get(partition)
+        if (
+            committed is not None
+            and committed.commit_timestamp_ms <= before_ms
+            and (committed.topic_id is None or topics[topic] in (None, committed.topic_id))
+        ):
+            doomed.append((topic, partition))
     return CoordinatorResult(offset_tombstones(group.group_id, doomed), ErrorCode.NONE)

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from kafka_cy.coordinator.group import Group, offset_tombstones
+from kafka_cy.coordinator.offsets.pieces import Piece, pieces_of
 from kafka_cy.coordinator.records import CommittedOffset
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
-
-PIECE_OFFSETS_MAX = 500  # looked at in one step, and removed by one batch: a step takes a millisecond or two
-Piece = Sequence[tuple[str, int]]  # (topic, partition) pairs
 
 
 def expiry_pieces(group: Group) -> Iterator[Piece]:
     """The group's offsets in pieces for `expire`, the last one possibly empty. Offsets may come and go between two."""
-    piece: list[tuple[str, int]] = []
-    for topic in list(group.offsets):
-        for partition in list(group.offsets.get(topic, ())):
-            piece.append((topic, partition))
-            if len(piece) == PIECE_OFFSETS_MAX:
-                yield piece
-                piece = []
-    yield piece
+    return pieces_of(
+        (topic, partition) for topic in list(group.offsets) for partition in list(group.offsets.get(topic, ()))
+    )
 
 
 def expire(group: Group | None, piece: Piece, now_ms: int, retention_ms: int) -> CoordinatorResult[bool]:

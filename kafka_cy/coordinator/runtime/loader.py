@@ -8,7 +8,6 @@ from typing import Any
 from kafka_cy.coordinator.runtime.result import StateMachine
 from kafka_cy.records import iterate_batches
 
-SLICE_S = 0.001  # of loading, before other requests have their turn
 READ_BYTES = 1 << 14  # of a step, which takes about a millisecond; a larger batch is one step
 COMMIT_MARKER = b"\x00\x01"  # the type in a control record's key (int16 version, int16 type); abort is 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from kafka_cy.protocol.errors import ErrorCode
@@ -52,11 +52,14 @@ class StateMachine(Protocol):
     def end_transaction(self, producer_id: int, committed: bool) -> None:
         """The transaction marker of a producer."""
 
-    def loaded(self, on_fault: Callable[[Exception], object]) -> Iterable[str]:
-        """The log has been replayed: begin the soft state. Returns lines for the broker's log."""
+    def loaded(self, on_fault: Callable[[Exception], object]) -> Iterator[None]:
+        """The log has been replayed: begin the soft state, one step after the other (requests have their turn in between)."""
 
-    def unloaded(self, on_fault: Callable[[Exception], object]) -> None:
-        """The partition is gone: fail what waits, stop all timers."""
+    def remarks(self) -> Iterable[str]:
+        """Lines for the broker's log about what was loaded."""
+
+    def unloaded(self, on_fault: Callable[[Exception], object]) -> Iterator[None]:
+        """The partition is gone: fail what waits and stop all timers, one step after the other."""
 
     def restart(self, key: str) -> None:
         """Begin the soft state of what belongs to `key` anew from the replicated state, after a fault in it."""

@@ -11,20 +11,18 @@ Kafka: CoordinatorRuntime, CoordinatorShard, CoordinatorResult.
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from kafka_cy.coordinator.runtime import loader
-from kafka_cy.coordinator.runtime.loader import PartitionLoader
+from kafka_cy.base.slices import Slices
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.shard import AppendFailed, S, Shard, Stored
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.storage.partition import STATE_ONLINE
 
-SLICE_S = 0.001  # of work on many groups, before other requests have their turn
+KEYS_AT_ONCE_MAX = 32  # of a request; more are read in slices
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -51,9 +49,11 @@ class CoordinatorRuntime(Generic[S]):
         self.batch_bytes_max = batch_bytes_max
         self.compression = compression
         self.log = log
+        self.slices = Slices(loop, self._on_fault)
         self.shards: dict[int, Shard[S]] = {}
         self._to_load: deque[Shard[S]] = deque()
-        self._loading = False  # `_load` runs, or a timer calls it
+        self._loading = False  # the slices hold the work of loading
+        self._unloading: dict[int, Iterator[None]] = {}  # partitions that cannot be loaded again yet
         self._waiting: dict[int, Shard[S]] = {}  # shards with responses that wait
 
     # -- shards --
@@ -66,7 +66,15 @@ class CoordinatorRuntime(Generic[S]):
         self._load()
 
     def stop(self) -> None:
-        """Unload everything."""
+        """Unload everything, now: the loop has ended."""
+        self.unload_all()
+        for steps in list(self._unloading.values()):
+            for _ in steps:
+                pass
+        self._unloading.clear()
+
+    def unload_all(self) -> None:
+        """The topic was deleted."""
         for index in list(self.shards):
             self.unload(index)
 
@@ -74,61 +82,62 @@ class CoordinatorRuntime(Generic[S]):
         """The partition's shard; begins to load it when this broker hosts it, else None."""
         if index not in self.shards:
             self._host(index)
-            if not self._loading:
-                self._load()
+            self._load()
         return self.shards.get(index)
 
     def _host(self, index: int) -> None:
         hosted = self.cluster.partition(self.topic, index)
-        if hosted is not None and index not in self.shards:
+        if hosted is not None and index not in self.shards and index not in self._unloading:
             shard = self.shards[index] = Shard(index, hosted, self.make_state())
-            shard.loader = PartitionLoader(hosted, shard.state)
             self._to_load.append(shard)
 
     def _load(self) -> None:
-        """Load for one slice, one partition after the other; a timer continues when there is more."""
-        self._loading = True
-        deadline = time.monotonic() + loader.SLICE_S
-        try:
-            while self._to_load:
-                if self._load_step(self._to_load[0]):
-                    self._to_load.popleft()
-                if time.monotonic() >= deadline:
-                    break
-        finally:
-            self._loading = bool(self._to_load)
-            if self._loading:
-                self.loop.call_later(0, self._load)
+        """Load what is to be loaded, in slices."""
+        if self._to_load and not self._loading:
+            self._loading = True
+            self.slices.add(self._load_each(), self._loading_over)
 
-    def _load_step(self, shard: Shard[S]) -> bool:
-        """Load a bit of the partition. Returns whether nothing is left to do for it."""
-        if shard.loader is None or shard.loader.cancelled:
-            return True
-        try:
-            if not shard.loader.step():
-                return False
-            self._loaded(shard)
-        except Exception as error:  # noqa: BLE001 whatever it was, the partition must not count as loading for ever
-            self._load_failed(shard, error)
-        return True
+    def _loading_over(self) -> None:
+        self._loading = False
 
-    def _loaded(self, shard: Shard[S]) -> None:
-        if shard.loader is not None:
-            shard.end_offset = shard.loader.offset  # responses wait until what was loaded is stored
-        shard.loader = None
-        for line in shard.state.loaded(self._on_fault):
-            self.log(line, topic=self.topic, partition=shard.index)
+    def _load_each(self) -> Iterator[None]:
+        """One partition after the other."""
+        while self._to_load:
+            shard = self._to_load[0]
+            try:
+                yield from self._load_one(shard)
+            except Exception as error:  # noqa: BLE001 whatever it was, the partition must not count as loading for ever
+                self._load_failed(shard, error)
+            self._to_load.popleft()
+
+    def _load_one(self, shard: Shard[S]) -> Iterator[None]:
+        yield from shard.load(self._on_fault)
+        if not shard.is_loading:
+            for line in shard.state.remarks():
+                self.log(line, topic=self.topic, partition=shard.index)
 
     def _load_failed(self, shard: Shard[S], error: Exception) -> None:
         self.log("a coordinator's partition cannot be loaded", topic=self.topic, partition=shard.index, error=repr(error))
-        self.unload(shard.index)
+        if self.shards.get(shard.index) is shard:
+            self.unload(shard.index)
 
-    def unload(self, index: int) -> None:
-        """This broker no longer leads the partition, or the topic was deleted."""
+    def unload(self, index: int, *, reload: bool = False) -> None:
+        """This broker no longer leads the partition. Requests get NOT_COORDINATOR at once; the groups go in slices.
+
+        The partition cannot be loaded before the last group has gone: the groups of before must not take away timers and
+        heartbeats of those that come.
+        """
         shard = self.shards.pop(index, None)
         if shard is not None:
             self._waiting.pop(index, None)
-            shard.unload(self._on_fault)
+            shard.cancel()
+            steps = self._unloading[index] = shard.unload(self._on_fault)
+            self.slices.add(steps, partial(self._unloaded, index, reload))
+
+    def _unloaded(self, index: int, reload: bool) -> None:
+        self._unloading.pop(index, None)
+        if reload:
+            self.shard(index)
 
     def _on_fault(self, fault: Exception) -> None:
         self.log("a fault in a coordinator", topic=self.topic, error=repr(fault))
@@ -146,13 +155,19 @@ class CoordinatorRuntime(Generic[S]):
         shard = self.shards.get(index) or self.shard(index)
         if shard is None:
             return ErrorCode.NOT_COORDINATOR, None
-        if shard.loader is not None:
+        if shard.is_loading:
             return ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, None
         return ErrorCode.NONE, shard
 
     def loaded_shards(self) -> list[Shard[S]]:
         """The shards that are not loading; a copy, safe from any thread."""
-        return [shard for shard in list(self.shards.values()) if shard.loader is None]
+        return [shard for shard in list(self.shards.values()) if not shard.is_loading]
+
+    def _replayed_shard(self, key: str) -> Shard[S] | None:
+        """The key's shard once its log is replayed, also while it does not let requests in yet."""
+        index = self.partition_index(key)
+        shard = self.shards.get(index) if index is not None else None
+        return shard if shard is not None and shard.is_replayed else None
 
     # -- operations --
 
@@ -170,7 +185,25 @@ class CoordinatorRuntime(Generic[S]):
         error, shard = self.shard_of(key)
         if shard is None:
             respond(error, None)
-            return
+        else:
+            self._write(shard, key, operation, respond)
+
+    def write_own(self, key: str, operation: Callable[[S], CoordinatorResult[R]]) -> None:
+        """write() for work of the coordinator itself (timers), which may begin before requests are let in.
+
+        Nothing happens if the partition is gone: its groups end, or have ended.
+        """
+        shard = self._replayed_shard(key)
+        if shard is not None:
+            self._write(shard, key, operation, lambda error, response: None)
+
+    def _write(
+        self,
+        shard: Shard[S],
+        key: str,
+        operation: Callable[[S], CoordinatorResult[R]],
+        respond: Callable[[ErrorCode, R | None], object],
+    ) -> None:
         try:
             result = operation(shard.state)
         except Exception as fault:  # noqa: BLE001 nothing has changed: only this request fails
@@ -206,8 +239,7 @@ class CoordinatorRuntime(Generic[S]):
             shard.replay(result.records)
         except Exception as fault:  # noqa: BLE001 the log is right, the memory may not be: load it again
             self.log("a coordinator's partition is loaded again after a fault", partition=shard.index, error=repr(fault))
-            self.unload(shard.index)
-            self.shard(shard.index)
+            self.unload(shard.index, reload=True)
             return ErrorCode.NOT_COORDINATOR
         return ErrorCode.NONE
 
@@ -217,8 +249,8 @@ class CoordinatorRuntime(Generic[S]):
             change()
         except Exception as fault:  # noqa: BLE001 a fault costs the key one restart, nobody else anything
             self.log("the state of a group begins anew after a fault", key=key, error=repr(fault))
-            error, shard = self.shard_of(key)
-            if shard is not None and not error:
+            shard = self._replayed_shard(key)
+            if shard is not None:
                 shard.state.restart(key)
             return False
         return True
@@ -274,22 +306,24 @@ class CoordinatorRuntime(Generic[S]):
 
     def call_later(self, key: str, delay_s: float, function: Callable[..., object], *arguments: Any) -> Any:
         """A timer of the key's soft state; has `cancel()`."""
-        return self.loop.call_later(delay_s, self._run, key, partial(function, *arguments))
+        return self.loop.call_later(delay_s, self._timer, key, partial(function, *arguments))
+
+    def _timer(self, key: str, change: Callable[[], object]) -> None:
+        if self._replayed_shard(key) is not None:  # else the partition is being unloaded, which ends the key's soft state
+            self._run(key, change)
 
     def in_slices(self, items: Iterable[T], work: Callable[[T], object]) -> None:
-        """Call `work` for each item, for a short while at a time; other requests are handled in between."""
-        self._slice(iter(items), work)
+        """Call `work` for each item, in slices. A fault in one does not stop the others."""
 
-    def _slice(self, items: Iterable[T], work: Callable[[T], object]) -> None:
-        deadline = time.monotonic() + SLICE_S
-        for item in items:
-            try:
-                work(item)
-            except Exception as fault:  # noqa: BLE001 the other items have their turn
-                self._on_fault(fault)
-            if time.monotonic() >= deadline:
-                self.loop.call_later(0, self._slice, items, work)
-                return
+        def steps() -> Iterator[None]:
+            for item in items:
+                try:
+                    work(item)
+                except Exception as fault:  # noqa: BLE001 the other items have their turn
+                    self._on_fault(fault)
+                yield
+
+        self.slices.add(steps())
 
     def read_each(
         self,
@@ -305,8 +339,15 @@ class CoordinatorRuntime(Generic[S]):
             if len(results) == len(keys):
                 respond([results[each] for each in range(len(keys))])
 
+        def each() -> Iterator[None]:
+            for place, key in enumerate(keys):
+                self.read(key, partial(operation, place), partial(one, place))
+                yield
+
         if not keys:
             respond([])
-        for place, key in enumerate(keys):
-            self.read(key, partial(operation, place), partial(one, place))
-
+        elif len(keys) > KEYS_AT_ONCE_MAX:
+            self.slices.add(each())
+        else:
+            for _ in each():
+                pass

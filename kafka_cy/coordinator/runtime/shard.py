@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from kafka_cy.coordinator.runtime.loader import PartitionLoader
@@ -13,6 +13,7 @@ from kafka_cy.records import build_batch
 from kafka_cy.storage.log import StorageFailure
 
 S = TypeVar("S", bound=StateMachine)
+LOADED = object()
 Stored = Callable[[ErrorCode], object]  # called once: NONE, or NOT_COORDINATOR when the partition was lost
 
 
@@ -25,17 +26,44 @@ class AppendFailed(Exception):
 
 
 class Shard(Generic[S]):
-    """A loaded (or loading) partition. Owner: the coordinator's thread."""
+    """A partition: its log is replayed, then the soft state begins, then requests are let in. Owner: the coordinator's thread.
 
-    __slots__ = ("end_offset", "hosted", "index", "loader", "state", "waiting")
+    Loading and unloading are iterators whose steps take less than about a millisecond each.
+    """
+
+    __slots__ = ("end_offset", "hosted", "index", "is_replayed", "loader", "state", "waiting")
 
     def __init__(self, index: int, hosted: Any, state: S) -> None:
         self.index = index
         self.hosted = hosted  # storage's HostedPartition
         self.state = state
-        self.loader: PartitionLoader | None = None
+        self.loader: PartitionLoader | None = PartitionLoader(hosted, state)  # None once requests are let in
+        self.is_replayed = False  # the shard's own work (timers) may append from here on
         self.end_offset = 0  # behind the last record that was loaded or appended
         self.waiting: deque[tuple[int, Stored]] = deque()  # by the end offset that has to be stored
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether requests are not let in yet."""
+        return self.loader is not None
+
+    def load(self, on_fault: Callable[[Exception], object]) -> Iterator[None]:
+        """Load the partition. Ends early when it is cancelled. Raises what the log or the replay raises."""
+        loader = self.loader
+        assert loader is not None
+        steps = self._load(loader, on_fault)
+        while not loader.cancelled:
+            if next(steps, LOADED) is LOADED:
+                self.loader = None
+                return
+            yield
+
+    def _load(self, loader: PartitionLoader, on_fault: Callable[[Exception], object]) -> Iterator[None]:
+        while not loader.step():
+            yield
+        self.end_offset = loader.offset  # responses wait until what was loaded is stored
+        self.is_replayed = True
+        yield from self.state.loaded(on_fault)
 
     def append(self, records: Sequence[Record], now_ms: int, batch_bytes_max: int, compression: str) -> None:
         """Append the records as one batch. Raises AppendFailed."""
@@ -72,13 +100,17 @@ class Shard(Generic[S]):
         while self.waiting and self.waiting[0][0] <= stored:
             self.waiting.popleft()[1](ErrorCode.NONE)
 
-    def unload(self, on_fault: Callable[[Exception], object]) -> None:
-        """The partition is gone: end its loading and its state, fail what waits. A fault in one does not stop the rest."""
+    def cancel(self) -> None:
+        """End the loading; `unload` follows."""
         if self.loader is not None:
             self.loader.cancelled = True
+
+    def unload(self, on_fault: Callable[[Exception], object]) -> Iterator[None]:
+        """The partition is gone: fail what waits, end the soft state. A fault in one response does not stop the rest."""
         while self.waiting:
             try:
                 self.waiting.popleft()[1](ErrorCode.NOT_COORDINATOR)
             except Exception as fault:  # noqa: BLE001 the other responses have to leave
                 on_fault(fault)
-        self.state.unloaded(on_fault)
+            yield
+        yield from self.state.unloaded(on_fault)

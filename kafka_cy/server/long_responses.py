@@ -1,0 +1,79 @@
+"""Answers requests whose responses are long without holding up the loop: built and encoded on a thread, one after the other."""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from kafka_cy.base.named_thread import NamedThread
+
+if TYPE_CHECKING:
+    from kafka_cy.api.context import Make, Prepare, Request
+    from kafka_cy.server.control_loop import ControlLoop
+
+Job = tuple["Request", "Make"]
+
+
+class LongResponses:
+    """One response is in work at a time, so that memory holds the data of one; the other requests wait in order.
+
+    Owner: the loop's thread. The thread `long-responses` starts with the first request; it only touches the job that it has.
+    Limit: the network layer bounds the requests that wait.
+    """
+
+    def __init__(self, loop: ControlLoop, fail: Callable[[Request, Exception], None]) -> None:
+        """`fail` answers a request after an exception; any thread calls it."""
+        self._loop = loop
+        self._fail = fail
+        self._waiting: deque[tuple[Request, Prepare]] = deque()
+        self._busy = False
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread: NamedThread | None = None
+
+    def add(self, request: Request, prepare: Prepare) -> None:
+        """Respond to the request when its turn comes: see Request.respond_long."""
+        self._waiting.append((request, prepare))
+        if not self._busy:
+            self._next()
+
+    def stop(self) -> None:
+        """End the thread after the response that it builds."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+
+    def _next(self) -> None:
+        while self._waiting and not self._busy:
+            request, prepare = self._waiting.popleft()
+            self._busy = True
+            try:
+                prepare(partial(self._build, request))
+            except Exception as error:  # noqa: BLE001 a fault costs this request only
+                self._fail(request, error)
+                self._busy = False
+
+    def _build(self, request: Request, make: Make) -> None:
+        if self._thread is None:
+            self._thread = NamedThread(target=self._work, name="long-responses", daemon=True)
+            self._thread.start()
+        self._jobs.put((request, make))
+
+    def _work(self) -> None:
+        while True:
+            job = self._jobs.get()
+            if job is None:
+                return
+            request, make = job
+            try:
+                request.respond(make())
+            except Exception as error:  # noqa: BLE001 a fault costs this request only
+                self._fail(request, error)
+            del job, request, make  # the memory goes before the next job comes
+            self._loop.call_soon_threadsafe(self._over)
+
+    def _over(self) -> None:
+        self._busy = False
+        self._next()

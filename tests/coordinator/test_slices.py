@@ -1,0 +1,307 @@
+"""Work on many groups: how many of them have their turn between two turns of the loop, and what requests get meanwhile.
+
+The clock that slices look at is the test's: a slice ends after as many steps as STEPS, on any machine.
+"""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kafka_cy.api import describe_groups, list_groups, offset_fetch
+from kafka_cy.base import slices
+from kafka_cy.coordinator import heartbeat_table
+from kafka_cy.coordinator.classic.rebalance import Rebalancer
+from kafka_cy.coordinator.group_coordinator import OFFSETS_TOPIC, GroupCoordinator
+from kafka_cy.coordinator.offsets.pieces import PIECE_OFFSETS_MAX
+from kafka_cy.coordinator.records import CommittedOffset, GroupKey, OffsetKey, StoredGroup, StoredMember
+from kafka_cy.coordinator.runtime.result import CoordinatorResult
+from kafka_cy.protocol.errors import ErrorCode
+
+from .fakes import FakeCluster, Harness
+
+STEPS = 4  # of a slice
+GROUPS = 50
+WEEK_S = 7 * 24 * 3600
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr(slices, "SLICE_S", STEPS)
+    monkeypatch.setattr(slices, "monotonic", lambda: next(ticks))
+
+
+class Turns:
+    """Counts the calls of a function in each turn of the loop."""
+
+    def __init__(self, harness: Harness, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+        self.harness = harness
+        self.calls = 0
+        self.by_turn: list[int] = []
+        function = getattr(owner, name)
+
+        def counted(*arguments: Any, **more: Any) -> Any:
+            self.calls += 1
+            return function(*arguments, **more)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    def turn(self) -> None:
+        """One timer of the loop, which is one turn."""
+        before = self.calls
+        self.harness.loop.run_next()
+        self.by_turn.append(self.calls - before)
+
+    def run(self) -> Iterator[None]:
+        """All turns that are due; the test looks around after each."""
+        while self.harness.loop.timers and self.harness.loop.timers[0][0] <= self.harness.loop.time_s:
+            self.turn()
+            yield
+
+    def check(self, total: int) -> None:
+        """As many calls in all, and never more in one turn than a slice has steps."""
+        assert sum(self.by_turn) == total
+        assert max(self.by_turn) <= STEPS
+        assert len(self.by_turn) >= total // STEPS
+
+
+def stored_group(member: str, session_ms: int = 60_000) -> StoredGroup:
+    members = (StoredMember(member, None, "c", "/h", 60_000, session_ms, b"", b"a"),)
+    return StoredGroup("consumer", 1, "range", member, 1, members)
+
+
+def fill(harness: Harness, session_ms: int = 60_000, count: int = GROUPS) -> None:
+    """Groups with a member each, as the log of another coordinator has them."""
+    for number in range(count):
+        record = (GroupKey(f"g{number}"), stored_group(f"m{number}", session_ms))
+        harness.coordinator.runtime.write(f"g{number}", lambda state, record=record: CoordinatorResult([record]))
+
+
+def filled(session_ms: int = 60_000) -> Harness:
+    """A coordinator that is about to load GROUPS groups."""
+    before = Harness(FakeCluster(1))
+    fill(before, session_ms)
+    before.coordinator.stop()
+    return before.reload()
+
+
+def load(harness: Harness) -> None:
+    while harness.coordinator.is_loading():
+        harness.loop.run_next()
+
+
+def test_loading_begins_a_few_groups_in_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    fill(harness)
+    harness.coordinator.stop()
+    turns = Turns(harness, monkeypatch, Rebalancer, "begin")
+    coordinator = harness.coordinator = GroupCoordinator(harness.coordinator.config, harness.cluster, harness.loop)
+    coordinator.start()
+    turns.by_turn.append(turns.calls)
+    for _ in turns.run():
+        if coordinator.is_loading():
+            assert harness.commit(group="g1") == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+            assert harness.join("g1")[0]["error_code"] == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+            assert coordinator.list_groups([], [])[0] == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+            assert harness.heartbeat("m1", 1, group="g1") == 0
+    turns.check(GROUPS)
+    assert harness.heartbeat("m1", 1, group="g1") == 0 and len(coordinator.list_groups([], [])[1]) == GROUPS
+
+
+def test_a_session_that_ends_while_other_groups_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = filled(session_ms=1)
+    turns = Turns(harness, monkeypatch, Rebalancer, "begin")
+    harness.loop.time_s += 1  # the first groups' sessions end while the others still wait for their turn
+    for _ in turns.run():
+        pass
+    harness.loop.advance(60)
+    assert {group.state.value for group in harness.coordinator.all_groups()} == {"Empty"}
+    assert heartbeat_table.count() == 0 and harness.coordinator.rebalancer.held.member_bytes == 0
+    assert all(group.stored is not None and not group.stored.members for group in harness.coordinator.all_groups())
+
+
+def test_unloading_ends_a_few_groups_in_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = filled()
+    load(harness)
+    waiting = harness.join("g1")
+    runtime = harness.coordinator.runtime
+    turns = Turns(harness, monkeypatch, Rebalancer, "end")
+    runtime.unload(0)
+    turns.by_turn.append(turns.calls)
+    for _ in turns.run():
+        if harness.coordinator.group_count:
+            assert harness.commit(group="g1") == ErrorCode.NOT_COORDINATOR
+            assert harness.join("g1")[0]["error_code"] == ErrorCode.NOT_COORDINATOR
+            assert not harness.coordinator.is_coordinator_of("g1")
+            assert runtime.shards == {}, "it is not loaded while groups of before are there"
+    turns.check(GROUPS)
+    assert [each["error_code"] for each in waiting] == [ErrorCode.NOT_COORDINATOR]
+    assert heartbeat_table.count() == 0 and harness.coordinator.group_count == 0
+    assert harness.commit(group="g1") == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+    load(harness)
+    assert harness.heartbeat("m1", 1, group="g1") == 0 and heartbeat_table.count() == GROUPS
+
+
+def test_unloading_while_the_groups_begin() -> None:
+    harness = filled()
+    while heartbeat_table.count() == 0:
+        harness.loop.run_next()
+    assert harness.coordinator.is_loading()
+    harness.coordinator.runtime.unload(0)
+    harness.loop.advance(0)
+    assert heartbeat_table.count() == 0 and harness.coordinator.group_count == 0
+    assert harness.coordinator.rebalancer.held.member_bytes == 0
+
+
+def test_timers_of_a_group_that_is_being_unloaded_do_nothing() -> None:
+    harness = filled(session_ms=1000)
+    load(harness)
+    written = len(harness.cluster.hosted[0].batches)
+    harness.coordinator.runtime.unload(0)
+    harness.loop.time_s += 100
+    harness.loop.advance(0)
+    assert len(harness.cluster.hosted[0].batches) == written and harness.coordinator.group_count == 0
+
+
+def test_a_stop_ends_all_groups_at_once() -> None:
+    harness = filled()
+    load(harness)
+    harness.coordinator.runtime.unload(0)
+    harness.coordinator.stop()
+    assert heartbeat_table.count() == 0 and harness.coordinator.group_count == 0
+
+
+def test_a_deleted_offsets_topic(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = filled()
+    load(harness)
+    turns = Turns(harness, monkeypatch, Rebalancer, "end")
+    harness.coordinator.topics_deleted({OFFSETS_TOPIC: uuid.uuid4()})
+    turns.by_turn.append(turns.calls)
+    for _ in turns.run():
+        pass
+    turns.check(GROUPS)
+
+
+def commit_each(harness: Harness) -> None:
+    for number in range(GROUPS):
+        assert harness.commit(group=f"g{number}") == 0
+
+
+def test_expiry_looks_at_a_few_groups_in_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    load(harness)
+    commit_each(harness)
+    turns = Turns(harness, monkeypatch, GroupCoordinator, "_expire_piece")
+    harness.loop.time_s += WEEK_S + 601
+    for _ in turns.run():
+        pass
+    turns.check(GROUPS)
+    assert harness.coordinator.group_count == 0
+
+
+def test_a_deleted_topic(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    load(harness)
+    commit_each(harness)
+    assert harness.commit(group="other", topic="kept") == 0
+    turns = Turns(harness, monkeypatch, GroupCoordinator, "_write")
+    harness.coordinator.topics_deleted({"ct": uuid.uuid4()})
+    turns.by_turn.append(turns.calls)
+    for _ in turns.run():
+        pass
+    turns.check(GROUPS)
+    assert [name for name in harness.coordinator.runtime.shards[0].state.groups if harness.group(name).offsets] == ["other"]
+
+
+def test_the_offsets_of_a_deleted_topic_with_many_partitions_go_in_pieces() -> None:
+    """As one batch they would be larger than message.max.bytes, and stay for ever."""
+    harness = Harness(FakeCluster(1), message_max_bytes=100_000)
+    load(harness)
+    for first in range(0, 4000, 500):
+        records = [(OffsetKey("g", "ct", first + i), CommittedOffset(1, -1, "", 0)) for i in range(500)]
+        harness.coordinator.runtime.write("g", lambda state, records=records: CoordinatorResult(records))
+    harness.coordinator.topics_deleted({"ct": uuid.uuid4()})
+    harness.loop.advance(0)
+    assert harness.group().offsets == {}
+    assert PIECE_OFFSETS_MAX == 500
+
+
+class LongRequest(SimpleNamespace):
+    """A request whose long response is built by the test, as the thread does it."""
+
+    def __init__(self, version: int, **fields: Any) -> None:
+        super().__init__(api_version=version, body=SimpleNamespace(**fields), made=[], responses=[])
+
+    def respond(self, response: Any) -> None:
+        self.responses.append(response)
+
+    def respond_long(self, prepare: Any) -> None:
+        prepare(self.made.append)
+
+
+def test_many_described_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = filled()
+    load(harness)
+    turns = Turns(harness, monkeypatch, GroupCoordinator, "describe_group")
+    names = [f"g{number}" for number in range(GROUPS)]
+    request = LongRequest(5, groups=[*names, "g0"], include_authorized_operations=False)
+    context: Any = SimpleNamespace(groups=harness.coordinator)
+    assert describe_groups.handle(request, context) is None  # type: ignore[arg-type]
+    turns.by_turn.append(turns.calls)
+    for _ in turns.run():
+        pass
+    turns.check(GROUPS)
+    (make,) = request.made
+    assert [(each["group_id"], each["group_state"]) for each in make()["groups"]] == [(name, "Stable") for name in names]
+    few = LongRequest(5, groups=names[:3], include_authorized_operations=False)
+    assert len(describe_groups.handle(few, context)["groups"]) == 3  # type: ignore[arg-type,index]
+
+
+def test_a_list_is_not_built_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = filled()
+    load(harness)
+    request = LongRequest(4, states_filter=[])
+    list_groups.handle(request, SimpleNamespace(groups=harness.coordinator))  # type: ignore[arg-type]
+    (make,) = request.made
+    assert not request.responses and len(make()["groups"]) == GROUPS
+
+
+def test_all_offsets_of_a_group_are_a_copy_of_one_moment() -> None:
+    harness = Harness(FakeCluster(1))
+    load(harness)
+    records = [(OffsetKey("g", "ct", i), CommittedOffset(1, -1, "", 0)) for i in range(1000)]
+    harness.coordinator.runtime.write("g", lambda state: CoordinatorResult(records))
+    request = LongRequest(8, groups=[SimpleNamespace(group_id="g", topics=None)])
+    context: Any = SimpleNamespace(groups=harness.coordinator, cluster=harness.cluster)
+    assert offset_fetch.handle(request, context) is None  # type: ignore[arg-type]
+    (make,) = request.made
+    assert harness.commit(offset=2) == 0
+    (topic,) = make()["groups"][0]["topics"]
+    assert [each["committed_offset"] for each in topic["partitions"]] == [1] * 1000
+    small = LongRequest(8, groups=[SimpleNamespace(group_id="other", topics=None)])
+    offset_fetch.handle(small, context)  # type: ignore[arg-type]
+    assert small.responses and not small.made
+
+
+def test_offsets_of_many_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    load(harness)
+    commit_each(harness)
+    turns = Turns(harness, monkeypatch, offset_fetch, "_found")
+    groups = [SimpleNamespace(group_id=f"g{number}", topics=None) for number in range(GROUPS)]
+    request = LongRequest(8, groups=[*groups, groups[0]])
+    context: Any = SimpleNamespace(groups=harness.coordinator, cluster=harness.cluster)
+    offset_fetch.handle(request, context)  # type: ignore[arg-type]
+    turns.by_turn.append(turns.calls)
+    for _ in turns.run():
+        pass
+    turns.check(GROUPS)
+    found = request.made[0]()["groups"]
+    assert [each["error_code"] for each in found] == [0] * GROUPS + [ErrorCode.INVALID_REQUEST]
+    assert all(each["topics"] for each in found[:GROUPS])
