@@ -13,11 +13,13 @@ import multiprocessing
 import os
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import zstandard
@@ -153,7 +155,38 @@ def lying_requests(port: int, folder: Path) -> None:
             client.close()
 
 
-ROWS: list[Callable[[int, Path], None]] = [zstd_bombs, gzip_bombs, recompression, cold_readers, lying_requests]
+def slow_disk(port: int, folder: Path) -> None:
+    """Every write to this topic takes 20 ms (slow_disk.c), and so does reading what it drops from the page cache."""
+    client = connect(port)
+    request = produce_request("slow", build_batch([Record(value=os.urandom(16_000))]))
+    logs = list(folder.rglob("slow-0/*.log"))
+    while True:
+        answer = call(client, request)
+        offset = struct.unpack_from(">q", answer, 4 + 4 + 2 + len("slow") + 4 + 4 + 2)[0]
+        for path in logs:
+            fd = os.open(path, os.O_RDONLY)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(fd)
+        call(client, fetch_request("slow", max(offset - 50, 0)))
+
+
+ROWS: list[Callable[[int, Path], None]] = [
+    zstd_bombs, gzip_bombs, recompression, cold_readers, lying_requests, slow_disk,
+]
+
+
+@contextmanager
+def delayed_disk() -> Iterator[None]:
+    """What starts in here has the shim of slow_disk.c."""
+    with tempfile.TemporaryDirectory() as folder:
+        library = f"{folder}/slow_disk.so"
+        source = Path(__file__).with_name("slow_disk.c")
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, str(source), "-ldl"], check=True)
+        os.environ["LD_PRELOAD"] = library
+        try:
+            yield
+        finally:
+            os.environ.pop("LD_PRELOAD", None)
 
 
 def fill(port: int) -> None:
@@ -186,9 +219,10 @@ def milliseconds(taken: list[float]) -> str:
 
 def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 8
-    with tempfile.TemporaryDirectory() as name, Broker(folder=Path(name)) as broker:
+    with tempfile.TemporaryDirectory() as name, delayed_disk(), Broker(folder=Path(name)) as broker:
+        del os.environ["LD_PRELOAD"]       # the clients do without
         client = connect(broker.port)
-        for topic, config in (("quiet", {}), ("bombs", {}), ("old", {"segment.bytes": "16777216"}),
+        for topic, config in (("quiet", {}), ("bombs", {}), ("slow", {}), ("old", {"segment.bytes": "16777216"}),
                               ("recompressed", {"compression.type": "gzip", "compression.gzip.level": "9"})):
             rows = b"".join(string(key) + string(value) for key, value in config.items())
             body = struct.pack(">i", 1) + string(topic) + struct.pack(">ihi", 1, 1, 0)

@@ -8,6 +8,7 @@ from kafka_cy.network.jobs cimport Job
 from kafka_cy.network.dispatch cimport Parked, Reactor, Request
 from kafka_cy.records.batch cimport ProduceRules, ValidBatch
 from kafka_cy.records.wire cimport Writer
+from kafka_cy.storage.log cimport AppendResult
 from kafka_cy.storage.partition cimport Partition
 
 cdef enum:
@@ -35,10 +36,13 @@ cdef struct ParkedProduce:
     int32_t count
     Awaited* awaited
 
-# What validation found. Owner: a ProduceJob.
+# What a job did with a batch. Owner: a ProduceJob.
 cdef struct ValidatedBatch:
     int error                       # BatchError
     ValidBatch valid
+    bint appended                   # the job has tried to append it as well (a slow disk), with this outcome:
+    int append_error                # StorageError
+    AppendResult result
 
 # One request while it is worked on. Owner: one handler call, on its stack; or a SuspendedProduce.
 cdef struct Produce:
@@ -54,11 +58,12 @@ cdef struct Produce:
     int64_t budget                  # of this turn of the reactor, see produce_job.pyx
     ValidatedBatch* validated       # the next partition's batch, by a job; NULL: it is validated here
     ProduceRules job_rules          # with a batch that needs a job
+    Partition* job_appends_to       # the job appends it as well; NULL: the reactor does
     Leaders leaders
     ParkedProduce* waiting          # NULL until a partition has to wait
     ResponseSlot* slot
 
-# Purpose: the validation of one batch on a job thread. Owner: see Job; afterwards its SuspendedProduce.
+# Purpose: one batch's validation, on a slow disk its append too, on a job thread. Owner: see Job; then its SuspendedProduce.
 # Lifetime: one job after the other uses it, until the request is answered or, when its connection closed, the job ended.
 # Limits: one for each connection. The body counts as queued request bytes; what a batch unpacks to is bounded by its topic.
 cdef struct ProduceJob:
@@ -72,6 +77,8 @@ cdef struct ProduceJob:
     int64_t now_ms
     int16_t version
     ProduceRules rules
+    Partition* partition            # to append to, one reference while it runs; NULL: it only validates
+    bint all_replicas               # acks=all
     Writer scratch
     ValidatedBatch validated
 

@@ -26,10 +26,13 @@ from kafka_cy.api.named_partitions cimport NamedPartition, NamedPartitions, Name
 from kafka_cy.api.produce_errors cimport (
     batch_error_code, batch_error_message, found_in_records, not_one_batch, record_error_message,
 )
-from kafka_cy.api.produce_job cimport NEEDS_JOB, budget_of_turn, suspend, suspend_again, suspended_end, validate_here
+from kafka_cy.api.produce_job cimport (
+    NEEDS_JOB, append_was_slow, budget_of_turn, suspend, suspend_again, suspended_end, validate_here,
+)
 from kafka_cy.api.produce_waiting cimport await_partition, park_produce, reached
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
 from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_pointer
+from kafka_cy.base.clock cimport ticks_now
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.dispatch cimport (
     CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_close, request_error, response_begin, response_none,
@@ -44,6 +47,7 @@ from kafka_cy.records.wire cimport (
 from kafka_cy.storage.log cimport (
     AppendResult, Log, LogConfig, ORIGIN_CLIENT, STORAGE_OK, log_config, log_start_offset,
 )
+from kafka_cy.storage.slow_disk cimport disk_is_slow
 from kafka_cy.storage.partition cimport (
     Partition, partition_append, partition_check_leader, partition_has_enough_replicas,
 )
@@ -128,15 +132,37 @@ cdef void count_invalid(Partition* partition, int error, const ValidBatch* valid
 
 
 cdef int validate(
-    Reactor* reactor, Produce* produce, const ProduceRules* rules, uint8_t* records, int32_t size, ValidBatch* valid
+    Reactor* reactor, Produce* produce, Partition* partition, Log* log, uint8_t* records, int32_t size, ValidBatch* valid
 ) noexcept nogil:
     """A BatchError, or NEEDS_JOB."""
     cdef ValidatedBatch* validated = produce.validated
-    if validated == NULL:
-        return validate_here(reactor, produce, rules, records, size, valid)
-    produce.validated = NULL
-    valid[0] = validated.valid
-    return validated.error
+    cdef const ProduceRules* rules = &log_config(log).rules
+    produce.job_appends_to = NULL
+    if validated != NULL:
+        valid[0] = validated.valid
+        return validated.error
+    if disk_is_slow(log.disk, reactor.now_ns):
+        produce.job_rules = rules[0]
+        produce.job_appends_to = partition
+        return NEEDS_JOB
+    return validate_here(reactor, produce, rules, records, size, valid)
+
+
+cdef int append_valid(
+    Reactor* reactor, Produce* produce, Partition* partition, ValidBatch* valid, AppendResult* result
+) noexcept nogil:
+    """A StorageError."""
+    cdef int64_t ticks
+    cdef int error
+    if produce.validated != NULL and produce.validated.appended:
+        result[0] = produce.validated.result
+        return produce.validated.append_error
+    ticks = ticks_now()
+    error = partition_append(partition, valid, -1, produce.acks == -1, ORIGIN_CLIENT, reactor.now_ms, result)
+    ticks = ticks_now() - ticks
+    if ticks >= reactor.slow_append_ticks:
+        append_was_slow(reactor, partition, ticks)
+    return error
 
 
 cdef void append(
@@ -152,10 +178,11 @@ cdef void append(
     cdef Awaited awaited
     cdef Awaited* kept
     cdef int error
-    if produce.acks == -1 and not partition_has_enough_replicas(partition):     # asked again where it counts
+    # A job has appended already, or asks again; so does partition_append.
+    if produce.acks == -1 and produce.validated == NULL and not partition_has_enough_replicas(partition):
         answer.error = ERROR_NOT_ENOUGH_REPLICAS
         return
-    error = validate(reactor, produce, &config.rules, records, size, &valid)
+    error = validate(reactor, produce, partition, log, records, size, &valid)
     if error == NEEDS_JOB:
         answer.needs_job = True
         return
@@ -174,7 +201,7 @@ cdef void append(
         answer.unseen = True
         answer.message = b"The partition is not part of an ongoing transaction"
         return
-    error = partition_append(partition, &valid, -1, produce.acks == -1, ORIGIN_CLIENT, reactor.now_ms, &result)
+    error = append_valid(reactor, produce, partition, &valid, &result)
     if error != STORAGE_OK:
         answer.error = storage_error_code(error)
         if answer.error == ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER or answer.error == ERROR_INVALID_PRODUCER_EPOCH:
@@ -385,6 +412,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     produce.partition_at = TOPIC_NOT_BEGUN
     produce.budget = budget_of_turn(reactor)
     produce.validated = NULL
+    produce.job_appends_to = NULL
     produce.leaders.count = 0
     produce.internal_allowed = is_admin_client(request)
     if request.api_version < VERSION_APPENDED_MIN:

@@ -1,4 +1,4 @@
-"""Validation of batches that would hold a reactor for long; see produce_job.pyx."""
+"""Validation and appends that would hold a reactor for long; see produce_job.pyx."""
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from kafka_cy.api.named_partitions cimport NamedPartitions
@@ -6,6 +6,7 @@ from kafka_cy.api.produce cimport Produce, ProduceResume, SuspendedProduce
 from kafka_cy.network.dispatch cimport Reactor, Request
 from kafka_cy.records.batch cimport ProduceRules, ValidBatch
 from kafka_cy.records.wire cimport Writer
+from kafka_cy.storage.partition cimport Partition
 
 cdef enum:
     NEEDS_JOB = -1                  # beside the values of BatchError
@@ -18,6 +19,8 @@ cdef int64_t budget_of_turn(Reactor* reactor) noexcept nogil
 cdef int validate_here(
     Reactor* reactor, Produce* produce, const ProduceRules* rules, uint8_t* records, int32_t size, ValidBatch* valid
 ) noexcept nogil
+# The reactor has appended a batch, which took this many ticks, at least slow_append_ticks.
+cdef void append_was_slow(Reactor* reactor, Partition* partition, int64_t ticks) noexcept nogil
 # Gives the batch at `records` to a job, and the request a place to wait. The handler's result.
 cdef int suspend(
     Reactor* reactor, Request* request, Produce* produce, NamedPartitions* named, Writer* w, ProduceResume resume

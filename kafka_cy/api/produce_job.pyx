@@ -1,13 +1,15 @@
-"""Batches whose validation takes long are validated by a job: a few kilobytes may decompress to a gigabyte.
+"""Batches whose validation takes long are validated by a job: a few kilobytes may decompress to a gigabyte. While a disk
+is slow (storage/slow_disk), the job appends the batch too.
 
 How much a batch unpacks to is not known before. So the reactor begins, with a small cap on the output; what does not
 end there is begun anew by a job. All requests of one turn of the reactor share what it may decompress. Recompression
 counts too, by how slow the codec is. While the job runs, the request is parked and its connection held; then the handler
-goes on at the same partition, with the batch as the job left it. All other checks, and the append, happen on the
-reactor as always.
+goes on at the same partition, with the batch as the job left it. All other checks, and the append to a disk that is
+not slow, happen on the reactor as always.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
+from libc.stdio cimport snprintf
 from libc.string cimport memcpy
 
 from kafka_cy.api.named_partitions cimport named_copy, named_free
@@ -15,14 +17,24 @@ from kafka_cy.api.parking cimport parked_init
 from kafka_cy.api.produce cimport ProduceJob, ProduceResume
 from kafka_cy.api.produce_waiting cimport waiting_free
 from kafka_cy.api.topic_walk cimport read_again
-from kafka_cy.network.jobs cimport JOB_DECOMPRESS, Job, connection_hold, connection_unhold, job_cancel, job_submit
-from kafka_cy.network.dispatch cimport CLOSE, HANDLED, Parked, park_cancel, park_start
-from kafka_cy.records.batch cimport ATTRIBUTE_CODEC_MASK, ATTRIBUTES_AT, BATCH_HEADER_SIZE, BATCH_UNPACKS_TOO_LARGE, MAGIC_AT
+from kafka_cy.base.atomics cimport atomic_load_pointer
+from kafka_cy.base.clock cimport monotonic_ns
+from kafka_cy.network.jobs cimport JOB_DECOMPRESS, JOB_WRITE, Job, connection_hold, connection_unhold, job_cancel, job_submit
+from kafka_cy.network.dispatch cimport CLOSE, HANDLED, Parked, park_cancel, park_start, reactor_log
+from kafka_cy.network.log_events cimport LOG_MESSAGE_BYTES_MAX, LOG_WARNING
+from kafka_cy.records.batch cimport (
+    ATTRIBUTE_CODEC_MASK, ATTRIBUTE_TRANSACTIONAL, ATTRIBUTES_AT, BATCH_HEADER_SIZE, BATCH_OK, BATCH_UNPACKS_TOO_LARGE, MAGIC_AT,
+)
 from kafka_cy.records.batch_validation cimport batch_validate
 from kafka_cy.records.compression cimport CODEC_GZIP, CODEC_LZ4, CODEC_NONE, CODEC_ZSTD, Codecs
 from kafka_cy.records.wire cimport Reader, read_bytes, read_int32, writer_free, writer_init
+from kafka_cy.storage.log cimport Log, ORIGIN_CLIENT
+from kafka_cy.storage.log_folder cimport folder_name
+from kafka_cy.storage.partition cimport Partition, partition_acquire, partition_append, partition_release
+from kafka_cy.storage.slow_disk cimport SLOW_WRITE_NS, disk_append_was_slow
 
 cdef enum:
+    PRODUCE_KEY = 0
     SCRATCH_BYTES_MAX = 1073741824
     RECHECK_NS = 3600000000000          # a timer is needed, but the job always ends
     LZ4_FAST_LEVEL = 9                  # Kafka's default level stands for the fast compressor
@@ -89,6 +101,37 @@ cdef void validate(Job* job, Codecs* codecs) noexcept nogil:
         codecs, work.records, <size_t>work.size, &work.rules, work.now_ms, work.version, &work.scratch,
         &work.validated.valid,
     )
+    if work.partition != NULL and work.validated.error == BATCH_OK and (
+        not work.validated.valid.header.attributes & ATTRIBUTE_TRANSACTIONAL    # the reactor refuses it
+    ):
+        append(work)
+
+
+cdef void append(ProduceJob* work) noexcept nogil:
+    cdef int64_t began_ns = monotonic_ns()
+    cdef int64_t now_ns
+    cdef Log* log = <Log*>atomic_load_pointer(<void**>&work.partition.log)
+    work.validated.append_error = partition_append(
+        work.partition, &work.validated.valid, -1, work.all_replicas, ORIGIN_CLIENT, work.now_ms, &work.validated.result
+    )
+    work.validated.appended = True
+    now_ns = monotonic_ns()
+    if now_ns - began_ns >= SLOW_WRITE_NS:
+        disk_append_was_slow(log.disk, now_ns)
+
+
+cdef void append_was_slow(Reactor* reactor, Partition* partition, int64_t ticks) noexcept nogil:
+    cdef char[LOG_MESSAGE_BYTES_MAX] text
+    cdef Log* log = <Log*>atomic_load_pointer(<void**>&partition.log)
+    cdef double ms
+    if not disk_append_was_slow(log.disk, monotonic_ns()):
+        return
+    ms = <double>SLOW_WRITE_NS / 1e6 * <double>ticks / <double>reactor.slow_append_ticks
+    snprintf(
+        text, LOG_MESSAGE_BYTES_MAX, b"the disk of %.150s is slow (an append took %.1f ms): its appends leave the reactors",
+        folder_name(&log.folder), ms,
+    )
+    reactor_log(reactor, LOG_WARNING, PRODUCE_KEY, text)
 
 
 cdef void job_free(ProduceJob* job) noexcept nogil:
@@ -103,6 +146,9 @@ cdef void validated(Reactor* reactor, Job* job) noexcept nogil:
     cdef SuspendedProduce* suspended = work.owner
     cdef Request request
     work.running = False
+    if work.partition != NULL:
+        partition_release(work.partition)
+        work.partition = NULL
     if suspended == NULL:
         job_free(work)
         return
@@ -149,6 +195,13 @@ cdef void suspend_again(Reactor* reactor, Request* request, SuspendedProduce* su
     read_int32(&r)
     work.records = <uint8_t*>read_bytes(&r, suspended.produce.flexible, &work.size)
     work.rules = suspended.produce.job_rules
+    work.all_replicas = suspended.produce.acks == -1
+    work.validated.appended = False
+    work.job.kind = JOB_DECOMPRESS
+    if suspended.produce.job_appends_to != NULL:
+        work.job.kind = JOB_WRITE
+        work.partition = partition_acquire(suspended.produce.job_appends_to)
+        suspended.produce.job_appends_to = NULL
     work.now_ms = reactor.now_ms
     work.running = True
     job_submit(reactor, &work.job)
@@ -171,7 +224,6 @@ cdef SuspendedProduce* suspended_new(Request* request, NamedPartitions* named) n
     work.owner = suspended
     work.body = body
     work.body_size = request.body_size
-    work.job.kind = JOB_DECOMPRESS
     work.job.run = validate
     work.job.done = validated
     work.job.bytes = <int64_t>request.body_size

@@ -37,6 +37,8 @@ cdef inline void request_error(Request* request, int error, int64_t times) noexc
 
 # Counts the request in another row than its API's (a follower's Fetch). If memory is short, the row does not change.
 cdef void request_count_as(Reactor* reactor, Request* request, int row) noexcept nogil
+# One log line for the operator, not about a connection.
+cdef void reactor_log(Reactor* reactor, int level, int api_key, const char* message) noexcept nogil
 # Records the software that a client named in ApiVersions.
 cdef void request_software(
     Reactor* reactor, Request* request, const char* name, int32_t name_size, const char* version, int32_t version_size

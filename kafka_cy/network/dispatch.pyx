@@ -20,6 +20,7 @@ from kafka_cy.network.counters cimport (
     ACTIVITY_HANDLING, API_KEYS_MAX, TIME_LOCAL, TIME_REMOTE, TIME_REQUEST_QUEUE, TIME_RESPONSE_QUEUE, TIME_RESPONSE_SEND,
     TIME_TOTAL, ApiCounters, api_counters, count_request,
 )
+from kafka_cy.network.log_events cimport log_events_add
 from kafka_cy.network.parked cimport parked_add_watch, parked_check, parked_end, parked_start
 from kafka_cy.network.reactor_state cimport (
     ApiRange, NetworkState, ReactorState, connection_fail, connection_log, connection_mark_dirty,
@@ -175,6 +176,12 @@ cdef void request_software(
 ) noexcept nogil:
     software_enter(
         &(<ReactorState*>reactor.private_state).counters, request.connection, name, name_size, version, version_size
+    )
+
+
+cdef void reactor_log(Reactor* reactor, int level, int api_key, const char* message) noexcept nogil:
+    log_events_add(
+        &(<ReactorState*>reactor.private_state).network.log, reactor.now_ns, level, b"", api_key, message
     )
 
 

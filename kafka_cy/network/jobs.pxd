@@ -1,4 +1,5 @@
-"""Work that takes too long for a reactor: decompression of large batches, and reads of data not in memory.
+"""Work that takes too long for a reactor: decompression of large batches, reads of data not in memory, and appends to a slow
+disk.
 
 A job runs on a native thread without the GIL; afterwards its reactor calls `done`. See jobs.pyx.
 """
@@ -12,7 +13,8 @@ from kafka_cy.records.compression cimport Codecs
 cdef enum JobKind:
     JOB_DECOMPRESS = 0
     JOB_READ = 1
-    JOB_KINDS = 2
+    JOB_WRITE = 2
+    JOB_KINDS = 3
 
 cdef struct Job
 
@@ -39,7 +41,7 @@ cdef void job_submit(Reactor* reactor, Job* job) noexcept nogil
 # goes on, and `done` is called when it ends. On the reactor that submitted it; the job may be freed afterwards.
 cdef void job_cancel(Reactor* reactor, Job* job) noexcept nogil
 # The number of threads each kind may have. Threads start when there is work for them, and keep running.
-cdef void jobs_set_threads(int32_t decompress, int32_t read) noexcept nogil
+cdef void jobs_set_threads(int32_t decompress, int32_t disk) noexcept nogil
 cdef int64_t jobs_count(Reactor* reactor) noexcept nogil     # this reactor's jobs that are submitted and not done
 # Handles no further request of the connection until its release, so that none overtakes the one waiting for a job.
 cdef void connection_hold(Connection* connection) noexcept nogil

@@ -29,7 +29,7 @@ cdef extern from * nogil:
 
 cdef enum:
     THREADS_MAX = 64
-    READ_THREADS_DEFAULT = 8            # Kafka's default of num.io.threads
+    DISK_THREADS_DEFAULT = 8            # Kafka's default of num.io.threads
     DECOMPRESS_PRIORITY = 10            # nice
 
 # Purpose: the queue of one kind. Owner: the process. Lock: `mutex` guards the list and the counts.
@@ -56,17 +56,19 @@ cdef void queues_init() noexcept nogil:
         pthread_mutex_init(&job_queue.mutex, NULL)
         pthread_cond_init(&job_queue.not_empty, NULL)
     queues[<int>JOB_DECOMPRESS].threads_max = max(min(cores() - 1, THREADS_MAX), 1)
-    queues[<int>JOB_READ].threads_max = READ_THREADS_DEFAULT
+    queues[<int>JOB_READ].threads_max = DISK_THREADS_DEFAULT
+    queues[<int>JOB_WRITE].threads_max = DISK_THREADS_DEFAULT
 
 queues_init()
 
 
-cdef void jobs_set_threads(int32_t decompress, int32_t read) noexcept nogil:
+cdef void jobs_set_threads(int32_t decompress, int32_t disk) noexcept nogil:
     cdef int32_t[JOB_KINDS] wanted
     cdef JobQueue* job_queue
     cdef int i
     wanted[<int>JOB_DECOMPRESS] = min(decompress, cores() - 1)     # one core stays free for the reactors
-    wanted[<int>JOB_READ] = read
+    wanted[<int>JOB_READ] = disk
+    wanted[<int>JOB_WRITE] = disk
     for i in range(<int>JOB_KINDS):
         job_queue = &queues[i]
         pthread_mutex_lock(&job_queue.mutex)
@@ -108,7 +110,7 @@ cdef void* work(void* argument) noexcept nogil:
     cdef Job* job
     cdef Reactor* reactor
     block_all_signals()
-    name_this_thread("decompress" if kind == JOB_DECOMPRESS else "cold-read", 0)
+    name_this_thread("decompress" if kind == JOB_DECOMPRESS else "cold-read" if kind == JOB_READ else "slow-append", 0)
     if kind == JOB_DECOMPRESS:
         lower_priority(DECOMPRESS_PRIORITY)
     while codecs == NULL:
@@ -216,7 +218,8 @@ cdef void set_paused(bint paused) noexcept nogil:
 
 
 def set_threads(int threads):
-    """Set how many threads read cold data (num.io.threads); at most as many, and at most cores - 1, decompress."""
+    """Set how many threads read cold data, and how many append to slow disks (num.io.threads); at most as many, and at most
+    cores - 1, decompress."""
     with nogil:
         jobs_set_threads(threads, threads)
 

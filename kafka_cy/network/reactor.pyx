@@ -345,6 +345,7 @@ cdef ReactorState* reactor_new(NetworkState* network, int id) noexcept nogil:
     reactor.send.on_traced = trace_end
     reactor.send.trace_free = trace_free
     reactor.send.slow_ticks = 0x7fffffffffffffff
+    reactor.shared.slow_append_ticks = 0x7fffffffffffffff
     reactor.receive_buffer = <uint8_t*>malloc(RECEIVE_BYTES)
     reactor.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
     wheel_init(&reactor.wheel, monotonic_ns())

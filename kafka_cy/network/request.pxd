@@ -23,6 +23,7 @@ cdef struct Reactor:        # the part handlers use; owner: its own thread
     int64_t unpack_bytes    # what handlers may still decompress in this loop; the rest is for jobs
     int64_t now_ms          # wall clock, once per loop
     int64_t now_ns          # monotonic, once per loop
+    int64_t slow_append_ticks   # an append that takes longer is slow (storage/slow_disk)
     MetadataImage* image    # this loop's image; valid during the handler call
     Tracer* tracer          # NULL: tracing is off
     int64_t trace_countdown # requests until the next traced one; below 0: none

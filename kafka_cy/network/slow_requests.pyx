@@ -10,6 +10,7 @@ from kafka_cy.base.atomics cimport atomic_load_relaxed_i64, counter_add
 from kafka_cy.network.connection cimport Connection, ResponseSlot, SentGroup
 from kafka_cy.network.log_events cimport LOG_MESSAGE_BYTES_MAX, LOG_WARNING
 from kafka_cy.network.reactor_state cimport ReactorState, connection_log, ns_per_tick
+from kafka_cy.storage.slow_disk cimport SLOW_WRITE_NS
 
 cdef enum:
     LINES_PER_SECOND_MAX = 5        # per reactor; all are counted
@@ -25,11 +26,13 @@ cdef int64_t NEVER = 0x7fffffffffffffff
 cdef void slow_threshold_refresh(ReactorState* reactor) noexcept nogil:
     cdef int64_t slow_ns = atomic_load_relaxed_i64(&reactor.network.slow_ns)
     reactor.send.slow_ticks = NEVER
+    reactor.shared.slow_append_ticks = NEVER
     if reactor.shared.now_ns - reactor.network.started_ns < CALIBRATION_NS_MIN:
         reactor.slow_check_ns = reactor.shared.now_ns + CALIBRATION_NS_MIN
         return
     reactor.slow_check_ns = reactor.shared.now_ns + REFRESH_NS
     reactor.slow_lines = 0
+    reactor.shared.slow_append_ticks = <int64_t>(<double>SLOW_WRITE_NS / ns_per_tick(reactor.network))
     if slow_ns > 0:
         reactor.send.slow_ticks = <int64_t>(<double>slow_ns / ns_per_tick(reactor.network))
 

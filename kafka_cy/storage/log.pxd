@@ -11,6 +11,7 @@ from kafka_cy.storage.log_folder cimport LogFolder
 from kafka_cy.storage.producer_state cimport LastRecord, ProducerState, ProducerSummary
 # reference counted: a sender that reads from `fd` holds a reference, so deletion cannot close it
 from kafka_cy.storage.segment cimport Segment
+from kafka_cy.storage.slow_disk cimport Disk
 from kafka_cy.storage.storage_error cimport (
     STORAGE_BATCH_TOO_LARGE, STORAGE_CORRUPT, STORAGE_DELETED, STORAGE_DUPLICATE_SEQUENCE, STORAGE_FENCED_LEADER_EPOCH,
     STORAGE_INVALID_PRODUCER_EPOCH, STORAGE_INVALID_TXN_STATE, STORAGE_IO_ERROR, STORAGE_NO_MEMORY, STORAGE_NOT_ENOUGH_REPLICAS,
@@ -104,6 +105,7 @@ cdef struct Log:
     pthread_mutex_t flush_mutex
     pthread_mutex_t listener_mutex
     LogFolder folder            # changed with the append mutex
+    Disk* disk                  # of its log directory
     FormerName* former_names
     Segment** segments          # by base offset; the last is active
     int32_t segments_count

@@ -50,6 +50,7 @@ from kafka_cy.storage.segment_index cimport (
     segment_seal_times, segment_settle_indexes, segment_write_indexes,
 )
 from kafka_cy.storage.index_table cimport table_free, table_load
+from kafka_cy.storage.slow_disk cimport disk_of
 from kafka_cy.storage.time_index cimport time_entry_relative, time_entry_timestamp, time_index_floor
 from kafka_cy.storage.transaction_index cimport (
     AbortedTransaction, TransactionIndex, transactions_append, transactions_copy_below, transactions_free, transactions_load,

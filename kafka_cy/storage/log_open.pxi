@@ -6,6 +6,7 @@ cdef int make_log(const char* directory, const LogConfig* config, Log** out) noe
         return ENOMEM
     log.references = 1
     log.folder.name = strdup(directory)
+    log.disk = disk_of(directory)
     log.config = <LogConfig*>malloc(sizeof(LogConfig))
     pthread_mutex_init(&log.append_mutex, NULL)
     pthread_mutex_init(&log.segments_mutex, NULL)

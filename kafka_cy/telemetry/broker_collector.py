@@ -12,13 +12,14 @@ import platform
 import threading
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from prometheus_client.core import Metric
 
+from kafka_cy.storage.slow_disk import slow_appends
 from kafka_cy.telemetry import reactor_numbers
 from kafka_cy.telemetry.broker_view import BrokerView
+from kafka_cy.telemetry.process_numbers import disk_bytes, memory_bytes, thread_count
 from kafka_cy.telemetry.request_metrics import RequestMetrics
 from kafka_cy.telemetry.windows import Rates
 
@@ -375,6 +376,15 @@ class BrokerCollector:
             "1: the log directory failed",
             [(two_cases("logDirectory", f'"{printable(path)}"'), float(path in failed)) for path in paths],
         )
+        slow = [({"log_directory": printable(path)}, slow_appends(path)) for path in paths]
+        yield family(
+            "counter", "kafkacy_slow_appends", "Appends that the log directory's disk held up for 4 ms or more",
+            [(labels, float(count)) for labels, (count, _) in slow],
+        )  # fmt: skip
+        yield family(
+            "gauge", "kafkacy_log_directory_slow", "1: the disk is slow, so appends leave the reactors",
+            [(labels, float(now_slow)) for labels, (_, now_slow) in slow],
+        )  # fmt: skip
         counts = reactor_numbers.flush_counts()
         window = self._flush_window(counts, now)
         unit = reactor_numbers.ms_per_tick(self._view.server)
@@ -468,33 +478,3 @@ class BrokerCollector:
         yield counter(
             "kafkacy_reactor_busy_seconds", "Time in which reactors worked, all together", counters["busy_ns"] / NS
         )
-
-
-def disk_bytes() -> tuple[int, int]:
-    """(bytes read, bytes written) on disks by this process; 0 if the kernel does not report them."""
-    values = {"read_bytes": 0, "write_bytes": 0}
-    try:
-        for line in Path("/proc/self/io").read_text(encoding="ascii").splitlines():
-            key, _, value = line.partition(":")
-            if key in values:
-                values[key] = int(value)
-    except OSError:
-        pass
-    return values["read_bytes"], values["write_bytes"]
-
-
-def memory_bytes() -> tuple[int, int]:
-    """(resident set of this process, its limit: the control group's limit or the machine's memory)."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * page
-    allowed = os.sysconf("SC_PHYS_PAGES") * page
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-    except OSError:
-        limit = "max"
-    return resident, min(allowed, int(limit)) if limit.isdigit() else allowed
-
-
-def thread_count() -> int:
-    """Number of threads of this process."""
-    return len(os.listdir("/proc/self/task"))  # noqa: PTH208
