@@ -31,6 +31,11 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
   that deletes a topic and then waits with such requests until the topic is unknown never ends
   (`DeleteTopicsRequestTest#testDeleteTopicsVersions`).
 - **CreateTopics** sends its response after the logs of the topic exist. The timeout of the request has no other meaning.
+- **Speed**: a topic exists and a consumer is in its group a few milliseconds after the request. A test that relies on Kafka's
+  slower pace then fails. `ProducerFailureHandlingTest#testCannotSendToInternalTopic` creates a topic without waiting and
+  expects that it does not exist yet. `PlaintextConsumerTest#testClassicConsumerCloseOnBrokerShutdown` polls for 100 ms, stops
+  the broker and closes the consumer within 5 s; a consumer that has joined its group by then waits 30 s for a coordinator to
+  commit to. It waits as long when Apache Kafka is stopped after the join.
 - **Fetch** responses contain whole batches. Kafka fills each partition up to `max.partition.fetch.bytes` with a piece of the
   next batch; clients discard that piece and fetch the batch again
   (`FetchRequestTest#testBrokerRespectsPartitionsOrderAndSizeLimits` counts these bytes).

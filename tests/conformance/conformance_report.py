@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import kafka_test_harness as harness
@@ -32,6 +32,8 @@ What the columns mean:
 - **flaky** (Apache Kafka only): the test passes in some runs.
 - A test that asks for several brokers gets one; it is marked *one broker*.
 """
+#: A reason that begins so tells why a test passes in some runs only. Such a test does not count as passed.
+FLAKY = "flaky: "
 WORDS = {"PASSED": "pass", "FAILED": "fail", "SKIPPED": "n/a", "FLAKY": "flaky"}
 
 
@@ -52,17 +54,33 @@ def read_reasons() -> list[Reason]:
     return found
 
 
+class Result(NamedTuple):
+    """Our stored verdict on a test: PASSED, FAILED or SKIPPED, and the beginning of the failure's message."""
+
+    verdict: str
+    message: str
+
+
 def save_results(verdicts: Iterable[harness.Verdict]) -> None:
-    """Replace the stored verdicts of the tests that ran; keep the others. Only the verdict is stored."""
+    """Replace the stored verdicts of the tests that ran; keep the others."""
     stored = read_results() if RESULTS.exists() else {}
-    stored |= {verdict.name: verdict.verdict for verdict in verdicts if "[...]" not in verdict.name}
+    stored |= {v.name: Result(v.verdict, _steady(v.reason)) for v in verdicts if "[...]" not in v.name}
     known = {expectation.result.name for expectation in harness.read_baseline()}
-    RESULTS.write_text("".join(f"{name}\t{stored[name]}\n" for name in sorted(stored) if name in known))
+    lines = ["\t".join([name, *stored[name]]).rstrip() + "\n" for name in sorted(stored) if name in known]
+    RESULTS.write_text("".join(lines))
 
 
-def read_results() -> dict[str, str]:
+def _steady(message: str) -> str:
+    """A failure's message without what differs from run to run: numbers of four digits or more, identifiers, folders."""
+    message = re.sub(r"/\S*/conformance-\w+\S*", "FOLDER", message)
+    message = re.sub(r"[\w-]{20,}", lambda found: found[0] if found[0].isalpha() or "_" in found[0] else "ID", message)
+    return re.sub(r"\d{4,}", "N", message)[:120].strip()
+
+
+def read_results() -> dict[str, Result]:
     """Our stored verdicts by test name."""
-    return dict(line.split("\t") for line in RESULTS.read_text().splitlines())
+    fields = [(line + "\t\t").split("\t") for line in RESULTS.read_text().splitlines()]
+    return {name: Result(verdict, message) for name, verdict, message, *_ in fields}
 
 
 def write_page() -> None:
@@ -76,14 +94,7 @@ def page() -> str:
     groups: dict[str, list[harness.Expectation]] = defaultdict(list)
     for expectation in harness.read_baseline():
         groups[expectation.group].append(expectation)
-    lines = [INTRODUCTION, "| group | Apache Kafka passes | of these kafka-cy passes |", "|---|---|---|"]
-    total: Counter[str] = Counter()
-    for group, expectations in groups.items():
-        binding = [e.result.name for e in expectations if e.binding]
-        passed = sum(results.get(name) == "PASSED" for name in binding)
-        total.update(binding=len(binding), passed=passed)
-        lines.append(f"| {group} | {len(binding)} | {passed} |")
-    lines.append(f"| **all** | **{total['binding']}** | **{total['passed']}** |")
+    lines = [INTRODUCTION, *_counts(groups, results, reasons)]
     for group, expectations in groups.items():
         lines += ["", f"## {group}"]
         by_class: dict[str, list[harness.Verdict]] = defaultdict(list)
@@ -95,8 +106,49 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(test: harness.Verdict, ours: str | None, reasons: list[Reason]) -> str:
+def _counts(
+    groups: dict[str, list[harness.Expectation]], results: dict[str, Result], reasons: list[Reason]
+) -> Iterator[str]:
+    """The table with a line for each group."""
+    yield "| group | tests | Apache Kafka passes | without a broker | to pass | pass | fail or flaky | not run |"
+    yield "|---|---|---|---|---|---|---|---|"
+    total: Counter[str] = Counter()
+    for group, expectations in groups.items():
+        passes = [e for e in expectations if e.result.verdict == "PASSED"]
+        ours = [_our_verdict(e.result.name, results.get(e.result.name), reasons) for e in passes if e.binding]
+        counts = Counter(
+            tests=len(expectations),
+            passes=len(passes),
+            without=len(passes) - len(ours),
+            binding=len(ours),
+            passed=ours.count("PASSED"),
+            missing=ours.count(""),
+        )
+        counts["failed"] = counts["binding"] - counts["passed"] - counts["missing"]
+        total.update(counts)
+        yield _count_row(group, counts)
+    yield _count_row("**all**", total)
+
+
+def _count_row(name: str, counts: Counter[str]) -> str:
+    keys = ("tests", "passes", "without", "binding", "passed", "failed", "missing")
+    return f"| {name} | {' | '.join(str(counts[key]) for key in keys)} |"
+
+
+def _our_verdict(name: str, result: Result | None, reasons: list[Reason]) -> str:
+    """PASSED, FAILED, SKIPPED, FLAKY, or nothing for a test that was not run."""
+    if result is None:
+        return ""
+    return "FLAKY" if _reason(name, reasons).startswith(FLAKY) else result.verdict
+
+
+def _reason(name: str, reasons: list[Reason]) -> str:
+    return next((reason.text for reason in reasons if reason.pattern.search(name)), "")
+
+
+def _row(test: harness.Verdict, result: Result | None, reasons: list[Reason]) -> str:
     notes = []
+    ours = _our_verdict(test.name, result, reasons)
     if "as 1" in test.changed:
         notes.append("one broker")
     if test.verdict == "SKIPPED":
@@ -106,19 +158,20 @@ def _row(test: harness.Verdict, ours: str | None, reasons: list[Reason]) -> str:
     elif ours == "PASSED":
         reason = ""
     elif test.verdict != "PASSED":
-        reason = "not run: Apache Kafka itself does not pass as an external broker"
+        reason = "Apache Kafka itself does not pass as an external broker"
+        reason = reason if ours else f"not run: {reason}"
     else:
-        reason = next((r.text for r in reasons if r.pattern.search(test.name)), "")
-        if ours is None:
+        reason = _reason(test.name, reasons).removeprefix(FLAKY)
+        if not ours:
             reason = f"not run: {reason}" if reason else "not run"
     if reason:
         notes.append(reason)
     name = test.name.partition("#")[2].removesuffix("[]")
-    return f"| `{_cell(name)}` | {WORDS[test.verdict]} | {WORDS.get(ours or '', '-')} | {_cell('; '.join(notes))} |"
+    return f"| `{_cell(name)}` | {WORDS[test.verdict]} | {WORDS.get(ours, '-')} | {_cell('; '.join(notes))} |"
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")[:160]
+    return text.replace("|", "\\|")[:240]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 CACHE = ROOT / ".cache" / "conformance"
 BASELINE = HERE / "apache-kafka-4.3.1.tsv"
+CLASSES = HERE / "classes.txt"
 CLASS_LIMIT_S = 900
 JAVA = [
     "java",
@@ -85,6 +86,12 @@ def read_baseline() -> list[Expectation]:
     return found
 
 
+def read_classes() -> dict[str, str]:
+    """The group of each test class, in the order of classes.txt."""
+    lines = [line.split() for line in CLASSES.read_text().splitlines() if line and not line.startswith("#")]
+    return {name: group for group, name in lines}
+
+
 def kafka_cy_command(python: str) -> str:
     """The shell command that starts this checkout's broker, which is installed for the interpreter `python`."""
     return f"{Path(python).parent}/kafka-cy {KAFKA_CY}"
@@ -139,16 +146,16 @@ def _logged(command: Sequence[str], failure: str) -> None:
 
 
 def run_classes(
-    methods: Iterable[str], broker: str, folder: Path, parallel: int = 1, *, keep: bool = False, progress: bool = False
+    tests: Iterable[str], broker: str, folder: Path, parallel: int = 1, *, keep: bool = False, progress: bool = False
 ) -> list[Verdict]:
-    """Run test methods (Class#method), one JVM for each class, `parallel` classes at once.
+    """Run test methods (Class#method) or whole classes (Class), one JVM for each class, `parallel` classes at once.
 
     `broker` is the command that starts a broker. Logs, results and the brokers' folders go to `folder`; `keep` leaves
     the brokers' folders there. A class that takes longer than CLASS_LIMIT_S is ended, and the test that was running fails.
     """
     by_class: dict[str, set[str]] = {}
-    for method in methods:
-        by_class.setdefault(method.partition("#")[0], set()).add(method)
+    for test in tests:
+        by_class.setdefault(test.partition("#")[0], set()).update([test] if "#" in test else [])
     folder.mkdir(parents=True, exist_ok=True)
 
     def one(name: str) -> list[Verdict]:
@@ -162,8 +169,8 @@ def run_classes(
         return [verdict for verdicts in pool.map(one, by_class) for verdict in verdicts]
 
 
-def run_class(name: str, methods: Iterable[str], broker: str, folder: Path, *, keep: bool = False) -> list[Verdict]:
-    """Run some methods of one class in a JVM of its own."""
+def run_class(name: str, methods: Collection[str], broker: str, folder: Path, *, keep: bool = False) -> list[Verdict]:
+    """Run some methods of one class, or all if `methods` is empty, in a JVM of its own."""
     results, log, temporary = folder / f"{name}.tsv", folder / f"{name}.log", folder / "tmp"
     trace = Path(f"{results}.trace")
     for path in (results, trace):
@@ -173,8 +180,9 @@ def run_class(name: str, methods: Iterable[str], broker: str, folder: Path, *, k
         **os.environ,
         "CONFORMANCE_BROKER": broker,
         "CONFORMANCE_TMP": str(temporary),
-        "CONFORMANCE_TESTS": f"^({'|'.join(re.escape(method) for method in sorted(methods))})$",
+        "CONFORMANCE_TESTS": f"^({'|'.join(re.escape(method) for method in sorted(methods))})$" if methods else "",
         "CONFORMANCE_TRACE": "1",
+        "CONFORMANCE_SECURITY": "1",  # SASL_PLAINTEXT too
         **({"CONFORMANCE_KEEP": "1"} if keep else {}),
     }
     options = [f"-Djava.io.tmpdir={temporary}", "-cp", f"{CACHE}/shim.jar:{CACHE}/libs/*"]

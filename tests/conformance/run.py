@@ -7,36 +7,69 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import apache_kafka
 import conformance_report as report
 import kafka_test_harness as harness
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tests", default=".", help="a regular expression over 'group Class#method[parameters]'")
-    parser.add_argument("--broker", help="the command that starts another broker; {config} is its properties file")
-    parser.add_argument("--parallel", type=int, default=2, help="test classes at once")
-    parser.add_argument("--keep", action="store_true", help="keep the brokers' folders")
-    parser.add_argument("--save", action="store_true", help="write kafka-cy-results.tsv and docs/conformance.md")
-    options = parser.parse_args()
-    pattern = re.compile(options.tests)
-    wanted = [e for e in harness.read_baseline() if e.binding and pattern.search(f"{e.group} {e.result.name}")]
-    if not wanted:
-        parser.error("no test matches --tests")
-    broker = options.broker or harness.kafka_cy_command(sys.executable)
-    folder = Path(tempfile.mkdtemp(prefix="conformance-"))
-    started = time.monotonic()
+    options = parse_options()
+    harness.CLASS_LIMIT_S = options.class_limit_s
     try:
         harness.prepare()
-        methods = dict.fromkeys(e.result.method for e in wanted)
-        verdicts = harness.run_classes(methods, broker, folder, options.parallel, keep=options.keep, progress=True)
+        return run_apache_kafka(options) if options.apache_kafka else run_broker(options)
     except harness.HarnessError as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tests", default=".", help="a regular expression over 'group Class#method[parameters]'")
+    parser.add_argument("--broker", help="the command that starts another broker; {config} is its properties file")
+    parser.add_argument(
+        "--apache-kafka",
+        action="store_true",
+        help="run whole classes on Apache Kafka itself, for its own verdicts; --tests is then over 'group Class'",
+    )
+    parser.add_argument("--parallel", type=int, default=2, help="test classes at once")
+    parser.add_argument("--class-limit-s", type=float, default=harness.CLASS_LIMIT_S, help="seconds for a test class")
+    parser.add_argument("--keep", action="store_true", help="keep the brokers' folders")
+    parser.add_argument("--save", action="store_true", help="store the verdicts and write docs/conformance.md")
+    return parser.parse_args()
+
+
+def run(tests: Sequence[str], broker: str, options: argparse.Namespace) -> list[harness.Verdict]:
+    """Run test methods or whole classes, and print how many pass and where the logs are."""
+    folder, started = Path(tempfile.mkdtemp(prefix="conformance-")), time.monotonic()
+    verdicts = harness.run_classes(tests, broker, folder, options.parallel, keep=options.keep, progress=True)
+    print(f"{time.monotonic() - started:.0f} s; logs in {folder}")
+    return verdicts
+
+
+def run_apache_kafka(options: argparse.Namespace) -> int:
+    pattern, groups = re.compile(options.tests), harness.read_classes()
+    wanted = [name for name, group in groups.items() if pattern.search(f"{group} {name}")]
+    verdicts = run(wanted, apache_kafka.command(), options)
+    if options.save:
+        apache_kafka.save_verdicts(groups, verdicts)
+        report.write_page()
+    return 0
+
+
+def run_broker(options: argparse.Namespace) -> int:
+    pattern = re.compile(options.tests)
+    wanted = [e for e in harness.read_baseline() if e.binding and pattern.search(f"{e.group} {e.result.name}")]
+    if not wanted:
+        print("no test matches --tests", file=sys.stderr)
+        return 2
+    broker = options.broker or harness.kafka_cy_command(sys.executable)
+    verdicts = run(list(dict.fromkeys(e.result.method for e in wanted)), broker, options)
     found = {verdict.name: verdict for verdict in verdicts}
     missing = 0
     for expectation in wanted:
@@ -45,10 +78,7 @@ def main() -> int:
             missing += 1
             said = f"{verdict.verdict} {verdict.reason}" if verdict else "did not run"
             print(f"  {expectation.result.name}: {said}"[:300])
-    print(
-        f"{len(wanted) - missing} of {len(wanted)} tests that Apache Kafka passes; "
-        f"{time.monotonic() - started:.0f} s; logs in {folder}"
-    )
+    print(f"{len(wanted) - missing} of {len(wanted)} tests that Apache Kafka passes")
     if options.save:
         report.save_results(verdicts)
         report.write_page()
