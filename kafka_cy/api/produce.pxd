@@ -32,7 +32,7 @@ cdef struct Awaited:
 # Purpose: a Produce that waits for replication or fsync. Owner: the reactor of its connection.
 cdef struct ParkedProduce:
     Parked parked                   # first field
-    Writer answer
+    Writer response
     int32_t count
     Awaited* awaited
 

@@ -3,17 +3,17 @@
 Each partition's records are exactly one v2 batch, checked and, where the topic asks for it, rewritten before the
 partition's lock is taken. One partition's error does not touch the others.
 
-A partition that the request names twice gets the last of its batches and one answer.
+A partition that the request names twice gets the last of its batches and one response.
 
 - v0-2 carry older message formats: the connection is closed, as in Kafka 4. ApiVersions lists them all the same, because
   librdkafka reads features out of the range (KAFKA-18659).
-- v3: transactional id (KIP-98). v5: log start offset in the answer. v7: zstd may be used (KIP-110).
+- v3: transactional id (KIP-98). v5: log start offset in the response. v7: zstd may be used (KIP-110).
 - v8: record errors and error message (KIP-467). v9: flexible. v10: CurrentLeader and NodeEndpoints tags (KIP-951).
 - v11, v12: transaction protocol (KIP-890), nothing new on the wire. v13: topics by id (KIP-516).
 - acks -1 waits for the high watermark, 0 is not answered (an error closes the connection), 1 answers after the append;
   with flush.messages=1 all wait for the fsync. Other values: INVALID_REQUIRED_ACKS.
 - Without a transaction coordinator no partition is part of a transaction: transactional batches get INVALID_TXN_STATE.
-- Answers are encoded before they wait; a wait that ends badly patches the error code.
+- A response is encoded before it waits; a wait that ends badly patches its error code.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.string cimport memcmp
@@ -60,8 +60,8 @@ cdef enum:
 cdef const char* ADMIN_CLIENT_ID = "__admin_client"     # the only client that may write to internal topics
 
 
-# What one partition answers.
-cdef struct PartitionAnswer:
+# The response of one partition.
+cdef struct PartitionResponse:
     int16_t error
     int64_t base_offset
     int64_t log_append_time_ms
@@ -167,9 +167,9 @@ cdef int append_valid(
 
 cdef void append(
     Reactor* reactor, Produce* produce, PartitionImage* known, uint8_t* records, int32_t size, size_t error_at,
-    PartitionAnswer* answer,
+    PartitionResponse* response,
 ) noexcept nogil:
-    """Checks and appends one partition's batch, and notes what its answer has to wait for."""
+    """Checks and appends one partition's batch, and notes what its response has to wait for."""
     cdef Partition* partition = known.partition
     cdef Log* log = <Log*>atomic_load_pointer(<void**>&partition.log)
     cdef const LogConfig* config = log_config(log)
@@ -180,38 +180,38 @@ cdef void append(
     cdef int error
     # A job has appended already, or asks again; so does partition_append.
     if produce.acks == -1 and produce.validated == NULL and not partition_has_enough_replicas(partition):
-        answer.error = ERROR_NOT_ENOUGH_REPLICAS
+        response.error = ERROR_NOT_ENOUGH_REPLICAS
         return
     error = validate(reactor, produce, partition, log, records, size, &valid)
     if error == NEEDS_JOB:
-        answer.needs_job = True
+        response.needs_job = True
         return
     if error != BATCH_OK:
-        answer.error = batch_error_code(error, records, size)
-        answer.message = batch_error_message(error)
-        answer.record_errors = valid.record_errors
-        answer.record_errors_count = valid.record_errors_count
+        response.error = batch_error_code(error, records, size)
+        response.message = batch_error_message(error)
+        response.record_errors = valid.record_errors
+        response.record_errors_count = valid.record_errors_count
         if found_in_records(error):
-            answer.log_start_offset = log_start_offset(log)
-        answer.unseen = not_one_batch(error)
+            response.log_start_offset = log_start_offset(log)
+        response.unseen = not_one_batch(error)
         count_invalid(partition, error, &valid)
         return
     if valid.header.attributes & ATTRIBUTE_TRANSACTIONAL:
-        answer.error = ERROR_INVALID_TXN_STATE
-        answer.unseen = True
-        answer.message = b"The partition is not part of an ongoing transaction"
+        response.error = ERROR_INVALID_TXN_STATE
+        response.unseen = True
+        response.message = b"The partition is not part of an ongoing transaction"
         return
     error = append_valid(reactor, produce, partition, &valid, &result)
     if error != STORAGE_OK:
-        answer.error = storage_error_code(error)
-        if answer.error == ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER or answer.error == ERROR_INVALID_PRODUCER_EPOCH:
-            answer.log_start_offset = log_start_offset(log)
+        response.error = storage_error_code(error)
+        if response.error == ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER or response.error == ERROR_INVALID_PRODUCER_EPOCH:
+            response.log_start_offset = log_start_offset(log)
         return
     if trace_looks(reactor, produce.slot, &valid) and not result.duplicate:
         trace_appended(reactor, produce.slot, partition, &valid, result.base_offset)
-    answer.base_offset = result.base_offset
-    answer.log_append_time_ms = result.log_append_time_ms
-    answer.log_start_offset = result.log_start_offset
+    response.base_offset = result.base_offset
+    response.log_append_time_ms = result.log_append_time_ms
+    response.log_start_offset = result.log_start_offset
     awaited.partition = partition
     awaited.required_offset = result.last_offset + 1
     awaited.error_at = error_at
@@ -221,9 +221,9 @@ cdef void append(
         return
     kept = await_partition(produce, partition)
     if kept == NULL:
-        answer.error = ERROR_UNKNOWN_SERVER_ERROR
+        response.error = ERROR_UNKNOWN_SERVER_ERROR
         return
-    answer.waits = True
+    response.waits = True
     kept.required_offset = awaited.required_offset
     kept.leader_epoch = result.leader_epoch
     kept.error_at = error_at
@@ -233,42 +233,42 @@ cdef void append(
 
 cdef void produce_partition(
     Reactor* reactor, Produce* produce, TopicImage* topic, PartitionImage* known, uint8_t* records, int32_t size,
-    size_t error_at, bint by_id, PartitionAnswer* answer,
+    size_t error_at, bint by_id, PartitionResponse* response,
 ) noexcept nogil:
-    answer.error = ERROR_NONE
-    answer.base_offset = -1
-    answer.log_append_time_ms = -1
-    answer.log_start_offset = -1
-    answer.record_errors = NULL
-    answer.record_errors_count = 0
-    answer.message = NULL
-    answer.waits = False
-    answer.needs_job = False
-    answer.unseen = False
+    response.error = ERROR_NONE
+    response.base_offset = -1
+    response.log_append_time_ms = -1
+    response.log_start_offset = -1
+    response.record_errors = NULL
+    response.record_errors_count = 0
+    response.message = NULL
+    response.waits = False
+    response.needs_job = False
+    response.unseen = False
     if topic == NULL:
-        answer.error = ERROR_UNKNOWN_TOPIC_ID if by_id else ERROR_UNKNOWN_TOPIC_OR_PARTITION
+        response.error = ERROR_UNKNOWN_TOPIC_ID if by_id else ERROR_UNKNOWN_TOPIC_OR_PARTITION
     elif produce.acks < -1 or produce.acks > 1:
-        answer.error = ERROR_INVALID_REQUIRED_ACKS
-        answer.unseen = True
+        response.error = ERROR_INVALID_REQUIRED_ACKS
+        response.unseen = True
     elif known == NULL:
-        answer.error = ERROR_UNKNOWN_TOPIC_OR_PARTITION
+        response.error = ERROR_UNKNOWN_TOPIC_OR_PARTITION
     elif topic.internal and not produce.internal_allowed:
-        answer.error = ERROR_INVALID_TOPIC_EXCEPTION
-        answer.message = b"Cannot append to an internal topic"
+        response.error = ERROR_INVALID_TOPIC_EXCEPTION
+        response.message = b"Cannot append to an internal topic"
     elif known.partition == NULL:
-        answer.error = ERROR_NOT_LEADER_OR_FOLLOWER
+        response.error = ERROR_NOT_LEADER_OR_FOLLOWER
     elif records == NULL:
-        answer.error = ERROR_INVALID_RECORD
-        answer.message = batch_error_message(BATCH_NOT_ONE)
-        answer.unseen = True
+        response.error = ERROR_INVALID_RECORD
+        response.message = batch_error_message(BATCH_NOT_ONE)
+        response.unseen = True
     else:
-        answer.error = storage_error_code(partition_check_leader(known.partition, -1))
-        if answer.error == ERROR_NONE:
-            append(reactor, produce, known, records, size, error_at, answer)
-    if known != NULL and known.partition != NULL and answer.error and not answer.unseen:
-        count_refused(known.partition, answer.error, size)
-    if answer.error and not produce.error:
-        produce.error = answer.error
+        response.error = storage_error_code(partition_check_leader(known.partition, -1))
+        if response.error == ERROR_NONE:
+            append(reactor, produce, known, records, size, error_at, response)
+    if known != NULL and known.partition != NULL and response.error and not response.unseen:
+        count_refused(known.partition, response.error, size)
+    if response.error and not produce.error:
+        produce.error = response.error
 
 
 cdef int32_t text_size(const char* text) noexcept nogil:
@@ -280,31 +280,31 @@ cdef int32_t text_size(const char* text) noexcept nogil:
     return size
 
 
-cdef void write_record_errors(Writer* w, bint flexible, PartitionAnswer* answer) noexcept nogil:
+cdef void write_record_errors(Writer* w, bint flexible, PartitionResponse* response) noexcept nogil:
     cdef const char* message
     cdef int32_t i
-    write_array_length(w, flexible, answer.record_errors_count)
-    for i in range(answer.record_errors_count):
-        message = record_error_message(answer.record_errors[i].error) if i < RECORD_MESSAGES_MAX else NULL
-        write_int32(w, answer.record_errors[i].index)
+    write_array_length(w, flexible, response.record_errors_count)
+    for i in range(response.record_errors_count):
+        message = record_error_message(response.record_errors[i].error) if i < RECORD_MESSAGES_MAX else NULL
+        write_int32(w, response.record_errors[i].index)
         write_string(w, flexible, message, text_size(message))
         write_no_tags(w, flexible)
 
 
 cdef void write_partition(
-    Produce* produce, Writer* w, PartitionImage* known, PartitionAnswer* answer
+    Produce* produce, Writer* w, PartitionImage* known, PartitionResponse* response
 ) noexcept nogil:
     """What follows the partition index, its error code included."""
     cdef bint flexible = produce.flexible
-    write_int16(w, answer.error)
-    write_int64(w, answer.base_offset)
-    write_int64(w, answer.log_append_time_ms)
+    write_int16(w, response.error)
+    write_int64(w, response.base_offset)
+    write_int64(w, response.log_append_time_ms)
     if produce.version >= 5:
-        write_int64(w, answer.log_start_offset)
+        write_int64(w, response.log_start_offset)
     if produce.version >= 8:
-        write_record_errors(w, flexible, answer)
-        write_string(w, flexible, answer.message, text_size(answer.message))
-    if produce.version >= 10 and answer.error == ERROR_NOT_LEADER_OR_FOLLOWER and known != NULL and known.leader >= 0:
+        write_record_errors(w, flexible, response)
+        write_string(w, flexible, response.message, text_size(response.message))
+    if produce.version >= 10 and response.error == ERROR_NOT_LEADER_OR_FOLLOWER and known != NULL and known.leader >= 0:
         write_current_leader(w, 0, known.leader, known.leader_epoch)
         leaders_add(&produce.leaders, known.leader)
     else:
@@ -344,7 +344,7 @@ cdef inline bint produce_named(
     """One partition of the request; False: its batch needs a job."""
     cdef Reader r
     cdef PartitionImage* known
-    cdef PartitionAnswer answer
+    cdef PartitionResponse response
     cdef uint8_t* records
     cdef int32_t index, size
     cdef size_t start = w.size
@@ -352,14 +352,14 @@ cdef inline bint produce_named(
     read_partition(&r, produce.flexible, &index, &records, &size)
     known = topic_partition(topic, index) if topic != NULL else NULL
     write_int32(w, index)
-    produce_partition(reactor, produce, topic, known, records, size, w.size, named_topic.key.by_id, &answer)
+    produce_partition(reactor, produce, topic, known, records, size, w.size, named_topic.key.by_id, &response)
     produce.validated = NULL            # Also when the partition was refused before it was used.
-    if answer.needs_job:
+    if response.needs_job:
         w.size = start
         return False
-    write_partition(produce, w, known, &answer)
-    if not answer.waits and (answer.error or produce.acks != 0):    # With acks=0 there is no response to count.
-        request_error(request, answer.error, 1)
+    write_partition(produce, w, known, &response)
+    if not response.waits and (response.error or produce.acks != 0):    # With acks=0 there is no response to count.
+        request_error(request, response.error, 1)
     return True
 
 

@@ -25,7 +25,7 @@ cdef Awaited* await_partition(Produce* produce, Partition* partition) noexcept n
         if waiting == NULL:
             return NULL
         waiting.count = 0
-        writer_init(&waiting.answer, 0)
+        writer_init(&waiting.response, 0)
         waiting.awaited = <Awaited*>(waiting + 1)
         produce.waiting = waiting
     awaited = &waiting.awaited[waiting.count]
@@ -84,13 +84,13 @@ cdef int check_parked(Reactor* reactor, Parked* parked, bint expired) noexcept n
             continue
         awaited.done = True
         awaited.error = error
-        if not waiting.answer.error:
-            store_be16(waiting.answer.data + awaited.error_at, <unsigned short>error)
+        if not waiting.response.error:
+            store_be16(waiting.response.data + awaited.error_at, <unsigned short>error)
     if open:
         return 0
     for i in range(waiting.count):
         request_error(&parked.request, waiting.awaited[i].error, 1)
-    response_send(reactor, &parked.request, &waiting.answer)
+    response_send(reactor, &parked.request, &waiting.response)
     return 1
 
 
@@ -99,7 +99,7 @@ cdef void free_parked(Parked* parked) noexcept nogil:
     cdef int32_t i
     for i in range(waiting.count):
         partition_release(waiting.awaited[i].partition)
-    writer_free(&waiting.answer)
+    writer_free(&waiting.response)
     free(waiting)
 
 
@@ -113,7 +113,7 @@ cdef int park_produce(Reactor* reactor, Request* request, Produce* produce, Writ
     cdef bint watched = True
     cdef int32_t i
     cdef int64_t timeout_ms = produce.timeout_ms if produce.timeout_ms > 0 else 0
-    waiting.answer = w[0]
+    waiting.response = w[0]
     parked_init(parked, request, reactor.now_ns + timeout_ms * 1000000, check_parked, free_parked)
     for i in range(waiting.count):
         watched = watched and parked_watch(reactor, parked, waiting.awaited[i].partition) == 0
