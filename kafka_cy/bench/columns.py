@@ -1,4 +1,4 @@
-"""The figures that a report shows for every line, in the terminal and on the page."""
+"""The columns that a report shows for every line, in the terminal and on the HTML page."""
 
 from __future__ import annotations
 

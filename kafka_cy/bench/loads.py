@@ -70,7 +70,7 @@ def label_of(run: Run) -> str:
     """The run's label, with its position on a scaling curve."""
     if "at" not in run.options:
         return run.label
-    role = " (beside it)" if run.options.get("role") == "base" else ""
+    role = " (base)" if run.options.get("role") == "base" else ""
     return f"{run.label}, {run.options.get('curve', 'at')}={run.options['at']}{role}"
 
 

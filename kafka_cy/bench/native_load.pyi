@@ -15,7 +15,7 @@ class NativeLoad:
         requests_max: int = 0,
         records_max: int = 0,
         drain_timeout_s: float = 10.0,
-        answer_timeout_s: float = 30.0,
+        response_timeout_s: float = 30.0,
         end_to_end: bool = False,
     ) -> None: ...
     def add_produce(

@@ -1,4 +1,4 @@
-"""The native generator as a `measure.Load`: its thread, and its ending in words."""
+"""Wraps the native generator as a `measure.Load`: runs it in a thread and describes how it ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPARE_DESCRIPTORS = 64
 
 
 class NativeRunner:
-    """Runs a NativeLoad in a thread. Idle sockets are kept open beside it."""
+    """Runs a NativeLoad in a thread. `kept` (idle sockets) stays open as long as this object lives."""
 
     def __init__(self, load: NativeLoad, kept: list[Any] | None = None) -> None:
         self.load = load
@@ -53,27 +53,27 @@ class NativeRunner:
         if status == "closed":
             return "The broker closed a connection."
         if status == "silent":
-            return "The broker gave no answer for half a minute."
+            return "The broker sent no response for half a minute."
         if status == "confused":
-            return "The broker sent an answer that belongs to no request."
+            return "The broker sent a response that belongs to no request."
         requests, _, _, errors = self.load.counters()
         if not errors:
             return None
         if self.load.unanswered:
-            return f"{self.load.unanswered} requests that were due got no answer."
+            return f"{self.load.unanswered} requests that were due got no response."
         code, count = max(self.load.error_codes().items(), key=lambda each: each[1])
         return f"{count} of {requests} requests got the error {error_name(code)}."
 
 
 def error_name(code: int) -> str:
-    """Kafka's name of an error code."""
+    """Kafka's name for an error code."""
     from kafka_cy.protocol.errors import ErrorCode
 
-    return {each.value: each.name for each in ErrorCode if each}.get(code, "UNEXPECTED_ANSWER")
+    return {each.value: each.name for each in ErrorCode if each}.get(code, "UNEXPECTED_RESPONSE")
 
 
 def security_protocol(target: Target, options: LoadOptions) -> str:
-    """What the clients of a load are told to speak."""
+    """The security protocol that the clients of a load use."""
     properties = {**target.client_properties, **options.producer_properties, **options.consumer_properties}
     return str(properties.get("security.protocol", "PLAINTEXT"))
 
@@ -81,12 +81,12 @@ def security_protocol(target: Target, options: LoadOptions) -> str:
 def new_native_load(
     target: Target, options: LoadOptions, *, end_to_end: bool = False, records_max: int = 0
 ) -> NativeLoad:
-    """A load with the options' times and rates, without connections yet; raises OptionError."""
+    """A load with the times and rates from the options, still without connections. Raises OptionError."""
     protocol = security_protocol(target, options)
     if protocol.lower() != "plaintext":
-        raise OptionError(f"The native generator speaks plaintext only, not {protocol}: use --generator librdkafka.")
+        raise OptionError(f"The native generator supports only PLAINTEXT, not {protocol}: use --generator librdkafka.")
     if options.acks == 0:
-        raise OptionError("The native generator measures answers, which acks=0 has not: use --generator librdkafka.")
+        raise OptionError("The native generator measures responses, and acks=0 has none: use --generator librdkafka.")
     return NativeLoad(
         duration_s=options.duration_s,
         warm_up_s=options.warm_up_s,
@@ -98,7 +98,7 @@ def new_native_load(
 
 
 def run_unmeasured(runner: Load, failure: str) -> None:
-    """Run a load that is not measured; raises BrokerError."""
+    """Run a load without measuring it. Raises BrokerError, with `failure` at the start of the text."""
     runner.start()
     try:
         while not runner.wait(0.2):
@@ -111,10 +111,10 @@ def run_unmeasured(runner: Load, failure: str) -> None:
 
 
 def raise_descriptor_limit(wanted: int) -> None:
-    """Allow this process (and brokers that it starts from now on) so many open files; raises BrokerError."""
+    """Allow this process (and brokers that it starts from now on) `wanted` open files. Raises BrokerError."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted += SPARE_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < wanted:
         if hard != resource.RLIM_INFINITY and hard < wanted:
-            raise BrokerError(f"{wanted} open files are needed, and the limit is {hard} (ulimit -Hn).")
+            raise BrokerError(f"This needs {wanted} open files, but the limit is {hard} (ulimit -Hn).")
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

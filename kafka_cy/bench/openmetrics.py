@@ -1,8 +1,8 @@
-"""Runs as metrics named `kafkacy_bench_*`, so that they can be seen in Grafana.
+"""Exports runs as metrics named `kafkacy_bench_*`, so that Grafana can show them.
 
-Three ways out: an OpenMetrics file with the time of every sample (`promtool tsdb create-blocks-from openmetrics` reads
-it into Prometheus), a `.prom` file for node_exporter's textfile collector, and a push to a Pushgateway. The latter two
-refuse timestamps, so they get one value a run: that of the whole run.
+There are three targets: an OpenMetrics file with the time of every sample (`promtool tsdb create-blocks-from openmetrics`
+imports it into Prometheus), a `.prom` file for node_exporter's textfile collector, and a push to a Pushgateway. The
+latter two refuse timestamps, so they get one value per run, computed over the whole run.
 """
 
 from __future__ import annotations
@@ -28,30 +28,32 @@ JOB = "kafkacy_bench"
 
 #: Name without the prefix, type, documentation.
 METRICS = (
-    ("run", "info", "A run: its outcome, and when the file was begun."),
-    ("requests_per_second", "gauge", "Requests answered a second."),
-    ("records_per_second", "gauge", "Records produced or consumed a second."),
-    ("bytes_per_second", "gauge", "Bytes of requests (produce) or of records (fetch) a second."),
-    ("errors_per_second", "gauge", "Requests or records a second that failed."),
+    ("run", "info", "A run: its outcome, and when the results file was started."),
+    ("requests_per_second", "gauge", "Requests answered per second."),
+    ("records_per_second", "gauge", "Records produced or consumed per second."),
+    ("bytes_per_second", "gauge", "Bytes of requests (produce) or of records (fetch) per second."),
+    ("errors_per_second", "gauge", "Failed requests or records per second."),
     ("latency_seconds", "summary", "Latency since the intended send time."),
-    ("broker_cpu_cores", "gauge", "CPU time of the broker a second."),
-    ("broker_resident_memory_bytes", "gauge", "Resident memory of the broker; of a whole run the most."),
-    ("broker_context_switches_per_second", "gauge", "Context switches of the broker a second."),
-    ("broker_written_bytes_per_second", "gauge", "Bytes a second that the broker caused to be written to disk."),
+    ("broker_cpu_cores", "gauge", "CPU seconds that the broker used per second."),
+    ("broker_resident_memory_bytes", "gauge", "Resident memory of the broker; for a whole run, the maximum."),
+    ("broker_context_switches_per_second", "gauge", "Context switches of the broker per second."),
+    ("broker_written_bytes_per_second", "gauge", "Bytes per second that the broker caused to be written to disk."),
 )
 QUANTILES = (("0.5", "p50_ms"), ("0.9", "p90_ms"), ("0.99", "p99_ms"), ("0.999", "p999_ms"), ("0.9999", "p9999_ms"))
 
-#: Name, labels beside those of the run, value, and the unix time or None.
+#: Name, labels in addition to those of the run, value, and the Unix time or None.
 Value = tuple[str, dict[str, str], float, float | None]
 
 
 class ExportError(Exception):
-    """Metrics could not be written or pushed; the text is one sentence."""
+    """The metrics could not be written or pushed; the text is one sentence."""
 
 
 def export(results: Results, path: Path) -> None:
-    """Write all runs to a file; ending in `.prom` it is for node_exporter. A reader sees the old file or the whole new
-    one. Raises ExportError."""
+    """Write all runs to a file; a name that ends in `.prom` selects node_exporter's format.
+
+    The file is replaced atomically: a reader sees the old file or the complete new one. Raises ExportError.
+    """
     if path.suffix == ".prom":
         text = exposition.generate_latest(registry_of(results, timed=False))
     else:
@@ -67,7 +69,7 @@ def export(results: Results, path: Path) -> None:
 
 
 def push(results: Results, url: str) -> None:
-    """Replace what the Pushgateway at `url` has of the job `kafkacy_bench`; raises ExportError."""
+    """Replace the metrics of the job `kafkacy_bench` at the Pushgateway `url`. Raises ExportError."""
     try:
         push_to_gateway(url, JOB, registry_of(results, timed=False), timeout=PUSH_TIMEOUT_S)
     except (OSError, URLError, ValueError) as error:
@@ -76,7 +78,7 @@ def push(results: Results, url: str) -> None:
 
 
 def registry_of(results: Results, *, timed: bool) -> CollectorRegistry:
-    """All metrics of a file: with `timed` one value a sample, at its time, else one a run."""
+    """All metrics of a file: with `timed` one value per sample, with its time; otherwise one value per run."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Runs(results, timed))
     return registry
@@ -107,13 +109,13 @@ class _Runs(Collector):
                 metrics[family].add_sample(PREFIX + name, {**labels, **more}, value, time)
         for metric in metrics.values():
             if metric.samples:
-                # OpenMetrics wants all values of a run together, and in the order of time.
+                # OpenMetrics requires the values of one run to be adjacent and in time order.
                 metric.samples.sort(key=lambda sample: (int(sample.labels["run"]), sample.timestamp or 0))
                 yield metric
 
 
 def run_values(run: Run) -> Iterator[Value]:
-    """One value each for the whole run."""
+    """One value per metric for the whole run."""
     totals, seconds = run.totals, run.totals.duration_s
     if seconds > 0:
         yield "requests_per_second", {}, totals.requests / seconds, None
@@ -169,9 +171,9 @@ def _unix_time(text: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError) as error:
-        raise ExportError(f"{text!r} is no time, so the samples have none: use a .prom file or a push.") from error
+        raise ExportError(f"{text!r} is not a time, so the samples have none: write a .prom file or push instead.") from error
 
 
 def _clean(text: str) -> str:
-    """Without lone surrogates, which UTF-8 cannot carry."""
+    """The text without lone surrogates, which UTF-8 cannot encode."""
     return text.encode(errors="replace").decode()

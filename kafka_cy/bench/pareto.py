@@ -1,4 +1,4 @@
-"""Pareto fronts: which candidates no other one beats."""
+"""Pareto fronts: the candidates that no other candidate dominates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def dominates(a: Sequence[float], b: Sequence[float], larger_is_better: Sequence[bool]) -> bool:
-    """Whether `a` is as good as `b` in every objective and better in one."""
+    """Whether `a` is at least as good as `b` in every objective and better in at least one."""
     better = False
     for mine, other, larger in zip(a, b, larger_is_better, strict=True):
         if mine == other:
@@ -19,9 +19,9 @@ def dominates(a: Sequence[float], b: Sequence[float], larger_is_better: Sequence
 
 
 def front(rows: Sequence[Sequence[float | None]], larger_is_better: Sequence[bool]) -> list[int]:
-    """Indexes of the rows that no row dominates, ascending. Equal rows are all in it.
+    """Indexes of the rows that no other row dominates, ascending. Equal rows are all included.
 
-    A row with an objective that was not measured (None or NaN) is never in the front and keeps nobody out of it.
+    A row with an objective that was not measured (None or NaN) is never in the front and excludes no other row.
     """
     measured = [
         (index, [float(value) for value in row if value is not None])

@@ -1,4 +1,4 @@
-"""What the records hold: sizes, how well they compress, how keys repeat; or the lines of a file."""
+"""The contents of the records: generated with a given size, compressibility and key distribution, or read from a file."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from kafka_cy.records import Record, build_batch
 
 KEY_DISTRIBUTIONS = ("none", "round-robin", "random", "zipf")
 ZIPF_EXPONENT = 1.0
-#: Distinct batches that the native generator replays: few, so that they stay in the cache of its core.
+#: Number of distinct batches that the native generator replays: few enough to stay in the cache of its core.
 BATCHES_MAX = 16
 BATCHES_BYTES = 262_144
 PAYLOADS_MAX = 10_000
 
 
 class PayloadError(ValueError):
-    """A payload file cannot be used; the text is one sentence."""
+    """A payload file is unusable; the text is one sentence."""
 
 
 @dataclass(frozen=True)
 class Payloads:
-    """How records are made.
+    """How records are generated.
 
-    `random_bytes_ratio` is the share of each value that is random (1: does not compress, 0: one byte repeated). Keys are
-    8 digits out of `keys` different ones. The same seed gives the same records.
+    `random_bytes_ratio` is the random share of each value (1: incompressible, 0: one byte repeated). Keys have 8 digits;
+    there are `keys` different ones. The same seed gives the same records.
     """
 
     record_size: int = 100
@@ -39,7 +39,7 @@ class Payloads:
     seed: int = 7
 
     def lines(self) -> list[bytes]:
-        """The values in the payload file; raises PayloadError."""
+        """The values in the payload file. Raises PayloadError."""
         assert self.payload_file is not None
         try:
             data = Path(self.payload_file).read_bytes()
@@ -48,11 +48,11 @@ class Payloads:
         delimiter = self.payload_delimiter.encode().decode("unicode_escape").encode()
         lines = [line for line in data.split(delimiter) if line][:PAYLOADS_MAX]
         if not lines:
-            raise PayloadError(f"Payload file {self.payload_file} holds no payload.")
+            raise PayloadError(f"Payload file {self.payload_file} contains no payloads.")
         return lines
 
     def values(self) -> Iterator[bytes]:
-        """Values without end."""
+        """An endless stream of values."""
         if self.payload_file is not None:
             lines = self.lines()
             while True:
@@ -64,7 +64,7 @@ class Payloads:
             yield generator.randbytes(random_size) + rest
 
     def key_stream(self) -> Iterator[bytes | None]:
-        """Keys without end."""
+        """An endless stream of keys."""
         generator = random.Random(self.seed + 1)
         if self.key_distribution == "none":
             while True:
@@ -80,7 +80,7 @@ class Payloads:
             yield from (b"%08d" % key for key in generator.choices(range(self.keys), weights, k=4096))
 
     def batches(self, records: int, compression: str, *, batches_max: int = BATCHES_MAX) -> list[bytes]:
-        """Encoded batches of `records` records, different ones as far as that is cheap; raises PayloadError."""
+        """Encoded batches of `records` records each: up to `batches_max` distinct ones. Raises PayloadError."""
         values, keys = self.values(), self.key_stream()
         now_ms = int(time.time() * 1000)
         made: list[bytes] = []

@@ -1,4 +1,4 @@
-"""What a process on this machine costs: CPU time, resident memory, context switches, bytes written."""
+"""Resource usage of a process on this machine: CPU time, resident memory, context switches, bytes written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Usage:
-    """Since the process began; None where the kernel does not say (another user's process, or it has ended)."""
+    """Usage since the process started. None where the kernel gives no value (another user's process, or it has ended)."""
 
     cpu_s: float | None = None
     rss_bytes: int | None = None
@@ -21,7 +21,7 @@ class Usage:
 
 
 def usage(pid: int | None) -> Usage:
-    """What process `pid` has used so far; nothing known for None."""
+    """The usage of process `pid` so far; for None, every value is None."""
     if pid is None:
         return Usage()
     return Usage(_cpu_s(pid), _rss_bytes(pid), _context_switches(pid), _written_bytes(pid))
@@ -29,7 +29,7 @@ def usage(pid: int | None) -> Usage:
 
 def _cpu_s(pid: int) -> float | None:
     try:
-        return time.clock_gettime((~pid << 3) | 2)  # the process's CPU clock, as clock_getcpuclockid(3) makes it
+        return time.clock_gettime((~pid << 3) | 2)  # the CPU clock id of the process, computed as clock_getcpuclockid(3) does
     except OSError:
         return None
 
@@ -42,7 +42,7 @@ def _rss_bytes(pid: int) -> int | None:
 
 
 def _context_switches(pid: int) -> int | None:
-    """Of all threads that live now."""
+    """The sum over all threads that are alive now."""
     try:
         threads = list(Path(f"/proc/{pid}/task").iterdir())
     except OSError:
@@ -52,13 +52,13 @@ def _context_switches(pid: int) -> int | None:
         try:
             lines = (thread / "status").read_text().splitlines()
         except OSError:
-            continue  # it has just ended
+            continue  # the thread has just ended
         total += sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
     return total
 
 
 def _written_bytes(pid: int) -> int | None:
-    """Bytes that went towards the disk (page cache made dirty included)."""
+    """Bytes that the process caused to be sent to the storage layer (dirtied page cache included)."""
     try:
         for line in Path(f"/proc/{pid}/io").read_text().splitlines():
             if line.startswith("write_bytes:"):
@@ -69,7 +69,7 @@ def _written_bytes(pid: int) -> int | None:
 
 
 def process_of_port(port: int) -> int | None:
-    """The process on this machine that listens on a TCP port; None when there is none that we may see."""
+    """The process on this machine that listens on a TCP port; None when there is none, or none that we may inspect."""
     inodes = set()
     for table in ("tcp", "tcp6"):
         try:

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a live table on a terminal, a line a sample on a pipe; always on stderr."""
+"""The progress display of a run, always on stderr: a live table on a terminal, one line per sample on a pipe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOWN_SAMPLES = 12
 
 
 def sample_text(sample: Sample, seconds: float) -> str:
-    """One line of figures; `seconds` is the time that the sample covers."""
+    """The figures of a sample in one line; `seconds` is the time that the sample covers."""
     seconds = max(seconds, 1e-3)
     parts = [f"{sample.t_s:6.1f} s", f"{sample.requests / seconds:,.0f} requests/s"]
     if sample.records:
@@ -35,7 +35,7 @@ def sample_text(sample: Sample, seconds: float) -> str:
 
 
 def run_text(run: Run) -> str:
-    """One line that sums a run up."""
+    """A summary of a run in one line."""
     totals, parts = run.totals, []
     if run.workload in ("start", "recovery"):
         parts.append(f"{totals.requests} starts")
@@ -49,7 +49,7 @@ def run_text(run: Run) -> str:
         shown = ((latency.p50_ms, "p50"), (latency.p99_ms, "p99"), (latency.p999_ms, "p99.9"), (latency.max_ms, "max"))
         parts.append(", ".join(f"{name} {value:.2f}" for value, name in shown if value is not None) + " ms")
     if totals.broker_cpu_s is not None and totals.requests:
-        parts.append(f"broker CPU {totals.broker_cpu_s * 1e6 / totals.requests:.1f} us a request")
+        parts.append(f"broker CPU {totals.broker_cpu_s * 1e6 / totals.requests:.1f} us/request")
         if totals.bytes:
             parts[-1] += f", {totals.broker_cpu_s * 1e9 / totals.bytes:.2f} s/GB"
     if totals.errors:
@@ -62,7 +62,7 @@ def run_text(run: Run) -> str:
 
 
 class PlainProgress:
-    """A line a sample and a line a run."""
+    """Prints one line per sample and one line per run."""
 
     def __init__(self, *, samples: bool = True) -> None:
         self._samples = samples
@@ -89,7 +89,7 @@ class PlainProgress:
 
 
 class RichProgress:
-    """The last samples of the run in a table that is drawn anew; a finished run leaves one line."""
+    """Shows the last samples of the run in a table that is redrawn; a finished run leaves one line."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -148,5 +148,5 @@ class RichProgress:
 
 
 def progress_for_terminal(*, samples: bool = True) -> Progress:
-    """The live table where stderr is a terminal, else plain lines (`samples`: one for each sample as well)."""
+    """A live table when stderr is a terminal, otherwise plain lines (with `samples`, one line per sample too)."""
     return RichProgress() if sys.stderr.isatty() else PlainProgress(samples=samples)

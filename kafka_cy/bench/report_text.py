@@ -1,4 +1,4 @@
-"""Results as Markdown: the tables of `bench compare` and `bench scaling`, and RESULTS.md out of several files.
+"""Results as Markdown: the tables of `bench compare` and `bench scaling`, and RESULTS.md, generated from several files.
 
 python -m kafka_cy.bench.report_text bench/results/*.json > bench/RESULTS.md
 """
@@ -16,12 +16,12 @@ from kafka_cy.bench.results import APACHE_KAFKA, FLOOR, KAFKA_CY, Results, Run, 
 from kafka_cy.bench.scaling import pairs_of
 from kafka_cy.bench.tune_results import changes_text
 
-#: Rounds below which there is no saying what is noise.
+#: With fewer rounds, noise cannot be told from a difference.
 ROUNDS_MIN = 3
-#: A median absolute deviation as a standard deviation of a normal distribution.
+#: Converts a median absolute deviation to a standard deviation, for a normal distribution.
 MAD_TO_SIGMA = 1.4826
 SIGMAS = 2.0
-#: Settings that moved a goal by less are not worth a word.
+#: Settings that changed a goal by a smaller ratio are not mentioned.
 INFLUENCE_MIN = 1.1
 TARGETS = ((APACHE_KAFKA, "Apache Kafka"), (FLOOR, "floor"), (KAFKA_CY, "kafka-cy"))
 
@@ -37,19 +37,20 @@ class Spread:
 
 @dataclass(frozen=True)
 class Ratio:
-    """The median of the ratios within rounds; `noise`: 1 lies within what the rounds differ by, or there are too few."""
+    """The median of the ratios within rounds. `noise`: the rounds differ so much that the true ratio may be 1, or there are
+    too few rounds to tell."""
 
     median: float
     mad: float
     noise: bool
 
     def text(self) -> str:
-        """`~` marks what noise may be all of."""
+        """The ratio with its deviation; `~` marks a ratio that may be noise only."""
         return f"{'~' if self.noise else ''}{figures.ratio_text(self.median)} ±{self.mad:.2f}"
 
 
 def spread(values: list[float | None]) -> Spread | None:
-    """None without values."""
+    """The spread of the known values; None when there are none."""
     known = [value for value in values if value is not None]
     if not known:
         return None
@@ -58,7 +59,7 @@ def spread(values: list[float | None]) -> Spread | None:
 
 
 def ratio(pairs: list[tuple[float | None, float | None]]) -> Ratio | None:
-    """Of the first to the second of each pair; None without a whole pair."""
+    """The ratio of the first to the second value over all pairs; None when no pair is complete."""
     ratios: list[float | None] = [first / second for first, second in pairs if first is not None and second]
     found = spread(ratios)
     if found is None:
@@ -68,7 +69,7 @@ def ratio(pairs: list[tuple[float | None, float | None]]) -> Ratio | None:
 
 
 def cost_of(unit: object) -> figures.Figure:
-    """What ratios are made of: CPU time, or for a latency row the median latency."""
+    """The figure that ratios compare: CPU time, or the median latency for a latency row."""
     if unit == "GB":
         return figures.cpu_s_per_gb
     return figures.percentile_of("p50_ms") if unit == "latency" else figures.cpu_us_per_request
@@ -78,7 +79,7 @@ def cost_of(unit: object) -> figures.Figure:
 
 
 def compare_table(file: Results) -> list[str]:
-    """A row a load, as the issue of speed has them: Apache Kafka, the floor, kafka-cy, and the ratios."""
+    """One row per load: Apache Kafka, the floor, kafka-cy, and the ratios."""
     lines = [
         "| load (4 connections, 4 partitions) | Apache Kafka | floor | kafka-cy | of the floor | of Kafka |",
         "|---|---|---|---|---|---|",
@@ -92,7 +93,10 @@ def compare_table(file: Results) -> list[str]:
 
 
 def row_ratio(runs: list[Run], target: str) -> Ratio | None:
-    """kafka-cy's cost to the target's, round by round. The disk has no CPU cost: there it is rates that compare."""
+    """The ratio of kafka-cy's cost to the target's, round by round.
+
+    The disk has no CPU cost, so the floor of the fsync rows gets no ratio: only the rates can be compared there.
+    """
     cost = cost_of(runs[0].options.get("unit"))
     if target == FLOOR and any(run.workload == "fdatasync" for run in runs):
         return None
@@ -102,7 +106,7 @@ def row_ratio(runs: list[Run], target: str) -> Ratio | None:
 
 
 def cell(runs: list[Run]) -> str:
-    """The cost with its spread and the rate, or three latencies."""
+    """The cost with its spread, and the rate; for a latency row, three latencies first."""
     if not runs:
         return "-"
     unit = runs[0].options.get("unit")
@@ -124,27 +128,27 @@ def cell(runs: list[Run]) -> str:
 
 
 def memory_line(file: Results) -> str:
-    """The most that each server ever held."""
+    """The maximum resident memory of each server."""
     parts = []
     for target, name in TARGETS:
         held = [run.totals.rss_bytes_max or 0 for run in file.runs if run.target == target]
         if max(held, default=0):
             parts.append(f"{name} {max(held) / 2**20:.0f}")
-    return f"Resident memory at most, MiB: {'; '.join(parts)}."
+    return f"Maximum resident memory, MiB: {'; '.join(parts)}."
 
 
 def compare_text(file: Results) -> list[str]:
-    """The table and how to read it."""
+    """The table, with an explanation of how to read it."""
     rounds = max((run.round for run in file.runs), default=0)
     seconds = file.runs[0].options.get("duration_s", 0) if file.runs else 0
     return [
         *about(file),
         "",
-        f"{rounds} interleaved rounds of {seconds:g} s a load; medians with the median absolute deviation (±). us: CPU time",
-        "of the server a request; s/GB: CPU seconds a gigabyte received (produce) or sent (fetch); three latencies: p50/p99/",
-        "p99.9 from when a request was due. Ratios are of CPU time, in the latency row of p50, round by round; `~`: the noise",
-        "swallows the difference. The floor of the fsync rows is a bare write and fdatasync, one after the other. Generator",
-        "and servers share the machine.",
+        f"{rounds} interleaved rounds of {seconds:g} s per load; medians with the median absolute deviation (±). us: CPU time",
+        "of the server per request; s/GB: CPU seconds per gigabyte received (produce) or sent (fetch). The three latencies are",
+        "p50/p99/p99.9, measured from when a request was due. Ratios compare CPU time (in the latency row: p50), round by",
+        "round; `~` marks a difference that may be noise. The floor of the fsync rows is a bare write and fdatasync, one after",
+        "the other. The generator and the servers share the machine.",
         "",
         *compare_table(file),
         "",
@@ -154,14 +158,14 @@ def compare_text(file: Results) -> list[str]:
 
 # -- scaling --
 
-#: What grows in these curves is nothing that a request touches; the reactors and the size of a record are.
+#: In these curves, a request does not touch what grows. (It does touch the reactors, and the bytes of a larger record.)
 UNTOUCHED = ("partitions", "connections", "groups", "segments")
-#: Up to here the cost at a curve's end counts as that at its beginning.
+#: Up to this ratio, the cost at the end of a curve counts as equal to that at its start.
 FLAT_MAX = 1.15
 
 
 def growth_line(file: Results) -> list[str]:
-    """One line: whether the cost of a request is flat, by the last point of each curve."""
+    """One line that says whether the cost of a request stays flat, judged by the last point of each curve."""
     ends: dict[tuple[str, str], tuple[float, Ratio]] = {}
     for curve, label, at, pairs in pairs_of(file):
         found = ratio([(figures.cpu_us_per_request(grown), figures.cpu_us_per_request(base)) for base, grown in pairs])
@@ -175,22 +179,22 @@ def growth_line(file: Results) -> list[str]:
     if steep:
         return ["", f"**The cost of a request grows**: {escaped('; '.join(steep))}."]
     if places:
-        return ["", f"**Whether the cost of a request grows, the noise hides**: {escaped('; '.join(places))}."]
+        return ["", f"**The noise hides whether the cost of a request grows**: {escaped('; '.join(places))}."]
     furthest = {curve: max(at for (each, _), (at, _) in ends.items() if each == curve) for curve, _ in ends}
     ratios = [end.median for _, end in ends.values()]
     reached = [f"{at:,.0f} {curve}" for curve, at in furthest.items()]
     span = f"{figures.ratio_text(min(ratios))} to {figures.ratio_text(max(ratios))}"
-    return ["", f"**The cost of a request is flat**: at {', '.join(reached)} it is {span} of what it is without."]
+    return ["", f"**The cost of a request is flat**: at {', '.join(reached)} it is {span} of the cost without them."]
 
 
 def scaling_text(file: Results) -> list[str]:
-    """A table a curve and load."""
+    """One table per curve and load."""
     lines = [
         *about(file),
         "",
-        "CPU time of a request (record sizes: of its broker beside one with 100 B records), runs alternating between a broker",
-        "where nothing has grown (base) and one where it has (grown); the ratio is the median over the pairs, `~`: 1 lies",
-        "within what the pairs differ by.",
+        "CPU time per request. Runs alternate between a broker where nothing has grown (base) and one where it has (grown); for",
+        "the record sizes, the base has 100 B records. The ratio is the median over the pairs; `~` marks a ratio that may be",
+        "noise.",
     ]
     lines[1:1] = growth_line(file)
     heading = None
@@ -225,10 +229,10 @@ def scaling_row(at: float, pairs: list[tuple[Run, Run]]) -> str:
 
 
 def run_text(file: Results) -> list[str]:
-    """A row a run."""
+    """One row per run."""
     if all(run.workload in ("start", "recovery") for run in file.runs):
         return lives_text(file)
-    names = ("run", "target", "requests/s", "data", "CPU a request", "p50", "p99", "p99.9", "memory")
+    names = ("run", "target", "requests/s", "data", "CPU/request", "p50", "p99", "p99.9", "memory")
     rows = [
         [
             escaped(run.label),
@@ -245,8 +249,8 @@ def run_text(file: Results) -> list[str]:
 
 
 def lives_text(file: Results) -> list[str]:
-    """A row a run that started a broker again and again."""
-    names = ("run", "target", "times", "written before", "median", "slowest", "CPU time each", "memory")
+    """One row per run that started a broker repeatedly."""
+    names = ("run", "target", "starts", "written before", "median", "slowest", "CPU time per start", "memory")
     rows = [
         [
             escaped(run.label),
@@ -263,7 +267,7 @@ def lives_text(file: Results) -> list[str]:
 
 
 def tune_text(file: Results) -> list[str]:
-    """What is recommended for each goal beside Kafka's defaults, and what moved the goal."""
+    """The recommendation for each goal compared with Kafka's defaults, and the settings that changed the goal most."""
     tune = file.tune
     if tune is None or not tune.trials:
         return about(file)
@@ -290,27 +294,27 @@ def tune_text(file: Results) -> list[str]:
     return [
         *about(file),
         "",
-        f"{len(tune.trials)} trials against {escaped(target_of(file))}: librdkafka, one producer and one consumer; p99 from when",
-        f"a record was due to when the consumer had it, at {rate} records/s.",
+        f"{len(tune.trials)} trials against {escaped(target_of(file))} with librdkafka, one producer and one consumer. p99 is",
+        f"measured from when a record was due until the consumer received it, at {rate} records/s.",
         "",
         *table(names, rows),
-        *(["", escaped(f"What moved a goal most, alone: {'; '.join(moved)}.")] if moved else []),
+        *(["", escaped(f"Settings that changed a goal most on their own: {'; '.join(moved)}.")] if moved else []),
         *(line for note in tune.notes for line in ("", escaped(note))),
     ]
 
 
 def table(names: Sequence[str], rows: list[list[str]]) -> list[str]:
-    """Of cells that are escaped."""
+    """A Markdown table; the cells must be escaped already."""
     return [f"| {' | '.join(names)} |", "|---" * len(names) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
 def target_of(file: Results) -> str:
-    """The broker of a file with one."""
+    """The target of a file that has only one."""
     return file.runs[0].target if file.runs else "-"
 
 
 def about(file: Results) -> list[str]:
-    """When, on what, with which versions, and whether the machine was quiet."""
+    """The date, versions, machine and load average of a file."""
     machine = file.machine
     versions = ", ".join(f"{name} {version}" for name, version in file.versions.items())
     tcp = f", TCP {machine.congestion_control}" if machine.congestion_control else ""
@@ -323,24 +327,24 @@ def about(file: Results) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """Text of a file within a Markdown table."""
+    """Text from a file, escaped for a Markdown table."""
     return re.sub(r"([|<>`*\\])", r"\\\1", " ".join(text.split()))
 
 
-#: In the page's order.
+#: In the order of the page.
 TITLES = {
-    "compare": "Beside Apache Kafka and the machine's floor",
-    "scaling": "As something grows",
+    "compare": "Compared with Apache Kafka and the machine's floor",
+    "scaling": "Scaling",
     "start": "Start",
     "recovery": "Recovery after a crash",
-    "tune": "Tuned",
+    "tune": "Tuning",
     "run": "Single runs",
 }
 TEXTS = {"compare": compare_text, "scaling": scaling_text, "run": run_text, "tune": tune_text}
 
 
 def section_of(file: Results) -> str:
-    """Where in the page a file belongs."""
+    """The section of the page that a file belongs to."""
     workloads = {run.workload for run in file.runs}
     if file.kind == "run" and len(workloads) == 1 and workloads <= TITLES.keys():
         return workloads.pop()
@@ -348,13 +352,13 @@ def section_of(file: Results) -> str:
 
 
 def markdown(file: Results) -> str:
-    """One file's tables."""
+    """The tables of one file."""
     return "\n".join(TEXTS.get(file.kind, run_text)(file))
 
 
 def results_page(files: list[Results]) -> str:
-    """RESULTS.md."""
-    lines = ["# Measured", "", "Generated from the files in bench/results (`make bench-results`)."]
+    """The text of RESULTS.md."""
+    lines = ["# Benchmark results", "", "Generated from the files in bench/results (`make bench-results`)."]
     for section, title in TITLES.items():
         found = [file for file in files if section_of(file) == section]
         if found:

@@ -1,7 +1,7 @@
-"""Pre-encoded requests for the native generator, and where the fields that it patches stand in them.
+"""Pre-encoded requests for the native generator, with the positions of the fields that it patches.
 
-Versions that every broker from Kafka 1.0 to 4.x takes, with one topic and one partition each, so that every answer's fields
-have fixed places: Produce v7, Fetch v4, OffsetCommit v2.
+The versions are Produce v7, Fetch v4 and OffsetCommit v2, which every broker from Kafka 1.0 to 4.x accepts. Each request
+has one topic and one partition, so that the fields of every response have fixed positions.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ CORRELATION_ID_AT = 8
 
 @dataclass(frozen=True)
 class RequestHead:
-    """A request up to its body (the record batch; nothing for others). Positions count from the length field.
+    """A request up to its body (the record batch; empty for other requests). Positions count from the length field.
 
-    `error_at`, `answer_head_size`: of the answer, from its length field: where the error code stands, and how many bytes
-    come before what is only counted (produce) or walked (the batches of a fetch).
+    `error_at` and `response_head_size` describe the response, counted from its length field: the position of the error code,
+    and the number of bytes before the part that is only counted (produce) or walked batch by batch (fetch).
     """
 
     data: bytes
     partition_at: int
     offset_at: int
     error_at: int
-    answer_head_size: int
+    response_head_size: int
 
 
 def string(text: str) -> bytes:
-    """An int16 length and UTF-8."""
+    """A string with its int16 length."""
     data = text.encode()
     return struct.pack(">h", len(data)) + data
 
 
 def request_header(api_key: int, version: int) -> bytes:
-    """Length 0 (patched), correlation id 0 (patched), our client id."""
+    """A request header with length 0 and correlation id 0 (both are patched later) and our client id."""
     return struct.pack(">ihhi", 0, api_key, version, 0) + string(CLIENT_ID)
 
 
@@ -50,7 +50,7 @@ def with_length(request: bytes) -> bytes:
 
 
 def produce_head(topic: str, acks: int, timeout_ms: int) -> RequestHead:
-    """Produce without its records; the partition index and the records' size are its last two fields."""
+    """A Produce request without its records; its last two fields are the partition index and the size of the records."""
     data = (
         request_header(PRODUCE_KEY, PRODUCE_VERSION)
         + struct.pack(">hhii", -1, acks, timeout_ms, 1)
@@ -63,7 +63,7 @@ def produce_head(topic: str, acks: int, timeout_ms: int) -> RequestHead:
 
 
 def fetch_request(topic: str, partition: int, max_bytes: int, min_bytes: int, max_wait_ms: int) -> RequestHead:
-    """A whole Fetch of one partition, read uncommitted; its offset is patched."""
+    """A complete Fetch request for one partition, read_uncommitted; its offset is patched."""
     data = with_length(
         request_header(FETCH_KEY, FETCH_VERSION)
         + struct.pack(">iiiibi", -1, max_wait_ms, min_bytes, max_bytes, 0, 1)
@@ -77,7 +77,7 @@ def fetch_request(topic: str, partition: int, max_bytes: int, min_bytes: int, ma
 
 
 def offset_commit_request(group: str, topic: str, partition: int, offset: int) -> RequestHead:
-    """A whole OffsetCommit of one offset for a group without members."""
+    """A complete OffsetCommit request of one offset for a group without members."""
     data = with_length(
         request_header(OFFSET_COMMIT_KEY, OFFSET_COMMIT_VERSION)
         + string(group)

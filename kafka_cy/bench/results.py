@@ -1,14 +1,14 @@
-"""The results of the benchmark and their JSON (format 1): what every command writes and every report reads.
+"""The benchmark results and their JSON form (format 1). Every command writes it and every report reads it.
 
-A file holds runs; a run is one workload against one target, once. Counters of a sample are those of the time since the
-sample before; `rss_bytes` is a level, and the percentiles are of the requests answered in that time. What a target
-cannot give (the CPU time of a broker on another machine) is None.
+A file contains runs; a run is one workload against one target, once. The counters of a sample cover the time since the
+previous sample; `rss_bytes` is a level, and the percentiles cover the requests answered in that time. A value that a
+target cannot provide (the CPU time of a broker on another machine) is None.
 
 Some keys of `options` have a meaning for the reports:
 
-- any kind: `unit`, what the run's costs are divided by ("GB", "request", "latency"); `row`, its place in a table.
-- kind "scaling": `curve` (such as "partitions"), `at` (the place on its axis, a number), `pair` (the interleaved runs of
-  one comparison share it) and `role` ("base" or "variant").
+- any kind: `unit` is what the costs of the run are divided by ("GB", "request", "latency"); `row` is its row in a table.
+- kind "scaling": `curve` (such as "partitions"), `at` (the position on its axis, a number), `pair` (shared by the
+  interleaved runs of one comparison) and `role` ("base" or "variant").
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeVar
 from kafka_cy.bench.tune_results import Tune
 
 FORMAT = 1
-#: Whole numbers and others in a file are below this.
+#: All numbers in a file are below this.
 NUMBER_MAX = 2**63
 
 Kind = Literal["run", "compare", "tune", "scaling"]
@@ -33,7 +33,7 @@ Outcome = Literal["completed", "interrupted", "broker-died", "failed"]
 Generator = Literal["native", "librdkafka"]
 Unit = Literal["GB", "request", "latency"]
 
-#: Targets with names of their own; any other target is the bootstrap address of a broker.
+#: Targets with fixed names; any other target is the bootstrap address of a broker.
 KAFKA_CY = "kafka-cy"
 APACHE_KAFKA = "apache-kafka"
 FLOOR = "floor"
@@ -42,12 +42,12 @@ Loaded = TypeVar("Loaded")
 
 
 class ResultsError(ValueError):
-    """A file is not a results file; the text names the file, the place in it and what is wrong."""
+    """A file is not a valid results file; the text names the file, the place in it and the problem."""
 
 
 @dataclass
 class Machine:
-    """Where it was measured."""
+    """The machine on which the results were measured."""
 
     cpu: str
     cores: int
@@ -55,12 +55,12 @@ class Machine:
     kernel: str
     load_average_start: float | None = None
     load_average_end: float | None = None
-    congestion_control: str | None = None  # TCP's; bbr paces on loopback, too: large fetches cost up to three times as much
+    congestion_control: str | None = None  # TCP's; bbr paces even on loopback: large fetches cost up to 3 times more
 
 
 @dataclass
 class Sample:
-    """About one second of a run; `t_s` is its end, in seconds since the measuring began (warm-up not counted)."""
+    """About one second of a run; `t_s` is its end, in seconds since the measurement started (after the warm-up)."""
 
     t_s: float
     requests: int = 0
@@ -77,10 +77,10 @@ class Sample:
 
 @dataclass
 class Totals:
-    """A whole run.
+    """The totals of a whole run.
 
-    `bytes` are, with the native generator, those of the Produce requests that were answered and of the batches received;
-    with librdkafka, those of keys and values. `mixed` and `end-to-end` count both directions.
+    With the native generator, `bytes` counts the answered Produce requests and the received batches; with librdkafka, it
+    counts keys and values. `mixed` and `end-to-end` count both directions.
     """
 
     duration_s: float
@@ -97,7 +97,7 @@ class Totals:
 
 @dataclass
 class Latency:
-    """Latency of all answers of a run. `buckets` are [upper_ms, count] of the buckets that are not empty, ascending."""
+    """Latency of all responses of a run. `buckets` are [upper_ms, count] of the non-empty buckets, ascending."""
 
     count: int
     mean_ms: float | None = None
@@ -114,7 +114,7 @@ class Latency:
 class Run:
     """One workload against one target, once. `generator` is None where none was needed (start, fdatasync).
 
-    `started` is when measuring began, after the warm-up; what exports samples to a time series asks for it.
+    `started` is the time when the measurement started, after the warm-up; exports to a time series need it.
     """
 
     workload: str
@@ -151,7 +151,7 @@ def to_json(results: Results) -> str:
 
 
 def save(results: Results, path: Path | str) -> None:
-    """Write a results file; a reader sees the old one or the whole new one. Raises OSError."""
+    """Write a results file atomically: a reader sees the old file or the complete new one. Raises OSError."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -162,7 +162,7 @@ def save(results: Results, path: Path | str) -> None:
 
 
 def load(path: Path | str) -> Results:
-    """Read a results file; raises ResultsError when it is none, OSError when it cannot be read."""
+    """Read a results file. Raises ResultsError when it is not a results file, OSError when it cannot be read."""
     try:
         value = json.loads(Path(path).read_text())
     except (ValueError, RecursionError) as error:
@@ -174,14 +174,14 @@ def load(path: Path | str) -> Results:
 
 
 def from_json(value: object) -> Results:
-    """The results in parsed JSON; raises ResultsError with the place of the first thing that is wrong."""
+    """The results in parsed JSON. Raises ResultsError, which names the place of the first problem."""
     if isinstance(value, dict) and value.get("format") != FORMAT:
-        raise ResultsError(f"format is {value.get('format')!r}, this version reads {FORMAT}")
+        raise ResultsError(f"the format is {value.get('format')!r}, but this version reads {FORMAT}")
     return _load(Results, value, "results")
 
 
 def _load(kind: type[Loaded], value: object, place: str) -> Loaded:
-    """An instance of a dataclass from a JSON object whose members have exactly the types of its fields."""
+    """An instance of a dataclass from a JSON object whose members must have exactly the types of its fields."""
     if not isinstance(value, dict):
         raise ResultsError(f"{place} must be an object, not {_shown(value)}")
     hints = typing.get_type_hints(kind)
@@ -227,7 +227,7 @@ def _convert(kind: Any, value: object, place: str) -> Any:
     return value
 
 
-_TYPE_NAMES = {float: "a number", int: "a whole number", str: "a text"}
+_TYPE_NAMES = {float: "a number", int: "an integer", str: "a string"}
 
 
 def _shown(value: object) -> str:

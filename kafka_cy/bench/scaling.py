@@ -1,8 +1,8 @@
-"""`bench scaling`: what a request costs as something grows, each point beside a broker where it has not grown.
+"""`bench scaling`: the cost of a request as something grows, compared at each point with a broker where it has not grown.
 
-Two brokers live at once. At each point short runs alternate between the base and the variant, and the result is the
-ratio within each pair: what else the machine does meanwhile hits both. Curves go on to what the machine holds; one that
-has to stop earlier says why.
+Two brokers run at once. At each point, short runs alternate between the base and the variant, and the result is the
+ratio within each pair, so that other work on the machine affects both sides. A curve continues up to the limits of the
+machine; a curve that has to stop earlier gives the reason.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from kafka_cy.bench.workloads.many_connections import idle_connections
 TOPIC = "scaling"
 PARTITIONS = 4
 FILL_BYTES = 50_000_000
-SEGMENT_BYTES = 1 << 20  # the least that Kafka takes
+SEGMENT_BYTES = 1 << 20  # the minimum that Kafka accepts
 TOPIC_PARTITIONS_MAX = 1000  # of one idle topic
 MAKE_TIMEOUT_S = 300.0
 DESCRIPTORS = 30_000
@@ -36,7 +36,7 @@ DESCRIPTORS = 30_000
 
 @dataclass(frozen=True)
 class MeasuredLoad:
-    """A load that is run at each point; the options' topic is there already."""
+    """A load that runs at each point, on a topic that exists already."""
 
     label: str
     workload: str
@@ -45,7 +45,7 @@ class MeasuredLoad:
 
 
 ONE_RECORD = MeasuredLoad("produce one 100 B record, 1 in flight", "produce", {"batch_records": 1, "in_flight": 1})
-ONE_OF_A_SIZE = MeasuredLoad("produce one record of so many bytes, 1 in flight", "produce", ONE_RECORD.options)
+ONE_OF_A_SIZE = MeasuredLoad("produce one record of this size, 1 in flight", "produce", ONE_RECORD.options)
 FETCH = MeasuredLoad("fetch 64 KiB", "consume", {"fetch_bytes": 1 << 16})
 COMMIT = MeasuredLoad("commit an offset of one group", "groups", {"groups": 1, "producers": 1, "in_flight": 1})
 MANY_CLIENTS = MeasuredLoad(
@@ -56,7 +56,7 @@ BATCHES = MeasuredLoad("produce 16 KiB batches, 5 in flight", "produce", {"batch
 
 @dataclass(frozen=True)
 class Curve:
-    """What grows, where it is measured, and by which loads."""
+    """What grows, the points at which it is measured, and the loads."""
 
     name: str
     points: tuple[int, ...]
@@ -76,7 +76,7 @@ CURVES = [
 
 @dataclass(frozen=True)
 class ScalingOptions:
-    """How long a run is, how many pairs there are at a point, which curves (all when empty)."""
+    """The duration of a run, the number of pairs per point, and the curves (empty: all)."""
 
     duration_s: float = 0.7
     pairs: int = 5
@@ -85,13 +85,13 @@ class ScalingOptions:
 
 
 class Scaling:
-    """The curves; their runs are in `file`, also after an interruption. Raises BrokerError when no broker starts."""
+    """Measures the curves. `file` has their runs, even after an interruption. Raises BrokerError when no broker starts."""
 
     def __init__(self, file: results.Results, options: ScalingOptions, progress: Progress) -> None:
         self.file, self.options, self.progress = file, options, progress
 
     def run(self) -> bool:
-        """All chosen curves, or until Ctrl-C: then False."""
+        """Run all chosen curves. Returns False after Ctrl-C."""
         raise_descriptor_limit_as_far_as_it_goes()
         try:
             for curve in CURVES:
@@ -99,7 +99,7 @@ class Scaling:
                     try:
                         self._curve(curve)
                     except BrokerError as error:
-                        self.progress.note(f"The curve of {curve.name} ends here: {error}")
+                        self.progress.note(f"The curve “{curve.name}” ends here: {error}")
         except KeyboardInterrupt:
             return False
         return True
@@ -121,7 +121,7 @@ class Scaling:
                         self._point(curve, point, load, base, measured)
 
     def _broker(self, held: contextlib.ExitStack, config: dict[str, object]) -> OwnBroker:
-        """A broker with the topic that is loaded, and something in it to read."""
+        """A broker with the topic for the loads, filled with records to read."""
         broker = OwnBroker({**DELETE_SOON, **config})
         held.callback(broker.stop)
         options = LoadOptions(
@@ -136,7 +136,7 @@ class Scaling:
             topic=TOPIC, duration_s=self.options.duration_s, warm_up_s=self.options.duration_s / 4, **load.options
         )
         grown = options
-        if curve.name == "record size":  # on topics that are deleted at once: it writes gigabytes
+        if curve.name == "record size":  # on topics that are deleted immediately, because it writes gigabytes
             options = dataclasses.replace(options, topic=None, partitions=PARTITIONS)
             grown = dataclasses.replace(options, payloads=Payloads(record_size=point))
         for pair in range(1, self.options.pairs + 1):
@@ -159,7 +159,7 @@ class Scaling:
 
 
 def raise_descriptor_limit_as_far_as_it_goes() -> None:
-    """For thousands of connections, in this process and in the brokers that it starts."""
+    """Allow thousands of connections in this process and in the brokers that it starts."""
     for wanted in (DESCRIPTORS, DESCRIPTORS // 3, 4000):
         with contextlib.suppress(BrokerError):
             raise_descriptor_limit(wanted)
@@ -170,7 +170,7 @@ def raise_descriptor_limit_as_far_as_it_goes() -> None:
 
 
 def grow_partitions(broker: OwnBroker, point: int, _held: contextlib.ExitStack) -> None:
-    """Idle partitions until there are `point`."""
+    """Create idle partitions until there are `point`."""
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import NewTopic
 
@@ -186,16 +186,16 @@ def grow_partitions(broker: OwnBroker, point: int, _held: contextlib.ExitStack) 
         try:
             admin.create_topics([topic], request_timeout=MAKE_TIMEOUT_S)[topic.topic].result(MAKE_TIMEOUT_S)
         except (KafkaException, TimeoutError) as error:
-            raise BrokerError(f"{point} partitions cannot be made: {error}.") from None
+            raise BrokerError(f"{point} partitions could not be created: {error}.") from None
 
 
 def grow_connections(broker: OwnBroker, point: int, held: contextlib.ExitStack) -> None:
-    """Idle connections, for this point only."""
+    """Open idle connections, for this point only."""
     held.enter_context(idle_connections(broker, point))
 
 
 def grow_groups(broker: OwnBroker, point: int, _held: contextlib.ExitStack) -> None:
-    """Groups with a committed offset; names repeat from point to point."""
+    """Create groups with a committed offset; the names are the same at every point."""
     names = [f"idle-{number:06d}" for number in range(point)]
     prepare_coordinator(broker, names[0])
     options = LoadOptions(topic=TOPIC, producers=1, in_flight=32, num_records=point, batch_records=1, warm_up_s=0.0)
@@ -203,11 +203,11 @@ def grow_groups(broker: OwnBroker, point: int, _held: contextlib.ExitStack) -> N
     with bench_topic(broker, options) as topic:
         native = new_native_load(broker, options)
         add_commits(native, topic, names, options)
-    run_unmeasured(NativeRunner(native), f"{point} groups cannot be made")
+    run_unmeasured(NativeRunner(native), f"{point} groups could not be created")
 
 
 def grow_segments(broker: OwnBroker, point: int, _held: contextlib.ExitStack) -> None:
-    """Segments of a mebibyte in each partition of the topic that is loaded."""
+    """Add 1 MiB segments to each partition of the loaded topic until each has `point`."""
     options = LoadOptions(topic=TOPIC, partitions=PARTITIONS, batch_records=150)
 
     def fewest() -> int:
@@ -220,7 +220,7 @@ def grow_segments(broker: OwnBroker, point: int, _held: contextlib.ExitStack) ->
 
 
 def nothing(_broker: OwnBroker, _point: int, _held: contextlib.ExitStack) -> None:
-    """The load itself is what changes."""
+    """Grow nothing: on this curve the load itself changes."""
 
 
 GROW: dict[str, Callable[[OwnBroker, int, contextlib.ExitStack], None]] = {
@@ -232,7 +232,7 @@ GROW: dict[str, Callable[[OwnBroker, int, contextlib.ExitStack], None]] = {
 
 
 def pairs_of(file: results.Results) -> Iterator[tuple[str, str, float, list[tuple[results.Run, results.Run]]]]:
-    """(curve, label, at, [(base, variant) of each whole pair]), the points of a load one after the other."""
+    """(curve, label, at, [(base, variant) of each complete pair]); the points of a load follow each other."""
     found: dict[tuple[str, str, float], dict[str, dict[str, results.Run]]] = {}
     for run in file.runs:
         options = run.options

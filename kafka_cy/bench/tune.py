@@ -1,16 +1,16 @@
-"""Search for the settings that suit a goal: bounded in time, and explained by its measurements.
+"""Searches for the best settings for a goal, within a time limit, and explains the result with its measurements.
 
-A trial is one choice of settings, measured twice: saturated (what goes through) and at a fixed rate far below that
-(end-to-end latency, which under saturation would only say how long the queues are). The search has four stages:
+A trial is one choice of settings. It is measured twice: saturated (for throughput), and at a fixed rate far below that
+(for end-to-end latency, which under saturation would only show the length of the queues). The search has four stages:
 
-1. the baseline, Kafka's defaults; its throughput gives the rate of the latency runs;
-2. one at a time: every value of every setting alone against the baseline, the likeliest to matter first;
-3. combinations: for each goal everything that clearly helped together, then a small grid over the three settings that
-   moved it most, in the order of what their single effects promise;
-4. confirmation: the best for each goal and the baseline again, interleaved, since the best of many single
-   measurements is partly luck.
+1. Baseline: Kafka's defaults. The throughput determines the rate of the latency runs.
+2. One at a time: every value of every setting is tried alone against the baseline, the most promising settings first.
+3. Combinations: for each goal, everything that clearly helped is combined; then follows a small grid over the three
+   settings with the largest effect, in the order of their predicted results.
+4. Confirmation: the best trials for each goal and the baseline are repeated, interleaved, because the best of many
+   single measurements is partly luck.
 
-Each stage may use up a part of the time; what does not fit any more is left out, which the results say.
+Each stage has a share of the time. Trials that do not fit are skipped, and the results say so.
 """
 
 from __future__ import annotations
@@ -41,29 +41,29 @@ from kafka_cy.bench.tune_settings import (
     topic_config,
 )
 
-INTERRUPTED = "Interrupted: the search is not complete."
-#: Shares of the time after which a stage begins no further trial.
+INTERRUPTED = "Interrupted: the search is incomplete."
+#: The share of the time after which a stage starts no further trial.
 ONE_AT_A_TIME_UNTIL = 0.6
 COMBINATIONS_UNTIL = 0.8
-#: The latency runs' share of the baseline's throughput, and their limit in records a second.
+#: The rate of the latency runs as a share of the baseline's throughput, and its limit in records per second.
 LATENCY_SHARE = 0.1
 LATENCY_RATE_MAX = 5000.0
-#: A latency run that ends so much later than its records were due measures a queue: no latency is taken from it.
+#: A latency run that ends this much later than its records were due has measured a queue, so its latency is not used.
 LATE_MAX_S = 1.0
-#: Differences of single measurements below this share are taken for noise.
+#: Smaller relative differences between single measurements count as noise.
 NOISE = 0.05
 GRID_SETTINGS = 3
 CONFIRMED_ROUNDS = 3
 
-#: (settings, records a second or None for as fast as it goes, label): one run. May raise KeyboardInterrupt.
+#: (settings, records per second or None for as fast as possible, label): measures one run. May raise KeyboardInterrupt.
 Measure = Callable[[Settings, float | None, str], Run]
-#: (stage, trial, baseline, seconds left): sees what has been measured.
+#: (stage, trial, baseline, seconds left): called after each trial.
 OnTrial = Callable[[str, Trial, Trial, float], None]
 
 
 @dataclass
 class Search:
-    """One search. Not safe for use by several threads."""
+    """One search. Not thread-safe."""
 
     results: Results
     tune: Tune
@@ -74,7 +74,7 @@ class Search:
     clock: Callable[[], float] = time.monotonic
 
     def run(self) -> None:
-        """Search until the budget is used up, everything is tried, or Ctrl-C; `results` holds what there is."""
+        """Search until the budget is used up, everything has been tried, or Ctrl-C. `results` has everything measured so far."""
         self.begun = self.clock()
         self.longest_s = 0.0
         try:
@@ -91,7 +91,7 @@ class Search:
         self._until("confirmation", self._confirmations(), 1.0)
 
     def _until(self, stage: str, choices: Iterator[Settings], share: float) -> None:
-        """Try what fits into the share of the time."""
+        """Run the trials that fit into the share of the time."""
         left_out = 0
         for chosen in choices:
             if self.clock() - self.begun + self.longest_s > self.budget_s * share:
@@ -99,12 +99,12 @@ class Search:
             else:
                 self._trial(chosen, stage)
         if left_out and stage != "confirmation":
-            self.tune.notes.append(f"For want of time {left_out} trials of the stage “{stage}” were left out.")
+            self.tune.notes.append(f"{left_out} trials of the stage “{stage}” were skipped for lack of time.")
 
     # -- one trial --
 
     def _trial(self, chosen: Settings, stage: str) -> None:
-        """Measure, as a new trial or as a further round of one that there is."""
+        """Measure the settings, as a new trial or as a further round of an existing one."""
         begun = self.clock()
         trial = next((each for each in self.tune.trials if each.settings == chosen), None)
         if trial is None:
@@ -118,7 +118,7 @@ class Search:
                 self.tune.latency_records_per_s = min(LATENCY_RATE_MAX, (rate or 0.0) * LATENCY_SHARE) or None
             rate = self.tune.latency_records_per_s
             if saturated.outcome == "completed" and not saturated.totals.records:
-                trial.error = "Nothing that was sent in the measured time came back."
+                trial.error = "No record that was sent in the measured time was received."
             if rate is not None and saturated.outcome == "completed" and saturated.totals.records:
                 self._run(trial, rate, f"{label}: {rate:.0f} records/s")
         finally:
@@ -137,11 +137,11 @@ class Search:
         if run.outcome != "completed":
             trial.error = run.error or run.outcome
         if run.outcome == "broker-died":
-            raise _Stop(f"The broker died with {label}: the search is not complete.")
+            raise _Stop(f"The broker died during {label}: the search is incomplete.")
         return run
 
     def _figures_of(self, trial: Trial) -> None:
-        """Medians over the completed runs of a trial."""
+        """Set the figures of a trial: medians over its completed runs."""
         runs = [run for run in map(self.results.runs.__getitem__, trial.runs) if run.outcome == "completed"]
         saturated = [run for run in runs if run.options["rate"] is None]
         kept = [run for run in runs if run.options["rate"] is not None and keeps_rate(run)]
@@ -149,12 +149,12 @@ class Search:
         trial.latency_p50_ms = figures.median(figures.percentile_of("p50_ms")(run) for run in kept)
         trial.latency_p99_ms = figures.median(figures.percentile_of("p99_ms")(run) for run in kept)
         if len(runs) > len(saturated) and not kept:
-            trial.error = "It did not keep up with the latency runs' rate."
+            trial.error = "It did not keep up with the rate of the latency runs."
 
     # -- which trials --
 
     def _combinations(self) -> Iterator[Settings]:
-        """Of all goals in turn, without what has been measured."""
+        """The combinations for all goals in turn, without those measured already."""
         goals = [self._combinations_for(goal) for goal in self.tune.goals]
         seen = [trial.settings for trial in self.tune.trials]
         for chosen in itertools.chain.from_iterable(itertools.zip_longest(*goals)):
@@ -180,7 +180,7 @@ class Search:
         return [{**start, **row, **fixed} for row in (helped, *grid)]
 
     def _single_scores(self, goal: str) -> dict[str, dict[str, float]]:
-        """Per setting and value: the logarithm of what it alone did to the goal, beside the baseline (which is 0)."""
+        """Per setting and value: the logarithm of its effect on the goal, alone, relative to the baseline (which is 0)."""
         first = self.tune.trials[0]
         base = score(first, goal)
         if base is None:
@@ -195,7 +195,7 @@ class Search:
         return found
 
     def _confirmations(self) -> Iterator[Settings]:
-        """The two best for each goal and the baseline, round after round."""
+        """The two best trials for each goal and the baseline, one round after another."""
         chosen = [self.tune.trials[0]]
         for goal in self.tune.goals:
             chosen += [trial for trial in ranked(self.tune.trials, goal)[:2] if trial not in chosen]
@@ -216,7 +216,7 @@ class Search:
                 tune.recommendations.append(self._recommendation(goal, candidates[0]))
 
     def _influences(self, goal: str) -> list[Influence]:
-        if goal == "durability":  # it is what the settings promise, not what was measured
+        if goal == "durability":  # the settings guarantee it; it is not measured
             return []
         found = []
         for name, scores in self._single_scores(goal).items():
@@ -233,7 +233,7 @@ class Search:
             f"{', '.join(trial.survives) or 'nothing'}."
         )
         if trial is first:
-            reason = f"{REASONS[goal]} Nothing measured was clearly better than the baseline: {measured}"
+            reason = f"{REASONS[goal]} No trial was clearly better than the baseline: {measured}"
         else:
             reason = f"{REASONS[goal]} {changes_text(trial, first)}: {measured}"
         return Recommendation(
@@ -248,19 +248,20 @@ class Search:
 
 
 REASONS = {
-    "throughput": "The most bytes a second; within 5 % of it, what survives more, then what answers sooner.",
-    "latency": "The lowest p99; within 5 % of it, what survives more, then what carries more.",
-    "durability": "What survives most, of that what retries neither double nor reorder, of that the best compromise "
-    "between throughput and p99.",
+    "throughput": "The most bytes per second; among trials within 5 % of it, the most durable, then the one with the lowest p99.",
+    "latency": "The lowest p99; among trials within 5 % of it, the most durable, then the one with the highest throughput.",
+    "durability": "The most durable settings; among those, settings with which retries neither duplicate nor reorder "
+    "records; among those, the best compromise between throughput and p99.",
 }
 
 
 class _Stop(Exception):
-    """The search cannot go on; the text is a note for the results."""
+    """The search cannot continue; the text is a note for the results."""
 
 
 def one_at_a_time(settings: list[Setting], goals: list[str]) -> Iterator[Settings]:
-    """Every other value of every setting alone: first values first, settings that concern the goals before others."""
+    """Every value of every setting alone, except the defaults: earlier values first, and settings that concern the goals
+    before others."""
     start = baseline(settings)
     order = sorted(settings, key=lambda each: not set(each.concerns) & set(goals))
     for index in range(1, max(len(each.values) for each in settings)):
@@ -270,27 +271,27 @@ def one_at_a_time(settings: list[Setting], goals: list[str]) -> Iterator[Setting
 
 
 def most_durable(settings: list[Setting]) -> Settings:
-    """The values of the settings that decide what an acknowledged record survives."""
+    """The settings that determine which failures an acknowledged record survives, with their most durable values."""
     replicas = next((each.values for each in settings if each.name == "min.insync.replicas"), ())
     promises = {"acks": "all", "flush.messages": "1", IN_FLIGHT: str(IDEMPOTENT_IN_FLIGHT_MAX)}
     return {**promises, **({"min.insync.replicas": "2"} if "2" in replicas else {})}
 
 
 def keeps_rate(run: Run) -> bool:
-    """Whether a latency run was about as fast as it was asked to be."""
+    """Whether a latency run roughly kept its rate."""
     due_s = run.totals.records / run.options["rate"]
     return run.totals.records > 0 and run.totals.duration_s <= due_s + LATE_MAX_S
 
 
 def is_allowed(trial: Trial) -> bool:
-    """What is never recommended: a record that is lost when the broker's process dies, although it was acknowledged."""
+    """Whether a trial may be recommended: not when an acknowledged record is lost as the broker's process dies."""
     return trial.durability > 0
 
 
 def score(trial: Trial, goal: str) -> float | None:
-    """How good a trial is for a goal on a logarithmic scale, by its measurements alone; None where they lack.
+    """How good a trial is for a goal, on a logarithmic scale, by its measurements alone; None where they are missing.
 
-    For durability, which settings promise and do not measure: the compromise between throughput and latency.
+    Durability follows from the settings and is not measured; its score is the compromise between throughput and latency.
     """
     speed = math.log(trial.bytes_per_s) if trial.bytes_per_s else None
     latency = -math.log(trial.latency_p99_ms) if trial.latency_p99_ms else None
@@ -304,8 +305,9 @@ def score(trial: Trial, goal: str) -> float | None:
 def ranked(trials: list[Trial], goal: str) -> list[Trial]:
     """The trials that may be recommended for a goal, the best first.
 
-    For durability: what survives most, of that what an idempotent producer writes, of that the best compromise. Else what
-    lies within the noise of the best counts as equal to it: then more durability decides, then the other figure.
+    For durability, the order is: more failures survived, then an idempotent producer, then the better compromise. For the
+    other goals, trials within the noise of the best one count as equal; among them, durability decides, then the other
+    figure.
     """
     scored = [(trial, value) for trial in trials if is_allowed(trial) and (value := score(trial, goal)) is not None]
     if not scored:
@@ -330,11 +332,11 @@ def _durability_key(scored: tuple[Trial, float]) -> tuple[float, ...]:
 
 
 def pareto_front(trials: list[Trial]) -> list[int]:
-    """Indexes of the trials that no other one beats in throughput, p99 and durability at once."""
+    """Indexes of the trials that no other trial dominates in throughput, p99 and durability."""
     rows = [(trial.bytes_per_s, trial.latency_p99_ms, float(trial.durability)) for trial in trials]
     return front(rows, (True, False, True))
 
 
 def rounds_text(rounds: int) -> str:
-    """As in "median of 3 rounds"."""
+    """For example "medians of 3 rounds"."""
     return "one round, not confirmed" if rounds < 2 else f"medians of {rounds} rounds"

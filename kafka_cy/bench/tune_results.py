@@ -1,4 +1,4 @@
-"""What `kafka-cy bench tune` found, as it stands under "tune" in a results file."""
+"""The results of `kafka-cy bench tune`, stored under "tune" in a results file."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Trial:
-    """One choice of settings and what was measured with it.
+    """One choice of settings and its measurements.
 
-    `settings` are all that were searched over, by Java's names; `runs` are indexes into the file's runs. Medians over
-    the rounds; None where a round gave nothing.
+    `settings` has every searched setting under its Java name; `runs` are indexes into the file's runs. The figures are
+    medians over the rounds; None where no round gave a figure.
     """
 
     settings: dict[str, str]
@@ -25,13 +25,13 @@ class Trial:
 
     @property
     def durability(self) -> int:
-        """How many kinds of failure no acknowledged record is lost in."""
+        """The number of failure kinds that every acknowledged record survives."""
         return len(self.survives)
 
 
 @dataclass
 class Influence:
-    """How much one setting alone moved one figure: its best value, its worst, and the ratio between them (>= 1)."""
+    """The effect of one setting alone on one goal: its best value, its worst value, and the ratio between them (>= 1)."""
 
     goal: str
     setting: str
@@ -42,7 +42,7 @@ class Influence:
 
 @dataclass
 class Recommendation:
-    """What to set for a goal. `client` is librdkafka's configuration, the others are in Java's words."""
+    """The settings to use for a goal. `client` is librdkafka's configuration; the others use the Java names."""
 
     goal: str
     trial: int
@@ -53,7 +53,7 @@ class Recommendation:
     topic: dict[str, str] = field(default_factory=dict)
 
     def blocks(self) -> list[tuple[str, dict[str, str]]]:
-        """(where it is for, properties) of what is to be pasted."""
+        """(title, properties) of each configuration block to paste."""
         blocks = [
             ("librdkafka (confluent-kafka, kcat ...)", self.client),
             ("Java producer", self.java_producer),
@@ -65,7 +65,7 @@ class Recommendation:
 
 @dataclass
 class Tune:
-    """The search: its trials (the first is the baseline), those on the Pareto front, and what follows from them."""
+    """The search: its trials (the first is the baseline), the Pareto front, and the conclusions."""
 
     goals: list[str]
     latency_records_per_s: float | None = None
@@ -82,7 +82,7 @@ def changes(trial: Trial, baseline: Trial) -> dict[str, str]:
 
 
 def changes_text(trial: Trial, baseline: Trial) -> str:
-    """The same as `name=value` words."""
+    """The changes as `name=value` words."""
     return " ".join(f"{name}={value}" for name, value in changes(trial, baseline).items()) or "baseline"
 
 

@@ -1,4 +1,4 @@
-"""The settings that `kafka-cy bench tune` searches over, and what a choice of them promises and is written as."""
+"""The settings that `kafka-cy bench tune` searches over, their durability guarantees, and their form in each client."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ GOALS = ("throughput", "latency", "durability")
 NEVER = "9223372036854775807"
 PARTITIONS = "partitions"
 IN_FLIGHT = "max.in.flight.requests.per.connection"
-#: An idempotent producer may have so many requests in flight (Kafka's ProducerConfig).
+#: The maximum of requests in flight for an idempotent producer (Kafka's ProducerConfig).
 IDEMPOTENT_IN_FLIGHT_MAX = 5
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting. `name` is Java's, `librdkafka` that of librdkafka; the first value is Kafka's default.
+    """One setting. `name` is the Java name, `librdkafka` is librdkafka's; the first value is Kafka's default.
 
-    `concerns` are the goals that it is known to move much: with little time these settings are tried first.
+    `concerns` are the goals that the setting is known to affect most. These settings are tried first.
     """
 
     name: str
@@ -46,7 +46,7 @@ SETTINGS = (
 
 
 def searched(replication_factor: int) -> list[Setting]:
-    """The settings to search over on topics with so many replicas; those that cannot make a difference are left out."""
+    """The settings to search over with this replication factor, without those that cannot make a difference."""
     found = []
     for setting in SETTINGS:
         if setting.name == "min.insync.replicas":
@@ -59,18 +59,18 @@ def searched(replication_factor: int) -> list[Setting]:
 
 
 def baseline(settings: list[Setting]) -> Settings:
-    """Kafka's defaults (with four partitions)."""
+    """Kafka's defaults, with four partitions."""
     return {setting.name: setting.values[0] for setting in settings}
 
 
 def is_idempotent(chosen: Settings) -> bool:
-    """Whether the producer numbers its batches, as Java's does wherever its other settings allow it."""
+    """Whether the producer is idempotent. The Java producer is, wherever its other settings allow it."""
     in_flight = int(chosen[IN_FLIGHT])
     return chosen["acks"] == "all" and in_flight <= IDEMPOTENT_IN_FLIGHT_MAX
 
 
 def survives(chosen: Settings) -> list[str]:
-    """In which failures no acknowledged record is lost, for certain."""
+    """The failures that every acknowledged record is guaranteed to survive."""
     if chosen["acks"] == "0":
         return []
     found = ["death of the broker's process"]
@@ -101,17 +101,17 @@ def _in_librdkafka(properties: Settings) -> Settings:
 
 
 def librdkafka_producer(chosen: Settings) -> Settings:
-    """The same in librdkafka's names, where a batch is also limited in records: that limit is lifted."""
+    """The same under librdkafka's names. librdkafka also limits the records of a batch; this raises that limit."""
     return {**_in_librdkafka(java_producer(chosen)), "batch.num.messages": "1000000"}
 
 
 def librdkafka_consumer(chosen: Settings) -> Settings:
-    """The same in librdkafka's names."""
+    """The same under librdkafka's names."""
     return _in_librdkafka(java_consumer(chosen))
 
 
 def topic_config(chosen: Settings) -> Settings:
-    """The topic's configuration, without what is Kafka's default."""
+    """The topic's configuration, without the values that are Kafka's defaults."""
     defaults = {each.name: each.values[0] for each in SETTINGS}
     chosen = {name: value for name, value in _of("topic", chosen).items() if name != PARTITIONS}
     return {name: value for name, value in chosen.items() if value != defaults[name]}

@@ -1,4 +1,4 @@
-"""A tuning of a broker: what the search asks for is measured end to end by librdkafka, each time on a topic of its own."""
+"""Tunes a broker: librdkafka measures each trial of the search end to end, each time on a new topic."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from kafka_cy.bench.tune_settings import (
 )
 
 WORKLOAD = "end-to-end"
-#: What the producer may hold that is not answered yet. More only makes the end of a slow trial longer.
+#: Limit of the producer's queue. A larger queue would only prolong the end of a slow trial.
 QUEUE_KBYTES = 16_384
-#: Before the baseline is measured, and its share of the budget at most.
+#: Warm-up time before the baseline is measured, and its maximum share of the budget.
 WARM_UP_S = 10.0
 WARM_UP_SHARE = 0.1
-#: A new topic's first requests are slow, the more so with Apache Kafka.
+#: The first requests of a new topic are slow, especially with Apache Kafka.
 TRIAL_WARM_UP_S_MIN = 1.0
-#: Above this share of a core the generator itself may be the limit.
+#: Above this share of a core, the generator itself may be the bottleneck.
 CLIENT_BUSY = 0.9
 
 
@@ -44,10 +44,10 @@ def tune_broker(
     replication_factor: int,
     on_trial: OnTrial,
 ) -> Tune:
-    """Search within `budget_s` seconds, with runs of `duration_s`; Ctrl-C ends it. What there is, is in `results` too.
+    """Search for `budget_s` seconds, with runs of `duration_s`; Ctrl-C ends it. `results` also has everything measured.
 
-    The first tenth of the time, at most ten seconds, warms the broker up. Raises PayloadError. What happens to the broker
-    meanwhile, the trials and the notes say.
+    The first tenth of the time, at most ten seconds, warms the broker up. Raises PayloadError. A failure of the broker is
+    reported in the trials and the notes.
     """
     results.tune = tune = Tune(goals)
 
@@ -79,17 +79,20 @@ def tune_broker(
         return tune
     Search(results, tune, settings, measure, budget_s - (time.monotonic() - begun), on_trial).run()
     if replication_factor == 1:
-        tune.notes.append("min.insync.replicas was not searched: with one replica it changes nothing.")
+        tune.notes.append("min.insync.replicas was not searched: with one replica, it has no effect.")
     busiest = max(map(client_share, results.runs), default=0.0)
     if busiest > CLIENT_BUSY:
         tune.notes.append(
-            f"The generator used up to {busiest:.0%} of a core: where throughput looks alike, it may be the generator's."
+            f"The generator used up to {busiest:.0%} of a core: similar throughputs may be the limit of the generator."
         )
     return tune
 
 
 def warm_up(measure: Measure, settings: Settings, until_s: float) -> bool:
-    """Load that is not looked at, until that time: a JVM's first seconds would make the baseline look bad. False: Ctrl-C."""
+    """Run a load without using its results until `until_s`, because the first seconds of a JVM would distort the baseline.
+
+    Returns False after Ctrl-C.
+    """
     try:
         while time.monotonic() < until_s:
             run = measure(settings, None, "warm-up")
@@ -103,7 +106,7 @@ def warm_up(measure: Measure, settings: Settings, until_s: float) -> bool:
 
 
 def client_share(run: Run) -> float:
-    """The generator's use of the CPU in a saturated run, in cores."""
+    """CPU use of the generator in a saturated run, in cores."""
     if run.options.get("rate") is not None or not run.totals.client_cpu_s or not figures.bytes_per_s(run):
         return 0.0
     return run.totals.client_cpu_s / run.totals.duration_s

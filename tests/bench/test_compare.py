@@ -85,7 +85,7 @@ def test_ratios_of_nothing_are_nothing() -> None:
 
 def test_the_page_of_results_is_made_of_files() -> None:
     page = report_text.results_page([results.load(DATA / "run.json"), results.load(DATA / "compare.json")])
-    assert page.index("## Beside Apache Kafka") < page.index("## Single runs")
+    assert page.index("## Compared with Apache Kafka") < page.index("## Single runs")
     assert "| produce one 100 B record, 1 in flight |" in page
     assert "\n1000 acks=all" not in page and page.endswith("|\n")
 
@@ -96,8 +96,8 @@ def test_the_page_says_what_was_tuned_and_started() -> None:
         run.workload = run.label = "start"
     tuned = sample_tune()
     page = report_text.results_page([tuned, started])
-    assert page.index("## Start") < page.index("## Tuned")
-    assert "| run | target | times | written before | median | slowest |" in page
+    assert page.index("## Start") < page.index("## Tuning")
+    assert "| run | target | starts | written before | median | slowest |" in page
     assert tuned.tune is not None
     for recommendation in tuned.tune.recommendations:
         settings = report_text.changes_text(tuned.tune.trials[recommendation.trial], tuned.tune.trials[0])
@@ -123,8 +123,8 @@ def grown(factors: list[float]) -> results.Results:
 @pytest.mark.parametrize(
     ("factors", "line"),
     [
-        ([1.0, 1.02, 0.98], "**The cost of a request is flat**: at 20,000 partitions it is 1.00x to 1.00x of what"),
-        ([1.5, 0.8, 3.0], "**Whether the cost of a request grows, the noise hides**: produce one 100 B record at"),
+        ([1.0, 1.02, 0.98], "**The cost of a request is flat**: at 20,000 partitions it is 1.00x to 1.00x of the cost"),
+        ([1.5, 0.8, 3.0], "**The noise hides whether the cost of a request grows**: produce one 100 B record at"),
         ([1.5, 1.5, 1.6], "**The cost of a request grows**: produce one 100 B record at 20,000 partitions 1.50x"),
     ],
     ids=["flat", "noise", "grows"],

@@ -108,5 +108,5 @@ def test_the_native_generator_says_that_it_cannot(secured: Addresses) -> None:
     done = bench("produce", "--bootstrap-server", address, "--command-config", settings)
     assert (done.returncode, done.stderr) == (
         2,
-        "kafka-cy bench: the native generator speaks plaintext only, not SSL: use --generator librdkafka.\n",
+        "kafka-cy bench: the native generator supports only PLAINTEXT, not SSL: use --generator librdkafka.\n",
     )

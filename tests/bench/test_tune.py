@@ -56,7 +56,7 @@ def test_ctrl_c_keeps_what_was_measured(kafka_broker: Broker, tmp_path: Path) ->
     assert process.returncode == 130, errors
     tune = load(path).tune
     assert tune is not None
-    assert "Interrupted: the search is not complete." in tune.notes
+    assert "Interrupted: the search is incomplete." in tune.notes
     assert len(tune.trials) >= 2
     assert [each.goal for each in tune.recommendations] == ["latency"]
 

@@ -140,7 +140,7 @@ def test_the_budget_is_kept(budget_s: float) -> None:
     tune = search(broker, budget_s=budget_s)
     assert broker.now <= max(budget_s, TRIAL_S)
     assert tune.trials[0].rounds >= 1
-    assert any("For want of time" in note for note in tune.notes)
+    assert any("for lack of time" in note for note in tune.notes)
     assert len(tune.recommendations) == len(GOALS)
 
 
@@ -164,7 +164,7 @@ def test_one_at_a_time_changes_one_setting_to_each_of_its_values() -> None:
 @pytest.mark.parametrize("how", [{"outcome": "interrupted"}, {"outcome": KeyboardInterrupt()}])
 def test_ctrl_c_keeps_what_was_measured(run_number: int, how: dict[str, Any]) -> None:
     tune = search(Broker(**{f"run_{run_number}": how}))
-    assert tune.notes == ["Interrupted: the search is not complete."]
+    assert tune.notes == ["Interrupted: the search is incomplete."]
     assert len(tune.trials) == (run_number + 1) // 2
     assert bool(tune.recommendations) == (run_number > 1)
 
@@ -190,7 +190,7 @@ def test_a_latency_run_that_falls_behind_gives_no_latency() -> None:
     tune = search(Broker(run_4={"totals": slow}))
     assert tune.trials[1].latency_p99_ms is None
     assert tune.trials[1].bytes_per_s is not None
-    assert tune.trials[1].error == "It did not keep up with the latency runs' rate."
+    assert tune.trials[1].error == "It did not keep up with the rate of the latency runs."
 
 
 def test_a_baseline_that_fails_ends_it() -> None:

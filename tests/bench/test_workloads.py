@@ -217,7 +217,7 @@ def test_requests_that_were_due_to_a_stalled_broker_count_with_their_wait() -> N
 
 
 def test_silence_ends_a_closed_loop() -> None:
-    load = NativeLoad(duration_s=60, answer_timeout_s=2.0)
+    load = NativeLoad(duration_s=60, response_timeout_s=2.0)
     load.add_produce(SlowBroker(answers=3).address, "t", [0], [b"x" * 70], records=1)
     load.run()
     assert (load.status, load.counters()[0]) == ("silent", 3)
@@ -325,7 +325,7 @@ def bench(*arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess
         (["produce", "--producer-props", "linger.ms"], "--producer-props needs KEY=VALUE"),
         (["produce", "--producer-props", "batch.size=x"], "--producer-props: batch.size cannot be 'x'"),
         (["produce", "--producer-props", "enable.idempotence=true"], "native generator has no setting enable.idempotence"),
-        (["produce", "--command-property", "security.protocol=SSL"], "speaks plaintext only, not SSL"),
+        (["produce", "--command-property", "security.protocol=SSL"], "supports only PLAINTEXT, not SSL"),
         (["produce", "--payload-file", "/nowhere"], "Payload file /nowhere: No such file"),
         (["produce", "--bootstrap-server", "x:1", "--broker-config", "a=b"], "--broker-config is for a broker of its own"),
         (["produce", "--throughput", "-5"], "--throughput needs records a second, or -1"),

@@ -1,6 +1,6 @@
-"""Line charts and scatter plots as SVG text. No script and no colour of their own: the page's style gives those.
+"""Line charts and scatter plots as SVG text. They contain no script; the style sheet of the page defines the colours.
 
-What is drawn comes from files, so every text is escaped and every number is checked to be finite.
+The data comes from files, so every text is escaped and every number is checked to be finite.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Literal
 
 WIDTH, WIDE, HEIGHT = 640, 1160, 300
 LEFT, RIGHT, TOP, BOTTOM = 66, 30, 26, 44
-#: Points of a series beyond this are thinned out: more cannot be told apart on a screen.
+#: A series with more points is thinned out: a screen could not show them separately.
 POINTS_MAX = 240
-#: Classes `c0` .. `c7` of the style; further series take the same colours, dashed.
+#: The style has the classes `c0` to `c7`; further series use the same colours with dashed lines.
 COLORS = 8
 
 Scale = Literal["linear", "binary", "log", "percentile"]
@@ -25,7 +25,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Series:
-    """A line (or with `joined` false a cloud) of points (x, y). `notes` are tooltips in place of the point's values."""
+    """A line of points (x, y); with `joined` false, separate points. `notes` are tooltips that replace the default ones."""
 
     name: str
     points: list[Point]
@@ -39,7 +39,7 @@ class Series:
 @dataclass(frozen=True)
 class Axis:
     """An axis. "binary" is linear with ticks at powers of two, for memory; "percentile" takes fractions below 1 and
-    gives every further nine the same width."""
+    gives every additional nine the same width."""
 
     label: str
     text: Callable[[float], str]
@@ -52,14 +52,14 @@ def percent_text(fraction: float) -> str:
 
 
 class _Projection:
-    """Values of one axis to pixels."""
+    """Converts values of one axis to pixels."""
 
     def __init__(self, axis: Axis, values: list[float], start: float, end: float) -> None:
         self.axis = axis
         places = [self._place(value) for value in values]
         low, high = min(places), max(places)
         if axis.scale in ("linear", "binary"):
-            low = min(0.0, low)  # a rate or a memory that does not begin at 0 shows differences that are not there
+            low = min(0.0, low)  # an axis that does not start at 0 would exaggerate differences between rates or sizes
         elif axis.scale == "percentile":
             low = 0.0
         if high - low < 1e-9 * max(1.0, abs(high)):
@@ -107,7 +107,7 @@ def _drawable(axis: Axis, value: float) -> bool:
 
 
 def _thinned(items: list[int]) -> list[int]:
-    """At most POINTS_MAX of them, with the first and the last."""
+    """At most POINTS_MAX of the items, including the first and the last."""
     if len(items) <= POINTS_MAX:
         return items
     step = (len(items) - 1) / (POINTS_MAX - 1)
@@ -115,14 +115,14 @@ def _thinned(items: list[int]) -> list[int]:
 
 
 def chart(title: str, series: list[Series], x: Axis, y: Axis, width: int = WIDTH) -> str:
-    """The SVG, or a sentence when there is nothing to draw. Where points cannot be on a log axis they are left out."""
+    """The SVG, or a sentence when there is nothing to draw. Points that a logarithmic axis cannot show are left out."""
     kept = []
     for each in series:
         there = [i for i, (at, value) in enumerate(each.points) if _drawable(x, at) and _drawable(y, value)]
         if there:
             kept.append((each, _thinned(there)))
     if not kept:
-        return '<p class="none">Nothing was measured for this plot.</p>'
+        return '<p class="none">There are no measurements for this plot.</p>'
     across = _Projection(x, [each.points[i][0] for each, there in kept for i in there], LEFT, width - RIGHT)
     up = _Projection(y, [each.points[i][1] for each, there in kept for i in there], HEIGHT - BOTTOM, TOP)
     parts = [
@@ -174,12 +174,12 @@ def _grid(across: _Projection, up: _Projection) -> list[str]:
 
 
 def tick_text(axis: Axis, value: float) -> str:
-    """A tick's value without the zeros that it needs among other figures: 1.00 ms as "1 ms"."""
+    """The value of a tick without trailing zeros: 1.00 ms as "1 ms"."""
     return escape(re.sub(r"(\.\d*?)0+(?!\d)", lambda found: found[1].rstrip("."), axis.text(value)))
 
 
 def legend(series: list[Series]) -> str:
-    """The names beside their colours; nothing for a single series."""
+    """The names with their colours; empty for a single series."""
     named = {each.name: each for each in reversed(series) if not each.faint}
     if len(named) < 2:
         return ""

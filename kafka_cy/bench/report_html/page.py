@@ -1,7 +1,7 @@
-"""A results file, or two side by side, as one HTML page that needs nothing else: style, plots and script are in it.
+"""One or two results files as a self-contained HTML page: it includes its style, plots and script.
 
-Labels, targets and errors come from a file that anybody may have written: every text is escaped, and the page's content
-policy allows no script but its own and no request at all.
+Labels, targets and errors come from a file that anybody may have written. So every text is escaped, and the page's
+content security policy allows only the page's own script and no requests.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ TITLES = {"run": "Benchmark", "compare": "Comparison", "tune": "Tuning", "scalin
 
 
 def html_page(first: Results, second: Results | None = None) -> str:
-    """The whole page. `second` is shown beside `first` wherever both have the same load."""
-    title = f"{TITLES[first.kind]}, {when(first)}" if second is None else "Benchmark A beside B"
+    """The whole page. `second` is compared with `first` wherever both have the same load."""
+    title = f"{TITLES[first.kind]}, {when(first)}" if second is None else "Benchmark A compared with B"
     loads = loads_of(first, second)
     tune = tune_section(first) if second is None and first.kind == "tune" else ""
     scaling = scaling_section(first, second) if first.kind == "scaling" else ""
@@ -63,14 +63,14 @@ def html_page(first: Results, second: Results | None = None) -> str:
 
 
 def heads(first: Results, second: Results | None) -> str:
-    """Command, machine and versions of the file or of both."""
+    """Command, machine and versions of one or both files."""
     if second is None:
         return head(first)
     return f"<h2>A, {escape(when(first))}</h2>{head(first)}<h2>B, {escape(when(second))}</h2>{head(second)}"
 
 
 def when(results: Results) -> str:
-    """When it was measured: 2026-11-25T16:00:00Z as "2026-11-25 16:00 UTC"."""
+    """The time of the measurement: 2026-11-25T16:00:00Z as "2026-11-25 16:00 UTC"."""
     try:
         return f"{datetime.fromisoformat(results.started).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     except (ValueError, OverflowError):
@@ -92,8 +92,8 @@ def head(results: Results) -> str:
     disturbed = ""
     if (machine.load_average_start or 0) > machine.cores:
         disturbed = (
-            '<p class="quiet">The machine was busy with other work when this began: rates and latencies then say little, '
-            "CPU time says more, and ratios of interleaved runs most.</p>"
+            '<p class="quiet">The machine was busy with other work at the start: rates and latencies are unreliable, '
+            "CPU time is better, and ratios of interleaved runs are the most reliable.</p>"
         )
     return (
         f'<p class="command"><code>{escape(" ".join(results.command))}</code></p>'
@@ -102,11 +102,11 @@ def head(results: Results) -> str:
 
 
 def load_text(machine: Machine) -> str:
-    """The load average before and after."""
+    """The load average before and after the runs."""
     values = (machine.load_average_start, machine.load_average_end)
     return " to ".join("unknown" if value is None else f"{value:.1f}" for value in values)
 
 
 def resource(name: str) -> str:
-    """A file of this package."""
+    """The text of a file in this package."""
     return files("kafka_cy.bench.report_html").joinpath(name).read_text(encoding="utf-8")

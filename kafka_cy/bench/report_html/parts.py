@@ -1,4 +1,4 @@
-"""What sections of the page are made of: tables, plots, bars."""
+"""The building blocks of the page's sections: tables, plots, bars."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kafka_cy.bench.report_html.charts import COLORS, WIDE, WIDTH, Axis, Series,
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1, group: bool = False) -> str:
-    """Rows of cells that are HTML already. The first `texts` columns are texts, all others numbers.
+    """A table; the cells are HTML already. The first `texts` columns are texts, all others numbers.
 
     With `group`, a row whose first cell is not empty gets a line above it.
     """
@@ -25,19 +25,19 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1,
 
 
 def spread_text(found: Summary, text: Text) -> str:
-    """The least and the greatest of the rounds."""
+    """The minimum and the maximum of the rounds."""
     low, high = text(found.low), text(found.high)
     unit = high.rpartition(" ")[2]
     return f"{low.removesuffix(f' {unit}')} – {high}"
 
 
 def spread_span(found: Summary, text: Text) -> str:
-    """The same as a small line of a table's cell; nothing for one round."""
+    """The spread as a small line in a table cell; empty for one round."""
     return f'<span class="spread">{escape(spread_text(found, text))}</span>' if found.rounds > 1 else ""
 
 
 def plot(title: str, series: list[Series], x: Axis, y: Axis, *, wide: bool = False) -> str:
-    """A card with a plot; nothing when no series has points."""
+    """A card with a plot; empty when no series has points."""
     if not any(each.points for each in series):
         return ""
     drawn = f'<div class="scroll">{chart(title, series, x, y, WIDE if wide else WIDTH)}</div>{legend(series)}'
@@ -45,7 +45,7 @@ def plot(title: str, series: list[Series], x: Axis, y: Axis, *, wide: bool = Fal
 
 
 def bars(title: str, rows: Sequence[tuple[str, int, Summary | None]], text: Text, *, wide: bool = False) -> str:
-    """A card with horizontal bars of medians; nothing when nothing was measured."""
+    """A card with horizontal bars of medians; empty when nothing was measured."""
     there = [(name, color, found) for name, color, found in rows if found is not None]
     if not there:
         return ""

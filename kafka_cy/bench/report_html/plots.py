@@ -14,7 +14,7 @@ from kafka_cy.bench.results import Sample
 
 
 def load_sections(loads: list[Load]) -> str:
-    """One section a load: latency, throughput, CPU and memory."""
+    """One section per load: latency, throughput, CPU and memory."""
     names = names_in_order(loads)
     return "".join(load_section(load, index, names) for index, load in enumerate(loads))
 
@@ -41,7 +41,7 @@ def load_section(load: Load, index: int, names: list[str]) -> str:
 
 
 def percentiles(lines: list[Line], colors: dict[str, int]) -> str:
-    """Latency by percentile, all rounds together."""
+    """Latency by percentile, over all rounds together."""
     series = []
     for line in lines:
         curve = figures.percentile_curve(figures.merged_buckets(run.latency for run in line.runs))
@@ -50,7 +50,7 @@ def percentiles(lines: list[Line], colors: dict[str, int]) -> str:
     return plot(
         "Latency percentiles",
         series,
-        Axis("of the answers", percent_text, "percentile"),
+        Axis("percentile of the responses", percent_text, "percentile"),
         Axis("latency", ms_text, "log"),
     )
 
@@ -64,7 +64,7 @@ def over_time(
     text: Text,
     rate: bool,
 ) -> str:
-    """A value of the samples; the first round in full, the others faint. With `rate` it is divided by the time."""
+    """A value of the samples over time; rounds after the first are faint. With `rate` the value is divided by the time."""
     series = []
     for line in lines:
         for number, run in enumerate(line.runs):
@@ -81,9 +81,9 @@ def over_time(
 
 
 def cpu_bars(lines: list[Line], colors: dict[str, int], unit: str) -> str:
-    """CPU time of the broker a request or a gigabyte."""
+    """CPU time of the broker per request or per gigabyte."""
     figure, words = (
-        (figures.cpu_s_per_gb, "s a gigabyte") if unit == "GB" else (figures.cpu_us_per_request, "us a request")
+        (figures.cpu_s_per_gb, "s/GB") if unit == "GB" else (figures.cpu_us_per_request, "us/request")
     )
     found = [(line.name, colors[line.name], line.summary(figure)) for line in lines]
     return bars(f"CPU time of the broker, {words}", found, number_text, wide=True)

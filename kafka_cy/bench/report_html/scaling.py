@@ -1,4 +1,4 @@
-"""The page's section with scaling curves: what a request costs when something else grows."""
+"""The section with the scaling curves: the cost of a request as something else grows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Curve = dict[float, list[Run]]
 
 
 def scaling_section(first: Results, second: Results | None) -> str:
-    """One sub-section for each curve of the file or of both."""
+    """One section for each curve in one or both files."""
     curves: dict[str, dict[str, Curve]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for file, results in (("", first),) if second is None else (("A: ", first), ("B: ", second)):
         for run in results.runs:
@@ -23,13 +23,13 @@ def scaling_section(first: Results, second: Results | None) -> str:
             if isinstance(at, bool) or not isinstance(at, int | float):
                 continue
             role = run.options.get("role")
-            name = f"{file}{run.label}{', beside it' if role == 'base' else ''}"
+            name = f"{file}{run.label}{' (base)' if role == 'base' else ''}"
             curves[str(run.options.get("curve", "size"))][name][float(at)].append(run)
     return "".join(curve_section(name, lines) for name, lines in curves.items())
 
 
 def curve_section(name: str, lines: dict[str, Curve]) -> str:
-    """Cost and latency over one axis, and the figures as a table."""
+    """Plots of cost and latency over the axis of the curve, and a table of the figures."""
     places = sorted({at for curve in lines.values() for at in curve})
     scale: Scale = "log" if places[0] > 0 and places[-1] / places[0] > 8 else "linear"
     x = Axis(name, place_text, scale)
@@ -53,28 +53,28 @@ def curve_section(name: str, lines: dict[str, Curve]) -> str:
                     ms_text(figures.median(figures.percentile_of("p99_ms")(run) for run in curve[at])),
                 ]
             )
-    columns = ["load", name, "CPU us/request", "of the first", "requests/s", "p99"]
+    columns = ["load", name, "CPU us/request", "relative to the first", "requests/s", "p99"]
     return (
         f'<h2>Scaling: {escape(name)}</h2><div class="plots">'
-        + plot("CPU time of the broker a request", cost, x, Axis("us", number_text))
+        + plot("CPU time of the broker per request", cost, x, Axis("us", number_text))
         + plot("p99 latency", latency, x, Axis("latency", ms_text))
         + f'</div><div class="card">{table(columns, rows)}</div>'
     )
 
 
 def place_text(value: float) -> str:
-    """A place on the curve's axis."""
+    """The text of a position on the curve's axis."""
     return f"{value:,.0f}" if value.is_integer() else number_text(value)
 
 
 def medians(curve: Curve, figure: Figure) -> list[tuple[float, float]]:
-    """(place, median of the rounds) where there is one."""
+    """(position, median of the rounds) for each position that has a figure."""
     found = [(at, summary(figure(run) for run in curve[at])) for at in sorted(curve)]
     return [(at, each.median) for at, each in found if each]
 
 
 def summary_cell(found: Summary | None) -> str:
-    """Median with spread."""
+    """The median with its spread."""
     if found is None:
         return "-"
     return f"{number_text(found.median)}{spread_span(found, number_text)}"

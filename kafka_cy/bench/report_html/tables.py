@@ -1,4 +1,4 @@
-"""The table of figures, and every run's samples: what is behind the plots."""
+"""The data behind the plots: the table of figures and the samples of every run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kafka_cy.bench.results import Run, Sample
 
 
 def overview(loads: list[Load], two_files: bool) -> str:
-    """Every load and line with its figures, and how they stand to the reference."""
+    """Every load and line with its figures and their ratios to the reference."""
     used = used_columns(loads)
     rows = []
     for load in loads:
@@ -21,22 +21,22 @@ def overview(loads: list[Load], two_files: bool) -> str:
             reference = load.reference_of(line)
             cells = [cell(line, reference, column) for column in used]
             rows.append([escape(load.label) if index == 0 else "", escape(line.name), outcomes(line), *cells])
-    beside = "the same in A" if two_files else "Apache Kafka in the same file"
+    reference_name = "the same load in A" if two_files else "Apache Kafka in the same file"
     compared = any(load.reference_of(line) for load in loads for line in load.lines)
     ratios = (
-        f" The ratio is to {beside}; it is grey where the rounds of the two overlap, so that noise may be all of it."
+        f" Ratios are relative to {reference_name}; a ratio is grey where the rounds overlap, so that it may be noise only."
         if compared
         else ""
     )
     return (
         '<h2 id="figures">Figures</h2><div class="card">'
         + table(["load", "target", "rounds", *(column.name for column in used)], rows, texts=3, group=True)
-        + f'<p class="quiet">Medians of the rounds; below them the least and the greatest.{ratios}</p></div>'
+        + f'<p class="quiet">Medians of the rounds; below them, the minimum and the maximum.{ratios}</p></div>'
     )
 
 
 def cell(line: Line, reference: Line | None, column: Column) -> str:
-    """Median, spread and ratio of one figure."""
+    """The median, spread and ratio of one figure."""
     found = line.summary(column.figure)
     if found is None:
         return "-"
@@ -58,7 +58,7 @@ def ratio(found: Summary, other: Summary | None, larger_is_better: bool) -> str:
 
 
 def outcomes(line: Line) -> str:
-    """How many rounds there were, and what went wrong."""
+    """The number of rounds and their failures."""
     count = str(len(line.runs))
     errors = sum(run.totals.errors for run in line.runs)
     failed = [run for run in line.runs if run.outcome != "completed"]
@@ -84,7 +84,7 @@ SAMPLE_COLUMNS: tuple[tuple[str, Callable[[Sample], str]], ...] = (
 
 
 def sample_tables(loads: list[Load]) -> str:
-    """Every sample and the latency percentiles of every run, folded away."""
+    """Every sample and the latency percentiles of every run, collapsed."""
     parts = []
     for load in loads:
         for line in load.lines:
@@ -102,7 +102,7 @@ def run_details(title: str, run: Run) -> str:
     if run.latency is not None:
         names = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "p999_ms", "p9999_ms", "max_ms")
         row = [f"{run.latency.count:,}", *(escape(ms_text(getattr(run.latency, name))) for name in names)]
-        content += table(["answers", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"], [row], texts=0)
+        content += table(["responses", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"], [row], texts=0)
     if run.samples:
         rows = [[escape(text(sample)) for _, text in SAMPLE_COLUMNS] for sample in run.samples]
         content += table([name for name, _ in SAMPLE_COLUMNS], rows, texts=0)

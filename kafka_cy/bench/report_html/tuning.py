@@ -1,4 +1,4 @@
-"""The page's section about a tuning: recommendations, the Pareto front, what each setting did."""
+"""The section about a tuning: recommendations, the Pareto front, and the effect of each setting."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from kafka_cy.bench.report_html.charts import Axis, Series
 from kafka_cy.bench.report_html.parts import bars, plot, table
 from kafka_cy.bench.results import Results
 from kafka_cy.bench.tune_results import Recommendation, Trial, Tune, changes_text, properties_text
+from kafka_cy.bench.tune_settings import NEVER
 
 FRONT_COLOR = 0
 OTHERS_COLOR = 7
@@ -16,7 +17,7 @@ GOAL_COLORS = {"throughput": 1, "latency": 2, "durability": 3}
 
 
 def tune_section(results: Results) -> str:
-    """All of it; nothing when the file holds no tuning."""
+    """The whole section; empty when the file has no tuning."""
     tune = results.tune
     if tune is None or not tune.trials:
         return ""
@@ -29,7 +30,7 @@ def tune_section(results: Results) -> str:
 
 
 def recommended(each: Recommendation, tune: Tune) -> str:
-    """One goal: the reason and the configuration to paste."""
+    """The recommendation for one goal: the reason and the configuration to paste."""
     texts = "".join(
         f"<div><h3>{escape(title)}</h3><pre>{escape(properties_text(properties))}</pre></div>"
         for title, properties in each.blocks()
@@ -41,7 +42,7 @@ def recommended(each: Recommendation, tune: Tune) -> str:
 
 
 def front_plot(tune: Tune) -> str:
-    """Every trial by throughput and latency, those of the front in colour, the recommended ones by name."""
+    """Every trial by throughput and latency; the front is coloured and the recommended trials are named."""
     measured = [index for index, trial in enumerate(tune.trials) if trial.bytes_per_s and trial.latency_p99_ms]
     in_front = set(tune.front)
     chosen = {each.trial: each.goal for each in reversed(tune.recommendations)}
@@ -64,14 +65,14 @@ def front_plot(tune: Tune) -> str:
 
 
 def cloud(name: str, indexes: list[int], tune: Tune, color: int) -> Series:
-    """Some trials as points."""
+    """The trials as separate points."""
     points = [(tune.trials[i].bytes_per_s or 0.0, tune.trials[i].latency_p99_ms or 0.0) for i in indexes]
     notes = [f"{changes_text(tune.trials[i], tune.trials[0])}\n{figures_text(tune.trials[i])}" for i in indexes]
     return Series(name, points, color, joined=False, notes=notes)
 
 
 def figures_text(trial: Trial) -> str:
-    """A trial's figures in a line."""
+    """The figures of a trial in one line."""
     return (
         f"{bytes_rate_text(trial.bytes_per_s)}, p99 {ms_text(trial.latency_p99_ms)}, "
         f"survives {', '.join(trial.survives) or 'nothing'}"
@@ -79,25 +80,31 @@ def figures_text(trial: Trial) -> str:
 
 
 def influence_bars(tune: Tune) -> str:
-    """What each setting alone did, a card a goal."""
+    """The effect of each setting alone, one card per goal."""
     cards = []
     for goal in dict.fromkeys(each.goal for each in tune.influences):
+        color = GOAL_COLORS.get(goal, 4)
         rows = [
-            (f"{each.setting}: {each.best} beside {each.worst}", GOAL_COLORS.get(goal, 4), exactly(each.ratio))
+            (f"{each.setting}: {value_text(each.best)} instead of {value_text(each.worst)}", color, exactly(each.ratio))
             for each in sorted(tune.influences, key=lambda each: -each.ratio)
             if each.goal == goal
         ]
-        cards.append(bars(f"What one setting alone did for {goal}", rows, ratio_text))
+        cards.append(bars(f"Effect of one setting alone on {goal}", rows, ratio_text))
     return "".join(cards)
 
 
+def value_text(value: str) -> str:
+    """The value of a setting; Kafka's "never" is shown as "unset"."""
+    return "unset" if value == NEVER else value
+
+
 def exactly(value: float) -> Summary:
-    """A figure without a spread."""
+    """A figure with no spread."""
     return Summary(value, value, value, 1)
 
 
 def trial_table(tune: Tune) -> str:
-    """Every trial."""
+    """The table of all trials."""
     chosen = {each.trial: each.goal for each in tune.recommendations}
     rows = []
     for index, trial in enumerate(tune.trials):

@@ -1,4 +1,4 @@
-"""The workloads, one a file: `run` gives a results.Run, whatever happens to the broker meanwhile."""
+"""The workloads, one per file. `run` returns a results.Run even when the broker fails meanwhile."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from kafka_cy.bench.brokers import Target
     from kafka_cy.bench.load_options import LoadOptions
 
-#: Workloads that load a running broker, by their names on the command line; the modules have `load(target, options)`.
+#: Workloads for a running broker, by their names on the command line; their modules have `load(target, options)`.
 LOADS = ("produce", "consume", "end-to-end", "mixed", "many-partitions", "many-connections", "groups")
-#: Workloads that start brokers; the modules have `run(...)` of their own.
+#: Workloads that start brokers themselves; their modules have their own `run(...)`.
 LIVES = ("start", "recovery")
 
 
 def load_of(workload: str, target: Target, options: LoadOptions) -> AbstractContextManager[Load]:
-    """The load of a workload, with its topic ready; raises BrokerError, OptionError, PayloadError."""
+    """The load of a workload; its topic exists. Raises BrokerError, OptionError, PayloadError."""
     module = importlib.import_module(f"kafka_cy.bench.workloads.{workload.replace('-', '_')}")
     made: AbstractContextManager[Load] = module.load(target, options)
     return made
@@ -38,7 +38,7 @@ def run(
     round: int = 1,
     marks: dict[str, object] | None = None,
 ) -> Run:
-    """One run of one of LOADS; `marks` are more options for the results file. Raises as `load_of`."""
+    """One run of a workload in LOADS; `marks` are additional options for the results file. Raises what `load_of` raises."""
     progress = progress or NoProgress()
     label = label or workload
     with load_of(workload, target, options) as load:

@@ -1,4 +1,4 @@
-"""Consumers that read a topic from its first record to its last, and again, until the time or the count is reached."""
+"""Consumers that read a topic from start to end repeatedly, until the time or the record count is reached."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ FILL_S_MAX = 20.0
 
 @contextlib.contextmanager
 def load(target: Target, options: LoadOptions) -> Iterator[Load]:
-    """Reads the topic that is named, or one of its own that is filled first."""
+    """Read the given topic; without one, create a topic and fill it first."""
     with bench_topic(target, options, must_exist=True) as topic:
         if options.topic is None:
             fill(target, topic, options, options.fill_bytes)
         starts, ends = offsets(target, topic)
         read = [index for index in range(topic.partitions) if ends[index] > starts[index]]
         if not read:
-            raise OptionError(f"Topic {topic.name} holds no records.")
+            raise OptionError(f"Topic {topic.name} has no records.")
         if options.generator == "librdkafka":
             from kafka_cy.bench.librdkafka_load import LibrdkafkaLoad
 
@@ -42,7 +42,7 @@ def load(target: Target, options: LoadOptions) -> Iterator[Load]:
 def add_consumers(
     native: NativeLoad, topic: BenchTopic, options: LoadOptions, partitions: list[int], starts: list[int]
 ) -> None:
-    """A connection a consumer, each on one partition; partitions left over are not read."""
+    """Add one connection per consumer, each for one partition; surplus partitions are not read."""
     for index in range(options.consumers):
         partition = partitions[index % len(partitions)]
         native.add_fetch(
@@ -57,7 +57,7 @@ def add_consumers(
 
 
 def fill(target: Target, topic: BenchTopic, options: LoadOptions, size_bytes: int, seconds: float = FILL_S_MAX) -> int:
-    """Write about so many bytes into the topic, for at most so long; the bytes. Raises BrokerError."""
+    """Write about `size_bytes` to the topic, for at most `seconds`. Returns the bytes written. Raises BrokerError."""
     request_bytes = max(map(len, options.payloads.batches(options.records_per_batch(), options.compression)))
     requests = max(topic.partitions, size_bytes // request_bytes)
     filling = dataclasses.replace(

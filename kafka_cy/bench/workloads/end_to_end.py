@@ -1,4 +1,4 @@
-"""From when a record is due to when a consumer has it. Nobody else may write to the topic meanwhile."""
+"""Latency from when a record is due until a consumer has it. Nothing else may write to the topic meanwhile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kafka_cy.bench.native_runner import NativeRunner, new_native_load
 
 @contextlib.contextmanager
 def load(target: Target, options: LoadOptions) -> Iterator[Load]:
-    """Native: a producer and a consumer connection for each of the first `producers` partitions."""
+    """Native: one producer connection and one consumer connection for each of the first `producers` partitions."""
     with bench_topic(target, options) as topic:
         _, ends = offsets(target, topic)
         if options.generator == "librdkafka":

@@ -1,4 +1,4 @@
-"""Consumer groups. Native: offsets of many groups are committed in turn. librdkafka: members join, read and commit."""
+"""Consumer groups. Native: commits the offsets of many groups in turn. librdkafka: members join, read and commit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DELETE_AT_ONCE = 500
 
 @contextlib.contextmanager
 def load(target: Target, options: LoadOptions) -> Iterator[Load]:
-    """The groups are deleted afterwards. Native needs one broker: it takes the first for every group's coordinator."""
+    """The groups are deleted afterwards. Native needs a single broker, which it treats as the coordinator of all groups."""
     prefix = f"bench-{uuid.uuid4().hex[:8]}"
     names = [f"{prefix}-{number:06d}" for number in range(options.groups)]
     with bench_topic(target, options) as topic:
@@ -33,7 +33,7 @@ def load(target: Target, options: LoadOptions) -> Iterator[Load]:
                 yield clients
             else:
                 if len(set(topic.leaders)) > 1:
-                    raise OptionError("The native groups load is for one broker: use --generator librdkafka.")
+                    raise OptionError("The native groups load supports only a single broker: use --generator librdkafka.")
                 prepare_coordinator(target, names[0])
                 native = new_native_load(target, options)
                 add_commits(native, topic, names, options)
@@ -43,7 +43,7 @@ def load(target: Target, options: LoadOptions) -> Iterator[Load]:
 
 
 def add_commits(native: NativeLoad, topic: BenchTopic, names: list[str], options: LoadOptions) -> None:
-    """`options.producers` connections that commit one offset of the groups in turn."""
+    """Add `options.producers` connections that commit one offset per group, in turn."""
     connections = min(options.producers, len(names))
     for index in range(connections):
         requests = [offset_commit_request(name, topic.name, 0, 1) for name in names[index::connections]]
@@ -51,18 +51,18 @@ def add_commits(native: NativeLoad, topic: BenchTopic, names: list[str], options
 
 
 def prepare_coordinator(target: Target, group: str) -> None:
-    """Have the broker make its topic of offsets, which the first look for a coordinator does; raises BrokerError."""
+    """Look up a coordinator, which makes the broker create its offsets topic. Raises BrokerError."""
     from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
 
     admin = connect_admin(target)
     try:
         admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result(COORDINATOR_TIMEOUT_S)
     except (KafkaException, TimeoutError) as error:
-        raise BrokerError(f"The broker names no group coordinator: {error}.") from None
+        raise BrokerError(f"The broker has no group coordinator: {error}.") from None
 
 
 def delete_groups(target: Target, names: list[str]) -> None:
-    """As far as they exist, and the broker still runs."""
+    """Delete the groups that exist, if the broker is still running."""
     from confluent_kafka import KafkaException
 
     if not target.alive():

@@ -1,4 +1,4 @@
-"""A thousand connections and more: `producers` that send, and `idle_connections` that only are there."""
+"""Thousands of connections: `producers` that send, and `idle_connections` that stay open without sending."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kafka_cy.bench.workloads import produce
 
 @contextlib.contextmanager
 def load(target: Target, options: LoadOptions) -> Iterator[Load]:
-    """As `produce`, beside the idle connections."""
+    """Like `produce`, with the idle connections open."""
     raise_descriptor_limit(options.producers + options.idle_connections)
     with idle_connections(target, options.idle_connections), produce.load(target, options) as working:
         yield working
@@ -23,7 +23,7 @@ def load(target: Target, options: LoadOptions) -> Iterator[Load]:
 
 @contextlib.contextmanager
 def idle_connections(target: Target, count: int) -> Iterator[None]:
-    """Sockets that are connected and send nothing; raises BrokerError when one is refused."""
+    """Open connections that send nothing. Raises BrokerError when one is refused."""
     address = parse_address(target.bootstrap_servers.split(",")[0])
     with contextlib.ExitStack() as opened:
         for number in range(count):

@@ -1,4 +1,4 @@
-"""Producers that write to a thousand partitions and more in turn: one request, one partition."""
+"""Producers that write to thousands of partitions in turn, one partition per request."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from kafka_cy.bench.workloads import produce
 
 
 def load(target: Target, options: LoadOptions) -> AbstractContextManager[Load]:
-    """As `produce`, which deals all partitions out to the connections."""
+    """Like `produce`, which distributes all partitions over the connections."""
     return produce.load(target, options)

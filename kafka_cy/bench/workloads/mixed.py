@@ -1,4 +1,4 @@
-"""Producers, and consumers that follow them. Requests, records and bytes count both ways; latency is that of producing."""
+"""Producers, and consumers that follow them. Requests, records and bytes count both; latency is that of producing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kafka_cy.bench.workloads import produce
 
 @contextlib.contextmanager
 def load(target: Target, options: LoadOptions) -> Iterator[Load]:
-    """Native: a consumer connection reads one partition, from its end on."""
+    """Native: each consumer connection reads one partition, starting at its end."""
     with bench_topic(target, options) as topic:
         _, ends = offsets(target, topic)
         if options.generator == "librdkafka":

@@ -1,4 +1,4 @@
-"""Producers, each with a number of requests in flight or all of them at a rate. Native: one connection each."""
+"""Producers, each with a number of requests in flight, or all at one common rate. Native: one connection per producer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kafka_cy.bench.native_runner import NativeRunner, new_native_load
 
 @contextlib.contextmanager
 def load(target: Target, options: LoadOptions) -> Iterator[Load]:
-    """Each native connection produces to the partitions of one leader in turn, beginning at another one."""
+    """Each native connection produces to the partitions of one leader in turn, starting with a different one."""
     with bench_topic(target, options) as topic:
         if options.generator == "librdkafka":
             from kafka_cy.bench.librdkafka_load import LibrdkafkaLoad
@@ -30,7 +30,7 @@ def load(target: Target, options: LoadOptions) -> Iterator[Load]:
 
 
 def add_producers(native: NativeLoad, topic: BenchTopic, options: LoadOptions) -> None:
-    """`options.producers` connections; those of one leader divide its partitions, or share them when they are more."""
+    """Add `options.producers` connections. Those of one leader divide its partitions, or share them if there are too few."""
     records = options.records_per_batch()
     batches = options.payloads.batches(records, options.compression)
     leaders = sorted(set(topic.leaders))

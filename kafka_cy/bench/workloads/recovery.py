@@ -1,4 +1,4 @@
-"""Recovery: a log of some size, SIGKILL, and the time until the broker answers again with every record in place."""
+"""Recovery: fill a log, send SIGKILL, and measure the time until the restarted broker serves every record again."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ FILL_S_MAX = 600.0
 def run(
     start: Callable[[], Restartable], options: LoadOptions, progress: Progress | None = None, *, round: int = 1
 ) -> results.Run:
-    """`options.starts` times: fill, kill, start; a sample each, with the CPU time until all partitions are served.
+    """Fill, kill and start `options.starts` times; each sample has the CPU time until all partitions are served.
 
-    `bytes` are those written before the crash, `errors` the records that were acknowledged and are gone. BrokerError.
+    `bytes` were written before the crash; `errors` counts acknowledged records that were lost. Raises BrokerError.
     """
     progress = progress or NoProgress()
     latency = LatencyHistogram()
@@ -53,7 +53,7 @@ def run(
     finally:
         broker.stop()
     totals.duration_s = round_s(began_ns)
-    error = f"{totals.errors} acknowledged records are gone." if totals.errors else None
+    error = f"{totals.errors} acknowledged records were lost." if totals.errors else None
     done = results.Run(
         workload="recovery",
         label="recovery",
@@ -72,7 +72,7 @@ def run(
 
 
 def crash(broker: Restartable, topic: BenchTopic) -> tuple[int, int, float | None, int | None]:
-    """Kill and start it: (ns until all partitions are served, records lost, CPU seconds, resident bytes)."""
+    """Kill and restart the broker: (ns until all partitions are served, records lost, CPU seconds, resident bytes)."""
     _, before = offsets(broker, topic)
     broker.kill()
     began_ns = time.monotonic_ns()

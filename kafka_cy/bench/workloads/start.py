@@ -1,4 +1,4 @@
-"""Start: from exec to the answer of ApiVersions, again and again in new folders; CPU time and memory of each."""
+"""Start: from exec to the ApiVersions response, repeatedly and in new folders; with the CPU time and memory of each."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ IDLE_S = 1.0
 def run(
     start: Callable[[], Restartable], options: LoadOptions, progress: Progress | None = None, *, round: int = 1
 ) -> results.Run:
-    """`options.starts` starts, a sample each. The memory is that after an idle second. BrokerError when none starts.
+    """`options.starts` starts, one sample each. Memory is measured after an idle second.
 
-    Latency is the start time, without what making the folder takes (Apache Kafka: `format`).
+    Latency is the start time without the creation of the folder (Apache Kafka: `format`). Raises BrokerError when the
+    broker does not start.
     """
     progress = progress or NoProgress()
     latency = LatencyHistogram()
@@ -29,7 +30,7 @@ def run(
     cpu_s, rss_bytes, began_ns, name = 0.0, 0, time.monotonic_ns(), ""
     try:
         for number in range(options.starts):
-            broker = start()  # makes the folder; what is timed is the next start
+            broker = start()  # creates the folder; the next start is the one that is timed
             try:
                 if not number:
                     name = broker.name
