@@ -39,7 +39,7 @@ cdef bint not_one_batch(int error) noexcept nogil:
 
 cdef const char* batch_error_message(int error) noexcept nogil:
     if error == BATCH_TRUNCATED or error == BATCH_NOT_ONE:
-        return b"Produce requests must hold exactly one whole record batch per partition"
+        return b"Produce requests must contain exactly one complete record batch per partition"
     if error == BATCH_BAD_LENGTH:
         return b"The length field of the batch is not the length of the data"
     if error == BATCH_BAD_MAGIC:

@@ -19,7 +19,7 @@ def keyed_hash(key, data, wide=True):
     cdef uint64_t words[2]
     cdef uint64_t found[2]
     if len(key_bytes) != 16:
-        raise ValueError("a key has 16 bytes")
+        raise ValueError("a key must have 16 bytes")
     memcpy(words, PyBytes_AS_STRING(key_bytes), 16)
     if wide:
         siphash_128(words, PyBytes_AS_STRING(text), <size_t>len(text), found)

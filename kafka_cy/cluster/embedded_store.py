@@ -80,7 +80,7 @@ class EmbeddedStore:
             if found == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
                 connection.execute(f"PRAGMA user_version={FORMAT_VERSION}")  # new, or its first start was interrupted
             elif found != FORMAT_VERSION:
-                raise StoreBroken(f"{path} has format {found}, this version reads {FORMAT_VERSION}")
+                raise StoreBroken(f"{path} has format {found}, but this version supports only {FORMAT_VERSION}")
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS nodes "
                 "(path TEXT PRIMARY KEY, data BLOB, version INTEGER, created_id INTEGER) WITHOUT ROWID"
@@ -114,8 +114,8 @@ class EmbeddedStore:
         if text.isdigit() and int(text) > self._changes:
             raise StoreBroken(
                 f"{path} lacks the last {int(text) - self._changes} of {int(text)} changes: its write-ahead file {path}-wal is"
-                " missing or was cut, or the file is an old copy; put back what is missing, or remove"
-                f" {beside} to go on without these changes"
+                " missing or truncated, or the file is an old copy; restore the missing file, or remove"
+                f" {beside} to continue without these changes"
             )
         self._write_changes()
         if not text:

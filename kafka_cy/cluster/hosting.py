@@ -64,8 +64,8 @@ class Hosting:
         if gone and self._out_of_reach:
             topic, partition = min(self._out_of_reach)
             self._warn(
-                "a log directory that holds partitions is not among log.dirs any more, or was emptied: they are offline until it"
-                " is back, or their topics are deleted; a partition with an empty folder in another log directory begins anew",
+                "a log directory with partitions is no longer in log.dirs, or was emptied: its partitions are offline until it"
+                " is back or their topics are deleted; a partition with an empty folder in another log directory starts empty",
                 directories=",".join(gone),
                 partitions=len(self._out_of_reach),
                 first=f"{topic}-{partition}",

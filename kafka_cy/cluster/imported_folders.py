@@ -98,8 +98,8 @@ class AdoptionPlan:
             self._plan_kraft(log)
         elif any_kraft and self._described is None:
             raise AdoptionRefused(
-                f"the log directories are those of a KRaft broker, but {METADATA_FOLDER} with the settings of the topics "
-                f"is in none of them: set metadata.log.dir to its place, or give --adopt-settings FILE"
+                f"the log directories belong to a KRaft broker, but none of them has {METADATA_FOLDER} with the topic settings: "
+                f"set metadata.log.dir to its directory, or give --adopt-settings FILE"
             )
         else:
             self._plan_without_metadata()
@@ -115,7 +115,7 @@ class AdoptionPlan:
             raise AdoptionRefused(f"none of the log directories exists: {', '.join(map(str, self._log_dirs))}")
         missing = [str(path) for path in self._log_dirs if path not in identities]
         if missing:
-            raise AdoptionRefused(f"log directory {missing[0]} does not exist: all of them are needed to take over")
+            raise AdoptionRefused(f"log directory {missing[0]} does not exist: a takeover needs all log directories")
         for path, identity in identities.items():
             if identity is not None:
                 self._check_identity(path, identity)
@@ -186,13 +186,13 @@ class AdoptionPlan:
         found = self._found.get(topic.name, {})
         for stranger in list(found.values()):
             if _topic_id(stranger) not in (None, topic.id) or stranger.partition not in topic.partitions:
-                self._result.left_alone.append(f"{stranger.path}: of another topic of the same name")
+                self._result.left_alone.append(f"{stranger.path}: it belongs to another topic with the same name")
                 del found[stranger.partition]
         if not found and not any(self._broker_id in each.replicas for each in topic.partitions.values()):
-            self._result.left_alone.append(f"topic {topic.name}: it is on other brokers only")
+            self._result.left_alone.append(f"topic {topic.name}: it is only on other brokers")
             return
         if sorted(topic.partitions) != list(range(len(topic.partitions))):
-            raise AdoptionRefused(f"the metadata log knows some partitions of topic {topic.name} only")
+            raise AdoptionRefused(f"the metadata log has only some of the partitions of topic {topic.name}")
         epochs: list[int] = []
         adopted = AdoptedTopic(topic.name, topic.id, epochs, dict(configs))
         for index, partition in sorted(topic.partitions.items()):
@@ -209,20 +209,20 @@ class AdoptionPlan:
             is_named = directory.int < _RESERVED_DIRECTORIES_MAX or directory in self._directory_ids
             if replica == self._broker_id and not is_named:
                 self._result.obstacles.append(
-                    f"{topic}-{index} is in a log directory (id {znodes.id_to_text(directory)}) that is not among "
-                    f"log.dirs: name all of them"
+                    f"{topic}-{index} is in a log directory (id {znodes.id_to_text(directory)}) that is not in "
+                    f"log.dirs: list all log directories there"
                 )
 
     def _remarks(self, index: int, partition: KraftPartition, *, is_found: bool) -> list[str]:
         others = [broker for broker in partition.replicas if broker != self._broker_id]
         where = f"partition {index}"
         if not is_found and others:
-            return [f"{where} is on brokers {_listed(others)} only: it begins EMPTY here"]
+            return [f"{where} is only on brokers {_listed(others)}: it starts EMPTY here"]
         if not is_found:
-            return [f"{where} has no folder yet: it begins empty"]
+            return [f"{where} has no folder yet: it starts empty"]
         if not others:
             return []
-        remarks = [f"{where} was on brokers {_listed(partition.replicas)}, it is on {self._broker_id} alone from now on"]
+        remarks = [f"{where} was on brokers {_listed(partition.replicas)}; from now on it is only on {self._broker_id}"]
         if self._broker_id not in partition.isr and partition.isr:
             remarks.append(f"{where}: this broker's copy was NOT in sync ({_listed(partition.isr)} were)")
         return remarks
@@ -250,7 +250,7 @@ class AdoptionPlan:
             elif count != len(found):
                 missing = next(index for index in range(count) if index not in found)
                 self._result.obstacles.append(
-                    f"{name}-{missing} is missing, {name}-{count - 1} exists: say PartitionCount in --adopt-settings FILE, or "
+                    f"{name}-{missing} is missing, but {name}-{count - 1} exists: give PartitionCount in --adopt-settings FILE, or "
                     f"move the folders of {name} away"
                 )
                 continue
@@ -264,7 +264,7 @@ class AdoptionPlan:
     ) -> None:
         ids = {_topic_id(folder) for folder in found.values()} - {None}
         if len(ids) > 1:
-            self._result.obstacles.append(f"the folders of {name} are those of several topics: move the old ones away")
+            self._result.obstacles.append(f"the folders of {name} belong to several topics: move the old ones away")
             return
         topic_id = next(iter(ids), None) or znodes.new_id()
         epochs = [latest_leader_epoch(found[index].path) if index in found else 0 for index in range(count)]
@@ -275,9 +275,9 @@ class AdoptionPlan:
         else:
             adopted = AdoptedTopic(name, topic_id, epochs, dict(UNLIMITED))
             adopted.remarks.append(
-                "its settings are not known: nothing is deleted or compacted until cleanup.policy and retention are set"
+                "its settings are unknown: nothing is deleted or compacted until cleanup.policy and retention are set"
             )
-        adopted.remarks += [f"partition {i} has no folder here: it begins EMPTY" for i in range(count) if i not in found]
+        adopted.remarks += [f"partition {i} has no folder here: it starts EMPTY" for i in range(count) if i not in found]
         self._result.topics.append(adopted)
 
     # -- what stays --
@@ -290,7 +290,7 @@ class AdoptionPlan:
     def _leave_known(self, topic: str) -> None:
         strangers = [p for p in self._found.get(topic, {}).values() if _topic_id(p) not in (None, self._known[topic])]
         for partition in strangers:
-            self._result.left_alone.append(f"{partition.path}: kafka-cy has another topic of the same name")
+            self._result.left_alone.append(f"{partition.path}: kafka-cy has another topic with the same name")
 
     def _keep_usable(self, topic: AdoptedTopic) -> None:
         """Drop settings that kafka-cy lacks. If a dropped one controls the removal of records, remove nothing."""
@@ -299,12 +299,12 @@ class AdoptionPlan:
             if problem is None:
                 continue
             del topic.configs[name]
-            topic.remarks.append(f"left out: {problem}")
+            topic.remarks.append(f"setting left out: {problem}")
             if name in UNLIMITED:
                 topic.configs.update(UNLIMITED)
-                topic.remarks.append("nothing of it is deleted or compacted until cleanup.policy and retention are set")
+                topic.remarks.append("none of its records are deleted or compacted until cleanup.policy and retention are set")
         if topic.configs.get("remote.storage.enable") == "true":
-            topic.remarks.append("tiered storage: records that are in the remote storage only are not taken over")
+            topic.remarks.append("tiered storage: records that exist only in remote storage are not taken over")
 
 
 def _topic_id(folder: PartitionFolder) -> UUID | None:

@@ -60,7 +60,7 @@ class KraftLog:
             if following is not None and following <= self.end_offset:
                 continue  # everything in it is in the snapshot
             if base_offset > self.end_offset:
-                raise BadMetadataLog(f"{path} begins at {base_offset}, the records from {self.end_offset} on are missing")
+                raise BadMetadataLog(f"{path} starts at {base_offset}: the records from {self.end_offset} on are missing")
             yield from self._segment_records(path, base_offset, is_last=following is None)
 
     def _segments(self) -> list[tuple[int, Path]]:
@@ -77,7 +77,7 @@ class KraftLog:
             try:
                 for batch in iterate_batches(data):
                     if ended:
-                        raise BadMetadataLog(f"{snapshot.path} goes on behind its footer")
+                        raise BadMetadataLog(f"{snapshot.path} continues after its footer")
                     _check(batch, snapshot.path)
                     if batch.is_control:
                         records = batch.records(size_max=BATCH_BYTES_MAX)
@@ -87,7 +87,7 @@ class KraftLog:
             except InvalidBatch as error:
                 raise BadMetadataLog(f"{snapshot.path} is damaged: {error}") from error
         if not ended:
-            raise BadMetadataLog(f"{snapshot.path} has no footer: it is cut off")
+            raise BadMetadataLog(f"{snapshot.path} has no footer: it is truncated")
 
     def _segment_records(self, path: Path, base_offset: int, *, is_last: bool) -> Iterator[MetadataRecord]:
         expected = base_offset

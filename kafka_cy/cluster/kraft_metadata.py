@@ -88,7 +88,7 @@ class KraftMetadata:
         for record in records:
             if record.name == "BeginTransactionRecord":
                 if self._transaction is not None:
-                    raise BadMetadataLog("a metadata transaction begins inside another one")
+                    raise BadMetadataLog("a metadata transaction starts inside another one")
                 self._transaction = []
             elif record.name in ("EndTransactionRecord", "AbortTransactionRecord"):
                 self._end_transaction(commit=record.name == "EndTransactionRecord")
@@ -101,7 +101,7 @@ class KraftMetadata:
 
     def _end_transaction(self, *, commit: bool) -> None:
         if self._transaction is None:
-            raise BadMetadataLog("a metadata transaction ends that did not begin")
+            raise BadMetadataLog("a metadata transaction ends without a start")
         records, self._transaction = self._transaction, None
         if commit:
             for record in records:
@@ -113,7 +113,7 @@ class KraftMetadata:
             try:
                 apply(self, record.fields)
             except KeyError as error:
-                raise BadMetadataLog(f"a {record.name} names {error}, which does not exist") from error
+                raise BadMetadataLog(f"a {record.name} refers to {error}, which does not exist") from error
         elif record.name.startswith("unknown"):
             self.not_understood[record.name] += 1
 

@@ -37,7 +37,7 @@ class RecordReader:
         """The next `size` bytes. Raises BadMetadataRecord."""
         start = self.position
         if size < 0 or size > len(self.data) - start:
-            raise BadMetadataRecord(f"{size} bytes are expected at byte {start}, {len(self.data) - start} are left")
+            raise BadMetadataRecord(f"{size} bytes are expected at byte {start}, but only {len(self.data) - start} are left")
         self.position = start + size
         return self.data[start : self.position]
 
@@ -80,7 +80,7 @@ def _string(reader: RecordReader) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        raise BadMetadataRecord(f"a text is not UTF-8: {raw[:40]!r}") from error
+        raise BadMetadataRecord(f"a string is not UTF-8: {raw[:40]!r}") from error
 
 
 def _nullable(read: Read) -> Read:
@@ -99,7 +99,7 @@ def _array(read: Read) -> Read:
         count = reader.varint() - 1
         left = len(reader.data) - reader.position
         if count < 0 or count > left:
-            raise BadMetadataRecord(f"an array of {count} elements has {left} bytes")
+            raise BadMetadataRecord(f"an array of {count} elements has only {left} bytes")
         return [read(reader) for _ in range(count)]
 
     return read_array

@@ -36,7 +36,7 @@ class ClusterMetadata:
             raise StoreBroken(f"the metadata tree cannot be read: {error!r}") from error
         if self.cache.cluster_id != cluster_id:
             raise StoreBroken(
-                f"the metadata belongs to cluster {self.cache.cluster_id}, the log directories to {cluster_id}"
+                f"the metadata belongs to cluster {self.cache.cluster_id}, but the log directories belong to {cluster_id}"
             )
         self._read_brokers()
 

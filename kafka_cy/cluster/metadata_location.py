@@ -36,14 +36,14 @@ def metadata_dir(log_dirs: Sequence[str], configured: str | None) -> str:
     found = list(holders.values())
     if len(found) > 1:
         raise StoreBroken(
-            f"there are two metadata stores, {found[0]}/{FILE_NAME} and {found[1]}/{FILE_NAME}: move the one away that does "
-            "not belong to this broker's data"
+            f"there are two metadata stores, {found[0]}/{FILE_NAME} and {found[1]}/{FILE_NAME}: move the one away that "
+            "does not belong to this broker's data"
         )
     if found and found[0] != home:
         raise StoreBroken(
-            f"the metadata lies in {found[0]}, but it is looked for in {home}"
+            f"the metadata is in {found[0]}, but it is expected in {home}"
             f" ({'metadata.log.dir' if configured else 'the first of log.dirs'}): set metadata.log.dir={found[0]}"
-            + ("" if configured else ", or name this directory first in log.dirs")
+            + ("" if configured else ", or put this directory first in log.dirs")
         )
     return home
 
@@ -56,7 +56,7 @@ def check_unused(home: str, log_dirs: Sequence[str], broker_id: int) -> None:
     store = f"{home}/{FILE_NAME}"
     for leftover in (f"{store}-wal", f"{store}{CHANGES_SUFFIX}"):
         if os.path.exists(leftover) and not os.path.exists(store):
-            raise StoreBroken(f"{leftover} exists, but {store} is missing: put it back")
+            raise StoreBroken(f"{leftover} exists, but {store} is missing: restore it")
     for directory in dict.fromkeys([*log_dirs, home]):
         if not os.path.exists(directory):
             continue
@@ -66,26 +66,26 @@ def check_unused(home: str, log_dirs: Sequence[str], broker_id: int) -> None:
             partitions = scan(directory).partitions
         except OSError as error:
             raise StoreBroken(
-                f"there is no metadata in {home}, and log directory {directory}, which may hold it, cannot be read:"
+                f"there is no metadata in {home}, and log directory {directory}, which may contain it, cannot be read:"
                 f" {error.strerror}"
             ) from error
         if partitions:
             raise StoreBroken(
-                f"log directory {directory} holds {_counted(partitions)}, but their metadata, {store}, is missing:"
-                f" put it back, or set metadata.log.dir to where it lies; {HOW_TO_ADOPT}"
+                f"log directory {directory} contains {_counted(partitions)}, but their metadata, {store}, is missing:"
+                f" restore it, or set metadata.log.dir to its directory; {HOW_TO_ADOPT}"
             )
         if was_used:
             raise StoreBroken(
                 f"log directory {directory} has been in use (it has a meta.properties), but the metadata, {store}, is"
-                f" missing: put it back, or set metadata.log.dir to where it lies; {HOW_TO_ADOPT};"
-                " if nothing in it is needed any more, empty it"
+                f" missing: restore it, or set metadata.log.dir to its directory; {HOW_TO_ADOPT};"
+                " if the directory is no longer needed, empty it"
             )
 
 
 def unknown_partitions_refused(log_dir: str, unknown: Sequence[PartitionFolder]) -> StoreBroken:
     """The error for a log directory with partitions that the metadata does not know."""
     return StoreBroken(
-        f"log directory {log_dir} holds {_counted(unknown)} of topics that the metadata does not know: start with --adopt"
+        f"log directory {log_dir} contains {_counted(unknown)} of topics that the metadata does not know: start with --adopt"
         " to take them over, or move them away"
     )
 

@@ -41,12 +41,12 @@ def read_topic_settings(lines: Iterable[str]) -> dict[str, DescribedTopic]:
             raise BadSettingsFile(f"line {number} describes topic {name} a second time")
         count = _COUNT.search(rest)
         if count is not None and not (count[1].isascii() and count[1].isdecimal() and int(count[1]) > 0):
-            raise BadSettingsFile(f"line {number}: {count[1]} is no number of partitions")
+            raise BadSettingsFile(f"line {number}: {count[1]} is not a number of partitions")
         configs = _CONFIGS.search(rest)
         settings = _parse_configs(configs[1].strip(), number) if configs is not None else {}
         topics[name] = DescribedTopic(int(count[1]) if count is not None else None, settings)
     if not topics:
-        raise BadSettingsFile("it has no line that begins with 'Topic:'")
+        raise BadSettingsFile("it has no line that starts with 'Topic:'")
     return topics
 
 

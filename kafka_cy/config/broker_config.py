@@ -347,7 +347,7 @@ class BrokerConfig:
             listener, _, key = name.removeprefix(definitions.LISTENER_PREFIX).partition(".")
             if listener not in known:
                 names = ", ".join(sorted(known))
-                self.warnings.append(f"configuration key {name}: no listener is called {listener}, only {names}")
+                self.warnings.append(f"configuration key {name}: there is no listener {listener}; the listeners are {names}")
             elif key.startswith("ssl.") and name not in self:
                 self.warnings.append(unknown_key_warning(name))
 

@@ -48,7 +48,7 @@ def parse_protocol_map(text: str) -> dict[str, str]:
         name, colon, protocol = entry.rpartition(":")
         name, protocol = name.strip().upper(), protocol.strip().upper()
         if not colon or not name or protocol not in _SECURITY_PROTOCOLS:
-            raise ConfigError(key, text, allowed, f"{entry} names no security protocol")
+            raise ConfigError(key, text, allowed, f"{entry} has no security protocol")
         if name in result:
             raise ConfigError(key, text, allowed, f"listener {name} is mapped twice")
         result[name] = protocol
@@ -70,10 +70,10 @@ def parse_listeners(
             reason = f"No security protocol defined for listener {name} (see listener.security.protocol.map)"
             raise ConfigError(key, whole, _ALLOWED, reason)
         if protocol not in ("PLAINTEXT", "SSL"):
-            reason = f"listener {name} asks for {protocol}, which this version does not speak yet; use PLAINTEXT or SSL"
+            reason = f"listener {name} uses {protocol}, which this version does not support yet; use PLAINTEXT or SSL"
             raise ConfigError(key, whole, "listeners with the security protocol PLAINTEXT or SSL", reason)
         if advertised and host in ("0.0.0.0", "::"):
-            reason = f"clients cannot connect to the meta-address {host}; name an address they can reach"
+            reason = f"clients cannot connect to the meta-address {host}; use an address that they can reach"
             raise ConfigError(key, whole, _ALLOWED, reason)
         listeners.append(Listener(name, host, port, protocol))
     _check_unique(key, whole, listeners, advertised)

@@ -347,7 +347,7 @@ cdef void response_send(Reactor* reactor, Request* request, Writer* w) noexcept 
     if w.error or slot.bytes + w.size > 0x7fffffff:
         free(w.data)
         writer_init(w, w.size_max)
-        connection_fail(state, connection, request.api_key, "the answer does not fit in memory")
+        connection_fail(state, connection, request.api_key, "out of memory for the response")
         return
     if slot.first == NULL:
         store_be32(w.data, <unsigned int>(w.size - 4))

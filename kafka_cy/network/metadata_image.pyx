@@ -159,7 +159,7 @@ cdef TopicHandle topic_build(topic_metadata):
     cdef bytes name_bytes = name.encode()
     cdef bytes id_bytes = getattr(topic_id, "bytes", topic_id)
     if not 0 < len(name_bytes) <= TOPIC_NAME_BYTES_MAX or len(id_bytes) != 16:
-        raise ValueError(f"topic {name!r}: impossible name or id")
+        raise ValueError(f"topic {name!r}: invalid name or id")
     for index, _, _, replicas, isr, offline, _ in partitions:
         count = max(count, <int32_t>index + 1)
         numbers_count += len(replicas) + len(isr) + len(offline)

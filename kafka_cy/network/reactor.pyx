@@ -163,7 +163,7 @@ cdef void settle(ReactorState* reactor, Connection* connection) noexcept nogil:
     connection.send_blocked = result == 1
     if connection.send_blocked and responses_exceeded(reactor, connection):
         connection_fail(
-            reactor, connection, -1, "closed: its responses are not read, and kafkacy.queued.max.response.bytes is reached"
+            reactor, connection, -1, "closed: its responses are not read, and kafkacy.queued.max.response.bytes has been reached"
         )
         return
     if connection.send_first == NULL and (

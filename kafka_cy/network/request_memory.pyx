@@ -156,11 +156,11 @@ cdef void close_stalled(ReactorState* reactor) noexcept nogil:
     while connection != NULL:
         if request_stalls(connection, now_ns) and requests_short:
             connection_fail(
-                reactor, connection, -1, "closed: its request comes too slowly while the memory for requests is used up"
+                reactor, connection, -1, "closed: its request arrives too slowly while the memory for requests is exhausted"
             )
         elif responses_stall(connection, now_ns) and responses_short:
             connection_fail(
-                reactor, connection, -1, "closed: its responses are not read while the memory for responses is used up"
+                reactor, connection, -1, "closed: its responses are not read while the memory for responses is exhausted"
             )
         connection = connection.next
 

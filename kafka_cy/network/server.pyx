@@ -86,7 +86,7 @@ cdef class ControlRequest:
         cdef bint flexible
         cdef size_t header_size
         if message == NULL:
-            raise RuntimeError("the request was answered before")
+            raise RuntimeError("the request has already been answered")
         flexible = self.api_version >= self.server.network.apis[self.api_key].flexible_from
         header_size = <size_t>response_header_size(<int16_t>self.api_key, flexible)
         message.response_size = header_size + <size_t>len(payload)
@@ -111,7 +111,7 @@ cdef class ControlRequest:
         cdef ControlMessage* message = self.message
         cdef bytes text = reason.encode()
         if message == NULL:
-            raise RuntimeError("the request was answered before")
+            raise RuntimeError("the request has already been answered")
         strncpy(message.close_reason, text, sizeof(message.close_reason) - 1)
         self.message = NULL
         self.server.post_back(message)
@@ -121,7 +121,7 @@ cdef class ControlRequest:
         """The request's bytes after its header, copied at each use; b"" after release_body."""
         cdef Py_ssize_t id_size
         if self.message == NULL:
-            raise RuntimeError("the request was answered before")
+            raise RuntimeError("the request has already been answered")
         id_size = self.message.client_id_size if self.message.client_id_size > 0 else 0
         return (<char*>self.message.data + id_size)[:self.message.body_size]
 
@@ -242,14 +242,14 @@ cdef class Server:
         for i in range(reactors):
             network.reactors[i] = reactor_new(network, i)
             if network.reactors[i] == NULL:
-                raise OSError("no memory or file descriptors for a reactor")
+                raise OSError("not enough memory or file descriptors for a reactor")
             network.reactors_count = i + 1
 
     def listen(self, int listener_index, str name, str host, int port):
         """Open a listener (see listening_socket) and return its port. Raises OSError if the address is taken."""
         cdef NetworkState* network = self.network
         if self.started or network.listeners_count == LISTENERS_MAX:
-            raise RuntimeError(f"listener {name}: the server was started or has {LISTENERS_MAX} listeners")
+            raise RuntimeError(f"listener {name}: the server has already been started, or has {LISTENERS_MAX} listeners")
         if listener_index != network.listeners_count:
             raise ValueError(f"listener {name}: its index is {network.listeners_count}, not {listener_index}")
         opened = listening_socket(host, port, self.backlog)
@@ -271,7 +271,7 @@ cdef class Server:
         """
         cdef Transport* made = <Transport*>PyCapsule_GetPointer(transport.transport, transport_capsule_name())
         if not 0 <= listener_index < self.network.listeners_count:
-            raise ValueError(f"there is no listener {listener_index}")
+            raise ValueError(f"unknown listener {listener_index}")
         with nogil:
             pthread_mutex_lock(&self.network.transports_mutex)
             self.network.listeners[listener_index].transport = made
@@ -333,7 +333,7 @@ cdef class Server:
         cdef ReactorState* reactor
         cdef int i
         if self.started:
-            raise RuntimeError("the server was started before")
+            raise RuntimeError("the server has already been started")
         self.started = True
         self.network.started_ns = monotonic_ns()
         self.network.started_ticks = ticks_now()
@@ -344,7 +344,7 @@ cdef class Server:
             if pthread_create(&reactor.thread, NULL, reactor_run, reactor) != 0:
                 atomic_store_i32(&reactor.running, 0)
                 self.stop(0.0)
-                raise OSError("cannot start a reactor's thread")
+                raise OSError("cannot start the thread of a reactor")
 
     def stop(self, double drain_timeout_s=1.0):
         """Stop accepting and reading, answer requests in flight, close. Blocks (without the GIL) for at most the timeout."""
@@ -435,7 +435,7 @@ cdef class Server:
 
     cdef ControlQueue* queue_of(self, int queue) except NULL:
         if not 0 <= queue < CONTROL_QUEUES:
-            raise ValueError(f"there is no control queue {queue}")
+            raise ValueError(f"unknown control queue {queue}")
         return &self.network.controls[queue]
 
     def take_log_events(self):

@@ -275,7 +275,7 @@ cdef class TlsContext:
             text = name.encode()
             known = OPENSSL_cipher_name(text).decode()
             if known == "(NONE)":
-                raise TlsError(f"{name}: no such cipher suite here")
+                raise TlsError(f"{name}: unknown cipher suite")
             older.append(known)
         text = ":".join(newer).encode()
         if SSL_CTX_set_ciphersuites(self.context, text) != 1:
@@ -288,7 +288,7 @@ cdef class TlsContext:
         if not older:
             SSL_CTX_set_min_proto_version(self.context, TLS1_3_VERSION)
         if SSL_CTX_get_min_proto_version(self.context) > SSL_CTX_get_max_proto_version(self.context):
-            raise TlsError(f"{', '.join(names)}: of no version of TLS that is to be spoken")
+            raise TlsError(f"{', '.join(names)}: not available in any enabled version of TLS")
 
     def use_pem(self, bytes key not None, bytes chain not None, bytes password=b""):
         """Present the certificates of `chain`, starting with the broker's own; the first private key in `key` is used.
@@ -301,7 +301,7 @@ cdef class TlsContext:
         cdef X509_STACK* certificates
         BIO_free(bio)
         if private_key == NULL:
-            raise TlsError(f"no private key can be read: {openssl_reason()}")
+            raise TlsError(f"the private key cannot be read: {openssl_reason()}")
         try:
             certificates = read_pem(chain)
             try:
@@ -317,7 +317,7 @@ cdef class TlsContext:
         cdef X509_STACK* certificates = read_pkcs12(store, password, &private_key)
         try:
             if private_key == NULL:
-                raise TlsError("there is no private key with its certificate in it")
+                raise TlsError("it contains no private key with its certificate")
             self.show(private_key, certificates)
         finally:
             EVP_PKEY_free(private_key)
@@ -384,7 +384,7 @@ cdef class TlsContext:
         if SSL_CTX_use_certificate(self.context, sk_X509_value(certificates, 0)) != 1:
             raise TlsError(f"the certificate cannot be used: {openssl_reason()}")
         if SSL_CTX_use_PrivateKey(self.context, private_key) != 1 or SSL_CTX_check_private_key(self.context) != 1:
-            raise TlsError(f"the private key does not fit the certificate: {openssl_reason()}")
+            raise TlsError(f"the private key does not match the certificate: {openssl_reason()}")
         for i in range(1, sk_X509_num(certificates)):
             if SSL_CTX_add1_chain_cert(self.context, sk_X509_value(certificates, i)) != 1:
                 raise TlsError(f"a certificate of the chain cannot be used: {openssl_reason()}")
@@ -430,13 +430,13 @@ cdef X509_STACK* read_pkcs12(bytes content, bytes password, EVP_PKEY** private_k
     cdef int parsed
     BIO_free(bio)
     if store == NULL:
-        raise TlsError(f"it is no PKCS#12 file: {openssl_reason()}")
+        raise TlsError(f"it is not a PKCS#12 file: {openssl_reason()}")
     parsed = PKCS12_parse(store, password, private_key, &certificate, &certificates)
     PKCS12_free(store)
     if parsed != 1:
         reason = openssl_reason()
         if reason == "unsupported":
-            raise TlsError("OpenSSL gave up its encryption (RC2, of Java before 16): copy it with a newer keytool -importkeystore")
+            raise TlsError("OpenSSL no longer supports its encryption (RC2, of Java before 16): copy it with a newer keytool -importkeystore")
         raise TlsError(f"the password is wrong or the file is damaged: {reason}")
     if certificates == NULL:
         certificates = sk_X509_new_null()
@@ -445,7 +445,7 @@ cdef X509_STACK* read_pkcs12(bytes content, bytes password, EVP_PKEY** private_k
     if sk_X509_num(certificates) == 0:
         stack_free(certificates)
         EVP_PKEY_free(private_key[0])
-        raise TlsError("there is no certificate in it")
+        raise TlsError("it contains no certificate")
     return certificates
 
 

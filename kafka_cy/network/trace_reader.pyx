@@ -82,9 +82,9 @@ cdef class TraceReader:
         cdef Reactor* reactor
         cdef int i
         if server.started:
-            raise RuntimeError("the server was started before")
+            raise RuntimeError("the server has already been started")
         if server.tracer != NULL:
-            raise RuntimeError("tracing is on already")
+            raise RuntimeError("tracing is already enabled")
         self.server = server
         self.codecs = codecs_new()
         server.tracer = <Tracer*>calloc(1, sizeof(Tracer))

@@ -39,7 +39,7 @@ class Cursor:
         """Read the next `size` bytes."""
         start = self.position
         if size < 0 or size > self.end - start:
-            raise MalformedRequest(f"{size} bytes wanted at {start}, {self.end - start} left")
+            raise MalformedRequest(f"{size} bytes expected at {start}, {self.end - start} left")
         self.position = start + size
         return self.data[start : self.position]
 
@@ -131,9 +131,9 @@ def _sized(kafka_type: str, flexible: bool, optional: bool) -> Read:
         if size < 0:
             if optional:
                 return None
-            raise MalformedRequest(f"length {size} where a value must be")
+            raise MalformedRequest(f"length {size} of a value that must not be null")
         if text and size > _STRING_BYTES_MAX:  # the compact form could hold more; Kafka also refuses it
-            raise MalformedRequest(f"a string of {size} bytes, of at most {_STRING_BYTES_MAX}")
+            raise MalformedRequest(f"a string of {size} bytes, more than {_STRING_BYTES_MAX}")
         raw = cursor.take(size)
         return raw.decode(errors="replace") if text else raw
 
@@ -184,7 +184,7 @@ def _read_tags(cursor: Cursor, readers: dict[int, tuple[Set, Read]], made: Any) 
             raise MalformedRequest(f"tag {tag} after tag {previous}")
         previous = tag
         if size > cursor.end - cursor.position:
-            raise MalformedRequest(f"tag {tag} of {size} bytes in {cursor.end - cursor.position}")
+            raise MalformedRequest(f"tag {tag} of {size} bytes, {cursor.end - cursor.position} left")
         known = readers.get(tag)
         if known is None:
             cursor.position += size

@@ -290,7 +290,7 @@ cdef int write_headers(Writer* w, object headers) except -1:
         if isinstance(key, str):
             key = (<str>key).encode("utf-8", "surrogateescape")
         if key is None:
-            raise ValueError("the key of a header is null")
+            raise ValueError("the key of a header must not be null")
         write_nullable(w, key)
         write_nullable(w, value)
     return 0
@@ -325,7 +325,7 @@ cdef int write_records(Writer* w, list records, BatchHeader* header) except -1:
     try:
         for record in records:
             if not PyTuple_Check(record) or PyTuple_GET_SIZE(record) != RECORD_FIELDS:
-                raise TypeError(f"a record is a tuple of {RECORD_FIELDS} fields, not {record!r}")
+                raise TypeError(f"a record must be a tuple of {RECORD_FIELDS} fields, not {record!r}")
             timestamp = field_of(record, 2)
             if index == 0:
                 header.base_timestamp = timestamp

@@ -70,7 +70,7 @@ class _ListenerKeys:
             raise self.error(name, f"a file of at most {FILE_BYTES_MAX} bytes", "it is larger")
         if content[:4] in _JKS_MAGIC:
             reason = "this is Java's old JKS format; convert it: keytool -importkeystore -deststoretype PKCS12"
-            raise self.error(name, "a PKCS12 file, also one that is called .jks, or PEM", reason)
+            raise self.error(name, "a PKCS12 file (even if its name ends in .jks), or PEM", reason)
         return content
 
 

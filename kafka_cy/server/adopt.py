@@ -47,7 +47,7 @@ def run(
     try:
         described = _described(settings_path)
     except (OSError, ValueError) as error:
-        log.error(f"the file of --adopt-settings cannot be used: {error}", path=settings_path)
+        log.error(f"the --adopt-settings file cannot be used: {error}", path=settings_path)
         return EXIT_CONFIG
     try:
         if preview:
@@ -96,19 +96,19 @@ def _adopt(config: BrokerConfig, described: Mapping[str, DescribedTopic] | None,
         finally:
             store.close()
     for topic in adoption.topics:
-        log.info(f"topic taken over: {topic_line(topic, effective)}")
+        log.info(f"took over topic: {topic_line(topic, effective)}")
         for remark in remarks_of(topic, effective):
             log.warning(f"topic {topic.name}: {remark}")
     for text in settings:
-        log.info(f"taken over: {text}")
+        log.info(f"took over: {text}")
     for text in adoption.left_alone:
-        log.warning(f"not taken over: {text}")
+        log.warning(f"did not take over: {text}")
     log.info(f"took over {len(adoption.topics)} topics; start the broker without --adopt now")
 
 
 def _cluster_id(adoption: Adoption, stored: str | None) -> str:
     if None not in (adoption.cluster_id, stored) and adoption.cluster_id != stored:
-        raise AdoptionRefused(f"the metadata belongs to cluster {stored}, the log directories to {adoption.cluster_id}")
+        raise AdoptionRefused(f"the metadata belongs to cluster {stored}, but the log directories belong to {adoption.cluster_id}")
     return adoption.cluster_id or stored or new_cluster_id()
 
 

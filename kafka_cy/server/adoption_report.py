@@ -16,15 +16,15 @@ def report_lines(adoption: Adoption, effective: Effective, *, settings_are_new: 
     """Return the report's lines. `settings_are_new`: whether settings other than those of topics are stored, too."""
     lines = [f"settings from: {adoption.origin}", f"cluster id: {adoption.cluster_id or '(a new one)'}"]
     lines += _section("topics", [line for topic in adoption.topics for line in _topic_lines(topic, effective)])
-    title = "settings" if settings_are_new else "settings that were taken over before, and stay as they are"
+    title = "settings" if settings_are_new else "settings that were taken over before and remain unchanged"
     lines += _section(title, adoption.settings)
     if any(path.startswith(WITHOUT_EFFECT) for path in adoption.nodes):
-        lines.append("  ACLs, SCRAM credentials and quotas are stored; this version of kafka-cy does not act on them.")
+        lines.append("  ACLs, SCRAM credentials and quotas are stored; this version of kafka-cy does not apply them.")
     if adoption.next_producer_id:
         lines.append(f"producer ids: from {adoption.next_producer_id} on")
     lines += _section("not taken over", adoption.left_alone)
     if adoption.obstacles:
-        lines += _section("TO BE SETTLED FIRST, nothing is taken over before", adoption.obstacles)
+        lines += _section("PROBLEMS TO SOLVE FIRST (nothing is taken over until then)", adoption.obstacles)
     return lines
 
 
@@ -46,11 +46,11 @@ def remarks_of(topic: AdoptedTopic, effective: Effective) -> list[str]:
     remarks = list(topic.remarks)
     min_isr = effective(topic.configs)["min.insync.replicas"]
     if min_isr > 1:
-        remarks.append(f"min.insync.replicas={min_isr}: with one replica, acks=all is refused until it is 1")
+        remarks.append(f"min.insync.replicas={min_isr}: with one replica, acks=all is refused until this setting is 1")
     return remarks
 
 
 def _topic_lines(topic: AdoptedTopic, effective: Effective) -> list[str]:
     settings = " ".join(f"{name}={text}" for name, text in sorted(topic.configs.items()))
-    lines = [topic_line(topic, effective), f"  id {topic.id}, settings of its own: {settings or 'none'}"]
+    lines = [topic_line(topic, effective), f"  id {topic.id}, topic settings: {settings or 'none'}"]
     return lines + [f"  ! {remark}" for remark in remarks_of(topic, effective)]

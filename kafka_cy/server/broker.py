@@ -86,7 +86,7 @@ class KafkaServer:
         config = self.config
         reactors = config.reactors(len(os.sched_getaffinity(0)))
         if reactors > MOST_REACTORS:
-            self.log.warning("num.network.threads is more than can run", asked=reactors, running=MOST_REACTORS)
+            self.log.warning("num.network.threads is above the maximum", configured=reactors, running=MOST_REACTORS)
         jobs.set_threads(int(config["num.io.threads"]))
         self.server = Server(
             min(reactors, MOST_REACTORS),
@@ -157,7 +157,7 @@ class KafkaServer:
         try:
             os.makedirs(home, exist_ok=True)  # noqa: PTH103
         except OSError as error:
-            raise DataRefused(f"log directory {home} cannot be made: {error.strerror}") from error
+            raise DataRefused(f"log directory {home} cannot be created: {error.strerror}") from error
         if not os.access(home, os.W_OK | os.X_OK):
             raise DataRefused(f"log directory {home} is not writable")
         store = EmbeddedStore(f"{home}/{FILE_NAME}", self.loop.call_soon_threadsafe)
@@ -215,7 +215,7 @@ class KafkaServer:
         for path in sorted(self.logs.offline_dirs):
             self.log.error("a log directory cannot be used and is offline", path=path)
         if self._metadata_dir in self.logs.offline_dirs:
-            raise DataRefused(f"log directory {self._metadata_dir}, which holds the metadata, cannot be used")
+            raise DataRefused(f"log directory {self._metadata_dir}, which contains the metadata, cannot be used")
         self.cluster.logs = self.logs
 
     def _encrypt(self) -> None:
@@ -393,15 +393,15 @@ class KafkaServer:
         import traceback
 
         where = "".join(traceback.format_exception(error)[-4:])
-        self.log.error("work of the control plane failed", work=what, error=repr(error), where=where)
+        self.log.error("a task of the control plane failed", task=what, error=repr(error), where=where)
 
     def _on_log_dir_offline(self, path: str, reason: str, lost: list[Any]) -> None:
         """Stop, as Kafka does, if the last log directory or the one with the metadata failed."""
         self.log.error("a log directory failed and is offline", path=path, reason=reason, partitions=len(lost))
         if path == self._metadata_dir:
-            self._fail(f"the broker stops: log directory {path}, which holds the metadata, failed ({reason})")
+            self._fail(f"the broker stops: log directory {path}, which contains the metadata, failed ({reason})")
         elif len(self.logs.offline_dirs) == len(self.logs.log_dirs):
-            self._fail(f"the broker stops: all log directories have failed, {path} the last one ({reason})")
+            self._fail(f"the broker stops: all log directories have failed; the last one was {path} ({reason})")
         else:
             self.hosting.republish({partition.topic for partition in lost})
 
@@ -411,7 +411,7 @@ class KafkaServer:
 
     def _on_uncleanable(self, partition: Any, why: str) -> None:
         self.log.error(
-            "a log cannot be compacted: it is left as it is until the next start",
+            "a log cannot be compacted: it is not compacted again before the next start",
             topic=partition.topic,
             partition=partition.index,
             error=why,

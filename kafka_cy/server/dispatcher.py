@@ -81,11 +81,11 @@ class Dispatcher:
         import traceback
 
         self._log.error(
-            "a request failed in the broker",
+            "a request failed because of an error in the broker",
             api_key=request.api_key,
             version=request.api_version,
             client=f"{request.client_host}:{request.control.client_port}",
             error=repr(error),
             where="".join(traceback.format_exception(error)[-3:]),
         )
-        request.close("the broker failed at the request")
+        request.close("the broker failed to handle the request")

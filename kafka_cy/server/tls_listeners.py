@@ -41,7 +41,7 @@ class TlsListeners:
                 self._refuse(key, "Keystore SubjectAltNames do not match", "ssl.allow.san.changes")
 
     def _refuse(self, key: str, reason: str, unless: str) -> None:
-        raise ConfigError(key, "the new certificate", f"the name of the one in use, without {unless}=true", reason)
+        raise ConfigError(key, "the new certificate", f"the name in the current certificate, unless {unless}=true", reason)
 
     def _changed(self, change: Any) -> None:
         if not isinstance(change, ConfigChanged) or change.entity_type != "brokers":
@@ -49,7 +49,7 @@ class TlsListeners:
         try:
             self._use(self._made(self.config))
         except ConfigError as error:  # the files changed after the check
-            self.log.error("certificates cannot be read anew: the ones in use stay", reason=str(error))
+            self.log.error("certificates cannot be reloaded: the current ones stay in use", reason=str(error))
 
     def _made(self, config: BrokerConfig) -> dict[int, TlsContext]:
         return {index: tls_context(config, name) for index, name in self.names.items()}

@@ -142,7 +142,7 @@ class SizingInputs:
         if missing:
             raise SizingError(f"{' and '.join(missing)} must be given, or measured from a running cluster.")
         if self.process_memory_bytes >= self.memory_bytes:
-            raise SizingError("process_memory_bytes leaves nothing of memory_bytes for the page cache.")
+            raise SizingError("process_memory_bytes leaves no part of memory_bytes for the page cache.")
 
 
 INPUT_FIELDS: dict[str, Field[Any]] = {each.name: each for each in fields(SizingInputs)}
@@ -154,7 +154,7 @@ def parse_inputs(values: Mapping[str, object]) -> dict[str, float | int]:
     for name, value in values.items():
         known = INPUT_FIELDS.get(str(name))
         if known is None:
-            raise SizingError(f"There is no input {name!r}; kafka-cy sizing --help lists them.")
+            raise SizingError(f"Unknown input {name!r}; kafka-cy sizing --help lists the inputs.")
         number = parse_amount(name, known.metadata["kind"], value)
         parsed[name] = int(number) if known.metadata["whole"] and number == int(number) else number
     return parsed
@@ -178,7 +178,7 @@ def read_yaml(path: Path) -> dict[str, float | int]:
         place = f" at line {mark.line + 1}" if mark is not None else ""
         raise SizingError(f"{path} is not YAML{place}.") from error
     if not isinstance(content, dict):
-        raise SizingError(f"{path} must hold lines of `name: amount`.")
+        raise SizingError(f"{path} must consist of `name: amount` lines.")
     try:
         return parse_inputs({str(name).replace("-", "_"): value for name, value in content.items()})
     except SizingError as error:

@@ -194,7 +194,7 @@ class _Planner:
         reason = max(self.limits, key=lambda figure: figure.value).name
         if self.brokers < self.brokers_needed:
             self.warnings.append(
-                f"There are too few brokers: {self.brokers} of the {self.brokers_needed:.0f} that are needed {reason}."
+                f"There are too few brokers: {self.brokers} instead of the {self.brokers_needed:.0f} that are needed {reason}."
             )
         return [
             *self.limits,
@@ -219,11 +219,11 @@ class _Planner:
         inputs = self.inputs
         why = "given" if inputs.partitions else "peak / what producers or consumers do, and one for each broker"
         if self.partitions < self.brokers:
-            self.warnings.append(f"{self.partitions} partitions cannot spread over {self.brokers} brokers.")
+            self.warnings.append(f"{self.partitions} partitions cannot be spread over {self.brokers} brokers.")
         replicas = self.partitions * inputs.replication_factor / self.brokers
         if replicas > inputs.partitions_per_broker:
             self.warnings.append(
-                f"{replicas:,.0f} partition replicas a broker are more than the {inputs.partitions_per_broker:,} of "
+                f"{replicas:,.0f} partition replicas per broker are more than the {inputs.partitions_per_broker:,} of "
                 "partitions_per_broker."
             )
         return [

@@ -46,7 +46,7 @@ class LogDir:
         try:
             os.makedirs(self.path, exist_ok=True)
         except OSError as error:
-            raise LogDirError("not writable", f"log directory {self.path} cannot be made: {error.strerror}") from error
+            raise LogDirError("not writable", f"log directory {self.path} cannot be created: {error.strerror}") from error
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
             raise LogDirError("not writable", f"log directory {self.path} is not writable")
         self.lock()
@@ -127,16 +127,16 @@ def read_identity(log_dir: str, broker_id: int, cluster_id: str | None) -> bool:
     if properties is None:
         return False
     if properties.get("version", "0") not in META_VERSIONS:
-        raise LogDirError("broken", f"{path} has version {properties['version']}, this broker reads 0 and 1")
+        raise LogDirError("broken", f"{path} has version {properties['version']}, but this broker supports only 0 and 1")
     stored_cluster = properties.get("cluster.id")
     stored_id = properties.get("broker.id", properties.get("node.id"))
     if stored_cluster is not None and cluster_id is not None and stored_cluster != cluster_id:
         raise LogDirError(
-            "other cluster", f"log directory {log_dir} belongs to cluster {stored_cluster}, this broker to cluster {cluster_id}"
+            "other cluster", f"log directory {log_dir} belongs to cluster {stored_cluster}, but this broker belongs to cluster {cluster_id}"
         )
     if stored_id is not None and stored_id != str(broker_id):
         raise LogDirError(
-            "other cluster", f"log directory {log_dir} belongs to broker {stored_id}, this broker is {broker_id}"
+            "other cluster", f"log directory {log_dir} belongs to broker {stored_id}, but this broker is {broker_id}"
         )
     return True
 
@@ -173,7 +173,7 @@ def remove_tree(folder: str) -> None:
     ValueError for a folder that was not set aside or made for removal: a folder with a partition's name is never removed.
     """
     if not folder.endswith(("-delete", "-future")):
-        raise ValueError(f"{folder} is not a folder that was set aside to be removed")
+        raise ValueError(f"{folder} is not a folder that was renamed for removal")
     import shutil  # not needed at start
 
     with contextlib.suppress(OSError):

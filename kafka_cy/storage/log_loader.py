@@ -113,9 +113,9 @@ class LogLoader:
             if self._incomplete:
                 self._hosted.warn("a folder is kept until all log directories can be read", folder=folder.path)
             else:
-                self._set_aside(folder, "a folder may be the only log of a partition, but tells no topic id: it was renamed")
+                self._set_aside(folder, "a folder may be the only log of a partition, but has no topic id: it was renamed")
             return
-        self._hosted.warn("a folder that a deletion or a move has left is removed; it tells no topic id", folder=folder.path)
+        self._hosted.warn("a folder left by a deletion or a move is removed; it has no topic id", folder=folder.path)
         self._hosted.remove_later(folder.path, 0)
 
     def _restore(self, key: Key, folders: list[PartitionFolder]) -> None:
@@ -124,14 +124,14 @@ class LogLoader:
         if len(sources) > 1:
             raise LogDirError(
                 "broken",
-                f"{key[0]}-{key[1]} has no folder, but {sources[0].path} and {sources[1].path} are left of it: rename the right"
+                f"{key[0]}-{key[1]} has no folder, but {sources[0].path} and {sources[1].path} remain: rename the correct"
                 f" one to {key[0]}-{key[1]}",
             )
         source = sources[0]
         path = f"{source.log_dir}/{key[0]}-{key[1]}"
         os.rename(source.path, path)
         self._hosted.unsynced.add(source.log_dir)
-        self._hosted.warn("a move between log directories was cut off: its folder was renamed back", folder=source.path, to=path)
+        self._hosted.warn("a move between log directories was interrupted: its folder was renamed back", folder=source.path, to=path)
         self._current[key] = [PartitionFolder(source.log_dir, *key, path, source.topic_id)]
         for folder in folders:
             if folder is not source:
@@ -143,8 +143,8 @@ class LogLoader:
         if len(folders) != 2 or len(pairs) != 1:
             raise LogDirError(
                 "broken",
-                f"{folders[0]} lies in two log directories, {folders[0].log_dir} and {folders[1].log_dir}: move the folder away"
-                " that is not the right one",
+                f"{folders[0]} is in two log directories, {folders[0].log_dir} and {folders[1].log_dir}: move the wrong folder"
+                " away",
             )
         ((copy, source),) = pairs
         if self._end_offset(key, copy) < self._end_offset(key, source):
@@ -153,7 +153,7 @@ class LogLoader:
         self._offsets[copy.log_dir, key] = self._offsets_of_move(key, copy, source)
         renamed = self._rename(source, "delete")
         self._hosted.remove_later(renamed, 0)
-        self._hosted.warn("a move between log directories was cut off and is finished", folder=copy.path, removed=renamed)
+        self._hosted.warn("a move between log directories was interrupted and has been completed", folder=copy.path, removed=renamed)
         return copy
 
     def _offsets_of_move(self, key: Key, copy: PartitionFolder, source: PartitionFolder) -> Offsets:
@@ -172,10 +172,10 @@ class LogLoader:
             for folder in content.empty:
                 if not belongs_to(folder, self._known):
                     self._hosted.warn(
-                        "a folder has a partition's name, but holds no partition: it is left alone", folder=folder.path
+                        "a folder has the name of a partition but contains none: it is left alone", folder=folder.path
                     )
             for other in content.others:
-                self._hosted.warn("a folder was not made by this broker: it is left alone", folder=other)
+                self._hosted.warn("a folder was not created by this broker: it is left alone", folder=other)
 
     def _set_aside(self, folder: PartitionFolder, why: str) -> None:
         renamed = self._rename(folder, "stray")
@@ -248,7 +248,7 @@ class LogLoader:
             self._leave_out(path)
             if not hosted.dirs:
                 raise LogDirError("broken", str(error)) from error
-            hosted.warn(f"a log cannot be loaded, its log directory is offline: {error}", path=path)
+            hosted.warn(f"a log cannot be loaded, so its log directory is offline: {error}", path=path)
         if refused:
             raise LogDirError("broken", str(refused[0])) from refused[0]
         hosted.stale.update(key for path, key in self._offsets if hosted.dir_of.get(key) != path)

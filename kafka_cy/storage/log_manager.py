@@ -221,7 +221,7 @@ class LogManager:
             stray = folder_aside(path, topic, index, "stray")
             os.rename(folder, stray)  # noqa: PTH104
             self._hosted.unsynced.add(path)
-            self._hosted.warn("a log with the name of a new partition is stray and was renamed", folder=folder, to=stray)
+            self._hosted.warn("a stray log has the name of a new partition and was renamed", folder=folder, to=stray)
             os.makedirs(folder)
 
     def _emptiest(self) -> str:

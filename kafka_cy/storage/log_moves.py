@@ -76,7 +76,7 @@ class LogMoves:
             source.seal()  # appends fail with a retriable error, for the few milliseconds of the swap
             copy_log(source, target, self._stopping)
             if self._stopping():
-                raise MoveStopped(f"the move of {key[0]}-{key[1]} was given up: the broker stops")
+                raise MoveStopped(f"the move of {key[0]}-{key[1]} was abandoned: the broker stops")
             target.delete_records(source.log_start_offset)
             target.flush()
             checkpoints.write_file(f"{folder}/{MOVED_FROM}", source.directory)
@@ -96,10 +96,10 @@ class LogMoves:
         hosted, source = self._hosted, partition.log
         with hosted.mutex:
             if hosted.partitions.get(key) is not partition:
-                raise StorageFailure(f"{key[0]}-{key[1]} was deleted while it was moved", 12)
+                raise StorageFailure(f"{key[0]}-{key[1]} was deleted during its move", 12)
             target.rename(f"{path}/{key[0]}-{key[1]}")
             if not hosted.sync_directory(path):
-                raise LogDirError("not writable", f"log directory {path} failed while {key[0]}-{key[1]} was moved to it")
+                raise LogDirError("not writable", f"log directory {path} failed during the move of {key[0]}-{key[1]} to it")
             target.set_config(hosted.config_of(key[0]))  # it may have changed since the copy was made
             partition.swap_log(target)
             hosted.dir_of[key] = path

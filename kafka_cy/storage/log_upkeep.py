@@ -88,7 +88,7 @@ class LogUpkeep:
             before, logged = self._reported.get(name, ("", 0.0))
             if text != before or now - logged >= SAME_ERROR_AGAIN_S:
                 self._reported[name] = (text, now)
-                self._hosted.warn("work of the log manager failed", work=name, error=text)
+                self._hosted.warn("a task of the log manager failed", task=name, error=text)
             return False
 
     def _wait(self) -> None:

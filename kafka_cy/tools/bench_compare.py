@@ -18,13 +18,19 @@ QUICK_JVM_WARM_UP_S = 8.0
 @click.command("compare")
 @click.option("--quick", is_flag=True, help="Short runs: 3 rounds of 0.5 s instead of 5 of 2.5 s.")
 @click.option(
-    "--duration", "duration_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Of a run."
+    "--duration",
+    "duration_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Duration of a run.",
 )
 @click.option("--rounds", type=click.IntRange(min=1), metavar="N")
 @click.option("--rows", default="", metavar="TEXT", help="Only loads whose name contains this.")
-@click.option("--no-kafka", is_flag=True, help="Leave Apache Kafka out.")
+@click.option("--no-kafka", is_flag=True, help="Do not measure Apache Kafka.")
 @OPTIONS["kafka_jars"]
-@click.option("--touch-gib", type=click.FloatRange(min=0), metavar="N", help="Memory to touch first: 6, quick 1.")
+@click.option(
+    "--touch-gib", type=click.FloatRange(min=0), metavar="N", help="Memory to touch first (default: 6; with --quick 1)."
+)
 @OPTIONS["broker_config"]
 @OPTIONS["json_path"]
 @export_options

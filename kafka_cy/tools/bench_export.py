@@ -28,9 +28,9 @@ class OutputFile(click.Path):
         super().convert(value, parameter, context)
         folder = Path(value).absolute().parent
         if not folder.is_dir():
-            self.fail(f"there is no folder {folder}", parameter, context)
+            self.fail(f"the folder {folder} does not exist", parameter, context)
         if not os.access(folder, os.W_OK):
-            self.fail(f"the folder {folder} cannot be written to", parameter, context)
+            self.fail(f"the folder {folder} is not writable", parameter, context)
         return Path(value)
 
 
@@ -44,9 +44,9 @@ def export_options(function: Command) -> Command:
         "openmetrics_path",
         type=OutputFile(),
         metavar="FILE",
-        help="Write metrics: every sample with its time, or (FILE ends in .prom) one value a run for node_exporter.",
+        help="Write metrics: every sample with its time, or (if FILE ends in .prom) one value per run for node_exporter.",
     )
-    push = click.option("--push", "push_url", metavar="URL", help="Push one value a run to a Prometheus Pushgateway.")
+    push = click.option("--push", "push_url", metavar="URL", help="Push one value per run to a Prometheus Pushgateway.")
     return openmetrics(push(function))
 
 

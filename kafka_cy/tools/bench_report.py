@@ -21,7 +21,7 @@ FILE = click.Path(path_type=Path)
 @click.argument("file", type=FILE)
 @click.argument("other", metavar="[B]", type=FILE, required=False)
 @click.option(
-    "--html", "html_path", type=OutputFile(), metavar="OUT", help="Write a self-contained page with plots as well."
+    "--html", "html_path", type=OutputFile(), metavar="OUT", help="Also write a self-contained page with plots."
 )
 @export_options
 def command(

@@ -30,7 +30,9 @@ def print_report(first: Results, second: Results | None = None) -> None:
         figures_across(loads, columns)
     if any(load.reference_of(line) for load in loads for line in load.lines):
         beside = "A" if second else "Apache Kafka"
-        note(f"Medians; in brackets the ratio to {beside}, with ~ where the rounds overlap: noise may be all of it.")
+        note(
+            f"Medians; in brackets the ratio to {beside}, with ~ where the rounds overlap, so that it may be noise only."
+        )
 
 
 def figures_down(load: Load, columns: list[Column]) -> None:

@@ -62,17 +62,17 @@ Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 OPTIONS: dict[str, Option] = {
     "bootstrap_servers": click.option(
         "-b", "--bootstrap-server", "bootstrap_servers", metavar="HOST:PORT",
-        help="Broker to load (default: one of its own in a temporary folder).",
+        help="Broker to load (default: start one in a temporary folder).",
     ),
     "broker": click.option(
         "--broker", type=click.Choice(["kafka-cy", "apache-kafka"]), default="kafka-cy", show_default=True,
-        help="Which to start without --bootstrap-server.",
+        help="Broker to start without --bootstrap-server.",
     ),
     "kafka_jars": click.option(
         "--kafka-jars", metavar="FOLDER", help="Apache Kafka's jars (default: where scripts/install-kafka.sh puts them).",
     ),
     "broker_config": click.option(
-        "--broker-config", multiple=True, metavar="KEY=VALUE", help="Setting of the broker of its own; may be repeated.",
+        "--broker-config", multiple=True, metavar="KEY=VALUE", help="Setting of the broker that is started; may be repeated.",
     ),
     "command_properties": click.option(
         "--command-property", "command_properties", multiple=True, metavar="KEY=VALUE",
@@ -84,58 +84,60 @@ OPTIONS: dict[str, Option] = {
     ),
     "generator": click.option(
         "--generator", type=click.Choice(["native", "librdkafka"]), default="native", show_default=True,
-        help="Pre-encoded requests (the broker is measured), or clients as users run them.",
+        help="Pre-encoded requests (measures the broker), or real clients.",
     ),
-    "topic": click.option("--topic", help="Topic to use (default: one of its own, deleted afterwards)."),
-    "partitions": click.option("--partitions", type=POSITIVE, metavar="N", help="Of a topic that is made."),
+    "topic": click.option("--topic", help="Topic to use (default: create one and delete it afterwards)."),
+    "partitions": click.option("--partitions", type=POSITIVE, metavar="N", help="Partitions of a topic that is created."),
     "replication_factor": click.option(
         "--replication-factor", type=POSITIVE, default=1, show_default=True, metavar="N"
     ),
-    "topic_config": click.option("--topic-config", multiple=True, metavar="KEY=VALUE", help="Of a topic that is made."),
-    "num_records": click.option("--num-records", type=POSITIVE, metavar="N", help="Stop after so many records."),
+    "topic_config": click.option(
+        "--topic-config", multiple=True, metavar="KEY=VALUE", help="Setting of a topic that is created; may be repeated."
+    ),
+    "num_records": click.option("--num-records", type=POSITIVE, metavar="N", help="Stop after this number of records."),
     "duration": click.option(
-        "--duration", type=SECONDS, metavar="SECONDS", help="Stop after so long (default: 10 without --num-records).",
+        "--duration", type=SECONDS, metavar="SECONDS", help="Stop after this time (default: 10 without --num-records).",
     ),
     "warm_up": click.option(
         "--warm-up", type=click.FloatRange(min=0), default=1.0, show_default=True, metavar="SECONDS",
-        help="Load before the measuring begins.",
+        help="Warm-up before the measurement starts.",
     ),
     "throughput": click.option(
         "--throughput", type=float, default=-1, show_default=True, metavar="N",
-        help="Records a second in all; -1: as fast as it goes.",
+        help="Records per second in total; -1: as fast as possible.",
     ),
     "record_size": click.option("--record-size", type=POSITIVE, default=100, show_default=True, metavar="BYTES"),
     "random_bytes_ratio": click.option(
         "--random-bytes-ratio", type=click.FloatRange(0, 1), default=1.0, show_default=True,
-        help="Share of each value that does not compress.",
+        help="Share of each value that is incompressible.",
     ),
     "key_distribution": click.option(
         "--key-distribution", type=click.Choice(["none", "round-robin", "random", "zipf"]), default="none",
         show_default=True,
     ),
-    "keys": click.option("--keys", type=POSITIVE, default=10_000, show_default=True, help="Different keys."),
-    "payload_file": click.option("--payload-file", metavar="FILE", help="Records to send: the lines of a file."),
+    "keys": click.option("--keys", type=POSITIVE, default=10_000, show_default=True, help="Number of different keys."),
+    "payload_file": click.option("--payload-file", metavar="FILE", help="File whose lines are sent as records."),
     "payload_delimiter": click.option(
-        "--payload-delimiter", default="\\n", show_default=True, help="What ends a payload in the file."
+        "--payload-delimiter", default="\\n", show_default=True, help="Delimiter after each payload in the file."
     ),
     "batch_size": click.option("--batch-size", type=POSITIVE, default=16_384, show_default=True, metavar="BYTES"),
     "batch_records": click.option(
-        "--batch-records", type=POSITIVE, metavar="N", help="Records in a batch instead of its size (native)."
+        "--batch-records", type=POSITIVE, metavar="N", help="Records per batch, instead of its size (native)."
     ),
     "compression_type": click.option(
         "--compression-type", type=click.Choice(["none", "gzip", "snappy", "lz4", "zstd"]), default="none",
         show_default=True,
     ),
     "producers": click.option(
-        "--producers", "--connections", type=POSITIVE, metavar="N", help="Producing connections, or clients of librdkafka.",
+        "--producers", "--connections", type=POSITIVE, metavar="N", help="Producing connections (native) or librdkafka clients.",
     ),
     "acks": click.option("--acks", type=click.Choice(list(ACKS)), default="1", show_default=True),
     "linger_ms": click.option(
-        "--linger-ms", type=click.FloatRange(min=0), default=5, show_default=True, help="Of librdkafka."
+        "--linger-ms", type=click.FloatRange(min=0), default=5, show_default=True, help="linger.ms of librdkafka."
     ),
     "max_in_flight": click.option(
         "--max-in-flight", type=click.IntRange(1, 1024), default=5, show_default=True, metavar="N",
-        help="Requests of one connection that wait for answers.",
+        help="Requests in flight per connection.",
     ),
     "producer_props": click.option(
         "--producer-props", multiple=True, metavar="KEY=VALUE", help="Setting of the producers; may be repeated."
@@ -151,20 +153,20 @@ OPTIONS: dict[str, Option] = {
     ),
     "idle_connections": click.option(
         "--idle-connections", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
-        help="Connections that only are there.",
+        help="Additional connections that send nothing.",
     ),
     "groups": click.option("--groups", type=POSITIVE, default=100, show_default=True, metavar="N"),
     "members": click.option(
-        "--members", type=POSITIVE, default=2, show_default=True, metavar="N", help="Of each group (librdkafka)."
+        "--members", type=POSITIVE, default=2, show_default=True, metavar="N", help="Members of each group (librdkafka)."
     ),
-    "starts": click.option("--starts", type=POSITIVE, metavar="N", help="How often (default: 10; recovery 3)."),
+    "starts": click.option("--starts", type=POSITIVE, metavar="N", help="Number of starts (default: 10; recovery: 3)."),
     "log_bytes": click.option(
         "--log-bytes", type=POSITIVE, default=1_000_000_000, show_default=True, metavar="BYTES",
-        help="What is written before each crash.",
+        help="Bytes written before each crash.",
     ),
     "json_path": click.option(
         "--json", "json_path", type=OutputFile(), metavar="FILE",
-        help="Write every sample, with the machine's description.",
+        help="Write every sample and a description of the machine.",
     ),
     "label": click.option("--label", metavar="TEXT", help="Name of the run in reports."),
 }  # fmt: skip
@@ -172,47 +174,47 @@ OPTIONS: dict[str, Option] = {
 #: Workload: (its help, its options, defaults that differ from LoadOptions').
 WORKLOADS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     "produce": (
-        "Producers, as fast as it goes or at a rate.",
+        "Producers, as fast as possible or at a rate.",
         (*WHERE, "generator", *TOPIC, *HOW_LONG, *PRODUCING),
         {},
     ),
     "consume": (
-        "Consumers that read a topic from end to end.\n\nWithout --topic, one of its own is filled first.",
+        "Consumers that read a topic from start to end.\n\nWithout --topic, a new topic is filled first.",
         (*WHERE, "generator", *TOPIC, *HOW_LONG, *RECORDS, *FETCHING),
         {},
     ),
     "end-to-end": (
-        "The time from when a record is due to when a consumer has it.",
+        "The time from when a record is due until a consumer has it.",
         (*WHERE, "generator", *TOPIC, *HOW_LONG, *PRODUCING, *FETCHING),
         {"batch_records": 1},
     ),
     "mixed": (
-        "Producers, and consumers that follow them.\n\nCounts are of both; latency is that of producing.",
+        "Producers, and consumers that follow them.\n\nCounts include both; latency is that of producing.",
         (*WHERE, "generator", *TOPIC, *HOW_LONG, *PRODUCING, *FETCHING),
         {},
     ),
     "many-partitions": (
-        "Producers that write to very many partitions in turn.",
+        "Producers that write to thousands of partitions in turn.",
         (*WHERE, "generator", *TOPIC, *HOW_LONG, *PRODUCING),
         {"partitions": 1000, "batch_records": 1},
     ),
     "many-connections": (
-        "Very many producing connections, and idle ones beside them.",
+        "Thousands of producing connections, and idle ones.",
         (*WHERE, "generator", *TOPIC, *HOW_LONG, *PRODUCING, "idle_connections"),
         {"producers": 1000, "batch_records": 1, "in_flight": 1},
     ),
     "groups": (
-        "Consumer groups.\n\nNative: offsets of the groups are committed in turn. librdkafka: members join and read.",
+        "Consumer groups.\n\nNative: commits offsets of the groups in turn. librdkafka: members join and read.",
         (*WHERE, "generator", *TOPIC, *HOW_LONG, "producers", "max_in_flight", "groups", "members", "consumer_props"),
         {"in_flight": 1},
     ),
     "recovery": (
-        "Fill a log, kill -9, and the time until every record is served again.",
+        "Fill a log, kill the broker with SIGKILL, and measure the time until it serves every record again.",
         (*STARTED, "partitions", "starts", "log_bytes", *RECORDS),
         {"starts": 3},
     ),
     "start": (
-        "The time from exec to an answer; CPU and memory of it.",
+        "The time from exec to the first response, with CPU time and memory.",
         (*STARTED, "starts"),
         {},
     ),

@@ -13,12 +13,18 @@ CURVES = ("partitions", "connections", "groups", "segments", "record size", "rea
 
 
 @click.command("scaling")
-@click.option("--quick", is_flag=True, help="Few points, 3 pairs of 0.3 s instead of 5 of 0.7 s.")
+@click.option("--quick", is_flag=True, help="Fewer points; 3 pairs of 0.3 s instead of 5 of 0.7 s.")
 @click.option(
-    "--duration", "duration_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Of a run."
+    "--duration",
+    "duration_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Duration of a run.",
 )
-@click.option("--pairs", type=click.IntRange(min=1), metavar="N", help="Runs of base and variant at each point.")
-@click.option("--curve", "curves", type=click.Choice(CURVES), multiple=True, help="Only this one; may be repeated.")
+@click.option("--pairs", type=click.IntRange(min=1), metavar="N", help="Pairs of base and variant runs at each point.")
+@click.option(
+    "--curve", "curves", type=click.Choice(CURVES), multiple=True, help="Measure only this curve; may be repeated."
+)
 @OPTIONS["json_path"]
 @export_options
 def command(

@@ -53,7 +53,7 @@ def shared_options(function: Callable[..., None]) -> Callable[..., None]:
     multiple=True,
     default=("all",),
     show_default=True,
-    help="What to tune for; may be repeated.",
+    help="Goal to tune for; may be repeated.",
 )
 @click.option(
     "--budget",
@@ -62,7 +62,7 @@ def shared_options(function: Callable[..., None]) -> Callable[..., None]:
     default=420,
     show_default=True,
     metavar="SECONDS",
-    help="When to begin no further trial. The baseline is measured in any case.",
+    help="Time after which no further trial starts. The baseline is always measured.",
 )
 @click.option(
     "--duration",
@@ -71,7 +71,7 @@ def shared_options(function: Callable[..., None]) -> Callable[..., None]:
     default=3,
     show_default=True,
     metavar="SECONDS",
-    help="Of one run, after a warm-up of a third of it (a second at least); a trial has two runs.",
+    help="Duration of one run, after a warm-up of a third of it (at least a second); a trial has two runs.",
 )
 @click.option("--record-size", type=click.IntRange(min=8), default=1000, show_default=True, metavar="BYTES")
 @click.option(
@@ -79,9 +79,9 @@ def shared_options(function: Callable[..., None]) -> Callable[..., None]:
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
-    help="Share of each value that does not compress.",
+    help="Share of each value that is incompressible.",
 )
-@click.option("--payload-file", metavar="FILE", help="Records to send: the lines of a file.")
+@click.option("--payload-file", metavar="FILE", help="File whose lines are sent as records.")
 @shared_options
 @click.option("--html", "html_path", type=OutputFile(), metavar="OUT", help="Write a self-contained page with plots.")
 @export_options

@@ -153,7 +153,7 @@ def sentence_of(error: Exception) -> str | None:
         return None
     text = reason_of(cause)
     if cause.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
-        return "No broker answers any more."
+        return "The broker no longer answers."
     if cause.code() in (KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT):
         return "The broker did not answer in time."
     return f"{text[:1].upper()}{text[1:]} ({cause.name().strip('_')})."

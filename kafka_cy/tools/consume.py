@@ -57,7 +57,7 @@ class RecordFormat:
         """Raises ToolError for a property that does not exist."""
         unknown = sorted(set(given) - set(PROPERTIES))
         if unknown:
-            raise ToolError(f"There is no property {unknown[0]}; there are {', '.join(PROPERTIES)}.")
+            raise ToolError(f"Unknown property {unknown[0]}; known properties are {', '.join(PROPERTIES)}.")
         merged = {**PROPERTIES, **given}
         flags = {
             name: merged[f"print.{name}"].lower() == "true"
@@ -130,16 +130,20 @@ def start_offset(from_beginning: bool, offset: str | None) -> int:
 
 @click.command("consume")
 @click.option("--topic", required=True, help="Topic to read.")
-@click.option("--from-beginning", is_flag=True, help="Start at the earliest record (a group: if it has no offset yet).")
+@click.option(
+    "--from-beginning", is_flag=True, help="Start at the earliest record (a group: only if it has no committed offset)."
+)
 @click.option("--group", help="Consumer group to join; offsets are committed.")
 @click.option("--partition", type=click.IntRange(min=0), help="Read this partition only (no group).")
 @click.option("--offset", help="Where to start with --partition: earliest, latest or a number.")
-@click.option("--max-messages", type=click.IntRange(min=1), help="Stop after so many records.")
-@click.option("--timeout-ms", type=click.IntRange(min=1), help="Stop when no record came for so long.")
+@click.option("--max-messages", type=click.IntRange(min=1), help="Stop after this number of records.")
+@click.option("--timeout-ms", type=click.IntRange(min=1), help="Stop when no record has arrived for this time.")
 @click.option(
     "--property", "properties", multiple=True, metavar="KEY=VALUE", help="print.key=true, print.offset=true ..."
 )
-@click.option("--consumer-property", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of librdkafka.")
+@click.option(
+    "--consumer-property", "settings", multiple=True, metavar="KEY=VALUE", help="librdkafka setting; may be repeated."
+)
 @bootstrap_option
 def command(
     topic: str,

@@ -11,7 +11,7 @@ from kafka_cy.tools.client import ToolError
 
 @click.command("dump-log")
 @click.argument("named", nargs=-1, metavar="[FILE]...")
-@click.option("--files", "options", multiple=True, help="Comma-separated files, as Kafka's tool takes them.")
+@click.option("--files", "options", multiple=True, help="Comma-separated files, as in Kafka's tool.")
 @click.option("--deep-iteration", is_flag=True, help="Print each record, not only each batch.")
 @click.option("--print-data-log", is_flag=True, help="Print keys and values too (implies --deep-iteration).")
 @click.option("--verify-index-only", is_flag=True, help="Only check an index against its log.")
@@ -45,4 +45,4 @@ def command(
         write=click.echo,
     )
     if mismatches:
-        raise ToolError(f"{mismatches} places do not match.")
+        raise ToolError(f"{mismatches} index entries do not match.")

@@ -189,8 +189,8 @@ def new_offsets(
 @click.option("--to-latest", is_flag=True)
 @click.option("--to-offset", type=click.IntRange(min=0))
 @click.option("--to-datetime", metavar="TIME", help="First record at or after this time (ISO 8601, UTC).")
-@click.option("--shift-by", type=int, metavar="N", help="Forward, or back when negative.")
-@click.option("--execute", is_flag=True, help="Do it; without, only show what would be done.")
+@click.option("--shift-by", type=int, metavar="N", help="Move the offsets forward by N, or back if N is negative.")
+@click.option("--execute", is_flag=True, help="Apply the change; without this option, only show it.")
 @bootstrap_option
 def reset_offsets(
     named: str | None, group: str | None, topics: tuple[str, ...], execute: bool, bootstrap_servers: str, **target: Any
@@ -202,7 +202,9 @@ def reset_offsets(
     if chosen is None:
         raise click.UsageError("Name a group to reset.")
     if sum(value is not None and value is not False for value in target.values()) != 1:
-        raise click.UsageError("Give one of --to-earliest, --to-latest, --to-offset, --to-datetime, --shift-by.")
+        raise click.UsageError(
+            "Give exactly one of --to-earliest, --to-latest, --to-offset, --to-datetime, --shift-by."
+        )
     admin = connect_admin(bootstrap_servers)
     offsets = new_offsets(admin, chosen, partitions_of(admin, chosen, topics), target)
     if execute and offsets:
@@ -215,7 +217,7 @@ def reset_offsets(
         ("GROUP", "TOPIC", "PARTITION", "NEW-OFFSET"), [(chosen, *place, offsets[place]) for place in sorted(offsets)]
     )
     if not execute:
-        note("Nothing was changed: add --execute to do it.")
+        note("Nothing was changed: add --execute to apply it.")
 
 
 @commands.command("delete")

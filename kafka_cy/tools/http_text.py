@@ -25,7 +25,7 @@ def get_text(url: str, what: str, *, shown: str | None = None, timeout_s: float 
     except ValueError:
         usable = False
     if not usable:
-        raise ToolError(f"{shown!r} is no http:// address.")
+        raise ToolError(f"{shown!r} is not an http:// address.")
     request = urllib.request.Request(url, headers={"Accept": "text/plain, application/json;q=0.9"})
     try:
         # No proxy: these servers are on this machine or in this network.

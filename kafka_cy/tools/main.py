@@ -61,13 +61,13 @@ def parse_server_arguments(arguments: list[str]) -> ServerArguments:
         elif word in ("--adopt", "--preview"):
             setattr(result, word[2:], True)
         elif word.startswith("-"):
-            raise UsageError(f"There is no option {word}; see kafka-cy server --help.")
+            raise UsageError(f"Unknown option {word}; see kafka-cy server --help.")
         elif result.config_path is not None:
             raise UsageError(f"Only one CONFIG can be given, not both {result.config_path} and {word}.")
         else:
             result.config_path = word
     if not result.adopt and (result.preview or result.adopt_settings):
-        raise UsageError("--preview and --adopt-settings go with --adopt.")
+        raise UsageError("--preview and --adopt-settings require --adopt.")
     return result
 
 
@@ -75,11 +75,11 @@ def _take_value(result: ServerArguments, option: str, value: str) -> None:
     if option == "--override":
         key, separator, setting = value.partition("=")
         if not separator or not key.strip():
-            raise UsageError(f"--override needs KEY=VALUE, not {value!r}.")
+            raise UsageError(f"--override requires KEY=VALUE, not {value!r}.")
         result.overrides[key.strip()] = setting.strip()
     elif option == "--adopt-settings":
         if not value:
-            raise UsageError("--adopt-settings needs a FILE.")
+            raise UsageError("--adopt-settings requires a FILE.")
         result.adopt_settings = value
     else:
         result.log_level = value.lower()

@@ -72,7 +72,7 @@ def _growth(first: Instant, last: Instant) -> tuple[float, float, float, float]:
     grown = []
     for name in ("messagesin_total", "bytesin_total", "bytesout_total"):
         if PREFIX + name not in last[1]:
-            raise ToolError(f"The metrics have no {PREFIX}{name}: is that the broker's address?")
+            raise ToolError(f"The metrics do not include {PREFIX}{name}: is this the address of a broker?")
         grown.append(last[1].total(PREFIX + name, topic="") - first[1].total(PREFIX + name, topic=""))
     return grown[0], grown[1], grown[2], last[0] - first[0]
 

@@ -40,7 +40,7 @@ class LineFormat:
         """Raises ToolError for a property that does not exist."""
         unknown = sorted(set(given) - set(PROPERTIES))
         if unknown:
-            raise ToolError(f"There is no property {unknown[0]}; there are {', '.join(PROPERTIES)}.")
+            raise ToolError(f"Unknown property {unknown[0]}; known properties are {', '.join(PROPERTIES)}.")
         merged = {**PROPERTIES, **given}
         return cls(
             parse_key=merged["parse.key"].lower() == "true",
@@ -91,7 +91,9 @@ def lines(stream: Iterable[bytes]) -> Iterator[bytes]:
 )
 @click.option("--compression-type", type=click.Choice(["none", "gzip", "snappy", "lz4", "zstd"]), default="none")
 @click.option("--acks", type=click.Choice(["0", "1", "all", "-1"]), default="all", show_default=True)
-@click.option("--producer-property", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of librdkafka.")
+@click.option(
+    "--producer-property", "settings", multiple=True, metavar="KEY=VALUE", help="librdkafka setting; may be repeated."
+)
 @bootstrap_option
 def command(
     topic: str,
@@ -114,7 +116,7 @@ def command(
         },
     )
     if sys.stdin.isatty():
-        note(f"One record a line to {topic}; Ctrl-D ends.")
+        note(f"Each line is sent to {topic} as a record; Ctrl-D ends the input.")
     failure = send_all(producer, topic, partition, line_format, sys.stdin.buffer)
     if failure is not None:
         raise ToolError(failure)

@@ -56,7 +56,7 @@ class Prometheus:
             answer = json.loads(text)
             status = answer["status"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ToolError(f"What answers at {self.url} is not Prometheus.") from error
+            raise ToolError(f"The server at {self.url} is not Prometheus.") from error
         if status != "success":
             raise ToolError(f"Prometheus refuses the query: {str(answer.get('error', status)).rstrip('.')}.")
         return answer["data"]

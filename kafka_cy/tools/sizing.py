@@ -39,9 +39,9 @@ def input_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.command("sizing")
 @click.option("--from", "path", type=click.Path(path_type=Path), help="YAML file of inputs (`name: amount` lines).")
 @click.option("--prometheus", metavar="URL", help="Measure the load of a cluster from its Prometheus.")
-@click.option("--window", default="7d", show_default=True, help="Over how long Prometheus is asked.")
+@click.option("--window", default="7d", show_default=True, help="Time range of the Prometheus queries.")
 @click.option(
-    "--metrics", "urls", multiple=True, metavar="URL", help="Measure from a broker's /metrics; once a broker."
+    "--metrics", "urls", multiple=True, metavar="URL", help="Measure from a broker's /metrics; once for each broker."
 )
 @click.option(
     "-b",
@@ -51,7 +51,7 @@ def input_options(function: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     envvar="KAFKA_BOOTSTRAP",
     metavar="HOST:PORT",
-    help="With --metrics: where the topics and a sample of records are read.",
+    help="With --metrics: broker from which the topics and a sample of records are read.",
 )
 @click.option(
     "--watch",
@@ -59,7 +59,7 @@ def input_options(function: Callable[..., None]) -> Callable[..., None]:
     default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="With --metrics: for how long.",
+    help="With --metrics: duration of the measurement.",
 )
 @click.option("--output", type=click.Choice(["table", "json", "html"]), default="table", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Write to this file instead of standard output.")

@@ -45,7 +45,7 @@ LINES_AROUND_TABLES = 14
     default=("http://127.0.0.1:9404/metrics",),
     show_default=True,
     metavar="URL",
-    help="A broker's metrics; once for each broker.",
+    help="URL of a broker's metrics; once for each broker.",
 )
 @click.option(
     "--lag",
@@ -53,14 +53,16 @@ LINES_AROUND_TABLES = 14
     default="http://127.0.0.1:9308/metrics",
     show_default=True,
     metavar="URL",
-    help="Consumer lag, from any broker.",
+    help="URL of the consumer lag page of any broker.",
 )
 @click.option("-d", "--delay", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, metavar="SECONDS")
 @click.option("-s", "--sort", type=click.Choice(list(SORTS)), default="load", show_default=True)
-@click.option("--internal", is_flag=True, help="Kafka's own topics too.")
-@click.option("--once", is_flag=True, help="Print one look and end.")
-@click.option("--batch", is_flag=True, help="Print a look every SECONDS, without a screen (as on a pipe).")
-@click.option("-n", "--iterations", type=click.IntRange(min=1), help="With --batch: end after so many.")
+@click.option("--internal", is_flag=True, help="Include Kafka's internal topics.")
+@click.option("--once", is_flag=True, help="Print one snapshot and exit.")
+@click.option("--batch", is_flag=True, help="Print a snapshot every SECONDS, without a screen (as on a pipe).")
+@click.option(
+    "-n", "--iterations", type=click.IntRange(min=1), help="With --batch: exit after this number of snapshots."
+)
 def command(
     bootstrap_servers: str,
     urls: tuple[str, ...],

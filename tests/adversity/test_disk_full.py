@@ -197,7 +197,7 @@ def test_the_last_directory_fails(tmp_path: Path) -> None:
         resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
         assert writer.fill([failing]) == KAFKA_STORAGE_ERROR
         assert wait_for_end(broker) == 3
-        assert f"log directory {first}, which holds the metadata, failed" in broker.log_text()
+        assert f"log directory {first}, which contains the metadata, failed" in broker.log_text()
         broker.start()
         writer.check(list(range(PARTITIONS)))
     finally:

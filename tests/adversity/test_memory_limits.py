@@ -154,7 +154,7 @@ def test_announced_and_half_sent_requests(broker: Broker) -> None:
         push(clients, half, 3)
         quiet_client_is_answered(broker)
         log = broker.log_text
-        wait_until(lambda: "its request comes too slowly" in log(), "a stalled client is disconnected")
+        wait_until(lambda: "its request arrives too slowly" in log(), "a stalled client is disconnected")
         large = Connection(broker.port, timeout_s=30)
         produce(large, TOPIC, 0, batch([bytes(900_000)]))  # is admitted again; any answer will do
 

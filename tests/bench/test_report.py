@@ -228,4 +228,4 @@ def test_files_that_are_not_there_or_cannot_be_written(tmp_path: Path) -> None:
     done = report(tmp_path / "none.json")
     assert str(done.exception) == f"{tmp_path}/none.json cannot be read: No such file or directory."
     done = report(saved(sample_run(), tmp_path / "a.json"), "--html", tmp_path / "no" / "a.html")
-    assert f"Invalid value for '--html': there is no folder {tmp_path}/no" in done.output
+    assert f"Invalid value for '--html': the folder {tmp_path}/no does not exist" in done.output

@@ -31,7 +31,7 @@ def broken(change: Any) -> Any:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda file: file.update(format=2), "format is 2, this version reads 1"),
+        (lambda file: file.update(format=2), "the format is 2, but this version reads 1"),
         (lambda file: file.pop("machine"), "results.machine is missing"),
         (lambda file: file.update(kind="walk"), 'results.kind must be one of run, compare, tune, scaling, not "walk"'),
         (lambda file: file["runs"][0].update(outcome=None), "results.runs[0].outcome must be one of"),

@@ -173,7 +173,7 @@ def test_a_broker_that_dies_ends_the_search_with_a_note() -> None:
     tune = search(Broker(run_7={"outcome": "broker-died", "error": "The broker died after 1.0 s."}))
     assert tune.trials[-1].error == "The broker died after 1.0 s."
     assert tune.trials[-1].bytes_per_s is None
-    assert tune.notes[0].startswith("The broker died with ")
+    assert tune.notes[0].startswith("The broker died during ")
     assert len(tune.trials) == 4
 
 

@@ -124,7 +124,7 @@ def test_folders_without_settings_keep_their_records(tmp_path: Path) -> None:
     settings_file.write_text("Topic: limited\tPartitionCount: 1\tConfigs: \n")
     done = adopt([folder], "--adopt-settings", str(settings_file))
     assert done.returncode == 0, done.stderr
-    assert "topic orders: its settings are not known: nothing is deleted or compacted until" in done.stderr
+    assert "topic orders: its settings are unknown: nothing is deleted or compacted until" in done.stderr
     settings = {"log.dirs": folder, "log.retention.check.interval.ms": 50}
     with Broker(settings, folder=tmp_path / "broker") as broker:
         wait_until(lambda: offsets(broker.bootstrap_servers, "limited") == (10, 10), "retention has removed old records")
@@ -186,7 +186,7 @@ def test_what_a_person_has_to_settle_is_refused(tmp_path: Path) -> None:
     write_partition(folder, "sparse", 3, None)
     preview = adopt([folder], "--preview")
     assert preview.returncode == 0
-    assert "TO BE SETTLED FIRST, nothing is taken over before:\n  sparse-0 is missing, sparse-3 exists" in preview.stdout
+    assert "PROBLEMS TO SOLVE FIRST (nothing is taken over until then):\n  sparse-0 is missing, but sparse-3 exists" in preview.stdout
     done = adopt([folder])
     assert done.returncode == 3
     assert "nothing was taken over: sparse-0 is missing" in done.stderr
@@ -204,4 +204,4 @@ def test_bad_command_lines(words: list[str]) -> None:
 def test_a_settings_file_that_cannot_be_read(tmp_path: Path) -> None:
     done = adopt([tmp_path], "--adopt-settings", str(tmp_path / "nowhere"))
     assert done.returncode == 2
-    assert "the file of --adopt-settings cannot be used" in done.stderr
+    assert "the --adopt-settings file cannot be used" in done.stderr

@@ -1,4 +1,4 @@
-"""What is taken over of another broker's folders, and how it is stored."""
+"""Taking over the folders of another broker, and storing the result."""
 
 from __future__ import annotations
 
@@ -150,8 +150,8 @@ def test_what_is_no_folder_of_a_topic_is_left_alone(kraft: Path) -> None:
         f"{kraft}/my-future: it is no partition's folder",
         f"{kraft}/to-delete: it is no partition's folder",
         f"{kraft}/x y-0: it is no partition's folder",
-        f"{kraft}/a-2: of another topic of the same name",
-        f"{kraft}/b-1: of another topic of the same name",
+        f"{kraft}/a-2: it belongs to another topic with the same name",
+        f"{kraft}/b-1: it belongs to another topic with the same name",
     ]
 
 
@@ -164,11 +164,11 @@ def test_replicas_of_other_brokers(tmp_path: Path) -> None:
     adoption = plan(log_dir)
     (taken,) = adoption.topics
     assert taken.remarks == [
-        "partition 0 was on brokers 2, 1, 3, it is on 1 alone from now on",
+        "partition 0 was on brokers 2, 1, 3; from now on it is only on 1",
         "partition 0: this broker's copy was NOT in sync (2, 3 were)",
-        "partition 1 is on brokers 2, 3 only: it begins EMPTY here",
+        "partition 1 is only on brokers 2, 3: it starts EMPTY here",
     ]
-    assert adoption.left_alone == ["topic b: it is on other brokers only"]
+    assert adoption.left_alone == ["topic b: it is only on other brokers"]
     assert [each.replicas for each in store(adoption).cache.topics["a"].partitions] == [[1], [1], [1]]
 
 
@@ -208,7 +208,7 @@ def test_folders_of_others_are_refused(kraft: Path, tmp_path: Path) -> None:
 def test_the_metadata_log_may_have_a_directory_of_its_own(kraft: Path, tmp_path: Path) -> None:
     (tmp_path / "meta").mkdir()
     (kraft / METADATA_FOLDER).rename(tmp_path / "meta" / METADATA_FOLDER)
-    with pytest.raises(AdoptionRefused, match=r"set metadata.log.dir to its place, or give --adopt-settings FILE"):
+    with pytest.raises(AdoptionRefused, match=r"set metadata.log.dir to its directory, or give --adopt-settings FILE"):
         plan(kraft)
     assert len(plan(kraft, metadata_dir=tmp_path / "meta").topics) == 2
 
@@ -227,7 +227,7 @@ def test_settings_that_we_do_not_have(kraft: Path) -> None:
     assert b.remarks[0] == "left out: kafka-cy has no setting message.format.version (it was '3.0')"
     assert b.remarks[1].startswith("left out: ")
     assert a.configs == UNLIMITED
-    assert a.remarks[-1] == "nothing of it is deleted or compacted until cleanup.policy and retention are set"
+    assert a.remarks[-1] == "none of its records are deleted or compacted until cleanup.policy and retention are set"
 
 
 # -- folders without metadata --
@@ -249,7 +249,7 @@ def test_without_settings_nothing_is_ever_removed(zookeeper: Path) -> None:
         "old": UNLIMITED,
         "orders": UNLIMITED,
     }
-    assert all("its settings are not known" in each.remarks[0] for each in adoption.topics[1:])
+    assert all("its settings are unknown" in each.remarks[0] for each in adoption.topics[1:])
     cluster = store(adoption)
     assert cluster.cache.topic_config("orders") == UNLIMITED
     assert cluster.cache.topics["orders"].id == UUID(int=len("orders"))
@@ -264,7 +264,7 @@ def test_settings_from_a_file(zookeeper: Path) -> None:
     adoption = plan(zookeeper, described=described)
     orders = adoption.topics[-1]
     assert (orders.name, orders.configs, len(orders.leader_epochs)) == ("orders", {"cleanup.policy": "compact"}, 4)
-    assert orders.remarks == [f"partition {i} has no folder here: it begins EMPTY" for i in (2, 3)]
+    assert orders.remarks == [f"partition {i} has no folder here: it starts EMPTY" for i in (2, 3)]
     assert adoption.topics[1].configs == {}
     assert adoption.left_alone == ["topic elsewhere: it has no folder here"]
     obstacles = plan(zookeeper, described={"orders": DescribedTopic(1, {})}).obstacles

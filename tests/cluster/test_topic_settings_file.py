@@ -32,10 +32,10 @@ def test_kafkas_output_and_lines_written_by_hand() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "no line that begins with 'Topic:'"),
+        ("", "no line that starts with 'Topic:'"),
         ("Topic: a\nTopic: a", "line 2 describes topic a a second time"),
-        ("Topic: a PartitionCount: 0", "0 is no number of partitions"),
-        ("Topic: a PartitionCount: two", "two is no number of partitions"),
+        ("Topic: a PartitionCount: 0", "0 is not a number of partitions"),
+        ("Topic: a PartitionCount: two", "two is not a number of partitions"),
         ("Topic: a Configs: compact", "line 1: 'compact' is not KEY=VALUE"),
     ],
 )

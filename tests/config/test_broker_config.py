@@ -70,8 +70,8 @@ def test_warnings_of_listeners_keys() -> None:
         }
     )
     assert config.warnings == [
-        "configuration key listener.name.INNER.ssl.client.auth: no listener is called INNER, only controller, inner",
-        "configuration key listener.name.outer.ssl.client.auth: no listener is called outer, only controller, inner",
+        "configuration key listener.name.INNER.ssl.client.auth: there is no listener INNER; the listeners are controller, inner",
+        "configuration key listener.name.outer.ssl.client.auth: there is no listener outer; the listeners are controller, inner",
         "unknown configuration key listener.name.inner.ssl.cleint.auth",
     ]
 
@@ -172,7 +172,7 @@ def test_settings_that_stop_the_start(settings: dict[str, str]) -> None:
 
 
 def test_sasl_is_refused_with_a_sentence() -> None:
-    with pytest.raises(ConfigError, match="SASL_SSL, which this version does not speak yet"):
+    with pytest.raises(ConfigError, match="SASL_SSL, which this version does not support yet"):
         BrokerConfig({"listeners": "SASL_SSL://h:1"})
 
 

@@ -236,4 +236,4 @@ def test_num_network_threads_is_how_many_reactors_run(tmp_path: Path) -> None:
             counts[asked] = len(list(Path(f"/proc/{broker.pid}/task").iterdir()))
             logged = broker.log_text()
     assert counts[5] - counts[1] == 4
-    assert counts[100] - counts[1] == 62 and "num.network.threads is more than can run" in logged
+    assert counts[100] - counts[1] == 62 and "num.network.threads is above the maximum" in logged

@@ -225,7 +225,7 @@ def test_errors_are_named() -> None:
 
 @pytest.mark.parametrize("record", [[b"k", b"v", 1, (), -1], (b"k", b"v", 1, ())], ids=["list", "short"])
 def test_what_is_no_record_is_not_written(record: Any) -> None:
-    with pytest.raises(TypeError, match="a record is a tuple of 5 fields"):
+    with pytest.raises(TypeError, match="a record must be a tuple of 5 fields"):
         build_batch([record])
 
 

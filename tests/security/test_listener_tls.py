@@ -59,7 +59,7 @@ def test_forms_of_keys(tmp_path: Path, form: str) -> None:
     settings = {"ssl.keystore.type": "PEM", "ssl.keystore.location": store}
     if form == "encrypted":
         for password in ({}, {"ssl.key.password": "wrong"}):
-            with pytest.raises(ConfigError, match=r"ssl\.keystore\.location: SSL: no private key can be read"):
+            with pytest.raises(ConfigError, match=r"ssl\.keystore\.location: SSL: the private key cannot be read"):
                 made({**settings, **password})
         settings["ssl.key.password"] = PASSWORD
     assert made(settings) != b""
@@ -120,7 +120,7 @@ def wrong(authority: Authority) -> dict[str, tuple[dict[str, object], str]]:
         " ssl.keystore.location": ({**pem, "ssl.keystore.location": "/nowhere"}, "No such file"),
         "  ssl.keystore.location": ({**pem, "ssl.keystore.location": "/"}, "Is a directory"),
         "      ssl.keystore.location": ({**pem, "ssl.keystore.location": huge}, "it is larger"),
-        "   ssl.keystore.location": ({**pem, "ssl.keystore.location": authority.trusted}, "no private key"),
+        "   ssl.keystore.location": ({**pem, "ssl.keystore.location": authority.trusted}, "the private key cannot be read"),
         "    ssl.keystore.location": ({"ssl.keystore.location": jks, "ssl.keystore.password": "x"}, "keytool"),
         "     ssl.keystore.location": ({"ssl.keystore.location": store, "ssl.keystore.password": "x"}, "password is"),
         "ssl.truststore.password": ({**file_trust, "ssl.truststore.password": "x"}, "cannot be specified for PEM"),

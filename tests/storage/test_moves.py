@@ -197,7 +197,7 @@ def test_a_rename_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fa
     for _ in range(10):
         partition.append(batch())
     logs.move("t", 0, str(tmp_path / "d2"))
-    wait_until(lambda: any("work of the log manager failed" in line for line in lines), "the failure")
+    wait_until(lambda: any("a task of the log manager failed" in line for line in lines), "the failure")
     wait_until(lambda: partition.state == 0, "the partition serves")
     assert partition.append(batch()) == 10
     assert partition.log.directory == f"{tmp_path}/{'d1' if failing == 't-0' else 'd2'}/t-0"
@@ -344,7 +344,7 @@ def test_memory_runs_out_in_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(log_moves.LogMoves, "_put_in_place", fail)
     logs.move("t", 0, str(tmp_path / "d2"))
-    wait_until(lambda: any("work of the log manager failed" in line for line in lines), "the failure")
+    wait_until(lambda: any("a task of the log manager failed" in line for line in lines), "the failure")
     assert partition.append(batch()) == 0 and not list(tmp_path.glob("d2/t-0*"))
     logs.shutdown()
 
@@ -358,7 +358,7 @@ def test_a_new_name_that_is_not_durable(tmp_path: Path, monkeypatch: pytest.Monk
     logs.create("t", 0, TOPIC_ID, log_dir=str(tmp_path / "d1")).append(batch())
     monkeypatch.setattr(logs._hosted, "sync_directory", lambda path: False)
     logs.move("t", 0, str(tmp_path / "d2"))
-    wait_until(lambda: any("work of the log manager failed" in line for line in lines), "the failure")
+    wait_until(lambda: any("a task of the log manager failed" in line for line in lines), "the failure")
     assert len(removed) == 1 and removed[0].endswith("-future") and not (tmp_path / "d2/t-0").exists()
     assert logs.partitions["t", 0].append(batch()) == 1
     logs.shutdown()
