@@ -1,13 +1,13 @@
-# make build   the virtual environment .venv with the command kafka-cy in it
-# make run     start a broker on 127.0.0.1:9092 (make run ARGS="my.properties --override num.partitions=3")
-# make stack   a broker with ZooKeeper, Prometheus, Alertmanager and a demo load around it (docker-compose.yml without docker)
-# make test    lint, types, tests
-# make fuzz    decoders under the address sanitizer (FUZZ_SECONDS=120)
-# make races   what threads share under the thread sanitizer (PYTEST_ARGS="-k image")
-# make conformance  Apache Kafka's own integration tests against this broker (ARGS="--tests '^producer '"); docs/conformance.md
-# make bench        speed beside Apache Kafka and as things grow, in under five minutes; results in build/bench
-# make bench-full   the same at length, in half an hour; results in bench/results, and bench/RESULTS.md out of them
-# make bench-micro  records, indexes and log, each beside the obvious alternative
+# make build        create the virtual environment .venv with the command kafka-cy
+# make run          start a broker on 127.0.0.1:9092 (make run ARGS="my.properties --override num.partitions=3")
+# make stack        start a broker with ZooKeeper, Prometheus, Alertmanager and a demo load (docker-compose.yml without docker)
+# make test         run the linters, the type checker and the tests
+# make fuzz         test the decoders with the address sanitizer (FUZZ_SECONDS=120)
+# make races        test shared memory with the thread sanitizer (PYTEST_ARGS="-k image")
+# make conformance  run Apache Kafka's own integration tests (ARGS="--tests '^producer '"); see docs/conformance.md
+# make bench        measure speed and scaling, compared with Apache Kafka, in under five minutes; results in build/bench
+# make bench-full   the same with longer runs, in half an hour; results in bench/results, summarized in bench/RESULTS.md
+# make bench-micro  compare records, indexes and the log with the obvious alternatives
 
 SHELL := /bin/bash
 PYTHON ?= python3

@@ -1,11 +1,11 @@
-"""Builds the Cython extensions of kafka-cy; everything else about the package stands in pyproject.toml.
+"""Builds the Cython extensions of kafka-cy; pyproject.toml has everything else about the package.
 
 Environment:
   KAFKA_CY_PACKAGES=records,storage   build only these sub-packages
   KAFKA_CY_SANITIZE=address|thread    instrumented build under build/<sanitizer>/ (`python setup.py build`)
 
-A file is built again only when it, or a .pxd that it cimports, changed. A Cython performance hint in a hot package
-(code that must never need the GIL) fails the build.
+A file is rebuilt only when it changes, or a .pxd that it cimports. A Cython performance hint in a hot package (code that
+must never need the GIL) fails the build.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def chosen_packages() -> list[str]:
     chosen = [name for name in os.environ.get("KAFKA_CY_PACKAGES", "").split(",") if name]
     unknown = sorted(set(chosen) - set(PACKAGES))
     if unknown:
-        sys.exit(f"KAFKA_CY_PACKAGES: no extensions in {', '.join(unknown)}; there are {', '.join(PACKAGES)}")
+        sys.exit(f"KAFKA_CY_PACKAGES: no extensions in {', '.join(unknown)}; packages with extensions: {', '.join(PACKAGES)}")
     return sorted(chosen or PACKAGES)
 
 
@@ -80,7 +80,7 @@ def extensions(packages: list[str]) -> list[Extension]:
 
 @contextlib.contextmanager
 def build_locks(packages: list[str]) -> Iterator[None]:
-    """One build at a time per sub-package: two at once would write the same files."""
+    """Allow only one build at a time per sub-package, because two builds would write the same files."""
     build_base.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
         for package in packages:
@@ -91,7 +91,7 @@ def build_locks(packages: list[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stderr_copy() -> Iterator[list[str]]:
-    """Let stderr of this process and its children pass, and give what was written as the list's one item."""
+    """Pass stderr of this process and its children through, and put the written text into the list."""
     text: list[str] = []
     saved = os.dup(2)
     with tempfile.TemporaryFile() as copy:
@@ -109,7 +109,7 @@ def stderr_copy() -> Iterator[list[str]]:
 
 
 def translate(packages: list[str]) -> list[Extension]:
-    """Cython to C. The translation of a file with a hint is removed again, so that the next build stops as well."""
+    """Translate Cython to C. The C file of a source with a hint is removed, so that the next build fails as well."""
     started = time.time()
     with stderr_copy() as messages:
         result = cythonize(
@@ -126,7 +126,7 @@ def translate(packages: list[str]) -> list[Extension]:
 
 
 class BuildExtensions(build_ext):
-    """build_ext that translates late (so that `sdist` and `--help` need no compiler) and compiles in parallel."""
+    """A build_ext that translates late (so that `sdist` and `--help` need no compiler) and compiles in parallel."""
 
     def run(self) -> None:
         packages = chosen_packages()

@@ -1,10 +1,10 @@
-"""The latency of a quiet client beside clients that make a broker work hard. Prints a table; see docs/benchmarks.md.
+"""Measures the latency of a quiet client next to clients that load the broker heavily. Prints a table; see docs/benchmarks.md.
 
     .venv/bin/python bench/beside.py [SECONDS for each row]
 
-The quiet client produces 100 bytes with acks=1 and fetches them, 100 times a second, from a process of its own. Beside it
-one kind of neighbour after the other works, each in three processes. Each row has a baseline without a neighbour, measured just
-before it with the same broker: on a loaded machine only the difference says something.
+The quiet client produces 100 bytes with acks=1 and fetches them, 100 times per second, in a separate process. Each row has
+one kind of neighbour, which works in three processes. Each row also has a baseline without a neighbour, measured immediately
+before it with the same broker: on a loaded machine, only the difference is meaningful.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def connect(port: int) -> socket.socket:
 
 
 def quiet(port: int, seconds: float, results: multiprocessing.Queue[list[float]]) -> None:
-    """Seconds of each produce and of each fetch."""
+    """Put the seconds of each produce and of each fetch into `results`."""
     client = connect(port)
     request = produce_request("quiet", build_batch([Record(value=b"v" * 100)]))
     taken = []

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every part of the benchmark, one after the other, and a page of the results. Usage: scripts/bench.sh VENV quick|full
-# Ctrl-C ends the part that runs and the whole, and keeps what was measured; a part that fails does not keep the others.
+# Runs all parts of the benchmark one after the other and writes a page of the results. Usage: scripts/bench.sh VENV quick|full
+# Ctrl-C ends the whole run and keeps what was measured. After a part fails, the next parts still run.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 venv=$1 form=$2
@@ -36,7 +36,7 @@ full)
 esac
 
 mkdir -p "$folder"
-trap : INT # the part that runs gets it as well, and writes what it has
+trap : INT # the running part gets the signal as well and writes its results
 status=0 done=()
 for part in "${parts[@]}"; do
     read -r -a words <<<"${part#*:}"
@@ -48,7 +48,7 @@ for part in "${parts[@]}"; do
     [ "$code" = "$interrupted" ] && break
     done+=("$file")
 done
-if [ ${#done[@]} = ${#parts[@]} ]; then # what is left is of a time when there were other parts
+if [ ${#done[@]} = ${#parts[@]} ]; then # other files come from earlier versions with other parts
     for file in "$folder"/*.json; do
         [[ " ${done[*]} " == *" $file "* ]] || rm "$file"
     done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the virtual environment and the extensions. Usage: scripts/build.sh PYTHON VENV [test]
+# Creates the virtual environment and builds the extensions. Usage: scripts/build.sh PYTHON VENV [test]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$1 venv=$2 extra=${3:-}
@@ -33,11 +33,11 @@ install_debian_packages "kafka-cy cannot be built"
 stamp=$venv/.installed${extra:+-$extra}
 if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
     echo "installing kafka-cy in $venv"
-    # The build tools live in the environment, so that a later build of one changed file needs no download.
+    # The build tools are installed in the environment, so that a later build of one changed file needs no download.
     "$venv/bin/python" -m pip install -q --disable-pip-version-check --upgrade 'setuptools>=68' wheel 'cython==3.3.1'
     KAFKA_CY_PACKAGES=${KAFKA_CY_PACKAGES:-} "$venv/bin/python" -m pip install -q --disable-pip-version-check \
         --no-build-isolation --config-settings editable_mode=compat -e ".${extra:+[$extra]}"
     touch "$stamp"
 fi
 "$venv/bin/python" setup.py -q build_ext --inplace
-"$venv/bin/python" -m compileall -q kafka_cy # or the first start would do it
+"$venv/bin/python" -m compileall -q kafka_cy # otherwise the first start would do it

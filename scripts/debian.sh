@@ -1,10 +1,10 @@
-# To be sourced: collect missing things in the array `needed`, then install them (Debian, root) or name them.
+# Source this file. Collect missing packages in the array `needed`, then install them (Debian, as root) or print their names.
 
 need_command() { command -v "$1" >/dev/null 2>&1 || needed+=("$2"); }
 
 need_file() { [ -e "$1" ] || needed+=("$2"); }
 
-need_header() { # a header the compiler finds; without a compiler, one in the usual folder
+need_header() { # asks the compiler for the header; without a compiler, looks in the usual folder
     if command -v gcc >/dev/null 2>&1; then
         echo "#include <$1>" | gcc -E -x c - >/dev/null 2>&1 || needed+=("$2")
     else
@@ -12,7 +12,7 @@ need_header() { # a header the compiler finds; without a compiler, one in the us
     fi
 }
 
-install_debian_packages() { # $1: what cannot be done without them
+install_debian_packages() { # $1: the consequence of missing packages
     [ ${#needed[@]} -gt 0 ] || return 0
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
         echo "$1: these Debian packages are missing: ${needed[*]} (as root: apt-get install ${needed[*]})" >&2

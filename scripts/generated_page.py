@@ -1,4 +1,4 @@
-"""What the scripts that generate a page of docs/ share."""
+"""Shared by the scripts that generate a page in docs/."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_or_check(target: Path, text: str) -> int:
-    """Write the page and return 0. With --check, return 0 if the page is current, else say so and return 1."""
+    """Write the page and return 0. With --check, return 0 if the page is current; otherwise print a message and return 1."""
     if "--check" not in sys.argv[1:]:
         target.write_text(text)
         return 0

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Foreign programs that the tests use: kcat, Apache Kafka's Java tools, kafkajs; Prometheus, its Pushgateway,
-# Alertmanager, ZooKeeper.
-# What cannot be had is named; its tests are skipped (in CI they fail).
+# Installs third-party programs that the tests use: kcat, Apache Kafka's Java tools, kafkajs, Prometheus, its Pushgateway,
+# Alertmanager, ZooKeeper and the OpenTelemetry collector.
+# The script prints the names of programs that it cannot install; their tests are skipped (in CI they fail).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/debian.sh
@@ -18,9 +18,9 @@ scripts/install-stack-tools.sh || true
 scripts/install-kafka.sh || true
 
 if [ ! -d tests/interop/js/node_modules/kafkajs ] && command -v npm >/dev/null; then
-    echo "fetching kafkajs (npm)"
+    echo "downloading kafkajs (npm)"
     (cd tests/interop/js && npm install --no-audit --no-fund --silent) ||
-        echo "kafkajs could not be fetched: its tests will be skipped" >&2
+        echo "kafkajs could not be downloaded: its tests will be skipped" >&2
 fi
 if [ ! -x .cache/otelcol/otelcol-test ] && command -v go >/dev/null; then
     echo "building the OpenTelemetry collector (Go)"

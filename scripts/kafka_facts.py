@@ -1,10 +1,10 @@
-"""Facts about Apache Kafka 4.3.1 beside which docs/compatibility.md shows kafka-cy. Data only."""
+"""Facts about Apache Kafka 4.3.1, with which docs/compatibility.md compares kafka-cy. Data only."""
 
 from typing import Final, NamedTuple
 
 
 class Api(NamedTuple):
-    """An API of Apache Kafka: its key, name and versions. `of_controllers`: clients of a broker cannot call it."""
+    """An API of Apache Kafka: its key, name and versions. `of_controllers`: only controllers serve it."""
 
     key: int
     name: str
@@ -14,7 +14,7 @@ class Api(NamedTuple):
 
 
 class Kip(NamedTuple):
-    """A Kafka improvement proposal that a client can see: "yes", "partly" or "no", and why not or in what way."""
+    """A Kafka improvement proposal that a client can see: "yes", "partly" or "no", with an explanation."""
 
     number: int
     title: str
@@ -22,7 +22,7 @@ class Kip(NamedTuple):
     note: str = ""
 
 
-#: From Kafka's ApiKeys, versions without the unstable ones. APIs of ZooKeeper's time, which 4.x has removed, are left out.
+#: From Kafka's ApiKeys, without unstable versions and without the ZooKeeper-era APIs that 4.x has removed.
 APIS: Final[tuple[Api, ...]] = (
     Api(0, "Produce", 3, 13),
     Api(1, "Fetch", 4, 18),
@@ -120,7 +120,8 @@ _SASL: Final = "SASL is not supported yet"
 _ACLS: Final = "there is no authorizer yet"
 _TRANSACTIONS: Final = "transactions are not supported yet"
 
-#: What a client of the protocol can see. Left out: changes of Java clients, tools, Connect, Streams and controllers only.
+#: KIPs that a client of the protocol can see. KIPs that change only Java clients, tools, Connect, Streams or controllers
+#: are left out.
 KIPS: Final[tuple[Kip, ...]] = (
     Kip(4, "Admin APIs for topics, groups and configurations", "yes"),
     Kip(13, "Client quotas", "no", _QUOTAS),

@@ -6,17 +6,18 @@ venv=$PWD/$1
 shift
 KAFKA_CY_SANITIZE=thread "$venv/bin/python" setup.py -q build
 library=$(echo "$PWD"/build/thread/lib.*)
-# The runtime must be preloaded, as Python itself is not instrumented. Ordinary extensions under it give false reports: it
-# sees their memcpy and free but not their atomics. So all of ours must come from the build above, the tests' own included.
+# Python itself is not instrumented, so the runtime must be preloaded. Extensions that are not instrumented cause false
+# reports: the runtime sees their memcpy and free but not their atomics. So all our extensions, including those of the tests,
+# must come from the build above.
 export LD_PRELOAD TSAN_OPTIONS PROBE_CFLAGS PYTHONPATH
 LD_PRELOAD=$(gcc -print-file-name=libtsan.so)
 TSAN_OPTIONS=report_signal_unsafe=0:exitcode=66
 PROBE_CFLAGS="-fsanitize=thread -fno-omit-frame-pointer"
 PYTHONPATH=$library
-cd build/thread # not the root of the project: there `import kafka_cy` would find the ordinary build
+cd build/thread # not the root of the project, where `import kafka_cy` would find the ordinary build
 "$venv/bin/python" -c "import sys, kafka_cy; sys.exit(not kafka_cy.__file__.startswith('$library/'))"
-# Left out: a test that counts touched pages, of which the sanitizer has its own; and one in which Python's collector closes
-# the listeners of a forgotten server while its reactors still watch them, a race of descriptors that is its subject.
+# Two tests are left out. One counts touched pages, and the sanitizer touches pages of its own. In the other, Python's garbage
+# collector closes the listeners of a forgotten server while its reactors still watch them; that race is its subject.
 exec "$venv/bin/python" -m pytest -p no:cacheprovider --capture=sys -c ../../pyproject.toml --rootdir ../.. \
 	--deselect tests/network/test_requests.py::test_a_large_frame_is_copied_a_few_times_only \
 	--deselect tests/network/test_stop.py::test_a_server_that_is_garbage_in_a_cycle_stops \

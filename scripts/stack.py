@@ -1,8 +1,8 @@
 """`make stack`: the services of docker-compose.yml as plain processes on this machine. Ctrl-C stops them all.
 
-Commands, mounted files and order come from docker-compose.yml, so that the two cannot drift apart: files are copied to
-data/stack/etc with the containers' paths, names and ports replaced by this machine's. Grafana and the OpenTelemetry
-collector, for which Debian has no package, are left out.
+The commands, mounted files and start order come from docker-compose.yml, so that the two cannot diverge. Files are copied to
+data/stack/etc, with the paths, names and ports of the containers replaced by those of this machine. Grafana and the
+OpenTelemetry collector are left out because Debian has no package for them.
 
 Usage: stack.py [--folder FOLDER] [--port CONTAINER_PORT=PORT]... [--without SERVICE]... [--scrape-interval SECONDS]
 """
@@ -35,8 +35,11 @@ class StackError(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """How a container's command is run here: the programs to try in place of its first word, the Debian package they
-    come from, the container port that answers once it is up (None: nothing listens), and whether it has metrics."""
+    """How the command of a container runs on this machine.
+
+    `names`: the programs to try in place of the first word of the command. `package`: their Debian package. `port`: the
+    container port that accepts connections once the program is ready (None: it has no port).
+    """
 
     names: tuple[str, ...]
     package: str
@@ -56,7 +59,7 @@ ZOOKEEPER_MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 
 
 class Stack:
-    """The processes. Used by one thread; `stop` may be called at any time after `prepare`."""
+    """The processes of the stack. Used by one thread; `stop` may be called at any time after `prepare`."""
 
     def __init__(self, folder: Path, ports: dict[int, int], without: set[str], scrape_seconds: int | None) -> None:
         compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -68,7 +71,7 @@ class Stack:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def _in_order(self) -> list[str]:
-        """Services, those that others depend on first."""
+        """The services; dependencies come first."""
         ordered: list[str] = []
 
         def add(name: str) -> None:
@@ -82,13 +85,13 @@ class Stack:
         return ordered
 
     def port(self, container_port: int) -> int:
-        """Where a container's port is on this machine."""
+        """The port on this machine that corresponds to a container port."""
         return self.ports.get(container_port, container_port)
 
-    # -- what containers see, as this machine sees it --
+    # -- translation from containers to this machine --
 
     def translated(self, text: str) -> str:
-        """Addresses of containers (`kafka:19092`, `0.0.0.0:9404`) as addresses of this machine."""
+        """Replace container addresses (`kafka:19092`, `0.0.0.0:9404`) with addresses of this machine."""
         hosts = "|".join((*self.services, r"0\.0\.0\.0", r"127\.0\.0\.1"))
         return re.sub(
             rf"(?<![\w.-])(?:{hosts}):(\d+)\b", lambda match: f"127.0.0.1:{self.port(int(match[1]))}", text
@@ -107,7 +110,7 @@ class Stack:
         target.write_text(text)
 
     def mount(self, name: str) -> dict[str, Path]:
-        """Make the service's files and folders here; where each path of its container is."""
+        """Create the files and folders of the service; return the local path for each path in its container."""
         mounted: dict[str, Path] = {}
         for volume in self.services[name].get("volumes", ()):
             source, target = volume.split(":")[:2]
@@ -125,25 +128,25 @@ class Stack:
         return mounted
 
     def _located(self, text: str, mounted: dict[str, Path]) -> str:
-        """`text` with the container's paths replaced by ours, and its addresses."""
+        """Replace container paths and addresses in `text` with those of this machine."""
         for target in sorted(mounted, key=len, reverse=True):
             text = re.sub(rf"(?<![\w/.]){re.escape(target)}(?=[/\s]|$)", str(mounted[target]), text, flags=re.MULTILINE)
         return self.translated(text)
 
     def _settings(self, name: str, text: str) -> str:
-        """Settings that are not addresses: how often Prometheus looks, and ZooKeeper's."""
+        """Adapt settings that are not addresses: Prometheus' intervals, and settings of ZooKeeper."""
         if name == "prometheus" and self.scrape_seconds is not None:
             intervals = r"\b((?:scrape|evaluation)_(?:interval|timeout)): \w+"
             return re.sub(intervals, rf"\1: {self.scrape_seconds}s", text)
         if name != "zookeeper":
             return text
-        # Debian's package is without the provider of metrics.
+        # Debian's package lacks the metrics provider.
         text = re.sub(r"^metricsProvider\..*\n", "", text, flags=re.MULTILINE)
         text = re.sub(r"^clientPortAddress=.*$", "clientPortAddress=127.0.0.1", text, flags=re.MULTILINE)
         return re.sub(r"^clientPort=.*$", f"clientPort={self.port(2181)}", text, flags=re.MULTILINE)
 
     def command(self, name: str, mounted: dict[str, Path]) -> list[str]:
-        """The container's command for this machine; raises StackError for a program that is not there."""
+        """The command of the container, adapted to this machine. Raises StackError if a program is missing."""
         program = PROGRAMS[name]
         found = next((path for each in program.names if (path := shutil.which(each))), None)
         if found is None or (name == "zookeeper" and not ZOOKEEPER_JAR.exists()):
@@ -156,7 +159,7 @@ class Stack:
     # -- life --
 
     def start(self) -> None:
-        """Start one after the other, each when those before it answer; raises StackError."""
+        """Start the services in order; each starts once the previous one answers. Raises StackError."""
         commands = {name: self.command(name, self.mount(name)) for name in self.chosen}
         for name in self.chosen:
             port = PROGRAMS[name].port
@@ -164,7 +167,7 @@ class Stack:
                 raise StackError(f"Port {self.port(port)} of {name} is taken (--port {port}=PORT).")
         for name, command in commands.items():
             with (self.folder / f"{name}.log").open("ab") as log:
-                # A session of its own: Ctrl-C reaches this script alone, which stops them in order.
+                # With a new session, Ctrl-C reaches only this script, which stops the processes in order.
                 self.running[name] = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True
                 )
@@ -191,7 +194,7 @@ class Stack:
         return f"{lines[-1] if lines else 'it wrote nothing'} ({log})"
 
     def stop(self) -> None:
-        """Stop all, the last one first; one that does not end in time is killed."""
+        """Stop all processes in reverse order; kill those that do not end in time."""
         for process in reversed(self.running.values()):
             process.terminate()
             try:
@@ -202,7 +205,7 @@ class Stack:
         self.running.clear()
 
     def addresses(self) -> str:
-        """What is where, a line for each service."""
+        """The addresses and files of the services, one line per service."""
         lines = []
         for name in self.chosen:
             for mapping in self.services[name].get("ports", ()):
@@ -224,7 +227,7 @@ def _stop_on_signal(*_: object) -> None:
 
 
 def main() -> int:
-    """Run until Ctrl-C or SIGTERM; exit code 1 when something cannot start or ends by itself."""
+    """Run until Ctrl-C or SIGTERM. The exit code is 1 when a process cannot start or ends by itself."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, default=ROOT / "data" / "stack", help="data, logs and configuration")
     parser.add_argument("--port", action="append", default=[], metavar="CONTAINER_PORT=PORT")

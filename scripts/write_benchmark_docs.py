@@ -16,7 +16,7 @@ MARK = "<!-- From here on written by scripts/write_benchmark_docs.py from the co
 
 
 def main() -> int:
-    """Write the page, or with --check say whether it is fresh."""
+    """Write the page. With --check, only check that the page is current."""
     before = TARGET.read_text()
     text = before.partition(MARK)[0] + MARK + "".join(section(name, each) for name, each in all_commands())
     if "--check" in sys.argv[1:]:
@@ -28,7 +28,7 @@ def main() -> int:
 
 
 def all_commands() -> Iterator[tuple[str, click.Command]]:
-    """(name, command) of every command of the bench."""
+    """(name, command) of every `bench` command."""
     context = click.Context(commands)
     for name in commands.list_commands(context):
         command = commands.get_command(context, name)
@@ -37,7 +37,7 @@ def all_commands() -> Iterator[tuple[str, click.Command]]:
 
 
 def section(name: str, command: click.Command) -> str:
-    """Usage, help and options of one command."""
+    """The usage, help text and options of one command."""
     context = click.Context(command, info_name=f"kafka-cy bench {name}")
     pieces = " ".join(command.collect_usage_pieces(context))
     rows = [
@@ -51,7 +51,7 @@ def section(name: str, command: click.Command) -> str:
 
 
 def cell(text: str) -> str:
-    """A text in a table."""
+    """A text, escaped for a table."""
     return " ".join(text.split()).replace("|", "\\|")
 
 

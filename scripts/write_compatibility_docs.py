@@ -21,7 +21,7 @@ INTRODUCTION = """# Compatibility with Apache Kafka
 Apache Kafka 4.3.1. [configuration.md](configuration.md) explains each configuration key.
 """
 
-#: Where kafka-cy answers otherwise than Kafka on purpose. What is missing stands in the tables below.
+#: Intentional differences between kafka-cy and Kafka. The tables below list what is missing.
 DIFFERENCES = """## Differences from Apache Kafka
 
 Where both answer the same request, kafka-cy gives Kafka's answer, with these exceptions:
@@ -85,7 +85,7 @@ def _versions(api: Api) -> str:
 def _our_versions(api: Api, ours: ApiRange | None) -> tuple[str, str]:
     if ours is None:
         return "", "between controllers and brokers only" if api.of_controllers else "not supported"
-    if api.name == "Produce":  # its range is advertised from 0 on, as Kafka's, for old clients' tests of features
+    if api.name == "Produce":  # its advertised range starts at 0, like Kafka's, because old clients derive features from it
         return _versions(api), "all versions"
     versions = f"{ours.version_min}-{ours.version_max}"
     return versions, "all versions" if versions == _versions(api) else "not all versions"

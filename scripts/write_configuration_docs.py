@@ -161,7 +161,7 @@ def _default(key: ConfigKey) -> str:
 
 
 def table(title: str, heads: list[str], rows: list[list[str]], note: str = "") -> str:
-    """Return a section with a Markdown table; `note` stands above it."""
+    """Return a section with a Markdown table; `note` precedes the table."""
     lines = [f"## {title}", "", *([note] if note else []), _row(heads), _row(["---"] * len(heads))]
     lines += [_row(row) for row in rows]
     return "\n".join(lines) + "\n"

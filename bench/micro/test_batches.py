@@ -1,7 +1,7 @@
 """Batches of 100 records of 100 bytes: build, validate and read, with each codec at its library's default level.
 
-confluent-kafka is not here: librdkafka reads and writes batches on its own threads, between a socket and a queue, and
-offers no call for it. Every test checks its result, so that nothing is fast by doing something else.
+confluent-kafka is missing here: librdkafka reads and writes batches on its own threads, between a socket and a queue, and
+has no call for it. Every test checks its result, so that a wrong implementation cannot appear fast.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from kafka_cy.records import Record, build_batch, iterate_batches, validate
 
-#: Codec numbers of the protocol, as the other libraries' constructors want them.
+#: Codec numbers of the protocol, which the constructors of the other libraries take.
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 NOW_MS = 1_700_000_000_000
 OTHERS: dict[str, Any] = {
@@ -64,7 +64,7 @@ def read_by(name: str, data: bytes) -> Rows:
 
 
 def valid_for(name: str, data: bytes) -> bool:
-    """Whether checksum and every record are right: what a broker must know before it appends."""
+    """Whether the checksum and every record are valid: a broker checks this before it appends."""
     if name == "kafka-cy":
         return len(validate(data, now_ms=NOW_MS).data) == len(data)
     batch = OTHERS[name].DefaultRecordBatch(data)

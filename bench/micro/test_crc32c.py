@@ -1,4 +1,4 @@
-"""CRC32C of batches from 64 bytes to 1 MiB. zlib's is another polynomial: it shows what a usual checksum costs."""
+"""CRC32C of batches from 64 bytes to 1 MiB. zlib uses another polynomial; it shows the cost of a common checksum."""
 
 from __future__ import annotations
 

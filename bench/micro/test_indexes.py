@@ -25,7 +25,7 @@ def below(keys: array[int], strictly: bool) -> int:
 
 
 def below_by_numpy(keys: numpy.ndarray, targets: numpy.ndarray, strictly: bool) -> int:
-    """The same, all targets in one call."""
+    """The same with all targets in one call."""
     found = numpy.searchsorted(keys, targets, side="left" if strictly else "right") - 1
     return int(numpy.maximum(found, 0).sum())
 

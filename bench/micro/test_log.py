@@ -1,4 +1,4 @@
-"""Append to and read from a partition's log, beside the bare system calls on a file."""
+"""Appends to and reads from a partition's log, compared with the bare system calls on a file."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from kafka_cy.storage.log import PartitionLog
 SIZES = (100, 16_384)
 BATCHES = 2000
 READ_BYTES = 65_536
-#: As many as fit on any disk (100 MB), and the same number for both.
+#: Number of appends: small enough for any disk (100 MB), and the same for both.
 APPENDS = {"rounds": 5, "iterations": 1000, "warmup_rounds": 1}
 
 
 def batch_of(size: int) -> bytes:
-    """One record of `size` bytes, as it would be appended."""
+    """A batch with one record of `size` bytes, ready to append."""
     return build_batch([Record(value=random.Random(size).randbytes(size), timestamp_ms=1)])
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[PartitionLog]:
-    """An empty log that is closed in the end."""
+    """An empty log, closed at the end."""
     folder = tmp_path / "topic-0"
     folder.mkdir()
     log = PartitionLog(str(folder))
@@ -39,7 +39,7 @@ def log(tmp_path: Path) -> Iterator[PartitionLog]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Iterator[int]:
-    """The descriptor of an empty file."""
+    """The file descriptor of an empty file."""
     descriptor = os.open(tmp_path / "plain", os.O_RDWR | os.O_CREAT | os.O_APPEND)
     yield descriptor
     os.close(descriptor)

@@ -1,4 +1,4 @@
-"""1000 varints of mixed sizes. Ours is the data plane's loop, without the GIL; the others are called one by one."""
+"""1000 varints of mixed sizes. Ours runs as a loop of the data plane, without the GIL; the others are called once per varint."""
 
 from __future__ import annotations
 

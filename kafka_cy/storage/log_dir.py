@@ -132,7 +132,8 @@ def read_identity(log_dir: str, broker_id: int, cluster_id: str | None) -> bool:
     stored_id = properties.get("broker.id", properties.get("node.id"))
     if stored_cluster is not None and cluster_id is not None and stored_cluster != cluster_id:
         raise LogDirError(
-            "other cluster", f"log directory {log_dir} belongs to cluster {stored_cluster}, but this broker belongs to cluster {cluster_id}"
+            "other cluster",
+            f"log directory {log_dir} belongs to cluster {stored_cluster}, but this broker belongs to cluster {cluster_id}",
         )
     if stored_id is not None and stored_id != str(broker_id):
         raise LogDirError(

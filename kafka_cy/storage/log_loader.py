@@ -131,7 +131,7 @@ class LogLoader:
         path = f"{source.log_dir}/{key[0]}-{key[1]}"
         os.rename(source.path, path)
         self._hosted.unsynced.add(source.log_dir)
-        self._hosted.warn("a move between log directories was interrupted: its folder was renamed back", folder=source.path, to=path)
+        self._hosted.warn("an interrupted move between log directories was undone", folder=source.path, to=path)
         self._current[key] = [PartitionFolder(source.log_dir, *key, path, source.topic_id)]
         for folder in folders:
             if folder is not source:
@@ -153,7 +153,7 @@ class LogLoader:
         self._offsets[copy.log_dir, key] = self._offsets_of_move(key, copy, source)
         renamed = self._rename(source, "delete")
         self._hosted.remove_later(renamed, 0)
-        self._hosted.warn("a move between log directories was interrupted and has been completed", folder=copy.path, removed=renamed)
+        self._hosted.warn("an interrupted move between log directories was completed", folder=copy.path, removed=renamed)
         return copy
 
     def _offsets_of_move(self, key: Key, copy: PartitionFolder, source: PartitionFolder) -> Offsets:

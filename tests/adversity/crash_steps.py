@@ -33,7 +33,7 @@ from tests.storage.batches import batch
 CRASHED = 9
 CONFIG = {"retention.ms": -1, "file.delete.delay.ms": 0}
 RECORDS = 10
-KNOWN_LINES = ("a move between log directories was cut off",)
+KNOWN_LINES = ("an interrupted move between log directories was",)
 
 
 class Steps:

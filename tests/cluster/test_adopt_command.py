@@ -186,7 +186,8 @@ def test_what_a_person_has_to_settle_is_refused(tmp_path: Path) -> None:
     write_partition(folder, "sparse", 3, None)
     preview = adopt([folder], "--preview")
     assert preview.returncode == 0
-    assert "PROBLEMS TO SOLVE FIRST (nothing is taken over until then):\n  sparse-0 is missing, but sparse-3 exists" in preview.stdout
+    problems = "PROBLEMS TO SOLVE FIRST (nothing is taken over until then):\n  sparse-0 is missing, but sparse-3 exists"
+    assert problems in preview.stdout
     done = adopt([folder])
     assert done.returncode == 3
     assert "nothing was taken over: sparse-0 is missing" in done.stderr

@@ -179,10 +179,10 @@ def test_a_log_directory_that_is_not_named_is_missed(tmp_path: Path) -> None:
     values = [topic("a", A), partition(A, 0, [1], directories=[here]), partition(A, 1, [1], directories=[unassigned])]
     write_log(log_dir / METADATA_FOLDER, values)
     write_partition(log_dir, "a", 0, A)
-    assert plan(log_dir).topics[0].remarks == ["partition 1 has no folder yet: it begins empty"]
+    assert plan(log_dir).topics[0].remarks == ["partition 1 has no folder yet: it starts empty"]
     write_log(log_dir / METADATA_FOLDER, [*values, partition(A, 2, [1], directories=[away])])
     (obstacle,) = plan(log_dir).obstacles
-    assert re.match(r"a-2 is in a log directory .* not among log.dirs", obstacle)
+    assert re.match(r"a-2 is in a log directory .* not in log.dirs", obstacle)
     write_identity(tmp_path / "d2", directory=away)
     write_partition(tmp_path / "d2", "a", 2, A)
     assert len(plan(log_dir, tmp_path / "d2").topics[0].leader_epochs) == 3
@@ -224,7 +224,7 @@ def test_settings_that_we_do_not_have(kraft: Path) -> None:
     write_log(kraft / METADATA_FOLDER, [*values, *more])
     a, b = plan(kraft).topics
     assert b.configs == {}
-    assert b.remarks[0] == "left out: kafka-cy has no setting message.format.version (it was '3.0')"
+    assert b.remarks[0] == "setting left out: kafka-cy has no setting message.format.version (it was '3.0')"
     assert b.remarks[1].startswith("left out: ")
     assert a.configs == UNLIMITED
     assert a.remarks[-1] == "none of its records are deleted or compacted until cleanup.policy and retention are set"
@@ -276,13 +276,13 @@ def test_missing_partitions_need_a_person(zookeeper: Path) -> None:
     adoption = plan(zookeeper)
     assert "sparse" not in {each.name for each in adoption.topics}
     assert adoption.obstacles == [
-        "sparse-0 is missing, sparse-5 exists: say PartitionCount in --adopt-settings FILE, or move the folders of sparse away"
+        "sparse-0 is missing, but sparse-5 exists: give PartitionCount in --adopt-settings FILE, or move the folders of sparse away"
     ]
 
 
 def test_folders_of_several_topics_of_one_name_need_a_person(zookeeper: Path) -> None:
     write_partition(zookeeper, "orders", 2, UUID(int=99))
-    assert plan(zookeeper).obstacles == ["the folders of orders are those of several topics: move the old ones away"]
+    assert plan(zookeeper).obstacles == ["the folders of orders belong to several topics: move the old ones away"]
 
 
 def test_producer_ids_go_on_above_those_that_were_used(zookeeper: Path) -> None:
@@ -310,7 +310,7 @@ def test_taking_over_again_changes_nothing(golden: Path, tmp_path: Path) -> None
 def test_a_topic_of_ours_is_not_replaced(kraft: Path) -> None:
     adoption = plan(kraft, known={"a": A, "b": UUID(int=9)})
     assert adoption.topics == []
-    assert adoption.left_alone == [f"{kraft}/b-0: kafka-cy has another topic of the same name"]
+    assert adoption.left_alone == [f"{kraft}/b-0: kafka-cy has another topic with the same name"]
 
 
 def test_producer_ids_are_never_set_back(golden: Path) -> None:

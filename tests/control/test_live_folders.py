@@ -238,9 +238,9 @@ def test_a_directory_that_is_not_named_any_more(tmp_path: Path) -> None:
         partitions = admin.list_topics("t", timeout=60).topics["t"].partitions
         assert {partitions[i].leader for i in (0, 1)} == {1}
         broker.terminate()
-        lines = broker.log_text().count("not among log.dirs")
+        lines = broker.log_text().count("no longer in log.dirs")
         broker.start()
-        assert broker.log_text().count("not among log.dirs") == lines
+        assert broker.log_text().count("no longer in log.dirs") == lines
 
 
 def test_directory_ids(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_directory_ids(tmp_path: Path) -> None:
         (tmp_path / "b").rename(tmp_path / "c")
         broker.config["log.dirs"] = f"{tmp_path}/a,{tmp_path}/c"
         broker.start()
-        assert "not among log.dirs" not in broker.log_text()
+        assert "no longer in log.dirs" not in broker.log_text()
         broker.terminate()
         meta = tmp_path / "c/meta.properties"
         meta.write_text("\n".join(line for line in lines if not line.startswith("directory.id=")) + "\n")
