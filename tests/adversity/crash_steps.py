@@ -1,13 +1,13 @@
-"""A program that ends, as by kill -9, before each step to the disk of a change in turn, and starts again after each.
+"""Interrupts a change before each of its steps to the disk, as kill -9 would, and starts the broker again each time.
 
-`python -m tests.adversity.crash_steps SCENARIO FOLDER`: prepares a broker's data, and for n = 1, 2, ... makes the change on
-a copy of it in a process that ends before its n-th step. Then it starts on what is left, ending before the first step of the
-start, the second, and so on, until a start is complete, and looks at what that start has. Prints a line for each n: the
-step's name and what was found. A step is a call of the operating system that changes names, the opening of a log, or a
-transaction of the metadata store. Nothing is lost with the power here, so fsync does nothing.
+`python -m tests.adversity.crash_steps SCENARIO FOLDER` prepares the data of a broker. For n = 1, 2, ... it then makes the
+change on a copy of the data, in a process that ends before its n-th step. After that it starts on the remaining data, again
+ending before the first step of the start, the second, and so on, until a start is complete, and inspects the result. It
+prints one line for each n: the name of the step and the result. A step is a system call that changes names, the opening of a
+log, or a transaction of the metadata store. There is no power loss here, so fsync does nothing.
 """
 
-# The os functions are what is counted.
+# The os functions are counted, so pathlib cannot replace them.
 # ruff: noqa: PTH103, PTH107, PTH119
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KNOWN_LINES = ("an interrupted move between log directories was",)
 
 
 class Steps:
-    """Counts the steps of this process and ends it before the one with the number `end_at`."""
+    """Counts the steps of this process and ends it before step number `end_at`."""
 
     def __init__(self) -> None:
         self.done = 0
@@ -45,7 +45,7 @@ class Steps:
         self.report: Callable[[str], None] = lambda name: None
 
     def before(self, name: str) -> None:
-        """One more step."""
+        """Count one step."""
         self.done += 1
         if self.done == self.end_at:
             self.report(name)
@@ -56,7 +56,7 @@ STEPS = Steps()
 
 
 class SteppingLog(PartitionLog):
-    """Opening, which makes files, and renaming are steps."""
+    """A PartitionLog whose opening (which creates files) and renaming are steps."""
 
     def __init__(self, directory: str, *arguments: Any, **more: Any) -> None:
         STEPS.before(f"after opening {os.path.basename(directory)}")
@@ -69,7 +69,7 @@ class SteppingLog(PartitionLog):
 
 
 def make_steps() -> None:
-    """Have every step counted."""
+    """Patch everything that is a step, so that it is counted."""
     for name in ("rename", "mkdir", "unlink"):
         wrap(name, getattr(os, name))
     os.fsync = lambda fd: None
@@ -84,12 +84,12 @@ def make_steps() -> None:
         persist(store, changes)
 
     EmbeddedStore._persist = persist_in_steps  # type: ignore[method-assign]
-    # The log manager's thread does not run: its work is a part of the scenario, so that the order of steps is always the same.
+    # The thread of the log manager does not run: the scenario does its work, so that the order of the steps is fixed.
     log_upkeep.LogUpkeep.start = lambda upkeep, recovered: None  # type: ignore[method-assign]
 
 
 def wrap(name: str, call: Callable[..., Any]) -> None:
-    """Make a function of `os` a step."""
+    """Turn a function of `os` into a step."""
 
     def step(*arguments: Any, **more: Any) -> Any:
         STEPS.before(f"{name} {' '.join(os.path.basename(str(each)) for each in arguments)}")
@@ -108,13 +108,13 @@ def remove_in_steps(folder: str) -> None:
 
 
 class Publisher:
-    """Takes the metadata images."""
+    """Accepts the metadata images."""
 
     def set_topics(self, images: object, removed: object) -> None:
-        """Nobody reads them."""
+        """Ignored: nothing reads them."""
 
     def publish(self) -> None:
-        """Nobody reads it."""
+        """Ignored: nothing reads it."""
 
 
 class Node:
@@ -139,24 +139,24 @@ class Node:
         self.work()
 
     def fail(self, topic: str, index: int, error: Exception) -> None:
-        """No log may fail."""
+        """Called when a log fails, which must not happen."""
         raise AssertionError(f"{topic}-{index}") from error
 
     def work(self) -> None:
-        """What the log manager's thread does."""
+        """Do the work of the log manager's thread."""
         self.logs._upkeep.moves.run()
         self.logs._upkeep._run_removals()
         self.logs.write_checkpoints()
 
     def write(self, topic: str, records: int = RECORDS) -> None:
-        """Records for every partition of a topic, on disk."""
+        """Write records to every partition of a topic and flush them."""
         for (name, _), partition in self.logs.partitions.items():
             if name == topic:
                 partition.append(batch(records))
                 partition.log.flush()
 
     def found(self) -> str:
-        """All partitions with their log start and end offsets, all other folders, all lines of the log that tell of trouble."""
+        """All partitions with their log start and end offsets, all other folders, and all log lines about problems."""
         topics = {
             f"{topic.name}-{partition.index}" for topic in self.cluster.topics.values() for partition in topic.partitions
         }
@@ -181,7 +181,7 @@ def prepare(folder: Path) -> None:
     node.write("kept")
     node.write("doomed")
     for index in (0, 1):
-        node.logs.partitions["doomed", index].delete_records(8)  # the offsets must not become another log's
+        node.logs.partitions["doomed", index].delete_records(8)  # the offsets must not be taken for those of another log
     node.logs.write_checkpoints()
     node.logs.shutdown()
     node.metadata.store.close()
@@ -208,7 +208,7 @@ def delete_and_create(node: Node) -> None:
 
 
 def move(node: Node) -> None:
-    """kept-0 there and back, with records written in between."""
+    """Move kept-0 to the other directory and back, with records written in between."""
     for records in (RECORDS, 2):
         here = node.logs._hosted.dir_of["kept", 0]
         node.logs.move("kept", 0, next(path for path in node.logs.log_dirs if path != here))
@@ -220,7 +220,7 @@ SCENARIOS = {each.__name__: each for each in (create, add_partitions, delete, de
 
 
 def run_scenario(scenario: str, folder: Path) -> None:
-    """Make the change that `scenario` names; of `first_start` the start itself is the change."""
+    """Make the change named by `scenario`; for `first_start`, the start itself is the change."""
     end_at, STEPS.end_at = STEPS.end_at, STEPS.end_at if scenario == "first_start" else 0
     node = Node(folder)
     if scenario != "first_start":
@@ -241,7 +241,10 @@ def pipe_to_parent() -> Iterator[tuple[int, int]]:
 
 
 def in_child(work: Callable[[], str | None], end_at: int) -> tuple[bool, str]:
-    """Do it in a forked process that ends before step `end_at`. (Did it end there?, the step's name or what `work` returned)"""
+    """Run `work` in a forked process that ends before step `end_at`.
+
+    Returns (whether it ended there, the name of the step or the result of `work`).
+    """
     with pipe_to_parent() as (reading, writing):
         child = os.fork()
         if child == 0:
@@ -272,7 +275,7 @@ def _be_child(work: Callable[[], str | None], end_at: int, writing: int) -> NoRe
 
 
 def start_until_complete(folder: Path) -> str:
-    """Starts that end before their first step, their second, ...; what the first complete one has."""
+    """Start repeatedly, ending before step 1, 2, ...; return the result of the first complete start."""
     for end_at in count(1):
         crashed, text = in_child(lambda: Node(folder).found(), end_at)
         if not crashed:
@@ -281,7 +284,7 @@ def start_until_complete(folder: Path) -> str:
 
 
 def main(scenario: str, folder: Path) -> None:
-    """Print `step: what was found` for every step."""
+    """Print `step: result` for every step."""
     prepared = folder / "prepared"
     prepared.mkdir()
     if scenario != "first_start":

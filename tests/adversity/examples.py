@@ -1,4 +1,4 @@
-"""A valid request of every API and version, encoded by kio: an encoder that shares no code with the broker."""
+"""A valid request for every API and version, encoded by kio, which shares no code with the broker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kio.serial import entity_writer
 from .wire import batch
 
 TOPIC = "target"
-# What keeps a request harmless or quick where 1, "target" or false would not.
+# Values that keep a request harmless or fast where 1, "target" or false would not.
 NAMED: dict[str, Any] = {"max_wait": 1, "timeout": 100, "acks": 1, "max_bytes": 1000, "partition_count": 1}
 
 
@@ -29,7 +29,7 @@ def entity_type(hint: Any) -> Any:
 
 
 def is_array(hint: Any) -> bool:
-    """Whether a field's type is `tuple[X, ...]` or that or None."""
+    """Whether the type of a field is `tuple[X, ...]`, or that or None."""
     return typing.get_origin(hint) is tuple or any(is_array(inner) for inner in typing.get_args(hint))
 
 
@@ -55,7 +55,7 @@ def example_value(kafka_type: str, name: str) -> Any:
 
 
 def example_entity(schema: type) -> Any:
-    """An entity whose arrays have one element; fields with a default that are tagged keep it."""
+    """An entity whose arrays have one element; tagged fields keep their defaults."""
     hints = typing.get_type_hints(schema)
     values: dict[str, Any] = {}
     for field in dataclasses.fields(schema):

@@ -1,4 +1,4 @@
-"""Producers, a reader and a committer that go on through crashes of the broker, and what they know afterwards."""
+"""Producers, a reader and a committer that continue through crashes of the broker and check its data afterwards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OUT_OF_RANGE = 1
 
 
 def contents(data: bytes) -> Iterator[tuple[int, Content]]:
-    """Offset and content of each record of a fetch answer."""
+    """Offset and content of each record in a fetch response."""
     for each in iterate_batches(data, allow_partial=True):
         assert each.crc_matches, each.base_offset
         for record in each.records():
@@ -48,7 +48,7 @@ def read_log(connection: Connection, topic: str, index: int, start: int = 0) -> 
 
 
 class Worker(threading.Thread):
-    """A thread with a connection of its own that it makes anew after each crash. `progress` counts what is done."""
+    """A thread with its own connection, which it reopens after each crash. `progress` counts its steps."""
 
     def __init__(self, port: int) -> None:
         super().__init__(daemon=True)
@@ -61,7 +61,7 @@ class Worker(threading.Thread):
         self.up.set()
 
     def run(self) -> None:
-        """Work until `finish`; an unexpected fault is kept for it."""
+        """Work until `finish` is called, which raises unexpected errors."""
         try:
             while self.running:
                 self.up.wait()
@@ -73,7 +73,7 @@ class Worker(threading.Thread):
             self.failure = failure
 
     def connect_and_work(self) -> None:
-        """Until the connection breaks."""
+        """Work until the connection breaks."""
         try:
             connection = Connection(self.port)
         except OSError:
@@ -88,11 +88,11 @@ class Worker(threading.Thread):
             connection.close()
 
     def work(self, connection: Connection) -> None:
-        """One step."""
+        """Do one step."""
         raise NotImplementedError
 
     def finish(self) -> None:
-        """End the thread; raises what went wrong in it."""
+        """End the thread; raises the error that occurred in it."""
         self.running = False
         self.up.set()
         self.join(60)
@@ -102,7 +102,7 @@ class Worker(threading.Thread):
 
 
 class Producer(Worker):
-    """Writes batches of distinct values to one partition; with `producer` (id, epoch) as an idempotent one."""
+    """Writes batches of distinct values to one partition; with `producer` (id, epoch), as an idempotent producer."""
 
     def __init__(self, port: int, topic: str, index: int, *, idempotent: bool, acks: int, padding: int = 700) -> None:
         super().__init__(port)
@@ -116,7 +116,7 @@ class Producer(Worker):
         self.acknowledged: dict[int, Content] = {}
 
     def work(self, connection: Connection) -> None:
-        """Produce one batch; an idempotent producer repeats the one whose answer it never got."""
+        """Produce one batch; an idempotent producer repeats a batch that got no response."""
         if not self.pending or self.producer is None:
             count = 1 + self.next_value % 13
             self.pending = [b"%d:%d:" % (self.index, self.next_value + i) + self.padding for i in range(count)]
@@ -134,7 +134,7 @@ class Producer(Worker):
         self.pending = []
 
     def check(self, log: dict[int, Content]) -> None:
-        """Whether the log holds all that was acknowledged, nothing that was not sent, and repeats nothing."""
+        """Check that the log has everything acknowledged, nothing that was not sent, and no duplicates."""
         assert sorted(log) == list(range(len(log))), "holes"
         lost = [offset for offset, content in self.acknowledged.items() if log.get(offset) != content]
         assert not lost, (
@@ -147,7 +147,7 @@ class Producer(Worker):
 
 
 class Reader(Worker):
-    """Reads one partition as it grows; an offset must never show another content."""
+    """Reads one partition as it grows; the content at an offset must never change."""
 
     def __init__(self, port: int, topic: str, index: int) -> None:
         super().__init__(port)
@@ -155,7 +155,7 @@ class Reader(Worker):
         self.seen: dict[int, Content] = {}
 
     def work(self, connection: Connection) -> None:
-        """Fetch what is new."""
+        """Fetch new records."""
         error, _, data = fetch(connection, self.topic, self.index, len(self.seen))
         assert error == 0, f"offset {len(self.seen)}: error {error}"
         for offset, content in contents(data):
@@ -163,7 +163,7 @@ class Reader(Worker):
 
 
 class Committer(Worker):
-    """Commits ever greater offsets of one group."""
+    """Commits increasing offsets for one group."""
 
     def __init__(self, port: int, group: str, topic: str) -> None:
         super().__init__(port)
@@ -181,14 +181,14 @@ class Committer(Worker):
         super().connect_and_work()
 
     def work(self, connection: Connection) -> None:
-        """One commit."""
+        """Commit once."""
         self.tried += 1
         error = commit_offset(connection, self.group, self.topic, 0, self.tried)
         assert error == 0, error
         self.acknowledged = self.tried
 
     def check(self, connection: Connection) -> None:
-        """Whether the broker knows the last commit that it acknowledged, or the one that it was killed at."""
+        """Check that the broker has the last commit that it acknowledged, or the one during which it was killed."""
         await_coordinator(connection, self.group, self.topic)
         error, offset = committed_offset(connection, self.group, self.topic, 0)
         assert error == 0 and self.acknowledged <= offset <= self.tried, (error, offset, self.acknowledged, self.tried)

@@ -1,6 +1,6 @@
-"""What is wrong on the wire gets Kafka's answer, one log line, costs at most its connection, and changes nothing stored.
+"""Bad input gets Kafka's response and one log line, closes at most its connection, and changes no stored data.
 
-The error codes are what Apache Kafka 4.3.1 answers to the same bytes, unless a comment says otherwise.
+The error codes are those of Apache Kafka 4.3.1 for the same bytes, unless a comment says otherwise.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ VERSIONS = [
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """One broker for the whole file: whatever a test does to it, the next ones need it alive."""
+    """One broker for the whole file: it must survive every test, because the next tests need it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     config = {
@@ -67,7 +67,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 @pytest.fixture(autouse=True)
 def unharmed(broker: Broker) -> Iterator[None]:
-    """A connection that was there before works afterwards, and the logs end where they ended."""
+    """Check that an existing connection still works afterwards, and that the end offsets of the logs are unchanged."""
     connection = Connection(broker.port)
     process, before = broker.pid, ends(connection)
     yield
@@ -82,7 +82,7 @@ def ends(connection: Connection) -> list[tuple[int, int]]:
 
 
 def await_log_line(broker: Broker, connection: Connection, message: str) -> None:
-    """One line names the client and what was wrong."""
+    """Check that one log line has the client and the problem."""
     wait_until(lambda: f"client={connection.name}" in broker.log_text(), f"a log line about {connection.name}")
     lines = [line for line in broker.log_text().splitlines() if f"client={connection.name}" in line]
     assert len(lines) == 1 and message in lines[0] and " WARNING " in lines[0], lines
@@ -108,7 +108,7 @@ HEADER = struct.pack(">hhih", METADATA, 1, 1, -1)
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100), "TLS"),
         (struct.pack(">ihhih", 10, 1000, 0, 1, -1), "unknown API key"),
         (struct.pack(">ihhih", 10, -1, 0, 1, -1), "unknown API key"),
-        (struct.pack(">ihhih", 10, 4, 0, 1, -1), "unknown API key"),  # LeaderAndIsr is of brokers only
+        (struct.pack(">ihhih", 10, 4, 0, 1, -1), "unknown API key"),  # LeaderAndIsr is only for brokers
         (struct.pack(">ihhih", 10, METADATA, 99, 1, -1), "unsupported API version"),
         (struct.pack(">ihhih", 10, METADATA, -1, 1, -1), "unsupported API version"),
         (struct.pack(">ihhih", 10, PRODUCE, 2, 1, -1), ""),
@@ -134,7 +134,7 @@ def test_unknown_version_of_api_versions(broker: Broker) -> None:
 
 @pytest.mark.parametrize("api_key", sorted({key for key, _, _ in VERSIONS}))
 def test_truncated_and_trailing(broker: Broker, api_key: int) -> None:
-    """A truncated body closes the connection; bytes behind a whole one are ignored, as Kafka does."""
+    """A truncated body closes the connection; bytes after a complete body are ignored, as in Kafka."""
     chance = random.Random(api_key)
     probe = Connection(broker.port)
     before = list_offset(probe, TARGET, 0)
@@ -149,7 +149,7 @@ def test_truncated_and_trailing(broker: Broker, api_key: int) -> None:
     assert list_offset(probe, TARGET, 0) == before
     for version, flexible in [(version, flexible) for key, version, flexible in VERSIONS if key == api_key]:
         if api_key == PRODUCE:
-            break  # it would be appended; its trailing bytes are in test_trailing_bytes_of_produce
+            break  # it would be appended; test_trailing_bytes_of_produce covers its trailing bytes
         connection = Connection(broker.port)
         connection.send(api_key, version, example_request(api_key, version) + b"\0trailing\xff", flexible=flexible)
         assert connection.receive() is not None, f"version {version}"
@@ -165,7 +165,7 @@ def test_trailing_bytes_of_produce(broker: Broker) -> None:
 
 
 def test_lying_array_lengths(broker: Broker) -> None:
-    """Every 4-byte (or varint) place of a request may claim millions of elements; none is allocated."""
+    """Every 4-byte (or varint) position of a request claims millions of elements; nothing is allocated for them."""
     before = rss_bytes(broker)
     for api_key, version, flexible in VERSIONS:
         if api_key == PRODUCE or version not in (max(v for k, v, _ in VERSIONS if k == api_key), 2, 4):
@@ -184,7 +184,7 @@ def test_lying_array_lengths(broker: Broker) -> None:
 
 
 def changed(at: int, format_: str, value: int, *, seal: bool = True) -> bytes:
-    """A batch of two records with one field overwritten; `seal` makes the checksum right again."""
+    """A batch of two records with one field overwritten; `seal` corrects the checksum."""
     data = bytearray(batch([b"a", b"b"]))
     struct.pack_into(format_, data, at, value)
     if seal:
@@ -196,7 +196,7 @@ def changed(at: int, format_: str, value: int, *, seal: bool = True) -> bytes:
     ("records", "error"),
     [
         (b"", INVALID_RECORD),
-        (None, INVALID_RECORD),  # Kafka fails at it and never answers
+        (None, INVALID_RECORD),  # Kafka fails on it and sends no response
         (batch() + batch(), INVALID_RECORD),
         (batch()[:-1], INVALID_RECORD),
         (batch()[:60], INVALID_RECORD),
@@ -210,7 +210,7 @@ def changed(at: int, format_: str, value: int, *, seal: bool = True) -> bytes:
         (changed(8, ">i", 10), CORRUPT_MESSAGE),
         (changed(8, ">i", 1 << 20), INVALID_RECORD),
         (changed(21, ">h", 0x20), INVALID_RECORD),  # a control batch
-        (changed(21, ">h", 5), UNKNOWN_SERVER_ERROR),  # no such codec
+        (changed(21, ">h", 5), UNKNOWN_SERVER_ERROR),  # an unknown codec
         (changed(21, ">h", 7), UNKNOWN_SERVER_ERROR),
         (changed(21, ">h", 1), UNKNOWN_SERVER_ERROR),  # not gzip
         (changed(21, ">h", 2), UNKNOWN_SERVER_ERROR),  # not snappy
@@ -242,7 +242,7 @@ def test_bad_batches(broker: Broker, records: bytes | None, error: int) -> None:
 
 
 def test_random_damage_to_batches(broker: Broker) -> None:
-    """One flipped byte anywhere is noticed, except in what the broker overwrites (leader epoch)."""
+    """One flipped byte anywhere is detected, except in the field that the broker overwrites (leader epoch)."""
     chance = random.Random(5)
     connection = Connection(broker.port)
     for codec in ("none", "gzip", "snappy", "lz4", "zstd"):
@@ -252,7 +252,7 @@ def test_random_damage_to_batches(broker: Broker) -> None:
             at = chance.choice([at for at in range(len(data)) if not 12 <= at < 16])
             data[at] ^= 1 << chance.randrange(8)
             assert produce(connection, TOPIC, 1, bytes(data)).error in (CORRUPT_MESSAGE, INVALID_RECORD), at
-            if at > wire.ATTRIBUTES_AT:  # the same with a right checksum: whatever it is, no crash
+            if at > wire.ATTRIBUTES_AT:  # the same with a correct checksum must not crash the broker
                 struct.pack_into(">I", data, wire.CRC_AT, crc32c(bytes(data[wire.ATTRIBUTES_AT :])))
                 produce(connection, TARGET, 1, bytes(data) + b"\0")
     connection.close()
@@ -274,7 +274,7 @@ def test_invalid_utf8(broker: Broker) -> None:
 
 
 def test_a_client_that_stops_reading(broker: Broker) -> None:
-    """It asks for gigabytes and reads nothing: the process stays within its limit for answers."""
+    """A client requests gigabytes and reads nothing: the process stays within its limit for responses."""
     maker = Connection(broker.port)
     assert wire.create_topic(maker, "wide", 1000) == 0
     wait_until(lambda: list_offset(maker, "wide", 999)[0] == 0, "partitions")
@@ -287,7 +287,7 @@ def test_a_client_that_stops_reading(broker: Broker) -> None:
                 connection.send(METADATA, 1, metadata)
                 connection.send(FETCH, 4, fetch_body(TOPIC, {0: 0}))
         except TimeoutError:
-            pass  # the broker reads no more from who does not read: as it should be
+            pass  # as intended, the broker stops reading from a client that does not read
     grown = rss_bytes(broker) - before
     assert grown < 4 * RESPONSES_BYTES_MAX, f"{grown >> 20} MiB"
     assert list_offset(maker, TOPIC, 0) == (0, 3)

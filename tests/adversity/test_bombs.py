@@ -1,4 +1,4 @@
-"""Batches that unpack to far more than they are: refused within bounded memory and time, whatever the topic asks for."""
+"""Decompression bombs are refused within bounded memory and time, whatever the settings of the topic."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def varint(value: int) -> bytes:
 
 
 def record_start(value_size: int) -> bytes:
-    """A record up to its value of `value_size` bytes; one byte 0 (no headers) has to follow the value."""
+    """A record up to its value of `value_size` bytes; a byte 0 (no headers) has to follow the value."""
     inner = b"\0\0\0" + varint(1) + b"k" + varint(value_size)
     return varint(len(inner) + value_size + 1) + inner
 
 
 def chunks(value_size: int) -> Iterator[bytes]:
-    """The plain records section of one record whose value is zeros."""
+    """The uncompressed records section with one record whose value is zeros."""
     yield record_start(value_size)
     for _ in range(value_size >> 20):
         yield CHUNK
@@ -76,7 +76,7 @@ def snappy_raw(value_size: int) -> bytes:
 
 
 def snappy_lie(_: int) -> bytes:
-    """A preamble that claims 4 GB, and nothing behind it."""
+    """A preamble that claims 4 GB, with no data after it."""
     return b"\xff\xff\xff\xff\x0f" + bytes(100)
 
 
@@ -91,7 +91,7 @@ def bomb(codec: int, records: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A topic for each way of treating what is produced; max.message.bytes leaves room for bombs."""
+    """One topic for each way of processing produced batches; max.message.bytes is large enough for bombs."""
     with Broker(folder=tmp_path_factory.mktemp("bombs")) as started:
         for topic, config in CONFIGS.items():
             ready_topic(started.port, topic, 1, {"retention.ms": -1, "max.message.bytes": 16 << 20, **config})

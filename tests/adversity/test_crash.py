@@ -1,4 +1,4 @@
-"""kill -9 under load, and ends that are not crashes: what was acknowledged is there and no offset changes its content."""
+"""kill -9 under load, and clean stops: acknowledged records are kept and the content at an offset never changes."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ SMALL_SEGMENTS = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where a broker of one test keeps its data."""
+    """The data folder for the broker of one test."""
     return tmp_path / "broker"
 
 
 def workers_for(port: int) -> list[Worker]:
-    """Two idempotent and two plain producers with different acks, a reader of each partition, a group."""
+    """Two idempotent and two plain producers with different acks, one reader per partition, and a group."""
     workers: list[Worker] = [
         Producer(port, TOPIC, index, idempotent=index < 2, acks=-1 if index % 2 else 1) for index in range(PARTITIONS)
     ]
@@ -46,18 +46,18 @@ def workers_for(port: int) -> list[Worker]:
 
 
 def all_stepped(workers: list[Worker], before: list[int], steps: int) -> bool:
-    """Whether every worker has made `steps` steps since, or one has failed."""
+    """Whether every worker has made `steps` steps since then, or one has failed."""
     pairs = zip(workers, before, strict=True)
     return any(worker.failure for worker in workers) or all(worker.progress - was >= steps for worker, was in pairs)
 
 
 def crash_rounds(broker: Broker, workers: list[Worker], rounds: int, steps: int) -> None:
-    """Let all make `steps` steps, kill the broker at any moment, start it, `rounds` times."""
+    """`rounds` times: let all workers make `steps` steps, kill the broker at a random moment, and start it."""
     chance = random.Random(rounds * 1000 + steps)
     for _ in range(rounds):
         before = [worker.progress for worker in workers]
         wait_until(lambda: all_stepped(workers, before, steps), "progress of all workers", 120)  # noqa: B023
-        time.sleep(chance.random() / 50)  # the moment of the crash is random, nothing is awaited
+        time.sleep(chance.random() / 50)  # a random moment for the crash; there is no condition to await
         broker.kill()
         for worker in workers:
             worker.up.clear()
@@ -67,7 +67,7 @@ def crash_rounds(broker: Broker, workers: list[Worker], rounds: int, steps: int)
 
 
 def check_all(broker: Broker, workers: list[Worker]) -> None:
-    """Stop the load and compare every log with what its producer and its reader know."""
+    """Stop the load and compare every log with the records that its producer and reader have seen."""
     for worker in workers:
         worker.finish()
     connection = Connection(broker.port)
@@ -119,7 +119,7 @@ def broker(folder: Path) -> Iterator[Broker]:
 
 
 def attached_clients(broker: Broker) -> list[Connection]:
-    """One idle, one in a long poll, one in the middle of a request, one that reads nothing of much."""
+    """Four connections: idle, in a long poll, in the middle of a request, and with a large response that it does not read."""
     idle, polling, half, deaf = (Connection(broker.port) for _ in range(4))
     producer = Connection(broker.port)
     for _ in range(20):
@@ -138,13 +138,13 @@ def clean_shutdown_file(broker: Broker) -> Path:
 
 @pytest.mark.parametrize("repeats", [1, 3], ids=["one-signal", "signals-of-a-group"])
 def test_sigterm_with_clients_attached(broker: Broker, repeats: int) -> None:
-    """`timeout`, terminals and service managers signal the process and its group: the same signal comes twice."""
+    """`timeout`, terminals and service managers signal the process and its group, so the same signal arrives twice."""
     clients = attached_clients(broker)
     process = broker.process
     assert process is not None
     for _ in range(repeats):
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.05)  # apart, or the kernel makes them one
+        time.sleep(0.05)  # separated in time, because otherwise the kernel merges them
     assert process.wait(60) == 0
     assert clean_shutdown_file(broker).exists()
     for client in clients:
@@ -159,7 +159,7 @@ def test_sigterm_with_clients_attached(broker: Broker, repeats: int) -> None:
 
 
 def test_sigterm_while_starting(folder: Path) -> None:
-    """A start that is taken back ends cleanly, too, at whatever moment."""
+    """A start that is aborted ends cleanly, too, at any moment."""
     broker = Broker(SMALL_SEGMENTS, folder=folder).start()
     ready_topic(broker.port, TOPIC, 8)
     broker.kill()
@@ -176,7 +176,7 @@ def test_sigterm_while_starting(folder: Path) -> None:
 
 
 def test_a_killed_broker_frees_port_and_lock_at_once(broker: Broker) -> None:
-    """Connections that the kernel still holds must not keep the next broker from its address."""
+    """Connections that the kernel still keeps must not prevent the next broker from binding its address."""
     held = [socket.create_connection((broker.host, broker.port)) for _ in range(20)]
     broker.kill()
     broker.start()

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of topic creations, deletions, and producer ids: what was answered holds."""
+"""kill -9 during topic creations, deletions and allocations of producer ids: acknowledged changes are kept."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ ROUNDS = 5
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    """Topics are made by request only."""
+    """A broker that creates topics only by request."""
     with Broker({"auto.create.topics.enable": False}, folder=tmp_path / "broker") as started:
         yield started
 
 
 def delete_topic(connection: Connection, topic: str) -> int:
-    """DeleteTopics v1; the error code."""
+    """Send DeleteTopics v1; return the error code."""
     answer = connection.ask(DELETE_TOPICS, 1, struct.pack(">i", 1) + string(topic) + struct.pack(">i", 10000))
     return int(struct.unpack_from(">h", answer, len(answer) - 2)[0])
 
@@ -71,19 +71,19 @@ def topic_names(connection: Connection) -> set[str]:
 
 
 class Administrator(Worker):
-    """Makes topics, writes to them, deletes some and makes some of these again."""
+    """Creates topics, writes to them, deletes some, and creates some of those again."""
 
     def __init__(self, port: int) -> None:
         super().__init__(port)
         self.chance = random.Random(3)
-        self.existing: dict[str, int] = {}  # topic: records that were acknowledged
+        self.existing: dict[str, int] = {}  # topic: number of acknowledged records
         self.deleted: set[str] = set()
         self.unsure: set[str] = set()
         self.number = 0
         self.producer_ids: list[int] = []
 
     def work(self, connection: Connection) -> None:
-        """One change."""
+        """Make one change."""
         self.producer_ids.append(init_producer_id(connection)[0])
         if len(self.existing) > 15 and self.chance.random() < 0.6:
             topic = self.chance.choice(sorted(self.existing))
@@ -108,13 +108,13 @@ class Administrator(Worker):
             self.existing[topic] += 1
 
     def forget_unsure(self, names: set[str]) -> None:
-        """Take what the broker made of changes that were never answered."""
+        """Accept the outcome of changes that got no response."""
         self.existing.update(dict.fromkeys(self.unsure & names, 0))
         self.deleted |= self.unsure - names
         self.unsure.clear()
 
     def check(self, connection: Connection) -> None:
-        """Whether the broker's topics are the ones that it has answered for."""
+        """Check that the topics of the broker match its responses."""
         names = topic_names(connection)
         assert not self.existing.keys() - names, "lost topics"
         assert not names & self.deleted, "deleted topics are back"
@@ -141,7 +141,7 @@ def test_topics_and_producer_ids(broker: Broker) -> None:
         connection = Connection(broker.port)
         if not administrator.failure:
             administrator.check(connection)
-        # What was cut off in the middle may have happened or not; from here on it is one of both.
+        # An interrupted change may have happened or not. From here on, its outcome is fixed.
         administrator.forget_unsure(topic_names(connection))
         connection.close()
         administrator.up.set()

@@ -1,4 +1,4 @@
-"""Changes of topics that end before each of their steps to the disk: each is whole or has not happened, nothing is left over."""
+"""Changes of topics, interrupted before each step to the disk: each is complete or has not happened, with no leftovers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DOOMED = "doomed-0=8..10 doomed-1=8..10"
 BEFORE = f"{DOOMED} {KEPT}"
 EMPTY = "new-0=0..0 new-1=0..0 new-2=0..0"
 
-# What may be found, as regular expressions; in this order.
+# The allowed results as regular expressions, in this order.
 EXPECTED = {
     "first_start": [""],
     "create": [BEFORE, f"{BEFORE} {EMPTY}"],

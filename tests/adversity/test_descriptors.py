@@ -1,4 +1,4 @@
-"""Far more partitions and segments than file descriptors, and more clients than descriptors."""
+"""Many more partitions and segments than file descriptors, and more clients than file descriptors."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class LimitedBroker(Broker):
     """A broker under `ulimit -n 256`."""
 
     def command(self) -> list[str]:
-        """The same command behind the limit."""
+        """The same command, with the limit set."""
         return ["sh", "-c", f'ulimit -n {DESCRIPTORS} && exec "$@"', "sh", *super().command()]
 
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """One broker; its log must not complain of descriptors for the partitions' sake."""
+    """One broker; partitions must not cause log lines about file descriptors."""
     config = {"log.retention.ms": -1, "log.index.interval.bytes": 100}
     with LimitedBroker(config, folder=tmp_path_factory.mktemp("descriptors")) as started:
         yield started
@@ -56,7 +56,7 @@ def value_of(index: int, turn: int) -> bytes:
 
 
 def write_round(connection: Connection, turn: int) -> None:
-    """One record to every partition, 50 partitions a request."""
+    """Send one record to every partition, 50 partitions per request."""
     for first in range(0, PARTITIONS, 50):
         batches = {
             index: batch([value_of(index, turn)], timestamp_ms=START_MS + 1000 * turn)
@@ -67,7 +67,7 @@ def write_round(connection: Connection, turn: int) -> None:
 
 
 def check(connection: Connection, turns: int) -> None:
-    """Random reads all over: beginning, middle, by timestamp."""
+    """Random reads everywhere: at the start, in the middle, by timestamp."""
     chance = random.Random(turns)
     for index in chance.sample(range(PARTITIONS), 150):
         start = chance.randrange(turns)
@@ -77,7 +77,7 @@ def check(connection: Connection, turns: int) -> None:
 
 
 def test_many_partitions(broker: Broker) -> None:
-    # The smallest segment.bytes is large; by time each record is alone in its segment.
+    # The minimum of segment.bytes is large; rolling by time puts each record in its own segment.
     ready_topic(broker.port, TOPIC, PARTITIONS, {"segment.bytes": 1048576, "segment.ms": 1})
     connection = Connection(broker.port)
     for turn in range(4):
@@ -98,13 +98,13 @@ def test_many_partitions(broker: Broker) -> None:
 
 
 def cpu_s(broker: Broker) -> float:
-    """Seconds of a processor that the broker has used."""
+    """The CPU seconds that the broker has used."""
     fields = Path(f"/proc/{broker.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_more_clients_than_descriptors(broker: Broker) -> None:
-    """Clients beyond the limit wait or are refused; those within are served, files can be opened, and all recovers."""
+    """Clients above the limit wait or are refused; the others are served, files can be opened, and everything recovers."""
     ready_topic(broker.port, "small", 1)
     first = Connection(broker.port)
     held = [Connection(broker.port, 1) for _ in range(DESCRIPTORS + 100)]

@@ -1,4 +1,4 @@
-"""A full disk and a failing one: KAFKA_STORAGE_ERROR, the other log directories serve on, nothing acknowledged is lost."""
+"""A full disk and a failing disk: KAFKA_STORAGE_ERROR, other log directories keep working, no acknowledged record is lost."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def make_broker(tmp_path: Path) -> Iterator[Callable[[Path], Broker]]:
-    """A broker with two log directories, the second being the one that is going to fail."""
+    """A broker with two log directories; the second one will fail."""
     made: list[Broker] = []
 
     def make(second: Path) -> Broker:
@@ -64,7 +64,7 @@ def partitions_in(directory: Path) -> list[int]:
 
 
 class Writer:
-    """Fills partitions and remembers what was acknowledged."""
+    """Fills partitions and remembers the acknowledged records."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -72,7 +72,7 @@ class Writer:
         self.count = 0
 
     def write(self, index: int, size: int = 30_000) -> int:
-        """One batch of two records; the error code."""
+        """Produce one batch of two records; return the error code."""
         connection = Connection(self.port)
         values = [b"%d:" % (self.count + i) + b"." * size for i in range(2)]
         self.count += 2
@@ -83,7 +83,7 @@ class Writer:
         return answer.error
 
     def fill(self, indexes: list[int]) -> int:
-        """Write to these in turn until one fails; its error code."""
+        """Write to the partitions in turn until a write fails; return its error code."""
         for _ in range(2000):
             for index in indexes:
                 error = self.write(index)
@@ -92,7 +92,7 @@ class Writer:
         raise AssertionError("the disk does not fill up")
 
     def check(self, indexes: list[int]) -> None:
-        """Whether all that was acknowledged is there, and nothing else."""
+        """Check that the logs have exactly the acknowledged records."""
         connection = Connection(self.port)
         for index in indexes:
             log = read_log(connection, TOPIC, index)
@@ -103,7 +103,7 @@ class Writer:
 
 
 def check_failed_directory(broker: Broker, writer: Writer, failed: list[int], good: list[int]) -> None:
-    """One directory is offline, the other one works: for writing, reading, and making topics."""
+    """Check that one directory is offline, and that the other one works for writing, reading and creating topics."""
     wait_until(lambda: "log directory failed and is offline" in broker.log_text(), "a log line")
     connection = Connection(broker.port)
     for index in failed:
@@ -118,14 +118,14 @@ def check_failed_directory(broker: Broker, writer: Writer, failed: list[int], go
 
 
 def fill_up(path: Path) -> None:
-    """The last byte of the file system."""
+    """Fill the file system to its last byte."""
     with contextlib.suppress(OSError), open(path, "wb", buffering=0) as ballast:
         while True:
             ballast.write(b"x" * 100)
 
 
 def test_disk_full(make_broker: Callable[[Path], Broker], small_disk: Path) -> None:
-    """The full directory goes offline, as in Kafka; the other one serves on. After a restart with room all is there."""
+    """The full directory goes offline, as in Kafka; the other one keeps working. A restart with free space has all records."""
     broker = make_broker(small_disk)
     failing = partitions_in(small_disk)
     good = [index for index in range(PARTITIONS) if index not in failing]
@@ -137,7 +137,7 @@ def test_disk_full(make_broker: Callable[[Path], Broker], small_disk: Path) -> N
     assert writer.write(good[0]) == 0
     check_failed_directory(broker, writer, failing, good)
     assert "No space left on device" in broker.log_text()
-    # Still full: the broker starts all the same, with the other directory at least.
+    # The disk is still full: the broker starts anyway, at least with the other directory.
     broker.kill()
     fill_up(small_disk / "more-ballast")
     broker.start()
@@ -164,7 +164,7 @@ def wait_for_end(broker: Broker) -> int:
 
 
 def test_the_only_disk_is_full(small_disk: Path, tmp_path: Path) -> None:
-    """Kafka halts when its last log directory fails: a clear line, the exit code for broken data, nothing lost."""
+    """As in Kafka, the broker stops when its last log directory fails: a clear line, the exit code for broken data, no loss."""
     broker = Broker({"log.dirs": str(small_disk / "data"), "log.segment.bytes": 1048576}, folder=tmp_path / "broker")
     broker.start()
     try:
@@ -185,7 +185,7 @@ def test_the_only_disk_is_full(small_disk: Path, tmp_path: Path) -> None:
 
 
 def test_the_last_directory_fails(tmp_path: Path) -> None:
-    """The one with the metadata (Kafka: the metadata log directory) is one that the broker cannot do without."""
+    """The broker cannot run without the directory that has the metadata (in Kafka: the metadata log directory)."""
     first, second = tmp_path / "first", tmp_path / "second"
     config = {"log.dirs": f"{first},{second}", "log.segment.bytes": 1048576}
     broker = Broker(config, folder=tmp_path / "broker").start()
@@ -205,7 +205,7 @@ def test_the_last_directory_fails(tmp_path: Path) -> None:
 
 
 def test_full_disk_and_a_clean_shutdown(make_broker: Callable[[Path], Broker], small_disk: Path) -> None:
-    """The shutdown neither hangs nor fails, and whether or not it counts as clean, nothing is lost."""
+    """The shutdown neither hangs nor fails, and no record is lost, whether or not the shutdown counts as clean."""
     broker = make_broker(small_disk)
     failing = partitions_in(small_disk)
     writer = Writer(broker.port)
@@ -222,7 +222,7 @@ def test_full_disk_and_a_clean_shutdown(make_broker: Callable[[Path], Broker], s
 
 
 def test_write_error(make_broker: Callable[[Path], Broker], tmp_path: Path) -> None:
-    """A write that fails for another reason than a full disk (here: EFBIG, in the middle of a batch)."""
+    """A write that fails for a reason other than a full disk (here: EFBIG, in the middle of a batch)."""
     second = tmp_path / "second"
     broker = make_broker(second)
     failing = partitions_in(second)

@@ -1,4 +1,4 @@
-"""What clients can make the broker hold is bounded by named limits, and a quiet client beside them is answered."""
+"""Named limits bound the memory that clients can make the broker hold, and a quiet client is still served."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MIB = 1 << 20
 REQUEST_BYTES = 64 * MIB  # kafkacy.queued.max.request.bytes
 RESPONSE_BYTES = 32 * MIB  # kafkacy.queued.max.response.bytes
 FRAME_BYTES = 32 * MIB  # socket.request.max.bytes
-DECODED_BYTES = 160 * MIB  # what one request may become in Python
+DECODED_BYTES = 160 * MIB  # the maximum size of one request as Python objects
 CONFIG: dict[str, object] = {
     "kafkacy.queued.max.request.bytes": REQUEST_BYTES,
     "kafkacy.queued.max.response.bytes": RESPONSE_BYTES,
@@ -52,7 +52,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 
 def rss_bytes(broker: Broker) -> int:
-    """Resident memory of the process without what it maps from files."""
+    """Resident memory of the process without its file mappings."""
     for line in Path(f"/proc/{broker.pid}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
@@ -60,7 +60,7 @@ def rss_bytes(broker: Broker) -> int:
 
 
 class Watch(threading.Thread):
-    """Samples the broker's memory; as context manager it checks the growth against a limit."""
+    """Samples the broker's memory; as a context manager, it compares the growth with a limit."""
 
     def __init__(self, broker: Broker, limit_bytes: int) -> None:
         super().__init__(daemon=True)
@@ -69,7 +69,7 @@ class Watch(threading.Thread):
         self.ended = threading.Event()
 
     def run(self) -> None:
-        """Sample until the end."""
+        """Sample until stopped."""
         while not self.ended.wait(0.01):
             self.most_bytes = max(self.most_bytes, rss_bytes(self.broker))
 
@@ -99,7 +99,7 @@ def connections(broker: Broker, count: int) -> Iterator[list[socket.socket]]:
 
 
 def push(clients: list[socket.socket], data: bytes, seconds: float) -> None:
-    """Send `data` on all connections side by side, as far as the broker reads in that time."""
+    """Send `data` on all connections in parallel, as far as the broker reads it in that time."""
     left = {each: memoryview(data) for each in clients}
     deadline = time.monotonic() + seconds
     while left and time.monotonic() < deadline:
@@ -116,7 +116,7 @@ def push(clients: list[socket.socket], data: bytes, seconds: float) -> None:
 
 
 def quiet_client_is_answered(broker: Broker) -> None:
-    """Hot and cold requests of somebody else."""
+    """Hot and cold requests of another client."""
     client = Connection(broker.port, timeout_s=20)
     assert produce(client, TOPIC, 0, batch()).error == 0
     assert commit_offset(client, "quiet-group", TOPIC, 0, 1) == 0
@@ -124,7 +124,7 @@ def quiet_client_is_answered(broker: Broker) -> None:
 
 
 def frame(api_key: int, version: int, body: bytes, size: int | None = None) -> bytes:
-    """A request; `size` is what its length says."""
+    """A request; `size` is the value of its length field."""
     rest = struct.pack(">hhi", api_key, version, 7) + string("hostile") + body
     return struct.pack(">i", len(rest) if size is None else size) + rest
 
@@ -139,7 +139,7 @@ def test_giant_control_requests_are_refused_before_they_are_read(broker: Broker)
 
 
 def test_pipelined_large_control_requests(broker: Broker) -> None:
-    # 12 MB in one topic's configuration: legal in form, refused by the handler.
+    # 12 MB in the configuration of one topic: well-formed, but refused by the handler.
     value = string("v" * 30000)
     configs = struct.pack(">i", 400) + (string("k") + value) * 400
     body = struct.pack(">i", 1) + string("t") + struct.pack(">ihi", 1, 1, 0) + configs + struct.pack(">i?", 1000, True)
@@ -156,7 +156,7 @@ def test_announced_and_half_sent_requests(broker: Broker) -> None:
         log = broker.log_text
         wait_until(lambda: "its request arrives too slowly" in log(), "a stalled client is disconnected")
         large = Connection(broker.port, timeout_s=30)
-        produce(large, TOPIC, 0, batch([bytes(900_000)]))  # is admitted again; any answer will do
+        produce(large, TOPIC, 0, batch([bytes(900_000)]))  # it is admitted again; any response is fine
 
 
 def test_responses_that_nobody_reads(broker: Broker) -> None:
@@ -176,11 +176,11 @@ def test_one_topic_named_again_and_again(broker: Broker) -> None:
     create_topic(client, "wide", partitions=200)
     wide = struct.pack(">i", 200_000) + string("wide") * 200_000  # a response of 1 GB
     with Watch(broker, DECODED_BYTES):
-        assert len(client.ask(METADATA, 1, wide)) < 20_000  # as in Kafka the topic is in it once
+        assert len(client.ask(METADATA, 1, wide)) < 20_000  # as in Kafka, the response has the topic once
 
 
 def test_one_resource_described_again_and_again(broker: Broker) -> None:
-    resource = struct.pack(">b", 4) + string("1") + struct.pack(">i", -1)  # some 20 kB of settings each
+    resource = struct.pack(">b", 4) + string("1") + struct.pack(">i", -1)  # about 20 kB of settings each
     with Watch(broker, 3 * 128 * MIB):  # encoder.RESPONSE_BYTES_MAX, in a buffer that grows
         hostile = Connection(broker.port)
         hostile.send(DESCRIBE_CONFIGS, 1, struct.pack(">i", 100_000) + resource * 100_000 + b"\0")
@@ -209,7 +209,7 @@ def test_as_many_group_ids_as_allowed(broker: Broker) -> None:
 
 
 def test_one_control_request_of_a_connection_at_once(broker: Broker) -> None:
-    # The answers of many small requests for something large are not all made before the first one is read.
+    # The broker does not build all responses of many small requests for large data before the first one is read.
     request = frame(DESCRIBE_CONFIGS, 1, struct.pack(">i", 20) + b"".join(
         struct.pack(">b", 2) + string(f"{'n' * 200}-{number}") + struct.pack(">i", -1) for number in range(20)
     ) + b"\0")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Kafka's protocol by hand: a blocking socket and the few requests that these tests need, packed with `struct`."""
+"""A minimal Kafka client: a blocking socket and the few requests that these tests need, packed with `struct`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CRC_AT, ATTRIBUTES_AT = 17, 21
 
 
 class Produced(NamedTuple):
-    """What a Produce v7 answers for its only partition."""
+    """The response of Produce v7 for its only partition."""
 
     error: int
     base_offset: int
@@ -39,28 +39,28 @@ class Connection:
 
     @property
     def name(self) -> str:
-        """As the broker's log names this client."""
+        """The name of this client in the broker's log."""
         host, port = self.socket.getsockname()
         return f"{host}:{port}"
 
     def send(
         self, api_key: int, version: int, body: bytes, *, client_id: bytes | None = b"adversity", flexible: bool = False
     ) -> None:
-        """One request; `flexible` adds the header's tag section."""
+        """Send one request; `flexible` adds the tag section to the header."""
         self.correlation_id += 1
         header = struct.pack(">hhi", api_key, version, self.correlation_id) + string(client_id)
         header += b"\0" if flexible else b""
         self.send_bytes(struct.pack(">i", len(header) + len(body)) + header + body)
 
     def send_bytes(self, data: bytes) -> None:
-        """Bytes as they are; a connection that is already closed is noticed when receiving."""
+        """Send raw bytes; a connection that is already closed is detected when receiving."""
         try:
             self.socket.sendall(data)
         except ConnectionError:
             pass
 
     def receive(self) -> bytes | None:
-        """The next answer behind its correlation id; None: the broker closed the connection. TimeoutError."""
+        """The next response after its correlation id; None if the broker closed the connection. Raises TimeoutError."""
         head = self._read(4)
         if head is None:
             return None
@@ -68,7 +68,7 @@ class Connection:
         return None if data is None else data[4:]
 
     def ask(self, api_key: int, version: int, body: bytes, **more: bool) -> bytes:
-        """Send and receive; ConnectionError when it is closed instead."""
+        """Send a request and return the response. Raises ConnectionError if the connection is closed instead."""
         self.send(api_key, version, body, **more)  # type: ignore[arg-type]
         answer = self.receive()
         if answer is None:
@@ -76,7 +76,7 @@ class Connection:
         return answer
 
     def close(self) -> None:
-        """End it, unread bytes or not."""
+        """Close the connection, even with unread bytes."""
         self.socket.close()
 
     def _read(self, size: int) -> bytes | None:
@@ -101,7 +101,7 @@ def string(value: str | bytes | None) -> bytes:
 
 
 def produce_body(topic: str, batches: Mapping[int, bytes | None], acks: int = -1, timeout_ms: int = 50_000) -> bytes:
-    """Produce v3-v8."""
+    """A Produce request, v3 to v8."""
     body = struct.pack(">hhi", -1, acks, timeout_ms) + struct.pack(">i", 1) + string(topic)
     body += struct.pack(">i", len(batches))
     for index, batch in batches.items():
@@ -111,7 +111,7 @@ def produce_body(topic: str, batches: Mapping[int, bytes | None], acks: int = -1
 
 
 def produced(answer: bytes) -> dict[int, Produced]:
-    """The answer to Produce v7 of one topic."""
+    """Parse the response to Produce v7 for one topic."""
     at = 4 + 2 + struct.unpack_from(">h", answer, 4)[0]
     (count,) = struct.unpack_from(">i", answer, at)
     rows = [struct.unpack_from(">ihqqq", answer, at + 4 + 30 * i) for i in range(count)]
@@ -119,19 +119,19 @@ def produced(answer: bytes) -> dict[int, Produced]:
 
 
 def produce(connection: Connection, topic: str, index: int, batch: bytes | None, acks: int = -1) -> Produced:
-    """Produce v7 to one partition."""
+    """Send Produce v7 to one partition."""
     return produced(connection.ask(PRODUCE, 7, produce_body(topic, {index: batch}, acks)))[index]
 
 
 def fetch_body(topic: str, offsets: Mapping[int, int], *, max_bytes: int = 8 << 20, max_wait_ms: int = 0) -> bytes:
-    """Fetch v4 of a topic's partitions."""
+    """A Fetch v4 request for partitions of one topic."""
     body = struct.pack(">iiiib", -1, max_wait_ms, 1, 50 << 20, 0) + struct.pack(">i", 1) + string(topic)
     body += struct.pack(">i", len(offsets))
     return body + b"".join(struct.pack(">iqi", index, offset, max_bytes) for index, offset in offsets.items())
 
 
 def fetch(connection: Connection, topic: str, index: int, offset: int) -> tuple[int, int, bytes]:
-    """(error, high watermark, records) of one partition; ConnectionError."""
+    """(error, high watermark, records) of one partition. Raises ConnectionError."""
     answer = connection.ask(FETCH, 4, fetch_body(topic, {index: offset}))
     at = 8 + 2 + len(topic.encode()) + 4
     _, error, high_watermark, _, aborted = struct.unpack_from(">ihqqi", answer, at)
@@ -150,7 +150,7 @@ def list_offset(connection: Connection, topic: str, index: int, timestamp: int =
 def create_topic(
     connection: Connection, topic: str | bytes, partitions: int = 1, config: Mapping[str, object] | None = None
 ) -> int:
-    """CreateTopics v2; the error code. An existing topic is as good as a new one."""
+    """Send CreateTopics v2; return the error code. An existing topic counts as success."""
     body = struct.pack(">i", 1) + string(topic) + struct.pack(">ihi", partitions, 1, 0)
     body += struct.pack(">i", len(config or {}))
     for key, value in (config or {}).items():
@@ -171,7 +171,7 @@ def init_producer_id(connection: Connection) -> tuple[int, int]:
 
 
 def commit_offset(connection: Connection, group: str, topic: str, index: int, offset: int, metadata: str = "") -> int:
-    """OffsetCommit v2 outside of a generation; the partition's error code."""
+    """Send OffsetCommit v2 without a generation; return the error code of the partition."""
     body = string(group) + struct.pack(">i", -1) + string("") + struct.pack(">q", -1) + struct.pack(">i", 1)
     body += string(topic) + struct.pack(">iiq", 1, index, offset) + string(metadata)
     answer = connection.ask(OFFSET_COMMIT, 2, body)
@@ -195,7 +195,7 @@ def batch(values: Iterable[bytes] = (b"value",), *, timestamp_ms: int = 1_700_00
 
 
 def ready_topic(port: int, topic: str, partitions: int = 1, config: Mapping[str, object] | None = None) -> None:
-    """Create a topic and await that its partitions are served."""
+    """Create a topic and wait until its partitions are served."""
     connection = Connection(port)
     assert create_topic(connection, topic, partitions, config) == 0
     wait_until(lambda: all(list_offset(connection, topic, i)[0] == 0 for i in range(partitions)), f"topic {topic}")
@@ -203,11 +203,11 @@ def ready_topic(port: int, topic: str, partitions: int = 1, config: Mapping[str,
 
 
 def find_coordinator(connection: Connection, group: str | bytes) -> int:
-    """FindCoordinator v0, which makes the offsets topic where there is none; the error code."""
+    """Send FindCoordinator v0, which creates the offsets topic if it is missing; return the error code."""
     return int(struct.unpack_from(">h", connection.ask(10, 0, string(group)))[0])
 
 
 def await_coordinator(connection: Connection, group: str, topic: str) -> None:
-    """Until the group's offsets can be asked for."""
+    """Wait until the offsets of the group can be fetched."""
     wait_until(lambda: find_coordinator(connection, group) == 0, "coordinator")
     wait_until(lambda: committed_offset(connection, group, topic, 0)[0] == 0, "loaded offsets")

@@ -1,4 +1,4 @@
-"""A network server with hosted partitions and no control plane: what reaches Python is answered by the test itself."""
+"""A network server with hosted partitions and no control plane: the test itself answers requests that reach Python."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Connection:
         return self.correlation_id
 
     def send_together(self, api_key: int, version: int, bodies: list[bytes]) -> None:
-        """So that the server reads them at once."""
+        """Send several frames together, so that the server reads them at once."""
         self.socket.sendall(b"".join(self._frame(api_key, version, body, b"hot-tests") for body in bodies))
 
     def _frame(self, api_key: int, version: int, body: bytes, client_id: bytes | None) -> bytes:
@@ -50,7 +50,7 @@ class Connection:
         return struct.pack(">i", len(header) + len(body)) + header + body
 
     def receive(self) -> bytes | None:
-        """One frame without its size; None when the server closed."""
+        """One frame without its size; None when the server has closed the connection."""
         size = self._exactly(4)
         if size is None:
             return None
@@ -86,7 +86,7 @@ class Connection:
 
 
 class HotServer:
-    """One reactor by default, so that parked requests and appends share it."""
+    """A harness with one reactor by default, so that parked requests and appends share it."""
 
     def __init__(self, folder: Path, reactors: int = 2) -> None:
         self.folder = folder

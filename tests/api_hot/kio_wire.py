@@ -1,4 +1,4 @@
-"""Requests and answers through kio's own encoder and decoder: an oracle that shares no code with the broker."""
+"""Requests and responses through kio's encoder and decoder: an oracle that shares no code with the broker."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def is_flexible(api_key: int, version: int) -> bool:
 
 
 def decode_response(api_key: int, version: int, body: bytes) -> dict[str, Any]:
-    """The body of a response; AssertionError when bytes are left over."""
+    """The body of a response. Raises AssertionError when bytes are left over."""
     reader = entity_reader(load_response_schema(api_key, version))
     value, size = reader(body, 0)
     assert size == len(body), f"{len(body) - size} bytes after the response: {body[size:size + 40].hex()}"

@@ -1,4 +1,4 @@
-"""Truncated and garbled bodies of every version: an answer or a closed connection, never a crash."""
+"""Truncated and corrupted bodies of every version: a response or a closed connection, never a crash."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def alive(server: HotServer) -> None:
 
 
 def closed_or_silent(client: Connection) -> bool:
-    """Whether the connection is of no more use (acks=0 and long polls do not answer); closes it then."""
+    """Whether the connection can no longer be used (acks=0 and long polls send no response); closes it in that case."""
     client.socket.settimeout(0.05)
     try:
         if client.receive() is not None:

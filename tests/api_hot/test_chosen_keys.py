@@ -1,4 +1,4 @@
-"""Clients that choose names, ids and indices so that they would meet in one place of a table, and long names."""
+"""Clients that choose names, ids and indices to collide in a hash table, and long names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNKNOWN_TOPIC_OR_PARTITION = 3
 
 
 def colliding_indices() -> list[int]:
-    """Partition indices of TOPIC that an unseeded FNV-1a and multiplication put into five places of 2^18."""
+    """Partition indices of TOPIC that an unseeded FNV-1a with multiplication maps to five of 2^18 slots."""
     topic_hash = 2166136261
     for byte in TOPIC:
         topic_hash = (topic_hash ^ byte) * 16777619 & 0xFFFFFFFF
@@ -65,7 +65,7 @@ def other(hot_server: HotServer) -> Iterator[Connection]:
 
 
 def answered(connection: Connection, other: Connection, asked: tuple[int, int, bytes]) -> bytes:
-    """The response to the large request; the other connection is answered meanwhile."""
+    """The response to the large request; meanwhile the other connection is served."""
     connection.send(*asked)
     assert other.call(18, 0, {})["error_code"] == 0
     frame = connection.receive()
@@ -74,7 +74,7 @@ def answered(connection: Connection, other: Connection, asked: tuple[int, int, b
 
 
 def named() -> tuple[int, int]:
-    """Partitions and probes of the large request, whichever reactor worked on it."""
+    """The partitions and probes of the large request, whichever reactor processed it."""
     return max(named_partitions.probes(reactor) for reactor in range(2))
 
 
@@ -86,7 +86,7 @@ def test_requests(
     answered(connection, other, asked)
     partitions, probes = named()
     assert partitions == PARTITIONS
-    assert probes < 6 * PARTITIONS              # some 3: each is noted once, and again when the table grows
+    assert probes < 6 * PARTITIONS              # about 3: each is inserted once, and again when the table grows
 
 
 def test_sessions(hot_server: HotServer, connection: Connection, other: Connection) -> None:
@@ -102,7 +102,7 @@ def test_sessions(hot_server: HotServer, connection: Connection, other: Connecti
 
 @contextlib.contextmanager
 def holding(session_id: int) -> Iterator[None]:
-    """The session's lock is held, as by a long request."""
+    """Hold the lock of the session, as a long request does."""
     held, end = os.pipe(), os.pipe()
     thread = threading.Thread(target=fetch_session_cache.hold, args=(session_id, held[1], end[0]))
     thread.start()
@@ -117,10 +117,10 @@ def holding(session_id: int) -> Iterator[None]:
 
 
 def test_a_session_holds_up_only_itself(tmp_path: Path) -> None:
-    """While one session is worked on, the sessions of other reactors are answered, begin and end."""
+    """While one session is busy, sessions of other reactors are served, created and closed."""
     fetch_session_cache.set_slots(1000)       # no sessions of earlier tests
     server = HotServer(tmp_path, reactors=2)
-    first, second = server.connect(), server.connect()      # each on a reactor of its own
+    first, second = server.connect(), server.connect()      # each on its own reactor
     try:
         server.create_topic("t")
         held = open_session(server, first, 12, {("t", 0): 0})
@@ -143,7 +143,7 @@ def test_a_session_holds_up_only_itself(tmp_path: Path) -> None:
 
 
 def test_members() -> None:
-    """Group and member ids at equal distances; the table of heartbeats."""
+    """The heartbeat table, with group and member ids at equal distances."""
     heartbeat_table.clear()
     for number in range(20_000):
         heartbeat_table.set_member(b"g%d" % (number % 7), b"m-%08x" % (number << 12), None, 1, True, 0)

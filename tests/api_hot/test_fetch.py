@@ -123,13 +123,13 @@ def test_limits(hot_server: HotServer, connection: Connection) -> None:
         fill(hot_server, "t", index, batches=4, size=1000)
     both = {("t", 0): 0, ("t", 1): 0}
     first, second = rows(connection.call(1, 12, request(hot_server, both, max_bytes=1)))
-    assert values(first) == 2 and second["records"] == b""      # the first batch, whatever the limits
+    assert values(first) == 2 and second["records"] == b""      # the first batch, regardless of the limits
     first, second = rows(connection.call(1, 12, request(hot_server, both, partition_max_bytes=2500)))
     assert values(first) == 4 and values(second) == 4
     first, second = rows(connection.call(1, 12, request(hot_server, both, max_bytes=6000)))
     assert values(first) == 8 and values(second) == 2
     (row,) = rows(connection.call(1, 12, request(hot_server, {("t", 0): 3})))
-    assert next(iter(iterate_batches(row["records"]))).base_offset == 2     # an offset inside a batch gives the batch
+    assert next(iter(iterate_batches(row["records"]))).base_offset == 2     # an offset inside a batch returns the whole batch
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -199,7 +199,7 @@ def test_diverging_epoch(hot_server: HotServer, connection: Connection, version:
     (row,) = rows(connection.call(1, version, request(hot_server, {("t", 0): 2}, last_fetched_epoch=0)))
     assert row["diverging_epoch"] == {"epoch": -1, "end_offset": -1}
     (row,) = rows(connection.call(1, version, request(hot_server, {("t", 0): 2}, last_fetched_epoch=9)))
-    assert row["error_code"] == 1                               # an epoch that never was
+    assert row["error_code"] == 1                               # an epoch that never existed
 
 
 

@@ -1,4 +1,4 @@
-"""Data that is not in the page cache is read by a job; nothing else waits for the disk."""
+"""A job reads data that is not in the page cache; nothing else waits for the disk."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .kio_wire import encode_request
 from .test_fetch import fill, request, rows, values
 
 BATCHES = 6
-VALUE_BYTES = 600_000  # six batches: the first ones lie before what counts as recently written
+VALUE_BYTES = 600_000  # six batches, so that the first ones do not count as recently written
 
 
 def drop_from_cache(folder: Path, topic: str) -> None:
-    """Makes the topic's segments cold; skips where the file system keeps them in memory, or cannot tell."""
+    """Make the segments of the topic cold; skip if the file system keeps them in memory or cannot tell."""
     for path in folder.glob(f"{topic}-*/*.log"):
         fd = os.open(path, os.O_RDONLY)
         try:

@@ -81,7 +81,7 @@ def test_recreated_topic_is_another(hot_server: HotServer, connection: Connectio
     hot_server.create_topic("t")
     session = open_session(hot_server, connection, 13, {("t", 0): 0})
     hot_server.delete_topic("t")
-    for epoch in (1, 2):                                        # an error is told in each answer
+    for epoch in (1, 2):                                        # an error is repeated in each response
         (row,) = rows(connection.call(1, 13, request(hot_server, {}, session=(session, epoch))))
         assert row["error_code"] == 100
 
@@ -97,7 +97,7 @@ def test_unknown_topic_appears(hot_server: HotServer, connection: Connection) ->
 
 
 def test_turns(hot_server: HotServer, connection: Connection) -> None:
-    """A partition that was answered with data goes behind the others."""
+    """A partition that returned data moves to the end of the order."""
     hot_server.create_topic("t", 2)
     session = open_session(hot_server, connection, 12, {("t", 0): 0, ("t", 1): 0})
     for index in (0, 1):
@@ -136,7 +136,7 @@ def test_the_cache_is_bounded(hot_server: HotServer, connection: Connection) -> 
 
 
 def test_every_shard_evicts_its_own_sessions(hot_server: HotServer, connection: Connection) -> None:
-    """A full cache of sessions of one partition: each new session of two replaces an old one, until all are replaced."""
+    """With a full cache of one-partition sessions, each new session of two partitions evicts an old one, until all are gone."""
     hot_server.create_topic("t", 2)
     fetch_session_cache.set_slots(24)
     try:
@@ -152,7 +152,7 @@ def test_every_shard_evicts_its_own_sessions(hot_server: HotServer, connection: 
 
 
 def test_many_partitions_come_and_go(hot_server: HotServer, connection: Connection) -> None:
-    """The session's tables against a set as the model."""
+    """The tables of a session, compared with a set as the model."""
     import random
 
     chance = random.Random(5)

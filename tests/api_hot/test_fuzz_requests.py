@@ -1,7 +1,7 @@
-"""Spoiled requests of every hot API and version to a server in this process, for a bounded time.
+"""Corrupted requests of every hot API and version to a server in this process, for a bounded time.
 
-Under `make fuzz` the extensions are built with the address sanitizer: a read past the end ends the process. Whatever is
-answered must decode, in the version that was asked for, with kio.
+Under `make fuzz` the extensions are built with the address sanitizer: a read past the end ends the process. kio must be
+able to decode every response in the requested version.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from .test_produce import request as produce_request
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(SECONDS + 120)]
 
 HOT = [(key, version) for key, low, high in API_TABLE if key != 60 for version in range(max(low, 3 if key == 0 else 0), high + 1)]
-WAIT_S = 0.2  # a Fetch may wait for as long as its spoiled max_wait says
+WAIT_S = 0.2  # a Fetch may wait as long as its corrupted max_wait says
 API_VERSIONS = 18
 Answers = list[tuple[int, int, bytes]]
 
 
 def seeds_of(server: HotServer, api_key: int, version: int) -> list[bytes]:
-    """Encoded bodies of one API that the server can answer."""
+    """Encoded, valid bodies of one API."""
     bodies = [valid_body(server, api_key, version)]
     if api_key == 0:
         records = [Record(b"k", b"v" * 40, 1000 + i) for i in range(4)]
@@ -53,13 +53,13 @@ def seeds_of(server: HotServer, api_key: int, version: int) -> list[bytes]:
 def fill(server: HotServer) -> None:
     server.create_topic("t", 2)
     server.create_topic("u", 1, {"max.message.bytes": 100})
-    for index, size in ((0, 10), (0, 40_000), (1, 10)):  # copied, and sent from the file
+    for index, size in ((0, 10), (0, 40_000), (1, 10)):  # one response is copied, the other is sent from the file
         server.partitions["t", index].append(build_batch([Record(value=b"x" * size, timestamp_ms=1000)] * 3))
     heartbeat_table.set_member(b"g", b"m", b"i", 1, True, 0)
 
 
 class Exchange:
-    """One connection that is opened again when it is of no more use."""
+    """One connection, which is reopened when it can no longer be used."""
 
     def __init__(self, server: HotServer) -> None:
         self.server = server
@@ -67,7 +67,7 @@ class Exchange:
         self.answered = self.closed = self.silent = 0
 
     def send(self, api_key: int, version: int, body: bytes) -> bytes | None:
-        """The answer's frame; None: closed, silent (acks=0), or not within WAIT_S. A second request bounds the wait."""
+        """The frame of the response; None: closed, none (acks=0), or none within WAIT_S. A second request bounds the wait."""
         client = self.client = self.client or self.server.connect()
         client.socket.settimeout(WAIT_S)
         try:
@@ -98,7 +98,7 @@ class Exchange:
 
 
 def decode(api_key: int, version: int, frame: bytes) -> dict[str, Any] | None:
-    """What kio reads; None for a topic name that is not UTF-8, which the answer repeats."""
+    """The response as kio decodes it; None if it repeats a topic name that is not UTF-8."""
     head = 5 if api_key != API_VERSIONS and is_flexible(api_key, version) else 4
     try:
         return decode_response(api_key, version, frame[head:])
@@ -142,7 +142,7 @@ def test_spoiled_bodies(server: HotServer) -> None:
 
 
 def test_spoiled_frames(server: HotServer) -> None:
-    """Whole streams: sizes, headers, several requests at once, cut into pieces anywhere, given up half way."""
+    """Complete streams: sizes, headers, several requests at once, split anywhere, abandoned half way."""
     chance = random.Random(SEED)
     seeds = [(key, version, seeds_of(server, key, version)[0]) for key, version in HOT]
 
@@ -179,7 +179,7 @@ def test_spoiled_frames(server: HotServer) -> None:
 
 
 def test_spoiled_fetch_sessions(server: HotServer) -> None:
-    """Sequences of incremental fetches (KIP-227) whose partitions come, change, go, and do not exist; some are spoiled."""
+    """Sequences of incremental fetches (KIP-227) whose partitions are added, changed, removed or missing; some are corrupted."""
     chance = random.Random(SEED)
     exchange = Exchange(server)
     named = [("t", 0), ("t", 1), ("t", 2), ("u", 0), ("none", 0)]
@@ -208,7 +208,7 @@ def test_spoiled_fetch_sessions(server: HotServer) -> None:
 
 
 def test_spoiled_while_sessions_are_few(tmp_path: Path) -> None:
-    """Sessions push each other out while their fetches wait."""
+    """Sessions evict each other while their fetches wait."""
     fetch_session_cache.set_slots(3)
     server = HotServer(tmp_path)
     fill(server)

@@ -1,7 +1,7 @@
 """Metadata images are published and freed while reactors read them.
 
-Here a read of freed memory shows as an answer that mixes images; under `make races` the thread sanitizer sees it as well
-when the memory still looks right, and the order of two accesses that only luck put right.
+Here a read of freed memory shows as a response that mixes images. Under `make races` the thread sanitizer also detects it
+when the memory still has the right content, and it detects accesses that are in the right order only by luck.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ALL_TOPICS = encode_request(3, VERSION, {
 
 
 def publish(publisher: ImagePublisher, number: int) -> None:
-    """An image whose strings and epochs all say `number`, but for the topics that it shares with earlier ones."""
+    """An image whose strings and epochs all contain `number`, except for the topics that it shares with earlier images."""
     broker = (BROKER_ID, f"rack-{number}", [(f"host-{number}", 1)])
     publisher.set_brokers(f"cluster-{number}", BROKER_ID, BROKER_ID, [broker])
     rows = [(0, BROKER_ID, number, [BROKER_ID, 9], [BROKER_ID], [9], None)]

@@ -1,4 +1,4 @@
-"""ListOffsets and OffsetForLeaderEpoch: every version against kio."""
+"""ListOffsets and OffsetForLeaderEpoch: every version compared with kio."""
 
 from __future__ import annotations
 

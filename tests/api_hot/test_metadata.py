@@ -1,4 +1,4 @@
-"""Metadata, ApiVersions, Heartbeat: every version against kio."""
+"""Metadata, ApiVersions, Heartbeat: every version compared with kio."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_authorized_operations(hot_server: HotServer, connection: Connection, ve
 def test_unknown_name_goes_to_the_control_plane(hot_server: HotServer, connection: Connection, version: int) -> None:
     body = encode_request(3, version, request(version, ["new"]))
     connection.send(3, version, body)
-    assert connection.receive() is None                         # the harness closes what reaches Python
+    assert connection.receive() is None                         # the harness closes connections whose requests reach Python
     assert hot_server.forwarded == [(3, version, body)]
 
 

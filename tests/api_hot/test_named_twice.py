@@ -1,4 +1,4 @@
-"""Partitions that one request names several times, as Kafka reads them: a map in which the last mention counts."""
+"""Partitions that occur several times in one request: as in Kafka's map, the last occurrence counts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Mention = tuple[str, int]
 
 
 def mentions(chance: random.Random, count: int, topics: int, partitions: int) -> list[Mention]:
-    """Topics come and go, as no sane client sends it."""
+    """A request repeats topics in an order that no sane client uses."""
     return [(f"t{chance.randrange(topics)}", chance.randrange(partitions)) for _ in range(count)]
 
 
 def by_topic(chosen: list[Mention], row: Any) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Neighbours of one topic share an entry; `row` makes the entry of the mention with that number."""
+    """Adjacent partitions of one topic share an entry; `row` creates the entry of occurrence number `row`."""
     entries: list[tuple[str, list[dict[str, Any]]]] = []
     for number, (topic, index) in enumerate(chosen):
         if not entries or entries[-1][0] != topic:

@@ -1,4 +1,4 @@
-"""Batches that take long to decompress or recompress are validated away from the reactor; nothing else waits for them."""
+"""Batches that take long to decompress or recompress are validated in a job; nothing else waits for them."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def hot_server(tmp_path) -> Iterator[HotServer]:  # type: ignore[no-untyped-def]
 
 
 def large(count: int = 4000, compression: str = "zstd", **options: object) -> bytes:
-    """A small batch that decompresses to some 800 kB."""
+    """A small batch that decompresses to about 800 kB."""
     return build_batch([Record(value=b"v" * 200, timestamp_ms=1000 + i) for i in range(count)],
                        compression=compression, **options)  # type: ignore[arg-type]
 
 
 def bomb() -> bytes:
-    """Decompresses to 300 MB, more than a batch may."""
+    """A batch that decompresses to 300 MB, more than the limit."""
     return build_batch([Record(value=bytes(100 << 20)) for _ in range(3)], compression="zstd")
 
 
@@ -76,7 +76,7 @@ def test_a_bomb_is_refused_meanwhile(hot_server: HotServer, connection: Connecti
 def test_pipelined_requests_share_a_budget(hot_server: HotServer, connection: Connection) -> None:
     hot_server.create_topic("t")
     jobs.pause_jobs()
-    count, records = 20, 1000           # each of some 200 kB, little enough for a reactor that has nothing else to do
+    count, records = 20, 1000           # each about 200 kB, small enough for a reactor that has nothing else to do
     body = encode_request(0, 9, request(9, hot_server, {("t", 0): large(records)}))
     connection.send_together(0, 9, [body] * count)
     wait_until(lambda: jobs.waiting_jobs() == 1, "a turn of the reactor decompresses so much and no more")
@@ -171,7 +171,7 @@ def test_stop_while_a_job_waits(hot_server: HotServer, connection: Connection) -
     jobs.pause_jobs()
     send_produce(connection, 9, request(9, hot_server, {("t", 0): large()}))
     wait_until(lambda: jobs.waiting_jobs() == 1, "the batch is with a job")
-    hot_server.server.stop(0.0)         # with jobs still paused: it waits for those that run only
+    hot_server.server.stop(0.0)         # jobs are still paused: it waits only for running ones
     assert jobs.waiting_jobs() == 0
 
 

@@ -1,4 +1,4 @@
-"""A partition's last reference is given back while a flush of it runs: that flush's wake must not bring it to life again."""
+"""The last reference to a partition is released while its flush runs: the wake of that flush must not revive it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_wake_does_not_revive_a_partition(tmp_path: Path) -> None:
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
     ran = subprocess.run(
         [sys.executable, "-c", CODE, str(tmp_path)],
-        env={**preloaded(library), "MALLOC_PERTURB_": "165"},   # freed memory does not look alive
+        env={**preloaded(library), "MALLOC_PERTURB_": "165"},   # freed memory must not look valid
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert (ran.returncode, ran.stdout.split()) == (0, ["alive"]), ran.stderr

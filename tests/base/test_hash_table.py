@@ -1,4 +1,4 @@
-"""The seeded hashes against a reference, and the hash table against a dictionary."""
+"""The seeded hashes compared with a reference, and the hash table compared with a dictionary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WORD = (1 << 64) - 1
 
 
 def siphash(key: bytes, data: bytes, rounds: int, last_rounds: int) -> int:
-    """SipHash with 64 bits, as the paper has it."""
+    """SipHash with 64 bits, as in the paper."""
     first, second = int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little")
     v = [first ^ 0x736F6D6570736575, second ^ 0x646F72616E646F6D, first ^ 0x6C7967656E657261, second ^ 0x7465646279746573]
 
@@ -46,7 +46,7 @@ def siphash(key: bytes, data: bytes, rounds: int, last_rounds: int) -> int:
 
 
 def test_siphash_against_the_reference() -> None:
-    assert siphash(bytes(range(16)), bytes(range(15)), 2, 4) == 0xA129CA6149BE45E5  # of the paper
+    assert siphash(bytes(range(16)), bytes(range(15)), 2, 4) == 0xA129CA6149BE45E5  # from the paper
     for size in range(40):
         key = random.Random(size).randbytes(16)
         data = random.Random(-size).randbytes(size)
@@ -66,7 +66,7 @@ def test_the_seed_is_the_process_own() -> None:
 
 @pytest.mark.parametrize("step", [1, 2, 1 << 10, 1 << 20, 1 << 32, 0x9E3779B1, (1 << 31) - 1])
 def test_numbers_at_equal_distances_do_not_gather(step: int) -> None:
-    """What a client may choose without knowing the seed, under many seeds: a process has one and must not be unlucky."""
+    """Numbers that a client may choose without knowing the seed, under many seeds, because no seed may be unlucky."""
     seeds = random.Random(step)
     for _ in range(300):
         seed, table = seeds.randbytes(48), TableProbe()
@@ -77,7 +77,7 @@ def test_numbers_at_equal_distances_do_not_gather(step: int) -> None:
 
 @pytest.mark.parametrize("bits", [2, 8, 32])
 def test_against_a_dictionary(bits: int) -> None:
-    """Few bits: many items under one hash, long runs, gaps in the middle of them."""
+    """Hashes of few bits: many items with one hash, long runs, gaps in the middle of them."""
     chance = random.Random(bits)
     table, model = TableProbe(), dict[int, int]()  # item -> hash
     for step in range(6000):

@@ -225,7 +225,7 @@ def test_settings_that_we_do_not_have(kraft: Path) -> None:
     a, b = plan(kraft).topics
     assert b.configs == {}
     assert b.remarks[0] == "setting left out: kafka-cy has no setting message.format.version (it was '3.0')"
-    assert b.remarks[1].startswith("left out: ")
+    assert b.remarks[1].startswith("setting left out: ")
     assert a.configs == UNLIMITED
     assert a.remarks[-1] == "none of its records are deleted or compacted until cleanup.policy and retention are set"
 
