@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Settings for all tests."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
-# A shell that runs the tests in the background ignores SIGINT, and so would every process that they start and interrupt.
+# A shell that runs the tests in the background ignores SIGINT. The processes that the tests start would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A busy machine is no failure; where the tests are a gate they try the same examples each time.
+# A busy machine must not fail a test. In CI, the tests use the same examples in every run.
 settings.register_profile(
     "tests", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
 )

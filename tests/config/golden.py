@@ -1,4 +1,4 @@
-"""What a real Apache Kafka 4.3.1 answered to DescribeConfigs."""
+"""Responses of a real Apache Kafka 4.3.1 to DescribeConfigs."""
 
 import gzip
 import json
@@ -26,12 +26,12 @@ def load(name: str) -> Any:
 
 
 def expected(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """Entries of an answer without the length of Kafka's documentation."""
+    """The entries of a response without the length of Kafka's documentation."""
     return [{key: value for key, value in entry.items() if key != "docLen"} for entry in answer["configs"]]
 
 
 def plain(entries: Iterable[ConfigEntry]) -> list[dict[str, Any]]:
-    """Our entries in the same form, our own keys left out."""
+    """Our entries in the same form, without our own keys."""
     return [
         {
             "name": entry.key.name,

@@ -1,4 +1,4 @@
-"""The configuration APIs over a real metadata store, through the bytes of every version."""
+"""The configuration APIs over a real metadata store, in the encoding of every version."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SET, DELETE, APPEND, SUBTRACT = 0, 1, 2, 3
 
 
 class Logs:
-    """Remembers what was applied."""
+    """Records the settings that were applied."""
 
     def __init__(self) -> None:
         self.partitions: dict[tuple[str, int], Any] = {}
@@ -143,7 +143,7 @@ def test_a_changed_key_without_effect_gets_one_warning(broker: Broker) -> None:
 
 
 def test_values_that_do_not_go_with_those_of_another_level(broker: Broker) -> None:
-    threads = ("log.cleaner.threads", SET, "128")  # 1 MiB of log.cleaner.dedupe.buffer.size for each
+    threads = ("log.cleaner.threads", SET, "128")  # each thread needs 1 MiB of log.cleaner.dedupe.buffer.size
     assert broker.alter(BROKER, "", threads)[0] == broker.alter(BROKER, "1", threads)[0] == 42
     refused = broker.alter(BROKER, "", ("max.connections.per.ip", SET, "0"))
     assert refused[0] == 42 and "max.connections.per.ip" in str(refused[1])

@@ -1,4 +1,4 @@
-"""BrokerConfig: files, overrides, listeners, precedence, and every way a value can be wrong."""
+"""BrokerConfig: files, overrides, listeners, precedence, and every kind of invalid value."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def test_one_warning_for_each_unknown_key() -> None:
 
 
 def test_warnings_of_listeners_keys() -> None:
-    """One that counts for no listener is told: a slip in `ssl.client.auth` would let everybody in."""
+    """A key that applies to no listener gets a warning: a typo in `ssl.client.auth` would let every client in."""
     config = BrokerConfig(
         {
             "listeners": "INNER://h:1,CONTROLLER://h:2",
@@ -185,7 +185,7 @@ def all_keys() -> list[ConfigKey]:
 
 
 def invalid_texts(key: ConfigKey) -> list[str]:
-    """Texts that the key must refuse, from its type and validator."""
+    """Texts that the key must refuse, derived from its type and validator."""
     wrong = {"BOOLEAN": ["", "yes", "1"], "DOUBLE": ["", "x", "nan", "1_0"]}.get(key.type, [])
     bits = {"SHORT": 16, "INT": 32, "LONG": 64}.get(key.type)
     if bits is not None:

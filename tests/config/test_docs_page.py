@@ -1,4 +1,4 @@
-"""Generated pages say what the tables say."""
+"""Generated pages match the tables."""
 
 import subprocess
 import sys

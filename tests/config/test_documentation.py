@@ -1,4 +1,4 @@
-"""Every key has a sentence, and is in one module only."""
+"""Every key has a description and is in exactly one module."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Each key does what its entry says: it is read outside the tables, or it gets a warning, or it stops the start."""
+"""Each key has the effect that its entry states: code outside the tables reads it, or it gets a warning, or it stops the start."""
 
 import functools
 import re
@@ -11,7 +11,7 @@ from kafka_cy.config import BrokerConfig, ConfigError, definitions
 from kafka_cy.config.types import ConfigKey, to_text
 
 ROOT = Path(kafka_cy.__file__).parent
-#: Packages that are no part of a running broker, or that only describe keys.
+#: Packages that are not part of a running broker, or that only describe keys.
 NOT_THE_BROKER = ("bench", "sizing", "tools", "testing", "config")
 
 
@@ -28,7 +28,7 @@ def everything_else() -> str:
 
 
 def reads(text: str, name: str) -> bool:
-    """Whether `text` contains the key as a literal, whole or put together from a prefix and a suffix at one of its dots."""
+    """Whether `text` contains the key as a literal, either whole or split into a prefix and a suffix at one of its dots."""
     if f'"{name}"' in text:
         return True
     dots = [found.start() for found in re.finditer(r"\.", name)]
@@ -39,7 +39,7 @@ def reads(text: str, name: str) -> bool:
 
 
 def names_of(key: ConfigKey) -> set[str]:
-    """Names under which the value of a broker key is read: its own, and the topic keys whose default it is."""
+    """The names under which the value of a broker key is read: its own name, and topic keys that have it as their default."""
     topic_keys = {
         topic for topic, broker in definitions.TOPIC_BROKER_SYNONYMS.items() if key.name in definitions.broker_synonyms(broker)
     }
@@ -55,7 +55,7 @@ def test_applied_keys_are_read_and_others_are_not(key: ConfigKey) -> None:
 
 
 def is_looked_up(name: str) -> bool:
-    """Whether the value is looked up under this name: `config["name"]`, `get("name")`."""
+    """Whether code looks up the value under this name: `config["name"]`, `get("name")`."""
     return re.search(r"[\[(]" + f'"{re.escape(name)}"', everything_else()) is not None
 
 
@@ -67,7 +67,7 @@ def test_applied_topic_keys_are_read_and_others_are_not(name: str) -> None:
 
 
 def other_value(key: ConfigKey) -> str | None:
-    """A value that the key allows and that is not its default; None where this test knows none."""
+    """An allowed value other than the default; None where this test has none."""
     default = key.default
     kind, *arguments = key.validator or ("",)
     if kind in ("in", "in_any_case", "list_in", "list_in_or_empty"):
@@ -81,7 +81,7 @@ def other_value(key: ConfigKey) -> str | None:
 
 
 KEYS_WITHOUT_EFFECT = [key for key in definitions.every_broker_key() if key.ignored_because]
-#: Kafka ties the limits of these keys together, so that a single one of them cannot be changed.
+#: Kafka relates the limits of these keys to each other, so that one of them cannot be changed alone.
 TIED = {key.name for key in KEYS_WITHOUT_EFFECT if key.name.startswith(("group.consumer.min.", "group.consumer.max."))}
 
 

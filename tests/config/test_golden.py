@@ -1,4 +1,4 @@
-"""Every key, type, default, source and synonym against the answers of a real Kafka."""
+"""Every key, type, default, source and synonym, compared with the responses of a real Kafka."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def config() -> BrokerConfig:
         if entry["source"] == "STATIC_BROKER_CONFIG"
     }
     config = BrokerConfig(static)
-    # A formatted KRaft cluster has this one set for all brokers.
+    # A formatted KRaft cluster sets this key for all brokers.
     config.set_dynamic(broker={}, cluster_default={"min.insync.replicas": "1"})
     return config
 

@@ -1,4 +1,4 @@
-"""158 requests with the answers of a real Apache Kafka 4.3.1: ours are the same but for what is listed here."""
+"""158 requests with the responses of a real Apache Kafka 4.3.1: ours are the same, except for those listed here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.config.test_apis import Broker
 
 GOLDEN = json.loads(gzip.decompress((Path(__file__).parent / "golden" / "alterations.json.gz").read_bytes()))
 
-#: Requests with another answer here, and why.
+#: Requests with a different response here, and the reasons.
 DEVIATIONS = {
     '["inc", [2, "t", [["retention.ms", 9, "1"]]]]': "Kafka fails with -1 on an unknown operation",
     '["inc", [4, "1", [["num.network.threads", 0, "100"]]]]': "reactors are fixed at the start",

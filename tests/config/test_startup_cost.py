@@ -1,4 +1,4 @@
-"""Importing and loading the configuration is part of every start: it pulls in nothing that the start does not need."""
+"""Every start imports and loads the configuration, so that must not import modules that the start does not need."""
 
 import subprocess
 import sys

@@ -38,7 +38,7 @@ WORDS = {"PASSED": "pass", "FAILED": "fail", "SKIPPED": "n/a", "FLAKY": "flaky"}
 
 
 class Reason(NamedTuple):
-    """Why the tests whose names match do not pass."""
+    """The reason why the tests with matching names do not pass."""
 
     pattern: re.Pattern[str]
     text: str

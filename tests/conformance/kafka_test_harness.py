@@ -34,11 +34,11 @@ KAFKA_CY = "server {config} --override kafkacy.metrics.listen= --override kafkac
 
 
 class HarnessError(Exception):
-    """Jars, compiler or Java are missing or fail; the message says which and where the log is."""
+    """The jars, the compiler or Java are missing or fail; the message names them and the log."""
 
 
 class Verdict(NamedTuple):
-    """What became of one test: `name` is Class#method[parameters], `verdict` PASSED, FAILED or SKIPPED."""
+    """The result of one test: `name` is Class#method[parameters], `verdict` is PASSED, FAILED or SKIPPED."""
 
     name: str
     verdict: str
@@ -64,12 +64,12 @@ class Expectation(NamedTuple):
 
     @property
     def binding(self) -> bool:
-        """A Kafka broker has to pass this test: Apache Kafka does in every run, and the test talks to a broker."""
+        """Whether a Kafka broker has to pass this test: Apache Kafka passes it in every run, and the test uses a broker."""
         return self.result.verdict == "PASSED" and "no broker" not in self.result.changed
 
 
 def read_verdicts(path: Path) -> list[Verdict]:
-    """The lines that the shim's RunClass wrote."""
+    """Parse the lines that the shim's RunClass wrote."""
     found = []
     for line in path.read_text(errors="replace").splitlines():
         name, verdict, reason, seconds, changed = (line.split("\t") + [""] * 5)[:5]
@@ -170,7 +170,7 @@ def run_classes(
 
 
 def run_class(name: str, methods: Collection[str], broker: str, folder: Path, *, keep: bool = False) -> list[Verdict]:
-    """Run some methods of one class, or all if `methods` is empty, in a JVM of its own."""
+    """Run some methods of one class, or all if `methods` is empty, in a separate JVM."""
     results, log, temporary = folder / f"{name}.tsv", folder / f"{name}.log", folder / "tmp"
     trace = Path(f"{results}.trace")
     for path in (results, trace):

@@ -1,4 +1,4 @@
-"""A small part of Apache Kafka's own tests in every run; the page about all of them is complete and current."""
+"""Runs a small part of Apache Kafka's own tests, and checks that the page about all of them is complete and current."""
 
 from __future__ import annotations
 

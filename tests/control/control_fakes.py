@@ -1,4 +1,4 @@
-"""A broker without network and storage: real configuration and metadata, partitions that only count."""
+"""A broker without network and storage: its configuration and metadata are real, its partitions only count offsets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLUSTER_ID = "abcdefghijklmnopqrstuv"
 
 
 class FakePartition:
-    """Offsets only."""
+    """A partition that has only offsets."""
 
     state = 0
 
@@ -27,12 +27,12 @@ class FakePartition:
         self.log_start_offset, self.high_watermark = 0, 10
 
     def delete_records(self, offset: int) -> None:
-        """Move the log start."""
+        """Advance the log start offset."""
         self.log_start_offset = offset
 
 
 class FakeLogs:
-    """Follows the metadata as Hosting does."""
+    """Follows the metadata like Hosting."""
 
     def __init__(self, cluster: MetadataCache) -> None:
         self.partitions: dict[tuple[str, int], Any] = {}
@@ -40,7 +40,7 @@ class FakeLogs:
         cluster.add_listener(self.on_change)
 
     def on_change(self, change: Any) -> None:
-        """Host and drop."""
+        """Host new partitions and drop removed ones."""
         if isinstance(change, TopicsChanged):
             for topic in change.removed:
                 for partition in topic.partitions:
@@ -51,7 +51,7 @@ class FakeLogs:
 
 
 class FakeControl:
-    """Remembers how the request ended."""
+    """Records how the request ended."""
 
     def __init__(self) -> None:
         self.payload: bytes | None = None
@@ -103,7 +103,7 @@ def make_context(overrides: dict[str, str] | None = None) -> ApiContext:
 
 
 def call(context: ApiContext, api_key: int, version: int, body: dict[str, Any]) -> dict[str, Any]:
-    """Send a request through the bytes of this version; the handler's answer, after it was encoded once."""
+    """Send a request, encoded in this version; return the handler's response, which has been encoded once."""
     raw = bytearray()
     entity_writer(message_class(api_key, version, "request"))(raw, body)
     request = Request(

@@ -1,4 +1,4 @@
-"""The few bytes of the protocol that client libraries do not send: plain, inflexible requests."""
+"""A client for requests that client libraries do not send: simple requests of non-flexible versions."""
 
 from __future__ import annotations
 

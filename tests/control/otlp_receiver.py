@@ -1,4 +1,4 @@
-"""A collector for tests: takes OTLP over HTTP and decodes it with opentelemetry-proto."""
+"""A collector for tests: accepts OTLP over HTTP and decodes it with opentelemetry-proto."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REQUESTS = {
 
 
 class OtlpReceiver:
-    """`received` has the decoded requests by path; use it as a context manager."""
+    """`received` has the decoded requests by path. Use it as a context manager."""
 
     def __init__(self) -> None:
         self.received: dict[str, list[Any]] = {path: [] for path in REQUESTS}
@@ -57,7 +57,7 @@ class OtlpReceiver:
         self._server.server_close()
 
     def wait_for(self, what: Callable[[], Any], timeout_s: float = 60.0) -> Any:
-        """What `what` gives, as soon as it gives something true."""
+        """The result of `what`, as soon as it is true."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             found = what()

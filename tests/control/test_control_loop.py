@@ -1,4 +1,4 @@
-"""Timers, calls of other threads and faults on the control loop; the dispatcher's ways out."""
+"""Timers, calls from other threads and errors on the control loop; all outcomes of the dispatcher."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_log_lines_are_single_lines() -> None:
 
 
 def test_a_request_that_is_dropped_goes_at_once() -> None:
-    """Its connection closes when it goes: the client must not wait for somebody else's request."""
+    """Its connection closes when it is dropped: the client must not wait for another client's request."""
 
     class Dropped:
         pass

@@ -20,7 +20,7 @@ LIST_KEY = "leader.replication.throttled.replicas"
 
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How often two ids were compared: one number."""
+    """Counts the comparisons of two ids."""
     counted = [0]
     equal = uuid.UUID.__eq__
 
@@ -81,7 +81,7 @@ def test_create_partitions() -> None:
 
 
 def test_manual_assignment() -> None:
-    """The broker that is named twice stands at the end."""
+    """The broker that occurs twice is at the end."""
     replicas: Any = [*texts("broker"), "last", "last"]
     with pytest.raises(topic_creation.TopicRefused, match="the broker last more than once"):
         topic_creation.check_replicas(replicas, [1])

@@ -30,7 +30,7 @@ from kafka_cy.testing import Broker
 
 Values = dict[str, Any]
 INVALID_REQUEST, MEMBER_ID_REQUIRED, ELECTION_NOT_NEEDED, GROUP_ID_NOT_FOUND = 42, 79, 84, 69
-GROUP_APIS = {8, 11, 12, 13, 14}    # in a group's life, below
+GROUP_APIS = {8, 11, 12, 13, 14}    # tested in the life of a group, below
 REFUSED = {(0, version) for version in range(3)}    # Produce of old messages: listed for librdkafka only
 EVERY_VERSION = [
     (row.api_key, version) for row in advertised() for version in range(row.version_min, row.version_max + 1)
@@ -129,7 +129,7 @@ def of(api_key: int) -> range:
 
 @pytest.mark.parametrize("version", of(11))
 def test_the_life_of_a_group(live: Live, version: int) -> None:
-    """JoinGroup in this version, then every version of what a member sends."""
+    """JoinGroup in this version, then every version of the requests that a member sends."""
     group, client = f"g-{version}", live.client
     joined = client.request(11, version, join(group))
     if version >= 4:

@@ -37,7 +37,7 @@ def alter(broker: Broker, kind: ResourceType, name: str, **values: object) -> No
 
 
 def alter_every_broker(broker: Broker, key: str, value: str) -> int:
-    """IncrementalAlterConfigs of the brokers' common default, which confluent-kafka cannot name; the error code."""
+    """IncrementalAlterConfigs of the cluster-wide default, which confluent-kafka cannot address. Returns the error code."""
     with Client(broker.host, broker.port) as client:
         resource = b"\x04" + string("") + struct.pack(">i", 1) + string(key) + b"\0" + string(value)
         answer = client.call(44, 0, struct.pack(">i", 1) + resource + b"\0")
@@ -45,7 +45,7 @@ def alter_every_broker(broker: Broker, key: str, value: str) -> int:
 
 
 def produce(broker: Broker, topic: str, value: bytes, *, timestamp_ms: int = OLD_MS, **config: object) -> Any:
-    """One record; the delivered message, or KafkaException."""
+    """Produce one record; return the delivered message. Raises KafkaException."""
     reports: list[tuple[KafkaError | None, Message]] = []
     settings = {"bootstrap.servers": broker.bootstrap_servers, "message.timeout.ms": 50000, **config}
     producer = Producer({key.replace("_", "."): value for key, value in settings.items()})
@@ -83,7 +83,7 @@ def segment(broker: Broker, topic: str) -> bytes:
 
 
 def check_altered(broker: Broker, value: bytes) -> None:
-    """What `t` does after its settings were changed."""
+    """The behaviour of topic `t` after its settings were changed."""
     assert error_of(lambda: produce(broker, "t", b"x" * 3000)) == KafkaError.MSG_SIZE_TOO_LARGE
     before = len(segment(broker, "t"))
     message = produce(broker, "t", value * 900)
@@ -134,7 +134,7 @@ def test_broker_settings_at_once_and_after_a_crash(tmp_path: Path) -> None:
         produce(broker, "new", b"x" * 3000)
         assert error_of(lambda: produce(broker, "t", b"x" * 6000)) == KafkaError.MSG_SIZE_TOO_LARGE
         produce(broker, "own", b"x" * 6000)
-        # Every broker's default gives way to the broker's own.
+        # The setting of this broker has precedence over the cluster-wide default.
         assert alter_every_broker(broker, "message.max.bytes", "100") == 0
         produce(broker, "t", b"x" * 3000)
 
@@ -149,7 +149,7 @@ def test_switches(tmp_path: Path) -> None:
         delete = admin.delete_topics(["t"])["t"]
         assert error_of(lambda: delete.result(60)) == KafkaError.TOPIC_DELETION_DISABLED
         assert "missing" not in admin.list_topics(timeout=60).topics
-        # Too few replicas for acks=all; acks=1 does not ask for them.
+        # Too few replicas for acks=all; acks=1 does not need them.
         refusals = (KafkaError.NOT_ENOUGH_REPLICAS, KafkaError._MSG_TIMED_OUT)
         assert error_of(lambda: produce(broker, "t", b"", acks="all", message_timeout_ms=1500)) in refusals
         assert produce(broker, "t", b"", acks=1).offset() == 0
@@ -232,7 +232,7 @@ def test_num_network_threads_is_how_many_reactors_run(tmp_path: Path) -> None:
         with Broker({"num.network.threads": asked, "node.id": 4}, folder=tmp_path / str(asked)) as broker:
             with pytest.raises(KafkaException, match=r"num\.network\.threads"):
                 alter(broker, ResourceType.BROKER, "4", num_network_threads=3)
-            # The control plane has answered: it starts after the reactors.
+            # The control plane has answered, and it starts after the reactors.
             counts[asked] = len(list(Path(f"/proc/{broker.pid}/task").iterdir()))
             logged = broker.log_text()
     assert counts[5] - counts[1] == 4

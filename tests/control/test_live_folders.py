@@ -1,4 +1,4 @@
-"""Log directories that were changed while the broker was away: nothing is adopted, emptied or removed in silence."""
+"""Log directories that changed while the broker was down: nothing is adopted, emptied or removed silently."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STORE = "kafka-cy-metadata.sqlite"
 
 
 def broker_on(folder: Path, *dirs: str, **more: object) -> Broker:
-    """With a retention check every 50 ms: what retention may remove goes before a test looks."""
+    """A broker with a retention check every 50 ms: retention has finished before a test looks."""
     paths = ",".join(f"{folder}/{each}" for each in dirs)
     return Broker({"log.dirs": paths, "log.retention.check.interval.ms": 50, **more}, folder=folder / "broker")
 
@@ -27,7 +27,7 @@ def broker_on(folder: Path, *dirs: str, **more: object) -> Broker:
 def create(broker: Broker, topic: str, partitions: int, **config: str) -> None:
     settings = {key.replace("_", "."): value for key, value in config.items()}
     new = [NewTopic(topic, partitions, 1, config=settings)]
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})  # a name, or it ends before the answer
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})  # a variable keeps the client alive until the response
     admin.create_topics(new)[topic].result(60)
 
 
@@ -43,7 +43,7 @@ def partitions_of(broker: Broker) -> dict[str, int]:
 
 
 def produce_old_records(broker: Broker, *topics: str) -> None:
-    """Twenty records, thirty days old, each."""
+    """Write twenty records, thirty days old, to each topic."""
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
     for topic in topics:
         for i in range(20):
@@ -53,7 +53,7 @@ def produce_old_records(broker: Broker, *topics: str) -> None:
 
 
 def counts(broker: Broker, *topics: str) -> dict[str, int]:
-    """Records in partition 0."""
+    """The number of records in partition 0."""
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     partitions = [TopicPartition(topic, 0) for topic in topics]
     ends = admin.list_offsets({each: OffsetSpec.latest() for each in partitions})
@@ -66,7 +66,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def refusal(broker: Broker) -> str:
-    """The one line with which a start is refused (exit code 3)."""
+    """Check that a start is refused with exit code 3; return its only line."""
     before = len(broker.log_text())
     with pytest.raises(BrokerStartError, match="exit code 3"):
         broker.start()
@@ -123,7 +123,7 @@ def test_two_metadata_stores(tmp_path: Path) -> None:
 
 
 def test_a_directory_with_partitions_is_added(tmp_path: Path) -> None:
-    """It was never ours: nothing in it is set aside."""
+    """The folder was never ours: nothing in it is renamed."""
     with broker_on(tmp_path, "other") as broker:
         create(broker, "theirs", 2)
     with broker_on(tmp_path, "a") as broker:
@@ -206,7 +206,7 @@ def test_the_write_ahead_file_of_the_metadata(tmp_path: Path, how: str) -> None:
 
 
 def test_a_first_start_that_was_cut_off(tmp_path: Path) -> None:
-    """Nothing but an empty file of the metadata is left."""
+    """Only an empty metadata file is left."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / STORE).touch()
     with broker_on(tmp_path, "a") as broker:
@@ -214,7 +214,7 @@ def test_a_first_start_that_was_cut_off(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_is_not_named_any_more(tmp_path: Path) -> None:
-    """Its partitions are offline, not new and empty; they are back with it."""
+    """Its partitions are offline, not new and empty; they come back with the directory."""
     with broker_on(tmp_path, "a", "b") as broker:
         create(broker, "t", 2, retention_ms="-1")
         produce_old_records(broker, "t")
@@ -233,7 +233,7 @@ def test_a_directory_that_is_not_named_any_more(tmp_path: Path) -> None:
         assert counts(broker, "t") == {"t": 20}
         broker.terminate()
         shutil.rmtree(tmp_path / "b")
-        (tmp_path / f"a/t-{1 - here}").mkdir()  # begin anew
+        (tmp_path / f"a/t-{1 - here}").mkdir()  # start empty
         broker.start()
         partitions = admin.list_topics("t", timeout=60).topics["t"].partitions
         assert {partitions[i].leader for i in (0, 1)} == {1}
@@ -244,7 +244,7 @@ def test_a_directory_that_is_not_named_any_more(tmp_path: Path) -> None:
 
 
 def test_directory_ids(tmp_path: Path) -> None:
-    """A directory may get another path; one without an id, as Kafka before 3.7 wrote it, gets one."""
+    """A directory may get another path. A directory without an id, as Kafka before 3.7 wrote it, gets one."""
     with broker_on(tmp_path, "a", "b") as broker:
         create(broker, "t", 2)
         produce_old_records(broker, "t")

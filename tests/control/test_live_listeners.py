@@ -1,4 +1,4 @@
-"""Several listeners of any names: each answers with its own advertised address."""
+"""Several listeners with arbitrary names: each returns its own advertised address."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_groups_work_through_the_second_listener(tmp_path: Path) -> None:
 
 
 def is_served(client: Client) -> bool:
-    """Whether the broker answers ApiVersions v0, and does not close the connection."""
+    """Whether the broker answers ApiVersions v0 and keeps the connection open."""
     try:
         client.call(18, 0, b"")
     except (AssertionError, ConnectionError):
@@ -72,7 +72,7 @@ def test_connections_per_address_are_limited(tmp_path: Path) -> None:
             return sum(is_served(opened.enter_context(Client(broker.host, broker.port))) for _ in range(count))
 
         held = served(3)
-        while held < 3:  # until the connection that found the broker ready is gone
+        while held < 3:  # until the connection of the readiness check is closed
             held += served(1)
         assert served(3) == 0
 

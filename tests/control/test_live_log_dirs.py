@@ -1,4 +1,4 @@
-"""Several log directories on a live broker: moves between them, failures at start and later, refusals."""
+"""Several log directories on a live broker: moves, failures at start and at run time, refused requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Traces, metrics and logs of a running broker, as a collector gets them."""
+"""Traces, metrics and logs of a running broker, as a collector receives them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def receiver() -> Iterator[OtlpReceiver]:
 
 
 def config(receiver: OtlpReceiver, **settings: object) -> dict[str, object]:
-    """With so many traces a second the ring is emptied every second, not every five."""
+    """With this many traces per second, the ring is emptied every second instead of every five."""
     settings = {"traces.per.second.max": 1000, **settings}
     return {"kafkacy.otel.endpoint": receiver.endpoint} | {f"kafkacy.otel.{key}": value for key, value in settings.items()}
 
@@ -55,7 +55,7 @@ def named(receiver: OtlpReceiver, name: str) -> list[Any]:
 
 
 def test_one_trace_from_producer_to_consumer(receiver: OtlpReceiver) -> None:
-    """Sampling at 0: only what the client's own trace asks for."""
+    """With a sampling ratio of 0, only requests that belong to a sampled client trace are traced."""
     with kafka_cy.Broker(config(receiver, **{"traces.sampling.ratio": 0})) as broker:
         send(broker, "orders", b"before")
         send(broker, "orders", b"not sampled", TRACEPARENT[:-1] + "0")
@@ -76,7 +76,7 @@ def test_one_trace_from_producer_to_consumer(receiver: OtlpReceiver) -> None:
 
 
 def test_sampled_requests(receiver: OtlpReceiver) -> None:
-    """Sampling at 1: every request, compressed or not, with a context of its own or the client's."""
+    """With a sampling ratio of 1, every request is traced, compressed or not, with a new context or the client's."""
     with kafka_cy.Broker(config(receiver, **{"traces.sampling.ratio": 1})) as broker:
         send(broker, "plain", b"v")
         send(broker, "packed", b"v" * 1000, TRACEPARENT, **{"compression.type": "zstd"})
@@ -93,7 +93,7 @@ def test_sampled_requests(receiver: OtlpReceiver) -> None:
 
 
 def test_one_request_in_so_many(receiver: OtlpReceiver) -> None:
-    """Gaps are drawn from 1 to 19: 3,000 requests have 300 turns, with a standard deviation of 10."""
+    """Gaps are random from 1 to 19: of 3,000 requests, 300 are sampled, with a standard deviation of 10."""
     with kafka_cy.Broker(config(receiver, **{"traces.sampling.ratio": 0.1, "traces.per.second.max": 10_000})) as broker:
         with Client(broker.host, broker.port) as client:
             for _ in range(3000):
@@ -147,7 +147,7 @@ def test_what_clients_push_goes_out(receiver: OtlpReceiver) -> None:
 
 
 def subscribe(broker: kafka_cy.Broker, settings: dict[str, str]) -> None:
-    """IncrementalAlterConfigs v0 of the client metrics subscription `all`: no client library here can send it."""
+    """IncrementalAlterConfigs v0 of the client metrics subscription `all`, which no client library here can send."""
     configs = b"".join(string(key) + b"\0" + string(value) for key, value in settings.items())
     body = struct.pack(">ib", 1, 16) + string("all") + struct.pack(">i", len(settings)) + configs + b"\0"
     with Client(broker.host, broker.port) as client:
@@ -170,7 +170,7 @@ def test_bad_settings_are_named(settings: dict[str, object], told: str) -> None:
 
 
 def test_a_collector_that_is_not_there_disturbs_nobody() -> None:
-    """Port 1 refuses: one complaint a minute, and the broker stops as fast as ever."""
+    """Port 1 refuses connections: one log line per minute, and the broker stops as fast as usual."""
     with kafka_cy.Broker({"kafkacy.otel.endpoint": "http://127.0.0.1:1", "kafkacy.otel.traces.sampling.ratio": 1}) as broker:
         for _ in range(20):
             send(broker, "orders", b"v")

@@ -34,7 +34,7 @@ def consumer_of(broker: Broker, group: str) -> Consumer:
 
 
 def topic_id(broker: Broker, topic: str) -> UUID:
-    """Of the topic's folder: the one that clients get is compared by the test of Metadata."""
+    """The topic id in the topic's folder; the Metadata test compares the id that clients get."""
     lines = (broker.data_dir / f"{topic}-0/partition.metadata").read_text().splitlines()
     described = described_id(broker, topic)
     import base64
@@ -75,7 +75,7 @@ def test_topics_ids_and_offsets_survive(tmp_path: Path) -> None:
 
 
 def metadata_error(broker: Broker, topic: str) -> int:
-    """Metadata v4 with creation on demand; the topic's error code."""
+    """Send Metadata v4 with automatic creation; return the error code of the topic."""
     with Client(broker.host, broker.port) as client:
         answer = client.call(3, 4, struct.pack(">i", 1) + string(topic) + b"\1")
     return int(struct.unpack_from(">h", answer, answer.rindex(string(topic)) - 2)[0])
@@ -93,7 +93,7 @@ def test_names_that_are_created_on_demand(tmp_path: Path) -> None:
 
 
 def fetch_request(topic: str) -> bytes:
-    """Fetch v4 of partition 0 from offset 0, waiting for a byte longer than a client here waits for an answer."""
+    """Fetch v4 of partition 0 from offset 0. It waits for a byte longer than a client here waits for a response."""
     head = struct.pack(">iiiibi", -1, 600_000, 1, 1 << 20, 0, 1)
     return head + string(topic) + struct.pack(">iiqi", 1, 0, 0, 1 << 20)
 

@@ -1,4 +1,4 @@
-"""Groups are answered while topics are created: each role of the control plane has a loop of its own."""
+"""Group requests are answered while topics are created: each role of the control plane has its own loop."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_api_says_which_loop_it_belongs_to() -> None:
 
 
 def create_many(connection: Connection, count: int) -> None:
-    """Send CreateTopics of many topics, and do not wait."""
+    """Send CreateTopics for many topics without waiting."""
     body = struct.pack(">i", count)
     for number in range(count):
         body += string(f"many-{number}") + struct.pack(">ihii", 4, 1, 0, 0)
@@ -40,7 +40,7 @@ def create_many(connection: Connection, count: int) -> None:
 
 
 def is_answered(connection: Connection) -> bool:
-    poll = select.poll()  # select() takes no descriptor above 1023
+    poll = select.poll()  # select() does not support descriptors above 1023
     poll.register(connection.socket, select.POLLIN)
     return bool(poll.poll(0))
 
@@ -64,7 +64,7 @@ def test_commits_while_topics_are_created(tmp_path: Path) -> None:
 
 
 def test_the_first_group_of_all(tmp_path: Path) -> None:
-    """`__consumer_offsets` is created by the admin loop for requests of the other one."""
+    """The admin loop creates `__consumer_offsets` for requests of the other loop."""
     with Broker(folder=tmp_path) as broker:
         errors: list[int] = []
         asking = [

@@ -1,4 +1,4 @@
-"""The metadata store and the cluster's metadata over it."""
+"""The metadata store and the cluster metadata in it."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_recorded_deletion_is_finished_by_the_next_start(tmp_path: Path) -> No
 
 
 def test_every_listener_hears_of_a_change() -> None:
-    """Whatever fails in one of them; its exception is raised afterwards."""
+    """If one of them fails, the others still run; the exception is raised afterwards."""
     cache, heard = open_cluster(None).cache, []
 
     def fail(change: object) -> None:

@@ -1,4 +1,4 @@
-"""A broker of `kafka_cy.Broker` ends with the process that started it, and takes its temporary folder along."""
+"""A broker started by `kafka_cy.Broker` ends with its parent process and removes its temporary folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    return state != "Z"  # nobody may be left to collect it
+    return state != "Z"  # there may be no process left to reap it
 
 
 @pytest.mark.parametrize("own_process_group", [False, True])

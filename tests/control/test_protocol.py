@@ -1,4 +1,4 @@
-"""The bridge: every message of every version both ways, and bytes that lie."""
+"""The encoder and decoder: every message of every version in both directions, and forged lengths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kafka_cy.protocol.schema import message_class
 
 @pytest.mark.parametrize("api_key", sorted(COLD_APIS))
 def test_like_kio(api_key: int) -> None:
-    """kio, as the other implementation, reads what we write and agrees on what we read."""
+    """kio, as an independent implementation, decodes our messages and agrees with our decoder."""
     from kio.serial import entity_reader
 
     for version in range(COLD_APIS[api_key].version_min, COLD_APIS[api_key].version_max + 1):

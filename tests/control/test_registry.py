@@ -1,4 +1,4 @@
-"""What ApiVersions says: Kafka 4.3's ranges, librdkafka's feature tests, the modules behind the table."""
+"""The ApiVersions table: Kafka 4.3's ranges, librdkafka's feature tests, the modules of the handlers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib
 from kafka_cy.api import registry
 from kafka_cy.protocol.schema import is_flexible, message_class, versions
 
-# Apache Kafka 4.3.1, captured from a running broker; it lists 71 and 72 with a telemetry receiver only (KIP-714).
+# Apache Kafka 4.3.1, captured from a running broker; it lists 71 and 72 only with a telemetry receiver (KIP-714).
 KAFKA_4_3 = {
     0: (0, 13), 1: (4, 18), 2: (1, 11), 3: (0, 13), 8: (2, 10), 9: (1, 10), 10: (0, 6), 11: (0, 9),
     12: (0, 4), 13: (0, 5), 14: (0, 5), 15: (0, 6), 16: (0, 5), 18: (0, 4), 19: (2, 7), 20: (1, 6),
@@ -22,7 +22,7 @@ def test_ranges_are_kafkas() -> None:
 
 
 def test_librdkafka_features() -> None:
-    """Exact versions that librdkafka looks for before it uses message format 2, groups, zstd (rdkafka_feature.c)."""
+    """Exact versions that librdkafka requires for message format 2, groups and zstd (rdkafka_feature.c)."""
     table = {row.api_key: row for row in registry.advertised()}
     for api_key, version in [(0, 2), (0, 3), (0, 7), (1, 4), (1, 10), (10, 0), (11, 0), (18, 0), (3, 0), (22, 0)]:
         assert table[api_key].version_min <= version <= table[api_key].version_max

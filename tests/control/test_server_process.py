@@ -27,7 +27,7 @@ def start(folder: Path, port: int = 0, *more: str) -> subprocess.Popen[str]:
 
 @pytest.fixture(autouse=True)
 def no_process_stays() -> Iterator[None]:
-    """Also where a test fails."""
+    """Stop the process, also after a failed test."""
     yield
     while started:
         with started.pop() as process:
@@ -52,7 +52,7 @@ def finish(process: subprocess.Popen[str], number: signal.Signals | None = signa
 def test_ready_line_and_clean_shutdown(tmp_path: Path) -> None:
     process = start(tmp_path / "data")
     host, port, cluster_id = ready(process)
-    client = socket.create_connection((host, port))  # stays attached
+    client = socket.create_connection((host, port))  # the process stays attached
     code, errors = finish(process)
     assert code == 0 and "stopped" in errors
     client.close()

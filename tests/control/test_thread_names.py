@@ -1,4 +1,4 @@
-"""The threads' names as the system knows them (top -H, gdb) and as /debug/threads tells them."""
+"""Thread names in the operating system (top -H, gdb) and at /debug/threads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_thread_names(tmp_path: Path) -> None:
             page = answer.read().decode()
         assert re.findall(r"^(reactor-\d): ", page, re.MULTILINE) == ["reactor-0", "reactor-1"]
         told = {int(thread): name for name, thread in re.findall(r"Python thread (\S+) \(native id (\d+)\)", page)}
-        assert told.pop(broker.pid) == "MainThread"  # it bears the process's name
+        assert told.pop(broker.pid) == "MainThread"  # it has the name of the process
         known = names(broker)
         assert set(told.values()) == AT_ONCE - {"reactor-0", "reactor-1"}
         assert told == {thread: known[thread] for thread in told}

@@ -1,4 +1,4 @@
-"""CreateTopics, DeleteTopics, CreatePartitions, Metadata and the small cluster APIs, each in all of its versions."""
+"""CreateTopics, DeleteTopics, CreatePartitions, Metadata and the small cluster APIs, each in all versions."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_metadata_creates_on_demand(version: int) -> None:
 @pytest.mark.parametrize("name", [None, "", "other"])
 @pytest.mark.parametrize("version", [12, 13])
 def test_metadata_by_id_whatever_the_name(version: int, name: str | None) -> None:
-    """Java's client sends an empty name with an id."""
+    """The Java client sends an empty name with an id."""
     context = make_context()
     create(context)
     topic_id, unknown_id = context.cluster.topics["t"].id, UUID(int=5)

@@ -1,4 +1,4 @@
-"""The dashboards as files: fresh, whole, and usable by Grafana."""
+"""The dashboard files: current, complete and usable by Grafana."""
 
 from __future__ import annotations
 

@@ -34,12 +34,12 @@ BENCH_RESULTS = ROOT / "tests/bench/data/compare.json"
 
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Scrapes are not worth a line each."""
+        """Print no line for a scrape."""
 
 
 @pytest.fixture(scope="module")
 def bench_metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A run of the benchmark as node_exporter's textfile collector would show it; the port."""
+    """Serve a benchmark run as node_exporter's textfile collector would; return the port."""
     folder = tmp_path_factory.mktemp("node")
     openmetrics.export(results.load(BENCH_RESULTS), folder / "bench.prom")
     (folder / "bench.prom").rename(folder / "metrics")
@@ -52,7 +52,7 @@ def bench_metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def ask_clients_for_their_metrics(bootstrap: str) -> None:
-    """A client-metrics subscription (KIP-714) to everything, every second."""
+    """Create a client metrics subscription (KIP-714) for all metrics, every second."""
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     settings = {"metrics": "*", "interval.ms": "1000"}
     admin.alter_configs([ConfigResource(ConfigResourceType.CLIENT_METRICS, "all", settings)])
@@ -70,13 +70,13 @@ def demo_load(bootstrap: str) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory, bench_metrics: int) -> Iterator[Prometheus]:
-    """The stack after some seconds of load, with every lag known and every rate possible."""
+    """The stack after some seconds of load, when every lag is known and every rate can be computed."""
     folder = tmp_path_factory.mktemp("stack")
     with (
         RunningStack(folder, "--scrape-interval", "1", "--without", "zookeeper", "--without", "demo") as stack,
         contextlib.ExitStack() as load,
     ):
-        ask_clients_for_their_metrics(stack.bootstrap)  # before they come: they ask on connecting
+        ask_clients_for_their_metrics(stack.bootstrap)  # before the clients start, because they ask when they connect
         load.enter_context(demo_load(stack.bootstrap))
         target = folder / "etc/prometheus/etc/prometheus/targets/node.yml"
         target.write_text(f'- targets: ["127.0.0.1:{bench_metrics}"]\n')
@@ -95,7 +95,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory, bench_metrics: int) -> 
 
 
 def known_empty(query: PanelQuery) -> bool:
-    """Whether the panel says when it has nothing to show."""
+    """Whether the panel states when it has no data."""
     return "Empty " in query.panel.get("description", "")
 
 

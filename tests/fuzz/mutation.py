@@ -1,6 +1,6 @@
-"""Spoiling encoded messages: lengths, counts and single bytes, cut, doubled and joined pieces.
+"""Corrupts encoded messages: lengths, counts, single bytes; truncated, repeated and joined pieces.
 
-KAFKA_CY_FUZZ_SECONDS sets how long a fuzz test runs, KAFKA_CY_FUZZ_SEED where it starts.
+KAFKA_CY_FUZZ_SECONDS sets the duration of a fuzz test, KAFKA_CY_FUZZ_SEED its random seed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _overwrite(data: bytearray, at: int, piece: bytes) -> None:
 
 
 def mutate(chance: random.Random, data: bytes, others: list[bytes]) -> bytes:
-    """A few edits; `others` are messages that a piece may be taken from."""
+    """Apply a few edits; pieces may be taken from the messages in `others`."""
     changed = bytearray(data)
     for _ in range(chance.choice((1, 1, 1, 2, 3, 8))):
         at = chance.randrange(len(changed) + 1)

@@ -1,6 +1,6 @@
-"""Spoiled requests of every API in the registry through the control plane's decoder, for a bounded time.
+"""Corrupted requests of every API in the registry through the control plane's decoder, for a bounded time.
 
-Only MalformedRequest may come out, and what a request makes the decoder hold is bounded by its size.
+The decoder may raise only MalformedRequest, and the size of a request bounds the memory that it uses.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ VALUES: dict[str, Any] = {
     "timedelta_i32": (timedelta(milliseconds=5),), "timedelta_i64": (timedelta(milliseconds=5),),
     "datetime_i64": (datetime(2030, 1, 1, tzinfo=UTC),), "uint16": (0, 9092),
 }  # fmt: skip
-# Python needs this much for one byte of a request at worst: an array of structs that are a tag byte each.
+# In the worst case, Python needs this much for one byte of a request: an array of structs with one tag byte each.
 BYTES_PER_BYTE_MAX = 800
 BYTES_START_MAX = 200_000
 
@@ -51,7 +51,7 @@ def element(chance: random.Random, field: FieldSchema) -> Any:
 
 
 def message(chance: random.Random, entity: type) -> Any:
-    """A random entity of this kind, as kio has it."""
+    """A random kio entity of this type."""
     return entity(**{field.name: value_of(chance, field) for field in entity_fields(entity)})
 
 
@@ -101,7 +101,7 @@ def test_spoiled_messages() -> None:
 
 @pytest.mark.parametrize(("api_key", "version"), [(19, 7), (9, 8), (44, 1), (14, 5)])
 def test_large_arrays_cost_in_proportion(api_key: int, version: int) -> None:
-    """A whole megabyte of elements as short as they can be."""
+    """A megabyte of elements with the minimum size."""
     body = b"\xff\xff\x3f" + b"\0" * 1_048_574
     if api_key == 14:
         body = b"\1\0\0\0\0\1\0\0\0" + body

@@ -1,7 +1,7 @@
 """Mutated batches through every decoder of kafka_cy.records, in one process, for a bounded time.
 
 Under `make fuzz` this runs on a build with the address and undefined-behaviour sanitizers, which turn a read past the
-end into an abort. KAFKA_CY_FUZZ_SECONDS sets how long, KAFKA_CY_FUZZ_SEED where it starts (it is printed on failure).
+end into an abort. KAFKA_CY_FUZZ_SECONDS sets the duration, KAFKA_CY_FUZZ_SEED the random seed (printed on failure).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def corpus() -> list[bytes]:
 
 
 def mutate(source: random.Random, data: bytes) -> bytes:
-    """A few random edits; mostly with a right checksum after them, so that they reach what lies behind it."""
+    """Apply a few random edits; mostly with a corrected checksum, so that they reach the code after its check."""
     changed = bytearray(data)
     for _ in range(source.choice((1, 1, 1, 2, 4, 16))):
         at = source.randrange(len(changed)) if changed else 0

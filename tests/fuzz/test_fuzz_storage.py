@@ -1,6 +1,6 @@
-"""Mutated files of a log's folder: opening it, with recovery or trusting it, ends with a log that works or an error.
+"""Mutated files in the folder of a log: opening it, with or without recovery, returns a working log or raises an error.
 
-Bounded by KAFKA_CY_FUZZ_SECONDS; KAFKA_CY_FUZZ_SEED chooses where it starts (see test_fuzz_records.py).
+KAFKA_CY_FUZZ_SECONDS sets the duration, KAFKA_CY_FUZZ_SEED the random seed (see test_fuzz_records.py).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def mutate(source: random.Random, data: bytes) -> bytes:
 
 
 def use(log: PartitionLog, source: random.Random, *, recovered: bool) -> None:
-    """Everything a broker would do with it. A trusted folder that was damaged may fail a call, never the process."""
+    """Do everything that a broker does with a log. A damaged folder that is trusted may fail a call, never the process."""
     offset, previous = log.log_start_offset, -1
     for _ in range(400):
         if offset >= log.log_end_offset:
@@ -69,7 +69,7 @@ def use(log: PartitionLog, source: random.Random, *, recovered: bool) -> None:
         if not data:
             break
         if not recovered:
-            offset += 1  # what is trusted is not looked at: Kafka, too, would send it as it is
+            offset += 1  # trusted data is not checked: Kafka would send it unchanged, too
             continue
         for one in split(data):
             assert base_offset(one) > previous
@@ -149,4 +149,4 @@ def test_mutated_text_files(tmp_path: Path) -> None:
         try:
             read_properties(str(path))
         except UnicodeDecodeError:
-            pass  # LogDir refuses the directory with a sentence
+            pass  # LogDir refuses the directory with a message
