@@ -1,4 +1,4 @@
-"""A node of Apache Kafka 4.3.1 to compare with."""
+"""A node of Apache Kafka 4.3.1 for comparison."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KRAFT = {
 
 
 def java(*arguments: str) -> list[str]:
-    """The command that runs a main class of the jars."""
+    """The command that runs a main class from the jars."""
     log = f"-Dlog4j2.configurationFile={HERE / 'kafka' / 'log4j2.properties'}"
     return ["java", "-Xmx1g", "-XX:TieredStopAtLevel=1", log, "-cp", f"{KAFKA_JARS}/*", *arguments]
 
@@ -50,7 +50,7 @@ def start_apache_kafka(
 
 
 def restart_apache_kafka(folder: Path, jvm_options: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-    """Run the node whose server.properties lies in the folder; its log directories are formatted."""
+    """Run the node whose server.properties is in the folder; its log directories are formatted already."""
     with open(folder / "kafka.log", "ab") as log:
         return subprocess.Popen(
             java(*jvm_options, "kafka.Kafka", str(folder / "server.properties")), stdout=log, stderr=log
@@ -58,7 +58,7 @@ def restart_apache_kafka(folder: Path, jvm_options: Sequence[str] = ()) -> subpr
 
 
 def wait_for_answers(address: str, deadline_s: float = 60) -> None:
-    """Until the broker has registered itself and coordinates groups."""
+    """Wait until the broker has registered itself and coordinates groups."""
     client = RawClient(address)
     deadline = time.monotonic() + deadline_s
     while time.monotonic() < deadline:
@@ -77,7 +77,7 @@ def wait_for_answers(address: str, deadline_s: float = 60) -> None:
 
 
 def wait_for_topics(client: RawClient, names: list[str], deadline_s: float = 20) -> None:
-    """Until the broker leads every partition of the topics."""
+    """Wait until the broker leads every partition of the topics."""
     deadline = time.monotonic() + deadline_s
     while time.monotonic() < deadline:
         topics = [{"name": name} for name in names]

@@ -1,4 +1,4 @@
-"""A broker, topics and foreign clients for the interop tests.
+"""A broker, topics and third-party clients for the interop tests.
 
 KAFKA_BOOTSTRAP=host:port runs them against another broker (a real Apache Kafka: they must pass there too).
 """
@@ -21,20 +21,20 @@ from java_tools import KAFKA_JARS, JavaTools
 
 @dataclass(frozen=True)
 class OtherBroker:
-    """A broker that somebody else has started."""
+    """A broker that was started elsewhere."""
 
     bootstrap_servers: str
 
 
 @pytest.fixture(scope="session")
 def kafka_broker_config() -> Mapping[str, object]:
-    # Several reactors, however few cores there are: work then passes from one to the other.
+    # Several reactors, even with few cores, so that work passes between reactors.
     return {"group.min.session.timeout.ms": 1000, "offsets.topic.num.partitions": 5, "num.network.threads": 3}
 
 
 @pytest.fixture(scope="session")
 def bootstrap(request: pytest.FixtureRequest) -> str:
-    """Address of the broker under test."""
+    """The address of the broker under test."""
     other = os.environ.get("KAFKA_BOOTSTRAP")
     return other if other else str(request.getfixturevalue("kafka_broker").bootstrap_servers)
 
@@ -49,7 +49,7 @@ CreateTopic = Callable[..., str]
 
 @pytest.fixture
 def create_topic(admin: AdminClient, request: pytest.FixtureRequest) -> Iterator[CreateTopic]:
-    """Makes topics with unique names; they are deleted after the test."""
+    """Creates topics with unique names and deletes them after the test."""
     made: list[str] = []
 
     def create(partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
@@ -72,13 +72,13 @@ def topic(create_topic: CreateTopic) -> str:
 
 @pytest.fixture
 def group() -> str:
-    """A group id that nobody has used."""
+    """An unused group id."""
     return f"group-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture(scope="session")
 def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JavaTools]:
-    """Kafka's own tools."""
+    """Kafka's command line tools."""
     require(shutil.which("java"), "java")
     require(KAFKA_JARS.is_dir(), f"Apache Kafka in {KAFKA_JARS}")
     tools = JavaTools(tmp_path_factory.mktemp("java") / "stderr.log")

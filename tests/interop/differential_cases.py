@@ -1,4 +1,4 @@
-"""Requests that Apache Kafka and our broker get, one after the other (see test_differential.py)."""
+"""Requests that Apache Kafka and our broker get in the same order (see test_differential.py)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from kafka_cy.records import Record, build_batch
 from kafka_cy.records.api import crc32c
 
 TOPIC, BROKER, LOGGER, CLIENT_METRICS, GROUP = 2, 4, 8, 16, 32  # types of configuration resources
-TIME_MS = 1_700_000_000_000  # of the first record; the topics keep records for ever
-FUTURE_MS = 4_000_000_000_000  # beyond what a topic accepts
+TIME_MS = 1_700_000_000_000  # timestamp of the first record; the topics keep records forever
+FUTURE_MS = 4_000_000_000_000  # more than a topic accepts
 UNKNOWN_ID = uuid.UUID(int=0x1234567890ABCDEF1234567890ABCDEF)
 Values = dict[str, Any]
 
 
 @dataclass
 class State:
-    """What one broker has given out so far; the cases write and read it."""
+    """Values that one broker has returned so far; the cases write and read them."""
 
     log_dirs: list[str]
     topic_ids: dict[str, uuid.UUID] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class State:
 
 @dataclass(frozen=True)
 class Case:
-    """One request. `settle`: Kafka's brokers learn its effect a little later than the answer comes."""
+    """One request. `settle`: Kafka's brokers see its effect shortly after the response."""
 
     name: str
     api_key: int
@@ -40,7 +40,7 @@ class Case:
     settle: bool = False
     save: Callable[[State, Values], None] | None = None
     view: Callable[[Values], Any] | None = None
-    body: bytes | None = None  # sent as it is, instead of `values`
+    body: bytes | None = None  # sent unchanged, instead of `values`
 
 
 # fmt: off
@@ -56,7 +56,7 @@ def batch_of(*records: tuple[bytes | None, int], attributes: int = 0, compressio
 
 
 def packed(codec: str, compress: Callable[[bytes], bytes], count: int = 3) -> bytes:
-    """A batch of `count` records whose attributes name the codec, and whose records section is what `compress` returns."""
+    """A batch of `count` records with the codec in its attributes and the result of `compress` as its records section."""
     plain = batch(count)
     data = bytearray(plain[:61] + compress(plain[61:]))
     struct.pack_into(">i", data, 8, len(data) - 12)
@@ -172,7 +172,7 @@ def by_id(topic: str, **more: Any) -> Callable[[State], Values]:
 
 
 def ranges(*api_keys: int) -> Callable[[Values], Any]:
-    """The version ranges of these APIs and the error."""
+    """The version ranges of these APIs, and the error."""
     def view(answer: Values) -> Any:
         found = {each["api_key"]: (each["min_version"], each["max_version"]) for each in answer["api_keys"]}
         return {"error": answer["error_code"], "ranges": {key: found.get(key) for key in api_keys}}
@@ -182,7 +182,7 @@ def ranges(*api_keys: int) -> Callable[[Values], Any]:
 
 
 def without_messages(answer: Values) -> Any:
-    """Produce responses; we explain some errors of which Kafka says nothing, and word others differently."""
+    """Produce responses; we explain some errors that Kafka does not explain, and word others differently."""
     for topic in answer["responses"]:
         for partition in topic["partition_responses"]:
             partition.pop("error_message", None)
@@ -192,14 +192,14 @@ def without_messages(answer: Values) -> Any:
 
 
 def partitions_of_log_dirs(answer: Values) -> Any:
-    """DescribeLogDirs without which directory holds what: each broker chooses its own way."""
+    """DescribeLogDirs responses without the contents of each directory: the brokers distribute partitions differently."""
     topics = [topic for result in answer["results"] for topic in result.pop("topics")]
     partitions = [{"topic": topic["name"], **each} for topic in topics for each in topic["partitions"]]
     return answer, partitions
 
 
 def log_dirs_of(*names: str) -> Callable[[Values], Any]:
-    """The same of these topics: the others may still be on their way."""
+    """The same for these topics only: the others may not be visible yet."""
 
     def view(answer: Values) -> Any:
         rest, partitions = partitions_of_log_dirs(answer)
@@ -209,7 +209,7 @@ def log_dirs_of(*names: str) -> Callable[[Values], Any]:
 
 
 def groups_named(*names: str) -> Callable[[Values], Any]:
-    """ListGroups answers, these groups of them."""
+    """ListGroups responses, reduced to these groups."""
 
     def view(answer: Values) -> Any:
         return {**answer, "groups": [each for each in answer["groups"] if each["group_id"] in names]}
@@ -218,7 +218,7 @@ def groups_named(*names: str) -> Callable[[Values], Any]:
 
 
 def without_documentation(answer: Values) -> Any:
-    """DescribeConfigs answers; Kafka's texts are its own."""
+    """DescribeConfigs responses without the documentation, whose texts differ."""
     for result in answer["results"]:
         for entry in result["configs"]:
             entry.pop("documentation", None)

@@ -1,4 +1,4 @@
-"""The table of differential_cases.Case, in the order in which both brokers get them."""
+"""The table of differential_cases.Case, in the order in which both brokers get the requests."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from differential_cases import (
 
 FOREVER = {"retention.ms": "-1", "message.timestamp.type": "CreateTime"}
 LONG_NAME = "n" * 250
-# What a client needs to see, and the same in both
+# What a client needs to see, and what is the same in both
 SHARED_APIS = (0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 32, 33, 34, 35, 37, 42, 43, 44, 45)
 SHARED_APIS += (46, 47, 60, 61, 74, 75)
 
@@ -155,7 +155,7 @@ PRODUCE_ALL = [
         {"topic_id": UNKNOWN_ID, "partition_data": [{"index": 0, "records": GOOD}]}]}),
     Case("produce transactional id empty log", 0, 9, produce_values("data", GOOD, transactional_id="")),
 ]
-# Streams that decoders may disagree about: what Kafka stores, its consumers have to be able to read.
+# Streams that decoders may treat differently. Kafka's consumers must be able to read everything that is stored.
 END = bytes(4)
 PRODUCE_ALL += [
     Case(f"produce {codec} {name}", 0, 9, produce_values("data", packed(codec, compress)))
@@ -482,14 +482,14 @@ PARTITIONS = [
 ]
 
 def twice(values: dict, array: str, inner: str = "") -> dict:  # type: ignore[type-arg]
-    """The request with each element of its array named twice; with `inner`, each element of the arrays in there."""
+    """The request with each element of its array repeated; with `inner`, each element of the inner arrays."""
     if not inner:
         return {**values, array: [*values[array], *values[array]]}
     return {**values, array: [{**each, inner: [*each[inner], *each[inner]]} for each in values[array]]}
 
 
 def joined(array: str, *requests: dict) -> dict:  # type: ignore[type-arg]
-    """The first request with the array elements of all of them."""
+    """The first request with the array elements of all requests."""
     return {**requests[0], array: [each for request in requests for each in request[array]]}
 
 
@@ -771,7 +771,7 @@ OLD_GROUPS = [
     Case("describe no groups", 15, 5, {"groups": []}),
 ]
 
-# A body that does not parse: the connection is closed. Bytes behind the body are let pass.
+# A body that cannot be parsed closes the connection. Bytes after the body are ignored.
 BROKEN = [
     *(Case(f"empty body of {key}", key, version, body=b"")
       for key, version in ((0, 9), (1, 12), (2, 8), (3, 12), (8, 8), (9, 7), (10, 4), (11, 9), (12, 4), (13, 5), (14, 5),

@@ -1,4 +1,4 @@
-"""Where the foreign tools are, and what happens when one is missing."""
+"""The locations of third-party tools, and the handling of missing ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 
 def require(present: object, what: str) -> None:
-    """Skip when a foreign tool is not there; in CI, where it must be, fail."""
+    """Skip the test when a third-party tool is missing; in CI, where it is required, fail."""
     if present:
         return
     message = f"{what} is missing (scripts/install-test-tools.sh)"
@@ -25,7 +25,7 @@ def require(present: object, what: str) -> None:
 
 
 def run_kafkajs(node: str, *arguments: str) -> dict[str, Any]:
-    """What js/roundtrip.mjs saw."""
+    """The results of js/roundtrip.mjs."""
     done = subprocess.run(
         [node, "roundtrip.mjs", *arguments],
         cwd=HERE / "js",
@@ -41,7 +41,7 @@ def run_kafkajs(node: str, *arguments: str) -> dict[str, Any]:
 
 
 def run_go_test(binary: Path, name: str, environment: Mapping[str, str]) -> None:
-    """One of the Go tests, with these variables; it has to pass."""
+    """Run one of the Go tests with these environment variables; it must pass."""
     command = [str(binary), f"-test.run=^Test{name}$", "-test.v", "-test.timeout=90s"]
     ran = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -1,6 +1,6 @@
-"""The classes that Kafka reads compressed batches with, in one JVM (see kafka/CodecReader.java).
+"""The classes with which Kafka reads compressed batches, in one JVM (see kafka/CodecReader.java).
 
-Run as a program it records what they say to the streams of tests/records/codec_variants.py.
+As a program, it records their verdicts on the streams of tests/records/codec_variants.py.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class JavaReaders:
         )
 
     def read(self, codec: str, stream: bytes) -> int | None:
-        """The CRC-32 of what the stream decompresses to; None: it is refused."""
+        """The CRC-32 of the decompressed stream; None if the stream is refused."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(b"%d %s\n" % (codec_variants.CODEC_NUMBERS[codec], b64encode(stream)))
         self._process.stdin.flush()
@@ -47,7 +47,7 @@ class JavaReaders:
 
 
 def record() -> None:
-    """Writes the golden file anew."""
+    """Rewrite the golden file."""
     readers = JavaReaders()
     rows = []
     for stream in codec_variants.streams():

@@ -1,4 +1,4 @@
-"""Kafka's own command line tools, many runs in one JVM (see kafka/ToolRunner.java)."""
+"""Kafka's command line tools, with many runs in one JVM (see kafka/ToolRunner.java)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KAFKA_JARS = HERE.parent.parent / ".cache" / "kafka-4.3.1"
 
 @dataclass(frozen=True)
 class ToolResult:
-    """How one run of a tool ended."""
+    """The result of one run of a tool."""
 
     code: int
     out: str
@@ -24,7 +24,7 @@ class ToolResult:
 
     @property
     def lines(self) -> list[str]:
-        """Standard output's lines without empty ones."""
+        """The non-empty lines of standard output."""
         return [line for line in self.out.splitlines() if line.strip()]
 
 
@@ -37,7 +37,7 @@ class JavaTools:
                 [
                     "java",
                     "-Xmx256m",
-                    "-XX:TieredStopAtLevel=1",  # tools live for a second: optimising them costs more than it gives
+                    "-XX:TieredStopAtLevel=1",  # tools run for a second, so optimising them costs more than it saves
                     "--add-opens=java.base/java.lang=ALL-UNNAMED",
                     f"-Dlog4j2.configurationFile={HERE / 'kafka' / 'log4j2.properties'}",
                     "-cp",
@@ -51,7 +51,7 @@ class JavaTools:
             )
 
     def run(self, main_class: str, *arguments: object, stdin: str = "", timeout_s: int = 60) -> ToolResult:
-        """Run a main class; names without a dot are of org.apache.kafka.tools."""
+        """Run a main class; names without a dot are in org.apache.kafka.tools."""
         name = main_class if main_class.startswith(("org.", "kafka.")) else f"org.apache.kafka.tools.{main_class}"
         fields = [name, stdin, str(timeout_s), *(str(each) for each in arguments)]
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -64,7 +64,7 @@ class JavaTools:
         return ToolResult(int(code), base64.b64decode(out).decode(), base64.b64decode(err).decode())
 
     def check(self, main_class: str, *arguments: object, stdin: str = "", timeout_s: int = 60) -> ToolResult:
-        """`run`, failing unless the tool ended well."""
+        """Like `run`, but fails if the tool fails."""
         result = self.run(main_class, *arguments, stdin=stdin, timeout_s=timeout_s)
         assert result.code == 0, f"{main_class} {arguments} ended with {result.code}\n{result.out}\n{result.err}"
         return result
@@ -77,7 +77,7 @@ class JavaTools:
 
 @contextlib.contextmanager
 def tool_process(main_class: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """One of Kafka's tools in a JVM of its own, with its stdin open; killed at the end."""
+    """One of Kafka's tools in a separate JVM, with its stdin open; killed at the end."""
     command = ["java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", f"{KAFKA_JARS}/*"]
     command += [f"org.apache.kafka.tools.{main_class}", *(str(each) for each in arguments)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:

@@ -1,4 +1,4 @@
-"""Every kind of setting that kafka-cy takes over from Apache Kafka's metadata, made on a running Apache Kafka."""
+"""Makes every kind of setting that kafka-cy takes over from Apache Kafka's metadata, on a running Apache Kafka."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from confluent_kafka.admin import (
 )
 from java_tools import JavaTools
 
-# Needed for ACLs: nobody may do anything without one, but for the super user that every plaintext client is.
+# Needed for ACLs: without one, only super users have access, so every plaintext client is a super user.
 AUTHORIZER = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "super.users": "User:ANONYMOUS",
@@ -43,7 +43,7 @@ SALT = b"0123456789abcdef"
 
 
 def retry(change: Callable[[], object]) -> None:
-    """Repeat a change until the broker has heard of what it needs: metadata follows the controller some ms later."""
+    """Repeat a change until the broker knows what it needs: its metadata follows the controller some milliseconds later."""
     deadline = time.monotonic() + 30
     while True:
         try:
@@ -130,7 +130,7 @@ def set_acls(admin: AdminClient) -> None:
 
 
 def set_with_kafkas_tool(address: str, java: JavaTools) -> None:
-    """Quotas, groups, client metrics, broker defaults: what librdkafka's admin client cannot set."""
+    """Set what librdkafka's admin client cannot set: quotas, groups, client metrics, broker defaults."""
     common = ("--bootstrap-server", address, "--alter")
     for entity, values in (
         (("--entity-type", "users", "--entity-name", "alice"), "producer_byte_rate=1048576,request_percentage=12.5"),
@@ -165,7 +165,7 @@ def make_settings(address: str, java: JavaTools) -> None:
 
 
 def consume_once(address: str, topic: str) -> None:
-    """Make `__consumer_offsets` where it is missing."""
+    """Create `__consumer_offsets` if it is missing."""
     consumer = Consumer({"bootstrap.servers": address, "group.id": "once", "auto.offset.reset": "earliest"})
     consumer.subscribe([topic])
     consumer.poll(10)

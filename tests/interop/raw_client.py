@@ -32,7 +32,7 @@ def _entity_type(hint: Any) -> Any:
 
 
 def _build(schema: type, values: dict[str, Any]) -> Any:
-    """An entity from nested dicts. What the version lacks is dropped; what is missing is empty or 0."""
+    """An entity from nested dicts. Fields that the version lacks are dropped; missing fields are empty or 0."""
     hints = typing.get_type_hints(schema)
     arguments: dict[str, Any] = {}
     for field in dataclasses.fields(schema):
@@ -69,7 +69,7 @@ def _plain(value: Any) -> Any:
 
 
 class RawClient:
-    """One connection that is opened again when the broker has closed it. Used by one thread."""
+    """One connection, which is reopened after the broker closes it. Used by one thread."""
 
     def __init__(self, address: str, client_id: str = "raw") -> None:
         host, _, port = address.rpartition(":")
@@ -79,20 +79,20 @@ class RawClient:
         self._correlation_id = 0
 
     def request(self, api_key: int, version: int, values: dict[str, Any]) -> dict[str, Any]:
-        """Send, wait, decode. Raises Closed; AssertionError when bytes are left over after the answer."""
+        """Send, wait, decode. Raises Closed, or AssertionError when bytes are left over after the response."""
         schema = load_request_schema(api_key, version)
         body = io.BytesIO()
         entity_writer(schema)(body, _build(schema, values))
         answer = self.request_bytes(api_key, version, body.getvalue(), flexible=bool(schema.__flexible__))
         if schema.__flexible__ and api_key != API_VERSIONS:
-            answer = answer[1:]  # no tags in the answer's header
+            answer = answer[1:]  # no tags in the response header
         value, size = entity_reader(load_response_schema(api_key, version))(answer, 0)
         assert size == len(answer), f"{len(answer) - size} bytes after the answer"
         result: dict[str, Any] = _plain(value)
         return result
 
     def request_bytes(self, api_key: int, version: int, body: bytes, *, flexible: bool) -> bytes:
-        """Send an encoded body; what comes after the answer's correlation id."""
+        """Send an encoded body; return the response after its correlation id."""
         self._correlation_id += 1
         header = struct.pack(">hhih", api_key, version, self._correlation_id, len(self._client_id)) + self._client_id
         frame = header + (b"\0" if flexible else b"") + body

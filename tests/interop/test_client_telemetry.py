@@ -1,4 +1,4 @@
-"""KIP-714 with the clients that have it: Kafka's own Java client, librdkafka, and kafka-client-metrics."""
+"""KIP-714 with the clients that support it: Kafka's Java client, librdkafka, and kafka-client-metrics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GET, PUSH = 71, 72
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[kafka_cy.Broker]:
-    """One of its own: subscriptions make every client push."""
+    """A separate broker, because a subscription makes every client push."""
     with kafka_cy.Broker() as started:
         yield started
 
@@ -44,7 +44,7 @@ def wait_for(
     poll: Callable[[], object],
     at_least: float = 0,
 ) -> Sample:
-    """The client's first sample of a metric, as soon as there is one of at least that value."""
+    """The client's first sample of a metric, as soon as one has at least that value."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         poll()
@@ -117,7 +117,7 @@ def test_librdkafka(broker: kafka_cy.Broker, everything: None) -> None:
 
 
 def test_java(java: JavaTools, broker: kafka_cy.Broker, everything: None) -> None:
-    """A producer that stays open until it was heard: what its last push holds, when it closes, is left to chance."""
+    """A producer that stays open until its metrics have arrived: the content of its last push, on close, is random."""
     where = ("--bootstrap-server", broker.bootstrap_servers, "--topic", "java")
     settings = ("--command-property", "client.id=java producer", "--command-property", "enable.metrics.push=true")
     with tool_process("ConsoleProducer", *where, *settings) as producer:

@@ -1,4 +1,4 @@
-"""Compacted topics with real clients: updates shrink to the last of each key, and Kafka's own tools agree."""
+"""Compacted topics with real clients: only the last record of each key stays, and Kafka's tools agree."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def create(broker: Broker, topic: str, **config: str) -> None:
 
 
 def closed_bytes(broker: Broker, topic: str) -> int:
-    """Size of all segments but the active one."""
+    """The size of all segments except the active one."""
     logs = sorted((broker.data_dir / f"{topic}-0").glob("*.log"))
     return sum(path.stat().st_size for path in logs[:-1])
 
@@ -113,7 +113,7 @@ def test_updates_shrink_to_the_last_of_each_key(broker: Broker, java: JavaTools,
 def test_committed_offsets_shrink_and_are_there_after_a_crash(broker: Broker) -> None:
     create(broker, "t", **{"cleanup.policy": "delete"})
     consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": "g", "enable.auto.commit": False})
-    commits = 16_000  # of some 120 bytes: two segments
+    commits = 16_000  # about 120 bytes each: two segments
     for i in range(commits):
         consumer.commit(offsets=[TopicPartition("t", 0, i)], asynchronous=i % 100 > 0)
     consumer.commit(offsets=[TopicPartition("t", 0, commits, metadata="end")], asynchronous=False)
@@ -130,7 +130,7 @@ def test_committed_offsets_shrink_and_are_there_after_a_crash(broker: Broker) ->
 
 
 def test_kafkas_compaction_tester(broker: Broker, java: JavaTools) -> None:
-    """It produces duplicates and deletes, waits, consumes, and compares with what it has deduplicated itself."""
+    """Kafka's tool produces duplicates and deletes, waits, consumes, and compares with its own deduplication."""
     result = java.run(
         "LogCompactionTester", "--bootstrap-server", broker.bootstrap_servers, "--messages", 100_000, "--duplicates", 20,
         "--topics", 2, "--percent-deletes", 10, "--sleep", 5, timeout_s=150,

@@ -13,7 +13,7 @@ CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 
 
 def produce_all(bootstrap: str, topic: str, records: list[dict[str, object]], **settings: object) -> list[Message]:
-    """Produce and wait; the delivered messages in order of delivery."""
+    """Produce and wait; return the delivered messages in the order of delivery."""
     delivered: list[Message] = []
 
     def on_delivery(error: KafkaError | None, message: Message) -> None:
@@ -112,7 +112,7 @@ def test_auto_created_topic(bootstrap: str, admin: AdminClient, group: str) -> N
 
 def test_offsets_by_time(bootstrap: str, topic: str, admin: AdminClient) -> None:
     base_ms = int(time.time() * 1000) - 60_000
-    for i in range(10):  # one batch each, so that the answer is exact whatever an index holds
+    for i in range(10):  # one batch each, so that the result is exact, whatever the index entries are
         produce_all(bootstrap, topic, [{"value": b"x", "timestamp": base_ms + i * 1000}])
     place = TopicPartition(topic, 0)
 

@@ -1,4 +1,4 @@
-"""Groups whose members come, leave and die; offsets moved by offset and by time (confluent-kafka)."""
+"""Groups whose members join, leave and die; offsets reset by offset and by time (confluent-kafka)."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_every_record_once_while_members_change(bootstrap: str, create_topic: Ca
     seen: list[bytes] = []
 
     def take(consumer: Consumer, limit: int) -> None:
-        """Read and commit; what is revoked in between is committed before it goes."""
+        """Read and commit; partitions that are revoked meanwhile are committed first."""
         for message in consumer.consume(limit, timeout=0.2):
             assert message.error() is None
             seen.append(message.value() or b"")
@@ -160,7 +160,7 @@ def test_offsets_are_moved_by_the_admin(bootstrap: str, topic: str, admin: Admin
         producer.flush(60)
     consumer = member(bootstrap, group, topic)
     wait_for([consumer], lambda: partitions_of(consumer) == {0})
-    # A living member keeps the admin from moving offsets.
+    # A live member prevents the admin client from changing offsets.
     moved = [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, 3)])]
     result = admin.alter_consumer_group_offsets(moved)[group]
     with pytest.raises(KafkaException) as failure:

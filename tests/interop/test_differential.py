@@ -1,6 +1,6 @@
-"""The same raw requests to Apache Kafka 4.3.1 and to our broker: the answers must be the same.
+"""Sends the same raw requests to Apache Kafka 4.3.1 and to our broker: the responses must be the same.
 
-Ids, times, ports and folders are made alike first. KAFKA_BOOTSTRAP_REAL=host:port,folder,folder takes a running, empty
+Ids, times, ports and folders are normalized first. KAFKA_BOOTSTRAP_REAL=host:port,folder,folder uses a running, empty
 Apache Kafka with these two log directories instead of starting one.
 """
 
@@ -30,13 +30,13 @@ from kafka_cy.testing.broker import free_ports
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 
 CREATE_TOPICS, ALTER_REPLICA_LOG_DIRS = 19, 34
-SETTLE_S = 0.4  # Kafka's broker follows its controller within this
+SETTLE_S = 0.4  # Kafka's broker follows its controller within this time
 CONFIG = {
     "auto.create.topics.enable": "true",
     "group.initial.rebalance.delay.ms": "0",
     "offsets.topic.num.partitions": "5",
 }
-# Differences that we keep, each with its reason.
+# Intentional differences, each with its reason.
 NO_CORDON = "log directories cannot be cordoned here, so the message does not speak of it"
 KNOWN = {
     "create 1 partitions, 2 replicas": NO_CORDON,
@@ -53,7 +53,7 @@ Answers = dict[str, Any]
 
 
 def wait_for_moves(client: RawClient, moves: list[dict[str, Any]], deadline_s: float = 60) -> None:
-    """Until the partitions of an AlterReplicaLogDirs are where they were sent, and nowhere else."""
+    """Wait until the partitions of an AlterReplicaLogDirs are only in their new directories."""
     wanted = sorted((move["path"], topic["name"]) for move in moves for topic in move["topics"])
     names = {name for _, name in wanted}
     deadline = time.monotonic() + deadline_s
@@ -68,13 +68,13 @@ def wait_for_moves(client: RawClient, moves: list[dict[str, Any]], deadline_s: f
 
 
 def order(value: Any) -> tuple[str, str]:
-    """Sorts the elements of an array: the order of Kafka's hash maps means nothing."""
+    """Sort the elements of an array, because the order of Kafka's hash maps has no meaning."""
     name = value.get("name", value.get("topic", "")) if isinstance(value, dict) else ""
     return str(name), json.dumps(value, default=str, sort_keys=True)
 
 
 class Normal:
-    """Makes one broker's answers comparable."""
+    """Make the responses of one broker comparable."""
 
     UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
     NUMBERS = ("total_bytes", "usable_bytes", "session_id", "producer_id", "last_timestamp", "log_append_time")
@@ -108,7 +108,7 @@ class Normal:
 
 
 def is_flexible(case: Case) -> bool:
-    """Whether the request's header has tagged fields; versions that do not exist: no."""
+    """Whether the request header has tagged fields; False for versions that do not exist."""
     try:
         return bool(load_request_schema(case.api_key, case.version).__flexible__)
     except (UnknownAPIKey, UnknownEntity):
@@ -116,7 +116,7 @@ def is_flexible(case: Case) -> bool:
 
 
 def answers_of(address: str, log_dirs: list[str], settle_s: float) -> Answers:
-    """What the broker says to the whole table."""
+    """The responses of the broker to the whole table."""
     state = State(log_dirs)
     client = RawClient(address)
     normal = Normal(state, client.port)
@@ -126,7 +126,7 @@ def answers_of(address: str, log_dirs: list[str], settle_s: float) -> Answers:
         values = case.values(state) if callable(case.values) else case.values
         try:
             if case.body is not None:
-                # Only whether it is answered; what a real request is answered stands in the other cases.
+                # Check only whether there is a response; the other cases compare the responses to real requests.
                 client.request_bytes(case.api_key, case.version, case.body, flexible=is_flexible(case))
                 answers[case.name] = "answered"
                 continue

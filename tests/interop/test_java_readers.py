@@ -1,4 +1,4 @@
-"""Kafka's own readers beside our decoders: the recorded verdicts are theirs, they read what we write, and random variants."""
+"""Kafka's readers compared with our decoders: recorded verdicts, batches that we write, and random variants."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def readers() -> Iterator[JavaReaders]:
 
 
 def test_recorded_verdicts(readers: JavaReaders) -> None:
-    """Every stream, and a sample of the mutations: all of them would take half a minute."""
+    """Every stream, and a sample of the mutations, because all of them would take half a minute."""
     source = random.Random(11)
     for row in codec_variants.read_golden():
         stream = row.stream

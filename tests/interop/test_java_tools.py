@@ -1,4 +1,4 @@
-"""The Java client, through Apache Kafka's own command line tools."""
+"""The Java client, through Apache Kafka's command line tools."""
 
 from __future__ import annotations
 
@@ -187,7 +187,9 @@ def test_end_to_end_latency(java: JavaTools, bootstrap: str, topic: str) -> None
 
 
 def test_client_compatibility(java: JavaTools, bootstrap: str, topic: str) -> None:
-    java.run("TopicCommand", "--bootstrap-server", bootstrap, "--delete", "--topic", "newtopic")  # the test's own name
+    java.run(
+        "TopicCommand", "--bootstrap-server", bootstrap, "--delete", "--topic", "newtopic"
+    )  # the name of the test itself
     versions = java.check("BrokerApiVersionsCommand", "--bootstrap-server", bootstrap).lines
     acls_line = next(line for line in versions if "DescribeAcls(29)" in line)
     # fmt: off

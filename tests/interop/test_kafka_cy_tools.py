@@ -1,4 +1,4 @@
-"""The tools of kafka-cy itself, as commands on a pipe."""
+"""kafka-cy's own tools, as commands on a pipe."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Log directories that Apache Kafka 4.3.1 wrote, served by our broker; and Kafka's dump tool over what ours wrote.
+"""Our broker serves log directories written by Apache Kafka 4.3.1, and Kafka's dump tool reads what our broker wrote.
 
-Apache Kafka (KRaft, one node, two log directories) writes every kind of data and settings, and is stopped or killed; our
-broker takes over a copy of its folders and serves them; then Apache Kafka gets them back.
+Apache Kafka (KRaft, one node, two log directories) writes every kind of data and settings, and is stopped or killed. Our
+broker takes over a copy of its folders and serves them. Then Apache Kafka gets them back.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ KAFKA_CONFIG = {
     **AUTHORIZER,
     "group.initial.rebalance.delay.ms": "0",
     "log.flush.start.offset.checkpoint.interval.ms": "500",
-    "log.retention.ms": "-1",  # the records' timestamps are old, and Kafka looks after 30 s
+    "log.retention.ms": "-1",  # the timestamps of the records are old, and Kafka checks retention after 30 s
     "offsets.topic.num.partitions": "5",
     "transaction.state.log.replication.factor": "1",
     "transaction.state.log.min.isr": "1",
@@ -48,13 +48,13 @@ Row = tuple[int, int, tuple[int, int], bytes | None, bytes | None, tuple[tuple[s
 
 @dataclass
 class Written:
-    """What Apache Kafka held before it was stopped."""
+    """The contents of Apache Kafka before it was stopped."""
 
     folders: list[Path]
     rows: dict[tuple[str, str], list[Row]]  # (topic, isolation level)
     committed: dict[tuple[str, int], int]
     topic_ids: dict[str, str]
-    configs: dict[str, dict[str, str]]  # what topics have of their own
+    configs: dict[str, dict[str, str]]  # the settings of the topics themselves
     described: str = ""  # by kafka-topics.sh --describe
     port: int = 0
 
@@ -103,7 +103,7 @@ def write_codecs(bootstrap: str) -> None:
 
 
 def write_segments(bootstrap: str) -> None:
-    """Nine megabytes in segments of one."""
+    """Write nine megabytes, in segments of one megabyte."""
     source = random.Random(1)
     for topic in ("segments", "trimmed"):
         producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "batch.size": 20_000})
@@ -128,7 +128,7 @@ def write_transactions(bootstrap: str) -> None:
 
 
 def write_old_records(bootstrap: str) -> None:
-    """Ten keys, a hundred records of 1970, to each topic that has settings."""
+    """Write a hundred records of 1970 with ten keys to each topic that has settings."""
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
     for topic in TOPIC_CONFIGS:
         for i in range(100):
@@ -185,7 +185,7 @@ def configs_of(admin: AdminClient, topics: Iterable[str]) -> dict[str, dict[str,
 
 
 def wait_for_start_offset(folder: Path, line: str) -> None:
-    """Until Apache Kafka has written the log start offset down."""
+    """Wait until Apache Kafka has written the log start offset."""
     deadline = time.monotonic() + 60
     while not any(line in each.read_text() for each in folder.glob("d?/log-start-offset-checkpoint")):
         assert time.monotonic() < deadline, line
@@ -209,7 +209,7 @@ def written(
         found.described = java.check("TopicCommand", "--bootstrap-server", address, "--describe").out
         found.port = port
         if request.param == "killed":
-            wait_for_start_offset(folder, "trimmed 0 250")  # what is not in the checkpoint, Kafka forgets as well
+            wait_for_start_offset(folder, "trimmed 0 250")  # Kafka, too, loses an offset that is not in the checkpoint
             process.kill()
         else:
             process.terminate()
@@ -223,7 +223,7 @@ def written(
 
 
 def copy_folders(written: Written, folder: Path) -> list[Path]:
-    """The log directories, and the server.properties that fits them."""
+    """The log directories, and the matching server.properties."""
     original = written.folders[0].parent
     text = (original / "server.properties").read_text().replace(str(original), str(folder))
     (folder / "server.properties").write_text(text)
@@ -231,7 +231,7 @@ def copy_folders(written: Written, folder: Path) -> list[Path]:
 
 
 def adopt(folders: list[Path], *more: str) -> str:
-    """Run `kafka-cy server --adopt`; what it writes."""
+    """Run `kafka-cy server --adopt`; return its output."""
     command = [sys.executable, "-m", "kafka_cy", "server", "--adopt", *more]
     command += ["--override", f"log.dirs={','.join(map(str, folders))}", "--override", "node.id=1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -275,7 +275,7 @@ def test_everything_is_served_as_kafka_served_it(written: Written, tmp_path: Pat
             theirs = [row for row in written.rows[topic, "read_uncommitted"] if row[0] == 0]
             assert rows[:-1] == theirs
             assert rows[-1][4] == b"ours"
-            if topic != "transactions":  # ends with a marker
+            if topic != "transactions":  # the partition ends with a marker
                 assert rows[-1][1] == theirs[-1][1] + 1
         assert broker.terminate() == 0
     check_with_kafkas_tool(java, tmp_path)
@@ -317,7 +317,7 @@ def test_retention_and_compaction_spare_what_they_spared_at_kafka(written: Writt
     adopt(folders)
     with ours(folders, tmp_path, log_retention_check_interval_ms=50) as broker:
         address = broker.bootstrap_servers
-        # Without log.retention.ms=-1 a week is the limit: what is older goes, where the topic does not say otherwise.
+        # Without log.retention.ms=-1 the limit is a week: older records are deleted unless the topic has its own setting.
         wait_until(lambda: first_offset(address, "grown") == 50, "retention has removed old records")
         for topic in ("unlimited", "compacted", "both"):
             assert first_offset(address, topic) == 0
@@ -340,7 +340,7 @@ def test_folders_without_the_metadata_log_take_their_settings_from_a_file(writte
         assert found.topic_ids == written.topic_ids
         assert found.rows == written.rows
         for topic, own in written.configs.items():
-            assert found.configs[topic].items() >= own.items()  # the file has the broker's settings, too
+            assert found.configs[topic].items() >= own.items()  # the file also has the broker's settings
 
 
 def test_kafka_reads_what_ours_wrote(tmp_path: Path, java: JavaTools) -> None:
@@ -355,7 +355,7 @@ def test_kafka_reads_what_ours_wrote(tmp_path: Path, java: JavaTools) -> None:
 
 
 def check_with_kafkas_tool(java: JavaTools, folder: Path) -> None:
-    """DumpLogSegments over all files of a folder: batches valid, indexes in order and pointing at batches."""
+    """Run DumpLogSegments on all files of a folder: batches are valid, indexes are in order and refer to batches."""
     ours = [
         path for path in folder.rglob("*") if "-" in path.parent.name and path.parent.name != "__cluster_metadata-0"
     ]

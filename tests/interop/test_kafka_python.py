@@ -80,10 +80,10 @@ def test_group_commits_and_seeks(bootstrap: str, topic: str, group: str) -> None
 
 
 class Member:
-    """A consumer in a thread of its own, as applications run it.
+    """A consumer in a separate thread, as applications run it.
 
-    kafka-python 3.0 gives up a join that ends in the instant in which a short poll does, and starts another: polls of
-    100 ms that take turns in one thread can miss each other for ever, whatever the broker answers.
+    kafka-python 3.0 abandons a join that ends at the same instant as a short poll, and starts another one: polls of
+    100 ms that alternate in one thread can miss each other forever, whatever the broker answers.
     """
 
     def __init__(self, bootstrap: str, topic: str, group: str) -> None:

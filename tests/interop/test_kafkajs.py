@@ -1,4 +1,4 @@
-"""kafkajs as a client: one Node.js run that does what an application does."""
+"""kafkajs as a client: one Node.js run that behaves like an application."""
 
 from __future__ import annotations
 

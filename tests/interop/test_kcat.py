@@ -1,4 +1,4 @@
-"""kcat, as a person at a terminal would use it."""
+"""kcat, as a user at a terminal would run it."""
 
 from __future__ import annotations
 

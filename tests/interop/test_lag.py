@@ -1,4 +1,4 @@
-"""Consumer lag at `kafkacy.lag.listen` beside what Kafka's own kafka-consumer-groups says."""
+"""Consumer lag at `kafkacy.lag.listen`, compared with Kafka's kafka-consumer-groups."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ MINUTE_MS = 60_000
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[kafka_cy.Broker]:
-    """One of its own: --all-groups shows this module's groups only."""
+    """A separate broker, so that --all-groups shows only the groups of this module."""
     with kafka_cy.Broker({"offsets.topic.num.partitions": 5}) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def sent_ms(broker: kafka_cy.Broker) -> int:
-    """A topic with records in partitions 0 to 3, one a minute up to now; when the last was written."""
+    """A topic with records in partitions 0 to 3, one per minute up to now, and the time of the last record."""
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     admin.create_topics([NewTopic("orders", 5)])["orders"].result(60)
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "compression.type": "lz4", "linger.ms": 100})
@@ -57,7 +57,7 @@ def wait_for_partitions(member: Consumer) -> None:
 
 @pytest.fixture(scope="module")
 def groups(broker: kafka_cy.Broker, sent_ms: int) -> Iterator[None]:
-    """A live group, one whose members left, one without members ever, one that is up to date, one with odd letters."""
+    """Five groups: live, without its former members, never with members, up to date, and with unusual characters."""
     live = consumer(broker, "live", **{"client.id": 'a "client"'})
     live.subscribe(["orders"])
     wait_for_partitions(live)
@@ -76,7 +76,7 @@ def groups(broker: kafka_cy.Broker, sent_ms: int) -> Iterator[None]:
 
 
 def scrape(broker: kafka_cy.Broker) -> dict[str, dict[Place, float]]:
-    """By metric and (group, topic, partition)."""
+    """The values by metric and (group, topic, partition)."""
     with urllib.request.urlopen(broker.lag_url, timeout=60) as answer:
         text = answer.read().decode()
     found: dict[str, dict[Place, float]] = {}
@@ -95,7 +95,7 @@ def test_agrees_with_kafka_consumer_groups(java: JavaTools, broker: kafka_cy.Bro
     told: dict[Place, tuple[float, float]] = {}
     ends: dict[tuple[str, str], float] = {}
     for line in described:
-        # The name of a group may hold blanks: the columns are read from the topic on.
+        # The name of a group may contain blanks, so the columns are read starting at the topic.
         head, topic, rest = line.partition(" orders ")
         fields = rest.split()
         if not topic or fields[1] == "-":

@@ -1,6 +1,6 @@
-"""The same load on Apache Kafka 4.3.1 and on our broker: both count the same, and what the clients counted.
+"""The same load on Apache Kafka 4.3.1 and on our broker: both count the same values as the clients.
 
-Kafka's numbers come over JMX with its own JmxTool and get the names of jmx_exporter's rules.
+Kafka's JmxTool reads its values over JMX; they are renamed by jmx_exporter's rules.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def series(name: str, **labels: str) -> Series:
 
 
 class Counted:
-    """What the clients of one broker have sent and got."""
+    """What the clients of one broker have sent and received."""
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, int]] = Counter()
@@ -73,18 +73,18 @@ class Counted:
         self.after: Numbers = {}  # after librdkafka too
 
     def grown(self, name: str, **labels: str) -> float:
-        """By how much the raw requests have moved a counter."""
+        """The increase of a counter during the raw requests."""
         key = series(name, **labels)
         return self.raw.get(key, 0) - self.before.get(key, 0)
 
     def grown_in_all(self, name: str, **labels: str) -> float:
-        """By how much all clients have moved a counter."""
+        """The increase of a counter during all requests."""
         key = series(name, **labels)
         return self.after.get(key, 0) - self.before.get(key, 0)
 
 
 class CountingClient(RawClient):
-    """Counts the bytes and requests that really cross the socket."""
+    """Counts the bytes and requests that actually cross the socket."""
 
     def __init__(self, address: str, counted: Counted) -> None:
         super().__init__(address)
@@ -99,7 +99,7 @@ class CountingClient(RawClient):
         return super().request_bytes(api_key, version, body, flexible=flexible)
 
     def produce(self, topic: str, records: bytes, messages: int, version: int = 9, **more: int) -> int:
-        """Send one batch; its error code. Only what is appended is counted."""
+        """Send one batch; return its error code. Only appended records are counted."""
         answer = self.request(PRODUCE, version, produce_values(topic, records, **more))
         code: int = answer["responses"][0]["partition_responses"][0]["error_code"]
         if code == 0:
@@ -108,7 +108,7 @@ class CountingClient(RawClient):
         return code
 
     def fetch(self, topic: str, offset: int, version: int = 11, **more: object) -> int:
-        """Fetch once; how many bytes of records came."""
+        """Fetch once; return the number of record bytes."""
         answer = self.request(FETCH, version, fetch_values(topic, offset, **more))
         size = sum(len(p["records"] or b"") for t in answer["responses"] for p in t["partitions"])
         self._counted.bytes_out[topic] += size
@@ -120,7 +120,7 @@ def keyless(count: int) -> bytes:
 
 
 def raw_load(address: str, counted: Counted) -> None:
-    """Every kind of produce and fetch that counters tell apart."""
+    """Every kind of produce and fetch that the counters distinguish."""
     client = CountingClient(address, counted)
     client.request(18, 3, {"client_software_name": "raw", "client_software_version": "1"})
     for version in (3, 7, 9, 12):
@@ -142,15 +142,15 @@ def raw_load(address: str, counted: Counted) -> None:
     assert client.produce("__consumer_offsets", batch(2), 2) == 17
     again = batch(2, producer_id=7, producer_epoch=0, base_sequence=0)
     assert client.produce("plain", again, 2) == 0
-    assert client.produce("plain", again, 2) == 0  # not appended again, but it came
+    assert client.produce("plain", again, 2) == 0  # not appended again, but it was received
     assert client.produce("plain", batch(2, producer_id=7, producer_epoch=0, base_sequence=9), 2) == 45
     assert client.fetch("plain", 0) > 0
     assert client.fetch("plain", 10, 4) > 0
-    assert client.fetch("plain", 0, entry={"partition_max_bytes": 1}) > 0  # a first batch comes whole
+    assert client.fetch("plain", 0, entry={"partition_max_bytes": 1}) > 0  # the first batch is returned whole
     assert client.fetch("plain", 22) == 0
     assert client.fetch("plain", 99) == 0
     assert client.fetch("nowhere", 0) == 0
-    assert client.fetch("plain", 22, max_wait=50) == 0  # waits until its time is over
+    assert client.fetch("plain", 22, max_wait=50) == 0  # waits until its time limit
     client.request(8, 8, commit("g", 3, topic="plain"))
     client.request(12, 4, heartbeat("nogroup", "nobody", 1))
     client.close()
@@ -172,7 +172,7 @@ def librdkafka_load(address: str, counted: Counted) -> None:
 
 
 def measured(address: str, read: Callable[[], Numbers]) -> Counted:
-    """Create the topics, load them, read the counters before and after."""
+    """Create the topics, run the load, and read the counters before and after."""
     wait_for_answers(address)
     setup = RawClient(address)
     setup.request(19, 5, new_topic("plain", 2, configs={"max.message.bytes": "2000", "retention.ms": "-1"}))
@@ -185,7 +185,7 @@ def measured(address: str, read: Callable[[], Numbers]) -> Counted:
     deadline = time.monotonic() + 20
     while True:
         counted.raw = read()
-        # A request is timed when its answer has left: a moment after the client got it.
+        # A request is timed after its response has been sent, which may be after the client has received it.
         if counted.grown("kafka_network_requestmetrics_totaltimems_count", request="Heartbeat") == 1:
             break
         assert time.monotonic() < deadline
@@ -231,7 +231,7 @@ def kafkas(java: JavaTools, tmp_path_factory: pytest.TempPathFactory) -> Counted
 
 
 def exported(line: str) -> tuple[Series, float] | None:
-    """One of JmxTool's lines (`domain:type=T,name=N,key=value:Attribute=number`) as jmx_exporter's rules name it."""
+    """A line of JmxTool (`domain:type=T,name=N,key=value:Attribute=number`), renamed by jmx_exporter's rules."""
     found = re.fullmatch(r"kafka\.(\w+):type=([\w-]+),name=(\w+)((?:,[\w-]+=[^,:]*)*):(\w+)=(-?[\d.]+(?:E\d+)?)", line)
     if found is None:
         return None

@@ -38,13 +38,13 @@ service:
 
 @dataclass
 class Collector:
-    """A running collector: its port by protocol, and the file that it prints what it gets into."""
+    """A running collector: its port by protocol, and the file to which it prints what it receives."""
 
     ports: dict[str, int]
     printed: Path
 
     def wait_for(self, text: str, timeout_s: float = 40.0) -> None:
-        """Until it has printed `text`."""
+        """Wait until it has printed `text`."""
         deadline = time.monotonic() + timeout_s
         while text not in self.printed.read_text(errors="replace"):
             assert time.monotonic() < deadline, f"{text!r} never came to the collector"

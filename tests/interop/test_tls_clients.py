@@ -1,4 +1,4 @@
-"""Real clients through TLS: with the broker's certificate only, and with one of their own (mutual TLS)."""
+"""Real clients over TLS: with the broker's certificate only, and with client certificates (mutual TLS)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
 @dataclass(frozen=True)
 class Secure:
-    """A broker with a listener of each kind: SSL, MUTUAL (clients show a certificate), PLAINTEXT."""
+    """A broker with a listener of each kind: SSL, MUTUAL (clients have a certificate), PLAINTEXT."""
 
     broker: Broker
     authority: Authority
@@ -49,7 +49,7 @@ class Secure:
         settings: dict[str, Any] = {
             "bootstrap.servers": self.address(mutual),
             "security.protocol": "ssl",
-            "log_level": 0,  # refused clients have much to say
+            "log_level": 0,  # refused clients log a lot
             "ssl.ca.location": str(self.authority.trusted),
         }
         own = str(self.certificate)
@@ -97,7 +97,10 @@ def test_confluent_kafka(secure: Secure, group: str, mutual: bool) -> None:
         ("localhost", int(settings["bootstrap.servers"][10:]))
     ]
     producer = Producer({**settings, "linger.ms": 5, "message.max.bytes": 4_000_000})
-    values = [os.urandom(900_000), *(b"%d" % i for i in range(5000))]  # over many records of TLS, and many in one
+    values = [
+        os.urandom(900_000),
+        *(b"%d" % i for i in range(5000)),
+    ]  # one record over many TLS records, and many in one
     for value in values:
         producer.produce(topic, value, on_delivery=lambda error, _: errors.append(error) if error else None)
     errors: list[object] = []
@@ -178,7 +181,7 @@ def test_go(secure: Secure, go_tests: Path, name: str, mutual: bool) -> None:
 
 @pytest.fixture
 def java_settings(secure: Secure, tmp_path: Path) -> Callable[[bool], Path]:
-    """A client's properties: PEM, and for mutual TLS the stores that keytool makes."""
+    """The properties of a client: PEM, and for mutual TLS the stores that keytool creates."""
 
     def properties(mutual: bool) -> Path:
         lines = ["security.protocol=SSL"]
@@ -235,7 +238,7 @@ def test_our_own_tools(secure: Secure, java_settings: Callable[[bool], Path], gr
 
 
 def test_key_stores_of_keytool(java: JavaTools, tmp_path: Path) -> None:
-    """As Kafka's documentation makes them: a key pair, signed by nobody else, and a broker that uses the .jks file."""
+    """As in Kafka's documentation: a self-signed key pair, and a broker that uses the .jks file."""
     require(shutil.which("keytool"), "keytool")
     store, trusted = tmp_path / "server.keystore.jks", tmp_path / "client.truststore.jks"
     certificate = tmp_path / "certificate"
@@ -280,7 +283,7 @@ def test_key_stores_of_keytool(java: JavaTools, tmp_path: Path) -> None:
 
 
 def test_refused_clients(secure: Secure, tmp_path: Path) -> None:
-    """A client without a certificate, with a stranger's, and one that does not trust the broker: each hears of it."""
+    """Clients with no certificate, with an untrusted one, and one that does not trust the broker: each gets an error."""
     stranger = Authority(tmp_path / "stranger")
     own = str(stranger.issue("client.example.org"))
     mutual = {**secure.librdkafka(False), "bootstrap.servers": secure.address(True)}
@@ -309,7 +312,7 @@ def test_refused_clients(secure: Secure, tmp_path: Path) -> None:
 
 
 def test_certificates_are_changed_while_the_broker_runs(secure: Secure, tmp_path: Path) -> None:
-    """KIP-226: new connections see the new certificate; one of another name is refused, as is one that cannot be read."""
+    """KIP-226: new connections get the new certificate. One with another name, or an unreadable one, is refused."""
     admin = AdminClient({"bootstrap.servers": secure.broker.bootstrap_servers})
     key = "listener.name.ssl.ssl.keystore.location"
 
@@ -333,7 +336,7 @@ def test_certificates_are_changed_while_the_broker_runs(secure: Secure, tmp_path
     alter(path)
     third = serial()
     path.write_bytes(secure.authority.issue("localhost", "127.0.0.1", "more.example.org").read_bytes())
-    alter(path)  # the same file, with other content
+    alter(path)  # the same file with different content
     assert serial() not in (first, second, third)
     fourth = serial()
     other = secure.authority.issue("other.example.org", common_name="other")
@@ -350,7 +353,7 @@ def test_certificates_are_changed_while_the_broker_runs(secure: Secure, tmp_path
     resource = ConfigResource(ResourceType.BROKER, "1")
     described = next(iter(admin.describe_configs([resource]).values())).result(60)
     assert described[key].value == str(path) and described[key].source == 2  # the broker's own, dynamic
-    assert described[key].is_read_only  # as Kafka says of every listener's own key
+    assert described[key].is_read_only  # as Kafka reports for the keys of a single listener
     assert list(described[key].synonyms) == [key, "ssl.keystore.location"]
     alter("required", "ssl.client.auth")
     with pytest.raises(KafkaException):
