@@ -26,7 +26,7 @@ def get_json(url: str) -> Any:
 
 
 def wait_for(what: str, condition: Callable[[], Any], seconds_max: float = WAIT_SECONDS_MAX) -> Any:
-    """The first true answer of `condition`; an assertion fails after `seconds_max`."""
+    """The first true result of `condition`. Raises AssertionError after `seconds_max`."""
     deadline = time.monotonic() + seconds_max
     while not (found := condition()):
         assert time.monotonic() < deadline, f"waited in vain for {what}"
@@ -35,7 +35,7 @@ def wait_for(what: str, condition: Callable[[], Any], seconds_max: float = WAIT_
 
 
 class RunningStack:
-    """The script as a process; `ports` by the containers' ports."""
+    """The script as a process; `ports` maps container ports to local ports."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         for command, package in (
@@ -76,7 +76,7 @@ class RunningStack:
         return f"http://127.0.0.1:{self.ports[9090]}"
 
     def prometheus(self, path: str) -> Any:
-        """The data of a call to Prometheus' API."""
+        """The data of a Prometheus API call."""
         return get_json(f"{self.prometheus_url}/api/v1/{path}")["data"]
 
     def targets(self) -> dict[str, str]:
@@ -88,7 +88,7 @@ class RunningStack:
         return "".join(f"== {path.name}\n{path.read_text()[-2000:]}" for path in sorted(self.folder.glob("*.log")))
 
     def stop(self, number: int = signal.SIGINT) -> int:
-        """Ctrl-C; the exit code."""
+        """Send Ctrl-C; return the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(60)

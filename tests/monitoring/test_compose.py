@@ -1,4 +1,4 @@
-"""docker-compose.yml and the Dockerfile without docker: parsed, linted, and what they name is there."""
+"""docker-compose.yml and the Dockerfile without docker: they are parsed and linted, and the files that they name exist."""
 
 from __future__ import annotations
 

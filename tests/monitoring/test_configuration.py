@@ -1,4 +1,4 @@
-"""The files in monitoring/ as the programs that read them see them."""
+"""The files in monitoring/, checked by the programs that read them."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ COLLECTOR_COMPONENTS = {
 
 
 def test_collector_pipelines_are_whole() -> None:
-    """The collector is in no package registry: its configuration is checked for what it would refuse."""
+    """No package registry has the collector, so this checks the configuration for what the collector would refuse."""
     config = load(MONITORING / "otel-collector/config.yaml")
     assert set(config) == {*COLLECTOR_COMPONENTS, "service"}
     for kind, known in COLLECTOR_COMPONENTS.items():

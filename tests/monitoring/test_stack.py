@@ -1,4 +1,4 @@
-"""The containers' commands and files as plain processes: `make stack`."""
+"""`make stack`: the commands and files of the containers as plain processes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_all_of_it_works_together_and_stops(tmp_path: Path) -> None:
 
 
 def health_check(stack: RunningStack) -> list[str]:
-    """The image's health check, for the stack's broker."""
+    """The health check of the image, run against the broker of the stack."""
     found = re.search(r"^HEALTHCHECK .*?CMD (\[.*?\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE | re.DOTALL)
     assert found
     words: list[str] = json.loads(found[1])
@@ -58,13 +58,13 @@ def health_check(stack: RunningStack) -> list[str]:
 
 
 def metric(stack: RunningStack, name: str) -> float:
-    """The largest sample of a metric at Prometheus."""
+    """The largest sample of a metric in Prometheus."""
     series = stack.prometheus(f"query?query={name}")["result"]
     return max((float(each["value"][1]) for each in series), default=0.0)
 
 
 def signal_process(words: str, signal: str) -> None:
-    """Signal the one process with these words in its command line."""
+    """Send a signal to the only process with these words in its command line."""
     found = subprocess.run(["pgrep", "-f", "--", words], capture_output=True, text=True, check=True).stdout.split()
     assert len(found) == 1
     subprocess.run(["kill", signal, *found], check=True)

@@ -1,4 +1,4 @@
-"""`kafka-cy top` at a running broker: on a pipe, and on a terminal with its keys."""
+"""`kafka-cy top` with a running broker: on a pipe, and on a terminal with its keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ READ_SECONDS_MAX = 30.0
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[kafka_cy.Broker]:
-    """A broker with 900 records in orders, of which the group shop has read 100 of each partition."""
+    """A broker with 900 records in the topic orders; the group shop has read 100 of each partition."""
     with kafka_cy.Broker({"num.partitions": 3}) as running:
         producer = Producer({"bootstrap.servers": running.bootstrap_servers})
         for number in range(900):
@@ -47,7 +47,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def sections(text: str) -> dict[str, dict[str, dict[str, str]]]:
-    """Table by its first column's name: row by its first cell: cell by column."""
+    """Cells by the name of the table's first column, the first cell of the row, and the column."""
     found = {}
     for block in text.split("\n\n")[1:]:
         lines = [line.split("\t") for line in block.splitlines()]
@@ -92,7 +92,7 @@ def test_who_does_not_answer_is_said_in_a_sentence(broker: kafka_cy.Broker) -> N
 
 
 class Terminal:
-    """The command on a pseudo terminal of 40 lines."""
+    """The command on a pseudo-terminal with 40 lines."""
 
     def __init__(self, command: list[str]) -> None:
         self.main, side = pty.openpty()
@@ -102,9 +102,9 @@ class Terminal:
         self.text = ""
 
     def wait_for(self, text: str) -> None:
-        """Read until `text` comes after what was waited for before."""
+        """Read until `text` appears after the previous match."""
         deadline = time.monotonic() + READ_SECONDS_MAX
-        readable = select.poll()  # select() knows no descriptor above 1023
+        readable = select.poll()  # select() does not support descriptors above 1023
         readable.register(self.main, select.POLLIN)
         while text not in self.text:
             assert time.monotonic() < deadline, self.text[-2000:]

@@ -1,4 +1,4 @@
-"""Tools of the monitoring world that tests run."""
+"""Monitoring tools that the tests run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MONITORING = ROOT / "monitoring"
 
 
 def needed(command: str, package: str) -> str:
-    """The path of a command; without it the test is skipped, and fails where CI is set."""
+    """The path of a command. If it is missing, the test is skipped, or fails if CI is set."""
     path = shutil.which(command) or shutil.which(command, path="/usr/sbin:/usr/bin:/usr/share/zookeeper/bin")
     if path is None:
         reason = f"{command} is missing (Debian package {package}; scripts/install-test-tools.sh)"
@@ -25,7 +25,7 @@ def needed(command: str, package: str) -> str:
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
-    """What a command printed; an assertion fails with it where the command does."""
+    """The output of a command. If the command fails, raises AssertionError with its output."""
     done = subprocess.run(
         command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False
     )

@@ -1,4 +1,4 @@
-"""Fixtures of the network tests; the harness stands in conftest_network.py."""
+"""Fixtures of the network tests; the harness is in conftest_network.py."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A server with probe handlers and a blocking client that frames requests by hand; in plaintext and through TLS."""
+"""A server with probe handlers, and a blocking client that frames requests itself, in plaintext and over TLS."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def frame(api_key: int, body: bytes = b"", *, version: int = 0, correlation_id: 
 
 
 class Client:
-    """One connection; blocking, with a time-out."""
+    """One blocking connection with a timeout."""
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         plain = socket.create_connection(("127.0.0.1", port), timeout=60)
@@ -83,7 +83,7 @@ class Client:
         return bytes(data)
 
     def receive(self) -> tuple[int, bytes]:
-        """One answer: correlation id and what follows it."""
+        """One response: the correlation id and the bytes after it."""
         (size,) = struct.unpack(">i", self.read(4))
         data = self.read(size)
         return struct.unpack(">i", data[:4])[0], data[4:]
@@ -106,7 +106,7 @@ class Harness:
     """A started server, its port, and a control thread that answers forwarded requests."""
 
     def __init__(self, reactors: int = 2, *, authority: Authority | None = None, **limits: Any) -> None:
-        """With an `authority` the listener speaks TLS."""
+        """With an `authority`, the listener uses TLS."""
         self.server = Server(reactors, **limits)
         self.port = self.server.listen(0, "PLAINTEXT" if authority is None else "SSL", "127.0.0.1", 0)
         self.client_tls: ssl.SSLContext | None = None
@@ -127,10 +127,10 @@ class Harness:
         while not self.stopping:
             requests = self.server.take_requests(1.0)
             while requests:
-                self.answer(requests.pop(0))  # no reference stays here: a request that is dropped must close
+                self.answer(requests.pop(0))  # keep no reference here: a dropped request must close its connection
 
     def connect(self) -> Client:
-        """A client that the caller closes."""
+        """A client; the caller closes it."""
         return Client(self.port, self.client_tls)
 
     def client(self) -> Client:
@@ -138,7 +138,7 @@ class Harness:
         return self.clients[-1]
 
     def wait_for_counter(self, name: str, value: int) -> None:
-        """A client may know what happened a moment before it is counted."""
+        """Wait for a count: a client may see an event a moment before it is counted."""
         wait_until(lambda: self.server.counters()[name] == value, f"{name} {value}, not {self.server.counters()[name]}")
 
     def log(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Garbage, lies and half-open connections cost at most their connection."""
+"""Garbage, forged lengths and half-open connections cost at most their connection."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def test_closes_with_one_log_line(harness: Make, data: bytes, message: str) -> N
 def test_unknown_version_of_api_versions_is_forwarded(harness: Make) -> None:
     made = harness()
     answer = made.client().ask(18, b"x", version=90)
-    # Handlers are one table a process: where the hot APIs' tests ran before, ApiVersions answers error 35 itself.
+    # The process has one table of handlers: if the tests of the hot APIs ran before, ApiVersions itself answers error 35.
     assert answer == b"cold:x" or answer.startswith(b"\x00\x23\x00\x00\x00\x01\x00\x12"), answer
 
 
 @pytest.mark.parametrize("length", [-1, -2, -32768])
 def test_null_client_id(harness: Make, length: int) -> None:
-    """Any negative length is null, as Kafka reads it."""
+    """Any negative length is null, as in Kafka."""
     made = harness()
     client = made.client()
     client.send(struct.pack(">ihhih", 10, ECHO, 0, 1, length))
@@ -143,7 +143,7 @@ def test_connection_limit_per_address(harness: Make) -> None:
 
 @plaintext_only
 def test_limit_per_address_at_run_time(harness: Make) -> None:
-    """Connections from before the limit count, and their end does no harm. A limit of 0 refuses everybody."""
+    """Connections from before the limit count, and closing them causes no error. A limit of 0 refuses every client."""
     made = harness()
     early = [made.client() for _ in range(3)]
     assert all(client.ask(ECHO, b"a") == b"a" for client in early)
@@ -161,7 +161,7 @@ def test_limit_per_address_at_run_time(harness: Make) -> None:
 
 @plaintext_only
 def test_overrides_of_the_limit_per_address(harness: Make) -> None:
-    """A limit of 0 admits only addresses with a limit of their own."""
+    """A limit of 0 admits only addresses that have their own limit."""
     made = harness()
     made.server.set_connections_per_ip_max(0)
     assert made.client().closed_by_server()
@@ -180,13 +180,13 @@ def test_overrides_of_the_limit_per_address(harness: Make) -> None:
 
 @plaintext_only
 def test_rate_of_new_connections(harness: Make) -> None:
-    """What comes faster than the rate waits in the backlog; one second's worth may come at once."""
+    """Connections above the rate wait in the backlog; those of one second may come at once."""
     made = harness()
     made.server.set_connection_creation_rate(10)
     begun = time.monotonic()
     clients = [made.client() for _ in range(25)]
     assert all(client.ask(ECHO, b"a") == b"a" for client in clients)
-    # 11 at once, each of the other 14 a tenth of a second later: the clock can only show more.
+    # 11 at once, and each of the other 14 a tenth of a second later: the measured time can only be longer.
     assert time.monotonic() - begun >= 1.3
     made.server.set_connection_creation_rate(0x7FFFFFFF)
     assert made.client().ask(ECHO, b"b") == b"b"

@@ -1,4 +1,4 @@
-"""Listeners without a host take clients of both IP versions, as Java's sockets do."""
+"""Listeners without a host accept clients of both IP versions, like Java's sockets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kafka_cy.telemetry.http_server import HttpAnswer, HttpServer
 
 
 def needs_ipv6() -> None:
-    """Skip where the machine has no IPv6; fail in CI."""
+    """Skip if the machine has no IPv6; fail in CI."""
     try:
         with socket.create_server(("::1", 0), family=socket.AF_INET6):
             return

@@ -1,4 +1,4 @@
-"""Requests that wait: woken by a partition, expired by the clock, dropped with their connection; each answered once."""
+"""Parked requests: woken by a partition, timed out, or dropped with their connection; each is answered at most once."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_woken_by_another_thread(harness: Make, probe: ModuleType, hosted: Hoste
     time.sleep(0.05)
     probe.bump(hosted[0])
     time.sleep(0.05)
-    probe.bump(hosted[1])  # watched twice, counted twice
+    probe.bump(hosted[1])  # it is watched twice and counted twice
     assert read_park(client)[0] == 0
     assert nothing_left(probe, made)
 
@@ -136,7 +136,7 @@ def test_stop_answers_what_is_parked(harness: Make, probe: ModuleType, hosted: H
 
 
 def test_wakes_are_never_lost(harness: Make, probe: ModuleType, hosted: Hosted) -> None:
-    """Clients wait for the very next change while others make it: a lost wake would run into the minute's deadline."""
+    """Clients wait for the next change while others make it: after a lost wake, the wait would reach its limit of a minute."""
     made = harness(3)
     publish(made, hosted)
     stop = threading.Event()

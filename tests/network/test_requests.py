@@ -1,4 +1,4 @@
-"""Framing, order of answers, forwarding, closing: what a client sees of the network layer."""
+"""The network layer as a client sees it: framing, order of responses, forwarding, closing."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_requests_without_answer_take_no_slot(harness: Make) -> None:
 
 
 def test_socket_buffers(harness: Make) -> None:
-    """As asked (Linux keeps twice as much, for its own use), or the system's."""
+    """The buffer size as requested (Linux doubles it for its own use), or the system's default."""
     client = harness(send_buffer_bytes=50_000, receive_buffer_bytes=40_000).client()
     client.send(frame(ECHO, b"x"))
     assert client.receive()[1] == b"x"
@@ -119,7 +119,7 @@ def test_socket_buffers(harness: Make) -> None:
 
 
 def accepted_socket(client: Client) -> socket.socket:
-    """The server's end of the connection, which lives in this process."""
+    """The server's end of the connection, which is in this process."""
     for path in Path("/proc/self/fd").iterdir():
         if path.is_socket():
             found = socket.socket(fileno=os.dup(int(path.name)))
@@ -224,7 +224,7 @@ def test_request_memory_is_bounded(harness: Make, probe: ModuleType) -> None:
 
 
 def test_a_large_frame_is_copied_a_few_times_only(harness: Make) -> None:
-    """Its buffer grows by doubling: pages that are touched tell how much is copied, whatever the machine."""
+    """The buffer grows by doubling: the number of touched pages shows how much is copied, on any machine."""
     client = harness(1).client()
     request = frame(SILENT, bytes(60_000_000)) + frame(ECHO, b"behind")
     assert client.ask(ECHO) == b""

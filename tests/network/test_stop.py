@@ -1,4 +1,4 @@
-"""Stopping with clients attached: what is in flight is answered, then everything closes."""
+"""Stopping with connected clients: requests in flight are answered, then all connections close."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_many_servers_one_after_the_other(harness: Make) -> None:
         made.stop(0.1)
 
 
-@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")  # what is raised in __dealloc__
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")  # exceptions raised in __dealloc__
 def test_a_server_that_is_garbage_in_a_cycle_stops(probe: ModuleType) -> None:
     server = Server(1)
     port = server.listen(0, "PLAINTEXT", "127.0.0.1", 0)

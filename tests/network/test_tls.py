@@ -1,4 +1,4 @@
-"""TLS on the reactors: handshakes good and bad, slow and broken ones, rules of a listener, other certificates meanwhile."""
+"""TLS on the reactors: valid, invalid, slow and broken handshakes, listener rules, certificate changes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def plain(made: Harness) -> socket.socket:
 
 
 def served(made: Harness, tls: ssl.SSLContext) -> bool:
-    """Whether a client with this context is answered; in TLS 1.3 a refusal comes only behind the handshake."""
+    """Whether a client with this context gets a response; in TLS 1.3 a refusal arrives only after the handshake."""
     client = None
     try:
         client = Client(made.port, tls)
@@ -80,7 +80,7 @@ def test_what_is_no_handshake_costs_its_connection(made: Harness, data: bytes, r
         while_open = b"first"
         try:
             while while_open:
-                while_open = client.recv(1000)  # an alert, perhaps
+                while_open = client.recv(1000)  # possibly an alert
         except ConnectionError:
             pass
     made.wait_for_counter("closed_bad", 1)
@@ -134,21 +134,21 @@ def test_a_handshake_of_single_bytes(made: Harness) -> None:
 
 
 def test_end_of_a_connection(made: Harness) -> None:
-    """The broker says goodbye before it closes, and takes a client's goodbye or bare end for what it is."""
+    """The broker sends close_notify before it closes, and handles clients that close with or without close_notify."""
     assert made.client_tls is not None
     client = made.client_tls.wrap_socket(plain(made), server_hostname="localhost")
     client.sendall(frame(ECHO, b"x"))
     assert client.recv(100).endswith(b"x")
-    client.unwrap().close()  # waits for the broker's goodbye
+    client.unwrap().close()  # waits for the broker's close_notify
     with made.client_tls.wrap_socket(plain(made), server_hostname="localhost"):
-        pass  # closes without a goodbye
+        pass  # closes without close_notify
     made.wait_for_counter("connections", 0)
     assert made.log() == []
     last = made.client_tls.wrap_socket(plain(made), server_hostname="localhost")
     last.sendall(frame(ECHO, b"x"))
     assert last.recv(100).endswith(b"x")
     made.server.stop(1.0)
-    assert last.recv(1) == b""  # an end without a goodbye would raise
+    assert last.recv(1) == b""  # an end without close_notify would raise an error
 
 
 def test_broken_record_behind_a_good_one(made: Harness) -> None:
@@ -164,7 +164,7 @@ def test_broken_record_behind_a_good_one(made: Harness) -> None:
 
 
 def test_answers_wait_for_a_slow_reader(made: Harness) -> None:
-    """Records that the socket did not take are sent again as they were, also with more behind them."""
+    """TLS records that the socket did not accept are sent again unchanged, even with more data after them."""
     client = made.client()
     for i in range(50):
         client.send(
@@ -220,7 +220,7 @@ def test_certificates_of_clients(
 def test_a_chain_ends_at_any_trusted_certificate(
     made: Harness, authority: Authority, tmp_path: Path, trusted: str
 ) -> None:
-    """As in Java: a client's own, or that of an authority which another one signed."""
+    """As in Java, the trusted certificate may be the client's own, or an authority's that another one signed."""
     below = authority.authority.create_child_ca()
     certificate, trust = tmp_path / "client.pem", tmp_path / "trust.pem"
     issued = below.issue_cert("client@example.org")
@@ -232,7 +232,7 @@ def test_a_chain_ends_at_any_trusted_certificate(
 
 
 def test_sessions_are_kept_by_clients_only(made: Harness, authority: Authority) -> None:
-    """In tickets, which another certificate makes void."""
+    """Sessions resume with tickets, and a new certificate invalidates the tickets."""
 
     def resumed(context: ssl.SSLContext, session: ssl.SSLSession | None) -> tuple[bool | None, ssl.SSLSession | None]:
         with context.wrap_socket(plain(made), server_hostname="localhost", session=session) as client:

@@ -1,4 +1,4 @@
-"""TLS clients that no library makes: none keeps a reactor busy, or a connection beyond its end."""
+"""TLS clients that no library implements: none can keep a reactor busy, or a connection open after its end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.certificates import Authority
 from tests.waiting import wait_until
 
 Make = Callable[..., Harness]
-READ_BYTES_MAX = 131072  # of one turn
+READ_BYTES_MAX = 131072  # limit of one turn
 
 pytestmark = pytest.mark.parametrize("harness", ["TLS"], indirect=True)
 
@@ -38,7 +38,7 @@ def connect(authority: Authority, tmp_path: Path) -> Iterator[Callable[[Harness]
 
 
 def wait_until_it_sleeps(made: Harness) -> None:
-    """Until no reactor turns any more."""
+    """Wait until no reactor is active."""
 
     def sleeps() -> bool:
         before = made.server.counters()["loops"]
@@ -49,7 +49,7 @@ def wait_until_it_sleeps(made: Harness) -> None:
 
 
 def test_many_key_updates_take_turns(harness: Make, connect: Callable[[Harness], RecordClient]) -> None:
-    """OpenSSL alone would read on for as long as they come."""
+    """OpenSSL alone would continue to read as long as they arrive."""
     made = harness(1)
     client = connect(made)
     before = made.server.counters()["loops"]
@@ -72,7 +72,7 @@ def test_many_tiny_records_take_turns(harness: Make, connect: Callable[[Harness]
 
 
 def test_half_a_key_update(harness: Make, connect: Callable[[Harness], RecordClient]) -> None:
-    """No answer can be sent before the other half is there: the connection ends."""
+    """No response can be sent before the second half arrives, so the connection is closed."""
     made = harness(1)
     client = connect(made)
     client.plain.sendall(client.record(DATA, frame(ECHO)) + client.record(HANDSHAKE, KEY_UPDATE[:4]))
@@ -93,7 +93,7 @@ def test_empty_records_end(harness: Make, connect: Callable[[Harness], RecordCli
 def test_the_end_is_seen_while_the_connection_is_paused(
     harness: Make, connect: Callable[[Harness], RecordClient], failed: bool
 ) -> None:
-    """The client leaves the socket open; what OpenSSL has read epoll does not tell again."""
+    """The client leaves the socket open; epoll does not report again what OpenSSL has already read."""
     made = harness(1, in_flight_max=1)
     waiting: queue.Queue[ControlRequest] = queue.Queue()
     made.answer = waiting.put
@@ -119,7 +119,7 @@ def test_a_goodbye_behind_a_full_buffer(harness: Make, connect: Callable[[Harnes
 
 
 def test_a_handshake_whose_answer_nobody_takes(harness: Make, authority: Authority) -> None:
-    """The reactor sleeps until the socket takes bytes again, whatever the client sends meanwhile."""
+    """The reactor sleeps until the socket accepts bytes again, whatever the client sends meanwhile."""
     made = harness(1, send_buffer_bytes=1)
     context = TlsContext()
     long_chain = authority.broker.read_bytes() + authority.trusted.read_bytes() * 100
@@ -133,7 +133,7 @@ def test_a_handshake_whose_answer_nobody_takes(harness: Make, authority: Authori
         client.connect(("127.0.0.1", made.port))
         with pytest.raises(ssl.SSLWantReadError):
             session.do_handshake()
-        client.sendall(outgoing.read() + b"\x14\x03\x03\x00\x01\x01")  # a record that has to be passed over
+        client.sendall(outgoing.read() + b"\x14\x03\x03\x00\x01\x01")  # a record that must be skipped
         made.wait_for_counter("accepted", 1)
         wait_until_it_sleeps(made)
         while True:

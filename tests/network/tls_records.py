@@ -1,4 +1,4 @@
-"""A TLS 1.3 client that writes its records itself, for what no honest library sends."""
+"""A TLS 1.3 client that writes its records itself, to send what no library sends."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 ALERT, HANDSHAKE, DATA = 21, 22, 23
-GOODBYE = b"\x01\x00"  # content of an alert
+GOODBYE = b"\x01\x00"  # the content of an alert
 KEY_UPDATE = b"\x18\x00\x00\x01\x00"
 
 
 class RecordClient:
-    """After the handshake, `record` encrypts what the caller sends on `plain`; `client` receives as ever (RFC 8446)."""
+    """After the handshake, `record` encrypts data that the caller sends on `plain`; `client` receives as usual (RFC 8446)."""
 
     def __init__(self, port: int, trusted: Path, folder: Path) -> None:
         context = ssl.create_default_context(cafile=trusted)
@@ -38,7 +38,7 @@ class RecordClient:
         return head + self.key.encrypt(nonce, content + bytes([kind]), head)
 
     def key_update(self) -> bytes:
-        """The record after which all others have other keys."""
+        """The record after which all records use new keys."""
         record = self.record(HANDSHAKE, KEY_UPDATE)
         self._use(self._expanded(b"traffic upd", 48))
         return record

@@ -1,4 +1,4 @@
-"""A TLS client's socket that one thread may send on while another receives, which Python's own is not made for."""
+"""A TLS client socket for one sending and one receiving thread at the same time, which Python's socket does not support."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ PART_BYTES = 65536
 
 
 class TlsSocket:
-    """`send`, `sendall`, `recv`, `close` as of a socket; everything else is the plain socket's."""
+    """`send`, `sendall`, `recv`, `close` like a socket; everything else is delegated to the plain socket."""
 
     def __init__(self, plain: socket.socket, context: ssl.SSLContext) -> None:
         self.plain = plain
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.session = context.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
-        self.session_lock = threading.Lock()  # of the session; never held while the socket is waited for
-        self.order = threading.Lock()  # records leave as they were made
+        self.session_lock = threading.Lock()  # guards the session; never held while waiting for the socket
+        self.order = threading.Lock()  # records are sent in the order in which they were created
         while True:
             try:
                 self.session.do_handshake()

@@ -1,7 +1,7 @@
 """Compressed streams, well-formed and not, for comparing our decoders with those that Kafka's Java code uses.
 
-`streams()` builds them; `mutations()` derives many more from each. What Kafka's readers say to all of them is kept in
-golden/java_readers.json.gz, which tests/interop/test_java_readers.py records and compares with Kafka's own classes.
+`streams()` builds them; `mutations()` derives many more from each. golden/java_readers.json.gz has the verdicts of Kafka's
+readers on all of them; tests/interop/test_java_readers.py records them and compares them with Kafka's own classes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What Kafka's readers make of a stream and of its mutations: the CRC-32 of the content, None: refused."""
+    """The verdicts of Kafka's readers on a stream and its mutations: the CRC-32 of the content, or None if refused."""
 
     stream: Stream
     verdict: int | None
@@ -48,7 +48,7 @@ class Verdicts:
 
 
 def noise(size: int, seed: int = 1) -> bytes:
-    """Bytes that do not compress."""
+    """Incompressible bytes."""
     return random.Random(seed).randbytes(size)
 
 
@@ -61,7 +61,7 @@ def deflate(data: bytes, level: int = 6) -> bytes:
 
 
 def gzip_member(data: bytes, flags: int = 0, fields: bytes = b"", *, method: int = 8, level: int = 6) -> bytes:
-    """A member whose header has `flags` and the optional `fields` behind its fixed part."""
+    """A member whose header has `flags` and the optional `fields` after its fixed part."""
     header = bytes((0x1F, 0x8B, method, flags, 1, 2, 3, 4, 0, 255)) + fields
     return header + deflate(data, level) + struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF)
 
@@ -97,7 +97,7 @@ def gzip_streams() -> Iterator[tuple[str, bytes]]:
     yield "100 empty members", empty * 100 + member
     yield "damaged second member", member + member[:-9] + b"\0" + member[-8:]
     yield "cut second member", member + member[:-1]
-    # Java's buffer of 8192 bytes decides whether it looks at a short rest.
+    # Whether Java checks a short rest depends on its buffer of 8192 bytes.
     for size in (8150, 8170, 8180, 8187, 8190, 16360):
         yield f"rest behind {size}", gzip_member(noise(size), level=0) + member[:12]
         yield f"member behind {size}", gzip_member(noise(size), level=0) + member
@@ -140,7 +140,7 @@ def lz4_header(flags: int = 0x60, block: int = 0x40, fields: bytes = b"", *, wro
 
 
 def lz4_block(data: bytes, *, plain: bool = False, checksum: int | None = None) -> bytes:
-    """A block; `checksum` is xored into the right one, None writes none."""
+    """A block; `checksum` is xored into the correct checksum; None writes no checksum."""
     body = data if plain else lz4.block.compress(data, store_size=False)
     size = struct.pack("<I", len(body) | (0x80000000 if plain else 0))
     return size + body + (b"" if checksum is None else struct.pack("<I", xxh32(body) ^ checksum))
@@ -301,13 +301,13 @@ def zstd_streams() -> Iterator[tuple[str, bytes]]:
 
 
 def streams() -> list[Stream]:
-    """Every stream that is compared."""
+    """All streams to compare."""
     sources = {"gzip": gzip_streams, "lz4": lz4_streams, "snappy": snappy_streams, "zstd": zstd_streams}
     return [Stream(name, codec, data) for codec, source in sources.items() for name, data in source()]
 
 
 def mutations(stream: Stream) -> Iterator[bytes]:
-    """The stream with flipped bits, cut, with a byte missing, and with more behind it. Always in the same order."""
+    """The stream with flipped bits, truncated, without a byte, and with trailing data. The order is always the same."""
     data = stream.data
     size = len(data)
     source = random.Random(zlib.crc32(f"{stream.codec} {stream.name}".encode()))
@@ -322,11 +322,11 @@ def mutations(stream: Stream) -> Iterator[bytes]:
         yield data + tail
 
 
-# ---- what Kafka's readers say: one sign for each mutation, "x" refused, "." the same as the unchanged stream gives, or "<crc>"
+# ---- verdicts of Kafka's readers: one sign per mutation: "x" refused, "." same content as the original stream, or "<crc>"
 
 
 def encode_verdicts(stream: Stream, verdict: int | None, of_mutations: list[int | None]) -> dict[str, object]:
-    """A row of the golden file. Verdicts are the CRC-32 of the content, None: refused. Large streams are built anew."""
+    """A row of the golden file. Verdicts are the CRC-32 of the content, or None if refused. Large streams are rebuilt."""
     signs = ["x" if each is None else "." if each == verdict else f"<{each:x}>" for each in of_mutations]
     return {
         "name": stream.name,
@@ -352,7 +352,7 @@ def decode_verdicts(row: dict[str, Any], data: bytes) -> Verdicts:
 
 
 def read_golden() -> list[Verdicts]:
-    """All rows, but for large streams that the installed libraries compress to other bytes."""
+    """All rows, except large streams that the installed libraries compress to different bytes."""
     built = {(each.codec, each.name): each.data for each in streams()}
     rows = []
     for row in json.loads(gzip.decompress(GOLDEN.read_bytes())):
@@ -363,5 +363,5 @@ def read_golden() -> list[Verdicts]:
 
 
 def write_golden(rows: list[dict[str, object]]) -> None:
-    """Keeps the rows of encode_verdicts."""
+    """Store the rows of encode_verdicts."""
     GOLDEN.write_bytes(gzip.compress(json.dumps(rows, indent=0).encode(), 9, mtime=0))

@@ -183,7 +183,7 @@ def legacy_set(magic: int, codec: int) -> bytes:
     for offset in range(6):
         builder.append(offset, 1000 + offset, b"k%d" % offset, b"v%d" % offset)
     data = bytes(builder.build())
-    # What the broker does of a wrapper when it appends it: it gets the offset of its last message (outside the CRC).
+    # When the broker appends a wrapper message, it sets the offset of its last message (outside the CRC).
     return struct.pack(">q", 5) + data[8:] if codec else data
 
 
@@ -202,7 +202,7 @@ def test_legacy_messages(magic: int, codec: int) -> None:
 
 
 def test_lz4_with_the_old_wrong_header_checksum() -> None:
-    """Kafka before 0.10 took the magic into the checksum; any byte there must do for magic 0."""
+    """Kafka before 0.10 included the magic in the checksum; any byte there must be accepted for magic 0."""
     packed = bytearray(compress(legacy_set(0, 0), "lz4"))
     packed[6] ^= 0x5A
     body = struct.pack(">bbii", 0, 3, -1, len(packed)) + packed

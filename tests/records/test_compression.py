@@ -1,4 +1,4 @@
-"""Codecs against independent implementations, both ways; bombs, broken and random input."""
+"""Codecs compared with independent implementations, in both directions; bombs, broken and random input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CRC32C: every kernel against PyPI's crc32c at every size around the lanes' edges."""
+"""CRC32C: every kernel compared with PyPI's crc32c, at every size around the lane boundaries."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Our decoders accept what Kafka's readers in Java accept, and refuse what they refuse.
 
-A stored batch that the Java consumer cannot read stops it for ever. The verdicts were recorded from Kafka 4.3.1's own
-classes; tests/interop/test_java_readers.py asks them again.
+A stored batch that the Java consumer cannot read stops it forever. The verdicts were recorded from Kafka 4.3.1's own
+classes; tests/interop/test_java_readers.py checks them again.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ STRICT_ZSTD = 10506
 
 
 def zstd_version() -> int:
-    """Of the system's library, which we use."""
+    """The version of the system's library, which we use."""
     return int(ctypes.CDLL(ctypes.util.find_library("zstd")).ZSTD_versionNumber())
 
 
 def is_known(codec: str, data: bytes, verdict: int | None, found: int | None) -> bool:
-    """Differences that we keep: see snappy_codec.pyx for the first."""
+    """Intentional differences: see snappy_codec.pyx for the first."""
     if codec == "snappy":
         damaged = [at for at in range(16, len(data) - 16) if data[at:].startswith(XERIAL_HEAD)]
         return found is None and any(data[at : at + 8] != codec_variants.XERIAL_MAGIC for at in damaged)
@@ -35,7 +35,7 @@ def is_known(codec: str, data: bytes, verdict: int | None, found: int | None) ->
 
 
 def ours(codec: str, data: bytes) -> int | None:
-    """The CRC-32 of what we decompress the stream to; None: we refuse it."""
+    """The CRC-32 of the stream as we decompress it; None if we refuse it."""
     try:
         return zlib.crc32(decompress(data, codec))
     except InvalidBatch:

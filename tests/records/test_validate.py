@@ -1,4 +1,4 @@
-"""What the broker checks and changes of a produced batch."""
+"""What the broker checks and changes in a produced batch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECORDS = [Record(b"k%d" % i, b"v" * i, NOW + i % 7, (("h", b"x"),) if i % 5 == 
 
 
 def patched(data: bytes, at: int, form: str, value: int) -> bytes:
-    """`data` with one field changed and the checksum made right."""
+    """`data` with one field changed and the checksum corrected."""
     changed = bytearray(data)
     struct.pack_into(form, changed, at, value)
     struct.pack_into(">I", changed, 17, crc32c(changed[21:]))
@@ -148,7 +148,7 @@ def test_many_records_and_long_values() -> None:
 @given(at=st.integers(61, 2_000), value=st.integers(0, 255), codec=st.sampled_from(CODEC_NAMES))
 @settings(max_examples=200)
 def test_the_walk_agrees_with_the_reader(at: int, value: int, codec: str) -> None:
-    """A batch with one changed byte and a right checksum: what validation takes, the reader must be able to read."""
+    """A batch with one changed byte and a correct checksum: if validation accepts it, the reader must be able to read it."""
     data = build_batch(RECORDS[:20], compression=codec)
     changed = patched(data, 61 + (at - 61) % (len(data) - 61), ">B", value)
     (batch,) = iterate_batches(changed)

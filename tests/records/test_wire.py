@@ -76,7 +76,7 @@ def test_varints_that_are_too_long() -> None:
 
 def test_lengths_that_lie() -> None:
     assert read(b"\xff\xff", [("string", False, 0)]) == ([None], 0, 0)
-    assert read(b"\x80\x00", [("string", False, 0)]) == ([None], 0, 0)  # Kafka takes any negative length for null
+    assert read(b"\x80\x00", [("string", False, 0)]) == ([None], 0, 0)  # Kafka treats any negative length as null
     assert read(b"\x00\x05ab", [("string", False, 0)])[1] == TRUNCATED
     assert read(b"\x7f\xff\xff\xff", [("bytes", False, 0)])[1] == TRUNCATED
     assert read(b"\x7f\xff\xff\xff" + b"a" * 8, [("array", False, 4)])[1] == BAD_LENGTH

@@ -1,4 +1,4 @@
-"""What docs/tls.md tells to type, typed."""
+"""Runs the commands in docs/tls.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `ssl.*` keys of a listener: formats of keys and certificates, single listeners' keys, and what stops a start."""
+"""The `ssl.*` keys of a listener: formats of keys and certificates, keys of a single listener, and refused starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def made(settings: Mapping[str, object], listener: str = "SSL") -> bytes:
-    """The subject of what a listener would show; it is not empty."""
+    """The subject of the certificate that a listener would present; it is not empty."""
     static = {"listeners": "SSL://h:1,INNER://h:2", "listener.security.protocol.map": "SSL:SSL,INNER:SSL"}
     config = BrokerConfig({**static, **{key: str(value) for key, value in settings.items()}})
     return tls_context(config, listener).subject
@@ -37,14 +37,14 @@ def test_every_format(authority: Authority) -> None:
         made({"ssl.keystore.type": "PEM", "ssl.keystore.location": pem}),
         made({"ssl.keystore.type": "pem", **inline}),
         made({"ssl.keystore.type": "PKCS12", **jks}),
-        made(jks),  # JKS is the default, and since Java 9 keytool writes PKCS#12 under that name, too
+        made(jks),  # JKS is the default type, and since Java 9, keytool also writes PKCS#12 under that name
     }
     assert len(shown) == 1 and b"" not in shown
 
 
 @pytest.mark.parametrize("form", ["pkcs8", "rsa", "ec", "encrypted"])
 def test_forms_of_keys(tmp_path: Path, form: str) -> None:
-    """As openssl writes them."""
+    """Keys and certificates as openssl writes them."""
     key, certificate, store = tmp_path / "key", tmp_path / "certificate", tmp_path / "store.pem"
     kind = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"] if form == "ec" else ["rsa:2048"]
     run("req", "-x509", "-newkey", *kind, "-nodes", "-subj", "/CN=h", "-keyout", key, "-out", certificate)
@@ -91,7 +91,7 @@ def test_a_listeners_own_keys_come_first(authority: Authority) -> None:
 
 def test_certificates_of_clients(authority: Authority) -> None:
     base = {**authority.broker_config(), "ssl.client.auth": "required"}
-    made(base)  # trusts what this machine trusts
+    made(base)  # trusts the authorities that this machine trusts
     made({**base, "ssl.truststore.type": "PEM", "ssl.truststore.location": authority.trusted})
     made({**base, "ssl.truststore.type": "PEM", "ssl.truststore.certificates": one_line(authority.trusted)})
     store = authority.key_store(authority.broker)

@@ -1,4 +1,4 @@
-"""`kafka-cy sizing` as a command: its inputs, its outputs, and a sentence for what it cannot use."""
+"""The command `kafka-cy sizing`: its inputs, outputs and error messages."""
 
 from __future__ import annotations
 

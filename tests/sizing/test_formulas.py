@@ -1,4 +1,4 @@
-"""The formulas: what courses teach, what must grow with what, and that units do not matter."""
+"""The formulas: standard results, which outputs grow with which inputs, and independence of units."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ loads = st.fixed_dictionaries(
 
 
 def brokers_of_the_course(messages: float, size: float, days: float, copies: int, disk: float) -> int:
-    """Written out as it is taught, to compare with."""
+    """The standard formula, for comparison."""
     return math.ceil(messages * size * days * copies / (disk * 0.7) * (1 - 1e-9))
 
 
@@ -78,7 +78,7 @@ def test_more_of_an_input_never_needs_less(name: str, load: dict[str, float], fa
     more = make_plan(SizingInputs(**{**load, name: load[name] * factor}))
     for figure in GROWS[name]:
         if figure == "segments a replica" and more["partitions"] != less["partitions"]:
-            continue  # more partitions have smaller segments, fewer of them each
+            continue  # with more partitions, each has fewer segments
         assert more[figure] >= less[figure] * (1 - 1e-9), figure
 
 
@@ -189,7 +189,7 @@ def test_curves_take_the_same_formulas() -> None:
 
 
 def test_zones_cost_what_crosses_them() -> None:
-    # 3 zones, 3 copies, 1 reader: two copies cross, producers and readers two times out of three.
+    # 3 zones, 3 copies, 1 reader: two copies cross zones, and producers and readers do so in two of three cases.
     assert formulas.cross_zone_bytes_per_day(3.0, 3, 1.0, 3) == pytest.approx(3 * (2 / 3 * 2 + 2))
     assert formulas.cross_zone_bytes_per_day(3.0, 3, 1.0, 1) == 0
     priced = make_plan(

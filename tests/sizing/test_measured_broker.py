@@ -1,4 +1,4 @@
-"""Inputs measured of a running broker agree with what its clients did."""
+"""Inputs measured from a running broker match the work of its clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WATCH_SECONDS = 3.0
 
 
 def record(number: int) -> bytes:
-    """Repetitive, as events are: it compresses well."""
+    """A repetitive value, like typical events, which compresses well."""
     return json.dumps(
         {"event": "order-created", "customer": number % 100, "currency": "EUR", "number": number}
     ).encode()

@@ -1,4 +1,4 @@
-"""Buckets, quantiles and rates against plain arithmetic."""
+"""Buckets, quantiles and rates, compared with plain arithmetic."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def test_quantiles_of_nothing_one_and_zeros() -> None:
 def test_rates_speak_of_the_last_minute() -> None:
     rates = Rates()
     assert rates.rate("a", 50, 100.0, since=90.0) == 5  # known to be 0 ten seconds ago
-    assert rates.rate("b", 50, 100.0) == 0  # a counter first seen
+    assert rates.rate("b", 50, 100.0) == 0  # a counter that is seen for the first time
     for second in range(1, 121):
         steady = rates.rate("b", 50 + 3 * second, 100.0 + second)
     assert steady == pytest.approx(3)
     for second in range(121, 181):
         slower = rates.rate("b", 410 + second - 120, 100.0 + second)
     assert slower == pytest.approx(1, abs=0.2)  # the faster minute is forgotten
-    assert rates.rate("b", 7, 400.0) == 0  # it began anew
+    assert rates.rate("b", 7, 400.0) == 0  # the counter was reset
     assert max(len(marks) for marks in rates._marks.values()) <= 14

@@ -1,4 +1,4 @@
-"""The HTTP server under clients that are slow, greedy, rude or many."""
+"""The HTTP server with slow, greedy, misbehaving or many clients."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def server() -> Iterator[HttpServer]:
 
 
 def exchange(server: HttpServer, data: bytes) -> bytes:
-    """Everything that comes back until the end."""
+    """Everything that is received until the end."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
         client.sendall(data)
         answer = b""
@@ -96,7 +96,7 @@ def test_statuses(server: HttpServer, request_bytes: bytes, status: bytes) -> No
 
 
 class Clock:
-    """Stands in for the module `time`; `ahead_s` is how far the server's clock is ahead."""
+    """Replaces the module `time`; `ahead_s` is the offset of the server's clock."""
 
     def __init__(self) -> None:
         self.ahead_s = 0.0
@@ -121,7 +121,7 @@ def test_who_does_not_speak_or_read_is_cut_and_blocks_nobody(
             client.sendall(b"GET /hello HTT")
         readers = [opened.enter_context(socket.socket()) for _ in range(3)]
         for client in readers:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)  # the kernel must not take it all for them
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)  # the kernel must not buffer all of it
             client.connect(address)
             client.sendall(b"GET /large HTTP/1.1\r\n\r\n")
         assert get(server)[9:12] == b"200"
@@ -131,7 +131,7 @@ def test_who_does_not_speak_or_read_is_cut_and_blocks_nobody(
             client.settimeout(60)
             assert client.recv(10) == b""  # the deadline closed it
         deadline = time.monotonic() + 60
-        while server._connections:  # a reader that reads before its deadline would get it all
+        while server._connections:  # a client that reads before its deadline would get all of it
             assert time.monotonic() < deadline
             time.sleep(0.01)
         for client in readers:

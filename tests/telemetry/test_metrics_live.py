@@ -1,4 +1,4 @@
-"""`/metrics` of real brokers: what clients counted, the names that dashboards use, Prometheus itself."""
+"""`/metrics` of real brokers, compared with the clients' counts, the names in dashboards, and Prometheus."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def create(broker: Broker, topic: str, **config: str) -> None:
 
 
 class Statistics:
-    """What librdkafka says it sent, by its own statistics: requests by API name, at the end of a client's life."""
+    """The requests that librdkafka sent, by API name, from its own statistics at the end of a client."""
 
     def __init__(self) -> None:
         self.requests: dict[str, int] = {}
@@ -122,7 +122,7 @@ def test_produced_and_consumed_agree_exactly_with_the_client(broker: Broker) -> 
         return total(after, name, **labels) - total(before, name, **labels)
 
     def all_counted() -> bool:
-        """A client may have an answer a moment before its sending is counted."""
+        """Wait for a count: a client may receive a response a moment before it is counted."""
         nonlocal after
         after = values(broker)
         return grown("kafka_network_requestmetrics_totaltimems_count", request="Produce") == statistics.requests["Produce"]
@@ -199,7 +199,7 @@ def test_the_cleaner_shows_its_work(broker: Broker) -> None:
     sizes = [0.0]
 
     def shrinks() -> bool:
-        """Whether the log became smaller, though another value of its one key was appended."""
+        """Whether the log became smaller although another value of its only key was appended."""
         producer.produce("cleaned", b"x" * 1000, b"key", partition=0)
         producer.flush(20)
         sizes.append(value(values(broker), "kafka_log_log_size", topic="cleaned", partition="0"))
@@ -231,7 +231,7 @@ def test_sums_over_all_topics_outlive_a_deleted_topic(broker: Broker) -> None:
 
 
 def shown_names(broker: Broker) -> tuple[set[str], str]:
-    """Names on the page, and the page, of a broker that has a partition and a client."""
+    """The names on the page, and the page, of a broker with a partition and a client."""
     connected = Producer({"bootstrap.servers": broker.bootstrap_servers})
     connected.produce("known", b"a topic and a client that stays connected")
     connected.flush(60)
@@ -271,7 +271,7 @@ def test_promtool_finds_only_the_oddities_of_kafkas_names(broker: Broker) -> Non
     known = r'("quantile" label|snake_case|"_count" suffix|"_total" suffix|abbreviated units|camelCase|non-counter|should not end)'
     odd = [line for line in text.splitlines() if line.strip() and not re.search(known, line)]
     assert odd == []
-    assert checked.returncode in (0, 3)  # 1: it does not parse
+    assert checked.returncode in (0, 3)  # 1: the page cannot be parsed
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Settings of Kafka's clients as librdkafka takes them."""
+"""Settings of Kafka's clients, converted for librdkafka."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""KIP-714 without a broker: who is asked for what, every error, and what becomes of the metrics."""
+"""KIP-714 without a broker: the subscription of each client, every error, and the resulting metrics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RDKAFKA = Client("", "rdkafka", "librdkafka", "2.6.0", "10.0.0.2", "40124")
 
 
 class Cluster:
-    """Configurations only."""
+    """A cluster that has only configurations."""
 
     def __init__(self) -> None:
         self.configs: dict[str, dict[str, str]] = {}
@@ -47,7 +47,7 @@ class Cluster:
 
 
 class Subject:
-    """Subscriptions with a clock and a list of what expired."""
+    """Subscriptions with a clock, and a list of expired clients."""
 
     def __init__(self) -> None:
         self.cluster = Cluster()
@@ -188,7 +188,7 @@ def test_instances_expire(subject: Subject) -> None:
 def test_instances_are_bounded(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_subscriptions, "INSTANCES_MAX", 3)
     ids = [subject.get()[0] for _ in range(3)]
-    subject.push(ids[0], 0)  # heard of again
+    subject.push(ids[0], 0)  # the client reports again
     last = subject.get()[0]
     assert set(subject.all.instances) == {ids[0], ids[2], last}
     assert len(subject.expired) == 1
@@ -282,7 +282,7 @@ def test_odd_names_are_valid_exposition() -> None:
 
 
 class Pushes:
-    """A ClientTelemetry and what its pushes were answered."""
+    """A ClientTelemetry and the responses to its pushes."""
 
     def __init__(self) -> None:
         self.answered = threading.Event()

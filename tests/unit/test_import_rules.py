@@ -1,4 +1,4 @@
-"""Which package may import which, in Python and in Cython; and what the server's start may not import."""
+"""Rules for imports between packages, in Python and in Cython, and modules that the server must not import at start."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_start_imports_no_tools_and_no_heavy_packages() -> None:
 
 
 def test_first_request_loads_no_test_library() -> None:
-    """kio would load hypothesis where it is installed: the first request of the control plane took 0.3 s instead of 60 ms."""
+    """kio would load hypothesis if it is installed: the first control plane request would take 0.3 s instead of 60 ms."""
     program = (
         "import sys; from kafka_cy.protocol.schema import message_class; message_class(19, 7, 'request')\n"
         "print('kio' in sys.modules, 'hypothesis' in sys.modules)\n"

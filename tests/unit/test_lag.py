@@ -1,4 +1,4 @@
-"""Lag of groups that stand in for a coordinator's, and its names."""
+"""The lag of fake groups, and the metric names."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def at(name: str, **labels: object) -> tuple[str, tuple[tuple[str, str], ...]]:
 def view() -> View:
     stable = group("shop", "Stable", {"orders": {0: 40, 1: 100}}, member("ann", ("orders", [0])), member("bob"))
     left = group("left", "Empty", {"orders": {0: 10}})
-    ahead = group("ahead", "Empty", {"orders": {0: 500}})  # committed in a topic that was made anew
+    ahead = group("ahead", "Empty", {"orders": {0: 500}})  # committed in a topic that was re-created
     idle = group("idle", "Empty", {})
     partitions = {("orders", 0): Partition(20, 100), ("orders", 1): Partition(0, 100)}
     return View([stable, left, ahead, idle], partitions)
@@ -154,7 +154,7 @@ def test_groups_without_members_stay_and_nothing_is_negative() -> None:
     for name in ("left", "ahead", "idle"):
         assert found[at("kafka_consumergroup_members", consumergroup=name)] == 0
     assert found[at("kafka_consumergroup_lag", consumergroup="left", topic="orders", partition=0)] == 90
-    # the records up to 20 are gone: the first one that is left is the oldest
+    # the records up to 20 are deleted: the first remaining record is the oldest
     assert found[at("kafka_consumer_lag_millis", consumergroup="left", topic="orders", partition=0)] == NOW_MS - 20
     assert found[at("kafka_consumergroup_lag", consumergroup="ahead", topic="orders", partition=0)] == 0
     assert found[at("kafka_consumergroup_lag_seconds", consumergroup="ahead", topic="orders", partition=0)] == 0

@@ -96,7 +96,7 @@ def request(api_key: int, *batches: TracedBatch) -> TracedRequest:
 def test_a_batch_joins_its_trace() -> None:
     maker = SpanMaker(Resource({}), {0: "Produce", 1: "Fetch", 3: "Metadata"})
     theirs, ours = TracedBatch("t", 0, 5, 2, TRACEPARENT), TracedBatch("t", 1, 7, 0, "")
-    # The consumer's answer may be noted before the producer's.
+    # The consumer's response may be recorded before the producer's.
     spans = maker.spans([request(1, theirs, ours), request(0, theirs, ours), request(3)])
     by_name: dict[str, list[Any]] = {}
     for span in spans:
@@ -130,7 +130,7 @@ COUNT = {"messaging.batch.message_count": 2}
     ],
 )
 def test_spans_are_what_the_sdk_encodes(traced: TracedRequest, name: str, told: dict[str, Any]) -> None:
-    """But for their ids, which are random."""
+    """The spans without their ids, which are random."""
     resource = Resource({"service.name": "x", "some": ["a", "b"]}, "schema")
     maker = SpanMaker(resource, {0: "Produce", 1: "Fetch", 3: "Metadata"})
     (span,) = maker.spans([traced])
