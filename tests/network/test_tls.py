@@ -232,7 +232,7 @@ def test_a_chain_ends_at_any_trusted_certificate(
 
 
 def test_sessions_are_kept_by_clients_only(made: Harness, authority: Authority) -> None:
-    """Sessions resume with tickets, and a new certificate invalidates the tickets."""
+    """The server keeps no sessions: they are in tickets, and a new certificate invalidates the tickets."""
 
     def resumed(context: ssl.SSLContext, session: ssl.SSLSession | None) -> tuple[bool | None, ssl.SSLSession | None]:
         with context.wrap_socket(plain(made), server_hostname="localhost", session=session) as client:

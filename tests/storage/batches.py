@@ -11,14 +11,14 @@ CONTROL = 0x20
 
 
 def batch(count: int = 1, *, size: int = 20, timestamp_ms: int = 1000, **fields: int) -> bytes:
-    """`count` records with rising timestamps."""
+    """`count` records with increasing timestamps."""
     return build_batch(
         [Record(timestamp_ms=timestamp_ms + i, key=b"k", value=b"v" * size) for i in range(count)], **fields
     )
 
 
 def marker(producer_id: int, epoch: int, *, commit: bool, timestamp_ms: int = 1000) -> bytes:
-    """A transaction marker's control batch."""
+    """The control batch of a transaction marker."""
     key = struct.pack(">hh", 0, 1 if commit else 0)
     value = struct.pack(">hi", 0, 0)
     return build_batch(
@@ -30,7 +30,7 @@ def marker(producer_id: int, epoch: int, *, commit: bool, timestamp_ms: int = 10
 
 
 def split(data: bytes) -> list[bytes]:
-    """The whole batches of a read."""
+    """The complete batches in the result of a read."""
     found = []
     while data:
         size = 12 + int.from_bytes(data[8:12], "big")

@@ -1,4 +1,4 @@
-"""Run code with a disk whose calls fail or hang on demand: `disk.fail("pwrite", errno.EIO)` in it, `disk.hang("pread")`,
+"""Runs code with a disk whose calls fail or hang on demand. The code calls `disk.fail("pwrite", errno.EIO)`, `disk.hang("pread")`,
 `disk.heal()`."""
 
 from __future__ import annotations
@@ -127,13 +127,13 @@ def numbers(log):
 
 
 def preloaded(library: Path) -> dict[str, str]:
-    """The environment with a library before all but a sanitizer's."""
+    """The environment that preloads a library before all others except a sanitizer's."""
     libraries = [each for each in os.environ.get("LD_PRELOAD", "").split(":") if each]
     return {**os.environ, "LD_PRELOAD": ":".join([*libraries, str(library)]), "PYTHONPATH": ":".join(sys.path)}
 
 
 def run_with_failing_disk(tmp_path: Path, code: str) -> list[str]:
-    """Run `code` in a process of its own with the log folder `folder`; the words that it prints."""
+    """Run `code` in a separate process with the log folder `folder`; return the words that it prints."""
     source, library = tmp_path / "disk.c", tmp_path / "disk.so"
     source.write_text(SOURCE)
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)

@@ -1,4 +1,4 @@
-"""Reads the locks out of the Cython sources: which function takes which, what it calls while it holds them.
+"""Reads the locks from the Cython sources: which function takes which locks, and what it calls while it holds them.
 
 By the text alone: a call through a function pointer (a hook, a background job) is not seen.
 """
@@ -15,11 +15,11 @@ INCLUDE = re.compile(r'^include "(.+)"', re.MULTILINE)
 CIMPORT = re.compile(r"^from kafka_cy\.([\w.]+) cimport (\([^)]*\)|.*)$", re.MULTILINE)
 LOCK = re.compile(r"pthread_mutex_(lock|unlock)\(&([\w.\[\]]+)\)")
 CALL = re.compile(r"(?<![\w.])([a-zA-Z_]\w*)\(")
-LEAVES = re.compile(r"\s*(return|raise|continue|break)\b")  # what follows in the block is not reached
+LEAVES = re.compile(r"\s*(return|raise|continue|break)\b")  # the rest of the block is unreachable
 
 
 class Function:
-    """`lines`: (line number in its file, text) of the body. `in_c`: it can be called by its name in C."""
+    """`lines`: (line number in its file, text) of the body. `in_c`: C code can call it by name."""
 
     def __init__(self, path: Path, name: str, in_c: bool, nogil: bool, lines: list[tuple[int, str]]) -> None:
         self.path, self.name, self.in_c, self.nogil, self.lines = path, name, in_c, nogil, lines
@@ -65,7 +65,7 @@ def lock_name(path: Path, expression: str) -> str:
 
 
 class Sources:
-    """All functions of some packages, and what they take. A unit is a module: its .pxd, its .pyx and what that includes."""
+    """All functions of some packages and their locks. A unit is a module: its .pxd, its .pyx and the included files."""
 
     def __init__(self, root: Path, packages: Sequence[str]) -> None:
         paths = sorted(path for package in packages for path in (root / package).glob("*.p[yx][xdi]"))
@@ -74,7 +74,7 @@ class Sources:
         texts = {path: path.read_text() for path in paths}
         for path, text in texts.items():
             self._unit.update({path.parent / name: self._unit[path] for name in INCLUDE.findall(text)})
-        self._imported: dict[tuple[str, str], str] = {}  # (unit, name): where the name comes from
+        self._imported: dict[tuple[str, str], str] = {}  # (unit, name): the unit that defines the name
         for path, text in texts.items():
             for module, names in CIMPORT.findall(re.sub("#.*", "", text)):
                 for name in re.findall(r"\w+", names):
@@ -85,13 +85,13 @@ class Sources:
                 self._functions.setdefault((self._unit[function.path], function.name), []).append(function)
 
     def called(self, caller: Function, name: str) -> list[Function]:
-        """What `name` means in the caller's module."""
+        """The function that `name` refers to in the caller's module."""
         unit = self._unit[caller.path]
         return self._functions.get((unit, name)) or self._functions.get((self._imported.get((unit, name), ""), name), [])
 
     @cached_property
     def wrappers(self) -> dict[Function, list[tuple[str, str]]]:
-        """Functions that only take, or only release: [("lock" or "unlock", lock)]."""
+        """Functions that only take or only release locks: [("lock" or "unlock", lock)]."""
         found = {}
         for function in self.functions:
             changes = {(how, lock_name(function.path, e)) for _, line in function.lines for how, e in LOCK.findall(line)}
@@ -100,9 +100,9 @@ class Sources:
         return found
 
     def steps(self, function: Function) -> Iterator[tuple[int, str, str, frozenset[str]]]:
-        """(line number, "lock", "unlock", "call" or "return", lock or callee, the locks held before) in the text's order."""
+        """(line number, "lock", "unlock", "call" or "return", lock or callee, locks held before), in the order of the text."""
         held: frozenset[str] = frozenset()
-        blocks: list[tuple[int, frozenset[str]]] = []  # (indent, held where the block began)
+        blocks: list[tuple[int, frozenset[str]]] = []  # (indent, locks held at the start of the block)
         left = False
         for number, line in function.lines:
             while blocks and indent(line) < blocks[-1][0]:
@@ -129,7 +129,7 @@ class Sources:
 
     @cached_property
     def taken(self) -> dict[Function, set[str]]:
-        """Every lock that a function takes, itself or further down."""
+        """Every lock that a function takes, directly or indirectly."""
         calls = {f: {(how, what) for _, how, what, _ in self.steps(f)} for f in self.functions}
         taken = {f: {what for how, what in found if how == "lock"} for f, found in calls.items()}
         changed = True
@@ -144,7 +144,7 @@ class Sources:
         return taken
 
     def reaching(self, names: set[str]) -> set[Function]:
-        """The functions that call one of `names`, themselves or further down."""
+        """The functions that call one of `names`, directly or indirectly."""
         calls = {f: set(CALL.findall("\n".join(line for _, line in f.lines))) for f in self.functions}
         found = {function for function, called in calls.items() if called & names}
         grown = True

@@ -1,4 +1,4 @@
-"""Log compaction: one round against what Apache Kafka 4.3.1 leaves, against a model, and through crashes."""
+"""Log compaction: one round compared with the result of Apache Kafka 4.3.1."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def golden_files(stage: dict[str, Any]) -> dict[str, bytes]:
 
 
 def golden_round_ms(stage: dict[str, Any], seen: set[int], retention_ms: int) -> int:
-    """When Kafka's round was: a delete horizon that it set tells."""
+    """The time of Kafka's round, derived from a delete horizon that it set."""
     horizons = {
         one.delete_horizon_ms
         for name, data in golden_files(stage).items()
@@ -234,7 +234,7 @@ def test_aborted_records_go_and_hide_nothing(tmp_path: Path) -> None:
 
 
 def test_markers_are_carried_over_segments_and_groups(tmp_path: Path) -> None:
-    """A transaction begins in one segment and ends in another that is cleaned into another group."""
+    """A transaction starts in one segment and ends in another, which is cleaned into a different group."""
     log = open_log(tmp_path, segment_bytes=600)
     fields = {"attributes": TRANSACTIONAL, "producer_id": 7, "producer_epoch": 0}
     log.append(keyed(("a", "aborted" * 40), base_sequence=0, **fields))
@@ -275,7 +275,7 @@ def test_a_live_producers_last_batch_stays_as_an_empty_one(tmp_path: Path) -> No
 
 
 def test_the_last_batch_of_a_round_stays(tmp_path: Path) -> None:
-    """Or else nobody could tell from the segment how far the log had got."""
+    """Otherwise the segment would not show how far the log had got."""
     log = open_log(tmp_path)
     log.append(keyed((None, "keyless"), timestamp_ms=9000))
     log.roll()
@@ -296,7 +296,7 @@ def test_small_segments_become_one_within_limits(tmp_path: Path) -> None:
     size = len(keyed(("k0", "x" * 100)))
     sizes = [bytes_ for _, bytes_ in log.segments()]
     assert sum(sizes) == 10 * size
-    # Groups go by the sizes before; each keeps what it has of the last ten.
+    # Groups are formed by the sizes before cleaning; each keeps its part of the last ten.
     assert len(sizes) == 40 // (1000 // size) + 1
     assert not list(tmp_path.glob("*.cleaned")) + list(tmp_path.glob("*.swap"))
     log.append(keyed(("end", "")))
@@ -313,7 +313,7 @@ def test_segments_far_apart_stay_apart(tmp_path: Path) -> None:
         log.append(keyed((f"k{base}", "v"), base_offset=base), origin="replication")
         log.roll()
     clean(log)
-    # The first two span 2^31 offsets, which a segment can; the third begins at 2^31.
+    # The first two span 2^31 offsets, which one segment can hold; the third starts at 2^31.
     assert [base for base, _ in log.segments()] == [0, 2**31, 2**31 + 6]
     assert [offset for offset, _, _ in contents(log)] == [0, 2**31 - 1, 2**31 + 5]
 
@@ -433,7 +433,7 @@ def test_a_last_message_of_magic_1_leaves_an_empty_batch(tmp_path: Path) -> None
 
 
 def test_keys_are_told_apart_by_siphash() -> None:
-    """The first and another of the authors' test vectors for 128 bits: key 00 01 .. 0f, data 00 01 .. ."""
+    """Two of the authors' test vectors for 128 bits: key 00 01 .. 0f, data 00 01 .. ."""
     secret = bytes(range(16))
     assert keyed_hash(secret, b"").hex() == "a3817f04ba25a8e66df67214c7550293"
     assert keyed_hash(secret, b"\0").hex() == "da87c1d86b99af44347659119b22fc45"

@@ -1,4 +1,4 @@
-"""A cleaning round that is stopped at any system call, with and without the loss of what was not synced."""
+"""A cleaning round that is interrupted at any system call, with and without the loss of unsynced data."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from tests.storage.test_flush import preloaded
 
-# Counts the calls that change files once armed; the call with the number `crash_at` ends the process: a write half done,
-# any other not done. With `power_cut`, files whose last write was not synced are emptied before.
+# Once armed, it counts the calls that change files. Call number `crash_at` ends the process: a write is half done, any other
+# call is not done. With `power_cut`, files whose last write was not synced are emptied first.
 STOP_AT = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>

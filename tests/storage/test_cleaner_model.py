@@ -1,4 +1,4 @@
-"""Compaction against a model: whatever is appended, rolled, cleaned, crashed, every key keeps its last committed value."""
+"""Compaction compared with a model: after any appends, rolls, rounds and crashes, every key has its last committed value."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Written:
 
 @dataclass
 class Model:
-    """What was written to a log, and what must be left of it."""
+    """The records written to a log, and those that must remain."""
 
     folder: Path
     records: dict[int, Written] = field(default_factory=dict)  # by offset
@@ -92,7 +92,7 @@ class Model:
         return marker(producer, self.epochs[producer], commit=commit, timestamp_ms=self.now_ms)
 
     def forget_producers(self) -> None:
-        """All but those with an open transaction; they come back with a new epoch."""
+        """All producers except those with an open transaction; they come back with a new epoch."""
         self.log.expire_producers(1 << 60)
         for producer in [producer for producer in self.sequences if not self.open[producer]]:
             del self.sequences[producer]
@@ -140,7 +140,7 @@ class Model:
         return found
 
     def committed(self, batches: list[Batch]) -> list[Record]:
-        """As a read_committed consumer takes them, by the list of aborted transactions."""
+        """The records that a read_committed consumer sees, by the list of aborted transactions."""
         aborted = sorted(self.log.aborted_transactions(0, self.end), key=lambda pair: pair[1])
         in_aborted: set[int] = set()
         found: list[Record] = []
@@ -264,7 +264,7 @@ def test_every_key_keeps_its_last_value(operations: list[tuple[Any, ...]]) -> No
                 model.check()
         for producer in PRODUCERS:
             model.finish(producer, commit=False)
-        for _ in range(3):  # the horizon is set, then over
+        for _ in range(3):  # the horizon is set, then it passes
             model.log.roll()
             model.append("none", [1000], -1, random.Random(1))
             model.log.roll()

@@ -21,7 +21,7 @@ CONFIG: dict[str, Any] = {
 
 
 class Stress:
-    """Threads that run until the time is over and each has done something; the first failure ends all."""
+    """Threads that run until the time is over and each has done some work; the first failure ends all."""
 
     CONFIG = CONFIG
 
@@ -85,7 +85,7 @@ class Stress:
         time.sleep(0.003)
 
     def work(self, names: list[str]) -> None:
-        """One thread for each name; raises the first failure."""
+        """Run one thread for each name. Raises the first failure."""
         threads = [
             threading.Thread(target=self.run, args=(name, getattr(self, name), seed)) for seed, name in enumerate(names)
         ]
@@ -109,7 +109,7 @@ def test_everything_at_once(tmp_path: Path) -> None:
 
 
 def test_a_reader_keeps_a_segment_that_is_deleted_and_unlinked(tmp_path: Path) -> None:
-    """Reads that began before the deletion end well: the descriptor stays open until the last reference goes."""
+    """Reads that started before the deletion succeed: the descriptor stays open until the last reference is released."""
     log = PartitionLog(str(tmp_path), {**CONFIG, "retention.bytes": 0}, clean=True)
     failures: list[BaseException] = []
     stop = threading.Event()
@@ -139,6 +139,6 @@ def test_a_reader_keeps_a_segment_that_is_deleted_and_unlinked(tmp_path: Path) -
     for thread in threads:
         thread.join()
     assert not failures, failures
-    log.flush()  # what a roll leaves to the flush holds its segment until then
+    log.flush()  # a roll leaves work to the flush, which keeps a reference to its segment until then
     opened = [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]  # "... (deleted)" when it is unlinked
     assert not [path for path in opened if str(tmp_path) in path and "deleted" in path]

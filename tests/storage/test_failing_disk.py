@@ -1,4 +1,4 @@
-"""ENOSPC and EIO in every place: the call fails, the log goes offline as Kafka's directory would, and nothing is lost."""
+"""ENOSPC and EIO in every place: the call fails, the log goes offline like Kafka's directory, and no record is lost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ print(*numbers(again), again.append(batch()))
 
 
 def test_a_torn_write_is_cut_off(tmp_path: Path) -> None:
-    """Half a batch, then a full disk: what was acknowledged before is all there is."""
+    """Half a batch, then a full disk: the log has exactly the records acknowledged before."""
     code = """
 log = PartitionLog(folder, clean=True)
 log.append(batch())
@@ -51,7 +51,7 @@ print(os.path.getsize(folder + "/" + "0" * 20 + ".log") == size, log.offline)
 
 @pytest.mark.parametrize("call", ["pread", "pwrite"])
 def test_a_recovery_that_fails_drops_nothing(tmp_path: Path, call: str) -> None:
-    """What cannot be read is not torn, and a full disk is no reason to leave segments behind."""
+    """Unreadable data does not count as torn, and a full disk must not make recovery drop segments."""
     code = f"""
 log = PartitionLog(folder, {{"segment.bytes": 1000, "index.interval.bytes": 1}}, clean=True)
 for _ in range(40):
@@ -90,7 +90,7 @@ print(log.offline)
 
 
 def test_an_error_has_its_own_errno_only(tmp_path: Path) -> None:
-    """A failure without a failed call behind it does not show the errno of an earlier one."""
+    """An error that no failed call caused does not show the errno of an earlier call."""
     code = f"""
 log = PartitionLog(folder, clean=True)
 log.append(batch(1, producer_id=1, producer_epoch=0, base_sequence=0), origin="client")
@@ -117,7 +117,7 @@ except StorageFailure as failure:
 
 
 def test_rolled_segments_wait_for_a_flush_that_fails(tmp_path: Path) -> None:
-    """The indexes that a roll leaves to the flush cannot be written: offline, readable to the last, whole after a restart."""
+    """The flush cannot write the indexes of a roll: the log goes offline, stays readable, and is complete after a restart."""
     code = f"""
 config = {{"segment.bytes": 1000, "index.interval.bytes": 1}}
 log = PartitionLog(folder, config, clean=True)
@@ -144,7 +144,7 @@ print(numbers(again) == list(range(appended)), all(again.offset_for_timestamp(10
 
 
 def test_a_folder_is_renamed_under_a_flush(tmp_path: Path) -> None:
-    """Between the rename and the moment the segments know their new folder, a flush neither fails nor writes elsewhere."""
+    """Between the rename and the update of the segments' folder, a flush neither fails nor writes elsewhere."""
     code = """
 log = PartitionLog(folder, {"segment.bytes": 1000, "flush.messages": 1}, clean=True)
 disk.slow_renames(3000)

@@ -67,7 +67,7 @@ def test_changing_flush_messages_releases_who_waits(tmp_path: Path) -> None:
 
 
 def test_group_commit_serves_many_producers_with_few_syncs(tmp_path: Path) -> None:
-    """Eight producers, each waiting for its own record: every sync serves all that was appended before it began."""
+    """Eight producers, each waiting for its own record: every sync serves all records appended before it started."""
     partition = hosted(tmp_path, **{"flush.messages": 1})
     rounds, producers = 40, 8
 
@@ -143,7 +143,7 @@ def test_flush_ms(tmp_path: Path) -> None:
 
 
 def test_a_failed_sync_takes_the_log_offline(tmp_path: Path) -> None:
-    """After a failed fsync the kernel forgets what it could not write: nothing more is acknowledged."""
+    """After a failed fsync the kernel drops the data that it could not write, so no more records are acknowledged."""
     source, library = tmp_path / "fail.c", tmp_path / "fail.so"
     source.write_text("#include <errno.h>\nint fdatasync(int fd) { errno = ENOSPC; return -1; }\n")
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)

@@ -1,4 +1,4 @@
-"""Leadership of a partition: epoch, ISR and high watermark change together with what is appended."""
+"""Leadership of a partition: epoch, ISR and high watermark are consistent with appends."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_the_checkpointed_high_watermark(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("checkpointed", [-1, 0, 2, 3])
 def test_recovered_transactions_below_the_high_watermark_are_stable(tmp_path: Path, checkpointed: int) -> None:
-    """Whatever the checkpoint says: a partition without followers has all of its log replicated."""
+    """In a partition without followers, the whole log counts as replicated, whatever the checkpoint says."""
     log = PartitionLog(str(tmp_path), {}, clean=True)
     for sequence in range(2):
         data = batch(attributes=TRANSACTIONAL, producer_id=1, producer_epoch=0, base_sequence=sequence)
@@ -159,7 +159,7 @@ while partition.high_watermark != 1:
 
 
 def test_an_append_that_waited_while_the_partition_moved(tmp_path: Path) -> None:
-    """It is stopped between its look at the partition and the append mutex, until the log has been replaced."""
+    """An append is paused between its check of the partition and the append mutex, until the log has been replaced."""
     code = f"""
 from kafka_cy.storage.log_manager import LogManager
 {IN_THREADS}
@@ -226,7 +226,7 @@ def test_moves_under_load_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_a_shutdown_in_the_middle_of_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The copy ends early; it must not take the place of the log."""
+    """The copy ends early; it must not replace the log."""
     paths = [str(tmp_path / name) for name in "ab"]
     manager = log_manager.LogManager(paths, 1, "cluster", {})
     manager.start()

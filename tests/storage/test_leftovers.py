@@ -1,4 +1,4 @@
-"""Folders as a crash leaves them: half-done rolls, swaps and index writes; torn checkpoints."""
+"""Folders after a crash: incomplete rolls, swaps and index writes; torn checkpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.storage.batches import base_offset, batch, last_offset, split
 
 CONFIG = {"retention.ms": -1, "segment.bytes": 20_000, "index.interval.bytes": 400}
 COUNT = 800
-# No garbage in a time index: nothing tells a whole one from another.
+# No garbage in a time index, because garbage there cannot be detected.
 TORN = [(suffix, how) for suffix in (".index", ".timeindex") for how in ("missing", "empty", "cut", "zeros", "garbage")][:-1]
 
 
@@ -101,7 +101,7 @@ def test_an_index_that_cannot_be_written_is_made_in_memory(folder: Path) -> None
 
 
 def test_roll_stopped_before_the_new_segment(folder: Path) -> None:
-    """Index and snapshot of the roll are there, the new segment is not."""
+    """The index and the snapshot of the roll exist, but the new segment does not."""
     last = segment_offsets(folder)[-1]
     for suffix in (".log", ".index", ".timeindex"):
         (folder / name(last, suffix)).unlink()
@@ -112,7 +112,7 @@ def test_roll_stopped_before_the_new_segment(folder: Path) -> None:
 
 
 def test_roll_stopped_after_the_new_segment(folder: Path) -> None:
-    """The new segment is empty, the old one's indexes were not written."""
+    """The new segment is empty, and the indexes of the old one were not written."""
     (folder / name(COUNT, ".log")).write_bytes(b"")
     last = segment_offsets(folder)[-2]
     (folder / name(last, ".index")).write_bytes(b"\x01")
@@ -138,7 +138,7 @@ def test_torn_snapshot_is_not_used(tmp_path: Path) -> None:
 
 
 def swap_segments(folder: Path, suffix: str) -> tuple[list[int], bytes]:
-    """The first two segments merged, as a cleaner does; every second batch is gone."""
+    """The first two segments are merged, as by the cleaner; every second batch is removed."""
     offsets = segment_offsets(folder)
     kept = b"".join(
         data for i in (0, 1) for data in split((folder / name(offsets[i], ".log")).read_bytes()) if base_offset(data) % 2
@@ -222,7 +222,7 @@ def test_offset_checkpoints(tmp_path: Path) -> None:
 @pytest.mark.parametrize("where", ["closed", "active"])
 @pytest.mark.parametrize("change", [-1, 1, 40, 1 << 20, 1 << 40, -(1 << 40), 1 << 62])
 def test_a_damaged_base_offset_ends_the_log(folder: Path, where: str, change: int) -> None:
-    """It is no part of the batch's checksum: what comes before and after it tells."""
+    """The checksum of the batch does not cover it, so the neighbours are used to check it."""
     first = segment_offsets(folder)[-1 if where == "active" else 1]
     path = folder / name(first, ".log")
     batches = split(path.read_bytes())
@@ -242,7 +242,7 @@ def test_a_raised_base_offset_at_the_end_of_a_closed_segment(folder: Path) -> No
 
 
 def test_holes_are_no_damage(folder: Path) -> None:
-    """What a cleaner leaves: every third batch; behind it a torn one that would begin lower."""
+    """Every third batch, as after cleaning, followed by a torn batch that would start lower."""
     last = segment_offsets(folder)[-1]
     path = folder / name(last, ".log")
     kept = split(path.read_bytes())[::3]
@@ -262,7 +262,7 @@ def test_a_damaged_magic_is_no_message_of_an_old_format(folder: Path) -> None:
 
 
 def test_a_truncated_log_ends_where_it_was_told_to(folder: Path) -> None:
-    """As UnifiedLog.truncateTo: also in the middle of a batch, or in a hole that a cleaner has left."""
+    """Like UnifiedLog.truncateTo: also in the middle of a batch, or in a hole that the cleaner has left."""
     log = reopen(folder)
     log.append(batch(5))
     log.truncate_to(COUNT + 3)

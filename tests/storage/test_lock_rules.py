@@ -14,11 +14,11 @@ PACKAGES = ("base", "records", "storage", "network", "api", "coordinator", "tele
 ROWS = [line.split("|") for line in (ROOT / "docs" / "lock-order.md").read_text().splitlines() if re.match(r"\| \d", line)]
 RANK = {name: i for i, row in enumerate(ROWS) for name in re.findall(r"`([\w.]+)`", row[3])}
 WITH_GIL = {name for row in ROWS for name in re.findall(r"`([\w.]+)`", row[3]) if row[6].strip() == "yes"}
-# Calls that may wait for a disk, and the locks that are not held over them.
+# Calls that may wait for a disk, and the locks that must not be held during them.
 DISK = {"open_file", "close", "read_some", "write_whole", "rename_path", "unlink", "sync_path", "sync_data", "size_of_fd"}
 DISK |= {"size_of_file", "modified_ms_of_file", "map_file", "munmap", "cut_file", "reserve_file", "fopen", "opendir"}
 NOT_OVER_A_DISK = {"segments_mutex", "ring_mutex"} | WITH_GIL
-# They release references. The last reference to a partition, whose files are then closed, is not among them.
+# They release references, but never the last reference to a partition, which would close its files.
 RELEASING = {"image_free", "topic_release", "reactor_discard_mail", "trace_free"}
 
 
@@ -49,7 +49,7 @@ def test_no_lock_is_waited_for_with_the_gil(sources: Sources) -> None:
 
 
 def test_every_lock_is_released_where_it_was_taken(sources: Sources) -> None:
-    """So none is held when a function returns, or when the GIL is taken back."""
+    """So no lock is held when a function returns or reacquires the GIL."""
     wrong = []
     for function in sources.functions:
         if function not in sources.wrappers:

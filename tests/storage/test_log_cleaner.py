@@ -1,4 +1,4 @@
-"""The cleaner's threads under the log manager: when they work, what they leave on disk, whom they tell."""
+"""The cleaner threads of the log manager: when they work, what they leave on disk, and what they report."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def manager(tmp_path: Path) -> Iterator[Callable[..., LogManager]]:
 
 
 def fill(partition: HostedPartition, rounds: int = 60, keys: int = 5) -> dict[str, str]:
-    """Updates of a few keys, and what each is at the end."""
+    """Updates of a few keys, and the final value of each."""
     last = {}
     for i in range(rounds):
         partition.append(keyed((f"k{i % keys}", f"{i}" + "x" * 100)))
@@ -117,7 +117,7 @@ def test_max_compaction_lag_is_kept_whatever_the_ratio(manager: Callable[..., Lo
 
 def test_the_high_watermark_bounds_what_is_cleaned(manager: Callable[..., LogManager]) -> None:
     logs = manager()
-    # Whatever part of it is flushed when a round begins: the rest must not be too little for another one.
+    # Any part of it may be flushed when a round starts; the rest must be enough for another round.
     config = {**COMPACT, "flush.messages": 1, "min.cleanable.dirty.ratio": 0.0}
     partition = logs.create("t", 0, TOPIC_ID, config)
     fill(partition)
@@ -185,7 +185,7 @@ def test_settings_change_while_it_runs(manager: Callable[..., LogManager]) -> No
     first = logs.create("a", 0, TOPIC_ID, COMPACT)
     wait_until(lambda: logs.cleaner_stats()["max_dirty_percent"] == 0, "the first look")
     fill(first)
-    logs.configure_cleaner(CLEANER)  # wakes whoever would sleep for an hour
+    logs.configure_cleaner(CLEANER)  # wakes threads that would sleep for an hour
     wait_until(compacted(first), "compaction")
     logs.configure_cleaner({**CLEANER, "log.cleaner.threads": 3})
     partitions = [logs.create("b", i, TOPIC_ID, COMPACT) for i in range(6)]
@@ -221,7 +221,7 @@ def test_a_deleted_topic_is_let_go(tmp_path: Path, manager: Callable[..., LogMan
 
 
 class CleaningStress(Stress):
-    """The same on a compacted log, with a cleaner; values tell the offset they were written at."""
+    """The same on a compacted log with a cleaner; each value contains the offset at which it was written."""
 
     CONFIG: ClassVar = {**COMPACT, "index.interval.bytes": 300, "delete.retention.ms": 0}
 
@@ -261,7 +261,7 @@ class CleaningStress(Stress):
         try:
             clean(self.log, io_buffer_bytes=source.choice([8192, 524288]))
         except StorageFailure as failure:
-            assert failure.code == GONE, failure  # retention took what was being cleaned
+            assert failure.code == GONE, failure  # retention deleted a segment that was being cleaned
         time.sleep(0.002)
 
 

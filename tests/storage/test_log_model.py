@@ -1,4 +1,4 @@
-"""The log against a list of batches, with crashes at any byte."""
+"""The log compared with a list of batches, with crashes at any byte."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONFIG = {"segment.bytes": 1500, "index.interval.bytes": 150, "retention.ms": -1
 
 
 class Model:
-    """What a log must say: its batches as they were read back after the append."""
+    """The expected contents of a log: its batches as read back after the append."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -75,7 +75,7 @@ class Model:
         self.flushed = min(self.flushed, self.end_of_batches())
 
     def end_of_batches(self) -> int:
-        """A truncation may have left the end of the log behind it; files do not tell that."""
+        """A truncation may have left the end of the log after it; the files do not show that."""
         return last_offset(self.batches[-1]) + 1 if self.batches else 0
 
     def delete_records(self, offset: int) -> None:
@@ -96,13 +96,13 @@ class Model:
         self.flushed = self.end_of_batches()
 
     def end_of_log(self) -> None:
-        """No flush works in the folder any more."""
+        """Check that no flush is still working in the folder."""
         self.log.abandon()
         with contextlib.suppress(StorageFailure):
             self.log.flush()
 
     def crash(self, how: str, random_: random.Random) -> None:
-        """Go on from a copy of the files whose unflushed part was damaged."""
+        """Continue from a copy of the files whose unflushed part is damaged."""
         copy = Path(tempfile.mkdtemp(dir=self.directory.parent))
         shutil.copytree(self.directory, copy, dirs_exist_ok=True)
         self.end_of_log()
@@ -112,7 +112,7 @@ class Model:
         self.end = self.log.log_end_offset
         assert self.end >= self.flushed
         self.batches = [b for b in self.batches if last_offset(b) < self.end]
-        if self.start >= self.end:  # what the deletion had left is lost: the log begins again where it said
+        if self.start >= self.end:  # the records left by the deletion are lost: the log restarts at the deletion's offset
             assert self.start == self.end
             self.batches = []
         assert not self.batches or self.end_of_batches() == self.end or self.end == self.flushed
@@ -121,9 +121,9 @@ class Model:
 
 
 def covered(data: bytes, position: int) -> int:
-    """`position`, or the batch's CRC where nothing vouches for the byte.
+    """`position`, or the position of the batch's CRC if nothing protects the byte.
 
-    That is its leader epoch, and the base offset of a batch that has no neighbours, or lies behind a hole.
+    Unprotected are the leader epoch, and the base offset of a batch without neighbours or after a hole.
     """
     batches = split(data)
     starts = [0, *itertools.accumulate(len(each) for each in batches)]

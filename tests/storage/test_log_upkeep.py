@@ -1,4 +1,4 @@
-"""The log manager's thread: whatever fails in one kind of work or one directory, the rest goes on."""
+"""The log manager's thread: if one task or one directory fails, the others continue."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_an_offline_directory_does_not_hold_up_the_others(tmp_path: Path) -> Non
     alive = logs.create("alive", 0, TOPIC_ID, log_dir=str(tmp_path / "d2"))
     dead.append(batch())
     logs._hosted.take_offline(str(tmp_path / "d1"), "a failed disk")
-    dead.log.abandon()  # whoever flushes it gets an error
+    dead.log.abandon()  # every flush of it gets an error
     for end in range(1, 6):
         alive.append(batch())
         wait_until(lambda: alive.log.recovery_point == end, "flush.ms")  # noqa: B023
@@ -51,7 +51,7 @@ def test_an_offline_directory_does_not_hold_up_the_others(tmp_path: Path) -> Non
 
 
 def test_a_failed_flush_holds_up_nobody(tmp_path: Path) -> None:
-    """Until its directory is taken offline."""
+    """The error is repeated until the directory goes offline."""
     lines: list[str] = []
     logs = manager(tmp_path, lines, **{"flush.ms": 1})
     logs.start()
@@ -89,7 +89,7 @@ def test_an_exception_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     logs.start()
     wait_until(lambda: calls > 5 and checkpoints_written > 5, "rounds after the exception")
     logs.shutdown()
-    (line,) = lines  # the same error is not told in each round
+    (line,) = lines  # the same error is not logged in each round
     assert repr(error) in str(line).replace('\\"', '"') or type(error).__name__ in line
 
 
@@ -105,7 +105,7 @@ def test_a_listener_that_fails_ends_nothing(tmp_path: Path) -> None:
     alive = logs.create("b", 0, TOPIC_ID, log_dir=str(tmp_path / "d2"))
     points = tmp_path / "d1" / checkpoints.RECOVERY_POINTS
     wait_until(points.exists, "the first checkpoints")
-    (tmp_path / "d1").rename(tmp_path / "away")  # checkpoints cannot be written any more
+    (tmp_path / "d1").rename(tmp_path / "away")  # checkpoints can no longer be written
     wait_until(lambda: str(tmp_path / "d1") in logs.offline_dirs, "the directory is offline")
     alive.append(batch())
     alive.log.flush()
@@ -116,7 +116,7 @@ def test_a_listener_that_fails_ends_nothing(tmp_path: Path) -> None:
 
 
 def bytes_to_recover(folder: Path) -> int:
-    """What a start reads: of each log the segments from the one with the recovery point on."""
+    """A start reads only the segments of each log from its recovery point on."""
     total = 0
     for log_dir in folder.glob("d?"):
         points = checkpoints.read_offsets(str(log_dir / checkpoints.RECOVERY_POINTS))
@@ -129,7 +129,7 @@ def bytes_to_recover(folder: Path) -> int:
 
 
 def test_a_crash_loop_does_not_get_slower(tmp_path: Path) -> None:
-    """Each start, of a broker that writes two megabytes and is killed, leaves nothing to recover but what is written after it."""
+    """Each start of a broker that writes two megabytes and is killed recovers only what was written after the previous start."""
     folder = tmp_path / "0"
     written = 0
     for round_number in range(1, 6):

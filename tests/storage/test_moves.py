@@ -1,4 +1,4 @@
-"""Moves between log directories that are cut off, fail or meet a shutdown: no record is lost, whichever folder is left."""
+"""Moves between log directories that are interrupted, fail or meet a shutdown: no record is lost, whichever folder remains."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_names(name: str, parsed: tuple[str, int, str] | None) -> None:
 
 
 def test_only_a_delete_and_a_future_folder_are_left(tmp_path: Path) -> None:
-    """As earlier versions left it, which renamed the source first."""
+    """The state after a crash of an earlier version, which renamed the source first."""
     written(tmp_path).shutdown()
     copy = aside(Path(shutil.copytree(tmp_path / "d1/t-0", tmp_path / "d2/t-0")), "future")
     source = aside(tmp_path / "d1/t-0", "delete")
@@ -121,7 +121,7 @@ def test_leftovers_stay_while_a_directory_cannot_be_read(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("records_after", [0, 3])
 def test_two_folders_with_the_name(tmp_path: Path, records_after: int) -> None:
-    """A crash after the first rename; and one of a source that was served from again, because the other disk was away."""
+    """A crash after the first rename; and a source that was used again because the other disk was missing."""
     logs = written(tmp_path)
     logs.shutdown()
     copy = Path(shutil.copytree(tmp_path / "d1/t-0", tmp_path / "d2/t-0"))
@@ -151,7 +151,7 @@ def test_two_folders_that_no_move_has_left_refuse_the_start(tmp_path: Path) -> N
 
 
 def test_a_shutdown_in_the_middle_of_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The copy, which is incomplete, does not take the place of the log."""
+    """The copy is incomplete, so it does not replace the log."""
     import kafka_cy.storage.log_copy as log_copy
 
     logs = written(tmp_path)
@@ -172,7 +172,7 @@ def test_a_shutdown_in_the_middle_of_a_move(tmp_path: Path, monkeypatch: pytest.
 
 
 class UnableToRename(PartitionLog):
-    """Fails to get its partition's name, or fails to lose it."""
+    """Renaming to the partition's name fails, or renaming away from it fails."""
 
     failing = ""
 
@@ -185,7 +185,7 @@ class UnableToRename(PartitionLog):
 
 @pytest.mark.parametrize("failing", ["t-0", "-delete"])
 def test_a_rename_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
-    """The partition is served on, from a folder with its name."""
+    """The partition is still served, from a folder with its name."""
     import kafka_cy.storage.log_manager as log_manager
 
     monkeypatch.setattr(UnableToRename, "failing", failing)
@@ -209,7 +209,7 @@ def test_a_rename_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fa
 
 
 def test_a_move_is_begun_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often it is asked for, and also after it was done."""
+    """A move may be requested repeatedly, and again after it is complete."""
     logs = written(tmp_path)
     moved: list[str] = []
     move = log_moves.LogMoves._move
@@ -232,7 +232,7 @@ NEW_ID = b"new-new-new-new-"
 
 
 def stopped_at(logs: LogManager, monkeypatch: pytest.MonkeyPatch, step: str) -> threading.Event:
-    """Move t-0 to d2, up to that method of LogMoves; what is set for the move to go on."""
+    """Move t-0 to d2 up to the given method of LogMoves; return the event that lets the move continue."""
     reached, go_on = threading.Event(), threading.Event()
     original = getattr(log_moves.LogMoves, step)
 
@@ -251,7 +251,7 @@ def stopped_at(logs: LogManager, monkeypatch: pytest.MonkeyPatch, step: str) -> 
 def test_a_topic_that_is_made_anew_at_the_end_of_a_move(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, created: str
 ) -> None:
-    """The new one is empty, and its folder stays."""
+    """The new topic is empty, and its folder stays."""
     logs = written(tmp_path)
     go_on = stopped_at(logs, monkeypatch, "_retire_source")
     logs.delete("t", 0)
@@ -305,7 +305,7 @@ def test_a_deletion_that_cannot_rename_takes_the_directory_offline(tmp_path: Pat
 @pytest.mark.parametrize("metadata", [None, ""])
 @pytest.mark.parametrize("suffix", ["delete", "future"])
 def test_the_only_folder_tells_no_topic_id(tmp_path: Path, suffix: str, metadata: str | None) -> None:
-    """It may be half of what was being removed, or all that there is: it is kept, but not opened."""
+    """The folder may be a half-removed leftover or the only copy: it is kept, but not opened."""
     written(tmp_path).shutdown()
     left = aside(tmp_path / "d1/t-0", suffix)
     (left / "partition.metadata").unlink()
@@ -334,7 +334,7 @@ def test_a_setting_that_is_changed_during_a_move_is_in_force_after_it(tmp_path: 
 
 
 def test_memory_runs_out_in_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The source takes records again."""
+    """The source accepts records again."""
     lines: list[str] = []
     logs = opened(tmp_path, lines)
     partition = logs.create("t", 0, TOPIC_ID, log_dir=str(tmp_path / "d1"))
@@ -350,7 +350,7 @@ def test_memory_runs_out_in_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_new_name_that_is_not_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The copy loses the partition's name before anything in it is removed."""
+    """The copy is renamed away from the partition's name before any of its files are removed."""
     removed: list[str] = []
     monkeypatch.setattr(log_moves, "remove_tree", removed.append)
     lines: list[str] = []
@@ -372,10 +372,10 @@ def test_a_folder_with_a_partitions_name_is_never_removed(tmp_path: Path) -> Non
 
 
 def test_deleted_records_stay_deleted_when_a_move_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The power goes after the copy has got its name and before the checkpoints of its directory are written."""
+    """The power fails after the copy gets its name and before the checkpoints of its directory are written."""
     (tmp_path / "running").mkdir()
     logs = written(tmp_path / "running", records=0)
-    logs.partitions["t", 0].append(batch(10))  # the copy has the whole batch
+    logs.partitions["t", 0].append(batch(10))  # the copy has the complete batch
     logs.partitions["t", 0].delete_records(7)
     go_on = stopped_at(logs, monkeypatch, "_retire_source")
     crashed = Path(shutil.copytree(tmp_path / "running", tmp_path / "crashed"))

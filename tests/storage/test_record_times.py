@@ -42,7 +42,7 @@ def test_log_append_time(tmp_path: Path) -> None:
 
 
 def test_delete_horizon_is_not_the_time_of_the_first_record(tmp_path: Path) -> None:
-    """A compacted batch with tombstones has its horizon where the time of the first record else stands (KAFKA-8522)."""
+    """In a compacted batch with tombstones, the delete horizon replaces the timestamp of the first record (KAFKA-8522)."""
     partition = hosted(tmp_path)
     data = bytearray(build_batch([Record(b"k", None, 5000)], attributes=DELETE_HORIZON))
     data[63] = 0x05  # the record's time, after its length and attributes: three below the base

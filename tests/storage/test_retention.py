@@ -1,4 +1,4 @@
-"""Rolling; retention by time, bytes and log start offset; DeleteRecords; files that go later."""
+"""Rolling; retention by time, bytes and log start offset; DeleteRecords; delayed removal of files."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_retention_by_bytes(tmp_path: Path) -> None:
     assert log.delete_old_segments() == 3
     assert bases(log) == [3, 4]
     log.set_config({**NEVER, "retention.bytes": 2 * size - 1})
-    assert log.delete_old_segments() == 0  # what is left may be more, never less
+    assert log.delete_old_segments() == 0  # more may remain, but never less
 
 
 def test_retention_stops_at_the_high_watermark(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_delete_records(tmp_path: Path) -> None:
         log.delete_records(13)
     with pytest.raises(OffsetOutOfRange):
         log.read(5)
-    assert int.from_bytes(log.read(6, 1)[:8], "big") == 4  # the whole batch that holds it
+    assert int.from_bytes(log.read(6, 1)[:8], "big") == 4  # the whole batch that contains it
     assert bases(log) == [0, 4, 8, 12]
     assert log.delete_old_segments() == 1
     assert bases(log) == [4, 8, 12]
@@ -249,7 +249,7 @@ def test_log_start_offset_survives_a_restart_and_is_not_another_topics(tmp_path:
 
 
 def test_deleted_records_do_not_come_back_as_others(tmp_path: Path) -> None:
-    """What was deleted was lost with the page cache: the log goes on above it, offsets are never used twice."""
+    """Deleted records were lost with the page cache: the log continues after them, so offsets are never reused."""
     log = open_log(tmp_path)
     log.append(batch(10))
     log.delete_records(7)
@@ -261,7 +261,7 @@ def test_deleted_records_do_not_come_back_as_others(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("start", [-1, 9, 12, 0])
 def test_a_move_copies_from_the_log_start_offset_on(tmp_path: Path, start: int) -> None:
-    """As Kafka's future replica; a log of which all was deleted moves, too."""
+    """Like Kafka's future replica; a log whose records are all deleted moves, too."""
     logs = LogManager([str(tmp_path / "d1"), str(tmp_path / "d2")], 1, "cluster", NEVER)
     logs.start()
     partition = logs.create("t", 0, TOPIC_ID, {}, str(tmp_path / "d1"))

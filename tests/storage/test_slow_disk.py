@@ -1,4 +1,4 @@
-"""A disk that hangs in one call: what waits for it, and what does not. Without the locks' rules these tests hang."""
+"""A disk that hangs in one call: what waits for it, and what does not. Without the lock rules, these tests would hang."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def in_thread(call, *arguments):
     ["partition.log.set_config({})", "partition.log.producers()", "partition.become_leader(1)", "partition.log.assign_epoch(2)"],
 )
 def test_python_goes_on_while_an_append_waits_for_the_disk(tmp_path: Path, call: str) -> None:
-    """The append mutex is held over the write. Who waits for it lets go of the GIL."""
+    """The append mutex is held during the write. Threads that wait for it release the GIL."""
     code = f"""
 from kafka_cy.storage.partition import HostedPartition
 {IN_THREADS}
@@ -59,7 +59,7 @@ print(log.recovery_point)
 
 
 def test_readers_go_on_while_a_truncation_waits_for_the_disk(tmp_path: Path) -> None:
-    """It has cut the file and rebuilds the index: what was below is readable, what was above is gone already."""
+    """It has truncated the file and rebuilds the index: records below are readable, records above are already gone."""
     code = f"""
 {IN_THREADS}
 log = PartitionLog(folder, {{"segment.bytes": 1000, "index.interval.bytes": 1}}, clean=True)
@@ -84,7 +84,7 @@ print(numbers(PartitionLog(folder, recovery_point=0)) == list(range(22)))
 
 
 def test_readers_go_on_while_a_rename_waits_for_the_disk(tmp_path: Path) -> None:
-    """Of the folder that is renamed, and of others; files are opened anew, as there are more than may be open."""
+    """In the folder that is renamed and in others; files are reopened, because there are more than may be open."""
     code = f"""
 {IN_THREADS}
 config = {{"segment.bytes": 1000, "index.interval.bytes": 1}}
@@ -128,7 +128,7 @@ print(len([name for name in os.listdir(folder) if name.endswith(".log.deleted")]
 
 
 def test_retention_spares_what_is_appended_while_it_waits_for_a_lock(tmp_path: Path) -> None:
-    """Also when the segment that it found expired was rolled meanwhile. It waits at each of its locks in turn."""
+    """Also when the expired segment was rolled meanwhile. It waits at each of its locks in turn."""
     code = f"""
 {IN_THREADS}
 NOW_MS = 10_000_000

@@ -1,4 +1,4 @@
-"""Folders of an earlier topic of the same name: set aside as Kafka does (LogManager.loadLog), with all that is in them."""
+"""Folders of an earlier topic with the same name: renamed as in Kafka (LogManager.loadLog), with all their contents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def opened(*dirs: Path, topic_ids: dict[str, bytes] | None = None) -> LogManager
 
 
 def write(folder: Path, topic_ids: list[bytes], topic: str = "t", records: int = 10) -> None:
-    """Partitions of a topic, by index, with an id each; shut down cleanly."""
+    """Partitions of a topic by index, each with an id; shut down cleanly."""
     logs = opened(folder)
     for index, topic_id in enumerate(topic_ids):
         logs.create(topic, index, topic_id).append(batch(records))

@@ -1,4 +1,4 @@
-"""Topic settings take effect: of a new log and, at once, of one that is there."""
+"""Topic settings take effect, in a new log and at once in an open log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def open_log(folder: Path, **config: Any) -> PartitionLog:
 
 
 def test_index_interval_bytes(tmp_path: Path) -> None:
-    """An offset index entry whenever more bytes than that have come since the last one."""
+    """An offset index entry is added when more bytes than this have been appended since the last entry."""
     entries = []
     for interval in (1, 1000, 100_000):
         folder = tmp_path / str(interval)
@@ -35,7 +35,7 @@ def test_index_interval_bytes(tmp_path: Path) -> None:
 
 
 def test_segment_index_bytes(tmp_path: Path) -> None:
-    """A full index rolls the segment; taken at once by a log that is open."""
+    """A full index rolls the segment; the setting takes effect at once in an open log."""
     log = open_log(tmp_path, index_interval_bytes=1, segment_index_bytes=80)
     for i in range(20):
         log.append(batch(timestamp_ms=1000 * i))
@@ -49,7 +49,7 @@ def test_segment_index_bytes(tmp_path: Path) -> None:
 
 
 def test_segment_jitter_ms(tmp_path: Path) -> None:
-    """A segment rolls up to that much before segment.ms, each at a time of its own."""
+    """A segment rolls up to this much before segment.ms, at a random time."""
     rolled_after = set()
     for i in range(30):
         folder = tmp_path / str(i)
@@ -81,7 +81,7 @@ def allocated(path: Path) -> int:
 
 
 def test_preallocate(tmp_path: Path) -> None:
-    """The active segment has its room from the start (without being longer than its records); what is left over goes when
+    """The active segment has its full size allocated from the start (without a greater length); the unused rest is freed when
     it is rolled or closed, as in Kafka."""
     size = 4 << 20
     log = open_log(tmp_path, preallocate=True, segment_bytes=size)
@@ -102,7 +102,7 @@ def test_preallocate(tmp_path: Path) -> None:
 
 
 def test_per_topic_delays(tmp_path: Path) -> None:
-    """file.delete.delay.ms and flush.ms of the topic, not of the broker; a change is in force at once."""
+    """file.delete.delay.ms and flush.ms of the topic, not of the broker; a change takes effect at once."""
     logs = LogManager([str(tmp_path)], 1, "cluster", {"file.delete.delay.ms": 3_600_000, **NEVER})
     logs.start()
     quick = {**NEVER, "file.delete.delay.ms": 0, "flush.ms": 20}
@@ -122,7 +122,7 @@ def test_per_topic_delays(tmp_path: Path) -> None:
 
 
 def test_segment_ms_counts_from_the_first_batch(tmp_path: Path) -> None:
-    """Kafka's LogSegment.timeWaitedForRoll: from its timestamp, by the timestamps that come; where it has none, from the
+    """Kafka's LogSegment.timeWaitedForRoll: by record timestamps if the first batch has one; otherwise, from the
     segment's creation by the clock, whatever comes later. Records without a time roll nothing after a first batch with one."""
     now = int(time.time() * 1000)
     for first_ms, next_ms, now_ms, rolls in (
