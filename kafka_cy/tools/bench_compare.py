@@ -69,6 +69,6 @@ def command(
             broker_config=key_values(broker_config, "--broker-config"),
         )
         if not options.chosen_rows():
-            raise click.UsageError(f"no load's name contains {rows!r}")
+            raise click.UsageError(f"no load has a name that contains {rows!r}")
         whole = Compare(file, options, progress_for_terminal(samples=False)).run()
     finish(file, json_path, openmetrics_path, push_url, show=lambda: click.echo(markdown(file)), interrupted=not whole)

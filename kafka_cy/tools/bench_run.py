@@ -282,9 +282,11 @@ def broker_starter(given: dict[str, Any], results: Results) -> Callable[[], Rest
     if given.get("bootstrap_servers"):
         for option, value in (("--broker-config", config), ("--broker apache-kafka", of_kafka)):
             if value:
-                raise click.UsageError(f"{option} is for a broker of its own, not for one at --bootstrap-server")
+                raise click.UsageError(
+                    f"{option} requires a broker that the command starts, without --bootstrap-server"
+                )
     elif given.get("command_properties") or given.get("command_config"):
-        raise click.UsageError("--command-property and --command-config are for a broker at --bootstrap-server")
+        raise click.UsageError("--command-property and --command-config require --bootstrap-server")
     if not of_kafka:
         return lambda: OwnBroker(config)
     jars = kafka_jars(given["kafka_jars"])
@@ -364,7 +366,7 @@ def load_options(workload: str, given: dict[str, Any], client_properties: dict[s
     if values.get("throughput", 1) == NO_LIMIT:
         values["throughput"] = None
     elif values.get("throughput", 1) <= 0:
-        raise click.UsageError("--throughput needs records a second, or -1 for as fast as it goes")
+        raise click.UsageError("--throughput must be records per second, or -1 for as fast as possible")
     if values.get("num_records") and given.get("duration") is None:
         values["duration_s"] = FOREVER_S
     values["topic_config"] = key_values(values.get("topic_config", ()), "--topic-config")
@@ -378,11 +380,11 @@ def load_options(workload: str, given: dict[str, Any], client_properties: dict[s
     security = client_properties.get("security.protocol", "PLAINTEXT")
     if native and security.upper() != "PLAINTEXT":
         raise click.UsageError(
-            f"the native generator speaks plaintext only, not {security}: use --generator librdkafka"
+            f"the native generator supports only PLAINTEXT, not {security}: use --generator librdkafka"
         )
     if native and values.get("acks") == 0:
         raise click.UsageError(
-            "the native generator measures answers, which acks=0 has not: use --generator librdkafka"
+            "the native generator measures responses, and acks=0 has none: use --generator librdkafka"
         )
     return LoadOptions(**values, payloads=payloads)
 

@@ -84,7 +84,7 @@ def key_values(words: Iterable[str], option: str) -> dict[str, str]:
     for word in words:
         key, separator, value = word.partition("=")
         if not separator or not key:
-            raise ToolError(f"{option} needs KEY=VALUE, not {word!r}.")
+            raise ToolError(f"{option} requires KEY=VALUE, not {word!r}.")
         result[key] = value
     return result
 

@@ -161,7 +161,7 @@ def command(
     if group is not None and partition is not None:
         raise click.UsageError("--group and --partition cannot be combined.")
     if offset is not None and partition is None:
-        raise click.UsageError("--offset needs --partition.")
+        raise click.UsageError("--offset requires --partition.")
     record_format = RecordFormat.from_properties(key_values(properties, "--property"))
     consumer = connect_consumer(
         bootstrap_servers,

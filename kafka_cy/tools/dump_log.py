@@ -29,7 +29,7 @@ def command(
     """Print what stands in .log, .index, .timeindex, .txnindex and .snapshot files."""
     paths = [*named, *(path for option in options for path in option.split(",") if path)]
     if not paths:
-        raise click.UsageError("Name a file.")
+        raise click.UsageError("Give at least one file.")
     for path in paths:
         if not Path(path).is_file():
             raise ToolError(f"{path} is not a file.")

@@ -55,5 +55,5 @@ def scrape(urls: list[str] | tuple[str, ...]) -> Samples:
         try:
             samples.add_text(text)
         except (ValueError, KeyError, IndexError) as error:
-            raise ToolError(f"{url} does not answer with metrics.") from error
+            raise ToolError(f"{url} does not return metrics.") from error
     return samples

@@ -87,7 +87,7 @@ def test_failures_are_sentences(tmp_path: Path) -> None:
         export(sample_run(), tmp_path / "no" / "runs.txt")
     timeless = sample_run()
     timeless.started = "yesterday"
-    with pytest.raises(ExportError, match="'yesterday' is no time"):
+    with pytest.raises(ExportError, match="'yesterday' is not a time"):
         export(timeless, tmp_path / "runs.txt")
     export(timeless, tmp_path / "runs.prom")
     for url in ("http://127.0.0.1:1", "http://", "ftp://127.0.0.1:1"):

@@ -40,7 +40,7 @@ def test_the_lines_of_a_file_are_payloads(tmp_path: Path) -> None:
     assert list(itertools.islice(payloads.values(), 4)) == [b"one", b"two\n", b"three", b"one"]
     assert Payloads(payload_file=str(path)).lines() == [b"one|two", b"||three"]
     path.write_bytes(b"\n\n")
-    with pytest.raises(PayloadError, match="holds no payload"):
+    with pytest.raises(PayloadError, match="contains no payloads"):
         Payloads(payload_file=str(path)).lines()
 
 

@@ -40,7 +40,7 @@ def broken(change: Any) -> Any:
             lambda file: file["runs"][0]["samples"][1].update(t_s="2"),
             'results.runs[0].samples[1].t_s must be a number, not "2"',
         ),
-        (lambda file: file["runs"][0]["totals"].update(requests=True), "must be a whole number, not true"),
+        (lambda file: file["runs"][0]["totals"].update(requests=True), "must be an integer, not true"),
         (lambda file: file["runs"][0]["latency"].update(buckets=[1]), "latency.buckets[0] must be a list, not 1"),
         (
             lambda file: file["runs"][0]["totals"].update(duration_s=float("nan")),

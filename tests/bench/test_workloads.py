@@ -160,7 +160,7 @@ def test_refusals_are_counted_by_their_code(target: OwnBroker) -> None:
 def test_what_does_not_fit_is_a_sentence(target: OwnBroker) -> None:
     with pytest.raises(OptionError, match=r"Topic nowhere does not exist\."):
         workloads.run("consume", target, dataclasses.replace(SHORT, topic="nowhere"))
-    with pytest.raises(OptionError, match="plaintext only"):
+    with pytest.raises(OptionError, match="supports only PLAINTEXT"):
         secure = dataclasses.replace(SHORT, producer_properties={"security.protocol": "SSL"})
         workloads.run("produce", target, secure)
     with pytest.raises(OptionError, match="at most 200 clients"):
@@ -322,19 +322,19 @@ def bench(*arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess
         (["produce", "--acks", "2"], "Invalid value for '--acks'"),
         (["produce", "--acks", "0"], "acks=0"),
         (["produce", "--throughput", "fast"], "Invalid value for '--throughput'"),
-        (["produce", "--producer-props", "linger.ms"], "--producer-props needs KEY=VALUE"),
+        (["produce", "--producer-props", "linger.ms"], "--producer-props requires KEY=VALUE"),
         (["produce", "--producer-props", "batch.size=x"], "--producer-props: batch.size cannot be 'x'"),
         (["produce", "--producer-props", "enable.idempotence=true"], "native generator has no setting enable.idempotence"),
         (["produce", "--command-property", "security.protocol=SSL"], "supports only PLAINTEXT, not SSL"),
         (["produce", "--payload-file", "/nowhere"], "Payload file /nowhere: No such file"),
         (["produce", "--bootstrap-server", "x:1", "--broker-config", "a=b"], "--broker-config is for a broker of its own"),
-        (["produce", "--throughput", "-5"], "--throughput needs records a second, or -1"),
-        (["produce", "--command-property", "sasl.username=me"], "are for a broker at --bootstrap-server"),
+        (["produce", "--throughput", "-5"], "--throughput must be records per second, or -1"),
+        (["produce", "--command-property", "sasl.username=me"], "--command-config require --bootstrap-server"),
         (["produce", "--bootstrap-server", "x:1", "--broker", "apache-kafka"], "--broker apache-kafka is for a broker of its own"),
         (["produce", "--json", "/nowhere/x.json"], "the folder /nowhere does not exist"),
         (["tune", "--html", "/nowhere/x.html"], "the folder /nowhere does not exist"),
         (["dance"], "No such command 'dance'"),
-        (["compare", "--no-kafka", "--rows", "nothing has this"], "no load's name contains"),
+        (["compare", "--no-kafka", "--rows", "nothing has this"], "no load has a name that contains"),
         (["scaling", "--curve", "height"], "Invalid value for '--curve'"),
     ],
 )  # fmt: skip

@@ -178,7 +178,7 @@ def test_metadata_in_another_directory(golden: Path, tmp_path: Path) -> None:
     assert adopt([golden]).returncode == 0
     done = adopt([write_identity(tmp_path / "first"), golden])
     assert done.returncode == 3
-    assert f"set metadata.log.dir={golden}, or name this directory first in log.dirs" in done.stderr
+    assert f"set metadata.log.dir={golden}, or put this directory first in log.dirs" in done.stderr
 
 
 def test_what_a_person_has_to_settle_is_refused(tmp_path: Path) -> None:

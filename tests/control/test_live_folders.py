@@ -199,7 +199,7 @@ def test_the_write_ahead_file_of_the_metadata(tmp_path: Path, how: str) -> None:
             at = len(whole) * 2 // 3
             ahead.write_bytes(whole[:at] if how == "cut" else whole[:at] + bytes(len(whole) - at))
         text = refusal(broker)
-        assert "changes" in text and f"{ahead} is missing or was cut" in text
+        assert "changes" in text and f"{ahead} is missing or truncated" in text
         ahead.write_bytes(whole)
         broker.start()
         assert counts(broker, "last") == {"last": 20}

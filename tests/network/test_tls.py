@@ -290,13 +290,13 @@ def test_pkcs12(made: Harness, authority: Authority) -> None:
 
 
 def unusable() -> Iterator[tuple[str, Callable[[TlsContext, Authority], Any], str]]:
-    yield "no key", lambda c, a: c.use_pem(a.trusted.read_bytes(), a.trusted.read_bytes()), "no private key"
-    yield "empty", lambda c, a: c.use_pem(b"", b""), "no private key"
+    yield "no key", lambda c, a: c.use_pem(a.trusted.read_bytes(), a.trusted.read_bytes()), "the private key cannot be read"
+    yield "empty", lambda c, a: c.use_pem(b"", b""), "the private key cannot be read"
     yield "no certificate", lambda c, a: c.use_pem(a.broker.read_bytes(), b""), "no start line"
-    yield "other key", lambda c, a: c.use_pem(a.broker.read_bytes(), a.trusted.read_bytes()), "does not fit"
+    yield "other key", lambda c, a: c.use_pem(a.broker.read_bytes(), a.trusted.read_bytes()), "does not match the certificate"
     yield "cut", lambda c, a: c.trust_pem(a.trusted.read_bytes()[:200]), "certificate cannot be read"
     yield "garbage", lambda c, a: c.trust_pem(b"-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n"), "base64"
-    yield "not PKCS#12", lambda c, a: c.use_pkcs12(b"\0" * 50, b"x"), "no PKCS#12 file"
+    yield "not PKCS#12", lambda c, a: c.use_pkcs12(b"\0" * 50, b"x"), "not a PKCS#12 file"
     yield (
         "wrong password",
         lambda c, a: c.use_pkcs12(a.key_store(a.broker).read_bytes(), b"x"),

@@ -100,7 +100,7 @@ def test_brokers_hold_what_the_plan_says(load: dict[str, float]) -> None:
     assert plan["network in"] <= left * inputs.network_bytes_per_second * inputs.busy_fill * (1 + 1e-6)
     assert plan["network out"] <= left * inputs.network_bytes_per_second * inputs.busy_fill * (1 + 1e-6)
     assert plan["partitions"] >= plan["brokers needed"]
-    assert not [warning for warning in plan.warnings if "too few" in warning or "cannot spread" in warning]
+    assert not [warning for warning in plan.warnings if "too few" in warning or "cannot be spread" in warning]
 
 
 @given(loads)
@@ -208,7 +208,7 @@ def warned(plan: Plan, word: str) -> bool:
 def test_limits_are_warned_of() -> None:
     load = {"messages_per_day": 1e10, "message_bytes": 1000}
     assert warned(make_plan(SizingInputs(**load, brokers=2)), "too few")
-    assert warned(make_plan(SizingInputs(**load, partitions=1)), "cannot spread")
+    assert warned(make_plan(SizingInputs(**load, partitions=1)), "cannot be spread")
     assert warned(make_plan(SizingInputs(**load, brokers=3, cached_lag_seconds=86_400)), "page cache")
     assert warned(make_plan(SizingInputs(**load, file_descriptors=10)), "file descriptors")
     assert warned(make_plan(SizingInputs(**load, partitions=100_000, brokers=5)), "partitions_per_broker")

@@ -145,7 +145,7 @@ def test_two_folders_with_the_name(tmp_path: Path, records_after: int) -> None:
 def test_two_folders_that_no_move_has_left_refuse_the_start(tmp_path: Path) -> None:
     written(tmp_path).shutdown()
     shutil.copytree(tmp_path / "d1/t-0", tmp_path / "d2/t-0")
-    with pytest.raises(LogDirError, match="t-0 lies in two log directories"):
+    with pytest.raises(LogDirError, match="t-0 is in two log directories"):
         opened(tmp_path)
     assert len(list(tmp_path.glob("d?/t-0"))) == 2
 
@@ -366,7 +366,7 @@ def test_a_new_name_that_is_not_durable(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_folder_with_a_partitions_name_is_never_removed(tmp_path: Path) -> None:
     (tmp_path / "t-0").mkdir()
-    with pytest.raises(ValueError, match="set aside"):
+    with pytest.raises(ValueError, match="renamed for removal"):
         remove_tree(str(tmp_path / "t-0"))
     assert (tmp_path / "t-0").is_dir()
 
