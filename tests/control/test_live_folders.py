@@ -132,7 +132,7 @@ def test_a_directory_with_partitions_is_added(tmp_path: Path) -> None:
         (tmp_path / "other" / STORE).unlink()
         before = contents(tmp_path / "other")
         broker.config["log.dirs"] = f"{tmp_path}/a,{tmp_path}/other"
-        assert "holds 2 partitions (first: theirs-0)" in refusal(broker)
+        assert "contains 2 partitions (first: theirs-0)" in refusal(broker)
         assert contents(tmp_path / "other").keys() - {".lock"} == before.keys() - {".lock"}
 
 
@@ -179,7 +179,7 @@ def test_a_refused_start_leaves_checkpoints_alone_and_marks_nothing_clean(tmp_pa
         name = next(path.name for path in tmp_path.glob("b/t-?"))
         shutil.copytree(tmp_path / "b" / name, tmp_path / "a" / name)
         before = checkpoint.read_bytes()
-        assert "lies in two log directories" in refusal(broker)
+        assert "is in two log directories" in refusal(broker)
         assert checkpoint.read_bytes() == before
         assert not list(tmp_path.glob("?/.kafka_cleanshutdown"))
 
