@@ -137,7 +137,7 @@ class AdoptionPlan:
     def _find_folders(self) -> None:
         for log_dir in self._log_dirs:
             content = scan(str(log_dir))
-            left_alone = [(each.path, "it holds no partition") for each in content.empty]
+            left_alone = [(each.path, "it contains no partition") for each in content.empty]
             left_alone += [(each.path, "it was being deleted") for each in content.deletions]
             left_alone += [(each.path, "it was being copied from another directory") for each in content.copies]
             left_alone += [(path, "it is no partition's folder") for path in content.others]
@@ -147,12 +147,12 @@ class AdoptionPlan:
 
     def _add_folder(self, folder: PartitionFolder) -> None:
         if problem_of(folder.topic) is not None:
-            self._result.left_alone.append(f"{folder.path}: it is no partition's folder")
+            self._result.left_alone.append(f"{folder.path}: it is not a partition folder")
             return
         before = self._found.setdefault(folder.topic, {}).setdefault(folder.partition, folder)
         if before is not folder:
             self._result.obstacles.append(
-                f"{folder} lies in two log directories, {before.log_dir} and {folder.log_dir}: move the folder away that is "
+                f"{folder} is in two log directories, {before.log_dir} and {folder.log_dir}: move the folder away that is "
                 f"not in use"
             )
 

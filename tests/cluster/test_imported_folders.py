@@ -145,11 +145,11 @@ def test_what_is_no_folder_of_a_topic_is_left_alone(kraft: Path) -> None:
     assert [(each.name, len(each.leader_epochs)) for each in adoption.topics] == [("a", 2), ("b", 1)]
     assert adoption.left_alone == [
         f"{kraft}/a-0.{'b' * 32}-future: it was being copied from another directory",
-        f"{kraft}/backup-20261128: it holds no partition",
+        f"{kraft}/backup-20261128: it contains no partition",
         f"{kraft}/gone-0.{'a' * 32}-delete: it was being deleted",
-        f"{kraft}/my-future: it is no partition's folder",
-        f"{kraft}/to-delete: it is no partition's folder",
-        f"{kraft}/x y-0: it is no partition's folder",
+        f"{kraft}/my-future: it is not a partition folder",
+        f"{kraft}/to-delete: it is not a partition folder",
+        f"{kraft}/x y-0: it is not a partition folder",
         f"{kraft}/a-2: it belongs to another topic with the same name",
         f"{kraft}/b-1: it belongs to another topic with the same name",
     ]
@@ -202,7 +202,7 @@ def test_folders_of_others_are_refused(kraft: Path, tmp_path: Path) -> None:
     write_identity(second)
     write_partition(second, "a", 0, A)
     (obstacle,) = plan(kraft, second).obstacles
-    assert obstacle.startswith(f"a-0 lies in two log directories, {kraft} and {second}")
+    assert obstacle.startswith(f"a-0 is in two log directories, {kraft} and {second}")
 
 
 def test_the_metadata_log_may_have_a_directory_of_its_own(kraft: Path, tmp_path: Path) -> None:

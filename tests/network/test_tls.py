@@ -304,7 +304,7 @@ def unusable() -> Iterator[tuple[str, Callable[[TlsContext, Authority], Any], st
     )
     yield "protocol", lambda c, a: c.set_protocols(["TLSv1.1"]), "TLSv1.1: only TLSv1.2 and TLSv1.3"
     yield "cipher", lambda c, a: c.set_cipher_suites(["TLS_RSA_WITH_NONSENSE"]), "TLS_RSA_WITH_NONSENSE"
-    yield "cipher of no protocol", lambda c, a: (c.set_protocols(["TLSv1.3"]), c.set_cipher_suites([OLD])), "not available in any enabled version"
+    yield "cipher of no protocol", lambda c, a: (c.set_protocols(["TLSv1.3"]), c.set_cipher_suites([OLD])), "in any enabled version"
     yield "new cipher", lambda c, a: c.set_cipher_suites(["TLS_NONSENSE"]), "TLS_NONSENSE"
 
 
