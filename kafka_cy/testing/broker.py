@@ -210,7 +210,9 @@ class Broker:
                 return None
             time.sleep(0.005)
         self.kill()
-        raise BrokerStartError(f"no response from {self.bootstrap_servers} within {self.start_timeout_s} s\n{self.log_text()}")
+        raise BrokerStartError(
+            f"no response from {self.bootstrap_servers} within {self.start_timeout_s} s\n{self.log_text()}"
+        )
 
 
 def _let_go(process: subprocess.Popen[bytes]) -> None:
