@@ -436,7 +436,7 @@ cdef X509_STACK* read_pkcs12(bytes content, bytes password, EVP_PKEY** private_k
     if parsed != 1:
         reason = openssl_reason()
         if reason == "unsupported":
-            raise TlsError("OpenSSL no longer has its encryption (RC2, of Java before 16): copy it with a newer keytool -importkeystore")
+            raise TlsError("OpenSSL dropped its encryption (RC2, of Java before 16): copy it with a newer keytool -importkeystore")
         raise TlsError(f"the password is wrong or the file is damaged: {reason}")
     if certificates == NULL:
         certificates = sk_X509_new_null()
