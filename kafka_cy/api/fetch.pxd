@@ -19,10 +19,10 @@ cdef enum:
     READ_COMMITTED = 1              # isolation level
 
 
-# One partition of a fetch: what was asked, and what the last reading gave.
+# One partition of a fetch: what the client asked for, and what the last reading found.
 cdef struct FetchItem:
     TopicKey key                    # borrows the body, the image, the partition (parked) or `session_topic`
-    SessionTopic* session_topic     # one reference, where the name is needed of a topic that is not hosted here; else NULL
+    SessionTopic* session_topic     # one reference if the key borrows its name; else NULL
     uint8_t topic_id[16]            # what key.topic_id points at
     int32_t index
     int32_t session_entry           # its place in the session; -1 none

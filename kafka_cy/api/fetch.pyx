@@ -33,7 +33,8 @@ from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.counters cimport API_FETCH_FOLLOWER
 from kafka_cy.network.jobs cimport jobs_count
 from kafka_cy.network.dispatch cimport (
-    CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, parked_watch, request_count_as,
+    CLOSE, HANDLED, PARKED_WATCH_BYTES, Parked, Reactor, Request, hot_handler_register, park_cancel, park_reserve,
+    parked_watch, request_count_as,
 )
 from kafka_cy.storage.log cimport (
     Log, log_end_offset, log_end_offset_for_epoch, log_read, log_read_cached, log_start_offset, segment_release,
@@ -47,6 +48,7 @@ from kafka_cy.storage.storage_error cimport STORAGE_NOT_CACHED
 cdef enum:
     API_KEY = 1
     SPARE_CAPACITY_MAX = 64
+    PARTITIONS_MAX = 1000000        # of one request: each takes some 300 bytes while it is handled
     JOBS_AHEAD_MAX = 16             # of a reactor; with more, none is started that no fetch waits for
 
 cdef int32_t response_bytes_max = 57671680      # fetch.max.bytes
@@ -209,7 +211,7 @@ cdef bint read_all(Fetch* fetch) noexcept nogil:
     """Reads each partition. Returns whether the response can be sent at once."""
     cdef FetchItem* item
     cdef int64_t bytes_left = fetch.max_bytes
-    cdef bint respond_now = fetch.error != ERROR_NONE or fetch.count == 0
+    cdef bint complete = fetch.error != ERROR_NONE or fetch.count == 0
     cdef int32_t i
     fetch.bytes = 0
     fetch.cold_count = 0
@@ -220,11 +222,11 @@ cdef bint read_all(Fetch* fetch) noexcept nogil:
         fetch.bytes += item.read.size
         bytes_left -= item.read.size
         if item.error or item.diverging:
-            respond_now = True
-    fetch.failed = respond_now
+            complete = True
+    fetch.failed = complete
     if fetch.cold_count and fetch.cold_rounds and fetch.bytes:
         return True                     # The client asks again for what a job did not bring.
-    return respond_now or fetch.bytes >= fetch.min_bytes
+    return complete or fetch.bytes >= fetch.min_bytes
 
 
 cdef bint waits_for_cold(Reactor* reactor, Fetch* fetch, Connection* connection) noexcept nogil:
@@ -249,23 +251,38 @@ cdef bint waits_for_cold(Reactor* reactor, Fetch* fetch, Connection* connection)
 cdef int check_parked(Reactor* reactor, Parked* parked, bint expired) noexcept nogil:
     """ParkedCheck: responds when min_bytes are available, a partition fails, or max_wait has passed."""
     cdef Fetch* fetch = <Fetch*>parked
-    cdef bint respond_now
+    cdef bint complete
     if fetch.cold_read != NULL:
         return 0                        # The job checks again when it ends.
-    respond_now = read_all(fetch)
+    complete = read_all(fetch)
     if waits_for_cold(reactor, fetch, parked.request.connection):
         return 0
-    if not respond_now and not expired:
+    if not complete and not expired:
         release_reads(fetch)
         return 0
     fetch_respond(reactor, &parked.request, fetch)
     return 1
 
 
+cdef int respond_now(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
+    """Responds to a fetch that should wait but may not, because parked requests hold too much memory."""
+    if jobs_count(reactor) > JOBS_AHEAD_MAX:
+        cold_read_cancel(fetch)
+    elif fetch.cold_read != NULL:
+        cold_read_leave(fetch)          # the job reads for the next fetch
+    read_all(fetch)
+    fetch_respond(reactor, request, fetch)
+    park_cancel(reactor, &fetch.parked)
+    return HANDLED
+
+
 cdef int park_fetch(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
-    """Each partition is hosted here: a fetch with an error does not wait."""
+    """All partitions are hosted here, because a fetch with an error does not wait."""
     cdef Parked* parked = &fetch.parked
     cdef FetchItem* item
+    cdef int64_t bytes = (
+        <int64_t>sizeof(Fetch) + fetch.capacity * <int64_t>sizeof(FetchItem) + fetch.count * <int64_t>PARKED_WATCH_BYTES
+    )
     cdef bint watched = True
     cdef int32_t i
     release_reads(fetch)
@@ -276,6 +293,8 @@ cdef int park_fetch(Reactor* reactor, Request* request, Fetch* fetch) noexcept n
         partition_acquire(item.partition)
         if not item.key.by_id:
             item.key.name = item.partition.topic
+    if not park_reserve(reactor, parked, bytes):
+        return respond_now(reactor, request, fetch)
     for i in range(fetch.count):
         watched = watched and parked_watch(reactor, parked, fetch.items[i].partition) == 0
     return park(reactor, request, parked, watched, False)
@@ -284,9 +303,12 @@ cdef int park_fetch(Reactor* reactor, Request* request, Fetch* fetch) noexcept n
 cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     cdef FetchHeader header
     cdef Fetch* fetch
-    cdef bint respond_now
+    cdef bint complete
     if read_fetch_header(request, &header):
         request.close_reason = b"Fetch request that does not parse"
+        return CLOSE
+    if header.partitions_count > PARTITIONS_MAX:
+        request.close_reason = b"Fetch request for more than 1000000 partitions"
         return CLOSE
     fetch = fetch_new(reactor, header.partitions_count)
     if fetch == NULL or fetch_begin(reactor, request, &header, response_bytes_max, &fetch):
@@ -297,10 +319,10 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     if fetch.replica_id >= 0:
         request_count_as(reactor, request, API_FETCH_FOLLOWER)
     count_asked(fetch)
-    respond_now = read_all(fetch)
+    complete = read_all(fetch)
     if waits_for_cold(reactor, fetch, request.connection):
         return park_fetch(reactor, request, fetch)
-    if respond_now or fetch.max_wait_ms <= 0:
+    if complete or fetch.max_wait_ms <= 0:
         fetch_respond(reactor, request, fetch)
         fetch_free(reactor, fetch)
         return HANDLED

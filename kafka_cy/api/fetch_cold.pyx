@@ -78,7 +78,8 @@ cdef void ranges_read(Reactor* reactor, Job* job) noexcept nogil:
 
 
 cdef int cold_read_start(Reactor* reactor, Fetch* fetch, Connection* connection) noexcept nogil:
-    cdef ColdRead* work = <ColdRead*>malloc(sizeof(ColdRead) + <size_t>fetch.cold_count * sizeof(ColdRange))
+    cdef size_t size = sizeof(ColdRead) + <size_t>fetch.cold_count * sizeof(ColdRange)
+    cdef ColdRead* work = <ColdRead*>malloc(size)
     cdef FetchItem* item
     cdef ColdRange* wanted
     cdef int32_t i
@@ -101,7 +102,7 @@ cdef int cold_read_start(Reactor* reactor, Fetch* fetch, Connection* connection)
     work.job.kind = JOB_READ
     work.job.run = read_ranges
     work.job.done = ranges_read
-    work.job.bytes = 0
+    work.job.bytes = <int64_t>size
     fetch.cold_read = work
     fetch.cold_connection = connection
     connection_hold(connection)

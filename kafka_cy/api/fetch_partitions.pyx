@@ -1,7 +1,14 @@
-"""The partitions that a fetch is about.
+"""Lists the partitions that a fetch reads.
 
-A full fetch is about the partitions that the request names. An incremental fetch (KIP-227) changes its session by what the
-request names, and is about all partitions of the session.
+A full fetch reads the partitions that the request names. An incremental fetch (KIP-227) changes its session by what the
+request names, and reads all partitions of the session.
+
+A session does not store names that no topic can have. They get UNKNOWN_TOPIC_OR_PARTITION in the response to the request
+that names them. (Apache Kafka stores them and repeats the error in every response.)
+
+Two requests that use a session at the same time: the later one gets INVALID_FETCH_SESSION_EPOCH. In Apache Kafka it waits
+for the session's lock, and then one of the two gets this error, because both carry the same epoch, or the first one's
+epoch has passed when its response is made. So no reactor waits for another one.
 """
 from libc.stdint cimport int32_t, uint8_t
 from libc.stdlib cimport free, malloc
@@ -14,11 +21,13 @@ from kafka_cy.api.error_codes cimport (
 from kafka_cy.api.fetch cimport FetchItem
 from kafka_cy.api.fetch_request cimport AskedPartition, read_asked_partition, walk_asked, walk_forgotten
 from kafka_cy.api.fetch_session cimport (
-    FetchSession, SessionPartition, SessionTopic, session_find_topic, session_forget, session_lock, session_next_epoch,
-    session_put, session_release, session_set, session_topic, session_unlock,
+    SESSION_ENDED, FetchSession, SessionPartition, SessionTopic, session_epoch, session_find_topic, session_forget,
+    session_next_epoch, session_put, session_release, session_set, session_set_epoch, session_topic, session_trylock,
+    session_unlock,
 )
-from kafka_cy.api.fetch_session_cache cimport session_acquire, session_remove
+from kafka_cy.api.fetch_session_cache cimport cache_refuse, session_acquire, session_remove
 from kafka_cy.api.topic_key cimport TopicKey, find_topic
+from kafka_cy.api.topic_name cimport topic_name_is_legal
 from kafka_cy.api.named_partitions cimport NamedPartitions, named_add, named_of
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_next
 from kafka_cy.base.atomics cimport atomic_add_i32, atomic_store_i64
@@ -27,7 +36,7 @@ from kafka_cy.records.wire cimport Reader, read_int32
 
 
 cdef void find_partition(FetchItem* item, TopicImage* topic) noexcept nogil:
-    """What the metadata says of the partition; `topic` is its topic, NULL if there is none."""
+    """Notes what the metadata says of the partition; `topic` is its topic, NULL: unknown."""
     cdef PartitionImage* known = topic_partition(topic, item.index) if topic != NULL else NULL
     item.partition = NULL
     item.leader = -1
@@ -61,16 +70,12 @@ cdef FetchItem* add_item(Fetch* fetch, TopicKey* key, AskedPartition* asked) noe
 
 
 cdef int items_of_request(Reactor* reactor, Request* request, FetchHeader* header, Fetch* fetch) noexcept nogil:
-    """A full fetch: the partitions that the request names, of two mentions the later one. 1 without memory."""
+    """Full fetch: lists the partitions that the request names. Of two mentions the later one counts. 1: no memory."""
     cdef Reader r
     cdef TopicWalk walk
     cdef AskedPartition asked
     cdef NamedPartitions* named = named_of(reactor.id)
-    cdef TopicKey* key = NULL
-    cdef TopicImage* topic = NULL
     cdef const uint8_t* at
-    cdef int32_t topic_number = -1
-    cdef int32_t i
     read_again(&r, request, header.topics)
     walk_asked(&walk, &r, fetch.version)
     while walk_next(&walk):
@@ -78,6 +83,18 @@ cdef int items_of_request(Reactor* reactor, Request* request, FetchHeader* heade
         read_asked_partition(&walk.r, fetch.version, &asked)
         if named_add(named, &walk.key, asked.index, at):
             return 1
+    items_of_named(reactor, request, fetch, named)
+    return 0
+
+
+cdef void items_of_named(Reactor* reactor, Request* request, Fetch* fetch, NamedPartitions* named) noexcept nogil:
+    """Lists the partitions, which the request names."""
+    cdef Reader r
+    cdef AskedPartition asked
+    cdef TopicKey* key = NULL
+    cdef TopicImage* topic = NULL
+    cdef int32_t topic_number = -1
+    cdef int32_t i
     for i in range(named.partitions_count):
         read_again(&r, request, named.partitions[i].at)
         read_asked_partition(&r, fetch.version, &asked)
@@ -86,24 +103,46 @@ cdef int items_of_request(Reactor* reactor, Request* request, FetchHeader* heade
             key = &named.topics[topic_number].key
             topic = find_topic(reactor.image, key)
         find_partition(add_item(fetch, key, &asked), topic)
-    return 0
 
 
-cdef int update_session(Request* request, FetchHeader* header, Fetch* fetch, FetchSession* session) noexcept nogil:
-    """An incremental fetch: what changed since the last one. 1 without memory. The session's lock is held."""
+cdef int update_topic(FetchSession* session, TopicKey* key, SessionTopic** topic) noexcept nogil:
+    """Finds or adds a topic; NULL: no topic can have this name. 1: beyond a limit, or no memory."""
+    topic[0] = session_find_topic(session, key)
+    if topic[0] != NULL or not (key.by_id or topic_name_is_legal(key.name, key.name_size)):
+        return 0
+    topic[0] = session_topic(session, key)
+    return topic[0] == NULL
+
+
+cdef int update_session(
+    Reactor* reactor, Request* request, FetchHeader* header, Fetch* fetch, FetchSession* session, NamedPartitions** illegal
+) noexcept nogil:
+    """Notes in the session what changed since the last fetch. The session's lock is held.
+
+    `illegal` gets the partitions that have an illegal name; NULL: none. 1: beyond a limit, or no memory.
+    """
     cdef Reader r
     cdef TopicWalk walk
     cdef AskedPartition asked
     cdef SessionPartition* partition
     cdef SessionTopic* topic = NULL
+    cdef const uint8_t* at
     cdef int32_t index
+    illegal[0] = NULL
     read_again(&r, request, header.topics)
     walk_asked(&walk, &r, fetch.version)
     while walk_next(&walk):
+        at = walk.r.position
         read_asked_partition(&walk.r, fetch.version, &asked)
-        if walk.first_of_topic:
-            topic = session_topic(session, &walk.key)
-        partition = session_put(session, topic, asked.index) if topic != NULL else NULL
+        if walk.first_of_topic and update_topic(session, &walk.key, &topic):
+            return 1
+        if topic == NULL:
+            if illegal[0] == NULL:
+                illegal[0] = named_of(reactor.id)
+            if named_add(illegal[0], &walk.key, asked.index, at):
+                return 1
+            continue
+        partition = session_put(session, topic, asked.index)
         if partition == NULL:
             return 1
         session_set(partition, &asked)
@@ -119,7 +158,7 @@ cdef int update_session(Request* request, FetchHeader* header, Fetch* fetch, Fet
 
 
 cdef void items_of_session(Reactor* reactor, Fetch* fetch, FetchSession* session) noexcept nogil:
-    """All partitions of the session, in its order. The session's lock is held."""
+    """Lists all partitions of the session, in its order. The session's lock is held."""
     cdef SessionPartition* partition
     cdef AskedPartition asked
     cdef TopicKey key
@@ -153,7 +192,7 @@ cdef void items_of_session(Reactor* reactor, Fetch* fetch, FetchSession* session
 
 
 cdef int make_room(Fetch** made, int32_t count) noexcept nogil:
-    """For `count` partitions in a fetch that has none yet; 1 without memory."""
+    """Makes room for `count` partitions in a fetch that has none yet. 1: no memory."""
     cdef Fetch* larger
     if count <= made[0].capacity:
         return 0
@@ -168,47 +207,61 @@ cdef int make_room(Fetch** made, int32_t count) noexcept nogil:
     return 0
 
 
-cdef int continue_session(
+cdef bint continue_session(
     Reactor* reactor, Request* request, FetchHeader* header, Fetch** made, FetchSession* session
 ) noexcept nogil:
-    """Updates the session and lists its partitions; 1 without memory. The session's lock is held."""
-    if session.epoch != header.session_epoch:
+    """Updates the session and lists its partitions. The session's lock is held.
+
+    Returns whether the session ends: it contains nothing any more, or what it should contain exceeds a limit. Then other
+    requests that wait with it get INVALID_FETCH_SESSION_EPOCH.
+    """
+    cdef NamedPartitions* illegal = NULL
+    cdef int failed
+    if session_epoch(session) != header.session_epoch:
         made[0].error = ERROR_INVALID_FETCH_SESSION_EPOCH
-        return 0
+        return False
     if session.by_id != made[0].by_id:
         made[0].error = ERROR_FETCH_SESSION_TOPIC_ID_ERROR
-        return 0
-    if update_session(request, header, made[0], session):
-        return 1
-    if session.count == 0:
-        return 0
-    session.epoch = session_next_epoch(session.epoch)
-    atomic_store_i64(&session.used_ms, reactor.now_ms)
-    if make_room(made, session.count):
-        return 1
-    atomic_add_i32(&session.references, 1)
-    made[0].session = session
-    made[0].session_epoch_next = session.epoch
-    items_of_session(reactor, made[0], session)
-    return 0
+        return False
+    failed = update_session(reactor, request, header, made[0], session, &illegal)
+    if failed or make_room(made, session.count + (illegal.partitions_count if illegal != NULL else 0)):
+        made[0].error = ERROR_FETCH_SESSION_ID_NOT_FOUND
+        session_set_epoch(session, SESSION_ENDED)
+        return True
+    if session.count > 0:
+        session_set_epoch(session, session_next_epoch(session.epoch))
+        atomic_store_i64(&session.used_ms, reactor.now_ms)
+        atomic_add_i32(&session.references, 1)
+        made[0].session = session
+        made[0].session_epoch_next = session.epoch
+        items_of_session(reactor, made[0], session)
+    else:
+        session_set_epoch(session, SESSION_ENDED)
+    if illegal != NULL:
+        items_of_named(reactor, request, made[0], illegal)
+    return session.count == 0
 
 
-cdef int begin_incremental(Reactor* reactor, Request* request, FetchHeader* header, Fetch** made) noexcept nogil:
-    """Finds the session and goes on with it; 1 without memory. A session that holds nothing any more ends."""
+cdef void begin_incremental(Reactor* reactor, Request* request, FetchHeader* header, Fetch** made) noexcept nogil:
+    """Finds the session, updates it, and lists its partitions."""
     cdef FetchSession* session = session_acquire(header.session_id)
-    cdef int failed
-    cdef bint empty
+    cdef bint ends = False
     if session == NULL:
         made[0].error = ERROR_FETCH_SESSION_ID_NOT_FOUND
-        return 0
-    session_lock(session)
-    failed = continue_session(reactor, request, header, made, session)
-    empty = session.count == 0
-    session_unlock(session)
-    if empty:
+        return
+    # Only a request with the right epoch takes the lock, so that others cannot keep it from one that responds.
+    if session_epoch(session) != header.session_epoch:
+        made[0].error = ERROR_INVALID_FETCH_SESSION_EPOCH
+    elif session_trylock(session):
+        ends = continue_session(reactor, request, header, made, session)
+        session_unlock(session)
+    else:
+        made[0].error = ERROR_INVALID_FETCH_SESSION_EPOCH
+    if ends:
         session_remove(session)
     session_release(session)
-    return failed
+    if ends and made[0].error:
+        cache_refuse(reactor.now_ms)
 
 
 cdef int fetch_begin(
@@ -227,7 +280,8 @@ cdef int fetch_begin(
     fetch.session_id = header.session_id
     fetch.session_epoch = header.session_epoch
     if header.session_epoch > 0 or header.session_epoch < -1:
-        return begin_incremental(reactor, request, header, made)
+        begin_incremental(reactor, request, header, made)
+        return 0
     if header.session_id != 0:
         session = session_acquire(header.session_id)
         if session != NULL:

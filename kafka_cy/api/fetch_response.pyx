@@ -1,4 +1,4 @@
-"""Choosing what a Fetch response contains, and writing it.
+"""Chooses what a Fetch response contains, and writes it.
 
 A full response contains every partition. An incremental one (KIP-227) contains the partitions that have records or whose
 high watermark, log start offset or error changed; the session remembers what was sent.
@@ -13,12 +13,13 @@ from kafka_cy.api.error_codes cimport (
 from kafka_cy.api.fetch cimport READ_COMMITTED, FetchItem, forget_offsets
 from kafka_cy.api.fetch_request cimport AskedPartition
 from kafka_cy.api.fetch_session cimport (
-    FetchSession, SessionPartition, SessionTopic, session_lock, session_move_last, session_put, session_release,
-    session_set, session_topic, session_unlock,
+    FetchSession, SessionPartition, SessionTopic, session_epoch, session_move_last, session_new, session_put,
+    session_release, session_set, session_topic, session_trylock, session_unlock,
 )
-from kafka_cy.api.fetch_session_cache cimport session_create, session_remove
+from kafka_cy.api.fetch_session_cache cimport cache_add, cache_has_room, cache_refuse
 from kafka_cy.api.leader_hints cimport leaders_add, write_response_tags
 from kafka_cy.api.topic_key cimport same_topic, write_topic_key
+from kafka_cy.api.topic_name cimport topic_name_is_legal
 from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_pointer
 from kafka_cy.network.dispatch cimport request_error, response_add_file, response_begin, response_send
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
@@ -34,8 +35,12 @@ cdef enum:
 
 
 cdef void note_sent(FetchSession* session, FetchItem* item) noexcept nogil:
-    """Whether an incremental response contains the partition; remembers what it says. The session's lock is held."""
-    cdef SessionPartition* partition = &session.partitions[item.session_entry]
+    """Decides whether an incremental response contains the partition, and notes what it says. The session's lock is held."""
+    cdef SessionPartition* partition
+    if item.session_entry < 0:                      # of the request only: an illegal name
+        item.send = True
+        return
+    partition = &session.partitions[item.session_entry]
     item.send = item.read.size > 0 or item.diverging
     if partition.high_watermark != item.high_watermark:
         item.send = True
@@ -45,24 +50,27 @@ cdef void note_sent(FetchSession* session, FetchItem* item) noexcept nogil:
         partition.log_start_offset = item.log_start_offset
     if item.error:
         item.send = True
-        partition.high_watermark = -1               # so that the next response contains it again, well or not
+        partition.high_watermark = -1               # so that the next response contains it again, with an error or without
     if item.read.size > 0:
         session_move_last(session, item.session_entry)
 
 
 cdef void choose_incremental(Fetch* fetch) noexcept nogil:
+    """Chooses the partitions that changed, unless another request has advanced the session since, or is about to do so."""
+    cdef bint chosen = False
     cdef int32_t i
-    session_lock(fetch.session)
-    if fetch.session.epoch != fetch.session_epoch_next:
+    if session_trylock(fetch.session):
+        if session_epoch(fetch.session) == fetch.session_epoch_next:
+            for i in range(fetch.count):
+                note_sent(fetch.session, &fetch.items[i])
+            chosen = True
+        session_unlock(fetch.session)
+    if not chosen:
         fetch.error = ERROR_INVALID_FETCH_SESSION_EPOCH
-    else:
-        for i in range(fetch.count):
-            note_sent(fetch.session, &fetch.items[i])
-    session_unlock(fetch.session)
 
 
 cdef int fill_session(FetchSession* session, Fetch* fetch) noexcept nogil:
-    """The partitions of this fetch into a new session; 1 without memory. The session's lock is held."""
+    """Puts the partitions of this fetch into a new session. 1: beyond a limit, or no memory."""
     cdef SessionPartition* partition
     cdef SessionTopic* topic = NULL
     cdef FetchItem* item
@@ -71,6 +79,9 @@ cdef int fill_session(FetchSession* session, Fetch* fetch) noexcept nogil:
     for i in range(fetch.count):
         item = &fetch.items[i]
         if topic == NULL or not same_topic(&item.key, &fetch.items[i - 1].key):
+            topic = NULL
+            if item.partition == NULL and not item.key.by_id and not topic_name_is_legal(item.key.name, item.key.name_size):
+                continue
             topic = session_topic(session, &item.key)
         partition = session_put(session, topic, item.index) if topic != NULL else NULL
         if partition == NULL:
@@ -86,25 +97,27 @@ cdef int fill_session(FetchSession* session, Fetch* fetch) noexcept nogil:
 
 
 cdef int32_t create_session(Reactor* reactor, Fetch* fetch) noexcept nogil:
-    """The id of a new session with the partitions of this fetch; 0 when there is no slot for it."""
-    cdef FetchSession* session = session_create(fetch.by_id, fetch.count, reactor.now_ms)
+    """Returns the id of a new session with the partitions of this fetch; 0: a limit does not allow one."""
+    cdef FetchSession* session = NULL
     cdef int32_t session_id = 0
-    cdef int failed
-    if session == NULL:
+    cdef bint refused = True
+    if fetch.count == 0:
         return 0
-    session_lock(session)
-    failed = fill_session(session, fetch)
-    session_unlock(session)
-    if failed:
-        session_remove(session)
-    else:
-        session_id = session.id
-    session_release(session)
+    if cache_has_room(fetch.count, reactor.now_ms):
+        session = session_new(fetch.by_id, fetch.count, reactor.now_ms)
+    if session != NULL:
+        if fill_session(session, fetch) == 0:
+            refused = session.count > 0 and not cache_add(session)
+        if not refused:
+            session_id = session.id
+        session_release(session)
+    if refused:
+        cache_refuse(reactor.now_ms)
     return session_id
 
 
 cdef int32_t choose(Reactor* reactor, Fetch* fetch) noexcept nogil:
-    """Marks what is sent. Returns the session id for the response."""
+    """Marks the partitions that are sent. Returns the session id for the response."""
     cdef int32_t session_id = 0
     cdef int32_t i
     if fetch.session != NULL:

@@ -1,20 +1,22 @@
 """Fetch sessions (KIP-227) in C memory: what each consumer asked for, so that it need not repeat it.
 
-fetch_session.pyx has one session, fetch_session_cache.pyx the sessions of the broker.
+fetch_session.pyx contains one session, fetch_session_cache.pyx the sessions of the broker.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from kafka_cy.api.fetch_request cimport AskedPartition
 from kafka_cy.api.topic_key cimport TopicKey
+from kafka_cy.base.atomics cimport atomic_load_i32, atomic_store_i32
 from kafka_cy.base.hash_table cimport HashTable
 from kafka_cy.base.posix cimport pthread_mutex_t
+from kafka_cy.network.jobs cimport Job
 
 
-# A topic of a session's partitions, once in each session. The name or id never changes.
+# A topic of a session's partitions, once in each session. Its name or id never changes.
 # Lifetime: the session holds a reference while it has partitions of the topic, and so does each fetch that needs the name.
 cdef struct SessionTopic:
     int32_t references              # atomic
-    int32_t number                  # its place in session.topics; this and the next under the session's lock
+    int32_t number                  # its place in session.topics; like the next field, under the session's lock
     int32_t partitions_count
     uint32_t hash
     bint by_id
@@ -38,16 +40,20 @@ cdef struct SessionPartition:
 
 
 # Purpose: one consumer's set of partitions. Threads: any reactor; fields below `mutex` are guarded by it.
-# Lifetime: the cache holds one reference, and so does whoever works with it. Limits: what requests name.
+# Lifetime: the cache holds one reference, and so does every fetch that works with it. A session that is not in the cache
+#   yet needs no lock.
+# Limits: session_set_limits.
 cdef struct FetchSession:
+    Job job                         # first field: frees a large session
     int32_t references              # atomic
     int32_t id
     bint by_id                      # topics by id (v13+), not by name
     int64_t created_ms
     int64_t used_ms                 # atomic: the cache reads it without the lock, `count` likewise
     int32_t count                   # of partitions
+    int32_t epoch                   # atomic: the next request must carry it; SESSION_ENDED
     pthread_mutex_t mutex
-    int32_t epoch                   # the next request must carry it
+    int64_t bytes                   # of all that it allocated; part of the memory of all sessions
     int32_t capacity
     SessionPartition* partitions
     int32_t first                   # order list
@@ -60,23 +66,41 @@ cdef struct FetchSession:
     HashTable topics_table          # places in `topics`
 
 
-# Empty, epoch 1, one reference; NULL without memory.
-cdef FetchSession* session_new(bint by_id, int64_t now_ms) noexcept nogil
+cdef enum:
+    SESSION_ENDED = 0               # an epoch that no incremental request carries
+
+# Limits, while no request is worked on: the partitions of a session, and the memory of all sessions together. A session may
+# use a quarter of that memory.
+cdef void session_set_limits(int32_t partitions_max, int64_t bytes_max) noexcept nogil
+cdef int64_t sessions_bytes() noexcept nogil        # the memory of all sessions
+
+# An empty session with room for `count` partitions, epoch 1, one reference. NULL: beyond a limit, or no memory.
+cdef FetchSession* session_new(bint by_id, int32_t count, int64_t now_ms) noexcept nogil
 cdef void session_release(FetchSession* session) noexcept nogil
 cdef void topic_release(SessionTopic* topic) noexcept nogil
 
-cdef void session_lock(FetchSession* session) noexcept nogil
+# Takes the session's lock unless another request has it. Reactors never wait for it.
+cdef bint session_trylock(FetchSession* session) noexcept nogil
 cdef void session_unlock(FetchSession* session) noexcept nogil
-# All below: with its lock held.
-# The session's topic of that name or id; NULL unknown.
+# All functions below: with the lock held.
+# The session's topic of that name or id; NULL: unknown.
 cdef SessionTopic* session_find_topic(FetchSession* session, TopicKey* key) noexcept nogil
-# The same, made when it is new; NULL without memory. A partition of it must follow.
+# The same, but a new topic is added; NULL: beyond a limit, or no memory. A partition of it must follow.
 cdef SessionTopic* session_topic(FetchSession* session, TopicKey* key) noexcept nogil
-# The entry of a partition, made (at the end of the order, nothing sent yet) when it is new; NULL without memory.
+# The entry of a partition. A new one is added at the end of the order, with nothing sent yet. NULL: beyond a limit, or no
+# memory. The caller then ends the session.
 cdef SessionPartition* session_put(FetchSession* session, SessionTopic* topic, int32_t index) noexcept nogil
-# Removes a partition if it is there. True: the topic had no other, and is gone as well.
+# Removes a partition if the session contains it. True: the topic had no other partition, and was removed as well.
 cdef bint session_forget(FetchSession* session, SessionTopic* topic, int32_t index) noexcept nogil
 cdef void session_move_last(FetchSession* session, int32_t entry) noexcept nogil
+
+
+cdef inline int32_t session_epoch(FetchSession* session) noexcept nogil:
+    return atomic_load_i32(&session.epoch)
+
+
+cdef inline void session_set_epoch(FetchSession* session, int32_t epoch) noexcept nogil:
+    atomic_store_i32(&session.epoch, epoch)
 
 
 cdef inline int32_t session_next_epoch(int32_t epoch) noexcept nogil:

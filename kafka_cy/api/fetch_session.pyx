@@ -1,31 +1,124 @@
-"""What one fetch session (KIP-227) holds: the partitions that a consumer is interested in.
+"""What one fetch session (KIP-227) contains: the partitions that a consumer is interested in.
 
-Partitions stand in a hash table (topic, index) and in a list, which is the order of the response: a partition that was
-sent with data moves to the end, so that no partition starves behind a busy one.
+Partitions are in a hash table (topic, index) and in a list, which is the order of the response. A partition that was sent
+with data moves to the end, so that no partition starves behind a busy one.
 
-Locks: a session's lock, then a shard's of the cache; never two sessions or two shards.
+All memory of a session is counted before it is allocated, in the session and in the sum of all sessions.
+
+Locks: a session's lock, then a shard's of the cache; never two sessions or two shards. Nobody waits for a session's lock.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 
 from kafka_cy.api.topic_key cimport TopicKey, hash_of_topic
-from kafka_cy.base.atomics cimport atomic_store_i32, atomic_sub_i32
+from kafka_cy.base.atomics cimport (
+    atomic_add_i64, atomic_load_relaxed_i64, atomic_store_i32, atomic_sub_i32, atomic_sub_i64,
+)
 from kafka_cy.base.hash cimport hash_of_pair
 from kafka_cy.base.hash_table cimport (
-    hash_table_free, hash_table_insert, hash_table_next, hash_table_remove, hash_table_renumber, hash_table_reserve,
-    hash_table_start,
+    TABLE_SLOTS_MIN, HashSlot, HashTable, hash_table_free, hash_table_insert, hash_table_next, hash_table_remove,
+    hash_table_renumber, hash_table_reserve, hash_table_start,
 )
 from kafka_cy.base.posix cimport (
-    pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
+    pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_trylock, pthread_mutex_unlock,
 )
+from kafka_cy.network.jobs cimport JOB_DECOMPRESS, Job, job_submit
+from kafka_cy.records.compression cimport Codecs
 
 cdef enum:
     NONE = -1
+    MALLOC_BYTES = 16               # what malloc adds to a small allocation
+    FREED_AT_ONCE_BYTES = 262144    # freeing more than this takes too long for a reactor
 
 
-cdef FetchSession* session_new(bint by_id, int64_t now_ms) noexcept nogil:
-    cdef FetchSession* session = <FetchSession*>calloc(1, sizeof(FetchSession))
+# Purpose: the limits, and the memory of all sessions. Threads: `bytes` is atomic; the limits are set while no request is
+# worked on.
+cdef struct SessionMemory:
+    int64_t bytes
+    int64_t bytes_max
+    int32_t partitions_max          # of one session
+
+
+cdef SessionMemory memory
+memory.bytes = 0
+memory.bytes_max = 268435456        # kafkacy.fetch.session.cache.max.bytes
+memory.partitions_max = 100000      # kafkacy.fetch.session.max.partitions
+
+
+cdef void session_set_limits(int32_t partitions_max, int64_t bytes_max) noexcept nogil:
+    memory.partitions_max = partitions_max
+    memory.bytes_max = bytes_max
+
+
+cdef int64_t sessions_bytes() noexcept nogil:
+    return atomic_load_relaxed_i64(&memory.bytes)
+
+
+cdef bint charge(FetchSession* session, int64_t bytes) noexcept nogil:
+    """Counts memory that is about to be allocated. False: that would exceed a limit, and nothing is counted."""
+    if session.bytes + bytes > memory.bytes_max >> 2:
+        return False
+    if atomic_add_i64(&memory.bytes, bytes) > memory.bytes_max:
+        atomic_sub_i64(&memory.bytes, bytes)
+        return False
+    session.bytes += bytes
+    return True
+
+
+cdef void uncharge(FetchSession* session, int64_t bytes) noexcept nogil:
+    session.bytes -= bytes
+    atomic_sub_i64(&memory.bytes, bytes)
+
+
+cdef int64_t table_bytes(const HashTable* table, int64_t count) noexcept nogil:
+    """By how much a table grows when it gets room for `count` items."""
+    cdef int64_t before = <int64_t>table.mask + 1 if table.slots != NULL else 0
+    cdef int64_t slots = before if before else TABLE_SLOTS_MIN
+    while slots < 2 * count:
+        slots *= 2
+    return (slots - before) * <int64_t>sizeof(HashSlot)
+
+
+cdef int reserve_table(FetchSession* session, HashTable* table, int32_t count) noexcept nogil:
+    """Gives a table room for `count` items. 1: beyond a limit, or no memory."""
+    cdef int64_t bytes
+    if table.slots != NULL and <uint32_t>count <= (table.mask + 1) >> 1:
+        return 0
+    bytes = table_bytes(table, count)
+    if not charge(session, bytes):
+        return 1
+    if hash_table_reserve(table, <uint32_t>count) < 0:
+        uncharge(session, bytes)
+        return 1
+    return 0
+
+
+cdef int reserve_partitions(FetchSession* session, int32_t capacity) noexcept nogil:
+    """Gives the array room for `capacity` partitions, which is more than it has. 1: beyond a limit, or no memory."""
+    cdef int64_t bytes = <int64_t>(capacity - session.capacity) * <int64_t>sizeof(SessionPartition)
+    cdef SessionPartition* grown
+    cdef int32_t i
+    if not charge(session, bytes):
+        return 1
+    grown = <SessionPartition*>realloc(session.partitions, <size_t>capacity * sizeof(SessionPartition))
+    if grown == NULL:
+        uncharge(session, bytes)
+        return 1
+    session.partitions = grown
+    for i in range(capacity - 1, session.capacity - 1, -1):
+        grown[i].topic = NULL
+        grown[i].next = session.first_free
+        session.first_free = i
+    session.capacity = capacity
+    return 0
+
+
+cdef FetchSession* session_new(bint by_id, int32_t count, int64_t now_ms) noexcept nogil:
+    cdef FetchSession* session
+    if count > memory.partitions_max:
+        return NULL
+    session = <FetchSession*>calloc(1, sizeof(FetchSession))
     if session == NULL:
         return NULL
     pthread_mutex_init(&session.mutex, NULL)
@@ -37,6 +130,13 @@ cdef FetchSession* session_new(bint by_id, int64_t now_ms) noexcept nogil:
     session.first = NONE
     session.last = NONE
     session.first_free = NONE
+    if (
+        not charge(session, <int64_t>sizeof(FetchSession) + MALLOC_BYTES)
+        or reserve_partitions(session, count)
+        or reserve_table(session, &session.partitions_table, count)
+    ):
+        session_release(session)
+        return NULL
     return session
 
 
@@ -45,10 +145,9 @@ cdef void topic_release(SessionTopic* topic) noexcept nogil:
         free(topic)
 
 
-cdef void session_release(FetchSession* session) noexcept nogil:
+cdef void free_session(FetchSession* session) noexcept nogil:
+    cdef int64_t bytes = session.bytes
     cdef int32_t i
-    if atomic_sub_i32(&session.references, 1) > 0:
-        return
     for i in range(session.topics_count):
         topic_release(session.topics[i])
     free(session.partitions)
@@ -57,10 +156,29 @@ cdef void session_release(FetchSession* session) noexcept nogil:
     hash_table_free(&session.topics_table)
     pthread_mutex_destroy(&session.mutex)
     free(session)
+    atomic_sub_i64(&memory.bytes, bytes)
 
 
-cdef void session_lock(FetchSession* session) noexcept nogil:
-    pthread_mutex_lock(&session.mutex)
+cdef void free_in_job(Job* job, Codecs* codecs) noexcept nogil:
+    """JobRun."""
+    free_session(<FetchSession*>job)
+
+
+cdef void session_release(FetchSession* session) noexcept nogil:
+    if atomic_sub_i32(&session.references, 1) > 0:
+        return
+    if session.bytes <= FREED_AT_ONCE_BYTES:
+        free_session(session)
+        return
+    session.job.kind = JOB_DECOMPRESS   # these threads do not wait for disks
+    session.job.run = free_in_job
+    session.job.done = NULL
+    session.job.bytes = 0
+    job_submit(NULL, &session.job)
+
+
+cdef bint session_trylock(FetchSession* session) noexcept nogil:
+    return pthread_mutex_trylock(&session.mutex) == 0
 
 
 cdef void session_unlock(FetchSession* session) noexcept nogil:
@@ -91,10 +209,18 @@ cdef SessionTopic* session_find_topic(FetchSession* session, TopicKey* key) noex
     return find_topic(session, key, hash_of_topic(key))
 
 
-cdef SessionTopic* topic_new(TopicKey* key, uint32_t hash) noexcept nogil:
+cdef int64_t topic_bytes(int32_t name_size) noexcept nogil:
+    return <int64_t>sizeof(SessionTopic) + name_size + 1 + MALLOC_BYTES
+
+
+cdef SessionTopic* topic_new(FetchSession* session, TopicKey* key, uint32_t hash) noexcept nogil:
     cdef int32_t name_size = 0 if key.by_id else key.name_size
-    cdef SessionTopic* topic = <SessionTopic*>malloc(sizeof(SessionTopic) + <size_t>name_size + 1)
+    cdef SessionTopic* topic
+    if not charge(session, topic_bytes(name_size)):
+        return NULL
+    topic = <SessionTopic*>malloc(sizeof(SessionTopic) + <size_t>name_size + 1)
     if topic == NULL:
+        uncharge(session, topic_bytes(name_size))
         return NULL
     topic.references = 1            # the session's
     topic.partitions_count = 0
@@ -109,23 +235,32 @@ cdef SessionTopic* topic_new(TopicKey* key, uint32_t hash) noexcept nogil:
     return topic
 
 
+cdef int reserve_topic(FetchSession* session) noexcept nogil:
+    """Gives the array of topics room for one more. 1: beyond a limit, or no memory."""
+    cdef int32_t capacity = session.topics_capacity * 2 + 2
+    cdef int64_t bytes = <int64_t>(capacity - session.topics_capacity) * <int64_t>sizeof(SessionTopic*)
+    cdef SessionTopic** grown
+    if session.topics_count < session.topics_capacity:
+        return 0
+    if not charge(session, bytes):
+        return 1
+    grown = <SessionTopic**>realloc(session.topics, <size_t>capacity * sizeof(SessionTopic*))
+    if grown == NULL:
+        uncharge(session, bytes)
+        return 1
+    session.topics = grown
+    session.topics_capacity = capacity
+    return 0
+
+
 cdef SessionTopic* session_topic(FetchSession* session, TopicKey* key) noexcept nogil:
     cdef uint32_t hash = hash_of_topic(key)
     cdef SessionTopic* topic = find_topic(session, key, hash)
-    cdef int32_t capacity
-    cdef SessionTopic** grown
     if topic != NULL:
         return topic
-    if session.topics_count == session.topics_capacity:
-        capacity = session.topics_capacity * 2 + 2
-        grown = <SessionTopic**>realloc(session.topics, <size_t>capacity * sizeof(SessionTopic*))
-        if grown == NULL:
-            return NULL
-        session.topics = grown
-        session.topics_capacity = capacity
-    if hash_table_reserve(&session.topics_table, <uint32_t>session.topics_count + 1) < 0:
+    if reserve_topic(session) or reserve_table(session, &session.topics_table, session.topics_count + 1):
         return NULL
-    topic = topic_new(key, hash)
+    topic = topic_new(session, key, hash)
     if topic == NULL:
         return NULL
     topic.number = session.topics_count
@@ -136,7 +271,7 @@ cdef SessionTopic* session_topic(FetchSession* session, TopicKey* key) noexcept 
 
 
 cdef void remove_topic(FetchSession* session, SessionTopic* topic) noexcept nogil:
-    """The last topic takes its place."""
+    """The last topic moves to its place."""
     cdef SessionTopic* last = session.topics[session.topics_count - 1]
     hash_table_remove(&session.topics_table, topic.hash, topic.number)
     session.topics_count -= 1
@@ -144,13 +279,14 @@ cdef void remove_topic(FetchSession* session, SessionTopic* topic) noexcept nogi
         hash_table_renumber(&session.topics_table, last.hash, last.number, topic.number)
         last.number = topic.number
         session.topics[last.number] = last
+    uncharge(session, topic_bytes(topic.name_size))
     topic_release(topic)
 
 
 # -- the partitions of one session --
 
 cdef int32_t find_entry(FetchSession* session, SessionTopic* topic, int32_t index, uint32_t hash) noexcept nogil:
-    """The entry of a partition; NONE when it is not there."""
+    """The entry of a partition; NONE: the session does not contain it."""
     cdef uint32_t place = hash_table_start(&session.partitions_table, hash)
     cdef int32_t found = hash_table_next(&session.partitions_table, hash, &place)
     while found >= 0:
@@ -161,23 +297,12 @@ cdef int32_t find_entry(FetchSession* session, SessionTopic* topic, int32_t inde
 
 
 cdef int32_t take_entry(FetchSession* session) noexcept nogil:
-    cdef int32_t entry = session.first_free
-    cdef int32_t capacity, i
-    cdef SessionPartition* grown
-    if entry != NONE:
-        session.first_free = session.partitions[entry].next
-        return entry
-    capacity = session.capacity * 2 if session.capacity else 8
-    grown = <SessionPartition*>realloc(session.partitions, <size_t>capacity * sizeof(SessionPartition))
-    if grown == NULL:
+    """A free entry; NONE: beyond a limit, or no memory."""
+    cdef int32_t entry
+    if session.first_free == NONE and reserve_partitions(session, session.capacity + (session.capacity >> 1) + 8):
         return NONE
-    session.partitions = grown
-    for i in range(capacity - 1, session.capacity, -1):
-        grown[i].topic = NULL
-        grown[i].next = session.first_free
-        session.first_free = i
-    entry = session.capacity
-    session.capacity = capacity
+    entry = session.first_free
+    session.first_free = session.partitions[entry].next
     return entry
 
 
@@ -210,7 +335,9 @@ cdef SessionPartition* session_put(FetchSession* session, SessionTopic* topic, i
     cdef SessionPartition* partition
     if entry != NONE:
         return &session.partitions[entry]
-    if hash_table_reserve(&session.partitions_table, <uint32_t>session.count + 1) < 0:
+    if session.count >= memory.partitions_max:
+        return NULL
+    if reserve_table(session, &session.partitions_table, session.count + 1):
         return NULL
     entry = take_entry(session)
     if entry == NONE:

@@ -126,6 +126,7 @@ cdef struct Connection:
     Connection* prev
     int64_t active_ns
     void* parked            # first ParkedState
+    int64_t parked_bytes    # memory that parked requests reserved (parked_reserve)
 
 # Logs a slow request's `slot`, or, if only sending was slow, the `group` it left with; the other is NULL.
 ctypedef void (*slow_hook)(Connection* connection, ResponseSlot* slot, SentGroup* group, int64_t now) noexcept nogil

@@ -10,6 +10,9 @@ from kafka_cy.records.wire cimport Writer
 from kafka_cy.storage.log cimport Segment
 from kafka_cy.storage.partition cimport Partition
 
+cdef enum:
+    PARKED_WATCH_BYTES = 48         # of one watch, with what malloc adds
+
 # -- for hot handlers (on the reactor's thread) --
 cdef void hot_handler_register(int16_t api_key, int16_t version_min, int16_t version_max, HotHandler handler) noexcept nogil
 # Writer with the response header (size placeholder, correlation id, header v0/v1 by api: ApiVersions always v0) written.
@@ -27,6 +30,9 @@ cdef void response_none(Reactor* reactor, Request* request) noexcept nogil     #
 # parked_watch takes its own partition reference; duplicates are harmless. park_start arms the timer.
 cdef int parked_watch(Reactor* reactor, Parked* parked, Partition* partition) noexcept nogil
 cdef int park_start(Reactor* reactor, Parked* parked) noexcept nogil
+# Counts the memory of a request before it parks: its structs, and PARKED_WATCH_BYTES for each watch. False: parked requests
+# hold too much; the handler then responds with what it has and calls park_cancel.
+cdef bint park_reserve(Reactor* reactor, Parked* parked, int64_t bytes) noexcept nogil
 # For a request answered by the re-check between parked_watch and park_start: drops the watches, calls `free`.
 cdef void park_cancel(Reactor* reactor, Parked* parked) noexcept nogil
 # Checks a parked request now; this may free it.

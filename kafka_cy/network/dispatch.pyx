@@ -21,7 +21,7 @@ from kafka_cy.network.counters cimport (
     TIME_TOTAL, ApiCounters, api_counters, count_request,
 )
 from kafka_cy.network.log_events cimport log_events_add
-from kafka_cy.network.parked cimport parked_add_watch, parked_check, parked_end, parked_start
+from kafka_cy.network.parked cimport parked_add_watch, parked_check, parked_end, parked_reserve, parked_start
 from kafka_cy.network.reactor_state cimport (
     ApiRange, NetworkState, ReactorState, connection_fail, connection_log, connection_mark_dirty,
 )
@@ -391,6 +391,10 @@ cdef void response_none(Reactor* reactor, Request* request) noexcept nogil:
 
 cdef int parked_watch(Reactor* reactor, Parked* parked, Partition* partition) noexcept nogil:
     return parked_add_watch(<ReactorState*>reactor.private_state, parked, partition)
+
+
+cdef bint park_reserve(Reactor* reactor, Parked* parked, int64_t bytes) noexcept nogil:
+    return parked_reserve(<ReactorState*>reactor.private_state, parked, bytes)
 
 
 cdef int park_start(Reactor* reactor, Parked* parked) noexcept nogil:

@@ -26,8 +26,12 @@ cdef struct ParkedState:
     ParkedState* check_next
     bint check_queued
     bint started
+    int64_t bytes           # reserved from the request budget
 
 cdef int parked_add_watch(ReactorState* reactor, Parked* parked, Partition* partition) noexcept nogil
+# Counts the memory that the parked request needs, once. False: it may not wait, because parked requests hold too much.
+# It ends with parked_end all the same.
+cdef bint parked_reserve(ReactorState* reactor, Parked* parked, int64_t bytes) noexcept nogil
 cdef int parked_start(ReactorState* reactor, Parked* parked) noexcept nogil
 cdef void parked_end(ReactorState* reactor, Parked* parked) noexcept nogil          # unlink everything, free it
 cdef void parked_check(ReactorState* reactor, Parked* parked, bint expired) noexcept nogil

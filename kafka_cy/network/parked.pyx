@@ -1,4 +1,4 @@
-"""Parked requests without a purgatory: each belongs to one reactor, so it is answered exactly once without locks.
+"""Parked requests without a purgatory: each belongs to one reactor, which responds exactly once, without locks.
 
 A watch is in `Partition.parked[reactor]`, a list that only this reactor touches. A thread that advances a partition takes
 its waiters mask and posts the partition to those reactors. Each reactor sets its bit again *before* it checks, so an
@@ -11,11 +11,13 @@ from kafka_cy.base.atomics cimport atomic_cas_i64, atomic_load_pointer, atomic_o
 from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.request cimport Parked
 from kafka_cy.network.reactor_state cimport ReactorState
+from kafka_cy.network.request_memory cimport KEPT_FREE_BYTES, memory_park, memory_unpark, parked_crowded
 from kafka_cy.network.timer_wheel cimport Timer, timer_cancel, timer_set, wheel_expire
 from kafka_cy.storage.partition cimport REACTORS_MAX, Partition, partition_acquire, partition_release
 
 cdef enum:
-    RECHECK_NS = 10000000   # a request that was due but not answered is checked again
+    RECHECK_NS = 10000000           # when a request that was due but not answered is checked again
+    CROWDED_WAIT_NS = 1000000000    # the longest wait of a request that needs the budget while much of it is used
 
 
 cdef ParkedState* state_of(Parked* parked) noexcept nogil:
@@ -76,6 +78,20 @@ cdef int parked_add_watch(ReactorState* reactor, Parked* parked, Partition* part
     return 0
 
 
+cdef bint parked_reserve(ReactorState* reactor, Parked* parked, int64_t bytes) noexcept nogil:
+    cdef ParkedState* state = state_of(parked)
+    cdef Connection* connection = parked.request.connection
+    cdef int64_t deadline_ns
+    if state == NULL or not memory_park(reactor, connection, bytes):
+        return False
+    state.bytes = bytes
+    # Requests with long waits must not keep the budget from all others.
+    if connection.parked_bytes > KEPT_FREE_BYTES and parked_crowded(reactor):
+        deadline_ns = reactor.shared.now_ns + CROWDED_WAIT_NS
+        parked.deadline_ns = min(parked.deadline_ns, deadline_ns)
+    return True
+
+
 cdef int parked_start(ReactorState* reactor, Parked* parked) noexcept nogil:
     cdef ParkedState* state = state_of(parked)
     if state == NULL:
@@ -117,6 +133,8 @@ cdef void parked_end(ReactorState* reactor, Parked* parked) noexcept nogil:
             counter_add(&reactor.counters.parked, -1)
             counter_add(&parked.request.api.parked, -1)
         unwatch(reactor, state)
+        if state.bytes:
+            memory_unpark(reactor, parked.request.connection, state.bytes)
         if state.prev != NULL:
             state.prev.next = state.next
         else:

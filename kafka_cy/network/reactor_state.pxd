@@ -53,6 +53,7 @@ cdef struct NetworkState:
     int64_t control_request_bytes_max   # max body size of a request for the control plane
     int64_t queued_requests_max         # max waiting in a control queue
     int64_t queued_request_bytes        # (a)
+    int64_t parked_bytes                # (a) the part of queued_request_bytes that parked requests hold
     int64_t queued_response_bytes       # (a) not accepted by sockets yet
     int64_t connections                 # (a)
     int64_t connection_id_next          # (a)

@@ -1,7 +1,9 @@
-"""Memory that connections may make the broker hold: requests being received, and responses not read.
+"""Memory that connections may make the broker hold: requests being received, requests that wait, and responses not read.
 
 Limits: queued_request_bytes_max plus one frame for requests, queued_response_bytes_max plus one response for responses.
-A request of up to KEPT_FREE_BYTES needs no budget, so a modest client is served no matter how much the others hold.
+Parked requests may use half of the request budget.
+A request of up to KEPT_FREE_BYTES needs no budget, so a modest client is served no matter how much the others hold. The
+same applies to what a connection has parked.
 """
 from libc.stdint cimport int64_t
 
@@ -10,7 +12,7 @@ from kafka_cy.network.reactor_state cimport ReactorState
 
 cdef enum:
     RESPONSES_SMALL_BYTES = 65536   # a connection whose responses hold less is not limited
-    KEPT_FREE_BYTES = 4096          # bytes kept per connection that are not counted
+    KEPT_FREE_BYTES = 4096          # bytes kept per connection that are not counted; as many again of parked requests
     STALLED_CHECK_NS = 1000000000   # how often stalled connections are searched for while memory is held
 
 # Raises the connection's reservation to `size` if the budget allows it; False: it must wait.
@@ -26,7 +28,13 @@ cdef void memory_wait(ReactorState* reactor, Connection* connection) noexcept no
 cdef void memory_unlink(ReactorState* reactor, Connection* connection) noexcept nogil
 # Marks some of the waiting connections as dirty, the longest waiting first.
 cdef void memory_retry(ReactorState* reactor) noexcept nogil
-# Whether any memory is held; then `close_stalled` is due once a second.
+# Reserves memory for a parked request. False: the parked requests' share of the budget is used up, and nothing changed.
+cdef bint memory_park(ReactorState* reactor, Connection* connection, int64_t size) noexcept nogil
+# The reverse of a successful memory_park.
+cdef void memory_unpark(ReactorState* reactor, Connection* connection, int64_t size) noexcept nogil
+# Whether parked requests use more than half of their share.
+cdef bint parked_crowded(ReactorState* reactor) noexcept nogil
+# Whether connections hold memory by not sending or not reading; then `close_stalled` is due once a second.
 cdef bint memory_held(ReactorState* reactor) noexcept nogil
 # While a budget is exhausted: closes connections that hold memory and neither send nor read.
 cdef void close_stalled(ReactorState* reactor) noexcept nogil

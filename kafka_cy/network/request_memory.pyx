@@ -1,7 +1,7 @@
 """Budgets for request and response memory; see request_memory.pxd.
 
-All functions run on the connection's reactor, without the GIL, and take no locks. The two sums are atomics shared by
-all reactors.
+All functions run on the connection's reactor, without the GIL, and take no locks. The sums are atomics shared by all
+reactors.
 
 As in Kafka's memory pool, a frame is admitted while any of the budget is left, so that a large frame is never starved.
 Frames above LARGE_REQUEST_BYTES may use only three quarters of the budget, so they cannot block smaller ones. A client
@@ -59,6 +59,37 @@ cdef size_t memory_receive_bytes(ReactorState* reactor, size_t wanted) noexcept 
     return wanted if wanted < SHORT_RECEIVE_BYTES else SHORT_RECEIVE_BYTES
 
 
+# -- parked requests --
+
+cdef inline int64_t counted(int64_t parked_bytes) noexcept nogil:
+    """The part of a connection's parked bytes that is taken from the budget."""
+    return parked_bytes - KEPT_FREE_BYTES if parked_bytes > KEPT_FREE_BYTES else 0
+
+
+cdef bint memory_park(ReactorState* reactor, Connection* connection, int64_t size) noexcept nogil:
+    cdef NetworkState* network = reactor.network
+    cdef int64_t more = counted(connection.parked_bytes + size) - counted(connection.parked_bytes)
+    if more > 0:
+        if atomic_add_i64(&network.parked_bytes, more) > network.queued_request_bytes_max >> 1:
+            atomic_sub_i64(&network.parked_bytes, more)
+            return False
+        atomic_add_i64(&network.queued_request_bytes, more)
+    connection.parked_bytes += size
+    return True
+
+
+cdef void memory_unpark(ReactorState* reactor, Connection* connection, int64_t size) noexcept nogil:
+    cdef int64_t less = counted(connection.parked_bytes) - counted(connection.parked_bytes - size)
+    connection.parked_bytes -= size
+    if less > 0:
+        atomic_sub_i64(&reactor.network.queued_request_bytes, less)
+        atomic_sub_i64(&reactor.network.parked_bytes, less)
+
+
+cdef bint parked_crowded(ReactorState* reactor) noexcept nogil:
+    return atomic_load_relaxed_i64(&reactor.network.parked_bytes) > reactor.network.queued_request_bytes_max >> 2
+
+
 # -- waiting connections --
 
 cdef void memory_wait(ReactorState* reactor, Connection* connection) noexcept nogil:
@@ -107,8 +138,9 @@ cdef void memory_retry(ReactorState* reactor) noexcept nogil:
 
 cdef bint memory_held(ReactorState* reactor) noexcept nogil:
     cdef NetworkState* network = reactor.network
+    cdef int64_t requests = atomic_load_relaxed_i64(&network.queued_request_bytes)
     return (
-        atomic_load_relaxed_i64(&network.queued_request_bytes) > 0
+        requests > atomic_load_relaxed_i64(&network.parked_bytes)
         or atomic_load_relaxed_i64(&network.queued_response_bytes) > 0
     )
 

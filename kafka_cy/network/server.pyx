@@ -494,6 +494,7 @@ cdef class Server:
             sums["paused"] += atomic_load_relaxed_i64(&each.paused)
         sums["requests"] = requests
         sums["queued_request_bytes"] = atomic_load_relaxed_i64(&self.network.queued_request_bytes)
+        sums["parked_bytes"] = atomic_load_relaxed_i64(&self.network.parked_bytes)
         sums["queued_response_bytes"] = atomic_load_relaxed_i64(&self.network.queued_response_bytes)
         sums["reactor_connections"] = [
             atomic_load_relaxed_i64(&(<ReactorState*>self.network.reactors[i]).connections)

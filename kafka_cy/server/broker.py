@@ -258,6 +258,10 @@ class KafkaServer:
         fetch.set_max_bytes(int(self.config["fetch.max.bytes"]))
         slots = int(self.config["max.incremental.fetch.session.cache.slots"])
         fetch_session_cache.set_slots(min(slots, FETCH_SESSIONS_MAX))
+        fetch_session_cache.set_limits(
+            partitions_max=int(self.config["kafkacy.fetch.session.max.partitions"]),
+            bytes_max=int(self.config["kafkacy.fetch.session.cache.max.bytes"]),
+        )
         api_versions.set_table([(row.api_key, row.version_min, row.version_max) for row in advertised()])
         self.server.set_api_versions([tuple(row) for row in advertised()])
         self.server.set_slow_request_threshold_ms(int(self.config["kafkacy.slow.request.log.threshold.ms"]))

@@ -461,7 +461,15 @@ class BrokerCollector:
     def _ours(self) -> Iterable[Metric]:
         counters = self._view.server.counters()
         yield gauge(
-            "kafkacy_queued_response_bytes", "Memory of answers not taken yet", counters["queued_response_bytes"]
+            "kafkacy_queued_response_bytes", "Memory of responses not taken yet", counters["queued_response_bytes"]
+        )
+        yield gauge(
+            "kafkacy_parked_request_bytes", "Memory of requests that wait for data or a time-out", counters["parked_bytes"]
+        )
+        sessions = self._view.fetch_sessions()
+        yield gauge("kafkacy_fetch_session_bytes", "Memory of fetch sessions", sessions["bytes"])
+        yield counter(
+            "kafkacy_fetch_sessions_refused", "Fetch sessions refused or closed because a limit was reached", sessions["refused"]
         )
         for name, key, text in (
             ("connections_accepted", "accepted", "Client connections accepted"),

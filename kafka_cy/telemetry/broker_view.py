@@ -43,7 +43,7 @@ class BrokerView(Protocol):
         """(groups by state, committed offsets, members) of this coordinator."""
 
     def fetch_sessions(self) -> Mapping[str, int]:
-        """sessions, partitions, evictions."""
+        """sessions, partitions, evictions, refused, bytes."""
 
     def client_families(self) -> list[Any]:
         """Metrics that clients pushed (KIP-714), as `exposition.Family` objects."""

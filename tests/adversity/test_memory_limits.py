@@ -18,6 +18,7 @@ from tests.waiting import wait_until
 from .wire import (
     API_VERSIONS,
     CREATE_TOPICS,
+    FETCH,
     METADATA,
     Connection,
     await_coordinator,
@@ -33,14 +34,17 @@ MIB = 1 << 20
 REQUEST_BYTES = 64 * MIB  # kafkacy.queued.max.request.bytes
 RESPONSE_BYTES = 32 * MIB  # kafkacy.queued.max.response.bytes
 FRAME_BYTES = 32 * MIB  # socket.request.max.bytes
+SESSION_BYTES = 48 * MIB  # kafkacy.fetch.session.cache.max.bytes
 DECODED_BYTES = 160 * MIB  # the maximum size of one request as Python objects
 CONFIG: dict[str, object] = {
     "kafkacy.queued.max.request.bytes": REQUEST_BYTES,
     "kafkacy.queued.max.response.bytes": RESPONSE_BYTES,
+    "kafkacy.fetch.session.cache.max.bytes": SESSION_BYTES,
     "socket.request.max.bytes": FRAME_BYTES,
 }
 TOPIC = "quiet"
 DESCRIBE_GROUPS, DESCRIBE_CONFIGS, DELETE_GROUPS = 15, 32, 42
+FETCH_SESSION_ID_NOT_FOUND = 70
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +220,50 @@ def test_one_control_request_of_a_connection_at_once(broker: Broker) -> None:
     with Watch(broker, RESPONSE_BYTES + 48 * MIB), connections(broker, 8) as clients:
         push(clients, request * 500, 6)
         quiet_client_is_answered(broker)
+
+
+def fetch_v7(session: tuple[int, int], topic: str, partitions: range, max_wait_ms: int = 0) -> bytes:
+    """Fetch of the end of partitions, in which nothing was written."""
+    body = struct.pack(">iiiibii", -1, max_wait_ms, 1, 50 * MIB, 0, *session) + struct.pack(">i", 1) + string(topic)
+    body += struct.pack(">i", len(partitions))
+    return body + b"".join(struct.pack(">iqqi", index, 0, -1, MIB) for index in partitions) + struct.pack(">i", 0)
+
+
+def test_fetch_sessions_with_many_partitions(broker: Broker) -> None:
+    """Each connection asks for a session of 100,000 partitions, the most that one may have."""
+    full = fetch_v7((0, 0), "nowhere", range(100_000))
+    created = []
+    # Beside the sessions: what a reactor needs for one such request and its response.
+    with Watch(broker, SESSION_BYTES + 3 * FRAME_BYTES):
+        for _ in range(40):
+            client = Connection(broker.port)
+            error, session = struct.unpack_from(">hi", client.ask(FETCH, 7, full), 4)
+            assert error == 0
+            created.append((client, session))
+        quiet_client_is_answered(broker)
+    kept = [(client, session) for client, session in created if session]
+    assert 2 <= len(kept) < 10
+    client, session = kept[0]
+    more = fetch_v7((session, 1), "elsewhere", range(1))
+    assert struct.unpack_from(">hi", client.ask(FETCH, 7, more), 4) == (FETCH_SESSION_ID_NOT_FOUND, 0)
+    assert struct.unpack_from(">hi", client.ask(FETCH, 7, fetch_v7((0, 0), TOPIC, range(1))), 4)[1] > 0
+    for client, session in kept[1:]:
+        client.ask(FETCH, 7, fetch_v7((session, -1), TOPIC, range(1)))
+    for client, _ in created:
+        client.close()
+
+
+def test_fetches_that_wait(broker: Broker) -> None:
+    """Fetches of many partitions wait for ever, as many at once as a connection may have."""
+    count = 500
+    ready_topic(broker.port, "waited", partitions=count)
+    waiting = frame(FETCH, 7, fetch_v7((0, -1), "waited", range(count), max_wait_ms=2**31 - 1))
+    with Watch(broker, REQUEST_BYTES // 2 + 32 * MIB), connections(broker, 30) as clients:
+        push(clients, waiting * 64, 8)
+        quiet_client_is_answered(broker)
+        other = Connection(broker.port)
+        other.ask(FETCH, 7, fetch_v7((0, -1), "waited", range(count), max_wait_ms=2**31 - 1))
+    produce(other, "waited", 0, batch())
 
 
 def test_queued_requests_are_limited_in_number(tmp_path: Path) -> None:

@@ -88,10 +88,10 @@ class Connection:
 class HotServer:
     """A harness with one reactor by default, so that parked requests and appends share it."""
 
-    def __init__(self, folder: Path, reactors: int = 2) -> None:
+    def __init__(self, folder: Path, reactors: int = 2, queued_request_bytes_max: int = 1 << 30) -> None:
         self.folder = folder
         self.server = Server(
-            reactors, request_max_bytes=100 << 20, queued_request_bytes_max=1 << 30,
+            reactors, request_max_bytes=100 << 20, queued_request_bytes_max=queued_request_bytes_max,
             queued_response_bytes_max=1 << 30, connections_max=1000, connections_per_ip_max=1000,
             idle_timeout_ms=600000, in_flight_max=1000,
         )

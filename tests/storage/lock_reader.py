@@ -13,7 +13,8 @@ from pathlib import Path
 DEFINITION = re.compile(r"( *)(cdef|cpdef|def) [^=]*?\b(\w+)\(")
 INCLUDE = re.compile(r'^include "(.+)"', re.MULTILINE)
 CIMPORT = re.compile(r"^from kafka_cy\.([\w.]+) cimport (\([^)]*\)|.*)$", re.MULTILINE)
-LOCK = re.compile(r"pthread_mutex_(lock|unlock)\(&([\w.\[\]]+)\)")
+# A trylock counts as a lock: what follows in the text may have it.
+LOCK = re.compile(r"pthread_mutex_(?:try)?(lock|unlock)\(&([\w.\[\]]+)\)")
 CALL = re.compile(r"(?<![\w.])([a-zA-Z_]\w*)\(")
 LEAVES = re.compile(r"\s*(return|raise|continue|break)\b")  # the rest of the block is unreachable
 

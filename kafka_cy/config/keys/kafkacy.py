@@ -17,6 +17,14 @@ KEYS: Final[tuple[Entry, ...]] = (
      "Maximum number of array elements in such a request, all arrays together (topics, partitions, group ids). A longer "
      "request closes its connection. Apache Kafka has no such limit. An element of one byte needs some hundred bytes of "
      "memory."),
+    ("kafkacy.fetch.session.cache.max.bytes", "LONG", "268435456", "read-only", ("at_least", 1048576), "MEDIUM", "server",
+     "Memory limit for all fetch sessions together. One session may use a quarter of it. A partition takes some 100 bytes, "
+     "a topic some 100 bytes and its name. A session that does not fit is not created, or ends when it grows: its client "
+     "goes on with full fetch requests, as when max.incremental.fetch.session.cache.slots is used up. Apache Kafka has no "
+     "such limit."),
+    ("kafkacy.fetch.session.max.partitions", "INT", "100000", "read-only", ("at_least", 1), "MEDIUM", "server",
+     "Maximum number of partitions in one fetch session. A larger session is not created, or ends when it grows: its client "
+     "goes on with full fetch requests. Apache Kafka has no such limit."),
     ("kafkacy.lag.listen", "STRING", "127.0.0.1:9308", "read-only", None, "HIGH", "server",
      "Address of the consumer lag page, as host:port. Empty: no page. Port 0: any free port."),
     ("kafkacy.lag.names", "LIST", "kafka_exporter,grafana,kafka-lag-exporter,kminion", "read-only",
