@@ -136,6 +136,7 @@ def test_one_read_for_each_connection(hot_server: HotServer, connection: Connect
     other = hot_server.connect()
     send(other, request(hot_server, {("t", 0): 0}))
     wait_until(lambda: jobs.waiting_jobs() == 2, "each connection has a job")
+    wait_until(lambda: hot_server.server.counters()["parked"] >= 2, "both fetches wait")     # a moment after the job is there
     assert hot_server.server.counters()["parked"] == 2, "later requests are not handled yet"
     jobs.resume_jobs()
     for each in [connection] * frames + [other]:
