@@ -12,9 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import apache_kafka
 import conformance_report as report
 import kafka_test_harness as harness
+import reference_broker
 
 
 def main() -> int:
@@ -55,9 +55,9 @@ def run(tests: Sequence[str], broker: str, options: argparse.Namespace) -> list[
 def run_apache_kafka(options: argparse.Namespace) -> int:
     pattern, groups = re.compile(options.tests), harness.read_classes()
     wanted = [name for name, group in groups.items() if pattern.search(f"{group} {name}")]
-    verdicts = run(wanted, apache_kafka.command(), options)
+    verdicts = run(wanted, reference_broker.command(), options)
     if options.save:
-        apache_kafka.save_verdicts(groups, verdicts)
+        reference_broker.save_verdicts(groups, verdicts)
         report.write_page()
     return 0
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import conformance_report as report
 import kafka_test_harness as harness
 import pytest
+import reference_broker
 
 HERE = Path(__file__).parent
 
@@ -58,3 +59,26 @@ def test_every_test_that_does_not_pass_has_a_reason() -> None:
     binding = [expectation.result.name for expectation in harness.read_baseline() if expectation.binding]
     failing = [name for name in binding if name in results and results[name].verdict != "PASSED"]
     assert [name for name in failing if not any(reason.pattern.search(name) for reason in reasons)] == []
+
+
+def test_a_test_that_apache_kafka_passes_in_some_runs_is_flaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "BASELINE", tmp_path / "baseline.tsv")
+    harness.BASELINE.write_text("")
+    groups = {"a.ATest": "consumer", "b.BTest": "admin"}
+    steady = harness.Verdict("b.BTest#testB[]", "PASSED", "", 1.0, "3 brokers as 1")
+    passed = harness.Verdict("a.ATest#testA[]", "PASSED", "", 2.0, "")
+    failed = passed._replace(verdict="FAILED", reason="too late")
+    for run in ([steady, passed], [steady, failed], [steady, passed]):
+        reference_broker.save_verdicts(groups, run)
+    first, second = harness.read_baseline()
+    assert (first.group, first.result.verdict, first.result.reason) == (
+        "consumer",
+        "FLAKY",
+        "passes in some runs: too late",
+    )
+    assert second == harness.Expectation("admin", steady)
+
+
+def test_a_failure_s_message_is_the_same_in_every_run() -> None:
+    text = "IllegalStateException: the broker on localhost:41297 keeps /tmp/conformance-x1/tmp/itest, topic FeT3mJ0xQ2KzL9bWq8sVnA"
+    assert report._steady(text) == "IllegalStateException: the broker on localhost:N keeps FOLDER topic ID"

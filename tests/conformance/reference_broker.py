@@ -69,7 +69,9 @@ def save_verdicts(groups: dict[str, str], verdicts: Iterable[harness.Verdict]) -
     stored = {expectation.result.name: expectation for expectation in harness.read_baseline()}
     for new in verdicts:
         old = stored[new.name].result if new.name in stored else new
-        if {old.verdict, new.verdict} in ({"PASSED", "FAILED"}, {"FLAKY", "PASSED"}, {"FLAKY", "FAILED"}):
+        if old.verdict == "FLAKY":
+            new = old
+        elif {old.verdict, new.verdict} == {"PASSED", "FAILED"}:
             new = new._replace(verdict="FLAKY", reason=f"passes in some runs: {old.reason or new.reason}")
         stored[new.name] = harness.Expectation(groups[new.class_name], new)
     order = {name: index for index, name in enumerate(groups)}
