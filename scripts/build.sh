@@ -34,7 +34,7 @@ stamp=$venv/.installed${extra:+-$extra}
 if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
     echo "installing kafka-cy in $venv"
     # The build tools are installed in the environment, so that a later build of one changed file needs no download.
-    "$venv/bin/python" -m pip install -q --disable-pip-version-check --upgrade 'setuptools>=68' wheel 'cython==3.3.1'
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check --upgrade 'setuptools>=77' wheel 'cython==3.3.1'
     KAFKA_CY_PACKAGES=${KAFKA_CY_PACKAGES:-} "$venv/bin/python" -m pip install -q --disable-pip-version-check \
         --no-build-isolation --config-settings editable_mode=compat -e ".${extra:+[$extra]}"
     touch "$stamp"
