@@ -5,8 +5,8 @@ v1: errors stand at each partition. v2-7: at the top level. v2: null topics = al
 with its own error. v9 (KIP-848): member id and epoch, which a classic group ignores. v10: topic ids,
 UNKNOWN_TOPIC_ID. An unknown group, or a partition without a committed offset: offset -1 and no error.
 
-A group that is named twice gets INVALID_REQUEST the second time (Kafka repeats its offsets): a small request for all
-offsets of one group over and over would make a response of any size.
+A group that occurs twice gets INVALID_REQUEST the second time (Kafka repeats its offsets). Otherwise a small request that
+repeats one group could cause a response of any size.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from kafka_cy.coordinator.records import CommittedOffset
 from kafka_cy.protocol.errors import ErrorCode
 
 FEW_GROUPS = 32
-FEW_PARTITIONS = 500  # of a response that is built at once; a longer one is built on another thread
+FEW_PARTITIONS = 500  # limit for a response that is built at once; a longer one is built on another thread
 Offsets = dict[int, CommittedOffset] | list[tuple[int, CommittedOffset | None]]
 
 
 class FoundTopic(NamedTuple):
-    """One topic of the response: what it is named by, and a copy of its offsets at one moment."""
+    """One topic of the response: its name or id, and a copy of its offsets at one moment."""
 
     named: dict[str, Any]
     offsets: Offsets
-    of_topic: uuid.UUID | None = None  # offsets of another topic id do not count
+    of_topic: uuid.UUID | None = None  # offsets of another topic id are ignored
     is_unknown: bool = False
 
 
 @handler(api_key=9)
 def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
-    """Look the offsets up; nothing is written, and only what is stored is shown."""
+    """Look up the offsets. Nothing is written, and only stored offsets are returned."""
     body, version = request.body, request.api_version
     wanted = body.groups if version >= 8 else [body]
     first = {group.group_id: place for place, group in reversed(list(enumerate(wanted)))}
@@ -51,7 +51,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
         groups = []
         for each, (error, found) in zip(wanted, results, strict=True):
             if not error and found is None:
-                error = ErrorCode.INVALID_REQUEST  # a group that is named again
+                error = ErrorCode.INVALID_REQUEST  # a repeated group
             groups.append({"group_id": each.group_id, "topics": _topics(found or []), "error_code": int(error)})
         return {"throttle_time": 0, "groups": groups} if version >= 8 else _single(groups[0], body, version)
 
@@ -79,14 +79,14 @@ def _is_short(context: ApiContext, wanted: Sequence[Any]) -> bool:
 
 
 def _single(group: dict[str, Any], body: Any, version: int) -> dict[str, Any]:
-    """The response before v8, which is about one group."""
+    """The response before v8, which has one group."""
     error, topics = group["error_code"], group["topics"]
     if error and version < 2:
         topics = [_failed_topic(topic.name, topic.partition_indexes, error) for topic in body.topics]
     return {"throttle_time": 0, "topics": topics, "error_code": error}
 
 
-# -- what is looked up on the coordinator's thread --
+# -- lookup on the coordinator's thread --
 
 
 def _found(context: ApiContext, wanted: Any, group: Group | None, version: int) -> list[FoundTopic]:
@@ -95,7 +95,7 @@ def _found(context: ApiContext, wanted: Any, group: Group | None, version: int) 
     if version < 10:
         return [_by_name(group, topic.name, topic.partition_indexes) for topic in wanted.topics]
     found = [_by_id(context, group, topic.topic_id, topic.partition_indexes) for topic in wanted.topics]
-    # Kafka puts the topics that it does not know behind the others, except those without a partition.
+    # Kafka puts unknown topics after the others, except those without a partition.
     return [each for each in found if not _is_unknown(each)] + [*filter(_is_unknown, found)]
 
 
@@ -142,7 +142,7 @@ def _partitions(topic: FoundTopic) -> list[dict[str, Any]]:
 
 
 def _if_of_topic(committed: CommittedOffset | None, topic_id: uuid.UUID | None) -> CommittedOffset | None:
-    """The offset, unless it belongs to an earlier topic of the same name."""
+    """The offset, unless it belongs to an earlier topic with the same name."""
     if committed is None or topic_id is None or committed.topic_id in (None, topic_id):
         return committed
     return None

@@ -9,7 +9,7 @@ from kafka_cy.network.dispatch cimport (
 cdef inline void parked_init(
     Parked* parked, Request* request, int64_t deadline_ns, ParkedCheck check, ParkedFree free
 ) noexcept nogil:
-    """The request goes along, without what it borrows of the connection's input."""
+    """Keep the request, without the parts that it borrows from the connection's input."""
     parked.request = request[0]
     parked.request.body = NULL
     parked.request.body_size = 0
@@ -21,7 +21,7 @@ cdef inline void parked_init(
 
 
 cdef inline int park(Reactor* reactor, Request* request, Parked* parked, bint watched, bint expired) noexcept nogil:
-    """The handler's result. `watched`: all watches stand; what they would tell may have happened before, so it looks again."""
+    """The handler's result. `watched`: all watches are set. Their events may have happened before, so it checks again."""
     if watched and parked.check(reactor, parked, expired):
         park_cancel(reactor, parked)
         return HANDLED

@@ -1,4 +1,4 @@
-"""One Produce while it is worked on or waits; behaviour in produce.pyx, produce_waiting.pyx and produce_job.pyx."""
+"""The state of a Produce while it is processed or waits; code in produce.pyx, produce_waiting.pyx and produce_job.pyx."""
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
 from kafka_cy.api.leader_hints cimport Leaders
@@ -12,7 +12,7 @@ from kafka_cy.storage.log cimport AppendResult
 from kafka_cy.storage.partition cimport Partition
 
 cdef enum:
-    TOPIC_NOT_BEGUN = -2            # Produce.partition_at: nothing of the topic is written yet
+    TOPIC_NOT_BEGUN = -2            # Produce.partition_at: no part of the topic is written yet
 
 cdef struct SuspendedProduce
 
@@ -21,13 +21,13 @@ ctypedef void (*ProduceResume)(Reactor* reactor, Request* request, SuspendedProd
 # A partition whose response waits. Holds a partition reference while parked.
 cdef struct Awaited:
     Partition* partition
-    int64_t required_offset         # what the high watermark and/or the flushed offset must reach
-    int32_t leader_epoch            # that the batch was appended with
-    size_t error_at                 # where its error code stands in the response
+    int64_t required_offset         # offset that the high watermark and/or the flushed offset must reach
+    int32_t leader_epoch            # leader epoch with which the batch was appended
+    size_t error_at                 # position of its error code in the response
     bint high_watermark             # acks=all
     bint flush
     bint done
-    int16_t error                   # what it answers
+    int16_t error                   # its error code in the response
 
 # Purpose: a Produce that waits for replication or fsync. Owner: the reactor of its connection.
 cdef struct ParkedProduce:
@@ -36,7 +36,7 @@ cdef struct ParkedProduce:
     int32_t count
     Awaited* awaited
 
-# What a job did with a batch. Owner: a ProduceJob.
+# The result of a job for a batch. Owner: a ProduceJob.
 cdef struct ValidatedBatch:
     int error                       # BatchError
     ValidBatch valid
@@ -44,7 +44,7 @@ cdef struct ValidatedBatch:
     int append_error                # StorageError
     AppendResult result
 
-# One request while it is worked on. Owner: one handler call, on its stack; or a SuspendedProduce.
+# One request while it is processed. Owner: one handler call, on its stack; or a SuspendedProduce.
 cdef struct Produce:
     int16_t version
     bint flexible
@@ -53,36 +53,36 @@ cdef struct Produce:
     bint internal_allowed
     int32_t partitions_count
     int16_t error                   # first error of a partition (acks=0 closes on it)
-    int32_t topic_at                # where it goes on, in NamedPartitions
+    int32_t topic_at                # where it continues, in NamedPartitions
     int32_t partition_at
-    int64_t budget                  # of this turn of the reactor, see produce_job.pyx
-    ValidatedBatch* validated       # the next partition's batch, by a job; NULL: it is validated here
-    ProduceRules job_rules          # with a batch that needs a job
+    int64_t budget                  # limit for this turn of the reactor, see produce_job.pyx
+    ValidatedBatch* validated       # the next partition's batch, validated by a job; NULL: it is validated here
+    ProduceRules job_rules          # rules for a batch that needs a job
     Partition* job_appends_to       # the job appends it as well; NULL: the reactor does
     Leaders leaders
     ParkedProduce* waiting          # NULL until a partition has to wait
     ResponseSlot* slot
 
 # Purpose: one batch's validation, on a slow disk its append too, on a job thread. Owner: see Job; then its SuspendedProduce.
-# Lifetime: one job after the other uses it, until the request is answered or, when its connection closed, the job ended.
-# Limits: one for each connection. The body counts as queued request bytes; what a batch unpacks to is bounded by its topic.
+# Lifetime: one job after the other uses it, until the request is answered or, if its connection closes, the job ends.
+# Limits: one per connection. The body counts as queued request bytes; the topic bounds the decompressed size of a batch.
 cdef struct ProduceJob:
     Job job                         # first field
-    SuspendedProduce* owner         # NULL: the connection closed
+    SuspendedProduce* owner         # NULL: the connection has closed
     bint running
-    uint8_t* body                   # a copy of the request's
+    uint8_t* body                   # a copy of the request body
     size_t body_size
     uint8_t* records                # in `body`
     int32_t size
     int64_t now_ms
     int16_t version
     ProduceRules rules
-    Partition* partition            # to append to, one reference while it runs; NULL: it only validates
+    Partition* partition            # partition for the append, one reference while it runs; NULL: it only validates
     bint all_replicas               # acks=all
     Writer scratch
     ValidatedBatch validated
 
-# Purpose: a Produce whose next batch is with a job. Its connection is held: no later request overtakes it.
+# Purpose: a Produce whose next batch a job is processing. Its connection is held, so no later request overtakes it.
 # Owner: the reactor of its connection.
 cdef struct SuspendedProduce:
     Parked parked                   # first field

@@ -55,7 +55,7 @@ from kafka_cy.storage.partition cimport (
 cdef enum:
     API_KEY = 0
     VERSION_APPENDED_MIN = 3        # older versions carry older message formats
-    RECORD_MESSAGES_MAX = 1000      # refused records further back are named without a message
+    RECORD_MESSAGES_MAX = 1000      # further refused records are listed without a message
 
 cdef const char* ADMIN_CLIENT_ID = "__admin_client"     # the only client that may write to internal topics
 
@@ -70,8 +70,8 @@ cdef struct PartitionResponse:
     int32_t record_errors_count
     const char* message             # NULL none; static
     bint waits                      # its error code is not known yet
-    bint needs_job                  # nothing of it is answered before a job has validated its batch
-    bint unseen                     # refused before it is a request to this partition: BrokerTopicMetrics leave it out
+    bint needs_job                  # it gets no response before a job has validated its batch
+    bint unseen                     # refused before it reaches the partition: BrokerTopicMetrics do not count it
 
 
 cdef inline int read_partition(Reader* r, bint flexible, int32_t* index, uint8_t** records, int32_t* size) noexcept nogil:
@@ -84,7 +84,7 @@ cdef inline int read_partition(Reader* r, bint flexible, int32_t* index, uint8_t
 
 
 cdef int read_request(Request* request, Produce* produce, NamedPartitions* named) noexcept nogil:
-    """Reads the whole request before anything is appended; 1 when it does not parse."""
+    """Read the whole request before anything is appended; 1 when it cannot be parsed."""
     cdef Reader r
     cdef TopicWalk walk
     cdef uint8_t* records
@@ -109,7 +109,7 @@ cdef int read_request(Request* request, Produce* produce, NamedPartitions* named
 
 
 cdef void count_refused(Partition* partition, int error, int64_t size) noexcept nogil:
-    """A produce request that appended nothing; Kafka calls it failed only when neither client nor leadership explain it."""
+    """Count a produce request that appended nothing; in Kafka it counts as failed unless the client or leadership is the cause."""
     atomic_add_relaxed_i64(&partition.refused_produce_requests, 1)
     if error == ERROR_MESSAGE_TOO_LARGE:
         atomic_add_relaxed_i64(&partition.bytes_rejected, size)
@@ -122,7 +122,7 @@ cdef void count_refused(Partition* partition, int error, int64_t size) noexcept 
 
 
 cdef void count_invalid(Partition* partition, int error, const ValidBatch* valid) noexcept nogil:
-    """What BrokerTopicMetrics counts of batches that do not pass the checks."""
+    """Count batches that fail the checks, for BrokerTopicMetrics."""
     if error == BATCH_BAD_CRC:
         atomic_add_relaxed_i64(&partition.invalid_crc, 1)
     elif error == BATCH_BAD_COUNT or error == BATCH_BAD_SEQUENCE:
@@ -134,7 +134,7 @@ cdef void count_invalid(Partition* partition, int error, const ValidBatch* valid
 cdef int validate(
     Reactor* reactor, Produce* produce, Partition* partition, Log* log, uint8_t* records, int32_t size, ValidBatch* valid
 ) noexcept nogil:
-    """A BatchError, or NEEDS_JOB."""
+    """Returns a BatchError, or NEEDS_JOB."""
     cdef ValidatedBatch* validated = produce.validated
     cdef const ProduceRules* rules = &log_config(log).rules
     produce.job_appends_to = NULL
@@ -151,7 +151,7 @@ cdef int validate(
 cdef int append_valid(
     Reactor* reactor, Produce* produce, Partition* partition, ValidBatch* valid, AppendResult* result
 ) noexcept nogil:
-    """A StorageError."""
+    """Returns a StorageError."""
     cdef int64_t ticks
     cdef int error
     if produce.validated != NULL and produce.validated.appended:
@@ -169,7 +169,7 @@ cdef void append(
     Reactor* reactor, Produce* produce, PartitionImage* known, uint8_t* records, int32_t size, size_t error_at,
     PartitionResponse* response,
 ) noexcept nogil:
-    """Checks and appends one partition's batch, and notes what its response has to wait for."""
+    """Check and append the batch of one partition, and record what its response has to wait for."""
     cdef Partition* partition = known.partition
     cdef Log* log = <Log*>atomic_load_pointer(<void**>&partition.log)
     cdef const LogConfig* config = log_config(log)
@@ -178,7 +178,7 @@ cdef void append(
     cdef Awaited awaited
     cdef Awaited* kept
     cdef int error
-    # A job has appended already, or asks again; so does partition_append.
+    # Not needed after a job: the job has already appended the batch, or the append checks again (partition_append does).
     if produce.acks == -1 and produce.validated == NULL and not partition_has_enough_replicas(partition):
         response.error = ERROR_NOT_ENOUGH_REPLICAS
         return
@@ -294,7 +294,7 @@ cdef void write_record_errors(Writer* w, bint flexible, PartitionResponse* respo
 cdef void write_partition(
     Produce* produce, Writer* w, PartitionImage* known, PartitionResponse* response
 ) noexcept nogil:
-    """What follows the partition index, its error code included."""
+    """Write the fields after the partition index, starting with the error code."""
     cdef bint flexible = produce.flexible
     write_int16(w, response.error)
     write_int64(w, response.base_offset)
@@ -314,7 +314,7 @@ cdef void write_partition(
 cdef bint produce_topics(
     Reactor* reactor, Request* request, Produce* produce, NamedPartitions* named, Writer* w
 ) noexcept nogil:
-    """Appends each partition of the (already checked) request and writes its response, from where it stopped before.
+    """Append each partition of the (already checked) request and write its response, starting where it stopped before.
 
     False: it stopped before a partition whose batch needs a job.
     """
@@ -368,7 +368,7 @@ cdef bint is_admin_client(Request* request) noexcept nogil:
 
 
 cdef inline int finish(Reactor* reactor, Request* request, Produce* produce, Writer* w) noexcept nogil:
-    """Answers when all partitions are done. The handler's result."""
+    """Respond when all partitions are done. Returns the handler's result."""
     if produce.acks == 0:
         writer_free(w)
         if produce.error:
@@ -388,13 +388,13 @@ cdef inline int finish(Reactor* reactor, Request* request, Produce* produce, Wri
 
 
 cdef void resume(Reactor* reactor, Request* request, SuspendedProduce* suspended) noexcept nogil:
-    """ProduceResume: goes on at the batch that a job has validated."""
+    """ProduceResume: continue at the batch that a job has validated."""
     if not produce_topics(reactor, request, &suspended.produce, &suspended.named, &suspended.w):
         suspend_again(reactor, request, suspended)
         return
     if finish(reactor, request, &suspended.produce, &suspended.w) == CLOSE:
         request_close(reactor, request)
-    writer_init(&suspended.w, 0)        # The response or the parked request has it now, and what waits.
+    writer_init(&suspended.w, 0)        # The response or the parked request owns it now, and the waiting partitions.
     suspended.produce.waiting = NULL
     suspended_end(reactor, suspended)
 
@@ -430,5 +430,5 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
 
 
 def register(int16_t version_min, int16_t version_max) -> None:
-    """Makes reactors answer Produce (versions before 3 too: by closing the connection)."""
+    """Make reactors answer Produce (also versions before 3, by closing the connection)."""
     hot_handler_register(API_KEY, version_min, version_max, handle)

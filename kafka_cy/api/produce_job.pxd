@@ -1,4 +1,4 @@
-"""Validation and appends that would hold a reactor for long; see produce_job.pyx."""
+"""Validation and appends that would hold a reactor for too long; see produce_job.pyx."""
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from kafka_cy.api.named_partitions cimport NamedPartitions
@@ -9,23 +9,23 @@ from kafka_cy.records.wire cimport Writer
 from kafka_cy.storage.partition cimport Partition
 
 cdef enum:
-    NEEDS_JOB = -1                  # beside the values of BatchError
-    REACTOR_BYTES_MAX = 256 << 10   # what a request may decompress on its reactor: some tenths of a millisecond
-    REACTOR_BYTES_MIN = 8 << 10     # the same when the requests before it have used up what a turn of the reactor allows
+    NEEDS_JOB = -1                  # in addition to the values of BatchError
+    REACTOR_BYTES_MAX = 256 << 10   # limit of a request's decompression on its reactor: some tenths of a millisecond
+    REACTOR_BYTES_MIN = 8 << 10     # the same when earlier requests have used up the limit of this turn of the reactor
 
-# What a request that begins or goes on now may decompress here.
+# The number of bytes that a request that starts or continues now may decompress here.
 cdef int64_t budget_of_turn(Reactor* reactor) noexcept nogil
-# batch_validate, unless that takes too long here: then NEEDS_JOB, and nothing was changed.
+# Like batch_validate. If that would take too long here, returns NEEDS_JOB and changes nothing.
 cdef int validate_here(
     Reactor* reactor, Produce* produce, const ProduceRules* rules, uint8_t* records, int32_t size, ValidBatch* valid
 ) noexcept nogil
 # The reactor has appended a batch, which took this many ticks, at least slow_append_ticks.
 cdef void append_was_slow(Reactor* reactor, Partition* partition, int64_t ticks) noexcept nogil
-# Gives the batch at `records` to a job, and the request a place to wait. The handler's result.
+# Passes the batch at `records` to a job and parks the request. Returns the handler's result.
 cdef int suspend(
     Reactor* reactor, Request* request, Produce* produce, NamedPartitions* named, Writer* w, ProduceResume resume
 ) noexcept nogil
 # The same for a request that was suspended before.
 cdef void suspend_again(Reactor* reactor, Request* request, SuspendedProduce* suspended) noexcept nogil
-# After the response: frees it, and its connection goes on.
+# After the response: frees it and resumes its connection.
 cdef void suspended_end(Reactor* reactor, SuspendedProduce* suspended) noexcept nogil

@@ -1,11 +1,11 @@
-"""Batches whose validation takes long are validated by a job: a few kilobytes may decompress to a gigabyte. While a disk
+"""A job validates batches whose validation takes long: a few kilobytes may decompress to a gigabyte. While a disk
 is slow (storage/slow_disk), the job appends the batch too.
 
-How much a batch unpacks to is not known before. So the reactor begins, with a small cap on the output; what does not
-end there is begun anew by a job. All requests of one turn of the reactor share what it may decompress. Recompression
-counts too, by how slow the codec is. While the job runs, the request is parked and its connection held; then the handler
-goes on at the same partition, with the batch as the job left it. All other checks, and the append to a disk that is
-not slow, happen on the reactor as always.
+The decompressed size of a batch is not known in advance. So the reactor starts with a small limit on the output. If that
+is not enough, a job starts again from the beginning. All requests in one turn of the reactor share the limit. Recompression
+counts too, weighted by the speed of the codec. While the job runs, the request is parked and its connection held. Then the
+handler continues at the same partition, with the batch that the job produced. All other checks, and the append to a disk
+that is not slow, happen on the reactor as usual.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
@@ -36,12 +36,12 @@ from kafka_cy.storage.slow_disk cimport SLOW_WRITE_NS, disk_append_was_slow
 cdef enum:
     PRODUCE_KEY = 0
     SCRATCH_BYTES_MAX = 1073741824
-    RECHECK_NS = 3600000000000          # a timer is needed, but the job always ends
-    LZ4_FAST_LEVEL = 9                  # Kafka's default level stands for the fast compressor
+    RECHECK_NS = 3600000000000          # parking requires a timer, but the job always ends
+    LZ4_FAST_LEVEL = 9                  # Kafka's default level means the fast compressor
 
 
 cdef int compression_weight(int codec, int32_t level) noexcept nogil:
-    """How much slower than decompression compression is, roughly."""
+    """Roughly how much slower compression is than decompression."""
     if codec == CODEC_GZIP:
         return 24
     if codec == CODEC_ZSTD:
@@ -102,7 +102,7 @@ cdef void validate(Job* job, Codecs* codecs) noexcept nogil:
         &work.validated.valid,
     )
     if work.partition != NULL and work.validated.error == BATCH_OK and (
-        not work.validated.valid.header.attributes & ATTRIBUTE_TRANSACTIONAL    # the reactor refuses it
+        not work.validated.valid.header.attributes & ATTRIBUTE_TRANSACTIONAL    # the reactor refuses those
     ):
         append(work)
 
@@ -208,7 +208,7 @@ cdef void suspend_again(Reactor* reactor, Request* request, SuspendedProduce* su
 
 
 cdef SuspendedProduce* suspended_new(Request* request, NamedPartitions* named) noexcept nogil:
-    """With a copy of the body; NULL without memory."""
+    """A suspended request with a copy of the body; NULL without memory."""
     cdef SuspendedProduce* suspended = <SuspendedProduce*>calloc(1, sizeof(SuspendedProduce))
     cdef ProduceJob* work = <ProduceJob*>calloc(1, sizeof(ProduceJob))
     cdef uint8_t* body = <uint8_t*>malloc(request.body_size + 1)

@@ -46,7 +46,7 @@ cdef bint reached(Awaited* awaited) noexcept nogil:
 
 
 cdef int16_t lost_partition_error(Awaited* awaited) noexcept nogil:
-    """The error of a waiting partition that this broker has not led all the time since the append; 0 when it has."""
+    """The error of a waiting partition that this broker has not led continuously since the append; otherwise 0."""
     cdef Partition* partition = awaited.partition
     cdef int32_t state = atomic_load_i32(&partition.state)
     if state == PARTITION_ONLINE:
@@ -61,7 +61,7 @@ cdef int16_t lost_partition_error(Awaited* awaited) noexcept nogil:
 
 
 cdef int check_parked(Reactor* reactor, Parked* parked, bint expired) noexcept nogil:
-    """ParkedCheck: answers when each partition arrived or failed, or the timeout has passed."""
+    """ParkedCheck: respond when each partition has reached its offset or failed, or the timeout has passed."""
     cdef ParkedProduce* waiting = <ParkedProduce*>parked
     cdef Awaited* awaited
     cdef int16_t error

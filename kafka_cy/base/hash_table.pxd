@@ -1,7 +1,7 @@
-"""The hash table of the broker: from a key to the number of an item in an array that the caller owns.
+"""The hash table of the broker: maps a key to the index of an item in an array that the caller owns.
 
-The table stores hashes and numbers, no keys: the caller compares the items that `hash_table_next` offers with what it looks
-for. So one table serves names, ids, pairs of numbers, and any struct.
+The table stores hashes and indexes, not keys: the caller compares the items that `hash_table_next` returns with its key.
+So one table supports names, ids, pairs of numbers, and any struct.
 
     place = hash_table_start(&table, hash)
     item = hash_table_next(&table, hash, &place)
@@ -11,9 +11,9 @@ for. So one table serves names, ids, pairs of numbers, and any struct.
         item = hash_table_next(&table, hash, &place)
 
 Open addressing with linear probing, at most half full, no tombstones: a removal closes the gap. Hashes must be seeded
-(base/hash.pxd) where a client chooses the keys; then a look-up takes 1.5 to 2.5 probes on average, whatever the keys.
+(base/hash.pxd) if a client chooses the keys; then a lookup takes 1.5 to 2.5 probes on average, whatever the keys are.
 
-Owner and locks: the caller's. Memory: 8 bytes a slot, 16 to 32 bytes an item. Limits: 2^30 items.
+Owner and locks: those of the caller. Memory: 8 bytes per slot, 16 to 32 bytes per item. Limits: 2^30 items.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.stdlib cimport free
@@ -30,8 +30,8 @@ cdef struct HashSlot:
 cdef struct HashTable:
     HashSlot* slots             # NULL: empty, `mask` is 0
     uint32_t mask               # number of slots - 1; the number is a power of two
-    uint32_t count              # of items
-    int64_t probes              # slots that insertions looked at, since the table was made or cleared (tests)
+    uint32_t count              # number of items
+    int64_t probes              # slots that insertions probed since the table was created or cleared (for tests)
 
 
 cdef inline void hash_table_init(HashTable* table) noexcept nogil:
@@ -39,23 +39,23 @@ cdef inline void hash_table_init(HashTable* table) noexcept nogil:
 
 
 cdef inline void hash_table_free(HashTable* table) noexcept nogil:
-    """Gives the memory back; the table is empty and may be used again."""
+    """Free the memory; the table is empty and may be used again."""
     free(table.slots)
     hash_table_init(table)
 
 
-# Room for `count` items in all; -1 without memory, and the table is as it was.
+# Reserve room for `count` items in total; -1 without memory, and the table is unchanged.
 cdef int hash_table_reserve_slow(HashTable* table, uint32_t count) noexcept nogil
-# Forgets all items. Keeps the memory unless the table was nearly empty for its size.
+# Remove all items. Keeps the memory unless the table was nearly empty for its size.
 cdef void hash_table_clear(HashTable* table) noexcept nogil
-# Removes an item that is in the table under `hash`.
+# Remove an item that is in the table under `hash`.
 cdef void hash_table_remove(HashTable* table, uint32_t hash, int32_t item) noexcept nogil
-# Gives an item that is in the table under `hash` another number (its place in the caller's array changed).
+# Change the index of an item that is in the table under `hash` (its position in the caller's array changed).
 cdef void hash_table_renumber(HashTable* table, uint32_t hash, int32_t item, int32_t renamed) noexcept nogil
 
 
 cdef inline int hash_table_reserve(HashTable* table, uint32_t count) noexcept nogil:
-    """Room for `count` items in all; -1 without memory, and the table is as it was."""
+    """Reserve room for `count` items in total; -1 without memory, and the table is unchanged."""
     if table.slots != NULL and count <= (table.mask + 1) >> 1:
         return 0
     return hash_table_reserve_slow(table, count)
@@ -66,7 +66,7 @@ cdef inline uint32_t hash_table_start(const HashTable* table, uint32_t hash) noe
 
 
 cdef inline int32_t hash_table_next(const HashTable* table, uint32_t hash, uint32_t* place) noexcept nogil:
-    """The next item with this hash, -1 when there is no other; `place` is where the search goes on."""
+    """The next item with this hash, or -1 if there is no other; `place` is where the search continues."""
     cdef const HashSlot* slot
     if table.slots == NULL:
         return -1
@@ -80,7 +80,7 @@ cdef inline int32_t hash_table_next(const HashTable* table, uint32_t hash, uint3
 
 
 cdef inline void hash_table_insert(HashTable* table, uint32_t hash, int32_t item) noexcept nogil:
-    """Adds an item that is not in the table. There must be room (hash_table_reserve)."""
+    """Add an item that is not in the table. There must be room (hash_table_reserve)."""
     cdef uint32_t place = hash & table.mask
     cdef uint32_t first = place
     while table.slots[place].item >= 0:

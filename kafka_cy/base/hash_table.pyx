@@ -1,4 +1,4 @@
-"""What is not in hash_table.pxd: growing, clearing and removing."""
+"""The functions that are not inlined in hash_table.pxd: growing, clearing and removing."""
 from libc.stdint cimport int32_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -32,7 +32,7 @@ cdef int hash_table_reserve_slow(HashTable* table, uint32_t count) noexcept nogi
 
 cdef void hash_table_clear(HashTable* table) noexcept nogil:
     if table.slots != NULL and table.mask >= TABLE_SLOTS_MIN * 4 and table.count < table.mask >> 4:
-        free(table.slots)           # clearing would cost more than the use did
+        free(table.slots)           # clearing would cost more than the use of the table
         table.slots = NULL
         table.mask = 0
     if table.slots != NULL:
@@ -56,7 +56,7 @@ cdef void hash_table_remove(HashTable* table, uint32_t hash, int32_t item) noexc
         place = (place + 1) & table.mask
         if table.slots[place].item < 0:
             break
-        # An item stays where it is if its own place lies behind the gap, else it fills the gap.
+        # An item stays in its slot if its home slot is after the gap; otherwise it fills the gap.
         if ((place - (table.slots[place].hash & table.mask)) & table.mask) >= ((place - gap) & table.mask):
             table.slots[gap] = table.slots[place]
             gap = place

@@ -1,6 +1,6 @@
 """Reading only what is in the page cache: a reactor must not wait for a disk.
 
-Linux's RWF_NOWAIT answers EAGAIN instead of reading from the disk. A file system without it (tmpfs) counts as cached.
+Linux's RWF_NOWAIT returns EAGAIN instead of reading from the disk. A file system without it (tmpfs) counts as cached.
 """
 from libc.stdint cimport int64_t
 

@@ -1,4 +1,4 @@
-"""Long work on a control-plane loop in slices of a millisecond: requests and timers have their turn between two slices."""
+"""Long tasks on a control-plane loop in slices of a millisecond: requests and timers run between two slices."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import Any, Protocol
 
-SLICE_S = 0.001  # of long work in each turn of the loop, however many works there are
+SLICE_S = 0.001  # time for long tasks in each turn of the loop, however many tasks there are
 
 
 class Loop(Protocol):
-    """The part of a control loop that slices need."""
+    """The part of a control loop that `Slices` needs."""
 
     def call_later(self, delay_s: float, function: Callable[..., object], *arguments: Any) -> Any:
         """Run `function` on the loop's thread after `delay_s`."""
 
 
 class Slices:
-    """Runs long works step by step. Several works take turns; together they get one slice in each turn of the loop.
+    """Runs long tasks step by step. Several tasks take turns; together they get one slice in each turn of the loop.
 
-    Owner: the loop's thread. Limit: the callers bound the number of works.
+    Owner: the loop's thread. Limit: the callers bound the number of tasks.
     """
 
     def __init__(self, loop: Loop, on_fault: Callable[[Exception], object]) -> None:
-        """`on_fault` is told of an exception in a step, which ends that work, or in a `done`."""
+        """`on_fault` is called with an exception in a step, which ends that task, or in a `done`."""
         self._loop = loop
         self._on_fault = on_fault
         self._works: deque[tuple[Iterator[object], Callable[[], object]]] = deque()
         self._busy = False  # a slice runs, or a timer is set for the next one
 
     def add(self, steps: Iterable[object], done: Callable[[], object] = lambda: None) -> None:
-        """Do a work: each item of `steps` is one step, which has to be short. `done` is called at the end, also after a fault.
+        """Add a task: each item of `steps` is one step, which has to be short. `done` is called at the end, even after a fault.
 
-        Work of less than a slice is complete when this returns, unless other work is under way.
+        A task shorter than a slice is complete when this returns, unless another task is running.
         """
         self._works.append((iter(steps), done))
         if not self._busy:
             self._run()
 
     def _run(self) -> None:
-        """Work for one slice."""
+        """Run tasks for one slice."""
         self._busy = True
         deadline = monotonic() + SLICE_S
         while self._works:
@@ -56,12 +56,12 @@ class Slices:
             self._loop.call_later(0, self._run)
 
     def _step(self, steps: Iterator[object]) -> bool:
-        """Do one step. Returns False at the end of the work."""
+        """Run one step. Returns False at the end of the task."""
         try:
             next(steps)
         except StopIteration:
             return False
-        except Exception as fault:  # noqa: BLE001 the other works go on
+        except Exception as fault:  # noqa: BLE001 the other tasks continue
             self._on_fault(fault)
             return False
         return True
@@ -69,5 +69,5 @@ class Slices:
     def _guard(self, done: Callable[[], object]) -> None:
         try:
             done()
-        except Exception as fault:  # noqa: BLE001 the other works go on
+        except Exception as fault:  # noqa: BLE001 the other tasks continue
             self._on_fault(fault)

@@ -1,4 +1,4 @@
-"""Answers requests whose responses are long without holding up the loop: built and encoded on a thread, one after the other."""
+"""Builds and encodes long responses on a thread, one after the other, so that they do not hold up the loop."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Job = tuple["Request", "Make"]
 
 
 class LongResponses:
-    """One response is in work at a time, so that memory holds the data of one; the other requests wait in order.
+    """One response is built at a time, so that memory contains the data of only one; the other requests wait in order.
 
-    Owner: the loop's thread. The thread `long-responses` starts with the first request; it only touches the job that it has.
+    Owner: the loop's thread. The thread `long-responses` starts with the first request; it only touches its current job.
     Limit: the network layer bounds the requests that wait.
     """
 
     def __init__(self, loop: ControlLoop, fail: Callable[[Request, Exception], None]) -> None:
-        """`fail` answers a request after an exception; any thread calls it."""
+        """`fail` answers a request after an exception; any thread may call it."""
         self._loop = loop
         self._fail = fail
         self._waiting: deque[tuple[Request, Prepare]] = deque()
@@ -40,7 +40,7 @@ class LongResponses:
             self._next()
 
     def stop(self) -> None:
-        """End the thread after the response that it builds."""
+        """End the thread after its current response."""
         if self._thread is not None:
             self._jobs.put(None)
             self._thread.join()
@@ -51,7 +51,7 @@ class LongResponses:
             self._busy = True
             try:
                 prepare(partial(self._build, request))
-            except Exception as error:  # noqa: BLE001 a fault costs this request only
+            except Exception as error:  # noqa: BLE001 a fault costs only this request
                 self._fail(request, error)
                 self._busy = False
 
@@ -69,9 +69,9 @@ class LongResponses:
             request, make = job
             try:
                 request.respond(make())
-            except Exception as error:  # noqa: BLE001 a fault costs this request only
+            except Exception as error:  # noqa: BLE001 a fault costs only this request
                 self._fail(request, error)
-            del job, request, make  # the memory goes before the next job comes
+            del job, request, make  # free the memory before the next job
             self._loop.call_soon_threadsafe(self._over)
 
     def _over(self) -> None:
