@@ -1,4 +1,4 @@
-"""A loop whose time the test moves, a partition that keeps its batches, and a cluster with both: no broker needed."""
+"""A loop whose clock the test controls, a partition that keeps its batches, and a cluster with both, without a broker."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FakeLoop:
         return timer
 
     def run_next(self) -> None:
-        """Run the next timer that is due, and no other."""
+        """Run only the next due timer."""
         due, _, timer = heapq.heappop(self.timers)
         assert due <= self.time_s
         if timer.function is not None:
@@ -86,7 +86,7 @@ class FakePartition:
     batches: list[bytes] = field(default_factory=list)
     failing: Exception | None = None
     state: int = 0
-    held: bool = False  # the high watermark stays behind what is appended
+    held: bool = False  # the high watermark does not follow the appends
     log_end_offset: int = 0
     watched: bool = False
 
@@ -124,7 +124,7 @@ def rebase(batch: bytes, base_offset: int) -> bytes:
 
 
 def replayed(pairs: Iterable[tuple[bytes, bytes | None]]) -> GroupStateMachine:
-    """The groups that a log of these records holds, without anything that is not stored."""
+    """The groups that loading a log with these records creates, without soft state."""
     machine = GroupStateMachine(None, 0, lambda change: None)  # type: ignore[arg-type]
     for key, value in pairs:
         record = machine.decode(key, value)
@@ -136,7 +136,7 @@ def replayed(pairs: Iterable[tuple[bytes, bytes | None]]) -> GroupStateMachine:
 
 
 def replicated(machine: GroupStateMachine) -> dict[str, Any]:
-    """What is stored of each group, as values that can be compared."""
+    """The stored state of each group as comparable values."""
     return {
         name: (group.stored, {topic: dict(partitions) for topic, partitions in group.offsets.items()})
         for name, group in machine.groups.items()
@@ -160,7 +160,7 @@ class FakeCluster:
 
 
 class Harness:
-    """A coordinator with everything around it, and short ways to ask it."""
+    """A coordinator with its environment, and shortcuts for requests."""
 
     def __init__(self, cluster: FakeCluster | None = None, loop: FakeLoop | None = None, **config: Any) -> None:
         self.loop = loop or FakeLoop()
@@ -212,7 +212,7 @@ class Harness:
         return found[0]
 
     def stable(self, members: int = 1, *, group: str = "g", **options: Any) -> tuple[list[str], int]:
-        """A Stable group of that many members (leader first) and its generation."""
+        """A Stable group with this many members (the leader first), and its generation."""
         waiting = [self.join(group, **options) for _ in range(members)]
         while not all(waiting):
             self.loop.advance(0.25)

@@ -1,4 +1,4 @@
-"""A fault at any point of an operation: nothing half done stays, and the group goes on."""
+"""An error at any point of an operation: no partial change remains, and the group continues."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def offset_record(group: str, offset: int) -> Record:
 
 
 def joins_again(harness: Harness) -> None:
-    """The group comes to rest and takes new members."""
+    """Check that the group becomes stable and accepts new members."""
     harness.loop.advance(400)
     assert harness.group() is None or harness.group().state.value in ("Empty", "Stable")
     (member,), generation = harness.stable()

@@ -1,4 +1,4 @@
-"""Whole scenarios against the records that Apache Kafka 4.3.1 stored for them; ids and timestamps are replaced."""
+"""Complete scenarios, compared with the records that Apache Kafka 4.3.1 stored; ids and timestamps are replaced."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def expected(name: str) -> list[Any]:
 
 
 def normal(key: bytes, value: bytes | None) -> Any:
-    """The record with its timestamps zeroed, its random uuids replaced and its members in order."""
+    """The record with zeroed timestamps, replaced random UUIDs and sorted members."""
     parsed = records.read_key(key)
     if value is None:
         return parsed, None

@@ -1,4 +1,4 @@
-"""The API modules: every advertised version is decoded, handled and encoded, and what is special in it is checked."""
+"""The API modules: every advertised version is decoded, handled and encoded, and its special features are checked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOPIC_ID = uuid.uuid4()
 
 
 class Server:
-    """Calls handlers as the dispatcher does, with a coordinator that has a fake log."""
+    """Calls handlers like the dispatcher, with a coordinator that has a fake log."""
 
     def __init__(self) -> None:
         self.harness = Harness()
@@ -56,7 +56,7 @@ class Server:
 
 
 def encode_request(api_key: int, version: int, fields: dict[str, Any]) -> bytes:
-    """The bytes that kio's own encoder makes of the request."""
+    """The request as encoded by kio."""
     from kio.serial import entity_writer
 
     name = {8: "offset_commit", 9: "offset_fetch", 42: "delete_groups", 47: "offset_delete"}.get(api_key)

@@ -1,4 +1,4 @@
-"""Random joins, syncs, heartbeats, commits, leaves and silence: no group gets stuck, loading gives the same state."""
+"""Random joins, syncs, heartbeats, commits, leaves and silence: no group gets stuck, and loading restores the same state."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .fakes import SUBSCRIPTION, FakeCluster, Harness, replayed
 
 OTHER = bytes.fromhex("00010000000100027878ffffffff00000000")  # topic "xx"
 INSTANCES = [None, None, "i1", "i2"]
-LONGEST_S = 300 + 60  # a new member's patience, then one whole rebalance
+LONGEST_S = 300 + 60  # the wait of a new member, then one complete rebalance
 
 
 class Client:
-    """What one client knows: the member id it was given, and the request it waits for."""
+    """The state of one client: its assigned member id, and the request that it waits for."""
 
     def __init__(self, instance: str | None) -> None:
         self.instance = instance
@@ -129,7 +129,7 @@ class GroupMachine(RuleBasedStateMachine):
             assert loaded.leader == group.leader and loaded.static_members == group.static_members
 
     def teardown(self) -> None:
-        # All clients fall silent: the group must come to rest, and every waiting request must have its response.
+        # All clients become silent: the group must become stable or empty, and every waiting request must get a response.
         self.harness.loop.advance(LONGEST_S)
         group = self.harness.group()
         if group is not None:

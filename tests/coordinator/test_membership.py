@@ -1,4 +1,4 @@
-"""What members are told: each rule of classic groups, as Apache Kafka 4.3.1 behaves."""
+"""Responses to members: each rule of classic groups, as in Apache Kafka 4.3.1."""
 
 from __future__ import annotations
 
@@ -319,7 +319,7 @@ def test_ten_thousand_groups_cost_one_timer_each_at_most() -> None:
     assert harness.loop.pending == before + 1
 
 
-LONG = "i" * 32_731  # with "-" and a uuid one byte more than a string of a record or a response can have
+LONG = "i" * 32_731  # with "-" and a UUID, one byte more than a string in a record or a response can have
 
 
 @pytest.mark.parametrize("known", [False, True])

@@ -1,4 +1,4 @@
-"""Keys and values of `__consumer_offsets` against records that Apache Kafka 4.3.1 wrote."""
+"""Keys and values of `__consumer_offsets`, compared with records that Apache Kafka 4.3.1 wrote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A coordinator that is killed at any record and loads the log holds what the one that lived held at that record."""
+"""A coordinator killed at any record that loads the log has the same state as the surviving one had at that record."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ operations = st.one_of(
 
 
 class Life:
-    """One coordinator with one partition; what it held after each record that it replayed."""
+    """One coordinator with one partition, and its state after each replayed record."""
 
     def __init__(self) -> None:
         self.harness = Harness(FakeCluster(1), group_initial_rebalance_delay_ms=500, offsets_retention_minutes=5)

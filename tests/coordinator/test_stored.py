@@ -1,4 +1,4 @@
-"""Responses leave only when the records that they follow from are below the high watermark."""
+"""Responses are sent only when the records that they depend on are below the high watermark."""
 
 from __future__ import annotations
 
