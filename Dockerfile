@@ -9,7 +9,7 @@ RUN apt-get update && \
     rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
-# The package and all it needs, as wheels.
+# The package and all its dependencies, as wheels.
 RUN pip wheel --no-cache-dir --wheel-dir /wheels .
 
 FROM python:3.12-slim-bookworm
@@ -18,7 +18,7 @@ RUN apt-get update && \
     apt-get install -y --no-install-recommends liblz4-1 libzstd1 libsnappy1v5 libssl3 && \
     rm -rf /var/lib/apt/lists/* && \
     useradd --system --uid 10001 --home-dir /var/lib/kafka-cy --create-home kafka
-# The wheels are the version; nothing is fetched here.
+# The wheels determine the versions; nothing is downloaded here.
 # hadolint ignore=DL3013
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-index --find-links=/wheels kafka-cy
