@@ -140,7 +140,7 @@ class AdoptionPlan:
             left_alone = [(each.path, "it contains no partition") for each in content.empty]
             left_alone += [(each.path, "it was being deleted") for each in content.deletions]
             left_alone += [(each.path, "it was being copied from another directory") for each in content.copies]
-            left_alone += [(path, "it is no partition's folder") for path in content.others]
+            left_alone += [(path, "it is not a partition folder") for path in content.others]
             self._result.left_alone += [f"{path}: {why}" for path, why in sorted(left_alone)]
             for folder in content.partitions:
                 self._add_folder(folder)

@@ -135,7 +135,7 @@ def test_a_leader_change_is_a_new_epoch(folder: Path) -> None:
 
 def test_what_contradicts_itself_is_refused(folder: Path) -> None:
     write_log(folder, [partition(A, 0, [1])])
-    with pytest.raises(BadMetadataLog, match="a PartitionRecord names"):
+    with pytest.raises(BadMetadataLog, match="a PartitionRecord refers to"):
         read(folder)
     write_log(folder, [remove_topic(A)])
     with pytest.raises(BadMetadataLog, match="a RemoveTopicRecord names"):
