@@ -25,4 +25,4 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
         current = alterations.stored_settings(context.cluster, kind, name)
         replace_settings(context, kind, name, current, settings, validate_only=bool(request.body.validate_only))
 
-    return alter_each(request, alter)
+    return alter_each(request, context, alter)

@@ -58,8 +58,16 @@ class AlterationError(Exception):
         self.message = message
 
 
-def alter_each(request: Request, alter: Callable[[Any], None]) -> dict[str, Any]:
-    """Call `alter` with each resource and respond in the order of the request; it raises AlterationError to refuse."""
+def alter_each(request: Request, context: ApiContext, alter: Callable[[Any], None]) -> dict[str, Any]:
+    """Call `alter` with each resource and respond in the order of the request; it raises AlterationError to refuse.
+
+    What the request changes is stored in one transaction.
+    """
+    with context.config_changes.batch():
+        return _alter_each(request, alter)
+
+
+def _alter_each(request: Request, alter: Callable[[Any], None]) -> dict[str, Any]:
     resources = request.body.resources
     seen = Counter((resource.resource_type, resource.resource_name) for resource in resources)
     responses = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class ApiContext:
         "config",
         "config_changes",
         "create_offsets_topic",
+        "create_topics",
         "groups",
         "log",
         "logs",
@@ -142,6 +143,7 @@ class ApiContext:
         log: BrokerLog,
         client_telemetry: Callable[[], ClientTelemetry],  # made at the first call
         create_offsets_topic: Callable[[Callable[[], object]], object],  # see below
+        create_topics: Callable[[Sequence[str], Callable[[], object]], object],  # see below
     ) -> None:
         self.config = config
         self.cluster = cluster
@@ -158,5 +160,6 @@ class ApiContext:
         self.advertised = advertised
         self.log = log
         self.client_telemetry = client_telemetry
-        # Creates the offsets topic on the admin loop, then calls back on the coordinator loop, successful or not.
+        # Both create on the controller loop, then call back on the loop that they were called on, successful or not.
         self.create_offsets_topic = create_offsets_topic
+        self.create_topics = create_topics

@@ -22,6 +22,7 @@ from kafka_cy.api.topic_creation import (
     TOO_MANY_PARTITIONS,
     TopicRefused,
     automatic_assignment,
+    check_collision,
     check_configs,
     check_name,
     check_replicas,
@@ -94,7 +95,7 @@ def _plan(topic: Any, context: ApiContext) -> Planned:
 
 
 def _create(topic: Planned, validate_only: bool, context: ApiContext) -> dict[str, Any]:
-    check_name(context.cluster, topic.name)  # again, because another topic of this request may collide with it
+    check_collision(context.topic_changes, topic.name)  # with another topic of this request
     topic_id = uuid.uuid4()  # with validate_only the id has no meaning
     if not validate_only:
         topic_id = context.topic_changes.create_topic(topic.name, topic.assignment, topic.configs).id

@@ -34,4 +34,4 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
         settings = alterations.changed_settings(kind, current, operations)
         replace_settings(context, kind, name, current, settings, validate_only=validate_only)
 
-    return alter_each(request, alter)
+    return alter_each(request, context, alter)

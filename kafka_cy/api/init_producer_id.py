@@ -1,8 +1,8 @@
 """InitProducerId: the idempotent half.
 
-Without a transactional id every call gets a new producer id with epoch 0. Transactions are not there yet: a
-transactional id is answered with UNSUPPORTED_VERSION, which every client reports at once as fatal; a retriable error
-(as from a coordinator that never comes) would let it hang until its timeout.
+Without a transactional id every call gets a new producer id with epoch 0. Transactions are not supported yet: a
+transactional id gets UNSUPPORTED_VERSION, which every client reports as fatal at once. With a retriable error the client
+would hang until its timeout.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from kafka_cy.protocol.errors import ErrorCode
 
 
 @handler(api_key=22)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
-    """A producer id and epoch."""
+def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+    """A producer id and epoch, at once or when the next block of ids is reserved."""
     transactional_id = request.body.transactional_id
     if transactional_id is not None:
         code = ErrorCode.UNSUPPORTED_VERSION if transactional_id else ErrorCode.INVALID_REQUEST
@@ -25,8 +25,12 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     given = [getattr(request.body, "producer_id", -1), getattr(request.body, "producer_epoch", -1)]
     if given.count(-1) == 1:  # both or none (KIP-360); without transactions neither is looked at
         return {"error_code": ErrorCode.INVALID_REQUEST, "producer_id": -1, "producer_epoch": -1}
-    try:
-        producer_id = context.producer_ids.next_id()
-    except StoreError:
-        return {"error_code": ErrorCode.COORDINATOR_NOT_AVAILABLE, "producer_id": -1, "producer_epoch": -1}
-    return {"error_code": ErrorCode.NONE, "producer_id": producer_id, "producer_epoch": 0}
+
+    def taken(producer_id: int | None, error: StoreError | None) -> None:
+        if producer_id is None:
+            request.respond({"error_code": ErrorCode.COORDINATOR_NOT_AVAILABLE, "producer_id": -1, "producer_epoch": -1})
+        else:
+            request.respond({"error_code": ErrorCode.NONE, "producer_id": producer_id, "producer_epoch": 0})
+
+    context.producer_ids.take(taken)
+    return None

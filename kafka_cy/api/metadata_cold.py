@@ -1,13 +1,12 @@
 """Metadata: the requests that the reactors forward: unknown topics, creation on demand, unusual requests.
 
 A topic that is created on demand is already in this response with its partitions and leaders (Kafka answers that it is
-unknown and creates it meanwhile). Version 0 takes an empty list for all topics, later versions null. From version 12 on,
+unknown, and creates it meanwhile). Version 0 takes an empty list for all topics, later versions null. From version 12 on,
 topics can be asked for by id.
 """
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +14,6 @@ from kafka_cy.api.authorized_operations import CLUSTER_ALL, NOT_ASKED
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.id_keys import id_key
 from kafka_cy.api.registry import handler
-from kafka_cy.api.topic_creation import TopicRefused, create_on_demand
 from kafka_cy.api.topic_responses import brokers_response, partition_response, topic_response
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.cluster.topics import Topic
@@ -23,20 +21,31 @@ from kafka_cy.protocol.errors import ErrorCode
 
 
 @handler(api_key=3)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     """Describe the requested topics. Create missing ones if the client and the broker allow it."""
+    missing = _to_create(request, context)
+    if missing:
+        context.create_topics(missing, lambda: request.respond(_response(request, context)))
+        return None
+    return _response(request, context)
+
+
+def _to_create(request: Request, context: ApiContext) -> list[str]:
+    """The names of the request's topics that do not exist and may be created."""
+    body = request.body
+    wanted = getattr(body, "allow_auto_topic_creation", True)
+    if not body.topics or not wanted or not context.config["auto.create.topics.enable"]:
+        return []
+    names = dict.fromkeys(asked.name for asked in body.topics if asked.name is not None and _topic_id(asked) is None)
+    return [name for name in names if name not in context.cluster.topics]
+
+
+def _response(request: Request, context: ApiContext) -> dict[str, Any]:
     body, version = request.body, request.api_version
     with_operations = version >= 8 and body.include_topic_authorized_operations
     if body.topics is None or (version == 0 and not body.topics):
         topics = [_known(topic, with_operations, context) for topic in context.cluster.all_topics()]
     else:
-        wanted = getattr(body, "allow_auto_topic_creation", True)
-        may_create = wanted and bool(context.config["auto.create.topics.enable"])
-        with context.topic_changes.batch():
-            for asked in body.topics:
-                by_name = asked.name is not None and _topic_id(asked) is None
-                if may_create and by_name and asked.name not in context.cluster.topics:
-                    _create(asked.name, context)
         # A topic that is asked for twice, by name or id, is in the response once.
         distinct = {(asked.name, id_key(_topic_id(asked))): asked for asked in body.topics}
         found = [_asked(asked, version, with_operations, context) for asked in distinct.values()]
@@ -49,11 +58,6 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
         "topics": topics,
         "cluster_authorized_operations": CLUSTER_ALL if operations else NOT_ASKED,
     }
-
-
-def _create(name: str, context: ApiContext) -> None:
-    with contextlib.suppress(TopicRefused):  # the response says why
-        create_on_demand(context.cluster, context.topic_changes, context.config, name)
 
 
 def _asked(asked: Any, version: int, with_operations: bool, context: ApiContext) -> dict[str, Any]:

@@ -19,15 +19,15 @@ Handle = Callable[["Request", "ApiContext"], Mapping[str, Any] | None]
 
 
 # Loops of the control plane, each with a thread and a queue of its own. The index is that of the network's queue.
-ADMIN, COORDINATOR = 0, 1
-LOOPS = ("admin", "coordinator")
+ADMIN, COORDINATOR, CONTROLLER = 0, 1, 2
+LOOPS = ("admin", "coordinator", "controller")
 
 
 class Api(NamedTuple):
     """One API: both versions inclusive, the first version with compact lengths, and the modules of its handlers.
 
-    `loop` is where the cold handler runs: COORDINATOR for requests about groups, which never wait until topics are
-    created, ADMIN for all others.
+    `loop` is where the cold handler runs: COORDINATOR for requests about groups, CONTROLLER for those that change the
+    cluster's metadata and wait for its store and for log directories, ADMIN for all others.
     """
 
     version_min: int
@@ -66,20 +66,20 @@ APIS: dict[int, Api] = {
     15: Api(0, 6, 5, "describe_groups", loop=COORDINATOR),
     16: Api(0, 5, 3, "list_groups", loop=COORDINATOR),
     18: Api(0, 4, 3, hot="api_versions"),
-    19: Api(2, 7, 5, "create_topics"),
-    20: Api(1, 6, 4, "delete_topics"),
+    19: Api(2, 7, 5, "create_topics", loop=CONTROLLER),
+    20: Api(1, 6, 4, "delete_topics", loop=CONTROLLER),
     21: Api(0, 2, 2, "delete_records"),
     22: Api(0, 5, 2, "init_producer_id"),
     23: Api(2, 4, 4, hot="offset_for_leader_epoch"),
     32: Api(1, 4, 4, "describe_configs"),
-    33: Api(0, 2, 2, "alter_configs"),
-    34: Api(1, 2, 2, "alter_replica_log_dirs"),
+    33: Api(0, 2, 2, "alter_configs", loop=CONTROLLER),
+    34: Api(1, 2, 2, "alter_replica_log_dirs", loop=CONTROLLER),
     35: Api(1, 5, 2, "describe_log_dirs"),
-    37: Api(0, 3, 2, "create_partitions"),
+    37: Api(0, 3, 2, "create_partitions", loop=CONTROLLER),
     42: Api(0, 2, 2, "delete_groups", loop=COORDINATOR),
-    43: Api(0, 2, 2, "elect_leaders"),
-    44: Api(0, 1, 1, "incremental_alter_configs"),
-    45: Api(0, 1, 0, "alter_partition_reassignments"),
+    43: Api(0, 2, 2, "elect_leaders", loop=CONTROLLER),
+    44: Api(0, 1, 1, "incremental_alter_configs", loop=CONTROLLER),
+    45: Api(0, 1, 0, "alter_partition_reassignments", loop=CONTROLLER),
     46: Api(0, 0, 0, "list_partition_reassignments"),
     47: Api(0, 0, NEVER_FLEXIBLE, "offset_delete", loop=COORDINATOR),
     60: Api(0, 2, 0, "describe_cluster"),

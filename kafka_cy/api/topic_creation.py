@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from kafka_cy.cluster.assignment import assign_replicas
 from kafka_cy.cluster.metadata_cache import MetadataCache
@@ -35,7 +36,19 @@ def check_name(cluster: MetadataCache, name: str) -> None:
         raise TopicRefused(ErrorCode.INVALID_REQUEST, f"Creation of internal topic {name} is prohibited.")
     if name in cluster.topics:
         raise TopicRefused(ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{name}' already exists.")
-    other = cluster.collides_with(name)
+    check_collision(cluster, name)
+
+
+class Collisions(Protocol):
+    """Topics, by the part of their names that tells metrics apart."""
+
+    def collides_with(self, name: str) -> str | None:
+        """A topic whose name differs from `name` only in '.' and '_'; None if there is none."""
+
+
+def check_collision(topics: Collisions, name: str) -> None:
+    """Raise TopicRefused for a name that differs from another only in '.' and '_'."""
+    other = topics.collides_with(name)
     if other is not None:
         raise TopicRefused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic '{name}' collides with existing topic: {other}")
 
@@ -93,6 +106,15 @@ def check_replicas(replicas: Sequence[int], broker_ids: Sequence[int]) -> None:
             )
 
 
+def create_all_on_demand(cluster: MetadataCache, changes: TopicChanges, config: Any, names: Sequence[str]) -> None:
+    """Create those of the topics that can be created, in one transaction. Raises StoreBroken: none of them was created."""
+    with changes.batch():
+        for name in names:
+            with contextlib.suppress(TopicRefused):  # the response to the client says why
+                if name not in cluster.topics:
+                    create_on_demand(cluster, changes, config, name)
+
+
 def create_on_demand(cluster: MetadataCache, changes: TopicChanges, config: Any, name: str) -> Topic:
     """Create the topic of a metadata request with the broker's defaults. Raises TopicRefused."""
     if name in INTERNAL_TOPICS:
@@ -100,6 +122,7 @@ def create_on_demand(cluster: MetadataCache, changes: TopicChanges, config: Any,
 
         return ensure_internal_topic(cluster, changes, config, name)
     check_name(cluster, name)
+    check_collision(changes, name)
     replication = int(config["default.replication.factor"])
     assignment = automatic_assignment(cluster.broker_ids, int(config["num.partitions"]), replication)
     return changes.create_topic(name, assignment, {})

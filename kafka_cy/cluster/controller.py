@@ -14,7 +14,7 @@ from kafka_cy.cluster.topics import PartitionMetadata
 
 
 class Controller:
-    """Owner: the control thread."""
+    """Owner: the controller's thread."""
 
     def __init__(self, store: MetadataStore, broker_id: int, wall_clock_ms: Callable[[], int]) -> None:
         self.store = store

@@ -49,7 +49,10 @@ def _parent(path: str) -> str:
 
 
 class EmbeddedStore:
-    """See MetadataStore. Owner: the thread of the admin loop. `path` None: nothing is stored (tests)."""
+    """See MetadataStore. Owner: the controller's thread; at the start and the end of the broker, the main thread.
+
+    `path` None: nothing is stored (tests).
+    """
 
     def __init__(self, path: str | None, post: Post | None = None) -> None:
         """`post(function, *arguments)` runs a function on the owner's thread; None: `submit` stores changes at once."""

@@ -17,7 +17,7 @@ def folders_of(topics: Iterable[Topic]) -> dict[str, tuple[bytes, int]]:
 
 
 class Hosting:
-    """Owner: the control thread. Registers itself as a listener of the metadata."""
+    """Owner: the controller's thread. Registers itself as a listener of the metadata."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Topics, configurations and brokers as requests read them: an in-memory image of the metadata store.
 
-Only the control thread updates it and calls the listeners for every change. Any Python thread may read: an entry is
+Only the controller's thread updates it and calls the listeners for every change. Any Python thread may read: an entry is
 replaced as a whole and never modified, and iterations use a copy (all_topics, config_entities).
 """
 
@@ -42,7 +42,7 @@ Listener = Callable[[Change], None]
 
 
 class MetadataCache:
-    """Owner: the control thread. Only it calls the methods under "updates"; any Python thread may call the others."""
+    """Owner: the controller's thread. Only it calls the methods under "updates"; any Python thread may call the others."""
 
     def __init__(self, broker_id: int) -> None:
         self.broker_id = broker_id
@@ -69,6 +69,11 @@ class MetadataCache:
         """An entity's stored configuration as text; empty if there is none."""
         return dict(self._configs.get((entity_type, entity_name), {}))
 
+    def find_config(self, entity_type: str, entity_name: str) -> dict[str, str] | None:
+        """An entity's stored configuration as text; None if there is none."""
+        found = self._configs.get((entity_type, entity_name))
+        return None if found is None else dict(found)
+
     def config_entities(self, entity_type: str) -> list[str]:
         """Names of the entities of a type that have a stored configuration."""
         return sorted(name for kind, name in list(self._configs) if kind == entity_type)
@@ -86,7 +91,7 @@ class MetadataCache:
     # -- updates --
 
     def add_listener(self, listener: Listener) -> None:
-        """Call `listener` for every change, on the control thread, before the call that made the change returns."""
+        """Call `listener` for every change, on the controller's thread, before the call that made the change returns."""
         self._listeners.append(listener)
 
     def announce(self, change: Change) -> None:
@@ -97,11 +102,6 @@ class MetadataCache:
         with ExitStack() as calls:
             for listener in reversed(self._listeners):  # the last callback is called first
                 calls.callback(listener, change)
-
-    def replace_content(self, other: MetadataCache) -> None:
-        """Take over the topics and configurations of `other`, which must have no other user."""
-        self._configs, self._collisions = other._configs, other._collisions
-        self.topic_by_id, self.topics = other.topic_by_id, other.topics
 
     def put_topic(self, topic: Topic) -> None:
         """Add a topic, or replace the topic of that name."""

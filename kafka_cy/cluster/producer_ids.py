@@ -1,50 +1,105 @@
-"""Hands out producer ids from blocks of 1000 that are reserved in the metadata store."""
+"""Producer ids: blocks of 1000 are reserved in the metadata store, ids are handed out from memory.
+
+A block is durable before its first id is used, so that no id is handed out twice. When half of a block is used, the next
+one is reserved; requests wait for the store only when they use up 500 ids within the time of one write.
+"""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+
 from kafka_cy.cluster import znodes
-from kafka_cy.cluster.store import BadVersionError, MetadataStore, NodeExistsError, StoreError
+from kafka_cy.cluster.store import (
+    BadVersionError,
+    Create,
+    MetadataStore,
+    NodeExistsError,
+    Operation,
+    Results,
+    Set,
+    StoreError,
+)
 
 BLOCK_SIZE = 1000
 PRODUCER_ID_MAX = (1 << 63) - 1
+Reserved = Callable[[range | None, StoreError | None], object]  # a durable block, or the error
+Reserve = Callable[[Reserved], object]
+Taken = Callable[[int | None, StoreError | None], object]  # a producer id, or the error
 
 
 class ProducerIdsExhausted(StoreError):
     """All 2^63 ids were handed out."""
 
 
-class ProducerIds:
-    """Owner: the control thread. An id is never handed out twice: a block is stored before its first id is used."""
+class ProducerIdBlocks:
+    """Reserves blocks. Owner: the controller's thread."""
 
     def __init__(self, store: MetadataStore, broker_id: int) -> None:
         self._store = store
         self._broker_id = broker_id
-        self._next = 0
-        self._end = -1  # last id of our block
 
-    def next_id(self) -> int:
-        """An unused producer id."""
-        if self._next > self._end:
-            self._reserve_block()
-        self._next += 1
-        return self._next - 1
-
-    def _reserve_block(self) -> None:
-        while True:
-            node = self._store.find(znodes.PRODUCER_ID_BLOCK)
-            start = int(znodes.from_json(node.data)["block_end"]) + 1 if node is not None and node.data else 0
-            if start > PRODUCER_ID_MAX - BLOCK_SIZE:
-                raise ProducerIdsExhausted("no producer ids are left")
-            end = start + BLOCK_SIZE - 1
-            data = znodes.to_json(
-                {"version": 1, "broker": self._broker_id, "block_start": str(start), "block_end": str(end)}
-            )
-            try:
-                if node is None:
-                    self._store.create(znodes.PRODUCER_ID_BLOCK, data)
-                else:
-                    self._store.set(znodes.PRODUCER_ID_BLOCK, data, node.version)
-            except (BadVersionError, NodeExistsError):
-                continue
-            self._next, self._end = start, end
+    def reserve(self, done: Reserved) -> None:
+        """Call `done` when the next block is durable, or with the error."""
+        node = self._store.find(znodes.PRODUCER_ID_BLOCK)
+        start = int(znodes.from_json(node.data)["block_end"]) + 1 if node is not None and node.data else 0
+        if start > PRODUCER_ID_MAX - BLOCK_SIZE:
+            done(None, ProducerIdsExhausted("no producer ids are left"))
             return
+        block = range(start, start + BLOCK_SIZE)
+        data = znodes.to_json(
+            {"version": 1, "broker": self._broker_id, "block_start": str(block[0]), "block_end": str(block[-1])}
+        )
+        path = znodes.PRODUCER_ID_BLOCK
+        operation: Operation = Create(path, data) if node is None else Set(path, data, node.version)
+
+        def stored(results: Results | None, error: StoreError | None) -> None:
+            if isinstance(error, BadVersionError | NodeExistsError):
+                self.reserve(done)  # another broker took this block
+            elif error is not None:
+                done(None, error)
+            else:
+                done(block, None)
+
+        self._store.submit([operation], stored)
+
+
+class ProducerIds:
+    """Hands out ids. Owner: the admin thread. Limit: each request that waits has a connection of its own."""
+
+    def __init__(self, reserve: Reserve) -> None:
+        """`reserve` is ProducerIdBlocks.reserve, wherever it runs; its `done` has to be called on the owner's thread."""
+        self._reserve = reserve
+        self._block = range(0)
+        self._used = 0
+        self._next_block: range | None = None
+        self._reserving = False
+        self._waiting: deque[Taken] = deque()
+
+    def take(self, done: Taken) -> None:
+        """Call `done` with an unused producer id: at once, or when the next block is reserved."""
+        self._waiting.append(done)
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiting and self._has_id():
+            self._used += 1
+            self._waiting.popleft()(self._block[self._used - 1], None)
+        if self._next_block is None and not self._reserving and 2 * self._used >= len(self._block):
+            self._reserving = True
+            self._reserve(self._reserved)
+
+    def _has_id(self) -> bool:
+        if self._used == len(self._block) and self._next_block is not None:
+            self._block, self._used, self._next_block = self._next_block, 0, None
+        return self._used < len(self._block)
+
+    def _reserved(self, block: range | None, error: StoreError | None) -> None:
+        self._reserving = False
+        self._next_block = block
+        if error is not None:
+            failed, self._waiting = self._waiting, deque()
+            for done in failed:
+                done(None, error)
+        else:
+            self._serve()

@@ -101,7 +101,7 @@ Done = Callable[[Results | None, StoreError | None], object]  # results, or the 
 
 
 class ChangeTimes:
-    """How long changes took. Written by the control thread, read by any."""
+    """How long changes took. Written by the controller's thread, read by any."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -114,7 +114,7 @@ class ChangeTimes:
 
 
 class MetadataStore(Protocol):
-    """All methods on the control thread. Watches fire once, after the change, with the path that changed."""
+    """All methods on the controller's thread. Watches fire once, after the change, with the path that changed."""
 
     change_times: ChangeTimes
 

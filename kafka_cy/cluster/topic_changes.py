@@ -9,13 +9,16 @@ from uuid import UUID
 from kafka_cy.cluster import znodes
 from kafka_cy.cluster.controller import Controller
 from kafka_cy.cluster.metadata_cache import MetadataCache, TopicsChanged
-from kafka_cy.cluster.metadata_tree import read_tree
 from kafka_cy.cluster.store import Create, Delete, MetadataStore, Operation, Set, StoreBroken
+from kafka_cy.cluster.topic_names import collision_key
 from kafka_cy.cluster.topics import PartitionMetadata, Topic
 
 
 class TopicChanges:
-    """Owner: the control thread. Arguments are already validated. StoreError: nothing was changed."""
+    """Owner: the controller's thread. Arguments are already validated. StoreError: nothing was changed.
+
+    Readers of the cache see a change when it is stored, not before.
+    """
 
     def __init__(self, store: MetadataStore, cache: MetadataCache, controller: Controller) -> None:
         self._store = store
@@ -24,32 +27,33 @@ class TopicChanges:
         self._batch_depth = 0
         self._batch_changed: dict[str, Topic] = {}
         self._batch_removed: list[Topic] = []
+        self._batch_collisions: dict[str, str] = {}
         self._deleting: list[Topic] = []
 
     @contextmanager
     def batch(self) -> Iterator[None]:
         """Store and announce the topic changes of the context together at its end: one transaction, one new image.
 
-        On StoreBroken none of the changes was made, and the cache is read from the store again.
+        On StoreBroken none of the changes was made.
         """
+        deleting = list(self._deleting)
         self._batch_depth += 1
         try:
             with self._store.together():
                 yield
         except StoreBroken:
-            self._forget_batch()
+            self._batch_changed, self._batch_removed, self._deleting = {}, [], deleting
+            self._batch_collisions.clear()
             raise
         finally:
             self._batch_depth -= 1
             if self._batch_depth == 0:
                 self._announce()
 
-    def _forget_batch(self) -> None:
-        """Return to the content of the store, which could not store the batch."""
-        stored = MetadataCache(self._cache.broker_id)
-        self._batch_changed, self._batch_removed = {}, []
-        self._deleting = read_tree(self._store, stored)
-        self._cache.replace_content(stored)
+    def collides_with(self, name: str) -> str | None:
+        """A topic that the batch creates and whose name differs from `name` only in '.' and '_'; None if there is none."""
+        other = self._batch_collisions.get(collision_key(name))
+        return other if other != name else None
 
     def create_topic(
         self,
@@ -85,7 +89,7 @@ class TopicChanges:
 
     def create_partitions(self, name: str, assignment: Sequence[Sequence[int]]) -> None:
         """Store and announce further partitions of a topic. `assignment`: replicas of each new one."""
-        topic = self._cache.topics[name]
+        topic = self._current(name)
         first = len(topic.partitions)
         added = [_new_partition(first + i, replicas) for i, replicas in enumerate(assignment)]
         replicas = [partition.replicas for partition in topic.partitions] + [list(r) for r in assignment]
@@ -102,10 +106,9 @@ class TopicChanges:
         The deletion is recorded first (/admin/delete_topics). Then listeners rename the folders, and the topic's nodes
         are removed. After a crash in between, the next start finishes recorded deletions (finish_deletions).
         """
-        topic = self._cache.topics[name]
+        topic = self._current(name)
         self._store.multi([self._controller.fence(), Create(f"{znodes.DELETE_TOPICS}/{name}")])
         self._deleting.append(topic)
-        self._cache.remove_topic(topic)
         self._batch_changed.pop(name, None)
         self._batch_removed.append(topic)
         if self._batch_depth == 0:
@@ -137,19 +140,30 @@ class TopicChanges:
         self._store.multi(operations)
         self._deleting.clear()
 
+    def _current(self, name: str) -> Topic:
+        """The topic as the batch has it, or as readers see it. Raises KeyError."""
+        return self._batch_changed.get(name) or self._cache.topics[name]
+
     def _changed(self, topic: Topic) -> None:
-        self._cache.put_topic(topic)
         self._batch_changed[topic.name] = topic
+        self._batch_collisions[collision_key(topic.name)] = topic.name
         if self._batch_depth == 0:
             self._announce()
 
     def _announce(self) -> None:
         if not self._batch_changed and not self._batch_removed:
             return
-        # A setting may have changed since; the announcement must match what readers see.
-        changed = tuple(self._cache.topics.get(name, topic) for name, topic in self._batch_changed.items())
-        change = TopicsChanged(changed, tuple(self._batch_removed))
+        changed, removed = self._batch_changed, tuple(self._batch_removed)
         self._batch_changed, self._batch_removed = {}, []
+        self._batch_collisions.clear()
+        for topic in removed:
+            self._cache.remove_topic(topic)
+        for name, topic in changed.items():
+            settings = self._cache.find_config("topics", name)  # they may have changed since
+            if settings is not None and settings != topic.config:
+                topic = Topic(name, topic.id, topic.partitions, settings)
+            self._cache.put_topic(topic)
+        change = TopicsChanged(tuple(self._cache.topics[name] for name in changed), removed)
         self._cache.announce(change)
         if change.removed:
             self.finish_deletions()

@@ -42,6 +42,7 @@ class BrokerConfig:
         self.dynamic_default: dict[str, str] = {}
         self.warnings: list[str] = []
         self._typed: dict[str, Any] = {}
+        self._changes = 0  # of dynamic settings
         self._log_defaults: dict[str, Any] | None = None
         self._change_listeners: list[Callable[[frozenset[str]], None]] = []
         self._reconfiguration_checks: list[Callable[[BrokerConfig], None]] = []
@@ -83,7 +84,10 @@ class BrokerConfig:
             key = definitions.broker_key(name)
             if key is None:
                 raise
+            changes = self._changes
             value = self._typed[name] = parse_value(key, self.text(name))
+            if self._changes != changes:  # another thread changed settings meanwhile: the value may be the old one
+                self._typed.pop(name, None)
             return value
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -246,6 +250,7 @@ class BrokerConfig:
         before = {name: self.text(name) for name in names}
         self.dynamic_broker = self._usable(broker)
         self.dynamic_default = self._usable(cluster_default)
+        self._changes += 1
         changed = frozenset(name for name in names if self.text(name) != before[name])
         if changed:
             for name in changed:

@@ -15,7 +15,7 @@ from kafka_cy.base.posix cimport (
 from kafka_cy.network.connection cimport Connection, ResponseSlot
 
 cdef enum:
-    CONTROL_QUEUES = 2          # matches the loops in kafka_cy/api/registry.py
+    CONTROL_QUEUES = 3          # matches the loops in kafka_cy/api/registry.py
     CONTROL_ERRORS_MAX = 8      # different error codes in one response; more are not counted
 
 # One forwarded request; the same struct carries the response back (mailbox_post_answered). Owner: its current holder.

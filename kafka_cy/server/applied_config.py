@@ -1,8 +1,9 @@
 """Applies stored settings to the running broker: dynamic broker settings to BrokerConfig, topic settings to the logs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from kafka_cy.base.slices import Slices
 from kafka_cy.cluster.metadata_cache import ConfigChanged, MetadataCache
 from kafka_cy.config import definitions
 from kafka_cy.config.broker_config import BROKER_KEYS_OF_LOGS, BrokerConfig
@@ -39,7 +40,7 @@ def set_background_threads(config: BrokerConfig) -> None:
 
 
 class AppliedConfig:
-    """Listens to MetadataCache. Owner: the control thread."""
+    """Listens to MetadataCache. Owner: the controller's thread."""
 
     def __init__(
         self,
@@ -48,11 +49,17 @@ class AppliedConfig:
         logs: Any,
         server: Any = None,
         warn: Callable[..., object] = lambda *_, **__: None,
+        slices: Slices | None = None,
     ) -> None:
         """`logs` is the LogManager, or None before it exists; `server` is the network's Server, not started yet.
 
-        `warn(text, **details)` writes a line of the broker's log; any thread calls it.
+        `warn(text, **details)` writes a line of the broker's log; any thread calls it. With `slices`, a change that concerns
+        all topics reaches their logs in slices, after the response to the client (as in Kafka, where it reaches the brokers
+        later); other changes are in force before.
         """
+        self.slices = slices
+        self._behind: set[str] = set()  # topics whose logs do not have the broker's new settings yet
+        self._catching_up = False
         self.warn = warn
         self.config = config
         self.cluster = cluster
@@ -96,9 +103,27 @@ class AppliedConfig:
         if names & frozenset(CLEANER_KEYS) and self.logs is not None:
             self.logs.configure_cleaner(cleaner_config(self.config))
         if names & LOG_KEYS:
-            for topic in list(self.cluster.topics):
-                self._apply_topic(topic)
+            self._behind.update(self.cluster.topics)
+            if self.slices is None:
+                for _ in self._catch_up():
+                    pass
+            elif not self._catching_up:
+                self._catching_up = True
+                self.slices.add(self._catch_up(), self._caught_up)
 
-    def _apply_topic(self, topic: str) -> None:
+    def _catch_up(self) -> Iterator[None]:
+        """Apply the broker's settings to the topics that are behind; a change meanwhile makes all of them behind again."""
+        while self._behind and self.logs is not None:
+            topic = self.cluster.topics.get(self._behind.pop())
+            if topic is not None:
+                config = self.config.topic_config(topic.config)
+                yield from self.logs.set_config_in_steps(topic.name, config, len(topic.partitions))
+            yield
+
+    def _caught_up(self) -> None:
+        self._catching_up = False
+
+    def _apply_topic(self, name: str) -> None:
         if self.logs is not None:
-            self.logs.set_config(topic, self.config.topic_config(self.cluster.topic_config(topic)))
+            topic = self.cluster.topics[name]
+            self.logs.set_config(name, self.config.topic_config(topic.config), len(topic.partitions))

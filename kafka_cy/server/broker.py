@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.registry import ADMIN, COORDINATOR, advertised
+from kafka_cy.api.registry import ADMIN, CONTROLLER, COORDINATOR, advertised
 from kafka_cy.base.named_thread import NamedThread
+from kafka_cy.base.slices import Slices
 from kafka_cy.cluster.embedded_store import FILE_NAME, EmbeddedStore
 from kafka_cy.cluster.hosting import Hosting, folders_of
 from kafka_cy.cluster.log_directories import missing_directories
 from kafka_cy.cluster.metadata import ClusterMetadata, new_cluster_id
 from kafka_cy.cluster.metadata_cache import MetadataCache
 from kafka_cy.cluster.metadata_location import check_unused, metadata_dir
-from kafka_cy.cluster.producer_ids import ProducerIds
+from kafka_cy.cluster.producer_ids import ProducerIdBlocks, ProducerIds
 from kafka_cy.cluster.topic_names import OFFSETS_TOPIC
 from kafka_cy.cluster.unknown_partitions import refuse_unknown
 from kafka_cy.server.control_loop import ControlLoop, NetworkQueue
@@ -24,6 +26,7 @@ from kafka_cy.telemetry.broker_view import RECOVERY, RUNNING, SHUTTING_DOWN, STA
 
 if TYPE_CHECKING:
     from kafka_cy.api.context import ApiContext
+    from kafka_cy.cluster.producer_ids import Reserved
     from kafka_cy.server.dispatcher import Dispatcher
 
 LOG_EVENTS_INTERVAL_S = 0.5
@@ -42,15 +45,18 @@ class PortTaken(Exception):
 class KafkaServer:
     """One broker in this process.
 
-    The admin loop runs on the thread that calls `start` and `run`; groups have their own thread, which reads the
-    cluster's metadata but never changes it."""
+    The admin loop runs on the thread that calls `start` and `run`. Two others have their own threads: the controller loop
+    owns the metadata and its store as soon as `run` begins, the coordinator loop owns the groups. Only the controller loop
+    changes the metadata; the others read the cache.
+    """
 
     def __init__(self, config: Any, log: BrokerLog) -> None:
         self.config = config
         self.log = log
-        self.loop = ControlLoop(self._on_error)  # admin: topics, configurations, everything except groups
+        self.loop = ControlLoop(self._on_error)  # admin: everything that the other two do not do
+        self.controller_loop = ControlLoop(self._on_error)  # on its own thread
         self.coordinator_loop = ControlLoop(self._on_error)  # on its own thread
-        self._coordinator_thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self._dispatchers: list[Dispatcher] = []
         self.server: Any = None
         self.logs: Any = None
@@ -160,7 +166,7 @@ class KafkaServer:
             raise DataRefused(f"log directory {home} cannot be created: {error.strerror}") from error
         if not os.access(home, os.W_OK | os.X_OK):
             raise DataRefused(f"log directory {home} is not writable")
-        store = EmbeddedStore(f"{home}/{FILE_NAME}", self.loop.call_soon_threadsafe)
+        store = EmbeddedStore(f"{home}/{FILE_NAME}", self.controller_loop.call_soon_threadsafe)
         self.metadata = ClusterMetadata(store, self.config.broker_id, self.loop.wall_clock_ms)
         stored_id = self.metadata.controller.stored_cluster_id()
         if stored_id is None and not is_new:
@@ -180,7 +186,8 @@ class KafkaServer:
         from kafka_cy.storage.log_manager import LogManager
 
         assert self.metadata is not None and self.cluster is not None
-        applied = AppliedConfig(self.config, self.cluster, None, self.server, self.log.warning)
+        slices = Slices(self.controller_loop, lambda error: self._on_error("changed settings", error))
+        applied = AppliedConfig(self.config, self.cluster, None, self.server, self.log.warning, slices)
         warned = len(self.config.warnings)
         applied.start()
         for warning in self.config.warnings[warned:]:
@@ -191,7 +198,7 @@ class KafkaServer:
             self.config.broker_id,
             self.cluster.cluster_id,
             self.config.log_defaults(),
-            self.loop,
+            self.controller_loop,
             retention_check_interval_ms=int(self.config["log.retention.check.interval.ms"]),
             checkpoint_interval_ms=int(self.config["log.flush.offset.checkpoint.interval.ms"]),
             cleaner_config=cleaner_config(self.config),
@@ -282,19 +289,22 @@ class KafkaServer:
 
         assert self.metadata is not None and self.cluster is not None
         self._start_groups()
-        self.producer_ids = ProducerIds(self.metadata.store, self.config.broker_id)
-        self.context = self._context(self.loop)
+        self.producer_ids = ProducerIds(self._reserve_producer_ids)
+        self._producer_id_blocks = ProducerIdBlocks(self.metadata.store, self.config.broker_id)
         if self.lag is not None:
             self.lag.start()
         if self.otel is not None:
             self.otel.start()
-        admin = Dispatcher(self.context, self.log)
+        loops = (self.loop, self.coordinator_loop, self.controller_loop)
+        admin, coordinator, controller = (Dispatcher(self._context(loop), self.log) for loop in loops)
+        self._dispatchers = [admin, coordinator, controller]
         self.loop.attach(NetworkQueue(self.server, ADMIN), admin.dispatch)
-        coordinator = Dispatcher(self._context(self.coordinator_loop), self.log)
         self.coordinator_loop.attach(NetworkQueue(self.server, COORDINATOR), coordinator.dispatch, self.groups.look)
-        self._dispatchers = [admin, coordinator]
-        self._coordinator_thread = NamedThread(target=self.coordinator_loop.run, name="coordinator", daemon=True)
-        self._coordinator_thread.start()
+        self.controller_loop.attach(NetworkQueue(self.server, CONTROLLER), controller.dispatch)
+        for name, loop in (("controller", self.controller_loop), ("coordinator", self.coordinator_loop)):
+            thread = NamedThread(target=loop.run, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
         self.loop.repeat(LOG_EVENTS_INTERVAL_S, self._drain_log_events)
 
     def _context(self, loop: ControlLoop) -> ApiContext:
@@ -318,6 +328,7 @@ class KafkaServer:
             log=self.log,
             client_telemetry=self._client_telemetry,
             create_offsets_topic=self._create_offsets_topic,
+            create_topics=self._create_topics,
         )
 
     def _create_offsets_topic(self, done: Callable[[], object]) -> None:
@@ -333,7 +344,28 @@ class KafkaServer:
             finally:
                 self.coordinator_loop.call_soon_threadsafe(done)
 
-        self.loop.call_soon_threadsafe(create)
+        self.controller_loop.call_soon_threadsafe(create)
+
+    def _create_topics(self, names: Sequence[str], done: Callable[[], object]) -> None:
+        """Called on the admin loop: create these topics as far as possible, then call `done` there, even after a failure."""
+        from kafka_cy.api.topic_creation import create_all_on_demand
+
+        assert self.metadata is not None
+        cluster, changes = self.metadata.cache, self.metadata.topic_changes
+
+        def create() -> None:
+            try:
+                create_all_on_demand(cluster, changes, self.config, names)
+            finally:
+                self.loop.call_soon_threadsafe(done)
+
+        self.controller_loop.call_soon_threadsafe(create)
+
+    def _reserve_producer_ids(self, done: Reserved) -> None:
+        """Called on the admin loop: reserve a block of producer ids, then call `done` there."""
+        self.controller_loop.call_soon_threadsafe(
+            self._producer_id_blocks.reserve, partial(self.loop.call_soon_threadsafe, done)
+        )
 
     def _client_telemetry(self) -> Any:
         if self.client_telemetry is None:
@@ -365,8 +397,9 @@ class KafkaServer:
         """Drain connections, flush and close the logs, end the metadata session. Safe after a failed start, too."""
         self.state = SHUTTING_DOWN
         self.coordinator_loop.stop()
-        if self._coordinator_thread is not None:
-            self._coordinator_thread.join()
+        self.controller_loop.stop()
+        for thread in self._threads:
+            thread.join()
         for dispatcher in self._dispatchers:
             dispatcher.stop()
         if self.lag is not None:

@@ -1,6 +1,6 @@
 """A control-plane loop: runs its queue's requests, timers, and calls from other threads on one thread.
 
-One loop (admin) handles topics, configurations and everything else of the broker; one (coordinator) handles groups.
+One loop (controller) changes the metadata, one (coordinator) handles groups, one (admin) everything else.
 State owned by a loop needs no locks. A loop never waits for another: it posts a call (`call_soon_threadsafe`), and the
 other loop posts the result back.
 """
@@ -119,6 +119,7 @@ class ControlLoop:
         while not self._stopped:
             requests = deque(self._source.take_requests(self._wait_s()))
             while requests:
+                self._run_soon()  # before a request that was sent after what was posted
                 self._guard(self._handle, (requests.popleft(),))  # keeps no reference: a dropped request closes now
                 self._run_timers()  # many requests must not delay timers
             self._guard(self._look, ())
@@ -132,10 +133,13 @@ class ControlLoop:
 
     def run_pending(self) -> None:
         """Run one round of due timers and calls from other threads."""
+        self._run_soon()
+        self._run_timers()
+
+    def _run_soon(self) -> None:
         for _ in range(len(self._soon)):
             function, arguments = self._soon.popleft()
             self._guard(function, arguments)
-        self._run_timers()
 
     def _run_timers(self) -> None:
         if not self._timers:

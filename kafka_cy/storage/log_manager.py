@@ -32,6 +32,8 @@ from kafka_cy.storage.partition_folders import (
 
 __all__ = ["LogDirError", "LogManager"]
 
+STEP_PARTITIONS = 100  # that get a new configuration in one step
+
 
 class LogManager:
     """`partitions` maps (topic, index) to what is hosted. Start with start(), end with shutdown().
@@ -282,15 +284,33 @@ class LogManager:
         """Make new folders of partitions, and the renaming of deleted ones, durable."""
         self._hosted.sync_directories()
 
-    def set_config(self, topic: str, config: dict[str, Any]) -> None:
-        """Take a topic's new (whole, typed) configuration; it is in force when this returns."""
+    def set_config(self, topic: str, config: dict[str, Any], partition_count: int | None = None) -> None:
+        """Take a topic's new (whole, typed) configuration; it is in force when this returns.
+
+        With the topic's `partition_count`, the partitions of other topics are not looked at.
+        """
+        for _ in self.set_config_in_steps(topic, config, partition_count):
+            pass
+
+    def set_config_in_steps(
+        self, topic: str, config: dict[str, Any], partition_count: int | None = None
+    ) -> Iterator[None]:
+        """The same, some partitions in each step. Steps after a later set_config apply the later configuration."""
         hosted = self._hosted
         with hosted.mutex:
             hosted.set_config(topic, config)
-            for (name, _), partition in hosted.partitions.items():
-                if name == topic:
-                    partition.log.set_config(config)
-                    hosted.compacted.add(partition, hosted.config_of(topic))
+            if partition_count is None:
+                indexes = [index for name, index in hosted.partitions if name == topic]
+            else:
+                indexes = list(range(partition_count))
+        for first in range(0, len(indexes), STEP_PARTITIONS):
+            with hosted.mutex:
+                for index in indexes[first : first + STEP_PARTITIONS]:
+                    partition = hosted.partitions.get((topic, index))
+                    if partition is not None:
+                        partition.log.set_config(hosted.config_of(topic))
+                        hosted.compacted.add(partition, hosted.config_of(topic))
+            yield
         hosted.wake.set()
 
     def counted(self) -> tuple[list[HostedPartition], list[int]]:

@@ -108,7 +108,7 @@ class Instance:
 
 
 class ClientSubscriptions:
-    """Owner: the control thread."""
+    """Owner: the thread of `loop`."""
 
     def __init__(
         self, cluster: Any, loop: Any, telemetry_bytes_max: int, on_expired: Callable[[Iterable[str]], object]
@@ -124,7 +124,7 @@ class ClientSubscriptions:
         self.instances: OrderedDict[uuid.UUID, Instance] = OrderedDict()  # most recently active last
         self.unknown_subscription_requests = 0
         self.throttled_requests = 0
-        cluster.add_listener(self._on_change)
+        cluster.add_listener(lambda change: loop.call_soon_threadsafe(self._on_change, change))
 
     def _on_change(self, change: Any) -> None:
         if getattr(change, "entity_type", "") == ENTITY_TYPE:

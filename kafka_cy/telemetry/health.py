@@ -8,7 +8,7 @@ import threading
 from kafka_cy.telemetry.broker_view import RECOVERY, RUNNING, SHUTTING_DOWN, STARTING, BrokerView
 from kafka_cy.telemetry.http_server import HttpAnswer
 
-CONTROL_THREADS = ("admin", "coordinator")  # as kafka_cy.api.registry.LOOPS
+CONTROL_THREADS = ("admin", "coordinator", "controller")  # as kafka_cy.api.registry.LOOPS
 STUCK_S = 30.0  # a reactor or control thread that is busy with one task for longer is unhealthy
 STATES = {STARTING: "starting", RECOVERY: "recovering logs", RUNNING: "running", SHUTTING_DOWN: "shutting down"}
 ACTIVITIES = {0: "starting", 1: "waiting", 2: "receiving", 3: "handling", 4: "sending", 5: "stopped"}

@@ -33,8 +33,12 @@ class Logs:
     def configure_cleaner(self, config: dict[str, Any]) -> None:
         self.cleaner = config
 
-    def set_config(self, topic: str, config: dict[str, Any]) -> None:
+    def set_config(self, topic: str, config: dict[str, Any], partition_count: int) -> None:
         self.applied[topic] = config
+
+    def set_config_in_steps(self, topic: str, config: dict[str, Any], partition_count: int) -> Iterator[None]:
+        self.applied[topic] = config
+        yield
 
 
 class Broker:

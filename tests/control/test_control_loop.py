@@ -125,11 +125,12 @@ def test_a_request_that_is_dropped_goes_at_once() -> None:
     source.requests.append(Dropped())
     kept = weakref.ref(source.requests[0])
 
+    gone: list[bool] = []
+
     def fail(request: Dropped) -> None:
+        loop.call_soon_threadsafe(lambda: (gone.append(kept() is None), loop.stop()))
         raise RuntimeError("before anything was answered")
 
     loop.attach(source, fail)
-    loop.call_soon_threadsafe(lambda: (gone.append(kept() is None), loop.stop()))
-    gone: list[bool] = []
     loop.run()
     assert gone == [True]

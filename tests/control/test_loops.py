@@ -7,7 +7,7 @@ import struct
 import threading
 from pathlib import Path
 
-from kafka_cy.api.registry import ADMIN, COLD_APIS, COORDINATOR, LOOPS, advertised
+from kafka_cy.api.registry import ADMIN, COLD_APIS, CONTROLLER, COORDINATOR, LOOPS, advertised
 from kafka_cy.telemetry.health import CONTROL_THREADS
 from kafka_cy.testing import Broker
 from tests.adversity.wire import (
@@ -21,6 +21,7 @@ from tests.adversity.wire import (
 )
 
 GROUP_APIS = {8, 9, 10, 11, 12, 13, 14, 15, 16, 42, 47}
+CHANGING_APIS = {19, 20, 33, 34, 37, 43, 44, 45}
 COMMITS = 20
 
 
@@ -29,6 +30,8 @@ def test_every_api_says_which_loop_it_belongs_to() -> None:
     assert {row.api_key for row in advertised() if row.loop == COORDINATOR} == GROUP_APIS
     assert CONTROL_THREADS == LOOPS
     assert (LOOPS[ADMIN], LOOPS[COORDINATOR]) == ("admin", "coordinator")
+    assert LOOPS[CONTROLLER] == "controller"
+    assert {key for key, row in COLD_APIS.items() if row.loop == CONTROLLER} == CHANGING_APIS
 
 
 def create_many(connection: Connection, count: int) -> None:

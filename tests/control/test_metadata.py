@@ -11,7 +11,7 @@ from kafka_cy.cluster.assignment import assign_replicas
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.metadata import ClusterMetadata
 from kafka_cy.cluster.metadata_cache import TopicsChanged
-from kafka_cy.cluster.producer_ids import ProducerIds
+from kafka_cy.cluster.producer_ids import ProducerIdBlocks, ProducerIds
 from kafka_cy.cluster.store import (
     BadVersionError,
     Check,
@@ -86,11 +86,17 @@ def test_topics_survive_restart(tmp_path: Path) -> None:
         open_cluster(tmp_path / "m", "another")
 
 
+def next_id(ids: ProducerIds) -> int | None:
+    taken: list[int | None] = []
+    ids.take(lambda producer_id, error: taken.append(producer_id))
+    return taken[0]
+
+
 def test_producer_id_blocks() -> None:
     store = EmbeddedStore(None)
-    ids = ProducerIds(store, 1)
-    assert [ids.next_id() for _ in range(1001)] == list(range(1001))
-    assert ProducerIds(store, 1).next_id() == 2000
+    ids = ProducerIds(ProducerIdBlocks(store, 1).reserve)
+    assert [next_id(ids) for _ in range(1001)] == list(range(1001))
+    assert next_id(ProducerIds(ProducerIdBlocks(store, 1).reserve)) == 2000
     assert json.loads(store.get("/latest_producer_id_block").data or b"")["block_end"] == "2999"
 
 

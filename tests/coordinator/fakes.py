@@ -49,6 +49,9 @@ class FakeLoop:
         heapq.heappush(self.timers, (self.time_s + delay_s, next(self.order), timer))
         return timer
 
+    def call_soon_threadsafe(self, function: Callable[..., object], *arguments: Any) -> None:
+        function(*arguments)
+
     def repeat(self, interval_s: float, function: Callable[..., object], *arguments: Any) -> Any:
         def again() -> None:
             function(*arguments)
