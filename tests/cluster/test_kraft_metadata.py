@@ -138,7 +138,7 @@ def test_what_contradicts_itself_is_refused(folder: Path) -> None:
     with pytest.raises(BadMetadataLog, match="a PartitionRecord refers to"):
         read(folder)
     write_log(folder, [remove_topic(A)])
-    with pytest.raises(BadMetadataLog, match="a RemoveTopicRecord names"):
+    with pytest.raises(BadMetadataLog, match="a RemoveTopicRecord refers to"):
         read(folder)
 
 
