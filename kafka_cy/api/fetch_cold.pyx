@@ -105,8 +105,8 @@ cdef int cold_read_start(Reactor* reactor, Fetch* fetch, Connection* connection)
     work.job.bytes = <int64_t>size
     fetch.cold_read = work
     fetch.cold_connection = connection
-    connection_hold(connection)
-    job_submit(reactor, &work.job)
+    connection_hold(connection, True)
+    job_submit(reactor, connection, &work.job)
     return 0
 
 

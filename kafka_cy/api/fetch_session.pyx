@@ -174,7 +174,7 @@ cdef void session_release(FetchSession* session) noexcept nogil:
     session.job.run = free_in_job
     session.job.done = NULL
     session.job.bytes = 0
-    job_submit(NULL, &session.job)
+    job_submit(NULL, NULL, &session.job)
 
 
 cdef bint session_trylock(FetchSession* session) noexcept nogil:

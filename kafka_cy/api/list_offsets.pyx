@@ -8,14 +8,16 @@
 - v4: current leader epoch in, epoch of the offset out (KIP-320). v6: flexible. v10: timeout (remote reads only).
 - A partition that the request names twice is in the response once, with INVALID_REQUEST.
 - A replica (replica_id >= 0) sees the log end offset as the latest.
+- Times and the max timestamp are looked up by a job (see list_offsets_job.pyx). Other specs are answered at once.
 """
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
 from kafka_cy.base.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.api.error_codes cimport (
     ERROR_INVALID_REQUEST, ERROR_NONE, ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_UNKNOWN_TOPIC_OR_PARTITION,
     ERROR_UNSUPPORTED_VERSION, storage_error_code,
 )
+from kafka_cy.api.list_offsets_job cimport look_up_add, look_up_job_free, look_up_job_new, look_up_suspend
 from kafka_cy.api.topic_key cimport find_topic, write_topic_key
 from kafka_cy.api.named_partitions cimport NamedPartitions, NamedTopic, named_add, named_of
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
@@ -23,43 +25,26 @@ from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_p
 from kafka_cy.network.dispatch cimport (
     CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
 )
+from kafka_cy.network.jobs cimport JOB_LOOK_UP, job_has_room, job_hold_back
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_int32, read_int64, read_int8, reader_init, skip_tagged_fields, write_array_length,
     write_int16, write_int32, write_int64, write_no_tags, writer_init,
 )
-from kafka_cy.storage.log cimport (
-    Log, log_end_offset, log_epoch_of, log_max_timestamp, log_offset_for_timestamp, log_start_offset,
-)
-from kafka_cy.storage.partition cimport Partition, partition_check_leader, partition_last_stable_offset
+from kafka_cy.storage.log cimport Log, log_end_offset, log_epoch_of, log_start_offset
+from kafka_cy.storage.partition cimport partition_check_leader, partition_last_stable_offset
 
 cdef enum:
     API_KEY = 2
     LATEST = -1
     EARLIEST = -2
-    MAX_TIMESTAMP = -3
     EARLIEST_LOCAL = -4
     LATEST_TIERED = -5
     EARLIEST_PENDING_UPLOAD = -6
     READ_COMMITTED = 1
 
 
-cdef struct Found:
-    int16_t error
-    int64_t timestamp_ms
-    int64_t offset
-    int32_t epoch
-
-
-# The request-level fields.
-cdef struct Asked:
-    int16_t version
-    bint flexible
-    int32_t replica_id
-    int8_t isolation_level
-
-
-cdef struct AskedPartition:
+cdef struct PartitionAsked:
     int32_t index
     int32_t current_leader_epoch
     int64_t timestamp_ms
@@ -77,141 +62,211 @@ cdef bint spec_supported(int64_t timestamp_ms, int16_t version) noexcept nogil:
     return timestamp_ms == EARLIEST_PENDING_UPLOAD and version >= 11
 
 
-cdef int64_t last_fetchable_offset(Partition* partition, Log* log, Asked* asked) noexcept nogil:
-    if asked.replica_id != -1:
+cdef bint is_time(int64_t timestamp_ms) noexcept nogil:
+    """Whether batches have to be searched for it."""
+    return timestamp_ms >= 0 or timestamp_ms == MAX_TIMESTAMP
+
+
+cdef int64_t last_fetchable_offset(Partition* partition, Log* log, ListOffsetsHeader* header) noexcept nogil:
+    if header.replica_id != -1:
         return log_end_offset(log)
-    if asked.isolation_level == READ_COMMITTED:
+    if header.isolation_level == READ_COMMITTED:
         return partition_last_stable_offset(partition)
     return atomic_load_i64(&partition.high_watermark)
 
 
-cdef void look_up(Reactor* reactor, Partition* partition, int64_t timestamp_ms, Asked* asked, Found* found) noexcept nogil:
+cdef void look_up(
+    Partition* partition, int64_t timestamp_ms, ListOffsetsHeader* header, const TimeLookUp* looked_up, FoundOffset* found
+) noexcept nogil:
+    """The partition's offset. `looked_up` has the result of a look-up by time; NULL: there was none."""
     cdef Log* log = <Log*>atomic_load_pointer(<void**>&partition.log)
-    cdef int64_t limit = last_fetchable_offset(partition, log, asked)
-    cdef bint hit = False
-    cdef int error
+    cdef int64_t limit = last_fetchable_offset(partition, log, header)
     if timestamp_ms == LATEST:
         found.offset = limit
         found.epoch = atomic_load_i32(&partition.leader_epoch)
-        return
-    if timestamp_ms == EARLIEST or timestamp_ms == EARLIEST_LOCAL:
+    elif timestamp_ms == EARLIEST or timestamp_ms == EARLIEST_LOCAL:
         found.offset = log_start_offset(log)
         found.epoch = log_epoch_of(log, found.offset)
-        return
-    if timestamp_ms == LATEST_TIERED or timestamp_ms == EARLIEST_PENDING_UPLOAD:
-        return
-    if timestamp_ms == MAX_TIMESTAMP:
-        error = log_max_timestamp(log, reactor.codecs, &found.offset, &found.timestamp_ms, &found.epoch, &hit)
-    else:
-        error = log_offset_for_timestamp(
-            log, reactor.codecs, timestamp_ms, &found.offset, &found.timestamp_ms, &found.epoch, &hit
-        )
-    found.error = storage_error_code(error)
-    if found.error or not hit or found.offset >= limit:
-        found.offset = -1
-        found.timestamp_ms = -1
-        found.epoch = -1
+    elif is_time(timestamp_ms):
+        if looked_up == NULL or looked_up.partition != partition:
+            # It became the leader, or the topic was created anew, while the job ran: the client asks again.
+            found.error = ERROR_NOT_LEADER_OR_FOLLOWER
+        elif looked_up.found.offset < limit:
+            found[0] = looked_up.found
+
+
+cdef int16_t check(
+    PartitionImage* known, ListOffsetsHeader* header, PartitionAsked* partition, bint twice
+) noexcept nogil:
+    """The error code before anything is looked up. `known`: NULL when the topic has no such partition."""
+    if twice:
+        return ERROR_INVALID_REQUEST
+    if not spec_supported(partition.timestamp_ms, header.version):
+        return ERROR_UNSUPPORTED_VERSION
+    if known == NULL:
+        return ERROR_UNKNOWN_TOPIC_OR_PARTITION
+    if known.partition == NULL:
+        return ERROR_NOT_LEADER_OR_FOLLOWER
+    return storage_error_code(partition_check_leader(known.partition, partition.current_leader_epoch))
 
 
 cdef void respond_for_partition(
-    Reactor* reactor, Request* request, TopicImage* topic, Asked* asked, AskedPartition* partition, bint twice, Writer* w
+    Request* request, TopicImage* topic, ListOffsetsHeader* header, PartitionAsked* partition, bint twice,
+    const TimeLookUp* looked_up, Writer* w,
 ) noexcept nogil:
     cdef PartitionImage* known = topic_partition(topic, partition.index) if topic != NULL else NULL
-    cdef Found found
-    found.error = ERROR_NONE
+    cdef FoundOffset found
+    found.error = check(known, header, partition, twice)
     found.timestamp_ms = -1
     found.offset = -1
     found.epoch = -1
-    if twice:
-        found.error = ERROR_INVALID_REQUEST
-    elif not spec_supported(partition.timestamp_ms, asked.version):
-        found.error = ERROR_UNSUPPORTED_VERSION
-    elif known == NULL:
-        found.error = ERROR_UNKNOWN_TOPIC_OR_PARTITION
-    elif known.partition == NULL:
-        found.error = ERROR_NOT_LEADER_OR_FOLLOWER
-    else:
-        found.error = storage_error_code(partition_check_leader(known.partition, partition.current_leader_epoch))
-        if found.error == ERROR_NONE:
-            look_up(reactor, known.partition, partition.timestamp_ms, asked, &found)
+    if found.error == ERROR_NONE:
+        look_up(known.partition, partition.timestamp_ms, header, looked_up, &found)
     write_int32(w, partition.index)
     write_int16(w, found.error)
     request_error(request, found.error, 1)
     write_int64(w, found.timestamp_ms)
     write_int64(w, found.offset)
-    if asked.version >= 4:
+    if header.version >= 4:
         write_int32(w, found.epoch)
-    write_no_tags(w, asked.flexible)
+    write_no_tags(w, header.flexible)
 
 
-cdef void read_partition(Reader* r, Asked* asked, AskedPartition* partition) noexcept nogil:
+cdef void read_partition(Reader* r, ListOffsetsHeader* header, PartitionAsked* partition) noexcept nogil:
     partition.index = read_int32(r)
-    partition.current_leader_epoch = read_int32(r) if asked.version >= 4 else -1
+    partition.current_leader_epoch = read_int32(r) if header.version >= 4 else -1
     partition.timestamp_ms = read_int64(r)
-    if asked.flexible:
+    if header.flexible:
         skip_tagged_fields(r)
 
 
-cdef int read_request(Request* request, Asked* asked, NamedPartitions* named) noexcept nogil:
+cdef int read_request(Request* request, ListOffsetsHeader* header, NamedPartitions* named) noexcept nogil:
     """Reads the whole request; not 0 when it does not parse."""
     cdef Reader r
     cdef TopicWalk walk
-    cdef AskedPartition partition
+    cdef PartitionAsked partition
     cdef const uint8_t* at
-    asked.version = request.api_version
-    asked.flexible = request.api_version >= 6
+    header.version = request.api_version
+    header.flexible = request.api_version >= 6
+    header.by_time = False
     reader_init(&r, request.body, request.body_size)
-    asked.replica_id = read_int32(&r)
-    asked.isolation_level = read_int8(&r) if asked.version >= 2 else 0
-    walk_begin(&walk, &r, False, asked.flexible, 12)
+    header.replica_id = read_int32(&r)
+    header.isolation_level = read_int8(&r) if header.version >= 2 else 0
+    walk_begin(&walk, &r, False, header.flexible, 12)
     while walk_next(&walk):
         at = walk.r.position
-        read_partition(&walk.r, asked, &partition)
+        read_partition(&walk.r, header, &partition)
+        header.by_time |= is_time(partition.timestamp_ms)
         if named_add(named, &walk.key, partition.index, at):
             return 1
     r = walk.r
-    if asked.version >= 10:
+    if header.version >= 10:
         read_int32(&r)                              # timeout_ms of remote reads
-    if asked.flexible:
+    if header.flexible:
         skip_tagged_fields(&r)
     return r.error
 
 
-cdef void write_response(Reactor* reactor, Request* request, Asked* asked, NamedPartitions* named, Writer* w) noexcept nogil:
+cdef int collect(
+    Reactor* reactor, Request* request, ListOffsetsHeader* header, NamedPartitions* named, LookUpJob* work
+) noexcept nogil:
+    """Adds the partitions that are to be looked up by time to the job, in the order of the response. 1 without memory."""
     cdef Reader r
-    cdef AskedPartition partition
-    cdef NamedTopic* named_topic
+    cdef PartitionAsked partition
+    cdef PartitionImage* known
     cdef TopicImage* topic
     cdef int32_t i, j
-    if asked.version >= 2:
+    for i in range(named.topics_count):
+        topic = find_topic(reactor.image, &named.topics[i].key)
+        j = named.topics[i].first if topic != NULL else -1
+        while j >= 0:
+            read_again(&r, request, named.partitions[j].at)
+            read_partition(&r, header, &partition)
+            known = topic_partition(topic, partition.index)
+            if is_time(partition.timestamp_ms) and not check(known, header, &partition, named.partitions[j].times > 1):
+                if look_up_add(work, known.partition, j, partition.timestamp_ms):
+                    return 1
+            j = named.partitions[j].next
+    return 0
+
+
+cdef void write_response(
+    Reactor* reactor, Request* request, ListOffsetsHeader* header, NamedPartitions* named, const LookUpJob* work, Writer* w
+) noexcept nogil:
+    """`work` has the results of look-ups by time; NULL: there were none."""
+    cdef Reader r
+    cdef PartitionAsked partition
+    cdef NamedTopic* named_topic
+    cdef TopicImage* topic
+    cdef const TimeLookUp* looked_up
+    cdef int32_t at = 0
+    cdef int32_t i, j
+    if header.version >= 2:
         write_int32(w, 0)
-    write_array_length(w, asked.flexible, named.topics_count)
+    write_array_length(w, header.flexible, named.topics_count)
     for i in range(named.topics_count):
         named_topic = &named.topics[i]
         topic = find_topic(reactor.image, &named_topic.key)
-        write_topic_key(w, &named_topic.key, asked.flexible)
-        write_array_length(w, asked.flexible, named_topic.count)
+        write_topic_key(w, &named_topic.key, header.flexible)
+        write_array_length(w, header.flexible, named_topic.count)
         j = named_topic.first
         while j >= 0:
             read_again(&r, request, named.partitions[j].at)
-            read_partition(&r, asked, &partition)
-            respond_for_partition(reactor, request, topic, asked, &partition, named.partitions[j].times > 1, w)
+            read_partition(&r, header, &partition)
+            looked_up = NULL
+            if work != NULL and at < work.count and work.look_ups[at].number == j:
+                looked_up = &work.look_ups[at]
+                at += 1
+            respond_for_partition(request, topic, header, &partition, named.partitions[j].times > 1, looked_up, w)
             j = named.partitions[j].next
-        write_no_tags(w, asked.flexible)
-    write_no_tags(w, asked.flexible)
+        write_no_tags(w, header.flexible)
+    write_no_tags(w, header.flexible)
+
+
+cdef void respond(
+    Reactor* reactor, Request* request, ListOffsetsHeader* header, NamedPartitions* named, const LookUpJob* work
+) noexcept nogil:
+    cdef Writer w
+    writer_init(&w, RESPONSE_BYTES_MAX)
+    response_begin(request, &w)
+    write_response(reactor, request, header, named, work, &w)
+    response_send(reactor, request, &w)
+
+
+cdef void resume(Reactor* reactor, Request* request, SuspendedListOffsets* suspended) noexcept nogil:
+    """ListOffsetsResume: responds with what the job has found."""
+    respond(reactor, request, &suspended.header, &suspended.named, suspended.job)
+
+
+cdef int look_up_by_time(
+    Reactor* reactor, Request* request, ListOffsetsHeader* header, NamedPartitions* named
+) noexcept nogil:
+    """Gives what is asked by time to a job. The handler's result."""
+    cdef LookUpJob* work
+    if not job_has_room(reactor, request.connection, JOB_LOOK_UP):
+        return job_hold_back(request.connection, JOB_LOOK_UP, True)
+    work = look_up_job_new()
+    if work == NULL or collect(reactor, request, header, named, work):
+        if work != NULL:
+            look_up_job_free(work)
+        request.close_reason = b"out of memory"
+        return CLOSE
+    if work.count:
+        return look_up_suspend(reactor, request, header, named, work, resume)
+    look_up_job_free(work)
+    respond(reactor, request, header, named, NULL)
+    return HANDLED
 
 
 cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
-    cdef Writer w
-    cdef Asked asked
+    cdef ListOffsetsHeader header
     cdef NamedPartitions* named = named_of(reactor.id)
-    if read_request(request, &asked, named):
+    if read_request(request, &header, named):
         request.close_reason = b"ListOffsets request that does not parse"
         return CLOSE
-    writer_init(&w, RESPONSE_BYTES_MAX)
-    response_begin(request, &w)
-    write_response(reactor, request, &asked, named, &w)
-    response_send(reactor, request, &w)
+    if header.by_time:
+        return look_up_by_time(reactor, request, &header, named)
+    respond(reactor, request, &header, named, NULL)
     return HANDLED
 
 

@@ -1,5 +1,5 @@
 """The partitions that a request names, without duplicates; see named_partitions.pyx."""
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from kafka_cy.api.topic_key cimport TopicKey
 from kafka_cy.base.hash_table cimport HashTable
@@ -40,6 +40,11 @@ cdef struct NamedPartitions:
 # Nothing can be added to the copy. Free it with named_free.
 cdef int named_copy(NamedPartitions* copy, NamedPartitions* named, const uint8_t* body, const uint8_t* kept) noexcept nogil
 cdef void named_free(NamedPartitions* named) noexcept nogil
+# The memory of such a copy.
+cdef inline int64_t named_bytes(const NamedPartitions* named) noexcept nogil:
+    return <int64_t>(
+        <size_t>named.topics_count * sizeof(NamedTopic) + <size_t>named.partitions_count * sizeof(NamedPartition)
+    )
 # The reactor's instance, emptied.
 cdef NamedPartitions* named_of(int32_t reactor_id) noexcept nogil
 # Adds one mention: `at` is its first field, the partition index. Returns 0, or 1 without memory.

@@ -21,7 +21,8 @@ cdef int validate_here(
 ) noexcept nogil
 # The reactor has appended a batch, which took this many ticks, at least slow_append_ticks.
 cdef void append_was_slow(Reactor* reactor, Partition* partition, int64_t ticks) noexcept nogil
-# Passes the batch at `records` to a job and parks the request. Returns the handler's result.
+# Passes the batch at `records` to a job and parks the request. If nothing of the request is done and the job queue has no
+# room, holds the request back. Returns the handler's result.
 cdef int suspend(
     Reactor* reactor, Request* request, Produce* produce, NamedPartitions* named, Writer* w, ProduceResume resume
 ) noexcept nogil

@@ -12,14 +12,16 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.stdio cimport snprintf
 from libc.string cimport memcpy
 
-from kafka_cy.api.named_partitions cimport named_copy, named_free
+from kafka_cy.api.named_partitions cimport named_bytes, named_copy, named_free
 from kafka_cy.api.parking cimport parked_init
 from kafka_cy.api.produce cimport ProduceJob, ProduceResume
 from kafka_cy.api.produce_waiting cimport waiting_free
 from kafka_cy.api.topic_walk cimport read_again
 from kafka_cy.base.atomics cimport atomic_load_pointer
 from kafka_cy.base.clock cimport monotonic_ns
-from kafka_cy.network.jobs cimport JOB_DECOMPRESS, JOB_WRITE, Job, connection_hold, connection_unhold, job_cancel, job_submit
+from kafka_cy.network.jobs cimport (
+    JOB_DECOMPRESS, JOB_WRITE, Job, connection_hold, connection_unhold, job_cancel, job_has_room, job_hold_back, job_submit,
+)
 from kafka_cy.network.dispatch cimport CLOSE, HANDLED, Parked, park_cancel, park_start, reactor_log
 from kafka_cy.network.log_events cimport LOG_MESSAGE_BYTES_MAX, LOG_WARNING
 from kafka_cy.records.batch cimport (
@@ -123,12 +125,12 @@ cdef void append(ProduceJob* work) noexcept nogil:
 cdef void append_was_slow(Reactor* reactor, Partition* partition, int64_t ticks) noexcept nogil:
     cdef char[LOG_MESSAGE_BYTES_MAX] text
     cdef Log* log = <Log*>atomic_load_pointer(<void**>&partition.log)
-    cdef double ms
+    cdef int ms
     if not disk_append_was_slow(log.disk, monotonic_ns()):
         return
-    ms = <double>SLOW_WRITE_NS / 1e6 * <double>ticks / <double>reactor.slow_append_ticks
+    ms = <int>(<double>SLOW_WRITE_NS / 1e6 * <double>ticks / <double>reactor.slow_append_ticks)
     snprintf(
-        text, LOG_MESSAGE_BYTES_MAX, b"the disk of %.150s is slow (an append took %.1f ms): its appends leave the reactors",
+        text, LOG_MESSAGE_BYTES_MAX, b"the disk of %.100s is slow (an append took %d ms): its appends leave the reactors",
         folder_name(&log.folder), ms,
     )
     reactor_log(reactor, LOG_WARNING, PRODUCE_KEY, text)
@@ -204,7 +206,7 @@ cdef void suspend_again(Reactor* reactor, Request* request, SuspendedProduce* su
         suspended.produce.job_appends_to = NULL
     work.now_ms = reactor.now_ms
     work.running = True
-    job_submit(reactor, &work.job)
+    job_submit(reactor, request.connection, &work.job)
 
 
 cdef SuspendedProduce* suspended_new(Request* request, NamedPartitions* named) noexcept nogil:
@@ -212,30 +214,43 @@ cdef SuspendedProduce* suspended_new(Request* request, NamedPartitions* named) n
     cdef SuspendedProduce* suspended = <SuspendedProduce*>calloc(1, sizeof(SuspendedProduce))
     cdef ProduceJob* work = <ProduceJob*>calloc(1, sizeof(ProduceJob))
     cdef uint8_t* body = <uint8_t*>malloc(request.body_size + 1)
-    if suspended == NULL or work == NULL or body == NULL or named_copy(&suspended.named, named, request.body, body):
+    cdef bint short_of_memory = suspended == NULL or work == NULL or body == NULL
+    if not short_of_memory:
+        memcpy(body, request.body, request.body_size)
+        short_of_memory = named_copy(&suspended.named, named, request.body, body) != 0
+    if short_of_memory:
         if suspended != NULL:
             named_free(&suspended.named)
         free(suspended)
         free(work)
         free(body)
         return NULL
-    memcpy(body, request.body, request.body_size)
     suspended.job = work
     work.owner = suspended
     work.body = body
     work.body_size = request.body_size
     work.job.run = validate
     work.job.done = validated
-    work.job.bytes = <int64_t>request.body_size
+    work.job.bytes = <int64_t>request.body_size + named_bytes(&suspended.named)
     writer_init(&work.scratch, SCRATCH_BYTES_MAX)
     return suspended
+
+
+cdef bint nothing_done(Produce* produce, NamedPartitions* named) noexcept nogil:
+    """Whether the batch that needs a job is the first one of the request."""
+    return produce.topic_at == 0 and produce.partition_at == named.topics[0].first
 
 
 cdef int suspend(
     Reactor* reactor, Request* request, Produce* produce, NamedPartitions* named, Writer* w, ProduceResume resume
 ) noexcept nogil:
-    cdef SuspendedProduce* suspended = suspended_new(request, named)
+    cdef SuspendedProduce* suspended
     cdef Request kept
+    cdef int kind = JOB_WRITE if produce.job_appends_to != NULL else JOB_DECOMPRESS
+    if nothing_done(produce, named) and not job_has_room(reactor, request.connection, kind):
+        writer_free(w)
+        return job_hold_back(request.connection, kind, produce.acks != 0)
+    suspended = suspended_new(request, named)
     if suspended == NULL:
         writer_free(w)
         if produce.waiting != NULL:
@@ -247,7 +262,7 @@ cdef int suspend(
     suspended.resume = resume
     suspended.job.version = produce.version
     parked_init(&suspended.parked, request, reactor.now_ns + RECHECK_NS, stay, suspended_free)
-    connection_hold(request.connection)
+    connection_hold(request.connection, produce.acks != 0)
     if park_start(reactor, &suspended.parked):
         park_cancel(reactor, &suspended.parked)
         request.close_reason = b"out of memory"

@@ -62,12 +62,22 @@ cdef extern from "<sys/random.h>" nogil:
 
 # -- sockets --
 
+cdef extern from "<poll.h>" nogil:
+    enum:
+        POLLIN
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd* entries, unsigned long count, int timeout_ms)
+
 cdef extern from "<sys/epoll.h>" nogil:
     enum:
         EPOLLIN
         EPOLLOUT
         EPOLLERR
         EPOLLHUP
+        EPOLLRDHUP
         EPOLLET
         EPOLLEXCLUSIVE
         EPOLL_CTL_ADD

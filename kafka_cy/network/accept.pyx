@@ -6,9 +6,9 @@ from libc.string cimport memcmp, memcpy
 
 from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_i32, atomic_load_relaxed_i64, atomic_sub_i64, counter_add
 from kafka_cy.base.posix cimport (
-    AF_INET, EPOLLEXCLUSIVE, EPOLLIN, EPOLL_CTL_ADD, EPOLL_CTL_DEL, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, TCP_NODELAY,
-    accept4, close, epoll_ctl, epoll_event, ntohs, setsockopt, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage,
-    socklen_t,
+    AF_INET, EPOLLEXCLUSIVE, EPOLLIN, EPOLL_CTL_ADD, EPOLL_CTL_DEL, IPPROTO_TCP, POLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK,
+    TCP_NODELAY, accept4, close, epoll_ctl, epoll_event, ntohs, poll, pollfd, setsockopt, sockaddr, sockaddr_in,
+    sockaddr_in6, sockaddr_storage, socklen_t,
 )
 from kafka_cy.network.address_counts cimport address_enter
 from kafka_cy.network.connection cimport KIND_CONNECTION, Connection
@@ -93,7 +93,7 @@ cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
     for i in range(ACCEPTS_PER_EVENT_MAX):  # no-cython-lint
         wait_ns = creation_wait_ns(&network.connection_rate, reactor.shared.now_ns)
         if wait_ns > 0:
-            accept_later(reactor, wait_ns)
+            accept_throttled(reactor, listener, wait_ns)
             return
         peer_size = sizeof(peer)
         fd = accept4(listener.fd, <sockaddr*>&peer, &peer_size, SOCK_NONBLOCK | SOCK_CLOEXEC)
@@ -137,6 +137,18 @@ cdef void accept_later(ReactorState* reactor, int64_t wait_ns) noexcept nogil:
         return
     listeners_watch(reactor, False)
     reactor.accept_paused_until_ns = reactor.shared.now_ns + wait_ns
+
+
+cdef void accept_throttled(ReactorState* reactor, Listener* listener, int64_t wait_ns) noexcept nogil:
+    """The rate of new connections is used up: they stay in the backlog. Counted when there is one."""
+    cdef pollfd waiting
+    waiting.fd = listener.fd
+    waiting.events = POLLIN
+    waiting.revents = 0
+    if poll(&waiting, 1, 0) > 0:
+        counter_add(&reactor.counters.accepts_throttled_by_listener[listener.index], 1)
+        counter_add(&reactor.counters.accept_throttle_ns_by_listener[listener.index], wait_ns)
+    accept_later(reactor, wait_ns)
 
 
 cdef void accept_failed(ReactorState* reactor) noexcept nogil:

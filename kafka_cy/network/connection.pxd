@@ -18,6 +18,7 @@ cdef enum Pause:            # bits: why a socket is not read
     PAUSE_MEMORY = 4        # no budget left for the request, or its control queue is full
     PAUSE_CONTROL = 8       # the control plane has as many of its requests as allowed
     PAUSE_HELD = 16         # a request waits for a job, and no other request may overtake it
+    PAUSE_JOBS = 32         # its next request needs a job, and the job queue has no room for this client
 
 cdef enum:
     COALESCE_BYTES_MAX = 2048       # responses up to this size are copied together
@@ -111,6 +112,9 @@ cdef struct Connection:
     int32_t slots_count
     int32_t at_control      # requests at the control plane
     int32_t held            # requests that no other request may overtake (see jobs.pxd)
+    int32_t job_kind        # with PAUSE_JOBS: the queue
+    bint response_awaited   # with PAUSE_HELD, PAUSE_JOBS: that request ends when the client is gone
+    bint client_gone        # the client has closed its side; noticed while the socket is not read
     Piece* send_first
     Piece* send_last
     int64_t queued_bytes    # memory bytes in slots and send queue
@@ -120,7 +124,8 @@ cdef struct Connection:
     int32_t client_id_size  # from its first request
     char client_id[CLIENT_ID_BYTES_MAX]
     Connection* dirty_next
-    Connection* memory_next
+    Connection* memory_next     # in the reactor's memory list
+    Connection* memory_prev
     Connection* dead_next
     Connection* next        # idle order: least recently active first
     Connection* prev
@@ -167,7 +172,8 @@ cdef int slot_add_file(
 cdef void connection_advance(SendContext* context, Connection* connection) noexcept nogil
 # Send what the socket accepts: 0 all sent, 1 the socket is full, -1 the connection is broken.
 cdef int connection_flush(SendContext* context, Connection* connection) noexcept nogil
-cdef void connection_drop_answers(SendContext* context, Connection* connection) noexcept nogil  # all but slots at the control plane
+# All but slots at the control plane.
+cdef void connection_drop_responses(SendContext* context, Connection* connection) noexcept nogil
 cdef void send_context_free(SendContext* context) noexcept nogil
 cdef void spare_take(SendContext* context, uint8_t** data, size_t* capacity) noexcept nogil
 cdef void spare_give(SendContext* context, uint8_t* data, size_t capacity) noexcept nogil

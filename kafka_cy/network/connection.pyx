@@ -353,7 +353,7 @@ cdef int connection_flush(SendContext* context, Connection* connection) noexcept
     return 0
 
 
-cdef void connection_drop_answers(SendContext* context, Connection* connection) noexcept nogil:
+cdef void connection_drop_responses(SendContext* context, Connection* connection) noexcept nogil:
     cdef ResponseSlot* slot = connection.slots_first
     cdef ResponseSlot* following
     cdef Piece* piece

@@ -18,7 +18,7 @@ cdef enum:
     CONTROL_QUEUES = 3          # matches the loops in kafka_cy/api/registry.py
     CONTROL_ERRORS_MAX = 8      # different error codes in one response; more are not counted
 
-# One forwarded request; the same struct carries the response back (mailbox_post_answered). Owner: its current holder.
+# One forwarded request; the same struct carries the response back (mailbox_post_response). Owner: its current holder.
 # `connection` and `slot` stay allocated until it returns to its reactor, even if the socket was closed long before.
 cdef struct ControlMessage:
     ControlMessage* next        # first

@@ -82,6 +82,8 @@ cdef struct Counters:
     int64_t closed_by_listener[LISTENERS_MAX]
     int64_t authenticated_by_listener[LISTENERS_MAX]            # successful handshakes, and failed ones
     int64_t authentication_failed_by_listener[LISTENERS_MAX]
+    int64_t accepts_throttled_by_listener[LISTENERS_MAX]        # times that connections waited for the creation rate
+    int64_t accept_throttle_ns_by_listener[LISTENERS_MAX]       # how long
     ClientSoftware software[SOFTWARE_MAX]
     int64_t padding_after[8]
 

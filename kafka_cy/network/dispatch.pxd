@@ -4,7 +4,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from kafka_cy.network.connection cimport Connection, ResponseSlot   # reactor-private; handlers only pass them on
 from kafka_cy.network.counters cimport count_error
 from kafka_cy.network.request cimport (
-    CLOSE, FORWARD, HANDLED, HandlerResult, HotHandler, Parked, ParkedCheck, ParkedFree, Reactor, Request,
+    CLOSE, FORWARD, HANDLED, HELD_BACK, HandlerResult, HotHandler, Parked, ParkedCheck, ParkedFree, Reactor, Request,
 )
 from kafka_cy.records.wire cimport Writer
 from kafka_cy.storage.log cimport Segment

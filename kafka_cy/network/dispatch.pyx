@@ -118,6 +118,9 @@ cdef bint reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* fr
             slot_remove(&state.send, connection, request.slot)
             return False
         result = forward(state, &request)
+    if result == HELD_BACK:
+        slot_remove(&state.send, connection, request.slot)
+        return False
     if result == CLOSE:
         request_close(reactor, &request)
     count_handled(state, &request, begun)

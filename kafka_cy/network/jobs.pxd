@@ -1,9 +1,9 @@
-"""Work that takes too long for a reactor: decompression of large batches, reads of data not in memory, and appends to a slow
-disk.
+"""Work that takes too long for a reactor: decompression of large batches, reads of data not in memory, appends to a slow disk,
+look-ups by time.
 
 A job runs on a native thread without the GIL; afterwards its reactor calls `done`. See jobs.pyx.
 """
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 
 from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.request cimport Reactor
@@ -14,7 +14,11 @@ cdef enum JobKind:
     JOB_DECOMPRESS = 0
     JOB_READ = 1
     JOB_WRITE = 2
-    JOB_KINDS = 3
+    JOB_LOOK_UP = 3             # reads and decompresses
+    JOB_KINDS = 4
+
+cdef enum:
+    JOB_LANES = 64              # of each queue; a lane may use this fraction of the queue's limit
 
 cdef struct Job
 
@@ -25,18 +29,28 @@ ctypedef void (*JobDone)(Reactor* reactor, Job* job) noexcept nogil # on the rea
 # Owner: the job thread from job_submit until `done` is called, then the reactor that submitted it. Nothing in it may be
 #   freed in between, even if the connection closes; a reactor ends only after its jobs.
 # Limits: one job per request, and one per connection that is held meanwhile; its `bytes` count as queued request bytes
-#   (queued.max.request.bytes). A queue holds no job whose request is gone.
+#   (queued.max.request.bytes). A queue holds no job whose request is gone. How many jobs wait is limited by job_has_room.
 cdef struct Job:
-    Job* next                   # in the queue, like `prev` and `queued`: under the queue's mutex
+    Job* next                   # in its lane, like `prev` and `queued`: under the queue's mutex
     Job* prev
     bint queued                 # no thread has begun it
     int32_t kind
+    uint32_t lane               # chosen by the client's address
     JobRun run
     JobDone done
     Reactor* reactor            # NULL: no reactor is notified
     int64_t bytes               # memory it holds for its request
 
-cdef void job_submit(Reactor* reactor, Job* job) noexcept nogil
+# Whether another job of the connection's client may wait in the queue: each lane has an equal share of queued.max.requests.
+# A request that has done nothing yet asks first, and is held back by job_hold_back without room. A request that has begun
+# submits its job anyway, so that what it has done is answered once: a Produce that has appended a batch, and each Fetch, as
+# its session has moved on. That is one job more for each held connection.
+cdef bint job_has_room(Reactor* reactor, Connection* connection, int kind) noexcept nogil
+# The handler's result without room. The request stays in the connection's buffer and counts as memory for requests. The
+# connection is not read until there is room; then the request is handled from its beginning. `awaited`: see connection_hold.
+cdef int job_hold_back(Connection* connection, int kind, bint awaited) noexcept nogil
+# A job of the process itself has neither reactor nor connection (NULL).
+cdef void job_submit(Reactor* reactor, Connection* connection, Job* job) noexcept nogil
 # The request is gone: a job that no thread has begun is taken back, and `done` is called here, without `run`. One that runs
 # goes on, and `done` is called when it ends. On the reactor that submitted it; the job may be freed afterwards.
 cdef void job_cancel(Reactor* reactor, Job* job) noexcept nogil
@@ -44,7 +58,9 @@ cdef void job_cancel(Reactor* reactor, Job* job) noexcept nogil
 cdef void jobs_set_threads(int32_t decompress, int32_t disk) noexcept nogil
 cdef int64_t jobs_count(Reactor* reactor) noexcept nogil     # this reactor's jobs that are submitted and not done
 # Handles no further request of the connection until its release, so that none overtakes the one waiting for a job.
-cdef void connection_hold(Connection* connection) noexcept nogil
+# `awaited`: the client waits for the response. If it closes the connection meanwhile, the request ends at once; otherwise
+# (acks=0) the request is completed.
+cdef void connection_hold(Connection* connection, bint awaited) noexcept nogil
 cdef void connection_unhold(Reactor* reactor, Connection* connection) noexcept nogil
 
 # -- internal to the network layer --

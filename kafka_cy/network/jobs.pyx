@@ -1,17 +1,26 @@
 """Queues and threads of jobs. A job thread serves all reactors of the process and notifies a reactor through its mailbox.
 
 Decompression runs at a lower priority than the reactors, because on a machine with few cores it may share one with them.
-"""
-from libc.stdint cimport int32_t, int64_t
 
-from kafka_cy.base.atomics cimport atomic_add_i64, atomic_sub_i64
+A queue consists of lanes. A job's lane is a seeded hash of the client's address, and threads take from the lanes in turn.
+So a client with many jobs delays another client's job by the jobs that run and one job of each lane, and it cannot use up
+the other's share of the queue's limit. In one lane the oldest job is first; as a connection has one job at a time, its
+connections take turns.
+"""
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_relaxed_i64, atomic_store_i64, atomic_sub_i64
+from kafka_cy.base.bits cimport first_bit
+from kafka_cy.base.hash cimport hash_of_bytes
 from kafka_cy.base.posix cimport (
     block_all_signals, pthread_cond_broadcast, pthread_cond_init, pthread_cond_signal, pthread_cond_t, pthread_cond_wait,
     pthread_create, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, pthread_t,
 )
 from kafka_cy.base.thread_name cimport name_this_thread
 from kafka_cy.network.mailbox cimport MAIL_JOB, mailbox_post
-from kafka_cy.network.connection cimport Connection
+from kafka_cy.network.connection cimport PAUSE_JOBS, Connection
+from kafka_cy.network.request cimport HELD_BACK
 from kafka_cy.network.reactor_state cimport ReactorState, connection_mark_dirty
 from kafka_cy.records.compression cimport Codecs, codecs_new
 
@@ -32,20 +41,27 @@ cdef enum:
     DISK_THREADS_DEFAULT = 8            # Kafka's default of num.io.threads
     DECOMPRESS_PRIORITY = 10            # nice
 
-# Purpose: the queue of one kind. Owner: the process. Lock: `mutex` guards the list and the counts.
-# Limits: bounded by the submitters; see Job.
+cdef struct Lane:
+    Job* first
+    Job* last
+    int64_t count                   # (a) written under the mutex
+
+# Purpose: the queue of one kind. Owner: the process. Lock: `mutex` guards the lanes and the counts.
+# Limits: see job_has_room.
 cdef struct JobQueue:
     pthread_mutex_t mutex
     pthread_cond_t not_empty
-    Job* first
-    Job* last
+    Lane[JOB_LANES] lanes
+    uint64_t lanes_waiting          # bit set: the lane has a job
+    uint32_t lane_next              # where the search for the next job begins
     int64_t count
     int32_t threads
     int32_t threads_max
     int32_t idle
-    bint paused                     # by a test
+    int64_t may_begin               # how many jobs may begin, set by a test; -1: all
 
 cdef JobQueue[JOB_KINDS] queues
+memset(queues, 0, sizeof(queues))
 
 
 cdef void queues_init() noexcept nogil:
@@ -55,7 +71,9 @@ cdef void queues_init() noexcept nogil:
         job_queue = &queues[i]
         pthread_mutex_init(&job_queue.mutex, NULL)
         pthread_cond_init(&job_queue.not_empty, NULL)
+        job_queue.may_begin = -1
     queues[<int>JOB_DECOMPRESS].threads_max = max(min(cores() - 1, THREADS_MAX), 1)
+    queues[<int>JOB_LOOK_UP].threads_max = queues[<int>JOB_DECOMPRESS].threads_max
     queues[<int>JOB_READ].threads_max = DISK_THREADS_DEFAULT
     queues[<int>JOB_WRITE].threads_max = DISK_THREADS_DEFAULT
 
@@ -67,6 +85,7 @@ cdef void jobs_set_threads(int32_t decompress, int32_t disk) noexcept nogil:
     cdef JobQueue* job_queue
     cdef int i
     wanted[<int>JOB_DECOMPRESS] = min(decompress, cores() - 1)     # one core stays free for the reactors
+    wanted[<int>JOB_LOOK_UP] = wanted[<int>JOB_DECOMPRESS]
     wanted[<int>JOB_READ] = disk
     wanted[<int>JOB_WRITE] = disk
     for i in range(<int>JOB_KINDS):
@@ -78,30 +97,69 @@ cdef void jobs_set_threads(int32_t decompress, int32_t disk) noexcept nogil:
 
 cdef void unlink_job(JobQueue* job_queue, Job* job) noexcept nogil:
     """Under the queue's mutex."""
+    cdef Lane* lane = &job_queue.lanes[job.lane]
     if job.prev != NULL:
         job.prev.next = job.next
     else:
-        job_queue.first = job.next
+        lane.first = job.next
     if job.next != NULL:
         job.next.prev = job.prev
     else:
-        job_queue.last = job.prev
+        lane.last = job.prev
     job.queued = False
+    atomic_store_i64(&lane.count, lane.count - 1)
     job_queue.count -= 1
+    if lane.first == NULL:
+        job_queue.lanes_waiting &= ~(<uint64_t>1 << job.lane)
+
+
+cdef void link_job(JobQueue* job_queue, Job* job) noexcept nogil:
+    """Under the queue's mutex."""
+    cdef Lane* lane = &job_queue.lanes[job.lane]
+    job.next = NULL
+    job.prev = lane.last
+    if lane.last != NULL:
+        lane.last.next = job
+    else:
+        lane.first = job
+    lane.last = job
+    job.queued = True
+    atomic_store_i64(&lane.count, lane.count + 1)
+    job_queue.count += 1
+    job_queue.lanes_waiting |= <uint64_t>1 << job.lane
+
+
+cdef Job* next_job(JobQueue* job_queue) noexcept nogil:
+    """Take the oldest job of the next lane that has one. Under the queue's mutex; there is a job."""
+    cdef uint64_t ahead = job_queue.lanes_waiting >> job_queue.lane_next << job_queue.lane_next
+    cdef uint32_t lane = <uint32_t>first_bit(ahead if ahead else job_queue.lanes_waiting)
+    cdef Job* job = job_queue.lanes[lane].first
+    job_queue.lane_next = (lane + 1) % JOB_LANES
+    unlink_job(job_queue, job)
+    return job
 
 
 cdef Job* job_take(JobQueue* job_queue) noexcept nogil:
-    """Take the oldest job; waits until one is queued."""
+    """Take a job; waits until one is queued."""
     cdef Job* job
     pthread_mutex_lock(&job_queue.mutex)
     job_queue.idle += 1
-    while job_queue.first == NULL or job_queue.paused:
+    while job_queue.count == 0 or job_queue.may_begin == 0:
         pthread_cond_wait(&job_queue.not_empty, &job_queue.mutex)
     job_queue.idle -= 1
-    job = job_queue.first
-    unlink_job(job_queue, job)
+    if job_queue.may_begin > 0:
+        job_queue.may_begin -= 1
+    job = next_job(job_queue)
     pthread_mutex_unlock(&job_queue.mutex)
     return job
+
+
+cdef const char* thread_name_of(int kind) noexcept nogil:
+    if kind == JOB_DECOMPRESS:
+        return "decompress"
+    if kind == JOB_READ:
+        return "cold-read"
+    return "slow-append" if kind == JOB_WRITE else "time-look-up"
 
 
 cdef void* work(void* argument) noexcept nogil:
@@ -110,8 +168,8 @@ cdef void* work(void* argument) noexcept nogil:
     cdef Job* job
     cdef Reactor* reactor
     block_all_signals()
-    name_this_thread("decompress" if kind == JOB_DECOMPRESS else "cold-read" if kind == JOB_READ else "slow-append", 0)
-    if kind == JOB_DECOMPRESS:
+    name_this_thread(thread_name_of(kind), 0)
+    if kind == JOB_DECOMPRESS or kind == JOB_LOOK_UP:
         lower_priority(DECOMPRESS_PRIORITY)
     while codecs == NULL:
         usleep(10000)
@@ -125,25 +183,36 @@ cdef void* work(void* argument) noexcept nogil:
             usleep(1000)
 
 
-cdef void job_submit(Reactor* reactor, Job* job) noexcept nogil:
+cdef uint32_t lane_of(Connection* connection) noexcept nogil:
+    """By the IPv4 address, or by the network part of the IPv6 address: a client may have all addresses of its network."""
+    return hash_of_bytes(connection.address, 8) % (JOB_LANES - 1)
+
+
+cdef bint job_has_room(Reactor* reactor, Connection* connection, int kind) noexcept nogil:
+    cdef int64_t share = (<ReactorState*>reactor.private_state).network.queued_requests_max // JOB_LANES
+    return atomic_load_relaxed_i64(&queues[kind].lanes[lane_of(connection)].count) < max(share, 1)
+
+
+cdef int job_hold_back(Connection* connection, int kind, bint awaited) noexcept nogil:
+    connection.pauses |= PAUSE_JOBS
+    connection.job_kind = kind
+    connection.response_awaited = awaited
+    return HELD_BACK
+
+
+cdef void job_submit(Reactor* reactor, Connection* connection, Job* job) noexcept nogil:
     cdef JobQueue* job_queue = &queues[job.kind]
     cdef ReactorState* state
     cdef pthread_t thread
     job.reactor = reactor
-    job.next = NULL
-    job.queued = True
+    job.lane = JOB_LANES - 1            # the process's own
     if reactor != NULL:
+        job.lane = lane_of(connection)
         state = <ReactorState*>reactor.private_state
         state.jobs += 1
         atomic_add_i64(&state.network.queued_request_bytes, job.bytes)
     pthread_mutex_lock(&job_queue.mutex)
-    job.prev = job_queue.last
-    if job_queue.last != NULL:
-        job_queue.last.next = job
-    else:
-        job_queue.first = job
-    job_queue.last = job
-    job_queue.count += 1
+    link_job(job_queue, job)
     if job_queue.count > job_queue.idle and job_queue.threads < job_queue.threads_max:
         if pthread_create(&thread, NULL, work, <void*><size_t>job.kind) == 0:
             job_queue.threads += 1
@@ -172,15 +241,20 @@ cdef void job_cancel(Reactor* reactor, Job* job) noexcept nogil:
 
 cdef Job* take_back(JobQueue* job_queue, Reactor* reactor) noexcept nogil:
     """A job of the reactor that no thread has begun; NULL none."""
-    cdef Job* job
+    cdef Job* job = NULL
+    cdef Job* found = NULL
+    cdef int i
     pthread_mutex_lock(&job_queue.mutex)
-    job = job_queue.first
-    while job != NULL and job.reactor != reactor:
-        job = job.next
-    if job != NULL:
-        unlink_job(job_queue, job)
+    for i in range(<int>JOB_LANES):
+        job = job_queue.lanes[i].first
+        while job != NULL and found == NULL:
+            if job.reactor == reactor:
+                found = job
+            job = job.next
+    if found != NULL:
+        unlink_job(job_queue, found)
     pthread_mutex_unlock(&job_queue.mutex)
-    return job
+    return found
 
 
 cdef void jobs_cancel(Reactor* reactor) noexcept nogil:
@@ -197,8 +271,9 @@ cdef int64_t jobs_count(Reactor* reactor) noexcept nogil:
     return (<ReactorState*>reactor.private_state).jobs
 
 
-cdef void connection_hold(Connection* connection) noexcept nogil:
+cdef void connection_hold(Connection* connection, bint awaited) noexcept nogil:
     connection.held += 1
+    connection.response_awaited = awaited
 
 
 cdef void connection_unhold(Reactor* reactor, Connection* connection) noexcept nogil:
@@ -206,20 +281,20 @@ cdef void connection_unhold(Reactor* reactor, Connection* connection) noexcept n
     connection_mark_dirty(<ReactorState*>reactor.private_state, connection)
 
 
-cdef void set_paused(bint paused) noexcept nogil:
+cdef void let_begin(int64_t count) noexcept nogil:
     cdef JobQueue* job_queue
     cdef int i
     for i in range(<int>JOB_KINDS):
         job_queue = &queues[i]
         pthread_mutex_lock(&job_queue.mutex)
-        job_queue.paused = paused
+        job_queue.may_begin = count
         pthread_cond_broadcast(&job_queue.not_empty)
         pthread_mutex_unlock(&job_queue.mutex)
 
 
 def set_threads(int threads):
-    """Set how many threads read cold data, and how many append to slow disks (num.io.threads); at most as many, and at most
-    cores - 1, decompress."""
+    """Set how many threads read cold data, and how many append to slow disks (num.io.threads). At most as many, and at most
+    cores - 1, decompress; as many look up offsets by time."""
     with nogil:
         jobs_set_threads(threads, threads)
 
@@ -227,24 +302,43 @@ def set_threads(int threads):
 def pause_jobs():
     """For tests: no job starts until resume_jobs. Running jobs continue."""
     with nogil:
-        set_paused(True)
+        let_begin(0)
 
 
 def resume_jobs():
     """For tests: the reverse of pause_jobs."""
     with nogil:
-        set_paused(False)
+        let_begin(-1)
 
 
-def waiting_jobs():
-    """For tests: return how many jobs no thread has started."""
-    cdef int64_t count = 0
+def let_jobs_begin(int count):
+    """For tests, after pause_jobs: that many jobs of each kind may begin."""
+    with nogil:
+        let_begin(count)
+
+
+def lane_of_address(bytes address not None):
+    """For tests: the lane of a client's 4 or 16 address bytes."""
+    cdef Connection connection
+    memset(&connection, 0, sizeof(Connection))
+    memcpy(connection.address, <const char*>address, <size_t>min(len(address), <Py_ssize_t>16))
+    return lane_of(&connection)
+
+
+def waiting_by_kind():
+    """Return how many jobs no thread has started: a dict by the name of the job threads."""
+    cdef int64_t[JOB_KINDS] counts
     cdef JobQueue* job_queue
     cdef int i
     with nogil:
         for i in range(<int>JOB_KINDS):
             job_queue = &queues[i]
             pthread_mutex_lock(&job_queue.mutex)
-            count += job_queue.count
+            counts[i] = job_queue.count
             pthread_mutex_unlock(&job_queue.mutex)
-    return count
+    return {thread_name_of(i).decode(): counts[i] for i in range(<int>JOB_KINDS)}
+
+
+def waiting_jobs():
+    """Return how many jobs no thread has started."""
+    return sum(waiting_by_kind().values())

@@ -22,18 +22,18 @@ cdef struct Mail:
     int32_t kind
     void* pointer
 
-# An answered request; its first field points to the next one (ControlMessage).
-cdef struct Answered:
-    Answered* next
+# A request with its response; its first field points to the next one (ControlMessage).
+cdef struct MailedResponse:
+    MailedResponse* next
 
 cdef struct Mailbox:
     pthread_mutex_t mutex
     Mail* items
     int32_t capacity
     int64_t count           # (a) written under the mutex
-    Answered* answered_first
-    Answered* answered_last
-    int64_t answered_count  # (a) written under the mutex
+    MailedResponse* responses_first
+    MailedResponse* responses_last
+    int64_t responses_count  # (a) written under the mutex
     uint64_t sleeping       # (a) 1: the reactor waits in epoll_wait
     int32_t event_fd
     Mail* taken             # the reactor's: the array being handled
@@ -45,9 +45,9 @@ cdef inline int mailbox_init(Mailbox* box) noexcept nogil:
     box.items = NULL
     box.capacity = 0
     box.count = 0
-    box.answered_first = NULL
-    box.answered_last = NULL
-    box.answered_count = 0
+    box.responses_first = NULL
+    box.responses_last = NULL
+    box.responses_count = 0
     box.sleeping = 0
     box.taken = NULL
     box.taken_capacity = 0
@@ -106,34 +106,34 @@ cdef inline int64_t mailbox_take(Mailbox* box) noexcept nogil:
     return count
 
 
-cdef inline void mailbox_post_answered(Mailbox* box, Answered* answered) noexcept nogil:
-    answered.next = NULL
+cdef inline void mailbox_post_response(Mailbox* box, MailedResponse* response) noexcept nogil:
+    response.next = NULL
     pthread_mutex_lock(&box.mutex)
-    if box.answered_last != NULL:
-        box.answered_last.next = answered
+    if box.responses_last != NULL:
+        box.responses_last.next = response
     else:
-        box.answered_first = answered
-    box.answered_last = answered
-    atomic_store_i64(&box.answered_count, box.answered_count + 1)
+        box.responses_first = response
+    box.responses_last = response
+    atomic_store_i64(&box.responses_count, box.responses_count + 1)
     pthread_mutex_unlock(&box.mutex)
     atomic_fence()
     mailbox_ring(box)
 
 
-cdef inline Answered* mailbox_take_answered(Mailbox* box) noexcept nogil:
+cdef inline MailedResponse* mailbox_take_responses(Mailbox* box) noexcept nogil:
     """Take all responses, oldest first; NULL: none."""
-    cdef Answered* taken
-    if atomic_load_i64(&box.answered_count) == 0:
+    cdef MailedResponse* taken
+    if atomic_load_i64(&box.responses_count) == 0:
         return NULL
     pthread_mutex_lock(&box.mutex)
-    taken = box.answered_first
-    box.answered_first = NULL
-    box.answered_last = NULL
-    atomic_store_i64(&box.answered_count, 0)
+    taken = box.responses_first
+    box.responses_first = NULL
+    box.responses_last = NULL
+    atomic_store_i64(&box.responses_count, 0)
     pthread_mutex_unlock(&box.mutex)
     return taken
 
 
 cdef inline bint mailbox_waits(Mailbox* box) noexcept nogil:
     """Whether anything was posted and not taken yet."""
-    return atomic_load_i64(&box.count) != 0 or atomic_load_i64(&box.answered_count) != 0
+    return atomic_load_i64(&box.count) != 0 or atomic_load_i64(&box.responses_count) != 0

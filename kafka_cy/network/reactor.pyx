@@ -13,14 +13,14 @@ from kafka_cy.base.atomics cimport (
 from kafka_cy.base.clock cimport monotonic_ns, ticks_now, wall_clock_ms
 from kafka_cy.base.histogram cimport histogram_add
 from kafka_cy.base.posix cimport (
-    EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, block_all_signals, close,
+    EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, block_all_signals, close,
     epoll_create1, epoll_ctl, epoll_event, epoll_wait, read,
 )
 from kafka_cy.base.thread_name cimport name_this_thread
 from kafka_cy.network.accept cimport accept_some, listeners_watch
 from kafka_cy.network.connection cimport (
-    KIND_CONNECTION, KIND_MAILBOX, PAUSE_MEMORY, Connection, ResponseSlot, connection_advance, connection_flush,
-    send_context_free, slot_remove, slot_send_whole,
+    KIND_CONNECTION, KIND_MAILBOX, PAUSE_HELD, PAUSE_JOBS, PAUSE_MEMORY, Connection, ResponseSlot, connection_advance,
+    connection_flush, send_context_free, slot_remove, slot_send_whole,
 )
 from kafka_cy.network.connection_lifetime cimport connection_active, connection_destroy, connection_register, idle_again
 from kafka_cy.network.control_queue cimport ControlMessage
@@ -31,7 +31,7 @@ from kafka_cy.network.counters cimport (
 from kafka_cy.network.jobs cimport Job, job_done, jobs_cancel
 from kafka_cy.network.log_events cimport LOG_WARNING
 from kafka_cy.network.mailbox cimport (
-    MAIL_CONNECTION, MAIL_JOB, MAIL_WAKE, Mail, mailbox_init, mailbox_take, mailbox_take_answered, mailbox_waits,
+    MAIL_CONNECTION, MAIL_JOB, MAIL_WAKE, Mail, mailbox_init, mailbox_take, mailbox_take_responses, mailbox_waits,
 )
 from kafka_cy.network.parked cimport parked_expire, parked_expire_connection
 from kafka_cy.network.reactor_state cimport (
@@ -106,7 +106,7 @@ cdef void complete(ReactorState* reactor, ControlMessage* message) noexcept nogi
 
 
 cdef void complete_all(ReactorState* reactor) noexcept nogil:
-    cdef ControlMessage* message = <ControlMessage*>mailbox_take_answered(&reactor.mailbox)
+    cdef ControlMessage* message = <ControlMessage*>mailbox_take_responses(&reactor.mailbox)
     cdef ControlMessage* following
     while message != NULL:
         following = message.next
@@ -140,6 +140,8 @@ cdef void update_events(ReactorState* reactor, Connection* connection) noexcept 
     cdef uint32_t wanted = 0
     if not connection.pauses and not connection.closing and not reactor.draining:
         wanted |= EPOLLOUT if wants_write(connection) else EPOLLIN
+    elif not connection.client_gone:
+        wanted |= EPOLLRDHUP
     if connection.send_blocked:
         wanted |= EPOLLOUT
     if wanted == connection.events:
@@ -149,6 +151,23 @@ cdef void update_events(ReactorState* reactor, Connection* connection) noexcept 
     connection.events = wanted
     if epoll_ctl(reactor.epoll_fd, EPOLL_CTL_MOD, connection.fd, &event) != 0:
         connection_mark_dead(reactor, connection)
+
+
+cdef bint left_alone(Connection* connection) noexcept nogil:
+    """Whether the client is gone and its connection waits for a job whose response nobody would read."""
+    return connection.client_gone and connection.response_awaited and connection.pauses & (PAUSE_HELD | PAUSE_JOBS) != 0
+
+
+cdef void client_left(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """The client closed a connection that is not read at the moment.
+
+    A request that waits for a job ends, unless it has no response (acks=0). Requests that wait for something else are
+    answered now: what the client sent after them is then handled, and reading meets the end of the stream.
+    """
+    if left_alone(connection):
+        connection_mark_dead(reactor, connection)
+    else:
+        parked_expire_connection(reactor, connection)
 
 
 cdef void settle(ReactorState* reactor, Connection* connection) noexcept nogil:
@@ -176,8 +195,12 @@ cdef void settle(ReactorState* reactor, Connection* connection) noexcept nogil:
             connection_resume(reactor, connection)      # may make it dirty again
             if connection.dead:
                 return
-        if connection.pauses & PAUSE_MEMORY:
+        if connection.pauses & (PAUSE_MEMORY | PAUSE_JOBS):
             memory_wait(reactor, connection)
+    if connection.client_gone:
+        client_left(reactor, connection)
+        if connection.dead:
+            return
     update_events(reactor, connection)
 
 
@@ -219,6 +242,9 @@ cdef void handle_event(ReactorState* reactor, epoll_event* event) noexcept nogil
             connection_receive(reactor, connection)
         elif event.events & (EPOLLERR | EPOLLHUP):
             connection_mark_dead(reactor, connection)
+        elif event.events & EPOLLRDHUP:
+            connection.client_gone = True
+            connection_mark_dirty(reactor, connection)
     elif kind == KIND_MAILBOX:
         read(reactor.mailbox.event_fd, &drained, 8)
     elif not reactor.draining:

@@ -86,7 +86,7 @@ cdef struct ReactorState:
     Connection* idle_first              # least recently active
     Connection* idle_last
     Connection* dirty                   # have something to send or resume
-    Connection* memory_first            # wait for the request budget or a control queue; longest first
+    Connection* memory_first            # wait for the request budget, a control queue or a job queue; longest first
     Connection* memory_last
     int64_t stalled_check_ns            # when close_stalled is next due
     Connection* dead

@@ -18,9 +18,10 @@ from kafka_cy.base.clock cimport ticks_now
 from kafka_cy.base.posix cimport iovec, readv, recv
 from kafka_cy.network.buffer_pool cimport POOL_BYTES_MAX, pool_give, pool_take
 from kafka_cy.network.connection cimport (
-    PAUSE_CONTROL, PAUSE_HELD, PAUSE_IN_FLIGHT, PAUSE_MEMORY, PAUSE_RESPONSES, Connection, connection_advance,
-    connection_flush,
+    PAUSE_CONTROL, PAUSE_HELD, PAUSE_IN_FLIGHT, PAUSE_JOBS, PAUSE_MEMORY, PAUSE_RESPONSES, Connection,
+    connection_advance, connection_flush,
 )
+from kafka_cy.network.jobs cimport job_has_room
 from kafka_cy.network.log_events cimport LOG_MESSAGE_BYTES_MAX
 from kafka_cy.network.metadata_image cimport MetadataImage
 from kafka_cy.network.dispatch cimport api_is_cold, reactor_dispatch
@@ -70,6 +71,8 @@ cdef int connection_pauses(ReactorState* reactor, Connection* connection) noexce
         pauses |= PAUSE_MEMORY
     if connection.pauses & PAUSE_CONTROL and connection.at_control >= network.control_requests_per_connection_max:
         pauses |= PAUSE_CONTROL
+    if connection.pauses & PAUSE_JOBS and not job_has_room(&reactor.shared, connection, connection.job_kind):
+        pauses |= PAUSE_JOBS
     return pauses
 
 

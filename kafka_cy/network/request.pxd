@@ -15,6 +15,7 @@ cdef enum HandlerResult:
     HANDLED = 0         # nothing more to do: responded, parked, or acks=0
     FORWARD = 1         # pass it to the Python control plane (no response yet)
     CLOSE = 2           # malformed: close the connection and log request.close_reason
+    HELD_BACK = 3       # nothing was done; it is handled again when there is room (job_hold_back)
 
 cdef struct Reactor:        # the part handlers use; owner: its own thread
     int32_t id

@@ -23,8 +23,9 @@ cdef void memory_hold(ReactorState* reactor, Connection* connection, int64_t siz
 cdef void memory_release(ReactorState* reactor, Connection* connection, int64_t size) noexcept nogil
 # Returns how many bytes one receive may take: few while the budget is exhausted.
 cdef size_t memory_receive_bytes(ReactorState* reactor, size_t wanted) noexcept nogil
-# Lets the connection wait for the budget or for room in a control queue; it is retried every few milliseconds.
+# Lets the connection wait for the budget, or for room in a control queue or job queue; it is retried every few milliseconds.
 cdef void memory_wait(ReactorState* reactor, Connection* connection) noexcept nogil
+# Removes the connection from those that wait, if it is one of them; O(1).
 cdef void memory_unlink(ReactorState* reactor, Connection* connection) noexcept nogil
 # Marks some of the waiting connections as dirty, the longest waiting first.
 cdef void memory_retry(ReactorState* reactor) noexcept nogil

@@ -97,6 +97,7 @@ cdef void memory_wait(ReactorState* reactor, Connection* connection) noexcept no
         return
     connection.waits_for_memory = True
     connection.memory_next = NULL
+    connection.memory_prev = reactor.memory_last
     if reactor.memory_last != NULL:
         reactor.memory_last.memory_next = connection
     else:
@@ -105,18 +106,16 @@ cdef void memory_wait(ReactorState* reactor, Connection* connection) noexcept no
 
 
 cdef void memory_unlink(ReactorState* reactor, Connection* connection) noexcept nogil:
-    cdef Connection* before = NULL
-    cdef Connection* at = reactor.memory_first
-    while at != NULL and at != connection:
-        before = at
-        at = at.memory_next
-    if at != NULL:
-        if before != NULL:
-            before.memory_next = at.memory_next
-        else:
-            reactor.memory_first = at.memory_next
-        if reactor.memory_last == at:
-            reactor.memory_last = before
+    if not connection.waits_for_memory:
+        return
+    if connection.memory_prev != NULL:
+        connection.memory_prev.memory_next = connection.memory_next
+    else:
+        reactor.memory_first = connection.memory_next
+    if connection.memory_next != NULL:
+        connection.memory_next.memory_prev = connection.memory_prev
+    else:
+        reactor.memory_last = connection.memory_prev
     connection.waits_for_memory = False
 
 
@@ -127,10 +126,7 @@ cdef void memory_retry(ReactorState* reactor) noexcept nogil:
         connection = reactor.memory_first
         if connection == NULL:
             return
-        reactor.memory_first = connection.memory_next
-        if reactor.memory_first == NULL:
-            reactor.memory_last = NULL
-        connection.waits_for_memory = False
+        memory_unlink(reactor, connection)
         connection_mark_dirty(reactor, connection)
 
 

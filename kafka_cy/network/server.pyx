@@ -35,7 +35,7 @@ from kafka_cy.network.log_events cimport (
     LOG_EVENTS_MAX, LOG_WARNING, LogEventData, LogEvents, log_events_free, log_events_init, log_events_take,
 )
 from kafka_cy.network.reactor cimport reactor_discard_mail, reactor_new, reactor_run
-from kafka_cy.network.mailbox cimport Answered, mailbox_post_answered, mailbox_ring
+from kafka_cy.network.mailbox cimport MailedResponse, mailbox_post_response, mailbox_ring
 from kafka_cy.network.metadata_image cimport MetadataImage, image_empty, image_free
 from kafka_cy.network.dispatch cimport response_header_size, response_header_write
 from kafka_cy.network.reactor_state cimport ApiRange, NetworkState, ReactorState, ns_per_tick
@@ -157,7 +157,7 @@ cdef class ControlRequest:
 
     def __dealloc__(self):
         if self.message != NULL:
-            strncpy(self.message.close_reason, "the broker gave no answer", sizeof(self.message.close_reason) - 1)
+            strncpy(self.message.close_reason, "the broker gave no response", sizeof(self.message.close_reason) - 1)
             self.server.post_back(self.message)
 
     def __repr__(self):
@@ -399,7 +399,7 @@ cdef class Server:
             atomic_sub_i64(&self.network.controls[message.queue].count, 1)
         if message.handled == 0:
             message.handled = message.answered
-        mailbox_post_answered(&reactor.mailbox, <Answered*>message)
+        mailbox_post_response(&reactor.mailbox, <MailedResponse*>message)
         if self.stopped and not atomic_load_i32(&reactor.running):
             reactor_discard_mail(reactor)
 

@@ -65,7 +65,7 @@ cdef void slow_request(Connection* connection, ResponseSlot* slot, SentGroup* gr
         connection_log(reactor, connection, LOG_WARNING, slot.api_key, text)
     else:
         snprintf(
-            text, LOG_MESSAGE_BYTES_MAX, b"slow request of client id %.*s: %.1f ms: response send %.1f, of %lld answers",
+            text, LOG_MESSAGE_BYTES_MAX, b"slow request of client id %.*s: %.1f ms: response send %.1f, of %lld responses",
             id_size, connection.client_id, ms * <double>(now - group.received), ms * <double>(now - group.queued),
             <long long>group.count,
         )

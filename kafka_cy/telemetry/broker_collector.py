@@ -12,59 +12,23 @@ import platform
 import threading
 import time
 from collections.abc import Iterable
-from typing import Any
 
 from prometheus_client.core import Metric
 
+from kafka_cy.network import jobs
 from kafka_cy.storage.slow_disk import slow_appends
 from kafka_cy.telemetry import reactor_numbers
 from kafka_cy.telemetry.broker_view import BrokerView
+from kafka_cy.telemetry.families import Samples, both_counts, counter, family, gauge, printable, two_cases
 from kafka_cy.telemetry.process_numbers import disk_bytes, memory_bytes, thread_count
 from kafka_cy.telemetry.request_metrics import RequestMetrics
+from kafka_cy.telemetry.socket_metrics import SocketMetrics
 from kafka_cy.telemetry.windows import Rates
-
-Samples = Iterable[tuple[dict[str, str], float]]
 
 PRODUCE, FETCH, FETCH_FOLLOWER = 0, 1, 128
 QUANTILES = ((0.5, "0.50"), (0.75, "0.75"), (0.95, "0.95"), (0.98, "0.98"), (0.99, "0.99"), (0.999, "0.999"))
 FLUSH_WINDOW_S = 300.0
 NS = 1e9
-
-
-def family(kind: str, name: str, text: str, samples: Samples) -> Metric:
-    """One family; `kind` is gauge, counter (name without `_total`) or unknown."""
-    metric = Metric(name, text, kind)
-    sample_name = f"{name}_total" if kind == "counter" else name
-    for labels, value in samples:
-        metric.add_sample(sample_name, labels, value)
-    return metric
-
-
-def gauge(name: str, text: str, value: float, **labels: str) -> Metric:
-    """A family of one gauge."""
-    return family("gauge", name, text, [(labels, value)])
-
-
-def counter(name: str, text: str, value: float, **labels: str) -> Metric:
-    """A family of one counter; its name without `_total`."""
-    return family("counter", name, text, [(labels, value)])
-
-
-def both_counts(name: str, text: str, samples: Samples) -> Iterable[Metric]:
-    """The same number as `name_count` and `name_count_total`."""
-    samples = list(samples)
-    yield family("unknown", f"{name}_count", text, samples)
-    yield family("unknown", f"{name}_count_total", text, samples)
-
-
-def two_cases(label: str, value: str) -> dict[str, str]:
-    """A label in its usual spelling and in lower case."""
-    return {label: value, label.lower(): value}
-
-
-def printable(path: str) -> str:
-    """The path with bytes that are not UTF-8 replaced: they would make the whole page unencodable."""
-    return path.encode(errors="replace").decode()
 
 
 class BrokerCollector:
@@ -75,6 +39,7 @@ class BrokerCollector:
         self._requests = requests
         self._persec = persec
         self._rates = Rates()
+        self._sockets = SocketMetrics(view, self._rates)
         self._flushes: list[tuple[float, list[int]]] = []
         self.partition_totals: dict[str, int] = {}  # set by the page before it collects
 
@@ -86,7 +51,7 @@ class BrokerCollector:
         yield from self._controller()
         yield from self._metadata_store()
         yield from self._network(now)
-        yield from self._connections(now)
+        yield from self._sockets.collect(now)
         yield from self._purgatories()
         yield from self._groups_and_sessions()
         yield from self._logs(now)
@@ -225,15 +190,17 @@ class BrokerCollector:
             "Answers and wakes that wait for a reactor",
             [({}, sum(r.mails for r in reactors)), *[({"processor": str(i)}, r.mails) for i, r in enumerate(reactors)]],
         )
-        blocked = [({"listener": name}, 0.0) for name in self._view.listeners]
-        text = "0: accepting never waits for a reactor"
+        blocked = [
+            ({"listener": name}, sum(r.accept_throttle_ns[i] for r in reactors) / len(reactors))
+            for i, name in enumerate(self._view.listeners)
+        ]
+        text = "Nanoseconds for which accepting waited for max.connection.creation.rate, on average of the reactors"
         yield from both_counts("kafka_network_acceptor_acceptorblockedpercent", text, blocked)
         yield from self._per_second("kafka_network_acceptor_acceptorblockedpercent", text, blocked)
         idle_ns = sum(loop.idle_ns for loop in loops) // len(loops)  # average, as for Kafka's request handlers
         yield from self._control_thread(
             idle_ns, uptime_s, self._rates.rate("control", idle_ns / NS, now, begun)
         )
-        yield from self._loops(reactors, now, begun)
 
     def _control_thread(self, idle_ns: int, uptime_s: float, idle_share: float) -> Iterable[Metric]:
         name = "kafka_server_kafkarequesthandlerpool_requesthandleravgidle"
@@ -248,78 +215,6 @@ class BrokerCollector:
         yield from self._per_second(
             f"{name}percent", "Nanoseconds the control threads were idle", [({}, idle_ns)]
         )
-
-    def _loops(self, reactors: list[Any], now: float, begun: float) -> Iterable[Metric]:
-        """Averages per iteration of a reactor's loop. Reactors serve all listeners: with several, the label is `*`."""
-        names = self._view.listeners
-        listener = names[0] if len(names) == 1 else "*"
-        work, wait, size = [], [], []
-        for i, r in enumerate(reactors):
-            turns = self._rates.rate(("loops", i), r.loops, now, begun)
-            busy = self._rates.rate(("busy", i), r.busy_ns / NS, now, begun)
-            requests = self._rates.rate(("requests", i), r.requests, now, begun)
-            received = self._rates.rate(("bytes in", i), r.bytes_in, now, begun)
-            processor = str(i)
-            work.append((listener, processor, busy * NS / turns if turns else 0.0))
-            wait.append((listener, processor, max(0.0, 1 - busy) * NS / turns if turns else 0.0))
-            size.append((listener, processor, received / requests if requests else 0.0))
-        yield from self._socket_family("io_time_ns_avg", "Work of one turn of the loop", work)
-        yield from self._socket_family("io_wait_time_ns_avg", "Waiting of one turn of the loop", wait)
-        yield from self._socket_family("request_size_avg", "Bytes received for each request", size)
-
-    def _socket_family(
-        self, name: str, text: str, values: list[tuple[str, str, float]], kind: str = "gauge"
-    ) -> Iterable[Metric]:
-        """socket-server-metrics, with both spellings of the prefix and of the second label."""
-        for prefix, label in (
-            ("socketservermetrics", "network_processor"),
-            ("socket_server_metrics", "networkProcessor"),
-        ):
-            samples = [({"listener": listener, label: processor}, value) for listener, processor, value in values]
-            yield family(kind, f"kafka_server_{prefix}_{name}", text, samples)
-
-    def _connections(self, now: float) -> Iterable[Metric]:
-        reactors = reactor_numbers.reactors(self._view.server)
-        names = self._view.listeners
-        open_now = [
-            (listener, str(i), float(r.opened[j] - r.closed[j]))
-            for i, r in enumerate(reactors)
-            for j, listener in enumerate(names)
-        ]
-        yield from self._socket_family("connection_count", "Open connections", open_now)
-        for name, text, by_reactor in (
-            ("connection_creation", "Connections opened", [r.opened for r in reactors]),
-            ("connection_close", "Connections closed", [r.closed for r in reactors]),
-            ("successful_authentication", "TLS handshakes done", [r.authenticated for r in reactors]),
-            ("failed_authentication", "TLS handshakes failed", [r.authentication_failed for r in reactors]),
-        ):
-            total, rate = [], []
-            for i, by_listener in enumerate(by_reactor):
-                for j, listener in enumerate(names):
-                    total.append((listener, str(i), float(by_listener[j])))
-                    rate.append((listener, str(i), self._rates.rate((name, i, j), by_listener[j], now)))
-            yield from self._socket_family(name + "_rate", f"{text} a second", rate)
-            yield from self._socket_family(name, text, total, "counter")
-        yield from self._software(reactors, names)
-
-    def _software(self, reactors: list[Any], names: list[str]) -> Iterable[Metric]:
-        for full, labels in (
-            (
-                "socketservermetrics_connections",
-                ("client_software_name", "client_software_version", "network_processor"),
-            ),
-            (
-                "socket_server_metrics_connections_software",
-                ("clientSoftwareName", "clientSoftwareVersion", "networkProcessor"),
-            ),
-        ):
-            samples = []
-            for i, r in enumerate(reactors):
-                for listener, name, version, count in r.software:
-                    values = (name.decode("utf-8", "replace"), version.decode("utf-8", "replace"), str(i))
-                    where = names[listener] if 0 <= listener < len(names) else "*"
-                    samples.append(({"listener": where, **dict(zip(labels, values, strict=True))}, float(count)))
-            yield family("gauge", f"kafka_server_{full}", "Connections by what ApiVersions said of the client", samples)
 
     # -- queues and parked requests --
 
@@ -471,6 +366,8 @@ class BrokerCollector:
         yield counter(
             "kafkacy_fetch_sessions_refused", "Fetch sessions refused or closed because a limit was reached", sessions["refused"]
         )
+        waiting = [({"kind": kind}, float(count)) for kind, count in jobs.waiting_by_kind().items()]
+        yield family("gauge", "kafkacy_jobs_waiting", "Work of requests that waits for a thread", waiting)
         for name, key, text in (
             ("connections_accepted", "accepted", "Client connections accepted"),
             ("connections_refused", "refused", "Client connections refused by a limit"),

@@ -13,6 +13,8 @@ class ReactorNumbers(NamedTuple):
     closed: list[int]
     authenticated: list[int]
     authentication_failed: list[int]
+    accepts_throttled: list[int]
+    accept_throttle_ns: list[int]
     software: list[tuple[int, bytes, bytes, int]]
 
 class ControlNumbers(NamedTuple):

@@ -31,6 +31,8 @@ class ReactorNumbers(NamedTuple):
     closed: list
     authenticated: list
     authentication_failed: list
+    accepts_throttled: list     # times that connections waited for max.connection.creation.rate, and how long
+    accept_throttle_ns: list
     software: list              # (listener index, name, version as bytes, connections)
 
 
@@ -88,11 +90,13 @@ def reactors(Server server not None):
             <int64_t>(<double>atomic_load_relaxed_i64(&counters.busy_ticks) * tick_ns),
             atomic_load_relaxed_i64(&counters.loops),
             requests_of(counters), atomic_load_relaxed_i64(&counters.bytes_in),
-            atomic_load_i64(&(<ReactorState*>network.reactors[i]).mailbox.answered_count),
+            atomic_load_i64(&(<ReactorState*>network.reactors[i]).mailbox.responses_count),
             [atomic_load_relaxed_i64(&counters.opened_by_listener[j]) for j in range(LISTENERS_MAX)],
             [atomic_load_relaxed_i64(&counters.closed_by_listener[j]) for j in range(LISTENERS_MAX)],
             [atomic_load_relaxed_i64(&counters.authenticated_by_listener[j]) for j in range(LISTENERS_MAX)],
             [atomic_load_relaxed_i64(&counters.authentication_failed_by_listener[j]) for j in range(LISTENERS_MAX)],
+            [atomic_load_relaxed_i64(&counters.accepts_throttled_by_listener[j]) for j in range(LISTENERS_MAX)],
+            [atomic_load_relaxed_i64(&counters.accept_throttle_ns_by_listener[j]) for j in range(LISTENERS_MAX)],
             software,
         ))
     return found

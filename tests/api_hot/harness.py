@@ -29,8 +29,9 @@ BROKER_ID = 7
 class Connection:
     """A blocking client socket."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
+        """From the given loopback address."""
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(address, 0))
         self.correlation_id = 0
 
     def send(self, api_key: int, version: int, body: bytes, client_id: bytes | None = b"hot-tests") -> int:
@@ -88,12 +89,14 @@ class Connection:
 class HotServer:
     """A harness with one reactor by default, so that parked requests and appends share it."""
 
-    def __init__(self, folder: Path, reactors: int = 2, queued_request_bytes_max: int = 1 << 30) -> None:
+    def __init__(
+        self, folder: Path, reactors: int = 2, queued_request_bytes_max: int = 1 << 30, queued_requests_max: int = 500
+    ) -> None:
         self.folder = folder
         self.server = Server(
             reactors, request_max_bytes=100 << 20, queued_request_bytes_max=queued_request_bytes_max,
             queued_response_bytes_max=1 << 30, connections_max=1000, connections_per_ip_max=1000,
-            idle_timeout_ms=600000, in_flight_max=1000,
+            idle_timeout_ms=600000, in_flight_max=1000, queued_requests_max=queued_requests_max,
         )
         self.server.set_api_versions([(key, low, high, FLEXIBLE_FROM[key]) for key, low, high in API_TABLE])
         api_versions.set_table(API_TABLE)
@@ -134,14 +137,22 @@ class HotServer:
         self.topic_ids[name] = topic_id
         return topic_id
 
+    def move_leadership(self, name: str, leader: int = 9) -> None:
+        """Another broker leads the topic from now on; its partitions stay."""
+        rows: list[tuple[int, int, int, Sequence[int], Sequence[int], Sequence[int], HostedPartition | None]] = [
+            (index, leader, 1, [BROKER_ID, 9], [leader], [], None) for topic, index in self.partitions if topic == name
+        ]
+        self.publisher.set_topics([TopicMetadata(name, self.topic_ids[name].bytes, False, rows)], [])
+        self.publisher.publish()
+
     def delete_topic(self, name: str) -> None:
         self.publisher.set_topics([], [name])
         self.publisher.publish()
         for key in [key for key in self.partitions if key[0] == name]:
             self.partitions.pop(key).retire("deleted")
 
-    def connect(self) -> Connection:
-        return Connection(self.port)
+    def connect(self, address: str = "127.0.0.1") -> Connection:
+        return Connection(self.port, address)
 
     def stop(self) -> None:
         self.running = False

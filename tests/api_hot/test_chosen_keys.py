@@ -1,4 +1,7 @@
-"""Clients that choose names, ids and indices to collide in a hash table, and long names."""
+"""Clients that choose names, ids and indices to collide in a hash table, and long names.
+
+Also clients that name one partition many times: this costs no more than naming as many partitions once.
+"""
 
 from __future__ import annotations
 
@@ -40,20 +43,21 @@ def colliding_indices() -> list[int]:
     return found[:PARTITIONS]
 
 
-def list_offsets() -> tuple[int, int, bytes]:
-    rows = b"".join(struct.pack(">Iq", index, -1) for index in colliding_indices())
+def list_offsets(indices: list[int]) -> tuple[int, int, bytes]:
+    rows = b"".join(struct.pack(">Iq", index, -1) for index in indices)
     head = struct.pack(">ii", -1, 1) + struct.pack(">h", len(TOPIC)) + TOPIC + struct.pack(">i", PARTITIONS)
     return 2, 1, head + rows
 
 
-def produce() -> tuple[int, int, bytes]:
-    rows = b"".join(struct.pack(">Ii", index, -1) for index in colliding_indices())     # null records
+def produce(indices: list[int]) -> tuple[int, int, bytes]:
+    rows = b"".join(struct.pack(">Ii", index, -1) for index in indices)     # null records
     head = struct.pack(">hhii", -1, 1, 1000, 1) + struct.pack(">h", len(TOPIC)) + TOPIC + struct.pack(">i", PARTITIONS)
     return 0, 3, head + rows
 
 
-def fetch(session_id: int, session_epoch: int) -> tuple[int, int, bytes]:
-    rows = b"".join(struct.pack(">Iqqi", index, 0, -1, 1000) for index in colliding_indices())
+def fetch(session_id: int, session_epoch: int, indices: list[int] | None = None) -> tuple[int, int, bytes]:
+    indices = colliding_indices() if indices is None else indices
+    rows = b"".join(struct.pack(">Iqqi", index, 0, -1, 1000) for index in indices)
     head = struct.pack(">iiiibii", -1, 0, 1, 1000, 0, session_id, session_epoch)
     head += struct.pack(">i", 1) + struct.pack(">h", len(TOPIC)) + TOPIC + struct.pack(">i", PARTITIONS)
     return 1, 7, head + rows + struct.pack(">i", 0)
@@ -80,7 +84,16 @@ def named() -> tuple[int, int]:
     return max(named_partitions.probes(reactor) for reactor in range(2))
 
 
-@pytest.mark.parametrize("asked", [list_offsets(), produce(), fetch(0, -1)], ids=["ListOffsets", "Produce", "Fetch"])
+def offset_for_leader_epoch(indices: list[int]) -> tuple[int, int, bytes]:
+    rows = b"".join(struct.pack(">Iii", index, -1, 0) for index in indices)
+    head = struct.pack(">i", 1) + struct.pack(">h", len(TOPIC)) + TOPIC + struct.pack(">i", PARTITIONS)
+    return 23, 2, head + rows
+
+
+@pytest.mark.parametrize(
+    "asked", [list_offsets(colliding_indices()), produce(colliding_indices()), fetch(0, -1)],
+    ids=["ListOffsets", "Produce", "Fetch"],
+)
 def test_requests(
     hot_server: HotServer, connection: Connection, other: Connection, asked: tuple[int, int, bytes]
 ) -> None:
@@ -89,6 +102,46 @@ def test_requests(
     partitions, probes = named()
     assert partitions == PARTITIONS
     assert probes < 6 * PARTITIONS              # about 3: each is inserted once, and again when the table grows
+
+
+@pytest.mark.parametrize(
+    "asked", [list_offsets([0] * PARTITIONS), produce([0] * PARTITIONS), fetch(0, -1, [0] * PARTITIONS)],
+    ids=["ListOffsets", "Produce", "Fetch"],
+)
+def test_one_partition_over_and_over(
+    hot_server: HotServer, connection: Connection, other: Connection, asked: tuple[int, int, bytes]
+) -> None:
+    """The tables hold the partition once, so that each mention finds it at once; so does the response."""
+    hot_server.create_topic(TOPIC.decode())
+    connection.send(*asked)
+    assert other.call(18, 0, {})["error_code"] == 0
+    frame = connection.receive()
+    assert frame is not None and len(frame) < 100
+    partitions, probes = named()
+    assert partitions == 1
+    assert 0 < probes < 10
+
+
+def test_one_partition_over_and_over_in_a_session(
+    hot_server: HotServer, connection: Connection, other: Connection
+) -> None:
+    hot_server.create_topic(TOPIC.decode())
+    session_id = open_session(hot_server, connection, 7, {(TOPIC.decode(), 0): 0})
+    connection.send(*fetch(session_id, 1, [0] * PARTITIONS))
+    assert other.call(18, 0, {})["error_code"] == 0
+    assert connection.receive() is not None
+    partitions, probes = fetch_session_cache.probes(session_id)
+    assert partitions == 1 and probes < 10
+
+
+def test_one_partition_over_and_over_is_answered_as_often(
+    hot_server: HotServer, connection: Connection, other: Connection
+) -> None:
+    """OffsetForLeaderEpoch responds to each mention, as Kafka does, and looks nothing up among the mentions."""
+    hot_server.create_topic(TOPIC.decode())
+    frame = answered(connection, other, offset_for_leader_epoch([0] * PARTITIONS))
+    row = struct.pack(">hiiq", 0, 0, 0, 0)
+    assert frame[4:] == struct.pack(">iih", 0, 1, len(TOPIC)) + TOPIC + struct.pack(">i", PARTITIONS) + row * PARTITIONS
 
 
 def test_sessions(hot_server: HotServer, connection: Connection, other: Connection) -> None:

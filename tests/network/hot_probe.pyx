@@ -3,11 +3,14 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 
 from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_i64
+from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, image_find_topic, topic_partition
 from kafka_cy.network.dispatch cimport (
     CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_start, parked_watch,
     response_begin, response_none, response_send,
 )
+from kafka_cy.network.reactor_state cimport ReactorState
+from kafka_cy.network.request_memory cimport memory_retry, memory_unlink, memory_wait
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_int32, read_int64, read_raw, reader_init, reader_remaining, write_int8, write_int64,
     write_no_tags, write_raw, writer_reserve,
@@ -122,6 +125,42 @@ def register():
     hot_handler_register(102, 0, 9, refuse)
     hot_handler_register(103, 0, 9, silent)
     hot_handler_register(104, 0, 9, large)
+
+
+def memory_list(int count, removed, int retries=0):
+    """Let `count` connections wait for memory and remove some. Return the numbers of those left, and of those retried.
+
+    The list must be walkable from both ends.
+    """
+    cdef ReactorState* reactor = <ReactorState*>calloc(1, sizeof(ReactorState))
+    cdef Connection* connections = <Connection*>calloc(count, sizeof(Connection))
+    cdef Connection* each
+    cdef int i
+    for i in range(count):
+        memory_wait(reactor, &connections[i])
+        memory_wait(reactor, &connections[i])       # it waits already
+    for i in removed:
+        memory_unlink(reactor, &connections[i])
+        memory_unlink(reactor, &connections[i])     # it does not wait any more
+    for i in range(retries):
+        memory_retry(reactor)
+    left, backwards, retried = [], [], []
+    each = reactor.memory_first
+    while each != NULL:
+        left.append(each - connections)
+        each = each.memory_next
+    each = reactor.memory_last
+    while each != NULL:
+        backwards.append(each - connections)
+        each = each.memory_prev
+    each = reactor.dirty                            # the last one that was marked is first
+    while each != NULL:
+        retried.append(each - connections)
+        each = each.dirty_next
+    free(connections)
+    free(reactor)
+    assert left == backwards[::-1]
+    return left, retried[::-1]
 
 
 def waiting_count():

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 from conftest_network import COLD, ECHO, Harness, frame, plaintext_only
 
+from kafka_cy.telemetry import reactor_numbers
 from tests.waiting import wait_until
 
 Make = Callable[..., Harness]
@@ -190,6 +191,10 @@ def test_rate_of_new_connections(harness: Make) -> None:
     assert time.monotonic() - begun >= 1.3
     made.server.set_connection_creation_rate(0x7FFFFFFF)
     assert made.client().ask(ECHO, b"b") == b"b"
+    reactors = reactor_numbers.reactors(made.server)
+    assert sum(reactor.opened[0] for reactor in reactors) == 26
+    throttled, spent_ns = (sum(getattr(r, name)[0] for r in reactors) for name in ("accepts_throttled", "accept_throttle_ns"))
+    assert throttled > 0 and 0 < spent_ns <= throttled * 1_000_000_000
 
 
 def test_idle_connections_are_closed(harness: Make) -> None:

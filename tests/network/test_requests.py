@@ -83,7 +83,7 @@ def test_dropped_request_closes_the_connection(harness: Make) -> None:
     client.send(frame(ECHO, b"first", correlation_id=1) + frame(COLD))
     assert client.receive() == (1, b"first")
     assert client.closed_by_server()
-    assert "the broker gave no answer" in made.log()
+    assert "the broker gave no response" in made.log()
 
 
 def test_close_flushes_earlier_answers(harness: Make) -> None:

@@ -307,6 +307,22 @@ def test_slow_requests_are_logged_with_where_their_time_went() -> None:
     assert "client=127.0.0.1:" in line
 
 
+def test_connections_that_wait_for_the_creation_rate() -> None:
+    """What Kafka's ConnectionQuotas count: max.connection.creation.rate is not exceeded in silence."""
+    with Broker({"max.connection.creation.rate": "10"}) as limited:
+        clients = [socket.create_connection(("127.0.0.1", limited.port), timeout=60) for _ in range(20)]
+        accepted = "kafkacy_connections_accepted_total"
+        wait_until(lambda: total(values(limited), accepted) >= len(clients), "all are accepted in the end")
+        found = values(limited)
+        for prefix in ("kafka_server_socketservermetrics_", "kafka_server_socket_server_metrics_"):
+            for name in ("connection_accept_rate", "connection_accept_throttle_time"):
+                assert (prefix + name, (("listener", "PLAINTEXT"),)) in found
+            assert (prefix + "broker_connection_accept_rate", ()) in found
+        assert total(found, "kafka_network_acceptor_acceptorblockedpercent_count", listener="PLAINTEXT") > 0
+        for each in clients:
+            each.close()
+
+
 def slow_line(broker: Broker) -> str:
     lines = [line for line in broker.log_text().splitlines() if "slow request of client id slow-one" in line]
     return next((line for line in lines if "api_key=19" in line), "")

@@ -39,7 +39,8 @@ KEYS: Final[tuple[Entry, ...]] = (
     ("num.io.threads", "INT", "8", "cluster-wide",
      ("at_least", 1), "HIGH", "server",
      "Number of threads for work that would hold up a network thread: reading data that is not in memory, and, with at "
-     "most one thread for each core but one, decompressing and recompressing large batches. Applied at start."),
+     "most one thread for each core but one, decompressing and recompressing large batches, and looking up offsets by "
+     "time. Applied at start."),
     ("num.network.threads", "INT", "3", "cluster-wide", ("at_least", 1), "HIGH", "config",
      "Number of network threads (reactors). They serve connections and answer the frequent requests. If the key is "
      "not set, one core stays free: the number is at most the number of cores minus one."),
@@ -49,8 +50,9 @@ KEYS: Final[tuple[Entry, ...]] = (
      "Memory limit for requests that are being received or wait. -1: kafkacy.queued.max.request.bytes."),
     ("queued.max.requests", "INT", "500", "read-only",
      ("at_least", 1), "HIGH", "server",
-     "Maximum number of requests that wait for a control thread (requests for topics, configurations and groups). Further "
-     "requests are not read."),
+     "Maximum number of requests that wait for a control thread (requests for topics, configurations and groups), and for "
+     "the threads of each kind of work of num.io.threads: of those, the clients of one address may use 1/64, at least one. "
+     "Further requests are not read."),
     ("socket.listen.backlog.size", "INT", "50", "read-only", ("at_least", 1), "MEDIUM", "config",
      "Number of connections that may wait to be accepted. If the key is not set: 1024."),
     ("socket.receive.buffer.bytes", "INT", "102400", "read-only", None, "HIGH", "config",

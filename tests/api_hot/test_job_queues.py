@@ -1,0 +1,145 @@
+"""Job queues: clients take turns, each has its share of the limit, and what a client left behind is given back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kafka_cy.network import jobs
+from tests.waiting import wait_until
+
+from .harness import Connection, HotServer
+from .test_list_offsets_jobs import fill, only_row
+from .test_list_offsets_jobs import send as send_list_offsets
+from .test_produce import batch, only, request
+from .test_produce_jobs import large, send_produce
+
+SHARE = 2  # jobs of one client that may wait
+LANES = 64
+RECORDS = 4000  # of a large batch
+
+
+@pytest.fixture
+def hot_server(tmp_path: Path) -> Iterator[HotServer]:
+    server = HotServer(tmp_path, reactors=1, queued_requests_max=SHARE * LANES)
+    server.create_topic("t")
+    jobs.pause_jobs()
+    yield server
+    jobs.resume_jobs()
+    server.stop()
+
+
+def other_address() -> str:
+    """A loopback address whose jobs wait in another lane than those of 127.0.0.1."""
+    taken = jobs.lane_of_address(bytes([127, 0, 0, 1]))
+    return next(f"127.0.0.{i}" for i in range(2, 255) if jobs.lane_of_address(bytes([127, 0, 0, i])) != taken)
+
+
+def many(server: HotServer, count: int, acks: int = 1) -> list[Connection]:
+    """Connections of one client, each with a batch that needs a job and a small request behind it."""
+    clients = [server.connect() for _ in range(count)]
+    for each in clients:
+        send_produce(each, 9, request(9, server, {("t", 0): large(RECORDS)}, acks))
+        send_produce(each, 9, request(9, server, {("t", 0): batch()}, acks))
+    return clients
+
+
+def counter(server: HotServer, name: str) -> int:
+    value: int = server.server.counters()[name]
+    return value
+
+
+def test_clients_take_turns(hot_server: HotServer) -> None:
+    clients = many(hot_server, SHARE)
+    wait_until(lambda: jobs.waiting_jobs() == SHARE, "the first client's jobs wait")
+    single = hot_server.connect(other_address())
+    send_produce(single, 9, request(9, hot_server, {("t", 0): large(RECORDS)}))
+    wait_until(lambda: jobs.waiting_jobs() == SHARE + 1, "the other client's job waits")
+    jobs.let_jobs_begin(2)
+    assert only(single.answer(0, 9))["error_code"] == 0, "it was not the last one"
+    wait_until(lambda: jobs.waiting_jobs() == SHARE - 1, "the rest waits")
+    jobs.resume_jobs()
+    for each in [*clients, single]:
+        each.close()
+
+
+def test_above_its_share_a_client_is_held_back(hot_server: HotServer) -> None:
+    """Its requests stay in memory that counts; others have room; all of them are answered in the end."""
+    held_back = 4
+    clients = many(hot_server, SHARE + held_back)
+    wait_until(lambda: counter(hot_server, "paused") >= SHARE + held_back, "each connection is not read")
+    assert jobs.waiting_by_kind()["decompress"] == SHARE == jobs.waiting_jobs()
+    assert counter(hot_server, "queued_request_bytes") > 0
+    assert counter(hot_server, "parked") == SHARE
+    other = hot_server.connect(other_address())
+    send_produce(other, 9, request(9, hot_server, {("t", 0): large(RECORDS)}))
+    wait_until(lambda: jobs.waiting_jobs() == SHARE + 1, "another client has room")
+    jobs.resume_jobs()
+    bases = []
+    for each in clients:
+        bases += [only(each.answer(0, 9))["base_offset"] for _ in range(2)]
+    assert only(other.answer(0, 9))["error_code"] == 0
+    assert len(set(bases)) == 2 * len(clients), "each batch was appended once"
+    wait_until(lambda: counter(hot_server, "queued_request_bytes") == 0, "the memory is given back")
+    assert hot_server.partitions["t", 0].high_watermark == len(clients) * (RECORDS + 3) + RECORDS
+    for each in [*clients, other]:
+        each.close()
+
+
+def test_a_request_that_has_begun_is_not_held_back(hot_server: HotServer, connection: Connection) -> None:
+    """What it has appended must be answered once and not be appended again."""
+    hot_server.create_topic("u", 2)
+    clients = many(hot_server, SHARE)
+    wait_until(lambda: jobs.waiting_jobs() == SHARE, "no room is left")
+    send_produce(connection, 9, request(9, hot_server, {("u", 0): batch(), ("u", 1): large(RECORDS)}))
+    wait_until(lambda: jobs.waiting_jobs() == SHARE + 1, "its second batch is with a job")
+    jobs.resume_jobs()
+    (topic,) = connection.answer(0, 9)["responses"]
+    assert [row["base_offset"] for row in topic["partition_responses"]] == [0, 0]
+    assert hot_server.partitions["u", 0].high_watermark == 3
+    for each in clients:
+        each.close()
+
+
+def test_look_ups_by_time_are_held_back_too(hot_server: HotServer) -> None:
+    fill(hot_server)
+    clients = [hot_server.connect() for _ in range(SHARE + 3)]
+    for each in clients:
+        send_list_offsets(each, ("t", 0, 1100))
+    wait_until(lambda: counter(hot_server, "paused") >= 3, "three connections are not read")
+    assert jobs.waiting_jobs() == SHARE
+    jobs.resume_jobs()
+    assert [only_row(each.answer(2, 11)) for each in clients] == [(0, 1100, 1)] * len(clients)
+    for each in clients:
+        each.close()
+
+
+@pytest.mark.parametrize("count", [SHARE, SHARE + 3], ids=["waiting", "held-back"])
+def test_what_a_client_leaves_is_given_back(hot_server: HotServer, count: int) -> None:
+    """Although its connections are not read, so that the end of the stream is not met."""
+    clients = many(hot_server, count)
+    wait_until(lambda: counter(hot_server, "paused") >= count, "the connections are not read")
+    for each in clients:
+        each.close()
+    wait_until(lambda: counter(hot_server, "connections") == 0, "the connections are closed")
+    wait_until(lambda: jobs.waiting_jobs() == 0, "their jobs are gone")
+    assert counter(hot_server, "queued_request_bytes") == 0
+    jobs.resume_jobs()
+    assert hot_server.partitions["t", 0].high_watermark == 0
+
+
+@pytest.mark.parametrize("count", [SHARE, SHARE + 3], ids=["waiting", "held-back"])
+def test_without_acknowledgement_all_is_appended(hot_server: HotServer, count: int) -> None:
+    """As Kafka does: such a client does not wait for a response, so that it has left says nothing."""
+    clients = many(hot_server, count, acks=0)
+    wait_until(lambda: counter(hot_server, "paused") >= count, "the connections are not read")
+    for each in clients:
+        each.close()
+    other = hot_server.connect(other_address())
+    assert only(other.call(0, 9, request(9, hot_server, {("t", 0): batch()})))["error_code"] == 0
+    jobs.resume_jobs()
+    wait_until(lambda: counter(hot_server, "connections") == 1, "the connections are closed")
+    assert hot_server.partitions["t", 0].high_watermark == count * (RECORDS + 3) + 3
+    other.close()

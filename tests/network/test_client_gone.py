@@ -1,0 +1,80 @@
+"""Clients that close a connection which is not read at the moment, and connections that wait for memory."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Callable
+from types import ModuleType
+
+from conftest_network import COLD, ECHO, Client, Harness, frame, plaintext_only
+from test_parked import Hosted, hosted, nothing_left, park, publish, read_park
+
+__all__ = ["hosted"]
+
+Make = Callable[..., Harness]
+DAY_MS = 86_400_000
+IN_FLIGHT = 4
+
+
+def full_client(made: Harness) -> Client:
+    """A connection with as many waiting requests as allowed, and as many again that are not read."""
+    client = made.connect()
+    for number in range(2 * IN_FLIGHT):
+        client.send(park(24 * DAY_MS, 1 << 40, 0, correlation_id=number))
+    made.wait_for_counter("parked", IN_FLIGHT)
+    return client
+
+
+def test_waiting_requests_end_with_their_client(harness: Make, probe: ModuleType, hosted: Hosted) -> None:
+    made = harness(1, in_flight_max=IN_FLIGHT)
+    publish(made, hosted)
+    full_client(made).close()
+    made.wait_for_counter("connections", 0)
+    assert nothing_left(probe, made)
+
+
+@plaintext_only     # TLS ends both directions
+def test_half_a_connection_gets_its_responses(harness: Make, probe: ModuleType, hosted: Hosted) -> None:
+    """A client that has shut down its sending side is answered."""
+    made = harness(1, in_flight_max=IN_FLIGHT)
+    publish(made, hosted)
+    client = full_client(made)
+    client.socket.shutdown(socket.SHUT_WR)
+    assert [read_park(client) for _ in range(2 * IN_FLIGHT)] == [(1, 0)] * (2 * IN_FLIGHT)
+    made.wait_for_counter("connections", 0)
+    assert nothing_left(probe, made)
+    client.close()
+
+
+@plaintext_only
+def test_a_client_leaves_while_the_control_plane_works(harness: Make) -> None:
+    """The request is not given up: it may have changed something. What follows it is handled first."""
+    made = harness(1, control_requests_per_connection_max=1)
+    held: list = []
+    made.answer = held.append
+    client = made.connect()
+    client.send(frame(COLD, b"x") + frame(ECHO, b"a") + frame(COLD, b"y") + frame(ECHO, b"b"))
+    made.wait_for_counter("paused", 1)
+    client.close()
+    assert made.client().ask(ECHO, b"c") == b"c"
+    assert made.server.counters()["connections"] == 2
+    held.pop().respond(b"late")
+    made.wait_for_counter("connections", 1)
+
+
+def test_connections_that_wait_for_memory_are_in_order(probe: ModuleType) -> None:
+    numbers = list(range(1000))
+    removed = random.Random(5).sample(numbers, 700)
+    left = [number for number in numbers if number not in set(removed)]
+    assert probe.memory_list(1000, removed) == (left, [])
+    assert probe.memory_list(1000, removed, 1) == (left[256:], left[:256]), "the longest waiting come first"
+    assert probe.memory_list(1000, removed, 2) == ([], left)
+    for ends in ([], [0], [999], [0, 999], numbers, numbers[::-1]):
+        assert probe.memory_list(1000, ends)[0] == [number for number in numbers if number not in set(ends)]
+
+
+def test_many_connections_may_stop_waiting_for_memory(probe: ModuleType) -> None:
+    """Each in constant time: a search for the last one of so many would not end."""
+    count = 500_000
+    assert probe.memory_list(count, range(count - 1, 0, -1)) == ([0], [])
