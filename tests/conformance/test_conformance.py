@@ -82,3 +82,19 @@ def test_a_test_that_apache_kafka_passes_in_some_runs_is_flaky(tmp_path: Path, m
 def test_a_failure_s_message_is_the_same_in_every_run() -> None:
     text = "IllegalStateException: the broker on localhost:41297 keeps /tmp/conformance-x1/tmp/itest, topic FeT3mJ0xQ2KzL9bWq8sVnA"
     assert report._steady(text) == "IllegalStateException: the broker on localhost:N keeps FOLDER topic ID"
+
+
+def test_a_lost_test_is_one_that_passed_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "results.tsv")
+    report.RESULTS.write_text("a.ATest#testA[]\tPASSED\na.ATest#testB[]\tFAILED\tmessage\n")
+    assert report.lost(["a.ATest#testA[]", "a.ATest#testB[]", "a.ATest#testC[]"]) == ["a.ATest#testA[]"]
+
+
+def test_a_class_whose_set_up_fails_fails_all_its_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "results.tsv")
+    monkeypatch.setattr(harness, "BASELINE", tmp_path / "baseline.tsv")
+    harness.BASELINE.write_text("tools\ta.ATest#testA[]\tPASSED\ntools\ta.ATest#testB[]\tPASSED\n")
+    report.save_results([harness.Verdict("a.ATest#[class]", "FAILED", "set-up", 1.0, "")])
+    assert report.read_results() == dict.fromkeys(
+        ["a.ATest#testA[]", "a.ATest#testB[]"], report.Result("FAILED", "set-up")
+    )
