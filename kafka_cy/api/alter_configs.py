@@ -6,16 +6,21 @@ Clients should use IncrementalAlterConfigs. Deviations: those of IncrementalAlte
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api import config_alterations as alterations
 from kafka_cy.api.config_alterations import alter_each, replace_settings
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
+
+if TYPE_CHECKING:
+    from kio.schema.alter_configs.v2.request import AlterConfigsRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import ChangesConfigs
 
 
 @handler(api_key=33)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request[AlterConfigsRequest], context: ChangesConfigs) -> dict[str, Any]:
     """Respond with one result for each resource, in the order of the request."""
 
     def alter(resource: Any) -> None:

@@ -6,16 +6,21 @@ there is nothing to cancel (NO_REASSIGNMENT_IN_PROGRESS).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_creation import TopicRefused, check_replicas
 from kafka_cy.protocol.errors import ErrorCode
 
+if TYPE_CHECKING:
+    from kio.schema.alter_partition_reassignments.v1.request import AlterPartitionReassignmentsRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import ReadsCluster
+
 
 @handler(api_key=45)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request[AlterPartitionReassignmentsRequest], context: ReadsCluster) -> dict[str, Any]:
     """One result per partition."""
     responses = []
     for asked in request.body.topics:
@@ -34,7 +39,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     }
 
 
-def _check(name: str, index: int, replicas: Any, context: ApiContext) -> tuple[ErrorCode, str | None]:
+def _check(name: str, index: int, replicas: Any, context: ReadsCluster) -> tuple[ErrorCode, str | None]:
     topic = context.cluster.topics.get(name)
     if topic is None:
         return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"Unable to find a topic named {name}."

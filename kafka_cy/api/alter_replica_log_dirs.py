@@ -7,16 +7,21 @@ directory gets no error. A topic name that is too long for the folder of the cop
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.storage.log_dir import FOLDER_NAME_MAX
 
+if TYPE_CHECKING:
+    from kio.schema.alter_replica_log_dirs.v2.request import AlterReplicaLogDirsRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import MovesLogs
+
 
 @handler(api_key=34)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request[AlterReplicaLogDirsRequest], context: MovesLogs) -> dict[str, Any]:
     """Respond with one result for each partition, by topic."""
     paths: dict[str, dict[int, str]] = {}  # for a partition that is named twice, the last directory counts
     for directory in request.body.dirs:
@@ -33,7 +38,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     return {"results": results}
 
 
-def _move(name: str, index: int, path: str, context: ApiContext) -> ErrorCode:
+def _move(name: str, index: int, path: str, context: MovesLogs) -> ErrorCode:
     if len(f"{name}-{index}.{'0' * 32}-future") > FOLDER_NAME_MAX:
         return ErrorCode.INVALID_TOPIC_EXCEPTION  # as in Kafka: no folder can have the name that the copy would get
     known = context.cluster.topics.get(name)

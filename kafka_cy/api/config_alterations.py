@@ -15,7 +15,8 @@ from kafka_cy.config.types import ConfigError, ConfigKey, RelationError, Unknown
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
-    from kafka_cy.api.context import ApiContext, Request
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import ChangesConfigs, LogsAndConfig
 
 # Resource types of the protocol.
 TOPIC: Final = 2
@@ -58,7 +59,7 @@ class AlterationError(Exception):
         self.message = message
 
 
-def alter_each(request: Request, context: ApiContext, alter: Callable[[Any], None]) -> dict[str, Any]:
+def alter_each(request: Request[Any], context: ChangesConfigs, alter: Callable[[Any], None]) -> dict[str, Any]:
     """Call `alter` with each resource and respond in the order of the request; it raises AlterationError to refuse.
 
     What the request changes is stored in one transaction.
@@ -67,7 +68,7 @@ def alter_each(request: Request, context: ApiContext, alter: Callable[[Any], Non
         return _alter_each(request, alter)
 
 
-def _alter_each(request: Request, alter: Callable[[Any], None]) -> dict[str, Any]:
+def _alter_each(request: Request[Any], alter: Callable[[Any], None]) -> dict[str, Any]:
     resources = request.body.resources
     seen = Counter((resource.resource_type, resource.resource_name) for resource in resources)
     responses = []
@@ -85,7 +86,7 @@ def _alter_each(request: Request, alter: Callable[[Any], None]) -> dict[str, Any
 
 
 def replace_settings(
-    context: ApiContext, kind: int, name: str, current: dict[str, str], settings: dict[str, str], *, validate_only: bool
+    context: ChangesConfigs, kind: int, name: str, current: dict[str, str], settings: dict[str, str], *, validate_only: bool
 ) -> None:
     """Check a resource's new settings and store them if they differ. Raises AlterationError.
 
@@ -100,7 +101,7 @@ def replace_settings(
     warn_of_keys_without_effect(context, kind, name, changed)
 
 
-def warn_of_keys_without_effect(context: ApiContext, kind: int, name: str, settings: Mapping[str, str]) -> None:
+def warn_of_keys_without_effect(context: LogsAndConfig, kind: int, name: str, settings: Mapping[str, str]) -> None:
     """Write a warning to the broker's log for each of these valid settings that has no effect or is not known."""
     for key_name, text in settings.items():
         key = _KEY_OF[kind](key_name)

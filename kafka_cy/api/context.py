@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from kafka_cy.cluster.config_changes import ConfigChanges
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from kafka_cy.cluster.topic_changes import TopicChanges
     from kafka_cy.config.broker_config import BrokerConfig
     from kafka_cy.coordinator.group_coordinator import GroupCoordinator
-    from kafka_cy.network.metadata_image import ImagePublisher
-    from kafka_cy.network.server import ControlRequest, Server
+    from kafka_cy.network.server import ControlRequest
     from kafka_cy.server.control_loop import ControlLoop
     from kafka_cy.server.log import BrokerLog
     from kafka_cy.storage.log_manager import LogManager
@@ -24,7 +23,10 @@ Make = Callable[[], Mapping[str, Any]]  # builds a response, on any thread
 Prepare = Callable[[Callable[[Make], object]], object]
 
 
-class Request:
+Body = TypeVar("Body")  # the kio entity of the newest version; an older entity may lack fields, or have others
+
+
+class Request(Generic[Body]):
     """One request on a loop of the control plane. `body` is the kio entity; `respond` sends the response, now or later, once."""
 
     __slots__ = (
@@ -51,9 +53,9 @@ class Request:
         client_host: str,
         listener_index: int,
         connection_id: int,
-        body: Any,
+        body: Body,
         control: ControlRequest,
-        long_responses: Callable[[Request, Prepare], object] | None = None,  # LongResponses.add
+        long_responses: Callable[[Request[Any], Prepare], object] | None = None,  # LongResponses.add
     ) -> None:
         self.api_key = api_key
         self.api_version = api_version
@@ -102,7 +104,10 @@ class Request:
 
 
 class ApiContext:
-    """The parts of the broker that the handlers of one loop use. See docs/architecture.md for which thread owns which."""
+    """The parts of the broker that the handlers of one loop use; each handler sees its role only (kafka_cy.api.roles).
+
+    docs/architecture.md says which thread owns which part.
+    """
 
     __slots__ = (
         "advertised",
@@ -119,8 +124,6 @@ class ApiContext:
         "logs",
         "loop",
         "producer_ids",
-        "publisher",
-        "server",
         "topic_changes",
     )
 
@@ -135,8 +138,6 @@ class ApiContext:
         groups: GroupCoordinator,
         producer_ids: ProducerIds,
         loop: ControlLoop,
-        server: Server,
-        publisher: ImagePublisher,
         broker_id: int,
         cluster_id: str,
         advertised: list[tuple[str, int]],  # host and port told to clients, by listener index
@@ -153,8 +154,6 @@ class ApiContext:
         self.groups = groups
         self.producer_ids = producer_ids
         self.loop = loop
-        self.server = server
-        self.publisher = publisher
         self.broker_id = broker_id
         self.cluster_id = cluster_id
         self.advertised = advertised

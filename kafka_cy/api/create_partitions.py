@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_creation import TopicRefused, automatic_assignment, check_replicas
 from kafka_cy.cluster.assignment import assign_replicas
 from kafka_cy.protocol.errors import ErrorCode
 
+if TYPE_CHECKING:
+    from kio.schema.create_partitions.v3.request import CreatePartitionsRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import ChangesTopics
+
 
 @handler(api_key=37)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request[CreatePartitionsRequest], context: ChangesTopics) -> dict[str, Any]:
     """Extend each topic; an error of one does not affect the others."""
     body = request.body
     names = [topic.name for topic in body.topics]
@@ -42,7 +47,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     return {"results": results}
 
 
-def _assignment(topic: Any, context: ApiContext) -> list[list[int]]:
+def _assignment(topic: Any, context: ChangesTopics) -> list[list[int]]:
     known = context.cluster.topics.get(topic.name)
     if known is None:
         raise TopicRefused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, None)

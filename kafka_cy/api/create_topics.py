@@ -12,10 +12,9 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kafka_cy.api.config_alterations import TOPIC, warn_of_keys_without_effect
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_creation import (
     PARTITIONS_PER_REQUEST_MAX,
@@ -29,6 +28,12 @@ from kafka_cy.api.topic_creation import (
 )
 from kafka_cy.protocol.errors import ErrorCode
 
+if TYPE_CHECKING:
+    from kio.schema.create_topics.v7.request import CreateTopicsRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import ChangesTopics
+
 RECORDS_PER_REQUEST_MAX = 10_000  # one for each topic, partition and setting, as in Kafka's controller
 
 
@@ -41,7 +46,7 @@ class Planned(NamedTuple):
 
 
 @handler(api_key=19)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request[CreateTopicsRequest], context: ChangesTopics) -> dict[str, Any]:
     """Create or check each topic. A bad topic does not affect the others; too many topics refuse the whole request."""
     body = request.body
     names = [topic.name for topic in body.topics]
@@ -86,7 +91,7 @@ def _excess(topics: Any, planned: list[Planned]) -> TopicRefused | None:
     return None
 
 
-def _plan(topic: Any, context: ApiContext) -> Planned:
+def _plan(topic: Any, context: ChangesTopics) -> Planned:
     check_name(context.cluster, topic.name)
     assignment = _assignment(topic, context)
     configs = _configs(topic)
@@ -94,7 +99,7 @@ def _plan(topic: Any, context: ApiContext) -> Planned:
     return Planned(topic.name, assignment, configs)
 
 
-def _create(topic: Planned, validate_only: bool, context: ApiContext) -> dict[str, Any]:
+def _create(topic: Planned, validate_only: bool, context: ChangesTopics) -> dict[str, Any]:
     check_collision(context.topic_changes, topic.name)  # with another topic of this request
     topic_id = uuid.uuid4()  # with validate_only the id has no meaning
     if not validate_only:
@@ -119,7 +124,7 @@ def _configs(topic: Any) -> dict[str, str]:
     return configs
 
 
-def _assignment(topic: Any, context: ApiContext) -> list[list[int]]:
+def _assignment(topic: Any, context: ChangesTopics) -> list[list[int]]:
     broker_ids = context.cluster.broker_ids
     if not topic.assignments:
         partitions, replication = topic.num_partitions, topic.replication_factor
@@ -152,7 +157,7 @@ def _assignment(topic: Any, context: ApiContext) -> list[list[int]]:
     return [by_index[index] for index in range(len(by_index))]
 
 
-def topic_config_entries(context: ApiContext, overrides: dict[str, str]) -> list[dict[str, Any]]:
+def topic_config_entries(context: ChangesTopics, overrides: dict[str, str]) -> list[dict[str, Any]]:
     """All settings of a topic with these overrides, as the response lists them."""
     from kafka_cy.config.describe import describe_topic
 

@@ -7,15 +7,20 @@ all deletions are stored.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
 
+if TYPE_CHECKING:
+    from kio.schema.delete_groups.v2.request import DeleteGroupsRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import UsesGroups
+
 
 @handler(api_key=42)
-def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+def handle(request: Request[DeleteGroupsRequest], context: UsesGroups) -> dict[str, Any] | None:
     """One error per group."""
     names = list(dict.fromkeys(request.body.groups_names))
     errors: dict[str, ErrorCode] = {}

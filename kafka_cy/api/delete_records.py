@@ -5,18 +5,23 @@ Offset -1 means up to the high watermark. Only topics whose cleanup.policy delet
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from kio.schema.delete_records.v2.request import DeleteRecordsRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import ReadsClusterAndConfig
 
 TO_HIGH_WATERMARK = -1
 NO_OFFSET = -1
 
 
 @handler(api_key=21)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request[DeleteRecordsRequest], context: ReadsClusterAndConfig) -> dict[str, Any]:
     """Every partition by itself; the response has the new log start offset."""
     asked: dict[str, dict[int, int]] = {}  # of a partition that is named twice the last offset counts
     for topic in request.body.topics:
@@ -32,7 +37,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     return {"topics": topics}
 
 
-def _delete(name: str, index: int, offset: int, context: ApiContext) -> tuple[int, ErrorCode]:
+def _delete(name: str, index: int, offset: int, context: ReadsClusterAndConfig) -> tuple[int, ErrorCode]:
     topic = context.cluster.topics.get(name)
     if topic is None or not 0 <= index < len(topic.partitions):
         return NO_OFFSET, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION

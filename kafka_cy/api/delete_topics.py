@@ -8,22 +8,31 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.id_keys import id_key
 from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
 
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from kio.schema.delete_topics.v5.request import DeleteTopicsRequest as DeleteTopicsRequestV5
+    from kio.schema.delete_topics.v6.request import DeleteTopicsRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import ChangesTopics
+
 
 @handler(api_key=20)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request[DeleteTopicsRequest], context: ChangesTopics) -> dict[str, Any]:
     """Delete each topic; an error of one does not affect the others."""
     body = request.body
+    asked: list[tuple[str | None, UUID | None]]
     if request.api_version >= 6:
         asked = [(topic.name, topic.topic_id) for topic in body.topics]
     else:
-        asked = [(name, None) for name in body.topic_names]
+        asked = [(name, None) for name in cast("DeleteTopicsRequestV5", body).topic_names]
     if body.timeout < timedelta(0):
         return {"responses": [_refused(name, topic_id, ErrorCode.REQUEST_TIMED_OUT) for name, topic_id in asked]}
     if not context.config["delete.topic.enable"]:
@@ -33,9 +42,9 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     by_id = {id_key(topic_id) for name, topic_id in asked if name is None}
     known = [context.cluster.topics[name] for name, _ in asked if name in context.cluster.topics]
     both_ways = {topic.name: topic.id for topic in known if id_key(topic.id) in by_id}
-    for name, topic_id in both_ways.items():
+    for twice, its_id in both_ways.items():
         message = "The provided topic name maps to an ID that was already supplied."
-        responses.append(_refused(name, topic_id, ErrorCode.INVALID_REQUEST, message))
+        responses.append(_refused(twice, its_id, ErrorCode.INVALID_REQUEST, message))
     ids_both_ways = {id_key(topic_id) for topic_id in both_ways.values()}
     times = Counter((name, id_key(topic_id)) for name, topic_id in asked)
     distinct = {(name, id_key(topic_id)): topic_id for name, topic_id in asked}
@@ -46,7 +55,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     return {"responses": responses}
 
 
-def _delete(name: str | None, topic_id: Any, times: int, context: ApiContext) -> dict[str, Any]:
+def _delete(name: str | None, topic_id: Any, times: int, context: ChangesTopics) -> dict[str, Any]:
     cluster = context.cluster
     if times > 1:
         return _refused(

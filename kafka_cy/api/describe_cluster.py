@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorized_operations import CLUSTER_ALL, NOT_ASKED
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_responses import brokers_response
 from kafka_cy.protocol.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from kio.schema.describe_cluster.v2.request import DescribeClusterRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import ReadsBrokers
 
 ENDPOINT_BROKERS, ENDPOINT_CONTROLLERS = 1, 2
 MISMATCH = "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER"
 
 
 @handler(api_key=60)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request[DescribeClusterRequest], context: ReadsBrokers) -> dict[str, Any]:
     """The cluster's id, controller and brokers."""
     endpoint = getattr(request.body, "endpoint_type", ENDPOINT_BROKERS)
     if endpoint != ENDPOINT_BROKERS:

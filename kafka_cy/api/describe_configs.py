@@ -7,22 +7,27 @@ filter are left out; an empty filter means all keys. The documentation is our ow
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api import broker_loggers
 from kafka_cy.api import config_alterations as alterations
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.config import describe
 from kafka_cy.config.describe import ConfigEntry
 from kafka_cy.protocol.errors import INVALID_REQUEST_MESSAGE, ErrorCode
 
+if TYPE_CHECKING:
+    from kio.schema.describe_configs.v4.request import DescribeConfigsRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import DescribesConfigs
+
 KNOWN_TYPES = frozenset((*alterations.ENTITY_TYPES, alterations.BROKER_LOGGER))
 
 
 @handler(api_key=32)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request[DescribeConfigsRequest], context: DescribesConfigs) -> dict[str, Any]:
     """Respond with one result for each resource, in the order of the request."""
     body = request.body
     synonyms = bool(body.include_synonyms)
@@ -51,7 +56,7 @@ def _malformed(resource: Any) -> dict[str, Any]:
     }
 
 
-def _describe(context: ApiContext, resource: Any, synonyms: bool, documentation: bool) -> dict[str, Any]:
+def _describe(context: DescribesConfigs, resource: Any, synonyms: bool, documentation: bool) -> dict[str, Any]:
     kind, name = resource.resource_type, resource.resource_name
     wanted = frozenset(resource.configuration_keys) if resource.configuration_keys else None
     result: dict[str, Any] = {"error_code": 0, "error_message": "", "resource_type": kind, "resource_name": name}
@@ -65,7 +70,7 @@ def _describe(context: ApiContext, resource: Any, synonyms: bool, documentation:
     return result | {"configs": [_entry(entry, synonyms, documentation) for entry in entries]}
 
 
-def _entries(context: ApiContext, kind: int, name: str, wanted: frozenset[str] | None) -> list[ConfigEntry]:
+def _entries(context: DescribesConfigs, kind: int, name: str, wanted: frozenset[str] | None) -> list[ConfigEntry]:
     config = context.config
     if kind == alterations.BROKER:
         if not name:
@@ -85,7 +90,7 @@ def _entries(context: ApiContext, kind: int, name: str, wanted: frozenset[str] |
     return describe.describe_client_metrics(settings, wanted)
 
 
-def _check_topic(context: ApiContext, name: str) -> None:
+def _check_topic(context: DescribesConfigs, name: str) -> None:
     problem = problem_of(name)
     if problem is not None:
         raise alterations.AlterationError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic name is invalid: {problem}")
@@ -93,7 +98,7 @@ def _check_topic(context: ApiContext, name: str) -> None:
         raise alterations.AlterationError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "")
 
 
-def _check_broker(context: ApiContext, name: str, expected: str = "or empty string, but") -> None:
+def _check_broker(context: DescribesConfigs, name: str, expected: str = "or empty string, but") -> None:
     try:
         alterations.check_broker_name(context.config, name)
     except alterations.AlterationError as error:
@@ -105,7 +110,7 @@ def _check_broker(context: ApiContext, name: str, expected: str = "or empty stri
         raise alterations.AlterationError(error.code, message) from None
 
 
-def _check_logger_resource(context: ApiContext, name: str) -> None:
+def _check_logger_resource(context: DescribesConfigs, name: str) -> None:
     if not name:
         raise alterations.AlterationError(ErrorCode.INVALID_REQUEST, "Broker id must not be empty")
     _check_broker(context, name, expected="but")

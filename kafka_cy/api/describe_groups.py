@@ -8,12 +8,17 @@ make a response of any size.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorized_operations import GROUP_ALL, NOT_ASKED
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from kio.schema.describe_groups.v6.request import DescribeGroupsRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import UsesGroups
 
 DEAD = "Dead"
 FEW = 32  # groups that are described at once; more are described in slices, and their response is built on another thread
@@ -21,7 +26,7 @@ Description = tuple[ErrorCode, dict[str, Any] | None]
 
 
 @handler(api_key=15)
-def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+def handle(request: Request[DescribeGroupsRequest], context: UsesGroups) -> dict[str, Any] | None:
     """One entry for each group of the request."""
     version = request.api_version
     operations = version >= 3 and request.body.include_authorized_operations

@@ -7,15 +7,20 @@ directory appears there a second time, as a future replica with the number of of
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
 
+if TYPE_CHECKING:
+    from kio.schema.describe_log_dirs.v5.request import DescribeLogDirsRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import ReadsLogs
+
 
 @handler(api_key=35)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request[DescribeLogDirsRequest], context: ReadsLogs) -> dict[str, Any]:
     """All partitions (null), or those that were named."""
     asked = request.body.topics
     wanted = None if asked is None else {(topic.topic, index) for topic in asked for index in topic.partitions}

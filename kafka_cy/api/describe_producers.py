@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.protocol.errors import ErrorCode
 
+if TYPE_CHECKING:
+    from kio.schema.describe_producers.v0.request import DescribeProducersRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import ReadsCluster
+
 
 @handler(api_key=61)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request[DescribeProducersRequest], context: ReadsCluster) -> dict[str, Any]:
     """Every partition that was named."""
     topics = []
     for asked in request.body.topics:
@@ -20,7 +25,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     return {"topics": topics}
 
 
-def _partition(name: str, index: int, context: ApiContext) -> dict[str, Any]:
+def _partition(name: str, index: int, context: ReadsCluster) -> dict[str, Any]:
     topic = context.cluster.topics.get(name)
     hosted = context.cluster.partition(name, index)
     message: str | None

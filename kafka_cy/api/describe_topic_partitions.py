@@ -8,21 +8,26 @@ empty, because no replica outside of the ISR is eligible.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorized_operations import NOT_ASKED, TOPIC_ALL
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_responses import partition_response, topic_response
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.protocol.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from kio.schema.describe_topic_partitions.v0.request import DescribeTopicPartitionsRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import DescribesTopics
 
 PARTITION_LIMIT_DEFAULT = 2000
 NO_ELIGIBLE_REPLICAS: dict[str, list[int]] = {"eligible_leader_replicas": [], "last_known_elr": []}
 
 
 @handler(api_key=75)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request[DescribeTopicPartitionsRequest], context: DescribesTopics) -> dict[str, Any]:
     """Respond with one page of topics and partitions."""
     body = request.body
     cursor = body.cursor

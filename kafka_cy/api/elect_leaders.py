@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from kio.schema.elect_leaders.v2.request import ElectLeadersRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import ReadsCluster
 
 PREFERRED, UNCLEAN = 0, 1
 
 
 @handler(api_key=43)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request[ElectLeadersRequest], context: ReadsCluster) -> dict[str, Any]:
     """Asked for all partitions (null), those that need no election are left out, as in Kafka."""
     body = request.body
     election_type = getattr(body, "election_type", PREFERRED)

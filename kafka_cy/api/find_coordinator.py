@@ -7,18 +7,24 @@ COORDINATOR_NOT_AVAILABLE, an unknown type INVALID_REQUEST.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.cluster.topic_names import OFFSETS_TOPIC
 from kafka_cy.protocol.errors import INVALID_REQUEST_MESSAGE, ErrorCode
+
+if TYPE_CHECKING:
+    from kio.schema.find_coordinator.v3.request import FindCoordinatorRequest as FindCoordinatorRequestV3
+    from kio.schema.find_coordinator.v6.request import FindCoordinatorRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import FindsCoordinators
 
 TYPE_GROUP, TYPE_TRANSACTION, TYPE_SHARE = 0, 1, 2
 
 
 @handler(api_key=10)
-def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+def handle(request: Request[FindCoordinatorRequest], context: FindsCoordinators) -> dict[str, Any] | None:
     """Name this broker for groups whose partition it hosts."""
     key_type = request.body.key_type if request.api_version >= 1 else TYPE_GROUP
     if key_type != TYPE_GROUP or _offsets_topic_is_ready(context):
@@ -27,21 +33,21 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     return None
 
 
-def _offsets_topic_is_ready(context: ApiContext) -> bool:
+def _offsets_topic_is_ready(context: FindsCoordinators) -> bool:
     """Whether the topic exists with all of its partitions: another loop may be about to create them, the last one last."""
     topic = context.cluster.topics.get(OFFSETS_TOPIC)
     return topic is not None and context.cluster.partition(OFFSETS_TOPIC, len(topic.partitions) - 1) is not None
 
 
-def _response(request: Request, context: ApiContext, key_type: int) -> dict[str, Any]:
+def _response(request: Request[FindCoordinatorRequest], context: FindsCoordinators, key_type: int) -> dict[str, Any]:
     body = request.body
     if request.api_version < 4:
-        return {"throttle_time": 0, **_find(request, context, key_type, body.key)}
+        return {"throttle_time": 0, **_find(request, context, key_type, cast("FindCoordinatorRequestV3", body).key)}
     found = [{"key": key, **_find(request, context, key_type, key)} for key in body.coordinator_keys]
     return {"throttle_time": 0, "coordinators": found}
 
 
-def _find(request: Request, context: ApiContext, key_type: int, key: str) -> dict[str, Any]:
+def _find(request: Request[FindCoordinatorRequest], context: FindsCoordinators, key_type: int, key: str) -> dict[str, Any]:
     if key_type in (TYPE_TRANSACTION, TYPE_SHARE) and (key_type != TYPE_SHARE or request.api_version >= 6):
         return _failed(ErrorCode.COORDINATOR_NOT_AVAILABLE, "there is no coordinator of this type")
     if key_type != TYPE_GROUP:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
+
+if TYPE_CHECKING:
+    from kio.schema.get_telemetry_subscriptions.v0.request import GetTelemetrySubscriptionsRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import UsesClientTelemetry
 
 
 @handler(api_key=71)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request[GetTelemetrySubscriptionsRequest], context: UsesClientTelemetry) -> dict[str, Any]:
     """Follows Kafka's ClientMetricsManager; without a subscription that matches, no metrics are asked for."""
     telemetry = context.client_telemetry()
     asked = request.body.client_instance_id

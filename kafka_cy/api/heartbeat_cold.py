@@ -6,14 +6,19 @@ unknown members, old generations, fenced instances, groups that rebalance.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
+
+if TYPE_CHECKING:
+    from kio.schema.heartbeat.v4.request import HeartbeatRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import UsesGroups
 
 
 @handler(api_key=12)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request[HeartbeatRequest], context: UsesGroups) -> dict[str, Any]:
     """Respond with the error that the coordinator finds."""
     body = request.body
     instance_id = body.group_instance_id if request.api_version >= 3 else None

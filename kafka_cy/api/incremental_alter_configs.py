@@ -8,17 +8,22 @@ response. Like Kafka, it stores an unknown key of a broker; the broker's log war
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api import broker_loggers
 from kafka_cy.api import config_alterations as alterations
 from kafka_cy.api.config_alterations import Operation, alter_each, replace_settings
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
+
+if TYPE_CHECKING:
+    from kio.schema.incremental_alter_configs.v1.request import IncrementalAlterConfigsRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import ChangesConfigs
 
 
 @handler(api_key=44)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request[IncrementalAlterConfigsRequest], context: ChangesConfigs) -> dict[str, Any]:
     """Respond with one result for each resource, in the order of the request."""
     validate_only = bool(request.body.validate_only)
 

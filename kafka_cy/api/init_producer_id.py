@@ -7,16 +7,21 @@ would hang until its timeout.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.cluster.store import StoreError
 from kafka_cy.protocol.errors import ErrorCode
 
+if TYPE_CHECKING:
+    from kio.schema.init_producer_id.v5.request import InitProducerIdRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import TakesProducerIds
+
 
 @handler(api_key=22)
-def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+def handle(request: Request[InitProducerIdRequest], context: TakesProducerIds) -> dict[str, Any] | None:
     """A producer id and epoch, at once or when the next block of ids is reserved."""
     transactional_id = request.body.transactional_id
     if transactional_id is not None:

@@ -7,16 +7,21 @@ the response, protocol name nullable. v8: reason (ignored). v9: SkipAssignment f
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
 from kafka_cy.coordinator.classic.requests import JoinRequest
 
+if TYPE_CHECKING:
+    from kio.schema.join_group.v9.request import JoinGroupRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import UsesGroups
+
 
 @handler(api_key=11)
-def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+def handle(request: Request[JoinGroupRequest], context: UsesGroups) -> dict[str, Any] | None:
     """Hand the request to the coordinator, which responds now or at the end of the join phase."""
     body, version = request.body, request.api_version
     session_timeout_ms = milliseconds(body.session_timeout)

@@ -6,19 +6,25 @@ empty member id, each with its own error. v5: reason (ignored).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
 
+if TYPE_CHECKING:
+    from kio.schema.leave_group.v2.request import LeaveGroupRequest as LeaveGroupRequestV2
+    from kio.schema.leave_group.v5.request import LeaveGroupRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import UsesGroups
+
 
 @handler(api_key=13)
-def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+def handle(request: Request[LeaveGroupRequest], context: UsesGroups) -> dict[str, Any] | None:
     """Remove the members; the group rebalances if one really left."""
     body, version = request.body, request.api_version
     if version < 3:
-        members: list[tuple[str, str | None]] = [(body.member_id, None)]
+        members: list[tuple[str, str | None]] = [(cast("LeaveGroupRequestV2", body).member_id, None)]
     else:
         members = [(member.member_id, member.group_instance_id) for member in body.members]
 

@@ -6,18 +6,23 @@ topic, this broker, its loggers (as in Kafka), and the groups and subscriptions 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.config_alterations import BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from kio.schema.list_config_resources.v1.request import ListConfigResourcesRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import NamesResources
 
 _SUPPORTED = (TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP)
 
 
 @handler(api_key=74)
-def handle(request: Request, context: ApiContext) -> dict[str, Any]:
+def handle(request: Request[ListConfigResourcesRequest], context: NamesResources) -> dict[str, Any]:
     """Respond with the resources of the requested types; UNSUPPORTED_VERSION for an unknown type."""
     asked = [CLIENT_METRICS] if request.api_version == 0 else list(request.body.resource_types)
     if any(kind not in _SUPPORTED for kind in asked):
@@ -28,7 +33,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any]:
     return {"throttle_time": 0, "error_code": 0, "config_resources": resources}
 
 
-def _names(context: ApiContext, kind: int) -> list[str]:
+def _names(context: NamesResources, kind: int) -> list[str]:
     if kind == TOPIC:
         return sorted(context.cluster.topics)
     if kind in (BROKER, BROKER_LOGGER):

@@ -6,14 +6,19 @@ here are "classic". Filters ignore case. COORDINATOR_LOAD_IN_PROGRESS while a pa
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
+
+if TYPE_CHECKING:
+    from kio.schema.list_groups.v5.request import ListGroupsRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import UsesGroups
 
 
 @handler(api_key=16)
-def handle(request: Request, context: ApiContext) -> None:
+def handle(request: Request[ListGroupsRequest], context: UsesGroups) -> None:
     """All groups that pass the filters."""
     body, version = request.body, request.api_version
     states = list(body.states_filter) if version >= 4 else []

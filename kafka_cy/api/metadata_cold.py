@@ -7,11 +7,10 @@ topics can be asked for by id.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from kafka_cy.api.authorized_operations import CLUSTER_ALL, NOT_ASKED
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.id_keys import id_key
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_responses import brokers_response, partition_response, topic_response
@@ -19,9 +18,15 @@ from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.cluster.topics import Topic
 from kafka_cy.protocol.errors import ErrorCode
 
+if TYPE_CHECKING:
+    from kio.schema.metadata.v13.request import MetadataRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import AnswersMetadata
+
 
 @handler(api_key=3)
-def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+def handle(request: Request[MetadataRequest], context: AnswersMetadata) -> dict[str, Any] | None:
     """Describe the requested topics. Create missing ones if the client and the broker allow it."""
     missing = _to_create(request, context)
     if missing:
@@ -30,7 +35,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     return _response(request, context)
 
 
-def _to_create(request: Request, context: ApiContext) -> list[str]:
+def _to_create(request: Request[MetadataRequest], context: AnswersMetadata) -> list[str]:
     """The names of the request's topics that do not exist and may be created."""
     body = request.body
     wanted = getattr(body, "allow_auto_topic_creation", True)
@@ -40,7 +45,7 @@ def _to_create(request: Request, context: ApiContext) -> list[str]:
     return [name for name in names if name not in context.cluster.topics]
 
 
-def _response(request: Request, context: ApiContext) -> dict[str, Any]:
+def _response(request: Request[MetadataRequest], context: AnswersMetadata) -> dict[str, Any]:
     body, version = request.body, request.api_version
     with_operations = version >= 8 and body.include_topic_authorized_operations
     if body.topics is None or (version == 0 and not body.topics):
@@ -60,7 +65,7 @@ def _response(request: Request, context: ApiContext) -> dict[str, Any]:
     }
 
 
-def _asked(asked: Any, version: int, with_operations: bool, context: ApiContext) -> dict[str, Any]:
+def _asked(asked: Any, version: int, with_operations: bool, context: AnswersMetadata) -> dict[str, Any]:
     topic_id = _topic_id(asked)
     if asked.name is None or topic_id is not None:
         topic = context.cluster.topic_by_id.get(topic_id) if topic_id is not None else None
@@ -83,6 +88,6 @@ def _topic_id(asked: Any) -> UUID | None:
     return topic_id
 
 
-def _known(topic: Topic, with_operations: bool, context: ApiContext) -> dict[str, Any]:
+def _known(topic: Topic, with_operations: bool, context: AnswersMetadata) -> dict[str, Any]:
     partitions = [partition_response(topic, partition, context) for partition in topic.partitions]
     return topic_response(topic, partitions, with_operations)

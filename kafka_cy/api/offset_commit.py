@@ -8,27 +8,34 @@ stands at each partition.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.id_keys import id_key
 from kafka_cy.api.registry import handler
 from kafka_cy.coordinator.offsets.commit import CommitPartition, CommitRequest
 from kafka_cy.protocol.errors import ErrorCode
 
+if TYPE_CHECKING:
+    from kio.schema.offset_commit.v4.request import OffsetCommitRequest as OffsetCommitRequestV4
+    from kio.schema.offset_commit.v9.request import OffsetCommitRequestTopic as NamedTopic
+    from kio.schema.offset_commit.v10.request import OffsetCommitRequest, OffsetCommitRequestTopic
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import UsesOffsets
+    from kafka_cy.cluster.topics import Topic
+
 
 @handler(api_key=8)
-def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+def handle(request: Request[OffsetCommitRequest], context: UsesOffsets) -> dict[str, Any] | None:
     """Commit the offsets of the partitions that exist; respond when they are stored."""
     body, version = request.body, request.api_version
     refused: dict[tuple[str | bytes | None, int], ErrorCode] = {}  # by the topic as the request names it
     names: dict[str | bytes | None, str] = {}
     accepted: list[CommitPartition] = []
     for asked in body.topics:
-        identity = id_key(asked.topic_id) if version >= 10 else asked.name
-        by_id = version >= 10
-        topic = context.cluster.topic_by_id.get(asked.topic_id) if by_id else context.cluster.topics.get(asked.name)
+        identity = _identity(asked, version)
+        topic = _topic(asked, version, context)
         unknown = ErrorCode.UNKNOWN_TOPIC_ID if version >= 10 else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
         for each in asked.partitions:
             if topic is None:
@@ -50,12 +57,12 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
 
         topics = []
         for asked in body.topics:
-            identity = id_key(asked.topic_id) if version >= 10 else asked.name
+            identity = _identity(asked, version)
             partitions = [
                 {"partition_index": each.partition_index, "error_code": code(identity, each.partition_index)}
                 for each in asked.partitions
             ]
-            named = {"topic_id": asked.topic_id} if version >= 10 else {"name": asked.name}
+            named = {"topic_id": asked.topic_id} if version >= 10 else {"name": identity}
             topics.append({**named, "partitions": partitions})
         request.respond({"throttle_time": 0, "topics": topics})
 
@@ -65,10 +72,21 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
             generation=body.generation_id_or_member_epoch,
             member_id=body.member_id,
             instance_id=body.group_instance_id if version >= 7 else None,
-            retention_ms=milliseconds(body.retention_time) if version <= 4 else -1,
+            retention_ms=milliseconds(cast("OffsetCommitRequestV4", body).retention_time) if version <= 4 else -1,
             knows_unknown_groups=version >= 9,
             partitions=accepted,
         ),
         done,
     )
     return None
+
+
+def _identity(asked: OffsetCommitRequestTopic, version: int) -> str | bytes | None:
+    """The topic as the request names it: by id since version 10."""
+    return id_key(asked.topic_id) if version >= 10 else cast("NamedTopic", asked).name
+
+
+def _topic(asked: OffsetCommitRequestTopic, version: int, context: UsesOffsets) -> Topic | None:
+    if version < 10:
+        return context.cluster.topics.get(cast("NamedTopic", asked).name)
+    return context.cluster.topic_by_id.get(asked.topic_id) if asked.topic_id is not None else None

@@ -6,15 +6,20 @@ not exist: UNKNOWN_TOPIC_OR_PARTITION. An offset that was never committed: no er
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
 
+if TYPE_CHECKING:
+    from kio.schema.offset_delete.v0.request import OffsetDeleteRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import UsesOffsets
+
 
 @handler(api_key=47)
-def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+def handle(request: Request[OffsetDeleteRequest], context: UsesOffsets) -> dict[str, Any] | None:
     """Write tombstones for the offsets, then respond with an error for each partition."""
     body = request.body
     wanted = [(topic.name, each.partition_index) for topic in body.topics for each in topic.partitions]

@@ -13,13 +13,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.coordinator.group import Group
 from kafka_cy.coordinator.records import CommittedOffset
 from kafka_cy.protocol.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from kio.schema.offset_fetch.v10.request import OffsetFetchRequest
+    from kio.schema.offset_fetch.v10.request import OffsetFetchRequestGroup as WantedGroup  # before v8 the body is one
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import UsesOffsets
 
 FEW_GROUPS = 32
 FEW_PARTITIONS = 500  # limit for a response that is built at once; a longer one is built on another thread
@@ -36,10 +42,10 @@ class FoundTopic(NamedTuple):
 
 
 @handler(api_key=9)
-def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+def handle(request: Request[OffsetFetchRequest], context: UsesOffsets) -> dict[str, Any] | None:
     """Look up the offsets. Nothing is written, and only stored offsets are returned."""
     body, version = request.body, request.api_version
-    wanted = body.groups if version >= 8 else [body]
+    wanted = body.groups if version >= 8 else [cast("WantedGroup", body)]
     first = {group.group_id: place for place, group in reversed(list(enumerate(wanted)))}
 
     def look(place: int, group: Group | None) -> list[FoundTopic] | None:
@@ -65,7 +71,7 @@ def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
     return None
 
 
-def _is_short(context: ApiContext, wanted: Sequence[Any]) -> bool:
+def _is_short(context: UsesOffsets, wanted: Sequence[Any]) -> bool:
     """Whether the response has so few partitions that it can be built at once."""
     if len(wanted) > FEW_GROUPS:
         return False
@@ -89,7 +95,7 @@ def _single(group: dict[str, Any], body: Any, version: int) -> dict[str, Any]:
 # -- lookup on the coordinator's thread --
 
 
-def _found(context: ApiContext, wanted: Any, group: Group | None, version: int) -> list[FoundTopic]:
+def _found(context: UsesOffsets, wanted: Any, group: Group | None, version: int) -> list[FoundTopic]:
     if wanted.topics is None:
         return _all_topics(context, group, version)
     if version < 10:
@@ -103,7 +109,7 @@ def _is_unknown(topic: FoundTopic) -> bool:
     return topic.is_unknown and bool(topic.offsets)
 
 
-def _all_topics(context: ApiContext, group: Group | None, version: int) -> list[FoundTopic]:
+def _all_topics(context: UsesOffsets, group: Group | None, version: int) -> list[FoundTopic]:
     topics = []
     for name, partitions in group.offsets.items() if group is not None else ():
         topic = context.cluster.topics.get(name) if version >= 10 else None
@@ -119,7 +125,7 @@ def _by_name(group: Group | None, name: str, indexes: Sequence[int]) -> FoundTop
     return FoundTopic({"name": name}, [(index, offsets.get(index)) for index in indexes])
 
 
-def _by_id(context: ApiContext, group: Group | None, topic_id: uuid.UUID | None, indexes: Sequence[int]) -> FoundTopic:
+def _by_id(context: UsesOffsets, group: Group | None, topic_id: uuid.UUID | None, indexes: Sequence[int]) -> FoundTopic:
     topic = context.cluster.topic_by_id.get(topic_id) if topic_id is not None else None
     if topic is None:
         unknown = {"name": "", "topic_id": topic_id}

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
+
+if TYPE_CHECKING:
+    from kio.schema.push_telemetry.v0.request import PushTelemetryRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import UsesClientTelemetry
 
 
 @handler(api_key=72)
-def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+def handle(request: Request[PushTelemetryRequest], context: UsesClientTelemetry) -> dict[str, Any] | None:
     """Checked here, read on a thread of its own; errors as Kafka's ClientMetricsManager has them."""
     telemetry = context.client_telemetry()
     body = request.body

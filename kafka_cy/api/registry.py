@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from kafka_cy.api.context import ApiContext, Request
 
-Handle = Callable[["Request", "ApiContext"], Mapping[str, Any] | None]
+# A handler names the body of its requests and the role that it needs (kafka_cy.api.roles), which ApiContext plays.
+Handle = Callable[["Request[Any]", "ApiContext"], Mapping[str, Any] | None]
+Handler = TypeVar("Handler", bound=Handle)
 
 
 # Loops of the control plane, each with a thread and a queue of its own. The index is that of the network's queue.
@@ -26,8 +28,14 @@ LOOPS = ("admin", "coordinator", "controller")
 class Api(NamedTuple):
     """One API: both versions inclusive, the first version with compact lengths, and the modules of its handlers.
 
-    `loop` is where the cold handler runs: COORDINATOR for requests about groups, CONTROLLER for those that change the
-    cluster's metadata and wait for its store and for log directories, ADMIN for all others.
+    A hot API has a module that reactors run (`hot`); a cold API has one with a `handle` for the control plane (`module`);
+    Metadata and Heartbeat have both. `loop` is where `handle` runs: COORDINATOR for requests about groups, CONTROLLER for
+    those that change the cluster's metadata and wait for its store and for log directories, ADMIN for all others.
+
+    What a cluster and authentication ask of an API, as in Kafka:
+    `before_authentication`: clients may send it on a connection that is not authenticated yet (SaslServerAuthenticator).
+    `cluster_action`: only brokers send it; it needs CLUSTER_ACTION on the cluster (AclOperation).
+    `controller_only`: the controller of the cluster answers it, and no other broker (ApiMessageType "listeners", NOT_CONTROLLER).
     """
 
     version_min: int
@@ -36,6 +44,9 @@ class Api(NamedTuple):
     module: str = ""
     hot: str = ""
     loop: int = ADMIN
+    before_authentication: bool = False
+    cluster_action: bool = False
+    controller_only: bool = False
 
 
 class ApiRange(NamedTuple):
@@ -65,9 +76,9 @@ APIS: dict[int, Api] = {
     14: Api(0, 5, 4, "sync_group", loop=COORDINATOR),
     15: Api(0, 6, 5, "describe_groups", loop=COORDINATOR),
     16: Api(0, 5, 3, "list_groups", loop=COORDINATOR),
-    18: Api(0, 4, 3, hot="api_versions"),
-    19: Api(2, 7, 5, "create_topics", loop=CONTROLLER),
-    20: Api(1, 6, 4, "delete_topics", loop=CONTROLLER),
+    18: Api(0, 4, 3, hot="api_versions", before_authentication=True),
+    19: Api(2, 7, 5, "create_topics", loop=CONTROLLER, controller_only=True),
+    20: Api(1, 6, 4, "delete_topics", loop=CONTROLLER, controller_only=True),
     21: Api(0, 2, 2, "delete_records"),
     22: Api(0, 5, 2, "init_producer_id"),
     23: Api(2, 4, 4, hot="offset_for_leader_epoch"),
@@ -75,12 +86,12 @@ APIS: dict[int, Api] = {
     33: Api(0, 2, 2, "alter_configs", loop=CONTROLLER),
     34: Api(1, 2, 2, "alter_replica_log_dirs", loop=CONTROLLER),
     35: Api(1, 5, 2, "describe_log_dirs"),
-    37: Api(0, 3, 2, "create_partitions", loop=CONTROLLER),
+    37: Api(0, 3, 2, "create_partitions", loop=CONTROLLER, controller_only=True),
     42: Api(0, 2, 2, "delete_groups", loop=COORDINATOR),
-    43: Api(0, 2, 2, "elect_leaders", loop=CONTROLLER),
+    43: Api(0, 2, 2, "elect_leaders", loop=CONTROLLER, controller_only=True),
     44: Api(0, 1, 1, "incremental_alter_configs", loop=CONTROLLER),
-    45: Api(0, 1, 0, "alter_partition_reassignments", loop=CONTROLLER),
-    46: Api(0, 0, 0, "list_partition_reassignments"),
+    45: Api(0, 1, 0, "alter_partition_reassignments", loop=CONTROLLER, controller_only=True),
+    46: Api(0, 0, 0, "list_partition_reassignments", controller_only=True),
     47: Api(0, 0, NEVER_FLEXIBLE, "offset_delete", loop=COORDINATOR),
     60: Api(0, 2, 0, "describe_cluster"),
     61: Api(0, 0, 0, "describe_producers"),
@@ -96,10 +107,10 @@ HOT_APIS = {api_key: api for api_key, api in APIS.items() if api.hot}
 _handlers: dict[int, Handle] = {}
 
 
-def handler(*, api_key: int) -> Callable[[Handle], Handle]:
+def handler(*, api_key: int) -> Callable[[Handler], Handler]:
     """Register the function as the cold handler of an API."""
 
-    def register(function: Handle) -> Handle:
+    def register(function: Handler) -> Handler:
         _handlers[api_key] = function
         return function
 

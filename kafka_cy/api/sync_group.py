@@ -6,17 +6,22 @@ group's (INCONSISTENT_GROUP_PROTOCOL).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import handler
 from kafka_cy.coordinator.classic.requests import SyncRequest
 from kafka_cy.coordinator.classic.responses import sync_error
 from kafka_cy.protocol.errors import ErrorCode
 
+if TYPE_CHECKING:
+    from kio.schema.sync_group.v5.request import SyncGroupRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import UsesGroups
+
 
 @handler(api_key=14)
-def handle(request: Request, context: ApiContext) -> dict[str, Any] | None:
+def handle(request: Request[SyncGroupRequest], context: UsesGroups) -> dict[str, Any] | None:
     """Hand the request to the coordinator, which responds when the assignment is stored."""
     body, version = request.body, request.api_version
     protocol_type = body.protocol_type if version >= 5 else None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorized_operations import NOT_ASKED, TOPIC_ALL
-from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.cluster.topics import PartitionMetadata, Topic
 from kafka_cy.protocol.errors import ErrorCode
 
+if TYPE_CHECKING:
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import DescribesTopics, ReadsBrokers
 
-def partition_response(topic: Topic, partition: PartitionMetadata, context: ApiContext) -> dict[str, Any]:
+
+def partition_response(topic: Topic, partition: PartitionMetadata, context: DescribesTopics) -> dict[str, Any]:
     """One partition; a replica whose log directory failed is offline, and leads nothing."""
     hosted = context.cluster.partition(topic.name, partition.index)
     offline = [context.broker_id] if hosted is None and context.broker_id in partition.replicas else []
@@ -38,7 +41,7 @@ def topic_response(topic: Topic, partitions: list[dict[str, Any]], with_operatio
     }
 
 
-def brokers_response(request: Request, context: ApiContext, id_name: str) -> list[dict[str, Any]]:
+def brokers_response(request: Request[Any], context: ReadsBrokers, id_name: str) -> list[dict[str, Any]]:
     """The brokers as clients of the request's listener reach them; `id_name` is the API's name for the id."""
     host, port = context.advertised[request.listener_index]
     rack = context.config.get("broker.rack")

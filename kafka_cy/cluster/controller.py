@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from kafka_cy.cluster import znodes
-from kafka_cy.cluster.store import Check, Create, MetadataStore, Operation, Set
+from kafka_cy.cluster.store import Check, Create, Delete, MetadataStore, Operation, Set
 from kafka_cy.cluster.topics import PartitionMetadata
 
 
@@ -56,6 +56,10 @@ class Controller:
     def adopting(self) -> bool:
         """Whether the tree is incomplete: an adoption of folders has started and is not stored yet."""
         return self.store.find(znodes.ADOPTION) is not None
+
+    def finish_adoption(self) -> None:
+        """Record that the tree is complete. Raises StoreError."""
+        self.store.multi([self.fence(), Delete(znodes.ADOPTION)])
 
     def fence(self) -> Check:
         """The condition of every write: we are still the controller."""

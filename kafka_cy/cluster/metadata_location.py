@@ -42,10 +42,16 @@ def metadata_dir(log_dirs: Sequence[str], configured: str | None) -> str:
     if found and found[0] != home:
         raise StoreBroken(
             f"the metadata is in {found[0]}, but it is expected in {home}"
-            f" ({'metadata.log.dir' if configured else 'the first of log.dirs'}): set metadata.log.dir={found[0]}"
-            + ("" if configured else ", or put this directory first in log.dirs")
+            f" ({'metadata.log.dir' if configured else 'the first of log.dirs'}): set metadata.log.dir={found[0]}, or "
+            + (_how_to_move(found[0], home) if configured else "put this directory first in log.dirs")
         )
     return home
+
+
+def _how_to_move(source: str, home: str) -> str:
+    from shlex import quote  # kept out of the start path
+
+    return f"move it with: mkdir -p {quote(home)} && mv {quote(source)}/{FILE_NAME}* {quote(home)}/"
 
 
 def check_unused(home: str, log_dirs: Sequence[str], broker_id: int) -> None:

@@ -7,12 +7,16 @@ Kafka does. If that is impossible because the metadata or the directory is new, 
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import Protocol
 
 from kafka_cy.cluster.hosting import folders_of
 from kafka_cy.cluster.metadata import ClusterMetadata
 from kafka_cy.cluster.metadata_location import unknown_partitions_refused
 from kafka_cy.storage.partition_folders import KnownTopics, PartitionFolder
+
+KRAFT_FOLDER = "__cluster_metadata-0"
 
 
 class OpenLogDirs(Protocol):
@@ -23,6 +27,26 @@ class OpenLogDirs(Protocol):
 
     def was_used(self, path: str) -> bool:
         """Whether the log directory had a meta.properties."""
+
+
+def finish_adoption(metadata: ClusterMetadata, *, complete: bool, log_dirs: Sequence[str]) -> str | None:
+    """After refuse_unknown: end an adoption that was cut off and has nothing left to take over. Raises StoreError.
+
+    Returns a line for the broker's log; None if no adoption was cut off. `complete`: all log directories are available.
+    """
+    if not metadata.controller.adopting:
+        return None
+    # Settings that are not stored yet, of users or brokers, are in Kafka's own metadata log.
+    others = [each for each in log_dirs if os.path.exists(f"{each}/{KRAFT_FOLDER}")]  # noqa: PTH110 (start time)
+    if others:
+        return (
+            f"a start with --adopt was cut off before the settings in {others[0]}/{KRAFT_FOLDER} were stored: start with --adopt"
+            " again to take them over"
+        )
+    if not complete:
+        return "a start with --adopt was cut off, and log directories are missing: start with --adopt when they are available"
+    metadata.controller.finish_adoption()
+    return "a start with --adopt was cut off; there is nothing left to take over, so the adoption is complete now"
 
 
 def refuse_unknown(metadata: ClusterMetadata, logs: OpenLogDirs) -> None:

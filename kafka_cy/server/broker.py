@@ -19,7 +19,7 @@ from kafka_cy.cluster.metadata_cache import MetadataCache
 from kafka_cy.cluster.metadata_location import check_unused, metadata_dir
 from kafka_cy.cluster.producer_ids import ProducerIdBlocks, ProducerIds
 from kafka_cy.cluster.topic_names import OFFSETS_TOPIC
-from kafka_cy.cluster.unknown_partitions import refuse_unknown
+from kafka_cy.cluster.unknown_partitions import finish_adoption, refuse_unknown
 from kafka_cy.server.control_loop import ControlLoop, NetworkQueue
 from kafka_cy.server.log import BrokerLog
 from kafka_cy.telemetry.broker_view import RECOVERY, RUNNING, SHUTTING_DOWN, STARTING
@@ -216,6 +216,10 @@ class KafkaServer:
                     self.logs.set_config(topic.name, self.config.topic_config(topic.config))
             known, deleting = folders_of(self.cluster.all_topics()), folders_of(self.metadata.topic_changes.deleting)
             missing = missing_directories(self.metadata.controller, self.logs.directory_ids())
+            complete = not missing and not self.logs.offline_dirs
+            adopted = finish_adoption(self.metadata, complete=complete, log_dirs=self.config.log_dirs)
+            if adopted is not None:
+                self.log.warning(adopted)
             self.logs.start(known, deleting, incomplete=bool(missing))
         except (OSError, ValueError, RuntimeError, StorageFailure) as error:
             raise DataRefused(str(error)) from error
@@ -320,8 +324,6 @@ class KafkaServer:
             groups=self.groups,
             producer_ids=self.producer_ids,
             loop=loop,
-            server=self.server,
-            publisher=self.publisher,
             broker_id=self.config.broker_id,
             cluster_id=self.cluster.cluster_id,
             advertised=[(host, port) for _, host, port in self.addresses],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import COLD_APIS, cold_handler
@@ -71,7 +71,7 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 any fault of a handler ends here
             self._fail(request, error)
 
-    def _fail(self, request: Request, error: Exception) -> None:
+    def _fail(self, request: Request[Any], error: Exception) -> None:
         """Close the connection of a request that failed. Any thread."""
         from kafka_cy.protocol.encoder import ResponseTooLarge
 

@@ -6,7 +6,7 @@ import queue
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kafka_cy.base.named_thread import NamedThread
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kafka_cy.api.context import Make, Prepare, Request
     from kafka_cy.server.control_loop import ControlLoop
 
-Job = tuple["Request", "Make"]
+Job = tuple["Request[Any]", "Make"]
 
 
 class LongResponses:
@@ -24,16 +24,16 @@ class LongResponses:
     Limit: the network layer bounds the requests that wait.
     """
 
-    def __init__(self, loop: ControlLoop, fail: Callable[[Request, Exception], None]) -> None:
+    def __init__(self, loop: ControlLoop, fail: Callable[[Request[Any], Exception], None]) -> None:
         """`fail` answers a request after an exception; any thread may call it."""
         self._loop = loop
         self._fail = fail
-        self._waiting: deque[tuple[Request, Prepare]] = deque()
+        self._waiting: deque[tuple[Request[Any], Prepare]] = deque()
         self._busy = False
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: NamedThread | None = None
 
-    def add(self, request: Request, prepare: Prepare) -> None:
+    def add(self, request: Request[Any], prepare: Prepare) -> None:
         """Respond to the request when its turn comes: see Request.respond_long."""
         self._waiting.append((request, prepare))
         if not self._busy:
@@ -55,7 +55,7 @@ class LongResponses:
                 self._fail(request, error)
                 self._busy = False
 
-    def _build(self, request: Request, make: Make) -> None:
+    def _build(self, request: Request[Any], make: Make) -> None:
         if self._thread is None:
             self._thread = NamedThread(target=self._work, name="long-responses", daemon=True)
             self._thread.start()

@@ -153,6 +153,49 @@ def test_a_kill_at_each_write_can_be_repeated(golden: Path, tmp_path: Path) -> N
     assert "topics: none" in adopt([golden], "--preview").stdout
 
 
+def cut_off(folder: Path) -> None:
+    """`--adopt` is killed after its first write: the tree is marked as incomplete."""
+    done = subprocess.run([sys.executable, "-c", KILLED_AT, "2", str(folder)], capture_output=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def log_of(broker: Broker) -> str:
+    return (broker.folder / "broker.log").read_text()
+
+
+def test_a_start_finishes_an_adoption_that_has_nothing_left(golden: Path, tmp_path: Path) -> None:
+    cut_off(golden)
+    with pytest.raises(BrokerStartError, match="--adopt"), Broker({"log.dirs": str(golden)}, folder=tmp_path / "broker"):
+        pass
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    for path in list(golden.iterdir()):
+        if path.is_dir():
+            path.rename(aside / path.name)
+    with Broker({"log.dirs": str(golden)}, folder=tmp_path / "broker") as broker:
+        assert log_of(broker).count("so the adoption is complete now") == 1
+        broker.terminate()
+    with Broker({"log.dirs": str(golden)}, folder=tmp_path / "again") as broker:
+        assert "adopt" not in log_of(broker), "it is said once"
+
+
+def test_a_start_does_not_finish_an_adoption_whose_settings_are_not_stored(golden: Path, tmp_path: Path) -> None:
+    cut_off(golden)
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    for path in list(golden.iterdir()):
+        if path.is_dir() and path.name != METADATA_FOLDER:
+            path.rename(aside / path.name)
+    with Broker({"log.dirs": str(golden)}, folder=tmp_path / "broker") as broker:
+        assert "start with --adopt again" in log_of(broker)
+    for path in aside.iterdir():
+        path.rename(golden / path.name)
+    done = adopt([golden])
+    assert done.returncode == 0 and "settings of users/alice" in done.stderr
+    with Broker({"log.dirs": str(golden)}, folder=tmp_path / "other") as broker:
+        assert "--adopt" not in log_of(broker)
+
+
 def test_folders_in_use_are_refused(golden: Path) -> None:
     directory = LogDir(str(golden))
     directory.lock()

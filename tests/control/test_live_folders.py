@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -92,6 +93,31 @@ def test_the_metadata_is_looked_for_in_one_directory(tmp_path: Path, first: tupl
         broker.config["metadata.log.dir"] = f"{tmp_path}/a"
         broker.start()
         assert counts(broker, "keep", "compacted") == {"keep": 20, "compacted": 20}
+
+
+def test_a_key_that_an_earlier_version_did_not_read(tmp_path: Path) -> None:
+    """`metadata.log.dir` names an empty directory, and the store is in the first of log.dirs: the start is refused.
+
+    Both pieces of advice work: the command as it is printed, and the key.
+    """
+    with broker_on(tmp_path, "a", "b") as broker:
+        create(broker, "keep", 1, retention_ms="-1")
+        produce_old_records(broker, "keep")
+        broker.kill()
+        broker.config["metadata.log.dir"] = f"{tmp_path}/its own"
+        text = refusal(broker)
+        assert f"the metadata is in {tmp_path}/a, but it is expected in {tmp_path}/its own (metadata.log.dir)" in text
+        assert not (tmp_path / "its own").exists() and (tmp_path / "a" / STORE).exists()
+        assert f"set metadata.log.dir={tmp_path}/a, or" in text
+        broker.config["metadata.log.dir"] = f"{tmp_path}/a"
+        broker.start()
+        broker.kill()
+        broker.config["metadata.log.dir"] = f"{tmp_path}/its own"
+        command = refusal(broker).rpartition("move it with: ")[2].splitlines()[0].rstrip('"')
+        subprocess.run(command, shell=True, check=True)
+        broker.start()
+        assert counts(broker, "keep") == {"keep": 20}
+        assert not list((tmp_path / "a").glob(f"{STORE}*"))
 
 
 @pytest.mark.parametrize("end", ["terminated", "killed"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 
-from kafka_cy.api import registry
+from kafka_cy.api import registry, roles
+from kafka_cy.api.context import ApiContext
 from kafka_cy.protocol.schema import is_flexible, message_class, versions
 
 # Apache Kafka 4.3.1, captured from a running broker; it lists 71 and 72 only with a telemetry receiver (KIP-714).
@@ -42,3 +43,28 @@ def test_each_row_has_its_handler() -> None:
     for row in registry.HOT_APIS.values():
         assert callable(importlib.import_module("kafka_cy.api." + row.hot).register)
     assert registry.COLD_APIS.keys() | registry.HOT_APIS.keys() == registry.APIS.keys()
+
+
+def test_what_authentication_and_a_cluster_ask_of_each_api() -> None:
+    """SaslHandshake (17) and SaslAuthenticate (36) will be the others before authentication."""
+    before = {key for key, row in registry.APIS.items() if row.before_authentication}
+    assert before == {18} == {17, 18, 36} & registry.APIS.keys()
+    controllers = {key for key, row in registry.APIS.items() if row.controller_only}
+    # In Kafka with ZooKeeper, a broker that is not the controller refuses them with NOT_CONTROLLER.
+    assert controllers == {19, 20, 37, 43, 45, 46}
+    assert not any(row.cluster_action for row in registry.APIS.values()), "no API is served that only brokers send"
+    for key in controllers - {46}:  # 46 reads only
+        assert registry.APIS[key].loop == registry.CONTROLLER
+    for row in registry.APIS.values():
+        assert row.hot or row.module
+
+
+def test_each_handler_names_the_body_of_its_requests_and_its_role() -> None:
+    """So that mypy checks what it reads of the request and touches of the broker."""
+    for api_key, row in registry.COLD_APIS.items():
+        handle = importlib.import_module("kafka_cy.api." + row.module).handle
+        body = message_class(api_key, row.version_max, "request").__name__
+        assert handle.__annotations__["request"] == f"Request[{body}]", row.module
+        role = getattr(roles, handle.__annotations__["context"])
+        public = {name for name in dir(role) if not name.startswith("_")}
+        assert public < set(ApiContext.__slots__), "narrower than the context"
