@@ -13,7 +13,7 @@ from uuid import UUID
 
 from kafka_cy.cluster.topic_names import collision_key
 from kafka_cy.cluster.topics import Topic
-from kafka_cy.storage.partition import STATE_OFFLINE
+from kafka_cy.storage.hosted_partition import STATE_OFFLINE
 
 
 class Logs(Protocol):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from kafka_cy.network.server import Server
-from kafka_cy.storage.partition import HostedPartition
+from kafka_cy.storage.hosted_partition import HostedPartition
 
 class TopicMetadata(NamedTuple):
     name: str

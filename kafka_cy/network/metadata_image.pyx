@@ -21,7 +21,8 @@ from kafka_cy.base.hash cimport hash_of_bytes
 from kafka_cy.base.hash_table cimport hash_table_free, hash_table_insert, hash_table_next, hash_table_reserve, hash_table_start
 from kafka_cy.network.reactor_state cimport NetworkState, ReactorState
 from kafka_cy.network.server cimport Server
-from kafka_cy.storage.partition cimport HostedPartition, partition_acquire, partition_release
+from kafka_cy.storage.hosted_partition cimport HostedPartition
+from kafka_cy.storage.partition cimport partition_acquire, partition_release
 
 
 cdef TopicImage* image_find_topic(MetadataImage* image, const char* name, int32_t size) noexcept nogil:

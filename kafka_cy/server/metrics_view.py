@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kafka_cy.storage.partition import STATE_OFFLINE
+from kafka_cy.storage.hosted_partition import STATE_OFFLINE
 
 if TYPE_CHECKING:
     from kafka_cy.server.broker import KafkaServer

@@ -20,6 +20,11 @@ cdef struct BatchCursor:
 cdef void cursor_init(BatchCursor* cursor, Segment* segment, int64_t limit) noexcept nogil
 # Read the batch header at `position`: 1 found, 0 no whole batch before `limit`, -errno. The segment must be pinned.
 cdef int cursor_header(BatchCursor* cursor, int64_t position, BatchHeader* header) noexcept nogil
+# The position of the first batch that ends at or after `offset`, from the batch at `position` on; the end if none does; -errno.
+cdef int64_t cursor_find_offset(BatchCursor* cursor, int64_t position, int64_t offset) noexcept nogil
+# The last batch end <= `wanted`, from the batch at `position` on (`position` itself if that batch is larger); -errno. Sets
+# `next_offset` to the base offset of the batch that begins there, -1 if none does.
+cdef int64_t cursor_find_position(BatchCursor* cursor, int64_t position, int64_t wanted, int64_t* next_offset) noexcept nogil
 
 
 cdef inline int64_t records_timestamp(const BatchHeader* header) noexcept nogil:

@@ -79,3 +79,26 @@ cdef int header_from(const uint8_t* raw, BatchHeader* header) noexcept nogil:
     header.base_sequence = <int32_t>load_be32(raw + 53)
     header.records_count = <int32_t>load_be32(raw + 57)
     return 1 if header.length >= BATCH_HEADER_SIZE - LOG_OVERHEAD and header.last_offset_delta >= 0 else 0
+
+
+cdef int64_t cursor_find_offset(BatchCursor* cursor, int64_t position, int64_t offset) noexcept nogil:
+    cdef BatchHeader header
+    cdef int there = cursor_header(cursor, position, &header)
+    while there > 0 and header.base_offset + header.last_offset_delta < offset:
+        position += LOG_OVERHEAD + header.length
+        there = cursor_header(cursor, position, &header)
+    return position if there >= 0 else there
+
+
+cdef int64_t cursor_find_position(BatchCursor* cursor, int64_t position, int64_t wanted, int64_t* next_offset) noexcept nogil:
+    cdef BatchHeader header
+    cdef int there = cursor_header(cursor, position, &header)
+    next_offset[0] = -1
+    while there > 0:
+        next_offset[0] = header.base_offset
+        if position + LOG_OVERHEAD + header.length > wanted:
+            return position
+        position += LOG_OVERHEAD + header.length
+        there = cursor_header(cursor, position, &header)
+    next_offset[0] = -1
+    return position if there >= 0 else there

@@ -3,7 +3,8 @@ from libc.stdint cimport int64_t
 
 from kafka_cy.storage.cleaner_control cimport CleanerControl
 from kafka_cy.storage.cleaner_reader cimport RoundStats
-from kafka_cy.storage.log cimport Cleanable, Log
+from kafka_cy.storage.log_cleaning cimport Cleanable
+from kafka_cy.storage.log_struct cimport Log
 
 cdef enum:
     GROUP_SEGMENTS_MAX = 64     # segments merged into one: all of them are open at once

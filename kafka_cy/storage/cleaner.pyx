@@ -22,20 +22,24 @@ from kafka_cy.storage.cleaned_transactions cimport cleaned_transactions_free, cl
 from kafka_cy.storage.cleaner_control cimport CleanerConfig, CleanerControl, control_destroy, control_init, monotonic_ms
 from kafka_cy.storage.cleaner_reader cimport BatchReader, Cleaning, RoundStats, io_error, next_batch, reader_init, throttle
 from kafka_cy.storage.index_table cimport IndexTable, table_free, table_init, table_write
-from kafka_cy.storage.log cimport (
-    STORAGE_BATCH_TOO_LARGE, STORAGE_DELETED, STORAGE_IO_ERROR, STORAGE_NO_MEMORY, STORAGE_OK, Cleanable, CleanedSegment,
-    Log, LogConfig, PartitionLog, log_cleanable, log_closed_segments, log_config, log_copy_aborted, log_copy_last_records,
-    log_end_offset, log_first_unstable_offset, log_name_file, log_replace_segments, log_set_cleaned, log_sync_names,
-)
+from kafka_cy.storage.log cimport PartitionLog
+from kafka_cy.storage.log_cleaning cimport Cleanable, CleanedSegment, log_cleanable, log_replace_segments, log_set_cleaned
+from kafka_cy.storage.log_flush cimport log_sync_names
+from kafka_cy.storage.log_producers cimport log_copy_aborted, log_copy_last_records
+from kafka_cy.storage.log_segments cimport log_closed_segments, log_name_file
+from kafka_cy.storage.log_struct cimport Log, LogConfig, log_config, log_end_offset, log_first_unstable_offset
 from kafka_cy.storage.offset_index cimport OFFSET_ENTRY_SIZE, offset_index_floor
 from kafka_cy.storage.offset_map cimport offset_map_free, offset_map_init
 from kafka_cy.storage.producer_state cimport LastRecord
 from kafka_cy.storage.segment cimport Segment, segment_pin, segment_size, segment_unpin, segment_unref, segments_give_way
 from kafka_cy.storage.segment_index cimport segment_index_batch, segment_map_indexes, segment_seal_times
+from kafka_cy.storage.storage_error cimport (
+    STORAGE_BATCH_TOO_LARGE, STORAGE_DELETED, STORAGE_IO_ERROR, STORAGE_NO_MEMORY, STORAGE_OK,
+)
 from kafka_cy.storage.time_index cimport TIME_ENTRY_SIZE
 from kafka_cy.storage.transaction_index cimport AbortedTransaction, transactions_write_file
 
-from kafka_cy.storage.log import STORAGE_ERROR_NAMES, StorageFailure
+from kafka_cy.storage.log_failure import STORAGE_ERROR_NAMES, StorageFailure
 
 cdef enum:
     SEGMENT_BYTES_MAX = 0x7fffffff

@@ -6,7 +6,8 @@ from kafka_cy.records.wire cimport Writer
 from kafka_cy.storage.cleaned_batch cimport BatchFilter
 from kafka_cy.storage.cleaned_transactions cimport CleanedTransactions
 from kafka_cy.storage.cleaner_control cimport CleanerControl
-from kafka_cy.storage.log cimport Cleanable, Log
+from kafka_cy.storage.log_cleaning cimport Cleanable
+from kafka_cy.storage.log_struct cimport Log
 from kafka_cy.storage.offset_map cimport OffsetMap
 from kafka_cy.storage.segment cimport Segment
 

@@ -13,7 +13,7 @@ from kafka_cy.records.batch cimport (
 from kafka_cy.records.legacy cimport LegacyMessage, legacy_crc_matches, legacy_message_read
 from kafka_cy.records.wire cimport load_be32
 from kafka_cy.storage.cleaner_control cimport CleanerControl, control_wait, monotonic_ms
-from kafka_cy.storage.log cimport LOG_ONLINE, Log
+from kafka_cy.storage.log_struct cimport LOG_ONLINE, Log
 from kafka_cy.storage.segment cimport Segment, segment_size
 from kafka_cy.storage.storage_error cimport (
     STORAGE_CORRUPT, STORAGE_DELETED, STORAGE_IO_ERROR, STORAGE_NO_MEMORY, STORAGE_OK,

@@ -1,6 +1,6 @@
 from typing import Any
 
-from kafka_cy.storage.partition import HostedPartition
+from kafka_cy.storage.hosted_partition import HostedPartition
 
 class LogCleaner:
     def __init__(self, config: dict[str, Any]) -> None: ...

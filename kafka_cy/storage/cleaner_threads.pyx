@@ -14,14 +14,13 @@ from kafka_cy.storage.cleaner_control cimport (
     CleanerConfig, CleanerControl, control_destroy, control_init, control_wait, control_wake, monotonic_ms,
 )
 from kafka_cy.storage.cleaner_reader cimport RoundStats
-from kafka_cy.storage.log cimport (
-    LOG_ONLINE, STORAGE_DELETED, STORAGE_IO_ERROR, STORAGE_NO_MEMORY, STORAGE_OFFLINE, STORAGE_OK, Cleanable, Log,
-    log_cleanable, log_config,
-)
+from kafka_cy.storage.hosted_partition cimport HostedPartition
+from kafka_cy.storage.log_cleaning cimport Cleanable, log_cleanable
+from kafka_cy.storage.log_struct cimport LOG_ONLINE, Log, log_config
 from kafka_cy.storage.partition cimport (
-    PARTITION_DELETED, PARTITION_OFFLINE, HostedPartition, Partition, partition_acquire, partition_last_stable_offset,
-    partition_release,
+    PARTITION_DELETED, PARTITION_OFFLINE, Partition, partition_acquire, partition_last_stable_offset, partition_release,
 )
+from kafka_cy.storage.storage_error cimport STORAGE_DELETED, STORAGE_IO_ERROR, STORAGE_NO_MEMORY, STORAGE_OFFLINE, STORAGE_OK
 
 cdef enum:
     THREADS_MAX = 64

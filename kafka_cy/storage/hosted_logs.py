@@ -11,9 +11,10 @@ from typing import Any
 
 from kafka_cy.storage import checkpoints
 from kafka_cy.storage.compacted_logs import CompactedLogs
-from kafka_cy.storage.log import PartitionLog, count_of_failures
+from kafka_cy.storage.hosted_partition import HostedPartition
+from kafka_cy.storage.log import PartitionLog
 from kafka_cy.storage.log_dir import LogDir, LogDirError
-from kafka_cy.storage.partition import HostedPartition
+from kafka_cy.storage.log_failure import count_of_failures
 
 Key = tuple[str, int]  # topic and partition
 

@@ -1,14 +1,7 @@
 from typing import Any
 
-STORAGE_ERROR_NAMES: dict[int, str]
-TOPIC_DEFAULTS: dict[str, Any]
-
-class StorageFailure(OSError):
-    code: int
-    error_number: int
-    def __init__(self, message: str, code: int, error_number: int = 0) -> None: ...
-
-class OffsetOutOfRange(StorageFailure): ...
+from kafka_cy.storage.log_failure import OffsetOutOfRange as OffsetOutOfRange
+from kafka_cy.storage.log_failure import StorageFailure as StorageFailure
 
 class PartitionLog:
     def __init__(
@@ -81,5 +74,3 @@ class PartitionLog:
     def offline(self) -> bool: ...
     @property
     def failed_errno(self) -> int: ...
-
-def count_of_failures() -> int: ...

@@ -15,9 +15,9 @@ from typing import Any, Literal
 from kafka_cy.base.named_thread import NamedThread
 from kafka_cy.storage import checkpoints
 from kafka_cy.storage.hosted_logs import HostedLogs, Key
+from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import PartitionLog, StorageFailure
 from kafka_cy.storage.log_dir import FOLDER_NAME_MAX, NO_TOPIC_ID, LogDirError, folder_aside, write_topic_id
-from kafka_cy.storage.partition import HostedPartition
 from kafka_cy.storage.partition_folders import (
     KnownTopics,
     LogDirContent,

@@ -14,11 +14,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from kafka_cy.storage.hosted_logs import HostedLogs, Key
+from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import PartitionLog, StorageFailure
 from kafka_cy.storage.log_dir import NO_TOPIC_ID, LogDir, LogDirError, folder_aside, read_topic_id, write_topic_id
 from kafka_cy.storage.log_loader import THREADS, LogLoader, in_threads
 from kafka_cy.storage.log_upkeep import LogUpkeep
-from kafka_cy.storage.partition import HostedPartition
 from kafka_cy.storage.partition_folders import (
     PARTITION_INDEX_MAX,
     KnownTopics,

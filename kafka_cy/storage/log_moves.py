@@ -16,9 +16,9 @@ from collections.abc import Callable
 
 from kafka_cy.storage import checkpoints
 from kafka_cy.storage.hosted_logs import HostedLogs, Key
+from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import PartitionLog, StorageFailure
 from kafka_cy.storage.log_dir import LogDirError, folder_aside, remove_tree, write_topic_id
-from kafka_cy.storage.partition import HostedPartition
 from kafka_cy.storage.partition_folders import MOVED_FROM
 
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 from kafka_cy.base.named_thread import NamedThread
 from kafka_cy.storage.hosted_logs import HostedLogs
+from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import StorageFailure
 from kafka_cy.storage.log_dir import remove_tree
 from kafka_cy.storage.log_moves import LogMoves
-from kafka_cy.storage.partition import HostedPartition
 
 FAILURES_CHECK_S = 0.25  # compares one integer
 PAUSE_MAX_S = 10.0

@@ -1,8 +1,10 @@
-"""A partition hosted by this broker: its log, leadership (epoch, ISR, high watermark) and the requests waiting on it."""
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+"""A partition hosted by this broker: its log, leadership (epoch, ISR, high watermark) and the requests waiting on it.
+See partition.pyx."""
+from libc.stdint cimport int32_t, int64_t, uint64_t, uint8_t
 
+from kafka_cy.base.atomics cimport atomic_load_pointer
 from kafka_cy.records.batch cimport ValidBatch
-from kafka_cy.storage.log cimport AppendOrigin, AppendResult, Log, PartitionLog
+from kafka_cy.storage.log_struct cimport AppendOrigin, AppendResult, Log
 
 cdef enum:
     REACTORS_MAX = 63
@@ -115,9 +117,14 @@ cdef void partition_remember_traced(Partition* partition, int64_t offset) noexce
 
 ctypedef void (*wake_hook)(int reactor, Partition* partition) noexcept nogil
 cdef void partition_set_wake_hook(wake_hook hook) noexcept nogil    # set once by network at startup
+# Become leader with a new epoch, which begins at the log's end. A StorageError.
+cdef int partition_become_leader(Partition* partition, int32_t leader_epoch) noexcept nogil
+# Stop appends with a PartitionState other than PARTITION_ONLINE.
+cdef void partition_retire(Partition* partition, int32_t state) noexcept nogil
+# Serve from another log. False when out of memory.
+cdef bint partition_swap_log(Partition* partition, Log* log) noexcept nogil
 
 
-# Python's handle of a Partition (holds one reference). Created by storage.log_manager through storage.partition.
-cdef class HostedPartition:
-    cdef Partition* partition
-    cdef readonly PartitionLog log
+cdef inline Log* partition_log(Partition* partition) noexcept nogil:
+    """The log now; another one after a move (AlterReplicaLogDirs)."""
+    return <Log*>atomic_load_pointer(<void**>&partition.log)

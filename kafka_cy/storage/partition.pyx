@@ -1,35 +1,30 @@
-"""Hosted partitions: leadership, appends and the high watermark, waking waiters, the Python handle."""
-from cpython.bytearray cimport PyByteArray_AS_STRING
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+"""Hosted partitions in C: leadership, appends and the high watermark, waking waiters. Python handle: hosted_partition.pyx."""
+from libc.stdint cimport int32_t, int64_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy
 
 from kafka_cy.base.atomics cimport (
     atomic_add_i32, atomic_add_i64, atomic_add_relaxed_i64, atomic_cas_i32, atomic_exchange_u64, atomic_fence,
-    atomic_load_i32, atomic_load_i64, atomic_load_pointer, atomic_load_relaxed_i64, atomic_load_seq_i64, atomic_or_u64,
-    atomic_store_i32, atomic_store_i64, atomic_store_pointer, atomic_sub_i32,
+    atomic_load_i32, atomic_load_i64, atomic_load_relaxed_i64, atomic_load_seq_i64, atomic_store_i32, atomic_store_i64,
+    atomic_store_pointer, atomic_sub_i32,
 )
-from kafka_cy.base.clock cimport wall_clock_ms
 from kafka_cy.base.posix cimport pthread_mutex_lock, pthread_mutex_unlock
-from kafka_cy.records.batch cimport BATCH_OK, LOG_OVERHEAD, ValidBatch, batch_header_read
-from kafka_cy.storage.log cimport (
-    LOG_ONLINE, ORIGIN_CLIENT, ORIGIN_COORDINATOR, ORIGIN_REPLICATION, AppendOrigin, AppendResult, FlushListener, Log, LogConfig,
-    PartitionLog, log_append_locked, log_assign_epoch_locked, log_config, log_end_offset, log_first_unstable_offset,
-    log_flushed_offset, log_forget_replicated, log_queue_flush, log_ref, log_remove_listener, log_set_listener,
-    log_start_offset, log_take_counts, log_truncate_to, log_unref,
+from kafka_cy.records.batch cimport ValidBatch
+from kafka_cy.storage.log_append cimport log_append_locked
+from kafka_cy.storage.log_epochs cimport log_assign_epoch_locked
+from kafka_cy.storage.log_flush cimport log_queue_flush, log_remove_listener, log_set_listener
+from kafka_cy.storage.log_lifetime cimport log_ref, log_unref
+from kafka_cy.storage.log_move cimport log_take_counts
+from kafka_cy.storage.log_producers cimport log_forget_replicated
+from kafka_cy.storage.log_struct cimport (
+    LOG_ONLINE, ORIGIN_REPLICATION, AppendOrigin, AppendResult, FlushListener, Log, LogConfig, log_config, log_end_offset,
+    log_first_unstable_offset, log_flushed_offset, log_start_offset,
 )
+from kafka_cy.storage.log_truncation cimport log_truncate_to
 from kafka_cy.storage.storage_error cimport (
-    STORAGE_DELETED, STORAGE_FENCED_LEADER_EPOCH, STORAGE_NOT_ENOUGH_REPLICAS, STORAGE_NOT_LEADER, STORAGE_OFFLINE, STORAGE_OK,
-    STORAGE_UNKNOWN_LEADER_EPOCH,
+    STORAGE_DELETED, STORAGE_FENCED_LEADER_EPOCH, STORAGE_NOT_ENOUGH_REPLICAS, STORAGE_NOT_LEADER, STORAGE_OFFLINE,
+    STORAGE_OK, STORAGE_UNKNOWN_LEADER_EPOCH,
 )
-
-from kafka_cy.storage.log import STORAGE_ERROR_NAMES, StorageFailure
-
-# The values of HostedPartition.state.
-STATE_ONLINE = PARTITION_ONLINE
-STATE_FOLLOWER = PARTITION_FOLLOWER
-STATE_OFFLINE = PARTITION_OFFLINE
-STATE_DELETED = PARTITION_DELETED
 
 cdef wake_hook wake_reactor = NULL
 
@@ -39,17 +34,13 @@ cdef void partition_set_wake_hook(wake_hook hook) noexcept nogil:
     wake_reactor = hook
 
 
-cdef inline Log* current_log(Partition* partition) noexcept nogil:
-    return <Log*>atomic_load_pointer(<void**>&partition.log)
-
-
 cdef inline Log* lock_log(Partition* partition) noexcept nogil:
     """Lock and return the current log: until unlock_log, leadership cannot change and the log cannot be replaced."""
-    cdef Log* log = current_log(partition)
+    cdef Log* log = partition_log(partition)
     pthread_mutex_lock(&log.append_mutex)
-    while log != current_log(partition):    # it was moved while this thread waited
+    while log != partition_log(partition):    # it was moved while this thread waited
         unlock_log(log)
-        log = current_log(partition)
+        log = partition_log(partition)
         pthread_mutex_lock(&log.append_mutex)
     return log
 
@@ -111,7 +102,7 @@ cdef bint acquire_if_alive(void* context) noexcept nogil:
 
 
 cdef void partition_counts(Partition* partition, int64_t* counts) noexcept nogil:
-    cdef Log* log = current_log(partition)
+    cdef Log* log = partition_log(partition)
     cdef int64_t refused = atomic_load_relaxed_i64(&partition.refused_produce_requests)
     cdef int64_t repeated = atomic_load_relaxed_i64(&partition.repeated_produce_requests)
     counts[COUNT_MESSAGES_IN] = (
@@ -149,6 +140,7 @@ cdef void partition_release(Partition* partition) noexcept nogil:
 
 
 # -- leadership: call everything here with the append mutex, unless it says otherwise --
+
 
 cdef inline int64_t own_offset(Log* log) noexcept nogil:
     """The leader's own end offset for the high watermark: with flush.messages=1 only what is on disk."""
@@ -228,7 +220,7 @@ cdef int partition_append(
 
 cdef bint partition_has_enough_replicas(Partition* partition) noexcept nogil:
     """Without the append mutex."""
-    return atomic_load_i32(&partition.isr_count) >= log_config(current_log(partition)).min_insync_replicas
+    return atomic_load_i32(&partition.isr_count) >= log_config(partition_log(partition)).min_insync_replicas
 
 
 cdef FollowerReplica* find_follower(Partition* partition, int32_t broker_id) noexcept nogil:
@@ -281,7 +273,7 @@ cdef void partition_follower_fetched(Partition* partition, int32_t broker_id, in
         partition_wake(partition)
 
 
-cdef int become_leader(Partition* partition, int32_t leader_epoch) noexcept nogil:
+cdef int partition_become_leader(Partition* partition, int32_t leader_epoch) noexcept nogil:
     """Without the append mutex. A StorageError."""
     cdef Log* log = lock_log(partition)
     cdef int error = log_assign_epoch_locked(log, leader_epoch)
@@ -299,7 +291,7 @@ cdef int become_leader(Partition* partition, int32_t leader_epoch) noexcept nogi
     return error
 
 
-cdef void retire(Partition* partition, int32_t state) noexcept nogil:
+cdef void partition_retire(Partition* partition, int32_t state) noexcept nogil:
     """Without the append mutex. The state is set first, so that no new request waits for a disk that may hang. An
     append in progress is complete when this returns, unless the directory is offline: then it ends when the disk
     does."""
@@ -323,10 +315,10 @@ cdef int partition_truncate_to(Partition* partition, int64_t offset) noexcept no
     return error
 
 
-cdef bint swap_log(Partition* partition, Log* log) noexcept nogil:
+cdef bint partition_swap_log(Partition* partition, Log* log) noexcept nogil:
     """Without the append mutex. The current log is sealed, so both logs hold the same records. Threads waiting for the
     append mutex then find the new log. False when out of memory: nothing was changed."""
-    cdef Log* old = current_log(partition)
+    cdef Log* old = partition_log(partition)
     cdef Log** grown = <Log**>realloc(
         partition.retired_logs, <size_t>(partition.retired_logs_count + 1) * sizeof(Log*))
     if grown == NULL:
@@ -356,7 +348,7 @@ cdef int state_error(int32_t state) noexcept nogil:
 cdef int64_t partition_last_stable_offset(Partition* partition) noexcept nogil:
     """Last stable offset, exclusive: the first offset of the oldest transaction that is open or whose marker is not yet
     replicated; otherwise the high watermark (Kafka's ProducerStateManager.firstUnstableOffset)."""
-    cdef Log* log = current_log(partition)
+    cdef Log* log = partition_log(partition)
     cdef int64_t stable = atomic_load_i64(&partition.high_watermark)
     cdef int64_t first_unstable = log_first_unstable_offset(log)
     cdef int64_t first_unreplicated = atomic_load_i64(&log.first_unreplicated)
@@ -374,7 +366,7 @@ cdef int partition_check_leader(Partition* partition, int32_t client_epoch) noex
         return STORAGE_FENCED_LEADER_EPOCH
     if client_epoch >= 0 and client_epoch > epoch:
         return STORAGE_UNKNOWN_LEADER_EPOCH
-    if state == PARTITION_ONLINE and atomic_load_i32(&current_log(partition).state) != LOG_ONLINE:
+    if state == PARTITION_ONLINE and atomic_load_i32(&partition_log(partition).state) != LOG_ONLINE:
         return STORAGE_OFFLINE
     return state_error(state)
 
@@ -397,207 +389,3 @@ cdef void partition_remember_traced(Partition* partition, int64_t offset) noexce
     cdef int64_t i = atomic_add_i64(&partition.traced_count, 1) - 1
     atomic_store_i64(&partition.traced[i % TRACED_BATCHES], offset + 1)
     atomic_store_i64(&partition.traced_last, offset + 1)
-
-
-STATES = {"online": PARTITION_ONLINE, "follower": PARTITION_FOLLOWER, "offline": PARTITION_OFFLINE,
-          "deleted": PARTITION_DELETED}
-ORIGINS = {"client": ORIGIN_CLIENT, "coordinator": ORIGIN_COORDINATOR, "replication": ORIGIN_REPLICATION}
-
-
-cdef class HostedPartition:
-    """A partition hosted by this broker. Owner: the control plane; hot handlers use the underlying Partition.
-
-    `log` must be open; `topic_id` is 16 bytes. `followers`: the broker ids of the other replicas, all in sync.
-    `high_watermark`: from the checkpoint, -1 unknown. Raises ValueError, MemoryError.
-    """
-
-    def __cinit__(
-        self, PartitionLog log not None, str topic, topic_id, index, leader_epoch=0, followers=(), high_watermark=-1
-    ):
-        cdef bytes name = topic.encode()
-        cdef bytes raw_id = topic_id.bytes if hasattr(topic_id, "bytes") else bytes(topic_id)
-        if len(raw_id) != 16:
-            raise ValueError("a topic id has 16 bytes")
-        cdef const char* raw_name = name
-        cdef int32_t name_size = <int32_t>len(name)
-        cdef const char* id_bytes = raw_id
-        cdef int32_t number = index
-        cdef int32_t epoch = leader_epoch
-        cdef int64_t stored = high_watermark
-        self.log = log
-        with nogil:
-            self.partition = partition_new(log.log, raw_name, name_size, <const uint8_t*>id_bytes, number, epoch, stored)
-        if self.partition == NULL:
-            raise MemoryError
-        if followers:
-            self._set_replicas(list(followers), list(followers), 1 + len(followers))
-        self.become_leader(epoch)
-
-    def __dealloc__(self):
-        if self.partition != NULL:
-            with nogil:
-                partition_release(self.partition)
-
-    def append(self, data, origin="coordinator", leader_epoch=-1):
-        """Append one batch; returns its base offset. The records are not validated."""
-        cdef bytearray copy = bytearray(data)
-        cdef ValidBatch batch
-        cdef AppendResult result
-        cdef AppendOrigin append_origin = ORIGINS[origin]
-        cdef int32_t epoch = leader_epoch
-        cdef int error
-        batch.data = <uint8_t*>PyByteArray_AS_STRING(copy)
-        batch.size = <size_t>len(copy)
-        batch.record_errors_count = 0
-        if batch_header_read(batch.data, batch.size, &batch.header) != BATCH_OK or \
-                <size_t>(batch.header.length + LOG_OVERHEAD) != batch.size:
-            raise ValueError("not exactly one record batch")
-        batch.max_timestamp_offset_delta = batch.header.last_offset_delta
-        with nogil:
-            error = partition_append(self.partition, &batch, epoch, False, append_origin, wall_clock_ms(), &result)
-        if error:
-            raise StorageFailure(f"append to {self}: {STORAGE_ERROR_NAMES.get(error, error)}", error, self.log.failed_errno)
-        return result.base_offset
-
-    def read(self, offset, bytes_max=1 << 20, end_offset=None):
-        """Whole batches from `offset` on, below `end_offset` or by default the high watermark; b"" at the end."""
-        return self.log.read(offset, bytes_max, self.high_watermark if end_offset is None else end_offset)
-
-    def retire(self, state):
-        """Stop appends: `state` is "deleted", "offline" or "follower". Waiters are woken and see the new state."""
-        cdef int32_t new_state = STATES[state]
-        with nogil:
-            retire(self.partition, new_state)
-
-    def become_leader(self, leader_epoch):
-        """Become leader with a new epoch, which begins at the log's end. Raises MemoryError."""
-        cdef int32_t epoch = leader_epoch
-        cdef int error
-        with nogil:
-            error = become_leader(self.partition, epoch)
-        if error:
-            raise MemoryError
-
-    def set_replicas(self, replicas, isr, broker_id):
-        """Set the broker ids of all replicas and of the in-sync replicas; `broker_id` is this broker's. Raises
-        MemoryError."""
-        followers = [each for each in replicas if each != broker_id]
-        in_sync = set(isr)
-        if followers or self.partition.followers_count or len(isr) != self.partition.isr_count:
-            self._set_replicas(followers, in_sync, len(in_sync))
-
-    def _set_replicas(self, list followers, in_sync, isr_count):
-        cdef int32_t count = <int32_t>len(followers)
-        cdef int32_t in_sync_count = isr_count
-        cdef int32_t i
-        cdef bint done = False
-        cdef int32_t* ids = <int32_t*>malloc(<size_t>(count + 1) * sizeof(int32_t))
-        cdef bint* flags = <bint*>malloc(<size_t>(count + 1) * sizeof(bint))
-        try:
-            if ids != NULL and flags != NULL:
-                for i in range(count):
-                    ids[i] = followers[i]
-                    flags[i] = followers[i] in in_sync
-                with nogil:
-                    done = partition_set_replicas(self.partition, ids, flags, count, in_sync_count)
-        finally:
-            free(ids)
-            free(flags)
-        if not done:
-            raise MemoryError
-
-    def follower_fetched(self, broker_id, end_offset):
-        """A follower has everything below `end_offset`; the high watermark moves once all in-sync replicas have it."""
-        cdef int32_t follower = broker_id
-        cdef int64_t end = end_offset
-        with nogil:
-            partition_follower_fetched(self.partition, follower, end)
-
-    def truncate_to(self, offset):
-        """Keep batches that end below `offset`; the high watermark is lowered to the log's end. Raises StorageFailure."""
-        cdef int64_t to = offset
-        cdef int error
-        with nogil:
-            error = partition_truncate_to(self.partition, to)
-        if error:
-            raise StorageFailure(
-                f"truncate {self} to {offset}: {STORAGE_ERROR_NAMES.get(error, error)}", error, self.log.failed_errno)
-
-    def watch(self):
-        """Have the control thread woken on the partition's next change; check the partition again after this call."""
-        atomic_or_u64(&self.partition.waiters, <uint64_t>1 << CONTROL_WAITER)
-
-    def wake(self):
-        """Wake all waiters of this partition to check again."""
-        partition_wake(self.partition)
-
-    def swap_log(self, PartitionLog log not None):
-        """Serve from another log with the same records (AlterReplicaLogDirs). The current log must be sealed; it stays
-        sealed and is kept until the partition is freed. Raises MemoryError."""
-        cdef bint done
-        with nogil:
-            done = swap_log(self.partition, log.log)
-        if not done:
-            raise MemoryError
-        self.log = log
-
-    def delete_records(self, offset):
-        """Raise the log start offset; -1 means the high watermark. Returns the new low watermark."""
-        return self.log.delete_records(self.high_watermark if offset == -1 else offset)
-
-    @property
-    def high_watermark(self):
-        return atomic_load_i64(&self.partition.high_watermark)
-
-    @property
-    def last_stable_offset(self):
-        return partition_last_stable_offset(self.partition)
-
-    @property
-    def log_start_offset(self):
-        return log_start_offset(self.partition.log)
-
-    @property
-    def log_end_offset(self):
-        return log_end_offset(self.partition.log)
-
-    @property
-    def leader_epoch(self):
-        return atomic_load_i32(&self.partition.leader_epoch)
-
-    @property
-    def state(self):
-        return atomic_load_i32(&self.partition.state)
-
-    @property
-    def topic(self):
-        return self.partition.topic[:self.partition.topic_size].decode()
-
-    @property
-    def topic_id(self):
-        return (<char*>self.partition.topic_id)[:16]
-
-    @property
-    def index(self):
-        return self.partition.index
-
-    def counts(self):
-        """Counters since the partition was opened: a list in the order of COUNT_MESSAGES_IN ... (partition.pxd)."""
-        cdef int64_t[PARTITION_COUNTS] counts
-        partition_counts(self.partition, counts)
-        return [counts[i] for i in range(PARTITION_COUNTS)]
-
-    @property
-    def messages_in(self):
-        return atomic_load_i64(&current_log(self.partition).messages_in)
-
-    @property
-    def bytes_in(self):
-        return atomic_load_i64(&current_log(self.partition).bytes_in)
-
-    @property
-    def bytes_out(self):
-        return atomic_load_i64(&self.partition.bytes_out)
-
-    def __repr__(self):
-        return f"{self.topic}-{self.index}"

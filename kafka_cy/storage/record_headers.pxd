@@ -3,7 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from kafka_cy.records.batch cimport RecordView
 from kafka_cy.records.compression cimport Codecs
-from kafka_cy.storage.log cimport Log
+from kafka_cy.storage.log_struct cimport Log
 
 # The value of the first header with that name, in place; NULL: missing, or a null value. `record` was read by
 # record_read.

@@ -6,7 +6,10 @@ from libc.string cimport memcmp, memcpy
 from kafka_cy.records.batch cimport BATCH_OK, BatchHeader, RecordView, batch_header_read, batch_unpack, record_read
 from kafka_cy.records.compression cimport Codecs, codecs_unpacked, codecs_unpacked_release
 from kafka_cy.records.wire cimport Reader, Writer, read_raw, read_varint, reader_init
-from kafka_cy.storage.log cimport STORAGE_OK, Log, ReadResult, log_read, segment_read, segment_release
+from kafka_cy.storage.log_read cimport log_read
+from kafka_cy.storage.log_struct cimport Log, ReadResult
+from kafka_cy.storage.segment cimport segment_read, segment_release
+from kafka_cy.storage.storage_error cimport STORAGE_OK
 
 cdef enum:
     BATCH_BYTES_MAX = 1048576       # larger batches, packed or unpacked, are skipped

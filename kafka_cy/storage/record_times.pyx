@@ -8,10 +8,12 @@ from kafka_cy.records.batch cimport (
     BatchHeader, batch_find_timestamp, batch_header_read,
 )
 from kafka_cy.records.compression cimport Codecs, codecs_free, codecs_new
-from kafka_cy.storage.log cimport (
-    STORAGE_OK, Log, ReadResult, log_config, log_read, log_ref, log_start_offset, log_unref, segment_read, segment_release,
-)
-from kafka_cy.storage.partition cimport HostedPartition
+from kafka_cy.storage.hosted_partition cimport HostedPartition
+from kafka_cy.storage.log_lifetime cimport log_ref, log_unref
+from kafka_cy.storage.log_read cimport log_read
+from kafka_cy.storage.log_struct cimport Log, ReadResult, log_config, log_start_offset
+from kafka_cy.storage.segment cimport segment_read, segment_release
+from kafka_cy.storage.storage_error cimport STORAGE_OK
 
 cdef enum:
     BATCHES_PER_LOOK_UP_MAX = 64    # skips control batches and batches with only earlier records left

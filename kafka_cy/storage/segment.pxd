@@ -1,6 +1,6 @@
 """One segment: a .log file with its offset and time index. See segment.pyx. Functions that can fail return 0 or an
 errno."""
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from kafka_cy.base.posix cimport pthread_mutex_t
 from kafka_cy.storage.index_table cimport IndexTable
@@ -55,3 +55,6 @@ cdef void segment_unlink_files(const LogFolder* folder, int64_t base_offset) noe
 # Call after an open() that failed with `error_number`: returns True if descriptors ran out and one was freed, so a
 # retry may succeed.
 cdef bint segments_give_way(int error_number) noexcept nogil
+# pread of exactly `size` bytes of a pinned segment. STORAGE_OK or STORAGE_IO_ERROR.
+cdef int segment_read(Segment* segment, int64_t position, uint8_t* buffer, size_t size) noexcept nogil
+cdef void segment_release(Segment* segment) noexcept nogil          # unpins, and gives the reference back

@@ -1,5 +1,5 @@
 """Segments, and the process-wide bound on their open files."""
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 
 from kafka_cy.base.atomics cimport (
@@ -9,12 +9,13 @@ from kafka_cy.base.atomics cimport (
 from kafka_cy.base.clock cimport wall_clock_ms
 from kafka_cy.base.posix cimport (
     EMFILE, ENFILE, O_CREAT, O_RDONLY, O_RDWR, PATH_BYTES_MAX, close, cut_file, name_file, open_files_max, pthread_mutex_destroy,
-    pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, size_of_fd, sync_data, sync_path,
-    unlink, write_whole,
+    pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, read_some, size_of_fd, sync_data,
+    sync_path, unlink, write_whole,
 )
 from kafka_cy.storage.index_table cimport IndexTable, table_free, table_init
 from kafka_cy.storage.log_folder cimport LogFolder, folder_name, open_in_folder, rename_in_folder
 from kafka_cy.storage.offset_index cimport OFFSET_ENTRY_SIZE
+from kafka_cy.storage.storage_error cimport STORAGE_IO_ERROR, STORAGE_OK
 from kafka_cy.storage.time_index cimport TIME_ENTRY_SIZE
 
 cdef pthread_mutex_t ring_mutex         # guards the ring of open segments and their count; held over no file operation
@@ -213,6 +214,15 @@ cdef int segment_pin(Segment* segment) noexcept nogil:
 
 cdef void segment_unpin(Segment* segment) noexcept nogil:
     atomic_sub_i64(&segment.pins, 1)
+
+
+cdef void segment_release(Segment* segment) noexcept nogil:
+    segment_unpin(segment)
+    segment_unref(segment)
+
+
+cdef int segment_read(Segment* segment, int64_t position, uint8_t* buffer, size_t size) noexcept nogil:
+    return STORAGE_OK if read_some(segment.fd, buffer, size, position) == <int64_t>size else STORAGE_IO_ERROR
 
 
 cdef int64_t segment_size(Segment* segment) noexcept nogil:

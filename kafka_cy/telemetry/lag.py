@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from kafka_cy.storage.partition import STATE_ONLINE
+from kafka_cy.storage.hosted_partition import STATE_ONLINE
 
 # Time that one scrape may spend on reading timestamps; later scrapes read the rest.
 LOOK_UPS_BUDGET_S = 0.1

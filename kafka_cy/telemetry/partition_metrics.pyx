@@ -12,11 +12,12 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from kafka_cy.base.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.records.wire cimport Writer, writer_free, writer_init
+from kafka_cy.storage.hosted_partition cimport HostedPartition
 from kafka_cy.storage.log cimport (
     Log, LogConfig, log_config, log_end_offset, log_size_bytes, log_start_offset,
 )
 from kafka_cy.storage.partition cimport (
-    PARTITION_COUNTS, PARTITION_OFFLINE, PARTITION_ONLINE, TOPIC_COUNTS, HostedPartition, Partition, partition_acquire,
+    PARTITION_COUNTS, PARTITION_OFFLINE, PARTITION_ONLINE, TOPIC_COUNTS, Partition, partition_acquire,
     partition_counts, partition_last_stable_offset, partition_release,
 )
 from kafka_cy.telemetry.text cimport (

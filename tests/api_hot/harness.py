@@ -13,8 +13,8 @@ from typing import Any
 from kafka_cy.api import api_versions, hot
 from kafka_cy.network.metadata_image import ImagePublisher, TopicMetadata
 from kafka_cy.network.server import Server
+from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import PartitionLog
-from kafka_cy.storage.partition import HostedPartition
 
 from .kio_wire import decode_response, encode_request, is_flexible
 

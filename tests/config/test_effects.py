@@ -17,7 +17,7 @@ NOT_THE_BROKER = ("bench", "sizing", "tools", "testing", "config")
 
 @functools.cache
 def source(package: str) -> str:
-    paths = [path for path in sorted((ROOT / package).rglob("*")) if path.suffix in (".py", ".pyx", ".pxi")]
+    paths = [path for path in sorted((ROOT / package).rglob("*")) if path.suffix in (".py", ".pyx")]
     return "\n".join(path.read_text() for path in paths if path.parent.name != "keys")
 
 
@@ -122,7 +122,7 @@ def test_a_listener_cannot_have_its_own_connection_limit() -> None:
 
 
 def test_storage_has_the_same_defaults() -> None:
-    from kafka_cy.storage.log import TOPIC_DEFAULTS
+    from kafka_cy.storage.log_settings import TOPIC_DEFAULTS
 
     defaults = BrokerConfig({}).log_defaults()
     assert {name: defaults[name] for name in TOPIC_DEFAULTS} == TOPIC_DEFAULTS

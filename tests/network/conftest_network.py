@@ -179,8 +179,8 @@ def harness(
 @pytest.fixture
 def partitions(tmp_path: Path) -> Iterator[Callable[[int], list[Any]]]:
     """Hosted partitions with empty logs in a temporary folder."""
+    from kafka_cy.storage.hosted_partition import HostedPartition
     from kafka_cy.storage.log import PartitionLog
-    from kafka_cy.storage.partition import HostedPartition
 
     logs: list[Any] = []
 

@@ -15,7 +15,8 @@ from kafka_cy.records.wire cimport (
     Reader, Writer, read_int32, read_int64, read_raw, reader_init, reader_remaining, write_int8, write_int64,
     write_no_tags, write_raw, writer_reserve,
 )
-from kafka_cy.storage.partition cimport HostedPartition, Partition, partition_wake
+from kafka_cy.storage.hosted_partition cimport HostedPartition
+from kafka_cy.storage.partition cimport Partition, partition_wake
 
 cdef int64_t waiting_now = 0
 

@@ -13,7 +13,7 @@ import pytest
 from conftest_network import ECHO, PARK, Client, Harness, frame
 
 from kafka_cy.network.metadata_image import ImagePublisher, TopicMetadata
-from kafka_cy.storage.partition import HostedPartition
+from kafka_cy.storage.hosted_partition import HostedPartition
 from tests.waiting import wait_until
 
 Make = Callable[..., Harness]

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 
 DEFINITION = re.compile(r"( *)(cdef|cpdef|def) [^=]*?\b(\w+)\(")
-INCLUDE = re.compile(r'^include "(.+)"', re.MULTILINE)
 CIMPORT = re.compile(r"^from kafka_cy\.([\w.]+) cimport (\([^)]*\)|.*)$", re.MULTILINE)
 # A trylock counts as a lock: what follows in the text may have it.
 LOCK = re.compile(r"pthread_mutex_(?:try)?(lock|unlock)\(&([\w.\[\]]+)\)")
@@ -66,16 +65,14 @@ def lock_name(path: Path, expression: str) -> str:
 
 
 class Sources:
-    """All functions of some packages and their locks. A unit is a module: its .pxd, its .pyx and the included files."""
+    """All functions of some packages, and what they take. A unit is a module: its .pxd and its .pyx."""
 
     def __init__(self, root: Path, packages: Sequence[str]) -> None:
-        paths = sorted(path for package in packages for path in (root / package).glob("*.p[yx][xdi]"))
+        paths = sorted(path for package in packages for path in (root / package).glob("*.p[yx][xd]"))
         self.functions = [function for path in paths for function in functions_of(path)]
         self._unit = {path: f"{path.parent.name}.{path.stem}" for path in paths}
         texts = {path: path.read_text() for path in paths}
-        for path, text in texts.items():
-            self._unit.update({path.parent / name: self._unit[path] for name in INCLUDE.findall(text)})
-        self._imported: dict[tuple[str, str], str] = {}  # (unit, name): the unit that defines the name
+        self._imported: dict[tuple[str, str], str] = {}  # (unit, name): the module that it is cimported from
         for path, text in texts.items():
             for module, names in CIMPORT.findall(re.sub("#.*", "", text)):
                 for name in re.findall(r"\w+", names):
@@ -86,9 +83,22 @@ class Sources:
                 self._functions.setdefault((self._unit[function.path], function.name), []).append(function)
 
     def called(self, caller: Function, name: str) -> list[Function]:
-        """The function that `name` refers to in the caller's module."""
+        """What `name` means in the caller's module. A name may be cimported from a module that cimports it itself."""
         unit = self._unit[caller.path]
-        return self._functions.get((unit, name)) or self._functions.get((self._imported.get((unit, name), ""), name), [])
+        while unit and (unit, name) not in self._functions:
+            unit = self._imported.get((unit, name), "")
+        return self._functions.get((unit, name), [])
+
+    def unseen(self, package: str) -> set[str]:
+        """Functions that are called by a name cimported from `package`, and whose text was not found."""
+        found = set()
+        for caller in self.functions:
+            unit = self._unit[caller.path]
+            for name in CALL.findall("\n".join(line for _, line in caller.lines)):
+                module = self._imported.get((unit, name), "")
+                if module.startswith(f"{package}.") and not self.called(caller, name):
+                    found.add(f"{module}.{name}")
+        return found
 
     @cached_property
     def wrappers(self) -> dict[Function, list[tuple[str, str]]]:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog
-from kafka_cy.storage.partition import HostedPartition
 from tests.storage.batches import base_offset, batch, last_offset, split
 
 SECONDS = float(os.environ.get("KAFKA_CY_STRESS_SECONDS", "3"))

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import PartitionLog
 from kafka_cy.storage.log_manager import LogManager
-from kafka_cy.storage.partition import HostedPartition
 from tests.storage.batches import batch
 from tests.storage.failing_disk import preloaded
 
@@ -86,7 +86,7 @@ def test_group_commit_serves_many_producers_with_few_syncs(tmp_path: Path) -> No
 COUNT_SYNCS = r"""
 import sys, threading, time
 from kafka_cy.storage.log import PartitionLog
-from kafka_cy.storage.partition import HostedPartition
+from kafka_cy.storage.hosted_partition import HostedPartition
 from tests.storage.batches import batch
 log = PartitionLog(sys.argv[1], {"flush.messages": 1, "retention.ms": -1}, clean=True)
 partition = HostedPartition(log, "t", bytes(16), 0)
@@ -151,7 +151,7 @@ def test_a_failed_sync_takes_the_log_offline(tmp_path: Path) -> None:
     code = """
 import sys, time
 from kafka_cy.storage.log import PartitionLog, StorageFailure
-from kafka_cy.storage.partition import HostedPartition
+from kafka_cy.storage.hosted_partition import HostedPartition
 from tests.storage.batches import batch
 log = PartitionLog(sys.argv[1], {"flush.messages": 1}, clean=True)
 partition = HostedPartition(log, "t", bytes(16), 0)

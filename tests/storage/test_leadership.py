@@ -11,9 +11,9 @@ import pytest
 
 from kafka_cy.records import iterate_batches
 from kafka_cy.storage import log_loader, log_manager
+from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import PartitionLog, StorageFailure
 from kafka_cy.storage.log_copy import copy_log
-from kafka_cy.storage.partition import HostedPartition
 from tests.storage.batches import TRANSACTIONAL, batch, marker
 from tests.storage.failing_disk import run_with_failing_disk
 from tests.storage.test_slow_disk import IN_THREADS
@@ -143,7 +143,7 @@ def test_a_transaction_is_stable_when_its_marker_is_replicated(tmp_path: Path, c
 def test_flush_messages_is_changed_while_an_append_waits_for_its_fsync(tmp_path: Path) -> None:
     code = f"""
 from kafka_cy.storage.log_copy import copy_log
-from kafka_cy.storage.partition import HostedPartition
+from kafka_cy.storage.hosted_partition import HostedPartition
 {IN_THREADS}
 partition = HostedPartition(PartitionLog(folder, {{"flush.messages": 1}}, clean=True), "t", bytes(16), 0)
 disk.hang("fdatasync")

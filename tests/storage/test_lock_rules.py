@@ -35,6 +35,12 @@ def taken_at(sources: Sources, function: Function, line: str) -> set[str]:
     return locks
 
 
+def test_the_reader_sees_all_functions(sources: Sources) -> None:
+    """Code that is included as text, or reached in a way that the reader does not follow, would escape the rules below."""
+    assert not list((ROOT / "kafka_cy").rglob("*.pxi"))
+    assert sources.unseen("storage") == set()
+
+
 def test_every_lock_has_a_place_in_the_order(sources: Sources) -> None:
     assert {lock for taken in sources.taken.values() for lock in taken} == set(RANK)
 

@@ -13,9 +13,9 @@ import pytest
 from kafka_cy.records import Record, build_batch, iterate_batches
 from kafka_cy.storage.checkpoints import CLEANER_OFFSETS, read_offsets
 from kafka_cy.storage.cleaner import clean
+from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import OffsetOutOfRange, StorageFailure
 from kafka_cy.storage.log_manager import LogManager
-from kafka_cy.storage.partition import HostedPartition
 from tests.storage.test_cleaner import contents, keyed
 from tests.storage.test_concurrency import Stress
 from tests.waiting import wait_until

@@ -10,9 +10,9 @@ import pytest
 
 from kafka_cy.storage import checkpoints
 from kafka_cy.storage.hosted_logs import HostedLogs
+from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log_manager import LogManager
 from kafka_cy.storage.log_upkeep import LogUpkeep
-from kafka_cy.storage.partition import HostedPartition
 from tests.storage.batches import batch
 from tests.waiting import wait_until
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from kafka_cy.records import DELETE_HORIZON, LOG_APPEND_TIME, Record, build_batch
+from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import PartitionLog
-from kafka_cy.storage.partition import HostedPartition
 from kafka_cy.storage.record_times import RecordTimes
 from tests.storage.batches import batch, marker
 

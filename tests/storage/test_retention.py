@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog
 from kafka_cy.storage.log_manager import LogManager
-from kafka_cy.storage.partition import HostedPartition
 from tests.storage.batches import batch
 from tests.waiting import wait_until
 

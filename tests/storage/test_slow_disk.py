@@ -23,7 +23,7 @@ def in_thread(call, *arguments):
 def test_python_goes_on_while_an_append_waits_for_the_disk(tmp_path: Path, call: str) -> None:
     """The append mutex is held during the write. Threads that wait for it release the GIL."""
     code = f"""
-from kafka_cy.storage.partition import HostedPartition
+from kafka_cy.storage.hosted_partition import HostedPartition
 {IN_THREADS}
 partition = HostedPartition(PartitionLog(folder, clean=True), "t", bytes(16), 0)
 disk.hang("pwrite")
@@ -41,7 +41,7 @@ print(partition.log_end_offset)
 
 def test_a_partition_is_let_go_while_its_log_waits_for_an_fsync(tmp_path: Path) -> None:
     code = f"""
-from kafka_cy.storage.partition import HostedPartition
+from kafka_cy.storage.hosted_partition import HostedPartition
 {IN_THREADS}
 log = PartitionLog(folder, clean=True)
 partition = HostedPartition(log, "t", bytes(16), 0)

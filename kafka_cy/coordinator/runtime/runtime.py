@@ -20,7 +20,7 @@ from kafka_cy.base.slices import Slices
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.shard import AppendFailed, S, Shard, Stored
 from kafka_cy.protocol.errors import ErrorCode
-from kafka_cy.storage.partition import STATE_ONLINE
+from kafka_cy.storage.hosted_partition import STATE_ONLINE
 
 KEYS_AT_ONCE_MAX = 32  # of a request; more are read in slices
 R = TypeVar("R")

@@ -1,4 +1,4 @@
-"""A log's work at start: list its files, re-scan unflushed data, replay producers. See recovery.pyx."""
+"""Re-scanning one segment: which batches are whole, and what they say. See segment_recovery.pyx."""
 from libc.stdint cimport int32_t, int64_t
 
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs
@@ -6,22 +6,6 @@ from kafka_cy.storage.producer_state cimport ProducerState
 from kafka_cy.storage.segment cimport Segment
 from kafka_cy.storage.transaction_index cimport TransactionIndex
 
-# The files of a log's folder, sorted by offset.
-cdef struct Listing:
-    int64_t* segments           # base offsets of *.log
-    int32_t segments_count
-    int64_t* snapshots
-    int32_t snapshots_count
-    int64_t* transactions       # base offsets of *.txnindex
-    int32_t transactions_count
-
-# Functions that return int return 0 or an errno.
-cdef int listing_read(Listing* listing, const char* directory) noexcept nogil      # also removes leftovers
-cdef void listing_free(Listing* listing) noexcept nogil
-# Load the newest readable snapshot at or below `offset`; returns its offset, -1 none (then `producers` is empty).
-cdef int64_t snapshot_floor(ProducerState* producers, const char* directory, Listing* listing, int64_t offset) noexcept nogil
-cdef void snapshots_delete_above(const char* directory, int64_t offset) noexcept nogil
-cdef void snapshots_delete_below(const char* directory, int64_t offset) noexcept nogil
 # Check every batch of a pinned segment, rebuild its indexes in memory, record producers, epochs, aborted transactions.
 # `end_offset` is the offset after the last good batch; the file is cut after it. A batch is good if its checksum is
 # right and its offsets follow those before it, within [offset_min, offset_limit): the checksum does not cover the base

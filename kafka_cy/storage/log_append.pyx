@@ -1,8 +1,30 @@
-# Appending: checks, roll, one write, publication. Everything here runs with the append mutex held.
+"""Appending: checks, roll, one write, publication. All but log_append runs with the append mutex held."""
+from libc.stdint cimport int32_t, int64_t
 
-cdef inline Segment* active_segment(Log* log) noexcept nogil:
-    return log.segments[log.segments_count - 1]
-
+from kafka_cy.base.atomics cimport atomic_store_i64, counter_add
+from kafka_cy.base.posix cimport cut_file, pthread_mutex_lock, pthread_mutex_unlock
+from kafka_cy.records.batch cimport ATTRIBUTE_CONTROL, ATTRIBUTE_LOG_APPEND_TIME, BatchHeader, ValidBatch, batch_set_base_offset
+from kafka_cy.storage.batch_cursor cimport records_timestamp
+from kafka_cy.storage.leader_epochs cimport epochs_latest
+from kafka_cy.storage.log_epochs cimport begin_epoch, write_epochs
+from kafka_cy.storage.log_failure cimport fail_log
+from kafka_cy.storage.log_flush cimport log_queue_flush
+from kafka_cy.storage.log_roll cimport roll_locked
+from kafka_cy.storage.log_struct cimport (
+    ORIGIN_CLIENT, ORIGIN_REPLICATION, TAIL_BATCHES, AppendOrigin, AppendResult, Log, LogConfig, OffsetPosition,
+    active_segment, log_check_appendable, log_config,
+)
+from kafka_cy.storage.producer_state cimport (
+    ProducerEntry, RetainedBatch, producers_apply, producers_check, producers_find, producers_first_unreplicated,
+    producers_reserve,
+)
+from kafka_cy.storage.segment cimport Segment, segment_append_bytes, segment_pin, segment_unpin
+from kafka_cy.storage.segment_index cimport segment_index_batch
+from kafka_cy.storage.storage_error cimport (
+    STORAGE_BATCH_TOO_LARGE, STORAGE_FENCED_LEADER_EPOCH, STORAGE_INVALID_PRODUCER_EPOCH, STORAGE_NO_MEMORY,
+    STORAGE_OFFSET_OUT_OF_RANGE, STORAGE_OK,
+)
+from kafka_cy.storage.transaction_index cimport AbortedTransaction, transactions_append, transactions_write
 
 cdef int log_append(
     Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
@@ -113,25 +135,6 @@ cdef bint must_roll(Segment* active, const LogConfig* config, int64_t jitter_ms,
     return waited_ms > config.segment_ms - jitter_ms
 
 
-cdef int32_t offline_events = 0     # (a) number of logs that went offline; the log manager watches it
-
-
-cdef int fail_log(Log* log, int error_number) noexcept nogil:
-    """The StorageError of a failed call. Disk failures, including a full disk, take the log offline (Kafka:
-    LogDirFailureChannel). If memory or descriptors ran out, nothing was written yet and the next call may succeed."""
-    if error_number == ENOMEM:
-        return STORAGE_NO_MEMORY
-    atomic_store_i32(&log.failed_errno, error_number)
-    if error_number != EMFILE and error_number != ENFILE and atomic_cas_i32(&log.state, LOG_ONLINE, LOG_OFFLINE):
-        atomic_add_i32(&offline_events, 1)
-    return STORAGE_IO_ERROR
-
-
-cdef int fail_read(Log* log, int error_number) noexcept nogil:
-    """The same for a read. If the file is missing, retention removed it from under the reader."""
-    return STORAGE_IO_ERROR if error_number == ENOENT else fail_log(log, error_number)
-
-
 cdef int write_batch(Log* log, ValidBatch* batch) noexcept nogil:
     """Write the bytes at once. A partial write is cut off again, so that the file ends with the last whole batch. If
     that also fails, the next start cuts the file."""
@@ -180,85 +183,3 @@ cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noe
     atomic_store_i64(&log.end_offset, last_offset + 1)
     pthread_mutex_unlock(&log.segments_mutex)
     return STORAGE_OK
-
-
-cdef void begin_epoch(Log* log, int32_t epoch, int64_t start_offset) noexcept nogil:
-    """Call with the append mutex, before offsets of the epoch are visible, so that a flush that covers them finds the
-    file written."""
-    pthread_mutex_lock(&log.segments_mutex)
-    epochs_assign(&log.epochs, epoch, start_offset)
-    pthread_mutex_unlock(&log.segments_mutex)
-    write_epochs(log)
-
-
-cdef void write_epochs(Log* log) noexcept nogil:
-    """Call with the append mutex. The next flush syncs the file before it raises the recovery point."""
-    cdef int failed = epochs_write(&log.epochs, log.folder.name, False)
-    if failed:
-        fail_log(log, failed)   # if the failure is transient, the epochs stay dirty and the next append retries
-        return
-    atomic_store_i32(&log.epochs_unsynced, 1)
-    atomic_store_i32(&log.names_unsynced, 1)
-
-
-cdef int add_segment(Log* log, Segment* segment) noexcept nogil:
-    """Append to the list; with segments_mutex, or before the log is shared. 0 or an errno."""
-    cdef Segment** grown
-    cdef int32_t wanted
-    if log.segments_count == log.segments_capacity:
-        wanted = log.segments_capacity * 2 if log.segments_capacity else 2
-        grown = <Segment**>realloc(log.segments, <size_t>wanted * sizeof(Segment*))
-        if grown == NULL:
-            return ENOMEM
-        log.segments = grown
-        log.segments_capacity = wanted
-    log.segments[log.segments_count] = segment
-    log.segments_count += 1
-    return 0
-
-
-cdef int new_active(Log* log, int64_t base_offset, Segment** out) noexcept nogil:
-    """Create an empty segment and its file; not yet in the list. 0 or an errno."""
-    cdef Segment* segment = segment_new(&log.folder, base_offset)
-    cdef int failed
-    if segment == NULL:
-        return ENOMEM
-    segment.active = True
-    failed = segment_pin(segment)
-    if not failed and log_config(log).preallocate:
-        segment.preallocated = True
-        failed = reserve_file(segment.fd, log_config(log).segment_bytes)
-        segment_unpin(segment)
-        if failed:
-            segment_unlink_files(&log.folder, base_offset)
-    elif not failed:
-        segment_unpin(segment)
-    if failed:
-        segment_unref(segment)
-        return failed
-    atomic_store_i32(&log.names_unsynced, 1)
-    out[0] = segment
-    return 0
-
-
-cdef void choose_jitter(Log* log) noexcept nogil:
-    cdef int64_t limit = log_config(log).segment_jitter_ms
-    log.roll_jitter_ms = rand() % limit if limit > 0 else 0
-
-
-cdef int log_check_state(Log* log) noexcept nogil:
-    cdef int32_t state = atomic_load_i32(&log.state)
-    if state == LOG_ONLINE:
-        return STORAGE_OK
-    return STORAGE_OFFLINE if state == LOG_OFFLINE else STORAGE_DELETED
-
-
-cdef int log_check_appendable(Log* log) noexcept nogil:
-    """Call with the append mutex."""
-    return STORAGE_NOT_LEADER if atomic_load_i32(&log.sealed) else log_check_state(log)
-
-
-cdef void log_forget_replicated(Log* log, int64_t high_watermark) noexcept nogil:
-    if log.producers.ended_count > 0:
-        producers_forget_replicated(&log.producers, high_watermark)
-        atomic_store_i64(&log.first_unreplicated, producers_first_unreplicated(&log.producers))

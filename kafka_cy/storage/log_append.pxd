@@ -1,0 +1,14 @@
+"""Appending to a log. See log_append.pyx."""
+from libc.stdint cimport int32_t, int64_t
+
+from kafka_cy.records.batch cimport ValidBatch
+from kafka_cy.storage.log_struct cimport AppendOrigin, AppendResult, Log
+
+# Call with the append mutex. `leader_epoch` -1: the latest epoch of the log.
+cdef int log_append_locked(
+    Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
+) noexcept nogil
+# For a log without a Partition: takes the append mutex.
+cdef int log_append(
+    Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
+) noexcept nogil

@@ -1,0 +1,21 @@
+"""The files in a log's folder: listing them, finishing swaps, removing leftovers, snapshots. See log_files.pyx."""
+from libc.stdint cimport int32_t, int64_t
+
+from kafka_cy.storage.producer_state cimport ProducerState
+
+# The files of a log's folder, sorted by offset.
+cdef struct Listing:
+    int64_t* segments           # base offsets of *.log
+    int32_t segments_count
+    int64_t* snapshots
+    int32_t snapshots_count
+    int64_t* transactions       # base offsets of *.txnindex
+    int32_t transactions_count
+
+# Functions that return int return 0 or an errno.
+cdef int listing_read(Listing* listing, const char* directory) noexcept nogil      # also removes leftovers
+cdef void listing_free(Listing* listing) noexcept nogil
+# Load the newest readable snapshot at or below `offset`; returns its offset, -1 none (then `producers` is empty).
+cdef int64_t snapshot_floor(ProducerState* producers, const char* directory, Listing* listing, int64_t offset) noexcept nogil
+cdef void snapshots_delete_above(const char* directory, int64_t offset) noexcept nogil
+cdef void snapshots_delete_below(const char* directory, int64_t offset) noexcept nogil

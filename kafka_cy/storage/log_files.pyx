@@ -1,0 +1,289 @@
+"""The files in a log's folder at a start: listing them, finishing a cleaner's swap, removing leftovers, reading snapshots."""
+from libc.errno cimport errno
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdlib cimport free, malloc, qsort, realloc, strtoll
+from libc.string cimport strcmp, strlen
+
+from kafka_cy.base.posix cimport (
+    DIR, ENOMEM, O_RDONLY, PATH_BYTES_MAX, close, closedir, dirent, join_path, name_file, open_file, opendir, read_some,
+    readdir, rename_path, size_of_fd, unlink,
+)
+from kafka_cy.records.batch cimport LOG_OVERHEAD
+from kafka_cy.records.wire cimport load_be32, load_be64
+from kafka_cy.storage.producer_state cimport ProducerState, producers_clear, producers_read_snapshot
+
+cdef int listing_read(Listing* listing, const char* directory) noexcept nogil:
+    cdef DIR* folder = opendir(directory)
+    cdef dirent* entry
+    cdef int failed = errno if folder == NULL else 0
+    cdef bint swaps = False
+    cdef bint cleaned = False
+    listing.segments = NULL
+    listing.segments_count = 0
+    listing.snapshots = NULL
+    listing.snapshots_count = 0
+    listing.transactions = NULL
+    listing.transactions_count = 0
+    if folder == NULL:
+        return failed
+    entry = readdir(folder)
+    while entry != NULL and not failed:
+        if ends_with(entry.d_name, b".swap"):
+            swaps = True
+        elif ends_with(entry.d_name, b".cleaned"):
+            cleaned = True
+        else:
+            failed = list_one(listing, directory, entry.d_name)
+        entry = readdir(folder)
+    closedir(folder)
+    if failed:
+        listing_free(listing)
+        return ENOMEM
+    if swaps:
+        finish_swaps(directory)
+        listing_free(listing)
+        return listing_read(listing, directory)
+    if cleaned:
+        delete_cleaned(directory)
+    sort_offsets(listing.segments, listing.segments_count)
+    sort_offsets(listing.snapshots, listing.snapshots_count)
+    sort_offsets(listing.transactions, listing.transactions_count)
+    return 0
+
+
+cdef void listing_free(Listing* listing) noexcept nogil:
+    free(listing.segments)
+    free(listing.snapshots)
+    free(listing.transactions)
+    listing.segments = NULL
+    listing.snapshots = NULL
+    listing.transactions = NULL
+
+
+cdef int list_one(Listing* listing, const char* directory, const char* name) noexcept nogil:
+    cdef char path[PATH_BYTES_MAX]
+    cdef int64_t offset = offset_of_name(name, b".log")
+    if offset >= 0:
+        return push(&listing.segments, &listing.segments_count, offset)
+    offset = offset_of_name(name, b".snapshot")
+    if offset >= 0:
+        return push(&listing.snapshots, &listing.snapshots_count, offset)
+    offset = offset_of_name(name, b".txnindex")
+    if offset >= 0:
+        return push(&listing.transactions, &listing.transactions_count, offset)
+    if ends_with(name, b".deleted") or ends_with(name, b".tmp"):
+        join_path(path, PATH_BYTES_MAX, directory, name)
+        unlink(path)
+    return 0
+
+
+cdef int push(int64_t** values, int32_t* count, int64_t value) noexcept nogil:
+    """Capacity is the next power of two."""
+    cdef int64_t* grown
+    if count[0] & (count[0] - 1) == 0:
+        grown = <int64_t*>realloc(values[0], <size_t>(2 * count[0] if count[0] else 1) * sizeof(int64_t))
+        if grown == NULL:
+            return -1
+        values[0] = grown
+    values[0][count[0]] = value
+    count[0] += 1
+    return 0
+
+
+cdef void sort_offsets(int64_t* values, int32_t count) noexcept nogil:
+    if count > 1:               # qsort must not be given NULL, even for zero items
+        qsort(values, <size_t>count, sizeof(int64_t), by_offset)
+
+
+cdef int by_offset(const void* a, const void* b) noexcept nogil:
+    cdef int64_t left = (<int64_t*>a)[0]
+    cdef int64_t right = (<int64_t*>b)[0]
+    return -1 if left < right else (1 if left > right else 0)
+
+
+cdef int64_t offset_of_name(const char* name, const char* suffix) noexcept nogil:
+    """Parse NNNNNNNNNNNNNNNNNNNN + suffix; -1 for another name."""
+    cdef int32_t i
+    if strlen(name) != 20 + strlen(suffix) or strcmp(name + 20, suffix) != 0:
+        return -1
+    for i in range(20):
+        if name[i] < 48 or name[i] > 57:
+            return -1
+    return strtoll(name, NULL, 10)
+
+
+cdef bint ends_with(const char* name, const char* suffix) noexcept nogil:
+    cdef size_t size = strlen(name)
+    cdef size_t suffix_size = strlen(suffix)
+    return size >= suffix_size and strcmp(name + size - suffix_size, suffix) == 0
+
+
+cdef void finish_swaps(const char* directory) noexcept nogil:
+    """Finish a cleaner swap that stopped after writing new segments (.swap) and before all had replaced the old ones.
+    The old segments are removed first, then the new logs are renamed, then their indexes, so the next start can
+    continue from any interruption."""
+    cdef char path[PATH_BYTES_MAX]
+    cdef int64_t unfinished = cleaned_min(directory)
+    cdef int64_t offset
+    cdef dirent* entry
+    cdef int step
+    cdef DIR* folder
+    for step in range(3):
+        folder = opendir(directory)
+        if folder == NULL:
+            return
+        entry = readdir(folder)
+        while entry != NULL:
+            offset = offset_of_name(entry.d_name, b".log.swap")
+            if ends_with(entry.d_name, b".swap") and strlen(entry.d_name) > 20 and strtoll(entry.d_name, NULL, 10) >= unfinished:
+                join_path(path, PATH_BYTES_MAX, directory, entry.d_name)
+                unlink(path)
+            elif step == 0 and offset >= 0:
+                delete_replaced(directory, offset, max(swap_end(directory, entry.d_name), offset + 1))
+            elif ends_with(entry.d_name, b".swap") and ((step == 1 and offset >= 0) or step == 2):
+                finish_swap(directory, entry.d_name)
+            entry = readdir(folder)
+        closedir(folder)
+
+
+cdef void finish_swap(const char* directory, const char* name) noexcept nogil:
+    cdef char old_path[PATH_BYTES_MAX]
+    cdef char new_path[PATH_BYTES_MAX]
+    join_path(old_path, PATH_BYTES_MAX, directory, name)
+    join_path(new_path, PATH_BYTES_MAX, directory, name)
+    new_path[strlen(new_path) - 5] = 0
+    rename_path(old_path, new_path)
+
+
+cdef int64_t cleaned_min(const char* directory) noexcept nogil:
+    """The smallest base offset of a .cleaned file: that cleaning did not finish, so its .swap files are ignored."""
+    cdef DIR* folder = opendir(directory)
+    cdef dirent* entry
+    cdef int64_t offset
+    cdef int64_t smallest = 0x7fffffffffffffff
+    if folder == NULL:
+        return smallest
+    entry = readdir(folder)
+    while entry != NULL:
+        offset = offset_of_name(entry.d_name, b".log.cleaned")
+        if 0 <= offset < smallest:
+            smallest = offset
+        entry = readdir(folder)
+    closedir(folder)
+    return smallest
+
+
+cdef int64_t swap_end(const char* directory, const char* name) noexcept nogil:
+    """The offset after the last whole batch of a .log.swap; its base offset if it has no whole batch."""
+    cdef char path[PATH_BYTES_MAX]
+    cdef uint8_t header[27]
+    cdef int64_t position = 0
+    cdef int64_t next_offset = offset_of_name(name, b".log.swap")
+    cdef int64_t length
+    cdef int fd
+    join_path(path, PATH_BYTES_MAX, directory, name)
+    fd = open_file(path, O_RDONLY)
+    if fd < 0:
+        return next_offset
+    while read_some(fd, header, 27, position) == 27 and <int32_t>load_be32(header + 8) >= 15:
+        length = LOG_OVERHEAD + <int64_t>load_be32(header + 8)
+        if position + length > size_of_fd(fd):
+            break
+        next_offset = <int64_t>load_be64(header) + (<int32_t>load_be32(header + 23) if header[16] == 2 else 0) + 1
+        position += length
+    close(fd)
+    return next_offset
+
+
+cdef void delete_replaced(const char* directory, int64_t first, int64_t end) noexcept nogil:
+    """The segments whose records a swapped-in segment [first, end) replaces; after a crash some of them may remain."""
+    cdef char path[PATH_BYTES_MAX]
+    cdef DIR* folder = opendir(directory)
+    cdef dirent* entry
+    cdef int64_t offset
+    if folder == NULL:
+        return
+    entry = readdir(folder)
+    while entry != NULL:
+        offset = max(
+            max(offset_of_name(entry.d_name, b".log"), offset_of_name(entry.d_name, b".index")),
+            max(offset_of_name(entry.d_name, b".timeindex"), offset_of_name(entry.d_name, b".txnindex")))
+        if first <= offset < end:
+            join_path(path, PATH_BYTES_MAX, directory, entry.d_name)
+            unlink(path)
+        entry = readdir(folder)
+    closedir(folder)
+
+
+cdef void delete_cleaned(const char* directory) noexcept nogil:
+    """Remove unfinished cleaner files. Runs after the swaps, which use them to detect unfinished cleaning."""
+    cdef char path[PATH_BYTES_MAX]
+    cdef DIR* folder = opendir(directory)
+    cdef dirent* entry
+    if folder == NULL:
+        return
+    entry = readdir(folder)
+    while entry != NULL:
+        if ends_with(entry.d_name, b".cleaned"):
+            join_path(path, PATH_BYTES_MAX, directory, entry.d_name)
+            unlink(path)
+        entry = readdir(folder)
+    closedir(folder)
+
+
+cdef int64_t snapshot_floor(ProducerState* producers, const char* directory, Listing* listing, int64_t offset) noexcept nogil:
+    cdef char path[PATH_BYTES_MAX]
+    cdef int32_t i
+    for i in range(listing.snapshots_count - 1, -1, -1):
+        if listing.snapshots[i] > offset:
+            continue
+        if read_snapshot(producers, directory, listing.snapshots[i]) == 0:
+            return listing.snapshots[i]
+        name_file(path, PATH_BYTES_MAX, directory, listing.snapshots[i], b".snapshot")
+        unlink(path)            # torn: an older snapshot plus a longer replay gives the same state
+    producers_clear(producers)
+    return -1
+
+
+cdef int read_snapshot(ProducerState* producers, const char* directory, int64_t offset) noexcept nogil:
+    cdef char path[PATH_BYTES_MAX]
+    cdef int64_t size
+    cdef uint8_t* data
+    cdef int failed = -1
+    cdef int fd
+    name_file(path, PATH_BYTES_MAX, directory, offset, b".snapshot")
+    fd = open_file(path, O_RDONLY)
+    if fd < 0:
+        return -1
+    size = size_of_fd(fd)
+    data = <uint8_t*>malloc(<size_t>size + 1) if size >= 0 else NULL
+    if data != NULL and read_some(fd, data, <size_t>size, 0) == size:
+        failed = producers_read_snapshot(producers, data, <size_t>size)
+    free(data)
+    close(fd)
+    return failed
+
+
+cdef void snapshots_delete(const char* directory, int64_t below, int64_t above) noexcept nogil:
+    cdef char path[PATH_BYTES_MAX]
+    cdef DIR* folder = opendir(directory)
+    cdef dirent* entry
+    cdef int64_t offset
+    if folder == NULL:
+        return
+    entry = readdir(folder)
+    while entry != NULL:
+        offset = offset_of_name(entry.d_name, b".snapshot")
+        if offset >= 0 and (offset < below or offset > above):
+            join_path(path, PATH_BYTES_MAX, directory, entry.d_name)
+            unlink(path)
+        entry = readdir(folder)
+    closedir(folder)
+
+
+cdef void snapshots_delete_above(const char* directory, int64_t offset) noexcept nogil:
+    snapshots_delete(directory, 0, offset)
+
+
+cdef void snapshots_delete_below(const char* directory, int64_t offset) noexcept nogil:
+    snapshots_delete(directory, offset, 0x7fffffffffffffff)

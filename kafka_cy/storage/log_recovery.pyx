@@ -1,0 +1,148 @@
+"""Rebuilding what a log knows from its batches, after a crash or a truncation. Functions return 0 or an errno."""
+from libc.stdint cimport int32_t, int64_t
+
+from kafka_cy.base.posix cimport ENOMEM
+from kafka_cy.records.batch cimport LOG_OVERHEAD, BatchHeader
+from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_header, cursor_init
+from kafka_cy.storage.leader_epochs cimport LeaderEpochs, epochs_assign, epochs_latest, epochs_truncate_end
+from kafka_cy.storage.log_epochs cimport write_epochs
+from kafka_cy.storage.log_files cimport Listing, snapshot_floor, snapshots_delete_above
+from kafka_cy.storage.log_struct cimport Log, log_config, segment_floor
+from kafka_cy.storage.segment cimport Segment, segment_pin, segment_rename_deleted, segment_size, segment_unpin, segment_unref
+from kafka_cy.storage.segment_index cimport segment_close_indexes, segment_write_indexes
+from kafka_cy.storage.segment_recovery cimport recover_segment, replay_producers
+from kafka_cy.storage.transaction_index cimport TransactionIndex, transactions_rewrite, transactions_truncate_end
+
+cdef int recover_from(Log* log, Listing* listing, int32_t first) noexcept nogil:
+    """Unclean start: re-scan segments[first:]. Segments after a torn one are dropped: the offsets would have a gap."""
+    cdef int64_t end_offset = log.segments[first].base_offset
+    cdef int32_t i = first
+    cdef bint was_cut = False
+    cdef int failed = 0
+    cdef Segment* segment
+    transactions_truncate_end(&log.aborted, end_offset)
+    snapshots_delete_above(log.folder.name, end_offset)
+    while not failed and i < log.segments_count and not was_cut:
+        segment = log.segments[i]
+        failed = segment_pin(segment)
+        if failed:
+            return failed
+        if i == first:
+            failed = rebuild_segment(
+                log, segment, offset_limit_of(log, i), listing, &log.aborted, &log.epochs, &end_offset, &was_cut)
+        else:
+            failed = recover_next(log, segment, offset_limit_of(log, i), &end_offset, &was_cut)
+        if not failed and i + 1 < log.segments_count and not was_cut:
+            failed = segment_close_indexes(segment)
+            segment.active = False
+            segment.indexes_mapped = True
+        segment_unpin(segment)
+        i += 1
+    if failed:
+        return failed           # a read or write error drops nothing
+    while log.segments_count > i:
+        log.segments_count -= 1
+        segment_rename_deleted(log.segments[log.segments_count])
+        segment_unref(log.segments[log.segments_count])
+    epochs_truncate_end(&log.epochs, end_offset)
+    log.end_offset = end_offset
+    return 0
+
+
+cdef int rebuild_segment(
+    Log* log, Segment* segment, int64_t offset_limit, Listing* listing, TransactionIndex* aborted, LeaderEpochs* epochs,
+    int64_t* end_offset, bint* was_cut
+) noexcept nogil:
+    """Re-scan one pinned segment with the producer state as of its base offset, and rewrite its index files. Fills
+    `aborted` and `epochs` from its batches."""
+    cdef int failed = load_producers(log, listing, segment.base_offset)
+    log.snapshot_offset = -1
+    segment.active = True
+    segment.indexes_mapped = False
+    segment.max_timestamp = -1
+    segment.max_timestamp_offset = -1
+    segment.first_timestamp = -1
+    segment.bytes_since_index = 0
+    if not failed:
+        failed = recover_segment(
+            segment, segment.base_offset, offset_limit, log_config(log).index_interval_bytes, &log.producers, aborted, epochs,
+            end_offset, was_cut)
+    if not failed:
+        failed = segment_write_indexes(segment, True)
+    if not failed:
+        failed = transactions_rewrite(aborted, log.folder.name, segment.base_offset, 0x7fffffffffffffff)
+    return failed
+
+
+cdef int recover_next(
+    Log* log, Segment* segment, int64_t offset_limit, int64_t* end_offset, bint* was_cut
+) noexcept nogil:
+    """A later segment of the same recovery: producers and epochs carry over."""
+    cdef int failed
+    segment.active = True
+    segment_size(segment)
+    failed = recover_segment(
+        segment, max(segment.base_offset, end_offset[0]), offset_limit, log_config(log).index_interval_bytes, &log.producers,
+        &log.aborted, &log.epochs, end_offset, was_cut)
+    if not failed:
+        failed = segment_write_indexes(segment, True)
+    if not failed:
+        failed = transactions_rewrite(&log.aborted, log.folder.name, segment.base_offset, 0x7fffffffffffffff)
+    return failed
+
+
+cdef int64_t offset_limit_of(Log* log, int32_t i) noexcept nogil:
+    """Upper bound of the end offset of segments[i]."""
+    return log.segments[i + 1].base_offset if i + 1 < log.segments_count else 0x7fffffffffffffff
+
+
+cdef int load_producers(Log* log, Listing* listing, int64_t offset) noexcept nogil:
+    """Restore producer state as of `offset`: load the newest snapshot at or below it, then replay the batches from
+    there."""
+    cdef int64_t from_offset
+    cdef int32_t i
+    cdef int failed = 0
+    cdef Segment* segment
+    from_offset = snapshot_floor(&log.producers, log.folder.name, listing, offset)
+    log.snapshot_offset = from_offset
+    if from_offset == offset or log.segments_count == 0:
+        return 0
+    i = segment_floor(log, from_offset if from_offset > 0 else 0)
+    while not failed and i < log.segments_count and log.segments[i].base_offset < offset:
+        segment = log.segments[i]
+        failed = segment_pin(segment)
+        if not failed:
+            failed = replay_producers(segment, segment_size(segment), from_offset, offset, &log.producers)
+            segment_unpin(segment)
+        i += 1
+    return failed
+
+
+cdef int rebuild_epochs(Log* log) noexcept nogil:
+    """The checkpoint is unreadable: rebuild it from the batches."""
+    cdef BatchCursor cursor
+    cdef BatchHeader header
+    cdef int64_t position
+    cdef int32_t i
+    cdef int there
+    cdef int failed = 0
+    epochs_truncate_end(&log.epochs, 0)
+    for i in range(log.segments_count):
+        failed = segment_pin(log.segments[i])
+        if failed:
+            return failed
+        cursor_init(&cursor, log.segments[i], segment_size(log.segments[i]))
+        position = 0
+        there = cursor_header(&cursor, position, &header)
+        while there > 0:
+            if header.leader_epoch > epochs_latest(&log.epochs):
+                if epochs_assign(&log.epochs, header.leader_epoch, header.base_offset) < 0:
+                    there = -ENOMEM
+                    break
+            position += LOG_OVERHEAD + header.length
+            there = cursor_header(&cursor, position, &header)
+        segment_unpin(log.segments[i])
+        if there < 0:
+            return -there
+    write_epochs(log)
+    return failed

@@ -1,0 +1,3 @@
+from typing import Any
+
+TOPIC_DEFAULTS: dict[str, Any]

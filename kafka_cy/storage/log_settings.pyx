@@ -1,0 +1,90 @@
+"""A log's topic configuration: from Python's dictionary to the struct that appends read."""
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc, rand, realloc
+
+from kafka_cy.base.atomics cimport atomic_store_pointer
+from kafka_cy.base.posix cimport pthread_mutex_lock, pthread_mutex_unlock
+from kafka_cy.storage.log_struct cimport Log, LogConfig, log_config
+from kafka_cy.storage.storage_error cimport STORAGE_NO_MEMORY, STORAGE_OK
+
+TOPIC_DEFAULTS = {
+    "segment.bytes": 1073741824, "segment.ms": 604800000, "segment.jitter.ms": 0, "segment.index.bytes": 10485760,
+    "index.interval.bytes": 4096, "retention.ms": 604800000, "retention.bytes": -1, "file.delete.delay.ms": 60000,
+    "flush.messages": 9223372036854775807, "flush.ms": 9223372036854775807, "cleanup.policy": ["delete"],
+    "min.insync.replicas": 1, "preallocate": False, "max.message.bytes": 1048588, "compression.type": "producer",
+    "compression.gzip.level": -1, "compression.lz4.level": 9, "compression.zstd.level": 3,
+    "message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": 9223372036854775807,
+    "message.timestamp.after.max.ms": 3600000, "producer.id.expiration.ms": 86400000,
+    "min.cleanable.dirty.ratio": 0.5, "min.compaction.lag.ms": 0, "max.compaction.lag.ms": 9223372036854775807,
+    "delete.retention.ms": 86400000,
+}
+CODECS = {"producer": -1, "uncompressed": 0, "none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+# Bounds for the unpacked size of one batch: eight times max.message.bytes, within these.
+UNPACKED_BYTES_MIN, UNPACKED_BYTES_MAX = 1 << 28, 1 << 30
+
+
+cdef int fill_config(LogConfig* config, dict topic_config) except -1:
+    """A LogConfig from Kafka topic keys with typed values; missing keys have Kafka's defaults."""
+    values = {**TOPIC_DEFAULTS, **topic_config}
+    codec = str(values["compression.type"])
+    policies = values["cleanup.policy"]
+    if isinstance(policies, str):
+        policies = policies.split(",")
+    config.segment_bytes = values["segment.bytes"]
+    config.segment_ms = values["segment.ms"]
+    config.segment_jitter_ms = values["segment.jitter.ms"]
+    config.segment_index_bytes = values["segment.index.bytes"]
+    config.index_interval_bytes = values["index.interval.bytes"]
+    config.retention_ms = values["retention.ms"]
+    config.retention_bytes = values["retention.bytes"]
+    config.file_delete_delay_ms = values["file.delete.delay.ms"]
+    config.flush_interval_messages = values["flush.messages"]
+    config.flush_interval_ms = values["flush.ms"]
+    config.producer_id_expiration_ms = values["producer.id.expiration.ms"]
+    config.cleanup_delete = "delete" in policies
+    config.cleanup_compact = "compact" in policies
+    config.preallocate = values["preallocate"]
+    config.cleanable_dirty_ratio_min = values["min.cleanable.dirty.ratio"]
+    config.compaction_lag_min_ms = values["min.compaction.lag.ms"]
+    config.compaction_lag_max_ms = values["max.compaction.lag.ms"]
+    config.delete_retention_ms = values["delete.retention.ms"]
+    if config.cleanup_compact and config.compaction_lag_max_ms > 0:
+        config.segment_ms = min(config.segment_ms, config.compaction_lag_max_ms)   # the active segment is not cleaned
+    config.min_insync_replicas = values["min.insync.replicas"]
+    config.rules.message_bytes_max = values["max.message.bytes"]
+    config.rules.compression_type = CODECS[codec]
+    config.rules.compression_level = values.get(f"compression.{codec}.level", 0)
+    config.rules.log_append_time = str(values["message.timestamp.type"]) == "LogAppendTime"
+    config.rules.key_required = config.cleanup_compact
+    config.rules.timestamp_before_max_ms = values["message.timestamp.before.max.ms"]
+    config.rules.timestamp_after_max_ms = values["message.timestamp.after.max.ms"]
+    unpacked = 8 * values["max.message.bytes"]
+    config.rules.unpacked_bytes_max = min(max(unpacked, UNPACKED_BYTES_MIN), UNPACKED_BYTES_MAX)
+    return 0
+
+
+cdef int log_set_config(Log* log, const LogConfig* config) noexcept nogil:
+    """Readers may hold the old one: it is kept until the log goes."""
+    cdef LogConfig* fresh = <LogConfig*>malloc(sizeof(LogConfig))
+    cdef LogConfig** grown
+    if fresh == NULL:
+        return STORAGE_NO_MEMORY
+    fresh[0] = config[0]
+    pthread_mutex_lock(&log.append_mutex)
+    grown = <LogConfig**>realloc(log.retired_configs, <size_t>(log.retired_configs_count + 1) * sizeof(LogConfig*))
+    if grown == NULL:
+        pthread_mutex_unlock(&log.append_mutex)
+        free(fresh)
+        return STORAGE_NO_MEMORY
+    log.retired_configs = grown
+    log.retired_configs[log.retired_configs_count] = log.config
+    log.retired_configs_count += 1
+    atomic_store_pointer(<void**>&log.config, fresh)
+    choose_jitter(log)
+    pthread_mutex_unlock(&log.append_mutex)
+    return STORAGE_OK
+
+
+cdef void choose_jitter(Log* log) noexcept nogil:
+    cdef int64_t limit = log_config(log).segment_jitter_ms
+    log.roll_jitter_ms = rand() % limit if limit > 0 else 0

@@ -1,0 +1,213 @@
+"""Removing the newest records of a log. With the flush and the append mutex: files are cut and scanned without the segments
+mutex, so readers go on."""
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from kafka_cy.base.atomics cimport atomic_add_i32, atomic_load_i32, atomic_load_i64, atomic_store_i64, atomic_sub_i32
+from kafka_cy.base.posix cimport EIO, ENOMEM, cut_file, pthread_mutex_lock, pthread_mutex_unlock
+from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_find_offset, cursor_init
+from kafka_cy.storage.leader_epochs cimport LeaderEpochs, epochs_copy, epochs_free, epochs_truncate_end
+from kafka_cy.storage.log_epochs cimport write_epochs
+from kafka_cy.storage.log_failure cimport fail_log
+from kafka_cy.storage.log_files cimport Listing, listing_free, listing_read, snapshots_delete_above
+from kafka_cy.storage.log_flush cimport settle_rolled
+from kafka_cy.storage.log_recovery cimport rebuild_segment
+from kafka_cy.storage.log_segments cimport new_active, release_segments
+from kafka_cy.storage.log_struct cimport Log, log_check_state, segment_floor
+from kafka_cy.storage.producer_state cimport producers_clear, producers_first_unreplicated
+from kafka_cy.storage.segment cimport (
+    Segment, segment_acquire, segment_new, segment_pin, segment_rename_deleted, segment_unpin, segment_unref,
+)
+from kafka_cy.storage.transaction_index cimport (
+    TransactionIndex, transactions_copy_below, transactions_free, transactions_truncate_end,
+)
+
+cdef int log_truncate_to(Log* log, int64_t offset) noexcept nogil:
+    cdef int error
+    cdef int failed = 0
+    atomic_add_i32(&log.flush_waiting, 1)
+    pthread_mutex_lock(&log.flush_mutex)
+    atomic_sub_i32(&log.flush_waiting, 1)
+    pthread_mutex_lock(&log.append_mutex)
+    error = log_check_state(log)
+    if not error and offset < log.end_offset:
+        failed = settle_rolled(log)
+        if not failed and offset <= log.segments[0].base_offset:
+            failed = truncate_fully_locked(log, offset)
+        elif not failed:
+            failed = truncate_locked(log, offset)
+    if failed:
+        error = fail_log(log, failed)
+    pthread_mutex_unlock(&log.append_mutex)
+    pthread_mutex_unlock(&log.flush_mutex)
+    return error
+
+
+cdef int log_truncate_fully(Log* log, int64_t new_start) noexcept nogil:
+    cdef int error
+    cdef int failed = 0
+    atomic_add_i32(&log.flush_waiting, 1)
+    pthread_mutex_lock(&log.flush_mutex)
+    atomic_sub_i32(&log.flush_waiting, 1)
+    pthread_mutex_lock(&log.append_mutex)
+    error = log_check_state(log)
+    if not error:
+        failed = settle_rolled(log)
+        if not failed:
+            failed = truncate_fully_locked(log, new_start)
+    if failed:
+        error = fail_log(log, failed)
+    pthread_mutex_unlock(&log.append_mutex)
+    pthread_mutex_unlock(&log.flush_mutex)
+    return error
+
+
+cdef int truncate_locked(Log* log, int64_t offset) noexcept nogil:
+    """Cut behind the last batch that ends below `offset`. The log ends at `offset`, whatever a cleaner has left below it, as in
+    UnifiedLog.truncateTo. 0 or an errno."""
+    cdef int32_t kept = segment_floor(log, offset)
+    cdef BatchCursor cursor
+    cdef Segment* segment
+    cdef int64_t position
+    cdef int failed
+    if log.segments[kept].base_offset == offset:
+        kept -= 1
+    segment = segment_new(&log.folder, log.segments[kept].base_offset)
+    if segment == NULL:
+        return ENOMEM
+    failed = segment_pin(segment)
+    if not failed:
+        cursor_init(&cursor, segment, segment.size)
+        position = cursor_find_offset(&cursor, 0, offset)
+        failed = <int>-position if position < 0 else 0
+        if not failed:
+            forget_cleaned(log, offset)
+            failed = cut_segment(log, segment, kept, offset, position)
+        segment_unpin(segment)
+    segment_unref(segment)
+    return failed
+
+
+cdef int truncate_fully_locked(Log* log, int64_t new_start) noexcept nogil:
+    """0 or an errno."""
+    cdef Segment* fresh = NULL
+    cdef int32_t count = log.segments_count
+    cdef int32_t i
+    cdef int failed
+    cdef Segment** old = <Segment**>malloc(<size_t>count * sizeof(Segment*))
+    if old == NULL:
+        return ENOMEM
+    forget_cleaned(log, -1)
+    for i in range(count - 1, -1, -1):      # the last one first: a crash leaves no hole
+        segment_rename_deleted(log.segments[i])
+    snapshots_delete_above(log.folder.name, -1)
+    producers_clear(&log.producers)
+    log.snapshot_offset = -1
+    failed = new_active(log, new_start, &fresh)
+    if failed:
+        free(old)
+        return EIO if failed == ENOMEM else failed  # half way there is no going on: the log goes offline
+    atomic_store_i64(&fresh.size, 0)
+    memcpy(old, log.segments, <size_t>count * sizeof(Segment*))
+    pthread_mutex_lock(&log.segments_mutex)
+    log.segments[0] = fresh
+    log.segments_count = 1
+    epochs_truncate_end(&log.epochs, 0)
+    transactions_truncate_end(&log.aborted, 0)
+    log.tail_count = 0
+    memset(log.reads, 0, sizeof(log.reads))
+    atomic_store_i64(&log.start_offset, new_start)
+    atomic_store_i64(&log.flushed_offset, new_start)
+    atomic_store_i64(&log.end_offset, new_start)
+    atomic_store_i64(&log.first_unreplicated, -1)
+    atomic_store_i64(&log.first_unstable, -1)
+    pthread_mutex_unlock(&log.segments_mutex)
+    release_segments(old, count)
+    write_epochs(log)
+    return 0
+
+
+cdef int cut_segment(Log* log, Segment* segment, int32_t kept, int64_t offset, int64_t position) noexcept nogil:
+    """0 or an errno. `segment` is a fresh one for the file of segments[kept]: readers of the old one keep its maps."""
+    cdef TransactionIndex aborted
+    cdef LeaderEpochs epochs
+    cdef Segment* old = log.segments[kept]
+    cdef int32_t i
+    cdef int failed = 0
+    memset(&aborted, 0, sizeof(TransactionIndex))
+    memset(&epochs, 0, sizeof(LeaderEpochs))
+    hide_from(log, old, offset, position)
+    for i in range(log.segments_count - 1, kept, -1):       # the last one first: a crash leaves no hole
+        segment_rename_deleted(log.segments[i])
+    snapshots_delete_above(log.folder.name, offset)
+    if position < segment.size:
+        failed = cut_file(segment.fd, position)
+        segment.size = position
+    if not failed:
+        failed = scan_cut(log, segment, offset, &aborted, &epochs)
+    if not failed:
+        for i in range(kept + 1, log.segments_count):
+            segment_unref(log.segments[i])
+        put_cut_in_place(log, segment_acquire(segment), kept, &aborted, &epochs)
+        segment_unref(old)
+        write_epochs(log)
+    transactions_free(&aborted)
+    epochs_free(&epochs)
+    return EIO if failed == ENOMEM else failed      # half way there is no going on: the log goes offline
+
+
+cdef void hide_from(Log* log, Segment* cut, int64_t offset, int64_t position) noexcept nogil:
+    """Readers see the end first: nobody looks at what will be cut off. `position`: where the active segment is cut, if it is."""
+    pthread_mutex_lock(&log.segments_mutex)
+    if atomic_load_i32(&cut.active):
+        atomic_store_i64(&cut.size, position)
+    log.tail_count = 0
+    memset(log.reads, 0, sizeof(log.reads))
+    epochs_truncate_end(&log.epochs, offset)
+    atomic_store_i64(&log.flushed_offset, min(log.flushed_offset, offset))
+    atomic_store_i64(&log.start_offset, min(log.start_offset, offset))
+    atomic_store_i64(&log.end_offset, offset)
+    pthread_mutex_unlock(&log.segments_mutex)
+
+
+cdef int scan_cut(Log* log, Segment* segment, int64_t offset, TransactionIndex* aborted, LeaderEpochs* epochs) noexcept nogil:
+    """Rebuild a cut, pinned segment that nobody knows yet; 0 or an errno. The index of aborted transactions and the epochs are
+    copies, which the caller frees."""
+    cdef Listing listing
+    cdef int64_t unused = 0
+    cdef bint was_cut = False
+    cdef int failed = listing_read(&listing, log.folder.name)
+    if failed:
+        return failed
+    if transactions_copy_below(&log.aborted, segment.base_offset, aborted) < 0 or epochs_copy(&log.epochs, epochs) < 0:
+        failed = ENOMEM
+    if not failed:
+        failed = rebuild_segment(log, segment, offset, &listing, aborted, epochs, &unused, &was_cut)
+    listing_free(&listing)
+    return failed
+
+
+cdef void put_cut_in_place(
+    Log* log, Segment* segment, int32_t kept, TransactionIndex* aborted, LeaderEpochs* epochs
+) noexcept nogil:
+    """`segment` becomes the active one, after `kept` others. The old index and epochs are in the copies afterwards."""
+    cdef TransactionIndex old_aborted = log.aborted
+    cdef LeaderEpochs old_epochs = log.epochs
+    pthread_mutex_lock(&log.segments_mutex)
+    log.segments[kept] = segment
+    log.segments_count = kept + 1
+    log.aborted = aborted[0]
+    log.epochs = epochs[0]
+    atomic_store_i64(&log.first_unreplicated, producers_first_unreplicated(&log.producers))
+    atomic_store_i64(&log.first_unstable, log.producers.first_unstable)
+    pthread_mutex_unlock(&log.segments_mutex)
+    aborted[0] = old_aborted
+    epochs[0] = old_epochs
+
+
+cdef void forget_cleaned(Log* log, int64_t offset) noexcept nogil:
+    """The log was truncated to `offset`. Call with the append mutex."""
+    atomic_add_i32(&log.truncations, 1)
+    if atomic_load_i64(&log.cleaner_offset) > offset:
+        atomic_store_i64(&log.cleaner_offset, offset)
