@@ -1,7 +1,10 @@
-"""A log-linear histogram: eight buckets an octave, so none is wider than an eighth of its values; memory is bounded.
+"""Log-linear histograms: each octave (power of two) is divided into the same number of buckets; memory is bounded.
 
-Owner: one writer; readers copy the counts at any time, without a lock. Values below 8 have a bucket each. A quantile is
-exact to half a bucket (6 %), mostly better: values are taken to lie evenly in their bucket.
+`log_linear_bucket` and `log_linear_floor` are the arithmetic, for any number of buckets an octave. `Histogram` has eight: the
+broker keeps many of them. The benchmark has 128 and keeps exact sums (bench/histogram.pxd).
+
+Owner of a Histogram: one writer; readers copy the counts at any time, without a lock. A quantile is exact to half a bucket
+(6 %), mostly better: values are taken to lie evenly in their bucket.
 """
 from libc.stdint cimport int64_t
 
@@ -9,25 +12,37 @@ from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, counter_add
 from kafka_cy.base.bits cimport highest_bit
 
 cdef enum:
+    HISTOGRAM_BITS = 3                  # eight buckets an octave: none is wider than an eighth of its values
     HISTOGRAM_BUCKETS = 488             # to 2^63 - 1: no value has to be cut
 
 cdef struct Histogram:
     int64_t counts[HISTOGRAM_BUCKETS]
 
 
-cdef inline int histogram_bucket(int64_t value) noexcept nogil:
+cdef inline int log_linear_bucket(int64_t value, int bits) noexcept nogil:
+    """The bucket of a value with 2^bits buckets an octave. Values below 2^(bits + 1) have one each; negative ones count as 0."""
     cdef int octave
-    if value < 8:
+    if value < <int64_t>1 << bits:
         return <int>value if value > 0 else 0
-    octave = highest_bit(value) - 3
-    return (octave << 3) + <int>(value >> octave)       # the second is 8 to 15
+    octave = highest_bit(value) - bits
+    return (octave << bits) + <int>(value >> octave)    # the second is 2^bits to 2^(bits + 1) - 1
+
+
+cdef inline double log_linear_floor(int bucket, int bits) noexcept nogil:
+    """The smallest value of a bucket; also the first that is too large for the one before."""
+    cdef int buckets = 1 << bits
+    if bucket < buckets:
+        return bucket
+    return <double>(buckets + (bucket & (buckets - 1))) * <double>(<int64_t>1 << ((bucket >> bits) - 1))
+
+
+cdef inline int histogram_bucket(int64_t value) noexcept nogil:
+    return log_linear_bucket(value, HISTOGRAM_BITS)
 
 
 cdef inline double histogram_floor(int bucket) noexcept nogil:
-    """The smallest value of a bucket; also the first that is too large for the one before (2^63 after the last)."""
-    if bucket < 8:
-        return bucket
-    return <double>(8 + (bucket & 7)) * <double>(<int64_t>1 << ((bucket >> 3) - 1))
+    """2^63 after the last bucket."""
+    return log_linear_floor(bucket, HISTOGRAM_BITS)
 
 
 cdef inline void histogram_add(Histogram* histogram, int64_t value, int64_t times) noexcept nogil:

@@ -1,15 +1,14 @@
 """A log-linear (HDR) histogram of durations in nanoseconds: constant memory, bounded relative error, mergeable.
 
-A value below 2^(SUB_BITS + 1) has its own bucket. Above that, each octave is split into 2^SUB_BITS buckets of equal
-width, so a bucket is never wider than 1/2^SUB_BITS (0.8 %) of its values. Values above VALUE_MAX_NS (73 minutes)
-count in the last bucket; `max` stays exact.
+Each octave has 2^SUB_BITS buckets (base/histogram.pxd), so a bucket is never wider than 1/2^SUB_BITS (0.8 %) of its values.
+Values above 2^VALUE_BITS (73 minutes) count in the last bucket; `max` stays exact.
 
 Owner: one writing thread. Another thread may copy it at the same time: each counter is a whole word, so counters of
 a copy differ by at most a few values.
 """
 from libc.stdint cimport int64_t
 
-from kafka_cy.base.bits cimport highest_bit
+from kafka_cy.base.histogram cimport log_linear_bucket, log_linear_floor
 
 cdef enum:
     SUB_BITS = 7
@@ -24,21 +23,12 @@ cdef struct Histogram:
 
 
 cdef inline int bucket_of(int64_t value_ns) noexcept nogil:
-    cdef int shift
-    if value_ns < 2 << SUB_BITS:
-        return <int>value_ns if value_ns > 0 else 0
-    if value_ns >> VALUE_BITS:
-        return BUCKETS - 1
-    shift = highest_bit(value_ns) - SUB_BITS
-    return (shift << SUB_BITS) + <int>(value_ns >> shift)
+    return log_linear_bucket(value_ns, SUB_BITS) if value_ns < <int64_t>1 << VALUE_BITS else BUCKETS - 1
 
 
 cdef inline int64_t bucket_upper_ns(int bucket) noexcept nogil:
     """The highest value that counts in this bucket."""
-    cdef int shift = (bucket >> SUB_BITS) - 1
-    if shift <= 0:
-        return bucket
-    return ((<int64_t>((bucket & ((1 << SUB_BITS) - 1)) + (1 << SUB_BITS) + 1)) << shift) - 1
+    return <int64_t>log_linear_floor(bucket + 1, SUB_BITS) - 1
 
 
 cdef inline void histogram_record(Histogram* h, int64_t value_ns) noexcept nogil:

@@ -22,5 +22,6 @@ cdef void epochs_end_offset_for(
 ) noexcept nogil
 cdef void epochs_truncate_end(LeaderEpochs* epochs, int64_t end_offset) noexcept nogil
 cdef void epochs_truncate_start(LeaderEpochs* epochs, int64_t start_offset) noexcept nogil
-cdef int epochs_write(LeaderEpochs* epochs, const char* directory, bint sync) noexcept nogil    # 0 or an errno
+# Replace leader-epoch-checkpoint in an open folder; its data is synced, its name is not. 0 or an errno.
+cdef int epochs_write(const LeaderEpochs* epochs, int folder) noexcept nogil
 cdef int epochs_read(LeaderEpochs* epochs, const char* directory) noexcept nogil        # 0 or an errno (EINVAL: unreadable)

@@ -1,11 +1,17 @@
 """Which leader epoch wrote which offsets (Kafka's LeaderEpochFileCache)."""
-from libc.stdint cimport int32_t, int64_t
 from libc.errno cimport errno
-from libc.stdio cimport FILE, fclose, fflush, fopen, fprintf, fscanf
+from libc.stdint cimport int32_t, int64_t
+from libc.stdio cimport FILE, fclose, fopen, fscanf, snprintf
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
-from kafka_cy.base.posix cimport EINVAL, ENOENT, ENOMEM, PATH_BYTES_MAX, fileno, join_path, rename_path, sync_data
+from kafka_cy.base.posix cimport (
+    EINVAL, ENOENT, ENOMEM, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, join_path, sync_data, write_whole,
+)
+from kafka_cy.base.posix_folder cimport open_at, rename_at
+
+cdef enum:
+    LINE_BYTES_MAX = 40         # an epoch, a space, an offset, a line feed
 
 
 cdef void epochs_free(LeaderEpochs* epochs) noexcept nogil:
@@ -103,31 +109,29 @@ cdef void epochs_truncate_start(LeaderEpochs* epochs, int64_t start_offset) noex
         epochs.dirty = True
 
 
-cdef int epochs_write(LeaderEpochs* epochs, const char* directory, bint sync) noexcept nogil:
-    cdef char path[PATH_BYTES_MAX]
-    cdef char temporary[PATH_BYTES_MAX]
-    cdef FILE* file
+cdef int epochs_write(const LeaderEpochs* epochs, int folder) noexcept nogil:
+    """Through a temporary file that is renamed: a crash leaves the old text or the new one."""
+    cdef size_t capacity = LINE_BYTES_MAX * (<size_t>epochs.count + 2)
+    cdef char* text = <char*>malloc(capacity)
+    cdef size_t size
     cdef int32_t i
-    cdef int failed = 0
-    join_path(path, PATH_BYTES_MAX, directory, b"leader-epoch-checkpoint")
-    join_path(temporary, PATH_BYTES_MAX, directory, b"leader-epoch-checkpoint.tmp")
-    file = fopen(temporary, b"we")
-    if file == NULL:
-        return errno
-    fprintf(file, b"0\n%d\n", epochs.count)
+    cdef int fd, failed
+    if text == NULL:
+        return ENOMEM
+    size = <size_t>snprintf(text, capacity, b"0\n%d\n", epochs.count)
     for i in range(epochs.count):
-        fprintf(file, b"%d %lld\n", epochs.entries[i].epoch, <long long>epochs.entries[i].start_offset)
-    if fflush(file) != 0:
-        failed = errno
-    elif sync:
-        failed = sync_data(fileno(file))
-    if fclose(file) != 0 and not failed:
-        failed = errno
+        size += <size_t>snprintf(
+            text + size, capacity - size, b"%d %lld\n", epochs.entries[i].epoch, <long long>epochs.entries[i].start_offset)
+    fd = open_at(folder, b"leader-epoch-checkpoint.tmp", O_RDWR | O_CREAT | O_TRUNC)
+    if fd < 0:
+        free(text)
+        return -fd
+    failed = write_whole(fd, text, size, 0)
     if not failed:
-        failed = rename_path(temporary, path)
-    if not failed:
-        epochs.dirty = False
-    return failed
+        failed = sync_data(fd)      # the name must not lead to an empty file
+    close(fd)
+    free(text)
+    return failed if failed else rename_at(folder, b"leader-epoch-checkpoint.tmp", b"leader-epoch-checkpoint")
 
 
 cdef int epochs_read(LeaderEpochs* epochs, const char* directory) noexcept nogil:

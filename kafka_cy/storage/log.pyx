@@ -271,8 +271,10 @@ cdef class PartitionLog:
         """Block swaps of cleaned segments until release_cleaning() has been called as often."""
         atomic_add_i32(&self.log.cleaning_held, 1)
         with nogil:             # a swap in progress is complete here
-            pthread_mutex_lock(&self.log.append_mutex)
-            pthread_mutex_unlock(&self.log.append_mutex)
+            atomic_add_i32(&self.log.flush_waiting, 1)
+            pthread_mutex_lock(&self.log.flush_mutex)
+            atomic_sub_i32(&self.log.flush_waiting, 1)
+            pthread_mutex_unlock(&self.log.flush_mutex)
 
     def release_cleaning(self):
         """Undo one hold_cleaning()."""

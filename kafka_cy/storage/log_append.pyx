@@ -6,7 +6,7 @@ from kafka_cy.base.posix cimport cut_file, pthread_mutex_lock, pthread_mutex_unl
 from kafka_cy.records.batch cimport ATTRIBUTE_CONTROL, ATTRIBUTE_LOG_APPEND_TIME, BatchHeader, ValidBatch, batch_set_base_offset
 from kafka_cy.storage.batch_cursor cimport records_timestamp
 from kafka_cy.storage.leader_epochs cimport epochs_latest
-from kafka_cy.storage.log_epochs cimport begin_epoch, write_epochs
+from kafka_cy.storage.log_epochs cimport begin_epoch
 from kafka_cy.storage.log_failure cimport fail_log
 from kafka_cy.storage.log_flush cimport log_queue_flush
 from kafka_cy.storage.log_roll cimport roll_locked
@@ -163,8 +163,6 @@ cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noe
         fail_log(log, failed)
     if header.leader_epoch > epochs_latest(&log.epochs):
         begin_epoch(log, header.leader_epoch, header.base_offset)
-    elif log.epochs.dirty:
-        write_epochs(log)
     pthread_mutex_lock(&log.segments_mutex)
     # If memory for an index entry runs out, lookups are only slower.
     segment_index_batch(

@@ -6,16 +6,19 @@ from libc.string cimport memmove, memset
 from kafka_cy.base.atomics cimport (
     atomic_add_i32, atomic_load_i32, atomic_load_i64, atomic_store_i32, atomic_store_i64, atomic_sub_i32,
 )
-from kafka_cy.base.posix cimport ENOMEM, PATH_BYTES_MAX, name_file, pthread_mutex_lock, pthread_mutex_unlock, rename_path
+from kafka_cy.base.posix cimport EIO, ENOMEM, pthread_mutex_lock, pthread_mutex_unlock
 from kafka_cy.storage.log_failure cimport fail_log
 from kafka_cy.storage.log_flush cimport settle_rolled
+from kafka_cy.storage.log_folder cimport LogFolder, rename_in_folder
 from kafka_cy.storage.log_producers cimport unlink_snapshot
 from kafka_cy.storage.log_segments cimport log_closed_segments
 from kafka_cy.storage.log_struct cimport Log, log_check_state, log_config, log_end_offset, log_start_offset, segment_floor
 from kafka_cy.storage.log_timestamps cimport first_batch_timestamp, segment_max_timestamp
 from kafka_cy.storage.segment cimport Segment, segment_new, segment_rename_deleted, segment_size, segment_unref
 from kafka_cy.storage.storage_error cimport STORAGE_DELETED, STORAGE_IO_ERROR, STORAGE_OK
-from kafka_cy.storage.transaction_index cimport TransactionIndex, transactions_free, transactions_merge
+from kafka_cy.storage.transaction_index cimport (
+    TransactionIndex, transactions_append, transactions_free, transactions_merge, transactions_truncate_start,
+)
 
 cdef int log_cleanable(Log* log, int64_t stable_offset, int64_t now_ms, Cleanable* cleanable) noexcept nogil:
     """Kafka's LogCleanerManager.cleanableOffsets and maxCompactionDelay, and LogToClean."""
@@ -81,54 +84,59 @@ cdef int64_t bytes_of(Segment* segment) noexcept nogil:
 cdef int log_replace_segments(
     Log* log, Segment** replaced, int32_t count, const CleanedSegment* cleaned, int* failed_errno
 ) noexcept nogil:
+    """With the flush mutex, no flush writes an index under the new segment's name, and no segment leaves the list. Appends and
+    rolls go on: they touch the active segment only."""
     cdef int32_t first
     cdef int error
     cdef int failed
     atomic_add_i32(&log.flush_waiting, 1)
-    pthread_mutex_lock(&log.flush_mutex)        # so that no flush writes an index under the new segment's name
+    pthread_mutex_lock(&log.flush_mutex)
     atomic_sub_i32(&log.flush_waiting, 1)
     failed = settle_rolled(log)
-    pthread_mutex_lock(&log.append_mutex)
     error = log_check_state(log)
     if not error and (failed or atomic_load_i32(&log.cleaning_held) > 0):
         error = STORAGE_DELETED                 # the next flush reports a failed flush
     if not error:
-        first = replaced_at(log, replaced, count)
+        first = find_replaced(log, replaced, count)
         if first < 0:
             error = STORAGE_DELETED
         else:
-            failed_errno[0] = replace_locked(log, replaced, count, cleaned, first)
+            failed_errno[0] = replace(log, replaced, count, cleaned, first)
             error = STORAGE_IO_ERROR if failed_errno[0] else STORAGE_OK
-    pthread_mutex_unlock(&log.append_mutex)
+            if error and log_check_state(log) == STORAGE_DELETED:
+                error = STORAGE_DELETED         # the topic was deleted meanwhile
     pthread_mutex_unlock(&log.flush_mutex)
     return error
 
 
-cdef int32_t replaced_at(Log* log, Segment** replaced, int32_t count) noexcept nogil:
+cdef int32_t find_replaced(Log* log, Segment** replaced, int32_t count) noexcept nogil:
     """Index of the first of the segments in the list; -1 if retention, a truncation or a deletion removed any."""
-    cdef int32_t first = segment_floor(log, replaced[0].base_offset)
-    cdef int32_t i
+    cdef int32_t first, i
+    pthread_mutex_lock(&log.segments_mutex)
+    first = segment_floor(log, replaced[0].base_offset)
     if first + count >= log.segments_count:     # the active segment is never replaced
-        return -1
+        first = -1
     for i in range(count):
-        if log.segments[first + i] != replaced[i]:
-            return -1
+        if first >= 0 and log.segments[first + i] != replaced[i]:
+            first = -1
+    pthread_mutex_unlock(&log.segments_mutex)
     return first
 
 
-cdef int replace_locked(
+cdef int replace(
     Log* log, Segment** replaced, int32_t count, const CleanedSegment* cleaned, int32_t first
 ) noexcept nogil:
-    """0 or an errno. Call with the append mutex. Once a .log.swap exists, the next start finishes an interrupted swap."""
+    """0 or an errno. Call with the flush mutex. Once a .log.swap exists, the next start finishes an interrupted swap."""
     cdef TransactionIndex merged
+    cdef int64_t last_marker = -1
     cdef Segment* segment = segment_new(&log.folder, cleaned.base_offset)
     cdef int32_t i
-    cdef int failed = ENOMEM if segment == NULL else 0
-    if not failed and transactions_merge(&log.aborted, cleaned.base_offset, cleaned.next_base, cleaned.aborted, &merged) < 0:
-        failed = ENOMEM
+    cdef int failed
+    if segment == NULL:
+        return ENOMEM
+    failed = merge_aborted(log, cleaned, &merged, &last_marker)
     if failed:
-        if segment != NULL:
-            segment_unref(segment)
+        segment_unref(segment)
         return failed
     segment.size = cleaned.size
     failed = name_swap(log, cleaned)
@@ -136,13 +144,14 @@ cdef int replace_locked(
         for i in range(count):
             segment_rename_deleted(replaced[i])
         failed = name_swapped(log, cleaned)
+        if not failed:
+            failed = put_in_place(log, first, count, segment, &merged, last_marker)
         if failed:
-            fail_log(log, failed)       # between two states: the next start repairs it
+            fail_log(log, EIO if failed == ENOMEM else failed)  # between two states: the next start repairs it
     if failed:
         transactions_free(&merged)
         segment_unref(segment)
         return failed
-    put_in_place(log, first, count, segment, &merged)
     for i in range(1, count):           # a snapshot belongs to the start of a segment
         unlink_snapshot(log, replaced[i].base_offset)
     for i in range(count):
@@ -152,42 +161,34 @@ cdef int replace_locked(
     return 0
 
 
-cdef int name_swap(Log* log, const CleanedSegment* cleaned) noexcept nogil:
-    """.cleaned to .swap. The log is renamed last: the next start takes over segments with a .log.swap. 0 or an errno."""
-    cdef int failed = rename_file(log, cleaned.base_offset, b".index.cleaned", b".index.swap")
-    if not failed:
-        failed = rename_file(log, cleaned.base_offset, b".timeindex.cleaned", b".timeindex.swap")
-    if not failed and cleaned.aborted.count > 0:
-        failed = rename_file(log, cleaned.base_offset, b".txnindex.cleaned", b".txnindex.swap")
-    return failed if failed else rename_file(log, cleaned.base_offset, b".log.cleaned", b".log.swap")
-
-
-cdef int name_swapped(Log* log, const CleanedSegment* cleaned) noexcept nogil:
-    """.swap to the final names. 0 or an errno."""
-    cdef int failed = rename_file(log, cleaned.base_offset, b".log.swap", b".log")
-    if not failed:
-        failed = rename_file(log, cleaned.base_offset, b".index.swap", b".index")
-    if not failed:
-        failed = rename_file(log, cleaned.base_offset, b".timeindex.swap", b".timeindex")
-    if not failed and cleaned.aborted.count > 0:
-        failed = rename_file(log, cleaned.base_offset, b".txnindex.swap", b".txnindex")
-    return failed
-
-
-cdef int rename_file(Log* log, int64_t base_offset, const char* suffix, const char* new_suffix) noexcept nogil:
-    """0 or an errno. Call with the append mutex."""
-    cdef char old_path[PATH_BYTES_MAX]
-    cdef char new_path[PATH_BYTES_MAX]
-    name_file(old_path, PATH_BYTES_MAX, log.folder.name, base_offset, suffix)
-    name_file(new_path, PATH_BYTES_MAX, log.folder.name, base_offset, new_suffix)
-    return rename_path(old_path, new_path)
-
-
-cdef void put_in_place(
-    Log* log, int32_t first, int32_t count, Segment* segment, const TransactionIndex* merged
+cdef int merge_aborted(
+    Log* log, const CleanedSegment* cleaned, TransactionIndex* merged, int64_t* last_marker
 ) noexcept nogil:
-    """Later readers find the cleaned segment."""
+    """The index of aborted transactions with the cleaned segment's entries, and the marker of the last one that it knows."""
+    cdef int failed
     pthread_mutex_lock(&log.segments_mutex)
+    if log.aborted.count > 0:
+        last_marker[0] = log.aborted.entries[log.aborted.count - 1].last_offset
+    failed = transactions_merge(&log.aborted, cleaned.base_offset, cleaned.next_base, cleaned.aborted, merged)
+    pthread_mutex_unlock(&log.segments_mutex)
+    return ENOMEM if failed < 0 else 0
+
+
+cdef int put_in_place(
+    Log* log, int32_t first, int32_t count, Segment* segment, TransactionIndex* merged, int64_t last_marker
+) noexcept nogil:
+    """Later readers find the cleaned segment. `merged` gets the transactions that were aborted since it was made, and becomes
+    the log's index. 0, or ENOMEM: nothing was changed."""
+    cdef int32_t i
+    cdef int failed = 0
+    pthread_mutex_lock(&log.segments_mutex)
+    for i in range(log.aborted.count):
+        if not failed and log.aborted.entries[i].last_offset > last_marker:
+            failed = transactions_append(merged, &log.aborted.entries[i])
+    if failed:
+        pthread_mutex_unlock(&log.segments_mutex)
+        return ENOMEM
+    transactions_truncate_start(merged, log.start_offset)
     log.segments[first] = segment
     memmove(log.segments + first + 1, log.segments + first + count,
             <size_t>(log.segments_count - first - count) * sizeof(Segment*))
@@ -196,6 +197,31 @@ cdef void put_in_place(
     transactions_free(&log.aborted)
     log.aborted = merged[0]
     pthread_mutex_unlock(&log.segments_mutex)
+    return 0
+
+
+cdef int name_swap(Log* log, const CleanedSegment* cleaned) noexcept nogil:
+    """.cleaned to .swap. The log is renamed last: the next start takes over segments with a .log.swap. 0 or an errno."""
+    cdef LogFolder* folder = &log.folder
+    cdef int failed = rename_in_folder(folder, cleaned.base_offset, b".index.cleaned", b".index.swap")
+    if not failed:
+        failed = rename_in_folder(folder, cleaned.base_offset, b".timeindex.cleaned", b".timeindex.swap")
+    if not failed and cleaned.aborted.count > 0:
+        failed = rename_in_folder(folder, cleaned.base_offset, b".txnindex.cleaned", b".txnindex.swap")
+    return failed if failed else rename_in_folder(folder, cleaned.base_offset, b".log.cleaned", b".log.swap")
+
+
+cdef int name_swapped(Log* log, const CleanedSegment* cleaned) noexcept nogil:
+    """.swap to the final names. 0 or an errno."""
+    cdef LogFolder* folder = &log.folder
+    cdef int failed = rename_in_folder(folder, cleaned.base_offset, b".log.swap", b".log")
+    if not failed:
+        failed = rename_in_folder(folder, cleaned.base_offset, b".index.swap", b".index")
+    if not failed:
+        failed = rename_in_folder(folder, cleaned.base_offset, b".timeindex.swap", b".timeindex")
+    if not failed and cleaned.aborted.count > 0:
+        failed = rename_in_folder(folder, cleaned.base_offset, b".txnindex.swap", b".txnindex")
+    return failed
 
 
 cdef void log_set_cleaned(Log* log, int64_t end_offset, int32_t truncations) noexcept nogil:

@@ -13,5 +13,7 @@ cdef void log_end_offset_for_epoch(
 # On becoming leader: the epoch begins at the log's end. 0 or STORAGE_NO_MEMORY.
 cdef int log_assign_epoch(Log* log, int32_t epoch) noexcept nogil
 cdef int log_assign_epoch_locked(Log* log, int32_t epoch) noexcept nogil    # with the append mutex
+# A batch of a new epoch was appended; with the append mutex, before its offsets are visible.
 cdef void begin_epoch(Log* log, int32_t epoch, int64_t start_offset) noexcept nogil
-cdef void write_epochs(Log* log) noexcept nogil
+# Write leader-epoch-checkpoint if the epochs changed. With the flush mutex, or before the log is shared. 0 or an errno.
+cdef int write_epochs(Log* log) noexcept nogil

@@ -9,10 +9,9 @@ from kafka_cy.base.atomics cimport (
 )
 from kafka_cy.base.clock cimport ticks_now, wall_clock_ms
 from kafka_cy.base.histogram cimport Histogram, histogram_add_shared
-from kafka_cy.base.posix cimport (
-    ENOENT, ENOMEM, PATH_BYTES_MAX, join_path, pthread_mutex_lock, pthread_mutex_unlock, sync_path, usleep,
-)
+from kafka_cy.base.posix cimport ENOENT, ENOMEM, pthread_mutex_lock, pthread_mutex_unlock, sync_path, usleep
 from kafka_cy.storage.background cimport background_submit
+from kafka_cy.storage.log_epochs cimport write_epochs
 from kafka_cy.storage.log_failure cimport fail_log
 from kafka_cy.storage.log_folder cimport NAME_TRIES_MAX, folder_name, folder_other_name
 from kafka_cy.storage.log_lifetime cimport forget_rolled, log_ref, log_unref
@@ -34,8 +33,8 @@ cdef Histogram* log_flush_times() noexcept nogil:
 
 
 cdef int log_flush(Log* log) noexcept nogil:
-    """All that was appended before the call is on disk after it. Appends go on meanwhile: that is the group commit. After a
-    failed sync nobody knows what is on disk, and a retried fsync may report success for lost pages: the log goes offline."""
+    """Everything that was appended before the call is on disk after it. Appends go on meanwhile; the next flush takes them
+    along (group commit). After a failed fsync the log goes offline: a retried fsync may report success for lost pages."""
     cdef int error
     atomic_add_i32(&log.flush_waiting, 1)
     pthread_mutex_lock(&log.flush_mutex)
@@ -82,7 +81,7 @@ cdef int flush_and_notify(Log* log) noexcept nogil:
 
 
 cdef void notify_flushed(Log* log) noexcept nogil:
-    """The listener gets a reference for the call, so that it can be taken away without waiting for an fsync."""
+    """The call holds a reference to the listener, so that the listener can be removed without waiting for an fsync."""
     cdef FlushListener listener
     pthread_mutex_lock(&log.listener_mutex)
     listener = log.listener
@@ -121,6 +120,8 @@ cdef int flush_locked(Log* log) noexcept nogil:
         segment_unref(pending[i])
     free(pending)
     if not failed:
+        failed = write_epochs(log)      # after `end_offset` was read: an epoch is known before its offsets are visible
+    if not failed:
         failed = log_sync_names(log)
     if not failed and end_offset > atomic_load_i64(&log.flushed_offset):
         atomic_store_i64(&log.flushed_offset, end_offset)
@@ -129,7 +130,7 @@ cdef int flush_locked(Log* log) noexcept nogil:
 
 
 cdef int collect_unflushed(Log* log, Segment*** out, int32_t* count, int64_t* end_offset) noexcept nogil:
-    """References to the segments that hold what is not on disk yet; 0 or an errno."""
+    """References to the segments with data that is not on disk yet; 0 or an errno."""
     cdef int32_t first, i
     pthread_mutex_lock(&log.segments_mutex)
     end_offset[0] = log.end_offset
@@ -174,41 +175,27 @@ cdef int settle_rolled(Log* log) noexcept nogil:
 
 
 cdef int log_sync_names(Log* log) noexcept nogil:
-    """New files and the epochs' file, where there are any: what the recovery point stands for is found after a power cut."""
+    """fsync of the folder, if files were created or renamed: what the recovery point covers is found after a power cut."""
     cdef const char* directory = folder_name(&log.folder)
     cdef int failed = ENOENT
     cdef int i
-    if not atomic_load_i32(&log.names_unsynced) and not atomic_load_i32(&log.epochs_unsynced):
+    if not atomic_load_i32(&log.names_unsynced):
         return 0
+    atomic_store_seq_i32(&log.names_unsynced, 0)    # before the fsync: a name that comes later is left for the next one
     for i in range(NAME_TRIES_MAX):         # no-cython-lint  the folder may be renamed meanwhile
-        failed = sync_names_in(log, directory)
+        failed = sync_by_name(directory)
         if failed != ENOENT:
             break
         directory = folder_other_name(&log.folder, directory)
         if directory == NULL:
             break
-    return failed
-
-
-cdef int sync_names_in(Log* log, const char* directory) noexcept nogil:
-    cdef char path[PATH_BYTES_MAX]
-    cdef int failed = 0
-    if atomic_load_i32(&log.epochs_unsynced):
-        atomic_store_seq_i32(&log.epochs_unsynced, 0)
-        join_path(path, PATH_BYTES_MAX, directory, b"leader-epoch-checkpoint")
-        failed = sync_by_name(path)
-        if failed:
-            atomic_store_i32(&log.epochs_unsynced, 1)
-    if not failed:
-        atomic_store_seq_i32(&log.names_unsynced, 0)
-        failed = sync_by_name(directory)
-        if failed:
-            atomic_store_i32(&log.names_unsynced, 1)
+    if failed:
+        atomic_store_i32(&log.names_unsynced, 1)
     return failed
 
 
 cdef int sync_by_name(const char* path) noexcept nogil:
-    """fsync of a file or folder; where descriptors ran out, segments give way. 0 or an errno."""
+    """fsync of a folder. If descriptors ran out, files of unused segments are closed. 0 or an errno."""
     cdef int failed = sync_path(path)
     while failed and segments_give_way(failed):
         failed = sync_path(path)

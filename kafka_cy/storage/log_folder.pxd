@@ -47,18 +47,22 @@ cdef inline int open_in_folder(
     return fd
 
 
-cdef inline void rename_in_folder(
+cdef inline int rename_in_folder(
     const LogFolder* folder, int64_t base_offset, const char* suffix, const char* new_suffix
 ) noexcept nogil:
+    """0 or an errno."""
     cdef char old_path[PATH_BYTES_MAX]
     cdef char new_path[PATH_BYTES_MAX]
     cdef const char* name = folder_name(folder)
+    cdef int failed = ENOENT
     cdef int i
     for i in range(NAME_TRIES_MAX):  # no-cython-lint
         name_file(old_path, PATH_BYTES_MAX, name, base_offset, suffix)
         name_file(new_path, PATH_BYTES_MAX, name, base_offset, new_suffix)
-        if rename_path(old_path, new_path) != ENOENT:
-            return
+        failed = rename_path(old_path, new_path)
+        if failed != ENOENT:
+            break
         name = folder_other_name(folder, name)
         if name == NULL:
-            return
+            break
+    return failed

@@ -9,7 +9,7 @@ from kafka_cy.storage.log_struct cimport FormerName, Log
 from kafka_cy.storage.storage_error cimport STORAGE_NO_MEMORY, STORAGE_OK
 
 cdef int log_rename(Log* log, const char* directory) noexcept nogil:
-    """Rename the folder. Names are kept until the log is freed, that of a failed attempt included: somebody may look at it."""
+    """Rename the folder. All names, also that of a failed attempt, are kept until the log is freed: other threads may read them."""
     cdef char* fresh = strdup(directory)
     cdef FormerName* former = <FormerName*>malloc(sizeof(FormerName))
     cdef int failed

@@ -8,10 +8,11 @@ from kafka_cy.base.posix cimport ENOMEM, PATH_BYTES_MAX, name_file, pthread_mute
 from kafka_cy.records.batch cimport LOG_OVERHEAD, BatchHeader
 from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_header, cursor_init, records_timestamp
 from kafka_cy.storage.index_table cimport table_free, table_load
-from kafka_cy.storage.leader_epochs cimport epochs_read, epochs_write
+from kafka_cy.storage.leader_epochs cimport epochs_read, epochs_truncate_start
+from kafka_cy.storage.log_epochs cimport write_epochs
 from kafka_cy.storage.log_failure cimport fail_log
 from kafka_cy.storage.log_files cimport Listing, listing_free, listing_read
-from kafka_cy.storage.log_flush cimport flush_locked, log_flush, settle_rolled
+from kafka_cy.storage.log_flush cimport flush_locked, log_flush, log_sync_names, settle_rolled
 from kafka_cy.storage.log_lifetime cimport log_new, log_unref
 from kafka_cy.storage.log_producers cimport SnapshotBytes, encode_snapshot, write_snapshot
 from kafka_cy.storage.log_recovery cimport load_producers, rebuild_epochs, recover_from
@@ -57,6 +58,7 @@ cdef int load_files(Log* log, Listing* listing, int64_t start_offset, int64_t re
         failed = recover_from(log, listing, segment_floor(log, max(recovery_point, 0)))
     active_segment(log).preallocated = log_config(log).preallocate
     log.start_offset = min(max(log.segments[0].base_offset, start_offset), log.end_offset)
+    epochs_truncate_start(&log.epochs, log.start_offset)
     log.flushed_offset = log.end_offset if clean else min(max(recovery_point, log.start_offset), log.end_offset)
     log.first_unreplicated = producers_first_unreplicated(&log.producers)
     log.first_unstable = log.producers.first_unstable
@@ -178,8 +180,8 @@ cdef int log_close(Log* log, bint flush) noexcept nogil:
 
 
 cdef int write_closing(Log* log, bint sync) noexcept nogil:
-    """What a clean start reads of the active segment, the producers and the epochs; 0 or an errno. With flush and append
-    mutex."""
+    """Write what a clean start reads: the active segment's indexes, the producers, the epochs. With the flush and the append
+    mutex. 0 or an errno."""
     cdef SnapshotBytes snapshot
     cdef int failed = settle_rolled(log)
     if failed:
@@ -196,6 +198,8 @@ cdef int write_closing(Log* log, bint sync) noexcept nogil:
             failed = write_snapshot(log, log.end_offset, &snapshot)
             free(snapshot.data)
             log.snapshot_offset = log.end_offset
-    if not failed and log.epochs.dirty:
-        failed = epochs_write(&log.epochs, log.folder.name, sync and log.end_offset > 0)
+    if not failed:
+        failed = write_epochs(log)
+    if not failed and sync:
+        failed = log_sync_names(log)
     return failed

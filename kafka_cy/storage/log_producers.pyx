@@ -109,6 +109,7 @@ cdef int write_snapshot(Log* log, int64_t offset, SnapshotBytes* content) noexce
 
 
 cdef void unlink_snapshot(Log* log, int64_t offset) noexcept nogil:
+    """If it stays, because the folder is being renamed, it does no harm: its content is right."""
     cdef char path[PATH_BYTES_MAX]
-    name_file(path, PATH_BYTES_MAX, log.folder.name, offset, b".snapshot")
+    name_file(path, PATH_BYTES_MAX, folder_name(&log.folder), offset, b".snapshot")
     unlink(path)

@@ -144,5 +144,4 @@ cdef int rebuild_epochs(Log* log) noexcept nogil:
         segment_unpin(log.segments[i])
         if there < 0:
             return -there
-    write_epochs(log)
-    return failed
+    return write_epochs(log)

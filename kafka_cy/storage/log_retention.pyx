@@ -4,6 +4,8 @@ from libc.stdint cimport int32_t, int64_t
 from kafka_cy.base.atomics cimport atomic_add_i32, atomic_load_i32, atomic_store_i64, atomic_sub_i32
 from kafka_cy.base.posix cimport pthread_mutex_lock, pthread_mutex_unlock
 from kafka_cy.storage.leader_epochs cimport epochs_truncate_start
+from kafka_cy.storage.log_epochs cimport write_epochs
+from kafka_cy.storage.log_failure cimport fail_log
 from kafka_cy.storage.log_files cimport snapshots_delete_below
 from kafka_cy.storage.log_flush cimport log_queue_flush
 from kafka_cy.storage.log_folder cimport folder_name
@@ -18,7 +20,7 @@ from kafka_cy.storage.storage_error cimport STORAGE_NO_MEMORY, STORAGE_OFFSET_OU
 from kafka_cy.storage.transaction_index cimport transactions_truncate_start
 
 cdef int log_delete_records(Log* log, int64_t offset) noexcept nogil:
-    """The caller checked `offset` against the high watermark. Segments wholly below go at the next retention check."""
+    """The caller checked `offset` against the high watermark. The next retention check removes the segments below it."""
     cdef int error
     pthread_mutex_lock(&log.append_mutex)
     error = log_check_appendable(log)
@@ -40,18 +42,18 @@ cdef void raise_start(Log* log, int64_t offset) noexcept nogil:
 
 
 cdef int log_delete_old_segments(Log* log, int64_t high_watermark, int64_t now_ms, int32_t* deleted) noexcept nogil:
-    """Files are looked at and renamed with the flush mutex only: appends go on."""
+    """Files are read and renamed with the flush mutex only: appends go on."""
     cdef Segment** segments
     cdef Segment** taken = NULL
     cdef int32_t count = 0
     cdef int32_t i
     cdef int64_t end_offset
-    cdef int error
+    cdef int error, failed
     deleted[0] = 0
     atomic_add_i32(&log.flush_waiting, 1)
     pthread_mutex_lock(&log.flush_mutex)
     atomic_sub_i32(&log.flush_waiting, 1)
-    end_offset = log_end_offset(log)    # before the list: a segment that is added after this look is not counted
+    end_offset = log_end_offset(log)    # before the list: a segment that is added later is not counted
     segments = log_acquire_segments(log, &count)
     error = log_check_state(log) if segments != NULL else STORAGE_NO_MEMORY
     if not error:
@@ -64,6 +66,9 @@ cdef int log_delete_old_segments(Log* log, int64_t high_watermark, int64_t now_m
         segment_rename_deleted(taken[i])
     if deleted[0] > 0:
         snapshots_delete_below(folder_name(&log.folder), log_first_base_offset(log))
+        failed = write_epochs(log)
+        if failed:
+            error = fail_log(log, failed)
     pthread_mutex_unlock(&log.flush_mutex)
     release_segments(taken, deleted[0])
     release_segments(segments, count)
@@ -75,8 +80,8 @@ cdef int log_delete_old_segments(Log* log, int64_t high_watermark, int64_t now_m
 cdef int32_t count_deletable(
     Log* log, Segment** segments, int32_t count, int64_t end_offset, int64_t high_watermark, int64_t now_ms
 ) noexcept nogil:
-    """How many of the oldest segments are over: by log start offset, and with cleanup.policy=delete by time and bytes.
-    `end_offset`: where the last one ends."""
+    """How many of the oldest segments may be removed: by log start offset, and with cleanup.policy=delete by age and size.
+    `end_offset`: the end of the last one."""
     cdef const LogConfig* config = log_config(log)
     cdef int64_t excess = -config.retention_bytes
     cdef int64_t size
@@ -107,8 +112,8 @@ cdef int32_t count_deletable(
 
 
 cdef int retire_oldest(Log* log, int32_t count, int64_t end_offset, Segment*** taken, int32_t* taken_count) noexcept nogil:
-    """With the append mutex: the oldest segments leave the list. A StorageError. `end_offset`: of the log when they were
-    counted; the segment that was active then stays when it has grown since, also when it was rolled afterwards."""
+    """With the append mutex: remove the oldest segments from the list. A StorageError. `end_offset`: the log's end when they
+    were counted. The segment that was active then stays if it has grown since, even if it was rolled afterwards."""
     cdef int error = log_check_state(log)
     if error:
         return error
@@ -116,7 +121,7 @@ cdef int retire_oldest(Log* log, int32_t count, int64_t end_offset, Segment*** t
         if log.end_offset != end_offset:
             count -= 1
         else:
-            error = roll_locked(log, end_offset)            # the active segment is over as well
+            error = roll_locked(log, end_offset)            # the active segment is removed as well
     elif log.segments[count].base_offset > end_offset:
         count -= 1
     if error or count <= 0:

@@ -118,7 +118,7 @@ cdef int64_t log_size_bytes(Log* log) noexcept nogil:
     pthread_mutex_unlock(&log.segments_mutex)
     if not unknown:
         return total
-    segments = log_acquire_segments(log, &count)    # once after a start: files are looked at, without the mutex
+    segments = log_acquire_segments(log, &count)    # once after a start: the files' sizes are read without the mutex
     if segments == NULL:
         return total
     total = 0

@@ -1,3 +1,5 @@
 from typing import Any
 
-TOPIC_DEFAULTS: dict[str, Any]
+DEFAULTS: dict[str, Any]
+
+def default_of(name: str) -> Any: ...

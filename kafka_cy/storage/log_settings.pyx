@@ -7,25 +7,33 @@ from kafka_cy.base.posix cimport pthread_mutex_lock, pthread_mutex_unlock
 from kafka_cy.storage.log_struct cimport Log, LogConfig, log_config
 from kafka_cy.storage.storage_error cimport STORAGE_NO_MEMORY, STORAGE_OK
 
-TOPIC_DEFAULTS = {
-    "segment.bytes": 1073741824, "segment.ms": 604800000, "segment.jitter.ms": 0, "segment.index.bytes": 10485760,
-    "index.interval.bytes": 4096, "retention.ms": 604800000, "retention.bytes": -1, "file.delete.delay.ms": 60000,
-    "flush.messages": 9223372036854775807, "flush.ms": 9223372036854775807, "cleanup.policy": ["delete"],
-    "min.insync.replicas": 1, "preallocate": False, "max.message.bytes": 1048588, "compression.type": "producer",
-    "compression.gzip.level": -1, "compression.lz4.level": 9, "compression.zstd.level": 3,
-    "message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": 9223372036854775807,
-    "message.timestamp.after.max.ms": 3600000, "producer.id.expiration.ms": 86400000,
-    "min.cleanable.dirty.ratio": 0.5, "min.compaction.lag.ms": 0, "max.compaction.lag.ms": 9223372036854775807,
-    "delete.retention.ms": 86400000,
-}
 CODECS = {"producer": -1, "uncompressed": 0, "none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+LEVEL_KEYS = {"gzip": "compression.gzip.level", "lz4": "compression.lz4.level", "zstd": "compression.zstd.level"}
 # Bounds for the unpacked size of one batch: eight times max.message.bytes, within these.
 UNPACKED_BYTES_MIN, UNPACKED_BYTES_MAX = 1 << 28, 1 << 30
 
 
+DEFAULTS = {}       # of all topic keys, once they were asked for
+
+
+def default_of(name):
+    """Kafka's default of a topic key, from kafka_cy.config. A broker gives all keys; tests and tools leave most of them out."""
+    if not DEFAULTS:
+        from kafka_cy.config import BrokerConfig
+
+        DEFAULTS.update(BrokerConfig({}).log_defaults())
+    return DEFAULTS[name]
+
+
+class Settings(dict):
+    """Topic keys with typed values; those that are missing have Kafka's defaults."""
+
+    def __missing__(self, name):
+        return default_of(name)
+
+
 cdef int fill_config(LogConfig* config, dict topic_config) except -1:
-    """A LogConfig from Kafka topic keys with typed values; missing keys have Kafka's defaults."""
-    values = {**TOPIC_DEFAULTS, **topic_config}
+    values = Settings(topic_config)
     codec = str(values["compression.type"])
     policies = values["cleanup.policy"]
     if isinstance(policies, str):
@@ -53,7 +61,7 @@ cdef int fill_config(LogConfig* config, dict topic_config) except -1:
     config.min_insync_replicas = values["min.insync.replicas"]
     config.rules.message_bytes_max = values["max.message.bytes"]
     config.rules.compression_type = CODECS[codec]
-    config.rules.compression_level = values.get(f"compression.{codec}.level", 0)
+    config.rules.compression_level = values[LEVEL_KEYS[codec]] if codec in LEVEL_KEYS else 0
     config.rules.log_append_time = str(values["message.timestamp.type"]) == "LogAppendTime"
     config.rules.key_required = config.cleanup_compact
     config.rules.timestamp_before_max_ms = values["message.timestamp.before.max.ms"]
@@ -64,7 +72,7 @@ cdef int fill_config(LogConfig* config, dict topic_config) except -1:
 
 
 cdef int log_set_config(Log* log, const LogConfig* config) noexcept nogil:
-    """Readers may hold the old one: it is kept until the log goes."""
+    """Readers may hold the old one: it is kept until the log is freed."""
     cdef LogConfig* fresh = <LogConfig*>malloc(sizeof(LogConfig))
     cdef LogConfig** grown
     if fresh == NULL:

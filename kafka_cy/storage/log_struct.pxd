@@ -126,7 +126,6 @@ cdef struct Log:
     int32_t reads_next
     FlushListener listener
     int32_t names_unsynced      # (a) files were created or renamed since the last sync of the folder
-    int32_t epochs_unsynced     # (a) leader-epoch-checkpoint was written since its last sync
     int64_t cleaner_offset      # (a) everything below is cleaned; -1 never cleaned
     int32_t cleaning            # (a) a cleaner thread is cleaning it
     int32_t cleaning_held       # (a) > 0: no segment may be replaced now

@@ -37,9 +37,11 @@ cdef int log_truncate_to(Log* log, int64_t offset) noexcept nogil:
             failed = truncate_fully_locked(log, offset)
         elif not failed:
             failed = truncate_locked(log, offset)
+    pthread_mutex_unlock(&log.append_mutex)
+    if not failed and not error:
+        failed = write_epochs(log)
     if failed:
         error = fail_log(log, failed)
-    pthread_mutex_unlock(&log.append_mutex)
     pthread_mutex_unlock(&log.flush_mutex)
     return error
 
@@ -56,16 +58,18 @@ cdef int log_truncate_fully(Log* log, int64_t new_start) noexcept nogil:
         failed = settle_rolled(log)
         if not failed:
             failed = truncate_fully_locked(log, new_start)
+    pthread_mutex_unlock(&log.append_mutex)
+    if not failed and not error:
+        failed = write_epochs(log)
     if failed:
         error = fail_log(log, failed)
-    pthread_mutex_unlock(&log.append_mutex)
     pthread_mutex_unlock(&log.flush_mutex)
     return error
 
 
 cdef int truncate_locked(Log* log, int64_t offset) noexcept nogil:
-    """Cut behind the last batch that ends below `offset`. The log ends at `offset`, whatever a cleaner has left below it, as in
-    UnifiedLog.truncateTo. 0 or an errno."""
+    """Cut after the last batch that ends below `offset`. The log then ends at `offset`, even if a cleaner has removed the batches
+    just below it, as in UnifiedLog.truncateTo. 0 or an errno."""
     cdef int32_t kept = segment_floor(log, offset)
     cdef BatchCursor cursor
     cdef Segment* segment
@@ -107,7 +111,7 @@ cdef int truncate_fully_locked(Log* log, int64_t new_start) noexcept nogil:
     failed = new_active(log, new_start, &fresh)
     if failed:
         free(old)
-        return EIO if failed == ENOMEM else failed  # half way there is no going on: the log goes offline
+        return EIO if failed == ENOMEM else failed  # the cut is half done: the log goes offline
     atomic_store_i64(&fresh.size, 0)
     memcpy(old, log.segments, <size_t>count * sizeof(Segment*))
     pthread_mutex_lock(&log.segments_mutex)
@@ -124,12 +128,11 @@ cdef int truncate_fully_locked(Log* log, int64_t new_start) noexcept nogil:
     atomic_store_i64(&log.first_unstable, -1)
     pthread_mutex_unlock(&log.segments_mutex)
     release_segments(old, count)
-    write_epochs(log)
     return 0
 
 
 cdef int cut_segment(Log* log, Segment* segment, int32_t kept, int64_t offset, int64_t position) noexcept nogil:
-    """0 or an errno. `segment` is a fresh one for the file of segments[kept]: readers of the old one keep its maps."""
+    """0 or an errno. `segment` is a new object for the file of segments[kept]: readers of the old one keep its mapped indexes."""
     cdef TransactionIndex aborted
     cdef LeaderEpochs epochs
     cdef Segment* old = log.segments[kept]
@@ -151,14 +154,13 @@ cdef int cut_segment(Log* log, Segment* segment, int32_t kept, int64_t offset, i
             segment_unref(log.segments[i])
         put_cut_in_place(log, segment_acquire(segment), kept, &aborted, &epochs)
         segment_unref(old)
-        write_epochs(log)
     transactions_free(&aborted)
     epochs_free(&epochs)
-    return EIO if failed == ENOMEM else failed      # half way there is no going on: the log goes offline
+    return EIO if failed == ENOMEM else failed      # the cut is half done: the log goes offline
 
 
 cdef void hide_from(Log* log, Segment* cut, int64_t offset, int64_t position) noexcept nogil:
-    """Readers see the end first: nobody looks at what will be cut off. `position`: where the active segment is cut, if it is."""
+    """Readers see the new end first, so none of them reads what is cut off. `position`: where an active segment is cut."""
     pthread_mutex_lock(&log.segments_mutex)
     if atomic_load_i32(&cut.active):
         atomic_store_i64(&cut.size, position)
@@ -172,8 +174,8 @@ cdef void hide_from(Log* log, Segment* cut, int64_t offset, int64_t position) no
 
 
 cdef int scan_cut(Log* log, Segment* segment, int64_t offset, TransactionIndex* aborted, LeaderEpochs* epochs) noexcept nogil:
-    """Rebuild a cut, pinned segment that nobody knows yet; 0 or an errno. The index of aborted transactions and the epochs are
-    copies, which the caller frees."""
+    """Rebuild a cut, pinned segment that is not in the list yet; 0 or an errno. The index of aborted transactions and the epochs
+    are copies, which the caller frees."""
     cdef Listing listing
     cdef int64_t unused = 0
     cdef bint was_cut = False
@@ -191,7 +193,7 @@ cdef int scan_cut(Log* log, Segment* segment, int64_t offset, TransactionIndex* 
 cdef void put_cut_in_place(
     Log* log, Segment* segment, int32_t kept, TransactionIndex* aborted, LeaderEpochs* epochs
 ) noexcept nogil:
-    """`segment` becomes the active one, after `kept` others. The old index and epochs are in the copies afterwards."""
+    """`segment` becomes the active one, after `kept` others. Afterwards the copies hold the old index and epochs."""
     cdef TransactionIndex old_aborted = log.aborted
     cdef LeaderEpochs old_epochs = log.epochs
     pthread_mutex_lock(&log.segments_mutex)

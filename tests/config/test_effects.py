@@ -121,11 +121,20 @@ def test_a_listener_cannot_have_its_own_connection_limit() -> None:
     assert "listener.name.plaintext.max.connections has no effect: only ssl.* keys" in config.warnings[0]
 
 
-def test_storage_has_the_same_defaults() -> None:
-    from kafka_cy.storage.log_settings import TOPIC_DEFAULTS
+def test_a_broker_gives_its_logs_all_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defaults of the topic keys are in the configuration only; storage looks them up for tests and tools."""
+    from kafka_cy.storage import log_settings
+    from kafka_cy.storage.log import PartitionLog
 
-    defaults = BrokerConfig({}).log_defaults()
-    assert {name: defaults[name] for name in TOPIC_DEFAULTS} == TOPIC_DEFAULTS
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    asked = []
+    monkeypatch.setattr(log_settings, "default_of", refuse)
+    PartitionLog(str(tmp_path), BrokerConfig({}).log_defaults()).close()
+    monkeypatch.setattr(log_settings, "default_of", lambda name: asked.append(name) or BrokerConfig({}).log_defaults()[name])
+    PartitionLog(str(tmp_path), {}).close()
+    assert {"segment.bytes", "retention.ms", "producer.id.expiration.ms"} <= {*asked}
 
 
 def test_a_key_of_one_listener_without_effect_gets_a_warning() -> None:

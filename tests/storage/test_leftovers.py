@@ -193,17 +193,47 @@ def test_torn_epochs_are_told_by_the_batches(folder: Path, text: str) -> None:
     assert (folder / EPOCHS).read_text() == "0\n2\n0 0\n3 200\n"
 
 
-def test_epochs_are_in_the_file_before_anything_of_them_is_flushed(tmp_path: Path) -> None:
+def test_epochs_are_in_the_file_when_anything_of_them_is_flushed(tmp_path: Path) -> None:
     log = PartitionLog(str(tmp_path), CONFIG, clean=True)
     log.append(batch(), leader_epoch=0)
+    log.flush()
     assert (tmp_path / EPOCHS).read_text() == "0\n1\n0 0\n"  # as Kafka writes it
     log.assign_epoch(4)
     log.append(batch(), leader_epoch=4)
+    assert (tmp_path / EPOCHS).read_text() == "0\n1\n0 0\n"  # an append, which runs on a reactor, writes no file
+    log.flush()
     assert (tmp_path / EPOCHS).read_text() == "0\n2\n0 0\n4 1\n"
     (tmp_path / f"{EPOCHS}.tmp").write_text("0\n7\n")  # stopped while the next one was written
     again = PartitionLog(str(tmp_path), CONFIG, recovery_point=0)
     assert again.end_offset_for_epoch(0) == (0, 1)
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_epochs_that_were_not_flushed_are_found_in_the_batches(tmp_path: Path) -> None:
+    log = PartitionLog(str(tmp_path), CONFIG, clean=True)
+    log.append(batch(), leader_epoch=0)
+    log.append(batch(), leader_epoch=4)
+    log.abandon()  # as after kill -9
+    again = PartitionLog(str(tmp_path), CONFIG, recovery_point=0)
+    assert [again.epoch_of(offset) for offset in (0, 1)] == [0, 4]
+    assert (tmp_path / EPOCHS).read_text() == "0\n2\n0 0\n4 1\n"
+
+
+def test_retention_writes_the_epochs(tmp_path: Path) -> None:
+    """As Kafka does. A start also drops the epochs below the log start offset, if the file is older."""
+    log = PartitionLog(str(tmp_path), CONFIG, clean=True)
+    for epoch in (0, 4):
+        log.append(batch(), leader_epoch=epoch)
+        log.roll()
+    log.append(batch(), leader_epoch=6)
+    log.flush()
+    log.delete_records(1)
+    assert log.delete_old_segments() == 1
+    assert (tmp_path / EPOCHS).read_text() == "0\n2\n4 1\n6 2\n"
+    log.delete_records(2)
+    log.abandon()
+    again = PartitionLog(str(tmp_path), CONFIG, start_offset=2, recovery_point=2)
+    assert (again.epoch_of(1), again.epoch_of(2)) == (-1, 6)
 
 
 def test_offset_checkpoints(tmp_path: Path) -> None:

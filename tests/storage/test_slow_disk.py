@@ -157,3 +157,47 @@ for lock in range(1, 13):
 print(len(kept), all(kept))
 """
     assert run_with_failing_disk(tmp_path, code) == ["12", "True"]
+
+
+def test_appends_go_on_while_a_cleaner_puts_segments_in_place(tmp_path: Path) -> None:
+    code = f"""
+from kafka_cy.storage.cleaner import clean
+from tests.storage.test_cleaner import contents, keyed
+{IN_THREADS}
+log = PartitionLog(folder, {{"cleanup.policy": ["compact"]}}, clean=True)
+for i in range(4):
+    log.append(keyed(("k", str(i)), (str(i), "")))
+    log.roll()
+log.flush()
+disk.hang("rename")
+thread = in_thread(clean, log)
+disk.wait_until_hanging("rename")
+log.append(keyed(("k", "last")))
+log.roll()
+print(log.append(keyed(("end", ""))), log.read(0) != b"")
+disk.heal()
+thread.join()
+print([offset for offset, _, _ in contents(log)])
+log.close()
+print([offset for offset, _, _ in contents(PartitionLog(folder, recovery_point=0))])
+"""
+    offsets = ["[1,", "3,", "5,", "6,", "7,", "8,", "9]"]
+    assert run_with_failing_disk(tmp_path, code) == ["9", "True", *offsets, *offsets]
+
+
+def test_an_append_waits_for_no_checkpoint(tmp_path: Path) -> None:
+    """Neither when it is the first of a leader epoch, nor when the log start offset has moved before it."""
+    code = f"""
+{IN_THREADS}
+log = PartitionLog(folder, {{"retention.ms": -1}}, clean=True)
+log.append(batch(), leader_epoch=0)
+log.append(batch(), leader_epoch=1)
+log.flush()
+log.delete_records(1)
+disk.hang("rename")
+print(log.append(batch(), leader_epoch=1), log.append(batch(), leader_epoch=2))
+disk.heal()
+log.flush()
+print(open(f"{{folder}}/leader-epoch-checkpoint").read())
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["2", "3", "0", "2", "1", "1", "2", "3"]

@@ -15,7 +15,7 @@ ALLOWED = {
     "records": {"base"},
     "protocol": set(),
     "config": set(),
-    "storage": {"base", "records"},
+    "storage": {"base", "records", "config"},  # config: the defaults of the topic keys
     "network": {"base", "records", "storage"},
     "cluster": {"base", "storage", "records", "network", "protocol"},
     "coordinator": {"base", "storage", "records", "protocol"},
