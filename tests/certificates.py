@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority, what it signs, and the same in the formats that brokers and clients read."""
+"""Certificates for tests: an authority, signed certificates, and the formats that brokers and clients read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PASSWORD = "changeit"
 
 
 class Authority:
-    """A certificate authority with a folder of its own.
+    """A certificate authority with its own folder.
 
     `broker` holds key and certificates of localhost and 127.0.0.1, `trusted` the authority's certificate; both PEM files.
     """
@@ -53,5 +53,5 @@ class Authority:
         return path
 
     def broker_config(self) -> dict[str, object]:
-        """The keys with which a broker shows its certificate."""
+        """The configuration keys with which a broker presents its certificate."""
         return {"ssl.keystore.type": "PEM", "ssl.keystore.location": self.broker}

@@ -11,7 +11,7 @@ from kafka_cy.bench.brokers import BrokerError, kafka_jars
 
 
 def needed_jars() -> Path:
-    """The folder of Kafka's jars; skips, or fails in CI, where they or java are not there."""
+    """The folder of Kafka's jars. Skips the test, or fails in CI, if they or java are missing."""
     require(shutil.which("java"), "java")
     try:
         return kafka_jars(None)

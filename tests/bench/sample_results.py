@@ -1,4 +1,4 @@
-"""Results as the suite would have written them, the same at every call."""
+"""Results in the form that the benchmark writes them, the same on every call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SPEED = {"kafka-cy": 1.0, "apache-kafka": 3.2, "floor": 0.6}
 
 
 def latency(generator: random.Random, median_ms: float, count: int = 20_000) -> Latency:
-    """A log-normal latency in log-linear buckets."""
+    """A log-normal latency distribution in log-linear buckets."""
     counts: dict[float, float] = {}
     values = sorted(generator.lognormvariate(math.log(median_ms), 0.7) for _ in range(count))
     for value in values:
@@ -91,7 +91,7 @@ def sample_compare() -> Results:
 
 
 def sample_scaling() -> Results:
-    """A curve of four places with a base measured beside each."""
+    """A curve of four points, each with a base."""
     runs = []
     for at in (1, 100, 1000, 20_000):
         for number in (1, 2):
@@ -102,7 +102,7 @@ def sample_scaling() -> Results:
 
 
 def sample_tune() -> Results:
-    """Twenty-five trials with a front of several."""
+    """Twenty-five trials, several of them on the front."""
     generator = random.Random(7)
     base = {"batch.size": "16384", "linger.ms": "5", "acks": "all", "compression.type": "none"}
     survives = {"0": [], "1": ["broker process"], "all": ["broker process", "one broker"]}
@@ -134,7 +134,7 @@ def sample_tune() -> Results:
         ],
         [
             Recommendation(
-                "throughput", fastest, "The most bytes a second.", {"batch.size": "262144", "acks": "1"},
+                "throughput", fastest, "The most bytes per second.", {"batch.size": "262144", "acks": "1"},
                 {"batch.size": "262144", "acks": "1"}, {"fetch.min.bytes": "1"}, {"num.partitions": "4"},
             ),
             Recommendation("latency", quickest, "The lowest p99.", {"linger.ms": "0"}),

@@ -1,4 +1,4 @@
-"""`bench compare` and `bench scaling`: short ones, their interleaving, and what their tables say of noise."""
+"""`bench compare` and `bench scaling`: short runs, their interleaving, and how their tables show noise."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_compare_interleaves_its_targets() -> None:
     rows = [row.label for row in ROWS if "connection" in row.label]
     assert [(run.round, run.label) for run in file.runs[::2]] == [(round_, row) for round_ in (1, 2) for row in rows]
     first, second = ([run.target for run in file.runs if run.round == each][:2] for each in (1, 2))
-    assert first == second[::-1]  # nobody always goes first
+    assert first == second[::-1]  # no target always goes first
     assert {run.outcome for run in file.runs} == {"completed"}
     text = report_text.markdown(file)
     assert all(f"| {row} |" in text for row in rows)
@@ -64,7 +64,7 @@ def test_scaling_alternates_base_and_variant(curve: str, monkeypatch: pytest.Mon
     ("pairs", "median", "noise"),
     [
         ([(2.0, 1.0)] * 3, 2.0, False),
-        ([(2.0, 1.0)] * 2, 2.0, True),  # two rounds cannot tell
+        ([(2.0, 1.0)] * 2, 2.0, True),  # two rounds cannot show noise
         ([(1.1, 1.0), (1.3, 1.0), (0.9, 1.0)], 1.1, True),
         ([(1.5, 1.0), (1.52, 1.0), (1.48, 1.0)], 1.5, False),
         ([(1.0, 1.0)] * 5, 1.0, True),
@@ -106,7 +106,7 @@ def test_the_page_says_what_was_tuned_and_started() -> None:
 
 
 def grown(factors: list[float]) -> results.Results:
-    """A scaling file whose broker at the last point uses so much more than its base, pair by pair."""
+    """A scaling file; `factors`: the CPU time at the last point relative to its base, pair by pair."""
     file = sample_scaling()
     file.runs = [
         dataclasses.replace(run, options={**run.options, "pair": pair}, totals=dataclasses.replace(run.totals))

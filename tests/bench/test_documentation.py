@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: every command and option is in it, its examples parse, every metric is named."""
+"""docs/benchmarks.md: it has every command, option and metric, and its examples can be parsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The latency histogram: bounded error, nothing lost, merging is adding."""
+"""The latency histogram: bounded error, no lost values, merging adds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every micro-benchmark does what it says: once each, without a clock."""
+"""Runs every micro-benchmark once, without a clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs as metrics: what prometheus-client's own parsers make of them."""
+"""Runs as metrics, parsed by prometheus-client's own parsers."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_failures_are_sentences(tmp_path: Path) -> None:
 
 
 class Gateway(BaseHTTPRequestHandler):
-    """Keeps what is pushed; the path /refuse is refused."""
+    """Stores pushed metrics; refuses the path /refuse."""
 
     pushed: list[tuple[str, str, str]]
 
@@ -107,7 +107,7 @@ class Gateway(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *arguments: object) -> None:
-        """Nothing: the test's output is its own."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_push(gateway: HTTPServer) -> None:
 
 @pytest.fixture
 def pushgateway(tmp_path: Path) -> Iterator[str]:
-    """The address of a real one."""
+    """The address of a real Pushgateway."""
     program = shutil.which("prometheus-pushgateway")
     require(program, "prometheus-pushgateway")
     address = f"127.0.0.1:{free_ports(1)[0]}"
@@ -159,7 +159,7 @@ def pushgateway(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.interop
 def test_a_real_pushgateway_shows_the_last_push(pushgateway: str) -> None:
-    """It refuses what is inconsistent, so each of our metrics has passed its checks."""
+    """The Pushgateway refuses inconsistent metrics, so this checks each of ours."""
     for results in (sample_compare(), sample_run("a second one")):
         push(results, pushgateway)
         with urlopen(f"{pushgateway}/metrics", timeout=5) as page:

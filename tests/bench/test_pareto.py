@@ -1,4 +1,4 @@
-"""Pareto fronts: their defining properties, on any input."""
+"""Pareto fronts: their defining properties, for any input."""
 
 from __future__ import annotations
 

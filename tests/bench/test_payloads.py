@@ -1,4 +1,4 @@
-"""Records that are made for a load, and what is known of a process."""
+"""The records of a load, and the resource usage of a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports of results files: what they show, and that nothing in a file is taken for markup or for a command."""
+"""Reports of results files: their contents, and that no text from a file acts as markup or a command."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VOID = {"meta", "circle", "line", "polyline"}
 
 
 class Page(HTMLParser):
-    """The elements of a page; it fails on what is not closed in order."""
+    """The elements of a page; fails on elements that are not closed in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ def test_a_page_shows_every_run_and_every_sample() -> None:
 
 
 def hostile(value: Any) -> Any:
-    """The same with every text that a file may choose freely replaced."""
+    """The same file with every free text replaced."""
     if isinstance(value, dict):
         fixed = {"kind", "outcome", "generator"}
         free = {"versions", "options", "settings", "client", "topic", "java_producer", "java_consumer"}
@@ -156,7 +156,7 @@ def test_text_of_two_files(tmp_path: Path) -> None:
     for row in rows:
         if row[1].startswith("B: "):
             assert row[3].endswith("(2.00x)")  # the rounds do not overlap
-            assert row[7].endswith("(~1.00x)")  # nothing changed: no more than noise
+            assert row[7].endswith("(~1.00x)")  # unchanged: not more than noise
         else:
             assert "(" not in row[3]
 

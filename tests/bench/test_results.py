@@ -1,4 +1,4 @@
-"""The results file: read back as written, and refused with the place of what is wrong."""
+"""The results file: it is read back as written, and invalid ones are refused with the place of the problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Security options pass through: an Apache Kafka with SASL and TLS listeners, loaded by `kafka-cy bench`."""
+"""Security options reach the clients: `kafka-cy bench` against an Apache Kafka with SASL and TLS listeners."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Addresses = dict[str, tuple[str, Path]]
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
-    """By security protocol: the listener's address and a file of client settings that it takes."""
+    """By security protocol: the address of the listener and a file with matching client settings."""
     jars = needed_jars()
     require(shutil.which("openssl"), "openssl")
     folder = tmp_path_factory.mktemp("secured")

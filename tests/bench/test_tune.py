@@ -1,4 +1,4 @@
-"""`kafka-cy bench tune` against a live broker, with next to no time."""
+"""`kafka-cy bench tune` against a live broker, with a minimal budget."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_tiny_budget_still_measures_the_baseline(kafka_broker: Broker, tmp_pat
     assert "baseline" in done.stderr
     assert "For throughput" in page.read_text()
     assert "kafkacy_bench_latency_seconds" in (tmp_path / "t.prom").read_text()
-    # the trials' topics are gone
+    # the topics of the trials are deleted
     admin = AdminClient({"bootstrap.servers": bootstrap})
     assert [name for name in admin.list_topics(timeout=60).topics if name.startswith("bench-")] == []
 

@@ -1,4 +1,4 @@
-"""The search of `bench tune`, on a made-up broker whose best settings are known."""
+"""The search of `bench tune`, with a simulated broker whose best settings are known."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .sample_results import MACHINE
 
 DURATION_S = 2.0
 TRIAL_S = 5.0
-#: What each value does to throughput and to p99 in the made-up broker.
+#: The effect of each value on throughput and p99 in the simulated broker.
 EFFECTS = {
     ("batch.size", "262144"): (3.0, 1.1),
     ("batch.size", "1000000"): (2.9, 1.4),
@@ -48,7 +48,7 @@ EFFECTS = {
 
 
 class Broker:
-    """Measures in no time: the clock is moved on by each run."""
+    """Measures without waiting: each run advances the clock."""
 
     def __init__(self, **changes: Any) -> None:
         self.now = 0.0
@@ -232,7 +232,7 @@ def test_the_first_of_a_ranking_is_not_beaten_by_more_than_noise(trials: list[Tr
     if goal == "durability":
         figures = [(trial.bytes_per_s or 0, trial.latency_p99_ms or 0, trial.durability) for trial in rest]
         mine = (best.bytes_per_s or 0, best.latency_p99_ms or 0, best.durability)
-        # (a tie in the product of both figures is no domination)
+        # (a tie in the product of both figures is not domination)
         beaten = [other for other in figures if dominates(other, mine, (True, False, True))]
         assert all(math.isclose(other[0] / other[1], mine[0] / mine[1], rel_tol=1e-9) for other in beaten)
 

@@ -1,4 +1,4 @@
-"""Every workload, short, against a live broker with both generators; and what happens when things go wrong."""
+"""Short runs of every workload against a live broker with both generators, and their failures."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def test_a_short_run_counts_what_it_did(target: OwnBroker, workload: str, genera
         changes = {"duration_s": 5.0, "consumer_properties": {"heartbeat.interval.ms": "100"}}
     options = short(workload, generator=generator, **changes)
     run = workloads.run(workload, target, options)
-    if run.totals.requests + run.totals.records == 0:  # a machine that is busy with something else
+    if run.totals.requests + run.totals.records == 0:  # a machine that is busy with other work
         run = workloads.run(workload, target, dataclasses.replace(options, duration_s=20.0))
     assert (run.outcome, run.error) == ("completed", None)
     totals = run.totals
     assert totals.errors == 0
-    if (workload, generator) != ("groups", "librdkafka"):  # nobody writes to the topic there: members join, and wait
+    if (workload, generator) != ("groups", "librdkafka"):  # nothing writes to the topic there: members join and wait
         assert totals.requests > 0
     assert (totals.records > 0) == (workload != "groups")
     assert totals.broker_cpu_s is not None and totals.rss_bytes_max
@@ -114,11 +114,11 @@ def test_consume_reads_exactly_what_is_there(target: OwnBroker) -> None:
         chosen = dataclasses.replace(options, fetch_bytes=fetch_bytes, duration_s=60.0, consumers=1)
         run = workloads.run("consume", target, chosen)
         assert run.outcome == "completed"
-        assert run.totals.records == 400  # batches are whole, and the count is one of whole batches
+        assert run.totals.records == 400  # batches are not split, so the count is a multiple of a batch
 
 
 def requests_of(url: str, request: str) -> float:
-    """How many requests of an API the broker has handled, by its own counters."""
+    """The number of requests of an API that the broker has handled, by its own counters."""
     with urlopen(url, timeout=10) as page:
         metrics = list(text_string_to_metric_families(page.read().decode()))
     samples = [sample for metric in metrics for sample in metric.samples]
@@ -171,7 +171,7 @@ def test_what_does_not_fit_is_a_sentence(target: OwnBroker) -> None:
 
 
 class SlowBroker:
-    """Answers Produce v7 of topic "t" until it has answered `answers` requests; then it stays silent."""
+    """Answers Produce v7 of topic "t" for `answers` requests, and then stays silent."""
 
     def __init__(self, answers: int) -> None:
         self.answers = answers
@@ -206,13 +206,13 @@ def test_a_paced_load_sends_what_is_due_no_more_no_less() -> None:
 
 
 def test_requests_that_were_due_to_a_stalled_broker_count_with_their_wait() -> None:
-    """No coordinated omission: four are in flight for ever, the others could not even be sent, all were due."""
+    """No coordinated omission: four requests stay in flight, the others could not be sent, and all were due."""
     load = produce_at_a_rate(SlowBroker(answers=10), drain_timeout_s=2.0)
     requests, _, _, errors = load.counters()
     assert (load.status, requests, load.unanswered, errors) == ("done", 10, 40, 40)
     histogram = load.histogram()
     assert histogram.count == 50
-    # Each waited from its due time to the end of the draining: 2 s at the least for the last that was due.
+    # Each waited from its due time to the end of the drain: at least 2 s for the last one that was due.
     assert sum(count for upper_ms, count in histogram.buckets() if upper_ms >= 2000) >= 40
 
 

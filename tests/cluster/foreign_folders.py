@@ -1,4 +1,4 @@
-"""Log directories as another Kafka broker leaves them, made by hand: partitions with one segment of old records."""
+"""Log directories like those of another Kafka broker: partitions with one segment of old records."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_partition(log_dir: Path, topic: str, index: int, topic_id: UUID | None
 
 
 def contents(folder: Path) -> Mapping[str, bytes]:
-    """All files below a folder but those that adoption may write."""
+    """All files below a folder except those that adoption may write."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")

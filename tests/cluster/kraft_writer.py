@@ -1,4 +1,4 @@
-"""Writes records of a KRaft metadata log, for what no golden log has. An encoder of its own, from Kafka's schemas."""
+"""Writes records of a KRaft metadata log that no golden log has. A separate encoder, from Kafka's schemas."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Records `golden_data/kraft-metadata.tar.gz` anew from Apache Kafka 4.3.1: python tests/cluster/record_kraft_golden.py.
+"""Records `golden_data/kraft-metadata.tar.gz` again from Apache Kafka 4.3.1: python tests/cluster/record_kraft_golden.py.
 
-A snapshot, the log behind it, and what Kafka's own tools say of the cluster at that moment.
+It has a snapshot, the log after it, and the output of Kafka's own tools about the cluster at that moment.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def make_more(address: str) -> None:
-    """Changes behind the snapshot."""
+    """Changes after the snapshot."""
     from confluent_kafka.admin import AdminClient, NewTopic
 
     admin = AdminClient({"bootstrap.servers": address})

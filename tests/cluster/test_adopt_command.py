@@ -143,7 +143,7 @@ def test_a_kill_at_each_write_can_be_repeated(golden: Path, tmp_path: Path) -> N
         preview = adopt([golden], "--preview").stdout
         taken = "topics: none" in preview
         assert taken != ("  compacted: 2 partitions" in preview)
-        if not taken:  # a start between the two must not take folders for strays
+        if not taken:  # a start between the two must not treat folders as strays
             with pytest.raises(BrokerStartError, match=r"start (once )?with --adopt"):
                 Broker({"log.dirs": golden}, folder=tmp_path / f"broker{at}").start()
             assert contents(golden) == before

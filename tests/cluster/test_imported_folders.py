@@ -330,7 +330,7 @@ def test_producer_ids_are_never_set_back(golden: Path) -> None:
 
 
 class _FailingStore(EmbeddedStore):
-    """Fails where SQLite would write: as a crash, nothing of the transaction is there afterwards."""
+    """Fails where SQLite would write. As after a crash, nothing of the transaction remains."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)

@@ -1,4 +1,4 @@
-"""Records of a KRaft metadata log: every length is checked, whatever the bytes are."""
+"""Records of a KRaft metadata log: every length is checked, for any bytes."""
 
 from __future__ import annotations
 

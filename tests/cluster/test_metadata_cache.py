@@ -1,4 +1,4 @@
-"""What requests read of the cluster: entries are replaced as a whole, so that any Python thread may read."""
+"""The cluster metadata that requests read: entries are replaced as a whole, so that any Python thread may read."""
 
 from __future__ import annotations
 

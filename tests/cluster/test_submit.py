@@ -26,7 +26,7 @@ from kafka_cy.cluster.store import (
 
 
 class Owner:
-    """The owner's thread is the test's: what was posted runs when it is awaited."""
+    """The test's thread is the owner: posted functions run while the test waits."""
 
     def __init__(self, path: Path | None) -> None:
         self.posted: queue.Queue[tuple[Callable[..., object], tuple[Any, ...]]] = queue.Queue()
@@ -47,7 +47,7 @@ class Owner:
 
 
 class Gate:
-    """Holds the thread that commits until it is opened; counts transactions."""
+    """Blocks the committing thread until it is opened, and counts transactions."""
 
     def __init__(self, store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
         self.open = threading.Event()
@@ -92,7 +92,7 @@ def test_in_order_and_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("c", [1, "/a/c"]),
         ("half", NoNodeError),
     ]
-    assert gate.sizes == [1, 2]  # what came while the disk was busy shares one transaction
+    assert gate.sizes == [1, 2]  # changes submitted while the disk was busy share one transaction
     owner.store.close()
     again = EmbeddedStore(str(tmp_path / "m"))
     assert (again.get("/a/b").data, again.get("/a/b").version, again.find("/a/c") is not None) == (b"2", 1, True)

@@ -1,4 +1,4 @@
-"""Settings of topics from the output of kafka-topics.sh --describe, or as a person writes them."""
+"""Settings of topics from the output of kafka-topics.sh --describe, or written by hand."""
 
 from __future__ import annotations
 
