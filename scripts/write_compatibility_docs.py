@@ -39,6 +39,12 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
 - **Fetch** responses contain whole batches. Kafka fills each partition up to `max.partition.fetch.bytes` with a piece of the
   next batch; clients discard that piece and fetch the batch again
   (`FetchRequestTest#testBrokerRespectsPartitionsOrderAndSizeLimits` counts these bytes).
+- **Fetch sessions** have limits of partitions and memory (`kafkacy.fetch.session.max.partitions`,
+  `kafkacy.fetch.session.cache.max.bytes`); Kafka limits their number only. A client beyond them goes on with full fetches, as
+  when Kafka's cache of sessions is full. A name that no topic can have gets UNKNOWN_TOPIC_OR_PARTITION in the response to the
+  request that names it; Kafka keeps the name in the session and repeats the error in every response.
+- **A Fetch request of more than 1,000,000 partitions** closes its connection. Kafka limits only its size in bytes.
+- **Waiting fetches** may use half of the memory for requests. A large fetch that finds no room gets its response at once.
 - **Replication factor of internal topics**: `offsets.topic.replication.factor` and the keys like it are upper limits. A
   single broker creates `__consumer_offsets` with one replica, whereas Kafka waits for more brokers.
 - **Loggers**: the BROKER_LOGGER resource has one logger, `root`. Names of Kafka's Java classes are unknown.

@@ -1,7 +1,7 @@
-"""One Fetch while it is worked on or waits.
+"""One Fetch while it is handled or waits.
 
-In the order of work: fetch_request.pxd (the wire), fetch_partitions.pyx (what is asked), fetch.pyx (reading, waiting),
-fetch_cold.pyx (data that is not in memory), fetch_response.pyx.
+A Fetch passes through fetch_request.pxd (decodes the request), fetch_partitions.pyx (lists the partitions), fetch.pyx (reads and
+waits), fetch_cold.pyx (data that is not in memory) and fetch_response.pyx.
 """
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t
 
@@ -21,16 +21,16 @@ cdef enum:
 
 # One partition of a fetch: what the client asked for, and what the last reading found.
 cdef struct FetchItem:
-    TopicKey key                    # borrows the body, the image, the partition (parked) or `session_topic`
+    TopicKey key                    # borrows from the body, the image, the partition (parked) or `session_topic`
     SessionTopic* session_topic     # one reference if the key borrows its name; else NULL
-    uint8_t topic_id[16]            # what key.topic_id points at
+    uint8_t topic_id[16]            # what key.topic_id points to
     int32_t index
-    int32_t session_entry           # its place in the session; -1 none
+    int32_t session_entry           # its place in the session; -1: none
     Partition* partition            # NULL: not hosted; a reference is held while parked
     int16_t missing_error           # why `partition` is NULL
     int32_t leader                  # what the metadata image says
     int32_t leader_epoch
-    int32_t current_leader_epoch    # of the client; -1 none
+    int32_t current_leader_epoch    # of the client; -1: none
     int32_t last_fetched_epoch
     int64_t fetch_offset
     int32_t max_bytes
@@ -42,7 +42,7 @@ cdef struct FetchItem:
     int32_t diverging_epoch
     int64_t diverging_end_offset
     bint diverging
-    bint send                       # belongs in the response
+    bint send                       # is part of the response
     bint cold                       # the last reading found data, but not in memory
     ReadResult read                 # holds a segment reference until sent or released
 
@@ -69,7 +69,7 @@ cdef struct Fetch:
     int64_t bytes                   # found by the last reading
     int32_t cold_count              # likewise
     int32_t cold_rounds             # jobs that have read for it
-    ColdRead* cold_read             # the job that reads for it now; NULL none
+    ColdRead* cold_read             # the job that reads for it now; NULL: none
     Connection* cold_connection     # held meanwhile
     int32_t count
     int32_t capacity

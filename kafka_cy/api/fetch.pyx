@@ -49,17 +49,17 @@ cdef enum:
     API_KEY = 1
     SPARE_CAPACITY_MAX = 64
     PARTITIONS_MAX = 1000000        # of one request: each takes some 300 bytes while it is handled
-    JOBS_AHEAD_MAX = 16             # of a reactor; with more, none is started that no fetch waits for
+    JOBS_AHEAD_MAX = 16             # of a reactor; with more jobs, none is started that no fetch waits for
 
 cdef int32_t response_bytes_max = 57671680      # fetch.max.bytes
-cdef Fetch* spare[REACTORS_MAX]                 # one unused allocation per reactor; owner: the reactor
+cdef Fetch* spare[REACTORS_MAX]                 # one unused allocation for each reactor, which owns it
 memset(spare, 0, sizeof(spare))
 
 
 # -- lifetime --
 
 cdef Fetch* fetch_new(Reactor* reactor, int32_t count) noexcept nogil:
-    """Room for `count` partitions; only the struct itself is cleared."""
+    """Allocates a fetch with room for `count` partitions. Only the struct itself is cleared. NULL: no memory."""
     cdef Fetch* fetch = spare[reactor.id]
     cdef int32_t capacity = count if count > 4 else 4
     if fetch != NULL and fetch.capacity >= count:
@@ -112,7 +112,7 @@ cdef void free_parked(Parked* parked) noexcept nogil:
 
 
 cdef void count_asked(Fetch* fetch) noexcept nogil:
-    """One fetch request of each partition, however often it is read while it waits."""
+    """Counts one fetch request for each partition, even if the partition is read several times while the fetch waits."""
     cdef int32_t i
     for i in range(fetch.count):
         if fetch.items[i].partition != NULL:
@@ -122,7 +122,7 @@ cdef void count_asked(Fetch* fetch) noexcept nogil:
 # -- reading --
 
 cdef bint diverges(Log* log, FetchItem* item) noexcept nogil:
-    """Whether the reader's log diverged from ours (KIP-595); sets the item's error if the epoch is unknown."""
+    """Return whether the reader's log diverged from ours (KIP-595). Sets the item's error if the epoch is unknown."""
     cdef int32_t epoch = -1
     cdef int64_t end_offset = -1
     log_end_offset_for_epoch(log, item.last_fetched_epoch, &epoch, &end_offset)
@@ -135,7 +135,7 @@ cdef bint diverges(Log* log, FetchItem* item) noexcept nogil:
 
 
 cdef void read_item(Fetch* fetch, FetchItem* item, int64_t bytes_left, bint first) noexcept nogil:
-    """Reads what the partition has for this reader now."""
+    """Looks up what the partition has for this reader now."""
     item.error = ERROR_NONE
     item.diverging = False
     item.read.segment = NULL
@@ -149,7 +149,7 @@ cdef void read_item(Fetch* fetch, FetchItem* item, int64_t bytes_left, bint firs
 
 
 cdef void read_hosted(Fetch* fetch, FetchItem* item, int64_t bytes_left, bint first) noexcept nogil:
-    """The same for a partition that is hosted here."""
+    """Like read_item, for a partition that this broker hosts."""
     cdef Partition* partition = item.partition
     cdef Log* log
     cdef int64_t bytes_max
@@ -159,7 +159,7 @@ cdef void read_hosted(Fetch* fetch, FetchItem* item, int64_t bytes_left, bint fi
     if item.error:
         return
     if fetch.replica_id >= 0 and atomic_load_i32(&partition.followers_count) == 0:
-        item.error = ERROR_NOT_LEADER_OR_FOLLOWER     # that broker holds no replica of it
+        item.error = ERROR_NOT_LEADER_OR_FOLLOWER     # that broker has no replica of it
         return
     log = <Log*>atomic_load_pointer(<void**>&partition.log)
     item.high_watermark = atomic_load_i64(&partition.high_watermark)
@@ -184,7 +184,7 @@ cdef void read_hosted(Fetch* fetch, FetchItem* item, int64_t bytes_left, bint fi
 
 
 cdef void read_log(Fetch* fetch, FetchItem* item, Log* log, int64_t bytes_max, bint first) noexcept nogil:
-    """Finds the batches. What is not in memory is left to a job, unless jobs have tried often enough."""
+    """Finds the batches. Data that is not in memory is left to a job, unless jobs have tried often enough."""
     cdef bint wait = fetch.cold_rounds >= COLD_ROUNDS_MAX and first
     cdef int error
     if fetch.cold_rounds:       # Ask for no more than a job has read, or the rest would be cold again in every round.
@@ -230,10 +230,10 @@ cdef bint read_all(Fetch* fetch) noexcept nogil:
 
 
 cdef bint waits_for_cold(Reactor* reactor, Fetch* fetch, Connection* connection) noexcept nogil:
-    """After a reading: whether the fetch waits for a job, which was started."""
+    """Starts a job after a reading if it is needed. Returns whether the fetch waits for the job."""
     if fetch.cold_count == 0 or (fetch.cold_rounds and fetch.bytes):
         return False
-    if fetch.failed:                    # The response has to tell of an error; the job reads for the next fetch.
+    if fetch.failed:                    # The response reports an error and cannot wait; the job reads for the next fetch.
         if jobs_count(reactor) < JOBS_AHEAD_MAX and cold_read_start(reactor, fetch, connection) == 0:
             cold_read_leave(fetch)
         return False

@@ -9,8 +9,8 @@ from kafka_cy.storage.log cimport ReadResult
 from kafka_cy.storage.partition cimport Partition
 
 cdef enum:
-    COLD_BYTES_MAX = 8 << 20        # of one job; what is beyond is read when it is asked for again
-    COLD_ROUNDS_MAX = 3             # then the reactor reads one piece itself: memory is too short to keep what jobs read
+    COLD_BYTES_MAX = 8 << 20        # of one job; the rest is read when the client asks for it again
+    COLD_ROUNDS_MAX = 3             # then the reactor reads one piece itself: the page cache is too small to keep what jobs read
 
 # What one partition of a fetch wants to read. Holds a partition reference.
 cdef struct ColdRange:
@@ -21,19 +21,19 @@ cdef struct ColdRange:
     bint first
 
 # Purpose: reads what a fetch wants into the page cache. Owner: see Job. Lifetime: one read.
-# Limits: one for each waiting fetch, whose connection handles no further request meanwhile; reads
-#   COLD_BYTES_MAX at most, through a buffer of its thread.
+# Limits: one for each waiting fetch, whose connection handles no further request meanwhile. It reads at most COLD_BYTES_MAX
+#   through a buffer of its thread. Its own memory counts as queued request bytes.
 cdef struct ColdRead:
     Job job                         # first field
-    Fetch* owner                    # NULL: the fetch is gone, or does not wait
+    Fetch* owner                    # NULL: the fetch was freed, or does not wait
     int32_t count
     ColdRange* ranges               # behind the struct, in the same allocation
 
-# Whether a piece that was looked up is in the page cache, as far as can be told cheaply.
+# Return whether a piece that was looked up is in the page cache, as far as a cheap check shows.
 cdef bint in_page_cache(const ReadResult* read) noexcept nogil
-# Submits the cold partitions of the last reading; the connection is held until the job has ended. 0, or 1 without memory.
+# Submits a job for the cold partitions of the last reading. The connection is held until the job ends. 1: no memory.
 cdef int cold_read_start(Reactor* reactor, Fetch* fetch, Connection* connection) noexcept nogil
-# The fetch does not wait: its job reads for the next one.
+# The fetch does not wait: its job reads for the next fetch.
 cdef void cold_read_leave(Fetch* fetch) noexcept nogil
-# The fetch is freed: its job, if there is one, does not begin any more.
+# The fetch is freed: if its job has not started, it never does.
 cdef void cold_read_cancel(Fetch* fetch) noexcept nogil

@@ -1,8 +1,8 @@
 """Data that is not in the page cache is read by a job before a reactor sends it.
 
-A look-up on a reactor reads what is cached and nothing else. When that does not do, the fetch parks, a job makes the
-same look-up and reads the piece, and the fetch looks again. Partitions that are cached are not held up by the others: once
-a job has run, they are answered, and the client asks again for the rest.
+A look-up on a reactor reads cached data only. If that does not suffice, the fetch parks, a job makes the same look-up and
+reads the piece, and the fetch looks again. Cached partitions do not wait long for the others: after one job they are sent,
+and the client asks again for the rest.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
@@ -32,7 +32,7 @@ cdef bint in_page_cache(const ReadResult* read) noexcept nogil:
 
 
 cdef int64_t read_range(ColdRange* wanted, int64_t left, uint8_t* buffer) noexcept nogil:
-    """How much was read. An error is not told: the fetch meets it again."""
+    """Return how many bytes were read. Errors are not reported: the fetch finds them again."""
     cdef ReadResult read
     cdef Log* log = <Log*>atomic_load_pointer(<void**>&wanted.partition.log)
     cdef int64_t at, end

@@ -87,8 +87,8 @@ cdef int items_of_request(Reactor* reactor, Request* request, FetchHeader* heade
     return 0
 
 
-cdef void items_of_named(Reactor* reactor, Request* request, Fetch* fetch, NamedPartitions* named) noexcept nogil:
-    """Lists the partitions, which the request names."""
+cdef inline void items_of_named(Reactor* reactor, Request* request, Fetch* fetch, NamedPartitions* named) noexcept nogil:
+    """Lists the named partitions."""
     cdef Reader r
     cdef AskedPartition asked
     cdef TopicKey* key = NULL

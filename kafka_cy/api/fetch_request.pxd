@@ -1,4 +1,4 @@
-"""Reading a Fetch request of any version (4-18) off the wire."""
+"""Reads a Fetch request of any version (4-18)."""
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t
 
 from kafka_cy.api.topic_walk cimport TopicWalk, walk_begin, walk_next
@@ -9,7 +9,7 @@ from kafka_cy.records.wire cimport (
 )
 
 
-# The fields of the request itself; its arrays are walked again from where they begin.
+# The fields of the request; its arrays are only located here and are walked again later.
 cdef struct FetchHeader:
     int32_t replica_id
     int32_t max_wait_ms
@@ -44,12 +44,12 @@ cdef inline void read_asked_partition(Reader* r, int16_t version, AskedPartition
 
 
 cdef inline int32_t partition_bytes(int16_t version) noexcept nogil:
-    """The least that one partition of the request takes; bounds a count that lies."""
+    """Return the minimum size of one partition in the request. It limits what a false count can claim."""
     return 16 if version < 5 else 24
 
 
 cdef inline void read_replica_state(Reader* r, FetchHeader* header) noexcept nogil:
-    """The request's tagged fields: ReplicaState (tag 1) holds the replica id from v15 on (KIP-903)."""
+    """Reads the request's tagged fields. ReplicaState (tag 1) contains the replica id from v15 on (KIP-903)."""
     cdef uint32_t count = read_uvarint(r)
     cdef uint32_t tag, size
     cdef const uint8_t* data
@@ -69,17 +69,17 @@ cdef inline void read_replica_state(Reader* r, FetchHeader* header) noexcept nog
 
 
 cdef inline void walk_asked(TopicWalk* walk, Reader* r, int16_t version) noexcept nogil:
-    """Begins to walk the partitions that are asked for."""
+    """Starts a walk over the requested partitions."""
     walk_begin(walk, r, version >= 13, version >= 12, partition_bytes(version))
 
 
 cdef inline void walk_forgotten(TopicWalk* walk, Reader* r, int16_t version) noexcept nogil:
-    """Likewise those that leave the session; each is an index."""
+    """Starts a walk over the partitions that leave the session; each is an index."""
     walk_begin(walk, r, version >= 13, version >= 12, 4)
 
 
 cdef inline int read_fetch_header(Request* request, FetchHeader* header) noexcept nogil:
-    """Reads and checks the whole request; not 0 when it does not parse."""
+    """Reads and checks the whole request. Returns 0, or another value if the request is malformed."""
     cdef Reader r
     cdef int16_t version = request.api_version
     cdef bint flexible = version >= 12

@@ -31,13 +31,13 @@ from kafka_cy.records.wire cimport (
 from kafka_cy.storage.log cimport Log, log_aborted_transactions, segment_read
 
 cdef enum:
-    COPIED_BYTES_MAX = 16384        # above, sendfile costs less than the copy
+    COPIED_BYTES_MAX = 16384        # for larger pieces, sendfile costs less than the copy
 
 
 cdef void note_sent(FetchSession* session, FetchItem* item) noexcept nogil:
     """Decides whether an incremental response contains the partition, and notes what it says. The session's lock is held."""
     cdef SessionPartition* partition
-    if item.session_entry < 0:                      # of the request only: an illegal name
+    if item.session_entry < 0:                      # not in the session: an illegal name
         item.send = True
         return
     partition = &session.partitions[item.session_entry]
@@ -141,7 +141,7 @@ cdef int32_t next_sent(Fetch* fetch, int32_t i) noexcept nogil:
 
 
 cdef int32_t topic_end(Fetch* fetch, int32_t start, int32_t* sent) noexcept nogil:
-    """The end of the run of sent partitions of one topic that begins at `start`, and how many there are."""
+    """Return the end of the run of partitions of one topic that begins at `start`. `sent` gets how many of them are sent."""
     cdef int32_t i = start
     sent[0] = 0
     while i < fetch.count and (not fetch.items[i].send or same_topic(&fetch.items[start].key, &fetch.items[i].key)):
@@ -152,7 +152,7 @@ cdef int32_t topic_end(Fetch* fetch, int32_t start, int32_t* sent) noexcept nogi
 
 
 cdef void write_aborted(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:
-    """Aborted transactions in the order of the index: null for read_uncommitted, empty when nothing was read.
+    """Writes the aborted transactions in the order of the index: null for read_uncommitted, empty if nothing was read.
 
     Kafka's response for a partition that is unknown contains an empty list with either level.
     """
@@ -185,11 +185,11 @@ cdef void write_records_size(Fetch* fetch, Writer* w, int64_t size) noexcept nog
 
 
 cdef bint copy_records(FetchItem* item, Writer* w) noexcept nogil:
-    """Reads the records into the response; False when they could not be read."""
+    """Reads the records into the response. False: they could not be read."""
     cdef size_t size = <size_t>item.read.size
     cdef uint8_t* place = writer_reserve(w, size)
     if place == NULL:
-        return True                                 # the Writer's error ends the connection
+        return True                                 # the error of the Writer closes the connection
     if segment_read(item.read.segment, item.read.position, place, size):
         return False
     w.size += size
@@ -197,7 +197,7 @@ cdef bint copy_records(FetchItem* item, Writer* w) noexcept nogil:
 
 
 cdef void write_head(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:
-    """All of a partition's response before its records."""
+    """Writes everything of a partition that precedes its records."""
     write_int32(w, item.index)
     write_int16(w, item.error)
     write_int64(w, item.high_watermark)
@@ -210,9 +210,9 @@ cdef void write_head(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:
 
 
 cdef void write_partition_tags(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:
-    """DivergingEpoch (0), CurrentLeader (1); SnapshotId is KRaft's own."""
+    """Writes DivergingEpoch (0) and CurrentLeader (1). SnapshotId (2) is used by KRaft only."""
     cdef bint stale = item.error == ERROR_NOT_LEADER_OR_FOLLOWER or item.error == ERROR_FENCED_LEADER_EPOCH
-    cdef bint leader = stale and item.leader >= 0 and fetch.version >= 16      # KIP-951, as Kafka
+    cdef bint leader = stale and item.leader >= 0 and fetch.version >= 16      # KIP-951, like Kafka
     if not fetch.flexible:
         return
     write_int8(w, <int8_t>(item.diverging + leader))

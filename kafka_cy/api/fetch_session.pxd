@@ -1,4 +1,4 @@
-"""Fetch sessions (KIP-227) in C memory: what each consumer asked for, so that it need not repeat it.
+"""Fetch sessions (KIP-227) in C memory: what each consumer asked for, so that requests contain only changes.
 
 fetch_session.pyx contains one session, fetch_session_cache.pyx the sessions of the broker.
 """
@@ -26,10 +26,10 @@ cdef struct SessionTopic:
 
 
 cdef struct SessionPartition:
-    SessionTopic* topic             # NULL: this entry is free
+    SessionTopic* topic             # NULL: the entry is free
     int32_t index
     uint32_t hash
-    int32_t next                    # in the order of the response; free entries: next free one
+    int32_t next                    # in the order of the response; of a free entry: the next free one
     int32_t previous
     int32_t max_bytes
     int32_t current_leader_epoch
@@ -56,7 +56,7 @@ cdef struct FetchSession:
     int64_t bytes                   # of all that it allocated; part of the memory of all sessions
     int32_t capacity
     SessionPartition* partitions
-    int32_t first                   # order list
+    int32_t first                   # of the list in the order of the response
     int32_t last
     int32_t first_free
     HashTable partitions_table      # places in `partitions`
@@ -69,8 +69,8 @@ cdef struct FetchSession:
 cdef enum:
     SESSION_ENDED = 0               # an epoch that no incremental request carries
 
-# Limits, while no request is worked on: the partitions of a session, and the memory of all sessions together. A session may
-# use a quarter of that memory.
+# Sets the limits: the partitions of one session, and the memory of all sessions, of which one session may use a quarter. Call
+# it while no request is handled.
 cdef void session_set_limits(int32_t partitions_max, int64_t bytes_max) noexcept nogil
 cdef int64_t sessions_bytes() noexcept nogil        # the memory of all sessions
 

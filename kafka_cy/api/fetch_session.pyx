@@ -33,7 +33,7 @@ cdef enum:
 
 
 # Purpose: the limits, and the memory of all sessions. Threads: `bytes` is atomic; the limits are set while no request is
-# worked on.
+# handled.
 cdef struct SessionMemory:
     int64_t bytes
     int64_t bytes_max
@@ -72,7 +72,7 @@ cdef void uncharge(FetchSession* session, int64_t bytes) noexcept nogil:
 
 
 cdef int64_t table_bytes(const HashTable* table, int64_t count) noexcept nogil:
-    """By how much a table grows when it gets room for `count` items."""
+    """Return by how many bytes a table grows if it gets room for `count` items."""
     cdef int64_t before = <int64_t>table.mask + 1 if table.slots != NULL else 0
     cdef int64_t slots = before if before else TABLE_SLOTS_MIN
     while slots < 2 * count:
@@ -286,7 +286,7 @@ cdef void remove_topic(FetchSession* session, SessionTopic* topic) noexcept nogi
 # -- the partitions of one session --
 
 cdef int32_t find_entry(FetchSession* session, SessionTopic* topic, int32_t index, uint32_t hash) noexcept nogil:
-    """The entry of a partition; NONE: the session does not contain it."""
+    """Return the entry of a partition; NONE: the session does not contain it."""
     cdef uint32_t place = hash_table_start(&session.partitions_table, hash)
     cdef int32_t found = hash_table_next(&session.partitions_table, hash, &place)
     while found >= 0:
@@ -297,7 +297,7 @@ cdef int32_t find_entry(FetchSession* session, SessionTopic* topic, int32_t inde
 
 
 cdef int32_t take_entry(FetchSession* session) noexcept nogil:
-    """A free entry; NONE: beyond a limit, or no memory."""
+    """Return a free entry; NONE: beyond a limit, or no memory."""
     cdef int32_t entry
     if session.first_free == NONE and reserve_partitions(session, session.capacity + (session.capacity >> 1) + 8):
         return NONE

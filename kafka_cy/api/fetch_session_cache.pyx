@@ -245,9 +245,10 @@ cdef void evict_idle(int32_t shard, int64_t now_ms) noexcept nogil:
 
 
 cdef void cache_refuse(int64_t now_ms) noexcept nogil:
+    if cache.slots == 0:
+        return                      # sessions are switched off
     atomic_add_i64(&cache.refused, 1)
-    if cache.slots:
-        evict_idle(<int32_t>(atomic_add_i64(&cache.turn, 1) % cache.shards_count), now_ms)
+    evict_idle(<int32_t>(atomic_add_i64(&cache.turn, 1) % cache.shards_count), now_ms)
 
 
 cdef void empty_slot(CacheShard* cache_shard, int32_t slot) noexcept nogil:

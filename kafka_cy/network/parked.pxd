@@ -33,7 +33,7 @@ cdef int parked_add_watch(ReactorState* reactor, Parked* parked, Partition* part
 # It ends with parked_end all the same.
 cdef bint parked_reserve(ReactorState* reactor, Parked* parked, int64_t bytes) noexcept nogil
 cdef int parked_start(ReactorState* reactor, Parked* parked) noexcept nogil
-cdef void parked_end(ReactorState* reactor, Parked* parked) noexcept nogil          # unlink everything, free it
+cdef void parked_end(ReactorState* reactor, Parked* parked) noexcept nogil          # unlinks and frees everything
 cdef void parked_check(ReactorState* reactor, Parked* parked, bint expired) noexcept nogil
 # The partition advanced: check all requests that wait on it here. Takes over the caller's reference.
 cdef void parked_wake(ReactorState* reactor, Partition** partitions, int count) noexcept nogil

@@ -45,8 +45,8 @@ def fetch(
     server: HotServer, connection: Connection, session: tuple[int, int], offsets: dict[tuple[str, int], int], **more: Any
 ) -> tuple[int, int, int]:
     """(error, session id, number of partitions in the response)."""
-    answer = connection.call(1, 12, request(server, offsets, session=session, **more))
-    return answer["error_code"], answer["session_id"], len(rows(answer))
+    response = connection.call(1, 12, request(server, offsets, session=session, **more))
+    return response["error_code"], response["session_id"], len(rows(response))
 
 
 def test_a_session_with_too_many_partitions_is_not_created(hot_server: HotServer, connection: Connection) -> None:
@@ -148,8 +148,8 @@ def test_a_response_does_not_wait_for_a_session_in_use(hot_server: HotServer, co
     wait_until(lambda: hot_server.server.counters()["parked"] == 1, "the fetch waits")
     with holding(session):
         fill(hot_server, "t")
-        answer = connection.answer(1, 12)
-    assert (answer["error_code"], answer["session_id"], answer["responses"]) == (INVALID_FETCH_SESSION_EPOCH, session, [])
+        response = connection.answer(1, 12)
+    assert (response["error_code"], response["session_id"], response["responses"]) == (INVALID_FETCH_SESSION_EPOCH, session, [])
 
 
 @pytest.mark.parametrize("how", ["forget", "grow"])
@@ -168,8 +168,8 @@ def test_a_session_ends_while_a_fetch_waits_with_it(hot_server: HotServer, conne
         assert fetch(hot_server, other, (session, 2), unknown(1))[:2] == (FETCH_SESSION_ID_NOT_FOUND, 0)
     for index in range(3):
         fill(hot_server, "t", index)
-    answer = connection.answer(1, 12)
-    assert (answer["error_code"], answer["responses"]) == (INVALID_FETCH_SESSION_EPOCH, [])
+    response = connection.answer(1, 12)
+    assert (response["error_code"], response["responses"]) == (INVALID_FETCH_SESSION_EPOCH, [])
     wait_until(lambda: counters("bytes") == 0, "the session is freed")
     other.close()
 
@@ -178,30 +178,30 @@ def test_a_session_ends_while_a_fetch_waits_with_it(hot_server: HotServer, conne
 @pytest.mark.parametrize("name", ILLEGAL)
 def test_names_that_no_topic_can_have(hot_server: HotServer, connection: Connection, version: int, name: str) -> None:
     hot_server.create_topic("t")
-    answer = connection.call(1, version, request(hot_server, {(name, 7): 0, ("t", 0): 0}, session=(0, 0)))
-    topics = [(topic["topic"], [row["error_code"] for row in topic["partitions"]]) for topic in answer["responses"]]
+    response = connection.call(1, version, request(hot_server, {(name, 7): 0, ("t", 0): 0}, session=(0, 0)))
+    topics = [(topic["topic"], [row["error_code"] for row in topic["partitions"]]) for topic in response["responses"]]
     assert topics == [(name, [UNKNOWN_TOPIC_OR_PARTITION]), ("t", [0])]
     if version < 7:
         return
-    session = answer["session_id"]
+    session = response["session_id"]
     assert session > 0 and counters("partitions") == 1 and counters("bytes") < 2000
-    answer = connection.call(1, version, request(hot_server, {(name, 7): 0, (name, 8): 0}, session=(session, 1)))
-    assert (answer["error_code"], answer["session_id"]) == (0, session)
-    assert [row["error_code"] for row in rows(answer)] == [UNKNOWN_TOPIC_OR_PARTITION] * 2
+    response = connection.call(1, version, request(hot_server, {(name, 7): 0, (name, 8): 0}, session=(session, 1)))
+    assert (response["error_code"], response["session_id"]) == (0, session)
+    assert [row["error_code"] for row in rows(response)] == [UNKNOWN_TOPIC_OR_PARTITION] * 2
     assert counters("partitions") == 1 and counters("bytes") < 2000
-    answer = connection.call(1, version, request(hot_server, {}, session=(session, 2), forget=[(name, 7), (name, 9)]))
-    assert (answer["error_code"], answer["session_id"], answer["responses"]) == (0, session, [])
-    answer = connection.call(1, version, request(hot_server, {(name, 7): 0}, session=(session, -1)))
-    assert [row["error_code"] for row in rows(answer)] == [UNKNOWN_TOPIC_OR_PARTITION]
-    answer = connection.call(1, version, request(hot_server, {(name, 7): 0}, session=(0, 0)))
-    assert (answer["error_code"], answer["session_id"]) == (0, 0)
+    response = connection.call(1, version, request(hot_server, {}, session=(session, 2), forget=[(name, 7), (name, 9)]))
+    assert (response["error_code"], response["session_id"], response["responses"]) == (0, session, [])
+    response = connection.call(1, version, request(hot_server, {(name, 7): 0}, session=(session, -1)))
+    assert [row["error_code"] for row in rows(response)] == [UNKNOWN_TOPIC_OR_PARTITION]
+    response = connection.call(1, version, request(hot_server, {(name, 7): 0}, session=(0, 0)))
+    assert (response["error_code"], response["session_id"]) == (0, 0)
     assert counters("bytes") == 0
 
 
 def test_the_longest_name_is_stored(hot_server: HotServer, connection: Connection) -> None:
     session = open_session(hot_server, connection, 12, {("x" * 249, 0): 0})
-    answer = connection.call(1, 12, request(hot_server, {}, session=(session, 1)))
-    assert [topic["topic"] for topic in answer["responses"]] == ["x" * 249]
+    response = connection.call(1, 12, request(hot_server, {}, session=(session, 1)))
+    assert [topic["topic"] for topic in response["responses"]] == ["x" * 249]
     assert counters("partitions") == 1
 
 

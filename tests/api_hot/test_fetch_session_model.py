@@ -64,10 +64,10 @@ class Model:
     ) -> tuple[int, int, list[Named]]:
         """(error, session id, partitions in the response) of a fetch."""
         values = request(self.server, dict.fromkeys(named, 0), session=session, forget=list(forget))
-        answer: dict[str, Any] = self.connection.call(1, 12, values)
-        found = [(topic["topic"], row["partition_index"]) for topic in answer["responses"] for row in topic["partitions"]]
-        assert {row["error_code"] for topic in answer["responses"] for row in topic["partitions"]} <= {3}
-        return answer["error_code"], answer["session_id"], found
+        response: dict[str, Any] = self.connection.call(1, 12, values)
+        found = [(topic["topic"], row["partition_index"]) for topic in response["responses"] for row in topic["partitions"]]
+        assert {row["error_code"] for topic in response["responses"] for row in topic["partitions"]} <= {3}
+        return response["error_code"], response["session_id"], found
 
     def evicted(self) -> int:
         return counters()["evictions"] - self.first["evictions"]

@@ -159,12 +159,12 @@ def test_beyond_the_limit_nobody_waits(tight_server: HotServer) -> None:
         held = counts(server)
         assert 0 < held[1] < TIGHT_LIMIT // 4
         send(server, other, 100)
-        answer = other.answer(1, 12)                            # at once, though it may wait for two minutes
-        assert len(rows(answer)) == 100 and not any(row["records"] for row in rows(answer))
+        response = other.answer(1, 12)                            # at once, though it may wait for two minutes
+        assert len(rows(response)) == 100 and not any(row["records"] for row in rows(response))
         session = open_session(server, other, 12, {("t", index): 0 for index in range(100)})
         asked = request(server, {}, session=(session, 1), max_wait_ms=LONG_WAIT_MS)
-        answer = other.call(1, 12, asked)
-        assert (answer["error_code"], answer["session_id"], answer["responses"]) == (0, session, [])
+        response = other.call(1, 12, asked)
+        assert (response["error_code"], response["session_id"], response["responses"]) == (0, session, [])
         assert counts(server) == held
         send(server, modest, 10)
         parked(server, 2)
@@ -198,8 +198,8 @@ def test_cold_reads(tight_server: HotServer) -> None:
         wait_until(lambda: jobs.waiting_jobs() == 1, "a job is to read")
         assert 0 < counter(server, "parked_bytes") < counter(server, "queued_request_bytes")
         other.send(1, 12, asked)
-        answer = rows(other.answer(1, 12))
-        assert len(answer) == 101 and not any(row["records"] for row in answer)
+        response = rows(other.answer(1, 12))
+        assert len(response) == 101 and not any(row["records"] for row in response)
         jobs.resume_jobs()
         assert sum(values(row) for row in rows(reader.answer(1, 12))) == 2
 
