@@ -6,7 +6,6 @@ all deletions are stored.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.registry import handler
@@ -18,21 +17,21 @@ if TYPE_CHECKING:
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import UsesGroups
 
+FEW = 32  # groups of a response that is built at once; a longer one is built on another thread
+
 
 @handler(api_key=42)
-def handle(request: Request[DeleteGroupsRequest], context: UsesGroups) -> dict[str, Any] | None:
+def handle(request: Request[DeleteGroupsRequest], context: UsesGroups) -> None:
     """One error per group."""
     names = list(dict.fromkeys(request.body.groups_names))
-    errors: dict[str, ErrorCode] = {}
 
-    def deleted(name: str, error: ErrorCode) -> None:
-        errors[name] = error
-        if len(errors) == len(names):
-            results = [{"group_id": each, "error_code": int(errors[each])} for each in names]
-            request.respond({"throttle_time": 0, "results": results})
+    def response(errors: list[ErrorCode]) -> dict[str, Any]:
+        results = [{"group_id": name, "error_code": int(error)} for name, error in zip(names, errors, strict=True)]
+        return {"throttle_time": 0, "results": results}
 
-    if not names:
-        return {"throttle_time": 0, "results": []}
-    for name in names:
-        context.groups.delete_group(name, partial(deleted, name))
-    return None
+    if len(names) > FEW:
+        request.respond_long(
+            lambda ready: context.groups.delete_groups(names, lambda errors: ready(lambda: response(errors)))
+        )
+    else:
+        context.groups.delete_groups(names, lambda errors: request.respond(response(errors)))

@@ -7,6 +7,7 @@ COORDINATOR_NOT_AVAILABLE, an unknown type INVALID_REQUEST.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from kafka_cy.api.registry import handler
@@ -21,30 +22,50 @@ if TYPE_CHECKING:
     from kafka_cy.api.roles import FindsCoordinators
 
 TYPE_GROUP, TYPE_TRANSACTION, TYPE_SHARE = 0, 1, 2
+FEW = 32  # keys that are looked up at once
 
 
 @handler(api_key=10)
-def handle(request: Request[FindCoordinatorRequest], context: FindsCoordinators) -> dict[str, Any] | None:
+def handle(request: Request[FindCoordinatorRequest], context: FindsCoordinators) -> None:
     """Name this broker for groups whose partition it hosts."""
     key_type = request.body.key_type if request.api_version >= 1 else TYPE_GROUP
-    if key_type != TYPE_GROUP or _offsets_topic_is_ready(context):
-        return _response(request, context, key_type)
-    context.create_offsets_topic(lambda: request.respond(_response(request, context, key_type)))
-    return None
+    if key_type == TYPE_GROUP and not _offsets_topic_is_ready(context):
+        context.create_offsets_topic(lambda: _respond(request, context, key_type))
+    else:
+        _respond(request, context, key_type)
+
+
+def _respond(request: Request[FindCoordinatorRequest], context: FindsCoordinators, key_type: int) -> None:
+    """At once for a few keys; many keys are looked up in slices, and their response is built on another thread."""
+    body = request.body
+    if request.api_version < 4:
+        found = _find(request, context, key_type, cast("FindCoordinatorRequestV3", body).key)
+        request.respond({"throttle_time": 0, **found})
+        return
+    coordinators: list[dict[str, Any]] = []
+
+    def steps() -> Iterator[None]:
+        for key in body.coordinator_keys:
+            coordinators.append({"key": key, **_find(request, context, key_type, key)})
+            yield
+
+    def response() -> dict[str, Any]:
+        if len(coordinators) != len(body.coordinator_keys):
+            raise RuntimeError("a coordinator could not be looked up")  # the log has the reason
+        return {"throttle_time": 0, "coordinators": coordinators}
+
+    if len(body.coordinator_keys) > FEW:
+        request.respond_long(lambda ready: context.groups.in_slices(steps(), lambda: ready(response)))
+    else:
+        for _ in steps():
+            pass
+        request.respond(response())
 
 
 def _offsets_topic_is_ready(context: FindsCoordinators) -> bool:
     """Whether the topic exists with all of its partitions: another loop may be about to create them, the last one last."""
     topic = context.cluster.topics.get(OFFSETS_TOPIC)
     return topic is not None and context.cluster.partition(OFFSETS_TOPIC, len(topic.partitions) - 1) is not None
-
-
-def _response(request: Request[FindCoordinatorRequest], context: FindsCoordinators, key_type: int) -> dict[str, Any]:
-    body = request.body
-    if request.api_version < 4:
-        return {"throttle_time": 0, **_find(request, context, key_type, cast("FindCoordinatorRequestV3", body).key)}
-    found = [{"key": key, **_find(request, context, key_type, key)} for key in body.coordinator_keys]
-    return {"throttle_time": 0, "coordinators": found}
 
 
 def _find(request: Request[FindCoordinatorRequest], context: FindsCoordinators, key_type: int, key: str) -> dict[str, Any]:

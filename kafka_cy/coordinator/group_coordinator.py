@@ -8,7 +8,7 @@ on the coordinator's thread and on the timers of the loop that is passed in.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ from kafka_cy.coordinator.offsets.expiry import expire, expiry_pieces
 from kafka_cy.coordinator.offsets.pieces import Piece, pieces_of
 from kafka_cy.coordinator.records import GroupKey, StoredGroup, partition_of
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
-from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
+from kafka_cy.coordinator.runtime.runtime import KEYS_AT_ONCE_MAX, CoordinatorRuntime
 from kafka_cy.coordinator.state_machine import GroupStateMachine
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -280,6 +280,10 @@ class GroupCoordinator:
         error, group = self.group(group_id)
         return error, group.described() if group is not None else None
 
+    def in_slices(self, steps: Iterable[object], done: Callable[[], object]) -> None:
+        """Do the steps of a long request, which take turns with other requests; then call `done`."""
+        self.runtime.slices.add(steps, done)
+
     def describe_groups(
         self, group_ids: Sequence[str], respond: Callable[[list[tuple[ErrorCode, dict[str, Any] | None]]], object]
     ) -> None:
@@ -291,7 +295,7 @@ class GroupCoordinator:
                 found.append(self.describe_group(group_id))
                 yield
 
-        self.runtime.slices.add(steps(), lambda: respond(found))
+        self.in_slices(steps(), lambda: respond(found))
 
     def list_groups(self, states: Sequence[str], kinds: Sequence[str]) -> tuple[ErrorCode, Sequence[dict[str, Any]]]:
         """What ListGroups shows; any thread may call it. Empty filters let everything through; filters ignore case."""
@@ -312,6 +316,30 @@ class GroupCoordinator:
             return result
 
         self._write(group_id, operation, lambda error, response: respond(error if response is None else response))
+
+    def delete_groups(self, group_ids: Sequence[str], respond: Callable[[list[ErrorCode]], object]) -> None:
+        """delete_group() for several groups, in slices if there are many; `respond` gets the errors in the same order."""
+        errors: dict[int, ErrorCode] = {}
+
+        def deleted(place: int, error: ErrorCode) -> None:
+            errors[place] = error
+            if len(errors) == len(group_ids):
+                respond([errors[each] for each in range(len(group_ids))])
+
+        def delete(place: int) -> None:
+            try:
+                self.delete_group(group_ids[place], partial(deleted, place))
+            except Exception:
+                deleted(place, ErrorCode.UNKNOWN_SERVER_ERROR)
+                raise
+
+        if not group_ids:
+            respond([])
+        elif len(group_ids) > KEYS_AT_ONCE_MAX:
+            self.runtime.in_slices(range(len(group_ids)), delete)
+        else:
+            for place in range(len(group_ids)):
+                self.delete_group(group_ids[place], partial(deleted, place))
 
     # -- expiry --
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kafka_cy.api import describe_groups, list_groups, offset_fetch
+from kafka_cy.api import delete_groups, describe_groups, find_coordinator, list_groups, offset_fetch
 from kafka_cy.base import slices
 from kafka_cy.coordinator import heartbeat_table
 from kafka_cy.coordinator.classic.rebalance import Rebalancer
@@ -305,3 +305,56 @@ def test_offsets_of_many_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     found = request.made[0]()["groups"]
     assert [each["error_code"] for each in found] == [0] * GROUPS + [ErrorCode.INVALID_REQUEST]
     assert all(each["topics"] for each in found[:GROUPS])
+
+
+def test_many_deleted_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = filled(session_ms=1)
+    load(harness)
+    harness.loop.advance(60)
+    harness.commit(group="kept", topic="ct")
+    turns = Turns(harness, monkeypatch, GroupCoordinator, "delete_group")
+    names = [f"g{number}" for number in range(GROUPS)]
+    request = LongRequest(2, groups_names=[*names[1:], "unknown", "g5"])
+    delete_groups.handle(request, SimpleNamespace(groups=harness.coordinator))  # type: ignore[arg-type]
+    turns.by_turn.append(turns.calls)
+    for _ in turns.run():
+        pass
+    turns.check(GROUPS)
+    results = {each["group_id"]: each["error_code"] for each in request.made[0]()["results"]}
+    assert results == dict.fromkeys(names[1:], 0) | {"unknown": ErrorCode.GROUP_ID_NOT_FOUND}
+    assert sorted(group.group_id for group in harness.coordinator.all_groups()) == ["g0", "kept"]
+
+
+def test_coordinators_of_many_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = filled()
+    load(harness)
+    turns = Turns(harness, monkeypatch, GroupCoordinator, "is_coordinator_of")
+    request = LongRequest(4, key_type=0, coordinator_keys=[f"g{number}" for number in range(GROUPS)])
+    request.listener_index = 0
+    context: Any = SimpleNamespace(
+        groups=harness.coordinator, cluster=harness.cluster, advertised=[("h", 1)], broker_id=1
+    )
+    find_coordinator.handle(request, context)  # type: ignore[arg-type]
+    turns.by_turn.append(turns.calls)
+    for _ in turns.run():
+        pass
+    turns.check(GROUPS)
+    assert [each["error_code"] for each in request.made[0]()["coordinators"]] == [0] * GROUPS
+
+
+def test_a_fault_in_a_long_request_does_not_stop_the_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    load(harness)
+    commit_each(harness)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(offset_fetch, "_found", fail)
+    groups = [SimpleNamespace(group_id=f"g{number}", topics=None) for number in range(GROUPS)]
+    request = LongRequest(8, groups=groups)
+    context: Any = SimpleNamespace(groups=harness.coordinator, cluster=harness.cluster)
+    offset_fetch.handle(request, context)  # type: ignore[arg-type]
+    harness.loop.advance(0)
+    found = request.made[0]()["groups"]
+    assert [each["error_code"] for each in found] == [ErrorCode.UNKNOWN_SERVER_ERROR] * GROUPS

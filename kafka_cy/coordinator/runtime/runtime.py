@@ -341,7 +341,11 @@ class CoordinatorRuntime(Generic[S]):
 
         def each() -> Iterator[None]:
             for place, key in enumerate(keys):
-                self.read(key, partial(operation, place), partial(one, place))
+                try:
+                    self.read(key, partial(operation, place), partial(one, place))
+                except Exception as fault:  # noqa: BLE001 the other keys have their turn, and the request its response
+                    self._on_fault(fault)
+                    one(place, ErrorCode.UNKNOWN_SERVER_ERROR, None)
                 yield
 
         if not keys:

@@ -69,10 +69,14 @@ class Shard(Generic[S]):
         """Append the records as one batch. Raises AppendFailed."""
         encode = self.state.encode
         rows = []
+        size = 0
         try:
             for record in records:
                 key, value = encode(record)
                 rows.append((key, value, now_ms, (), -1))
+                size += len(key) + len(value or b"")
+                if size > batch_bytes_max and compression == "none":
+                    raise AppendFailed(ErrorCode.UNKNOWN_SERVER_ERROR, f"the batch has more than {size} bytes")
         except ValueError as error:
             raise AppendFailed(ErrorCode.UNKNOWN_SERVER_ERROR, str(error)) from error
         batch = build_batch(rows, base_sequence=0, compression=compression)
