@@ -148,9 +148,11 @@ class LogMoves:
 
 
 def _forget_earlier_move(folder: str) -> None:
-    """The file of a move that brought the source here must not be taken for the one of this move."""
-    try:
+    """Remove the file of the move that brought the source here, so that a start cannot take it for a file of this move.
+
+    The folder is synced even if the file is missing: the earlier move removed it without a sync, and after a loss of power
+    two folders that name each other as their source would refuse the start.
+    """
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{folder}/{MOVED_FROM}")
-    except FileNotFoundError:
-        return
     checkpoints.sync_directory(folder)
