@@ -17,12 +17,13 @@ class Group(ABC):
     `members` from another thread.
     """
 
-    __slots__ = ("group_id", "offsets")
+    __slots__ = ("group_id", "offsets", "place")
 
     kind: ClassVar[str]  # as ListGroups shows it: "classic", ...
 
     def __init__(self, group_id: str) -> None:
         self.group_id = group_id
+        self.place = 0  # in its state machine's list of groups
         self.offsets: dict[str, dict[int, CommittedOffset]] = {}  # topic -> partition
 
     # -- state --

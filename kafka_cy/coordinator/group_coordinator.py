@@ -123,12 +123,12 @@ class GroupCoordinator:
 
     def all_groups(self) -> list[ClassicGroup]:
         """The groups of all loaded partitions; a copy, safe from any thread."""
-        return [group for shard in self.runtime.loaded_shards() for group in list(shard.state.groups.values())]
+        return list({group.group_id: group for group in self._each_group()}.values())
 
     def _each_group(self) -> Iterator[ClassicGroup]:
-        """The groups of all loaded partitions, one after the other, for work in slices: copies one partition's list at a time."""
+        """The groups of all loaded partitions, one after the other, for work in slices; a group may come twice. Any thread."""
         for shard in self.runtime.loaded_shards():
-            yield from list(shard.state.groups.values())
+            yield from shard.state.each_group()
 
     def group(self, group_id: str) -> tuple[ErrorCode, ClassicGroup | None]:
         """The group as it is now, or why this broker cannot tell."""
@@ -301,7 +301,8 @@ class GroupCoordinator:
         """What ListGroups shows; any thread may call it. Empty filters let everything through; filters ignore case."""
         wanted_states = {state.lower() for state in states}
         wanted_kinds = {kind.lower() for kind in kinds}
-        listed = [group.listed() for group in self._each_group() if not wanted_kinds or group.kind in wanted_kinds]
+        groups = self.all_groups()
+        listed = [group.listed() for group in groups if not wanted_kinds or group.kind in wanted_kinds]
         if wanted_states:
             listed = [each for each in listed if each["group_state"].lower() in wanted_states]
         return ErrorCode.COORDINATOR_LOAD_IN_PROGRESS if self.is_loading() else ErrorCode.NONE, listed

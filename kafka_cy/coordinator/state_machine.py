@@ -21,7 +21,7 @@ from kafka_cy.protocol.errors import ErrorCode
 
 
 class GroupStateMachine:
-    """Owner: the coordinator's thread; `groups` is copied by the threads of metrics and lag.
+    """Owner: the coordinator's thread; other threads (metrics, lag, long responses) only call `each_group`.
 
     Limits: offsets and groups are as many as the log holds; `groups_max` of the coordinator bounds new ones.
     """
@@ -30,6 +30,7 @@ class GroupStateMachine:
         self.rebalancer = rebalancer
         self.members_max = members_max
         self.groups: dict[str, ClassicGroup] = {}
+        self._walk: list[ClassicGroup] = []  # the same groups; each one knows its place
         self.pending: dict[int, list[Record]] = {}  # records of open transactions, by producer id
         self.skipped = 0  # records of other kinds of groups, or unreadable ones: they are kept in the log
         self._counted = counted  # told how many groups came (1) or went (-1)
@@ -89,31 +90,53 @@ class GroupStateMachine:
 
     def _create(self, group_id: str) -> ClassicGroup:
         group = self.groups[group_id] = ClassicGroup(group_id)
+        group.place = len(self._walk)
+        self._walk.append(group)
         self._counted(1)
         return group
 
     def _remove(self, group_id: str) -> None:
-        del self.groups[group_id]
+        group = self.groups.pop(group_id)
+        last = self._walk.pop()
+        if last is not group:
+            self._walk[group.place] = last
+            last.place = group.place
         self._counted(-1)
+
+    def each_group(self) -> Iterator[ClassicGroup]:
+        """Every group that stays while this goes on, for work in slices: nothing is copied. Any thread.
+
+        From the end to the start: the group that takes the place of a removed one was visited before. It may be visited again.
+        """
+        place = len(self._walk)
+        while place > 0:
+            place = min(place, len(self._walk)) - 1
+            try:
+                yield self._walk[place]
+            except IndexError:  # another thread removed groups just now
+                continue
 
     # -- soft state --
 
     def loaded(self, on_fault: Callable[[Exception], object]) -> Iterator[None]:
-        for group_id in list(self.groups):
-            group = self.groups[group_id]
+        nothing_left: list[str] = []
+        for group in self._walk:  # no group comes or goes before requests are let in
             if group.is_recorded or group.offsets:
                 self._guard(on_fault, self.rebalancer.begin, group, self.members_max)
             else:
-                self._remove(group_id)
+                nothing_left.append(group.group_id)
+            yield
+        for group_id in nothing_left:
+            self._remove(group_id)
             yield
 
     def remarks(self) -> list[str]:
         return [f"{self.skipped} records of other kinds of groups were left alone"] if self.skipped else []
 
     def unloaded(self, on_fault: Callable[[Exception], object]) -> Iterator[None]:
-        for group_id in list(self.groups):
-            group = self.groups[group_id]
-            self._remove(group_id)
+        while self._walk:
+            group = self._walk[-1]
+            self._remove(group.group_id)
             self._guard(on_fault, self.rebalancer.end, group, ErrorCode.NOT_COORDINATOR)
             yield
 

@@ -358,3 +358,21 @@ def test_a_fault_in_a_long_request_does_not_stop_the_later_ones(monkeypatch: pyt
     harness.loop.advance(0)
     found = request.made[0]()["groups"]
     assert [each["error_code"] for each in found] == [ErrorCode.UNKNOWN_SERVER_ERROR] * GROUPS
+
+
+def test_a_walk_over_groups_that_come_and_go() -> None:
+    harness = filled()
+    load(harness)
+    machine = harness.coordinator.runtime.shards[0].state
+    stays = {f"g{number}" for number in range(GROUPS) if number % 3}
+    seen: list[str] = []
+    for step, group in enumerate(machine.each_group()):
+        seen.append(group.group_id)
+        if step < GROUPS and f"g{step}" not in stays:
+            machine.replay((GroupKey(f"g{step}"), None))
+            machine.replay((GroupKey(f"new{step}"), stored_group("m")))
+    assert stays <= set(seen), "a group that stays is seen"
+    for _ in range(2):
+        assert sorted(group.group_id for group in machine.each_group()) == sorted(machine.groups), "once when all stay"
+        machine.replay((GroupKey("g1"), None))
+    assert {group.group_id for group in harness.coordinator.all_groups()} == set(machine.groups)
