@@ -28,7 +28,7 @@ from kafka_cy.api.fetch_session cimport (
 from kafka_cy.api.fetch_session_cache cimport cache_refuse, session_acquire, session_remove
 from kafka_cy.api.topic_key cimport TopicKey, find_topic
 from kafka_cy.api.topic_name cimport topic_name_is_legal
-from kafka_cy.api.named_partitions cimport NamedPartitions, named_add, named_of
+from kafka_cy.api.named_partitions cimport NamedPartition, NamedPartitions, named_add, named_of
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_next
 from kafka_cy.base.atomics cimport atomic_add_i32, atomic_store_i64
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
@@ -91,18 +91,20 @@ cdef inline void items_of_named(Reactor* reactor, Request* request, Fetch* fetch
     """Lists the named partitions."""
     cdef Reader r
     cdef AskedPartition asked
+    cdef NamedPartition* partition = named.partitions
+    cdef NamedPartition* end = partition + named.partitions_count
     cdef TopicKey* key = NULL
     cdef TopicImage* topic = NULL
     cdef int32_t topic_number = -1
-    cdef int32_t i
-    for i in range(named.partitions_count):
-        read_again(&r, request, named.partitions[i].at)
+    while partition != end:
+        read_again(&r, request, partition.at)
         read_asked_partition(&r, fetch.version, &asked)
-        if named.partitions[i].topic != topic_number:       # neighbours are mostly of one topic
-            topic_number = named.partitions[i].topic
+        if partition.topic != topic_number:         # neighbours are mostly of one topic
+            topic_number = partition.topic
             key = &named.topics[topic_number].key
             topic = find_topic(reactor.image, key)
         find_partition(add_item(fetch, key, &asked), topic)
+        partition += 1
 
 
 cdef int update_topic(FetchSession* session, TopicKey* key, SessionTopic** topic) noexcept nogil:
