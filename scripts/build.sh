@@ -36,7 +36,7 @@ if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
     # The build tools are installed in the environment, so that a later build of one changed file needs no download.
     "$venv/bin/python" -m pip install -q --disable-pip-version-check --upgrade 'setuptools>=77' wheel 'cython==3.3.1'
     KAFKA_CY_PACKAGES=${KAFKA_CY_PACKAGES:-} "$venv/bin/python" -m pip install -q --disable-pip-version-check \
-        --no-build-isolation --config-settings editable_mode=compat -e ".${extra:+[$extra]}"
+        --no-build-isolation --config-settings editable_mode=compat -e ".[bench,otel${extra:+,$extra}]"
     touch "$stamp"
 fi
 "$venv/bin/python" setup.py -q build_ext --inplace

@@ -24,6 +24,15 @@ def make_export(broker: KafkaServer) -> OtelExport | None:
         raise ConfigError(*error.args) from error
     if not settings.endpoints:
         return None
+    if not _has_sdk():
+        if broker.config["kafkacy.otel.endpoint"]:
+            allowed = "unset as long as OpenTelemetry is not installed (pip install 'kafka-cy[otel]')"
+            raise ConfigError("kafkacy.otel.endpoint", broker.config["kafkacy.otel.endpoint"], allowed)
+        # The variable may be meant for other programs in this environment.
+        broker.log.write(
+            "warning", "OTEL_EXPORTER_OTLP_* is set, but OpenTelemetry is not installed (kafka-cy[otel]): nothing is exported", {}
+        )
+        return None
     if GRPC in settings.protocols.values() and importlib.util.find_spec("grpc") is None:
         allowed = "http/protobuf, or grpc with the package opentelemetry-exporter-otlp-proto-grpc"
         raise ConfigError("kafkacy.otel.protocol", GRPC, allowed)
@@ -38,6 +47,13 @@ def make_export(broker: KafkaServer) -> OtelExport | None:
     )  # fmt: skip
     broker.log.listener = export.log
     return export
+
+
+def _has_sdk() -> bool:
+    try:
+        return importlib.util.find_spec("opentelemetry.sdk") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _identity(broker: KafkaServer) -> dict[str, str]:

@@ -9,6 +9,7 @@ import click
 
 from kafka_cy.tools import bench, consume, dump_log, groups, produce, sizing, top, topics
 from kafka_cy.tools.client import ToolError, sentence_of
+from kafka_cy.tools.extras import missing_library
 from kafka_cy.tools.main import SERVER_USAGE
 
 EXIT_FAILED = 1
@@ -58,6 +59,11 @@ def run(arguments: list[str]) -> int:
         return 0
     except (ToolError, click.ClickException) as error:
         return fail(str(error))
+    except ImportError as error:
+        sentence = missing_library(error)
+        if sentence is None:
+            raise
+        return fail(sentence)
     except Exception as error:
         sentence = sentence_of(error)
         if sentence is None:
