@@ -12,9 +12,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, strncpy
 
-from kafka_cy.base.atomics cimport (
-    atomic_load_i32, atomic_load_pointer, atomic_load_relaxed_i64, atomic_store_i32, atomic_sub_i64, counter_add, counter_set,
-)
+from kafka_cy.base.atomics cimport atomic_load_i32, atomic_store_i32, atomic_sub_i64, counter_add, counter_set
 from kafka_cy.network.wakes cimport network_activate, network_deactivate
 from kafka_cy.base.clock cimport monotonic_ns, ticks_now
 from kafka_cy.base.posix cimport pthread_create, pthread_join, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
@@ -27,9 +25,8 @@ from kafka_cy.network.control_queue cimport (
     CONTROL_ERRORS_MAX, CONTROL_QUEUES, ControlMessage, ControlQueue, control_queue_free, control_queue_init,
     control_queue_take, control_queue_wake,
 )
-from kafka_cy.network.counters cimport (
-    API_FETCH_FOLLOWER, API_KEYS_MAX, API_ROWS, API_VERSIONS_MAX, LISTENERS_MAX, ApiCounters, ClientSoftware, Counters,
-)
+from kafka_cy.network.counter_sums cimport counter_sums
+from kafka_cy.network.counters cimport API_KEYS_MAX, API_ROWS, LISTENERS_MAX, ClientSoftware, Counters
 from kafka_cy.network.listening import listening_socket
 from kafka_cy.network.log_events cimport (
     LOG_EVENTS_MAX, LOG_WARNING, LogEventData, LogEvents, log_events_free, log_events_init, log_events_take,
@@ -38,7 +35,7 @@ from kafka_cy.network.reactor cimport reactor_discard_mail, reactor_new, reactor
 from kafka_cy.network.mailbox cimport MailedResponse, mailbox_post_response, mailbox_ring
 from kafka_cy.network.metadata_image cimport MetadataImage, image_empty, image_free
 from kafka_cy.network.dispatch cimport response_header_size, response_header_write
-from kafka_cy.network.reactor_state cimport ApiRange, NetworkState, ReactorState, ns_per_tick
+from kafka_cy.network.reactor_state cimport ApiRange, NetworkState, ReactorState
 from kafka_cy.network.client_software cimport software_read
 from kafka_cy.network.trace_events cimport TraceEvent, tracer_take
 from kafka_cy.network.tracing cimport trace_free
@@ -457,50 +454,7 @@ cdef class Server:
 
     def counters(self):
         """Return sums over the reactors; "requests" is a dict by API key, the rest are ints (names as in counters.pxd)."""
-        cdef Counters* each
-        cdef ApiCounters* api
-        cdef int i
-        cdef int key
-        cdef int row
-        cdef int version
-        cdef double tick_ns = ns_per_tick(self.network)
-        cdef dict requests = {}
-        cdef dict sums = dict.fromkeys((
-            "bytes_in", "bytes_out", "accepted", "refused", "closed", "closed_idle", "closed_bad", "connections",
-            "forwarded", "parked", "wakes", "loops", "busy_ns", "slow", "paused",
-        ), 0)
-        for i in range(self.network.reactors_count):
-            each = &(<ReactorState*>self.network.reactors[i]).counters
-            for row in range(API_ROWS):
-                api = <ApiCounters*>atomic_load_pointer(<void**>&each.apis[row])
-                if api != NULL:
-                    key = row if row != API_FETCH_FOLLOWER else 1
-                    for version in range(API_VERSIONS_MAX):
-                        requests[key] = requests.get(key, 0) + atomic_load_relaxed_i64(&api.requests[version])
-            sums["bytes_in"] += atomic_load_relaxed_i64(&each.bytes_in)
-            sums["bytes_out"] += atomic_load_relaxed_i64(&each.bytes_out)
-            sums["accepted"] += atomic_load_relaxed_i64(&each.accepted)
-            sums["refused"] += atomic_load_relaxed_i64(&each.refused)
-            sums["closed"] += atomic_load_relaxed_i64(&each.closed)
-            sums["closed_idle"] += atomic_load_relaxed_i64(&each.closed_idle)
-            sums["closed_bad"] += atomic_load_relaxed_i64(&each.closed_bad)
-            sums["connections"] += atomic_load_relaxed_i64(&each.connections)
-            sums["forwarded"] += atomic_load_relaxed_i64(&each.forwarded)
-            sums["parked"] += atomic_load_relaxed_i64(&each.parked)
-            sums["wakes"] += atomic_load_relaxed_i64(&each.wakes)
-            sums["loops"] += atomic_load_relaxed_i64(&each.loops)
-            sums["busy_ns"] += <int64_t>(<double>atomic_load_relaxed_i64(&each.busy_ticks) * tick_ns)
-            sums["slow"] += atomic_load_relaxed_i64(&each.slow)
-            sums["paused"] += atomic_load_relaxed_i64(&each.paused)
-        sums["requests"] = requests
-        sums["queued_request_bytes"] = atomic_load_relaxed_i64(&self.network.queued_request_bytes)
-        sums["parked_bytes"] = atomic_load_relaxed_i64(&self.network.parked_bytes)
-        sums["queued_response_bytes"] = atomic_load_relaxed_i64(&self.network.queued_response_bytes)
-        sums["reactor_connections"] = [
-            atomic_load_relaxed_i64(&(<ReactorState*>self.network.reactors[i]).connections)
-            for i in range(self.network.reactors_count)
-        ]
-        return sums
+        return counter_sums(self.network)
 
     cdef void free_tracer(self):
         cdef TraceEvent* event
