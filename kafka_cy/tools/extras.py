@@ -11,4 +11,3 @@ def missing_library(error: ImportError) -> str | None:
     if library not in EXTRAS:
         return None
     return f"This needs {library}, which is not installed: pip install 'kafka-cy[{EXTRAS[library]}]'."
-
