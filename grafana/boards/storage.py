@@ -7,7 +7,6 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana.panels import BAD_ABOVE_ZERO, BROKER, CLUSTER, RATE, bars, board, instance_variable, lines, number
 
 FLUSH = "kafka_log_logflushstats_logflushrateandtimems"
-DISK = 'fstype!~"tmpfs|overlay"'
 
 
 def build() -> Dashboard:
@@ -107,13 +106,12 @@ def build() -> Dashboard:
             lines(
                 "Disk used",
                 (
-                    f"1 - node_filesystem_avail_bytes{{{DISK}}} / node_filesystem_size_bytes",
-                    "{{instance}} {{mountpoint}}",
+                    f"1 - kafkacy_log_dir_usable_bytes{{{BROKER}}} / kafkacy_log_dir_total_bytes",
+                    "{{instance}} {{log_directory}}",
                 ),
                 unit="percentunit",
                 most=1,
-                text="70 % counts as full.",
-                empty_when="without node_exporter (job node)",
+                text="The file system of each log directory. 70 % counts as full.",
             )
         )
         .with_panel(

@@ -19,6 +19,7 @@ from kafka_cy.network import jobs
 from kafka_cy.storage.slow_disk import slow_appends
 from kafka_cy.telemetry import reactor_numbers
 from kafka_cy.telemetry.broker_view import BrokerView
+from kafka_cy.telemetry.disk_space import DiskSpace
 from kafka_cy.telemetry.families import Samples, both_counts, counter, family, gauge, printable, two_cases
 from kafka_cy.telemetry.process_numbers import disk_bytes, memory_bytes, thread_count
 from kafka_cy.telemetry.request_metrics import RequestMetrics
@@ -40,6 +41,7 @@ class BrokerCollector:
         self._persec = persec
         self._rates = Rates()
         self._sockets = SocketMetrics(view, self._rates)
+        self._disks = DiskSpace()
         self._flushes: list[tuple[float, list[int]]] = []
         self.partition_totals: dict[str, int] = {}  # set by the page before it collects
 
@@ -271,6 +273,7 @@ class BrokerCollector:
             "1: the log directory failed",
             [(two_cases("logDirectory", f'"{printable(path)}"'), float(path in failed)) for path in paths],
         )
+        yield from self._disk_space([path for path in paths if path not in failed])
         slow = [({"log_directory": printable(path)}, slow_appends(path)) for path in paths]
         yield family(
             "counter", "kafkacy_slow_appends", "Appends that the log directory's disk held up for 4 ms or more",
@@ -290,6 +293,16 @@ class BrokerCollector:
             samples.append(({}, total))
         yield family("gauge", name, text, samples)
         yield from both_counts(name, "Log flushes", [({}, total)])
+
+    def _disk_space(self, paths: list[str]) -> Iterable[Metric]:
+        """Two directories on one file system show the same numbers: do not add them up."""
+        sizes = self._disks.sizes(paths)
+        for i, (name, text) in enumerate((
+            ("total", "Size of the log directory's file system"),
+            ("usable", "Bytes that the broker may still write to the log directory's file system"),
+        )):
+            samples = [({"log_directory": printable(path)}, float(both[i])) for path, both in sizes.items()]
+            yield family("gauge", f"kafkacy_log_dir_{name}_bytes", text, samples)
 
     def _flush_window(self, counts: list[int], now: float) -> list[int]:
         """Flushes of the last FLUSH_WINDOW_S/2 to FLUSH_WINDOW_S seconds, as RequestMetrics does for requests."""

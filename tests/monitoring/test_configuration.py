@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.monitoring.tools import MONITORING, ROOT, needed, run
 
 PROMETHEUS = MONITORING / "prometheus"
 RULES = PROMETHEUS / "rules"
+RUNBOOKS = PROMETHEUS / "consoles" / "runbooks.html"
 TESTED = PROMETHEUS / "tests" / "alerts_test.yml"
 
 
@@ -44,7 +46,8 @@ def test_names_of_the_mbeans_serve_alerts_that_ask_for_them() -> None:
 @pytest.mark.parametrize("name", sorted(ALERTS))
 def test_every_alert_is_tested_and_has_a_runbook(name: str) -> None:
     annotations = ALERTS[name]["annotations"]
-    assert annotations["runbook"] == f"docs/runbooks.md#{name.lower()}"
+    assert annotations["runbook_url"] == f"{{{{ $externalURL }}}}/consoles/runbooks.html#{name.lower()}"
+    assert f'<h3 id="{name.lower()}">' in RUNBOOKS.read_text()
     assert re.search(rf"^### {name}$", (ROOT / "docs/runbooks.md").read_text(), re.MULTILINE)
     assert ALERTS[name]["labels"]["severity"] in ("critical", "warning")
     tested = [check for test in load(TESTED)["tests"] for check in test.get("promql_expr_test", ())]
@@ -54,6 +57,10 @@ def test_every_alert_is_tested_and_has_a_runbook(name: str) -> None:
 
 def test_runbooks_are_about_alerts_that_there_are() -> None:
     assert set(re.findall(r"^### (\w+)$", (ROOT / "docs/runbooks.md").read_text(), re.MULTILINE)) == set(ALERTS)
+
+
+def test_prometheus_serves_the_current_runbooks() -> None:
+    run(sys.executable, ROOT / "scripts" / "write_runbooks_page.py", "--check")
 
 
 def test_scrapers_know_the_same_targets_everywhere() -> None:

@@ -230,6 +230,14 @@ def test_sums_over_all_topics_outlive_a_deleted_topic(broker: Broker) -> None:
         assert value(values(broker), name) >= value(before, name) > 0
 
 
+def test_sizes_of_the_log_directory_are_those_of_describe_log_dirs(broker: Broker) -> None:
+    found = values(broker)
+    (folder,) = {dict(labels)["log_directory"] for name, labels in found if name == "kafkacy_log_dir_total_bytes"}
+    disk = os.statvfs(folder)
+    assert value(found, "kafkacy_log_dir_total_bytes", log_directory=folder) == disk.f_blocks * disk.f_frsize
+    assert 0 < value(found, "kafkacy_log_dir_usable_bytes", log_directory=folder) < disk.f_blocks * disk.f_frsize
+
+
 def shown_names(broker: Broker) -> tuple[set[str], str]:
     """The names on the page, and the page, of a broker with a partition and a client."""
     connected = Producer({"bootstrap.servers": broker.bootstrap_servers})
