@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kafka_cy.base.connection_probe import connection_failure
 from kafka_cy.bench import results
 from kafka_cy.bench.process_sampler import process_of_port
 from kafka_cy.testing.broker import Broker, answers_api_versions, free_ports
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 KAFKA_VERSION = "4.3.1"
 START_TIMEOUT_S = 60.0
 REACH_TIMEOUT_S = 5.0
-REACH_STEP_S = 1.0
+REACH_STEP_S = 0.5  # after it, a failure that cannot pass (connection refused ...) is reported
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1", "[::1]"}
 
 #: A KRaft node that is broker and controller.
@@ -278,10 +279,12 @@ def connect_admin(target: Target) -> AdminClient:
         if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
             refusals.append(error.str())
 
+    settings = client_config(target, {"error_cb": heard})
     try:
-        admin = AdminClient(client_config(target, {"error_cb": heard}))
+        admin = AdminClient(settings)
     except KafkaException as error:
         raise BrokerError(f"{error.args[0].str()}.") from None
+    protocol = str(settings.get("security.protocol", "PLAINTEXT"))
     deadline = time.monotonic() + REACH_TIMEOUT_S
     while True:
         try:
@@ -289,15 +292,10 @@ def connect_admin(target: Target) -> AdminClient:
             return admin
         except KafkaException:
             admin.poll(0)  # delivers librdkafka's events
-        if refusals:
-            raise BrokerError(f"{target.bootstrap_servers} lets nobody in: {one_line(refusals[-1])}.")
-        if time.monotonic() > deadline:
-            raise BrokerError(f"No broker answers at {target.bootstrap_servers}.")
-
-
-def one_line(text: str) -> str:
-    """A librdkafka message, possibly of several lines, on one line and without its full stop."""
-    return " ".join(text.split()).rstrip(".")
+        final = time.monotonic() > deadline
+        sentence = connection_failure(target.bootstrap_servers, protocol, refusals, final=final)
+        if sentence is not None:
+            raise BrokerError(sentence)
 
 
 def kafka_jars(given: str | None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 REQUEST_TIMEOUT_S = 15.0
+ANSWER_TIMEOUT_S = 5.0  # for the first response of a broker
+#: After this time a failure that cannot pass (connection refused ...) is reported. A broker may just be starting.
+FAILURE_CERTAIN_S = 0.5
 SETTINGS = "kafka_cy.client_settings"  # of the running command, in click's context
 
 #: Settings of Kafka's clients for stores of type PEM, with the names that librdkafka has for them.
@@ -106,17 +110,37 @@ def connect_admin(bootstrap_servers: str) -> AdminClient:
 
     Keep it in a variable while waiting for its futures: they never finish once it is garbage-collected.
     """
-    from confluent_kafka import KafkaException
+    from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient
 
+    from kafka_cy.base.connection_probe import connection_failure
+
+    refusals: list[str] = []
+
+    def heard(error: KafkaError) -> None:
+        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            refusals.append(error.str())
+
+    settings = {**_common(bootstrap_servers), "error_cb": heard}
     try:
-        admin = AdminClient(_common(bootstrap_servers))
+        admin = AdminClient(settings)
     except KafkaException as error:  # an unknown or unusable setting
         raise ToolError(f"{error.args[0].str()}.") from error
+    waiting = admin.describe_cluster(request_timeout=ANSWER_TIMEOUT_S)
+    protocol = str(settings.get("security.protocol", "PLAINTEXT"))
+    check_at = time.monotonic() + FAILURE_CERTAIN_S
+    while not waiting.done():
+        admin.poll(0.01)  # delivers librdkafka's errors
+        if time.monotonic() > check_at:
+            sentence = connection_failure(bootstrap_servers, protocol, refusals)
+            if sentence is not None:
+                raise ToolError(sentence)
+            check_at = time.monotonic() + FAILURE_CERTAIN_S
     try:
-        admin.describe_cluster(request_timeout=5.0).result(6.0)
-    except (KafkaException, TimeoutError) as error:
-        raise ToolError(f"No broker answers at {bootstrap_servers}.") from error
+        waiting.result()
+    except KafkaException as error:
+        sentence = connection_failure(bootstrap_servers, protocol, refusals, final=True)
+        raise ToolError(sentence or f"No broker answers at {bootstrap_servers}.") from error
     return admin
 
 

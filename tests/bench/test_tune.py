@@ -64,7 +64,7 @@ def test_ctrl_c_keeps_what_was_measured(kafka_broker: Broker, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["-b", "127.0.0.1:1"], "kafka-cy: No broker answers at 127.0.0.1:1.\n"),
+        (["-b", "127.0.0.1:1"], "kafka-cy: No broker answers at 127.0.0.1:1: connection refused.\n"),
         (["--goal", "beauty"], "'beauty' is not one of"),
         (["--payload-file", "/there/is/none"], "Payload file /there/is/none: No such file or directory."),
         (["--replication-factor", "3", "--budget", "0"], "Kafka's defaults could not be measured: Topic "),

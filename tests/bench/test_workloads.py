@@ -252,7 +252,7 @@ def test_a_broker_that_dies_is_a_result(workload: str, generator: Any) -> None:
 def test_nobody_there_is_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(BrokerError, match=f"No broker answers at 127.0.0.1:{port}"):
+    with pytest.raises(BrokerError, match=f"No broker answers at 127.0.0.1:{port}: connection refused"):
         Attached(f"127.0.0.1:{port}", {})
     for wrong in ("nohost", "host:", ":9092", "host:port", "host:70000"):
         with pytest.raises(BrokerError, match="needs HOST:PORT"):
@@ -350,7 +350,7 @@ def test_an_unreachable_broker_is_one_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     done = bench("produce", "--bootstrap-server", f"127.0.0.1:{port}")
-    assert (done.returncode, done.stderr) == (1, f"kafka-cy: No broker answers at 127.0.0.1:{port}.\n")
+    assert (done.returncode, done.stderr) == (1, f"kafka-cy: No broker answers at 127.0.0.1:{port}: connection refused.\n")
 
 
 def test_compare_without_the_jars_says_how_to_get_them(tmp_path: Path) -> None:

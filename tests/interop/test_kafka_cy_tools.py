@@ -73,4 +73,4 @@ def test_errors_are_one_sentence(bootstrap: str, topic: str) -> None:
 def test_no_broker() -> None:
     done = tool("127.0.0.1:1", "topics", "list")
     assert done.returncode == 1
-    assert done.stderr == "kafka-cy: No broker answers at 127.0.0.1:1.\n"
+    assert done.stderr == "kafka-cy: No broker answers at 127.0.0.1:1: connection refused.\n"

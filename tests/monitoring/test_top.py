@@ -80,7 +80,7 @@ def test_internal_topics_and_several_looks(broker: kafka_cy.Broker) -> None:
 def test_who_does_not_answer_is_said_in_a_sentence(broker: kafka_cy.Broker) -> None:
     done = run(sys.executable, "-m", "kafka_cy", "top", "--once", "-b", "127.0.0.1:1")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "kafka-cy: No broker answers at 127.0.0.1:1.\n"
+    assert done.stderr == "kafka-cy: No broker answers at 127.0.0.1:1: connection refused.\n"
     nowhere = ("--metrics", "http://127.0.0.1:1/metrics", "--lag", "http://127.0.0.1:2/metrics")
     done = run(sys.executable, "-m", "kafka_cy", "top", "--once", "-b", broker.bootstrap_servers, *nowhere)
     assert done.returncode == 0

@@ -65,7 +65,7 @@ def test_html_needs_nothing_else(tmp_path: Path) -> None:
         (("--from", "no-such-file"), "no-such-file cannot be read: No such file or directory."),
         (("--prometheus", "http://127.0.0.1:1"), "No Prometheus answers at http://127.0.0.1:1."),
         (("--prometheus", "127.0.0.1"), "'127.0.0.1' is not an http:// address."),
-        (("--metrics", "http://x", "-b", "127.0.0.1:1"), "No broker answers at 127.0.0.1:1."),
+        (("--metrics", "http://x", "-b", "127.0.0.1:1"), "No broker answers at 127.0.0.1:1: connection refused."),
         ((*LOAD, "--output", "html", "--out", "/no/such"), "/no/such cannot be written: No such file or directory."),
     ],
 )
