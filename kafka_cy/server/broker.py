@@ -50,8 +50,9 @@ class KafkaServer:
     changes the metadata; the others read the cache.
     """
 
-    def __init__(self, config: Any, log: BrokerLog) -> None:
+    def __init__(self, config: Any, log: BrokerLog, cluster_id: str | None = None) -> None:
         self.config = config
+        self._new_cluster_id = cluster_id  # of a cluster that does not exist yet; None: a random one
         self.log = log
         self.loop = ControlLoop(self._on_error)  # admin: everything that the other two do not do
         self.controller_loop = ControlLoop(self._on_error)  # on its own thread
@@ -171,7 +172,10 @@ class KafkaServer:
         stored_id = self.metadata.controller.stored_cluster_id()
         if stored_id is None and not is_new:
             self._check_unused(home)  # an interrupted first start leaves an empty store
-        self.metadata.load(cluster_id_of(log_dirs) or stored_id or new_cluster_id())
+        known_id = cluster_id_of(log_dirs) or stored_id
+        if known_id and self._new_cluster_id not in (None, known_id):
+            self.log.warning(f"the data belongs to cluster {known_id}; CLUSTER_ID={self._new_cluster_id} has no effect")
+        self.metadata.load(known_id or self._new_cluster_id or new_cluster_id())
         self.cluster = self.metadata.cache
 
     def _check_unused(self, home: str) -> None:

@@ -28,9 +28,16 @@ SECOND_SIGNAL_AFTER_S = 1.0
 
 
 def run(
-    config_path: str | None, overrides: Mapping[str, str], log_level: str = "info", parent: Parent | None = None
+    config_path: str | None,
+    overrides: Mapping[str, str],
+    log_level: str = "info",
+    parent: Parent | None = None,
+    cluster_id: str | None = None,
 ) -> int:
-    """Run a broker until SIGTERM, SIGINT or its parent's end; return the exit code (see above)."""
+    """Run a broker until SIGTERM, SIGINT or its parent's end; return the exit code (see above).
+
+    `cluster_id` is the id of a cluster that does not exist yet.
+    """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.disable()  # the start creates no garbage
     log = BrokerLog(log_level)
@@ -47,7 +54,7 @@ def run(
         log.warning(warning)
     # Block the signals before any thread exists, so that only the watcher receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    broker = KafkaServer(config, log)
+    broker = KafkaServer(config, log, cluster_id)
     stopping = _watch_signals(broker, log)
     if parent is not None:
         parent.watch()

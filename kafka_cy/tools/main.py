@@ -10,6 +10,7 @@ import sys
 
 SERVER_USAGE = """\
 Usage: kafka-cy server [CONFIG] [--override KEY=VALUE]... [--log-level LEVEL]
+                       [--from-environment]
        kafka-cy server [CONFIG] --adopt [--preview] [--adopt-settings FILE]
 
 Run a broker. CONFIG is a Kafka server.properties; without one: 127.0.0.1:9092,
@@ -18,6 +19,9 @@ data under ./data, metrics on 127.0.0.1:9404, topics created on demand.
 Options:
   --override KEY=VALUE  Set a key of the configuration; may be repeated.
   --log-level LEVEL     debug, info (default), warning or error.
+  --from-environment    Take settings from KAFKA_* variables as the image
+                        apache/kafka does (KAFKA_ADVERTISED_LISTENERS, ...);
+                        they win over CONFIG. CLUSTER_ID: id of a new cluster.
   --adopt               Take over topics and settings that another Kafka broker
                         has left in log.dirs (docs/migrating.md), and end.
   --preview             With --adopt: print what would be taken over, and
@@ -41,6 +45,8 @@ class ServerArguments:
         self.config_path: str | None = None
         self.overrides: dict[str, str] = {}
         self.log_level = "info"
+        self.from_environment = False
+        self.cluster_id: str | None = None
         self.adopt = False
         self.preview = False
         self.adopt_settings: str | None = None
@@ -58,8 +64,8 @@ def parse_server_arguments(arguments: list[str]) -> ServerArguments:
             result.with_parent, result.parents_folder = True, value or None
         elif option in ("--override", "--log-level", "--adopt-settings"):
             _take_value(result, option, value if equals else next(words, ""))
-        elif word in ("--adopt", "--preview"):
-            setattr(result, word[2:], True)
+        elif word in ("--adopt", "--preview", "--from-environment"):
+            setattr(result, word[2:].replace("-", "_"), True)
         elif word.startswith("-"):
             raise UsageError(f"Unknown option {word}; see kafka-cy server --help.")
         elif result.config_path is not None:
@@ -87,6 +93,23 @@ def _take_value(result: ServerArguments, option: str, value: str) -> None:
             raise UsageError(f"--log-level must be one of {', '.join(LOG_LEVELS)}, not {value!r}.")
 
 
+def _add_environment(given: ServerArguments, arguments: list[str]) -> None:
+    """Add what the environment variables set; the command line wins. Raises UsageError."""
+    import os
+
+    from kafka_cy.server.environment import BadEnvironment, mounted_config, read_environment
+
+    given.config_path = mounted_config(given.config_path)
+    try:
+        found = read_environment(os.environ, has_file=given.config_path is not None)
+    except BadEnvironment as error:
+        raise UsageError(str(error)) from error
+    given.overrides = {**found.settings, **given.overrides}
+    given.cluster_id = found.cluster_id
+    if found.log_level is not None and not any(word.startswith("--log-level") for word in arguments):
+        given.log_level = found.log_level
+
+
 def server(arguments: list[str]) -> int:
     """Run `kafka-cy server`; the exit code."""
     if "--help" in arguments or "-h" in arguments:
@@ -94,6 +117,8 @@ def server(arguments: list[str]) -> int:
         return 0
     try:
         given = parse_server_arguments(arguments)
+        if given.from_environment:
+            _add_environment(given, arguments)
     except UsageError as error:
         sys.stderr.write(f"kafka-cy server: {error}\n")
         return EXIT_USAGE
@@ -104,10 +129,10 @@ def server(arguments: list[str]) -> int:
     from kafka_cy.server.main import run
 
     if not given.with_parent:
-        return int(run(given.config_path, given.overrides, given.log_level))
+        return int(run(given.config_path, given.overrides, given.log_level, cluster_id=given.cluster_id))
     from kafka_cy.server.parent import Parent
 
-    return int(run(given.config_path, given.overrides, given.log_level, Parent(given.parents_folder)))
+    return int(run(given.config_path, given.overrides, given.log_level, Parent(given.parents_folder), given.cluster_id))
 
 
 def main() -> None:
