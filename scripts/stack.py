@@ -1,10 +1,14 @@
 """`make stack`: the services of docker-compose.yml as plain processes on this machine. Ctrl-C stops them all.
 
+A broker, ZooKeeper or load that ends is started again, as in the containers (`restart: unless-stopped`), while Prometheus and
+Alertmanager go on and show it. If one of those two ends, the stack stops, because nothing would show what happens.
+
 The commands, mounted files and start order come from docker-compose.yml, so that the two cannot diverge. Files are copied to
 data/stack/etc, with the paths, names and ports of the containers replaced by those of this machine. Grafana and the
 OpenTelemetry collector are left out because Debian has no package for them.
 
 Usage: stack.py [--folder FOLDER] [--port CONTAINER_PORT=PORT]... [--without SERVICE]... [--scrape-interval SECONDS]
+       [--restart-delay SECONDS]
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 15.0
+RESTART_DELAY_SECONDS_MAX = 60.0  # a service that keeps ending: the delay doubles up to this
+STEADY_SECONDS = 10.0  # a service that ran for this long starts with the first delay again, as in docker
 
 
 class StackError(Exception):
@@ -38,19 +44,21 @@ class Program:
     """How the command of a container runs on this machine.
 
     `names`: the programs to try in place of the first word of the command. `package`: their Debian package. `port`: the
-    container port that accepts connections once the program is ready (None: it has no port).
+    container port that accepts connections once the program is ready (None: it has no port). `restarts`: start it again
+    when it ends.
     """
 
     names: tuple[str, ...]
     package: str
     port: int | None
     has_metrics: bool = True
+    restarts: bool = False
 
 
 PROGRAMS = {
-    "zookeeper": Program(("java",), "zookeeper", 2181, has_metrics=False),
-    "kafka": Program((str(BIN / "kafka-cy"),), "", 9092),
-    "demo": Program((sys.executable,), "", None),
+    "zookeeper": Program(("java",), "zookeeper", 2181, has_metrics=False, restarts=True),
+    "kafka": Program((str(BIN / "kafka-cy"),), "", 9092, restarts=True),
+    "demo": Program((sys.executable,), "", None, restarts=True),
     "prometheus": Program(("prometheus",), "prometheus", 9090),
     "alertmanager": Program(("prometheus-alertmanager", "alertmanager"), "prometheus-alertmanager", 9093),
 }
@@ -58,17 +66,36 @@ ZOOKEEPER_JAR = Path("/usr/share/java/zookeeper.jar")
 ZOOKEEPER_MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 
 
+@dataclass
+class Restart:
+    """What `tend` remembers about a service: since when it runs, and when it starts again if it does not run."""
+
+    delay_seconds: float
+    started: float
+    due: float | None = None
+
+
 class Stack:
     """The processes of the stack. Used by one thread; `stop` may be called at any time after `prepare`."""
 
-    def __init__(self, folder: Path, ports: dict[int, int], without: set[str], scrape_seconds: int | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        ports: dict[int, int],
+        without: set[str],
+        scrape_seconds: int | None = None,
+        restart_delay_seconds: float = 1.0,
+    ) -> None:
         compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
         self.services: dict[str, Any] = compose["services"]
         self.folder = folder.absolute()
         self.ports = ports
         self.scrape_seconds = scrape_seconds
         self.chosen = [name for name in self._in_order() if name in PROGRAMS and name not in without]
+        self.restart_delay_seconds = restart_delay_seconds
+        self.commands: dict[str, list[str]] = {}
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.restarts: dict[str, Restart] = {}
 
     def _in_order(self) -> list[str]:
         """The services; dependencies come first."""
@@ -160,18 +187,23 @@ class Stack:
 
     def start(self) -> None:
         """Start the services in order; each starts once the previous one answers. Raises StackError."""
-        commands = {name: self.command(name, self.mount(name)) for name in self.chosen}
+        self.commands = {name: self.command(name, self.mount(name)) for name in self.chosen}
         for name in self.chosen:
             port = PROGRAMS[name].port
             if port is not None and _answers(self.port(port)):
                 raise StackError(f"Port {self.port(port)} of {name} is taken (--port {port}=PORT).")
-        for name, command in commands.items():
-            with (self.folder / f"{name}.log").open("ab") as log:
-                # With a new session, Ctrl-C reaches only this script, which stops the processes in order.
-                self.running[name] = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True
-                )
+        for name in self.commands:
+            self._launch(name)
             self._wait(name)
+            self.restarts[name] = Restart(self.restart_delay_seconds, time.monotonic())
+
+    def _launch(self, name: str) -> None:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            # With a new session, Ctrl-C reaches only this script, which stops the processes in order.
+            self.running[name] = subprocess.Popen(
+                self.commands[name], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
+                start_new_session=True,
+            )  # fmt: skip
 
     def _wait(self, name: str) -> None:
         port = PROGRAMS[name].port
@@ -186,7 +218,27 @@ class Stack:
         """Raises StackError when a process has ended."""
         for name, process in self.running.items():
             if process.poll() is not None:
-                raise StackError(f"{name} ended with exit code {process.returncode}: {self._last_line(name)}")
+                raise StackError(self._ended(name))
+
+    def tend(self) -> None:
+        """Start what has ended again. Raises StackError if a service that is not restarted has ended."""
+        now = time.monotonic()
+        for name in [name for name, process in self.running.items() if process.poll() is not None]:
+            if not PROGRAMS[name].restarts:
+                raise StackError(self._ended(name))
+            restart = self.restarts[name]
+            if restart.due is None:
+                steady = now - restart.started >= STEADY_SECONDS
+                delay = self.restart_delay_seconds if steady else restart.delay_seconds
+                print(f"{self._ended(name)}; it starts again in {delay:g} s", flush=True)
+                restart.due = now + delay
+                restart.delay_seconds = max(delay, min(2 * delay, RESTART_DELAY_SECONDS_MAX))
+            elif restart.due <= now:
+                self._launch(name)
+                restart.started, restart.due = now, None
+
+    def _ended(self, name: str) -> str:
+        return f"{name} ended with exit code {self.running[name].returncode}: {self._last_line(name)}"
 
     def _last_line(self, name: str) -> str:
         log = self.folder / f"{name}.log"
@@ -227,26 +279,30 @@ def _stop_on_signal(*_: object) -> None:
 
 
 def main() -> int:
-    """Run until Ctrl-C or SIGTERM. The exit code is 1 when a process cannot start or ends by itself."""
+    """Run until Ctrl-C or SIGTERM. The exit code is 1 if a service cannot start, or if Prometheus or Alertmanager ends."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, default=ROOT / "data" / "stack", help="data, logs and configuration")
     parser.add_argument("--port", action="append", default=[], metavar="CONTAINER_PORT=PORT")
     parser.add_argument("--without", action="append", default=[], metavar="SERVICE")
     parser.add_argument("--scrape-interval", type=int, metavar="SECONDS", help="how often Prometheus looks")
+    parser.add_argument(
+        "--restart-delay", type=float, default=1.0, metavar="SECONDS",
+        help="wait before a broker that ended starts again (1; with 150, KafkaBrokerDown fires before)",
+    )  # fmt: skip
     arguments = parser.parse_args()
     try:
         ports = {int(inside): int(outside) for inside, outside in (each.split("=") for each in arguments.port)}
     except ValueError:
         parser.error("--port needs CONTAINER_PORT=PORT, such as 9092=19092")
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    stack = Stack(arguments.folder, ports, set(arguments.without), arguments.scrape_interval)
+    stack = Stack(arguments.folder, ports, set(arguments.without), arguments.scrape_interval, arguments.restart_delay)
     signal.signal(signal.SIGTERM, _stop_on_signal)
     try:
         stack.start()
         print(f"ready (logs in {stack.folder}):\n{stack.addresses()}\nCtrl-C stops all", flush=True)
         while True:
             time.sleep(0.5)
-            stack.check()
+            stack.tend()
     except KeyboardInterrupt:
         return 0
     except StackError as error:

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from urllib.parse import quote
 
@@ -95,7 +96,34 @@ def test_a_killed_broker_raises_an_alert_and_its_return_ends_it(tmp_path: Path) 
         wait_for("its end", lambda: not raised())
 
 
-def test_a_service_that_ends_ends_the_stack(tmp_path: Path) -> None:
+def test_a_killed_broker_is_started_again_and_the_alert_is_seen(tmp_path: Path) -> None:
+    options = ("--scrape-interval", "1", "--restart-delay", "6", "--without", "demo", "--without", "zookeeper")
+    with RunningStack(tmp_path, *options) as stack:
+        alerts = tmp_path / "etc/prometheus/etc/prometheus/rules/alerts.yml"
+        alerts.write_text(re.sub(r"\bfor: \w+", "for: 1s", alerts.read_text()))
+        signal_process(f"--storage.tsdb.path={tmp_path}", "-HUP")
+        wait_for("the broker's metrics", lambda: stack.targets().get("kafka") == "up")
+        signal_process(f"server {tmp_path}/etc/kafka/", "-KILL")
+        assert stack.process.stdout is not None
+        while not (line := stack.process.stdout.readline()).startswith("kafka ended"):
+            assert line, stack.logs()
+        assert line.startswith("kafka ended with exit code -9: ") and line.endswith("; it starts again in 6 s\n")
+
+        def raised() -> list[dict[str, str]]:
+            query = quote('alertname="KafkaBrokerDown"')
+            alerts = get_json(f"http://127.0.0.1:{stack.ports[9093]}/api/v2/alerts?active=true&filter={query}")
+            return [alert["annotations"] for alert in alerts]
+
+        runbook = wait_for("the alert at Alertmanager", raised)[0]["runbook_url"]
+        page, _, part = runbook.partition("#")
+        with urllib.request.urlopen(page, timeout=60) as answer:
+            assert f'<h3 id="{part}">' in answer.read().decode()
+        wait_for("the broker's return", lambda: stack.targets().get("kafka") == "up")
+        wait_for("the end of the alert", lambda: not raised())
+        assert stack.stop() == 0
+
+
+def test_prometheus_or_alertmanager_that_ends_ends_the_stack(tmp_path: Path) -> None:
     with RunningStack(tmp_path, "--without", "demo", "--without", "zookeeper") as stack:
         signal_process(f"--storage.path={tmp_path}", "-KILL")
         assert stack.process.wait(60) == 1
