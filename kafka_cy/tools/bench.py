@@ -14,7 +14,8 @@ class WrongOption(click.UsageError):
     """A usage error that is shown as one sentence."""
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"kafka-cy bench: {self.format_message().rstrip('.')}.", err=True)
+        text = self.format_message().rstrip(".")
+        click.echo(f"kafka-cy bench: {text}{'' if text.endswith('?') else '.'}", err=True)
 
 
 class BenchGroup(click.Group):

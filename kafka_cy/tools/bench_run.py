@@ -252,7 +252,7 @@ def run_workload(workload: str, given: dict[str, Any], openmetrics_path: Path | 
         if workload in workloads.LIVES:
             results.runs.append(run_life(workload, start, options, progress))
         else:
-            target = open_target(given["bootstrap_servers"], start, client_properties, options)
+            target = open_target(given["bootstrap_servers"], start, given["broker"], client_properties, options)
             try:
                 results.runs.append(workloads.run(workload, target, options, progress, label=given["label"]))
             finally:
@@ -295,14 +295,21 @@ def broker_starter(given: dict[str, Any], results: Results) -> Callable[[], Rest
 
 
 def open_target(
-    bootstrap_servers: str | None, start: Callable[[], Target], properties: dict[str, str], options: LoadOptions
+    bootstrap_servers: str | None,
+    start: Callable[[], Target],
+    broker_name: str,
+    properties: dict[str, str],
+    options: LoadOptions,
 ) -> Target:
-    """The broker at an address, or a newly started one. Raises BrokerError."""
+    """The broker at an address, or a newly started one, whose name is noted. Raises BrokerError, PayloadError."""
     from kafka_cy.bench.brokers import Attached
     from kafka_cy.bench.native_runner import raise_descriptor_limit
 
     if bootstrap_servers:
         return Attached(bootstrap_servers, properties)
+    if options.payloads.payload_file is not None:
+        options.payloads.lines()  # its errors come before a broker is started
+    note(f"Starting {broker_name} for this run; --bootstrap-server HOST:PORT measures a running broker.")
     raise_descriptor_limit(2 * (options.producers + options.consumers + options.idle_connections))
     return start()
 
@@ -391,10 +398,7 @@ def load_options(workload: str, given: dict[str, Any], client_properties: dict[s
 
 def client_settings(values: dict[str, Any], words: Any, option: str, native: bool) -> dict[str, str]:
     """Client settings: those that are also our options change `values`, the others go to librdkafka."""
-    try:
-        settings = key_values(words, option)
-    except ToolError as error:
-        raise click.UsageError(str(error)) from None
+    settings = key_values(words, option)
     rest = {}
     for key, text in settings.items():
         if key not in KNOWN_PROPERTIES:

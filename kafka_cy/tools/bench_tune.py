@@ -114,7 +114,7 @@ def command(
     results = new_results("tune")
     with errors_as_sentences():
         start = broker_starter(where, results)
-        target = open_target(where["bootstrap_servers"], start, properties_of(where), LoadOptions())
+        target = open_target(where["bootstrap_servers"], start, where["broker"], properties_of(where), LoadOptions())
         try:
             tune = tune_broker(
                 results,

@@ -83,12 +83,12 @@ def librdkafka_settings(properties: dict[str, str]) -> dict[str, str]:
 
 
 def key_values(words: Iterable[str], option: str) -> dict[str, str]:
-    """Parse the `KEY=VALUE` words of a repeated option. Raises ToolError."""
+    """Parse the `KEY=VALUE` words of a repeated option. Raises click.UsageError."""
     result = {}
     for word in words:
         key, separator, value = word.partition("=")
         if not separator or not key:
-            raise ToolError(f"{option} requires KEY=VALUE, not {word!r}.")
+            raise click.UsageError(f"{option} requires KEY=VALUE, not {word!r}.")
         result[key] = value
     return result
 

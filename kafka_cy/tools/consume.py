@@ -20,7 +20,7 @@ from kafka_cy.tools.client import (
 from kafka_cy.tools.output import note
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, Message
+    from confluent_kafka import Consumer, Message, TopicPartition
 
 PROPERTIES = {
     "print.timestamp": "false",
@@ -54,10 +54,10 @@ class RecordFormat:
 
     @classmethod
     def from_properties(cls, given: dict[str, str]) -> RecordFormat:
-        """Raises ToolError for a property that does not exist."""
+        """Raises click.UsageError for a property that does not exist."""
         unknown = sorted(set(given) - set(PROPERTIES))
         if unknown:
-            raise ToolError(f"Unknown property {unknown[0]}; known properties are {', '.join(PROPERTIES)}.")
+            raise click.UsageError(f"Unknown property {unknown[0]}; known properties are {', '.join(PROPERTIES)}.")
         merged = {**PROPERTIES, **given}
         flags = {
             name: merged[f"print.{name}"].lower() == "true"
@@ -111,11 +111,24 @@ def assign_partitions(consumer: Consumer, topic: str, partition: int | None, off
     if partition is not None and partition not in metadata.partitions:
         raise ToolError(f"Topic {topic} has no partition {partition}.")
     chosen = sorted(metadata.partitions) if partition is None else [partition]
+    if offset >= 0:
+        for each in chosen:
+            require_offset_in_log(consumer, TopicPartition(topic, each), offset)
     consumer.assign([TopicPartition(topic, each, offset) for each in chosen])
 
 
+def require_offset_in_log(consumer: Consumer, partition: TopicPartition, offset: int) -> None:
+    """Raise ToolError if a partition's log has no such offset. Its end, where the next record goes, is allowed."""
+    earliest, end = consumer.get_watermark_offsets(partition, timeout=REQUEST_TIMEOUT_S)
+    if not earliest <= offset <= end:
+        raise ToolError(
+            f"Offset {offset} of {partition.topic}-{partition.partition} is out of range: the log starts at {earliest} "
+            f"and ends at {end}."
+        )
+
+
 def start_offset(from_beginning: bool, offset: str | None) -> int:
-    """The librdkafka offset of `--from-beginning` and `--offset`."""
+    """The librdkafka offset of `--from-beginning` and `--offset`. Raises click.UsageError."""
     from confluent_kafka import OFFSET_BEGINNING, OFFSET_END
 
     if offset in ("earliest", "latest"):
@@ -124,7 +137,7 @@ def start_offset(from_beginning: bool, offset: str | None) -> int:
         try:
             return int(offset)
         except ValueError:
-            raise ToolError(f"--offset must be earliest, latest or a number, not {offset!r}.") from None
+            raise click.UsageError(f"--offset must be earliest, latest or a number, not {offset!r}.") from None
     return int(OFFSET_BEGINNING if from_beginning else OFFSET_END)
 
 

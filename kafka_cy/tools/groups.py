@@ -148,9 +148,16 @@ def time_ms(text: str) -> int:
 
 
 def partitions_of(admin: AdminClient, group: str, topics: tuple[str, ...]) -> list[tuple[str, int]]:
-    """All partitions of the named topics, or those with a committed offset. Raises ToolError."""
+    """All partitions of the named topics, or those with a committed offset. Raises ToolError.
+
+    A group that does not exist can be reset for named topics, as in Kafka: that creates the group with these offsets.
+    """
     if not topics:
-        return sorted(committed_offsets(admin, group))
+        committed = sorted(committed_offsets(admin, group))
+        if not committed:
+            described(admin, group)
+            raise ToolError(f"Consumer group {group} has no committed offsets: name the topics with --topic.")
+        return committed
     known = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
     for topic in topics:
         if topic not in known:
@@ -201,9 +208,11 @@ def reset_offsets(
     chosen = group or named
     if chosen is None:
         raise click.UsageError("Name a group to reset.")
-    if sum(value is not None and value is not False for value in target.values()) != 1:
+    given = sum(value is not None and value is not False for value in target.values())
+    if given != 1:
         raise click.UsageError(
-            "Give exactly one of --to-earliest, --to-latest, --to-offset, --to-datetime, --shift-by."
+            f"Give {'only one' if given else 'one'} of --to-earliest, --to-latest, --to-offset, --to-datetime, "
+            "--shift-by."
         )
     admin = connect_admin(bootstrap_servers)
     offsets = new_offsets(admin, chosen, partitions_of(admin, chosen, topics), target)

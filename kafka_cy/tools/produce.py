@@ -37,10 +37,10 @@ class LineFormat:
 
     @classmethod
     def from_properties(cls, given: dict[str, str]) -> LineFormat:
-        """Raises ToolError for a property that does not exist."""
+        """Raises click.UsageError for a property that does not exist."""
         unknown = sorted(set(given) - set(PROPERTIES))
         if unknown:
-            raise ToolError(f"Unknown property {unknown[0]}; known properties are {', '.join(PROPERTIES)}.")
+            raise click.UsageError(f"Unknown property {unknown[0]}; known properties are {', '.join(PROPERTIES)}.")
         merged = {**PROPERTIES, **given}
         return cls(
             parse_key=merged["parse.key"].lower() == "true",
@@ -59,22 +59,29 @@ class LineFormat:
         if self.parse_headers:
             text, delimiter, rest = rest.partition(self.headers_delimiter)
             if not delimiter:
-                raise ToolError(f"Line {number} has no headers delimiter {self.headers_delimiter!r}.")
+                raise ToolError(f"Line {number} has no headers delimiter {shown(self.headers_delimiter)}.")
             for header in text.split(self.headers_separator) if text else []:
                 name, separator, content = header.partition(self.headers_key_separator)
                 if not separator:
-                    raise ToolError(f"Line {number}: header {header!r} has no {self.headers_key_separator!r}.")
+                    raise ToolError(
+                        f"Line {number}: header {shown(header)} has no {shown(self.headers_key_separator)}."
+                    )
                 headers.append((name.decode(), self._nullable(content)))
         key: bytes | None = None
         if self.parse_key:
             key, separator, rest = rest.partition(self.key_separator)
             if not separator:
-                raise ToolError(f"Line {number} has no key separator {self.key_separator!r}.")
+                raise ToolError(f"Line {number} has no key separator {shown(self.key_separator)}.")
             key = self._nullable(key)
         return key, self._nullable(rest), headers
 
     def _nullable(self, content: bytes) -> bytes | None:
         return None if self.null_marker and content == self.null_marker else content
+
+
+def shown(content: bytes) -> str:
+    """Bytes in quotation marks, with unprintable ones escaped."""
+    return repr(content.decode("utf-8", "backslashreplace"))
 
 
 def lines(stream: Iterable[bytes]) -> Iterator[bytes]:

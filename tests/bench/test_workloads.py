@@ -346,6 +346,17 @@ def test_a_wrong_option_is_one_sentence(arguments: list[str], sentence: str) -> 
     assert sentence in done.stderr
 
 
+def test_the_started_broker_is_named_first() -> None:
+    done = bench("produce", "--duration", "0.1", "--warm-up", "0")
+    assert done.returncode == 0, done.stderr
+    first = "Starting kafka-cy for this run; --bootstrap-server HOST:PORT measures a running broker."
+    assert done.stderr.splitlines()[0] == first
+
+
+def test_a_wrong_command_with_a_suggestion_ends_with_one_mark() -> None:
+    assert bench("export").stderr == "kafka-cy bench: No such command 'export'. Did you mean 'report'?\n"
+
+
 def test_an_unreachable_broker_is_one_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

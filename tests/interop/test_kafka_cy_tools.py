@@ -70,6 +70,51 @@ def test_errors_are_one_sentence(bootstrap: str, topic: str) -> None:
         assert done.stderr.count("\n") == 1, done.stderr
 
 
+def test_wrong_options_are_exit_code_2(bootstrap: str, topic: str) -> None:
+    for arguments, sentence in (
+        (("produce", "--topic", topic, "--property", "nonsense=1"), "Unknown property nonsense; known properties are "),
+        (("produce", "--topic", topic, "--property", "nonsense"), "--property requires KEY=VALUE, not 'nonsense'."),
+        (("consume", "--topic", topic, "--property", "nonsense=1"), "Unknown property nonsense; known properties are "),
+        (("consume", "--topic", topic, "--partition", "0", "--offset", "x"), "--offset must be earliest, latest or a"),
+        (("groups", "reset-offsets", "g"), "Give one of --to-earliest, "),
+        (("groups", "reset-offsets", "g", "--to-earliest", "--to-latest"), "Give only one of --to-earliest, "),
+    ):
+        done = tool(bootstrap, *arguments)
+        assert done.returncode == 2, done.stderr
+        assert sentence in done.stderr
+
+
+def test_reset_of_an_unknown_group(bootstrap: str, topic: str, group: str) -> None:
+    done = tool(bootstrap, "groups", "reset-offsets", group, "--to-earliest", "--execute")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        f"kafka-cy: Consumer group {group} does not exist.\n",
+    )
+    # With topics named, Kafka's tool creates the group with these offsets.
+    check(bootstrap, "groups", "reset-offsets", group, "--topic", topic, "--to-earliest", "--execute")
+    assert f"{group}\tEmpty" in check(bootstrap, "groups", "list").splitlines()
+    check(bootstrap, "groups", "delete", group)
+
+
+def test_offset_out_of_range(bootstrap: str, topic: str) -> None:
+    check(bootstrap, "produce", "--topic", topic, stdin="a\nb\n")
+    where = ("consume", "--topic", topic, "--partition", "0", "--offset")
+    assert check(bootstrap, *where, "1", "--max-messages", "1") == "b\n"
+    assert check(bootstrap, *where, "2", "--timeout-ms", "1") == ""
+    done = tool(bootstrap, *where, "99999999")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        f"kafka-cy: Offset 99999999 of {topic}-0 is out of range: the log starts at 0 and ends at 2.\n",
+    )
+
+
+def test_line_without_key(bootstrap: str, topic: str) -> None:
+    done = tool(bootstrap, "produce", "--topic", topic, "--property", "parse.key=true", stdin="a\n")
+    assert (done.returncode, done.stderr) == (1, "kafka-cy: Line 1 has no key separator '\\t'.\n")
+
+
 def test_no_broker() -> None:
     done = tool("127.0.0.1:1", "topics", "list")
     assert done.returncode == 1
