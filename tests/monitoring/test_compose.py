@@ -12,6 +12,7 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
+from kafka_cy.tools.main import parse_server_arguments
 from tests.monitoring.tools import ROOT, run
 
 COMPOSE = ROOT / "docker-compose.yml"
@@ -24,8 +25,24 @@ def test_compose_file_is_valid() -> None:
     compose.validate()
     compose.to_spec()
     assert set(compose.service_names()) == {
-        "kafka", "zookeeper", "demo", "prometheus", "alertmanager", "grafana", "otel-collector"
+        "kafka", "zookeeper", "demo", "prometheus", "alertmanager", "grafana", "otel-collector", "kafka-ui", "node-exporter"
     }  # fmt: skip
+
+
+def test_only_the_broker_and_its_monitoring_start_unasked() -> None:
+    profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert profiles == {
+        "zookeeper": ["cluster"], "otel-collector": ["otel"], "kafka-ui": ["ui"], "node-exporter": ["node-exporter"]
+    }  # fmt: skip
+    for name, service in SERVICES.items():
+        if name not in profiles:
+            assert not set(service.get("depends_on", ())) & set(profiles), name
+
+
+def test_the_broker_is_healthy_soon() -> None:
+    """`depends_on: service_healthy` waits for the first check that succeeds."""
+    assert SERVICES["kafka"]["healthcheck"]["start_interval"] == "1s"
+    assert "--start-interval=1s" in DOCKERFILE.read_text()
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
@@ -34,8 +51,8 @@ def test_services_use_what_is_there(name: str) -> None:
     volumes = yaml.safe_load(COMPOSE.read_text())["volumes"]
     for volume in service.get("volumes", ()):
         source = volume.split(":")[0]
-        assert (ROOT / source).exists() if source.startswith(".") else source in volumes, volume
-        assert not source.startswith(".") or volume.endswith(":ro"), volume
+        assert (ROOT / source).exists() if source.startswith((".", "/")) else source in volumes, volume
+        assert not source.startswith((".", "/")) or re.search(r":ro\b", volume), volume
     for port in service.get("ports", ()):
         assert port.startswith("127.0.0.1:"), "nothing is opened to the network unasked"
     assert set(service.get("depends_on", ())) <= set(SERVICES)
@@ -44,8 +61,9 @@ def test_services_use_what_is_there(name: str) -> None:
 
 def test_addresses_in_configurations_are_services_and_their_ports() -> None:
     listening = {"kafka": {19092, 9404, 9308}, "zookeeper": {2181, 7000}, "otel-collector": {8889, 4317, 4318}}
-    listening |= {"prometheus": {9090}, "alertmanager": {9093}}
-    files = [ROOT / volume.split(":")[0] for each in SERVICES.values() for volume in each.get("volumes", ())]
+    listening |= {"prometheus": {9090}, "alertmanager": {9093}, "node-exporter": {9100}}
+    mounted = [volume.split(":")[0] for each in SERVICES.values() for volume in each.get("volumes", ())]
+    files = [ROOT / source for source in mounted if not source.startswith("/")]
     names = "|".join(SERVICES)
     for path in (each for file in files for each in ([file] if file.is_file() else file.rglob("*.yml"))):
         for name, port in re.findall(rf"(?<![\w.-])({names}):(\d+)\b", path.read_text()):
@@ -68,8 +86,14 @@ def test_image_has_stages_a_user_and_a_health_check() -> None:
     users = [line[1] for line in last_stage if line[0] == "USER"]
     assert users and users[-1].isdigit() and int(users[-1]) > 0
     assert "HEALTHCHECK" in [line[0] for line in last_stage]
-    command = next(line for line in last_stage if line[0] == "CMD" and line[1] == '["server",')
-    assert yaml.safe_load(" ".join(command[1:])) == SERVICES["kafka"]["command"]
+    commands = [yaml.safe_load(" ".join(line[1:])) for line in last_stage if line[0] == "CMD" and line[1] == '["server",']
+    assert commands == [["server", "--from-environment"]]
+    for words in (commands[0], SERVICES["kafka"]["command"]):
+        parse_server_arguments(words[1:])
+
+
+def test_files_for_a_licence_and_settings_are_in_the_image() -> None:
+    assert {"LICENSE", "README.md"} <= {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines()}
 
 
 def test_the_build_gets_what_it_needs_and_no_more() -> None:
