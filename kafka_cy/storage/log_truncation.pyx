@@ -24,29 +24,16 @@ from kafka_cy.storage.transaction_index cimport (
 )
 
 cdef int log_truncate_to(Log* log, int64_t offset) noexcept nogil:
-    cdef int error
-    cdef int failed = 0
-    atomic_add_i32(&log.flush_waiting, 1)
-    pthread_mutex_lock(&log.flush_mutex)
-    atomic_sub_i32(&log.flush_waiting, 1)
-    pthread_mutex_lock(&log.append_mutex)
-    error = log_check_state(log)
-    if not error and offset < log.end_offset:
-        failed = settle_rolled(log)
-        if not failed and offset <= log.segments[0].base_offset:
-            failed = truncate_fully_locked(log, offset)
-        elif not failed:
-            failed = truncate_locked(log, offset)
-    pthread_mutex_unlock(&log.append_mutex)
-    if not failed and not error:
-        failed = write_epochs(log)
-    if failed:
-        error = fail_log(log, failed)
-    pthread_mutex_unlock(&log.flush_mutex)
-    return error
+    return truncate(log, offset, False)
 
 
 cdef int log_truncate_fully(Log* log, int64_t new_start) noexcept nogil:
+    return truncate(log, new_start, True)
+
+
+cdef int truncate(Log* log, int64_t offset, bint fully) noexcept nogil:
+    """Returns a StorageError. A log whose cut is half done goes offline under the append mutex: otherwise a waiting appender
+    would write through the old active segment."""
     cdef int error
     cdef int failed = 0
     atomic_add_i32(&log.flush_waiting, 1)
@@ -54,15 +41,19 @@ cdef int log_truncate_fully(Log* log, int64_t new_start) noexcept nogil:
     atomic_sub_i32(&log.flush_waiting, 1)
     pthread_mutex_lock(&log.append_mutex)
     error = log_check_state(log)
-    if not error:
+    if not error and (fully or offset < log.end_offset):
         failed = settle_rolled(log)
-        if not failed:
-            failed = truncate_fully_locked(log, new_start)
-    pthread_mutex_unlock(&log.append_mutex)
-    if not failed and not error:
-        failed = write_epochs(log)
+        if not failed and (fully or offset <= log.segments[0].base_offset):
+            failed = truncate_fully_locked(log, offset)
+        elif not failed:
+            failed = truncate_locked(log, offset)
     if failed:
         error = fail_log(log, failed)
+    pthread_mutex_unlock(&log.append_mutex)
+    if not error:
+        failed = write_epochs(log)
+        if failed:
+            error = fail_log(log, failed)
     pthread_mutex_unlock(&log.flush_mutex)
     return error
 

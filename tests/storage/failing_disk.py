@@ -35,6 +35,12 @@ static void hang(int call) {
 static __thread int stops_at_lock;
 static volatile int stopped, go_on;
 void stop_at_lock(int n) { go_on = 0; stops_at_lock = n; }
+/* The n-th unlock of this thread in storage code from now on stops after it has unlocked. */
+static __thread int stops_after_unlock;
+static volatile int blocked;                        /* threads that wait for a lock, counted after the first such call */
+static volatile int counts_blocked;
+void stop_after_unlock(int n) { go_on = 0; counts_blocked = 1; stops_after_unlock = n; }
+int threads_blocked(void) { return blocked; }
 void stop_at_next_lock(void) { stop_at_lock(1); }
 int threads_stopped(void) { return stopped; }
 void let_go_on(void) { go_on = 1; }
@@ -48,7 +54,25 @@ int pthread_mutex_lock(pthread_mutex_t *mutex) {
         while (!go_on) usleep(1000);
         __sync_fetch_and_sub(&stopped, 1);
     }
-    return real(mutex);
+    if (!counts_blocked) return real(mutex);
+    if (pthread_mutex_trylock(mutex) == 0) return 0;
+    __sync_fetch_and_add(&blocked, 1);
+    int failed = real(mutex);
+    __sync_fetch_and_sub(&blocked, 1);
+    return failed;
+}
+int pthread_mutex_unlock(pthread_mutex_t *mutex) {
+    static int (*real)(pthread_mutex_t *);
+    Dl_info from;
+    if (!real) real = (int (*)(pthread_mutex_t *))dlsym(RTLD_NEXT, "pthread_mutex_unlock");
+    int failed = real(mutex);
+    if (stops_after_unlock && dladdr(__builtin_return_address(0), &from) && strstr(from.dli_fname, "/storage/")
+        && --stops_after_unlock == 0) {
+        __sync_fetch_and_add(&stopped, 1);
+        while (!go_on) usleep(1000);
+        __sync_fetch_and_sub(&stopped, 1);
+    }
+    return failed;
 }
 static int fails(int call) {
     hang(call);

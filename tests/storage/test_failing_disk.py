@@ -167,3 +167,61 @@ again = PartitionLog(folder, clean=True)
 print(numbers(again) == list(range(720)))
 """
     assert run_with_failing_disk(tmp_path, code) == ["False", "0", "False", "True", "True"]
+
+
+def test_no_append_gets_into_a_truncation_that_fails(tmp_path: Path) -> None:
+    """An appender waits for the log while a cut fails half way. It would write through the old active segment, at an offset
+    that the next start does not find there. The truncation stops after each of its unlocks in turn."""
+    code = f"""
+config = {{"segment.bytes": 1000, "index.interval.bytes": 1}}
+os.rmdir(folder)
+stops = 0
+for after in range(4):
+    for unlock in range(1, 100):
+        path = f"{{folder[:-2]}}{{after}}x{{unlock}}-0"
+        os.mkdir(path)
+        log = PartitionLog(path, config, clean=True)
+        for _ in range(12):
+            log.append(batch(1, size=200))
+        log.flush()
+        cut, appended = [], []
+        def truncate():
+            disk.library.stop_after_unlock(unlock)
+            try:
+                log.truncate_to(5)
+                cut.append("cut")
+            except StorageFailure as failure:
+                cut.append(failure.error_number)
+            disk.library.stop_after_unlock(0)
+        def append():
+            try:
+                appended.append(log.append(batch()))
+            except StorageFailure as failure:
+                appended.append("refused" if failure.code == 15 else failure.code)
+        disk.fail("pread", {EIO}, after)
+        cutter = threading.Thread(target=truncate)
+        cutter.start()
+        while cutter.is_alive() and not disk.library.threads_stopped():
+            time.sleep(0.001)
+        stopped = bool(disk.library.threads_stopped())
+        if stopped:
+            stops += 1
+            appender = threading.Thread(target=append)
+            appender.start()
+            while appender.is_alive() and not disk.library.threads_blocked():
+                time.sleep(0.001)
+            disk.library.let_go_on()
+            appender.join()
+        cutter.join()
+        disk.heal()
+        if cut == [{EIO}] and appended:
+            print(*appended)
+        log.abandon()
+        if not stopped:
+            break
+print(stops > 3)
+"""
+    words = run_with_failing_disk(tmp_path, code)
+    assert words[-1] == "True"
+    assert len(words) > 1
+    assert set(words[:-1]) == {"refused"}
