@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from kafka_cy.server.log import BrokerLog
+from kafka_cy.server.systemd import notify
 
 if TYPE_CHECKING:
     from kafka_cy.server.parent import Parent
@@ -62,6 +63,7 @@ def run(
     try:
         broker.start()
         _announce(broker, log)
+        notify("READY=1")
         gc.freeze()  # the objects of 10,000 partitions are never scanned again
         gc.enable()
         if not stopping.is_set():
@@ -95,6 +97,7 @@ def _watch_signals(broker: object, log: BrokerLog) -> threading.Event:
         received = signal.sigwait({signal.SIGTERM, signal.SIGINT})
         stopping.set()
         log.info("shutting down", signal=signal.Signals(received).name)
+        notify("STOPPING=1")
         broker.stop()  # type: ignore[attr-defined]
         begun = time.monotonic()
         while time.monotonic() - begun < SECOND_SIGNAL_AFTER_S:  # terminals and `timeout` send the first signal twice
