@@ -6,7 +6,7 @@ longer the controller cannot write.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kafka_cy.cluster import znodes
 from kafka_cy.cluster.store import Check, Create, Delete, MetadataStore, Operation, Set
@@ -23,17 +23,21 @@ class Controller:
         self._epoch_version = 0
         self._wall_clock_ms = wall_clock_ms
 
-    def elect(self, cluster_id: str, *, adopting: bool = False) -> None:
+    def elect(self, cluster_id: str, *, adopting: Mapping[str, str | None] | None = None) -> None:
         """Create the tree if it does not exist, and become controller. Raises StoreError.
 
-        A tree created with `adopting` is incomplete until the adoption is stored.
+        A tree created with `adopting` is incomplete until the adoption is stored. `adopting`: the stored_directory_id() of
+        each log directory that is adopted, by its path.
         """
         missing = [path for path in znodes.CONTAINERS if self.store.find(path) is None]
         operations: list[Operation] = [Create(path) for path in missing]
         if self.store.find(znodes.CLUSTER_ID) is None:
             operations.append(Create(znodes.CLUSTER_ID, znodes.to_json({"version": "1", "id": cluster_id})))
-            if adopting:
-                operations.append(Create(znodes.ADOPTION))
+            if adopting is not None:
+                operations.append(Create(znodes.ADOPTION, _adoption_data(adopting)))
+        elif adopting is not None and self.adopting:
+            data = _adoption_data({**self.adopted_directories(), **adopting})
+            operations.append(Set(znodes.ADOPTION, data))
         if self.store.find(znodes.CONTROLLER_EPOCH) is None:
             operations.append(Create(znodes.CONTROLLER_EPOCH, b"0"))
         if self.store.find(znodes.FEATURE) is None:
@@ -57,6 +61,11 @@ class Controller:
         """Whether the tree is incomplete: an adoption of folders has started and is not stored yet."""
         return self.store.find(znodes.ADOPTION) is not None
 
+    def adopted_directories(self) -> dict[str, str | None]:
+        """The log directories of the adoption that is not stored yet, as `elect` got them."""
+        node = self.store.find(znodes.ADOPTION)
+        return dict(znodes.from_json(node.data).get("directories", {})) if node is not None else {}
+
     def finish_adoption(self) -> None:
         """Record that the tree is complete. Raises StoreError."""
         self.store.multi([self.fence(), Delete(znodes.ADOPTION)])
@@ -73,3 +82,7 @@ class Controller:
             data = znodes.state_data(partition.leader, partition.leader_epoch, self.epoch, partition.isr)
             operations.append(Create(znodes.state_path(topic, partition.index), data))
         return operations
+
+
+def _adoption_data(directories: Mapping[str, str | None]) -> bytes:
+    return znodes.to_json({"version": 1, "directories": dict(directories)})

@@ -27,9 +27,9 @@ class ClusterMetadata:
         self.config_changes = ConfigChanges(store, self.cache, self.controller)
         self._wall_clock_ms = wall_clock_ms
 
-    def load(self, cluster_id: str, *, adopting: bool = False) -> None:
+    def load(self, cluster_id: str) -> None:
         """Become controller (Controller.elect) and fill the cache. StoreBroken: unreadable or another cluster's."""
-        self.controller.elect(cluster_id, adopting=adopting)
+        self.controller.elect(cluster_id)
         try:
             self.topic_changes.resume_deletions(read_tree(self.store, self.cache))
         except (ValueError, KeyError, TypeError) as error:

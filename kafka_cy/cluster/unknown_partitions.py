@@ -8,7 +8,7 @@ Kafka does. If that is impossible because the metadata or the directory is new, 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 from kafka_cy.cluster.hosting import folders_of
@@ -28,25 +28,50 @@ class OpenLogDirs(Protocol):
     def was_used(self, path: str) -> bool:
         """Whether the log directory had a meta.properties."""
 
+    def stored_directory_ids(self) -> dict[str, str | None]:
+        """What stored_directory_id() returns for each directory that works."""
 
-def finish_adoption(metadata: ClusterMetadata, *, complete: bool, log_dirs: Sequence[str]) -> str | None:
-    """After refuse_unknown: end an adoption that was cut off and has nothing left to take over. Raises StoreError.
 
-    Returns a line for the broker's log; None if no adoption was cut off. `complete`: all log directories are available.
+def finish_adoption(metadata: ClusterMetadata, logs: OpenLogDirs, home: str) -> str | None:
+    """After refuse_unknown: end an adoption that was interrupted and has nothing left to take over. Raises StoreError.
+
+    Returns a line for the broker's log; None if no adoption was interrupted. `home`: the directory of the metadata store,
+    which may also have Kafka's own metadata log.
     """
-    if not metadata.controller.adopting:
+    controller = metadata.controller
+    if not controller.adopting:
         return None
+    begun, present = controller.adopted_directories(), logs.stored_directory_ids()
     # Settings that are not stored yet, of users or brokers, are in Kafka's own metadata log.
-    others = [each for each in log_dirs if os.path.exists(f"{each}/{KRAFT_FOLDER}")]  # noqa: PTH110 (start time)
+    others = [each for each in {home: None, **present, **begun} if os.path.exists(f"{each}/{KRAFT_FOLDER}")]  # noqa: PTH110 (start time)
     if others:
         return (
-            f"a start with --adopt was cut off before the settings in {others[0]}/{KRAFT_FOLDER} were stored: start with --adopt"
-            " again to take them over"
+            f"a start with --adopt was interrupted before the settings in {others[0]}/{KRAFT_FOLDER} were stored:"
+            " start with --adopt again to take them over"
         )
-    if not complete:
-        return "a start with --adopt was cut off, and log directories are missing: start with --adopt when they are available"
-    metadata.controller.finish_adoption()
-    return "a start with --adopt was cut off; there is nothing left to take over, so the adoption is complete now"
+    if not begun:
+        return "a start with --adopt was interrupted: start with --adopt again to complete it"
+    missing = [path for path, stored_id in begun.items() if not _is_present(path, stored_id, present)]
+    if missing:
+        return (
+            f"a start with --adopt was interrupted; not known to be available since then: {', '.join(missing)}:"
+            " start with --adopt again when all log directories are available"
+        )
+    controller.finish_adoption()
+    return "a start with --adopt was interrupted; there is nothing left to take over, so the adoption is complete now"
+
+
+def _is_present(path: str, stored_id: str | None, present: Mapping[str, str | None]) -> bool:
+    """Whether a log directory is the one that an adoption began with. It may have moved if it has an id.
+
+    Without an id, the mount point of a missing disk could pass for the directory. But a start adds an id to a meta.properties
+    that has none, and creates the file where it is missing. A directory that had a file without an id is therefore accepted
+    by the first start only. One that had no file is accepted, too: if its disk comes back, it has never been used by us, and
+    the start is refused.
+    """
+    if stored_id:
+        return stored_id in present.values()
+    return path in present and (stored_id is None or present[path] == stored_id)
 
 
 def refuse_unknown(metadata: ClusterMetadata, logs: OpenLogDirs) -> None:

@@ -17,7 +17,9 @@ CONFIG_CHANGES = "/config/changes"
 DELETE_TOPICS = "/admin/delete_topics"
 PRODUCER_ID_BLOCK = "/latest_producer_id_block"
 FEATURE = "/feature"
-ADOPTION = "/kafkacy_adoption"  # ours: exists from the tree's creation until the topics of found folders are stored
+# Ours: exists from the tree's creation until the topics of found folders are stored. Its data: {"version": 1, "directories":
+# {path: stored_directory_id() of the log directory when the adoption began}}.
+ADOPTION = "/kafkacy_adoption"
 
 # Container nodes without data that exist from the first start of a cluster.
 CONTAINERS = (

@@ -31,7 +31,7 @@ from kafka_cy.config.types import parse_value
 from kafka_cy.server.adoption_report import Effective, remarks_of, report_lines, topic_line
 from kafka_cy.server.log import BrokerLog
 from kafka_cy.server.main import EXIT_CLEAN, EXIT_CONFIG, EXIT_DATA
-from kafka_cy.storage.log_dir import LogDir, LogDirError
+from kafka_cy.storage.log_dir import LogDir, LogDirError, stored_directory_id
 
 
 def run(
@@ -91,7 +91,8 @@ def _adopt(config: BrokerConfig, described: Mapping[str, DescribedTopic] | None,
         store = EmbeddedStore(f"{home}/{FILE_NAME}")
         try:
             controller = Controller(store, config.broker_id, lambda: int(time.time() * 1000))
-            controller.elect(_cluster_id(adoption, controller.stored_cluster_id()), adopting=True)
+            directories = {path: stored_directory_id(path) for path in config.log_dirs}
+            controller.elect(_cluster_id(adoption, controller.stored_cluster_id()), adopting=directories)
             store_adoption(adoption, controller, config.broker_id)
         finally:
             store.close()

@@ -220,8 +220,7 @@ class KafkaServer:
                     self.logs.set_config(topic.name, self.config.topic_config(topic.config))
             known, deleting = folders_of(self.cluster.all_topics()), folders_of(self.metadata.topic_changes.deleting)
             missing = missing_directories(self.metadata.controller, self.logs.directory_ids())
-            complete = not missing and not self.logs.offline_dirs
-            adopted = finish_adoption(self.metadata, complete=complete, log_dirs=self.config.log_dirs)
+            adopted = finish_adoption(self.metadata, self.logs, self._metadata_dir)
             if adopted is not None:
                 self.log.warning(adopted)
             self.logs.start(known, deleting, incomplete=bool(missing))

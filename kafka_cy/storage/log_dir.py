@@ -38,6 +38,7 @@ class LogDir:
         self.clean = False
         self.was_used = False  # does it have a meta.properties?
         self.directory_id = ""  # after open(): directory.id
+        self.stored_id: str | None = None  # after open(): stored_directory_id(); begin() does not change it
         self._identity = ""  # meta.properties to write, if the file or its directory.id is missing
         self._lock_fd = -1
 
@@ -84,7 +85,8 @@ class LogDir:
     def _check_identity(self, broker_id: int, cluster_id: str) -> None:
         self.was_used = read_identity(self.path, broker_id, cluster_id)
         path = self._file("meta.properties")
-        self.directory_id = (read_properties(path) or {}).get("directory.id", "")
+        self.stored_id = stored_directory_id(self.path)
+        self.directory_id = self.stored_id or ""
         if self.directory_id:
             return
         self.directory_id = _new_directory_id()
@@ -140,6 +142,12 @@ def read_identity(log_dir: str, broker_id: int, cluster_id: str | None) -> bool:
             "other cluster", f"log directory {log_dir} belongs to broker {stored_id}, but this broker is {broker_id}"
         )
     return True
+
+
+def stored_directory_id(log_dir: str) -> str | None:
+    """The directory.id in meta.properties; "" if the file has none (Kafka before 3.7), None without the file."""
+    properties = read_properties(f"{log_dir}/meta.properties")
+    return None if properties is None else properties.get("directory.id", "")
 
 
 def check_not_in_use(path: str) -> None:

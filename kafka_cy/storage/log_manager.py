@@ -127,6 +127,10 @@ class LogManager:
         """After open(): had the directory a meta.properties?"""
         return self._hosted.dirs[path].was_used
 
+    def stored_directory_ids(self) -> dict[str, str | None]:
+        """After open(): what stored_directory_id() returned for each directory that works, before begin()."""
+        return {path: directory.stored_id for path, directory in self._hosted.dirs.items()}
+
     def directory_ids(self) -> dict[str, str]:
         """After open(): the path of each directory that works, by its id."""
         return {directory.directory_id: path for path, directory in self._hosted.dirs.items()}

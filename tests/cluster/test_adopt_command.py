@@ -43,7 +43,10 @@ def dying(self, before):
             os.kill(os.getpid(), signal.SIGKILL)
 
 EmbeddedStore._persist = dying
-sys.exit(run(None, {"log.dirs": sys.argv[2]}, "info", None, preview=False))
+overrides = {"log.dirs": sys.argv[2]}
+if len(sys.argv) > 3:
+    overrides["metadata.log.dir"] = sys.argv[3]
+sys.exit(run(None, overrides, "info", None, preview=False))
 """
 
 
@@ -153,9 +156,11 @@ def test_a_kill_at_each_write_can_be_repeated(golden: Path, tmp_path: Path) -> N
     assert "topics: none" in adopt([golden], "--preview").stdout
 
 
-def cut_off(folder: Path) -> None:
+def cut_off(*folders: Path, metadata_dir: Path | None = None) -> None:
     """`--adopt` is killed after its first write: the tree is marked as incomplete."""
-    done = subprocess.run([sys.executable, "-c", KILLED_AT, "2", str(folder)], capture_output=True, timeout=60, check=False)
+    command = [sys.executable, "-c", KILLED_AT, "2", ",".join(map(str, folders))]
+    command += [str(metadata_dir)] if metadata_dir is not None else []
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
 
 
@@ -194,6 +199,48 @@ def test_a_start_does_not_finish_an_adoption_whose_settings_are_not_stored(golde
     assert done.returncode == 0 and "settings of users/alice" in done.stderr
     with Broker({"log.dirs": str(golden)}, folder=tmp_path / "other") as broker:
         assert "--adopt" not in log_of(broker)
+
+
+@pytest.mark.parametrize("with_id", [True, False], ids=["with an id", "without an id"])
+@pytest.mark.parametrize("mounted", [True, False], ids=["empty", "left out"])
+def test_a_start_does_not_finish_an_adoption_without_all_its_directories(
+    tmp_path: Path, *, mounted: bool, with_id: bool
+) -> None:
+    first = write_identity(tmp_path / "first", kraft=False, directory=UUID(int=1) if with_id else None)
+    second = write_identity(tmp_path / "second", kraft=False, directory=UUID(int=2) if with_id else None)
+    write_partition(second, "orders", 0, None)
+    cut_off(first, second)
+    away = second.rename(tmp_path / "away")
+    log_dirs = f"{first},{second}" if mounted else str(first)  # an unmounted disk leaves an empty directory
+    for number in range(3):  # the first start creates a meta.properties in an empty directory
+        with Broker({"log.dirs": log_dirs}, folder=tmp_path / f"broker{number}") as broker:
+            assert "start with --adopt again when all log directories are available" in log_of(broker)
+            assert f"{second}:" in log_of(broker)
+            broker.terminate()
+    if mounted:
+        second.rename(tmp_path / "mount point")
+    away.rename(second)
+    before = contents(second)
+    with pytest.raises(BrokerStartError, match="start with --adopt"):
+        Broker({"log.dirs": f"{first},{second}"}, folder=tmp_path / "refused").start()
+    assert contents(second) == before, "nothing was renamed"
+    done = adopt([first, second])
+    assert done.returncode == 0 and "took over topic: orders" in done.stderr
+    with Broker({"log.dirs": f"{first},{second}"}, folder=tmp_path / "last") as broker:
+        assert "--adopt" not in log_of(broker)
+        assert offsets(broker.bootstrap_servers, "orders") == (0, 10)
+
+
+def test_a_start_finds_settings_that_are_not_stored_in_the_metadata_directory(golden: Path, tmp_path: Path) -> None:
+    home = tmp_path / "metadata"
+    home.mkdir()
+    (golden / METADATA_FOLDER).rename(home / METADATA_FOLDER)
+    cut_off(golden, metadata_dir=home)
+    for path in list(golden.iterdir()):
+        if path.is_dir():
+            path.rename(tmp_path / path.name)
+    with Broker({"log.dirs": str(golden), "metadata.log.dir": str(home)}, folder=tmp_path / "broker") as broker:
+        assert f"the settings in {home}/{METADATA_FOLDER} were stored: start with --adopt again" in log_of(broker)
 
 
 def test_folders_in_use_are_refused(golden: Path) -> None:

@@ -50,7 +50,7 @@ def store(adoption: Adoption, path: Path | None = None, metadata: MetadataStore 
     """Store it as `kafka-cy server --adopt` does, and load it as a start does."""
     chosen = metadata or EmbeddedStore(str(path) if path is not None else None)
     controller = Controller(chosen, 1, lambda: 1000)
-    controller.elect(CLUSTER_ID, adopting=True)
+    controller.elect(CLUSTER_ID, adopting={})
     store_adoption(adoption, controller, 1)
     loaded = ClusterMetadata(chosen, 1, lambda: 1000)
     chosen.delete("/controller")
