@@ -20,7 +20,7 @@ def __getattr__(name: str) -> Any:
 
         return Broker
     if name == "__version__":
-        from importlib.metadata import version
+        from kafka_cy.version import VERSION
 
-        return version("kafka-cy")
+        return VERSION
     raise AttributeError(f"module 'kafka_cy' has no attribute {name!r}")

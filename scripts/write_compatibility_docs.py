@@ -50,6 +50,9 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
 - **Loggers**: the BROKER_LOGGER resource has one logger, `root`. Names of Kafka's Java classes are unknown.
 - **Dynamic configuration**: `listeners`, `listener.security.protocol.map` and `num.network.threads` cannot be changed while
   the broker runs. Thread counts have no limit relative to their old value.
+- **Transactions** do not exist yet. FindCoordinator for a transactional id answers TRANSACTIONAL_ID_AUTHORIZATION_FAILED, the
+  error that ends `init_transactions()` of every client at once, and InitProducerId with one UNSUPPORTED_VERSION. The
+  broker's log names the client.
 - **Unknown operations of IncrementalAlterConfigs** are INVALID_REQUEST; Kafka answers UNKNOWN_SERVER_ERROR.
 - **A group named twice** in OffsetFetch (version 8 and later) gets its offsets once and then INVALID_REQUEST; DescribeGroups
   describes it once. Kafka repeats the whole group each time, so that a small request has a response of any size.

@@ -23,6 +23,8 @@ Make = Callable[[], Mapping[str, Any]]  # builds a response, on any thread
 Prepare = Callable[[Callable[[Make], object]], object]
 
 
+LOGGED_ID_CHARS_MAX = 200  # of a client id in the log
+
 Body = TypeVar("Body")  # the kio entity of the newest version; an older entity may lack fields, or have others
 
 
@@ -74,6 +76,11 @@ class Request(Generic[Body]):
         """Name and version from the client's ApiVersions request; "unknown" if there was none."""
         software: tuple[str, str] = self.control.client_software
         return software
+
+    @property
+    def sender(self) -> dict[str, str]:
+        """Who sent the request, for a line of the broker's log."""
+        return {"client_id": (self.client_id or "")[:LOGGED_ID_CHARS_MAX], "client": self.client_host}
 
     def respond(self, response: Mapping[str, Any]) -> None:
         """Encode and send the response; a second call does nothing."""

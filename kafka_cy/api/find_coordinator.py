@@ -1,8 +1,10 @@
 """FindCoordinator (API 10): which broker coordinates a group.
 
 The first request creates `__consumer_offsets`. v1: key type. v3: flexible. v4 (KIP-699): several keys. v6
-(KIP-932): share coordinators. Only group coordinators (type 0) exist so far: transaction and share keys get
-COORDINATOR_NOT_AVAILABLE, an unknown type INVALID_REQUEST.
+(KIP-932): share coordinators. Only group coordinators (type 0) exist so far. A share key gets COORDINATOR_NOT_AVAILABLE, an
+unknown type INVALID_REQUEST. A transactional id gets TRANSACTIONAL_ID_AUTHORIZATION_FAILED: no other error ends librdkafka's
+init_transactions() at once, with the message of the response; after any other one it retries until its timeout. The Java
+producer fails at once as well.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
     from kio.schema.find_coordinator.v6.request import FindCoordinatorRequest
 
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import FindsCoordinators
+    from kafka_cy.api.roles import FindsCoordinators, Logs
 
+NO_TRANSACTIONS = "this broker does not support transactions; unset transactional.id (enable.idempotence works)"
 TYPE_GROUP, TYPE_TRANSACTION, TYPE_SHARE = 0, 1, 2
 FEW = 32  # keys that are looked up at once
 
@@ -69,7 +72,10 @@ def _offsets_topic_is_ready(context: FindsCoordinators) -> bool:
 
 
 def _find(request: Request[FindCoordinatorRequest], context: FindsCoordinators, key_type: int, key: str) -> dict[str, Any]:
-    if key_type in (TYPE_TRANSACTION, TYPE_SHARE) and (key_type != TYPE_SHARE or request.api_version >= 6):
+    if key_type == TYPE_TRANSACTION:
+        log_refused_transactions(request, context)
+        return _failed(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, NO_TRANSACTIONS)
+    if key_type == TYPE_SHARE and request.api_version >= 6:
         return _failed(ErrorCode.COORDINATOR_NOT_AVAILABLE, "there is no coordinator of this type")
     if key_type != TYPE_GROUP:
         return _failed(ErrorCode.INVALID_REQUEST, INVALID_REQUEST_MESSAGE)
@@ -83,6 +89,12 @@ def _find(request: Request[FindCoordinatorRequest], context: FindsCoordinators, 
         "host": host,
         "port": port,
     }
+
+
+def log_refused_transactions(request: Request[Any], context: Logs) -> None:
+    """Tell the operator which client wants transactions: the client's own error may not say why it was refused."""
+    what = "refused a transactional id: this broker does not support transactions"
+    context.log.repeated("warning", what, dict(request.sender), request.client_host)
 
 
 def _failed(error: ErrorCode, message: str) -> dict[str, Any]:

@@ -32,6 +32,14 @@ class ReadsConfig(Protocol):
         """Its configuration, with the dynamic settings."""
 
 
+class Logs(Protocol):
+    """Writes lines of the broker's log."""
+
+    @property
+    def log(self) -> BrokerLog:
+        """The broker's log."""
+
+
 class ReadsCluster(Protocol):
     """Reads topics, partitions and stored configurations."""
 
@@ -84,24 +92,16 @@ class AnswersMetadata(DescribesTopics, ReadsBrokers, Protocol):
         """Create what can be created of these topics, then call back."""
 
 
-class ChangesTopics(ReadsClusterAndConfig, Protocol):
+class ChangesTopics(ReadsClusterAndConfig, Logs, Protocol):
     """Creates, extends and deletes topics."""
 
     @property
     def topic_changes(self) -> TopicChanges:
         """The changes; the controller's thread only."""
 
-    @property
-    def log(self) -> BrokerLog:
-        """The broker's log."""
 
-
-class LogsAndConfig(ReadsConfig, Protocol):
+class LogsAndConfig(ReadsConfig, Logs, Protocol):
     """Reads the configuration and writes warnings about it."""
-
-    @property
-    def log(self) -> BrokerLog:
-        """The broker's log."""
 
 
 class DescribesConfigs(ReadsCluster, LogsAndConfig, Protocol):
@@ -140,7 +140,7 @@ class UsesOffsets(UsesGroups, ReadsCluster, Protocol):
     """Asks the group coordinator about offsets of topics that exist."""
 
 
-class FindsCoordinators(UsesGroups, ReadsCluster, ReadsBrokers, Protocol):
+class FindsCoordinators(UsesGroups, ReadsCluster, ReadsBrokers, Logs, Protocol):
     """Names coordinators."""
 
     @property
@@ -148,7 +148,7 @@ class FindsCoordinators(UsesGroups, ReadsCluster, ReadsBrokers, Protocol):
         """Create the topic that groups are stored in, then call back."""
 
 
-class TakesProducerIds(Protocol):
+class TakesProducerIds(Logs, Protocol):
     """Hands out producer ids."""
 
     @property

@@ -8,6 +8,7 @@ class LogEvent(NamedTuple):
     peer: str
     api_key: int | None
     message: str
+    events: int = 1
 
 class ControlRequest:
     api_key: int

@@ -52,12 +52,13 @@ MOST_REACTORS = REACTORS_MAX        # for Python
 
 
 class LogEvent(NamedTuple):
-    """A log event of a reactor: `logging` level, client ("host:port"), API (None: none) and message."""
+    """A log event of a reactor: `logging` level, client ("host:port"), API (None: none), message, number of events."""
 
     level: int
     peer: str
     api_key: int | None
     message: str
+    events: int = 1
 
 
 cdef class ControlRequest:
@@ -449,7 +450,7 @@ cdef class Server:
             ))
             taken = log_events_take(log, &event, &suppressed)
         if suppressed:
-            events.append(LogEvent(LOG_WARNING, "", None, f"{suppressed} more such lines were suppressed"))
+            events.append(LogEvent(LOG_WARNING, "", None, "more such lines were suppressed", suppressed))
         return events
 
     def counters(self):

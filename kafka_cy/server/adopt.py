@@ -44,6 +44,7 @@ def run(
     except (ConfigError, OSError, ValueError) as error:
         log.error(f"bad configuration: {error}")
         return EXIT_CONFIG
+    log.use_format(config["kafkacy.log.format"])
     try:
         described = _described(settings_path)
     except (OSError, ValueError) as error:

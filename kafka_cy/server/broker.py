@@ -22,6 +22,7 @@ from kafka_cy.cluster.topic_names import OFFSETS_TOPIC
 from kafka_cy.cluster.unknown_partitions import finish_adoption, refuse_unknown
 from kafka_cy.server.control_loop import ControlLoop, NetworkQueue
 from kafka_cy.server.log import BrokerLog
+from kafka_cy.server.start_lines import log_addresses
 from kafka_cy.telemetry.broker_view import RECOVERY, RUNNING, SHUTTING_DOWN, STARTING
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 LOG_EVENTS_INTERVAL_S = 0.5
 FETCH_SESSIONS_MAX = (1 << 24) - 1  # a session id carries its slot
-LEVEL_NAMES = {20: "info", 30: "warning", 40: "error"}
+LEVEL_NAMES = {10: "debug", 20: "info", 30: "warning", 40: "error"}
 
 
 class DataRefused(Exception):
@@ -72,6 +73,7 @@ class KafkaServer:
         self.failure: DataRefused | None = None  # why run() ended, if not by stop()
         self._metadata_dir = config.log_dirs[0]
         self.addresses: list[tuple[str, str, int]] = []  # listener name, advertised host, port
+        self.bound_ports: dict[str, int] = {}  # by listener name
 
     # -- start --
 
@@ -116,11 +118,13 @@ class KafkaServer:
                 port = self.server.listen(index, listener.name, listener.host, listener.port)
             except OSError as error:
                 raise PortTaken(f"cannot listen on {listener}: {error.strerror or error}") from error
+            self.bound_ports[listener.name] = port
             shown = advertised_by_name.get(listener.name, listener)
             self.addresses.append((listener.name, shown.host or listener.host, shown.port or port))
 
         self._listen_for_metrics()
         self._listen_for_lag()
+        log_addresses(self.log, self)
 
     def _listen_for_metrics(self) -> None:
         from kafka_cy.config import ConfigError
@@ -289,6 +293,8 @@ class KafkaServer:
             from kafka_cy.server.otel import make_export
 
             self.otel = make_export(self)
+        if self.otel is None:
+            self.log.listen(None)
 
     def _start_control_plane(self) -> None:
         # After the reactors serve: until now only cold requests wait, for a few milliseconds of imports.
@@ -414,6 +420,7 @@ class KafkaServer:
         if self.server is not None:
             self.server.stop(int(self.config["kafkacy.shutdown.drain.timeout.ms"]) / 1000)
             self._drain_log_events()
+            self.log.write_repeated(everything=True)
         if self.groups is not None:
             self.groups.stop()
         if self.logs is not None:
@@ -425,11 +432,15 @@ class KafkaServer:
 
     def _drain_log_events(self) -> None:
         for event in self.server.take_log_events():
-            level = "debug" if event.level < 20 else LEVEL_NAMES.get(event.level // 10 * 10, "error")
-            details = {"client": event.peer} if event.peer else {}
+            level = LEVEL_NAMES[event.level]
+            details: dict[str, Any] = {"client": event.peer} if event.peer else {}
             if event.api_key is not None:
-                details["api_key"] = str(event.api_key)
-            self.log.write(level, event.message, details)
+                details["api_key"] = event.api_key
+            if event.message.startswith("slow request"):
+                self.log.write(level, event.message, details)  # each one tells where its time went
+            else:
+                self.log.repeated(level, event.message, details, event.peer.rpartition(":")[0], event.events)
+        self.log.write_repeated()
 
     def _on_error(self, what: str, error: BaseException) -> None:
         import traceback

@@ -6,6 +6,7 @@ broken, not writable, held by another broker or of another cluster, 4 address ta
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -45,12 +46,15 @@ def run(
     from kafka_cy.cluster.store import StoreBroken
     from kafka_cy.config import BrokerConfig, ConfigError
     from kafka_cy.server.broker import DataRefused, KafkaServer, PortTaken
+    from kafka_cy.server.start_lines import log_start
 
     try:
         config = BrokerConfig.load(config_path, overrides)
     except (ConfigError, OSError, ValueError) as error:
         log.error(f"bad configuration: {error}")
         return EXIT_CONFIG
+    log.use_format(config["kafkacy.log.format"])
+    log_start(log, config, config_path, overrides)
     for warning in config.warnings:
         log.warning(warning)
     # Block the signals before any thread exists, so that only the watcher receives them.
@@ -112,11 +116,10 @@ def _watch_signals(broker: object, log: BrokerLog) -> threading.Event:
 def _announce(broker: object, log: BrokerLog) -> None:
     addresses = ",".join(f"{host}:{port}" for _, host, port in broker.addresses)  # type: ignore[attr-defined]
     cluster_id = broker.cluster.cluster_id  # type: ignore[attr-defined]
-    line = f"kafka-cy ready: {addresses} cluster {cluster_id} in {process_age_ms()} ms"
-    try:
-        print(line, flush=True)
-    except OSError:
-        log.info(line)
+    took_ms = process_age_ms()
+    log.info("ready", addresses=addresses, cluster_id=cluster_id, took_ms=took_ms)
+    with contextlib.suppress(OSError):  # nobody reads it
+        print(f"kafka-cy ready: {addresses} cluster {cluster_id} in {took_ms} ms", flush=True)
 
 
 def process_age_ms() -> int:

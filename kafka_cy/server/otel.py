@@ -45,7 +45,7 @@ def make_export(broker: KafkaServer) -> OtelExport | None:
         settings, _identity(broker), traces, _metrics_page(broker), request_names,
         lambda text: broker.log.write("warning", text, {}),
     )  # fmt: skip
-    broker.log.listener = export.log
+    broker.log.listen(export.log)
     return export
 
 

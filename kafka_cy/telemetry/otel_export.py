@@ -69,10 +69,10 @@ class OtelExport:
         if self._thread.is_alive():
             self._thread.join(STOP_TIMEOUT_S)
 
-    def log(self, level: str, what: str, details: dict[str, Any]) -> None:
+    def log(self, time_ns: int, level: str, what: str, details: dict[str, Any]) -> None:
         """Queue a line of the broker's log."""
         if "logs" in self._settings.endpoints:
-            self._logs.append(LogLine(time.time_ns(), level, what, {key: str(value) for key, value in details.items()}))
+            self._logs.append(LogLine(time_ns, level, what, {key: str(value) for key, value in details.items()}))
 
     def push(self, client: Any, data: Any) -> None:
         """Queue metrics that a client pushed (KIP-714)."""

@@ -57,7 +57,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         "auto.create.topics.enable": False,
         "num.network.threads": 3,
     }
-    with Broker(config, folder=tmp_path_factory.mktemp("bad-input")) as started:
+    # At debug, every line that repeats is written.
+    with Broker(config, folder=tmp_path_factory.mktemp("bad-input"), log_level="debug") as started:
         for topic in (TOPIC, TARGET):
             ready_topic(started.port, topic, 2, {"retention.ms": -1})
         assert produce(Connection(started.port), TOPIC, 0, batch([b"a", b"b", b"c"])).error == 0

@@ -16,6 +16,7 @@ from kafka_cy.config import BrokerConfig
 from kafka_cy.protocol.bridge import decode_request, encode_response, unknown_fields
 from kafka_cy.protocol.encoder import entity_writer
 from kafka_cy.protocol.schema import message_class
+from kafka_cy.server.log import BrokerLog
 
 CLUSTER_ID = "abcdefghijklmnopqrstuv"
 
@@ -111,7 +112,7 @@ def make_context(overrides: dict[str, str] | None = None) -> ApiContext:
         broker_id=1,
         cluster_id=CLUSTER_ID,
         advertised=[("localhost", 9092)],
-        log=none,
+        log=BrokerLog("error"),
         client_telemetry=none,
         create_offsets_topic=none,
         create_topics=create_topics,

@@ -159,6 +159,7 @@ def server(folder: Path, *overrides: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "kafka_cy", "server", "--override", f"log.dirs={folder}/data"]
     for override in ("listeners=PLAINTEXT://127.0.0.1:0", "kafkacy.metrics.listen=", "kafkacy.lag.listen=", *overrides):
         command += ["--override", override]
+    command += ["--log-level", "warning"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     if process.stdout.readline():

@@ -113,7 +113,7 @@ def test_topic_made_anew_while_its_dir_was_away(tmp_path: Path) -> None:
 
 def refused(broker: Broker, *overrides: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "kafka_cy", "server", "--override", "listeners=PLAINTEXT://127.0.0.1:0"]
-    command += ["--override", "kafkacy.metrics.listen=", "--override", "kafkacy.lag.listen="]
+    command += ["--override", "kafkacy.metrics.listen=", "--override", "kafkacy.lag.listen=", "--log-level", "warning"]
     for override in overrides:
         command += ["--override", override]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

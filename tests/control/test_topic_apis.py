@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import pytest
 from control_fakes import call, make_context
 
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.server.log import BrokerLog
 
 CREATE, DELETE, PARTITIONS, METADATA = 19, 20, 37, 3
 
@@ -219,7 +221,11 @@ def test_small_cluster_apis() -> None:
     for version in range(6):
         assert call(context, 22, version, {"transactional_id": None})["producer_id"] == version
     body = {"transactional_id": "x"}
+    stream = io.StringIO()
+    context.log = BrokerLog("info", stream)
     assert call(context, 22, 5, body)["error_code"] == ErrorCode.UNSUPPORTED_VERSION
+    assert call(context, 22, 5, body)["error_code"] == ErrorCode.UNSUPPORTED_VERSION
+    assert stream.getvalue().count("does not support transactions client_id=test client=127.0.0.1") == 1
     for version in range(3):
         asked = {"topic_partitions": [{"topic": "t", "partitions": [0, 9]}]}
         parts = call(context, 43, version, asked)["replica_election_results"][0]["partition_result"]

@@ -14,6 +14,7 @@ import pytest
 from kafka_cy.api.registry import COLD_APIS, cold_handler
 from kafka_cy.protocol.bridge import decode_request, encode_response, unknown_fields
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.server.log import BrokerLog
 
 from .fakes import Harness
 
@@ -33,12 +34,14 @@ class Server:
         topic = SimpleNamespace(name="ct", id=TOPIC_ID, partitions=[0, 1])
         cluster.topics["ct"], cluster.topic_by_id[TOPIC_ID] = topic, topic
         self.context = SimpleNamespace(
-            groups=self.harness.coordinator, cluster=cluster, broker_id=1, advertised=[("127.0.0.1", 9092)], log=None
+            groups=self.harness.coordinator, cluster=cluster, broker_id=1, advertised=[("127.0.0.1", 9092)],
+            log=BrokerLog("error"),
         )
 
     def call(self, api_key: int, version: int, **fields: Any) -> dict[str, Any]:
         request = SimpleNamespace(
             api_key=api_key, api_version=version, client_id="me", client_host="127.0.0.1", listener_index=0,
+            sender={"client_id": "me", "client": "127.0.0.1"},
             body=decode_request(api_key, version, encode_request(api_key, version, fields)),
         )  # fmt: skip
         responses: list[dict[str, Any]] = []
@@ -208,7 +211,8 @@ def test_find_coordinator(version: int) -> None:
     if version >= 1:
         response = server.call(10, version, key="t", key_type=1, coordinator_keys=["t"])
         failed = response["coordinators"][0] if version >= 4 else response
-        assert failed["error_code"] == ErrorCode.COORDINATOR_NOT_AVAILABLE
+        assert failed["error_code"] == ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+        assert "does not support transactions" in failed["error_message"]
 
 
 @pytest.mark.parametrize("version", range(7))

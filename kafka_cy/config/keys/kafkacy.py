@@ -30,6 +30,9 @@ KEYS: Final[tuple[Entry, ...]] = (
     ("kafkacy.lag.names", "LIST", "kafka_exporter,grafana,kafka-lag-exporter,kminion", "read-only",
      ("list_in", "kafka_exporter", "grafana", "kafka-lag-exporter", "kminion"), "MEDIUM", "server",
      "Exporters whose metric names the consumer lag page uses."),
+    ("kafkacy.log.format", "STRING", "text", "read-only", ("in", "text", "logfmt", "json"), "MEDIUM", "server",
+     "Format of the broker's log on stderr. text: TIME LEVEL what key=value. logfmt: every field has a name. json: one object "
+     "per line. Lines before the configuration is read are text."),
     ("kafkacy.metrics.listen", "STRING", "127.0.0.1:9404", "read-only", None, "HIGH", "server",
      "Address of the /metrics page, as host:port. Empty: no page. Port 0: any free port."),
     ("kafkacy.metrics.persec.enable", "BOOLEAN", "false", "read-only", None, "MEDIUM", "server",

@@ -1,0 +1,78 @@
+"""What the log of a running broker tells its operator."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from kafka_cy.testing import Broker
+from tests.waiting import wait_until
+
+QUIET = {"log_level": 0}
+
+
+def lines(broker: Broker, what: str) -> list[str]:
+    """The lines of the log in text format that tell this."""
+    return [line for line in broker.log_text().splitlines() if re.search(rf"Z [A-Z]+ {re.escape(what)}( |$)", line)]
+
+
+def json_lines(broker: Broker) -> list[dict[str, Any]]:
+    """All lines of a log in JSON format."""
+    return [json.loads(line) for line in broker.log_text().splitlines() if line.startswith("{")]
+
+
+def test_the_start_is_told(tmp_path: Path) -> None:
+    settings = {"num.partitions": 3, "listener.name.plaintext.ssl.key.password": "secret"}
+    with Broker(settings, folder=tmp_path, log_level="debug") as broker:
+        (start,) = lines(broker, "starting kafka-cy")
+        assert " pid=" in start and " python=" in start and " version=" in start and "config=none" in start
+        assert "num.partitions=3" in start and f"log_dirs={broker.data_dir}" in start
+        (listening,) = lines(broker, "listening")
+        assert f"listener=PLAINTEXT protocol=PLAINTEXT address={broker.bootstrap_servers}" in listening
+        assert f"url={broker.metrics_url}" in lines(broker, "serving metrics")[0]
+        assert "/metrics" in lines(broker, "serving consumer lag")[0]
+        (values,) = lines(broker, "configuration values")
+        assert " num.partitions=3 " in values and " log.retention.hours=168 " in values
+        assert "secret" not in broker.log_text()
+        (ready,) = lines(broker, "ready")
+        assert f"addresses={broker.bootstrap_servers} cluster_id=" in ready
+        assert re.search(r"^kafka-cy ready: ", broker.log_text(), re.MULTILINE)  # on stdout, without a time
+
+
+def test_a_log_in_json() -> None:
+    with Broker({"kafkacy.log.format": "json"}) as broker:
+        found = json_lines(broker)
+        assert {"starting kafka-cy", "listening", "ready"} <= {line["msg"] for line in found}
+        assert all(line["level"] in ("info", "warning") and line["time"].endswith("Z") for line in found)
+
+
+def test_transactions_are_refused_at_once_and_told() -> None:
+    with Broker() as broker:
+        for name in ("first", "second"):
+            settings = {"bootstrap.servers": broker.bootstrap_servers, "transactional.id": "t", "client.id": name}
+            producer = Producer(settings | QUIET)
+            with pytest.raises(KafkaException) as refused:
+                producer.init_transactions(60)
+            error = refused.value.args[0]
+            assert error.fatal() and error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+            assert "does not support transactions" in error.str()
+        (line,) = lines(broker, "refused a transactional id: this broker does not support transactions")
+        assert "WARNING" in line and "client_id=first client=127.0.0.1" in line
+
+
+def test_bad_requests_of_one_client_take_one_line_a_minute(tmp_path: Path) -> None:
+    with Broker(folder=tmp_path) as broker:
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", broker.port)) as connection:
+                connection.sendall(b"\xff\xff\xff\xff")
+                assert connection.recv(1) == b""  # the broker closed it
+        wait_until(lambda: "client=127.0.0.1:" in broker.log_text(), "the first line")
+        broker.stop()
+        found = [line for line in broker.log_text().splitlines() if "client=127.0.0.1:" in line]
+        assert len(found) == 2 and found[1].endswith(" repeated=19"), found
