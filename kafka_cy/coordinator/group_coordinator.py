@@ -25,6 +25,7 @@ from kafka_cy.coordinator.classic.sync import SyncGroup
 from kafka_cy.coordinator.group import Group
 from kafka_cy.coordinator.offsets import delete as deletion
 from kafka_cy.coordinator.offsets.commit import CommitRequest, OffsetCommit, PartitionErrors, Response
+from kafka_cy.coordinator.offsets.deleted_topics import DeletedTopics
 from kafka_cy.coordinator.offsets.expiry import expire, expiry_pieces
 from kafka_cy.coordinator.offsets.pieces import Piece, pieces_of
 from kafka_cy.coordinator.records import GroupKey, StoredGroup, partition_of
@@ -63,6 +64,7 @@ class GroupCoordinator:
         self.join_group = JoinGroup(self.rebalancer, self.members_max)
         self.sync_group = SyncGroup(self.rebalancer)
         self.offset_commit = OffsetCommit(loop, int(config["offset.metadata.max.bytes"]))
+        self._deleted_topics = DeletedTopics(self._remove_offsets_of)
         self._expiry_timer: Any = None
 
     def _new_state(self) -> GroupStateMachine:
@@ -99,20 +101,20 @@ class GroupCoordinator:
         """Remove the offsets of deleted topics (name -> id); a deleted offsets topic takes its groups along."""
         if OFFSETS_TOPIC in topics:
             self.runtime.unload_all()
-        now_ms = self.loop.wall_clock_ms()
+        self._deleted_topics.add(topics, self.loop.wall_clock_ms())
 
+    def _remove_offsets_of(self, topics: Mapping[str, deletion.DeletedTopic], done: Callable[[], object]) -> None:
         def pieces() -> Iterator[tuple[str, Piece]]:
             for group in self._each_group():
-                found = deletion.partitions_of_topics(group, topics)
-                for piece in pieces_of(found):
+                for piece in pieces_of(deletion.partitions_of_topics(group, topics)):
                     yield group.group_id, piece
 
         def remove(item: tuple[str, Piece]) -> None:
             group_id, piece = item
             if piece:
-                self._write(group_id, lambda group: deletion.delete_topics(group, topics, piece, now_ms))
+                self._write(group_id, lambda group: deletion.delete_topics(group, topics, piece))
 
-        self.runtime.in_slices(pieces(), remove)
+        self.runtime.in_slices(pieces(), remove, done)
 
     # -- groups --
 
@@ -349,8 +351,12 @@ class GroupCoordinator:
         self._expiry_timer = self.loop.call_later(delay_s, self._expire)
 
     def _expire(self) -> None:
-        self._schedule_expiry()  # first, so that a fault in one round does not end all later ones
-        self.runtime.in_slices(self._expiry_pieces(), self._expire_piece)
+        # The next round is scheduled when this one ends, so that rounds do not pile up.
+        try:
+            self.runtime.in_slices(self._expiry_pieces(), self._expire_piece, self._schedule_expiry)
+        except Exception:
+            self._schedule_expiry()
+            raise
 
     def _expiry_pieces(self) -> Iterator[tuple[str, Piece]]:
         for group in self._each_group():

@@ -205,6 +205,81 @@ def test_expiry_looks_at_a_few_groups_in_each_turn(monkeypatch: pytest.MonkeyPat
     assert harness.coordinator.group_count == 0
 
 
+class Walks:
+    """Counts the walks over all groups that have started, and those that are in progress."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.started = self.in_progress = 0
+        each_group = GroupCoordinator._each_group
+
+        def counted(coordinator: GroupCoordinator) -> Iterator[Any]:
+            self.started += 1
+            self.in_progress += 1
+            yield from each_group(coordinator)
+            self.in_progress -= 1
+
+        monkeypatch.setattr(GroupCoordinator, "_each_group", counted)
+
+
+def test_one_walk_for_expired_offsets_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    walks = Walks(monkeypatch)
+    harness = Harness(FakeCluster(1), offsets_retention_check_interval_ms=1)
+    load(harness)
+    commit_each(harness)
+    most = 0
+    for _ in range(10 * GROUPS):
+        harness.loop.time_s += 0.01
+        while harness.loop.timers[0][0] <= harness.loop.time_s:
+            harness.loop.run_next()
+            most = max(most, walks.in_progress)
+    assert walks.started > 1 and most == 1
+
+
+def test_one_walk_for_deleted_topics_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    load(harness)
+    commit_each(harness)
+    old = {f"t{number}": uuid.uuid4() for number in range(40)}
+    for name, topic_id in old.items():
+        assert harness.commit(group="g0", topic=name, topic_id=topic_id) == 0
+    walks = Walks(monkeypatch)
+    for name, topic_id in old.items():
+        harness.coordinator.topics_deleted({name: topic_id})
+    harness.coordinator.topics_deleted({"t0": uuid.uuid4()})  # a second topic with that name
+    assert walks.started == 1, "the topics that were deleted during the walk wait"
+    assert harness.commit(group="g1", topic="t1", topic_id=uuid.uuid4()) == 0, "of a new topic"
+    harness.loop.advance(0)
+    assert (walks.started, walks.in_progress) == (2, 0)
+    assert list(harness.group("g0").offsets) == ["ct"]
+    assert list(harness.group("g1").offsets) == ["ct", "t1"]
+    harness.coordinator.topics_deleted({"ct": None})
+    harness.loop.advance(0)
+    assert walks.started == 3 and list(harness.group("g1").offsets) == ["t1"]
+
+
+def test_a_fault_in_a_walk_does_not_end_the_later_walks(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1), offsets_retention_check_interval_ms=1000)
+    load(harness)
+    commit_each(harness)
+    each_group = GroupCoordinator._each_group
+
+    def fail(coordinator: GroupCoordinator) -> Iterator[Any]:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(GroupCoordinator, "_each_group", fail)
+    harness.coordinator.topics_deleted({"other": None})
+    harness.loop.advance(1)
+    monkeypatch.setattr(GroupCoordinator, "_each_group", each_group)
+    harness.coordinator.topics_deleted({"ct": None})
+    harness.loop.advance(0)
+    assert not any(group.offsets for group in harness.coordinator.all_groups())
+    commit_each(harness)
+    harness.loop.time_s += WEEK_S + 601
+    for _ in range(100):
+        harness.loop.advance(0.01)
+    assert harness.coordinator.group_count == 0
+
+
 def test_a_deleted_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     harness = Harness(FakeCluster(1))
     load(harness)

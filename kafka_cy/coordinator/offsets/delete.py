@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from kafka_cy.coordinator.group import Group, all_partitions, offset_tombstones
 from kafka_cy.coordinator.offsets.commit import PartitionErrors, Response
@@ -42,29 +43,40 @@ def delete_group(group: Group | None) -> CoordinatorResult[ErrorCode]:
     return CoordinatorResult(records, ErrorCode.NONE)
 
 
-def partitions_of_topics(group: Group, topics: Mapping[str, uuid.UUID | None]) -> list[tuple[str, int]]:
+@dataclass(frozen=True)
+class DeletedTopic:
+    """All deleted topics of one name: their ids (None if one is not known), and the time of the latest deletion."""
+
+    ids: frozenset[uuid.UUID] | None
+    deleted_ms: int
+
+    def merged(self, later: DeletedTopic) -> DeletedTopic:
+        """This topic, and one with the same name that was deleted later."""
+        ids = None if self.ids is None or later.ids is None else self.ids | later.ids
+        return DeletedTopic(ids, max(self.deleted_ms, later.deleted_ms))
+
+
+def partitions_of_topics(group: Group, topics: Mapping[str, DeletedTopic]) -> list[tuple[str, int]]:
     """The (topic, partition) pairs of these topics that the group has offsets of."""
     if topics.keys().isdisjoint(group.offsets):
         return []
     return [(topic, partition) for topic in topics.keys() & group.offsets.keys() for partition in list(group.offsets[topic])]
 
 
-def delete_topics(
-    group: Group | None, topics: Mapping[str, uuid.UUID | None], piece: Piece, before_ms: int
-) -> CoordinatorResult[ErrorCode]:
-    """The topics (name -> id) were deleted: remove those of the piece's offsets that belong to them.
+def delete_topics(group: Group | None, topics: Mapping[str, DeletedTopic], piece: Piece) -> CoordinatorResult[ErrorCode]:
+    """The topics were deleted: remove those of the piece's offsets that belong to them.
 
-    Offsets of a new topic of the name stay: they have its id, or are younger.
+    Offsets of a new topic with the same name stay: they have its id, or are younger.
     """
     if group is None:
         return CoordinatorResult(response=ErrorCode.NONE)
     doomed = []
     for topic, partition in piece:
-        committed = group.offsets.get(topic, {}).get(partition)
+        committed, deleted = group.offsets.get(topic, {}).get(partition), topics[topic]
         if (
             committed is not None
-            and committed.commit_timestamp_ms <= before_ms
-            and (committed.topic_id is None or topics[topic] in (None, committed.topic_id))
+            and committed.commit_timestamp_ms <= deleted.deleted_ms
+            and (committed.topic_id is None or deleted.ids is None or committed.topic_id in deleted.ids)
         ):
             doomed.append((topic, partition))
     return CoordinatorResult(offset_tombstones(group.group_id, doomed), ErrorCode.NONE)

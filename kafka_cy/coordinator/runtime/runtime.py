@@ -312,8 +312,10 @@ class CoordinatorRuntime(Generic[S]):
         if self._replayed_shard(key) is not None:  # else the partition is being unloaded, which ends the key's soft state
             self._run(key, change)
 
-    def in_slices(self, items: Iterable[T], work: Callable[[T], object]) -> None:
-        """Call `work` for each item, in slices. A fault in one does not stop the others."""
+    def in_slices(
+        self, items: Iterable[T], work: Callable[[T], object], done: Callable[[], object] = lambda: None
+    ) -> None:
+        """Call `work` for each item, in slices, then `done`. A fault in one does not stop the others."""
 
         def steps() -> Iterator[None]:
             for item in items:
@@ -323,7 +325,7 @@ class CoordinatorRuntime(Generic[S]):
                     self._on_fault(fault)
                 yield
 
-        self.slices.add(steps())
+        self.slices.add(steps(), done)
 
     def read_each(
         self,
