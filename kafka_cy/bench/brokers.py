@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kafka_cy.base.connection_probe import connection_failure
 from kafka_cy.bench import results
 from kafka_cy.bench.process_sampler import process_of_port
+from kafka_cy.bench.with_parent import with_parent
 from kafka_cy.testing.broker import Broker, answers_api_versions, free_ports
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class ApacheKafka:
 
     def start(self) -> None:
         with open(self._folder / "kafka.log", "ab") as log:
-            command = [*self._java, "kafka.Kafka", str(self._properties)]
+            command = with_parent([*self._java, "kafka.Kafka", str(self._properties)])
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0)
         _wait_until_open(self._port, self._process, "Apache Kafka", self._folder / "kafka.log")
 
@@ -197,7 +198,7 @@ class Floor:
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
         program = "import sys; from kafka_cy.bench.floor import serve; serve(int(sys.argv[1]), sys.argv[2])"
         self._process = subprocess.Popen(
-            [sys.executable, "-c", program, str(self.port), str(self._folder)],
+            with_parent([sys.executable, "-c", program, str(self.port), str(self._folder)]),
             stdin=subprocess.DEVNULL,
             process_group=0,
         )

@@ -197,7 +197,7 @@ def grow_connections(broker: OwnBroker, point: int, held: contextlib.ExitStack) 
 def grow_groups(broker: OwnBroker, point: int, _held: contextlib.ExitStack) -> None:
     """Create groups with a committed offset; the names are the same at every point."""
     names = [f"idle-{number:06d}" for number in range(point)]
-    prepare_coordinator(broker, names[0])
+    prepare_coordinator(broker, names[0], TOPIC)
     options = LoadOptions(topic=TOPIC, producers=1, in_flight=32, num_records=point, batch_records=1, warm_up_s=0.0)
     options = dataclasses.replace(options, duration_s=MAKE_TIMEOUT_S)
     with bench_topic(broker, options) as topic:

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from kafka_cy.tools import bench, consume, dump_log, groups, produce, sizing, top, topics
+from kafka_cy.tools import bench, consume, dump_log, groups, groups_reset, produce, sizing, top, topics
 from kafka_cy.tools.client import ToolError, sentence_of
 from kafka_cy.tools.extras import missing_library
 from kafka_cy.tools.main import SERVER_USAGE
@@ -36,6 +36,7 @@ def server() -> None:
 commands.add_command(topics.commands)
 commands.add_command(produce.command)
 commands.add_command(consume.command)
+groups.commands.add_command(groups_reset.command)
 commands.add_command(groups.commands)
 commands.add_command(dump_log.command)
 commands.add_command(bench.commands)

@@ -156,10 +156,15 @@ def connect_producer(bootstrap_servers: str, settings: dict[str, Any]) -> Produc
 
 
 def connect_consumer(bootstrap_servers: str, settings: dict[str, Any]) -> Consumer:
+    """A consumer whose broker has responded. Raises ToolError as connect_admin and new_consumer do."""
+    connect_admin(bootstrap_servers)
+    return new_consumer(bootstrap_servers, settings)
+
+
+def new_consumer(bootstrap_servers: str, settings: dict[str, Any]) -> Consumer:
     """A consumer. Raises ToolError for settings that librdkafka does not know."""
     from confluent_kafka import Consumer, KafkaException
 
-    connect_admin(bootstrap_servers)
     try:
         return Consumer({**_common(bootstrap_servers), **settings})
     except KafkaException as error:

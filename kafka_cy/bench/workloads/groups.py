@@ -6,8 +6,9 @@ import contextlib
 import uuid
 from collections.abc import Iterator
 
+from kafka_cy.base.coordinator_retry import committed_offsets
 from kafka_cy.bench.bench_topic import BenchTopic, bench_topic
-from kafka_cy.bench.brokers import BrokerError, Target, connect_admin
+from kafka_cy.bench.brokers import BrokerError, Target, client_config, connect_admin
 from kafka_cy.bench.load_options import LoadOptions, OptionError
 from kafka_cy.bench.measure import Load
 from kafka_cy.bench.native_load import NativeLoad
@@ -34,7 +35,7 @@ def load(target: Target, options: LoadOptions) -> Iterator[Load]:
             else:
                 if len(set(topic.leaders)) > 1:
                     raise OptionError("The native groups load supports only a single broker: use --generator librdkafka.")
-                prepare_coordinator(target, names[0])
+                prepare_coordinator(target, names[0], topic.name)
                 native = new_native_load(target, options)
                 add_commits(native, topic, names, options)
                 yield NativeRunner(native)
@@ -50,15 +51,17 @@ def add_commits(native: NativeLoad, topic: BenchTopic, names: list[str], options
         native.add_requests(topic.leaders[0], requests, depth=options.in_flight)
 
 
-def prepare_coordinator(target: Target, group: str) -> None:
-    """Look up a coordinator, which makes the broker create its offsets topic. Raises BrokerError."""
-    from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+def prepare_coordinator(target: Target, group: str, topic: str) -> None:
+    """Wait for a coordinator, which makes the broker create its offsets topic. Raises BrokerError."""
+    from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-    admin = connect_admin(target)
+    consumer = Consumer(client_config(target, {"group.id": group}))
     try:
-        admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result(COORDINATOR_TIMEOUT_S)
-    except (KafkaException, TimeoutError) as error:
-        raise BrokerError(f"The broker has no group coordinator: {error}.") from None
+        committed_offsets(consumer, [TopicPartition(topic, 0)], COORDINATOR_TIMEOUT_S)
+    except KafkaException as error:
+        raise BrokerError(f"The broker has no group coordinator: {error.args[0].str()}.") from None
+    finally:
+        consumer.close()
 
 
 def delete_groups(target: Target, names: list[str]) -> None:
