@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard, Panel, RowPanel
 
 from grafana.boards import bench, broker, clients, cluster, consumers, latency, sizing, storage, topics
 
@@ -28,10 +30,18 @@ def texts() -> dict[str, str]:
     written = {}
     for name, module in BOARDS.items():
         board = module.build().build()
-        for number, panel in enumerate(board.panels or (), 1):
+        for number, panel in enumerate(_panels(board), 1):
             panel.id_val = number
         written[f"{name}.json"] = encoder.encode(board) + "\n"
     return written
+
+
+def _panels(board: Dashboard) -> Iterator[Panel | RowPanel]:
+    """The panels and rows; a row's panels follow it."""
+    for panel in board.panels or ():
+        yield panel
+        if isinstance(panel, RowPanel):
+            yield from panel.panels
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ Every query selects its cluster by `kafka_cluster=~"$kafka_cluster"`, which also
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.cog.builder import Builder
@@ -20,6 +20,10 @@ RATE = "$__rate_interval"
 
 Query = tuple[str, str]  # expression, legend
 Panel = Builder[models.Panel]
+
+# The fetches of consumers and followers are counted a second time as "Fetch".
+ONCE = 'request!="Fetch"'
+CORES = "suffix: cores"
 
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
@@ -47,6 +51,19 @@ def _steps(limits: Sequence[tuple[float | None, str]]) -> dashboard.ThresholdsCo
 BAD_ABOVE_ZERO: Sequence[tuple[float | None, str]] = ((None, "green"), (1, "red"))
 GOOD_ABOVE_ZERO: Sequence[tuple[float | None, str]] = ((None, "red"), (1, "green"))
 NEUTRAL: Sequence[tuple[float | None, str]] = ((None, "blue"),)
+
+
+def quiet(expression: str, label: str) -> str:
+    """`expression`, or a zero with the name "none" if it has no series: a counter of what did not happen yet."""
+    return f'({expression}) or on () label_replace(vector(0), "{label}", "none", "", "")'
+
+
+def _mappings(states: Mapping[int, tuple[str, str]]) -> list[models.ValueMapping]:
+    results = {
+        str(value): models.ValueMappingResult(text=text, color=colour, index=index)
+        for index, (value, (text, colour)) in enumerate(states.items())
+    }
+    return [models.ValueMap(options=results)] if results else []
 
 
 def lines(
@@ -93,8 +110,13 @@ def number(
     colours: Sequence[tuple[float | None, str]] = NEUTRAL,
     span: int = 4,
     decimals: int | None = None,
+    states: Mapping[int, tuple[str, str]] | None = None,
+    to: str = "",
 ) -> Panel:
-    """One number, with its course behind it."""
+    """One number, with its course behind it.
+
+    `states`: text and colour of values that are states. `to`: the board that a click leads to (its name in generate.BOARDS).
+    """
     panel = (
         stat.Panel()
         .title(title)
@@ -109,11 +131,26 @@ def number(
         .span(span)
         .height(4)
     )
+    if states:
+        panel = panel.mappings(_mappings(states))
+    if to:
+        address = f"/d/kafka-cy-{to}?${{__url_time_range}}&${{datasource:queryparam}}&${{kafka_cluster:queryparam}}"
+        panel = panel.links(
+            [dashboard.DashboardLink(f"Open the board {to}").type(models.DashboardLinkType.LINK).url(address)]
+        )
     return panel if decimals is None else panel.decimals(decimals)
 
 
 def bars(
-    title: str, query: str, legend: str, *, unit: str = "short", text: str = "", empty_when: str = "", span: int = 12
+    title: str,
+    query: str,
+    legend: str,
+    *,
+    unit: str = "short",
+    text: str = "",
+    empty_when: str = "",
+    span: int = 12,
+    height: int = 8,
 ) -> Panel:
     """The values of several things now, as bars."""
     return (
@@ -129,7 +166,7 @@ def bars(
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .targets(list(_targets([(query, legend)], instant=True)))
         .span(span)
-        .height(8)
+        .height(height)
     )
 
 
@@ -175,6 +212,14 @@ def rows(
     for name, _, unit in columns:
         panel = panel.override_by_name(name, [models.DynamicConfigValue(id_val="unit", value=unit)])
     return panel
+
+
+def folded(title: str, *panels: Panel) -> dashboard.Row:
+    """A row that is closed until somebody opens it."""
+    row = dashboard.Row(title)
+    for panel in panels:
+        row = row.with_panel(panel)
+    return row
 
 
 # -- variables --
@@ -230,7 +275,15 @@ def board(
     clusters = variable("kafka_cluster", "Cluster", "label_values(kafka_server_kafkaserver_brokerstate, kafka_cluster)")
     for each in (clusters, *variables) if by_cluster else variables:
         built = built.with_variable(each)
-    return built
+    return built.annotation(_restarts()) if by_cluster else built
+
+
+def _restarts() -> dashboard.AnnotationQuery:
+    """A mark on every panel where a broker started."""
+    started = f'changes(process_start_time_seconds{{job="kafka",{CLUSTER}}}[$__interval]) > 0'
+    return (
+        dashboard.AnnotationQuery().name("Restarts").datasource(SOURCE).enable(True).icon_color("orange").expr(started)
+    )
 
 
 def instance_variable() -> dashboard.QueryVariable:

@@ -32,9 +32,18 @@ def load_boards() -> dict[str, dict[str, Any]]:
     return {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 
 
+def all_panels(board: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Every panel with queries, also those in closed rows."""
+    for panel in board["panels"]:
+        if panel["type"] == "row":
+            yield from panel["panels"]
+        else:
+            yield panel
+
+
 def panel_queries(name: str, board: Mapping[str, Any]) -> Iterator[PanelQuery]:
     """Every target of every panel."""
-    for panel in board["panels"]:
+    for panel in all_panels(board):
         for target in panel["targets"]:
             yield PanelQuery(name, panel, target["expr"], target.get("legendFormat", ""), bool(target.get("instant")))
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from grafana.panels import BROKER, RATE, board, instance_variable, lines, number
+from grafana.panels import BROKER, CORES, ONCE, RATE, board, folded, instance_variable, lines, number, quiet
 
 TOPICS = "kafka_server_brokertopicmetrics"
 REPLICAS = "kafka_server_replicamanager"
+STATES = {
+    0: ("not running", "red"),
+    1: ("starting", "orange"),
+    2: ("recovery", "orange"),
+    3: ("running", "green"),
+    6: ("controlled shutdown", "orange"),
+    7: ("shutting down", "orange"),
+}
 PROCESS = 'and on (instance) kafka_server_kafkaserver_brokerstate{kafka_cluster=~"$kafka_cluster"}'
 
 
@@ -19,34 +27,45 @@ def build() -> Dashboard:
             number(
                 "State",
                 f"min(kafka_server_kafkaserver_brokerstate{{{BROKER}}})",
-                text="3: running.",
+                text="BrokerState; with several brokers, the lowest.",
                 colours=((None, "red"), (3, "green"), (4, "orange")),
+                states=STATES,
             )
         )
         .with_panel(
             number(
-                "Up for",
+                "Uptime",
                 f"time() - max(process_start_time_seconds{{{BROKER}}} {PROCESS})",
                 unit="s",
+                text="Of the broker that started last.",
             )
         )
-        .with_panel(number("Leaders", f"sum({REPLICAS}_leadercount{{{BROKER}}})"))
-        .with_panel(number("Replicas", f"sum({REPLICAS}_partitioncount{{{BROKER}}})"))
+        .with_panel(number("Leaders", f"sum({REPLICAS}_leadercount{{{BROKER}}})", text="Partitions led here."))
+        .with_panel(number("Replicas", f"sum({REPLICAS}_partitioncount{{{BROKER}}})", text="Led and followed."))
         .with_panel(
             number(
                 "File descriptors",
                 f"max(process_open_fds{{{BROKER}}} / process_max_fds {PROCESS})",
                 unit="percentunit",
                 colours=((None, "green"), (0.8, "red")),
+                text="Open files and connections; at 100 % the broker refuses connections.",
             )
         )
-        .with_panel(number("Memory", f"sum(process_resident_memory_bytes{{{BROKER}}} {PROCESS})", unit="bytes"))
+        .with_panel(
+            number(
+                "Memory",
+                f"sum(process_resident_memory_bytes{{{BROKER}}} {PROCESS})",
+                unit="bytes",
+                text="Resident memory of the process. The page cache, which holds the logs, is not in it.",
+            )
+        )
         .with_panel(
             lines(
                 "Messages in",
                 (f'sum by (instance) (rate({TOPICS}_messagesin_total{{{BROKER},topic=""}}[{RATE}]))', "{{instance}}"),
                 unit="mps",
                 span=8,
+                text="Records produced.",
             )
         )
         .with_panel(
@@ -55,6 +74,7 @@ def build() -> Dashboard:
                 (f'sum by (instance) (rate({TOPICS}_bytesin_total{{{BROKER},topic=""}}[{RATE}]))', "{{instance}}"),
                 unit="Bps",
                 span=8,
+                text="From producers, compressed as stored.",
             )
         )
         .with_panel(
@@ -63,13 +83,15 @@ def build() -> Dashboard:
                 (f'sum by (instance) (rate({TOPICS}_bytesout_total{{{BROKER},topic=""}}[{RATE}]))', "{{instance}}"),
                 unit="Bps",
                 span=8,
+                text="To consumers, compressed as stored.",
             )
         )
         .with_panel(
             lines(
                 "CPU",
                 (f"rate(process_cpu_seconds_total{{{BROKER}}}[{RATE}]) {PROCESS}", "{{instance}}"),
-                text="Cores.",
+                unit=CORES,
+                text="Of the process, native threads too.",
             )
         )
         .with_panel(
@@ -90,23 +112,27 @@ def build() -> Dashboard:
                 "Requests",
                 (
                     f"""topk(10, sum by (request) (
-                        rate(kafka_network_requestmetrics_requests_total{{{BROKER}}}[{RATE}])))""",
+                        rate(kafka_network_requestmetrics_requests_total{{{BROKER},{ONCE}}}[{RATE}])))""",
                     "{{request}}",
                 ),
                 unit="reqps",
                 stacked=True,
+                text="The ten most frequent kinds. Fetches are split into those of consumers and of followers.",
             )
         )
         .with_panel(
             lines(
                 "Errors answered",
                 (
-                    f"""sum by (request, error) (
+                    quiet(
+                        f"""sum by (request, error) (
                         rate(kafka_network_requestmetrics_errors_total{{{BROKER},error!="NONE"}}[{RATE}])) > 0""",
+                        "request",
+                    ),
                     "{{request}} {{error}}",
                 ),
                 unit="reqps",
-                empty_when="while no request fails",
+                text="Error codes in responses, one for each partition, topic or group.",
             )
         )
         .with_panel(
@@ -116,6 +142,7 @@ def build() -> Dashboard:
                     f"sum by (instance, listener) (kafka_server_socketservermetrics_connection_count{{{BROKER}}})",
                     "{{instance}} {{listener}}",
                 ),
+                text="Open now, by listener.",
             )
         )
         .with_panel(
@@ -132,13 +159,13 @@ def build() -> Dashboard:
         )
         .with_panel(
             lines(
-                "Requests that wait",
+                "Purgatory",
                 (
                     f"""sum by (delayedOperation) (kafka_server_delayedoperationpurgatory_purgatorysize{{
                         {BROKER},delayedOperation=~"Produce|Fetch|Rebalance"}})""",
                     "{{delayedOperation}}",
                 ),
-                text="Fetch: for data. Produce: for followers or an fsync. Rebalance: for members.",
+                text="Requests that wait. Fetch: for data. Produce: for followers or an fsync. Rebalance: for members.",
             )
         )
         .with_panel(
@@ -153,15 +180,7 @@ def build() -> Dashboard:
                         kafka_network_requestchannel_responsequeuesize{{{BROKER},processor=""}})""",
                     "{{instance}} responses",
                 ),
-            )
-        )
-        .with_panel(
-            lines(
-                "In-sync replicas change",
-                (f"sum by (instance) (rate({REPLICAS}_isrshrinks_total{{{BROKER}}}[{RATE}]))", "{{instance}} shrink"),
-                (f"sum by (instance) (rate({REPLICAS}_isrexpands_total{{{BROKER}}}[{RATE}]))", "{{instance}} expand"),
-                unit="ops",
-                text="Zero unless a broker comes, goes or is slow.",
+                text="Requests that wait for a control thread, and responses that wait for a reactor.",
             )
         )
         .with_panel(
@@ -171,27 +190,42 @@ def build() -> Dashboard:
                     f"sum by (instance) (kafka_server_fetchsessioncache_numincrementalfetchsessions{{{BROKER}}})",
                     "{{instance}}",
                 ),
+                text="Incremental fetch sessions (KIP-227), at most max.incremental.fetch.session.cache.slots.",
             )
         )
-        .with_panel(
-            lines(
-                "ZooKeeper answers, slowest hundredth",
-                (
-                    f'kafka_server_zookeeperclientmetrics_zookeeperrequestlatencyms{{{BROKER},quantile="0.99"}}',
-                    "{{instance}}",
+        .with_row(
+            folded(
+                "Replication and ZooKeeper",
+                lines(
+                    "ISR shrinks and expands",
+                    (
+                        f"sum by (instance) (rate({REPLICAS}_isrshrinks_total{{{BROKER}}}[{RATE}]))",
+                        "{{instance}} shrink",
+                    ),
+                    (
+                        f"sum by (instance) (rate({REPLICAS}_isrexpands_total{{{BROKER}}}[{RATE}]))",
+                        "{{instance}} expand",
+                    ),
+                    unit="ops",
+                    text="Zero unless a broker comes, goes or is slow.",
                 ),
-                unit="ms",
-                empty_when="where a broker keeps its metadata itself",
-            )
-        )
-        .with_panel(
-            lines(
-                "Behind its leaders",
-                (
-                    f'kafka_server_replicafetchermanager_maxlag{{{BROKER},clientId="Replica"}}',
-                    "{{instance}}",
+                lines(
+                    "Replica max lag",
+                    (
+                        f'kafka_server_replicafetchermanager_maxlag{{{BROKER},clientId="Replica"}}',
+                        "{{instance}}",
+                    ),
+                    text="Records that the slowest follower on this broker has still to copy.",
                 ),
-                text="Records that the slowest follower on this broker has still to copy.",
+                lines(
+                    "ZooKeeper request latency p99",
+                    (
+                        f'kafka_server_zookeeperclientmetrics_zookeeperrequestlatencyms{{{BROKER},quantile="0.99"}}',
+                        "{{instance}}",
+                    ),
+                    unit="ms",
+                    text="Without ZooKeeper: the time of a change of the metadata in the broker's own store.",
+                ),
             )
         )
     )

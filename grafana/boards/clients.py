@@ -29,12 +29,18 @@ def build() -> Dashboard:
     return (
         board("clients", "Kafka clients", "Connected software, and metrics that clients push (KIP-714).", ids)
         .with_panel(
-            number("Connections", f"sum(kafka_server_socketservermetrics_connection_count{{{CLUSTER}}})", span=6)
+            number(
+                "Connections",
+                f"sum(kafka_server_socketservermetrics_connection_count{{{CLUSTER}}})",
+                text="Open now.",
+                span=6,
+            )
         )
         .with_panel(
             number(
                 "Kinds of clients",
                 f"count(count by (client_software_name, client_software_version) ({CONNECTIONS}{{{CLUSTER}}}))",
+                text="Names and versions of client software.",
                 span=6,
             )
         )
@@ -44,6 +50,7 @@ def build() -> Dashboard:
                 "Connections opened a second",
                 f"sum(kafka_server_socketservermetrics_connection_creation_rate{{{CLUSTER}}})",
                 unit="ops",
+                text="Over the last minute. Clients that connect for every message show here.",
                 span=6,
             )
         )

@@ -19,21 +19,29 @@ def build() -> Dashboard:
     )
     return (
         board("consumers", "Kafka consumer groups and lag", "Lag in records and in time.", groups, topic_variable())
-        .with_panel(number("Groups", f"count(kafka_consumergroup_members{{{GROUP}}})"))
+        .with_panel(
+            number(
+                "Groups",
+                f"count(kafka_consumergroup_members{{{GROUP}}})",
+                text="With members or with committed offsets.",
+            )
+        )
         .with_panel(
             number(
                 "Empty groups",
                 f"count(kafka_consumergroup_members{{{GROUP}}} == 0) or vector(0)",
                 colours=BAD_ABOVE_ZERO,
+                text="Without members: nobody reads for them.",
             )
         )
-        .with_panel(number("Members", f"sum(kafka_consumergroup_members{{{GROUP}}})"))
-        .with_panel(number("Lag", f"sum(kafka_consumergroup_lag{{{LAG}}})", text="Records."))
+        .with_panel(number("Members", f"sum(kafka_consumergroup_members{{{GROUP}}})", text="Consumers in groups."))
+        .with_panel(number("Consumer lag", f"sum(kafka_consumergroup_lag{{{LAG}}})", text="Records."))
         .with_panel(
             number(
-                "Longest behind",
+                "Consumer lag in seconds",
                 f"max(kafka_consumergroup_lag_seconds{{{LAG}}})",
                 unit="s",
+                text="Of the group that is furthest behind.",
                 colours=((None, "green"), (300, "red")),
             )
         )
@@ -42,11 +50,12 @@ def build() -> Dashboard:
                 "Rebalancing now",
                 f"sum({STATES}preparingrebalance{{{CLUSTER}}}) + sum({STATES}completingrebalance{{{CLUSTER}}})",
                 colours=((None, "green"), (1, "orange")),
+                text="Groups that wait for members or for the assignment.",
             )
         )
         .with_panel(
             lines(
-                "Time behind",
+                "Consumer lag in seconds",
                 (f"max by ({BY}) (kafka_consumergroup_lag_seconds{{{LAG}}})", "{{consumergroup}} {{topic}}"),
                 unit="s",
                 text="Now minus the time of the oldest record that is not committed, from the log itself.",
@@ -54,7 +63,9 @@ def build() -> Dashboard:
         )
         .with_panel(
             lines(
-                "Lag in records", (f"sum by ({BY}) (kafka_consumergroup_lag{{{LAG}}})", "{{consumergroup}} {{topic}}")
+                "Consumer lag",
+                (f"sum by ({BY}) (kafka_consumergroup_lag{{{LAG}}})", "{{consumergroup}} {{topic}}"),
+                text="Records that the group has not committed.",
             )
         )
         .with_panel(
@@ -80,7 +91,11 @@ def build() -> Dashboard:
             )
         )
         .with_panel(
-            lines("Members", (f"sum by (consumergroup) (kafka_consumergroup_members{{{GROUP}}})", "{{consumergroup}}"))
+            lines(
+                "Members",
+                (f"sum by (consumergroup) (kafka_consumergroup_members{{{GROUP}}})", "{{consumergroup}}"),
+                text="By group.",
+            )
         )
         .with_panel(
             lines(
@@ -96,6 +111,7 @@ def build() -> Dashboard:
                     )
                 ),
                 stacked=True,
+                text="Of the coordinators of the chosen cluster.",
             )
         )
         .with_panel(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from grafana.panels import BROKER, RATE, Panel, board, instance_variable, lines, number, variable
+from grafana.panels import BROKER, ONCE, RATE, Panel, board, instance_variable, lines, number, variable
 
 METRICS = "kafka_network_requestmetrics"
 # The parts of a request's time, in order; throttling is not one of them here.
@@ -24,8 +24,17 @@ def quantile(metric: str, request: str, quantile: str) -> str:
 
 def chosen(metric: str, level: str) -> str:
     """The same for the chosen requests, without those that do not occur now: their quantiles would stay for long."""
-    now = f"sum by (request) (rate({METRICS}_requests_total{{{BROKER}}}[{RATE}])) > 0"
+    now = f"sum by (request) (rate({METRICS}_requests_total{{{BROKER},{ONCE}}}[{RATE}])) > 0"
     return f"{quantile(metric, '$request', level)} and on (request) ({now})"
+
+
+def total(title: str, request: str, level: str) -> Panel:
+    """A quantile of the total time of one request as a number."""
+    text = "Total time in the broker, of the slowest broker."
+    if title == "Fetch":
+        text += " A Fetch without data waits up to fetch.max.wait.ms."
+    shown = f"p{float(level) * 100:g}"
+    return number(f"{title} {shown}", quantile("totaltimems", request, level), unit="ms", text=text, span=3)
 
 
 def parts(title: str, request: str, level: str, text: str) -> Panel:
@@ -36,33 +45,49 @@ def parts(title: str, request: str, level: str, text: str) -> Panel:
 
 def build() -> Dashboard:
     """The board."""
-    requests = variable("request", "Request", f"label_values({METRICS}_totaltimems{{{BROKER}}}, request)")
+    requests = variable("request", "Request", f"label_values({METRICS}_totaltimems{{{BROKER},{ONCE}}}, request)")
     return (
         board("latency", "Kafka request latency", "Time of requests and its parts.", instance_variable(), requests)
-        .with_panel(number("Produce, median", quantile("totaltimems", "Produce", "0.50"), unit="ms"))
-        .with_panel(number("Produce, 99 %", quantile("totaltimems", "Produce", "0.99"), unit="ms"))
-        .with_panel(number("Produce, 99.9 %", quantile("totaltimems", "Produce", "0.999"), unit="ms"))
-        .with_panel(number("Fetch, median", quantile("totaltimems", "FetchConsumer", "0.50"), unit="ms"))
-        .with_panel(number("Fetch, 99 %", quantile("totaltimems", "FetchConsumer", "0.99"), unit="ms"))
-        .with_panel(number("Fetch, 99.9 %", quantile("totaltimems", "FetchConsumer", "0.999"), unit="ms"))
+        .with_panel(total("Produce", "Produce", "0.50"))
+        .with_panel(total("Produce", "Produce", "0.95"))
+        .with_panel(total("Produce", "Produce", "0.99"))
+        .with_panel(total("Produce", "Produce", "0.999"))
+        .with_panel(total("Fetch", "FetchConsumer", "0.50"))
+        .with_panel(total("Fetch", "FetchConsumer", "0.95"))
+        .with_panel(total("Fetch", "FetchConsumer", "0.99"))
+        .with_panel(total("Fetch", "FetchConsumer", "0.999"))
         .with_panel(
             parts(
-                "Produce by part, 99 %", "Produce", "0.99", "Local: the disk. Remote: followers (acks=all) or an fsync."
+                "Produce p99 by part", "Produce", "0.99", "Local: the disk. Remote: followers (acks=all) or an fsync."
             )
         )
         .with_panel(
             parts(
-                "Fetch by part, median",
+                "Fetch p50 by part",
                 "FetchConsumer",
                 "0.50",
                 "Remote: waiting for records to come, which is not slowness.",
             )
         )
-        .with_panel(lines("Total time, median", (chosen("totaltimems", "0.50"), "{{request}}"), unit="ms"))
-        .with_panel(lines("Total time, 99 %", (chosen("totaltimems", "0.99"), "{{request}}"), unit="ms"))
         .with_panel(
             lines(
-                "Local time, 99 %",
+                "Total time p50",
+                (chosen("totaltimems", "0.50"), "{{request}}"),
+                unit="ms",
+                text="From the arrival of a request until its response is sent. Only requests that occur now.",
+            )
+        )
+        .with_panel(
+            lines(
+                "Total time p99",
+                (chosen("totaltimems", "0.99"), "{{request}}"),
+                unit="ms",
+                text="Fetch, JoinGroup and SyncGroup wait for data or members: their time is not slowness.",
+            )
+        )
+        .with_panel(
+            lines(
+                "Local time p99",
                 (chosen("localtimems", "0.99"), "{{request}}"),
                 unit="ms",
                 text="In the broker's own hands: no waiting for others.",
@@ -72,11 +97,12 @@ def build() -> Dashboard:
             lines(
                 "Requests",
                 (
-                    f'sum by (request) (rate({METRICS}_requests_total{{{BROKER},request=~"$request"}}[{RATE}])) > 0',
+                    f'sum by (request) (rate({METRICS}_requests_total{{{BROKER},request=~"$request",{ONCE}}}[{RATE}])) > 0',
                     "{{request}}",
                 ),
                 unit="reqps",
                 stacked=True,
+                text="Fetches are split into those of consumers and of followers.",
             )
         )
         .with_panel(
@@ -91,5 +117,12 @@ def build() -> Dashboard:
                 text="Old versions are old clients.",
             )
         )
-        .with_panel(lines("Size of requests, 99 %", (chosen("requestbytes", "0.99"), "{{request}}"), unit="bytes"))
+        .with_panel(
+            lines(
+                "Size of requests p99",
+                (chosen("requestbytes", "0.99"), "{{request}}"),
+                unit="bytes",
+                text="Bodies, without the header.",
+            )
+        )
     )

@@ -32,7 +32,7 @@ def build() -> Dashboard:
             text_variable("days", "Days kept", "7"),
             text_variable("window", "Measured over", "30m"),
         )
-        .with_panel(number("Messages a day", f"{rate('messagesin')} * {DAY}"))
+        .with_panel(number("Messages a day", f"{rate('messagesin')} * {DAY}", text="At the rate of the window."))
         .with_panel(
             number("Mean message", f"{rate('bytesin')} / {rate('messagesin')}", unit="bytes", text="As stored.")
         )
@@ -45,18 +45,25 @@ def build() -> Dashboard:
                 decimals=2,
             )
         )
-        .with_panel(number("Read / written", f"{rate('bytesout')} / {rate('bytesin')}", decimals=2))
-        .with_panel(number("Copies", copies, text="Mean over the partitions.", decimals=1))
-        .with_panel(number("Growth a day", growth, unit="bytes"))
+        .with_panel(
+            number(
+                "Read / written",
+                f"{rate('bytesout')} / {rate('bytesin')}",
+                text="How many times each byte is read.",
+                decimals=2,
+            )
+        )
+        .with_panel(number("Replication factor", copies, text="Mean over the partitions.", decimals=1))
+        .with_panel(number("Growth a day", growth, unit="bytes", text="Produced minus deleted."))
         .with_panel(
             number(
                 "Brokers needed for storage",
                 f"ceil({rate('bytesin')} * {DAY} * $days * on () group_left () ({copies}) / ($disk_gb * 1e9 * 0.7))",
-                text="Messages a day x size x days kept x copies / disk of a broker, full at 70 %.",
+                text="Messages a day x size x days kept x replication factor / disk of a broker, full at 70 %.",
                 span=6,
             )
         )
-        .with_panel(number("Brokers there are", brokers, span=6))
+        .with_panel(number("Brokers", brokers, text="That Prometheus scrapes now.", span=6))
         .with_panel(
             number(
                 "Disks full",
@@ -85,6 +92,7 @@ def build() -> Dashboard:
                 (full, "full at 70 %"),
                 (f"{stored} + {growth} * 30", "in 30 days"),
                 unit="bytes",
+                text="All brokers together, at the growth of the window.",
             )
         )
         .with_panel(
@@ -93,6 +101,7 @@ def build() -> Dashboard:
                 (f"{rate('bytesin', '$__rate_interval')}", "from producers"),
                 (f"{rate('bytesout', '$__rate_interval')}", "to consumers"),
                 unit="Bps",
+                text="All brokers together, without replication.",
             )
         )
         .with_panel(
@@ -108,6 +117,7 @@ def build() -> Dashboard:
                 "Partition replicas a broker",
                 (f"max(kafka_server_replicamanager_partitioncount{{{CLUSTER}}})", "most"),
                 ("4000", "recommended limit"),
+                text="Of the broker with the most.",
             )
         )
     )

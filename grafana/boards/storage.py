@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from grafana.panels import BAD_ABOVE_ZERO, BROKER, CLUSTER, RATE, bars, board, instance_variable, lines, number
+from grafana.panels import BAD_ABOVE_ZERO, BROKER, CLUSTER, RATE, bars, board, instance_variable, lines, number, quiet
 
 FLUSH = "kafka_log_logflushstats_logflushrateandtimems"
 
@@ -13,7 +13,7 @@ def build() -> Dashboard:
     """The board."""
     return (
         board("storage", "Kafka log and storage", "Sizes, growth, flushes, disks.", instance_variable())
-        .with_panel(number("Stored", f"sum(kafka_log_log_size{{{BROKER}}})", unit="bytes"))
+        .with_panel(number("Stored", f"sum(kafka_log_log_size{{{BROKER}}})", unit="bytes", text="All replicas."))
         .with_panel(
             number(
                 "Growth a day",
@@ -22,22 +22,39 @@ def build() -> Dashboard:
                 text="At the rate of the last half hour; what retention deletes is taken off.",
             )
         )
-        .with_panel(number("Segments", f"sum(kafka_log_log_numlogsegments{{{BROKER}}})"))
         .with_panel(
             number(
-                "Offline directories",
+                "Segments",
+                f"sum(kafka_log_log_numlogsegments{{{BROKER}}})",
+                text="Files of records; each has three indexes.",
+            )
+        )
+        .with_panel(
+            number(
+                "Offline log directories",
                 f"sum(kafka_log_logmanager_offlinelogdirectorycount{{{BROKER}}})",
+                text="Log directories that failed.",
                 colours=BAD_ABOVE_ZERO,
             )
         )
-        .with_panel(number("Flush, 99 %", f'max({FLUSH}{{{BROKER},quantile="0.99"}})', unit="ms"))
-        .with_panel(number("Flushes", f"sum(rate({FLUSH}_count{{{BROKER}}}[5m]))", unit="ops"))
+        .with_panel(
+            number(
+                "Flush p99",
+                f'max({FLUSH}{{{BROKER},quantile="0.99"}})',
+                unit="ms",
+                text="Time that the disk takes to store a log safely (fsync), of the slowest broker.",
+            )
+        )
+        .with_panel(
+            number("Flushes", f"sum(rate({FLUSH}_count{{{BROKER}}}[5m]))", unit="ops", text="Log flushes a second.")
+        )
         .with_panel(
             lines(
                 "Size by broker",
                 (f"sum by (instance) (kafka_log_log_size{{{BROKER}}})", "{{instance}}"),
                 unit="bytes",
                 stacked=True,
+                text="Segments of all replicas of a broker.",
             )
         )
         .with_panel(
@@ -46,6 +63,7 @@ def build() -> Dashboard:
                 (f"topk(10, sum by (topic) (kafka_log_log_size{{{BROKER}}}))", "{{topic}}"),
                 unit="bytes",
                 stacked=True,
+                text="The ten largest topics, all replicas.",
             )
         )
         .with_panel(
@@ -54,6 +72,7 @@ def build() -> Dashboard:
                 f"topk(10, max by (topic, partition) (kafka_log_log_size{{{BROKER}}}))",
                 "{{topic}}-{{partition}}",
                 unit="bytes",
+                text="The ten largest; one far above the others has a hot key.",
             )
         )
         .with_panel(
@@ -69,20 +88,23 @@ def build() -> Dashboard:
             lines(
                 "Records deleted",
                 (
-                    f"topk(10, sum by (topic) (rate(kafka_log_log_logstartoffset{{{BROKER}}}[{RATE}])) > 0)",
+                    quiet(
+                        f"topk(10, sum by (topic) (rate(kafka_log_log_logstartoffset{{{BROKER}}}[{RATE}])) > 0)",
+                        "topic",
+                    ),
                     "{{topic}}",
                 ),
                 unit="mps",
                 text="By retention or DeleteRecords.",
-                empty_when="while nothing is old enough",
             )
         )
         .with_panel(
             lines(
                 "Flush time",
-                (f'max by (instance) ({FLUSH}{{{BROKER},quantile="0.50"}})', "{{instance}} median"),
-                (f'max by (instance) ({FLUSH}{{{BROKER},quantile="0.99"}})', "{{instance}} 99 %"),
+                (f'max by (instance) ({FLUSH}{{{BROKER},quantile="0.50"}})', "{{instance}} p50"),
+                (f'max by (instance) ({FLUSH}{{{BROKER},quantile="0.99"}})', "{{instance}} p99"),
                 unit="ms",
+                text="Time of a log flush (fsync).",
             )
         )
         .with_panel(
@@ -118,6 +140,7 @@ def build() -> Dashboard:
             lines(
                 "Replicas by broker",
                 (f"sum by (instance) (kafka_server_replicamanager_partitioncount{{{CLUSTER}}})", "{{instance}}"),
+                text="Led and followed.",
             )
         )
     )

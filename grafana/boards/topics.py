@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from grafana.panels import CLUSTER, RATE, board, lines, number, rows, topic_variable
+from grafana.panels import CLUSTER, RATE, board, lines, number, quiet, rows, topic_variable
 
 METRICS = "kafka_server_brokertopicmetrics"
 TOPIC = f'{CLUSTER},topic!="",topic=~"$topic"'
@@ -19,8 +19,16 @@ def build() -> Dashboard:
     """The board."""
     return (
         board("topics", "Kafka topics", "Load and contents of topics.", topic_variable())
-        .with_panel(number("Topics", f"count(count by (topic) (kafka_log_log_size{{{TOPIC}}}))"))
-        .with_panel(number("Partitions", f"count(count by (topic, partition) (kafka_log_log_size{{{TOPIC}}}))"))
+        .with_panel(
+            number("Topics", f"count(count by (topic) (kafka_log_log_size{{{TOPIC}}}))", text="Of the chosen ones.")
+        )
+        .with_panel(
+            number(
+                "Partitions",
+                f"count(count by (topic, partition) (kafka_log_log_size{{{TOPIC}}}))",
+                text="Each once, however many replicas it has.",
+            )
+        )
         .with_panel(
             number(
                 "Records kept",
@@ -45,11 +53,35 @@ def build() -> Dashboard:
                 text="How many times each byte is read.",
             )
         )
-        .with_panel(lines("Messages in", (rate("messagesin"), "{{topic}}"), unit="mps", stacked=True))
-        .with_panel(lines("Bytes in", (rate("bytesin"), "{{topic}}"), unit="Bps", stacked=True))
-        .with_panel(lines("Bytes out", (rate("bytesout"), "{{topic}}"), unit="Bps", stacked=True))
         .with_panel(
-            lines("Size", (f"sum by (topic) (kafka_log_log_size{{{TOPIC}}})", "{{topic}}"), unit="bytes", stacked=True)
+            lines("Messages in", (rate("messagesin"), "{{topic}}"), unit="mps", stacked=True, text="Records produced.")
+        )
+        .with_panel(
+            lines(
+                "Bytes in",
+                (rate("bytesin"), "{{topic}}"),
+                unit="Bps",
+                stacked=True,
+                text="From producers, compressed as stored.",
+            )
+        )
+        .with_panel(
+            lines(
+                "Bytes out",
+                (rate("bytesout"), "{{topic}}"),
+                unit="Bps",
+                stacked=True,
+                text="To consumers, compressed as stored.",
+            )
+        )
+        .with_panel(
+            lines(
+                "Size",
+                (f"sum by (topic) (kafka_log_log_size{{{TOPIC}}})", "{{topic}}"),
+                unit="bytes",
+                stacked=True,
+                text="Segments of all replicas.",
+            )
         )
         .with_panel(
             lines(
@@ -63,10 +95,10 @@ def build() -> Dashboard:
         .with_panel(
             lines(
                 "Failed requests",
-                (rate("failedproducerequests") + " > 0", "produce {{topic}}"),
-                (rate("failedfetchrequests") + " > 0", "fetch {{topic}}"),
+                (quiet(rate("failedproducerequests") + " > 0", "topic"), "produce {{topic}}"),
+                (quiet(rate("failedfetchrequests") + " > 0", "topic"), "fetch {{topic}}"),
                 unit="reqps",
-                empty_when="while nothing fails",
+                text="Answered with an error that the broker counts as its failure.",
             )
         )
         .with_panel(
@@ -82,14 +114,19 @@ def build() -> Dashboard:
                         "short",
                     ),
                     ("segments", f"sum by (topic) (kafka_log_log_numlogsegments{{{TOPIC}}})", "short"),
-                    ("replicas", f"max by (topic) (kafka_cluster_partition_replicascount{{{TOPIC}}})", "short"),
                     (
-                        "in sync, fewest",
+                        "replication factor",
+                        f"max by (topic) (kafka_cluster_partition_replicascount{{{TOPIC}}})",
+                        "short",
+                    ),
+                    (
+                        "in-sync replicas, fewest",
                         f"min by (topic) (kafka_cluster_partition_insyncreplicascount{{{TOPIC}}} > 0)",
                         "short",
                     ),
                 ),
                 ("topic",),
+                text="Load now and what is stored, by topic.",
             )
         )
         .with_panel(

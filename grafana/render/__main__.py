@@ -37,7 +37,10 @@ def board_svg(
     step = max(round((end - start) / POINTS), 1)
     answers: dict[int, list[Answer]] = {}
     values = variables(board)
+    shown = {panel["id"] for panel in board["panels"]}
     for query in panel_queries(name, board):
+        if query.panel["id"] not in shown:
+            continue
         expression = filled(query.expression, values, rate_interval)
         series = (
             prometheus.instant(expression, end) if query.instant else prometheus.range(expression, start, end, step)
@@ -52,10 +55,10 @@ def board_svg(
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
         f'<text x="{GAP + 4}" y="27" font-size="19" font-weight="bold">{board["title"]}</text>',
     ]
-    for panel in board["panels"]:
+    for panel in board["panels"]:  # a row is closed: its panels are not drawn
         place = panel["gridPos"]
         x, y = GAP + place["x"] * COLUMN, HEADING + place["y"] * ROW
-        drawn = draw(panel, answers[panel["id"]], place["w"] * COLUMN - GAP, place["h"] * ROW - GAP)
+        drawn = draw(panel, answers.get(panel["id"], []), place["w"] * COLUMN - GAP, place["h"] * ROW - GAP)
         parts.append(f'<g transform="translate({x} {y})">{drawn}</g>')
     parts.append("</svg>")
     return "\n".join(parts)

@@ -25,6 +25,8 @@ def in_unit(unit: str, value: float) -> str:
         return format_amount("seconds", value / 1000) if value else "0 ms"
     if unit == "d":
         return format_amount("days", value)
+    if unit.startswith("suffix:"):
+        return _short(value) + unit.removeprefix("suffix:")
     return _short(value) + SUFFIXES.get(unit, "")
 
 

@@ -32,7 +32,9 @@ class Answer:
 def draw(panel: Mapping[str, Any], answers: Sequence[Answer], width: int, height: int) -> str:
     """The panel with its frame."""
     kind = panel["type"]
-    if not any(answer.series for answer in answers):
+    if kind == "row":
+        inside = _text(8, height / 2 + 5, f"▸ {panel['title']}", size=13, font_weight="bold")
+    elif not any(answer.series for answer in answers):
         inside = _heading(panel) + _text(width / 2, height / 2, "no data", size=13, anchor="middle", opacity=0.5)
     elif kind == "timeseries":
         inside = _chart(panel, answers, width, height)
@@ -131,10 +133,13 @@ def _number(panel: Mapping[str, Any], answer: Answer, width: int, height: int) -
         )
         area = f"4,{floor} {course} {width - 4},{floor}"
         parts.append(f'<polygon points="{area}" fill="{NAMED_COLOURS[colour]}" fill-opacity="0.12"/>')
+    text = in_unit(_unit(panel), value)
+    for mapping in panel["fieldConfig"]["defaults"].get("mappings", ()):
+        if (state := mapping["options"].get(f"{value:g}")) is not None:
+            text, colour = state["text"], state["color"]
     shown = _text(
-        width / 2, height / 2 + 16, in_unit(_unit(panel), value), size=28, anchor="middle", fill=NAMED_COLOURS[colour],
-        font_weight="bold",
-    )  # fmt: skip
+        width / 2, height / 2 + 16, text, size=28, anchor="middle", fill=NAMED_COLOURS[colour], font_weight="bold"
+    )
     return "".join((*parts, shown))
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from grafana.generate import FOLDER, texts
-from grafana.queries import filled, load_boards, panel_queries, variables
+from grafana.queries import all_panels, filled, load_boards, panel_queries, variables
 from tests.monitoring.tools import ROOT
 
 BOARDS = load_boards()
@@ -51,6 +51,27 @@ def test_queries_use_the_board_s_variables_only(name: str) -> None:
     for each in board["templating"]["list"]:
         used |= set(re.findall(r"\$(\w+)", str(each.get("query", ""))))
     assert set(values) - used == set(), "variables that nothing uses"
+
+
+@pytest.mark.parametrize("name", sorted(BOARDS))
+def test_every_panel_is_described(name: str) -> None:
+    assert [panel["title"] for panel in all_panels(BOARDS[name]) if not panel.get("description")] == []
+
+
+@pytest.mark.parametrize("name", sorted(BOARDS))
+def test_fetches_are_not_counted_twice(name: str) -> None:
+    """A broker counts each fetch as Fetch and as FetchConsumer or FetchFollower. Errors are counted as Fetch only."""
+    for query in panel_queries(name, BOARDS[name]):
+        for selector in re.findall(r"requestmetrics_requests_total\{(.*?)\}", query.expression):
+            assert 'request!="Fetch"' in selector or 'request=~"Produce|FetchConsumer"' in selector, query.name
+
+
+@pytest.mark.parametrize("name", sorted(BOARDS))
+def test_links_lead_to_boards(name: str) -> None:
+    for panel in all_panels(BOARDS[name]):
+        for link in panel.get("links", ()):
+            found = re.match(r"/d/kafka-cy-(\w+)\?", link["url"])
+            assert found and found[1] in BOARDS, link["url"]
 
 
 def strings_of(value: Any) -> list[str]:
