@@ -177,10 +177,14 @@ def rows(
     *,
     text: str = "",
     empty_when: str = "",
+    empty_text: str = "",
     span: int = 24,
     height: int = 9,
 ) -> Panel:
-    """A table with a row for each combination of `labels`, and a column (name, expression, unit) for each query."""
+    """A table with a row for each combination of `labels`, and a column (name, expression, unit) for each query.
+
+    `empty_text` is shown in a table without rows.
+    """
     targets = []
     for target in _targets([(expression, "") for _, expression, _ in columns], instant=True):
         targets.append(target.format(PromQueryFormat.TABLE))
@@ -209,6 +213,8 @@ def rows(
         .span(span)
         .height(height)
     )
+    if empty_text:
+        panel = panel.no_value(empty_text)
     for name, _, unit in columns:
         panel = panel.override_by_name(name, [models.DynamicConfigValue(id_val="unit", value=unit)])
     return panel

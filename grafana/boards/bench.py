@@ -7,7 +7,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana.panels import CORES, Panel, bars, board, number, rows, variable
 
 RUN = 'workload=~"$workload",target=~"$target"'
-LEGEND = "{{workload}} {{label}}: {{target}}"
+LEGEND = "{{label}}: {{target}}"
 LATENCY = "Since the intended time of sending. Median of the rounds."
 NO_RUN = "until a run's metrics are exported, pushed or imported (kafka-cy bench --help)"
 BY = "workload, target, label, round"
@@ -16,7 +16,7 @@ BY = "workload, target, label, round"
 def runs(title: str, expression: str, *, text: str, unit: str = "short") -> Panel:
     """Bars, one for each workload, label and target: the median of the rounds, the largest first."""
     median = f"sort_desc(quantile by (workload, label, target) (0.5, {expression}))"
-    return bars(title, median, LEGEND, unit=unit, text=text, empty_when=NO_RUN, height=12)
+    return bars(title, median, LEGEND, unit=unit, text=text, empty_when=NO_RUN, height=10)
 
 
 def latency(quantile: str) -> str:

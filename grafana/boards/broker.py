@@ -193,6 +193,13 @@ def build() -> Dashboard:
                 text="Incremental fetch sessions (KIP-227), at most max.incremental.fetch.session.cache.slots.",
             )
         )
+        .with_panel(
+            lines(
+                "Jobs waiting",
+                (f"sum by (kind) (kafkacy_jobs_waiting{{{BROKER}}})", "{{kind}}"),
+                text="Work of requests that waits for the threads of num.io.threads.",
+            )
+        )
         .with_row(
             folded(
                 "Replication and ZooKeeper",

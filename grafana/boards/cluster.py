@@ -251,6 +251,7 @@ def build() -> Dashboard:
                 ("alertname", "severity", "instance"),
                 text="Of monitoring/prometheus/rules/alerts.yml, with the time since their condition became true.",
                 empty_when="while no alert fires",
+                empty_text="No alert is firing.",
                 height=6,
             )
         )

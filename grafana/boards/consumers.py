@@ -123,6 +123,7 @@ def build() -> Dashboard:
                 ),
                 ("consumergroup", "topic", "partition"),
                 empty_when="when no group lags",
+                empty_text="No group lags.",
             )
         )
     )

@@ -34,4 +34,4 @@ def _short(value: float) -> str:
     for factor, suffix in ((1e9, " B"), (1e6, " M"), (1e4, " K")):
         if abs(value) >= factor:
             return f"{value / (factor if factor > 1e4 else 1e3):.3g}{suffix}"
-    return f"{value:.0f}" if value == round(value) else f"{value:.3g}"
+    return f"{value:.0f}" if value == round(value) or abs(value) >= 100 else f"{value:.3g}"

@@ -18,6 +18,7 @@ from kafka_cy.tools.prometheus import TimeSeries
 SERIES_MAX = 24
 FILLED_MAX = 4  # lines; the areas of more would hide each other
 ROW_HEIGHT = 20
+BOLD_WIDTH = 0.68  # of a bold character, times the size of the font
 NAMED_COLOURS = {"green": "#3a8f3a", "red": "#d0312d", "orange": "#d97a00", "blue": "#0072b2"}
 
 
@@ -35,7 +36,8 @@ def draw(panel: Mapping[str, Any], answers: Sequence[Answer], width: int, height
     if kind == "row":
         inside = _text(8, height / 2 + 5, f"▸ {panel['title']}", size=13, font_weight="bold")
     elif not any(answer.series for answer in answers):
-        inside = _heading(panel) + _text(width / 2, height / 2, "no data", size=13, anchor="middle", opacity=0.5)
+        text = panel["fieldConfig"]["defaults"].get("noValue", "no data")
+        inside = _heading(panel, width) + _text(width / 2, height / 2, text, size=13, anchor="middle", opacity=0.5)
     elif kind == "timeseries":
         inside = _chart(panel, answers, width, height)
     elif kind == "stat":
@@ -60,8 +62,9 @@ def _text(
     )
 
 
-def _heading(panel: Mapping[str, Any]) -> str:
-    return _text(8, 18, panel["title"], size=13, font_weight="bold")
+def _heading(panel: Mapping[str, Any], width: int) -> str:
+    size = min(13.0, (width - 16) / (BOLD_WIDTH * len(panel["title"])))
+    return _text(8, 18, panel["title"], size=round(size, 1), font_weight="bold")
 
 
 def _unit(panel: Mapping[str, Any]) -> str:
@@ -119,7 +122,7 @@ def _number(panel: Mapping[str, Any], answer: Answer, width: int, height: int) -
     value = points[-1][1]
     steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
     colour = next(step["color"] for step in reversed(steps) if step["value"] is None or value >= step["value"])
-    parts = [_heading(panel)]
+    parts = [_heading(panel, width)]
     known = [y for _, y in points if y == y]
     if len(points) > 1 and known:
         least, most = min(known), max(known)
@@ -150,12 +153,12 @@ def _bars(panel: Mapping[str, Any], answer: Answer, width: int, height: int) -> 
     )
     values = values[: (height - 30) // ROW_HEIGHT]
     most = max((value for value, _ in values), default=0.0) or 1.0
-    left = min(24 + CHARACTER_WIDTH * max(len(name) for _, name in values), width * 0.4)
-    parts = [_heading(panel)]
+    left = min(24 + CHARACTER_WIDTH * max(len(name) for _, name in values), width * 0.6)
+    parts = [_heading(panel, width)]
     for index, (value, name) in enumerate(values):
         y = 34 + index * ROW_HEIGHT
         length = max(value, 0.0) / most * (width - left - 90)
-        parts.append(_text(left - 8, y + 11, name, anchor="end"))
+        parts.append(_text(left - 8, y + 11, _cut(name, left - 16), anchor="end"))
         parts.append(
             f'<rect x="{left:.1f}" y="{y}" width="{length:.1f}" height="14" fill="{COLOURS[0]}" fill-opacity="0.7"/>'
         )
@@ -190,7 +193,7 @@ def _table(panel: Mapping[str, Any], answers: Sequence[Answer], width: int, heig
         cells.append([*key, *(in_unit(units[name], values[name]) if name in values else "" for name in names)])
     widths = [max(len(row[column]) for row in cells) + 3 for column in range(len(cells[0]))]
     scale = (width - 16) / sum(widths)
-    parts = [_heading(panel)]
+    parts = [_heading(panel, width)]
     for index, row in enumerate(cells):
         y = 44 + index * ROW_HEIGHT
         x = 8.0

@@ -82,10 +82,12 @@ def line_chart(
         top = bottom + (abs(bottom) or 1.0)
     if y_axis.most is None:
         top += (top - bottom) * 0.05
+    y_labels = {tick: y_axis.form(tick) for tick in nice_ticks(bottom, top, y_axis.steps)}
+    margin_left = max(MARGIN_LEFT, 10 + CHARACTER_WIDTH * max((len(label) for label in y_labels.values()), default=0))
     plot_right, plot_bottom = width - MARGIN_RIGHT, legend_top - (MARGIN_BOTTOM if x_axis.label else MARGIN_TICKS)
 
     def x_at(x: float) -> float:
-        return MARGIN_LEFT + (x - left) / (right - left) * (plot_right - MARGIN_LEFT)
+        return margin_left + (x - left) / (right - left) * (plot_right - margin_left)
 
     def y_at(y: float) -> float:
         return plot_bottom - (y - bottom) / (top - bottom) * (plot_bottom - MARGIN_TOP)
@@ -96,20 +98,18 @@ def line_chart(
         'fill="currentColor">',
         f'<text x="8" y="18" font-size="13" font-weight="bold">{escape(title)}</text>',
     ]
-    for tick in nice_ticks(bottom, top, y_axis.steps):
+    for tick, label in y_labels.items():
         y = y_at(tick)
-        parts.append(f'<path d="M{MARGIN_LEFT} {y:.1f}H{plot_right}" stroke="currentColor" stroke-opacity="0.15"/>')
-        parts.append(
-            f'<text x="{MARGIN_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(y_axis.form(tick))}</text>'
-        )
+        parts.append(f'<path d="M{margin_left:.1f} {y:.1f}H{plot_right}" stroke="currentColor" stroke-opacity="0.15"/>')
+        parts.append(f'<text x="{margin_left - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>')
     for tick in nice_ticks(left, right, x_axis.steps):
         x = x_at(tick)
         parts.append(f'<path d="M{x:.1f} {plot_bottom}v4" stroke="currentColor"/>')
-        parts.append(
-            f'<text x="{x:.1f}" y="{plot_bottom + 16}" text-anchor="middle">{escape(x_axis.form(tick))}</text>'
-        )
-    parts.append(f'<path d="M{MARGIN_LEFT} {plot_bottom}H{plot_right}" stroke="currentColor"/>')
-    middle = (MARGIN_LEFT + plot_right) / 2
+        label = x_axis.form(tick)
+        middle = min(x, width - 2 - CHARACTER_WIDTH * len(label) / 2)
+        parts.append(f'<text x="{middle:.1f}" y="{plot_bottom + 16}" text-anchor="middle">{escape(label)}</text>')
+    parts.append(f'<path d="M{margin_left:.1f} {plot_bottom}H{plot_right}" stroke="currentColor"/>')
+    middle = (margin_left + plot_right) / 2
     parts.append(f'<text x="{middle:.1f}" y="{plot_bottom + 32}" text-anchor="middle">{escape(x_axis.label)}</text>')
     if y_axis.label:
         parts.append(f'<text x="{plot_right}" y="18" text-anchor="end">{escape(y_axis.label)}</text>')
