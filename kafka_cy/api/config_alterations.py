@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from kafka_cy.api.change_lines import changed_settings_of, log_each
 from kafka_cy.cluster.metadata_cache import MetadataCache
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.config import definitions, dynamic
@@ -59,16 +60,22 @@ class AlterationError(Exception):
         self.message = message
 
 
-def alter_each(request: Request[Any], context: ChangesConfigs, alter: Callable[[Any], None]) -> dict[str, Any]:
+Details = dict[str, str]  # of a change, for its line in the broker's log
+
+
+def alter_each(request: Request[Any], context: ChangesConfigs, alter: Callable[[Any], Details | None]) -> dict[str, Any]:
     """Call `alter` with each resource and respond in the order of the request; it raises AlterationError to refuse.
 
-    What the request changes is stored in one transaction.
+    What the request changes is stored in one transaction, and logged then. `alter` returns None if nothing changes.
     """
+    changes: list[Details] = []
     with context.config_changes.batch():
-        return _alter_each(request, alter)
+        response = _alter_each(request, alter, changes)
+    log_each(context.log, "configuration changed", changes, request.sender)
+    return response
 
 
-def _alter_each(request: Request[Any], alter: Callable[[Any], None]) -> dict[str, Any]:
+def _alter_each(request: Request[Any], alter: Callable[[Any], Details | None], changes: list[Details]) -> dict[str, Any]:
     resources = request.body.resources
     seen = Counter((resource.resource_type, resource.resource_name) for resource in resources)
     responses = []
@@ -78,7 +85,9 @@ def _alter_each(request: Request[Any], alter: Callable[[Any], None]) -> dict[str
         try:
             if seen[kind, name] > 1:
                 raise AlterationError(ErrorCode.INVALID_REQUEST, "Each resource must appear at most once.")
-            alter(resource)
+            change = alter(resource)
+            if change is not None:
+                changes.append(change)
         except AlterationError as error:
             result |= {"error_code": int(error.code), "error_message": error.message}
         responses.append(result)
@@ -87,18 +96,26 @@ def _alter_each(request: Request[Any], alter: Callable[[Any], None]) -> dict[str
 
 def replace_settings(
     context: ChangesConfigs, kind: int, name: str, current: dict[str, str], settings: dict[str, str], *, validate_only: bool
-) -> None:
-    """Check a resource's new settings and store them if they differ. Raises AlterationError.
+) -> Details | None:
+    """Check a resource's new settings and store them if they differ; return what changes. Raises AlterationError.
 
     Settings of a broker are stored even if they do not differ, so that a file of the same name, such as a key store, is
     read again (KIP-226). A key without effect gets a warning in the broker's log when its value changes.
     """
     validate_settings(context.config, kind, name, settings)
     if validate_only or (settings == current and kind != BROKER):
-        return
+        return None
     context.config_changes.set_config(ENTITY_TYPES[kind], entity_name(kind, name), settings)
     changed = {key: text for key, text in settings.items() if current.get(key) != text}
     warn_of_keys_without_effect(context, kind, name, changed)
+    hidden = {key for key in changed if is_hidden(kind, key)}
+    return changed_settings_of(ENTITY_TYPES[kind], name or "default", current, settings, hidden)
+
+
+def is_hidden(kind: int, name: str) -> bool:
+    """Whether a setting's value may not be shown: that of a password, or of a key that is not known, as in Kafka."""
+    key = _KEY_OF[kind](name)
+    return key is None or key.sensitive
 
 
 def warn_of_keys_without_effect(context: LogsAndConfig, kind: int, name: str, settings: Mapping[str, str]) -> None:

@@ -150,8 +150,8 @@ class ApiContext:
         advertised: list[tuple[str, int]],  # host and port told to clients, by listener index
         log: BrokerLog,
         client_telemetry: Callable[[], ClientTelemetry],  # made at the first call
-        create_offsets_topic: Callable[[Callable[[], object]], object],  # see below
-        create_topics: Callable[[Sequence[str], Callable[[], object]], object],  # see below
+        create_offsets_topic: Callable[[Mapping[str, str], Callable[[], object]], object],  # see below
+        create_topics: Callable[[Sequence[str], Mapping[str, str], Callable[[], object]], object],  # see below
     ) -> None:
         self.config = config
         self.cluster = cluster
@@ -166,6 +166,7 @@ class ApiContext:
         self.advertised = advertised
         self.log = log
         self.client_telemetry = client_telemetry
-        # Both create on the controller loop, then call back on the loop that they were called on, successful or not.
+        # Both create on the controller loop, then call back on the loop that they were called on, successful or not. The mapping
+        # says for whom (Request.sender).
         self.create_offsets_topic = create_offsets_topic
         self.create_topics = create_topics

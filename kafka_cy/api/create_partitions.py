@@ -10,6 +10,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.change_lines import log_each
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_creation import TopicRefused, automatic_assignment, check_replicas
 from kafka_cy.cluster.assignment import assign_replicas
@@ -31,7 +32,8 @@ def handle(request: Request[CreatePartitionsRequest], context: ChangesTopics) ->
         late = {"error_code": ErrorCode.REQUEST_TIMED_OUT, "error_message": None}
         return {"results": [{"name": name, **late} for name in names]}
     times = Counter(names)
-    results = []
+    results: list[dict[str, Any]] = []
+    extended: list[dict[str, Any]] = []
     with context.topic_changes.batch():
         for topic in {topic.name: topic for topic in body.topics}.values():
             code, message = ErrorCode.NONE, None
@@ -41,9 +43,11 @@ def handle(request: Request[CreatePartitionsRequest], context: ChangesTopics) ->
                 added = _assignment(topic, context)
                 if not body.validate_only:
                     context.topic_changes.create_partitions(topic.name, added)
+                    extended.append({"topic": topic.name, "added": len(added), "partitions": topic.count})
             except TopicRefused as refused:
                 code, message = refused.code, refused.message
             results.append({"name": topic.name, "error_code": code, "error_message": message})
+    log_each(context.log, "partitions added", extended, request.sender)
     return {"results": results}
 
 

@@ -14,6 +14,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kafka_cy.api.change_lines import created_topic, log_each
 from kafka_cy.api.config_alterations import TOPIC, warn_of_keys_without_effect
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_creation import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import ChangesTopics
+    from kafka_cy.cluster.topics import Topic
 
 RECORDS_PER_REQUEST_MAX = 10_000  # one for each topic, partition and setting, as in Kafka's controller
 
@@ -64,12 +66,14 @@ def handle(request: Request[CreateTopicsRequest], context: ChangesTopics) -> dic
     excess = _excess(body.topics, planned)
     if excess is not None:
         return {"topics": [_refused(name, excess) for name in dict.fromkeys(names)]}
+    created: list[Topic] = []
     with context.topic_changes.batch():
         for each in planned:
             try:
-                responses.append(_create(each, body.validate_only, context))
+                responses.append(_create(each, body.validate_only, context, created))
             except TopicRefused as refused:
                 responses.append(_refused(each.name, refused))
+    log_each(context.log, "topic created", [created_topic(topic) for topic in created], request.sender)
     if not body.validate_only:
         # One warning for each key, however many topics of the request set it.
         settings = {key: (each.name, text) for each in planned for key, text in each.configs.items()}
@@ -99,11 +103,12 @@ def _plan(topic: Any, context: ChangesTopics) -> Planned:
     return Planned(topic.name, assignment, configs)
 
 
-def _create(topic: Planned, validate_only: bool, context: ChangesTopics) -> dict[str, Any]:
+def _create(topic: Planned, validate_only: bool, context: ChangesTopics, created: list[Topic]) -> dict[str, Any]:
     check_collision(context.topic_changes, topic.name)  # with another topic of this request
     topic_id = uuid.uuid4()  # with validate_only the id has no meaning
     if not validate_only:
-        topic_id = context.topic_changes.create_topic(topic.name, topic.assignment, topic.configs).id
+        created.append(context.topic_changes.create_topic(topic.name, topic.assignment, topic.configs))
+        topic_id = created[-1].id
     return {
         "name": topic.name,
         "topic_id": topic_id,

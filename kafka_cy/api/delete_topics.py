@@ -10,6 +10,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+from kafka_cy.api.change_lines import log_each
 from kafka_cy.api.id_keys import id_key
 from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
@@ -52,6 +53,10 @@ def handle(request: Request[DeleteTopicsRequest], context: ChangesTopics) -> dic
         for (name, key), topic_id in distinct.items():
             if name not in both_ways and (name is not None or key not in ids_both_ways):
                 responses.append(_delete(name, topic_id, times[name, key], context))
+    deleted = [
+        {"topic": each["name"], "id": each["topic_id"]} for each in responses if each["error_code"] is ErrorCode.NONE
+    ]
+    log_each(context.log, "topic deleted", deleted, request.sender)
     return {"responses": responses}
 
 

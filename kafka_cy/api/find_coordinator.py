@@ -33,7 +33,7 @@ def handle(request: Request[FindCoordinatorRequest], context: FindsCoordinators)
     """Name this broker for groups whose partition it hosts."""
     key_type = request.body.key_type if request.api_version >= 1 else TYPE_GROUP
     if key_type == TYPE_GROUP and not _offsets_topic_is_ready(context):
-        context.create_offsets_topic(lambda: _respond(request, context, key_type))
+        context.create_offsets_topic(request.sender, lambda: _respond(request, context, key_type))
     else:
         _respond(request, context, key_type)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api import broker_loggers
 from kafka_cy.api import config_alterations as alterations
-from kafka_cy.api.config_alterations import Operation, alter_each, replace_settings
+from kafka_cy.api.config_alterations import Details, Operation, alter_each, replace_settings
 from kafka_cy.api.registry import handler
 
 if TYPE_CHECKING:
@@ -27,16 +27,18 @@ def handle(request: Request[IncrementalAlterConfigsRequest], context: ChangesCon
     """Respond with one result for each resource, in the order of the request."""
     validate_only = bool(request.body.validate_only)
 
-    def alter(resource: Any) -> None:
+    def alter(resource: Any) -> Details | None:
         kind, name = resource.resource_type, resource.resource_name
         operations = [Operation(config.name, config.config_operation, config.value) for config in resource.configs]
         if kind == alterations.BROKER_LOGGER:
             broker_loggers.check_node(context.config, name)
             broker_loggers.alter(context.log, operations, validate_only=validate_only)
-            return
+            if validate_only:
+                return None
+            return {"resource": "loggers root", "set": f"level={context.log.level}"}
         alterations.check_resource(context.config, context.cluster, kind, name)
         current = alterations.stored_settings(context.cluster, kind, name)
         settings = alterations.changed_settings(kind, current, operations)
-        replace_settings(context, kind, name, current, settings, validate_only=validate_only)
+        return replace_settings(context, kind, name, current, settings, validate_only=validate_only)
 
     return alter_each(request, context, alter)

@@ -30,7 +30,7 @@ def handle(request: Request[MetadataRequest], context: AnswersMetadata) -> dict[
     """Describe the requested topics. Create missing ones if the client and the broker allow it."""
     missing = _to_create(request, context)
     if missing:
-        context.create_topics(missing, lambda: request.respond(_response(request, context)))
+        context.create_topics(missing, request.sender, lambda: request.respond(_response(request, context)))
         return None
     return _response(request, context)
 

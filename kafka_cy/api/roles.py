@@ -5,7 +5,7 @@ For type checks only: the start path does not import this module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ class AnswersMetadata(DescribesTopics, ReadsBrokers, Protocol):
     """Metadata, which creates topics on demand."""
 
     @property
-    def create_topics(self) -> Callable[[Sequence[str], Callable[[], object]], object]:
-        """Create what can be created of these topics, then call back."""
+    def create_topics(self) -> Callable[[Sequence[str], Mapping[str, str], Callable[[], object]], object]:
+        """Create what can be created of these topics for a client (Request.sender), then call back."""
 
 
 class ChangesTopics(ReadsClusterAndConfig, Logs, Protocol):
@@ -144,8 +144,8 @@ class FindsCoordinators(UsesGroups, ReadsCluster, ReadsBrokers, Logs, Protocol):
     """Names coordinators."""
 
     @property
-    def create_offsets_topic(self) -> Callable[[Callable[[], object]], object]:
-        """Create the topic that groups are stored in, then call back."""
+    def create_offsets_topic(self) -> Callable[[Mapping[str, str], Callable[[], object]], object]:
+        """Create the topic that groups are stored in for a client (Request.sender), then call back."""
 
 
 class TakesProducerIds(Logs, Protocol):

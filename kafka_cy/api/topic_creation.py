@@ -106,13 +106,18 @@ def check_replicas(replicas: Sequence[int], broker_ids: Sequence[int]) -> None:
             )
 
 
-def create_all_on_demand(cluster: MetadataCache, changes: TopicChanges, config: Any, names: Sequence[str]) -> None:
-    """Create those of the topics that can be created, in one transaction. Raises StoreBroken: none of them was created."""
+def create_all_on_demand(cluster: MetadataCache, changes: TopicChanges, config: Any, names: Sequence[str]) -> list[Topic]:
+    """Create those of the topics that can be created, in one transaction, and return them.
+
+    Raises StoreBroken: none of them was created.
+    """
+    created = []
     with changes.batch():
         for name in names:
             with contextlib.suppress(TopicRefused):  # the response to the client says why
                 if name not in cluster.topics:
-                    create_on_demand(cluster, changes, config, name)
+                    created.append(create_on_demand(cluster, changes, config, name))
+    return created
 
 
 def create_on_demand(cluster: MetadataCache, changes: TopicChanges, config: Any, name: str) -> Topic:

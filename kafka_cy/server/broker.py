@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -342,23 +342,18 @@ class KafkaServer:
             create_topics=self._create_topics,
         )
 
-    def _create_offsets_topic(self, done: Callable[[], object]) -> None:
+    def _create_offsets_topic(self, sender: Mapping[str, str], done: Callable[[], object]) -> None:
         """Called on the coordinator loop: create `__consumer_offsets`, then call `done` there, even after a failure."""
-        from kafka_cy.cluster.internal_topics import ensure_internal_topic
+        self._create_on_demand([OFFSETS_TOPIC], sender, self.coordinator_loop, done)
 
-        assert self.metadata is not None
-        cluster, changes = self.metadata.cache, self.metadata.topic_changes
-
-        def create() -> None:
-            try:
-                ensure_internal_topic(cluster, changes, self.config, OFFSETS_TOPIC)
-            finally:
-                self.coordinator_loop.call_soon_threadsafe(done)
-
-        self.controller_loop.call_soon_threadsafe(create)
-
-    def _create_topics(self, names: Sequence[str], done: Callable[[], object]) -> None:
+    def _create_topics(self, names: Sequence[str], sender: Mapping[str, str], done: Callable[[], object]) -> None:
         """Called on the admin loop: create these topics as far as possible, then call `done` there, even after a failure."""
+        self._create_on_demand(names, sender, self.loop, done)
+
+    def _create_on_demand(
+        self, names: Sequence[str], sender: Mapping[str, str], loop: ControlLoop, done: Callable[[], object]
+    ) -> None:
+        from kafka_cy.api.change_lines import created_topic, log_each
         from kafka_cy.api.topic_creation import create_all_on_demand
 
         assert self.metadata is not None
@@ -366,9 +361,10 @@ class KafkaServer:
 
         def create() -> None:
             try:
-                create_all_on_demand(cluster, changes, self.config, names)
+                created = create_all_on_demand(cluster, changes, self.config, names)
+                log_each(self.log, "topic created automatically", [created_topic(topic) for topic in created], sender)
             finally:
-                self.loop.call_soon_threadsafe(done)
+                loop.call_soon_threadsafe(done)
 
         self.controller_loop.call_soon_threadsafe(create)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,7 +62,8 @@ class Broker:
     def call(self, api_key: int, version: int, **body: Any) -> dict[str, Any]:
         handle = registry.cold_handler(api_key)
         assert handle is not None
-        request: Any = SimpleNamespace(api_key=api_key, api_version=version, body=SimpleNamespace(**body))
+        sender = {"client_id": "admin", "client": "127.0.0.1"}
+        request: Any = SimpleNamespace(api_key=api_key, api_version=version, body=SimpleNamespace(**body), sender=sender)
         answer = handle(request, self.context)
         assert answer is not None
         assert unknown_fields(api_key, answer) == []
@@ -132,7 +134,11 @@ def test_broker_keys_of_logs_reach_them_at_once(broker: Broker) -> None:
 
 def test_a_changed_key_without_effect_gets_one_warning(broker: Broker) -> None:
     warnings: list[tuple[str, str]] = []
-    broker.context.log.listener = lambda level, what, details: warnings.append((what, details["resource"]))
+    def listen(_: int, level: str, what: str, details: dict[str, Any]) -> None:
+        if level == "warning":
+            warnings.append((what, details["resource"]))
+
+    broker.context.log.listen(listen)
     throttle = ("leader.replication.throttled.replicas", SET, "*")
     assert broker.alter(TOPIC, "t", throttle, validate_only=True) == (0, None)
     assert broker.alter(TOPIC, "t", ("unclean.leader.election.enable", SET, "false")) == (0, None)
@@ -257,7 +263,7 @@ def test_duplicates_are_refused(broker: Broker) -> None:
 @pytest.mark.parametrize("resource", ["1", ""])
 def test_unknown_broker_keys_are_stored_and_never_shown(broker: Broker, tmp_path: Path, name: str, resource: str) -> None:
     warnings: list[str] = []
-    broker.context.log.listener = lambda level, what, details: warnings.append(what)
+    broker.context.log.listen(lambda _, level, what, __: level == "warning" and warnings.append(what))
     assert broker.alter(BROKER, resource, (name, SET, "secret"), ("log.cleaner.threads", SET, "2")) == (0, None)
     assert warnings == [f"unknown configuration key {name}"]
     assert broker.logs.cleaner["log.cleaner.threads"] == 2
@@ -351,3 +357,25 @@ def test_list_config_resources(broker: Broker) -> None:
     assert broker.call(LIST, 1, resource_types=(99,))["error_code"] == 35
     broker.alter(CLIENT_METRICS, "m", ("interval.ms", DELETE, None))
     assert broker.call(LIST, 0)["config_resources"] == []
+
+
+def test_the_log_says_who_changed_what(broker: Broker) -> None:
+    stream = io.StringIO()
+    broker.context.log = BrokerLog("info", stream)
+    assert broker.alter(TOPIC, "t", ("retention.ms", SET, "1"), ("cleanup.policy", SET, "compact")) == (0, None)
+    assert broker.alter(TOPIC, "t", ("retention.ms", SET, "1")) == (0, None)  # no change, no line
+    assert broker.alter(TOPIC, "t", ("retention.ms", DELETE, None), validate_only=True) == (0, None)
+    assert broker.alter(TOPIC, "t", ("retention.ms", DELETE, None)) == (0, None)
+    assert broker.alter(BROKER, "1", ("listener.name.plaintext.ssl.key.password", SET, "secret")) == (0, None)
+    assert broker.alter(BROKER, "", ("something.unknown", SET, "secret")) == (0, None)
+    assert broker.alter(LOGGER, "1", ("root", SET, "INFO")) == (0, None)
+    told = [line.split(" INFO ")[1] for line in stream.getvalue().splitlines() if " INFO " in line]
+    by = "client_id=admin client=127.0.0.1"
+    assert told == [
+        f'configuration changed resource="topics t" set="retention.ms=1, cleanup.policy=compact" {by}',
+        f'configuration changed resource="topics t" removed=retention.ms {by}',
+        f'configuration changed resource="brokers 1" set="listener.name.plaintext.ssl.key.password=[hidden]" {by}',
+        f'configuration changed resource="brokers default" set="something.unknown=[hidden]" {by}',
+        f'configuration changed resource="loggers root" set="level=info" {by}',
+    ]
+    assert "secret" not in stream.getvalue()

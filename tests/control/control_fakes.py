@@ -96,7 +96,7 @@ def make_context(overrides: dict[str, str] | None = None) -> ApiContext:
     metadata.register_broker([("PLAINTEXT", "PLAINTEXT", "localhost", 9092)], None)
     none: Any = None
 
-    def create_topics(names: Sequence[str], done: Callable[[], object]) -> None:
+    def create_topics(names: Sequence[str], sender: Mapping[str, str], done: Callable[[], object]) -> None:
         create_all_on_demand(metadata.cache, metadata.topic_changes, config, names)
         done()
 

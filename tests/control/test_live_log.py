@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from kafka_cy.testing import Broker
 from tests.waiting import wait_until
@@ -30,6 +31,7 @@ def json_lines(broker: Broker) -> list[dict[str, Any]]:
 def test_the_start_is_told(tmp_path: Path) -> None:
     settings = {"num.partitions": 3, "listener.name.plaintext.ssl.key.password": "secret"}
     with Broker(settings, folder=tmp_path, log_level="debug") as broker:
+        wait_until(lambda: "kafka-cy ready: " in broker.log_text(), "the last line of the start")
         (start,) = lines(broker, "starting kafka-cy")
         assert " pid=" in start and " python=" in start and " version=" in start and "config=none" in start
         assert "num.partitions=3" in start and f"log_dirs={broker.data_dir}" in start
@@ -47,6 +49,7 @@ def test_the_start_is_told(tmp_path: Path) -> None:
 
 def test_a_log_in_json() -> None:
     with Broker({"kafkacy.log.format": "json"}) as broker:
+        wait_until(lambda: '"ready"' in broker.log_text(), "the last line of the start")
         found = json_lines(broker)
         assert {"starting kafka-cy", "listening", "ready"} <= {line["msg"] for line in found}
         assert all(line["level"] in ("info", "warning") and line["time"].endswith("Z") for line in found)
@@ -76,3 +79,21 @@ def test_bad_requests_of_one_client_take_one_line_a_minute(tmp_path: Path) -> No
         broker.stop()
         found = [line for line in broker.log_text().splitlines() if "client=127.0.0.1:" in line]
         assert len(found) == 2 and found[1].endswith(" repeated=19"), found
+
+
+def test_topics_are_told_with_who_asked(tmp_path: Path) -> None:
+    with Broker(folder=tmp_path) as broker:
+        address = {"bootstrap.servers": broker.bootstrap_servers}
+        admin = AdminClient({**address, "client.id": "the-admin"})
+        admin.create_topics([NewTopic("orders", 2, 1)])["orders"].result(60)
+        producer = Producer({**address, "client.id": "the-producer"})
+        producer.produce("automatic", b"x")
+        assert producer.flush(60) == 0
+        admin.delete_topics(["orders"])["orders"].result(60)
+        by = "client_id=the-admin client=127.0.0.1"
+        (created,) = lines(broker, "topic created topic=orders")
+        assert " INFO " in created and created.endswith(f"partitions=2 replication=1 {by}")
+        (created,) = lines(broker, "topic created automatically topic=automatic")
+        assert created.endswith("client_id=the-producer client=127.0.0.1")
+        (deleted,) = lines(broker, "topic deleted topic=orders")
+        assert deleted.endswith(by)

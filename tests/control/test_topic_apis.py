@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 from uuid import UUID
 
 import pytest
 from control_fakes import call, make_context
 
+from kafka_cy.api.change_lines import LINES_MAX
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.server.log import BrokerLog
 
@@ -257,3 +259,26 @@ def test_delete_records(version: int) -> None:
     assert delete(-1) == (10, 0)
     assert delete(1, index=1) == (-1, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
     assert delete(1, "c") == (-1, ErrorCode.POLICY_VIOLATION)
+
+
+def test_the_log_says_who_created_changed_and_deleted_topics() -> None:
+    context = make_context()
+    stream = io.StringIO()
+    context.log = BrokerLog("info", stream)
+    create(context, num_partitions=2, configs=[{"name": "retention.ms", "value": "1000"}])
+    create(context, validate_only=True, name="other")
+    create(context)  # exists
+    call(context, PARTITIONS, 3, {"topics": [{"name": "t", "count": 5, "assignments": None}]})
+    call(context, DELETE, 5, {"topic_names": ["t", "unknown"]})
+    call(context, CREATE, 7, {"topics": [{"name": f"t{i}", "num_partitions": 1, "replication_factor": 1} for i in range(1000)]})
+    told = [re.sub(r"[0-9a-f-]{36}", "ID", line.split(" INFO ")[1]) for line in stream.getvalue().splitlines()]
+    by = "client_id=test client=127.0.0.1"
+    assert told[:3] == [
+        f'topic created topic=t id=ID partitions=2 replication=1 configs="retention.ms=1000" {by}',
+        f"partitions added topic=t added=3 partitions=5 {by}",
+        f"topic deleted topic=t id=ID {by}",
+    ]
+    assert told[3:] == [
+        *(f"topic created topic=t{i} id=ID partitions=1 replication=1 {by}" for i in range(LINES_MAX)),
+        f"topic created: more in the same request count={1000 - LINES_MAX} {by}",
+    ]
