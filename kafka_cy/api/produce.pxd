@@ -37,10 +37,10 @@ cdef struct ParkedProduce:
     Awaited* awaited
 
 # The result of a job for a batch. Owner: a ProduceJob.
-cdef struct ValidatedBatch:
-    int error                       # BatchError
+cdef struct BatchOutcome:
+    int error                       # of the validation: BatchError
     ValidBatch valid
-    bint appended                   # the job has tried to append it as well (a slow disk), with this outcome:
+    Partition* appended_to          # a job has tried to append it as well (a slow disk); NULL: none has. Then:
     int append_error                # StorageError
     AppendResult result
 
@@ -56,14 +56,14 @@ cdef struct Produce:
     int32_t topic_at                # where it continues, in NamedPartitions
     int32_t partition_at
     int64_t budget                  # limit for this turn of the reactor, see produce_job.pyx
-    ValidatedBatch* validated       # the next partition's batch, validated by a job; NULL: it is validated here
+    BatchOutcome* outcome           # of the next partition's batch; NULL: no job has worked on it
     ProduceRules job_rules          # rules for a batch that needs a job
-    Partition* job_appends_to       # the job appends it as well; NULL: the reactor does
+    Partition* job_appends_to       # a job is to append it; NULL: a job is to validate it, and the reactor appends
     Leaders leaders
     ParkedProduce* waiting          # NULL until a partition has to wait
     ResponseSlot* slot
 
-# Purpose: one batch's validation, on a slow disk its append too, on a job thread. Owner: see Job; then its SuspendedProduce.
+# Purpose: a batch's validation, or its append to a slow disk, or both, on a job thread. Owner: see Job; then its SuspendedProduce.
 # Lifetime: one job after the other uses it, until the request is answered or, if its connection closes, the job ends.
 # Limits: one per connection. The body counts as queued request bytes; the topic bounds the decompressed size of a batch.
 cdef struct ProduceJob:
@@ -77,10 +77,12 @@ cdef struct ProduceJob:
     int64_t now_ms
     int16_t version
     ProduceRules rules
-    Partition* partition            # partition for the append, one reference while it runs; NULL: it only validates
+    bint validates                  # False: an earlier job has validated the batch, and this one only appends
+    Partition* partition            # to append to, one reference until the next batch; NULL: it only validates
+    bint disk_became_slow           # with this append
     bint all_replicas               # acks=all
     Writer scratch
-    ValidatedBatch validated
+    BatchOutcome outcome
 
 # Purpose: a Produce whose next batch a job is processing. Its connection is held, so no later request overtakes it.
 # Owner: the reactor of its connection.

@@ -27,7 +27,7 @@ from kafka_cy.api.produce_errors cimport (
     batch_error_code, batch_error_message, found_in_records, not_one_batch, record_error_message,
 )
 from kafka_cy.api.produce_job cimport (
-    NEEDS_JOB, append_was_slow, budget_of_turn, suspend, suspend_again, suspended_end, validate_here,
+    NEEDS_JOB, append_was_slow, budget_of_turn, suspend, suspend_again, suspended_end, validate_for_slow_disk, validate_here,
 )
 from kafka_cy.api.produce_waiting cimport await_partition, park_produce, reached
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
@@ -135,28 +135,29 @@ cdef int validate(
     Reactor* reactor, Produce* produce, Partition* partition, Log* log, uint8_t* records, int32_t size, ValidBatch* valid
 ) noexcept nogil:
     """Returns a BatchError, or NEEDS_JOB."""
-    cdef ValidatedBatch* validated = produce.validated
     cdef const ProduceRules* rules = &log_config(log).rules
     produce.job_appends_to = NULL
-    if validated != NULL:
-        valid[0] = validated.valid
-        return validated.error
+    if produce.outcome != NULL:
+        valid[0] = produce.outcome.valid
+        return produce.outcome.error
     if disk_is_slow(log.disk, reactor.now_ns):
-        produce.job_rules = rules[0]
-        produce.job_appends_to = partition
-        return NEEDS_JOB
+        return validate_for_slow_disk(produce, partition, rules, records, size)
     return validate_here(reactor, produce, rules, records, size, valid)
 
 
 cdef int append_valid(
-    Reactor* reactor, Produce* produce, Partition* partition, ValidBatch* valid, AppendResult* result
+    Reactor* reactor, Produce* produce, Partition* partition, Log* log, ValidBatch* valid, AppendResult* result
 ) noexcept nogil:
-    """Returns a StorageError."""
+    """Returns a StorageError, or NEEDS_JOB."""
     cdef int64_t ticks
     cdef int error
-    if produce.validated != NULL and produce.validated.appended:
-        result[0] = produce.validated.result
-        return produce.validated.append_error
+    if produce.outcome != NULL:
+        if produce.outcome.appended_to != NULL:
+            result[0] = produce.outcome.result
+            return produce.outcome.append_error
+        if disk_is_slow(log.disk, reactor.now_ns):
+            produce.job_appends_to = partition
+            return NEEDS_JOB
     ticks = ticks_now()
     error = partition_append(partition, valid, -1, produce.acks == -1, ORIGIN_CLIENT, reactor.now_ms, result)
     ticks = ticks_now() - ticks
@@ -166,11 +167,10 @@ cdef int append_valid(
 
 
 cdef void append(
-    Reactor* reactor, Produce* produce, PartitionImage* known, uint8_t* records, int32_t size, size_t error_at,
+    Reactor* reactor, Produce* produce, Partition* partition, uint8_t* records, int32_t size, size_t error_at,
     PartitionResponse* response,
 ) noexcept nogil:
     """Check and append the batch of one partition, and record what its response has to wait for."""
-    cdef Partition* partition = known.partition
     cdef Log* log = <Log*>atomic_load_pointer(<void**>&partition.log)
     cdef const LogConfig* config = log_config(log)
     cdef ValidBatch valid
@@ -179,7 +179,7 @@ cdef void append(
     cdef Awaited* kept
     cdef int error
     # Not needed after a job: the job has already appended the batch, or the append checks again (partition_append does).
-    if produce.acks == -1 and produce.validated == NULL and not partition_has_enough_replicas(partition):
+    if produce.acks == -1 and produce.outcome == NULL and not partition_has_enough_replicas(partition):
         response.error = ERROR_NOT_ENOUGH_REPLICAS
         return
     error = validate(reactor, produce, partition, log, records, size, &valid)
@@ -201,7 +201,10 @@ cdef void append(
         response.unseen = True
         response.message = b"The partition is not part of an ongoing transaction"
         return
-    error = append_valid(reactor, produce, partition, &valid, &result)
+    error = append_valid(reactor, produce, partition, log, &valid, &result)
+    if error == NEEDS_JOB:
+        response.needs_job = True
+        return
     if error != STORAGE_OK:
         response.error = storage_error_code(error)
         if response.error == ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER or response.error == ERROR_INVALID_PRODUCER_EPOCH:
@@ -231,6 +234,20 @@ cdef void append(
     kept.flush = awaited.flush
 
 
+cdef void respond_for_appended(
+    Reactor* reactor, Produce* produce, PartitionImage* known, uint8_t* records, int32_t size, size_t error_at, bint by_id,
+    PartitionResponse* response,
+) noexcept nogil:
+    """A job has appended the batch. What happened to the partition since then does not change that, unless it is gone."""
+    cdef Partition* partition = produce.outcome.appended_to
+    if known == NULL or (known.partition != NULL and known.partition != partition):
+        # Deleted, or also created anew.
+        response.error = ERROR_UNKNOWN_TOPIC_ID if by_id else ERROR_UNKNOWN_TOPIC_OR_PARTITION
+        response.unseen = True
+        return
+    append(reactor, produce, partition, records, size, error_at, response)
+
+
 cdef void produce_partition(
     Reactor* reactor, Produce* produce, TopicImage* topic, PartitionImage* known, uint8_t* records, int32_t size,
     size_t error_at, bint by_id, PartitionResponse* response,
@@ -245,7 +262,9 @@ cdef void produce_partition(
     response.waits = False
     response.needs_job = False
     response.unseen = False
-    if topic == NULL:
+    if produce.outcome != NULL and produce.outcome.appended_to != NULL:
+        respond_for_appended(reactor, produce, known, records, size, error_at, by_id, response)
+    elif topic == NULL:
         response.error = ERROR_UNKNOWN_TOPIC_ID if by_id else ERROR_UNKNOWN_TOPIC_OR_PARTITION
     elif produce.acks < -1 or produce.acks > 1:
         response.error = ERROR_INVALID_REQUIRED_ACKS
@@ -264,7 +283,7 @@ cdef void produce_partition(
     else:
         response.error = storage_error_code(partition_check_leader(known.partition, -1))
         if response.error == ERROR_NONE:
-            append(reactor, produce, known, records, size, error_at, response)
+            append(reactor, produce, known.partition, records, size, error_at, response)
     if known != NULL and known.partition != NULL and response.error and not response.unseen:
         count_refused(known.partition, response.error, size)
     if response.error and not produce.error:
@@ -353,10 +372,10 @@ cdef inline bint produce_named(
     known = topic_partition(topic, index) if topic != NULL else NULL
     write_int32(w, index)
     produce_partition(reactor, produce, topic, known, records, size, w.size, named_topic.key.by_id, &response)
-    produce.validated = NULL            # Also when the partition was refused before it was used.
     if response.needs_job:
         w.size = start
         return False
+    produce.outcome = NULL              # Also when the partition was refused before it was used.
     write_partition(produce, w, known, &response)
     if not response.waits and (response.error or produce.acks != 0):    # With acks=0 there is no response to count.
         request_error(request, response.error, 1)
@@ -411,7 +430,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     produce.topic_at = 0
     produce.partition_at = TOPIC_NOT_BEGUN
     produce.budget = budget_of_turn(reactor)
-    produce.validated = NULL
+    produce.outcome = NULL
     produce.job_appends_to = NULL
     produce.leaders.count = 0
     produce.internal_allowed = is_admin_client(request)

@@ -21,6 +21,10 @@ cdef int validate_here(
 ) noexcept nogil
 # The reactor has appended a batch, which took this many ticks, at least slow_append_ticks.
 cdef void append_was_slow(Reactor* reactor, Partition* partition, int64_t ticks) noexcept nogil
+# The same for a partition whose disk is slow: always NEEDS_JOB.
+cdef int validate_for_slow_disk(
+    Produce* produce, Partition* partition, const ProduceRules* rules, const uint8_t* records, int32_t size
+) noexcept nogil
 # Passes the batch at `records` to a job and parks the request. If nothing of the request is done and the job queue has no
 # room, holds the request back. Returns the handler's result.
 cdef int suspend(

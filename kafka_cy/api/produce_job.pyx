@@ -1,5 +1,6 @@
 """A job validates batches whose validation takes long: a few kilobytes may decompress to a gigabyte. While a disk
-is slow (storage/slow_disk), the job appends the batch too.
+is slow (storage/slow_disk), a job appends the batch too. A compressed batch then needs two jobs: decompression has few threads
+of low priority, and threads that wait for a disk must not do it.
 
 The decompressed size of a batch is not known in advance. So the reactor starts with a small limit on the output. If that
 is not enough, a job starts again from the beginning. All requests in one turn of the reactor share the limit. Recompression
@@ -30,10 +31,12 @@ from kafka_cy.records.batch cimport (
 from kafka_cy.records.batch_validation cimport batch_validate
 from kafka_cy.records.compression cimport CODEC_GZIP, CODEC_LZ4, CODEC_NONE, CODEC_ZSTD, Codecs
 from kafka_cy.records.wire cimport Reader, read_bytes, read_int32, writer_free, writer_init
-from kafka_cy.storage.log cimport Log, ORIGIN_CLIENT
+from kafka_cy.storage.log cimport Log, ORIGIN_CLIENT, STORAGE_OK
 from kafka_cy.storage.log_folder cimport folder_name
-from kafka_cy.storage.partition cimport Partition, partition_acquire, partition_append, partition_release
-from kafka_cy.storage.slow_disk cimport SLOW_WRITE_NS, disk_append_was_slow
+from kafka_cy.storage.partition cimport (
+    Partition, partition_acquire, partition_append, partition_check_leader, partition_release,
+)
+from kafka_cy.storage.slow_disk cimport SLOW_APPEND_NS, disk_append_begins, disk_append_ends, disk_count_slow_append
 
 cdef enum:
     PRODUCE_KEY = 0
@@ -84,6 +87,22 @@ cdef int validate_in_budget(
     return error
 
 
+cdef bint is_compressed(const ProduceRules* rules, const uint8_t* records, int32_t size) noexcept nogil:
+    """Whether the batch has to be decompressed, or compressed for the topic."""
+    return size >= BATCH_HEADER_SIZE and (
+        records[ATTRIBUTES_AT + 1] & ATTRIBUTE_CODEC_MASK != CODEC_NONE or rules.compression_type > CODEC_NONE
+    )
+
+
+cdef int validate_for_slow_disk(
+    Produce* produce, Partition* partition, const ProduceRules* rules, const uint8_t* records, int32_t size
+) noexcept nogil:
+    produce.job_rules = rules[0]
+    if not is_compressed(rules, records, size):
+        produce.job_appends_to = partition
+    return NEEDS_JOB
+
+
 cdef int validate_here(
     Reactor* reactor, Produce* produce, const ProduceRules* rules, uint8_t* records, int32_t size, ValidBatch* valid
 ) noexcept nogil:
@@ -96,61 +115,83 @@ cdef int validate_here(
     )
 
 
-cdef void validate(Job* job, Codecs* codecs) noexcept nogil:
+cdef void work_on_batch(Job* job, Codecs* codecs) noexcept nogil:
     """JobRun."""
     cdef ProduceJob* work = <ProduceJob*>job
-    work.validated.error = batch_validate(
-        codecs, work.records, <size_t>work.size, &work.rules, work.now_ms, work.version, &work.scratch,
-        &work.validated.valid,
-    )
-    if work.partition != NULL and work.validated.error == BATCH_OK and (
-        not work.validated.valid.header.attributes & ATTRIBUTE_TRANSACTIONAL    # the reactor refuses those
+    if work.validates:
+        work.outcome.error = batch_validate(
+            codecs, work.records, <size_t>work.size, &work.rules, work.now_ms, work.version, &work.scratch,
+            &work.outcome.valid,
+        )
+    if work.partition != NULL and work.outcome.error == BATCH_OK and (
+        not work.outcome.valid.header.attributes & ATTRIBUTE_TRANSACTIONAL      # the reactor refuses those
     ):
         append(work)
 
 
 cdef void append(ProduceJob* work) noexcept nogil:
-    cdef int64_t began_ns = monotonic_ns()
-    cdef int64_t now_ns
     cdef Log* log = <Log*>atomic_load_pointer(<void**>&work.partition.log)
-    work.validated.append_error = partition_append(
-        work.partition, &work.validated.valid, -1, work.all_replicas, ORIGIN_CLIENT, work.now_ms, &work.validated.result
+    cdef int64_t began_ns, now_ns
+    cdef int place
+    work.outcome.appended_to = work.partition
+    # Without this check, a partition that is gone would be refused behind all appends that wait for its disk.
+    work.outcome.append_error = partition_check_leader(work.partition, -1)
+    if work.outcome.append_error != STORAGE_OK:
+        return
+    began_ns = monotonic_ns()
+    place = disk_append_begins(log.disk, began_ns)
+    work.outcome.append_error = partition_append(
+        work.partition, &work.outcome.valid, -1, work.all_replicas, ORIGIN_CLIENT, work.now_ms, &work.outcome.result
     )
-    work.validated.appended = True
     now_ns = monotonic_ns()
-    if now_ns - began_ns >= SLOW_WRITE_NS:
-        disk_append_was_slow(log.disk, now_ns)
+    if now_ns - began_ns >= SLOW_APPEND_NS:
+        work.disk_became_slow = disk_count_slow_append(log.disk, now_ns, now_ns - began_ns)
+    disk_append_ends(log.disk, place)
 
 
 cdef void append_was_slow(Reactor* reactor, Partition* partition, int64_t ticks) noexcept nogil:
-    cdef char[LOG_MESSAGE_BYTES_MAX] text
     cdef Log* log = <Log*>atomic_load_pointer(<void**>&partition.log)
-    cdef int ms
-    if not disk_append_was_slow(log.disk, monotonic_ns()):
-        return
-    ms = <int>(<double>SLOW_WRITE_NS / 1e6 * <double>ticks / <double>reactor.slow_append_ticks)
+    cdef int64_t took_ns = <int64_t>(
+        <double>SLOW_APPEND_NS * <double>ticks / <double>reactor.slow_append_ticks
+    )
+    if disk_count_slow_append(log.disk, monotonic_ns(), took_ns):
+        log_slow_disk(reactor, log)
+
+
+cdef void log_slow_disk(Reactor* reactor, Log* log) noexcept nogil:
+    cdef char[LOG_MESSAGE_BYTES_MAX] text
     snprintf(
-        text, LOG_MESSAGE_BYTES_MAX, b"the disk of %.100s is slow (an append took %d ms): its appends leave the reactors",
-        folder_name(&log.folder), ms,
+        text, LOG_MESSAGE_BYTES_MAX, b"the disk of %.100s is slow: the appends to its log directory leave the reactors",
+        folder_name(&log.folder),
     )
     reactor_log(reactor, LOG_WARNING, PRODUCE_KEY, text)
 
 
-cdef void job_free(ProduceJob* job) noexcept nogil:
-    writer_free(&job.scratch)
-    free(job.body)
-    free(job)
+cdef void batch_release(ProduceJob* work) noexcept nogil:
+    """Forget the batch. Its memory may be as large as what it decompresses to, so it must not wait with the next one."""
+    writer_free(&work.scratch)
+    writer_init(&work.scratch, SCRATCH_BYTES_MAX)
+    if work.partition != NULL:
+        partition_release(work.partition)
+        work.partition = NULL
+    work.outcome.appended_to = NULL
+    work.disk_became_slow = False
 
 
-cdef void validated(Reactor* reactor, Job* job) noexcept nogil:
+cdef void job_free(ProduceJob* work) noexcept nogil:
+    batch_release(work)
+    free(work.body)
+    free(work)
+
+
+cdef void batch_done(Reactor* reactor, Job* job) noexcept nogil:
     """JobDone."""
     cdef ProduceJob* work = <ProduceJob*>job
     cdef SuspendedProduce* suspended = work.owner
     cdef Request request
     work.running = False
-    if work.partition != NULL:
-        partition_release(work.partition)
-        work.partition = NULL
+    if work.disk_became_slow:
+        log_slow_disk(reactor, <Log*>atomic_load_pointer(<void**>&work.partition.log))
     if suspended == NULL:
         job_free(work)
         return
@@ -159,7 +200,7 @@ cdef void validated(Reactor* reactor, Job* job) noexcept nogil:
     request = suspended.parked.request
     request.body = work.body
     request.body_size = work.body_size
-    suspended.produce.validated = &work.validated
+    suspended.produce.outcome = &work.outcome
     suspended.produce.budget = budget_of_turn(reactor)
     suspended.resume(reactor, &request, suspended)
 
@@ -190,23 +231,39 @@ cdef void suspended_end(Reactor* reactor, SuspendedProduce* suspended) noexcept 
     park_cancel(reactor, &suspended.parked)
 
 
-cdef void suspend_again(Reactor* reactor, Request* request, SuspendedProduce* suspended) noexcept nogil:
+cdef void next_batch(Request* request, SuspendedProduce* suspended) noexcept nogil:
+    """The job is to work on the batch at which the request stopped."""
     cdef ProduceJob* work = suspended.job
     cdef Reader r
+    batch_release(work)
     read_again(&r, request, suspended.named.partitions[suspended.produce.partition_at].at)
     read_int32(&r)
     work.records = <uint8_t*>read_bytes(&r, suspended.produce.flexible, &work.size)
     work.rules = suspended.produce.job_rules
+
+
+cdef void suspend_again(Reactor* reactor, Request* request, SuspendedProduce* suspended) noexcept nogil:
+    cdef ProduceJob* work = suspended.job
+    work.validates = suspended.produce.outcome == NULL
+    if work.validates:
+        next_batch(request, suspended)
     work.all_replicas = suspended.produce.acks == -1
-    work.validated.appended = False
-    work.job.kind = JOB_DECOMPRESS
+    work.job.kind = job_kind(&suspended.produce)
     if suspended.produce.job_appends_to != NULL:
-        work.job.kind = JOB_WRITE
         work.partition = partition_acquire(suspended.produce.job_appends_to)
         suspended.produce.job_appends_to = NULL
+    suspended.produce.outcome = NULL
     work.now_ms = reactor.now_ms
     work.running = True
     job_submit(reactor, request.connection, &work.job)
+
+
+cdef int job_kind(Produce* produce) noexcept nogil:
+    cdef Log* log
+    if produce.job_appends_to == NULL:
+        return JOB_DECOMPRESS
+    log = <Log*>atomic_load_pointer(<void**>&produce.job_appends_to.log)
+    return JOB_WRITE + log.disk.write_queue
 
 
 cdef SuspendedProduce* suspended_new(Request* request, NamedPartitions* named) noexcept nogil:
@@ -229,8 +286,8 @@ cdef SuspendedProduce* suspended_new(Request* request, NamedPartitions* named) n
     work.owner = suspended
     work.body = body
     work.body_size = request.body_size
-    work.job.run = validate
-    work.job.done = validated
+    work.job.run = work_on_batch
+    work.job.done = batch_done
     work.job.bytes = <int64_t>request.body_size + named_bytes(&suspended.named)
     writer_init(&work.scratch, SCRATCH_BYTES_MAX)
     return suspended
@@ -246,7 +303,7 @@ cdef int suspend(
 ) noexcept nogil:
     cdef SuspendedProduce* suspended
     cdef Request kept
-    cdef int kind = JOB_WRITE if produce.job_appends_to != NULL else JOB_DECOMPRESS
+    cdef int kind = job_kind(produce)
     if nothing_done(produce, named) and not job_has_room(reactor, request.connection, kind):
         writer_free(w)
         return job_hold_back(request.connection, kind, produce.acks != 0)

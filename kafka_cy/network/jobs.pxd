@@ -13,9 +13,9 @@ from kafka_cy.records.compression cimport Codecs
 cdef enum JobKind:
     JOB_DECOMPRESS = 0
     JOB_READ = 1
-    JOB_WRITE = 2
-    JOB_LOOK_UP = 3             # reads and decompresses
-    JOB_KINDS = 4
+    JOB_LOOK_UP = 2             # reads and decompresses
+    JOB_WRITE = 3               # the first of WRITE_QUEUES kinds: a disk that hangs does not stop the appends to others
+    JOB_KINDS = 7
 
 cdef enum:
     JOB_LANES = 64              # of each queue; a lane may use this fraction of the queue's limit

@@ -72,26 +72,22 @@ cdef void queues_init() noexcept nogil:
         pthread_mutex_init(&job_queue.mutex, NULL)
         pthread_cond_init(&job_queue.not_empty, NULL)
         job_queue.may_begin = -1
+        job_queue.threads_max = DISK_THREADS_DEFAULT
     queues[<int>JOB_DECOMPRESS].threads_max = max(min(cores() - 1, THREADS_MAX), 1)
-    queues[<int>JOB_LOOK_UP].threads_max = queues[<int>JOB_DECOMPRESS].threads_max
-    queues[<int>JOB_READ].threads_max = DISK_THREADS_DEFAULT
-    queues[<int>JOB_WRITE].threads_max = DISK_THREADS_DEFAULT
 
 queues_init()
 
 
 cdef void jobs_set_threads(int32_t decompress, int32_t disk) noexcept nogil:
-    cdef int32_t[JOB_KINDS] wanted
+    cdef int32_t wanted
     cdef JobQueue* job_queue
     cdef int i
-    wanted[<int>JOB_DECOMPRESS] = min(decompress, cores() - 1)     # one core stays free for the reactors
-    wanted[<int>JOB_LOOK_UP] = wanted[<int>JOB_DECOMPRESS]
-    wanted[<int>JOB_READ] = disk
-    wanted[<int>JOB_WRITE] = disk
     for i in range(<int>JOB_KINDS):
         job_queue = &queues[i]
         pthread_mutex_lock(&job_queue.mutex)
-        job_queue.threads_max = min(max(wanted[i], 1), THREADS_MAX)
+        # Decompression leaves one core to the reactors. All others mostly wait for a disk.
+        wanted = min(decompress, cores() - 1) if i == JOB_DECOMPRESS else disk
+        job_queue.threads_max = min(max(wanted, 1), THREADS_MAX)
         pthread_mutex_unlock(&job_queue.mutex)
 
 
@@ -159,7 +155,7 @@ cdef const char* thread_name_of(int kind) noexcept nogil:
         return "decompress"
     if kind == JOB_READ:
         return "cold-read"
-    return "slow-append" if kind == JOB_WRITE else "time-look-up"
+    return "time-look-up" if kind == JOB_LOOK_UP else "slow-append"
 
 
 cdef void* work(void* argument) noexcept nogil:
@@ -293,8 +289,8 @@ cdef void let_begin(int64_t count) noexcept nogil:
 
 
 def set_threads(int threads):
-    """Set how many threads read cold data, and how many append to slow disks (num.io.threads). At most as many, and at most
-    cores - 1, decompress; as many look up offsets by time."""
+    """Set how many threads of each kind read cold data, look up offsets by time, and append to slow disks (num.io.threads). At
+    most as many, and at most cores - 1, decompress."""
     with nogil:
         jobs_set_threads(threads, threads)
 
@@ -328,6 +324,7 @@ def lane_of_address(bytes address not None):
 def waiting_by_kind():
     """Return how many jobs no thread has started: a dict by the name of the job threads."""
     cdef int64_t[JOB_KINDS] counts
+    cdef dict waiting = {}
     cdef JobQueue* job_queue
     cdef int i
     with nogil:
@@ -336,7 +333,10 @@ def waiting_by_kind():
             pthread_mutex_lock(&job_queue.mutex)
             counts[i] = job_queue.count
             pthread_mutex_unlock(&job_queue.mutex)
-    return {thread_name_of(i).decode(): counts[i] for i in range(<int>JOB_KINDS)}
+    for i in range(<int>JOB_KINDS):
+        name = thread_name_of(i).decode()
+        waiting[name] = waiting.get(name, 0) + counts[i]
+    return waiting
 
 
 def waiting_jobs():

@@ -10,7 +10,7 @@ from kafka_cy.base.atomics cimport atomic_load_relaxed_i64, counter_add
 from kafka_cy.network.connection cimport Connection, ResponseSlot, SentGroup
 from kafka_cy.network.log_events cimport LOG_MESSAGE_BYTES_MAX, LOG_WARNING
 from kafka_cy.network.reactor_state cimport ReactorState, connection_log, ns_per_tick
-from kafka_cy.storage.slow_disk cimport SLOW_WRITE_NS
+from kafka_cy.storage.slow_disk cimport SLOW_APPEND_NS
 
 cdef enum:
     LINES_PER_SECOND_MAX = 5        # per reactor; all are counted
@@ -32,7 +32,7 @@ cdef void slow_threshold_refresh(ReactorState* reactor) noexcept nogil:
         return
     reactor.slow_check_ns = reactor.shared.now_ns + REFRESH_NS
     reactor.slow_lines = 0
-    reactor.shared.slow_append_ticks = <int64_t>(<double>SLOW_WRITE_NS / ns_per_tick(reactor.network))
+    reactor.shared.slow_append_ticks = <int64_t>(<double>SLOW_APPEND_NS / ns_per_tick(reactor.network))
     if slow_ns > 0:
         reactor.send.slow_ticks = <int64_t>(<double>slow_ns / ns_per_tick(reactor.network))
 

@@ -98,10 +98,35 @@ def test_a_closed_connection(slow: HotServer) -> None:
     assert slow.partitions["t", 0].log.log_end_offset == 0
 
 
-def test_a_disk_becomes_slow_and_fast_again(tmp_path: Path) -> None:
-    """With a disk that hangs in pwrite: the reactor waits for three appends, then no more."""
-    code = """
-import ctypes, sys, threading
+def test_a_topic_created_anew_meanwhile(slow: HotServer, connection: Connection) -> None:
+    """The old topic's offset is no response for the new one."""
+    jobs.pause_jobs()
+    send_produce(connection, 9, request(9, slow, {("t", 0): batch()}))
+    wait_until(lambda: jobs.waiting_jobs() == 1, "the append is with a job")
+    old = slow.partitions["t", 0]
+    slow.delete_topic("t")
+    slow.create_topic("t", 1)
+    jobs.resume_jobs()
+    assert only(connection.answer(0, 9))["error_code"] == UNKNOWN_TOPIC_OR_PARTITION
+    assert old.log is not slow.partitions["t", 0].log
+    assert slow.partitions["t", 0].log.log_end_offset == 0
+
+
+def test_a_bomb_on_a_slow_disk(slow: HotServer, connection: Connection) -> None:
+    """It is decompressed by the threads of low priority, not by those that wait for disks."""
+    jobs.pause_jobs()
+    send_produce(connection, 9, request(9, slow, {("t", 0): large()}))
+    wait_until(lambda: jobs.waiting_jobs() == 1, "the batch is with a job")
+    assert jobs.waiting_by_kind()["decompress"] == 1
+    jobs.let_jobs_begin(1)
+    wait_until(lambda: jobs.waiting_by_kind()["slow-append"] == 1 or slow.partitions["t", 0].log.log_end_offset, "validated")
+    jobs.resume_jobs()
+    assert only(connection.answer(0, 9))["base_offset"] == 0
+    assert slow.partitions["t", 0].log.log_end_offset == 4000
+
+
+HANGING = """
+import ctypes, sys, threading, time
 from pathlib import Path
 from kafka_cy.storage import slow_disk
 from tests.api_hot.harness import HotServer
@@ -113,28 +138,67 @@ folder = Path(sys.argv[1])
 server = HotServer(folder, 1)
 server.create_topic("t")
 connection, other = server.connect(), server.connect()
-def slow_append():
+is_slow = lambda: slow_disk.slow_appends(str(folder))[1]
+def begin_append(client):
     library.disk_hang(0, 1)
-    connection.send(0, 9, encode_request(0, 9, request(9, server, {("t", 0): batch()})))
-    wait_until(lambda: library.disk_waiting(0) == 1, "the append hangs")
-    threading.Event().wait(0.01)        # what the disk takes
-while not slow_disk.slow_appends(str(folder))[1]:
-    slow_append()
+    hanging = library.disk_waiting(0)
+    client.send(0, 9, encode_request(0, 9, request(9, server, {("t", 0): batch()})))
+    return hanging
+def end_append(client):
     library.disk_hang(0, 0)
-    assert only(connection.answer(0, 9))["error_code"] == 0
-count = slow_disk.slow_appends(str(folder))[0]
-slow_append()
-print(other.call(18, 0, {})["error_code"])
-library.disk_hang(0, 0)
-print(only(connection.answer(0, 9))["error_code"], slow_disk.slow_appends(str(folder))[0] - count, count >= 3)
-print(["leave the reactors" in event.message for event in server.server.take_log_events()])
-server.stop()
+    return only(client.answer(0, 9))["error_code"]
+def hang(seconds):
+    begin_append(connection)
+    wait_until(lambda: library.disk_waiting(0) == 1, "the append hangs")
+    threading.Event().wait(seconds)     # what the disk takes
+def reactor_answers():
+    return other.call(18, 0, {})["error_code"] == 0
 """
+
+
+def run_hanging(tmp_path: Path, code: str) -> list[str]:
     source, library = tmp_path / "disk.c", tmp_path / "disk.so"
     source.write_text(SOURCE)
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
     (tmp_path / "logs").mkdir()
-    ran = subprocess.run([sys.executable, "-c", code, str(tmp_path / "logs")], env=preloaded(library), capture_output=True,
-                         text=True, timeout=120, check=False)
+    ran = subprocess.run([sys.executable, "-c", HANGING + code + "server.stop()\n", str(tmp_path / "logs")],
+                         env=preloaded(library), capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.splitlines() == ["0", "0 1 True", "[True]"]
+    return ran.stdout.splitlines()
+
+
+def test_a_disk_becomes_slow(tmp_path: Path) -> None:
+    """Appends of 10 ms: the reactor waits for two, then no more."""
+    code = """
+while not is_slow():
+    hang(0.01)
+    assert end_append(connection) == 0
+count = slow_disk.slow_appends(str(folder))[0]
+hang(0.01)
+print(reactor_answers(), end_append(connection))
+print(slow_disk.slow_appends(str(folder))[0] - count, count >= 1)
+print(["leave the reactors" in event.message for event in server.server.take_log_events()])
+"""
+    assert run_hanging(tmp_path, code) == ["True 0", "1 True", "[True]"]
+
+
+def test_one_long_append_is_enough(tmp_path: Path) -> None:
+    code = """
+hang(0.6)
+print(is_slow(), end_append(connection), is_slow())
+"""
+    assert run_hanging(tmp_path, code) == ["False 0 True"]
+
+
+def test_a_disk_is_slow_as_long_as_an_append_hangs(tmp_path: Path) -> None:
+    """Longer than the memory of slow appends lasts: a reactor that tried would wait for the append mutex."""
+    code = """
+slow_disk.set_slow(str(folder), 0.2)
+hang(0)
+wait_until(lambda: time.monotonic() > began + 0.3, "the verdict has expired") if (began := time.monotonic()) else None
+print(is_slow())
+second = server.connect()
+second.send(0, 9, encode_request(0, 9, request(9, server, {("t", 0): batch()})))
+print(reactor_answers(), end_append(connection), only(second.answer(0, 9))["error_code"])
+"""
+    assert run_hanging(tmp_path, code) == ["True", "True 0 0"]
