@@ -13,24 +13,37 @@ from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
-    from kio.schema.describe_log_dirs.v5.request import DescribeLogDirsRequest
+    from collections.abc import Sequence
+
+    from kio.schema.describe_log_dirs.v5.request import DescribableLogDirTopic, DescribeLogDirsRequest
 
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import ReadsLogs
+    from kafka_cy.storage.log_manager import LogManager
+
+
+FEW = 32  # partitions that are described on the loop; the response with more is built on another thread
 
 
 @handler(api_key=35)
-def handle(request: Request[DescribeLogDirsRequest], context: ReadsLogs) -> dict[str, Any]:
+def handle(request: Request[DescribeLogDirsRequest], context: ReadsLogs) -> dict[str, Any] | None:
     """All partitions (null), or those that were named."""
-    asked = request.body.topics
+    asked, logs = request.body.topics, context.logs
+    if (len(logs.partitions) if asked is None else sum(1 + len(topic.partitions) for topic in asked)) <= FEW:
+        return _response(logs, asked)
+    request.respond_long(lambda ready: ready(lambda: _response(logs, asked)))
+    return None
+
+
+def _response(logs: LogManager, asked: Sequence[DescribableLogDirTopic] | None) -> dict[str, Any]:
+    """Any thread."""
     wanted = None if asked is None else {(topic.topic, index) for topic in asked for index in topic.partitions}
     rows: dict[str, list[tuple[str, int, int, int, bool]]] = {}
-    for directory, topic, index, size, lag, future in context.logs.describe():
-        if wanted is None or (topic, index) in wanted:
-            rows.setdefault(directory, []).append((topic, index, size, lag, future))
+    for directory, topic, index, size, lag, future in logs.describe(wanted):
+        rows.setdefault(directory, []).append((topic, index, size, lag, future))
     results = []
-    for directory in context.logs.log_dirs:
-        if directory in context.logs.offline_dirs:
+    for directory in logs.log_dirs:
+        if directory in logs.offline_dirs:
             results.append({"error_code": ErrorCode.KAFKA_STORAGE_ERROR, "log_dir": directory, "topics": []})
         else:
             results.append(_directory(directory, rows.get(directory, [])))

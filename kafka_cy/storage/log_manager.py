@@ -322,21 +322,26 @@ class LogManager:
         with self._hosted.mutex:
             return list(self.partitions.values()), self.deleted_counts
 
-    def describe(self) -> Iterator[tuple[str, str, int, int, int, bool]]:
-        """(log dir, topic, partition, size in bytes, offset lag, is it a future replica)"""
-        hosted = self._hosted
-        with hosted.mutex:
-            replicas = [(hosted.dir_of[key], key, partition) for key, partition in hosted.partitions.items()]
-            copies = dict(self._upkeep.moves.copies)
-        for path, (topic, index), replica in replicas:
-            if path not in hosted.offline_dirs:
+    def describe(self, wanted: Collection[Key] | None = None) -> Iterator[tuple[str, str, int, int, int, bool]]:
+        """(log dir, topic, partition, size in bytes, offset lag, is it a future replica) of the `wanted` partitions, or of all.
+
+        Any thread. It takes no mutex, which is held while folders are created and renamed: a partition that is created,
+        deleted or moved meanwhile may be missing.
+        """
+        hosted, moves = self._hosted, self._upkeep.moves
+        # Copying a dictionary is one step for other threads; iterating over it is not.
+        partitions, copies = hosted.partitions.copy(), moves.copies.copy()
+        keys = partitions.keys() if wanted is None else dict.fromkeys(wanted)
+        for key in keys:
+            replica, path = partitions.get(key), hosted.dir_of.get(key)
+            if replica is not None and path is not None and path not in hosted.offline_dirs:
                 lag = max(0, replica.high_watermark - replica.log_end_offset)
-                yield path, topic, index, replica.log.size_bytes, lag, False
-        for (topic, index), (path, log) in copies.items():
-            partition = hosted.partitions.get((topic, index))
-            if partition is not None:  # else it was deleted while it moves
+                yield path, *key, replica.log.size_bytes, lag, False
+        for key, (path, log) in copies.items():
+            partition = partitions.get(key)
+            if partition is not None and (wanted is None or key in keys):
                 lag = max(0, partition.log_end_offset - log.log_end_offset)
-                yield path, topic, index, log.size_bytes, lag, True
+                yield path, *key, log.size_bytes, lag, True
 
     def move(self, topic: str, index: int, log_dir: str) -> None:
         """Begin to copy a partition to another log directory; it is swapped in when it has caught up. Raises LogDirError."""
