@@ -18,8 +18,21 @@ EXIT_INTERRUPTED = 130
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
+def print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """Print the version and end."""
+    if not wanted or context.resilient_parsing:
+        return
+    from kafka_cy.version import version_line
+
+    click.echo(version_line())
+    context.exit()
+
+
 @click.group(context_settings=CONTEXT_SETTINGS)
-@click.version_option(package_name="kafka-cy", prog_name="kafka-cy")
+@click.option(
+    "-V", "--version", is_flag=True, expose_value=False, is_eager=True, callback=print_version,
+    help="Show the version, the commit, and the versions of Python and OpenSSL.",
+)  # fmt: skip
 def commands() -> None:
     """A Kafka broker, and the tools for its first five minutes.
 
