@@ -28,6 +28,10 @@ class Samples:
     def __contains__(self, name: str) -> bool:
         return name in self._samples
 
+    def __bool__(self) -> bool:
+        """Whether there is any sample: False if no page has been read."""
+        return bool(self._samples)
+
     def of(self, name: str, **wanted: str) -> Iterator[tuple[Labels, float]]:
         """(labels, value) of every sample of that name whose labels have these values (empty: absent or empty)."""
         for labels, value in self._samples.get(name, ()):

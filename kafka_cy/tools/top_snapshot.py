@@ -61,11 +61,16 @@ def look(admin: AdminClient, bootstrap: str, metrics_urls: tuple[str, ...], lag_
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table; `kind` is one of kafka_cy.sizing.units.UNITS, or empty for text."""
+    """A column of a table; `kind` is one of kafka_cy.sizing.units.UNITS, or empty for text.
+
+    On a narrow screen the heading is `short`, and columns with the highest `rank` are left out first (0: never).
+    """
 
     name: str
     kind: str = ""
     per_second: bool = False
+    short: str = ""
+    rank: int = 0
 
     def text(self, value: Value) -> str:
         """The cell in human-readable form."""
@@ -75,32 +80,49 @@ class Column:
             return value
         return format_amount(self.kind, value) + ("/s" if self.per_second else "")
 
+    def screen_text(self, value: Value) -> str:
+        """As `text`, but large counts are in millions or billions to save room."""
+        if self.kind == "count" and isinstance(value, (int, float)) and value >= 1e7:
+            divisor, unit = (1e9, "G") if value >= 1e10 else (1e6, "M")
+            return f"{value / divisor:.1f}{unit}" + ("/s" if self.per_second else "")
+        return self.text(value)
 
+
+MESSAGES = Column("MESSAGES", "count", per_second=True, short="MSGS")
+BYTES_IN = Column("IN", "bytes", per_second=True)
+BYTES_OUT = Column("OUT", "bytes", per_second=True)
+NOT_IN_SYNC = Column("NOT-IN-SYNC", "count", short="URP")
 BROKER_COLUMNS = (
-    Column("BROKER"), Column("ADDRESS"), Column("LEADERS", "count"), Column("REPLICAS", "count"),
-    Column("NOT-IN-SYNC", "count"),
+    Column("BROKER"), Column("ADDRESS"), Column("LEADERS", "count"), Column("REPLICAS", "count"), NOT_IN_SYNC,
 )  # fmt: skip
 LOAD_COLUMNS = (
-    Column("METRICS"), Column("MESSAGES", "count", per_second=True), Column("IN", "bytes", per_second=True),
-    Column("OUT", "bytes", per_second=True), Column("REQUESTS", "count", per_second=True),
-    Column("PRODUCE-P99", "seconds"), Column("CPU", "fraction"), Column("MEMORY", "bytes"), Column("CONNECTIONS", "count"),
+    Column("METRICS"), MESSAGES, BYTES_IN, BYTES_OUT, Column("REQUESTS", "count", per_second=True, short="REQS"),
+    Column("PRODUCE-P99", "seconds", short="P99"), Column("CPU", "fraction"),
+    Column("MEMORY", "bytes", short="MEM", rank=1), Column("CONNECTIONS", "count", short="CONNS", rank=2),
 )  # fmt: skip
 TOPIC_COLUMNS = (
-    Column("TOPIC"), Column("PARTITIONS", "count"), Column("COPIES", "count"), Column("NOT-IN-SYNC", "count"),
-    Column("MESSAGES", "count", per_second=True), Column("IN", "bytes", per_second=True),
-    Column("OUT", "bytes", per_second=True), Column("SIZE", "bytes"), Column("RECORDS", "count"),
+    Column("TOPIC"), Column("PARTITIONS", "count", short="PARTS", rank=2), Column("COPIES", "count", short="REPL", rank=3),
+    NOT_IN_SYNC, MESSAGES, BYTES_IN, BYTES_OUT, Column("SIZE", "bytes"), Column("RECORDS", "count", short="RECS", rank=1),
 )  # fmt: skip
 GROUP_COLUMNS = (
-    Column("GROUP"), Column("MEMBERS", "count"), Column("TOPICS", "count"), Column("LAG", "count"),
-    Column("BEHIND", "seconds"), Column("COMMITTED", "count", per_second=True),
+    Column("GROUP"), Column("MEMBERS", "count", short="MEMB"), Column("TOPICS", "count", rank=1), Column("LAG", "count"),
+    Column("BEHIND", "seconds"), Column("COMMITTED", "count", per_second=True, short="COMMIT"),
 )  # fmt: skip
+
+# Clients commit every 5 s by default: a rate over less time would be 0 or too high.
+COMMITTED_OVER_S = 30.0
+COMMITTED_OVER_MIN_S = 15.0
 
 
 class View:
-    """The tables derived from two snapshots; the older one serves only for the rates."""
+    """The tables derived from snapshots; the older ones serve only for the rates.
 
-    def __init__(self, before: Look, now: Look, *, internal: bool) -> None:
+    `before` is the one before `now`; `long_before`, up to COMMITTED_OVER_S older, is for the rate of commits.
+    """
+
+    def __init__(self, before: Look, now: Look, long_before: Look, *, internal: bool) -> None:
         self.before = before
+        self.long_before = long_before
         self.now = now
         self.seconds = max(now.taken - before.taken, 1e-3)
         self.topics = {
@@ -110,6 +132,19 @@ class View:
     def _rate(self, new: float, old: float) -> float:
         """Growth a second; a counter that decreased was reset."""
         return (new - old if new >= old else new) / self.seconds
+
+    def _commit_rates(self) -> dict[str, float]:
+        """Records a second that each group has committed; empty until COMMITTED_OVER_MIN_S have passed.
+
+        Offsets that went back (a reset) count as 0.
+        """
+        seconds = self.now.taken - self.long_before.taken
+        if seconds < COMMITTED_OVER_MIN_S:
+            return {}
+        name = "kafka_consumergroup_current_offset"
+        old = self.long_before.lag.by("consumergroup", name)
+        new = self.now.lag.by("consumergroup", name)
+        return {group: max(new[group] - old[group], 0.0) / seconds for group in new.keys() & old.keys()}
 
     def brokers(self) -> list[Row]:
         """One row per broker, from the metadata."""
@@ -153,27 +188,32 @@ class View:
                 (
                     address,
                     *(
-                        self._rate(new.total(name, topic=""), old.total(name, topic=""))
+                        self._growth(new, old, name, topic="")
                         for name in (f"{TOPIC_METRICS}{each}_total" for each in ("messagesin", "bytesin", "bytesout"))
                     ),
                     self._growth(new, old, "kafka_network_requestmetrics_requests_total"),
                     p99,
                     self._growth(new, old, "process_cpu_seconds_total"),
                     new.total("process_resident_memory_bytes") or None,
-                    new.total("kafka_server_socketservermetrics_connection_count"),
+                    _known_total(new, "kafka_server_socketservermetrics_connection_count"),
                 )
             )
         return rows
 
-    def _growth(self, new: Samples, old: Samples, name: str) -> float:
-        return self._rate(new.total(name), old.total(name))
+    def _growth(self, new: Samples, old: Samples, name: str, **labels: str) -> float | None:
+        """Growth a second of a counter; None if the page does not have it, or did not answer before."""
+        if name not in new or name not in old:
+            return None
+        return self._rate(new.total(name, **labels), old.total(name, **labels))
 
     def topic_rows(self) -> list[Row]:
         """One row per topic."""
         merged: dict[str, dict[str, float]] = {"messagesin_total": {}, "bytesin_total": {}, "bytesout_total": {}}
         for name, sums in merged.items():
             for address, new in self.now.brokers.items():
-                old = self.before.brokers.get(address, Samples()).by("topic", TOPIC_METRICS + name)
+                if address not in self.before.brokers:
+                    continue
+                old = self.before.brokers[address].by("topic", TOPIC_METRICS + name)
                 for topic, value in new.by("topic", TOPIC_METRICS + name).items():
                     sums[topic] = sums.get(topic, 0.0) + self._rate(value, old.get(topic, 0.0))
         sizes: dict[str, float] = {}
@@ -204,7 +244,7 @@ class View:
         members = lag.by("consumergroup", "kafka_consumergroup_members")
         lags = lag.by("consumergroup", "kafka_consumergroup_lag")
         offsets = lag.by("consumergroup", "kafka_consumergroup_current_offset")
-        before = self.before.lag.by("consumergroup", "kafka_consumergroup_current_offset")
+        rates = self._commit_rates()
         behind: dict[str, float] = {}
         topics: dict[str, set[str]] = {}
         for labels, value in lag.of("kafka_consumergroup_lag_seconds"):
@@ -218,32 +258,37 @@ class View:
                 len(topics.get(name, ())),
                 lags.get(name),
                 behind.get(name),
-                self._rate(offsets[name], before[name]) if name in offsets and name in before else None,
+                rates.get(name),
             )
             for name in sorted(members.keys() | offsets.keys())
         ]
 
     def summary(self) -> str:
-        """A one-line summary of the cluster."""
-        lag = self.now.lag.total("kafka_consumergroup_lag")
+        """A one-line summary of the cluster; `-` for figures that are not known."""
+        lag_known = bool(self.now.lag)
+        lag = f"{self.now.lag.total('kafka_consumergroup_lag'):,.0f}" if lag_known else "-"
         rows = self.load()
         partitions = sum(len(topic.partitions) for topic in self.topics.values())
+
+        def total(index: int) -> float | None:
+            known = [value for row in rows if isinstance(value := row[index], (int, float))]
+            return sum(known) if known else None
+
         parts = [
             counted(len(self.now.metadata.brokers), "broker"),
             counted(len(self.topics), "topic"),
             counted(partitions, "partition"),
-            counted(len(self.groups()), "group"),
-            *(
-                f"{column.text(sum(float(row[index] or 0) for row in rows))} {word}"
-                for index, column, word in (
-                    (1, LOAD_COLUMNS[1], "messages"),
-                    (2, LOAD_COLUMNS[2], "in"),
-                    (3, LOAD_COLUMNS[3], "out"),
-                )
-            ),
-            f"lag {lag:,.0f}",
+            counted(len(self.groups()), "group") if lag_known else "- groups",
+            f"{MESSAGES.text(total(1))} messages",
+            f"{BYTES_IN.text(total(2))} in",
+            f"{BYTES_OUT.text(total(3))} out",
+            f"lag {lag}",
         ]
         return ", ".join(parts)
+
+
+def _known_total(samples: Samples, name: str) -> float | None:
+    return samples.total(name) if name in samples else None
 
 
 def counted(count: int, noun: str) -> str:
