@@ -7,6 +7,7 @@
 # make conformance  run Apache Kafka's own integration tests (ARGS="--tests '^producer '"); see docs/conformance.md
 # make bench        measure speed and scaling, compared with Apache Kafka, in under five minutes; results in build/bench
 # make bench-full   the same with longer runs, in half an hour; results in bench/results, summarized in bench/RESULTS.md
+# make docs         build the website of the documentation in build/site
 # make bench-micro  compare records, indexes and the log with the obvious alternatives
 
 SHELL := /bin/bash
@@ -25,6 +26,10 @@ build:
 
 run: build
 	@exec $(VENV)/bin/kafka-cy server $(ARGS)
+
+.PHONY: docs
+docs:
+	@scripts/docs.sh "$(PYTHON)"
 
 .PHONY: stack
 stack: build

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs third-party programs that the tests use: kcat, Apache Kafka's Java tools, kafkajs, Prometheus, its Pushgateway,
-# Alertmanager, ZooKeeper and the OpenTelemetry collector.
+# Alertmanager, ZooKeeper, the OpenTelemetry collector, and Sphinx for the website of the documentation.
 # The script prints the names of programs that it cannot install; their tests are skipped (in CI they fail).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,6 +16,7 @@ need_command prometheus-pushgateway prometheus-pushgateway
 install_debian_packages "some tests will be skipped" || true
 scripts/install-stack-tools.sh || true
 scripts/install-kafka.sh || true
+scripts/docs.sh "${PYTHON:-python3}" install || echo "Sphinx could not be installed: the test of the website will be skipped" >&2
 
 if [ ! -d tests/interop/js/node_modules/kafkajs ] && command -v npm >/dev/null; then
     echo "downloading kafkajs (npm)"
