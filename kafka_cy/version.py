@@ -34,31 +34,11 @@ def _commit_of_checkout() -> str | None:
     return done.stdout.strip() or None
 
 
-def openssl_version() -> str | None:
-    """Return the version of the OpenSSL that TLS listeners use, such as `OpenSSL 3.0.17 1 Jul 2025`. None: not known.
-
-    A wheel has its own OpenSSL inside, which only a newer wheel updates.
-    """
-    import ctypes
-
-    try:
-        import kafka_cy.network.tls  # noqa: F401 (loads the library)
-
-        with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
-            paths = {line.split(maxsplit=5)[5].strip() for line in file if "/libcrypto" in line}
-        # Another package may have loaded another one; those of a wheel are in a folder of their own.
-        path = min(paths, key=lambda each: ("kafka_cy.libs" not in each, each))
-        function = ctypes.CDLL(path).OpenSSL_version
-    except (ImportError, OSError, ValueError, AttributeError):
-        return None
-    function.restype = ctypes.c_char_p
-    text: bytes = function(0)
-    return text.decode(errors="replace")
-
-
 def version_line() -> str:
     """Return what `kafka-cy --version` prints."""
     import platform
+
+    from kafka_cy.security.openssl_library import openssl_version
 
     details = [f"commit {commit() or 'unknown'}", f"Python {platform.python_version()}"]
     openssl = openssl_version()

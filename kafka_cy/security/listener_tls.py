@@ -6,6 +6,7 @@ from typing import Any, Final
 from kafka_cy.config.broker_config import BrokerConfig
 from kafka_cy.config.types import ConfigError
 from kafka_cy.network.tls import PROTOCOLS, TlsContext, TlsError
+from kafka_cy.security.openssl_library import trust_authorities
 
 FILE_BYTES_MAX: Final = 4 << 20
 _TYPES: Final = ("JKS", "PKCS12", "PEM")
@@ -118,7 +119,7 @@ def _trust(keys: _ListenerKeys, context: TlsContext) -> None:
         text = _pem(certificates.encode())
         keys.apply("ssl.truststore.certificates", lambda _: context.trust_pem(text), "certificates as PEM text")
     elif not location:
-        context.trust_system()  # as Java falls back to its own list
+        trust_authorities(context)  # as Java falls back to its own list
     elif kind == "PEM":
         text = _pem(keys.content("ssl.truststore.location"))
         keys.apply("ssl.truststore.location", lambda _: context.trust_pem(text), "a PEM file with certificates")
