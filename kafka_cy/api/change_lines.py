@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 LINES_MAX: Final = 20  # of one request; the rest is counted in one line
 HIDDEN: Final = "[hidden]"
+ID_CHARS_MAX: Final = 200  # of an id that a client chose
 
 
 def log_each(log: BrokerLog, what: str, changes: Sequence[Mapping[str, Any]], sender: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.change_lines import ID_CHARS_MAX, log_each
 from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -15,17 +16,19 @@ if TYPE_CHECKING:
     from kio.schema.delete_groups.v2.request import DeleteGroupsRequest
 
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import UsesGroups
+    from kafka_cy.api.roles import DeletesGroups
 
 FEW = 32  # groups of a response that is built at once; a longer one is built on another thread
 
 
 @handler(api_key=42)
-def handle(request: Request[DeleteGroupsRequest], context: UsesGroups) -> None:
+def handle(request: Request[DeleteGroupsRequest], context: DeletesGroups) -> None:
     """One error per group."""
     names = list(dict.fromkeys(request.body.groups_names))
 
     def response(errors: list[ErrorCode]) -> dict[str, Any]:
+        deleted = [{"group": name[:ID_CHARS_MAX]} for name, error in zip(names, errors, strict=True) if not error]
+        log_each(context.log, "group deleted", deleted, request.sender)
         results = [{"group_id": name, "error_code": int(error)} for name, error in zip(names, errors, strict=True)]
         return {"throttle_time": 0, "results": results}
 

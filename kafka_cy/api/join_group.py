@@ -2,7 +2,7 @@
 
 The response leaves when the join phase of the rebalance ends. v1: rebalance timeout (before: the session timeout). v4 (KIP-394): a
 dynamic member without id gets MEMBER_ID_REQUIRED and an id first. v5 (KIP-345): static members. v7: protocol type in
-the response, protocol name nullable. v8: reason (ignored). v9: SkipAssignment for a returning static leader.
+the response, protocol name nullable. v8: reason (for the log). v9: SkipAssignment for a returning static leader.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def handle(request: Request[JoinGroupRequest], context: UsesGroups) -> dict[str,
         protocols=[(protocol.name, bytes(protocol.metadata)) for protocol in body.protocols],
         require_known_member_id=version >= 4,
         supports_skipping_assignment=version >= 9,
+        reason=(body.reason or "") if version >= 8 else "",
     )
 
     def respond(response: dict[str, Any]) -> None:

@@ -136,6 +136,10 @@ class UsesGroups(Protocol):
         """The coordinator; its own thread only."""
 
 
+class DeletesGroups(UsesGroups, Logs, Protocol):
+    """Deletes groups."""
+
+
 class UsesOffsets(UsesGroups, ReadsCluster, Protocol):
     """Asks the group coordinator about offsets of topics that exist."""
 

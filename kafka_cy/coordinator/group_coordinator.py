@@ -50,6 +50,7 @@ class GroupCoordinator:
         cluster: Any,
         loop: Any,
         log: Callable[..., object] | None = None,  # (what happened, field=value, ...): writes a warning line
+        info: Callable[..., object] | None = None,  # the same for what happens to groups
     ) -> None:
         self.config = config
         self.loop = loop
@@ -60,7 +61,7 @@ class GroupCoordinator:
             log or (lambda *_, **__: None),
         )  # fmt: skip
         self.members_max = int(config["group.max.size"])
-        self.rebalancer = Rebalancer(self.runtime, int(config["group.initial.rebalance.delay.ms"]))
+        self.rebalancer = Rebalancer(self.runtime, int(config["group.initial.rebalance.delay.ms"]), info or (lambda *_, **__: None))
         self.join_group = JoinGroup(self.rebalancer, self.members_max)
         self.sync_group = SyncGroup(self.rebalancer)
         self.offset_commit = OffsetCommit(loop, int(config["offset.metadata.max.bytes"]))

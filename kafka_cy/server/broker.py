@@ -264,7 +264,7 @@ class KafkaServer:
 
         cluster = self.cluster
         assert cluster is not None
-        self.groups = GroupCoordinator(self.config, cluster, self.coordinator_loop, self.log.warning)
+        self.groups = GroupCoordinator(self.config, cluster, self.coordinator_loop, self.log.warning, self.log.info)
         cluster.add_listener(lambda change: self.coordinator_loop.call_soon_threadsafe(self.groups.on_change, change))
         self.coordinator_loop.call_soon_threadsafe(self.groups.start)
 

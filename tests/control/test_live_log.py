@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from kafka_cy.testing import Broker
@@ -97,3 +97,22 @@ def test_topics_are_told_with_who_asked(tmp_path: Path) -> None:
         assert created.endswith("client_id=the-producer client=127.0.0.1")
         (deleted,) = lines(broker, "topic deleted topic=orders")
         assert deleted.endswith(by)
+
+
+def test_a_group_is_told_from_its_first_generation_to_its_end(tmp_path: Path) -> None:
+    with Broker(folder=tmp_path) as broker:
+        address = {"bootstrap.servers": broker.bootstrap_servers}
+        admin = AdminClient({**address, "client.id": "the-admin"})
+        admin.create_topics([NewTopic("orders", 1, 1)])["orders"].result(60)
+        consumer = Consumer({**address, "group.id": "shop", "client.id": "the-consumer"})
+        consumer.subscribe(["orders"])
+        wait_until(lambda: consumer.poll(0.1) is None and consumer.assignment(), "an assignment")
+        consumer.close()
+        wait_until(lambda: lines(broker, "group is empty group=shop"), "the end of the last generation")
+        admin.delete_consumer_groups(["shop"])["shop"].result(60)
+        assert "client_id=the-consumer" in lines(broker, "topic created automatically topic=__consumer_offsets")[0]
+        rebalances = lines(broker, "group rebalances group=shop")
+        assert 'reason="a member joined' in rebalances[0] and "client_id=the-consumer client=127.0.0.1" in rebalances[0]
+        assert 'reason="a member left' in rebalances[-1]
+        assert "generation=1 members=1" in lines(broker, "group is stable group=shop")[0]
+        assert lines(broker, "group deleted group=shop")[0].endswith("client_id=the-admin client=127.0.0.1")

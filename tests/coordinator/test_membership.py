@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from kafka_cy.coordinator import heartbeat_table
+from kafka_cy.coordinator.classic.group import ClassicGroup
+from kafka_cy.coordinator.classic.group_lines import ID_CHARS_MAX, MEMBERS_MAX, GroupLines
+from kafka_cy.coordinator.classic.member import Member
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.storage.log import StorageFailure
 
@@ -351,3 +354,46 @@ def test_the_longest_ids_that_can_be_stored_work() -> None:
     (member,), generation = harness.stable(client=LONG[:-1])
     assert heartbeat_table.stamp(b"g", member.encode(), None, generation, 1)
     assert harness.reload().group().members[member].client_id == LONG[:-1]
+
+
+def test_the_log_tells_the_story_of_a_group() -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+
+    def take() -> list[str]:
+        lines = [
+            " ".join([what, *(f"{key}={value}" for key, value in details.items() if key not in ("member", "leader"))])
+            for what, details in told
+        ]
+        told.clear()
+        return lines
+
+    harness = Harness()
+    harness.coordinator.rebalancer.lines = GroupLines(lambda what, **details: told.append((what, details)))
+    (_, follower), generation = harness.stable(2, session_ms=10_000, rebalance_ms=3000)
+    client = "client_id=c client=127.0.0.1"
+    lines = take()
+    assert lines[0] == f"group rebalances group=g generation=0 members=1 reason=a member joined {client}"
+    assert lines[-1] == f"group is stable group=g generation={generation} members=2 protocol=range"
+    harness.join(member=follower, protocols=[("range", OTHER)], rebalance_ms=3000)
+    assert take() == [
+        f"group rebalances group=g generation={generation} members=2 reason=a member joined again {client}"
+    ]
+    harness.loop.advance(3.1)  # the leader does not join again
+    assert take() == [f"member was removed group=g reason=no JoinGroup within the rebalance timeout {client}"]
+    harness.sync(follower, generation + 1, {follower: b"x"})
+    assert take() == [f"group is stable group=g generation={generation + 1} members=1 protocol=range"]
+    harness.loop.advance(10.1)
+    assert take() == [
+        f"member was removed group=g reason=session expired {client}",
+        f"group rebalances group=g generation={generation + 1} members=0 reason=the session of a member expired {client}",
+        f"group is empty group=g generation={generation + 2}",
+    ]
+
+
+def test_the_log_has_few_lines_for_many_lost_members_and_short_ids() -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    group = ClassicGroup("g" * 30_000)
+    members = [Member(f"{i}" * 20_000, None, "c" * 20_000, "/10.0.0.1", 1, 1, [], 0.0) for i in range(1000)]
+    GroupLines(lambda what, **details: told.append((what, details))).lost(group, "session expired", members)
+    assert len(told) == MEMBERS_MAX + 1 and told[-1][1]["count"] == 1000 - MEMBERS_MAX
+    assert all(len(str(value)) <= ID_CHARS_MAX for _, details in told for value in details.values())

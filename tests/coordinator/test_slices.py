@@ -22,6 +22,7 @@ from kafka_cy.coordinator.offsets.pieces import PIECE_OFFSETS_MAX
 from kafka_cy.coordinator.records import CommittedOffset, GroupKey, OffsetKey, StoredGroup, StoredMember
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.server.log import BrokerLog
 
 from .fakes import FakeCluster, Harness
 
@@ -311,7 +312,7 @@ class LongRequest(SimpleNamespace):
     """A request whose long response is built by the test, as the thread does it."""
 
     def __init__(self, version: int, **fields: Any) -> None:
-        super().__init__(api_version=version, body=SimpleNamespace(**fields), made=[], responses=[])
+        super().__init__(api_version=version, body=SimpleNamespace(**fields), made=[], responses=[], sender={})
 
     def respond(self, response: Any) -> None:
         self.responses.append(response)
@@ -390,7 +391,8 @@ def test_many_deleted_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     turns = Turns(harness, monkeypatch, GroupCoordinator, "delete_group")
     names = [f"g{number}" for number in range(GROUPS)]
     request = LongRequest(2, groups_names=[*names[1:], "unknown", "g5"])
-    delete_groups.handle(request, SimpleNamespace(groups=harness.coordinator))  # type: ignore[arg-type]
+    context: Any = SimpleNamespace(groups=harness.coordinator, log=BrokerLog("error"))
+    delete_groups.handle(request, context)  # type: ignore[arg-type]
     turns.by_turn.append(turns.calls)
     for _ in turns.run():
         pass

@@ -10,6 +10,7 @@ import pytest
 from kafka_cy.api.registry import cold_handler
 from kafka_cy.coordinator.offsets.commit import CommitPartition, CommitRequest
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.server.log import BrokerLog
 
 from .fakes import FakePartition, Harness
 
@@ -28,8 +29,8 @@ def commit(harness: Harness, offset: int, member: str = "", generation: int = -1
 
 def call(harness: Harness, api_key: int, version: int, body: SimpleNamespace) -> list[dict[str, Any]]:
     responses: list[dict[str, Any]] = []
-    request = SimpleNamespace(api_version=version, body=body, respond=responses.append)
-    context = SimpleNamespace(groups=harness.coordinator, cluster=harness.cluster)
+    request = SimpleNamespace(api_version=version, body=body, respond=responses.append, sender={})
+    context = SimpleNamespace(groups=harness.coordinator, cluster=harness.cluster, log=BrokerLog("error"))
     handle = cold_handler(api_key)
     assert handle is not None
     assert handle(request, context) is None  # type: ignore[arg-type]

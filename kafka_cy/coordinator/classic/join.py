@@ -17,6 +17,7 @@ from kafka_cy.coordinator.records import GroupKey
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
 
+REASON_CHARS_MAX = 255  # of a client, as in Kafka's own clients
 Result = CoordinatorResult[dict[str, Any]]
 
 
@@ -82,7 +83,7 @@ class JoinGroup:
         group.await_join(member, respond)
         self.held.member_bytes += member.held_bytes
         self.sessions.watch_until(group, member.last_heartbeat_s + NEW_MEMBER_JOIN_TIMEOUT_S)
-        self.rebalancer.prepare_or_complete(group)
+        self.rebalancer.prepare_or_complete(group, _reason("a member joined", request), member)
 
     # -- with a member id --
 
@@ -111,7 +112,7 @@ class JoinGroup:
         member.session_timeout_ms = request.session_timeout_ms
         member.last_heartbeat_s = self.loop.now()
         group.await_join(member, respond)
-        self.rebalancer.prepare_or_complete(group)
+        self.rebalancer.prepare_or_complete(group, _reason("a member joined again", request), member)
 
     # -- static members --
 
@@ -145,7 +146,7 @@ class JoinGroup:
     def _replace_and_rebalance(self, group: ClassicGroup, old: Member, new: Member, respond: Respond) -> None:
         self._replace(group, old, new)
         group.await_join(new, respond)
-        self.rebalancer.prepare_or_complete(group)
+        self.rebalancer.prepare_or_complete(group, "a static member came back", new)
 
     def _replace_in_stable(
         self, group: ClassicGroup, old: Member, new: Member, request: JoinRequest, old_leader: str, respond: Respond
@@ -157,3 +158,8 @@ class JoinGroup:
             respond(join_success(group, new, with_members=leads) | {"skip_assignment": leads})
         else:
             respond(join_success(group, new, with_members=False, leader=old_leader))
+
+
+def _reason(what: str, request: JoinRequest) -> str:
+    """With the reason that the client gives (KIP-800)."""
+    return f"{what}: {request.reason[:REASON_CHARS_MAX]}" if request.reason else what

@@ -44,6 +44,7 @@ def _find(group: ClassicGroup, member_id: str, instance_id: str | None) -> tuple
 
 
 def _remove(rebalancer: Rebalancer, group: ClassicGroup, member_ids: list[str]) -> None:
+    left = [group.members[member_id] for member_id in member_ids if member_id in group.members]
     for member_id in member_ids:
         rebalancer.remove_member(group, member_id)
-    rebalancer.members_removed(group)
+    rebalancer.members_removed(group, "a member left", left[0] if left else None)

@@ -11,6 +11,8 @@ from functools import partial
 from typing import Any
 
 from kafka_cy.coordinator.classic.group import ClassicGroup, GroupState
+from kafka_cy.coordinator.classic.group_lines import GroupLines, Info
+from kafka_cy.coordinator.classic.member import Member
 from kafka_cy.coordinator.classic.responses import (
     join_error,
     join_success,
@@ -31,8 +33,11 @@ SETTLED = (GroupState.STABLE, GroupState.COMPLETING_REBALANCE, GroupState.EMPTY)
 class Rebalancer:
     """Moves classic groups through their states. Owner: the coordinator's thread."""
 
-    def __init__(self, runtime: CoordinatorRuntime[Any], initial_delay_ms: int) -> None:
+    def __init__(
+        self, runtime: CoordinatorRuntime[Any], initial_delay_ms: int, info: Info = lambda *_, **__: None
+    ) -> None:
         self.runtime = runtime
+        self.lines = GroupLines(info)
         self.loop = runtime.loop
         self.sessions = Sessions(runtime, self._sessions_ended)
         self.held = self.sessions.held
@@ -40,22 +45,23 @@ class Rebalancer:
 
     # -- beginning --
 
-    def prepare_or_complete(self, group: ClassicGroup) -> None:
+    def prepare_or_complete(self, group: ClassicGroup, reason: str, member: Member | None = None) -> None:
         """A member came or changed: start a rebalance, or end the join phase when it was the last one missing."""
         if group.in_state(*SETTLED):
-            self.prepare(group)
+            self.prepare(group, reason, member)
         else:
             self.maybe_complete_join(group)
 
-    def members_removed(self, group: ClassicGroup) -> None:
-        """After members left or timed out."""
+    def members_removed(self, group: ClassicGroup, reason: str, member: Member | None = None) -> None:
+        """After members left or timed out; `member` is one of them."""
         if group.in_state(GroupState.STABLE, GroupState.COMPLETING_REBALANCE):
-            self.prepare(group)
+            self.prepare(group, reason, member)
         else:
             self.maybe_complete_join(group)
 
-    def prepare(self, group: ClassicGroup) -> None:
-        """Begin the join phase."""
+    def prepare(self, group: ClassicGroup, reason: str, member: Member | None = None) -> None:
+        """Begin the join phase. The log tells why, and because of which member."""
+        self.lines.rebalance(group, reason, member)
         if group.state is GroupState.COMPLETING_REBALANCE:
             self.reset_assignments(group, ErrorCode.REBALANCE_IN_PROGRESS)
         self._cancel(group, "sync_timer")
@@ -97,9 +103,10 @@ class Rebalancer:
         self._cancel(group, "join_timer")
         if not group.in_state(GroupState.PREPARING_REBALANCE):
             return
-        for member in list(group.members.values()):
-            if member.awaiting_join is None and member.instance_id is None:
-                self.remove_member(group, member.member_id)
+        late = [each for each in group.members.values() if each.awaiting_join is None and each.instance_id is None]
+        for member in late:
+            self.remove_member(group, member.member_id)
+        self.lines.lost(group, "no JoinGroup within the rebalance timeout", late)
         if not group.members:
             self._write_empty(group)
         elif not group.elect_joined_leader():
@@ -117,6 +124,7 @@ class Rebalancer:
 
         def emptied(error: ErrorCode = ErrorCode.NONE) -> None:
             group.become_empty(stored)
+            self.lines.empty(group)
             self.sessions.watch(group)
 
         records = [(GroupKey(group.group_id), stored)]
@@ -146,9 +154,11 @@ class Rebalancer:
             return
         if not group.in_state(GroupState.COMPLETING_REBALANCE, GroupState.STABLE):
             return
+        late = [group.members[member_id] for member_id in group.pending_sync if member_id in group.members]
         for member_id in list(group.pending_sync):
             self.remove_member(group, member_id)
-        self.prepare(group)
+        self.lines.lost(group, "no SyncGroup within the rebalance timeout", late)
+        self.prepare(group, "members sent no SyncGroup")
 
     def synced(self, group: ClassicGroup, member_id: str) -> None:
         """The member sent its SyncGroup."""
@@ -161,6 +171,7 @@ class Rebalancer:
         before = group.held_bytes()
         group.become_stable(stored, self.loop.wall_clock_ms())
         self.held.member_bytes += group.held_bytes() - before
+        self.lines.stable(group)
         self._respond_syncs(group, ErrorCode.NONE)
 
     def reset_assignments(self, group: ClassicGroup, error: ErrorCode) -> None:
@@ -193,10 +204,12 @@ class Rebalancer:
             respond_sync(member, sync_error(ErrorCode.UNKNOWN_MEMBER_ID))
 
     def _sessions_ended(self, group: ClassicGroup, expired: list[str]) -> None:
+        members = [group.members[member_id] for member_id in expired]
         for member_id in expired:
             self.remove_member(group, member_id)
+        self.lines.lost(group, "session expired", members)
         if expired:
-            self.members_removed(group)
+            self.members_removed(group, "the session of a member expired", members[0])
         else:
             self.maybe_complete_join(group)
 
@@ -210,7 +223,7 @@ class Rebalancer:
             self.sessions.publish_heartbeats(group)
             self.sessions.watch(group)
             if len(group.members) > members_max:
-                self.prepare(group)
+                self.prepare(group, "it has more members than group.max.size")
 
     def end(self, group: ClassicGroup, error: ErrorCode) -> None:
         """The group is gone or begins anew: respond to what waits, stop the timers, forget the heartbeats."""

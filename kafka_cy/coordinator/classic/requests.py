@@ -24,6 +24,7 @@ class JoinRequest(NamedTuple):
     protocols: list[tuple[str, bytes]]
     require_known_member_id: bool  # JoinGroup v4 on
     supports_skipping_assignment: bool  # JoinGroup v9 on
+    reason: str = ""  # JoinGroup v8 on; for the log
 
     def expected_member_id(self) -> str:
         """The member id, or one of the size that a new one will have."""

@@ -71,4 +71,4 @@ class SyncGroup:
         """The members that wait get the error and join again; the runtime responds to the leader."""
         self._synced(group, request)
         self.rebalancer.reset_assignments(group, error)
-        self.rebalancer.prepare_or_complete(group)
+        self.rebalancer.prepare_or_complete(group, "the assignment could not be stored")
