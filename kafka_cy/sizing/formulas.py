@@ -27,7 +27,8 @@ ZNODES_FIXED = 40
 ZNODES_PER_TOPIC = 3
 ZNODES_PER_PARTITION = 2
 ZOOKEEPER_BASE_BYTES = 256e6
-DAYS_PER_MONTH = 365.0 / 12
+DAYS_PER_YEAR = 365.0
+DAYS_PER_MONTH = DAYS_PER_YEAR / 12
 # A float that is a whole number apart from rounding must not cost an extra broker.
 CEIL_SLACK = 1e-9
 
@@ -43,6 +44,11 @@ def whole(number: float) -> int:
 def stored_bytes_per_day(messages_per_day: Amount, message_bytes: float, compression_ratio: float) -> Amount:
     """Bytes of one copy of a day's messages, without indexes."""
     return messages_per_day * message_bytes / compression_ratio
+
+
+def grown_load(messages_per_day: float, growth_per_year: float, days: float) -> float:
+    """Messages a day after `days` of even growth."""
+    return float(messages_per_day * (1 + growth_per_year) ** (days / DAYS_PER_YEAR))
 
 
 def index_overhead(index_interval_bytes: float) -> float:
@@ -86,7 +92,7 @@ def stored_curve(
     since = np.maximum(days - retention_days, 0.0)
     if growth_per_year == 0:
         return bytes_per_day * (days - since)
-    speed = np.log1p(growth_per_year) / 365.0
+    speed = np.log1p(growth_per_year) / DAYS_PER_YEAR
     return np.asarray(bytes_per_day / speed * (np.exp(speed * days) - np.exp(speed * since)))
 
 

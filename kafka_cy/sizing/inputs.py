@@ -45,6 +45,9 @@ class SizingInputs:
     peak_to_mean: float = amount("ratio", 2.0, "Busiest minutes to the mean", group="load", least=1, most=1000)
     consumer_fan_out: float = amount("ratio", 1.0, "How many groups read each message", group="load", most=10_000)
     growth_per_year: float = amount("fraction", 0.0, "How much the load grows in a year", group="load", most=100)
+    plan_for_days: float = amount(
+        "days", 365.0, "How long the brokers shall suffice while the load grows", group="load", most=3650
+    )
     topics: int = amount("count", 1, "Topics", group="load", least=1, most=1e6, whole=True)
     partitions: int | None = amount(
         "count",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,8 @@ class Plan:
     def days_until_full(self) -> float:
         """Days until the disks are full at `disk_fill`; infinite if they never are.
 
-        Uses the measured growth if known, else the planned load on empty disks.
+        Uses the measured growth if known, else the planned load on empty disks. Never less than `plan_for_days` with the
+        brokers that the plan asks for, unless the measured growth goes beyond `storage`; then there is a warning.
         """
         return self["days until full"]
 
@@ -61,13 +63,13 @@ def make_plan(inputs: SizingInputs) -> Plan:
 
 
 class _Planner:
-    """Holds the figures that several sections share."""
+    """Holds the figures that several sections share. All are for the load at the end of `plan_for_days`."""
 
     def __init__(self, inputs: SizingInputs) -> None:
         self.inputs = inputs
-        self.per_day = formulas.stored_bytes_per_day(
-            inputs.messages_per_day, inputs.message_bytes, inputs.compression_ratio
-        )
+        self.horizon = format_amount("days", inputs.plan_for_days)
+        self.messages = formulas.grown_load(inputs.messages_per_day, inputs.growth_per_year, inputs.plan_for_days)
+        self.per_day = formulas.stored_bytes_per_day(self.messages, inputs.message_bytes, inputs.compression_ratio)
         self.mean = self.per_day / SECONDS_PER_DAY
         self.peak = formulas.peak_bytes_per_second(self.per_day, inputs.peak_to_mean)
         self.overhead = formulas.index_overhead(inputs.index_interval_bytes)
@@ -104,6 +106,7 @@ class _Planner:
     def plan(self) -> Plan:
         """All sections; needs only the shared figures."""
         sections = {
+            "Load": self._load(),
             "Storage": self._storage(),
             "Brokers": self._brokers(),
             "Network and disk at the peak": self._throughput(),
@@ -116,6 +119,19 @@ class _Planner:
         if cost := self._cost():
             sections["Cost a month"] = cost
         return Plan(self.inputs, sections, self.warnings)
+
+    def _load(self) -> list[Figure]:
+        inputs = self.inputs
+        return [
+            Figure("messages a day now", "count", inputs.messages_per_day, "given or measured"),
+            Figure("planned for", "days", inputs.plan_for_days, "so long the brokers suffice"),
+            Figure(
+                "messages a day",
+                "count",
+                self.messages,
+                f"now x (1 + growth) ^ years, after {self.horizon}: all that follows is for this load",
+            ),
+        ]
 
     def _storage(self) -> list[Figure]:
         inputs = self.inputs
@@ -138,17 +154,32 @@ class _Planner:
     def _days_until_full(self) -> float:
         inputs = self.inputs
         if inputs.used_bytes is not None and inputs.growth_bytes_per_day is not None:
-            return formulas.days_until_full(inputs.used_bytes, self.full_bytes, inputs.growth_bytes_per_day)
-        days = np.linspace(0.0, float(CURVE_DAYS), CURVE_DAYS * 24 + 1)
+            return self._measured_days_until_full(inputs.used_bytes, inputs.growth_bytes_per_day)
+        last = max(CURVE_DAYS, math.ceil(2 * inputs.plan_for_days))
+        days = np.linspace(0.0, float(last), last * 24 + 1)
         full = np.flatnonzero(fill_curve(inputs, self.slack, days) >= self.full_bytes)
         return float(days[full[0]]) if len(full) else float("inf")
+
+    def _measured_days_until_full(self, used: float, growth: float) -> float:
+        """At the measured growth, which ends when retention begins to delete: `storage` is then in use."""
+        if used < self.storage <= self.full_bytes:
+            return float("inf")
+        days = formulas.days_until_full(used, self.full_bytes, growth)
+        if days < self.inputs.plan_for_days:
+            needed = formulas.whole((used + growth * self.inputs.plan_for_days) / (self.full_bytes / self.brokers))
+            self.warnings.append(
+                f"At the measured growth, the disks of {self.brokers} brokers are full after {format_amount('days', days)}, "
+                f"before the {self.horizon} planned for. If it goes on, {needed:,} brokers are needed for storage."
+            )
+        return days
 
     def _days_reason(self) -> str:
         inputs = self.inputs
         if inputs.used_bytes is not None and inputs.growth_bytes_per_day is not None:
             growth = format_amount("bytes", inputs.growth_bytes_per_day)
-            return f"from {format_amount('bytes', inputs.used_bytes)} in use, growing by {growth} a day"
-        return f"from empty disks, load growing by {inputs.growth_per_year:.0%} a year (looked at: two years)"
+            return f"from {format_amount('bytes', inputs.used_bytes)} in use, growing by {growth} a day until retention"
+        years = max(CURVE_DAYS, math.ceil(2 * inputs.plan_for_days)) / formulas.DAYS_PER_YEAR
+        return f"from empty disks, load growing by {inputs.growth_per_year:.0%} a year (looked at: {years:.3g} years)"
 
     def _brokers_by_limit(self) -> list[Figure]:
         inputs = self.inputs
@@ -184,7 +215,7 @@ class _Planner:
     def _brokers(self) -> list[Figure]:
         inputs = self.inputs
         textbook = formulas.textbook_brokers(
-            inputs.messages_per_day,
+            self.messages,
             inputs.message_bytes,
             inputs.retention_days,
             inputs.replication_factor,
@@ -339,7 +370,7 @@ class _Planner:
         gigabytes = self.per_day * formulas.DAYS_PER_MONTH / 1e9
         return [
             *costs,
-            Figure("together", "price", total, "sum"),
+            Figure("together", "price", total, "sum, in the currency of the prices"),
             Figure("a GB written", "price", total / gigabytes, "together / GB of one copy written in a month"),
         ]
 

@@ -20,16 +20,16 @@ CURVE_POINTS = 200
 
 STYLE = """
 :root { color-scheme: light dark; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 84rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; margin: 0 0 1.5rem; }
 td, th { padding: .2rem .6rem; border-bottom: 1px solid #8884; text-align: left; vertical-align: top; }
 td.number { width: 7rem; text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 td:first-child { width: 16rem; }
 td.why { color: #888; }
 .warning { border-left: 4px solid #d55e00; padding: .2rem .8rem; margin: .5rem 0; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(36rem, 1fr)); gap: 1rem; }
 .charts svg { width: 100%; height: auto; }
-@media (max-width: 30rem) { .charts { grid-template-columns: 1fr; } }
+@media (max-width: 40rem) { .charts { grid-template-columns: 1fr; } }
 """
 
 
@@ -61,23 +61,43 @@ def plan_html(plan: Plan, sources: Sequence[str] = ()) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<style>{STYLE}</style></head><body>",
         f"<h1>{plan['brokers needed']:,.0f} brokers</h1>",
+        f"<p>{escape(summary(plan))}</p>",
         *(f"<p>{escape(source)}</p>" for source in sources),
         *(f'<p class="warning">{escape(warning)}</p>' for warning in plan.warnings),
         '<div class="charts">',
         *curves(plan),
         "</div>",
     ]
+    parts += _inputs("Inputs", plan.inputs, given=True)
     for section, figures in plan.sections.items():
         parts.append(f"<h2>{escape(section)}</h2><table>")
         parts += [_row(figure.name, figure.text, figure.why) for figure in figures]
         parts.append("</table>")
-    parts.append("<h2>Inputs</h2><table>")
-    for name, value in asdict(plan.inputs).items():
-        if value is not None:
-            described = INPUT_FIELDS[name].metadata
-            parts.append(_row(name, format_amount(described["kind"], value), described["text"]))
-    parts.append("</table></body></html>")
+    parts += _inputs("Inputs with their default", plan.inputs, given=False)
+    parts.append("</body></html>")
     return "\n".join(parts) + "\n"
+
+
+def summary(plan: Plan) -> str:
+    """What the brokers are for, in a sentence."""
+    inputs = plan.inputs
+    growth = format_amount("fraction", inputs.growth_per_year)
+    return (
+        f"For {inputs.messages_per_day:,.0f} messages of {format_amount('bytes', inputs.message_bytes)} a day, kept for "
+        f"{format_amount('days', inputs.retention_days)} with a replication factor of {inputs.replication_factor}. The load "
+        f"grows by {growth} a year, and the brokers suffice for {format_amount('days', inputs.plan_for_days)}: until then "
+        f"it is {plan['messages a day']:,.0f} messages a day."
+    )
+
+
+def _inputs(title: str, inputs: SizingInputs, *, given: bool) -> list[str]:
+    """A table of the inputs that were given (or measured), or of those that have their default."""
+    rows = []
+    for name, value in asdict(inputs).items():
+        described = INPUT_FIELDS[name].metadata
+        if value is not None and (value != INPUT_FIELDS[name].default) == given:
+            rows.append(_row(name, format_amount(described["kind"], value), described["text"]))
+    return [f"<h2>{title}</h2><table>", *rows, "</table>"] if rows else []
 
 
 def _row(name: str, text: str, why: str) -> str:
@@ -86,7 +106,7 @@ def _row(name: str, text: str, why: str) -> str:
 
 def curves(plan: Plan) -> list[str]:
     """Four charts: disks over time, brokers by retention, network by fan-out, page cache by lag."""
-    return [_disks(plan), _brokers(plan.inputs), _network(plan.inputs), _page_cache(plan)]
+    return [_disks(plan), _brokers(plan), _network(plan), _page_cache(plan)]
 
 
 def _axis(label: str, kind: str) -> Axis:
@@ -98,10 +118,13 @@ def _disks(plan: Plan) -> str:
     brokers = inputs.brokers or int(plan["brokers needed"])
     whole = brokers * inputs.disk_bytes
     until_full = plan.days_until_full()
-    last = min(max(inputs.retention_days * 2, until_full * 1.2 if math.isfinite(until_full) else 0.0, 1.0), 730.0)
+    until = until_full * 1.2 if math.isfinite(until_full) else 0.0
+    last = max(min(max(inputs.retention_days * 2, until, 1.0), 730.0), inputs.plan_for_days * 1.1)
     days = np.linspace(0.0, last, CURVE_POINTS)
     if inputs.used_bytes is not None and inputs.growth_bytes_per_day is not None:
         stored = inputs.used_bytes + inputs.growth_bytes_per_day * days
+        if inputs.used_bytes < plan["storage"]:
+            stored = np.minimum(stored, plan["storage"])  # retention ends the growth
     else:
         stored = fill_curve(inputs, plan["waiting for their segment"], days)
     return line_chart(
@@ -110,15 +133,17 @@ def _disks(plan: Plan) -> str:
             Series("stored", list(days), list(stored), filled=True),
             Series(f"full at {inputs.disk_fill:.0%}", [0.0, last], [whole * inputs.disk_fill] * 2, dashed=True),
             Series("the disks", [0.0, last], [whole] * 2, dashed=True),
+            Series("planned for", [inputs.plan_for_days] * 2, [0.0, whole], dashed=True),
         ],
         Axis("days from now"),
         Axis("", lambda value: format_amount("bytes", value), most=max(whole, 1.0) * 1.1),
     )
 
 
-def _brokers(inputs: SizingInputs) -> str:
+def _brokers(plan: Plan) -> str:
+    inputs = plan.inputs
     days = np.linspace(0.0, inputs.retention_days * 3, CURVE_POINTS)
-    per_day = formulas.stored_bytes_per_day(inputs.messages_per_day, inputs.message_bytes, inputs.compression_ratio)
+    per_day = plan["stored a day"]
     overhead = formulas.index_overhead(inputs.index_interval_bytes)
     one_copy = formulas.storage_bytes(np.full_like(days, per_day), days, overhead, np.zeros_like(days), 1)
     full = inputs.disk_bytes * inputs.disk_fill
@@ -135,9 +160,9 @@ def _brokers(inputs: SizingInputs) -> str:
     )
 
 
-def _network(inputs: SizingInputs) -> str:
-    per_day = formulas.stored_bytes_per_day(inputs.messages_per_day, inputs.message_bytes, inputs.compression_ratio)
-    peak = formulas.peak_bytes_per_second(per_day, inputs.peak_to_mean)
+def _network(plan: Plan) -> str:
+    inputs = plan.inputs
+    peak = plan["writes, peak"]
     groups = np.linspace(0.0, max(inputs.consumer_fan_out * 2, 4.0), CURVE_POINTS)
     received = formulas.network_in(peak, inputs.replication_factor)
     return line_chart(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kafka_cy.sizing.units import SECONDS_PER_DAY
 from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, connect_admin, connect_consumer
 from kafka_cy.tools.exposition import Samples, scrape
-from kafka_cy.tools.measured import Measured
+from kafka_cy.tools.measured import Measured, disk_bytes
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -42,6 +42,8 @@ def measure_broker(bootstrap_servers: str, metrics_urls: tuple[str, ...], second
     if used:
         grown = used - first[1].total("kafka_log_log_size")
         measured.add("growth_bytes_per_day", grown / elapsed * SECONDS_PER_DAY, f"log sizes, {source}")
+    total, usable = (list(last[1].of(f"kafkacy_log_dir_{name}_bytes")) for name in ("total", "usable"))
+    measured.add("disk_bytes", disk_bytes(total, usable, len(metrics_urls)), "file systems of the log directories")
     measured.add_whole(
         "client_connections", last[1].total("kafka_server_socketservermetrics_connection_count"), "connections now"
     )

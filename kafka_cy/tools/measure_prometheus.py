@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kafka_cy.sizing.units import SECONDS_PER_DAY
 from kafka_cy.tools.client import ToolError
-from kafka_cy.tools.measured import Measured
+from kafka_cy.tools.measured import Measured, disk_bytes
 from kafka_cy.tools.prometheus import Prometheus
 
 # The series without a topic label is each broker's sum over all topics.
@@ -49,6 +49,15 @@ def measure_prometheus(url: str, window: str) -> Measured:
         ("file_descriptors", "min(process_max_fds and on (instance) kafka_server_kafkaserver_brokerstate)"),
     ):
         measured.add_whole(name, prometheus.value(query), f"{query}")
+    total, usable = (
+        [
+            (each.labels | {"__name__": ""}, each.points[-1][1])
+            for each in prometheus.instant(f"kafkacy_log_dir_{name}_bytes")
+        ]
+        for name in ("total", "usable")
+    )
+    brokers = len({labels.get("instance") for labels, _ in total})
+    measured.add("disk_bytes", disk_bytes(total, usable, brokers), "file systems of the log directories")
     measured.add("used_bytes", prometheus.value("sum(kafka_log_log_size)"), "log sizes of all brokers")
     growth = prometheus.value(f"sum(deriv(kafka_log_log_size[{window}])) * 86400")
     if "used_bytes" in measured.values:

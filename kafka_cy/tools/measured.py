@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+
+LabelledValue = tuple[Mapping[str, str], float]
+
+
+def disk_bytes(total: Sequence[LabelledValue], usable: Sequence[LabelledValue], brokers: int) -> float | None:
+    """Mean size of a broker's disks, from the samples of `kafkacy_log_dir_total_bytes` and `..._usable_bytes`.
+
+    Log directories with the same two numbers are on the same file system, which counts once.
+    """
+    free = {tuple(sorted(labels.items())): value for labels, value in usable}
+    disks = {(value, free.get(tuple(sorted(labels.items())))) for labels, value in total}
+    return sum(size for size, _ in disks) / brokers if disks else None
 
 
 class Measured:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kafka_cy.tools.measured import Measured
 
 WATCH_SECONDS_MAX = 3600
+SHORTER = {"plan_for_days": ("--plan-for",)}  # further names of the option of an input
 
 
 def input_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -27,8 +28,9 @@ def input_options(function: Callable[..., None]) -> Callable[..., None]:
         described = each.metadata
         usual: float | None = each.default if isinstance(each.default, (int, float)) else None
         default = "" if usual is None else f" [default: {format_amount(described['kind'], usual)}]"
+        names = [f"--{name.replace('_', '-')}", *SHORTER.get(name, ())]
         function = click.option(
-            f"--{name.replace('_', '-')}",
+            *names,
             name,
             metavar=described["kind"].upper(),
             help=f"{described['text']}.{default}",
@@ -78,7 +80,8 @@ def command(
     """Work out the size of a cluster: storage, brokers, network, partitions, memory, recovery, cost.
 
     Inputs are options, lines of a YAML file, or measured of a running cluster; options come before the file, the file
-    before what is measured. Amounts take units: 500GB, 12h, 10Gbit/s, 70%. The formulas: docs/sizing.md.
+    before what is measured. Amounts take units: 500GB, 12h, 10Gbit/s, 70%. The brokers suffice for --plan-for (a year) at
+    --growth-per-year. The formulas: docs/sizing.md.
     """
     from kafka_cy.sizing.plan import make_plan
 

@@ -134,3 +134,4 @@ def test_sizing_measures_the_same_cluster(prometheus: Prometheus) -> None:
     assert 20 < found["message_bytes"] < 2000
     assert found["partitions"] >= 21
     assert found["used_bytes"] > 0
+    assert found["disk_bytes"] > found["used_bytes"]

@@ -42,10 +42,17 @@ def test_the_examples_can_be_used(path: Path, capsys: pytest.CaptureFixture[str]
     assert figures(capsys, "--from", str(path))["brokers needed"] >= 1
 
 
+def test_the_time_to_plan_for_has_units(capsys: pytest.CaptureFixture[str]) -> None:
+    found = figures(capsys, *LOAD, "--growth-per-year", "50%", "--plan-for", "2y")
+    assert found["planned for"] == 730
+    assert found["messages a day"] == pytest.approx(2.25 * 100e6)
+
+
 def test_html_needs_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "plan.html"
     assert cli.run(["sizing", *LOAD, "--growth-per-year", "40%", "--output", "html", "--out", str(path)]) == 0
     page = path.read_text()
+    assert "until then it is 140,000,000 messages a day." in page
     charts = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
     assert len(charts) == 4
     for chart in charts:

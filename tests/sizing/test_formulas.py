@@ -175,6 +175,35 @@ def test_days_until_full_of_the_plan_is_where_its_curve_crosses() -> None:
     assert around[0] < full <= around[1]
 
 
+@given(loads, st.floats(0, 3), st.floats(0, 1500))
+def test_the_brokers_suffice_for_the_time_planned_for(load: dict[str, float], growth: float, days: float) -> None:
+    plan = make_plan(SizingInputs(**load, growth_per_year=growth, plan_for_days=days))
+    assert plan.days_until_full() >= days
+    assert plan["messages a day"] == pytest.approx(load["messages_per_day"] * (1 + growth) ** (days / 365))
+    now = make_plan(SizingInputs(**load))
+    for figure in ("storage", "brokers needed", "network in", "network out", "page cache", "partitions"):
+        assert plan[figure] >= now[figure] * (1 - 1e-9), figure
+
+
+def test_measured_growth_ends_with_retention() -> None:
+    """A young cluster grows until retention deletes: then it holds the storage that the plan states."""
+    load = {"messages_per_day": 1e9, "message_bytes": 1000}
+    young = make_plan(SizingInputs(**load, used_bytes=1e12, growth_bytes_per_day=3e12))
+    assert young.days_until_full() == math.inf and young.warnings == []
+    few = make_plan(SizingInputs(**load, brokers=3, used_bytes=1e12, growth_bytes_per_day=0.55e12))
+    assert few.days_until_full() == pytest.approx((3 * 0.7e12 - 1e12) / 0.55e12)
+    assert warned(few, "too few brokers") and warned(few, "At the measured growth")
+
+
+def test_growth_beyond_retention_is_warned_of() -> None:
+    inputs = SizingInputs(messages_per_day=1e6, message_bytes=100, used_bytes=600e9, growth_bytes_per_day=10e9)
+    plan = make_plan(inputs)
+    assert plan.warnings == [
+        "At the measured growth, the disks of 3 brokers are full after 150 d, before the 365 d planned for. "
+        "If it goes on, 7 brokers are needed for storage."
+    ]
+
+
 def test_measured_growth_gives_the_days() -> None:
     inputs = SizingInputs(
         messages_per_day=1e6, message_bytes=100, brokers=3, used_bytes=600e9, growth_bytes_per_day=10e9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 
@@ -70,6 +71,9 @@ def test_a_load_is_measured(broker: kafka_cy.Broker) -> None:
     assert 0 < found["consumer_fan_out"] < 3
     assert (found["topics"], found["partitions"], found["brokers"], found["replication_factor"]) == (1, 3, 1, 1)
     assert found["retention_days"] == 7
+    assert broker.folder is not None
+    disk = os.statvfs(broker.folder)
+    assert found["disk_bytes"] == disk.f_blocks * disk.f_frsize
 
 
 def test_an_idle_broker_needs_the_load_from_elsewhere(
