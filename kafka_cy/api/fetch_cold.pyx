@@ -71,7 +71,7 @@ cdef void ranges_read(Reactor* reactor, Job* job) noexcept nogil:
         partition_release(work.ranges[i].partition)
     free(work)
     if fetch != NULL:
-        connection_unhold(reactor, fetch.cold_connection)
+        connection_unhold(reactor, fetch.cold_connection, True)
         fetch.cold_read = NULL
         fetch.cold_rounds += 1
         parked_recheck(reactor, &fetch.parked, reactor.now_ns >= fetch.parked.deadline_ns)
@@ -112,7 +112,7 @@ cdef int cold_read_start(Reactor* reactor, Fetch* fetch, Connection* connection)
 
 cdef void cold_read_leave(Fetch* fetch) noexcept nogil:
     fetch.cold_read.owner = NULL
-    connection_unhold(fetch.cold_read.job.reactor, fetch.cold_connection)
+    connection_unhold(fetch.cold_read.job.reactor, fetch.cold_connection, True)
     fetch.cold_read = NULL
 
 

@@ -113,7 +113,7 @@ cdef void suspended_free(Parked* parked) noexcept nogil:
     """ParkedFree; also when the connection closed."""
     cdef SuspendedListOffsets* suspended = <SuspendedListOffsets*>parked
     cdef Reactor* reactor = <Reactor*>parked.request.connection.reactor
-    connection_unhold(reactor, parked.request.connection)
+    connection_unhold(reactor, parked.request.connection, True)
     named_free(&suspended.named)
     free(suspended.body)
     if suspended.job.running:

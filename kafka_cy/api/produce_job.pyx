@@ -214,7 +214,7 @@ cdef void suspended_free(Parked* parked) noexcept nogil:
     """ParkedFree; also when the connection closed."""
     cdef SuspendedProduce* suspended = <SuspendedProduce*>parked
     cdef Reactor* reactor = <Reactor*>parked.request.connection.reactor
-    connection_unhold(reactor, parked.request.connection)
+    connection_unhold(reactor, parked.request.connection, suspended.produce.acks != 0)
     if suspended.produce.waiting != NULL:
         waiting_free(suspended.produce.waiting)
     writer_free(&suspended.w)

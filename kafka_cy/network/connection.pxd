@@ -112,8 +112,9 @@ cdef struct Connection:
     int32_t slots_count
     int32_t at_control      # requests at the control plane
     int32_t held            # requests that no other request may overtake (see jobs.pxd)
+    int32_t held_unanswered # those of them that have no response (acks=0)
     int32_t job_kind        # with PAUSE_JOBS: the queue
-    bint response_awaited   # with PAUSE_HELD, PAUSE_JOBS: that request ends when the client is gone
+    bint response_awaited   # with PAUSE_JOBS: the request that is held back has a response
     bint client_gone        # the client has closed its side; noticed while the socket is not read
     Piece* send_first
     Piece* send_last

@@ -58,10 +58,11 @@ cdef void job_cancel(Reactor* reactor, Job* job) noexcept nogil
 cdef void jobs_set_threads(int32_t decompress, int32_t disk) noexcept nogil
 cdef int64_t jobs_count(Reactor* reactor) noexcept nogil     # this reactor's jobs that are submitted and not done
 # Handles no further request of the connection until its release, so that none overtakes the one waiting for a job.
-# `awaited`: the client waits for the response. If it closes the connection meanwhile, the request ends at once; otherwise
-# (acks=0) the request is completed.
+# `awaited`: the client waits for the response. If it closes the connection meanwhile, the request ends at once, unless
+# another one holds the connection for which no response is awaited (acks=0): that one is completed.
 cdef void connection_hold(Connection* connection, bint awaited) noexcept nogil
-cdef void connection_unhold(Reactor* reactor, Connection* connection) noexcept nogil
+# `awaited`: as it was held.
+cdef void connection_unhold(Reactor* reactor, Connection* connection, bint awaited) noexcept nogil
 
 # -- internal to the network layer --
 cdef void job_done(Reactor* reactor, Job* job) noexcept nogil     # its mail arrived

@@ -10,7 +10,7 @@ connections take turns.
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_relaxed_i64, atomic_store_i64, atomic_sub_i64
+from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_relaxed_i64, atomic_store_i64, atomic_sub_i64, counter_add
 from kafka_cy.base.bits cimport first_bit
 from kafka_cy.base.hash cimport hash_of_bytes
 from kafka_cy.base.posix cimport (
@@ -19,7 +19,7 @@ from kafka_cy.base.posix cimport (
 )
 from kafka_cy.base.thread_name cimport name_this_thread
 from kafka_cy.network.mailbox cimport MAIL_JOB, mailbox_post
-from kafka_cy.network.connection cimport PAUSE_JOBS, Connection
+from kafka_cy.network.connection cimport PAUSE_HELD, PAUSE_JOBS, Connection
 from kafka_cy.network.request cimport HELD_BACK
 from kafka_cy.network.reactor_state cimport ReactorState, connection_mark_dirty
 from kafka_cy.records.compression cimport Codecs, codecs_new
@@ -268,12 +268,19 @@ cdef int64_t jobs_count(Reactor* reactor) noexcept nogil:
 
 
 cdef void connection_hold(Connection* connection, bint awaited) noexcept nogil:
+    cdef ReactorState* reactor = <ReactorState*>connection.reactor
     connection.held += 1
-    connection.response_awaited = awaited
+    if not awaited:
+        connection.held_unanswered += 1
+    connection.pauses |= PAUSE_HELD     # reading stops at once, also before an end of the stream
+    counter_add(&reactor.counters.paused, 1)
+    connection_mark_dirty(reactor, connection)
 
 
-cdef void connection_unhold(Reactor* reactor, Connection* connection) noexcept nogil:
+cdef void connection_unhold(Reactor* reactor, Connection* connection, bint awaited) noexcept nogil:
     connection.held -= 1
+    if not awaited:
+        connection.held_unanswered -= 1
     connection_mark_dirty(<ReactorState*>reactor.private_state, connection)
 
 

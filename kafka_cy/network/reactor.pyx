@@ -13,13 +13,13 @@ from kafka_cy.base.atomics cimport (
 from kafka_cy.base.clock cimport monotonic_ns, ticks_now, wall_clock_ms
 from kafka_cy.base.histogram cimport histogram_add
 from kafka_cy.base.posix cimport (
-    EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, block_all_signals, close,
-    epoll_create1, epoll_ctl, epoll_event, epoll_wait, read,
+    EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD,
+    block_all_signals, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, read,
 )
 from kafka_cy.base.thread_name cimport name_this_thread
 from kafka_cy.network.accept cimport accept_some, listeners_watch
 from kafka_cy.network.connection cimport (
-    KIND_CONNECTION, KIND_MAILBOX, PAUSE_HELD, PAUSE_JOBS, PAUSE_MEMORY, Connection, ResponseSlot, connection_advance,
+    KIND_CONNECTION, KIND_MAILBOX, PAUSE_JOBS, PAUSE_MEMORY, Connection, ResponseSlot, connection_advance,
     connection_flush, send_context_free, slot_remove, slot_send_whole,
 )
 from kafka_cy.network.connection_lifetime cimport connection_active, connection_destroy, connection_register, idle_again
@@ -154,8 +154,12 @@ cdef void update_events(ReactorState* reactor, Connection* connection) noexcept 
 
 
 cdef bint left_alone(Connection* connection) noexcept nogil:
-    """Whether the client is gone and its connection waits for a job whose response nobody would read."""
-    return connection.client_gone and connection.response_awaited and connection.pauses & (PAUSE_HELD | PAUSE_JOBS) != 0
+    """Whether the client is gone and its connection waits only for jobs whose responses nobody would read."""
+    if not connection.client_gone or connection.held_unanswered:
+        return False
+    if connection.pauses & PAUSE_JOBS:
+        return connection.response_awaited
+    return connection.held != 0
 
 
 cdef void client_left(ReactorState* reactor, Connection* connection) noexcept nogil:
@@ -170,6 +174,18 @@ cdef void client_left(ReactorState* reactor, Connection* connection) noexcept no
         parked_expire_connection(reactor, connection)
 
 
+cdef void connection_broken(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """Nothing more can be sent or received. A request that has no response (acks=0) is completed first: until then epoll, which
+    would report the error again and again, does not watch the socket."""
+    if connection.held_unanswered == 0:
+        connection_mark_dead(reactor, connection)
+        return
+    connection.client_gone = True
+    if connection.events:
+        epoll_ctl(reactor.epoll_fd, EPOLL_CTL_DEL, connection.fd, NULL)
+        connection.events = 0           # when it would be read again, update_events fails and the connection dies
+
+
 cdef void settle(ReactorState* reactor, Connection* connection) noexcept nogil:
     """Send completed responses, resume a paused connection, close a finished one."""
     cdef int result
@@ -177,7 +193,7 @@ cdef void settle(ReactorState* reactor, Connection* connection) noexcept nogil:
     result = connection_flush(&reactor.send, connection)
     responses_share(reactor, connection)
     if result < 0:
-        connection_mark_dead(reactor, connection)
+        connection_broken(reactor, connection)
         return
     connection.send_blocked = result == 1
     if connection.send_blocked and responses_exceeded(reactor, connection):
@@ -241,7 +257,7 @@ cdef void handle_event(ReactorState* reactor, epoll_event* event) noexcept nogil
         if (event.events & EPOLLIN or wants_write(connection)) and not connection.pauses and not connection.closing:
             connection_receive(reactor, connection)
         elif event.events & (EPOLLERR | EPOLLHUP):
-            connection_mark_dead(reactor, connection)
+            connection_broken(reactor, connection)
         elif event.events & EPOLLRDHUP:
             connection.client_gone = True
             connection_mark_dirty(reactor, connection)

@@ -35,14 +35,14 @@ class Connection:
         self.correlation_id = 0
 
     def send(self, api_key: int, version: int, body: bytes, client_id: bytes | None = b"hot-tests") -> int:
-        self.socket.sendall(self._frame(api_key, version, body, client_id))
+        self.socket.sendall(self.frame(api_key, version, body, client_id))
         return self.correlation_id
 
     def send_together(self, api_key: int, version: int, bodies: list[bytes]) -> None:
         """Send several frames together, so that the server reads them at once."""
-        self.socket.sendall(b"".join(self._frame(api_key, version, body, b"hot-tests") for body in bodies))
+        self.socket.sendall(b"".join(self.frame(api_key, version, body) for body in bodies))
 
-    def _frame(self, api_key: int, version: int, body: bytes, client_id: bytes | None) -> bytes:
+    def frame(self, api_key: int, version: int, body: bytes, client_id: bytes | None = b"hot-tests") -> bytes:
         self.correlation_id += 1
         header = struct.pack(">hhi", api_key, version, self.correlation_id)
         header += struct.pack(">h", -1) if client_id is None else struct.pack(">h", len(client_id)) + client_id

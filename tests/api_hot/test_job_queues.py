@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kafka_cy.network import jobs
+from kafka_cy.network.tls import TlsContext
+from tests.certificates import Authority
+from tests.network.tls_socket import TlsSocket
 from tests.waiting import wait_until
 
 from .harness import Connection, HotServer
+from .kio_wire import encode_request
 from .test_list_offsets_jobs import fill, only_row
 from .test_list_offsets_jobs import send as send_list_offsets
 from .test_produce import batch, only, request
@@ -143,3 +150,53 @@ def test_without_acknowledgement_all_is_appended(hot_server: HotServer, count: i
     wait_until(lambda: counter(hot_server, "connections") == 1, "the connections are closed")
     assert hot_server.partitions["t", 0].high_watermark == count * (RECORDS + 3) + 3
     other.close()
+
+
+def assert_completed(server: HotServer, other: Connection) -> None:
+    """The one request is completed although its client has gone, and then the connection is closed."""
+    wait_until(lambda: jobs.waiting_jobs() == 1, "its batch is with a job")
+    assert only(other.call(0, 9, request(9, server, {("t", 0): batch()})))["error_code"] == 0
+    assert jobs.waiting_jobs() == 1, "the reactor has seen that the client has gone"
+    jobs.resume_jobs()
+    wait_until(lambda: counter(server, "connections") == 1, "the connection is closed")
+    assert server.partitions["t", 0].high_watermark == RECORDS + 3
+    assert counter(server, "queued_request_bytes") == 0
+    other.close()
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize("answered_before", [False, True])
+def test_one_request_without_acknowledgement_is_appended(
+    hot_server: HotServer, reset: bool, answered_before: bool
+) -> None:
+    """The client sends it and closes the connection. A `reset` also discards what the client has not read."""
+    other = hot_server.connect(other_address())
+    single = hot_server.connect()
+    if answered_before:
+        send_produce(single, 9, request(9, hot_server, {("t", 1): batch()}))
+        single.answer(0, 9)
+    send_produce(single, 9, request(9, hot_server, {("t", 0): large(RECORDS)}, 0))
+    if reset:
+        wait_until(lambda: jobs.waiting_jobs() == 1, "it was received")
+        single.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    single.close()
+    assert_completed(hot_server, other)
+
+
+def test_one_request_without_acknowledgement_is_appended_over_tls(hot_server: HotServer, tmp_path: Path) -> None:
+    """The request and the end of the session arrive in one read."""
+    other = hot_server.connect(other_address())
+    only(other.call(0, 9, request(9, hot_server, {("t", 1): batch()})))
+    authority = Authority(tmp_path)
+    context = TlsContext()
+    context.use_pem(authority.broker.read_bytes(), authority.broker.read_bytes())
+    hot_server.server.set_transport(0, context)
+    single = hot_server.connect()
+    tls = TlsSocket(single.socket, ssl.create_default_context(cafile=authority.trusted))
+    values = request(9, hot_server, {("t", 0): large(RECORDS)}, 0)
+    tls.session.write(single.frame(0, 9, encode_request(0, 9, values)))
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.session.unwrap()
+    single.socket.sendall(tls.outgoing.read())
+    single.close()
+    assert_completed(hot_server, other)
