@@ -1,0 +1,35 @@
+"""The messages on the page about troubleshooting are those of the program."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.docs.blocks import ROOT
+
+PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
+SECTION = PAGE.partition("## The broker does not start")[2].partition("\n## ")[0]
+PROBE = PAGE.partition("names the cause within a second")[2].partition("\n\n")[0]
+# They come from the operating system, the shell and Python.
+FOREIGN = {"No such file or directory", "Address already in use", "kafka-cy: command not found"}
+
+
+def messages() -> list[str]:
+    """The fixed parts of the messages in the first column, and of the causes that the tools name."""
+    cells = [line.split("|")[1] for line in SECTION.splitlines() if line.startswith("| `")]
+    texts = [text for cell in [*cells, PROBE] for text in re.findall(r"`([^`]+)`", cell)]
+    parts = [part.strip(" :?,()") for text in texts for part in re.split(r"\.\.\.|: ", text)]
+    return [part for part in parts if len(part) > 8 and part not in FOREIGN and not part.startswith("ModuleNotFound")]
+
+
+@pytest.fixture(scope="module")
+def sources() -> str:
+    files = [path for suffix in ("py", "pyx") for path in (ROOT / "kafka_cy").rglob(f"*.{suffix}")]
+    # Literals that span two lines, and the values in f-strings, do not matter.
+    return re.sub(r'"\s*\n\s*f?"', "", "\n".join(path.read_text() for path in files))
+
+
+@pytest.mark.parametrize("message", messages())
+def test_the_message_exists(message: str, sources: str) -> None:
+    assert message in sources
