@@ -35,10 +35,14 @@ def handle(request: Request[DescribeConfigsRequest], context: DescribesConfigs) 
     resources = request.body.resources
     if any(resource.resource_type not in KNOWN_TYPES for resource in resources):
         return {"throttle_time": 0, "results": [_malformed(resource) for resource in resources]}
-    if len(resources) <= TOPICS_AT_ONCE_MAX and not any(each.resource_type == alterations.BROKER for each in resources):
+    if len(resources) <= TOPICS_AT_ONCE_MAX and not any(map(_is_whole_broker, resources)):
         return _response(request.body, context)
     request.respond_long(lambda ready: ready(lambda: _response(request.body, context)))
     return None
+
+
+def _is_whole_broker(resource: Any) -> bool:
+    return resource.resource_type == alterations.BROKER and not resource.configuration_keys
 
 
 def _response(body: DescribeConfigsRequest, context: DescribesConfigs) -> dict[str, Any]:

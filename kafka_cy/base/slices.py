@@ -1,12 +1,18 @@
-"""Long tasks on a control-plane loop in slices of a millisecond: requests and timers run between two slices."""
+"""Long tasks on a control-plane loop in slices of a millisecond: requests and timers run between two slices.
+
+What has to wait for a disk is a Work, which a task yields: it runs on another thread while the task pauses.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
+R = TypeVar("R")
+OVER = object()
 SLICE_S = 0.001  # time for long tasks in each turn of the loop, however many tasks there are
 
 
@@ -15,6 +21,35 @@ class Loop(Protocol):
 
     def call_later(self, delay_s: float, function: Callable[..., object], *arguments: Any) -> Any:
         """Run `function` on the loop's thread after `delay_s`."""
+
+    def run_in_thread(self, work: Callable[[], object], done: Callable[[], object]) -> None:
+        """Run `work` on another thread, then `done` on the loop's thread."""
+
+
+class Work(Generic[R]):
+    """A call that may wait for a disk. A step of a task yields it; when the task continues, it takes the result."""
+
+    def __init__(self, function: Callable[[], R]) -> None:
+        self._function = function
+        self._result: list[R] = []
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        """Do the call. Raises nothing."""
+        try:
+            self._result.append(self._function())
+        except Exception as error:  # noqa: BLE001 the task decides
+            self._error = error
+
+    def fail(self, error: Exception) -> None:
+        """The call could not be made."""
+        self._error = error
+
+    def result(self) -> R:
+        """What the call returned. Raises what the call raised."""
+        if self._error is not None:
+            raise self._error
+        return self._result[0]
 
 
 class Slices:
@@ -33,7 +68,7 @@ class Slices:
     def add(self, steps: Iterable[object], done: Callable[[], object] = lambda: None) -> None:
         """Add a task: each item of `steps` is one step, which has to be short. `done` is called at the end, even after a fault.
 
-        A task shorter than a slice is complete when this returns, unless another task is running.
+        A task shorter than a slice is complete when this returns, unless another task is running or it yields a Work.
         """
         self._works.append((iter(steps), done))
         if not self._busy:
@@ -45,7 +80,12 @@ class Slices:
         deadline = monotonic() + SLICE_S
         while self._works:
             steps, done = self._works[0]
-            if not self._step(steps):
+            step = self._step(steps)
+            if isinstance(step, Work):
+                self._works.popleft()
+                self._pause(step, steps, done)
+                continue
+            if step is OVER:
                 self._works.popleft()
                 self._guard(done)
             if monotonic() >= deadline:
@@ -55,16 +95,22 @@ class Slices:
             self._works.rotate(-1)
             self._loop.call_later(0, self._run)
 
-    def _step(self, steps: Iterator[object]) -> bool:
-        """Run one step. Returns False at the end of the task."""
+    def _step(self, steps: Iterator[object]) -> object:
+        """Run one step. Returns OVER at the end of the task."""
         try:
-            next(steps)
-        except StopIteration:
-            return False
+            return next(steps, OVER)
         except Exception as fault:  # noqa: BLE001 the other tasks continue
             self._on_fault(fault)
-            return False
-        return True
+            return OVER
+
+    def _pause(self, work: Work[Any], steps: Iterator[object], done: Callable[[], object]) -> None:
+        """The task continues when the work is done."""
+        resume = partial(self.add, steps, done)
+        try:
+            self._loop.run_in_thread(work.run, resume)
+        except Exception as error:  # noqa: BLE001 no thread can be started: the task decides
+            work.fail(error)
+            resume()
 
     def _guard(self, done: Callable[[], object]) -> None:
         try:

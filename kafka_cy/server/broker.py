@@ -407,6 +407,7 @@ class KafkaServer:
         self.controller_loop.stop()
         for thread in self._threads:
             thread.join()
+        self.coordinator_loop.join_workers()
         for dispatcher in self._dispatchers:
             dispatcher.stop()
         if self.lag is not None:

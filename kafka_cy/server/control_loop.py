@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from kafka_cy.base.named_thread import NamedThread
+
 WAIT_S_MAX = 1.0
 
 
@@ -75,6 +77,7 @@ class ControlLoop:
         self._timers: list[Timer] = []
         self._order = 0
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._workers: list[NamedThread] = []  # of run_in_thread
         self._stopped = False
 
     def attach(
@@ -112,6 +115,26 @@ class ControlLoop:
         self._soon.append((function, arguments))
         if self._source is not None:
             self._source.wake()
+
+    def run_in_thread(self, work: Callable[[], object], done: Callable[[], object]) -> None:
+        """Run `work`, which raises nothing, on a thread of its own, then `done` on this loop's thread.
+
+        Call this only from this thread. The callers bound the number of threads. Raises RuntimeError if no thread starts.
+        """
+
+        def both() -> None:
+            work()
+            self.call_soon_threadsafe(done)
+
+        self._workers = [thread for thread in self._workers if thread.is_alive()]
+        thread = NamedThread(target=both, name="loop-work", daemon=True)
+        thread.start()
+        self._workers.append(thread)
+
+    def join_workers(self) -> None:
+        """Wait for the threads of run_in_thread; the loop has ended."""
+        for thread in self._workers:
+            thread.join()
 
     def run(self) -> None:
         """Work until stop()."""

@@ -52,6 +52,25 @@ def test_timers_in_order_and_cancel() -> None:
     assert len(errors) == 1 and "ZeroDivisionError" in errors[0]
 
 
+def test_work_in_a_thread_is_followed_by_a_call_on_the_loop() -> None:
+    loop = ControlLoop(lambda what, error: None)
+    loop.attach(FakeSource(), lambda request: None)
+    threads: list[threading.Thread] = []
+
+    def work() -> None:
+        threads.append(threading.current_thread())
+
+    def done() -> None:
+        threads.append(threading.current_thread())
+        loop.stop()
+
+    loop.call_later(0, loop.run_in_thread, work, done)
+    loop.run()
+    loop.join_workers()
+    assert threads[0] is not threading.current_thread() and not threads[0].is_alive()
+    assert threads[1] is threading.current_thread()
+
+
 def test_repeated_calls_survive_an_exception_until_cancelled() -> None:
     errors: list[str] = []
     loop = ControlLoop(lambda what, error: errors.append(repr(error)))

@@ -36,6 +36,7 @@ class FakeLoop:
         self.time_s = 100.0
         self.timers: list[tuple[float, int, SimpleNamespace]] = []
         self.order = itertools.count()
+        self.threads: list[tuple[Callable[[], object], Callable[[], object]]] | None = None
 
     def now(self) -> float:
         return self.time_s
@@ -51,6 +52,14 @@ class FakeLoop:
 
     def call_soon_threadsafe(self, function: Callable[..., object], *arguments: Any) -> None:
         function(*arguments)
+
+    def run_in_thread(self, work: Callable[[], object], done: Callable[[], object]) -> None:
+        """At once; `threads` keeps the work for the test, if it is a list."""
+        if self.threads is not None:
+            self.threads.append((work, done))
+            return
+        work()
+        done()
 
     def repeat(self, interval_s: float, function: Callable[..., object], *arguments: Any) -> Any:
         def again() -> None:

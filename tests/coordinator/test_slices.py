@@ -20,6 +20,7 @@ from kafka_cy.coordinator.classic.rebalance import Rebalancer
 from kafka_cy.coordinator.group_coordinator import OFFSETS_TOPIC, GroupCoordinator
 from kafka_cy.coordinator.offsets.pieces import PIECE_OFFSETS_MAX
 from kafka_cy.coordinator.records import CommittedOffset, GroupKey, OffsetKey, StoredGroup, StoredMember
+from kafka_cy.coordinator.runtime import loader
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.server.log import BrokerLog
@@ -113,6 +114,67 @@ def test_loading_begins_a_few_groups_in_each_turn(monkeypatch: pytest.MonkeyPatc
             assert harness.heartbeat("m1", 1, group="g1") == 0
     turns.check(GROUPS)
     assert harness.heartbeat("m1", 1, group="g1") == 0 and len(coordinator.list_groups([], [])[1]) == GROUPS
+
+
+def test_a_log_is_read_on_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    commit_each(harness)
+    harness.coordinator.stop()
+    partition, loop = harness.cluster.hosted[0], harness.loop
+    reads: list[int] = []
+    read = partition.read
+
+    def counted(offset: int, max_bytes: int, end_offset: int) -> bytes:
+        reads.append(offset)
+        return read(offset, max_bytes, end_offset)
+
+    monkeypatch.setattr(partition, "read", counted)
+    monkeypatch.setattr(loader, "READ_BYTES", 500)
+    loop.threads = []
+    harness = harness.reload()
+    while harness.coordinator.is_loading():
+        loop.advance(0)
+        assert harness.commit(group="g1") == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+        before = len(reads)
+        ((work, done),) = loop.threads
+        loop.threads.clear()
+        work()
+        assert len(reads) == before + 1, "the work reads once"
+        done()
+        loop.advance(0)
+        assert len(reads) == before + 1, "the loop's thread reads nothing"
+    assert len(reads) > 2 and len(harness.coordinator.all_groups()) == GROUPS
+
+
+def test_a_partition_is_lost_while_its_log_is_read() -> None:
+    harness = filled()
+    loop = harness.loop
+    load(harness)
+    loop.threads = []
+    harness = harness.reload()
+    runtime = harness.coordinator.runtime
+    ((work, done),) = loop.threads
+    loop.threads = None
+    runtime.unload(0)
+    loop.advance(0)
+    assert harness.commit(group="g1") == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, "it is hosted again"
+    work()
+    done()
+    load(harness)
+    assert harness.coordinator.group_count == GROUPS and len(harness.coordinator.all_groups()) == GROUPS
+
+
+def test_a_thread_for_reading_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = filled()
+    load(harness)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(harness.loop, "run_in_thread", fail)
+    harness = harness.reload()
+    assert not harness.coordinator.is_loading(), "the partition does not count as loading for ever"
+    monkeypatch.undo()
 
 
 def test_a_session_that_ends_while_other_groups_begin(monkeypatch: pytest.MonkeyPatch) -> None:

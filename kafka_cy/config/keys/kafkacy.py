@@ -7,7 +7,8 @@ from kafka_cy.config.types import Entry
 KEYS: Final[tuple[Entry, ...]] = (
     ("kafkacy.connection.max.control.requests", "INT", "1", "read-only", ("between", 1, 1024), "MEDIUM", "server",
      "Maximum number of requests of one connection that a control thread holds at once (requests for topics, "
-     "configurations and groups). With 1, as in Kafka, the next request is read after the previous one was answered."),
+     "configurations and groups). With 1, as in Kafka, the next request is read after the previous one was answered. With more, "
+     "requests of one connection may be executed in another order: a topic that it creates may be unknown to its next request."),
     ("kafkacy.connection.max.in.flight.requests", "INT", "64", "read-only", ("between", 1, 1024), "MEDIUM", "server",
      "Maximum number of requests of one connection that are processed at once. Further requests wait in the socket."),
     ("kafkacy.control.request.max.bytes", "INT", "16777216", "read-only", ("at_least", 65536), "MEDIUM", "server",

@@ -100,7 +100,7 @@ class CoordinatorRuntime(Generic[S]):
     def _loading_over(self) -> None:
         self._loading = False
 
-    def _load_each(self) -> Iterator[None]:
+    def _load_each(self) -> Iterator[object]:
         """One partition after the other."""
         while self._to_load:
             shard = self._to_load[0]
@@ -110,7 +110,7 @@ class CoordinatorRuntime(Generic[S]):
                 self._load_failed(shard, error)
             self._to_load.popleft()
 
-    def _load_one(self, shard: Shard[S]) -> Iterator[None]:
+    def _load_one(self, shard: Shard[S]) -> Iterator[object]:
         yield from shard.load(self._on_fault)
         if not shard.is_loading:
             for line in shard.state.remarks():

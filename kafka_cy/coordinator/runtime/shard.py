@@ -47,20 +47,20 @@ class Shard(Generic[S]):
         """Whether requests are not let in yet."""
         return self.loader is not None
 
-    def load(self, on_fault: Callable[[Exception], object]) -> Iterator[None]:
-        """Load the partition. Ends early when it is cancelled. Raises what the log or the replay raises."""
+    def load(self, on_fault: Callable[[Exception], object]) -> Iterator[object]:
+        """Load the partition: a task for Slices. Ends early when it is cancelled. Raises what the log or the replay raises."""
         loader = self.loader
         assert loader is not None
         steps = self._load(loader, on_fault)
         while not loader.cancelled:
-            if next(steps, LOADED) is LOADED:
+            step = next(steps, LOADED)
+            if step is LOADED:
                 self.loader = None
                 return
-            yield
+            yield step
 
-    def _load(self, loader: PartitionLoader, on_fault: Callable[[Exception], object]) -> Iterator[None]:
-        while not loader.step():
-            yield
+    def _load(self, loader: PartitionLoader, on_fault: Callable[[Exception], object]) -> Iterator[object]:
+        yield from loader.steps()
         self.end_offset = loader.offset  # responses wait until what was loaded is stored
         self.is_replayed = True
         yield from self.state.loaded(on_fault)
