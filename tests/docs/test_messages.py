@@ -12,7 +12,12 @@ PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 SECTION = PAGE.partition("## The broker does not start")[2].partition("\n## ")[0]
 PROBE = PAGE.partition("names the cause within a second")[2].partition("\n\n")[0]
 # They come from the operating system, the shell and Python.
-FOREIGN = {"No such file or directory", "Address already in use", "kafka-cy: command not found"}
+FOREIGN = {
+    "No such file or directory",
+    "Address already in use",
+    "command not found",
+    "No module named 'confluent_kafka'",
+}
 
 
 def messages() -> list[str]:
@@ -20,7 +25,7 @@ def messages() -> list[str]:
     cells = [line.split("|")[1] for line in SECTION.splitlines() if line.startswith("| `")]
     texts = [text for cell in [*cells, PROBE] for text in re.findall(r"`([^`]+)`", cell)]
     parts = [part.strip(" :?,()") for text in texts for part in re.split(r"\.\.\.|: ", text)]
-    return [part for part in parts if len(part) > 8 and part not in FOREIGN and not part.startswith("ModuleNotFound")]
+    return [part for part in parts if len(part) > 8 and part not in FOREIGN | {"ModuleNotFoundError"}]
 
 
 @pytest.fixture(scope="module")
