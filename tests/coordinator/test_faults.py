@@ -153,6 +153,36 @@ def test_a_partition_whose_loading_fails_does_not_load_for_ever(monkeypatch: pyt
     assert again.group().offsets["ct"][0].offset == 5, "the next request loads it"
 
 
+def test_a_record_that_cannot_be_replayed_does_not_load_the_partition_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    assert harness.commit() == 0
+    harness.coordinator.stop()
+    loads: list[float] = []
+
+    def fail(*_: object) -> None:
+        loads.append(harness.loop.now())
+        raise RuntimeError("a poison record")
+
+    monkeypatch.setattr(GroupStateMachine, "replay", fail)
+    harness = harness.reload()
+    begin = harness.loop.now()
+    for _ in range(700):
+        assert harness.commit() in (ErrorCode.NOT_COORDINATOR, ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
+        assert not harness.coordinator.is_coordinator_of("g")
+        harness.loop.advance(1)
+    assert [round(load_s - begin) for load_s in loads] == [0, 0, 1, 3, 7, 15, 31, 63, 127, 255, 511]
+    monkeypatch.undo()
+    harness.loop.advance(300)
+    assert not harness.coordinator.group("g")[0] and harness.coordinator.is_coordinator_of("g")
+    assert harness.group().offsets["ct"][0].offset == 5
+    monkeypatch.setattr(GroupStateMachine, "replay", fail)
+    loads.clear()
+    harness.coordinator.runtime.unload(0)
+    for _ in range(3):
+        harness.commit()
+    assert len(loads) == 2, "the delays begin anew after a success"
+
+
 @pytest.mark.parametrize("group", ["\ufffd" * 11_000, "g" * 32_768])
 def test_a_commit_that_cannot_be_stored_changes_nothing(group: str) -> None:
     harness = Harness()

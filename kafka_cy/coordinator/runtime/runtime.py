@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from kafka_cy.base.slices import Slices
+from kafka_cy.coordinator.runtime.load_failures import LoadFailures
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.shard import AppendFailed, S, Shard, Stored
 from kafka_cy.protocol.errors import ErrorCode
@@ -52,6 +53,7 @@ class CoordinatorRuntime(Generic[S]):
         self.slices = Slices(loop, self._on_fault)
         self.shards: dict[int, Shard[S]] = {}
         self._to_load: deque[Shard[S]] = deque()
+        self._load_failures = LoadFailures()
         self._loading = False  # the slices hold the work of loading
         self._unloading: dict[int, Iterator[None]] = {}  # partitions that cannot be loaded again yet
         self._waiting: dict[int, Shard[S]] = {}  # shards with responses that wait
@@ -77,9 +79,10 @@ class CoordinatorRuntime(Generic[S]):
         """The topic was deleted."""
         for index in list(self.shards):
             self.unload(index)
+        self._load_failures.clear()
 
     def shard(self, index: int) -> Shard[S] | None:
-        """The partition's shard; begins to load it when this broker hosts it, else None."""
+        """The partition's shard; begins to load it when this broker hosts it. None if it does not, or if loading has failed."""
         if index not in self.shards:
             self._host(index)
             self._load()
@@ -87,7 +90,9 @@ class CoordinatorRuntime(Generic[S]):
 
     def _host(self, index: int) -> None:
         hosted = self.cluster.partition(self.topic, index)
-        if hosted is not None and index not in self.shards and index not in self._unloading:
+        if index in self.shards or index in self._unloading or not self._load_failures.allow(index, self.loop.now()):
+            return
+        if hosted is not None:
             shard = self.shards[index] = Shard(index, hosted, self.make_state())
             self._to_load.append(shard)
 
@@ -113,13 +118,22 @@ class CoordinatorRuntime(Generic[S]):
     def _load_one(self, shard: Shard[S]) -> Iterator[object]:
         yield from shard.load(self._on_fault)
         if not shard.is_loading:
+            self._load_failures.loaded(shard.index)
             for line in shard.state.remarks():
                 self.log(line, topic=self.topic, partition=shard.index)
 
     def _load_failed(self, shard: Shard[S], error: Exception) -> None:
-        self.log("a coordinator's partition cannot be loaded", topic=self.topic, partition=shard.index, error=repr(error))
-        if self.shards.get(shard.index) is shard:
-            self.unload(shard.index)
+        if self.shards.get(shard.index) is not shard:
+            return  # it was unloaded meanwhile
+        delay_s = self._load_failures.failed(shard.index, self.loop.now())
+        self.log(
+            "a coordinator's partition cannot be loaded; requests get NOT_COORDINATOR, and the first one after the delay loads it",
+            topic=self.topic,
+            partition=shard.index,
+            error=repr(error),
+            delay_s=delay_s,
+        )
+        self.unload(shard.index)
 
     def unload(self, index: int, *, reload: bool = False) -> None:
         """This broker no longer leads the partition. Requests get NOT_COORDINATOR at once; the groups go in slices.
