@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.change_lines import log_each
 from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.storage.log_dir import FOLDER_NAME_MAX
@@ -28,13 +29,19 @@ def handle(request: Request[AlterReplicaLogDirsRequest], context: MovesLogs) -> 
         for topic in directory.topics:
             for index in topic.partitions:
                 paths.setdefault(topic.name, {})[index] = directory.path
-    results = []
+    results, moves = [], []
     for name, wanted in paths.items():
         rows = [
             {"partition_index": index, "error_code": _move(name, index, path, context)}
             for index, path in wanted.items()
         ]
+        moves += [
+            {"topic": name, "partition": row["partition_index"], "log_dir": wanted[row["partition_index"]]}
+            for row in rows
+            if row["error_code"] is ErrorCode.NONE
+        ]
         results.append({"topic_name": name, "partitions": rows})
+    log_each(context.log, "move to a log directory accepted", moves, request.sender)
     return {"results": results}
 
 

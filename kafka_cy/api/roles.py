@@ -124,7 +124,7 @@ class ReadsLogs(Protocol):
         """All logs."""
 
 
-class MovesLogs(ReadsCluster, ReadsLogs, Protocol):
+class MovesLogs(ReadsCluster, ReadsLogs, Logs, Protocol):
     """Moves partitions between log directories."""
 
 

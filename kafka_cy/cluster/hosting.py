@@ -10,6 +10,8 @@ from kafka_cy.cluster.metadata import ClusterMetadata
 from kafka_cy.cluster.metadata_cache import Change, TopicsChanged
 from kafka_cy.cluster.topics import Topic
 
+CREATED_MAX = 20  # partitions without a log that are named at the start
+
 
 def folders_of(topics: Iterable[Topic]) -> dict[str, tuple[bytes, int]]:
     """(topic id, number of partitions) by name: LogManager uses it to recognise the folders of these topics."""
@@ -45,9 +47,11 @@ class Hosting:
         self._metadata.topic_changes.finish_deletions()
         topics = self._cluster.all_topics()
         self._settle_directories(topics)
+        created = []
         for topic in topics:
-            self._host(topic)
+            created += self._host(topic)
             self._lead(topic)
+        self._tell_created(created)
         self._logs.sync_directories()
         self._publish(topics, [])
         self._cluster.add_listener(self.on_change)
@@ -87,7 +91,16 @@ class Hosting:
         """Publish topics again after a change of their hosted partitions (a failed log directory)."""
         self._publish([self._cluster.topics[name] for name in names if name in self._cluster.topics], [])
 
-    def _host(self, topic: Topic) -> None:
+    def _tell_created(self, created: list[str]) -> None:
+        """A crash came right after the creation of a topic, or somebody removed the folder with the records."""
+        for name in created[:CREATED_MAX]:
+            self._warn("a partition had no log: an empty one was created", partition=name)
+        if len(created) > CREATED_MAX:
+            self._warn("more partitions had no log: empty ones were created", count=len(created) - CREATED_MAX)
+
+    def _host(self, topic: Topic) -> list[str]:
+        """Create the logs of the topic that do not exist; return their partitions."""
+        created = []
         config: dict[str, Any] | None = None
         for partition in topic.partitions:
             key = (topic.name, partition.index)
@@ -100,8 +113,10 @@ class Hosting:
 
             try:
                 self._logs.create(topic.name, partition.index, topic.id.bytes, config)
+                created.append(f"{topic.name}-{partition.index}")
             except (OSError, StorageFailure) as error:
                 self._on_storage_error(topic.name, partition.index, error)
+        return created
 
     def _lead(self, topic: Topic) -> None:
         """Become leader with the epochs from the metadata: a log knows only epochs in which records were appended."""

@@ -213,6 +213,7 @@ class KafkaServer:
             on_offline=self._on_log_dir_offline,
             on_uncleanable=self._on_uncleanable,
             warn=self.log.warning,
+            info=self.log.info,
             recovery_threads=self.config.recovery_threads(),
         )
         applied.logs = self.logs

@@ -34,6 +34,7 @@ class HostedLogs:
         cleaner_config: dict[str, Any] | None,
         on_offline: Callable[[str, str, list[HostedPartition]], None] | None,
         warn: Callable[..., None] | None,
+        info: Callable[..., None] | None = None,
     ) -> None:
         self.mutex = threading.RLock()
         self._checkpoints_mutex = threading.Lock()
@@ -50,6 +51,7 @@ class HostedLogs:
         self.compacted = CompactedLogs(cleaner_config)
         self.on_offline = on_offline
         self.warn = warn if warn is not None else _warn_on_stderr
+        self.info = info if info is not None else _not_logged
         self._default_config = dict(default_config)
         self._configs: dict[str, dict[str, Any]] = {}
         self._loop = loop
@@ -198,6 +200,10 @@ class HostedLogs:
     def not_usable(self, path: str) -> LogDirError:
         """The error for a directory that is not a working log directory."""
         return LogDirError("not writable", f"log directory {path} does not exist or has failed")
+
+
+def _not_logged(text: str, **details: Any) -> None:
+    """Nobody wants these lines."""
 
 
 def _warn_on_stderr(text: str, **details: Any) -> None:

@@ -16,6 +16,7 @@ from kafka_cy.base.named_thread import NamedThread
 from kafka_cy.storage import checkpoints
 from kafka_cy.storage.hosted_logs import HostedLogs, Key
 from kafka_cy.storage.hosted_partition import HostedPartition
+from kafka_cy.storage.load_report import LoadReport, segments_read
 from kafka_cy.storage.log import PartitionLog, StorageFailure
 from kafka_cy.storage.log_dir import FOLDER_NAME_MAX, NO_TOPIC_ID, LogDirError, folder_aside, write_topic_id
 from kafka_cy.storage.partition_folders import (
@@ -56,6 +57,7 @@ class LogLoader:
         self._name_of = {topic_id: name for name, (topic_id, _) in known.items() if topic_id != NO_TOPIC_ID}
         self._current: dict[Key, list[PartitionFolder]] = {}
         self._offsets: dict[tuple[str, Key], Offsets] = {}
+        self._report: LoadReport | None = None  # while the logs are opened
 
     def run(self) -> None:
         """Raises LogDirError. A directory in which a log cannot be read goes offline, as long as another one works."""
@@ -206,14 +208,14 @@ class LogLoader:
 
     def _open_log(self, key: Key, folder: PartitionFolder) -> PartitionLog:
         start, recovery, _, cleaned = self._offsets_of(key, folder)
+        clean = self._hosted.dirs[folder.log_dir].clean
+        before = {} if clean or self._report is None else segments_read(folder.path, recovery)
         log = PartitionLog(
-            folder.path,
-            self._hosted.config_of(key[0]),
-            start_offset=start,
-            recovery_point=recovery,
-            clean=self._hosted.dirs[folder.log_dir].clean,
+            folder.path, self._hosted.config_of(key[0]), start_offset=start, recovery_point=recovery, clean=clean
         )
         log.restore_cleaner_offset(cleaned)
+        if before and self._report is not None:
+            self._report.recovered(folder.path, before, log)
         return log
 
     def _open(self, key: Key, folder: PartitionFolder) -> None:
@@ -231,6 +233,8 @@ class LogLoader:
 
     def _open_all(self) -> None:
         hosted = self._hosted
+        self._tell_unclean_stops()
+        report = self._report = LoadReport(hosted.info, hosted.warn, len(self._current))
         failed: dict[str, StorageFailure] = {}
         refused: list[OSError] = []
 
@@ -238,6 +242,7 @@ class LogLoader:
             try:
                 if job[1].log_dir not in failed and not refused:
                     self._open(*job)
+                    report.opened()
             except StorageFailure as error:
                 failed[job[1].log_dir] = error
             except OSError as error:
@@ -251,7 +256,14 @@ class LogLoader:
             hosted.warn(f"a log cannot be loaded, so its log directory is offline: {error}", path=path)
         if refused:
             raise LogDirError("broken", str(refused[0])) from refused[0]
+        report.finish()
         hosted.stale.update(key for path, key in self._offsets if hosted.dir_of.get(key) != path)
+
+    def _tell_unclean_stops(self) -> None:
+        for path, directory in self._hosted.dirs.items():
+            logs = sum(folders[0].log_dir == path for folders in self._current.values())
+            if directory.was_used and not directory.clean and logs:
+                self._hosted.info("the last stop was not clean: the ends of the logs are checked", log_dir=path, logs=logs)
 
     def _leave_out(self, path: str) -> None:
         hosted = self._hosted

@@ -56,12 +56,13 @@ class LogManager:
         on_offline: Callable[[str, str, list[HostedPartition]], None] | None = None,
         on_uncleanable: Callable[[HostedPartition, str], None] | None = None,
         warn: Callable[..., None] | None = None,
+        info: Callable[..., None] | None = None,
         recovery_threads: int = THREADS,
     ) -> None:
         """`cleaner_config`: the broker's log.cleaner.* keys with typed values; without it nothing is compacted.
 
-        `warn(text, **details)` writes a line of the broker's log; any thread calls it. `recovery_threads` open and close
-        logs, for all directories together.
+        `warn(text, **details)` and `info` write a line of the broker's log; any thread calls them. `recovery_threads` open
+        and close logs, for all directories together.
         """
         self.log_dirs = list(log_dirs)
         self.strays: list[tuple[str, str]] = []  # (folder, what start() renamed it to)
@@ -69,7 +70,7 @@ class LogManager:
         self._broker_id = broker_id
         self._cluster_id = cluster_id
         self._recovery_threads = recovery_threads
-        self._hosted = HostedLogs(default_config, loop, cleaner_config, on_offline, warn)
+        self._hosted = HostedLogs(default_config, loop, cleaner_config, on_offline, warn, info)
         self._upkeep = LogUpkeep(
             self._hosted, retention_check_interval_ms / 1000, checkpoint_interval_ms / 1000, on_uncleanable
         )

@@ -89,6 +89,7 @@ class LogMoves:
                 source.unseal()
             source.release_cleaning()
             self.copies.pop(key, None)
+        self._hosted.info("a partition was moved to another log directory", topic=key[0], partition=key[1], log_dir=path)
         self._retire_source(key, path, source, target)
 
     def _put_in_place(self, partition: HostedPartition, key: Key, path: str, target: PartitionLog) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,39 @@ def test_a_group_is_told_from_its_first_generation_to_its_end(tmp_path: Path) ->
         assert 'reason="a member left' in rebalances[-1]
         assert "generation=1 members=1" in lines(broker, "group is stable group=shop")[0]
         assert lines(broker, "group deleted group=shop")[0].endswith("client_id=the-admin client=127.0.0.1")
+
+
+def test_an_unclean_stop_and_what_recovery_did_are_told(tmp_path: Path) -> None:
+    with Broker({"num.partitions": 2}, folder=tmp_path) as broker:
+        producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+        for partition in (0, 1):
+            producer.produce("orders", b"x" * 1000, partition=partition)
+            assert producer.flush(60) == 0
+        broker.kill()
+        segment = broker.data_dir / "orders-1" / f"{0:020d}.log"
+        whole = segment.stat().st_size
+        with segment.open("ab") as file:
+            file.write(b"torn" * 25)
+        broker.start()
+        (unclean,) = lines(broker, "the last stop was not clean: the ends of the logs are checked")
+        assert unclean.endswith(f"log_dir={broker.data_dir} logs=2")
+        (cut,) = lines(broker, "the end of a log was torn or broken and was cut off")
+        assert " WARNING " in cut and cut.endswith(f"folder={broker.data_dir}/orders-1 bytes=100 end_offset=1")
+        (done,) = lines(broker, "logs are open")
+        assert done.endswith(f"recovered=2 read_bytes={2 * whole + 100} cut_logs=1 cut_bytes=100") and " logs=2 " in done
+        broker.restart()  # a clean one
+        assert len(lines(broker, "the last stop was not clean: the ends of the logs are checked")) == 1
+        done = lines(broker, "logs are open")[-1]
+        assert " logs=2 " in done and "recovered" not in done
+
+
+def test_a_log_that_somebody_removed_is_told(tmp_path: Path) -> None:
+    with Broker({"num.partitions": 2}, folder=tmp_path) as broker:
+        producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+        producer.produce("orders", b"x", partition=0)
+        assert producer.flush(60) == 0
+        broker.stop()
+        shutil.rmtree(broker.data_dir / "orders-0")
+        broker.start()
+        (told,) = lines(broker, "a partition had no log: an empty one was created")
+        assert " WARNING " in told and told.endswith("partition=orders-0")
