@@ -7,7 +7,20 @@ import sys
 
 import click
 
-from kafka_cy.tools import bench, consume, dump_log, groups, groups_reset, produce, sizing, top, topics
+from kafka_cy.tools import (
+    bench,
+    cluster,
+    configs,
+    consume,
+    dump_log,
+    groups,
+    groups_reset,  # noqa: F401  (adds its commands to groups)
+    offsets,
+    produce,
+    sizing,
+    top,
+    topics,
+)
 from kafka_cy.tools.client import ToolError, sentence_of
 from kafka_cy.tools.extras import missing_library
 from kafka_cy.tools.main import SERVER_USAGE
@@ -49,8 +62,13 @@ def server() -> None:
 commands.add_command(topics.commands)
 commands.add_command(produce.command)
 commands.add_command(consume.command)
-groups.commands.add_command(groups_reset.command)
 commands.add_command(groups.commands)
+commands.add_command(configs.commands)
+commands.add_command(offsets.get_offsets)
+commands.add_command(offsets.delete_records)
+commands.add_command(cluster.cluster)
+commands.add_command(cluster.broker_api_versions)
+commands.add_command(cluster.log_dirs)
 commands.add_command(dump_log.command)
 commands.add_command(bench.commands)
 commands.add_command(sizing.command)

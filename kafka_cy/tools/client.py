@@ -93,10 +93,16 @@ def key_values(words: Iterable[str], option: str) -> dict[str, str]:
     return result
 
 
-def _common(bootstrap_servers: str) -> dict[str, Any]:
+def connection_settings() -> dict[str, str]:
+    """The settings of the running command's `--command-config`, with librdkafka's names."""
     context = click.get_current_context(silent=True)
+    settings: dict[str, str] = context.meta.get(SETTINGS, {}) if context is not None else {}
+    return settings
+
+
+def _common(bootstrap_servers: str) -> dict[str, Any]:
     return {
-        **(context.meta.get(SETTINGS, {}) if context is not None else {}),
+        **connection_settings(),
         "bootstrap.servers": bootstrap_servers,
         "client.id": "kafka-cy-tool",
         "log_level": 0,  # errors come as exceptions; librdkafka's own lines would repeat them

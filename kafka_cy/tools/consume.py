@@ -37,6 +37,9 @@ PROPERTIES = {
 TIMESTAMP_LABELS = {0: "NO_TIMESTAMP", 1: "CreateTime", 2: "LogAppendTime"}
 
 
+OFFSET_TAIL_BASE = -2000  # librdkafka: OFFSET_TAIL_BASE - N stands for the last N records
+
+
 @dataclass(frozen=True)
 class RecordFormat:
     """Which parts of a record are printed; the properties of Kafka's console consumer."""
@@ -131,25 +134,31 @@ def start_offset(from_beginning: bool, offset: str | None) -> int:
     """The librdkafka offset of `--from-beginning` and `--offset`. Raises click.UsageError."""
     from confluent_kafka import OFFSET_BEGINNING, OFFSET_END
 
-    if offset in ("earliest", "latest"):
-        return int(OFFSET_BEGINNING if offset == "earliest" else OFFSET_END)
+    if offset in ("earliest", "beginning"):
+        return int(OFFSET_BEGINNING)
+    if offset in ("latest", "end"):
+        return int(OFFSET_END)
     if offset is not None:
         try:
-            return int(offset)
+            number = int(offset)
         except ValueError:
             raise click.UsageError(f"--offset must be earliest, latest or a number, not {offset!r}.") from None
+        return number if number >= 0 else OFFSET_TAIL_BASE + number
     return int(OFFSET_BEGINNING if from_beginning else OFFSET_END)
 
 
 @click.command("consume")
-@click.option("--topic", required=True, help="Topic to read.")
+@click.option("-t", "--topic", required=True, help="Topic to read.")
 @click.option(
     "--from-beginning", is_flag=True, help="Start at the earliest record (a group: only if it has no committed offset)."
 )
-@click.option("--group", help="Consumer group to join; offsets are committed.")
-@click.option("--partition", type=click.IntRange(min=0), help="Read this partition only (no group).")
-@click.option("--offset", help="Where to start with --partition: earliest, latest or a number.")
-@click.option("--max-messages", type=click.IntRange(min=1), help="Stop after this number of records.")
+@click.option("-g", "--group", help="Consumer group to join; offsets are committed.")
+@click.option("-p", "--partition", type=click.IntRange(min=0), help="Read this partition only (no group).")
+@click.option(
+    "-o", "--offset", help="Where to start: earliest, latest, -N (the last N records); with --partition also a number."
+)
+@click.option("-c", "--max-messages", type=click.IntRange(min=1), help="Stop after this number of records.")
+@click.option("-e", "--exit-at-end", is_flag=True, help="Stop at the end of the topic.")
 @click.option("--timeout-ms", type=click.IntRange(min=1), help="Stop when no record has arrived for this time.")
 @click.option(
     "--property", "properties", multiple=True, metavar="KEY=VALUE", help="print.key=true, print.offset=true ..."
@@ -165,6 +174,7 @@ def command(
     partition: int | None,
     offset: str | None,
     max_messages: int | None,
+    exit_at_end: bool,
     timeout_ms: int | None,
     properties: tuple[str, ...],
     settings: tuple[str, ...],
@@ -173,8 +183,11 @@ def command(
     """Print the records of a topic, one a line."""
     if group is not None and partition is not None:
         raise click.UsageError("--group and --partition cannot be combined.")
-    if offset is not None and partition is None:
-        raise click.UsageError("--offset requires --partition.")
+    start = start_offset(from_beginning, offset)
+    if offset is not None and group is not None:
+        raise click.UsageError("--offset and --group cannot be combined.")
+    if start >= 0 and partition is None:
+        raise click.UsageError("A number as --offset requires --partition.")
     record_format = RecordFormat.from_properties(key_values(properties, "--property"))
     consumer = connect_consumer(
         bootstrap_servers,
@@ -183,12 +196,13 @@ def command(
             "enable.auto.commit": group is not None,
             "auto.offset.reset": "earliest" if from_beginning else "latest",
             "allow.auto.create.topics": False,
+            "enable.partition.eof": exit_at_end,
             **key_values(settings, "--consumer-property"),
         },
     )
     try:
         if group is None:
-            assign_partitions(consumer, topic, partition, start_offset(from_beginning, offset))
+            assign_partitions(consumer, topic, partition, start)
         else:
             consumer.subscribe([topic])
         print_records(consumer, record_format, max_messages, timeout_ms)
@@ -199,10 +213,14 @@ def command(
 def print_records(
     consumer: Consumer, record_format: RecordFormat, max_messages: int | None, timeout_ms: int | None
 ) -> None:
-    """Print records until the count is reached, no record arrives within the timeout, or Ctrl-C."""
+    """Print records until the count is reached, no record arrives within the timeout, or Ctrl-C.
+
+    With the setting enable.partition.eof they end when all assigned partitions have been read to their end.
+    """
     from confluent_kafka import KafkaError, KafkaException
 
     count = 0
+    ended: set[tuple[str | None, int | None]] = set()
     last_record_at = time.monotonic()
     try:
         while max_messages is None or count < max_messages:
@@ -211,13 +229,18 @@ def print_records(
             for message in consumer.consume(wanted, timeout=0.1):
                 error = message.error()
                 if error is not None:
-                    if error.code() == KafkaError._PARTITION_EOF or error.retriable():
+                    if error.code() == KafkaError._PARTITION_EOF:
+                        ended.add((message.topic(), message.partition()))
+                        continue
+                    if error.retriable():
                         continue
                     raise KafkaException(error)
                 sys.stdout.buffer.write(record_format.render(message))
                 count += 1
                 last_record_at = time.monotonic()
             sys.stdout.buffer.flush()
+            if ended and ended >= {(each.topic, each.partition) for each in consumer.assignment()}:
+                break
             if timeout_ms is not None and (time.monotonic() - last_record_at) * 1000 > timeout_ms:
                 break
     except KeyboardInterrupt:

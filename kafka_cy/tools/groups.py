@@ -1,4 +1,4 @@
-"""`kafka-cy groups list|describe|delete`; kafka_cy.tools.groups_reset has `reset-offsets`."""
+"""`kafka-cy groups list|describe|delete`; groups_reset.py has the commands for offsets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from kafka_cy.base.coordinator_retry import retry_while_coordinator_moves
 from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, bootstrap_option, connect_admin
 from kafka_cy.tools.group_offsets import committed_offsets, log_offsets
-from kafka_cy.tools.output import note, print_table
+from kafka_cy.tools.output import Cell, note, output_option, print_table
 
 if TYPE_CHECKING:
     from confluent_kafka import ConsumerGroupState
@@ -21,16 +21,28 @@ def commands() -> None:
     """List, describe, reset and delete consumer groups."""
 
 
+STATES = ("Stable", "PreparingRebalance", "CompletingRebalance", "Empty", "Dead", "Assigning", "Reconciling")
+
+
 @commands.command("list")
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(STATES, case_sensitive=False), help="Only this state."
+)
+@output_option
 @bootstrap_option
-def list_groups(bootstrap_servers: str) -> None:
+def list_groups(states: tuple[str, ...], bootstrap_servers: str) -> None:
     """List all consumer groups and their states."""
     admin = connect_admin(bootstrap_servers)
+    rows = [row for row in group_states(admin) if not states or row[1] in states]
+    print_table(("GROUP", "STATE"), rows)
+
+
+def group_states(admin: AdminClient) -> list[tuple[str, str]]:
+    """(group, state) of all groups, sorted. Raises ToolError."""
     result = admin.list_consumer_groups().result(REQUEST_TIMEOUT_S)
     for error in result.errors:
         raise ToolError(f"Groups cannot be listed: {error}.")
-    rows = sorted((group.group_id, state_name(group.state)) for group in result.valid)
-    print_table(("GROUP", "STATE"), rows)
+    return sorted((group.group_id, state_name(group.state)) for group in result.valid)
 
 
 def state_name(state: ConsumerGroupState) -> str:
@@ -51,37 +63,69 @@ def described(admin: AdminClient, group: str) -> Any:
 
 
 @commands.command("describe")
-@click.argument("named", required=False, metavar="[GROUP]")
-@click.option("--group", help="Group to describe.")
+@click.argument("named", nargs=-1, metavar="[GROUP]...")
+@click.option("-g", "--group", "options", multiple=True, help="Group to describe; may be repeated.")
+@click.option("--all-groups", is_flag=True, help="Describe all groups.")
 @click.option("--members", is_flag=True, help="Show the members instead of offsets and lag.")
 @click.option("--state", "only_state", is_flag=True, help="Show the group's state instead of offsets and lag.")
+@output_option
 @bootstrap_option
-def describe(named: str | None, group: str | None, members: bool, only_state: bool, bootstrap_servers: str) -> None:
-    """Show offsets and lag, members, or the state of a group."""
-    chosen = group or named
-    if chosen is None:
-        raise click.UsageError("Name a group to describe.")
+def describe(
+    named: tuple[str, ...],
+    options: tuple[str, ...],
+    all_groups: bool,
+    members: bool,
+    only_state: bool,
+    bootstrap_servers: str,
+) -> None:
+    """Show offsets and lag, members, or the state of groups."""
+    names = [*named, *options]
+    if not names and not all_groups:
+        raise click.UsageError("Name a group to describe, or give --all-groups.")
+    if members and only_state:
+        raise click.UsageError("Give only one of --members and --state.")
     admin = connect_admin(bootstrap_servers)
-    description = described(admin, chosen)
-    if only_state:
-        coordinator = description.coordinator
-        columns = ("GROUP", "COORDINATOR (ID)", "ASSIGNMENT-STRATEGY", "STATE", "#MEMBERS")
-        place = f"{coordinator.host}:{coordinator.port} ({coordinator.id})" if coordinator else None
-        state = state_name(description.state)
-        print_table(columns, [(chosen, place, description.partition_assignor, state, len(description.members))])
-    elif members:
-        columns = ("GROUP", "CONSUMER-ID", "HOST", "CLIENT-ID", "#PARTITIONS")
-        rows = [
-            (chosen, member.member_id, member.host, member.client_id, len(member.assignment.topic_partitions))
-            for member in description.members
-        ]
-        print_table(columns, rows)
-    else:
-        describe_offsets(admin, bootstrap_servers, chosen, description)
+    if all_groups:
+        names = [name for name, _ in group_states(admin)]
+    rows: list[tuple[Cell, ...]] = []
+    for name in names:
+        description = described(admin, name)
+        if only_state:
+            rows.append(state_row(name, description))
+        elif members:
+            rows += member_rows(name, description)
+        else:
+            rows += offset_rows(admin, bootstrap_servers, name, description)
+            if not description.members:
+                note(f"Consumer group {name} has no active members.")
+    print_table(STATE_COLUMNS if only_state else MEMBER_COLUMNS if members else OFFSET_COLUMNS, rows)
 
 
-def describe_offsets(admin: AdminClient, bootstrap_servers: str, group: str, description: Any) -> None:
-    """Print one row per partition that has a committed offset or an owner."""
+STATE_COLUMNS = ("GROUP", "COORDINATOR (ID)", "ASSIGNMENT-STRATEGY", "STATE", "#MEMBERS")
+MEMBER_COLUMNS = ("GROUP", "CONSUMER-ID", "HOST", "CLIENT-ID", "#PARTITIONS")
+OFFSET_COLUMNS = (
+    "GROUP", "TOPIC", "PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "CONSUMER-ID", "HOST", "CLIENT-ID",
+)  # fmt: skip
+
+
+def state_row(group: str, description: Any) -> tuple[Cell, ...]:
+    """The cells of STATE_COLUMNS."""
+    coordinator = description.coordinator
+    place = f"{coordinator.host}:{coordinator.port} ({coordinator.id})" if coordinator else None
+    state = state_name(description.state)
+    return group, place, description.partition_assignor, state, len(description.members)
+
+
+def member_rows(group: str, description: Any) -> list[tuple[Cell, ...]]:
+    """The cells of MEMBER_COLUMNS, one row per member."""
+    return [
+        (group, member.member_id, member.host, member.client_id, len(member.assignment.topic_partitions))
+        for member in description.members
+    ]
+
+
+def offset_rows(admin: AdminClient, bootstrap_servers: str, group: str, description: Any) -> list[tuple[Cell, ...]]:
+    """The cells of OFFSET_COLUMNS, one row per partition that has a committed offset or an owner."""
     from confluent_kafka.admin import OffsetSpec
 
     committed = committed_offsets(admin, bootstrap_servers, group)
@@ -92,31 +136,18 @@ def describe_offsets(admin: AdminClient, bootstrap_servers: str, group: str, des
     }
     partitions = sorted({*committed, *owners})
     ends = log_offsets(admin, partitions, OffsetSpec.latest())
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for place in partitions:
         offset, end, member = committed.get(place), ends.get(place), owners.get(place)
         lag = None if offset is None or end is None else max(0, end - offset)
         owner = (member.member_id, member.host, member.client_id) if member else (None, None, None)
         rows.append((group, *place, offset, end, lag, *owner))
-    if not description.members:
-        note(f"Consumer group {group} has no active members.")
-    columns = (
-        "GROUP",
-        "TOPIC",
-        "PARTITION",
-        "CURRENT-OFFSET",
-        "LOG-END-OFFSET",
-        "LAG",
-        "CONSUMER-ID",
-        "HOST",
-        "CLIENT-ID",
-    )
-    print_table(columns, rows)
+    return rows
 
 
 @commands.command("delete")
 @click.argument("named", nargs=-1, metavar="[GROUP]...")
-@click.option("--group", "options", multiple=True, help="Group to delete; may be repeated.")
+@click.option("-g", "--group", "options", multiple=True, help="Group to delete; may be repeated.")
 @bootstrap_option
 def delete(named: tuple[str, ...], options: tuple[str, ...], bootstrap_servers: str) -> None:
     """Delete groups that have no active members, with their offsets."""

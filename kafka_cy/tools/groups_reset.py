@@ -1,16 +1,19 @@
-"""`kafka-cy groups reset-offsets`."""
+"""`kafka-cy groups reset-offsets` and `delete-offsets`."""
 
 from __future__ import annotations
 
 import datetime
+import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, bootstrap_option, connect_admin, reason_of
 from kafka_cy.tools.group_offsets import committed_offsets, log_offsets, partitions_of
+from kafka_cy.tools.groups import commands as groups
 from kafka_cy.tools.groups import described
-from kafka_cy.tools.output import note, print_table
+from kafka_cy.tools.output import note, output_option, print_table
 
 if TYPE_CHECKING:
     from confluent_kafka import TopicPartition
@@ -18,14 +21,34 @@ if TYPE_CHECKING:
 
 
 def time_ms(text: str) -> int:
-    """Milliseconds since the epoch of an ISO 8601 time (UTC unless it names a zone); raises ToolError."""
+    """Milliseconds since the epoch of an ISO 8601 time (UTC unless it names a zone). Raises click.UsageError."""
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:
-        raise ToolError(f"--to-datetime must be like 2026-01-31T18:00:00, not {text!r}.") from None
+        raise click.UsageError(f"--to-datetime must be like 2026-01-31T18:00:00, not {text!r}.") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
     return int(moment.timestamp() * 1000)
+
+
+def duration_s(text: str) -> float:
+    """Seconds of `90m`, `1d12h` or ISO 8601's `P1DT12H`. Raises click.UsageError."""
+    word = text.upper()
+    pattern = r"P?(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?"
+    match = re.fullmatch(pattern, word)
+    if match is None or not any(match.groups()):
+        raise click.UsageError(f"--by-duration must be like 90m, 1d12h or PT2H30M, not {text!r}.")
+    factors = (86_400.0, 3600.0, 60.0, 1.0)
+    return sum(float(number or 0) * factor for number, factor in zip(match.groups(), factors, strict=True))
+
+
+def start_time_ms(target: dict[str, Any]) -> int | None:
+    """The time of `--to-datetime` or `--by-duration` in milliseconds since 1970. Raises click.UsageError."""
+    if target["to_datetime"] is not None:
+        return time_ms(target["to_datetime"])
+    if target["by_duration"] is not None:
+        return max(0, int((time.time() - duration_s(target["by_duration"])) * 1000))
+    return None
 
 
 def partitions_to_reset(
@@ -58,8 +81,8 @@ def new_offsets(
         return earliest
     if target.get("to_latest"):
         return latest
-    if target.get("to_datetime") is not None:
-        found = log_offsets(admin, partitions, OffsetSpec.for_timestamp(time_ms(target["to_datetime"])))
+    if target.get("since_ms") is not None:
+        found = log_offsets(admin, partitions, OffsetSpec.for_timestamp(target["since_ms"]))
         return {place: found[place] if found.get(place, -1) >= 0 else latest[place] for place in latest}
     if target.get("to_offset") is not None:
         wanted = dict.fromkeys(partitions, target["to_offset"])
@@ -68,10 +91,11 @@ def new_offsets(
     return {place: min(max(wanted[place], earliest[place]), latest[place]) for place in earliest}
 
 
-@click.command("reset-offsets")
+@groups.command("reset-offsets")
 @click.argument("named", required=False, metavar="[GROUP]")
-@click.option("--group", help="Group to reset; it must have no active members.")
+@click.option("-g", "--group", help="Group to reset; it must have no active members.")
 @click.option(
+    "-t",
     "--topic",
     "topics",
     multiple=True,
@@ -82,10 +106,12 @@ def new_offsets(
 @click.option("--to-latest", is_flag=True)
 @click.option("--to-offset", type=click.IntRange(min=0))
 @click.option("--to-datetime", metavar="TIME", help="First record at or after this time (ISO 8601, UTC).")
+@click.option("--by-duration", metavar="DURATION", help="First record of the last 90m, 2h, 1d12h or PT2H30M.")
 @click.option("--shift-by", type=int, metavar="N", help="Move the offsets forward by N, or back if N is negative.")
 @click.option("--execute", is_flag=True, help="Apply the change; without this option, only show it.")
+@output_option
 @bootstrap_option
-def command(
+def reset_offsets(
     named: str | None, group: str | None, topics: tuple[str, ...], execute: bool, bootstrap_servers: str, **target: Any
 ) -> None:
     """Move the committed offsets of a group."""
@@ -98,8 +124,9 @@ def command(
     if given != 1:
         raise click.UsageError(
             f"Give {'only one' if given else 'one'} of --to-earliest, --to-latest, --to-offset, --to-datetime, "
-            "--shift-by."
+            "--by-duration, --shift-by."
         )
+    target["since_ms"] = start_time_ms(target)
     admin = connect_admin(bootstrap_servers)
     committed = committed_offsets(admin, bootstrap_servers, chosen)
     offsets = new_offsets(admin, partitions_to_reset(admin, chosen, topics, committed), committed, target)
@@ -114,3 +141,42 @@ def command(
     )
     if not execute:
         note("Nothing was changed: add --execute to apply it.")
+
+
+@groups.command("delete-offsets")
+@click.argument("named", required=False, metavar="[GROUP]")
+@click.option("-g", "--group", help="Group whose committed offsets are deleted.")
+@click.option(
+    "-t",
+    "--topic",
+    "topics",
+    multiple=True,
+    required=True,
+    metavar="TOPIC[:0,1]",
+    help="Topic that the group no longer reads; may be repeated.",
+)
+@output_option
+@bootstrap_option
+def delete_offsets(named: str | None, group: str | None, topics: tuple[str, ...], bootstrap_servers: str) -> None:
+    """Delete committed offsets of topics that the group no longer reads."""
+    from kafka_cy.tools.raw_client import OFFSET_DELETE, coordinator_of, error_name, require_success
+
+    chosen = group or named
+    if chosen is None:
+        raise click.UsageError("Name a group.")
+    places = partitions_of(connect_admin(bootstrap_servers), topics)
+    wanted: dict[str, list[dict[str, int]]] = {}
+    for topic, index in places:
+        wanted.setdefault(topic, []).append({"partition_index": index})
+    listed = [{"name": topic, "partitions": partitions} for topic, partitions in wanted.items()]
+    with coordinator_of(bootstrap_servers, chosen) as client:
+        answer = client.request(OFFSET_DELETE, {"group_id": chosen, "topics": listed})
+    require_success(answer.error_code, None, f"Consumer group {chosen}")
+    rows = [
+        (chosen, topic.name, each.partition_index, error_name(each.error_code) if each.error_code else "deleted")
+        for topic in answer.topics
+        for each in topic.partitions
+    ]
+    print_table(("GROUP", "TOPIC", "PARTITION", "RESULT"), rows)
+    if any(row[3] != "deleted" for row in rows):
+        raise click.exceptions.Exit(1)

@@ -91,8 +91,8 @@ def lines(stream: Iterable[bytes]) -> Iterator[bytes]:
 
 
 @click.command("produce")
-@click.option("--topic", required=True, help="Topic to write to.")
-@click.option("--partition", type=click.IntRange(min=0), help="Partition (default: by key).")
+@click.option("-t", "--topic", required=True, help="Topic to write to.")
+@click.option("-p", "--partition", type=click.IntRange(min=0), help="Partition (default: by key).")
 @click.option(
     "--property", "properties", multiple=True, metavar="KEY=VALUE", help="parse.key=true, key.separator=: ..."
 )

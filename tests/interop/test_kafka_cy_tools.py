@@ -110,6 +110,14 @@ def test_offset_out_of_range(bootstrap: str, topic: str) -> None:
     )
 
 
+def test_consume_to_the_end(bootstrap: str, topic: str, group: str) -> None:
+    check(bootstrap, "produce", "-t", topic, stdin="a\nb\nc\n")
+    assert check(bootstrap, "consume", "-t", topic, "-o", "beginning", "-e") == "a\nb\nc\n"
+    assert check(bootstrap, "consume", "-t", topic, "-o", "-2", "-e") == "b\nc\n"
+    assert check(bootstrap, "consume", "-t", topic, "-p", "0", "-o", "1", "-c", "1") == "b\n"
+    assert check(bootstrap, "consume", "-t", topic, "-g", group, "--from-beginning", "-e") == "a\nb\nc\n"
+
+
 def test_line_without_key(bootstrap: str, topic: str) -> None:
     done = tool(bootstrap, "produce", "--topic", topic, "--property", "parse.key=true", stdin="a\n")
     assert (done.returncode, done.stderr) == (1, "kafka-cy: Line 1 has no key separator '\\t'.\n")
