@@ -26,7 +26,7 @@ class PageRun:
 
     The documented addresses (127.0.0.1 or localhost, ports 9092, 9093, 9404, 9308) are replaced by free ports. A page that starts
     its own broker in the background is run against that one, until the page starts the next. For all others a broker is started
-    here. The folder contains the sample server.properties and monitoring, as the repository does.
+    here. The folder contains the sample server.properties and monitoring, as the repository does, and the sample in kafka-cy.
     """
 
     def __init__(self, folder: Path, blocks: list[Block]) -> None:
@@ -41,7 +41,9 @@ class PageRun:
             broker_ports = [self.broker.port, self.broker.metrics_port, self.broker.lag_port]
         self.ports = dict(zip((9093, 9092, 9404, 9308), [spare_port, *broker_ports], strict=True))
         (folder / "monitoring").symlink_to(ROOT / "monitoring")
-        (folder / "server.properties").write_text(self.localize((ROOT / "server.properties").read_text()))
+        (folder / "kafka-cy").mkdir()
+        for name in ("server.properties", "kafka-cy/server.properties"):
+            (folder / name).write_text(self.localize((ROOT / "server.properties").read_text()))
 
     def run(self, block: Block) -> None:
         """Run one block; raises AssertionError with its output if it fails."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,12 @@ def test_the_index_names_every_page() -> None:
         sorted(page.name for page in (ROOT / "docs").glob("*.md") if page not in listed and page.name != "index.md")
         == []
     )
+
+
+def test_every_make_target_exists() -> None:
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {(page.name, name) for page in PAGES for name in re.findall(r"`make ([a-z-]+)", page.read_text())}
+    assert [(page, name) for page, name in sorted(named) if name not in targets] == []
 
 
 def test_anchors_are_those_of_github(tmp_path: Path) -> None:

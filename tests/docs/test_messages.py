@@ -17,6 +17,7 @@ FOREIGN = {
     "Address already in use",
     "command not found",
     "No module named 'confluent_kafka'",
+    "No module named 'kafka_cy.storage",
 }
 
 
