@@ -409,6 +409,8 @@ class KafkaServer:
         for thread in self._threads:
             thread.join()
         self.coordinator_loop.join_workers()
+        if self.groups is not None:
+            self.groups.stop()  # answers JoinGroup requests that wait, while the reactors still send responses
         for dispatcher in self._dispatchers:
             dispatcher.stop()
         if self.lag is not None:
@@ -416,17 +418,22 @@ class KafkaServer:
         if self.otel is not None:
             self.otel.stop()
         if self.server is not None:
+            self._refuse_queued()
             self.server.stop(int(self.config["kafkacy.shutdown.drain.timeout.ms"]) / 1000)
             self._drain_log_events()
             self.log.write_repeated(everything=True)
-        if self.groups is not None:
-            self.groups.stop()
         if self.logs is not None:
             self.logs.shutdown()
         if self.metadata is not None:
             self.metadata.store.close()
         if self.metrics is not None:
             self.metrics.stop()
+
+    def _refuse_queued(self) -> None:
+        """The loops have ended: without this, the connections of requests that still wait for them would delay the shutdown."""
+        for index in (ADMIN, COORDINATOR, CONTROLLER):
+            for request in self.server.take_requests(0, index):
+                request.close("the broker shuts down")
 
     def _drain_log_events(self) -> None:
         for event in self.server.take_log_events():

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 from kafka_cy.api.registry import ADMIN, COLD_APIS, CONTROLLER, COORDINATOR, LOOPS, advertised
+from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.telemetry.health import CONTROL_THREADS
 from kafka_cy.testing import Broker
 from tests.adversity.wire import (
@@ -19,7 +20,9 @@ from tests.adversity.wire import (
     ready_topic,
     string,
 )
+from tests.waiting import wait_until
 
+JOIN_GROUP, DESCRIBE_GROUPS = 11, 15
 GROUP_APIS = {8, 9, 10, 11, 12, 13, 14, 15, 16, 42, 47}
 CHANGING_APIS = {19, 20, 33, 34, 37, 43, 44, 45}
 COMMITS = 20
@@ -67,7 +70,7 @@ def test_commits_while_topics_are_created(tmp_path: Path) -> None:
 
 
 def test_the_first_group_of_all(tmp_path: Path) -> None:
-    """The admin loop creates `__consumer_offsets` for requests of the other loop."""
+    """The controller loop creates `__consumer_offsets` for requests of the coordinator loop."""
     with Broker(folder=tmp_path) as broker:
         errors: list[int] = []
         asking = [
@@ -78,3 +81,28 @@ def test_the_first_group_of_all(tmp_path: Path) -> None:
         for each in asking:
             each.join(60)
         assert errors == [0] * 8
+
+
+def test_a_waiting_join_is_answered_when_the_broker_stops(tmp_path: Path) -> None:
+    settings = {"group.initial.rebalance.delay.ms": 300_000, "kafkacy.shutdown.drain.timeout.ms": 60_000}
+    with Broker(settings, folder=tmp_path) as broker:
+        ready_topic(broker.port, "t")
+        member = Connection(broker.port)
+        await_coordinator(member, "g", "t")
+        protocols = struct.pack(">i", 1) + string("range") + struct.pack(">i", 0)
+        body = string("g") + struct.pack(">ii", 10_000, 300_000) + string("") + string("consumer") + protocols
+        member.send(JOIN_GROUP, 2, body)
+        other = Connection(broker.port)
+        wait_until(lambda: group_state(other, "g") == b"PreparingRebalance", "the group waits for more members")
+        assert broker.terminate(timeout_s=40) == 0, "the broker does not wait for the member"
+        answer = member.receive()
+        assert answer is not None
+        assert struct.unpack_from(">ih", answer) == (0, ErrorCode.NOT_COORDINATOR)
+
+
+def group_state(connection: Connection, group: str) -> bytes:
+    answer = connection.ask(DESCRIBE_GROUPS, 0, struct.pack(">i", 1) + string(group))
+    (size,) = struct.unpack_from(">h", answer, 6)
+    place = 8 + size
+    (size,) = struct.unpack_from(">h", answer, place)
+    return answer[place + 2 : place + 2 + size]
