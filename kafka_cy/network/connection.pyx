@@ -224,9 +224,22 @@ cdef inline void sent_resume(SendContext* context, Connection* connection) noexc
         connection.unsent = NULL
 
 
+cdef inline void slot_postpone(ResponseSlot* slot, int64_t ticks) noexcept nogil:
+    """Leave out the time for which a complete response waited for an earlier request of its connection.
+
+    Kafka handles one request of a connection at a time. There, the later request would wait in the client's socket, where no
+    time is measured.
+    """
+    slot.received += ticks
+    slot.begun += ticks
+    slot.handled += ticks
+    slot.answered += ticks
+
+
 cdef void connection_advance(SendContext* context, Connection* connection) noexcept nogil:
     cdef ResponseSlot* slot = connection.slots_first
     cdef int64_t now = 0
+    cdef int64_t earlier_answered = 0       # when the responses that left before were complete
     sent_resume(context, connection)
     while slot != NULL and slot.done and not connection.ended:
         if slot.close_here:
@@ -239,9 +252,12 @@ cdef void connection_advance(SendContext* context, Connection* connection) noexc
         if slot.api != NULL:
             if now == 0:
                 now = ticks_now()
-            sent_add(context, connection, slot, now)
             if slot.trace != NULL:
-                context.on_traced(connection, slot, now)
+                context.on_traced(connection, slot, now)    # a trace shows when it really happened
+            if slot.answered < earlier_answered:
+                slot_postpone(slot, earlier_answered - slot.answered)
+            earlier_answered = slot.answered
+            sent_add(context, connection, slot, now)
         slot_remove(context, connection, slot)
         slot = connection.slots_first
 
