@@ -62,6 +62,10 @@ class MetricsView:
                 unpreferred += leader != partition.replicas[0]
         return len(topics), count, offline, unpreferred
 
+    def controller_epoch(self) -> int:
+        metadata = self._broker.metadata
+        return metadata.controller.epoch if metadata is not None else 0
+
     def metadata_changes(self) -> tuple[int, list[float]]:
         metadata = self._broker.metadata
         if metadata is None:

@@ -19,17 +19,31 @@ from kafka_cy.network import jobs
 from kafka_cy.storage.slow_disk import slow_appends
 from kafka_cy.telemetry import reactor_numbers
 from kafka_cy.telemetry.broker_view import BrokerView
+from kafka_cy.telemetry.controller_metrics import ControllerMetrics
 from kafka_cy.telemetry.disk_space import DiskSpace
-from kafka_cy.telemetry.families import Samples, both_counts, counter, family, gauge, printable, two_cases
+from kafka_cy.telemetry.families import QUANTILES, Samples, both_counts, counter, family, gauge, printable, two_cases
 from kafka_cy.telemetry.process_numbers import disk_bytes, memory_bytes, thread_count
 from kafka_cy.telemetry.request_metrics import RequestMetrics
 from kafka_cy.telemetry.socket_metrics import SocketMetrics
 from kafka_cy.telemetry.windows import Rates
 
 PRODUCE, FETCH, FETCH_FOLLOWER = 0, 1, 128
-QUANTILES = ((0.5, "0.50"), (0.75, "0.75"), (0.95, "0.95"), (0.98, "0.98"), (0.99, "0.99"), (0.999, "0.999"))
 FLUSH_WINDOW_S = 300.0
 NS = 1e9
+CLEANER_BY_DIRECTORY = ("uncleanable_bytes", "uncleanable_partitions_count")
+CLEANER_GAUGES = (
+    ("logcleaner_max_clean_time_secs", "max_clean_time_s", "Longest of the threads' last rounds"),
+    (
+        "logcleaner_max_buffer_utilization_percent",
+        "max_buffer_utilization_percent",
+        "Fullest of the key tables",
+    ),
+    ("logcleaner_cleaner_recopy_percent", "cleaner_recopy_percent", "Share of what was read that was kept"),
+    ("logcleaner_max_compaction_delay_secs", "max_compaction_delay_s", "Longest overdue compaction"),
+    ("logcleaner_deadthreadcount", "dead_thread_count", "Cleaner threads that ended"),
+    ("logcleanermanager_max_dirty_percent", "max_dirty_percent", "Dirtiest log"),
+    ("logcleanermanager_time_since_last_run_ms", "time_since_last_run_ms", "Since the last round"),
+)
 
 
 class BrokerCollector:
@@ -41,6 +55,7 @@ class BrokerCollector:
         self._persec = persec
         self._rates = Rates()
         self._sockets = SocketMetrics(view, self._rates)
+        self._controller = ControllerMetrics(view, self._rates, persec)
         self._disks = DiskSpace()
         self._flushes: list[tuple[float, list[int]]] = []
         self.partition_totals: dict[str, int] = {}  # set by the page before it collects
@@ -50,8 +65,7 @@ class BrokerCollector:
         now = time.monotonic()
         yield from self._broker()
         yield from self._replica_manager()
-        yield from self._controller()
-        yield from self._metadata_store()
+        yield from self._controller.collect(now)
         yield from self._network(now)
         yield from self._sockets.collect(now)
         yield from self._purgatories()
@@ -95,7 +109,8 @@ class BrokerCollector:
         # Partitions of a single broker have one replica: these zeros are correct, and alerts need the series to exist.
         for name in ("isrexpands", "isrshrinks", "failedisrupdates"):
             yield counter(prefix + name, "0: partitions have one replica", 0)
-        yield from self._per_second(prefix + "failedisrupdatespersec", "0: partitions have one replica", [({}, 0)])
+            # Alerts of Confluent's and Grafana's dialect compare these counts with 0: they may be shown only while they are 0.
+            yield family("unknown", f"{prefix}{name}persec", "0: partitions have one replica", [({}, 0)])
         for manager, client in (
             ("replicafetchermanager", "Replica"),
             ("replicaalterlogdirsmanager", "ReplicaAlterLogDirs"),
@@ -107,51 +122,6 @@ class BrokerCollector:
                     "0: there is nothing to fetch from other brokers",
                     [(two_cases("clientId", client), 0)],
                 )
-
-    def _controller(self) -> Iterable[Metric]:
-        topics, partitions, offline, unpreferred = self._view.topics()
-        prefix = "kafka_controller_kafkacontroller_"
-        for name, text, value in (
-            ("activecontrollercount", "1: this broker is the controller", 1),
-            ("offlinepartitionscount", "Partitions without a leader", offline),
-            ("preferredreplicaimbalancecount", "Partitions not led by their first replica", unpreferred),
-            ("globaltopiccount", "Topics", topics),
-            ("globalpartitioncount", "Partitions of all topics", partitions),
-            ("activebrokercount", "Brokers in service", 1),
-            ("fencedbrokercount", "Brokers out of service", 0),
-            ("metadataerrorcount", "Errors in handling metadata", 0),
-            # Only two dashboards need it: they take their job and instance variables from it.
-            ("controllerstate", "0: idle", 0),
-            ("topicstodeletecount", "0: topics go at once", 0),
-            ("replicastodeletecount", "0: topics go at once", 0),
-            ("topicsineligibletodeletecount", "0: topics go at once", 0),
-            ("replicasineligibletodeletecount", "0: topics go at once", 0),
-        ):
-            yield gauge(prefix + name, text, value)
-        prefix = "kafka_controller_controllerstats_"
-        yield counter(prefix + "uncleanleaderelections", "0: a single replica is always in sync", 0)
-        yield from both_counts(prefix + "leaderelectionrateandtimems", "0: one broker leads all", [({}, 0)])
-        # Strimzi's KRaft dashboard takes its variables from the first, copies of that dashboard from the second.
-        for name in ("raftmetrics", "raft_metrics"):
-            yield gauge(f"kafka_server_{name}_current_leader", "Id of the controller", self._view.broker_id)
-
-    def _metadata_store(self) -> Iterable[Metric]:
-        """Metadata store metrics under ZooKeeper client's names: one request is one change of the metadata tree."""
-        count, times = self._view.metadata_changes()
-        times.sort()
-        name = "kafka_server_zookeeperclientmetrics_zookeeperrequestlatencyms"
-        quantiles = [
-            ({"quantile": label}, times[min(len(times) - 1, int(wanted * len(times)))] if times else 0.0)
-            for wanted, label in QUANTILES
-        ]
-        text = "Changes of the metadata tree, in the broker's own store"
-        yield family("gauge", name, f"{text}: milliseconds, of the latest {len(times)}", quantiles)
-        yield from both_counts(name, text, [({}, count)])
-        text = "0: metadata lies in the broker's own store, there is no ZooKeeper session"
-        for event in ("disconnects", "expires", "syncconnects", "authfailures", "readonlyconnects", "saslauthentications"):
-            name = f"kafka_server_sessionexpirelistener_zookeeper{event}"
-            yield counter(name, text, 0)
-            yield from self._per_second(f"{name}persec", text, [({}, 0)])
 
     # -- threads and sockets --
 
@@ -315,23 +285,18 @@ class BrokerCollector:
 
     def _cleaner(self) -> Iterable[Metric]:
         stats = self._view.cleaner()
-        if not stats:
-            return
-        for name, key, text in (
-            ("logcleaner_max_clean_time_secs", "max_clean_time_s", "Longest of the threads' last rounds"),
-            (
-                "logcleaner_max_buffer_utilization_percent",
-                "max_buffer_utilization_percent",
-                "Fullest of the key tables",
-            ),
-            ("logcleaner_cleaner_recopy_percent", "cleaner_recopy_percent", "Share of what was read that was kept"),
-            ("logcleaner_max_compaction_delay_secs", "max_compaction_delay_s", "Longest overdue compaction"),
-            ("logcleaner_deadthreadcount", "dead_thread_count", "Cleaner threads that ended"),
-            ("logcleanermanager_max_dirty_percent", "max_dirty_percent", "Dirtiest log"),
-            ("logcleanermanager_time_since_last_run_ms", "time_since_last_run_ms", "Since the last round"),
-        ):
+        if not stats:  # nothing is compacted yet: Kafka's cleaner has run since the start, and found nothing
+            uptime_ms = reactor_numbers.shared(self._view.server).uptime_ns / 1e6
+            paths, failed = self._view.log_dirs()
+            nothing = {path: 0.0 for path in paths if path not in failed}
+            stats = {
+                **dict.fromkeys((key for _, key, _ in CLEANER_GAUGES), 0.0),
+                "time_since_last_run_ms": uptime_ms,
+                **dict.fromkeys(CLEANER_BY_DIRECTORY, nothing),
+            }
+        for name, key, text in CLEANER_GAUGES:
             yield gauge(f"kafka_log_{name}", text, stats[key])
-        for name in ("uncleanable_bytes", "uncleanable_partitions_count"):
+        for name in CLEANER_BY_DIRECTORY:
             samples = [
                 (two_cases("logDirectory", printable(path)), float(value)) for path, value in stats[name].items()
             ]

@@ -36,6 +36,9 @@ class BrokerView(Protocol):
     def topics(self) -> tuple[int, int, int, int]:
         """(topics, partitions, partitions without a leader, partitions not led by their first replica) of the cluster."""
 
+    def controller_epoch(self) -> int:
+        """The epoch of the controller; 0 before the first election."""
+
     def metadata_changes(self) -> tuple[int, list[float]]:
         """(number of changes of the metadata tree, durations in ms of the latest ones)."""
 

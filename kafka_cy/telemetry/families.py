@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from prometheus_client.core import Metric
 
+QUANTILES = ((0.5, "0.50"), (0.75, "0.75"), (0.95, "0.95"), (0.98, "0.98"), (0.99, "0.99"), (0.999, "0.999"))
+
 Samples = Iterable[tuple[dict[str, str], float]]
 
 

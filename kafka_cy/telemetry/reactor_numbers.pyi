@@ -7,7 +7,9 @@ class ReactorNumbers(NamedTuple):
     busy_ns: int
     loops: int
     requests: int
+    responses: int
     bytes_in: int
+    bytes_out: int
     mails: int
     opened: list[int]
     closed: list[int]

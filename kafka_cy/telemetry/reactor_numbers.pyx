@@ -8,7 +8,7 @@ from kafka_cy.base.clock cimport monotonic_ns
 from kafka_cy.base.histogram cimport HISTOGRAM_BUCKETS, counts_quantile, counts_total, histogram_bucket, histogram_floor
 from kafka_cy.network.control_queue cimport CONTROL_QUEUES, ControlQueue
 from kafka_cy.network.counters cimport (
-    API_ROWS, API_VERSIONS_MAX, LISTENERS_MAX, SOFTWARE_MAX, ApiCounters, ClientSoftware, Counters,
+    API_ROWS, API_VERSIONS_MAX, LISTENERS_MAX, SOFTWARE_MAX, TIME_TOTAL, ApiCounters, ClientSoftware, Counters,
 )
 from kafka_cy.network.reactor_state cimport NetworkState, ReactorState, ns_per_tick
 from kafka_cy.network.server cimport Server
@@ -25,7 +25,9 @@ class ReactorNumbers(NamedTuple):
     busy_ns: int
     loops: int
     requests: int
+    responses: int              # sent; a request without one (acks=0) counts
     bytes_in: int
+    bytes_out: int
     mails: int                  # responses and wakes queued for it
     opened: list
     closed: list
@@ -65,6 +67,20 @@ cdef int64_t requests_of(Counters* counters) noexcept nogil:
     return total
 
 
+cdef int64_t responses_of(Counters* counters) noexcept nogil:
+    """Requests whose response was sent, or that need none (acks=0)."""
+    cdef ApiCounters* api
+    cdef int64_t total = 0
+    cdef int row
+    cdef int place
+    for row in range(API_ROWS):
+        api = <ApiCounters*>atomic_load_pointer(<void**>&counters.apis[row])
+        if api != NULL:
+            for place in range(HISTOGRAM_BUCKETS):
+                total += atomic_load_relaxed_i64(&api.times[TIME_TOTAL].counts[place])
+    return total
+
+
 def reactors(Server server not None):
     """One ReactorNumbers per reactor."""
     cdef NetworkState* network = server.network
@@ -89,7 +105,8 @@ def reactors(Server server not None):
             activity & 0xff, activity >> 8, max(0, now - atomic_load_relaxed_i64(&counters.turn_ns)),
             <int64_t>(<double>atomic_load_relaxed_i64(&counters.busy_ticks) * tick_ns),
             atomic_load_relaxed_i64(&counters.loops),
-            requests_of(counters), atomic_load_relaxed_i64(&counters.bytes_in),
+            requests_of(counters), responses_of(counters), atomic_load_relaxed_i64(&counters.bytes_in),
+            atomic_load_relaxed_i64(&counters.bytes_out),
             atomic_load_i64(&(<ReactorState*>network.reactors[i]).mailbox.responses_count),
             [atomic_load_relaxed_i64(&counters.opened_by_listener[j]) for j in range(LISTENERS_MAX)],
             [atomic_load_relaxed_i64(&counters.closed_by_listener[j]) for j in range(LISTENERS_MAX)],

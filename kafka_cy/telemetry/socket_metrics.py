@@ -35,19 +35,36 @@ class SocketMetrics:
         begun = now - reactor_numbers.shared(self._view.server).uptime_ns / NS
         names = self._view.listeners
         listener = names[0] if len(names) == 1 else "*"
-        work, wait, size = [], [], []
+        work, wait, size, busy_share, idle_share = [], [], [], [], []
         for i, r in enumerate(reactors):
             turns = self._rates.rate(("loops", i), r.loops, now, begun)
             busy = self._rates.rate(("busy", i), r.busy_ns / NS, now, begun)
-            requests = self._rates.rate(("requests", i), r.requests, now, begun)
-            received = self._rates.rate(("bytes in", i), r.bytes_in, now, begun)
+            responses = self._rates.rate(("responses", i), r.responses, now, begun)
+            sent = self._rates.rate(("bytes out", i), r.bytes_out, now, begun)
             processor = str(i)
+            busy_share.append((listener, processor, min(1.0, busy)))
+            idle_share.append((listener, processor, max(0.0, 1 - busy)))
             work.append((listener, processor, busy * NS / turns if turns else 0.0))
             wait.append((listener, processor, max(0.0, 1 - busy) * NS / turns if turns else 0.0))
-            size.append((listener, processor, received / requests if requests else 0.0))
+            size.append((listener, processor, sent / responses if responses else 0.0))
         yield from self._socket_family("io_time_ns_avg", "Work of one turn of the loop", work)
         yield from self._socket_family("io_wait_time_ns_avg", "Waiting of one turn of the loop", wait)
-        yield from self._socket_family("request_size_avg", "Bytes received for each request", size)
+        yield from self._socket_family("request_size_avg", "Bytes sent for each response (see docs/metrics.md)", size)
+        yield from self._socket_family("io_ratio", "Share of time that a reactor works", busy_share)
+        yield from self._socket_family("io_wait_ratio", "Share of time that a reactor waits", idle_share)
+        for name, text, counts in (
+            ("select", "Turns of the loop", [r.loops for r in reactors]),
+            ("request", "Responses sent (see docs/metrics.md)", [r.responses for r in reactors]),
+            ("response", "Requests received (see docs/metrics.md)", [r.requests for r in reactors]),
+            ("incoming_byte", "Bytes received", [r.bytes_in for r in reactors]),
+            ("outgoing_byte", "Bytes sent", [r.bytes_out for r in reactors]),
+        ):
+            totals = [(listener, str(i), float(count)) for i, count in enumerate(counts)]
+            rates = [
+                (listener, str(i), self._rates.rate((f"{name} total", i), count, now, begun)) for i, count in enumerate(counts)
+            ]
+            yield from self._socket_family(name, text, totals, "counter")
+            yield from self._socket_family(name + "_rate", f"{text} a second", rates)
 
     def _socket_family(
         self, name: str, text: str, values: list[tuple[str, str, float]], kind: str = "gauge"

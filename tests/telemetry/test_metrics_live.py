@@ -260,6 +260,42 @@ def test_every_known_name_is_there_or_the_table_says_why(broker: Broker) -> None
     assert re.search(r'^kafka_network_requestmetrics_totaltimems\{request="Produce"\} \d+$', text, re.MULTILINE)
 
 
+def test_what_a_single_broker_knows_of_its_cluster(broker: Broker) -> None:
+    found = values(broker)
+    for name in ("isrshrinkspersec", "isrexpandspersec"):
+        assert found[f"kafka_server_replicamanager_{name}", ()] == 0
+    assert found["kafka_controller_controllerstats_uncleanleaderelectionspersec", ()] == 0
+    for prefix in ("kafka_server_raftmetrics_", "kafka_server_raft_metrics_"):
+        assert found[prefix + "current_leader", ()] == found[prefix + "current_vote", ()] == 1
+        assert found[prefix + "current_epoch", ()] >= 1
+        assert found[prefix + "high_watermark", ()] == found[prefix + "log_end_offset", ()] > 0
+        assert value(found, prefix + "current_state", state="leader", current_state="leader") == 1
+
+
+def test_the_log_cleaner_is_known_before_anything_is_compacted() -> None:
+    with Broker() as fresh:
+        found = values(fresh)
+    assert found["kafka_log_logcleaner_deadthreadcount", ()] == 0
+    assert found["kafka_log_logcleanermanager_time_since_last_run_ms", ()] > 0
+    assert total(found, "kafka_log_logcleanermanager_uncleanable_bytes") == 0
+
+
+def test_socket_servers_count_what_they_send_and_receive(broker: Broker) -> None:
+    client = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    client.list_topics(timeout=60)
+    found = values(broker)
+    prefix = "kafka_server_socketservermetrics_"
+    requests = total(found, "kafka_network_requestmetrics_requests_total") - total(
+        found, "kafka_network_requestmetrics_requests_total", request="Fetch"
+    )
+    assert 0 < total(found, prefix + "request_total") <= total(found, prefix + "response_total") <= requests
+    assert total(found, prefix + "incoming_byte_total") == total(found, "kafkacy_network_bytes_in_total") > 0
+    assert total(found, prefix + "outgoing_byte_total") > 0
+    assert total(found, prefix + "select_total") > 0
+    busy = total(found, prefix + "io_ratio") + total(found, prefix + "io_wait_ratio")
+    assert busy == pytest.approx(3)  # three reactors
+
+
 def test_both_formats_parse_and_no_family_comes_twice(broker: Broker) -> None:
     text = page(broker)
     names = re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)
