@@ -8,6 +8,8 @@ source scripts/debian.sh
 
 needed=()
 need_command kcat kcat
+need_command curl curl
+need_command openssl openssl
 need_command javac default-jdk-headless
 need_command node nodejs
 need_command npm npm
