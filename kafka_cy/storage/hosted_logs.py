@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,8 @@ class HostedLogs:
         self.wake = threading.Event()  # the log manager's thread has work
         self.partitions: dict[Key, HostedPartition] = {}
         self.dir_of: dict[Key, str] = {}
+        self._topic_sizes: Counter[str] = Counter()  # partitions of each topic
+        self._dir_sizes: Counter[str] = Counter()  # partitions in each log directory
         self.leaving: dict[Key, PartitionLog] = {}  # sources of moves that still have their partition's name
         self.dirs: dict[str, LogDir] = {}  # working directories
         self.offline_dirs: set[str] = set()
@@ -80,6 +83,39 @@ class HostedLogs:
         return int(self.config_of(topic).get("file.delete.delay.ms", 60_000))
 
     # -- partitions --
+
+    def add(self, key: Key, partition: HostedPartition, path: str) -> None:
+        """A partition in a log directory. Call with the mutex held."""
+        self.partitions[key] = partition
+        self.dir_of[key] = path
+        self._topic_sizes[key[0]] += 1
+        self._dir_sizes[path] += 1
+
+    def remove(self, key: Key) -> HostedPartition | None:
+        """Forget a partition; returns it. Call with the mutex held."""
+        partition = self.partitions.pop(key, None)
+        if partition is not None:
+            self._dir_sizes[self.dir_of.pop(key)] -= 1
+            self._topic_sizes[key[0]] -= 1
+            if not self._topic_sizes[key[0]]:
+                del self._topic_sizes[key[0]]
+        return partition
+
+    def moved(self, key: Key, path: str) -> None:
+        """A partition is in another log directory now. Call with the mutex held."""
+        self._dir_sizes[self.dir_of[key]] -= 1
+        self._dir_sizes[path] += 1
+        self.dir_of[key] = path
+
+    def has_topic(self, topic: str) -> bool:
+        """Whether a partition of the topic is hosted."""
+        return topic in self._topic_sizes
+
+    def emptiest_dir(self) -> str:
+        """The working directory with the fewest partitions. Call with the mutex held. Raises LogDirError if none works."""
+        if not self.dirs:
+            raise LogDirError("not writable", "all log directories have failed")
+        return min(self.dirs, key=lambda path: self._dir_sizes[path])
 
     def hosted(self) -> list[HostedPartition]:
         """All partitions."""

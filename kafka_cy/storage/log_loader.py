@@ -228,8 +228,7 @@ class LogLoader:
         epoch = max(log.latest_epoch, 0)
         partition = HostedPartition(log, key[0], topic_id, key[1], epoch, high_watermark=watermark)
         with self._hosted.mutex:
-            self._hosted.partitions[key] = partition
-            self._hosted.dir_of[key] = folder.log_dir
+            self._hosted.add(key, partition, folder.log_dir)
 
     def _open_all(self) -> None:
         hosted = self._hosted
@@ -270,8 +269,9 @@ class LogLoader:
         hosted.offline_dirs.add(path)
         hosted.dirs.pop(path).unlock()
         for key in [key for key, of in hosted.dir_of.items() if of == path]:
-            del hosted.dir_of[key]
-            hosted.partitions.pop(key).log.abandon()
+            partition = hosted.remove(key)
+            if partition is not None:
+                partition.log.abandon()
 
 
 def in_threads(work: Callable[[Any], None], jobs: list[Any], threads_max: int) -> None:

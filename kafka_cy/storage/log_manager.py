@@ -204,7 +204,7 @@ class LogManager:
                 hosted.set_config(topic, config)
             path = log_dir if log_dir is not None else self._begun.pop(key, None)
             if path is None or (log_dir is None and path not in hosted.dirs):
-                path = self._emptiest()
+                path = hosted.emptiest_dir()
             if path not in hosted.dirs:
                 raise hosted.not_usable(path)
             folder = f"{path}/{topic}-{index}"
@@ -215,8 +215,7 @@ class LogManager:
             write_topic_id(folder, topic_id)
             log = PartitionLog(folder, hosted.config_of(topic), clean=True)
             partition = HostedPartition(log, topic, topic_id, index, 0)
-            hosted.partitions[key] = partition
-            hosted.dir_of[key] = path
+            hosted.add(key, partition, path)
             hosted.unsynced.add(path)
             hosted.compacted.add(partition, hosted.config_of(topic))
             return partition
@@ -231,18 +230,6 @@ class LogManager:
             self._hosted.warn("a stray log has the name of a new partition and was renamed", folder=folder, to=stray)
             os.makedirs(folder)
 
-    def _emptiest(self) -> str:
-        hosted = self._hosted
-        if not hosted.dirs:
-            raise LogDirError("not writable", "all log directories have failed")
-        if len(hosted.dirs) == 1:
-            return next(iter(hosted.dirs))
-        counts = dict.fromkeys(hosted.dirs, 0)
-        for path in hosted.dir_of.values():
-            if path in counts:
-                counts[path] += 1
-        return min(counts, key=lambda path: counts[path])
-
     def delete(self, topic: str, index: int) -> None:
         """Gone at once for everybody; its files go after file.delete.delay.ms. sync_directories() makes it durable.
 
@@ -250,12 +237,11 @@ class LogManager:
         """
         hosted, key = self._hosted, (topic, index)
         with hosted.mutex:
-            partition = hosted.partitions.pop(key, None)
+            partition = hosted.remove(key)
             if partition is None:
                 return
-            del hosted.dir_of[key]
             delay_ms = hosted.delete_delay_ms(topic)
-            if not any(name == topic for name, _ in hosted.partitions):
+            if not hosted.has_topic(topic):
                 hosted.set_config(topic, None)
             hosted.stale.add(key)
             partition.retire("deleted")

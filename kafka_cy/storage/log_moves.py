@@ -103,7 +103,7 @@ class LogMoves:
                 raise LogDirError("not writable", f"log directory {path} failed during the move of {key[0]}-{key[1]} to it")
             target.set_config(hosted.config_of(key[0]))  # it may have changed since the copy was made
             partition.swap_log(target)
-            hosted.dir_of[key] = path
+            hosted.moved(key, path)
             hosted.leaving[key] = source
 
     def _give_up(self, partition: HostedPartition, key: Key, path: str, target: PartitionLog) -> None:
