@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from kafka_cy.network.server import ControlRequest
 
 
+def api_name(api_key: int) -> str:
+    """Return Kafka's name of a cold API."""
+    return COLD_APIS[api_key].module.title().replace("_", "").removesuffix("Cold")
+
+
 class Dispatcher:
     """Decodes a request, calls its handler, responds. A handler's fault closes the connection, not the broker.
 
@@ -64,6 +69,8 @@ class Dispatcher:
             control=control,
             long_responses=self._long_responses.add,
         )
+        if self._log.writes_debug:
+            self._log.debug("request", api=api_name(key), version=version, **request.sender)
         try:
             answer = handle(request, self._context)
             if answer is not None:
@@ -80,12 +87,12 @@ class Dispatcher:
             return
         import traceback
 
-        self._log.error(
-            "a request failed because of an error in the broker",
-            api_key=request.api_key,
-            version=request.api_version,
-            client=f"{request.client_host}:{request.control.client_port}",
-            error=repr(error),
-            where="".join(traceback.format_exception(error)[-3:]),
-        )
+        details = {
+            "api_key": request.api_key,
+            "version": request.api_version,
+            "client": f"{request.client_host}:{request.control.client_port}",
+            "error": repr(error),
+            "where": "".join(traceback.format_exception(error)[-3:]),
+        }
+        self._log.repeated("error", "a request failed because of an error in the broker", details, request.client_host)
         request.close("the broker failed to handle the request")

@@ -43,6 +43,9 @@ def test_the_start_is_told(tmp_path: Path) -> None:
         (values,) = lines(broker, "configuration values")
         assert " num.partitions=3 " in values and " log.retention.hours=168 " in values
         assert "secret" not in broker.log_text()
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers, "client.id": "the-admin"})
+        admin.create_topics([NewTopic("orders", 2, 1)])["orders"].result(60)
+        assert any(" api=CreateTopics version=" in line and "client_id=the-admin" in line for line in lines(broker, "request"))
         (ready,) = lines(broker, "ready")
         assert f"addresses={broker.bootstrap_servers} cluster_id=" in ready
         assert re.search(r"^kafka-cy ready: ", broker.log_text(), re.MULTILINE)  # on stdout, without a time
@@ -91,6 +94,7 @@ def test_topics_are_told_with_who_asked(tmp_path: Path) -> None:
         producer.produce("automatic", b"x")
         assert producer.flush(60) == 0
         admin.delete_topics(["orders"])["orders"].result(60)
+        assert not lines(broker, "request")  # only at debug
         by = "client_id=the-admin client=127.0.0.1"
         (created,) = lines(broker, "topic created topic=orders")
         assert " INFO " in created and created.endswith(f"partitions=2 replication=1 {by}")

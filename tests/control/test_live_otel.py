@@ -124,6 +124,8 @@ def test_metrics_and_logs(receiver: OtlpReceiver) -> None:
     assert broker.process is None
     record = receiver.wait_for(lambda: [each for each in receiver.log_records() if each.body.string_value == "shutting down"])
     assert record[0].severity_text == "INFO"
+    (start,) = [each for each in receiver.log_records() if each.body.string_value == "starting kafka-cy"]
+    assert attributes(start.attributes)["config"] == "none"  # a line from before the export started
 
 
 def test_what_clients_push_goes_out(receiver: OtlpReceiver) -> None:
