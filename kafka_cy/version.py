@@ -8,15 +8,21 @@ VERSION = "0.1.0"
 def commit() -> str | None:
     """Return the commit that this package was built from; in a checkout, the current one. None: not known.
 
-    A build writes it into `kafka_cy/_commit.py`. In a checkout this runs git, which takes some milliseconds.
+    In a checkout this runs git, which takes some milliseconds.
     """
+    built = built_commit()
+    return _commit_of_checkout() if built is None else built or None
+
+
+def built_commit() -> str | None:
+    """Return the commit that the build wrote into `kafka_cy/_commit.py`; empty: not known. None: this is a checkout."""
     import importlib
 
     try:
         found: str = importlib.import_module("kafka_cy._commit").COMMIT
     except ImportError:
-        return _commit_of_checkout()
-    return found or None
+        return None
+    return found
 
 
 def _commit_of_checkout() -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kafka_cy.config import definitions
 from kafka_cy.config.broker_config import BrokerConfig
 from kafka_cy.server.log import BrokerLog
-from kafka_cy.version import VERSION
+from kafka_cy.version import VERSION, built_commit
 
 if TYPE_CHECKING:
     from kafka_cy.server.broker import KafkaServer
@@ -20,9 +20,11 @@ HIDDEN = "[hidden]"
 
 def log_start(log: BrokerLog, config: BrokerConfig, config_path: str | None, overrides: Mapping[str, str]) -> None:
     """Say which program starts, with which configuration; at debug also every effective value."""
+    commit = built_commit()
     log.info(
         "starting kafka-cy",
         version=VERSION,
+        **({"commit": commit} if commit else {}),
         pid=os.getpid(),
         python=".".join(map(str, sys.version_info[:3])),
         node_id=config.broker_id,
