@@ -111,6 +111,9 @@ class OwnBroker:
             self._broker.stop()
             lines = str(error).splitlines()
             raise BrokerError(f"kafka-cy could not be started: {lines[0]} ({lines[-1]}).") from None
+        except ValueError as error:  # an unknown key
+            self._broker.stop()
+            raise BrokerError(f"kafka-cy could not be started: {error}.") from None
         except BaseException:  # it does not receive Ctrl-C
             self._broker.stop()
             raise

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from kafka_cy.server.log import BrokerLog
+from kafka_cy.server.port_file import PortFile, PortFileError
 from kafka_cy.server.systemd import notify
 
 if TYPE_CHECKING:
@@ -35,10 +36,11 @@ def run(
     log_level: str = "info",
     parent: Parent | None = None,
     cluster_id: str | None = None,
+    port_file: PortFile | None = None,
 ) -> int:
     """Run a broker until SIGTERM, SIGINT or its parent's end; return the exit code (see above).
 
-    `cluster_id` is the id of a cluster that does not exist yet.
+    `cluster_id` is the id of a cluster that does not exist yet. `port_file` is written when the broker is ready.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.disable()  # the start creates no garbage
@@ -66,6 +68,9 @@ def run(
     code = EXIT_FAILED
     try:
         broker.start()
+        if port_file is not None:
+            first = config.listeners[0]
+            port_file.write(first.port or broker.bound_ports[first.name])
         _announce(broker, log)
         notify("READY=1")
         gc.freeze()  # the objects of 10,000 partitions are never scanned again
@@ -82,11 +87,16 @@ def run(
     except ConfigError as error:
         log.error(f"bad configuration: {error}")
         code = EXIT_CONFIG
+    except PortFileError as error:
+        log.error(str(error))
+        code = EXIT_CONFIG
     finally:
         begun = time.monotonic()
         broker.shutdown()
         if code == EXIT_CLEAN:
             log.info("stopped", took_ms=round((time.monotonic() - begun) * 1000))
+        if port_file is not None:
+            port_file.remove()
         if parent is not None:
             parent.clean_up()
     return code

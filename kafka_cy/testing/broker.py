@@ -31,7 +31,8 @@ class Broker:
     `config` holds keys of Kafka's `server.properties`. `folder` holds the broker's data and log (default: a temporary
     folder that `stop` removes). With `own_process_group` the terminal's Ctrl-C does not reach it. If the process
     that started it ends, even by SIGKILL, the broker ends and removes its temporary folder. Use it as a context manager
-    or call `start` and `stop`. A restarted broker keeps its ports and data. It is not thread-safe.
+    (`with` or `async with`), or call `start` and `stop`. A restarted broker keeps its ports and data. It is not
+    thread-safe.
     """
 
     def __init__(
@@ -59,18 +60,24 @@ class Broker:
 
     @property
     def bootstrap_servers(self) -> str:
-        """`host:port` for the clients' `bootstrap.servers`."""
-        return f"{self.host}:{self.port}"
+        """`host:port` for the clients' `bootstrap.servers`. Raises RuntimeError before the first start."""
+        return f"{self.host}:{self._chosen(self.port)}"
 
     @property
     def metrics_url(self) -> str:
-        """The address that Prometheus scrapes."""
-        return f"http://{self.host}:{self.metrics_port}/metrics"
+        """The address that Prometheus scrapes. Raises RuntimeError before the first start."""
+        return f"http://{self.host}:{self._chosen(self.metrics_port)}/metrics"
 
     @property
     def lag_url(self) -> str:
-        """The page with consumer lag."""
-        return f"http://{self.host}:{self.lag_port}/metrics"
+        """The page with consumer lag. Raises RuntimeError before the first start."""
+        return f"http://{self.host}:{self._chosen(self.lag_port)}/metrics"
+
+    @staticmethod
+    def _chosen(port: int) -> int:
+        if port == 0:
+            raise RuntimeError("the broker has no address before its first start")
+        return port
 
     @property
     def data_dir(self) -> Path:
@@ -92,7 +99,11 @@ class Broker:
     # -- start and stop --
 
     def start(self) -> Broker:
-        """Start the process and wait until it answers ApiVersions. Raises BrokerStartError."""
+        """Start the process and wait until it answers ApiVersions.
+
+        Raises BrokerStartError, and ValueError for a key in `config` that Kafka does not have.
+        """
+        self._require_known_keys()
         chosen_before = self.port != 0
         for attempt in range(START_ATTEMPTS):
             if not chosen_before:
@@ -166,6 +177,38 @@ class Broker:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+    async def __aenter__(self) -> Broker:
+        """As `with`, without blocking the event loop."""
+        import asyncio
+
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        import asyncio
+
+        await asyncio.to_thread(self.stop)
+
+    def __repr__(self) -> str:
+        if self.port == 0:
+            return "<kafka_cy.Broker, not started>"
+        state = f"pid {self.process.pid}" if self.process is not None else "stopped"
+        return f"<kafka_cy.Broker {self.bootstrap_servers}, {state}>"
+
+    def _require_known_keys(self) -> None:
+        """Raise ValueError for a key that does not exist: in the broker's log, nobody would see its warning."""
+        from kafka_cy.config import BrokerConfig, ConfigError
+
+        try:
+            given = {key: _property_text(value) for key, value in self.config.items()}
+            warnings = BrokerConfig.load(None, given).warnings
+        except ConfigError:
+            return  # the broker refuses the value itself, with the same words
+        unknown = [warning for warning in warnings if warning.startswith("unknown configuration key")]
+        if unknown:
+            raise ValueError("; ".join(unknown))
 
     # -- the process --
 

@@ -13,6 +13,7 @@ from kafka_cy.tools import (
     configs,
     consume,
     dump_log,
+    exec_command,
     groups,
     groups_reset,  # noqa: F401  (adds its commands to groups)
     offsets,
@@ -53,6 +54,14 @@ def commands() -> None:
     """
 
 
+@commands.command("version")
+def version() -> None:
+    """Show the version, the commit, and the versions of Python and OpenSSL."""
+    from kafka_cy.version import version_line
+
+    click.echo(version_line())
+
+
 @commands.command("server", add_help_option=False, context_settings={"ignore_unknown_options": True})
 def server() -> None:
     """Run a broker."""
@@ -70,6 +79,7 @@ commands.add_command(cluster.cluster)
 commands.add_command(cluster.broker_api_versions)
 commands.add_command(cluster.log_dirs)
 commands.add_command(dump_log.command)
+commands.add_command(exec_command.command)
 commands.add_command(bench.commands)
 commands.add_command(sizing.command)
 commands.add_command(top.command)

@@ -10,7 +10,9 @@ import sys
 
 SERVER_USAGE = """\
 Usage: kafka-cy server [CONFIG] [--override KEY=VALUE]... [--log-level LEVEL]
-                       [--from-environment]
+                       [--from-environment] [--port-file FILE]
+       kafka-cy server [CONFIG] [--override KEY=VALUE]... --check-config
+       kafka-cy server [CONFIG] [--override KEY=VALUE]... --print-config
        kafka-cy server [CONFIG] --adopt [--preview] [--adopt-settings FILE]
 
 Run a broker. CONFIG is a Kafka server.properties; without one: 127.0.0.1:9092,
@@ -22,12 +24,18 @@ Options:
   --from-environment    Take settings from KAFKA_* variables as the image
                         apache/kafka does (KAFKA_ADVERTISED_LISTENERS, ...);
                         they win over CONFIG. CLUSTER_ID: id of a new cluster.
+  --port-file FILE      Write the port of the first listener to FILE once the
+                        broker is ready, and remove FILE at the end.
+  --check-config        Check the configuration, and end: exit code 0 or 2.
+  --print-config        The same, and print the effective configuration with
+                        all defaults.
   --adopt               Take over topics and settings that another Kafka broker
                         has left in log.dirs (docs/migrating.md), and end.
   --preview             With --adopt: print what would be taken over, and
                         change nothing.
   --adopt-settings FILE With --adopt: settings of topics, as printed by
                         kafka-topics.sh --describe.
+  -V, --version         Show the version and exit.
   --help                Show this message and exit.
 """
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -50,6 +58,9 @@ class ServerArguments:
         self.adopt = False
         self.preview = False
         self.adopt_settings: str | None = None
+        self.port_file: str | None = None
+        self.check_config = False
+        self.print_config = False
         self.with_parent = False
         self.parents_folder: str | None = None
 
@@ -62,9 +73,9 @@ def parse_server_arguments(arguments: list[str]) -> ServerArguments:
         option, equals, value = word.partition("=")
         if option == "--with-parent":  # internal, for kafka_cy.Broker
             result.with_parent, result.parents_folder = True, value or None
-        elif option in ("--override", "--log-level", "--adopt-settings"):
+        elif option in ("--override", "--log-level", "--adopt-settings", "--port-file"):
             _take_value(result, option, value if equals else next(words, ""))
-        elif word in ("--adopt", "--preview", "--from-environment"):
+        elif word in ("--adopt", "--preview", "--from-environment", "--check-config", "--print-config"):
             setattr(result, word[2:].replace("-", "_"), True)
         elif word.startswith("-"):
             raise UsageError(f"Unknown option {word}; see kafka-cy server --help.")
@@ -83,10 +94,10 @@ def _take_value(result: ServerArguments, option: str, value: str) -> None:
         if not separator or not key.strip():
             raise UsageError(f"--override requires KEY=VALUE, not {value!r}.")
         result.overrides[key.strip()] = setting.strip()
-    elif option == "--adopt-settings":
+    elif option in ("--adopt-settings", "--port-file"):
         if not value:
-            raise UsageError("--adopt-settings requires a FILE.")
-        result.adopt_settings = value
+            raise UsageError(f"{option} requires a FILE.")
+        setattr(result, option[2:].replace("-", "_"), value)
     else:
         result.log_level = value.lower()
         if result.log_level not in LOG_LEVELS:
@@ -115,6 +126,11 @@ def server(arguments: list[str]) -> int:
     if "--help" in arguments or "-h" in arguments:
         sys.stdout.write(SERVER_USAGE)
         return 0
+    if "--version" in arguments or "-V" in arguments:
+        from kafka_cy.version import version_line
+
+        sys.stdout.write(f"{version_line()}\n")
+        return 0
     try:
         given = parse_server_arguments(arguments)
         if given.from_environment:
@@ -126,13 +142,23 @@ def server(arguments: list[str]) -> int:
         from kafka_cy.server.adopt import run as adopt
 
         return adopt(given.config_path, given.overrides, given.log_level, given.adopt_settings, preview=given.preview)
+    if given.check_config or given.print_config:
+        from kafka_cy.server.check_config import run as check_config
+
+        return check_config(given.config_path, given.overrides, printed=given.print_config)
     from kafka_cy.server.main import run
 
-    if not given.with_parent:
-        return int(run(given.config_path, given.overrides, given.log_level, cluster_id=given.cluster_id))
-    from kafka_cy.server.parent import Parent
+    parent = None
+    if given.with_parent:
+        from kafka_cy.server.parent import Parent
 
-    return int(run(given.config_path, given.overrides, given.log_level, Parent(given.parents_folder), given.cluster_id))
+        parent = Parent(given.parents_folder)
+    port_file = None
+    if given.port_file is not None:
+        from kafka_cy.server.port_file import PortFile
+
+        port_file = PortFile(given.port_file)
+    return int(run(given.config_path, given.overrides, given.log_level, parent, given.cluster_id, port_file))
 
 
 def main() -> None:
