@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from kafka_cy.storage.log_manager import LogManager
 
 
-FEW = 32  # partitions that are described on the loop; the response with more is built on another thread
+PARTITIONS_AT_ONCE_MAX = 32  # described on the loop; a response with more is built on another thread
 
 
 @handler(api_key=35)
 def handle(request: Request[DescribeLogDirsRequest], context: ReadsLogs) -> dict[str, Any] | None:
     """All partitions (null), or those that were named."""
     asked, logs = request.body.topics, context.logs
-    if (len(logs.partitions) if asked is None else sum(1 + len(topic.partitions) for topic in asked)) <= FEW:
+    if (len(logs.partitions) if asked is None else sum(1 + len(topic.partitions) for topic in asked)) <= PARTITIONS_AT_ONCE_MAX:
         return _response(logs, asked)
     request.respond_long(lambda ready: ready(lambda: _response(logs, asked)))
     return None

@@ -2,7 +2,8 @@
 
 SET, DELETE, APPEND and SUBTRACT for topics, this broker (name = its id), all brokers (name empty), groups, client
 metrics subscriptions and loggers. All changes of a resource take effect, or none. A change takes effect before the
-response. Like Kafka, it stores an unknown key of a broker; the broker's log warns about it. Deviation: `listeners`,
+response; but a broker's default for the settings of topics reaches their logs in slices, possibly after it (AppliedConfig).
+Like Kafka, it stores an unknown key of a broker; the broker's log warns about it. Deviation: `listeners`,
 `listener.security.protocol.map` and `num.network.threads` are refused, because they are fixed at the start.
 """
 

@@ -10,7 +10,7 @@ from kafka_cy.config.broker_config import BROKER_KEYS_OF_LOGS, BrokerConfig
 from kafka_cy.config.dynamic import CLUSTER_DEFAULT
 from kafka_cy.server.connection_limits import LIMIT_KEYS, apply_connection_limits
 
-#: Broker keys used by the logs; a change takes effect at once.
+#: Broker keys used by the logs. A change reaches the logs of all topics in slices (AppliedConfig._catch_up).
 LOG_KEYS: Final = frozenset(BROKER_KEYS_OF_LOGS).union(
     *(definitions.broker_synonyms(synonym) for synonym in definitions.TOPIC_BROKER_SYNONYMS.values())
 )

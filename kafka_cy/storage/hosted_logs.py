@@ -21,9 +21,10 @@ Key = tuple[str, int]  # topic and partition
 
 
 class HostedLogs:
-    """Owner: LogManager. Used by the control thread and by the log manager's own thread.
+    """Owner: LogManager. Used by the controller's thread and by the log manager's own thread.
 
-    `mutex` guards all tables. It is not held during disk waits, with two exceptions: folders are created and renamed
+    `mutex` guards all tables. Threads that must not wait for it copy a dictionary or look up single keys
+    (LogManager.describe). It is not held during disk waits, with two exceptions: folders are created and renamed
     under it, and when a moved partition switches directories the new name is synced under it. `_checkpoints_mutex`
     keeps two threads from writing checkpoints at once; it is never taken while `mutex` is held.
     """
