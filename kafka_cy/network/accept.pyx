@@ -69,9 +69,11 @@ cdef ReactorState* least_busy(NetworkState* network) noexcept nogil:
 cdef bint admit(ReactorState* reactor, Connection* connection) noexcept nogil:
     """Count the connection against the limits; False means refuse it."""
     cdef NetworkState* network = reactor.network
-    if atomic_add_i64(&network.connections, 1) > network.connections_max:
+    if atomic_add_i64(&network.connections, 1) > atomic_load_relaxed_i64(&network.connections_max):
         connection_log(reactor, connection, LOG_WARNING, -1, "refused: max.connections is reached")
-    elif not address_enter(&network.addresses, connection.address, network.connections_per_ip_max):
+    elif not address_enter(
+        &network.addresses, connection.address, atomic_load_relaxed_i64(&network.connections_per_ip_max)
+    ):
         connection_log(reactor, connection, LOG_WARNING, -1, "refused: max.connections.per.ip is reached")
     else:
         return True

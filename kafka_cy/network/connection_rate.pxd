@@ -9,7 +9,7 @@ cdef enum:
     CREATION_STOPPED_NS = 1000000000    # a rate of 0 is checked again after this time
 
 # Purpose: spreads new connections over time. Owner: the server. Threads: reactors account for what they accept; the control
-# plane changes `per_second`, an aligned word. Lifetime: the server's. Limits: none (two numbers).
+# plane changes `per_second` (a). Lifetime: the server's. Limits: none (two numbers).
 cdef struct ConnectionRate:
     int64_t per_second
     int64_t due_ns                      # (a) monotonic time until which accepted connections have used up the rate
@@ -18,9 +18,10 @@ cdef struct ConnectionRate:
 cdef inline int64_t creation_wait_ns(ConnectionRate* rate, int64_t now_ns) noexcept nogil:
     """Return how long new connections stay in the backlog; 0: accept the next one now."""
     cdef int64_t early
-    if rate.per_second >= CREATION_RATE_NO_LIMIT:
+    cdef int64_t per_second = atomic_load_relaxed_i64(&rate.per_second)
+    if per_second >= CREATION_RATE_NO_LIMIT:
         return 0
-    if rate.per_second <= 0:
+    if per_second <= 0:
         return CREATION_STOPPED_NS
     early = atomic_load_relaxed_i64(&rate.due_ns) - now_ns - CREATION_BURST_NS
     return early if early > 0 else 0
@@ -29,7 +30,7 @@ cdef inline int64_t creation_wait_ns(ConnectionRate* rate, int64_t now_ns) noexc
 cdef inline void creation_count(ConnectionRate* rate, int64_t now_ns) noexcept nogil:
     """Account for one accepted connection."""
     cdef int64_t due
-    cdef int64_t per_second = rate.per_second
+    cdef int64_t per_second = atomic_load_relaxed_i64(&rate.per_second)
     if per_second <= 0 or per_second >= CREATION_RATE_NO_LIMIT:
         return
     due = atomic_load_relaxed_i64(&rate.due_ns)

@@ -277,12 +277,12 @@ cdef class Server:
         self.transports[listener_index] = transport     # the previous one may be freed now
 
     def set_connections_max(self, int64_t connections_max):
-        """Change the limit of all connections; open ones stay. Safe at any time: reactors read one aligned word."""
-        self.network.connections_max = connections_max
+        """Change the limit of all connections; open ones stay. Safe at any time."""
+        counter_set(&self.network.connections_max, connections_max)
 
     def set_connections_per_ip_max(self, int64_t connections_per_ip_max):
         """Change the limit of connections per address; 0 refuses all new ones. Safe at any time; open ones stay."""
-        self.network.connections_per_ip_max = connections_per_ip_max
+        counter_set(&self.network.connections_per_ip_max, connections_per_ip_max)
 
     def set_connections_per_ip_overrides(self, dict limits):
         """Replace the per-address limits: 4 or 16 address bytes -> number of connections. Safe at any time."""
@@ -303,7 +303,7 @@ cdef class Server:
 
     def set_connection_creation_rate(self, int64_t per_second):
         """Change how many connections are accepted per second; 0x7fffffff: no limit. Safe at any time."""
-        self.network.connection_rate.per_second = per_second
+        counter_set(&self.network.connection_rate.per_second, per_second)
 
     def set_slow_request_threshold_ms(self, int64_t threshold_ms):
         """Log requests that take this long, starting within a second; below 0: none. Safe at any time."""

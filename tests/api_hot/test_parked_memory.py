@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kafka_cy.network import jobs
 from tests.waiting import wait_until
 
 from .harness import Connection, HotServer
 from .kio_wire import encode_request
 from .test_fetch import fill, request, rows, values
-from .test_fetch_cold import make_cold
-from .test_fetch_session import open_session
 
 LIMIT = 1 << 20  # of all requests; waiting ones may use half of it
 PARTITIONS = 60  # a fetch of them takes more than 10 kB while it waits
-TIGHT_LIMIT = 65536
 FREE = 4096  # bytes of a connection's waiting fetches that are not counted
 LONG_WAIT_MS = 120_000  # longer than a client of these tests waits
 
@@ -115,17 +110,6 @@ def test_failed(server: HotServer) -> None:
         assert {row["error_code"] for row in rows(client.answer(1, 12))} == {0, 3}
 
 
-def test_stopped(tmp_path: Path) -> None:
-    server = HotServer(tmp_path, reactors=2, queued_request_bytes_max=LIMIT)
-    server.create_topic("t", PARTITIONS)
-    client = server.connect()
-    send(server, client)
-    parked(server, 1)
-    server.stop()
-    assert counts(server) == (0, 0, 0)
-    client.close()
-
-
 def test_a_modest_client_needs_no_budget(server: HotServer) -> None:
     with clients(server, 5) as opened:
         for each in opened:
@@ -141,40 +125,6 @@ def handled(server: HotServer) -> None:
     probe.close()
 
 
-@pytest.fixture
-def tight_server(tmp_path: Path) -> Iterator[HotServer]:
-    """One fetch of 60 partitions may wait, beside it none of 100."""
-    started = HotServer(tmp_path, reactors=1, queued_request_bytes_max=TIGHT_LIMIT)
-    started.create_topic("t", 100)
-    yield started
-    jobs.resume_jobs()
-    started.stop()
-
-
-def test_beyond_the_limit_nobody_waits(tight_server: HotServer) -> None:
-    server = tight_server
-    with clients(server, 3) as (first, other, modest):
-        send(server, first, 60)
-        parked(server, 1)
-        held = counts(server)
-        assert 0 < held[1] < TIGHT_LIMIT // 4
-        send(server, other, 100)
-        response = other.answer(1, 12)                            # at once, though it may wait for two minutes
-        assert len(rows(response)) == 100 and not any(row["records"] for row in rows(response))
-        session = open_session(server, other, 12, {("t", index): 0 for index in range(100)})
-        asked = request(server, {}, session=(session, 1), max_wait_ms=LONG_WAIT_MS)
-        response = other.call(1, 12, asked)
-        assert (response["error_code"], response["session_id"], response["responses"]) == (0, session, [])
-        assert counts(server) == held
-        send(server, modest, 10)
-        parked(server, 2)
-        fill(server, "t", 3)
-        for each in (first, modest):
-            assert sum(values(row) for row in rows(each.answer(1, 12))) == 2
-        send(server, other, 100)                                # now there is room
-        parked(server, 1)
-
-
 def test_long_waits_do_not_keep_the_memory(server: HotServer) -> None:
     """While much of it is used, a large fetch waits a second at most."""
     with clients(server, 2) as (first, other):
@@ -184,24 +134,6 @@ def test_long_waits_do_not_keep_the_memory(server: HotServer) -> None:
         send(server, other)
         assert len(rows(other.answer(1, 12))) == PARTITIONS
         assert counter(server, "parked") > 0
-
-
-def test_cold_reads(tight_server: HotServer) -> None:
-    """A fetch that waits for the disk is counted as well; beyond the limit the client gets what is in memory."""
-    server = tight_server
-    make_cold(server, "cold")
-    jobs.pause_jobs()
-    with clients(server, 2) as (reader, other):
-        offsets = {("t", index): 0 for index in range(100)} | {("cold", 0): 0}
-        asked = encode_request(1, 12, request(server, offsets, max_wait_ms=LONG_WAIT_MS))
-        reader.send(1, 12, asked)
-        wait_until(lambda: jobs.waiting_jobs() == 1, "a job is to read")
-        assert 0 < counter(server, "parked_bytes") < counter(server, "queued_request_bytes")
-        other.send(1, 12, asked)
-        response = rows(other.answer(1, 12))
-        assert len(response) == 101 and not any(row["records"] for row in response)
-        jobs.resume_jobs()
-        assert sum(values(row) for row in rows(reader.answer(1, 12))) == 2
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
