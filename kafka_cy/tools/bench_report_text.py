@@ -22,6 +22,8 @@ def print_report(first: Results, second: Results | None = None) -> None:
         print_tune(first.tune)
         return
     loads = loads_of(first, second)
+    if second is not None and not any(load.reference_of(line) for load in loads for line in load.lines):
+        note("A and B have no load with the same label and target in common: nothing is compared.")
     columns = used_columns(loads)
     if sys.stdout.isatty():
         for load in loads:

@@ -101,6 +101,28 @@ def test_a_page_shows_every_run_and_every_sample() -> None:
     assert page.count("polyline", "c0") == 2 * (1 + 3 * 3)
 
 
+def test_a_comparison_begins_with_the_ratios_and_explains_the_floor() -> None:
+    compared = sample_compare()
+    page = html_page(compared)
+    loads = {run.label for run in compared.runs}
+    summary = Page(page[page.index('<div class="card">', page.index('id="summary"')) : page.index('<h2 id="figures"')])
+    rows = [tag for tag, _ in summary.elements].count("tr")
+    assert rows == 1 + len(loads)  # kafka-cy beside Apache Kafka; the floor is no competitor
+    assert summary.count("span", "ratio") >= 3 * len(loads)
+    assert "Relative to Apache Kafka" in page and "The floor is the same load against a bare loop" in page
+
+
+def test_files_without_a_common_load_are_not_compared_in_silence(tmp_path: Path) -> None:
+    a, b = sample_run(), sample_run()
+    for each in b.runs:
+        each.label += " of another kind"
+    sentence = "A and B have no load with the same label and target in common: nothing is compared."
+    assert sentence in html_page(a, b)
+    done = report(saved(a, tmp_path / "a.json"), saved(b, tmp_path / "b.json"))
+    assert sentence in done.output + done.stderr
+    assert sentence not in html_page(a, a)
+
+
 def hostile(value: Any) -> Any:
     """The same file with every free text replaced."""
     if isinstance(value, dict):

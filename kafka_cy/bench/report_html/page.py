@@ -16,7 +16,7 @@ from kafka_cy.bench.figures import bytes_text
 from kafka_cy.bench.loads import loads_of
 from kafka_cy.bench.report_html.plots import load_sections
 from kafka_cy.bench.report_html.scaling import scaling_section
-from kafka_cy.bench.report_html.tables import overview, sample_tables
+from kafka_cy.bench.report_html.tables import overview, sample_tables, summary
 from kafka_cy.bench.report_html.tuning import tune_section
 from kafka_cy.bench.results import Machine, Results
 
@@ -33,6 +33,7 @@ def html_page(first: Results, second: Results | None = None) -> str:
     body = [
         f"<h1>{escape(title)}</h1>",
         heads(first, second),
+        "" if tune or scaling else summary(loads, second is not None),
         tune,
         scaling,
         "" if second is None and (tune or scaling) else overview(loads, second is not None),

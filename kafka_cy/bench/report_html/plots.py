@@ -34,8 +34,9 @@ def load_section(load: Load, index: int, names: list[str]) -> str:
         over_time("Resident memory", "", load.lines, colors, lambda s: s.rss_bytes, bytes_text, False),
         cpu_bars(load.lines, colors, unit),
     ]
+    workload = "" if load.label.startswith(load.workload) else f' <span class="quiet">{escape(load.workload)}</span>'
     return (
-        f'<h2 id="load{index}">{escape(load.label)} <span class="quiet">{escape(load.workload)}</span></h2>'
+        f'<h2 id="load{index}">{escape(load.label)}{workload}</h2>'
         f'<div class="plots">{"".join(plots)}</div>'
     )
 

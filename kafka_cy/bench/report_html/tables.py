@@ -5,11 +5,50 @@ from __future__ import annotations
 from collections.abc import Callable
 from html import escape
 
-from kafka_cy.bench.columns import Column, used_columns
+from kafka_cy.bench.columns import COLUMNS, REQUESTS, Column, used_columns
 from kafka_cy.bench.figures import Summary, bytes_text, ms_text, ratio_text
 from kafka_cy.bench.loads import Line, Load
 from kafka_cy.bench.report_html.parts import spread_span, table
-from kafka_cy.bench.results import Run, Sample
+from kafka_cy.bench.results import FLOOR, Run, Sample
+
+SUMMARY_RATE = COLUMNS[0]
+SUMMARY_COLUMNS = [column for column in COLUMNS if column.name in ("CPU us/request", "p99", "memory")]
+
+
+FLOOR_TEXT = (
+    "The floor is the same load against a bare loop that writes the batches to a file and answers, without index, state or "
+    "guarantees: what this machine and the load generator allow. For loads with fsync it is writing and fdatasync in a loop."
+)
+
+
+def summary(loads: list[Load], two_files: bool) -> str:
+    """How the targets stand to the reference, in one small table; empty when nothing can be compared."""
+    rows = []
+    for load in loads:
+        rate = SUMMARY_RATE if any(line.summary(SUMMARY_RATE.figure) for line in load.lines) else REQUESTS
+        for line in load.lines:
+            reference = load.reference_of(line)
+            if reference is None or line.target == FLOOR:
+                continue
+            cells = [ratio_cell(line, reference, column) for column in (rate, *SUMMARY_COLUMNS)]
+            rows.append([escape(load.label), escape(line.name), *cells])
+    if not rows:
+        if not two_files:
+            return ""
+        return '<p class="broken">A and B have no load with the same label and target in common: nothing is compared.</p>'
+    reference_name = "A" if two_files else "Apache Kafka"
+    names = ["load", "target", "throughput", "CPU per request", "p99", "memory"]
+    return (
+        f'<h2 id="summary">Relative to {reference_name}</h2><div class="card">{table(names, rows, texts=2, group=True)}'
+        '<p class="quiet">2.00x throughput is twice as much; 0.50x CPU, p99 or memory is half. Green is better, red is worse, '
+        "grey is within the noise of the rounds.</p></div>"
+    )
+
+
+def ratio_cell(line: Line, reference: Line, column: Column) -> str:
+    """The ratio of one figure; a dash if one side has none."""
+    found, other = line.summary(column.figure), reference.summary(column.figure)
+    return ratio(found, other, column.larger_is_better) if found else "-"
 
 
 def overview(loads: list[Load], two_files: bool) -> str:
@@ -28,10 +67,11 @@ def overview(loads: list[Load], two_files: bool) -> str:
         if compared
         else ""
     )
+    floor = f" {FLOOR_TEXT}" if any(line.target == FLOOR for load in loads for line in load.lines) else ""
     return (
         '<h2 id="figures">Figures</h2><div class="card">'
         + table(["load", "target", "rounds", *(column.name for column in used)], rows, texts=3, group=True)
-        + f'<p class="quiet">Medians of the rounds; below them, the minimum and the maximum.{ratios}</p></div>'
+        + f'<p class="quiet">Medians of the rounds; below them, the minimum and the maximum.{ratios}{floor}</p></div>'
     )
 
 
