@@ -101,11 +101,14 @@ def _adopt(config: BrokerConfig, described: Mapping[str, DescribedTopic] | None,
         log.info(f"took over topic: {topic_line(topic, effective)}")
         for remark in remarks_of(topic, effective):
             log.warning(f"topic {topic.name}: {remark}")
+        log.flush(None)
     for text in settings:
         log.info(f"took over: {text}")
     for text in adoption.left_alone:
         log.warning(f"did not take over: {text}")
+        log.flush(None)
     log.info(f"took over {len(adoption.topics)} topics; start the broker without --adopt now")
+    log.flush(None)
 
 
 def _cluster_id(adoption: Adoption, stored: str | None) -> str:

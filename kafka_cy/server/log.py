@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final, TextIO
 
 from kafka_cy.server.log_formats import FORMATS, stamp_of
+from kafka_cy.server.log_stream import LogStream
 from kafka_cy.server.repeated_lines import RepeatedLines
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+FLUSH_WAIT_MS: Final = 500
 EARLY_LINES_MAX: Final = 200  # kept for a listener that comes later
 
 Listener = Callable[[int, str, str, dict[str, Any]], object]  # (time in ns, level, what happened, details)
 
 
 class BrokerLog:
-    """Writes whole lines; safe on any Python thread. Nothing on the way of a record calls it."""
+    """Writes whole lines; safe on any Python thread, none of which waits. Nothing on the way of a record calls it."""
 
     def __init__(self, level: str = "info", stream: TextIO | None = None) -> None:
         self._level = LEVELS[level]
-        self._stream = stream if stream is not None else sys.stderr
+        self._stream = LogStream(stream if stream is not None else sys.stderr)
         self._format = FORMATS["text"]
         self._listener: Listener | None = None
         self._early: list[tuple[int, str, str, dict[str, Any]]] | None = []  # None: no listener will come
@@ -82,6 +85,14 @@ class BrokerLog:
     def write_repeated(self, *, everything: bool = False) -> None:
         """Write the counts that are due; `everything`: before the broker stops. Call it about every second."""
         self._repeated.write_due(everything=everything)
+        self._stream.drain()
+        lost = self._stream.take_lost()
+        if lost:
+            self.warning("lines of the log were lost, because stderr was not read", lines=lost)
+
+    def flush(self, wait_ms: int | None = FLUSH_WAIT_MS) -> None:
+        """Before the process ends: wait for a slow reader of stderr, but not for one that does not read (None: for any)."""
+        self._stream.drain(wait_ms)
 
     def write(self, level: str, what: str, details: dict[str, Any]) -> None:
         """Write one line, if its level is enabled."""
@@ -92,8 +103,5 @@ class BrokerLog:
             self._listener(time_ns, level, what, details)
         elif self._early is not None and len(self._early) < EARLY_LINES_MAX:
             self._early.append((time_ns, level, what, details))
-        try:
-            self._stream.write(self._format(stamp_of(time_ns), level, what, details) + "\n")
-            self._stream.flush()
-        except (OSError, ValueError):
-            pass  # nobody reads our log; this must not stop the broker
+        with contextlib.suppress(OSError, ValueError):  # a closed stream must not stop the broker
+            self._stream.write(self._format(stamp_of(time_ns), level, what, details))

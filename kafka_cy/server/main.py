@@ -97,6 +97,7 @@ def run(
             log.info("stopped", took_ms=round((time.monotonic() - begun) * 1000))
         if port_file is not None:
             port_file.remove()
+        log.flush()
         if parent is not None:
             parent.clean_up()
     return code

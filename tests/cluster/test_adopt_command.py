@@ -181,7 +181,7 @@ def test_a_start_finishes_an_adoption_that_has_nothing_left(golden: Path, tmp_pa
         assert log_of(broker).count("so the adoption is complete now") == 1
         broker.terminate()
     with Broker({"log.dirs": str(golden)}, folder=tmp_path / "again") as broker:
-        assert "adopt" not in log_of(broker), "it is said once"
+        assert "adoption" not in log_of(broker), "it is said once"
 
 
 def test_a_start_does_not_finish_an_adoption_whose_settings_are_not_stored(golden: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from importlib.metadata import version
 from typing import Any
 
@@ -134,3 +135,31 @@ def test_secrets_are_hidden() -> None:
 
 def test_the_version_is_that_of_the_package() -> None:
     assert version("kafka-cy") == VERSION
+
+
+def test_a_pipe_that_nobody_reads_holds_up_nobody() -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb") as reader, open(writing, "w") as stream:
+        log = BrokerLog("info", stream)
+        count = 20_000
+        for number in range(count):
+            log.info("x" * 200, number=number)
+        os.set_blocking(reading, False)
+        text = b""
+        while piece := reader.read(1 << 16):
+            text += piece
+            log.write_repeated()
+        lines = text.decode().splitlines()
+        assert "lines of the log were lost, because stderr was not read lines=" in lines[-1]
+        lost = int(lines[-1].rpartition("=")[2])
+        assert len(lines) - 1 + lost == count
+        assert [line.rpartition("=")[2] for line in lines[:-1]] == [str(number) for number in range(count - lost)]
+
+
+def test_a_closed_pipe_does_no_harm() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as stream:
+        log = BrokerLog("info", stream)
+        for _ in range(3):
+            log.info("nobody reads this")
