@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from kafka_cy.network.server import ControlRequest
     from kafka_cy.server.control_loop import ControlLoop
     from kafka_cy.server.log import BrokerLog
+    from kafka_cy.server.long_requests import LongRequest
     from kafka_cy.storage.log_manager import LogManager
     from kafka_cy.telemetry.client_telemetry import ClientTelemetry
 
@@ -35,14 +37,17 @@ class Request(Generic[Body]):
         "api_key",
         "api_version",
         "body",
+        "body_size",
         "client_host",
         "client_id",
         "connection_id",
         "control",
         "correlation_id",
+        "fail",
         "listener_index",
-        "long_responses",
+        "long_requests",
         "responded",
+        "turn",
     )
 
     def __init__(
@@ -57,7 +62,9 @@ class Request(Generic[Body]):
         connection_id: int,
         body: Body,
         control: ControlRequest,
-        long_responses: Callable[[Request[Any], Prepare], object] | None = None,  # LongResponses.add
+        body_size: int = 0,  # bytes of the encoded body
+        long_requests: Callable[[Request[Any], Prepare], object] | None = None,  # LongRequests.add
+        fail: Callable[[Request[Any], Exception], object] | None = None,  # Dispatcher.fail
     ) -> None:
         self.api_key = api_key
         self.api_version = api_version
@@ -68,7 +75,10 @@ class Request(Generic[Body]):
         self.connection_id = connection_id
         self.body = body
         self.control = control
-        self.long_responses = long_responses
+        self.body_size = body_size
+        self.long_requests = long_requests
+        self.fail = fail
+        self.turn: LongRequest | None = None  # of a long request
         self.responded = False
 
     @property
@@ -83,7 +93,17 @@ class Request(Generic[Body]):
         return {"client_id": (self.client_id or "")[:LOGGED_ID_CHARS_MAX], "client": self.client_host}
 
     def respond(self, response: Mapping[str, Any]) -> None:
-        """Encode and send the response; a second call does nothing."""
+        """Encode and send the response; a second call does nothing. A fault closes the connection.
+
+        The response of a long request is encoded on another thread: it must not change any more.
+        """
+        if self.turn is not None:
+            self.turn.build(self, lambda: response)
+        else:
+            self.guarded(self.send)(response)
+
+    def send(self, response: Mapping[str, Any]) -> None:
+        """Encode and send the response on this thread. Raises ResponseTooLarge."""
         if not self.responded:
             from kafka_cy.protocol.bridge import encode_response
 
@@ -93,21 +113,38 @@ class Request(Generic[Body]):
             self.control.respond(payload, errors)
 
     def respond_long(self, prepare: Prepare) -> None:
-        """Respond with much data. Not more than one such response is in work on the loop; others wait their turn.
+        """Respond with much data, when the turn of this request comes (server/long_requests.py).
 
         `prepare(ready)` runs on the loop's thread. It collects what the response shows, and calls `ready(make)` now or
         later. `make` runs on another thread: it builds the response from copies, or from what never changes in place.
         """
-        if self.long_responses is not None:
-            self.long_responses(self, prepare)
+        if self.turn is not None:
+            prepare(partial(self.turn.build, self))
+        elif self.long_requests is not None:
+            self.long_requests(self, prepare)
         else:
             prepare(lambda make: self.respond(make()))
+
+    def guarded(self, function: Callable[..., object]) -> Callable[..., None]:
+        """`function`, for a callback: a fault in it ends this request as a fault of its handler does."""
+
+        def call(*arguments: Any) -> None:
+            try:
+                function(*arguments)
+            except Exception as error:
+                if self.fail is None:
+                    raise
+                self.fail(self, error)
+
+        return call
 
     def close(self, reason: str) -> None:
         """Answer by closing the connection."""
         if not self.responded:
             self.responded = True
             self.control.close(reason)
+        if self.turn is not None:
+            self.turn.end()
 
 
 class ApiContext:

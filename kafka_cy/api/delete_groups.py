@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.change_lines import ID_CHARS_MAX, log_each
 from kafka_cy.api.registry import handler
+from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import DeletesGroups
-
-FEW = 32  # groups of a response that is built at once; a longer one is built on another thread
 
 
 @handler(api_key=42)
@@ -32,7 +31,7 @@ def handle(request: Request[DeleteGroupsRequest], context: DeletesGroups) -> Non
         results = [{"group_id": name, "error_code": int(error)} for name, error in zip(names, errors, strict=True)]
         return {"throttle_time": 0, "results": results}
 
-    if len(names) > FEW:
+    if len(names) > AT_ONCE_MAX:
         request.respond_long(
             lambda ready: context.groups.delete_groups(names, lambda errors: ready(lambda: response(errors)))
         )

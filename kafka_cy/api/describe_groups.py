@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorized_operations import GROUP_ALL, NOT_ASKED
 from kafka_cy.api.registry import handler
+from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from kafka_cy.api.roles import UsesGroups
 
 DEAD = "Dead"
-FEW = 32  # groups that are described at once; more are described in slices, and their response is built on another thread
+MEMBERS_AT_ONCE_MAX = 200  # members of all groups that are described at once, which takes about a millisecond
 Description = tuple[ErrorCode, dict[str, Any] | None]
 
 
@@ -41,7 +42,7 @@ def handle(request: Request[DescribeGroupsRequest], context: UsesGroups) -> dict
             groups.append(group)
         return {"throttle_time": 0, "groups": groups}
 
-    if len(names) <= FEW:
+    if len(names) <= AT_ONCE_MAX and context.groups.members_count(names) <= MEMBERS_AT_ONCE_MAX:
         return response([context.groups.describe_group(name) for name in names])
     request.respond_long(
         lambda ready: context.groups.describe_groups(names, lambda found: ready(lambda: response(found)))

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from kafka_cy.api.registry import handler
+from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.cluster.topic_names import OFFSETS_TOPIC
 from kafka_cy.protocol.errors import INVALID_REQUEST_MESSAGE, ErrorCode
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 NO_TRANSACTIONS = "this broker does not support transactions; unset transactional.id (enable.idempotence works)"
 TYPE_GROUP, TYPE_TRANSACTION, TYPE_SHARE = 0, 1, 2
-FEW = 32  # keys that are looked up at once
 
 
 @handler(api_key=10)
@@ -33,7 +33,7 @@ def handle(request: Request[FindCoordinatorRequest], context: FindsCoordinators)
     """Name this broker for groups whose partition it hosts."""
     key_type = request.body.key_type if request.api_version >= 1 else TYPE_GROUP
     if key_type == TYPE_GROUP and not _offsets_topic_is_ready(context):
-        context.create_offsets_topic(request.sender, lambda: _respond(request, context, key_type))
+        context.create_offsets_topic(request.sender, request.guarded(lambda: _respond(request, context, key_type)))
     else:
         _respond(request, context, key_type)
 
@@ -57,7 +57,7 @@ def _respond(request: Request[FindCoordinatorRequest], context: FindsCoordinator
             raise RuntimeError("a coordinator could not be looked up")  # the log has the reason
         return {"throttle_time": 0, "coordinators": coordinators}
 
-    if len(body.coordinator_keys) > FEW:
+    if len(body.coordinator_keys) > AT_ONCE_MAX:
         request.respond_long(lambda ready: context.groups.in_slices(steps(), lambda: ready(response)))
     else:
         for _ in steps():

@@ -14,6 +14,7 @@ from kafka_cy.api.authorized_operations import CLUSTER_ALL, NOT_ASKED
 from kafka_cy.api.id_keys import id_key
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_responses import brokers_response, partition_response, topic_response
+from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.cluster.topics import Topic
 from kafka_cy.protocol.errors import ErrorCode
@@ -26,13 +27,23 @@ if TYPE_CHECKING:
 
 
 @handler(api_key=3)
-def handle(request: Request[MetadataRequest], context: AnswersMetadata) -> dict[str, Any] | None:
+def handle(request: Request[MetadataRequest], context: AnswersMetadata) -> None:
     """Describe the requested topics. Create missing ones if the client and the broker allow it."""
     missing = _to_create(request, context)
     if missing:
-        context.create_topics(missing, request.sender, lambda: request.respond(_response(request, context)))
-        return None
-    return _response(request, context)
+        context.create_topics(missing, request.sender, request.guarded(lambda: _respond(request, context)))
+    else:
+        _respond(request, context)
+
+
+def _respond(request: Request[MetadataRequest], context: AnswersMetadata) -> None:
+    """At once for a few topics; a longer response is built on another thread."""
+    asked = request.body.topics
+    count = len(asked) if asked or (asked is not None and request.api_version > 0) else len(context.cluster.topics)
+    if count <= AT_ONCE_MAX:
+        request.respond(_response(request, context))
+    else:
+        request.respond_long(lambda ready: ready(lambda: _response(request, context)))
 
 
 def _to_create(request: Request[MetadataRequest], context: AnswersMetadata) -> list[str]:

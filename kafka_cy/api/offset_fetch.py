@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from kafka_cy.api.registry import handler
+from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.coordinator.group import Group
 from kafka_cy.coordinator.records import CommittedOffset
 from kafka_cy.protocol.errors import ErrorCode
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import UsesOffsets
 
-FEW_GROUPS = 32
 FEW_PARTITIONS = 500  # limit for a response that is built at once; a longer one is built on another thread
 Offsets = dict[int, CommittedOffset] | list[tuple[int, CommittedOffset | None]]
 
@@ -73,7 +73,7 @@ def handle(request: Request[OffsetFetchRequest], context: UsesOffsets) -> dict[s
 
 def _is_short(context: UsesOffsets, wanted: Sequence[Any]) -> bool:
     """Whether the response has so few partitions that it can be built at once."""
-    if len(wanted) > FEW_GROUPS:
+    if len(wanted) > AT_ONCE_MAX:
         return False
     count = 0
     for each in wanted:

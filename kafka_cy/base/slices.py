@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 R = TypeVar("R")
 OVER = object()
+AT_ONCE_MAX = 32  # groups or keys of a request that is answered at once; more are worked on in slices
 SLICE_S = 0.001  # time for long tasks in each turn of the loop, however many tasks there are
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.coordinator import heartbeat_table
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.classic.heartbeat import check_heartbeat
@@ -30,7 +31,7 @@ from kafka_cy.coordinator.offsets.expiry import expire, expiry_pieces
 from kafka_cy.coordinator.offsets.pieces import Piece, pieces_of
 from kafka_cy.coordinator.records import GroupKey, StoredGroup, partition_of
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
-from kafka_cy.coordinator.runtime.runtime import KEYS_AT_ONCE_MAX, CoordinatorRuntime
+from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
 from kafka_cy.coordinator.state_machine import GroupStateMachine
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -283,6 +284,11 @@ class GroupCoordinator:
         error, group = self.group(group_id)
         return error, group.described() if group is not None else None
 
+    def members_count(self, group_ids: Sequence[str]) -> int:
+        """How many members these groups have together, as far as they are loaded."""
+        found = (self.group(group_id)[1] for group_id in group_ids)
+        return sum(len(group.members) for group in found if group is not None)
+
     def in_slices(self, steps: Iterable[object], done: Callable[[], object]) -> None:
         """Do the steps of a long request, which take turns with other requests; then call `done`."""
         self.runtime.slices.add(steps, done)
@@ -326,6 +332,8 @@ class GroupCoordinator:
         errors: dict[int, ErrorCode] = {}
 
         def deleted(place: int, error: ErrorCode) -> None:
+            if place in errors:
+                return  # a fault in `respond` below
             errors[place] = error
             if len(errors) == len(group_ids):
                 respond([errors[each] for each in range(len(group_ids))])
@@ -339,7 +347,7 @@ class GroupCoordinator:
 
         if not group_ids:
             respond([])
-        elif len(group_ids) > KEYS_AT_ONCE_MAX:
+        elif len(group_ids) > AT_ONCE_MAX:
             self.runtime.in_slices(range(len(group_ids)), delete)
         else:
             for place in range(len(group_ids)):

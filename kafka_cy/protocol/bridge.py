@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kafka_cy.protocol.decoder import ELEMENTS_MAX, Cursor, MalformedRequest, entity_reader
+from kafka_cy.protocol.decoder import ELEMENTS_MAX, Cursor, MalformedRequest, TooManyElements, entity_reader
 from kafka_cy.protocol.encoder import Output, entity_writer
 from kafka_cy.protocol.schema import entity_fields, message_class, versions
 
-__all__ = ["MalformedRequest", "decode_request", "encode_response", "unknown_fields"]
+__all__ = ["MalformedRequest", "TooManyElements", "decode_request", "encode_response", "unknown_fields"]
 
 
 def decode_request(api_key: int, version: int, body: bytes, elements_max: int = ELEMENTS_MAX) -> Any:
     """Return the kio request entity in `body` (without header).
 
-    Raises MalformedRequest for truncated bytes, false lengths, and more than `elements_max` array elements. As in
+    Raises MalformedRequest for truncated bytes and false lengths, and TooManyElements (which is one, too) for more than
+    `elements_max` array elements. As in
     Kafka, bytes after the message are ignored and invalid UTF-8 in a string is read as U+FFFD.
     """
     return entity_reader(message_class(api_key, version, "request"))(Cursor(body, elements_max=elements_max))

@@ -22,6 +22,10 @@ class MalformedRequest(Exception):
     """The bytes are not a message of this key and version; the connection must be closed."""
 
 
+class TooManyElements(MalformedRequest):
+    """The arrays of the message have more elements than the caller allows."""
+
+
 class Cursor:
     """The decoder's position in a request body."""
 
@@ -151,7 +155,7 @@ def _array(item: Read, flexible: bool, optional: bool) -> Read:
             raise MalformedRequest(f"array of {count} elements in {cursor.end - cursor.position} bytes")
         cursor.elements_left -= count
         if cursor.elements_left < 0:
-            raise MalformedRequest("more array elements than kafkacy.control.request.max.elements")
+            raise TooManyElements("more array elements than kafkacy.control.request.max.elements")
         return tuple([item(cursor) for _ in range(count)])
 
     return read

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import COLD_APIS, cold_handler
 from kafka_cy.server.log import BrokerLog
-from kafka_cy.server.long_responses import LongResponses
+from kafka_cy.server.long_requests import ELEMENTS_FEW, LongRequests
 
 if TYPE_CHECKING:
     from kafka_cy.network.server import ControlRequest
+
+FAULT = "the broker failed to handle the request"
 
 
 def api_name(api_key: int) -> str:
@@ -28,11 +30,11 @@ class Dispatcher:
         self._context = context
         self._log = log
         self._elements_max = int(context.config["kafkacy.control.request.max.elements"])
-        self._long_responses = LongResponses(context.loop, self._fail)
+        self._long_requests = LongRequests(context.loop, self._decode_long, self._handle, self._fail)
 
     def stop(self) -> None:
-        """End the thread of long responses; the loop has ended."""
-        self._long_responses.stop()
+        """End the thread of long requests; the loop has ended."""
+        self._long_requests.stop()
 
     def dispatch(self, control: ControlRequest) -> None:
         """Answer one ControlRequest with `respond` or `close`: now, or later if the handler keeps it."""
@@ -43,21 +45,52 @@ class Dispatcher:
             control.handled()
 
     def _dispatch(self, control: ControlRequest) -> None:
-        from kafka_cy.protocol.bridge import MalformedRequest, decode_request  # at first use: not needed at start
+        from kafka_cy.protocol.bridge import TooManyElements  # at first use: not needed at start
 
-        key, version = control.api_key, control.api_version
-        row = COLD_APIS.get(key)
-        handle = cold_handler(key)
-        if row is None or handle is None or not row.version_min <= version <= row.version_max:
+        row = COLD_APIS.get(control.api_key)
+        if row is None or not row.version_min <= control.api_version <= row.version_max:
             control.close("unsupported API key or version")
             return
+        elements_max = min(ELEMENTS_FEW, self._elements_max)
+        encoded = control.body
         try:
-            body = decode_request(key, version, control.body, self._elements_max)
-            control.release_body()
+            request = self._decode(control, encoded, elements_max)
+        except TooManyElements as error:
+            if elements_max < self._elements_max:
+                self._long_requests.add_encoded(control, len(encoded))
+            else:
+                control.close(f"malformed request: {error}")
+            return
+        if request is not None:
+            self._handle(request)
+
+    def _decode_long(self, control: ControlRequest) -> Request[Any] | None:
+        """Decode a request with many elements, on the thread of long requests. None: its connection was closed."""
+        from kafka_cy.protocol.bridge import TooManyElements
+
+        try:
+            return self._decode(control, control.body, self._elements_max)
+        except TooManyElements as error:
+            control.close(f"malformed request: {error}")
+        except Exception as error:  # noqa: BLE001 a fault costs only this request
+            self._log_fault(control, error)
+            control.close(FAULT)
+        return None
+
+    def _decode(self, control: ControlRequest, encoded: bytes, elements_max: int) -> Request[Any] | None:
+        """Return the decoded request. None: it was malformed, and its connection was closed. Raises TooManyElements."""
+        from kafka_cy.protocol.bridge import MalformedRequest, TooManyElements, decode_request
+
+        key, version = control.api_key, control.api_version
+        try:
+            body = decode_request(key, version, encoded, elements_max)
+        except TooManyElements:
+            raise
         except MalformedRequest as error:
             control.close(f"malformed request: {error}")
-            return
-        request = Request(
+            return None
+        control.release_body()
+        return Request(
             api_key=key,
             api_version=version,
             correlation_id=control.correlation_id,
@@ -67,11 +100,17 @@ class Dispatcher:
             connection_id=control.connection_id,
             body=body,
             control=control,
-            long_responses=self._long_responses.add,
+            body_size=len(encoded),
+            long_requests=self._long_requests.add,
+            fail=self._fail,
         )
+
+    def _handle(self, request: Request[Any]) -> None:
         if self._log.writes_debug:
-            self._log.debug("request", api=api_name(key), version=version, **request.sender)
+            self._log.debug("request", api=api_name(request.api_key), version=request.api_version, **request.sender)
         try:
+            handle = cold_handler(request.api_key)
+            assert handle is not None, "an API without a handler"
             answer = handle(request, self._context)
             if answer is not None:
                 request.respond(answer)
@@ -85,14 +124,17 @@ class Dispatcher:
         if isinstance(error, ResponseTooLarge):
             request.close(str(error))
             return
+        self._log_fault(request.control, error)
+        request.close(FAULT)
+
+    def _log_fault(self, control: ControlRequest, error: Exception) -> None:
         import traceback
 
         details = {
-            "api_key": request.api_key,
-            "version": request.api_version,
-            "client": f"{request.client_host}:{request.control.client_port}",
+            "api_key": control.api_key,
+            "version": control.api_version,
+            "client": f"{control.client_host}:{control.client_port}",
             "error": repr(error),
             "where": "".join(traceback.format_exception(error)[-3:]),
         }
-        self._log.repeated("error", "a request failed because of an error in the broker", details, request.client_host)
-        request.close("the broker failed to handle the request")
+        self._log.repeated("error", "a request failed because of an error in the broker", details, control.client_host)

@@ -212,6 +212,17 @@ def test_as_many_group_ids_as_allowed(broker: Broker) -> None:
     assert struct.unpack_from(">i", answer, 4) == (240_000,)
 
 
+def test_many_long_requests_at_once(broker: Broker) -> None:
+    """They wait undecoded for their turn; those that wait above a limit are disconnected."""
+    ids = b"".join(string(f"g{number}") for number in range(240_000))
+    request = frame(DESCRIBE_GROUPS, 0, struct.pack(">i", 240_000) + ids)
+    with Watch(broker, REQUEST_BYTES + DECODED_BYTES), connections(broker, 200) as clients:
+        push(clients, request, 10)
+        quiet_client_is_answered(broker)
+        log = broker.log_text
+        wait_until(lambda: "too many long requests wait" in log() or "were suppressed" in log(), "a log line")
+
+
 def test_one_control_request_of_a_connection_at_once(broker: Broker) -> None:
     # The broker does not build all responses of many small requests for large data before the first one is read.
     request = frame(DESCRIBE_CONFIGS, 1, struct.pack(">i", 20) + b"".join(

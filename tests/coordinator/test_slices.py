@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from kafka_cy.api import delete_groups, describe_groups, find_coordinator, list_groups, offset_fetch
+from kafka_cy.api.describe_groups import MEMBERS_AT_ONCE_MAX
 from kafka_cy.base import slices
+from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.coordinator import heartbeat_table
 from kafka_cy.coordinator.classic.rebalance import Rebalancer
 from kafka_cy.coordinator.group_coordinator import OFFSETS_TOPIC, GroupCoordinator
@@ -399,6 +401,46 @@ def test_many_described_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(each["group_id"], each["group_state"]) for each in make()["groups"]] == [(name, "Stable") for name in names]
     few = LongRequest(5, groups=names[:3], include_authorized_operations=False)
     assert len(describe_groups.handle(few, context)["groups"]) == 3  # type: ignore[arg-type,index]
+
+
+def test_few_groups_with_many_members_are_described_in_slices() -> None:
+    harness = Harness(FakeCluster(1))
+    load(harness)
+    members = MEMBERS_AT_ONCE_MAX // 2 + 1
+    described = {"members": [None] * members}
+    groups = SimpleNamespace(
+        members_count=lambda names: len(names) * members,
+        describe_group=lambda name: (ErrorCode.NONE, described),
+        describe_groups=lambda names, respond: respond([(ErrorCode.NONE, described)] * len(names)),
+    )
+    context: Any = SimpleNamespace(groups=groups)
+    two = LongRequest(0, groups=["a", "b"])
+    assert describe_groups.handle(two, context) is None  # type: ignore[arg-type]
+    assert len(two.made[0]()["groups"]) == 2
+    one = LongRequest(0, groups=["a"])
+    assert len(describe_groups.handle(one, context)["groups"][0]["members"]) == members  # type: ignore[arg-type,index]
+
+
+def test_members_are_counted() -> None:
+    harness = filled()
+    load(harness)
+    assert harness.coordinator.members_count(["g0", "g1", "unknown"]) == 2
+
+
+def test_a_fault_in_the_response_to_a_deletion_is_one_response() -> None:
+    harness = Harness(FakeCluster(1))
+    load(harness)
+    responses: list[Any] = []
+
+    def respond(errors: list[ErrorCode]) -> None:
+        responses.append(errors)
+        raise ValueError("a fault")
+
+    names = [f"unknown {number}" for number in range(AT_ONCE_MAX + 1)]
+    harness.coordinator.delete_groups(names, respond)
+    for _ in range(len(names)):
+        harness.loop.advance(0)
+    assert responses == [[ErrorCode.GROUP_ID_NOT_FOUND] * len(names)]
 
 
 def test_a_list_is_not_built_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:

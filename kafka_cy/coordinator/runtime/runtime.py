@@ -16,14 +16,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from kafka_cy.base.slices import Slices
+from kafka_cy.base.slices import AT_ONCE_MAX, Slices
 from kafka_cy.coordinator.runtime.load_failures import LoadFailures
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.shard import AppendFailed, S, Shard, Stored
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.storage.hosted_partition import STATE_ONLINE
 
-KEYS_AT_ONCE_MAX = 32  # of a request; more are read in slices
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -366,7 +365,7 @@ class CoordinatorRuntime(Generic[S]):
 
         if not keys:
             respond([])
-        elif len(keys) > KEYS_AT_ONCE_MAX:
+        elif len(keys) > AT_ONCE_MAX:
             self.slices.add(each())
         else:
             for _ in each():
