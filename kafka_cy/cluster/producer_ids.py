@@ -23,6 +23,7 @@ from kafka_cy.cluster.store import (
 
 BLOCK_SIZE = 1000
 PRODUCER_ID_MAX = (1 << 63) - 1
+ATTEMPTS_MAX = 10  # to reserve a block, when another broker takes each one first
 Reserved = Callable[[range | None, StoreError | None], object]  # a durable block, or the error
 Reserve = Callable[[Reserved], object]
 Taken = Callable[[int | None, StoreError | None], object]  # a producer id, or the error
@@ -40,41 +41,58 @@ class ProducerIdBlocks:
         self._broker_id = broker_id
 
     def reserve(self, done: Reserved) -> None:
-        """Call `done` when the next block is durable, or with the error."""
+        """Call `done` when the next block is durable, or with the error. A fault is an error, too."""
+        self._attempt(done, ATTEMPTS_MAX)
+
+    def _attempt(self, done: Reserved, attempts: int) -> None:
+        try:
+            operation, block = self._next()
+
+            def stored(results: Results | None, error: StoreError | None) -> None:
+                if isinstance(error, BadVersionError | NodeExistsError) and attempts > 1:
+                    self._attempt(done, attempts - 1)  # another broker took this block
+                else:
+                    done(None if error is not None else block, error)
+
+            self._store.submit([operation], stored)
+        except StoreError as error:
+            done(None, error)
+        except Exception as fault:  # noqa: BLE001 without an answer, no block would be reserved any more
+            done(None, StoreError(repr(fault)))
+
+    def _next(self) -> tuple[Operation, range]:
+        """The change that reserves the next block, and the block. Raises ProducerIdsExhausted."""
         node = self._store.find(znodes.PRODUCER_ID_BLOCK)
         start = int(znodes.from_json(node.data)["block_end"]) + 1 if node is not None and node.data else 0
         if start > PRODUCER_ID_MAX - BLOCK_SIZE:
-            done(None, ProducerIdsExhausted("no producer ids are left"))
-            return
+            raise ProducerIdsExhausted("no producer ids are left")
         block = range(start, start + BLOCK_SIZE)
         data = znodes.to_json(
             {"version": 1, "broker": self._broker_id, "block_start": str(block[0]), "block_end": str(block[-1])}
         )
         path = znodes.PRODUCER_ID_BLOCK
-        operation: Operation = Create(path, data) if node is None else Set(path, data, node.version)
-
-        def stored(results: Results | None, error: StoreError | None) -> None:
-            if isinstance(error, BadVersionError | NodeExistsError):
-                self.reserve(done)  # another broker took this block
-            elif error is not None:
-                done(None, error)
-            else:
-                done(block, None)
-
-        self._store.submit([operation], stored)
+        return (Create(path, data) if node is None else Set(path, data, node.version)), block
 
 
 class ProducerIds:
     """Hands out ids. Owner: the admin thread. Limit: each request that waits has a connection of its own."""
 
-    def __init__(self, reserve: Reserve) -> None:
-        """`reserve` is ProducerIdBlocks.reserve, wherever it runs; its `done` has to be called on the owner's thread."""
+    def __init__(self, reserve: Reserve, on_error: Callable[[StoreError], object] = lambda error: None) -> None:
+        """`reserve` is ProducerIdBlocks.reserve, wherever it runs; its `done` has to be called on the owner's thread.
+
+        `on_error` is called with the reason of each reservation that failed.
+        """
         self._reserve = reserve
+        self._on_error = on_error
         self._block = range(0)
         self._used = 0
         self._next_block: range | None = None
         self._reserving = False
         self._waiting: deque[Taken] = deque()
+
+    def start(self) -> None:
+        """Reserve the first block, so that the first request does not wait for the store."""
+        self._serve()
 
     def take(self, done: Taken) -> None:
         """Call `done` with an unused producer id: at once, or when the next block is reserved."""
@@ -98,6 +116,7 @@ class ProducerIds:
         self._reserving = False
         self._next_block = block
         if error is not None:
+            self._on_error(error)
             failed, self._waiting = self._waiting, deque()
             for done in failed:
                 done(None, error)

@@ -28,6 +28,7 @@ class TopicChanges:
         self._batch_changed: dict[str, Topic] = {}
         self._batch_removed: list[Topic] = []
         self._batch_collisions: dict[str, str] = {}
+        self._batch_settings: dict[str, dict[str, str] | None] = {}  # that the cache had for a topic's name at its change
         self._deleting: list[Topic] = []
 
     @contextmanager
@@ -43,6 +44,7 @@ class TopicChanges:
                 yield
         except StoreBroken:
             self._batch_changed, self._batch_removed, self._deleting = {}, [], deleting
+            self._batch_settings = {}
             self._batch_collisions.clear()
             raise
         finally:
@@ -146,6 +148,7 @@ class TopicChanges:
 
     def _changed(self, topic: Topic) -> None:
         self._batch_changed[topic.name] = topic
+        self._batch_settings.setdefault(topic.name, self._cache.find_config("topics", topic.name))
         self._batch_collisions[collision_key(topic.name)] = topic.name
         if self._batch_depth == 0:
             self._announce()
@@ -154,13 +157,14 @@ class TopicChanges:
         if not self._batch_changed and not self._batch_removed:
             return
         changed, removed = self._batch_changed, tuple(self._batch_removed)
-        self._batch_changed, self._batch_removed = {}, []
+        settings_before = self._batch_settings
+        self._batch_changed, self._batch_removed, self._batch_settings = {}, [], {}
         self._batch_collisions.clear()
         for topic in removed:
             self._cache.remove_topic(topic)
         for name, topic in changed.items():
-            settings = self._cache.find_config("topics", name)  # they may have changed since
-            if settings is not None and settings != topic.config:
+            settings = self._cache.find_config("topics", name)
+            if settings is not None and settings != settings_before[name]:  # replaced since, in the same batch
                 topic = Topic(name, topic.id, topic.partitions, settings)
             self._cache.put_topic(topic)
         change = TopicsChanged(tuple(self._cache.topics[name] for name in changed), removed)

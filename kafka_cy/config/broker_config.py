@@ -41,9 +41,8 @@ class BrokerConfig:
         self.dynamic_broker: dict[str, str] = {}
         self.dynamic_default: dict[str, str] = {}
         self.warnings: list[str] = []
-        self._typed: dict[str, Any] = {}
-        self._changes = 0  # of dynamic settings
-        self._log_defaults: dict[str, Any] | None = None
+        self._typed: dict[str, Any] = {}  # replaced when dynamic settings change, so that no thread adds an old value to it
+        self._log_defaults: tuple[dict[str, Any], dict[str, Any]] = ({}, {})  # the `_typed` that they are made of, and they
         self._change_listeners: list[Callable[[frozenset[str]], None]] = []
         self._reconfiguration_checks: list[Callable[[BrokerConfig], None]] = []
         self._unify_ids()
@@ -78,16 +77,14 @@ class BrokerConfig:
 
     def __getitem__(self, name: str) -> Any:
         """Return the effective typed value. Raises KeyError for an unknown key."""
+        typed = self._typed  # before the settings are read: they may change meanwhile
         try:
-            return self._typed[name]
+            return typed[name]
         except KeyError:
             key = definitions.broker_key(name)
             if key is None:
                 raise
-            changes = self._changes
-            value = self._typed[name] = parse_value(key, self.text(name))
-            if self._changes != changes:  # another thread changed settings meanwhile: the value may be the old one
-                self._typed.pop(name, None)
+            value = typed[name] = parse_value(key, self.text(name))
             return value
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -200,10 +197,13 @@ class BrokerConfig:
 
         It has all topic keys, and the broker keys of BROKER_KEYS_OF_LOGS.
         """
-        if self._log_defaults is None:
-            self._log_defaults = {name: self._topic_default(name) for name in definitions.topic_key_names()}
-            self._log_defaults |= {name: self[name] for name in BROKER_KEYS_OF_LOGS}
-        return dict(self._log_defaults)
+        typed = self._typed  # before the settings are read: they may change meanwhile
+        made_of, defaults = self._log_defaults
+        if made_of is not typed:
+            defaults = {name: self._topic_default(name) for name in definitions.topic_key_names()}
+            defaults |= {name: self[name] for name in BROKER_KEYS_OF_LOGS}
+            self._log_defaults = (typed, defaults)
+        return dict(defaults)
 
     def topic_config(self, overrides: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Return the typed configuration of the logs of a topic with the settings `overrides`; unknown ones are left out."""
@@ -250,12 +250,12 @@ class BrokerConfig:
         before = {name: self.text(name) for name in names}
         self.dynamic_broker = self._usable(broker)
         self.dynamic_default = self._usable(cluster_default)
-        self._changes += 1
         changed = frozenset(name for name in names if self.text(name) != before[name])
         if changed:
+            typed = dict(self._typed)
             for name in changed:
-                self._typed.pop(name, None)
-            self._log_defaults = None
+                typed.pop(name, None)
+            self._typed = typed
             for listener in list(self._change_listeners):
                 listener(changed)
         return changed
@@ -279,7 +279,7 @@ class BrokerConfig:
         """Return a copy with other dynamic settings, without listeners."""
         candidate = BrokerConfig.__new__(BrokerConfig)
         vars(candidate).update(vars(self))  # without parsing all settings again
-        candidate.warnings, candidate._change_listeners, candidate._log_defaults = [], [], None
+        candidate.warnings, candidate._change_listeners = [], []
         candidate._typed = dict(self._typed)
         candidate.set_dynamic(broker=broker, cluster_default=cluster_default)
         return candidate

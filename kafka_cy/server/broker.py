@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from kafka_cy.cluster.unknown_partitions import finish_adoption, refuse_unknown
 from kafka_cy.server.control_loop import ControlLoop, NetworkQueue
 from kafka_cy.server.log import BrokerLog
 from kafka_cy.server.start_lines import log_addresses
+from kafka_cy.server.topic_creations import TopicCreations
 from kafka_cy.telemetry.broker_view import RECOVERY, RUNNING, SHUTTING_DOWN, STARTING
 
 if TYPE_CHECKING:
@@ -303,7 +304,10 @@ class KafkaServer:
 
         assert self.metadata is not None and self.cluster is not None
         self._start_groups()
-        self.producer_ids = ProducerIds(self._reserve_producer_ids)
+        self.producer_ids = ProducerIds(
+            self._reserve_producer_ids,
+            lambda error: self.log.repeated("error", "producer ids cannot be reserved", {"error": str(error)}),
+        )
         self._producer_id_blocks = ProducerIdBlocks(self.metadata.store, self.config.broker_id)
         if self.lag is not None:
             self.lag.start()
@@ -319,12 +323,14 @@ class KafkaServer:
             thread = NamedThread(target=loop.run, name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
+        self.producer_ids.start()
         self.loop.repeat(LOG_EVENTS_INTERVAL_S, self._drain_log_events)
 
     def _context(self, loop: ControlLoop) -> ApiContext:
         from kafka_cy.api.context import ApiContext
 
         assert self.metadata is not None and self.cluster is not None
+        creations = TopicCreations(loop, self.controller_loop, self._create_on_demand)
         return ApiContext(
             config=self.config,
             cluster=self.cluster,
@@ -339,35 +345,18 @@ class KafkaServer:
             advertised=[(host, port) for _, host, port in self.addresses],
             log=self.log,
             client_telemetry=self._client_telemetry,
-            create_offsets_topic=self._create_offsets_topic,
-            create_topics=self._create_topics,
+            create_offsets_topic=partial(creations.create, [OFFSETS_TOPIC]),
+            create_topics=creations.create,
         )
 
-    def _create_offsets_topic(self, sender: Mapping[str, str], done: Callable[[], object]) -> None:
-        """Called on the coordinator loop: create `__consumer_offsets`, then call `done` there, even after a failure."""
-        self._create_on_demand([OFFSETS_TOPIC], sender, self.coordinator_loop, done)
-
-    def _create_topics(self, names: Sequence[str], sender: Mapping[str, str], done: Callable[[], object]) -> None:
-        """Called on the admin loop: create these topics as far as possible, then call `done` there, even after a failure."""
-        self._create_on_demand(names, sender, self.loop, done)
-
-    def _create_on_demand(
-        self, names: Sequence[str], sender: Mapping[str, str], loop: ControlLoop, done: Callable[[], object]
-    ) -> None:
+    def _create_on_demand(self, names: Sequence[str], sender: Mapping[str, str]) -> None:
+        """Called on the controller loop: create these topics as far as possible."""
         from kafka_cy.api.change_lines import created_topic, log_each
         from kafka_cy.api.topic_creation import create_all_on_demand
 
         assert self.metadata is not None
-        cluster, changes = self.metadata.cache, self.metadata.topic_changes
-
-        def create() -> None:
-            try:
-                created = create_all_on_demand(cluster, changes, self.config, names)
-                log_each(self.log, "topic created automatically", [created_topic(topic) for topic in created], sender)
-            finally:
-                loop.call_soon_threadsafe(done)
-
-        self.controller_loop.call_soon_threadsafe(create)
+        created = create_all_on_demand(self.metadata.cache, self.metadata.topic_changes, self.config, names)
+        log_each(self.log, "topic created automatically", [created_topic(topic) for topic in created], sender)
 
     def _reserve_producer_ids(self, done: Reserved) -> None:
         """Called on the admin loop: reserve a block of producer ids, then call `done` there."""

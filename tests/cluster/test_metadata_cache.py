@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.metadata import ClusterMetadata
@@ -92,3 +93,14 @@ def test_names_of_users_survive_a_restart() -> None:
     again = ClusterMetadata(metadata.store, 1, lambda: 0)
     again.load(CLUSTER_ID)
     assert again.cache.config_entities("users") == metadata.cache.config_entities("users")
+
+
+def test_a_new_topic_has_the_settings_that_were_stored_with_it() -> None:
+    """Not those that were stored for the name while there was no topic."""
+    metadata = make_metadata()
+    metadata.config_changes.set_config("topics", "t", {"retention.ms": "1"})
+    changes: list[Any] = []
+    metadata.cache.add_listener(changes.append)
+    metadata.topic_changes.create_topic("t", [[1]], {"retention.ms": "2"})
+    assert metadata.cache.topics["t"].config == metadata.cache.topic_config("t") == {"retention.ms": "2"}
+    assert [topic.config for topic in changes[-1].changed] == [{"retention.ms": "2"}]

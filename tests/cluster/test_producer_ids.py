@@ -33,7 +33,8 @@ class Client:
 
     def __init__(self) -> None:
         self.blocks = SlowBlocks()
-        self.ids = ProducerIds(self.blocks.reserve)
+        self.failures: list[StoreError] = []
+        self.ids = ProducerIds(self.blocks.reserve, self.failures.append)
         self.taken: list[int | None] = []
         self.errors: list[StoreError] = []
 
@@ -83,6 +84,7 @@ def test_a_store_that_fails() -> None:
     client.take(2)
     client.blocks.fail()
     assert client.taken == [None, None] and len(client.errors) == 2
+    assert client.failures == client.errors[:1], "reported once"
     client.take(1)
     client.blocks.give()
     assert client.taken == [None, None, 0], "the next request tries again"
@@ -120,3 +122,40 @@ def test_blocks_survive_a_restart_and_come_to_an_end(tmp_path: Path) -> None:
     store.create("/latest_producer_id_block", b'{"block_end": "%d"}' % (producer_ids.PRODUCER_ID_MAX - 500))
     ProducerIdBlocks(store, 1).reserve(lambda *result: reserved.append(result))
     assert isinstance(reserved[-1][1], producer_ids.ProducerIdsExhausted)
+
+
+def test_the_first_block_is_reserved_before_the_first_request() -> None:
+    client = Client()
+    client.ids.start()
+    client.blocks.give()
+    client.take(1)
+    assert client.taken == [0]
+
+
+def test_a_fault_is_reported_and_the_next_request_tries_again() -> None:
+    store = EmbeddedStore(None)
+    store.create("/latest_producer_id_block", b"not JSON")
+    failures: list[StoreError] = []
+    ids = ProducerIds(ProducerIdBlocks(store, 1).reserve, failures.append)
+    taken: list[int | None] = []
+    for _ in range(2):
+        ids.take(lambda producer_id, error: taken.append(producer_id))
+    assert taken == [None, None] and len(failures) == 2
+    store.set("/latest_producer_id_block", b'{"block_end": "999"}')
+    ids.take(lambda producer_id, error: taken.append(producer_id))
+    assert taken[2] == 1000
+
+
+def test_attempts_end() -> None:
+    store = EmbeddedStore(None)
+    attempts: list[object] = []
+
+    def always_late(operations: object, done: object) -> None:
+        attempts.append(operations)
+        done(None, BadVersionError("/latest_producer_id_block"))  # type: ignore[operator]
+
+    store.submit = always_late  # type: ignore[assignment,method-assign]
+    reserved: list[tuple[range | None, StoreError | None]] = []
+    ProducerIdBlocks(store, 1).reserve(lambda *result: reserved.append(result))
+    assert len(attempts) == producer_ids.ATTEMPTS_MAX
+    assert reserved[0][0] is None and isinstance(reserved[0][1], BadVersionError)

@@ -305,3 +305,23 @@ def test_receive_buffers_are_the_systems_unless_they_are_set() -> None:
     assert BrokerConfig({"socket.receive.buffer.bytes": "102400"}).receive_buffer_bytes() == 102400
     assert BrokerConfig({}).listen_backlog() == 1024
     assert BrokerConfig({"socket.listen.backlog.size": "7"}).listen_backlog() == 7
+
+
+@pytest.mark.parametrize("moment", ["_topic_default", "text"])
+def test_a_change_while_another_thread_reads_is_not_lost(moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the reader has built from the earlier settings is not kept."""
+    config = BrokerConfig.load()
+    original = getattr(config, moment)
+    changes = [{"log.retention.bytes": "1000"}]
+
+    def meanwhile(name: str) -> object:
+        found = original(name)
+        if changes and name in ("retention.bytes", "log.retention.bytes"):
+            config.set_dynamic(broker={}, cluster_default=changes.pop())
+        return found
+
+    monkeypatch.setattr(config, moment, meanwhile)
+    config.log_defaults()
+    assert not changes
+    assert config.log_defaults()["retention.bytes"] == config["log.retention.bytes"] == 1000
+

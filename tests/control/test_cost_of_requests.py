@@ -74,7 +74,7 @@ def test_create_partitions() -> None:
     names = texts("t")
     topics = [SimpleNamespace(name=name, count=2, assignments=None) for name in names]
     body = SimpleNamespace(topics=topics, timeout=timedelta(1), validate_only=True)
-    request: Any = SimpleNamespace(body=body)
+    request: Any = SimpleNamespace(body=body, sender={})
     results = create_partitions.handle(request, make_context())["results"]
     assert [each["error_code"] for each in results] == [ErrorCode.UNKNOWN_TOPIC_OR_PARTITION] * COUNT
     assert CountedText.comparisons < 10 * COUNT

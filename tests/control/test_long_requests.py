@@ -322,7 +322,8 @@ def test_a_body_with_many_elements_is_not_decoded_on_the_loop(monkeypatch: pytes
 def test_a_fault_in_a_callback_is_logged_with_its_client() -> None:
     """It closes the connection as a fault of the handler itself does."""
     callbacks: list[Any] = []
-    made = Dispatching(create_offsets_topic=callbacks.append, groups=SimpleNamespace(is_coordinator_of=lambda key: 1 // 0))
+    groups = SimpleNamespace(is_coordinator_of=lambda key: 1 // 0)
+    made = Dispatching(create_offsets_topic=lambda sender, done: callbacks.append(done), groups=groups)
     control = made.dispatch(FIND_COORDINATOR, string("group"))
     assert control.reason is None
     callbacks.pop()()

@@ -12,7 +12,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from kafka_cy.testing import Broker
 from tests.waiting import wait_until
 
-AT_ONCE = {"reactor-0", "reactor-1", "log-manager", "metrics", "lag", "signals", "coordinator", "controller", "parent"}
+AT_ONCE = {
+    "reactor-0", "reactor-1", "log-manager", "metrics", "lag", "signals", "coordinator", "controller", "parent",
+    "metadata-store",
+}  # fmt: skip
 AT_NEED = {"background-0", "background-1", "log-cleaner-0", "log-cleaner-1"}
 
 
