@@ -319,11 +319,11 @@ class KafkaServer:
         self.loop.attach(NetworkQueue(self.server, ADMIN), admin.dispatch)
         self.coordinator_loop.attach(NetworkQueue(self.server, COORDINATOR), coordinator.dispatch, self.groups.look)
         self.controller_loop.attach(NetworkQueue(self.server, CONTROLLER), controller.dispatch)
+        self.producer_ids.start()
         for name, loop in (("controller", self.controller_loop), ("coordinator", self.coordinator_loop)):
             thread = NamedThread(target=loop.run, name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
-        self.producer_ids.start()
         self.loop.repeat(LOG_EVENTS_INTERVAL_S, self._drain_log_events)
 
     def _context(self, loop: ControlLoop) -> ApiContext:
