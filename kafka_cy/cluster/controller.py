@@ -63,8 +63,7 @@ class Controller:
 
     def adopted_directories(self) -> dict[str, str | None]:
         """The log directories of the adoption that is not stored yet, as `elect` got them."""
-        node = self.store.find(znodes.ADOPTION)
-        return dict(znodes.from_json(node.data).get("directories", {})) if node is not None else {}
+        return adopted_directories(self.store)
 
     def finish_adoption(self) -> None:
         """Record that the tree is complete. Raises StoreError."""
@@ -82,6 +81,12 @@ class Controller:
             data = znodes.state_data(partition.leader, partition.leader_epoch, self.epoch, partition.isr)
             operations.append(Create(znodes.state_path(topic, partition.index), data))
         return operations
+
+
+def adopted_directories(store: MetadataStore) -> dict[str, str | None]:
+    """The log directories of an adoption that is not stored yet; empty if there is none."""
+    node = store.find(znodes.ADOPTION)
+    return dict(znodes.from_json(node.data).get("directories", {})) if node is not None else {}
 
 
 def _adoption_data(directories: Mapping[str, str | None]) -> bytes:

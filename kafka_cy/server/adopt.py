@@ -15,7 +15,7 @@ from pathlib import Path
 from uuid import UUID
 
 from kafka_cy.cluster.adoption_store import settings_are_new, store_adoption
-from kafka_cy.cluster.controller import Controller
+from kafka_cy.cluster.controller import Controller, adopted_directories
 from kafka_cy.cluster.embedded_store import FILE_NAME, EmbeddedStore
 from kafka_cy.cluster.imported_folders import Adoption, AdoptionPlan, AdoptionRefused
 from kafka_cy.cluster.internal_topics import internal_topic_configs
@@ -129,7 +129,15 @@ def _plan(
         problem_of_setting,
         Path(home),
     )
-    return plan.make()
+    adoption = plan.make()
+    present = {path: stored_directory_id(path) for path in config.log_dirs}
+    for path, stored_id in adopted_directories(store).items():
+        if path not in present and not (stored_id and stored_id in present.values()):
+            adoption.obstacles.append(
+                f"an earlier start with --adopt, which was interrupted, had log directory {path}: add it to log.dirs (if its disk"
+                " is lost, as an empty directory)"
+            )
+    return adoption
 
 
 def problem_of_setting(name: str, text: str) -> str | None:

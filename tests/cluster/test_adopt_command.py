@@ -231,6 +231,21 @@ def test_a_start_does_not_finish_an_adoption_without_all_its_directories(
         assert offsets(broker.bootstrap_servers, "orders") == (0, 10)
 
 
+def test_an_adoption_is_not_completed_without_a_directory_that_it_began_with(tmp_path: Path) -> None:
+    first = write_identity(tmp_path / "first", kraft=False)
+    second = write_identity(tmp_path / "second", kraft=False, directory=UUID(int=2))
+    write_partition(second, "orders", 0, None)
+    cut_off(first, second)
+    assert f"had log directory {second}: add it to log.dirs" in adopt([first], "--preview").stdout
+    done = adopt([first])
+    assert done.returncode == 3 and f"had log directory {second}: add it to log.dirs" in done.stderr
+    moved = second.rename(tmp_path / "moved")
+    assert "took over topic: orders" in adopt([first, moved]).stderr
+    with Broker({"log.dirs": f"{first},{moved}"}, folder=tmp_path / "broker") as broker:
+        assert "--adopt" not in log_of(broker)
+        assert offsets(broker.bootstrap_servers, "orders") == (0, 10)
+
+
 def test_a_start_finds_settings_that_are_not_stored_in_the_metadata_directory(golden: Path, tmp_path: Path) -> None:
     home = tmp_path / "metadata"
     home.mkdir()
