@@ -57,6 +57,7 @@ class ControllerMetrics:
         # Alerts of Confluent's and Grafana's dialect compare this count with 0: it may be shown only while it is 0.
         yield family("unknown", prefix + "uncleanleaderelectionspersec", text, [({}, 0)])
         yield from both_counts(prefix + "leaderelectionrateandtimems", "0: one broker leads all", [({}, 0)])
+
     def _metadata_store(self, count: int, times: list[float]) -> Iterable[Metric]:
         """Metadata store metrics under ZooKeeper client's names: one request is one change of the metadata tree."""
         name = "kafka_server_zookeeperclientmetrics_zookeeperrequestlatencyms"

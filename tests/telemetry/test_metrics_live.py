@@ -32,6 +32,7 @@ Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 @pytest.fixture(scope="module")
 def broker() -> Iterator[Broker]:
     config = {
+        "kafkacy.metrics.persec.enable": "false",
         "kafkacy.slow.request.log.threshold.ms": "-1",
         "num.network.threads": "3",
         "log.cleaner.backoff.ms": "100",
@@ -253,7 +254,7 @@ def test_every_known_name_is_there_or_the_table_says_why(broker: Broker) -> None
     shown, _ = shown_names(broker)
     wrong = [name for name, status in table.items() if (status == "yes") != (name in shown)]
     assert [name for name in wrong if not table[name].startswith("when a log is compacted")] == []
-    with Broker({"kafkacy.metrics.persec.enable": "true"}) as both_dialects:
+    with Broker() as both_dialects:
         shown, text = shown_names(both_dialects)
     assert [name for name, status in table.items() if status in ("yes", "persec") and name not in shown] == []
     assert not [name for name, status in table.items() if status.startswith("never") and name in shown]

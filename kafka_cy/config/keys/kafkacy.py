@@ -36,7 +36,7 @@ KEYS: Final[tuple[Entry, ...]] = (
      "per line. Lines before the configuration is read are text."),
     ("kafkacy.metrics.listen", "STRING", "127.0.0.1:9404", "read-only", None, "HIGH", "server",
      "Address of the /metrics page, as host:port. Empty: no page. Port 0: any free port."),
-    ("kafkacy.metrics.persec.enable", "BOOLEAN", "false", "read-only", None, "MEDIUM", "server",
+    ("kafkacy.metrics.persec.enable", "BOOLEAN", "true", "read-only", None, "MEDIUM", "server",
      "Whether /metrics also shows counters under names that end in persec (the names of Confluent's and Grafana's "
      "rules for Kafka)."),
     ("kafkacy.otel.endpoint", "STRING", "", "read-only", None, "MEDIUM", "telemetry",
