@@ -9,17 +9,19 @@
 # make bench-full   the same with longer runs, in half an hour; results in bench/results, summarized in bench/RESULTS.md
 # make docs         build the website of the documentation in build/site
 # make bench-micro  compare records, indexes and the log with the obvious alternatives
+# make wheels       build manylinux wheels in dist (PYTHONS="python3.11 python3.13")
 
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
+PYTHONS ?= $(VENV)/bin/python
 ARGS ?=
 PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 120
 
 BENCH := $(VENV)/bin/kafka-cy bench
 
-.PHONY: build run test lint pytest test-tools fuzz races conformance bench bench-full bench-results bench-micro wheel clean
+.PHONY: build run test lint pytest test-tools fuzz races conformance bench bench-full bench-results bench-micro wheel wheels clean
 
 build:
 	@scripts/build.sh "$(PYTHON)" "$(VENV)"
@@ -80,8 +82,8 @@ bench-micro: build-test
 	$(VENV)/bin/python -m pytest bench/micro -q --benchmark-only --benchmark-group-by=group --benchmark-sort=mean \
 		--benchmark-columns=median,mean,stddev,rounds --benchmark-warmup=on --benchmark-max-time=0.4 $(PYTEST_ARGS)
 
-wheel: build
-	$(VENV)/bin/pip wheel --no-deps -w dist .
+wheel wheels: build
+	@scripts/build_wheels.sh dist $(PYTHONS)
 
 clean:
 	rm -rf build dist data .ruff_cache .mypy_cache .pytest_cache

@@ -3,9 +3,11 @@
 Environment:
   KAFKA_CY_PACKAGES=records,storage   build only these sub-packages
   KAFKA_CY_SANITIZE=address|thread    instrumented build under build/<sanitizer>/ (`python setup.py build`)
+  KAFKA_CY_COMMIT=...                 the commit that `kafka-cy --version` shows, where git cannot say it
 
 A file is rebuilt only when it changes, or a .pxd that it cimports. A Cython performance hint in a hot package (code that
-must never need the GIL) fails the build.
+must never need the GIL) fails the build. A wheel takes extensions that are built in place already, without debug symbols
+and without the modules that only tests use (`*_probe`).
 """
 
 from __future__ import annotations
@@ -14,7 +16,11 @@ import contextlib
 import fcntl
 import os
 import re
+import shlex
+import shutil
+import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,7 +28,11 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
+from setuptools.modified import newer_group
 
 PACKAGES = ("base", "records", "storage", "network", "api", "coordinator", "telemetry", "bench")
 HOT_PACKAGES = ("base", "records", "storage", "network", "api", "bench")
@@ -37,6 +47,22 @@ DIRECTIVES = {
 COMPILE_FLAGS = ["-O3", "-fno-strict-aliasing", "-Wall", "-Wno-unused-function", "-std=gnu11"]
 LINK_FLAGS = ["-Wl,--as-needed"]  # a library is a dependency of the extensions that call it, not of the whole package
 JOBS = min(2, os.cpu_count() or 1)
+ROOT = Path(__file__).parent
+COMMIT_FILE = "kafka_cy/_commit.py"
+
+# Header -> the package that has it, in each of SYSTEMS.
+SYSTEMS = {"Debian and Ubuntu": "apt-get install", "Fedora": "dnf install", "Alpine": "apk add"}
+PYTHON_HEADER = {"Python.h": ("python3-dev", "python3-devel", "python3-dev")}
+HEADERS = {
+    "records": {
+        "zlib.h": ("zlib1g-dev", "zlib-devel", "zlib-dev"),
+        "lz4frame.h": ("liblz4-dev", "lz4-devel", "lz4-dev"),
+        "zstd.h": ("libzstd-dev", "libzstd-devel", "zstd-dev"),
+        "snappy-c.h": ("libsnappy-dev", "snappy-devel", "snappy-dev"),
+    },
+    "network": {"openssl/ssl.h": ("libssl-dev", "openssl-devel", "openssl-dev")},
+}
+COMPILER_PACKAGES = ("gcc libc6-dev", "gcc", "gcc musl-dev")
 
 sanitizer = os.environ.get("KAFKA_CY_SANITIZE", "")
 build_base = Path("build") / sanitizer if sanitizer else Path("build")
@@ -76,6 +102,58 @@ def extensions(packages: list[str]) -> list[Extension]:
                 )
             )
     return found
+
+
+def check_requirements(packages: list[str]) -> None:
+    """Exit with one sentence that names the missing packages of the system, before anything is compiled."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    if shutil.which(compiler[0]) is None:
+        refuse_build(f"there is no C compiler ({compiler[0]})", [COMPILER_PACKAGES])
+    flags = shlex.split(f"{os.environ.get('CPPFLAGS', '')} {os.environ.get('CFLAGS', '')}")
+    flags += [f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")]
+    needed = dict(PYTHON_HEADER)
+    for package in packages:
+        needed |= HEADERS.get(package, {})
+    missing = []
+    for header in needed:
+        done = subprocess.run(
+            [*compiler, *flags, "-E", "-x", "c", "-"], input=f"#include <{header}>\n", text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            missing.append(header)
+    if missing:
+        reason = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        refuse_build(reason, [needed[header] for header in missing])
+
+
+def refuse_build(reason: str, packages: list[tuple[str, ...]]) -> None:
+    """Exit with the reason, and how to install the packages: a tuple has the names in each of SYSTEMS."""
+    commands = [
+        f"{command} {' '.join(names)} ({system})"
+        for (system, command), names in zip(SYSTEMS.items(), zip(*packages, strict=True), strict=True)
+    ]
+    sys.exit(f"kafka-cy cannot be built: {reason}; as root: {', or '.join(commands)}.")
+
+
+def commit() -> str | None:
+    """The commit that is built, None if it is not known."""
+    given = os.environ.get("KAFKA_CY_COMMIT")
+    if given or not (ROOT / ".git").exists():
+        return given or None
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+    except OSError:
+        return None
+
+
+def write_commit(folder: str) -> None:
+    """Write the commit for kafka_cy/version.py. A source archive keeps the one that it was made with."""
+    if found := commit():
+        path = Path(folder, COMMIT_FILE)
+        path.unlink(missing_ok=True)  # may be a hard link to a file of the checkout
+        path.write_text(f'"""Written by setup.py."""\n\nCOMMIT = {found!r}\n')
 
 
 @contextlib.contextmanager
@@ -130,8 +208,9 @@ class BuildExtensions(build_ext):
 
     def run(self) -> None:
         packages = chosen_packages()
+        check_requirements(packages)
         with build_locks(packages):
-            self.extensions = translate(packages)
+            self.extensions = [each for each in translate(packages) if not self.is_for_wheel() or is_shipped(each.name)]
             self.check_extensions_list(self.extensions)
             for extension in self.extensions:
                 extension._full_name = self.get_ext_fullname(extension.name)
@@ -140,9 +219,65 @@ class BuildExtensions(build_ext):
             self.parallel = self.parallel or JOBS
             super().run()
 
+    def is_for_wheel(self) -> bool:
+        return getattr(self.distribution, "is_wheel", False)
+
+    def build_extension(self, extension: Extension) -> None:
+        """Compile, unless the extension is built in place already."""
+        target = Path(self.get_ext_fullpath(extension.name))
+        in_place = Path(self.get_ext_filename(self.get_ext_fullname(extension.name)))
+        depends = [*extension.sources, *extension.depends]
+        if not newer_group(depends, str(target), "newer"):
+            return
+        if in_place.exists() and not sanitizer and not newer_group(depends, str(in_place), "newer"):
+            self.mkpath(str(target.parent))
+            self.copy_file(str(in_place), str(target))
+        else:
+            super().build_extension(extension)
+        if self.is_for_wheel():
+            subprocess.run([os.environ.get("STRIP", "strip"), "--strip-unneeded", target], check=True)
+
+
+def is_shipped(name: str) -> bool:
+    """Whether a wheel has this module; some serve only tests."""
+    return not name.endswith("_probe")
+
+
+class BuildPython(build_py):
+    """A build_py that records the commit."""
+
+    def run(self) -> None:
+        super().run()
+        if getattr(self.distribution, "is_wheel", False):
+            write_commit(self.build_lib)
+
+
+class BuildWheel(bdist_wheel):
+    """A bdist_wheel with a build folder of its own, which has nothing of other builds."""
+
+    def run(self) -> None:
+        build = self.get_finalized_command("build")
+        build.build_lib = str(build_base / f"wheel.{sysconfig.get_platform()}-{sys.implementation.cache_tag}")
+        shutil.rmtree(build.build_lib, ignore_errors=True)
+        self.distribution.is_wheel = True
+        super().run()
+
+
+class SourceArchive(sdist):
+    """An sdist that records the commit."""
+
+    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+        super().make_release_tree(base_dir, files)
+        write_commit(base_dir)
+
 
 setup(
     ext_modules=[Extension(e.name, e.sources) for e in extensions(chosen_packages())],
-    cmdclass={"build_ext": BuildExtensions},
+    cmdclass={
+        "bdist_wheel": BuildWheel,
+        "build_ext": BuildExtensions,
+        "build_py": BuildPython,
+        "sdist": SourceArchive,
+    },
     options={"build": {"build_base": str(build_base)}},
 )

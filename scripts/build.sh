@@ -7,7 +7,6 @@ source scripts/debian.sh
 
 needed=()
 need_command gcc gcc
-need_command g++ g++
 need_command make make
 need_header zlib.h zlib1g-dev
 need_header lz4frame.h liblz4-dev
@@ -31,13 +30,18 @@ install_debian_packages "kafka-cy cannot be built"
 
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 stamp=$venv/.installed${extra:+-$extra}
-if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
+install=
+[ -e "$stamp" ] && [ ! pyproject.toml -nt "$stamp" ] || install=yes
+if [ "$install" ]; then
     echo "installing kafka-cy in $venv"
     # The build tools are installed in the environment, so that a later build of one changed file needs no download.
     "$venv/bin/python" -m pip install -q --disable-pip-version-check --upgrade 'setuptools>=77' wheel 'cython==3.3.1'
+fi
+"$venv/bin/python" setup.py -q build_ext --inplace
+if [ "$install" ]; then
+    # Takes the extensions that have just been built.
     KAFKA_CY_PACKAGES=${KAFKA_CY_PACKAGES:-} "$venv/bin/python" -m pip install -q --disable-pip-version-check \
         --no-build-isolation --config-settings editable_mode=compat -e ".[bench,otel${extra:+,$extra}]"
     touch "$stamp"
 fi
-"$venv/bin/python" setup.py -q build_ext --inplace
 "$venv/bin/python" -m compileall -q kafka_cy # otherwise the first start would do it

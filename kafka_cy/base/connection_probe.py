@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import ssl
 import struct
 from enum import Enum
 
@@ -137,6 +136,8 @@ def _connection_finding(error: OSError) -> Finding:
 
 def _speaks_tls(host: str, port: int, timeout_s: float) -> bool:
     """Whether the server begins a TLS handshake. Its certificate does not matter here."""
+    import ssl  # only for this; not every Python has it
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

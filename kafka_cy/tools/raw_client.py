@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import struct
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kafka_cy.base.connection_probe import split_address
 from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, connection_settings
+
+if TYPE_CHECKING:
+    import ssl
 
 API_VERSIONS, FIND_COORDINATOR, DESCRIBE_CONFIGS, DESCRIBE_LOG_DIRS = 18, 10, 32, 35
 INCREMENTAL_ALTER_CONFIGS, OFFSET_DELETE = 44, 47
@@ -100,6 +102,8 @@ class RawClient:
 
 def tls_context(settings: dict[str, str]) -> ssl.SSLContext:
     """The TLS settings of librdkafka (PEM files) for Python's ssl. Raises ToolError."""
+    import ssl  # not every Python has it, and most commands do without
+
     try:
         context = ssl.create_default_context(cafile=settings.get("ssl.ca.location"), cadata=settings.get("ssl.ca.pem"))
         if settings.get("ssl.endpoint.identification.algorithm", "https") in ("none", ""):
