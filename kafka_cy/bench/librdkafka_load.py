@@ -64,7 +64,7 @@ class LibrdkafkaLoad:
     def add_producers(self, topic: BenchTopic, *, stamped: bool = False) -> None:
         """Add the options' producers; `stamped`: values carry the due time. Raises OptionError, PayloadError."""
         if stamped and self.options.payloads.payload_file is None and self.options.payloads.record_size < DUE.size:
-            raise OptionError(f"End to end needs records of at least {DUE.size} bytes (the send time stands in them).")
+            raise OptionError(f"End to end needs records of at least {DUE.size} bytes (they contain the time of sending).")
         if self.options.payloads.payload_file is not None:
             self.options.payloads.lines()  # raises PayloadError here, not on a producer's thread
         self._check_clients(self.options.producers)

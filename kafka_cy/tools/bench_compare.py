@@ -29,7 +29,10 @@ QUICK_JVM_WARM_UP_S = 8.0
 @click.option("--no-kafka", is_flag=True, help="Do not measure Apache Kafka.")
 @OPTIONS["kafka_jars"]
 @click.option(
-    "--touch-gib", type=click.FloatRange(min=0), metavar="N", help="Memory to touch first (default: 6; with --quick 1)."
+    "--touch-gib",
+    type=click.FloatRange(min=0),
+    metavar="N",
+    help="GiB of memory to touch first (default: 6; with --quick 1).",
 )
 @OPTIONS["broker_config"]
 @OPTIONS["json_path"]

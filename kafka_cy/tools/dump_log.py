@@ -26,7 +26,7 @@ def command(
     index_sanity_check: bool,
     offsets_decoder: bool,
 ) -> None:
-    """Print what stands in .log, .index, .timeindex, .txnindex and .snapshot files."""
+    """Print the contents of .log, .index, .timeindex, .txnindex and .snapshot files."""
     paths = [*named, *(path for option in options for path in option.split(",") if path)]
     if not paths:
         raise click.UsageError("Give at least one file.")
