@@ -30,11 +30,16 @@ class DiskSpace:
         for path in paths:
             running = self._threads.get(path)
             if running is None or not running.is_alive():
-                self._threads[path] = NamedThread(target=self._ask, args=(path,), name="disk-space", daemon=True)
-                self._threads[path].start()
+                thread = NamedThread(target=self._ask, args=(path,), name="disk-space", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:
+                    continue  # the process may have no more threads: the last numbers stay
+                self._threads[path] = thread
         deadline = time.monotonic() + WAIT_S
         for path in paths:
-            self._threads[path].join(max(0.0, deadline - time.monotonic()))
+            if path in self._threads:
+                self._threads[path].join(max(0.0, deadline - time.monotonic()))
         known = self._bytes.copy()
         return {path: known[path] for path in paths if path in known}
 

@@ -31,6 +31,19 @@ def test_a_directory_that_is_gone_has_no_numbers(tmp_path: Path, monkeypatch: py
     assert disks.sizes([str(folder)]) == {}
 
 
+def test_without_threads_the_last_numbers_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk_space, "WAIT_S", 60.0)
+    disks = DiskSpace()
+    before = disks.sizes([str(tmp_path)])
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert disks.sizes([str(tmp_path)]) == before != {}
+    assert DiskSpace().sizes([str(tmp_path)]) == {}
+
+
 def test_a_disk_that_hangs_keeps_its_last_numbers_and_takes_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     disks = DiskSpace()
     asked: list[str] = []
