@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 
 
 def broker_with_dirs(folder: Path, **more: object) -> Broker:
-    return Broker({"log.dirs": f"{folder}/d1,{folder}/d2", "file.delete.delay.ms": 0, **more}, folder=folder)
+    return Broker({"log.dirs": f"{folder}/d1,{folder}/d2", "log.segment.delete.delay.ms": 0, **more}, folder=folder)
 
 
 def produce(broker: Broker, topic: str, partition: int, values: list[bytes]) -> None:

@@ -99,7 +99,7 @@ def fetch_request(topic: str) -> bytes:
 
 
 def test_deletion_ends_a_waiting_fetch_and_recreation_is_a_new_topic(tmp_path: Path) -> None:
-    with Broker({"file.delete.delay.ms": 0}, folder=tmp_path) as broker:
+    with Broker({"log.segment.delete.delay.ms": 0}, folder=tmp_path) as broker:
         admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
         admin.create_topics([NewTopic("t", 1, 1)])["t"].result(60)
         old_id = topic_id(broker, "t")
