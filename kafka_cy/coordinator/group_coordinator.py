@@ -65,7 +65,9 @@ class GroupCoordinator:
         self.rebalancer = Rebalancer(self.runtime, int(config["group.initial.rebalance.delay.ms"]), info or (lambda *_, **__: None))
         self.join_group = JoinGroup(self.rebalancer, self.members_max)
         self.sync_group = SyncGroup(self.rebalancer)
-        self.offset_commit = OffsetCommit(loop, int(config["offset.metadata.max.bytes"]))
+        is_compressed = self.runtime.compression != CODECS[0]
+        batch_bytes_max = None if is_compressed else self.runtime.batch_bytes_max
+        self.offset_commit = OffsetCommit(loop, int(config["offset.metadata.max.bytes"]), batch_bytes_max)
         self._deleted_topics = DeletedTopics(self._remove_offsets_of)
         self._expiry_timer: Any = None
 

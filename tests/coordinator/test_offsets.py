@@ -8,6 +8,7 @@ import pytest
 
 from kafka_cy.base import slices
 from kafka_cy.coordinator.classic.group import ClassicGroup
+from kafka_cy.coordinator.offsets.commit import RECORD_BYTES_MIN, CommitPartition, CommitRequest, OffsetCommit
 from kafka_cy.coordinator.records import CommittedOffset, OffsetKey
 from kafka_cy.coordinator.runtime import loader
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
@@ -257,3 +258,24 @@ def test_sessions_of_loaded_members_begin_when_loading_ends(monkeypatch: pytest.
     assert loading.heartbeat(member, generation) == 0
     loading.loop.advance(10.1)
     assert not loading.group().members
+
+
+def commit_all(harness: Harness, count: int) -> list[ErrorCode]:
+    """Commit this many partitions with names as short as possible, in one request."""
+    partitions = [CommitPartition("t", None, index, 0, -1, None) for index in range(count)]
+    found: list[ErrorCode] = []
+    request = CommitRequest("g", -1, "", None, -1, True, partitions)
+    harness.coordinator.commit(request, lambda error, errors: found.append(error))
+    return found
+
+
+def test_a_commit_that_no_batch_can_hold_is_refused_before_its_records_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1), message_max_bytes=10_000)
+    while harness.coordinator.is_loading():
+        harness.loop.run_next()
+    fitting = next(count for count in range(10_000 // RECORD_BYTES_MIN, 0, -1) if commit_all(harness, count) == [0])
+    assert fitting > 0.9 * (10_000 // RECORD_BYTES_MIN), "RECORD_BYTES_MIN is about the least that a record needs"
+    made: list[object] = []
+    monkeypatch.setattr(OffsetCommit, "_records", lambda *arguments: made.append(arguments))
+    assert commit_all(harness, 10_000 // RECORD_BYTES_MIN + 1) == [ErrorCode.UNKNOWN_SERVER_ERROR]
+    assert not made

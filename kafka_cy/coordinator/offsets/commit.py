@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from kafka_cy.protocol.errors import ErrorCode
 PartitionErrors = dict[tuple[str, int], ErrorCode]
 Response = tuple[ErrorCode, PartitionErrors]  # the error of the whole request, or NONE and that of each partition
 Result = CoordinatorResult[Response]
+RECORD_BYTES_MIN = 40  # of a committed offset in a batch without compression
 
 
 class CommitPartition(NamedTuple):
@@ -43,9 +44,11 @@ class CommitRequest(NamedTuple):
 class OffsetCommit:
     """Owner: the coordinator's thread."""
 
-    def __init__(self, loop: Any, metadata_chars_max: int) -> None:
+    def __init__(self, loop: Any, metadata_chars_max: int, batch_bytes_max: Callable[[], int] | None = None) -> None:
+        """`batch_bytes_max`: the largest batch that can be stored; None if it is compressed."""
         self.loop = loop
         self.metadata_chars_max = metadata_chars_max
+        self.batch_bytes_max = batch_bytes_max
 
     def commit(self, groups: Mapping[str, Group], request: CommitRequest) -> Result:
         """The group does not have to exist: one that only stores offsets begins with its first commit."""
@@ -57,6 +60,9 @@ class OffsetCommit:
             error = group.validate_offset_commit(request.member_id, request.instance_id, request.generation)
             if error:
                 return Result(response=(error, {}))
+        if self.batch_bytes_max is not None and RECORD_BYTES_MIN * len(request.partitions) > self.batch_bytes_max():
+            # The append would fail with this error, after seconds of work on the loop.
+            return Result(response=(ErrorCode.UNKNOWN_SERVER_ERROR, {}))
         errors: PartitionErrors = {}
         records = self._records(request, errors)
         apply = None
