@@ -125,6 +125,12 @@ class Request(Generic[Body]):
         else:
             prepare(lambda make: self.respond(make()))
 
+    def end_turn(self) -> None:
+        """End the turn of a long request that is kept until other clients act. Other limits bound what is kept."""
+        if self.turn is not None:
+            self.turn.end()
+            self.turn = None
+
     def guarded(self, function: Callable[..., object]) -> Callable[..., None]:
         """`function`, for a callback: a fault in it ends this request as a fault of its handler does."""
 

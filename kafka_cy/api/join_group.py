@@ -46,5 +46,6 @@ def handle(request: Request[JoinGroupRequest], context: UsesGroups) -> dict[str,
             response["protocol_name"] = ""
         request.respond({"throttle_time": 0, **response})
 
+    request.end_turn()
     context.groups.join(join, respond)
     return None

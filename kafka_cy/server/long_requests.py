@@ -39,7 +39,7 @@ class LongRequest:
     """The turn of one long request, and its place in the line before that.
 
     It does not refer to its Request, which refers to it: a request that its handler drops without a response ends its
-    turn, and closes its connection, at once. Owner: the loop's thread, except that `build` and `end` may be called from any.
+    turn, and closes its connection, at once. Owner: the loop's thread; `end` may be called from any.
     """
 
     __slots__ = ("_line", "_owner", "size", "start", "waiting_bytes")
@@ -215,7 +215,7 @@ class LongRequests:
     # -- the thread --
 
     def on_thread(self, job: Callable[[], object]) -> None:
-        """Run `job` on the thread, after those that were added before. Any thread of the loop's own."""
+        """Run `job` on the thread, after those that were added before."""
         if self._thread is None:
             self._thread = NamedThread(target=self._work, name="long-requests", daemon=True)
             self._thread.start()
@@ -226,5 +226,12 @@ class LongRequests:
             job = self._jobs.get()
             if job is None:
                 return
-            job()
+            try:
+                job()
+            except Exception as fault:  # noqa: BLE001 the loop reports it, and the thread continues
+                self._loop.call_soon_threadsafe(_raise, fault)
             del job  # free the memory before the next job
+
+
+def _raise(fault: Exception) -> None:
+    raise fault

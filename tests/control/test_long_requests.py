@@ -182,6 +182,32 @@ def test_a_short_response_to_a_long_request_ends_its_turn(harness: Harness) -> N
     assert control.payload is not None
 
 
+def test_a_request_that_waits_for_other_clients_gives_its_turn_back(harness: Harness) -> None:
+    """A JoinGroup waits for the other members, perhaps for minutes."""
+    control: Any = Control("a")
+    harness.long.add_encoded(control, 1000)
+    harness.run_until(lambda: harness.handled)
+    request = harness.handled.pop()
+    request.end_turn()
+    harness.run_until(harness.is_idle)
+    assert control.reason is None
+    request.respond(response())
+    assert control.payload is not None
+
+
+def test_a_fault_on_the_thread_is_reported_and_the_thread_continues(harness: Harness) -> None:
+    def fails() -> None:
+        raise ValueError("a fault")
+
+    harness.long.on_thread(fails)
+    wait_until(lambda: harness.soon, "the report")
+    with pytest.raises(ValueError, match="a fault"):
+        harness.soon.popleft()()
+    control = harness.add("a", at_once)
+    harness.run_until(harness.is_idle)
+    assert control.payload is not None
+
+
 def test_a_malformed_long_request_ends_its_turn(harness: Harness) -> None:
     harness.long.add_encoded(Control("a", b"malformed"), 1000)
     harness.run_until(lambda: harness.decoded and harness.is_idle())

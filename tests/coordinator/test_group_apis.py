@@ -46,6 +46,7 @@ class Server:
         )  # fmt: skip
         responses: list[dict[str, Any]] = []
         request.respond = responses.append
+        request.end_turn = lambda: None
         request.respond_long = lambda prepare: prepare(lambda make: responses.append(make()))
         handle = cold_handler(api_key)
         assert handle is not None
