@@ -31,10 +31,10 @@ from kafka_cy.api.parking cimport park, parked_init
 from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.counters cimport API_FETCH_FOLLOWER
-from kafka_cy.network.jobs cimport jobs_count
+from kafka_cy.network.jobs cimport JOB_READ, job_has_room, job_hold_back
 from kafka_cy.network.dispatch cimport (
-    CLOSE, HANDLED, PARKED_WATCH_BYTES, Parked, Reactor, Request, hot_handler_register, park_cancel, park_reserve,
-    parked_watch, request_count_as,
+    CLOSE, HANDLED, PARKED_WATCH_BYTES, Parked, Reactor, Request, hot_handler_register, park_cancel, park_is_crowded,
+    park_reserve, parked_watch, request_count_as,
 )
 from kafka_cy.storage.log cimport (
     Log, log_end_offset, log_end_offset_for_epoch, log_read, log_read_cached, log_start_offset, segment_release,
@@ -49,7 +49,6 @@ cdef enum:
     API_KEY = 1
     SPARE_CAPACITY_MAX = 64
     PARTITIONS_MAX = 1000000        # of one request: each takes some 300 bytes while it is handled
-    JOBS_AHEAD_MAX = 16             # of a reactor; with more jobs, none is started that no fetch waits for
 
 cdef int32_t response_bytes_max = 57671680      # fetch.max.bytes
 cdef Fetch* spare[REACTORS_MAX]                 # one unused allocation for each reactor, which owns it
@@ -234,7 +233,7 @@ cdef bint waits_for_cold(Reactor* reactor, Fetch* fetch, Connection* connection)
     if fetch.cold_count == 0 or (fetch.cold_rounds and fetch.bytes):
         return False
     if fetch.failed:                    # The response reports an error and cannot wait; the job reads for the next fetch.
-        if jobs_count(reactor) < JOBS_AHEAD_MAX and cold_read_start(reactor, fetch, connection) == 0:
+        if job_has_room(reactor, connection, JOB_READ) and cold_read_start(reactor, fetch, connection) == 0:
             cold_read_leave(fetch)
         return False
     if cold_read_start(reactor, fetch, connection) == 0:
@@ -265,11 +264,15 @@ cdef int check_parked(Reactor* reactor, Parked* parked, bint expired) noexcept n
 
 
 cdef int respond_now(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
-    """Responds to a fetch that should wait but may not, because parked requests hold too much memory."""
-    if jobs_count(reactor) > JOBS_AHEAD_MAX:
+    """Responds to a fetch that should wait but may not, because parked requests hold too much memory.
+
+    Its job goes on and reads for the next fetch. There was room for it if `handle` has asked for room, which it does while
+    parked requests hold much. The others, which are too large to wait beside anything, ask here.
+    """
+    if not park_is_crowded(reactor) and not job_has_room(reactor, request.connection, JOB_READ):
         cold_read_cancel(fetch)
     elif fetch.cold_read != NULL:
-        cold_read_leave(fetch)          # the job reads for the next fetch
+        cold_read_leave(fetch)
     read_all(fetch)
     fetch_respond(reactor, request, fetch)
     park_cancel(reactor, &fetch.parked)
@@ -310,6 +313,9 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     if header.partitions_count > PARTITIONS_MAX:
         request.close_reason = b"Fetch request for more than 1000000 partitions"
         return CLOSE
+    # It might get a response without what its job reads, and its client would ask again at once.
+    if park_is_crowded(reactor) and not job_has_room(reactor, request.connection, JOB_READ):
+        return job_hold_back(request.connection, JOB_READ, True)
     fetch = fetch_new(reactor, header.partitions_count)
     if fetch == NULL or fetch_begin(reactor, request, &header, response_bytes_max, &fetch):
         request.close_reason = b"out of memory"

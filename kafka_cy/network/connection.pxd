@@ -12,6 +12,20 @@ cdef enum EpollKind:        # first field of every struct an epoll event points 
     KIND_CONNECTION = 2
     KIND_MAILBOX = 3
 
+# A connection is read and its requests are handled while `pauses` is 0. A pause is set where its cause is met, and ends
+# when connection_pauses (receive.pyx) no longer finds the cause. Three kinds of events look again, through settle:
+# - Something of this connection ended, and it was marked dirty: a response was sent (IN_FLIGHT, RESPONSES), the control
+#   plane responded (CONTROL), a job ended (HELD).
+# - Something of others ended (MEMORY, JOBS), or the next turn began (TURN): the connection is in the reactor's retry list.
+#
+#                      the request                    `held`    the request is
+#   handled, no job    is answered or parked             0      done or parked
+#   a job has room     begins its job            HELD    1..    parked; no other request is handled until connection_unhold
+#   the queue is full  is held back              JOBS    0      still unparsed bytes; handled from its beginning later
+#
+# The client may close a paused connection (`client_gone`, from EPOLLRDHUP). Requests with a job, or held back, then end at
+# once if a response is awaited (left_alone, reactor.pyx). Without a response (acks=0: `held_unanswered`, or not
+# `response_awaited`) they are completed first. In both cases the end of the stream is met when the connection is read again.
 cdef enum Pause:            # bits: why a socket is not read
     PAUSE_IN_FLIGHT = 1
     PAUSE_RESPONSES = 2
@@ -19,6 +33,7 @@ cdef enum Pause:            # bits: why a socket is not read
     PAUSE_CONTROL = 8       # the control plane has as many of its requests as allowed
     PAUSE_HELD = 16         # a request waits for a job, and no other request may overtake it
     PAUSE_JOBS = 32         # its next request needs a job, and the job queue has no room for this client
+    PAUSE_TURN = 64         # its requests took long in this turn of the reactor: the others come first
 
 cdef enum:
     COALESCE_BYTES_MAX = 2048       # responses up to this size are copied together
@@ -106,7 +121,7 @@ cdef struct Connection:
     bint dead               # destroyed at the end of this loop turn
     bint dirty              # is in the reactor's dirty list
     bint send_blocked
-    bint waits_for_memory   # is in the reactor's memory list
+    bint waits_for_retry    # is in the reactor's retry list
     ResponseSlot* slots_first
     ResponseSlot* slots_last
     int32_t slots_count
@@ -115,6 +130,8 @@ cdef struct Connection:
     int32_t held_unanswered # those of them that have no response (acks=0)
     int32_t job_kind        # with PAUSE_JOBS: the queue
     bint response_awaited   # with PAUSE_JOBS: the request that is held back has a response
+    bint held_back          # counted in its lane of that queue: its request is the next one that gets room (jobs.pxd)
+    int64_t paused_ticks    # with PAUSE_TURN: the turn's ReactorState.turn_ticks
     bint client_gone        # the client has closed its side; noticed while the socket is not read
     Piece* send_first
     Piece* send_last
@@ -125,8 +142,8 @@ cdef struct Connection:
     int32_t client_id_size  # from its first request
     char client_id[CLIENT_ID_BYTES_MAX]
     Connection* dirty_next
-    Connection* memory_next     # in the reactor's memory list
-    Connection* memory_prev
+    Connection* retry_next      # in the reactor's retry list
+    Connection* retry_prev
     Connection* dead_next
     Connection* next        # idle order: least recently active first
     Connection* prev

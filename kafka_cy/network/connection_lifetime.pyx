@@ -8,10 +8,11 @@ from kafka_cy.base.posix cimport (
 from kafka_cy.network.address_counts cimport address_leave
 from kafka_cy.network.client_software cimport software_leave
 from kafka_cy.network.connection cimport Connection, connection_drop_responses, list_append, list_remove
+from kafka_cy.network.jobs cimport job_passed
 from kafka_cy.network.parked cimport parked_drop_connection
 from kafka_cy.network.reactor_state cimport Listener, NetworkState, ReactorState, connection_mark_dead
 from kafka_cy.network.receive cimport connection_release_input
-from kafka_cy.network.request_memory cimport memory_unlink, responses_share
+from kafka_cy.network.request_memory cimport retry_forget, responses_share
 
 
 cdef void idle_append(ReactorState* reactor, Connection* connection) noexcept nogil:
@@ -53,7 +54,9 @@ cdef void session_open(ReactorState* reactor, Connection* connection) noexcept n
 
 cdef void connection_destroy(ReactorState* reactor, Connection* connection) noexcept nogil:
     list_remove(&reactor.idle_first, &reactor.idle_last, connection)
-    memory_unlink(reactor, connection)
+    retry_forget(reactor, connection)
+    if connection.held_back:
+        job_passed(connection)
     parked_drop_connection(reactor, connection)
     connection_drop_responses(&reactor.send, connection)
     connection_release_input(reactor, connection)

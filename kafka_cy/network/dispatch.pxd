@@ -33,6 +33,8 @@ cdef int park_start(Reactor* reactor, Parked* parked) noexcept nogil
 # Counts the memory of a request before it parks: its structs, and PARKED_WATCH_BYTES for each watch. False: parked requests
 # hold too much; the handler then responds with what it has and calls park_cancel.
 cdef bint park_reserve(Reactor* reactor, Parked* parked, int64_t bytes) noexcept nogil
+# Whether park_reserve will soon fail: parked requests use more than half of their share.
+cdef bint park_is_crowded(Reactor* reactor) noexcept nogil
 # For a request answered by the re-check between parked_watch and park_start: drops the watches, calls `free`.
 cdef void park_cancel(Reactor* reactor, Parked* parked) noexcept nogil
 # Checks a parked request now; this may free it.

@@ -25,7 +25,7 @@ from kafka_cy.network.parked cimport parked_add_watch, parked_check, parked_end,
 from kafka_cy.network.reactor_state cimport (
     ApiRange, NetworkState, ReactorState, connection_fail, connection_log, connection_mark_dirty,
 )
-from kafka_cy.network.request_memory cimport KEPT_FREE_BYTES, memory_admit
+from kafka_cy.network.request_memory cimport KEPT_FREE_BYTES, memory_admit, parked_crowded
 from kafka_cy.network.client_software cimport software_enter
 from kafka_cy.network.tracing cimport trace_end, trace_sample
 from kafka_cy.records.wire cimport (
@@ -398,6 +398,10 @@ cdef int parked_watch(Reactor* reactor, Parked* parked, Partition* partition) no
 
 cdef bint park_reserve(Reactor* reactor, Parked* parked, int64_t bytes) noexcept nogil:
     return parked_reserve(<ReactorState*>reactor.private_state, parked, bytes)
+
+
+cdef bint park_is_crowded(Reactor* reactor) noexcept nogil:
+    return parked_crowded(<ReactorState*>reactor.private_state)
 
 
 cdef int park_start(Reactor* reactor, Parked* parked) noexcept nogil:

@@ -42,6 +42,7 @@ cdef struct Job:
     int64_t bytes               # memory it holds for its request
 
 # Whether another job of the connection's client may wait in the queue: each lane has an equal share of queued.max.requests.
+# While requests of the lane are held back, room is for them only.
 # A request that has done nothing yet asks first, and is held back by job_hold_back without room. A request that has begun
 # submits its job anyway, so that what it has done is answered once: a Produce that has appended a batch, and each Fetch, as
 # its session has moved on. That is one job more for each held connection.
@@ -56,7 +57,6 @@ cdef void job_submit(Reactor* reactor, Connection* connection, Job* job) noexcep
 cdef void job_cancel(Reactor* reactor, Job* job) noexcept nogil
 # The number of threads each kind may have. Threads start when there is work for them, and keep running.
 cdef void jobs_set_threads(int32_t decompress, int32_t disk) noexcept nogil
-cdef int64_t jobs_count(Reactor* reactor) noexcept nogil     # this reactor's jobs that are submitted and not done
 # Handles no further request of the connection until its release, so that none overtakes the one waiting for a job.
 # `awaited`: the client waits for the response. If it closes the connection meanwhile, the request ends at once, unless
 # another one holds the connection for which no response is awaited (acks=0): that one is completed.
@@ -65,5 +65,6 @@ cdef void connection_hold(Connection* connection, bint awaited) noexcept nogil
 cdef void connection_unhold(Reactor* reactor, Connection* connection, bint awaited) noexcept nogil
 
 # -- internal to the network layer --
+cdef void job_passed(Connection* connection) noexcept nogil       # its request is no longer held back (connection.held_back)
 cdef void job_done(Reactor* reactor, Job* job) noexcept nogil     # its mail arrived
 cdef void jobs_cancel(Reactor* reactor) noexcept nogil            # job_cancel for all jobs of a reactor that ends

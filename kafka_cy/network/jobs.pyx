@@ -45,6 +45,7 @@ cdef struct Lane:
     Job* first
     Job* last
     int64_t count                   # (a) written under the mutex
+    int64_t held_back               # (a) connections whose requests wait for room
 
 # Purpose: the queue of one kind. Owner: the process. Lock: `mutex` guards the lanes and the counts.
 # Limits: see job_has_room.
@@ -186,14 +187,27 @@ cdef uint32_t lane_of(Connection* connection) noexcept nogil:
 
 cdef bint job_has_room(Reactor* reactor, Connection* connection, int kind) noexcept nogil:
     cdef int64_t share = (<ReactorState*>reactor.private_state).network.queued_requests_max // JOB_LANES
-    return atomic_load_relaxed_i64(&queues[kind].lanes[lane_of(connection)].count) < max(share, 1)
+    cdef Lane* lane = &queues[kind].lanes[lane_of(connection)]
+    if atomic_load_relaxed_i64(&lane.count) >= max(share, 1):
+        return False
+    return atomic_load_relaxed_i64(&lane.held_back) == 0 or (connection.held_back and connection.job_kind == kind)
 
 
 cdef int job_hold_back(Connection* connection, int kind, bint awaited) noexcept nogil:
+    if connection.held_back and connection.job_kind != kind:
+        job_passed(connection)
+    if not connection.held_back:
+        connection.held_back = True
+        atomic_add_i64(&queues[kind].lanes[lane_of(connection)].held_back, 1)
     connection.pauses |= PAUSE_JOBS
     connection.job_kind = kind
     connection.response_awaited = awaited
     return HELD_BACK
+
+
+cdef void job_passed(Connection* connection) noexcept nogil:
+    connection.held_back = False
+    atomic_sub_i64(&queues[connection.job_kind].lanes[lane_of(connection)].held_back, 1)
 
 
 cdef void job_submit(Reactor* reactor, Connection* connection, Job* job) noexcept nogil:
@@ -261,10 +275,6 @@ cdef void jobs_cancel(Reactor* reactor) noexcept nogil:
         while job != NULL:
             job_done(reactor, job)
             job = take_back(&queues[i], reactor)
-
-
-cdef int64_t jobs_count(Reactor* reactor) noexcept nogil:
-    return (<ReactorState*>reactor.private_state).jobs
 
 
 cdef void connection_hold(Connection* connection, bint awaited) noexcept nogil:

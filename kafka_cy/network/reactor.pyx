@@ -19,8 +19,8 @@ from kafka_cy.base.posix cimport (
 from kafka_cy.base.thread_name cimport name_this_thread
 from kafka_cy.network.accept cimport accept_some, listeners_watch
 from kafka_cy.network.connection cimport (
-    KIND_CONNECTION, KIND_MAILBOX, PAUSE_JOBS, PAUSE_MEMORY, Connection, ResponseSlot, connection_advance,
-    connection_flush, send_context_free, slot_remove, slot_send_whole,
+    KIND_CONNECTION, KIND_MAILBOX, PAUSE_JOBS, PAUSE_MEMORY, PAUSE_TURN, Connection, ResponseSlot,
+    connection_advance, connection_flush, send_context_free, slot_remove, slot_send_whole,
 )
 from kafka_cy.network.connection_lifetime cimport connection_active, connection_destroy, connection_register, idle_again
 from kafka_cy.network.control_queue cimport ControlMessage
@@ -28,7 +28,7 @@ from kafka_cy.network.counters cimport (
     ACTIVITY_RECEIVING, ACTIVITY_SENDING, ACTIVITY_STOPPED, ACTIVITY_WAITING, TIME_LOCAL, TIME_REMOTE, TIME_REQUEST_QUEUE,
     ApiCounters, count_error,
 )
-from kafka_cy.network.jobs cimport Job, job_done, jobs_cancel
+from kafka_cy.network.jobs cimport Job, job_done, job_passed, jobs_cancel
 from kafka_cy.network.log_events cimport LOG_WARNING
 from kafka_cy.network.mailbox cimport (
     MAIL_CONNECTION, MAIL_JOB, MAIL_WAKE, Mail, mailbox_init, mailbox_take, mailbox_take_responses, mailbox_waits,
@@ -39,7 +39,7 @@ from kafka_cy.network.reactor_state cimport (
 )
 from kafka_cy.network.receive cimport RECEIVE_BYTES, connection_pauses, connection_receive, connection_resume, image_refresh
 from kafka_cy.network.request_memory cimport (
-    STALLED_CHECK_NS, close_stalled, memory_held, memory_retry, memory_wait, responses_exceeded, responses_share,
+    STALLED_CHECK_NS, close_stalled, memory_held, responses_exceeded, responses_share, retry_later, retry_some,
 )
 from kafka_cy.network.slow_requests cimport slow_request, slow_threshold_refresh
 from kafka_cy.network.timer_wheel cimport wheel_init, wheel_timeout_ms
@@ -54,7 +54,7 @@ cdef extern from "<unistd.h>" nogil:
 
 cdef enum:
     EVENTS_MAX = 256
-    MEMORY_RETRY_MS = 5             # another reactor may release request memory
+    RETRY_MS = 5                    # another reactor may release request memory
     DRAIN_RETRY_MS = 10
     JOB_RETRY_US = 1000
     UNPACK_BYTES_MAX = 1 << 20      # decompressed in one turn: about a millisecond
@@ -138,7 +138,8 @@ cdef inline bint wants_write(Connection* connection) noexcept nogil:
 cdef void update_events(ReactorState* reactor, Connection* connection) noexcept nogil:
     cdef epoll_event event
     cdef uint32_t wanted = 0
-    if not connection.pauses and not connection.closing and not reactor.draining:
+    # A connection that is handled again in the next turn keeps its events, which saves two system calls.
+    if not connection.pauses & ~PAUSE_TURN and not connection.closing and not reactor.draining:
         wanted |= EPOLLOUT if wants_write(connection) else EPOLLIN
     elif not connection.client_gone:
         wanted |= EPOLLRDHUP
@@ -207,12 +208,17 @@ cdef void settle(ReactorState* reactor, Connection* connection) noexcept nogil:
         connection_mark_dead(reactor, connection)
         return
     if connection.pauses and not connection.closing and not reactor.draining:
-        if connection_pauses(reactor, connection) == 0:
+        connection.pauses = connection_pauses(reactor, connection)
+        if connection.pauses == 0:
             connection_resume(reactor, connection)      # may make it dirty again
             if connection.dead:
                 return
-        if connection.pauses & (PAUSE_MEMORY | PAUSE_JOBS):
-            memory_wait(reactor, connection)
+        if connection.pauses & (PAUSE_MEMORY | PAUSE_JOBS | PAUSE_TURN):
+            retry_later(reactor, connection)
+            if connection.pauses & PAUSE_TURN:
+                reactor.retry_now = True
+    if connection.held_back and (connection.closing or connection.pauses & ~PAUSE_JOBS):
+        job_passed(connection)          # it waits for something else, too: others need not wait for it
     if connection.client_gone:
         client_left(reactor, connection)
         if connection.dead:
@@ -273,8 +279,8 @@ cdef void close_idle(ReactorState* reactor) noexcept nogil:
         return
     connection = reactor.idle_first
     while connection != NULL and reactor.shared.now_ns - connection.active_ns >= reactor.network.idle_timeout_ns:
-        if connection.slots_count and not connection.send_blocked:
-            idle_again(reactor, connection)         # the client is waiting for our response
+        if (connection.slots_count or connection.pauses) and not connection.send_blocked:
+            idle_again(reactor, connection)         # the client waits for us: for a response, or to be read again
         elif not connection.dead:
             counter_add(&reactor.counters.closed_idle, 1)
             connection_mark_dead(reactor, connection)
@@ -290,8 +296,8 @@ cdef int sleep_ms(ReactorState* reactor) noexcept nogil:
     """Return how long epoll may sleep: until the next deadline; -1: forever."""
     cdef int timeout = wheel_timeout_ms(&reactor.wheel, reactor.shared.now_ns)
     cdef int64_t idle_ms
-    if reactor.memory_first != NULL and (timeout < 0 or timeout > MEMORY_RETRY_MS):
-        timeout = MEMORY_RETRY_MS
+    if reactor.retry_first != NULL and (timeout < 0 or timeout > RETRY_MS):
+        timeout = 0 if reactor.retry_now else RETRY_MS
     if memory_held(reactor) and (timeout < 0 or timeout > STALLED_CHECK_NS // 1000000):
         timeout = STALLED_CHECK_NS // 1000000
     if reactor.draining and (timeout < 0 or timeout > DRAIN_RETRY_MS):
@@ -344,8 +350,8 @@ cdef void turn(ReactorState* reactor, epoll_event* events) noexcept nogil:
         if not reactor.draining:
             listeners_watch(reactor, True)
     settle_all(reactor)
-    if reactor.memory_first != NULL:
-        memory_retry(reactor)
+    if reactor.retry_first != NULL:
+        reactor.retry_now = retry_some(reactor) and reactor.retry_now
         settle_all(reactor)
     close_idle(reactor)
     if reactor.shared.now_ns >= reactor.stalled_check_ns:

@@ -86,8 +86,12 @@ cdef struct ReactorState:
     Connection* idle_first              # least recently active
     Connection* idle_last
     Connection* dirty                   # have something to send or resume
-    Connection* memory_first            # wait for the request budget, a control queue or a job queue; longest first
-    Connection* memory_last
+    # What these wait for ends without an event of theirs: request budget, room in a control queue or job queue, the next
+    # turn. The longest waiting is first.
+    Connection* retry_first
+    Connection* retry_last
+    bint retry_now                      # one of them waits for the next turn
+    int64_t consume_ticks_max           # after this time the requests of a connection wait for the next turn
     int64_t stalled_check_ns            # when close_stalled is next due
     Connection* dead
     void** local_wakes                  # Partition*, one reference each

@@ -18,10 +18,10 @@ from kafka_cy.base.clock cimport ticks_now
 from kafka_cy.base.posix cimport iovec, readv, recv
 from kafka_cy.network.buffer_pool cimport POOL_BYTES_MAX, pool_give, pool_take
 from kafka_cy.network.connection cimport (
-    PAUSE_CONTROL, PAUSE_HELD, PAUSE_IN_FLIGHT, PAUSE_JOBS, PAUSE_MEMORY, PAUSE_RESPONSES, Connection,
-    connection_advance, connection_flush,
+    PAUSE_CONTROL, PAUSE_HELD, PAUSE_IN_FLIGHT, PAUSE_JOBS, PAUSE_MEMORY, PAUSE_RESPONSES, PAUSE_TURN,
+    Connection, connection_advance, connection_flush,
 )
-from kafka_cy.network.jobs cimport job_has_room
+from kafka_cy.network.jobs cimport job_has_room, job_passed
 from kafka_cy.network.log_events cimport LOG_MESSAGE_BYTES_MAX
 from kafka_cy.network.metadata_image cimport MetadataImage
 from kafka_cy.network.dispatch cimport api_is_cold, reactor_dispatch
@@ -73,6 +73,8 @@ cdef int connection_pauses(ReactorState* reactor, Connection* connection) noexce
         pauses |= PAUSE_CONTROL
     if connection.pauses & PAUSE_JOBS and not job_has_room(&reactor.shared, connection, connection.job_kind):
         pauses |= PAUSE_JOBS
+    if connection.pauses & PAUSE_TURN and connection.paused_ticks == reactor.turn_ticks:
+        pauses |= PAUSE_TURN
     return pauses
 
 
@@ -124,10 +126,14 @@ cdef void image_refresh(ReactorState* reactor) noexcept nogil:
 
 
 cdef size_t consume(ReactorState* reactor, Connection* connection, uint8_t* data, size_t size) noexcept nogil:
-    """Handle the whole frames at the front of `data`; return how many bytes were consumed."""
+    """Handle the whole frames at the front of `data`; return how many bytes were consumed.
+
+    A small request may be much work. After about a millisecond the rest waits for the next turn, in which others come first.
+    """
     cdef size_t at = 0
     cdef int64_t length
-    reactor.ticks = ticks_now()
+    cdef int64_t begun = ticks_now()
+    reactor.ticks = begun
     while size - at >= 4:
         if connection.dead or connection.closing:
             return size
@@ -143,6 +149,12 @@ cdef size_t consume(ReactorState* reactor, Connection* connection, uint8_t* data
             counter_add(&reactor.counters.paused, 1)
             return at
         at += 4 + <size_t>length
+        if connection.held_back:
+            job_passed(connection)
+        if reactor.ticks - begun > reactor.consume_ticks_max and size - at >= 4:
+            connection.paused_ticks = reactor.turn_ticks
+            connection.pauses |= PAUSE_TURN
+            break
     return at if not (connection.dead or connection.closing) else size
 
 

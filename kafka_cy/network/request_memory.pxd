@@ -23,12 +23,13 @@ cdef void memory_hold(ReactorState* reactor, Connection* connection, int64_t siz
 cdef void memory_release(ReactorState* reactor, Connection* connection, int64_t size) noexcept nogil
 # Returns how many bytes one receive may take: few while the budget is exhausted.
 cdef size_t memory_receive_bytes(ReactorState* reactor, size_t wanted) noexcept nogil
-# Lets the connection wait for the budget, or for room in a control queue or job queue; it is retried every few milliseconds.
-cdef void memory_wait(ReactorState* reactor, Connection* connection) noexcept nogil
-# Removes the connection from those that wait, if it is one of them; O(1).
-cdef void memory_unlink(ReactorState* reactor, Connection* connection) noexcept nogil
-# Marks some of the waiting connections as dirty, the longest waiting first.
-cdef void memory_retry(ReactorState* reactor) noexcept nogil
+# Adds the connection to the reactor's retry list, unless it is there.
+cdef void retry_later(ReactorState* reactor, Connection* connection) noexcept nogil
+# Removes the connection from the retry list, if it is there; O(1).
+cdef void retry_forget(ReactorState* reactor, Connection* connection) noexcept nogil
+# Takes some connections from the retry list and marks them dirty; the longest waiting is settled first. Returns whether others
+# are left.
+cdef bint retry_some(ReactorState* reactor) noexcept nogil
 # Reserves memory for a parked request. False: the parked requests' share of the budget is used up, and nothing changed.
 cdef bint memory_park(ReactorState* reactor, Connection* connection, int64_t size) noexcept nogil
 # The reverse of a successful memory_park.

@@ -90,44 +90,46 @@ cdef bint parked_crowded(ReactorState* reactor) noexcept nogil:
     return atomic_load_relaxed_i64(&reactor.network.parked_bytes) > reactor.network.queued_request_bytes_max >> 2
 
 
-# -- waiting connections --
+# -- the retry list --
 
-cdef void memory_wait(ReactorState* reactor, Connection* connection) noexcept nogil:
-    if connection.waits_for_memory:
+cdef void retry_later(ReactorState* reactor, Connection* connection) noexcept nogil:
+    if connection.waits_for_retry:
         return
-    connection.waits_for_memory = True
-    connection.memory_next = NULL
-    connection.memory_prev = reactor.memory_last
-    if reactor.memory_last != NULL:
-        reactor.memory_last.memory_next = connection
+    connection.waits_for_retry = True
+    connection.retry_next = NULL
+    connection.retry_prev = reactor.retry_last
+    if reactor.retry_last != NULL:
+        reactor.retry_last.retry_next = connection
     else:
-        reactor.memory_first = connection
-    reactor.memory_last = connection
+        reactor.retry_first = connection
+    reactor.retry_last = connection
 
 
-cdef void memory_unlink(ReactorState* reactor, Connection* connection) noexcept nogil:
-    if not connection.waits_for_memory:
+cdef void retry_forget(ReactorState* reactor, Connection* connection) noexcept nogil:
+    if not connection.waits_for_retry:
         return
-    if connection.memory_prev != NULL:
-        connection.memory_prev.memory_next = connection.memory_next
+    if connection.retry_prev != NULL:
+        connection.retry_prev.retry_next = connection.retry_next
     else:
-        reactor.memory_first = connection.memory_next
-    if connection.memory_next != NULL:
-        connection.memory_next.memory_prev = connection.memory_prev
+        reactor.retry_first = connection.retry_next
+    if connection.retry_next != NULL:
+        connection.retry_next.retry_prev = connection.retry_prev
     else:
-        reactor.memory_last = connection.memory_prev
-    connection.waits_for_memory = False
+        reactor.retry_last = connection.retry_prev
+    connection.waits_for_retry = False
 
 
-cdef void memory_retry(ReactorState* reactor) noexcept nogil:
-    cdef Connection* connection
-    cdef int i
-    for i in range(RETRIES_PER_TURN_MAX):   # no-cython-lint
-        connection = reactor.memory_first
-        if connection == NULL:
-            return
-        memory_unlink(reactor, connection)
-        connection_mark_dirty(reactor, connection)
+cdef bint retry_some(ReactorState* reactor) noexcept nogil:
+    cdef Connection* retried[RETRIES_PER_TURN_MAX]
+    cdef int count = 0
+    while count < RETRIES_PER_TURN_MAX and reactor.retry_first != NULL:
+        retried[count] = reactor.retry_first
+        retry_forget(reactor, retried[count])
+        count += 1
+    while count > 0:                    # the one that is marked last is settled first
+        count -= 1
+        connection_mark_dirty(reactor, retried[count])
+    return reactor.retry_first != NULL
 
 
 # -- stalled connections --

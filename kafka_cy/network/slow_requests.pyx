@@ -19,6 +19,7 @@ cdef enum:
     SYNC_GROUP_KEY = 14
     CALIBRATION_NS_MIN = 10000000   # minimum time before the two clocks can be compared
     REFRESH_NS = 1000000000
+    CONSUME_NS_MAX = 1000000        # what a connection's requests may take in one turn
 
 cdef int64_t NEVER = 0x7fffffffffffffff
 
@@ -27,11 +28,13 @@ cdef void slow_threshold_refresh(ReactorState* reactor) noexcept nogil:
     cdef int64_t slow_ns = atomic_load_relaxed_i64(&reactor.network.slow_ns)
     reactor.send.slow_ticks = NEVER
     reactor.shared.slow_append_ticks = NEVER
+    reactor.consume_ticks_max = NEVER
     if reactor.shared.now_ns - reactor.network.started_ns < CALIBRATION_NS_MIN:
         reactor.slow_check_ns = reactor.shared.now_ns + CALIBRATION_NS_MIN
         return
     reactor.slow_check_ns = reactor.shared.now_ns + REFRESH_NS
     reactor.slow_lines = 0
+    reactor.consume_ticks_max = <int64_t>(<double>CONSUME_NS_MAX / ns_per_tick(reactor.network))
     reactor.shared.slow_append_ticks = <int64_t>(<double>SLOW_APPEND_NS / ns_per_tick(reactor.network))
     if slow_ns > 0:
         reactor.send.slow_ticks = <int64_t>(<double>slow_ns / ns_per_tick(reactor.network))

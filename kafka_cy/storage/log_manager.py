@@ -271,6 +271,15 @@ class LogManager:
             raise
         hosted.remove_later(folder, delay_ms)
 
+    def truncate_to(self, topic: str, index: int, offset: int) -> None:
+        """Remove a partition's records from `offset` on, and write the recovery point (Kafka: LogManager.truncateTo).
+
+        Call it before the next append: after a crash, a recovery point above the cut would keep the start from the segment
+        in which a new leader epoch begins. Raises StorageFailure.
+        """
+        self.partitions[topic, index].truncate_to(offset)
+        self._hosted.write_checkpoints()
+
     def sync_directories(self) -> None:
         """Make new folders of partitions, and the renaming of deleted ones, durable."""
         self._hosted.sync_directories()

@@ -20,6 +20,8 @@ cdef int recover_from(Log* log, Listing* listing, int32_t first) noexcept nogil:
     cdef bint was_cut = False
     cdef int failed = 0
     cdef Segment* segment
+    # The checkpoint may be older than a truncation and have an epoch at an offset that other batches of that epoch have now.
+    epochs_truncate_end(&log.epochs, end_offset)
     transactions_truncate_end(&log.aborted, end_offset)
     snapshots_delete_above(log.folder.name, end_offset)
     while not failed and i < log.segments_count and not was_cut:

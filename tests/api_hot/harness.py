@@ -90,13 +90,14 @@ class HotServer:
     """A harness with one reactor by default, so that parked requests and appends share it."""
 
     def __init__(
-        self, folder: Path, reactors: int = 2, queued_request_bytes_max: int = 1 << 30, queued_requests_max: int = 500
+        self, folder: Path, reactors: int = 2, queued_request_bytes_max: int = 1 << 30, queued_requests_max: int = 500,
+        idle_timeout_ms: int = 600000,
     ) -> None:
         self.folder = folder
         self.server = Server(
             reactors, request_max_bytes=100 << 20, queued_request_bytes_max=queued_request_bytes_max,
             queued_response_bytes_max=1 << 30, connections_max=1000, connections_per_ip_max=1000,
-            idle_timeout_ms=600000, in_flight_max=1000, queued_requests_max=queued_requests_max,
+            idle_timeout_ms=idle_timeout_ms, in_flight_max=1000, queued_requests_max=queued_requests_max,
         )
         self.server.set_api_versions([(key, low, high, FLEXIBLE_FROM[key]) for key, low, high in API_TABLE])
         api_versions.set_table(API_TABLE)

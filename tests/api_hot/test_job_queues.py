@@ -26,6 +26,7 @@ from .test_produce_jobs import large, send_produce
 SHARE = 2  # jobs of one client that may wait
 LANES = 64
 RECORDS = 4000  # of a large batch
+LATE = 6
 
 
 @pytest.fixture
@@ -150,6 +151,47 @@ def test_without_acknowledgement_all_is_appended(hot_server: HotServer, count: i
     wait_until(lambda: counter(hot_server, "connections") == 1, "the connections are closed")
     assert hot_server.partitions["t", 0].high_watermark == count * (RECORDS + 3) + 3
     other.close()
+
+
+def test_held_back_requests_get_room_in_their_order(hot_server: HotServer) -> None:
+    waiting = many(hot_server, SHARE)
+    wait_until(lambda: jobs.waiting_jobs() == SHARE, "no room is left")
+    late = [hot_server.connect() for _ in range(LATE)]
+    for number, each in enumerate(late):
+        send_produce(each, 9, request(9, hot_server, {("t", 0): large(RECORDS)}))
+        wait_until(lambda least=SHARE + number: counter(hot_server, "paused") > least, "it is held back")
+    for done in range(1, SHARE + LATE + 1):
+        jobs.let_jobs_begin(1)
+        wait_until(lambda least=done * RECORDS: hot_server.partitions["t", 0].high_watermark >= least, "a job has ended")
+        left = min(SHARE, SHARE + LATE - done)
+        wait_until(lambda left=left: jobs.waiting_jobs() == left, "the next one has room")
+    jobs.resume_jobs()
+    offsets = [only(each.answer(0, 9))["base_offset"] for each in late]
+    assert offsets == sorted(offsets)
+    for each in [*waiting, *late]:
+        each.close()
+
+
+def test_a_connection_that_is_held_back_is_not_idle(tmp_path: Path) -> None:
+    """Its client waits for us, for however long the queue is full."""
+    server = HotServer(tmp_path, reactors=1, queued_requests_max=LANES, idle_timeout_ms=300)
+    server.create_topic("t")
+    jobs.pause_jobs()
+    try:
+        first, second = server.connect(), server.connect()
+        for number, each in enumerate((first, second)):
+            send_produce(each, 9, request(9, server, {("t", 0): large(RECORDS)}))
+            wait_until(lambda least=number: counter(server, "paused") > least, "it is not read")
+        idle = server.connect()
+        assert idle.receive() is None, "it was closed later than the others would have been"
+        assert counter(server, "closed_idle") == 1
+        jobs.resume_jobs()
+        assert only(first.answer(0, 9))["error_code"] == only(second.answer(0, 9))["error_code"] == 0
+        for each in (first, second, idle):
+            each.close()
+    finally:
+        jobs.resume_jobs()
+        server.stop()
 
 
 def assert_completed(server: HotServer, other: Connection) -> None:

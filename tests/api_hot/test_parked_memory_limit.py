@@ -15,6 +15,7 @@ from .kio_wire import encode_request
 from .test_fetch import fill, request, rows, values
 from .test_fetch_cold import make_cold
 from .test_fetch_session import open_session
+from .test_list_offsets_jobs import send as send_look_up
 from .test_parked_memory import LIMIT, LONG_WAIT_MS, PARTITIONS, clients, counter, counts, parked, send
 
 TIGHT_LIMIT = 65536
@@ -81,3 +82,28 @@ def test_cold_reads(tight_server: HotServer) -> None:
         assert len(response) == 101 and not any(row["records"] for row in response)
         jobs.resume_jobs()
         assert sum(values(row) for row in rows(reader.answer(1, 12))) == 2
+
+
+def test_a_read_goes_on_beyond_the_limit(tmp_path: Path) -> None:
+    """However many jobs of other kinds wait: the client would ask again and again, and its data would never be read."""
+    server = HotServer(tmp_path, reactors=1, queued_request_bytes_max=TIGHT_LIMIT, queued_requests_max=64 * 32)
+    server.create_topic("t", 100)
+    make_cold(server, "cold")
+    jobs.pause_jobs()
+    try:
+        with clients(server, 20) as (parker, reader, *others):
+            for each in others:
+                send_look_up(each, ("cold", 0, 2))
+            wait_until(lambda: jobs.waiting_jobs() == len(others), "they wait for jobs")
+            send(server, parker, 60)
+            parked(server, len(others) + 1)
+            offsets = {("t", index): 0 for index in range(99)} | {("cold", 0): 0}
+            reader.send(1, 12, encode_request(1, 12, request(server, offsets, max_wait_ms=LONG_WAIT_MS)))
+            assert not any(row["records"] for row in rows(reader.answer(1, 12))), "there is no memory to wait"
+            assert jobs.waiting_by_kind()["cold-read"] == 1
+            jobs.resume_jobs()
+            for each in others:
+                each.answer(2, 11)
+    finally:
+        jobs.resume_jobs()
+        server.stop()

@@ -26,8 +26,8 @@ from tests.network.tls_socket import TlsSocket
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-ECHO, PARK, REFUSE, SILENT, LARGE, COLD, FLEXIBLE_ECHO = 100, 101, 102, 103, 104, 110, 100
-API_VERSIONS = [(key, 0, 9, 5) for key in (ECHO, PARK, REFUSE, SILENT, LARGE, COLD)] + [(18, 0, 4, 3)]
+ECHO, PARK, REFUSE, SILENT, LARGE, BUSY, COLD, FLEXIBLE_ECHO = 100, 101, 102, 103, 104, 105, 110, 100
+API_VERSIONS = [(key, 0, 9, 5) for key in (ECHO, PARK, REFUSE, SILENT, LARGE, BUSY, COLD)] + [(18, 0, 4, 3)]
 
 
 def build_probe(folder: Path) -> Path:

@@ -1,8 +1,9 @@
-# Hot handlers that only tests use: echo, park, close, nothing, large answers. Built by conftest.py.
+# Hot handlers that only tests use: echo, park, close, nothing, large answers, long work. Built by conftest.py.
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 
 from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_i64
+from kafka_cy.base.clock cimport monotonic_ns
 from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, image_find_topic, topic_partition
 from kafka_cy.network.dispatch cimport (
@@ -10,7 +11,7 @@ from kafka_cy.network.dispatch cimport (
     response_begin, response_none, response_send,
 )
 from kafka_cy.network.reactor_state cimport ReactorState
-from kafka_cy.network.request_memory cimport memory_retry, memory_unlink, memory_wait
+from kafka_cy.network.request_memory cimport retry_some, retry_forget, retry_later
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_int32, read_int64, read_raw, reader_init, reader_remaining, write_int8, write_int64,
     write_no_tags, write_raw, writer_reserve,
@@ -19,6 +20,7 @@ from kafka_cy.storage.hosted_partition cimport HostedPartition
 from kafka_cy.storage.partition cimport Partition, partition_wake
 
 cdef int64_t waiting_now = 0
+cdef int64_t busy_done = 0
 
 
 cdef int echo(Reactor* reactor, Request* request) noexcept nogil:
@@ -52,6 +54,15 @@ cdef int large(Reactor* reactor, Request* request) noexcept nogil:
         w.size += <size_t>size
     response_send(reactor, request, &w)
     return HANDLED
+
+
+cdef int busy(Reactor* reactor, Request* request) noexcept nogil:
+    """Answers after 3 ms of work."""
+    cdef int64_t until_ns = monotonic_ns() + 3000000
+    while monotonic_ns() < until_ns:
+        pass
+    atomic_add_i64(&busy_done, 1)
+    return echo(reactor, request)
 
 
 # Body: wait_ms int64, target int64, then one or more partition indexes (int32) of the topic "probe".
@@ -126,6 +137,7 @@ def register():
     hot_handler_register(102, 0, 9, refuse)
     hot_handler_register(103, 0, 9, silent)
     hot_handler_register(104, 0, 9, large)
+    hot_handler_register(105, 0, 9, busy)
 
 
 def memory_list(int count, removed, int retries=0):
@@ -138,30 +150,35 @@ def memory_list(int count, removed, int retries=0):
     cdef Connection* each
     cdef int i
     for i in range(count):
-        memory_wait(reactor, &connections[i])
-        memory_wait(reactor, &connections[i])       # it waits already
+        retry_later(reactor, &connections[i])
+        retry_later(reactor, &connections[i])       # it waits already
     for i in removed:
-        memory_unlink(reactor, &connections[i])
-        memory_unlink(reactor, &connections[i])     # it does not wait any more
-    for i in range(retries):
-        memory_retry(reactor)
+        retry_forget(reactor, &connections[i])
+        retry_forget(reactor, &connections[i])     # it does not wait any more
     left, backwards, retried = [], [], []
-    each = reactor.memory_first
+    for i in range(retries):
+        retry_some(reactor)
+        while reactor.dirty != NULL:                # as settle_all does
+            retried.append(reactor.dirty - connections)
+            reactor.dirty.dirty = False
+            reactor.dirty = reactor.dirty.dirty_next
+    each = reactor.retry_first
     while each != NULL:
         left.append(each - connections)
-        each = each.memory_next
-    each = reactor.memory_last
+        each = each.retry_next
+    each = reactor.retry_last
     while each != NULL:
         backwards.append(each - connections)
-        each = each.memory_prev
-    each = reactor.dirty                            # the last one that was marked is first
-    while each != NULL:
-        retried.append(each - connections)
-        each = each.dirty_next
+        each = each.retry_prev
     free(connections)
     free(reactor)
     assert left == backwards[::-1]
-    return left, retried[::-1]
+    return left, retried
+
+
+def busy_count():
+    """How many busy requests were handled."""
+    return atomic_load_i64(&busy_done)
 
 
 def waiting_count():

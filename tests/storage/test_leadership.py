@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kafka_cy.records import iterate_batches
-from kafka_cy.storage import log_loader, log_manager
+from kafka_cy.storage import checkpoints, log_loader, log_manager
 from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import PartitionLog, StorageFailure
 from kafka_cy.storage.log_copy import copy_log
@@ -251,3 +251,37 @@ def test_a_shutdown_in_the_middle_of_a_move(tmp_path: Path, monkeypatch: pytest.
 
 def batch_timestamp(log: PartitionLog, offset: int) -> int:
     return int.from_bytes(log.read(offset, 1)[27:35], "big")
+
+
+def test_a_truncation_writes_the_recovery_point(tmp_path: Path) -> None:
+    manager = log_manager.LogManager([str(tmp_path)], 1, "cluster", {})
+    manager.start()
+    partition = manager.create("t", 0, bytes(16))
+    for _ in range(3):
+        partition.append(batch(10))
+    partition.log.flush()
+    manager.write_checkpoints()
+    path = f"{tmp_path}/{checkpoints.RECOVERY_POINTS}"
+    assert checkpoints.read_offsets(path) == {("t", 0): 30}
+    manager.truncate_to("t", 0, 10)
+    assert checkpoints.read_offsets(path) == {("t", 0): 10}
+    manager.shutdown()
+
+
+def test_an_epoch_that_began_earlier_after_a_truncation(tmp_path: Path) -> None:
+    """A crash before the truncation has written the epochs, and after the first append of the same epoch."""
+    folder = tmp_path / "t-0"
+    folder.mkdir()
+    log = PartitionLog(str(folder), clean=True)
+    for first in range(0, 120, 10):
+        log.append(batch(10), leader_epoch=5 if first >= 100 else 4)
+    log.flush()
+    checkpoint = (folder / "leader-epoch-checkpoint").read_bytes()
+    log.truncate_to(90)
+    log.append(batch(10), leader_epoch=5)
+    log.append(batch(10), leader_epoch=5)
+    log.abandon()
+    (folder / "leader-epoch-checkpoint").write_bytes(checkpoint)
+    again = PartitionLog(str(folder), recovery_point=0)
+    assert [again.epoch_of(offset) for offset in (0, 89, 90, 99, 100, 109)] == [4, 4, 5, 5, 5, 5]
+    assert (again.end_offset_for_epoch(4), again.log_end_offset) == ((4, 90), 110)
