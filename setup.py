@@ -158,7 +158,7 @@ def write_commit(folder: str) -> None:
 
 @contextlib.contextmanager
 def build_locks(packages: list[str]) -> Iterator[None]:
-    """Allow only one build at a time per sub-package, because two builds would write the same files."""
+    """Allow only one build at a time per sub-package (or kind of wheel), because two builds would write the same files."""
     build_base.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
         for package in packages:
@@ -257,10 +257,12 @@ class BuildWheel(bdist_wheel):
 
     def run(self) -> None:
         build = self.get_finalized_command("build")
-        build.build_lib = str(build_base / f"wheel.{sysconfig.get_platform()}-{sys.implementation.cache_tag}")
-        shutil.rmtree(build.build_lib, ignore_errors=True)
+        name = f"wheel.{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+        build.build_lib = str(build_base / name)
         self.distribution.is_wheel = True
-        super().run()
+        with build_locks([name]):
+            shutil.rmtree(build.build_lib, ignore_errors=True)
+            super().run()
 
 
 class SourceArchive(sdist):
