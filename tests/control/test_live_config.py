@@ -215,6 +215,11 @@ def test_a_key_without_effect_gets_one_warning_at_the_start(tmp_path: Path) -> N
     assert "configuration key num.replica.fetchers has no effect: kafka-cy runs as a single broker" in warnings[0]
 
 
+def background_threads(broker: Broker) -> int:
+    names = [path.read_text() for path in Path(f"/proc/{broker.pid}/task").glob("*/comm")]
+    return sum(name.startswith("background-") for name in names)
+
+
 def test_background_threads_flush_logs(tmp_path: Path) -> None:
     settings = {"background.threads": 5, "log.flush.interval.messages": 1, "node.id": 4}
     with Broker(settings, folder=tmp_path) as broker:
@@ -223,8 +228,7 @@ def test_background_threads_flush_logs(tmp_path: Path) -> None:
             alter(broker, ResourceType.BROKER, "4", background_threads=threads)
             producer.produce("t", b"value")
             assert producer.flush(20) == 0
-            names = [path.read_text() for path in Path(f"/proc/{broker.pid}/task").glob("*/comm")]
-            assert sum(name.startswith("background-") for name in names) == threads, names
+            wait_until(lambda wanted=threads: background_threads(broker) == wanted, f"{threads} threads have names")
 
 
 def test_num_network_threads_is_how_many_reactors_run(tmp_path: Path) -> None:
