@@ -10,6 +10,9 @@ needed=()
 need_command kcat kcat
 need_command curl curl
 need_command openssl openssl
+need_command systemd-analyze systemd
+need_command unshare util-linux
+need_command readelf binutils
 need_command javac default-jdk-headless
 need_command node nodejs
 need_command npm npm
