@@ -203,7 +203,7 @@ cdef void settle(ReactorState* reactor, Connection* connection) noexcept nogil:
         )
         return
     if connection.send_first == NULL and (
-        connection.ended or (reactor.draining and connection.slots_first == NULL)
+        connection.ended or (connection.slots_first == NULL and (connection.closing or reactor.draining))
     ):
         connection_mark_dead(reactor, connection)
         return

@@ -371,6 +371,16 @@ cdef void session_receive(ReactorState* reactor, Connection* connection) noexcep
         connection_mark_dead(reactor, connection)
 
 
+cdef void end_of_stream(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """The client sends nothing more. It may still read: parked requests are answered at once (client_left in reactor.pyx)."""
+    if connection.slots_first == NULL or connection.at_control:
+        connection_mark_dead(reactor, connection)
+        return
+    connection.closing = True
+    connection.client_gone = True
+    connection_mark_dirty(reactor, connection)
+
+
 cdef void connection_receive(ReactorState* reactor, Connection* connection) noexcept nogil:
     cdef size_t asked = 0
     cdef ssize_t n
@@ -381,7 +391,7 @@ cdef void connection_receive(ReactorState* reactor, Connection* connection) noex
     for turn in range(READS_PER_EVENT_MAX):  # no-cython-lint
         n = read_some(reactor, connection, &asked)
         if n == 0:
-            connection_mark_dead(reactor, connection)       # the client disconnected
+            end_of_stream(reactor, connection)
             return
         if n < 0:
             if errno != EAGAIN and errno != EINTR:

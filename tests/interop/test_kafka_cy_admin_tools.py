@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import CreateTopic
 
 from kafka_cy.tools.configs import split_settings
 from kafka_cy.tools.groups_reset import duration_s
+
+CreateTopic = Callable[..., str]  # the fixture create_topic
 
 
 def tool(bootstrap: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
