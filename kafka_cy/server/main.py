@@ -60,9 +60,10 @@ def run(
     for warning in config.warnings:
         log.warning(warning)
     # Block the signals before any thread exists, so that only the watcher receives them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    stop_signals = _stop_signals()
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
     broker = KafkaServer(config, log, cluster_id)
-    stopping = _watch_signals(broker, log)
+    stopping = _watch_signals(broker, log, stop_signals)
     if parent is not None:
         parent.watch()
     code = EXIT_FAILED
@@ -103,20 +104,31 @@ def run(
     return code
 
 
-def _watch_signals(broker: object, log: BrokerLog) -> threading.Event:
+def _stop_signals() -> set[signal.Signals]:
+    """SIGTERM, Ctrl-C, and the end of the terminal unless the broker was started with nohup.
+
+    A signal that is both ignored and blocked is still delivered to sigwait, so nohup has to be looked for.
+    """
+    stop_signals = {signal.SIGTERM, signal.SIGINT}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        stop_signals.add(signal.SIGHUP)
+    return stop_signals
+
+
+def _watch_signals(broker: object, log: BrokerLog, stop_signals: set[signal.Signals]) -> threading.Event:
     from kafka_cy.base.named_thread import NamedThread
 
     stopping = threading.Event()
 
     def watch() -> None:
-        received = signal.sigwait({signal.SIGTERM, signal.SIGINT})
+        received = signal.sigwait(stop_signals)
         stopping.set()
         log.info("shutting down", signal=signal.Signals(received).name)
         notify("STOPPING=1")
         broker.stop()  # type: ignore[attr-defined]
         begun = time.monotonic()
         while time.monotonic() - begun < SECOND_SIGNAL_AFTER_S:  # terminals and `timeout` send the first signal twice
-            signal.sigwait({signal.SIGTERM, signal.SIGINT})
+            signal.sigwait(stop_signals)
         log.warning("killed by a second signal before the shutdown was complete")
         os._exit(EXIT_FAILED)
 

@@ -90,3 +90,19 @@ def test_data_refused(tmp_path: Path) -> None:
     assert code == 3 and "AAAAAAAAAAAAAAAAAAAAAA" in errors
     (tmp_path / "file").write_text("")
     assert finish(start(tmp_path / "file"), None)[0] == 3
+
+
+def test_a_closing_terminal_stops_the_broker_unless_nohup(tmp_path: Path) -> None:
+    process = start(tmp_path / "data")
+    ready(process)
+    code, errors = finish(process, signal.SIGHUP)
+    assert code == 0 and "signal=SIGHUP" in errors and "stopped" in errors
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited, as with nohup
+    try:
+        process = start(tmp_path / "data")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    ready(process)
+    process.send_signal(signal.SIGHUP)
+    code, errors = finish(process)
+    assert code == 0 and "signal=SIGTERM" in errors and "SIGHUP" not in errors
