@@ -122,13 +122,20 @@ cdef void retry_forget(ReactorState* reactor, Connection* connection) noexcept n
 cdef bint retry_some(ReactorState* reactor) noexcept nogil:
     cdef Connection* retried[RETRIES_PER_TURN_MAX]
     cdef int count = 0
+    cdef int i
     while count < RETRIES_PER_TURN_MAX and reactor.retry_first != NULL:
         retried[count] = reactor.retry_first
         retry_forget(reactor, retried[count])
         count += 1
-    while count > 0:                    # the one that is marked last is settled first
-        count -= 1
-        connection_mark_dirty(reactor, retried[count])
+    # The one that is marked last is settled first: those held back by a job queue in their order, then the others, the newest
+    # first. A client that started a large request and does not send it holds memory until it is closed as stalled, so behind
+    # many of them the next in order would wait for minutes.
+    for i in range(count):
+        if not retried[i].held_back:
+            connection_mark_dirty(reactor, retried[i])
+    for i in range(count - 1, -1, -1):
+        if retried[i].held_back:
+            connection_mark_dirty(reactor, retried[i])
     return reactor.retry_first != NULL
 
 
