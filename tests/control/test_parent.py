@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -54,10 +55,15 @@ def test_a_given_folder_stays(tmp_path: Path) -> None:
     assert (tmp_path / "kept" / "data").is_dir()
 
 
+def open_descriptors() -> int:
+    gc.collect()  # what earlier tests have left in cycles is not to be closed between two counts
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_restarts_leave_no_descriptors(tmp_path: Path) -> None:
     with Broker(folder=tmp_path) as broker:
-        before = len(list(Path("/proc/self/fd").iterdir()))
+        before = open_descriptors()
         broker.restart()
         broker.kill()
         broker.start()
-        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        assert open_descriptors() <= before
