@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t
 
 from kafka_cy.base.atomics cimport atomic_load_pointer, atomic_load_relaxed_i64
-from kafka_cy.network.counters cimport API_FETCH_FOLLOWER, API_ROWS, API_VERSIONS_MAX, ApiCounters, Counters
+from kafka_cy.network.counters cimport API_FETCH_FOLLOWER, API_ROWS, ApiCounters, Counters, requests_counted
 from kafka_cy.network.reactor_state cimport NetworkState, ReactorState, ns_per_tick
 
 
@@ -12,7 +12,6 @@ cdef dict counter_sums(NetworkState* network):
     cdef int i
     cdef int key
     cdef int row
-    cdef int version
     cdef double tick_ns = ns_per_tick(network)
     cdef dict requests = {}
     cdef dict sums = dict.fromkeys((
@@ -25,8 +24,7 @@ cdef dict counter_sums(NetworkState* network):
             api = <ApiCounters*>atomic_load_pointer(<void**>&each.apis[row])
             if api != NULL:
                 key = row if row != API_FETCH_FOLLOWER else 1
-                for version in range(API_VERSIONS_MAX):
-                    requests[key] = requests.get(key, 0) + atomic_load_relaxed_i64(&api.requests[version])
+                requests[key] = requests.get(key, 0) + requests_counted(api)
         sums["bytes_in"] += atomic_load_relaxed_i64(&each.bytes_in)
         sums["bytes_out"] += atomic_load_relaxed_i64(&each.bytes_out)
         sums["accepted"] += atomic_load_relaxed_i64(&each.accepted)

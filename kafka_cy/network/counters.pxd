@@ -8,7 +8,7 @@ response), response queue (until the response reaches the socket), response send
 from libc.stdint cimport int16_t, int32_t, int64_t
 from libc.stdlib cimport calloc
 
-from kafka_cy.base.atomics cimport atomic_store_pointer, counter_add
+from kafka_cy.base.atomics cimport atomic_load_relaxed_i64, atomic_store_pointer, counter_add
 from kafka_cy.base.histogram cimport Histogram
 
 cdef enum:
@@ -100,6 +100,15 @@ cdef inline ApiCounters* api_counters(Counters* counters, int row) noexcept nogi
 
 cdef inline void count_request(ApiCounters* api, int16_t version) noexcept nogil:
     counter_add(&api.requests[version if 0 <= version < API_VERSIONS_MAX else API_VERSIONS_MAX - 1], 1)
+
+
+cdef inline int64_t requests_counted(const ApiCounters* api) noexcept nogil:
+    """Of all versions."""
+    cdef int64_t total = 0
+    cdef int version
+    for version in range(API_VERSIONS_MAX):
+        total += atomic_load_relaxed_i64(<int64_t*>&api.requests[version])
+    return total
 
 
 cdef inline void count_error(ApiCounters* api, int error, int64_t times) noexcept nogil:

@@ -195,40 +195,46 @@ cdef int64_t swap_end(const char* directory, const char* name) noexcept nogil:
     return next_offset
 
 
-cdef void delete_replaced(const char* directory, int64_t first, int64_t end) noexcept nogil:
-    """The segments whose records a swapped-in segment [first, end) replaces; after a crash some of them may remain."""
+ctypedef bint (*NameChosen)(const char* name, int64_t first, int64_t second) noexcept nogil
+
+
+cdef void unlink_chosen(const char* directory, NameChosen chosen, int64_t first, int64_t second) noexcept nogil:
+    """Remove the files of a folder that `chosen` accepts; the two numbers are passed on to it."""
     cdef char path[PATH_BYTES_MAX]
     cdef DIR* folder = opendir(directory)
     cdef dirent* entry
-    cdef int64_t offset
     if folder == NULL:
         return
     entry = readdir(folder)
     while entry != NULL:
-        offset = max(
-            max(offset_of_name(entry.d_name, b".log"), offset_of_name(entry.d_name, b".index")),
-            max(offset_of_name(entry.d_name, b".timeindex"), offset_of_name(entry.d_name, b".txnindex")))
-        if first <= offset < end:
+        if chosen(entry.d_name, first, second):
             join_path(path, PATH_BYTES_MAX, directory, entry.d_name)
             unlink(path)
         entry = readdir(folder)
     closedir(folder)
+
+
+cdef bint is_of_segments(const char* name, int64_t first, int64_t end) noexcept nogil:
+    """NameChosen."""
+    cdef int64_t offset = max(
+        max(offset_of_name(name, b".log"), offset_of_name(name, b".index")),
+        max(offset_of_name(name, b".timeindex"), offset_of_name(name, b".txnindex")))
+    return first <= offset < end
+
+
+cdef void delete_replaced(const char* directory, int64_t first, int64_t end) noexcept nogil:
+    """The segments whose records a swapped-in segment [first, end) replaces; after a crash some of them may remain."""
+    unlink_chosen(directory, is_of_segments, first, end)
+
+
+cdef bint is_cleaned(const char* name, int64_t unused, int64_t unused_too) noexcept nogil:
+    """NameChosen."""
+    return ends_with(name, b".cleaned")
 
 
 cdef void delete_cleaned(const char* directory) noexcept nogil:
     """Remove unfinished cleaner files. Runs after the swaps, which use them to detect unfinished cleaning."""
-    cdef char path[PATH_BYTES_MAX]
-    cdef DIR* folder = opendir(directory)
-    cdef dirent* entry
-    if folder == NULL:
-        return
-    entry = readdir(folder)
-    while entry != NULL:
-        if ends_with(entry.d_name, b".cleaned"):
-            join_path(path, PATH_BYTES_MAX, directory, entry.d_name)
-            unlink(path)
-        entry = readdir(folder)
-    closedir(folder)
+    unlink_chosen(directory, is_cleaned, 0, 0)
 
 
 cdef int64_t snapshot_floor(ProducerState* producers, const char* directory, Listing* listing, int64_t offset) noexcept nogil:
@@ -264,26 +270,15 @@ cdef int read_snapshot(ProducerState* producers, const char* directory, int64_t 
     return failed
 
 
-cdef void snapshots_delete(const char* directory, int64_t below, int64_t above) noexcept nogil:
-    cdef char path[PATH_BYTES_MAX]
-    cdef DIR* folder = opendir(directory)
-    cdef dirent* entry
-    cdef int64_t offset
-    if folder == NULL:
-        return
-    entry = readdir(folder)
-    while entry != NULL:
-        offset = offset_of_name(entry.d_name, b".snapshot")
-        if offset >= 0 and (offset < below or offset > above):
-            join_path(path, PATH_BYTES_MAX, directory, entry.d_name)
-            unlink(path)
-        entry = readdir(folder)
-    closedir(folder)
+cdef bint is_snapshot_outside(const char* name, int64_t below, int64_t above) noexcept nogil:
+    """NameChosen."""
+    cdef int64_t offset = offset_of_name(name, b".snapshot")
+    return offset >= 0 and (offset < below or offset > above)
 
 
 cdef void snapshots_delete_above(const char* directory, int64_t offset) noexcept nogil:
-    snapshots_delete(directory, 0, offset)
+    unlink_chosen(directory, is_snapshot_outside, 0, offset)
 
 
 cdef void snapshots_delete_below(const char* directory, int64_t offset) noexcept nogil:
-    snapshots_delete(directory, offset, 0x7fffffffffffffff)
+    unlink_chosen(directory, is_snapshot_outside, offset, 0x7fffffffffffffff)

@@ -8,7 +8,7 @@ from kafka_cy.base.clock cimport monotonic_ns
 from kafka_cy.base.histogram cimport HISTOGRAM_BUCKETS, counts_quantile, counts_total, histogram_bucket, histogram_floor
 from kafka_cy.network.control_queue cimport CONTROL_QUEUES, ControlQueue
 from kafka_cy.network.counters cimport (
-    API_ROWS, API_VERSIONS_MAX, LISTENERS_MAX, SOFTWARE_MAX, TIME_TOTAL, ApiCounters, ClientSoftware, Counters,
+    API_ROWS, LISTENERS_MAX, SOFTWARE_MAX, TIME_TOTAL, ApiCounters, ClientSoftware, Counters, requests_counted,
 )
 from kafka_cy.network.reactor_state cimport NetworkState, ReactorState, ns_per_tick
 from kafka_cy.network.server cimport Server
@@ -58,12 +58,10 @@ cdef int64_t requests_of(Counters* counters) noexcept nogil:
     cdef ApiCounters* api
     cdef int64_t total = 0
     cdef int row
-    cdef int version
     for row in range(API_ROWS):
         api = <ApiCounters*>atomic_load_pointer(<void**>&counters.apis[row])
         if api != NULL:
-            for version in range(API_VERSIONS_MAX):
-                total += atomic_load_relaxed_i64(&api.requests[version])
+            total += requests_counted(api)
     return total
 
 

@@ -24,6 +24,14 @@ def chosen_topics(named: tuple[str, ...], options: tuple[str, ...]) -> list[str]
     return [*named, *(name for option in options for name in option.split(",") if name)]
 
 
+def topics_to(verb: str, named: tuple[str, ...], options: tuple[str, ...]) -> list[str]:
+    """The chosen topics. Raises UsageError if there is none."""
+    names = chosen_topics(named, options)
+    if not names:
+        raise click.UsageError(f"Name a topic to {verb}.")
+    return names
+
+
 def outcome(future: Future[Any], name: str, *, ignored_error: str | None = None) -> bool:
     """Wait for an admin call on one topic. Returns False for `ignored_error`, raises ToolError for any other error."""
     from confluent_kafka import KafkaException
@@ -58,9 +66,7 @@ def create(
     """Create topics."""
     from confluent_kafka.admin import NewTopic
 
-    names = chosen_topics(named, options)
-    if not names:
-        raise click.UsageError("Name a topic to create.")
+    names = topics_to("create", named, options)
     config = key_values(configs, "--config")
     admin = connect_admin(bootstrap_servers)
     new = [
@@ -216,9 +222,7 @@ def alter(named: tuple[str, ...], options: tuple[str, ...], partitions: int, boo
     """Add partitions to topics. `kafka-cy configs alter` changes settings."""
     from confluent_kafka.admin import NewPartitions
 
-    names = chosen_topics(named, options)
-    if not names:
-        raise click.UsageError("Name a topic to alter.")
+    names = topics_to("alter", named, options)
     admin = connect_admin(bootstrap_servers)
     for name, future in admin.create_partitions([NewPartitions(name, partitions) for name in names]).items():
         outcome(future, name)
@@ -232,9 +236,7 @@ def alter(named: tuple[str, ...], options: tuple[str, ...], partitions: int, boo
 @bootstrap_option
 def delete(named: tuple[str, ...], options: tuple[str, ...], if_exists: bool, bootstrap_servers: str) -> None:
     """Delete topics with all their records."""
-    names = chosen_topics(named, options)
-    if not names:
-        raise click.UsageError("Name a topic to delete.")
+    names = topics_to("delete", named, options)
     admin = connect_admin(bootstrap_servers)
     for name, future in admin.delete_topics(names).items():
         if outcome(future, name, ignored_error="UNKNOWN_TOPIC_OR_PART" if if_exists else None):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,8 @@ from tests.waiting import wait_until
 from .harness import Connection, HotServer
 from .kio_wire import encode_request
 from .test_fetch import fill, request, rows, values
+
+REACTORS = 1
 
 BATCHES = 6
 VALUE_BYTES = 600_000  # six batches, so that the first ones do not count as recently written
@@ -37,14 +38,6 @@ def drop_from_cache(folder: Path, topic: str) -> None:
             pytest.skip("this file system keeps its data in memory")
         finally:
             os.close(fd)
-
-
-@pytest.fixture
-def hot_server(tmp_path: Path) -> Iterator[HotServer]:
-    server = HotServer(tmp_path, reactors=1)
-    yield server
-    jobs.resume_jobs()
-    server.stop()
 
 
 def make_cold(server: HotServer, topic: str = "t", **config: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,11 @@ from .test_list_offsets import ask, found
 from .test_produce import batch, only
 from .test_produce import request as produce_request
 
+REACTORS = 1
+
 LATEST, EARLIEST, MAX_TIMESTAMP = -1, -2, -3
 UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER, UNSUPPORTED_VERSION, INVALID_REQUEST = 3, 6, 35, 42
 VERSION = 11
-
-
-@pytest.fixture
-def hot_server(tmp_path: Path) -> Iterator[HotServer]:
-    server = HotServer(tmp_path, reactors=1)
-    yield server
-    jobs.resume_jobs()
-    server.stop()
 
 
 def values(partitions: list[tuple[str, int, int]]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from .harness import Connection, HotServer
 from .kio_wire import encode_request
 from .test_produce import batch, only, request
 
+REACTORS = 1
+
 MESSAGE_TOO_LARGE, INVALID_RECORD = 10, 87
 
 
@@ -22,14 +24,6 @@ MESSAGE_TOO_LARGE, INVALID_RECORD = 10, 87
 def _jobs_run_in_the_end() -> Iterator[None]:
     yield
     jobs.resume_jobs()
-
-
-@pytest.fixture
-def hot_server(tmp_path) -> Iterator[HotServer]:  # type: ignore[no-untyped-def]
-    server = HotServer(tmp_path, reactors=1)
-    yield server
-    jobs.resume_jobs()
-    server.stop()
 
 
 def large(count: int = 4000, compression: str = "zstd", **options: object) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,16 +18,10 @@ from .kio_wire import encode_request
 from .test_produce import batch, only, request
 from .test_produce_jobs import large, send_produce
 
+REACTORS = 1
+
 INVALID_TXN_STATE, UNKNOWN_TOPIC_OR_PARTITION = 48, 3
 TRANSACTIONAL = 16
-
-
-@pytest.fixture
-def hot_server(tmp_path: Path) -> Iterator[HotServer]:
-    server = HotServer(tmp_path, reactors=1)
-    yield server
-    jobs.resume_jobs()
-    server.stop()
 
 
 @pytest.fixture

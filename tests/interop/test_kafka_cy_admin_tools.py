@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from command_line import check, tool
 
 from kafka_cy.tools.configs import split_settings
 from kafka_cy.tools.groups_reset import duration_s
 
 CreateTopic = Callable[..., str]  # the fixture create_topic
-
-
-def tool(bootstrap: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "kafka_cy", *arguments, "--bootstrap-server", bootstrap],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def check(bootstrap: str, *arguments: str, stdin: str = "") -> str:
-    done = tool(bootstrap, *arguments, stdin=stdin)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def as_json(bootstrap: str, *arguments: str) -> Any:

@@ -2,25 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
-
-def tool(bootstrap: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "kafka_cy", *arguments, "--bootstrap-server", bootstrap],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def check(bootstrap: str, *arguments: str, stdin: str = "") -> str:
-    done = tool(bootstrap, *arguments, stdin=stdin)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from command_line import check, tool
 
 
 def test_first_five_minutes(bootstrap: str, group: str) -> None:
