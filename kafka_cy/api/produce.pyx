@@ -27,7 +27,8 @@ from kafka_cy.api.produce_errors cimport (
     batch_error_code, batch_error_message, found_in_records, not_one_batch, record_error_message,
 )
 from kafka_cy.api.produce_job cimport (
-    NEEDS_JOB, append_was_slow, budget_of_turn, suspend, suspend_again, suspended_end, validate_for_slow_disk, validate_here,
+    NEEDS_JOB, append_was_slow, appends_need_job, budget_of_turn, suspend, suspend_again, suspended_end, validate_for_slow_disk,
+    validate_here,
 )
 from kafka_cy.api.produce_waiting cimport await_partition, park_produce, reached
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
@@ -47,7 +48,7 @@ from kafka_cy.records.wire cimport (
 from kafka_cy.storage.log cimport (
     AppendResult, Log, LogConfig, ORIGIN_CLIENT, STORAGE_OK, log_config, log_start_offset,
 )
-from kafka_cy.storage.slow_disk cimport disk_is_slow
+from kafka_cy.storage.slow_disk cimport disk_was_slow
 from kafka_cy.storage.partition cimport (
     Partition, partition_append, partition_check_leader, partition_has_enough_replicas,
 )
@@ -140,7 +141,7 @@ cdef int validate(
     if produce.outcome != NULL:
         valid[0] = produce.outcome.valid
         return produce.outcome.error
-    if disk_is_slow(log.disk, reactor.now_ns):
+    if disk_was_slow(log.disk) and appends_need_job(reactor, log):
         return validate_for_slow_disk(produce, partition, rules, records, size)
     return validate_here(reactor, produce, rules, records, size, valid)
 
@@ -155,7 +156,7 @@ cdef int append_valid(
         if produce.outcome.appended_to != NULL:
             result[0] = produce.outcome.result
             return produce.outcome.append_error
-        if disk_is_slow(log.disk, reactor.now_ns):
+        if appends_need_job(reactor, log):
             produce.job_appends_to = partition
             return NEEDS_JOB
     ticks = ticks_now()

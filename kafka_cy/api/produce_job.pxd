@@ -6,6 +6,7 @@ from kafka_cy.api.produce cimport Produce, ProduceResume, SuspendedProduce
 from kafka_cy.network.dispatch cimport Reactor, Request
 from kafka_cy.records.batch cimport ProduceRules, ValidBatch
 from kafka_cy.records.wire cimport Writer
+from kafka_cy.storage.log cimport Log
 from kafka_cy.storage.partition cimport Partition
 
 cdef enum:
@@ -19,6 +20,8 @@ cdef int64_t budget_of_turn(Reactor* reactor) noexcept nogil
 cdef int validate_here(
     Reactor* reactor, Produce* produce, const ProduceRules* rules, uint8_t* records, int32_t size, ValidBatch* valid
 ) noexcept nogil
+# Whether the log's disk is slow, so that jobs append to it. Also tells the log when it no longer is.
+cdef bint appends_need_job(Reactor* reactor, Log* log) noexcept nogil
 # The reactor has appended a batch, which took this many ticks, at least slow_append_ticks.
 cdef void append_was_slow(Reactor* reactor, Partition* partition, int64_t ticks) noexcept nogil
 # The same for a partition whose disk is slow: always NEEDS_JOB.

@@ -24,7 +24,7 @@ from kafka_cy.network.jobs cimport (
     JOB_DECOMPRESS, JOB_WRITE, Job, connection_hold, connection_unhold, job_cancel, job_has_room, job_hold_back, job_submit,
 )
 from kafka_cy.network.dispatch cimport CLOSE, HANDLED, Parked, park_cancel, park_start, reactor_log
-from kafka_cy.network.log_events cimport LOG_MESSAGE_BYTES_MAX, LOG_WARNING
+from kafka_cy.network.log_events cimport LOG_INFO, LOG_MESSAGE_BYTES_MAX, LOG_WARNING
 from kafka_cy.records.batch cimport (
     ATTRIBUTE_CODEC_MASK, ATTRIBUTE_TRANSACTIONAL, ATTRIBUTES_AT, BATCH_HEADER_SIZE, BATCH_OK, BATCH_UNPACKS_TOO_LARGE, MAGIC_AT,
 )
@@ -36,7 +36,9 @@ from kafka_cy.storage.log_folder cimport folder_name
 from kafka_cy.storage.partition cimport (
     Partition, partition_acquire, partition_append, partition_check_leader, partition_release,
 )
-from kafka_cy.storage.slow_disk cimport SLOW_APPEND_NS, disk_append_begins, disk_append_ends, disk_count_slow_append
+from kafka_cy.storage.slow_disk cimport (
+    SLOW_APPEND_NS, disk_append_begins, disk_append_ends, disk_count_slow_append, disk_is_slow, disk_recovered,
+)
 
 cdef enum:
     PRODUCE_KEY = 0
@@ -158,13 +160,22 @@ cdef void append_was_slow(Reactor* reactor, Partition* partition, int64_t ticks)
         log_slow_disk(reactor, log)
 
 
+cdef bint appends_need_job(Reactor* reactor, Log* log) noexcept nogil:
+    if disk_is_slow(log.disk, reactor.now_ns):
+        return True
+    if disk_recovered(log.disk, reactor.now_ns):
+        log_disk(reactor, log, LOG_INFO, b"the disk of %.100s is fast again: the reactors append to its log directory")
+    return False
+
+
 cdef void log_slow_disk(Reactor* reactor, Log* log) noexcept nogil:
+    log_disk(reactor, log, LOG_WARNING, b"the disk of %.100s is slow: the appends to its log directory leave the reactors")
+
+
+cdef void log_disk(Reactor* reactor, Log* log, int level, const char* words) noexcept nogil:
     cdef char[LOG_MESSAGE_BYTES_MAX] text
-    snprintf(
-        text, LOG_MESSAGE_BYTES_MAX, b"the disk of %.100s is slow: the appends to its log directory leave the reactors",
-        folder_name(&log.folder),
-    )
-    reactor_log(reactor, LOG_WARNING, PRODUCE_KEY, text)
+    snprintf(text, LOG_MESSAGE_BYTES_MAX, words, folder_name(&log.folder))
+    reactor_log(reactor, level, PRODUCE_KEY, text)
 
 
 cdef void batch_release(ProduceJob* work) noexcept nogil:

@@ -34,6 +34,8 @@ cdef Disk* disk_of(const char* log_folder) noexcept nogil
 cdef bint disk_count_slow_append(Disk* disk, int64_t now_ns, int64_t took_ns) noexcept nogil
 
 
+# Whether the disk was slow and no longer is. True once each time: for the log.
+cdef bint disk_recovered(Disk* disk, int64_t now_ns) noexcept nogil
 # Around an append of a job thread. It tells reactors that a disk hangs before the append has ended.
 cdef int disk_append_begins(Disk* disk, int64_t now_ns) noexcept nogil      # a place in `running`, -1: none is free
 cdef void disk_append_ends(Disk* disk, int place) noexcept nogil
@@ -42,6 +44,13 @@ cdef void disk_append_ends(Disk* disk, int place) noexcept nogil
 cdef inline bint runs_long(const Disk* disk, int64_t now_ns) noexcept nogil:
     cdef int64_t began_ns = atomic_load_relaxed_i64(<int64_t*>&disk.oldest_running_ns)
     return began_ns != 0 and now_ns - began_ns > SLOW_APPEND_NS
+
+
+cdef inline bint disk_was_slow(const Disk* disk) noexcept nogil:
+    """False: it is fast, and nothing else has to be asked."""
+    return atomic_load_relaxed_i64(<int64_t*>&disk.slow_until_ns) != 0 or (
+        atomic_load_relaxed_i64(<int64_t*>&disk.oldest_running_ns) != 0
+    )
 
 
 cdef inline bint disk_is_slow(const Disk* disk, int64_t now_ns) noexcept nogil:

@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free
 from libc.string cimport strcmp, strdup, strrchr
 
-from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_relaxed_i64, counter_set
+from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_cas_i64, atomic_load_relaxed_i64, counter_set
 from kafka_cy.base.clock cimport monotonic_ns
 from kafka_cy.base.posix cimport (
     pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock,
@@ -86,6 +86,11 @@ cdef bint disk_count_slow_append(Disk* disk, int64_t now_ns, int64_t took_ns) no
         return False
     counter_set(&disk.slow_until_ns, now_ns + SLOW_FOR_NS)
     return until_ns == 0 or until_ns <= now_ns - took_ns
+
+
+cdef bint disk_recovered(Disk* disk, int64_t now_ns) noexcept nogil:
+    cdef int64_t until_ns = atomic_load_relaxed_i64(&disk.slow_until_ns)
+    return until_ns != 0 and not disk_is_slow(disk, now_ns) and atomic_cas_i64(&disk.slow_until_ns, until_ns, 0) != 0
 
 
 cdef void refresh_oldest(Disk* disk) noexcept nogil:

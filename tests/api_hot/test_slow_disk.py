@@ -47,6 +47,17 @@ def test_others_are_answered_meanwhile(slow: HotServer, connection: Connection, 
     other.close()
 
 
+def test_the_log_tells_that_the_disk_is_fast_again(slow: HotServer, connection: Connection) -> None:
+    for _ in range(2):
+        assert only(connection.call(0, 9, request(9, slow, {("t", 0): batch()})))["error_code"] == 0
+    assert slow.server.take_log_events() == []
+    slow_disk.set_slow(str(slow.folder), 0)
+    for _ in range(2):
+        assert only(connection.call(0, 9, request(9, slow, {("t", 0): batch()})))["error_code"] == 0
+    (event,) = slow.server.take_log_events()
+    assert "is fast again" in event.message and str(slow.folder) in event.message
+
+
 def test_the_order_of_a_connection(slow: HotServer, connection: Connection) -> None:
     for records in (batch(), large(), batch(), batch()):
         send_produce(connection, 9, request(9, slow, {("t", 0): records}, acks=1))
