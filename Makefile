@@ -1,14 +1,21 @@
 # make build        create the virtual environment .venv with the command kafka-cy
 # make run          start a broker on 127.0.0.1:9092 (make run ARGS="my.properties --override num.partitions=3")
-# make stack        start a broker with ZooKeeper, Prometheus, Alertmanager and a demo load (docker-compose.yml without docker)
+# make stack        start a broker with ZooKeeper, Prometheus, Alertmanager and a demo load (docker-compose.yml without docker);
+#                   with ARGS=--cluster three brokers and three ZooKeepers (docker-compose.cluster.yml)
 # make test         run the linters, the type checker and the tests
 # make fuzz         test the decoders with the address sanitizer (FUZZ_SECONDS=120)
 # make races        test shared memory with the thread sanitizer (PYTEST_ARGS="-k image")
+# make simulate     run 1,000 seeded simulations of a cluster with faults (SEEDS=1000)
+# make cluster      clusters of kafka-cy and of Apache Kafka 3.9 with ZooKeeper, whose brokers are killed
+# make histories    check 1,000 seeded histories of transactions for anomalies (HISTORY_COUNT=1000)
+# make faults       check 200 histories in clusters whose brokers, ZooKeeper and connections fail (FAULT_ROUNDS=200)
+# make exactly-once Kafka's message copier, Streams and Connect at exactly once, killed again and again (KILLS=20)
 # make conformance  run Apache Kafka's own integration tests (ARGS="--tests '^producer '"); see docs/conformance.md
 # make bench        measure speed and scaling, compared with Apache Kafka, in under five minutes; results in build/bench
 # make bench-full   the same with longer runs, in half an hour; results in bench/results, summarized in bench/RESULTS.md
 # make docs         build the website of the documentation in build/site
 # make bench-micro  compare records, indexes and the log with the obvious alternatives
+# make clean-root   try pip and make in a fresh Debian, as root (needs debootstrap)
 # make wheels       build manylinux wheels in dist (PYTHONS="python3.11 python3.13")
 
 SHELL := /bin/bash
@@ -17,11 +24,18 @@ VENV := .venv
 PYTHONS ?= $(VENV)/bin/python
 ARGS ?=
 PYTEST_ARGS ?=
+# Processes that share the tests, by file. Most tests wait for brokers and clients.
+PYTEST_WORKERS ?= $(shell nproc)
 FUZZ_SECONDS ?= 120
+HISTORY_COUNT ?= 1000
+FAULT_ROUNDS ?= 200
+FAULT_MIXES ?= ours
+SEEDS ?= 1000
+KILLS ?= 20
 
 BENCH := $(VENV)/bin/kafka-cy bench
 
-.PHONY: build run test lint pytest test-tools fuzz races conformance bench bench-full bench-results bench-micro wheel wheels clean
+.PHONY: build run test lint pytest test-tools fuzz races histories faults simulate cluster exactly-once conformance bench bench-full bench-results bench-micro wheel wheels clean-root clean
 
 build:
 	@scripts/build.sh "$(PYTHON)" "$(VENV)"
@@ -54,13 +68,36 @@ test-tools: build-test
 	@scripts/install-test-tools.sh
 
 pytest: build-test
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 fuzz: build-test
 	@scripts/fuzz.sh "$(VENV)" "$(FUZZ_SECONDS)"
 
 races: build-test
 	@scripts/races.sh "$(VENV)" $(PYTEST_ARGS)
+
+histories: build-test
+	HISTORY_COUNT="$(HISTORY_COUNT)" $(VENV)/bin/python -m pytest tests/histories $(PYTEST_ARGS)
+
+faults: build-test
+	@scripts/install-kafka.sh
+	FAULT_ROUNDS="$(FAULT_ROUNDS)" FAULT_MIXES="$(FAULT_MIXES)" $(VENV)/bin/python -m pytest -v \
+		tests/histories/test_cluster_histories.py $(PYTEST_ARGS)
+
+simulate: build-test
+	KAFKACY_SIMULATOR_SEEDS="$(SEEDS)" $(VENV)/bin/python -m pytest -n auto tests/cluster/test_simulator.py $(PYTEST_ARGS)
+
+cluster: build-test
+	@scripts/install-kafka.sh
+	CLUSTER_TESTS=1 $(VENV)/bin/python -m pytest tests/cluster/test_member.py tests/cluster/test_member_cluster.py \
+		tests/cluster/test_member_with_kafka.py tests/cluster/test_member_tls.py tests/cluster/test_rolling_replacement.py \
+		tests/cluster/test_old_protocol_with_kafka.py \
+		tests/cluster/test_course_exercises.py tests/bench/test_compare_cluster.py $(PYTEST_ARGS)
+
+exactly-once: build-test
+	@scripts/install-kafka.sh
+	EXACTLY_ONCE_KILLS="$(KILLS)" $(VENV)/bin/python -m pytest tests/interop/test_java_exactly_once.py \
+		tests/interop/test_connect.py tests/interop/test_streams_joins.py $(PYTEST_ARGS)
 
 conformance: build-test
 	@scripts/install-kafka.sh
@@ -84,6 +121,9 @@ bench-micro: build-test
 
 wheel wheels: build
 	@scripts/build_wheels.sh dist $(PYTHONS)
+
+clean-root:
+	@scripts/clean-root.sh $(ARGS)
 
 clean:
 	rm -rf build dist data .ruff_cache .mypy_cache .pytest_cache

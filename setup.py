@@ -34,8 +34,11 @@ from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 from setuptools.modified import newer_group
 
-PACKAGES = ("base", "records", "storage", "network", "api", "coordinator", "telemetry", "bench")
-HOT_PACKAGES = ("base", "records", "storage", "network", "api", "bench")
+PACKAGES = (
+    "base", "authorizer", "records", "storage", "quota", "network", "replication", "api", "coordinator", "share", "telemetry",
+    "bench",
+)
+HOT_PACKAGES = ("base", "authorizer", "records", "storage", "quota", "network", "replication", "share", "api", "bench")
 LIBRARIES = {"records": ["z", "lz4", "zstd", "snappy"], "network": ["ssl", "crypto"]}
 DIRECTIVES = {
     "language_level": 3,
@@ -106,14 +109,14 @@ def extensions(packages: list[str]) -> list[Extension]:
 
 def check_requirements(packages: list[str]) -> None:
     """Exit with one sentence that names the missing packages of the system, before anything is compiled."""
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
-    if shutil.which(compiler[0]) is None:
-        refuse_build(f"there is no C compiler ({compiler[0]})", [COMPILER_PACKAGES])
-    flags = shlex.split(f"{os.environ.get('CPPFLAGS', '')} {os.environ.get('CFLAGS', '')}")
-    flags += [f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")]
     needed = dict(PYTHON_HEADER)
     for package in packages:
         needed |= HEADERS.get(package, {})
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    if shutil.which(compiler[0]) is None:  # and nothing else that could tell which headers are missing
+        refuse_build(f"there is no C compiler ({compiler[0]})", [COMPILER_PACKAGES, *needed.values()])
+    flags = shlex.split(f"{os.environ.get('CPPFLAGS', '')} {os.environ.get('CFLAGS', '')}")
+    flags += [f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")]
     missing = []
     for header in needed:
         done = subprocess.run(

@@ -1,8 +1,9 @@
-"""Measures the latency of a quiet client next to clients that load the broker heavily. Prints a table; see docs/benchmarks.md.
+"""Measures the latency of quiet clients next to clients that load the broker heavily. Prints a table; see docs/benchmarks.md.
 
-    .venv/bin/python bench/beside.py [SECONDS for each row]
+    .venv/bin/python bench/beside.py [SECONDS for each row] [NAME of a neighbour]...
 
-The quiet client produces 100 bytes with acks=1 and fetches them, 100 times per second, in a separate process. Each row has
+The quiet client produces 100 bytes with acks=1 and fetches them, 100 times per second, in a separate process; next to work of
+the control plane (bench/beside_groups.py), it sends the heartbeats of a group's member and commits offsets. Each row has
 one kind of neighbour, which works in three processes. Each row also has a baseline without a neighbour, measured immediately
 before it with the same broker: on a loaded machine, only the difference is meaningful.
 """
@@ -33,8 +34,8 @@ RATE_PER_S = 100
 PRODUCE, FETCH = 0, 1
 
 
-def frame(api_key: int, version: int, body: bytes) -> bytes:
-    header = struct.pack(">hhih", api_key, version, 1, -1)
+def frame(api_key: int, version: int, body: bytes, *, flexible: bool = False) -> bytes:
+    header = struct.pack(">hhih", api_key, version, 1, -1) + (b"\0" if flexible else b"")
     return struct.pack(">i", len(header) + len(body)) + header + body
 
 
@@ -170,9 +171,17 @@ def slow_disk(port: int, folder: Path) -> None:
         call(client, fetch_request("slow", max(offset - 50, 0)))
 
 
-ROWS: list[Callable[[int, Path], None]] = [
-    zstd_bombs, gzip_bombs, recompression, cold_readers, lying_requests, slow_disk,
-]
+Neighbour = Callable[[int, Path], None]
+Quiet = Callable[[int, float, "multiprocessing.Queue[list[float]]"], None]
+
+
+def all_rows() -> list[tuple[Quiet, Neighbour]]:
+    from beside_groups import GROUP_NEIGHBOURS, quiet_member
+
+    found: list[tuple[Quiet, Neighbour]] = [
+        (quiet, each) for each in (zstd_bombs, gzip_bombs, recompression, cold_readers, lying_requests, slow_disk)
+    ]
+    return [*found, *((quiet_member, each) for each in GROUP_NEIGHBOURS)]
 
 
 @contextmanager
@@ -196,14 +205,14 @@ def fill(port: int) -> None:
     client.close()
 
 
-def measure(port: int, folder: Path, seconds: float, neighbour: Callable[[int, Path], None] | None) -> list[float]:
+def measure(port: int, folder: Path, seconds: float, quiet_client: Quiet, neighbour: Neighbour | None) -> list[float]:
     others = [multiprocessing.Process(target=neighbour, args=(port, folder), daemon=True)
               for _ in range(NEIGHBOURS if neighbour else 0)]
     for each in others:
         each.start()
     time.sleep(1.5 if others else 0.1)
     results: multiprocessing.Queue[list[float]] = multiprocessing.Queue()
-    client = multiprocessing.Process(target=quiet, args=(port, seconds, results), daemon=True)
+    client = multiprocessing.Process(target=quiet_client, args=(port, seconds, results), daemon=True)
     client.start()
     taken = sorted(results.get())
     client.join()
@@ -230,9 +239,12 @@ def main() -> None:
             call(client, frame(19, 2, body))
         fill(broker.port)
         print(f"{'milliseconds':20s} {'alone: p50':>10s} {'p99':>9s} {'max':>9s}   {'beside: p50':>9s} {'p99':>9s} {'max':>9s}")
-        for neighbour in ROWS:
-            alone = measure(broker.port, Path(name), seconds, None)
-            beside = measure(broker.port, Path(name), seconds, neighbour)
+        wanted = sys.argv[2:]
+        for quiet_client, neighbour in all_rows():
+            if wanted and neighbour.__name__ not in wanted:
+                continue
+            alone = measure(broker.port, Path(name), seconds, quiet_client, None)
+            beside = measure(broker.port, Path(name), seconds, quiet_client, neighbour)
             print(f"{neighbour.__name__:20s} {milliseconds(alone)}   {milliseconds(beside)}", flush=True)
 
 

@@ -35,12 +35,12 @@ install=
 if [ "$install" ]; then
     echo "installing kafka-cy in $venv"
     # The build tools are installed in the environment, so that a later build of one changed file needs no download.
-    "$venv/bin/python" -m pip install -q --disable-pip-version-check --upgrade 'setuptools>=77' wheel 'cython==3.3.1'
+    try_again "$venv/bin/python" -m pip install -q --disable-pip-version-check --upgrade 'setuptools>=77' wheel 'cython==3.3.1'
 fi
 "$venv/bin/python" setup.py -q build_ext --inplace
 if [ "$install" ]; then
     # Takes the extensions that have just been built.
-    KAFKA_CY_PACKAGES=${KAFKA_CY_PACKAGES:-} "$venv/bin/python" -m pip install -q --disable-pip-version-check \
+    KAFKA_CY_PACKAGES=${KAFKA_CY_PACKAGES:-} try_again "$venv/bin/python" -m pip install -q --disable-pip-version-check \
         --no-build-isolation --config-settings editable_mode=compat -e ".[bench,otel${extra:+,$extra}]"
     touch "$stamp"
 fi

@@ -12,6 +12,15 @@ need_header() { # asks the compiler for the header; without a compiler, looks in
     fi
 }
 
+try_again() { # runs a download, and twice more if it fails: registries are sometimes unavailable for seconds
+    local pause
+    for pause in 5 20; do
+        "$@" && return 0
+        sleep "$pause"
+    done
+    "$@"
+}
+
 install_debian_packages() { # $1: the consequence of missing packages
     [ ${#needed[@]} -gt 0 ] || return 0
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -20,5 +29,5 @@ install_debian_packages() { # $1: the consequence of missing packages
     fi
     echo "installing Debian packages: ${needed[*]}"
     apt-get update -qq || true
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${needed[@]}" >/dev/null
+    try_again env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${needed[@]}" >/dev/null
 }

@@ -4,18 +4,41 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/debian.sh
 kafka_version=4.3.1
-kafka_jars=.cache/kafka-$kafka_version
+
+# Folder of jars and the pom that names them. The folder holds a copy of the pom that it was made from.
+poms=(
+    "kafka-$kafka_version tests/interop/kafka/pom.xml"
+    "kafka-connect-$kafka_version tests/interop/connect/pom.xml"
+    "kafka-3.9.2 tests/cluster/kafka/pom.xml"
+)
+
+complete() { cmp -s "$2" ".cache/$1/.complete"; }
+
+all_complete() {
+    local each
+    for each in "${poms[@]}"; do
+        # shellcheck disable=SC2086
+        complete $each || return 1
+    done
+}
+
+download() {
+    echo "downloading ${1%-*} ${1##*-} (Maven)"
+    try_again mvn -q -B -f "$2" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$PWD/.cache/$1" &&
+        cp "$2" ".cache/$1/.complete"
+}
 
 needed=()
-need_command java default-jre-headless
-[ -e "$kafka_jars/.complete" ] || need_command mvn maven
+need_command javac default-jdk-headless
+all_complete || need_command mvn maven
 install_debian_packages "Apache Kafka cannot be installed" || true
-[ -e "$kafka_jars/.complete" ] || ! command -v mvn >/dev/null || {
-    echo "downloading Apache Kafka $kafka_version (Maven)"
-    mvn -q -B -f tests/interop/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
-        -DoutputDirectory="$PWD/$kafka_jars" && touch "$kafka_jars/.complete"
-}
-[ -e "$kafka_jars/.complete" ] || {
+if command -v mvn >/dev/null; then
+    for each in "${poms[@]}"; do
+        # shellcheck disable=SC2086
+        complete $each || download $each || true
+    done
+fi
+all_complete || {
     echo "Apache Kafka's jars could not be downloaded: tests and benchmarks that need them are skipped" >&2
     exit 1
 }

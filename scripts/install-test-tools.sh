@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs third-party programs that the tests use: kcat, Apache Kafka's Java tools, kafkajs, Prometheus, its Pushgateway,
-# Alertmanager, ZooKeeper, the OpenTelemetry collector, and Sphinx for the website of the documentation.
+# Alertmanager, ZooKeeper, Chromium, the OpenTelemetry collector, Helm, and Sphinx for the website of the documentation.
 # The script prints the names of programs that it cannot install; their tests are skipped (in CI they fail).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,6 +17,8 @@ need_command javac default-jdk-headless
 need_command node nodejs
 need_command npm npm
 need_command rsvg-convert librsvg2-bin
+need_command chromium chromium
+need_command chromedriver chromium-driver
 need_command prometheus-pushgateway prometheus-pushgateway
 install_debian_packages "some tests will be skipped" || true
 scripts/install-stack-tools.sh || true
@@ -25,11 +27,16 @@ scripts/docs.sh "${PYTHON:-python3}" install || echo "Sphinx could not be instal
 
 if [ ! -d tests/interop/js/node_modules/kafkajs ] && command -v npm >/dev/null; then
     echo "downloading kafkajs (npm)"
-    (cd tests/interop/js && npm install --no-audit --no-fund --silent) ||
+    (cd tests/interop/js && try_again npm install --no-audit --no-fund --silent) ||
         echo "kafkajs could not be downloaded: its tests will be skipped" >&2
+fi
+if ! command -v helm >/dev/null && [ ! -x .cache/bin/helm ] && command -v go >/dev/null; then
+    echo "building Helm (Go)"
+    GOBIN=$PWD/.cache/bin try_again go install helm.sh/helm/v3/cmd/helm@v3.19.0 >/dev/null 2>&1 ||
+        echo "Helm could not be built: the tests of the chart will be skipped" >&2
 fi
 if [ ! -x .cache/otelcol/otelcol-test ] && command -v go >/dev/null; then
     echo "building the OpenTelemetry collector (Go)"
-    go run go.opentelemetry.io/collector/cmd/builder@v0.130.0 --config tests/interop/otel/builder.yaml >/dev/null 2>&1 ||
+    try_again go run go.opentelemetry.io/collector/cmd/builder@v0.130.0 --config tests/interop/otel/builder.yaml >/dev/null 2>&1 ||
         echo "the OpenTelemetry collector could not be built: its test will be skipped" >&2
 fi

@@ -1,19 +1,22 @@
 """`make stack`: the services of docker-compose.yml as plain processes on this machine. Ctrl-C stops them all.
 
+`--cluster`: those of docker-compose.cluster.yml, with three ZooKeepers and three brokers.
+
 A broker, ZooKeeper or load that ends is started again, as in the containers (`restart: unless-stopped`), while Prometheus and
 Alertmanager go on and show it. If one of those two ends, the stack stops, because nothing would show what happens.
 
-The commands, mounted files and start order come from docker-compose.yml, so that the two cannot diverge. Files are copied to
-data/stack/etc, with the paths, names and ports of the containers replaced by those of this machine. Grafana and the
-OpenTelemetry collector are left out because Debian has no package for them.
+The commands, mounted files and start order come from the compose file, so that the two cannot diverge. Files are copied to
+data/stack/etc (data/stack-cluster/etc), with the paths, names and ports of the containers replaced by those of this machine.
+Grafana and the OpenTelemetry collector are left out because Debian has no package for them.
 
-Usage: stack.py [--folder FOLDER] [--port CONTAINER_PORT=PORT]... [--without SERVICE]... [--scrape-interval SECONDS]
+Usage: stack.py [--cluster] [--folder FOLDER] [--port CONTAINER_PORT=PORT]... [--without SERVICE]... [--scrape-interval SECONDS]
        [--restart-delay SECONDS]
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import signal
@@ -30,7 +33,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 START_SECONDS_MAX = 60.0
-STOP_SECONDS_MAX = 15.0
+STOP_SECONDS_MAX = 60.0  # a broker hands over what it leads
 RESTART_DELAY_SECONDS_MAX = 60.0  # a service that keeps ending: the delay doubles up to this
 STEADY_SECONDS = 10.0  # a service that ran for this long starts with the first delay again, as in docker
 
@@ -43,27 +46,30 @@ class StackError(Exception):
 class Program:
     """How the command of a container runs on this machine.
 
-    `names`: the programs to try in place of the first word of the command. `package`: their Debian package. `port`: the
-    container port that accepts connections once the program is ready (None: it has no port). `restarts`: start it again
-    when it ends.
+    `names`: the programs to try in place of the first word of the command. `package`: their Debian package. `restarts`: start
+    it again when it ends.
     """
 
     names: tuple[str, ...]
     package: str
-    port: int | None
     has_metrics: bool = True
     restarts: bool = False
 
 
-PROGRAMS = {
-    "zookeeper": Program(("java",), "zookeeper", 2181, has_metrics=False, restarts=True),
-    "kafka": Program((str(BIN / "kafka-cy"),), "", 9092, restarts=True),
-    "demo": Program((sys.executable,), "", None, restarts=True),
-    "prometheus": Program(("prometheus",), "prometheus", 9090),
-    "alertmanager": Program(("prometheus-alertmanager", "alertmanager"), "prometheus-alertmanager", 9093),
+PROGRAMS = {  # by the service's name without a number
+    "zookeeper": Program(("java",), "zookeeper", has_metrics=False, restarts=True),
+    "kafka": Program((str(BIN / "kafka-cy"),), "", restarts=True),
+    "demo": Program((sys.executable,), "", restarts=True),
+    "prometheus": Program(("prometheus",), "prometheus"),
+    "alertmanager": Program(("prometheus-alertmanager", "alertmanager"), "prometheus-alertmanager"),
 }
 ZOOKEEPER_JAR = Path("/usr/share/java/zookeeper.jar")
 ZOOKEEPER_MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
+
+
+def kind_of(name: str) -> str:
+    """`kafka` for kafka2."""
+    return name.rstrip("0123456789")
 
 
 @dataclass
@@ -85,15 +91,17 @@ class Stack:
         without: set[str],
         scrape_seconds: int | None = None,
         restart_delay_seconds: float = 1.0,
+        compose_file: str = "docker-compose.yml",
     ) -> None:
-        compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+        compose = yaml.safe_load((ROOT / compose_file).read_text())
         self.services: dict[str, Any] = compose["services"]
         self.folder = folder.absolute()
         self.ports = ports
         self.scrape_seconds = scrape_seconds
-        self.chosen = [name for name in self._in_order() if name in PROGRAMS and name not in without]
+        self.chosen = [name for name in self._in_order() if kind_of(name) in PROGRAMS and not {name, kind_of(name)} & without]
         self.restart_delay_seconds = restart_delay_seconds
         self.commands: dict[str, list[str]] = {}
+        self.environments: dict[str, dict[str, str]] = {}
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.restarts: dict[str, Restart] = {}
 
@@ -115,6 +123,11 @@ class Stack:
         """The port on this machine that corresponds to a container port."""
         return self.ports.get(container_port, container_port)
 
+    def ready_port(self, name: str) -> int | None:
+        """The container port that accepts connections once the program is ready; None: it has no port."""
+        ports = self.services[name].get("ports")
+        return int(ports[0].rpartition(":")[2]) if ports else None
+
     # -- translation from containers to this machine --
 
     def translated(self, text: str) -> str:
@@ -131,7 +144,7 @@ class Stack:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         text = source.read_text()
-        scraped = [name for name in self.chosen if PROGRAMS[name].has_metrics]
+        scraped = [name for name in self.chosen if PROGRAMS[kind_of(name)].has_metrics]
         if target.parent.name == "targets" and any(f'"{name}:' in text for name in self.services if name not in scraped):
             text = "[]\n"  # nothing to scrape
         target.write_text(text)
@@ -165,31 +178,45 @@ class Stack:
         if name == "prometheus" and self.scrape_seconds is not None:
             intervals = r"\b((?:scrape|evaluation)_(?:interval|timeout)): \w+"
             return re.sub(intervals, rf"\1: {self.scrape_seconds}s", text)
-        if name != "zookeeper":
+        if kind_of(name) != "zookeeper":
             return text
         # Debian's package lacks the metrics provider.
         text = re.sub(r"^metricsProvider\..*\n", "", text, flags=re.MULTILINE)
+        # server.1=HOST:PORT:ELECTION_PORT;CLIENT_HOST:CLIENT_PORT; only the middle one has no address.
+        server = r"^(server\.\d+=[^:]+:\d+):(\d+);"
+        text = re.sub(server, lambda each: f"{each[1]}:{self.port(int(each[2]))};", text, flags=re.MULTILINE)
         text = re.sub(r"^clientPortAddress=.*$", "clientPortAddress=127.0.0.1", text, flags=re.MULTILINE)
         return re.sub(r"^clientPort=.*$", f"clientPort={self.port(2181)}", text, flags=re.MULTILINE)
 
     def command(self, name: str, mounted: dict[str, Path]) -> list[str]:
         """The command of the container, adapted to this machine. Raises StackError if a program is missing."""
-        program = PROGRAMS[name]
+        program = PROGRAMS[kind_of(name)]
         found = next((path for each in program.names if (path := shutil.which(each))), None)
-        if found is None or (name == "zookeeper" and not ZOOKEEPER_JAR.exists()):
+        if found is None or (kind_of(name) == "zookeeper" and not ZOOKEEPER_JAR.exists()):
             raise StackError(f"{program.names[0]} is missing: apt-get install {program.package} (or --without {name}).")
         words = [self._located(word, mounted) for word in self.services[name]["command"]]
-        if name == "zookeeper":
+        if kind_of(name) == "zookeeper":
+            number = self.services[name].get("environment", {}).get("ZOO_MY_ID")
+            if number is not None:  # the image's start script does this
+                (mounted["/data"] / "myid").write_text(f"{number}\n")
             return [found, "-Xmx256m", "-cp", f"{ZOOKEEPER_JAR.parent}/*", ZOOKEEPER_MAIN, words[-1]]
         return [found, *words]
+
+    def environment(self, name: str, mounted: dict[str, Path]) -> dict[str, str]:
+        """The variables of a broker's container, adapted to this machine."""
+        given = self.services[name].get("environment", {})
+        return {key: self._located(value, mounted) for key, value in given.items() if key.startswith("KAFKA_")}
 
     # -- life --
 
     def start(self) -> None:
         """Start the services in order; each starts once the previous one answers. Raises StackError."""
-        self.commands = {name: self.command(name, self.mount(name)) for name in self.chosen}
         for name in self.chosen:
-            port = PROGRAMS[name].port
+            mounted = self.mount(name)
+            self.commands[name] = self.command(name, mounted)
+            self.environments[name] = self.environment(name, mounted)
+        for name in self.chosen:
+            port = self.ready_port(name)
             if port is not None and _answers(self.port(port)):
                 raise StackError(f"Port {self.port(port)} of {name} is taken (--port {port}=PORT).")
         for name in self.commands:
@@ -202,11 +229,11 @@ class Stack:
             # With a new session, Ctrl-C reaches only this script, which stops the processes in order.
             self.running[name] = subprocess.Popen(
                 self.commands[name], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
-                start_new_session=True,
+                start_new_session=True, env={**os.environ, **self.environments[name]},
             )  # fmt: skip
 
     def _wait(self, name: str) -> None:
-        port = PROGRAMS[name].port
+        port = self.ready_port(name)
         deadline = time.monotonic() + START_SECONDS_MAX
         while port is not None and not _answers(self.port(port)):
             self.check()
@@ -224,7 +251,7 @@ class Stack:
         """Start what has ended again. Raises StackError if a service that is not restarted has ended."""
         now = time.monotonic()
         for name in [name for name, process in self.running.items() if process.poll() is not None]:
-            if not PROGRAMS[name].restarts:
+            if not PROGRAMS[kind_of(name)].restarts:
                 raise StackError(self._ended(name))
             restart = self.restarts[name]
             if restart.due is None:
@@ -281,7 +308,8 @@ def _stop_on_signal(*_: object) -> None:
 def main() -> int:
     """Run until Ctrl-C or SIGTERM. The exit code is 1 if a service cannot start, or if Prometheus or Alertmanager ends."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=ROOT / "data" / "stack", help="data, logs and configuration")
+    parser.add_argument("--cluster", action="store_true", help="three ZooKeepers and three brokers")
+    parser.add_argument("--folder", type=Path, help="data, logs and configuration (data/stack, data/stack-cluster)")
     parser.add_argument("--port", action="append", default=[], metavar="CONTAINER_PORT=PORT")
     parser.add_argument("--without", action="append", default=[], metavar="SERVICE")
     parser.add_argument("--scrape-interval", type=int, metavar="SECONDS", help="how often Prometheus looks")
@@ -294,8 +322,12 @@ def main() -> int:
         ports = {int(inside): int(outside) for inside, outside in (each.split("=") for each in arguments.port)}
     except ValueError:
         parser.error("--port needs CONTAINER_PORT=PORT, such as 9092=19092")
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    stack = Stack(arguments.folder, ports, set(arguments.without), arguments.scrape_interval, arguments.restart_delay)
+    folder = arguments.folder or ROOT / "data" / ("stack-cluster" if arguments.cluster else "stack")
+    folder.mkdir(parents=True, exist_ok=True)
+    stack = Stack(
+        folder, ports, set(arguments.without), arguments.scrape_interval, arguments.restart_delay,
+        "docker-compose.cluster.yml" if arguments.cluster else "docker-compose.yml",
+    )  # fmt: skip
     signal.signal(signal.SIGTERM, _stop_on_signal)
     try:
         stack.start()

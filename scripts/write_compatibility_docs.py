@@ -30,7 +30,14 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
   in the response. Kafka answers UNKNOWN_TOPIC_OR_PARTITION and creates the topic meanwhile; the client asks again. A test
   that deletes a topic and then waits with such requests until the topic is unknown never ends
   (`DeleteTopicsRequestTest#testDeleteTopicsVersions`).
-- **CreateTopics** sends its response after the logs of the topic exist. The timeout of the request has no other meaning.
+- **CreateTopics** sends its response after the logs of the topic exist. Only a timeout of 0 or less has a meaning: nothing is
+  created, and the answer is REQUEST_TIMED_OUT, as in Kafka.
+- **`min.insync.replicas` of a new cluster** stays that of the file. Kafka stores the file's value for the whole cluster when it
+  formats one with eligible leader replicas (KIP-966), and the value in the file has no effect from then on. A single broker has no
+  other replica that could become the leader, so nothing here needs one value for all brokers, and a changed file keeps its effect.
+  DescribeConfigs therefore shows STATIC_BROKER_CONFIG or DEFAULT_CONFIG for it, not DYNAMIC_DEFAULT_BROKER_CONFIG. UpdateFeatures
+  that raises `eligible.leader.replicas.version` stores and removes what Kafka does: the cluster gets the file's value, and brokers
+  lose theirs.
 - **Speed**: a topic exists and a consumer is in its group a few milliseconds after the request. A test that relies on Kafka's
   slower pace then fails. `ProducerFailureHandlingTest#testCannotSendToInternalTopic` creates a topic without waiting and
   expects that it does not exist yet. `PlaintextConsumerTest#testClassicConsumerCloseOnBrokerShutdown` polls for 100 ms, stops
@@ -42,7 +49,9 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
 - **Fetch sessions** have limits of partitions and memory (`kafkacy.fetch.session.max.partitions`,
   `kafkacy.fetch.session.cache.max.bytes`); Kafka limits their number only. A client beyond them goes on with full fetches, as
   when Kafka's cache of sessions is full. A name that no topic can have gets UNKNOWN_TOPIC_OR_PARTITION in the response to the
-  request that names it; Kafka keeps the name in the session and repeats the error in every response.
+  request that names it; Kafka keeps the name in the session and repeats the error in every response. The partitions of a follower
+  that its request does not name count as fetched every 5 s, or every quarter of `replica.lag.time.max.ms`; Kafka notes the time of
+  each request. The counters of fetch requests of these partitions follow as late.
 - **A Fetch request of more than 1,000,000 partitions** closes its connection. Kafka limits only its size in bytes.
 - **Waiting fetches** may use half of the memory for requests. A large fetch that finds no room gets its response at once.
 - **Replication factor of internal topics**: `offsets.topic.replication.factor` and the keys like it are upper limits. A
@@ -50,17 +59,68 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
 - **Loggers**: the BROKER_LOGGER resource has one logger, `root`. Names of Kafka's Java classes are unknown.
 - **Dynamic configuration**: `listeners`, `listener.security.protocol.map` and `num.network.threads` cannot be changed while
   the broker runs. Thread counts have no limit relative to their old value.
-- **Transactions** do not exist yet. FindCoordinator for a transactional id answers TRANSACTIONAL_ID_AUTHORIZATION_FAILED, the
-  error that ends `init_transactions()` of every client at once, and InitProducerId with one UNSUPPORTED_VERSION. The
-  broker's log names the client.
 - **Unknown operations of IncrementalAlterConfigs** are INVALID_REQUEST; Kafka answers UNKNOWN_SERVER_ERROR.
 - **A group named twice** in OffsetFetch (version 8 and later) gets its offsets once and then INVALID_REQUEST; DescribeGroups
   describes it once. Kafka repeats the whole group each time, so that a small request has a response of any size.
+- **IncrementalAlterConfigs and AlterConfigs** with more than 10,000 settings get POLICY_VIOLATION, as from Kafka's controller,
+  which does not count settings that stay as they are.
+- **Client quotas**: of a Fetch response, the bytes of its records count, and of a request the time of its handler, without that of
+  network threads. WriteTxnMarkers, state of share groups and replication do not count. A throttled ShareFetch keeps what it
+  acquired. OffsetDelete and requests about delegation tokens are throttled without being told. At most 65,536 clients are counted
+  at the same time; the one that was not used for longest makes room. A new connection beyond the quota of its address, while a
+  reactor keeps 1,000 of them, is closed at once.
+- **AlterClientQuotas** accepts quotas for at most 100,000 users (with their client ids), client ids and addresses each. A name
+  has at most 1,000 characters, a request at most 10,000 changes (then POLICY_VIOLATION). Of several mistakes in one entry, the
+  first one in the request is answered. A request with the name of a host waits for the DNS, without delaying others.
 - **Limits of the group coordinator**: 1,000,000 groups (then POLICY_VIOLATION for new ones), 100,000 member ids that were given
-  out and not used yet, and 512 MiB of members with their ids (then GROUP_MAX_SIZE_REACHED). Kafka has no such limits.
+  out and not used yet, and 512 MiB of members with their ids and partitions, for classic and for consumer groups each (then
+  GROUP_MAX_SIZE_REACHED). When the memory is used up, consumer groups and share groups with more than 32 partitions also keep
+  the assignment that they have instead of a larger one. Kafka has no such limits.
+- **Consumer groups**: a target assignment of more than 1,000 members and partitions is computed between other requests and
+  stored when it is ready. Kafka computes it within the heartbeat that needs it, and all other requests wait. Which of
+  equal members gets an extra partition differs; Kafka goes by the order of Java's hash tables. Regular expressions are
+  compiled by RE2 in C++ instead of RE2/J: the texts of errors differ, and an expression that needs more than 256 KiB is invalid.
+- **Streams groups**: 256 MiB of members and topologies (then GROUP_MAX_SIZE_REACHED), 100,000 tasks of a group, 5,000 names in a
+  topology and 100 configs of an internal topic (then STREAMS_INVALID_TOPOLOGY). An assignment of more than 300 members and tasks
+  is computed between other requests. Of equally loaded members the one with the lowest id gets a task. Repartition
+  topics that are joined follow the partition number of
+  one among them; Kafka 4.3.1 takes any repartition topic of the topology whose number is given. A malformed topology (ids that
+  repeat, copartition groups of unknown topics, negative numbers) is STREAMS_INVALID_TOPOLOGY instead of UNKNOWN_SERVER_ERROR. A
+  member with an endpoint gets the status of a group that is not ready; Kafka 4.3.1 fails with UNKNOWN_SERVER_ERROR. The partitions
+  of an endpoint are those that exist.
+- **Compressed offsets topic** (`offsets.topic.compression.codec`): a commit may have as many offsets as fit into a batch without
+  compression (`message.max.bytes` / 40), and a change of a group may have four times `message.max.bytes` before it is compressed;
+  above that, UNKNOWN_SERVER_ERROR. Kafka looks at the compressed size only. The limit bounds the time that other groups wait.
 - **A JoinGroup that cannot be stored**, because an id of it does not fit into a record, is UNKNOWN_SERVER_ERROR as in Kafka,
   but creates no group and no member.
-- **Configuration files** for ZooKeeper, for a quorum of several KRaft processes, for tiered storage, and with Java policies
+- **Limits of share groups**: 256 MiB of members and partitions, 1,000,000 share partitions with state, 1,000,000 state batches in
+  all and 20,000 of a share partition. Above these, acknowledgements that need more get UNKNOWN_SERVER_ERROR, AlterShareGroupOffsets
+  POLICY_VIOLATION, and no more share partitions are initialized. Kafka has no such limits.
+- **Share-state APIs** (83 to 87): a partition that a request names again is handled once, as the last entry says, where Kafka
+  handles each entry and responds once. ReadShareGroupState shows at most 200,000 state batches; partitions that do not fit get
+  POLICY_VIOLATION.
+- **Acknowledgements** of share consumers that are refused get Kafka's error without a text.
+- **ListTransactions** gives a pattern up that takes longer than 10 seconds for all transactional ids (POLICY_VIOLATION).
+- **ShareFetch** acquires at most 10,000 records at once, also of a batch that has more; Kafka delivers a batch as a whole.
+  It responds with at most 1 MiB of records, or one batch, whatever the client allows: it is served on a thread that others wait
+  for. The client asks again for more.
+- **SCRAM credentials**: names, salts and salted passwords have at most 1,024 bytes each (UNACCEPTABLE_CREDENTIAL).
+- **SASL** messages have limits: 4 KiB for SCRAM, 64 KiB for PLAIN, 32 KiB and 64 pairs for OAUTHBEARER; the name in a token has
+  at most 1,000 characters. A SCRAM user that does not exist fails with the proof and not before, and names may be any UTF-8. A
+  client whose OAUTHBEARER token was rejected cannot try another one on the same connection. The broker starts when a token
+  issuer cannot be asked for its keys, and refuses tokens until it can; all unknown keys together cause one question in 10
+  seconds. JAAS files cannot name system properties, apart from `${/}`.
+- **AlterUserScramCredentials**, **AlterClientQuotas**, **AlterConfigs** and **IncrementalAlterConfigs** with more than 16 users,
+  entities or resources store 16 in each transaction, so that other requests are served in between. Each of them changes as a
+  whole. After a crash, a part of a request that was not answered may be stored; Kafka stores all of a request or nothing.
+  **CreateTopics**, **CreatePartitions** and **DeleteTopics** likewise: 16 topics, or 64 partitions, in each transaction. A topic
+  that another request creates, extends or deletes meanwhile gets the error that it would get afterwards.
+- **Patterns of client metrics subscriptions** are Python's regular expressions. Java's classes `\\p{...}` and named groups are
+  invalid.
+- **Settings of users, groups and client metrics subscriptions** exist for at most 100,000 names of each kind (then
+  POLICY_VIOLATION).
+- **AddRaftVoter** is UNSUPPORTED_VERSION where Kafka connects to the new voter: the metadata is on this broker alone.
+- **Configuration files** for a quorum of several KRaft processes, for tiered storage, and with Java policies
   or an authorizer stop the start, because the broker cannot do what they ask for.
 - **A few defaults** differ where they are not set: the number of network threads leaves a core free, the backlog of a
   listener is 1024, the operating system sizes the receive buffers of sockets, 5 threads open the logs

@@ -35,21 +35,24 @@ Apache Kafka 4.3. `scripts/write_configuration_docs.py` writes this page from th
 - An override wins over the file, and the file wins over the default. An unknown key gets a warning. A value that is not
   allowed stops the start; the message contains the key, the value and what is allowed.
 - Without a file, the broker serves this machine only: {laptop}.
+  With a delay of 0, the first consumer of a group reads at once. Kafka's default of 3 seconds, which a file without this key
+  gets, saves rebalances when many members start together.
 - A file for one combined KRaft process (`process.roles=broker,controller`) works as it is. The listeners named in
   `controller.listener.names` are not opened. A file for a member of a larger KRaft quorum stops the start.
   `broker.id` is the older name of `node.id`; one of them is enough.
-- Listeners speak PLAINTEXT and SSL ([tls.md](tls.md)). A SASL listener stops the start.
-- `listener.name.<listener in lower case>.ssl...` overrides an `ssl.*` key for one listener.
+- Listeners speak PLAINTEXT, SSL ([tls.md](tls.md)), SASL_PLAINTEXT and SASL_SSL ([sasl.md](sasl.md)).
+- `listener.name.<listener in lower case>.ssl...` overrides an `ssl.*` key for one listener; `sasl.*` keys likewise.
 
 ## What a key does
 
 The column *effect* has one of three values for each key:
 
-- *applied*: the broker uses the value.
+- *applied*: the broker uses the value. *applied in a cluster*: a member of a cluster does (`zookeeper.connect`), and for any
+  other broker the key is ignored.
 - *ignored*: the value has no effect; the reason follows. If the key is set to anything but its default, the broker logs a
   warning when it starts, or when the value is changed.
 - *refused*: the broker does not start if the key is set, because ignoring it would be unsafe. An empty value is accepted,
-  so `--override zookeeper.connect=` starts a broker with an older file.
+  so `--override authorizer.class.name=` starts a broker with a file that sets it.
 
 ## Replication of internal topics
 
@@ -60,7 +63,7 @@ group would work until these keys are changed.
 
 ## Changing a running broker
 
-`kafka-configs`, or any admin client, changes the settings of topics, this broker, all brokers (the cluster default), groups
+`kafka-cy configs`, or any admin client, changes the settings of topics, this broker, all brokers (the cluster default), groups
 and client metrics subscriptions, and the log level (the broker's logger `root`). A change is stored before the response
 and survives a restart. The strongest level wins: topic or group, this broker, all brokers, file, default.
 
@@ -103,16 +106,18 @@ def _broker_table(title: str, names: list[str]) -> str:
 
 def _removed_keys_table() -> str:
     """Keys of Kafka 3 that Kafka 4 does not have."""
-    from kafka_cy.config.keys import legacy
+    from kafka_cy.config.keys import legacy, zookeeper
 
     rows = []
-    for entry in legacy.INTERNAL_KEYS:
+    for entry in sorted(legacy.INTERNAL_KEYS + zookeeper.INTERNAL_KEYS):
         key = ConfigKey(*entry)
         rows.append([f"`{key.name}`", key.text, _effect(key)])
-    return table("Broker keys that Kafka 4 has removed", ["key", "meaning", "effect"], rows)
+    return table("Broker keys of Kafka 3, which Kafka 4 has removed", ["key", "meaning", "effect"], rows)
 
 
 def _effect(key: ConfigKey) -> str:
+    if key.is_cluster_only:
+        return "applied in a cluster"
     return key.effect if key.ignored_because or key.refused_because else "applied"
 
 

@@ -8,6 +8,8 @@ from grafana.panels import BROKER, CORES, ONCE, RATE, board, folded, instance_va
 
 TOPICS = "kafka_server_brokertopicmetrics"
 REPLICAS = "kafka_server_replicamanager"
+CONTROLLER = "kafka_controller"
+SESSION = "kafka_server_sessionexpirelistener"
 STATES = {
     0: ("not running", "red"),
     1: ("starting", "orange"),
@@ -15,6 +17,7 @@ STATES = {
     3: ("running", "green"),
     6: ("controlled shutdown", "orange"),
     7: ("shutting down", "orange"),
+    127: ("unknown", "red"),
 }
 PROCESS = 'and on (instance) kafka_server_kafkaserver_brokerstate{kafka_cluster=~"$kafka_cluster"}'
 
@@ -223,6 +226,67 @@ def build() -> Dashboard:
                         "{{instance}}",
                     ),
                     text="Records that the slowest follower on this broker has still to copy.",
+                ),
+                lines(
+                    "Replicas that are missing",
+                    (f"{REPLICAS}_underreplicatedpartitions{{{BROKER}}}", "{{instance}} under-replicated"),
+                    (f"{REPLICAS}_underminisrpartitioncount{{{BROKER}}}", "{{instance}} under min.insync.replicas"),
+                    (f"{REPLICAS}_reassigningpartitions{{{BROKER}}}", "{{instance}} reassigned"),
+                    text="Partitions that the broker leads. Those under min.insync.replicas refuse acks=all.",
+                ),
+                lines(
+                    "Replication",
+                    (f"sum by (instance) (rate({TOPICS}_replicationbytesin_total{{{BROKER}}}[{RATE}]))", "{{instance}} in"),
+                    (f"sum by (instance) (rate({TOPICS}_replicationbytesout_total{{{BROKER}}}[{RATE}]))", "{{instance}} out"),
+                    unit="Bps",
+                    text="Record batches that the broker copies from leaders, and that followers copy from it.",
+                ),
+                lines(
+                    "Replication errors",
+                    (
+                        f'kafka_server_replicafetchermanager_failedpartitionscount{{{BROKER},clientId="Replica"}}',
+                        "{{instance}} not fetched",
+                    ),
+                    (
+                        f"sum by (instance) (rate({REPLICAS}_failedisrupdates_total{{{BROKER}}}[{RATE}]))",
+                        "{{instance}} ISR changes refused",
+                    ),
+                    text="Partitions that are not copied after an error; changes of an ISR that the controller refused, a second.",
+                ),
+                lines(
+                    "Leader elections",
+                    (
+                        f"""sum by (instance) (
+                            rate({CONTROLLER}_controllerstats_leaderelectionrateandtimems_count{{{BROKER}}}[{RATE}]))""",
+                        "{{instance}}",
+                    ),
+                    unit="ops",
+                    text="By the broker while it is the controller.",
+                ),
+                lines(
+                    "Controller events p99",
+                    (
+                        f'{CONTROLLER}_controllereventmanager_eventqueuetimems{{{BROKER},quantile="0.99"}}',
+                        "{{instance}} wait",
+                    ),
+                    (
+                        f'{CONTROLLER}_controllereventmanager_eventqueueprocessingtimems{{{BROKER},quantile="0.99"}}',
+                        "{{instance}} work",
+                    ),
+                    unit="ms",
+                    text="How long events wait for the controller's thread, and how long it works on them.",
+                ),
+                lines(
+                    "ZooKeeper session",
+                    (
+                        f"sum by (instance) (increase({SESSION}_zookeeperdisconnects_total{{{BROKER}}}[{RATE}]))",
+                        "{{instance}} disconnects",
+                    ),
+                    (
+                        f"sum by (instance) (increase({SESSION}_zookeeperexpires_total{{{BROKER}}}[{RATE}]))",
+                        "{{instance}} expired",
+                    ),
+                    text="Lost connections, and sessions that ended: the broker was out of the cluster until it registered again.",
                 ),
                 lines(
                     "ZooKeeper request latency p99",

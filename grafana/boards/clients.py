@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders.dashboard import Dashboard
+from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
-from grafana.panels import CLUSTER, Panel, board, lines, number, rows, variable
+from grafana.panels import CLUSTER, Panel, board, folded, lines, number, rows, variable
 
 CLIENT = f'{CLUSTER},client_id=~"$client_id"'
 NOBODY = "until a client-metrics subscription asks clients for it (docs/client-telemetry.md)"
@@ -19,6 +19,62 @@ def pushed(title: str, metric: str, *, unit: str, text: str, only: str = "") -> 
         unit=unit,
         text=" ".join(part for part in (text, only) if part),
         empty_when=NOBODY,
+    )
+
+
+def quota(title: str, metrics: dict[str, str], *, unit: str, text: str) -> Panel:
+    """Metrics of clients to which a quota applies; `metrics` has the name after `kafka_server_`, and the words for it."""
+    return lines(
+        title,
+        *(
+            (f"max by (user, client_id) (kafka_server_{metric}{{{CLUSTER}}})", f"{{{{user}}}} {{{{client_id}}}} {words}".strip())
+            for metric, words in metrics.items()
+        ),
+        unit=unit,
+        text=text,
+        empty_when="until a client has a quota",
+    )
+
+
+def quotas() -> Row:
+    """Who is throttled, and what clients use of their quotas."""
+    return folded(
+        "Quotas",
+        number(
+            "Throttled connections",
+            f"sum(kafkacy_throttled_connections{{{CLUSTER}}})",
+            text="They are not read at the moment, because their client has used more than its quota.",
+            span=6,
+        ),
+        number(
+            "Entities with quotas",
+            f"max(kafkacy_quota_entities{{{CLUSTER}}})",
+            text="Users, client ids and addresses.",
+            span=6,
+        ),
+        quota(
+            "Throttle time",
+            {
+                "produce_throttle_time": "produce",
+                "fetch_throttle_time": "fetch",
+                "request_throttle_time": "requests",
+                "controllermutation_throttle_time": "topics",
+            },
+            unit="ms",
+            text="Average of the last minute, of the broker that throttles most.",
+        ),
+        quota(
+            "Bytes",
+            {"produce_byte_rate": "produced", "fetch_byte_rate": "fetched"},
+            unit="Bps",
+            text="Of clients with a quota, on the busiest broker: the quota counts for each broker.",
+        ),
+        quota(
+            "Time of requests",
+            {"request_request_time": ""},
+            unit="percent",
+            text="Of clients with a quota, on the busiest broker; 100 % is one thread.",
+        ),
     )
 
 
@@ -141,4 +197,5 @@ def build() -> Dashboard:
                 only=java,
             )
         )
+        .with_row(quotas())
     )

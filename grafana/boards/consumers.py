@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from grafana.panels import BAD_ABOVE_ZERO, CLUSTER, RATE, board, lines, number, rows, topic_variable, variable
+from grafana.panels import BAD_ABOVE_ZERO, CLUSTER, RATE, board, folded, lines, number, rows, topic_variable, variable
 
 GROUP = f'{CLUSTER},consumergroup=~"$consumergroup"'
 LAG = f'{GROUP},topic=~"$topic"'
 STATES = "kafka_coordinator_group_groupmetadatamanager_numgroups"
+EVENTS = "kafka_server_group_coordinator_metrics_"
 BY = "consumergroup, topic"
 
 
@@ -124,6 +125,119 @@ def build() -> Dashboard:
                 ("consumergroup", "topic", "partition"),
                 empty_when="when no group lags",
                 empty_text="No group lags.",
+            )
+        )
+        .with_row(
+            folded(
+                "Coordinators: offsets, rebalances, transactions",
+                lines(
+                    "Offsets",
+                    *(
+                        (f"sum(rate({EVENTS}{name}_count_total{{{CLUSTER}}}[{RATE}]))", label)
+                        for name, label in (
+                            ("offset_commit", "committed"),
+                            ("offset_expiration", "expired"),
+                            ("offset_deletion", "deleted"),
+                        )
+                    ),
+                    unit="ops",
+                    text="That coordinators stored or removed.",
+                ),
+                lines(
+                    "Rebalances",
+                    *(
+                        (f"sum(rate({EVENTS}{name}_rebalance_count_total{{{CLUSTER}}}[{RATE}]))", label)
+                        for name, label in (
+                            ("group_completed", "classic"),
+                            ("consumer_group", "consumer"),
+                            ("share_group", "share"),
+                            ("streams_group", "streams"),
+                        )
+                    ),
+                    unit="ops",
+                    text="By kind of group. Classic groups count when all members have their assignment, others when it begins.",
+                ),
+                lines(
+                    "Transactions",
+                    (f"sum by (state) (kafkacy_transactions{{{CLUSTER}}})", "{{state}}"),
+                    text="Open ones, and those that are being ended.",
+                ),
+                lines(
+                    "Oldest open transaction",
+                    (f"max by (instance) (kafkacy_transaction_oldest_open_seconds{{{CLUSTER}}})", "{{instance}}"),
+                    unit="s",
+                    text="read_committed consumers of its partitions wait for so long.",
+                ),
+            )
+        )
+        .with_row(
+            folded(
+                "Streams groups",
+                lines(
+                    "Streams groups by state",
+                    (f"sum by (state) (kafka_server_group_coordinator_metrics_streams_group_count{{{CLUSTER}}})", "{{state}}"),
+                    stacked=True,
+                    text="NotReady: topics are missing or do not fit the topology, so that no member has tasks.",
+                ),
+                lines(
+                    "Groups that reactors serve",
+                    (f"sum by (instance) (kafkacy_open_groups{{{CLUSTER}}})", "{{instance}}"),
+                    text="Groups of any kind whose commits or heartbeats need no decision of the coordinator.",
+                ),
+            )
+        )
+        .with_row(
+            folded(
+                "Share groups",
+                lines(
+                    "Acknowledged records",
+                    (
+                        f"""sum by (ackType) (rate(
+                            kafka_server_sharegroupmetrics_recordacknowledgements_total{{{CLUSTER}}}[{RATE}]))""",
+                        "{{ackType}}",
+                    ),
+                    unit="mps",
+                    text="By what the members said: released records are delivered again, rejected ones are not.",
+                ),
+                lines(
+                    "Locks that expire",
+                    (
+                        f"""sum(rate(
+                            kafka_server_sharepartitionmetrics_acquisitionlocktimeout_total{{{CLUSTER}}}[{RATE}]))""",
+                        "expired",
+                    ),
+                    unit="ops",
+                    text="Records that nobody acknowledged in time.",
+                ),
+                lines(
+                    "In flight",
+                    (f"sum by (instance) (kafkacy_share_ranges_in_flight{{{CLUSTER}}})", "{{instance}}"),
+                    text="Ranges of records that are delivered and not finished, or between such; at most a million a broker.",
+                ),
+                lines(
+                    "Refused and not stored",
+                    (f"sum(rate(kafkacy_share_fetches_refused_total{{{CLUSTER}}}[{RATE}]))", "fetches refused"),
+                    (f"sum(rate(kafkacy_share_state_write_failed_count_total{{{CLUSTER}}}[{RATE}]))", "states not stored"),
+                    unit="ops",
+                    text="Zero on a healthy broker.",
+                ),
+                lines(
+                    "Storing states",
+                    (f"max(kafka_server_share_coordinator_metrics_write_latency_avg{{{CLUSTER}}})", "mean"),
+                    (f"max(kafka_server_share_coordinator_metrics_write_latency_max{{{CLUSTER}}})", "longest"),
+                    unit="ms",
+                    text="Acknowledgements wait until the states of their share partitions are stored. Of the slowest broker.",
+                ),
+                lines(
+                    "Fetches look for records",
+                    (
+                        f"""max by (quantile) (
+                            kafka_server_sharepartitionmetrics_fetchlocktimems{{{CLUSTER},quantile=~"0.50|0.99"}})""",
+                        "{{quantile}}",
+                    ),
+                    unit="ms",
+                    text="For how long a fetch looks into one share partition; data that is not in memory is read apart from it.",
+                ),
             )
         )
     )

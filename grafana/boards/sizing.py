@@ -1,4 +1,4 @@
-"""Sizing: what the cluster's load needs, beside what there is. `kafka-cy sizing --prometheus` says more."""
+"""Sizing: what the cluster's load needs, compared with what exists. `kafka-cy sizing --prometheus` says more."""
 
 from __future__ import annotations
 

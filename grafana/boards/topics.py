@@ -89,7 +89,7 @@ def build() -> Dashboard:
                 (f"sum(rate({METRICS}_totalproducerequests_total{{{TOPIC}}}[{RATE}]))", "produce"),
                 (f"sum(rate({METRICS}_totalfetchrequests_total{{{TOPIC}}}[{RATE}]))", "fetch"),
                 unit="reqps",
-                text="Counted once for each topic of a request.",
+                text="Counted once for each partition of a request, as Kafka does: a Fetch of 12 partitions counts 12 times.",
             )
         )
         .with_panel(

@@ -14,6 +14,9 @@ from typing import Any
 
 from grafana.queries import filled, load_boards, panel_queries, variables
 from grafana.render.panels import Answer, draw
+from kafka_cy.charts.palette import Theme
+from kafka_cy.charts.svg import picture
+from kafka_cy.charts.text import text_element
 from kafka_cy.tools.prometheus import Prometheus
 
 COLUMN = 50  # of 24
@@ -21,6 +24,7 @@ ROW = 36
 GAP = 6
 HEADING = 40
 POINTS = 240
+TITLE_SIZE = 19
 
 
 def board_svg(
@@ -30,6 +34,7 @@ def board_svg(
     minutes: float,
     rate_interval: str,
     end: float | None = None,
+    theme: Theme = "both",
 ) -> str:
     """The whole board as SVG text, of the `minutes` until `end` (seconds since the epoch; default: now)."""
     end = time.time() if end is None else end
@@ -49,19 +54,13 @@ def board_svg(
     width = COLUMN * 24 + GAP
     bottom = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in board["panels"])
     height = HEADING + bottom * ROW + GAP
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        'font-family="DejaVu Sans, Verdana, sans-serif" color="#222">',
-        f'<rect width="{width}" height="{height}" fill="#fff"/>',
-        f'<text x="{GAP + 4}" y="27" font-size="19" font-weight="bold">{board["title"]}</text>',
-    ]
+    parts = [text_element(GAP + 4, 27, board["title"], "heading", size=TITLE_SIZE)]
     for panel in board["panels"]:  # a row is closed: its panels are not drawn
         place = panel["gridPos"]
         x, y = GAP + place["x"] * COLUMN, HEADING + place["y"] * ROW
         drawn = draw(panel, answers.get(panel["id"], []), place["w"] * COLUMN - GAP, place["h"] * ROW - GAP)
         parts.append(f'<g transform="translate({x} {y})">{drawn}</g>')
-    parts.append("</svg>")
-    return "\n".join(parts)
+    return picture(board["title"], board.get("description", ""), width, height, parts, theme)
 
 
 def main() -> None:
@@ -72,7 +71,8 @@ def main() -> None:
     parser.add_argument("--end", type=float, metavar="SECONDS", help="since the epoch; default: now")
     parser.add_argument("--rate-interval", default="1m")
     parser.add_argument("--folder", type=Path, default=Path("docs/images"))
-    parser.add_argument("--svg", action="store_true")
+    parser.add_argument("--svg", action="store_true", help="for both themes, as the reader prefers")
+    parser.add_argument("--theme", choices=("light", "dark"), default="light", help="of PNG files")
     parser.add_argument("boards", nargs="*")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,8 @@ def main() -> None:
     for name, board in load_boards().items():
         if arguments.boards and name not in arguments.boards:
             continue
-        text = board_svg(name, board, prometheus, arguments.minutes, arguments.rate_interval, arguments.end)
+        theme: Theme = "both" if arguments.svg else arguments.theme
+        text = board_svg(name, board, prometheus, arguments.minutes, arguments.rate_interval, arguments.end, theme)
         if arguments.svg:
             (arguments.folder / f"{name}.svg").write_text(text)
         else:

@@ -7,19 +7,25 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from grafana.queries import legend_of
 from grafana.render.numbers import in_unit
-from kafka_cy.sizing.charts import CHARACTER_WIDTH, COLOURS, TIME_STEPS, Axis, Series, line_chart
+from kafka_cy.charts.axis import TIME_STEPS, Axis
+from kafka_cy.charts.bar_chart import Bar, bar_panel
+from kafka_cy.charts.line_chart import line_panel
+from kafka_cy.charts.series import Series
+from kafka_cy.charts.text import HEADING_SIZE, text_element, text_width
 from kafka_cy.tools.prometheus import TimeSeries
 
 SERIES_MAX = 24
 FILLED_MAX = 4  # lines; the areas of more would hide each other
+LEGEND_ROWS_MAX = 3
 ROW_HEIGHT = 20
-BOLD_WIDTH = 0.68  # of a bold character, times the size of the font
-NAMED_COLOURS = {"green": "#3a8f3a", "red": "#d0312d", "orange": "#d97a00", "blue": "#0072b2"}
+COLUMN_GAP = 10
+VALUE_SIZE = 28  # of the one number of a panel
+# Grafana's colour -> the class in kafka_cy/charts/charts.css.
+NAMED_COLOURS = {"green": "good", "red": "bad", "orange": "warn", "blue": "c0"}
 
 
 @dataclass(frozen=True)
@@ -34,10 +40,11 @@ def draw(panel: Mapping[str, Any], answers: Sequence[Answer], width: int, height
     """The panel with its frame."""
     kind = panel["type"]
     if kind == "row":
-        inside = _text(8, height / 2 + 5, f"▸ {panel['title']}", size=13, font_weight="bold")
+        inside = text_element(8, height / 2 + 5, f"▸ {panel['title']}", "heading", width=width - 16)
     elif not any(answer.series for answer in answers):
         text = panel["fieldConfig"]["defaults"].get("noValue", "no data")
-        inside = _heading(panel, width) + _text(width / 2, height / 2, text, size=13, anchor="middle", opacity=0.5)
+        middle = text_element(width / 2, height / 2 + 4, text, "name", anchor="middle", width=width - 16)
+        inside = _heading(panel, width) + middle
     elif kind == "timeseries":
         inside = _chart(panel, answers, width, height)
     elif kind == "stat":
@@ -48,23 +55,12 @@ def draw(panel: Mapping[str, Any], answers: Sequence[Answer], width: int, height
         inside = _table(panel, answers, width, height)
     else:
         raise ValueError(f"panels of type {kind} cannot be drawn")
-    frame = f'<rect width="{width}" height="{height}" rx="3" fill="none" stroke="currentColor" stroke-opacity="0.2"/>'
-    return f"<g>{frame}{inside}</g>"
-
-
-def _text(
-    x: float, y: float, text: str, *, size: float = 11, anchor: str = "start", opacity: float = 1, **more: str
-) -> str:
-    extra = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in more.items())
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill-opacity="{opacity}"{extra}>'
-        f"{escape(text)}</text>"
-    )
+    return f'<g><rect class="frame" width="{width}" height="{height}" rx="3"/>{inside}</g>'
 
 
 def _heading(panel: Mapping[str, Any], width: int) -> str:
-    size = min(13.0, (width - 16) / (BOLD_WIDTH * len(panel["title"])))
-    return _text(8, 18, panel["title"], size=round(size, 1), font_weight="bold")
+    size = HEADING_SIZE * min(1.0, (width - 16) / text_width(panel["title"], HEADING_SIZE, bold=True))
+    return text_element(8, 18, panel["title"], "heading", size=round(size, 1))
 
 
 def _unit(panel: Mapping[str, Any]) -> str:
@@ -100,21 +96,22 @@ def _chart(panel: Mapping[str, Any], answers: Sequence[Answer], width: int, heig
     unit = _unit(panel)
     stacked = defaults.get("custom", {}).get("stacking", {}).get("mode") == "normal"
     named = _named(answers)
-    base: dict[float, float] = {}
+    below: dict[float, float] = {}  # what is stacked so far
     series = []
-    for name, each in named:
-        if stacked:
-            for moment, value in each.points:
-                base[moment] = base.get(moment, 0.0) + (value if value == value else 0.0)
-        points = _with_gaps([(moment, base[moment] if stacked else value) for moment, value in each.points])
-        filled = stacked or len(named) <= FILLED_MAX
-        xs, ys = [x for x, _ in points], [y for _, y in points]
-        series.append(Series(name, xs, ys, filled=filled, covering=stacked))
-    if stacked:
-        series.reverse()  # the sum of all first, so that each area covers the part that is not its own
+    for color, (name, each) in enumerate(named):
+        points = _with_gaps(each.points)
+        if not stacked:
+            series.append(Series(name, points, color, filled=len(named) <= FILLED_MAX))
+            continue
+        base = [below.get(moment, 0.0) for moment, _ in points]
+        points = [(moment, lower + value) for (moment, value), lower in zip(points, base, strict=True)]
+        below.update((moment, value) for moment, value in points if not math.isnan(value))
+        series.append(Series(name, points, color, filled=True, base=base))
     steps = TIME_STEPS if unit == "s" else ()
-    y_axis = Axis("", lambda value: in_unit(unit, value), least=0.0, most=defaults.get("max"), steps=steps)
-    return line_chart(panel["title"], series, Axis("", _clock, steps=TIME_STEPS), y_axis, width=width, height=height)
+    y = Axis("", lambda value: in_unit(unit, value), least=0.0, most=defaults.get("max"), steps=steps)
+    moments = [moment for each in series for moment, _ in each.points]
+    x = Axis("", _clock, least=min(moments), most=max(moments), steps=TIME_STEPS)
+    return line_panel(panel["title"], series, x, y, width=width, height=height, rows_max=LEGEND_ROWS_MAX)
 
 
 def _number(panel: Mapping[str, Any], answer: Answer, width: int, height: int) -> str:
@@ -122,28 +119,31 @@ def _number(panel: Mapping[str, Any], answer: Answer, width: int, height: int) -
     value = points[-1][1]
     steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
     colour = next(step["color"] for step in reversed(steps) if step["value"] is None or value >= step["value"])
-    parts = [_heading(panel, width)]
-    known = [y for _, y in points if y == y]
-    if len(points) > 1 and known:
-        least, most = min(known), max(known)
-        first, last = points[0][0], points[-1][0]
-        floor = height - 6
-        course = " ".join(
-            f"{4 + (x - first) / ((last - first) or 1) * (width - 8):.1f},"
-            f"{floor - (y - least) / ((most - least) or 1) * height * 0.25:.1f}"
-            for x, y in points
-            if y == y
-        )
-        area = f"4,{floor} {course} {width - 4},{floor}"
-        parts.append(f'<polygon points="{area}" fill="{NAMED_COLOURS[colour]}" fill-opacity="0.12"/>')
     text = in_unit(_unit(panel), value)
     for mapping in panel["fieldConfig"]["defaults"].get("mappings", ()):
         if (state := mapping["options"].get(f"{value:g}")) is not None:
             text, colour = state["text"], state["color"]
-    shown = _text(
-        width / 2, height / 2 + 16, text, size=28, anchor="middle", fill=NAMED_COLOURS[colour], font_weight="bold"
+    kind = NAMED_COLOURS[colour]
+    size = min(VALUE_SIZE, VALUE_SIZE * (width - 16) / text_width(text, VALUE_SIZE, bold=True))
+    shown = text_element(width / 2, height / 2 + 16, text, f"bold {kind}", anchor="middle", size=round(size, 1))
+    return _heading(panel, width) + _course(points, kind, width, height) + shown
+
+
+def _course(points: Sequence[tuple[float, float]], kind: str, width: int, height: int) -> str:
+    """The course of a number behind it, at the bottom of its panel."""
+    known = [y for _, y in points if not math.isnan(y)]
+    if len(points) < 2 or not known:
+        return ""
+    least, most = min(known), max(known)
+    first, last = points[0][0], points[-1][0]
+    floor = height - 6
+    course = " ".join(
+        f"{4 + (x - first) / ((last - first) or 1) * (width - 8):.1f},"
+        f"{floor - (y - least) / ((most - least) or 1) * height * 0.25:.1f}"
+        for x, y in points
+        if not math.isnan(y)
     )
-    return "".join((*parts, shown))
+    return f'<polygon class="area fill {kind}" points="4,{floor} {course} {width - 4},{floor}"/>'
 
 
 def _bars(panel: Mapping[str, Any], answer: Answer, width: int, height: int) -> str:
@@ -151,25 +151,8 @@ def _bars(panel: Mapping[str, Any], answer: Answer, width: int, height: int) -> 
     values = sorted(
         ((each.points[-1][1], legend_of(answer.legend, each.labels)) for each in answer.series), reverse=True
     )
-    values = values[: (height - 30) // ROW_HEIGHT]
-    most = max((value for value, _ in values), default=0.0) or 1.0
-    left = min(24 + CHARACTER_WIDTH * max(len(name) for _, name in values), width * 0.6)
-    parts = [_heading(panel, width)]
-    for index, (value, name) in enumerate(values):
-        y = 34 + index * ROW_HEIGHT
-        length = max(value, 0.0) / most * (width - left - 90)
-        parts.append(_text(left - 8, y + 11, _cut(name, left - 16), anchor="end"))
-        parts.append(
-            f'<rect x="{left:.1f}" y="{y}" width="{length:.1f}" height="14" fill="{COLOURS[0]}" fill-opacity="0.7"/>'
-        )
-        parts.append(_text(left + length + 6, y + 11, in_unit(unit, value)))
-    return "".join(parts)
-
-
-def _cut(text: str, width: float) -> str:
-    """`text`, or what of it fits."""
-    most = max(int(width / CHARACTER_WIDTH), 2)
-    return text if len(text) <= most else text[: most - 1] + "…"
+    bars = [Bar(name, value, in_unit(unit, value)) for value, name in values]
+    return bar_panel(panel["title"], bars, width=width, height=height)
 
 
 def _table(panel: Mapping[str, Any], answers: Sequence[Answer], width: int, height: int) -> str:
@@ -191,16 +174,30 @@ def _table(panel: Mapping[str, Any], answers: Sequence[Answer], width: int, heig
     cells = [[*labels, *names]]
     for key, values in shown[: (height - 34) // ROW_HEIGHT - 1]:
         cells.append([*key, *(in_unit(units[name], values[name]) if name in values else "" for name in names)])
-    widths = [max(len(row[column]) for row in cells) + 3 for column in range(len(cells[0]))]
-    scale = (width - 16) / sum(widths)
+    widths = _column_widths(cells, len(labels), width - 16)
     parts = [_heading(panel, width)]
     for index, row in enumerate(cells):
         y = 44 + index * ROW_HEIGHT
         x = 8.0
         for column, text in enumerate(row):
-            parts.append(
-                _text(x, y, _cut(text, widths[column] * scale), font_weight="bold" if index == 0 else "normal")
-            )
-            x += widths[column] * scale
-        parts.append(f'<path d="M8 {y + 5}H{width - 8}" stroke="currentColor" stroke-opacity="0.15"/>')
+            room = widths[column] - COLUMN_GAP
+            if column < len(labels):
+                parts.append(text_element(x, y, text, "label" if index else "bold", width=room))
+            else:
+                parts.append(text_element(x + room, y, text, "label" if index else "bold", anchor="end", width=room))
+            x += widths[column]
+        parts.append(f'<path class="grid" d="M8 {y + 5}H{width - 8}"/>')
     return "".join(parts)
+
+
+def _column_widths(cells: Sequence[Sequence[str]], labels: int, width: float) -> list[float]:
+    """The width of each column; where there is too little room, only the first `labels` columns are cut, not figures."""
+    widths = [
+        max(text_width(row[column], bold=index == 0) for index, row in enumerate(cells)) + COLUMN_GAP
+        for column in range(len(cells[0]))
+    ]
+    figures = sum(widths[labels:])
+    names = sum(widths[:labels])
+    if names + figures <= width or figures >= width:
+        return [each * width / (names + figures) for each in widths]
+    return [each * (width - figures) / names for each in widths[:labels]] + widths[labels:]

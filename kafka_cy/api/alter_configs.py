@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api import config_alterations as alterations
-from kafka_cy.api.config_alterations import Details, alter_each, replace_settings
+from kafka_cy.api.config_alterations import SET, Details, alter_each, replace_settings
 from kafka_cy.api.registry import handler
 
 if TYPE_CHECKING:
@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
 
 @handler(api_key=33)
-def handle(request: Request[AlterConfigsRequest], context: ChangesConfigs) -> dict[str, Any]:
+def handle(request: Request[AlterConfigsRequest], context: ChangesConfigs) -> dict[str, Any] | None:
     """Respond with one result for each resource, in the order of the request."""
 
     def alter(resource: Any) -> Details | None:
         kind, name = resource.resource_type, resource.resource_name
-        alterations.check_resource(context.config, context.cluster, kind, name)
-        settings = alterations.replaced_settings([(config.name, config.value) for config in resource.configs])
+        alterations.check_entries([(config.name, config.value, SET) for config in resource.configs])
+        alterations.check_resource(context.config, kind, name)
+        settings = {config.name: str(config.value) for config in resource.configs}
         current = alterations.stored_settings(context.cluster, kind, name)
-        return replace_settings(context, kind, name, current, settings, validate_only=bool(request.body.validate_only))
+        only = bool(request.body.validate_only)
+        return replace_settings(context, kind, name, current, settings, named=settings, validate_only=only)
 
     return alter_each(request, context, alter)

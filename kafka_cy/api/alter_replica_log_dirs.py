@@ -1,7 +1,8 @@
 """AlterReplicaLogDirs: moves partitions between the log directories of this broker.
 
-The response says whether the move was started; DescribeLogDirs shows its progress. A partition that is already in the
-directory gets no error. A topic name that is too long for the folder of the copy is INVALID_TOPIC_EXCEPTION.
+The response says whether the move was started; DescribeLogDirs shows its progress. A move to another directory that runs is given
+up. A partition that is already in the directory gets no error. A cordoned directory (KIP-1066) is INVALID_REPLICA_ASSIGNMENT,
+also for what is in it. A topic name that is too long for the folder of the copy is INVALID_TOPIC_EXCEPTION.
 """
 
 from __future__ import annotations
@@ -57,11 +58,16 @@ def _move(name: str, index: int, path: str, context: MovesLogs) -> ErrorCode:
         return ErrorCode.LOG_DIR_NOT_FOUND
     if target in context.logs.offline_dirs:
         return ErrorCode.KAFKA_STORAGE_ERROR
+    if target in context.logs.cordoned_dirs:
+        return ErrorCode.INVALID_REPLICA_ASSIGNMENT
     if known is None or not 0 <= index < len(known.partitions):
         return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-    if context.cluster.partition(name, index) is None:
-        return ErrorCode.REPLICA_NOT_AVAILABLE
+    from kafka_cy.storage.hosted_partition import STATE_OFFLINE
     from kafka_cy.storage.log import StorageFailure
+
+    hosted = context.logs.partitions.get((name, index))  # also if another broker leads it
+    if hosted is None or hosted.state == STATE_OFFLINE:
+        return ErrorCode.REPLICA_NOT_AVAILABLE
 
     try:
         context.logs.move(name, index, target)

@@ -4,19 +4,22 @@ The response lists a table of API keys that the control plane sets (`set_table`)
 
 - v0: error code and API keys. v1: throttle time. v2: nothing new on the wire.
 - v3 (KIP-511, KIP-482, KIP-584): flexible body behind response header v0. The request carries the name and the version of
-  the client software; INVALID_REQUEST if they are malformed. The feature tags are left out, because only a KRaft
-  controller has supported and finalized features.
-- v4 (KIP-584 follow-up): features with a minimum of 0 may be listed.
+  the client software; INVALID_REQUEST if they are malformed. Tags with the supported and the finalized features
+  (`set_features`).
+- v4 (KIP-584 follow-up): supported features with a minimum of 0 are listed, too.
 - A version above the newest gets a v0 response with UNSUPPORTED_VERSION and the range of ApiVersions itself, as KIP-511
   requires. The client then repeats the request with a version that both know.
 """
 from libc.stdint cimport int16_t, int32_t, uint8_t
 from libc.stdlib cimport malloc
+from libc.string cimport memcpy
 
 from kafka_cy.base.atomics cimport atomic_load_pointer, atomic_store_pointer
 from kafka_cy.api.error_codes cimport ERROR_INVALID_REQUEST, ERROR_UNSUPPORTED_VERSION
+from kafka_cy.network.authentication cimport authentication_repeat_api_versions
 from kafka_cy.network.dispatch cimport (
     CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_error, request_software, response_begin, response_send,
+    response_throttle_time,
 )
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.records.wire cimport (
@@ -37,7 +40,13 @@ cdef struct KeyTable:
     uint8_t* flexible_entries   # the same with an empty tag section each
 
 
+# The encoded sections of tagged fields with the features. Written once, never freed: a reactor may be reading older ones.
+cdef struct FeatureTags:
+    size_t sizes[2]             # of v3 and v4
+    uint8_t* data[2]
+
 cdef void* published_table = NULL
+cdef void* published_features = NULL
 cdef int16_t own_version_min, own_version_max       # set before the server starts
 
 
@@ -64,7 +73,7 @@ cdef void write_own_range(Writer* w) noexcept nogil:
     write_int16(w, own_version_max)
 
 
-cdef void write_keys(Writer* w, int16_t version, int16_t error) noexcept nogil:
+cdef void write_keys(Request* request, Writer* w, int16_t version, int16_t error) noexcept nogil:
     cdef KeyTable* table = <KeyTable*>atomic_load_pointer(&published_table)
     cdef bint flexible = version >= 3
     write_int16(w, error)
@@ -77,9 +86,18 @@ cdef void write_keys(Writer* w, int16_t version, int16_t error) noexcept nogil:
         else:
             write_raw(w, table.entries, table.size)
     if version >= 1:
-        write_int32(w, 0)
+        response_throttle_time(request, w)
     if flexible:
+        write_features(w, version, error)
+
+
+cdef void write_features(Writer* w, int16_t version, int16_t error) noexcept nogil:
+    cdef FeatureTags* tags = <FeatureTags*>atomic_load_pointer(&published_features)
+    cdef int place = 1 if version >= 4 else 0
+    if error or tags == NULL:
         write_int8(w, 0)
+    else:
+        write_raw(w, tags.data[place], tags.sizes[place])
 
 
 cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
@@ -107,10 +125,11 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
             return CLOSE
         if not software_name_valid(name, name_size) or not software_name_valid(version, version_size):
             error = ERROR_INVALID_REQUEST
+            authentication_repeat_api_versions(request.connection)
         else:
             request_software(reactor, request, name, name_size, version, version_size)
     response_begin(request, &w)
-    write_keys(&w, request.api_version, error)
+    write_keys(request, &w, request.api_version, error)
     request_error(request, error, 1)
     response_send(reactor, request, &w)
     return HANDLED
@@ -139,6 +158,20 @@ def set_table(table: list) -> None:
     made.flexible_entries = flexible.data
     made.flexible_size = flexible.size
     atomic_store_pointer(&published_table, made)
+
+
+def set_features(bytes tags_v3 not None, bytes tags_v4 not None) -> None:
+    """Set the sections of tagged fields that v3 and v4 responses end with from now on. MemoryError."""
+    cdef FeatureTags* made = <FeatureTags*>malloc(sizeof(FeatureTags))
+    if made == NULL:
+        raise MemoryError
+    for place, tags in enumerate((tags_v3, tags_v4)):
+        made.sizes[<int>place] = <size_t>len(tags)
+        made.data[<int>place] = <uint8_t*>malloc(<size_t>len(tags) + 1)
+        if made.data[<int>place] == NULL:
+            raise MemoryError
+        memcpy(made.data[<int>place], <const char*>tags, <size_t>len(tags))
+    atomic_store_pointer(&published_features, made)
 
 
 def register(int16_t version_min, int16_t version_max) -> None:

@@ -58,10 +58,7 @@ def check_node(config: BrokerConfig, name: str) -> None:
 
 def alter(log: LeveledLog, operations: Sequence[Operation], *, validate_only: bool) -> None:
     """Set levels. Raises AlterationError before anything is changed."""
-    names = [operation.name for operation in operations]
-    if len(set(names)) != len(names):
-        raise AlterationError(ErrorCode.INVALID_REQUEST, "Error due to duplicate config keys")
-    for operation in operations:
+    for operation in operations:  # first, because the loggers of Kafka's classes, which clients may name, do not exist here
         _check_kind(operation)
     for operation in operations:
         _check(operation)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from kafka_cy.api.batch_limit import RECORDS_PER_REQUEST_MAX, TOO_MANY_RECORDS
 from kafka_cy.api.change_lines import changed_settings_of, log_each
+from kafka_cy.api.change_pieces import PIECE_ENTITIES, add_task, stored_together, with_lines
+from kafka_cy.cluster.config_changes import TooManyEntities
+from kafka_cy.cluster.features import CORDON_LEVEL_MIN, ELIGIBLE_LEADER_REPLICAS, METADATA_VERSION
 from kafka_cy.cluster.metadata_cache import MetadataCache
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.config import definitions, dynamic
@@ -60,56 +64,121 @@ class AlterationError(Exception):
         self.message = message
 
 
+CORDONED: Final = "cordoned.log.dirs"
+MIN_INSYNC_REPLICAS: Final = "min.insync.replicas"
+NO_REMOVAL_OF_MIN_ISR: Final = "Cluster-level min.insync.replicas cannot be removed while ELR is enabled."
+NO_MIN_ISR_OF_A_BROKER: Final = "Broker-level min.insync.replicas cannot be altered while ELR is enabled."
+NO_CORDON: Final = f"The {CORDONED} configuration value cannot be set because it requires metadata.version >= 4.3-IV0"
+
 Details = dict[str, str]  # of a change, for its line in the broker's log
 
 
-def alter_each(request: Request[Any], context: ChangesConfigs, alter: Callable[[Any], Details | None]) -> dict[str, Any]:
+def alter_each(
+    request: Request[Any], context: ChangesConfigs, alter: Callable[[Any], Details | None]
+) -> dict[str, Any] | None:
     """Call `alter` with each resource and respond in the order of the request; it raises AlterationError to refuse.
 
-    What the request changes is stored in one transaction, and logged then. `alter` returns None if nothing changes.
+    What it changes is stored before the response, a few resources in each transaction, and logged then. `alter` returns None if
+    nothing changes. Too many settings refuse the whole request. (Kafka does not count those that do not change.)
     """
+    resources = request.body.resources
+    if sum(len(resource.configs) for resource in resources) > RECORDS_PER_REQUEST_MAX:
+        return {"throttle_time": 0, "responses": [_too_many(resource) for resource in resources]}
     changes: list[Details] = []
-    with context.config_changes.batch():
-        response = _alter_each(request, alter, changes)
-    log_each(context.log, "configuration changed", changes, request.sender)
+    response: dict[str, Any] = {"throttle_time": 0, "responses": []}
+
+    def write_lines() -> None:
+        log_each(context.log, "configuration changed", changes, request.sender)
+
+    def alter_many(ready: Callable[[Callable[[], dict[str, Any]]], object]) -> None:
+        add_task(request, context.slices, steps, lambda: ready(lambda: response))
+
+    steps = with_lines(_steps(resources, context, alter, changes, response["responses"]), write_lines)
+    if len(resources) > PIECE_ENTITIES:
+        request.respond_long(alter_many)
+        return None
+    for _ in steps:
+        pass
     return response
 
 
-def _alter_each(request: Request[Any], alter: Callable[[Any], Details | None], changes: list[Details]) -> dict[str, Any]:
-    resources = request.body.resources
+def _too_many(resource: Any) -> dict[str, Any]:
+    code, message = int(ErrorCode.POLICY_VIOLATION), TOO_MANY_RECORDS
+    kind, name = resource.resource_type, resource.resource_name
+    return {"error_code": code, "error_message": message, "resource_type": kind, "resource_name": name}
+
+
+def _steps(
+    resources: Sequence[Any],
+    context: ChangesConfigs,
+    alter: Callable[[Any], Details | None],
+    changes: list[Details],
+    results: list[dict[str, Any]],
+) -> Iterator[None]:
+    """Change the resources, PIECE_ENTITIES in each step, which stores them."""
     seen = Counter((resource.resource_type, resource.resource_name) for resource in resources)
-    responses = []
-    for resource in resources:
-        kind, name = resource.resource_type, resource.resource_name
-        result = {"error_code": 0, "error_message": None, "resource_type": kind, "resource_name": name}
-        try:
-            if seen[kind, name] > 1:
-                raise AlterationError(ErrorCode.INVALID_REQUEST, "Each resource must appear at most once.")
-            change = alter(resource)
-            if change is not None:
-                changes.append(change)
-        except AlterationError as error:
-            result |= {"error_code": int(error.code), "error_message": error.message}
-        responses.append(result)
-    return {"throttle_time": 0, "responses": responses}
+    for begin in range(0, len(resources), PIECE_ENTITIES):
+        with stored_together(context.config_changes.batch(), changes) as stored:
+            for resource in resources[begin : begin + PIECE_ENTITIES]:
+                kind, name = resource.resource_type, resource.resource_name
+                result = {"error_code": 0, "error_message": None, "resource_type": kind, "resource_name": name}
+                try:
+                    if seen[kind, name] > 1:
+                        raise AlterationError(ErrorCode.INVALID_REQUEST, "Each resource must appear at most once.")
+                    change = alter(resource)
+                    if change is not None:
+                        stored.append(change)
+                except AlterationError as error:
+                    result |= {"error_code": int(error.code), "error_message": error.message}
+                results.append(result)
+        yield
 
 
 def replace_settings(
-    context: ChangesConfigs, kind: int, name: str, current: dict[str, str], settings: dict[str, str], *, validate_only: bool
+    context: ChangesConfigs,
+    kind: int,
+    name: str,
+    current: dict[str, str],
+    settings: dict[str, str],
+    *,
+    named: Collection[str],
+    validate_only: bool,
 ) -> Details | None:
     """Check a resource's new settings and store them if they differ; return what changes. Raises AlterationError.
+
+    `named`: the keys that the request names, also those that it removes.
 
     Settings of a broker are stored even if they do not differ, so that a file of the same name, such as a key store, is
     read again (KIP-226). A key without effect gets a warning in the broker's log when its value changes.
     """
+    if kind == BROKER and context.cluster.features.levels.get(ELIGIBLE_LEADER_REPLICAS, 0) > 0:
+        check_min_insync_replicas(name, current, settings, named)
     validate_settings(context.config, kind, name, settings)
+    if kind == TOPIC and name not in context.cluster.topics:
+        raise AlterationError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"The topic '{name}' does not exist.")
+    if kind == BROKER and CORDONED in named and context.cluster.features.levels.get(METADATA_VERSION, 0) < CORDON_LEVEL_MIN:
+        raise AlterationError(ErrorCode.INVALID_CONFIG, NO_CORDON)
     if validate_only or (settings == current and kind != BROKER):
         return None
-    context.config_changes.set_config(ENTITY_TYPES[kind], entity_name(kind, name), settings)
+    try:
+        context.config_changes.set_config(ENTITY_TYPES[kind], entity_name(kind, name), settings)
+    except TooManyEntities as error:
+        raise AlterationError(ErrorCode.POLICY_VIOLATION, str(error)) from None
     changed = {key: text for key, text in settings.items() if current.get(key) != text}
     warn_of_keys_without_effect(context, kind, name, changed)
     hidden = {key for key in changed if is_hidden(kind, key)}
     return changed_settings_of(ENTITY_TYPES[kind], name or "default", current, settings, hidden)
+
+
+def check_min_insync_replicas(
+    name: str, current: Mapping[str, str], settings: Mapping[str, str], named: Collection[str]
+) -> None:
+    """Replicas are eligible as leaders by one min.insync.replicas for the cluster (KIP-966). Raises AlterationError."""
+    is_removed = MIN_INSYNC_REPLICAS in current and MIN_INSYNC_REPLICAS not in settings
+    if name and (is_removed or MIN_INSYNC_REPLICAS in named):
+        raise AlterationError(ErrorCode.INVALID_CONFIG, NO_MIN_ISR_OF_A_BROKER)
+    if not name and (is_removed or (MIN_INSYNC_REPLICAS in named and MIN_INSYNC_REPLICAS not in settings)):
+        raise AlterationError(ErrorCode.INVALID_CONFIG, NO_REMOVAL_OF_MIN_ISR)
 
 
 def is_hidden(kind: int, name: str) -> bool:
@@ -124,7 +193,7 @@ def warn_of_keys_without_effect(context: LogsAndConfig, kind: int, name: str, se
         key = _KEY_OF[kind](key_name)
         if key is None:
             context.log.warning(unknown_key_warning(key_name), resource=f"{ENTITY_TYPES[kind]} {name or 'default'}")
-        elif key.ignored_because and has_meaning(key, parse_value(key, text)):
+        elif context.config.ignores(key) and has_meaning(key, parse_value(key, text)):
             context.log.warning(no_effect_warning(key), resource=f"{ENTITY_TYPES[kind]} {name or 'default'}")
 
 
@@ -138,17 +207,24 @@ def stored_settings(cluster: MetadataCache, resource_type: int, resource_name: s
     return cluster.config(ENTITY_TYPES[resource_type], entity_name(resource_type, resource_name))
 
 
-def check_resource(config: BrokerConfig, cluster: MetadataCache, resource_type: int, resource_name: str) -> None:
-    """Check that settings of this resource may be changed. Raises AlterationError."""
+def check_entries(configs: Sequence[tuple[str, str | None, int]]) -> None:
+    """Check (key, value, operation) of a resource, before anything else of it. Raises AlterationError."""
+    names = [name for name, _, _ in configs]
+    if len(set(names)) != len(names):
+        raise AlterationError(ErrorCode.INVALID_REQUEST, "Error due to duplicate config keys")
+    missing = [name for name, value, operation in configs if value is None and operation != DELETE]
+    if missing:
+        raise AlterationError(ErrorCode.INVALID_REQUEST, f"Null value not supported for : {','.join(missing)}")
+
+
+def check_resource(config: BrokerConfig, resource_type: int, resource_name: str) -> None:
+    """Check that settings of a resource of this name may be changed. Raises AlterationError."""
     if resource_type == TOPIC:
         if not resource_name:
             raise AlterationError(ErrorCode.INVALID_REQUEST, "Default topic resources are not allowed.")
         problem = problem_of(resource_name)
         if problem is not None:
-            raise AlterationError(ErrorCode.INVALID_TOPIC_EXCEPTION, problem)
-        if resource_name not in cluster.topics:
-            message = f"The topic '{resource_name}' does not exist."
-            raise AlterationError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, message)
+            raise AlterationError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic name is invalid: {problem}")
     elif resource_type == BROKER:
         if resource_name:
             check_broker_name(config, resource_name)
@@ -174,32 +250,9 @@ def check_broker_name(config: BrokerConfig, resource_name: str) -> None:
 
 def changed_settings(resource_type: int, current: Mapping[str, str], operations: Sequence[Operation]) -> dict[str, str]:
     """Return the settings after `operations`. Raises AlterationError; `current` stays as it is."""
-    names = [operation.name for operation in operations]
-    if len(set(names)) != len(names):
-        raise AlterationError(ErrorCode.INVALID_REQUEST, "Error due to duplicate config keys")
-    missing = [operation.name for operation in operations if operation.value is None and operation.operation != DELETE]
-    if missing:
-        raise AlterationError(ErrorCode.INVALID_REQUEST, f"Null value not supported for : {','.join(missing)}")
     result = dict(current)
     for operation in operations:
         _apply(resource_type, result, operation)
-    return result
-
-
-def replaced_settings(configs: Sequence[tuple[str, str | None]]) -> dict[str, str]:
-    """Return the settings that an AlterConfigs names; all others are removed. Raises AlterationError."""
-    names = [name for name, _ in configs]
-    if len(set(names)) != len(names):
-        raise AlterationError(ErrorCode.INVALID_REQUEST, "Error due to duplicate config keys")
-    result: dict[str, str] = {}
-    missing = []
-    for name, value in configs:
-        if value is None:
-            missing.append(name)
-        else:
-            result[name] = value
-    if missing:
-        raise AlterationError(ErrorCode.INVALID_REQUEST, f"Null value not supported for : {','.join(missing)}")
     return result
 
 
@@ -286,7 +339,8 @@ def _apply(resource_type: int, settings: dict[str, str], operation: Operation) -
     elif kind in (APPEND, SUBTRACT):
         settings[name] = _merged_list(resource_type, settings, operation)
     else:
-        raise AlterationError(ErrorCode.INVALID_REQUEST, f"Unknown operation type id {kind}.")
+        text = f"Unknown operations type {kind}" if resource_type == BROKER else f"Unknown operation type id {kind}."
+        raise AlterationError(ErrorCode.INVALID_REQUEST, text)
 
 
 def _merged_list(resource_type: int, settings: Mapping[str, str], operation: Operation) -> str:
@@ -296,6 +350,8 @@ def _merged_list(resource_type: int, settings: Mapping[str, str], operation: Ope
         message = f"Can't {verb} to key {operation.name} because its type is not LIST."
         if resource_type == BROKER:
             message = f"Config value {verb.lower()} is not allowed for config key: {operation.name}"
+            if key is None:
+                message = f"Unknown config name: {operation.name}"
         raise AlterationError(ErrorCode.INVALID_CONFIG, message)
     parts = split_list(settings.get(key.name, key.default or ""))
     operands = split_list(operation.value or "")

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
+    from kafka_cy.base.slices import Slices
+    from kafka_cy.cluster.acl_store import StoredAcls
     from kafka_cy.cluster.config_changes import ConfigChanges
+    from kafka_cy.cluster.feature_changes import FeatureChanges
     from kafka_cy.cluster.metadata_cache import MetadataCache
     from kafka_cy.cluster.producer_ids import ProducerIds
+    from kafka_cy.cluster.quorum import Quorum
     from kafka_cy.cluster.topic_changes import TopicChanges
     from kafka_cy.config.broker_config import BrokerConfig
     from kafka_cy.coordinator.group_coordinator import GroupCoordinator
-    from kafka_cy.network.server import ControlRequest
+    from kafka_cy.coordinator.transactions.transaction_coordinator import TransactionCoordinator
+    from kafka_cy.network.client_quotas import ClientQuotas
+    from kafka_cy.network.control_request import ControlRequest
     from kafka_cy.server.control_loop import ControlLoop
     from kafka_cy.server.log import BrokerLog
     from kafka_cy.server.long_requests import LongRequest
+    from kafka_cy.share.service import ShareService
     from kafka_cy.storage.log_manager import LogManager
     from kafka_cy.telemetry.client_telemetry import ClientTelemetry
 
@@ -48,6 +55,7 @@ class Request(Generic[Body]):
         "long_requests",
         "responded",
         "turn",
+        "user",
     )
 
     def __init__(
@@ -62,6 +70,7 @@ class Request(Generic[Body]):
         connection_id: int,
         body: Body,
         control: ControlRequest,
+        user: str | None = None,  # the name of its principal; None: anonymous
         body_size: int = 0,  # bytes of the encoded body
         long_requests: Callable[[Request[Any], Prepare], object] | None = None,  # LongRequests.add
         fail: Callable[[Request[Any], Exception], object] | None = None,  # Dispatcher.fail
@@ -75,6 +84,7 @@ class Request(Generic[Body]):
         self.connection_id = connection_id
         self.body = body
         self.control = control
+        self.user = user
         self.body_size = body_size
         self.long_requests = long_requests
         self.fail = fail
@@ -88,9 +98,15 @@ class Request(Generic[Body]):
         return software
 
     @property
+    def connection_closed(self) -> bool:
+        """Whether the connection has closed already; False once the request was answered."""
+        return bool(self.control.connection_closed)
+
+    @property
     def sender(self) -> dict[str, str]:
         """Who sent the request, for a line of the broker's log."""
-        return {"client_id": (self.client_id or "")[:LOGGED_ID_CHARS_MAX], "client": self.client_host}
+        found = {"client_id": (self.client_id or "")[:LOGGED_ID_CHARS_MAX], "client": self.client_host}
+        return found if self.user is None else {"user": self.user[:LOGGED_ID_CHARS_MAX], **found}
 
     def respond(self, response: Mapping[str, Any]) -> None:
         """Encode and send the response; a second call does nothing. A fault closes the connection.
@@ -125,8 +141,19 @@ class Request(Generic[Body]):
         else:
             prepare(lambda make: self.respond(make()))
 
+    def send_encoded(self, payload: bytes, errors: Mapping[int, int]) -> None:
+        """Send a response that is encoded already; `errors`: how often it has each error code. Any thread, once."""
+        if not self.responded:
+            self.responded = True
+            self.control.respond(payload, errors)
+
     def end_turn(self) -> None:
-        """End the turn of a long request that is kept until other clients act. Other limits bound what is kept."""
+        """Drop the body, and end the turn of a long request: from now on this request waits until other clients act.
+
+        The handler has copied what it needs before, and the limits of the receiver bound these copies. No limit would count
+        the body, which may occupy 20 times its encoded size for as long as the other clients do nothing.
+        """
+        self.body = cast("Body", None)
         if self.turn is not None:
             self.turn.end()
             self.turn = None
@@ -160,6 +187,7 @@ class ApiContext:
     """
 
     __slots__ = (
+        "acls",
         "advertised",
         "broker_id",
         "client_telemetry",
@@ -167,14 +195,21 @@ class ApiContext:
         "cluster_id",
         "config",
         "config_changes",
-        "create_offsets_topic",
         "create_topics",
+        "feature_changes",
         "groups",
         "log",
         "logs",
         "loop",
+        "member",
         "producer_ids",
+        "quorum",
+        "quotas",
+        "replicas",
+        "share",
+        "slices",
         "topic_changes",
+        "transactions",
     )
 
     def __init__(
@@ -184,32 +219,46 @@ class ApiContext:
         cluster: MetadataCache,
         topic_changes: TopicChanges,
         config_changes: ConfigChanges,
+        feature_changes: FeatureChanges,
+        quorum: Callable[[], Quorum],
+        quotas: ClientQuotas,
         logs: LogManager,
         groups: GroupCoordinator,
+        transactions: TransactionCoordinator,
+        share: ShareService,
         producer_ids: ProducerIds,
         loop: ControlLoop,
+        slices: Slices,
         broker_id: int,
         cluster_id: str,
         advertised: list[tuple[str, int]],  # host and port told to clients, by listener index
         log: BrokerLog,
         client_telemetry: Callable[[], ClientTelemetry],  # made at the first call
-        create_offsets_topic: Callable[[Mapping[str, str], Callable[[], object]], object],  # see below
-        create_topics: Callable[[Sequence[str], Mapping[str, str], Callable[[], object]], object],  # see below
+        create_topics: Callable[[Sequence[str], Request[Any], Callable[[], object]], object],  # see below
+        member: Any = None,  # server.member_parts.Member
+        acls: StoredAcls | None = None,
     ) -> None:
         self.config = config
         self.cluster = cluster
         self.topic_changes = topic_changes
         self.config_changes = config_changes
+        self.feature_changes = feature_changes
+        self.quorum = quorum
+        self.quotas = quotas
         self.logs = logs
         self.groups = groups
+        self.transactions = transactions
+        self.share = share
         self.producer_ids = producer_ids
         self.loop = loop
+        self.slices = slices  # long tasks of the loop
         self.broker_id = broker_id
         self.cluster_id = cluster_id
         self.advertised = advertised
         self.log = log
         self.client_telemetry = client_telemetry
-        # Both create on the controller loop, then call back on the loop that they were called on, successful or not. The mapping
-        # says for whom (Request.sender).
-        self.create_offsets_topic = create_offsets_topic
+        # Creates topics for a request on the controller loop, then calls back on the loop that it was called on, successful or not.
         self.create_topics = create_topics
+        self.member: Any = member  # what only a member of a cluster has (server/cluster_member); None: this broker is by itself
+        self.acls = acls  # None: there is no authorizer, and everything is allowed
+        self.replicas: Any = member.replicas if member is not None else None

@@ -45,7 +45,7 @@ def _delete(name: str, index: int, offset: int, context: ReadsClusterAndConfig) 
         return NO_OFFSET, ErrorCode.INVALID_TOPIC_EXCEPTION
     hosted = context.cluster.partition(name, index)
     if hosted is None:
-        return NO_OFFSET, ErrorCode.KAFKA_STORAGE_ERROR
+        return NO_OFFSET, context.cluster.unavailable(name, index)
     if "delete" not in context.config.topic_config(topic.config)["cleanup.policy"]:
         return NO_OFFSET, ErrorCode.POLICY_VIOLATION
     from kafka_cy.storage.log import StorageFailure

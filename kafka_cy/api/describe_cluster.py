@@ -34,7 +34,7 @@ def handle(request: Request[DescribeClusterRequest], context: ReadsBrokers) -> d
         "error_code": ErrorCode.NONE,
         "endpoint_type": ENDPOINT_BROKERS,
         "cluster_id": context.cluster_id,
-        "controller_id": context.broker_id,
+        "controller_id": context.cluster.controller_id,
         "brokers": brokers_response(request, context, "broker_id"),
         "cluster_authorized_operations": (
             CLUSTER_ALL if request.body.include_cluster_authorized_operations else NOT_ASKED

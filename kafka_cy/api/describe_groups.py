@@ -2,8 +2,8 @@
 
 Subscriptions and assignments are shown while the group is Stable. v3: authorized operations (all of them: there is no
 authorizer). v4: group instance ids. v6 (KIP-1043): an unknown group is GROUP_ID_NOT_FOUND with a message; before v6 it
-is "Dead" without an error. A group that is named twice is described once (Kafka repeats it): a small request must not
-make a response of any size.
+is "Dead" without an error. So is a group of another kind. A group that is named twice is described once (Kafka repeats
+it): a small request must not make a response of any size.
 """
 
 from __future__ import annotations
@@ -52,8 +52,12 @@ def handle(request: Request[DescribeGroupsRequest], context: UsesGroups) -> dict
 
 def _described(group_id: str, error: ErrorCode, known: dict[str, Any] | None, version: int) -> dict[str, Any]:
     message = None
-    if not error and known is None and version >= 6:
-        error, message = ErrorCode.GROUP_ID_NOT_FOUND, f"Group {group_id} not found."
+    is_other = error is ErrorCode.GROUP_ID_NOT_FOUND
+    if version < 6 and is_other:
+        error = ErrorCode.NONE
+    elif version >= 6 and (is_other or (not error and known is None)):
+        error = ErrorCode.GROUP_ID_NOT_FOUND
+        message = f"Group {group_id} is not a classic group." if is_other else f"Group {group_id} not found."
     response: dict[str, Any] = {
         "error_code": int(error),
         "error_message": message,

@@ -1,4 +1,5 @@
-"""DescribeLogDirs: each log directory with its partitions and sizes; from version 4 on its disk's sizes.
+"""DescribeLogDirs: each log directory with its partitions and sizes; from version 4 on its disk's sizes; from version 5 on
+whether it is cordoned (KIP-1066), which clusters below metadata.version 4.3-IV0 do not know.
 
 A failed directory is listed with KAFKA_STORAGE_ERROR and nothing else. A partition that is being moved to another
 directory appears there a second time, as a future replica with the number of offsets it still lacks.
@@ -10,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.registry import handler
+from kafka_cy.cluster.features import CORDON_LEVEL_MIN, METADATA_VERSION
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -18,25 +20,25 @@ if TYPE_CHECKING:
     from kio.schema.describe_log_dirs.v5.request import DescribableLogDirTopic, DescribeLogDirsRequest
 
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import ReadsLogs
-    from kafka_cy.storage.log_manager import LogManager
-
+    from kafka_cy.api.roles import DescribesLogDirs
 
 PARTITIONS_AT_ONCE_MAX = 32  # described on the loop; a response with more is built on another thread
 
 
 @handler(api_key=35)
-def handle(request: Request[DescribeLogDirsRequest], context: ReadsLogs) -> dict[str, Any] | None:
+def handle(request: Request[DescribeLogDirsRequest], context: DescribesLogDirs) -> dict[str, Any] | None:
     """All partitions (null), or those that were named."""
     asked, logs = request.body.topics, context.logs
     if (len(logs.partitions) if asked is None else sum(1 + len(topic.partitions) for topic in asked)) <= PARTITIONS_AT_ONCE_MAX:
-        return _response(logs, asked)
-    request.respond_long(lambda ready: ready(lambda: _response(logs, asked)))
+        return _response(context, asked)
+    request.respond_long(lambda ready: ready(lambda: _response(context, asked)))
     return None
 
 
-def _response(logs: LogManager, asked: Sequence[DescribableLogDirTopic] | None) -> dict[str, Any]:
+def _response(context: DescribesLogDirs, asked: Sequence[DescribableLogDirTopic] | None) -> dict[str, Any]:
     """Any thread."""
+    logs, levels = context.logs, context.cluster.features.levels
+    cordoned = logs.cordoned_dirs if levels.get(METADATA_VERSION, 0) >= CORDON_LEVEL_MIN else ()
     wanted = None if asked is None else {(topic.topic, index) for topic in asked for index in topic.partitions}
     rows: dict[str, list[tuple[str, int, int, int, bool]]] = {}
     for directory, topic, index, size, lag, future in logs.describe(wanted):
@@ -46,7 +48,8 @@ def _response(logs: LogManager, asked: Sequence[DescribableLogDirTopic] | None) 
         if directory in logs.offline_dirs:
             results.append({"error_code": ErrorCode.KAFKA_STORAGE_ERROR, "log_dir": directory, "topics": []})
         else:
-            results.append(_directory(directory, rows.get(directory, [])))
+            row = _directory(directory, rows.get(directory, []))
+            results.append(row | {"is_cordoned": directory in cordoned})
     return {"error_code": ErrorCode.NONE, "results": results}
 
 

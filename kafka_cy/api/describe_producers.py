@@ -37,7 +37,7 @@ def _partition(name: str, index: int, context: ReadsCluster) -> dict[str, Any]:
         code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
         message = "This server does not host this topic-partition." if topic is None else None
     elif hosted is None:
-        code = ErrorCode.KAFKA_STORAGE_ERROR
+        code = context.cluster.unavailable(name, index)
     else:
         producers = [_producer(entry) for entry in hosted.log.producers()]
     return {"partition_index": index, "error_code": code, "error_message": message, "active_producers": producers}

@@ -54,7 +54,7 @@ def handle(request: Request[DescribeTopicPartitionsRequest], context: DescribesT
                 topics.append(_refused(name, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, TOPIC_ALL))
             continue
         page = topic.partitions[first : first + room]
-        partitions = [partition_response(topic, p, context) | NO_ELIGIBLE_REPLICAS for p in page]
+        partitions = [partition_response(topic, p, context) | NO_ELIGIBLE_REPLICAS for p in page if p.replicas]
         topics.append(topic_response(topic, partitions, True))
         room -= len(page)
         if first + len(page) < len(topic.partitions):

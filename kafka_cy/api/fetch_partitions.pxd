@@ -9,3 +9,7 @@ from kafka_cy.network.dispatch cimport Reactor, Request
 cdef int fetch_begin(
     Reactor* reactor, Request* request, FetchHeader* header, int32_t response_bytes_max, Fetch** made
 ) noexcept nogil
+# Takes over what the request says besides its partitions.
+cdef void fetch_set(
+    Reactor* reactor, Request* request, FetchHeader* header, int32_t response_bytes_max, Fetch* fetch
+) noexcept nogil

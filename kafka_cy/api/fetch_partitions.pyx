@@ -10,7 +10,7 @@ Two requests that use a session at the same time: the later one gets INVALID_FET
 for the session's lock, and then one of the two gets this error, because both carry the same epoch, or the first one's
 epoch has passed when its response is made. So no reactor waits for another one.
 """
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -32,7 +32,9 @@ from kafka_cy.api.named_partitions cimport NamedPartition, NamedPartitions, name
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_next
 from kafka_cy.base.atomics cimport atomic_add_i32, atomic_store_i64
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
+from kafka_cy.network.throttle cimport throttle_fetch_max
 from kafka_cy.records.wire cimport Reader, read_int32
+from kafka_cy.storage.partition_leader cimport FETCHED_UNKNOWN
 
 
 cdef void find_partition(FetchItem* item, TopicImage* topic) noexcept nogil:
@@ -61,11 +63,18 @@ cdef FetchItem* add_item(Fetch* fetch, TopicKey* key, AskedPartition* asked) noe
         item.key.topic_id = item.topic_id
     item.index = asked.index
     item.session_entry = -1
+    item.found = FETCHED_UNKNOWN
     item.current_leader_epoch = asked.current_leader_epoch
     item.last_fetched_epoch = asked.last_fetched_epoch
     item.fetch_offset = asked.fetch_offset
     item.max_bytes = asked.max_bytes
+    item.start_offset = asked.start_offset
     fetch.count += 1
+    if fetch.last == NULL:
+        fetch.first = item
+    else:
+        fetch.last.next = item
+    fetch.last = item
     return item
 
 
@@ -130,6 +139,7 @@ cdef int update_session(
     cdef SessionTopic* topic = NULL
     cdef const uint8_t* at
     cdef int32_t index
+    cdef int32_t count = session.count
     illegal[0] = NULL
     read_again(&r, request, header.topics)
     walk_asked(&walk, &r, fetch.version)
@@ -148,9 +158,11 @@ cdef int update_session(
         if partition == NULL:
             return 1
         session_set(partition, &asked)
+    fetch.session_changed = session.count != count
     read_again(&r, request, header.forgotten)
     walk_forgotten(&walk, &r, fetch.version)
     while walk_next(&walk):
+        fetch.session_changed = True
         if walk.first_of_topic:
             topic = session_find_topic(session, &walk.key)
         index = read_int32(&walk.r)
@@ -182,6 +194,7 @@ cdef void items_of_session(Reactor* reactor, Fetch* fetch, FetchSession* session
         asked.last_fetched_epoch = partition.last_fetched_epoch
         asked.fetch_offset = partition.fetch_offset
         asked.max_bytes = partition.max_bytes
+        asked.start_offset = partition.start_offset
         item = add_item(fetch, &key, &asked)
         item.session_entry = entry
         find_partition(item, topic)
@@ -225,6 +238,7 @@ cdef bint continue_session(
     if session.by_id != made[0].by_id:
         made[0].error = ERROR_FETCH_SESSION_TOPIC_ID_ERROR
         return False
+    session.standing = 0                # another fetch than the standing one works with it
     failed = update_session(reactor, request, header, made[0], session, &illegal)
     if failed or make_room(made, session.count + (illegal.partitions_count if illegal != NULL else 0)):
         made[0].error = ERROR_FETCH_SESSION_ID_NOT_FOUND
@@ -271,16 +285,7 @@ cdef int fetch_begin(
 ) noexcept nogil:
     cdef Fetch* fetch = made[0]
     cdef FetchSession* session
-    fetch.version = request.api_version
-    fetch.flexible = request.api_version >= 12
-    fetch.by_id = request.api_version >= 13
-    fetch.replica_id = header.replica_id
-    fetch.max_wait_ms = header.max_wait_ms
-    fetch.max_bytes = header.max_bytes if header.max_bytes < response_bytes_max else response_bytes_max
-    fetch.min_bytes = header.min_bytes if header.min_bytes < fetch.max_bytes else fetch.max_bytes
-    fetch.isolation_level = header.isolation_level
-    fetch.session_id = header.session_id
-    fetch.session_epoch = header.session_epoch
+    fetch_set(reactor, request, header, response_bytes_max, fetch)
     if header.session_epoch > 0 or header.session_epoch < -1:
         begin_incremental(reactor, request, header, made)
         return 0
@@ -291,3 +296,21 @@ cdef int fetch_begin(
             session_release(session)
     fetch.create_session = header.session_epoch == 0
     return items_of_request(reactor, request, header, fetch)
+
+
+cdef void fetch_set(
+    Reactor* reactor, Request* request, FetchHeader* header, int32_t response_bytes_max, Fetch* fetch
+) noexcept nogil:
+    fetch.version = request.api_version
+    fetch.flexible = request.api_version >= 12
+    fetch.by_id = request.api_version >= 13
+    fetch.replica_id = header.replica_id
+    fetch.replica_epoch = header.replica_epoch
+    fetch.max_wait_ms = header.max_wait_ms
+    fetch.max_bytes = header.max_bytes if header.max_bytes < response_bytes_max else response_bytes_max
+    if header.replica_id < 0:
+        fetch.max_bytes = <int32_t>min(<int64_t>fetch.max_bytes, throttle_fetch_max(reactor, request))
+    fetch.min_bytes = header.min_bytes if header.min_bytes < fetch.max_bytes else fetch.max_bytes
+    fetch.isolation_level = header.isolation_level
+    fetch.session_id = header.session_id
+    fetch.session_epoch = header.session_epoch

@@ -21,6 +21,9 @@ cdef struct FetchHeader:
     const uint8_t* topics
     const uint8_t* forgotten        # NULL before v7
     int32_t partitions_count
+    int64_t replica_epoch           # broker epoch of a follower; -1: not said
+    const char* rack                # of the client
+    int32_t rack_size               # 0: not said
 
 
 cdef struct AskedPartition:
@@ -29,6 +32,7 @@ cdef struct AskedPartition:
     int64_t fetch_offset
     int32_t last_fetched_epoch
     int32_t max_bytes
+    int64_t start_offset            # of a follower's own log; -1: not said
 
 
 cdef inline void read_asked_partition(Reader* r, int16_t version, AskedPartition* asked) noexcept nogil:
@@ -36,8 +40,7 @@ cdef inline void read_asked_partition(Reader* r, int16_t version, AskedPartition
     asked.current_leader_epoch = read_int32(r) if version >= 9 else -1
     asked.fetch_offset = read_int64(r)
     asked.last_fetched_epoch = read_int32(r) if version >= 12 else -1
-    if version >= 5:
-        read_int64(r)                               # a follower's log start offset
+    asked.start_offset = read_int64(r) if version >= 5 else -1
     asked.max_bytes = read_int32(r)
     if version >= 12:
         skip_tagged_fields(r)                       # replica directory id, high watermark: followers of a KRaft log
@@ -62,7 +65,7 @@ cdef inline void read_replica_state(Reader* r, FetchHeader* header) noexcept nog
         if tag == 1 and data != NULL:
             reader_init(&field, data, size)
             header.replica_id = read_int32(&field)
-            read_int64(&field)                      # replica epoch
+            header.replica_epoch = read_int64(&field)
             skip_tagged_fields(&field)
             if field.error:
                 r.error = field.error
@@ -85,9 +88,9 @@ cdef inline int read_fetch_header(Request* request, FetchHeader* header) noexcep
     cdef bint flexible = version >= 12
     cdef TopicWalk walk
     cdef AskedPartition asked
-    cdef int32_t ignored
     reader_init(&r, request.body, request.body_size)
     header.replica_id = read_int32(&r) if version <= 14 else -1
+    header.replica_epoch = -1
     header.max_wait_ms = read_int32(&r)
     header.min_bytes = read_int32(&r)
     header.max_bytes = read_int32(&r)
@@ -108,9 +111,11 @@ cdef inline int read_fetch_header(Request* request, FetchHeader* header) noexcep
         while walk_next(&walk):
             read_int32(&walk.r)
         r = walk.r
+    header.rack_size = 0
     if version >= 11:
-        if read_string(&r, flexible, &ignored) == NULL and not r.error:
-            return 1                                # rack id, not nullable
+        header.rack = read_string(&r, flexible, &header.rack_size)
+        if header.rack == NULL and not r.error:
+            return 1                                # not nullable
     if flexible:
         read_replica_state(&r, header)
     return r.error

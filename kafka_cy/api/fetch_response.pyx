@@ -17,12 +17,14 @@ from kafka_cy.api.fetch_session cimport (
     session_release, session_set, session_topic, session_trylock, session_unlock,
 )
 from kafka_cy.api.fetch_session_cache cimport cache_add, cache_has_room, cache_refuse
+from kafka_cy.api.fetch_throttle cimport count_sent_to_follower
 from kafka_cy.api.leader_hints cimport leaders_add, write_response_tags
 from kafka_cy.api.topic_key cimport same_topic, write_topic_key
 from kafka_cy.api.topic_name cimport topic_name_is_legal
 from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_pointer
 from kafka_cy.network.dispatch cimport request_error, response_add_file, response_begin, response_send
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
+from kafka_cy.network.throttle cimport throttle_fetch
 from kafka_cy.network.tracing cimport trace_fetched
 from kafka_cy.records.wire cimport (
     Writer, write_array_length, write_int16, write_int32, write_int64, write_int8, write_no_tags, write_uvarint,
@@ -41,7 +43,7 @@ cdef void note_sent(FetchSession* session, FetchItem* item) noexcept nogil:
         item.send = True
         return
     partition = &session.partitions[item.session_entry]
-    item.send = item.read.size > 0 or item.diverging
+    item.send = item.read.size > 0 or item.diverging or item.preferred >= 0
     if partition.high_watermark != item.high_watermark:
         item.send = True
         partition.high_watermark = item.high_watermark
@@ -52,20 +54,21 @@ cdef void note_sent(FetchSession* session, FetchItem* item) noexcept nogil:
         item.send = True
         partition.high_watermark = -1               # so that the next response contains it again, with an error or without
     if item.read.size > 0:
+        item.moved = True
         session_move_last(session, item.session_entry)
 
 
 cdef void choose_incremental(Fetch* fetch) noexcept nogil:
     """Chooses the partitions that changed, unless another request has advanced the session since, or is about to do so."""
-    cdef bint chosen = False
-    cdef int32_t i
+    cdef FetchItem* item = fetch.first
     if session_trylock(fetch.session):
         if session_epoch(fetch.session) == fetch.session_epoch_next:
-            for i in range(fetch.count):
-                note_sent(fetch.session, &fetch.items[i])
-            chosen = True
+            while item != NULL:
+                note_sent(fetch.session, item)
+                item = item.next
+            fetch.chosen = True
         session_unlock(fetch.session)
-    if not chosen:
+    if not fetch.chosen:
         fetch.error = ERROR_INVALID_FETCH_SESSION_EPOCH
 
 
@@ -90,6 +93,7 @@ cdef int fill_session(FetchSession* session, Fetch* fetch) noexcept nogil:
         asked.last_fetched_epoch = item.last_fetched_epoch
         asked.fetch_offset = item.fetch_offset
         asked.max_bytes = item.max_bytes
+        asked.start_offset = item.start_offset
         session_set(partition, &asked)
         partition.high_watermark = item.high_watermark if item.error == ERROR_NONE else -1
         partition.log_start_offset = item.log_start_offset
@@ -119,36 +123,40 @@ cdef int32_t create_session(Reactor* reactor, Fetch* fetch) noexcept nogil:
 cdef int32_t choose(Reactor* reactor, Fetch* fetch) noexcept nogil:
     """Marks the partitions that are sent. Returns the session id for the response."""
     cdef int32_t session_id = 0
-    cdef int32_t i
     if fetch.session != NULL:
         session_id = fetch.session.id
         choose_incremental(fetch)
     else:
-        for i in range(fetch.count):
-            fetch.items[i].send = True
+        send_each(fetch, True)
         if fetch.create_session and fetch.error == ERROR_NONE:
             session_id = create_session(reactor, fetch)
     if fetch.error:
-        for i in range(fetch.count):
-            fetch.items[i].send = False
+        send_each(fetch, False)
     return session_id
 
 
-cdef int32_t next_sent(Fetch* fetch, int32_t i) noexcept nogil:
-    while i < fetch.count and not fetch.items[i].send:
-        i += 1
-    return i
+cdef void send_each(Fetch* fetch, bint send) noexcept nogil:
+    cdef FetchItem* item = fetch.first
+    while item != NULL:
+        item.send = send
+        item = item.next
 
 
-cdef int32_t topic_end(Fetch* fetch, int32_t start, int32_t* sent) noexcept nogil:
+cdef FetchItem* next_sent(FetchItem* item) noexcept nogil:
+    while item != NULL and not item.send:
+        item = item.next
+    return item
+
+
+cdef FetchItem* topic_end(FetchItem* start, int32_t* sent) noexcept nogil:
     """Return the end of the run of partitions of one topic that begins at `start`. `sent` gets how many of them are sent."""
-    cdef int32_t i = start
+    cdef FetchItem* item = start
     sent[0] = 0
-    while i < fetch.count and (not fetch.items[i].send or same_topic(&fetch.items[start].key, &fetch.items[i].key)):
-        if fetch.items[i].send:
+    while item != NULL and (not item.send or same_topic(&start.key, &item.key)):
+        if item.send:
             sent[0] += 1
-        i += 1
-    return i
+        item = item.next
+    return item
 
 
 cdef void write_aborted(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:
@@ -166,7 +174,7 @@ cdef void write_aborted(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil
         write_array_length(w, fetch.flexible, -1)
         return
     if item.read.size > 0 and log_aborted_transactions(
-        <Log*>atomic_load_pointer(<void**>&item.partition.log), item.fetch_offset, item.read_limit, &pairs, &count
+        <Log*>atomic_load_pointer(<void**>&item.partition.log), item.fetch_offset, item.read.end_offset, &pairs, &count
     ):
         count = 0
     write_array_length(w, fetch.flexible, count)
@@ -206,7 +214,7 @@ cdef void write_head(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:
         write_int64(w, item.log_start_offset)
     write_aborted(fetch, item, w)
     if fetch.version >= 11:
-        write_int32(w, -1)                          # preferred read replica
+        write_int32(w, item.preferred)
 
 
 cdef void write_partition_tags(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:
@@ -250,52 +258,76 @@ cdef void write_item(Request* request, Fetch* fetch, FetchItem* item, Writer* w)
         write_head(fetch, item, w)
         write_records_size(fetch, w, 0)
     if size > 0:
-        atomic_add_relaxed_i64(&item.partition.bytes_out, size)
+        if fetch.replica_id < 0:
+            atomic_add_relaxed_i64(&item.partition.bytes_out, size)
+        else:
+            count_sent_to_follower(item, size)
     write_partition_tags(fetch, item, w)
 
 
 cdef void write_topics(Request* request, Fetch* fetch, Writer* w) noexcept nogil:
     cdef int32_t topics_count = 0
     cdef int32_t sent = 0
-    cdef int32_t end
-    cdef int32_t i = next_sent(fetch, 0)
-    while i < fetch.count:
+    cdef FetchItem* end
+    cdef FetchItem* item = next_sent(fetch.first)
+    while item != NULL:
         topics_count += 1
-        i = topic_end(fetch, i, &sent)
-        i = next_sent(fetch, i)
+        item = next_sent(topic_end(item, &sent))
     write_array_length(w, fetch.flexible, topics_count)
-    i = next_sent(fetch, 0)
-    while i < fetch.count:
-        end = topic_end(fetch, i, &sent)
-        write_topic_key(w, &fetch.items[i].key, fetch.flexible)
+    item = next_sent(fetch.first)
+    while item != NULL:
+        end = topic_end(item, &sent)
+        write_topic_key(w, &item.key, fetch.flexible)
         write_array_length(w, fetch.flexible, sent)
-        while i < end:
-            if fetch.items[i].send:
-                write_item(request, fetch, &fetch.items[i], w)
-                request_error(request, fetch.items[i].error, 1)
-            i += 1
+        while item != end:
+            if item.send:
+                write_item(request, fetch, item, w)
+                request_error(request, item.error, 1)
+            item = item.next
         write_no_tags(w, fetch.flexible)
-        i = next_sent(fetch, end)
+        item = next_sent(end)
 
 
 cdef void trace(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
-    cdef FetchItem* item
-    cdef int32_t i
-    for i in range(fetch.count):
-        item = &fetch.items[i]
+    cdef FetchItem* item = fetch.first
+    while item != NULL:
         if item.send and item.read.size > 0 and fetch.replica_id < 0:
             trace_fetched(reactor, request.slot, item.partition, item.fetch_offset, item.read_limit, &item.read)
+        item = item.next
+
+
+cdef int32_t choose_nothing(Fetch* fetch) noexcept nogil:
+    """The client is throttled: no partition is sent, and no session begins. Returns the session id for the response."""
+    cdef bint current = False
+    send_each(fetch, False)
+    if fetch.session == NULL:
+        return 0
+    if session_trylock(fetch.session):
+        current = session_epoch(fetch.session) == fetch.session_epoch_next
+        session_unlock(fetch.session)
+    if not current:
+        fetch.error = ERROR_INVALID_FETCH_SESSION_EPOCH
+    return fetch.session.id
+
+
+cdef int32_t throttle(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
+    """Return throttle_time_ms. Followers have no client quota. Of a response, the records count."""
+    if fetch.replica_id >= 0:
+        request.slot.throttle_decided = True
+        return 0
+    return throttle_fetch(reactor, request, fetch.bytes)
 
 
 cdef void fetch_respond(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
     cdef Writer w
-    cdef int32_t session_id = choose(reactor, fetch)
+    cdef int32_t throttle_ms = throttle(reactor, request, fetch)
+    cdef int32_t session_id = choose_nothing(fetch) if throttle_ms else choose(reactor, fetch)
     request_error(request, fetch.error, 1)
     writer_init(&w, RESPONSE_BYTES_MAX)
     response_begin(request, &w)
     if reactor.tracer != NULL:
         trace(reactor, request, fetch)
-    write_int32(&w, 0)
+    write_int32(&w, throttle_ms)
     if fetch.version >= 7:
         write_int16(&w, fetch.error)
         write_int32(&w, session_id)

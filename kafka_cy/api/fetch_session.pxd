@@ -35,6 +35,8 @@ cdef struct SessionPartition:
     int32_t current_leader_epoch
     int32_t last_fetched_epoch
     int64_t fetch_offset
+    int64_t start_offset            # of a follower's own log
+    int32_t item                    # its place in the standing fetch of the session
     int64_t high_watermark          # as last sent; -1 puts the partition into the next response
     int64_t log_start_offset
 
@@ -53,6 +55,7 @@ cdef struct FetchSession:
     int32_t count                   # of partitions
     int32_t epoch                   # atomic: the next request must carry it; SESSION_ENDED
     pthread_mutex_t mutex
+    int64_t standing                # id of the standing fetch that knows all that the session contains; 0: none
     int64_t bytes                   # of all that it allocated; part of the memory of all sessions
     int32_t capacity
     SessionPartition* partitions
@@ -73,6 +76,10 @@ cdef enum:
 # it while no request is handled.
 cdef void session_set_limits(int32_t partitions_max, int64_t bytes_max) noexcept nogil
 cdef int64_t sessions_bytes() noexcept nogil        # the memory of all sessions
+# Counts the memory of a standing fetch. These may have what sessions leave of half of that memory, and each of them as much as a
+# session; else False.
+cdef bint standing_charge(int64_t bytes) noexcept nogil
+cdef void standing_uncharge(int64_t bytes) noexcept nogil
 
 # An empty session with room for `count` partitions, epoch 1, one reference. NULL: beyond a limit, or no memory.
 cdef FetchSession* session_new(bint by_id, int32_t count, int64_t now_ms) noexcept nogil
@@ -87,6 +94,8 @@ cdef void session_unlock(FetchSession* session) noexcept nogil
 cdef SessionTopic* session_find_topic(FetchSession* session, TopicKey* key) noexcept nogil
 # The same, but a new topic is added; NULL: beyond a limit, or no memory. A partition of it must follow.
 cdef SessionTopic* session_topic(FetchSession* session, TopicKey* key) noexcept nogil
+# The entry of a partition that the session contains, else NULL.
+cdef SessionPartition* session_find(FetchSession* session, SessionTopic* topic, int32_t index) noexcept nogil
 # The entry of a partition. A new one is added at the end of the order, with nothing sent yet. NULL: beyond a limit, or no
 # memory. The caller then ends the session.
 cdef SessionPartition* session_put(FetchSession* session, SessionTopic* topic, int32_t index) noexcept nogil
@@ -112,3 +121,4 @@ cdef inline void session_set(SessionPartition* partition, AskedPartition* asked)
     partition.last_fetched_epoch = asked.last_fetched_epoch
     partition.fetch_offset = asked.fetch_offset
     partition.max_bytes = asked.max_bytes
+    partition.start_offset = asked.start_offset

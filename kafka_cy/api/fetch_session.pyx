@@ -66,6 +66,19 @@ cdef bint charge(FetchSession* session, int64_t bytes) noexcept nogil:
     return True
 
 
+cdef bint standing_charge(int64_t bytes) noexcept nogil:
+    if bytes > memory.bytes_max >> 2:
+        return False
+    if atomic_add_i64(&memory.bytes, bytes) > memory.bytes_max >> 1:
+        atomic_sub_i64(&memory.bytes, bytes)
+        return False
+    return True
+
+
+cdef void standing_uncharge(int64_t bytes) noexcept nogil:
+    atomic_sub_i64(&memory.bytes, bytes)
+
+
 cdef void uncharge(FetchSession* session, int64_t bytes) noexcept nogil:
     session.bytes -= bytes
     atomic_sub_i64(&memory.bytes, bytes)
@@ -294,6 +307,11 @@ cdef int32_t find_entry(FetchSession* session, SessionTopic* topic, int32_t inde
             return found
         found = hash_table_next(&session.partitions_table, hash, &place)
     return NONE
+
+
+cdef SessionPartition* session_find(FetchSession* session, SessionTopic* topic, int32_t index) noexcept nogil:
+    cdef int32_t entry = find_entry(session, topic, index, hash_of_pair(topic.hash, <uint32_t>index))
+    return &session.partitions[entry] if entry != NONE else NULL
 
 
 cdef int32_t take_entry(FetchSession* session) noexcept nogil:

@@ -1,20 +1,19 @@
-"""FindCoordinator (API 10): which broker coordinates a group.
+"""FindCoordinator (API 10): which broker coordinates a group or a transactional id.
 
-The first request creates `__consumer_offsets`. v1: key type. v3: flexible. v4 (KIP-699): several keys. v6
-(KIP-932): share coordinators. Only group coordinators (type 0) exist so far. A share key gets COORDINATOR_NOT_AVAILABLE, an
-unknown type INVALID_REQUEST. A transactional id gets TRANSACTIONAL_ID_AUTHORIZATION_FAILED: no other error ends librdkafka's
-init_transactions() at once, with the message of the response; after any other one it retries until its timeout. The Java
-producer fails at once as well.
+The first request of each type creates the topic that the coordinator stores its state in. v1: key type. v3: flexible. v4
+(KIP-699): several keys. v6 (KIP-932): share coordinators, whose keys are `group:topicId:partition`. An unknown type, and a key
+that is none, get INVALID_REQUEST.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from kafka_cy.api.registry import handler
 from kafka_cy.base.slices import AT_ONCE_MAX
-from kafka_cy.cluster.topic_names import OFFSETS_TOPIC
+from kafka_cy.cluster.topic_names import OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC
+from kafka_cy.coordinator.share.state_machine import is_share_key
 from kafka_cy.protocol.errors import INVALID_REQUEST_MESSAGE, ErrorCode
 
 if TYPE_CHECKING:
@@ -22,34 +21,41 @@ if TYPE_CHECKING:
     from kio.schema.find_coordinator.v6.request import FindCoordinatorRequest
 
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import FindsCoordinators, Logs
+    from kafka_cy.api.roles import FindsCoordinators
 
-NO_TRANSACTIONS = "this broker does not support transactions; unset transactional.id (enable.idempotence works)"
 TYPE_GROUP, TYPE_TRANSACTION, TYPE_SHARE = 0, 1, 2
+TOPICS = {TYPE_GROUP: OFFSETS_TOPIC, TYPE_TRANSACTION: TRANSACTIONS_TOPIC, TYPE_SHARE: SHARE_STATE_TOPIC}
+SHARE_FROM = 6
 
 
 @handler(api_key=10)
 def handle(request: Request[FindCoordinatorRequest], context: FindsCoordinators) -> None:
-    """Name this broker for groups whose partition it hosts."""
+    """Name this broker for keys whose partition it hosts."""
     key_type = request.body.key_type if request.api_version >= 1 else TYPE_GROUP
-    if key_type == TYPE_GROUP and not _offsets_topic_is_ready(context):
-        context.create_offsets_topic(request.sender, request.guarded(lambda: _respond(request, context, key_type)))
+    topic = TOPICS.get(key_type) if key_type != TYPE_SHARE or request.api_version >= SHARE_FROM else None
+    if topic is not None and not _is_ready(context, topic):
+        context.create_topics([topic], request, request.guarded(lambda: respond(request, context, key_type, _find)))
     else:
-        _respond(request, context, key_type)
+        respond(request, context, key_type, _find)
 
 
-def _respond(request: Request[FindCoordinatorRequest], context: FindsCoordinators, key_type: int) -> None:
+def respond(
+    request: Request[FindCoordinatorRequest],
+    context: FindsCoordinators,
+    key_type: int,
+    find: Callable[[Request[FindCoordinatorRequest], FindsCoordinators, int, str], dict[str, Any]],
+) -> None:
     """At once for a few keys; many keys are looked up in slices, and their response is built on another thread."""
     body = request.body
     if request.api_version < 4:
-        found = _find(request, context, key_type, cast("FindCoordinatorRequestV3", body).key)
+        found = find(request, context, key_type, cast("FindCoordinatorRequestV3", body).key)
         request.respond({"throttle_time": 0, **found})
         return
     coordinators: list[dict[str, Any]] = []
 
     def steps() -> Iterator[None]:
         for key in body.coordinator_keys:
-            coordinators.append({"key": key, **_find(request, context, key_type, key)})
+            coordinators.append({"key": key, **find(request, context, key_type, key)})
             yield
 
     def response() -> dict[str, Any]:
@@ -65,22 +71,17 @@ def _respond(request: Request[FindCoordinatorRequest], context: FindsCoordinator
         request.respond(response())
 
 
-def _offsets_topic_is_ready(context: FindsCoordinators) -> bool:
+def _is_ready(context: FindsCoordinators, name: str) -> bool:
     """Whether the topic exists with all of its partitions: another loop may be about to create them, the last one last."""
-    topic = context.cluster.topics.get(OFFSETS_TOPIC)
-    return topic is not None and context.cluster.partition(OFFSETS_TOPIC, len(topic.partitions) - 1) is not None
+    topic = context.cluster.topics.get(name)
+    return topic is not None and context.cluster.partition(name, len(topic.partitions) - 1) is not None
 
 
 def _find(request: Request[FindCoordinatorRequest], context: FindsCoordinators, key_type: int, key: str) -> dict[str, Any]:
-    if key_type == TYPE_TRANSACTION:
-        log_refused_transactions(request, context)
-        return _failed(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, NO_TRANSACTIONS)
-    if key_type == TYPE_SHARE and request.api_version >= 6:
-        return _failed(ErrorCode.COORDINATOR_NOT_AVAILABLE, "there is no coordinator of this type")
-    if key_type != TYPE_GROUP:
-        return _failed(ErrorCode.INVALID_REQUEST, INVALID_REQUEST_MESSAGE)
-    if not context.groups.is_coordinator_of(key):
-        return _failed(ErrorCode.COORDINATOR_NOT_AVAILABLE, "the partition of the group has no leader")
+    if key_type not in TOPICS or (key_type == TYPE_SHARE and (request.api_version < SHARE_FROM or not is_share_key(key))):
+        return failed(ErrorCode.INVALID_REQUEST, INVALID_REQUEST_MESSAGE)
+    if not _coordinator(context, key_type).is_coordinator_of(key):
+        return failed(ErrorCode.COORDINATOR_NOT_AVAILABLE, "the partition of the key has no leader")
     host, port = context.advertised[request.listener_index]
     return {
         "error_code": 0,
@@ -91,11 +92,12 @@ def _find(request: Request[FindCoordinatorRequest], context: FindsCoordinators, 
     }
 
 
-def log_refused_transactions(request: Request[Any], context: Logs) -> None:
-    """Tell the operator which client wants transactions: the client's own error may not say why it was refused."""
-    what = "refused a transactional id: this broker does not support transactions"
-    context.log.repeated("warning", what, dict(request.sender), request.client_host)
+def _coordinator(context: FindsCoordinators, key_type: int) -> Any:
+    if key_type == TYPE_GROUP:
+        return context.groups
+    return context.transactions if key_type == TYPE_TRANSACTION else context.share.coordinator
 
 
-def _failed(error: ErrorCode, message: str) -> dict[str, Any]:
+def failed(error: ErrorCode, message: str) -> dict[str, Any]:
+    """No coordinator."""
     return {"error_code": int(error), "error_message": message, "node_id": -1, "host": "", "port": -1}

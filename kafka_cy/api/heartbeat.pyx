@@ -12,10 +12,11 @@ from kafka_cy.api.error_codes cimport ERROR_NONE
 from kafka_cy.coordinator.heartbeat_table cimport heartbeat_stamp
 from kafka_cy.network.dispatch cimport (
     CLOSE, FORWARD, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
+    response_throttle_time,
 )
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.records.wire cimport (
-    Reader, Writer, read_int32, read_string, reader_init, skip_tagged_fields, write_int16, write_int32,
+    Reader, Writer, read_int32, read_string, reader_init, skip_tagged_fields, write_int16,
     write_no_tags, writer_init,
 )
 
@@ -53,7 +54,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     writer_init(&w, RESPONSE_BYTES_MAX)
     response_begin(request, &w)
     if version >= 1:
-        write_int32(&w, 0)
+        response_throttle_time(request, &w)
     write_int16(&w, ERROR_NONE)
     write_no_tags(&w, flexible)
     request_error(request, ERROR_NONE, 1)

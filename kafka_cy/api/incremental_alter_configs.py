@@ -24,22 +24,26 @@ if TYPE_CHECKING:
 
 
 @handler(api_key=44)
-def handle(request: Request[IncrementalAlterConfigsRequest], context: ChangesConfigs) -> dict[str, Any]:
+def handle(request: Request[IncrementalAlterConfigsRequest], context: ChangesConfigs) -> dict[str, Any] | None:
     """Respond with one result for each resource, in the order of the request."""
     validate_only = bool(request.body.validate_only)
 
     def alter(resource: Any) -> Details | None:
         kind, name = resource.resource_type, resource.resource_name
         operations = [Operation(config.name, config.config_operation, config.value) for config in resource.configs]
+        alterations.check_entries([(each.name, each.value, each.operation) for each in operations])
         if kind == alterations.BROKER_LOGGER:
             broker_loggers.check_node(context.config, name)
             broker_loggers.alter(context.log, operations, validate_only=validate_only)
             if validate_only:
                 return None
             return {"resource": "loggers root", "set": f"level={context.log.level}"}
-        alterations.check_resource(context.config, context.cluster, kind, name)
+        if kind == alterations.BROKER or kind not in alterations.ENTITY_TYPES:
+            alterations.check_resource(context.config, kind, name)
         current = alterations.stored_settings(context.cluster, kind, name)
         settings = alterations.changed_settings(kind, current, operations)
-        return replace_settings(context, kind, name, current, settings, validate_only=validate_only)
+        alterations.check_resource(context.config, kind, name)
+        named = [each.name for each in operations]
+        return replace_settings(context, kind, name, current, settings, named=named, validate_only=validate_only)
 
     return alter_each(request, context, alter)

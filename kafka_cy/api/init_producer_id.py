@@ -1,44 +1,81 @@
-"""InitProducerId: the idempotent half.
+"""InitProducerId (API 22): the id and epoch of an idempotent or transactional producer.
 
-Without a transactional id every call gets a new producer id with epoch 0. Transactions are not supported yet: a
-transactional id gets UNSUPPORTED_VERSION, which every client reports as fatal at once. (Clients ask for the coordinator
-first, and fail there.) With a retriable error the client would hang until its timeout.
+Without a transactional id every call gets a new producer id with epoch 0. With one, the coordinator of transactions
+answers. v3 (KIP-360): the id and epoch of before. v4 (KIP-588): PRODUCER_FENCED; older versions get INVALID_PRODUCER_EPOCH.
+v5 (KIP-890): as v4. v6 (KIP-939), which is not stable:
+with `enable_2_pc` a transaction has no timeout, if `transaction.two.phase.commit.enable` is set (else
+TRANSACTIONAL_ID_AUTHORIZATION_FAILED); Kafka 4.3 does not implement `keep_prepared_txn` either (UNSUPPORTED_VERSION).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from kafka_cy.api.find_coordinator import log_refused_transactions
+from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
 from kafka_cy.cluster.store import StoreError
+from kafka_cy.coordinator.transactions.init_producer_id import NO_PRODUCER, NO_TIMEOUT_MS, InitRequest, Producer
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
     from kio.schema.init_producer_id.v5.request import InitProducerIdRequest
+    from kio.schema.init_producer_id.v6.request import InitProducerIdRequest as InitProducerIdRequestV6
 
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import TakesProducerIds
 
 
 @handler(api_key=22)
-def handle(request: Request[InitProducerIdRequest], context: TakesProducerIds) -> dict[str, Any] | None:
-    """A producer id and epoch, at once or when the next block of ids is reserved."""
-    transactional_id = request.body.transactional_id
-    if transactional_id is not None:
-        if transactional_id:
-            log_refused_transactions(request, context)
-        code = ErrorCode.UNSUPPORTED_VERSION if transactional_id else ErrorCode.INVALID_REQUEST
-        return {"error_code": code, "producer_id": -1, "producer_epoch": -1}
-    given = [getattr(request.body, "producer_id", -1), getattr(request.body, "producer_epoch", -1)]
-    if given.count(-1) == 1:  # both or none (KIP-360); without transactions neither is looked at
-        return {"error_code": ErrorCode.INVALID_REQUEST, "producer_id": -1, "producer_epoch": -1}
+def handle(request: Request[InitProducerIdRequest], context: TakesProducerIds) -> None:
+    """A producer id and epoch, when they are stored."""
+    body, version = request.body, request.api_version
+    before = Producer(body.producer_id, body.producer_epoch) if version >= 3 else NO_PRODUCER
+
+    def respond(error: ErrorCode, producer: Producer = NO_PRODUCER) -> None:
+        if error is ErrorCode.PRODUCER_FENCED and version < 4:
+            error = ErrorCode.INVALID_PRODUCER_EPOCH
+        request.respond(_response(error, producer, version))
 
     def taken(producer_id: int | None, error: StoreError | None) -> None:
         if producer_id is None:
-            request.respond({"error_code": ErrorCode.COORDINATOR_NOT_AVAILABLE, "producer_id": -1, "producer_epoch": -1})
+            respond(ErrorCode.COORDINATOR_NOT_AVAILABLE)
         else:
-            request.respond({"error_code": ErrorCode.NONE, "producer_id": producer_id, "producer_epoch": 0})
+            respond(ErrorCode.NONE, Producer(producer_id, 0))
 
-    context.producer_ids.take(taken)
-    return None
+    if before.count(-1) == 1:
+        respond(ErrorCode.INVALID_REQUEST)
+    elif body.transactional_id is None:
+        context.producer_ids.take(taken)
+    elif error := _refusal(request, context):
+        respond(error)
+    else:
+        expected = before if before != NO_PRODUCER else None
+        is_two_phase = _is_two_phase(request)
+        timeout_ms = NO_TIMEOUT_MS if is_two_phase else milliseconds(body.transaction_timeout)
+        wanted = InitRequest(body.transactional_id, timeout_ms, expected, is_two_phase)
+        context.transactions.init_producer_id(wanted, respond)
+
+
+def _is_two_phase(request: Request[InitProducerIdRequest]) -> bool:
+    return request.api_version >= 6 and bool(cast("InitProducerIdRequestV6", request.body).enable2_pc)
+
+
+def _refusal(request: Request[InitProducerIdRequest], context: TakesProducerIds) -> ErrorCode:
+    """What a two-phase commit asks for and does not get."""
+    if request.api_version < 6 or not request.body.transactional_id:
+        return ErrorCode.NONE
+    if _is_two_phase(request) and not context.config["transaction.two.phase.commit.enable"]:
+        return ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    keeps = cast("InitProducerIdRequestV6", request.body).keep_prepared_txn
+    return ErrorCode.UNSUPPORTED_VERSION if keeps else ErrorCode.NONE
+
+
+def _response(error: ErrorCode, producer: Producer, version: int) -> dict[str, Any]:
+    response = {
+        "throttle_time": 0,
+        "error_code": int(error),
+        "producer_id": producer.producer_id,
+        "producer_epoch": producer.epoch,
+    }
+    # No prepared transaction is kept: there is nothing to tell about it.
+    return response | {"ongoing_txn_producer_id": -1, "ongoing_txn_producer_epoch": -1} if version >= 6 else response

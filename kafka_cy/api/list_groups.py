@@ -1,7 +1,7 @@
 """ListGroups (API 16): the groups that this broker coordinates.
 
-v4 (KIP-518): filter by state, state in the response. v5 (KIP-848): filter by type, type in the response; all groups
-here are "classic". Filters ignore case. COORDINATOR_LOAD_IN_PROGRESS while a partition is being loaded.
+v4 (KIP-518): filter by state, state in the response. v5 (KIP-848): filter by type, type in the response:
+classic, consumer or share. Filters ignore case. COORDINATOR_LOAD_IN_PROGRESS while a partition is being loaded.
 """
 
 from __future__ import annotations

@@ -24,8 +24,10 @@ from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_nex
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.dispatch cimport (
     CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
+    response_throttle_time,
 )
-from kafka_cy.network.jobs cimport JOB_LOOK_UP, job_has_room, job_hold_back
+from kafka_cy.network.job_places cimport job_has_room, job_hold_back
+from kafka_cy.network.jobs cimport JOB_LOOK_UP
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_int32, read_int64, read_int8, reader_init, skip_tagged_fields, write_array_length,
@@ -202,7 +204,7 @@ cdef void write_response(
     cdef int32_t at = 0
     cdef int32_t i, j
     if header.version >= 2:
-        write_int32(w, 0)
+        response_throttle_time(request, w)
     write_array_length(w, header.flexible, named.topics_count)
     for i in range(named.topics_count):
         named_topic = &named.topics[i]

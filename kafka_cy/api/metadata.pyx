@@ -26,6 +26,7 @@ from kafka_cy.network.metadata_image cimport (
 )
 from kafka_cy.network.dispatch cimport (
     CLOSE, FORWARD, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
+    response_throttle_time,
 )
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.records.wire cimport (
@@ -180,7 +181,10 @@ cdef void write_topic(
 ) noexcept nogil:
     cdef int16_t version = request.api_version
     cdef bint flexible = version >= 9
+    cdef int32_t told = 0               # in a cluster, the controller tells of a partition when it has its first leader
     cdef int32_t i
+    for i in range(topic.partitions_count):
+        told += topic.partitions[i].replicas_count > 0
     request_error(request, ERROR_NONE, 1)
     write_int16(w, ERROR_NONE)
     write_string(w, flexible, topic.name, topic.name_size)
@@ -188,8 +192,10 @@ cdef void write_topic(
         write_raw(w, topic.topic_id, 16)
     if version >= 1:
         write_int8(w, topic.internal)
-    write_array_length(w, flexible, topic.partitions_count)
+    write_array_length(w, flexible, told)
     for i in range(topic.partitions_count):
+        if topic.partitions[i].replicas_count == 0:
+            continue
         write_partition(w, reactor.image, request, &topic.partitions[i])
     if version >= 8:
         write_int32(w, TOPIC_OPERATIONS if topic_operations else NOT_ASKED)
@@ -258,7 +264,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     writer_init(&w, RESPONSE_BYTES_MAX)
     response_begin(request, &w)
     if version >= 3:
-        write_int32(&w, 0)
+        response_throttle_time(request, &w)
     write_brokers(&w, image, version, request.listener)
     if version >= 2:
         write_string(&w, flexible, image.cluster_id, image.cluster_id_size)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from kafka_cy.api.authorized_operations import CLUSTER_ALL, NOT_ASKED
+from kafka_cy.api.batch_limit import RECORDS_PER_REQUEST_MAX
 from kafka_cy.api.id_keys import id_key
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_responses import brokers_response, partition_response, topic_response
@@ -31,7 +32,7 @@ def handle(request: Request[MetadataRequest], context: AnswersMetadata) -> None:
     """Describe the requested topics. Create missing ones if the client and the broker allow it."""
     missing = _to_create(request, context)
     if missing:
-        context.create_topics(missing, request.sender, request.guarded(lambda: _respond(request, context)))
+        context.create_topics(missing, request, request.guarded(lambda: _respond(request, context)))
     else:
         _respond(request, context)
 
@@ -52,8 +53,13 @@ def _to_create(request: Request[MetadataRequest], context: AnswersMetadata) -> l
     wanted = getattr(body, "allow_auto_topic_creation", True)
     if not body.topics or not wanted or not context.config["auto.create.topics.enable"]:
         return []
-    names = dict.fromkeys(asked.name for asked in body.topics if asked.name is not None and _topic_id(asked) is None)
-    return [name for name in names if name not in context.cluster.topics]
+    names: dict[str, None] = {}
+    for asked in body.topics:
+        if asked.name is not None and _topic_id(asked) is None and asked.name not in context.cluster.topics:
+            names[asked.name] = None
+            if len(names) > RECORDS_PER_REQUEST_MAX:
+                break  # the controller loop will refuse them
+    return list(names)
 
 
 def _response(request: Request[MetadataRequest], context: AnswersMetadata) -> dict[str, Any]:
@@ -70,7 +76,7 @@ def _response(request: Request[MetadataRequest], context: AnswersMetadata) -> di
     return {
         "brokers": brokers_response(request, context, "node_id"),
         "cluster_id": context.cluster_id,
-        "controller_id": context.broker_id,
+        "controller_id": context.cluster.controller_id,
         "topics": topics,
         "cluster_authorized_operations": CLUSTER_ALL if operations else NOT_ASKED,
     }
@@ -100,5 +106,5 @@ def _topic_id(asked: Any) -> UUID | None:
 
 
 def _known(topic: Topic, with_operations: bool, context: AnswersMetadata) -> dict[str, Any]:
-    partitions = [partition_response(topic, partition, context) for partition in topic.partitions]
+    partitions = [partition_response(topic, each, context) for each in topic.partitions if each.replicas]
     return topic_response(topic, partitions, with_operations)

@@ -1,12 +1,13 @@
 """OffsetFetch (API 9): the committed offsets of groups.
 
-v1: errors stand at each partition. v2-7: at the top level. v2: null topics = all offsets of the group. v5: leader epoch. v7
-(KIP-447): require_stable; nothing is pending here, so every offset is stable. v8 (KIP-709): several groups, each
-with its own error. v9 (KIP-848): member id and epoch, which a classic group ignores. v10: topic ids,
-UNKNOWN_TOPIC_ID. An unknown group, or a partition without a committed offset: offset -1 and no error.
+v1: errors stand at each partition. v2-7: at the top level. v2: null topics = all offsets of the group. v5: leader
+epoch. v7 (KIP-447): require_stable: a partition for which an open transaction has an offset is UNSTABLE_OFFSET_COMMIT.
+v8 (KIP-709): several groups, each with its own error. v9 (KIP-848): member id and epoch, which a classic group ignores;
+in a consumer group an epoch that is not the member's is STALE_MEMBER_EPOCH. v10: topic ids, UNKNOWN_TOPIC_ID. An
+unknown group, or a partition without a committed offset: offset -1 and no error.
 
-A group that occurs twice gets INVALID_REQUEST the second time (Kafka repeats its offsets). Otherwise a small request that
-repeats one group could cause a response of any size.
+A group that occurs twice gets INVALID_REQUEST the second time (Kafka repeats its offsets). Otherwise a small request
+that repeats one group could cause a response of any size.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from kafka_cy.api.registry import handler
 from kafka_cy.base.slices import AT_ONCE_MAX
+from kafka_cy.coordinator.committed_offsets import OffsetsCopy
 from kafka_cy.coordinator.group import Group
 from kafka_cy.coordinator.records import CommittedOffset
 from kafka_cy.protocol.errors import ErrorCode
@@ -29,15 +31,17 @@ if TYPE_CHECKING:
     from kafka_cy.api.roles import UsesOffsets
 
 FEW_PARTITIONS = 500  # limit for a response that is built at once; a longer one is built on another thread
-Offsets = dict[int, CommittedOffset] | list[tuple[int, CommittedOffset | None]]
+Offsets = OffsetsCopy | list[tuple[int, CommittedOffset | None]]
 
 
 class FoundTopic(NamedTuple):
-    """One topic of the response: its name or id, and a copy of its offsets at one moment."""
+    """One topic of the response: how the response names it, and a copy of its offsets at one moment."""
 
+    name: str
     named: dict[str, Any]
     offsets: Offsets
     of_topic: uuid.UUID | None = None  # offsets of another topic id are ignored
+    unstable: frozenset[int] = frozenset()  # partitions with offsets in open transactions, when a stable offset is required
     is_unknown: bool = False
 
 
@@ -48,16 +52,22 @@ def handle(request: Request[OffsetFetchRequest], context: UsesOffsets) -> dict[s
     wanted = body.groups if version >= 8 else [cast("WantedGroup", body)]
     first = {group.group_id: place for place, group in reversed(list(enumerate(wanted)))}
 
-    def look(place: int, group: Group | None) -> list[FoundTopic] | None:
-        if first[wanted[place].group_id] != place:
-            return None
-        return _found(context, wanted[place], group, version)
+    def look(place: int, group: Group | None) -> list[FoundTopic] | ErrorCode:
+        each = wanted[place]
+        if first[each.group_id] != place:
+            return ErrorCode.INVALID_REQUEST  # a repeated group
+        if version >= 9 and group is not None:
+            error = group.validate_offset_fetch(each.member_id, each.member_epoch)
+            if error:
+                return error
+        found = _found(context, each, group, version)
+        return _with_unstable(found, group) if version >= 7 and body.require_stable else found
 
-    def response(results: list[tuple[ErrorCode, list[FoundTopic] | None]]) -> dict[str, Any]:
+    def response(results: list[tuple[ErrorCode, list[FoundTopic] | ErrorCode | None]]) -> dict[str, Any]:
         groups = []
         for each, (error, found) in zip(wanted, results, strict=True):
-            if not error and found is None:
-                error = ErrorCode.INVALID_REQUEST  # a repeated group
+            if isinstance(found, ErrorCode):
+                error, found = found, None
             groups.append({"group_id": each.group_id, "topics": _topics(found or []), "error_code": int(error)})
         return {"throttle_time": 0, "groups": groups} if version >= 8 else _single(groups[0], body, version)
 
@@ -78,7 +88,7 @@ def _is_short(context: UsesOffsets, wanted: Sequence[Any]) -> bool:
     count = 0
     for each in wanted:
         if each.topics is None:
-            count += context.groups.offsets_count(each.group_id, FEW_PARTITIONS)
+            count += context.groups.offsets_count(each.group_id)
         else:
             count += sum(1 + len(topic.partition_indexes) for topic in each.topics)
     return count <= FEW_PARTITIONS
@@ -110,28 +120,40 @@ def _is_unknown(topic: FoundTopic) -> bool:
 
 
 def _all_topics(context: UsesOffsets, group: Group | None, version: int) -> list[FoundTopic]:
-    topics = []
-    for name, partitions in group.offsets.items() if group is not None else ():
+    topics: list[FoundTopic] = []
+    if group is None:
+        return topics
+    for name in group.offsets:
         topic = context.cluster.topics.get(name) if version >= 10 else None
         if version < 10:
-            topics.append(FoundTopic({"name": name}, partitions.copy()))
+            topics.append(FoundTopic(name, {"name": name}, group.offsets.copy_of(name)))
         elif topic is not None:
-            topics.append(FoundTopic({"topic_id": topic.id}, partitions.copy(), of_topic=topic.id))
+            topics.append(FoundTopic(name, {"topic_id": topic.id}, group.offsets.copy_of(name), of_topic=topic.id))
     return topics
 
 
 def _by_name(group: Group | None, name: str, indexes: Sequence[int]) -> FoundTopic:
-    offsets = group.offsets.get(name, {}) if group is not None else {}
-    return FoundTopic({"name": name}, [(index, offsets.get(index)) for index in indexes])
+    return FoundTopic(name, {"name": name}, _offsets_of(group, name, indexes))
 
 
 def _by_id(context: UsesOffsets, group: Group | None, topic_id: uuid.UUID | None, indexes: Sequence[int]) -> FoundTopic:
     topic = context.cluster.topic_by_id.get(topic_id) if topic_id is not None else None
     if topic is None:
         unknown = {"name": "", "topic_id": topic_id}
-        return FoundTopic(unknown, [(index, None) for index in indexes], is_unknown=True)
-    offsets = group.offsets.get(topic.name, {}) if group is not None else {}
-    return FoundTopic({"topic_id": topic.id}, [(index, offsets.get(index)) for index in indexes], of_topic=topic.id)
+        return FoundTopic("", unknown, [(index, None) for index in indexes], is_unknown=True)
+    return FoundTopic(topic.name, {"topic_id": topic.id}, _offsets_of(group, topic.name, indexes), of_topic=topic.id)
+
+
+def _offsets_of(group: Group | None, topic: str, indexes: Sequence[int]) -> Offsets:
+    return group.offsets.copy_of(topic, indexes) if group is not None else [(index, None) for index in indexes]
+
+
+def _with_unstable(found: list[FoundTopic], group: Group | None) -> list[FoundTopic]:
+    """The topics with their partitions that have offsets in open transactions."""
+    pending = group.pending if group is not None else None
+    if pending is None:
+        return found
+    return [each._replace(unstable=frozenset(pending.get(each.name, ()))) for each in found]
 
 
 # -- the response, which may be built on another thread --
@@ -142,9 +164,14 @@ def _topics(found: list[FoundTopic]) -> list[dict[str, Any]]:
 
 
 def _partitions(topic: FoundTopic) -> list[dict[str, Any]]:
-    offsets = topic.offsets.items() if isinstance(topic.offsets, dict) else topic.offsets
-    error = int(ErrorCode.UNKNOWN_TOPIC_ID) if topic.is_unknown else 0
-    return [_partition(index, _if_of_topic(committed, topic.of_topic), error) for index, committed in offsets]
+    offsets = topic.offsets.items() if isinstance(topic.offsets, OffsetsCopy) else topic.offsets
+    error, unstable = int(ErrorCode.UNKNOWN_TOPIC_ID) if topic.is_unknown else 0, int(ErrorCode.UNSTABLE_OFFSET_COMMIT)
+    return [
+        _partition(index, None, unstable)
+        if index in topic.unstable
+        else _partition(index, _if_of_topic(committed, topic.of_topic), error)
+        for index, committed in offsets
+    ]
 
 
 def _if_of_topic(committed: CommittedOffset | None, topic_id: uuid.UUID | None) -> CommittedOffset | None:

@@ -15,6 +15,7 @@ from kafka_cy.api.topic_key cimport TopicKey, find_topic, read_topic_key, write_
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.dispatch cimport (
     CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
+    response_throttle_time,
 )
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.records.wire cimport (
@@ -72,7 +73,7 @@ cdef int write_response(Reactor* reactor, Request* request, Writer* w) noexcept 
     topics_count = read_array_length(&r, flexible, 5 if not flexible else 3)
     if r.error or topics_count < 0:
         return 1
-    write_int32(w, 0)
+    response_throttle_time(request, w)
     write_array_length(w, flexible, topics_count)
     for i in range(topics_count):  # no-cython-lint
         read_topic_key(&r, False, flexible, &key)

@@ -30,6 +30,7 @@ cdef struct Awaited:
     int16_t error                   # its error code in the response
 
 # Purpose: a Produce that waits for replication or fsync. Owner: the reactor of its connection.
+# Limits: its memory, with the response, counts as memory of parked requests (network/request_memory).
 cdef struct ParkedProduce:
     Parked parked                   # first field
     Writer response
@@ -50,6 +51,7 @@ cdef struct Produce:
     bint flexible
     int16_t acks
     int32_t timeout_ms
+    size_t request_size             # of the whole request
     bint internal_allowed
     int32_t partitions_count
     int16_t error                   # first error of a partition (acks=0 closes on it)
@@ -57,6 +59,11 @@ cdef struct Produce:
     int32_t partition_at
     int64_t budget                  # limit for this turn of the reactor, see produce_job.pyx
     BatchOutcome* outcome           # of the next partition's batch; NULL: no job has worked on it
+    int32_t transactional_id_size   # -1: null
+    int64_t transaction_producer_id     # of the first transactional batch; -1: there was none yet
+    int16_t transaction_epoch
+    int16_t* answers                # of the transaction coordinator, by place in NamedPartitions; NULL: it was not asked
+    bint asks                       # it stopped to ask the coordinator, not for a job
     ProduceRules job_rules          # rules for a batch that needs a job
     Partition* job_appends_to       # a job is to append it; NULL: a job is to validate it, and the reactor appends
     Leaders leaders
@@ -84,7 +91,8 @@ cdef struct ProduceJob:
     Writer scratch
     BatchOutcome outcome
 
-# Purpose: a Produce whose next batch a job is processing. Its connection is held, so no later request overtakes it.
+# Purpose: a Produce whose next batch a job is processing, or about which the transaction coordinator is asked. Its connection
+# is held, so no later request overtakes it.
 # Owner: the reactor of its connection.
 cdef struct SuspendedProduce:
     Parked parked                   # first field
@@ -92,4 +100,7 @@ cdef struct SuspendedProduce:
     NamedPartitions named           # a copy
     Writer w                        # the response up to the batch
     ProduceJob* job
+    bint keeps_outcome              # while the coordinator is asked: a job has validated the next batch
+    int32_t asked_from              # the places that the open question is about, besides the one where the request stopped
+    int32_t asked_to                # further ones were not looked at
     ProduceResume resume

@@ -12,7 +12,7 @@ A partition that the request names twice gets the last of its batches and one re
 - v11, v12: transaction protocol (KIP-890), nothing new on the wire. v13: topics by id (KIP-516).
 - acks -1 waits for the high watermark, 0 is not answered (an error closes the connection), 1 answers after the append;
   with flush.messages=1 all wait for the fsync. Other values: INVALID_REQUIRED_ACKS.
-- Without a transaction coordinator no partition is part of a transaction: transactional batches get INVALID_TXN_STATE.
+- A transactional batch is appended only to a partition of the producer's open transaction (api/produce_transaction).
 - A response is encoded before it waits; a wait that ends badly patches its error code.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
@@ -24,11 +24,15 @@ from kafka_cy.api.topic_key cimport find_topic, write_topic_key
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.api.named_partitions cimport NamedPartition, NamedPartitions, NamedTopic, named_add, named_of
 from kafka_cy.api.produce_errors cimport (
-    batch_error_code, batch_error_message, found_in_records, not_one_batch, record_error_message,
+    batch_error_code, batch_error_message, found_in_records, not_one_batch, record_error_message, transaction_error_code,
+    transaction_error_message,
 )
 from kafka_cy.api.produce_job cimport (
     NEEDS_JOB, append_was_slow, appends_need_job, budget_of_turn, suspend, suspend_again, suspended_end, validate_for_slow_disk,
     validate_here,
+)
+from kafka_cy.api.produce_transaction cimport (
+    is_transactional, transaction_must_ask, transaction_origin, transaction_refused, transaction_room,
 )
 from kafka_cy.api.produce_waiting cimport await_partition, park_produce, reached
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
@@ -39,6 +43,8 @@ from kafka_cy.network.dispatch cimport (
     CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_close, request_error, response_begin, response_none,
     response_send,
 )
+from kafka_cy.network.questions cimport QUESTION_NOBODY
+from kafka_cy.network.throttle cimport throttle_produce
 from kafka_cy.network.tracing cimport trace_appended, trace_looks
 from kafka_cy.records.batch cimport *
 from kafka_cy.records.wire cimport (
@@ -46,7 +52,8 @@ from kafka_cy.records.wire cimport (
     write_int16, write_int32, write_int64, write_no_tags, write_string, writer_free, writer_init,
 )
 from kafka_cy.storage.log cimport (
-    AppendResult, Log, LogConfig, ORIGIN_CLIENT, STORAGE_OK, log_config, log_start_offset,
+    AppendOrigin, AppendResult, Log, LogConfig, ORIGIN_CLIENT, STORAGE_NOT_IN_TRANSACTION, STORAGE_OK, log_config,
+    log_start_offset,
 )
 from kafka_cy.storage.slow_disk cimport disk_was_slow
 from kafka_cy.storage.partition cimport (
@@ -71,7 +78,7 @@ cdef struct PartitionResponse:
     int32_t record_errors_count
     const char* message             # NULL none; static
     bint waits                      # its error code is not known yet
-    bint needs_job                  # it gets no response before a job has validated its batch
+    bint suspends                   # it gets no response before a job has worked on its batch, or the coordinator has answered
     bint unseen                     # refused before it reaches the partition: BrokerTopicMetrics do not count it
 
 
@@ -92,7 +99,7 @@ cdef int read_request(Request* request, Produce* produce, NamedPartitions* named
     cdef const uint8_t* at
     cdef int32_t index, ignored
     reader_init(&r, request.body, request.body_size)
-    read_string(&r, produce.flexible, &ignored)     # transactional id: the batches say whether they are transactional
+    read_string(&r, produce.flexible, &produce.transactional_id_size)
     produce.acks = read_int16(&r)
     produce.timeout_ms = read_int32(&r)
     walk_begin(&walk, &r, produce.version >= 13, produce.flexible, 5)
@@ -147,7 +154,8 @@ cdef int validate(
 
 
 cdef int append_valid(
-    Reactor* reactor, Produce* produce, Partition* partition, Log* log, ValidBatch* valid, AppendResult* result
+    Reactor* reactor, Produce* produce, Partition* partition, Log* log, ValidBatch* valid, AppendOrigin origin,
+    AppendResult* result,
 ) noexcept nogil:
     """Returns a StorageError, or NEEDS_JOB."""
     cdef int64_t ticks
@@ -155,16 +163,37 @@ cdef int append_valid(
     if produce.outcome != NULL:
         if produce.outcome.appended_to != NULL:
             result[0] = produce.outcome.result
+            produce.outcome.appended_to = NULL
             return produce.outcome.append_error
         if appends_need_job(reactor, log):
             produce.job_appends_to = partition
             return NEEDS_JOB
     ticks = ticks_now()
-    error = partition_append(partition, valid, -1, produce.acks == -1, ORIGIN_CLIENT, reactor.now_ms, result)
+    error = partition_append(partition, valid, -1, produce.acks == -1, origin, reactor.now_ms, result)
     ticks = ticks_now() - ticks
     if ticks >= reactor.slow_append_ticks:
         append_was_slow(reactor, partition, ticks)
     return error
+
+
+cdef void append_refused(Log* log, int error, AppendOrigin origin, PartitionResponse* response) noexcept nogil:
+    """Kafka asks the coordinator about the epoch of a transactional batch before it looks at the log."""
+    response.error = storage_error_code(error)
+    if (
+        response.error == ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER or response.error == ERROR_INVALID_TXN_STATE
+        or (response.error == ERROR_INVALID_PRODUCER_EPOCH and origin == ORIGIN_CLIENT)
+    ):
+        response.log_start_offset = log_start_offset(log)
+
+
+cdef bint must_ask(Reactor* reactor, Produce* produce, PartitionResponse* response) noexcept nogil:
+    """Whether the transaction coordinator is asked. Without a coordinator the response has the error."""
+    if transaction_room(reactor) != QUESTION_NOBODY:
+        return transaction_must_ask(produce)
+    response.error = transaction_error_code(ERROR_COORDINATOR_NOT_AVAILABLE, produce.version)
+    response.message = transaction_error_message(ERROR_COORDINATOR_NOT_AVAILABLE, produce.version)
+    response.unseen = True
+    return False
 
 
 cdef void append(
@@ -175,6 +204,7 @@ cdef void append(
     cdef Log* log = <Log*>atomic_load_pointer(<void**>&partition.log)
     cdef const LogConfig* config = log_config(log)
     cdef ValidBatch valid
+    cdef AppendOrigin origin = ORIGIN_CLIENT
     cdef AppendResult result
     cdef Awaited awaited
     cdef Awaited* kept
@@ -185,7 +215,7 @@ cdef void append(
         return
     error = validate(reactor, produce, partition, log, records, size, &valid)
     if error == NEEDS_JOB:
-        response.needs_job = True
+        response.suspends = True
         return
     if error != BATCH_OK:
         response.error = batch_error_code(error, records, size)
@@ -197,19 +227,19 @@ cdef void append(
         response.unseen = not_one_batch(error)
         count_invalid(partition, error, &valid)
         return
-    if valid.header.attributes & ATTRIBUTE_TRANSACTIONAL:
-        response.error = ERROR_INVALID_TXN_STATE
-        response.unseen = True
-        response.message = b"The partition is not part of an ongoing transaction"
-        return
-    error = append_valid(reactor, produce, partition, log, &valid, &result)
-    if error == NEEDS_JOB:
-        response.needs_job = True
+    if is_transactional(&valid.header):
+        response.error = transaction_refused(produce, &valid.header, &response.message)
+        if response.error != ERROR_NONE:
+            response.unseen = True
+            return
+        origin = transaction_origin(produce.version)
+    error = append_valid(reactor, produce, partition, log, &valid, origin, &result)
+    if error == NEEDS_JOB or (error == STORAGE_NOT_IN_TRANSACTION and must_ask(reactor, produce, response)):
+        response.suspends = True
         return
     if error != STORAGE_OK:
-        response.error = storage_error_code(error)
-        if response.error == ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER or response.error == ERROR_INVALID_PRODUCER_EPOCH:
-            response.log_start_offset = log_start_offset(log)
+        if response.error == ERROR_NONE:
+            append_refused(log, error, origin, response)
         return
     if trace_looks(reactor, produce.slot, &valid) and not result.duplicate:
         trace_appended(reactor, produce.slot, partition, &valid, result.base_offset)
@@ -261,7 +291,7 @@ cdef void produce_partition(
     response.record_errors_count = 0
     response.message = NULL
     response.waits = False
-    response.needs_job = False
+    response.suspends = False
     response.unseen = False
     if produce.outcome != NULL and produce.outcome.appended_to != NULL:
         respond_for_appended(reactor, produce, known, records, size, error_at, by_id, response)
@@ -336,7 +366,7 @@ cdef bint produce_topics(
 ) noexcept nogil:
     """Append each partition of the (already checked) request and write its response, starting where it stopped before.
 
-    False: it stopped before a partition whose batch needs a job.
+    False: it stopped before a partition whose batch needs a job or an answer of the coordinator.
     """
     cdef NamedTopic* named_topic
     cdef TopicImage* topic
@@ -361,7 +391,7 @@ cdef inline bint produce_named(
     Reactor* reactor, Request* request, Produce* produce, TopicImage* topic, NamedTopic* named_topic,
     NamedPartition* named_partition, Writer* w,
 ) noexcept nogil:
-    """One partition of the request; False: its batch needs a job."""
+    """One partition of the request; False: it has to wait."""
     cdef Reader r
     cdef PartitionImage* known
     cdef PartitionResponse response
@@ -373,7 +403,7 @@ cdef inline bint produce_named(
     known = topic_partition(topic, index) if topic != NULL else NULL
     write_int32(w, index)
     produce_partition(reactor, produce, topic, known, records, size, w.size, named_topic.key.by_id, &response)
-    if response.needs_job:
+    if response.suspends:
         w.size = start
         return False
     produce.outcome = NULL              # Also when the partition was refused before it was used.
@@ -391,12 +421,14 @@ cdef inline int finish(Reactor* reactor, Request* request, Produce* produce, Wri
     """Respond when all partitions are done. Returns the handler's result."""
     if produce.acks == 0:
         writer_free(w)
+        throttle_produce(reactor, request, <int64_t>produce.request_size)
         if produce.error:
             request.close_reason = b"Produce with acks=0 failed: the client is told by closing the connection"
             return CLOSE
         response_none(reactor, request)
         return HANDLED
-    write_int32(w, 0)
+    request.slot.throttle_at = w.size
+    write_int32(w, throttle_produce(reactor, request, <int64_t>produce.request_size))
     if produce.version >= 10:
         write_response_tags(w, &reactor.scratch, reactor.image, request.listener, &produce.leaders)
     else:
@@ -408,9 +440,12 @@ cdef inline int finish(Reactor* reactor, Request* request, Produce* produce, Wri
 
 
 cdef void resume(Reactor* reactor, Request* request, SuspendedProduce* suspended) noexcept nogil:
-    """ProduceResume: continue at the batch that a job has validated."""
+    """ProduceResume: continue at the batch at which the request stopped."""
     if not produce_topics(reactor, request, &suspended.produce, &suspended.named, &suspended.w):
-        suspend_again(reactor, request, suspended)
+        if suspend_again(reactor, request, suspended):
+            request.close_reason = b"out of memory"
+            request_close(reactor, request)
+            suspended_end(reactor, suspended)
         return
     if finish(reactor, request, &suspended.produce, &suspended.w) == CLOSE:
         request_close(reactor, request)
@@ -428,11 +463,15 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     produce.error = ERROR_NONE
     produce.waiting = NULL
     produce.slot = request.slot
+    produce.request_size = request.size
     produce.topic_at = 0
     produce.partition_at = TOPIC_NOT_BEGUN
     produce.budget = budget_of_turn(reactor)
     produce.outcome = NULL
     produce.job_appends_to = NULL
+    produce.transaction_producer_id = -1
+    produce.answers = NULL
+    produce.asks = False
     produce.leaders.count = 0
     produce.internal_allowed = is_admin_client(request)
     if request.api_version < VERSION_APPENDED_MIN:

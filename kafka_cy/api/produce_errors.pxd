@@ -7,4 +7,7 @@ cdef bint found_in_records(int error) noexcept nogil
 # What Kafka's ProduceRequest.validateRecords refuses, before it looks at the partition.
 cdef bint not_one_batch(int error) noexcept nogil
 cdef const char* batch_error_message(int error) noexcept nogil      # NULL: none
+# What a Produce of this version answers when the transaction coordinator has this error for a partition.
+cdef int16_t transaction_error_code(int16_t error, int16_t version) noexcept nogil
+cdef const char* transaction_error_message(int16_t error, int16_t version) noexcept nogil       # NULL: none
 cdef const char* record_error_message(int error) noexcept nogil

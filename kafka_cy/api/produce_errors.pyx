@@ -4,6 +4,10 @@ from libc.stdint cimport int16_t, int32_t, uint8_t
 from kafka_cy.api.error_codes cimport *
 from kafka_cy.records.batch cimport *
 
+cdef enum:
+    VERSION_ABORTABLE_MIN = 11      # of Produce: TRANSACTION_ABORTABLE
+    VERSION_IMPLICIT_MIN = 12       # Produce adds partitions to the transaction
+
 
 cdef int16_t batch_error_code(int error, const uint8_t* data, int32_t size) noexcept nogil:
     if error == BATCH_BAD_MAGIC:
@@ -73,3 +77,36 @@ cdef const char* record_error_message(int error) noexcept nogil:
     if error == BATCH_NO_KEY:
         return b"Compacted topic cannot accept message without key"
     return b"The timestamp is outside the range that the topic accepts"
+
+
+cdef bint is_retriable(int16_t error, int16_t version) noexcept nogil:
+    """Errors that older clients would not retry, so that they get NOT_ENOUGH_REPLICAS (ReplicaManager.handleProduceAppend)."""
+    return (
+        error == ERROR_NETWORK_EXCEPTION or error == ERROR_COORDINATOR_LOAD_IN_PROGRESS
+        or error == ERROR_COORDINATOR_NOT_AVAILABLE or error == ERROR_NOT_COORDINATOR
+        or (error == ERROR_CONCURRENT_TRANSACTIONS and version < VERSION_IMPLICIT_MIN)
+    )
+
+
+cdef int16_t transaction_error_code(int16_t error, int16_t version) noexcept nogil:
+    if error == ERROR_PRODUCER_FENCED:
+        return ERROR_INVALID_PRODUCER_EPOCH         # which producers expect of a Produce
+    if error == ERROR_TRANSACTION_ABORTABLE and version < VERSION_ABORTABLE_MIN:
+        return ERROR_INVALID_TXN_STATE
+    return ERROR_NOT_ENOUGH_REPLICAS if is_retriable(error, version) else error
+
+
+cdef const char* transaction_error_message(int16_t error, int16_t version) noexcept nogil:
+    if transaction_error_code(error, version) == ERROR_INVALID_TXN_STATE:
+        return b"Partition was not added to the transaction"
+    if not is_retriable(error, version):
+        return NULL
+    if error == ERROR_NETWORK_EXCEPTION:
+        return b"Unable to verify the partition has been added to the transaction. Underlying error: NETWORK_EXCEPTION"
+    if error == ERROR_COORDINATOR_LOAD_IN_PROGRESS:
+        return b"Unable to verify the partition has been added to the transaction. Underlying error: COORDINATOR_LOAD_IN_PROGRESS"
+    if error == ERROR_COORDINATOR_NOT_AVAILABLE:
+        return b"Unable to verify the partition has been added to the transaction. Underlying error: COORDINATOR_NOT_AVAILABLE"
+    if error == ERROR_NOT_COORDINATOR:
+        return b"Unable to verify the partition has been added to the transaction. Underlying error: NOT_COORDINATOR"
+    return b"Unable to verify the partition has been added to the transaction. Underlying error: CONCURRENT_TRANSACTIONS"

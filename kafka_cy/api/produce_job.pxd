@@ -28,12 +28,12 @@ cdef void append_was_slow(Reactor* reactor, Partition* partition, int64_t ticks)
 cdef int validate_for_slow_disk(
     Produce* produce, Partition* partition, const ProduceRules* rules, const uint8_t* records, int32_t size
 ) noexcept nogil
-# Passes the batch at `records` to a job and parks the request. If nothing of the request is done and the job queue has no
-# room, holds the request back. Returns the handler's result.
+# Parks the request. Passes the batch at `records` to a job, or asks the transaction coordinator (produce.asks). If nothing of
+# the request is done and the queue has no room, holds the request back. Returns the handler's result.
 cdef int suspend(
     Reactor* reactor, Request* request, Produce* produce, NamedPartitions* named, Writer* w, ProduceResume resume
 ) noexcept nogil
-# The same for a request that was suspended before.
-cdef void suspend_again(Reactor* reactor, Request* request, SuspendedProduce* suspended) noexcept nogil
+# The same for a request that was suspended before. 0, or -1 without memory.
+cdef int suspend_again(Reactor* reactor, Request* request, SuspendedProduce* suspended) noexcept nogil
 # After the response: frees it and resumes its connection.
 cdef void suspended_end(Reactor* reactor, SuspendedProduce* suspended) noexcept nogil

@@ -16,22 +16,25 @@ from libc.string cimport memcpy
 from kafka_cy.api.named_partitions cimport named_bytes, named_copy, named_free
 from kafka_cy.api.parking cimport parked_init
 from kafka_cy.api.produce cimport ProduceJob, ProduceResume
+from kafka_cy.api.produce_transaction cimport append_origin, transaction_ask, transaction_room
 from kafka_cy.api.produce_waiting cimport waiting_free
 from kafka_cy.api.topic_walk cimport read_again
 from kafka_cy.base.atomics cimport atomic_load_pointer
 from kafka_cy.base.clock cimport monotonic_ns
+from kafka_cy.network.job_places cimport job_has_room, job_hold_back
 from kafka_cy.network.jobs cimport (
-    JOB_DECOMPRESS, JOB_WRITE, Job, connection_hold, connection_unhold, job_cancel, job_has_room, job_hold_back, job_submit,
+    JOB_DECOMPRESS, JOB_WRITE, Job, connection_hold, connection_unhold, job_cancel, job_submit,
 )
 from kafka_cy.network.dispatch cimport CLOSE, HANDLED, Parked, park_cancel, park_start, reactor_log
 from kafka_cy.network.log_events cimport LOG_INFO, LOG_MESSAGE_BYTES_MAX, LOG_WARNING
+from kafka_cy.network.questions cimport QUESTION_LATER, question_hold_back
 from kafka_cy.records.batch cimport (
     ATTRIBUTE_CODEC_MASK, ATTRIBUTE_TRANSACTIONAL, ATTRIBUTES_AT, BATCH_HEADER_SIZE, BATCH_OK, BATCH_UNPACKS_TOO_LARGE, MAGIC_AT,
 )
 from kafka_cy.records.batch_validation cimport batch_validate
 from kafka_cy.records.compression cimport CODEC_GZIP, CODEC_LZ4, CODEC_NONE, CODEC_ZSTD, Codecs
 from kafka_cy.records.wire cimport Reader, read_bytes, read_int32, writer_free, writer_init
-from kafka_cy.storage.log cimport Log, ORIGIN_CLIENT, STORAGE_OK
+from kafka_cy.storage.log cimport Log, STORAGE_OK
 from kafka_cy.storage.log_folder cimport folder_name
 from kafka_cy.storage.partition cimport (
     Partition, partition_acquire, partition_append, partition_check_leader, partition_release,
@@ -99,7 +102,11 @@ cdef bint is_compressed(const ProduceRules* rules, const uint8_t* records, int32
 cdef int validate_for_slow_disk(
     Produce* produce, Partition* partition, const ProduceRules* rules, const uint8_t* records, int32_t size
 ) noexcept nogil:
+    """The job appends an uncompressed batch at once. For a compressed or a transactional one the handler continues between the
+    validation and the append."""
     produce.job_rules = rules[0]
+    if size >= BATCH_HEADER_SIZE and records[ATTRIBUTES_AT + 1] & ATTRIBUTE_TRANSACTIONAL:
+        return NEEDS_JOB
     if not is_compressed(rules, records, size):
         produce.job_appends_to = partition
     return NEEDS_JOB
@@ -125,9 +132,7 @@ cdef void work_on_batch(Job* job, Codecs* codecs) noexcept nogil:
             codecs, work.records, <size_t>work.size, &work.rules, work.now_ms, work.version, &work.scratch,
             &work.outcome.valid,
         )
-    if work.partition != NULL and work.outcome.error == BATCH_OK and (
-        not work.outcome.valid.header.attributes & ATTRIBUTE_TRANSACTIONAL      # the reactor refuses those
-    ):
+    if work.partition != NULL and work.outcome.error == BATCH_OK:
         append(work)
 
 
@@ -143,7 +148,8 @@ cdef void append(ProduceJob* work) noexcept nogil:
     began_ns = monotonic_ns()
     place = disk_append_begins(log.disk, began_ns)
     work.outcome.append_error = partition_append(
-        work.partition, &work.outcome.valid, -1, work.all_replicas, ORIGIN_CLIENT, work.now_ms, &work.outcome.result
+        work.partition, &work.outcome.valid, -1, work.all_replicas, append_origin(work.version, &work.outcome.valid.header),
+        work.now_ms, &work.outcome.result,
     )
     now_ns = monotonic_ns()
     if now_ns - began_ns >= SLOW_APPEND_NS:
@@ -217,7 +223,7 @@ cdef void batch_done(Reactor* reactor, Job* job) noexcept nogil:
 
 
 cdef int stay(Reactor* reactor, Parked* parked, bint expired) noexcept nogil:
-    """ParkedCheck: only the job ends it."""
+    """ParkedCheck: only the job, or the answer of the coordinator, ends it."""
     return 0
 
 
@@ -230,6 +236,7 @@ cdef void suspended_free(Parked* parked) noexcept nogil:
         waiting_free(suspended.produce.waiting)
     writer_free(&suspended.w)
     named_free(&suspended.named)
+    free(suspended.produce.answers)
     if suspended.job.running:
         suspended.job.owner = NULL
         job_cancel(reactor, &suspended.job.job)
@@ -253,7 +260,16 @@ cdef void next_batch(Request* request, SuspendedProduce* suspended) noexcept nog
     work.rules = suspended.produce.job_rules
 
 
-cdef void suspend_again(Reactor* reactor, Request* request, SuspendedProduce* suspended) noexcept nogil:
+cdef int suspend_again(Reactor* reactor, Request* request, SuspendedProduce* suspended) noexcept nogil:
+    if suspended.produce.asks:
+        suspended.keeps_outcome = suspended.produce.outcome != NULL
+        suspended.produce.outcome = NULL
+        return transaction_ask(reactor, request, suspended)
+    submit(reactor, request, suspended)
+    return 0
+
+
+cdef void submit(Reactor* reactor, Request* request, SuspendedProduce* suspended) noexcept nogil:
     cdef ProduceJob* work = suspended.job
     work.validates = suspended.produce.outcome == NULL
     if work.validates:
@@ -261,6 +277,8 @@ cdef void suspend_again(Reactor* reactor, Request* request, SuspendedProduce* su
     work.all_replicas = suspended.produce.acks == -1
     work.job.kind = job_kind(&suspended.produce)
     if suspended.produce.job_appends_to != NULL:
+        if work.partition != NULL:          # an earlier job has tried before the coordinator was asked
+            partition_release(work.partition)
         work.partition = partition_acquire(suspended.produce.job_appends_to)
         suspended.produce.job_appends_to = NULL
     suspended.produce.outcome = NULL
@@ -305,8 +323,20 @@ cdef SuspendedProduce* suspended_new(Request* request, NamedPartitions* named) n
 
 
 cdef bint nothing_done(Produce* produce, NamedPartitions* named) noexcept nogil:
-    """Whether the batch that needs a job is the first one of the request."""
+    """Whether the request stopped at its first batch."""
     return produce.topic_at == 0 and produce.partition_at == named.topics[0].first
+
+
+cdef bint has_room(Reactor* reactor, Request* request, Produce* produce) noexcept nogil:
+    if produce.asks:
+        return transaction_room(reactor) != QUESTION_LATER
+    return job_has_room(reactor, request.connection, job_kind(produce))
+
+
+cdef int hold_back(Request* request, Produce* produce) noexcept nogil:
+    if produce.asks:
+        return question_hold_back(request.connection)
+    return job_hold_back(request.connection, job_kind(produce), produce.acks != 0)
 
 
 cdef int suspend(
@@ -314,10 +344,9 @@ cdef int suspend(
 ) noexcept nogil:
     cdef SuspendedProduce* suspended
     cdef Request kept
-    cdef int kind = job_kind(produce)
-    if nothing_done(produce, named) and not job_has_room(reactor, request.connection, kind):
+    if nothing_done(produce, named) and not has_room(reactor, request, produce):
         writer_free(w)
-        return job_hold_back(request.connection, kind, produce.acks != 0)
+        return hold_back(request, produce)
     suspended = suspended_new(request, named)
     if suspended == NULL:
         writer_free(w)
@@ -337,5 +366,8 @@ cdef int suspend(
         return CLOSE
     kept = request[0]
     kept.body = suspended.job.body
-    suspend_again(reactor, &kept, suspended)
+    if suspend_again(reactor, &kept, suspended):
+        park_cancel(reactor, &suspended.parked)
+        request.close_reason = b"out of memory"
+        return CLOSE
     return HANDLED

@@ -8,7 +8,9 @@ from libc.stdlib cimport free, malloc
 from kafka_cy.api.error_codes cimport *
 from kafka_cy.api.parking cimport park, parked_init
 from kafka_cy.base.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
-from kafka_cy.network.dispatch cimport Parked, parked_watch, request_error, response_send
+from kafka_cy.network.dispatch cimport (
+    PARKED_WATCH_BYTES, Parked, park_reserve_anyway, parked_watch, request_error, response_send,
+)
 from kafka_cy.records.wire cimport store_be16, writer_free, writer_init
 from kafka_cy.storage.log cimport Log, log_flushed_offset
 from kafka_cy.storage.partition cimport (
@@ -66,13 +68,15 @@ cdef int check_parked(Reactor* reactor, Parked* parked, bint expired) noexcept n
     cdef Awaited* awaited
     cdef int16_t error
     cdef bint open = False
+    cdef bint has_reached
     cdef int32_t i
     for i in range(waiting.count):
         awaited = &waiting.awaited[i]
         if awaited.done:
             continue
+        has_reached = reached(awaited)      # first: the offsets of a follower say nothing about this batch
         error = lost_partition_error(awaited)
-        if error == ERROR_NONE and reached(awaited):
+        if error == ERROR_NONE and has_reached:
             if not awaited.high_watermark or partition_has_enough_replicas(awaited.partition):
                 awaited.done = True
                 continue
@@ -113,8 +117,13 @@ cdef int park_produce(Reactor* reactor, Request* request, Produce* produce, Writ
     cdef bint watched = True
     cdef int32_t i
     cdef int64_t timeout_ms = produce.timeout_ms if produce.timeout_ms > 0 else 0
+    cdef int64_t bytes = (
+        <int64_t>sizeof(ParkedProduce) + produce.partitions_count * <int64_t>sizeof(Awaited)
+        + waiting.count * <int64_t>PARKED_WATCH_BYTES + <int64_t>w.capacity
+    )
     waiting.response = w[0]
     parked_init(parked, request, reactor.now_ns + timeout_ms * 1000000, check_parked, free_parked)
+    park_reserve_anyway(reactor, parked, bytes)         # its batches are appended, so it cannot be refused
     for i in range(waiting.count):
         watched = watched and parked_watch(reactor, parked, waiting.awaited[i].partition) == 0
     return park(reactor, request, parked, watched, timeout_ms == 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.registry import handler
+from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
     from kio.schema.push_telemetry.v0.request import PushTelemetryRequest
@@ -22,12 +23,16 @@ def handle(request: Request[PushTelemetryRequest], context: UsesClientTelemetry)
         body.client_instance_id, telemetry.client_of(request), body.subscription_id, body.terminating,
         body.compression_type, len(body.metrics),
     )  # fmt: skip
-    if error or instance is None or not body.metrics:
+    instance_id = body.client_instance_id
+    if error or instance is None or instance_id is None or not body.metrics:
         return {"throttle_time": 0, "error_code": int(error)}
-    telemetry.receive(
-        instance.client,
-        body.compression_type,
-        bytes(body.metrics),
-        lambda outcome: request.respond({"throttle_time": 0, "error_code": int(outcome)}),
-    )
-    return None
+    client = instance.client
+
+    def done(outcome: ErrorCode) -> None:
+        telemetry.forget_unknown(instance_id, client)
+        request.respond({"throttle_time": 0, "error_code": int(outcome)})
+
+    if telemetry.receive(client, body.compression_type, bytes(body.metrics), done):
+        return None
+    instance.take_back_push()
+    return {"throttle_time": 0, "error_code": int(ErrorCode.THROTTLING_QUOTA_EXCEEDED)}

@@ -5,17 +5,27 @@ For type checks only: the start path does not import this module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from kafka_cy.api.context import Request
+    from kafka_cy.base.slices import Slices
+    from kafka_cy.cluster.acl_store import StoredAcls
     from kafka_cy.cluster.config_changes import ConfigChanges
+    from kafka_cy.cluster.feature_changes import FeatureChanges
     from kafka_cy.cluster.metadata_cache import MetadataCache
     from kafka_cy.cluster.producer_ids import ProducerIds
+    from kafka_cy.cluster.quorum import Quorum
     from kafka_cy.cluster.topic_changes import TopicChanges
     from kafka_cy.config.broker_config import BrokerConfig
     from kafka_cy.coordinator.group_coordinator import GroupCoordinator
+    from kafka_cy.coordinator.transactions.transaction_coordinator import TransactionCoordinator
+    from kafka_cy.network.client_quotas import ClientQuotas
+    from kafka_cy.server.control_loop import ControlLoop
     from kafka_cy.server.log import BrokerLog
+    from kafka_cy.server.member_parts import Member
+    from kafka_cy.share.service import ShareService
     from kafka_cy.storage.log_manager import LogManager
     from kafka_cy.telemetry.client_telemetry import ClientTelemetry
 
@@ -52,8 +62,8 @@ class ReadsClusterAndConfig(ReadsCluster, ReadsConfig, Protocol):
     """Reads the cluster's metadata and the broker's configuration."""
 
 
-class ReadsBrokers(ReadsConfig, Protocol):
-    """Tells clients about this broker."""
+class ReadsBrokers(ReadsClusterAndConfig, Protocol):
+    """Tells clients about the brokers."""
 
     @property
     def broker_id(self) -> int:
@@ -66,6 +76,26 @@ class ReadsBrokers(ReadsConfig, Protocol):
     @property
     def advertised(self) -> list[tuple[str, int]]:
         """Host and port by listener index."""
+
+
+class ChangesFeatures(ReadsClusterAndConfig, Logs, Protocol):
+    """Changes feature levels, and the settings that go with them."""
+
+    @property
+    def feature_changes(self) -> FeatureChanges:
+        """The changes; the controller's thread only."""
+
+
+class DescribesQuorum(ReadsBrokers, Protocol):
+    """Describes the quorum of the metadata."""
+
+    @property
+    def quorum(self) -> Callable[[], Quorum]:
+        """The quorum; the controller's thread only."""
+
+    @property
+    def loop(self) -> ControlLoop:
+        """The loop that runs the handler."""
 
 
 class NamesResources(ReadsCluster, Protocol):
@@ -88,12 +118,36 @@ class AnswersMetadata(DescribesTopics, ReadsBrokers, Protocol):
     """Metadata, which creates topics on demand."""
 
     @property
-    def create_topics(self) -> Callable[[Sequence[str], Mapping[str, str], Callable[[], object]], object]:
-        """Create what can be created of these topics for a client (Request.sender), then call back."""
+    def create_topics(self) -> Callable[[Sequence[str], Request[Any], Callable[[], object]], object]:
+        """Create what can be created of these topics for a request, then call back."""
 
 
-class ChangesTopics(ReadsClusterAndConfig, Logs, Protocol):
+class WorksInSlices(Protocol):
+    """Does long work between other requests."""
+
+    @property
+    def slices(self) -> Slices:
+        """Long tasks of the loop that runs the handler."""
+
+
+class ReadsAcls(Protocol):
+    """Describes ACLs."""
+
+    @property
+    def acls(self) -> StoredAcls | None:
+        """The ACLs and the authorizer that decides by them; None: there is no authorizer. Changes: the controller's thread only."""
+
+
+class ChangesAcls(ReadsAcls, Logs, WorksInSlices, Protocol):
+    """Creates and deletes ACLs."""
+
+
+class ChangesTopics(ReadsClusterAndConfig, Logs, WorksInSlices, Protocol):
     """Creates, extends and deletes topics."""
+
+    @property
+    def quotas(self) -> ClientQuotas:
+        """What clients may use."""
 
     @property
     def topic_changes(self) -> TopicChanges:
@@ -108,12 +162,24 @@ class DescribesConfigs(ReadsCluster, LogsAndConfig, Protocol):
     """Reads all configurations, including the level of the broker's log."""
 
 
-class ChangesConfigs(DescribesConfigs, Protocol):
+class ChangesConfigs(DescribesConfigs, WorksInSlices, Protocol):
     """Changes stored configurations."""
 
     @property
     def config_changes(self) -> ConfigChanges:
         """The changes; the controller's thread only."""
+
+
+class ChangesQuotas(ReadsCluster, Logs, WorksInSlices, Protocol):
+    """Changes client quotas."""
+
+    @property
+    def config_changes(self) -> ConfigChanges:
+        """The changes; the controller's thread only."""
+
+    @property
+    def loop(self) -> ControlLoop:
+        """The loop that runs the handler."""
 
 
 class ReadsLogs(Protocol):
@@ -122,6 +188,10 @@ class ReadsLogs(Protocol):
     @property
     def logs(self) -> LogManager:
         """All logs."""
+
+
+class DescribesLogDirs(ReadsCluster, ReadsLogs, Protocol):
+    """Describes log directories."""
 
 
 class MovesLogs(ReadsCluster, ReadsLogs, Logs, Protocol):
@@ -144,20 +214,88 @@ class UsesOffsets(UsesGroups, ReadsCluster, Protocol):
     """Asks the group coordinator about offsets of topics that exist."""
 
 
-class FindsCoordinators(UsesGroups, ReadsCluster, ReadsBrokers, Logs, Protocol):
+class UsesShareGroups(ReadsCluster, Protocol):
+    """Reads share partitions, and keeps their state."""
+
+    @property
+    def share(self) -> ShareService:
+        """Everything about share groups on this broker; the thread of the group coordinator only."""
+
+
+class ChangesShareGroups(UsesGroups, ReadsCluster, Protocol):
+    """Asks the group coordinator about share groups, which may need the topic of their states."""
+
+    @property
+    def create_topics(self) -> Callable[[Sequence[str], Request[Any], Callable[[], object]], object]:
+        """Create the topics that coordinators store their state in, for a request, then call back."""
+
+
+class UsesTransactions(Protocol):
+    """Asks the transaction coordinator."""
+
+    @property
+    def transactions(self) -> TransactionCoordinator:
+        """The coordinator; the thread of the group coordinator only."""
+
+
+class ChangesTransactions(UsesTransactions, UsesOffsets, Protocol):
+    """Changes transactions over partitions that exist, and over offsets of groups."""
+
+
+class AnswersProduce(UsesTransactions, ReadsClusterAndConfig, Protocol):
+    """Answers reactors that ask about a Produce of a transaction."""
+
+    @property
+    def loop(self) -> ControlLoop:
+        """The loop of the transaction coordinator."""
+
+
+class FindsCoordinators(UsesGroups, UsesTransactions, UsesShareGroups, ReadsBrokers, Protocol):
     """Names coordinators."""
 
     @property
-    def create_offsets_topic(self) -> Callable[[Mapping[str, str], Callable[[], object]], object]:
-        """Create the topic that groups are stored in for a client (Request.sender), then call back."""
+    def create_topics(self) -> Callable[[Sequence[str], Request[Any], Callable[[], object]], object]:
+        """Create the topics that coordinators store their state in, for a request, then call back."""
 
 
-class TakesProducerIds(Logs, Protocol):
+class TakesProducerIds(UsesTransactions, ReadsConfig, Protocol):
     """Hands out producer ids."""
 
     @property
     def producer_ids(self) -> ProducerIds:
         """Where they come from."""
+
+
+class TakesMetadata(ReadsConfig, Protocol):
+    """Takes what the controller of the cluster tells."""
+
+    @property
+    def member(self) -> Member:
+        """This broker as a member; the controller's thread only."""
+
+
+class AsksController(TakesMetadata, Protocol):
+    """Passes what brokers and clients ask the controller to it."""
+
+
+class ChangesTopicsOfCluster(ChangesTopics, AsksController, Protocol):
+    """Has the controller of a cluster change topics and partitions."""
+
+
+class ChangesConfigsOfCluster(ChangesConfigs, AsksController, Protocol):
+    """Changes stored configurations of a cluster."""
+
+    @property
+    def config_changes(self) -> Any:
+        """The changes (ConfigWriter); the controller's thread only."""
+
+
+class ChangesReplicas(ReadsConfig, Protocol):
+    """Takes the roles of this broker's replicas."""
+
+    @property
+    def replicas(self) -> Any:
+        """The replica manager."""
 
 
 class UsesClientTelemetry(Protocol):

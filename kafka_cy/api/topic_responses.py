@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 def partition_response(topic: Topic, partition: PartitionMetadata, context: DescribesTopics) -> dict[str, Any]:
     """One partition; a replica whose log directory failed is offline, and leads nothing."""
-    hosted = context.cluster.partition(topic.name, partition.index)
-    offline = [context.broker_id] if hosted is None and context.broker_id in partition.replicas else []
+    offline = context.cluster.offline_replicas(topic.name, partition)
     leader = -1 if partition.leader in offline else partition.leader
     return {
         "error_code": ErrorCode.NONE if leader >= 0 else ErrorCode.LEADER_NOT_AVAILABLE,
@@ -43,6 +42,9 @@ def topic_response(topic: Topic, partitions: list[dict[str, Any]], with_operatio
 
 def brokers_response(request: Request[Any], context: ReadsBrokers, id_name: str) -> list[dict[str, Any]]:
     """The brokers as clients of the request's listener reach them; `id_name` is the API's name for the id."""
-    host, port = context.advertised[request.listener_index]
-    rack = context.config.get("broker.rack")
-    return [{id_name: context.broker_id, "host": host, "port": port, "rack": rack}]
+    found = []
+    for broker_id, rack, addresses in context.cluster.brokers:
+        address = addresses[request.listener_index]
+        if address is not None:
+            found.append({id_name: broker_id, "host": address[0], "port": address[1], "rack": rack})
+    return found

@@ -201,8 +201,13 @@ cdef extern from *:
     #include <sys/resource.h>
     #include <sys/socket.h>
     #include <sys/stat.h>
+    #include <sys/syscall.h>
     #include <time.h>
     #include <unistd.h>
+
+    #ifndef SYS_epoll_pwait2
+    #define SYS_epoll_pwait2 441 /* where the headers are older than the system call */
+    #endif
 
     /* Writes all of [data, size) at `position`; the errno of the call that failed, ENOSPC when nothing was written. */
     static inline int write_whole(int fd, const void *data, size_t size, int64_t position) {
@@ -291,8 +296,12 @@ cdef extern from *:
         { struct timespec t = { deadline_ns / 1000000000LL, deadline_ns % 1000000000LL };
           return pthread_cond_timedwait(c, m, &t); }
     static inline void errno_set(int error) { errno = error; }
+    /* epoll_pwait2 as a system call: the function is newer (glibc 2.35) than systems that are supported. A kernel before
+       5.11 does not have it. There a wait is rounded down to milliseconds: the caller looks at its clock more often. */
     static inline int epoll_wait_ns(int fd, struct epoll_event *events, int max, int64_t ns)
-        { struct timespec t = { ns / 1000000000LL, ns % 1000000000LL }; return epoll_pwait2(fd, events, max, &t, 0); }
+        { struct timespec t = { ns / 1000000000LL, ns % 1000000000LL };
+          int count = (int)syscall(SYS_epoll_pwait2, fd, events, max, &t, NULL, (size_t)0);
+          return count < 0 && errno == ENOSYS ? epoll_wait(fd, events, max, (int)(ns / 1000000)) : count; }
     static inline void exact_timers(void) { prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0); }
     static inline void set_no_delay(int fd)
         { int one = 1; setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); }

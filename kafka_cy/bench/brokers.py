@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kafka_cy.base.connection_probe import connection_failure
 from kafka_cy.bench import results
-from kafka_cy.bench.process_sampler import process_of_port
+from kafka_cy.bench.process_sampler import Pids, process_of_port
 from kafka_cy.bench.with_parent import with_parent
 from kafka_cy.testing.broker import Broker, answers_api_versions, free_ports
 
@@ -48,7 +48,8 @@ class BrokerError(Exception):
 
 
 class Target(Protocol):
-    """A broker under load. `name` is a results file's `target`; `pid` is None when it is not on this machine."""
+    """A broker under load. `name` is a results file's `target`; `pid` is None when it is not on this machine, and
+    the processes of all brokers of a cluster."""
 
     name: str
     client_properties: dict[str, str]
@@ -57,7 +58,7 @@ class Target(Protocol):
     def bootstrap_servers(self) -> str: ...
 
     @property
-    def pid(self) -> int | None: ...
+    def pid(self) -> Pids: ...
 
     def alive(self) -> bool:
         """Whether it still runs (or, on another machine, still answers)."""
@@ -104,7 +105,14 @@ class OwnBroker:
     def kill(self) -> None:
         self._broker.kill()
 
+    def shut_down(self) -> None:
+        """SIGTERM; returns at once."""
+        if self._broker.process is not None:
+            self._broker.process.terminate()
+
     def start(self) -> None:
+        if not self.alive():
+            self._broker.kill()  # after shut_down
         try:
             self._broker.start()
         except RuntimeError as error:
@@ -123,23 +131,58 @@ class OwnBroker:
         self._broker.stop()
 
 
-class ApacheKafka:
-    """Apache Kafka (KRaft, one node, 1 GB heap) in a process and a temporary folder of its own.
+class JavaServer:
+    """A broker in Java in a process and a temporary folder of its own."""
 
-    `more_listeners` are `NAME://HOST:PORT`, beside the plaintext one.
-    """
+    def __init__(self, what: str, port: int, command: Sequence[str]) -> None:
+        self.client_properties: dict[str, str] = {}
+        self.bootstrap_servers = f"127.0.0.1:{port}"
+        self._what, self._port, self._command = what, port, list(command)
+        self._folder = Path(tempfile.mkdtemp(prefix="kafka-cy-bench-kafka-"))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def shut_down(self) -> None:
+        """SIGTERM; returns at once."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def start(self) -> None:
+        path = self._folder / "server.log"
+        with open(path, "ab") as log:
+            self._process = subprocess.Popen(
+                with_parent(self._command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+            )
+        wait_until_open(self._port, self._process, self._what, path)
+
+    def stop(self) -> None:
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class ApacheKafka(JavaServer):
+    """Apache Kafka (KRaft, one node, 1 GB heap). `more_listeners` are `NAME://HOST:PORT`, in addition to the plaintext one."""
 
     def __init__(
         self, jars: Path, config: Mapping[str, object] | None = None, *, more_listeners: Sequence[str] = ()
     ) -> None:
         self.name = results.APACHE_KAFKA
-        self.client_properties: dict[str, str] = {}
+        port, controller_port = free_ports(2)
         self._java = ["java", "-Xms1g", "-Xmx1g", "-cp", f"{jars}/*"]
-        self._folder = Path(tempfile.mkdtemp(prefix="kafka-cy-bench-kafka-"))
-        self._process: subprocess.Popen[bytes] | None = None
-        self._port, controller_port = free_ports(2)
-        self.bootstrap_servers = f"127.0.0.1:{self._port}"
-        self._properties = self._folder / "server.properties"
+        super().__init__("Apache Kafka", port, [])
+        properties = self._folder / "server.properties"
+        self._command = [*self._java, "kafka.Kafka", str(properties)]
         advertised = ",".join([f"PLAINTEXT://{self.bootstrap_servers}", *more_listeners])
         values = {
             **KAFKA_CONFIG,
@@ -149,9 +192,9 @@ class ApacheKafka:
             "log.dirs": self._folder / "data",
             **(config or {}),
         }
-        self._properties.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
+        properties.write_text(properties_text(values))
         try:
-            self._run_storage_tool("format", "--standalone", "-t", self._uuid(), "-c", str(self._properties))
+            self._run_storage_tool("format", "--standalone", "-t", self._uuid(), "-c", str(properties))
             self.start()
         except BaseException:
             self.stop()
@@ -166,28 +209,6 @@ class ApacheKafka:
         if done.returncode:
             raise BrokerError(f"Apache Kafka's StorageTool failed: {(done.stderr or done.stdout).strip()[-300:]}")
         return done.stdout
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process is not None else None
-
-    def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def start(self) -> None:
-        with open(self._folder / "kafka.log", "ab") as log:
-            command = with_parent([*self._java, "kafka.Kafka", str(self._properties)])
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0)
-        _wait_until_open(self._port, self._process, "Apache Kafka", self._folder / "kafka.log")
-
-    def stop(self) -> None:
-        self.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class Floor:
@@ -206,7 +227,7 @@ class Floor:
             process_group=0,
         )
         try:
-            _wait_until_open(self.port, self._process, "the floor", None)
+            wait_until_open(self.port, self._process, "the floor", None)
         except BaseException:
             self.stop()
             raise
@@ -302,20 +323,33 @@ def connect_admin(target: Target) -> AdminClient:
             raise BrokerError(sentence)
 
 
-def kafka_jars(given: str | None) -> Path:
-    """The folder of Apache Kafka's jars; raises BrokerError, with the command that fetches them."""
-    folder = Path(given) if given else Path(__file__).parents[2] / ".cache" / f"kafka-{KAFKA_VERSION}"
+def properties_text(values: Mapping[str, object]) -> str:
+    """The text of a server.properties."""
+    return "".join(f"{key}={value}\n" for key, value in values.items())
+
+
+def kafka_jars(given: str | None, version: str = KAFKA_VERSION) -> Path:
+    """The folder of Apache Kafka's jars; raises BrokerError, with how to get them: an installed package has no scripts."""
+    root = Path(__file__).parents[2]
+    script = root / "scripts/install-kafka.sh"
+    folder = Path(given) if given else root / ".cache" / f"kafka-{version}"
     if not any(folder.glob("kafka_*.jar")):
+        if given:
+            raise BrokerError(f"Apache Kafka's jars (kafka_*.jar) are not in {folder}.")
+        if script.exists():
+            raise BrokerError(
+                f"Apache Kafka's jars are not in {folder}: run scripts/install-kafka.sh, or name their folder with --kafka-jars."
+            )
         raise BrokerError(
-            f"Apache Kafka's jars are not in {folder}: run scripts/install-kafka.sh, or name their folder with "
-            "--kafka-jars."
+            f"Apache Kafka's jars are needed: unpack the download of Apache Kafka {version}, and name the folder libs in "
+            "it with --kafka-jars."
         )
     if shutil.which("java") is None:
         raise BrokerError("Apache Kafka needs the command java (Debian: default-jre-headless).")
     return folder
 
 
-def _wait_until_open(port: int, process: subprocess.Popen[bytes], what: str, log: Path | None) -> None:
+def wait_until_open(port: int, process: subprocess.Popen[bytes], what: str, log: Path | None) -> None:
     """Wait until it answers ApiVersions; a server without a log (the floor) only has to listen."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:

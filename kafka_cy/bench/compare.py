@@ -1,4 +1,4 @@
-"""`bench compare`: kafka-cy beside Apache Kafka and the machine's floor, in interleaved rounds.
+"""`bench compare`: kafka-cy, Apache Kafka and the machine's floor, in interleaved rounds.
 
 All servers run at the same time. Each round runs every row against each of them in rotating order, so that other
 activity on the machine affects all equally. Memory is touched and the JVM warmed up before measuring.
@@ -19,6 +19,7 @@ from kafka_cy.bench.brokers import KAFKA_VERSION, ApacheKafka, Floor, OwnBroker,
 from kafka_cy.bench.floor import synced_writes
 from kafka_cy.bench.load_options import LoadOptions
 from kafka_cy.bench.measure import Progress
+from kafka_cy.bench.native_runner import raise_descriptor_limit_as_far_as_it_goes
 from kafka_cy.bench.payloads import Payloads
 
 GIB = 2**30
@@ -29,7 +30,10 @@ DELETE_SOON = {"log.segment.delete.delay.ms": 1000}
 
 @dataclass(frozen=True)
 class Row:
-    """A load of the table. `synced`: a response means that the record is on disk."""
+    """A load of the table. `synced`: a response means that the record is on disk.
+
+    `floor`: the machine's floor serves it, too. `is_long`: a run takes seconds, whatever its duration.
+    """
 
     label: str
     workload: str
@@ -37,13 +41,15 @@ class Row:
     options: dict[str, Any] = field(default_factory=dict)
     record_size: int = 100
     synced: bool = False
+    floor: bool = True
+    is_long: bool = False
 
     def load_options(self, duration_s: float) -> LoadOptions:
         """4 connections and 4 partitions unless the row overrides them."""
         return dataclasses.replace(
             LoadOptions(
                 duration_s=duration_s,
-                warm_up_s=min(0.5, duration_s / 3),
+                warm_up_s=0.0 if self.is_long else min(0.5, duration_s / 3),
                 batch_records=150,
                 fill_bytes=200_000_000,
                 topic_config=FLUSH_EACH if self.synced else {},
@@ -54,9 +60,28 @@ class Row:
 
 
 ONE_RECORD = {"batch_records": 1, "in_flight": 1}
+LIBRDKAFKA: dict[str, Any] = {"generator": "librdkafka", "acks": -1, "producers": 2}
+IDEMPOTENT = {"idempotent": True}
+#: As many requests whatever a request costs the generator, which computes a CRC for each idempotent batch.
+PACED: dict[str, Any] = {"acks": -1, "throughput": 3000 * 150.0}
+TRANSACTION: dict[str, Any] = {"generator": "librdkafka", "producers": 1, "batch_records": 10}
+MEMBERS: dict[str, Any] = {"members": 1000, "partitions": 200}
+CONSUMERS = {"group_protocol": "consumer"}
+IDLE_MEMBERS: dict[str, Any] = {
+    "groups": 10, "members": 1000, "partitions": 200, "producers": 500, "batch_records": 1, "throughput": 2000.0,
+    "warm_up_s": 5.0, "duration_s": 5.0,  # each member's first heartbeat, and its second one
+}  # fmt: skip
+#: Members of consumer groups come for news every second: otherwise their join lasts twice Kafka's 5 seconds.
+GROUPS = {
+    "group.consumer.min.heartbeat.interval.ms": 1000,
+    "group.consumer.heartbeat.interval.ms": 1000,
+    "group.initial.rebalance.delay.ms": 0,
+}
 ROWS = [
     Row("produce 16 KiB batches, 5 in flight, acks=1", "produce", "GB"),
     Row("the same, acks=all", "produce", "GB", {"acks": -1}),
+    Row("the same, acks=all, 3,000 requests/s", "produce", "GB", PACED),
+    Row("the same, acks=all, 3,000 requests/s, idempotent", "produce", "GB", PACED | IDEMPOTENT),
     Row("produce 900 kB batches", "produce", "GB", {"batch_records": 8200}),
     Row("produce one 100 B record, 1 in flight", "produce", "request", ONE_RECORD),
     Row("the same, 64 connections", "produce", "request", {**ONE_RECORD, "producers": 64}),
@@ -72,6 +97,16 @@ ROWS = [
     Row("fetch 64 KiB", "consume", "GB", {"fetch_bytes": 1 << 16}),
     Row("fsync before the answer, 1 connection", "produce", "request", {**ONE_RECORD, "acks": -1, "producers": 1}, synced=True),
     Row("fsync before the answer, 64 connections", "produce", "request", {**ONE_RECORD, "acks": -1, "producers": 64}, synced=True),
+    Row("commit an offset, 100 groups in turn, 1 in flight", "groups", "request", {"groups": 100, "in_flight": 1}),
+    Row("the same, 5 in flight", "groups", "request", {"groups": 100}),
+    Row("librdkafka: produce, acks=all", "produce", "GB", LIBRDKAFKA, floor=False),
+    Row("librdkafka: the same, idempotent", "produce", "GB", LIBRDKAFKA | IDEMPOTENT, floor=False),
+    Row("transactions of 10 records on 4 partitions, 1 producer", "transactions", "latency", TRANSACTION),
+    Row("transactions of 10 records, 20 producers", "transactions", "request", {**TRANSACTION, "producers": 20}),
+    Row("share group of 4 members", "share-group", "record", floor=False),
+    Row("1,000 members join a classic group", "group-members", "latency", MEMBERS, floor=False, is_long=True),
+    Row("1,000 members join a consumer group", "group-members", "latency", MEMBERS | CONSUMERS, floor=False, is_long=True),
+    Row("2,000 heartbeats/s of 10,000 idle members", "idle-members", "request", IDLE_MEMBERS, floor=False, is_long=True),
 ]  # fmt: skip
 
 
@@ -82,6 +117,7 @@ class CompareOptions:
     duration_s: float = 2.5
     rounds: int = 5
     rows: str = ""  # only those whose label contains it
+    long_rows: bool = True  # also those whose runs take longer than `duration_s`
     touch_bytes: int = 6 * GIB
     jvm_warm_up_s: float = 20.0
     jars: Path | None = None
@@ -89,7 +125,7 @@ class CompareOptions:
 
     def chosen_rows(self) -> list[Row]:
         """In table order."""
-        return [row for row in ROWS if self.rows.lower() in row.label.lower()]
+        return [row for row in ROWS if self.rows.lower() in row.label.lower() and (self.long_rows or not row.is_long)]
 
 
 class Compare:
@@ -111,11 +147,12 @@ class Compare:
     def _start(self, started: contextlib.ExitStack) -> list[Target]:
         touched = machine.touch_memory(self.options.touch_bytes)
         self.progress.note(f"Touched {touched / GIB:.1f} GiB of memory.")
-        targets: list[Target] = [OwnBroker({**DELETE_SOON, **self.options.broker_config})]
+        raise_descriptor_limit_as_far_as_it_goes()
+        targets: list[Target] = [OwnBroker({**DELETE_SOON, **GROUPS, **self.options.broker_config})]
         started.callback(targets[0].stop)
         if self.options.jars is not None:
             self.file.versions["apache-kafka"] = KAFKA_VERSION
-            targets.append(ApacheKafka(self.options.jars))
+            targets.append(ApacheKafka(self.options.jars, GROUPS))
             started.callback(targets[1].stop)
             self._warm_up(targets[1])
         return targets
@@ -131,8 +168,10 @@ class Compare:
     def _rounds(self, targets: list[Target]) -> None:
         for number in range(1, self.options.rounds + 1):
             for index, row in enumerate(self.options.chosen_rows()):
-                sides: list[Target | None] = [*(each for each in targets if each.alive()), None]  # None: the floor
-                turn = number % len(sides)
+                sides: list[Target | None] = [each for each in targets if each.alive()]
+                if row.floor:
+                    sides.append(None)
+                turn = number % max(len(sides), 1)
                 for side in sides[turn:] + sides[:turn]:
                     if side is None:
                         run = self._floor(row, index, number)

@@ -39,6 +39,13 @@ def cpu_us_per_request(run: Run) -> float | None:
     return run.totals.broker_cpu_s / run.totals.requests * 1e6
 
 
+def cpu_us_per_record(run: Run) -> float | None:
+    """CPU time of the broker per record, in microseconds."""
+    if run.totals.broker_cpu_s is None or not run.totals.records:
+        return None
+    return run.totals.broker_cpu_s / run.totals.records * 1e6
+
+
 def cpu_s_per_gb(run: Run) -> float | None:
     """CPU time of the broker per gigabyte (10^9), in seconds."""
     if run.totals.broker_cpu_s is None or not run.totals.bytes:

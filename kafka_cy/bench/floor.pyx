@@ -1,9 +1,11 @@
 """The machine's floor: the cost of a broker's work without the broker.
 
-`serve` is one epoll thread that receives Produce v7 and Fetch v4 requests of one topic and one partition each. It
-checks CRC32C, writes the batch to the partition's file and answers; fetches are sent with sendfile. It keeps no
-index or state and gives no guarantees. Its sockets have the same send buffer size as both brokers'. `synced_writes`
-is the floor of durability: write and fdatasync in a loop.
+`serve` is one epoll thread that receives Produce v7, Fetch v4 and OffsetCommit v2 requests of one topic and one partition
+each. It checks CRC32C, writes the batch to the partition's file and answers; fetches are sent with sendfile. A commit is written
+as a batch of the request's size, to the file of partition 0. It keeps no index or state and gives no guarantees. Its sockets have
+the same send buffer size as both brokers'. The other requests of librdkafka's transactional producers get ready-made answers
+(floor_answers), so that the floor of transactions is the client's own time. `synced_writes` is the floor of durability: write and
+fdatasync in a loop.
 """
 import socket
 
@@ -23,12 +25,20 @@ from kafka_cy.records.batch cimport ATTRIBUTES_AT, BATCH_HEADER_SIZE, CRC_AT, LE
 from kafka_cy.records.crc32c cimport crc32c
 from kafka_cy.records.wire cimport load_be16, load_be32, load_be64, store_be16, store_be32, store_be64
 
+from kafka_cy.bench.floor_answers import answers
+
 cdef enum:
+    PRODUCE_KEY = 0
+    FETCH_KEY = 1
+    ADD_PARTITIONS_TO_TXN_KEY = 24
+    API_KEYS = 128
     INPUT_BYTES = 4194304
     OUTPUT_BYTES = 65536
     PARTITIONS = 64
     EVENTS_MAX = 256
     CORRUPT_MESSAGE = 2
+    OFFSET_COMMIT_KEY = 8
+    COMMIT_BYTES_MAX = 4096
     SEND_BUFFER_BYTES = 102400      # default of socket.send.buffer.bytes
     SYNCED_WRITE_BYTES = 170        # a batch of one record of 100 bytes
 
@@ -49,10 +59,16 @@ cdef struct FloorConnection:
     int64_t send_at
     int64_t send_left
 
+# A ready-made answer; its bytes are the table's that `serve` holds.
+cdef struct FloorAnswer:
+    const char* data                # without length and correlation id; NULL: the API is not known
+    int64_t size
+
 cdef struct Floor:
     int epoll_fd
     int listener_fd
     FloorPartition* partitions      # PARTITIONS of them
+    FloorAnswer answers[API_KEYS]
 
 
 cdef int64_t answer_head(uint8_t* out, const uint8_t* name, int64_t name_size, uint32_t index) noexcept nogil:
@@ -65,8 +81,8 @@ cdef int64_t answer_head(uint8_t* out, const uint8_t* name, int64_t name_size, u
 
 
 cdef bint produce(Floor* floor, FloorConnection* c, uint8_t* body, uint32_t correlation_id) noexcept nogil:
-    """Transactional id (null), acks, timeout, topics (1), name, partitions (1), index, size, batch."""
-    cdef uint8_t* name = body + 12
+    """Transactional id, acks, timeout, topics (1), name, partitions (1), index, size, batch."""
+    cdef uint8_t* name = body + 12 + max(<int16_t>0, <int16_t>load_be16(body))
     cdef int64_t name_size = 2 + load_be16(name)
     cdef uint8_t* p = name + name_size + 4
     cdef uint32_t index = load_be32(p)
@@ -133,6 +149,93 @@ cdef void fetch(Floor* floor, FloorConnection* c, const uint8_t* body, uint32_t 
     c.send_left = size
 
 
+cdef bint commit(Floor* floor, FloorConnection* c, const uint8_t* body, int64_t size, uint32_t correlation_id) noexcept nogil:
+    """Group, generation, member, retention, topics (1), name, partitions (1), index, offset, metadata."""
+    cdef uint8_t batch[BATCH_HEADER_SIZE + COMMIT_BYTES_MAX]
+    cdef const uint8_t* p = body + 2 + load_be16(body) + 4
+    cdef const uint8_t* name
+    cdef int64_t name_size
+    cdef uint8_t* out = c.output + c.queued
+    cdef uint8_t* o
+    cdef FloorPartition* partition = &floor.partitions[0]
+    cdef int64_t batch_size = BATCH_HEADER_SIZE + size
+    if size > COMMIT_BYTES_MAX:
+        return False
+    name = p + 2 + load_be16(p) + 8 + 4
+    name_size = 2 + load_be16(name)
+    if name + name_size + 8 > body + size:
+        return False
+    memset(batch, 0, BATCH_HEADER_SIZE)
+    memcpy(batch + BATCH_HEADER_SIZE, body, <size_t>size)
+    store_be32(batch + CRC_AT, crc32c(batch + ATTRIBUTES_AT, <size_t>(batch_size - ATTRIBUTES_AT)))
+    if pwrite(partition.fd, batch, <size_t>batch_size, partition.size) != batch_size:
+        return False
+    partition.size += batch_size
+    store_be32(out + 4, correlation_id)
+    o = out + 8 + answer_head(out + 8, name, name_size, load_be32(name + name_size + 4))
+    store_be16(o, 0)
+    store_be32(out, <uint32_t>(o + 2 - out - 4))
+    c.queued += o + 2 - out
+    return True
+
+
+cdef void add_partitions_to_txn(FloorConnection* c, const uint8_t* body, uint32_t correlation_id) noexcept nogil:
+    """v0: transactional id, producer id, epoch, topics of a name and partition indexes. Each partition is added."""
+    cdef const uint8_t* p = body + 2 + load_be16(body) + 10
+    cdef uint8_t* out = c.output + c.queued
+    cdef uint8_t* o = out + 16
+    cdef uint32_t topics = load_be32(p)
+    cdef uint32_t partitions, _i, _j
+    cdef int64_t head
+    store_be32(out + 4, correlation_id)
+    store_be32(out + 8, 0)                  # throttle time
+    store_be32(out + 12, topics)
+    p += 4
+    for _i in range(topics):
+        head = 2 + load_be16(p) + 4
+        partitions = load_be32(p + head - 4)
+        memcpy(o, p, <size_t>head)
+        o += head
+        p += head
+        for _j in range(partitions):
+            memcpy(o, p, 4)
+            store_be16(o + 4, 0)
+            o += 6
+            p += 4
+    store_be32(out, <uint32_t>(o - out - 4))
+    c.queued += o - out
+
+
+cdef bint ready_made(FloorConnection* c, const FloorAnswer* answer, uint32_t correlation_id) noexcept nogil:
+    """False for an API that the floor does not know."""
+    cdef uint8_t* out = c.output + c.queued
+    if answer.data == NULL:
+        return False
+    store_be32(out, <uint32_t>(answer.size + 4))
+    store_be32(out + 4, correlation_id)
+    memcpy(out + 8, answer.data, <size_t>answer.size)
+    c.queued += 8 + answer.size
+    return True
+
+
+cdef bint answer_one(Floor* floor, FloorConnection* c, uint8_t* p) noexcept nogil:
+    """Handle the request whose length field is at `p`."""
+    cdef uint16_t api_key = load_be16(p + 4)
+    cdef uint32_t correlation_id = load_be32(p + 8)
+    cdef uint8_t* body = p + 14 + max(<int16_t>0, <int16_t>load_be16(p + 12))
+    if api_key == PRODUCE_KEY:
+        return produce(floor, c, body, correlation_id)
+    if api_key == FETCH_KEY:
+        fetch(floor, c, body, correlation_id)
+    elif api_key == OFFSET_COMMIT_KEY:
+        return commit(floor, c, body, p + 4 + load_be32(p) - body, correlation_id)
+    elif api_key == ADD_PARTITIONS_TO_TXN_KEY:
+        add_partitions_to_txn(c, body, correlation_id)
+    else:
+        return api_key < API_KEYS and ready_made(c, &floor.answers[api_key], correlation_id)
+    return True
+
+
 cdef bint send_out(FloorConnection* c) noexcept nogil:
     """Send responses, then the file part; False when the connection is no longer usable."""
     cdef ssize_t n
@@ -152,21 +255,14 @@ cdef bint send_out(FloorConnection* c) noexcept nogil:
 cdef bint handle(Floor* floor, FloorConnection* c) noexcept nogil:
     """Handle all complete requests, but one fetch at a time."""
     cdef int64_t at = 0, size
-    cdef uint8_t* p
-    cdef int16_t client_id
     while c.have - at >= 14 and not c.send_left:
-        p = c.input + at
-        size = load_be32(p)
-        if size + 4 > INPUT_BYTES or size < 40:
+        size = load_be32(c.input + at)
+        if size + 4 > INPUT_BYTES or size < 10:
             return False
         if c.have - at < size + 4:
             break
-        client_id = max(<int16_t>0, <int16_t>load_be16(p + 12))
-        if load_be16(p + 4) == 0:
-            if not produce(floor, c, p + 14 + client_id, load_be32(p + 8)):
-                return False
-        else:
-            fetch(floor, c, p + 14 + client_id, load_be32(p + 8))
+        if not answer_one(floor, c, c.input + at):
+            return False
         at += size + 4
         if (c.queued > OUTPUT_BYTES // 2 or c.send_left) and not send_out(c):
             return False
@@ -235,7 +331,13 @@ def serve(port, folder):
     cdef Floor floor
     cdef FloorPartition partitions[PARTITIONS]
     cdef epoll_event event
+    cdef dict ready = answers("127.0.0.1", port, PARTITIONS)
+    cdef bytes answer
+    memset(&floor, 0, sizeof(floor))
     memset(&partitions[0], 0, sizeof(partitions))
+    for api_key, answer in ready.items():
+        floor.answers[<int>api_key].data = answer
+        floor.answers[<int>api_key].size = <int64_t>len(answer)
     for index in range(PARTITIONS):
         path = f"{folder}/floor-{index}.log".encode()
         partitions[index].fd = open_file(path, O_RDWR | O_CREAT | O_TRUNC)

@@ -7,9 +7,9 @@ record's value begins with the due time. Requests are counted by librdkafka's st
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
-import resource
 import struct
 import threading
 import time
@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from kafka_cy.bench.bench_topic import BenchTopic
 from kafka_cy.bench.brokers import Target, client_config
-from kafka_cy.bench.histogram import LatencyHistogram
 from kafka_cy.bench.load_options import LoadOptions, OptionError
 from kafka_cy.bench.measure import Ending
 from kafka_cy.bench.payloads import PAYLOADS_MAX
+from kafka_cy.bench.threaded_load import ThreadedLoad
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message, Producer
@@ -36,27 +36,19 @@ DUE = struct.Struct(">q")
 PAYLOADS_BYTES = 16_000_000
 
 
-class LibrdkafkaLoad:
-    """A `measure.Load` of producer and consumer threads; add them before `start`."""
+class LibrdkafkaLoad(ThreadedLoad):
+    """Producers and consumers; add them before `start`."""
 
     def __init__(self, target: Target, options: LoadOptions) -> None:
-        self.target, self.options = target, options
-        self._jobs: list[Callable[[], None]] = []
-        self._threads: list[threading.Thread] = []
-        self._stop = threading.Event()
-        self._latency = LatencyHistogram()
-        self._records = self._bytes = self._errors = 0
-        self._requests: dict[int, int] = {}  # by client, from its statistics
-        self._requests_before: dict[int, int] = {}
-        self._error: str | None = None
-        self._closed = False
+        super().__init__(options)
+        self.target = target
+        self._requests_of: dict[int, int] = {}  # by client, from its statistics
+        self._requests_before = 0
         self._produced_out = threading.Event()  # no more records will come
         self._producers_left = 0
         self._expected = self._consumed = 0  # end to end
-        self._lock = threading.Lock()
         self._closed_loop = not options.throughput and not options.num_records
-        self._begin_ns = self._measured_from_ns = self._end_ns = self._finished_ns = 0
-        self._cpu_before_s = self._cpu_after_s = 0.0
+        self._begin_ns = 0
         self._started_records = 0
 
     # -- setup --
@@ -70,7 +62,7 @@ class LibrdkafkaLoad:
         self._check_clients(self.options.producers)
         for index in range(self.options.producers):
             producer = self._new_producer(len(self._jobs))
-            self._jobs.append(partial(self._guard, partial(self._produce, producer, topic, index, stamped)))
+            self.add(partial(self._produce, producer, topic, index, stamped))
         self._producers_left += self.options.producers
 
     def add_consumers(self, topic: BenchTopic, starts: list[int], *, tail: bool, stamped: bool = False) -> None:
@@ -82,7 +74,7 @@ class LibrdkafkaLoad:
             mine = range(index, topic.partitions, count)
             consumer = self._new_consumer(len(self._jobs), "kafka-cy-bench", {"enable.partition.eof": not tail})
             places = [(partition, starts[partition]) for partition in mine]
-            self._jobs.append(partial(self._guard, partial(self._consume, consumer, topic.name, places, tail, stamped)))
+            self.add(partial(self._consume, consumer, topic.name, places, tail, stamped))
 
     def add_groups(self, topic: BenchTopic, prefix: str) -> None:
         """Add the options' groups of members; latency is the time from subscribing to the assignment."""
@@ -90,7 +82,7 @@ class LibrdkafkaLoad:
         for group in range(self.options.groups):
             for _ in range(self.options.members):
                 consumer = self._new_consumer(len(self._jobs), f"{prefix}-{group:06d}", {"enable.auto.commit": True})
-                self._jobs.append(partial(self._guard, partial(self._join, consumer, topic.name)))
+                self.add(partial(self._join, consumer, topic.name))
 
     def _check_clients(self, count: int) -> None:
         if len(self._jobs) + count > CLIENTS_MAX:
@@ -106,6 +98,7 @@ class LibrdkafkaLoad:
         options = self.options
         settings = {
             "acks": options.acks,
+            "enable.idempotence": options.idempotent,
             "batch.size": options.batch_size,
             "linger.ms": options.linger_ms,
             "compression.type": options.compression,
@@ -147,45 +140,20 @@ class LibrdkafkaLoad:
 
     def start(self) -> None:
         self._begin_ns = time.monotonic_ns()
-        self._measured_from_ns = self._begin_ns + int(self.options.warm_up_s * 1e9)
-        self._end_ns = self._measured_from_ns + int(self.options.duration_s * 1e9)
-        self._threads = [threading.Thread(target=job, daemon=True) for job in self._jobs]
-        self._threads.append(threading.Thread(target=self._supervise, daemon=True))
-        for thread in self._threads:
-            thread.start()
-
-    def measured_from_ns(self) -> int:
-        return self._measured_from_ns
-
-    def wait(self, timeout_s: float) -> bool:
-        self._threads[-1].join(timeout_s)
-        return not self._threads[-1].is_alive()
-
-    def stop(self) -> None:
-        self._stop.set()
+        super().start()
 
     def counters(self) -> tuple[int, int, int, int]:
-        requests = sum(self._requests.values()) - sum(self._requests_before.values())
+        requests = sum(self._requests_of.values()) - self._requests_before
         return max(0, requests), self._records, self._bytes, self._errors
 
-    def histogram(self) -> LatencyHistogram:
-        return self._latency.copy()
-
     def ending(self) -> Ending:
-        error = self._error
-        if error is None and self._errors:
-            error = f"{self._errors} records were not delivered."
-        return Ending(self._finished_ns, max(0.0, self._cpu_after_s - self._cpu_before_s), error, self._closed)
+        ending = super().ending()
+        if ending.error is None and self._errors:
+            return dataclasses.replace(ending, error=f"{self._errors} records were not delivered.")
+        return ending
 
-    def _supervise(self) -> None:
-        """Take the figures at the end of the warm-up, then wait for all other threads."""
-        self._stop.wait(max(0.0, (self._measured_from_ns - time.monotonic_ns()) / 1e9))
-        self._requests_before = dict(self._requests)
-        self._cpu_before_s = _cpu_s()
-        for thread in self._threads[:-1]:
-            thread.join()
-        self._cpu_after_s = _cpu_s()
-        self._finished_ns = self._finished_ns or time.monotonic_ns()
+    def _warmed_up(self) -> None:
+        self._requests_before = sum(self._requests_of.values())
 
     def _guard(self, job: Callable[[], None]) -> None:
         """Run a thread's work; an exception from the client ends the whole load."""
@@ -194,25 +162,19 @@ class LibrdkafkaLoad:
         try:
             job()
         except KafkaException as error:
-            self._fail(f"librdkafka: {error.args[0].str()}.")
-
-    def _fail(self, error: str, *, closed: bool = False) -> None:
-        with self._lock:
-            self._error = self._error or error
-        self._closed = self._closed or closed
-        self._stop.set()
+            self.fail(f"librdkafka: {error.args[0].str()}.")
 
     def _client_error(self, error: KafkaError) -> None:
         from confluent_kafka import KafkaError as Codes
 
         if error.code() == Codes._ALL_BROKERS_DOWN:
-            self._fail("The broker closed its connections, and takes no new ones.", closed=True)
+            self.fail("The broker closed its connections, and takes no new ones.", closed=True)
         elif error.fatal() or error.code() in (Codes._AUTHENTICATION, Codes._SSL):
-            self._fail(f"librdkafka: {error.str()}.")
+            self.fail(f"librdkafka: {error.str()}.")
 
     def _statistics(self, client: int, text: str) -> None:
         brokers = json.loads(text)["brokers"].values()
-        self._requests[client] = sum(each["req"].get("Produce", 0) + each["req"].get("Fetch", 0) for each in brokers)
+        self._requests_of[client] = sum(each["req"].get("Produce", 0) + each["req"].get("Fetch", 0) for each in brokers)
 
     # -- producing --
 
@@ -259,7 +221,7 @@ class LibrdkafkaLoad:
             if size > PAYLOADS_BYTES:
                 break
         if stamped and min(len(value) for _, value in pairs) < DUE.size:
-            self._fail(f"End to end needs payloads of at least {DUE.size} bytes.")
+            self.fail(f"End to end needs payloads of at least {DUE.size} bytes.")
         turned = pairs[index % len(pairs) :] + pairs[: index % len(pairs)]
         return itertools.cycle(turned)
 
@@ -346,7 +308,7 @@ class LibrdkafkaLoad:
             waited_s = time.monotonic() - last_record_at
             return self._consumed < self._expected and waited_s < DRAIN_TIMEOUT_S
         if time.monotonic() - last_record_at > SILENT_TIMEOUT_S:
-            self._fail("No record came for half a minute.", closed=True)
+            self.fail("No record came for half a minute.", closed=True)
         if self.options.num_records and self._records >= self.options.num_records:
             return False
         return time.monotonic_ns() < self._end_ns
@@ -387,8 +349,3 @@ class LibrdkafkaLoad:
                 self._error = self._error or "A member of a group got no assignment in the run's time."
         finally:
             consumer.close()
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime

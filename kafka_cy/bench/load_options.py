@@ -36,6 +36,7 @@ class LoadOptions:
     consumers: int = 4
     in_flight: int = 5  # requests of one connection
     acks: int = 1  # -1: all
+    idempotent: bool = False  # producers have an id, and their batches sequence numbers
     compression: str = "none"
     batch_size: int = 16_384
     batch_records: int | None = None  # overrides batch_size (native)
@@ -48,7 +49,9 @@ class LoadOptions:
     fill_bytes: int = 400_000_000  # consume: for a topic of its own
 
     groups: int = 100
-    members: int = 2  # of a group (librdkafka)
+    members: int = 2  # of a group (librdkafka, and the loads of members)
+    group_protocol: Literal["classic", "consumer"] = "classic"
+    member_kind: Literal["consumer", "static", "regex", "share", "streams"] = "consumer"  # of idle members
     idle_connections: int = 0  # in addition to the active ones
     starts: int = 10
     log_bytes: int = 1_000_000_000  # recovery: size of the log before the crash

@@ -29,6 +29,7 @@ class NativeLoad:
         depth: int = 1,
         acks: int = 1,
         timeout_ms: int = 30000,
+        producer: tuple[int, int] | None = None,
     ) -> None: ...
     def add_fetch(
         self,
@@ -56,6 +57,7 @@ class NativeLoad:
         acks: int = 1,
         min_bytes: int = 1,
         max_wait_ms: int = 500,
+        producer: tuple[int, int] | None = None,
     ) -> None: ...
     def add_requests(self, address: _Address, heads: Sequence[RequestHead], *, depth: int = 1) -> None: ...
     def run(self) -> None: ...

@@ -109,6 +109,7 @@ cdef class NativeLoad:
         self.load.connections_count += 1
         c.fd = connected.detach()
         c.kind = kind
+        c.producer_id = -1
         c.depth = depth
         c.ring_mask = ring - 1
         c.started_ns = <int64_t*>calloc(ring, sizeof(int64_t))
@@ -140,9 +141,12 @@ cdef class NativeLoad:
 
     def add_produce(
         self, address, str topic, partitions, bodies, *, int32_t records, int32_t depth=1, int16_t acks=1,
-        int32_t timeout_ms=30000,
+        int32_t timeout_ms=30000, producer=None,
     ):
-        """Add a connection that produces `bodies` (batches of one size, `records` records each) to `partitions` in turn."""
+        """Add a connection that produces `bodies` (batches of one size, `records` records each) to `partitions` in turn.
+
+        `producer`: the producer id and epoch of an idempotent producer, whose batches get sequence numbers.
+        """
         cdef Connection* c
         cdef int32_t i
         if acks == 0:
@@ -155,6 +159,12 @@ cdef class NativeLoad:
         for partition in partitions:
             c.partitions[c.partitions_count] = partition
             c.partitions_count += 1
+        if producer is not None:
+            c.sequences = <int32_t*>calloc(len(partitions), sizeof(int32_t))
+            c.batch = <uint8_t*>malloc(max(map(len, bodies)))
+            if c.sequences == NULL or c.batch == NULL:
+                raise MemoryError
+            c.producer_id, c.producer_epoch = producer
         self.kept.append(bodies)
         for i in range(len(bodies)):
             c.bodies[i] = Body(data=<const uint8_t*><const char*>bodies[i], size=len(bodies[i]), records=records)
@@ -173,7 +183,7 @@ cdef class NativeLoad:
 
     def add_end_to_end(
         self, address, str topic, int32_t partition, bodies, *, int32_t records, int64_t end_offset, int32_t max_bytes,
-        int32_t depth=1, int16_t acks=1, int32_t min_bytes=1, int32_t max_wait_ms=500,
+        int32_t depth=1, int16_t acks=1, int32_t min_bytes=1, int32_t max_wait_ms=500, producer=None,
     ):
         """Add a producer for one partition, whose end offset is `end_offset`, and its consumer. No other client may write
         to the partition."""
@@ -183,7 +193,7 @@ cdef class NativeLoad:
         track.base_offset = end_offset
         track.records = records
         try:
-            self.add_produce(address, topic, [partition], bodies, records=records, depth=depth, acks=acks)
+            self.add_produce(address, topic, [partition], bodies, records=records, depth=depth, acks=acks, producer=producer)
         except BaseException:
             free(track)
             raise
@@ -278,6 +288,8 @@ cdef void connection_free(Connection* c) noexcept:
     free(c.started_ns)
     free(c.head)
     free(c.partitions)
+    free(c.sequences)
+    free(c.batch)
     free(c.bodies)
     free(c.out)
     free(c)

@@ -4,7 +4,7 @@ Small requests of a connection are copied into its output buffer and leave toget
 copied; the body is sent from where it is.
 """
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from kafka_cy.base.posix cimport MSG_NOSIGNAL, iovec, msghdr, send, sendmsg
@@ -12,7 +12,9 @@ from kafka_cy.bench.native_state cimport (
     CORRELATION_ID_AT, KIND_FETCH, KIND_PRODUCE, KIND_TAIL, SMALL_REQUEST_BYTES, STAGE_HEAD, TRACK_RING, Body, Connection,
     Load, all_started, due_ns,
 )
-from kafka_cy.records.wire cimport store_be32, store_be64
+from kafka_cy.records.batch cimport ATTRIBUTES_AT, BASE_SEQUENCE_AT, CRC_AT, PRODUCER_EPOCH_AT, PRODUCER_ID_AT
+from kafka_cy.records.crc32c cimport crc32c
+from kafka_cy.records.wire cimport store_be16, store_be32, store_be64
 
 
 cdef inline bint sent_whole(Connection* c) noexcept nogil:
@@ -70,9 +72,23 @@ cdef inline bint may_start(const Load* load, const Connection* c, int64_t now) n
     return now < load.end_ns
 
 
+cdef const uint8_t* numbered(Connection* c, const Body* body) noexcept nogil:
+    """Return a copy of the batch with the next sequence of the partition that it goes to. It is valid until the next call: the
+    next batch is made when this one has left."""
+    cdef int32_t* sequence = &c.sequences[c.partition_turn]
+    memcpy(c.batch, body.data, <size_t>body.size)
+    store_be64(c.batch + PRODUCER_ID_AT, <uint64_t>c.producer_id)
+    store_be16(c.batch + PRODUCER_EPOCH_AT, <uint16_t>c.producer_epoch)
+    store_be32(c.batch + BASE_SEQUENCE_AT, <uint32_t>sequence[0])
+    store_be32(c.batch + CRC_AT, crc32c(c.batch + ATTRIBUTES_AT, <size_t>(body.size - ATTRIBUTES_AT)))
+    sequence[0] = <int32_t>((<uint32_t>sequence[0] + <uint32_t>body.records) & 0x7fffffff)
+    return c.batch
+
+
 cdef bint request_append(Load* load, Connection* c, int64_t now) noexcept nogil:
     """Append the next request to the output; False when it has to wait until the output has been sent."""
-    cdef Body* body = &c.bodies[c.body_turn] if c.bodies_count else NULL
+    cdef const Body* body = &c.bodies[c.body_turn] if c.bodies_count else NULL
+    cdef const uint8_t* data = body.data if body != NULL else NULL
     cdef int64_t size = c.head_size + (body.size if body != NULL else 0)
     cdef bint small = size <= SMALL_REQUEST_BYTES
     cdef int64_t started = now
@@ -83,6 +99,8 @@ cdef bint request_append(Load* load, Connection* c, int64_t now) noexcept nogil:
         c.tick += load.paced_count
     store_be32(c.head, <uint32_t>(size - 4))
     store_be32(c.head + CORRELATION_ID_AT, c.next_id)
+    if c.producer_id >= 0:
+        data = numbered(c, body)
     if c.partitions_count:
         store_be32(c.head + c.partition_at, <uint32_t>c.partitions[c.partition_turn])
         c.partition_turn += 1
@@ -96,10 +114,10 @@ cdef bint request_append(Load* load, Connection* c, int64_t now) noexcept nogil:
     c.out_size += c.head_size
     if body != NULL:
         if small:
-            memcpy(c.out + c.out_size, body.data, <size_t>body.size)
+            memcpy(c.out + c.out_size, data, <size_t>body.size)
             c.out_size += body.size
         else:
-            c.rest = body.data
+            c.rest = data
             c.rest_size = body.size
         c.body_turn += 1
         if c.body_turn == c.bodies_count:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import threading
 from typing import Any
@@ -13,6 +14,7 @@ from kafka_cy.bench.measure import Ending, Load
 from kafka_cy.bench.native_load import NativeLoad
 
 SPARE_DESCRIPTORS = 64
+DESCRIPTORS = 30_000
 
 
 class NativeRunner:
@@ -118,3 +120,11 @@ def raise_descriptor_limit(wanted: int) -> None:
         if hard != resource.RLIM_INFINITY and hard < wanted:
             raise BrokerError(f"This needs {wanted} open files, but the limit is {hard} (ulimit -Hn).")
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def raise_descriptor_limit_as_far_as_it_goes() -> None:
+    """Allow thousands of connections in this process and in the brokers that it starts."""
+    for wanted in (DESCRIPTORS, DESCRIPTORS // 3, 4000):
+        with contextlib.suppress(BrokerError):
+            raise_descriptor_limit(wanted)
+            return

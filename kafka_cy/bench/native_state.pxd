@@ -2,7 +2,7 @@
 
 Owner: the thread that runs the load. Other threads may read the counters, `status` and the histogram, and set `stop`.
 """
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t
 
 from kafka_cy.bench.histogram cimport Histogram
 
@@ -66,6 +66,10 @@ cdef struct Connection:
     int32_t* partitions             # taken in turn
     int32_t partitions_count
     int32_t partition_turn
+    int64_t producer_id             # of idempotent batches; -1: none
+    int16_t producer_epoch
+    int32_t* sequences              # idempotent: the next one of each of `partitions`
+    uint8_t* batch                  # idempotent: a copy of the body that is sent, with its sequence
     Body* bodies                    # taken in turn
     int32_t bodies_count
     int32_t body_turn

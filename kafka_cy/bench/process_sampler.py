@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -20,11 +21,23 @@ class Usage:
     written_bytes: int | None = None
 
 
-def usage(pid: int | None) -> Usage:
-    """The usage of process `pid` so far; for None, every value is None."""
+#: A process, several (whose usage is added), or none on this machine.
+Pids = int | tuple[int, ...] | None
+
+
+def usage(pid: Pids) -> Usage:
+    """The usage of the process or processes `pid` so far; for None, every value is None."""
     if pid is None:
         return Usage()
+    if isinstance(pid, tuple):
+        each = [usage(one) for one in pid]
+        return Usage(*(_sum([getattr(one, name.name) for one in each]) for name in fields(Usage)))
     return Usage(_cpu_s(pid), _rss_bytes(pid), _context_switches(pid), _written_bytes(pid))
+
+
+def _sum(values: list[Any]) -> Any:
+    """None if one of them is unknown: a difference to it would be wrong."""
+    return None if None in values else sum(values)
 
 
 def _cpu_s(pid: int) -> float | None:

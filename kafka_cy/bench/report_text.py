@@ -23,6 +23,9 @@ MAD_TO_SIGMA = 1.4826
 SIGMAS = 2.0
 #: Settings that changed a goal by a smaller ratio are not mentioned.
 INFLUENCE_MIN = 1.1
+RATES = {"GB": figures.bytes_per_s, "record": figures.records_per_s}  # of a unit; others: requests per second
+#: Units of runs whose one figure is a time.
+SINGLE = ("time", "idle")
 TARGETS = ((APACHE_KAFKA, "Apache Kafka"), (FLOOR, "floor"), (KAFKA_CY, "kafka-cy"))
 
 
@@ -70,18 +73,18 @@ def ratio(pairs: list[tuple[float | None, float | None]]) -> Ratio | None:
 
 def cost_of(unit: object) -> figures.Figure:
     """The figure that ratios compare: CPU time, or the median latency for a latency row."""
-    if unit == "GB":
-        return figures.cpu_s_per_gb
-    return figures.percentile_of("p50_ms") if unit == "latency" else figures.cpu_us_per_request
+    if unit in ("GB", "record"):
+        return figures.cpu_s_per_gb if unit == "GB" else figures.cpu_us_per_record
+    return figures.percentile_of("p50_ms") if unit in ("latency", *SINGLE) else figures.cpu_us_per_request
 
 
 # -- compare --
 
 
-def compare_table(file: Results) -> list[str]:
+def compare_table(file: Results, heading: str = "load (4 connections, 4 partitions)") -> list[str]:
     """One row per load: Apache Kafka, the floor, kafka-cy, and the ratios."""
     lines = [
-        "| load (4 connections, 4 partitions) | Apache Kafka | floor | kafka-cy | of the floor | of Kafka |",
+        f"| {heading} | Apache Kafka | floor | kafka-cy | of the floor | of Kafka |",
         "|---|---|---|---|---|---|",
     ]
     for label in dict.fromkeys(run.label for run in file.runs):
@@ -110,21 +113,67 @@ def cell(runs: list[Run]) -> str:
     if not runs:
         return "-"
     unit = runs[0].options.get("unit")
+    ended = dict.fromkeys(run.error or run.outcome for run in runs if run.outcome != "completed")
+    if unit in SINGLE:
+        return ", ".join([*single_parts(runs), *map(escaped, ended)])
     parts = []
     if unit == "latency":
         names = ("p50_ms", "p99_ms", "p999_ms")
         found = [spread([figures.percentile_of(name)(run) for run in runs]) for name in names]
         parts.append("/".join(f"{each.median:.2f}" if each else "-" for each in found) + " ms")
-    cpu = spread([(figures.cpu_s_per_gb if unit == "GB" else figures.cpu_us_per_request)(run) for run in runs])
+    cpu = spread([(figures.cpu_us_per_request if unit == "latency" else cost_of(unit))(run) for run in runs])
     if cpu is not None:
         parts.append(f"{cpu.median:.2f} ±{cpu.mad:.2f} s/GB" if unit == "GB" else f"{cpu.median:.1f} ±{cpu.mad:.1f} us")
-    rate = spread([(figures.bytes_per_s if unit == "GB" else figures.requests_per_s)(run) for run in runs])
+    rate = spread([RATES.get(str(unit), figures.requests_per_s)(run) for run in runs])
     if rate is not None and unit == "GB":
         parts.append(figures.bytes_rate_text(rate.median))
-    elif rate is not None and unit == "request":
-        parts.append(f"{figures.number_text(rate.median)}/s")
-    ended = dict.fromkeys(run.error or run.outcome for run in runs if run.outcome != "completed")
+    elif rate is not None and unit in ("request", "record"):
+        parts.append(f"{figures.number_text(rate.median)}{' records' if unit == 'record' else ''}/s")
     return ", ".join([*parts, *map(escaped, ended)])
+
+
+def single_parts(runs: list[Run]) -> list[str]:
+    """The one time of each run, with its spread, and the CPU time of the brokers meanwhile."""
+    found = spread([figures.percentile_of("p50_ms")(run) for run in runs])
+    if found is None:
+        return []
+    if runs[0].options.get("unit") == "idle":
+        return [f"{found.median:.1f} ±{found.mad:.1f} ms/s"]
+    cpu = spread([run.totals.broker_cpu_s for run in runs])
+    parts = [f"{found.median:,.0f} ±{found.mad:,.0f} ms"]
+    return [*parts, f"{cpu.median:.2f} s of CPU"] if cpu is not None else parts
+
+
+def zookeeper_lines(file: Results) -> list[str]:
+    """ZooKeeper's CPU time in each row, which the figures of the brokers do not contain."""
+    rows = []
+    for label in dict.fromkeys(run.label for run in file.runs):
+        cells = []
+        for target in (APACHE_KAFKA, KAFKA_CY):
+            of_row = [run for run in file.runs if (run.label, run.target) == (label, target)]
+            used = spread([run.options.get("zookeeper_cpu_s") for run in of_row])
+            cells.append(figures.ms_text(used.median * 1000) if used else "-")
+        rows.append([escaped(label), *cells])
+    return table(("CPU time of ZooKeeper, with what comes before and after", "Apache Kafka", "kafka-cy"), rows)
+
+
+def cluster_text(file: Results) -> list[str]:
+    """The tables of `bench compare --cluster`, with an explanation of how to read them."""
+    rounds = max((run.round for run in file.runs), default=0)
+    seconds = next((run.options["duration_s"] for run in file.runs if "duration_s" in run.options), 0)
+    return [
+        *about(file),
+        "",
+        f"Three brokers each, with the same ZooKeeper; {rounds} alternating rounds of {seconds:g} s per load; medians with the",
+        "median absolute deviation (±). CPU time is that of all three brokers: us per request, s/GB per gigabyte received, ms/s",
+        "per second of idleness. The three latencies are p50/p99/p99.9, measured from when a request was due. Ratios compare",
+        "CPU time (in rows of latencies p50, in rows of a time that time), round by round; `~` marks a difference that may be",
+        "noise. The floor receives and writes each batch once, without replicas. The generator and all brokers share the machine.",
+        "",
+        *compare_table(file, "three brokers, replication factor 3"),
+        "",
+        *zookeeper_lines(file),
+    ]
 
 
 def memory_line(file: Results) -> str:
@@ -139,16 +188,20 @@ def memory_line(file: Results) -> str:
 
 def compare_text(file: Results) -> list[str]:
     """The table, with an explanation of how to read it."""
+    if any("cluster" in run.options for run in file.runs):
+        return cluster_text(file)
     rounds = max((run.round for run in file.runs), default=0)
     seconds = file.runs[0].options.get("duration_s", 0) if file.runs else 0
     return [
         *about(file),
         "",
         f"{rounds} interleaved rounds of {seconds:g} s per load; medians with the median absolute deviation (±). us: CPU time",
-        "of the server per request; s/GB: CPU seconds per gigabyte received (produce) or sent (fetch). The three latencies are",
+        "of the server per request (per record where records/s are shown); s/GB: CPU seconds per gigabyte received (produce) or",
+        "sent (fetch). The three latencies are",
         "p50/p99/p99.9, measured from when a request was due. Ratios compare CPU time (in the latency row: p50), round by",
         "round; `~` marks a difference that may be noise. The floor of the fsync rows is a bare write and fdatasync, one after",
-        "the other. The generator and the servers share the machine.",
+        "the other; that of transactions has ready-made answers, so that its time is librdkafka's own. The generator and the",
+        "servers share the machine.",
         "",
         *compare_table(file),
         "",

@@ -6,7 +6,9 @@ target cannot provide (the CPU time of a broker on another machine) is None.
 
 Some keys of `options` have a meaning for the reports:
 
-- any kind: `unit` is what the costs of the run are divided by ("GB", "request", "latency"); `row` is its row in a table.
+- any kind: `unit` is what the costs of the run are divided by ("GB", "request", "record", "latency"; "time" and "idle" have
+  one figure, the latency); `row` is its row in a table.
+- `bench compare --cluster`: `cluster` is the number of brokers, `zookeeper_cpu_s` the CPU time of ZooKeeper meanwhile.
 - kind "scaling": `curve` (such as "partitions"), `at` (the position on its axis, a number), `pair` (shared by the
   interleaved runs of one comparison) and `role` ("base" or "variant").
 """
@@ -31,7 +33,7 @@ NUMBER_MAX = 2**63
 Kind = Literal["run", "compare", "tune", "scaling"]
 Outcome = Literal["completed", "interrupted", "broker-died", "failed"]
 Generator = Literal["native", "librdkafka"]
-Unit = Literal["GB", "request", "latency"]
+Unit = Literal["GB", "request", "record", "latency", "time", "idle"]
 
 #: Targets with fixed names; any other target is the bootstrap address of a broker.
 KAFKA_CY = "kafka-cy"

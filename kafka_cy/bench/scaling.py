@@ -19,7 +19,12 @@ from kafka_cy.bench.brokers import BrokerError, OwnBroker, connect_admin
 from kafka_cy.bench.compare import DELETE_SOON
 from kafka_cy.bench.load_options import LoadOptions
 from kafka_cy.bench.measure import Progress
-from kafka_cy.bench.native_runner import NativeRunner, new_native_load, raise_descriptor_limit, run_unmeasured
+from kafka_cy.bench.native_runner import (
+    NativeRunner,
+    new_native_load,
+    raise_descriptor_limit_as_far_as_it_goes,
+    run_unmeasured,
+)
 from kafka_cy.bench.payloads import Payloads
 from kafka_cy.bench.workloads.consume import fill
 from kafka_cy.bench.workloads.groups import add_commits, prepare_coordinator
@@ -31,7 +36,6 @@ FILL_BYTES = 50_000_000
 SEGMENT_BYTES = 1 << 20  # the minimum that Kafka accepts
 TOPIC_PARTITIONS_MAX = 1000  # of one idle topic
 MAKE_TIMEOUT_S = 300.0
-DESCRIPTORS = 30_000
 
 
 @dataclass(frozen=True)
@@ -156,14 +160,6 @@ class Scaling:
                     raise KeyboardInterrupt
                 if run.outcome == "broker-died":
                     raise BrokerError(run.error or "the broker died.")
-
-
-def raise_descriptor_limit_as_far_as_it_goes() -> None:
-    """Allow thousands of connections in this process and in the brokers that it starts."""
-    for wanted in (DESCRIPTORS, DESCRIPTORS // 3, 4000):
-        with contextlib.suppress(BrokerError):
-            raise_descriptor_limit(wanted)
-            return
 
 
 # -- what grows --

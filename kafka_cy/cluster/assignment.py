@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 
-def assign_replicas(
+def assign_replicas(broker_ids: Sequence[int], partitions: int, replication_factor: int) -> list[list[int]]:
+    """See replicas_in_turn."""
+    return list(replicas_in_turn(broker_ids, partitions, replication_factor))
+
+
+def replicas_in_turn(
     broker_ids: Sequence[int], partitions: int, replication_factor: int, first: int = 0
-) -> list[list[int]]:
+) -> Iterator[list[int]]:
     """Spread leaders round robin from `first` and shift the followers of each round, so that load spreads evenly.
 
-    Raises ValueError when there are fewer brokers than replicas.
+    The replicas of a partition are made when they are asked for. Raises ValueError, at once, when there are fewer brokers than
+    replicas.
     """
-    count = len(broker_ids)
-    if replication_factor > count:
-        raise ValueError(f"replication factor {replication_factor} with {count} broker(s)")
-    ordered = sorted(broker_ids)
-    result = []
+    if replication_factor > len(broker_ids):
+        raise ValueError(f"replication factor {replication_factor} with {len(broker_ids)} broker(s)")
+    return _in_turn(sorted(broker_ids), partitions, replication_factor, first)
+
+
+def _in_turn(ordered: Sequence[int], partitions: int, replication_factor: int, first: int) -> Iterator[list[int]]:
+    count = len(ordered)
     for partition in range(partitions):
         start, shift = first + partition, partition // count
         replicas = [ordered[start % count]]
         for follower in range(replication_factor - 1):
             step = 1 + (shift + follower) % (count - 1)
             replicas.append(ordered[(start + step) % count])
-        result.append(replicas)
-    return result
+        yield replicas

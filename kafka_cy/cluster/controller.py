@@ -19,6 +19,7 @@ class Controller:
     def __init__(self, store: MetadataStore, broker_id: int, wall_clock_ms: Callable[[], int]) -> None:
         self.store = store
         self.epoch = 0
+        self.new_levels: Mapping[str, int] = {}  # feature levels of a tree that is created
         self._broker_id = broker_id
         self._epoch_version = 0
         self._wall_clock_ms = wall_clock_ms
@@ -41,7 +42,7 @@ class Controller:
         if self.store.find(znodes.CONTROLLER_EPOCH) is None:
             operations.append(Create(znodes.CONTROLLER_EPOCH, b"0"))
         if self.store.find(znodes.FEATURE) is None:
-            operations.append(Create(znodes.FEATURE, znodes.to_json({"features": {}, "version": 2, "status": 1})))
+            operations.append(Create(znodes.FEATURE, znodes.feature_data(self.new_levels)))
         epoch_node = self.store.find(znodes.CONTROLLER_EPOCH)
         epoch = int(epoch_node.data or b"0") if epoch_node is not None else 0
         version = epoch_node.version if epoch_node is not None else 0

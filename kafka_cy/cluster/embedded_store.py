@@ -14,23 +14,31 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from kafka_cy.cluster.pending_changes import PendingChanges, Post, StoredChange
+from kafka_cy.cluster.session_counts import SessionCounts
 from kafka_cy.cluster.store import (
     ANY_VERSION,
     BadVersionError,
     ChangeTimes,
     Check,
+    Children,
     Create,
     Delete,
     Done,
+    Exists,
+    Get,
+    NoChildrenForEphemeralsError,
     Node,
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
     Operation,
+    ReadDone,
+    Request,
     Results,
+    SessionListener,
     Set,
     StoreBroken,
     StoreError,
@@ -42,6 +50,7 @@ FILE_NAME = "kafka-cy-metadata.sqlite"
 FORMAT_VERSION = 1
 CHANGES_SUFFIX = "-changes"
 CHANGES_DIGITS = 20
+SESSION_ID = 1  # of the only session that this process has
 
 
 def _parent(path: str) -> str:
@@ -54,14 +63,21 @@ class EmbeddedStore:
     `path` None: nothing is stored (tests).
     """
 
-    def __init__(self, path: str | None, post: Post | None = None) -> None:
-        """`post(function, *arguments)` runs a function on the owner's thread; None: `submit` stores changes at once."""
+    def __init__(
+        self,
+        path: str | None,
+        post: Post | None = None,
+        wall_clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """`post(function, *arguments)` runs a function on the owner's thread; None: `submit` and `read` answer at once."""
         self.change_times = ChangeTimes()
-        self._nodes: dict[str, Node] = {"/": Node(None, 0, 0, False)}
+        self.session_counts = SessionCounts()
+        self._wall_clock_ms = wall_clock_ms
+        self._nodes: dict[str, Node] = {"/": Node(None, 0, 0)}
         self._children: dict[str, set[str]] = {"/": set()}
         self._sequences: dict[str, int] = {}
-        self._data_watches: dict[str, list[Watch]] = {}
-        self._child_watches: dict[str, list[Watch]] = {}
+        self._data_watches: dict[str, dict[Watch, None]] = {}
+        self._child_watches: dict[str, dict[Watch, None]] = {}
         self._last_id = 0
         self._undo: list[tuple[str, Node | None]] = []
         self._touched: set[str] = set()
@@ -95,8 +111,9 @@ class EmbeddedStore:
             counted = connection.execute("SELECT count FROM changes").fetchone()
             self._changes = counted[0] if counted is not None else 0
             self._open_changes(path)
+            now_ms = self._wall_clock_ms()
             for node_path, data, version, created_id in connection.execute("SELECT * FROM nodes"):
-                self._nodes[node_path] = Node(data, version, created_id, False)
+                self._nodes[node_path] = Node(data, version, created_id, 0, now_ms)
                 self._children.setdefault(node_path, set())
                 if node_path != "/":
                     self._children.setdefault(_parent(node_path), set()).add(node_path.rpartition("/")[2])
@@ -128,19 +145,24 @@ class EmbeddedStore:
     def _write_changes(self) -> None:
         os.pwrite(self._changes_fd, b"%0*d\n" % (CHANGES_DIGITS, self._changes), 0)
 
+    @property
+    def changes(self) -> int:
+        """See MetadataStore."""
+        return self._changes
+
     def get(self, path: str, watch: Watch | None = None) -> Node:
         """See MetadataStore."""
         node = self._nodes.get(path)
         if node is None:
             raise NoNodeError(path)
         if watch is not None:
-            self._data_watches.setdefault(path, []).append(watch)
+            self._data_watches.setdefault(path, {})[watch] = None
         return node
 
     def find(self, path: str, watch: Watch | None = None) -> Node | None:
         """See MetadataStore."""
         if watch is not None:
-            self._data_watches.setdefault(path, []).append(watch)
+            self._data_watches.setdefault(path, {})[watch] = None
         return self._nodes.get(path)
 
     def children(self, path: str, watch: Watch | None = None) -> list[str]:
@@ -148,8 +170,14 @@ class EmbeddedStore:
         if path not in self._nodes:
             raise NoNodeError(path)
         if watch is not None:
-            self._child_watches.setdefault(path, []).append(watch)
+            self._child_watches.setdefault(path, {})[watch] = None
         return sorted(self._children[path])
+
+    def children_count(self, path: str) -> int:
+        """See MetadataStore."""
+        if path not in self._nodes:
+            raise NoNodeError(path)
+        return len(self._children[path])
 
     def create(self, path: str, data: bytes | None = None, *, ephemeral: bool = False, sequential: bool = False) -> str:
         """See MetadataStore."""
@@ -187,6 +215,32 @@ class EmbeddedStore:
         else:
             self._pending.add(change, None, done)
 
+    @property
+    def session_id(self) -> int:
+        """See AsyncStore."""
+        return SESSION_ID
+
+    def listen(self, listener: SessionListener) -> None:
+        """See AsyncStore: the session lasts as long as the process."""
+
+    def read(self, requests: Sequence[Request], done: ReadDone) -> None:
+        """See AsyncStore. The answer is the tree of now, and `done` is called after that of the changes which it shows."""
+        answers = [self._read(request) for request in requests]
+
+        def set_watches() -> None:
+            for request, answer in zip(requests, answers, strict=True):
+                if request.watch is not None and (answer is not None or isinstance(request, Exists)):
+                    watches = self._child_watches if isinstance(request, Children) else self._data_watches
+                    watches.setdefault(request.path, {})[request.watch] = None
+
+        self._pending.add_read(answers, set_watches, done)
+
+    def _read(self, request: Request) -> Node | list[str] | None:
+        node = self._nodes.get(request.path)
+        if node is None or isinstance(request, Get):
+            return node
+        return sorted(self._children[request.path]) if isinstance(request, Children) else node._replace(data=None)
+
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """See MetadataStore."""
@@ -209,11 +263,15 @@ class EmbeddedStore:
         sequences = dict(self._sequences)
         last_id = self._last_id
         self._undo, self._touched, self._child_changes = [], set(), set()
+        results: Results = []
         try:
-            results = [self._apply(operation) for operation in operations]
-        except BaseException:
+            for operation in operations:
+                results.append(self._apply(operation))
+        except BaseException as error:
             self._take_back(self._undo, sequences)
             self._last_id = last_id
+            if isinstance(error, StoreError):
+                error.operation = len(results)
             raise
         numbers = [(path, n) for path, n in self._sequences.items() if sequences.get(path) != n]
         nodes = [(path, self._nodes.get(path)) for path in self._touched]
@@ -264,7 +322,7 @@ class EmbeddedStore:
                 raise NotEmptyError(operation.path)
             self._put(operation.path, None)
             return None
-        changed = Node(operation.data, node.version + 1, node.created_id, node.ephemeral)
+        changed = node._replace(data=operation.data, version=node.version + 1)
         self._put(operation.path, changed)
         return changed.version
 
@@ -278,8 +336,11 @@ class EmbeddedStore:
             path = f"{path}{number:010d}"
         if path in self._nodes:
             raise NodeExistsError(path)
+        if self._nodes[parent].ephemeral:
+            raise NoChildrenForEphemeralsError(parent)
         self._last_id += 1
-        self._put(path, Node(operation.data, 0, self._last_id, operation.ephemeral))
+        owner = SESSION_ID if operation.ephemeral else 0
+        self._put(path, Node(operation.data, 0, self._last_id, owner, self._wall_clock_ms()))
         return path
 
     def _put(self, path: str, node: Node | None) -> None:
@@ -288,6 +349,8 @@ class EmbeddedStore:
         self._touched.add(path)
         if (before is None) != (node is None):
             self._child_changes.add(_parent(path))
+        if node is None:
+            self._child_changes.add(path)
         self._replace(path, node)
 
     def _replace(self, path: str, node: Node | None) -> None:

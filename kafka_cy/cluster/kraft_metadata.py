@@ -13,6 +13,8 @@ from uuid import UUID
 
 from kafka_cy.cluster.kraft_log import BadMetadataLog
 from kafka_cy.cluster.kraft_records import MetadataRecord
+from kafka_cy.cluster.quota_entities import QuotaEntity
+from kafka_cy.cluster.scram_credentials import ScramCredential
 
 NO_LEADER_CHANGE: Final = -2
 TOPIC: Final = 2  # ConfigResource.Type
@@ -44,15 +46,6 @@ class KraftTopic:
         self.partitions: dict[int, KraftPartition] = {}
 
 
-class ScramCredential(NamedTuple):
-    """One stored credential of a user for one mechanism (1: SCRAM-SHA-256, 2: SCRAM-SHA-512)."""
-
-    salt: bytes
-    stored_key: bytes
-    server_key: bytes
-    iterations: int
-
-
 class Acl(NamedTuple):
     """One access control entry; the numbers are the protocol's."""
 
@@ -63,9 +56,6 @@ class Acl(NamedTuple):
     host: str
     operation: int
     permission_type: int
-
-
-QuotaEntity = tuple[tuple[str, str | None], ...]  # ((entity type, name or None for the default), ...)
 
 
 class KraftMetadata:

@@ -5,36 +5,17 @@ imported_folders handles topics. Messages never contain values, because some are
 
 from __future__ import annotations
 
-import base64
 from typing import Final, NamedTuple
 
 from kafka_cy.cluster import znodes
-from kafka_cy.cluster.kraft_metadata import Acl, KraftMetadata, QuotaEntity, ScramCredential
+from kafka_cy.cluster.acl_formats import ACL_ROOTS, OPERATION_NAMES, PERMISSION_NAMES, TYPE_NAMES
+from kafka_cy.cluster.kraft_metadata import Acl, KraftMetadata
+from kafka_cy.cluster.quota_entities import QuotaEntity, entity_of, stored_at, value_text
+from kafka_cy.cluster.scram_credentials import MECHANISMS, credential_text
 
 DEFAULT: Final = "<default>"  # entity name of the default for all
 BROKER, CLIENT_METRICS, GROUP = 4, 16, 32  # ConfigResource.Type
 _CONFIG_TYPES: Final = {CLIENT_METRICS: "client-metrics", GROUP: "groups"}
-_MECHANISMS: Final = {1: "SCRAM-SHA-256", 2: "SCRAM-SHA-512"}  # ScramMechanism
-_QUOTA_TYPES: Final = {"user": "users", "client-id": "clients", "ip": "ips"}
-_RESOURCE_TYPES: Final = {2: "Topic", 3: "Group", 4: "Cluster", 5: "TransactionalId", 6: "DelegationToken", 7: "User"}
-_PERMISSIONS: Final = {2: "Deny", 3: "Allow"}
-_OPERATIONS: Final = {
-    2: "All",
-    3: "Read",
-    4: "Write",
-    5: "Create",
-    6: "Delete",
-    7: "Alter",
-    8: "Describe",
-    9: "ClusterAction",
-    10: "DescribeConfigs",
-    11: "AlterConfigs",
-    12: "IdempotentWrite",
-    13: "CreateTokens",
-    14: "DescribeTokens",
-    15: "TwoPhaseCommit",
-}
-_ACL_FOLDERS: Final = {3: "/kafka-acl", 4: "/kafka-acl-extended/prefixed"}  # by pattern type
 
 
 class SettingNodes(NamedTuple):
@@ -64,7 +45,7 @@ def _add_configs(metadata: KraftMetadata, broker_id: int, result: SettingNodes) 
             continue
         if resource_type == BROKER and name in ("", str(broker_id)):
             entity = znodes.config_entity("brokers", name or DEFAULT)
-        elif resource_type in _CONFIG_TYPES and "/" not in name:
+        elif resource_type in _CONFIG_TYPES:
             entity = znodes.config_entity(_CONFIG_TYPES[resource_type], name)
         else:
             kind = "broker" if resource_type == BROKER else f"resource type {resource_type}"
@@ -77,41 +58,27 @@ def _add_configs(metadata: KraftMetadata, broker_id: int, result: SettingNodes) 
 def _add_users_and_quotas(metadata: KraftMetadata, result: SettingNodes) -> None:
     configs: dict[str, dict[str, str]] = {}
     for (user, number), credential in sorted(metadata.scram.items()):
-        mechanism = _MECHANISMS.get(number)
-        if mechanism is None:
+        if number not in MECHANISMS:
             result.left_out.append(f"a credential of user {user} for mechanism {number}")
             continue
-        entity = znodes.config_entity("users", user)
-        configs.setdefault(entity, {})[mechanism] = _credential_text(credential)
+        entity = znodes.config_entity("users", znodes.sanitize(user))
+        configs.setdefault(entity, {})[MECHANISMS[number][0]] = credential_text(credential)
     for parts, quotas in metadata.quotas.items():
         quota_entity = _quota_entity(parts)
         if quota_entity is None:
             result.left_out.append(f"quotas of {parts}: {', '.join(sorted(quotas))}")
         elif quotas:
-            texts = {key: _number_text(value) for key, value in quotas.items()}
+            texts = {key: value_text(key, value) for key, value in quotas.items()}
             configs.setdefault(quota_entity, {}).update(texts)
     for entity, settings in sorted(configs.items()):
         result.nodes[f"/config/{entity}"] = znodes.config_data(settings)
         result.taken.append(f"settings of {entity}: {', '.join(sorted(settings))}")
 
 
-def _credential_text(credential: ScramCredential) -> str:
-    """The credential as Kafka's ScramCredentialUtils.credentialToString writes it."""
-    salt, stored_key, server_key = (base64.b64encode(part).decode() for part in credential[:3])
-    return f"salt={salt},stored_key={stored_key},server_key={server_key},iterations={credential.iterations}"
-
-
-def _number_text(value: float) -> str:
-    return str(int(value)) if value.is_integer() else repr(value)
-
-
 def _quota_entity(parts: QuotaEntity) -> str | None:
     """users/U, clients/C, users/U/clients/C or ips/I; None for any other combination."""
-    names = {_QUOTA_TYPES.get(kind, kind): DEFAULT if name is None else name for kind, name in parts}
-    if set(names) not in ({"users"}, {"clients"}, {"users", "clients"}, {"ips"}):
-        return None
-    ordered = [kind for kind in ("users", "clients", "ips") if kind in names]
-    return "/".join(znodes.config_entity(kind, names[kind]) for kind in ordered)
+    entity = entity_of(dict(parts))
+    return None if entity is None else znodes.config_entity(*stored_at(entity))
 
 
 def _add_acls(metadata: KraftMetadata, result: SettingNodes) -> None:
@@ -128,14 +95,14 @@ def _add_acls(metadata: KraftMetadata, result: SettingNodes) -> None:
 
 
 def _acl_path(acl: Acl) -> str | None:
-    folder, kind = _ACL_FOLDERS.get(acl.pattern_type), _RESOURCE_TYPES.get(acl.resource_type)
+    folder, kind = ACL_ROOTS.get(acl.pattern_type), TYPE_NAMES.get(acl.resource_type)
     if folder is None or kind is None or not acl.resource_name or "/" in acl.resource_name:
         return None  # ZooKeeper-mode Kafka refuses such names, too
     return f"{folder}/{kind}/{acl.resource_name}"
 
 
 def _acl_entry(acl: Acl) -> dict[str, str] | None:
-    operation, permission = _OPERATIONS.get(acl.operation), _PERMISSIONS.get(acl.permission_type)
+    operation, permission = OPERATION_NAMES.get(acl.operation), PERMISSION_NAMES.get(acl.permission_type)
     if operation is None or permission is None:
         return None
     return {"principal": acl.principal, "permissionType": permission, "operation": operation, "host": acl.host}

@@ -1,16 +1,19 @@
 """The cluster's metadata over one store: its readers, its writers and the controller.
 
-Only the broker's start code (server/broker.py) holds all of it; other code gets the narrowest part that it needs.
+Only server/standalone.py holds all of it; other code gets the narrowest part that it needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from types import MappingProxyType
 
 from kafka_cy.cluster import znodes
 from kafka_cy.cluster.config_changes import ConfigChanges
 from kafka_cy.cluster.controller import Controller
-from kafka_cy.cluster.metadata_cache import MetadataCache
+from kafka_cy.cluster.feature_changes import FeatureChanges
+from kafka_cy.cluster.features import initial_levels, supported_features
+from kafka_cy.cluster.metadata_cache import LiveBroker, MetadataCache
 from kafka_cy.cluster.metadata_tree import read_tree
 from kafka_cy.cluster.store import Create, MetadataStore, Set, StoreBroken
 from kafka_cy.cluster.topic_changes import TopicChanges
@@ -19,12 +22,23 @@ from kafka_cy.cluster.topic_changes import TopicChanges
 class ClusterMetadata:
     """Owner: the controller's thread."""
 
-    def __init__(self, store: MetadataStore, broker_id: int, wall_clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: MetadataStore,
+        broker_id: int,
+        wall_clock_ms: Callable[[], int],
+        api_keys: Container[int] = (),  # that the broker serves: they decide which feature levels it supports
+        initial_features: Mapping[str, int] = MappingProxyType({}),  # of a new cluster, where they are not the newest
+    ) -> None:
+        """Raises ValueError for initial features that are not supported."""
         self.store = store
         self.cache = MetadataCache(broker_id)
         self.controller = Controller(store, broker_id, wall_clock_ms)
         self.topic_changes = TopicChanges(store, self.cache, self.controller)
         self.config_changes = ConfigChanges(store, self.cache, self.controller)
+        supported = supported_features(api_keys)
+        initial = self.controller.new_levels = initial_levels(supported, initial_features)
+        self.feature_changes = FeatureChanges(store, self.cache, self.controller, self.config_changes, supported, initial)
         self._wall_clock_ms = wall_clock_ms
 
     def load(self, cluster_id: str) -> None:
@@ -32,6 +46,7 @@ class ClusterMetadata:
         self.controller.elect(cluster_id)
         try:
             self.topic_changes.resume_deletions(read_tree(self.store, self.cache))
+            self.feature_changes.load()
         except (ValueError, KeyError, TypeError) as error:
             raise StoreBroken(f"the metadata tree cannot be read: {error!r}") from error
         if self.cache.cluster_id != cluster_id:
@@ -45,6 +60,8 @@ class ClusterMetadata:
         path = f"{znodes.BROKER_IDS}/{self.cache.broker_id}"
         data = znodes.broker_data(endpoints, rack, self._wall_clock_ms())
         self.store.multi([Create(path, None, ephemeral=True), Set(path, data, 0)])
+        addresses = tuple((host, port) for _, _, host, port in endpoints)
+        self.cache.brokers = (LiveBroker(self.cache.broker_id, rack, addresses),)
 
     def _read_brokers(self, _changed: str = "") -> None:
         living = self.store.children(znodes.BROKER_IDS, self._read_brokers)

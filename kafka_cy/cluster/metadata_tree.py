@@ -21,7 +21,9 @@ def read_tree(store: MetadataStore, cache: MetadataCache) -> list[Topic]:
     for entity_type in ENTITY_TYPES:
         for child in store.children(f"/config/{entity_type}"):
             data = znodes.from_json(store.get(f"/config/{entity_type}/{child}").data)
-            cache.put_config(entity_type, znodes.entity_name(entity_type, child), data.get("config", {}))
+            cache.put_config(entity_type, znodes.config_entity_name(entity_type, child), data.get("config", {}))
+            if entity_type == "users" and "clients" in store.children(f"/config/users/{child}"):
+                _read_clients_of(store, cache, child)
     deletions, deleting = set(store.children(znodes.DELETE_TOPICS)), []
     states: dict[bytes | None, dict[str, Any]] = {}  # parsed states by text: most partitions have the same
     for name in store.children(znodes.TOPICS):
@@ -37,6 +39,12 @@ def read_tree(store: MetadataStore, cache: MetadataCache) -> list[Topic]:
         else:
             cache.put_topic(topic)
     return deleting
+
+
+def _read_clients_of(store: MetadataStore, cache: MetadataCache, user: str) -> None:
+    for child in store.children(f"/config/users/{user}/clients"):
+        name = f"{user}/clients/{child}"
+        cache.put_config("users", name, znodes.from_json(store.get(f"/config/users/{name}").data).get("config", {}))
 
 
 def _read_partition(

@@ -13,13 +13,18 @@ from kafka_cy.cluster import znodes
 from kafka_cy.cluster.store import (
     BadVersionError,
     Create,
+    Get,
     MetadataStore,
+    Node,
     NodeExistsError,
     Operation,
+    OutcomeUnknown,
     Results,
     Set,
     StoreError,
 )
+from kafka_cy.cluster.store_calls import StoreCalls
+from kafka_cy.cluster.znode_formats import MALFORMED, ProducerIdBlock
 
 BLOCK_SIZE = 1000
 PRODUCER_ID_MAX = (1 << 63) - 1
@@ -31,6 +36,39 @@ Taken = Callable[[int | None, StoreError | None], object]  # a producer id, or t
 
 class ProducerIdsExhausted(StoreError):
     """All 2^63 ids were handed out."""
+
+
+def block_after(node: Node | None, broker_id: int) -> tuple[Operation, range]:
+    """The change of /latest_producer_id_block that reserves the next block for a broker, and that block.
+
+    Raises ProducerIdsExhausted, or MALFORMED.
+    """
+    last = znodes.from_json(node.data) if node is not None else {}
+    start = int(last["block_end"]) + 1 if last else 0
+    if start > PRODUCER_ID_MAX - BLOCK_SIZE:
+        raise ProducerIdsExhausted("no producer ids are left")
+    block = range(start, start + BLOCK_SIZE)
+    path, data = znodes.PRODUCER_ID_BLOCK, ProducerIdBlock(broker_id, block[0], block[-1]).encode()
+    return (Create(path, data) if node is None else Set(path, data, node.version)), block
+
+
+async def take_block(calls: StoreCalls, broker_id: int) -> range:
+    """Reserve the next block. A broker does so itself before inter.broker.protocol.version 3.0. Raises StoreError.
+
+    Others take blocks at the same time; one whose reply was lost is left out.
+    """
+    while True:
+        node: Node | None = (await calls.read(Get(znodes.PRODUCER_ID_BLOCK)))[0]
+        try:
+            change, block = block_after(node, broker_id)
+        except MALFORMED as error:
+            raise StoreError(f"{znodes.PRODUCER_ID_BLOCK} is malformed") from error
+        try:
+            await calls.change(change)
+        except (BadVersionError, NodeExistsError, OutcomeUnknown):
+            await calls.catch_up()
+        else:
+            return block
 
 
 class ProducerIdBlocks:
@@ -62,20 +100,11 @@ class ProducerIdBlocks:
 
     def _next(self) -> tuple[Operation, range]:
         """The change that reserves the next block, and the block. Raises ProducerIdsExhausted."""
-        node = self._store.find(znodes.PRODUCER_ID_BLOCK)
-        start = int(znodes.from_json(node.data)["block_end"]) + 1 if node is not None and node.data else 0
-        if start > PRODUCER_ID_MAX - BLOCK_SIZE:
-            raise ProducerIdsExhausted("no producer ids are left")
-        block = range(start, start + BLOCK_SIZE)
-        data = znodes.to_json(
-            {"version": 1, "broker": self._broker_id, "block_start": str(block[0]), "block_end": str(block[-1])}
-        )
-        path = znodes.PRODUCER_ID_BLOCK
-        return (Create(path, data) if node is None else Set(path, data, node.version)), block
+        return block_after(self._store.find(znodes.PRODUCER_ID_BLOCK), self._broker_id)
 
 
 class ProducerIds:
-    """Hands out ids. Owner: the admin thread. Limit: each request that waits has a connection of its own."""
+    """Hands out ids. Owner: the coordinator's thread. Limit: each request that waits has a connection of its own."""
 
     def __init__(self, reserve: Reserve, on_error: Callable[[StoreError], object] = lambda error: None) -> None:
         """`reserve` is ProducerIdBlocks.reserve, wherever it runs; its `done` has to be called on the owner's thread.
@@ -93,6 +122,10 @@ class ProducerIds:
     def start(self) -> None:
         """Reserve the first block, so that the first request does not wait for the store."""
         self._serve()
+
+    def stop(self) -> None:
+        """Answer the requests that wait. The loops have ended."""
+        self._fail(StoreError("the broker shuts down"))
 
     def take(self, done: Taken) -> None:
         """Call `done` with an unused producer id: at once, or when the next block is reserved."""
@@ -117,8 +150,11 @@ class ProducerIds:
         self._next_block = block
         if error is not None:
             self._on_error(error)
-            failed, self._waiting = self._waiting, deque()
-            for done in failed:
-                done(None, error)
+            self._fail(error)
         else:
             self._serve()
+
+    def _fail(self, error: StoreError) -> None:
+        failed, self._waiting = self._waiting, deque()
+        for done in failed:
+            done(None, error)

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from kafka_cy.cluster.topic_names import INTERNAL_TOPICS
 
 
 class PartitionMetadata:
-    """One partition: `partition_epoch` is the version of its state node."""
+    """One partition: `partition_epoch` is the version of its state node.
 
-    __slots__ = ("index", "isr", "leader", "leader_epoch", "partition_epoch", "replicas")
+    In a cluster, a partition of which the controller has not told (it never had a leader) has no replicas. `offline`: those of its
+    replicas that the controller says are not available.
+    """
+
+    __slots__ = ("index", "isr", "leader", "leader_epoch", "offline", "partition_epoch", "replicas")
 
     def __init__(
-        self, index: int, leader: int, leader_epoch: int, replicas: list[int], isr: list[int], partition_epoch: int = 0
+        self,
+        index: int,
+        leader: int,
+        leader_epoch: int,
+        replicas: list[int],
+        isr: list[int],
+        partition_epoch: int = 0,
+        offline: Sequence[int] = (),
     ) -> None:
         self.index = index
         self.leader = leader
@@ -21,6 +33,7 @@ class PartitionMetadata:
         self.replicas = replicas
         self.isr = isr
         self.partition_epoch = partition_epoch
+        self.offline = offline
 
 
 class Topic:

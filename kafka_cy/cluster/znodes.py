@@ -45,6 +45,10 @@ CONTAINERS = (
 )
 
 
+# Entity types whose names may have any characters; users and clients are sanitized by those who know what is a name.
+FREELY_NAMED = ("groups", "client-metrics")
+
+
 def to_json(value: Mapping[str, Any]) -> bytes:
     """Compact UTF-8 JSON."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
@@ -112,27 +116,42 @@ def state_data(leader: int, leader_epoch: int, controller_epoch: int, isr: Seque
     )
 
 
-def broker_data(endpoints: Sequence[tuple[str, str, str, int]], rack: str | None, now_ms: int) -> bytes:
-    """Content of a broker's registration; endpoints are (listener name, security protocol, host, port)."""
+def broker_data(
+    endpoints: Sequence[tuple[str, str, str, int]], rack: str | None, now_ms: int, version: int = 5
+) -> bytes:
+    """Content of a broker's registration; endpoints are (listener name, security protocol, host, port).
+
+    `version`: 4 if inter.broker.protocol.version is below 2.7, without features.
+    """
     plaintext = next(((host, port) for _, protocol, host, port in endpoints if protocol == "PLAINTEXT"), (None, -1))
     value: dict[str, Any] = {
-        "version": 5,
+        "version": version,
         "host": plaintext[0],
         "port": plaintext[1],
-        "endpoints": [f"{name}://{host}:{port}" for name, _, host, port in endpoints],
+        "endpoints": [f"{name}://{_in_address(host)}:{port}" for name, _, host, port in endpoints],
         "listener_security_protocol_map": {name: protocol for name, protocol, _, _ in endpoints},
         "jmx_port": -1,
         "timestamp": str(now_ms),
-        "features": {},
     }
+    if version >= 5:
+        value["features"] = {}
     if rack is not None:
         value["rack"] = rack
     return to_json(value)
 
 
+def _in_address(host: str) -> str:
+    return f"[{host}]" if ":" in host else host  # IPv6
+
+
 def controller_data(broker_id: int, now_ms: int) -> bytes:
     """Content of the controller's node."""
     return to_json({"version": 2, "brokerid": broker_id, "timestamp": str(now_ms), "kraftControllerEpoch": -1})
+
+
+def feature_data(levels: Mapping[str, int]) -> bytes:
+    """Content of the node with the finalized feature levels."""
+    return to_json({"features": dict(levels), "version": 2, "status": 1})
 
 
 def config_data(values: Mapping[str, str]) -> bytes:
@@ -141,18 +160,28 @@ def config_data(values: Mapping[str, str]) -> bytes:
 
 
 def config_entity(entity_type: str, entity_name: str) -> str:
-    """Path of an entity below /config: user and client names are percent-encoded, except '<default>'."""
-    if entity_type in ("users", "clients") and entity_name != "<default>":
-        from urllib.parse import quote  # kept out of the start path
-
-        entity_name = quote(entity_name, safe="-_.").replace("~", "%7E")  # as java.net.URLEncoder
+    """Path of an entity below /config. Names of users and clients are sanitized; `alice/clients/app` is a client of a user."""
+    if entity_type in FREELY_NAMED:
+        entity_name = entity_name.replace("%", "%25").replace("/", "%2F")
+        if entity_name in (".", ".."):  # which ZooKeeper does not allow
+            entity_name = entity_name.replace(".", "%2E")
     return f"{entity_type}/{entity_name}"
 
 
-def entity_name(entity_type: str, child: str) -> str:
-    """The name of an entity below /config/<entity type>: the inverse of config_entity."""
-    if entity_type in ("users", "clients") and "%" in child:
-        from urllib.parse import unquote
+def config_entity_name(entity_type: str, child: str) -> str:
+    """The name of the entity in a child of /config/<entity type>: the inverse of config_entity."""
+    return desanitize(child) if entity_type in FREELY_NAMED else child
 
-        return unquote(child)
-    return child
+
+def sanitize(name: str) -> str:
+    """The name of a user or client as it is in a path (Kafka's Sanitizer). '<default>' is not a result for any name."""
+    from urllib.parse import quote  # kept out of the start path
+
+    return quote(name, safe="-_.").replace("~", "%7E")  # as java.net.URLEncoder
+
+
+def desanitize(name: str) -> str:
+    """The inverse of sanitize."""
+    from urllib.parse import unquote
+
+    return unquote(name) if "%" in name else name

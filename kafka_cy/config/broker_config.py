@@ -12,7 +12,13 @@ LAPTOP_DEFAULTS: Final[dict[str, str]] = {
     "node.id": "1",
     "listeners": "PLAINTEXT://127.0.0.1:9092",
     "log.dirs": "./data",
+    # Kafka's default of 3 s saves rebalances when many members start together. On a laptop it only delays the first record
+    # of every new group. The sample server.properties, and the one that Kafka 3 ships, also set 0.
+    "group.initial.rebalance.delay.ms": "0",
 }
+
+#: Why a key of members of a cluster has no effect.
+SINGLE: Final = "kafka-cy runs as a single broker, because zookeeper.connect is not set"
 
 LISTEN_BACKLOG: Final = 1024
 RECOVERY_THREADS: Final = 5
@@ -21,8 +27,11 @@ BACKGROUND_THREADS: Final = 2
 #: Topic key for tests that need segments smaller than the lower limit of segment.bytes.
 INTERNAL_SEGMENT_BYTES: Final = "internal.segment.bytes"
 
-#: Broker keys that a log reads beside its topic's keys.
+#: Broker keys that a log reads in addition to its topic's keys.
 BROKER_KEYS_OF_LOGS: Final = ("producer.id.expiration.ms",)
+
+#: Keys that a single listener can have begin so.
+_OF_SINGLE_LISTENERS: Final = ("ssl.", "sasl.", "connections.max.reauth.ms")
 
 #: Keys of plugins and of single listeners begin so. Any name can follow.
 _OPEN_PREFIXES: Final = (definitions.LISTENER_PREFIX, "rlmm.config.", "rsm.config.", "config.providers.", "metrics.context.")
@@ -45,12 +54,15 @@ class BrokerConfig:
         self._log_defaults: tuple[dict[str, Any], dict[str, Any]] = ({}, {})  # the `_typed` that they are made of, and they
         self._change_listeners: list[Callable[[frozenset[str]], None]] = []
         self._reconfiguration_checks: list[Callable[[BrokerConfig], None]] = []
+        self.is_member = bool(self.static.get("zookeeper.connect", "").strip())  # of a cluster
         self._unify_ids()
         for name, text in self.static.items():
             self._check_static(name, text)
         self._resolve_listeners()
         self._check_listener_keys()
         checks.check_quorum(self)
+        if self.is_member:
+            checks.check_member(self)
         checks.check_relations(self)
 
     @classmethod
@@ -63,7 +75,7 @@ class BrokerConfig:
             given = dict(LAPTOP_DEFAULTS)
             if overrides and "log.dir" in overrides:
                 del given["log.dirs"]
-            if overrides and "broker.id" in overrides:
+            if overrides and ("broker.id" in overrides or overrides.get("zookeeper.connect", "").strip()):
                 del given["node.id"]
         else:
             from kafka_cy.config.properties import parse_properties
@@ -122,13 +134,35 @@ class BrokerConfig:
 
     @property
     def broker_id(self) -> int:
-        """Id of this broker (`node.id`, or `broker.id` in older files); 1 if the file has neither."""
-        return int(self["node.id"])
+        """Id of this broker (`node.id`, or `broker.id` in older files); 1 if the file has neither.
+
+        A member of a cluster without an id has -1 until it is generated (take_broker_id).
+        """
+        value = self["node.id"]
+        return -1 if value is None else int(value)
+
+    def take_broker_id(self, broker_id: int) -> None:
+        """Take the id that was generated for this broker, or that its log directories have."""
+        for name in ("node.id", "broker.id"):
+            self.static[name] = str(broker_id)
+            self._typed[name] = broker_id
+
+    @property
+    def control_plane_listener_name(self) -> str | None:
+        """Listener of the controller's requests, if they have one of their own."""
+        name: str | None = self["control.plane.listener.name"]
+        return name.upper() if name else None
 
     @property
     def log_dirs(self) -> list[str]:
         """Log directories: `log.dirs`, else `log.dir`."""
         return list(self["log.dirs"] or self["log.dir"])
+
+    @property
+    def cordoned_log_dirs(self) -> frozenset[str]:
+        """Those of the log directories that get no new partitions (`cordoned.log.dirs`, KIP-1066)."""
+        cordoned = self["cordoned.log.dirs"]
+        return frozenset(self.log_dirs if "*" in cordoned else cordoned)
 
     @property
     def rack(self) -> str | None:
@@ -305,6 +339,10 @@ class BrokerConfig:
         if node_id is not None and broker_id is not None and node_id.strip() != broker_id.strip():
             raise ConfigError("broker.id", broker_id, f"the value of node.id, {node_id}", "differs from node.id")
         chosen = node_id if node_id is not None else broker_id
+        if chosen is None and self.is_member:
+            self.static.pop("node.id", None)
+            self.static["broker.id"] = "-1"
+            return
         self.static["node.id"] = self.static["broker.id"] = "1" if chosen is None else chosen
 
     def _check_static(self, name: str, text: str) -> None:
@@ -315,12 +353,16 @@ class BrokerConfig:
             return
         value = self._typed[name] = parse_value(key, text)
         base = definitions.without_listener(name)
-        if base != name and not base.startswith("ssl.") and not key.ignored_because:
-            self.warnings.append(f"configuration key {name} has no effect: only ssl.* keys apply to a single listener")
-        if key.effect.startswith(("ignored", "refused")) and has_meaning(key, value):
+        if base != name and not base.startswith(_OF_SINGLE_LISTENERS) and not key.ignored_because:
+            self.warnings.append(f"configuration key {name} has no effect: only ssl.* and sasl.* keys apply to a single listener")
+        if (key.refused_because or self.ignores(key)) and has_meaning(key, value):
             if key.refused_because:
                 raise ConfigError(name, text, "unset", key.refused_because)
             self.warnings.append(no_effect_warning(key))
+
+    def ignores(self, key: ConfigKey) -> bool:
+        """Whether the key has no effect in this broker."""
+        return bool(key.ignored_because) or (key.is_cluster_only and not self.is_member)
 
     def _resolve_listeners(self) -> None:
         protocol_map = parse_protocol_map(self.text("listener.security.protocol.map") or "")
@@ -371,6 +413,9 @@ class BrokerConfig:
         if given is None:
             # Kafka refuses a broker without a listener of the protocol's name. A single broker can use any listener.
             protocol = self["security.inter.broker.protocol"]
+            if protocol not in names and self.is_member:
+                allowed = "the name of an advertised listener, or inter.broker.listener.name set to one: " + ", ".join(names)
+                raise ConfigError("security.inter.broker.protocol", protocol, allowed)
             return protocol if protocol in names else names[0]
         if "security.inter.broker.protocol" in self.static:
             reason = "Only one of inter.broker.listener.name and security.inter.broker.protocol should be set."
@@ -392,7 +437,7 @@ def has_meaning(key: ConfigKey, value: Any) -> bool:
 
 def no_effect_warning(key: ConfigKey) -> str:
     """The warning about a key that is set and has no effect."""
-    return f"configuration key {key.name} has no effect: {key.ignored_because}"
+    return f"configuration key {key.name} has no effect: {SINGLE if key.is_cluster_only else key.ignored_because}"
 
 
 def unknown_key_warning(name: str) -> str:

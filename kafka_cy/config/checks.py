@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka_cy.config.types import ConfigError, parse_integer, split_list
+from kafka_cy.config.types import ConfigError, RelationError, parse_integer, split_list
 
 if TYPE_CHECKING:
     from kafka_cy.config.broker_config import BrokerConfig
@@ -37,9 +37,27 @@ def check_relations(config: BrokerConfig) -> None:
     if map_bytes // threads <= 1 << 20:
         allowed = f"more than 1048576 for each of log.cleaner.threads, {threads}"
         raise ConfigError("log.cleaner.dedupe.buffer.size", map_bytes, allowed)
+    _check_cordoned(config["cordoned.log.dirs"], config.log_dirs)
     for low, high in _ORDERED_PAIRS:
         if config[low] > config[high]:
             raise ConfigError(low, config[low], f"at most {high}, {config[high]}")
+
+
+def _check_cordoned(cordoned: list[str], log_dirs: list[str]) -> None:
+    """Entries are compared as they are written, as in Kafka."""
+    name = "cordoned.log.dirs"
+    if "*" in cordoned:
+        if set(cordoned) != {"*"}:
+            reason = f"requirement failed: When {name} is set to *, it must not contain other values"
+            raise RelationError(name, ",".join(cordoned), "* alone, or a list of log directories", reason)
+        return
+    missing = [path for path in cordoned if path not in log_dirs]
+    if missing:
+        reason = (
+            f"requirement failed: All entries in {name} must be present in log.dirs or log.dir."
+            f" Missing entries : {', '.join(missing)}"
+        )
+        raise RelationError(name, ",".join(cordoned), "a list of log directories, as log.dirs has them", reason)
 
 
 def check_connection_limits(limit: int, overrides: str) -> None:
@@ -76,13 +94,42 @@ def check_quorum(config: BrokerConfig) -> None:
     purpose. Raises ConfigError.
     """
     roles: list[str] = config["process.roles"] or []
-    if not roles:
-        return  # Kafka 4 does not start without roles; older files have no quorum
     for name in ("controller.quorum.voters", "controller.quorum.bootstrap.servers"):
         members: list[Any] = config[name]
-        if members and "controller" not in roles:
+        if members and roles and "controller" not in roles:
             reason = "process.roles has no controller, so this broker would depend on the controllers of another process"
             raise ConfigError(name, config.text(name), "unset: kafka-cy cannot join a KRaft quorum", reason)
         if len(members) > 1:
             reason = "kafka-cy stores its metadata itself and cannot join a KRaft quorum of several controllers"
             raise ConfigError(name, config.text(name), "one entry, or unset", reason)
+    for voter in config["controller.quorum.voters"]:
+        if parse_integer(voter.partition("@")[0].strip(), bits=32) != config.broker_id:
+            reason = "the voter is another node, and kafka-cy cannot join a KRaft quorum"
+            allowed = f"an entry with the value of node.id, {config.broker_id}, or unset"
+            raise ConfigError("controller.quorum.voters", config.text("controller.quorum.voters"), allowed, reason)
+
+
+def check_member(config: BrokerConfig) -> None:
+    """Check the settings of a member of a cluster (zookeeper.connect). Raises ConfigError."""
+    connect = config.text("zookeeper.connect")
+    if config["process.roles"]:
+        reason = "process.roles is for KRaft, which has no ZooKeeper"
+        raise ConfigError("zookeeper.connect", connect, "unset, or process.roles unset", reason)
+    broker_id, reserved = config.broker_id, config["reserved.broker.max.id"]
+    if config["broker.id.generation.enable"] and broker_id > reserved:
+        allowed = f"at most reserved.broker.max.id, {reserved}, unless broker.id.generation.enable is false"
+        raise ConfigError("broker.id", broker_id, allowed)
+    if broker_id < 0 and not config["broker.id.generation.enable"]:
+        raise ConfigError("broker.id", broker_id, "at least 0, because broker.id.generation.enable is false")
+    protocols = {listener.name: listener.security_protocol for listener in config.listeners}
+    inter_broker, control_plane = config.inter_broker_listener_name, config.control_plane_listener_name
+    if control_plane is not None:
+        if control_plane not in protocols:
+            allowed = "one of the listeners: " + ", ".join(protocols)
+            raise ConfigError("control.plane.listener.name", control_plane, allowed)
+        if control_plane == inter_broker:
+            raise ConfigError("control.plane.listener.name", control_plane, "another listener than the inter-broker one")
+    for key, name in (("inter.broker.listener.name", inter_broker), ("control.plane.listener.name", control_plane)):
+        if name is not None and protocols[name] not in ("PLAINTEXT", "SSL"):
+            reason = f"listener {name} speaks {protocols[name]}; kafka-cy connects to other brokers without SASL only"
+            raise ConfigError(key, name, "a listener with the security protocol PLAINTEXT or SSL", reason)

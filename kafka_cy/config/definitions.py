@@ -20,6 +20,7 @@ _FURTHER_MODULES: Final = (
     "quota",
     "metrics",
     "tiered_storage",
+    "zookeeper",
     "legacy",
 )
 
@@ -87,7 +88,8 @@ def broker_key(name: str) -> ConfigKey | None:
 def _broker_entry(name: str) -> Entry | None:
     entry = _broker_entries.get(name)
     if entry is None and _prefix(name) not in _EAGER_PREFIXES:
-        for module in _FURTHER_MODULES:
+        prefix = _prefix(name)
+        for module in sorted(_FURTHER_MODULES, key=lambda module: module != prefix):  # its own module first: others cost time
             _import_entries(module)
             entry = _broker_entries.get(name)
             if entry is not None:

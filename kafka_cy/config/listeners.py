@@ -69,9 +69,6 @@ def parse_listeners(
         if protocol is None:
             reason = f"No security protocol defined for listener {name} (see listener.security.protocol.map)"
             raise ConfigError(key, whole, _ALLOWED, reason)
-        if protocol not in ("PLAINTEXT", "SSL"):
-            reason = f"listener {name} uses {protocol}, which this version does not support yet; use PLAINTEXT or SSL"
-            raise ConfigError(key, whole, "listeners with the security protocol PLAINTEXT or SSL", reason)
         if advertised and host in ("0.0.0.0", "::"):
             reason = f"clients cannot connect to the meta-address {host}; use an address that they can reach"
             raise ConfigError(key, whole, _ALLOWED, reason)

@@ -23,6 +23,9 @@ TYPE_CODES: Final[dict[str, int]] = {
     "PASSWORD": 9,
 }
 
+#: Begins the effect of a key that only members of a cluster apply.
+CLUSTER_ONLY: Final = "in a cluster: "
+
 _INTEGER_BITS: Final = {"SHORT": 16, "INT": 32, "LONG": 64}
 _INTEGER_WORDS: Final = {"SHORT": "a 16-bit integer", "INT": "a 32-bit integer", "LONG": "a 64-bit integer"}
 
@@ -31,7 +34,7 @@ class ConfigKey(NamedTuple):
     """One key.
 
     `default` is text as in a file, None when the key is unset. `effect` is the package of kafka_cy that applies the value,
-    or "ignored: <reason>", or "refused: <reason>".
+    behind "in a cluster: " where it only does so in a member of a cluster, or "ignored: <reason>", or "refused: <reason>".
     """
 
     name: str
@@ -52,6 +55,11 @@ class ConfigKey(NamedTuple):
     def refused_because(self) -> str:
         """Why the broker does not start with a value other than the default; empty when it does."""
         return self.effect.removeprefix("refused: ") if self.effect.startswith("refused: ") else ""
+
+    @property
+    def is_cluster_only(self) -> bool:
+        """Whether the key has no effect unless this broker is a member of a cluster (zookeeper.connect)."""
+        return self.effect.startswith(CLUSTER_ONLY)
 
     @property
     def documentation(self) -> str:
@@ -140,16 +148,16 @@ def parse_value(key: ConfigKey, text: str | None) -> Any:
     kind = key.type
     value: Any = text.strip()
     if kind in _INTEGER_BITS:
-        value = _parse_integer(key, value)
+        value = _parse_integer(key, text)
     elif kind == "BOOLEAN":
         lowered = value.lower()
         if lowered not in ("true", "false"):
             raise ConfigError(key.name, text, "true or false", "Expected value to be either true or false")
         value = lowered == "true"
     elif kind == "DOUBLE":
-        value = _parse_double(key, value)
+        value = _parse_double(key, text)
     elif kind == "LIST":
-        value = list(dict.fromkeys(split_list(value)))  # Kafka drops repeated entries as well
+        value = _parse_list(key, text)
     if key.validator is not None:
         reason = check(key.validator, value)
         if reason is not None:
@@ -161,7 +169,7 @@ def parse_value(key: ConfigKey, text: str | None) -> Any:
             if key.validator[0].startswith("list_in"):
                 shown = next((part for part in value if part not in key.validator[1:]), text.strip())
             raise ConfigError(key.name, shown, key.allowed, reason)
-    return value
+    return [entry for entry in value if entry] if kind == "LIST" else value
 
 
 def parse_integer(text: str, bits: int) -> int | None:
@@ -302,8 +310,19 @@ def _printed(value: Any) -> Any:
     return f"[{', '.join(value)}]" if isinstance(value, list) else to_text(value)
 
 
+def _parse_list(key: ConfigKey, text: str) -> list[str]:
+    """Kafka drops repeated entries as well. It refuses empty ones, unless an entry before them is wrong."""
+    entries = list(dict.fromkeys(split_list(text)))
+    kind, *allowed = key.validator or ("",)
+    if "" not in entries or kind == "throttled_replicas":
+        return entries
+    if kind.startswith("list_in") and next(entry for entry in entries if entry not in allowed):
+        return entries
+    raise RelationError(key.name, text, key.allowed, f"Configuration '{key.name}' values must not be empty.")
+
+
 def _parse_integer(key: ConfigKey, text: str) -> int:
-    value = parse_integer(text, _INTEGER_BITS[key.type])
+    value = parse_integer(text.strip(), _INTEGER_BITS[key.type])
     if value is None:
         raise ConfigError(key.name, text, key.allowed, f"Not a number of type {key.type}")
     return value
@@ -313,7 +332,7 @@ def _parse_double(key: ConfigKey, text: str) -> float:
     try:
         if "_" in text or not text.isascii():
             raise ValueError(text)
-        value = float(text)
+        value = float(text)  # with blanks around it, as in Java
         if value != value or value in (float("inf"), float("-inf")):
             raise ValueError(text)
         return value
@@ -335,7 +354,7 @@ def _is_offset_reset(value: str) -> bool:
 def _is_throttled_replicas(value: list[str]) -> bool:
     if value == ["*"]:
         return True
-    for entry in value:
+    for entry in filter(None, value):
         partition, colon, broker = entry.partition(":")
         if not (colon and partition.isascii() and partition.isdigit() and broker.isascii() and broker.isdigit()):
             return False
@@ -356,8 +375,8 @@ def _check_client_match(value: list[str]) -> str | None:
     import re
 
     for entry in value:
-        selector, equals, pattern = entry.partition("=")
-        if not equals or selector.strip() not in _CLIENT_SELECTORS:
+        selector, _, pattern = entry.rstrip("=").partition("=")  # as Java's split, which drops empty parts at the end
+        if not pattern or "=" in pattern or selector.strip() not in _CLIENT_SELECTORS:
             return f"Illegal client matching pattern: {entry}"
         try:
             re.compile(pattern)

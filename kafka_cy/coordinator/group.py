@@ -2,31 +2,64 @@
 
 from __future__ import annotations
 
+import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import Any, ClassVar
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
 
+from kafka_cy.coordinator.commit_request import CommitRequest
+from kafka_cy.coordinator.committed_offsets import CommittedOffsets
+from kafka_cy.coordinator.open_groups import OPEN_FOR_NOBODY, OpenGroup, Steady
+from kafka_cy.coordinator.pending_partition import PendingPartition
 from kafka_cy.coordinator.records import CommittedOffset, OffsetKey, Record
 from kafka_cy.protocol.errors import ErrorCode
+
+
+class LagMember(NamedTuple):
+    """`assignment` is a ConsumerProtocol assignment of a classic member, else topic id -> partitions, or name -> partitions."""
+
+    member_id: str
+    client_id: str
+    client_host: str
+    assignment: bytes | Mapping[uuid.UUID, Collection[int]] | Mapping[str, Collection[int]]
 
 
 class Group(ABC):
     """A group and the offsets that it committed. Owner: the coordinator's thread.
 
-    Offsets are replicated state: only `GroupStateMachine.replay` changes them. The lag page reads copies of `offsets` and
-    `members` from another thread.
+    Offsets are replicated state: only `GroupStateMachine.replay` changes them, and reactors while the group's door is open. Any
+    thread reads them. The lag page reads copies of `members` from another thread.
     """
 
-    __slots__ = ("group_id", "offsets", "place")
+    __slots__ = ("door", "group_id", "holds", "offsets", "pending", "place", "steady", "uses_door")
 
-    kind: ClassVar[str]  # as ListGroups shows it: "classic", ...
+    kind: ClassVar[str]  # as ListGroups compares it: "classic", ...
 
     def __init__(self, group_id: str) -> None:
         self.group_id = group_id
         self.place = 0  # in its state machine's list of groups
-        self.offsets: dict[str, dict[int, CommittedOffset]] = {}  # topic -> partition
+        self.offsets = CommittedOffsets()
+        # topic -> partition -> producers with an offset in an open transaction; see offsets.pending
+        self.pending: dict[str, dict[int, PendingPartition]] | None = None
+        # Soft state: what reactors do for the group. See GroupStateMachine.hold.
+        self.uses_door = False  # it has committed, or has a steady member, since it was loaded
+        self.steady: Steady | None = None  # which heartbeats of members need no decision
+        self.door: OpenGroup | None = None  # made when it is opened first
+        self.holds = 0  # operations that look at the group now
 
     # -- state --
+
+    @abstractmethod
+    def replay(self, key: Any, value: Any) -> None:
+        """Apply a record of the group; offsets have their own. The value None is a tombstone, also of what was never there.
+
+        When nothing is recorded after a tombstone, the state machine removes the group.
+        """
+
+    def replay_steps(self, key: Any, value: Any) -> Iterator[object]:
+        """replay() as a task for slices."""
+        self.replay(key, value)
+        yield from ()
 
     @property
     @abstractmethod
@@ -38,15 +71,43 @@ class Group(ABC):
     def is_empty(self) -> bool:
         """Whether the group may be deleted: it has no members, and nobody is about to become one."""
 
+    @property
+    @abstractmethod
+    def members_count(self) -> int:
+        """How many members the group has."""
+
+    @property
+    @abstractmethod
+    def state_name(self) -> str:
+        """As ListGroups and DescribeGroups show it."""
+
     @abstractmethod
     def is_subscribed(self, topic: str) -> bool:
         """Whether a member reads the topic, or might do so."""
 
     # -- offsets --
 
+    def is_pending(self, topic: str, partition: int) -> bool:
+        """Whether an open transaction has an offset for the partition."""
+        return self.pending is not None and partition in self.pending.get(topic, ())
+
     @abstractmethod
-    def validate_offset_commit(self, member_id: str, instance_id: str | None, generation: int) -> ErrorCode:
-        """Whether OffsetCommit may store offsets for this member and generation (or member epoch)."""
+    def validate_offset_commit(self, request: CommitRequest) -> ErrorCode:
+        """Whether OffsetCommit or TxnOffsetCommit may store offsets for the request's member and generation (or member epoch)."""
+
+    @property
+    def open_for(self) -> int:
+        """Whose commits need no decision now (OPEN_FOR_...), as far as the group knows."""
+        return OPEN_FOR_NOBODY
+
+    def closed(self) -> None:
+        """The group leaves its state machine: no reactor finds it any more."""
+        if self.door is not None:
+            self.door.remove()
+
+    def validate_offset_fetch(self, member_id: str | None, member_epoch: int) -> ErrorCode:
+        """Whether OffsetFetch v9 on may read offsets as this member; classic groups ignore both."""
+        return ErrorCode.NONE
 
     @abstractmethod
     def committed(self, member_id: str, now_s: float) -> None:
@@ -70,15 +131,30 @@ class Group(ABC):
     def tombstones(self) -> list[Record]:
         """The records that remove the group; its offsets have their own."""
 
-    # -- what DescribeGroups and ListGroups show --
+    # -- what the lag page and ListGroups show --
+
+    @property
+    @abstractmethod
+    def protocol_name(self) -> str:
+        """The assignor of the members; empty if there is none."""
+
+    @property
+    @abstractmethod
+    def protocol_type_name(self) -> str:
+        """The protocol type: "consumer" for groups of consumers, also if they are of another kind than classic."""
 
     @abstractmethod
-    def described(self) -> dict[str, Any]:
-        """The fields of a DescribeGroups response that the group knows."""
+    def lag_members(self) -> list[LagMember]:
+        """The members with the partitions that they have. Any thread."""
 
-    @abstractmethod
     def listed(self) -> dict[str, Any]:
         """The group's entry of a ListGroups response."""
+        return {
+            "group_id": self.group_id,
+            "protocol_type": self.protocol_type_name,
+            "group_state": self.state_name,
+            "group_type": self.kind,
+        }
 
 
 def offset_tombstones(group_id: str, partitions: Iterable[tuple[str, int]]) -> list[Record]:
@@ -87,5 +163,8 @@ def offset_tombstones(group_id: str, partitions: Iterable[tuple[str, int]]) -> l
 
 
 def all_partitions(group: Group) -> list[tuple[str, int]]:
-    """The (topic, partition) pairs that the group has offsets of."""
-    return [(topic, partition) for topic, partitions in group.offsets.items() for partition in partitions]
+    """The (topic, partition) pairs that the group has offsets of, also in open transactions."""
+    found = {(topic, partition): None for topic in group.offsets for partition in group.offsets.partitions(topic)}
+    for topic, pending in (group.pending or {}).items():
+        found.update(dict.fromkeys((topic, partition) for partition in pending))
+    return list(found)

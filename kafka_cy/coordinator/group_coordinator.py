@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from kafka_cy.base.slices import AT_ONCE_MAX
-from kafka_cy.coordinator import heartbeat_table
+from kafka_cy.coordinator import heartbeat_table, open_groups
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.classic.heartbeat import check_heartbeat
 from kafka_cy.coordinator.classic.join import JoinGroup
@@ -23,23 +23,42 @@ from kafka_cy.coordinator.classic.rebalance import Rebalancer
 from kafka_cy.coordinator.classic.requests import JoinRequest, SyncRequest
 from kafka_cy.coordinator.classic.responses import join_error, sync_error
 from kafka_cy.coordinator.classic.sync import SyncGroup
+from kafka_cy.coordinator.commit_request import CommitRequest
+from kafka_cy.coordinator.commits import Commits, Producer
+from kafka_cy.coordinator.consumer.consumer_groups import ConsumerGroups
+from kafka_cy.coordinator.consumer.group import ConsumerGroup
+from kafka_cy.coordinator.doors import Doors
 from kafka_cy.coordinator.group import Group
+from kafka_cy.coordinator.group_counts import GroupCounts
+from kafka_cy.coordinator.group_kinds import of_kind
+from kafka_cy.coordinator.modern.topics import Topics
 from kafka_cy.coordinator.offsets import delete as deletion
-from kafka_cy.coordinator.offsets.commit import CommitRequest, OffsetCommit, PartitionErrors, Response
+from kafka_cy.coordinator.offsets.commit import OffsetCommit
 from kafka_cy.coordinator.offsets.deleted_topics import DeletedTopics
 from kafka_cy.coordinator.offsets.expiry import expire, expiry_pieces
 from kafka_cy.coordinator.offsets.pieces import Piece, pieces_of
+from kafka_cy.coordinator.open_groups import OpenLog
 from kafka_cy.coordinator.records import GroupKey, StoredGroup, partition_of
+from kafka_cy.coordinator.responders import RespondCommit, once, or_else, respond_offsets
+from kafka_cy.coordinator.runtime.reads import read_each
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
-from kafka_cy.coordinator.state_machine import GroupStateMachine
+from kafka_cy.coordinator.share.group import ShareGroup
+from kafka_cy.coordinator.share.offsets import ShareOffsets
+from kafka_cy.coordinator.share.share_groups import ShareGroups
+from kafka_cy.coordinator.share.state_requests import StateRequests
+from kafka_cy.coordinator.state_machine import GroupStateMachine, SoftState
+from kafka_cy.coordinator.streams.group import StreamsGroup
+from kafka_cy.coordinator.streams.internal_topics import CreateTopics
+from kafka_cy.coordinator.streams.streams_groups import StreamsGroups
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.storage.hosted_partition import HostedPartition
 
 OFFSETS_TOPIC = "__consumer_offsets"
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")  # of offsets.topic.compression.codec
 GROUPS_MAX = 1_000_000  # groups of one coordinator; more are refused with POLICY_VIOLATION (Kafka has no limit)
+FEATURES = {"consumer": "group.version", "streams": "streams.version"}  # by protocol
 R = TypeVar("R")
-RespondCommit = Callable[[ErrorCode, PartitionErrors], None]
 
 
 class GroupCoordinator:
@@ -52,6 +71,8 @@ class GroupCoordinator:
         loop: Any,
         log: Callable[..., object] | None = None,  # (what happened, field=value, ...): writes a warning line
         info: Callable[..., object] | None = None,  # the same for what happens to groups
+        share_states: StateRequests | None = None,  # to the share coordinator
+        create_topics: CreateTopics | None = None,  # internal topics of streams groups
     ) -> None:
         self.config = config
         self.loop = loop
@@ -59,20 +80,44 @@ class GroupCoordinator:
         self.runtime: CoordinatorRuntime[GroupStateMachine] = CoordinatorRuntime(
             OFFSETS_TOPIC, partition_of, cluster, loop, self._new_state,
             lambda: int(config["message.max.bytes"]), CODECS[int(config["offsets.topic.compression.codec"])],
-            log or (lambda *_, **__: None),
+            log or (lambda *_, **__: None), stored_timeout_s=int(config["offsets.commit.timeout.ms"]) / 1000,
         )  # fmt: skip
         self.members_max = int(config["group.max.size"])
-        self.rebalancer = Rebalancer(self.runtime, int(config["group.initial.rebalance.delay.ms"]), info or (lambda *_, **__: None))
+        initial_delay_ms = int(config["group.initial.rebalance.delay.ms"])
+        info = info or (lambda *_, **__: None)
+        self.rebalancer = Rebalancer(self.runtime, initial_delay_ms, self.members_max, info)
+        self.topics = Topics(cluster, config["broker.rack"])
+        self.consumer = ConsumerGroups(
+            self.runtime, config, self.topics, self.rebalancer, info,
+            is_offered=partial(self._offers, "consumer"), is_full=self._is_full,
+        )  # fmt: skip
+        self.share = ShareGroups(
+            self.runtime, config, self.topics, info, share_states,
+            is_offered=partial(self._has_feature, "share.version"), is_full=self._is_full,
+        )  # fmt: skip
+        self.share_offsets = ShareOffsets(self.share)
+        self.streams = StreamsGroups(
+            self.runtime, config, self.topics, self.rebalancer, info, create_topics or (lambda *_: None),
+            is_offered=partial(self._offers, "streams"), is_full=self._is_full,
+        )  # fmt: skip
+        self.soft_states: dict[type[Group], SoftState] = {
+            ClassicGroup: self.rebalancer, ConsumerGroup: self.consumer, ShareGroup: self.share, StreamsGroup: self.streams
+        }  # fmt: skip
         self.join_group = JoinGroup(self.rebalancer, self.members_max)
         self.sync_group = SyncGroup(self.rebalancer)
-        is_compressed = self.runtime.compression != CODECS[0]
-        batch_bytes_max = None if is_compressed else self.runtime.batch_bytes_max
-        self.offset_commit = OffsetCommit(loop, int(config["offset.metadata.max.bytes"]), batch_bytes_max)
+        self.offset_commit = OffsetCommit(loop, int(config["offset.metadata.max.bytes"]), self.runtime.batch_bytes_max)
         self._deleted_topics = DeletedTopics(self._remove_offsets_of)
+        self.counts = GroupCounts()
+        self._commits = Commits(self.runtime, self.offset_commit, self.counts, self._is_full, self.topics_deleted)
         self._expiry_timer: Any = None
 
-    def _new_state(self) -> GroupStateMachine:
-        return GroupStateMachine(self.rebalancer, self.members_max, self._count)
+    def _new_state(self, hosted: Any) -> GroupStateMachine:
+        doors = None
+        if isinstance(hosted, HostedPartition) and self.runtime.compression == "none":
+            metadata_bytes_max = int(self.config["offset.metadata.max.bytes"])
+            log = OpenLog(hosted, int(self.config["offsets.commit.timeout.ms"]))
+            doors = Doors(log, self.runtime.batch_bytes_max, metadata_bytes_max)
+        return GroupStateMachine(self.soft_states, self._count, self.offset_commit.pending_held, doors)
 
     def _count(self, change: int) -> None:
         self.group_count += change
@@ -97,8 +142,13 @@ class GroupCoordinator:
 
     def on_change(self, change: Any) -> None:
         """Listener of the cluster's metadata (the one who makes the coordinator adds it)."""
-        removed = {topic.name: topic.id for topic in getattr(change, "removed", ())}
+        open_groups.unsteady()
+        if not hasattr(change, "removed"):
+            return  # a configuration
+        self.topics.changed(change.changed, change.removed)
+        removed = {topic.name: topic.id for topic in change.removed}
         if removed:
+            open_groups.fence()  # reactors do not commit for the topics from here on: they see the new metadata
             self.topics_deleted(removed)
 
     def topics_deleted(self, topics: Mapping[str, uuid.UUID | None]) -> None:
@@ -108,15 +158,21 @@ class GroupCoordinator:
         self._deleted_topics.add(topics, self.loop.wall_clock_ms())
 
     def _remove_offsets_of(self, topics: Mapping[str, deletion.DeletedTopic], done: Callable[[], object]) -> None:
+        topic_ids = {topic_id for topic in topics.values() for topic_id in topic.ids or ()}
+
         def pieces() -> Iterator[tuple[str, Piece]]:
             for group in self._each_group():
+                self.share.topics_deleted(group, topic_ids)
                 for piece in pieces_of(deletion.partitions_of_topics(group, topics)):
                     yield group.group_id, piece
 
         def remove(item: tuple[str, Piece]) -> None:
             group_id, piece = item
             if piece:
-                self._write(group_id, lambda group: deletion.delete_topics(group, topics, piece))
+                self.runtime.write(
+                    group_id,
+                    lambda state: deletion.delete_topics(state.groups.get(group_id), topics, piece, state.pending),
+                )
 
         self.runtime.in_slices(pieces(), remove, done)
 
@@ -127,19 +183,29 @@ class GroupCoordinator:
         index = self.runtime.partition_index(group_id)
         return index is not None and self.runtime.shard(index) is not None
 
-    def all_groups(self) -> list[ClassicGroup]:
+    def all_groups(self) -> list[Group]:
         """The groups of all loaded partitions; a copy, safe from any thread."""
         return list({group.group_id: group for group in self._each_group()}.values())
 
-    def _each_group(self) -> Iterator[ClassicGroup]:
+    def _each_group(self) -> Iterator[Group]:
         """The groups of all loaded partitions, one after the other, for work in slices; a group may come twice. Any thread."""
         for shard in self.runtime.loaded_shards():
             yield from shard.state.each_group()
 
-    def group(self, group_id: str) -> tuple[ErrorCode, ClassicGroup | None]:
+    def group(self, group_id: str) -> tuple[ErrorCode, Group | None]:
         """The group as it is now, or why this broker cannot tell."""
         error, shard = self.runtime.shard_of(group_id)
         return error, shard.state.groups.get(group_id) if shard is not None else None
+
+    def _offers(self, protocol: str) -> bool:
+        """Whether the cluster has the feature of the protocol, and `group.coordinator.rebalance.protocols` lists it."""
+        return self._has_feature(FEATURES[protocol]) and protocol in self.config["group.coordinator.rebalance.protocols"]
+
+    def _has_feature(self, feature: str) -> bool:
+        return bool(self.runtime.cluster.features.levels.get(feature, 0) > 0)
+
+    def _is_full(self) -> bool:
+        return self.group_count >= GROUPS_MAX
 
     def is_loading(self) -> bool:
         """Whether a partition is being loaded."""
@@ -148,7 +214,7 @@ class GroupCoordinator:
     def _write(
         self,
         group_id: str,
-        operation: Callable[[ClassicGroup | None], CoordinatorResult[R]],
+        operation: Callable[[Group | None], CoordinatorResult[R]],
         respond: Callable[[ErrorCode, R | None], object] = lambda error, response: None,
     ) -> None:
         self.runtime.write(group_id, lambda state: operation(state.groups.get(group_id)), respond)
@@ -160,17 +226,23 @@ class GroupCoordinator:
         error = self._check_join(request)
         if error:
             return respond(join_error(error, "" if error is ErrorCode.UNKNOWN_SERVER_ERROR else request.member_id))
-        group_id, respond = request.group_id, _once(respond)
+        group_id, respond = request.group_id, once(respond)
         lost = join_error(ErrorCode.NOT_COORDINATOR, request.member_id)
         later = self._when_stored(group_id, respond, lost)
 
         def operation(state: GroupStateMachine) -> CoordinatorResult[dict[str, Any]]:
             group = state.groups.get(group_id)
-            if group is not None:
-                return self.join_group.join(group, request, later)
+            classic = of_kind(group, ClassicGroup)
+            if classic is not None:
+                return self.join_group.join(classic, request, later)
+            consumer = of_kind(group, ConsumerGroup)
+            if consumer is not None and consumer.members:
+                return self.consumer.classic_members.join(state.groups, consumer, request)
+            if group is not None and (not group.is_empty or isinstance(group, ShareGroup)):
+                return CoordinatorResult(response=join_error(ErrorCode.INCONSISTENT_GROUP_PROTOCOL))
             if request.member_id:
                 return CoordinatorResult(response=join_error(ErrorCode.UNKNOWN_MEMBER_ID, request.member_id))
-            if self.group_count >= GROUPS_MAX:
+            if self._is_full() and group is None:
                 return CoordinatorResult(response=join_error(ErrorCode.POLICY_VIOLATION))
             return self._create(state, group_id, lambda: self.runtime.write(group_id, operation, done))
 
@@ -191,21 +263,26 @@ class GroupCoordinator:
     def _create(
         self, state: GroupStateMachine, group_id: str, then: Callable[[], object]
     ) -> CoordinatorResult[dict[str, Any]]:
-        """As Kafka, the first JoinGroup stores an empty group, whatever its own outcome."""
+        """As Kafka, the first JoinGroup stores an empty group, whatever its own outcome. It takes the place of an empty group
+        of another kind."""
         empty = StoredGroup("", 0, None, None, self.loop.wall_clock_ms(), ())
+        before = state.groups.get(group_id)
 
         def created() -> None:
-            state.groups[group_id].restore(self.loop.now())
+            if before is not None:
+                self.soft_states[type(before)].end(before, ErrorCode.UNKNOWN_MEMBER_ID)
+            self.soft_states[ClassicGroup].begin(state.groups[group_id])
             then()
 
-        return CoordinatorResult([(GroupKey(group_id), empty)], apply=created)
+        tombstones = before.tombstones() if before is not None else []
+        return CoordinatorResult([*tombstones, (GroupKey(group_id), empty)], apply=created)
 
     def sync(self, request: SyncRequest, respond: Respond) -> None:
         """SyncGroup; responds when the leader's assignment is stored."""
         group_id = request.group_id
         if not group_id:
             return respond(sync_error(ErrorCode.INVALID_GROUP_ID))
-        respond = _once(respond)
+        respond = once(respond)
         later = self._when_stored(group_id, respond, sync_error(ErrorCode.NOT_COORDINATOR))
 
         def done(error: ErrorCode, response: dict[str, Any] | None) -> None:
@@ -213,7 +290,13 @@ class GroupCoordinator:
                 error = ErrorCode.REBALANCE_IN_PROGRESS  # the assignment is lost: join again
             respond(sync_error(error) if response is None else response)
 
-        self._write(group_id, lambda group: self.sync_group.sync(group, request, later), done)
+        def operation(group: Group | None) -> CoordinatorResult[dict[str, Any]]:
+            consumer = of_kind(group, ConsumerGroup)
+            if consumer is not None:
+                return self.consumer.classic_members.sync(consumer, request)
+            return self.sync_group.sync(of_kind(group, ClassicGroup), request, later)
+
+        self._write(group_id, operation, done)
 
     def heartbeat(self, group_id: str, member_id: str, instance_id: str | None, generation: int) -> ErrorCode:
         """Heartbeat of a member that no reactor could respond to."""
@@ -222,7 +305,10 @@ class GroupCoordinator:
         error, group = self.group(group_id)
         if error is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
             return ErrorCode.NONE  # sessions begin when loading ends
-        return error or check_heartbeat(group, member_id, instance_id, generation, self.loop.now())
+        consumer = of_kind(group, ConsumerGroup)
+        if consumer is not None:
+            return self.consumer.classic_members.heartbeat(consumer, member_id, instance_id, generation)
+        return error or check_heartbeat(of_kind(group, ClassicGroup), member_id, instance_id, generation, self.loop.now())
 
     def leave(
         self,
@@ -233,8 +319,15 @@ class GroupCoordinator:
         """LeaveGroup of (member id, instance id) pairs; `respond` gets an error, or an entry for each pair."""
         if not group_id:
             return respond(ErrorCode.INVALID_GROUP_ID, [])
-        done = partial(_or_else, respond, [])
-        self._write(group_id, lambda group: leave_group(self.rebalancer, group, members), done)
+
+        def operation(state: GroupStateMachine) -> CoordinatorResult[list[dict[str, Any]]]:
+            group = state.groups.get(group_id)
+            consumer = of_kind(group, ConsumerGroup)
+            if consumer is not None:
+                return self.consumer.classic_members.leave(state.groups, consumer, members)
+            return leave_group(self.rebalancer, of_kind(group, ClassicGroup), members)
+
+        self.runtime.write(group_id, operation, partial(or_else, respond, []))
 
     def _when_stored(self, group_id: str, respond: Respond, lost: dict[str, Any]) -> Respond:
         """`respond` for a request that is kept: held back until what it follows from is stored, or is lost."""
@@ -244,19 +337,26 @@ class GroupCoordinator:
 
     def commit(self, request: CommitRequest, respond: RespondCommit) -> None:
         """OffsetCommit; `respond` gets an error, or NONE and the error of each partition."""
+        self._commits.commit(request, respond)
 
-        def operation(state: GroupStateMachine) -> CoordinatorResult[Response]:
-            if self.group_count >= GROUPS_MAX and request.group_id not in state.groups:
-                return CoordinatorResult(response=(ErrorCode.POLICY_VIOLATION, {}))
-            return self.offset_commit.commit(state.groups, request)
+    def commit_long(
+        self, group_id: str, look: Iterable[object], request_of: Callable[[], CommitRequest | None], respond: RespondCommit
+    ) -> None:
+        """commit() of a request that is looked at in slices before; see Commits."""
+        self._commits.commit_long(group_id, look, request_of, respond)
 
-        self.runtime.write(request.group_id, operation, partial(_respond_offsets, respond))
+    def commit_in_transaction(
+        self, request: CommitRequest, producer: Producer, check: Callable[[], ErrorCode], respond: RespondCommit
+    ) -> None:
+        """TxnOffsetCommit of a producer (id, epoch). `check` tells why its transaction does not take the offsets, or NONE."""
+        self._commits.commit_in_transaction(request, producer, check, respond)
 
     def delete_offsets(self, group_id: str, partitions: list[tuple[str, int]], respond: RespondCommit) -> None:
         """OffsetDelete; `respond` as for commit."""
         if not group_id:
             return respond(ErrorCode.INVALID_GROUP_ID, {})
-        self._write(group_id, lambda group: deletion.delete_offsets(group, partitions), partial(_respond_offsets, respond))
+        delete = self.counts.deleted
+        self._write(group_id, lambda group: delete(deletion.delete_offsets(group, partitions)), partial(respond_offsets, respond))
 
     def fetch(
         self,
@@ -265,31 +365,30 @@ class GroupCoordinator:
         respond: Callable[[list[tuple[ErrorCode, R | None]]], object],
     ) -> None:
         """OffsetFetch: `look` gets the place in `group_ids` and the group; `respond` gets the results in that order."""
-        self.runtime.read_each(
+        read_each(
+            self.runtime,
             group_ids, lambda place, state: look(place, state.groups.get(group_ids[place])), respond
         )
 
-    def offsets_count(self, group_id: str, enough: int) -> int:
-        """How many offsets the group has; stops counting above `enough`."""
+    def offsets_count(self, group_id: str) -> int:
+        """How many offsets the group has."""
         _, group = self.group(group_id)
-        count = 0
-        for partitions in group.offsets.values() if group is not None else ():
-            count += len(partitions)
-            if count > enough:
-                break
-        return count
+        return group.offsets.count if group is not None else 0
 
     # -- administration --
 
     def describe_group(self, group_id: str) -> tuple[ErrorCode, dict[str, Any] | None]:
-        """What DescribeGroups shows; None when the group does not exist."""
+        """What DescribeGroups shows; None when the group does not exist. GROUP_ID_NOT_FOUND: it is of another kind."""
         error, group = self.group(group_id)
-        return error, group.described() if group is not None else None
+        classic = of_kind(group, ClassicGroup)
+        if group is not None and classic is None:
+            error = ErrorCode.GROUP_ID_NOT_FOUND
+        return error, classic.described() if classic is not None else None
 
     def members_count(self, group_ids: Sequence[str]) -> int:
         """How many members these groups have together, as far as they are loaded."""
         found = (self.group(group_id)[1] for group_id in group_ids)
-        return sum(len(group.members) for group in found if group is not None)
+        return sum(group.members_count for group in found if group is not None)
 
     def in_slices(self, steps: Iterable[object], done: Callable[[], object]) -> None:
         """Do the steps of a long request, which take turns with other requests; then call `done`."""
@@ -320,12 +419,14 @@ class GroupCoordinator:
 
     def delete_group(self, group_id: str, respond: Callable[[ErrorCode], None]) -> None:
         """DeleteGroups, for one group."""
+        if of_kind(self.group(group_id)[1], ShareGroup) is not None:
+            return self.share.delete_group(group_id, respond)
 
-        def operation(group: ClassicGroup | None) -> CoordinatorResult[ErrorCode]:
+        def operation(group: Group | None) -> CoordinatorResult[ErrorCode]:
             result = deletion.delete_group(group)
             if group is not None and result.records:
-                result.apply = partial(self.rebalancer.end, group, ErrorCode.UNKNOWN_MEMBER_ID)
-            return result
+                result.apply = partial(self.soft_states[type(group)].end, group, ErrorCode.UNKNOWN_MEMBER_ID)
+            return self.counts.deleted(result)
 
         self._write(group_id, operation, lambda error, response: respond(error if response is None else response))
 
@@ -378,32 +479,10 @@ class GroupCoordinator:
         group_id, piece = item
         now_ms, retention_ms = self.loop.wall_clock_ms(), self.config["offsets.retention.minutes"] * 60_000
 
-        def operation(group: ClassicGroup | None) -> CoordinatorResult[bool]:
+        def operation(group: Group | None) -> CoordinatorResult[bool]:
             result = expire(group, piece, now_ms, retention_ms)
             if group is not None and result.response:
-                result.apply = partial(self.rebalancer.end, group, ErrorCode.UNKNOWN_MEMBER_ID)
-            return result
+                result.apply = partial(self.soft_states[type(group)].end, group, ErrorCode.UNKNOWN_MEMBER_ID)
+            return self.counts.expired(result)
 
         self._write(group_id, operation)
-
-
-def _once(respond: Respond) -> Respond:
-    """Only the first response counts: after a fault, both the group and the runtime respond to a request."""
-    left = [respond]
-
-    def first(response: dict[str, Any]) -> None:
-        if left:
-            left.pop()(response)
-
-    return first
-
-
-def _or_else(respond: Callable[[ErrorCode, Any], None], nothing: Any, error: ErrorCode, response: Any) -> None:
-    respond(error, nothing if response is None else response)
-
-
-def _respond_offsets(respond: RespondCommit, error: ErrorCode, response: Response | None) -> None:
-    if response is None:
-        respond(error, {})
-    else:
-        respond(*response)

@@ -12,16 +12,14 @@ import uuid
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from kafka_cy.coordinator.runtime.record_reader import BadRecord, RecordReader
+from kafka_cy.coordinator.runtime.record_schema import STRING_BYTES_MAX, unsigned_varint
+
 HASHES_KEPT = 4096  # of group ids: each is needed several times in every request
 TYPE_OFFSET_OLD = 0
 TYPE_OFFSET = 1
 TYPE_GROUP = 2
 TOPIC_ID_TAG = 0
-STRING_BYTES_MAX = 0x7FFF  # a string of a record, and of a response: its length is an int16
-
-
-class BadRecord(ValueError):
-    """A record of `__consumer_offsets` that cannot be read, or not be written because a string is too long."""
 
 
 class OffsetKey(NamedTuple):
@@ -74,7 +72,7 @@ class StoredGroup(NamedTuple):
 
 
 Key = OffsetKey | GroupKey | OtherKey
-Record = tuple[Key, Any]  # the value is a CommittedOffset or a StoredGroup; None for a tombstone
+Record = tuple[Any, Any]  # (a key of any kind of group, its value); the value is None for a tombstone
 
 
 @lru_cache(HASHES_KEPT)
@@ -115,15 +113,6 @@ def _bytes(data: bytes) -> bytes:
     return struct.pack(">i", len(data)) + data
 
 
-def _unsigned_varint(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
 def offset_key(group_id: str, topic: str, partition: int) -> bytes:
     return struct.pack(">h", TYPE_OFFSET) + _string(group_id) + _string(topic) + struct.pack(">i", partition)
 
@@ -141,7 +130,7 @@ def offset_value(committed: CommittedOffset) -> bytes:
     if len(metadata) > STRING_BYTES_MAX:
         raise BadRecord(f"a string of {len(metadata)} bytes, of at most {STRING_BYTES_MAX}")
     value = struct.pack(">hqi", 4, committed.offset, committed.leader_epoch)
-    value += _unsigned_varint(len(metadata) + 1) + metadata + struct.pack(">q", committed.commit_timestamp_ms)
+    value += unsigned_varint(len(metadata) + 1) + metadata + struct.pack(">q", committed.commit_timestamp_ms)
     if committed.topic_id is None:
         return value + b"\x00"
     return value + b"\x01\x00\x10" + committed.topic_id.bytes
@@ -191,73 +180,9 @@ def group_value(group: StoredGroup) -> bytes:
 # -- reading --
 
 
-class _Reader:
-    """Reads fields of one key or value; every length is checked before it is used."""
-
-    def __init__(self, data: bytes, flexible: bool = False) -> None:
-        self.data = data
-        self.position = 0
-        self.flexible = flexible
-
-    def take(self, size: int) -> bytes:
-        end = self.position + size
-        if size < 0 or end > len(self.data):
-            raise BadRecord(f"a field of {size} bytes at {self.position} does not fit in {len(self.data)} bytes")
-        start, self.position = self.position, end
-        return self.data[start:end]
-
-    def int16(self) -> int:
-        return int.from_bytes(self.take(2), "big", signed=True)
-
-    def int32(self) -> int:
-        return int.from_bytes(self.take(4), "big", signed=True)
-
-    def int64(self) -> int:
-        return int.from_bytes(self.take(8), "big", signed=True)
-
-    def unsigned_varint(self) -> int:
-        value = 0
-        for shift in range(0, 35, 7):
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-        raise BadRecord("a varint has more than five bytes")
-
-    def nullable_string(self) -> str | None:
-        size = self.unsigned_varint() - 1 if self.flexible else self.int16()
-        if size < 0:
-            return None
-        try:
-            return self.take(size).decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise BadRecord("a string is not UTF-8") from error
-
-    def string(self) -> str:
-        text = self.nullable_string()
-        if text is None:
-            raise BadRecord("a string is null")
-        return text
-
-    def byte_string(self) -> bytes:
-        size = self.unsigned_varint() - 1 if self.flexible else self.int32()
-        return self.take(size) if size >= 0 else b""
-
-    def count(self) -> int:
-        count = self.unsigned_varint() - 1 if self.flexible else self.int32()
-        if count > len(self.data):
-            raise BadRecord(f"{count} elements do not fit in {len(self.data)} bytes")
-        return max(count, 0)
-
-    def tags(self) -> dict[int, bytes]:
-        if not self.flexible:
-            return {}
-        return {self.unsigned_varint(): self.take(self.unsigned_varint()) for _ in range(self.unsigned_varint())}
-
-
 def read_key(key: bytes) -> Key:
     """Raises BadRecord."""
-    reader = _Reader(key)
+    reader = RecordReader(key)
     record_type = reader.int16()
     if record_type in (TYPE_OFFSET_OLD, TYPE_OFFSET):
         return OffsetKey(reader.string(), reader.string(), reader.int32())
@@ -268,7 +193,7 @@ def read_key(key: bytes) -> Key:
 
 def read_offset_value(value: bytes) -> CommittedOffset:
     """Versions 0 to 4. Raises BadRecord."""
-    reader = _Reader(value)
+    reader = RecordReader(value)
     version = reader.int16()
     if not 0 <= version <= 4:
         raise BadRecord(f"committed offset of version {version}")
@@ -286,7 +211,7 @@ def read_offset_value(value: bytes) -> CommittedOffset:
     )  # fmt: skip
 
 
-def _read_member(reader: _Reader, version: int) -> StoredMember:
+def _read_member(reader: RecordReader, version: int) -> StoredMember:
     member_id = reader.string()
     instance_id = reader.nullable_string() if version >= 3 else None
     client_id, client_host = reader.string(), reader.string()
@@ -310,7 +235,7 @@ def _read_member(reader: _Reader, version: int) -> StoredMember:
 
 def read_group_value(value: bytes) -> StoredGroup:
     """Versions 0 to 4. Raises BadRecord."""
-    reader = _Reader(value)
+    reader = RecordReader(value)
     version = reader.int16()
     if not 0 <= version <= 4:
         raise BadRecord(f"group of version {version}")

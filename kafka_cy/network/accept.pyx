@@ -17,6 +17,7 @@ from kafka_cy.network.connection_rate cimport creation_count, creation_wait_ns
 from kafka_cy.network.log_events cimport LOG_ERROR, LOG_WARNING, log_events_add
 from kafka_cy.network.mailbox cimport MAIL_CONNECTION, mailbox_post
 from kafka_cy.network.reactor_state cimport Listener, NetworkState, ReactorState, connection_log
+from kafka_cy.network.throttle cimport throttle_accepted
 
 cdef enum:
     ACCEPTS_PER_EVENT_MAX = 64
@@ -107,6 +108,9 @@ cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
             return
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
         connection = connection_new(network, listener, fd, &peer)
+        if connection != NULL and throttle_accepted(reactor, listener, connection):
+            free(connection)
+            continue
         if connection == NULL or not admit(reactor, connection):
             close(fd)
             free(connection)

@@ -3,6 +3,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t
 
 from kafka_cy.network.buffer_pool cimport BufferPool
 from kafka_cy.network.counters cimport ApiCounters, Counters
+from kafka_cy.network.principal cimport Principal
 from kafka_cy.network.trace_events cimport TraceEvent
 from kafka_cy.network.transport cimport Session
 from kafka_cy.storage.log cimport Segment
@@ -13,15 +14,23 @@ cdef enum EpollKind:        # first field of every struct an epoll event points 
     KIND_MAILBOX = 3
 
 # A connection is read and its requests are handled while `pauses` is 0. A pause is set where its cause is met, and ends
-# when connection_pauses (receive.pyx) no longer finds the cause. Three kinds of events look again, through settle:
+# when connection_pauses (receive.pyx) no longer finds the cause. Four kinds of events look again, through settle:
 # - Something of this connection ended, and it was marked dirty: a response was sent (IN_FLIGHT, RESPONSES), the control
-#   plane responded (CONTROL), a job ended (HELD).
-# - Something of others ended (MEMORY, JOBS), or the next turn began (TURN): the connection is in the reactor's retry list.
+#   plane responded (CONTROL, AUTHENTICATION), a job ended (HELD).
+# - Something of others ended (MEMORY, PARKED, JOBS), or the next turn began (TURN): the connection is in the reactor's retry
+#   list. When a job queue gets room, the reactors of those that may use it are told (job_places).
+# - A timer expired (THROTTLED).
 #
 #                      the request                    `held`    the request is
 #   handled, no job    is answered or parked             0      done or parked
-#   a job has room     begins its job            HELD    1..    parked; no other request is handled until connection_unhold
+#   a job has room     begins its job            HELD    1      parked; no other request is handled until connection_unhold
 #   the queue is full  is held back              JOBS    0      still unparsed bytes; handled from its beginning later
+#
+# A connection that is held back and gets another pause, too, keeps JOBS and its place, but others need not wait for it meanwhile
+# (`held_aside`).
+#
+# A connection has one job at a time. A Fetch that is parked already, and then finds that it needs a job while the connection
+# is held, waits until it is not held any more (park_until_unheld).
 #
 # The client may close a paused connection (`client_gone`, from EPOLLRDHUP). Requests with a job, or held back, then end at
 # once if a response is awaited (left_alone, reactor.pyx). Without a response (acks=0: `held_unanswered`, or not
@@ -34,6 +43,9 @@ cdef enum Pause:            # bits: why a socket is not read
     PAUSE_HELD = 16         # a request waits for a job, and no other request may overtake it
     PAUSE_JOBS = 32         # its next request needs a job, and the job queue has no room for this client
     PAUSE_TURN = 64         # its requests took long in this turn of the reactor: the others come first
+    PAUSE_THROTTLED = 256   # its client has used more than a quota allows (throttle.pyx)
+    PAUSE_AUTHENTICATION = 512  # the authentication loop has its SaslHandshake or its token
+    PAUSE_PARKED = 128      # a Produce of it parked while parked requests hold much memory, some of it for this connection
 
 cdef enum:
     COALESCE_BYTES_MAX = 2048       # responses up to this size are copied together
@@ -64,6 +76,9 @@ cdef struct ResponseSlot:
     bint done
     bint close_here         # close the connection after everything before it was sent
     bint at_control         # a ControlMessage points here
+    bint throttle_decided   # quotas were asked already, or do not apply
+    size_t throttle_at      # where the response has throttle_time_ms; 0: nowhere (dispatch.pxd, response_throttle_time)
+    size_t response_size    # of a response in one piece, once it is complete
     Piece* first
     Piece* last
     bint waits              # parked: counts as remote time
@@ -88,6 +103,12 @@ cdef struct SentGroups:
     int32_t count
     SentGroup groups[SENT_GROUPS_MAX]
 
+# The notice to a control queue that a connection has closed. Owner: its connection until it closes, then the queue.
+cdef struct ClosedConnection:
+    ClosedConnection* next
+    int64_t id
+    int32_t queue
+
 # Purpose: state of one socket. Owner: one reactor, from registration until it is freed; no locks.
 # Lifetime: freed at the end of the loop turn in which it is dead and none of its requests is at the control plane.
 # Limits: in_flight_max slots; one frame of input; queued memory bounded by connection_response_bytes_max + one response.
@@ -102,6 +123,8 @@ cdef struct Connection:
     uint8_t address[16]
     int32_t port
     Session* session        # NULL: plaintext
+    void* authentication    # Authentication; NULL: its listener does not ask for SASL
+    Principal* principal    # NULL: User:ANONYMOUS
     # unparsed bytes: data[start:end] starts at a frame; NULL if none (idle connections hold no buffer)
     uint8_t* data
     size_t capacity
@@ -118,19 +141,23 @@ cdef struct Connection:
     int32_t pauses
     bint closing            # stop reading; close once everything was sent
     bint ended              # the response that closes the connection was reached; nothing is queued after it
-    bint dead               # destroyed at the end of this loop turn
+    int32_t dead            # (a) not 0: destroyed at the end of this loop turn; ControlRequest asks
     bint dirty              # is in the reactor's dirty list
     bint send_blocked
     bint waits_for_retry    # is in the reactor's retry list
+    bint waits_for_turn     # is there only until the next turn
     ResponseSlot* slots_first
     ResponseSlot* slots_last
     int32_t slots_count
     int32_t at_control      # requests at the control plane
-    int32_t held            # requests that no other request may overtake (see jobs.pxd)
+    int32_t held            # requests that no other request may overtake: at most one (see jobs.pxd)
     int32_t held_unanswered # those of them that have no response (acks=0)
     int32_t job_kind        # with PAUSE_JOBS: the queue
     bint response_awaited   # with PAUSE_JOBS: the request that is held back has a response
-    bint held_back          # counted in its lane of that queue: its request is the next one that gets room (jobs.pxd)
+    bint held_back          # in its lane of that queue, among those that get room in their order (job_places.pxd)
+    bint held_aside         # it waits for something else, too: others may pass it. Written under the queue's mutex
+    Connection* held_next   # there; under the queue's mutex
+    Connection* held_prev
     int64_t paused_ticks    # with PAUSE_TURN: the turn's ReactorState.turn_ticks
     bint client_gone        # the client has closed its side; noticed while the socket is not read
     Piece* send_first
@@ -148,8 +175,11 @@ cdef struct Connection:
     Connection* next        # idle order: least recently active first
     Connection* prev
     int64_t active_ns
+    ClosedConnection* watched       # to be sent when it closes; NULL: no control queue asked for it
     void* parked            # first ParkedState
-    int64_t parked_bytes    # memory that parked requests reserved (parked_reserve)
+    int64_t parked_bytes    # memory that parked requests reserved (park_reserve)
+    void* standing          # WatchSet of its standing fetch (api/fetch_standing); NULL: none
+    void* throttle          # ClientThrottle; NULL: no quota has applied to it yet
 
 # Logs a slow request's `slot`, or, if only sending was slow, the `group` it left with; the other is NULL.
 ctypedef void (*slow_hook)(Connection* connection, ResponseSlot* slot, SentGroup* group, int64_t now) noexcept nogil

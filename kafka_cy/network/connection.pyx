@@ -363,6 +363,7 @@ cdef int connection_flush(SendContext* context, Connection* connection) noexcept
             context.sent.count = 0
             return -1
         counter_add(&context.counters.bytes_out, n)
+        counter_add(&context.counters.network_io_by_listener[connection.listener], n > 0)   # an empty piece is not sent
         send_consume(context, connection, <size_t>n)
     if context.sent.count:
         sent_record(context, connection)

@@ -29,7 +29,8 @@ cdef enum:                         # the parts of a request's time
     TIME_RESPONSE_QUEUE = 3
     TIME_RESPONSE_SEND = 4
     TIME_TOTAL = 5
-    TIMES_COUNT = 6
+    TIME_THROTTLE = 6               # only requests whose client is throttled; others count as 0
+    TIMES_COUNT = 7
 
 # One API on one reactor. Allocated at its first request, never freed while the server exists.
 cdef struct ApiCounters:
@@ -78,10 +79,17 @@ cdef struct Counters:
     int64_t busy_ticks
     int64_t slow                    # requests over the slow-request log threshold
     int64_t paused                  # times reading a socket was paused (memory, in flight, slow reader)
+    int64_t throttled               # gauge: connections that are not read because of a quota
+    int64_t address_throttled_by_listener[LISTENERS_MAX]        # new connections beyond the quota of their address
+    int64_t address_throttle_ns_by_listener[LISTENERS_MAX]      # how long they were kept
+    int64_t network_io_by_listener[LISTENERS_MAX]               # reads and writes of sockets that moved bytes
     int64_t opened_by_listener[LISTENERS_MAX]
     int64_t closed_by_listener[LISTENERS_MAX]
     int64_t authenticated_by_listener[LISTENERS_MAX]            # successful handshakes, and failed ones
     int64_t authentication_failed_by_listener[LISTENERS_MAX]
+    int64_t reauthenticated_by_listener[LISTENERS_MAX]          # successful SASL re-authentications (KIP-368), and failed ones
+    int64_t reauthentication_failed_by_listener[LISTENERS_MAX]
+    int64_t expired_killed_by_listener[LISTENERS_MAX]           # connections that were closed because their session had expired
     int64_t accepts_throttled_by_listener[LISTENERS_MAX]        # times that connections waited for the creation rate
     int64_t accept_throttle_ns_by_listener[LISTENERS_MAX]       # how long
     ClientSoftware software[SOFTWARE_MAX]

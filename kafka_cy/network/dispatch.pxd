@@ -6,7 +6,7 @@ from kafka_cy.network.counters cimport count_error
 from kafka_cy.network.request cimport (
     CLOSE, FORWARD, HANDLED, HELD_BACK, HandlerResult, HotHandler, Parked, ParkedCheck, ParkedFree, Reactor, Request,
 )
-from kafka_cy.records.wire cimport Writer
+from kafka_cy.records.wire cimport Writer, write_int32
 from kafka_cy.storage.log cimport Segment
 from kafka_cy.storage.partition cimport Partition
 
@@ -17,6 +17,10 @@ cdef enum:
 cdef void hot_handler_register(int16_t api_key, int16_t version_min, int16_t version_max, HotHandler handler) noexcept nogil
 # Writer with the response header (size placeholder, correlation id, header v0/v1 by api: ApiVersions always v0) written.
 cdef void response_begin(Request* request, Writer* w) noexcept nogil
+# Writes throttle_time_ms of a response to a request without a byte quota: 0, or what response_send decides.
+cdef inline void response_throttle_time(Request* request, Writer* w) noexcept nogil:
+    request.slot.throttle_at = w.size
+    write_int32(w, 0)
 # Completes the request's slot with w's bytes (takes ownership of w.data, patches the size). Fails the connection on w.error.
 cdef void response_send(Reactor* reactor, Request* request, Writer* w) noexcept nogil
 # For Fetch: ends the current memory piece and adds a file piece (keeps the segment reference until sent); call between writes.
@@ -33,10 +37,15 @@ cdef int park_start(Reactor* reactor, Parked* parked) noexcept nogil
 # Counts the memory of a request before it parks: its structs, and PARKED_WATCH_BYTES for each watch. False: parked requests
 # hold too much; the handler then responds with what it has and calls park_cancel.
 cdef bint park_reserve(Reactor* reactor, Parked* parked, int64_t bytes) noexcept nogil
+# The same for a request that waits in any case, because it cannot be refused any more. While parked requests hold much, its
+# connection handles no further request.
+cdef void park_reserve_anyway(Reactor* reactor, Parked* parked, int64_t bytes) noexcept nogil
 # Whether park_reserve will soon fail: parked requests use more than half of their share.
 cdef bint park_is_crowded(Reactor* reactor) noexcept nogil
 # For a request answered by the re-check between parked_watch and park_start: drops the watches, calls `free`.
 cdef void park_cancel(Reactor* reactor, Parked* parked) noexcept nogil
+# For a check that finds that the request needs a job, but its connection is held: it is checked again when the hold ends.
+cdef void park_until_unheld(Parked* parked) noexcept nogil
 # Checks a parked request now; this may free it.
 cdef void parked_recheck(Reactor* reactor, Parked* parked, bint expired) noexcept nogil
 # Counts an error code of the response (0: success): once per partition, topic or group in it, as Kafka does.
@@ -57,6 +66,8 @@ cdef void request_software(
 cdef bint api_is_cold(int16_t api_key) noexcept nogil
 # Handles one whole frame (without its size field) in place. False: not handled, the connection was paused.
 cdef bint reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* frame, size_t size) noexcept nogil
+# The same for a bare token (SaslHandshake version 0).
+cdef bint reactor_dispatch_token(Reactor* reactor, Connection* connection, uint8_t* token, size_t size) noexcept nogil
 # Writes what precedes a response body: size placeholder, correlation id, header tags.
 cdef int response_header_size(int16_t api_key, bint flexible) noexcept nogil
 cdef void response_header_write(uint8_t* data, int16_t api_key, bint flexible, int32_t correlation_id, size_t size) noexcept nogil

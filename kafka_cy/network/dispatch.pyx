@@ -4,29 +4,36 @@ Everything runs on the reactor's own thread, without the GIL. Threads share only
 handlers, which is filled at start, before any reactor runs.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_relaxed_i64, counter_add, counter_set
 from kafka_cy.base.clock cimport ticks_now
 from kafka_cy.base.histogram cimport histogram_add
+from kafka_cy.network.authentication cimport (
+    STEP_NONE, STEP_RAW_TOKEN, authentication_ask, authentication_of,
+)
 from kafka_cy.network.connection cimport (
-    CLIENT_ID_BYTES_MAX, PAUSE_CONTROL, PAUSE_MEMORY, Connection, ResponseSlot, connection_host, slot_add_file,
+    CLIENT_ID_BYTES_MAX, PAUSE_CONTROL, PAUSE_MEMORY, ClosedConnection, Connection, ResponseSlot, connection_host, slot_add_file,
     slot_add_memory, slot_append,
     slot_remove, slot_send_whole, spare_take,
 )
-from kafka_cy.network.control_queue cimport ControlMessage, ControlQueue, control_queue_push
+from kafka_cy.network.control_queue cimport AUTHENTICATION_QUEUE, ControlMessage, ControlQueue, control_queue_push
 from kafka_cy.network.counters cimport (
     ACTIVITY_HANDLING, API_KEYS_MAX, TIME_LOCAL, TIME_REMOTE, TIME_REQUEST_QUEUE, TIME_RESPONSE_QUEUE, TIME_RESPONSE_SEND,
     TIME_TOTAL, ApiCounters, api_counters, count_request,
 )
 from kafka_cy.network.log_events cimport log_events_add
-from kafka_cy.network.parked cimport parked_add_watch, parked_check, parked_end, parked_reserve, parked_start
+from kafka_cy.network.parked cimport (
+    ParkedState, parked_add_watch, parked_check, parked_end, parked_reserve, parked_reserve_anyway, parked_start,
+)
 from kafka_cy.network.reactor_state cimport (
-    ApiRange, NetworkState, ReactorState, connection_fail, connection_log, connection_mark_dirty,
+    API_VERSIONS_KEY, SASL_AUTHENTICATE_KEY, ApiRange, NetworkState, ReactorState, connection_fail, connection_log,
+    connection_mark_dirty,
 )
 from kafka_cy.network.request_memory cimport KEPT_FREE_BYTES, memory_admit, parked_crowded
 from kafka_cy.network.client_software cimport software_enter
+from kafka_cy.network.throttle cimport throttle_answer, throttle_forwarded, throttle_handled
 from kafka_cy.network.tracing cimport trace_end, trace_sample
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_int16, read_int32, read_string, reader_init, skip_tagged_fields, store_be32, writer_init,
@@ -36,7 +43,6 @@ from kafka_cy.storage.log cimport Segment
 from kafka_cy.storage.partition cimport Partition
 
 cdef enum:
-    API_VERSIONS_KEY = 18
     HOT_RANGES_MAX = 4                      # per API key
     RESPONSE_BYTES_MAX = 1073741824
 
@@ -100,13 +106,16 @@ cdef bint reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* fr
     if request.slot == NULL:
         connection_fail(state, connection, request.api_key, "out of memory")
         return True
+    request.size = size
     trace_sample(reactor, request.slot)
     counter_set(&state.counters.activity, ACTIVITY_HANDLING | <int64_t>request.api_key << 8)
     request.slot.api_key = request.api_key
     request.slot.api_version = request.api_version
     request.slot.correlation_id = request.correlation_id
     handler = hot_handler_find(request.api_key, request.api_version)
-    if handler != NULL:
+    if is_authentication_step(connection):
+        pass
+    elif handler != NULL:
         result = handler(reactor, &request)
     elif request.api_key == API_VERSIONS_KEY and not version_known(state, &request):
         # A newer client: the control plane or the hot handler responds in v0 with error 35.
@@ -122,6 +131,36 @@ cdef bint reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* fr
         slot_remove(&state.send, connection, request.slot)
         return False
     if result == CLOSE:
+        request_close(reactor, &request)
+    count_handled(state, &request, begun)
+    return True
+
+
+cdef bint reactor_dispatch_token(Reactor* reactor, Connection* connection, uint8_t* token, size_t size) noexcept nogil:
+    """Pass a bare token on as a SaslAuthenticate request without a header."""
+    cdef ReactorState* state = <ReactorState*>reactor.private_state
+    cdef Request request
+    cdef int64_t begun = state.ticks
+    memset(&request, 0, sizeof(Request))
+    request.api_key = SASL_AUTHENTICATE_KEY
+    request.client_id_size = -1
+    request.body = token
+    request.body_size = size
+    request.size = size
+    request.connection = connection
+    request.listener = connection.listener
+    request.close_reason = "malformed request"
+    request.api = api_counters(&state.counters, request.api_key)
+    request.slot = slot_append(&state.send, connection) if request.api != NULL else NULL
+    if request.slot == NULL:
+        connection_fail(state, connection, request.api_key, "out of memory")
+        return True
+    request.slot.api_key = request.api_key
+    authentication_of(connection).step = STEP_RAW_TOKEN
+    if not forward_allowed(state, &request):
+        slot_remove(&state.send, connection, request.slot)
+        return False
+    if forward(state, &request) == CLOSE:
         request_close(reactor, &request)
     count_handled(state, &request, begun)
     return True
@@ -160,6 +199,8 @@ cdef void count_handled(ReactorState* state, Request* request, int64_t begun) no
         slot.handled = now
         slot.answered = now
         slot.waits = not slot.done
+        if not slot.waits:
+            throttle_handled(state, request, now - begun)
     else:                                   # acks=0: no response
         histogram_add(&api.times[TIME_RESPONSE_QUEUE], 0, 1)
         histogram_add(&api.times[TIME_RESPONSE_SEND], 0, 1)
@@ -228,12 +269,23 @@ cdef bint request_parse(
     return True
 
 
+cdef inline bint is_authentication_step(Connection* connection) noexcept nogil:
+    return connection.authentication != NULL and authentication_of(connection).step != STEP_NONE
+
+
+cdef inline int16_t queue_of(ReactorState* state, Request* request) noexcept nogil:
+    """The queue of the API's requests. Whatever is in the place of a token goes to the authentication loop."""
+    if is_authentication_step(request.connection):
+        return AUTHENTICATION_QUEUE
+    return state.network.apis[request.api_key].queue
+
+
 cdef bint forward_allowed(ReactorState* state, Request* request) noexcept nogil:
     """Whether the request may go to the control plane now; False: the connection was paused and nothing else changed."""
     cdef NetworkState* network = state.network
     cdef Connection* connection = request.connection
     cdef int64_t size = <int64_t>request.body_size
-    cdef ControlQueue* queue = &network.controls[network.apis[request.api_key].queue]
+    cdef ControlQueue* queue = &network.controls[queue_of(state, request)]
     if connection.at_control >= network.control_requests_per_connection_max:
         connection.pauses |= PAUSE_CONTROL
         return False
@@ -248,6 +300,18 @@ cdef bint forward_allowed(ReactorState* state, Request* request) noexcept nogil:
     return True
 
 
+cdef bint watch(Connection* connection, ApiRange* api) noexcept nogil:
+    """See to it that the API's queue is told when the connection closes, if the API asks for it. False: out of memory."""
+    if not api.watched or connection.watched != NULL:
+        return True
+    connection.watched = <ClosedConnection*>calloc(1, sizeof(ClosedConnection))
+    if connection.watched == NULL:
+        return False
+    connection.watched.id = connection.id
+    connection.watched.queue = api.queue
+    return True
+
+
 cdef int forward(ReactorState* state, Request* request) noexcept nogil:
     """Copy the request for the control plane; its response comes back through the reactor's mailbox."""
     cdef Connection* connection = request.connection
@@ -257,14 +321,15 @@ cdef int forward(ReactorState* state, Request* request) noexcept nogil:
         request.close_reason = "request larger than kafkacy.control.request.max.bytes"
         return CLOSE
     message = <ControlMessage*>malloc(sizeof(ControlMessage) + id_size + request.body_size)
-    if message == NULL:
+    if message == NULL or not watch(connection, &state.network.apis[request.api_key]):
+        free(message)
         request.close_reason = "out of memory"
         return CLOSE
     memset(message, 0, sizeof(ControlMessage))
     message.connection = connection
     message.slot = request.slot
     message.reactor = state.shared.id
-    message.queue = state.network.apis[request.api_key].queue
+    message.queue = queue_of(state, request)
     message.api_key = request.api_key
     message.api_version = request.api_version
     message.correlation_id = request.correlation_id
@@ -280,6 +345,8 @@ cdef int forward(ReactorState* state, Request* request) noexcept nogil:
     if id_size:
         memcpy(message.data, request.client_id, id_size)
     memcpy(message.data + id_size, request.body, request.body_size)
+    authentication_ask(connection, message)
+    throttle_forwarded(state, request)
     request.slot.at_control = True
     connection.at_control += 1
     reserve_message(state, connection, message)
@@ -347,6 +414,8 @@ cdef void response_send(Reactor* reactor, Request* request, Writer* w) noexcept 
     cdef Connection* connection = request.connection
     cdef ResponseSlot* slot = request.slot
     cdef int result = 0
+    if slot.waits:                          # otherwise, when the handler has returned (count_handled)
+        throttle_answer(state, request, w)
     if w.error or slot.bytes + w.size > 0x7fffffff:
         free(w.data)
         writer_init(w, w.size_max)
@@ -354,6 +423,7 @@ cdef void response_send(Reactor* reactor, Request* request, Writer* w) noexcept 
         return
     if slot.first == NULL:
         store_be32(w.data, <unsigned int>(w.size - 4))
+        slot.response_size = w.size
         result = slot_send_whole(&state.send, connection, slot, w.data, w.size, w.capacity)
     else:
         store_be32(slot.first.data, <unsigned int>(slot.bytes + w.size - 4))
@@ -400,12 +470,20 @@ cdef bint park_reserve(Reactor* reactor, Parked* parked, int64_t bytes) noexcept
     return parked_reserve(<ReactorState*>reactor.private_state, parked, bytes)
 
 
+cdef void park_reserve_anyway(Reactor* reactor, Parked* parked, int64_t bytes) noexcept nogil:
+    parked_reserve_anyway(<ReactorState*>reactor.private_state, parked, bytes)
+
+
 cdef bint park_is_crowded(Reactor* reactor) noexcept nogil:
     return parked_crowded(<ReactorState*>reactor.private_state)
 
 
 cdef int park_start(Reactor* reactor, Parked* parked) noexcept nogil:
     return parked_start(<ReactorState*>reactor.private_state, parked)
+
+
+cdef void park_until_unheld(Parked* parked) noexcept nogil:
+    (<ParkedState*>parked.private_state).after_hold = True
 
 
 cdef void parked_recheck(Reactor* reactor, Parked* parked, bint expired) noexcept nogil:

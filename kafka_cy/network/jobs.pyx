@@ -10,18 +10,18 @@ connections take turns.
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_relaxed_i64, atomic_store_i64, atomic_sub_i64, counter_add
+from kafka_cy.base.atomics cimport atomic_add_i64, atomic_store_i64, atomic_sub_i64, counter_add
 from kafka_cy.base.bits cimport first_bit
-from kafka_cy.base.hash cimport hash_of_bytes
 from kafka_cy.base.posix cimport (
-    block_all_signals, pthread_cond_broadcast, pthread_cond_init, pthread_cond_signal, pthread_cond_t, pthread_cond_wait,
-    pthread_create, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, pthread_t,
+    block_all_signals, pthread_cond_broadcast, pthread_cond_init, pthread_cond_signal, pthread_cond_wait,
+    pthread_create, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, pthread_t,
 )
 from kafka_cy.base.thread_name cimport name_this_thread
+from kafka_cy.network.connection cimport PAUSE_HELD
+from kafka_cy.network.job_queue cimport JobQueue, Lane, lane_of, queues
+from kafka_cy.network.job_places cimport tell_of_room
 from kafka_cy.network.mailbox cimport MAIL_JOB, mailbox_post
-from kafka_cy.network.connection cimport PAUSE_HELD, PAUSE_JOBS, Connection
-from kafka_cy.network.request cimport HELD_BACK
-from kafka_cy.network.reactor_state cimport ReactorState, connection_mark_dirty
+from kafka_cy.network.reactor_state cimport NetworkState, ReactorState, connection_mark_dirty
 from kafka_cy.records.compression cimport Codecs, codecs_new
 
 cdef extern from * nogil:
@@ -40,30 +40,6 @@ cdef enum:
     THREADS_MAX = 64
     DISK_THREADS_DEFAULT = 8            # Kafka's default of num.io.threads
     DECOMPRESS_PRIORITY = 10            # nice
-
-cdef struct Lane:
-    Job* first
-    Job* last
-    int64_t count                   # (a) written under the mutex
-    int64_t held_back               # (a) connections whose requests wait for room
-
-# Purpose: the queue of one kind. Owner: the process. Lock: `mutex` guards the lanes and the counts.
-# Limits: see job_has_room.
-cdef struct JobQueue:
-    pthread_mutex_t mutex
-    pthread_cond_t not_empty
-    Lane[JOB_LANES] lanes
-    uint64_t lanes_waiting          # bit set: the lane has a job
-    uint32_t lane_next              # where the search for the next job begins
-    int64_t count
-    int32_t threads
-    int32_t threads_max
-    int32_t idle
-    int64_t may_begin               # how many jobs may begin, set by a test; -1: all
-
-cdef JobQueue[JOB_KINDS] queues
-memset(queues, 0, sizeof(queues))
-
 
 cdef void queues_init() noexcept nogil:
     cdef JobQueue* job_queue
@@ -108,6 +84,7 @@ cdef void unlink_job(JobQueue* job_queue, Job* job) noexcept nogil:
     job_queue.count -= 1
     if lane.first == NULL:
         job_queue.lanes_waiting &= ~(<uint64_t>1 << job.lane)
+    tell_of_room(job_queue, job.lane)
 
 
 cdef void link_job(JobQueue* job_queue, Job* job) noexcept nogil:
@@ -180,34 +157,13 @@ cdef void* work(void* argument) noexcept nogil:
             usleep(1000)
 
 
-cdef uint32_t lane_of(Connection* connection) noexcept nogil:
-    """By the IPv4 address, or by the network part of the IPv6 address: a client may have all addresses of its network."""
-    return hash_of_bytes(connection.address, 8) % (JOB_LANES - 1)
-
-
-cdef bint job_has_room(Reactor* reactor, Connection* connection, int kind) noexcept nogil:
-    cdef int64_t share = (<ReactorState*>reactor.private_state).network.queued_requests_max // JOB_LANES
-    cdef Lane* lane = &queues[kind].lanes[lane_of(connection)]
-    if atomic_load_relaxed_i64(&lane.count) >= max(share, 1):
+cdef bint job_holds_more(Job* job, int64_t bytes) noexcept nogil:
+    cdef NetworkState* network = (<ReactorState*>job.reactor.private_state).network
+    if atomic_add_i64(&network.queued_request_bytes, bytes) - bytes >= network.queued_request_bytes_max:
+        atomic_sub_i64(&network.queued_request_bytes, bytes)
         return False
-    return atomic_load_relaxed_i64(&lane.held_back) == 0 or (connection.held_back and connection.job_kind == kind)
-
-
-cdef int job_hold_back(Connection* connection, int kind, bint awaited) noexcept nogil:
-    if connection.held_back and connection.job_kind != kind:
-        job_passed(connection)
-    if not connection.held_back:
-        connection.held_back = True
-        atomic_add_i64(&queues[kind].lanes[lane_of(connection)].held_back, 1)
-    connection.pauses |= PAUSE_JOBS
-    connection.job_kind = kind
-    connection.response_awaited = awaited
-    return HELD_BACK
-
-
-cdef void job_passed(Connection* connection) noexcept nogil:
-    connection.held_back = False
-    atomic_sub_i64(&queues[connection.job_kind].lanes[lane_of(connection)].held_back, 1)
+    job.bytes += bytes
+    return True
 
 
 cdef void job_submit(Reactor* reactor, Connection* connection, Job* job) noexcept nogil:
@@ -328,6 +284,20 @@ def let_jobs_begin(int count):
     """For tests, after pause_jobs: that many jobs of each kind may begin."""
     with nogil:
         let_begin(count)
+
+
+def least_that_may_begin():
+    """For tests, after let_jobs_begin: how many jobs may still begin, of the kind of which most have begun."""
+    cdef int64_t least = 1 << 30
+    cdef JobQueue* job_queue
+    cdef int i
+    with nogil:
+        for i in range(<int>JOB_KINDS):
+            job_queue = &queues[i]
+            pthread_mutex_lock(&job_queue.mutex)
+            least = min(least, job_queue.may_begin)
+            pthread_mutex_unlock(&job_queue.mutex)
+    return least
 
 
 def lane_of_address(bytes address not None):

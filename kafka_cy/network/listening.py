@@ -28,3 +28,8 @@ def listening_socket(host: str, port: int, backlog: int) -> socket.socket:
         node = host.encode() if host.isascii() else host  # a str would load the IDNA codec
         family = socket.getaddrinfo(node, port, type=socket.SOCK_STREAM)[0][0]
     return socket.create_server((host, port), family=family, backlog=backlog)
+
+
+def reason_of(error: OSError) -> str:
+    """Why a socket cannot listen, without the address that Python repeats in its text."""
+    return (error.strerror or str(error)).partition(" (while attempting")[0]

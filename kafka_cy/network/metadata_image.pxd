@@ -1,6 +1,7 @@
 """The immutable C image of cluster metadata that reactors read; published by swapping a pointer. See metadata_image.pyx."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
+from kafka_cy.authorizer.acl_index cimport AclIndex
 from kafka_cy.base.hash_table cimport HashTable
 from kafka_cy.storage.partition cimport Partition
 
@@ -52,6 +53,7 @@ cdef struct MetadataImage:
     TopicImage** topics             # sorted by name (bytewise)
     HashTable by_name               # positions in `topics`
     HashTable by_id
+    AclIndex* acls                  # one reference; NULL: there is no authorizer, and everything is allowed
 
 cdef TopicImage* image_find_topic(MetadataImage* image, const char* name, int32_t size) noexcept nogil      # NULL unknown
 cdef TopicImage* image_find_topic_id(MetadataImage* image, const uint8_t* topic_id) noexcept nogil          # NULL unknown

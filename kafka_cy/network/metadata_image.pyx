@@ -6,6 +6,8 @@ the pointer, then reads the announcements. All of this is sequentially consisten
 announcement or the reader sees the swap. If malloc reuses a freed address, it is the current image and therefore protected.
 Replacing or clearing an announcement is a release, so all reads of an image precede its free. `make races` tests this.
 
+The ACLs are part of an image, so a reactor reads them without a reference of its own, and a request sees one state of both.
+
 Topics are shared between successive images by reference count, so publishing costs a pointer copy per unchanged topic.
 Only the control thread builds, publishes and frees.
 """
@@ -16,6 +18,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
+from kafka_cy.authorizer.acl_image cimport AclImage
+from kafka_cy.authorizer.acl_index cimport acl_index_acquire, acl_index_release
 from kafka_cy.base.atomics cimport atomic_exchange_pointer, atomic_load_pointer
 from kafka_cy.base.hash cimport hash_of_bytes
 from kafka_cy.base.hash_table cimport hash_table_free, hash_table_insert, hash_table_next, hash_table_reserve, hash_table_start
@@ -104,6 +108,7 @@ cdef void image_free(MetadataImage* image) noexcept nogil:
         free(broker.ports)
     hash_table_free(&image.by_name)
     hash_table_free(&image.by_id)
+    acl_index_release(image.acls)
     free(image.brokers)
     free(image.topics)
     free(image)
@@ -205,13 +210,14 @@ cdef TopicHandle topic_build(topic_metadata):
 cdef class ImagePublisher:
     """Builds metadata images for a server's reactors. Owner: the control thread.
 
-    `set_brokers` and `set_topics` collect changes; `publish` makes them visible to all reactors at once.
+    `set_brokers`, `set_topics` and `set_acls` collect changes; `publish` makes them visible to all reactors at once.
     """
 
     cdef Server server
     cdef dict topics            # name (bytes) -> TopicHandle
     cdef list names             # sorted
     cdef object brokers         # (cluster id, broker id, controller id, brokers)
+    cdef AclImage acls          # None: there is no authorizer
     cdef list retired           # images (as int) that some reactor may still use
     cdef int64_t version
 
@@ -237,6 +243,10 @@ cdef class ImagePublisher:
             if key not in self.topics:
                 insort(self.names, key)
             self.topics[key] = topic_build(topic)
+
+    def set_acls(self, AclImage acls):
+        """Set the ACLs that decide about requests; None: there is no authorizer."""
+        self.acls = acls
 
     def publish(self):
         """Make the collected changes visible; earlier images are freed once no reactor uses them."""
@@ -266,6 +276,8 @@ cdef class ImagePublisher:
             image.controller_id = self.brokers[2]
             self.version += 1
             image.version = self.version
+            if self.acls is not None:
+                image.acls = acl_index_acquire(self.acls.index)
             image.topics = <TopicImage**>calloc(<size_t>len(self.names) + 1, sizeof(void*))
             image.brokers = <BrokerImage*>calloc(<size_t>len(self.brokers[3]) + 1, sizeof(BrokerImage))
             if image.topics == NULL or image.brokers == NULL:

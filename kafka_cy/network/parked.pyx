@@ -8,11 +8,12 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from kafka_cy.base.atomics cimport atomic_cas_i64, atomic_load_pointer, atomic_or_u64, counter_add
-from kafka_cy.network.connection cimport Connection
+from kafka_cy.network.connection cimport PAUSE_PARKED, Connection
 from kafka_cy.network.request cimport Parked
-from kafka_cy.network.reactor_state cimport ReactorState
-from kafka_cy.network.request_memory cimport KEPT_FREE_BYTES, memory_park, memory_unpark, parked_crowded
-from kafka_cy.network.timer_wheel cimport Timer, timer_cancel, timer_set, wheel_expire
+from kafka_cy.network.reactor_state cimport ReactorState, connection_mark_dirty
+from kafka_cy.network.request_memory cimport memory_park, memory_park_anyway, memory_unpark, parked_crowded_by
+from kafka_cy.network.timer_wheel cimport Timer, timer_cancel, timer_set
+from kafka_cy.network.watch_set cimport set_watch_wake
 from kafka_cy.storage.partition cimport REACTORS_MAX, Partition, partition_acquire, partition_release
 
 cdef enum:
@@ -20,8 +21,7 @@ cdef enum:
     CROWDED_WAIT_NS = 1000000000    # the longest wait of a request that needs the budget while much of it is used
 
 
-cdef ParkedState* state_of(Parked* parked) noexcept nogil:
-    """Return the request's state, allocated and linked to its connection at first use; NULL if memory is short."""
+cdef ParkedState* parked_state(Parked* parked) noexcept nogil:
     cdef ParkedState* state = <ParkedState*>parked.private_state
     cdef Connection* connection
     if state != NULL:
@@ -40,8 +40,7 @@ cdef ParkedState* state_of(Parked* parked) noexcept nogil:
     return state
 
 
-cdef Watch** list_head(ReactorState* reactor, Partition* partition) noexcept nogil:
-    """Return this reactor's list head in the partition; the first caller allocates the array of heads."""
+cdef Watch** parked_watches(ReactorState* reactor, Partition* partition) noexcept nogil:
     cdef void** heads = <void**>atomic_load_pointer(<void**>&partition.parked)
     if heads == NULL:
         heads = <void**>calloc(REACTORS_MAX, sizeof(void*))
@@ -54,8 +53,8 @@ cdef Watch** list_head(ReactorState* reactor, Partition* partition) noexcept nog
 
 
 cdef int parked_add_watch(ReactorState* reactor, Parked* parked, Partition* partition) noexcept nogil:
-    cdef ParkedState* state = state_of(parked)
-    cdef Watch** head = list_head(reactor, partition)
+    cdef ParkedState* state = parked_state(parked)
+    cdef Watch** head = parked_watches(reactor, partition)
     cdef Watch* watch
     if state == NULL or head == NULL:
         return -1
@@ -79,21 +78,34 @@ cdef int parked_add_watch(ReactorState* reactor, Parked* parked, Partition* part
 
 
 cdef bint parked_reserve(ReactorState* reactor, Parked* parked, int64_t bytes) noexcept nogil:
-    cdef ParkedState* state = state_of(parked)
+    cdef ParkedState* state = parked_state(parked)
     cdef Connection* connection = parked.request.connection
     cdef int64_t deadline_ns
     if state == NULL or not memory_park(reactor, connection, bytes):
         return False
     state.bytes = bytes
     # Requests with long waits must not keep the budget from all others.
-    if connection.parked_bytes > KEPT_FREE_BYTES and parked_crowded(reactor):
+    if parked_crowded_by(reactor, connection):
         deadline_ns = reactor.shared.now_ns + CROWDED_WAIT_NS
         parked.deadline_ns = min(parked.deadline_ns, deadline_ns)
     return True
 
 
+cdef void parked_reserve_anyway(ReactorState* reactor, Parked* parked, int64_t bytes) noexcept nogil:
+    cdef ParkedState* state = parked_state(parked)
+    cdef Connection* connection = parked.request.connection
+    if state == NULL:
+        return                          # parked_start fails
+    memory_park_anyway(reactor, connection, bytes)
+    state.bytes = bytes
+    if parked_crowded_by(reactor, connection):
+        connection.pauses |= PAUSE_PARKED
+        counter_add(&reactor.counters.paused, 1)
+        connection_mark_dirty(reactor, connection)
+
+
 cdef int parked_start(ReactorState* reactor, Parked* parked) noexcept nogil:
-    cdef ParkedState* state = state_of(parked)
+    cdef ParkedState* state = parked_state(parked)
     if state == NULL:
         return -1
     parked.request.body = NULL
@@ -133,6 +145,8 @@ cdef void parked_end(ReactorState* reactor, Parked* parked) noexcept nogil:
             counter_add(&reactor.counters.parked, -1)
             counter_add(&parked.request.api.parked, -1)
         unwatch(reactor, state)
+        if state.watch_set != NULL:
+            state.watch_set.waiting = NULL
         if state.bytes:
             memory_unpark(reactor, parked.request.connection, state.bytes)
         if state.prev != NULL:
@@ -148,10 +162,13 @@ cdef void parked_end(ReactorState* reactor, Parked* parked) noexcept nogil:
 
 cdef void check(ReactorState* reactor, ParkedState* state, bint expired) noexcept nogil:
     cdef Parked* parked = state.parked
+    cdef bint waits = state.after_hold and parked.request.connection.held
     cdef int64_t again_ns
     if parked.request.connection.dead:
         return                          # freed with its connection at the end of this loop turn
-    if parked.check(&reactor.shared, parked, expired):
+    if not waits:
+        state.after_hold = False
+    if not waits and parked.check(&reactor.shared, parked, expired):
         if expired:
             counter_add(&parked.request.api.expired, 1)
         parked_end(reactor, parked)
@@ -165,8 +182,16 @@ cdef void parked_check(ReactorState* reactor, Parked* parked, bint expired) noex
     check(reactor, <ParkedState*>parked.private_state, expired)
 
 
+cdef inline ParkedState* set_woken(SetWatch* watch) noexcept nogil:
+    """Return the request that waits with the watch; NULL: none."""
+    set_watch_wake(watch)
+    return watch.set.waiting if not watch.muted else NULL
+
+
 cdef void parked_wake(ReactorState* reactor, Partition** partitions, int count) noexcept nogil:
+    """A watch of a set is armed again by its owner, before it looks at the partition."""
     cdef ParkedState* queue = NULL
+    cdef bint again
     cdef ParkedState* state
     cdef Partition* partition
     cdef Watch* watch
@@ -174,15 +199,17 @@ cdef void parked_wake(ReactorState* reactor, Partition** partitions, int count) 
     for i in range(count):
         partition = partitions[i]
         watch = <Watch*>partition.parked[reactor.shared.id] if partition.parked != NULL else NULL
-        if watch != NULL:
-            atomic_or_u64(&partition.waiters, <uint64_t>1 << reactor.shared.id)
+        again = False
         while watch != NULL:
-            state = watch.owner
-            if state.started and not state.check_queued:
+            state = watch.owner if watch.owner != NULL else set_woken(<SetWatch*>watch)
+            again = again or watch.owner != NULL
+            if state != NULL and state.started and not state.check_queued:
                 state.check_queued = True
                 state.check_next = queue
                 queue = state
             watch = watch.next
+        if again:
+            atomic_or_u64(&partition.waiters, <uint64_t>1 << reactor.shared.id)
     # A check frees nothing but the checked request; failed connections are only marked.
     while queue != NULL:
         state = queue
@@ -193,11 +220,8 @@ cdef void parked_wake(ReactorState* reactor, Partition** partitions, int count) 
         partition_release(partitions[i])
 
 
-cdef void parked_expire(ReactorState* reactor, int64_t now_ns) noexcept nogil:
-    cdef Timer* timer = wheel_expire(&reactor.wheel, now_ns)
-    while timer != NULL:
-        check(reactor, <ParkedState*>timer, True)
-        timer = wheel_expire(&reactor.wheel, now_ns)
+cdef void parked_expire(ReactorState* reactor, Timer* timer) noexcept nogil:
+    check(reactor, <ParkedState*>timer, True)
 
 
 cdef void parked_expire_connection(ReactorState* reactor, Connection* connection) noexcept nogil:
@@ -207,6 +231,19 @@ cdef void parked_expire_connection(ReactorState* reactor, Connection* connection
         following = state.next
         if state.started:
             check(reactor, state, True)
+        state = following
+
+
+cdef void parked_after_hold(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """The oldest request comes first, because responses leave in order. One that begins a job holds the connection again."""
+    cdef ParkedState* state = <ParkedState*>connection.parked
+    cdef ParkedState* following
+    while state != NULL and state.next != NULL:
+        state = state.next
+    while state != NULL and not connection.held:
+        following = state.prev
+        if state.after_hold:
+            check(reactor, state, reactor.shared.now_ns >= state.parked.deadline_ns)
         state = following
 
 

@@ -8,10 +8,9 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 
 from kafka_cy.base.atomics cimport (
-    atomic_exchange_u64, atomic_load_i32, atomic_store_pointer, atomic_sub_i64, counter_add, counter_set,
+    atomic_exchange_u64, atomic_load_i32, atomic_load_seq_i64, atomic_store_pointer, counter_add, counter_set,
 )
 from kafka_cy.base.clock cimport monotonic_ns, ticks_now, wall_clock_ms
-from kafka_cy.base.histogram cimport histogram_add
 from kafka_cy.base.posix cimport (
     EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD,
     block_all_signals, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, read,
@@ -19,32 +18,34 @@ from kafka_cy.base.posix cimport (
 from kafka_cy.base.thread_name cimport name_this_thread
 from kafka_cy.network.accept cimport accept_some, listeners_watch
 from kafka_cy.network.connection cimport (
-    KIND_CONNECTION, KIND_MAILBOX, PAUSE_JOBS, PAUSE_MEMORY, PAUSE_TURN, Connection, ResponseSlot,
-    connection_advance, connection_flush, send_context_free, slot_remove, slot_send_whole,
+    KIND_CONNECTION, KIND_MAILBOX, PAUSE_HELD, PAUSE_JOBS, PAUSE_MEMORY, PAUSE_PARKED, PAUSE_THROTTLED, PAUSE_TURN, Connection,
+    connection_advance, connection_flush, send_context_free,
 )
+from kafka_cy.network.authentication cimport authentication_expired
+from kafka_cy.network.completion cimport complete_all
 from kafka_cy.network.connection_lifetime cimport connection_active, connection_destroy, connection_register, idle_again
-from kafka_cy.network.control_queue cimport ControlMessage
-from kafka_cy.network.counters cimport (
-    ACTIVITY_RECEIVING, ACTIVITY_SENDING, ACTIVITY_STOPPED, ACTIVITY_WAITING, TIME_LOCAL, TIME_REMOTE, TIME_REQUEST_QUEUE,
-    ApiCounters, count_error,
-)
-from kafka_cy.network.jobs cimport Job, job_done, job_passed, jobs_cancel
-from kafka_cy.network.log_events cimport LOG_WARNING
+from kafka_cy.network.counters cimport ACTIVITY_RECEIVING, ACTIVITY_SENDING, ACTIVITY_STOPPED, ACTIVITY_WAITING
+from kafka_cy.network.job_places cimport job_passed, job_set_aside, jobs_have_room
+from kafka_cy.network.jobs cimport Job, job_done, jobs_cancel
 from kafka_cy.network.mailbox cimport (
-    MAIL_CONNECTION, MAIL_JOB, MAIL_WAKE, Mail, mailbox_init, mailbox_take, mailbox_take_responses, mailbox_waits,
+    MAIL_CONNECTION, MAIL_JOB, MAIL_WAKE, Mail, mailbox_init, mailbox_take, mailbox_waits,
 )
-from kafka_cy.network.parked cimport parked_expire, parked_expire_connection
+from kafka_cy.network.parked cimport parked_after_hold, parked_expire, parked_expire_connection
 from kafka_cy.network.reactor_state cimport (
-    Listener, NetworkState, ReactorState, connection_fail, connection_log, connection_mark_dead, connection_mark_dirty,
+    Listener, NetworkState, ReactorState, connection_fail, connection_mark_dead, connection_mark_dirty,
 )
 from kafka_cy.network.receive cimport RECEIVE_BYTES, connection_pauses, connection_receive, connection_resume, image_refresh
 from kafka_cy.network.request_memory cimport (
-    STALLED_CHECK_NS, close_stalled, memory_held, responses_exceeded, responses_share, retry_later, retry_some,
+    STALLED_CHECK_NS, close_stalled, memory_held, responses_exceeded, responses_share, retry_later, retry_next_turn, retry_some,
 )
 from kafka_cy.network.slow_requests cimport slow_request, slow_threshold_refresh
-from kafka_cy.network.timer_wheel cimport wheel_init, wheel_timeout_ms
+from kafka_cy.network.throttle cimport refused_close, refused_close_all, throttle_ended, throttle_give_up
+from kafka_cy.network.timer_wheel cimport (
+    TIMER_AUTHENTICATION, TIMER_REFUSED, TIMER_THROTTLE, TIMER_WATCH_SET, Timer, wheel_expire, wheel_init, wheel_timeout_ms,
+)
 from kafka_cy.network.tracing cimport trace_end, trace_free
 from kafka_cy.network.wakes cimport handle_wakes, local_wake_add, wakes_are_local
+from kafka_cy.network.watch_set cimport watch_set_expire
 from kafka_cy.records.compression cimport codecs_free, codecs_new
 from kafka_cy.records.wire cimport writer_free, writer_init
 from kafka_cy.storage.partition cimport Partition, partition_release
@@ -54,64 +55,11 @@ cdef extern from "<unistd.h>" nogil:
 
 cdef enum:
     EVENTS_MAX = 256
-    RETRY_MS = 5                    # another reactor may release request memory
     DRAIN_RETRY_MS = 10
     JOB_RETRY_US = 1000
     UNPACK_BYTES_MAX = 1 << 20      # decompressed in one turn: about a millisecond
     SCRATCH_BYTES_MAX = 1073741824
     SCRATCH_KEPT_BYTES = 4194304
-
-
-cdef void count_completed(ResponseSlot* slot, ControlMessage* message) noexcept nogil:
-    """Count the times of a request that the control plane answered."""
-    cdef ApiCounters* api = slot.api
-    cdef int i
-    slot.begun = message.begun
-    slot.handled = message.handled
-    slot.answered = message.answered
-    histogram_add(&api.times[TIME_REQUEST_QUEUE], message.begun - message.received, 1)
-    histogram_add(&api.times[TIME_LOCAL], message.handled - message.begun, 1)
-    if message.answered > message.handled:
-        histogram_add(&api.times[TIME_REMOTE], message.answered - message.handled, 1)
-    for i in range(message.errors_count):
-        count_error(api, message.error_codes[i], message.error_times[i])
-
-
-cdef void complete(ReactorState* reactor, ControlMessage* message) noexcept nogil:
-    """Complete a request whose response came back from the control plane."""
-    cdef Connection* connection = message.connection
-    cdef ResponseSlot* slot = message.slot
-    slot.at_control = False
-    connection.at_control -= 1
-    atomic_sub_i64(&reactor.network.queued_request_bytes, message.reserved)
-    atomic_sub_i64(&reactor.network.controls[message.queue].bytes, message.reserved)
-    count_completed(slot, message)
-    if connection.dead:
-        slot_remove(&reactor.send, connection, slot)
-        free(message.response)
-        if connection.fd < 0 and connection.at_control == 0:
-            free(connection)
-    else:
-        if message.response == NULL:
-            connection_log(reactor, connection, LOG_WARNING, message.api_key, message.close_reason)
-            slot.close_here = True
-            connection.closing = True
-        elif slot_send_whole(
-            &reactor.send, connection, slot, message.response, message.response_size, message.response_size
-        ) != 0:
-            connection_mark_dead(reactor, connection)
-        slot.done = True
-        connection_mark_dirty(reactor, connection)
-    free(message)
-
-
-cdef void complete_all(ReactorState* reactor) noexcept nogil:
-    cdef ControlMessage* message = <ControlMessage*>mailbox_take_responses(&reactor.mailbox)
-    cdef ControlMessage* following
-    while message != NULL:
-        following = message.next
-        complete(reactor, message)
-        message = following
 
 
 cdef void handle_mail(ReactorState* reactor) noexcept nogil:
@@ -187,15 +135,40 @@ cdef void connection_broken(ReactorState* reactor, Connection* connection) noexc
         connection.events = 0           # when it would be read again, update_events fails and the connection dies
 
 
+cdef void resume_in_time(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """Handle what was kept of a connection that is no longer paused.
+
+    Many connections may become ready together. After about a millisecond the others wait for the next turn, in their order.
+    """
+    cdef int64_t begun
+    if reactor.resumed_ticks > reactor.consume_ticks_max:
+        # A request that was held back keeps its right to the next room in the job queue.
+        connection.pauses = PAUSE_JOBS if connection.held_back else PAUSE_TURN
+        connection.paused_ticks = reactor.turn_ticks
+        counter_add(&reactor.counters.paused, 1)
+        retry_next_turn(reactor, connection)
+        return
+    begun = ticks_now()
+    connection_resume(reactor, connection)
+    reactor.resumed_ticks += ticks_now() - begun
+
+
 cdef void settle(ReactorState* reactor, Connection* connection) noexcept nogil:
     """Send completed responses, resume a paused connection, close a finished one."""
     cdef int result
+    if connection.pauses & PAUSE_HELD and not connection.held:
+        parked_after_hold(reactor, connection)
+        if connection.dead:
+            return
     connection_advance(&reactor.send, connection)
     result = connection_flush(&reactor.send, connection)
     responses_share(reactor, connection)
     if result < 0:
         connection_broken(reactor, connection)
         return
+    if result == 1 and not connection.send_blocked:
+        connection.responses_checked_ns = reactor.shared.now_ns     # from now on it may stall (responses_stall)
+        connection.responses_checked_bytes = connection.queued_bytes
     connection.send_blocked = result == 1
     if connection.send_blocked and responses_exceeded(reactor, connection):
         connection_fail(
@@ -207,18 +180,23 @@ cdef void settle(ReactorState* reactor, Connection* connection) noexcept nogil:
     ):
         connection_mark_dead(reactor, connection)
         return
+    if connection.client_gone and connection.pauses & PAUSE_THROTTLED:
+        throttle_give_up(reactor, connection)
     if connection.pauses and not connection.closing and not reactor.draining:
         connection.pauses = connection_pauses(reactor, connection)
         if connection.pauses == 0:
-            connection_resume(reactor, connection)      # may make it dirty again
+            resume_in_time(reactor, connection)         # may make it dirty again
             if connection.dead:
                 return
-        if connection.pauses & (PAUSE_MEMORY | PAUSE_JOBS | PAUSE_TURN):
+        if connection.pauses & PAUSE_TURN:
+            retry_next_turn(reactor, connection)
+        elif connection.pauses & (PAUSE_MEMORY | PAUSE_PARKED) or connection.pauses == PAUSE_JOBS:
             retry_later(reactor, connection)
-            if connection.pauses & PAUSE_TURN:
-                reactor.retry_now = True
-    if connection.held_back and (connection.closing or connection.pauses & ~PAUSE_JOBS):
-        job_passed(connection)          # it waits for something else, too: others need not wait for it
+    if connection.closing:
+        if connection.held_back:
+            job_passed(connection)
+    elif connection.held_back or connection.pauses & PAUSE_JOBS:
+        job_set_aside(connection, connection.pauses & ~PAUSE_JOBS != 0)
     if connection.client_gone:
         client_left(reactor, connection)
         if connection.dead:
@@ -279,7 +257,7 @@ cdef void close_idle(ReactorState* reactor) noexcept nogil:
         return
     connection = reactor.idle_first
     while connection != NULL and reactor.shared.now_ns - connection.active_ns >= reactor.network.idle_timeout_ns:
-        if (connection.slots_count or connection.pauses) and not connection.send_blocked:
+        if (connection.slots_count or connection.pauses & ~PAUSE_THROTTLED) and not connection.send_blocked:
             idle_again(reactor, connection)         # the client waits for us: for a response, or to be read again
         elif not connection.dead:
             counter_add(&reactor.counters.closed_idle, 1)
@@ -296,8 +274,10 @@ cdef int sleep_ms(ReactorState* reactor) noexcept nogil:
     """Return how long epoll may sleep: until the next deadline; -1: forever."""
     cdef int timeout = wheel_timeout_ms(&reactor.wheel, reactor.shared.now_ns)
     cdef int64_t idle_ms
-    if reactor.retry_first != NULL and (timeout < 0 or timeout > RETRY_MS):
-        timeout = 0 if reactor.retry_now else RETRY_MS
+    if reactor.retry_now:
+        return 0
+    if reactor.retry_first != NULL and (timeout < 0 or timeout > reactor.network.retry_ms):
+        timeout = reactor.network.retry_ms
     if memory_held(reactor) and (timeout < 0 or timeout > STALLED_CHECK_NS // 1000000):
         timeout = STALLED_CHECK_NS // 1000000
     if reactor.draining and (timeout < 0 or timeout > DRAIN_RETRY_MS):
@@ -320,7 +300,7 @@ cdef int wait(ReactorState* reactor, epoll_event* events) noexcept nogil:
     counter_set(&reactor.counters.activity, ACTIVITY_WAITING)
     atomic_store_pointer(&reactor.hazard, NULL)
     atomic_exchange_u64(&reactor.mailbox.sleeping, 1)       # before the last check: a later post wakes us
-    if mailbox_waits(&reactor.mailbox):
+    if mailbox_waits(&reactor.mailbox) or atomic_load_seq_i64(<int64_t*>&reactor.job_room):
         timeout = 0
     count = epoll_wait(reactor.epoll_fd, events, EVENTS_MAX, timeout)
     atomic_exchange_u64(&reactor.mailbox.sleeping, 0)
@@ -329,6 +309,7 @@ cdef int wait(ReactorState* reactor, epoll_event* events) noexcept nogil:
     reactor.shared.unpack_bytes = UNPACK_BYTES_MAX
     reactor.turn_ticks = ticks_now()
     reactor.ticks = reactor.turn_ticks
+    reactor.resumed_ticks = 0
     counter_set(&reactor.counters.turn_ns, reactor.shared.now_ns)
     counter_set(&reactor.counters.activity, ACTIVITY_RECEIVING)
     if reactor.shared.now_ns >= reactor.slow_check_ns:
@@ -337,21 +318,40 @@ cdef int wait(ReactorState* reactor, epoll_event* events) noexcept nogil:
     return count
 
 
+cdef void timers_expire(ReactorState* reactor) noexcept nogil:
+    cdef Timer* timer = wheel_expire(&reactor.wheel, reactor.shared.now_ns)
+    while timer != NULL:
+        if timer.kind == TIMER_THROTTLE:
+            throttle_ended(reactor, timer)
+        elif timer.kind == TIMER_REFUSED:
+            refused_close(reactor, timer)
+        elif timer.kind == TIMER_AUTHENTICATION:
+            authentication_expired(reactor, timer)
+        elif timer.kind == TIMER_WATCH_SET:
+            watch_set_expire(reactor, timer)
+        else:
+            parked_expire(reactor, timer)
+        timer = wheel_expire(&reactor.wheel, reactor.shared.now_ns)
+
+
 cdef void turn(ReactorState* reactor, epoll_event* events) noexcept nogil:
     cdef int count = wait(reactor, events)
     cdef int i
     handle_mail(reactor)
+    if atomic_load_seq_i64(<int64_t*>&reactor.job_room):
+        jobs_have_room(reactor)
     for i in range(count):
         handle_event(reactor, &events[i])
     if reactor.wheel.count:
-        parked_expire(reactor, reactor.shared.now_ns)
+        timers_expire(reactor)
     if reactor.accept_paused_until_ns and reactor.shared.now_ns >= reactor.accept_paused_until_ns:
         reactor.accept_paused_until_ns = 0
         if not reactor.draining:
             listeners_watch(reactor, True)
     settle_all(reactor)
     if reactor.retry_first != NULL:
-        reactor.retry_now = retry_some(reactor) and reactor.retry_now
+        reactor.resumed_ticks = 0       # its own share, so that the first half of the turn cannot starve it
+        retry_some(reactor)
         settle_all(reactor)
     close_idle(reactor)
     if reactor.shared.now_ns >= reactor.stalled_check_ns:
@@ -447,6 +447,7 @@ cdef void* reactor_run(void* argument) noexcept nogil:
         connection_mark_dead(reactor, connection)
         connection = connection.next
     destroy_dead(reactor)
+    refused_close_all(reactor)
     jobs_cancel(&reactor.shared)
     while reactor.jobs:                 # jobs that run use memory of this reactor's requests
         usleep(JOB_RETRY_US)

@@ -1,7 +1,7 @@
 """State shared by the parts of the network layer: everything of a reactor and of the server."""
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint64_t
 
-from kafka_cy.base.atomics cimport counter_add
+from kafka_cy.base.atomics cimport atomic_store_i32, counter_add
 from kafka_cy.base.clock cimport monotonic_ns, ticks_now
 from kafka_cy.base.posix cimport pthread_mutex_t, pthread_t
 from kafka_cy.network.address_counts cimport AddressCounts
@@ -25,11 +25,21 @@ cdef struct ApiRange:       # by API key; set by set_api_versions before start
     int16_t version_max
     int16_t flexible_from   # 32767: never
     int16_t queue           # the ControlQueue of its requests
+    int16_t throttle_from   # the first version whose response has throttle_time_ms; 32767: none
+    int16_t throttle_at     # where: its first byte after the header; below 0: counted from the end, before the tags
+    bint throttled          # the request quota (request_percentage) applies to it
+    bint watched            # the queue is told when a connection closes on which such a request came
+
+cdef enum:
+    SASL_HANDSHAKE_KEY = 17
+    API_VERSIONS_KEY = 18
+    SASL_AUTHENTICATE_KEY = 36
 
 cdef struct Listener:
     int32_t kind            # KIND_LISTENER; first
     int32_t fd
     int32_t index
+    int64_t token_bytes_max # of a frame before authentication (sasl.server.max.receive.size); 0: it does not ask for SASL
     Transport* transport    # under transports_mutex; NULL: plaintext
 
 # Purpose: state that reactors and Python share. Lifetime: the Server object's. Threads: (a) atomics; limits and listeners
@@ -49,12 +59,17 @@ cdef struct NetworkState:
     ConnectionRate connection_rate
     int64_t idle_timeout_ns             # 0: never
     int32_t in_flight_max
+    int32_t retry_ms                    # how soon the retry lists are looked at without an event; tests set it
     int32_t control_requests_per_connection_max     # max at the control plane at once
     int64_t control_request_bytes_max   # max body size of a request for the control plane
     int64_t queued_requests_max         # max waiting in a control queue
     int64_t queued_request_bytes        # (a)
+    int64_t request_refused_ns          # (a) when a request last had to wait for memory
     int64_t parked_bytes                # (a) the part of queued_request_bytes that parked requests hold
     int64_t queued_response_bytes       # (a) not accepted by sockets yet
+    int64_t authentication_timeout_ns
+    int64_t unauthenticated_max         # (a) connections that have not authenticated yet, on listeners with SASL
+    int64_t unauthenticated             # (a)
     int64_t connections                 # (a)
     int64_t connection_id_next          # (a)
     int64_t turn                        # (a) round robin of new connections
@@ -67,6 +82,7 @@ cdef struct NetworkState:
     pthread_mutex_t transports_mutex    # guards the listeners' transports
     AddressCounts addresses
     ControlQueue[CONTROL_QUEUES] controls
+    void* quotas                        # Quotas (kafka_cy/quota/table.pxd)
     LogEvents log
     LogEventData* log_ring
 
@@ -90,8 +106,9 @@ cdef struct ReactorState:
     # turn. The longest waiting is first.
     Connection* retry_first
     Connection* retry_last
-    bint retry_now                      # one of them waits for the next turn
+    int64_t retry_now                   # so many of them wait for the next turn
     int64_t consume_ticks_max           # after this time the requests of a connection wait for the next turn
+    int64_t resumed_ticks               # spent on connections that were paused, in this half of the turn
     int64_t stalled_check_ns            # when close_stalled is next due
     Connection* dead
     void** local_wakes                  # Partition*, one reference each
@@ -99,10 +116,16 @@ cdef struct ReactorState:
     int32_t local_wakes_capacity
     int64_t turn_ticks                  # when this turn started
     int64_t ticks                       # last clock reading
+    double ns_per_tick                  # 0: not known yet
     int64_t slow_check_ns               # when send.slow_ticks is next refreshed
     int64_t slow_lines                  # logged since then
     int64_t accept_paused_until_ns
+    void* unauthenticated_first         # Authentication (authentication.pxd), the longest waiting first
+    void* unauthenticated_last
+    void* refused_first                 # RefusedConnection (throttle.pxd)
+    int64_t refused_count
     int64_t jobs                        # submitted and not done (see jobs.pxd)
+    uint64_t job_room                   # (a) bit set: a job queue may have room in that lane for requests that are held back here
     bint draining
     int32_t running                     # (a) its thread is running
     pthread_t thread
@@ -126,7 +149,7 @@ cdef inline void connection_mark_dirty(ReactorState* reactor, Connection* connec
 cdef inline void connection_mark_dead(ReactorState* reactor, Connection* connection) noexcept nogil:
     """Destroy the connection at the end of this loop turn; until then nothing more is read from it or sent to it."""
     if not connection.dead:
-        connection.dead = True
+        atomic_store_i32(&connection.dead, 1)
         connection.dead_next = reactor.dead
         reactor.dead = connection
 

@@ -17,20 +17,26 @@ from kafka_cy.base.atomics cimport (
 from kafka_cy.base.clock cimport ticks_now
 from kafka_cy.base.posix cimport iovec, readv, recv
 from kafka_cy.network.buffer_pool cimport POOL_BYTES_MAX, pool_give, pool_take
+from kafka_cy.network.authentication cimport (
+    GUARD_FAILED, GUARD_MORE, GUARD_PASSES, GUARD_RAW_TOKEN, authentication_check, authentication_guards, authentication_waits,
+)
 from kafka_cy.network.connection cimport (
-    PAUSE_CONTROL, PAUSE_HELD, PAUSE_IN_FLIGHT, PAUSE_JOBS, PAUSE_MEMORY, PAUSE_RESPONSES, PAUSE_TURN,
+    PAUSE_AUTHENTICATION, PAUSE_CONTROL, PAUSE_HELD, PAUSE_IN_FLIGHT, PAUSE_JOBS, PAUSE_MEMORY, PAUSE_PARKED, PAUSE_RESPONSES,
+    PAUSE_THROTTLED, PAUSE_TURN,
     Connection, connection_advance, connection_flush,
 )
-from kafka_cy.network.jobs cimport job_has_room, job_passed
+from kafka_cy.network.job_places cimport job_has_room, job_passed
 from kafka_cy.network.log_events cimport LOG_MESSAGE_BYTES_MAX
 from kafka_cy.network.metadata_image cimport MetadataImage
-from kafka_cy.network.dispatch cimport api_is_cold, reactor_dispatch
+from kafka_cy.network.dispatch cimport api_is_cold, reactor_dispatch, reactor_dispatch_token
 from kafka_cy.network.reactor_state cimport (
     NetworkState, ReactorState, connection_fail, connection_mark_dead, connection_mark_dirty,
 )
 from kafka_cy.network.request_memory cimport (
-    KEPT_FREE_BYTES, RESPONSES_SMALL_BYTES, memory_admit, memory_hold, memory_receive_bytes, memory_release, responses_share,
+    KEPT_FREE_BYTES, RESPONSES_SMALL_BYTES, memory_admit, memory_hold, memory_receive_bytes, memory_release,
+    parked_crowded_by, responses_share,
 )
+from kafka_cy.network.throttle cimport is_throttled
 from kafka_cy.network.transport cimport Session
 from kafka_cy.records.wire cimport load_be16, load_be32
 
@@ -65,16 +71,25 @@ cdef int connection_pauses(ReactorState* reactor, Connection* connection) noexce
         pauses |= PAUSE_RESPONSES
     if connection.held:
         pauses |= PAUSE_HELD
+    if authentication_waits(connection):
+        pauses |= PAUSE_AUTHENTICATION
+    if not connection.pauses:
+        return pauses
     if connection.pauses & PAUSE_MEMORY and (
         atomic_load_relaxed_i64(&network.queued_request_bytes) >= network.queued_request_bytes_max
     ):
         pauses |= PAUSE_MEMORY
+    if connection.pauses & PAUSE_PARKED and parked_crowded_by(reactor, connection):
+        pauses |= PAUSE_PARKED
     if connection.pauses & PAUSE_CONTROL and connection.at_control >= network.control_requests_per_connection_max:
         pauses |= PAUSE_CONTROL
-    if connection.pauses & PAUSE_JOBS and not job_has_room(&reactor.shared, connection, connection.job_kind):
-        pauses |= PAUSE_JOBS
+    if connection.pauses & PAUSE_THROTTLED and is_throttled(reactor, connection):
+        pauses |= PAUSE_THROTTLED
     if connection.pauses & PAUSE_TURN and connection.paused_ticks == reactor.turn_ticks:
         pauses |= PAUSE_TURN
+    # A connection that waits for something else, too, takes no room: it looks again when that ends.
+    if connection.pauses & PAUSE_JOBS and (pauses or not job_has_room(&reactor.shared, connection, connection.job_kind)):
+        pauses |= PAUSE_JOBS
     return pauses
 
 
@@ -133,6 +148,8 @@ cdef size_t consume(ReactorState* reactor, Connection* connection, uint8_t* data
     cdef size_t at = 0
     cdef int64_t length
     cdef int64_t begun = ticks_now()
+    cdef int guarded
+    cdef bint is_taken
     reactor.ticks = begun
     while size - at >= 4:
         if connection.dead or connection.closing:
@@ -140,12 +157,23 @@ cdef size_t consume(ReactorState* reactor, Connection* connection, uint8_t* data
         if must_pause(reactor, connection):
             return at
         length = <int32_t>load_be32(data + at)
-        if not frame_length_ok(reactor, connection, data + at, length):
+        guarded = GUARD_PASSES
+        if authentication_guards(connection):
+            guarded = authentication_check(reactor, connection, data + at, size - at)
+            if guarded == GUARD_MORE:
+                return at
+        if guarded == GUARD_FAILED or (
+            guarded == GUARD_PASSES and not frame_length_ok(reactor, connection, data + at, length)
+        ):
             return size
         if <int64_t>(size - at - 4) < length:
             return at
         image_refresh(reactor)
-        if not reactor_dispatch(&reactor.shared, connection, data + at + 4, <size_t>length):
+        if guarded == GUARD_RAW_TOKEN:
+            is_taken = reactor_dispatch_token(&reactor.shared, connection, data + at + 4, <size_t>length)
+        else:
+            is_taken = reactor_dispatch(&reactor.shared, connection, data + at + 4, <size_t>length)
+        if not is_taken:
             counter_add(&reactor.counters.paused, 1)
             return at
         at += 4 + <size_t>length
@@ -356,12 +384,13 @@ cdef void session_receive(ReactorState* reactor, Connection* connection) noexcep
         connection_fail(reactor, connection, -1, "out of memory")
         return
     size = session.receive(session, reactor.receive_buffer, reactor.session_buffer, RECEIVE_BYTES)
-    if session.established and not established:
+    if session.established and not established and connection.authentication == NULL:
         counter_add(&reactor.counters.authenticated_by_listener[connection.listener], 1)
     if session.wants_write:
         connection_mark_dirty(reactor, connection)      # register for write events
     if size:
         counter_add(&reactor.counters.bytes_in, <int64_t>size)
+        counter_add(&reactor.counters.network_io_by_listener[connection.listener], 1)
         goes_on = after_kept(reactor, connection, reactor.receive_buffer, size)
     if session.failure[0]:
         session_failed(reactor, connection)             # sending is impossible too
@@ -398,6 +427,7 @@ cdef void connection_receive(ReactorState* reactor, Connection* connection) noex
                 connection_mark_dead(reactor, connection)
             return
         counter_add(&reactor.counters.bytes_in, n)
+        counter_add(&reactor.counters.network_io_by_listener[connection.listener], 1)
         if not take_in(reactor, connection, <size_t>n):
             connection_mark_dirty(reactor, connection)      # paused or closing
             return

@@ -40,6 +40,7 @@ cdef struct Request:        # valid during the handler call only
     int32_t client_id_size  # -1 null
     uint8_t* body           # after the header; may be patched in place
     size_t body_size
+    size_t size             # of the whole frame, without its size field
     Connection* connection
     ResponseSlot* slot
     ApiCounters* api        # where it is counted

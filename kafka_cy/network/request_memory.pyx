@@ -3,15 +3,15 @@
 All functions run on the connection's reactor, without the GIL, and take no locks. The sums are atomics shared by all
 reactors.
 
-As in Kafka's memory pool, a frame is admitted while any of the budget is left, so that a large frame is never starved.
-Frames above LARGE_REQUEST_BYTES may use only three quarters of the budget, so they cannot block smaller ones. A client
-that announces a large frame and does not send it is closed once the budget is exhausted, and so is a client that does
-not read its responses.
+As in Kafka's memory pool, a frame is admitted while any of the budget is left. Frames above LARGE_REQUEST_BYTES may use
+only three quarters of the budget together, so they cannot block smaller ones. A single frame may exceed that while the
+others use no more than a quarter, apart from requests that wait, so that it is never starved. A client that announces a
+frame and does not send it is closed while others wait for memory, and so is a client that does not read its responses.
 """
 from libc.stdint cimport int64_t
 
-from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_relaxed_i64, atomic_sub_i64
-from kafka_cy.network.connection cimport Connection
+from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_relaxed_i64, atomic_store_i64, atomic_sub_i64
+from kafka_cy.network.connection cimport PAUSE_TURN, Connection
 from kafka_cy.network.reactor_state cimport NetworkState, ReactorState, connection_fail, connection_mark_dirty
 
 cdef enum:
@@ -21,18 +21,27 @@ cdef enum:
     STALLED_MS = 5000                   # without progress
     STALLED_REQUEST_MS = 30000          # for a whole request
     PROGRESS_BYTES = 16384              # less than this does not count as progress
+    REFUSED_RECENTLY_NS = 2000000000    # a frame that waits for memory asks again within this time
 
 
 cdef bint memory_admit(ReactorState* reactor, Connection* connection, int64_t size) noexcept nogil:
     cdef NetworkState* network = reactor.network
     cdef int64_t limit = network.queued_request_bytes_max
     cdef int64_t more = size - connection.reserved
+    cdef int64_t before
+    cdef bint fits
     if more <= 0:
         return True
+    before = atomic_add_i64(&network.queued_request_bytes, more) - more
     if size > LARGE_REQUEST_BYTES:
-        limit -= limit >> 2
-    if atomic_add_i64(&network.queued_request_bytes, more) - more >= limit:
+        fits = before + more <= limit - (limit >> 2) or (
+            before - atomic_load_relaxed_i64(&network.parked_bytes) <= limit >> 2
+        )
+    else:
+        fits = before < limit
+    if not fits:
         atomic_sub_i64(&network.queued_request_bytes, more)
+        atomic_store_i64(&network.request_refused_ns, reactor.shared.now_ns)
         return False
     connection.reserved = size
     connection.reserved_ns = reactor.shared.now_ns
@@ -78,6 +87,14 @@ cdef bint memory_park(ReactorState* reactor, Connection* connection, int64_t siz
     return True
 
 
+cdef void memory_park_anyway(ReactorState* reactor, Connection* connection, int64_t size) noexcept nogil:
+    cdef int64_t more = counted(connection.parked_bytes + size) - counted(connection.parked_bytes)
+    connection.parked_bytes += size
+    if more > 0:
+        atomic_add_i64(&reactor.network.parked_bytes, more)
+        atomic_add_i64(&reactor.network.queued_request_bytes, more)
+
+
 cdef void memory_unpark(ReactorState* reactor, Connection* connection, int64_t size) noexcept nogil:
     cdef int64_t less = counted(connection.parked_bytes) - counted(connection.parked_bytes - size)
     connection.parked_bytes -= size
@@ -88,6 +105,10 @@ cdef void memory_unpark(ReactorState* reactor, Connection* connection, int64_t s
 
 cdef bint parked_crowded(ReactorState* reactor) noexcept nogil:
     return atomic_load_relaxed_i64(&reactor.network.parked_bytes) > reactor.network.queued_request_bytes_max >> 2
+
+
+cdef bint parked_crowded_by(ReactorState* reactor, Connection* connection) noexcept nogil:
+    return connection.parked_bytes > KEPT_FREE_BYTES and parked_crowded(reactor)
 
 
 # -- the retry list --
@@ -105,6 +126,13 @@ cdef void retry_later(ReactorState* reactor, Connection* connection) noexcept no
     reactor.retry_last = connection
 
 
+cdef void retry_next_turn(ReactorState* reactor, Connection* connection) noexcept nogil:
+    retry_later(reactor, connection)
+    if not connection.waits_for_turn:
+        connection.waits_for_turn = True
+        reactor.retry_now += 1
+
+
 cdef void retry_forget(ReactorState* reactor, Connection* connection) noexcept nogil:
     if not connection.waits_for_retry:
         return
@@ -117,9 +145,16 @@ cdef void retry_forget(ReactorState* reactor, Connection* connection) noexcept n
     else:
         reactor.retry_last = connection.retry_prev
     connection.waits_for_retry = False
+    if connection.waits_for_turn:
+        connection.waits_for_turn = False
+        reactor.retry_now -= 1
 
 
-cdef bint retry_some(ReactorState* reactor) noexcept nogil:
+cdef inline bint in_order(Connection* connection) noexcept nogil:
+    return connection.held_back or connection.pauses & PAUSE_TURN != 0
+
+
+cdef void retry_some(ReactorState* reactor) noexcept nogil:
     cdef Connection* retried[RETRIES_PER_TURN_MAX]
     cdef int count = 0
     cdef int i
@@ -127,16 +162,15 @@ cdef bint retry_some(ReactorState* reactor) noexcept nogil:
         retried[count] = reactor.retry_first
         retry_forget(reactor, retried[count])
         count += 1
-    # The one that is marked last is settled first: those held back by a job queue in their order, then the others, the newest
-    # first. A client that started a large request and does not send it holds memory until it is closed as stalled, so behind
-    # many of them the next in order would wait for minutes.
+    # The one that is marked last is settled first: those that wait for a job queue or for this turn in their order, then the
+    # others, the newest first. A client that started a large request and does not send it holds memory until it is closed as
+    # stalled, so behind many of them the next in order would wait for minutes.
     for i in range(count):
-        if not retried[i].held_back:
+        if not in_order(retried[i]):
             connection_mark_dirty(reactor, retried[i])
     for i in range(count - 1, -1, -1):
-        if retried[i].held_back:
+        if in_order(retried[i]):
             connection_mark_dirty(reactor, retried[i])
-    return reactor.retry_first != NULL
 
 
 # -- stalled connections --
@@ -161,7 +195,7 @@ cdef bint request_stalls(Connection* connection, int64_t now_ns) noexcept nogil:
         connection.request_checked_ns = now_ns
         connection.request_checked_bytes = have
     return (
-        now_ns - connection.request_checked_ns >= <int64_t>STALLED_MS * 1000000
+        now_ns - max(connection.request_checked_ns, connection.reserved_ns) >= <int64_t>STALLED_MS * 1000000
         or now_ns - connection.reserved_ns >= <int64_t>STALLED_REQUEST_MS * 1000000
     )
 
@@ -185,7 +219,10 @@ cdef void close_stalled(ReactorState* reactor) noexcept nogil:
     cdef NetworkState* network = reactor.network
     cdef int64_t now_ns = reactor.shared.now_ns
     cdef int64_t limit = network.queued_request_bytes_max - (network.queued_request_bytes_max >> 2)
-    cdef bint requests_short = atomic_load_relaxed_i64(&network.queued_request_bytes) >= limit
+    cdef bint requests_short = (
+        atomic_load_relaxed_i64(&network.queued_request_bytes) >= limit
+        or now_ns - atomic_load_relaxed_i64(&network.request_refused_ns) < <int64_t>REFUSED_RECENTLY_NS
+    )
     cdef bint responses_short = (
         atomic_load_relaxed_i64(&network.queued_response_bytes) >= network.queued_response_bytes_max >> 1
     )

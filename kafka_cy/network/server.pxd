@@ -12,6 +12,7 @@ cdef class Server:
     cdef int send_buffer_bytes      # -1: system default, which grows as needed
     cdef int receive_buffer_bytes
     cdef int backlog                # max connections waiting to be accepted
+    cdef list closed                # by control queue: ids of closed connections that were not taken yet
     cdef bint started
     cdef bint stopped
     cdef object __weakref__
@@ -19,17 +20,3 @@ cdef class Server:
     cdef void post_back(self, ControlMessage* message)
     cdef void free_tracer(self)
     cdef ControlQueue* queue_of(self, int queue) except NULL
-
-
-cdef class ControlRequest:
-    cdef ControlMessage* message    # NULL once answered
-    cdef Server server
-    cdef readonly int api_key
-    cdef readonly int api_version
-    cdef readonly int correlation_id
-    cdef readonly object client_id
-    cdef readonly str client_host
-    cdef readonly int client_port
-    cdef readonly int listener_index
-    cdef readonly long long connection_id
-    cdef readonly long long received_ns

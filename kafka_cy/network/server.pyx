@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 cimport cython
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, strncpy
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 from kafka_cy.base.atomics cimport atomic_load_i32, atomic_store_i32, atomic_sub_i64, counter_add, counter_set
 from kafka_cy.network.wakes cimport network_activate, network_deactivate
@@ -19,14 +19,16 @@ from kafka_cy.base.posix cimport pthread_create, pthread_join, pthread_mutex_ini
 from kafka_cy.network.address_counts cimport (
     AddressCounts, AddressLimit, address_counts_free, address_counts_init, address_limits_replace,
 )
-from kafka_cy.network.connection cimport KIND_LISTENER
+from kafka_cy.network.connection cimport KIND_LISTENER, ClosedConnection
 from kafka_cy.network.connection_rate cimport CREATION_RATE_NO_LIMIT
 from kafka_cy.network.control_queue cimport (
-    CONTROL_ERRORS_MAX, CONTROL_QUEUES, ControlMessage, ControlQueue, control_queue_free, control_queue_init,
+    CONTROL_QUEUES, ControlMessage, ControlQueue, closed_connections_free,
+    control_queue_free, control_queue_init,
     control_queue_take, control_queue_wake,
 )
+from kafka_cy.network.control_request cimport request_of
 from kafka_cy.network.counter_sums cimport counter_sums
-from kafka_cy.network.counters cimport API_KEYS_MAX, API_ROWS, LISTENERS_MAX, ClientSoftware, Counters
+from kafka_cy.network.counters cimport API_KEYS_MAX, API_ROWS, LISTENERS_MAX
 from kafka_cy.network.listening import listening_socket
 from kafka_cy.network.log_events cimport (
     LOG_EVENTS_MAX, LOG_WARNING, LogEventData, LogEvents, log_events_free, log_events_init, log_events_take,
@@ -34,18 +36,18 @@ from kafka_cy.network.log_events cimport (
 from kafka_cy.network.reactor cimport reactor_discard_mail, reactor_new, reactor_run
 from kafka_cy.network.mailbox cimport MailedResponse, mailbox_post_response, mailbox_ring
 from kafka_cy.network.metadata_image cimport MetadataImage, image_empty, image_free
-from kafka_cy.network.dispatch cimport response_header_size, response_header_write
 from kafka_cy.network.reactor_state cimport ApiRange, NetworkState, ReactorState
-from kafka_cy.network.client_software cimport software_read
 from kafka_cy.network.trace_events cimport TraceEvent, tracer_take
 from kafka_cy.network.tracing cimport trace_free
 from kafka_cy.network.transport cimport Transport, transport_capsule_name
+from kafka_cy.quota.table cimport Quotas, quotas_free, quotas_init
 from kafka_cy.storage.partition cimport REACTORS_MAX
 
 IPV4_MAPPED = bytes(10) + b"\xff\xff"     # ::ffff:0.0.0.0/96
 
 cdef enum:
     RESPONSES_PER_CONNECTION_BYTES_MAX = 8388608
+    AUTHENTICATION_TIMEOUT_NS = 30000000000
     NEVER_FLEXIBLE = 32767
 
 MOST_REACTORS = REACTORS_MAX        # for Python
@@ -59,125 +61,6 @@ class LogEvent(NamedTuple):
     api_key: int | None
     message: str
     events: int = 1
-
-
-cdef class ControlRequest:
-    """A request for the control plane. Answer it once, with `respond` or `close`; if dropped unanswered, it closes."""
-
-    def begin(self):
-        """Note that the handler starts: the queue time ends here."""
-        if self.message != NULL and self.message.begun == 0:
-            self.message.begun = ticks_now()
-            atomic_sub_i64(&self.server.network.controls[self.message.queue].count, 1)
-
-    def handled(self):
-        """Note that the handler returned: time from now until the response counts as remote time, not as work."""
-        if self.message != NULL:
-            self.message.handled = ticks_now()
-
-    def respond(self, bytes payload not None, errors=None):
-        """Send the response body `payload`; size and header are added here. RuntimeError if already answered.
-
-        `errors` holds how often each error code (0: success) occurs in the body, for the metrics.
-        """
-        cdef ControlMessage* message = self.message
-        cdef bint flexible
-        cdef size_t header_size
-        if message == NULL:
-            raise RuntimeError("the request has already been answered")
-        flexible = self.api_version >= self.server.network.apis[self.api_key].flexible_from
-        header_size = <size_t>response_header_size(<int16_t>self.api_key, flexible)
-        message.response_size = header_size + <size_t>len(payload)
-        message.response = <uint8_t*>malloc(message.response_size)
-        if message.response == NULL:
-            raise MemoryError
-        response_header_write(
-            message.response, <int16_t>self.api_key, flexible, self.correlation_id, message.response_size
-        )
-        memcpy(message.response + header_size, <const char*>payload, <size_t>len(payload))
-        if errors:
-            for code, times in errors.items():
-                if message.errors_count < CONTROL_ERRORS_MAX:
-                    message.error_codes[message.errors_count] = code
-                    message.error_times[message.errors_count] = times
-                    message.errors_count += 1
-        self.message = NULL
-        self.server.post_back(message)
-
-    def close(self, str reason not None):
-        """Close the client's connection after its earlier requests are answered; `reason` is logged."""
-        cdef ControlMessage* message = self.message
-        cdef bytes text = reason.encode()
-        if message == NULL:
-            raise RuntimeError("the request has already been answered")
-        strncpy(message.close_reason, text, sizeof(message.close_reason) - 1)
-        self.message = NULL
-        self.server.post_back(message)
-
-    @property
-    def body(self):
-        """The request's bytes after its header, copied at each use; b"" after release_body."""
-        cdef Py_ssize_t id_size
-        if self.message == NULL:
-            raise RuntimeError("the request has already been answered")
-        id_size = self.message.client_id_size if self.message.client_id_size > 0 else 0
-        return (<char*>self.message.data + id_size)[:self.message.body_size]
-
-    def release_body(self):
-        """Free the decoded body's memory and its part of the request budget."""
-        cdef ControlMessage* smaller
-        if self.message == NULL:
-            return
-        atomic_sub_i64(&self.server.network.queued_request_bytes, self.message.reserved)
-        atomic_sub_i64(&self.server.network.controls[self.message.queue].bytes, self.message.reserved)
-        self.message.reserved = 0
-        self.message.body_size = 0
-        self.message.client_id_size = -1
-        smaller = <ControlMessage*>realloc(self.message, sizeof(ControlMessage))
-        if smaller != NULL:
-            self.message = smaller
-
-    @property
-    def client_software(self):
-        """(name, version) from the client's ApiVersions (KIP-511); "unknown" if not given, or if already answered."""
-        cdef ClientSoftware copy
-        cdef Counters* counters
-        if self.message != NULL and self.message.software >= 0:
-            counters = &(<ReactorState*>self.server.network.reactors[self.message.reactor]).counters
-            if software_read(counters, self.message.software, &copy):
-                return copy.name[:copy.name_size].decode(), copy.version[:copy.version_size].decode()
-        return "unknown", "unknown"
-
-    @property
-    def answered(self):
-        """Whether respond or close was called."""
-        return self.message == NULL
-
-    def __dealloc__(self):
-        if self.message != NULL:
-            strncpy(self.message.close_reason, "the broker gave no response", sizeof(self.message.close_reason) - 1)
-            self.server.post_back(self.message)
-
-    def __repr__(self):
-        return f"<ControlRequest api {self.api_key} v{self.api_version} from {self.client_host}:{self.client_port}>"
-
-
-cdef ControlRequest request_of(Server server, ControlMessage* message):
-    cdef ControlRequest request = ControlRequest.__new__(ControlRequest)
-    cdef Py_ssize_t id_size = message.client_id_size if message.client_id_size > 0 else 0
-    request.server = server
-    request.message = message
-    request.api_key = message.api_key
-    request.api_version = message.api_version
-    request.correlation_id = message.correlation_id
-    request.client_host = message.client_host.decode()
-    request.client_port = message.client_port
-    request.listener_index = message.listener
-    request.connection_id = message.connection_id
-    request.received_ns = message.received_ns
-    if message.client_id_size >= 0:
-        request.client_id = (<char*>message.data)[:id_size].decode("utf-8", "replace")
-    return request
 
 
 @cython.no_gc_clear     # until __dealloc__ stops the reactors, they need its transports, and stop needs its sockets
@@ -203,7 +86,12 @@ cdef class Server:
             control_queue_init(&self.network.controls[i])
         log_events_init(&self.network.log, self.network.log_ring)
         address_counts_init(&self.network.addresses)
+        self.network.quotas = calloc(1, sizeof(Quotas))
+        if self.network.quotas == NULL:
+            raise MemoryError
+        quotas_init(<Quotas*>self.network.quotas)
         pthread_mutex_init(&self.network.transports_mutex, NULL)
+        self.closed = [[] for _ in range(CONTROL_QUEUES)]
         self.sockets = []
         self.transports = {}
 
@@ -213,6 +101,7 @@ cdef class Server:
         int64_t connections_per_ip_max=2147483647, int64_t idle_timeout_ms=600000, int in_flight_max=1024,
         int send_buffer_bytes=-1, int receive_buffer_bytes=-1, int backlog=1024, int64_t queued_requests_max=500,
         int control_requests_per_connection_max=1024, int64_t control_request_bytes_max=16777216,
+        int retry_ms=5,
     ):
         cdef NetworkState* network = self.network
         cdef int i
@@ -227,6 +116,9 @@ cdef class Server:
         network.connection_response_bytes_max = min(
             RESPONSES_PER_CONNECTION_BYTES_MAX, max(65536, network.queued_response_bytes_max // 4)
         )
+        network.retry_ms = retry_ms
+        network.authentication_timeout_ns = AUTHENTICATION_TIMEOUT_NS
+        network.unauthenticated_max = connections_max
         network.connections_max = connections_max
         network.connections_per_ip_max = connections_per_ip_max
         network.connection_rate.per_second = CREATION_RATE_NO_LIMIT
@@ -276,6 +168,17 @@ cdef class Server:
             pthread_mutex_unlock(&self.network.transports_mutex)
         self.transports[listener_index] = transport     # the previous one may be freed now
 
+    def set_authentication(self, int listener_index, int64_t token_bytes_max):
+        """Ask the clients of the listener for SASL; a frame before that has at most so many bytes. Call it before start."""
+        if not 0 <= listener_index < self.network.listeners_count or token_bytes_max <= 0:
+            raise ValueError(f"unknown listener {listener_index}, or token_bytes_max={token_bytes_max}")
+        self.network.listeners[listener_index].token_bytes_max = token_bytes_max
+
+    def set_authentication_limits(self, int64_t timeout_ms, int64_t connections_max):
+        """How long a connection may take to authenticate, and how many may be about it. Call it before start."""
+        self.network.authentication_timeout_ns = timeout_ms * 1000000
+        self.network.unauthenticated_max = connections_max
+
     def set_connections_max(self, int64_t connections_max):
         """Change the limit of all connections; open ones stay. Safe at any time."""
         counter_set(&self.network.connections_max, connections_max)
@@ -310,21 +213,35 @@ cdef class Server:
         counter_set(&self.network.slow_ns, max(threshold_ms, 1) * 1000000 if threshold_ms >= 0 else 0)
 
     def set_api_versions(self, versions):
-        """Set the served APIs: (api key, min, max, first flexible version or None, control queue) each; the queue defaults to 0.
+        """Set the served APIs: (api key, min, max, first flexible version or None, control queue, first version whose response
+        has throttle_time_ms, whether the request quota applies, where throttle_time_ms is: its first byte after the header, or
+        below 0 from the end before the tags) each. The last four may be missing: 0, none, no, 0.
 
         A request for anything else closes its connection.
         """
         cdef ApiRange* api
-        for key, version_min, version_max, flexible_from, *queue in versions:
+        for key, version_min, version_max, flexible_from, *more in versions:
             if not 0 <= key < API_KEYS_MAX:
                 raise ValueError(f"API key {key} is out of range")
             api = &self.network.apis[<int>key]
             api.version_min = version_min
             api.version_max = version_max
             api.flexible_from = NEVER_FLEXIBLE if flexible_from is None or flexible_from < 0 else flexible_from
-            api.queue = queue[0] if queue else 0
+            api.queue = more[0] if more else 0
+            api.throttle_from = more[1] if len(more) > 1 else NEVER_FLEXIBLE
+            api.throttled = len(more) > 2 and more[2]
+            api.throttle_at = more[3] if len(more) > 3 else 0
             self.queue_of(api.queue)
             api.known = True
+
+    def watch_closes(self, int api_key):
+        """Let take_closed of the API's queue tell when a connection closes on which a request of this API came.
+
+        A connection is told to one queue only. Call it after set_api_versions and before start.
+        """
+        if not (0 <= api_key < API_KEYS_MAX and self.network.apis[api_key].known):
+            raise ValueError(f"unknown API key {api_key}")
+        self.network.apis[api_key].watched = True
 
     def start(self):
         """Start the reactors."""
@@ -349,6 +266,7 @@ cdef class Server:
         cdef NetworkState* network = self.network
         cdef ReactorState* reactor
         cdef ControlMessage* message
+        cdef ClosedConnection* closed = NULL
         cdef ControlMessage* following
         cdef int i
         if not self.started or self.stopped:
@@ -369,7 +287,8 @@ cdef class Server:
         network_deactivate(network)
         self.close_listeners()
         for i in range(CONTROL_QUEUES):
-            message = control_queue_take(&network.controls[i], 0)
+            message = control_queue_take(&network.controls[i], 0, &closed)
+            closed_connections_free(closed)
             while message != NULL:
                 following = message.next
                 self.post_back(message)
@@ -410,12 +329,15 @@ cdef class Server:
         cdef int64_t deadline_ns = monotonic_ns() + <int64_t>(timeout_s * 1e9)
         cdef ControlMessage* message
         cdef ControlMessage* following
+        cdef ClosedConnection* closed = NULL
+        cdef ClosedConnection* each
         cdef list requests = []
+        cdef list closed_ids
         cdef int64_t begun_ns = monotonic_ns()
         cdef int64_t ended_ns
         counter_set(&control.busy_since_ns, 0)
         with nogil:
-            message = control_queue_take(control, deadline_ns)
+            message = control_queue_take(control, deadline_ns, &closed)
         ended_ns = monotonic_ns()
         counter_add(&control.idle_ns, ended_ns - begun_ns)
         counter_set(&control.busy_since_ns, ended_ns)
@@ -423,7 +345,24 @@ cdef class Server:
             following = message.next
             requests.append(request_of(self, message))
             message = following
+        if closed != NULL:
+            closed_ids = self.closed[queue]
+            each = closed
+            while each != NULL:
+                closed_ids.append(each.id)
+                each = each.next
+            closed_connections_free(closed)
         return requests
+
+    def take_closed(self, int queue=0):
+        """Return the ids of watched connections that closed before the last take_requests (see watch_closes).
+
+        All of their requests were returned by then. Call it from the queue's thread when these were handled.
+        """
+        cdef list taken = self.closed[queue]
+        if taken:
+            self.closed[queue] = []
+        return taken
 
     def wake(self, int queue=0):
         """Make take_requests of this queue return now. Any thread."""
@@ -487,6 +426,10 @@ cdef class Server:
         image_free(<MetadataImage*>self.network.image)
         self.network.image = NULL
         address_counts_free(&self.network.addresses)
+        if self.network.quotas != NULL:
+            quotas_free(<Quotas*>self.network.quotas)
+        free(self.network.quotas)
+        self.network.quotas = NULL
         if not self.started:
             for i in range(CONTROL_QUEUES):
                 control_queue_free(&self.network.controls[i])

@@ -34,6 +34,7 @@ cdef void slow_threshold_refresh(ReactorState* reactor) noexcept nogil:
         return
     reactor.slow_check_ns = reactor.shared.now_ns + REFRESH_NS
     reactor.slow_lines = 0
+    reactor.ns_per_tick = ns_per_tick(reactor.network)
     reactor.consume_ticks_max = <int64_t>(<double>CONSUME_NS_MAX / ns_per_tick(reactor.network))
     reactor.shared.slow_append_ticks = <int64_t>(<double>SLOW_APPEND_NS / ns_per_tick(reactor.network))
     if slow_ns > 0:

@@ -12,12 +12,20 @@ cdef enum:
     WHEEL_WORDS = 16
     WHEEL_TICK_NS = 1000000
 
+cdef enum TimerKind:        # what a timer is the first field of
+    TIMER_PARKED = 0        # ParkedState
+    TIMER_THROTTLE = 1      # ClientThrottle
+    TIMER_REFUSED = 2       # RefusedConnection
+    TIMER_WATCH_SET = 3     # WatchSet
+    TIMER_AUTHENTICATION = 4    # Authentication
+
 # Embedded in the waiting object. `slot` is -1 while the timer is not armed.
 cdef struct Timer:
     Timer* next
     Timer* prev
     int64_t deadline_ns
     int32_t slot
+    int32_t kind            # TimerKind
 
 cdef struct TimerWheel:
     Timer* slots[WHEEL_SLOTS]

@@ -35,6 +35,11 @@ from kafka_cy.network.openssl cimport (
 )
 from kafka_cy.network.transport cimport FAILURE_BYTES_MAX, RECORD_BYTES_MAX, Session, Transport, transport_capsule_name
 
+cdef extern from "<openssl/ssl.h>" nogil:
+    EVP_PKEY* SSL_CTX_get0_privatekey(const SSL_CTX* context)
+    int SSL_CTX_get0_chain_certs(SSL_CTX* context, X509_STACK** certificates)
+    int SSL_CTX_set1_chain(SSL_CTX* context, X509_STACK* certificates)
+
 PROTOCOLS = {"TLSv1.2": TLS1_2_VERSION, "TLSv1.3": TLS1_3_VERSION}
 
 
@@ -323,6 +328,17 @@ cdef class TlsContext:
             EVP_PKEY_free(private_key)
             stack_free(certificates)
 
+    def present_as(self, TlsContext other not None):
+        """Present the same certificates as `other`, with its key. Nothing is decrypted again."""
+        cdef X509_STACK* chain = NULL
+        if SSL_CTX_use_certificate(self.context, SSL_CTX_get0_certificate(other.context)) != 1:
+            raise TlsError(f"the certificate cannot be used: {openssl_reason()}")
+        if SSL_CTX_use_PrivateKey(self.context, SSL_CTX_get0_privatekey(other.context)) != 1:
+            raise TlsError(f"the private key cannot be used: {openssl_reason()}")
+        SSL_CTX_get0_chain_certs(other.context, &chain)
+        if SSL_CTX_set1_chain(self.context, chain) != 1:
+            raise TlsError(f"a certificate of the chain cannot be used: {openssl_reason()}")
+
     def trust_pem(self, bytes certificates not None):
         """Accept clients whose certificates were signed by these."""
         self.trust(read_pem(certificates))
@@ -427,12 +443,14 @@ cdef X509_STACK* read_pkcs12(bytes content, bytes password, EVP_PKEY** private_k
     cdef PKCS12* store = d2i_PKCS12_bio(bio, NULL)
     cdef X509* certificate = NULL
     cdef X509_STACK* certificates = NULL
+    cdef const char* secret = password
     cdef int parsed
     BIO_free(bio)
     if store == NULL:
         raise TlsError(f"it is not a PKCS#12 file: {openssl_reason()}")
-    parsed = PKCS12_parse(store, password, private_key, &certificate, &certificates)
-    PKCS12_free(store)
+    with nogil:     # it derives a key from the password, in some 50 ms
+        parsed = PKCS12_parse(store, secret, private_key, &certificate, &certificates)
+        PKCS12_free(store)
     if parsed != 1:
         reason = openssl_reason()
         if reason == "unsupported":

@@ -6,5 +6,7 @@ cdef void network_activate(NetworkState* network) noexcept nogil        # from n
 cdef void network_deactivate(NetworkState* network) noexcept nogil
 cdef void wakes_are_local(ReactorState* reactor) noexcept nogil         # called on this reactor's thread
 cdef void handle_wakes(ReactorState* reactor) noexcept nogil            # checks requests waiting for partitions that advanced
+# Takes the partitions that advanced from the mailbox, as handle_mail does.
+cdef void wakes_take_over(ReactorState* reactor) noexcept nogil
 # Notes a partition that advanced; takes over a reference. False if memory is short.
 cdef bint local_wake_add(ReactorState* reactor, Partition* partition) noexcept nogil

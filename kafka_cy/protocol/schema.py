@@ -58,6 +58,8 @@ def entity_fields(entity: type) -> tuple[FieldSchema, ...]:
         if array:
             inner, _ = _split_optional(typing.get_args(inner)[0])
         nested = inner if hasattr(inner, "__dataclass_fields__") else None
+        if nested is not None and is_flexible(nested) and not is_flexible(entity):
+            nested = _not_flexible(nested)
         kafka_type = "entity" if nested is not None else str(field.metadata["kafka_type"])
         if field.default is not MISSING:
             default = field.default
@@ -86,9 +88,21 @@ def _kio_types() -> None:
             del sys.modules["hypothesis"]
 
 
+# Versions that kio does not have: the next one, without compact lengths and tags. WriteTxnMarkers 0 comes from coordinators with
+# inter.broker.protocol.version below 2.8.
+_PLAIN = {(27, 0)}
+
+
+@cache
+def _not_flexible(entity: type) -> type:
+    return type(entity.__name__, (entity,), {"__slots__": (), "__flexible__": False})
+
+
 @cache
 def message_class(api_key: int, version: int, kind: Kind) -> type:
     """Return the kio dataclass of a message; KeyError if kio does not know the key or version."""
+    if (api_key, version) in _PLAIN:
+        return _not_flexible(message_class(api_key, version + 1, kind))
     _kio_types()
     index = importlib.import_module("kio.schema.index")
     name = index.api_key_map[api_key]

@@ -1,49 +1,134 @@
 """Sets up TLS for one listener from its `ssl.*` keys (Kafka's DefaultSslEngineFactory; PEM: KIP-651)."""
 
+from __future__ import annotations
+
 import re
-from typing import Any, Final
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from kafka_cy.config.broker_config import BrokerConfig
 from kafka_cy.config.types import ConfigError
 from kafka_cy.network.tls import PROTOCOLS, TlsContext, TlsError
 from kafka_cy.security.openssl_library import trust_authorities
 
+IDENTIFICATION: Final = "ssl.endpoint.identification.algorithm"
+#: What contexts are made of, and ssl.client.auth.
+TLS_KEYS: Final = (
+    "ssl.cipher.suites",
+    "ssl.enabled.protocols",
+    IDENTIFICATION,
+    "ssl.engine.factory.class",
+    "ssl.key.password",
+    "ssl.keystore.certificate.chain",
+    "ssl.keystore.key",
+    "ssl.keystore.location",
+    "ssl.keystore.password",
+    "ssl.keystore.type",
+    "ssl.truststore.certificates",
+    "ssl.truststore.location",
+    "ssl.truststore.password",
+    "ssl.truststore.type",
+)
 FILE_BYTES_MAX: Final = 4 << 20
-_TYPES: Final = ("JKS", "PKCS12", "PEM")
+STORE_TYPES: Final = ("JKS", "PKCS12", "PEM")
 _JKS_MAGIC: Final = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")
 _PEM_BLOCK: Final = re.compile(rb"(-----BEGIN [A-Z0-9 ]+-----)([A-Za-z0-9+/=\s]+)(-----END [A-Z0-9 ]+-----)")
 
 
-def tls_context(config: BrokerConfig, listener: str) -> TlsContext:
-    """The TLS context of the listener `listener`. Raises ConfigError that names the invalid key."""
+def tls_contexts(config: BrokerConfig, listener: str, connects: bool) -> tuple[TlsContext, TlsContext | None]:
+    """The TLS context of the listener `listener`, and that of connections to it of other brokers, if this one `connects` to them.
+
+    Each file is read once. Raises ConfigError that names the invalid key.
+    """
     keys = _ListenerKeys(config, listener)
+    server = _context(keys)
+    _show_certificate(keys, server)
+    client_auth = _client_auth(keys)
+    if client_auth != "none":
+        _trust(keys, server)
+        server.ask_clients(client_auth == "required")
+        return server, server if connects else None
+    if not connects:
+        return server, None
+    client = _context(keys)
+    client.present_as(server)
+    _trust(keys, client)
+    return server, client
+
+
+class TlsNeeds(NamedTuple):
+    """What the contexts of a listener are made of: the values of its keys, and of each file, when it was changed."""
+
+    values: list[Any]
+    files: list[tuple[int, ...] | None]  # None: it is not there
+
+    def differ_from(self, before: TlsNeeds, with_files: bool) -> bool:
+        """Whether the contexts made of `before` are outdated. As in Kafka, a file that is gone is no change."""
+        changed = [now for now, then in zip(self.files, before.files, strict=True) if now is not None and now != then]
+        return self.values != before.values or (with_files and bool(changed))
+
+    def lack_file_of(self, before: TlsNeeds) -> bool:
+        """Whether a file is gone."""
+        return any(now is None and then is not None for now, then in zip(self.files, before.files, strict=True))
+
+
+def tls_needs(config: BrokerConfig, listener: str) -> TlsNeeds:
+    """Compares in microseconds what takes some 100 ms to make."""
+    keys = _ListenerKeys(config, listener)
+    values = [_client_auth(keys), *(keys[name] for name in TLS_KEYS)]
+    return TlsNeeds(values, [_file_state(keys[name]) for name in ("ssl.keystore.location", "ssl.truststore.location")])
+
+
+def _file_state(path: str | None) -> tuple[int, ...] | None:
+    if not path:
+        return None
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _client_auth(keys: _ListenerKeys) -> str:
+    """As in Kafka (KIP-684), a listener with SASL asks for certificates only if a key of its own says so."""
+    name, value = keys.config.of_listener(keys.listener, "ssl.client.auth")
+    protocols = {each.name: each.security_protocol for each in keys.config.listeners}
+    if name == "ssl.client.auth" and protocols[keys.listener] == "SASL_SSL":
+        return "none"
+    return str(value)
+
+
+def verifies_host(config: BrokerConfig, listener: str) -> bool:
+    """Whether the certificate of another broker must have its name or address. Raises ConfigError."""
+    keys = _ListenerKeys(config, listener)
+    algorithm = (keys[IDENTIFICATION] or "").strip().lower()
+    if algorithm not in ("", "https"):
+        raise keys.error(IDENTIFICATION, "https, or empty for no check", f"{algorithm} is not known")
+    return bool(algorithm)
+
+
+def _context(keys: _ListenerKeys) -> TlsContext:
+    """With the listener's rules; it has no certificate and trusts nobody yet."""
     context = TlsContext()
     if keys["ssl.engine.factory.class"]:
         raise keys.error("ssl.engine.factory.class", "unset", "Java classes cannot be loaded")
     keys.apply("ssl.enabled.protocols", context.set_protocols, f"a list of: {', '.join(PROTOCOLS)}")
     if keys["ssl.cipher.suites"]:
         keys.apply("ssl.cipher.suites", context.set_cipher_suites, "names of cipher suites that OpenSSL has")
-    _show_certificate(keys, context)
-    if keys["ssl.client.auth"] != "none":
-        _trust(keys, context)
-        context.ask_clients(keys["ssl.client.auth"] == "required")
     return context
 
 
-class _ListenerKeys:
-    """Configuration of a listener: its own keys take precedence (`listener.name.<listener>.ssl...`)."""
+class KeysOfTls(ABC):
+    """Configuration keys of TLS by their names `ssl.x`."""
 
-    def __init__(self, config: BrokerConfig, listener: str) -> None:
-        self.config = config
-        self.listener = listener
-
+    @abstractmethod
     def __getitem__(self, name: str) -> Any:
-        return self.config.of_listener(self.listener, name)[1]
+        """The typed value."""
 
+    @abstractmethod
     def error(self, name: str, allowed: str, reason: str) -> ConfigError:
-        key, value = self.config.of_listener(self.listener, name)
-        secret = name.endswith((".password", ".key", ".chain", ".certificates"))
-        return ConfigError(key, "[hidden]" if secret and value else value, allowed, f"{self.listener}: {reason}")
+        """What is wrong with the value."""
 
     def apply(self, name: str, function: Any, allowed: str) -> None:
         try:
@@ -53,8 +138,8 @@ class _ListenerKeys:
 
     def store_type(self, name: str) -> str:
         kind = str(self[name]).upper()
-        if kind not in _TYPES:
-            raise self.error(name, f"one of: {', '.join(_TYPES)}", f"{self[name]} is not read")
+        if kind not in STORE_TYPES:
+            raise self.error(name, f"one of: {', '.join(STORE_TYPES)}", f"{self[name]} is not read")
         return kind
 
     def password(self, name: str) -> bytes:
@@ -73,6 +158,36 @@ class _ListenerKeys:
             reason = "this is Java's old JKS format; convert it: keytool -importkeystore -deststoretype PKCS12"
             raise self.error(name, "a PKCS12 file (even if its name ends in .jks), or PEM", reason)
         return content
+
+    def pem(self, name: str) -> bytes:
+        """The same, for a PEM file."""
+        return _pem(self.content(name))
+
+    def trust_file(self, context: TlsContext) -> None:
+        """Trust the certificates in the file ssl.truststore.location."""
+        name = "ssl.truststore.location"
+        if self.store_type("ssl.truststore.type") == "PEM":
+            text = self.pem(name)
+            self.apply(name, lambda _: context.trust_pem(text), "a PEM file with certificates")
+        else:
+            store, password = self.content(name), self.password("ssl.truststore.password")
+            self.apply(name, lambda _: context.trust_pkcs12(store, password), "a PKCS12 file")
+
+
+class _ListenerKeys(KeysOfTls):
+    """Configuration of a listener: its own keys take precedence (`listener.name.<listener>.ssl...`)."""
+
+    def __init__(self, config: BrokerConfig, listener: str) -> None:
+        self.config = config
+        self.listener = listener
+
+    def __getitem__(self, name: str) -> Any:
+        return self.config.of_listener(self.listener, name)[1]
+
+    def error(self, name: str, allowed: str, reason: str) -> ConfigError:
+        key, value = self.config.of_listener(self.listener, name)
+        secret = name.endswith((".password", ".key", ".chain", ".certificates"))
+        return ConfigError(key, "[hidden]" if secret and value else value, allowed, f"{self.listener}: {reason}")
 
 
 def _show_certificate(keys: _ListenerKeys, context: TlsContext) -> None:
@@ -120,12 +235,8 @@ def _trust(keys: _ListenerKeys, context: TlsContext) -> None:
         keys.apply("ssl.truststore.certificates", lambda _: context.trust_pem(text), "certificates as PEM text")
     elif not location:
         trust_authorities(context)  # as Java falls back to its own list
-    elif kind == "PEM":
-        text = _pem(keys.content("ssl.truststore.location"))
-        keys.apply("ssl.truststore.location", lambda _: context.trust_pem(text), "a PEM file with certificates")
     else:
-        store, password = keys.content("ssl.truststore.location"), keys.password("ssl.truststore.password")
-        keys.apply("ssl.truststore.location", lambda _: context.trust_pkcs12(store, password), "a PKCS12 file")
+        keys.trust_file(context)
 
 
 def _pem(text: bytes) -> bytes:

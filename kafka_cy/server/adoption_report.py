@@ -7,8 +7,6 @@ from typing import Any
 
 from kafka_cy.cluster.imported_folders import AdoptedTopic, Adoption
 
-#: Metadata nodes that only a later version supports.
-WITHOUT_EFFECT = ("/kafka-acl", "/config/users/", "/config/clients/", "/config/ips/")
 Effective = Callable[[Mapping[str, str]], Mapping[str, Any]]  # a topic's settings as texts -> all of them, typed
 
 
@@ -18,8 +16,8 @@ def report_lines(adoption: Adoption, effective: Effective, *, settings_are_new: 
     lines += _section("topics", [line for topic in adoption.topics for line in _topic_lines(topic, effective)])
     title = "settings" if settings_are_new else "settings that were taken over before and remain unchanged"
     lines += _section(title, adoption.settings)
-    if any(path.startswith(WITHOUT_EFFECT) for path in adoption.nodes):
-        lines.append("  ACLs, SCRAM credentials and quotas are stored; this version of kafka-cy does not apply them.")
+    if any(path.startswith("/kafka-acl") or b'"SCRAM-' in data for path, data in adoption.nodes.items()):
+        lines.append("  ACLs and SCRAM credentials are stored; this version of kafka-cy does not apply them.")
     if adoption.next_producer_id:
         lines.append(f"producer ids: from {adoption.next_producer_id} on")
     lines += _section("not taken over", adoption.left_alone)

@@ -1,6 +1,6 @@
 """Applies stored settings to the running broker: dynamic broker settings to BrokerConfig, topic settings to the logs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 from kafka_cy.base.slices import Slices
@@ -8,7 +8,7 @@ from kafka_cy.cluster.metadata_cache import ConfigChanged, MetadataCache
 from kafka_cy.config import definitions
 from kafka_cy.config.broker_config import BROKER_KEYS_OF_LOGS, BrokerConfig
 from kafka_cy.config.dynamic import CLUSTER_DEFAULT
-from kafka_cy.server.connection_limits import LIMIT_KEYS, apply_connection_limits
+from kafka_cy.server.connection_limits import LIMIT_KEYS, ConnectionLimits
 
 #: Broker keys used by the logs. A change reaches the logs of all topics in slices (AppliedConfig._catch_up).
 LOG_KEYS: Final = frozenset(BROKER_KEYS_OF_LOGS).union(
@@ -25,6 +25,7 @@ CLEANER_KEYS: Final = (
 
 
 SLOW_REQUESTS: Final = "kafkacy.slow.request.log.threshold.ms"
+PARTITION_VERIFICATION: Final = "transaction.partition.verification.enable"
 
 
 def cleaner_config(config: BrokerConfig) -> dict[str, Any] | None:
@@ -39,6 +40,13 @@ def set_background_threads(config: BrokerConfig) -> None:
     background.set_threads(config.background_threads())
 
 
+def set_partition_verification(config: BrokerConfig) -> None:
+    """Tell Produce whether it verifies that partitions were added to the transaction."""
+    from kafka_cy.api import produce_transaction
+
+    produce_transaction.set_partition_verification(bool(config[PARTITION_VERIFICATION]))
+
+
 class AppliedConfig:
     """Listens to MetadataCache. Owner: the controller's thread."""
 
@@ -48,19 +56,18 @@ class AppliedConfig:
         cluster: MetadataCache,
         logs: Any,
         server: Any = None,
-        warn: Callable[..., object] = lambda *_, **__: None,
+        connection_limits: ConnectionLimits | None = None,
         slices: Slices | None = None,
     ) -> None:
         """`logs` is the LogManager, or None before it exists; `server` is the network's Server, not started yet.
 
-        `warn(text, **details)` writes a line of the broker's log; any thread calls it. With `slices`, a change that concerns
-        all topics reaches their logs in slices, after the response to the client (as in Kafka, where it reaches the brokers
-        later); other changes are in force before.
+        With `slices`, a change that concerns all topics reaches their logs in slices, after the response to the client (as in
+        Kafka, where it reaches the brokers later); other changes are in force before.
         """
         self.slices = slices
         self._behind: set[str] = set()  # topics whose logs do not have the broker's new settings yet
         self._catching_up = False
-        self.warn = warn
+        self.connection_limits = connection_limits
         self.config = config
         self.cluster = cluster
         self.logs = logs
@@ -72,9 +79,9 @@ class AppliedConfig:
         Call this after the metadata is loaded and before the logs are opened, so that they open with the stored settings.
         """
         self._take_broker_settings()
-        if self.server is not None and (self.config.dynamic_broker or self.config.dynamic_default):
+        if self.connection_limits is not None and (self.config.dynamic_broker or self.config.dynamic_default):
             # The network was configured before the store could be read.
-            apply_connection_limits(self.config, self.server, self.warn)
+            self.connection_limits.apply(self.config)
         set_background_threads(self.config)
         self.config.add_change_listener(self._broker_settings_changed)
         self.cluster.add_listener(self._changed)
@@ -94,12 +101,14 @@ class AppliedConfig:
         )
 
     def _broker_settings_changed(self, names: frozenset[str]) -> None:
-        if names & LIMIT_KEYS and self.server is not None:
-            apply_connection_limits(self.config, self.server, self.warn)
+        if names & LIMIT_KEYS and self.connection_limits is not None:
+            self.connection_limits.apply(self.config)
         if SLOW_REQUESTS in names and self.server is not None:
             self.server.set_slow_request_threshold_ms(self.config[SLOW_REQUESTS])
         if "background.threads" in names:
             set_background_threads(self.config)
+        if PARTITION_VERIFICATION in names:
+            set_partition_verification(self.config)
         if names & frozenset(CLEANER_KEYS) and self.logs is not None:
             self.logs.configure_cleaner(cleaner_config(self.config))
         if names & LOG_KEYS:

@@ -2,58 +2,83 @@
 
 from __future__ import annotations
 
-import socket
+import threading
 from collections.abc import Callable
 from typing import Any, Final
+
+from kafka_cy.network.host_names import numeric_address, resolve
 
 LIMIT_KEYS: Final = frozenset(
     ("max.connections", "max.connections.per.ip", "max.connections.per.ip.overrides", "max.connection.creation.rate")
 )
 
 
-def apply_connection_limits(config: Any, server: Any, warn: Callable[..., object]) -> None:
-    """Set the limits. Host names in the overrides are resolved on a separate thread because that can take long."""
-    server.set_connections_max(int(config["max.connections"]))
-    server.set_connections_per_ip_max(int(config["max.connections.per.ip"]))
-    server.set_connection_creation_rate(int(config["max.connection.creation.rate"]))
-    limits: dict[bytes, int] = {}
-    names: dict[str, int] = {}
-    for host, limit in config.connections_per_ip_overrides.items():
-        address = _address(host)
-        if address is None:
-            names[host] = limit
-        else:
-            limits[address] = limit
-    server.set_connections_per_ip_overrides(limits)
-    if names:
+class ConnectionLimits:
+    """Sets the limits. Owner: the thread that calls `apply`, one at a time; it never waits for a name to be resolved.
+
+    Host names in the overrides are resolved on the thread `resolve-hosts`, which exists while there is something to resolve.
+    Until then, a name has the addresses of the last time. Lock: `_lock` guards the fields below it and what is published.
+    """
+
+    def __init__(self, server: Any, warn: Callable[..., object]) -> None:
+        """`warn(text, **details)` writes a line of the broker's log; any thread calls it."""
+        self._server = server
+        self._warn = warn
+        self._lock = threading.Lock()
+        self._limits: dict[bytes, int] = {}  # by numeric address
+        self._names: dict[str, int] = {}  # by host name
+        self._addresses: dict[str, set[bytes]] = {}  # of host names, when they were last resolved
+        self._generation = 0  # how often the overrides were set
+        self._is_resolving = False
+
+    def apply(self, config: Any) -> None:
+        """Set the limits of this configuration."""
+        self._server.set_connections_max(int(config["max.connections"]))
+        self._server.set_connections_per_ip_max(int(config["max.connections.per.ip"]))
+        self._server.set_connection_creation_rate(int(config["max.connection.creation.rate"]))
+        overrides = {host: (numeric_address(host), limit) for host, limit in config.connections_per_ip_overrides.items()}
+        with self._lock:
+            self._generation += 1
+            self._limits = {address: limit for address, limit in overrides.values() if address is not None}
+            self._names = {host: limit for host, (address, limit) in overrides.items() if address is None}
+            self._publish()
+            starts = bool(self._names) and not self._is_resolving
+            self._is_resolving |= starts
+        if starts:
+            self._start()
+
+    def _publish(self) -> None:
+        limits = dict(self._limits)
+        for host, limit in self._names.items():
+            limits.update(dict.fromkeys(self._addresses.get(host, ()), limit))
+        self._server.set_connections_per_ip_overrides(limits)
+
+    def _start(self) -> None:
         from kafka_cy.base.named_thread import NamedThread
 
-        def resolve() -> None:
-            for host, limit in names.items():
-                found = _resolve(host)
-                if not found:
-                    warn("a host name in max.connections.per.ip.overrides has no address", host=host)
-                limits.update(dict.fromkeys(found, limit))
-            server.set_connections_per_ip_overrides(limits)
-
-        NamedThread(target=resolve, name="resolve-hosts", daemon=True).start()
-
-
-def _address(host: str) -> bytes | None:
-    """Return the 4 or 16 bytes of a numeric address; None for a name."""
-    for family in (socket.AF_INET, socket.AF_INET6):
         try:
-            return socket.inet_pton(family, host)
-        except OSError:
-            continue
-    return None
+            NamedThread(target=self._resolve_names, name="resolve-hosts", daemon=True).start()
+        except RuntimeError as error:  # the next change of the settings tries again
+            with self._lock:
+                self._is_resolving = False
+            self._warn("the host names in max.connections.per.ip.overrides are not resolved", error=str(error))
 
-
-def _resolve(host: str) -> set[bytes]:
-    """Return all addresses of a host name; empty if it has none."""
-    try:
-        answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return set()
-    found = (_address(str(answer[4][0])) for answer in answers)
-    return {address for address in found if address is not None}
+    def _resolve_names(self) -> None:
+        """The thread: resolve the names, and again if the overrides were set meanwhile."""
+        resolved = -1
+        while True:
+            with self._lock:
+                generation, names = self._generation, list(self._names)
+                if generation == resolved:
+                    self._is_resolving = False
+                    return
+            found = {host: resolve(host) for host in names}
+            with self._lock:
+                if generation != self._generation:
+                    continue
+                self._addresses = found
+                self._publish()
+            resolved = generation
+            for host in names:
+                if not found[host]:
+                    self._warn("a host name in max.connections.per.ip.overrides has no address", host=host)

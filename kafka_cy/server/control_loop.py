@@ -8,14 +8,17 @@ other loop posts the result back.
 from __future__ import annotations
 
 import heapq
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from kafka_cy.base.named_thread import NamedThread
+from kafka_cy.server.event_times import EventTimes
 
 WAIT_S_MAX = 1.0
+CANCELLED_FEW = 1000  # cancelled timers that may wait for their time; more, if there are twice as many timers
 
 
 class RequestSource(Protocol):
@@ -45,12 +48,32 @@ class NetworkQueue:
         self._server.wake(self._index)
 
 
+class NoRequests:
+    """The source of a loop that gets calls from other threads only."""
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+
+    def take_requests(self, timeout_s: float) -> list[Any]:
+        """See RequestSource."""
+        self._woken.wait(timeout_s)
+        self._woken.clear()
+        return []
+
+    def wake(self) -> None:
+        """See RequestSource."""
+        self._woken.set()
+
+
 class Timer:
-    """A pending call; `cancel()` makes it a no-op."""
+    """A pending call; `cancel()` makes it a no-op. Owner: the loop's thread."""
 
-    __slots__ = ("arguments", "due", "function", "interval_s", "order")
+    __slots__ = ("_timers", "arguments", "due", "function", "interval_s", "order")
 
-    def __init__(self, due: float, order: int, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    def __init__(
+        self, timers: Timers, due: float, order: int, function: Callable[..., object], arguments: tuple[Any, ...]
+    ) -> None:
+        self._timers = timers
         self.due = due
         self.order = order
         self.function: Callable[..., object] | None = function
@@ -59,26 +82,74 @@ class Timer:
 
     def cancel(self) -> None:
         """Cancel the call."""
-        self.function = None
-        self.arguments = ()
+        if self.function is not None:
+            self.function = None
+            self.arguments = ()
+            self._timers.cancelled()
 
     def __lt__(self, other: Timer) -> bool:
         return (self.due, self.order) < (other.due, other.order)
 
 
-class ControlLoop:
-    """Runs requests, timers and calls from other threads, one at a time, on the thread of `run()`."""
+class Timers:
+    """The pending calls of a loop, as a heap. Owner: the loop's thread.
 
-    def __init__(self, on_error: Callable[[str, BaseException], None]) -> None:
+    A cancelled timer stays in it, but not until its time, which clients may have chosen: when more than half are cancelled, all
+    of these are removed.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[Timer] = []
+        self._cancelled = 0  # timers that were cancelled since the last removal; some of them may not be in the heap
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def push(self, timer: Timer) -> None:
+        """Add a timer."""
+        heapq.heappush(self._heap, timer)
+
+    def pop_due(self, now: float) -> Timer | None:
+        """Remove and return the first timer, if its time has come."""
+        return heapq.heappop(self._heap) if self._heap and self._heap[0].due <= now else None
+
+    def next_due(self) -> float | None:
+        """When the first timer that was not cancelled is due."""
+        while self._heap and self._heap[0].function is None:
+            heapq.heappop(self._heap)
+        return self._heap[0].due if self._heap else None
+
+    def clear(self) -> None:
+        """Drop all timers."""
+        self._heap.clear()
+
+    def cancelled(self) -> None:
+        """A timer was cancelled."""
+        self._cancelled += 1
+        if self._cancelled > max(CANCELLED_FEW, len(self._heap) // 2):
+            self._heap = [timer for timer in self._heap if timer.function is not None]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
+
+
+class ControlLoop:
+    """Runs requests, timers and calls from other threads, one at a time, on the thread of `run()`.
+
+    `event_times` records how long each waited and took; None: nothing is measured.
+    """
+
+    def __init__(self, on_error: Callable[[str, BaseException], None], event_times: EventTimes | None = None) -> None:
+        self.event_times = event_times
         self._source: RequestSource | None = None
         self._handle: Callable[[Any], None] | None = None
         self._look: Callable[[], None] = lambda: None
         self._on_error = on_error
-        self._timers: list[Timer] = []
+        self._timers = Timers()
         self._order = 0
-        self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._soon: deque[tuple[float, Callable[..., object], tuple[Any, ...]]] = deque()
         self._workers: list[NamedThread] = []  # of run_in_thread
         self._stopped = False
+        self._closed = False
 
     def attach(
         self, source: RequestSource, handle: Callable[[Any], None], look: Callable[[], None] = lambda: None
@@ -97,8 +168,8 @@ class ControlLoop:
     def call_later(self, delay_s: float, function: Callable[..., object], *arguments: Any) -> Timer:
         """Run `function` on this thread after `delay_s`; call this only from this thread."""
         self._order += 1
-        timer = Timer(self.now() + max(0.0, delay_s), self._order, function, arguments)
-        heapq.heappush(self._timers, timer)
+        timer = Timer(self._timers, self.now() + max(0.0, delay_s), self._order, function, arguments)
+        self._timers.push(timer)
         return timer
 
     def repeat(self, interval_s: float, function: Callable[..., object], *arguments: Any) -> Timer:
@@ -112,7 +183,9 @@ class ControlLoop:
 
     def call_soon_threadsafe(self, function: Callable[..., object], *arguments: Any) -> None:
         """Run `function` on this thread as soon as possible; callable from any thread."""
-        self._soon.append((function, arguments))
+        self._soon.append((self.now(), function, arguments))
+        if self._closed:
+            self._soon.clear()
         if self._source is not None:
             self._source.wake()
 
@@ -143,16 +216,32 @@ class ControlLoop:
             requests = deque(self._source.take_requests(self._wait_s()))
             while requests:
                 self._run_soon()  # before a request that was sent after what was posted
-                self._guard(self._handle, (requests.popleft(),))  # keeps no reference: a dropped request closes now
+                since = requests[0].received_ns / 1e9 if self.event_times is not None else 0.0
+                # Nothing here refers to the request: when the handler drops it, its connection closes at once.
+                self._run_event(since, self._handle, (requests.popleft(),))
                 self._run_timers()  # many requests must not delay timers
             self._guard(self._look, ())
             self.run_pending()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether stop() was called."""
+        return self._stopped
 
     def stop(self) -> None:
         """Make run() return after the current round; callable from any thread or signal handler."""
         self._stopped = True
         if self._source is not None:
             self._source.wake()
+
+    def close(self) -> None:
+        """Drop what was posted but not run, also later, and all timers: a request in it closes its connection.
+
+        The loop has ended. Without this, the connections of such requests would delay the shutdown.
+        """
+        self._closed = True
+        self._soon.clear()
+        self._timers.clear()
 
     def run_pending(self) -> None:
         """Run one round of due timers and calls from other threads."""
@@ -161,29 +250,33 @@ class ControlLoop:
 
     def _run_soon(self) -> None:
         for _ in range(len(self._soon)):
-            function, arguments = self._soon.popleft()
-            self._guard(function, arguments)
+            self._run_event(*self._soon.popleft())
 
     def _run_timers(self) -> None:
         if not self._timers:
             return
         now = self.now()
-        while self._timers and self._timers[0].due <= now:
-            timer = heapq.heappop(self._timers)
+        while (timer := self._timers.pop_due(now)) is not None:
             if timer.function is not None:
-                self._guard(timer.function, timer.arguments)
+                self._run_event(timer.due, timer.function, timer.arguments)
             if timer.function is not None and timer.interval_s is not None:  # the call may have cancelled it
                 timer.due = self.now() + timer.interval_s
-                heapq.heappush(self._timers, timer)
+                self._timers.push(timer)
 
     def _wait_s(self) -> float:
-        while self._timers and self._timers[0].function is None:
-            heapq.heappop(self._timers)
         if self._soon or self._stopped:
             return 0.0
-        if not self._timers:
-            return WAIT_S_MAX
-        return min(WAIT_S_MAX, max(0.0, self._timers[0].due - self.now()))
+        due = self._timers.next_due()
+        return WAIT_S_MAX if due is None else min(WAIT_S_MAX, max(0.0, due - self.now()))
+
+    def _run_event(self, since: float, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        """`since`: when it could have run, in monotonic seconds."""
+        if self.event_times is None:
+            self._guard(function, arguments)
+            return
+        begun = self.now()
+        self._guard(function, arguments)
+        self.event_times.add(begun - since, self.now() - begun)
 
     def _guard(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         try:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.context import ApiContext, Request
-from kafka_cy.api.registry import COLD_APIS, cold_handler
+from kafka_cy.api.registry import APIS, Api, cold_handler
 from kafka_cy.server.log import BrokerLog
 from kafka_cy.server.long_requests import ELEMENTS_FEW, LongRequests
 
 if TYPE_CHECKING:
-    from kafka_cy.network.server import ControlRequest
+    from kafka_cy.network.control_request import ControlRequest
 
+SHARE_KEYS = (78, 79)  # ShareFetch, ShareAcknowledge
+COMMIT_KEYS = (8, 28)  # OffsetCommit, TxnOffsetCommit
 FAULT = "the broker failed to handle the request"
 
 
-def api_name(api_key: int) -> str:
+def api_name(row: Api) -> str:
     """Return Kafka's name of a cold API."""
-    return COLD_APIS[api_key].module.title().replace("_", "").removesuffix("Cold")
+    return row.module.removeprefix("member_").title().replace("_", "").removesuffix("Cold")
 
 
 class Dispatcher:
@@ -26,38 +29,61 @@ class Dispatcher:
     The network layer logs which client was closed and why, at a limited rate.
     """
 
-    def __init__(self, context: ApiContext, log: BrokerLog) -> None:
+    def __init__(self, context: ApiContext, log: BrokerLog, apis: Mapping[int, Api] = APIS) -> None:
+        self._apis = apis
         self._context = context
         self._log = log
         self._elements_max = int(context.config["kafkacy.control.request.max.elements"])
         self._long_requests = LongRequests(context.loop, self._decode_long, self._handle, self._fail)
 
     def stop(self) -> None:
-        """End the thread of long requests; the loop has ended."""
+        """End the thread of long requests, and drop their tasks; the loop has ended."""
+        self._context.slices.stop()
         self._long_requests.stop()
 
     def dispatch(self, control: ControlRequest) -> None:
-        """Answer one ControlRequest with `respond` or `close`: now, or later if the handler keeps it."""
+        """Answer one ControlRequest, or a reactor's question, with `respond` or `close`: now, or later if the handler keeps it."""
         control.begin()
         try:
-            self._dispatch(control)
+            if control.is_question:
+                self._answer_question(control)
+            else:
+                self._dispatch(control)
         finally:
             control.handled()
+
+    def _answer_question(self, control: ControlRequest) -> None:
+        from kafka_cy.api import produce_question, share_question  # at first use: not needed at start
+
+        answer = share_question.answer if control.api_key in SHARE_KEYS else produce_question.answer
+        try:
+            answer(control, self._context)
+        except Exception as error:  # noqa: BLE001 any fault ends here: the question counts as unanswered
+            self._log_fault(control, error)
+            if not control.answered:
+                control.close(FAULT)
 
     def _dispatch(self, control: ControlRequest) -> None:
         from kafka_cy.protocol.bridge import TooManyElements  # at first use: not needed at start
 
-        row = COLD_APIS.get(control.api_key)
-        if row is None or not row.version_min <= control.api_version <= row.version_max:
+        row = self._apis.get(control.api_key)
+        if row is None or not row.module or not row.version_min <= control.api_version <= row.version_last:
             control.close("unsupported API key or version")
             return
         elements_max = min(ELEMENTS_FEW, self._elements_max)
         encoded = control.body
+        if row.encoded:
+            self._handle(self._request(control, encoded, len(encoded)))
+            return
+        is_commit = control.api_key in COMMIT_KEYS
+        if is_commit and self._long_requests.has_ordered(control.connection_id):
+            self._long_requests.add_encoded(control, len(encoded), in_order=True)
+            return
         try:
             request = self._decode(control, encoded, elements_max)
         except TooManyElements as error:
             if elements_max < self._elements_max:
-                self._long_requests.add_encoded(control, len(encoded))
+                self._long_requests.add_encoded(control, len(encoded), in_order=is_commit)
             else:
                 control.close(f"malformed request: {error}")
             return
@@ -89,10 +115,13 @@ class Dispatcher:
         except MalformedRequest as error:
             control.close(f"malformed request: {error}")
             return None
+        return self._request(control, body, len(encoded))
+
+    def _request(self, control: ControlRequest, body: Any, body_size: int) -> Request[Any]:
         control.release_body()
         return Request(
-            api_key=key,
-            api_version=version,
+            api_key=control.api_key,
+            api_version=control.api_version,
             correlation_id=control.correlation_id,
             client_id=control.client_id,
             client_host=control.client_host,
@@ -100,16 +129,17 @@ class Dispatcher:
             connection_id=control.connection_id,
             body=body,
             control=control,
-            body_size=len(encoded),
+            user=control.principal,
+            body_size=body_size,
             long_requests=self._long_requests.add,
             fail=self._fail,
         )
 
     def _handle(self, request: Request[Any]) -> None:
         if self._log.writes_debug:
-            self._log.debug("request", api=api_name(request.api_key), version=request.api_version, **request.sender)
+            self._log.debug("request", api=api_name(self._apis[request.api_key]), version=request.api_version, **request.sender)
         try:
-            handle = cold_handler(request.api_key)
+            handle = cold_handler(request.api_key, self._apis)
             assert handle is not None, "an API without a handler"
             answer = handle(request, self._context)
             if answer is not None:

@@ -5,21 +5,22 @@
 `KAFKA_LISTENERS` defaults to the ports of `KAFKA_ADVERTISED_LISTENERS` on all addresses, `CLUSTER_ID` is the id of a new
 cluster, and `KAFKA_SSL_KEYSTORE_FILENAME` and the like name files in /etc/kafka/secrets.
 
-Differences: the data folder of the image is the default of `log.dirs` (Kafka's is /tmp/kafka-logs, which no volume keeps),
-and the variables that Kubernetes adds to a pod for a Service named `kafka` are not settings.
+Differences: the data folder of the image is the default of `log.dirs`, also with a configuration file that does not set it
+(Kafka's is /tmp/kafka-logs, which no volume keeps), and the variables that Kubernetes adds to a pod for a Service named `kafka`
+are not settings.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 CONFIG_PATH: Final = "/mnt/shared/config/server.properties"
 SECRETS_FOLDER: Final = "/etc/kafka/secrets"
 
-#: Settings of a container without a configuration file, as far as the variables do not set them.
+#: Settings of a container, as far as neither variables nor a configuration file set them.
 CONTAINER_DEFAULTS: Final = {
     "log.dirs": "/var/lib/kafka-cy/data",
     "kafkacy.metrics.listen": "0.0.0.0:9404",
@@ -75,16 +76,20 @@ def mounted_config(config_path: str | None, mounted: str = CONFIG_PATH) -> str |
 
 
 def read_environment(
-    variables: Mapping[str, str], *, has_file: bool, secrets_folder: str = SECRETS_FOLDER
+    variables: Mapping[str, str], *, file_keys: Collection[str] | None, secrets_folder: str = SECRETS_FOLDER
 ) -> ServerEnvironment:
-    """Read the variables. Without a file, defaults for a container are added. Raises BadEnvironment."""
+    """Read the variables, and add defaults for a container. Raises BadEnvironment.
+
+    `file_keys`: the keys that the configuration file sets; None if there is no file.
+    """
     settings = _settings_of(variables)
     _replace_secrets(settings, secrets_folder)
     advertised = settings.get("advertised.listeners")
     if advertised and not settings.get("listeners"):
         settings["listeners"] = re.sub(r"://[^,]*:(?=\d)", "://0.0.0.0:", advertised)
-    if not has_file:
-        _add_defaults(settings)
+    _add_defaults(settings, file_keys or ())
+    if file_keys is None:
+        _add_listeners(settings)
     return ServerEnvironment(settings, _cluster_id(variables), _log_level(variables))
 
 
@@ -125,10 +130,14 @@ def _replace_secrets(settings: dict[str, str], folder: str) -> None:
             raise BadEnvironment(f"{variable}: {path} cannot be read: {getattr(error, 'strerror', error)}.") from error
 
 
-def _add_defaults(settings: dict[str, str]) -> None:
+def _add_defaults(settings: dict[str, str], file_keys: Collection[str]) -> None:
     for key, value in CONTAINER_DEFAULTS.items():
-        if key != "log.dirs" or "log.dir" not in settings:
-            settings.setdefault(key, value)
+        names = ("log.dirs", "log.dir") if key == "log.dirs" else (key,)
+        if not any(name in settings or name in file_keys for name in names):
+            settings[key] = value
+
+
+def _add_listeners(settings: dict[str, str]) -> None:
     if any(key in settings for key in LISTENER_KEYS):
         settings.setdefault("listeners", "PLAINTEXT://:9092")  # Kafka's default
         return

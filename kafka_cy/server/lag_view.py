@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kafka_cy.server.broker import KafkaServer
-    from kafka_cy.telemetry.lag import BrokerAddress
+    from kafka_cy.telemetry.lag import BrokerAddress, ShareOffset, Times
 
 DEAD = "Dead"
 
@@ -18,6 +18,33 @@ class LagView:
     def __init__(self, broker: KafkaServer) -> None:
         self._broker = broker
         self.broker_id: int = broker.config.broker_id
+
+    @property
+    def left_out(self) -> int:
+        """Return how many groups of other brokers are too many."""
+        return 0
+
+    @property
+    def silent_brokers(self) -> int:
+        """Return how many live brokers did not answer."""
+        return 0
+
+    def refresh(self) -> None:
+        """Read what is read once for each page: nothing, everything is in this process."""
+
+    @property
+    def controller_id(self) -> int:
+        return self.broker_id
+
+    def coordinator_id(self, group: Any) -> int:
+        """Return the broker that coordinates the group."""
+        return self.broker_id
+
+    def times(self) -> Times:
+        """Return what finds timestamps in the logs."""
+        from kafka_cy.storage.record_times import RecordTimes
+
+        return RecordTimes()
 
     @property
     def cluster_id(self) -> str:
@@ -43,8 +70,30 @@ class LagView:
         """Return the partitions on this broker."""
         return self._broker.logs.partitions if self._broker.logs is not None else {}
 
+    def share_offsets(self) -> dict[str, list[ShareOffset]]:
+        """Return where share groups are, by group; without those that have read nothing yet."""
+        from kafka_cy.telemetry.lag import ShareOffset
+
+        found: dict[str, list[ShareOffset]] = {}
+        share = self._broker.share
+        for shard in share.coordinator.runtime.loaded_shards() if share is not None else ():
+            for key, state in list(shard.state.states.items()):
+                if state.start_offset >= 0:
+                    offset = ShareOffset(key.topic_id, key.partition, state.start_offset, max(0, state.delivery_complete_count))
+                    found.setdefault(key.group_id, []).append(offset)
+        return found
+
     def groups(self) -> list[Any]:
         """Return the groups that this broker coordinates, except those being deleted."""
         if self._broker.groups is None:
             return []
-        return [group for group in self._broker.groups.all_groups() if group.state.value != DEAD]
+        return [group for group in self._broker.groups.all_groups() if group.state_name != DEAD]
+
+
+def lag_view(broker: KafkaServer) -> LagView:
+    """Return what the lag page of this broker shows: a member of a cluster shows the whole cluster."""
+    if broker.config.is_member:
+        from kafka_cy.server.member_lag_view import MemberLagView
+
+        return MemberLagView(broker)
+    return LagView(broker)

@@ -86,9 +86,9 @@ class BrokerLog:
         """Write the counts that are due; `everything`: before the broker stops. Call it about every second."""
         self._repeated.write_due(everything=everything)
         self._stream.drain()
-        lost = self._stream.take_lost()
+        lost, reason = self._stream.take_lost()
         if lost:
-            self.warning("lines of the log were lost, because stderr was not read", lines=lost)
+            self.warning(f"lines of the log were lost, because {reason}", lines=lost)
 
     def flush(self, wait_ms: int | None = FLUSH_WAIT_MS) -> None:
         """Before the process ends: wait for a slow reader of stderr, but not for one that does not read (None: for any)."""

@@ -21,6 +21,8 @@ class LogStream:
         self._pending: deque[bytes] = deque()
         self._pending_bytes = 0
         self._lost = 0
+        self._lost_reason = ""
+        self._fails = False  # the last write failed
         self._poll = select.poll()
         try:
             self._fd = stream.fileno()
@@ -37,6 +39,7 @@ class LogStream:
         with self._mutex:
             if self._pending_bytes + len(data) > PENDING_BYTES_MAX:
                 self._lost += 1
+                self._lost_reason = "stderr was not read"
             else:
                 self._pending.append(data)
                 self._pending_bytes += len(data)
@@ -47,21 +50,29 @@ class LogStream:
         with self._mutex:
             self._drain(wait_ms)
 
-    def take_lost(self) -> int:
-        """Return how many lines were lost since the last call, as soon as there is room again."""
+    def take_lost(self) -> tuple[int, str]:
+        """Return how many lines were lost since the last call, as soon as lines can be written again, and why."""
         with self._mutex:
-            lost = self._lost if not self._pending else 0
+            lost = self._lost if not self._pending and not self._fails else 0
             self._lost -= lost
-            return lost
+            return lost, self._lost_reason
 
     def _drain(self, wait_ms: int | None) -> None:
         try:
             while self._pending and self._poll.poll(wait_ms):
-                data = self._pending.popleft()
+                data = self._pending[0]
                 written = os.write(self._fd, data[:WRITE_BYTES_MAX])
+                self._fails = False
                 self._pending_bytes -= written
                 if written < len(data):
-                    self._pending.appendleft(data[written:])
-        except OSError:  # nobody reads it any more, or the disk is full
+                    self._pending[0] = data[written:]
+                else:
+                    self._pending.popleft()
+        except BlockingIOError:  # another process that writes to it made it non-blocking: later
+            pass
+        except OSError as error:  # nobody reads it any more, or the disk is full
+            self._lost += len(self._pending)
+            self._lost_reason = f"stderr cannot be written ({error.strerror})"
+            self._fails = True
             self._pending.clear()
             self._pending_bytes = 0

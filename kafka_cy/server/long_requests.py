@@ -8,6 +8,9 @@ The way of a long request, each step a method of LongRequests or LongRequest:
 3. `_decode` on the thread, then the handler on the loop. The handler collects what the response shows, in slices, and
    waits for what has to be stored first. The thread is not occupied meanwhile.
 4. `LongRequest.build`: the thread builds, encodes and sends the response. `LongRequest.end`: the next turn starts.
+
+A commit of offsets that follows a long one on its connection waits in the line behind it, however short it is: otherwise the
+later one would be stored first. That only happens where `kafkacy.connection.max.control.requests` is above 1.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from kafka_cy.base.named_thread import NamedThread
 
 if TYPE_CHECKING:
     from kafka_cy.api.context import Make, Prepare, Request
-    from kafka_cy.network.server import ControlRequest
+    from kafka_cy.network.control_request import ControlRequest
     from kafka_cy.server.control_loop import ControlLoop
 
 MIB = 1 << 20
@@ -42,7 +45,7 @@ class LongRequest:
     turn, and closes its connection, at once. Owner: the loop's thread; `end` may be called from any.
     """
 
-    __slots__ = ("_line", "_owner", "size", "start", "waiting_bytes")
+    __slots__ = ("_line", "_owner", "close", "connection_id", "size", "start", "waiting_bytes")
 
     def __init__(
         self,
@@ -51,17 +54,27 @@ class LongRequest:
         size: int,
         waiting_bytes: int,
         start: Callable[[LongRequest], object] | None,
+        close: Callable[[str], object] | None,
     ) -> None:
-        """`size`: bytes of the encoded body; `waiting_bytes`: memory that the request occupies while it waits."""
+        """`size`: bytes of the encoded body; `waiting_bytes`: memory that the request occupies while it waits.
+
+        `close` answers it by closing its connection.
+        """
         self.size = size
         self.waiting_bytes = waiting_bytes
-        self.start = start  # None: its turn has come
+        self.start = start  # None, like `close`: its turn has come
+        self.close = close
         self._owner = owner
+        self.connection_id: int | None = None  # if others of its connection wait behind it
         self._line = [line]  # empty when the turn has ended; list.pop is atomic
 
     def build(self, request: Request[Any], make: Make) -> None:
         """Send the response that `make` returns, from the thread; then the turn ends."""
-        self._owner.on_thread(partial(self._build, request, make))
+        try:
+            self._owner.on_thread(partial(self._build, request, make))
+        except RuntimeError as error:
+            self._owner.fail(request, error)
+            self.end()
 
     def _build(self, request: Request[Any], make: Make) -> None:
         try:
@@ -78,7 +91,7 @@ class LongRequest:
             line = self._line.pop()
         except IndexError:
             return
-        self._owner.ended(line, self.size)
+        self._owner.ended(line, self.size, self.connection_id)
 
     def __del__(self) -> None:
         if self.start is None:
@@ -125,44 +138,72 @@ class LongRequests:
         self._in_work_bytes = 0
         self._jobs: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._thread: NamedThread | None = None
+        self._stopping = False
+        self._ordered: dict[int, int] = {}  # connection -> its requests that others wait behind, waiting or in work
 
-    def add_encoded(self, control: ControlRequest, size: int) -> None:
-        """Decode and handle the request when its turn comes. `size`: bytes of its body, which `control` holds until then."""
+    def add_encoded(self, control: ControlRequest, size: int, *, in_order: bool = False) -> None:
+        """Decode and handle the request when its turn comes. `size`: bytes of its body, which `control` holds until then.
+
+        `in_order`: `has_ordered` tells that it is there, until it was answered.
+        """
         start = partial(self._start_encoded, control)
-        if not self._add(control.client_host, size, size + WAITING_OVERHEAD_BYTES, start):
-            control.close("too many long requests wait")
+        turn = self._add(control.client_host, size, size + WAITING_OVERHEAD_BYTES, start, control.close)
+        if in_order and turn is not None:
+            turn.connection_id = control.connection_id
+            self._ordered[control.connection_id] = self._ordered.get(control.connection_id, 0) + 1
+        self._start_next()
+
+    def has_ordered(self, connection_id: int) -> bool:
+        """Whether a request of the connection, added with `in_order`, was not answered yet."""
+        return connection_id in self._ordered
 
     def add(self, request: Request[Any], prepare: Prepare) -> None:
         """Respond to a decoded request when its turn comes: see Request.respond_long."""
         waiting_bytes = DECODED_BYTES_MAX * request.body_size + WAITING_OVERHEAD_BYTES
         start = partial(self._start_decoded, request, prepare)
-        if not self._add(request.client_host, request.body_size, waiting_bytes, start):
-            request.close("too many long requests wait")
+        self._add(request.client_host, request.body_size, waiting_bytes, start, request.close)
+        self._start_next()
 
     def stop(self) -> None:
-        """End the thread after its current job."""
+        """End the thread after its current job, and close the connections of the requests that wait. The loop has ended."""
+        self._stopping = True
         if self._thread is not None:
             self._jobs.put(None)
             self._thread.join()
+        self._jobs = queue.SimpleQueue()  # a request in a job that was not begun closes its connection
+        for line in self._lines.values():
+            while line.requests:
+                close = line.requests.popleft().close
+                assert close is not None
+                close("the broker shuts down")
 
     # -- lines and turns --
 
-    def _add(self, client: str, size: int, waiting_bytes: int, start: Callable[[LongRequest], object]) -> bool:
-        """Put a request into the line of its client. False: the limits do not allow it."""
+    def _add(
+        self,
+        client: str,
+        size: int,
+        waiting_bytes: int,
+        start: Callable[[LongRequest], object],
+        close: Callable[[str], object],
+    ) -> LongRequest | None:
+        """Put a request into the line of its client. None: the limits do not allow it, and its connection was closed."""
         line = self._lines.get(client)
-        if self._waiting_bytes and self._waiting_bytes + waiting_bytes > WAITING_BYTES_MAX:
-            return False
+        is_over = bool(self._waiting_bytes) and self._waiting_bytes + waiting_bytes > WAITING_BYTES_MAX
+        if line is not None and line.requests and line.waiting_bytes + waiting_bytes > WAITING_CLIENT_BYTES_MAX:
+            is_over = True
+        if is_over:
+            close("too many long requests wait")
+            return None
         if line is None:
             line = self._lines[client] = Line(client)
-        elif line.requests and line.waiting_bytes + waiting_bytes > WAITING_CLIENT_BYTES_MAX:
-            return False
-        line.requests.append(LongRequest(self, line, size, waiting_bytes, start))
+        turn = LongRequest(self, line, size, waiting_bytes, start, close)
+        line.requests.append(turn)
         line.waiting_bytes += waiting_bytes
         self._waiting_bytes += waiting_bytes
         if len(line.requests) == 1 and not line.in_work:
             self._turns.append(line)
-        self._start_next()
-        return True
+        return turn
 
     def _start_next(self) -> None:
         while self._turns and self._in_work < IN_WORK_MAX and self._in_work_bytes < IN_WORK_BYTES_MAX:
@@ -173,15 +214,19 @@ class LongRequests:
             self._waiting_bytes -= turn.waiting_bytes
             self._in_work += 1
             self._in_work_bytes += turn.size
-            start, turn.start = turn.start, None
+            start, turn.start, turn.close = turn.start, None, None
             assert start is not None
             start(turn)
 
-    def ended(self, line: Line, size: int) -> None:
+    def ended(self, line: Line, size: int, connection_id: int | None) -> None:
         """A request of this line has been answered. Any thread."""
-        self._loop.call_soon_threadsafe(self._ended, line, size)
+        self._loop.call_soon_threadsafe(self._ended, line, size, connection_id)
 
-    def _ended(self, line: Line, size: int) -> None:
+    def _ended(self, line: Line, size: int, connection_id: int | None) -> None:
+        if connection_id is not None:
+            left = self._ordered.pop(connection_id) - 1
+            if left:
+                self._ordered[connection_id] = left
         self._in_work -= 1
         self._in_work_bytes -= size
         line.in_work = False
@@ -202,7 +247,11 @@ class LongRequests:
             turn.end()
 
     def _start_encoded(self, control: ControlRequest, turn: LongRequest) -> None:
-        self.on_thread(partial(self._decode, control, turn))
+        try:
+            self.on_thread(partial(self._decode, control, turn))
+        except RuntimeError as error:
+            control.close(str(error))
+            turn.end()
 
     def _decode(self, control: ControlRequest, turn: LongRequest) -> None:
         request = self._decode_body(control)
@@ -215,16 +264,17 @@ class LongRequests:
     # -- the thread --
 
     def on_thread(self, job: Callable[[], object]) -> None:
-        """Run `job` on the thread, after those that were added before."""
+        """Run `job` on the thread, after those that were added before. Raises RuntimeError if the thread cannot start."""
         if self._thread is None:
-            self._thread = NamedThread(target=self._work, name="long-requests", daemon=True)
-            self._thread.start()
+            thread = NamedThread(target=self._work, name="long-requests", daemon=True)
+            thread.start()
+            self._thread = thread  # only now: the next job tries again
         self._jobs.put(job)
 
     def _work(self) -> None:
         while True:
             job = self._jobs.get()
-            if job is None:
+            if job is None or self._stopping:
                 return
             try:
                 job()

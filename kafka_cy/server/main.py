@@ -1,7 +1,8 @@
 """`kafka-cy server`: runs a broker from the command line and returns an exit code.
 
 Exit codes: 0 clean shutdown, 1 unexpected failure, 2 bad command line or configuration, 3 log directories that are
-broken, not writable, held by another broker or of another cluster, 4 address taken.
+broken, not writable, held by another broker or of another cluster, 4 address taken, 5 the cluster (zookeeper.connect) cannot be
+reached or does not take the broker.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from typing import TYPE_CHECKING
 
 from kafka_cy.server.log import BrokerLog
 from kafka_cy.server.port_file import PortFile, PortFileError
-from kafka_cy.server.systemd import notify
+from kafka_cy.server.systemd import notify, notify_ready
 
 if TYPE_CHECKING:
     from kafka_cy.server.parent import Parent
 
-EXIT_CLEAN, EXIT_FAILED, EXIT_CONFIG, EXIT_DATA, EXIT_PORT = 0, 1, 2, 3, 4
+EXIT_CLEAN, EXIT_FAILED, EXIT_CONFIG, EXIT_DATA, EXIT_PORT, EXIT_CLUSTER = 0, 1, 2, 3, 4, 5
 
 # How long a thread may keep the GIL when another wants it: bounds the control plane's latency (default 5 ms).
 SWITCH_INTERVAL_S = 0.0005
@@ -47,7 +48,9 @@ def run(
     log = BrokerLog(log_level)
     from kafka_cy.cluster.store import StoreBroken
     from kafka_cy.config import BrokerConfig, ConfigError
-    from kafka_cy.server.broker import DataRefused, KafkaServer, PortTaken
+    from kafka_cy.server.arrangement import ClusterRefused, DataRefused
+    from kafka_cy.server.broker import KafkaServer
+    from kafka_cy.server.http_pages import PortTaken
     from kafka_cy.server.start_lines import log_start
 
     try:
@@ -72,8 +75,9 @@ def run(
         if port_file is not None:
             first = config.listeners[0]
             port_file.write(first.port or broker.bound_ports[first.name])
-        _announce(broker, log)
-        notify("READY=1")
+        if not stopping.is_set():
+            _announce(broker, log)
+            notify_ready(log.warning)
         gc.freeze()  # the objects of 10,000 partitions are never scanned again
         gc.enable()
         if not stopping.is_set():
@@ -85,6 +89,12 @@ def run(
     except (DataRefused, StoreBroken) as error:
         log.error(str(error))
         code = EXIT_DATA
+    except ClusterRefused as error:
+        if stopping.is_set():
+            code = EXIT_CLEAN
+        else:
+            log.error(str(error))
+            code = EXIT_CLUSTER
     except ConfigError as error:
         log.error(f"bad configuration: {error}")
         code = EXIT_CONFIG
@@ -93,9 +103,12 @@ def run(
         code = EXIT_CONFIG
     finally:
         begun = time.monotonic()
-        broker.shutdown()
+        if not broker.shutdown() and code == EXIT_CLEAN:
+            code = EXIT_FAILED
         if code == EXIT_CLEAN:
             log.info("stopped", took_ms=round((time.monotonic() - begun) * 1000))
+        if broker.otel is not None:
+            broker.otel.finish()
         if port_file is not None:
             port_file.remove()
         log.flush()

@@ -73,4 +73,6 @@ def _metrics_page(broker: KafkaServer) -> Callable[[], bytes]:
     """Return the renderer of a `/metrics` page for the export thread: a page belongs to one thread."""
     from kafka_cy.server.metrics_view import MetricsView
 
-    return MetricsPage(MetricsView(broker), bool(broker.config["kafkacy.metrics.persec.enable"])).render
+    persec = bool(broker.config["kafkacy.metrics.persec.enable"])
+    persec_total = bool(broker.config["kafkacy.metrics.persec.total.enable"])
+    return MetricsPage(MetricsView(broker), persec, persec_total).render

@@ -13,6 +13,7 @@ from kafka_cy.server.log import BrokerLog
 from kafka_cy.version import VERSION, built_commit
 
 if TYPE_CHECKING:
+    from kafka_cy.config.listeners import Listener
     from kafka_cy.server.broker import KafkaServer
 
 HIDDEN = "[hidden]"
@@ -62,10 +63,55 @@ def log_addresses(log: BrokerLog, broker: KafkaServer) -> None:
             address=actual.address,
             advertised=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
         )
+    scheme = "https" if broker.config["kafkacy.metrics.tls.certificate"] else "http"
     if broker.metrics is not None:
-        log.info("serving metrics", url=f"http://{_address(broker.config['kafkacy.metrics.listen'], broker.metrics.port)}/metrics")
+        address = _address(broker.config["kafkacy.metrics.listen"], broker.metrics.port)
+        log.info("serving metrics", url=f"{scheme}://{address}/metrics")
     if broker.lag is not None:
-        log.info("serving consumer lag", url=f"http://{_address(broker.config['kafkacy.lag.listen'], broker.lag.port)}/metrics")
+        address = _address(broker.config["kafkacy.lag.listen"], broker.lag.port)
+        log.info("serving consumer lag", url=f"{scheme}://{address}/metrics")
+
+
+def warn_of_open_addresses(log: BrokerLog, config: BrokerConfig) -> None:
+    """Say which listeners and pages serve other machines without asking who they are."""
+    found = [listener for listener in config.listeners if not _authenticates(config, listener) and not is_loopback(listener.host)]
+    if found:
+        listeners = ", ".join(f"{listener} ({listener.security_protocol})" for listener in found)
+        log.warning("clients on other machines need no authentication", listeners=listeners)
+    if config["kafkacy.metrics.basic.auth.users.file"]:
+        return
+    pages = {name: config[f"kafkacy.{name}.listen"] for name in ("metrics", "lag")}
+    reached = [f"{name} ({listen})" for name, listen in pages.items() if listen and not is_loopback(_host_of(listen))]
+    if reached:
+        log.warning("pages are shown to other machines without a password", pages=", ".join(reached))
+
+
+def _authenticates(config: BrokerConfig, listener: Listener) -> bool:
+    if listener.security_protocol == "SSL":
+        return bool(config.of_listener(listener.name, "ssl.client.auth")[1] == "required")
+    return listener.security_protocol != "PLAINTEXT"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a socket that is bound to this host serves this machine only. Without ipaddress, which costs start time."""
+    if host == "localhost":
+        return True
+    if host and not _is_address(host):
+        import socket
+
+        try:
+            host = str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])  # as listening_socket
+        except OSError:
+            return False
+    return host.removeprefix("::ffff:").startswith("127.") or host in ("::1", "0:0:0:0:0:0:0:1")
+
+
+def _is_address(host: str) -> bool:
+    return ":" in host or all(letter in "0123456789." for letter in host)
+
+
+def _host_of(listen: str) -> str:
+    return listen.strip().rpartition(":")[0].strip("[]")
 
 
 def _address(listen: str, port: int) -> str:

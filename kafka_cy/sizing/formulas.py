@@ -90,10 +90,11 @@ def stored_curve(
     The integral of rate x (1 + growth)^(t/365) over the last `retention_days`.
     """
     since = np.maximum(days - retention_days, 0.0)
-    if growth_per_year == 0:
-        return bytes_per_day * (days - since)
-    speed = np.log1p(growth_per_year) / DAYS_PER_YEAR
-    return np.asarray(bytes_per_day / speed * (np.exp(speed * days) - np.exp(speed * since)))
+    span = days - since
+    grown = np.log1p(growth_per_year) / DAYS_PER_YEAR * span
+    # The mean of e^x over the span, by expm1: a difference of two exponentials would lose its digits at a small growth.
+    mean = np.divide(np.expm1(grown), grown, out=np.ones_like(grown), where=grown > 0)
+    return np.asarray(bytes_per_day * (1 + growth_per_year) ** (since / DAYS_PER_YEAR) * mean * span)
 
 
 def days_until_full(used_bytes: float, full_bytes: float, growth_bytes_per_day: float) -> float:

@@ -143,7 +143,7 @@ class SizingInputs:
                 raise SizingError(f"{each.name} must be a whole number, not {value:g}.")
         missing = [name for name in ("messages_per_day", "message_bytes") if getattr(self, name) is None]
         if missing:
-            raise SizingError(f"{' and '.join(missing)} must be given, or measured from a running cluster.")
+            raise SizingError(f"{' and '.join(missing)} must be given, or measured in a cluster that receives messages.")
         if self.process_memory_bytes >= self.memory_bytes:
             raise SizingError("process_memory_bytes leaves no part of memory_bytes for the page cache.")
 

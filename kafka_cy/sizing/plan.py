@@ -48,6 +48,11 @@ class Plan:
                     return figure.value
         raise KeyError(name)
 
+    @property
+    def brokers(self) -> int:
+        """The brokers that the figures are for: those that exist, or else those that are needed."""
+        return int(self["brokers"])
+
     def days_until_full(self) -> float:
         """Days until the disks are full at `disk_fill`; infinite if they never are.
 
@@ -124,7 +129,7 @@ class _Planner:
         inputs = self.inputs
         return [
             Figure("messages a day now", "count", inputs.messages_per_day, "given or measured"),
-            Figure("planned for", "days", inputs.plan_for_days, "so long the brokers suffice"),
+            Figure("planned for", "days", inputs.plan_for_days, "the brokers needed suffice until then"),
             Figure(
                 "messages a day",
                 "count",
@@ -139,14 +144,14 @@ class _Planner:
             Figure("stored a day", "bytes", self.per_day, "messages a day x size / compression, one copy"),
             Figure("index overhead", "fraction", self.overhead, "20 bytes of index for every index.interval.bytes"),
             Figure(
-                "waiting for their segment", "bytes", self.slack, "only whole closed segments are deleted; one copy"
+                "expired, not yet deletable", "bytes", self.slack, "only whole closed segments are deleted; one copy"
             ),
             Figure(
                 "storage", "bytes", self.storage, f"all copies ({inputs.replication_factor}) at the end of retention"
             ),
             Figure("storage a broker", "bytes", self.storage / self.brokers, "spread evenly"),
             Figure(
-                "disk full at", "bytes", self.full_bytes / self.brokers, f"{inputs.disk_fill:.0%} of a broker's disk"
+                "usable disk a broker", "bytes", self.full_bytes / self.brokers, f"{inputs.disk_fill:.0%} of its disk"
             ),
             Figure("days until full", "days", self._days_until_full(), self._days_reason()),
         ]
@@ -157,7 +162,8 @@ class _Planner:
             return self._measured_days_until_full(inputs.used_bytes, inputs.growth_bytes_per_day)
         last = max(CURVE_DAYS, math.ceil(2 * inputs.plan_for_days))
         days = np.linspace(0.0, float(last), last * 24 + 1)
-        full = np.flatnonzero(fill_curve(inputs, self.slack, days) >= self.full_bytes)
+        # The same tolerance as for the number of brokers: brokers that just suffice are not full.
+        full = np.flatnonzero(fill_curve(inputs, self.slack, days) >= self.full_bytes * (1 + formulas.CEIL_SLACK))
         return float(days[full[0]]) if len(full) else float("inf")
 
     def _measured_days_until_full(self, used: float, growth: float) -> float:
@@ -231,7 +237,13 @@ class _Planner:
             *self.limits,
             Figure("by the textbook formula", "count", textbook, "messages x size x days x copies / full disk"),
             Figure("brokers needed", "count", self.brokers_needed, f"the largest: {reason}"),
+            Figure("brokers", "count", self.brokers, self._brokers_reason()),
         ]
+
+    def _brokers_reason(self) -> str:
+        if self.inputs.brokers is None:
+            return "as needed"
+        return "those that exist: the cost and all figures of a broker are for these"
 
     def _throughput(self) -> list[Figure]:
         brokers = self.brokers

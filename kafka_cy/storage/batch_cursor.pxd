@@ -6,6 +6,7 @@ from kafka_cy.storage.segment cimport Segment
 
 cdef enum:
     CURSOR_WINDOW_SIZE = 8192
+    ENTRY_SIZE_MIN = 26         # the smallest entry: magic 0 without key and value
 
 # Walks batch headers with few reads.
 # Owner: the calling thread (the cursor lives on its stack).
@@ -20,6 +21,9 @@ cdef struct BatchCursor:
 cdef void cursor_init(BatchCursor* cursor, Segment* segment, int64_t limit) noexcept nogil
 # Read the batch header at `position`: 1 found, 0 no whole batch before `limit`, -errno. The segment must be pinned.
 cdef int cursor_header(BatchCursor* cursor, int64_t position, BatchHeader* header) noexcept nogil
+# The same of bytes in memory: `there` of the entry's bytes are at `raw`, at least the header or the whole entry; `size` bytes are
+# left in all. 1 found, 0 no whole batch.
+cdef int entry_header(const uint8_t* raw, int64_t there, int64_t size, BatchHeader* header) noexcept nogil
 # The position of the first batch that ends at or after `offset`, from the batch at `position` on; the end if none does; -errno.
 cdef int64_t cursor_find_offset(BatchCursor* cursor, int64_t position, int64_t offset) noexcept nogil
 # The last batch end <= `wanted`, from the batch at `position` on (`position` itself if that batch is larger); -errno. Sets

@@ -38,24 +38,28 @@ cdef const uint8_t* cursor_bytes(BatchCursor* cursor, int64_t position, int64_t 
 
 
 cdef int cursor_header(BatchCursor* cursor, int64_t position, BatchHeader* header) noexcept nogil:
-    """Magic 0 and 1 entries have a shorter header: offsets, length and timestamp are the fields that callers need."""
     cdef int64_t wanted = min(BATCH_HEADER_SIZE, cursor.limit - position)
     cdef int64_t there = 0
     cdef const uint8_t* raw
-    if wanted < LOG_OVERHEAD + 14:      # the smallest entry: magic 0 without key and value
+    if wanted < ENTRY_SIZE_MIN:
         return 0
     raw = cursor_bytes(cursor, position, wanted, &there)
     if raw == NULL:
         return <int>there
-    if there < wanted:
+    return entry_header(raw, wanted, cursor.limit - position, header) if there >= wanted else 0
+
+
+cdef int entry_header(const uint8_t* raw, int64_t there, int64_t size, BatchHeader* header) noexcept nogil:
+    """Magic 0 and 1 entries have a shorter header: offsets, length and timestamp are the fields that callers need."""
+    if there < ENTRY_SIZE_MIN:
         return 0
     header.base_offset = <int64_t>load_be64(raw)
     header.length = <int32_t>load_be32(raw + 8)
     header.magic = <signed char>raw[16]
-    if header.length < 14 or position + LOG_OVERHEAD + header.length > cursor.limit or header.magic > 2 or header.magic < 0:
+    if header.length < 14 or LOG_OVERHEAD + header.length > size or header.magic > 2 or header.magic < 0:
         return 0
     if header.magic == 2:
-        return header_from(raw, header) if wanted == BATCH_HEADER_SIZE else 0
+        return header_from(raw, header) if there >= BATCH_HEADER_SIZE else 0
     header.leader_epoch = -1
     header.last_offset_delta = 0
     header.attributes = <signed char>raw[17]

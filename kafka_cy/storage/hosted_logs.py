@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from kafka_cy.storage import checkpoints
@@ -16,6 +16,8 @@ from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import PartitionLog
 from kafka_cy.storage.log_dir import LogDir, LogDirError
 from kafka_cy.storage.log_failure import count_of_failures
+from kafka_cy.storage.throttled_replicas import NONE as NOT_THROTTLED
+from kafka_cy.storage.throttled_replicas import ThrottledReplicas, throttled_replicas
 
 Key = tuple[str, int]  # topic and partition
 
@@ -27,10 +29,12 @@ class HostedLogs:
     (LogManager.describe). It is not held during disk waits, with two exceptions: folders are created and renamed
     under it, and when a moved partition switches directories the new name is synced under it. `_checkpoints_mutex`
     keeps two threads from writing checkpoints at once; it is never taken while `mutex` is held.
+    `cutting` is held while one log is cut, and while a moved partition switches directories; it is taken before `mutex`.
     """
 
     def __init__(
         self,
+        broker_id: int,
         default_config: dict[str, Any],
         loop: Any,
         cleaner_config: dict[str, Any] | None,
@@ -40,14 +44,17 @@ class HostedLogs:
     ) -> None:
         self.mutex = threading.RLock()
         self._checkpoints_mutex = threading.Lock()
+        self.cutting = threading.Lock()
         self.wake = threading.Event()  # the log manager's thread has work
         self.partitions: dict[Key, HostedPartition] = {}
         self.dir_of: dict[Key, str] = {}
         self._topic_sizes: Counter[str] = Counter()  # partitions of each topic
         self._dir_sizes: Counter[str] = Counter()  # partitions in each log directory
+        self.arriving: dict[Key, tuple[HostedPartition, PartitionLog]] = {}  # copies of moves that get their partition's name soon
         self.leaving: dict[Key, PartitionLog] = {}  # sources of moves that still have their partition's name
         self.dirs: dict[str, LogDir] = {}  # working directories
         self.offline_dirs: set[str] = set()
+        self.cordoned: frozenset[str] = frozenset()  # get no new partitions (KIP-1066); replaced as a whole
         self.failed_dirs: list[LogDir] = []  # offline since the start; still locked because their logs are still open
         self.stale: set[Key] = set()  # checkpoints that still have offsets of deleted or set-aside partitions
         self.unsynced: set[str] = set()  # log directories with renamed folders since their last fsync
@@ -57,9 +64,12 @@ class HostedLogs:
         self.warn = warn if warn is not None else _warn_on_stderr
         self.info = info if info is not None else _not_logged
         self._default_config = dict(default_config)
+        self._broker_id = broker_id
         self._configs: dict[str, dict[str, Any]] = {}
+        self._throttled: dict[str, ThrottledReplicas] = {}  # topics that have such replicas
         self._loop = loop
         self._failures_seen = 0
+        self._watermarks_written: dict[str, dict[Key, int]] = {}  # by directory; with _checkpoints_mutex
 
     # -- configuration --
 
@@ -71,8 +81,18 @@ class HostedLogs:
         """Set a topic's configuration; None removes it. Call with the mutex held."""
         if config is None:
             self._configs.pop(topic, None)
+            self._throttled.pop(topic, None)
         else:
             self._configs[topic] = dict(config)
+            throttled = throttled_replicas(config, self._broker_id)
+            if throttled is not NOT_THROTTLED:
+                self._throttled[topic] = throttled
+            else:
+                self._throttled.pop(topic, None)
+
+    def apply_throttle(self, partition: HostedPartition) -> None:
+        """Tell the partition whether its replica here is throttled."""
+        partition.set_throttled(*self._throttled.get(partition.topic, NOT_THROTTLED).of(partition.index))
 
     def shortest_flush_ms(self) -> int:
         """The lowest flush.ms of all topics."""
@@ -88,6 +108,7 @@ class HostedLogs:
     def add(self, key: Key, partition: HostedPartition, path: str) -> None:
         """A partition in a log directory. Call with the mutex held."""
         self.partitions[key] = partition
+        self.apply_throttle(partition)
         self.dir_of[key] = path
         self._topic_sizes[key[0]] += 1
         self._dir_sizes[path] += 1
@@ -113,10 +134,14 @@ class HostedLogs:
         return topic in self._topic_sizes
 
     def emptiest_dir(self) -> str:
-        """The working directory with the fewest partitions. Call with the mutex held. Raises LogDirError if none works."""
+        """The working directory with the fewest partitions. Call with the mutex held. Raises LogDirError if none works.
+
+        It is one that is not cordoned, if there is one.
+        """
         if not self.dirs:
             raise LogDirError("not writable", "all log directories have failed")
-        return min(self.dirs, key=lambda path: self._dir_sizes[path])
+        usable = [path for path in self.dirs if path not in self.cordoned] or self.dirs
+        return min(usable, key=lambda path: self._dir_sizes[path])
 
     def hosted(self) -> list[HostedPartition]:
         """All partitions."""
@@ -191,8 +216,8 @@ class HostedLogs:
 
     # -- checkpoints --
 
-    def write_checkpoints(self) -> None:
-        """Write the recovery points, log start offsets, high watermarks and cleaner offsets of every directory.
+    def write_checkpoints(self, paths: Collection[str] | None = None) -> None:
+        """Write the recovery points, log start offsets, high watermarks and cleaner offsets of every directory, or of `paths`.
 
         A directory where this fails goes offline, as in Kafka (CheckpointFile).
         """
@@ -200,31 +225,53 @@ class HostedLogs:
             with self.mutex:
                 stale = set(self.stale)
             for path, hosted in self._by_directory().items():
-                recovery = {key: p.log.recovery_point for key, p in hosted}
-                starts = {key: p.log_start_offset for key, p in hosted if p.log_start_offset > p.log.first_base_offset}
-                watermarks = {key: p.high_watermark for key, p in hosted}
-                cleaned = {key: p.log.cleaner_offset for key, p in hosted if p.log.cleaner_offset >= 0}
+                if paths is not None and path not in paths:
+                    continue
+                recovery = {key: log.recovery_point for key, _, log in hosted}
+                starts = {key: p.log_start_offset for key, p, log in hosted if p.log_start_offset > log.first_base_offset}
+                watermarks = {key: p.high_watermark for key, p, _ in hosted}
+                cleaned = {key: log.cleaner_offset for key, _, log in hosted if log.cleaner_offset >= 0}
                 files = {checkpoints.RECOVERY_POINTS: recovery, checkpoints.LOG_STARTS: starts}
                 files[checkpoints.HIGH_WATERMARKS] = watermarks
                 if cleaned or self.compacted.in_use:
                     files[checkpoints.CLEANER_OFFSETS] = cleaned
                 self._write_offsets(path, files)
-            with self.mutex:
-                self.stale -= stale
+                self._watermarks_written[path] = watermarks
+            if paths is None:
+                with self.mutex:
+                    self.stale -= stale
+
+    def write_high_watermarks(self) -> None:
+        """Write the high watermarks of the directories in which one has changed since they were written last."""
+        with self._checkpoints_mutex:
+            for path, hosted in self._by_directory().items():
+                watermarks = {key: p.high_watermark for key, p, _ in hosted}
+                if watermarks != self._watermarks_written.get(path):
+                    self._write_offsets(path, {checkpoints.HIGH_WATERMARKS: watermarks})
+                    self._watermarks_written[path] = watermarks
 
     def write_cleaned_offsets(self) -> None:
         """Write the cleaner offsets only."""
         with self._checkpoints_mutex:
             for path, hosted in self._by_directory().items():
-                cleaned = {key: p.log.cleaner_offset for key, p in hosted if p.log.cleaner_offset >= 0}
+                cleaned = {key: log.cleaner_offset for key, _, log in hosted if log.cleaner_offset >= 0}
                 self._write_offsets(path, {checkpoints.CLEANER_OFFSETS: cleaned})
 
-    def _by_directory(self) -> dict[str, list[tuple[Key, HostedPartition]]]:
+    def _by_directory(self) -> dict[str, list[tuple[Key, HostedPartition, PartitionLog]]]:
+        """Partitions and their logs; also the copies and sources of moves: after a crash, a start may take either."""
         with self.mutex:
-            found: dict[str, list[tuple[Key, HostedPartition]]] = {path: [] for path in self.dirs}
+            found: dict[str, list[tuple[Key, HostedPartition, PartitionLog]]] = {path: [] for path in self.dirs}
             for key, partition in self.partitions.items():
                 if self.dir_of[key] in found:
-                    found[self.dir_of[key]].append((key, partition))
+                    found[self.dir_of[key]].append((key, partition, partition.log))
+            moving = [(key, log) for key, log in self.leaving.items() if key in self.partitions]
+            for key, (partition, log) in self.arriving.items():
+                if self.partitions.get(key) is partition:  # otherwise it was deleted, and may have been created anew
+                    moving.append((key, log))
+            for key, log in moving:
+                path = os.path.dirname(log.directory)  # noqa: PTH120
+                if path in found:
+                    found[path].append((key, self.partitions[key], log))
         return found
 
     def _write_offsets(self, path: str, files: dict[str, dict[Key, int]]) -> None:

@@ -7,7 +7,8 @@ from kafka_cy.storage.log_producers cimport log_aborted_transactions
 from kafka_cy.storage.log_read cimport log_read, log_read_cached
 from kafka_cy.storage.log_segments cimport log_size_bytes
 from kafka_cy.storage.log_struct cimport (
-    ORIGIN_CLIENT, AppendResult, Log, LogConfig, ReadResult, log_config, log_end_offset, log_flushed_offset, log_start_offset,
+    ORIGIN_CLIENT, ORIGIN_TRANSACTION_V1, ORIGIN_TRANSACTION_V2, AppendOrigin, AppendResult, Log, LogConfig, ReadResult,
+    log_config, log_end_offset, log_flushed_offset, log_start_offset,
 )
 from kafka_cy.storage.log_timestamps cimport log_max_timestamp, log_offset_for_timestamp
 # reference counted: a sender that reads from `fd` holds a reference, so deletion cannot close it
@@ -15,8 +16,8 @@ from kafka_cy.storage.segment cimport Segment, segment_read, segment_release
 from kafka_cy.storage.storage_error cimport (
     STORAGE_BATCH_TOO_LARGE, STORAGE_CORRUPT, STORAGE_DELETED, STORAGE_DUPLICATE_SEQUENCE, STORAGE_FENCED_LEADER_EPOCH,
     STORAGE_INVALID_PRODUCER_EPOCH, STORAGE_INVALID_TXN_STATE, STORAGE_IO_ERROR, STORAGE_NOT_CACHED, STORAGE_NOT_ENOUGH_REPLICAS,
-    STORAGE_NOT_LEADER, STORAGE_OFFLINE, STORAGE_OFFSET_OUT_OF_RANGE, STORAGE_OK, STORAGE_OUT_OF_ORDER_SEQUENCE,
-    STORAGE_UNKNOWN_LEADER_EPOCH,
+    STORAGE_NOT_IN_TRANSACTION, STORAGE_NOT_LEADER, STORAGE_OFFLINE, STORAGE_OFFSET_OUT_OF_RANGE, STORAGE_OK,
+    STORAGE_OUT_OF_ORDER_SEQUENCE, STORAGE_UNKNOWN_LEADER_EPOCH,
 )
 
 

@@ -378,6 +378,11 @@ cdef class PartitionLog:
         return atomic_load_i64(&self.log.cleaner_offset)
 
     @property
+    def truncations(self):
+        """How often records were cut off its end since it was opened."""
+        return atomic_load_i32(&self.log.truncations)
+
+    @property
     def replacements(self):
         """How often segments were replaced by cleaned ones; the old files remain as .deleted."""
         return atomic_load_i32(&self.log.replacements)

@@ -11,18 +11,16 @@ from kafka_cy.storage.log_failure cimport fail_log
 from kafka_cy.storage.log_flush cimport log_queue_flush
 from kafka_cy.storage.log_roll cimport roll_locked
 from kafka_cy.storage.log_struct cimport (
-    ORIGIN_CLIENT, ORIGIN_REPLICATION, TAIL_BATCHES, AppendOrigin, AppendResult, Log, LogConfig, OffsetPosition,
+    ORIGIN_CLIENT, ORIGIN_MARKER_V2, ORIGIN_REPLICATION, TAIL_BATCHES, AppendOrigin, AppendResult, Log, LogConfig, OffsetPosition,
     active_segment, log_check_appendable, log_config,
 )
 from kafka_cy.storage.producer_state cimport (
-    ProducerEntry, RetainedBatch, producers_apply, producers_check, producers_find, producers_first_unreplicated,
-    producers_reserve,
+    RetainedBatch, producers_apply, producers_check, producers_check_marker, producers_first_unreplicated, producers_reserve,
 )
 from kafka_cy.storage.segment cimport Segment, segment_append_bytes, segment_pin, segment_unpin
 from kafka_cy.storage.segment_index cimport segment_index_batch
 from kafka_cy.storage.storage_error cimport (
-    STORAGE_BATCH_TOO_LARGE, STORAGE_FENCED_LEADER_EPOCH, STORAGE_INVALID_PRODUCER_EPOCH, STORAGE_NO_MEMORY,
-    STORAGE_OFFSET_OUT_OF_RANGE, STORAGE_OK,
+    STORAGE_BATCH_TOO_LARGE, STORAGE_FENCED_LEADER_EPOCH, STORAGE_NO_MEMORY, STORAGE_OFFSET_OUT_OF_RANGE, STORAGE_OK,
 )
 from kafka_cy.storage.transaction_index cimport AbortedTransaction, transactions_append, transactions_write
 
@@ -49,7 +47,7 @@ cdef int log_append_locked(
         return error
     if header.producer_id >= 0 and producers_reserve(&log.producers) < 0:
         return STORAGE_NO_MEMORY
-    if must_roll(active_segment(log), config, log.roll_jitter_ms, batch, now_ms):
+    if begins_segment(active_segment(log), config, log.roll_jitter_ms, batch, now_ms):
         error = roll_locked(log, header.base_offset)
         result.rolled = not error
     if not error:
@@ -60,7 +58,7 @@ cdef int log_append_locked(
     counter_add(&log.batches_in, 1)
     counter_add(&log.messages_in, header.last_offset_delta + 1)
     counter_add(&log.bytes_in, <int64_t>batch.size)
-    return publish_batch(log, config, batch)
+    return publish(log, config, batch)
 
 
 cdef int place_batch(
@@ -86,7 +84,7 @@ cdef int place_batch(
             leader_epoch = latest_epoch if latest_epoch >= 0 else 0
         elif leader_epoch < latest_epoch:
             return STORAGE_FENCED_LEADER_EPOCH
-        error = check_producer(log, header, origin, result)
+        error = check_producer(log, batch, origin, result)
         if error or result.duplicate:
             return error
         header.base_offset = end_offset
@@ -97,16 +95,15 @@ cdef int place_batch(
     return STORAGE_OK
 
 
-cdef int check_producer(Log* log, BatchHeader* header, AppendOrigin origin, AppendResult* result) noexcept nogil:
-    cdef ProducerEntry* entry
+cdef int check_producer(Log* log, ValidBatch* batch, AppendOrigin origin, AppendResult* result) noexcept nogil:
+    cdef BatchHeader* header = &batch.header
     cdef RetainedBatch repeated
     cdef bint is_repeat = False
     cdef int error
     if header.producer_id < 0:
         return STORAGE_OK
     if header.attributes & ATTRIBUTE_CONTROL:
-        entry = producers_find(&log.producers, header.producer_id)
-        return STORAGE_INVALID_PRODUCER_EPOCH if entry != NULL and header.producer_epoch < entry.epoch else STORAGE_OK
+        return producers_check_marker(&log.producers, header, batch.data, batch.size, origin == ORIGIN_MARKER_V2)
     error = producers_check(&log.producers, header, origin == ORIGIN_CLIENT, &repeated, &is_repeat)
     if error or not is_repeat:
         return error
@@ -117,7 +114,9 @@ cdef int check_producer(Log* log, BatchHeader* header, AppendOrigin origin, Appe
     return STORAGE_OK
 
 
-cdef bint must_roll(Segment* active, const LogConfig* config, int64_t jitter_ms, ValidBatch* batch, int64_t now_ms) noexcept nogil:
+cdef inline bint begins_segment(
+    Segment* active, const LogConfig* config, int64_t jitter_ms, ValidBatch* batch, int64_t now_ms
+) noexcept nogil:
     cdef BatchHeader* header = &batch.header
     cdef int64_t waited_ms
     if header.base_offset + header.last_offset_delta - active.base_offset > 0x7fffffff:
@@ -149,7 +148,7 @@ cdef int write_batch(Log* log, ValidBatch* batch) noexcept nogil:
     return fail_log(log, failed) if failed else STORAGE_OK
 
 
-cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noexcept nogil:
+cdef inline int publish(Log* log, const LogConfig* config, ValidBatch* batch) noexcept nogil:
     """Publish indexes, producer state, epochs and the new end to readers, all at once."""
     cdef BatchHeader* header = &batch.header
     cdef Segment* active = active_segment(log)
@@ -181,3 +180,16 @@ cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noe
     atomic_store_i64(&log.end_offset, last_offset + 1)
     pthread_mutex_unlock(&log.segments_mutex)
     return STORAGE_OK
+
+
+# The same for log_follow: an append of the leader has both inlined.
+
+
+cdef bint must_roll(
+    Segment* active, const LogConfig* config, int64_t jitter_ms, ValidBatch* batch, int64_t now_ms
+) noexcept nogil:
+    return begins_segment(active, config, jitter_ms, batch, now_ms)
+
+
+cdef int publish_batch(Log* log, const LogConfig* config, ValidBatch* batch) noexcept nogil:
+    return publish(log, config, batch)

@@ -19,8 +19,16 @@ def first_offset(log: PartitionLog) -> int:
         return int.from_bytes(data[:8], "big") if data else log.log_start_offset
 
 
-def copy_log(source: PartitionLog, target: PartitionLog, stopping: Callable[[], bool]) -> None:
-    """Copy from the target's end, but at least the source's log start offset, to the source's end, or until `stopping`."""
+def copy_log(
+    source: PartitionLog,
+    target: PartitionLog,
+    stopping: Callable[[], bool],
+    copied: Callable[[int], object] = lambda size: None,
+) -> None:
+    """Copy from the target's end, but at least the source's log start offset, to the source's end, or until `stopping`.
+
+    `copied(size)` is called after each piece; it may wait.
+    """
     while target.log_end_offset < source.log_end_offset and not stopping():
         start = source.log_start_offset
         try:
@@ -36,3 +44,4 @@ def copy_log(source: PartitionLog, target: PartitionLog, stopping: Callable[[], 
             size = 12 + int.from_bytes(data[position + 8 : position + 12], "big")
             target.append(data[position : position + size], origin="replication")
             position += size
+        copied(len(data))

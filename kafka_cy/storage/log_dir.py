@@ -196,6 +196,17 @@ def write_topic_id(folder: str, topic_id: bytes, *, sync: bool = False) -> None:
     write_file(f"{folder}/partition.metadata", f"version: 0\ntopic_id: {text}", sync=sync)
 
 
+def sync_topic_id(folder: str) -> None:
+    """Make partition.metadata durable, unless the folder is gone. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        fd = os.open(f"{folder}/partition.metadata", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        sync_directory(folder)
+
+
 def read_topic_id(folder: str) -> bytes:
     """The id in partition.metadata; zeros if the file is missing."""
     try:

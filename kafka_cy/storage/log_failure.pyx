@@ -5,10 +5,10 @@ from kafka_cy.base.atomics cimport atomic_add_i32, atomic_cas_i32, atomic_load_i
 from kafka_cy.base.posix cimport EMFILE, ENFILE, ENOENT, ENOMEM
 from kafka_cy.storage.log_struct cimport LOG_OFFLINE, LOG_ONLINE, Log
 from kafka_cy.storage.storage_error cimport (
-    STORAGE_BATCH_TOO_LARGE, STORAGE_CORRUPT, STORAGE_DELETED, STORAGE_DUPLICATE_SEQUENCE, STORAGE_FENCED_LEADER_EPOCH,
-    STORAGE_INVALID_PRODUCER_EPOCH, STORAGE_INVALID_TXN_STATE, STORAGE_IO_ERROR, STORAGE_NOT_ENOUGH_REPLICAS,
-    STORAGE_NOT_LEADER, STORAGE_NO_MEMORY, STORAGE_OFFLINE, STORAGE_OFFSET_OUT_OF_RANGE, STORAGE_OUT_OF_ORDER_SEQUENCE,
-    STORAGE_UNKNOWN_LEADER_EPOCH,
+    STORAGE_BATCH_TOO_LARGE, STORAGE_COORDINATOR_FENCED, STORAGE_CORRUPT, STORAGE_DELETED, STORAGE_DUPLICATE_SEQUENCE,
+    STORAGE_FENCED_LEADER_EPOCH, STORAGE_INVALID_PRODUCER_EPOCH, STORAGE_INVALID_TXN_STATE, STORAGE_IO_ERROR,
+    STORAGE_NOT_ENOUGH_REPLICAS, STORAGE_NOT_IN_TRANSACTION, STORAGE_NOT_LEADER, STORAGE_NO_MEMORY, STORAGE_OFFLINE,
+    STORAGE_OFFSET_OUT_OF_RANGE, STORAGE_OUT_OF_ORDER_SEQUENCE, STORAGE_UNKNOWN_LEADER_EPOCH,
 )
 
 import os
@@ -40,6 +40,11 @@ class StorageFailure(OSError):
         self.code = code
         self.error_number = error_number
 
+    @property
+    def kafka_error_code(self) -> int:
+        """The code that Kafka answers."""
+        return KAFKA_ERROR_CODES.get(self.code, UNKNOWN_SERVER_ERROR)
+
 
 class OffsetOutOfRange(StorageFailure):
     """The offset lies below the log start offset or above the log end offset."""
@@ -53,6 +58,18 @@ STORAGE_ERROR_NAMES = {
     STORAGE_UNKNOWN_LEADER_EPOCH: "unknown leader epoch", STORAGE_NOT_LEADER: "not the leader",
     STORAGE_DELETED: "the log is closed", STORAGE_NOT_ENOUGH_REPLICAS: "not enough replicas are in sync",
     STORAGE_BATCH_TOO_LARGE: "batch larger than a segment", STORAGE_OFFLINE: "the log directory is offline",
+    STORAGE_COORDINATOR_FENCED: "the marker's coordinator epoch is too old",
+    STORAGE_NOT_IN_TRANSACTION: "the partition is not in the transaction",
+}
+
+
+# As storage_error_code (api/error_codes.pxd), of which this is the part that appends can fail with.
+UNKNOWN_SERVER_ERROR = -1
+KAFKA_ERROR_CODES = {
+    STORAGE_DELETED: 3, STORAGE_NOT_LEADER: 6, STORAGE_BATCH_TOO_LARGE: 18, STORAGE_NOT_ENOUGH_REPLICAS: 19,
+    STORAGE_OUT_OF_ORDER_SEQUENCE: 45, STORAGE_INVALID_PRODUCER_EPOCH: 47, STORAGE_INVALID_TXN_STATE: 48,
+    STORAGE_COORDINATOR_FENCED: 52, STORAGE_IO_ERROR: 56, STORAGE_OFFLINE: 56, STORAGE_FENCED_LEADER_EPOCH: 74,
+    STORAGE_UNKNOWN_LEADER_EPOCH: 75,
 }
 
 

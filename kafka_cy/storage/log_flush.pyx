@@ -76,11 +76,11 @@ cdef int flush_and_notify(Log* log) noexcept nogil:
         histogram_add_shared(&flush_times, ticks_now() - begun)
         if failed:
             error = fail_log(log, failed)
-    notify_flushed(log)
+    log_tell_listener(log)
     return error
 
 
-cdef void notify_flushed(Log* log) noexcept nogil:
+cdef void log_tell_listener(Log* log) noexcept nogil:
     """The call holds a reference to the listener, so that the listener can be removed without waiting for an fsync."""
     cdef FlushListener listener
     pthread_mutex_lock(&log.listener_mutex)

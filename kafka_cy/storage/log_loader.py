@@ -8,6 +8,7 @@ but what our own deletions and moves have left behind.
 # ruff: noqa: PTH104
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,13 +18,14 @@ from kafka_cy.storage import checkpoints
 from kafka_cy.storage.hosted_logs import HostedLogs, Key
 from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.load_report import LoadReport, segments_read
-from kafka_cy.storage.log import PartitionLog, StorageFailure
-from kafka_cy.storage.log_dir import FOLDER_NAME_MAX, NO_TOPIC_ID, LogDirError, folder_aside, write_topic_id
+from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog, StorageFailure
+from kafka_cy.storage.log_dir import NO_TOPIC_ID, LogDirError, folder_aside, write_topic_id
 from kafka_cy.storage.partition_folders import (
     KnownTopics,
     LogDirContent,
     PartitionFolder,
     belongs_to,
+    has_whole_name,
     is_of_earlier_topic,
     moved_from,
 )
@@ -44,6 +46,7 @@ class LogLoader:
         threads: int,
         *,
         incomplete: bool,
+        leads: bool,
     ) -> None:
         """`contents`: what lies in each directory of `hosted.dirs`; `deleting`: topics whose deletion was cut off;
         `incomplete`: partitions may lie in directories that cannot be read, or are missing."""
@@ -53,6 +56,7 @@ class LogLoader:
         self._known = known
         self._deleting = deleting
         self._threads = threads
+        self._leads = leads
         self._incomplete = incomplete or bool(hosted.offline_dirs)
         self._name_of = {topic_id: name for name, (topic_id, _) in known.items() if topic_id != NO_TOPIC_ID}
         self._current: dict[Key, list[PartitionFolder]] = {}
@@ -86,17 +90,27 @@ class LogLoader:
             self._set_aside(folder, "a log of a topic that does not exist is stray and was renamed")
 
     def _settle_copies(self) -> None:
-        """`-delete` and `-future`: their partition lies elsewhere, so they go, or else one of them is all that is left."""
+        """`-delete` and `-future`: their partition lies elsewhere, so they go, or else one of them is all that is left.
+
+        Of a member of a cluster, the controller takes single partitions away (StopReplica), which ends their moves, too: its
+        `-delete` is never the only copy, and a `-future` may be a part only.
+        """
         left: dict[Key, list[PartitionFolder]] = {}
         for content in self._contents.values():
-            for folder in content.deletions + content.copies:
+            for folder in content.copies + (content.deletions if self._leads else []):
                 topic = self._name_of.get(folder.topic_id)
                 if folder.topic_id == NO_TOPIC_ID:
                     self._settle_without_id(folder)
                 elif topic is not None and folder.partition < self._known[topic][1]:
                     left.setdefault((topic, folder.partition), []).append(folder)
+                elif not self._leads and folder.path.endswith("-future") and not has_whole_name(folder):
+                    self._hosted.warn("a copy is kept: its name does not tell its topic", folder=folder.path)
                 else:
+                    self._hosted.info("a folder left by a deletion or a move is removed", folder=folder.path)
                     self._hosted.remove_later(folder.path, 0)
+            for folder in [] if self._leads else content.deletions:
+                self._hosted.info("a folder left by a deletion or a move is removed", folder=folder.path)
+                self._hosted.remove_later(folder.path, 0)
         for key, folders in left.items():
             if key in self._current:
                 for folder in folders:
@@ -104,13 +118,15 @@ class LogLoader:
             elif self._incomplete:
                 for folder in folders:
                     self._hosted.warn("a folder is kept until all log directories can be read", folder=folder.path)
+            elif not self._leads:
+                for folder in folders:
+                    self._set_aside(folder, "a copy of a move that did not end is stray and was renamed: it may lack records")
             else:
                 self._restore(key, folders)
 
     def _settle_without_id(self, folder: PartitionFolder) -> None:
         """What a removal has left half-way, or the whole log of a broker before Kafka 2.8: only the name tells of its topic."""
-        whole_name = len(os.path.basename(folder.path)) < FOLDER_NAME_MAX  # noqa: PTH119 a longer one is cut
-        in_use = whole_name and folder.partition < self._known.get(folder.topic, (NO_TOPIC_ID, 0))[1]
+        in_use = has_whole_name(folder) and folder.partition < self._known.get(folder.topic, (NO_TOPIC_ID, 0))[1]
         if in_use and (folder.topic, folder.partition) not in self._current:
             if self._incomplete:
                 self._hosted.warn("a folder is kept until all log directories can be read", folder=folder.path)
@@ -140,23 +156,50 @@ class LogLoader:
                 self._hosted.remove_later(folder.path, 0)
 
     def _settle_duplicates(self, key: Key, folders: list[PartitionFolder]) -> PartitionFolder:
-        """A crash came after the first rename of a move: the copy is kept, unless the source was written to since then."""
-        pairs = [(a, b) for a in folders for b in folders if a is not b and moved_from(a.path) == b.path]
-        if len(folders) != 2 or len(pairs) != 1:
-            raise LogDirError(
-                "broken",
-                f"{folders[0]} is in two log directories, {folders[0].log_dir} and {folders[1].log_dir}: move the wrong folder"
-                " away",
-            )
-        ((copy, source),) = pairs
-        if self._end_offset(key, copy) < self._end_offset(key, source):
+        """A crash came after the first rename of a move, or the source of an earlier one was out of reach."""
+        sources = {folder: moved_from(folder.path) for folder in folders}
+        for a, b in itertools.combinations(folders, 2):
+            if (a.path in sources[b]) == (b.path in sources[a]):
+                raise LogDirError(
+                    "broken", f"{a} is in two log directories, {a.log_dir} and {b.log_dir}: move the wrong folder away"
+                )
+        kept = folders[0]
+        for other in folders[1:]:
+            is_copy = other.path in sources[kept]
+            kept = self._settle_pair(key, kept, other) if is_copy else self._settle_pair(key, other, kept)
+        return kept
+
+    def _settle_pair(self, key: Key, copy: PartitionFolder, source: PartitionFolder) -> PartitionFolder:
+        """The copy is kept, unless the source was written to since then.
+
+        A leader of a later epoch may have had either of them cut, so that the one with later records can be the shorter one.
+        """
+        is_older, has_all = self._compare(key, copy, source)
+        if is_older:
             self._set_aside(copy, "a move between log directories was cut off: its copy is stray and was renamed")
             return source
+        if not has_all:  # the offsets of the source are of other records
+            self._set_aside(source, "a move between log directories was cut off: its source is stray and was renamed")
+            return copy
         self._offsets[copy.log_dir, key] = self._offsets_of_move(key, copy, source)
+        self._store_offsets(key, copy)
         renamed = self._rename(source, "delete")
         self._hosted.remove_later(renamed, 0)
         self._hosted.warn("an interrupted move between log directories was completed", folder=copy.path, removed=renamed)
         return copy
+
+    def _compare(self, key: Key, copy: PartitionFolder, source: PartitionFolder) -> tuple[bool, bool]:
+        """Whether the copy is older than the source, and whether it has all records of the source."""
+        kept = self._open_log(key, copy)
+        try:
+            other = self._open_log(key, source)
+            try:
+                is_older = (kept.latest_epoch, kept.log_end_offset) < (other.latest_epoch, other.log_end_offset)
+                return is_older, not is_older and _has_all(kept, other)
+            finally:
+                other.abandon()
+        finally:
+            kept.abandon()
 
     def _offsets_of_move(self, key: Key, copy: PartitionFolder, source: PartitionFolder) -> Offsets:
         """The crash may have come before the checkpoints of the copy's directory: the source's tell of DeleteRecords."""
@@ -164,10 +207,14 @@ class LogLoader:
         source_start, _, source_watermark, _ = self._offsets_of(key, source)
         return max(start, source_start), recovery, max(watermark, source_watermark), cleaned
 
-    def _end_offset(self, key: Key, folder: PartitionFolder) -> int:
-        log = self._open_log(key, folder)
-        log.abandon()
-        return log.log_end_offset
+    def _store_offsets(self, key: Key, copy: PartitionFolder) -> None:
+        """Before the source goes: a start after this one would not find them otherwise."""
+        start, _, watermark, _ = self._offsets_of(key, copy)
+        for name, offset in ((checkpoints.LOG_STARTS, start), (checkpoints.HIGH_WATERMARKS, watermark)):
+            path = f"{copy.log_dir}/{name}"
+            stored = checkpoints.read_offsets(path)
+            if offset > stored.get(key, -1):
+                checkpoints.write_offsets(path, {**stored, key: offset})
 
     def _tell_what_is_left_alone(self) -> None:
         for content in self._contents.values():
@@ -225,8 +272,10 @@ class LogLoader:
             write_topic_id(folder.path, topic_id)
         log = self._open_log(key, folder)
         watermark = self._offsets_of(key, folder)[2]
-        epoch = max(log.latest_epoch, 0)
-        partition = HostedPartition(log, key[0], topic_id, key[1], epoch, high_watermark=watermark)
+        epoch = max(log.latest_epoch, 0) if self._leads else -1
+        partition = HostedPartition(
+            log, key[0], topic_id, key[1], epoch, high_watermark=watermark, leads=self._leads
+        )
         with self._hosted.mutex:
             self._hosted.add(key, partition, folder.log_dir)
 
@@ -274,8 +323,23 @@ class LogLoader:
                 partition.log.abandon()
 
 
+def _has_all(kept: PartitionLog, other: PartitionLog) -> bool:
+    """Whether it is proven that no record of `other` is missing in `kept`.
+
+    Logs of a partition that have the same batch at an offset have the same records before it. A batch holds its leader epoch.
+    """
+    end = other.log_end_offset
+    if other.log_start_offset == end:  # without a batch, only the same epoch tells that `kept` was not cut below this offset
+        return kept.log_end_offset >= end and kept.latest_epoch == other.latest_epoch
+    try:
+        last = other.read(end - 1, 1)
+        return bool(last) and kept.read(end - 1, 1) == last
+    except OffsetOutOfRange:
+        return False
+
+
 def in_threads(work: Callable[[Any], None], jobs: list[Any], threads_max: int) -> None:
-    """Do all jobs; many jobs run in up to `threads_max` threads, because they wait for the disk."""
+    """Do all jobs; many jobs run in up to `threads_max` threads, or as many as can start, because they wait for the disk."""
 
     def run() -> None:
         while True:
@@ -286,9 +350,14 @@ def in_threads(work: Callable[[Any], None], jobs: list[Any], threads_max: int) -
             work(job)
 
     count = min(threads_max - 1, len(jobs) // 4)  # this thread works as well
-    threads = [NamedThread(target=run, name=f"log-opener-{i}") for i in range(count)]
-    for thread in threads:
-        thread.start()
+    threads: list[NamedThread] = []
+    for i in range(count):
+        thread = NamedThread(target=run, name=f"log-opener-{i}")
+        try:
+            thread.start()
+        except RuntimeError:  # the process may have no more threads
+            break
+        threads.append(thread)
     run()
     for thread in threads:
         thread.join()

@@ -16,15 +16,24 @@ from typing import Any
 from kafka_cy.storage.hosted_logs import HostedLogs, Key
 from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import PartitionLog, StorageFailure
-from kafka_cy.storage.log_dir import NO_TOPIC_ID, LogDir, LogDirError, folder_aside, read_topic_id, write_topic_id
+from kafka_cy.storage.log_dir import (
+    NO_TOPIC_ID,
+    LogDir,
+    LogDirError,
+    folder_aside,
+    read_topic_id,
+    sync_topic_id,
+    write_topic_id,
+)
 from kafka_cy.storage.log_loader import THREADS, LogLoader, in_threads
-from kafka_cy.storage.log_upkeep import LogUpkeep
+from kafka_cy.storage.log_upkeep import CopyPace, LogUpkeep
 from kafka_cy.storage.partition_folders import (
     PARTITION_INDEX_MAX,
     KnownTopics,
     LogDirContent,
     PartitionFolder,
     belongs_to,
+    has_whole_name,
     holds_partition,
     is_of_earlier_topic,
     scan,
@@ -32,6 +41,8 @@ from kafka_cy.storage.partition_folders import (
 
 __all__ = ["LogDirError", "LogManager"]
 
+NO_EPOCH = -1  # of a partition of which no controller has told yet
+SYNC_THREADS = 16
 STEP_PARTITIONS = 100  # that get a new configuration in one step
 
 
@@ -51,6 +62,7 @@ class LogManager:
         loop: Any = None,
         *,
         retention_check_interval_ms: int = 300_000,
+        producers_check_interval_ms: int = 600_000,
         checkpoint_interval_ms: int = 60_000,
         cleaner_config: dict[str, Any] | None = None,
         on_offline: Callable[[str, str, list[HostedPartition]], None] | None = None,
@@ -58,11 +70,16 @@ class LogManager:
         warn: Callable[..., None] | None = None,
         info: Callable[..., None] | None = None,
         recovery_threads: int = THREADS,
+        leads: bool = True,
+        high_watermark_interval_ms: int | None = None,
+        copy_pace: CopyPace | None = None,
     ) -> None:
         """`cleaner_config`: the broker's log.cleaner.* keys with typed values; without it nothing is compacted.
 
         `warn(text, **details)` and `info` write a line of the broker's log; any thread calls them. `recovery_threads` open
-        and close logs, for all directories together.
+        and close logs, for all directories together. Without `leads`, no partition serves anybody before the controller says who
+        leads it (replication.ReplicaManager). `high_watermark_interval_ms`: high watermarks are also written at this interval.
+        `copy_pace`: the quota of moves between directories.
         """
         self.log_dirs = list(log_dirs)
         self.strays: list[tuple[str, str]] = []  # (folder, what start() renamed it to)
@@ -70,12 +87,16 @@ class LogManager:
         self._broker_id = broker_id
         self._cluster_id = cluster_id
         self._recovery_threads = recovery_threads
-        self._hosted = HostedLogs(default_config, loop, cleaner_config, on_offline, warn, info)
+        self._leads = leads
+        self._hosted = HostedLogs(broker_id, default_config, loop, cleaner_config, on_offline, warn, info)
         self._upkeep = LogUpkeep(
-            self._hosted, retention_check_interval_ms / 1000, checkpoint_interval_ms / 1000, on_uncleanable
-        )
+            self._hosted, retention_check_interval_ms / 1000, producers_check_interval_ms / 1000,
+            checkpoint_interval_ms / 1000, on_uncleanable,
+            None if high_watermark_interval_ms is None else high_watermark_interval_ms / 1000, copy_pace,
+        )  # fmt: skip
         self._contents: dict[str, LogDirContent] = {}  # from open() to start()
         self._started = False
+        self._unsynced_ids: list[str] = []  # folders of new partitions; with the mutex
         self._begun: dict[Key, str] = {}  # log directories with an empty folder of a partition that is to be created
 
     @property
@@ -87,6 +108,15 @@ class LogManager:
     def offline_dirs(self) -> set[str]:
         """Log directories that cannot be used."""
         return self._hosted.offline_dirs
+
+    @property
+    def cordoned_dirs(self) -> frozenset[str]:
+        """Log directories that get no new partitions (KIP-1066). Any thread may read it."""
+        return self._hosted.cordoned
+
+    @cordoned_dirs.setter
+    def cordoned_dirs(self, paths: frozenset[str]) -> None:
+        self._hosted.cordoned = paths
 
     # -- start --
 
@@ -124,6 +154,17 @@ class LogManager:
             if not belongs_to(folder, known) and not is_of_earlier_topic(folder, known)
         ]
 
+    def named_topics(self) -> dict[str, bytes]:
+        """After open(): the topics, with their ids, of which there are partitions or copies that a move has left."""
+        found: dict[str, bytes] = {}
+        for content in self._contents.values():
+            found |= {folder.topic: folder.topic_id for folder in content.partitions}
+        for content in self._contents.values():
+            for folder in content.copies:
+                if has_whole_name(folder):
+                    found.setdefault(folder.topic, folder.topic_id)
+        return found
+
     def was_used(self, path: str) -> bool:
         """After open(): had the directory a meta.properties?"""
         return self._hosted.dirs[path].was_used
@@ -154,7 +195,9 @@ class LogManager:
         if not hosted.dirs:
             self.open()
         known = self._topics_found() if known is None else known
-        loader = LogLoader(hosted, self._contents, known, deleting or {}, self._recovery_threads, incomplete=incomplete)
+        loader = LogLoader(
+            hosted, self._contents, known, deleting or {}, self._recovery_threads, incomplete=incomplete, leads=self._leads
+        )
         try:
             loader.run()
             for directory in hosted.dirs.values():
@@ -212,11 +255,33 @@ class LogManager:
                 os.makedirs(folder)
             except FileExistsError:
                 self._set_aside_other(folder, topic, index, topic_id)
-            write_topic_id(folder, topic_id)
+            if topic_id != NO_TOPIC_ID:
+                write_topic_id(folder, topic_id)
+                if not self._leads:  # in a cluster only this id keeps records of an earlier topic of the same name apart
+                    self._unsynced_ids.append(folder)
             log = PartitionLog(folder, hosted.config_of(topic), clean=True)
-            partition = HostedPartition(log, topic, topic_id, index, 0)
+            partition = HostedPartition(log, topic, topic_id, index, 0 if self._leads else NO_EPOCH, leads=self._leads)
             hosted.add(key, partition, path)
             hosted.unsynced.add(path)
+            hosted.compacted.add(partition, hosted.config_of(topic))
+            return partition
+
+    def assign_topic_id(self, topic: str, index: int, topic_id: bytes) -> HostedPartition:
+        """Give a partition without a topic id (before Kafka 2.8) its id: a new handle over the same log, without a role.
+
+        The former handle serves nobody any more. Raises OSError; nothing has changed then.
+        """
+        hosted, key = self._hosted, (topic, index)
+        with hosted.mutex:
+            former = hosted.partitions[key]
+            write_topic_id(former.log.directory, topic_id, sync=True)
+            partition = HostedPartition(
+                former.log, topic, topic_id, index, NO_EPOCH, high_watermark=former.high_watermark, leads=False
+            )
+            former.retire("follower")
+            hosted.partitions[key] = partition
+            hosted.apply_throttle(partition)
+            hosted.compacted.remove(former)
             hosted.compacted.add(partition, hosted.config_of(topic))
             return partition
 
@@ -277,12 +342,45 @@ class LogManager:
         Call it before the next append: after a crash, a recovery point above the cut would keep the start from the segment
         in which a new leader epoch begins. Raises StorageFailure.
         """
-        self.partitions[topic, index].truncate_to(offset)
+        with self._hosted.cutting:
+            self.partitions[topic, index].truncate_to(offset)
         self._hosted.write_checkpoints()
+
+    def cut(self, cuts: Collection[tuple[Key, int, bool]]) -> set[Key]:
+        """Like truncate_to for many partitions, whose recovery points are written once: (partition, offset, fully).
+
+        `fully`: everything is removed, and the log begins anew at the offset. Returns the partitions whose log failed, or whose
+        directory did.
+        """
+        hosted = self._hosted
+        failed: set[Key] = set()
+        paths: set[str] = set()
+        for key, offset, fully in cuts:
+            with hosted.cutting:  # before that, a move may change where it is
+                partition, path = self.partitions.get(key), hosted.dir_of.get(key)
+                if partition is None or path is None:
+                    continue
+                try:
+                    partition.truncate_fully(offset) if fully else partition.truncate_to(offset)
+                    paths.add(path)
+                except StorageFailure:
+                    failed.add(key)
+        hosted.write_checkpoints(paths)
+        return failed | {key for key, _, _ in cuts if hosted.dir_of.get(key) in hosted.offline_dirs}
 
     def sync_directories(self) -> None:
         """Make new folders of partitions, and the renaming of deleted ones, durable."""
+        with self._hosted.mutex:
+            folders, self._unsynced_ids = self._unsynced_ids, []
+        # Several at a time: the file system writes its journal once for all that wait.
+        in_threads(self._sync_topic_id, folders, SYNC_THREADS)
         self._hosted.sync_directories()
+
+    def _sync_topic_id(self, folder: str) -> None:
+        try:
+            sync_topic_id(folder)
+        except OSError as error:
+            self._hosted.take_offline(os.path.dirname(folder), error.strerror or str(error))  # noqa: PTH120
 
     def set_config(self, topic: str, config: dict[str, Any], partition_count: int | None = None) -> None:
         """Take a topic's new (whole, typed) configuration; it is in force when this returns.
@@ -309,6 +407,7 @@ class LogManager:
                     partition = hosted.partitions.get((topic, index))
                     if partition is not None:
                         partition.log.set_config(hosted.config_of(topic))
+                        hosted.apply_throttle(partition)
                         hosted.compacted.add(partition, hosted.config_of(topic))
             yield
         hosted.wake.set()
@@ -346,7 +445,7 @@ class LogManager:
     # -- upkeep --
 
     def apply_retention(self, now_ms: int | None = None) -> int:
-        """Retire old segments of every partition; forgets idle producers. Returns how many segments went."""
+        """Retire old segments of every partition. Returns how many segments went."""
         return self._upkeep.apply_retention(now_ms)
 
     def write_checkpoints(self) -> None:
@@ -376,19 +475,22 @@ class LogManager:
             return
         self._upkeep.stop()
         hosted.compacted.stop()
-        clean = dict.fromkeys(hosted.dirs, True)
+        failures: dict[str, list[str]] = {path: [] for path in hosted.dirs}
 
-        def close(job: tuple[str, PartitionLog]) -> None:
+        def close(job: tuple[str, str, PartitionLog]) -> None:
             try:
-                job[1].close()
-            except StorageFailure:
-                clean[job[0]] = False
+                job[2].close()
+            except StorageFailure as error:
+                failures[job[0]].append(f"{job[1]}: {error}")
 
-        logs = [(hosted.dir_of[key], partition.log) for key, partition in hosted.partitions.items()]
+        logs = [(hosted.dir_of[key], f"{key[0]}-{key[1]}", partition.log) for key, partition in hosted.partitions.items()]
         in_threads(close, [job for job in logs if job[0] in hosted.dirs], self._recovery_threads)
         self.write_checkpoints()
         for path, directory in hosted.dirs.items():
-            if clean.get(path):
+            if failed := failures.get(path):
+                text = "logs could not be closed: the next start checks the directory"
+                self._hosted.warn(text, log_dir=path, logs=len(failed), first=min(failed))
+            else:
                 with contextlib.suppress(OSError):  # a full disk: the next start looks at the logs again
                     directory.mark_clean()
         self._unlock_all()

@@ -28,6 +28,7 @@ cdef struct Lookup:
     int64_t end_hint            # a batch start at or before the first unwanted batch; -1 unknown
     bint end_exact
     int64_t cut_hint            # a batch start at or before start + bytes_max; -1 unknown
+    int64_t end_offset          # see ReadResult
 
 
 cdef int log_read(
@@ -85,6 +86,7 @@ cdef int read_log(
         result.fd = found.segment.fd
         result.position = start
         result.size = end - start
+        result.end_offset = found.end_offset
         return STORAGE_OK
 
 
@@ -105,6 +107,7 @@ cdef void look_up_at(Log* log, int32_t i, int64_t offset, int64_t offset_max, in
     else:
         found.bytes = -1
         found.next_base = log.segments[i + 1].base_offset
+    found.end_offset = min(offset_max, found.next_base)
 
 
 cdef void look_up_active(Log* log, int64_t offset, int64_t offset_max, int64_t bytes_max, Lookup* found) noexcept nogil:
@@ -235,6 +238,7 @@ cdef int cut_to_bytes(
     if cut < end[0]:
         end[0] = cut
         if next_offset >= 0:
+            found.end_offset = next_offset
             remember_read(log, found.segment, next_offset, cut)
     return STORAGE_OK
 

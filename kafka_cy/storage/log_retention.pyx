@@ -7,7 +7,7 @@ from kafka_cy.storage.leader_epochs cimport epochs_truncate_start
 from kafka_cy.storage.log_epochs cimport write_epochs
 from kafka_cy.storage.log_failure cimport fail_log
 from kafka_cy.storage.log_files cimport snapshots_delete_below
-from kafka_cy.storage.log_flush cimport log_queue_flush
+from kafka_cy.storage.log_flush cimport log_queue_flush, log_tell_listener
 from kafka_cy.storage.log_folder cimport folder_name
 from kafka_cy.storage.log_roll cimport roll_locked
 from kafka_cy.storage.log_segments cimport log_acquire_segments, log_first_base_offset, release_segments, take_from_list
@@ -29,6 +29,8 @@ cdef int log_delete_records(Log* log, int64_t offset) noexcept nogil:
     if not error and offset > log.start_offset:
         raise_start(log, offset)
     pthread_mutex_unlock(&log.append_mutex)
+    if not error:
+        log_tell_listener(log)      # fetch sessions tell their clients of the new start
     return error
 
 
@@ -72,6 +74,8 @@ cdef int log_delete_old_segments(Log* log, int64_t high_watermark, int64_t now_m
     pthread_mutex_unlock(&log.flush_mutex)
     release_segments(taken, deleted[0])
     release_segments(segments, count)
+    if deleted[0] > 0:
+        log_tell_listener(log)
     if atomic_load_i32(&log.rolled_count) > 0:
         log_queue_flush(log)
     return error

@@ -16,6 +16,10 @@ cdef enum AppendOrigin:                 # Kafka's AppendOrigin: how strict the p
     ORIGIN_CLIENT = 0
     ORIGIN_COORDINATOR = 1
     ORIGIN_REPLICATION = 2              # keep the offsets and epochs as received
+    ORIGIN_MARKER_V2 = 3                # a marker of transaction version 2 (KIP-890); ORIGIN_COORDINATOR: one of version 0 or 1
+    # A client's transactional batch whose partition must be in the transaction. With ORIGIN_CLIENT that is not verified.
+    ORIGIN_TRANSACTION_V1 = 4           # the client has added the partition before
+    ORIGIN_TRANSACTION_V2 = 5           # Produce 12 and later: the append adds it
 
 # Topic configuration for the data plane. Immutable once published; replaced as a whole (log_set_config).
 cdef struct LogConfig:
@@ -54,8 +58,8 @@ cdef enum LogState:
 ctypedef bint (*listener_acquire)(void* context) noexcept nogil
 ctypedef void (*listener_flushed)(void* context) noexcept nogil
 
-# Called after each flush, on the flushing thread. `acquire` takes a reference for that call, or returns False when the
-# listener is being freed; `flushed` releases the reference.
+# Called after each flush, and when the start of the log moved, on the thread that did it. `acquire` takes a reference for that
+# call, or returns False when the listener is being freed; `flushed` releases the reference.
 cdef struct FlushListener:
     listener_acquire acquire
     listener_flushed flushed
@@ -148,6 +152,7 @@ cdef struct ReadResult:
     int32_t fd
     int64_t position                    # whole batches: [position, position + size) of fd
     int64_t size
+    int64_t end_offset                  # all of their records lie below; set unless segment is NULL
 
 
 cdef inline int64_t log_start_offset(Log* log) noexcept nogil:

@@ -47,6 +47,11 @@ cdef int truncate(Log* log, int64_t offset, bint fully) noexcept nogil:
             failed = truncate_fully_locked(log, offset)
         elif not failed:
             failed = truncate_locked(log, offset)
+    elif not error:
+        # A leader of that epoch has appended nothing: the entry would diverge from the next leader's for ever.
+        pthread_mutex_lock(&log.segments_mutex)
+        epochs_truncate_end(&log.epochs, offset)
+        pthread_mutex_unlock(&log.segments_mutex)
     if failed:
         error = fail_log(log, failed)
     pthread_mutex_unlock(&log.append_mutex)

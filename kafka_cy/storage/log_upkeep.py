@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from kafka_cy.base.named_thread import NamedThread
 from kafka_cy.storage.hosted_logs import HostedLogs
@@ -21,6 +23,13 @@ SAME_ERROR_AGAIN_S = 60.0
 ROLL_RECOVERED_BYTES = 1 << 20  # smaller segments are recovered again: rolling them would create many small files
 
 
+class CopyPace(Protocol):
+    """How fast moves may copy: quota.replication_quota."""
+
+    def record(self, kind: str, size: int) -> None: ...
+    def wait_ms(self, kind: str) -> int: ...
+
+
 class LogUpkeep:
     """Owner: LogManager. Calls `on_uncleanable(partition, why)` for a log that cannot be compacted."""
 
@@ -28,18 +37,27 @@ class LogUpkeep:
         self,
         hosted: HostedLogs,
         retention_check_s: float,
+        producers_check_s: float,
         checkpoint_s: float,
         on_uncleanable: Callable[[HostedPartition, str], None] | None,
+        high_watermark_s: float | None = None,
+        copy_pace: CopyPace | None = None,
     ) -> None:
-        self.moves = LogMoves(hosted, lambda: self._stopping)
+        self.moves = LogMoves(hosted, lambda: self._stopping, self._copied)
+        self._copy_pace = copy_pace
         self._hosted = hosted
         self._retention_check_s = retention_check_s
+        self._producers_check_s = producers_check_s
         self._checkpoint_s = checkpoint_s
-        self._next_retention = self._next_checkpoint = 0.0
+        self._high_watermark_s = high_watermark_s
+        self._next_retention = self._next_producers_check = self._next_checkpoint = 0.0
+        self._next_high_watermarks = float("inf")
+        self._next_work = 0.0  # while a move copies: the work looks at all partitions, too much for each piece
         self._on_uncleanable = on_uncleanable
         self._reported: dict[str, tuple[str, float]] = {}  # by kind of work: its last error, and when it was logged
         self._recovered: list[HostedPartition] = []
         self._stopping = False
+        self._stopped = threading.Event()
         self._thread: NamedThread | None = None
 
     def start(self, recovered: list[HostedPartition]) -> None:
@@ -47,14 +65,19 @@ class LogUpkeep:
         them."""
         now = time.monotonic()
         self._next_retention = now + self._retention_check_s
+        self._next_producers_check = now + self._producers_check_s
         self._next_checkpoint = now if recovered else now + self._checkpoint_s
+        if self._high_watermark_s is not None:
+            self._next_high_watermarks = now + self._high_watermark_s
         self._recovered = recovered
-        self._thread = NamedThread(target=self._run, name="log-manager", daemon=True)
-        self._thread.start()
+        thread = NamedThread(target=self._run, name="log-manager", daemon=True)
+        thread.start()
+        self._thread = thread  # only now: stop() waits for a thread that runs
 
     def stop(self) -> None:
         """Stop the thread after its current piece of work."""
         self._stopping = True
+        self._stopped.set()
         self._hosted.wake.set()
         if self._thread is not None:
             self._thread.join()
@@ -65,17 +88,39 @@ class LogUpkeep:
                 self._hosted.wake.wait(FAILURES_CHECK_S)
             if self._stopping:
                 return
-            for work in (
-                self._roll_recovered,
-                self.moves.run,
-                self._after_cleaning,
-                self._flush_by_time,
-                self._run_removals,
-                self._retention_if_due,
-                self._checkpoints_if_due,
-                self._hosted.check_directories,
-            ):
-                self._guarded(work)
+            self._guarded(self._roll_recovered)
+            self._guarded(self.moves.run)
+            self._work()
+
+    def _work(self) -> None:
+        for work in (
+            self._after_cleaning,
+            self._flush_by_time,
+            self._run_removals,
+            self._retention_if_due,
+            self._expire_producers_if_due,
+            self._checkpoints_if_due,
+            self._high_watermarks_if_due,
+            self._hosted.check_directories,
+        ):
+            self._guarded(work)
+        self._next_work = time.monotonic() + FAILURES_CHECK_S
+
+    def _copied(self, size: int) -> None:
+        """A move copied so many bytes: wait while that is too fast. The other work goes on.
+
+        A move that has come to nothing does not hold up the next one.
+        """
+        if self._copy_pace is None:
+            return
+        self._copy_pace.record("log dirs", size)
+        while not self.moves.is_over():
+            wait_ms = self._copy_pace.wait_ms("log dirs")
+            if time.monotonic() >= self._next_work:
+                self._work()
+            if not wait_ms:
+                return
+            self._stopped.wait(min(wait_ms / 1000, FAILURES_CHECK_S))
 
     def _guarded(self, work: Callable[[], None]) -> bool:
         """Run one kind of work; a failure does not stop the others. The same error is logged once a minute. False on
@@ -103,7 +148,7 @@ class LogUpkeep:
         hosted.wake.clear()
 
     def _pause_s(self) -> float:
-        due = min(self._next_retention, self._next_checkpoint)
+        due = min(self._next_retention, self._next_producers_check, self._next_checkpoint, self._next_high_watermarks)
         with self._hosted.mutex:
             due = min([due, *(removal[0] for removal in self._hosted.removals)])
         return max(0.0, min(due - time.monotonic(), self._hosted.shortest_flush_ms() / 2000, PAUSE_MAX_S))
@@ -132,13 +177,12 @@ class LogUpkeep:
                     continue  # check_directories() takes its directory offline
 
     def apply_retention(self, now_ms: int | None = None) -> int:
-        """Retire old segments of every partition and forget idle producers. Returns the number of retired segments."""
+        """Retire old segments of every partition. Returns the number of retired segments."""
         total = 0
         now = int(time.time() * 1000) if now_ms is None else now_ms
         for partition in self._hosted.working():
             try:
                 count = partition.log.delete_old_segments(partition.high_watermark, now)
-                partition.log.expire_producers(now)
             except StorageFailure:
                 continue
             if count:
@@ -151,10 +195,26 @@ class LogUpkeep:
             self._next_retention = time.monotonic() + self._retention_check_s
             self.apply_retention()
 
+    def expire_producers(self, now_ms: int | None = None) -> None:
+        """Forget the producers that have written nothing for `producer.id.expiration.ms`, in every partition."""
+        now = int(time.time() * 1000) if now_ms is None else now_ms
+        for partition in self._hosted.working():
+            partition.log.expire_producers(now)
+
+    def _expire_producers_if_due(self) -> None:
+        if time.monotonic() >= self._next_producers_check:
+            self._next_producers_check = time.monotonic() + self._producers_check_s
+            self.expire_producers()
+
     def _checkpoints_if_due(self) -> None:
         if time.monotonic() >= self._next_checkpoint:
             self._next_checkpoint = time.monotonic() + self._checkpoint_s
             self._hosted.write_checkpoints()
+
+    def _high_watermarks_if_due(self) -> None:
+        if self._high_watermark_s is not None and time.monotonic() >= self._next_high_watermarks:
+            self._next_high_watermarks = time.monotonic() + self._high_watermark_s
+            self._hosted.write_high_watermarks()
 
     def _run_removals(self) -> None:
         hosted, now = self._hosted, time.monotonic()

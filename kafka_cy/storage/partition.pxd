@@ -3,7 +3,9 @@ See partition.pyx."""
 from libc.stdint cimport int32_t, int64_t, uint64_t, uint8_t
 
 from kafka_cy.base.atomics cimport atomic_load_pointer
+from kafka_cy.base.posix cimport pthread_mutex_lock, pthread_mutex_unlock
 from kafka_cy.records.batch cimport ValidBatch
+from kafka_cy.storage.leader_replicas cimport LeaderReplicas
 from kafka_cy.storage.log_struct cimport AppendOrigin, AppendResult, Log
 
 cdef enum:
@@ -18,11 +20,9 @@ cdef enum PartitionState:
     PARTITION_OFFLINE = 2       # its log directory failed
     PARTITION_DELETED = 3
 
-# Another broker's replica, as known to the leader.
-cdef struct FollowerReplica:
-    int32_t broker_id
-    bint in_sync                # member of the ISR
-    int64_t end_offset          # its log end offset as of its last fetch; -1 unknown
+cdef enum:                      # bits of Partition.throttled
+    THROTTLED_LEADER = 1        # leader.replication.throttled.replicas names this replica
+    THROTTLED_FOLLOWER = 2      # follower.replication.throttled.replicas does
 
 # Purpose: what Produce, Fetch and ListOffsets touch of a partition.
 # Lifetime: reference counted (metadata image, parked requests, sessions, control plane); created and retired by the control
@@ -38,11 +38,13 @@ cdef struct Partition:
     int32_t state               # (a) PartitionState
     int32_t leader_epoch        # (a)
     int32_t leader_since_epoch  # (a) the epoch in which this broker began to lead; later epochs followed without a break
-    int64_t high_watermark      # (a) minimum of the end offsets of the leader and the in-sync followers
-    FollowerReplica* followers
-    int32_t followers_count     # (a)
-    int32_t replicas_count      # (a)
-    int32_t isr_count           # (a) including the leader
+    int64_t high_watermark      # (a) everything below is committed; of a follower: as far as the leader has said so
+    int64_t follower_lag        # (a) of a follower: the leader's high watermark minus the own end, as of the last fetch; -1 unknown
+    LeaderReplicas replicas     # of the leader; its counts are (a)
+    int32_t throttled           # (a) whether its replication has a quota (KIP-73): bits
+    int32_t adding              # (a) a reassignment adds this replica
+    int32_t isr_noted           # (a) it is in the list of isr_candidates
+    Partition* isr_next         # of that list
     # identity
     int32_t index
     uint8_t topic_id[16]
@@ -97,15 +99,17 @@ cdef int partition_append(
     Partition* partition, ValidBatch* batch, int32_t leader_epoch, bint all_replicas, AppendOrigin origin, int64_t now_ms,
     AppendResult* result
 ) noexcept nogil
-cdef bint partition_has_enough_replicas(Partition* partition) noexcept nogil    # in sync, for acks=all
-# Set the followers by broker id, and whether each is in sync. Known end offsets are kept. False: out of memory.
-cdef bint partition_set_replicas(
-    Partition* partition, const int32_t* followers, const bint* in_sync, int32_t count, int32_t isr_count
+# Append for a coordinator, whose state is that of one leadership: the one that began with this epoch. Refuses when fewer replicas
+# are in sync than min.insync.replicas, or than there are. A StorageError.
+cdef int partition_append_since(
+    Partition* partition, ValidBatch* batch, int32_t leader_since_epoch, AppendOrigin origin, int64_t now_ms,
+    AppendResult* result
 ) noexcept nogil
-# A follower fetched from `end_offset`: it has every record below.
-cdef void partition_follower_fetched(Partition* partition, int32_t broker_id, int64_t end_offset) noexcept nogil
+cdef bint partition_has_enough_replicas(Partition* partition) noexcept nogil    # in sync, for acks=all
 # Keep the records below `offset`; the high watermark is lowered to the log's end. A StorageError.
 cdef int partition_truncate_to(Partition* partition, int64_t offset) noexcept nogil
+# Remove all records; the log begins anew at `offset`, which is the high watermark then. A StorageError.
+cdef int partition_truncate_fully(Partition* partition, int64_t offset) noexcept nogil
 cdef int64_t partition_last_stable_offset(Partition* partition) noexcept nogil
 # Check a client's current_leader_epoch (-1: none): STORAGE_OK, FENCED, UNKNOWN, NOT_LEADER, OFFLINE, DELETED.
 cdef int partition_check_leader(Partition* partition, int32_t client_epoch) noexcept nogil
@@ -117,8 +121,10 @@ cdef void partition_remember_traced(Partition* partition, int64_t offset) noexce
 
 ctypedef void (*wake_hook)(int reactor, Partition* partition) noexcept nogil
 cdef void partition_set_wake_hook(wake_hook hook) noexcept nogil    # set once by network at startup
-# Become leader with a new epoch, which begins at the log's end. A StorageError.
-cdef int partition_become_leader(Partition* partition, int32_t leader_epoch) noexcept nogil
+# Why the partition can take no role any more: STORAGE_OFFLINE, STORAGE_DELETED; else STORAGE_OK.
+cdef int partition_role_error(Partition* partition) noexcept nogil
+# Set ONLINE or FOLLOWER, unless the partition was retired meanwhile as offline or deleted, which stays.
+cdef void partition_take_state(Partition* partition, int32_t state) noexcept nogil
 # Stop appends with a PartitionState other than PARTITION_ONLINE.
 cdef void partition_retire(Partition* partition, int32_t state) noexcept nogil
 # Serve from another log. False when out of memory.
@@ -128,3 +134,26 @@ cdef bint partition_swap_log(Partition* partition, Log* log) noexcept nogil
 cdef inline Log* partition_log(Partition* partition) noexcept nogil:
     """The log now; another one after a move (AlterReplicaLogDirs)."""
     return <Log*>atomic_load_pointer(<void**>&partition.log)
+
+
+# -- for partition_leader and partition_follower --
+
+# Advance the high watermark to what the replicas allow. True when it moved. With the append mutex.
+cdef bint advance_high_watermark(Partition* partition, Log* log) noexcept nogil
+cdef int64_t replica_clock_ms() noexcept nogil      # the clock of FollowerReplica's times: monotonic
+cdef int64_t replica_lag_max_ms() noexcept nogil    # replica.lag.time.max.ms
+
+
+cdef inline void unlock_log(Log* log) noexcept nogil:
+    pthread_mutex_unlock(&log.append_mutex)
+
+
+cdef inline Log* lock_log(Partition* partition) noexcept nogil:
+    """Lock and return the current log: until unlock_log, leadership cannot change and the log cannot be replaced."""
+    cdef Log* log = partition_log(partition)
+    pthread_mutex_lock(&log.append_mutex)
+    while log != partition_log(partition):    # it was moved while this thread waited
+        unlock_log(log)
+        log = partition_log(partition)
+        pthread_mutex_lock(&log.append_mutex)
+    return log

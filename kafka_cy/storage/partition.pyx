@@ -1,6 +1,6 @@
 """Hosted partitions in C: leadership, appends and the high watermark, waking waiters. Python handle: hosted_partition.pyx."""
 from libc.stdint cimport int32_t, int64_t, uint64_t, uint8_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy
 
 from kafka_cy.base.atomics cimport (
@@ -8,45 +8,39 @@ from kafka_cy.base.atomics cimport (
     atomic_load_i32, atomic_load_i64, atomic_load_relaxed_i64, atomic_load_seq_i64, atomic_store_i32, atomic_store_i64,
     atomic_store_pointer, atomic_sub_i32,
 )
+from kafka_cy.base.clock cimport monotonic_ns
 from kafka_cy.base.posix cimport pthread_mutex_lock, pthread_mutex_unlock
-from kafka_cy.records.batch cimport ValidBatch
+from kafka_cy.records.batch cimport BatchHeader, ValidBatch
+from kafka_cy.storage.leader_replicas cimport ReplicaRules, replicas_free, replicas_high_watermark
 from kafka_cy.storage.log_append cimport log_append_locked
-from kafka_cy.storage.log_epochs cimport log_assign_epoch_locked
 from kafka_cy.storage.log_flush cimport log_queue_flush, log_remove_listener, log_set_listener
 from kafka_cy.storage.log_lifetime cimport log_ref, log_unref
 from kafka_cy.storage.log_move cimport log_take_counts
 from kafka_cy.storage.log_producers cimport log_forget_replicated
 from kafka_cy.storage.log_struct cimport (
-    LOG_ONLINE, ORIGIN_REPLICATION, AppendOrigin, AppendResult, FlushListener, Log, LogConfig, log_config, log_end_offset,
-    log_first_unstable_offset, log_flushed_offset, log_start_offset,
+    LOG_ONLINE, ORIGIN_CLIENT, ORIGIN_REPLICATION, ORIGIN_TRANSACTION_V1, ORIGIN_TRANSACTION_V2, AppendOrigin, AppendResult,
+    FlushListener, Log, LogConfig, log_config, log_end_offset, log_first_unstable_offset, log_flushed_offset, log_start_offset,
 )
-from kafka_cy.storage.log_truncation cimport log_truncate_to
+from kafka_cy.storage.log_truncation cimport log_truncate_fully, log_truncate_to
+from kafka_cy.storage.producer_state cimport producers_check_transaction
 from kafka_cy.storage.storage_error cimport (
-    STORAGE_DELETED, STORAGE_FENCED_LEADER_EPOCH, STORAGE_NOT_ENOUGH_REPLICAS, STORAGE_NOT_LEADER, STORAGE_OFFLINE,
-    STORAGE_OK, STORAGE_UNKNOWN_LEADER_EPOCH,
+    STORAGE_DELETED, STORAGE_FENCED_LEADER_EPOCH, STORAGE_NOT_ENOUGH_REPLICAS, STORAGE_NOT_IN_TRANSACTION, STORAGE_NOT_LEADER,
+    STORAGE_OFFLINE, STORAGE_OK, STORAGE_OUT_OF_ORDER_SEQUENCE, STORAGE_UNKNOWN_LEADER_EPOCH,
 )
+from kafka_cy.storage.transaction_table cimport transaction_contains
 
 cdef wake_hook wake_reactor = NULL
+cdef int64_t lag_max_ms = 30000         # (a)
+
+
+def set_replica_lag_time_max_ms(int64_t ms):
+    """Set replica.lag.time.max.ms of this process."""
+    atomic_store_i64(&lag_max_ms, ms)
 
 
 cdef void partition_set_wake_hook(wake_hook hook) noexcept nogil:
     global wake_reactor
     wake_reactor = hook
-
-
-cdef inline Log* lock_log(Partition* partition) noexcept nogil:
-    """Lock and return the current log: until unlock_log, leadership cannot change and the log cannot be replaced."""
-    cdef Log* log = partition_log(partition)
-    pthread_mutex_lock(&log.append_mutex)
-    while log != partition_log(partition):    # it was moved while this thread waited
-        unlock_log(log)
-        log = partition_log(partition)
-        pthread_mutex_lock(&log.append_mutex)
-    return log
-
-
-cdef inline void unlock_log(Log* log) noexcept nogil:
-    pthread_mutex_unlock(&log.append_mutex)
 
 
 cdef Partition* partition_new(
@@ -67,8 +61,8 @@ cdef Partition* partition_new(
     partition.state = PARTITION_ONLINE
     partition.leader_epoch = leader_epoch
     partition.leader_since_epoch = leader_epoch
-    partition.replicas_count = 1
-    partition.isr_count = 1
+    partition.replicas.isr_count = 1
+    partition.follower_lag = -1
     partition.log = log_ref(log)
     partition.index = index
     partition.topic_size = topic_size
@@ -134,7 +128,7 @@ cdef void partition_release(Partition* partition) noexcept nogil:
     for i in range(partition.retired_logs_count):
         log_unref(partition.retired_logs[i])
     free(partition.retired_logs)
-    free(partition.followers)
+    replicas_free(&partition.replicas)
     free(partition.parked)
     free(partition)
 
@@ -147,13 +141,30 @@ cdef inline int64_t own_offset(Log* log) noexcept nogil:
     return log_flushed_offset(log) if log_config(log).flush_interval_messages == 1 else log_end_offset(log)
 
 
-cdef inline bint advance_high_watermark(Partition* partition, Log* log) noexcept nogil:
-    """Advance the high watermark to what the leader and all in-sync followers have. True when it moved."""
+cdef int64_t replica_clock_ms() noexcept nogil:
+    return monotonic_ns() // 1000000
+
+
+cdef int64_t replica_lag_max_ms() noexcept nogil:
+    return atomic_load_i64(&lag_max_ms)
+
+
+cdef int64_t allowed_by_replicas(Partition* partition, Log* log, int64_t offset) noexcept nogil:
+    """How far the high watermark may go, not beyond `offset`; UNKNOWN_OFFSET: it must not move."""
+    cdef ReplicaRules rules
+    rules.lag_max_ms = replica_lag_max_ms()
+    rules.isr_min = log_config(log).min_insync_replicas
+    return replicas_high_watermark(&partition.replicas, &rules, offset, log_end_offset(log), replica_clock_ms())
+
+
+cdef bint advance_high_watermark(Partition* partition, Log* log) noexcept nogil:
+    return advance(partition, log)
+
+
+cdef inline bint advance(Partition* partition, Log* log) noexcept nogil:
     cdef int64_t offset = own_offset(log)
-    cdef int32_t i
-    for i in range(partition.followers_count):
-        if partition.followers[i].in_sync:
-            offset = min(offset, partition.followers[i].end_offset)
+    if partition.replicas.count > 0:
+        offset = allowed_by_replicas(partition, log, offset)
     if offset <= partition.high_watermark or atomic_load_i32(&partition.state) != PARTITION_ONLINE:
         return False
     atomic_store_i64(&partition.high_watermark, offset)
@@ -165,7 +176,7 @@ cdef void on_flushed(void* context) noexcept nogil:
     """Called by the flusher, without the append mutex. The configuration may have changed since the waiting append."""
     cdef Partition* partition = <Partition*>context
     cdef Log* log = lock_log(partition)
-    advance_high_watermark(partition, log)
+    advance(partition, log)
     unlock_log(log)
     partition_wake(partition)
     partition_release(partition)
@@ -179,9 +190,22 @@ cdef inline int check_append(
         return state_error(state)
     if leader_epoch >= 0 and leader_epoch != partition.leader_epoch:
         return STORAGE_FENCED_LEADER_EPOCH if leader_epoch < partition.leader_epoch else STORAGE_UNKNOWN_LEADER_EPOCH
-    if all_replicas and partition.isr_count < config.min_insync_replicas:
+    if all_replicas and partition.replicas.isr_count < config.min_insync_replicas:
         return STORAGE_NOT_ENOUGH_REPLICAS
     return STORAGE_OK
+
+
+cdef int check_transaction(
+    Partition* partition, Log* log, const BatchHeader* header, AppendOrigin origin
+) noexcept nogil:
+    """Whether the batch of a client is part of a transaction that the coordinator will end here with a marker."""
+    cdef bint begins_wrongly = False
+    cdef int error = producers_check_transaction(&log.producers, header, origin == ORIGIN_TRANSACTION_V2, &begins_wrongly)
+    if error != STORAGE_NOT_IN_TRANSACTION:
+        return error
+    if not transaction_contains(header.producer_id, header.producer_epoch, partition.topic_id, partition.index):
+        return STORAGE_NOT_IN_TRANSACTION
+    return STORAGE_OUT_OF_ORDER_SEQUENCE if begins_wrongly else STORAGE_OK
 
 
 cdef int partition_append(
@@ -189,17 +213,53 @@ cdef int partition_append(
     AppendResult* result
 ) noexcept nogil:
     cdef Log* log = lock_log(partition)
-    cdef const LogConfig* config = log_config(log)
-    cdef bint wakes = True
-    cdef int error = check_append(partition, config, leader_epoch, all_replicas, origin)
+    cdef int error = check_append(partition, log_config(log), leader_epoch, all_replicas, origin)
     result.rolled = False
+    if not error:
+        error = append_locked(partition, log, batch, origin, now_ms, result)
+    unlock_log(log)
+    return append_ended(partition, log, batch, error, result)
+
+
+cdef int partition_append_since(
+    Partition* partition, ValidBatch* batch, int32_t leader_since_epoch, AppendOrigin origin, int64_t now_ms,
+    AppendResult* result
+) noexcept nogil:
+    cdef Log* log = lock_log(partition)
+    cdef const LogConfig* config = log_config(log)
+    cdef int error = check_append(partition, config, -1, False, origin)
+    result.rolled = False
+    if not error and partition.leader_since_epoch != leader_since_epoch:
+        error = STORAGE_NOT_LEADER
+    if not error and partition.replicas.isr_count < min(config.min_insync_replicas, partition.replicas.count + 1):
+        error = STORAGE_NOT_ENOUGH_REPLICAS
+    if not error:
+        error = append_locked(partition, log, batch, origin, now_ms, result)
+    unlock_log(log)
+    return append_ended(partition, log, batch, error, result)
+
+
+cdef int append_locked(
+    Partition* partition, Log* log, ValidBatch* batch, AppendOrigin origin, int64_t now_ms, AppendResult* result
+) noexcept nogil:
+    """With the append mutex, after the checks of leadership."""
+    cdef int error = STORAGE_OK
+    if origin >= ORIGIN_TRANSACTION_V1:
+        error = check_transaction(partition, log, &batch.header, origin)
+        origin = ORIGIN_CLIENT
     if not error:
         result.leader_epoch = partition.leader_epoch
         error = log_append_locked(log, batch, result.leader_epoch, origin, now_ms, result)
     if not error and not result.duplicate:
-        advance_high_watermark(partition, log)
-        wakes = config.flush_interval_messages != 1 or partition.followers_count > 0
-    unlock_log(log)
+        advance(partition, log)
+    return error
+
+
+cdef int append_ended(
+    Partition* partition, Log* log, ValidBatch* batch, int error, AppendResult* result
+) noexcept nogil:
+    """Without the append mutex: flushes and wakes."""
+    cdef const LogConfig* config = log_config(log)
     if error:
         if result.rolled:
             log_queue_flush(log)
@@ -213,82 +273,15 @@ cdef int partition_append(
         return STORAGE_OK
     if result.rolled or result.last_offset + 1 - log_flushed_offset(log) >= config.flush_interval_messages:
         log_queue_flush(log)
-    if wakes:                   # otherwise nothing becomes visible before on_flushed, which wakes waiters
+    if config.flush_interval_messages != 1 or atomic_load_i32(&partition.replicas.count) > 0:
+        # Otherwise nothing becomes visible before on_flushed, which wakes waiters.
         partition_wake(partition)
     return STORAGE_OK
 
 
 cdef bint partition_has_enough_replicas(Partition* partition) noexcept nogil:
     """Without the append mutex."""
-    return atomic_load_i32(&partition.isr_count) >= log_config(partition_log(partition)).min_insync_replicas
-
-
-cdef FollowerReplica* find_follower(Partition* partition, int32_t broker_id) noexcept nogil:
-    cdef int32_t i
-    for i in range(partition.followers_count):
-        if partition.followers[i].broker_id == broker_id:
-            return &partition.followers[i]
-    return NULL
-
-
-cdef bint partition_set_replicas(
-    Partition* partition, const int32_t* followers, const bint* in_sync, int32_t count, int32_t isr_count
-) noexcept nogil:
-    """Without the append mutex."""
-    cdef FollowerReplica* fresh = <FollowerReplica*>malloc(<size_t>(count + 1) * sizeof(FollowerReplica))
-    cdef FollowerReplica* known
-    cdef Log* log
-    cdef bint moved
-    cdef int32_t i
-    if fresh == NULL:
-        return False
-    log = lock_log(partition)
-    for i in range(count):
-        known = find_follower(partition, followers[i])
-        fresh[i].broker_id = followers[i]
-        fresh[i].in_sync = in_sync[i]
-        fresh[i].end_offset = known.end_offset if known != NULL else -1
-    free(partition.followers)
-    partition.followers = fresh
-    atomic_store_i32(&partition.followers_count, count)
-    atomic_store_i32(&partition.replicas_count, count + 1)
-    atomic_store_i32(&partition.isr_count, isr_count)
-    moved = advance_high_watermark(partition, log)
-    unlock_log(log)
-    if moved:
-        partition_wake(partition)
-    return True
-
-
-cdef void partition_follower_fetched(Partition* partition, int32_t broker_id, int64_t end_offset) noexcept nogil:
-    """Without the append mutex."""
-    cdef Log* log = lock_log(partition)
-    cdef FollowerReplica* follower = find_follower(partition, broker_id)
-    cdef bint moved = False
-    if follower != NULL and end_offset <= log_end_offset(log):
-        follower.end_offset = end_offset
-        moved = advance_high_watermark(partition, log)
-    unlock_log(log)
-    if moved:
-        partition_wake(partition)
-
-
-cdef int partition_become_leader(Partition* partition, int32_t leader_epoch) noexcept nogil:
-    """Without the append mutex. A StorageError."""
-    cdef Log* log = lock_log(partition)
-    cdef int error = log_assign_epoch_locked(log, leader_epoch)
-    cdef int32_t i
-    if not error:
-        if atomic_load_i32(&partition.state) != PARTITION_ONLINE:
-            atomic_store_i32(&partition.leader_since_epoch, leader_epoch)
-            for i in range(partition.followers_count):
-                partition.followers[i].end_offset = -1      # from here on their fetches report their end offsets
-        atomic_store_i32(&partition.leader_epoch, leader_epoch)
-        atomic_store_i32(&partition.state, PARTITION_ONLINE)
-        advance_high_watermark(partition, log)
-    unlock_log(log)
-    partition_wake(partition)
-    return error
+    return atomic_load_i32(&partition.replicas.isr_count) >= log_config(partition_log(partition)).min_insync_replicas
 
 
 cdef void partition_retire(Partition* partition, int32_t state) noexcept nogil:
@@ -315,6 +308,20 @@ cdef int partition_truncate_to(Partition* partition, int64_t offset) noexcept no
     return error
 
 
+cdef int partition_truncate_fully(Partition* partition, int64_t offset) noexcept nogil:
+    """Without the append mutex."""
+    cdef Log* log = lock_log(partition)
+    cdef int error
+    unlock_log(log)
+    error = log_truncate_fully(log, offset)
+    if not error:
+        log = lock_log(partition)
+        atomic_store_i64(&partition.high_watermark, offset)
+        unlock_log(log)
+    partition_wake(partition)
+    return error
+
+
 cdef bint partition_swap_log(Partition* partition, Log* log) noexcept nogil:
     """Without the append mutex. The current log is sealed, so both logs hold the same records. Threads waiting for the
     append mutex then find the new log. False when out of memory: nothing was changed."""
@@ -337,6 +344,19 @@ cdef bint partition_swap_log(Partition* partition, Log* log) noexcept nogil:
     return True
 
 
+cdef int partition_role_error(Partition* partition) noexcept nogil:
+    cdef int32_t state = atomic_load_i32(&partition.state)
+    return state_error(state) if state == PARTITION_OFFLINE or state == PARTITION_DELETED else STORAGE_OK
+
+
+cdef void partition_take_state(Partition* partition, int32_t state) noexcept nogil:
+    cdef int32_t before = atomic_load_i32(&partition.state)
+    while before != PARTITION_OFFLINE and before != PARTITION_DELETED:
+        if atomic_cas_i32(&partition.state, before, state):
+            return
+        before = atomic_load_i32(&partition.state)
+
+
 cdef int state_error(int32_t state) noexcept nogil:
     if state == PARTITION_ONLINE:
         return STORAGE_OK
@@ -353,8 +373,10 @@ cdef int64_t partition_last_stable_offset(Partition* partition) noexcept nogil:
     cdef int64_t first_unstable = log_first_unstable_offset(log)
     cdef int64_t first_unreplicated = atomic_load_i64(&log.first_unreplicated)
     if 0 <= first_unstable < stable:
-        stable = first_unstable
-    return first_unreplicated if 0 <= first_unreplicated < stable else stable
+        stable = max(first_unstable, log_start_offset(log))
+    if 0 <= first_unreplicated < stable:
+        stable = max(first_unreplicated, log_start_offset(log))
+    return stable
 
 
 cdef int partition_check_leader(Partition* partition, int32_t client_epoch) noexcept nogil:

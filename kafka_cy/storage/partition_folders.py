@@ -2,18 +2,20 @@
 
 Only the names that Kafka's LocalLog (and kafka-cy) creates count: `topic-N` for a partition, and `topic-N.<32 hex
 digits>-delete`, `-future` and `-stray` for a partition that was deleted, is being copied, or belongs to no topic.
-Every other folder is foreign and never touched. Reads only.
+Every other folder is foreign and never touched. Reads only, but for MOVED_FROM.
 """
 
 # The os functions, not pathlib, which costs start time.
-# ruff: noqa: PTH208
+# ruff: noqa: PTH108, PTH208
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from kafka_cy.storage.log_dir import NO_TOPIC_ID, read_topic_id
+from kafka_cy.storage.checkpoints import sync_directory, write_file
+from kafka_cy.storage.log_dir import FOLDER_NAME_MAX, NO_TOPIC_ID, read_topic_id
 
 PARTITION_INDEX_MAX = (1 << 31) - 1
 INDEX_DIGITS_MAX = 10
@@ -21,8 +23,10 @@ SUFFIXES = ("delete", "future", "stray")
 UNIQUE_ID_DIGITS = 32
 SEGMENT_NAME_CHARACTERS = 24  # twenty digits and ".log"
 OTHERS_FOLDERS = ("__cluster_metadata",)  # KRaft's own log is not a topic
-MOVED_FROM = "kafka-cy.moved-from"  # in a copy that a move has put in place: the path of its source (LogMoves)
+MOVED_FROM = "kafka-cy.moved-from"  # in a copy that a move has put in place: the paths of its source and earlier ones (LogMoves)
 KnownTopics = Mapping[str, tuple[bytes, int]]  # by name: topic id and partition count
+TOPIC_NAME_MAX = 249
+_TOPIC_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 _HEX_DIGITS = frozenset("0123456789abcdef")
 
 
@@ -71,6 +75,16 @@ def parse_name(name: str) -> tuple[str, int, str] | None:
     return topic, index, suffix
 
 
+def names_partition(topic: str, index: int) -> bool:
+    """Whether a topic may have this name and a partition this number (Kafka: Topic.validate). No other one becomes a folder."""
+    return (
+        0 < len(topic) <= TOPIC_NAME_MAX
+        and topic not in (".", "..")
+        and _TOPIC_CHARACTERS.issuperset(topic)
+        and 0 <= index <= PARTITION_INDEX_MAX
+    )
+
+
 def scan(log_dir: str) -> LogDirContent:
     """Sort the folders of a log directory. Raises OSError."""
     content = LogDirContent()
@@ -113,15 +127,34 @@ def belongs_to(folder: PartitionFolder, known: KnownTopics) -> bool:
     return folder.partition < partitions and folder.topic_id in (topic_id, NO_TOPIC_ID)
 
 
+def has_whole_name(folder: PartitionFolder) -> bool:
+    """Is the topic's name in the name of a set-aside folder not shortened (folder_aside)?"""
+    return len(os.path.basename(folder.path)) < FOLDER_NAME_MAX  # noqa: PTH119
+
+
 def is_of_earlier_topic(folder: PartitionFolder, known: KnownTopics) -> bool:
     """Does another topic have the same name now?"""
     return folder.topic in known and folder.topic_id not in (known[folder.topic][0], NO_TOPIC_ID)
 
 
-def moved_from(folder: str) -> str | None:
-    """The folder that this one was copied from, until its move is finished."""
+def moved_from(folder: str) -> list[str]:
+    """The folder that this one was copied from, until its move is finished; and sources of earlier moves (write_moved_from)."""
     try:
         with open(f"{folder}/{MOVED_FROM}", encoding="utf-8") as file:
-            return file.read()
+            return file.read().split("\n")
     except OSError:
-        return None
+        return []
+
+
+def write_moved_from(folder: str, sources: list[str]) -> None:
+    """Durable when it returns. Raises OSError.
+
+    Besides the folder that this one was copied from, these are sources of earlier moves in directories that have failed since:
+    they may have kept the partition's name, which a start finds when their directories work again.
+    """
+    if sources:
+        write_file(f"{folder}/{MOVED_FROM}", "\n".join(sources))
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{folder}/{MOVED_FROM}")
+    sync_directory(folder)

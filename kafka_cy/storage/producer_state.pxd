@@ -24,6 +24,8 @@ cdef struct ProducerEntry:
     int32_t coordinator_epoch   # -1: no marker yet
     int64_t last_timestamp_ms
     int64_t transaction_first_offset    # -1: none open
+    int32_t next_open           # with an open transaction: the entry of the next younger one, -1: none
+    int32_t prior_open          # of the next older one
     int32_t batches_count
     RetainedBatch batches[RETAINED_BATCHES]     # oldest first
 
@@ -38,7 +40,8 @@ cdef struct ProducerState:
     int64_t entries_capacity
     int64_t count
     HashTable table             # indexes into `entries`
-    int64_t open_transactions
+    int32_t oldest_open         # entry of the oldest open transaction, -1: none
+    int32_t youngest_open
     int64_t first_unstable      # first offset of the oldest open transaction; -1 none
     EndedTransaction ended[ENDED_MAX]   # by last_offset
     int32_t ended_count
@@ -71,6 +74,16 @@ cdef ProducerEntry* producers_find(ProducerState* producers, int64_t producer_id
 # `repeated`.
 cdef int producers_check(
     ProducerState* producers, const BatchHeader* header, bint check_sequence, RetainedBatch* repeated, bint* is_repeat
+) noexcept nogil
+# May this marker come next? `version_2`: of a transaction of version 2, whose epoch must be above that of its batches. Returns
+# a StorageError (0, 7, 17).
+cdef int producers_check_marker(
+    ProducerState* producers, const BatchHeader* header, const uint8_t* batch, size_t size, bint version_2
+) noexcept nogil
+# Whether the producer has an open transaction with this epoch. Returns a StorageError: 0 yes, 7 its epoch is older than the
+# producer's, 18 no. `version_2`: a producer without batches must then begin with sequence 0 (`begins_wrongly`).
+cdef int producers_check_transaction(
+    ProducerState* producers, const BatchHeader* header, bint version_2, bint* begins_wrongly
 ) noexcept nogil
 # Record an appended data batch. 0, or -1 when out of memory (reserve before the write, so that it cannot fail after
 # it).

@@ -17,7 +17,8 @@ from kafka_cy.records.wire cimport (
     reader_init, store_be32, write_int16, write_int32, write_int64, writer_reserve,
 )
 from kafka_cy.storage.storage_error cimport (
-    STORAGE_INVALID_PRODUCER_EPOCH, STORAGE_INVALID_TXN_STATE, STORAGE_OK, STORAGE_OUT_OF_ORDER_SEQUENCE,
+    STORAGE_COORDINATOR_FENCED, STORAGE_INVALID_PRODUCER_EPOCH, STORAGE_INVALID_TXN_STATE, STORAGE_NOT_IN_TRANSACTION, STORAGE_OK,
+    STORAGE_OUT_OF_ORDER_SEQUENCE,
 )
 
 cdef enum:
@@ -29,7 +30,8 @@ cdef void producers_init(ProducerState* producers) noexcept nogil:
     producers.entries_capacity = 0
     producers.count = 0
     hash_table_init(&producers.table)
-    producers.open_transactions = 0
+    producers.oldest_open = -1
+    producers.youngest_open = -1
     producers.ended_count = 0
     producers.first_unstable = -1
 
@@ -65,8 +67,20 @@ cdef ProducerEntry* insert(ProducerState* producers, int64_t producer_id) noexce
     return entry
 
 
+cdef void relink_open(ProducerState* producers, const ProducerEntry* entry, int32_t place) noexcept nogil:
+    """The entry of an open transaction moved to `place`."""
+    if entry.next_open >= 0:
+        producers.entries[entry.next_open].prior_open = place
+    else:
+        producers.youngest_open = place
+    if entry.prior_open >= 0:
+        producers.entries[entry.prior_open].next_open = place
+    else:
+        producers.oldest_open = place
+
+
 cdef void remove_entry(ProducerState* producers, int64_t place) noexcept nogil:
-    """Remove an entry; the last entry moves to its place."""
+    """Remove an entry without an open transaction; the last entry moves to its place."""
     cdef ProducerEntry* entry = &producers.entries[place]
     cdef ProducerEntry* last = &producers.entries[producers.count - 1]
     hash_table_remove(&producers.table, hash_of_number(<uint64_t>entry.producer_id), <int32_t>place)
@@ -76,6 +90,8 @@ cdef void remove_entry(ProducerState* producers, int64_t place) noexcept nogil:
             &producers.table, hash_of_number(<uint64_t>last.producer_id), <int32_t>producers.count, <int32_t>place
         )
         memcpy(entry, last, sizeof(ProducerEntry))
+        if entry.transaction_first_offset >= 0:
+            relink_open(producers, entry, <int32_t>place)
 
 
 cdef int producers_reserve(ProducerState* producers) noexcept nogil:
@@ -155,23 +171,59 @@ cdef int producers_check(
     return STORAGE_OK
 
 
-cdef void transaction_opened(ProducerState* producers, int64_t first_offset) noexcept nogil:
-    producers.open_transactions += 1
-    if producers.first_unstable < 0 or first_offset < producers.first_unstable:
-        producers.first_unstable = first_offset
+cdef int producers_check_transaction(
+    ProducerState* producers, const BatchHeader* header, bint version_2, bint* begins_wrongly
+) noexcept nogil:
+    cdef ProducerEntry* entry = producers_find(producers, header.producer_id)
+    begins_wrongly[0] = version_2 and header.base_sequence != 0 and (entry == NULL or entry.batches_count == 0)
+    if entry == NULL:
+        return STORAGE_NOT_IN_TRANSACTION
+    if header.producer_epoch < entry.epoch:
+        return STORAGE_INVALID_PRODUCER_EPOCH
+    if entry.transaction_first_offset >= 0 and entry.epoch == header.producer_epoch:
+        return STORAGE_OK
+    return STORAGE_NOT_IN_TRANSACTION
 
 
-cdef int64_t oldest_transaction(const ProducerState* producers) noexcept nogil:
-    """First offset of the oldest open transaction; -1 none."""
-    cdef int64_t first = -1
-    cdef int64_t i
-    if producers.open_transactions == 0:
-        return -1
-    for i in range(producers.count):
-        if producers.entries[i].transaction_first_offset >= 0:
-            if first < 0 or producers.entries[i].transaction_first_offset < first:
-                first = producers.entries[i].transaction_first_offset
-    return first
+cdef int producers_check_marker(
+    ProducerState* producers, const BatchHeader* header, const uint8_t* batch, size_t size, bint version_2
+) noexcept nogil:
+    cdef ProducerEntry* entry = producers_find(producers, header.producer_id)
+    cdef Marker marker
+    if entry == NULL:
+        return STORAGE_OK
+    if header.producer_epoch < entry.epoch:
+        return STORAGE_INVALID_PRODUCER_EPOCH
+    if version_2 and header.producer_epoch == entry.epoch and entry.transaction_first_offset >= 0:
+        return STORAGE_INVALID_PRODUCER_EPOCH       # without an open transaction it is a retry (KAFKA-19999)
+    marker_read(batch, size, header, &marker)
+    if marker.present and marker.coordinator_epoch < entry.coordinator_epoch:
+        return STORAGE_COORDINATOR_FENCED
+    return STORAGE_OK
+
+
+cdef void transaction_opened(ProducerState* producers, ProducerEntry* entry) noexcept nogil:
+    """Link an open transaction that is younger than all others."""
+    entry.next_open = -1
+    entry.prior_open = producers.youngest_open
+    relink_open(producers, entry, <int32_t>(entry - producers.entries))
+    if producers.first_unstable < 0:
+        producers.first_unstable = entry.transaction_first_offset
+
+
+cdef void transaction_closed(ProducerState* producers, ProducerEntry* entry) noexcept nogil:
+    if entry.next_open >= 0:
+        producers.entries[entry.next_open].prior_open = entry.prior_open
+    else:
+        producers.youngest_open = entry.prior_open
+    if entry.prior_open >= 0:
+        producers.entries[entry.prior_open].next_open = entry.next_open
+    else:
+        producers.oldest_open = entry.next_open
+    entry.transaction_first_offset = -1
+    producers.first_unstable = -1
+    if producers.oldest_open >= 0:
+        producers.first_unstable = producers.entries[producers.oldest_open].transaction_first_offset
 
 
 cdef ProducerEntry* entry_of_epoch(ProducerState* producers, int64_t producer_id, int16_t epoch) noexcept nogil:
@@ -202,7 +254,7 @@ cdef void producers_append(
     entry.last_timestamp_ms = header.max_timestamp
     if header.attributes & ATTRIBUTE_TRANSACTIONAL and entry.transaction_first_offset < 0:
         entry.transaction_first_offset = base_offset
-        transaction_opened(producers, base_offset)
+        transaction_opened(producers, entry)
 
 
 cdef int64_t producers_end_transaction(
@@ -210,11 +262,8 @@ cdef int64_t producers_end_transaction(
 ) noexcept nogil:
     cdef ProducerEntry* entry = entry_of_epoch(producers, header.producer_id, header.producer_epoch)
     cdef int64_t first_offset = entry.transaction_first_offset
-    entry.transaction_first_offset = -1
     if first_offset >= 0:
-        producers.open_transactions -= 1
-        if first_offset == producers.first_unstable:
-            producers.first_unstable = oldest_transaction(producers)
+        transaction_closed(producers, entry)
     entry.coordinator_epoch = marker.coordinator_epoch
     entry.last_timestamp_ms = header.max_timestamp
     return first_offset
@@ -408,6 +457,28 @@ cdef int producers_read_snapshot(ProducerState* producers, const uint8_t* data, 
             entry.batches[0].last_offset = <int64_t>load_be64(p + 14)
             entry.batches[0].offset_delta = <int32_t>load_be32(p + 22)
             entry.batches[0].timestamp_ms = entry.last_timestamp_ms
-        if entry.transaction_first_offset >= 0:
-            transaction_opened(producers, entry.transaction_first_offset)
+    return link_open(producers)
+
+
+cdef int by_first_offset(const void* a, const void* b) noexcept nogil:
+    cdef int64_t left = (<const ProducerEntry**>a)[0].transaction_first_offset
+    cdef int64_t right = (<const ProducerEntry**>b)[0].transaction_first_offset
+    return -1 if left < right else (1 if left > right else 0)
+
+
+cdef int link_open(ProducerState* producers) noexcept nogil:
+    """Link the open transactions of a snapshot, oldest first. 0, or -1 without memory."""
+    cdef ProducerEntry** opened = <ProducerEntry**>malloc(<size_t>(producers.count + 1) * sizeof(ProducerEntry*))
+    cdef int64_t count = 0
+    cdef int64_t i
+    if opened == NULL:
+        return -1
+    for i in range(producers.count):
+        if producers.entries[i].transaction_first_offset >= 0:
+            opened[count] = &producers.entries[i]
+            count += 1
+    qsort(opened, <size_t>count, sizeof(ProducerEntry*), by_first_offset)
+    for i in range(count):
+        transaction_opened(producers, opened[i])
+    free(opened)
     return 0

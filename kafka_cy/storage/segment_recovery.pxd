@@ -1,6 +1,7 @@
 """Re-scanning one segment: which batches are whole, and what they say. See segment_recovery.pyx."""
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
+from kafka_cy.records.batch cimport BatchHeader
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs
 from kafka_cy.storage.producer_state cimport ProducerState
 from kafka_cy.storage.segment cimport Segment
@@ -18,3 +19,5 @@ cdef int recover_segment(
 cdef int replay_producers(
     Segment* segment, int64_t bytes, int64_t from_offset, int64_t until_offset, ProducerState* producers
 ) noexcept nogil
+# Of a whole batch of any magic.
+cdef bint checksum_matches(const BatchHeader* header, const uint8_t* data) noexcept nogil

@@ -18,3 +18,5 @@ cdef enum StorageError:
     STORAGE_BATCH_TOO_LARGE = 14        # larger than a segment (RECORD_LIST_TOO_LARGE)
     STORAGE_OFFLINE = 15
     STORAGE_NOT_CACHED = 16       # log_read_cached: it would wait for the disk
+    STORAGE_COORDINATOR_FENCED = 17     # a marker with an older coordinator epoch (TRANSACTION_COORDINATOR_FENCED)
+    STORAGE_NOT_IN_TRANSACTION = 18     # of a transactional batch: the coordinator has to be asked about the partition

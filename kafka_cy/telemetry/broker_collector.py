@@ -20,15 +20,18 @@ from kafka_cy.storage.slow_disk import slow_appends
 from kafka_cy.telemetry import reactor_numbers
 from kafka_cy.telemetry.broker_view import BrokerView
 from kafka_cy.telemetry.controller_metrics import ControllerMetrics
+from kafka_cy.telemetry.coordinator_metrics import coordinator_metrics, group_events, group_metrics
 from kafka_cy.telemetry.disk_space import DiskSpace
 from kafka_cy.telemetry.families import QUANTILES, Samples, both_counts, counter, family, gauge, printable, two_cases
 from kafka_cy.telemetry.process_numbers import disk_bytes, memory_bytes, thread_count
+from kafka_cy.telemetry.quota_metrics import QuotaMetrics
+from kafka_cy.telemetry.replication_metrics import replication_metrics
 from kafka_cy.telemetry.request_metrics import RequestMetrics
+from kafka_cy.telemetry.share_metrics import ShareMetrics
 from kafka_cy.telemetry.socket_metrics import SocketMetrics
-from kafka_cy.telemetry.windows import Rates
+from kafka_cy.telemetry.windows import CountsWindow, Rates
 
 PRODUCE, FETCH, FETCH_FOLLOWER = 0, 1, 128
-FLUSH_WINDOW_S = 300.0
 NS = 1e9
 CLEANER_BY_DIRECTORY = ("uncleanable_bytes", "uncleanable_partitions_count")
 CLEANER_GAUGES = (
@@ -55,21 +58,25 @@ class BrokerCollector:
         self._persec = persec
         self._rates = Rates()
         self._sockets = SocketMetrics(view, self._rates)
+        self._quotas = QuotaMetrics(view)
+        self._shares = ShareMetrics(self._rates, persec)
         self._controller = ControllerMetrics(view, self._rates, persec)
         self._disks = DiskSpace()
-        self._flushes: list[tuple[float, list[int]]] = []
+        self._flushes = CountsWindow()
         self.partition_totals: dict[str, int] = {}  # set by the page before it collects
 
     def collect(self) -> Iterable[Metric]:
         """Yield each family once."""
         now = time.monotonic()
         yield from self._broker()
-        yield from self._replica_manager()
+        yield from replication_metrics(self.partition_totals, self._view.replication(), self._rates, now)
         yield from self._controller.collect(now)
         yield from self._network(now)
         yield from self._sockets.collect(now)
+        yield from self._quotas.collect()
         yield from self._purgatories()
-        yield from self._groups_and_sessions()
+        yield from self._groups_and_sessions(now)
+        yield from coordinator_metrics(self._view.load_times_ms(), self._view.transactions())
         yield from self._logs(now)
         yield from self._cleaner()
         yield from self._process()
@@ -90,38 +97,6 @@ class BrokerCollector:
         yield gauge("kafka_server_kafkaserver_linux_disk_write_bytes", "Bytes written to disks", written)
         for minutes, load in zip((1, 5, 15), os.getloadavg(), strict=True):
             yield gauge(f"kafka_server_kafkaserver_linux_load_avg_{minutes}m", "The machine's load average", load)
-
-    def _replica_manager(self) -> Iterable[Metric]:
-        totals = self.partition_totals
-        prefix = "kafka_server_replicamanager_"
-        for name, text, value in (
-            ("leadercount", "Partitions led here", totals["leaders"]),
-            ("partitioncount", "Partitions hosted here", totals["partitions"]),
-            ("offlinereplicacount", "Replicas in failed log directories", totals["offline"]),
-            ("underreplicatedpartitions", "Led partitions with a replica out of sync", totals["under_replicated"]),
-            ("underminisrpartitioncount", "Led partitions below min.insync.replicas", totals["under_min_isr"]),
-            ("atminisrpartitioncount", "Led partitions at min.insync.replicas", totals["at_min_isr"]),
-            ("reassigningpartitions", "0: no replica moves between brokers", 0),
-            ("partitionswithlatetransactionscount", "0: there are no transactions yet", 0),
-            ("produceridcount", "Producer ids that partitions remember", totals["producer_ids"]),
-        ):
-            yield gauge(prefix + name, text, value)
-        # Partitions of a single broker have one replica: these zeros are correct, and alerts need the series to exist.
-        for name in ("isrexpands", "isrshrinks", "failedisrupdates"):
-            yield counter(prefix + name, "0: partitions have one replica", 0)
-            # Alerts of Confluent's and Grafana's dialect compare these counts with 0: they may be shown only while they are 0.
-            yield family("unknown", f"{prefix}{name}persec", "0: partitions have one replica", [({}, 0)])
-        for manager, client in (
-            ("replicafetchermanager", "Replica"),
-            ("replicaalterlogdirsmanager", "ReplicaAlterLogDirs"),
-        ):
-            for name in ("maxlag", "minfetchrate", "failedpartitionscount", "deadthreadcount"):
-                yield family(
-                    "gauge",
-                    f"kafka_server_{manager}_{name}",
-                    "0: there is nothing to fetch from other brokers",
-                    [(two_cases("clientId", client), 0)],
-                )
 
     # -- threads and sockets --
 
@@ -199,7 +174,7 @@ class BrokerCollector:
             "Produce": produce,
             "Fetch": consumers + followers,
             "Heartbeat": members,  # each member's session has a deadline
-            "Rebalance": states.get("PreparingRebalance", 0),
+            "Rebalance": states.get(("classic", "PreparingRebalance"), 0),
             "ElectLeader": 0,
             "DeleteRecords": 0,
             "topic": 0,
@@ -215,13 +190,24 @@ class BrokerCollector:
         yield from self._per_second("kafka_server_delayedfetchmetrics_expirespersec", text, expired)
         yield from self._per_second("kafka_server_delayedproducemetrics_expirespersec", text, [({}, produce_expired)])
 
-    def _groups_and_sessions(self) -> Iterable[Metric]:
-        states, offsets, _ = self._view.groups()
-        prefix = "kafka_coordinator_group_groupmetadatamanager_"
-        yield gauge(prefix + "numgroups", "Groups of this coordinator", sum(states.values()))
-        yield gauge(prefix + "numoffsets", "Offsets that groups committed", offsets)
-        for state in ("Stable", "Empty", "Dead", "PreparingRebalance", "CompletingRebalance"):
-            yield gauge(f"{prefix}numgroups{state.lower()}", f"Groups in state {state}", states.get(state, 0))
+    def _events(self, now: float) -> Iterable[Metric]:
+        """Of groups, as counts and as rates over the last minute (Kafka: over 30 seconds)."""
+        numbers, shares = self._view.group_numbers(), self._view.share_numbers()
+        text = "Groups whose commits reactors store, or to whose members' heartbeats they respond"
+        yield gauge("kafkacy_open_groups", text, numbers.open_groups)
+        for name, text, count in group_events(numbers, shares):
+            yield gauge(name + "_rate", f"{text} per second, over the last minute", self._rates.rate(name, count, now))
+            yield from both_counts(name, f"{text} since the start", [({}, float(count))])
+        yield from self._shares.collect(shares, now)
+
+    def _groups_and_sessions(self, now: float) -> Iterable[Metric]:
+        counts, offsets, _ = self._view.groups()
+        yield from group_metrics(counts, offsets)
+        yield from self._events(now)
+        count, partitions = self._view.share_sessions()
+        prefix = "kafka_server_sharesessioncache_"
+        yield gauge(prefix + "sharesessionscount", "Share sessions (KIP-932)", count)
+        yield gauge(prefix + "sharepartitionscount", "Share partitions in share sessions", partitions)
         sessions = self._view.fetch_sessions()
         prefix = "kafka_server_fetchsessioncache_"
         yield gauge(prefix + "numincrementalfetchsessions", "Fetch sessions", sessions["sessions"])
@@ -235,14 +221,17 @@ class BrokerCollector:
     # -- logs --
 
     def _logs(self, now: float) -> Iterable[Metric]:
-        paths, failed = self._view.log_dirs()
-        yield gauge("kafka_log_logmanager_offlinelogdirectorycount", "Log directories that failed", len(failed))
-        yield family(
-            "gauge",
-            "kafka_log_logmanager_logdirectoryoffline",
-            "1: the log directory failed",
-            [(two_cases("logDirectory", f'"{printable(path)}"'), float(path in failed)) for path in paths],
-        )
+        (paths, failed), cordoned = self._view.log_dirs(), self._view.cordoned_dirs()
+        prefix = "kafka_log_logmanager_"
+        yield gauge(prefix + "offlinelogdirectorycount", "Log directories that failed", len(failed))
+        yield gauge(prefix + "cordonedlogdirectorycount", "Log directories that get no new partitions (KIP-1066)", len(cordoned))
+        for name, text, chosen in (("offline", "failed", failed), ("cordoned", "gets no new partitions", cordoned)):
+            yield family(
+                "gauge",
+                f"{prefix}logdirectory{name}",
+                f"1: the log directory {text}",
+                [(two_cases("logDirectory", f'"{printable(path)}"'), float(path in chosen)) for path in paths],
+            )
         yield from self._disk_space([path for path in paths if path not in failed])
         slow = [({"log_directory": printable(path)}, slow_appends(path)) for path in paths]
         yield family(
@@ -254,7 +243,7 @@ class BrokerCollector:
             [(labels, float(now_slow)) for labels, (_, now_slow) in slow],
         )  # fmt: skip
         counts = reactor_numbers.flush_counts()
-        window = self._flush_window(counts, now)
+        window = self._flushes.recent(counts, now)
         unit = reactor_numbers.ms_per_tick(self._view.server)
         name, text = "kafka_log_logflushstats_logflushrateandtimems", "Milliseconds of a log's flush"
         samples = [({"quantile": label}, unit * reactor_numbers.quantile(window, q)) for q, label in QUANTILES]
@@ -273,15 +262,6 @@ class BrokerCollector:
         )):
             samples = [({"log_directory": printable(path)}, float(both[i])) for path, both in sizes.items()]
             yield family("gauge", f"kafkacy_log_dir_{name}_bytes", text, samples)
-
-    def _flush_window(self, counts: list[int], now: float) -> list[int]:
-        """Flushes of the last FLUSH_WINDOW_S/2 to FLUSH_WINDOW_S seconds, as RequestMetrics does for requests."""
-        if not self._flushes:
-            self._flushes = [(now, [0] * len(counts))] * 2
-        older = self._flushes[0][1]
-        if now - self._flushes[1][0] >= FLUSH_WINDOW_S / 2:
-            self._flushes = [self._flushes[1], (now, counts)]
-        return [count - before for count, before in zip(counts, older, strict=True)]
 
     def _cleaner(self) -> Iterable[Metric]:
         stats = self._view.cleaner()
@@ -344,6 +324,14 @@ class BrokerCollector:
         yield counter(
             "kafkacy_fetch_sessions_refused", "Fetch sessions refused or closed because a limit was reached", sessions["refused"]
         )
+        standing = self._view.standing_fetches()
+        yield gauge("kafkacy_standing_fetch_bytes", "Memory of standing fetches, of that of sessions", standing["bytes"])
+        for key, text in (
+            ("built", "Standing fetches that were made for sessions with many partitions"),
+            ("taken", "Fetch requests that a standing fetch answered"),
+            ("refused", "Fetch requests that looked at all partitions, because there was no memory for a standing fetch"),
+        ):
+            yield counter(f"kafkacy_standing_fetches_{key}", text, standing[key])
         waiting = [({"kind": kind}, float(count)) for kind, count in jobs.waiting_by_kind().items()]
         yield family("gauge", "kafkacy_jobs_waiting", "Work of requests that waits for a thread", waiting)
         for name, key, text in (

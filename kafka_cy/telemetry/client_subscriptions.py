@@ -55,7 +55,7 @@ def parse_subscription(settings: Mapping[str, str]) -> Subscription:
     """Parse settings that were validated when they were stored."""
     match = []
     for entry in _split(settings.get("match", "")):
-        selector, _, pattern = entry.partition("=")
+        selector, _, pattern = entry.rstrip("=").partition("=")
         match.append((selector.strip(), re.compile(pattern.strip())))
     interval_ms = int(settings.get("interval.ms", INTERVAL_MS_DEFAULT))
     return Subscription(tuple(_split(settings.get("metrics", ""))), interval_ms, tuple(match))
@@ -69,8 +69,8 @@ class Instance:
     """One client instance. Times are monotonic seconds, 0 before the first request of that kind."""
 
     __slots__ = (
-        "client", "get_s", "interval_ms", "last_error", "metrics", "push_s", "seen_s", "subscription_id", "terminating",
-        "version",
+        "before_push", "client", "get_s", "interval_ms", "last_error", "metrics", "push_s", "seen_s", "subscription_id",
+        "terminating", "version",
     )  # fmt: skip
 
     def __init__(self, client: Client, version: int, metrics: list[str], interval_ms: int, subscription_id: int) -> None:
@@ -84,6 +84,7 @@ class Instance:
         self.seen_s = 0.0
         self.terminating = False
         self.last_error = ErrorCode.NONE
+        self.before_push = (0.0, ErrorCode.NONE)  # `push_s` and `last_error` before the last push
 
     @property
     def expiry_s(self) -> float:
@@ -105,6 +106,11 @@ class Instance:
             return False
         self.push_s = now_s
         return True
+
+    def take_back_push(self) -> None:
+        """The last push was allowed but not accepted: the client may send it again at once."""
+        self.push_s, self.last_error = self.before_push
+        self.terminating = False
 
 
 class ClientSubscriptions:
@@ -162,6 +168,7 @@ class ClientSubscriptions:
         instance = self._instance(instance_id, client)
         if instance.terminating:
             return ErrorCode.INVALID_REQUEST, instance
+        instance.before_push = (instance.push_s, instance.last_error)
         if not instance.may_push(self._loop.now()) and not terminating:
             self.throttled_requests += 1
             return ErrorCode.THROTTLING_QUOTA_EXCEEDED, instance

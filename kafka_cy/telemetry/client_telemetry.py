@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -15,13 +16,15 @@ from kafka_cy.telemetry.exposition import Family
 # Longer client ids are truncated to this before they are kept, matched and shown.
 CLIENT_ID_CHARS_MAX = 256
 # Limit of the decompressed size of a push, as a multiple of telemetry.max.bytes.
-UNPACKED_TIMES_MAX = 16
+UNPACKED_TIMES_MAX = 2
+# Limit of the protobuf fields in a push. A data point has some 30. The parser holds the GIL, for about 80 ns a field.
+FIELDS_MAX = 100_000
 # Limit of the pushes queued for the thread; clients must retry further ones.
 WAITING_MAX = 64
 CODEC_NAMES = ("none", "gzip", "snappy", "lz4", "zstd")
 
 Push = tuple[Client, int, bytes, Callable[[ErrorCode], object]]
-Export = Callable[[Client, Any], object]
+Export = Callable[[Client, bytes], object]  # the second argument is an encoded MetricsData of opentelemetry-proto
 
 
 class ClientTelemetry:
@@ -53,15 +56,37 @@ class ClientTelemetry:
         client_id, port = (request.client_id or "")[:CLIENT_ID_CHARS_MAX], str(request.control.client_port)
         return Client("", client_id, name, version, request.client_host, port)
 
-    def receive(self, client: Client, codec: int, data: bytes, done: Callable[[ErrorCode], object]) -> None:
-        """Read one push that was already checked; `done` is called on the control thread."""
+    def receive(self, client: Client, codec: int, data: bytes, done: Callable[[ErrorCode], object]) -> bool:
+        """Read one push that was already checked; `done` is called on the control thread.
+
+        False: nothing will happen, because too many pushes wait, or because the thread cannot start.
+        """
         if self._thread is None:
-            self._thread = NamedThread(target=self._work, name="client-metrics", daemon=True)
-            self._thread.start()
+            thread = NamedThread(target=self._work, name="client-metrics", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                self._on_error(error)
+                return False
+            self._thread = thread
         try:
             self._waiting.put_nowait((client, codec, data, done))
         except queue.Full:
-            done(ErrorCode.THROTTLING_QUOTA_EXCEEDED)
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Drop the pushes that wait: their requests close their connections. The loop has ended."""
+        while True:
+            try:
+                self._waiting.get_nowait()
+            except queue.Empty:
+                return
+
+    def forget_unknown(self, instance_id: uuid.UUID, client: Client) -> None:
+        """Drop the series of an instance that expired while its push was read. Thread: the owner's."""
+        if instance_id not in self.subscriptions.instances:
+            self.metrics.forget([client.client_instance_id])
 
     def families(self) -> list[Family]:
         """For /metrics: clients' pushes, and metrics about them (Kafka's group `client-metrics`, without instances)."""
@@ -91,11 +116,15 @@ class ClientTelemetry:
 
         from kafka_cy.records.api import decompress
         from kafka_cy.records.errors import BatchErrorCode, InvalidBatch
+        from kafka_cy.telemetry.protobuf_fields import count_fields
 
         try:
             unpacked = decompress(data, CODEC_NAMES[codec], size_max=self._unpacked_bytes_max)
-            message = MetricsData.FromString(unpacked)
-            self.metrics.put(client, message)
+            if count_fields(unpacked, FIELDS_MAX) > FIELDS_MAX:
+                return ErrorCode.TELEMETRY_TOO_LARGE
+            self.metrics.put(client, MetricsData.FromString(unpacked))
+            for export in self.exports:
+                export(client, unpacked)
         except InvalidBatch as error:
             too_large = error.code is BatchErrorCode.UNPACKS_TOO_LARGE
             return ErrorCode.TELEMETRY_TOO_LARGE if too_large else ErrorCode.INVALID_RECORD
@@ -104,6 +133,4 @@ class ClientTelemetry:
         except Exception as error:  # noqa: BLE001 a failed push must not end the thread
             self._loop.call_soon_threadsafe(self._on_error, error)
             return ErrorCode.INVALID_RECORD
-        for export in self.exports:
-            export(client, message)
         return ErrorCode.NONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from prometheus_client.core import Metric
 
@@ -43,5 +44,5 @@ def two_cases(label: str, value: str) -> dict[str, str]:
 
 
 def printable(path: str) -> str:
-    """The path with bytes that are not UTF-8 replaced: they would make the whole page unencodable."""
-    return path.encode(errors="replace").decode()
+    """The absolute path with bytes that are not UTF-8 replaced: they would make the whole page unencodable."""
+    return str(Path(path).absolute()).encode(errors="replace").decode()

@@ -2,23 +2,27 @@
 
 A client that sends nothing, sends garbage or does not read takes one of CONNECTIONS_MAX slots until its deadline;
 if all are taken, the oldest is closed. Responses are made on the same thread, one at a time. HTTP/1.1 with
-`Connection: close`: bytes after the request are ignored.
+`Connection: close`: bytes after the request are ignored. With a PageSecurity, connections are TLS and requests need a password.
 """
 
 from __future__ import annotations
 
-import os
 import selectors
 import socket
-import sys
-import threading
 import time
 import zlib
 from collections.abc import Callable
-from typing import NamedTuple
+from selectors import EVENT_READ, EVENT_WRITE
+from time import gmtime, strftime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kafka_cy.base.named_thread import NamedThread
 from kafka_cy.network.listening import listening_socket
+from kafka_cy.telemetry.page_thread import give_way
+
+if TYPE_CHECKING:
+    from kafka_cy.telemetry.page_security import PageSecurity
+    from kafka_cy.telemetry.page_tls import TlsSocket
 
 REQUEST_BYTES_MAX = 16384
 CONNECTIONS_MAX = 64
@@ -26,7 +30,8 @@ REQUEST_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 15.0
 CLOSING_TIMEOUT_S = 1.0  # after the response: further input is still read, because a reset could destroy the response
 GZIP_BYTES_MIN = 512
-NICE = 10  # a tenth of the weight of a thread at 0
+RECEIVE_BYTES = 16384  # a TLS record
+SEND_BYTES = 256 << 10  # in one turn: encrypting it takes less than a millisecond
 GZIP_LEVEL = 1  # metrics shrink to a twentieth at any level
 
 
@@ -45,13 +50,19 @@ class HttpAnswer(NamedTuple):
     body: bytes
     content_type: str = "text/plain; charset=utf-8"
     status: str = "200 OK"
+    headers: str = ""  # further ones, each with its line end
 
 
 class _Connection:
-    __slots__ = ("answer", "answered", "deadline", "received", "sent_all", "socket")
+    __slots__ = ("address", "answer", "answered", "deadline", "received", "request", "sent_all", "shaking", "socket",
+                 "watched")  # fmt: skip
 
-    def __init__(self, client: socket.socket, deadline: float) -> None:
+    def __init__(self, client: socket.socket | TlsSocket, address: str, deadline: float) -> None:
         self.socket = client
+        self.address = address
+        self.watched = 0  # what the selector waits for
+        self.request: HttpRequest | None = None  # whose password is being checked
+        self.shaking = False  # another thread uses the socket: it must not be closed
         self.deadline = deadline
         self.received = bytearray()
         self.answer = memoryview(b"")
@@ -70,14 +81,19 @@ def parse_address(text: str, key: str = "kafkacy.metrics.listen") -> tuple[str, 
 class HttpServer:
     """Owner: its own daemon thread, from start() to stop(). `handle` is called on it, one request at a time."""
 
-    def __init__(self, listen: str, handle: Callable[[HttpRequest], HttpAnswer], name: str = "metrics") -> None:
-        """Bind. Raises OSError if the address is taken, ValueError if it is not an address."""
+    def __init__(
+        self, listen: str, handle: Callable[[HttpRequest], HttpAnswer], name: str = "metrics",
+        security: PageSecurity | None = None, public: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
+        """Bind. `public`: paths without a password. Raises OSError if the address is taken, ValueError if it is not an address."""
         host, port = parse_address(listen)
         self._listener = listening_socket(host, port, 64)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
         self._waker, self._woken = socket.socketpair()  # ends the thread
         self._handle = handle
+        self._security = security
+        self._public = public
         self._connections: list[_Connection] = []  # oldest first
         self._thread = NamedThread(target=self._serve, name=name, daemon=True)
 
@@ -97,12 +113,17 @@ class HttpServer:
         with selectors.DefaultSelector() as selector:
             self._selector = selector
             try:
-                selector.register(self._listener, selectors.EVENT_READ)
-                selector.register(self._woken, selectors.EVENT_READ)
+                selector.register(self._listener, EVENT_READ)
+                selector.register(self._woken, EVENT_READ)
+                beside = self._side_threads()
+                for woken in beside:
+                    selector.register(woken, EVENT_READ)
                 while self._waker.fileno() >= 0:
                     for key, _ in selector.select(self._wait_s()):
                         if key.fileobj is self._listener:
                             self._accept()
+                        elif key.fileobj in beside:
+                            beside[key.fileobj]()
                         elif key.data is not None and key.data.socket.fileno() >= 0:
                             self._work(key.data)
                     now = time.monotonic()
@@ -112,6 +133,17 @@ class HttpServer:
                 if self._waker.fileno() >= 0:
                     raise
                 # stopped: stop() closed the listener
+            for each in self._security.side_threads if self._security is not None else ():
+                each.stop()
+
+    def _side_threads(self) -> dict[Any, Callable[[], None]]:
+        """What to do when one of these sockets is readable."""
+        found: dict[Any, Callable[[], None]] = {}
+        if self._security is not None and self._security.checks is not None:
+            found[self._security.checks.woken] = self._take_checked
+        if self._security is not None and self._security.handshakes is not None:
+            found[self._security.handshakes.woken] = self._take_handshakes
+        return found
 
     def _wait_s(self) -> float | None:
         if not self._connections:
@@ -121,7 +153,7 @@ class HttpServer:
     def _accept(self) -> None:
         """Accept one client."""
         try:
-            accepted, _ = self._listener.accept()
+            accepted, peer = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError:
@@ -130,65 +162,142 @@ class HttpServer:
                 time.sleep(0.05)
             return
         accepted.setblocking(False)
-        if len(self._connections) >= CONNECTIONS_MAX:
-            self._make_room()
-        connection = _Connection(accepted, time.monotonic() + REQUEST_TIMEOUT_S)
+        if len(self._connections) >= CONNECTIONS_MAX and not self._make_room():
+            accepted.close()
+            return
+        client: socket.socket | TlsSocket = accepted
+        if self._security is not None:
+            try:
+                client = self._security.accept(accepted)
+            except OSError:  # the client is gone
+                accepted.close()
+                return
+        connection = _Connection(client, peer[0], time.monotonic() + REQUEST_TIMEOUT_S)
         self._connections.append(connection)
-        self._selector.register(accepted, selectors.EVENT_READ, connection)
+        self._watch(connection, EVENT_READ)
 
-    def _make_room(self) -> None:
-        if self._connections:
-            self._close(self._connections[0])
+    def _watch(self, connection: _Connection, events: int) -> None:
+        """Wait for these events of the socket; 0: for none."""
+        if events == connection.watched:
+            return
+        if not events:
+            self._selector.unregister(connection.socket)
+        elif not connection.watched:
+            self._selector.register(connection.socket, events, connection)
+        else:
+            self._selector.modify(connection.socket, events, connection)
+        connection.watched = events
+
+    def _make_room(self) -> bool:
+        oldest = next((connection for connection in self._connections if not connection.shaking), None)
+        if oldest is not None:
+            self._close(oldest)
+        return oldest is not None
 
     def _close(self, connection: _Connection) -> None:
+        if connection.shaking:
+            connection.deadline = time.monotonic() + ANSWER_TIMEOUT_S
+            connection.sent_all = True  # closed when the handshake's thread gives it back
+            return
         self._connections.remove(connection)
-        self._selector.unregister(connection.socket)
+        self._watch(connection, 0)
         connection.socket.close()
 
     def _work(self, connection: _Connection) -> None:
         try:
-            if connection.sent_all:
-                if not connection.socket.recv(65536):
+            if self._security is not None and self._security.shake_hands(connection):
+                connection.shaking = True
+                self._watch(connection, 0)
+            elif connection.sent_all:
+                if not connection.socket.recv(RECEIVE_BYTES):
                     self._close(connection)
             elif connection.answered:
                 self._send(connection)
             else:
                 self._receive(connection)
         except (BlockingIOError, InterruptedError):
-            return
+            self._watch(connection, getattr(connection.socket, "wants", connection.watched))  # TLS may wait for the other one
         except OSError:
             self._close(connection)
 
     def _receive(self, connection: _Connection) -> None:
-        data = connection.socket.recv(4096)
+        data = connection.socket.recv(RECEIVE_BYTES)
         if not data:
             self._close(connection)
             return
         connection.received += data
         head, end, _ = connection.received.partition(b"\r\n\r\n")
-        if not end and len(connection.received) <= REQUEST_BYTES_MAX:
-            return
-        connection.received = bytearray()
-        connection.answered = True
-        connection.answer = memoryview(self._answer(bytes(head)) if end else _encode(TOO_LARGE, False, False))
+        if end or len(connection.received) > REQUEST_BYTES_MAX:
+            connection.received = bytearray()
+            self._begin(connection, bytes(head) if end else None)
+        else:
+            self._watch(connection, EVENT_READ)
+
+    def _begin(self, connection: _Connection, head: bytes | None) -> None:
+        """Answer a request, or have its password checked."""
         connection.deadline = time.monotonic() + ANSWER_TIMEOUT_S
-        self._selector.modify(connection.socket, selectors.EVENT_WRITE, connection)
-        self._send(connection)
+        request = parse_request(head) if head is not None else None
+        if request is None:
+            self._answer(connection, _encode(TOO_LARGE if head is None else NOT_HTTP, False, False))
+        elif request.method not in ("GET", "HEAD"):
+            self._answer(connection, _encode(ONLY_GET, False, False))
+        elif self._security is None or request.path in self._public:
+            self._answer(connection, self._page(request))
+        else:
+            judged = self._security.judge(request.headers.get("authorization", ""), connection)
+            if judged is True:
+                self._answer(connection, self._page(request))
+            elif judged:
+                self._answer(connection, _encode(judged, False, request.method == "HEAD"))
+            else:
+                connection.request = request
+                self._watch(connection, 0)
+
+    def _take_checked(self) -> None:
+        """Answer the requests whose passwords have been checked."""
+        assert self._security is not None
+        for connection, refusal in self._security.results():
+            request = connection.request
+            if connection.socket.fileno() < 0:
+                continue  # its deadline has passed, or it made room
+            answer = self._page(request) if refusal is None else _encode(refusal, False, request.method == "HEAD")
+            try:
+                self._answer(connection, answer)
+            except OSError:
+                self._close(connection)
+
+    def _take_handshakes(self) -> None:
+        """Go on with connections whose handshake is done, waits for the client, or failed."""
+        assert self._security is not None and self._security.handshakes is not None
+        for connection, _, result in self._security.handshakes.results():
+            connection.shaking = False
+            if isinstance(result, OSError):
+                self._security.failed(result, connection.address)
+            if connection.sent_all or isinstance(result, OSError):
+                self._close(connection)
+            else:
+                self._watch(connection, result or EVENT_READ)
+
+    def _answer(self, connection: _Connection, answer: bytes) -> None:
+        """Send it when the client can take it."""
+        connection.answered = True
+        connection.answer = memoryview(answer)
+        self._watch(connection, EVENT_WRITE)
 
     def _send(self, connection: _Connection) -> None:
-        while connection.answer:
-            connection.answer = connection.answer[connection.socket.send(connection.answer) :]
+        """A part in each turn, and after the last one the end."""
+        if connection.answer:
+            sent = connection.socket.send(connection.answer[:SEND_BYTES])
+            connection.answer = connection.answer[sent:]
+        if connection.answer:
+            self._watch(connection, EVENT_WRITE)
+            return
+        connection.socket.shutdown(socket.SHUT_WR)
         connection.sent_all = True
         connection.deadline = time.monotonic() + CLOSING_TIMEOUT_S
-        connection.socket.shutdown(socket.SHUT_WR)
-        self._selector.modify(connection.socket, selectors.EVENT_READ, connection)
+        self._watch(connection, EVENT_READ)
 
-    def _answer(self, head: bytes) -> bytes:
-        request = parse_request(head)
-        if request is None:
-            return _encode(HttpAnswer(b"not HTTP\n", status="400 Bad Request"), False, False)
-        if request.method not in ("GET", "HEAD"):
-            return _encode(HttpAnswer(b"only GET\n", status="405 Method Not Allowed"), False, False)
+    def _page(self, request: HttpRequest) -> bytes:
         try:
             answer = self._handle(request)
         except Exception as error:  # noqa: BLE001 - a scrape must not end the thread
@@ -196,12 +305,8 @@ class HttpServer:
         return _encode(answer, accepts_gzip(request), request.method == "HEAD")
 
 
-def give_way() -> None:
-    """Give the calling thread the lowest priority: on a busy machine only scrapes become slower."""
-    if sys.platform == "linux":  # elsewhere priorities apply to whole processes
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
-
-
+NOT_HTTP = HttpAnswer(b"not HTTP\n", status="400 Bad Request")
+ONLY_GET = HttpAnswer(b"only GET\n", status="405 Method Not Allowed")
 TOO_LARGE = HttpAnswer(b"the request is too large\n", status="431 Request Header Fields Too Large")
 
 
@@ -252,8 +357,9 @@ def _encode(answer: HttpAnswer, gzip: bool, head_only: bool) -> bytes:
         compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)  # releases the GIL
         body = compressor.compress(body) + compressor.flush()
         more = "Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n"
+    date = strftime("%a, %d %b %Y %H:%M:%S GMT", gmtime())
     head = (
-        f"HTTP/1.1 {answer.status}\r\nContent-Type: {answer.content_type}\r\nContent-Length: {len(body)}\r\n{more}"
-        "Connection: close\r\n\r\n"
+        f"HTTP/1.1 {answer.status}\r\nDate: {date}\r\nContent-Type: {answer.content_type}\r\nContent-Length: {len(body)}\r\n{more}"
+        f"{answer.headers}Connection: close\r\n\r\n"
     )
     return head.encode("latin-1", "replace") + (b"" if head_only else body)

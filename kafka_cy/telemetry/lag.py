@@ -1,8 +1,10 @@
-"""Lag of every consumer group: in messages, and exactly in time.
+"""Lag of every consumer group and share group: in messages, and exactly in time.
 
-Everything is read in this process: committed offsets from the group coordinator's dictionaries (copied in one bytecode
-each, so the control thread is not stopped), high watermarks from the partitions, and the time of the first uncommitted
-record from the log itself (`kafka_cy.storage.record_times`), remembered by partition and committed offset.
+A share group has no committed offsets: its lag is what is neither acknowledged nor given up, from its start offset on.
+It is read in this process: committed offsets from the group coordinator's dictionaries (copied in one bytecode each, so
+the control thread is not stopped), high watermarks from the partitions, and the time of the first uncommitted record from
+the log itself (`kafka_cy.storage.record_times`), remembered by partition and committed offset. A member of a cluster adds
+what the other brokers answer (`kafka_cy.server.member_lag_view`).
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class Consumer(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """A committed offset and its lag; None: unknown (another broker leads, or the timestamp is not read yet)."""
+    """A committed offset and its lag; None: unknown (its leader did not answer, or the timestamp is not read yet)."""
 
     topic: str
     partition: int
@@ -89,7 +91,10 @@ class TopicPartitions(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """The data of one scrape. `pending`: time lags not read within the budget; `left_out`: groups with too long ids."""
+    """The data of one scrape. `pending`: time lags not read within the budget; `left_out`: groups with too long ids, or too many.
+
+    `silent_brokers`: live brokers that did not answer, so that their groups are missing.
+    """
 
     cluster_id: str
     controller_id: int
@@ -99,7 +104,17 @@ class Snapshot(NamedTuple):
     groups: list[GroupLag]
     pending: int
     left_out: int
+    silent_brokers: int
     took_ms: float
+
+
+class ShareOffset(NamedTuple):
+    """Where a share group is in a partition. `finished`: records after the start offset that are acknowledged or given up."""
+
+    topic_id: Any
+    partition: int
+    start_offset: int
+    finished: int
 
 
 class ClusterView(Protocol):
@@ -108,13 +123,30 @@ class ClusterView(Protocol):
     @property
     def cluster_id(self) -> str: ...
     @property
-    def broker_id(self) -> int: ...
+    def controller_id(self) -> int: ...
+    @property
+    def left_out(self) -> int: ...
+    @property
+    def silent_brokers(self) -> int: ...
 
+    def refresh(self) -> None: ...
+    def coordinator_id(self, group: Any) -> int: ...
+    def times(self) -> Times: ...
     def brokers(self) -> list[BrokerAddress]: ...
     def topics(self) -> list[Any]: ...
     def cleanup_policy(self, topic: Any) -> str: ...
     def hosted(self) -> Mapping[PartitionKey, Any]: ...
     def groups(self) -> list[Any]: ...
+    def share_offsets(self) -> Mapping[str, Sequence[ShareOffset]]: ...
+
+
+class _GroupCopy(NamedTuple):
+    """What is read of a group: (topic, partition, offset) rows, and how many records after the offset are finished."""
+
+    group: Any
+    consumers: tuple[Consumer, ...]
+    offsets: list[tuple[str, int, int]]
+    finished: Mapping[PartitionKey, int]
 
 
 class LagCollector:
@@ -135,6 +167,7 @@ class LagCollector:
     def collect(self) -> Snapshot:
         """Take one snapshot of all groups and topics."""
         begun = time.perf_counter()
+        self._view.refresh()
         hosted = {key: part for key, part in dict(self._view.hosted()).items() if part.state == STATE_ONLINE}
         topics = self._view.topics()
         ids = {topic.name: topic.id for topic in topics}
@@ -143,50 +176,60 @@ class LagCollector:
         copies = self._copy_groups(shown, ids)
         times, pending = self._first_uncommitted(copies, hosted, ids)
         now_ms = self._wall_clock_ms()
-        groups = [self._group(group, consumers, offsets, hosted, times, now_ms) for group, consumers, offsets in copies]
+        groups = [self._group(copy, hosted, times, now_ms) for copy in copies]
         return Snapshot(
             cluster_id=self._view.cluster_id,
-            controller_id=self._view.broker_id,
+            controller_id=self._view.controller_id,
             brokers=self._view.brokers(),
             topics={topic.name: _partitions_of(topic, hosted) for topic in topics},
             cleanup_policies={topic.name: self._view.cleanup_policy(topic) for topic in topics},
             groups=groups,
             pending=pending,
-            left_out=len(all_groups) - len(shown),
+            left_out=len(all_groups) - len(shown) + self._view.left_out,
+            silent_brokers=self._view.silent_brokers,
             took_ms=(time.perf_counter() - begun) * 1000,
         )
 
     # -- groups --
 
-    def _copy_groups(
-        self, groups: list[Any], topics: Mapping[str, Any]
-    ) -> list[tuple[Any, tuple[Consumer, ...], list[tuple[str, int, int]]]]:
+    def _copy_groups(self, groups: list[Any], topics: Mapping[str, Any]) -> list[_GroupCopy]:
         """Topics that do not exist are omitted, because clients can name any topic."""
         assignments: dict[bytes, tuple[PartitionKey, ...]] = {}
+        names = {topic_id: name for name, topic_id in topics.items()}
+        share_offsets = self._view.share_offsets()
         copies = []
         for group in groups:
             consumers = []
-            for member in list(group.members.values()):
+            for member in group.lag_members():
                 data = member.assignment
-                parsed = self._assignments.get(data)
-                assignments[data] = assigned_partitions(data) if parsed is None else parsed
-                partitions = tuple(key for key in assignments[data] if key[0] in topics)
+                if isinstance(data, bytes):
+                    parsed = self._assignments.get(data)
+                    assignments[data] = assigned_partitions(data) if parsed is None else parsed
+                    partitions = tuple(key for key in assignments[data] if key[0] in topics)
+                else:
+                    known = ((topic if topic in topics else names.get(topic), each) for topic, each in data.items())
+                    partitions = tuple((name, index) for name, each in known if name is not None for index in each)
                 member_id, client_id = member.member_id[:NAME_CHARS_MAX], member.client_id[:NAME_CHARS_MAX]
                 consumers.append(Consumer(member_id, client_id, member.client_host, partitions))
             offsets = [
-                (topic, index, committed.offset)
-                for topic, rows in sorted(list(group.offsets.items()))  # noqa: C414 a copy before it is sorted
+                (topic, index, offset)
+                for topic in sorted(group.offsets)
                 if topic in topics
-                for index, committed in list(rows.items())
+                for index, offset in group.offsets.positions(topic)
             ]
-            copies.append((group, tuple(consumers), offsets))
+            finished: dict[PartitionKey, int] = {}
+            for each in share_offsets.get(group.group_id, ()):
+                if each.topic_id in names:
+                    offsets.append((names[each.topic_id], each.partition, each.start_offset))
+                    finished[names[each.topic_id], each.partition] = each.finished
+            copies.append(_GroupCopy(group, tuple(consumers), offsets, finished))
         self._assignments = assignments
         return copies
 
     def _group(
-        self, group: Any, consumers: tuple[Consumer, ...], offsets: list[tuple[str, int, int]],
-        hosted: Mapping[PartitionKey, Any], times: Mapping[tuple[str, int, int], int], now_ms: int,
-    ) -> GroupLag:  # fmt: skip
+        self, copy: _GroupCopy, hosted: Mapping[PartitionKey, Any], times: Mapping[tuple[str, int, int], int], now_ms: int
+    ) -> GroupLag:
+        group, consumers, offsets, finished = copy
         owners = {key: consumer for consumer in consumers for key in consumer.partitions}
         committed = []
         for topic, index, offset in offsets:
@@ -194,7 +237,7 @@ class LagCollector:
             lag: int | None = None
             lag_ms: int | None = None
             if partition is not None:
-                lag = max(0, partition.high_watermark - offset)
+                lag = max(0, partition.high_watermark - offset - finished.get((topic, index), 0))
                 timestamp_ms = times.get((topic, index, offset))
                 if lag == 0 or timestamp_ms == -1:
                     lag_ms = 0  # -1: only control records are left
@@ -202,23 +245,22 @@ class LagCollector:
                     lag_ms = max(0, now_ms - timestamp_ms)
             committed.append(Committed(topic, index, offset, lag, lag_ms, owners.get((topic, index))))
         return GroupLag(
-            group.group_id, group.state.value, (group.protocol or "")[:NAME_CHARS_MAX],
-            group.protocol_type[:NAME_CHARS_MAX], self._view.broker_id, consumers, committed,
+            group.group_id, group.state_name, group.protocol_name[:NAME_CHARS_MAX],
+            group.protocol_type_name[:NAME_CHARS_MAX], self._view.coordinator_id(group), consumers, committed,
         )  # fmt: skip
 
     # -- time --
 
     def _first_uncommitted(
-        self, copies: list[tuple[Any, tuple[Consumer, ...], list[tuple[str, int, int]]]],
-        hosted: Mapping[PartitionKey, Any], ids: Mapping[str, Any],
-    ) -> tuple[dict[tuple[str, int, int], int], int]:  # fmt: skip
+        self, copies: list[_GroupCopy], hosted: Mapping[PartitionKey, Any], ids: Mapping[str, Any]
+    ) -> tuple[dict[tuple[str, int, int], int], int]:
         """(timestamps by (topic, partition, committed offset), how many could not be read in time)."""
         now_s = time.monotonic()
         remembered: dict[tuple[Any, int, int], tuple[int, float]] = {}
         places: dict[tuple[str, int, int], tuple[Any, int, int]] = {}
         wanted: dict[tuple[Any, int, int], Any] = {}
-        for _, _, offsets in copies:
-            for row in offsets:
+        for copy in copies:
+            for row in copy.offsets:
                 topic, index, offset = row
                 partition = hosted.get((topic, index))
                 if partition is None or row in places or offset >= partition.high_watermark:
@@ -261,7 +303,7 @@ def _partitions_of(topic: Any, hosted: Mapping[PartitionKey, Any]) -> TopicParti
         isrs=[each.isr for each in known],
         start_offsets=[None if part is None else part.log_start_offset for part in here],
         high_watermarks=[None if part is None else part.high_watermark for part in here],
-        size_bytes=sum(part.log.size_bytes for part in here if part is not None),
+        size_bytes=sum(part.log.size_bytes for part in here if part is not None and part.log is not None),
     )
 
 

@@ -10,14 +10,17 @@ from kafka_cy.telemetry.metrics_page import TEXT_TYPE
 
 if TYPE_CHECKING:
     from kafka_cy.telemetry.lag import ClusterView, LagCollector
+    from kafka_cy.telemetry.page_security import PageSecurity
 
 
 class LagServer(HttpServer):
     """The endpoint. Its own daemon thread reads groups and logs; it takes no lock that an append waits for."""
 
-    def __init__(self, listen: str, view: ClusterView, dialects: Iterable[str]) -> None:
+    def __init__(
+        self, listen: str, view: ClusterView, dialects: Iterable[str], security: PageSecurity | None = None
+    ) -> None:  # fmt: skip
         """Bind. Raises OSError if the address is taken, ValueError if it is not an address."""
-        super().__init__(listen, self.page, "lag")
+        super().__init__(listen, self.page, "lag", security)
         self._view = view
         self._dialects = list(dialects)
         self._collector: LagCollector | None = None
@@ -33,8 +36,7 @@ class LagServer(HttpServer):
         from kafka_cy.telemetry.lag_names import render
 
         if self._collector is None:
-            from kafka_cy.storage.record_times import RecordTimes
             from kafka_cy.telemetry.lag import LagCollector
 
-            self._collector = LagCollector(self._view, RecordTimes())
+            self._collector = LagCollector(self._view, self._view.times())
         return render(self._collector.collect(), self._dialects)

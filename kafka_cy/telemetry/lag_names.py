@@ -112,8 +112,10 @@ def render(snapshot: Snapshot, dialects: Iterable[str]) -> bytes:
     families = [family for dialect in dialects for family in DIALECTS[dialect](view)]
     left_out = "Time lags left out because the scrape's time for reading them was used up"
     families.append(_gauge("kafkacy_lag_pending_timestamps", left_out, [f" {snapshot.pending}"]))
-    huge = "Groups left out because of the length of their ids"
-    return page([*families, _gauge("kafkacy_lag_groups_left_out", huge, [f" {snapshot.left_out}"])])
+    huge = "Groups left out because of the length of their ids, or because a broker has too many"
+    families.append(_gauge("kafkacy_lag_groups_left_out", huge, [f" {snapshot.left_out}"]))
+    silent = "Live brokers that did not answer, so that their groups are missing"
+    return page([*families, _gauge("kafkacy_lag_silent_brokers", silent, [f" {snapshot.silent_brokers}"])])
 
 
 def _gauge(name: str, help_text: str, samples: list[str] | Rows) -> Family:

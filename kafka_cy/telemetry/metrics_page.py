@@ -25,10 +25,15 @@ OPENMETRICS_END = b"# EOF\n"
 
 
 class MetricsPage:
-    """Owner: the scraping thread. `persec`: adds the names of the other dialect (kafkacy.metrics.persec.enable)."""
+    """Owner: the scraping thread.
 
-    def __init__(self, view: BrokerView, persec: bool = False) -> None:
+    `persec`: adds the names of the other dialect (kafkacy.metrics.persec.enable). `persec_total`: adds those of Strimzi's
+    Metrics Reporter (kafkacy.metrics.persec.total.enable).
+    """
+
+    def __init__(self, view: BrokerView, persec: bool = False, persec_total: bool = False) -> None:
         self._view = view
+        self._persec_total = persec_total
         self._persec = persec
         self._registry: CollectorRegistry | None = None
         self._requests: RequestMetrics
@@ -44,11 +49,15 @@ class MetricsPage:
         begun = time.monotonic()
         if self._registry is None:
             self._make()
-        from kafka_cy.telemetry import exposition, partition_metrics
+        from kafka_cy.telemetry import exposition, follower_lag_metrics, partition_metrics
 
         hosted, deleted = self._view.counted()
-        partitions, totals = partition_metrics.write(hosted, deleted, openmetrics, self._persec)
+        late_before_ms = time.time_ns() // 1_000_000 - self._view.late_transaction_ms()
+        partitions, totals = partition_metrics.write(
+            hosted, deleted, openmetrics, self._persec, late_before_ms, self._persec_total
+        )
         self._collector.partition_totals = {**totals, "partitions": len(hosted)}
+        lags = follower_lag_metrics.write(self._view.fetched(), openmetrics)
         requests = self._requests.write(openmetrics, self._persec)
         small = self._small_families(openmetrics)
         families = self._view.client_families()
@@ -60,7 +69,7 @@ class MetricsPage:
             "# HELP jmx_scrape_duration_seconds Time it took to make this page\n"
             f"# TYPE jmx_scrape_duration_seconds gauge\njmx_scrape_duration_seconds {took:.6f}\n"
         )
-        parts = [small, requests, partitions, pushed, duration.encode()]
+        parts = [small, requests, partitions, lags, pushed, duration.encode()]
         return b"".join([*parts, OPENMETRICS_END] if openmetrics else parts)
 
     def _small_families(self, openmetrics: bool) -> bytes:

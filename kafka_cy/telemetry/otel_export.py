@@ -18,10 +18,12 @@ from kafka_cy.telemetry.otel_settings import GRPC, OtelSettings
 
 if TYPE_CHECKING:
     from kafka_cy.network.trace_reader import TraceReader
+    from kafka_cy.telemetry.client_subscriptions import Client
 
 TURN_S = 5.0  # as OpenTelemetry's batch processor; sooner if the ring of traces would fill up
 LOGS_MAX = 2048
 PUSHES_MAX = 256
+PUSHES_BYTES_MAX = 16 << 20  # of the pushes that wait; the oldest ones are dropped
 STOP_TIMEOUT_S = 2.0
 COMPLAINTS_EVERY_S = 60.0
 SEVERITIES = {"debug": 5, "info": 9, "warning": 13, "error": 17}
@@ -51,8 +53,12 @@ class OtelExport:
         self._request_names = request_names
         self._complain = complain
         self._logs: deque[LogLine] = deque(maxlen=LOGS_MAX)
-        self._pushes: deque[tuple[Any, Any]] = deque(maxlen=PUSHES_MAX)
+        self._pushes: deque[tuple[Client, bytes]] = deque()
+        self._pushes_bytes = 0
+        self._pushes_lock = threading.Lock()  # for the two above
         self._stopping = threading.Event()
+        self._stopped = threading.Event()  # set by the thread: nothing but log lines is exported any more
+        self._finishing = threading.Event()
         self._turn_s = TURN_S if traces is None else min(TURN_S, traces.waiting_max / settings.traces_per_second_max)
         self._started_ns = time.time_ns()
         self._metrics_due_s = 0.0
@@ -64,9 +70,15 @@ class OtelExport:
         self._thread.start()
 
     def stop(self) -> None:
-        """Send the queued data, for a short time at most, and stop."""
+        """Send the queued data, for a short time at most. Lines of the log are still taken, until `finish`."""
         self._stopping.set()
         if self._thread.is_alive():
+            self._stopped.wait(STOP_TIMEOUT_S)
+
+    def finish(self) -> None:
+        """Send the lines of the log since `stop`, for a short time at most, and end the thread."""
+        self._finishing.set()
+        if self._thread.is_alive() and self._stopped.is_set():  # not set: the collector does not answer
             self._thread.join(STOP_TIMEOUT_S)
 
     def log(self, time_ns: int, level: str, what: str, details: dict[str, Any]) -> None:
@@ -74,10 +86,15 @@ class OtelExport:
         if "logs" in self._settings.endpoints:
             self._logs.append(LogLine(time_ns, level, what, {key: str(value) for key, value in details.items()}))
 
-    def push(self, client: Any, data: Any) -> None:
-        """Queue metrics that a client pushed (KIP-714)."""
-        if "metrics" in self._settings.endpoints:
+    def push(self, client: Client, data: bytes) -> None:
+        """Queue metrics that a client pushed (KIP-714): an encoded MetricsData, which can be parsed."""
+        if "metrics" not in self._settings.endpoints:
+            return
+        with self._pushes_lock:
             self._pushes.append((client, data))
+            self._pushes_bytes += len(data)
+            while len(self._pushes) > PUSHES_MAX or self._pushes_bytes > PUSHES_BYTES_MAX:
+                self._pushes_bytes -= len(self._pushes.popleft()[1])
 
     # -- the thread --
 
@@ -86,12 +103,16 @@ class OtelExport:
             self._prepare()
         except Exception as error:  # noqa: BLE001 any failure of a package's import must be reported
             self._complain(f"OpenTelemetry export does not work: {error!r}")
+            self._stopped.set()
             return
         self._metrics_due_s = time.monotonic() + self._settings.metrics_interval_s
         while not self._stopping.wait(self._turn_s):
             self._turn()
         self._metrics_due_s = 0.0
         self._turn()
+        self._stopped.set()
+        self._finishing.wait()
+        self._attempt(self._export_logs)
 
     def _prepare(self) -> None:
         from opentelemetry.sdk.resources import Resource
@@ -113,10 +134,13 @@ class OtelExport:
 
     def _turn(self) -> None:
         for export in (self._export_traces, self._export_pushes, self._export_metrics, self._export_logs):
-            try:
-                export()
-            except Exception as error:  # noqa: BLE001 one failed iteration must not end the thread
-                self._complain_seldom(f"OpenTelemetry export failed: {error!r}")
+            self._attempt(export)
+
+    def _attempt(self, export: Callable[[], None]) -> None:
+        try:
+            export()
+        except Exception as error:  # noqa: BLE001 one failed iteration must not end the thread
+            self._complain_seldom(f"OpenTelemetry export failed: {error!r}")
 
     def _export_traces(self) -> None:
         if self._traces is not None:
@@ -133,10 +157,14 @@ class OtelExport:
 
     def _export_pushes(self) -> None:
         while self._pushes:
+            from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
+
             from kafka_cy.telemetry.otel_metrics import pushed_metrics
 
-            client, data = self._pushes.popleft()
-            self._exporters["metrics"].export(pushed_metrics(client, data, self._resource))
+            with self._pushes_lock:
+                client, data = self._pushes.popleft()
+                self._pushes_bytes -= len(data)
+            self._exporters["metrics"].export(pushed_metrics(client, MetricsData.FromString(data), self._resource))
 
     def _export_logs(self) -> None:
         lines = [self._logs.popleft() for _ in range(len(self._logs))]

@@ -11,15 +11,18 @@ from libc.string cimport memcmp
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from kafka_cy.base.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
+from kafka_cy.base.posix cimport pthread_mutex_trylock, pthread_mutex_unlock
 from kafka_cy.records.wire cimport Writer, writer_free, writer_init
 from kafka_cy.storage.hosted_partition cimport HostedPartition
 from kafka_cy.storage.log cimport (
     Log, LogConfig, log_config, log_end_offset, log_size_bytes, log_start_offset,
 )
+from kafka_cy.storage.log_struct cimport log_first_unstable_offset
 from kafka_cy.storage.partition cimport (
     PARTITION_COUNTS, PARTITION_OFFLINE, PARTITION_ONLINE, TOPIC_COUNTS, Partition, partition_acquire,
     partition_counts, partition_last_stable_offset, partition_release,
 )
+from kafka_cy.storage.replicated_bytes cimport REPLICATED_COUNTS, ReplicatedBytes, replicated
 from kafka_cy.telemetry.text cimport (
     TEXT_COUNTER, TEXT_GAUGE, TEXT_UNKNOWN, text_family, text_int, text_label_value, text_put, text_raw,
 )
@@ -37,8 +40,9 @@ cdef enum:
     VALUE_REPLICAS = 8
     VALUE_STABLE_LAG = 9
     VALUES_COUNT = 10
-    ZEROS = 7
+    ZEROS = 3
     LOG_VALUES = 4              # the first values: for every replica whose log can be read
+    TRIES = 1000                # to take an append mutex; about as long as two appends
 
 # A partition while its metrics are written. Holds a reference to the partition.
 cdef struct Row:
@@ -55,6 +59,7 @@ cdef struct Totals:
     int64_t under_min_isr
     int64_t at_min_isr
     int64_t producer_ids
+    int64_t late_transactions   # partitions with one
     int64_t log_bytes
 
 cdef const char* value_names[VALUES_COUNT]
@@ -87,20 +92,25 @@ count_helps[:] = [
     b"Batches with wrong offsets or sequences",
 ]
 cdef const char* total_suffix = b"_total"
-cdef const char* persec_suffix = b"persec"
+cdef const char* persec_suffix = b"persec"                    # of Confluent's and Grafana's rules
+cdef const char* persec_total_suffix = b"persec_total"        # of Strimzi's Metrics Reporter
 cdef const char* no_suffix = b""
-# This broker does not convert messages, replicate or move replicas, and it refuses older formats before a
-# partition is involved: these zeros are correct.
+# This broker does not convert messages, and it refuses older formats before a partition is involved.
 cdef const char* zero_names[ZEROS]
 zero_names[:] = [
-    b"producemessageconversions", b"fetchmessageconversions", b"replicationbytesin", b"replicationbytesout",
-    b"reassignmentbytesin", b"reassignmentbytesout", b"invalidmagicnumberrecords",
+    b"producemessageconversions", b"fetchmessageconversions", b"invalidmagicnumberrecords",
+]
+cdef const char* replicated_names[REPLICATED_COUNTS]     # in the order of ReplicatedBytes
+replicated_names[:] = [b"replicationbytesin", b"replicationbytesout", b"reassignmentbytesin", b"reassignmentbytesout"]
+cdef const char* replicated_helps[REPLICATED_COUNTS]
+replicated_helps[:] = [
+    b"Bytes of batches appended as a follower", b"Bytes of batches sent to followers",
+    b"Bytes of batches appended to replicas that a reassignment adds",
+    b"Bytes of batches sent to replicas that a reassignment adds",
 ]
 cdef const char* zero_helps[ZEROS]
 zero_helps[:] = [
     b"Always 0: messages are never converted", b"Always 0: messages are never converted",
-    b"0: there is no replication between brokers yet", b"0: there is no replication between brokers yet",
-    b"0: there is no replication between brokers yet", b"0: there is no replication between brokers yet",
     b"Always 0: older formats are refused before a partition is asked",
 ]
 
@@ -119,14 +129,32 @@ cdef bint same_topic(Partition* p, Partition* q) noexcept nogil:
     return p.topic_size == q.topic_size and memcmp(p.topic, q.topic, <size_t>p.topic_size) == 0
 
 
-cdef void read_row(Row* row, Totals* totals) noexcept nogil:
+cdef bint has_late_transaction(Log* log, int64_t before_ms) noexcept nogil:
+    """Whether the oldest open transaction has written nothing since `before_ms`, by its last batch's timestamp (Kafka:
+    ProducerStateManager.hasLateTransaction). The mutex is not waited for: the metrics are needed while a disk hangs."""
+    cdef int64_t last_ms
+    cdef int32_t oldest
+    cdef int _tries
+    if log_first_unstable_offset(log) < 0:
+        return False
+    for _tries in range(TRIES):
+        if pthread_mutex_trylock(&log.append_mutex):
+            continue
+        oldest = log.producers.oldest_open
+        last_ms = log.producers.entries[oldest].last_timestamp_ms if oldest >= 0 else 0
+        pthread_mutex_unlock(&log.append_mutex)
+        return 0 < last_ms < before_ms
+    return False
+
+
+cdef void read_row(Row* row, Totals* totals, int64_t late_before_ms) noexcept nogil:
     cdef Partition* partition = row.partition
     cdef Log* log = <Log*>atomic_load_pointer(<void**>&partition.log)
     cdef const LogConfig* config = log_config(log)
     cdef int32_t state = atomic_load_i32(&partition.state)
     cdef bint leader = state == PARTITION_ONLINE
-    cdef int32_t replicas = atomic_load_i32(&partition.replicas_count)
-    cdef int32_t in_sync = atomic_load_i32(&partition.isr_count)
+    cdef int32_t replicas = atomic_load_i32(&partition.replicas.count) + 1
+    cdef int32_t in_sync = atomic_load_i32(&partition.replicas.isr_count)
     cdef int32_t min_isr = config.min_insync_replicas if config.min_insync_replicas < replicas else replicas
     row.readable = state != PARTITION_OFFLINE
     if row.readable:
@@ -145,6 +173,7 @@ cdef void read_row(Row* row, Totals* totals) noexcept nogil:
         row.values[VALUE_STABLE_LAG] = (
             atomic_load_i64(&partition.high_watermark) - partition_last_stable_offset(partition)
         )
+        totals.late_transactions += has_late_transaction(log, late_before_ms)
     totals.leaders += leader
     totals.offline += state == PARTITION_OFFLINE
     totals.under_replicated += row.values[VALUE_UNDER_REPLICATED]
@@ -152,13 +181,15 @@ cdef void read_row(Row* row, Totals* totals) noexcept nogil:
     totals.at_min_isr += row.values[VALUE_AT_MIN_ISR]
 
 
-cdef void write_partitions(Writer* w, bint openmetrics, Row* rows, int64_t count, Totals* totals) noexcept nogil:
+cdef void write_partitions(
+    Writer* w, bint openmetrics, Row* rows, int64_t count, int64_t late_before_ms, Totals* totals
+) noexcept nogil:
     cdef Writer labels
     cdef int64_t i
     cdef int value
     writer_init(&labels, TEXT_BYTES_MAX)
     for i in range(count):
-        read_row(&rows[i], totals)
+        read_row(&rows[i], totals, late_before_ms)
         rows[i].labels_at = labels.size
         text_put(&labels, b"{topic=\"")
         text_label_value(&labels, rows[i].partition.topic, <size_t>rows[i].partition.topic_size)
@@ -200,47 +231,60 @@ cdef int64_t sum_topics(Row* rows, int64_t count, int64_t* sums, int64_t* firsts
     return topics
 
 
-cdef void topic_family(Writer* w, bint openmetrics, const char* name, bint persec, const char* help) noexcept nogil:
+cdef void topic_family(Writer* w, bint openmetrics, const char* name, const char* suffix, const char* help) noexcept nogil:
+    """Only `_total` is a counter for OpenMetrics: a counter named persec would be the family of the persec names too."""
     cdef char[96] full
-    snprintf(full, 96, b"kafka_server_brokertopicmetrics_%s%s", name, persec_suffix if persec else no_suffix)
-    text_family(w, openmetrics, full, TEXT_UNKNOWN if persec else TEXT_COUNTER, help)
+    cdef bint is_counter = suffix == total_suffix
+    snprintf(full, 96, b"kafka_server_brokertopicmetrics_%s%s", name, no_suffix if is_counter else suffix)
+    text_family(w, openmetrics, full, TEXT_COUNTER if is_counter else TEXT_UNKNOWN, help)
 
 
-cdef void topic_name(Writer* w, const char* name, bint persec) noexcept nogil:
+cdef void topic_name(Writer* w, const char* name, const char* suffix) noexcept nogil:
     text_put(w, b"kafka_server_brokertopicmetrics_")
     text_put(w, name)
-    text_put(w, persec_suffix if persec else total_suffix)
+    text_put(w, suffix)
 
 
 cdef void write_counts(
-    Writer* w, bint openmetrics, bint persec, Row* rows, int64_t topics, int64_t* sums, int64_t* firsts, int64_t* all
+    Writer* w, bint openmetrics, const char* suffix, Row* rows, int64_t topics, int64_t* sums, int64_t* firsts, int64_t* all
 ) noexcept nogil:
-    """One family per count: first the sum of all topics (no label), then by topic. Names end in _total or persec."""
+    """One family per count: first the sum of all topics (no label), then by topic. Names end in `suffix`."""
     cdef Partition* partition
     cdef int64_t topic
     cdef int each
     for each in range(PARTITION_COUNTS):
-        topic_family(w, openmetrics, count_names[each], persec, count_helps[each])
-        topic_name(w, count_names[each], persec)
+        topic_family(w, openmetrics, count_names[each], suffix, count_helps[each])
+        topic_name(w, count_names[each], suffix)
         text_raw(w, b" ", 1)
         text_int(w, all[each])
         for topic in range(topics if each < TOPIC_COUNTS else 0):
             partition = rows[firsts[topic]].partition
             text_raw(w, b"\n", 1)
-            topic_name(w, count_names[each], persec)
+            topic_name(w, count_names[each], suffix)
             text_put(w, b"{topic=\"")
             text_label_value(w, partition.topic, <size_t>partition.topic_size)
             text_put(w, b"\"} ")
             text_int(w, sums[topic * PARTITION_COUNTS + each])
         text_raw(w, b"\n", 1)
+    for each in range(<int>REPLICATED_COUNTS):
+        topic_family(w, openmetrics, replicated_names[each], suffix, replicated_helps[each])
+        topic_name(w, replicated_names[each], suffix)
+        text_raw(w, b" ", 1)
+        text_int(w, replicated(<ReplicatedBytes>each))
+        text_raw(w, b"\n", 1)
     for each in range(ZEROS):
-        topic_family(w, openmetrics, zero_names[each], persec, zero_helps[each])
-        topic_name(w, zero_names[each], persec)
+        topic_family(w, openmetrics, zero_names[each], suffix, zero_helps[each])
+        topic_name(w, zero_names[each], suffix)
         text_put(w, b" 0\n")
 
 
-def write(list hosted not None, list deleted_counts not None, bint openmetrics, bint persec):
+def write(
+    list hosted not None, list deleted_counts not None, bint openmetrics, bint persec, int64_t late_before_ms=0,
+    bint persec_total=False,
+):
     """(text as bytes, totals as dict) of the HostedPartitions. `deleted_counts`: counters of deleted ones, or [].
+
+    A transaction is late when it has written nothing since `late_before_ms` (wall clock).
 
     Raises MemoryError.
     """
@@ -252,7 +296,7 @@ def write(list hosted not None, list deleted_counts not None, bint openmetrics, 
     cdef int64_t topics
     cdef int64_t i
     cdef int each
-    cdef Totals totals = Totals(0, 0, 0, 0, 0, 0, 0)
+    cdef Totals totals = Totals(0, 0, 0, 0, 0, 0, 0, 0)
     cdef Writer w
     if rows == NULL or sums == NULL or firsts == NULL:
         free(rows)
@@ -270,10 +314,12 @@ def write(list hosted not None, list deleted_counts not None, bint openmetrics, 
         for i in range(topics):
             for each in range(PARTITION_COUNTS):
                 all[each] += sums[i * PARTITION_COUNTS + each]
-        write_counts(&w, openmetrics, False, rows, topics, sums, firsts, all)
+        write_counts(&w, openmetrics, total_suffix, rows, topics, sums, firsts, all)
         if persec:
-            write_counts(&w, openmetrics, True, rows, topics, sums, firsts, all)
-        write_partitions(&w, openmetrics, rows, count, &totals)
+            write_counts(&w, openmetrics, persec_suffix, rows, topics, sums, firsts, all)
+        if persec_total:
+            write_counts(&w, openmetrics, persec_total_suffix, rows, topics, sums, firsts, all)
+        write_partitions(&w, openmetrics, rows, count, late_before_ms, &totals)
         for i in range(count):
             partition_release(rows[i].partition)
         free(rows)

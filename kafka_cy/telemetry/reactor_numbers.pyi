@@ -11,12 +11,19 @@ class ReactorNumbers(NamedTuple):
     bytes_in: int
     bytes_out: int
     mails: int
+    network_io: list[int]
     opened: list[int]
     closed: list[int]
     authenticated: list[int]
     authentication_failed: list[int]
+    reauthenticated: list[int]
+    reauthentication_failed: list[int]
+    expired_killed: list[int]
     accepts_throttled: list[int]
     accept_throttle_ns: list[int]
+    address_throttled: list[int]
+    address_throttle_ns: list[int]
+    throttled: int
     software: list[tuple[int, bytes, bytes, int]]
 
 class ControlNumbers(NamedTuple):

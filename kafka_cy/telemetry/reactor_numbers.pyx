@@ -6,7 +6,7 @@ from libc.stdint cimport int32_t, int64_t
 from kafka_cy.base.atomics cimport atomic_load_i64, atomic_load_pointer, atomic_load_relaxed_i64
 from kafka_cy.base.clock cimport monotonic_ns
 from kafka_cy.base.histogram cimport HISTOGRAM_BUCKETS, counts_quantile, counts_total, histogram_bucket, histogram_floor
-from kafka_cy.network.control_queue cimport CONTROL_QUEUES, ControlQueue
+from kafka_cy.network.control_queue cimport AUTHENTICATION_QUEUE, ControlQueue
 from kafka_cy.network.counters cimport (
     API_ROWS, LISTENERS_MAX, SOFTWARE_MAX, TIME_TOTAL, ApiCounters, ClientSoftware, Counters, requests_counted,
 )
@@ -29,12 +29,19 @@ class ReactorNumbers(NamedTuple):
     bytes_in: int
     bytes_out: int
     mails: int                  # responses and wakes queued for it
+    network_io: list            # reads and writes of sockets
     opened: list
     closed: list
     authenticated: list
     authentication_failed: list
+    reauthenticated: list
+    reauthentication_failed: list
+    expired_killed: list
     accepts_throttled: list     # times that connections waited for max.connection.creation.rate, and how long
     accept_throttle_ns: list
+    address_throttled: list     # connections that were refused by the quota of their address, and how long they were kept
+    address_throttle_ns: list
+    throttled: int              # connections that are not read because of a quota
     software: list              # (listener index, name, version as bytes, connections)
 
 
@@ -106,12 +113,19 @@ def reactors(Server server not None):
             requests_of(counters), responses_of(counters), atomic_load_relaxed_i64(&counters.bytes_in),
             atomic_load_relaxed_i64(&counters.bytes_out),
             atomic_load_i64(&(<ReactorState*>network.reactors[i]).mailbox.responses_count),
+            [atomic_load_relaxed_i64(&counters.network_io_by_listener[j]) for j in range(LISTENERS_MAX)],
             [atomic_load_relaxed_i64(&counters.opened_by_listener[j]) for j in range(LISTENERS_MAX)],
             [atomic_load_relaxed_i64(&counters.closed_by_listener[j]) for j in range(LISTENERS_MAX)],
             [atomic_load_relaxed_i64(&counters.authenticated_by_listener[j]) for j in range(LISTENERS_MAX)],
             [atomic_load_relaxed_i64(&counters.authentication_failed_by_listener[j]) for j in range(LISTENERS_MAX)],
+            [atomic_load_relaxed_i64(&counters.reauthenticated_by_listener[j]) for j in range(LISTENERS_MAX)],
+            [atomic_load_relaxed_i64(&counters.reauthentication_failed_by_listener[j]) for j in range(LISTENERS_MAX)],
+            [atomic_load_relaxed_i64(&counters.expired_killed_by_listener[j]) for j in range(LISTENERS_MAX)],
             [atomic_load_relaxed_i64(&counters.accepts_throttled_by_listener[j]) for j in range(LISTENERS_MAX)],
             [atomic_load_relaxed_i64(&counters.accept_throttle_ns_by_listener[j]) for j in range(LISTENERS_MAX)],
+            [atomic_load_relaxed_i64(&counters.address_throttled_by_listener[j]) for j in range(LISTENERS_MAX)],
+            [atomic_load_relaxed_i64(&counters.address_throttle_ns_by_listener[j]) for j in range(LISTENERS_MAX)],
+            atomic_load_relaxed_i64(&counters.throttled),
             software,
         ))
     return found
@@ -124,7 +138,7 @@ def control(Server server not None):
     cdef int64_t now = monotonic_ns()
     cdef list found = []
     cdef int i
-    for i in range(CONTROL_QUEUES):
+    for i in range(AUTHENTICATION_QUEUE):
         queue = &server.network.controls[i]
         since = atomic_load_relaxed_i64(&queue.busy_since_ns)
         found.append(ControlNumbers(

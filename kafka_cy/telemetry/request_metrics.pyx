@@ -17,7 +17,7 @@ from kafka_cy.base.clock cimport monotonic_ns
 from kafka_cy.base.histogram cimport HISTOGRAM_BUCKETS, Histogram, counts_quantile, counts_total
 from kafka_cy.network.counters cimport (
     API_FETCH_FOLLOWER, API_ROWS, API_VERSIONS_MAX, ERROR_CODES_MAX, TIME_LOCAL, TIME_REMOTE, TIME_REQUEST_QUEUE,
-    TIME_RESPONSE_QUEUE, TIME_RESPONSE_SEND, TIME_TOTAL, TIMES_COUNT, ApiCounters,
+    TIME_RESPONSE_QUEUE, TIME_RESPONSE_SEND, TIME_THROTTLE, TIME_TOTAL, TIMES_COUNT, ApiCounters,
 )
 from kafka_cy.network.reactor_state cimport NetworkState, ReactorState, ns_per_tick
 from kafka_cy.network.server cimport Server
@@ -34,8 +34,8 @@ cdef enum:
     ROW_FETCH_ALL = 129         # consumers and followers: Kafka shows each kind and the sum
     ROWS = 130
     TIME_NONE = -1              # the time is always 0, but requests are counted
-    SIZES = 6                   # request bytes, stored after the times
-    HISTOGRAMS = 7
+    SIZES = 7                   # request bytes, stored after the times
+    HISTOGRAMS = 8
     FAMILIES = 10
     QUANTILES = 6
 
@@ -61,13 +61,13 @@ cdef const char* family_helps[FAMILIES]
 family_helps[:] = [
     b"Milliseconds from the socket being ready to the answer being sent", b"Milliseconds before the handler began",
     b"Milliseconds in the handler", b"Milliseconds of waiting for data, replicas, fsync or group members",
-    b"Always 0: there are no quotas", b"Milliseconds before the answer was given to the socket",
+    b"Milliseconds for which the client is throttled", b"Milliseconds before the answer was given to the socket",
     b"Milliseconds until the socket took the answer", b"Size of requests in bytes",
     b"Always 0: messages are never converted", b"Always 0: requests need no temporary memory",
 ]
 cdef int family_histograms[FAMILIES]
 family_histograms[:] = [
-    TIME_TOTAL, TIME_REQUEST_QUEUE, TIME_LOCAL, TIME_REMOTE, TIME_NONE, TIME_RESPONSE_QUEUE, TIME_RESPONSE_SEND, SIZES,
+    TIME_TOTAL, TIME_REQUEST_QUEUE, TIME_LOCAL, TIME_REMOTE, TIME_THROTTLE, TIME_RESPONSE_QUEUE, TIME_RESPONSE_SEND, SIZES,
     TIME_NONE, TIME_NONE,
 ]
 cdef const char* counter_names[2]                   # of requests, of errors
@@ -227,7 +227,7 @@ cdef class RequestMetrics:
         self.newer_ns = now_ns
 
     cdef void window(self, int row, int histogram, int64_t* counts) noexcept nogil:
-        """Counts since the older mark. Requests that were never parked have no remote time and count as 0."""
+        """Counts since the older mark. Requests that did not wait or were not throttled have no such time and count as 0."""
         cdef int64_t* before = self.older.counts[row]
         cdef int64_t total = 0
         cdef int i
@@ -235,7 +235,7 @@ cdef class RequestMetrics:
             counts[i] = self.rows[row].counts[histogram][i]
             if before != NULL:
                 counts[i] -= before[histogram * HISTOGRAM_BUCKETS + i]
-        if histogram == TIME_REMOTE:
+        if histogram == TIME_REMOTE or histogram == TIME_THROTTLE:
             for i in range(HISTOGRAM_BUCKETS):
                 total += self.rows[row].counts[TIME_TOTAL][i]
                 if before != NULL:

@@ -86,10 +86,14 @@ class SocketMetrics:
         ]
         yield from self._socket_family("connection_count", "Open connections", open_now)
         for name, text, by_reactor in (
+            ("network_io", "Reads and writes of sockets", [r.network_io for r in reactors]),
             ("connection_creation", "Connections opened", [r.opened for r in reactors]),
             ("connection_close", "Connections closed", [r.closed for r in reactors]),
-            ("successful_authentication", "TLS handshakes done", [r.authenticated for r in reactors]),
-            ("failed_authentication", "TLS handshakes failed", [r.authentication_failed for r in reactors]),
+            ("successful_authentication", "Connections authenticated", [r.authenticated for r in reactors]),
+            ("failed_authentication", "Connections not authenticated", [r.authentication_failed for r in reactors]),
+            ("successful_reauthentication", "Sessions prolonged", [r.reauthenticated for r in reactors]),
+            ("failed_reauthentication", "Sessions not prolonged", [r.reauthentication_failed for r in reactors]),
+            ("expired_connections_killed", "Connections whose session had expired", [r.expired_killed for r in reactors]),
         ):
             total, rate = [], []
             for i, by_listener in enumerate(by_reactor):
@@ -104,11 +108,12 @@ class SocketMetrics:
         names = self._view.listeners
         accepted = [sum(r.opened[i] for r in reactors) for i in range(len(names))]
         rates = [self._rates.rate(("accepted", i), count, now) for i, count in enumerate(accepted)]
-        delays = []
+        delays, address_delays = [], []
         for i in range(len(names)):
-            times = self._rates.rate(("throttled", i), sum(r.accepts_throttled[i] for r in reactors), now)
-            spent_ns = self._rates.rate(("throttle time", i), sum(r.accept_throttle_ns[i] for r in reactors), now)
-            delays.append(spent_ns / times / 1e6 if times else 0.0)
+            waits = (sum(r.accepts_throttled[i] for r in reactors), sum(r.accept_throttle_ns[i] for r in reactors))
+            kept = (sum(r.address_throttled[i] for r in reactors), sum(r.address_throttle_ns[i] for r in reactors))
+            delays.append(self._average_ms("throttled", i, *waits, now))
+            address_delays.append(self._average_ms("address throttled", i, *kept, now))
         for prefix in ("kafka_server_socketservermetrics_", "kafka_server_socket_server_metrics_"):
             yield family(
                 "gauge",
@@ -123,6 +128,18 @@ class SocketMetrics:
                 "Milliseconds for which new connections waited for max.connection.creation.rate, of those that waited",
                 [({"listener": name}, delay) for name, delay in zip(names, delays, strict=True)],
             )
+            yield family(
+                "gauge",
+                prefix + "ip_connection_accept_throttle_time",
+                "Milliseconds for which connections beyond the quota of their address were kept before they were closed",
+                [({"listener": name}, delay) for name, delay in zip(names, address_delays, strict=True)],
+            )
+
+    def _average_ms(self, what: str, listener: int, times: int, spent_ns: int, now: float) -> float:
+        """Average duration of what happened lately; 0 if nothing did."""
+        rate = self._rates.rate((what, listener), times, now)
+        spent = self._rates.rate((f"{what} time", listener), spent_ns, now)
+        return spent / rate / 1e6 if rate else 0.0
 
     def _software(self, reactors: list[Any]) -> Iterable[Metric]:
         names = self._view.listeners

@@ -66,12 +66,16 @@ class Broker:
     @property
     def metrics_url(self) -> str:
         """The address that Prometheus scrapes. Raises RuntimeError before the first start."""
-        return f"http://{self.host}:{self._chosen(self.metrics_port)}/metrics"
+        return f"{self._scheme}://{self.host}:{self._chosen(self.metrics_port)}/metrics"
 
     @property
     def lag_url(self) -> str:
         """The page with consumer lag. Raises RuntimeError before the first start."""
-        return f"http://{self.host}:{self._chosen(self.lag_port)}/metrics"
+        return f"{self._scheme}://{self.host}:{self._chosen(self.lag_port)}/metrics"
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self.config.get("kafkacy.metrics.tls.certificate") else "http"
 
     @staticmethod
     def _chosen(port: int) -> int:
@@ -219,7 +223,6 @@ class Broker:
             "log.dirs": str(self.folder / "data"),
             "kafkacy.metrics.listen": f"{self.host}:{self.metrics_port}",
             "kafkacy.lag.listen": f"{self.host}:{self.lag_port}",
-            "group.initial.rebalance.delay.ms": 0,  # otherwise every consumer group waits three seconds
             **self.config,
         }
         command = [sys.executable, "-m", "kafka_cy", "server", "--log-level", self.log_level]

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from kafka_cy.tools.bench_export import export_options
-from kafka_cy.tools.bench_run import OPTIONS, errors_as_sentences, finish, new_results
+from kafka_cy.tools.bench_options import OPTIONS
+from kafka_cy.tools.bench_run import errors_as_sentences, finish, new_results
 
 CURVES = ("partitions", "connections", "groups", "segments", "record size", "reactors")
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kafka_cy.tools.bench_export import OutputFile, export_options, export_results
+from kafka_cy.tools.bench_options import OPTIONS
 from kafka_cy.tools.bench_report import write_page
 from kafka_cy.tools.bench_run import (
     EXIT_INTERRUPTED,
-    OPTIONS,
     broker_starter,
     errors_as_sentences,
     new_results,
     open_target,
-    properties_of,
     write_json,
 )
+from kafka_cy.tools.bench_settings import properties_of
 from kafka_cy.tools.client import ToolError
 from kafka_cy.tools.output import note
 

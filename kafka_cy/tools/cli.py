@@ -16,13 +16,16 @@ from kafka_cy.tools import (
     exec_command,
     groups,
     groups_reset,  # noqa: F401  (adds its commands to groups)
+    hash_password,
     offsets,
     produce,
     sizing,
     top,
     topics,
 )
+from kafka_cy.tools.certs import command as certs
 from kafka_cy.tools.client import ToolError, sentence_of
+from kafka_cy.tools.doctor import command as doctor
 from kafka_cy.tools.extras import missing_library
 from kafka_cy.tools.main import SERVER_USAGE
 
@@ -50,7 +53,8 @@ def print_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
 def commands() -> None:
     """A Kafka broker, and the tools for its first five minutes.
 
-    All tools but `server`, `dump-log` and `sizing` talk to any Kafka broker (--bootstrap-server, default 127.0.0.1:9092).
+    All tools but `server`, `certs`, `cluster start`, `dump-log`, `hash-password` and `sizing` talk to any Kafka broker
+    (--bootstrap-server, default 127.0.0.1:9092).
     """
 
 
@@ -78,8 +82,11 @@ commands.add_command(offsets.delete_records)
 commands.add_command(cluster.cluster)
 commands.add_command(cluster.broker_api_versions)
 commands.add_command(cluster.log_dirs)
+commands.add_command(certs.commands)
 commands.add_command(dump_log.command)
 commands.add_command(exec_command.command)
+commands.add_command(doctor.command)
+commands.add_command(hash_password.command)
 commands.add_command(bench.commands)
 commands.add_command(sizing.command)
 commands.add_command(top.command)
@@ -89,13 +96,14 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return the exit code. Failures are one sentence on stderr."""
     try:
         code = commands.main(args=arguments, prog_name="kafka-cy", standalone_mode=False)
+        sys.stdout.flush()  # here, where a BrokenPipeError is expected, and not when Python ends
         return code if isinstance(code, int) else 0  # the command ended with click's Exit
     except click.UsageError as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # click turns the first one into the second
         # The reader of our output (head, less ...) has exited; nothing may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

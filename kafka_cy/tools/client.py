@@ -43,7 +43,7 @@ def bootstrap_option(function: Command) -> Command:
         callback=_take_settings,
         expose_value=False,
         metavar="FILE",
-        help="Client settings, such as security.protocol=SSL and ssl.truststore.location.",
+        help="Client settings, such as security.protocol, ssl.truststore.location, sasl.mechanism and sasl.jaas.config.",
     )(function)
     return click.option(
         "-b",
@@ -72,10 +72,18 @@ def read_properties(path: Path) -> dict[str, str]:
 
 
 def librdkafka_settings(properties: dict[str, str]) -> dict[str, str]:
-    """Settings for librdkafka: its own names, and those of Kafka's clients for certificates as PEM."""
+    """Settings for librdkafka: its own names, and those of Kafka's clients for certificates as PEM and for SASL.
+
+    Raises ToolError.
+    """
     settings = {}
     for key, value in properties.items():
         if key in ("ssl.truststore.type", "ssl.keystore.type"):
+            continue
+        if key == "sasl.jaas.config":
+            from kafka_cy.tools.sasl_client import settings_of
+
+            settings.update(settings_of(properties))
             continue
         pem = key in PEM_NAMES and properties.get(f"{key[: key.index('store') + 5]}.type", "").upper() == "PEM"
         settings.update(dict.fromkeys(PEM_NAMES[key] if pem else (key,), value))
@@ -145,7 +153,10 @@ def connect_admin(bootstrap_servers: str) -> AdminClient:
     try:
         waiting.result()
     except KafkaException as error:
-        sentence = connection_failure(bootstrap_servers, protocol, refusals, final=True)
+        from kafka_cy.tools.advertised import unreachable_sentence
+
+        sentence = unreachable_sentence(bootstrap_servers)
+        sentence = sentence or connection_failure(bootstrap_servers, protocol, refusals, final=True)
         raise ToolError(sentence or f"No broker answers at {bootstrap_servers}.") from error
     return admin
 

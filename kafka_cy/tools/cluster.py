@@ -7,16 +7,27 @@ from typing import Any
 import click
 
 from kafka_cy.tools.client import REQUEST_TIMEOUT_S, bootstrap_option, connect_admin
+from kafka_cy.tools.local_cluster.command import start
 from kafka_cy.tools.output import Cell, json_wanted, output_option, print_json, print_table
 from kafka_cy.tools.raw_client import DESCRIBE_LOG_DIRS, RawClient, error_name, require_success
 
 
-@click.command("cluster")
+@click.group("cluster", invoke_without_command=True)
 @click.option("--internal", is_flag=True, help="Include Kafka's internal topics.")
 @output_option
 @bootstrap_option
-def cluster(internal: bool, bootstrap_servers: str) -> None:
-    """Show the cluster: its id, brokers and topics."""
+@click.pass_context
+def cluster(context: click.Context, internal: bool, bootstrap_servers: str) -> None:
+    """Show the cluster: its id, brokers and topics. With `start`: run a cluster on this machine."""
+    if context.invoked_subcommand is None:
+        show_cluster(internal, bootstrap_servers)
+
+
+cluster.add_command(start)
+
+
+def show_cluster(internal: bool, bootstrap_servers: str) -> None:
+    """Print the cluster. Raises ToolError."""
     admin = connect_admin(bootstrap_servers)
     metadata = admin.list_topics(timeout=REQUEST_TIMEOUT_S)
     topics = {name: topic for name, topic in sorted(metadata.topics.items()) if internal or not name.startswith("__")}

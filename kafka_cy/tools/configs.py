@@ -1,4 +1,4 @@
-"""`kafka-cy configs describe|alter`: settings of topics, brokers, groups and client metrics subscriptions."""
+"""`kafka-cy configs describe|alter`: settings of topics, brokers, groups and client metrics subscriptions; client quotas."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ import click
 
 from kafka_cy.tools.client import ToolError, bootstrap_option, key_values
 from kafka_cy.tools.output import output_option, print_table
+from kafka_cy.tools.quota_configs import (
+    QUOTA_TYPES,
+    Entity,
+    alter_quotas,
+    describe_quotas,
+    quota_options,
+    shown,
+    take_quota_entity,
+)
 from kafka_cy.tools.raw_client import (
     DESCRIBE_CONFIGS,
     INCREMENTAL_ALTER_CONFIGS,
@@ -37,9 +46,11 @@ def entity_options(function: Any) -> Any:
     """Add `--entity-type`, `--entity-name` and `--entity-default`, and the short forms `--topic` and so on."""
     for option in reversed(
         (
-            click.option("--entity-type", type=click.Choice(list(TYPES)), help="What --entity-name names."),
-            click.option("--entity-name", help="Topic, broker id, group or subscription."),
-            click.option("--entity-default", is_flag=True, help="The default of all brokers."),
+            click.option("--entity-type", type=click.Choice([*TYPES, *QUOTA_TYPES]), help="What --entity-name names."),
+            click.option("--entity-name", help="Topic, broker id, group, subscription, user, client id or address."),
+            click.option(
+                "--entity-default", is_flag=True, help="The default of all brokers, users, client ids or addresses."
+            ),
             click.option("-t", "--topic", help="Short for --entity-type topics --entity-name TOPIC."),
             click.option("--broker", help="Short for --entity-type brokers --entity-name ID."),
             click.option("-g", "--group", help="Short for --entity-type groups --entity-name GROUP."),
@@ -47,7 +58,7 @@ def entity_options(function: Any) -> Any:
         )
     ):
         function = option(function)
-    return function
+    return quota_options(function)
 
 
 def resource_of(entity: dict[str, Any]) -> tuple[str, str]:
@@ -56,18 +67,26 @@ def resource_of(entity: dict[str, Any]) -> tuple[str, str]:
     given = [(kind, entity[option]) for kind, option in short.items() if entity[option] is not None]
     if entity["entity_type"] is not None:
         if entity["entity_default"] and entity["entity_type"] != "brokers":
-            raise click.UsageError("--entity-default is for --entity-type brokers.")
+            raise click.UsageError("--entity-default is for brokers, users, clients and ips.")
         name = "" if entity["entity_default"] else entity["entity_name"]
         if name is None:
             raise click.UsageError("--entity-type requires --entity-name.")
         given.append((entity["entity_type"], name))
     if len(given) != 1:
         wanted = "only one" if given else "one"
-        raise click.UsageError(f"Name {wanted} topic, broker, group or client metrics subscription.")
+        raise click.UsageError(
+            f"Name {wanted} topic, broker, group, client metrics subscription, user, client id or address."
+        )
     kind, name = given[0]
     if kind == "brokers" and name and not name.isdigit():
         raise click.UsageError(f"A broker is named by its id, not {name!r}.")
     return kind, name
+
+
+def check_only(quota_entity: Entity, entity: dict[str, Any]) -> None:
+    """Raise click.UsageError if the options name something else besides a user, client id or address."""
+    if any(value for value in entity.values()):
+        raise click.UsageError(f"Name only {shown(quota_entity)}, or something else.")
 
 
 def responsible(bootstrap_servers: str, kind: str, name: str) -> RawClient:
@@ -84,7 +103,7 @@ def responsible(bootstrap_servers: str, kind: str, name: str) -> RawClient:
 
 @click.group("configs")
 def commands() -> None:
-    """Show and change settings of topics, brokers, groups and client metrics."""
+    """Show and change settings of topics, brokers, groups and client metrics, and quotas of clients."""
 
 
 @commands.command("describe")
@@ -93,7 +112,12 @@ def commands() -> None:
 @output_option
 @bootstrap_option
 def describe(every: bool, bootstrap_servers: str, **entity: Any) -> None:
-    """Show the settings of one topic, broker, group or client metrics subscription."""
+    """Show the settings of one topic, broker, group or client metrics subscription, or the quotas of a client."""
+    quota_entity = take_quota_entity(entity)
+    if quota_entity:
+        check_only(quota_entity, entity)
+        describe_quotas(bootstrap_servers, quota_entity)
+        return
     kind, name = resource_of(entity)
     resource = {"resource_type": TYPES[kind], "resource_name": name, "configuration_keys": None}
     with responsible(bootstrap_servers, kind, name) as client:
@@ -126,11 +150,16 @@ def alter(
     **entity: Any,
 ) -> None:
     """Change or remove settings; all others stay as they are."""
-    kind, name = resource_of(entity)
     changed = {**key_values(settings, "--set"), **key_values(split_settings(",".join(added)), "--add-config")}
     gone = [*deleted, *(key for word in removed for key in word.split(",") if key)]
     if not changed and not gone:
         raise click.UsageError("Give --set KEY=VALUE or --delete KEY.")
+    quota_entity = take_quota_entity(entity)
+    if quota_entity:
+        check_only(quota_entity, entity)
+        alter_quotas(bootstrap_servers, quota_entity, changed, gone)
+        return
+    kind, name = resource_of(entity)
     configs = [{"name": key, "config_operation": SET, "value": value} for key, value in changed.items()]
     configs += [{"name": key, "config_operation": DELETE, "value": None} for key in gone]
     resource = {"resource_type": TYPES[kind], "resource_name": name, "configs": configs}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
@@ -18,90 +18,19 @@ from kafka_cy.tools.client import (
     reason_of,
 )
 from kafka_cy.tools.output import note
+from kafka_cy.tools.record_format import LetterFormat, PropertyFormat
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message, TopicPartition
 
-PROPERTIES = {
-    "print.timestamp": "false",
-    "print.partition": "false",
-    "print.offset": "false",
-    "print.headers": "false",
-    "print.key": "false",
-    "print.value": "true",
-    "key.separator": "\t",
-    "line.separator": "\n",
-    "headers.separator": ",",
-    "null.literal": "null",
-}
-TIMESTAMP_LABELS = {0: "NO_TIMESTAMP", 1: "CreateTime", 2: "LogAppendTime"}
-
-
 OFFSET_TAIL_BASE = -2000  # librdkafka: OFFSET_TAIL_BASE - N stands for the last N records
 
 
-@dataclass(frozen=True)
-class RecordFormat:
-    """Which parts of a record are printed; the properties of Kafka's console consumer."""
-
-    timestamp: bool
-    partition: bool
-    offset: bool
-    headers: bool
-    key: bool
-    value: bool
-    separator: bytes
-    line_end: bytes
-    headers_separator: bytes
-    null: bytes
-
-    @classmethod
-    def from_properties(cls, given: dict[str, str]) -> RecordFormat:
-        """Raises click.UsageError for a property that does not exist."""
-        unknown = sorted(set(given) - set(PROPERTIES))
-        if unknown:
-            raise click.UsageError(f"Unknown property {unknown[0]}; known properties are {', '.join(PROPERTIES)}.")
-        merged = {**PROPERTIES, **given}
-        flags = {
-            name: merged[f"print.{name}"].lower() == "true"
-            for name in ("timestamp", "partition", "offset", "headers", "key", "value")
-        }
-        return cls(
-            **flags,
-            separator=merged["key.separator"].encode(),
-            line_end=merged["line.separator"].encode(),
-            headers_separator=merged["headers.separator"].encode(),
-            null=merged["null.literal"].encode(),
-        )
+class RecordFormat(Protocol):
+    """How a record is printed."""
 
     def render(self, message: Message) -> bytes:
-        """One record as bytes, with its line end."""
-        parts: list[bytes] = []
-        if self.timestamp:
-            kind, time_ms = message.timestamp()
-            parts.append(f"{TIMESTAMP_LABELS.get(kind, kind)}:{time_ms}".encode())
-        if self.partition:
-            parts.append(f"Partition:{message.partition()}".encode())
-        if self.offset:
-            parts.append(f"Offset:{message.offset()}".encode())
-        if self.headers:
-            parts.append(self._headers(message))
-        if self.key:
-            parts.append(self._text(message.key()))
-        if self.value:
-            parts.append(self._text(message.value()))
-        return self.separator.join(parts) + self.line_end
-
-    def _headers(self, message: Message) -> bytes:
-        headers: Any = message.headers()
-        if not headers:
-            return b"NO_HEADERS"
-        return self.headers_separator.join(name.encode() + b":" + self._text(value) for name, value in headers)
-
-    def _text(self, content: Any) -> bytes:
-        if content is None:
-            return self.null
-        return content if isinstance(content, bytes) else str(content).encode()
+        """One record as bytes."""
 
 
 def assign_partitions(consumer: Consumer, topic: str, partition: int | None, offset: int) -> None:
@@ -164,6 +93,14 @@ def start_offset(from_beginning: bool, offset: str | None) -> int:
     "--property", "properties", multiple=True, metavar="KEY=VALUE", help="print.key=true, print.offset=true ..."
 )
 @click.option(
+    "-f",
+    "--format",
+    "letters",
+    metavar="FORMAT",
+    help="How to print a record, in kcat's letters: %t topic, %p partition, %o offset, %k key, %s value, %T timestamp in ms, "
+    r"%h headers, %K and %S lengths, %R the length as 4 bytes, %% a percent sign; \n, \t, \xNN.",
+)
+@click.option(
     "--consumer-property", "settings", multiple=True, metavar="KEY=VALUE", help="librdkafka setting; may be repeated."
 )
 @bootstrap_option
@@ -177,6 +114,7 @@ def command(
     exit_at_end: bool,
     timeout_ms: int | None,
     properties: tuple[str, ...],
+    letters: str | None,
     settings: tuple[str, ...],
     bootstrap_servers: str,
 ) -> None:
@@ -188,7 +126,7 @@ def command(
         raise click.UsageError("--offset and --group cannot be combined.")
     if start >= 0 and partition is None:
         raise click.UsageError("A number as --offset requires --partition.")
-    record_format = RecordFormat.from_properties(key_values(properties, "--property"))
+    record_format = chosen_format(key_values(properties, "--property"), letters)
     consumer = connect_consumer(
         bootstrap_servers,
         {
@@ -200,6 +138,8 @@ def command(
             **key_values(settings, "--consumer-property"),
         },
     )
+    # Otherwise a terminated process would remain a member of its group until its session expires.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if group is None:
             assign_partitions(consumer, topic, partition, start)
@@ -208,12 +148,22 @@ def command(
         print_records(consumer, record_format, max_messages, timeout_ms)
     finally:
         consumer.close()
+        signal.signal(signal.SIGTERM, before)
+
+
+def chosen_format(properties: dict[str, str], letters: str | None) -> RecordFormat:
+    """The format of `--property` or `--format`. Raises click.UsageError."""
+    if letters is None:
+        return PropertyFormat.from_properties(properties)
+    if properties:
+        raise click.UsageError("--format and --property cannot be combined.")
+    return LetterFormat(letters)
 
 
 def print_records(
     consumer: Consumer, record_format: RecordFormat, max_messages: int | None, timeout_ms: int | None
 ) -> None:
-    """Print records until the count is reached, no record arrives within the timeout, or Ctrl-C.
+    """Print records until the count is reached, no record arrives within the timeout, Ctrl-C or SIGTERM.
 
     With the setting enable.partition.eof they end when all assigned partitions have been read to their end.
     """

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import click
 
@@ -14,6 +14,7 @@ from kafka_cy.tools.client import ToolError, key_values
 
 EXIT_NOT_FOUND = 127
 EXIT_BY_SIGNAL = 128
+LOOK_INTERVAL_S = 0.5
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -40,8 +41,11 @@ def command(overrides: tuple[str, ...], words: tuple[str, ...]) -> None:
     raise click.exceptions.Exit(code)
 
 
-def run_with_broker(words: list[str], bootstrap_servers: str) -> int:
-    """Run a command with the broker's address in its environment; its exit code, as a shell has it. Raises ToolError."""
+def run_with_broker(words: list[str], bootstrap_servers: str, meanwhile: Callable[[], object] | None = None) -> int:
+    """Run a command with the broker's address in its environment; its exit code, as a shell has it.
+
+    `meanwhile` is called about twice a second until the command has ended.
+    """
     # KAFKA_BOOTSTRAP is what kafka-cy's own tools read.
     names = ("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BOOTSTRAP")
     environment = {**os.environ, **dict.fromkeys(names, bootstrap_servers)}
@@ -51,6 +55,10 @@ def run_with_broker(words: list[str], bootstrap_servers: str) -> int:
         click.echo(f"kafka-cy: {words[0]} cannot be run: {error.strerror}.", err=True)
         return EXIT_NOT_FOUND
     with signals_for(process):
+        while meanwhile is not None and process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(LOOK_INTERVAL_S)
+            meanwhile()
         code = process.wait()
     return code if code >= 0 else EXIT_BY_SIGNAL - code
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from kafka_cy.tools.client import ToolError
-from kafka_cy.tools.http_text import get_text
+from kafka_cy.tools.http_text import get_text, without_user
 
 Labels = dict[str, str]
 
@@ -59,5 +59,5 @@ def scrape(urls: list[str] | tuple[str, ...]) -> Samples:
         try:
             samples.add_text(text)
         except (ValueError, KeyError, IndexError) as error:
-            raise ToolError(f"{url} does not return metrics.") from error
+            raise ToolError(f"{without_user(url)} does not return metrics.") from error
     return samples

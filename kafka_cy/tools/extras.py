@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-EXTRAS = {"numpy": "bench", "yaml": "bench", "opentelemetry": "otel"}
+EXTRAS = {"numpy": "bench", "yaml": "bench", "opentelemetry": "otel", "cryptography": "certs"}
 
 
 def missing_library(error: ImportError) -> str | None:

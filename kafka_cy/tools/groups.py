@@ -8,6 +8,16 @@ import click
 
 from kafka_cy.base.coordinator_retry import retry_while_coordinator_moves
 from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, bootstrap_option, connect_admin
+from kafka_cy.tools.group_kinds import (
+    TYPES,
+    GroupMember,
+    GroupState,
+    Place,
+    described_share,
+    described_streams,
+    listed_groups,
+    share_offsets,
+)
 from kafka_cy.tools.group_offsets import committed_offsets, log_offsets
 from kafka_cy.tools.output import Cell, note, output_option, print_table
 
@@ -18,31 +28,31 @@ if TYPE_CHECKING:
 
 @click.group("groups")
 def commands() -> None:
-    """List, describe, reset and delete consumer groups."""
+    """List, describe, reset and delete consumer groups, share groups and streams groups."""
 
 
-STATES = ("Stable", "PreparingRebalance", "CompletingRebalance", "Empty", "Dead", "Assigning", "Reconciling")
+STATES = (
+    "Stable", "PreparingRebalance", "CompletingRebalance", "Empty", "Dead", "Assigning", "Reconciling", "NotReady",
+)  # fmt: skip
 
 
 @commands.command("list")
 @click.option(
     "--state", "states", multiple=True, type=click.Choice(STATES, case_sensitive=False), help="Only this state."
 )
+@click.option(
+    "--type", "types", multiple=True, type=click.Choice(TYPES, case_sensitive=False), help="Only groups of this type."
+)
 @output_option
 @bootstrap_option
-def list_groups(states: tuple[str, ...], bootstrap_servers: str) -> None:
-    """List all consumer groups and their states."""
-    admin = connect_admin(bootstrap_servers)
-    rows = [row for row in group_states(admin) if not states or row[1] in states]
-    print_table(("GROUP", "STATE"), rows)
-
-
-def group_states(admin: AdminClient) -> list[tuple[str, str]]:
-    """(group, state) of all groups, sorted. Raises ToolError."""
-    result = admin.list_consumer_groups().result(REQUEST_TIMEOUT_S)
-    for error in result.errors:
-        raise ToolError(f"Groups cannot be listed: {error}.")
-    return sorted((group.group_id, state_name(group.state)) for group in result.valid)
+def list_groups(states: tuple[str, ...], types: tuple[str, ...], bootstrap_servers: str) -> None:
+    """List all groups, their states and types."""
+    rows = [
+        row
+        for row in listed_groups(bootstrap_servers)
+        if (not states or row.state in states) and (not types or row.type in types)
+    ]
+    print_table(("GROUP", "STATE", "TYPE"), rows)
 
 
 def state_name(state: ConsumerGroupState) -> str:
@@ -85,19 +95,22 @@ def describe(
     if members and only_state:
         raise click.UsageError("Give only one of --members and --state.")
     admin = connect_admin(bootstrap_servers)
-    if all_groups:
-        names = [name for name, _ in group_states(admin)]
+    types = {each.group: each.type for each in listed_groups(bootstrap_servers)}
     rows: list[tuple[Cell, ...]] = []
-    for name in names:
-        description = described(admin, name)
-        if only_state:
-            rows.append(state_row(name, description))
-        elif members:
-            rows += member_rows(name, description)
+    for name in list(types) if all_groups else names:
+        kind = types.get(name, "")
+        if kind in NEWER_KINDS:
+            state = NEWER_KINDS[kind](bootstrap_servers, name)
         else:
-            rows += offset_rows(admin, bootstrap_servers, name, description)
-            if not description.members:
-                note(f"Consumer group {name} has no active members.")
+            state = plain_state(described(admin, name))
+        if only_state:
+            rows.append((name, state.coordinator or None, state.assignor or None, state.state, len(state.members)))
+        elif members:
+            rows += [(name, *member[:3], len(member.partitions)) for member in state.members]
+        else:
+            rows += offset_rows(admin, bootstrap_servers, name, kind, state)
+            if not state.members:
+                note(f"{kind if kind in NEWER_KINDS else 'Consumer'} group {name} has no active members.")
     print_table(STATE_COLUMNS if only_state else MEMBER_COLUMNS if members else OFFSET_COLUMNS, rows)
 
 
@@ -108,39 +121,47 @@ OFFSET_COLUMNS = (
 )  # fmt: skip
 
 
-def state_row(group: str, description: Any) -> tuple[Cell, ...]:
-    """The cells of STATE_COLUMNS."""
+NEWER_KINDS = {"Share": described_share, "Streams": described_streams}
+
+
+def plain_state(description: Any) -> GroupState:
+    """A classic group or a consumer group, as librdkafka describes it."""
     coordinator = description.coordinator
-    place = f"{coordinator.host}:{coordinator.port} ({coordinator.id})" if coordinator else None
-    state = state_name(description.state)
-    return group, place, description.partition_assignor, state, len(description.members)
+    place = f"{coordinator.host}:{coordinator.port} ({coordinator.id})" if coordinator else ""
+    members = []
+    for member in description.members:
+        assigned = member.assignment.topic_partitions if member.assignment else []
+        places = [(each.topic, each.partition) for each in assigned]
+        members.append(GroupMember(member.member_id, member.host, member.client_id, places))
+    return GroupState(place, description.partition_assignor or "", state_name(description.state), members)
 
 
-def member_rows(group: str, description: Any) -> list[tuple[Cell, ...]]:
-    """The cells of MEMBER_COLUMNS, one row per member."""
-    return [
-        (group, member.member_id, member.host, member.client_id, len(member.assignment.topic_partitions))
-        for member in description.members
-    ]
-
-
-def offset_rows(admin: AdminClient, bootstrap_servers: str, group: str, description: Any) -> list[tuple[Cell, ...]]:
-    """The cells of OFFSET_COLUMNS, one row per partition that has a committed offset or an owner."""
+def offset_rows(
+    admin: AdminClient, bootstrap_servers: str, group: str, kind: str, state: GroupState
+) -> list[tuple[Cell, ...]]:
+    """The cells of OFFSET_COLUMNS, one row per partition that has an offset or an owner. A share partition may have several."""
     from confluent_kafka.admin import OffsetSpec
 
-    committed = committed_offsets(admin, bootstrap_servers, group)
-    owners = {
-        (place.topic, place.partition): member
-        for member in description.members
-        for place in (member.assignment.topic_partitions if member.assignment else [])
-    }
-    partitions = sorted({*committed, *owners})
+    shared = share_offsets(bootstrap_servers, group) if kind == "Share" else {}
+    offsets: dict[Place, int] = {place: each.start for place, each in shared.items() if each.start is not None}
+    if kind != "Share":
+        offsets = committed_offsets(admin, bootstrap_servers, group)
+    owners: dict[Place, list[GroupMember]] = {}
+    for member in state.members:
+        for place in member.partitions:
+            owners.setdefault(place, []).append(member)
+    partitions = sorted({*offsets, *shared, *owners})
     ends = log_offsets(admin, partitions, OffsetSpec.latest())
     rows: list[tuple[Cell, ...]] = []
     for place in partitions:
-        offset, end, member = committed.get(place), ends.get(place), owners.get(place)
+        offset, end = offsets.get(place), ends.get(place)
         lag = None if offset is None or end is None else max(0, end - offset)
-        owner = (member.member_id, member.host, member.client_id) if member else (None, None, None)
+        if place in shared:
+            lag = shared[place].lag
+        readers = owners.get(place)
+        owner: tuple[Cell, ...] = (None, None, None)
+        if readers:
+            owner = tuple(",".join(cells) for cells in zip(*(member[:3] for member in readers), strict=True))
         rows.append((group, *place, offset, end, lag, *owner))
     return rows
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, bootstrap_option, connect_admin, reason_of
+from kafka_cy.tools.group_kinds import delete_share_offsets, set_share_offsets, share_offsets, type_of
 from kafka_cy.tools.group_offsets import committed_offsets, log_offsets, partitions_of
 from kafka_cy.tools.groups import commands as groups
 from kafka_cy.tools.groups import described
@@ -61,7 +62,7 @@ def partitions_to_reset(
     if topics:
         return partitions_of(admin, topics)
     if not committed:
-        described(admin, group)
+        described(admin, group)  # a share group that has not begun is none of librdkafka's: then there is no such group
         raise ToolError(f"Consumer group {group} has no committed offsets: name the topics with --topic.")
     return sorted(committed)
 
@@ -128,9 +129,16 @@ def reset_offsets(
         )
     target["since_ms"] = start_time_ms(target)
     admin = connect_admin(bootstrap_servers)
-    committed = committed_offsets(admin, bootstrap_servers, chosen)
+    shared = type_of(bootstrap_servers, chosen) == "Share"
+    if shared:
+        found = share_offsets(bootstrap_servers, chosen)
+        committed = {place: each.start for place, each in found.items() if each.start is not None}
+    else:
+        committed = committed_offsets(admin, bootstrap_servers, chosen)
     offsets = new_offsets(admin, partitions_to_reset(admin, chosen, topics, committed), committed, target)
-    if execute and offsets:
+    if execute and offsets and shared:
+        set_share_offsets(bootstrap_servers, chosen, offsets)
+    elif execute and offsets:
         moved: list[TopicPartition] = [TopicPartition(*place, offset) for place, offset in sorted(offsets.items())]
         future = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(chosen, moved)])[chosen]
         for partition in future.result(REQUEST_TIMEOUT_S).topic_partitions:
@@ -164,6 +172,14 @@ def delete_offsets(named: str | None, group: str | None, topics: tuple[str, ...]
     chosen = group or named
     if chosen is None:
         raise click.UsageError("Name a group.")
+    if type_of(bootstrap_servers, chosen) == "Share":
+        if any(":" in topic for topic in topics):
+            raise click.UsageError("A share group forgets whole topics: name them without partitions.")
+        results = [(chosen, *row) for row in delete_share_offsets(bootstrap_servers, chosen, topics)]
+        print_table(("GROUP", "TOPIC", "RESULT"), results)
+        if any(row[2] != "deleted" for row in results):
+            raise click.exceptions.Exit(1)
+        return
     places = partitions_of(connect_admin(bootstrap_servers), topics)
     wanted: dict[str, list[dict[str, int]]] = {}
     for topic, index in places:

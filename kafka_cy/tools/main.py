@@ -104,6 +104,19 @@ def _take_value(result: ServerArguments, option: str, value: str) -> None:
             raise UsageError(f"--log-level must be one of {', '.join(LOG_LEVELS)}, not {value!r}.")
 
 
+def _keys_of(config_path: str | None) -> list[str] | None:
+    """The keys that the configuration file sets; None without a file. The broker reports a file that cannot be read."""
+    if config_path is None:
+        return None
+    from kafka_cy.config.properties import parse_properties
+
+    try:
+        with open(config_path, encoding="utf-8", errors="surrogateescape") as file:
+            return list(parse_properties(file.read()))
+    except (OSError, ValueError):
+        return []
+
+
 def _add_environment(given: ServerArguments, arguments: list[str]) -> None:
     """Add what the environment variables set; the command line wins. Raises UsageError."""
     import os
@@ -112,7 +125,7 @@ def _add_environment(given: ServerArguments, arguments: list[str]) -> None:
 
     given.config_path = mounted_config(given.config_path)
     try:
-        found = read_environment(os.environ, has_file=given.config_path is not None)
+        found = read_environment(os.environ, file_keys=_keys_of(given.config_path))
     except BadEnvironment as error:
         raise UsageError(str(error)) from error
     given.overrides = {**found.settings, **given.overrides}
@@ -165,7 +178,15 @@ def main() -> None:
     """Entry point of the command; ends with sys.exit."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["server"]:
-        sys.exit(server(arguments[1:]))
+        code = 0
+        try:
+            code = server(arguments[1:])
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader of the output (head, less ...) has ended
+            import os
+
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing may be written at exit either
+        sys.exit(code)
     from kafka_cy.tools.cli import run
 
     sys.exit(run(arguments))

@@ -17,7 +17,7 @@ PREFIX = "kafka_server_brokertopicmetrics_"
 SAMPLED_TOPICS_MAX = 5
 SAMPLED_RECORDS_MAX = 500
 SAMPLE_TIMEOUT_S = 10.0
-# Overhead of a record besides key, value and headers: lengths, offset and time deltas.
+# Overhead of a record in addition to key, value and headers: lengths, offset and time deltas.
 RECORD_OVERHEAD_BYTES = 7
 
 

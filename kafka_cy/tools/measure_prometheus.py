@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kafka_cy.sizing.units import SECONDS_PER_DAY
 from kafka_cy.tools.client import ToolError
+from kafka_cy.tools.http_text import without_user
 from kafka_cy.tools.measured import Measured, disk_bytes
 from kafka_cy.tools.prometheus import Prometheus
 
@@ -24,7 +25,7 @@ def measure_prometheus(url: str, window: str) -> Measured:
     measured = Measured()
     messages = prometheus.value(f"sum(rate({MESSAGES_IN}[{window}]))")
     if messages is None:
-        raise ToolError(f"Prometheus at {url} has no {MESSAGES_IN} in the last {window}.")
+        raise ToolError(f"Prometheus at {without_user(url)} has no {MESSAGES_IN} in the last {window}.")
     stored = prometheus.value(f"sum(rate({BYTES_IN}[{window}])) / sum(rate({MESSAGES_IN}[{window}]))")
     rate = prometheus.value("avg(org_apache_kafka_producer_compression_rate_avg)")
     compression = 1 / rate if rate else None

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from kafka_cy.tools.client import ToolError
-from kafka_cy.tools.http_text import get_text
+from kafka_cy.tools.http_text import get_text, without_user
 
 QUERY_TIMEOUT_S = 60.0
 
@@ -56,7 +56,7 @@ class Prometheus:
             answer = json.loads(text)
             status = answer["status"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ToolError(f"The server at {self.url} is not Prometheus.") from error
+            raise ToolError(f"The server at {without_user(self.url)} is not Prometheus.") from error
         if status != "success":
             raise ToolError(f"Prometheus refuses the query: {str(answer.get('error', status)).rstrip('.')}.")
         return answer["data"]

@@ -1,4 +1,4 @@
-"""Requests that librdkafka's admin client does not have, over plaintext or TLS."""
+"""Requests that librdkafka's admin client does not have, over plaintext or TLS, with SASL if the listener asks for it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, connection_setti
 if TYPE_CHECKING:
     import ssl
 
-API_VERSIONS, FIND_COORDINATOR, DESCRIBE_CONFIGS, DESCRIBE_LOG_DIRS = 18, 10, 32, 35
-INCREMENTAL_ALTER_CONFIGS, OFFSET_DELETE = 44, 47
+METADATA, API_VERSIONS, FIND_COORDINATOR, DESCRIBE_CONFIGS, DESCRIBE_LOG_DIRS = 3, 18, 10, 32, 35
+LIST_GROUPS = 16
+INCREMENTAL_ALTER_CONFIGS, OFFSET_DELETE, DESCRIBE_CLIENT_QUOTAS, ALTER_CLIENT_QUOTAS = 44, 47, 48, 49
 CLIENT_ID = b"kafka-cy-tool"
 RESPONSE_BYTES_MAX = 256 << 20
 ELEMENTS_MAX = 50_000_000
@@ -24,21 +25,46 @@ UNSUPPORTED_VERSION = 35
 class RawClient:
     """One connection to one broker, for one thread. Use it as a context manager. Every method raises ToolError."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, node_id: int = -1) -> None:
         self.address = address
+        self.node_id = node_id  # of the broker, if it is known
         self._correlation_id = 0
         self._versions: dict[int, tuple[int, int]] | None = None
         settings = connection_settings()
         protocol = settings.get("security.protocol", "PLAINTEXT").upper()
-        if protocol not in ("PLAINTEXT", "SSL"):
-            raise ToolError(f"This command supports security.protocol PLAINTEXT and SSL, not {protocol}.")
+        if protocol not in ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"):
+            raise ToolError(f"There is no security.protocol {protocol}.")
         host, port = split_address(address)
         try:
             self._socket = socket.create_connection((host, port), timeout=REQUEST_TIMEOUT_S)
-            if protocol == "SSL":
+            if protocol in ("SSL", "SASL_SSL"):
                 self._socket = tls_context(settings).wrap_socket(self._socket, server_hostname=host)
         except OSError as error:
             raise ToolError(f"No broker answers at {address}: {error.strerror or error}.") from error
+        if protocol.startswith("SASL_"):
+            try:
+                self._log_in(settings)
+            except ToolError:
+                self._socket.close()
+                raise
+
+    def _log_in(self, settings: dict[str, str]) -> None:
+        from kafka_cy.tools.sasl_client import SASL_AUTHENTICATE, SASL_HANDSHAKE, log_in, mechanism_of
+
+        mechanism = mechanism_of(settings)
+        answer = self._exchange(SASL_HANDSHAKE, 1, {"mechanism": mechanism})
+        if answer.error_code:
+            raise ToolError(
+                f"The broker at {self.address} has {', '.join(answer.mechanisms)} for SASL, not {mechanism}."
+            )
+
+        def exchange(token: bytes) -> bytes:
+            answer = self._exchange(SASL_AUTHENTICATE, 1, {"auth_bytes": token})
+            if answer.error_code:
+                raise ToolError(f"The broker at {self.address} refuses the client: {answer.error_message}.")
+            return bytes(answer.auth_bytes)
+
+        log_in(settings, exchange)
 
     def __enter__(self) -> RawClient:
         return self
@@ -136,7 +162,7 @@ def coordinator_of(bootstrap_servers: str, group: str) -> RawClient:
     found = answer.coordinators[0] if hasattr(answer, "coordinators") else answer
     if found.error_code:
         raise ToolError(f"Consumer group {group} has no coordinator: {error_name(found.error_code)}.")
-    return RawClient(f"{found.host}:{found.port}")
+    return RawClient(f"{found.host}:{found.port}", found.node_id)
 
 
 def error_name(code: int) -> str:

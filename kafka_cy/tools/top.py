@@ -27,6 +27,7 @@ FIRST_SECONDS = 1.0
     multiple=True,
     default=("http://127.0.0.1:9404/metrics",),
     show_default=True,
+    envvar="KAFKA_CY_METRICS",
     metavar="URL",
     help="URL of a broker's metrics; once for each broker.",
 )
@@ -35,6 +36,7 @@ FIRST_SECONDS = 1.0
     "lag_url",
     default="http://127.0.0.1:9308/metrics",
     show_default=True,
+    envvar="KAFKA_CY_LAG",
     metavar="URL",
     help="URL of the consumer lag page of any broker.",
 )

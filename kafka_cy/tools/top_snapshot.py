@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from kafka_cy.sizing.units import format_amount
 from kafka_cy.tools.client import ToolError
 from kafka_cy.tools.exposition import Samples, scrape
+from kafka_cy.tools.http_text import without_user
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -48,7 +49,7 @@ def look(admin: AdminClient, bootstrap: str, metrics_urls: tuple[str, ...], lag_
     problems: list[str] = []
     for url in metrics_urls:
         try:
-            brokers[urlsplit(url).netloc] = scrape((url,))
+            brokers[urlsplit(without_user(url)).netloc] = scrape((url,))
         except ToolError as error:
             problems.append(str(error))
     lag = Samples()
@@ -99,6 +100,7 @@ LOAD_COLUMNS = (
     Column("METRICS"), MESSAGES, BYTES_IN, BYTES_OUT, Column("REQUESTS", "count", per_second=True, short="REQS"),
     Column("PRODUCE-P99", "seconds", short="P99"), Column("CPU", "fraction"),
     Column("MEMORY", "bytes", short="MEM", rank=1), Column("CONNECTIONS", "count", short="CONNS", rank=2),
+    Column("REPLICA-LAG", "count", short="RLAG", rank=3),
 )  # fmt: skip
 TOPIC_COLUMNS = (
     Column("TOPIC"), Column("PARTITIONS", "count", short="PARTS", rank=2), Column("COPIES", "count", short="REPL", rank=3),
@@ -196,6 +198,7 @@ class View:
                     self._growth(new, old, "process_cpu_seconds_total"),
                     new.total("process_resident_memory_bytes") or None,
                     _known_total(new, "kafka_server_socketservermetrics_connection_count"),
+                    max((lag for _, lag in new.of("kafka_server_replicafetchermanager_maxlag")), default=None),
                 )
             )
         return rows

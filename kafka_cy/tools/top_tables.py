@@ -49,11 +49,20 @@ def tables(view: View, sort: str) -> list[Listed]:
 
 
 def print_view(view: View, sort: str) -> None:
-    """Print the tables in turn. On a pipe each is its header and tab-separated lines, with an empty line
-    between tables."""
+    """Print the tables in turn, with an empty line between them: on a terminal as on the screen, but with all rows; on a pipe
+    as a header and tab-separated lines."""
     for problem in view.now.problems:
         note(problem)
     print(view.summary())
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        from kafka_cy.tools.top_screen import table_lines
+
+        console = Console(highlight=False)
+        for _, columns, rows in tables(view, sort):
+            console.print("", *table_lines(columns, rows, console.width), sep="\n")
+        return
     for _, columns, rows in tables(view, sort):
         print()
         cells = [[column.text(value) for column, value in zip(columns, row, strict=True)] for row in rows]

@@ -26,15 +26,28 @@ GROUPS = {
 }
 DAY_SECONDS = 600  # a day of this shop: the rate rises and falls
 TICK_SECONDS = 0.2
+START_SECONDS_MAX = 60.0
 
 
 def create_topics(bootstrap: str) -> None:
-    """Make the topics that are missing; waits up to a minute for the broker."""
-    admin = AdminClient({"bootstrap.servers": bootstrap, "client.id": "demo-setup"})
-    new = [NewTopic(name, num_partitions=partitions) for name, (partitions, _, _) in TOPICS.items()]
-    for future in admin.create_topics(new, operation_timeout=30, request_timeout=60).values():
+    """Make the topics that are missing; waits up to a minute for the brokers."""
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while True:
+        # A new client each time: one that connected before there was a controller looks for it too seldom.
+        admin = AdminClient({"bootstrap.servers": bootstrap, "client.id": "demo-setup"})
         try:
-            future.result(60)
+            return create_missing(admin)
+        except (KafkaException, TimeoutError):
+            if time.monotonic() > deadline:
+                raise
+
+
+def create_missing(admin: AdminClient) -> None:
+    """Raises KafkaException, TimeoutError."""
+    new = [NewTopic(name, num_partitions=partitions) for name, (partitions, _, _) in TOPICS.items()]
+    for future in admin.create_topics(new, operation_timeout=5, request_timeout=10).values():
+        try:
+            future.result(15)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise

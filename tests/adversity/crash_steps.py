@@ -21,6 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
 
+from kafka_cy.cluster import topic_changes
 from kafka_cy.cluster.embedded_store import FILE_NAME, EmbeddedStore
 from kafka_cy.cluster.hosting import Hosting, folders_of
 from kafka_cy.cluster.metadata import ClusterMetadata
@@ -210,6 +211,27 @@ def delete_and_create(node: Node) -> None:
     node.work()
 
 
+def in_steps(node: Node, change: Callable[..., object], *arguments: Any) -> None:
+    """A change as requests with many partitions make it, but with one partition in each step."""
+    topic_changes.PIECE_PARTITIONS = 1  # type: ignore[misc]
+    with node.changes.batch(in_steps=True):
+        change(*arguments)
+    for _ in node.changes.announce_in_steps():
+        pass
+
+
+def create_in_steps(node: Node) -> None:
+    in_steps(node, node.changes.create_topic, "new", [[1]] * 3, {})
+
+
+def add_partitions_in_steps(node: Node) -> None:
+    in_steps(node, node.changes.create_partitions, "kept", [[1], [1]])
+
+
+def delete_in_steps(node: Node) -> None:
+    in_steps(node, node.changes.delete_topic, "doomed")
+
+
 def move(node: Node) -> None:
     """Move kept-0 to the other directory and back, with records written in between."""
     for records in (RECORDS, 2):
@@ -219,7 +241,12 @@ def move(node: Node) -> None:
         node.write("kept", records)
 
 
-SCENARIOS = {each.__name__: each for each in (create, add_partitions, delete, delete_and_create, move)}
+SCENARIOS = {
+    each.__name__: each
+    for each in (
+        create, add_partitions, delete, delete_and_create, create_in_steps, add_partitions_in_steps, delete_in_steps, move,
+    )
+}  # fmt: skip
 
 
 def run_scenario(scenario: str, folder: Path) -> None:

@@ -16,7 +16,12 @@ from .wire import batch
 
 TOPIC = "target"
 # Values that keep a request harmless or fast where 1, "target" or false would not.
-NAMED: dict[str, Any] = {"max_wait": 1, "timeout": 100, "acks": 1, "max_bytes": 1000, "partition_count": 1}
+NAMED: dict[str, Any] = {
+    "max_wait": 1, "timeout": 100, "acks": 1, "max_bytes": 1000, "partition_count": 1,
+    # 0 is "unknown" in requests about ACLs: such a request closes its connection.
+    "resource_type": 2, "resource_type_filter": 2, "resource_pattern_type": 3, "pattern_type_filter": 3,
+    "operation": 3, "permission_type": 3,
+}  # fmt: skip
 
 
 def entity_type(hint: Any) -> Any:

@@ -17,17 +17,24 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from kafka_cy.coordinator.share.state_coordinator import STATE_TOPIC, ShareCoordinator
+from kafka_cy.coordinator.share.state_machine import SharePartition
+from kafka_cy.coordinator.share.state_writes import StateWrite
+from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.storage import log_upkeep
 from kafka_cy.storage.cleaner import clean
 from tests.adversity import crash_steps
 from tests.adversity.crash_steps import Node, pipe_to_parent
 from tests.adversity.disk_model import Disk, Step, read_steps
+from tests.coordinator.fakes import FakeLoop
+from tests.coordinator.share_state import CONFIG as STATE_CONFIG
 from tests.storage.test_cleaner import contents, keyed
 
 MOMENTS_MAX = int(os.environ.get("POWER_LOSS_MOMENTS", "12"))  # of each change; 0: all
 # (share of the names, share of the data) that is left of what was not synced; None: by chance.
 LEFT = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (None, None), (None, None), (1.0, None)]
 KEYS = 5
+STATE_FLUSHED = 10  # the start offset in a share state that is flushed before the change
 library: ctypes.CDLL
 
 
@@ -101,7 +108,39 @@ def shutdown(node: Node) -> None:
     node.metadata.store.close()
 
 
-SCENARIOS = {each.__name__: each for each in (first_start, move, roll, new_epoch, clean_log, shutdown)} | {
+def trim_share_state(node: Node) -> None:
+    """The share coordinator writes states anew, and deletes what lies before them. Nothing but that flushes the records."""
+    coordinator = share_coordinator(node)
+    for offset in range(STATE_FLUSHED + 1, STATE_FLUSHED + 20):
+        write_state(coordinator, offset)
+        if offset % 7 == 0:
+            coordinator.loop.advance(301)  # the time of the job
+            node.work()
+            acknowledge()
+
+
+def share_coordinator(node: Node) -> ShareCoordinator:
+    coordinator = ShareCoordinator(STATE_CONFIG, node.cluster, FakeLoop(), lambda *what, **details: fail_scenario(what, details))
+    coordinator.start()
+    coordinator.loop.advance(0)
+    return coordinator
+
+
+def fail_scenario(*what: object) -> None:
+    raise AssertionError(what)
+
+
+def write_state(coordinator: ShareCoordinator, offset: int) -> None:
+    """Store that the share group begins at the offset."""
+    errors: list[ErrorCode] = []
+    key = SharePartition("g", coordinator.cluster.topics["kept"].id, 0)
+    coordinator.write(StateWrite(key, 1, 0, offset, 0, ()), errors.append)
+    assert errors == [ErrorCode.NONE], errors
+
+
+SCENARIOS = {
+    each.__name__: each for each in (first_start, move, roll, new_epoch, clean_log, shutdown, trim_share_state)
+} | {
     name: of_crash_steps(crash_steps.SCENARIOS[name]) for name in ("create", "add_partitions", "delete", "delete_and_create")
 }
 
@@ -109,11 +148,14 @@ SCENARIOS = {each.__name__: each for each in (first_start, move, roll, new_epoch
 def prepare(scenario: str, folder: Path) -> None:
     if scenario == "first_start":
         return
-    if scenario != "clean_log":
+    if scenario not in ("clean_log", "trim_share_state"):
         crash_steps.prepare(folder)
         return
     node = Node(folder)
     node.changes.create_topic("kept", [[1]], {})
+    if scenario == "trim_share_state":
+        prepare_state(node)
+        return
     log = node.logs.partitions["kept", 0].log
     for i in range(4):
         node.logs.partitions["kept", 0].append(keyed(*((f"k{key}", f"{i}") for key in range(KEYS))))
@@ -125,9 +167,24 @@ def prepare(scenario: str, folder: Path) -> None:
     node.metadata.store.close()
 
 
+def prepare_state(node: Node) -> None:
+    """A share group with a state that is stored for sure."""
+    node.changes.create_topic(STATE_TOPIC, [[1]], {})
+    coordinator = share_coordinator(node)
+    coordinator.initialize(SharePartition("g", node.cluster.topics["kept"].id, 0), 1, 0, lambda error: None)
+    write_state(coordinator, STATE_FLUSHED)
+    node.logs.partitions[STATE_TOPIC, 0].log.flush()
+    node.logs.write_checkpoints()
+    node.logs.shutdown()
+    node.metadata.store.close()
+
+
 def found(scenario: str, folder: Path) -> str:
     """What a start on `folder` has."""
     node = Node(folder)
+    if scenario == "trim_share_state":
+        (shard,) = share_coordinator(node).runtime.loaded_shards()
+        return f"state={[state.start_offset for state in shard.state.states.values()]}"
     text = node.found()
     if scenario == "clean_log":
         values = {key: value for _, key, value in contents(node.logs.partitions["kept", 0].log)}

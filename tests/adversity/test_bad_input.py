@@ -83,9 +83,14 @@ def ends(connection: Connection) -> list[tuple[int, int]]:
 
 
 def await_log_line(broker: Broker, connection: Connection, message: str) -> None:
-    """Check that one log line has the client and the problem."""
-    wait_until(lambda: f"client={connection.name}" in broker.log_text(), f"a log line about {connection.name}")
-    lines = [line for line in broker.log_text().splitlines() if f"client={connection.name}" in line]
+    """Check that one log line, apart from those at debug level, has the client and the problem."""
+
+    def about_client() -> list[str]:
+        lines = broker.log_text().splitlines()
+        return [line for line in lines if f"client={connection.name}" in line and " DEBUG " not in line]
+
+    wait_until(lambda: bool(about_client()), f"a log line about {connection.name}")
+    lines = about_client()
     assert len(lines) == 1 and message in lines[0] and " WARNING " in lines[0], lines
 
 
@@ -319,11 +324,14 @@ def test_thousands_of_half_open_connections(broker: Broker) -> None:
 def test_log_lines_are_limited(broker: Broker) -> None:
     before = broker.log_text().count("\n")
     begun = time.monotonic()
-    for _ in range(2000):
-        connection = Connection(broker.port)
-        connection.send_bytes(b"\xff\xff\xff\xff")
-        assert connection.receive() is None
-        connection.close()
+    for _ in range(10):
+        # All at once: on a busy machine, one after the other might be slower than the limit.
+        opened = [Connection(broker.port) for _ in range(200)]
+        for connection in opened:
+            connection.send_bytes(b"\xff\xff\xff\xff")
+        for connection in opened:
+            assert connection.receive() is None
+            connection.close()
     wait_until(lambda: "suppressed" in broker.log_text(), "a line that counts the suppressed ones")
     seconds = time.monotonic() - begun
     assert broker.log_text().count("\n") - before < 60 * (seconds + 2)

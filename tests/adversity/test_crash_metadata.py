@@ -1,4 +1,4 @@
-"""kill -9 during topic creations, deletions and allocations of producer ids: acknowledged changes are kept."""
+"""kill -9 during topic creations, deletions, changes of quotas and allocations of producer ids: acknowledged changes are kept."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .wire import (
 
 pytestmark = pytest.mark.crash
 
-DELETE_TOPICS = 20
+DELETE_TOPICS, DESCRIBE_CLIENT_QUOTAS, ALTER_CLIENT_QUOTAS = 20, 48, 49
 ROUNDS = 5
 
 
@@ -42,6 +42,20 @@ def delete_topic(connection: Connection, topic: str) -> int:
     """Send DeleteTopics v1; return the error code."""
     answer = connection.ask(DELETE_TOPICS, 1, struct.pack(">i", 1) + string(topic) + struct.pack(">i", 10000))
     return int(struct.unpack_from(">h", answer, len(answer) - 2)[0])
+
+
+def alter_quota(connection: Connection, value: int) -> int:
+    """Send AlterClientQuotas v0 for user `u`, client id `c`; return the error code."""
+    entity = struct.pack(">i", 2) + string("user") + string("u") + string("client-id") + string("c")
+    operation = struct.pack(">i", 1) + string("producer_byte_rate") + struct.pack(">d?", value, False)
+    answer = connection.ask(ALTER_CLIENT_QUOTAS, 0, struct.pack(">i", 1) + entity + operation + b"\0")
+    return int(struct.unpack_from(">h", answer, 8)[0])
+
+
+def quota_of(connection: Connection) -> float:
+    """The only quota, by DescribeClientQuotas v0; 0 if there is none."""
+    answer = connection.ask(DESCRIBE_CLIENT_QUOTAS, 0, struct.pack(">i?", 0, False))
+    return float(struct.unpack(">d", answer[-8:])[0]) if answer[8:12] != bytes(4) else 0.0
 
 
 def topic_names(connection: Connection) -> set[str]:
@@ -81,10 +95,14 @@ class Administrator(Worker):
         self.unsure: set[str] = set()
         self.number = 0
         self.producer_ids: list[int] = []
+        self.quota = self.quota_sent = 0  # acknowledged, and sent
 
     def work(self, connection: Connection) -> None:
         """Make one change."""
         self.producer_ids.append(init_producer_id(connection)[0])
+        self.quota_sent += 1
+        assert alter_quota(connection, self.quota_sent) == 0
+        self.quota = self.quota_sent
         if len(self.existing) > 15 and self.chance.random() < 0.6:
             topic = self.chance.choice(sorted(self.existing))
             del self.existing[topic]
@@ -115,6 +133,7 @@ class Administrator(Worker):
 
     def check(self, connection: Connection) -> None:
         """Check that the topics of the broker match its responses."""
+        assert self.quota <= quota_of(connection) <= self.quota_sent
         names = topic_names(connection)
         assert not self.existing.keys() - names, "lost topics"
         assert not names & self.deleted, "deleted topics are back"

@@ -23,6 +23,9 @@ EXPECTED = {
     "add_partitions": [BEFORE, f"{BEFORE} kept-2=0..0 kept-3=0..0"],
     "delete": [BEFORE, KEPT],
     "delete_and_create": [BEFORE, KEPT, rf"doomed-0=0..[03] {KEPT}"],
+    "create_in_steps": [BEFORE, f"{BEFORE} {EMPTY}"],
+    "add_partitions_in_steps": [BEFORE, f"{BEFORE} kept-2=0..0 kept-3=0..0"],
+    "delete_in_steps": [BEFORE, KEPT],
     "move": [BEFORE, rf"{DOOMED} kept-0=0..(20|22) kept-1=0..(10|20|22)"],
 }
 

@@ -6,11 +6,12 @@ import socket
 import struct
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from kafka_cy.api import api_versions, hot
+from kafka_cy.network.control_request import ControlRequest
 from kafka_cy.network.metadata_image import ImagePublisher, TopicMetadata
 from kafka_cy.network.server import Server
 from kafka_cy.storage.hosted_partition import HostedPartition
@@ -19,9 +20,11 @@ from kafka_cy.storage.log import PartitionLog
 from .kio_wire import decode_response, encode_request, is_flexible
 
 API_TABLE = [
-    (0, 0, 13), (1, 4, 18), (2, 1, 11), (3, 0, 13), (12, 0, 4), (18, 0, 4), (23, 2, 4), (60, 0, 2),
+    (0, 0, 13), (1, 4, 18), (2, 1, 11), (3, 0, 13), (8, 2, 10), (12, 0, 4), (18, 0, 4), (23, 2, 4), (60, 0, 2), (68, 0, 1),
+    (76, 1, 1), (78, 1, 2), (79, 1, 2), (88, 0, 0),
 ]
-FLEXIBLE_FROM = {0: 9, 1: 12, 2: 6, 3: 9, 12: 4, 18: 3, 23: 4, 60: 0}
+FLEXIBLE_FROM = {0: 9, 1: 12, 2: 6, 3: 9, 8: 8, 12: 4, 18: 3, 23: 4, 24: 3, 60: 0, 68: 0, 76: 1, 78: 1, 79: 1, 88: 0}
+ADD_PARTITIONS_TO_TXN = (24, 0, 5)  # only when the test answers the questions about transactions
 CLUSTER_ID = "hot-api-tests-cluster0"
 BROKER_ID = 7
 
@@ -91,16 +94,18 @@ class HotServer:
 
     def __init__(
         self, folder: Path, reactors: int = 2, queued_request_bytes_max: int = 1 << 30, queued_requests_max: int = 500,
-        idle_timeout_ms: int = 600000,
+        idle_timeout_ms: int = 600000, on_question: Callable[[ControlRequest], None] | None = None,
     ) -> None:
         self.folder = folder
+        self.on_question = on_question
+        table = [*API_TABLE, ADD_PARTITIONS_TO_TXN] if on_question is not None else API_TABLE
         self.server = Server(
             reactors, request_max_bytes=100 << 20, queued_request_bytes_max=queued_request_bytes_max,
             queued_response_bytes_max=1 << 30, connections_max=1000, connections_per_ip_max=1000,
             idle_timeout_ms=idle_timeout_ms, in_flight_max=1000, queued_requests_max=queued_requests_max,
         )
-        self.server.set_api_versions([(key, low, high, FLEXIBLE_FROM[key]) for key, low, high in API_TABLE])
-        api_versions.set_table(API_TABLE)
+        self.server.set_api_versions([(key, low, high, FLEXIBLE_FROM[key]) for key, low, high in table])
+        api_versions.set_table(table)
         hot.register_all()
         self.port = self.server.listen(0, "PLAINTEXT", "127.0.0.1", 0)
         self.publisher = ImagePublisher(self.server)
@@ -109,6 +114,8 @@ class HotServer:
         self.partitions: dict[tuple[str, int], HostedPartition] = {}
         self.topic_ids: dict[str, uuid.UUID] = {}
         self.forwarded: list[tuple[int, int, bytes]] = []
+        self.rewind: Callable[[], object] = lambda: None  # before each request of a fuzz test
+        self.kept: list[Any] = []  # what a test needs as long as the server runs
         self.running = True
         self.publisher.publish()
         self.server.start()
@@ -117,9 +124,16 @@ class HotServer:
 
     def _control(self) -> None:
         while self.running:
-            for request in self.server.take_requests(0.2):
-                self.forwarded.append((request.api_key, request.api_version, request.body))
-                request.close("no control plane")
+            requests = self.server.take_requests(0.2)
+            while requests:
+                self._take(requests.pop(0))  # keeps no reference
+
+    def _take(self, request: ControlRequest) -> None:
+        if request.is_question and self.on_question is not None:
+            self.on_question(request)
+        else:
+            self.forwarded.append((request.api_key, request.api_version, request.body))
+            request.close("no control plane")
 
     def create_topic(
         self, name: str, partitions: int = 1, config: dict[str, Any] | None = None, *, sole_replica: bool = True,

@@ -29,6 +29,13 @@ def valid_body(server: HotServer, api_key: int, version: int) -> bytes:
         values = {"replica_id": -1, "isolation_level": 1, "timeout": 5, "topics": topics}
     elif api_key == 3:
         values = metadata_request(version, ["t"])
+    elif api_key == 8:
+        row = {"partition_index": 0, "committed_offset": 5, "committed_leader_epoch": 1, "committed_metadata": "m"}
+        topics = [{"name": "t", "topic_id": server.topic_ids["t"], "partitions": [row, row | {"partition_index": 1}]}]
+        values = {
+            "group_id": "g", "generation_id_or_member_epoch": 1, "member_id": "m", "group_instance_id": "i",
+            "retention_time": -1, "topics": topics,
+        }  # fmt: skip
     elif api_key == 12:
         values = {"group_id": "g", "generation_id": 1, "member_id": "m", "group_instance_id": "i"}
     elif api_key == 18:
@@ -36,6 +43,27 @@ def valid_body(server: HotServer, api_key: int, version: int) -> bytes:
     elif api_key == 23:
         row = {"partition": 0, "current_leader_epoch": -1, "leader_epoch": 0}
         values = {"replica_id": -1, "topics": [{"topic": "t", "partitions": [row]}]}
+    elif api_key == 68:
+        values = {
+            "group_id": "k68", "member_id": "m", "member_epoch": 1, "instance_id": "i", "rack_id": None, "rebalance_timeout": -1,
+            "subscribed_topic_names": None, "subscribed_topic_regex": "r.", "server_assignor": None, "topic_partitions": None,
+        }  # fmt: skip
+    elif api_key == 76:
+        values = {"group_id": "k76", "member_id": "m", "member_epoch": 1}
+    elif api_key == 88:
+        lists = ("active_tasks", "standby_tasks", "warmup_tasks", "client_tags", "task_offsets", "task_end_offsets")
+        values = {"group_id": "k88", "member_id": "m", "member_epoch": 1, "endpoint_information_epoch": 0, **dict.fromkeys(lists)}
+    elif api_key in (78, 79):
+        batches = [
+            {"first_offset": 0, "last_offset": 1, "acknowledge_types": [1, 2]},
+            {"first_offset": 2, "last_offset": 2, "acknowledge_types": [3]},
+        ]
+        rows = [{"partition_index": 0, "acknowledgement_batches": batches}, {"partition_index": 1, "acknowledgement_batches": []}]
+        values = {
+            "group_id": "s", "member_id": "m", "share_session_epoch": 1, "max_wait": 5, "min_bytes": 1, "max_bytes": 1 << 20,
+            "max_records": 2, "batch_size": 2, "topics": [{"topic_id": server.topic_ids["t"], "partitions": rows}],
+            "forgotten_topics_data": [], "share_acquire_mode": 1, "is_renew_ack": False,
+        }  # fmt: skip
     return encode_request(api_key, version, values)
 
 

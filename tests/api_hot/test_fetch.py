@@ -203,6 +203,22 @@ def test_diverging_epoch(hot_server: HotServer, connection: Connection, version:
 
 
 
+def test_aborted_transactions_are_those_of_what_is_returned(hot_server: HotServer, connection: Connection) -> None:
+    hot_server.create_topic("t", config={"segment.bytes": 2000})
+    partition = hot_server.partitions["t", 0]
+    for producer_id in range(50):  # batches at 0, 2, 4...; markers at 1, 3, 5...
+        producer: dict[str, Any] = {"producer_id": producer_id, "producer_epoch": 0}
+        partition.append(build_batch([Record(value=b"x" * 50)], attributes=0x10, base_sequence=0, **producer))
+        partition.append_marker(producer_id, 0, 0, False, 1)
+    for offset in (0, 1, 40, 98):
+        asked = request(hot_server, {("t", 0): offset}, isolation_level=1, partition_max_bytes=400)
+        (row,) = rows(connection.call(1, 12, asked))
+        batches = list(iterate_batches(row["records"]))
+        assert row["last_stable_offset"] == 100 and 1 <= len(batches) <= 4
+        returned = {each.producer_id for each in batches}
+        told = [each["producer_id"] for each in row["aborted_transactions"]]
+        assert told == sorted(returned), "no more, and no fewer"
+
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_read_committed(hot_server: HotServer, connection: Connection, version: int) -> None:

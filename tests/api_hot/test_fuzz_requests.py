@@ -17,8 +17,16 @@ from kio.serial.errors import InvalidUnicode
 from mutation import INT32, SECONDS, SEED, mutate
 
 from kafka_cy.api import fetch_session_cache
-from kafka_cy.coordinator import heartbeat_table
+from kafka_cy.coordinator import heartbeat_table, open_groups
+from kafka_cy.coordinator.committed_offsets import CommittedOffsets
+from kafka_cy.coordinator.open_groups import OPEN_FOR_MEMBERS, OpenGroup, OpenLog, Steady
+from kafka_cy.network.control_request import ControlRequest
 from kafka_cy.records import Record, build_batch
+from kafka_cy.share.in_flight import InFlight, take_changes
+from kafka_cy.share.in_flight_values import Limits
+from kafka_cy.share.sessions import SessionKey
+from kafka_cy.share.share_session import ShareSession
+from kafka_cy.share.shared_records import version_of_terms
 
 from .harness import API_TABLE, Connection, HotServer
 from .kio_wire import decode_response, encode_request, is_flexible
@@ -56,6 +64,43 @@ def fill(server: HotServer) -> None:
     for index, size in ((0, 10), (0, 40_000), (1, 10)):  # one response is copied, the other is sent from the file
         server.partitions["t", index].append(build_batch([Record(value=b"x" * size, timestamp_ms=1000)] * 3))
     heartbeat_table.set_member(b"g", b"m", b"i", 1, True, 0)
+    server.create_topic("__consumer_offsets", 1, internal=True)
+    group = OpenGroup(b"g", CommittedOffsets(), OpenLog(server.partitions["__consumer_offsets", 0]))
+    group.open(OPEN_FOR_MEMBERS, 1 << 20, 4096)
+    server.kept = [group]
+    for api_key in (68, 76, 88):
+        name = f"k{api_key}".encode()
+        settled = OpenGroup(name, CommittedOffsets(), OpenLog(server.partitions["__consumer_offsets", 0]))
+        settled.open(OPEN_FOR_MEMBERS, 1 << 20, 4096, Steady(api_key, 1, 5000, open_groups.version(), time.monotonic() + 3600))
+        heartbeat_table.set_modern_member(name, b"m", 1, True, b"hot-tests", b"127.0.0.1", b"i", b"r.")
+        server.kept.append(settled)
+    server.kept += share_session(server)
+
+
+def share_session(server: HotServer) -> list[Any]:
+    """A member with a share session. What it acknowledges is released: it never runs out of records."""
+    session = ShareSession(SessionKey("s", "m"), 1)
+    kept: list[Any] = [session]
+    for index in (0, 1):
+        in_flight = InFlight(0, (), server.partitions["t", index])
+        in_flight.set_terms(Limits(5, 2000, 30.0), index == 1, True, version_of_terms())
+        session.add((server.topic_ids["t"], index))
+        session.attach((server.topic_ids["t"], index), in_flight)
+        kept.append(in_flight)
+
+    def store(question: ControlRequest) -> None:
+        changes = take_changes(question.body)
+        for place, (_, change) in enumerate(changes):
+            assert change.batches()
+            if place % 2 == 0:
+                change.finish()
+        question.respond(bytes(2 * len(changes)))
+
+    def rewind() -> None:
+        session.next_epoch = 1
+
+    server.on_question, server.rewind = store, rewind
+    return kept
 
 
 class Exchange:
@@ -68,6 +113,7 @@ class Exchange:
 
     def send(self, api_key: int, version: int, body: bytes) -> bytes | None:
         """The frame of the response; None: closed, none (acks=0), or none within WAIT_S. A second request bounds the wait."""
+        self.server.rewind()
         client = self.client = self.client or self.server.connect()
         client.socket.settimeout(WAIT_S)
         try:

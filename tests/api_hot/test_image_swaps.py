@@ -10,6 +10,7 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from kafka_cy.authorizer.acl_image import AclImage
 from kafka_cy.network.metadata_image import ImagePublisher, TopicMetadata
 from tests.waiting import wait_until
 
@@ -67,3 +68,21 @@ def test_an_answer_comes_from_one_image(hot_server: HotServer) -> None:
         for client in clients:
             client.result()
     wait_until(lambda: not hot_server.publisher.retired_count(), "reactors that sleep, and so let go of what they read")
+
+
+def test_acls_are_part_of_an_image(hot_server: HotServer) -> None:
+    """An image holds a reference to its ACLs, and gives it back when no reactor can read it any more."""
+    publisher = hot_server.publisher
+    first = AclImage()
+    second = first.replaced([])
+    publisher.set_acls(first)
+    publisher.publish()
+    publisher.publish()
+    wait_until(lambda: not publisher.retired_count() and first.references == 2, "the first image")
+    publisher.set_acls(second)
+    publisher.publish()
+    wait_until(lambda: not publisher.retired_count() and first.references == 1, "the reactors")
+    assert second.references == 2
+    publisher.set_acls(None)
+    publisher.publish()
+    wait_until(lambda: not publisher.retired_count() and second.references == 1, "the reactors")

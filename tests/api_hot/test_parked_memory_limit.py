@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kafka_cy.api import fetch_standing
 from kafka_cy.network import jobs
 from tests.waiting import wait_until
 
@@ -34,12 +35,14 @@ def test_stopped(tmp_path: Path) -> None:
 
 @pytest.fixture
 def tight_server(tmp_path: Path) -> Iterator[HotServer]:
-    """One fetch of 60 partitions may wait, beside it none of 100."""
+    """One fetch of 60 partitions may wait, beside it none of 100. (Standing fetches have the memory of sessions.)"""
+    fetch_standing.set_limits(partitions_min=1000)
     started = HotServer(tmp_path, reactors=1, queued_request_bytes_max=TIGHT_LIMIT)
     started.create_topic("t", 100)
     yield started
     jobs.resume_jobs()
     started.stop()
+    fetch_standing.set_limits()
 
 
 def test_beyond_the_limit_nobody_waits(tight_server: HotServer) -> None:
@@ -75,8 +78,8 @@ def test_cold_reads(tight_server: HotServer) -> None:
         offsets = {("t", index): 0 for index in range(100)} | {("cold", 0): 0}
         asked = encode_request(1, 12, request(server, offsets, max_wait_ms=LONG_WAIT_MS))
         reader.send(1, 12, asked)
-        wait_until(lambda: jobs.waiting_jobs() == 1, "a job is to read")
-        assert 0 < counter(server, "parked_bytes") < counter(server, "queued_request_bytes")
+        wait_until(lambda: jobs.waiting_jobs() == 1 and counter(server, "parked_bytes") > 0, "a job is to read, and it is counted")
+        assert counter(server, "parked_bytes") < counter(server, "queued_request_bytes")
         other.send(1, 12, asked)
         response = rows(other.answer(1, 12))
         assert len(response) == 101 and not any(row["records"] for row in response)

@@ -20,7 +20,7 @@ from .test_produce_jobs import large, send_produce
 
 REACTORS = 1
 
-INVALID_TXN_STATE, UNKNOWN_TOPIC_OR_PARTITION = 48, 3
+TRANSACTIONAL_ID_AUTHORIZATION_FAILED, UNKNOWN_TOPIC_OR_PARTITION = 53, 3
 TRANSACTIONAL = 16
 
 
@@ -71,7 +71,7 @@ def test_several_partitions(slow: HotServer, connection: Connection) -> None:
     }))
     rows = [row for topic in answer["responses"] for row in topic["partition_responses"]]
     assert [(row["index"], row["error_code"], row["base_offset"]) for row in rows] == [
-        (0, 0, 0), (1, 0, 0), (2, INVALID_TXN_STATE, -1), (9, UNKNOWN_TOPIC_OR_PARTITION, -1)]
+        (0, 0, 0), (1, 0, 0), (2, TRANSACTIONAL_ID_AUTHORIZATION_FAILED, -1), (9, UNKNOWN_TOPIC_OR_PARTITION, -1)]
     assert slow.partitions["t", 2].log.log_end_offset == 0, "what the reactor refuses, no job may have appended"
 
 
@@ -162,12 +162,14 @@ def reactor_answers():
 """
 
 
-def run_hanging(tmp_path: Path, code: str) -> list[str]:
+def run_hanging(tmp_path: Path, code: str, limits: str = "") -> list[str]:
+    """Run code in a process with a disk that hangs when told; `limits` are arguments of its server. The lines that it prints."""
     source, library = tmp_path / "disk.c", tmp_path / "disk.so"
     source.write_text(SOURCE)
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
     (tmp_path / "logs").mkdir()
-    ran = subprocess.run([sys.executable, "-c", HANGING + code + "server.stop()\n", str(tmp_path / "logs")],
+    start = HANGING.replace("HotServer(folder, 1)", f"HotServer(folder, 1, {limits})")
+    ran = subprocess.run([sys.executable, "-c", start + code + "server.stop()\n", str(tmp_path / "logs")],
                          env=preloaded(library), capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.splitlines()

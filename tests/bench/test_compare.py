@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kafka_cy.bench import report_text, results, scaling
+from kafka_cy.bench import brokers, report_text, results, scaling
 from kafka_cy.bench.compare import ROWS, Compare, CompareOptions
 from kafka_cy.bench.measure import NoProgress
 from kafka_cy.bench.scaling import CURVES, Scaling, ScalingOptions, pairs_of
@@ -76,6 +76,15 @@ def test_a_ratio_says_when_noise_may_be_all_of_it(pairs: Any, median: float, noi
     assert found is not None
     assert (found.median, found.noise) == (pytest.approx(median), noise)
     assert found.text().startswith("~") == noise
+
+
+def test_an_installed_package_does_not_name_scripts_of_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(brokers.BrokerError, match=f"are not in {tmp_path}"):
+        brokers.kafka_jars(str(tmp_path))
+    monkeypatch.setattr(brokers, "__file__", str(tmp_path / "site-packages/kafka_cy/bench/brokers.py"))
+    with pytest.raises(brokers.BrokerError, match="name the folder libs in it with --kafka-jars") as raised:
+        brokers.kafka_jars(None)
+    assert "scripts/" not in str(raised.value)
 
 
 def test_ratios_of_nothing_are_nothing() -> None:

@@ -12,7 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kafka_cy.bench import results
+from kafka_cy.bench.figures import Summary, Text, ms_text, number_text
 from kafka_cy.bench.report_html import html_page
+from kafka_cy.bench.report_html.parts import spread_span
 from kafka_cy.bench.results import Latency, Results
 from kafka_cy.tools.bench_report import command
 from kafka_cy.tools.client import ToolError
@@ -112,6 +114,17 @@ def test_a_comparison_begins_with_the_ratios_and_explains_the_floor() -> None:
     assert "Relative to Apache Kafka" in page and "The floor is the same load against a bare loop" in page
 
 
+def test_a_spread_is_two_figures_with_the_unit_of_their_median() -> None:
+    def spread(median: float, low: float, high: float, text: Text) -> str:
+        return re.sub("<.*?>", "", spread_span(Summary(median, low, high, 3), text))
+
+    assert spread(14, 13, 14, number_text) == "13.0–14.0"  # the median is the maximum
+    assert spread(500, 400, 1500, number_text) == "400–1.50k"
+    assert spread(2, 1, 3, ms_text) == "1.00–3.00"
+    assert spread(2, 0.05, 3, ms_text) == "50.0 us–3.00 ms"
+    assert spread(2, 2, 2, ms_text) == ""
+
+
 def test_files_without_a_common_load_are_not_compared_in_silence(tmp_path: Path) -> None:
     a, b = sample_run(), sample_run()
     for each in b.runs:
@@ -139,6 +152,11 @@ def hostile(value: Any) -> Any:
     if isinstance(value, list):
         return [hostile(each) for each in value]
     return HOSTILE if isinstance(value, str) else value
+
+
+def test_the_scaling_page_explains_its_base() -> None:
+    said = Page(html_page(sample_scaling())).text()
+    assert " (base)" in said and "against a broker where nothing has grown" in said
 
 
 @pytest.mark.parametrize("sample", [sample_run, sample_compare, sample_scaling, sample_tune])

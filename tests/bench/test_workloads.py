@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from kafka_cy.bench import results, workloads
 from kafka_cy.bench.bench_topic import bench_topic, offsets
 from kafka_cy.bench.brokers import Attached, BrokerError, Floor, OwnBroker
+from kafka_cy.bench.compare import GROUPS
 from kafka_cy.bench.load_options import LoadOptions, OptionError
 from kafka_cy.bench.measure import NoProgress
 from kafka_cy.bench.native_load import NativeLoad
@@ -36,12 +37,17 @@ OF_WORKLOAD: dict[str, dict[str, Any]] = {
     "many-partitions": {"partitions": 20, "batch_records": 1},
     "many-connections": {"producers": 20, "batch_records": 1, "in_flight": 1, "idle_connections": 10},
     "groups": {"groups": 3, "in_flight": 1},
+    "transactions": {"batch_records": 10},
+    "group-members": {"members": 20, "warm_up_s": 0.0},
+    "idle-members": {"groups": 2, "members": 10, "batch_records": 1, "throughput": 200.0},
 }
+BY_EITHER = workloads.LOADS[: workloads.LOADS.index("transactions")]
+BY_ITSELF = workloads.LOADS[len(BY_EITHER) :]
 
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[OwnBroker]:
-    broker = OwnBroker()
+    broker = OwnBroker(GROUPS)
     yield broker
     broker.stop()
 
@@ -50,8 +56,11 @@ def short(workload: str, **changes: Any) -> LoadOptions:
     return dataclasses.replace(SHORT, **{**OF_WORKLOAD.get(workload, {}), **changes})
 
 
-@pytest.mark.parametrize("generator", ["native", "librdkafka"])
-@pytest.mark.parametrize("workload", workloads.LOADS)
+@pytest.mark.parametrize(
+    ("workload", "generator"),
+    [(workload, generator) for workload in BY_EITHER for generator in ("native", "librdkafka")]
+    + [(workload, "native") for workload in BY_ITSELF],
+)
 def test_a_short_run_counts_what_it_did(target: OwnBroker, workload: str, generator: Any) -> None:
     changes: dict[str, Any] = {"duration_s": 2.0} if generator == "librdkafka" else {}
     if (workload, generator) == ("groups", "librdkafka"):  # the first member rejoins at a heartbeat
@@ -65,7 +74,7 @@ def test_a_short_run_counts_what_it_did(target: OwnBroker, workload: str, genera
     assert totals.errors == 0
     if (workload, generator) != ("groups", "librdkafka"):  # nothing writes to the topic there: members join and wait
         assert totals.requests > 0
-    assert (totals.records > 0) == (workload != "groups")
+    assert (totals.records > 0) == (workload not in ("groups", "idle-members"))
     assert totals.broker_cpu_s is not None and totals.rss_bytes_max
     for name in ("requests", "records", "bytes", "errors"):
         assert sum(getattr(sample, name) for sample in run.samples) == getattr(totals, name)
@@ -77,21 +86,36 @@ def test_a_short_run_counts_what_it_did(target: OwnBroker, workload: str, genera
     results.from_json(json.loads(json.dumps(dataclasses.asdict(run.totals))) and _file(run))
 
 
+def test_members_of_a_consumer_group_join(target: OwnBroker) -> None:
+    run = workloads.run("group-members", target, short("group-members", group_protocol="consumer"))
+    assert (run.outcome, run.error) == ("completed", None) and run.totals.records == 20 * run.totals.requests > 0
+
+
+@pytest.mark.parametrize("kind", ["static", "regex", "share", "streams"])
+def test_idle_members_of_each_kind(target: OwnBroker, kind: Any) -> None:
+    run = workloads.run("idle-members", target, short("idle-members", groups=1, member_kind=kind))
+    assert (run.outcome, run.error, run.totals.errors) == ("completed", None, 0) and run.totals.requests > 0
+
+
 def _file(run: results.Run) -> Any:
     machine = results.Machine("cpu", 1, 1, "kernel")
     return json.loads(results.to_json(results.Results("run", "2026-01-01T00:00:00Z", ["x"], machine, {}, [run])))
 
 
-@pytest.mark.parametrize("compression", ["none", "lz4"])
-def test_native_records_reach_the_log_as_they_were_made(target: OwnBroker, compression: str) -> None:
+@pytest.mark.parametrize(("compression", "idempotent"), [("none", False), ("lz4", False), ("none", True)])
+def test_native_records_reach_the_log_as_they_were_made(target: OwnBroker, compression: str, idempotent: bool) -> None:
     payloads = Payloads(record_size=50, random_bytes_ratio=0.5, key_distribution="round-robin", keys=3)
-    topic = f"exact-{compression}"
+    topic = f"exact-{compression}-{idempotent}"
     options = dataclasses.replace(
         SHORT, topic=topic, warm_up_s=0.0, duration_s=60.0, batch_records=10, num_records=1000, payloads=payloads,
-        compression=compression, throughput=20_000.0,
+        compression=compression, throughput=20_000.0, idempotent=idempotent,
     )  # fmt: skip
     run = workloads.run("produce", target, options)
     assert (run.outcome, run.totals.records, run.totals.requests) == ("completed", 1000, 100)
+    for partition in range(2):
+        batch = (target.data_dir / f"{topic}-{partition}" / f"{0:020}.log").read_bytes()
+        (producer_id,) = struct.unpack_from(">q", batch, 43)
+        assert (producer_id >= 0) == idempotent
     with bench_topic(target, options) as made:
         starts, ends = offsets(target, made)
     assert (starts, sum(ends)) == ([0, 0], 1000)
@@ -296,6 +320,28 @@ def test_the_floor_stores_and_gives_back() -> None:
             assert run.totals.records > 0
 
 
+@pytest.mark.parametrize("producers", [1, 3])
+def test_the_floor_of_transactions(producers: int) -> None:
+    """librdkafka's transactional producers find all that they ask for."""
+    floor = Floor()
+    try:
+        run = workloads.run("transactions", floor, short("transactions", producers=producers))
+    finally:
+        floor.stop()
+    assert (run.outcome, run.error, run.totals.errors) == ("completed", None, 0)
+    assert run.totals.records == 10 * run.totals.requests > 0
+
+
+def test_the_floor_takes_commits() -> None:
+    floor = Floor()
+    try:
+        run = workloads.run("groups", floor, short("groups"))
+    finally:
+        floor.stop()
+    assert (run.outcome, run.error, run.totals.errors) == ("completed", None, 0)
+    assert run.totals.requests > 0
+
+
 def test_the_floor_checks_what_it_stores() -> None:
     floor = Floor()
     try:
@@ -324,7 +370,7 @@ def bench(*arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess
         (["produce", "--throughput", "fast"], "Invalid value for '--throughput'"),
         (["produce", "--producer-props", "linger.ms"], "--producer-props requires KEY=VALUE"),
         (["produce", "--producer-props", "batch.size=x"], "--producer-props: batch.size cannot be 'x'"),
-        (["produce", "--producer-props", "enable.idempotence=true"], "native generator has no setting enable.idempotence"),
+        (["produce", "--producer-props", "retries=1"], "native generator has no setting retries"),
         (["produce", "--command-property", "security.protocol=SSL"], "supports only PLAINTEXT, not SSL"),
         (["produce", "--payload-file", "/nowhere"], "Payload file /nowhere: No such file"),
         (["produce", "--bootstrap-server", "x:1", "--broker-config", "a=b"], "--broker-config requires a broker that the"),
@@ -367,7 +413,7 @@ def test_an_unreachable_broker_is_one_sentence() -> None:
 def test_compare_without_the_jars_says_how_to_get_them(tmp_path: Path) -> None:
     done = bench("compare", "--quick", "--kafka-jars", str(tmp_path))
     assert done.returncode == 1
-    assert "scripts/install-kafka.sh" in done.stderr and done.stderr.count("\n") == 1
+    assert f"are not in {tmp_path}" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_run_is_shown_and_written(target: OwnBroker, tmp_path: Path) -> None:

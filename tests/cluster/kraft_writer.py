@@ -93,5 +93,8 @@ def write_snapshot(folder: Path, values: Sequence[bytes], end_offset: int, *, fo
 def unpack_golden(folder: Path) -> Path:
     """The metadata folder that Apache Kafka 4.3.1 wrote (record_kraft_golden.py)."""
     with tarfile.open(GOLDEN / "kraft-metadata.tar.gz") as archive:
-        archive.extractall(folder, filter="data")
+        archive.extraction_filter = getattr(
+            tarfile, "data_filter", lambda member, path: member
+        )  # Python 3.11.2 has none
+        archive.extractall(folder)
     return folder / "__cluster_metadata-0"

@@ -130,7 +130,9 @@ def test_folders_without_settings_keep_their_records(tmp_path: Path) -> None:
     assert "topic orders: its settings are unknown: nothing is deleted or compacted until" in done.stderr
     settings = {"log.dirs": folder, "log.retention.check.interval.ms": 50}
     with Broker(settings, folder=tmp_path / "broker") as broker:
-        wait_until(lambda: offsets(broker.bootstrap_servers, "limited") == (10, 10), "retention has removed old records")
+        wait_until(
+            lambda: offsets(broker.bootstrap_servers, "limited") == (10, 10), "retention has removed old records"
+        )
         assert offsets(broker.bootstrap_servers, "orders") == (0, 10)
 
 
@@ -170,7 +172,10 @@ def log_of(broker: Broker) -> str:
 
 def test_a_start_finishes_an_adoption_that_has_nothing_left(golden: Path, tmp_path: Path) -> None:
     cut_off(golden)
-    with pytest.raises(BrokerStartError, match="--adopt"), Broker({"log.dirs": str(golden)}, folder=tmp_path / "broker"):
+    with (
+        pytest.raises(BrokerStartError, match="--adopt"),
+        Broker({"log.dirs": str(golden)}, folder=tmp_path / "broker"),
+    ):
         pass
     aside = tmp_path / "aside"
     aside.mkdir()

@@ -63,7 +63,13 @@ def store(adoption: Adoption, path: Path | None = None, metadata: MetadataStore 
 def kraft(tmp_path: Path) -> Path:
     """One log directory of a KRaft broker with the topics a (2 partitions, compacted) and b."""
     log_dir = write_identity(tmp_path / "d1")
-    values = [topic("a", A), partition(A, 0, [1], leader_epoch=3), partition(A, 1, [1]), topic("b", B), partition(B, 0, [1])]
+    values = [
+        topic("a", A),
+        partition(A, 0, [1], leader_epoch=3),
+        partition(A, 1, [1]),
+        topic("b", B),
+        partition(B, 0, [1]),
+    ]
     write_log(log_dir / METADATA_FOLDER, [*values, config(2, "a", "cleanup.policy", "compact")])
     for name, index, topic_id in (("a", 0, A), ("a", 1, A), ("b", 0, B)):
         write_partition(log_dir, name, index, topic_id)
@@ -97,7 +103,10 @@ def test_golden_topics_and_settings_lie_where_zookeeper_mode_has_them(golden: Pa
     assert cluster.cache.topic_config("both") == {"cleanup.policy": "compact,delete", "retention.ms": "-1"}
     assert cluster.cache.topic_config("grown") == {}
     assert cluster.cache.topic_config("__consumer_offsets")["cleanup.policy"] == "compact"
-    assert cluster.cache.config("brokers", "<default>") == {"log.flush.interval.ms": "12345", "min.insync.replicas": "1"}
+    assert cluster.cache.config("brokers", "<default>") == {
+        "log.flush.interval.ms": "12345",
+        "min.insync.replicas": "1",
+    }
     assert cluster.cache.config("brokers", "1") == {"log.cleaner.threads": "2"}
     assert cluster.cache.config("groups", "g1") == {"consumer.session.timeout.ms": "50000"}
     assert cluster.cache.config("client-metrics", "m1") == {"interval.ms": "60000", "metrics": "org.apache.kafka"}

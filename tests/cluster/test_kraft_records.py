@@ -21,10 +21,7 @@ def golden_values(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """The values of all records of the golden log and snapshot."""
     folder = unpack_golden(tmp_path_factory.mktemp("golden"))
     batches = [
-        each
-        for path in sorted(folder.iterdir())
-        for each in iterate_batches(path.read_bytes())
-        if not each.is_control
+        each for path in sorted(folder.iterdir()) for each in iterate_batches(path.read_bytes()) if not each.is_control
     ]
     return [record.value or b"" for each in batches for record in each.records()]
 
@@ -74,7 +71,10 @@ def test_garbled_records_raise_one_error(golden_values: list[bytes]) -> None:
         (frame(2, 0, text(None) + ID.bytes), "a value is missing"),
         (frame(2, 0, varint(3) + b"\xff\xfe" + ID.bytes), "not UTF-8"),
         (frame(5, 0, struct.pack(">i", 0) + ID.bytes, {1: b"\0"}), "4 bytes are expected"),
-        (frame(5, 0, struct.pack(">i", 0) + ID.bytes, {1: b"\0\0\0\1\0"}), "the tagged field leader has trailing bytes"),
+        (
+            frame(5, 0, struct.pack(">i", 0) + ID.bytes, {1: b"\0\0\0\1\0"}),
+            "the tagged field leader has trailing bytes",
+        ),
         (frame(5, 0, struct.pack(">i", 0) + ID.bytes, {0: varint(0x7FFFFFFF)}), "an array of"),
     ],
 )

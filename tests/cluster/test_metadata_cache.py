@@ -7,6 +7,7 @@ from typing import Any
 
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.metadata import ClusterMetadata
+from kafka_cy.cluster.quota_entities import entity_of, stored_at, value_text
 
 CLUSTER_ID = "abcdefghijklmnopqrstuv"
 
@@ -27,7 +28,11 @@ def test_what_a_reader_holds_does_not_change() -> None:
     metadata.config_changes.set_config("topics", "t", {"retention.ms": "2"})
     assert (len(topic.partitions), topic.config, config) == (1, {"retention.ms": "1"}, {"retention.ms": "1"})
     now = cache.topics["t"]
-    assert (len(now.partitions), now.config, cache.topic_config("t")) == (3, {"retention.ms": "2"}, {"retention.ms": "2"})
+    assert (len(now.partitions), now.config, cache.topic_config("t")) == (
+        3,
+        {"retention.ms": "2"},
+        {"retention.ms": "2"},
+    )
     assert cache.topic_by_id[topic.id] is now
     metadata.topic_changes.delete_topic("t")
     assert (cache.topics, cache.topic_by_id, cache.topic_config("t"), cache.all_topics()) == ({}, {}, {}, [])
@@ -84,15 +89,59 @@ def test_brokers_that_live() -> None:
     assert metadata.cache.broker_ids == [1, 10]
 
 
-def test_names_of_users_survive_a_restart() -> None:
+NAMES = (None, "J\u00f6rg & S\u00f6hne", "a~b", "100%", "<default>", "a/clients/b", "clients", "*")
+
+
+def test_quotas_survive_a_restart() -> None:
     metadata = make_metadata()
-    for name in ("J\u00f6rg & S\u00f6hne", "a~b", "100%", "<default>"):
-        metadata.config_changes.set_config("users", name, {"producer_byte_rate": "1"})
-    assert "a%7Eb" in metadata.store.children("/config/users")  # as Kafka's Sanitizer
+    entities = [entity_of({kind: name}) for kind in ("user", "client-id") for name in NAMES]
+    entities += [entity_of({"user": user, "client-id": client}) for user in NAMES for client in NAMES]
+    entities += [entity_of({"ip": None}), entity_of({"ip": "10.0.0.1"})]
+    wanted = {entity: {"producer_byte_rate": float(i + 1)} for i, entity in enumerate(entities) if entity is not None}
+    for entity, quotas in wanted.items():
+        metadata.config_changes.set_config(
+            *stored_at(entity), {key: value_text(key, each) for key, each in quotas.items()}
+        )
+    assert metadata.cache.quotas == wanted
+    assert {"a%7Eb", "%2A", "%3Cdefault%3E", "<default>"} <= set(
+        metadata.store.children("/config/users")
+    )  # Kafka's Sanitizer
     metadata.store.delete("/controller")
     again = ClusterMetadata(metadata.store, 1, lambda: 0)
     again.load(CLUSTER_ID)
+    assert again.cache.quotas == wanted
     assert again.cache.config_entities("users") == metadata.cache.config_entities("users")
+
+
+def test_entities_without_quotas_leave_nothing() -> None:
+    metadata = make_metadata()
+    before = {path: metadata.store.children(path) for path in ("/config/users", "/config/clients", "/config/ips")}
+    entities = [
+        ("users", "a"),
+        ("users", "a/clients/b"),
+        ("users", "a/clients/c"),
+        ("clients", "b"),
+        ("ips", "<default>"),
+    ]
+    for last in range(len(entities)):  # every entity is the last one once
+        for entity in entities:
+            metadata.config_changes.set_config(*entity, {"producer_byte_rate": "1"})
+        for entity in entities[last + 1 :] + entities[: last + 1]:
+            metadata.config_changes.set_config(*entity, {})
+            metadata.config_changes.set_config(*entity, {})
+        assert metadata.cache.quotas == {}
+        assert before == {path: metadata.store.children(path) for path in before}
+
+
+def test_a_user_keeps_what_is_not_a_quota() -> None:
+    metadata = make_metadata()
+    metadata.config_changes.set_config("users", "a", {"SCRAM-SHA-256": "salt"})
+    metadata.config_changes.set_config("users", "a/clients/b", {"request_percentage": "0.5"})
+    metadata.config_changes.set_config("users", "a/clients/b", {})
+    assert metadata.cache.quotas == {}
+    assert metadata.cache.config("users", "a") == {"SCRAM-SHA-256": "salt"}
+    assert metadata.store.children("/config/users") == ["a"]
+    assert metadata.store.children("/config/users/a") == []
 
 
 def test_a_new_topic_has_the_settings_that_were_stored_with_it() -> None:

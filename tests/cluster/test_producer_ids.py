@@ -159,3 +159,12 @@ def test_attempts_end() -> None:
     ProducerIdBlocks(store, 1).reserve(lambda *result: reserved.append(result))
     assert len(attempts) == producer_ids.ATTEMPTS_MAX
     assert reserved[0][0] is None and isinstance(reserved[0][1], BadVersionError)
+
+
+def test_requests_that_wait_are_answered_when_the_broker_stops() -> None:
+    client = Client()
+    client.take(2)
+    assert client.taken == []
+    client.ids.stop()
+    assert client.taken == [None, None]
+    assert client.failures == [], "nothing has failed"

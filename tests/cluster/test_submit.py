@@ -23,6 +23,7 @@ from kafka_cy.cluster.store import (
     StoreBroken,
     StoreError,
 )
+from tests.no_threads import forbid_threads
 
 
 class Owner:
@@ -30,7 +31,9 @@ class Owner:
 
     def __init__(self, path: Path | None) -> None:
         self.posted: queue.Queue[tuple[Callable[..., object], tuple[Any, ...]]] = queue.Queue()
-        self.store = EmbeddedStore(str(path) if path else None, lambda function, *more: self.posted.put((function, more)))
+        self.store = EmbeddedStore(
+            str(path) if path else None, lambda function, *more: self.posted.put((function, more))
+        )
         self.answers: list[tuple[str, Any]] = []
 
     def submit(self, name: str, *operations: Any) -> None:
@@ -123,7 +126,7 @@ def test_a_failed_transaction_takes_back_all_later_changes(tmp_path: Path, monke
     owner.submit("b", Create("/kept/b"))
     gate.open.set()
     assert owner.await_answers(2) == [("a", StoreBroken), ("b", StoreBroken)]
-    assert owner.store.get("/kept") == (b"0", 0, owner.store.get("/kept").created_id, False)
+    assert owner.store.get("/kept")[:2] == (b"0", 0)
     assert owner.store.children("/kept") == []
     gate.fails = False
     owner.submit("c", Set("/kept", b"2", 0))
@@ -181,6 +184,52 @@ def test_a_batch_that_cannot_be_stored_changes_nothing(tmp_path: Path, monkeypat
             cluster.topic_changes.create_partitions("old", [[1], [1]])
     assert announced == []
     assert set(cluster.cache.topics) == {"old"}
-    assert (len(cluster.cache.topics["old"].partitions), cluster.cache.topic_config("old")) == (1, {"retention.ms": "1"})
+    assert (len(cluster.cache.topics["old"].partitions), cluster.cache.topic_config("old")) == (
+        1,
+        {"retention.ms": "1"},
+    )
     assert cluster.topic_changes.create_topic("new", [[1]], {}).name == "new"
     store.close()
+
+
+def test_without_a_thread_the_owner_makes_changes_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = Owner(tmp_path / "m")
+    with monkeypatch.context() as patch:
+        forbid_threads(patch)
+        owner.submit("a", Create("/a"))
+        assert owner.answers == [("a", ["/a"])]
+    owner.submit("b", Create("/b"))
+    assert owner.await_answers(2)[1] == ("b", ["/b"])
+    owner.store.close()
+    assert paths_in(tmp_path / "m") >= {"/a", "/b"}
+
+
+def test_a_fault_in_the_store_is_an_answer_and_the_thread_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = Owner(tmp_path / "m")
+    with monkeypatch.context() as patch:
+        patch.setattr(owner.store._pending, "_persist", lambda changes: 1 // 0)
+        owner.submit("a", Create("/a"))
+        assert owner.await_answers(1) == [("a", StoreBroken)]
+    assert owner.store.find("/a") is None
+    owner.submit("b", Create("/a"))
+    assert owner.await_answers(2)[1] == ("b", ["/a"])
+    owner.store.close()
+
+
+def test_a_fault_in_one_callback_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = Owner(tmp_path / "m")
+    gate = Gate(owner.store, monkeypatch)
+    owner.store.submit([Create("/a")], lambda results, error: 1 // 0)
+    owner.submit("b", Create("/b"))
+    gate.open.set()
+    reported: list[str] = []
+    while len(owner.answers) < 1 or not reported:
+        function, more = owner.posted.get(timeout=60)
+        try:
+            function(*more)
+        except ZeroDivisionError as error:
+            reported.append(str(error))
+    assert owner.answers == [("b", ["/b"])]
+    owner.store.close()

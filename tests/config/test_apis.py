@@ -140,15 +140,15 @@ def test_a_changed_key_without_effect_gets_one_warning(broker: Broker) -> None:
             warnings.append((what, details["resource"]))
 
     broker.context.log.listen(listen)
-    throttle = ("leader.replication.throttled.replicas", SET, "*")
-    assert broker.alter(TOPIC, "t", throttle, validate_only=True) == (0, None)
+    tiered = ("remote.log.copy.disable", SET, "true")
+    assert broker.alter(TOPIC, "t", tiered, validate_only=True) == (0, None)
     assert broker.alter(TOPIC, "t", ("unclean.leader.election.enable", SET, "false")) == (0, None)
     assert warnings == []
-    assert broker.alter(TOPIC, "t", throttle, ("retention.ms", SET, "1000")) == (0, None)
+    assert broker.alter(TOPIC, "t", tiered, ("retention.ms", SET, "1000")) == (0, None)
     assert broker.alter(TOPIC, "t", ("retention.ms", SET, "2000")) == (0, None)
     assert broker.alter(BROKER, "", ("num.replica.fetchers", SET, "9")) == (0, None)
     assert [(what.split()[2], resource) for what, resource in warnings] == [
-        ("leader.replication.throttled.replicas", "topics t"),
+        ("remote.log.copy.disable", "topics t"),
         ("num.replica.fetchers", "brokers default"),
     ]
 
@@ -163,6 +163,33 @@ def test_values_that_do_not_go_with_those_of_another_level(broker: Broker) -> No
     assert broker.alter(BROKER, "", ("max.connections.per.ip", SET, "0"), overrides) == (0, None)
     expected = {"127.0.0.1": 5, "::1": 6, "fe80::1": 7, "backup.example": 0}
     assert broker.context.config.connections_per_ip_overrides == expected
+
+
+def test_min_insync_replicas_of_the_cluster_stays_while_replicas_are_eligible_by_it(broker: Broker) -> None:
+    """The answers of Kafka 4.3.1."""
+    no_removal = (40, "Cluster-level min.insync.replicas cannot be removed while ELR is enabled.")
+    not_of_a_broker = (40, "Broker-level min.insync.replicas cannot be altered while ELR is enabled.")
+    name = "min.insync.replicas"
+    assert broker.alter(BROKER, "", (name, SET, "2")) == (0, None)
+    for validate_only in (True, False):
+        assert broker.alter(BROKER, "", (name, DELETE, None), validate_only=validate_only) == no_removal
+        assert broker.alter(BROKER, "1", (name, SET, "2"), validate_only=validate_only) == not_of_a_broker
+    assert broker.alter(BROKER, "1", (name, DELETE, None)) == not_of_a_broker
+    assert broker.alter(BROKER, "1", ("log.retention.ms", SET, "7000"), (name, SET, "2")) == not_of_a_broker
+    assert broker.replace(BROKER, "") == broker.replace(BROKER, "", log_retention_ms="7000") == no_removal
+    assert broker.replace(BROKER, "1", min_insync_replicas="2") == not_of_a_broker
+    assert broker.value(BROKER, "", name) == ("2", 3)
+
+    assert broker.replace(BROKER, "", min_insync_replicas="1", log_retention_ms="7000") == (0, None)
+    assert broker.alter(BROKER, "", ("log.retention.ms", DELETE, None)) == broker.replace(BROKER, "1") == (0, None)
+    assert broker.replace(TOPIC, "t", min_insync_replicas="1") == broker.replace(TOPIC, "t") == (0, None)
+    assert broker.alter(TOPIC, "t", (name, SET, "1")) == broker.alter(TOPIC, "t", (name, DELETE, None)) == (0, None)
+
+    features = broker.context.cluster.features
+    levels = {**features.levels, "eligible.leader.replicas.version": 0}
+    broker.context.cluster.features = features._replace(levels=levels)
+    assert broker.alter(BROKER, "", (name, DELETE, None)) == broker.alter(BROKER, "1", (name, SET, "2")) == (0, None)
+    assert broker.replace(BROKER, "1") == (0, None)
 
 
 def test_delete_goes_back_to_the_level_below(broker: Broker) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kafka_cy.config import BrokerConfig, ConfigError, definitions, dynamic
+from kafka_cy.config import BrokerConfig, ConfigError, checks, definitions, dynamic
 from kafka_cy.config.topic_settings import validate_topic_configs
 from kafka_cy.config.types import ConfigKey, parse_value, to_text
 
@@ -22,6 +22,13 @@ def test_without_a_file_it_is_a_laptop_broker() -> None:
     assert (config.broker_id, config.log_dirs, config["num.partitions"]) == (1, ["./data"], 1)
     assert config["kafkacy.metrics.listen"] == "127.0.0.1:9404"
     assert config.warnings == []
+
+
+def test_first_consumer_waits_for_others_only_with_a_file(tmp_path: Path) -> None:
+    key = "group.initial.rebalance.delay.ms"
+    assert BrokerConfig.load()[key] == 0
+    assert BrokerConfig.load(None, {key: "5"})[key] == 5
+    assert BrokerConfig.load(write(tmp_path, ""))[key] == 3000
 
 
 def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
@@ -126,8 +133,6 @@ def test_a_bound_wildcard_is_advertised_by_the_name_of_the_host() -> None:
         {"listeners": "PLAINTEXT://h:1,B://h:1", "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,B:PLAINTEXT"},
         {"listeners": "PLAINTEXT://h:1,B://:1", "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,B:PLAINTEXT"},
         {"listeners": "OTHER://h:1"},
-        {"listeners": "SASL_SSL://h:1"},
-        {"listeners": "SASL_PLAINTEXT://h:1"},
         {"listeners": "CONTROLLER://h:1", "controller.listener.names": "CONTROLLER"},
         {"listener.security.protocol.map": "A:B"},
         {"listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PLAINTEXT:SSL"},
@@ -157,11 +162,20 @@ def test_a_bound_wildcard_is_advertised_by_the_name_of_the_host() -> None:
         {"client.quota.callback.class": "example.Callback"},
         {"config.providers": "file"},
         {"remote.log.storage.system.enable": "true"},
-        {"zookeeper.connect": "localhost:2181"},
+        {"zookeeper.connect": "localhost:2181", "process.roles": "broker"},
+        {"zookeeper.connect": "localhost:2181", "broker.id": "1001"},
+        {"zookeeper.connect": "localhost:2181", "broker.id.generation.enable": "false"},
+        {"zookeeper.connect": "localhost:2181", "control.plane.listener.name": "CONTROL"},
+        {"zookeeper.connect": "localhost:2181", "listeners": "SSL://h:1"},
+        {"zookeeper.connect": "localhost:2181", "zookeeper.set.acl": "true"},
         {"process.roles": "broker", "controller.quorum.bootstrap.servers": "other:9093"},
         {"process.roles": "broker", "controller.quorum.voters": "3@other:9093"},
         {"process.roles": "broker,controller", "controller.quorum.voters": "1@a:9093,2@b:9093,3@c:9093"},
         {"process.roles": "broker,controller", "controller.quorum.bootstrap.servers": "a:9093,b:9093"},
+        {"controller.quorum.voters": "1@a:9093,2@b:9093,3@c:9093"},
+        {"controller.quorum.bootstrap.servers": "a:9093,b:9093"},
+        {"process.roles": "broker,controller", "node.id": "2", "controller.quorum.voters": "1@a:9093"},
+        {"controller.quorum.voters": "a:9093"},
     ],
 )
 def test_settings_that_stop_the_start(settings: dict[str, str]) -> None:
@@ -171,9 +185,10 @@ def test_settings_that_stop_the_start(settings: dict[str, str]) -> None:
     assert raised.value.allowed
 
 
-def test_sasl_is_refused_with_a_sentence() -> None:
-    with pytest.raises(ConfigError, match="SASL_SSL, which this version does not support yet"):
-        BrokerConfig({"listeners": "SASL_SSL://h:1"})
+def test_every_security_protocol_is_known() -> None:
+    names = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+    config = BrokerConfig({"listeners": ",".join(f"{name}://h:{port}" for port, name in enumerate(names, 1))})
+    assert tuple(each.security_protocol for each in config.listeners) == names
 
 
 def all_keys() -> list[ConfigKey]:
@@ -325,3 +340,42 @@ def test_a_change_while_another_thread_reads_is_not_lost(moment: str, monkeypatc
     assert not changes
     assert config.log_defaults()["retention.bytes"] == config["log.retention.bytes"] == 1000
 
+
+
+def member(**settings: str) -> BrokerConfig:
+    given = {key.replace("_", "."): value for key, value in settings.items()}
+    return BrokerConfig({"zookeeper.connect": "zk:2181", "broker.id": "1", **given})
+
+
+def test_tls_between_brokers() -> None:
+    assert member(listeners="SSL://h:1", security_inter_broker_protocol="SSL").inter_broker_listener_name == "SSL"
+    named = member(
+        listeners="A://h:1,B://h:2,C://h:3", listener_security_protocol_map="A:PLAINTEXT,B:SSL,C:SSL",
+        inter_broker_listener_name="b", control_plane_listener_name="c", ssl_endpoint_identification_algorithm="",
+    )  # fmt: skip
+    assert (named.inter_broker_listener_name, named.control_plane_listener_name, named.warnings) == ("B", "C", [])
+    with pytest.raises(ConfigError, match=r"security\.inter\.broker\.protocol"):
+        member(listeners="A://h:1", listener_security_protocol_map="A:SSL", security_inter_broker_protocol="SSL")
+
+
+def test_sasl_between_brokers_is_refused() -> None:
+    config = member(listeners="A://h:1,B://h:2", listener_security_protocol_map="A:SSL,B:SSL", inter_broker_listener_name="a")
+    for key, index in (("inter.broker.listener.name", 0), ("control.plane.listener.name", 1)):
+        listeners = list(config.listeners)
+        listeners[index] = listeners[index]._replace(security_protocol="SASL_SSL")
+        changed = config.candidate(broker={}, cluster_default={})
+        changed.listeners = tuple(listeners)
+        changed.static = {**config.static, "control.plane.listener.name": "b"}
+        changed._typed = {}
+        with pytest.raises(ConfigError, match="speaks SASL_SSL; kafka-cy connects to other brokers without SASL only") as raised:
+            checks.check_member(changed)
+        assert raised.value.key == key
+
+
+def test_the_selector_of_replicas() -> None:
+    member = {"zookeeper.connect": "zk:2181", "broker.id": "1"}
+    for name in ("RackAwareReplicaSelector", "LeaderSelector"):
+        selector = f"org.apache.kafka.common.replica.{name}"
+        assert BrokerConfig({**member, "replica.selector.class": selector})["replica.selector.class"] == selector
+    with pytest.raises(ConfigError, match=r"replica\.selector\.class.*RackAwareReplicaSelector"):
+        BrokerConfig({**member, "replica.selector.class": "com.example.Nearest"})

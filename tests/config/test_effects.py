@@ -8,7 +8,7 @@ import pytest
 
 import kafka_cy
 from kafka_cy.config import BrokerConfig, ConfigError, definitions
-from kafka_cy.config.types import ConfigKey, to_text
+from kafka_cy.config.types import CLUSTER_ONLY, ConfigKey, to_text
 
 ROOT = Path(kafka_cy.__file__).parent
 #: Packages that are not part of a running broker, or that only describe keys.
@@ -19,6 +19,10 @@ NOT_THE_BROKER = ("bench", "sizing", "tools", "testing", "config")
 def source(package: str) -> str:
     paths = [path for path in sorted((ROOT / package).rglob("*")) if path.suffix in (".py", ".pyx")]
     return "\n".join(path.read_text() for path in paths if path.parent.name != "keys")
+
+
+PACKAGES = ("config", "storage", "cluster", "coordinator", "share", "server", "api", "network", "security", "telemetry",
+            "replication")  # fmt: skip
 
 
 @functools.cache
@@ -48,8 +52,9 @@ def names_of(key: ConfigKey) -> set[str]:
 
 @pytest.mark.parametrize("key", definitions.every_broker_key(), ids=lambda key: key.name)
 def test_applied_keys_are_read_and_others_are_not(key: ConfigKey) -> None:
-    if key.effect in ("config", "storage", "cluster", "coordinator", "server", "api", "network", "security", "telemetry"):
-        assert any(reads(source(key.effect), name) for name in names_of(key)), f"{key.effect} does not read {key.name}"
+    effect = key.effect.removeprefix(CLUSTER_ONLY)
+    if effect in PACKAGES:
+        assert any(reads(source(effect), name) for name in names_of(key)), f"{effect} does not read {key.name}"
     else:
         assert not is_looked_up(key.name), f"{key.name} is read, but has the effect {key.effect!r}"
 
@@ -118,7 +123,7 @@ def test_a_refused_key_stops_the_start_with_its_reason(key: ConfigKey) -> None:
 def test_a_listener_cannot_have_its_own_connection_limit() -> None:
     config = BrokerConfig({"listener.name.plaintext.max.connections": "5"})
     assert len(config.warnings) == 1
-    assert "listener.name.plaintext.max.connections has no effect: only ssl.* keys" in config.warnings[0]
+    assert "listener.name.plaintext.max.connections has no effect: only ssl.* and sasl.* keys" in config.warnings[0]
 
 
 def test_a_broker_gives_its_logs_all_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ def read_classes() -> dict[str, str]:
 
 def kafka_cy_command(python: str) -> str:
     """The shell command that starts this checkout's broker, which is installed for the interpreter `python`."""
-    return f"{Path(python).parent}/kafka-cy {KAFKA_CY}"
+    return f"{python} {HERE / 'kafka_cy_broker.py'} {Path(python).parent}/kafka-cy {KAFKA_CY}"
 
 
 def prepare() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from kafka_cy.api.context import ApiContext, Request
 from kafka_cy.api.registry import cold_handler
-from kafka_cy.api.topic_creation import create_all_on_demand
+from kafka_cy.api.topic_creation import TopicRefused, create_all_on_demand
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.metadata import ClusterMetadata
 from kafka_cy.cluster.metadata_cache import MetadataCache, TopicsChanged
 from kafka_cy.cluster.producer_ids import ProducerIdBlocks, ProducerIds
+from kafka_cy.cluster.quorum import Quorum
 from kafka_cy.config import BrokerConfig
 from kafka_cy.protocol.bridge import decode_request, encode_response, unknown_fields
 from kafka_cy.protocol.encoder import entity_writer
@@ -56,6 +59,10 @@ class FakeLogs:
 class FakeControl:
     """Records how the request ended."""
 
+    is_question = False
+    connection_closed = False
+    principal: str | None = None
+
     def __init__(self) -> None:
         self.payload: bytes | None = None
         self.reason: str | None = None
@@ -69,6 +76,9 @@ class FakeControl:
     def release_body(self) -> None:
         """The body was decoded."""
 
+    def throttle(self, throttle_ms: int) -> None:
+        """The client is throttled."""
+
     def respond(self, payload: bytes, errors: dict[int, int] | None = None) -> None:
         """Answered."""
         self.payload = payload
@@ -76,6 +86,24 @@ class FakeControl:
     def close(self, reason: str) -> None:
         """Closed."""
         self.reason = reason
+
+
+class Unlimited:
+    """Quotas that limit nothing."""
+
+    def take_mutations(self, user: str | None, client_id: str | None, permits: float, strict: bool) -> tuple[bool, int]:
+        """Allowed."""
+        return True, 0
+
+
+class AllAtOnce:
+    """Runs long tasks without other requests in between."""
+
+    def add(self, steps: Iterable[object], done: Callable[[], object]) -> None:
+        """See Slices."""
+        for _ in steps:
+            pass
+        done()
 
 
 class KeptRequest(Request):
@@ -96,8 +124,10 @@ def make_context(overrides: dict[str, str] | None = None) -> ApiContext:
     metadata.register_broker([("PLAINTEXT", "PLAINTEXT", "localhost", 9092)], None)
     none: Any = None
 
-    def create_topics(names: Sequence[str], sender: Mapping[str, str], done: Callable[[], object]) -> None:
-        create_all_on_demand(metadata.cache, metadata.topic_changes, config, names)
+    def create_topics(names: Sequence[str], request: Request[Any], done: Callable[[], object]) -> None:
+        with contextlib.suppress(TopicRefused):
+            for _ in create_all_on_demand(metadata.cache, metadata.topic_changes, config, names, []):
+                pass
         done()
 
     return ApiContext(
@@ -105,22 +135,27 @@ def make_context(overrides: dict[str, str] | None = None) -> ApiContext:
         cluster=metadata.cache,
         topic_changes=metadata.topic_changes,
         config_changes=metadata.config_changes,
+        feature_changes=metadata.feature_changes,
+        quotas=Unlimited(),
+        quorum=lambda: Quorum(1, metadata.store.changes, UUID(int=1)),
         logs=FakeLogs(metadata.cache),
         groups=none,
+        transactions=none,
+        share=none,
         producer_ids=ProducerIds(ProducerIdBlocks(metadata.store, 1).reserve),
         loop=none,
+        slices=AllAtOnce(),
         broker_id=1,
         cluster_id=CLUSTER_ID,
         advertised=[("localhost", 9092)],
         log=BrokerLog("error"),
         client_telemetry=none,
-        create_offsets_topic=none,
         create_topics=create_topics,
     )
 
 
-def call(context: ApiContext, api_key: int, version: int, body: dict[str, Any]) -> dict[str, Any]:
-    """Send a request, encoded in this version; return the handler's response, which has been encoded once."""
+def start(context: ApiContext, api_key: int, version: int, body: dict[str, Any], handle: Any = None) -> KeptRequest:
+    """Send a request, encoded in this version; `responses` has what the handler has answered so far."""
     raw = bytearray()
     entity_writer(message_class(api_key, version, "request"))(raw, body)
     request = KeptRequest(
@@ -135,9 +170,23 @@ def call(context: ApiContext, api_key: int, version: int, body: dict[str, Any]) 
         control=FakeControl(),
     )
     request.responses = []
-    handle = cold_handler(api_key)
+    handle = handle or cold_handler(api_key)
     assert handle is not None
-    answer = handle(request, context) or request.responses[0]
+    answer = handle(request, context)
+    if answer is not None:
+        request.responses.append(answer)
+    return request
+
+
+def call(context: ApiContext, api_key: int, version: int, body: dict[str, Any], *, may_close: bool = False) -> Any:
+    """Send a request, encoded in this version; return the handler's response, which has been encoded once.
+
+    `may_close`: return None if the handler closes the connection.
+    """
+    request = start(context, api_key, version, body)
+    if may_close and request.control.reason is not None:  # type: ignore[attr-defined]
+        return None
+    answer = request.responses[0]
     assert unknown_fields(api_key, answer) == []
     encode_response(api_key, version, answer)
     return dict(answer)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 import weakref
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from control_fakes import FakeControl, make_context
 
-from kafka_cy.server.control_loop import ControlLoop
+from kafka_cy.config import BrokerConfig
+from kafka_cy.server.broker import KafkaServer
+from kafka_cy.server.control_loop import CANCELLED_FEW, ControlLoop
 from kafka_cy.server.dispatcher import Dispatcher
+from kafka_cy.server.event_times import EventTimes
 from kafka_cy.server.log import BrokerLog
 
 
@@ -50,6 +55,23 @@ def test_timers_in_order_and_cancel() -> None:
     assert [entry for entry in seen if entry != "soon"] == ["request", "first", "second"]
     assert "soon" in seen
     assert len(errors) == 1 and "ZeroDivisionError" in errors[0]
+
+
+def test_cancelled_timers_do_not_wait_for_their_time() -> None:
+    """Clients choose when timers are due, in 24 days for example, and may make and cancel as many as they like."""
+    loop, seen = ControlLoop(lambda what, error: None), []
+    loop.attach(FakeSource(), seen.append, lambda: "last" in seen and loop.stop())
+    for number in range(5000):
+        loop.call_later(0.001 + number / 1e6, seen.append, number)
+    for _ in range(3):
+        for timer in [loop.call_later(2_000_000.0, seen.append, "never") for _ in range(20_000)]:
+            timer.cancel()
+            timer.cancel()
+    assert len(loop._timers) < 5000 + 2 * CANCELLED_FEW + 20_000
+    loop.call_later(0.03, seen.append, "last")
+    loop.run()
+    assert seen == [*range(5000), "last"]
+    assert len(loop._timers) < 20_000
 
 
 def test_work_in_a_thread_is_followed_by_a_call_on_the_loop() -> None:
@@ -121,7 +143,7 @@ def test_dispatch_answers_or_closes() -> None:
     broken = control_request(60, 0, b"\0\0")
     context.advertised = []
     dispatcher.dispatch(broken)
-    assert broken.reason and "IndexError" in text.getvalue()
+    assert broken.reason and "AttributeError" in text.getvalue()
 
 
 def test_log_lines_are_single_lines() -> None:
@@ -153,3 +175,64 @@ def test_a_request_that_is_dropped_goes_at_once() -> None:
     loop.attach(source, fail)
     loop.run()
     assert gone == [True]
+
+
+def test_a_closed_loop_holds_no_request() -> None:
+    loop = ControlLoop(lambda *_: None)
+    loop.call_soon_threadsafe(print, object())
+    loop.call_later(10, print, object())
+    loop.close()
+    loop.call_soon_threadsafe(print, object())
+    assert not loop._soon and not loop._timers
+
+
+class Part:
+    """A part of the broker that may fail to stop."""
+
+    def __init__(self, stopped: list[str], name: str) -> None:
+        self.stopped = stopped
+        self.name = name
+        self.store = self
+
+    def stop(self, *_: object) -> None:
+        self.stopped.append(self.name)
+        if self.name in ("groups", "lag"):
+            raise RuntimeError("cannot join thread before it is started")
+
+    shutdown = close = drop_requests = stop
+
+    def take_requests(self, *_: object) -> list[Any]:
+        return []
+
+    take_log_events = take_requests
+
+
+def test_a_part_that_fails_to_stop_does_not_keep_the_others_running(tmp_path: Path) -> None:
+    text = io.StringIO()
+    broker = KafkaServer(BrokerConfig.load(None, {"log.dirs": str(tmp_path)}), BrokerLog("info", text))
+    assert broker.shutdown(), "nothing was started"
+    stopped: list[str] = []
+    names = ["groups", "transactions", "share", "producer_ids", "client_telemetry", "lag", "otel"]
+    names += ["arrangement", "server", "arrangement", "logs", "arrangement", "metrics"]
+    for name in names:
+        setattr(broker, name, Part(stopped, name))
+    assert not broker.shutdown()
+    assert stopped == names
+    assert text.getvalue().count("a task of the control plane failed task=shutdown") == 2
+
+
+def test_event_times() -> None:
+    """Requests, calls from other threads and timers are events; one that fails is one, too."""
+    times = EventTimes()
+    loop = ControlLoop(lambda *_: None, times)
+    source = FakeSource()
+    source.requests.append(SimpleNamespace(received_ns=time.monotonic_ns()))
+    loop.attach(source, lambda _: None)
+    loop.call_soon_threadsafe(lambda: time.sleep(0.02))
+    loop.call_soon_threadsafe(lambda: 1 / 0)
+    loop.call_later(0.0, loop.stop)
+    loop.run()
+    assert times.count == len(times.last_waited_ms) == len(times.last_worked_ms) == 4
+    assert times.last_worked_ms[0] >= 20
+    assert times.last_waited_ms[1] >= 20, "the second one waited for the first"
+    assert min(times.last_waited_ms) >= 0

@@ -58,7 +58,7 @@ def texts(prefix: str) -> list[Any]:
 
 def test_delete_topics(compared: list[int]) -> None:
     topics = [{"name": None, "topic_id": each} for each in colliding_ids()]
-    answer = call(make_context(), 20, 6, {"topics": topics})
+    answer = call(make_context(), 20, 6, {"topics": topics, "timeout": 1000})
     assert [each["error_code"] for each in answer["responses"]] == [ErrorCode.UNKNOWN_TOPIC_ID] * COUNT
     assert compared[0] < 10 * COUNT
 
@@ -74,8 +74,13 @@ def test_create_partitions() -> None:
     names = texts("t")
     topics = [SimpleNamespace(name=name, count=2, assignments=None) for name in names]
     body = SimpleNamespace(topics=topics, timeout=timedelta(1), validate_only=True)
-    request: Any = SimpleNamespace(body=body, sender={})
-    results = create_partitions.handle(request, make_context())["results"]
+    responses: list[Any] = []
+    request: Any = SimpleNamespace(
+        body=body, sender={}, api_version=3, fail=None, responded=False, guarded=lambda function: function,
+        respond_long=lambda prepare: prepare(lambda make: responses.append(make())),
+    )  # fmt: skip
+    create_partitions.handle(request, make_context())
+    (results,) = [response["results"] for response in responses]
     assert [each["error_code"] for each in results] == [ErrorCode.UNKNOWN_TOPIC_OR_PARTITION] * COUNT
     assert CountedText.comparisons < 10 * COUNT
 
@@ -84,8 +89,17 @@ def test_manual_assignment() -> None:
     """The broker that occurs twice is at the end."""
     replicas: Any = [*texts("broker"), "last", "last"]
     with pytest.raises(topic_creation.TopicRefused, match="the broker last more than once"):
-        topic_creation.check_replicas(replicas, [1])
+        topic_creation.check_replicas(replicas, frozenset(replicas))
     assert CountedText.comparisons < 10 * COUNT
+
+
+def test_a_long_list_of_replicas() -> None:
+    """With the brokers that there are, the list has a fault near its beginning."""
+    for replicas, fault in (([1, 2] * COUNT, "the broker 1 more than once"), ([*range(1, COUNT)], "broker 3, but no such")):
+        looked_at = iter(replicas)
+        with pytest.raises(topic_creation.TopicRefused, match=fault):
+            topic_creation.check_replicas(looked_at, frozenset([1, 2]))  # type: ignore[arg-type]
+        assert len(list(looked_at)) == len(replicas) - 3
 
 
 @pytest.mark.parametrize(("operation", "left"), [(APPEND, 2 * COUNT), (SUBTRACT, COUNT)])

@@ -179,7 +179,7 @@ def server(folder: Path, *overrides: str) -> tuple[int, str]:
         ("kafkacy.metrics.listen=nowhere", ("kafkacy.metrics.listen", "nowhere", "HOST:PORT")),
         ("kafkacy.lag.listen=nowhere", ("kafkacy.lag.listen", "nowhere", "HOST:PORT")),
         ("connections.max.idle.ms=soon", ("connections.max.idle.ms", "soon", "integer")),
-        ("zookeeper.connect=localhost:2181", ("zookeeper.connect", "cannot join a ZooKeeper cluster")),
+        ("zookeeper.ssl.crl.enable=true", ("zookeeper.ssl.crl.enable", "revoked")),
         ("authorizer.class.name=kafka.security.Authorizer", ("authorizer.class.name", "cannot load Java classes")),
     ],
 )

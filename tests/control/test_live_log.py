@@ -9,8 +9,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from kafka_cy.testing import Broker
@@ -46,6 +45,11 @@ def test_the_start_is_told(tmp_path: Path) -> None:
         admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers, "client.id": "the-admin"})
         admin.create_topics([NewTopic("orders", 2, 1)])["orders"].result(60)
         assert any(" api=CreateTopics version=" in line and "client_id=the-admin" in line for line in lines(broker, "request"))
+        with socket.create_connection((broker.host, broker.port)) as connection:
+            client = "client={}:{}".format(*connection.getsockname())
+        for what in ("connection opened", "connection closed"):
+            told = lambda what=what: [line for line in lines(broker, what) if line.endswith(client)]  # noqa: E731
+            wait_until(told, f"{what} {client}")
         (ready,) = lines(broker, "ready")
         assert f"addresses={broker.bootstrap_servers} cluster_id=" in ready
         assert re.search(r"^kafka-cy ready: ", broker.log_text(), re.MULTILINE)  # on stdout, without a time
@@ -57,20 +61,6 @@ def test_a_log_in_json() -> None:
         found = json_lines(broker)
         assert {"starting kafka-cy", "listening", "ready"} <= {line["msg"] for line in found}
         assert all(line["level"] in ("info", "warning") and line["time"].endswith("Z") for line in found)
-
-
-def test_transactions_are_refused_at_once_and_told() -> None:
-    with Broker() as broker:
-        for name in ("first", "second"):
-            settings = {"bootstrap.servers": broker.bootstrap_servers, "transactional.id": "t", "client.id": name}
-            producer = Producer(settings | QUIET)
-            with pytest.raises(KafkaException) as refused:
-                producer.init_transactions(60)
-            error = refused.value.args[0]
-            assert error.fatal() and error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
-            assert "does not support transactions" in error.str()
-        (line,) = lines(broker, "refused a transactional id: this broker does not support transactions")
-        assert "WARNING" in line and "client_id=first client=127.0.0.1" in line
 
 
 def test_bad_requests_of_one_client_take_one_line_a_minute(tmp_path: Path) -> None:

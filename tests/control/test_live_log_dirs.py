@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from differential_cases import BROKER, alter, new_topic
 from live_client import Client, string
+from raw_client import RawClient
 
 from kafka_cy.testing import Broker
 from tests.waiting import wait_until
@@ -127,3 +131,81 @@ def test_refusals_are_one_sentence(tmp_path: Path) -> None:
             assert code == 3 and "another broker" in text and text.count("\n") == 1, text
     code, text = refused(broker, f"log.dirs={tmp_path}/d2", "node.id=5")
     assert code == 3 and "belongs to broker 1" in text and text.count("\n") == 1, text
+
+
+def test_the_log_tells_of_a_partition_that_was_removed_under_the_broker(tmp_path: Path) -> None:
+    broker = Broker({"log.dirs": f"{tmp_path}/data"}, folder=tmp_path)
+    with broker:
+        create(broker, "gone", 1)
+        produce(broker, "gone", 0, [b"x"])
+        shutil.rmtree(tmp_path / "data/gone-0")
+        produce(broker, "gone", 0, [b"y"])
+        broker.terminate()
+        stopped = [line for line in broker.log_text().splitlines() if "logs could not be closed" in line]
+        assert len(stopped) == 1 and "WARNING" in stopped[0] and f"log_dir={tmp_path}/data" in stopped[0], broker.log_text()
+        assert "logs=1" in stopped[0] and "gone-0" in stopped[0]
+        broker.start()
+        assert "WARNING a partition had no log: an empty one was created partition=gone-0" in broker.log_text()
+
+
+CORDONED = "cordoned.log.dirs"
+INVALID_REPLICATION_FACTOR, INVALID_REPLICA_ASSIGNMENT, INVALID_CONFIG, INVALID_REQUEST = 38, 39, 40, 42
+
+
+def cordon(client: RawClient, text: str) -> int:
+    answer = client.request(44, 1, alter(BROKER, "1", (CORDONED, 0, text)))
+    return int(answer["responses"][0]["error_code"])
+
+
+def create_error(client: RawClient, name: str, partitions: int = 1) -> int:
+    return int(client.request(19, 7, new_topic(name, partitions))["topics"][0]["error_code"])
+
+
+def move_error(client: RawClient, path: Path, topic: str) -> int:
+    answer = client.request(34, 2, {"dirs": [{"path": str(path), "topics": [{"name": topic, "partitions": [0]}]}]})
+    return int(answer["results"][0]["partitions"][0]["error_code"])
+
+
+def cordoned(client: RawClient) -> list[bool]:
+    return [each["is_cordoned"] for each in client.request(35, 5, {"topics": None})["results"]]
+
+
+def test_cordoned_directories_get_no_partitions(tmp_path: Path) -> None:
+    d1, d2 = tmp_path / "d1", tmp_path / "d2"
+    with broker_with_dirs(tmp_path) as broker:
+        client = RawClient(broker.bootstrap_servers)
+        assert create_error(client, "before", 2) == 0
+        assert cordon(client, str(d1)) == 0
+        assert create_error(client, "t", 5) == 0
+        assert not list(d1.glob("t-*")) and len(list(d2.glob("t-*"))) == 5
+        assert move_error(client, d1, "t") == INVALID_REPLICA_ASSIGNMENT
+        with urllib.request.urlopen(broker.metrics_url) as answer:
+            page = answer.read().decode()
+        assert "kafka_log_logmanager_cordonedlogdirectorycount 1.0" in page
+        assert f'kafka_log_logmanager_logdirectorycordoned{{logDirectory="\\"{d1}\\""' in page
+        assert f"cordoned log directories directories={d1}" in broker.log_text()
+    with broker_with_dirs(tmp_path) as broker:  # the setting is stored
+        client = RawClient(broker.bootstrap_servers)
+        assert cordoned(client) == [True, False]
+        assert create_error(client, "u", 3) == 0 and not list(d1.glob("u-*"))
+        assert move_error(client, d2, "before") == 0
+        wait_until(lambda: not list(d1.glob("before-*")), "the move out of the cordoned directory")
+        assert cordon(client, "*") == 0 and create_error(client, "nowhere") == INVALID_REPLICATION_FACTOR
+        assert client.request(10, 4, {"key_type": 0, "coordinator_keys": ["g"]})["coordinators"][0]["error_code"] == 15
+        assert cordon(client, "") == 0 and create_error(client, "v", 3) == 0 and len(list(d1.glob("v-*"))) == 3
+
+
+def test_an_older_cluster_knows_no_cordoned_directories(tmp_path: Path) -> None:
+    """As in Kafka with metadata.version 4.2-IV1: a file cordons them for the broker; the controller creates partitions."""
+    older = {"kafkacy.initial.features": "metadata.version=29", CORDONED: str(tmp_path / "d1")}
+    with broker_with_dirs(tmp_path, **older) as broker:
+        client = RawClient(broker.bootstrap_servers)
+        assert cordoned(client) == [False, False]
+        assert create_error(client, "t", 2) == 0 and len(list((tmp_path / "d2").glob("t-*"))) == 2
+        assert move_error(client, tmp_path / "d1", "t") == INVALID_REPLICA_ASSIGNMENT
+        assert cordon(client, str(tmp_path / "d2")) == INVALID_CONFIG
+        assert cordon(client, "/nowhere") == INVALID_REQUEST
+        upgrade = [{"feature": "metadata.version", "max_version_level": 30, "upgrade_type": 1}]
+        client.request(57, 2, {"timeout": 1000, "feature_updates": upgrade, "validate_only": False})
+        assert cordoned(client) == [True, False] and cordon(client, "*") == 0
+        assert create_error(client, "nowhere") == INVALID_REPLICATION_FACTOR

@@ -61,7 +61,7 @@ def partitions_of(response: Mapping[str, Any]) -> list[int]:
 
 
 def test_log_directories_are_described_without_the_mutex_and_on_another_thread(logs: LogManager) -> None:
-    context: Any = SimpleNamespace(logs=logs)
+    context: Any = SimpleNamespace(logs=logs, cluster=make_context().cluster)
     request: Any = LongRequest(topics=None)
     assert describe_log_dirs.handle(request, context) is None
     assert partitions_of(request.response()) == list(range(PARTITIONS))

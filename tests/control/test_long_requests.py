@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from kafka_cy.api.context import Request
+from kafka_cy.base.slices import Slices
 from kafka_cy.server import long_requests
 from kafka_cy.server.dispatcher import Dispatcher
 from kafka_cy.server.long_requests import (
@@ -27,6 +28,7 @@ from kafka_cy.server.long_requests import (
     LongRequests,
 )
 from tests.adversity.wire import string
+from tests.no_threads import forbid_threads
 from tests.waiting import wait_until
 
 FIND_COORDINATOR, LEAVE_GROUP, DESCRIBE_GROUPS, LIST_GROUPS = 10, 13, 15, 16
@@ -37,6 +39,8 @@ class Control:
 
     api_key, api_version, correlation_id, client_id, listener_index, connection_id = LIST_GROUPS, 0, 1, "c", 0, 1
     client_port = 1
+    is_question = False
+    principal = None
 
     def __init__(self, client: str, body: bytes = b"") -> None:
         self.client_host, self.body = client, body
@@ -280,6 +284,48 @@ def test_requests_in_work_are_limited(harness: Harness) -> None:
     waiting.clear()
 
 
+def test_a_thread_that_cannot_start_costs_one_request(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        forbid_threads(patch)
+        decoded = harness.add("a", at_once)
+        assert decoded.reason == "failed" and isinstance(harness.faults.pop(), RuntimeError)
+        encoded: Any = Control("a")
+        harness.long.add_encoded(encoded, 1000)
+        harness.run_until(harness.is_idle)
+        assert encoded.reason == "can't start new thread"
+    later = harness.add("a", at_once)
+    harness.run_until(harness.is_idle)
+    assert later.payload is not None
+
+
+def test_a_stop_closes_the_connections_of_requests_that_wait(harness: Harness) -> None:
+    started = threading.Event()
+    go_on = threading.Event()
+
+    def slow() -> dict[str, Any]:
+        started.set()
+        assert go_on.wait(60)
+        return response()
+
+    def prepare(make: Any, ready: Callable[[Any], object]) -> None:
+        ready(make)
+
+    working = harness.add("a", partial(prepare, slow))
+    not_begun = harness.add("b", at_once)
+    waiting: Any = Control("a")
+    harness.long.add_encoded(waiting, 1000)
+    decoded = harness.add("a", at_once)
+    assert started.wait(60)
+    stopping = threading.Thread(target=harness.long.stop)
+    stopping.start()
+    wait_until(lambda: harness.long._stopping, "the stop")
+    go_on.set()
+    stopping.join(60)
+    assert working.payload is not None
+    assert waiting.reason == decoded.reason == "the broker shuts down"
+    assert not_begun.payload is None and harness.long._jobs.empty(), "nothing holds it"
+
+
 # -- the dispatcher --
 
 
@@ -302,7 +348,9 @@ class Dispatching:
         self.harness = Harness()
         self.log = Log()
         config = {"kafkacy.control.request.max.elements": 250_000}
-        context: Any = SimpleNamespace(loop=self.harness.long._loop, config=config, cluster=SimpleNamespace(topics={}), **parts)
+        loop: Any = self.harness.long._loop
+        cluster = SimpleNamespace(topics={})
+        context: Any = SimpleNamespace(loop=loop, slices=Slices(loop, print), config=config, cluster=cluster, **parts)
         self.dispatcher: Any = Dispatcher(context, self.log)  # type: ignore[arg-type]
         self.harness.long = self.dispatcher._long_requests
 
@@ -349,7 +397,7 @@ def test_a_fault_in_a_callback_is_logged_with_its_client() -> None:
     """It closes the connection as a fault of the handler itself does."""
     callbacks: list[Any] = []
     groups = SimpleNamespace(is_coordinator_of=lambda key: 1 // 0)
-    made = Dispatching(create_offsets_topic=lambda sender, done: callbacks.append(done), groups=groups)
+    made = Dispatching(create_topics=lambda names, sender, done: callbacks.append(done), groups=groups)
     control = made.dispatch(FIND_COORDINATOR, string("group"))
     assert control.reason is None
     callbacks.pop()()
@@ -368,3 +416,59 @@ def test_a_fault_in_the_encoding_of_a_late_response_is_logged_with_its_client() 
     callbacks.pop()(1 << 20, [])  # no 16-bit error code
     assert control.reason == "the broker failed to handle the request"
     assert made.log.lines[0]["client"] == "a:1"
+
+
+# -- the order of commits --
+
+OFFSET_COMMIT = 8
+
+
+def commit_body(partitions: int) -> bytes:
+    head = string("g") + struct.pack(">i", -1) + string("") + struct.pack(">q", -1)
+    rows = b"".join(struct.pack(">iqh", index, 5, -1) for index in range(partitions))
+    return head + struct.pack(">i", 1) + string("t") + struct.pack(">i", partitions) + rows
+
+
+def test_a_commit_behind_a_long_one_of_its_connection_waits_for_it() -> None:
+    """Commits of other connections, and other requests, do not."""
+    begun: list[tuple[int, Callable[[], object]]] = []
+
+    def commit_long(group_id: str, look: Any, request_of: Any, respond: Any) -> None:
+        begun.append((sum(1 for _ in look), lambda: respond(0, {})))
+
+    def commit(request: Any, respond: Any) -> None:
+        begun.append((len(request.partitions), lambda: respond(0, {})))
+
+    groups = SimpleNamespace(
+        offset_commit=SimpleNamespace(offsets_max=lambda: 100_000), commit=commit, commit_long=commit_long,
+        describe_groups=lambda names, respond: respond([(0, None)] * len(names)), members_count=lambda names: 0,
+        describe_group=lambda name: (0, None),
+    )  # fmt: skip
+    made = Dispatching(groups=groups)
+
+    def send(partitions: int, connection_id: int = 1) -> Control:
+        control: Any = Control("a", commit_body(partitions))
+        control.api_key, control.api_version, control.connection_id = OFFSET_COMMIT, 2, connection_id
+        made.dispatcher.dispatch(control)
+        return control  # type: ignore[no-any-return]
+
+    def answer_next() -> None:
+        begun.pop(0)[1]()
+
+    controls = [send(ELEMENTS_FEW + 1), send(1), send(ELEMENTS_FEW + 1), send(1)]
+    other = send(1, connection_id=2)
+    assert len(begun) == 1, "another connection's"
+    answer_next()
+    assert other.payload is not None
+    assert made.dispatch(DESCRIBE_GROUPS, describe_groups_body(1)).payload is not None
+    for place, control in enumerate(controls):
+        made.harness.run_until(lambda: begun)
+        assert len(begun) == 1 and not any(each.payload for each in controls[place:])
+        answer_next()
+        made.harness.run_until(lambda control=control: control.payload is not None)
+    made.harness.run_until(made.harness.is_idle)
+    assert made.dispatcher._long_requests._ordered == {}
+    short = send(1)
+    answer_next()
+    assert short.payload is not None, "nothing is before it any more"
+    made.dispatcher.stop()

@@ -23,18 +23,21 @@ from tests.adversity.wire import (
 from tests.waiting import wait_until
 
 JOIN_GROUP, DESCRIBE_GROUPS = 11, 15
-GROUP_APIS = {8, 9, 10, 11, 12, 13, 14, 15, 16, 42, 47}
-CHANGING_APIS = {19, 20, 33, 34, 37, 43, 44, 45}
+GROUP_APIS = {8, 9, 10, 11, 12, 13, 14, 15, 16, 42, 47, 68, 69, 88, 89}
+TRANSACTION_APIS = {22, 24, 25, 26, 27, 28, 65, 66}
+SHARE_APIS = {76, 77, 78, 79, 83, 84, 85, 86, 87, 90, 91, 92}
+COORDINATOR_APIS = GROUP_APIS | TRANSACTION_APIS | SHARE_APIS
+CONTROLLER_APIS = {19, 20, 30, 31, 33, 34, 37, 43, 44, 45, 49, 51, 55, 57, 80, 81}
 COMMITS = 20
 
 
 def test_every_api_says_which_loop_it_belongs_to() -> None:
-    assert {key for key, row in COLD_APIS.items() if row.loop == COORDINATOR} == GROUP_APIS
-    assert {row.api_key for row in advertised() if row.loop == COORDINATOR} == GROUP_APIS
+    assert {key for key, row in COLD_APIS.items() if row.loop == COORDINATOR} == COORDINATOR_APIS
+    assert {row.api_key for row in advertised() if row.loop == COORDINATOR} == COORDINATOR_APIS
     assert CONTROL_THREADS == LOOPS
     assert (LOOPS[ADMIN], LOOPS[COORDINATOR]) == ("admin", "coordinator")
     assert LOOPS[CONTROLLER] == "controller"
-    assert {key for key, row in COLD_APIS.items() if row.loop == CONTROLLER} == CHANGING_APIS
+    assert {key for key, row in COLD_APIS.items() if row.loop == CONTROLLER} == CONTROLLER_APIS
 
 
 def create_many(connection: Connection, count: int) -> None:

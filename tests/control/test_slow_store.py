@@ -30,13 +30,14 @@ TOPIC_RESOURCE = 2
 class SlowStoreBroker:
     """The broker and its gate."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: str) -> None:
         self.gate = folder / "gate"
-        options = ["listeners=PLAINTEXT://127.0.0.1:0", f"log.dirs={folder / 'data'}", "kafkacy.metrics.listen="]
+        options = ["listeners=PLAINTEXT://127.0.0.1:0", f"log.dirs={folder / 'data'}", "kafkacy.metrics.listen=", *more]
         script = Path(__file__).with_name("slow_store_broker.py")
         self.process = subprocess.Popen(
-            [sys.executable, str(script), str(self.gate), *options, "kafkacy.lag.listen="], stdout=subprocess.PIPE, text=True
-        )
+            [sys.executable, str(script), str(self.gate), *options, "kafkacy.lag.listen="],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
         assert self.process.stdout is not None
         found = re.search(r"ready: 127\.0\.0\.1:(\d+)", self.process.stdout.readline())
         assert found is not None
@@ -124,3 +125,19 @@ def test_requests_of_one_client_stay_in_order(broker: SlowStoreBroker) -> None:
         assert client.receive() is not None
         answer = client.receive()
         assert answer is not None and value in answer
+
+
+def test_requests_that_wait_for_another_loop_do_not_hold_up_the_shutdown(tmp_path: Path) -> None:
+    """When the broker stops, the loops end, and nobody would answer these requests before the drain timeout."""
+    broker = SlowStoreBroker(tmp_path, "kafkacy.shutdown.drain.timeout.ms=3600000")
+    busy, waiting = Connection(broker.port), Connection(broker.port)
+    producer_id(busy)
+    broker.gate.touch()
+    create_topic(busy, "first")
+    waiting.send(METADATA, 4, struct.pack(">i", 1) + string("new") + b"\1")
+    other = Connection(broker.port)
+    assert topic_error(other, "none") == 3, "the admin loop has passed the request on"
+    broker.process.terminate()
+    assert broker.process.stderr is not None
+    assert any("shutting down" in line for line in iter(broker.process.stderr.readline, ""))
+    broker.stop()

@@ -97,16 +97,16 @@ def test_delete() -> None:
     for name in ("a", "b"):
         create(context, name=name)
     topic_id = context.cluster.topics["b"].id
-    answer = call(context, DELETE, 5, {"topic_names": ["a", "nix"]})
+    answer = call(context, DELETE, 5, {"topic_names": ["a", "nix"], "timeout": 1000})
     assert [r["error_code"] for r in answer["responses"]] == [0, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION]
-    answer = call(context, DELETE, 6, {"topics": [{"name": None, "topic_id": topic_id}]})
+    answer = call(context, DELETE, 6, {"topics": [{"name": None, "topic_id": topic_id}], "timeout": 1000})
     assert answer["responses"][0]["name"] == "b" and answer["responses"][0]["error_code"] == 0
-    answer = call(context, DELETE, 6, {"topics": [{"name": None, "topic_id": topic_id}]})
+    answer = call(context, DELETE, 6, {"topics": [{"name": None, "topic_id": topic_id}], "timeout": 1000})
     assert answer["responses"][0]["error_code"] == ErrorCode.UNKNOWN_TOPIC_ID
     assert context.logs.partitions == {}
     context = make_context({"delete.topic.enable": "false"})
     create(context)
-    answer = call(context, DELETE, 4, {"topic_names": ["t"]})
+    answer = call(context, DELETE, 4, {"topic_names": ["t"], "timeout": 1000})
     assert answer["responses"][0]["error_code"] == ErrorCode.TOPIC_DELETION_DISABLED
 
 
@@ -115,7 +115,8 @@ def test_create_partitions() -> None:
     create(context)
 
     def grow(count: int, **more: Any) -> int:
-        answer = call(context, PARTITIONS, 3, {"topics": [{"name": "t", "count": count, "assignments": None, **more}]})
+        topics = [{"name": "t", "count": count, "assignments": None, **more}]
+        answer = call(context, PARTITIONS, 3, {"topics": topics, "timeout": 1000})
         return int(answer["results"][0]["error_code"])
 
     assert grow(3) == 0 and len(context.cluster.topics["t"].partitions) == 3
@@ -222,12 +223,6 @@ def test_small_cluster_apis() -> None:
     assert call(context, 60, 2, {"endpoint_type": 2})["error_code"] == ErrorCode.MISMATCHED_ENDPOINT_TYPE
     for version in range(6):
         assert call(context, 22, version, {"transactional_id": None})["producer_id"] == version
-    body = {"transactional_id": "x"}
-    stream = io.StringIO()
-    context.log = BrokerLog("info", stream)
-    assert call(context, 22, 5, body)["error_code"] == ErrorCode.UNSUPPORTED_VERSION
-    assert call(context, 22, 5, body)["error_code"] == ErrorCode.UNSUPPORTED_VERSION
-    assert stream.getvalue().count("does not support transactions client_id=test client=127.0.0.1") == 1
     for version in range(3):
         asked = {"topic_partitions": [{"topic": "t", "partitions": [0, 9]}]}
         parts = call(context, 43, version, asked)["replica_election_results"][0]["partition_result"]
@@ -268,8 +263,8 @@ def test_the_log_says_who_created_changed_and_deleted_topics() -> None:
     create(context, num_partitions=2, configs=[{"name": "retention.ms", "value": "1000"}])
     create(context, validate_only=True, name="other")
     create(context)  # exists
-    call(context, PARTITIONS, 3, {"topics": [{"name": "t", "count": 5, "assignments": None}]})
-    call(context, DELETE, 5, {"topic_names": ["t", "unknown"]})
+    call(context, PARTITIONS, 3, {"topics": [{"name": "t", "count": 5, "assignments": None}], "timeout": 1000})
+    call(context, DELETE, 5, {"topic_names": ["t", "unknown"], "timeout": 1000})
     call(context, CREATE, 7, {"topics": [{"name": f"t{i}", "num_partitions": 1, "replication_factor": 1} for i in range(1000)]})
     told = [re.sub(r"[0-9a-f-]{36}", "ID", line.split(" INFO ")[1]) for line in stream.getvalue().splitlines()]
     by = "client_id=test client=127.0.0.1"
@@ -282,3 +277,55 @@ def test_the_log_says_who_created_changed_and_deleted_topics() -> None:
         *(f"topic created topic=t{i} id=ID partitions=1 replication=1 {by}" for i in range(LINES_MAX)),
         f"topic created: more in the same request count={1000 - LINES_MAX} {by}",
     ]
+
+
+def test_metadata_creates_no_topic_when_it_asks_for_too_many() -> None:
+    """Kafka's controller refuses a batch of more than 10,000 records: one for each topic and partition."""
+    context = make_context({"num.partitions": "4"})
+    asked = [{"name": f"t{number}"} for number in range(2001)]
+    answer = call(context, METADATA, 12, {"topics": asked, "allow_auto_topic_creation": True})
+    assert {topic["error_code"] for topic in answer["topics"]} == {ErrorCode.UNKNOWN_TOPIC_OR_PARTITION}
+    assert context.cluster.topics == {}
+    answer = call(context, METADATA, 12, {"topics": asked[1:], "allow_auto_topic_creation": True})
+    assert {topic["error_code"] for topic in answer["topics"]} == {0}
+    assert len(context.cluster.topics) == 2000
+    asked += [{"name": f"new{number}"} for number in range(2000)]
+    answer = call(context, METADATA, 12, {"topics": asked[1:], "allow_auto_topic_creation": True})
+    assert {topic["error_code"] for topic in answer["topics"]} == {0}, "topics that exist do not count"
+
+
+def test_create_partitions_adds_nothing_when_it_asks_for_too_many() -> None:
+    """One topic has a limit of its own; together they have the controller's."""
+    context = make_context()
+    names = [f"t{number}" for number in range(11)]
+    for name in names:
+        create(context, name=name)
+    before = len(context.cluster.topics["t0"].partitions)
+
+    def grow(count: int) -> set[int]:
+        topics = [{"name": name, "count": before + count, "assignments": None} for name in names]
+        answer = call(context, 37, 3, {"topics": topics, "timeout": 1000, "validate_only": False})
+        assert [each["name"] for each in answer["results"]] == names
+        return {each["error_code"] for each in answer["results"]}
+
+    assert grow(910) == {ErrorCode.POLICY_VIOLATION}
+    assert {len(topic.partitions) for topic in context.cluster.topics.values()} == {before}
+    assert grow(909) == {0}
+    assert {len(topic.partitions) for topic in context.cluster.topics.values()} == {before + 909}
+
+
+@pytest.mark.parametrize(("api_key", "version"), [(33, 2), (44, 1)])
+def test_a_request_with_too_many_settings_changes_none(api_key: int, version: int) -> None:
+    """Names of client metrics subscriptions and of groups are free, so that each would be a new entity."""
+    context = make_context()
+    operation = {"config_operation": 0} if api_key == 44 else {}
+
+    def alter(count: int) -> list[int]:
+        configs = [{"name": "interval.ms", "value": "1000", **operation}]
+        resources = [{"resource_type": 16, "resource_name": f"s{number}", "configs": configs} for number in range(count)]
+        answer = call(context, api_key, version, {"resources": resources, "validate_only": False})
+        return [each["error_code"] for each in answer["responses"]]
+
+    assert alter(10_001) == [ErrorCode.POLICY_VIOLATION] * 10_001
+    assert list(context.cluster.config_entities("client-metrics")) == []
+    assert alter(3) == [0] * 3

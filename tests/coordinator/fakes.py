@@ -5,29 +5,79 @@ from __future__ import annotations
 import heapq
 import itertools
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
+from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.classic.requests import JoinRequest, SyncRequest
+from kafka_cy.coordinator.commit_request import CommitPartition, CommitRequest
+from kafka_cy.coordinator.consumer.group import ConsumerGroup
 from kafka_cy.coordinator.group_coordinator import OFFSETS_TOPIC, GroupCoordinator
-from kafka_cy.coordinator.offsets.commit import CommitPartition, CommitRequest
+from kafka_cy.coordinator.share.group import ShareGroup
+from kafka_cy.coordinator.share.state_requests import StateRequests
 from kafka_cy.coordinator.state_machine import GroupStateMachine
+from kafka_cy.coordinator.streams.group import StreamsGroup
+from kafka_cy.coordinator.streams.internal_topics import InternalTopic
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.records import iterate_batches
+from kafka_cy.storage.hosted_partition import STATE_ONLINE
+from kafka_cy.storage.log import StorageFailure
 
 CONFIG = {
     "group.initial.rebalance.delay.ms": 1000,
     "group.min.session.timeout.ms": 1000,
     "group.max.session.timeout.ms": 1_800_000,
     "group.max.size": 2**31 - 1,
+    "group.coordinator.rebalance.protocols": ["classic", "consumer", "streams"],
+    "group.consumer.assignors": ["uniform", "range"],
+    "group.consumer.max.size": 2**31 - 1,
+    "group.consumer.migration.policy": "bidirectional",
+    "group.consumer.regex.refresh.interval.ms": 600_000,
+    "group.consumer.session.timeout.ms": 45_000,
+    "group.consumer.heartbeat.interval.ms": 5000,
+    "group.consumer.assignment.interval.ms": 1000,
+    "group.consumer.min.session.timeout.ms": 45_000,
+    "group.consumer.max.session.timeout.ms": 60_000,
+    "group.consumer.min.heartbeat.interval.ms": 5000,
+    "group.consumer.max.heartbeat.interval.ms": 15_000,
+    "group.consumer.min.assignment.interval.ms": 0,
+    "group.consumer.max.assignment.interval.ms": 15_000,
+    "group.share.max.size": 200,
+    "group.share.initialize.retry.interval.ms": 30_000,
+    "group.share.session.timeout.ms": 45_000,
+    "group.share.heartbeat.interval.ms": 5000,
+    "group.share.assignment.interval.ms": 1000,
+    "group.share.min.session.timeout.ms": 45_000,
+    "group.share.max.session.timeout.ms": 60_000,
+    "group.share.min.heartbeat.interval.ms": 5000,
+    "group.share.max.heartbeat.interval.ms": 15_000,
+    "group.share.min.assignment.interval.ms": 0,
+    "group.share.max.assignment.interval.ms": 15_000,
+    "group.streams.max.size": 2**31 - 1,
+    "group.streams.initial.rebalance.delay.ms": 1000,
+    "group.streams.num.standby.replicas": 0,
+    "group.streams.max.standby.replicas": 2,
+    "group.streams.session.timeout.ms": 45_000,
+    "group.streams.heartbeat.interval.ms": 5000,
+    "group.streams.assignment.interval.ms": 1000,
+    "group.streams.min.session.timeout.ms": 45_000,
+    "group.streams.max.session.timeout.ms": 60_000,
+    "group.streams.min.heartbeat.interval.ms": 5000,
+    "group.streams.max.heartbeat.interval.ms": 15_000,
+    "group.streams.min.assignment.interval.ms": 0,
+    "group.streams.max.assignment.interval.ms": 15_000,
+    "broker.rack": None,
     "message.max.bytes": 1_048_588,
+    "inter.broker.protocol.version": "3.9",
     "offsets.topic.compression.codec": 0,
     "offset.metadata.max.bytes": 4096,
     "offsets.retention.minutes": 10080,
+    "offsets.commit.timeout.ms": 5000,
     "offsets.retention.check.interval.ms": 600_000,
 }
+STORAGE_NOT_LEADER = 11
 SUBSCRIPTION = bytes.fromhex("00010000000100026374ffffffff00000000")  # topic "ct"
 
 
@@ -101,9 +151,15 @@ class FakePartition:
     held: bool = False  # the high watermark does not follow the appends
     log_end_offset: int = 0
     watched: bool = False
+    leader_since_epoch: int = 0
 
-    def append(self, batch: bytes, origin: str) -> int:
+    def check_leader(self, leader_since: int) -> None:
+        if self.state != STATE_ONLINE or leader_since not in (-1, self.leader_since_epoch):
+            raise StorageFailure("this broker does not lead the partition", STORAGE_NOT_LEADER)
+
+    def append(self, batch: bytes, origin: str, leader_since: int = -1) -> int:
         assert origin == "coordinator"
+        self.check_leader(leader_since)
         if self.failing is not None:
             raise self.failing
         (parsed,) = iterate_batches(batch)
@@ -137,23 +193,63 @@ def rebase(batch: bytes, base_offset: int) -> bytes:
 
 def replayed(pairs: Iterable[tuple[bytes, bytes | None]]) -> GroupStateMachine:
     """The groups that loading a log with these records creates, without soft state."""
-    machine = GroupStateMachine(None, 0, lambda change: None)  # type: ignore[arg-type]
-    for key, value in pairs:
+    machine = GroupStateMachine({}, lambda change: None)
+    for offset, (key, value) in enumerate(pairs):
         record = machine.decode(key, value)
         if record is not None:
-            machine.replay(record)
+            machine.replay(record, offset)
     for group in machine.groups.values():
-        group.restore(0.0)
+        if isinstance(group, ClassicGroup):
+            group.restore(0.0)
     return machine
 
 
 def replicated(machine: GroupStateMachine) -> dict[str, Any]:
     """The stored state of each group as comparable values."""
     return {
-        name: (group.stored, {topic: dict(partitions) for topic, partitions in group.offsets.items()})
+        name: (stored_state(group), {topic: dict(partitions) for topic, partitions in group.offsets.items()})
         for name, group in machine.groups.items()
         if group.is_recorded or group.offsets
     }
+
+
+def observe_replays(machine: GroupStateMachine, held: list[dict[str, Any]]) -> None:
+    """Add the stored state to `held` after each record that is replayed."""
+    replay, replay_steps = machine.replay, machine.replay_steps
+
+    def observed(record: Any, offset: int, producer_id: int = -1) -> None:
+        replay(record, offset, producer_id)
+        held.append(replicated(machine))
+
+    def observed_steps(record: Any, offset: int, producer_id: int = -1) -> Iterator[object]:
+        yield from replay_steps(record, offset, producer_id)
+        held.append(replicated(machine))
+
+    machine.replay, machine.replay_steps = observed, observed_steps  # type: ignore[method-assign]
+
+
+def stored_state(group: Any) -> Any:
+    if isinstance(group, ClassicGroup):
+        return group.stored
+    if isinstance(group, ShareGroup):
+        return (
+            group.recorded, group.epoch, group.metadata_hash, group.assignment_epoch, group.assignment_timestamp_ms,
+            dict(group.members), dict(group.target), group.states, group.states_recorded, dict(group.by_name), group.held_bytes,
+        )  # fmt: skip
+    if isinstance(group, StreamsGroup):
+        return (
+            group.recorded, group.epoch, group.metadata_hash, group.validated_epoch, group.assignment_configs,
+            group.assignment_epoch, group.assignment_timestamp_ms, dict(group.members), dict(group.target), group.topology,
+            group.owners.stored(), dict(group.facts.subtopology_of), group.held_bytes,
+        )  # fmt: skip
+    assert isinstance(group, ConsumerGroup)
+    subscriptions = group.subscriptions
+    return (
+        group.recorded, group.epoch, group.metadata_hash, group.assignment_epoch, group.assignment_timestamp_ms,
+        dict(group.members), dict(group.target), dict(subscriptions.resolved), dict(subscriptions.by_name),
+        dict(subscriptions.by_regex), dict(subscriptions.regexes), dict(group.static_members),
+        {topic_id: dict(each) for topic_id, each in group.owners.items()}, dict(group.classic_protocols), group.held_bytes,
+    )  # fmt: skip
 
 
 class FakeCluster:
@@ -162,10 +258,26 @@ class FakeCluster:
         topic = SimpleNamespace(name=OFFSETS_TOPIC, id=uuid.uuid4(), partitions=list(self.hosted))
         self.topics = {OFFSETS_TOPIC: topic}
         self.topic_by_id = {topic.id: topic}
+        self.broker_id = 0
+        self.features = SimpleNamespace(levels={"group.version": 1, "share.version": 1, "streams.version": 1})
+        self.configs: dict[tuple[str, str], dict[str, str]] = {}
         self.listeners: list[Any] = []
+
+    def partition_count(self, name: str) -> int:
+        return len(self.topics[name].partitions) if name in self.topics else 0
 
     def partition(self, topic: str, index: int) -> FakePartition | None:
         return self.hosted.get(index) if topic == OFFSETS_TOPIC else None
+
+    def find_config(self, entity_type: str, entity_name: str) -> dict[str, str] | None:
+        return self.configs.get((entity_type, entity_name))
+
+    def put_topic(self, name: str, topic_id: uuid.UUID, partitions: int) -> Any:
+        """Create the topic, or give it that many partitions. Returns it."""
+        rows = [SimpleNamespace(index=index, replicas=[0]) for index in range(partitions)]
+        topic = SimpleNamespace(name=name, id=topic_id, partitions=rows)
+        self.topics[name] = self.topic_by_id[topic_id] = topic
+        return topic
 
     def add_listener(self, listener: Any) -> None:
         self.listeners.append(listener)
@@ -178,12 +290,22 @@ class Harness:
         self.loop = loop or FakeLoop()
         self.cluster = cluster or FakeCluster()
         config = CONFIG | {key.replace("_", "."): value for key, value in config.items()}
-        self.coordinator = GroupCoordinator(config, self.cluster, self.loop)
+        self.coordinator = GroupCoordinator(
+            config, self.cluster, self.loop, share_states=self.share_states(), create_topics=self.create_topics
+        )
         self.coordinator.start()
 
-    def reload(self, **config: Any) -> Harness:
+    def share_states(self) -> StateRequests | None:
+        """Requests to a share coordinator, for harnesses that have one."""
+        return None
+
+    def create_topics(self, topics: Sequence[InternalTopic], sender: Any, done: Callable[[dict[str, str]], object]) -> None:
+        """Create internal topics of streams groups."""
+        raise NotImplementedError
+
+    def reload(self, **config: Any) -> Self:
         """Another coordinator over the same log."""
-        return Harness(self.cluster, self.loop, **config)
+        return type(self)(self.cluster, self.loop, **config)
 
     def join(
         self, group: str = "g", member: str = "", *, instance: str | None = None, protocols: Any = None,

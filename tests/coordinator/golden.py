@@ -1,4 +1,4 @@
-"""Records that Apache Kafka 4.3.1 wrote, kept in `golden_data/` (classic groups and their offsets only)."""
+"""Records that Apache Kafka 4.3.1 wrote, kept in `golden_data/`."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_a_fault_in_replay_loads_the_partition_again(monkeypatch: pytest.MonkeyP
     harness = Harness(FakeCluster(1))
     (member,), generation = harness.stable()
     machine = harness.coordinator.runtime.shards[0].state
-    fail_once(monkeypatch, machine, "_replay_offset")
+    fail_once(monkeypatch, machine, "_commit_offset")
     assert harness.commit(member=member, generation=generation, offset=7) == ErrorCode.NOT_COORDINATOR
     reloaded = harness.coordinator.runtime.shards[0].state
     assert reloaded is not machine and replicated(reloaded)["g"][1]["ct"][0].offset == 7
@@ -115,7 +115,7 @@ def test_a_fault_in_replay_loses_nothing_that_is_not_stored_yet(monkeypatch: pyt
     partition, runtime = harness.cluster.hosted[0], harness.coordinator.runtime
     partition.held = True
     runtime.write("other", lambda state: CoordinatorResult([offset_record("other", 5)]))
-    fail_once(monkeypatch, runtime.shards[0].state, "_replay_offset")
+    fail_once(monkeypatch, runtime.shards[0].state, "_commit_offset")
     runtime.write("g", lambda state: CoordinatorResult([offset_record("g", 7)]))
     groups = runtime.shards[0].state.groups
     assert [groups[name].offsets["ct"][0].offset for name in ("other", "g")] == [5, 7]
@@ -134,7 +134,7 @@ def test_an_operation_whose_partition_is_loaded_again_meanwhile(monkeypatch: pyt
     fails = CoordinatorResult[str]([offset_record("g", 7)])
 
     def nested() -> None:
-        fail_once(monkeypatch, runtime.shards[0].state, "_replay_offset")
+        fail_once(monkeypatch, runtime.shards[0].state, "_commit_offset")
         runtime.write("g", lambda state: fails)
 
     seen: list[ErrorCode] = []

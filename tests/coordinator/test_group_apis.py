@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import uuid
 from datetime import timedelta
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from kafka_cy.api import offset_commit_cold as offset_commit
+from kafka_cy.api.context import Request
 from kafka_cy.api.registry import COLD_APIS, cold_handler
 from kafka_cy.protocol.bridge import decode_request, encode_response, unknown_fields
 from kafka_cy.protocol.errors import ErrorCode
@@ -35,8 +38,14 @@ class Server:
         cluster.topics["ct"], cluster.topic_by_id[TOPIC_ID] = topic, topic
         self.context = SimpleNamespace(
             groups=self.harness.coordinator, cluster=cluster, broker_id=1, advertised=[("127.0.0.1", 9092)],
-            log=BrokerLog("error"),
+            log=BrokerLog("error"), transactions=SimpleNamespace(is_coordinator_of=self._is_coordinator_of),
+            create_topics=lambda names, request, done: done(),
         )
+        self.asked_for: list[str] = []
+
+    def _is_coordinator_of(self, transactional_id: str) -> bool:
+        self.asked_for.append(transactional_id)
+        return True
 
     def call(self, api_key: int, version: int, **fields: Any) -> dict[str, Any]:
         request = SimpleNamespace(
@@ -46,6 +55,7 @@ class Server:
         )  # fmt: skip
         responses: list[dict[str, Any]] = []
         request.respond = responses.append
+        request.guarded = lambda function: function
         request.end_turn = lambda: None
         request.respond_long = lambda prepare: prepare(lambda make: responses.append(make()))
         handle = cold_handler(api_key)
@@ -57,6 +67,32 @@ class Server:
         assert not unknown_fields(api_key, response)
         assert encode_response(api_key, version, response)
         return response
+
+
+class Waiting:
+    """The network's side of a request that is not answered yet."""
+
+    def respond(self, payload: bytes, errors: object) -> None:
+        """Answered."""
+
+    def close(self, reason: str) -> None:
+        """Closed."""
+
+
+def ask(server: Server, api_key: int, version: int, **fields: Any) -> tuple[Request[Any], type]:
+    """Call a handler with a request as the dispatcher makes it; return the request and the type of its body."""
+    body = decode_request(api_key, version, encode_request(api_key, version, fields))
+    control: Any = Waiting()
+    request = Request(
+        api_key=api_key, api_version=version, correlation_id=1, client_id="me", client_host="127.0.0.1", listener_index=0,
+        connection_id=1, body=body, control=control,
+    )  # fmt: skip
+    handle = cold_handler(api_key)
+    assert handle is not None
+    answer = handle(request, server.context)  # type: ignore[arg-type]
+    if answer is not None:
+        request.respond(answer)
+    return request, type(body)
 
 
 def encode_request(api_key: int, version: int, fields: dict[str, Any]) -> bytes:
@@ -211,9 +247,9 @@ def test_find_coordinator(version: int) -> None:
     )
     if version >= 1:
         response = server.call(10, version, key="t", key_type=1, coordinator_keys=["t"])
-        failed = response["coordinators"][0] if version >= 4 else response
-        assert failed["error_code"] == ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
-        assert "does not support transactions" in failed["error_message"]
+        found = response["coordinators"] if version >= 4 else [response]
+        assert [(each["node_id"], each["error_code"]) for each in found] == [(1, 0)]
+        assert server.asked_for == ["t"]
 
 
 @pytest.mark.parametrize("version", range(7))
@@ -243,3 +279,55 @@ def test_delete_groups_and_offsets() -> None:
     response = server.call(47, 0, group_id="simple", topics=topics)
     assert [each["partitions"][0]["error_code"] for each in response["topics"]] == [0, 3]
     assert server.call(47, 0, group_id="none", topics=topics)["error_code"] == ErrorCode.GROUP_ID_NOT_FOUND
+
+
+def test_requests_that_wait_for_other_members_do_not_keep_their_bodies() -> None:
+    """A decoded body occupies up to 20 times its encoded size, and no limit counts it."""
+    server = Server()
+    join, join_body = ask(server, 11, 3, **join_fields())
+    assert not join.responded, "it waits for more members"
+    assert count_of(join_body) == 0
+    joining = server.harness.join()
+    server.harness.loop.advance(5)
+    assert join.responded
+    follower, generation = joining[0]["member_id"], joining[0]["generation_id"]
+    assert follower != joining[0]["leader"]
+    sync, sync_body = ask(
+        server, 14, 5, group_id="g", member_id=follower, generation_id=generation, group_instance_id=None,
+        protocol_type="consumer", protocol_name="range",
+        assignments=[{"member_id": str(number), "assignment": b""} for number in range(1000)],
+    )  # fmt: skip
+    assert not sync.responded, "it waits for the leader"
+    assert count_of(sync_body) == 0
+
+
+def count_of(kind: type) -> int:
+    """How many objects of this type exist."""
+    gc.collect()
+    return sum(type(each) is kind for each in gc.get_objects())
+
+
+@pytest.mark.parametrize("version", [2, 9, 10])
+def test_a_commit_with_too_many_offsets_is_refused_before_they_are_looked_at(
+    version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server()
+    monkeypatch.setattr(server.harness.coordinator.offset_commit, "offsets_max", lambda: 2000)
+
+    def commit(count: int) -> set[int]:
+        partitions = [
+            {"partition_index": number % 2, "committed_offset": 1, "committed_metadata": ""} for number in range(count)
+        ]  # fmt: skip
+        topic = {"topic_id": TOPIC_ID} if version >= 10 else {"name": "ct"}
+        response = server.call(
+            8, version, group_id="g", generation_id_or_member_epoch=-1, member_id="", group_instance_id=None,
+            retention_time=-1, topics=[{**topic, "partitions": partitions}],
+        )  # fmt: skip
+        (answered,) = response["topics"]
+        assert answered["topic_id"] == TOPIC_ID if version >= 10 else answered["name"] == "ct"
+        assert len(answered["partitions"]) == count
+        return {each["error_code"] for each in answered["partitions"]}
+
+    assert commit(2000) == {ErrorCode.NONE}
+    monkeypatch.setattr(offset_commit, "_topic", None)  # nothing looks for the topic
+    assert commit(2001) == {ErrorCode.UNKNOWN_SERVER_ERROR}

@@ -8,7 +8,8 @@ import pytest
 
 from kafka_cy.base import slices
 from kafka_cy.coordinator.classic.group import ClassicGroup
-from kafka_cy.coordinator.offsets.commit import RECORD_BYTES_MIN, CommitPartition, CommitRequest, OffsetCommit
+from kafka_cy.coordinator.commit_request import CommitPartition, CommitRequest
+from kafka_cy.coordinator.offsets.commit import RECORD_BYTES_MIN, OffsetCommit
 from kafka_cy.coordinator.records import CommittedOffset, OffsetKey
 from kafka_cy.coordinator.runtime import loader
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
@@ -279,3 +280,51 @@ def test_a_commit_that_no_batch_can_hold_is_refused_before_its_records_are_made(
     monkeypatch.setattr(OffsetCommit, "_records", lambda *arguments: made.append(arguments))
     assert commit_all(harness, 10_000 // RECORD_BYTES_MIN + 1) == [ErrorCode.UNKNOWN_SERVER_ERROR]
     assert not made
+
+
+@pytest.mark.parametrize("codec", [1, 2, 3, 4])
+def test_compression_does_not_make_a_commit_larger_than_the_loop_can_bear(codec: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any number of offsets compresses into one batch."""
+    harness = Harness(FakeCluster(1), message_max_bytes=10_000, offsets_topic_compression_codec=codec)
+    assert commit_all(harness, 10_000 // RECORD_BYTES_MIN) == [ErrorCode.NONE]
+    made: list[object] = []
+    monkeypatch.setattr(OffsetCommit, "_records", lambda *arguments: made.append(arguments))
+    assert commit_all(harness, 10_000 // RECORD_BYTES_MIN + 1) == [ErrorCode.UNKNOWN_SERVER_ERROR]
+    assert not made
+
+
+def test_what_is_compressed_on_the_loop_is_limited() -> None:
+    harness = Harness(FakeCluster(1), message_max_bytes=1_000, offsets_topic_compression_codec=1)
+    assert harness.commit(metadata="m" * 3_500) == ErrorCode.NONE
+    assert harness.commit(metadata="m" * 4_000) == ErrorCode.UNKNOWN_SERVER_ERROR
+    assert len(harness.group().offsets["ct"][0].metadata) == 3_500
+
+
+def test_a_batch_with_many_offsets_loads_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(FakeCluster(1))
+    assert commit_all(harness, 2 * loader.STEP_RECORDS + 1) == [ErrorCode.NONE]
+    harness.coordinator.stop()
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)
+    loading = harness.reload()
+    shard = loading.coordinator.runtime.shards[0]
+    counts = []
+    while shard.is_loading:
+        counts.append(sum(len(partitions) for group in shard.state.groups.values() for partitions in group.offsets.values()))
+        loading.loop.run_next()
+    assert [count for place, count in enumerate(counts) if count not in counts[:place]] == [
+        loader.STEP_RECORDS, 2 * loader.STEP_RECORDS, 2 * loader.STEP_RECORDS + 1
+    ]  # fmt: skip
+    assert len(loading.group().offsets["t"]) == 2 * loader.STEP_RECORDS + 1
+
+
+def test_commits_expiries_and_deletions_are_counted() -> None:
+    harness = Harness(offsets_topic_compression_codec=0)
+    counts = harness.coordinator.counts
+    assert harness.commit(group="g") == 0 and harness.commit(group="g2") == 0
+    assert harness.commit(generation=7, group="none") != 0
+    assert (counts.commits, counts.expirations, counts.deletions) == (2, 0, 0)
+    assert deleted(harness) == 0
+    assert (counts.expirations, counts.deletions) == (0, 1)
+    harness.loop.advance(2 * WEEK_S)
+    assert (counts.commits, counts.expirations, counts.deletions) == (2, 1, 1)
+    assert harness.reload().coordinator.counts.commits == 0, "loading counts nothing"

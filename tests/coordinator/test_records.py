@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kafka_cy.coordinator import records
+from kafka_cy.coordinator.runtime.record_reader import BadRecord
 
 from .golden import golden
 
@@ -65,7 +66,7 @@ def test_older_versions_are_read() -> None:
 
 @pytest.mark.parametrize("value", [b"", b"\x00\x09", b"\x00\x03\x7f\xff", b"\x00\x04" + b"\xff" * 40])
 def test_damaged_values_raise(value: bytes) -> None:
-    with pytest.raises(records.BadRecord):
+    with pytest.raises(BadRecord):
         records.read_group_value(value)
-    with pytest.raises(records.BadRecord):
+    with pytest.raises(BadRecord):
         records.read_offset_value(value)

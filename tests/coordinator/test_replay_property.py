@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .fakes import SUBSCRIPTION, FakeCluster, FakePartition, Harness, replayed, replicated
+from .fakes import SUBSCRIPTION, FakeCluster, FakePartition, Harness, observe_replays, replayed, replicated
 
 OTHER = bytes.fromhex("00010000000100027878ffffffff00000000")  # topic "xx"
 GROUPS = ["a", "b"]
@@ -42,13 +42,7 @@ class Life:
         self.held: list[dict[str, Any]] = [replicated(self.machine)]
         self.members: dict[tuple[str, int], str] = {}
         self.waiting: dict[tuple[str, int], list[dict[str, Any]]] = {}
-        replay = self.machine.replay
-
-        def observed(record: Any, producer_id: int = -1) -> None:
-            replay(record, producer_id)
-            self.held.append(replicated(self.machine))
-
-        self.machine.replay = observed  # type: ignore[method-assign]
+        observe_replays(self.machine, self.held)
 
     def run(self, operation: tuple[Any, ...]) -> None:
         getattr(self, operation[0])(*operation[1:])

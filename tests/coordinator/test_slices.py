@@ -24,10 +24,11 @@ from kafka_cy.coordinator.offsets.pieces import PIECE_OFFSETS_MAX
 from kafka_cy.coordinator.records import CommittedOffset, GroupKey, OffsetKey, StoredGroup, StoredMember
 from kafka_cy.coordinator.runtime import loader
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
+from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.server.log import BrokerLog
 
-from .fakes import FakeCluster, Harness
+from .fakes import FakeCluster, FakeLoop, Harness
 
 STEPS = 4  # of a slice
 GROUPS = 50
@@ -350,7 +351,7 @@ def test_a_deleted_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     load(harness)
     commit_each(harness)
     assert harness.commit(group="other", topic="kept") == 0
-    turns = Turns(harness, monkeypatch, GroupCoordinator, "_write")
+    turns = Turns(harness, monkeypatch, CoordinatorRuntime, "write")
     harness.coordinator.topics_deleted({"ct": uuid.uuid4()})
     turns.by_turn.append(turns.calls)
     for _ in turns.run():
@@ -376,7 +377,8 @@ class LongRequest(SimpleNamespace):
     """A request whose long response is built by the test, as the thread does it."""
 
     def __init__(self, version: int, **fields: Any) -> None:
-        super().__init__(api_version=version, body=SimpleNamespace(**fields), made=[], responses=[], sender={})
+        body = SimpleNamespace(require_stable=False, **fields)
+        super().__init__(api_version=version, body=body, made=[], responses=[], sender={})
 
     def respond(self, response: Any) -> None:
         self.responses.append(response)
@@ -550,10 +552,38 @@ def test_a_walk_over_groups_that_come_and_go() -> None:
     for step, group in enumerate(machine.each_group()):
         seen.append(group.group_id)
         if step < GROUPS and f"g{step}" not in stays:
-            machine.replay((GroupKey(f"g{step}"), None))
-            machine.replay((GroupKey(f"new{step}"), stored_group("m")))
+            machine.replay((GroupKey(f"g{step}"), None), 0)
+            machine.replay((GroupKey(f"new{step}"), stored_group("m")), 0)
     assert stays <= set(seen), "a group that stays is seen"
     for _ in range(2):
         assert sorted(group.group_id for group in machine.each_group()) == sorted(machine.groups), "once when all stay"
-        machine.replay((GroupKey("g1"), None))
+        machine.replay((GroupKey("g1"), None), 0)
     assert {group.group_id for group in harness.coordinator.all_groups()} == set(machine.groups)
+
+
+def test_a_task_that_waits_gives_its_slice_away() -> None:
+    """So others need no more turns of the loop than without it; when all wait, the loop has its turn."""
+    loop = FakeLoop()
+    work = slices.Slices(loop, pytest.fail)
+    order: list[str] = []
+
+    def waits(name: str) -> Iterator[object]:
+        while len(order) < 2 * STEPS:
+            yield slices.WAITS
+        order.append(name)
+
+    def works() -> Iterator[object]:
+        while len(order) < 2 * STEPS:
+            order.append("work")
+            yield None
+
+    work.add(waits("a"))
+    assert loop.pending == 1
+    work.add(waits("b"))
+    work.add(works())
+    turns = 0
+    while loop.pending:
+        loop.run_next()
+        turns += 1
+    assert order[: 2 * STEPS] == ["work"] * 2 * STEPS and sorted(order[2 * STEPS :]) == ["a", "b"]
+    assert turns <= 4

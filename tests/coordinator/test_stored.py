@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from kafka_cy.api.registry import cold_handler
-from kafka_cy.coordinator.offsets.commit import CommitPartition, CommitRequest
+from kafka_cy.coordinator.commit_request import CommitPartition, CommitRequest
+from kafka_cy.coordinator.runtime.stored_waits import EXPIRED_AT_ONCE, StoredWaits
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.server.log import BrokerLog
 
-from .fakes import FakePartition, Harness
+from .fakes import FakeLoop, FakePartition, Harness
 
 
 def partition_of(harness: Harness, group: str = "g") -> FakePartition:
@@ -60,6 +61,119 @@ def test_commits_get_their_responses_in_the_order_in_which_they_are_stored() -> 
     assert not partition.watched, "nobody waits, nobody watches"
 
 
+def test_waits_end_after_the_timeout_of_commits() -> None:
+    """As in Kafka, what was appended stays: it may be stored later."""
+    harness = Harness(offsets_commit_timeout_ms=3000)
+    partition = partition_of(harness)
+    partition.held = True
+    first = commit(harness, 5)
+    harness.loop.advance(1)
+    second = commit(harness, 6)
+    timers = harness.loop.pending
+    harness.loop.advance(1.9)
+    assert not first and not second
+    harness.loop.advance(0.2)
+    assert first == [ErrorCode.COORDINATOR_NOT_AVAILABLE] and not second
+    harness.loop.advance(1)
+    assert second == first and harness.loop.pending == timers - 1
+    third = commit(harness, 7)
+    assert not third
+    store(harness)
+    assert third == [ErrorCode.NONE] and len(first) == len(second) == 1
+    assert harness.group().offsets["ct"][0].offset == 7 and harness.loop.pending == timers - 1
+
+
+def test_markers_wait_as_long_as_it_takes() -> None:
+    harness = Harness()
+    commit(harness, 5)
+    partition_of(harness).held = True
+    found: list[ErrorCode] = []
+    runtime = harness.coordinator.runtime
+    waits = runtime.shards[harness.partition_index()].waiting
+    waits.add(100, found.append, limited=False)
+    waits.add(100, found.append, limited=True)
+    harness.loop.advance(60)
+    assert found == [ErrorCode.COORDINATOR_NOT_AVAILABLE] and len(waits) == 1
+
+
+class CountedTime(float):
+    """Counts how often times are compared."""
+
+    compared = 0
+
+    def __add__(self, other: float) -> CountedTime:
+        return CountedTime(float(self) + other)
+
+    def _count(self) -> None:
+        CountedTime.compared += 1
+
+    def __le__(self, other: float) -> bool:
+        self._count()
+        return float(self) <= other
+
+    def __lt__(self, other: float) -> bool:
+        self._count()
+        return float(self) < other
+
+    def __gt__(self, other: float) -> bool:
+        self._count()
+        return float(self) > other
+
+    def __ge__(self, other: float) -> bool:
+        self._count()
+        return float(self) >= other
+
+
+def test_the_end_of_a_wait_costs_the_same_however_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a due time of its own."""
+    count = 1000
+    loop = FakeLoop()
+    monkeypatch.setattr(loop, "now", lambda: CountedTime(loop.time_s))
+    waits = StoredWaits(loop, 5.0)
+    ended: list[ErrorCode] = []
+    for offset in range(count):
+        waits.add(offset, ended.append, limited=True)
+        loop.time_s += 0.001
+    CountedTime.compared = 0
+    loop.advance(6)
+    assert ended == [ErrorCode.COORDINATOR_NOT_AVAILABLE] * count and not waits
+    assert CountedTime.compared < 10 * count
+
+
+def test_many_waits_that_are_due_together_end_a_few_at_a_time() -> None:
+    """A fault in one stops none."""
+    loop = FakeLoop()
+    waits = StoredWaits(loop, 5.0)
+    ended: list[ErrorCode] = []
+    faults = 0
+    waits.add(0, lambda error: 1 // 0, limited=True)
+    for offset in range(3 * EXPIRED_AT_ONCE):
+        waits.add(offset, ended.append, limited=True)
+    loop.time_s += 5
+    while waits:
+        before = len(ended)
+        try:
+            loop.run_next()
+        except ZeroDivisionError:
+            faults += 1
+        assert len(ended) - before <= EXPIRED_AT_ONCE
+    assert len(ended) == 3 * EXPIRED_AT_ONCE and faults == 1 and loop.pending == 0
+
+
+def test_waits_with_and_without_a_limit_end_in_their_order() -> None:
+    waits = StoredWaits(FakeLoop(), 5.0)
+    ended: list[int] = []
+    for number, (offset, limited) in enumerate([(1, True), (1, False), (1, True), (2, False), (3, True), (3, False)]):
+        waits.add(offset, lambda error, number=number: ended.append(number), limited=limited)  # type: ignore[misc]
+    waits.send_stored(0)
+    assert not ended
+    waits.send_stored(2)
+    assert ended == [0, 1, 2, 3]
+    for _ in waits.fail_each(ErrorCode.NOT_COORDINATOR, pytest.fail):
+        pass
+    assert ended == [0, 1, 2, 3, 4, 5] and not waits
+
+
 def test_join_and_sync() -> None:
     harness = Harness(group_initial_rebalance_delay_ms=0)
     partition_of(harness).held = True
@@ -80,8 +194,8 @@ def test_what_is_not_stored_is_not_shown() -> None:
     harness = Harness()
     partition_of(harness).held = True
     commit(harness, 5)
-    asked = SimpleNamespace(group_id="g", topics=None)
-    fetched = call(harness, 9, 8, SimpleNamespace(groups=[asked]))
+    asked = SimpleNamespace(group_id="g", topics=None, require_stable=False)
+    fetched = call(harness, 9, 8, SimpleNamespace(groups=[asked], require_stable=False))
     single = call(harness, 9, 7, asked)
     assert not fetched and not single
     store(harness)

@@ -17,8 +17,6 @@ from tests.waiting import wait_until
 
 HERE = Path(__file__).parent
 BLOCK_TIMEOUT_S = 60
-# Kafka's default makes each new consumer group wait for three seconds.
-BROKER_CONFIG = {"group.initial.rebalance.delay.ms": 0}
 
 
 class PageRun:
@@ -37,7 +35,7 @@ class PageRun:
         if any("run in background until" in block.directives for block in blocks):
             broker_ports = free_ports(3)
         else:
-            self.broker = Broker(BROKER_CONFIG).start()
+            self.broker = Broker().start()
             broker_ports = [self.broker.port, self.broker.metrics_port, self.broker.lag_port]
         self.ports = dict(zip((9093, 9092, 9404, 9308), [spare_port, *broker_ports], strict=True))
         (folder / "monitoring").symlink_to(ROOT / "monitoring")

@@ -1,4 +1,4 @@
-"""The messages on the page about troubleshooting are those of the program."""
+"""The messages on the pages about troubleshooting and the log are those of the program."""
 
 from __future__ import annotations
 
@@ -39,3 +39,23 @@ def sources() -> str:
 @pytest.mark.parametrize("message", messages())
 def test_the_message_exists(message: str, sources: str) -> None:
     assert message in sources
+
+
+def log_lines() -> list[str]:
+    """The lines that docs/log.md lists, without what follows a colon or an ellipsis."""
+    page = (ROOT / "docs/log.md").read_text().partition("## What it tells")[2].partition("\n## ")[0]
+    cells = [line.split(" | ")[1] for line in page.splitlines() if re.match(r"\| (debug|info|warning|error) ", line)]
+    return [text.partition(": ...")[0] for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
+
+
+@pytest.mark.parametrize("line", log_lines())
+def test_a_line_of_the_log_exists(line: str, sources: str) -> None:
+    assert f'"{line}' in sources
+
+
+def test_the_page_about_the_log_has_every_error() -> None:
+    server = "".join(path.read_text() for path in (ROOT / "kafka_cy/server").glob("*.py") if path.name != "adopt.py")
+    found = set(re.findall(r'\.(?:error|repeated)\(\s*(?:"error",\s*)?"([a-z][^"]{20,})"', server))
+    page = (ROOT / "docs/log.md").read_text()
+    assert len(found) > 5
+    assert sorted(line for line in found if line not in page) == []

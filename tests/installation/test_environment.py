@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from kafka_cy.config import BrokerConfig
-from kafka_cy.server.environment import BadEnvironment, key_of, mounted_config, read_environment
+from kafka_cy.server.environment import CONTAINER_DEFAULTS, BadEnvironment, key_of, mounted_config, read_environment
 from kafka_cy.testing.broker import free_ports
+from kafka_cy.tools.main import _keys_of
 
 # The single-node example of Apache Kafka's image.
 SINGLE_NODE = {
@@ -49,7 +50,7 @@ def test_names_of_variables(variable: str, key: str) -> None:
 
 
 def test_the_example_of_the_official_image() -> None:
-    found = read_environment(SINGLE_NODE, has_file=False)
+    found = read_environment(SINGLE_NODE, file_keys=None)
     assert found.cluster_id == "4L6g3nShT-eMCtK--X86sw"
     config = BrokerConfig.load(None, found.settings)
     assert config.warnings == []
@@ -59,23 +60,29 @@ def test_the_example_of_the_official_image() -> None:
 
 
 def test_defaults_serve_the_host_and_other_containers() -> None:
-    settings = read_environment({"PATH": "/bin", "HOME": "/"}, has_file=False).settings
+    settings = read_environment({"PATH": "/bin", "HOME": "/"}, file_keys=None).settings
     BrokerConfig.load(None, settings)
     name = os.uname().nodename
     assert settings["advertised.listeners"] == f"HOST://localhost:9092,CONTAINERS://{name}:19092"
     assert settings["log.dirs"] == "/var/lib/kafka-cy/data"
-    assert read_environment({}, has_file=True).settings == {}  # a file says everything
+
+
+def test_data_stays_in_the_volume_if_a_file_does_not_say_where() -> None:
+    assert read_environment({}, file_keys=["num.partitions"]).settings == CONTAINER_DEFAULTS  # no listeners: they are the file's
+    told = read_environment({}, file_keys=["log.dir", "kafkacy.metrics.listen"]).settings
+    assert told == {"kafkacy.lag.listen": "0.0.0.0:9308"}
+    assert read_environment({"KAFKA_LOG_DIRS": "/d"}, file_keys=()).settings["log.dirs"] == "/d"
 
 
 def test_listeners_follow_the_advertised_ones() -> None:
     variables = {"KAFKA_ADVERTISED_LISTENERS": "PLAINTEXT://[fe80::1]:9092,OUT://example.org:29092"}
-    settings = read_environment(variables, has_file=False).settings
+    settings = read_environment(variables, file_keys=None).settings
     assert settings["listeners"] == "PLAINTEXT://0.0.0.0:9092,OUT://0.0.0.0:29092"
     assert "inter.broker.listener.name" not in settings
 
 
 def test_one_listener_key_drops_the_default_listeners() -> None:
-    settings = read_environment({"KAFKA_INTER_BROKER_LISTENER_NAME": "PLAINTEXT"}, has_file=False).settings
+    settings = read_environment({"KAFKA_INTER_BROKER_LISTENER_NAME": "PLAINTEXT"}, file_keys=None).settings
     assert settings["listeners"] == "PLAINTEXT://:9092"
     assert "advertised.listeners" not in settings
     BrokerConfig.load(None, settings)
@@ -89,12 +96,12 @@ def test_what_is_not_a_setting() -> None:
         "KAFKA_SERVICE_PORT_CLIENTS": "9092", "KAFKA_PORT_9092_TCP": "tcp://10.0.0.1:9092",
         "KAFKA_PORT_9092_TCP_ADDR": "10.0.0.1",
     }  # fmt: skip
-    assert read_environment(variables, has_file=True).settings == {}
+    assert read_environment(variables, file_keys=CONTAINER_DEFAULTS).settings == {}
 
 
 def test_kafkas_names_win_over_bitnamis() -> None:
     variables = {"KAFKA_NUM_PARTITIONS": "3", "KAFKA_CFG_NUM_PARTITIONS": "5", "KAFKA_CFG_BROKER_ID": "7"}
-    settings = read_environment(variables, has_file=False).settings
+    settings = read_environment(variables, file_keys=None).settings
     assert settings["num.partitions"] == "3"
     assert BrokerConfig.load(None, settings).broker_id == 7
 
@@ -106,28 +113,30 @@ def test_secrets_are_files(tmp_path: Path) -> None:
         "KAFKA_SSL_KEYSTORE_CREDENTIALS": "password",
         "KAFKA_SSL_KEY_CREDENTIALS": "password",
     }
-    settings = read_environment(variables, has_file=True, secrets_folder=str(tmp_path)).settings
+    settings = read_environment(variables, file_keys=CONTAINER_DEFAULTS, secrets_folder=str(tmp_path)).settings
     assert settings == {
         "ssl.keystore.location": f"{tmp_path}/kafka.keystore.jks",
         "ssl.keystore.password": "secret",
         "ssl.key.password": "secret",
     }
     with pytest.raises(BadEnvironment, match=r"KAFKA_SSL_KEY_CREDENTIALS: .*/gone cannot be read: No such file"):
-        read_environment({"KAFKA_SSL_KEY_CREDENTIALS": "gone"}, has_file=True, secrets_folder=str(tmp_path))
+        read_environment({"KAFKA_SSL_KEY_CREDENTIALS": "gone"}, file_keys=(), secrets_folder=str(tmp_path))
 
 
 def test_log_level_and_cluster_id_are_checked() -> None:
-    assert read_environment({"KAFKA_LOG4J_ROOT_LOGLEVEL": "WARN"}, has_file=True).log_level == "warning"
+    assert read_environment({"KAFKA_LOG4J_ROOT_LOGLEVEL": "WARN"}, file_keys=()).log_level == "warning"
     with pytest.raises(BadEnvironment, match="must be one of"):
-        read_environment({"KAFKA_LOG4J_ROOT_LOGLEVEL": "LOUD"}, has_file=True)
+        read_environment({"KAFKA_LOG4J_ROOT_LOGLEVEL": "LOUD"}, file_keys=())
     with pytest.raises(BadEnvironment, match="CLUSTER_ID must be an id"):
-        read_environment({"CLUSTER_ID": "a\nnode.id=3"}, has_file=True)
+        read_environment({"CLUSTER_ID": "a\nnode.id=3"}, file_keys=())
 
 
 def test_a_file_mounted_as_for_the_official_image_is_used(tmp_path: Path) -> None:
     mounted = tmp_path / "server.properties"
     assert mounted_config(None, str(mounted)) is None
-    mounted.write_text("node.id=1\n")
+    mounted.write_text("node.id=1\nlog.dirs=/d\n")
+    assert _keys_of(str(mounted)) == ["node.id", "log.dirs"]
+    assert _keys_of(str(tmp_path)) == []  # the broker reports it
     assert mounted_config(None, str(mounted)) == str(mounted)
     assert mounted_config("own.properties", str(mounted)) == "own.properties"
 

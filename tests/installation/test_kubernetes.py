@@ -73,7 +73,7 @@ def test_one_broker() -> None:
 def test_the_variables_are_a_configuration() -> None:
     variables = {each["name"]: each.get("value", "kafka") for each in CONTAINER["env"]}
     variables = {name: value.replace("$(POD_NAMESPACE)", variables["POD_NAMESPACE"]) for name, value in variables.items()}
-    config = BrokerConfig.load(None, read_environment(variables, has_file=False).settings)
+    config = BrokerConfig.load(None, read_environment(variables, file_keys=None).settings)
     assert config.warnings == []
     assert config.text("advertised.listeners") == "PLAINTEXT://kafka-cy-0.kafka-cy-headless.kafka.svc:9092"
     assert config.text("listeners") == f"PLAINTEXT://0.0.0.0:{PORTS['clients']}"

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from kafka_cy.server import systemd
 from kafka_cy.server.main import EXIT_CONFIG, EXIT_DATA
-from kafka_cy.server.systemd import notify
+from kafka_cy.server.systemd import notify, notify_ready
 from kafka_cy.testing.broker import free_ports
+from tests.waiting import wait_until
 
 UNIT = Path(__file__).parents[2] / "packaging/kafka-cy.service"
 
@@ -91,3 +93,39 @@ def test_a_manager_that_is_gone_or_does_not_read_is_no_error(manager: socket.soc
     for address in (str(tmp_path / "gone"), "@kafka-cy-test-gone", "vsock:2:1234", ""):
         notify("READY=1", {"NOTIFY_SOCKET": address})
     notify("READY=1", {})
+
+
+def test_a_busy_manager_is_told_later(manager: socket.socket) -> None:
+    """Without READY=1 it would stop the broker after the start timeout of the unit."""
+    variables = {"NOTIFY_SOCKET": manager.getsockname()}
+    lines: list[str] = []
+    with manager:
+        for _ in range(1000):  # more than the socket holds
+            notify("STATUS=starting", variables)
+        notify_ready(lambda text, **details: lines.append(text), variables)
+        received = b""
+        while received != b"READY=1":
+            received = manager.recv(100)
+    assert lines == []
+
+
+def test_a_manager_that_cannot_be_told_is_a_line_of_the_log(
+    manager: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+
+    def warn(text: str, **details: str) -> None:
+        lines.append(details["error"])
+
+    notify_ready(warn, {"NOTIFY_SOCKET": str(tmp_path / "gone")})
+    assert lines == ["[Errno 2] No such file or directory"]
+    monkeypatch.setattr(systemd, "BUSY_TIMEOUT_S", 0.01)
+    with manager:
+        variables = {"NOTIFY_SOCKET": manager.getsockname()}
+        for _ in range(1000):
+            notify("STATUS=starting", variables)
+        notify_ready(warn, variables)
+        wait_until(lambda: lines[1:], "the line")
+    assert lines[1] == "timed out"
+    notify_ready(warn, {})
+    assert len(lines) == 2

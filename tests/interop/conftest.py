@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from foreign_tools import HERE, require
+from java_streams import compile_streams
 from java_tools import KAFKA_JARS, JavaTools
 
 
@@ -29,7 +30,18 @@ class OtherBroker:
 @pytest.fixture(scope="session")
 def kafka_broker_config() -> Mapping[str, object]:
     # Several reactors, even with few cores, so that work passes between reactors.
-    return {"group.min.session.timeout.ms": 1000, "offsets.topic.num.partitions": 5, "num.network.threads": 3}
+    # Members of consumer and streams groups come for news every half second.
+    return {
+        "group.min.session.timeout.ms": 1000,
+        "group.consumer.min.heartbeat.interval.ms": 500,
+        "group.consumer.heartbeat.interval.ms": 500,
+        "group.streams.min.heartbeat.interval.ms": 500,
+        "group.streams.heartbeat.interval.ms": 500,
+        "group.streams.min.session.timeout.ms": 6000,
+        "group.streams.session.timeout.ms": 6000,
+        "offsets.topic.num.partitions": 5,
+        "num.network.threads": 3,
+    }
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +96,14 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JavaTools]:
     tools = JavaTools(tmp_path_factory.mktemp("java") / "stderr.log")
     yield tools
     tools.close()
+
+
+@pytest.fixture(scope="session")
+def streams_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled Kafka Streams applications."""
+    require(shutil.which("javac"), "javac")
+    require(any(KAFKA_JARS.glob("kafka-streams-*.jar")), "Kafka Streams")
+    return compile_streams(tmp_path_factory.mktemp("streams-classes"))
 
 
 @pytest.fixture(scope="session")

@@ -44,12 +44,17 @@ from differential_cases import (
     without_documentation,
     without_messages,
 )
+from differential_cordon import CORDON
+from differential_quotas import QUOTAS
+from differential_resources import RULES
+from differential_security import SECURITY
+from differential_streams import STREAMS
 
 FOREVER = {"retention.ms": "-1", "message.timestamp.type": "CreateTime"}
 LONG_NAME = "n" * 250
 # What a client needs to see, and what is the same in both
 SHARED_APIS = (0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 32, 33, 34, 35, 37, 42, 43, 44, 45)
-SHARED_APIS += (46, 47, 60, 61, 74, 75)
+SHARED_APIS += (46, 47, 48, 49, 60, 61, 74, 75)
 
 # fmt: off
 API_VERSIONS = [
@@ -722,6 +727,10 @@ LIMITS = [
     Case("create negative timeout, one bad", 19, 7, {
         **joined("topics", new_topic("bad name"), new_topic("later"), new_topic("later")), "timeout": -1}),
     Case("grow negative timeout", 37, 3, {**grow("assigned", 4, validate=True), "timeout": -1}),
+    Case("create zero timeout", 19, 7, {**new_topic("later", validate=True), "timeout": 0}),
+    Case("create nothing, zero timeout", 19, 7, {"topics": [], "timeout": 0}),
+    Case("grow zero timeout", 37, 3, {**grow("assigned", 4, validate=True), "timeout": 0}),
+    Case("delete zero timeout", 20, 6, {"topics": [{"name": "nowhere", "topic_id": None}], "timeout": 0}),
     Case("delete negative timeout", 20, 6, {"topics": [{"name": "nowhere", "topic_id": None}], "timeout": -1}),
     *(Case(f"grow to {count}", 37, 3, grow("assigned", count, validate=True)) for count in (10_003, 10_004)),
     Case("grow v0", 37, 0, grow("nowhere", 3)),
@@ -810,5 +819,7 @@ DELETE = [
 
 TABLE = [
     *API_VERSIONS, *CREATE, *METADATA, *PRODUCE, *LIST_OFFSETS, *FETCH, *GROUPS, *OFFSET_FETCH, *CONFIGS,
-    *PARTITIONS, *TWICE, *PAGES, *RESOURCES, *LIMITS, *OLD_GROUPS, *BROKEN, *DELETE,
+    *PARTITIONS, *TWICE, *PAGES, *RESOURCES, *RULES, *LIMITS, *OLD_GROUPS, *BROKEN, *DELETE,
+    *(case for case in SECURITY if case.api_key not in (38, 39, 40)),  # kio reads no timestamp of -1
+    *CORDON, *QUOTAS, *STREAMS,
 ]  # fmt: skip

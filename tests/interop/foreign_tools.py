@@ -24,12 +24,12 @@ def require(present: object, what: str) -> None:
     pytest.skip(message)
 
 
-def run_kafkajs(node: str, *arguments: str) -> dict[str, Any]:
-    """The results of js/roundtrip.mjs."""
+def run_kafkajs(node: str, *arguments: str, sasl: str = "") -> dict[str, Any]:
+    """The results of js/roundtrip.mjs. `sasl`: MECHANISM:USER:PASSWORD."""
     done = subprocess.run(
         [node, "roundtrip.mjs", *arguments],
         cwd=HERE / "js",
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "KAFKAJS_NO_PARTITIONER_WARNING": "1"},
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "KAFKAJS_NO_PARTITIONER_WARNING": "1", "KAFKA_SASL": sasl},
         capture_output=True,
         text=True,
         timeout=120,

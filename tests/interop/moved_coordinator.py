@@ -13,7 +13,7 @@ from typing import Any
 from kio.index import load_request_schema, load_response_schema
 from kio.schema.errors import ErrorCode
 from kio.serial import entity_reader, entity_writer
-from raw_client import _build
+from raw_client import build
 
 import kafka_cy
 from kafka_cy.testing.broker import free_ports
@@ -93,7 +93,7 @@ class MovedCoordinator:
                 request = entity_reader(schema)(body, header_end)[0]
                 answer = load_response_schema(api_key, version)
                 encoded = io.BytesIO()
-                entity_writer(answer)(encoded, _build(answer, error_response(api_key, request)))
+                entity_writer(answer)(encoded, build(answer, error_response(api_key, request)))
                 header = struct.pack(">i", correlation_id) + (b"\0" if answer.__flexible__ else b"")
                 client.sendall(struct.pack(">i", len(header) + encoded.tell()) + header + encoded.getvalue())
 

@@ -31,7 +31,7 @@ def _entity_type(hint: Any) -> Any:
     return hint if dataclasses.is_dataclass(hint) else None
 
 
-def _build(schema: type, values: dict[str, Any]) -> Any:
+def build(schema: type, values: dict[str, Any]) -> Any:
     """An entity from nested dicts. Fields that the version lacks are dropped; missing fields are empty or 0."""
     hints = typing.get_type_hints(schema)
     arguments: dict[str, Any] = {}
@@ -46,21 +46,21 @@ def _build(schema: type, values: dict[str, Any]) -> Any:
         else:
             value = values[field.name]
         if isinstance(value, list | tuple):
-            value = tuple(_build(entity, each) if isinstance(each, dict) else each for each in value)
+            value = tuple(build(entity, each) if isinstance(each, dict) else each for each in value)
         elif isinstance(value, dict):
-            value = _build(entity, value)
+            value = build(entity, value)
         elif "timedelta" in kafka_type and value is not None:
             value = datetime.timedelta(milliseconds=value)
         arguments[field.name] = value
     return schema(**arguments)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """An entity as nested dicts; durations and timestamps in ms, error codes as ints."""
     if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if isinstance(value, datetime.timedelta):
         return value // datetime.timedelta(milliseconds=1)
     if isinstance(value, datetime.datetime):
@@ -71,10 +71,11 @@ def _plain(value: Any) -> Any:
 class RawClient:
     """One connection, which is reopened after the broker closes it. Used by one thread."""
 
-    def __init__(self, address: str, client_id: str = "raw") -> None:
+    def __init__(self, address: str, client_id: str = "raw", timeout_s: float = 60.0) -> None:
         host, _, port = address.rpartition(":")
         self.host, self.port = host, int(port)
         self._client_id = client_id.encode()
+        self._timeout_s = timeout_s
         self._socket: socket.socket | None = None
         self._correlation_id = 0
 
@@ -82,13 +83,13 @@ class RawClient:
         """Send, wait, decode. Raises Closed, or AssertionError when bytes are left over after the response."""
         schema = load_request_schema(api_key, version)
         body = io.BytesIO()
-        entity_writer(schema)(body, _build(schema, values))
+        entity_writer(schema)(body, build(schema, values))
         answer = self.request_bytes(api_key, version, body.getvalue(), flexible=bool(schema.__flexible__))
         if schema.__flexible__ and api_key != API_VERSIONS:
             answer = answer[1:]  # no tags in the response header
         value, size = entity_reader(load_response_schema(api_key, version))(answer, 0)
         assert size == len(answer), f"{len(answer) - size} bytes after the answer"
-        result: dict[str, Any] = _plain(value)
+        result: dict[str, Any] = plain(value)
         return result
 
     def request_bytes(self, api_key: int, version: int, body: bytes, *, flexible: bool) -> bytes:
@@ -98,7 +99,7 @@ class RawClient:
         frame = header + (b"\0" if flexible else b"") + body
         try:
             if self._socket is None:
-                self._socket = socket.create_connection((self.host, self.port), timeout=60)
+                self._socket = socket.create_connection((self.host, self.port), timeout=self._timeout_s)
             self._socket.sendall(struct.pack(">i", len(frame)) + frame)
             (size,) = struct.unpack(">i", self._read(4))
             answer = self._read(size)

@@ -26,7 +26,7 @@ GET, PUSH = 71, 72
 @pytest.fixture(scope="module")
 def broker() -> Iterator[kafka_cy.Broker]:
     """A separate broker, because a subscription makes every client push."""
-    with kafka_cy.Broker() as started:
+    with kafka_cy.Broker({"kafkacy.client.telemetry.offer": "always"}) as started:
         yield started
 
 

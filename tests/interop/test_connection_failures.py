@@ -87,6 +87,19 @@ def test_tls_and_plaintext_on_the_wrong_port(tls_address: str, bootstrap: str, t
     assert text.count("\n") == 1
 
 
+def test_an_advertised_address_that_cannot_be_reached() -> None:
+    port, refused = free_ports(2)
+    config = {"listeners": f"PLAINTEXT://127.0.0.1:{port}", "advertised.listeners": f"PLAINTEXT://127.0.0.1:{refused}"}
+    broker = kafka_cy.Broker(config)
+    broker.port, (broker.metrics_port, broker.lag_port) = port, free_ports(2)
+    with broker:
+        assert topics_list(f"127.0.0.1:{port}") == (
+            1,
+            f"kafka-cy: The broker at 127.0.0.1:{port} answers, but advertises an address that cannot be reached from here: "
+            f"127.0.0.1:{refused} (connection refused). Its advertised.listeners must name an address that clients can reach.\n",
+        )
+
+
 def test_http_server(http_address: str) -> None:
     assert topics_list(http_address) == (
         1,

@@ -34,13 +34,12 @@ SETTLE_S = 0.4  # Kafka's broker follows its controller within this time
 CONFIG = {
     "auto.create.topics.enable": "true",
     "group.initial.rebalance.delay.ms": "0",
+    "group.streams.initial.rebalance.delay.ms": "0",
+    "group.streams.assignment.interval.ms": "0",
     "offsets.topic.num.partitions": "5",
 }
 # Intentional differences, each with its reason.
-NO_CORDON = "log directories cannot be cordoned here, so the message does not speak of it"
 KNOWN = {
-    "create 1 partitions, 2 replicas": NO_CORDON,
-    "create -1 partitions, 3 replicas": NO_CORDON,
     "metadata null name": "Kafka fails over it with UNKNOWN_SERVER_ERROR",
     "alter bad operation": "Kafka fails over it with UNKNOWN_SERVER_ERROR",
     "produce bad, then good": "Kafka appends the good batch, and answers the error of the mention without one",

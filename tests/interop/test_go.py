@@ -12,7 +12,16 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
 @pytest.mark.parametrize(
     "name",
-    ["FranzCodecs", "FranzCooperativeGroup", "FranzAdmin", "SaramaCodecs", "SaramaGroup", "SaramaAdmin"],
+    [
+        "FranzCodecs",
+        "FranzCooperativeGroup",
+        "FranzAdmin",
+        "FranzTransactions",
+        "SaramaCodecs",
+        "SaramaGroup",
+        "SaramaAdmin",
+        "SaramaTransactions",
+    ],
 )
 def test_go_client(go_tests: Path, bootstrap: str, name: str) -> None:
     run_go_test(go_tests, name, {"KAFKA_BOOTSTRAP": bootstrap})

@@ -79,6 +79,26 @@ def test_broker_configs(java: JavaTools, bootstrap: str) -> None:
     assert "log.retention.ms=99999999" not in java.check(*command, "--entity-default", "--describe").out
 
 
+def test_scram_users(java: JavaTools, bootstrap: str, group: str) -> None:
+    command = (CONFIG_COMMAND, "--bootstrap-server", bootstrap, "--entity-type", "users")
+    named = (*command, "--entity-name", f"{group} ü%/,=")
+    for credential in ("SCRAM-SHA-256=[iterations=8192,password=secret]", "SCRAM-SHA-512=[password=other]"):
+        java.check(*named, "--alter", "--add-config", credential)
+    described = java.check(*named, "--describe").out
+    assert "SCRAM-SHA-256=iterations=8192" in described
+    assert "SCRAM-SHA-512=iterations=4096" in described
+    java.check(*named, "--alter", "--delete-config", "SCRAM-SHA-256")
+    described = java.check(*command, "--describe").out  # of all users
+    assert f"{group} ü%/,=" in described
+    assert "SCRAM-SHA-256" not in java.check(*named, "--describe").out
+    few = java.run(*named, "--alter", "--add-config", "SCRAM-SHA-256=[iterations=4095,password=secret]")
+    assert few.code == 1
+    java.check(*named, "--alter", "--delete-config", "SCRAM-SHA-512")
+    gone = java.run(*named, "--alter", "--delete-config", "SCRAM-SHA-512")
+    assert gone.code == 1
+    assert "does not exist" in gone.out + gone.err
+
+
 @pytest.mark.parametrize("codec", CODECS)
 def test_console_round_trip(java: JavaTools, bootstrap: str, topic: str, codec: str) -> None:
     lines = "".join(f"h1:a,h2:b\tkey{i}\tvalue{i}\n" for i in range(100))

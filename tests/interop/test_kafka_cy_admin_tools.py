@@ -72,6 +72,33 @@ def test_settings_of_a_broker_and_of_client_metrics(bootstrap: str, group: str) 
     assert (done.returncode, done.stderr) == (1, "kafka-cy: There is no broker 4711.\n")
 
 
+def test_quotas_of_clients(bootstrap: str, group: str) -> None:
+    both = ("--user", group, "--client", "app")
+    check(
+        bootstrap, "configs", "alter", *both, "--set", "producer_byte_rate=1048576", "--set", "request_percentage=12.5"
+    )
+    rows = as_json(bootstrap, "configs", "describe", *both)
+    assert rows == [
+        {"name": "producer_byte_rate", "value": "1048576"},
+        {"name": "request_percentage", "value": "12.5"},
+    ]
+    assert as_json(bootstrap, "configs", "describe", "--user", group) == [], "exactly what is named"
+    check(
+        bootstrap, "configs", "alter", *both, "--delete", "producer_byte_rate", "--delete-config", "request_percentage"
+    )
+    assert as_json(bootstrap, "configs", "describe", *both) == []
+    kafka_form = ("--entity-type", "ips", "--entity-default")
+    check(bootstrap, "configs", "alter", *kafka_form, "--add-config", "connection_creation_rate=100000")
+    assert as_json(bootstrap, "configs", "describe", "--ip-defaults") == [
+        {"name": "connection_creation_rate", "value": "100000"}
+    ]
+    check(bootstrap, "configs", "alter", *kafka_form, "--delete-config", "connection_creation_rate")
+    done = tool(bootstrap, "configs", "alter", "--client", group, "--set", "producer_byte_rate=-1")
+    assert done.returncode == 1 and "Quota producer_byte_rate must be greater than 0" in done.stderr
+    done = tool(bootstrap, "configs", "alter", "--ip", "127.0.0.1", "--user", group, "--set", "producer_byte_rate=1")
+    assert done.returncode == 1 and "INVALID_REQUEST" in done.stderr
+
+
 def test_offsets_and_deleted_records(bootstrap: str, create_topic: CreateTopic) -> None:
     topic = create_topic(2)
     check(bootstrap, "produce", "-t", topic, "-p", "1", stdin="a\nb\nc\n")
@@ -91,7 +118,9 @@ def test_groups(bootstrap: str, create_topic: CreateTopic, group: str) -> None:
     topic = create_topic(2)
     check(bootstrap, "produce", "-t", topic, "-p", "0", stdin="a\nb\nc\n")
     check(bootstrap, "groups", "reset-offsets", "-g", group, "-t", topic, "--to-latest", "--execute")
-    assert {"group": group, "state": "Empty"} in as_json(bootstrap, "groups", "list", "--state", "empty")
+    assert {"group": group, "state": "Empty", "type": "Classic"} in as_json(
+        bootstrap, "groups", "list", "--state", "empty"
+    )
     assert group not in check(bootstrap, "groups", "list", "--state", "Stable")
     rows = [row for row in as_json(bootstrap, "groups", "describe", "--all-groups") if row["group"] == group]
     assert [(row["partition"], row["current_offset"], row["lag"]) for row in rows] == [(0, 3, 0), (1, 0, 0)]
@@ -145,6 +174,11 @@ def test_wrong_options(bootstrap: str) -> None:
         ("configs", "describe", "--topic", "a", "--broker", "1"),
         ("configs", "alter", "--topic", "a"),
         ("configs", "describe", "--entity-type", "topics"),
+        ("configs", "describe", "--entity-type", "users"),
+        ("configs", "describe", "--user", "a", "--topic", "b"),
+        ("configs", "describe", "--client", "a", "--client-defaults"),
+        ("configs", "alter", "--client", "a", "--set", "producer_byte_rate=fast"),
+        ("configs", "alter", "--client", "a"),
         ("delete-records", "a"),
         ("get-offsets", "--time", "yesterday"),
         ("groups", "describe"),

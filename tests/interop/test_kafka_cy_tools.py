@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from command_line import check, tool
 
 
@@ -28,7 +31,7 @@ def test_first_five_minutes(bootstrap: str, group: str) -> None:
     assert sorted(read.splitlines()) == ["a\t1", "a\t3", "b\t2"]
     grouped = ("consume", "--topic", topic, "--group", group, "--from-beginning", "--max-messages", "3")
     assert sorted(check(bootstrap, *grouped).splitlines()) == ["1", "2", "3"]
-    assert f"{group}\tEmpty" in check(bootstrap, "groups", "list").splitlines()
+    assert f"{group}\tEmpty\tClassic" in check(bootstrap, "groups", "list").splitlines()
     rows = [line.split("\t") for line in check(bootstrap, "groups", "describe", group).splitlines()[1:]]
     assert sum(int(row[4]) for row in rows) == 3
     assert all(row[5] == "0" for row in rows)
@@ -75,7 +78,7 @@ def test_reset_of_an_unknown_group(bootstrap: str, topic: str, group: str) -> No
     )
     # With topics named, Kafka's tool creates the group with these offsets.
     check(bootstrap, "groups", "reset-offsets", group, "--topic", topic, "--to-earliest", "--execute")
-    assert f"{group}\tEmpty" in check(bootstrap, "groups", "list").splitlines()
+    assert f"{group}\tEmpty\tClassic" in check(bootstrap, "groups", "list").splitlines()
     check(bootstrap, "groups", "delete", group)
 
 
@@ -98,6 +101,30 @@ def test_consume_to_the_end(bootstrap: str, topic: str, group: str) -> None:
     assert check(bootstrap, "consume", "-t", topic, "-o", "-2", "-e") == "b\nc\n"
     assert check(bootstrap, "consume", "-t", topic, "-p", "0", "-o", "1", "-c", "1") == "b\n"
     assert check(bootstrap, "consume", "-t", topic, "-g", group, "--from-beginning", "-e") == "a\nb\nc\n"
+
+
+def test_a_terminated_consumer_leaves_its_group(bootstrap: str, topic: str, group: str) -> None:
+    check(bootstrap, "produce", "-t", topic, stdin="a\n")
+    command = [
+        sys.executable,
+        "-m",
+        "kafka_cy",
+        "consume",
+        "-t",
+        topic,
+        "-g",
+        group,
+        "--from-beginning",
+        "-b",
+        bootstrap,
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as consumer:
+        assert consumer.stdout is not None
+        assert consumer.stdout.readline() == "a\n"
+        consumer.terminate()
+        _, told = consumer.communicate(timeout=60)
+    assert consumer.returncode == 0 and " read.\n" in told, told
+    assert "no active members" in tool(bootstrap, "groups", "describe", group).stderr
 
 
 def test_line_without_key(bootstrap: str, topic: str) -> None:

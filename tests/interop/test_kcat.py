@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 
 import pytest
+from command_line import tool
+from confluent_kafka import Producer
 
 pytestmark = pytest.mark.interop
 
@@ -52,3 +55,33 @@ def test_group(kcat: str, bootstrap: str, topic: str, group: str) -> None:
     assert run(kcat, bootstrap, "-G", group, "-e", "-q", *settings, topic).split() == ["a", "b", "c"]
     run(kcat, bootstrap, "-P", "-t", topic, stdin="d\n")
     assert run(kcat, bootstrap, "-G", group, "-e", "-q", *settings, topic).split() == ["d"]
+
+
+@pytest.mark.parametrize(
+    "letters",
+    [
+        r"%t %p %o %k %s %T %h|%K %S %R\n",
+        r"%%\t%%%s\r\n",
+        r"\x41\x4\x414\065\q\\n",
+        "Grüße\\",
+        "",
+    ],
+)
+def test_format_letters_of_consume_are_those_of_kcat(kcat: str, bootstrap: str, topic: str, letters: str) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap})
+    producer.produce(topic, b"v1", b"k1", headers=[("a", b"1"), ("none", None), ("c", b"")], timestamp=1234)
+    producer.produce(topic, None, None, timestamp=1235)
+    producer.produce(topic, b"", b"", timestamp=1236)
+    assert producer.flush(60) == 0
+    wanted = ("-b", bootstrap, "-t", topic, "-o", "beginning", "-e", "-f", letters)
+    commands = ([kcat, "-C", "-q", *wanted], [sys.executable, "-m", "kafka_cy", "consume", *wanted])
+    expected, got = (subprocess.run(each, capture_output=True, timeout=60, check=True).stdout for each in commands)
+    assert got == expected
+
+
+def test_unknown_format_letters(bootstrap: str, topic: str) -> None:
+    for letters in ("%z", "%s%"):
+        done = tool(bootstrap, "consume", "-t", topic, "-f", letters)
+        assert done.returncode == 2 and "it knows %% %K %R %S %T %h %k %o %p %s %t." in done.stderr
+    done = tool(bootstrap, "consume", "-t", topic, "-f", "%s", "--property", "print.key=true")
+    assert done.returncode == 2 and "--format and --property cannot be combined." in done.stderr

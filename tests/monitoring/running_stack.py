@@ -17,6 +17,9 @@ from kafka_cy.testing.broker import free_ports
 from tests.monitoring.tools import ROOT, needed
 
 CONTAINER_PORTS = (9092, 19092, 9404, 9308, 2181, 9090, 9093)
+MORE_PORTS_OF_A_CLUSTER = (
+    9192, 9292, 19192, 19292, 9405, 9406, 9309, 9310, 2182, 2183, 2881, 2882, 2883, 3881, 3882, 3883,
+)  # fmt: skip
 WAIT_SECONDS_MAX = 60.0
 
 
@@ -45,7 +48,8 @@ class RunningStack:
         ):
             needed(command, package)
         self.folder = folder
-        self.ports = dict(zip(CONTAINER_PORTS, free_ports(len(CONTAINER_PORTS)), strict=True))
+        inside = (*CONTAINER_PORTS, *(MORE_PORTS_OF_A_CLUSTER if "--cluster" in arguments else ()))
+        self.ports = dict(zip(inside, free_ports(len(inside)), strict=True))
         options = [word for inside, port in self.ports.items() for word in ("--port", f"{inside}={port}")]
         self.process = subprocess.Popen(
             [sys.executable, ROOT / "scripts/stack.py", "--folder", folder, *options, *arguments],
@@ -80,8 +84,12 @@ class RunningStack:
         return get_json(f"{self.prometheus_url}/api/v1/{path}")["data"]
 
     def targets(self) -> dict[str, str]:
-        """Health by job."""
-        return {each["labels"]["job"]: each["health"] for each in self.prometheus("targets")["activeTargets"]}
+        """Health by job; of several targets, that of one that is not up."""
+        found: dict[str, str] = {}
+        for each in self.prometheus("targets")["activeTargets"]:
+            if found.get(each["labels"]["job"], "up") == "up":
+                found[each["labels"]["job"]] = each["health"]
+        return found
 
     def logs(self) -> str:
         """The ends of all logs."""

@@ -66,7 +66,7 @@ def test_prometheus_serves_the_current_runbooks() -> None:
 def test_scrapers_know_the_same_targets_everywhere() -> None:
     jobs = load(PROMETHEUS / "prometheus.yml")["scrape_configs"]
     files = {name for job in jobs for each in job["file_sd_configs"] for name in each["files"]}
-    for folder in (PROMETHEUS, MONITORING / "compose"):
+    for folder in (PROMETHEUS, MONITORING / "compose", MONITORING / "compose-cluster"):
         assert {f"targets/{path.name}" for path in (folder / "targets").iterdir()} == files
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -94,9 +96,9 @@ def test_who_does_not_answer_is_said_in_a_sentence(broker: kafka_cy.Broker) -> N
 class Terminal:
     """The command on a pseudo-terminal with 40 lines."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], *, columns: int = 120) -> None:
         self.main, side = pty.openpty()
-        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "LINES": "40"}
         self.process = subprocess.Popen(command, stdin=side, stdout=side, stderr=side, env=environment)
         os.close(side)
         self.text = ""
@@ -112,6 +114,14 @@ class Terminal:
                 self.text += os.read(self.main, 65536).decode("utf-8", "replace")
         self.text = self.text.partition(text)[2]
 
+    def all_output(self) -> str:
+        """Everything up to the end of the command."""
+        parts = []
+        with contextlib.suppress(OSError):  # EIO: the command has closed its side
+            while part := os.read(self.main, 65536):
+                parts.append(part)
+        return b"".join(parts).decode("utf-8", "replace")
+
     def press(self, key: str) -> None:
         os.write(self.main, key.encode())
 
@@ -119,6 +129,20 @@ class Terminal:
         self.process.kill()
         os.close(self.main)
         return self.process.wait()
+
+
+def test_once_on_a_terminal_does_not_cut_figures(broker: kafka_cy.Broker) -> None:
+    terminal = Terminal([*arguments(broker), "--once"], columns=72)
+    try:
+        text = terminal.all_output()
+        assert terminal.process.wait(60) == 0
+    finally:
+        terminal.close()
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in text.splitlines()]
+    assert max(map(len, lines[1:])) <= 72
+    (header,) = [line for line in lines if line.startswith("TOPIC ")]
+    (row,) = [line for line in lines if line.startswith("orders ")]
+    assert header.split()[:3] == ["TOPIC", "PARTS", "REPL"] and row.split()[:3] == ["orders", "3", "1"]
 
 
 def test_screen_and_keys(broker: kafka_cy.Broker) -> None:

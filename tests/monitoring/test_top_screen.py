@@ -27,7 +27,7 @@ TOPICS: list[Row] = [
     (f"{LONG}-{number}", 1200, 3, 12, 148_585.0, 1.21e9, 3.99e9, 7.77e12, 123_456_789_012.0) for number in range(40)
 ]
 GROUPS: list[Row] = [(f"group-of-{LONG}-{number}", 120, 12, 1_234_567.0, 4000.0, 14_585.0) for number in range(30)]
-LOAD: list[Row] = [("kafka-0.example:9404", 148_585.0, 1.21e9, 3.99e9, 45_123.0, 0.0123, 1.99, 4.12e9, 12_345.0)]
+LOAD: list[Row] = [("kafka-0.example:9404", 148_585.0, 1.21e9, 3.99e9, 45_123.0, 0.0123, 1.99, 4.12e9, 12_345.0, 1_234_567.0)]
 BROKERS: list[Row] = [("1 (controller)", "kafka-0.kafka-headless.production.svc.cluster.local:9092", 1200, 3600, 12)]
 
 

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from kafka_cy.network.server import ControlRequest, Server
+from kafka_cy.network.control_request import ControlRequest
+from kafka_cy.network.server import Server
 from kafka_cy.network.tls import TlsContext
 from tests.certificates import Authority
 from tests.network.tls_socket import TlsSocket
@@ -27,7 +28,8 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 ECHO, PARK, REFUSE, SILENT, LARGE, BUSY, COLD, FLEXIBLE_ECHO = 100, 101, 102, 103, 104, 105, 110, 100
-API_VERSIONS = [(key, 0, 9, 5) for key in (ECHO, PARK, REFUSE, SILENT, LARGE, BUSY, COLD)] + [(18, 0, 4, 3)]
+JOB, HOLD = 106, 107
+API_VERSIONS = [(key, 0, 9, 5) for key in (ECHO, PARK, REFUSE, SILENT, LARGE, BUSY, JOB, HOLD, COLD)] + [(18, 0, 4, 3)]
 
 
 def build_probe(folder: Path) -> Path:
@@ -116,6 +118,8 @@ class Harness:
             context.use_pem(authority.broker.read_bytes(), authority.broker.read_bytes())
             self.server.set_transport(0, context)
         self.server.set_api_versions(API_VERSIONS)
+        self.server.watch_closes(COLD)
+        self.closed: list[int] = []  # ids of connections on which a COLD request came
         self.clients: list[Client] = []
         self.stopping = False
         self.answer: Callable[[ControlRequest], None] = lambda request: request.respond(b"cold:" + request.body)
@@ -128,6 +132,7 @@ class Harness:
             requests = self.server.take_requests(1.0)
             while requests:
                 self.answer(requests.pop(0))  # keep no reference here: a dropped request must close its connection
+            self.closed += self.server.take_closed()
 
     def connect(self) -> Client:
         """A client; the caller closes it."""

@@ -7,8 +7,13 @@ import socket
 from collections.abc import Callable
 from types import ModuleType
 
+import pytest
 from conftest_network import COLD, ECHO, Client, Harness, frame, plaintext_only
 from test_parked import Hosted, hosted, nothing_left, park, publish, read_park
+
+from kafka_cy.network.control_request import ControlRequest
+from kafka_cy.network.server import Server
+from tests.waiting import wait_until
 
 __all__ = ["hosted"]
 
@@ -80,3 +85,39 @@ def test_many_connections_may_stop_waiting_for_memory(probe: ModuleType) -> None
     """Each in constant time: a search for the last one of so many would not end."""
     count = 500_000
     assert probe.memory_list(count, range(count - 1, 0, -1)) == ([0], [])
+
+
+def test_the_control_plane_hears_once_of_each_closed_connection_that_it_watches(harness: Make) -> None:
+    made = harness(2)
+    ids: list[int] = []
+    held: list = []
+
+    def answer(request: ControlRequest) -> None:
+        ids.append(request.connection_id)
+        if request.body == b"hold":
+            held.append(request)
+        else:
+            request.respond(b"")
+
+    made.answer = answer
+    first, second, third = made.connect(), made.connect(), made.client()
+    assert first.ask(COLD, b"x") == first.ask(COLD, b"y") == b"" == third.ask(COLD, b"z")
+    unwatched = made.connect()
+    assert unwatched.ask(ECHO, b"e") == b"e"
+    second.send(frame(COLD, b"hold"))
+    wait_until(lambda: bool(held), "the request that is held")
+    assert made.closed == []
+    for client in (first, unwatched, second):
+        client.close()
+    wait_until(lambda: len(made.closed) == 2, "both connections")  # also of the one whose request is not answered yet
+    assert sorted(made.closed) == sorted({ids[0], ids[-1]})
+    assert third.ask(COLD, b"z") == b""
+    made.wait_for_counter("connections", 1)
+    assert len(made.closed) == 2
+
+
+def test_unknown_apis_are_not_watched() -> None:
+    server = Server(1)
+    for api_key in (-1, 5, 100_000):
+        with pytest.raises(ValueError, match="unknown API key"):
+            server.watch_closes(api_key)

@@ -19,7 +19,7 @@ from conftest_network import COLD, ECHO, LARGE, REFUSE, SILENT, Client, Harness,
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kafka_cy.network.server import ControlRequest
+from kafka_cy.network.control_request import ControlRequest
 from tests.waiting import wait_until
 
 Make = Callable[..., Harness]

@@ -12,7 +12,8 @@ from types import ModuleType
 import pytest
 from conftest_network import COLD, ECHO, Harness, frame
 
-from kafka_cy.network.server import ControlRequest, Server
+from kafka_cy.network.control_request import ControlRequest
+from kafka_cy.network.server import Server
 from tests.waiting import wait_until
 
 Make = Callable[..., Harness]

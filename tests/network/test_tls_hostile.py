@@ -13,7 +13,7 @@ import pytest
 from conftest_network import COLD, ECHO, Harness, frame
 from tls_records import ALERT, DATA, GOODBYE, HANDSHAKE, KEY_UPDATE, RecordClient
 
-from kafka_cy.network.server import ControlRequest
+from kafka_cy.network.control_request import ControlRequest
 from kafka_cy.network.tls import TlsContext
 from tests.certificates import Authority
 from tests.waiting import wait_until

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from kafka_cy.config import BrokerConfig, ConfigError
-from kafka_cy.security.listener_tls import FILE_BYTES_MAX, tls_context
+from kafka_cy.network.tls_client import handshake_problem
+from kafka_cy.security.listener_tls import (
+    FILE_BYTES_MAX,
+    TLS_KEYS,
+    KeysOfTls,
+    _ListenerKeys,
+    tls_contexts,
+    tls_needs,
+    verifies_host,
+)
 from tests.certificates import PASSWORD, Authority
 
 
@@ -22,7 +31,7 @@ def made(settings: Mapping[str, object], listener: str = "SSL") -> bytes:
     """The subject of the certificate that a listener would present; it is not empty."""
     static = {"listeners": "SSL://h:1,INNER://h:2", "listener.security.protocol.map": "SSL:SSL,INNER:SSL"}
     config = BrokerConfig({**static, **{key: str(value) for key, value in settings.items()}})
-    return tls_context(config, listener).subject
+    return tls_contexts(config, listener, connects=False)[0].subject
 
 
 def one_line(path: Path) -> str:
@@ -140,3 +149,59 @@ def test_what_stops_a_start(authority: Authority) -> None:
         assert raised.value.key == name.strip(), name
         assert reason in raised.value.reason, (name, raised.value.reason)
         assert raised.value.allowed and "PRIVATE KEY" not in str(raised.value)
+
+
+def test_a_file_is_read_once(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PKCS#12 file takes some 50 ms: the listener and the connections to other brokers share what is in it."""
+    read: list[str] = []
+    content = KeysOfTls.content
+    monkeypatch.setattr(KeysOfTls, "content", lambda self, name: read.append(name) or content(self, name))  # type: ignore[func-returns-value]
+    for client_auth in ("none", "required"):
+        server, client = tls_contexts(stores(authority, client_auth), "SSL", connects=True)
+        assert sorted(read) == ["ssl.keystore.location", "ssl.truststore.location"]
+        assert client is not None and client.subject == server.subject != b""
+        read.clear()
+
+
+def stores(authority: Authority, client_auth: str) -> BrokerConfig:
+    store = str(authority.key_store(authority.broker))
+    return BrokerConfig({
+        "listeners": "SSL://h:1",
+        "ssl.client.auth": client_auth,
+        **{f"ssl.{kind}store.location": store for kind in ("key", "trust")},
+        **{f"ssl.{kind}store.password": PASSWORD for kind in ("key", "trust")},
+    })  # fmt: skip
+
+
+def test_connections_present_the_whole_chain(tmp_path: Path) -> None:
+    """A broker that asks for certificates knows the root only."""
+    authority = Authority(tmp_path)
+    issued = authority.authority.create_child_ca().issue_cert("localhost")
+    authority.broker = tmp_path / "below.pem"
+    issued.private_key_and_cert_chain_pem.write_to_path(str(authority.broker))
+    assert authority.broker.read_bytes().count(b"BEGIN CERTIFICATE") == 2
+    settings = {**authority.broker_config(), "ssl.truststore.type": "PEM", "ssl.truststore.location": authority.trusted}
+    static = {"listeners": "SSL://h:1", **{key: str(value) for key, value in settings.items()}}
+    asks, _ = tls_contexts(BrokerConfig({**static, "ssl.client.auth": "required"}), "SSL", connects=False)
+    for client_auth in ("none", "requested"):
+        server, client = tls_contexts(BrokerConfig({**static, "ssl.client.auth": client_auth}), "SSL", connects=True)
+        assert client is not None
+        assert handshake_problem(client, asks) is None and handshake_problem(client, server) is None
+
+
+def test_which_keys_make_contexts(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that is missing in TLS_KEYS could be changed without effect."""
+    read: set[str] = set()
+    value = _ListenerKeys.__getitem__
+
+    def noted(self: _ListenerKeys, name: str) -> object:
+        read.add(name)
+        return value(self, name)
+
+    monkeypatch.setattr(_ListenerKeys, "__getitem__", noted)
+    pem = {key: str(found) for key, found in authority.broker_config().items()}
+    for config in (stores(authority, "required"), BrokerConfig({"listeners": "SSL://h:1", **pem})):
+        tls_contexts(config, "SSL", connects=True)
+        verifies_host(config, "SSL")
+    assert read == set(TLS_KEYS)
+    assert tls_needs(config, "SSL") == tls_needs(config, "SSL")

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from kafka_cy.sizing.inputs import SizingInputs
+from kafka_cy.sizing.plan import make_plan
+from kafka_cy.sizing.report import plan_html
+from kafka_cy.sizing.units import format_amount
 from kafka_cy.tools import cli
 
 LOAD = ("--messages-per-day", "100M", "--message-bytes", "1kB")
@@ -61,10 +65,30 @@ def test_html_needs_nothing_else(tmp_path: Path) -> None:
     assert links == []
 
 
+def test_the_charts_have_the_figures_of_the_plan() -> None:
+    """Small partitions in large segments: what is expired and not yet deletable decides the number of brokers."""
+    plan = make_plan(
+        SizingInputs(messages_per_day=1e9, message_bytes=1000, retention_days=1, partitions=3000, disk_bytes=1e12)
+    )
+    assert plan["expired, not yet deletable"] > plan["stored a day"]
+    page = plan_html(plan)
+    assert f"<title>replication factor 3: 1 d, {plan['for storage']:.0f}</title>" in page
+    usable = format_amount("bytes", plan["usable disk a broker"] * plan["brokers"])
+    assert f">usable (70%): {usable}<" in page
+
+
+def test_a_report_about_too_few_brokers_says_so() -> None:
+    plan = make_plan(SizingInputs(messages_per_day=1e9, message_bytes=1000, brokers=3))
+    page = plan_html(plan)
+    assert f"Sizing: {plan['brokers needed']:.0f} brokers for 1,000,000,000 messages a day (3 exist)" in page
+    assert "There are too few brokers: 3 instead of" in page
+    assert plan["brokers"] == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((), "messages_per_day and message_bytes must be given, or measured from a running cluster."),
+        ((), "messages_per_day and message_bytes must be given, or measured in a cluster that receives messages."),
         (("--messages-per-day", "many"), "messages_per_day must be an amount such as 3, 200k or 1.5M, not 'many'."),
         ((*LOAD, "--disk-fill", "170%"), "disk_fill must be between 0.01 and 1, not 1.7."),
         ((*LOAD, "--topics", "1.5"), "topics must be a whole number, not 1.5."),

@@ -81,7 +81,7 @@ def test_an_idle_broker_needs_the_load_from_elsewhere(
 ) -> None:
     arguments = ["sizing", "-b", broker.bootstrap_servers, "--metrics", broker.metrics_url, "--watch", "1"]
     assert cli.run(arguments) == 1
-    expected = "messages_per_day and message_bytes must be given, or measured from a running cluster."
+    expected = "messages_per_day and message_bytes must be given, or measured in a cluster that receives messages."
     assert capsys.readouterr().err == f"kafka-cy: {expected}\n"
     assert cli.run([*arguments, "--messages-per-day", "1M", "--message-bytes", "100"]) == 0
     captured = capsys.readouterr()

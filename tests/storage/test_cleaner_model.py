@@ -17,6 +17,7 @@ from kafka_cy.records import Batch, Record, build_batch, iterate_batches
 from kafka_cy.storage.cleaner import clean, cleanable
 from kafka_cy.storage.log import PartitionLog
 from tests.storage.batches import marker
+from tests.storage.copies import copy_unless_renamed
 
 TRANSACTIONAL = 0x10
 RETENTION_MS = 1000
@@ -115,7 +116,7 @@ class Model:
         offset, starts = self.log.cleaner_offset, self.log.log_start_offset
         if how == "crash":
             copy = Path(tempfile.mkdtemp(dir=self.folder.parent))
-            shutil.copytree(self.folder, copy, dirs_exist_ok=True)
+            shutil.copytree(self.folder, copy, dirs_exist_ok=True, copy_function=copy_unless_renamed)
             self.log.abandon()
             self.folder = copy
             self.log = PartitionLog(str(copy), CONFIG, start_offset=starts, recovery_point=0)

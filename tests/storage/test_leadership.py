@@ -14,6 +14,8 @@ from kafka_cy.storage import checkpoints, log_loader, log_manager
 from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import PartitionLog, StorageFailure
 from kafka_cy.storage.log_copy import copy_log
+from kafka_cy.storage.partition import set_replica_lag_time_max_ms
+from tests.storage.abandoned import abandon
 from tests.storage.batches import TRANSACTIONAL, batch, marker
 from tests.storage.failing_disk import run_with_failing_disk
 from tests.storage.test_slow_disk import IN_THREADS
@@ -44,6 +46,36 @@ def test_the_high_watermark_is_what_all_in_sync_have(tmp_path: Path) -> None:
     assert partition.high_watermark == 10
 
 
+def test_a_leader_that_has_missed_an_epoch_knows_nothing_of_its_replicas(tmp_path: Path) -> None:
+    """Another broker may have led in that epoch, and have had them cut what they had. It is another leadership, too."""
+    partition = hosted(tmp_path, leader_epoch=5)
+    partition.lead(5, [1, 2, 3], [1, 2, 3], 1)
+    partition.append(batch(5), leader_since=5)
+    partition.follower_fetched(2, 5)
+    partition.lead(6, [1, 2, 3], [1, 2, 3], 1)
+    partition.lead(8, [1, 2, 3], [1, 2], 1)  # in epoch 7, the leader was 3, or this broker
+    assert (partition.high_watermark, partition.leader_since_epoch) == (0, 8)
+    partition.follower_fetched(2, 3)
+    assert partition.high_watermark == 3
+
+
+def test_only_a_replica_that_fetches_may_join(tmp_path: Path) -> None:
+    """Another one may have started again meanwhile with less in its log, and its next fetch will tell."""
+    partition = hosted(tmp_path)
+    partition.append(batch(5))
+    partition.lead(1, [1, 2, 3], [1], 1)
+    partition.follower_fetched(2, 5)
+    set_replica_lag_time_max_ms(1)
+    try:
+        wait_until(lambda: not partition.joinable(), "the fetch is too old")
+    finally:
+        set_replica_lag_time_max_ms(30_000)
+    partition.follower_fetched(3, 5)
+    assert 3 in [broker_id for broker_id, _ in partition.joinable()]
+    partition.lead(2, [1, 2, 3], [1], 1)
+    assert partition.joinable() == []
+
+
 def test_the_high_watermark_comes_down_with_the_log(tmp_path: Path) -> None:
     partition = hosted(tmp_path)
     for _ in range(3):
@@ -56,6 +88,17 @@ def test_the_high_watermark_comes_down_with_the_log(tmp_path: Path) -> None:
     partition.become_leader(3)
     partition.append(batch(5))
     assert (partition.high_watermark, partition.log.epoch_of(12)) == (15, 3)
+
+
+def test_an_epoch_without_records_goes_with_a_cut_at_the_end(tmp_path: Path) -> None:
+    """As in Kafka (UnifiedLog.truncateTo): the next leader does not know the epoch, and the follower would diverge for ever."""
+    partition = hosted(tmp_path)
+    partition.append(batch(5))
+    partition.become_leader(2)
+    partition.follow(3)
+    assert partition.log.latest_epoch == 2
+    partition.truncate_to(5)
+    assert (partition.log.latest_epoch, partition.log_end_offset) == (0, 5)
 
 
 def test_a_read_ends_at_the_high_watermark_or_where_it_is_told_to(tmp_path: Path) -> None:
@@ -80,6 +123,36 @@ def test_an_append_of_another_epoch(tmp_path: Path, epoch: int, reason: str) -> 
     partition = hosted(tmp_path, leader_epoch=5)
     with pytest.raises(StorageFailure, match=reason):
         partition.append(batch(), leader_epoch=epoch)
+
+
+def test_an_append_for_one_leadership(tmp_path: Path) -> None:
+    """It lasts while the broker stays leader, in whatever epoch."""
+    partition = hosted(tmp_path, leader_epoch=5)
+    partition.append(batch(), leader_since=5)
+    partition.lead(6, [1], [1], 1)
+    assert (partition.leader_since_epoch, partition.leader_epoch) == (5, 6)
+    partition.append(batch(), leader_since=5)
+    partition.follow(7)
+    partition.lead(8, [1], [1], 1)
+    end_offset = partition.log_end_offset
+    with pytest.raises(StorageFailure, match="not the leader"):
+        partition.append(batch(), leader_since=5)
+    with pytest.raises(StorageFailure, match="not the leader"):
+        partition.append_marker(7, 0, 0, True, 0, leader_since=5)
+    assert partition.log_end_offset == end_offset
+    partition.append(batch(), leader_since=8)
+    assert partition.append_marker(7, 0, 0, True, 0, leader_since=8) == end_offset + 1
+
+
+def test_an_append_for_one_leadership_needs_replicas_in_sync(tmp_path: Path) -> None:
+    """As many as min.insync.replicas, or as there are."""
+    partition = hosted(tmp_path, config={"min.insync.replicas": 3})
+    partition.append(batch(), leader_since=0)
+    partition.lead(1, [1, 2], [1], 1)
+    with pytest.raises(StorageFailure, match="not enough replicas"):
+        partition.append(batch(), leader_since=0)
+    partition.lead(1, [1, 2], [1, 2], 1)
+    partition.append(batch(), leader_since=0)
 
 
 def test_the_checkpointed_high_watermark(tmp_path: Path) -> None:
@@ -177,7 +250,7 @@ while not library.threads_stopped():
     time.sleep(0.001)
 source = partition.log
 manager.move("t", 0, root + "/b")
-while partition.log is source:
+while partition.log is source or manager._upkeep.moves._running is not None:
     time.sleep(0.001)
 library.let_go_on()
 thread.join()
@@ -234,7 +307,7 @@ def test_a_shutdown_in_the_middle_of_a_move(tmp_path: Path, monkeypatch: pytest.
     partition.append(batch(5))
     stopped = threading.Event()
 
-    def copy(source: PartitionLog, target: PartitionLog, stopping: Any) -> None:
+    def copy(source: PartitionLog, target: PartitionLog, stopping: Any, copied: Any = None) -> None:
         manager._stopping = True
         stopped.set()
         copy_log(source, target, stopping)
@@ -280,7 +353,7 @@ def test_an_epoch_that_began_earlier_after_a_truncation(tmp_path: Path) -> None:
     log.truncate_to(90)
     log.append(batch(10), leader_epoch=5)
     log.append(batch(10), leader_epoch=5)
-    log.abandon()
+    abandon(log)
     (folder / "leader-epoch-checkpoint").write_bytes(checkpoint)
     again = PartitionLog(str(folder), recovery_point=0)
     assert [again.epoch_of(offset) for offset in (0, 89, 90, 99, 100, 109)] == [4, 4, 5, 5, 5, 5]

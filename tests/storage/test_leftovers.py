@@ -10,6 +10,7 @@ import pytest
 
 from kafka_cy.storage.checkpoints import read_offsets, write_offsets
 from kafka_cy.storage.log import PartitionLog
+from tests.storage.abandoned import abandon
 from tests.storage.batches import base_offset, batch, last_offset, split
 
 CONFIG = {"retention.ms": -1, "segment.bytes": 20_000, "index.interval.bytes": 400}
@@ -213,7 +214,7 @@ def test_epochs_that_were_not_flushed_are_found_in_the_batches(tmp_path: Path) -
     log = PartitionLog(str(tmp_path), CONFIG, clean=True)
     log.append(batch(), leader_epoch=0)
     log.append(batch(), leader_epoch=4)
-    log.abandon()  # as after kill -9
+    abandon(log)
     again = PartitionLog(str(tmp_path), CONFIG, recovery_point=0)
     assert [again.epoch_of(offset) for offset in (0, 1)] == [0, 4]
     assert (tmp_path / EPOCHS).read_text() == "0\n2\n0 0\n4 1\n"
@@ -231,7 +232,7 @@ def test_retention_writes_the_epochs(tmp_path: Path) -> None:
     assert log.delete_old_segments() == 1
     assert (tmp_path / EPOCHS).read_text() == "0\n2\n4 1\n6 2\n"
     log.delete_records(2)
-    log.abandon()
+    abandon(log)
     again = PartitionLog(str(tmp_path), CONFIG, start_offset=2, recovery_point=2)
     assert (again.epoch_of(1), again.epoch_of(2)) == (-1, 6)
 

@@ -10,14 +10,16 @@ import pytest
 from tests.storage.lock_reader import CALL, LOCK, Function, Sources, lock_name
 
 ROOT = Path(__file__).parent.parent.parent
-PACKAGES = ("base", "records", "storage", "network", "api", "coordinator", "telemetry")
+PACKAGES = (
+    "base", "authorizer", "records", "storage", "quota", "network", "replication", "api", "coordinator", "share", "telemetry",
+)  # fmt: skip
 ROWS = [line.split("|") for line in (ROOT / "docs" / "lock-order.md").read_text().splitlines() if re.match(r"\| \d", line)]
 RANK = {name: i for i, row in enumerate(ROWS) for name in re.findall(r"`([\w.]+)`", row[3])}
 WITH_GIL = {name for row in ROWS for name in re.findall(r"`([\w.]+)`", row[3]) if row[6].strip() == "yes"}
 # Calls that may wait for a disk, and the locks that must not be held during them.
 DISK = {"open_file", "close", "read_some", "write_whole", "rename_path", "unlink", "sync_path", "sync_data", "size_of_fd"}
 DISK |= {"size_of_file", "modified_ms_of_file", "map_file", "munmap", "cut_file", "reserve_file", "fopen", "opendir"}
-NOT_OVER_A_DISK = {"segments_mutex", "ring_mutex"} | WITH_GIL
+NOT_OVER_A_DISK = {"segments_mutex", "ring_mutex", "share_session.mutex", "records.mutex"} | WITH_GIL
 # They release references, but never the last reference to a partition, which would close its files.
 RELEASING = {"image_free", "topic_release", "reactor_discard_mail", "trace_free"}
 
@@ -87,3 +89,17 @@ def test_no_disk_is_waited_for_with_a_lock_that_readers_need(sources: Sources) -
             ):
                 wrong.append(f"{function.place(number)} calls {what} with {', '.join(sorted(held))}")
     assert wrong == []
+
+
+def test_the_epochs_of_a_log_change_only_with_the_lock_of_their_readers(sources: Sources) -> None:
+    """But while a log is opened: nobody reads it yet."""
+    wrong, seen = [], 0
+    for function in sources.functions:
+        if function.path.stem in {"log_open", "log_recovery", "segment_recovery", "leader_epochs", "leader_epochs_probe"}:
+            continue
+        for number, how, what, held in sources.steps(function):
+            if how == "call" and what in {"epochs_assign", "epochs_truncate_end", "epochs_truncate_start"}:
+                seen += 1
+                wrong += [] if "segments_mutex" in held else [f"{function.place(number)} calls {what}"]
+    assert wrong == []
+    assert seen >= 6

@@ -16,6 +16,7 @@ from kafka_cy.storage.cleaner import clean
 from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import OffsetOutOfRange, StorageFailure
 from kafka_cy.storage.log_manager import LogManager
+from tests.storage.moves import wait_for_moves
 from tests.storage.test_cleaner import contents, keyed
 from tests.storage.test_concurrency import Stress
 from tests.waiting import wait_until
@@ -202,7 +203,8 @@ def test_a_moved_log_is_cleaned_again_from_its_start(tmp_path: Path, manager: Ca
     last = fill(partition)
     wait_until(compacted(partition), "compaction")
     logs.move("t", 0, str(tmp_path / "d2"))
-    wait_until(lambda: str(tmp_path / "d2") in partition.log.directory and partition.state == 0, "the move")
+    wait_for_moves(logs)
+    assert partition.log.directory == str(tmp_path / "d2/t-0")
     assert {key: value for _, key, value in contents(partition.log)} == last
     last |= fill(partition)
     wait_until(lambda: partition.log.cleaner_offset == partition.log_end_offset, "compaction at the new place")

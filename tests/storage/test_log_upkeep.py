@@ -13,7 +13,9 @@ from kafka_cy.storage.hosted_logs import HostedLogs
 from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log_manager import LogManager
 from kafka_cy.storage.log_upkeep import LogUpkeep
+from tests.no_threads import forbid_threads
 from tests.storage.batches import batch
+from tests.storage.copies import copy_unless_renamed
 from tests.waiting import wait_until
 
 TOPIC_ID = bytes(16)
@@ -149,7 +151,7 @@ def test_a_crash_loop_does_not_get_slower(tmp_path: Path) -> None:
                 partition.append(batch(size=100_000))
         written += 20
         crashed = tmp_path / str(round_number)
-        shutil.copytree(folder, crashed, ignore=shutil.ignore_patterns(".lock"))
+        shutil.copytree(folder, crashed, ignore=shutil.ignore_patterns(".lock"), copy_function=copy_unless_renamed)
         assert bytes_to_recover(crashed) < 5_000_000 and not lines
         logs.shutdown()
         folder = crashed
@@ -169,4 +171,32 @@ def test_small_logs_are_not_rolled_by_a_recovery(tmp_path: Path) -> None:
     points = crashed / "d1" / checkpoints.RECOVERY_POINTS
     wait_until(lambda: checkpoints.read_offsets(str(points)) == {("t", 0): 1}, "a checkpoint")
     assert len(list((crashed / "d1/t-0").glob("*.log"))) == 1
+    logs.shutdown()
+
+
+def test_a_process_that_may_not_have_more_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logs are opened and closed by the threads that exist. Without the log manager's own thread the start fails, cleanly."""
+    logs = manager(tmp_path, [])
+    logs.start()
+    for number in range(20):
+        logs.create("t", number, TOPIC_ID).append(batch())
+    logs.shutdown()
+    logs = manager(tmp_path, [])
+    with monkeypatch.context() as patch:
+        forbid_threads(patch)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            logs.start({"t": (TOPIC_ID, 20)})
+        assert len(logs.partitions) == 20
+        logs.shutdown()
+
+
+def test_idle_producers_are_forgotten_at_an_interval_of_their_own(tmp_path: Path) -> None:
+    logs = LogManager(
+        [str(tmp_path / "d1")], 1, "cluster", {"retention.ms": -1, "producer.id.expiration.ms": 1},
+        retention_check_interval_ms=3_600_000, producers_check_interval_ms=5,
+    )  # fmt: skip
+    logs.start()
+    partition = logs.create("t", 0, TOPIC_ID)
+    partition.append(batch(producer_id=7, producer_epoch=0, base_sequence=0))
+    wait_until(lambda: partition.log.producers() == [], "the producer's expiry")
     logs.shutdown()

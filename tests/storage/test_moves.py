@@ -5,17 +5,21 @@ from __future__ import annotations
 import shutil
 import threading
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kafka_cy.storage import log_moves
+from kafka_cy.storage import log_copy, log_moves
 from kafka_cy.storage.log import PartitionLog, StorageFailure
 from kafka_cy.storage.log_dir import LogDirError, remove_tree
 from kafka_cy.storage.log_manager import LogManager
+from kafka_cy.storage.log_upkeep import LogUpkeep
 from kafka_cy.storage.partition_folders import MOVED_FROM, parse_name
 from tests.storage.batches import batch
+from tests.storage.copies import copy_unless_renamed
+from tests.storage.moves import wait_for_moves
 from tests.waiting import wait_until
 
 TOPIC_ID = bytes(range(16))
@@ -157,7 +161,7 @@ def test_a_shutdown_in_the_middle_of_a_move(tmp_path: Path, monkeypatch: pytest.
     logs = written(tmp_path)
     copying = []
 
-    def copy_nothing(source: PartitionLog, target: PartitionLog, stopping: Any) -> None:
+    def copy_nothing(source: PartitionLog, target: PartitionLog, stopping: Any, copied: Any = None) -> None:
         copying.append(target)
         wait_until(stopping, "the shutdown")
 
@@ -222,7 +226,8 @@ def test_a_move_is_begun_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with logs._hosted.mutex:
         for _ in range(3):
             logs.move("t", 0, str(tmp_path / "d2"))
-    wait_until(lambda: (tmp_path / "d2/t-0").is_dir() and logs.partitions["t", 0].state == 0, "the move")
+    wait_for_moves(logs)
+    assert (tmp_path / "d2/t-0").is_dir()
     logs.move("t", 0, str(tmp_path / "d2"))
     logs.shutdown()
     assert moved == [str(tmp_path / "d2")]
@@ -325,7 +330,8 @@ def test_a_setting_that_is_changed_during_a_move_is_in_force_after_it(tmp_path: 
     logs.set_config("t", {**CONFIG, "segment.bytes": len(batch())})
     go_on.set()
     partition = logs.partitions["t", 0]
-    wait_until(lambda: partition.log.directory.startswith(f"{tmp_path}/d2") and partition.state == 0, "the move")
+    wait_for_moves(logs)
+    assert partition.log.directory.startswith(f"{tmp_path}/d2")
     before = len(partition.log.segments())
     for _ in range(3):
         partition.append(batch())
@@ -356,10 +362,26 @@ def test_a_new_name_that_is_not_durable(tmp_path: Path, monkeypatch: pytest.Monk
     lines: list[str] = []
     logs = opened(tmp_path, lines)
     logs.create("t", 0, TOPIC_ID, log_dir=str(tmp_path / "d1")).append(batch())
-    monkeypatch.setattr(logs._hosted, "sync_directory", lambda path: False)
+    synced = iter([False])  # and then it works
+    monkeypatch.setattr(logs._hosted, "sync_directory", lambda path: next(synced, True))
     logs.move("t", 0, str(tmp_path / "d2"))
     wait_until(lambda: any("a task of the log manager failed" in line for line in lines), "the failure")
     assert len(removed) == 1 and removed[0].endswith("-future") and not (tmp_path / "d2/t-0").exists()
+    assert logs.partitions["t", 0].append(batch()) == 1
+    logs.shutdown()
+
+
+def test_a_copy_that_keeps_the_name_takes_its_directory_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stays whole, and the source serves."""
+    monkeypatch.setattr(UnableToRename, "failing", "-future")
+    monkeypatch.setattr(log_moves, "PartitionLog", UnableToRename)
+    lines: list[str] = []
+    logs = opened(tmp_path, lines)
+    logs.create("t", 0, TOPIC_ID, log_dir=str(tmp_path / "d1")).append(batch())
+    monkeypatch.setattr(logs._hosted, "sync_directory", lambda path: False)
+    logs.move("t", 0, str(tmp_path / "d2"))
+    wait_for_moves(logs)
+    assert logs.offline_dirs == {str(tmp_path / "d2")} and (tmp_path / "d2/t-0/partition.metadata").exists()
     assert logs.partitions["t", 0].append(batch()) == 1
     logs.shutdown()
 
@@ -378,7 +400,7 @@ def test_deleted_records_stay_deleted_when_a_move_is_cut_off(tmp_path: Path, mon
     logs.partitions["t", 0].append(batch(10))  # the copy has the complete batch
     logs.partitions["t", 0].delete_records(7)
     go_on = stopped_at(logs, monkeypatch, "_retire_source")
-    crashed = Path(shutil.copytree(tmp_path / "running", tmp_path / "crashed"))
+    crashed = Path(shutil.copytree(tmp_path / "running", tmp_path / "crashed", copy_function=copy_unless_renamed))
     go_on.set()
     logs.shutdown()
     monkeypatch.undo()
@@ -387,4 +409,80 @@ def test_deleted_records_stay_deleted_when_a_move_is_cut_off(tmp_path: Path, mon
     partition = logs.partitions["t", 0]
     assert partition.log.directory == f"{crashed}/d2/t-0"
     assert (partition.log_start_offset, partition.log_end_offset) == (7, 10)
+    logs.shutdown()
+
+
+def test_a_second_crash_does_not_bring_deleted_records_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start after the first one completes the move, and ends before it writes checkpoints."""
+    logs = written(tmp_path)
+    logs.partitions["t", 0].delete_records(7)
+    logs.shutdown()
+    copy = Path(shutil.copytree(tmp_path / "d1/t-0", tmp_path / "d2/t-0"))
+    (copy / MOVED_FROM).write_text(f"{tmp_path}/d1/t-0")
+    monkeypatch.setattr(LogUpkeep, "start", lambda upkeep, recovered: None)
+    logs = opened(tmp_path)
+    assert logs.partitions["t", 0].log_start_offset == 7 and not (tmp_path / "d1/t-0").exists()
+    logs._unlock_all()  # all that is left of a process that was killed
+    logs = opened(tmp_path)
+    assert logs.partitions["t", 0].log.directory == f"{tmp_path}/d2/t-0" and logs.partitions["t", 0].log_start_offset == 7
+    logs._unlock_all()
+
+
+def test_a_log_that_is_cut_meanwhile_is_copied_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a follower's new leader has it done: the copy must not keep what is gone, below records of the new leader."""
+    logs = written(tmp_path)
+    partition, expected, copy_log = logs.partitions["t", 0], [], log_copy.copy_log
+
+    def copy_and_cut(source: PartitionLog, target: PartitionLog, stopping: Callable[[], bool], copied: Any = None) -> None:
+        copy_log(source, target, stopping)
+        if not expected:
+            partition.truncate_to(5)
+            for _ in range(10):
+                partition.append(batch(size=30))
+            expected.append(partition.log.read(0, 1 << 20))
+
+    monkeypatch.setattr(log_copy, "copy_log", copy_and_cut)
+    logs.move("t", 0, str(tmp_path / "d2"))
+    wait_until(lambda: partition.log.directory == str(tmp_path / "d2/t-0"), "the partition has moved")
+    assert [partition.log.read(0, 1 << 20)] == expected
+    assert partition.log_end_offset == 15
+    logs.shutdown()
+
+
+def test_a_log_that_is_cut_at_the_end_of_its_move_is_copied_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A follower that goes on from the cut would find a longer log."""
+    logs = written(tmp_path)
+    partition = logs.partitions["t", 0]
+    go_on = stopped_at(logs, monkeypatch, "_put_in_place")
+    assert logs.cut([(("t", 0), 5, False)]) == set()
+    go_on.set()
+    wait_for_moves(logs)
+    assert partition.log.directory == str(tmp_path / "d2/t-0") and partition.log_end_offset == 5
+    assert partition.append(batch()) == 5
+    logs.shutdown()
+
+
+def test_a_cut_that_waited_for_a_move_writes_where_the_log_is_now(tmp_path: Path) -> None:
+    """A recovery point above the cut would keep the next start from the end of the log."""
+    logs = written(tmp_path)
+    hosted, partition, cutting = logs._hosted, logs.partitions["t", 0], threading.Lock()
+    recovery_points = tmp_path / "d2/recovery-point-offset-checkpoint"
+
+    class Cutting:
+        """The thread that cuts gets the lock after the move."""
+
+        def __enter__(self) -> None:
+            if threading.current_thread() is threading.main_thread():
+                logs.move("t", 0, str(tmp_path / "d2"))
+                wait_until(lambda: recovery_points.exists() and "t 0 10" in recovery_points.read_text(), "the move is made")
+                gone(tmp_path / "d1/t-0")
+            cutting.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            cutting.release()
+
+    hosted.cutting = Cutting()  # type: ignore[assignment]
+    assert logs.cut([(("t", 0), 5, False)]) == set()
+    assert partition.log_end_offset == 5
+    assert recovery_points.read_text().splitlines()[2:] == ["t 0 5"]
     logs.shutdown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,24 @@ def test_aborted_transactions_are_in_marker_order_as_kafka_wrote_them(log: Parti
         "000000000000000000000000000000040000000000000005"
     )
     assert (tmp_path / "00000000000000000000.txnindex").read_bytes().hex() == golden
+
+
+def test_many_open_transactions_end_in_any_order(log: PartitionLog, tmp_path: Path) -> None:
+    count = 2000
+    for pid in range(count):
+        produce(log, 0, pid=pid, attributes=TRANSACTIONAL)
+    log.close()
+    log = PartitionLog(str(tmp_path), clean=True)  # the order of the snapshot is that of the producer ids
+    open_ones = set(range(count))
+    chosen = random.Random(7)
+    for pid in chosen.sample(range(count), count):
+        assert log.first_unstable_offset == min(open_ones)
+        log.append(marker(pid, 0, commit=True))
+        open_ones.discard(pid)
+        if pid % 5 == 0:
+            produce(log, 1, pid=pid, attributes=TRANSACTIONAL)
+            log.append(marker(pid, 0, commit=False))
+    assert log.first_unstable_offset == -1
 
 
 SNAPSHOT = (

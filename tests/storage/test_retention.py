@@ -13,10 +13,13 @@ from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog
 from kafka_cy.storage.log_manager import LogManager
 from tests.storage.batches import batch
+from tests.storage.copies import copy_unless_renamed
+from tests.storage.moves import wait_for_moves
 from tests.waiting import wait_until
 
 NEVER: dict[str, Any] = {"retention.ms": -1}
 TOPIC_ID = bytes(range(16))
+HOUR_MS = 3_600_000
 
 
 def open_log(folder: Path, **config: Any) -> PartitionLog:
@@ -189,7 +192,7 @@ def test_delete_records_up_to_the_high_watermark(tmp_path: Path) -> None:
 
 
 def manager(folder: Path, **config: Any) -> LogManager:
-    values = {**NEVER, "file.delete.delay.ms": 300, **config}
+    values = {**NEVER, "file.delete.delay.ms": HOUR_MS, **config}
     logs = LogManager([str(folder)], 1, "cluster", values, retention_check_interval_ms=20)
     logs.start()
     return logs
@@ -201,11 +204,15 @@ def test_deleted_files_go_after_the_delay(tmp_path: Path) -> None:
     for _ in range(6):
         partition.append(batch())
     reader = partition.log.read(0, 1)
-    logs.set_config("t", {"retention.ms": 1, "segment.bytes": 200, "file.delete.delay.ms": 300})
-    folder = tmp_path / "t-0"
-    wait_until(lambda: partition.log_start_offset == 6, "retention")
+    logs.set_config("t", {"retention.ms": 1, "segment.bytes": 200, "file.delete.delay.ms": HOUR_MS})
+    folder, hosted = tmp_path / "t-0", logs._hosted
+    wait_until(lambda: partition.log_start_offset == 6 and hosted.removals, "retention")
     assert len(list(folder.glob("*.log.deleted"))) == 3
     assert reader
+    with hosted.mutex:
+        assert {path for due_s, path in hosted.removals if due_s > time.monotonic() + HOUR_MS / 2000} == {str(folder)}
+        hosted.removals = [(0.0, path) for _, path in hosted.removals]  # an hour later
+    hosted.wake.set()
     wait_until(lambda: not list(folder.glob("*.deleted")), "removal of the files")
     assert suffixes(folder, ".log") == [6]
     logs.shutdown()
@@ -240,7 +247,7 @@ def test_log_start_offset_survives_a_restart_and_is_not_another_topics(tmp_path:
     logs.delete("t", 0)
     logs.create("t", 0, bytes(16)).append(batch(2))
     copy = tmp_path / "copy"
-    shutil.copytree(tmp_path / "data", copy)
+    shutil.copytree(tmp_path / "data", copy, copy_function=copy_unless_renamed)
     again = manager(copy)
     assert (again.partitions["t", 0].log_start_offset, again.partitions["t", 0].log_end_offset) == (0, 2)
     assert (again.partitions["u", 0].log_start_offset, again.partitions["u", 0].log_end_offset) == (4, 10)
@@ -270,7 +277,8 @@ def test_a_move_copies_from_the_log_start_offset_on(tmp_path: Path, start: int) 
     expected = partition.delete_records(start)
     size = partition.log.size_bytes // 4
     logs.move("t", 0, str(tmp_path / "d2"))
-    wait_until(lambda: str(tmp_path / "d2") in partition.log.directory and partition.state == 0, "the move")
+    wait_for_moves(logs)
+    assert partition.log.directory == str(tmp_path / "d2/t-0")
     assert (partition.log.log_start_offset, partition.log.log_end_offset) == (expected, 16)
     assert partition.log.size_bytes == (4 - expected // 4) * size
     assert partition.append(batch()) == 16

@@ -10,6 +10,7 @@ import pytest
 
 from kafka_cy.storage.log_manager import LogManager
 from tests.storage.batches import batch
+from tests.storage.copies import copy_unless_renamed
 
 OLD_ID, NEW_ID = b"old-old-old-old-", b"new-new-new-new-"
 CONFIG = {"retention.ms": -1}
@@ -63,7 +64,7 @@ def test_a_new_log_takes_nothing_of_the_old_one(tmp_path: Path) -> None:
     logs.shutdown()
     logs = opened(data, topic_ids={"t": NEW_ID})
     logs.create("t", 0, NEW_ID).append(batch(2))
-    shutil.copytree(data, crashed)  # as a crash leaves it
+    shutil.copytree(data, crashed, copy_function=copy_unless_renamed)  # as a crash leaves it
     logs.shutdown()
     logs = opened(crashed, topic_ids={"t": NEW_ID})
     assert (logs.partitions["t", 0].log_start_offset, logs.partitions["t", 0].log_end_offset) == (0, 2)

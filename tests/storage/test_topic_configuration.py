@@ -56,7 +56,7 @@ def test_segment_jitter_ms(tmp_path: Path) -> None:
         folder.mkdir()
         log = open_log(folder, segment_ms=10_000, segment_jitter_ms=5000)
         log.append(batch(timestamp_ms=0))
-        for ms in range(4900, 10_100, 100):
+        for ms in range(4900, 10_200, 100):
             log.append(batch(timestamp_ms=ms))
             if len(log.segments()) > 1:
                 rolled_after.add(ms)

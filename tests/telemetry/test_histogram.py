@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kafka_cy.telemetry.reactor_numbers import bucket, bucket_floor, quantile
-from kafka_cy.telemetry.windows import Rates
+from kafka_cy.telemetry.windows import COUNTS_WINDOW_S, CountsWindow, Rates
 
 BUCKETS = 488
 
@@ -66,3 +66,14 @@ def test_rates_speak_of_the_last_minute() -> None:
     assert slower == pytest.approx(1, abs=0.2)  # the faster minute is forgotten
     assert rates.rate("b", 7, 400.0) == 0  # the counter was reset
     assert max(len(marks) for marks in rates._marks.values()) <= 14
+
+
+def test_a_histogram_of_the_last_minutes_forgets_what_was_before() -> None:
+    window = CountsWindow()
+    assert window.recent([1, 5], 0.0) == [1, 5], "since the start"
+    assert window.recent([2, 5], COUNTS_WINDOW_S / 2) == [2, 5]
+    assert window.recent([2, 7], COUNTS_WINDOW_S) == [2, 7]
+    assert window.recent([2, 9], COUNTS_WINDOW_S + 1) == [0, 4]
+    assert window.recent([3, 9], 3 * COUNTS_WINDOW_S) == [1, 4]
+    assert window.recent([3, 9], 9 * COUNTS_WINDOW_S) == [1, 2], "of few scrapes: since the one before the last"
+    assert window.recent([3, 9], 10 * COUNTS_WINDOW_S) == [0, 0]

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import uuid
 from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Gauge, Metric, MetricsData, NumberDataPoint, Sum
 
+from kafka_cy.api import push_telemetry
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.records import compress
 from kafka_cy.telemetry import client_metrics, client_subscriptions
-from kafka_cy.telemetry.client_metrics import ClientMetrics
+from kafka_cy.telemetry.client_metrics import SERIES_PER_CLIENT_MAX, ClientMetrics
 from kafka_cy.telemetry.client_subscriptions import Client, ClientSubscriptions, Instance, subscription_number
-from kafka_cy.telemetry.client_telemetry import ClientTelemetry
+from kafka_cy.telemetry.client_telemetry import FIELDS_MAX, ClientTelemetry
 from kafka_cy.telemetry.exposition import page
+from kafka_cy.telemetry.protobuf_fields import count_fields
 from tests.coordinator.fakes import FakeLoop
+from tests.no_threads import forbid_threads
+from tests.waiting import wait_until
 
 JAVA = Client("", "shop", "apache-kafka-java", "4.3.1", "10.0.0.1", "40123")
 RDKAFKA = Client("", "rdkafka", "librdkafka", "2.6.0", "10.0.0.2", "40124")
@@ -284,13 +294,13 @@ def test_odd_names_are_valid_exposition() -> None:
 class Pushes:
     """A ClientTelemetry and the responses to its pushes."""
 
-    def __init__(self) -> None:
+    def __init__(self, telemetry_bytes_max: int = 1000) -> None:
         self.answered = threading.Event()
         self.error = ErrorCode.UNKNOWN_SERVER_ERROR
         loop = FakeLoop()
         loop.call_soon_threadsafe = lambda function, *arguments: function(*arguments)  # type: ignore[attr-defined]
         self.errors: list[Exception] = []
-        self.telemetry = ClientTelemetry(Cluster(), loop, 1000, self.errors.append)
+        self.telemetry = ClientTelemetry(Cluster(), loop, telemetry_bytes_max, self.errors.append)
 
     def push(self, codec: int, data: bytes) -> ErrorCode:
         self.answered.clear()
@@ -324,6 +334,68 @@ def test_bad_pushes() -> None:
     assert not pushes.errors
 
 
+def test_a_push_with_too_many_messages_is_refused_before_it_is_parsed() -> None:
+    """A few kilobytes can hold millions of empty messages, which the parser creates while it holds the GIL."""
+    pushes = Pushes(1 << 20)
+    bomb = b"\x0a\x00" * (FIELDS_MAX + 1)  # resource_metrics, empty
+    assert pushes.push(1, compress(bomb, "gzip")) is ErrorCode.TELEMETRY_TOO_LARGE
+    assert pushes.push(1, compress(bomb[2:], "gzip")) is ErrorCode.NONE
+    assert pushes.push(1, compress(b"\x0a\x00" * (2 << 20), "gzip")) is ErrorCode.TELEMETRY_TOO_LARGE
+    assert not pushes.errors
+
+
+def fields_of(message: Any) -> int:
+    """The fields of a message and of all messages in it."""
+    count = 0
+    for field, value in message.ListFields():
+        values = value if field.is_repeated else [value]
+        packed = field.is_repeated and field.message_type is None
+        count += 1 if packed else len(values)
+        count += sum(fields_of(each) for each in values) if field.message_type is not None else 0
+    return count
+
+
+def test_fields_of_the_largest_useful_push() -> None:
+    """A client with as many series as are kept, with long names and four labels each, is within the limit."""
+    data = MetricsData()
+    for number in range(SERIES_PER_CLIENT_MAX):
+        metric = gauge("org.apache.kafka.consumer.fetch.manager.records.lag.max", float(number))
+        metric.description, metric.unit = "The maximum lag in terms of number of records", "1"
+        (point,) = metric.gauge.data_points
+        point.time_unix_nano = point.start_time_unix_nano = 1_700_000_000_000_000_000
+        for name in ("topic", "partition", "client_id", "rack"):
+            point.attributes.add(key=name).value.string_value = f"some-value-{number}"
+        data.resource_metrics.add().scope_metrics.add().metrics.append(metric)
+    raw = data.SerializeToString()
+    assert fields_of(data) <= count_fields(raw, FIELDS_MAX) < 0.8 * FIELDS_MAX
+
+
+def test_no_field_is_missed_whatever_stands_before_it() -> None:
+    """A parser accepts groups, unknown fields and long varints; the count goes on behind them."""
+    inner = b"\x12\x00" * 50
+    for prefix in (
+        b"", b"\x7b\x7c",  # a group
+        b"\x78\x81\x80\x80\x80\x80\x80\x80\x80\x80\x01",  # an unknown varint of ten bytes
+        b"\x79" + bytes(8), b"\x7d" + bytes(4), b"\x7a\x03xyz", b"\x8a\x80\x80\x80\x00\x00",  # a tag of five bytes
+    ):  # fmt: skip
+        raw = b"\x0a" + bytes([len(prefix + inner)]) + prefix + inner
+        assert len(MetricsData.FromString(raw).resource_metrics[0].scope_metrics) == 50, prefix
+        assert count_fields(raw, 1000) >= 51, prefix
+    assert count_fields(b"\x0a\x00" * 100, 10) == 11
+    assert count_fields(b"\x0f\xff\xff", 10) == 0
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300))
+def test_whatever_can_be_parsed_has_no_more_fields_than_were_counted(raw: bytes) -> None:
+    try:
+        data = MetricsData.FromString(raw)
+    except DecodeError:
+        count_fields(raw, 1000)
+        return
+    assert fields_of(data) <= count_fields(raw, 1000)
+
+
 def test_a_fault_of_ours_costs_one_push(monkeypatch: pytest.MonkeyPatch) -> None:
     pushes = Pushes()
     monkeypatch.setattr(pushes.telemetry.metrics, "put", lambda client, data: 1 // 0)
@@ -331,3 +403,108 @@ def test_a_fault_of_ours_costs_one_push(monkeypatch: pytest.MonkeyPatch) -> None
     assert isinstance(pushes.errors[0], ZeroDivisionError)
     monkeypatch.undo()
     assert pushes.push(0, b"") is ErrorCode.NONE
+
+
+# -- pushes that are not accepted --
+
+
+class Context:
+    """The handler's context: a ClientTelemetry whose loop the test runs."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], object]] = []
+        self.loop = FakeLoop()
+        self.loop.call_soon_threadsafe = lambda function, *more: self.soon.append(partial(function, *more))  # type: ignore[method-assign]
+        self.errors: list[Exception] = []
+        self.telemetry = ClientTelemetry(Cluster(), self.loop, 1000, self.errors.append)
+        self.instance_id, self.instance = self.get()
+        self.responses: list[int] = []
+
+    def client_telemetry(self) -> ClientTelemetry:
+        return self.telemetry
+
+    def get(self) -> tuple[uuid.UUID, Instance]:
+        error, instance_id, instance = self.telemetry.subscriptions.get(None, JAVA)
+        assert error is ErrorCode.NONE and instance is not None
+        return instance_id, instance
+
+    def push(self, metrics: bytes = b"", *, terminating: bool = False) -> int | None:
+        """PushTelemetry through its handler; returns its immediate response."""
+        body = SimpleNamespace(
+            client_instance_id=self.instance_id, subscription_id=self.instance.subscription_id, terminating=terminating,
+            compression_type=0, metrics=metrics or metrics_data(gauge("org.apache.kafka.x", 3.0)).SerializeToString(),
+        )  # fmt: skip
+        request: Any = SimpleNamespace(
+            body=body, client_software=("java", "4"), client_id="shop", client_host="10.0.0.1",
+            control=SimpleNamespace(client_port=1), respond=lambda response: self.responses.append(response["error_code"]),
+        )  # fmt: skip
+        response = push_telemetry.handle(request, self)  # type: ignore[arg-type]
+        return None if response is None else int(response["error_code"])
+
+    def run(self, responses: int) -> None:
+        def check() -> bool:
+            while self.soon:
+                self.soon.pop(0)()
+            return len(self.responses) == responses
+
+        wait_until(check, "the response")
+
+
+def test_a_push_that_finds_the_queue_full_may_be_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = Context()
+    with monkeypatch.context() as patch:
+        patch.setattr(context.telemetry, "_waiting", queue.Queue(1))
+        patch.setattr(context.telemetry, "_thread", object())
+        context.telemetry._waiting.put_nowait(None)  # type: ignore[arg-type]
+        assert context.push(terminating=True) == ErrorCode.THROTTLING_QUOTA_EXCEEDED
+    assert context.push(terminating=True) is None, "the instance is neither terminated nor throttled"
+    context.run(1)
+    assert context.responses == [ErrorCode.NONE]
+    assert context.push() == ErrorCode.INVALID_REQUEST
+
+
+def test_a_receiver_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = Context()
+    with monkeypatch.context() as patch:
+        forbid_threads(patch)
+        assert context.push() == ErrorCode.THROTTLING_QUOTA_EXCEEDED
+        assert isinstance(context.errors.pop(), RuntimeError)
+    assert context.push() is None
+    context.run(1)
+    assert context.responses == [ErrorCode.NONE]
+
+
+def test_an_instance_that_expires_while_its_push_is_read_leaves_no_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = Context()
+    expired = threading.Event()
+    put = context.telemetry.metrics.put
+
+    def put_late(client: Client, data: Any) -> None:
+        assert expired.wait(60)
+        put(client, data)
+
+    monkeypatch.setattr(context.telemetry.metrics, "put", put_late)
+    assert context.push() is None
+    context.loop.advance(1000)
+    assert not context.telemetry.subscriptions.instances
+    expired.set()
+    context.run(1)
+    assert "kafkacy_client_series 0" in shown(context.telemetry.metrics)
+
+
+def test_a_fault_in_an_export_costs_one_push() -> None:
+    pushes = Pushes()
+    pushes.telemetry.exports.append(lambda client, data: 1 // 0)
+    assert pushes.push(0, b"") is ErrorCode.INVALID_RECORD
+    assert isinstance(pushes.errors.pop(), ZeroDivisionError)
+    pushes.telemetry.exports.clear()
+    assert pushes.push(0, b"") is ErrorCode.NONE
+
+
+def test_a_stop_drops_the_pushes_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    telemetry = Pushes().telemetry
+    monkeypatch.setattr(telemetry, "_thread", object())  # one that reads nothing
+    for _ in range(3):
+        assert telemetry.receive(JAVA, 0, b"", lambda error: None)
+    telemetry.stop()
+    assert telemetry._waiting.empty()

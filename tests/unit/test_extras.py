@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-OPTIONAL = ("numpy", "yaml", "opentelemetry.sdk", "opentelemetry.exporter")
+OPTIONAL = ("numpy", "yaml", "opentelemetry.sdk", "opentelemetry.exporter", "cryptography")
 PREAMBLE = f"""
 import sys
 for name in {OPTIONAL!r}:
@@ -34,8 +34,17 @@ def test_the_command_names_the_extra() -> None:
     )  # fmt: skip
 
 
+def test_certs_names_the_extra(tmp_path: Path) -> None:
+    for words in (["ca"], ["server", "localhost"], ["client", "alice"], ["client", "alice", "--request"], ["stores", "alice"]):
+        done = run(COMMAND, "certs", *words, "--folder", str(tmp_path))
+        assert (done.returncode, done.stderr) == (
+            1, "kafka-cy: This needs cryptography, which is not installed: pip install 'kafka-cy[certs]'.\n"
+        )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_other_commands_do_without() -> None:
-    for words in (["--help"], ["bench", "--help"], ["topics", "--help"], ["groups", "--help"]):
+    for words in (["--help"], ["bench", "--help"], ["topics", "--help"], ["groups", "--help"], ["certs", "--help"]):
         done = run(COMMAND, *words)
         assert done.returncode == 0, done.stderr
 

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from kafka_cy.coordinator.committed_offsets import CommittedOffsets
+from kafka_cy.coordinator.records import CommittedOffset
 from kafka_cy.telemetry.exposition import Rows, page
-from kafka_cy.telemetry.lag import BrokerAddress, LagCollector, assigned_partitions
+from kafka_cy.telemetry.lag import BrokerAddress, LagCollector, ShareOffset, assigned_partitions
 from kafka_cy.telemetry.lag_names import DIALECTS, render
 from kafka_cy.telemetry.sample_lines import sample_lines
 
@@ -36,14 +38,22 @@ def assignment(*topics: tuple[str, list[int]]) -> bytes:
     return data + struct.pack(">i", -1)
 
 
+def committed_offsets(offsets: dict[str, dict[int, int]]) -> CommittedOffsets:
+    committed = CommittedOffsets()
+    for topic, partitions in offsets.items():
+        for index, offset in partitions.items():
+            committed.put(topic, index, CommittedOffset(offset, -1, "", 0))
+    return committed
+
+
 def group(group_id: str, state: str, offsets: dict[str, dict[int, int]], *members: Any) -> Any:
     return SimpleNamespace(
         group_id=group_id,
-        state=SimpleNamespace(value=state),
-        protocol="range" if members else None,
-        protocol_type="consumer",
-        members={member.member_id: member for member in members},
-        offsets={t: {i: SimpleNamespace(offset=o) for i, o in parts.items()} for t, parts in offsets.items()},
+        state_name=state,
+        protocol_name="range" if members else "",
+        protocol_type_name="consumer",
+        lag_members=lambda: list(members),
+        offsets=committed_offsets(offsets),
     )
 
 
@@ -55,11 +65,23 @@ def member(name: str, *topics: tuple[str, list[int]]) -> Any:
 
 class View:
     cluster_id = "cluster"
-    broker_id = 1
+    controller_id = 1
+    left_out = 0
+    silent_brokers = 0
 
     def __init__(self, groups: list[Any], partitions: Mapping[tuple[str, int], Partition]) -> None:
         self.all_groups = groups
         self.partitions = dict(partitions)
+        self.shares: dict[str, list[ShareOffset]] = {}
+
+    def refresh(self) -> None:
+        pass
+
+    def coordinator_id(self, group: Any) -> int:
+        return 1
+
+    def times(self) -> Times:
+        return Times()
 
     def brokers(self) -> list[BrokerAddress]:
         return [BrokerAddress(1, "localhost", 9092, "")]
@@ -78,6 +100,9 @@ class View:
 
     def groups(self) -> list[Any]:
         return self.all_groups
+
+    def share_offsets(self) -> dict[str, list[ShareOffset]]:
+        return self.shares
 
 
 class Times:
@@ -161,6 +186,17 @@ def test_groups_without_members_stay_and_nothing_is_negative() -> None:
     assert all(value >= 0 for value in found.values())
 
 
+def test_share_groups_lag_by_what_is_not_finished() -> None:
+    view = View([group("s", "Stable", {})], {("t", 0): Partition(2, 20), ("t", 1): Partition(0, 5)})
+    view.shares = {
+        "s": [ShareOffset("id of t", 0, 10, 3), ShareOffset("id of t", 1, 5, 0), ShareOffset("id of gone", 0, 1, 0)],
+        "other": [ShareOffset("id of t", 0, 0, 0)],
+    }
+    found = LagCollector(view, Times(), wall_clock_ms=lambda: NOW_MS).collect().groups[0].committed
+    assert [(each.topic, each.partition, each.offset, each.lag) for each in found] == [("t", 0, 10, 7), ("t", 1, 5, 0)]
+    assert found[0].lag_ms == NOW_MS - 10 and found[1].lag_ms == 0
+
+
 def test_kafka_lag_exporter() -> None:
     found = samples(view(), None, "kafka-lag-exporter")
     shop = {"cluster_name": "cluster", "group": "shop"}
@@ -238,7 +274,7 @@ def test_times_are_remembered_until_they_age_or_the_offset_moves(monkeypatch: py
     assert sorted(times.asked) == [20, 40]
     collector.collect()
     assert sorted(times.asked) == [20, 40]
-    shown.all_groups[0].offsets["orders"][0].offset = 41
+    shown.all_groups[0].offsets.put("orders", 0, CommittedOffset(41, -1, "", 0))
     collector.collect()
     assert sorted(times.asked) == [20, 40, 41]
     clock.now = 100.0
@@ -274,3 +310,15 @@ def test_assignments_that_are_none(size: int) -> None:
     assert assigned_partitions(whole[:size]) == ()
     assert assigned_partitions(struct.pack(">hihi", 1, 2**31 - 1, 0, 2**31 - 1)) == ()
     assert assigned_partitions(b"\xff" * 40) == ()
+
+
+def test_partitions_by_id_and_by_name() -> None:
+    """Members of consumer groups have topics by id, members of streams groups by name."""
+    by_id = SimpleNamespace(member_id="m", client_id="ann", client_host="/10.0.0.1", assignment={"id of orders": (0,)})
+    by_name = SimpleNamespace(member_id="n", client_id="bob", client_host="/10.0.0.1", assignment={"orders": (1,), "gone": (0,)})
+    partitions = {("orders", 0): Partition(0, 100), ("orders", 1): Partition(0, 100)}
+    shop = group("shop", "Stable", {"orders": {0: 40, 1: 100}}, by_id, by_name)
+    (found,) = LagCollector(View([shop], partitions), Times(), wall_clock_ms=lambda: NOW_MS).collect().groups
+    assert [(row.partition, row.lag, row.consumer and row.consumer.client_id) for row in found.committed] == [
+        (0, 60, "ann"), (1, 0, "bob")
+    ]  # fmt: skip

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 from importlib.metadata import version
 from typing import Any
+
+import pytest
 
 from kafka_cy.config import BrokerConfig
 from kafka_cy.server.log import EARLY_LINES_MAX, BrokerLog
@@ -163,3 +166,43 @@ def test_a_closed_pipe_does_no_harm() -> None:
         log = BrokerLog("info", stream)
         for _ in range(3):
             log.info("nobody reads this")
+
+
+def test_lines_that_a_full_disk_loses_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    write = os.write
+
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with open(reading, "rb") as reader, open(writing, "w") as stream:
+        log = BrokerLog("info", stream)
+        monkeypatch.setattr(os, "write", full)
+        for number in range(5):
+            log.info("lost", number=number)
+        log.write_repeated()  # the report would be lost as well
+        monkeypatch.setattr(os, "write", write)
+        log.info("first")
+        log.write_repeated()
+        os.set_blocking(reading, False)
+        first, line = reader.read().decode().splitlines()
+        assert "first" in first
+        assert "lines of the log were lost, because stderr cannot be written (No space left on device) lines=5" in line
+
+
+def test_a_stream_that_would_block_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    write = os.write
+
+    def busy(fd: int, data: bytes) -> int:
+        raise BlockingIOError(errno.EAGAIN, "busy")
+
+    with open(reading, "rb") as reader, open(writing, "w") as stream:
+        log = BrokerLog("info", stream)
+        monkeypatch.setattr(os, "write", busy)
+        log.info("first")
+        monkeypatch.setattr(os, "write", write)
+        log.info("second")
+        os.set_blocking(reading, False)
+        lines = reader.read().decode().splitlines()
+        assert ["first" in lines[0], "second" in lines[1]] == [True, True]

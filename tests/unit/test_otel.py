@@ -15,6 +15,7 @@ from opentelemetry.trace import SpanContext, SpanKind
 from kafka_cy.config import BrokerConfig
 from kafka_cy.network.trace_reader import TracedBatch, TracedRequest
 from kafka_cy.telemetry.client_subscriptions import Client
+from kafka_cy.telemetry.otel_export import PUSHES_BYTES_MAX, PUSHES_MAX, OtelExport
 from kafka_cy.telemetry.otel_metrics import page_metrics, pushed_metrics
 from kafka_cy.telemetry.otel_settings import OtelSettings, is_on
 from kafka_cy.telemetry.otel_spans import SpanMaker, parse_traceparent
@@ -170,6 +171,20 @@ def test_the_page_as_metrics() -> None:
     assert counter.data.data_points[0].start_time_unix_nano == 5
     assert [dict(point.attributes) for point in gauge.data.data_points] == [{}, {"q": "0.5", "r": "} "}]
     assert gauge.data.data_points[0].value == 1e6
+
+
+def test_pushes_that_wait_for_a_collector_are_limited() -> None:
+    """They are kept encoded: parsed, they may occupy many times as much."""
+    complaints: list[str] = []
+    export = OtelExport(settings(ENDPOINT), {}, None, lambda: b"", dict, complaints.append)
+    client = Client("id", "shop", "java", "4", "10.0.0.1", "1")
+    for number in range(40):
+        export.push(client, bytes([number]) * (1 << 20))
+    assert [data[0] for _, data in export._pushes] == list(range(24, 40))
+    assert export._pushes_bytes == PUSHES_BYTES_MAX
+    for _ in range(2 * PUSHES_MAX):
+        export.push(client, b"x")
+    assert (len(export._pushes), export._pushes_bytes) == (PUSHES_MAX, PUSHES_MAX)
 
 
 def test_pushes_keep_names_values_and_times() -> None:

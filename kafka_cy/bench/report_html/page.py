@@ -1,16 +1,9 @@
-"""One or two results files as a self-contained HTML page: it includes its style, plots and script.
-
-Labels, targets and errors come from a file that anybody may have written. So every text is escaped, and the page's
-content security policy allows only the page's own script and no requests.
-"""
+"""One or two results files as a self-contained HTML page."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from datetime import UTC, datetime
 from html import escape
-from importlib.resources import files
 
 from kafka_cy.bench.figures import bytes_text
 from kafka_cy.bench.loads import loads_of
@@ -19,6 +12,7 @@ from kafka_cy.bench.report_html.scaling import scaling_section
 from kafka_cy.bench.report_html.tables import overview, sample_tables, summary
 from kafka_cy.bench.report_html.tuning import tune_section
 from kafka_cy.bench.results import Machine, Results
+from kafka_cy.charts import page
 
 TITLES = {"run": "Benchmark", "compare": "Comparison", "tune": "Tuning", "scaling": "Scaling"}
 
@@ -40,27 +34,7 @@ def html_page(first: Results, second: Results | None = None) -> str:
         plots,
         sample_tables(loads),
     ]
-    script = resource("report.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<style>
-{resource("report.css")}</style>
-</head>
-<body>
-<main>
-{"".join(body)}
-</main>
-<script>{script}</script>
-</body>
-</html>
-"""
+    return page.html_page(title, "".join(body))
 
 
 def heads(first: Results, second: Results | None) -> str:
@@ -106,8 +80,3 @@ def load_text(machine: Machine) -> str:
     """The load average before and after the runs."""
     values = (machine.load_average_start, machine.load_average_end)
     return " to ".join("unknown" if value is None else f"{value:.1f}" for value in values)
-
-
-def resource(name: str) -> str:
-    """The text of a file in this package."""
-    return files("kafka_cy.bench.report_html").joinpath(name).read_text(encoding="utf-8")

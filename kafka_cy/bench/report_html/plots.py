@@ -8,9 +8,11 @@ from html import escape
 from kafka_cy.bench import figures
 from kafka_cy.bench.figures import Text, bytes_text, ms_text, number_text
 from kafka_cy.bench.loads import Line, Load, names_in_order
-from kafka_cy.bench.report_html.charts import Axis, Scale, Series, percent_text
-from kafka_cy.bench.report_html.parts import bars, plot
+from kafka_cy.bench.report_html.parts import bars
 from kafka_cy.bench.results import Sample
+from kafka_cy.charts.axis import Axis, Scale
+from kafka_cy.charts.cards import line_card
+from kafka_cy.charts.series import Series
 
 
 def load_sections(loads: list[Load]) -> str:
@@ -41,6 +43,11 @@ def load_section(load: Load, index: int, names: list[str]) -> str:
     )
 
 
+def percent_text(fraction: float) -> str:
+    """0.999 as "99.9%"."""
+    return f"{fraction * 100:.10g}%"
+
+
 def percentiles(lines: list[Line], colors: dict[str, int]) -> str:
     """Latency by percentile, over all rounds together."""
     series = []
@@ -48,7 +55,7 @@ def percentiles(lines: list[Line], colors: dict[str, int]) -> str:
         curve = figures.percentile_curve(figures.merged_buckets(run.latency for run in line.runs))
         notes = [f"{line.name}: {fraction * 100:.6g}% within {ms_text(ms)}" for fraction, ms in curve]
         series.append(Series(line.name, curve, colors[line.name], notes=notes))
-    return plot(
+    return line_card(
         "Latency percentiles",
         series,
         Axis("percentile of the responses", percent_text, "percentile"),
@@ -78,7 +85,7 @@ def over_time(
                     points.append((sample.t_s, found / seconds if rate else found))
             series.append(Series(line.name, points, colors[line.name], faint=number > 0))
     scale: Scale = "binary" if text is bytes_text else "linear"
-    return plot(title, series, Axis("seconds", lambda s: f"{s:g} s"), Axis(label, text, scale))
+    return line_card(title, series, Axis("seconds", lambda s: f"{s:g} s"), Axis(label, text, scale))
 
 
 def cpu_bars(lines: list[Line], colors: dict[str, int], unit: str) -> str:

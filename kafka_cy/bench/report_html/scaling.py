@@ -7,11 +7,18 @@ from html import escape
 
 from kafka_cy.bench import figures
 from kafka_cy.bench.figures import Figure, Summary, ms_text, number_text, ratio_text, summary
-from kafka_cy.bench.report_html.charts import Axis, Scale, Series
-from kafka_cy.bench.report_html.parts import plot, spread_span, table
+from kafka_cy.bench.report_html.parts import spread_span
 from kafka_cy.bench.results import Results, Run
+from kafka_cy.charts.axis import Axis, Scale
+from kafka_cy.charts.cards import line_card, table
+from kafka_cy.charts.series import Series
 
 Curve = dict[float, list[Run]]
+
+BASE_TEXT = (
+    "(base): the same load, in turn with the other one, against a broker where nothing has grown; for record sizes, with 100 B "
+    "records. Where both lines move, the machine did."
+)
 
 
 def scaling_section(first: Results, second: Results | None) -> str:
@@ -54,11 +61,12 @@ def curve_section(name: str, lines: dict[str, Curve]) -> str:
                 ]
             )
     columns = ["load", name, "CPU us/request", "relative to the first", "requests/s", "p99"]
+    base = f'<p class="quiet">{BASE_TEXT}</p>' if any(line.endswith(" (base)") for line in lines) else ""
     return (
         f'<h2>Scaling: {escape(name)}</h2><div class="plots">'
-        + plot("CPU time of the broker per request", cost, x, Axis("us", number_text))
-        + plot("p99 latency", latency, x, Axis("latency", ms_text))
-        + f'</div><div class="card">{table(columns, rows)}</div>'
+        + line_card("CPU time of the broker per request", cost, x, Axis("us", number_text))
+        + line_card("p99 latency", latency, x, Axis("latency", ms_text))
+        + f'</div><div class="card">{table(columns, rows)}{base}</div>'
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from html import escape
 
 from kafka_cy.bench.figures import Summary, bytes_rate_text, ms_text, ratio_text
-from kafka_cy.bench.report_html.charts import Axis, Series
-from kafka_cy.bench.report_html.parts import bars, plot, table
+from kafka_cy.bench.report_html.parts import bars
 from kafka_cy.bench.results import Results
 from kafka_cy.bench.tune_results import Recommendation, Trial, Tune, changes_text, properties_text
 from kafka_cy.bench.tune_settings import NEVER
+from kafka_cy.charts.axis import Axis
+from kafka_cy.charts.cards import line_card, table
+from kafka_cy.charts.series import Series
 
 FRONT_COLOR = 0
 OTHERS_COLOR = 7
@@ -55,7 +57,7 @@ def front_plot(tune: Tune) -> str:
             if index in measured
         ),
     ]
-    return plot(
+    return line_card(
         "Throughput and p99 latency",
         series,
         Axis("throughput, saturated (right is better)", bytes_rate_text),

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from kafka_cy.bench.load_options import LoadOptions
 
 #: Workloads for a running broker, by their names on the command line; their modules have `load(target, options)`.
-LOADS = ("produce", "consume", "end-to-end", "mixed", "many-partitions", "many-connections", "groups")
+LOADS = (
+    "produce", "consume", "end-to-end", "mixed", "many-partitions", "many-connections", "groups", "transactions",
+    "share-group", "group-members", "idle-members",
+)  # fmt: skip
 #: Workloads that start brokers themselves; their modules have their own `run(...)`.
 LIVES = ("start", "recovery")
 

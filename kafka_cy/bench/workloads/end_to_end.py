@@ -10,6 +10,7 @@ from kafka_cy.bench.brokers import Target
 from kafka_cy.bench.load_options import LoadOptions
 from kafka_cy.bench.measure import Load
 from kafka_cy.bench.native_runner import NativeRunner, new_native_load
+from kafka_cy.bench.producer_ids import new_producers
 
 
 @contextlib.contextmanager
@@ -28,7 +29,9 @@ def load(target: Target, options: LoadOptions) -> Iterator[Load]:
         native = new_native_load(target, options, end_to_end=True)
         records = options.records_per_batch()
         batches = options.payloads.batches(records, options.compression)
-        for partition in range(min(options.producers, topic.partitions)):
+        count = min(options.producers, topic.partitions)
+        ids = new_producers(topic.leaders[0], count) if options.idempotent else [None] * count
+        for partition in range(count):
             native.add_end_to_end(
                 topic.leaders[partition],
                 topic.name,
@@ -41,5 +44,6 @@ def load(target: Target, options: LoadOptions) -> Iterator[Load]:
                 acks=options.acks,
                 min_bytes=options.fetch_min_bytes,
                 max_wait_ms=options.fetch_max_wait_ms,
+                producer=ids[partition],
             )
         yield NativeRunner(native)

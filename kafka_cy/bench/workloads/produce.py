@@ -11,6 +11,7 @@ from kafka_cy.bench.load_options import LoadOptions
 from kafka_cy.bench.measure import Load
 from kafka_cy.bench.native_load import NativeLoad
 from kafka_cy.bench.native_runner import NativeRunner, new_native_load
+from kafka_cy.bench.producer_ids import new_producers
 
 
 @contextlib.contextmanager
@@ -34,6 +35,7 @@ def add_producers(native: NativeLoad, topic: BenchTopic, options: LoadOptions) -
     records = options.records_per_batch()
     batches = options.payloads.batches(records, options.compression)
     leaders = sorted(set(topic.leaders))
+    ids = new_producers(leaders[0], options.producers) if options.idempotent else [None] * options.producers
     for index in range(options.producers):
         leader = leaders[index % len(leaders)]
         led = [partition for partition, each in enumerate(topic.leaders) if each == leader]
@@ -42,5 +44,5 @@ def add_producers(native: NativeLoad, topic: BenchTopic, options: LoadOptions) -
         mine = led[turn::peers] or [led[turn % len(led)]]
         turned = batches[index % len(batches) :] + batches[: index % len(batches)]
         native.add_produce(
-            leader, topic.name, mine, turned, records=records, depth=options.in_flight, acks=options.acks
+            leader, topic.name, mine, turned, records=records, depth=options.in_flight, acks=options.acks, producer=ids[index]
         )

@@ -7,47 +7,41 @@ from typing import Final
 
 from kafka_cy.config.types import Entry
 
-_SHARE: Final = "ignored: share groups are not supported yet"
-_STREAMS: Final = "ignored: streams groups are not supported yet"
-_CONSUMER: Final = (
-    "ignored: the consumer group protocol (KIP-848) is not supported yet; groups use the classic protocol"
-)
-
 KEYS: Final[tuple[Entry, ...]] = (
-    ("consumer.session.timeout.ms", "INT", "45000", "group", ("at_least", 1), "MEDIUM", _CONSUMER,
+    ("consumer.session.timeout.ms", "INT", "45000", "group", ("at_least", 1), "MEDIUM", "coordinator",
      "Session timeout of members."),
-    ("consumer.assignment.interval.ms", "INT", "1000", "group", ("at_least", 0), "MEDIUM", _CONSUMER,
+    ("consumer.assignment.interval.ms", "INT", "1000", "group", ("at_least", 0), "MEDIUM", "coordinator",
      "Minimum time between two assignments of this consumer group."),
-    ("share.auto.offset.reset", "STRING", "latest", "group", ("offset_reset",), "MEDIUM", _SHARE,
+    ("share.auto.offset.reset", "STRING", "latest", "group", ("offset_reset",), "MEDIUM", "share",
      "Position at which a share group starts in a partition: earliest, latest or by_duration:PT1H."),
-    ("share.renew.acknowledge.enable", "BOOLEAN", "true", "group", None, "MEDIUM", _SHARE,
+    ("share.renew.acknowledge.enable", "BOOLEAN", "true", "group", None, "MEDIUM", "share",
      "Whether a member can renew its lock on a record."),
-    ("streams.initial.rebalance.delay.ms", "INT", "3000", "group", ("at_least", 0), "MEDIUM", _STREAMS,
+    ("streams.initial.rebalance.delay.ms", "INT", "3000", "group", ("at_least", 0), "MEDIUM", "coordinator",
      "Time for which a new streams group waits for more members."),
-    ("share.session.timeout.ms", "INT", "45000", "group", ("at_least", 1), "MEDIUM", _SHARE,
+    ("share.session.timeout.ms", "INT", "45000", "group", ("at_least", 1), "MEDIUM", "coordinator",
      "Session timeout of members."),
-    ("streams.assignment.interval.ms", "INT", "1000", "group", ("at_least", 0), "MEDIUM", _STREAMS,
+    ("streams.assignment.interval.ms", "INT", "1000", "group", ("at_least", 0), "MEDIUM", "coordinator",
      "Minimum time between two assignments of this streams group."),
-    ("share.heartbeat.interval.ms", "INT", "5000", "group", ("at_least", 1), "MEDIUM", _SHARE,
+    ("share.heartbeat.interval.ms", "INT", "5000", "group", ("at_least", 1), "MEDIUM", "coordinator",
      "Heartbeat interval of members."),
-    ("streams.heartbeat.interval.ms", "INT", "5000", "group", ("at_least", 1), "MEDIUM", _STREAMS,
+    ("streams.heartbeat.interval.ms", "INT", "5000", "group", ("at_least", 1), "MEDIUM", "coordinator",
      "Heartbeat interval of members."),
-    ("share.delivery.count.limit", "INT", "5", "group", ("at_least", 2), "MEDIUM", _SHARE,
+    ("share.delivery.count.limit", "INT", "5", "group", ("at_least", 2), "MEDIUM", "share",
      "Maximum number of deliveries of a record."),
-    ("consumer.heartbeat.interval.ms", "INT", "5000", "group", ("at_least", 1), "MEDIUM", _CONSUMER,
+    ("consumer.heartbeat.interval.ms", "INT", "5000", "group", ("at_least", 1), "MEDIUM", "coordinator",
      "Heartbeat interval of members."),
-    ("share.record.lock.duration.ms", "INT", "30000", "group", ("at_least", 1000), "MEDIUM", _SHARE,
+    ("share.record.lock.duration.ms", "INT", "30000", "group", ("at_least", 1000), "MEDIUM", "share",
      "Time for which a member locks a record."),
-    ("share.assignment.interval.ms", "INT", "1000", "group", ("at_least", 0), "MEDIUM", _SHARE,
+    ("share.assignment.interval.ms", "INT", "1000", "group", ("at_least", 0), "MEDIUM", "coordinator",
      "Minimum time between two assignments of this share group."),
     ("share.isolation.level", "STRING", "read_uncommitted", "group",
-     ("in", "read_committed", "read_uncommitted"), "MEDIUM", _SHARE,
+     ("in", "read_committed", "read_uncommitted"), "MEDIUM", "share",
      "Whether records of open and aborted transactions are delivered."),
-    ("streams.session.timeout.ms", "INT", "45000", "group", ("at_least", 1), "MEDIUM", _STREAMS,
+    ("streams.session.timeout.ms", "INT", "45000", "group", ("at_least", 1), "MEDIUM", "coordinator",
      "Session timeout of members."),
-    ("share.partition.max.record.locks", "INT", "2000", "group", ("at_least", 100), "MEDIUM", _SHARE,
+    ("share.partition.max.record.locks", "INT", "2000", "group", ("at_least", 100), "MEDIUM", "share",
      "Maximum number of locked records of a partition."),
-    ("streams.num.standby.replicas", "INT", "0", "group", ("at_least", 0), "MEDIUM", _STREAMS,
+    ("streams.num.standby.replicas", "INT", "0", "group", ("at_least", 0), "MEDIUM", "coordinator",
      "Number of standby copies of each stateful task."),
 )
 

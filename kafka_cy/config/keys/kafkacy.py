@@ -5,6 +5,13 @@ from typing import Final
 from kafka_cy.config.types import Entry
 
 KEYS: Final[tuple[Entry, ...]] = (
+    ("kafkacy.authentication.timeout.ms", "INT", "30000", "read-only", ("at_least", 100), "MEDIUM", "server",
+     "Time in which a client must authenticate on a listener with SASL, from the connection on. Then it is disconnected. In "
+     "Apache Kafka, connections.max.idle.ms is the only limit."),
+    ("kafkacy.client.telemetry.offer", "STRING", "subscribed", "read-only", ("in", "subscribed", "always"), "LOW", "server",
+     "When clients learn that they can push their metrics (KIP-714). subscribed: from the first subscription on (a client that "
+     "was connected before learns it with its next connection). always: also before, so that clients ask every five "
+     "minutes whether there is a subscription."),
     ("kafkacy.connection.max.control.requests", "INT", "1", "read-only", ("between", 1, 1024), "MEDIUM", "server",
      "Maximum number of requests of one connection that a control thread holds at once (requests for topics, "
      "configurations and groups). With 1, as in Kafka, the next request is read after the previous one was answered. With more, "
@@ -20,25 +27,44 @@ KEYS: Final[tuple[Entry, ...]] = (
      "memory."),
     ("kafkacy.fetch.session.cache.max.bytes", "LONG", "268435456", "read-only", ("at_least", 1048576), "MEDIUM", "server",
      "Memory limit for all fetch sessions together. One session may use a quarter of it. A partition takes some 100 bytes, "
-     "a topic some 100 bytes and its name. A session that does not fit is not created, or ends when it grows: its client "
+     "a topic some 100 bytes and its name. Up to half of the memory is used to keep what belongs to a session with 32 partitions "
+     "or more ready between its requests, some 400 bytes for each partition; without it, each of its requests looks at all of "
+     "its partitions. A session that does not fit is not created, or ends when it grows: its client "
      "goes on with full fetch requests, as when max.incremental.fetch.session.cache.slots is used up. Apache Kafka has no "
      "such limit."),
     ("kafkacy.fetch.session.max.partitions", "INT", "100000", "read-only", ("at_least", 1), "MEDIUM", "server",
      "Maximum number of partitions in one fetch session. A larger session is not created, or ends when it grows: its client "
      "goes on with full fetch requests. Apache Kafka has no such limit."),
+    ("kafkacy.initial.features", "STRING", "", "read-only", None, "LOW", "server",
+     "Feature levels of a new cluster, for example metadata.version=3.8-IV0,transaction.version=0; an existing one keeps its "
+     "levels. Features that are not named get the level that goes with the metadata.version, by default the newest one. "
+     "Apache Kafka has options of kafka-storage for this (--release-version and --feature)."),
     ("kafkacy.lag.listen", "STRING", "127.0.0.1:9308", "read-only", None, "HIGH", "server",
-     "Address of the consumer lag page, as host:port. Empty: no page. Port 0: any free port."),
+     "Address of the consumer lag page, as host:port. Empty: no page. Port 0: any free port. If the key is not set and the "
+     "port is taken, the broker takes another one and logs a warning."),
     ("kafkacy.lag.names", "LIST", "kafka_exporter,grafana,kafka-lag-exporter,kminion", "read-only",
      ("list_in", "kafka_exporter", "grafana", "kafka-lag-exporter", "kminion"), "MEDIUM", "server",
      "Exporters whose metric names the consumer lag page uses."),
     ("kafkacy.log.format", "STRING", "text", "read-only", ("in", "text", "logfmt", "json"), "MEDIUM", "server",
      "Format of the broker's log on stderr. text: TIME LEVEL what key=value. logfmt: every field has a name. json: one object "
      "per line. Lines before the configuration is read are text."),
+    ("kafkacy.metrics.basic.auth.users.file", "STRING", "", "read-only", None, "MEDIUM", "server",
+     "File with the users of the metrics and lag pages (HTTP basic authentication), whose lines kafka-cy hash-password writes. "
+     "/health and /ready need no password. Empty: no page needs one. The file is read again when it was replaced."),
     ("kafkacy.metrics.listen", "STRING", "127.0.0.1:9404", "read-only", None, "HIGH", "server",
-     "Address of the /metrics page, as host:port. Empty: no page. Port 0: any free port."),
+     "Address of the /metrics page, as host:port. Empty: no page. Port 0: any free port. If the key is not set and the port "
+     "is taken, the broker takes another one and logs a warning."),
     ("kafkacy.metrics.persec.enable", "BOOLEAN", "true", "read-only", None, "MEDIUM", "server",
      "Whether /metrics also shows counters under names that end in persec (the names of Confluent's and Grafana's "
      "rules for Kafka)."),
+    ("kafkacy.metrics.persec.total.enable", "BOOLEAN", "false", "read-only", None, "LOW", "server",
+     "Whether /metrics also shows the counters of topics under names that end in persec_total (the names of Strimzi's "
+     "Metrics Reporter)."),
+    ("kafkacy.metrics.tls.certificate", "STRING", "", "read-only", None, "MEDIUM", "server",
+     "PEM file with the certificate chain of the metrics and lag pages, which are then https. Empty: they are http. The file is "
+     "read again when it was replaced."),
+    ("kafkacy.metrics.tls.key", "STRING", "", "read-only", None, "MEDIUM", "server",
+     "PEM file with the key of kafkacy.metrics.tls.certificate, without a password. Empty: that file has the key, too."),
     ("kafkacy.otel.endpoint", "STRING", "", "read-only", None, "MEDIUM", "telemetry",
      "OTLP endpoint of an OpenTelemetry collector, such as http://localhost:4318. Empty: the environment variable "
      "OTEL_EXPORTER_OTLP_ENDPOINT; if that is unset too, nothing is exported."),
@@ -56,8 +82,9 @@ KEYS: Final[tuple[Entry, ...]] = (
      "sampled traceparent are traced as well."),
     ("kafkacy.queued.max.request.bytes", "LONG", "268435456", "read-only", ("at_least", 1048576), "MEDIUM", "config",
      "Memory limit for requests that are being received or wait, if queued.max.request.bytes is -1. A request is read "
-     "while any of it is left, a request above 1 MiB while a quarter is left. Requests up to 4096 bytes do not need it. "
-     "While it is used up, a client that sends nothing for 5 seconds or takes 30 seconds for a request is disconnected."),
+     "while any of it is left. Requests above 1 MiB may use three quarters of it; one alone may be larger. Requests up to "
+     "4096 bytes do not need it. While one waits for it, a client that sends nothing for 5 seconds or takes 30 seconds for "
+     "a request is disconnected."),
     ("kafkacy.queued.max.response.bytes", "LONG", "268435456", "read-only", ("at_least", 1048576), "MEDIUM", "server",
      "Memory limit for responses that clients have not read yet. From half of it on, the broker stops reading requests of "
      "clients with unread responses, and disconnects those that read nothing for 5 seconds. Above it, clients whose next "
@@ -67,4 +94,7 @@ KEYS: Final[tuple[Entry, ...]] = (
     ("kafkacy.slow.request.log.threshold.ms", "INT", "-1", "cluster-wide", ("at_least", -1), "MEDIUM", "server",
      "Requests that take at least this long are logged with where their time went, at most five per second and "
      "network thread. -1: none."),
+    ("kafkacy.unauthenticated.connections.max", "INT", "1000", "read-only", ("at_least", 1), "MEDIUM", "server",
+     "Maximum number of connections that have not authenticated yet, on all listeners with SASL together. For each further one, "
+     "the one that has had most time for it is closed. Apache Kafka has no such limit."),
 )

@@ -35,9 +35,9 @@ KEYS: Final[tuple[Entry, ...]] = (
     ("controller.quorum.retry.backoff.ms", "INT", "20", "read-only", ("at_least", 0), "LOW", _KRAFT,
      "Pause before a request to a KRaft controller is repeated."),
     ("controller.quorum.voters", "LIST", "", "read-only", None, "HIGH", "config",
-     "Voters of the KRaft quorum. Several voters, or any without the role controller, stop the start: kafka-cy "
-     "cannot join a quorum."),
-    ("controller.socket.timeout.ms", "INT", "30000", "read-only", None, "MEDIUM", _KRAFT,
+     "Voters of the KRaft quorum. Several voters, another voter than this node, or any without the role controller, stop "
+     "the start: kafka-cy cannot join a quorum."),
+    ("controller.socket.timeout.ms", "INT", "30000", "read-only", None, "MEDIUM", "in a cluster: server",
      "Socket timeout between the controller and brokers."),
     ("initial.broker.registration.timeout.ms", "INT", "60000", "read-only", None, "MEDIUM", _KRAFT,
      "Timeout of a broker's registration with its KRaft controller."),

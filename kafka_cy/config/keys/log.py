@@ -7,8 +7,8 @@ from kafka_cy.config.types import Entry
 _TIERED: Final = "ignored: tiered storage is not supported"
 
 KEYS: Final[tuple[Entry, ...]] = (
-    ("cordoned.log.dirs", "LIST", "", "per-broker", None, "MEDIUM", "ignored: log directories cannot be cordoned yet",
-     "Log directories that get no new partitions (KIP-1066)."),
+    ("cordoned.log.dirs", "LIST", "", "per-broker", None, "MEDIUM", "config",
+     "Log directories that get no new partitions (KIP-1066), as they are written in log.dirs. *: all of them."),
     ("log.cleaner.backoff.ms", "LONG", "15000", "cluster-wide", ("at_least", 0), "MEDIUM", "storage",
      "Pause of the cleaner when no log needs cleaning."),
     ("log.cleaner.dedupe.buffer.size", "LONG", "134217728", "cluster-wide", None, "MEDIUM", "storage",
@@ -111,6 +111,6 @@ INTERNAL_KEYS: Final[tuple[Entry, ...]] = (
      ("at_least", 0), "LOW", "ignored: the first retention check runs after log.retention.check.interval.ms",
      "Delay before the first retention check and the first checkpoint after a start."),
     ("producer.id.expiration.check.interval.ms", "INT", "600000", "read-only",
-     ("at_least", 1), "LOW", "ignored: expired producers are removed with the retention check",
+     ("at_least", 1), "LOW", "server",
      "Interval of the check for expired producers."),
 )

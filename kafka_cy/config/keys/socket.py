@@ -12,8 +12,9 @@ KEYS: Final[tuple[Entry, ...]] = (
      "Number of threads that flush logs in the background, at most 64. If the key is not set: 2. Threads that run already "
      "stay when the number is lowered."),
     ("connection.failed.authentication.delay.ms", "INT", "100", "read-only",
-     ("at_least", 0), "LOW", "ignored: a connection whose TLS handshake fails is closed at once",
-     "Delay before a connection that failed to authenticate is closed."),
+     ("at_least", 0), "LOW", "server",
+     "Delay before a client whose SASL authentication fails gets its response, and is disconnected. A connection whose TLS "
+     "handshake fails is closed at once."),
     ("connections.max.idle.ms", "LONG", "600000", "read-only", None, "MEDIUM", "server",
      "An idle connection is closed after this time."),
     ("delete.records.purgatory.purge.interval.requests", "INT", "1", "read-only", None, "MEDIUM", _PURGATORY,

@@ -4,7 +4,6 @@ from typing import Final
 
 from kafka_cy.config.types import Entry
 
-_NO_PEERS: Final = "ignored: kafka-cy runs as a single broker and sends no requests to other brokers"
 _NO_JVM: Final = "ignored: TLS uses OpenSSL, not Java's security providers"
 _NO_PRINCIPALS: Final = "ignored: there is no authorizer yet, so no user names are needed"
 
@@ -21,8 +20,8 @@ KEYS: Final[tuple[Entry, ...]] = (
      "Whether a client certificate is required, requested or not asked for."),
     ("ssl.enabled.protocols", "LIST", "TLSv1.2,TLSv1.3", "per-broker", ("list_not_empty",), "MEDIUM", "security",
      "TLS versions."),
-    ("ssl.endpoint.identification.algorithm", "STRING", "https", "per-broker", None, "LOW", _NO_PEERS,
-     "Algorithm that checks the host name in a server's certificate. Empty: no check."),
+    ("ssl.endpoint.identification.algorithm", "STRING", "https", "per-broker", None, "LOW", "in a cluster: security",
+     "Whether the certificate of another broker must have its name or address: https, or empty for no check."),
     ("ssl.engine.factory.class", "CLASS", None, "per-broker", None, "LOW", "security",
      "Java class that creates TLS engines. Setting it stops the start of a TLS listener."),
     ("ssl.key.password", "PASSWORD", None, "per-broker", None, "MEDIUM", "security",

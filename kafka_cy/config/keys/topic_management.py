@@ -4,7 +4,6 @@ from typing import Final
 
 from kafka_cy.config.types import Entry
 
-_SINGLE: Final = "ignored: kafka-cy runs as a single broker, so no partition has a second replica"
 _POLICY: Final = (
     "refused: kafka-cy cannot load Java classes, and starting without what this class decides would be unsafe"
 )
@@ -35,6 +34,6 @@ KEYS: Final[tuple[Entry, ...]] = (
      "Number of in-sync replicas that a write with acks=all requires."),
     ("num.partitions", "INT", "1", "read-only", ("at_least", 1), "MEDIUM", "api",
      "Number of partitions of a topic that is created without one."),
-    ("unclean.leader.election.enable", "BOOLEAN", "false", "cluster-wide", None, "HIGH", _SINGLE,
+    ("unclean.leader.election.enable", "BOOLEAN", "false", "cluster-wide", None, "HIGH", "in a cluster: server",
      "Whether a replica that is not in sync can become leader as a last resort. Records can be lost."),
 )

@@ -4,7 +4,6 @@ from typing import Final
 
 from kafka_cy.config.types import Entry
 
-_SINGLE: Final = "ignored: kafka-cy runs as a single broker, so no partition has a second replica"
 _TIERED: Final = "ignored: tiered storage is not supported"
 
 KEYS: Final[tuple[Entry, ...]] = (
@@ -13,8 +12,8 @@ KEYS: Final[tuple[Entry, ...]] = (
      "Codec of stored batches. producer: the codec that the producer chose."),
     ("remote.log.delete.on.disable", "BOOLEAN", "false", "topic", None, "MEDIUM", _TIERED,
      "Whether tiered data is deleted when tiering is switched off."),
-    ("leader.replication.throttled.replicas", "LIST", "", "topic", ("throttled_replicas",), "MEDIUM", _SINGLE,
-     "Leaders whose replication is throttled, as partition:broker or *."),
+    ("leader.replication.throttled.replicas", "LIST", "", "topic", ("throttled_replicas",), "MEDIUM", "storage",
+     "Leaders that send no more than leader.replication.throttled.rate to followers out of sync, as partition:broker or *."),
     ("remote.storage.enable", "BOOLEAN", "false", "topic", None, "MEDIUM", "refused: tiered storage is not supported",
      "Whether the topic uses tiered storage."),
     ("min.insync.replicas", "INT", "1", "topic", ("at_least", 1), "MEDIUM", "storage",
@@ -30,8 +29,8 @@ KEYS: Final[tuple[Entry, ...]] = (
      "kept forever."),
     ("flush.ms", "LONG", "9223372036854775807", "topic", ("at_least", 0), "MEDIUM", "storage",
      "Maximum time for which a record stays unflushed."),
-    ("follower.replication.throttled.replicas", "LIST", "", "topic", ("throttled_replicas",), "MEDIUM", _SINGLE,
-     "Followers whose replication is throttled, as partition:broker or *."),
+    ("follower.replication.throttled.replicas", "LIST", "", "topic", ("throttled_replicas",), "MEDIUM", "storage",
+     "Followers that fetch no more than follower.replication.throttled.rate while out of sync, as partition:broker or *."),
     ("compression.lz4.level", "INT", "9", "topic", ("between", 1, 17), "MEDIUM", "storage",
      "Compression level for recompression with lz4, from 1 (fast) to 17 (small)."),
     ("segment.bytes", "INT", "1073741824", "topic", ("at_least", 1048576), "MEDIUM", "storage",
@@ -63,7 +62,7 @@ KEYS: Final[tuple[Entry, ...]] = (
      "Number of bytes of a log between two entries of its offset index."),
     ("min.cleanable.dirty.ratio", "DOUBLE", "0.5", "topic", ("between", 0, 1), "MEDIUM", "storage",
      "Minimum ratio of uncleaned bytes to all bytes at which a log is cleaned."),
-    ("unclean.leader.election.enable", "BOOLEAN", "false", "topic", None, "MEDIUM", _SINGLE,
+    ("unclean.leader.election.enable", "BOOLEAN", "false", "topic", None, "MEDIUM", "in a cluster: controller",
      "Whether a replica that is not in sync can become leader as a last resort. Records can be lost."),
     ("retention.bytes", "LONG", "-1", "topic", None, "MEDIUM", "storage",
      "Size of a partition above which its oldest segments are deleted. -1: no limit."),

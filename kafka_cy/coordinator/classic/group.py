@@ -13,7 +13,9 @@ from kafka_cy.coordinator.classic.protocols import (
     select_protocol,
     subscribed_topics,
 )
-from kafka_cy.coordinator.group import Group
+from kafka_cy.coordinator.commit_request import CommitRequest
+from kafka_cy.coordinator.group import Group, LagMember
+from kafka_cy.coordinator.open_groups import OPEN_FOR_MEMBERS, OPEN_FOR_NOBODY, OPEN_FOR_SIMPLE
 from kafka_cy.coordinator.records import CommittedOffset, GroupKey, Record, StoredGroup, StoredMember
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -289,13 +291,36 @@ class ClassicGroup(Group):
 
     # -- what the coordinator asks of every kind of group --
 
+    def replay(self, key: Any, value: Any) -> None:
+        self.stored = value
+
     @property
     def is_recorded(self) -> bool:
         return self.stored is not None
 
     @property
+    def members_count(self) -> int:
+        return len(self.members)
+
+    @property
+    def state_name(self) -> str:
+        return self.state.value
+
+    @property
     def is_empty(self) -> bool:
         return self.state is GroupState.EMPTY and not self.pending_members
+
+    @property
+    def protocol_name(self) -> str:
+        return self.protocol or ""
+
+    @property
+    def protocol_type_name(self) -> str:
+        return self.protocol_type
+
+    def lag_members(self) -> list[LagMember]:
+        members = list(self.members.values())
+        return [LagMember(each.member_id, each.client_id, each.client_host, each.assignment) for each in members]
 
     def is_subscribed(self, topic: str) -> bool:
         if self.state is GroupState.EMPTY:
@@ -304,18 +329,25 @@ class ClassicGroup(Group):
             return self.protocol_type == CONSUMER_PROTOCOL_TYPE
         return topic in self.subscribed_topics
 
-    def validate_offset_commit(self, member_id: str, instance_id: str | None, generation: int) -> ErrorCode:
+    def validate_offset_commit(self, request: CommitRequest) -> ErrorCode:
+        _, generation, member_id, instance_id, *_ = request
         if generation < 0 and self.state is GroupState.EMPTY:
             return ErrorCode.NONE
         if generation < 0 and not member_id and instance_id is None:
-            return ErrorCode.UNKNOWN_MEMBER_ID
+            return ErrorCode.NONE if request.is_transactional else ErrorCode.UNKNOWN_MEMBER_ID
         error = self.validate_member(member_id, instance_id)
         if error:
             return error
         if generation != self.generation:
             return ErrorCode.ILLEGAL_GENERATION
-        completing = self.state is GroupState.COMPLETING_REBALANCE
+        completing = self.state is GroupState.COMPLETING_REBALANCE and not request.is_transactional
         return ErrorCode.REBALANCE_IN_PROGRESS if completing else ErrorCode.NONE
+
+    @property
+    def open_for(self) -> int:
+        if self.state is GroupState.STABLE:
+            return OPEN_FOR_MEMBERS
+        return OPEN_FOR_SIMPLE if self.state is GroupState.EMPTY else OPEN_FOR_NOBODY
 
     def committed(self, member_id: str, now_s: float) -> None:
         member = self.members.get(member_id)
@@ -357,16 +389,8 @@ class ClassicGroup(Group):
             for member in self.members.values()
         ]
         return {
-            "group_state": self.state.value,
+            "group_state": self.state_name,
             "protocol_type": self.protocol_type,
             "protocol_data": (self.protocol or "") if stable else "",
             "members": members,
-        }
-
-    def listed(self) -> dict[str, Any]:
-        return {
-            "group_id": self.group_id,
-            "protocol_type": self.protocol_type,
-            "group_state": self.state.value,
-            "group_type": self.kind,
         }

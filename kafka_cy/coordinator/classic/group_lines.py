@@ -18,6 +18,7 @@ class GroupLines:
 
     def __init__(self, info: Info) -> None:
         self._info = info
+        self.rebalances_count = 0  # that were completed; for metrics, any thread reads it
 
     def rebalance(self, group: ClassicGroup, reason: str, member: Member | None) -> None:
         """The join phase of the next generation begins."""
@@ -32,6 +33,7 @@ class GroupLines:
 
     def stable(self, group: ClassicGroup) -> None:
         """The members of the generation have their assignments."""
+        self.rebalances_count += 1
         self._info(
             "group is stable",
             group=group.group_id[:ID_CHARS_MAX],

@@ -7,6 +7,7 @@ runs after the append of the operation that asked for it. Only the step to Empty
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -34,7 +35,7 @@ class Rebalancer:
     """Moves classic groups through their states. Owner: the coordinator's thread."""
 
     def __init__(
-        self, runtime: CoordinatorRuntime[Any], initial_delay_ms: int, info: Info = lambda *_, **__: None
+        self, runtime: CoordinatorRuntime[Any], initial_delay_ms: int, members_max: int, info: Info = lambda *_, **__: None
     ) -> None:
         self.runtime = runtime
         self.lines = GroupLines(info)
@@ -42,6 +43,7 @@ class Rebalancer:
         self.sessions = Sessions(runtime, self._sessions_ended)
         self.held = self.sessions.held
         self.initial_delay_ms = initial_delay_ms
+        self.members_max = members_max  # of one group
 
     # -- beginning --
 
@@ -215,14 +217,19 @@ class Rebalancer:
 
     # -- life of the soft state --
 
-    def begin(self, group: ClassicGroup, members_max: int) -> None:
-        """After loading: the sessions of the stored members begin; a group over `group.max.size` rebalances."""
+    def begin(self, group: ClassicGroup, proposed: Mapping[str, list[tuple[str, bytes]]] | None = None) -> None:
+        """After loading: the sessions of the stored members begin; a group over `group.max.size` rebalances.
+
+        `proposed` has all protocols of members (by id) of which only the chosen one is stored.
+        """
         group.restore(self.loop.now())
+        for member_id, protocols in (proposed or {}).items():
+            group.set_protocols(group.members[member_id], protocols)
         self.held.member_bytes += group.held_bytes()
         if group.members:
             self.sessions.publish_heartbeats(group)
             self.sessions.watch(group)
-            if len(group.members) > members_max:
+            if len(group.members) > self.members_max:
                 self.prepare(group, "it has more members than group.max.size")
 
     def end(self, group: ClassicGroup, error: ErrorCode) -> None:

@@ -1,81 +1,114 @@
-"""OffsetCommit: a group stores how far it has read."""
+"""OffsetCommit and TxnOffsetCommit: a group stores how far it has read."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
+from kafka_cy.base.slices import Work
+from kafka_cy.coordinator.commit_batch import CommitBatch
+from kafka_cy.coordinator.commit_request import CommitPartition, CommitRequest
 from kafka_cy.coordinator.group import Group
-from kafka_cy.coordinator.records import CommittedOffset, OffsetKey, Record
+from kafka_cy.coordinator.offsets.pending import PendingOffsetsHeld
+from kafka_cy.coordinator.offsets.prepared import PreparedCommit
+from kafka_cy.coordinator.records import CommittedOffset, OffsetKey, Record, encode_record
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
+from kafka_cy.coordinator.runtime.shard import COMPRESSED_TIMES_MAX
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.records import TRANSACTIONAL, build_batch
 
 PartitionErrors = dict[tuple[str, int], ErrorCode]
 Response = tuple[ErrorCode, PartitionErrors]  # the error of the whole request, or NONE and that of each partition
 Result = CoordinatorResult[Response]
 RECORD_BYTES_MIN = 40  # of a committed offset in a batch without compression
-
-
-class CommitPartition(NamedTuple):
-    """The offset of one partition, which exists."""
-
-    topic: str
-    topic_id: uuid.UUID | None
-    partition: int
-    offset: int
-    leader_epoch: int
-    metadata: str | None
-
-
-class CommitRequest(NamedTuple):
-    """`retention_ms` is -1 unless OffsetCommit v2-4 gave one; `knows_unknown_groups` is OffsetCommit v9 on."""
-
-    group_id: str
-    generation: int
-    member_id: str
-    instance_id: str | None
-    retention_ms: int
-    knows_unknown_groups: bool
-    partitions: list[CommitPartition]
+PIECE_OFFSETS = 250  # of a long commit that one step prepares, in less than a millisecond
 
 
 class OffsetCommit:
     """Owner: the coordinator's thread."""
 
-    def __init__(self, loop: Any, metadata_chars_max: int, batch_bytes_max: Callable[[], int] | None = None) -> None:
-        """`batch_bytes_max`: the largest batch that can be stored; None if it is compressed."""
+    def __init__(self, loop: Any, metadata_chars_max: int, batch_bytes_max: Callable[[], int]) -> None:
+        """`batch_bytes_max`: the largest batch that can be stored."""
         self.loop = loop
         self.metadata_chars_max = metadata_chars_max
         self.batch_bytes_max = batch_bytes_max
+        self.pending_held = PendingOffsetsHeld()
 
-    def commit(self, groups: Mapping[str, Group], request: CommitRequest) -> Result:
-        """The group does not have to exist: one that only stores offsets begins with its first commit."""
+    def offsets_max(self) -> int:
+        """How many offsets one commit may have; above it, UNKNOWN_SERVER_ERROR.
+
+        Without compression, the append would fail with this error, after seconds of work on the loop. With compression, the
+        batch might fit, and Kafka would store it. The limit is the same, because the work is the same.
+        """
+        return self.batch_bytes_max() // RECORD_BYTES_MIN
+
+    def prepare(
+        self, request: CommitRequest, producer: tuple[int, int] | None, prepared: PreparedCommit, compression: str
+    ) -> Iterator[object]:
+        """Make the records and the batch of a long commit: a task for Slices. It looks at no group.
+
+        The batch has to be there before the group and the transaction are looked at: nothing may come between that and the append.
+        """
+        now_ms = self.loop.wall_clock_ms()
+        batch = CommitBatch(now_ms)
+        for start in range(0, len(request.partitions), PIECE_OFFSETS):
+            piece = request.partitions[start : start + PIECE_OFFSETS]
+            records = self._records(request, piece, now_ms, prepared.errors)
+            if compression == "none":
+                batch.add(records)
+            if batch.size > self.batch_bytes_max():
+                return
+            prepared.records += records
+            yield None
+        if prepared.records and compression == "none":
+            prepared.batch = batch.finish(producer)
+        elif prepared.records:
+            size_max = COMPRESSED_TIMES_MAX * self.batch_bytes_max()
+            building = Work(partial(_compressed, prepared.records, now_ms, compression, producer, size_max))
+            yield building
+            prepared.batch = building.result()
+            if prepared.batch is None:
+                return
+        prepared.is_complete = prepared.batch is None or len(prepared.batch) <= self.batch_bytes_max()
+
+    def commit(
+        self, groups: Mapping[str, Group], request: CommitRequest, prepared: PreparedCommit | None = None
+    ) -> Result:
+        """The group does not have to exist: one that only stores offsets begins with its first commit.
+
+        `prepared`: what `prepare` has made of a long commit.
+        """
         group = groups.get(request.group_id)
         if group is None and request.generation >= 0:
             unknown = ErrorCode.GROUP_ID_NOT_FOUND if request.knows_unknown_groups else ErrorCode.ILLEGAL_GENERATION
             return Result(response=(unknown, {}))
         if group is not None:
-            error = group.validate_offset_commit(request.member_id, request.instance_id, request.generation)
+            error = group.validate_offset_commit(request)
+            if error is ErrorCode.STALE_MEMBER_EPOCH and request.is_transactional:
+                error = ErrorCode.ILLEGAL_GENERATION
             if error:
                 return Result(response=(error, {}))
-        if self.batch_bytes_max is not None and RECORD_BYTES_MIN * len(request.partitions) > self.batch_bytes_max():
-            # The append would fail with this error, after seconds of work on the loop.
+        if len(request.partitions) > self.offsets_max():
             return Result(response=(ErrorCode.UNKNOWN_SERVER_ERROR, {}))
-        errors: PartitionErrors = {}
-        records = self._records(request, errors)
         apply = None
-        if group is not None and request.member_id:
+        if group is not None and request.member_id and not request.is_transactional:
             apply = partial(group.committed, request.member_id, self.loop.now())
-        return Result(records, (ErrorCode.NONE, errors), apply)
+        if prepared is None:
+            errors: PartitionErrors = {}
+            records = self._records(request, request.partitions, self.loop.wall_clock_ms(), errors)
+            return Result(records, (ErrorCode.NONE, errors), apply)
+        if not prepared.is_complete:  # too large, or after a fault
+            return Result(response=(ErrorCode.UNKNOWN_SERVER_ERROR, {}))
+        return Result(prepared.records, (ErrorCode.NONE, prepared.errors), apply, batch=prepared.batch)
 
-    def _records(self, request: CommitRequest, errors: PartitionErrors) -> list[Record]:
-        now_ms = self.loop.wall_clock_ms()
+    def _records(
+        self, request: CommitRequest, partitions: Sequence[CommitPartition], now_ms: int, errors: PartitionErrors
+    ) -> list[Record]:
         own_retention = request.retention_ms >= 0
         expire_ms = now_ms + request.retention_ms if own_retention else -1
         records: list[Record] = []
-        for each in request.partitions:
+        for each in partitions:
             metadata = each.metadata or ""
             if utf16_length(metadata) > self.metadata_chars_max:
                 errors[each.topic, each.partition] = ErrorCode.OFFSET_METADATA_TOO_LARGE
@@ -86,6 +119,24 @@ class OffsetCommit:
             committed = CommittedOffset(each.offset, epoch, metadata, now_ms, expire_ms, topic_id)
             records.append((OffsetKey(request.group_id, each.topic, each.partition), committed))
         return records
+
+
+def _compressed(
+    records: Sequence[Record], now_ms: int, compression: str, producer: tuple[int, int] | None, size_max: int
+) -> bytes | None:
+    """The batch of the records; None if they are larger than `size_max` before compression. Any thread. Raises BadRecord."""
+    rows, size = [], 0
+    for record in records:
+        key, value = encode_record(record)
+        rows.append((key, value, now_ms, (), -1))
+        size += len(key) + len(value or b"")
+        if size > size_max:
+            return None
+    producer_id, epoch = producer or (-1, -1)
+    return build_batch(
+        rows, base_sequence=0, compression=compression, producer_id=producer_id, producer_epoch=epoch,
+        attributes=TRANSACTIONAL if producer else 0,
+    )  # fmt: skip
 
 
 def utf16_length(text: str) -> int:

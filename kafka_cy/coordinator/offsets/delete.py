@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from kafka_cy.coordinator.group import Group, all_partitions, offset_tombstones
 from kafka_cy.coordinator.offsets.commit import PartitionErrors, Response
+from kafka_cy.coordinator.offsets.pending import PendingOffsets
 from kafka_cy.coordinator.offsets.pieces import Piece
+from kafka_cy.coordinator.records import OffsetKey
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -27,7 +29,7 @@ def delete_offsets(group: Group | None, partitions: Iterable[tuple[str, int]]) -
             errors[topic, partition] = ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC
             continue
         errors[topic, partition] = ErrorCode.NONE
-        if partition in group.offsets.get(topic, {}):
+        if group.offsets.find(topic, partition) is not None or group.is_pending(topic, partition):
             doomed[topic, partition] = None
     return CoordinatorResult(offset_tombstones(group.group_id, doomed), (ErrorCode.NONE, errors))
 
@@ -57,14 +59,21 @@ class DeletedTopic:
 
 
 def partitions_of_topics(group: Group, topics: Mapping[str, DeletedTopic]) -> list[tuple[str, int]]:
-    """The (topic, partition) pairs of these topics that the group has offsets of."""
-    if topics.keys().isdisjoint(group.offsets):
+    """The (topic, partition) pairs of these topics that the group has offsets of, also in open transactions."""
+    pending = group.pending or {}
+    if topics.keys().isdisjoint(group.offsets) and topics.keys().isdisjoint(pending):
         return []
-    return [(topic, partition) for topic in topics.keys() & group.offsets.keys() for partition in list(group.offsets[topic])]
+    return [
+        (topic, partition)
+        for topic in topics.keys() & {*group.offsets, *pending}
+        for partition in {*group.offsets.partitions(topic), *pending.get(topic, {})}
+    ]
 
 
-def delete_topics(group: Group | None, topics: Mapping[str, DeletedTopic], piece: Piece) -> CoordinatorResult[ErrorCode]:
-    """The topics were deleted: remove those of the piece's offsets that belong to them.
+def delete_topics(
+    group: Group | None, topics: Mapping[str, DeletedTopic], piece: Piece, pending: PendingOffsets
+) -> CoordinatorResult[ErrorCode]:
+    """The topics were deleted: remove those of the piece's offsets that belong to them, also in open transactions.
 
     Offsets of a new topic with the same name stay: they have its id, or are younger.
     """
@@ -72,11 +81,14 @@ def delete_topics(group: Group | None, topics: Mapping[str, DeletedTopic], piece
         return CoordinatorResult(response=ErrorCode.NONE)
     doomed = []
     for topic, partition in piece:
-        committed, deleted = group.offsets.get(topic, {}).get(partition), topics[topic]
-        if (
-            committed is not None
-            and committed.commit_timestamp_ms <= deleted.deleted_ms
+        committed, deleted = group.offsets.find(topic, partition), topics[topic]
+        newest_ms = pending.newest_commit_ms(group, OffsetKey(group.group_id, topic, partition))
+        if committed is None and newest_ms is None:
+            continue
+        is_old = committed is None or (
+            committed.commit_timestamp_ms <= deleted.deleted_ms
             and (committed.topic_id is None or deleted.ids is None or committed.topic_id in deleted.ids)
-        ):
+        )
+        if is_old and (newest_ms is None or newest_ms <= deleted.deleted_ms):
             doomed.append((topic, partition))
     return CoordinatorResult(offset_tombstones(group.group_id, doomed), ErrorCode.NONE)

@@ -6,15 +6,12 @@ from collections.abc import Iterator
 
 from kafka_cy.coordinator.group import Group, offset_tombstones
 from kafka_cy.coordinator.offsets.pieces import Piece, pieces_of
-from kafka_cy.coordinator.records import CommittedOffset
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 
 
 def expiry_pieces(group: Group) -> Iterator[Piece]:
     """The group's offsets in pieces for `expire`, the last one possibly empty. Offsets may come and go between two."""
-    return pieces_of(
-        (topic, partition) for topic in list(group.offsets) for partition in list(group.offsets.get(topic, ()))
-    )
+    return pieces_of((topic, partition) for topic in group.offsets for partition in group.offsets.partitions(topic))
 
 
 def expire(group: Group | None, piece: Piece, now_ms: int, retention_ms: int) -> CoordinatorResult[bool]:
@@ -22,15 +19,19 @@ def expire(group: Group | None, piece: Piece, now_ms: int, retention_ms: int) ->
     if group is None:
         return CoordinatorResult(response=False)
     doomed = [each for each in piece if _is_due(group, *each, now_ms, retention_ms)]
-    few = len(group.offsets) <= len(doomed)  # else the group has offsets of other topics; there is no need to count them
-    vanishes = few and group.is_empty and len(doomed) == sum(map(len, group.offsets.values()))
+    vanishes = len(doomed) == group.offsets.count and group.is_empty and group.pending is None
     records = offset_tombstones(group.group_id, doomed) + (group.tombstones() if vanishes else [])
     return CoordinatorResult(records, vanishes)
 
 
 def _is_due(group: Group, topic: str, partition: int, now_ms: int, retention_ms: int) -> bool:
-    """Whether the offset's time is over. One with an expiry of its own (OffsetCommit v2-4) goes at that time."""
-    committed: CommittedOffset | None = group.offsets.get(topic, {}).get(partition)
+    """Whether the offset's time is over. One with an expiry of its own (OffsetCommit v2-4) goes at that time.
+
+    One that an open transaction will replace stays: its tombstone would remove the offset of the transaction, too.
+    """
+    if group.is_pending(topic, partition):
+        return False
+    committed = group.offsets.find(topic, partition)
     start_ms = group.offset_expiry_start_ms(topic, committed) if committed is not None else None
     if committed is None or start_ms is None:
         return False

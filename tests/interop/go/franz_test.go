@@ -11,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
 func franz(t *testing.T, options ...kgo.Opt) (*kgo.Client, *kadm.Client, context.Context) {
@@ -18,6 +20,14 @@ func franz(t *testing.T, options ...kgo.Opt) (*kgo.Client, *kadm.Client, context
 	options = append(options, kgo.SeedBrokers(bootstrap(t)))
 	if config := tlsConfig(t); config != nil {
 		options = append(options, kgo.DialTLSConfig(config))
+	}
+	switch mechanism, user, password := login(); mechanism {
+	case "PLAIN":
+		options = append(options, kgo.SASL(plain.Auth{User: user, Pass: password}.AsMechanism()))
+	case "SCRAM-SHA-256":
+		options = append(options, kgo.SASL(scram.Auth{User: user, Pass: password}.AsSha256Mechanism()))
+	case "SCRAM-SHA-512":
+		options = append(options, kgo.SASL(scram.Auth{User: user, Pass: password}.AsSha512Mechanism()))
 	}
 	client, err := kgo.NewClient(options...)
 	check(t, err)

@@ -1,5 +1,6 @@
 // Package interop talks to the broker named by KAFKA_BOOTSTRAP with franz-go and Sarama; through TLS when KAFKA_CA names
-// the file of an authority's certificates, showing the certificate in KAFKA_CERTIFICATE when that names one.
+// the file of an authority's certificates, showing the certificate in KAFKA_CERTIFICATE when that names one; with SASL when
+// KAFKA_SASL is MECHANISM:USER:PASSWORD.
 package interop
 
 import (
@@ -8,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -39,6 +41,15 @@ func tlsConfig(t *testing.T) *tls.Config {
 		config.Certificates = []tls.Certificate{pair}
 	}
 	return config
+}
+
+// login is what KAFKA_SASL says; the mechanism is empty without it.
+func login() (mechanism, user, password string) {
+	parts := strings.SplitN(os.Getenv("KAFKA_SASL"), ":", 3)
+	if len(parts) < 3 {
+		return "", "", ""
+	}
+	return parts[0], parts[1], parts[2]
 }
 
 // unique makes names of topics and groups that nobody has used.

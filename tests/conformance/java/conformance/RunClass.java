@@ -53,7 +53,7 @@ public final class RunClass implements TestExecutionListener {
         ExternalCluster.aborted = null;
         if (!id.isTest() && id.getSource().orElse(null) instanceof ClassSource) ExternalCluster.note = "";
         if (!id.isTest()) return;
-        startsBefore = BrokerProcess.RUNNING.get() > 0 ? -1 : BrokerProcess.starts;
+        startsBefore = BrokerProcess.someRun() ? -1 : BrokerProcess.starts;
         trace.println("began " + method(id) + " " + id.getDisplayName());
     }
 

@@ -1,0 +1,134 @@
+"""AddPartitionsToTxn (API 24): partitions become part of a transaction.
+
+v0-3: a producer's request for one transaction. v2 (KIP-588): PRODUCER_FENCED; v0-1 get INVALID_PRODUCER_EPOCH. v4 on
+(KIP-890): several transactions, from brokers; with `verify_only` nothing is added, and a partition that is not part of its
+transaction gets TRANSACTION_ABORTABLE. If a partition does not exist, it gets UNKNOWN_TOPIC_OR_PARTITION, and the others of
+its transaction get OPERATION_NOT_ATTEMPTED. A request with more than PARTITIONS_MAX partitions gets POLICY_VIOLATION before
+the loop looks at them (Kafka has no such limit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from kafka_cy.api.registry import handler
+from kafka_cy.coordinator.transactions.init_producer_id import Producer
+from kafka_cy.coordinator.transactions.limits import PARTITIONS_MAX
+from kafka_cy.coordinator.transactions.transaction import Partition
+from kafka_cy.protocol.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from kio.schema.add_partitions_to_txn.v3.request import AddPartitionsToTxnRequest as AddPartitionsToTxnRequestV3
+    from kio.schema.add_partitions_to_txn.v5.request import AddPartitionsToTxnRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import ChangesTransactions
+
+VERSION_OF_BROKERS = 4
+Errors = Mapping[Partition, ErrorCode]
+
+
+class Wanted(NamedTuple):
+    """One transaction of the request."""
+
+    transactional_id: str
+    producer: Producer
+    verify_only: bool
+    topics: Any  # of the request: name, partitions
+
+
+@handler(api_key=24)
+def handle(request: Request[AddPartitionsToTxnRequest], context: ChangesTransactions) -> None:
+    """Add or verify the partitions of each transaction, and respond when all are stored."""
+    version = request.api_version
+    wanted = _wanted(request)
+    found: dict[int, Errors] = {}
+
+    def add(place: int) -> None:
+        _add(context, wanted[place], version, partial(added, place))
+
+    def added(place: int, errors: Errors) -> None:
+        found[place] = errors
+        if len(found) == len(wanted):
+            request.respond(_response(wanted, found, version))
+
+    def failed(place: int) -> None:
+        added(place, dict.fromkeys(_partitions(wanted[place]), ErrorCode.UNKNOWN_SERVER_ERROR))
+
+    if sum(len(topic.partitions) for each in wanted for topic in each.topics) > PARTITIONS_MAX:
+        refused = partial(_response, wanted, None, version)
+        request.respond_long(lambda ready: ready(refused))
+    elif not wanted:
+        request.respond(_response(wanted, found, version))
+    else:
+        context.transactions.runtime.for_each(range(len(wanted)), add, failed)
+
+
+def _wanted(request: Request[AddPartitionsToTxnRequest]) -> list[Wanted]:
+    if request.api_version < VERSION_OF_BROKERS:
+        old = cast("AddPartitionsToTxnRequestV3", request.body)
+        producer = Producer(old.v3_and_below_producer_id, old.v3_and_below_producer_epoch)
+        return [Wanted(old.v3_and_below_transactional_id, producer, False, old.v3_and_below_topics)]
+    return [
+        Wanted(each.transactional_id, Producer(each.producer_id, each.producer_epoch), each.verify_only, each.topics)
+        for each in request.body.transactions
+    ]
+
+
+def _add(context: ChangesTransactions, wanted: Wanted, version: int, respond: Callable[[Errors], object]) -> None:
+    partitions = _partitions(wanted)
+    missing = {each for each in partitions if not _exists(context, *each)}
+    if missing:
+        unknown, not_attempted = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.OPERATION_NOT_ATTEMPTED
+        respond({each: unknown if each in missing else not_attempted for each in partitions})
+        return
+
+    def done(error: ErrorCode) -> None:
+        if error is ErrorCode.PRODUCER_FENCED and version < 2:
+            error = ErrorCode.INVALID_PRODUCER_EPOCH
+        respond(dict.fromkeys(partitions, error))
+
+    if wanted.verify_only:
+        context.transactions.verify_partitions(wanted.transactional_id, wanted.producer, partitions, respond)
+    else:
+        client_version = 2 if version >= VERSION_OF_BROKERS else 0
+        context.transactions.add_partitions(wanted.transactional_id, wanted.producer, partitions, client_version, done)
+
+
+def _partitions(wanted: Wanted) -> list[Partition]:
+    return [(topic.name, index) for topic in wanted.topics for index in topic.partitions]
+
+
+def _exists(context: ChangesTransactions, name: str, index: int) -> bool:
+    topic = context.cluster.topics.get(name)
+    return topic is not None and 0 <= index < len(topic.partitions)
+
+
+def _response(wanted: list[Wanted], found: Mapping[int, Errors] | None, version: int) -> dict[str, Any]:
+    """`found` None: the request has too many partitions."""
+    results = [_topics(each, found[place] if found is not None else None) for place, each in enumerate(wanted)]
+    if version < VERSION_OF_BROKERS:
+        return {"throttle_time": 0, "results_by_topic_v3_and_below": results[0]}
+    by_transaction = [
+        {"transactional_id": each.transactional_id, "topic_results": topics}
+        for each, topics in zip(wanted, results, strict=True)
+    ]
+    return {"throttle_time": 0, "error_code": 0, "results_by_transaction": by_transaction}
+
+
+def _topics(wanted: Wanted, errors: Errors | None) -> list[dict[str, Any]]:
+    def code(topic: str, index: int) -> int:
+        return int(errors[topic, index] if errors is not None else ErrorCode.POLICY_VIOLATION)
+
+    return [
+        {
+            "name": topic.name,
+            "results_by_partition": [
+                {"partition_index": index, "partition_error_code": code(topic.name, index)}
+                for index in topic.partitions
+            ],
+        }
+        for topic in wanted.topics
+    ]

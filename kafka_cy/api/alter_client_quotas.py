@@ -1,0 +1,186 @@
+"""AlterClientQuotas (API 49, KIP-546): sets and removes quotas of users, client ids and addresses.
+
+All quotas of an entity change, or none. What a request changes is stored before the response. The name of a host must have an
+address, so a request that names one waits for the DNS. Deviation: entities are changed a few in each transaction, and others are
+served in between; after a crash, a part of a large request that was not answered may be stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from kafka_cy.api.batch_limit import RECORDS_PER_REQUEST_MAX, TOO_MANY_RECORDS
+from kafka_cy.api.change_lines import log_each, settings_text
+from kafka_cy.api.change_pieces import PIECE_ENTITIES, add_task, stored_together, with_lines
+from kafka_cy.api.client_quotas import Names, QuotaRefused, changed_quotas, checked_entity
+from kafka_cy.api.registry import handler
+from kafka_cy.cluster.config_changes import TooManyEntities
+from kafka_cy.cluster.quota_entities import CLIENT_ID, IP, QuotaEntity, shown, stored_at, value_text
+from kafka_cy.network.host_names import HostLookups, numeric_address
+from kafka_cy.protocol.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from kio.schema.alter_client_quotas.v1.request import AlterClientQuotasRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import ChangesQuotas
+
+LOOKED_AT_ONCE: Final = 128  # entries
+
+_lookups = HostLookups()
+_Key = tuple[tuple[str, str | None], ...]  # the names of an entry, in an order of their own
+
+
+@handler(api_key=49)
+def handle(request: Request[AlterClientQuotasRequest], context: ChangesQuotas) -> dict[str, Any] | None:
+    """Respond with one result for each entity."""
+    alteration = _Alteration(request, context)
+    if len(request.body.entries) > PIECE_ENTITIES:
+        request.respond_long(alteration.alter_many)
+        return None
+    return alteration.alter_few()
+
+
+def _names(entry: Any) -> Names:
+    """The names of an entry by type. If a type is there twice, the last one counts, as in Kafka."""
+    return {each.entity_type: each.entity_name for each in entry.entity}
+
+
+class _Alteration:
+    """The changes of one request. Each entity is changed once at most."""
+
+    def __init__(self, request: Request[AlterClientQuotasRequest], context: ChangesQuotas) -> None:
+        self._request = request
+        self._context = context
+        self._hosts: set[str] = set()
+        self._addresses: Mapping[str, set[bytes]] = {}
+        self._count = 0  # quotas that are set or removed
+        self._results: dict[_Key, tuple[ErrorCode, str | None]] = {}
+        self._lines: list[dict[str, Any]] = []
+
+    def alter_few(self) -> dict[str, Any] | None:
+        """Do all at once. None: the response follows, when the addresses of hosts are known."""
+        for _ in self._look():
+            pass
+
+        def alter() -> dict[str, Any]:
+            for _ in with_lines(self._alter(), self._write_lines):
+                pass
+            return self._response()
+
+        return None if self._find_addresses(lambda: self._request.respond(alter())) else alter()
+
+    def alter_many(self, ready: Callable[[Callable[[], dict[str, Any]]], object]) -> None:
+        """Work between other requests; `ready(make)` at the end."""
+        request, slices = self._request, self._context.slices
+
+        def alter() -> None:
+            add_task(request, slices, with_lines(self._alter(), self._write_lines), lambda: ready(self._response))
+
+        def looked() -> None:
+            if not self._find_addresses(alter):
+                alter()
+
+        add_task(request, slices, self._look(), looked)
+
+    # -- steps of about a millisecond --
+
+    def _look(self) -> Iterator[None]:
+        """Find the hosts that are named, and how much is asked for."""
+        for place, entry in enumerate(self._request.body.entries):
+            self._count += len(entry.ops)
+            host = _names(entry).get(IP)
+            if host and numeric_address(host) is None:
+                self._hosts.add(host)
+            if place % LOOKED_AT_ONCE == LOOKED_AT_ONCE - 1:
+                yield
+
+    def _find_addresses(self, then: Callable[[], object]) -> bool:
+        """Call `then` on the loop when the addresses of the hosts are known. False: there is nothing to wait for."""
+        if not self._hosts or self._count > RECORDS_PER_REQUEST_MAX:
+            return False
+
+        def found(addresses: Mapping[str, set[bytes]]) -> None:
+            self._addresses = addresses
+            then()
+
+        guarded, post = self._request.guarded(found), self._context.loop.call_soon_threadsafe
+        return _lookups.add(self._hosts, lambda addresses: post(guarded, addresses))
+
+    def _alter(self) -> Iterator[None]:
+        """Check and change the entities. Each step stores its changes."""
+        entries = self._request.body.entries
+        is_excessive = self._count > RECORDS_PER_REQUEST_MAX
+        for begin in range(0, len(entries), PIECE_ENTITIES):
+            with stored_together(self._context.config_changes.batch(), self._lines) as lines:
+                for entry in entries[begin : begin + PIECE_ENTITIES]:
+                    names = _names(entry)
+                    key = _key(names)
+                    try:
+                        if is_excessive:
+                            raise QuotaRefused(TOO_MANY_RECORDS, ErrorCode.POLICY_VIOLATION)
+                        if key in self._results or len({op.key for op in entry.ops}) < len(entry.ops):
+                            raise QuotaRefused(f"Ignoring duplicate entity ClientQuotaEntity(entries={{{_java_map(key)}}})")
+                        self._alter_entity(entry, names, lines)
+                        self._results[key] = (ErrorCode.NONE, None)
+                    except QuotaRefused as refused:
+                        self._results[key] = (refused.code, refused.message)
+            yield
+
+    def _is_host(self, host: str) -> bool:
+        return bool(numeric_address(host) or self._addresses.get(host))
+
+    def _alter_entity(self, entry: Any, names: Names, lines: list[dict[str, Any]]) -> None:
+        """Check and change one entity. Raises QuotaRefused."""
+        entity = checked_entity(names, self._is_host)
+        current = self._context.cluster.quotas.get(entity, {})
+        wanted = changed_quotas(entity, current, {op.key: None if op.remove else op.value for op in entry.ops})
+        # Texts are compared, because NaN is not equal to itself.
+        before = {key: value_text(key, value) for key, value in current.items()}
+        after = {key: value_text(key, value) for key, value in wanted.items()}
+        if after != before and not self._request.body.validate_only:
+            lines.append(self._store(entity, before, after))
+
+    def _store(self, entity: QuotaEntity, before: dict[str, str], after: dict[str, str]) -> dict[str, Any]:
+        """Change the entity's node; the details for the log."""
+        kind, name = stored_at(entity)
+        others = {key: text for key, text in self._context.cluster.config(kind, name).items() if key not in before}
+        try:
+            self._context.config_changes.set_config(kind, name, {**others, **after})
+        except TooManyEntities as error:
+            raise QuotaRefused(str(error), ErrorCode.POLICY_VIOLATION) from None
+        details: dict[str, Any] = {"entity": shown(entity)}
+        values = {key: text for key, text in after.items() if before.get(key) != text}
+        removed = [key for key in before if key not in after]
+        if values:
+            details["set"] = settings_text(values)
+        if removed:
+            details["removed"] = ", ".join(removed)
+        return details
+
+    # -- the end --
+
+    def _write_lines(self) -> None:
+        log_each(self._context.log, "client quotas changed", self._lines, self._request.sender)
+
+    def _response(self) -> dict[str, Any]:
+        """Any thread."""
+        entries = [
+            {
+                "error_code": code,
+                "error_message": message,
+                "entity": [{"entity_type": kind, "entity_name": name} for kind, name in key],
+            }
+            for key, (code, message) in self._results.items()
+        ]
+        return {"entries": entries}
+
+
+def _key(names: Names) -> _Key:
+    """The names in the order in which Kafka shows them."""
+    return tuple(sorted(names.items(), key=lambda each: (each[0] != CLIENT_ID, each[0] == IP)))
+
+
+def _java_map(key: _Key) -> str:
+    return ", ".join(f"{kind}={'null' if name is None else name}" for kind, name in key)

@@ -1,0 +1,64 @@
+"""ConsumerGroupHeartbeat (API 68, KIP-848): a member joins, stays in, or leaves a consumer group. The half that needs a decision.
+
+Reactors respond to settled members that say nothing new (`kafka_cy.api.consumer_group_heartbeat`) and forward the rest.
+
+v0: the member id may be empty at the join. v1: the member makes its id itself (INVALID_REQUEST); regular expressions.
+Errors carry a text for the log of the client.
+"""
+
+from __future__ import annotations
+
+import uuid
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from kafka_cy.api.durations import milliseconds
+from kafka_cy.api.registry import handler
+from kafka_cy.coordinator.consumer.member import TOPICS_AT_ONCE
+from kafka_cy.coordinator.consumer.requests import HeartbeatRequest
+
+if TYPE_CHECKING:
+    from kio.schema.consumer_group_heartbeat.v1.request import ConsumerGroupHeartbeatRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import UsesGroups
+
+NO_TOPIC = uuid.UUID(int=0)
+
+
+@handler(api_key=68)
+def handle(request: Request[ConsumerGroupHeartbeatRequest], context: UsesGroups) -> dict[str, Any] | None:
+    """Hand the request to the coordinator; the response leaves when what it says is stored."""
+    body, version = request.body, request.api_version
+    owned: dict[uuid.UUID, list[int]] | None = None
+    if body.topic_partitions is not None:
+        owned = {}
+        for topic in body.topic_partitions:
+            owned.setdefault(topic.topic_id or NO_TOPIC, []).extend(topic.partitions)
+    heartbeat = HeartbeatRequest(
+        group_id=body.group_id,
+        member_id=body.member_id,
+        member_epoch=body.member_epoch,
+        instance_id=body.instance_id,
+        rack_id=body.rack_id,
+        rebalance_timeout_ms=milliseconds(body.rebalance_timeout),
+        topic_names=body.subscribed_topic_names,
+        topic_regex=body.subscribed_topic_regex if version >= 1 else None,
+        assignor=body.server_assignor,
+        owned=owned,
+        client_id=request.client_id or "",
+        client_host="/" + request.client_host,
+        needs_member_id=version >= 1,
+    )
+    context.groups.consumer.heartbeat(heartbeat, partial(respond, request))
+    return None
+
+
+def respond(request: Request[ConsumerGroupHeartbeatRequest], response: dict[str, Any]) -> None:
+    """A response with many topics is encoded on another thread: encoding them takes a millisecond and more."""
+    whole = {"throttle_time": 0, **response}
+    assignment = response["assignment"]
+    if assignment is not None and len(assignment["topic_partitions"]) > TOPICS_AT_ONCE:
+        request.respond_long(lambda ready: ready(lambda: whole))
+    else:
+        request.respond(whole)

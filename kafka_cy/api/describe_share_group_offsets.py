@@ -1,0 +1,74 @@
+"""DescribeShareGroupOffsets (API 90, KIP-932): where share groups begin to read. v1 (KIP-1226): the lag.
+
+What does not exist has the offset -1, without an error: groups, topics, partitions, states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from kafka_cy.api.registry import handler
+from kafka_cy.api.share_enabled import has_share_groups
+from kafka_cy.base.slices import AT_ONCE_MAX
+from kafka_cy.protocol.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from kio.schema.describe_share_group_offsets.v1.request import DescribeShareGroupOffsetsRequest
+
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import UsesOffsets
+    from kafka_cy.coordinator.share.offsets import Described
+
+
+@handler(api_key=90)
+def handle(request: Request[DescribeShareGroupOffsetsRequest], context: UsesOffsets) -> None:
+    """Respond when all groups were looked at. A group that is named again takes the place of the first."""
+    version = request.api_version
+    asked = {group.group_id: group.topics for group in request.body.groups}
+    if not has_share_groups(context):
+        refused = {"topics": [], "error_code": int(ErrorCode.UNSUPPORTED_VERSION), "error_message": None}
+        request.respond({"throttle_time": 0, "groups": [{"group_id": each, **refused} for each in asked]})
+        return
+    found: dict[str, dict[str, Any]] = {}
+
+    def done(group_id: str, error: ErrorCode, described: Described) -> None:
+        found[group_id] = {
+            "group_id": group_id,
+            "topics": [_topic(name, *topic, version) for name, topic in described.items()],
+            "error_code": int(error),
+            "error_message": None,
+        }
+        if len(found) == len(asked):
+            request.respond({"throttle_time": 0, "groups": [found[each] for each in asked]})
+
+    def steps() -> Iterator[None]:
+        for group_id, topics in asked.items():
+            wanted: dict[str, Sequence[int]] | None = None
+            if topics is not None:
+                wanted = {topic.topic_name: topic.partitions for topic in topics}
+            context.groups.share_offsets.describe(group_id, wanted, request.guarded(partial(done, group_id)))
+            yield
+
+    if not asked:
+        request.respond({"throttle_time": 0, "groups": []})
+    elif len(asked) > AT_ONCE_MAX:
+        context.groups.in_slices(steps(), lambda: None)
+    else:
+        for _ in steps():
+            pass
+
+
+def _topic(name: str, topic_id: Any, offsets: dict[int, Any], version: int) -> dict[str, Any]:
+    partitions = []
+    for index, offset in offsets.items():
+        shown = {
+            "partition_index": index,
+            "start_offset": offset.start_offset,
+            "leader_epoch": offset.leader_epoch,
+            "error_code": 0,
+            "error_message": None,
+        }
+        partitions.append(shown | {"lag": offset.lag} if version >= 1 else shown)
+    return {"topic_name": name, "topic_id": topic_id, "partitions": partitions}

@@ -1,0 +1,3 @@
+def forget_all(on: bool) -> None:
+    """For tests: as if the page cache kept nothing of what jobs read, or no longer."""
+def kept_bytes() -> int: ...

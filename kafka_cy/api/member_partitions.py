@@ -1,0 +1,172 @@
+"""ElectLeaders, AlterPartitionReassignments and ListPartitionReassignments in a cluster with ZooKeeper: the controller's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from kafka_cy.api.registry import handler
+from kafka_cy.controller.operator_events import Outcome
+from kafka_cy.controller.partition_state import ReplicaAssignment, TopicPartition
+from kafka_cy.protocol.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from kafka_cy.api.context import Request
+    from kafka_cy.api.roles import ChangesTopicsOfCluster
+    from kafka_cy.cluster.topics import Topic
+
+PREFERRED, UNCLEAN = 0, 1
+NOT_NEEDED = "Leader election not needed for topic partition."
+
+
+def _by_topic(partitions: Mapping[TopicPartition, Any]) -> dict[str, list[tuple[int, Any]]]:
+    topics: dict[str, list[tuple[int, Any]]] = {}
+    for (topic, index), value in partitions.items():
+        topics.setdefault(topic, []).append((index, value))
+    return topics
+
+
+@handler(api_key=43)
+def elect(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, Any] | None:
+    """ElectLeaders. The response waits until this broker's metadata show the leaders, for the time-out at most."""
+    body, controller = request.body, context.member.controller
+    kind = getattr(body, "election_type", PREFERRED)
+    if kind not in (PREFERRED, UNCLEAN):
+        return {"error_code": ErrorCode.INVALID_REQUEST, "replica_election_results": []}
+    asked = None
+    if body.topic_partitions is not None:
+        asked = [TopicPartition(each.topic, index) for each in body.topic_partitions for index in each.partitions]
+    timeout_ms = body.timeout / timedelta(milliseconds=1)
+
+    def elected(answer: tuple[ErrorCode, Mapping[TopicPartition, Outcome]]) -> None:
+        error, outcomes = answer
+        found = dict(outcomes)
+        if asked is None:
+            found = {each: outcome for each, outcome in found.items() if outcome.error is not ErrorCode.ELECTION_NOT_NEEDED}
+        term = controller.term
+        leaders = {
+            each: term.parts.context.states[each].leader
+            for each, outcome in found.items()
+            if outcome.error is ErrorCode.NONE and term is not None and each in term.parts.context.states
+        }
+
+        def waited(late: Sequence[str]) -> None:
+            for each in leaders:
+                if each.topic in late:
+                    found[each] = Outcome(ErrorCode.REQUEST_TIMED_OUT)
+            request.respond(_election_response(error, found))
+
+        waits = {topic: _are_leaders(dict(expected)) for topic, expected in _by_topic(leaders).items()}
+        context.member.waits.wait(waits, timeout_ms, waited)
+
+    controller.elect_leaders(asked, kind == UNCLEAN, request.guarded(elected))
+    return None
+
+
+def _are_leaders(expected: Mapping[int, int]) -> Any:
+    def are(topic: Topic | None) -> bool:
+        return topic is None or all(
+            index < len(topic.partitions) and topic.partitions[index].leader == leader for index, leader in expected.items()
+        )
+
+    return are
+
+
+def _election_response(error: ErrorCode, outcomes: Mapping[TopicPartition, Outcome]) -> dict[str, Any]:
+    return {
+        "error_code": error,
+        "replica_election_results": [
+            {
+                "topic": topic,
+                "partition_result": [
+                    {
+                        "partition_id": index,
+                        "error_code": outcome.error,
+                        "error_message": NOT_NEEDED if outcome.error is ErrorCode.ELECTION_NOT_NEEDED else outcome.message,
+                    }
+                    for index, outcome in partitions
+                ],
+            }
+            for topic, partitions in _by_topic(outcomes).items()
+        ],
+    }
+
+
+@handler(api_key=45)
+def reassign(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, Any] | None:
+    """AlterPartitionReassignments: answered when the reassignments have begun."""
+    body = request.body
+    may_resize = bool(getattr(body, "allow_replication_factor_change", True))
+    wanted: dict[TopicPartition, Sequence[int] | None] = {}
+    refused: dict[TopicPartition, Outcome] = {}
+    for topic in body.topics:
+        known = context.cluster.topics.get(topic.name)
+        for asked in topic.partitions:
+            partition = TopicPartition(topic.name, asked.partition_index)
+            target = None if asked.replicas is None else list(asked.replicas)
+            now = known.partitions[partition.partition].replicas if _exists(known, partition.partition) and known else []
+            if not may_resize and target is not None and now and len(target) != len(now):
+                refused[partition] = Outcome(
+                    ErrorCode.INVALID_REPLICATION_FACTOR, "The replication factor is changed but it is not allowed."
+                )
+            else:
+                wanted[partition] = target
+
+    def begun(answer: tuple[ErrorCode, Mapping[TopicPartition, Outcome]]) -> None:
+        error, outcomes = answer
+        responses = [
+            {
+                "name": topic,
+                "partitions": [
+                    {"partition_index": index, "error_code": outcome.error, "error_message": outcome.message}
+                    for index, outcome in partitions
+                ],
+            }
+            for topic, partitions in _by_topic({**outcomes, **refused} if error is ErrorCode.NONE else {}).items()
+        ]
+        request.respond(
+            {
+                "allow_replication_factor_change": may_resize,
+                "error_code": error,
+                "error_message": None,
+                "responses": responses,
+            }
+        )
+
+    context.member.controller.alter_reassignments(wanted, request.guarded(begun))
+    return None
+
+
+def _exists(topic: Topic | None, index: int) -> bool:
+    return topic is not None and 0 <= index < len(topic.partitions)
+
+
+@handler(api_key=46)
+def list_reassignments(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, Any] | None:
+    """ListPartitionReassignments."""
+    asked = None
+    if request.body.topics is not None:
+        asked = [TopicPartition(topic.name, index) for topic in request.body.topics for index in topic.partition_indexes]
+
+    def listed(answer: tuple[ErrorCode, Mapping[TopicPartition, ReplicaAssignment]]) -> None:
+        error, found = answer
+        topics = [
+            {
+                "name": topic,
+                "partitions": [
+                    {
+                        "partition_index": index,
+                        "replicas": list(each.replicas),
+                        "adding_replicas": list(each.adding),
+                        "removing_replicas": list(each.removing),
+                    }
+                    for index, each in partitions
+                ],
+            }
+            for topic, partitions in _by_topic(found).items()
+        ]
+        request.respond({"error_code": error, "error_message": None, "topics": topics})
+
+    context.member.controller.list_reassignments(asked, request.guarded(listed))
+    return None

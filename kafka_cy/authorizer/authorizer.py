@@ -1,0 +1,256 @@
+"""Decides who may do what: super users, then ACLs, then allow.everyone.if.no.acl.found.
+
+The decisions are those of Kafka's StandardAuthorizer and AclAuthorizer, which are the same: a DENY of the operation, or of
+ALL, decides before any ALLOW, and how specific either is does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from kafka_cy.authorizer.acl_image import AclImage
+from kafka_cy.authorizer.acls import (
+    ALL_BITS,
+    ANONYMOUS,
+    WILDCARD,
+    AclEntry,
+    AclFilter,
+    PatternType,
+    Resource,
+    ResourceType,
+    host_text,
+    to_bytes,
+    user_of,
+)
+from kafka_cy.authorizer.audit import Denials, audit_line, rule_text
+
+LITERAL, PREFIXED = PatternType.LITERAL, PatternType.PREFIXED
+CLASS_NAMES: Final = (
+    "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "kafka.security.authorizer.AclAuthorizer",
+)
+VERDICTS_KEPT: Final = 10_000  # of allows_any, for one state of the ACLs
+_ALL = to_bytes(WILDCARD)
+
+
+def parse_super_users(text: str) -> list[str]:
+    """The principals of super.users: `Type:name;Type:name`. Raises ValueError."""
+    principals = [part.strip() for part in text.split(";")]
+    for principal in principals:
+        if principal and ":" not in principal:
+            raise ValueError(f"`{principal}` is not a principal: Type:name")
+    return [principal for principal in principals if principal]
+
+
+def authorizer_of(class_name: str, super_users: str = "", everyone: str = "false", **options: Any) -> Authorizer | None:
+    """The authorizer that a broker's settings ask for; None: there is none, and everything is allowed. Raises ValueError.
+
+    The texts are those of authorizer.class.name, super.users and allow.everyone.if.no.acl.found; the last two are no keys of
+    Kafka's broker, but of the two classes, which decide alike.
+    """
+    name, for_all = class_name.strip(), everyone.strip().lower()
+    if not name:
+        return None
+    if name not in CLASS_NAMES:
+        raise ValueError(f"{name} must be one of {', '.join(CLASS_NAMES)}")
+    if for_all not in ("true", "false"):
+        raise ValueError(f"allow.everyone.if.no.acl.found={everyone}: must be true or false")
+    return Authorizer(super_users, everyone=for_all == "true", **options)
+
+
+class Authorizer:
+    """The ACLs of a broker.
+
+    Owner: the control thread, which changes them. Any thread asks: what decides is an immutable image, replaced as a whole.
+    Limits: those of AclImage; beyond them, and until the ACLs are known, only super users are allowed anything.
+    """
+
+    def __init__(
+        self,
+        super_users: str = "",
+        *,
+        everyone: bool = False,
+        publish: Callable[[AclImage], object] = lambda image: None,
+        audit: Denials | None = None,
+    ) -> None:
+        """`super_users`: the setting; raises ValueError. `publish` gets each image before any answer comes from it.
+
+        `audit`: where lines of kafka.authorizer.logger go.
+        """
+        users = [user for principal in parse_super_users(super_users) if (user := user_of(principal)) is not None]
+        self._publish, self._audit = publish, audit
+        self._entries: dict[Resource, tuple[AclEntry, ...]] = {}
+        self._of_user: dict[tuple[int, bytes], dict[Resource, None]] = {}  # (resource type, user): may have more than the image
+        self.image = AclImage(users, everyone)
+        self._verdicts: tuple[AclImage, dict[tuple[bytes, bytes, int, int], bool]] = self.image, {}  # of allows_any
+        publish(self.image)
+
+    # -- changes: the control thread --
+
+    def update(self, changes: Mapping[Resource, Collection[AclEntry]]) -> None:
+        """Replace the ACLs of some resources, all at once. Raises TooManyAcls; after any exception nothing has changed."""
+        changed = {resource: tuple(entries) for resource, entries in changes.items() if self._differs(resource, entries)}
+        if not changed:
+            return
+        rows = [_rows(resource, entries) for resource, entries in changed.items()]
+        before = {resource: _users(self._entries.get(resource, ())) for resource in changed}
+        after = {resource: _users(entries) for resource, entries in changed.items()}
+        image = self.image.replaced(rows, self.image.closed)
+        for resource, users in after.items():  # first, so that nobody sees the image without them
+            for user in users:
+                self._of_user.setdefault((resource.resource_type, user), {})[resource] = None
+        self._replace(image)
+        for resource, entries in changed.items():
+            if entries:
+                self._entries[resource] = entries
+            else:
+                self._entries.pop(resource, None)
+            self._forget(resource, before[resource] - after[resource])
+
+    def _differs(self, resource: Resource, entries: Collection[AclEntry]) -> bool:
+        return set(entries) != set(self._entries.get(resource, ()))
+
+    def _forget(self, resource: Resource, users: Iterable[bytes]) -> None:
+        for user in users:
+            key = (resource.resource_type, user)
+            self._of_user[key].pop(resource, None)
+            if not self._of_user[key]:
+                del self._of_user[key]
+
+    def open(self) -> None:
+        """All ACLs are known: decide by them."""
+        if self.image.closed:
+            self._replace(self.image.replaced((), closed=False))
+
+    def shut(self) -> None:
+        """The ACLs are not known: allow nothing, except to super users."""
+        if not self.image.closed:
+            self._replace(self.image.replaced((), closed=True))
+
+    def _replace(self, image: AclImage) -> None:
+        self._publish(image)
+        self.image = image
+
+    # -- questions: any thread --
+
+    def allows(
+        self,
+        user: str | None,
+        host: str,
+        operation: int,
+        resource_type: int,
+        name: str,
+        *,
+        request: str = "",
+        count: int = 1,
+        log_denied: bool = True,
+    ) -> bool:
+        """Whether a user (None: anonymous) may do that. `request`, `count`: the API and what is concerned, for the audit line.
+
+        `log_denied` False: a denial only filters an answer, and is no line.
+        """
+        image, who, address, named = self.image, _user(user), to_bytes(host_text(host)), to_bytes(name)
+        allowed = image.allows(who, address, operation, resource_type, named)
+        audit = self._audit
+        if audit is not None and (log_denied if not allowed else audit.wants_allowed):
+            rule = rule_text(image, who, address, operation, resource_type, named)
+            audit.write(
+                allowed, audit_line(user, host, operation, resource_type, name, request, count, rule, allowed=allowed)
+            )
+        return allowed
+
+    def operations(self, user: str | None, host: str, resource_type: int, name: str) -> int:
+        """The bit field of KIP-430: the operations that a user may do, of those that the resource knows."""
+        image, who, known = self.image, _user(user), ALL_BITS.get(ResourceType(resource_type), 0)
+        if image.is_super(who):
+            return known
+        if image.closed:
+            return 0
+        allow, deny, found, _ = image.masks(who, to_bytes(host_text(host)), resource_type, to_bytes(name))
+        if not found:
+            return known if image.everyone else 0
+        return allow & ~deny & known
+
+    def allows_any(self, user: str | None, host: str, operation: int, resource_type: int) -> bool:
+        """Whether a user may do that with any resource of a type (authorizeByResourceType, KIP-679).
+
+        The cost is that of the user's own ACLs of the type at most, once in each state of the ACLs.
+        """
+        key = (_user(user), to_bytes(host_text(host)), operation, resource_type)
+        while True:
+            image = self.image
+            of, verdicts = self._verdicts
+            if of is not image or len(verdicts) >= VERDICTS_KEPT:
+                verdicts = {}
+                self._verdicts = image, verdicts  # both at once: another thread may ask about another image
+            verdict = verdicts.get(key)
+            if verdict is None:
+                verdict = self._find_any(image, *key)
+                if self.image is not image:
+                    continue  # `_of_user` may have changed, too
+                verdicts[key] = verdict
+            return verdict
+
+    def _find_any(self, image: AclImage, user: bytes, host: bytes, operation: int, resource_type: int) -> bool:
+        if image.allows(user, host, operation, resource_type, b"hardcode"):  # the name that Kafka asks about
+            return True
+        if image.closed:
+            return False
+        allow, deny, _ = image.pattern_masks(user, host, resource_type, LITERAL, _ALL)
+        if deny >> operation & 1:
+            return False
+        if allow >> operation & 1:
+            return True
+        sizes = image.prefix_sizes(resource_type)
+        for resource in self._resources_of(resource_type, user):
+            name = to_bytes(resource.name)
+            allow, deny, _ = image.pattern_masks(user, host, resource_type, resource.pattern_type, name)
+            if not allow >> operation & 1 or (resource.pattern_type == LITERAL and deny >> operation & 1):
+                continue
+            prefixes = (name[:size] for size in sizes if size <= len(name))
+            denied = (image.pattern_masks(user, host, resource_type, PREFIXED, prefix)[1] for prefix in prefixes)
+            if not any(deny >> operation & 1 for deny in denied):
+                return True
+        return False
+
+    def _resources_of(self, resource_type: int, user: bytes) -> Iterator[Resource]:
+        """Resources of which a user, or all users, may have ACLs. Copied: the control thread may change them meanwhile."""
+        for name in dict.fromkeys((user, _ALL)):
+            yield from list(self._of_user.get((resource_type, name), ()))
+
+    # -- what there is: any thread --
+
+    def entries(self, resource: Resource) -> tuple[AclEntry, ...]:
+        """The ACLs of a resource."""
+        return self._entries.get(resource, ())
+
+    def resources(self) -> list[Resource]:
+        """All resources that have ACLs."""
+        return list(self._entries)
+
+    def matching(self, wanted: AclFilter) -> list[tuple[Resource, list[AclEntry]]]:
+        """The ACLs that match a filter, by resource. It looks at all resources unless `wanted.resources` names some."""
+        few = wanted.resources
+        found = [(each, self.entries(each)) for each in few] if few is not None else list(self._entries.items())
+        matching = [
+            (resource, [entry for entry in entries if wanted.matches_entry(entry)])
+            for resource, entries in found
+            if wanted.matches_resource(resource)
+        ]
+        return [(resource, entries) for resource, entries in matching if entries]
+
+
+def _user(user: str | None) -> bytes:
+    return to_bytes(ANONYMOUS if user is None else user)
+
+
+def _users(entries: Iterable[AclEntry]) -> set[bytes]:
+    return {user for entry in entries if (user := user_of(entry.principal)) is not None}
+
+
+def _rows(
+    resource: Resource, entries: Collection[AclEntry]
+) -> tuple[int, int, bytes, list[tuple[bytes | None, bytes, int, int]]]:
+    rows = [(user_of(each.principal), to_bytes(each.host), each.operation, each.permission) for each in entries]
+    return resource.resource_type, resource.pattern_type, to_bytes(resource.name), rows

@@ -1,0 +1,46 @@
+"""Regular expressions that clients send. RE2 takes linear time and bounded memory, whatever the expression and the text.
+
+Kafka uses RE2/J, a port of the same library. The texts of the errors differ.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+# Bytes of one compiled expression and its caches; a larger one is invalid (Kafka has no limit). Where the caches are too small the
+# time for a text is the product of both sizes: with 1 MiB the worst expressions took 65 ms for the name of a topic, now 22 ms.
+MEMORY_MAX: Final = 1 << 18
+ERROR_CHARS_MAX: Final = 200
+
+
+class InvalidRegularExpression(ValueError):
+    """RE2 does not accept the expression."""
+
+
+class RegularExpression:
+    """A compiled expression."""
+
+    __slots__ = ("_pattern",)
+
+    def __init__(self, pattern: Any) -> None:
+        self._pattern = pattern
+
+    def matches(self, text: str) -> bool:
+        """Whether the whole text matches."""
+        return self._pattern.fullmatch(text) is not None
+
+
+def compile_regular_expression(regex: str) -> RegularExpression:
+    """Raises InvalidRegularExpression."""
+    import re2  # with the first expression: it is not in the start path
+
+    options = re2.Options()
+    options.max_mem = MEMORY_MAX
+    options.log_errors = False
+    options.never_capture = True
+    try:
+        return RegularExpression(re2.compile(regex, options))
+    except re2.error as error:
+        reason = error.args[0] if error.args else b""
+        text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+        raise InvalidRegularExpression(text[:ERROR_CHARS_MAX]) from None

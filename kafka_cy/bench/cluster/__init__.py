@@ -1,0 +1,1 @@
+"""`bench compare --cluster`: three kafka-cy brokers and three of Apache Kafka 3.9, with the same ZooKeeper."""

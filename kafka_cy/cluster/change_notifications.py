@@ -1,0 +1,167 @@
+"""Change notifications: sequential nodes by which a broker tells the others that a node has changed.
+
+Every broker reads all notifications that it has not seen, in the order of their numbers. A notification names what changed; its
+reader reads the changed node, so that a notification that is read twice does no harm. Old ones are deleted by whoever sees them.
+The controller reads and deletes those of ISRs and log directories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kafka_cy.cluster import znodes
+from kafka_cy.cluster.change_formats import LogDirEvent
+from kafka_cy.cluster.line_log import LineLog
+from kafka_cy.cluster.store import (
+    AsyncStore,
+    Children,
+    Create,
+    Delete,
+    Get,
+    Node,
+    NoNodeError,
+    OutcomeUnknown,
+    SessionEvent,
+    SessionExpired,
+)
+from kafka_cy.cluster.store_calls import CallLater, StoreCalls, run
+
+EXPIRY_MS = 15 * 60 * 1000
+READ_AT_ONCE = 200  # notifications that are read together
+AFTER_FAULT_MS = 1000.0
+
+
+class Kind(NamedTuple):
+    """Where the notifications of one kind are, and the name of each before its number."""
+
+    parent: str
+    prefix: str
+
+
+CONFIGS = Kind(znodes.CONFIG_CHANGES, "config_change_")
+ACLS = Kind("/kafka-acl-changes", "acl_changes_")
+EXTENDED_ACLS = Kind("/kafka-acl-extended-changes", "acl_changes_")
+ISRS = Kind("/isr_change_notification", "isr_change_")
+LOG_DIRS = Kind("/log_dir_event_notification", "log_dir_event_")
+
+
+async def notify(calls: StoreCalls, kind: Kind, data: bytes) -> None:
+    """Write a notification; its parents are created on demand. If the reply is lost, it is written again. Raises StoreError."""
+    while True:
+        try:
+            await calls.change(Create(f"{kind.parent}/{kind.prefix}", data, sequential=True))
+        except NoNodeError:
+            await calls.create_missing([kind.parent])
+        except OutcomeUnknown:
+            continue
+        else:
+            return
+
+
+def tell_of_failed_log_dir(calls: StoreCalls, broker_id: int, log: LineLog) -> None:
+    """Have the controller ask for the state of this broker's replicas (/log_dir_event_notification)."""
+
+    def ended(result: None, fault: Exception | None) -> None:
+        if fault is not None:  # in a new session the controller asks anyway
+            log.warning("the controller cannot be told of a failed log directory", error=repr(fault))
+
+    run(notify(calls, LOG_DIRS, LogDirEvent(broker_id).encode()), ended)
+
+
+class ChangeNotifications:
+    """Reads the notifications of one kind. Owner: the store's. Lifetime: the broker's. Limit: one number per existing node.
+
+    `handle(data)` gets each one once in a session, the existing ones first; in a new session it gets all again, because
+    some may have been missed. What it raises is logged, and the next one follows.
+    """
+
+    def __init__(
+        self,
+        store: AsyncStore,
+        kind: Kind,
+        handle: Callable[[bytes | None], object],
+        *,
+        wall_clock_ms: Callable[[], int],
+        call_later: CallLater,
+        log: LineLog,
+    ) -> None:
+        self._store, self._kind, self._handle = store, kind, handle
+        self._wall_clock_ms, self._call_later, self._log = wall_clock_ms, call_later, log
+        self._last = -1  # number of the last one that was handled
+        self._created_ms: dict[str, int] = {}  # of those that exist and were handled
+        self._sessions = 0  # that have ended
+        self._reading = False
+        self._again = False
+
+    def start(self) -> None:
+        """Read what is there, and what comes."""
+        self._store.listen(self._session_event)
+        self._read()
+
+    def _session_event(self, event: SessionEvent) -> None:
+        if event is SessionEvent.EXPIRED:
+            self._sessions += 1
+            self._last = -1
+            self._created_ms.clear()
+            self._read()
+
+    def _read(self) -> None:
+        if self._reading:
+            self._again = True
+            return
+        self._reading, self._again = True, False
+        run(self._read_new(self._sessions), self._ended)
+
+    def _on_change(self, path: str) -> None:
+        """Watch of the parent."""
+        self._read()
+
+    def _ended(self, result: None, fault: Exception | None) -> None:
+        self._reading = False
+        if fault is not None and not isinstance(fault, SessionExpired):
+            self._log.error(f"change notifications in {self._kind.parent} cannot be read: {fault!r}")
+            self._call_later(AFTER_FAULT_MS, self._read)
+        elif self._again or fault is not None:
+            self._read()
+
+    async def _read_new(self, sessions: int) -> None:
+        calls = StoreCalls(self._store, self._call_later)
+        while (names := (await calls.read(Children(self._kind.parent, self._on_change)))[0]) is None:
+            await calls.create_missing([self._kind.parent])
+        numbered = sorted((number, name) for name in names if (number := self._number(name)) is not None)
+        new = [each for each in numbered if each[0] > self._last]
+        for start in range(0, len(new), READ_AT_ONCE):
+            some = new[start : start + READ_AT_ONCE]
+            nodes = await calls.read(*[Get(f"{self._kind.parent}/{name}") for _, name in some])
+            if sessions != self._sessions:
+                raise SessionExpired("the session has ended")
+            for (number, name), node in zip(some, nodes, strict=True):
+                self._last = number
+                self._handle_one(name, node)
+        await self._purge(calls, set(names))
+
+    def _number(self, name: str) -> int | None:
+        text = name.removeprefix(self._kind.prefix)
+        return int(text) if text != name and text.isdecimal() else None
+
+    def _handle_one(self, name: str, node: Node | None) -> None:
+        if node is None:
+            return  # it was old
+        self._created_ms[name] = node.created_ms
+        try:
+            self._handle(node.data)
+        except Exception as fault:  # noqa: BLE001 a malformed notification must not hold up those after it
+            self._log.error(f"change notification {self._kind.parent}/{name} failed: {fault!r}")
+
+    async def _purge(self, calls: StoreCalls, names: set[str]) -> None:
+        """Delete what every broker has had the time to read."""
+        self._created_ms = {name: created_ms for name, created_ms in self._created_ms.items() if name in names}
+        before_ms = self._wall_clock_ms() - EXPIRY_MS
+        old = [name for name, created_ms in self._created_ms.items() if created_ms < before_ms]
+        for start in range(0, len(old), READ_AT_ONCE):
+            some = old[start : start + READ_AT_ONCE]
+            outcomes = await calls.try_changes([[Delete(f"{self._kind.parent}/{name}")] for name in some])
+            for _, error in outcomes:
+                if error is not None and not isinstance(error, NoNodeError | OutcomeUnknown):
+                    raise error

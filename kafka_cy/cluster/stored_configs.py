@@ -1,0 +1,166 @@
+"""The stored settings of a cluster: read from ZooKeeper at the start, and again when a notification names them.
+
+The settings of a topic are read before the broker takes what the controller tells of a new topic: they are stored before the
+topic is, and no notification names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
+
+from kafka_cy.cluster import znodes
+from kafka_cy.cluster.change_formats import ConfigChange
+from kafka_cy.cluster.change_notifications import CONFIGS, ChangeNotifications
+from kafka_cy.cluster.line_log import LineLog
+from kafka_cy.cluster.metadata_cache import ConfigChanged, MetadataCache
+from kafka_cy.cluster.store import AsyncStore, Children, Get, Node, SessionEvent, SessionExpired
+from kafka_cy.cluster.store_calls import CallLater, StoreCalls, run
+from kafka_cy.cluster.znode_formats import MALFORMED, decode_config
+
+ENTITY_TYPES = ("topics", "brokers", "clients", "users", "ips")
+READ_AT_ONCE = 200
+AFTER_FAULT_MS = 1000.0
+
+
+class MalformedSettings(Exception):
+    """The stored settings of a topic cannot be understood."""
+
+
+class StoredConfigs:
+    """Owner: the store's. Lifetime: the broker's. Limit: what is stored."""
+
+    def __init__(
+        self,
+        store: AsyncStore,
+        cache: MetadataCache,
+        *,
+        wall_clock_ms: Callable[[], int],
+        call_later: CallLater,
+        log: LineLog,
+    ) -> None:
+        self._store, self._cache, self._call_later, self._log = store, cache, call_later, log
+        self._notifications = ChangeNotifications(
+            store, CONFIGS, self._notified, wall_clock_ms=wall_clock_ms, call_later=call_later, log=log
+        )
+        self._known_topics: set[str] = set()  # whose settings were read
+        self.malformed_topics: set[str] = set()  # whose settings are there, but could never be read; any thread may look
+        self._had_expired = False  # the session, since everything was read
+
+    async def read_all(self, calls: StoreCalls) -> None:
+        """Read everything; what is new is announced. Raises StoreError."""
+        paths = []
+        for entity_type in ENTITY_TYPES:
+            names = (await calls.read(Children(f"/config/{entity_type}")))[0] or []
+            paths += [f"{entity_type}/{name}" for name in names]
+            if entity_type == "users":
+                paths += await self._clients_of(calls, names)
+        await self._read(calls, paths)
+        stored = set(paths)
+        for entity_type in ENTITY_TYPES:
+            for name in self._cache.config_entities(entity_type):
+                if f"{entity_type}/{name}" not in stored and (entity_type != "topics" or name not in self._cache.topics):
+                    self._put(f"{entity_type}/{name}", {})
+
+    async def _clients_of(self, calls: StoreCalls, users: Sequence[str]) -> list[str]:
+        found = []
+        for start in range(0, len(users), READ_AT_ONCE):
+            some = users[start : start + READ_AT_ONCE]
+            answers = await calls.read(*[Children(f"/config/users/{user}/clients") for user in some])
+            found += [f"users/{u}/clients/{name}" for u, names in zip(some, answers, strict=True) for name in names or ()]
+        return found
+
+    async def _read(self, calls: StoreCalls, paths: Sequence[str]) -> None:
+        for start in range(0, len(paths), READ_AT_ONCE):
+            some = paths[start : start + READ_AT_ONCE]
+            nodes: list[Node | None] = await calls.read(*[Get(f"/config/{path}") for path in some])
+            for path, node in zip(some, nodes, strict=True):
+                try:
+                    values = decode_config(node.data) if node is not None else {}
+                except MALFORMED as error:
+                    self._log.warning(f"the settings in /config/{path} are malformed: {error!r}")
+                    entity_type, _, name = path.partition("/")
+                    if entity_type == "topics" and name not in self._known_topics:  # else the earlier ones stay
+                        self.malformed_topics.add(name)
+                    continue
+                self._put(path, {str(key): str(value) for key, value in values.items()})
+
+    def _put(self, path: str, values: dict[str, str]) -> None:
+        """The settings of an entity are these."""
+        entity_type, _, child = path.partition("/")
+        if entity_type not in ENTITY_TYPES or not child:
+            return
+        if entity_type == "topics":
+            self._known_topics.add(child)
+            self.malformed_topics.discard(child)
+        name = znodes.config_entity_name(entity_type, child)
+        if values == self._cache.config(entity_type, name):
+            return
+        self._cache.put_config(entity_type, name, values)
+        self._cache.announce(ConfigChanged(entity_type, name, values))
+
+    # -- running --
+
+    def start(self) -> None:
+        """Follow the notifications."""
+        self._store.listen(self._session_event)
+        self._notifications.start()
+
+    def _session_event(self, event: SessionEvent) -> None:
+        if event is SessionEvent.CONNECTED and self._had_expired:
+            self._had_expired = False
+            self._run(self.read_all)  # notifications of meanwhile may be gone
+        elif event is SessionEvent.EXPIRED:
+            self._had_expired = True
+
+    def _notified(self, data: bytes | None) -> None:
+        path = ConfigChange.decode(data).entity_path
+        self._run(lambda calls: self._read(calls, [path]))
+
+    def _run(self, steps: Callable[[StoreCalls], Coroutine[Any, Any, None]]) -> None:
+        """Run steps; again after a fault, unless the session has ended."""
+
+        def ended(result: None, fault: Exception | None) -> None:
+            if isinstance(fault, SessionExpired):
+                self._had_expired = True
+            elif fault is not None:
+                self._log.error(f"stored settings cannot be read: {fault!r}")
+                self._call_later(AFTER_FAULT_MS, lambda: self._run(steps))
+
+        run(steps(StoreCalls(self._store, self._call_later)), ended)
+
+    def stored(self, entity_type: str, entity_name: str, values: dict[str, str]) -> None:
+        """This broker has stored these settings: they are in force before the notification comes.
+
+        Those of a broker are announced even if they do not differ: a file of the same name may have changed (KIP-226).
+        """
+        if entity_type == "brokers" and values == self._cache.config(entity_type, entity_name):
+            self._cache.announce(ConfigChanged(entity_type, entity_name, values))
+        else:
+            self._put(znodes.config_entity(entity_type, entity_name), values)
+
+    def knows(self, topic: str) -> bool:
+        """Whether the settings of this topic are known."""
+        return topic in self._known_topics
+
+    def ensure(self, topics: Iterable[str], done: Callable[[], object]) -> None:
+        """Call `done` when the settings of these topics are known, or malformed (`malformed_topics`); at once if they are known."""
+        missing = [f"topics/{name}" for name in topics if name not in self._known_topics]
+        if not missing:
+            done()
+            return
+
+        def ended(result: None, fault: Exception | None) -> None:
+            if fault is not None and not isinstance(fault, SessionExpired):
+                self._log.error(f"settings of new topics cannot be read: {fault!r}")
+            if fault is None:
+                done()
+            else:
+                self._call_later(AFTER_FAULT_MS, lambda: self.ensure(topics, done))
+
+        run(self._read(StoreCalls(self._store, self._call_later), missing), ended)
+
+    def forget(self, topic: str) -> None:
+        """The topic was deleted: one of the same name may have other settings."""
+        self._known_topics.discard(topic)
+        self.malformed_topics.discard(topic)

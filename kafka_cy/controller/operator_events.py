@@ -1,0 +1,206 @@
+"""What an operator asks for: elections and reassignments, by request or by the nodes of Kafka's older tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from kafka_cy.cluster.store import Delete, Exists, Get, Node, Set
+from kafka_cy.cluster.znode_formats import reassignment_data
+from kafka_cy.controller.context import PartitionStatus
+from kafka_cy.controller.nodes import (
+    PREFERRED_ELECTION,
+    REASSIGN_PARTITIONS,
+    partitions_of,
+    reassignments_of,
+)
+from kafka_cy.controller.partition_machine import Election
+from kafka_cy.controller.partition_state import LeaderAndIsr, ReplicaAssignment, TopicPartition
+from kafka_cy.controller.parts import Parts
+from kafka_cy.protocol.errors import ErrorCode
+
+PARTITIONS_PER_EVENT = 20  # reassignments begun before other events have their turn
+
+
+class Outcome(NamedTuple):
+    """What became of one partition."""
+
+    error: ErrorCode
+    message: str | None = None
+
+
+Outcomes = dict[TopicPartition, Outcome]
+
+
+class OperatorEvents:
+    """Owner: the controller's thread. Lifetime: one term."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._context = parts.context
+        self._from_node: dict[TopicPartition, tuple[int, ...]] = {}  # what /admin/reassign_partitions still asks for
+        parts.reassignment_ended = self._ended
+
+    def on_preferred_election(self, path: str) -> None:
+        """Watch of /admin/preferred_replica_election."""
+        self._parts.put("ReplicaLeaderElection", self.preferred_election)
+
+    def on_reassign_partitions(self, path: str) -> None:
+        """Watch of /admin/reassign_partitions."""
+        self._parts.put("ZkPartitionReassignment", self.reassign_partitions)
+
+    async def preferred_election(self) -> None:
+        """Elect what the node asks for, then delete it and watch for the next."""
+        node = await self._parts.store.get(PREFERRED_ELECTION)
+        if node is not None:
+            try:
+                partitions = partitions_of(node)
+            except ValueError as error:
+                self._parts.around.warning(f"{PREFERRED_ELECTION}: {error}")
+                partitions = []
+            await self.elect(partitions, unclean=False)
+            await self._parts.store.write([[Delete(PREFERRED_ELECTION)]])
+        await self._parts.store.read([Exists(PREFERRED_ELECTION, self.on_preferred_election)])
+
+    async def elect(self, partitions: Iterable[TopicPartition] | None, unclean: bool) -> Outcomes:
+        """ElectLeaders; None: all partitions, of which those that need no election are left out of the answer."""
+        context = self._context
+        outcomes: Outcomes = {}
+        wanted: list[TopicPartition] = []
+        for partition in sorted(context.states if partitions is None else set(partitions)):
+            state = context.states.get(partition)
+            if partition not in context.partition_status or state is None:
+                outcomes[partition] = Outcome(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "The partition does not exist.")
+            elif partition.topic in context.deleting:
+                outcomes[partition] = Outcome(ErrorCode.INVALID_TOPIC_EXCEPTION, "The topic is being deleted")
+            elif not self._is_needed(partition, state, unclean):
+                outcomes[partition] = Outcome(ErrorCode.ELECTION_NOT_NEEDED)
+            else:
+                wanted.append(partition)
+        failures = await self._parts.elect(wanted, Election.OFFLINE_UNCLEAN if unclean else Election.PREFERRED)
+        failed = ErrorCode.ELIGIBLE_LEADERS_NOT_AVAILABLE if unclean else ErrorCode.PREFERRED_LEADER_NOT_AVAILABLE
+        for partition in wanted:
+            reason = failures.get(partition)
+            outcomes[partition] = Outcome(ErrorCode.NONE) if reason is None else Outcome(failed, reason)
+        return outcomes
+
+    def _is_needed(self, partition: TopicPartition, state: LeaderAndIsr, unclean: bool) -> bool:
+        if unclean:
+            return not self._context.is_online(state.leader, partition)
+        return state.leader != self._context.assignment(partition).replicas[0]
+
+    async def rebalance(self) -> None:
+        """auto.leader.rebalance.enable: brokers that lead too few of the partitions that prefer them get their leaders back."""
+        context, limit = self._context, self._parts.settings.leader_imbalance_per_broker_percentage
+        preferred: dict[int, list[TopicPartition]] = {}
+        for partition in context.partitions():
+            if partition.topic not in context.deleting and partition in context.states:
+                preferred.setdefault(context.assignment(partition).replicas[0], []).append(partition)
+        wanted: list[TopicPartition] = []
+        for broker_id, partitions in sorted(preferred.items()):
+            elsewhere = [each for each in partitions if context.states[each].leader != broker_id]
+            if 100 * len(elsewhere) <= limit * len(partitions) or context.being_reassigned:
+                continue
+            wanted += [
+                each
+                for each in elsewhere
+                if context.is_online(broker_id, each) and broker_id in context.states[each].isr
+            ]
+        if wanted:
+            self._parts.around.info(f"{len(wanted)} partitions get their preferred leader back")
+            await self._parts.elect(wanted, Election.PREFERRED)
+
+    async def reassign_partitions(self) -> None:
+        """Begin what the node asks for. It is deleted when all of that is complete."""
+        node: Node | None = (await self._parts.store.read([Get(REASSIGN_PARTITIONS, self.on_reassign_partitions)]))[0]
+        if node is None:
+            await self._parts.store.read([Exists(REASSIGN_PARTITIONS, self.on_reassign_partitions)])
+            self._from_node = {}
+            return
+        try:
+            wanted = reassignments_of(node)
+        except ValueError as error:
+            self._parts.around.warning(f"{REASSIGN_PARTITIONS}: {error}")
+            await self._parts.store.write([[Delete(REASSIGN_PARTITIONS)]])
+            return
+        new = {partition: target for partition, target in wanted.items() if self._from_node.get(partition) != target}
+        self._from_node = wanted
+        outcomes = await self._begin(new)
+        for partition, outcome in outcomes.items():
+            if outcome.error is not ErrorCode.NONE:
+                self._parts.around.warning(
+                    f"{REASSIGN_PARTITIONS}: {partition}: {outcome.error.name} {outcome.message}"
+                )
+        finished = [
+            each
+            for each, outcome in outcomes.items()
+            if outcome.error is not ErrorCode.NONE or each not in self._context.being_reassigned
+        ]
+        await self._remove_from_node(finished)
+
+    async def _ended(self, partition: TopicPartition) -> None:
+        """A reassignment is complete."""
+        if partition in self._from_node:
+            await self._remove_from_node([partition])
+
+    async def _remove_from_node(self, partitions: Iterable[TopicPartition]) -> None:
+        before = len(self._from_node)
+        for partition in partitions:
+            self._from_node.pop(partition, None)
+        if len(self._from_node) == before and before:
+            return
+        if self._from_node:
+            data = reassignment_data({(*each,): target for each, target in self._from_node.items()})
+            await self._parts.store.write([[Set(REASSIGN_PARTITIONS, data)]])
+        else:
+            await self._parts.store.write([[Delete(REASSIGN_PARTITIONS)]])
+
+    async def _begin(self, wanted: Mapping[TopicPartition, Sequence[int] | None]) -> Outcomes:
+        outcomes: Outcomes = {}
+        for partition, target in wanted.items():
+            error, message, assignment = self._parts.reassignments.check(partition, target)
+            outcomes[partition] = Outcome(error, message)
+            if assignment is not None and not await self._parts.reassignments.start(partition, assignment):
+                outcomes[partition] = Outcome(ErrorCode.UNKNOWN_SERVER_ERROR, "The assignment cannot be stored.")
+        return outcomes
+
+    def reassign(
+        self, wanted: Mapping[TopicPartition, Sequence[int] | None], done: Callable[[Outcomes], object]
+    ) -> None:
+        """AlterPartitionReassignments. Other events have their turn between every few partitions."""
+        left, outcomes = list(wanted.items()), Outcomes()
+
+        async def some() -> None:
+            part = dict(left[:PARTITIONS_PER_EVENT])
+            del left[:PARTITIONS_PER_EVENT]
+            outcomes.update(await self._begin(part))
+            for partition in part:  # the node does not count any more for what a request asked for
+                if partition in self._from_node and outcomes[partition].error is ErrorCode.NONE:
+                    await self._remove_from_node([partition])
+            if left:
+                self._parts.put("ApiPartitionReassignment", some)
+            else:
+                done(outcomes)
+
+        self._parts.put("ApiPartitionReassignment", some)
+
+    def reassignments(self, partitions: Iterable[TopicPartition] | None) -> dict[TopicPartition, ReplicaAssignment]:
+        """ListPartitionReassignments; None: all."""
+        running = self._context.being_reassigned
+        wanted = running if partitions is None else running & set(partitions)
+        assignments = {each: self._context.assignment(each) for each in sorted(wanted)}
+        return {each: assignment for each, assignment in assignments.items() if assignment.is_being_reassigned}
+
+    def counts(self) -> tuple[int, int, int, int]:
+        """Topics, partitions, partitions without a leader, and partitions that their first replica does not lead."""
+        context = self._context
+        leaderless = unpreferred = 0
+        for partition, state in context.states.items():
+            if partition.topic in context.deleting:
+                continue
+            if context.partition_status.get(partition) is not PartitionStatus.ONLINE:
+                leaderless += 1
+            elif state.leader != context.assignment(partition).replicas[0]:
+                unpreferred += 1
+        total = sum(len(each) for each in context.topics.values())
+        return len(context.topics), total, leaderless, unpreferred

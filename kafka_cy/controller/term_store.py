@@ -1,0 +1,154 @@
+"""The store as a controller uses it: many requests in flight, every write fenced by the epoch of its term."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kafka_cy.cluster import znodes
+from kafka_cy.cluster.store import (
+    Answers,
+    AsyncStore,
+    BadVersionError,
+    Check,
+    ConnectionLost,
+    Create,
+    Delete,
+    Get,
+    Node,
+    NodeExistsError,
+    NoNodeError,
+    Operation,
+    OutcomeUnknown,
+    Request,
+    Results,
+    SessionExpired,
+    Set,
+    StoreError,
+)
+from kafka_cy.controller.events import Answer
+
+RETRY_MS = 100
+
+
+class TermEnded(Exception):
+    """Another controller was elected, or our session ended: nothing that this event does counts any more."""
+
+
+class TermStore:
+    """Owner: the controller's thread. Lifetime: one term.
+
+    A lost connection is waited for. A write whose reply was lost is submitted again: it is conditional, so that it cannot
+    happen twice; if the repetition is refused, the nodes tell whether the first one was applied. They cannot have the same
+    content from anybody else, because the fence keeps other controllers out and each write of ours is answered before
+    another one of the same node.
+    """
+
+    def __init__(
+        self, store: AsyncStore, epoch_version: int, call_later: Callable[[float, Callable[[], object]], Any]
+    ) -> None:
+        self._store = store
+        self._fence = Check(znodes.CONTROLLER_EPOCH, epoch_version)
+        self._call_later = call_later
+        self.writes = 0  # fenced changes that were submitted
+
+    async def read(self, requests: Sequence[Request]) -> Answers:
+        """The answers, in order. Raises TermEnded."""
+        if not requests:
+            return []
+        while True:
+            answers, error = await self._ask(requests)
+            if answers is not None:
+                return answers
+            await self._outlast(error)
+
+    def _ask(self, requests: Sequence[Request]) -> Answer[tuple[Answers | None, StoreError | None]]:
+        answer: Answer[tuple[Answers | None, StoreError | None]] = Answer()
+        self._store.read(requests, lambda answers, error: answer.set((answers, error)))
+        return answer
+
+    async def get(self, path: str) -> Node | None:
+        """One node."""
+        node: Node | None = (await self.read([Get(path)]))[0]
+        return node
+
+    async def write(self, changes: Sequence[Sequence[Operation]]) -> list[Results | StoreError]:
+        """Submit all changes at once, each of them atomic; the results or the error of each. Raises TermEnded.
+
+        Errors: NoNodeError, NodeExistsError, BadVersionError, NotEmptyError; `operation` counts without the fence.
+        """
+        outcomes: list[Results | StoreError | None] = [None] * len(changes)
+        unknown: set[int] = set()
+        left = list(range(len(changes)))
+        while left:
+            answers = [self._submit(changes[index]) for index in left]
+            again: list[int] = []
+            for index, answer in zip(left, answers, strict=True):
+                results, error = await answer
+                if isinstance(error, ConnectionLost | OutcomeUnknown):
+                    if isinstance(error, OutcomeUnknown):
+                        unknown.add(index)
+                    again.append(index)
+                elif results is not None:
+                    outcomes[index] = results
+                else:
+                    outcomes[index] = self._refused(error)
+            if again:
+                await self._pause()
+            left = again
+        for index in unknown:
+            if isinstance(outcomes[index], BadVersionError | NodeExistsError | NoNodeError):
+                applied = await self._applied(changes[index])
+                if applied is not None:
+                    outcomes[index] = applied
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _submit(self, operations: Sequence[Operation]) -> Answer[tuple[Results | None, StoreError | None]]:
+        answer: Answer[tuple[Results | None, StoreError | None]] = Answer()
+
+        def done(results: Results | None, error: StoreError | None) -> None:
+            answer.set((None if results is None else results[1:], error))
+
+        self.writes += 1
+        self._store.submit([self._fence, *operations], done)
+        return answer
+
+    def _refused(self, error: StoreError | None) -> StoreError:
+        if isinstance(error, SessionExpired):
+            raise TermEnded("the session has ended") from error
+        assert error is not None
+        if error.operation == 0:
+            raise TermEnded("another controller was elected") from error
+        error.operation -= 1
+        return error
+
+    async def _outlast(self, error: StoreError | None) -> None:
+        if not isinstance(error, ConnectionLost):
+            raise TermEnded(f"the store failed: {error}") from error
+        await self._pause()
+
+    async def _pause(self) -> None:
+        answer: Answer[None] = Answer()
+        self._call_later(RETRY_MS, lambda: answer.set(None))
+        await answer
+
+    async def _applied(self, operations: Sequence[Operation]) -> Results | None:
+        """The results of a change if the nodes look as it leaves them; else None."""
+        nodes: list[Node | None] = await self.read([Get(operation.path) for operation in operations])
+        results: Results = []
+        for operation, node in zip(operations, nodes, strict=True):
+            if isinstance(operation, Create):
+                if node is None or node.data != operation.data:
+                    return None
+                results.append(operation.path)
+            elif isinstance(operation, Set):
+                if node is None or node.data != operation.data or node.version != operation.version + 1:
+                    return None
+                results.append(node.version)
+            elif isinstance(operation, Delete):
+                if node is not None:
+                    return None
+                results.append(None)
+            else:
+                results.append(None)
+        return results

@@ -1,0 +1,160 @@
+"""Deletion of topics: their replicas stop, are deleted on every broker, then the nodes go.
+
+A topic waits (is ineligible) while one of its replicas is dead, its log directory offline, or a reassignment of it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from kafka_cy.cluster.store import Children, Delete, NoNodeError, Operation, StoreError
+from kafka_cy.cluster.znodes import DELETE_TOPICS, topic_path
+from kafka_cy.controller.context import ControllerContext, Replica, ReplicaStatus
+from kafka_cy.controller.replica_machine import ReplicaMachine
+from kafka_cy.controller.request_batch import RequestBatch
+from kafka_cy.controller.term_store import TermStore
+
+_STATUS = ReplicaStatus
+
+
+class TopicDeletion:
+    """Owner: the controller's thread. Lifetime: one term."""
+
+    def __init__(
+        self,
+        context: ControllerContext,
+        store: TermStore,
+        replicas: ReplicaMachine,
+        batch: RequestBatch,
+        info: Callable[[str], object],
+        warning: Callable[[str], object],
+    ) -> None:
+        self._context = context
+        self._store = store
+        self._replicas = replicas
+        self._batch = batch
+        self._info = info
+        self._warning = warning
+
+    def is_eligible(self, topic: str) -> bool:
+        """Whether the deletion of the topic may begin now."""
+        return (
+            topic in self._context.deleting
+            and topic not in self._context.deletion_ineligible
+            and not self._any(topic, _STATUS.DELETION_STARTED)
+        )
+
+    def mark_ineligible(self, topics: Iterable[str], reason: str) -> None:
+        """Topics that are being deleted have to wait."""
+        for topic in sorted(set(topics) & self._context.deleting):
+            if topic not in self._context.deletion_ineligible:
+                self._info(f"the deletion of topic {topic} waits: {reason}")
+                self._context.deletion_ineligible.add(topic)
+
+    async def enqueue(self, topics: Iterable[str]) -> None:
+        """The deletion of topics was recorded."""
+        self._context.deleting.update(topics)
+        await self.resume()
+
+    async def resume_for(self, topics: Iterable[str]) -> None:
+        """What these topics waited for may have come."""
+        waiting = set(topics) & self._context.deleting
+        if waiting:
+            self._context.deletion_ineligible -= waiting
+            await self.resume()
+
+    async def replicas_failed(self, replicas: Iterable[Replica]) -> None:
+        """Replicas of topics that are being deleted are dead, or could not be deleted."""
+        failed = [each for each in replicas if each.partition.topic in self._context.deleting]
+        if failed:
+            known = [each for each in failed if self._status(each) is not _STATUS.DELETION_SUCCESSFUL]
+            deletable = {_STATUS.OFFLINE, _STATUS.DELETION_STARTED, _STATUS.DELETION_INELIGIBLE}
+            await self._replicas.to_offline([each for each in known if self._status(each) not in deletable])
+            self._replicas.deletion_failed(known)
+            self.mark_ineligible({each.partition.topic for each in failed}, "a replica is offline or was not deleted")
+            await self.resume()
+
+    async def replicas_deleted(self, replicas: Iterable[Replica]) -> None:
+        """Brokers deleted these replicas."""
+        deleted = [each for each in replicas if each.partition.topic in self._context.deleting]
+        self._replicas.deletion_successful([each for each in deleted if self._status(each) is _STATUS.DELETION_STARTED])
+        await self.resume()
+
+    async def resume(self) -> None:
+        """Go on with every recorded deletion as far as it can."""
+        retry: list[str] = []
+        begin: list[str] = []
+        done: list[str] = []
+        for topic in sorted(self._context.deleting):
+            if self._all(topic, _STATUS.DELETION_SUCCESSFUL):
+                done.append(topic)
+            elif not self._any(topic, _STATUS.DELETION_STARTED):
+                if self._any(topic, _STATUS.DELETION_INELIGIBLE) and topic not in self._context.deletion_ineligible:
+                    retry.append(topic)
+                if self.is_eligible(topic):
+                    begin.append(topic)
+        if done:
+            await self._remove_nodes(done)
+        failed = [
+            replica for replica in self._replicas_of(retry) if self._status(replica) is _STATUS.DELETION_INELIGIBLE
+        ]
+        if failed:
+            await self._replicas.to_offline(failed)
+        if begin:
+            await self._begin(begin)
+
+    async def _begin(self, topics: list[str]) -> None:
+        for partition in self._context.partitions(set(topics) - self._context.deletion_begun):
+            self._context.partition_status.pop(partition, None)
+            self._context.without_leader.discard(partition)
+        self._context.deletion_begun.update(topics)
+        self._batch.add_update_metadata(self._context.registered_ids(), self._context.partitions(topics))
+        self._batch.send()
+        live: list[Replica] = []
+        dead: list[Replica] = []
+        for replica in self._replicas_of(topics):
+            if not self._context.is_online(replica.broker_id, replica.partition):
+                dead.append(replica)
+            elif self._status(replica) is not _STATUS.DELETION_SUCCESSFUL:
+                live.append(replica)
+        if dead:
+            self.mark_ineligible({each.partition.topic for each in dead}, "a replica is offline")
+            stopped = {_STATUS.OFFLINE, _STATUS.DELETION_STARTED, _STATUS.DELETION_INELIGIBLE}
+            await self._replicas.to_offline([each for each in dead if self._status(each) not in stopped])
+            self._replicas.deletion_failed(dead)
+        await self._replicas.to_offline(live)
+        self._replicas.start_deletion(live)
+
+    async def _remove_nodes(self, topics: list[str]) -> None:
+        """All replicas are deleted: the nodes go, bottom up, and the record of the deletion last."""
+        children: list[list[str] | None] = await self._store.read(
+            [Children(f"{topic_path(topic)}/partitions") for topic in topics]
+        )
+        for topic, partitions in zip(topics, children, strict=True):
+            path = topic_path(topic)
+            changes: list[list[Operation]] = []
+            for index in partitions or ():
+                changes += [[Delete(f"{path}/partitions/{index}/state")], [Delete(f"{path}/partitions/{index}")]]
+            changes += [[Delete(f"{path}/partitions")], [Delete(path)], [Delete(f"/config/topics/{topic}")]]
+            failed = False
+            for change, outcome in zip(changes, await self._store.write(changes), strict=True):
+                if isinstance(outcome, StoreError) and not isinstance(outcome, NoNodeError):
+                    self._warning(f"{change[0].path} cannot be deleted: {type(outcome).__name__}: {outcome}")
+                    failed = True
+            if failed:
+                continue  # recorded still: a later event tries again
+            await self._store.write([[Delete(f"{DELETE_TOPICS}/{topic}")]])
+            self._context.remove_topic(topic)
+            self._info(f"topic {topic} is deleted")
+
+    def _replicas_of(self, topics: Iterable[str]) -> list[Replica]:
+        return self._context.replicas(self._context.partitions(topics))
+
+    def _status(self, replica: Replica) -> ReplicaStatus | None:
+        return self._context.replica_status.get(replica)
+
+    def _any(self, topic: str, status: ReplicaStatus) -> bool:
+        return any(self._status(each) is status for each in self._replicas_of([topic]))
+
+    def _all(self, topic: str, status: ReplicaStatus) -> bool:
+        return all(self._status(each) is status for each in self._replicas_of([topic]))

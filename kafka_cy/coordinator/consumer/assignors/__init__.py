@@ -1,0 +1,1 @@
+"""The assignors of `group.consumer.assignors`."""

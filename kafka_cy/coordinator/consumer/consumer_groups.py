@@ -1,0 +1,166 @@
+"""Consumer groups (KIP-848): wires the operations to the runtime, and owns timers and work that takes longer.
+
+The way of a request: `kafka_cy.api.consumer_group_heartbeat` -> `ConsumerGroups.heartbeat` ->
+`ConsumerGroupHeartbeat.heartbeat`, which returns records and a response. A large target assignment and regular expressions
+are worked on in slices afterwards; what they find is stored by a write of the coordinator's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
+from typing import Any, ClassVar, Final
+
+from kafka_cy.coordinator.classic.group import ClassicGroup
+from kafka_cy.coordinator.classic.rebalance import Rebalancer
+from kafka_cy.coordinator.consumer.classic_members import ClassicMembers
+from kafka_cy.coordinator.consumer.context import JOIN, REBALANCE, SYNC, ConsumerContext
+from kafka_cy.coordinator.consumer.describe import describe, unknown
+from kafka_cy.coordinator.consumer.downgrade import Downgrade
+from kafka_cy.coordinator.consumer.group import ConsumerGroup
+from kafka_cy.coordinator.consumer.heartbeat import ConsumerGroupHeartbeat
+from kafka_cy.coordinator.consumer.leave import MemberRemoval
+from kafka_cy.coordinator.consumer.member import UNREVOKED
+from kafka_cy.coordinator.consumer.member_change import MemberChange
+from kafka_cy.coordinator.consumer.regexes import RegexResolution
+from kafka_cy.coordinator.consumer.requests import HeartbeatRequest
+from kafka_cy.coordinator.consumer.settings import ConsumerSettings
+from kafka_cy.coordinator.group import Group
+from kafka_cy.coordinator.modern.context import SESSION
+from kafka_cy.coordinator.modern.deadlines import Key
+from kafka_cy.coordinator.modern.errors import GroupError
+from kafka_cy.coordinator.modern.group_lines import Info
+from kafka_cy.coordinator.modern.groups import ModernGroups, Nothing, RemoveSteps
+from kafka_cy.coordinator.modern.heartbeat_responses import error_response
+from kafka_cy.coordinator.modern.names import PIECE_NAMES, names_count
+from kafka_cy.coordinator.modern.topics import Topics
+from kafka_cy.coordinator.runtime.result import CoordinatorResult
+from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
+from kafka_cy.protocol.errors import ErrorCode
+
+LONG_HEARTBEAT: Final = 200  # names and topics: more take more than about a millisecond
+
+
+class ConsumerGroups(ModernGroups):
+    """Owner: the coordinator's thread. Idle cost: one timer for each group with members."""
+
+    KIND = ConsumerGroup
+    NAME = "consumer group"
+    REASONS: ClassVar[Mapping[str, str]] = {
+        SESSION: "its session expired",
+        REBALANCE: "it did not give up partitions within its rebalance timeout",
+        JOIN: "no JoinGroup within its rebalance timeout",
+        SYNC: "no SyncGroup within its rebalance timeout",
+    }
+
+    def __init__(
+        self, runtime: CoordinatorRuntime[Any], config: Mapping[str, Any], topics: Topics, rebalancer: Rebalancer, info: Info,
+        *, is_offered: Callable[[], bool], is_full: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        """`is_offered`: whether clients may use the protocol. `is_full`: whether no group may be created."""
+        self.settings = ConsumerSettings(config, runtime.cluster)
+        self.context = ConsumerContext(runtime, self.settings, topics, info)
+        super().__init__(runtime, self.context, is_offered=is_offered, is_full=is_full)
+        self.removal = MemberRemoval(self.context, Downgrade(self.context, rebalancer))
+        self.classic_members = ClassicMembers(self.context, self.removal, self._start_work)
+
+        def end_classic(group: ClassicGroup) -> None:
+            rebalancer.end(group, ErrorCode.REBALANCE_IN_PROGRESS)
+
+        self.heartbeats = ConsumerGroupHeartbeat(self.context, self.removal, end_classic, self._start_work)
+
+    # -- requests --
+
+    def heartbeat(self, request: HeartbeatRequest, respond: Callable[[dict[str, Any]], object]) -> None:
+        """ConsumerGroupHeartbeat; `respond` gets the fields of the response."""
+        if not self.is_offered():
+            respond(error_response(ErrorCode.UNSUPPORTED_VERSION))
+            return
+        try:
+            request.check(list(self.settings.assignors))
+        except GroupError as error:
+            respond(error_response(error.code, error.message))
+            return
+
+        def is_long() -> bool:
+            if request.member_epoch < 0:
+                return self._is_much(request.group_id, [(SESSION, request.member_id)])
+            return self._size(request) > LONG_HEARTBEAT
+
+        beat = partial(self.heartbeats.steps, request=request)
+        self._beat_in_steps(request.group_id, beat, error_response, respond, is_long=is_long)
+
+    def _size(self, request: HeartbeatRequest) -> int:
+        """How many names and topics the heartbeat has to look at."""
+        size = len(request.topic_names or ()) + len(request.owned or ())
+        group = self._find(request.group_id)
+        if group is None:
+            return size
+        member = group.members.get(request.member_id)
+        compares = group.topics_version != self.context.topics.version or not request.says_nothing
+        moves = member is None or request.member_epoch == 0 or not member.is_reconciled_to(group.assignment_epoch)
+        if moves or compares or group.epoch > group.assignment_epoch:
+            size += len(group.subscriptions.names())
+        if moves or request.is_full:
+            size += len(group.target_of(request.member_id))
+        if member is not None and size:
+            size += len(member.assigned)
+        return size
+
+    def unknown(self, group_id: str) -> dict[str, Any]:
+        return unknown(group_id)
+
+    def _describe(self, group: ConsumerGroup, description: dict[str, Any]) -> Iterator[None]:
+        return describe(group, self.context.topics, self.settings.default_assignor, description)
+
+    # -- soft state --
+
+    def begin(self, group: ConsumerGroup) -> None:
+        """After loading: the sessions of the members begin."""
+        group.resolving = group.assigning = False
+        self.context.count(group)
+        for member in group.members.values():
+            self.context.await_heartbeat(group, member)
+            if member.state == UNREVOKED:
+                self.context.await_revocation(group, member)
+
+    def _remove(
+        self, groups: Mapping[str, Group], group: ConsumerGroup, members: list[Any], reason: str
+    ) -> RemoveSteps:
+        return self.removal.steps(groups, group, members, reason, None)
+
+    def _is_much(self, group_id: str, due: list[Key]) -> bool:
+        members = self._due_members(group_id, due)
+        return names_count(members) > PIECE_NAMES or self.removal.is_long(self._find(group_id), members)
+
+    # -- work that takes longer --
+
+    def _start_work(self, group: ConsumerGroup, change: MemberChange) -> None:
+        target = change.target
+        if target is not None:
+            self._assign_later(group, target, partial(self.context.lines.assigned, group, target.assignor.name))
+        if change.regexes is not None and not group.resolving:
+            resolution = RegexResolution(self.context, group.group_id, change.regexes)
+            group.resolving = True
+            self.runtime.slices.add(resolution.steps(), partial(self._resolved, group, resolution))
+
+    def _resolved(self, group: ConsumerGroup, resolution: RegexResolution) -> None:
+        if not resolution.is_complete:
+            group.resolving = False
+            return
+
+        def operation(state: Any) -> Generator[object, None, CoordinatorResult[None]]:
+            group.resolving = False  # heartbeats wait until it is stored
+            yield None
+            if state.groups.get(group.group_id) is not group:
+                return Nothing()
+            epoch = group.epoch  # now: heartbeats may have changed it while the expressions were resolved
+            records = yield from resolution.records(group)
+            return Nothing(records, apply=partial(applied, epoch))
+
+        def applied(before: int) -> None:
+            group.regex_topics_version = resolution.topics_version
+            if group.epoch > before:
+                self.context.lines.rebalances(group.group_id, group.epoch)
+
+        self.runtime.write_long(group.group_id, operation)

@@ -1,0 +1,82 @@
+"""Members leave a consumer group, or are removed. The last one with the consumer protocol may make it a classic group again."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from functools import partial
+from typing import TypeVar
+
+from kafka_cy.base.slices import at_once
+from kafka_cy.coordinator.consumer.context import ConsumerContext
+from kafka_cy.coordinator.consumer.downgrade import PIECE_MEMBERS, Downgrade
+from kafka_cy.coordinator.consumer.group import ConsumerGroup
+from kafka_cy.coordinator.consumer.member import (
+    LEAVE_STATIC_EPOCH,
+    NOTHING,
+    ConsumerMember,
+    current_record,
+    removal_records,
+)
+from kafka_cy.coordinator.consumer.records import Group as StoredGroup
+from kafka_cy.coordinator.consumer.records import GroupKey, Regex, RegexKey
+from kafka_cy.coordinator.group import Group
+from kafka_cy.coordinator.modern.errors import GroupError
+from kafka_cy.coordinator.records import Record
+from kafka_cy.coordinator.runtime.result import CoordinatorResult
+
+R = TypeVar("R")
+
+
+class MemberRemoval:
+    """Owner: the coordinator's thread."""
+
+    def __init__(self, context: ConsumerContext, downgrade: Downgrade) -> None:
+        self.context = context
+        self.downgrade = downgrade
+
+    def remove(
+        self, groups: Mapping[str, Group], group: ConsumerGroup, members: list[ConsumerMember], reason: str, response: R
+    ) -> CoordinatorResult[R]:
+        """Remove the members; the others get their partitions with the next group epoch."""
+        return at_once(self.steps(groups, group, members, reason, response))
+
+    def steps(
+        self, groups: Mapping[str, Group], group: ConsumerGroup, members: list[ConsumerMember], reason: str, response: R
+    ) -> Generator[object, None, CoordinatorResult[R]]:
+        """remove() as a task for slices."""
+        if not members:
+            return CoordinatorResult(response=response)
+        if self.downgrade.is_due(group, members):
+            try:
+                converted, apply = yield from self.downgrade.without(groups, group, members)
+                return CoordinatorResult(converted, response, apply)
+            except GroupError as error:  # a classic member's bytes are malformed: the group stays as it is
+                self.context.lines.not_converted(group.group_id, error.message)
+        records: list[Record] = []
+        for member in members:
+            records += removal_records(group.group_id, member.member_id)
+        unused: dict[str, Regex | None] = dict.fromkeys(group.subscriptions.unused_regexes(members))
+        records += [(RegexKey(group.group_id, regex), None) for regex in unused]
+        gone = {member.member_id: (member, None) for member in members}
+        names = yield from group.subscriptions.names_after_steps(gone, unused)
+        value = StoredGroup(group.epoch + 1, (yield from self.context.topics.group_hash_steps(names)))
+        records.append((GroupKey(group.group_id), value))
+        return CoordinatorResult(records, response, partial(self._removed, group, members, reason))
+
+    def is_long(self, group: ConsumerGroup | None, members: list[ConsumerMember]) -> bool:
+        """Whether it takes long though these members are few: many others become members of a classic group."""
+        return group is not None and len(group.members) > PIECE_MEMBERS and self.downgrade.is_due(group, members)
+
+    def _removed(self, group: ConsumerGroup, members: list[ConsumerMember], reason: str) -> None:
+        for member in members:
+            self.context.forget_member(group, member.member_id)
+            self.context.lines.left(group.group_id, member, reason)
+        self.context.count(group)
+        self.context.lines.rebalances(group.group_id, group.epoch)
+
+
+def left_for_now(group: ConsumerGroup, member: ConsumerMember) -> Record:
+    """A static member leaves and will come back: its partitions stay with it until its session ends."""
+    assigned = {topic_id: dict.fromkeys(epochs, 0) for topic_id, epochs in member.assigned.items()}
+    left = member._replace(member_epoch=LEAVE_STATIC_EPOCH, assigned=assigned, pending_revocation=NOTHING)
+    return current_record(group.group_id, left)

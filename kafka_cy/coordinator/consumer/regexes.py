@@ -1,0 +1,135 @@
+"""Regular expressions that members subscribe to: RE2, whole names, all topics of the cluster.
+
+They are resolved in slices on the coordinator's thread. RE2 needs linear time and bounded memory whatever the expression.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Generator, Iterator
+from functools import partial
+from typing import Final
+
+from kafka_cy.base.regular_expression import InvalidRegularExpression, compile_regular_expression
+from kafka_cy.base.slices import in_work
+from kafka_cy.coordinator.consumer.context import ConsumerContext
+from kafka_cy.coordinator.consumer.group import ConsumerGroup
+from kafka_cy.coordinator.consumer.member import ConsumerMember
+from kafka_cy.coordinator.consumer.records import Group, GroupKey, Regex, RegexKey
+from kafka_cy.coordinator.modern.errors import GroupError
+from kafka_cy.coordinator.records import Record
+from kafka_cy.protocol.errors import ErrorCode
+
+REFRESH_INTERVAL_MIN_MS: Final = 10_000  # regular expressions of a group are not resolved again before, as in Kafka
+
+
+def check_regex(regex: str) -> None:
+    """Raises GroupError (INVALID_REGULAR_EXPRESSION)."""
+    try:
+        compile_regular_expression(regex)
+    except InvalidRegularExpression as error:
+        raise GroupError(
+            ErrorCode.INVALID_REGULAR_EXPRESSION,
+            f"SubscribedTopicRegex `{regex}` is not a valid regular expression: {error}.",
+        ) from error
+
+
+def to_resolve(
+    context: ConsumerContext, group: ConsumerGroup, old: ConsumerMember, new: ConsumerMember
+) -> list[str] | None:
+    """The regular expressions to resolve after `new` has replaced `old`; None if they need not be, or not yet."""
+    subscriptions = group.subscriptions
+    if not subscriptions.regexes and not new.regex:
+        return None
+    if group.resolving:
+        return None
+    now_ms = context.loop.wall_clock_ms()
+    last_ms = _resolved_ms(group)
+    if last_ms is not None and now_ms <= last_ms + REFRESH_INTERVAL_MIN_MS:
+        return None
+    used = subscriptions.regexes.copy()
+    for regex, change in ((old.regex, -1), (new.regex, 1)):
+        used[regex] += change if regex else 0
+    regexes = [regex for regex, count in used.items() if regex and count > 0]
+    is_due = (
+        (bool(new.regex) and new.regex not in subscriptions.regexes)
+        or len(regexes) != len(subscriptions.resolved)
+        or group.regex_topics_version < context.topics.created
+        or last_ms is None
+        or now_ms > last_ms + context.settings.regex_refresh_interval_ms
+    )
+    return regexes if is_due and regexes else None
+
+
+def resolved_for_s(context: ConsumerContext, group: ConsumerGroup) -> float:
+    """For how long the regular expressions of the group count as resolved: infinite if it has none; 0 if they have to be
+    resolved, or just are."""
+    subscriptions = group.subscriptions
+    if not subscriptions.regexes:
+        return math.inf
+    last_ms = _resolved_ms(group)
+    if group.resolving or last_ms is None or len(subscriptions.regexes) != len(subscriptions.resolved):
+        return 0.0
+    if group.regex_topics_version < context.topics.created:
+        return 0.0
+    due_ms: int = last_ms + context.settings.regex_refresh_interval_ms
+    now_ms: int = context.loop.wall_clock_ms()
+    return max(0.0, (due_ms - now_ms) / 1000)
+
+
+def _resolved_ms(group: ConsumerGroup) -> int | None:
+    """When the regular expressions were resolved last; None if none was."""
+    return next((found.timestamp_ms for found in group.subscriptions.resolved.values()), None)
+
+
+class RegexResolution:
+    """One resolution of a group's regular expressions. `steps` is a task for Slices."""
+
+    def __init__(self, context: ConsumerContext, group_id: str, regexes: Collection[str]) -> None:
+        self.context = context
+        self.group_id = group_id
+        self.topics_version = context.topics.created
+        self.is_complete = False
+        self._timestamp_ms = context.loop.wall_clock_ms()
+        self._found: dict[str, list[str]] = {regex: [] for regex in regexes}
+
+    def steps(self) -> Iterator[object]:
+        """Compare every topic with every expression."""
+        topics = self.context.topics.names()
+        names = yield from in_work(lambda: sorted(topics))
+        for regex, found in self._found.items():
+            try:
+                pattern = compile_regular_expression(regex)
+            except InvalidRegularExpression:  # it was checked when a member sent it: this is another version of RE2
+                continue
+            for name in names:  # one in each step: the worst expressions take milliseconds for it
+                if pattern.matches(name):
+                    found.append(name)
+                yield None
+        self.is_complete = True
+
+    def records(self, group: ConsumerGroup) -> Generator[object, None, list[Record]]:
+        """The records that store what was found, and a new group epoch if that changes what the group reads. A task for slices."""
+        subscriptions = group.subscriptions
+        records: list[Record] = []
+        changed: dict[str, Regex | None] = {}
+        for regex, topics in self._found.items():
+            if not subscriptions.regexes[regex]:
+                continue
+            found = Regex(tuple(topics), self.topics_version, self._timestamp_ms)
+            before = subscriptions.resolved.get(regex)
+            known = before.topics if before is not None else ()
+            if found.topics != known and (yield from in_work(partial(_differ, found.topics, known))):
+                changed[regex] = found
+            records.append((RegexKey(self.group_id, regex), found))
+            yield None
+        names = yield from subscriptions.names_after_steps({}, changed)
+        metadata_hash = yield from self.context.topics.group_hash_steps(names)
+        if changed or metadata_hash != group.metadata_hash:
+            records.append((GroupKey(self.group_id), Group(group.epoch + 1, metadata_hash)))
+        return records
+
+
+def _differ(some: Collection[str], others: Collection[str]) -> bool:
+    """Whether the topics are not the same, in whatever order they were stored."""
+    return set(some) != set(others)

@@ -1,0 +1,47 @@
+"""How many offsets groups committed, and how many expired or were deleted: counts of the group coordinator for metrics.
+
+Kafka: OffsetCommits, OffsetExpired and OffsetDeletions of GroupCoordinatorMetrics. Commits that a reactor stores are counted there
+(kafka_cy.api.offset_commit).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, TypeVar
+
+from kafka_cy.coordinator.records import OffsetKey
+from kafka_cy.coordinator.runtime.result import CoordinatorResult
+
+R = TypeVar("R")
+
+
+class GroupCounts:
+    """Owner: the coordinator's thread; any thread may read. A result counts when its records are replayed."""
+
+    __slots__ = ("commits", "deletions", "expirations")
+
+    def __init__(self) -> None:
+        self.commits = self.expirations = self.deletions = 0
+
+    def committed(self, result: CoordinatorResult[R]) -> CoordinatorResult[R]:
+        """Its records are committed offsets."""
+        return self._counted("commits", result)
+
+    def expired(self, result: CoordinatorResult[R]) -> CoordinatorResult[R]:
+        """Its records remove offsets whose time is over."""
+        return self._counted("expirations", result)
+
+    def deleted(self, result: CoordinatorResult[R]) -> CoordinatorResult[R]:
+        """Its records remove offsets that somebody deleted."""
+        return self._counted("deletions", result)
+
+    def _counted(self, name: str, result: CoordinatorResult[R]) -> CoordinatorResult[R]:
+        count = sum(isinstance(key, OffsetKey) for key, _ in result.records)
+        if count:
+            result.apply = partial(self._count, name, count, result.apply)
+        return result
+
+    def _count(self, name: str, count: int, then: Any) -> None:
+        setattr(self, name, getattr(self, name) + count)
+        if then is not None:
+            then()

@@ -1,0 +1,83 @@
+"""What the newer kinds of groups answer in the same way: KIP-848, KIP-932, KIP-1071 (Kafka: ModernGroup)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar, Final
+
+from kafka_cy.coordinator.group import Group
+from kafka_cy.coordinator.modern.published import PublishedMembers, Words
+from kafka_cy.coordinator.open_groups import OPEN_FOR_MEMBERS, OPEN_FOR_SIMPLE, Steady
+from kafka_cy.protocol.errors import ErrorCode
+
+NAMES_FEW: Final = 50  # topics of a record that is replayed in one step with others
+
+
+class ModernGroup(Group):
+    """A group with members whose tasks or partitions the broker assigns. Its protocol type has the name of its kind."""
+
+    __slots__ = ("members", "published")
+
+    HEARTBEAT_KEY: ClassVar[int]  # API of the members' heartbeats
+
+    def __init__(self, group_id: str) -> None:
+        super().__init__(group_id)
+        self.members: dict[str, Any] = {}  # by id
+        self.published = PublishedMembers(group_id)  # soft state: reactors commit for them, and respond to heartbeats
+
+    def replay(self, key: Any, value: Any) -> None:
+        self.steady = None
+        self._replay(key, value)
+
+    @abstractmethod
+    def _replay(self, key: Any, value: Any) -> None:
+        """See Group.replay."""
+
+    def _replay_member_steps(self, key: Any, value: Any) -> Iterator[object]:
+        """replay() of what a member says. The step ends if it names, or named, many topics."""
+        member = self.members.get(key.member_id)
+        details = (member.details if member is not None else None, value)
+        named = [each.subscribed_topic_names for each in details if each is not None]
+        self.replay(key, value)
+        if any(len(names) > NAMES_FEW for names in named):
+            yield None
+
+    def _republish(self, old: Any, new: Any) -> None:
+        """A member changes or goes (`new` is None, or another one)."""
+        if new is None or new.member_id != old.member_id:
+            self.published.gone(old.member_id)
+        else:
+            self.published.changed(old.member_id)
+
+    def stays(self, member: Any, steady: Steady) -> None:
+        """Nothing has changed: reactors may respond to the member's next heartbeats, as long as that is so."""
+        self.published.add_steady(member.member_id, member.member_epoch, self._words(member))
+        self.steady, self.uses_door = steady, True
+
+    def _words(self, member: Any) -> Words:
+        """What the member may say again."""
+        return Words(member.details.client_id, member.details.client_host)
+
+    def closed(self) -> None:
+        super().closed()
+        self.published.clear()
+
+    @property
+    def open_for(self) -> int:
+        return OPEN_FOR_MEMBERS if self.members else OPEN_FOR_SIMPLE
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.members
+
+    @property
+    def members_count(self) -> int:
+        return len(self.members)
+
+    @property
+    def protocol_type_name(self) -> str:
+        return self.kind
+
+    def validate_delete(self) -> ErrorCode:
+        return ErrorCode.NONE if not self.members else ErrorCode.NON_EMPTY_GROUP

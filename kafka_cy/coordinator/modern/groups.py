@@ -1,0 +1,216 @@
+"""Groups of one kind: how their heartbeats, descriptions and deadlines are handled, whatever the kind."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Final, Protocol
+
+from kafka_cy.base.slices import at_once
+from kafka_cy.coordinator.group import Group
+from kafka_cy.coordinator.modern.context import ModernContext
+from kafka_cy.coordinator.modern.deadlines import Deadlines, Key
+from kafka_cy.coordinator.runtime.result import CoordinatorResult
+from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
+from kafka_cy.protocol.errors import ErrorCode
+
+REMOVED_AT_ONCE: Final = 200  # members whose time is over that one batch removes
+REMOVED_FEW: Final = 10  # more of them take more than about a millisecond
+RETRY_MS: Final = 1000  # after a removal that has failed
+Nothing = CoordinatorResult[None]
+RemoveSteps = Generator[object, None, CoordinatorResult[None]]
+BeatSteps = Generator[object, None, CoordinatorResult[dict[str, Any]]]
+Respond = Callable[[dict[str, Any]], object]
+Refuse = Callable[[ErrorCode], dict[str, Any]]  # the response to a heartbeat that was not looked at
+
+
+class Assignment(Protocol):
+    """A target assignment that is computed in slices."""
+
+    epoch: int
+    is_complete: bool
+
+    def late_records(self, group: Any) -> Generator[None, None, list[Any]]:
+        """The records that store it, for the group as it is now. A task for slices."""
+
+
+class ModernGroups(ABC):
+    """Owner: the coordinator's thread. Idle cost: one timer for each group with members."""
+
+    KIND: ClassVar[type[Group]]
+    NAME: ClassVar[str]  # in texts: "consumer group"
+    REASONS: ClassVar[Mapping[str, str]]  # what was awaited -> why the member is removed
+
+    def __init__(
+        self, runtime: CoordinatorRuntime[Any], context: ModernContext, *, is_offered: Callable[[], bool],
+        is_full: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        """`is_offered`: whether clients may use the protocol. `is_full`: whether no group may be created."""
+        self.runtime = runtime
+        self.is_offered = is_offered
+        self.is_full = is_full
+        self._context = context
+        context.on_due = self._due
+
+    # -- requests --
+
+    def _beat(
+        self, group_id: str, beat: Callable[[Mapping[str, Group]], CoordinatorResult[dict[str, Any]]], refuse: Refuse,
+        respond: Respond,
+    ) -> None:  # fmt: skip
+        """Let `beat` look at the groups; `respond` gets its response when its records are stored."""
+
+        def operation(state: Any) -> CoordinatorResult[dict[str, Any]]:
+            if group_id not in state.groups and self.is_full():
+                return CoordinatorResult(response=refuse(ErrorCode.POLICY_VIOLATION))
+            return beat(state.groups)
+
+        def done(error: ErrorCode, response: dict[str, Any] | None) -> None:
+            respond(refuse(error) if response is None else response)
+
+        self.runtime.write(group_id, operation, done)
+
+    def _beat_in_steps(
+        self, group_id: str, beat: Callable[[Mapping[str, Group]], BeatSteps], refuse: Refuse, respond: Respond, *,
+        is_long: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        """_beat() of a task; `is_long` tells whether it is done in slices, and other operations on the group wait."""
+
+        def operation(state: Any) -> BeatSteps:
+            if group_id not in state.groups and self.is_full():
+                return CoordinatorResult(response=refuse(ErrorCode.POLICY_VIOLATION))
+            return (yield from beat(state.groups))
+
+        def done(error: ErrorCode, response: dict[str, Any] | None) -> None:
+            respond(refuse(error) if response is None else response)
+
+        self.runtime.write_either(group_id, operation, done, is_long)
+
+    def descriptions(self, group_ids: Sequence[str], found: list[dict[str, Any]]) -> Iterator[None]:
+        """Put what the request to describe groups shows of each group into `found`. A task for slices."""
+        for group_id in group_ids:
+            error, group = self._to_describe(group_id)
+            description: dict[str, Any] = {"error_code": int(error), "error_message": None} | self.unknown(group_id)
+            found.append(description)
+            if isinstance(group, self.KIND):
+                yield from self._describe(group, description)
+            elif not error:
+                problem = f"Group {group_id} not found." if group is None else f"Group {group_id} is not a {self.NAME}."
+                description |= {"error_code": int(ErrorCode.GROUP_ID_NOT_FOUND), "error_message": problem}
+            yield
+
+    def _to_describe(self, group_id: str) -> tuple[ErrorCode, Group | None]:
+        if not self.is_offered():
+            return ErrorCode.UNSUPPORTED_VERSION, None
+        if not group_id:
+            return ErrorCode.INVALID_GROUP_ID, None
+        error, shard = self.runtime.shard_of(group_id)
+        return error, shard.state.groups.get(group_id) if shard is not None else None
+
+    @abstractmethod
+    def unknown(self, group_id: str) -> dict[str, Any]:
+        """The fields of a group that cannot be described."""
+
+    @abstractmethod
+    def _describe(self, group: Any, description: dict[str, Any]) -> Iterator[None]:
+        """Put the fields of the group into its description."""
+
+    # -- soft state --
+
+    def end(self, group: Any, error: ErrorCode) -> None:
+        """The group is gone, or begins anew."""
+        group.steady = None
+        self._context.end(group)
+
+    # -- deadlines --
+
+    def _due(self, group_id: str, due: list[Key]) -> None:
+        pieces = [due[first : first + REMOVED_AT_ONCE] for first in range(0, len(due), REMOVED_AT_ONCE)]
+        self.runtime.in_slices(pieces, partial(self._remove_due, group_id))
+
+    def _remove_due(self, group_id: str, due: list[Key]) -> None:
+        def operation(state: Any) -> Generator[object, None, CoordinatorResult[None]]:
+            group = state.groups.get(group_id)
+            yield None
+            if not isinstance(group, self.KIND):
+                return Nothing()
+            deadlines = self._context.deadlines(group)
+            members: dict[str, Any] = getattr(group, "members", {})
+            keys = [key for key in deadlines.take(due) if key[1] in members]  # the others have answered meanwhile
+            self._renew(deadlines, group, keys)
+            late = {key[1]: self.REASONS[key[0]] for key in keys if key not in deadlines}
+            reason = ", ".join(dict.fromkeys(late.values()))
+            try:
+                steps = self._remove(state.groups, group, [members[member_id] for member_id in late], reason)
+                result = yield from steps
+            except Exception:
+                self._try_again(group, keys, ErrorCode.UNKNOWN_SERVER_ERROR)  # else nothing would ever remove them
+                raise
+            result.failed = partial(self._try_again, group, keys)
+            return result
+
+        if len(due) > REMOVED_FEW or self._is_much(group_id, due):
+            self.runtime.write_long(group_id, operation)
+        else:
+            self.runtime.write_own(group_id, lambda state: at_once(operation(state)))
+
+    def _is_much(self, group_id: str, due: list[Key]) -> bool:
+        """Whether it takes long to remove these few members."""
+        return False
+
+    def _renew(self, deadlines: Deadlines, group: Any, due: list[Key]) -> None:
+        """Sessions that a reactor has prolonged meanwhile go on."""
+        for key in due:
+            left_s = self._context.session_due_s(group, key) - self.runtime.loop.now()
+            if left_s > 0 and key not in deadlines:
+                deadlines.set(key, int(left_s * 1000) + 1)
+
+    @abstractmethod
+    def _remove(
+        self, groups: Mapping[str, Group], group: Any, members: list[Any], reason: str
+    ) -> RemoveSteps:
+        """Remove members whose time is over. A task for slices."""
+
+    def _find(self, group_id: str) -> Any:
+        """The group, if there is one of this kind."""
+        shard = self.runtime.replayed_shard(group_id)
+        group = shard.state.groups.get(group_id) if shard is not None else None
+        return group if isinstance(group, self.KIND) else None
+
+    def _due_members(self, group_id: str, due: list[Key]) -> list[Any]:
+        """The members whose time is over."""
+        members: dict[str, Any] = getattr(self._find(group_id), "members", {})
+        return [members[member_id] for _, member_id in due if member_id in members]
+
+    def _try_again(self, group: Any, due: list[Key], error: ErrorCode) -> None:
+        deadlines = self._context.deadlines(group)
+        for key in due:
+            if key not in deadlines:
+                deadlines.set(key, RETRY_MS)
+
+    # -- assignments that take longer --
+
+    def _assign_later(self, group: Any, target: Any, applied: Callable[[], object]) -> None:
+        """Compute the target assignment in slices, and store it. `applied` is called then."""
+        if not group.assigning:
+            group.assigning = True
+            self.runtime.slices.add(target.steps(), partial(self._assigned, group, target, applied))
+
+    def _assigned(self, group: Any, target: Assignment, applied: Callable[[], object]) -> None:
+        if not target.is_complete:
+            group.assigning = False
+            return  # a fault, which was logged: the next heartbeat begins anew
+
+        def operation(state: Any) -> Generator[object, None, CoordinatorResult[None]]:
+            group.assigning = False  # heartbeats wait until it is stored
+            if state.groups.get(group.group_id) is not group or group.assignment_epoch >= target.epoch:
+                return Nothing()
+            records = yield from target.late_records(group)
+            return Nothing(records, apply=partial(self._stored_late, group, applied))
+
+        self.runtime.write_long(group.group_id, operation)
+
+    def _stored_late(self, group: Any, applied: Callable[[], object]) -> None:
+        self._context.count(group)
+        applied()

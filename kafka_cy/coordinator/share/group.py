@@ -1,0 +1,230 @@
+"""A share group (KIP-932): what is stored of it. Only `replay` changes it; timers and running work are soft state.
+
+Kafka: ShareGroup, ModernGroup.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Generator, Iterator
+from typing import Any, ClassVar, Final
+
+from kafka_cy.base.slices import at_once
+from kafka_cy.coordinator.commit_request import CommitRequest
+from kafka_cy.coordinator.group import LagMember
+from kafka_cy.coordinator.modern.assignment import NO_PARTITIONS, Partitions
+from kafka_cy.coordinator.modern.deadlines import Deadlines
+from kafka_cy.coordinator.modern.group import ModernGroup
+from kafka_cy.coordinator.modern.limits import PARTITION_BYTES, partition_bytes
+from kafka_cy.coordinator.modern.names import ChangedNames, count_names, in_pieces
+from kafka_cy.coordinator.open_groups import OPEN_FOR_NOBODY
+from kafka_cy.coordinator.records import CommittedOffset, Record
+from kafka_cy.coordinator.share import records as stored
+from kafka_cy.coordinator.share.assignor import SimpleAssignor
+from kafka_cy.coordinator.share.limits import member_bytes
+from kafka_cy.coordinator.share.member import ShareMember, partitions_of
+from kafka_cy.coordinator.share.state_partitions import NO_STATES, ShareStates, states_of
+from kafka_cy.protocol.errors import ErrorCode
+
+FIRST_EPOCH: Final = 1  # of a new group; it is not stored
+NO_ASSIGNMENT_EPOCH: Final = -1  # the target assignment was removed
+EMPTY, STABLE = "Empty", "Stable"
+
+
+class ShareGroup(ModernGroup):
+    """Limits: `group.share.max.size` members, `MEMBER_BYTES_MAX` for all groups together; the partitions of a group have to
+    fit into a record (`message.max.bytes`)."""
+
+    __slots__ = (
+        "assigning", "assignment_epoch", "assignment_timestamp_ms", "by_name", "counted_bytes", "deadlines", "epoch",
+        "held_bytes", "initialize_failures", "initialize_not_before_s", "metadata_hash", "recorded", "settled",
+        "states", "states_recorded", "target", "topics_version",
+    )  # fmt: skip
+
+    kind: ClassVar[str] = "share"
+    HEARTBEAT_KEY: ClassVar[int] = 76
+
+    def __init__(self, group_id: str) -> None:
+        super().__init__(group_id)
+        self.recorded = False
+        self.epoch = FIRST_EPOCH
+        self.metadata_hash = 0
+        self.assignment_epoch = FIRST_EPOCH
+        self.assignment_timestamp_ms = 0
+        self.members: dict[str, ShareMember] = {}
+        self.target: dict[str, Partitions] = {}
+        self.states: ShareStates = NO_STATES
+        self.states_recorded = False
+        # Follow from the members.
+        self.by_name: Counter[str] = Counter()  # topic -> members that name it
+        self.held_bytes = 0  # of MEMBER_BYTES_MAX
+        # Soft state.
+        self.counted_bytes = 0  # what of held_bytes the coordinator has counted
+        self.deadlines: Deadlines | None = None
+        self.topics_version = 0  # of Topics, when the metadata hash was compared last
+        self.settled: object = None  # as what the group was when nothing was left to initialize or to assign
+        self.assigning = False  # a target assignment is being computed
+        self.initialize_failures = 0  # in a row
+        self.initialize_not_before_s = 0.0
+
+    # -- replay --
+
+    def _replay(self, key: Any, value: Any) -> None:
+        _REPLAY[type(key)](self, key, value)
+
+    def replay_steps(self, key: Any, value: Any) -> Iterator[object]:
+        return self._replay_member_steps(key, value) if isinstance(key, stored.MemberKey) else super().replay_steps(key, value)
+
+    def _replay_group(self, key: stored.GroupKey, value: stored.Group | None) -> None:
+        self.recorded = value is not None
+        if value is not None:
+            self.epoch, self.metadata_hash = value
+            return
+        for member in list(self.members.values()):
+            self._put(member, None)
+        self.held_bytes -= partition_bytes(*self.target.values())
+        self.target.clear()
+
+    def _replay_member(self, key: stored.MemberKey, value: stored.Member | None) -> None:
+        old = self.members.get(key.member_id)
+        if value is None:
+            self._put(old, None)
+            return
+        names = tuple(sorted(set(value.subscribed_topic_names)))
+        details = value._replace(subscribed_topic_names=names)
+        self._put(old, (old or ShareMember(key.member_id))._replace(details=details))
+
+    def _replay_current(self, key: stored.CurrentMemberKey, value: stored.CurrentMember | None) -> None:
+        old = self.members.get(key.member_id)
+        if value is not None:
+            self._put(
+                old,
+                (old or ShareMember(key.member_id))._replace(
+                    member_epoch=value.member_epoch, previous_member_epoch=value.previous_member_epoch,
+                    assigned=partitions_of(value.assigned_partitions),
+                ),
+            )  # fmt: skip
+        elif old is not None:
+            self._put(old, ShareMember(old.member_id, old.details))
+
+    def _replay_target_metadata(self, key: stored.TargetMetadataKey, value: stored.TargetMetadata | None) -> None:
+        none = stored.TargetMetadata(NO_ASSIGNMENT_EPOCH)
+        self.assignment_epoch, self.assignment_timestamp_ms = value or none
+
+    def _replay_target_member(self, key: stored.TargetMemberKey, value: stored.TargetMember | None) -> None:
+        if value is None:
+            target = NO_PARTITIONS
+            old = self.target.pop(key.member_id, NO_PARTITIONS)
+        else:
+            target = partitions_of(value.topic_partitions)
+            old = self.target.get(key.member_id, NO_PARTITIONS)
+            self.target[key.member_id] = target
+        self.held_bytes += partition_bytes(target) - partition_bytes(old)
+
+    def _replay_states(self, key: stored.StatePartitionsKey, value: stored.StatePartitions | None) -> None:
+        self.states_recorded = value is not None
+        before = self.states.partition_count()
+        self.states = NO_STATES if value is None else states_of(value)
+        self.held_bytes += PARTITION_BYTES * (self.states.partition_count() - before)
+
+    def _put(self, old: ShareMember | None, new: ShareMember | None) -> None:
+        """Replace a member, and what follows from the members."""
+        if old is not None:
+            self._republish(old, new)
+        if new is not None:
+            self.members[new.member_id] = new
+        elif old is not None:
+            del self.members[old.member_id]
+        self.held_bytes += partition_bytes(_assigned(new)) - partition_bytes(_assigned(old))
+        if old is None or new is None or old.details is not new.details:
+            for member, change in ((old, -1), (new, 1)):
+                if member is not None:
+                    self.held_bytes += change * member_bytes(member.member_id, member.details)
+                    count_names(self.by_name, member.details.subscribed_topic_names, change)
+
+    # -- questions about members --
+
+    def names_after(self, *replaced: ShareMember | None) -> Collection[str]:
+        """The topics that members name: without the first member, with the second, without the third, and so on."""
+        return at_once(self.names_after_steps(*replaced))
+
+    def names_after_steps(self, *replaced: ShareMember | None) -> Generator[object, None, Collection[str]]:
+        """names_after() as a task for slices."""
+        names = ChangedNames(self.by_name)
+        yield from in_pieces(
+            (names.change, member.details.subscribed_topic_names, 1 if place % 2 else -1)
+            for place, member in enumerate(replaced)
+            if member is not None
+        )
+        return names
+
+    def target_of(self, member_id: str) -> Partitions:
+        """The member's part of the target assignment."""
+        return self.target.get(member_id, NO_PARTITIONS)
+
+    # -- what the coordinator asks of every kind of group --
+
+    @property
+    def is_recorded(self) -> bool:
+        return self.recorded or self.states_recorded or bool(self.members or self.target)
+
+    @property
+    def state_name(self) -> str:
+        return STABLE if self.members else EMPTY
+
+    @property
+    def protocol_name(self) -> str:
+        return SimpleAssignor.name if self.members else ""
+
+    def lag_members(self) -> list[LagMember]:
+        members = list(self.members.values())
+        return [
+            LagMember(each.member_id, each.details.client_id, each.details.client_host, each.assigned) for each in members
+        ]
+
+    def is_subscribed(self, topic: str) -> bool:
+        return topic in self.by_name
+
+    @property
+    def open_for(self) -> int:
+        return OPEN_FOR_NOBODY
+
+    def validate_offset_commit(self, request: CommitRequest) -> ErrorCode:
+        """A share group has no committed offsets."""
+        return ErrorCode.GROUP_ID_NOT_FOUND
+
+    def validate_offset_fetch(self, member_id: str | None, member_epoch: int) -> ErrorCode:
+        return ErrorCode.GROUP_ID_NOT_FOUND
+
+    def committed(self, member_id: str, now_s: float) -> None:
+        """Never happens."""
+
+    def validate_offset_delete(self) -> ErrorCode:
+        return ErrorCode.GROUP_ID_NOT_FOUND
+
+    def offset_expiry_start_ms(self, topic: str, committed: CommittedOffset) -> int | None:
+        """Share groups never expire."""
+        return None
+
+    def tombstones(self) -> list[Record]:
+        group_id, member_ids = self.group_id, list(self.members)
+        keys: list[Any] = [stored.CurrentMemberKey(group_id, each) for each in member_ids]
+        keys += [stored.TargetMemberKey(group_id, each) for each in member_ids]
+        keys.append(stored.TargetMetadataKey(group_id))
+        keys += [stored.MemberKey(group_id, each) for each in member_ids]
+        keys += [stored.StatePartitionsKey(group_id), stored.GroupKey(group_id)]
+        return [(key, None) for key in keys]
+
+
+def _assigned(member: ShareMember | None) -> Partitions:
+    return NO_PARTITIONS if member is None else member.assigned
+
+
+_REPLAY: Final[dict[type[Any], Any]] = {
+    stored.GroupKey: ShareGroup._replay_group,
+    stored.MemberKey: ShareGroup._replay_member,
+    stored.CurrentMemberKey: ShareGroup._replay_current,
+    stored.TargetMetadataKey: ShareGroup._replay_target_metadata,
+    stored.TargetMemberKey: ShareGroup._replay_target_member,
+    stored.StatePartitionsKey: ShareGroup._replay_states,
+}

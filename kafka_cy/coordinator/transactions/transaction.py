@@ -1,0 +1,105 @@
+"""A transactional id: what is stored of it, and what the coordinator remembers besides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kafka_cy.coordinator.transactions.records import StoredTransaction, TopicPartitions
+from kafka_cy.coordinator.transactions.states import PREPARED, State
+
+NO_EPOCH = -1
+EPOCH_MAX = (1 << 15) - 1
+Partition = tuple[str, int]  # topic name and index
+
+
+class Transaction:
+    """Owner: the coordinator's thread. `stored` is replicated state: only the state machine's `replay` sets it.
+
+    The previous epoch and whether markers are being written are soft state: they are lost when another coordinator loads the
+    log. (Kafka does not store the previous epoch either: a retry of InitProducerId over a restart is fenced.)
+    """
+
+    __slots__ = (
+        "last_epoch",
+        "markers_under_way",
+        "name_chars",
+        "partition_count",
+        "partitions",
+        "places",
+        "stored",
+        "transactional_id",
+    )
+
+    def __init__(self, transactional_id: str, stored: StoredTransaction) -> None:
+        self.transactional_id = transactional_id
+        self.last_epoch = NO_EPOCH  # the epoch before the current one, for the same producer
+        self.markers_under_way = False
+        self.stored = stored
+        self._take_all(stored.partitions or ())
+
+    def set_stored(self, stored: StoredTransaction) -> None:
+        """For `replay`. With thousands of topics, the cost is that of those that differ (and of a look at the others)."""
+        before, after = self.stored.partitions or (), stored.partitions or ()
+        self.stored = stored
+        changed = [place for place, (old, new) in enumerate(zip(before, after, strict=False)) if old is not new]
+        if len(after) < len(before) or any(before[place].topic != after[place].topic for place in changed):
+            self._take_all(after)
+            return
+        for place in (*changed, *range(len(before), len(after))):
+            self._take(place, after[place])
+
+    def _take_all(self, topics: Iterable[TopicPartitions]) -> None:
+        self.partitions: dict[str, frozenset[int]] = {}
+        self.places: dict[str, int] = {}  # of the topics in `stored.partitions`
+        self.partition_count = 0
+        self.name_chars = 0  # of the topics
+        for place, each in enumerate(topics):
+            self._take(place, each)
+
+    def _take(self, place: int, topic: TopicPartitions) -> None:
+        name = topic.topic
+        before = self.partitions.get(name)
+        after = self.partitions[name] = frozenset(topic.partitions)
+        self.partition_count += len(after) - len(before or ())
+        if before is None:
+            self.places[name] = place
+            self.name_chars += len(name)
+
+    def with_partitions(self, added: Iterable[Partition]) -> tuple[TopicPartitions, ...]:
+        """The topics after partitions were added that are not part of the transaction yet."""
+        topics = list(self.stored.partitions or ())
+        by_topic: dict[str, dict[int, None]] = {}
+        for topic, partition in added:
+            by_topic.setdefault(topic, {})[partition] = None
+        for topic, partitions in by_topic.items():
+            place = self.places.get(topic)
+            if place is None:
+                topics.append(TopicPartitions(topic, tuple(partitions)))
+            else:
+                topics[place] = TopicPartitions(topic, (*topics[place].partitions, *partitions))
+        return tuple(topics)
+
+    @property
+    def is_ongoing(self) -> bool:
+        """Whether the transaction is open."""
+        return self.stored.state == State.ONGOING
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the outcome is decided, and the markers are not all written."""
+        return self.stored.state in PREPARED
+
+    @property
+    def is_epoch_exhausted(self) -> bool:
+        """The last epoch of a producer id is never given out: the coordinator must be able to fence its owner."""
+        return self.stored.producer_epoch >= EPOCH_MAX - 1
+
+    def holds(self, topic: str, partition: int) -> bool:
+        """Whether the partition is part of the transaction."""
+        return partition in self.partitions.get(topic, ())
+
+    def each_partition(self) -> Iterable[Partition]:
+        """The partitions in the order in which they were added."""
+        for each in self.stored.partitions or ():
+            for partition in each.partitions:
+                yield each.topic, partition

@@ -1,0 +1,352 @@
+"""One connection to another broker: framing, correlation, time-outs, back-off after failures; TLS through a ClientTransport.
+
+The owner thread blocks in poll; `stop_fd` (an eventfd) ends every wait. Versions are the caller's: between brokers they follow from
+`inter.broker.protocol.version`, nothing is negotiated. For Python threads: BrokerConnection.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset, strerror, strlen
+
+from kafka_cy.base.clock cimport monotonic_ns
+from kafka_cy.base.posix cimport EFD_CLOEXEC, EFD_NONBLOCK, MSG_NOSIGNAL, close, eventfd, recv, send, write
+from kafka_cy.base.posix_connect cimport (
+    CONNECT_STOPPED, CONNECT_UNRESOLVED, ETIMEDOUT, POLLIN, POLLOUT, connect_to, wait_for_socket,
+)
+from kafka_cy.network.client_transport cimport CLIENT_WANTS_READ, CLIENT_WANTS_WRITE, client_transport_capsule_name
+from kafka_cy.records.wire cimport (
+    load_be32, read_int32, reader_init, skip_tagged_fields, store_be32, write_int16, write_int32, write_int8, write_raw,
+    writer_free, writer_init,
+)
+
+cdef enum:
+    SIZE_BYTES = 4
+    CORRELATION_ID_AT = 8       # in a frame: behind its size, API key and version
+    BACKOFF_DOUBLINGS_MAX = 10
+    REQUEST_BYTES_MAX = 100 << 20
+
+#: At least so long are the pauses in the end between connections that are closed before the first response, if they use TLS: each
+#: handshake costs both brokers milliseconds, and a certificate that is refused stays refused.
+cdef int64_t HANDSHAKE_BACKOFF_MAX_NS = <int64_t>1000 * 1000000
+
+
+cdef void client_init(
+    BrokerClient* client, const char* host, int32_t port, const char* client_id, ClientTransport* transport, int stop_fd
+) noexcept nogil:
+    memset(client, 0, sizeof(BrokerClient))
+    snprintf(client.host, sizeof(client.host), "%s", host)
+    snprintf(client.client_id, sizeof(client.client_id), "%s", client_id)
+    client.port = port
+    client.transport = transport
+    client.stop_fd = stop_fd
+    client.timeout_ns = 30000 * <int64_t>1000000
+    client.backoff_min_ns = 50 * <int64_t>1000000
+    client.backoff_max_ns = 1000 * <int64_t>1000000
+    client.response_bytes_max = REQUEST_BYTES_MAX
+    client.fd = -1
+
+
+cdef void client_disconnect(BrokerClient* client) noexcept nogil:
+    if client.session != NULL:
+        client.session.close(client.session)
+        client.session = NULL
+    if client.fd >= 0:
+        close(client.fd)
+        client.fd = -1
+
+
+cdef void client_free(BrokerClient* client) noexcept nogil:
+    client_disconnect(client)
+    free(client.response)
+    client.response = NULL
+    client.response_capacity = 0
+
+
+cdef int64_t client_retry_ns(const BrokerClient* client) noexcept nogil:
+    return client.retry_ns
+
+
+cdef int fail(BrokerClient* client, int error, const char* why) noexcept nogil:
+    """The connection ends."""
+    snprintf(client.failure, sizeof(client.failure), "%s", why)
+    client_disconnect(client)
+    return error
+
+
+cdef int fail_waiting(BrokerClient* client, int failed) noexcept nogil:
+    if failed == CONNECT_STOPPED:
+        return fail(client, CLIENT_STOPPED, b"stopped")
+    if failed == ETIMEDOUT:
+        return fail(client, CLIENT_TIMED_OUT, b"no response in time")
+    return fail(client, CLIENT_CLOSED, strerror(failed))
+
+
+# -- connecting --
+
+cdef int connect_client(BrokerClient* client, int64_t deadline_ns) noexcept nogil:
+    cdef int failed
+    if monotonic_ns() < client.retry_ns:
+        return CLIENT_BACKING_OFF       # `failure` still says why
+    failed = connect_to(client.host, client.port, client.stop_fd, deadline_ns, &client.fd)
+    if not failed and client.transport != NULL:
+        client.session = client.transport.open(client.transport, client.fd, client.host)
+        if client.session == NULL:
+            return fail(client, CLIENT_NO_MEMORY, b"out of memory")
+    client.unanswered = not failed
+    if not failed:
+        return CLIENT_OK
+    client.fd = -1
+    if failed == CONNECT_STOPPED:
+        return fail_waiting(client, failed)
+    back_off(client)
+    if failed == CONNECT_UNRESOLVED:
+        return fail(client, CLIENT_UNREACHABLE, b"its name cannot be resolved")
+    return fail(client, CLIENT_UNREACHABLE, strerror(failed))
+
+
+cdef void back_off(BrokerClient* client) noexcept nogil:
+    cdef int64_t pause_ns = client.backoff_min_ns << min(client.failures, <int32_t>BACKOFF_DOUBLINGS_MAX)
+    cdef int64_t longest_ns = client.backoff_max_ns
+    if client.transport != NULL and client.unanswered:
+        longest_ns = max(longest_ns, HANDSHAKE_BACKOFF_MAX_NS)
+    client.failures += 1
+    client.retry_ns = monotonic_ns() + min(pause_ns, longest_ns)
+
+
+# -- bytes --
+
+cdef int wait_ready(BrokerClient* client, bint to_send, int64_t deadline_ns) noexcept nogil:
+    cdef int failed
+    cdef short events = POLLOUT if to_send else POLLIN
+    if client.session != NULL:
+        events = POLLOUT if client.session.wants == CLIENT_WANTS_WRITE else POLLIN
+    failed = wait_for_socket(client.fd, events, client.stop_fd, deadline_ns)
+    return fail_waiting(client, failed) if failed else CLIENT_OK
+
+
+cdef int stream_ended(BrokerClient* client) noexcept nogil:
+    if client.session != NULL and client.session.failure[0]:
+        return fail(client, CLIENT_CLOSED, client.session.failure)
+    if client.session != NULL and client.unanswered:
+        # In TLS 1.3 a refusal comes behind the handshake, and is lost if the peer has closed with our request unread.
+        return fail(client, CLIENT_CLOSED, b"the broker closed the connection at once; its log may say why")
+    return fail(client, CLIENT_CLOSED, b"the broker closed the connection")
+
+
+cdef int wait_to_go_on(BrokerClient* client, bint to_send, int64_t deadline_ns) noexcept nogil:
+    """After a call that sent or received nothing: wait until the next one may, or tell why there is none."""
+    if client.session == NULL:
+        if errno == EINTR:
+            return CLIENT_OK
+        if errno != EAGAIN:
+            return fail(client, CLIENT_CLOSED, strerror(errno))
+    elif not CLIENT_WANTS_READ <= client.session.wants <= CLIENT_WANTS_WRITE:
+        return stream_ended(client)
+    return wait_ready(client, to_send, deadline_ns)
+
+
+cdef int send_all(BrokerClient* client, const uint8_t* data, size_t size, int64_t deadline_ns) noexcept nogil:
+    cdef size_t done = 0
+    cdef ssize_t sent
+    cdef int error
+    while done < size:
+        if client.session != NULL:
+            sent = client.session.send(client.session, data + done, size - done)
+        else:
+            sent = send(client.fd, data + done, size - done, MSG_NOSIGNAL)
+        if sent > 0:
+            done += <size_t>sent
+            continue
+        error = wait_to_go_on(client, True, deadline_ns)
+        if error:
+            return error
+    return CLIENT_OK
+
+
+cdef int receive_all(BrokerClient* client, uint8_t* data, size_t size, int64_t deadline_ns) noexcept nogil:
+    cdef size_t done = 0
+    cdef ssize_t got
+    cdef int error
+    while done < size:
+        if client.session != NULL:
+            got = client.session.receive(client.session, data + done, size - done)
+        else:
+            got = recv(client.fd, data + done, size - done, 0)
+        if got > 0:
+            done += <size_t>got
+            continue
+        if client.session == NULL and got == 0:
+            return stream_ended(client)
+        error = wait_to_go_on(client, False, deadline_ns)
+        if error:
+            return error
+    return CLIENT_OK
+
+
+# -- requests --
+
+cdef void client_begin(BrokerClient* client, Writer* w, int16_t api_key, int16_t version, bint flexible) noexcept nogil:
+    cdef int16_t size = <int16_t>strlen(client.client_id)
+    write_int32(w, 0)
+    write_int16(w, api_key)
+    write_int16(w, version)
+    write_int32(w, 0)
+    write_int16(w, size)
+    write_raw(w, client.client_id, <size_t>size)
+    if flexible:
+        write_int8(w, 0)
+
+
+cdef int room_for(BrokerClient* client, size_t size) noexcept nogil:
+    cdef uint8_t* larger
+    if size > client.response_bytes_max:
+        return fail(client, CLIENT_CONFUSED, b"its response is larger than allowed")
+    if client.response_capacity >= size and (
+        client.response_capacity <= RESPONSE_KEPT_BYTES_MAX or size > RESPONSE_KEPT_BYTES_MAX
+    ):
+        return CLIENT_OK
+    larger = <uint8_t*>malloc(size)
+    if larger == NULL:
+        return fail(client, CLIENT_NO_MEMORY, b"out of memory")
+    free(client.response)
+    client.response = larger
+    client.response_capacity = size
+    return CLIENT_OK
+
+
+cdef int receive_frame(BrokerClient* client, int64_t deadline_ns, size_t* size) noexcept nogil:
+    cdef uint8_t[SIZE_BYTES] head
+    cdef int error = receive_all(client, head, SIZE_BYTES, deadline_ns)
+    if error:
+        return error
+    if <int32_t>load_be32(head) < 4:
+        return fail(client, CLIENT_CONFUSED, b"its response has an impossible size")
+    size[0] = load_be32(head)
+    error = room_for(client, size[0])
+    return error if error else receive_all(client, client.response, size[0], deadline_ns)
+
+
+cdef int client_call(BrokerClient* client, Writer* w, bint flexible, Reader* body) noexcept nogil:
+    cdef int64_t deadline_ns = monotonic_ns() + client.timeout_ns
+    cdef size_t size = 0
+    cdef int error
+    if w.error:
+        return fail(client, CLIENT_NO_MEMORY, b"out of memory")
+    if client.fd < 0:
+        error = connect_client(client, deadline_ns)
+        if error:
+            return error
+    client.correlation_id = (client.correlation_id + 1) & 0x7fffffff
+    store_be32(w.data, <unsigned int>(w.size - SIZE_BYTES))
+    store_be32(w.data + CORRELATION_ID_AT, <unsigned int>client.correlation_id)
+    error = send_all(client, w.data, w.size, deadline_ns)
+    if not error:
+        error = receive_frame(client, deadline_ns, &size)
+    if error:
+        if error == CLIENT_CLOSED:
+            back_off(client)            # a broker that closes every connection is not asked in a loop
+        return error
+    reader_init(body, client.response, size)
+    if read_int32(body) != client.correlation_id:
+        return fail(client, CLIENT_CONFUSED, b"its response belongs to no request")
+    if flexible:
+        skip_tagged_fields(body)
+    if body.error:
+        return fail(client, CLIENT_CONFUSED, b"its response has no header")
+    client.failures = 0
+    client.unanswered = False
+    return CLIENT_OK
+
+
+# -- for Python threads --
+
+class BrokerConnectionError(ConnectionError):
+    """A request got no response. `kind` is a name of KINDS."""
+
+    def __init__(self, message, kind):
+        super().__init__(message)
+        self.kind = kind
+
+
+KINDS = {
+    CLIENT_UNREACHABLE: "unreachable", CLIENT_BACKING_OFF: "backing off", CLIENT_TIMED_OUT: "timed out", CLIENT_CLOSED: "closed",
+    CLIENT_CONFUSED: "confused", CLIENT_NO_MEMORY: "no memory", CLIENT_STOPPED: "stopped",
+}
+
+
+cdef class BrokerConnection:
+    """A connection to another broker for one Python thread at a time, which blocks without the GIL.
+
+    It connects with the first request. `transport`: a capsule of a client transport, None for plaintext; its owner must outlive
+    this.
+    """
+
+    cdef BrokerClient client
+    cdef object transport
+
+    def __cinit__(
+        self, str host not None, int32_t port, str client_id not None, transport=None, *, int64_t timeout_ms=30000,
+        int64_t backoff_min_ms=50, int64_t backoff_max_ms=1000, size_t response_bytes_max=REQUEST_BYTES_MAX
+    ):
+        cdef bytes raw_host = host.encode("idna" if not host.isascii() else "ascii")
+        cdef bytes raw_id = client_id.encode()
+        cdef ClientTransport* raw_transport = NULL
+        cdef int stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+        if transport is not None:
+            raw_transport = <ClientTransport*>PyCapsule_GetPointer(transport, client_transport_capsule_name())
+        self.transport = transport
+        client_init(&self.client, raw_host, port, raw_id, raw_transport, stop_fd)
+        if stop_fd < 0:
+            raise OSError("no descriptor for an eventfd")
+        self.client.timeout_ns = timeout_ms * 1000000
+        self.client.backoff_min_ns = backoff_min_ms * 1000000
+        self.client.backoff_max_ns = backoff_max_ms * 1000000
+        self.client.response_bytes_max = response_bytes_max
+
+    def __dealloc__(self):
+        client_free(&self.client)
+        if self.client.stop_fd >= 0:
+            close(self.client.stop_fd)
+
+    def request(self, int16_t api_key, int16_t version, bytes body not None, *, bint flexible, bint flexible_response):
+        """Send a request and return the body of its response. `flexible`: header version 2 of the request, 1 of the response.
+
+        Raises BrokerConnectionError; the next request connects anew.
+        """
+        cdef Writer w
+        cdef Reader r
+        cdef const char* raw = body
+        cdef size_t size = <size_t>len(body)
+        cdef bytes found
+        cdef int error
+        with nogil:
+            writer_init(&w, REQUEST_BYTES_MAX)
+            client_begin(&self.client, &w, api_key, version, flexible)
+            write_raw(&w, raw, size)
+            error = client_call(&self.client, &w, flexible_response, &r)
+            writer_free(&w)
+        if error:
+            text = (<bytes>self.client.failure).decode(errors="replace")
+            raise BrokerConnectionError(f"{self.address}: {text}", KINDS[error])
+        found = PyBytes_FromStringAndSize(NULL, r.end - r.position)
+        memcpy(PyBytes_AS_STRING(found), r.position, <size_t>(r.end - r.position))
+        return found
+
+    def interrupt(self):
+        """End the request in progress and all later ones ("stopped"). Any thread may call it."""
+        cdef uint64_t one = 1
+        write(self.client.stop_fd, &one, sizeof(one))
+
+    def close(self):
+        """Close the connection; a later request would open another one. Only the thread that makes requests may call it."""
+        with nogil:
+            client_disconnect(&self.client)
+
+    @property
+    def address(self):
+        """host:port"""
+        host = (<bytes>self.client.host).decode()
+        return f"[{host}]:{self.client.port}" if ":" in host else f"{host}:{self.client.port}"

@@ -1,0 +1,3 @@
+"""A connection's life on its reactor."""
+
+def log_connections(on: bool) -> None: ...

@@ -1,0 +1,412 @@
+"""LeaderAndIsr and StopReplica: Kafka's rules of which state is taken, and the steps by which a replica takes it.
+
+Kafka: ReplicaManager.becomeLeaderOrFollower, stopReplicas; Partition.makeLeader, makeFollower. Each request is a task of small
+steps, so that events of fetchers are handled in between; the replica manager runs one request after the other. Each partition
+changes in one step, or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator, Iterable
+from functools import partial
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from kafka_cy.base.slices import in_work
+from kafka_cy.protocol.controller_messages.leader_and_isr import (
+    LeaderAndIsrRequest,
+    LeaderAndIsrResponse,
+    PartitionError,
+    PartitionState,
+    TopicErrors,
+)
+from kafka_cy.protocol.controller_messages.stop_replica import (
+    EPOCH_DURING_DELETE,
+    NO_EPOCH,
+    StoppedPartition,
+    StopReplicaRequest,
+    StopReplicaResponse,
+)
+from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.replication.fetchers import Fetchers
+from kafka_cy.replication.isr_changes import IsrChanges, LedPartition
+from kafka_cy.replication.replica_states import Key, ReplicaState, ReplicaStates
+from kafka_cy.storage.log_dir import NO_TOPIC_ID
+from kafka_cy.storage.log_failure import StorageFailure
+from kafka_cy.storage.partition_folders import names_partition
+
+NONE = int(ErrorCode.NONE)
+REPLICAS_MAX = 1_000  # of one partition
+AGAIN_S = 1.0  # after which a role is taken again that could not be taken for lack of memory
+AGAIN_MAX = 600
+Steps = Generator[Any, None, None]
+
+
+class Role(NamedTuple):
+    """A state that is to be taken."""
+
+    key: Key
+    topic_id: bytes  # NO_TOPIC_ID: none was given
+    state: PartitionState
+
+
+class Surroundings(NamedTuple):
+    """What a change of roles touches. `alive(broker)`: whether its endpoint is known. All callbacks are the owner thread's.
+
+    `topic_config(topic)`: the typed configuration of its logs; called on another thread, it may wait.
+    `hosted(topics)`: logs of these topics were created or deleted.
+    `leadership(topic, partition, leader_epoch, leads)`: this broker leads the partition from this epoch on, or does not any more
+    (epoch -1: the partition is deleted, whatever its epoch).
+    `later(seconds, call)`: on the owner thread.
+    """
+
+    logs: Any  # LogManager
+    states: ReplicaStates
+    isr: IsrChanges
+    fetchers: Fetchers
+    alive: Callable[[int], bool]
+    topic_config: Callable[[str], dict[str, Any]]
+    hosted: Callable[[set[str]], object]
+    leadership: Callable[[str, int, int, bool], object]
+    log: Any  # BrokerLog
+    later: Callable[[float, Callable[[], object]], object]
+
+
+class RoleChanges:
+    """Owner: the replica manager's thread."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._states = around.states
+        self._ignored_keys: dict[tuple[ErrorCode, str], list[tuple[Key, int]]] = {}  # of the request that is worked on
+
+    # -- LeaderAndIsr --
+
+    def leader_and_isr(self, request: LeaderAndIsrRequest, done: Callable[[LeaderAndIsrResponse], object]) -> Steps:
+        """Take the states of a request, then call `done`."""
+        states, around = self._states, self._around
+        if request.controller_epoch < states.controller_epoch:
+            around.log.warning(
+                "LeaderAndIsr of an earlier controller is refused", controller=request.controller_id,
+                controller_epoch=request.controller_epoch, known=states.controller_epoch,
+            )  # fmt: skip
+            done(refused(request, ErrorCode.STALE_CONTROLLER_EPOCH))
+            return
+        states.controller_epoch = request.controller_epoch
+        answers: dict[Key, int] = {}
+        roles: dict[Key, Role] = {}
+        for topic in request.topics:
+            topic_id = NO_TOPIC_ID if topic.topic_id is None else topic.topic_id.bytes
+            for state in topic.partitions:
+                role = Role((topic.topic, state.partition), topic_id, state)
+                answers[role.key] = code = self._checked(role, is_kraft=request.is_kraft_controller)
+                if code == NONE and state.leader_epoch >= states.leader_epoch(role.key):
+                    roles[role.key] = role
+                yield
+        yield from self._create(roles, answers)
+        became: list[tuple[str, int, int, bool]] = []
+        leads = [role for role in roles.values() if role.state.leader == states.broker_id]
+        follows = [role for role in roles.values() if role.state.leader != states.broker_id]
+        for take, chosen in ((self._lead, leads), (self._follow, follows)):
+            for role in chosen:
+                answers[role.key] = self._guarded(take, role, became)
+                yield
+        around.fetchers.stop_idle()
+        self._tell_ignored("LeaderAndIsr", request.controller_id)
+        if became:
+            around.log.info(
+                "LeaderAndIsr: partitions have new leaders", controller=request.controller_id, partitions=len(became),
+                here=sum(leads for *_, leads in became),
+            )  # fmt: skip
+        yield from self._tell(became)
+        done(_answer(request, answers))
+
+    def _checked(self, role: Role, *, is_kraft: bool) -> int:
+        """Whether the state may be taken; NONE also when only the topic id is new (_adopt_id)."""
+        key, epoch = role.key, role.state.leader_epoch
+        known, partition = self._states.by_key.get(key), self._around.logs.partitions.get(key)
+        if not names_partition(*key):
+            return self._ignored(key, ErrorCode.INVALID_TOPIC_EXCEPTION, "its name is not allowed", epoch)
+        if len(role.state.replicas) > REPLICAS_MAX:
+            return self._ignored(key, ErrorCode.INVALID_REQUEST, "it has too many replicas", epoch)
+        if self._states.is_offline(key):
+            return self._ignored(key, ErrorCode.KAFKA_STORAGE_ERROR, "its log directory is offline", epoch)
+        own_id = NO_TOPIC_ID if partition is None else partition.topic_id
+        if NO_TOPIC_ID not in (own_id, role.topic_id) and own_id != role.topic_id:
+            why = f"its log is of an earlier topic of the name, id {UUID(bytes=own_id)} and not {UUID(bytes=role.topic_id)}"
+            return self._ignored(key, ErrorCode.INCONSISTENT_TOPIC_ID, why, epoch)
+        own_epoch = self._states.leader_epoch(key)
+        if epoch > own_epoch or (is_kraft and epoch == own_epoch >= 0):
+            if self._states.broker_id not in role.state.replicas:
+                why = "this broker is not among the replicas"
+                return self._ignored(key, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, why, epoch)
+            return NONE
+        if epoch == own_epoch and known is not None and partition is not None:
+            if own_id == NO_TOPIC_ID != role.topic_id:
+                return NONE  # IBP 2.8 gives an id to a topic whose epoch stays
+            if role.topic_id == NO_TOPIC_ID != own_id and role.state.leader != self._states.broker_id:
+                return NONE
+        return int(ErrorCode.STALE_CONTROLLER_EPOCH)  # a known epoch is routine: nothing is told
+
+    def _ignored(self, key: Key, code: ErrorCode, why: str, leader_epoch: int) -> int:
+        """One line tells of all partitions of a request that are ignored for the same reason (_tell_ignored)."""
+        self._ignored_keys.setdefault((code, why), []).append((key, leader_epoch))
+        return int(code)
+
+    def _tell_ignored(self, api: str, controller_id: int) -> None:
+        for (code, why), found in self._ignored_keys.items():
+            key, leader_epoch = found[0]
+            self._around.log.warning(
+                f"{api} is not followed: {why}", controller=controller_id, partitions=len(found), first=_name(key),
+                leader_epoch=leader_epoch, error=code.name,
+            )  # fmt: skip
+        self._ignored_keys.clear()
+
+    def _create(self, roles: dict[Key, Role], answers: dict[Key, int]) -> Steps:
+        """Create logs, and make their folders durable before anybody uses them."""
+        created: set[str] = set()
+        configs: dict[str, dict[str, Any] | Exception | None] = {}
+        for role in list(roles.values()):
+            topic = role.key[0]
+            if role.key not in self._around.logs.partitions and topic not in configs:
+                configs[topic] = yield from self._config(topic)
+            code = self._guarded(partial(self._open, config=configs.get(topic)), role, created)
+            if code != NONE:
+                answers[role.key] = code
+                del roles[role.key]
+            yield
+        if created:
+            yield from in_work(self._around.logs.sync_directories)
+            self._around.hosted(created)
+
+    def _config(self, topic: str) -> Generator[Any, None, dict[str, Any] | Exception]:
+        """It may have to be read from ZooKeeper. Without it no log is created: it might keep too little."""
+        try:
+            return (yield from in_work(partial(self._around.topic_config, topic)))
+        except Exception as error:  # noqa: BLE001 only the new replicas of this topic fail
+            return error
+
+    def _open(self, role: Role, created: set[str], *, config: dict[str, Any] | Exception | None) -> None:
+        logs, (topic, index) = self._around.logs, role.key
+        partition = logs.partitions.get(role.key)
+        if partition is None:
+            if not role.state.is_new and logs.offline_dirs:
+                # It may be in one of them: a new, empty log would hide its records.
+                self._states.offline.add(role.key)
+                raise StorageFailure(f"{topic}-{index} has no log, but a log directory is offline", 0)
+            if isinstance(config, Exception):
+                raise RuntimeError(f"the settings of topic {topic} cannot be read: {config!r}") from config
+            logs.create(topic, index, role.topic_id, config)
+            created.add(topic)
+        elif partition.topic_id == NO_TOPIC_ID != role.topic_id:
+            logs.assign_topic_id(topic, index, role.topic_id)
+            created.add(topic)
+            self._take_again(role)
+
+    def _take_again(self, role: Role, tries: int = 0) -> None:
+        """The partition has a new handle, without a role: with the epoch that is known it takes the old one again.
+
+        Without memory it tries again later, which a role that came meanwhile does not mind: the controller sends an epoch once.
+        """
+        try:
+            self._take_known(role.key)
+        except MemoryError:
+            log = self._around.log
+            if tries == AGAIN_MAX:
+                log.error("a replica has no role before its next leader epoch: out of memory", partition=_name(role.key))
+                return
+            if not tries:
+                log.warning("a replica waits for memory to take its role again", partition=_name(role.key))
+            self._around.later(AGAIN_S, partial(self._guarded, self._take_again, role, tries + 1))
+
+    def _take_known(self, key: Key) -> None:
+        """Raises MemoryError, StorageFailure."""
+        known, partition = self._states.by_key.get(key), self._around.logs.partitions.get(key)
+        if known is None or partition is None:
+            return
+        led = self._around.isr.led.get(key)
+        if known.leader == self._states.broker_id and led is not None:
+            self._lead_with(partition, led)
+            self._set_adding(partition, key, known.adding_replicas)
+            led.topic_id = UUID(bytes=partition.topic_id)
+        else:
+            partition.follow(known.leader_epoch)
+            self._set_adding(partition, key, known.adding_replicas)
+            following = self._around.fetchers.following.get(key)
+            if following is not None:
+                self._around.fetchers.follow(key, following.leader, following.leader_epoch)
+
+    def _set_adding(self, partition: Any, key: Key, replicas: Collection[int]) -> None:
+        """Before the first bytes are fetched. It is for metrics only: without memory, the role is taken all the same."""
+        try:
+            partition.set_adding(replicas, self._states.broker_id)
+        except MemoryError:
+            self._around.log.warning("the metrics of a reassignment lack a partition: out of memory", partition=_name(key))
+
+    def _lead_with(self, partition: Any, led: LedPartition) -> None:
+        """What was asked of the controller stays asked: it may have stored it, and the high watermark must not pass who joins."""
+        joining = None if led.joining is None else led.joining[0]
+        partition.lead(
+            led.leader_epoch, led.counted, led.isr, self._states.broker_id, proposed=led.proposed is not None, joining=joining
+        )  # fmt: skip
+
+    def _guarded(self, step: Callable[[Role, Any], object], role: Role, result: Any) -> int:
+        """Do one step for one partition: Kafka's error code. A failure of one costs no other."""
+        try:
+            step(role, result)
+            return NONE
+        except (OSError, StorageFailure) as error:
+            self._around.log.error("a replica is offline: its log fails", partition=_name(role.key), error=str(error))
+            return int(ErrorCode.KAFKA_STORAGE_ERROR)
+        except Exception as error:  # noqa: BLE001 the other partitions take their roles
+            self._around.log.error("a replica cannot change its role", partition=_name(role.key), error=repr(error))
+            return int(ErrorCode.UNKNOWN_SERVER_ERROR)
+
+    def _is_outdated(self, role: Role) -> bool:
+        """AlterPartition may have brought a newer state of the same leader epoch."""
+        known, led = self._states.by_key.get(role.key), self._around.isr.led.get(role.key)
+        if known is None:
+            return False
+        newest = max(known.partition_epoch, -1 if led is None else led.partition_epoch)
+        return role.state.partition_epoch < newest
+
+    def _lead(self, role: Role, became: list[tuple[str, int, int, bool]]) -> None:
+        state, (topic, index) = role.state, role.key
+        if self._is_outdated(role):
+            return
+        # In an epoch that was missed another broker may have led: what this one coordinates is loaded anew (lead_locked).
+        is_new = not self._states.leads(role.key) or state.leader_epoch > self._states.leader_epoch(role.key) + 1
+        partition = self._around.logs.partitions[role.key]
+        replicas = tuple(dict.fromkeys(state.replicas))
+        isr = tuple(dict.fromkeys(state.isr))
+        led = LedPartition(UUID(bytes=partition.topic_id), state.leader_epoch, state.partition_epoch, replicas, isr)
+        known = self._around.isr.led.get(role.key)
+        if known is not None and known.is_repeated_by(led):
+            # This state may be on its way since before what was asked of the controller. (Kafka refuses an equal leader epoch, but
+            # of a controller in KRaft mode; then its leader forgets what it has asked for.)
+            led = known
+        self._lead_with(partition, led)
+        self._set_adding(partition, role.key, state.adding_replicas)
+        self._states.by_key[role.key] = _state(state, replicas)
+        if led is known:
+            self._around.isr.repeated(role.key)
+        else:
+            self._around.isr.lead(role.key, led)
+        self._around.fetchers.leave(role.key)
+        if is_new:
+            became.append((topic, index, state.leader_epoch, True))
+        if state.leader_recovery_state:
+            self._around.log.info("this broker leads after an unclean election", partition=_name(role.key))
+
+    def _follow(self, role: Role, became: list[tuple[str, int, int, bool]]) -> None:
+        state, (topic, index) = role.state, role.key
+        if not self._around.alive(state.leader):
+            # As Kafka: the log exists from now on, the role does not change. The next state names a leader that is alive.
+            self._ignored(role.key, ErrorCode.NONE, "its leader is not alive", state.leader_epoch)
+            return
+        if self._is_outdated(role):
+            return
+        is_new_epoch = state.leader_epoch > self._states.leader_epoch(role.key)
+        partition = self._around.logs.partitions[role.key]
+        partition.follow(state.leader_epoch)
+        self._states.by_key[role.key] = _state(state, tuple(dict.fromkeys(state.replicas)))
+        self._around.isr.resign(role.key)
+        self._set_adding(partition, role.key, state.adding_replicas)
+        if is_new_epoch:
+            became.append((topic, index, state.leader_epoch, False))
+            self._around.fetchers.follow(role.key, state.leader, state.leader_epoch)
+
+    def _tell(self, became: Iterable[tuple[str, int, int, bool]]) -> Steps:
+        for each in became:
+            try:
+                self._around.leadership(*each)
+            except Exception as error:  # noqa: BLE001 a coordinator's fault costs only itself
+                self._around.log.error("a change of leadership is not told", partition=_name(each[:2]), error=repr(error))
+            yield
+
+    def tell_offline(self, keys: Iterable[Key]) -> Steps:
+        """Partitions that this broker led are in a log directory that has failed: whoever coordinates what is in them ends."""
+        yield from self._tell((*key, self._states.leader_epoch(key), False) for key in keys)
+
+    # -- StopReplica --
+
+    def stop_replica(self, request: StopReplicaRequest, done: Callable[[StopReplicaResponse], object]) -> Steps:
+        """Stop the replicas of a request, and delete those that shall be deleted, then call `done`."""
+        states, around = self._states, self._around
+        if request.controller_epoch < states.controller_epoch:
+            around.log.warning(
+                "StopReplica of an earlier controller is refused", controller=request.controller_id,
+                controller_epoch=request.controller_epoch, known=states.controller_epoch,
+            )  # fmt: skip
+            done(StopReplicaResponse(int(ErrorCode.STALE_CONTROLLER_EPOCH)))
+            return
+        states.controller_epoch = request.controller_epoch
+        answers: dict[Key, int] = {}
+        deletes: dict[Key, int] = {}
+        for topic in request.topics:
+            for partition in topic.partitions:
+                key = (topic.topic, partition.partition)
+                answers[key] = code = self._stop_checked(key, partition.leader_epoch)
+                if code == NONE:
+                    around.fetchers.leave(key)
+                    if partition.delete_partition:
+                        deletes[key] = partition.leader_epoch
+                yield
+        deleted: set[str] = set()
+        for key, epoch in deletes.items():
+            answers[key] = self._delete(key, deleted)
+            yield from self._tell([(*key, max(epoch, NO_EPOCH), False)])
+            yield
+        if deleted:
+            yield from in_work(around.logs.sync_directories)
+            around.hosted(deleted)
+        around.fetchers.stop_idle()
+        self._tell_ignored("StopReplica", request.controller_id)
+        if deletes:
+            around.log.info("StopReplica: replicas are deleted", controller=request.controller_id, partitions=len(deletes))
+        done(StopReplicaResponse(NONE, tuple(StoppedPartition(*key, code) for key, code in answers.items())))
+
+    def _stop_checked(self, key: Key, leader_epoch: int) -> int:
+        if self._states.is_offline(key):
+            return self._ignored(key, ErrorCode.KAFKA_STORAGE_ERROR, "its log directory is offline", leader_epoch)
+        if leader_epoch in (NO_EPOCH, EPOCH_DURING_DELETE) or leader_epoch >= self._states.leader_epoch(key):
+            return NONE
+        return self._ignored(key, ErrorCode.FENCED_LEADER_EPOCH, "its leader epoch is older", leader_epoch)
+
+    def _delete(self, key: Key, deleted: set[str]) -> int:
+        """The role goes first: what is deleted serves nobody. A log of which no controller has told is deleted as well."""
+        self._states.by_key.pop(key, None)
+        self._around.isr.resign(key)
+        deleted.add(key[0])
+        try:
+            self._around.logs.delete(*key)
+            return NONE
+        except (OSError, StorageFailure) as error:
+            self._states.offline.add(key)
+            self._around.log.error("a replica cannot be deleted", partition=_name(key), error=str(error))
+            return int(ErrorCode.KAFKA_STORAGE_ERROR)
+
+
+def _state(state: PartitionState, replicas: tuple[int, ...]) -> ReplicaState:
+    return ReplicaState(
+        state.leader, state.leader_epoch, state.partition_epoch, state.controller_epoch, replicas, state.adding_replicas,
+        state.removing_replicas,
+    )  # fmt: skip
+
+
+def _name(key: Key) -> str:
+    return f"{key[0]}-{key[1]}"
+
+
+def refused(request: LeaderAndIsrRequest, code: ErrorCode) -> LeaderAndIsrResponse:
+    """Nothing was done: every partition has the error, as in Kafka's getErrorResponse."""
+    every = {(topic.topic, state.partition): int(code) for topic in request.topics for state in topic.partitions}
+    return LeaderAndIsrResponse(int(code), _answer(request, every).topics)
+
+
+def _answer(request: LeaderAndIsrRequest, answers: dict[Key, int]) -> LeaderAndIsrResponse:
+    topics = []
+    for topic in request.topics:
+        errors = [PartitionError(state.partition, answers[topic.topic, state.partition]) for state in topic.partitions]
+        topics.append(TopicErrors(topic.topic, topic.topic_id, tuple(errors)))
+    return LeaderAndIsrResponse(NONE, tuple(topics))

@@ -1,0 +1,49 @@
+"""The interface of a SASL mechanism: one object for each authentication, which takes the client's tokens one by one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+
+class Success(NamedTuple):
+    """Who the client is.
+
+    `expires_ms`: when the credential ends, in ms since the epoch; None: never. It may lie in the past by the clock difference
+    that is allowed. `is_token`: the client has authenticated with a delegation token, whose owner `name` is.
+    """
+
+    name: str
+    expires_ms: int | None = None
+    is_token: bool = False
+
+
+class Step(NamedTuple):
+    """What follows from a token: what the client gets, with error 0, and the end of the authentication if it has succeeded."""
+
+    challenge: bytes
+    success: Success | None = None
+
+
+class SaslFailed(Exception):
+    """The authentication has failed, and the client gets this message. No further token may be tried.
+
+    `reason` is for the broker's log; it says nothing that is secret. It is empty when the message says it all.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+
+
+class SaslServer(Protocol):
+    """One authentication with one mechanism."""
+
+    def step(self, token: bytes) -> Step:
+        """Take a token from the client, in at most about a millisecond. Raises SaslFailed, and does so again afterwards."""
+
+
+def invalid_credentials(mechanism: str, reason: str = "") -> SaslFailed:
+    """The failure whose message tells nothing, as Kafka's for most reasons."""
+    message = f"Authentication failed during authentication due to invalid credentials with SASL mechanism {mechanism}"
+    return SaslFailed(message, reason)

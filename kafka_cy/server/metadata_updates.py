@@ -1,0 +1,173 @@
+"""UpdateMetadata as a broker takes it: into the cache, to the reactors, and to all who listen (ReplicaManager in Kafka)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING
+
+from kafka_cy.cluster.member_cache import PARTITION_INDEX_MAX, UNTOLD_MAX
+from kafka_cy.cluster.metadata_cache import TopicsChanged
+from kafka_cy.protocol.controller_messages.update_metadata import LEADER_DURING_DELETE
+from kafka_cy.protocol.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from kafka_cy.base.slices import Slices
+    from kafka_cy.cluster.member_cache import MemberCache
+    from kafka_cy.cluster.stored_configs import StoredConfigs
+    from kafka_cy.cluster.topics import Topic
+    from kafka_cy.protocol.controller_messages.update_metadata import UpdateMetadataRequest
+    from kafka_cy.server.log import BrokerLog
+    from kafka_cy.server.published_topics import PublishedTopics
+
+NO_EPOCH = -1
+PARTITIONS_AT_ONCE = 500
+Done = Callable[[ErrorCode], object]
+
+
+class MetadataUpdates:
+    """Owner: the controller's thread. Updates of one controller come one after the other: it waits for each answer."""
+
+    def __init__(
+        self,
+        cache: MemberCache,
+        configs: StoredConfigs,
+        published: PublishedTopics,
+        slices: Slices,
+        log: BrokerLog,
+        updated: Callable[[int], object],
+    ) -> None:
+        """`updated(controller epoch)`: brokers or topics have changed."""
+        self.controller_epoch = 0  # the largest that was seen
+        self.broker_epoch = NO_EPOCH  # of this broker's registration
+        self._pending = 0  # updates that were not refused and are not answered
+        self._untold = 0  # partitions that updates which were checked, and not taken yet, leave untold at most
+        self._cache, self._configs, self._published, self._slices = cache, configs, published, slices
+        self._log, self._updated = log, updated
+
+    def update(self, request: UpdateMetadataRequest, done: Done) -> None:
+        """Take what the controller tells, then call `done`."""
+        refusal = self._refusal(request)
+        if refusal is not ErrorCode.NONE:
+            done(refusal)
+            return
+        self.controller_epoch = max(self.controller_epoch, request.controller_epoch)
+        self._pending += 1
+
+        def answered(error: ErrorCode) -> None:
+            self._pending -= 1
+            done(error)
+
+        self._slices.add(self._check(request, answered))
+
+    def remove(self, topics: Sequence[Topic]) -> bool:
+        """Forget topics whose deletion was missed, but not those that have changed since. False: not now, an update is taken."""
+        if self._pending:
+            return False
+        removed = tuple([topic for topic in topics if self._cache.topics.get(topic.name) is topic])
+        for topic in removed:
+            self._cache.remove_topic(topic)
+            self._configs.forget(topic.name)
+        if removed:
+            self._published.publish([topic.name for topic in removed])
+            self._cache.announce(TopicsChanged((), removed))
+            self._log.info(
+                "topics were deleted while this broker was not a member of the cluster", topics=len(removed), first=removed[0].name
+            )
+        return True
+
+    def _check(self, request: UpdateMetadataRequest, done: Done) -> Generator[None, None, None]:
+        """Look at everything that is told before anything is taken, and read the settings of topics that are new here."""
+        try:
+            untold = yield from self._untold_by(request)
+            if untold is None or self._cache.untold_count + self._untold + untold > UNTOLD_MAX:
+                self._log.warning(
+                    "UpdateMetadata is refused: impossible partitions, or too many between those that it tells of",
+                    controller=request.controller_id, untold=untold, untold_max=UNTOLD_MAX,
+                )  # fmt: skip
+                done(ErrorCode.INVALID_REQUEST)
+                return
+            names = []
+            for topic in request.topics:
+                known = self._cache.topics.get(topic.topic)
+                if known is not None and topic.topic_id not in (None, known.id):
+                    self._configs.forget(topic.topic)  # a new topic of that name: its deletion was missed
+                if not self._configs.knows(topic.topic):
+                    names.append(topic.topic)
+                yield
+        except Exception:
+            done(ErrorCode.UNKNOWN_SERVER_ERROR)
+            raise
+        self._untold += untold
+        self._configs.ensure(names, lambda: self._slices.add(self._take(request, untold, done)))
+
+    def _untold_by(self, request: UpdateMetadataRequest) -> Generator[None, None, int | None]:
+        """How many partitions below those that are told stay untold, at most; None if there is one that cannot be."""
+        counts: dict[str, tuple[int, int]] = {}  # of a topic: how many are told above those that are known, and the highest
+        lengths: dict[str, int] = {}
+        looked_at = 0
+        for told in request.topics:
+            known = self._cache.topics.get(told.topic)
+            is_known = known is not None and not self._cache.is_other_topic(known, told)
+            length = lengths[told.topic] = len(known.partitions) if known is not None and is_known else 0
+            above, end = counts.get(told.topic, (0, length))
+            for state in told.partitions:
+                if not 0 <= state.partition <= PARTITION_INDEX_MAX:
+                    return None
+                if state.partition >= length and state.leader != LEADER_DURING_DELETE:
+                    above, end = above + 1, max(end, state.partition + 1)
+                looked_at += 1
+                if looked_at % PARTITIONS_AT_ONCE == 0:
+                    yield
+            counts[told.topic] = above, end
+            while not self._cache.grow_untold(end, PARTITIONS_AT_ONCE):
+                yield
+            yield
+        return sum(max(0, end - lengths[topic] - above) for topic, (above, end) in counts.items())
+
+    def _refusal(self, request: UpdateMetadataRequest) -> ErrorCode:
+        if -1 < request.broker_epoch < self.broker_epoch:
+            self._log.info(
+                "UpdateMetadata for an earlier registration of this broker is refused",
+                broker_epoch=request.broker_epoch, own=self.broker_epoch,
+            )  # fmt: skip
+            return ErrorCode.STALE_BROKER_EPOCH
+        if request.controller_epoch < self.controller_epoch:
+            self._log.warning(
+                "UpdateMetadata of an earlier controller is refused", controller=request.controller_id,
+                controller_epoch=request.controller_epoch, known=self.controller_epoch,
+            )  # fmt: skip
+            return ErrorCode.STALE_CONTROLLER_EPOCH
+        return ErrorCode.NONE
+
+    def _take(self, request: UpdateMetadataRequest, untold: int, done: Done) -> Generator[None, None, None]:
+        changed: dict[str, Topic] = {}
+        removed: dict[str, Topic] = {}
+        error = ErrorCode.UNKNOWN_SERVER_ERROR
+        try:
+            for told in request.topics:
+                if request.controller_epoch < self.controller_epoch:
+                    break  # a later controller has told meanwhile
+                change = self._cache.take(told)
+                for topic in change.removed:
+                    removed[topic.name] = topic
+                    changed.pop(topic.name, None)
+                    if not change.changed:
+                        self._configs.forget(topic.name)
+                for topic in change.changed:
+                    changed[topic.name] = topic
+                    self._published.put(topic)
+                yield
+            if request.controller_epoch < self.controller_epoch:
+                error = ErrorCode.STALE_CONTROLLER_EPOCH
+            else:
+                self._cache.put_brokers(request.controller_id, request.live_brokers)
+                error = ErrorCode.NONE
+        finally:
+            self._untold -= untold
+            try:
+                self._published.publish([name for name in removed if name not in changed])
+                if changed or removed:
+                    self._cache.announce(TopicsChanged(tuple(changed.values()), tuple(removed.values())))
+                self._updated(self.controller_epoch)
+            finally:
+                done(error)

@@ -1,0 +1,3 @@
+from collections.abc import Iterable
+
+def set_live_brokers(broker_ids: Iterable[int]) -> None: ...

@@ -1,0 +1,3 @@
+from typing import Any
+
+def write(fetchers: list[tuple[bytes, list[Any]]], openmetrics: bool) -> bytes: ...

@@ -1,0 +1,18 @@
+"""What the replica manager tells telemetry. The start path imports this module, so it imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class ReplicationNumbers(NamedTuple):
+    """Of a member of a cluster; the defaults are those of a broker by itself."""
+
+    isr_shrinks: int = 0
+    isr_expands: int = 0
+    failed_isr_updates: int = 0
+    reassigning: int = 0  # led partitions
+    max_lag: int = 0  # messages, of a followed partition behind its leader's high watermark
+    failed_partitions: int = 0  # not fetched before the controller tells of them again
+    fetches: Mapping[int, int] = {}  # requests by the number of the fetcher

@@ -1,0 +1,1 @@
+"""`kafka-cy cluster start`: ZooKeeper and several brokers on one machine."""

@@ -1,0 +1,82 @@
+"""Stored settings that cannot be understood: their topics get no defaults."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kafka_cy.cluster.embedded_store import EmbeddedStore
+from kafka_cy.cluster.metadata_cache import MetadataCache
+from kafka_cy.cluster.store import Create
+from kafka_cy.cluster.store_calls import StoreCalls, run
+from kafka_cy.cluster.stored_configs import MalformedSettings, StoredConfigs
+from kafka_cy.server.arrangement import ClusterRefused
+from kafka_cy.server.cluster_member import ClusterMember
+from tests.cluster.store_owner import Log
+
+GOOD = b'{"version":1,"config":{"retention.ms":"-1"}}'
+
+
+class Stored:
+    """A member that has read what is stored, and is to open its logs."""
+
+    def __init__(self, data: bytes) -> None:
+        self.store = EmbeddedStore(None)
+        for path in ("/config", "/config/topics"):
+            self.store.multi([Create(path)])
+        self.store.create("/config/topics/t", data)
+        self.configs = StoredConfigs(
+            self.store, MetadataCache(1), wall_clock_ms=lambda: 0, call_later=lambda *_: None, log=Log()
+        )
+        self.read()
+        self.member: Any = ClusterMember.__new__(ClusterMember)
+        self.member.configs, self.member.cache = self.configs, self.configs._cache
+        self.member._config = SimpleNamespace(topic_config=dict)
+        self.member._session = SimpleNamespace(run=lambda steps: {"t": b"i" * 16})
+        self.done: list[Any] = []
+        self.logs: Any = SimpleNamespace(
+            open=lambda: None,
+            named_topics=lambda: {"t": b"i" * 16},
+            unknown=lambda known: [SimpleNamespace(topic="t", topic_id=b"i" * 16)],
+            set_config=lambda name, config: self.done.append(config),
+            start=lambda known, deleting: self.done.append("started"),
+        )
+
+    def read(self) -> None:
+        run(self.configs.read_all(StoreCalls(self.store, lambda *_: None)), lambda *_: None)
+
+
+@pytest.mark.parametrize("data", [b"{", b'{"version":1,"config":[1]}'])
+def test_no_log_gets_default_retention(data: bytes) -> None:
+    stored, called = Stored(data), []
+    with pytest.raises(ClusterRefused, match="/config/topics/t"):
+        stored.member.open_logs(stored.logs)
+    assert stored.done == []
+    stored.configs.ensure(["t"], lambda: called.append(1))
+    assert called == [1], "the topics that are told together with it do not wait"
+    with pytest.raises(MalformedSettings):
+        stored.member.topic_config("t")
+    stored.store.set("/config/topics/t", GOOD)
+    stored.configs.ensure(["t"], lambda: called.append(2))
+    assert called == [1, 2] and stored.member.topic_config("t") == {"retention.ms": "-1"}
+
+
+def test_settings_that_are_known_stay() -> None:
+    stored = Stored(GOOD)
+    stored.store.set("/config/topics/t", b"{")
+    stored.read()
+    stored.member.open_logs(stored.logs)
+    assert stored.done == [{"retention.ms": "-1"}, "started"]
+
+
+def test_a_broker_that_stores_the_same_settings_again_hears_of_it() -> None:
+    """A key store may be another one under the same name (KIP-226)."""
+    configs, heard = Stored(GOOD).configs, []
+    configs._cache.add_listener(heard.append)
+    for _ in range(2):
+        configs.stored("brokers", "1", {"k": "/path"})
+        configs.stored("topics", "u", {"k": "v"})
+    assert [change.entity_type for change in heard] == ["brokers", "topics", "brokers"]
+    assert heard[0] == heard[2]
