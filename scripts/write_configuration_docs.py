@@ -41,6 +41,7 @@ Apache Kafka 4.3. `scripts/write_configuration_docs.py` writes this page from th
   `controller.listener.names` are not opened. A file for a member of a larger KRaft quorum stops the start.
   `broker.id` is the older name of `node.id`; one of them is enough.
 - Listeners speak PLAINTEXT, SSL ([tls.md](tls.md)), SASL_PLAINTEXT and SASL_SSL ([sasl.md](sasl.md)).
+- Values can come from environment variables and files: `config.providers` ([secrets.md](secrets.md)).
 - `listener.name.<listener in lower case>.ssl...` overrides an `ssl.*` key for one listener; `sasl.*` keys likewise.
 
 ## What a key does
@@ -71,7 +72,7 @@ The column *change* says when a new value takes effect: *at once*; or *at start*
 key cannot be altered remotely; or *stored*, which means that the key can be altered and takes effect after a restart.
 *Level* is `broker` if a setting belongs to one broker only, and `any` if the cluster default can contain it as well.
 Like Kafka, kafka-cy stores unknown broker keys and never shows their values; it logs a warning. Unlike Kafka, it refuses
-changes of `listeners`, `listener.security.protocol.map` and `num.network.threads` while the broker runs.
+changes of `listeners`, `listener.security.protocol.map`, `num.network.threads` and `config.providers` while the broker runs.
 """
 
 

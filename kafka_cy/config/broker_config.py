@@ -1,11 +1,16 @@
 """The configuration of one broker: its file, command line overrides and dynamic settings, as typed values."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kafka_cy.config import checks, definitions
 from kafka_cy.config.listeners import Listener, parse_listeners, parse_protocol_map
 from kafka_cy.config.types import ConfigError, ConfigKey, parse_value
+
+if TYPE_CHECKING:
+    from kafka_cy.config.providers import ConfigProviders
 
 #: Settings of a broker without a configuration file: it can be reached from this machine only.
 LAPTOP_DEFAULTS: Final[dict[str, str]] = {
@@ -54,7 +59,18 @@ class BrokerConfig:
         self._log_defaults: tuple[dict[str, Any], dict[str, Any]] = ({}, {})  # the `_typed` that they are made of, and they
         self._change_listeners: list[Callable[[frozenset[str]], None]] = []
         self._reconfiguration_checks: list[Callable[[BrokerConfig], None]] = []
+        self._providers: ConfigProviders | None = None
+        self._written: dict[str, str] = {}  # the static settings before config providers gave their parts
+        self._resolve_static()
         self.is_member = bool(self.static.get("zookeeper.connect", "").strip())  # of a cluster
+        try:
+            self._check_all()
+        except ConfigError as error:
+            if self._providers is None:
+                raise
+            raise self._providers.without_values(error, self._written, self.static) from None
+
+    def _check_all(self) -> None:
         self._unify_ids()
         for name, text in self.static.items():
             self._check_static(name, text)
@@ -66,7 +82,7 @@ class BrokerConfig:
         checks.check_relations(self)
 
     @classmethod
-    def load(cls, path: str | None = None, overrides: Mapping[str, str] | None = None) -> "BrokerConfig":
+    def load(cls, path: str | None = None, overrides: Mapping[str, str] | None = None) -> BrokerConfig:
         """Read a `server.properties` (or use our defaults without one); `overrides` win over it.
 
         Raises ConfigError for an invalid value, OSError when the file cannot be read, ValueError when it is malformed.
@@ -298,7 +314,7 @@ class BrokerConfig:
         """Call `listener(names)` after each change of dynamic settings."""
         self._change_listeners.append(listener)
 
-    def add_reconfiguration_check(self, check: Callable[["BrokerConfig"], None]) -> None:
+    def add_reconfiguration_check(self, check: Callable[[BrokerConfig], None]) -> None:
         """Call `check(candidate)` before this broker's dynamic settings are stored; a ConfigError refuses them."""
         self._reconfiguration_checks.append(check)
 
@@ -309,7 +325,7 @@ class BrokerConfig:
             for check in self._reconfiguration_checks:
                 check(candidate)
 
-    def candidate(self, *, broker: Mapping[str, str], cluster_default: Mapping[str, str]) -> "BrokerConfig":
+    def candidate(self, *, broker: Mapping[str, str], cluster_default: Mapping[str, str]) -> BrokerConfig:
         """Return a copy with other dynamic settings, without listeners."""
         candidate = BrokerConfig.__new__(BrokerConfig)
         vars(candidate).update(vars(self))  # without parsing all settings again
@@ -318,11 +334,21 @@ class BrokerConfig:
         candidate.set_dynamic(broker=broker, cluster_default=cluster_default)
         return candidate
 
+    def resolved(self, name: str, text: str) -> str:
+        """A dynamic setting's value with what config providers give. Raises ConfigError.
+
+        Only passwords and JAAS texts are looked at: of other keys, a client could read what it made the broker look up.
+        """
+        key = definitions.broker_key(name)
+        is_secret = name.endswith("sasl.jaas.config") or (key is not None and key.type == "PASSWORD")
+        return self._providers.resolve(name, text) if self._providers is not None and is_secret else text
+
     def _usable(self, settings: Mapping[str, str]) -> dict[str, str]:
         result = {}
         for name, text in settings.items():
             key = definitions.broker_key(name)
             try:
+                text = self.resolved(name, text)
                 if key is not None:
                     parse_value(key, text)
                 result[name] = text
@@ -331,6 +357,13 @@ class BrokerConfig:
         return result
 
     # -- checks at load
+
+    def _resolve_static(self) -> None:
+        if any("${" in text for text in self.static.values()) or self.static.get("config.providers", "").strip():
+            from kafka_cy.config.providers import resolve_all  # few files need it
+
+            self._written = self.static
+            self._providers, self.static = resolve_all(self.static, self.warnings.append)
 
     def _unify_ids(self) -> None:
         node_id, broker_id = self.static.get("node.id"), self.static.get("broker.id")

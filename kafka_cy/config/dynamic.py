@@ -26,7 +26,7 @@ GROUP_CONFIG: Final = 8
 CLUSTER_DEFAULT: Final = "<default>"
 
 #: Dynamic in Kafka, but fixed at the start here. A change is refused, because it would be shown without taking effect.
-FIXED_AT_START: Final = frozenset({"listeners", "listener.security.protocol.map", "num.network.threads"})
+FIXED_AT_START: Final = frozenset({"config.providers", "listeners", "listener.security.protocol.map", "num.network.threads"})
 
 #: Keys of certificates, which Kafka changes only for one listener at a time (`listener.name.<name>.ssl...`).
 PER_LISTENER: Final = frozenset(
@@ -93,9 +93,11 @@ def validate_broker_settings(config: BrokerConfig, settings: Mapping[str, str], 
     fixed, per_broker, per_listener = [], [], []
     for name, text in settings.items():
         key = definitions.broker_key(name)
-        if key is None:
-            continue
-        if key.scope == "read-only" or name in FIXED_AT_START:
+        if name.startswith("config.providers."):  # else who may change settings could have any file of the broker read
+            fixed.append(name)
+        elif key is None:
+            config.resolved(name, text)
+        elif key.scope == "read-only" or name in FIXED_AT_START:
             fixed.append(name)
         elif name in PER_LISTENER:
             per_listener.append(name)
@@ -104,7 +106,7 @@ def validate_broker_settings(config: BrokerConfig, settings: Mapping[str, str], 
         elif key.scope == "per-broker" and cluster_default:
             per_broker.append(name)
         else:
-            parse_value(key, text)
+            parse_value(key, config.resolved(name, text))
     if fixed:
         raise NotDynamicError(f"Cannot update these configs dynamically: {_printed(fixed)}")
     if per_listener:

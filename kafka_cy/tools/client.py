@@ -62,12 +62,18 @@ def _take_settings(context: click.Context, _: click.Parameter, path: Path | None
 
 
 def read_properties(path: Path) -> dict[str, str]:
-    """Read a properties file. Raises ToolError."""
+    """Read a properties file, with what its config providers give (KIP-421). Raises ToolError."""
+    from kafka_cy.config import ConfigError
     from kafka_cy.config.properties import parse_properties
+    from kafka_cy.config.providers import PROVIDERS, ConfigProviders
 
     try:
-        return parse_properties(path.read_text())
-    except (OSError, ValueError) as error:
+        found = parse_properties(path.read_text())
+        if PROVIDERS not in found:
+            return found
+        providers = ConfigProviders(found)
+        return {name: providers.resolve(name, text) for name, text in found.items() if not name.startswith(PROVIDERS)}
+    except (OSError, ValueError, ConfigError) as error:
         raise ToolError(f"{path} cannot be read: {error}.") from None
 
 

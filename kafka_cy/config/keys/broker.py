@@ -18,9 +18,10 @@ KEYS: Final[tuple[Entry, ...]] = (
      "Older name of node.id."),
     ("broker.rack", "STRING", None, "read-only", None, "MEDIUM", "config",
      "Rack or zone of this broker. Replicas are spread over racks, and consumers can read from their own rack."),
-    ("config.providers", "LIST", "", "cluster-wide", None, "LOW",
-     "refused: kafka-cy cannot load Java classes, and values such as ${file:...} would be taken literally",
-     "Names of Java classes that supply configuration values."),
+    ("config.providers", "LIST", "", "cluster-wide", None, "LOW", "config",
+     "Names of config providers, which replace ${env:NAME}, ${file:PATH:KEY} and ${dir:PATH:FILE} in values. "
+     "config.providers.<name>.class is one of Kafka's classes EnvVarConfigProvider, FileConfigProvider and "
+     "DirectoryConfigProvider, config.providers.<name>.param.<parameter> limits what it reads."),
     ("early.start.listeners", "LIST", None, "read-only",
      ("list_not_empty",), "HIGH", "ignored: all listeners open at the same time",
      "Listeners that open before a KRaft broker is ready."),
