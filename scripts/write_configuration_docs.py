@@ -107,10 +107,10 @@ def _broker_table(title: str, names: list[str]) -> str:
 
 def _removed_keys_table() -> str:
     """Keys of Kafka 3 that Kafka 4 does not have."""
-    from kafka_cy.config.keys import legacy, zookeeper
+    from kafka_cy.config.keys import legacy, password, zookeeper
 
     rows = []
-    for entry in sorted(legacy.INTERNAL_KEYS + zookeeper.INTERNAL_KEYS):
+    for entry in sorted(legacy.INTERNAL_KEYS + password.INTERNAL_KEYS + zookeeper.INTERNAL_KEYS):
         key = ConfigKey(*entry)
         rows.append([f"`{key.name}`", key.text, _effect(key)])
     return table("Broker keys of Kafka 3, which Kafka 4 has removed", ["key", "meaning", "effect"], rows)

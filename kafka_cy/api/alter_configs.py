@@ -28,7 +28,7 @@ def handle(request: Request[AlterConfigsRequest], context: ChangesConfigs) -> di
         alterations.check_entries([(config.name, config.value, SET) for config in resource.configs])
         alterations.check_resource(context.config, kind, name)
         settings = {config.name: str(config.value) for config in resource.configs}
-        current = alterations.stored_settings(context.cluster, kind, name)
+        current = alterations.stored_settings(context, kind, name)
         only = bool(request.body.validate_only)
         return replace_settings(context, kind, name, current, settings, named=settings, validate_only=only)
 

@@ -11,17 +11,17 @@ from kafka_cy.api.change_lines import changed_settings_of, log_each
 from kafka_cy.api.change_pieces import PIECE_ENTITIES, add_task, stored_together, with_lines
 from kafka_cy.cluster.config_changes import TooManyEntities
 from kafka_cy.cluster.features import CORDON_LEVEL_MIN, ELIGIBLE_LEADER_REPLICAS, METADATA_VERSION
-from kafka_cy.cluster.metadata_cache import MetadataCache
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.config import definitions, dynamic
-from kafka_cy.config.broker_config import BrokerConfig, has_meaning, no_effect_warning, unknown_key_warning
+from kafka_cy.config.broker_config import BrokerConfig
+from kafka_cy.config.key_warnings import has_meaning, no_effect_warning, unknown_key_warning
 from kafka_cy.config.topic_settings import validate_topic_configs
 from kafka_cy.config.types import ConfigError, ConfigKey, RelationError, UnknownKeyError, parse_value, split_list
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import ChangesConfigs, LogsAndConfig
+    from kafka_cy.api.roles import ChangesConfigs, LogsAndConfig, ReadsClusterAndConfig
 
 # Resource types of the protocol.
 TOPIC: Final = 2
@@ -160,8 +160,9 @@ def replace_settings(
         raise AlterationError(ErrorCode.INVALID_CONFIG, NO_CORDON)
     if validate_only or (settings == current and kind != BROKER):
         return None
+    stored = _to_store(context, name, settings) if kind == BROKER else settings
     try:
-        context.config_changes.set_config(ENTITY_TYPES[kind], entity_name(kind, name), settings)
+        context.config_changes.set_config(ENTITY_TYPES[kind], entity_name(kind, name), stored)
     except TooManyEntities as error:
         raise AlterationError(ErrorCode.POLICY_VIOLATION, str(error)) from None
     changed = {key: text for key, text in settings.items() if current.get(key) != text}
@@ -202,9 +203,23 @@ def entity_name(resource_type: int, resource_name: str) -> str:
     return dynamic.CLUSTER_DEFAULT if resource_type == BROKER and not resource_name else resource_name
 
 
-def stored_settings(cluster: MetadataCache, resource_type: int, resource_name: str) -> dict[str, str]:
-    """Settings of a resource as they are stored."""
-    return cluster.config(ENTITY_TYPES[resource_type], entity_name(resource_type, resource_name))
+def stored_settings(context: ReadsClusterAndConfig, resource_type: int, resource_name: str) -> dict[str, str]:
+    """Settings of a resource as they are stored, with passwords in clear text."""
+    settings = context.cluster.config(ENTITY_TYPES[resource_type], entity_name(resource_type, resource_name))
+    if resource_type == BROKER and any("encryptedPassword:" in text for text in settings.values()):
+        return context.config.passwords.decode_all(settings)
+    return settings
+
+
+def _to_store(context: ReadsClusterAndConfig, name: str, settings: dict[str, str]) -> dict[str, str]:
+    """A broker's settings with passwords encoded, as far as they are. Raises AlterationError."""
+    from kafka_cy.config.stored_passwords import PasswordNotStored
+
+    try:
+        return context.config.passwords.encode_all(settings, context.cluster.config("brokers", entity_name(BROKER, name)))
+    except PasswordNotStored as error:
+        message = f"Invalid config value for resource ConfigResource(type=BROKER, name='{name}'): {error}"
+        raise AlterationError(ErrorCode.INVALID_CONFIG, message) from None
 
 
 def check_entries(configs: Sequence[tuple[str, str | None, int]]) -> None:

@@ -97,7 +97,7 @@ def _entries(context: DescribesConfigs, kind: int, name: str, wanted: frozenset[
     elif not name:
         what = "Group name" if kind == alterations.GROUP else "Client metrics subscription name"
         raise alterations.AlterationError(ErrorCode.INVALID_REQUEST, f"{what} must not be empty")
-    settings = alterations.stored_settings(context.cluster, kind, name)
+    settings = alterations.stored_settings(context, kind, name)
     if kind == alterations.TOPIC:
         return describe.describe_topic(config, settings, wanted)
     if kind == alterations.GROUP:

@@ -40,7 +40,7 @@ def handle(request: Request[IncrementalAlterConfigsRequest], context: ChangesCon
             return {"resource": "loggers root", "set": f"level={context.log.level}"}
         if kind == alterations.BROKER or kind not in alterations.ENTITY_TYPES:
             alterations.check_resource(context.config, kind, name)
-        current = alterations.stored_settings(context.cluster, kind, name)
+        current = alterations.stored_settings(context, kind, name)
         settings = alterations.changed_settings(kind, current, operations)
         alterations.check_resource(context.config, kind, name)
         named = [each.name for each in operations]

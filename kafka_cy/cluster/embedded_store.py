@@ -90,6 +90,7 @@ class EmbeddedStore:
 
     def _open(self, path: str) -> sqlite3.Connection:
         try:
+            _close_to_others(path)
             connection = sqlite3.connect(path, isolation_level=None, timeout=0, check_same_thread=False)
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # one process only
             connection.execute("PRAGMA journal_mode=WAL")
@@ -123,13 +124,13 @@ class EmbeddedStore:
             held = "locked" in str(error)
             raise StoreBroken(f"{path} is in use by another broker" if held else f"{path}: {error}") from error
         except OSError as error:
-            raise StoreBroken(f"{path}{CHANGES_SUFFIX}: {error.strerror}") from error
+            raise StoreBroken(f"{error.filename or path + CHANGES_SUFFIX}: {error.strerror}") from error
         return connection
 
     def _open_changes(self, path: str) -> None:
         """Compare the numbers of changes; create the second file if it is missing. Raises OSError, StoreBroken."""
         beside = path + CHANGES_SUFFIX
-        self._changes_fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._changes_fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         text = os.read(self._changes_fd, CHANGES_DIGITS)
         if text.isdigit() and int(text) > self._changes:
             raise StoreBroken(
@@ -407,3 +408,19 @@ class EmbeddedStore:
         for path in sorted(change.child_changes):
             for watch in self._child_watches.pop(path, ()):
                 watch(path)
+
+
+def _close_to_others(path: str) -> None:
+    """Create the file if it is missing; only its user may read it, because settings and credentials can be secret. Raises OSError.
+
+    SQLite gives the files beside it the same mode. A file of an earlier version keeps its group's rights.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        mode = os.fstat(descriptor).st_mode & 0o777
+    finally:
+        os.close(descriptor)
+    if mode & 0o007:
+        for name in (path, f"{path}-wal", f"{path}-shm"):
+            with contextlib.suppress(OSError):  # it is missing, or belongs to another user
+                os.chmod(name, mode & 0o770)  # noqa: PTH101 (pathlib costs start time)

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka_cy.config import checks, definitions
+from kafka_cy.config.key_warnings import has_meaning, no_effect_warning, unknown_key_warning
 from kafka_cy.config.listeners import Listener, parse_listeners, parse_protocol_map
 from kafka_cy.config.types import ConfigError, ConfigKey, parse_value
 
 if TYPE_CHECKING:
     from kafka_cy.config.providers import ConfigProviders
+    from kafka_cy.config.stored_passwords import StoredPasswords
 
 #: Settings of a broker without a configuration file: it can be reached from this machine only.
 LAPTOP_DEFAULTS: Final[dict[str, str]] = {
@@ -21,9 +23,6 @@ LAPTOP_DEFAULTS: Final[dict[str, str]] = {
     # of every new group. The sample server.properties, and the one that Kafka 3 ships, also set 0.
     "group.initial.rebalance.delay.ms": "0",
 }
-
-#: Why a key of members of a cluster has no effect.
-SINGLE: Final = "kafka-cy runs as a single broker, because zookeeper.connect is not set"
 
 LISTEN_BACKLOG: Final = 1024
 RECOVERY_THREADS: Final = 5
@@ -60,7 +59,8 @@ class BrokerConfig:
         self._change_listeners: list[Callable[[frozenset[str]], None]] = []
         self._reconfiguration_checks: list[Callable[[BrokerConfig], None]] = []
         self._providers: ConfigProviders | None = None
-        self._written: dict[str, str] = {}  # the static settings before config providers gave their parts
+        self._passwords: StoredPasswords | None = None
+        self.written: dict[str, str] = {}  # the static settings before config providers gave their parts
         self._resolve_static()
         self.is_member = bool(self.static.get("zookeeper.connect", "").strip())  # of a cluster
         try:
@@ -68,9 +68,11 @@ class BrokerConfig:
         except ConfigError as error:
             if self._providers is None:
                 raise
-            raise self._providers.without_values(error, self._written, self.static) from None
+            raise self._providers.without_values(error, self.written, self.static) from None
 
     def _check_all(self) -> None:
+        if self.static.get("password.encoder.secret"):
+            _ = self.passwords
         self._unify_ids()
         for name, text in self.static.items():
             self._check_static(name, text)
@@ -291,6 +293,12 @@ class BrokerConfig:
 
     # -- dynamic settings
 
+    def take_stored(self, *, broker: Mapping[str, str], cluster_default: Mapping[str, str]) -> frozenset[str]:
+        """Replace the dynamic settings by stored ones, in which passwords may be encoded: see set_dynamic."""
+        if any("encryptedPassword:" in text for text in broker.values()):
+            broker = self.passwords.readable(broker, self.warnings.append)
+        return self.set_dynamic(broker=broker, cluster_default=cluster_default)
+
     def set_dynamic(self, *, broker: Mapping[str, str], cluster_default: Mapping[str, str]) -> frozenset[str]:
         """Replace the dynamic settings, call the listeners, and return the names of the keys whose value changed.
 
@@ -334,14 +342,25 @@ class BrokerConfig:
         candidate.set_dynamic(broker=broker, cluster_default=cluster_default)
         return candidate
 
+    @property
+    def passwords(self) -> StoredPasswords:
+        """How dynamic settings that are passwords are stored. Raises ConfigError if its keys name what does not exist here."""
+        if self._passwords is None:
+            from kafka_cy.config.stored_passwords import StoredPasswords  # few brokers need it
+
+            self._passwords = StoredPasswords(self)
+        return self._passwords
+
     def resolved(self, name: str, text: str) -> str:
         """A dynamic setting's value with what config providers give. Raises ConfigError.
 
         Only passwords and JAAS texts are looked at: of other keys, a client could read what it made the broker look up.
         """
-        key = definitions.broker_key(name)
-        is_secret = name.endswith("sasl.jaas.config") or (key is not None and key.type == "PASSWORD")
-        return self._providers.resolve(name, text) if self._providers is not None and is_secret else text
+        if self._providers is None or "${" not in text:
+            return text
+        from kafka_cy.config.stored_passwords import is_password
+
+        return self._providers.resolve(name, text) if is_password(name) else text
 
     def _usable(self, settings: Mapping[str, str]) -> dict[str, str]:
         result = {}
@@ -362,7 +381,7 @@ class BrokerConfig:
         if any("${" in text for text in self.static.values()) or self.static.get("config.providers", "").strip():
             from kafka_cy.config.providers import resolve_all  # few files need it
 
-            self._written = self.static
+            self.written = self.static
             self._providers, self.static = resolve_all(self.static, self.warnings.append)
 
     def _unify_ids(self) -> None:
@@ -457,31 +476,6 @@ class BrokerConfig:
             allowed = "one of the advertised listeners: " + ", ".join(names)
             raise ConfigError("inter.broker.listener.name", given, allowed)
         return str(given).upper()
-
-
-def has_meaning(key: ConfigKey, value: Any) -> bool:
-    """Whether a typed value asks for something: it is neither empty nor the key's default."""
-    if value is None or value in ("", []):
-        return False
-    of_all_listeners = definitions.without_listener(key.name)
-    default = definitions.broker_key(of_all_listeners) if of_all_listeners != key.name else key
-    return default is None or value != parse_value(key, default.default)
-
-
-def no_effect_warning(key: ConfigKey) -> str:
-    """The warning about a key that is set and has no effect."""
-    return f"configuration key {key.name} has no effect: {SINGLE if key.is_cluster_only else key.ignored_because}"
-
-
-def unknown_key_warning(name: str) -> str:
-    """The warning about a broker key that is not known; it suggests what may be meant."""
-    for topic_name, broker_name in definitions.TOPIC_BROKER_SYNONYMS.items():
-        if name == topic_name:
-            return f"unknown configuration key {name}: it is a topic's; the broker's is {broker_name}"
-    import difflib
-
-    close = difflib.get_close_matches(name, definitions.broker_key_names(), n=1, cutoff=0.85)
-    return f"unknown configuration key {name}" + (f": did you mean {close[0]}?" if close else "")
 
 
 def _advertised_from(listener: Listener) -> Listener:

@@ -22,6 +22,7 @@ _FURTHER_MODULES: Final = (
     "tiered_storage",
     "zookeeper",
     "legacy",
+    "password",
 )
 
 #: Broker entries of the modules that are imported so far.

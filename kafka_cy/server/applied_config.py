@@ -95,7 +95,7 @@ class AppliedConfig:
             self._apply_topic(change.entity_name)
 
     def _take_broker_settings(self) -> None:
-        self.config.set_dynamic(
+        self.config.take_stored(
             broker=self.cluster.config("brokers", str(self.config.broker_id)),
             cluster_default=self.cluster.config("brokers", CLUSTER_DEFAULT),
         )

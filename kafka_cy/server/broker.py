@@ -307,6 +307,10 @@ class KafkaServer:
             self.loop_threads.append(thread)
         if self.sasl is not None:
             self.sasl.start()
+        if self.config.static.get("password.encoder.secret"):
+            from kafka_cy.server.password_renewal import renew_passwords
+
+            self.controller_loop.call_soon_threadsafe(renew_passwords, self)
         log_connections(self.log.writes_debug)
         self.loop.repeat(LOG_EVENTS_INTERVAL_S, self.drain_log_events)
         self.loop.repeat(QUOTA_EXPIRY_INTERVAL_S, self.quotas.expire)

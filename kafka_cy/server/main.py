@@ -51,6 +51,7 @@ def run(
     from kafka_cy.server.arrangement import ClusterRefused, DataRefused
     from kafka_cy.server.broker import KafkaServer
     from kafka_cy.server.http_pages import PortTaken
+    from kafka_cy.server.secret_files import warn_of_readable_files
     from kafka_cy.server.start_lines import log_start
 
     try:
@@ -62,6 +63,7 @@ def run(
     log_start(log, config, config_path, overrides)
     for warning in config.warnings:
         log.warning(warning)
+    warn_of_readable_files(log, config, config_path, overrides)
     # Block the signals before any thread exists, so that only the watcher receives them.
     stop_signals = _stop_signals()
     signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)

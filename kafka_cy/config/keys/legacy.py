@@ -18,6 +18,4 @@ INTERNAL_KEYS: Final[tuple[Entry, ...]] = (
     ("log.message.timestamp.difference.max.ms", "LONG", None, "read-only", None, "MEDIUM", _REMOVED,
      "Allowed difference between a record's timestamp and the broker's clock. Use "
      "log.message.timestamp.before.max.ms and log.message.timestamp.after.max.ms."),
-    ("password.encoder.secret", "PASSWORD", None, "read-only", None, "MEDIUM", _REMOVED,
-     "Key that encrypts passwords in ZooKeeper."),
 )
