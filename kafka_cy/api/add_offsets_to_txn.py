@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kafka_cy.api.authorization import GROUP_DENIED, TRANSACTIONAL_ID_DENIED, may_group, may_transactional_id
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.cluster.topic_names import OFFSETS_TOPIC
 from kafka_cy.coordinator.transactions.init_producer_id import Producer
 from kafka_cy.protocol.errors import ErrorCode
@@ -30,6 +32,12 @@ def handle(request: Request[AddOffsetsToTxnRequest], context: ChangesTransaction
             error = ErrorCode.INVALID_PRODUCER_EPOCH
         request.respond({"throttle_time": 0, "error_code": int(error)})
 
+    if not may_transactional_id(request, Operation.WRITE, body.transactional_id):
+        respond(TRANSACTIONAL_ID_DENIED)
+        return
+    if not may_group(request, Operation.READ, body.group_id):
+        respond(GROUP_DENIED)
+        return
     index = context.groups.runtime.partition_index(body.group_id)
     if index is None:
         respond(ErrorCode.COORDINATOR_NOT_AVAILABLE)  # the topic is created when a client looks for the group's coordinator

@@ -13,7 +13,17 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from kafka_cy.api.authorization import (
+    CLUSTER_DENIED,
+    TOPIC_DENIED,
+    TRANSACTIONAL_ID_DENIED,
+    may_cluster,
+    may_topic,
+    may_transactional_id,
+)
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
+from kafka_cy.cluster.topic_names import INTERNAL_TOPICS
 from kafka_cy.coordinator.transactions.init_producer_id import Producer
 from kafka_cy.coordinator.transactions.limits import PARTITIONS_MAX
 from kafka_cy.coordinator.transactions.transaction import Partition
@@ -47,7 +57,7 @@ def handle(request: Request[AddPartitionsToTxnRequest], context: ChangesTransact
     found: dict[int, Errors] = {}
 
     def add(place: int) -> None:
-        _add(context, wanted[place], version, partial(added, place))
+        _add(request, context, wanted[place], partial(added, place))
 
     def added(place: int, errors: Errors) -> None:
         found[place] = errors
@@ -57,6 +67,9 @@ def handle(request: Request[AddPartitionsToTxnRequest], context: ChangesTransact
     def failed(place: int) -> None:
         added(place, dict.fromkeys(_partitions(wanted[place]), ErrorCode.UNKNOWN_SERVER_ERROR))
 
+    if version >= VERSION_OF_BROKERS and not may_cluster(request, Operation.CLUSTER_ACTION):
+        request.respond({"throttle_time": 0, "error_code": int(CLUSTER_DENIED), "results_by_transaction": []})
+        return
     if sum(len(topic.partitions) for each in wanted for topic in each.topics) > PARTITIONS_MAX:
         refused = partial(_response, wanted, None, version)
         request.respond_long(lambda ready: ready(refused))
@@ -77,12 +90,19 @@ def _wanted(request: Request[AddPartitionsToTxnRequest]) -> list[Wanted]:
     ]
 
 
-def _add(context: ChangesTransactions, wanted: Wanted, version: int, respond: Callable[[Errors], object]) -> None:
-    partitions = _partitions(wanted)
-    missing = {each for each in partitions if not _exists(context, *each)}
-    if missing:
-        unknown, not_attempted = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.OPERATION_NOT_ATTEMPTED
-        respond({each: unknown if each in missing else not_attempted for each in partitions})
+def _add(
+    request: Request[Any], context: ChangesTransactions, wanted: Wanted, respond: Callable[[Errors], object]
+) -> None:
+    version, partitions = request.api_version, _partitions(wanted)
+    is_client = version < VERSION_OF_BROKERS  # a broker has checked its client
+    if is_client and not may_transactional_id(request, Operation.WRITE, wanted.transactional_id):
+        respond(dict.fromkeys(partitions, TRANSACTIONAL_ID_DENIED))
+        return
+    denied = {topic.name for topic in wanted.topics if is_client and not _may_write(request, topic.name)}
+    failed = {each: ErrorCode.UNKNOWN_TOPIC_OR_PARTITION for each in partitions if not _exists(context, *each)}
+    failed |= {each: TOPIC_DENIED for each in partitions if each[0] in denied}
+    if failed:
+        respond({each: failed.get(each, ErrorCode.OPERATION_NOT_ATTEMPTED) for each in partitions})
         return
 
     def done(error: ErrorCode) -> None:
@@ -95,6 +115,11 @@ def _add(context: ChangesTransactions, wanted: Wanted, version: int, respond: Ca
     else:
         client_version = 2 if version >= VERSION_OF_BROKERS else 0
         context.transactions.add_partitions(wanted.transactional_id, wanted.producer, partitions, client_version, done)
+
+
+def _may_write(request: Request[Any], name: str) -> bool:
+    """As in Kafka, also without an authorizer, no client writes to internal topics in a transaction."""
+    return name not in INTERNAL_TOPICS and may_topic(request, Operation.WRITE, name)
 
 
 def _partitions(wanted: Wanted) -> list[Partition]:

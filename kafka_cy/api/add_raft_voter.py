@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
 from kafka_cy.api.raft_voters import refusal, replica_key, voters
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 @handler(api_key=80)
 def handle(request: Request[AddRaftVoterRequest], context: DescribesQuorum) -> dict[str, Any]:
     """Kafka's errors for a request that is wrong in itself, else UNSUPPORTED_VERSION."""
+    if not may_cluster(request, Operation.ALTER):
+        return denied(CLUSTER_DENIED)
     body = request.body
     refused = refusal(body, context, "Add")
     if refused is not None:

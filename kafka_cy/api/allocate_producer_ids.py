@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from kafka_cy.api import brokers_only
 from kafka_cy.api.registry import handler
 
 if TYPE_CHECKING:
@@ -19,8 +20,13 @@ if TYPE_CHECKING:
 @handler(api_key=67)
 def handle(request: Request[bytes], context: AsksController) -> None:
     """Pass the request to the controller."""
-    from kafka_cy.protocol.controller_messages.allocate_producer_ids import AllocateProducerIdsRequest
+    from kafka_cy.protocol.controller_messages.allocate_producer_ids import (
+        AllocateProducerIdsRequest,
+        AllocateProducerIdsResponse,
+    )
 
+    if not brokers_only.admits(request, AllocateProducerIdsResponse):
+        return
     version, member = request.api_version, context.member
 
     def done(response: AllocateProducerIdsResponse) -> None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from kafka_cy.api.authorization import CLUSTER_DENIED, MESSAGES, may_cluster
 from kafka_cy.api.batch_limit import RECORDS_PER_REQUEST_MAX, TOO_MANY_RECORDS
 from kafka_cy.api.change_lines import log_each, settings_text
-from kafka_cy.api.change_pieces import PIECE_ENTITIES, add_task, stored_together, with_lines
+from kafka_cy.api.change_pieces import PIECE_ENTITIES, add_task, one_answer, stored_together, with_lines
 from kafka_cy.api.client_quotas import Names, QuotaRefused, changed_quotas, checked_entity
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.cluster.config_changes import TooManyEntities
 from kafka_cy.cluster.quota_entities import CLIENT_ID, IP, QuotaEntity, shown, stored_at, value_text
 from kafka_cy.network.host_names import HostLookups, numeric_address
@@ -35,11 +37,18 @@ _Key = tuple[tuple[str, str | None], ...]  # the names of an entry, in an order 
 @handler(api_key=49)
 def handle(request: Request[AlterClientQuotasRequest], context: ChangesQuotas) -> dict[str, Any] | None:
     """Respond with one result for each entity."""
+    if not may_cluster(request, Operation.ALTER_CONFIGS):
+        return one_answer(request, len(request.body.entries), lambda: _denied(request.body))
     alteration = _Alteration(request, context)
     if len(request.body.entries) > PIECE_ENTITIES:
         request.respond_long(alteration.alter_many)
         return None
     return alteration.alter_few()
+
+
+def _denied(body: AlterClientQuotasRequest) -> dict[str, Any]:
+    keys = dict.fromkeys(_key(_names(entry)) for entry in body.entries)
+    return {"entries": [_result(key, CLUSTER_DENIED, MESSAGES[CLUSTER_DENIED]) for key in keys]}
 
 
 def _names(entry: Any) -> Names:
@@ -166,15 +175,12 @@ class _Alteration:
 
     def _response(self) -> dict[str, Any]:
         """Any thread."""
-        entries = [
-            {
-                "error_code": code,
-                "error_message": message,
-                "entity": [{"entity_type": kind, "entity_name": name} for kind, name in key],
-            }
-            for key, (code, message) in self._results.items()
-        ]
-        return {"entries": entries}
+        return {"entries": [_result(key, *outcome) for key, outcome in self._results.items()]}
+
+
+def _result(key: _Key, code: ErrorCode, message: str | None) -> dict[str, Any]:
+    entity = [{"entity_type": kind, "entity_name": name} for kind, name in key]
+    return {"error_code": code, "error_message": message, "entity": entity}
 
 
 def _key(names: Names) -> _Key:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api import config_alterations as alterations
 from kafka_cy.api.config_alterations import SET, Details, alter_each, replace_settings
+from kafka_cy.api.config_rights import check_right
 from kafka_cy.api.registry import handler
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def handle(request: Request[AlterConfigsRequest], context: ChangesConfigs) -> di
     def alter(resource: Any) -> Details | None:
         kind, name = resource.resource_type, resource.resource_name
         alterations.check_entries([(config.name, config.value, SET) for config in resource.configs])
+        check_right(request, kind, name)
         alterations.check_resource(context.config, kind, name)
         settings = {config.name: str(config.value) for config in resource.configs}
         current = alterations.stored_settings(context, kind, name)

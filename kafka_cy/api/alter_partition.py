@@ -5,19 +5,21 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from kafka_cy.api import brokers_only
 from kafka_cy.api.registry import handler
 
 if TYPE_CHECKING:
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import AsksController
-    from kafka_cy.protocol.controller_messages.alter_partition import AlterPartitionRequest, AlterPartitionResponse
 
 
 @handler(api_key=56)
 def handle(request: Request[bytes], context: AsksController) -> None:
     """Pass the request to the controller."""
-    from kafka_cy.protocol.controller_messages.alter_partition import AlterPartitionRequest
+    from kafka_cy.protocol.controller_messages.alter_partition import AlterPartitionRequest, AlterPartitionResponse
 
+    if not brokers_only.admits(request, AlterPartitionResponse):
+        return
     version, member = request.api_version, context.member
 
     def done(response: AlterPartitionResponse) -> None:

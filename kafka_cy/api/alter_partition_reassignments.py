@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_creation import TopicRefused, check_replicas
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 @handler(api_key=45)
 def handle(request: Request[AlterPartitionReassignmentsRequest], context: ReadsCluster) -> dict[str, Any]:
     """One result per partition."""
+    if not may_cluster(request, Operation.ALTER):
+        return reassignment_denied(request.body)
     responses = []
     for asked in request.body.topics:
         partitions = []
@@ -37,6 +41,18 @@ def handle(request: Request[AlterPartitionReassignmentsRequest], context: ReadsC
         "error_message": None if responses else "",
         "responses": responses,
     }
+
+
+def reassignment_denied(body: Any) -> dict[str, Any]:
+    """The sender may not change replicas: the error stands at each partition, too."""
+    responses = [
+        {
+            "name": topic.name,
+            "partitions": [{"partition_index": each.partition_index, **denied(CLUSTER_DENIED)} for each in topic.partitions],
+        }
+        for topic in body.topics
+    ]
+    return denied(CLUSTER_DENIED) | {"allow_replication_factor_change": True, "responses": responses}
 
 
 def _check(name: str, index: int, replicas: Any, context: ReadsCluster) -> tuple[ErrorCode, str | None]:

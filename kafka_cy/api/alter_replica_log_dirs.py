@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import CLUSTER_DENIED, may_cluster
 from kafka_cy.api.change_lines import log_each
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.storage.log_dir import FOLDER_NAME_MAX
 
@@ -31,9 +33,10 @@ def handle(request: Request[AlterReplicaLogDirsRequest], context: MovesLogs) -> 
             for index in topic.partitions:
                 paths.setdefault(topic.name, {})[index] = directory.path
     results, moves = [], []
+    allowed = may_cluster(request, Operation.ALTER)
     for name, wanted in paths.items():
         rows = [
-            {"partition_index": index, "error_code": _move(name, index, path, context)}
+            {"partition_index": index, "error_code": _move(name, index, path, context) if allowed else CLUSTER_DENIED}
             for index, path in wanted.items()
         ]
         moves += [

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import GROUP_DENIED, MESSAGES, TOPIC_DENIED, may_group, may_topic
 from kafka_cy.api.registry import handler
 from kafka_cy.api.share_enabled import has_share_groups
 from kafka_cy.api.share_state_topic import with_state_topic
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.coordinator.share.offsets import Altered, GroupFailure
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -32,18 +34,28 @@ def handle(request: Request[AlterShareGroupOffsetsRequest], context: ChangesShar
             (each.partition_index, each.start_offset) for each in topic.partitions
         )
 
+    denied = {
+        name: Altered(None, dict.fromkeys(offsets, TOPIC_DENIED))
+        for name, offsets in asked.items()
+        if not may_topic(request, Operation.READ, name)
+    }
+
     def respond(result: GroupFailure | dict[str, Altered]) -> None:
-        request.respond(_response(result))
+        request.respond(_response(result if isinstance(result, GroupFailure) else result | denied))
 
     def ask() -> None:
         if not has_share_groups(context):
             respond(GroupFailure(ErrorCode.UNSUPPORTED_VERSION))
         elif body.group_id:
-            context.groups.share_offsets.alter(body.group_id, asked, request.guarded(respond))
+            allowed = {name: offsets for name, offsets in asked.items() if name not in denied}
+            context.groups.share_offsets.alter(body.group_id, allowed, request.guarded(respond))
         else:
             respond(GroupFailure(ErrorCode.INVALID_GROUP_ID))
 
-    with_state_topic(request, context, ask)
+    if may_group(request, Operation.READ, body.group_id):
+        with_state_topic(request, context, ask)
+    else:
+        respond(GroupFailure(GROUP_DENIED, MESSAGES[GROUP_DENIED]))
 
 
 def _response(result: GroupFailure | dict[str, Altered]) -> dict[str, Any]:
@@ -59,7 +71,7 @@ def _response(result: GroupFailure | dict[str, Altered]) -> dict[str, Any]:
                 {
                     "partition_index": index,
                     "error_code": int(error),
-                    "error_message": UNKNOWN if error is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION else None,
+                    "error_message": UNKNOWN if error is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION else MESSAGES.get(error),
                 }
                 for index, error in topic.errors.items()
             ],

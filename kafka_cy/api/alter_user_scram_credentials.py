@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from kafka_cy.api.authorization import CLUSTER_DENIED, MESSAGES, may_cluster
 from kafka_cy.api.batch_limit import RECORDS_PER_REQUEST_MAX, TOO_MANY_RECORDS
 from kafka_cy.api.change_lines import ID_CHARS_MAX, log_each
-from kafka_cy.api.change_pieces import PIECE_ENTITIES, add_task, stored_together, with_lines
+from kafka_cy.api.change_pieces import PIECE_ENTITIES, add_task, one_answer, stored_together, with_lines
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.cluster.config_changes import TooManyEntities
 from kafka_cy.cluster.features import METADATA_VERSION
 from kafka_cy.cluster.scram_credentials import (
@@ -65,8 +67,12 @@ def handle(
     """One result for each user, in the order in which the request names them: deletions, then upsertions."""
     body = request.body
     count = len(body.deletions) + len(body.upsertions)
+    if not may_cluster(request, Operation.ALTER):
+        refused = _Refused(CLUSTER_DENIED, MESSAGES[CLUSTER_DENIED])
+        return one_answer(request, count, lambda: _all_refused(body, refused))
     if count > RECORDS_PER_REQUEST_MAX:
-        request.respond_long(lambda ready: ready(lambda: _too_many(body)))
+        too_many = _Refused(ErrorCode.POLICY_VIOLATION, TOO_MANY_RECORDS)
+        request.respond_long(lambda ready: ready(lambda: _all_refused(body, too_many)))
         return None
     alteration = _Alteration(request, context)
     if count > PIECE_ENTITIES:
@@ -77,9 +83,9 @@ def handle(
     return alteration.response()
 
 
-def _too_many(body: AlterUserScramCredentialsRequest) -> dict[str, Any]:
+def _all_refused(body: AlterUserScramCredentialsRequest, refused: _Refused) -> dict[str, Any]:
     names = dict.fromkeys([each.name for each in body.deletions] + [each.name for each in body.upsertions])
-    return {"results": [_result(name, _Refused(ErrorCode.POLICY_VIOLATION, TOO_MANY_RECORDS)) for name in names]}
+    return {"results": [_result(name, refused) for name in names]}
 
 
 class _Alteration:

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-NOT_ASKED = -(1 << 31)
+from typing import TYPE_CHECKING, Any, Final
 
-READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE = 3, 4, 5, 6, 7, 8
-CLUSTER_ACTION, DESCRIBE_CONFIGS, ALTER_CONFIGS, IDEMPOTENT_WRITE = 9, 10, 11, 12
+from kafka_cy.api.authorization import may_cluster
+from kafka_cy.authorizer.acls import ALL_BITS, CLUSTER_NAME, Operation, ResourceType
+
+if TYPE_CHECKING:
+    from kafka_cy.api.context import Request
+
+NOT_ASKED: Final = -(1 << 31)
 
 
-def _bits(*operations: int) -> int:
-    return sum(1 << operation for operation in operations)
+def topic_operations(request: Request[Any], name: str) -> int:
+    """What the sender may do with a topic."""
+    return _operations(request, ResourceType.TOPIC, name)
 
 
-TOPIC_ALL = _bits(READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS)
-CLUSTER_ALL = _bits(CREATE, ALTER, DESCRIBE, CLUSTER_ACTION, DESCRIBE_CONFIGS, ALTER_CONFIGS, IDEMPOTENT_WRITE)
-GROUP_ALL = _bits(READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS)
+def group_operations(request: Request[Any], name: str) -> int:
+    """What the sender may do with a group."""
+    return _operations(request, ResourceType.GROUP, name)
+
+
+def cluster_operations(request: Request[Any]) -> int:
+    """What the sender may do with the cluster; 0 without DESCRIBE."""
+    return _operations(request, ResourceType.CLUSTER, CLUSTER_NAME) if may_cluster(request, Operation.DESCRIBE) else 0
+
+
+def _operations(request: Request[Any], resource_type: ResourceType, name: str) -> int:
+    authorizer = request.authorizer
+    if authorizer is None:
+        return ALL_BITS[resource_type]
+    return authorizer.operations(request.user, request.client_host, resource_type, name)

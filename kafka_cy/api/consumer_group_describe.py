@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.group_descriptions import describe_groups
+from kafka_cy.api.group_descriptions import describe_groups, topics_of_members
 from kafka_cy.api.registry import handler
 
 if TYPE_CHECKING:
@@ -20,4 +20,4 @@ if TYPE_CHECKING:
 @handler(api_key=69)
 def handle(request: Request[ConsumerGroupDescribeRequest], context: UsesGroups) -> dict[str, Any] | None:
     """One entry for each group of the request."""
-    return describe_groups(request, context, context.groups.consumer.descriptions)
+    return describe_groups(request, context, context.groups.consumer, topics_of_members)

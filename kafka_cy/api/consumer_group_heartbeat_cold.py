@@ -12,24 +12,30 @@ import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import GROUP_DENIED, TOPIC_DENIED, may_group
 from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
+from kafka_cy.api.topic_rights import describes, may_describe_all
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.coordinator.consumer.member import TOPICS_AT_ONCE
 from kafka_cy.coordinator.consumer.requests import HeartbeatRequest
+from kafka_cy.coordinator.modern.heartbeat_responses import error_response
 
 if TYPE_CHECKING:
     from kio.schema.consumer_group_heartbeat.v1.request import ConsumerGroupHeartbeatRequest
 
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import UsesGroups
+    from kafka_cy.api.roles import UsesModernGroups
 
 NO_TOPIC = uuid.UUID(int=0)
 
 
 @handler(api_key=68)
-def handle(request: Request[ConsumerGroupHeartbeatRequest], context: UsesGroups) -> dict[str, Any] | None:
+def handle(request: Request[ConsumerGroupHeartbeatRequest], context: UsesModernGroups) -> dict[str, Any] | None:
     """Hand the request to the coordinator; the response leaves when what it says is stored."""
     body, version = request.body, request.api_version
+    if context.groups.consumer.is_offered() and not may_group(request, Operation.READ, body.group_id):
+        return {"throttle_time": 0, **error_response(GROUP_DENIED)}
     owned: dict[uuid.UUID, list[int]] | None = None
     if body.topic_partitions is not None:
         owned = {}
@@ -49,8 +55,16 @@ def handle(request: Request[ConsumerGroupHeartbeatRequest], context: UsesGroups)
         client_id=request.client_id or "",
         client_host="/" + request.client_host,
         needs_member_id=version >= 1,
+        describes=describes(request),
     )
-    context.groups.consumer.heartbeat(heartbeat, partial(respond, request))
+
+    def ask(may_describe: bool) -> None:
+        if may_describe:
+            context.groups.consumer.heartbeat(heartbeat, partial(respond, request))
+        else:
+            respond(request, error_response(TOPIC_DENIED))
+
+    may_describe_all(request, context, frozenset(body.subscribed_topic_names or ()), ask)
     return None
 
 

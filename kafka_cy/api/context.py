@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
+    from kafka_cy.authorizer.authorizer import Authorizer
     from kafka_cy.base.slices import Slices
     from kafka_cy.cluster.acl_store import StoredAcls
     from kafka_cy.cluster.config_changes import ConfigChanges
@@ -43,6 +44,7 @@ class Request(Generic[Body]):
     __slots__ = (
         "api_key",
         "api_version",
+        "authorizer",
         "body",
         "body_size",
         "client_host",
@@ -74,6 +76,7 @@ class Request(Generic[Body]):
         body_size: int = 0,  # bytes of the encoded body
         long_requests: Callable[[Request[Any], Prepare], object] | None = None,  # LongRequests.add
         fail: Callable[[Request[Any], Exception], object] | None = None,  # Dispatcher.fail
+        authorizer: Authorizer | None = None,  # None: everything is allowed (kafka_cy.api.authorization)
     ) -> None:
         self.api_key = api_key
         self.api_version = api_version
@@ -88,6 +91,7 @@ class Request(Generic[Body]):
         self.body_size = body_size
         self.long_requests = long_requests
         self.fail = fail
+        self.authorizer = authorizer
         self.turn: LongRequest | None = None  # of a long request
         self.responded = False
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from kafka_cy.api import brokers_only
 from kafka_cy.api.registry import handler
 
 if TYPE_CHECKING:
@@ -22,8 +23,13 @@ if TYPE_CHECKING:
 @handler(api_key=7)
 def handle(request: Request[bytes], context: AsksController) -> None:
     """Pass the request to the controller."""
-    from kafka_cy.protocol.controller_messages.controlled_shutdown import ControlledShutdownRequest
+    from kafka_cy.protocol.controller_messages.controlled_shutdown import (
+        ControlledShutdownRequest,
+        ControlledShutdownResponse,
+    )
 
+    if not brokers_only.admits(request, ControlledShutdownResponse):
+        return
     version, member = request.api_version, context.member
 
     def done(response: ControlledShutdownResponse) -> None:

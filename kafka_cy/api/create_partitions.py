@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from kafka_cy.api.authorization import TOPIC_DENIED, may_topic
 from kafka_cy.api.batch_limit import RECORDS_PER_REQUEST_MAX, TOO_MANY_RECORDS
 from kafka_cy.api.change_lines import log_each
 from kafka_cy.api.change_pieces import (
@@ -30,6 +31,7 @@ from kafka_cy.api.change_pieces import (
 from kafka_cy.api.mutation_quota import MutationQuota
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_creation import TopicRefused, automatic_replicas, check_replicas
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -149,6 +151,8 @@ class Extension:
         try:
             if self._times[topic.name] > 1:
                 raise TopicRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
+            if not may_topic(self._request, Operation.ALTER, topic.name):
+                raise TopicRefused(TOPIC_DENIED, None)
             self._planned[topic.name] = yield from _plan(topic, self._context, self._quota)
         except TooManyRecords:
             return RECORDS_PER_REQUEST_MAX + 1  # as many as it takes to refuse the request

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from kafka_cy.api.authorization import TOPIC_DENIED, may_cluster, may_topic
 from kafka_cy.api.batch_limit import RECORDS_PER_REQUEST_MAX, TOO_MANY_RECORDS
 from kafka_cy.api.change_lines import created_topic, log_each
 from kafka_cy.api.change_pieces import (
@@ -44,6 +45,7 @@ from kafka_cy.api.topic_creation import (
     check_name,
     check_replicas,
 )
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -98,6 +100,7 @@ class Creation:
         self._times: Mapping[Any, int] = {}  # how often the request names a topic
         self._excess: TopicRefused | None = None  # why the whole request is too large
         self._quota = MutationQuota(request, context.quotas, strict_from=STRICT_FROM)
+        self._may_create_all = may_cluster(request, Operation.CREATE, log_denied=False)
         self._results: list[dict[str, Any]] = []
         self._planned: list[Planned] = []
         self._created: list[Topic] = []
@@ -167,6 +170,8 @@ class Creation:
     def _plan(self, topic: Any) -> Generator[None, None, Planned]:
         if self._times[topic.name] > 1:
             raise TopicRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
+        if not self._may_create_all and not may_topic(self._request, Operation.CREATE, topic.name):
+            raise TopicRefused(TOPIC_DENIED, None)
         check_name(self._context.cluster, topic.name)
         assignment = yield from _assignment(topic, self._context)
         configs = yield from _configs(topic)
@@ -212,12 +217,13 @@ class Creation:
         """With all settings of the topics."""
         if self._excess is not None:
             return {"topics": [_refused(name, self._excess) for name in self._times]}
-        return {
-            "topics": [
-                each if each["error_code"] else each | {"configs": topic_config_entries(self._context, each["configs"])}
-                for each in self._results
-            ]
-        }
+        return {"topics": [each if each["error_code"] else self._described(each) for each in self._results]}
+
+    def _described(self, created: dict[str, Any]) -> dict[str, Any]:
+        if may_topic(self._request, Operation.DESCRIBE_CONFIGS, created["name"], log_denied=False):
+            return created | {"configs": topic_config_entries(self._context, created["configs"])}
+        hidden = {"topic_config_error_code": TOPIC_DENIED, "num_partitions": -1, "replication_factor": -1, "configs": []}
+        return created | hidden
 
 
 def _refused(name: str, refused: TopicRefused) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import TOPIC_DENIED, may_topic
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -30,8 +32,9 @@ def handle(request: Request[DeleteRecordsRequest], context: ReadsClusterAndConfi
     topics = []
     for name, offsets in asked.items():
         partitions = []
+        allowed = may_topic(request, Operation.DELETE, name)
         for index, offset in offsets.items():
-            low, code = _delete(name, index, offset, context)
+            low, code = _delete(name, index, offset, context) if allowed else (NO_OFFSET, TOPIC_DENIED)
             partitions.append({"partition_index": index, "low_watermark": low, "error_code": code})
         topics.append({"name": name, "partitions": partitions})
     return {"topics": topics}

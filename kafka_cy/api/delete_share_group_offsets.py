@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import GROUP_DENIED, MESSAGES, TOPIC_DENIED, may_group, may_topic
 from kafka_cy.api.registry import handler
 from kafka_cy.api.share_enabled import has_share_groups
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.coordinator.share.offsets import DeletedTopic, GroupFailure
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -26,14 +28,23 @@ def handle(request: Request[DeleteShareGroupOffsetsRequest], context: UsesOffset
     """Respond when all states are deleted."""
     body = request.body
 
+    names = [topic.topic_name for topic in body.topics]
+    denied = {
+        name: DeletedTopic(None, TOPIC_DENIED, MESSAGES[TOPIC_DENIED])
+        for name in dict.fromkeys(names)
+        if not may_topic(request, Operation.READ, name)
+    }
+
     def respond(result: GroupFailure | dict[str, DeletedTopic]) -> None:
-        request.respond(_response(result))
+        request.respond(_response(result if isinstance(result, GroupFailure) else result | denied))
 
     if not has_share_groups(context):
         respond(GroupFailure(ErrorCode.UNSUPPORTED_VERSION))
+    elif not may_group(request, Operation.DELETE, body.group_id):
+        respond(GroupFailure(GROUP_DENIED, MESSAGES[GROUP_DENIED]))
     elif body.group_id:
-        names = [topic.topic_name for topic in body.topics]
-        context.groups.share_offsets.delete(body.group_id, names, request.guarded(respond))
+        allowed = [name for name in names if name not in denied]
+        context.groups.share_offsets.delete(body.group_id, allowed, request.guarded(respond))
     else:
         respond(GroupFailure(ErrorCode.INVALID_GROUP_ID))
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from kafka_cy.api.authorization import MESSAGES, TOPIC_DENIED, may_cluster, may_topic
 from kafka_cy.api.change_lines import log_each
 from kafka_cy.api.change_pieces import (
     NAMES_AT_ONCE,
@@ -29,6 +30,7 @@ from kafka_cy.api.id_keys import id_key
 from kafka_cy.api.mutation_quota import MutationQuota
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_creation import TopicRefused
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -126,7 +128,8 @@ class Deletion:
         both_ways: dict[str, Any] = {}  # names -> keys
         for count, (name, _) in enumerate(times, 1):
             topic = topics.get(name) if name is not None else None
-            if topic is not None and topic.name not in both_ways and (None, id_key(topic.id)) in ids:
+            is_both = topic is not None and topic.name not in both_ways and (None, id_key(topic.id)) in ids
+            if is_both and topic is not None and _denied(self._request, topic.name, topic) is None:
                 both_ways[topic.name] = id_key(topic.id)
                 message = "The provided topic name maps to an ID that was already supplied."
                 self._responses.append(_refused(name, topic.id, ErrorCode.INVALID_REQUEST, message))
@@ -156,7 +159,7 @@ class Deletion:
             yield from when_free(changes, [name for name in (self._name_of(each) for each in piece) if name is not None])
             with stored_together(changes.batch(in_steps=True), self._deleted) as deleted:
                 for each in piece:
-                    response = _delete(*each, self._context, self._quota)
+                    response = _delete(*each, self._request, self._context, self._quota)
                     self._responses.append(response)
                     if response["error_code"] is ErrorCode.NONE:
                         deleted.append({"topic": response["name"], "id": response["topic_id"]})
@@ -185,8 +188,17 @@ def _find(context: ChangesTopics, name: str | None, topic_id: UUID | None) -> To
     return None if topic_id is None else context.cluster.topic_by_id.get(topic_id)
 
 
+def _denied(request: Request[Any], name: str, topic: Topic | None) -> Operation | None:
+    """The right that the sender lacks: DESCRIBE, without which it must not learn whether the topic exists, or DELETE."""
+    if may_cluster(request, Operation.DELETE, log_denied=False):
+        return None
+    if not may_topic(request, Operation.DESCRIBE, name):
+        return Operation.DESCRIBE
+    return None if topic is None or may_topic(request, Operation.DELETE, name) else Operation.DELETE
+
+
 def _delete(
-    name: str | None, topic_id: Any, times: int, context: ChangesTopics, quota: MutationQuota
+    name: str | None, topic_id: Any, times: int, request: Request[Any], context: ChangesTopics, quota: MutationQuota
 ) -> dict[str, Any]:
     if times > 1:
         return _refused(
@@ -203,6 +215,11 @@ def _delete(
         )
         return _refused(name, topic_id, ErrorCode.INVALID_REQUEST, message)
     topic = _find(context, name, topic_id)
+    known_name = topic.name if topic is not None else name
+    lacks = _denied(request, known_name, topic) if known_name is not None else None
+    if lacks is not None:
+        shown = name if lacks is Operation.DESCRIBE else known_name
+        return _refused(shown, topic_id, TOPIC_DENIED, MESSAGES[TOPIC_DENIED])
     if topic is None:
         code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if name is not None else ErrorCode.UNKNOWN_TOPIC_ID
         what = "topic-partition" if name is not None else "topic ID"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
 from kafka_cy.api.client_quotas import QuotaRefused, checked_filter
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 
 if TYPE_CHECKING:
     from kio.schema.describe_client_quotas.v1.request import DescribeClientQuotasRequest
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 @handler(api_key=48)
 def handle(request: Request[DescribeClientQuotasRequest], context: ReadsCluster) -> dict[str, Any] | None:
     """The entries are in no order, as in Kafka."""
+    if not may_cluster(request, Operation.DESCRIBE_CONFIGS):
+        return denied(CLUSTER_DENIED) | {"entries": None}
     try:
         matches = checked_filter(request.body.components, strict=request.body.strict).matches
     except QuotaRefused as refused:

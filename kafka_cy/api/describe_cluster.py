@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.authorized_operations import CLUSTER_ALL, NOT_ASKED
+from kafka_cy.api.authorized_operations import NOT_ASKED, cluster_operations
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_responses import brokers_response
 from kafka_cy.protocol.errors import ErrorCode
@@ -37,6 +37,6 @@ def handle(request: Request[DescribeClusterRequest], context: ReadsBrokers) -> d
         "controller_id": context.cluster.controller_id,
         "brokers": brokers_response(request, context, "broker_id"),
         "cluster_authorized_operations": (
-            CLUSTER_ALL if request.body.include_cluster_authorized_operations else NOT_ASKED
+            cluster_operations(request) if request.body.include_cluster_authorized_operations else NOT_ASKED
         ),
     }

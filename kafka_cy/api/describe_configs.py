@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api import broker_loggers
 from kafka_cy.api import config_alterations as alterations
+from kafka_cy.api.authorization import denied
+from kafka_cy.api.config_rights import DENIED, lacks_right
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.config import describe
 from kafka_cy.config.describe import ConfigEntry
@@ -36,8 +39,8 @@ def handle(request: Request[DescribeConfigsRequest], context: DescribesConfigs) 
     if any(resource.resource_type not in KNOWN_TYPES for resource in resources):
         return {"throttle_time": 0, "results": [_malformed(resource) for resource in resources]}
     if len(resources) <= TOPICS_AT_ONCE_MAX and not any(map(_is_whole_broker, resources)):
-        return _response(request.body, context)
-    request.respond_long(lambda ready: ready(lambda: _response(request.body, context)))
+        return _response(request, context)
+    request.respond_long(lambda ready: ready(lambda: _response(request, context)))
     return None
 
 
@@ -45,8 +48,9 @@ def _is_whole_broker(resource: Any) -> bool:
     return resource.resource_type == alterations.BROKER and not resource.configuration_keys
 
 
-def _response(body: DescribeConfigsRequest, context: DescribesConfigs) -> dict[str, Any]:
-    """Any thread."""
+def _response(request: Request[DescribeConfigsRequest], context: DescribesConfigs) -> dict[str, Any]:
+    """What is denied comes last, as in Kafka. Any thread."""
+    body = request.body
     synonyms = bool(body.include_synonyms)
     documentation = bool(getattr(body, "include_documentation", False))
     described: dict[Any, dict[str, Any]] = {}  # a resource that is named again and again is described once
@@ -55,8 +59,9 @@ def _response(body: DescribeConfigsRequest, context: DescribesConfigs) -> dict[s
         key = (resource.resource_type, resource.resource_name, tuple(resource.configuration_keys or ()))
         result = described.get(key)
         if result is None:
-            result = described[key] = _describe(context, resource, synonyms, documentation)
+            result = described[key] = _checked(request, context, resource, synonyms, documentation)
         results.append(result)
+    results.sort(key=lambda each: each["error_code"] in DENIED)
     return {"throttle_time": 0, "results": results}
 
 
@@ -69,6 +74,16 @@ def _malformed(resource: Any) -> dict[str, Any]:
         "resource_name": resource.resource_name,
         "configs": [],
     }
+
+
+def _checked(
+    request: Request[Any], context: DescribesConfigs, resource: Any, synonyms: bool, documentation: bool
+) -> dict[str, Any]:
+    kind, name = resource.resource_type, resource.resource_name
+    lacks = lacks_right(request, Operation.DESCRIBE_CONFIGS, kind, name)
+    if lacks is None:
+        return _describe(context, resource, synonyms, documentation)
+    return denied(lacks) | {"resource_type": kind, "resource_name": name, "configs": []}
 
 
 def _describe(context: DescribesConfigs, resource: Any, synonyms: bool, documentation: bool) -> dict[str, Any]:

@@ -1,17 +1,19 @@
 """DescribeGroups (API 15): state, members and assignments of classic groups.
 
-Subscriptions and assignments are shown while the group is Stable. v3: authorized operations (all of them: there is no
-authorizer). v4: group instance ids. v6 (KIP-1043): an unknown group is GROUP_ID_NOT_FOUND with a message; before v6 it
-is "Dead" without an error. So is a group of another kind. A group that is named twice is described once (Kafka repeats
-it): a small request must not make a response of any size.
+Subscriptions and assignments are shown while the group is Stable. v3: authorized operations. v4: group instance ids. v6
+(KIP-1043): an unknown group is GROUP_ID_NOT_FOUND with a message; before v6 it is "Dead" without an error. So is a group of
+another kind. A group that is named twice is described once (Kafka repeats it): a small request must not make a response of
+any size.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.authorized_operations import GROUP_ALL, NOT_ASKED
+from kafka_cy.api.authorization import GROUP_DENIED, may_group
+from kafka_cy.api.authorized_operations import NOT_ASKED, group_operations
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -34,13 +36,16 @@ def handle(request: Request[DescribeGroupsRequest], context: UsesGroups) -> dict
     names = list(dict.fromkeys(request.body.groups))
 
     def response(found: list[Description]) -> dict[str, Any]:
-        groups = []
+        refused, groups = [], []
         for name, (error, known) in zip(names, found, strict=True):
+            if not may_group(request, Operation.DESCRIBE, name):
+                refused.append(_described(name, GROUP_DENIED, None, version))
+                continue
             group = _described(name, error, known, version)
             if operations and not group["error_code"]:
-                group["authorized_operations"] = GROUP_ALL
+                group["authorized_operations"] = group_operations(request, name)
             groups.append(group)
-        return {"throttle_time": 0, "groups": groups}
+        return {"throttle_time": 0, "groups": refused + groups}
 
     if len(names) <= AT_ONCE_MAX and context.groups.members_count(names) <= MEMBERS_AT_ONCE_MAX:
         return response([context.groups.describe_group(name) for name in names])

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import CLUSTER_DENIED, may_cluster
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.cluster.features import CORDON_LEVEL_MIN, METADATA_VERSION
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -28,6 +30,8 @@ PARTITIONS_AT_ONCE_MAX = 32  # described on the loop; a response with more is bu
 @handler(api_key=35)
 def handle(request: Request[DescribeLogDirsRequest], context: DescribesLogDirs) -> dict[str, Any] | None:
     """All partitions (null), or those that were named."""
+    if not may_cluster(request, Operation.DESCRIBE):
+        return {"error_code": CLUSTER_DENIED, "results": []}
     asked, logs = request.body.topics, context.logs
     if (len(logs.partitions) if asked is None else sum(1 + len(topic.partitions) for topic in asked)) <= PARTITIONS_AT_ONCE_MAX:
         return _response(context, asked)

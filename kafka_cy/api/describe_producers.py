@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import MESSAGES, TOPIC_DENIED, may_topic
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -20,12 +22,13 @@ def handle(request: Request[DescribeProducersRequest], context: ReadsCluster) ->
     """Every partition that was named."""
     topics = []
     for asked in request.body.topics:
-        partitions = [_partition(asked.name, index, context) for index in asked.partition_indexes]
+        allowed = problem_of(asked.name) is not None or may_topic(request, Operation.READ, asked.name)
+        partitions = [_partition(asked.name, index, context, allowed=allowed) for index in asked.partition_indexes]
         topics.append({"name": asked.name, "partitions": partitions})
     return {"topics": topics}
 
 
-def _partition(name: str, index: int, context: ReadsCluster) -> dict[str, Any]:
+def _partition(name: str, index: int, context: ReadsCluster, *, allowed: bool) -> dict[str, Any]:
     topic = context.cluster.topics.get(name)
     hosted = context.cluster.partition(name, index)
     message: str | None
@@ -33,6 +36,8 @@ def _partition(name: str, index: int, context: ReadsCluster) -> dict[str, Any]:
     problem = problem_of(name)
     if problem is not None:
         code, message = ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic name is invalid: {problem}"
+    elif not allowed:
+        code, message = TOPIC_DENIED, MESSAGES[TOPIC_DENIED]
     elif topic is None or not 0 <= index < len(topic.partitions):
         code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
         message = "This server does not host this topic-partition." if topic is None else None

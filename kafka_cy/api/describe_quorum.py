@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ METADATA_TOPIC = "__cluster_metadata"
 @handler(api_key=55)
 def handle(request: Request[DescribeQuorumRequest], context: DescribesQuorum) -> dict[str, Any]:
     """As Kafka, a request for anything but the one partition of the metadata gets an error for each partition."""
+    if not may_cluster(request, Operation.DESCRIBE):
+        return denied(CLUSTER_DENIED) | {"topics": [], "nodes": []}
     asked = [(topic.topic_name, [each.partition_index for each in topic.partitions]) for topic in request.body.topics]
     if asked != [(METADATA_TOPIC, [0])]:
         topics = [

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import GROUP_DENIED, MESSAGES, TOPIC_DENIED, denied, may_group, may_topic
 from kafka_cy.api.registry import handler
 from kafka_cy.api.share_enabled import has_share_groups
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -25,8 +27,7 @@ if TYPE_CHECKING:
 @handler(api_key=90)
 def handle(request: Request[DescribeShareGroupOffsetsRequest], context: UsesOffsets) -> None:
     """Respond when all groups were looked at. A group that is named again takes the place of the first."""
-    version = request.api_version
-    asked = {group.group_id: group.topics for group in request.body.groups}
+    asked = {str(group.group_id): group.topics for group in request.body.groups}
     if not has_share_groups(context):
         refused = {"topics": [], "error_code": int(ErrorCode.UNSUPPORTED_VERSION), "error_message": None}
         request.respond({"throttle_time": 0, "groups": [{"group_id": each, **refused} for each in asked]})
@@ -36,15 +37,19 @@ def handle(request: Request[DescribeShareGroupOffsetsRequest], context: UsesOffs
     def done(group_id: str, error: ErrorCode, described: Described) -> None:
         found[group_id] = {
             "group_id": group_id,
-            "topics": [_topic(name, *topic, version) for name, topic in described.items()],
+            "topics": _topics(request, described, shows_all=asked[group_id] is None),
             "error_code": int(error),
-            "error_message": None,
+            "error_message": MESSAGES.get(error),
         }
         if len(found) == len(asked):
             request.respond({"throttle_time": 0, "groups": [found[each] for each in asked]})
 
     def steps() -> Iterator[None]:
         for group_id, topics in asked.items():
+            if not may_group(request, Operation.DESCRIBE, group_id):
+                done(group_id, GROUP_DENIED, {})
+                yield
+                continue
             wanted: dict[str, Sequence[int]] | None = None
             if topics is not None:
                 wanted = {topic.topic_name: topic.partitions for topic in topics}
@@ -58,6 +63,18 @@ def handle(request: Request[DescribeShareGroupOffsetsRequest], context: UsesOffs
     else:
         for _ in steps():
             pass
+
+
+def _topics(request: Request[Any], described: Described, *, shows_all: bool) -> list[dict[str, Any]]:
+    """Topics that the sender may not describe are left out if nobody named them; else they get an error, after the others."""
+    shown, refused = [], []
+    for name, (topic_id, offsets) in described.items():
+        if may_topic(request, Operation.DESCRIBE, name, log_denied=not shows_all):
+            shown.append(_topic(name, topic_id, offsets, request.api_version))
+        elif not shows_all:
+            partitions = [{"partition_index": index, **denied(TOPIC_DENIED)} for index in offsets]
+            refused.append({"topic_name": name, "topic_id": None, "partitions": partitions})
+    return shown + refused
 
 
 def _topic(name: str, topic_id: Any, offsets: dict[int, Any], version: int) -> dict[str, Any]:

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.authorized_operations import NOT_ASKED, TOPIC_ALL
+from kafka_cy.api.authorization import TOPIC_DENIED, may_topic
+from kafka_cy.api.authorized_operations import NOT_ASKED, topic_operations
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_responses import partition_response, topic_response
+from kafka_cy.authorizer.acls import Operation
+from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -27,20 +30,33 @@ NO_ELIGIBLE_REPLICAS: dict[str, list[int]] = {"eligible_leader_replicas": [], "l
 
 
 @handler(api_key=75)
-def handle(request: Request[DescribeTopicPartitionsRequest], context: DescribesTopics) -> dict[str, Any]:
-    """Respond with one page of topics and partitions."""
+def handle(request: Request[DescribeTopicPartitionsRequest], context: DescribesTopics) -> dict[str, Any] | None:
+    """Respond with one page of topics and partitions. Another thread asks for the rights on many topics."""
+    if request.authorizer is None or len(request.body.topics or context.cluster.topics) <= AT_ONCE_MAX:
+        return _response(request, context)
+    request.respond_long(lambda ready: ready(lambda: _response(request, context)))
+    return None
+
+
+def _response(request: Request[DescribeTopicPartitionsRequest], context: DescribesTopics) -> dict[str, Any]:
+    """Any thread."""
     body = request.body
     cursor = body.cursor
-    asked = sorted({topic.name for topic in body.topics}) if body.topics else sorted(context.cluster.topics)
-    if cursor is not None and (cursor.partition_index < 0 or (body.topics and cursor.topic_name not in asked)):
-        refused = asked if body.topics else []
+    named = sorted({topic.name for topic in body.topics}) if body.topics else sorted(context.cluster.topics)
+    if cursor is not None and (cursor.partition_index < 0 or (body.topics and cursor.topic_name not in named)):
+        refused = named if body.topics else []
         return {"topics": [_refused(name, ErrorCode.INVALID_REQUEST) for name in refused], "next_cursor": None}
     limit_max = int(context.config.get("max.request.partition.size.limit", PARTITION_LIMIT_DEFAULT))
     room = max(1, min(body.response_partition_limit, limit_max))
     topics: list[dict[str, Any]] = []
+    denied: list[dict[str, Any]] = []
     next_cursor = None
-    for name in asked:
+    for name in named:
         if cursor is not None and name < cursor.topic_name:
+            continue
+        if not may_topic(request, Operation.DESCRIBE, name, log_denied=bool(body.topics)):
+            if body.topics:
+                denied.append(_refused(name, TOPIC_DENIED))
             continue
         if room == 0:
             next_cursor = {"topic_name": name, "partition_index": 0}
@@ -51,16 +67,16 @@ def handle(request: Request[DescribeTopicPartitionsRequest], context: DescribesT
             if problem_of(name) is not None:
                 topics.append(_refused(name, ErrorCode.INVALID_TOPIC_EXCEPTION))
             else:
-                topics.append(_refused(name, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, TOPIC_ALL))
+                topics.append(_refused(name, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, topic_operations(request, name)))
             continue
         page = topic.partitions[first : first + room]
         partitions = [partition_response(topic, p, context) | NO_ELIGIBLE_REPLICAS for p in page if p.replicas]
-        topics.append(topic_response(topic, partitions, True))
+        topics.append(topic_response(request, topic, partitions, True))
         room -= len(page)
         if first + len(page) < len(topic.partitions):
             next_cursor = {"topic_name": name, "partition_index": first + len(page)}
             break
-    return {"topics": topics, "next_cursor": next_cursor}
+    return {"topics": topics + denied, "next_cursor": next_cursor}
 
 
 def _refused(name: str, code: ErrorCode, operations: int = NOT_ASKED) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import TRANSACTIONAL_ID_DENIED, may_topic, may_transactional_id
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.coordinator.transactions.records import StoredTransaction
 from kafka_cy.coordinator.transactions.states import STATE_NAMES, State
 from kafka_cy.protocol.errors import ErrorCode
@@ -29,7 +31,7 @@ def handle(request: Request[DescribeTransactionsRequest], context: UsesTransacti
     names = list(dict.fromkeys(request.body.transactional_ids))
 
     def response(found: Found) -> dict[str, Any]:
-        states = [_described(name, *each) for name, each in zip(names, found, strict=True)]
+        states = [_described(request, name, *each) for name, each in zip(names, found, strict=True)]
         return {"throttle_time": 0, "transaction_states": states}
 
     request.respond_long(
@@ -37,14 +39,19 @@ def handle(request: Request[DescribeTransactionsRequest], context: UsesTransacti
     )
 
 
-def _described(name: str, error: ErrorCode, stored: StoredTransaction | None) -> dict[str, Any]:
-    if not name:
+def _described(
+    request: Request[Any], name: str, error: ErrorCode, stored: StoredTransaction | None
+) -> dict[str, Any]:
+    if not may_transactional_id(request, Operation.DESCRIBE, name):
+        error = TRANSACTIONAL_ID_DENIED
+    elif not name:
         error = ErrorCode.INVALID_REQUEST
     elif not error and stored is None:
         error = ErrorCode.TRANSACTIONAL_ID_NOT_FOUND
     if error or stored is None:
         return _entry(name, error, "", 0, 0, 0, 0, [])
-    topics = sorted(stored.partitions or (), key=lambda each: each.topic)
+    shown = [each for each in stored.partitions or () if may_topic(request, Operation.DESCRIBE, each.topic)]
+    topics = sorted(shown, key=lambda each: each.topic)
     return _entry(
         name, error, STATE_NAMES[State(stored.state)], stored.timeout_ms, stored.start_ms, stored.producer_id,
         stored.producer_epoch, [{"topic": each.topic, "partitions": list(each.partitions)} for each in topics],

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.cluster.scram_credentials import iterations_of
 from kafka_cy.cluster.znodes import desanitize, sanitize
@@ -24,6 +26,8 @@ def handle(
     request: Request[DescribeUserScramCredentialsRequest], context: ReadsCluster
 ) -> dict[str, Any] | None:
     """Each user that is named, in this order; without names, all users that have a credential."""
+    if not may_cluster(request, Operation.DESCRIBE):
+        return denied(CLUSTER_DENIED) | {"results": []}
     cluster, named = context.cluster, Counter(user.name for user in request.body.users or ())
     if 0 < len(named) <= AT_ONCE_MAX:
         return _response([_named(cluster, *each) for each in named.items()])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ PREFERRED, UNCLEAN = 0, 1
 def handle(request: Request[ElectLeadersRequest], context: ReadsCluster) -> dict[str, Any]:
     """Asked for all partitions (null), those that need no election are left out, as in Kafka."""
     body = request.body
+    if not may_cluster(request, Operation.ALTER):
+        return election_denied(body)
     election_type = getattr(body, "election_type", PREFERRED)
     if body.topic_partitions is None:
         nothing = [{"topic": name, "partition_result": []} for name in context.cluster.topics]
@@ -47,3 +51,15 @@ def handle(request: Request[ElectLeadersRequest], context: ReadsCluster) -> dict
         "error_code": ErrorCode.NONE if known_type else ErrorCode.INVALID_REQUEST,
         "replica_election_results": results,
     }
+
+
+def election_denied(body: Any) -> dict[str, Any]:
+    """The sender may not have leaders elected: the error stands at each partition, too."""
+    results = [
+        {
+            "topic": asked.topic,
+            "partition_result": [{"partition_id": index, **denied(CLUSTER_DENIED)} for index in asked.partitions],
+        }
+        for asked in body.topic_partitions or ()
+    ]
+    return {"error_code": CLUSTER_DENIED, "replica_election_results": results}

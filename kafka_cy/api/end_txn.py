@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kafka_cy.api.authorization import TRANSACTIONAL_ID_DENIED, may_transactional_id
 from kafka_cy.api.registry import handler
-from kafka_cy.coordinator.transactions.init_producer_id import Producer
+from kafka_cy.authorizer.acls import Operation
+from kafka_cy.coordinator.transactions.init_producer_id import NO_PRODUCER, Producer
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ def handle(request: Request[EndTxnRequest], context: ChangesTransactions) -> Non
             response |= {"producer_id": producer.producer_id, "producer_epoch": producer.epoch}
         request.respond(response)
 
+    if not may_transactional_id(request, Operation.WRITE, body.transactional_id):
+        respond(TRANSACTIONAL_ID_DENIED, NO_PRODUCER)
+        return
     client_version = 2 if version >= 5 else 0
     producer = Producer(body.producer_id, body.producer_epoch)
     context.transactions.end(body.transactional_id, producer, body.committed, client_version, respond)

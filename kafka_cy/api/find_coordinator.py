@@ -7,10 +7,21 @@ that is none, get INVALID_REQUEST.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from kafka_cy.api.authorization import (
+    CLUSTER_DENIED,
+    GROUP_DENIED,
+    MESSAGES,
+    TRANSACTIONAL_ID_DENIED,
+    may_cluster,
+    may_group,
+    may_transactional_id,
+)
+from kafka_cy.api.change_pieces import add_task
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.cluster.topic_names import OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC
 from kafka_cy.coordinator.share.state_machine import is_share_key
@@ -34,9 +45,59 @@ def handle(request: Request[FindCoordinatorRequest], context: FindsCoordinators)
     key_type = request.body.key_type if request.api_version >= 1 else TYPE_GROUP
     topic = TOPICS.get(key_type) if key_type != TYPE_SHARE or request.api_version >= SHARE_FROM else None
     if topic is not None and not _is_ready(context, topic):
-        context.create_topics([topic], request, request.guarded(lambda: respond(request, context, key_type, _find)))
+        create_topic(request, context, key_type, topic, lambda: respond(request, context, key_type, _find))
     else:
         respond(request, context, key_type, _find)
+
+
+def create_topic(
+    request: Request[FindCoordinatorRequest],
+    context: FindsCoordinators,
+    key_type: int,
+    topic: str,
+    then: Callable[[], object],
+) -> None:
+    """Create the topic, unless the sender may not ask for any of the keys; then call `then`."""
+    allowed: list[str] = []
+    keys = keys_of(request)
+
+    def look() -> Iterator[None]:
+        for key in keys:
+            if _denied(request, key_type, key) is None:
+                allowed.append(key)
+                return
+            yield
+
+    def create() -> None:
+        if allowed:
+            context.create_topics([topic], request, request.guarded(then))
+        else:
+            then()
+
+    if len(keys) > AT_ONCE_MAX:
+        add_task(request, context.slices, look(), create)
+        return
+    for _ in look():
+        pass
+    create()
+
+
+def keys_of(request: Request[FindCoordinatorRequest]) -> Sequence[str]:
+    """The keys of a request of any version."""
+    if request.api_version < 4:
+        return (cast("FindCoordinatorRequestV3", request.body).key,)
+    return request.body.coordinator_keys
+
+
+def _denied(request: Request[FindCoordinatorRequest], key_type: int, key: str) -> ErrorCode | None:
+    """The error of a sender who may not ask for the coordinator of the key; None: it may."""
+    if key_type == TYPE_GROUP:
+        return None if may_group(request, Operation.DESCRIBE, key) else GROUP_DENIED
+    if key_type == TYPE_TRANSACTION:
+        return None if may_transactional_id(request, Operation.DESCRIBE, key) else TRANSACTIONAL_ID_DENIED
+    if key_type == TYPE_SHARE:
+        return None if may_cluster(request, Operation.CLUSTER_ACTION) else CLUSTER_DENIED
+    return None
 
 
 def respond(
@@ -46,24 +107,28 @@ def respond(
     find: Callable[[Request[FindCoordinatorRequest], FindsCoordinators, int, str], dict[str, Any]],
 ) -> None:
     """At once for a few keys; many keys are looked up in slices, and their response is built on another thread."""
-    body = request.body
+    keys = keys_of(request)
+
+    def find_allowed(key: str) -> dict[str, Any]:
+        code = _denied(request, key_type, key)
+        return find(request, context, key_type, key) if code is None else failed(code, MESSAGES[code])
+
     if request.api_version < 4:
-        found = find(request, context, key_type, cast("FindCoordinatorRequestV3", body).key)
-        request.respond({"throttle_time": 0, **found})
+        request.respond({"throttle_time": 0, **find_allowed(keys[0])})
         return
     coordinators: list[dict[str, Any]] = []
 
     def steps() -> Iterator[None]:
-        for key in body.coordinator_keys:
-            coordinators.append({"key": key, **find(request, context, key_type, key)})
+        for key in keys:
+            coordinators.append({"key": key, **find_allowed(key)})
             yield
 
     def response() -> dict[str, Any]:
-        if len(coordinators) != len(body.coordinator_keys):
+        if len(coordinators) != len(keys):
             raise RuntimeError("a coordinator could not be looked up")  # the log has the reason
         return {"throttle_time": 0, "coordinators": coordinators}
 
-    if len(body.coordinator_keys) > AT_ONCE_MAX:
+    if len(keys) > AT_ONCE_MAX:
         request.respond_long(lambda ready: context.groups.in_slices(steps(), lambda: ready(response)))
     else:
         for _ in steps():

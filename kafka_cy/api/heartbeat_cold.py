@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import GROUP_DENIED, may_group
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 
 if TYPE_CHECKING:
     from kio.schema.heartbeat.v4.request import HeartbeatRequest
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 def handle(request: Request[HeartbeatRequest], context: UsesGroups) -> dict[str, Any]:
     """Respond with the error that the coordinator finds."""
     body = request.body
+    if not may_group(request, Operation.READ, body.group_id):
+        return {"throttle_time": 0, "error_code": int(GROUP_DENIED)}
     instance_id = body.group_instance_id if request.api_version >= 3 else None
     error = context.groups.heartbeat(body.group_id, body.member_id, instance_id, body.generation_id)
     return {"throttle_time": 0, "error_code": int(error)}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kafka_cy.api import broker_loggers
 from kafka_cy.api import config_alterations as alterations
 from kafka_cy.api.config_alterations import Details, Operation, alter_each, replace_settings
+from kafka_cy.api.config_rights import check_right
 from kafka_cy.api.registry import handler
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def handle(request: Request[IncrementalAlterConfigsRequest], context: ChangesCon
         kind, name = resource.resource_type, resource.resource_name
         operations = [Operation(config.name, config.config_operation, config.value) for config in resource.configs]
         alterations.check_entries([(each.name, each.value, each.operation) for each in operations])
+        check_right(request, kind, name)
         if kind == alterations.BROKER_LOGGER:
             broker_loggers.check_node(context.config, name)
             broker_loggers.alter(context.log, operations, validate_only=validate_only)

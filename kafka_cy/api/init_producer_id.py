@@ -11,8 +11,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from kafka_cy.api.authorization import (
+    CLUSTER_DENIED,
+    TRANSACTIONAL_ID_DENIED,
+    may_any_topic,
+    may_cluster,
+    may_transactional_id,
+)
 from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.cluster.store import StoreError
 from kafka_cy.coordinator.transactions.init_producer_id import NO_PRODUCER, NO_TIMEOUT_MS, InitRequest, Producer
 from kafka_cy.protocol.errors import ErrorCode
@@ -42,7 +50,9 @@ def handle(request: Request[InitProducerIdRequest], context: TakesProducerIds) -
         else:
             respond(ErrorCode.NONE, Producer(producer_id, 0))
 
-    if before.count(-1) == 1:
+    if (denied := _denied(request)) is not None:
+        respond(denied)
+    elif before.count(-1) == 1:
         respond(ErrorCode.INVALID_REQUEST)
     elif body.transactional_id is None:
         context.producer_ids.take(taken)
@@ -54,6 +64,16 @@ def handle(request: Request[InitProducerIdRequest], context: TakesProducerIds) -
         timeout_ms = NO_TIMEOUT_MS if is_two_phase else milliseconds(body.transaction_timeout)
         wanted = InitRequest(body.transactional_id, timeout_ms, expected, is_two_phase)
         context.transactions.init_producer_id(wanted, respond)
+
+
+def _denied(request: Request[InitProducerIdRequest]) -> ErrorCode | None:
+    transactional_id = request.body.transactional_id
+    if transactional_id is None:
+        allowed = may_cluster(request, Operation.IDEMPOTENT_WRITE, log_denied=False) or may_any_topic(request, Operation.WRITE)
+        return None if allowed else CLUSTER_DENIED
+    needed = [Operation.WRITE, Operation.TWO_PHASE_COMMIT] if _is_two_phase(request) else [Operation.WRITE]
+    allowed = all(may_transactional_id(request, each, transactional_id) for each in needed)
+    return None if allowed else TRANSACTIONAL_ID_DENIED
 
 
 def _is_two_phase(request: Request[InitProducerIdRequest]) -> bool:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import GROUP_DENIED, may_group
 from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.coordinator.classic.requests import JoinRequest
+from kafka_cy.coordinator.classic.responses import join_error
 
 if TYPE_CHECKING:
     from kio.schema.join_group.v9.request import JoinGroupRequest
@@ -46,6 +49,9 @@ def handle(request: Request[JoinGroupRequest], context: UsesGroups) -> dict[str,
             response["protocol_name"] = ""
         request.respond({"throttle_time": 0, **response})
 
+    if not may_group(request, Operation.READ, body.group_id):
+        respond(join_error(GROUP_DENIED))
+        return None
     request.end_turn()
     context.groups.join(join, respond)
     return None

@@ -10,6 +10,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
+from kafka_cy.api import brokers_only
 from kafka_cy.api.controller_limits import ELEMENTS_MAX, LONG_BODY_BYTES
 from kafka_cy.api.registry import handler
 
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 @handler(api_key=4)
 def handle(request: Request[bytes], context: ChangesReplicas) -> None:
     """Pass the request to the replica manager, which has its own thread."""
-    from kafka_cy.protocol.controller_messages.leader_and_isr import LeaderAndIsrRequest
+    from kafka_cy.protocol.controller_messages.leader_and_isr import LeaderAndIsrRequest, LeaderAndIsrResponse
 
+    if not brokers_only.admits(request, LeaderAndIsrResponse):
+        return
     body, version = request.body, request.api_version
 
     def done(response: LeaderAndIsrResponse | None) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from kafka_cy.api.authorization import GROUP_DENIED, may_group
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -34,5 +36,8 @@ def handle(request: Request[LeaveGroupRequest], context: UsesGroups) -> dict[str
         else:
             request.respond({"throttle_time": 0, "error_code": int(error), "members": left})
 
+    if not may_group(request, Operation.READ, body.group_id):
+        respond(GROUP_DENIED, [])
+        return None
     context.groups.leave(body.group_id, members, respond)
     return None

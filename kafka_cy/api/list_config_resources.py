@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import CLUSTER_DENIED, may_cluster
 from kafka_cy.api.config_alterations import BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ _SUPPORTED = (TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP)
 @handler(api_key=74)
 def handle(request: Request[ListConfigResourcesRequest], context: NamesResources) -> dict[str, Any]:
     """Respond with the resources of the requested types; UNSUPPORTED_VERSION for an unknown type."""
+    if not may_cluster(request, Operation.DESCRIBE_CONFIGS):
+        return {"throttle_time": 0, "error_code": int(CLUSTER_DENIED), "config_resources": []}
     asked = [CLIENT_METRICS] if request.api_version == 0 else list(request.body.resource_types)
     if any(kind not in _SUPPORTED for kind in asked):
         return {"throttle_time": 0, "error_code": int(ErrorCode.UNSUPPORTED_VERSION), "config_resources": []}

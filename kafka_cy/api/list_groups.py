@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import may_cluster, may_group
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 
 if TYPE_CHECKING:
     from kio.schema.list_groups.v5.request import ListGroupsRequest
@@ -26,6 +28,8 @@ def handle(request: Request[ListGroupsRequest], context: UsesGroups) -> None:
 
     def listing() -> dict[str, Any]:
         error, groups = context.groups.list_groups(states, types)
+        if not may_cluster(request, Operation.DESCRIBE, log_denied=False):
+            groups = [each for each in groups if may_group(request, Operation.DESCRIBE, each["group_id"], log_denied=False)]
         return {"throttle_time": 0, "error_code": int(error), "groups": groups if not error else []}
 
     request.respond_long(lambda ready: ready(listing))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -17,4 +19,6 @@ if TYPE_CHECKING:
 @handler(api_key=46)
 def handle(request: Request[ListPartitionReassignmentsRequest], context: ReadsNothing) -> dict[str, Any]:
     """The empty list."""
+    if not may_cluster(request, Operation.DESCRIBE):
+        return denied(CLUSTER_DENIED) | {"topics": []}
     return {"error_code": ErrorCode.NONE, "error_message": None, "topics": []}

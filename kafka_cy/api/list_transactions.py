@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import may_transactional_id
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.coordinator.transactions.listing import ListFilter, unknown_states
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -39,6 +41,7 @@ def handle(request: Request[ListTransactionsRequest], context: UsesTransactions)
 
     def listing() -> dict[str, Any]:
         error, states = context.transactions.list_transactions(wanted)
+        states = [each for each in states if may_transactional_id(request, Operation.DESCRIBE, each["transactional_id"])]
         return _response(error, unknown_states(wanted.states) if not error else [], states)
 
     request.respond_long(lambda ready: ready(listing))

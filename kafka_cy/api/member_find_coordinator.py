@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.find_coordinator import TOPICS, TYPE_GROUP, TYPE_SHARE, failed, respond
+from kafka_cy.api.find_coordinator import TOPICS, TYPE_GROUP, TYPE_SHARE, create_topic, failed, respond
 from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import INVALID_REQUEST_MESSAGE, ErrorCode
 
@@ -25,7 +25,7 @@ def handle(request: Request[FindCoordinatorRequest], context: FindsCoordinators)
     key_type = request.body.key_type if request.api_version >= 1 else TYPE_GROUP
     topic = TOPICS.get(key_type) if key_type != TYPE_SHARE else None
     if topic is not None and topic not in context.cluster.topics:
-        context.create_topics([topic], request, request.guarded(lambda: respond(request, context, key_type, _find)))
+        create_topic(request, context, key_type, topic, lambda: respond(request, context, key_type, _find))
     else:
         respond(request, context, key_type, _find)
 

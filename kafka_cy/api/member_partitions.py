@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.alter_partition_reassignments import reassignment_denied
+from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
+from kafka_cy.api.elect_leaders import election_denied
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.controller.operator_events import Outcome
 from kafka_cy.controller.partition_state import ReplicaAssignment, TopicPartition
 from kafka_cy.protocol.errors import ErrorCode
@@ -31,6 +35,8 @@ def _by_topic(partitions: Mapping[TopicPartition, Any]) -> dict[str, list[tuple[
 def elect(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, Any] | None:
     """ElectLeaders. The response waits until this broker's metadata show the leaders, for the time-out at most."""
     body, controller = request.body, context.member.controller
+    if not may_cluster(request, Operation.ALTER):
+        return election_denied(body)
     kind = getattr(body, "election_type", PREFERRED)
     if kind not in (PREFERRED, UNCLEAN):
         return {"error_code": ErrorCode.INVALID_REQUEST, "replica_election_results": []}
@@ -97,6 +103,8 @@ def _election_response(error: ErrorCode, outcomes: Mapping[TopicPartition, Outco
 def reassign(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, Any] | None:
     """AlterPartitionReassignments: answered when the reassignments have begun."""
     body = request.body
+    if not may_cluster(request, Operation.ALTER):
+        return reassignment_denied(body)
     may_resize = bool(getattr(body, "allow_replication_factor_change", True))
     wanted: dict[TopicPartition, Sequence[int] | None] = {}
     refused: dict[TopicPartition, Outcome] = {}
@@ -145,6 +153,8 @@ def _exists(topic: Topic | None, index: int) -> bool:
 @handler(api_key=46)
 def list_reassignments(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, Any] | None:
     """ListPartitionReassignments."""
+    if not may_cluster(request, Operation.DESCRIBE):
+        return denied(CLUSTER_DENIED) | {"topics": []}
     asked = None
     if request.body.topics is not None:
         asked = [TopicPartition(topic.name, index) for topic in request.body.topics for index in topic.partition_indexes]

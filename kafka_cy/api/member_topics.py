@@ -193,7 +193,7 @@ class _Deletion(delete_topics.Deletion):
     def _delete_all(self, wanted: Sequence[delete_topics.Wanted]) -> Iterator[object]:
         context = cast("ChangesTopicsOfCluster", self._context)
         for count, each in enumerate(wanted):
-            response = delete_topics._delete(*each, cast("Any", _Recorded(context)), self._quota)
+            response = delete_topics._delete(*each, self._request, cast("Any", _Recorded(context)), self._quota)
             self._responses.append(response)
             if response["error_code"] is ErrorCode.NONE:
                 name = str(response["name"])

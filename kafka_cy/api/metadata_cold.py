@@ -7,14 +7,18 @@ topics can be asked for by id.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from kafka_cy.api.authorized_operations import CLUSTER_ALL, NOT_ASKED
+from kafka_cy.api.authorization import TOPIC_DENIED, may_cluster, may_topic
+from kafka_cy.api.authorized_operations import NOT_ASKED, cluster_operations
 from kafka_cy.api.batch_limit import RECORDS_PER_REQUEST_MAX
+from kafka_cy.api.change_pieces import add_task
 from kafka_cy.api.id_keys import id_key
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_responses import brokers_response, partition_response, topic_response
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.cluster.topics import Topic
@@ -30,11 +34,21 @@ if TYPE_CHECKING:
 @handler(api_key=3)
 def handle(request: Request[MetadataRequest], context: AnswersMetadata) -> None:
     """Describe the requested topics. Create missing ones if the client and the broker allow it."""
-    missing = _to_create(request, context)
-    if missing:
-        context.create_topics(missing, request, request.guarded(lambda: _respond(request, context)))
-    else:
-        _respond(request, context)
+    missing: dict[str, None] = {}
+    steps = _find_missing(request, context, missing)
+
+    def create() -> None:
+        if missing:
+            context.create_topics(list(missing), request, request.guarded(lambda: _respond(request, context)))
+        else:
+            _respond(request, context)
+
+    if request.authorizer is not None and len(request.body.topics or ()) > AT_ONCE_MAX:
+        add_task(request, context.slices, steps, create)
+        return
+    for _ in steps:
+        pass
+    create()
 
 
 def _respond(request: Request[MetadataRequest], context: AnswersMetadata) -> None:
@@ -47,30 +61,44 @@ def _respond(request: Request[MetadataRequest], context: AnswersMetadata) -> Non
         request.respond_long(lambda ready: ready(lambda: _response(request, context)))
 
 
-def _to_create(request: Request[MetadataRequest], context: AnswersMetadata) -> list[str]:
-    """The names of the request's topics that do not exist and may be created."""
-    body = request.body
-    wanted = getattr(body, "allow_auto_topic_creation", True)
-    if not body.topics or not wanted or not context.config["auto.create.topics.enable"]:
-        return []
-    names: dict[str, None] = {}
-    for asked in body.topics:
-        if asked.name is not None and _topic_id(asked) is None and asked.name not in context.cluster.topics:
-            names[asked.name] = None
-            if len(names) > RECORDS_PER_REQUEST_MAX:
-                break  # the controller loop will refuse them
-    return list(names)
+def _find_missing(request: Request[MetadataRequest], context: AnswersMetadata, names: dict[str, None]) -> Iterator[None]:
+    """Put the names of the request's topics that do not exist and may be created into `names`. A topic in each step."""
+    if not request.body.topics or not _creates(request, context):
+        return
+    for asked in request.body.topics:
+        name = asked.name
+        if name is None or _topic_id(asked) is not None or name in context.cluster.topics:
+            continue
+        if may_topic(request, Operation.DESCRIBE, name, log_denied=False) and _may_create(request, name, log_denied=False):
+            names[name] = None
+        if len(names) > RECORDS_PER_REQUEST_MAX:
+            return  # the controller loop will refuse them
+        yield
+
+
+def _creates(request: Request[MetadataRequest], context: AnswersMetadata) -> bool:
+    """Whether topics that do not exist are created."""
+    return getattr(request.body, "allow_auto_topic_creation", True) and context.config["auto.create.topics.enable"]
+
+
+def _may_create(request: Request[Any], name: str, *, log_denied: bool = True) -> bool:
+    return may_cluster(request, Operation.CREATE, log_denied=False) or may_topic(
+        request, Operation.CREATE, name, log_denied=log_denied
+    )
 
 
 def _response(request: Request[MetadataRequest], context: AnswersMetadata) -> dict[str, Any]:
     body, version = request.body, request.api_version
     with_operations = version >= 8 and body.include_topic_authorized_operations
     if body.topics is None or (version == 0 and not body.topics):
-        topics = [_known(topic, with_operations, context) for topic in context.cluster.all_topics()]
+        known = context.cluster.all_topics()
+        shown = [topic for topic in known if may_topic(request, Operation.DESCRIBE, topic.name, log_denied=False)]
+        topics = [_known(request, topic, with_operations, context) for topic in shown]
     else:
         # A topic that is asked for twice, by name or id, is in the response once.
         distinct = {(asked.name, id_key(_topic_id(asked))): asked for asked in body.topics}
-        found = [_asked(asked, version, with_operations, context) for asked in distinct.values()]
+        found = [_asked(request, asked, with_operations, context) for asked in distinct.values()]
+        found.sort(key=lambda each: each["error_code"] is TOPIC_DENIED)  # at the end, as in Kafka
         topics = list({(each["name"], id_key(each["topic_id"])): each for each in found}.values())
     operations = getattr(body, "include_cluster_authorized_operations", False)
     return {
@@ -78,12 +106,13 @@ def _response(request: Request[MetadataRequest], context: AnswersMetadata) -> di
         "cluster_id": context.cluster_id,
         "controller_id": context.cluster.controller_id,
         "topics": topics,
-        "cluster_authorized_operations": CLUSTER_ALL if operations else NOT_ASKED,
+        "cluster_authorized_operations": cluster_operations(request) if operations else NOT_ASKED,
     }
 
 
-def _asked(asked: Any, version: int, with_operations: bool, context: AnswersMetadata) -> dict[str, Any]:
-    topic_id = _topic_id(asked)
+def _asked(request: Request[Any], asked: Any, with_operations: bool, context: AnswersMetadata) -> dict[str, Any]:
+    version, topic_id = request.api_version, _topic_id(asked)
+    allowed = True
     if asked.name is None or topic_id is not None:
         topic = context.cluster.topic_by_id.get(topic_id) if topic_id is not None else None
         code = ErrorCode.UNKNOWN_TOPIC_ID
@@ -91,8 +120,16 @@ def _asked(asked: Any, version: int, with_operations: bool, context: AnswersMeta
         topic = context.cluster.topics.get(asked.name)
         bad_name = problem_of(asked.name) is not None or context.cluster.collides_with(asked.name) is not None
         code = ErrorCode.INVALID_TOPIC_EXCEPTION if bad_name else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-    if topic is not None:
-        return _known(topic, with_operations, context)
+    if topic_id is None and asked.name is not None:
+        allowed = may_topic(request, Operation.DESCRIBE, asked.name) and (
+            topic is not None or not _creates(request, context) or _may_create(request, asked.name)
+        )
+    elif topic is not None:
+        allowed = may_topic(request, Operation.DESCRIBE, topic.name)
+    if topic is not None and allowed:
+        return _known(request, topic, with_operations, context)
+    if not allowed:
+        code = TOPIC_DENIED
     name = asked.name if topic_id is None else None  # an id counts, even if a name comes with it, as Java's empty one
     if name is None and version < 12:
         name = ""
@@ -105,6 +142,6 @@ def _topic_id(asked: Any) -> UUID | None:
     return topic_id
 
 
-def _known(topic: Topic, with_operations: bool, context: AnswersMetadata) -> dict[str, Any]:
+def _known(request: Request[Any], topic: Topic, with_operations: bool, context: AnswersMetadata) -> dict[str, Any]:
     partitions = [partition_response(topic, each, context) for each in topic.partitions if each.replicas]
-    return topic_response(topic, partitions, with_operations)
+    return topic_response(request, topic, partitions, with_operations)

@@ -15,9 +15,11 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from kafka_cy.api.authorization import GROUP_DENIED, TOPIC_DENIED, may_group, may_topic
 from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.id_keys import id_key
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.coordinator.commit_request import CommitPartition, CommitRequest
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -64,6 +66,9 @@ def handle(request: Request[OffsetCommitRequest], context: UsesOffsets) -> None:
     def done(error: ErrorCode, errors: Mapping[tuple[str, int], ErrorCode]) -> None:
         answer(request, partial(_response, request, partial(found.code, error, errors)), is_long=is_long)
 
+    if not may_group(request, Operation.READ, request.body.group_id):
+        done(GROUP_DENIED, {})
+        return
     if is_long:
         body, version = request.body, request.api_version
         commit = partial(_commit, body, version, found)
@@ -85,9 +90,13 @@ def _look(request: Request[OffsetCommitRequest], context: UsesOffsets, found: Fo
     found.has_too_many = yield from has_too_many_offsets(request, context)
     for asked in () if found.has_too_many else request.body.topics:
         identity, topic = _identity(asked, version), _topic(asked, version, context)
+        name = topic.name if topic is not None else None if version >= 10 else cast("NamedTopic", asked).name
+        allowed = name is None or may_topic(request, Operation.READ, name)
         yield
         for each in asked.partitions:
-            if topic is None:
+            if not allowed:
+                found.refused[identity, each.partition_index] = TOPIC_DENIED
+            elif topic is None:
                 found.refused[identity, each.partition_index] = unknown
             elif not 0 <= each.partition_index < len(topic.partitions):
                 found.refused[identity, each.partition_index] = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION

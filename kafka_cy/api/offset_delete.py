@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import GROUP_DENIED, TOPIC_DENIED, may_group, may_topic
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 def handle(request: Request[OffsetDeleteRequest], context: UsesOffsets) -> dict[str, Any] | None:
     """Write tombstones for the offsets, then respond with an error for each partition."""
     body = request.body
+    if not may_group(request, Operation.DELETE, body.group_id):
+        return {"error_code": int(GROUP_DENIED), "throttle_time": 0, "topics": []}
+    denied = {name for name in {topic.name for topic in body.topics} if not may_topic(request, Operation.READ, name)}
     wanted = [(topic.name, each.partition_index) for topic in body.topics for each in topic.partitions]
 
     def exists(name: str, index: int) -> bool:
@@ -30,6 +35,8 @@ def handle(request: Request[OffsetDeleteRequest], context: UsesOffsets) -> dict[
 
     def done(error: ErrorCode, errors: dict[tuple[str, int], ErrorCode]) -> None:
         def code(name: str, index: int) -> int:
+            if name in denied:
+                return int(TOPIC_DENIED)
             return int(errors.get((name, index), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
 
         topics = [
@@ -44,5 +51,5 @@ def handle(request: Request[OffsetDeleteRequest], context: UsesOffsets) -> dict[
         ]
         request.respond({"error_code": int(error), "throttle_time": 0, "topics": topics})
 
-    context.groups.delete_offsets(body.group_id, [pair for pair in wanted if exists(*pair)], done)
+    context.groups.delete_offsets(body.group_id, [pair for pair in wanted if pair[0] not in denied and exists(*pair)], done)
     return None

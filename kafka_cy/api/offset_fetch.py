@@ -16,7 +16,9 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from kafka_cy.api.authorization import GROUP_DENIED, TOPIC_DENIED, may_group, may_topic
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.coordinator.committed_offsets import OffsetsCopy
 from kafka_cy.coordinator.group import Group
@@ -43,6 +45,7 @@ class FoundTopic(NamedTuple):
     of_topic: uuid.UUID | None = None  # offsets of another topic id are ignored
     unstable: frozenset[int] = frozenset()  # partitions with offsets in open transactions, when a stable offset is required
     is_unknown: bool = False
+    is_denied: bool = False
 
 
 @handler(api_key=9)
@@ -68,7 +71,10 @@ def handle(request: Request[OffsetFetchRequest], context: UsesOffsets) -> dict[s
         for each, (error, found) in zip(wanted, results, strict=True):
             if isinstance(found, ErrorCode):
                 error, found = found, None
-            groups.append({"group_id": each.group_id, "topics": _topics(found or []), "error_code": int(error)})
+            if not may_group(request, Operation.DESCRIBE, each.group_id):
+                error, found = GROUP_DENIED, None
+            shown = _allowed(request, found or [], shows_all=each.topics is None)
+            groups.append({"group_id": each.group_id, "topics": _topics(shown), "error_code": int(error)})
         return {"throttle_time": 0, "groups": groups} if version >= 8 else _single(groups[0], body, version)
 
     ids = [group.group_id for group in wanted]
@@ -159,12 +165,28 @@ def _with_unstable(found: list[FoundTopic], group: Group | None) -> list[FoundTo
 # -- the response, which may be built on another thread --
 
 
+def _allowed(request: Request[Any], found: list[FoundTopic], *, shows_all: bool) -> list[FoundTopic]:
+    """Topics that the sender may not describe are left out if nobody named them; else they get an error, after the others."""
+    if request.authorizer is None:
+        return found
+    shown: list[FoundTopic] = []
+    denied: list[FoundTopic] = []
+    for each in found:
+        if each.is_unknown or may_topic(request, Operation.DESCRIBE, each.name):
+            shown.append(each)
+        else:
+            denied.append(each._replace(is_denied=True))
+    return shown if shows_all else shown + denied
+
+
 def _topics(found: list[FoundTopic]) -> list[dict[str, Any]]:
     return [each.named | {"partitions": _partitions(each)} for each in found]
 
 
 def _partitions(topic: FoundTopic) -> list[dict[str, Any]]:
     offsets = topic.offsets.items() if isinstance(topic.offsets, OffsetsCopy) else topic.offsets
+    if topic.is_denied:
+        return [_partition(index, None, int(TOPIC_DENIED)) for index, _ in offsets]
     error, unstable = int(ErrorCode.UNKNOWN_TOPIC_ID) if topic.is_unknown else 0, int(ErrorCode.UNSTABLE_OFFSET_COMMIT)
     return [
         _partition(index, None, unstable)

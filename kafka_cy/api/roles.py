@@ -114,20 +114,20 @@ class DescribesTopics(ReadsClusterAndConfig, Protocol):
         """Id of this broker."""
 
 
-class AnswersMetadata(DescribesTopics, ReadsBrokers, Protocol):
-    """Metadata, which creates topics on demand."""
-
-    @property
-    def create_topics(self) -> Callable[[Sequence[str], Request[Any], Callable[[], object]], object]:
-        """Create what can be created of these topics for a request, then call back."""
-
-
 class WorksInSlices(Protocol):
     """Does long work between other requests."""
 
     @property
     def slices(self) -> Slices:
         """Long tasks of the loop that runs the handler."""
+
+
+class AnswersMetadata(DescribesTopics, ReadsBrokers, WorksInSlices, Protocol):
+    """Metadata, which creates topics on demand."""
+
+    @property
+    def create_topics(self) -> Callable[[Sequence[str], Request[Any], Callable[[], object]], object]:
+        """Create what can be created of these topics for a request, then call back."""
 
 
 class ReadsAcls(Protocol):
@@ -206,6 +206,10 @@ class UsesGroups(Protocol):
         """The coordinator; its own thread only."""
 
 
+class UsesModernGroups(UsesGroups, WorksInSlices, Protocol):
+    """Asks the group coordinator about members whose requests may name many topics."""
+
+
 class DeletesGroups(UsesGroups, Logs, Protocol):
     """Deletes groups."""
 
@@ -222,7 +226,7 @@ class UsesShareGroups(ReadsCluster, Protocol):
         """Everything about share groups on this broker; the thread of the group coordinator only."""
 
 
-class ChangesShareGroups(UsesGroups, ReadsCluster, Protocol):
+class ChangesShareGroups(UsesModernGroups, ReadsCluster, Protocol):
     """Asks the group coordinator about share groups, which may need the topic of their states."""
 
     @property
@@ -250,7 +254,7 @@ class AnswersProduce(UsesTransactions, ReadsClusterAndConfig, Protocol):
         """The loop of the transaction coordinator."""
 
 
-class FindsCoordinators(UsesGroups, UsesTransactions, UsesShareGroups, ReadsBrokers, Protocol):
+class FindsCoordinators(UsesGroups, UsesTransactions, UsesShareGroups, ReadsBrokers, WorksInSlices, Protocol):
     """Names coordinators."""
 
     @property

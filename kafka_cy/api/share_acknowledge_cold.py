@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kafka_cy.api.authorization import GROUP_DENIED, may_group
 from kafka_cy.api.registry import handler
 from kafka_cy.api.share_enabled import has_share_groups
 from kafka_cy.api.share_requests import acknowledgements, by_topic, current_leader
+from kafka_cy.api.topic_rights import reads
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.share.sessions import SessionKey
 from kafka_cy.share.share_fetch import AcknowledgeRequest, Results
@@ -55,7 +58,13 @@ def handle(request: Request[ShareAcknowledgeRequest], context: UsesShareGroups) 
     if not has_share_groups(context):
         respond(ErrorCode.UNSUPPORTED_VERSION, {})
         return
+    if not may_group(request, Operation.READ, group_id):
+        respond(GROUP_DENIED, {})
+        return
     key = SessionKey(group_id, body.member_id or "")
     share.fetches.acknowledge(
-        AcknowledgeRequest(key, body.share_session_epoch, renews, acknowledgements(body.topics)), request.guarded(respond)
+        AcknowledgeRequest(
+            key, body.share_session_epoch, renews, acknowledgements(body.topics), reads(request, context.cluster)
+        ),
+        request.guarded(respond),
     )

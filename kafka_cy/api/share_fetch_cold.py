@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import GROUP_DENIED, may_group
 from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
 from kafka_cy.api.share_enabled import has_share_groups
 from kafka_cy.api.share_requests import NO_LEADER, acknowledgements, by_topic, current_leader, named_partitions
+from kafka_cy.api.topic_rights import reads
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.share.sessions import SessionKey, TopicPartition
 from kafka_cy.share.share_fetch import FetchRequest, Results
@@ -39,6 +42,7 @@ def handle(request: Request[ShareFetchRequest], context: UsesShareGroups) -> Non
         strict=version >= 2 and body.share_acquire_mode == STRICT, is_renewal=version >= 2 and body.is_renew_ack,
         named=list(dict.fromkeys(named_partitions(body.topics))), acknowledgements=acknowledgements(body.topics),
         forgotten=[(topic.topic_id, index) for topic in body.forgotten_topics_data for index in topic.partitions],
+        reads=reads(request, context.cluster),
     )  # fmt: skip
 
     def respond(error: ErrorCode, results: Results) -> None:
@@ -52,6 +56,9 @@ def handle(request: Request[ShareFetchRequest], context: UsesShareGroups) -> Non
         else:
             request.respond(make())
 
+    if not may_group(request, Operation.READ, group_id):
+        respond(GROUP_DENIED, {})
+        return
     request.end_turn()  # it waits for records from here on
     if has_share_groups(context):
         share.fetches.fetch(fetch, request.guarded(respond))

@@ -11,6 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.coordinator.share.state_machine import SharePartition
 from kafka_cy.protocol.errors import ErrorCode
@@ -71,7 +73,10 @@ def for_each_partition(
             start(partition, each, request.guarded(partial(done, place)))
             yield
 
-    if not asked:
+    if not may_cluster(request, Operation.CLUSTER_ACTION):
+        shown.update(dict.fromkeys(asked, denied(CLUSTER_DENIED)))
+        respond()
+    elif not asked:
         request.respond({"results": []})
     elif len(asked) > AT_ONCE_MAX:
         context.share.coordinator.runtime.slices.add(steps())

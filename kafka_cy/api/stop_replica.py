@@ -9,6 +9,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
+from kafka_cy.api import brokers_only
 from kafka_cy.api.controller_limits import ELEMENTS_MAX, LONG_BODY_BYTES
 from kafka_cy.api.registry import handler
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 @handler(api_key=5)
 def handle(request: Request[bytes], context: ChangesReplicas) -> None:
     """Pass the request to the replica manager, which has its own thread."""
-    from kafka_cy.protocol.controller_messages.stop_replica import StopReplicaRequest
+    from kafka_cy.protocol.controller_messages.stop_replica import StopReplicaRequest, StopReplicaResponse
 
+    if not brokers_only.admits(request, StopReplicaResponse):
+        return
     body, version = request.body, request.api_version
 
     def done(response: StopReplicaResponse | None) -> None:

@@ -10,9 +10,12 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+from kafka_cy.api.authorization import GROUP_DENIED, TOPIC_DENIED, may_group, may_topic
 from kafka_cy.api.change_pieces import guarded
 from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
+from kafka_cy.api.topic_rights import creates
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.base.slices import at_once, in_work
 from kafka_cy.cluster.topic_names import INTERNAL_TOPICS, problem_of
 from kafka_cy.coordinator.streams.records import (
@@ -43,6 +46,8 @@ def handle(request: Request[StreamsGroupHeartbeatRequest], context: UsesGroups) 
     groups = context.groups.streams
     if not groups.is_offered():
         return {"throttle_time": 0, **error_response(ErrorCode.UNSUPPORTED_VERSION)}
+    if not may_group(request, Operation.READ, request.body.group_id):
+        return {"throttle_time": 0, **error_response(GROUP_DENIED)}
 
     def send(response: dict[str, Any]) -> None:
         whole = {"throttle_time": 0, **response}
@@ -85,6 +90,8 @@ def _read(request: Request[StreamsGroupHeartbeatRequest]) -> StreamsHeartbeat | 
     problem = None if topology is None else _problem_of_names(topology)
     if problem is not None:
         return error_response(ErrorCode.STREAMS_INVALID_TOPOLOGY, problem)
+    if topology is not None and not _may_describe(request, topology):
+        return error_response(TOPIC_DENIED)
     endpoint = body.user_endpoint
     heartbeat = StreamsHeartbeat(
         group_id=body.group_id,
@@ -106,6 +113,7 @@ def _read(request: Request[StreamsGroupHeartbeatRequest]) -> StreamsHeartbeat | 
         shutdown_application=body.shutdown_application,
         client_id=request.client_id or "",
         client_host="/" + request.client_host,
+        creates=creates(request),
     )
     return checked(heartbeat) or heartbeat
 
@@ -144,13 +152,26 @@ def _tasks(tasks: Iterable[Any] | None) -> TaskMap | None:
 
 def _problem_of_names(topology: Topology) -> str | None:
     """Why a topology with these topic names is refused, or None."""
-    names: dict[str, None] = {}
-    for each in topology.subtopologies:
-        names.update(dict.fromkeys((*each.source_topics, *each.repartition_sink_topics)))
-        names.update(dict.fromkeys(topic.name for topic in each.repartition_source_topics))
-        names.update(dict.fromkeys(topic.name for topic in each.state_changelog_topics))
+    names = _topic_names(topology)
     prohibited = [name for name in names if name in INTERNAL_TOPICS]
     if prohibited:
         return f"Use of Kafka internal topics {','.join(prohibited)} in a Kafka Streams topology is prohibited."
     invalid = [name for name in names if problem_of(name) is not None]
     return f"Topic names {','.join(invalid)} are not valid topic names." if invalid else None
+
+
+def _may_describe(request: Request[Any], topology: Topology) -> bool:
+    """Whether the sender may describe all topics of the topology. Any thread."""
+    return request.authorizer is None or all(
+        may_topic(request, Operation.DESCRIBE, name) for name in _topic_names(topology)
+    )
+
+
+def _topic_names(topology: Topology) -> dict[str, None]:
+    """The names of its topics, each once."""
+    names: dict[str, None] = {}
+    for each in topology.subtopologies:
+        names.update(dict.fromkeys((*each.source_topics, *each.repartition_sink_topics)))
+        names.update(dict.fromkeys(topic.name for topic in each.repartition_source_topics))
+        names.update(dict.fromkeys(topic.name for topic in each.state_changelog_topics))
+    return names

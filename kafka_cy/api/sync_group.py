@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import GROUP_DENIED, may_group
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.coordinator.classic.requests import SyncRequest
 from kafka_cy.coordinator.classic.responses import sync_error
 from kafka_cy.protocol.errors import ErrorCode
@@ -28,6 +30,8 @@ def handle(request: Request[SyncGroupRequest], context: UsesGroups) -> dict[str,
     protocol = body.protocol_name if version >= 5 else None
     if version >= 5 and (protocol_type is None or protocol is None):
         return {"throttle_time": 0, **sync_error(ErrorCode.INCONSISTENT_GROUP_PROTOCOL)}
+    if not may_group(request, Operation.READ, body.group_id):
+        return {"throttle_time": 0, **sync_error(GROUP_DENIED)}
     sync = SyncRequest(
         group_id=body.group_id,
         generation=body.generation_id,

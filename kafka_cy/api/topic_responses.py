@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.authorized_operations import NOT_ASKED, TOPIC_ALL
+from kafka_cy.api.authorized_operations import NOT_ASKED, topic_operations
 from kafka_cy.cluster.topics import PartitionMetadata, Topic
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -28,7 +28,9 @@ def partition_response(topic: Topic, partition: PartitionMetadata, context: Desc
     }
 
 
-def topic_response(topic: Topic, partitions: list[dict[str, Any]], with_operations: bool) -> dict[str, Any]:
+def topic_response(
+    request: Request[Any], topic: Topic, partitions: list[dict[str, Any]], with_operations: bool
+) -> dict[str, Any]:
     """A known topic."""
     return {
         "error_code": ErrorCode.NONE,
@@ -36,7 +38,7 @@ def topic_response(topic: Topic, partitions: list[dict[str, Any]], with_operatio
         "topic_id": topic.id,
         "is_internal": topic.internal,
         "partitions": partitions,
-        "topic_authorized_operations": TOPIC_ALL if with_operations else NOT_ASKED,
+        "topic_authorized_operations": topic_operations(request, topic.name) if with_operations else NOT_ASKED,
     }
 
 

@@ -9,10 +9,18 @@ Partitions that do not exist: UNKNOWN_TOPIC_OR_PARTITION. An error of the group 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from kafka_cy.api.authorization import (
+    GROUP_DENIED,
+    TOPIC_DENIED,
+    TRANSACTIONAL_ID_DENIED,
+    may_group,
+    may_topic,
+    may_transactional_id,
+)
 from kafka_cy.api.offset_commit_cold import (
     ANSWERED_AT_ONCE_MAX,
     answer,
@@ -21,6 +29,7 @@ from kafka_cy.api.offset_commit_cold import (
     in_steps,
 )
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.cluster.topic_names import OFFSETS_TOPIC
 from kafka_cy.coordinator.commit_request import CommitPartition, CommitRequest
 from kafka_cy.coordinator.responders import RespondCommit
@@ -43,8 +52,10 @@ def handle(request: Request[TxnOffsetCommitRequest], context: ChangesTransaction
     """Add or verify the group's partition, then store the offsets in the transaction."""
     is_long = has_many(request, ANSWERED_AT_ONCE_MAX)
 
+    denied: set[str] = set()  # topics
+
     def respond(error: ErrorCode, errors: PartitionErrors) -> None:
-        answer(request, partial(_response, request, context, error, errors), is_long=is_long)
+        answer(request, partial(_response, request, context, error, errors, denied), is_long=is_long)
 
     def steps() -> Iterator[None]:
         if (yield from has_too_many_offsets(request, context)):
@@ -52,10 +63,13 @@ def handle(request: Request[TxnOffsetCommitRequest], context: ChangesTransaction
             return
         accepted: list[CommitPartition] = []
         topic_ids: dict[str, uuid.UUID] = {}
-        yield from _accept(request, context, accepted, topic_ids)
+        yield from _accept(request, context, accepted, topic_ids, denied)
         _commit_accepted(request, context, accepted, topic_ids, respond)  # not after a fault: never a part of the request
 
-    if is_long:
+    refusal = _refusal(request)
+    if refusal is not None:
+        answer(request, partial(_refused, request, refusal), is_long=is_long)
+    elif is_long:
         context.groups.in_slices(in_steps(steps()), lambda: None)
     else:
         for _ in steps():
@@ -97,11 +111,14 @@ def _commit_accepted(
 
 def _accept(
     request: Request[TxnOffsetCommitRequest], context: ChangesTransactions, accepted: list[CommitPartition],
-    topic_ids: dict[str, uuid.UUID],
+    topic_ids: dict[str, uuid.UUID], denied: set[str],
 ) -> Iterator[None]:  # fmt: skip
     """Collect the partitions that exist, a topic or partition in each step. Their topic ids are not stored, as in Kafka."""
     for topic in request.body.topics:
         known = context.cluster.topics.get(topic.name)
+        if not may_topic(request, Operation.READ, topic.name):
+            known = None
+            denied.add(topic.name)
         yield
         for each in topic.partitions:
             if known is not None and 0 <= each.partition_index < len(known.partitions):
@@ -149,14 +166,32 @@ def _commit(
     )
 
 
+def _refusal(request: Request[TxnOffsetCommitRequest]) -> ErrorCode | None:
+    """The error of a sender who may not use the transactional id or the group."""
+    if not may_transactional_id(request, Operation.WRITE, request.body.transactional_id):
+        return TRANSACTIONAL_ID_DENIED
+    return None if may_group(request, Operation.READ, request.body.group_id) else GROUP_DENIED
+
+
+def _refused(request: Request[TxnOffsetCommitRequest], code: ErrorCode) -> dict[str, object]:
+    return _topics(request, lambda topic, index: int(code))
+
+
 def _response(
-    request: Request[TxnOffsetCommitRequest], context: ChangesTransactions, error: ErrorCode, errors: PartitionErrors
-) -> dict[str, object]:
+    request: Request[TxnOffsetCommitRequest], context: ChangesTransactions, error: ErrorCode, errors: PartitionErrors,
+    denied: Container[str],
+) -> dict[str, object]:  # fmt: skip
     def code(topic: str, index: int) -> int:
+        if topic in denied:
+            return int(TOPIC_DENIED)
         if not _exists(context, topic, index) and (topic, index) not in errors:
             return int(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
         return int(error or errors.get((topic, index), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
 
+    return _topics(request, code)
+
+
+def _topics(request: Request[TxnOffsetCommitRequest], code: Callable[[str, int], int]) -> dict[str, object]:
     topics = [
         {
             "name": topic.name,

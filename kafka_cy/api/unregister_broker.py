@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 @handler(api_key=64)
 def handle(request: Request[UnregisterBrokerRequest], context: ReadsBrokers) -> dict[str, Any]:
     """No other broker is registered."""
+    if not may_cluster(request, Operation.ALTER):
+        return denied(CLUSTER_DENIED)
     broker_id = request.body.broker_id
     if broker_id == context.broker_id:
         message = f"Broker ID {broker_id} is this broker: a broker that runs is not unregistered"

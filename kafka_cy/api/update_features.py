@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
 from kafka_cy.api.change_lines import changed_settings_of, log_each
 from kafka_cy.api.config_alterations import MIN_INSYNC_REPLICAS
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.cluster.feature_changes import SAFE_DOWNGRADE, UPGRADE, FeatureRefused, FeatureUpdate
 from kafka_cy.cluster.features import ELIGIBLE_LEADER_REPLICAS
 from kafka_cy.config import definitions
@@ -32,6 +34,8 @@ REFUSED = "The update failed for all features since the following feature had an
 @handler(api_key=57)
 def handle(request: Request[UpdateFeaturesRequest], context: ChangesFeatures) -> dict[str, Any]:
     """The first level that is refused is the answer. A feature that is named twice gets its last level, as in Kafka."""
+    if not may_cluster(request, Operation.ALTER):
+        return denied(CLUSTER_DENIED) | {"results": []}
     updates = {update.feature: _update(request.api_version, update) for update in request.body.feature_updates}
     validate_only = request.api_version >= 1 and bool(request.body.validate_only)
     before = context.cluster.features

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from kafka_cy.api import brokers_only
 from kafka_cy.api.controller_limits import ELEMENTS_MAX, LONG_BODY_BYTES
 from kafka_cy.api.registry import handler
 
@@ -23,6 +24,8 @@ def handle(request: Request[bytes], context: TakesMetadata) -> None:
     """Pass the request to the metadata of this member."""
     from kafka_cy.protocol.controller_messages.update_metadata import UpdateMetadataRequest, UpdateMetadataResponse
 
+    if not brokers_only.admits(request, UpdateMetadataResponse):
+        return
     body, version = request.body, request.api_version
 
     def done(error: ErrorCode) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import CLUSTER_DENIED, may_cluster
 from kafka_cy.api.registry import handler
+from kafka_cy.authorizer.acls import Operation
 from kafka_cy.coordinator.runtime.shard import Marker
 from kafka_cy.coordinator.transactions.limits import PARTITIONS_MAX
 from kafka_cy.coordinator.transactions.markers import Errors
@@ -50,17 +52,19 @@ def handle(request: Request[WriteTxnMarkersRequest], context: ChangesTransaction
     def failed(place: int) -> None:
         written(place, dict.fromkeys(partitions(place), ErrorCode.UNKNOWN_SERVER_ERROR))
 
-    if sum(len(topic.partition_indexes) for each in wanted for topic in each.topics) > PARTITIONS_MAX:
-        request.respond_long(lambda ready: ready(partial(_refused, wanted)))
+    if not may_cluster(request, Operation.ALTER, log_denied=False) and not may_cluster(request, Operation.CLUSTER_ACTION):
+        request.respond_long(lambda ready: ready(partial(_refused, wanted, CLUSTER_DENIED)))
+    elif sum(len(topic.partition_indexes) for each in wanted for topic in each.topics) > PARTITIONS_MAX:
+        request.respond_long(lambda ready: ready(partial(_refused, wanted, ErrorCode.POLICY_VIOLATION)))
     elif not wanted:
         request.respond({"markers": []})
     else:
         context.transactions.runtime.for_each(range(len(wanted)), write, failed)
 
 
-def _refused(wanted: Any) -> dict[str, Any]:
+def _refused(wanted: Any, code: ErrorCode) -> dict[str, Any]:
     refused = {
-        place: {(topic.name, index): ErrorCode.POLICY_VIOLATION for topic in each.topics for index in topic.partition_indexes}
+        place: {(topic.name, index): code for topic in each.topics for index in topic.partition_indexes}
         for place, each in enumerate(wanted)
     }
     return _response(wanted, refused)

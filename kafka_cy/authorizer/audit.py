@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from kafka_cy.authorizer.acl_image import AclImage
 from kafka_cy.authorizer.acls import ANONYMOUS, Operation, PatternType, ResourceType, host_text
@@ -10,13 +11,33 @@ from kafka_cy.authorizer.acls import ANONYMOUS, Operation, PatternType, Resource
 _CAMEL = {kind: "".join(part.capitalize() for part in kind.name.split("_")) for kind in ResourceType}
 
 
-class Denials(Protocol):
-    """Takes the lines: it must not wait, and keep a bounded number of them."""
+class Decision(NamedTuple):
+    """What somebody wanted to do, and whether it was allowed. `user` None: anonymous. `times`: how often the request names it."""
 
-    wants_allowed: bool  # the level is DEBUG
+    allowed: bool
+    user: str | None
+    host: str
+    operation: int
+    resource_type: int
+    name: str
+    request: str  # Kafka's name of the API
+    client_id: str | None = None
+    times: int = 1
 
-    def write(self, allowed: bool, line: str) -> object:
-        """A line: INFO if denied, DEBUG if allowed. Any thread."""
+    @property
+    def principal(self) -> str:
+        """As ACLs name it."""
+        return f"User:{ANONYMOUS if self.user is None else self.user}"
+
+
+class Audit(Protocol):
+    """Takes decisions, on any thread: it must not wait, and keep a bounded number of them."""
+
+    def wants(self, allowed: bool) -> bool:
+        """Whether it takes those that were allowed, or denied, at all."""
+
+    def decided(self, decision: Decision, rule: Callable[[], str]) -> object:
+        """A decision; `rule()` is what has decided (rule_text)."""
 
 
 def rule_text(image: AclImage, user: bytes, host: bytes, operation: int, resource_type: int, name: bytes) -> str:
@@ -38,24 +59,14 @@ def rule_text(image: AclImage, user: bytes, host: bytes, operation: int, resourc
     return "DefaultDeny"
 
 
-def audit_line(
-    user: str | None,
-    host: str,
-    operation: int,
-    resource_type: int,
-    name: str,
-    request: str,
-    count: int,
-    rule: str,
-    *,
-    allowed: bool,
-) -> str:
+def audit_line(decision: Decision, rule: str) -> str:
     """One line of text: control characters of names are escaped."""
-    verdict = "Allowed" if allowed else "Denied"
+    verdict = "Allowed" if decision.allowed else "Denied"
     return _one_line(
-        f"Principal = User:{ANONYMOUS if user is None else user} is {verdict} operation = {Operation(operation).name}"
-        f" from host = {host_text(host)} on resource = {_resource(resource_type, PatternType.LITERAL, name)}"
-        f" for request = {request} with resourceRefCount = {count} based on rule {rule}"
+        f"Principal = {decision.principal} is {verdict} operation = {Operation(decision.operation).name}"
+        f" from host = {host_text(decision.host)} on resource = "
+        f"{_resource(decision.resource_type, PatternType.LITERAL, decision.name)}"
+        f" for request = {decision.request} with resourceRefCount = {decision.times} based on rule {rule}"
     )
 
 

@@ -23,7 +23,7 @@ from kafka_cy.authorizer.acls import (
     to_bytes,
     user_of,
 )
-from kafka_cy.authorizer.audit import Denials, audit_line, rule_text
+from kafka_cy.authorizer.audit import Audit, Decision, rule_text
 
 LITERAL, PREFIXED = PatternType.LITERAL, PatternType.PREFIXED
 CLASS_NAMES: Final = (
@@ -72,7 +72,7 @@ class Authorizer:
         *,
         everyone: bool = False,
         publish: Callable[[AclImage], object] = lambda image: None,
-        audit: Denials | None = None,
+        audit: Audit | None = None,
     ) -> None:
         """`super_users`: the setting; raises ValueError. `publish` gets each image before any answer comes from it.
 
@@ -143,20 +143,22 @@ class Authorizer:
         name: str,
         *,
         request: str = "",
+        client_id: str | None = None,
         count: int = 1,
         log_denied: bool = True,
     ) -> bool:
-        """Whether a user (None: anonymous) may do that. `request`, `count`: the API and what is concerned, for the audit line.
+        """Whether a user (None: anonymous) may do that. `request`, `client_id`, `count`: the API, the client, and how often it
+        names the resource, for the audit line.
 
         `log_denied` False: a denial only filters an answer, and is no line.
         """
         image, who, address, named = self.image, _user(user), to_bytes(host_text(host)), to_bytes(name)
         allowed = image.allows(who, address, operation, resource_type, named)
         audit = self._audit
-        if audit is not None and (log_denied if not allowed else audit.wants_allowed):
-            rule = rule_text(image, who, address, operation, resource_type, named)
-            audit.write(
-                allowed, audit_line(user, host, operation, resource_type, name, request, count, rule, allowed=allowed)
+        if audit is not None and (allowed or log_denied) and audit.wants(allowed):
+            audit.decided(
+                Decision(allowed, user, host, operation, resource_type, name, request, client_id, count),
+                lambda: rule_text(image, who, address, operation, resource_type, named),
             )
         return allowed
 

@@ -34,6 +34,7 @@ class Dispatcher:
         self._context = context
         self._log = log
         self._elements_max = int(context.config["kafkacy.control.request.max.elements"])
+        self._authorizer = context.acls.authorizer if context.acls is not None else None
         self._long_requests = LongRequests(context.loop, self._decode_long, self._handle, self._fail)
 
     def stop(self) -> None:
@@ -133,6 +134,7 @@ class Dispatcher:
             body_size=body_size,
             long_requests=self._long_requests.add,
             fail=self._fail,
+            authorizer=self._authorizer,
         )
 
     def _handle(self, request: Request[Any]) -> None:

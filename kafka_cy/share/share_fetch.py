@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.share.acknowledgements import Acknowledgements
@@ -15,6 +16,7 @@ from kafka_cy.share.share_partition import SharePartition, Wanted
 from kafka_cy.share.share_partitions import SharePartitions, end_offsets
 from kafka_cy.share.share_session import ShareSession
 
+Reads = Callable[[UUID | None], bool]  # whether the sender may read the topic of an id; None instead: it may
 Acknowledged = Mapping[TopicPartition, Acknowledgements]
 #: Bytes of records in a response, unless the first batch is larger: they are read on the loop's thread.
 RESPONSE_BYTES_MAX = 1 << 20
@@ -53,6 +55,7 @@ class FetchRequest(NamedTuple):
     named: list[TopicPartition]
     acknowledgements: Acknowledged
     forgotten: list[TopicPartition]
+    reads: Reads | None = None
 
     @property
     def wants_records(self) -> bool:
@@ -71,6 +74,14 @@ class AcknowledgeRequest(NamedTuple):
     epoch: int
     is_renewal: bool
     acknowledgements: Acknowledged
+    reads: Reads | None = None
+
+
+def denied_topics(reads: Reads | None, partitions: Iterable[TopicPartition]) -> set[UUID | None]:
+    """The ids of the topics that the sender may not read; each is asked once."""
+    if reads is None:
+        return set()
+    return {topic_id for topic_id in {each[0] for each in partitions} if not reads(topic_id)}
 
 
 class ShareFetches:
@@ -102,7 +113,7 @@ class ShareFetches:
             if session is None:
                 respond(error, {})
             elif request.epoch == FINAL_EPOCH:
-                self._acknowledge(request.key, request.acknowledgements, request.is_renewal, partial(self._end, session, respond))
+                self._acknowledge(request, partial(self._end, session, respond))
             else:
                 self.fetch_with(session, request, respond)
 
@@ -135,7 +146,7 @@ class ShareFetches:
         fetch = WaitingFetch(self, session, request.without_lists(), respond)
         self.waiting.setdefault(session.key, {})[fetch] = None
         self.watch_connection(request.connection_id, fetch)
-        self._acknowledge(request.key, request.acknowledgements, request.is_renewal, fetch.acknowledged)
+        self._acknowledge(request, fetch.acknowledged)
 
     def watch_connection(self, connection_id: int, fetch: WaitingFetch | OpeningFetch) -> None:
         """End the fetch when the connection of its request closes."""
@@ -171,7 +182,7 @@ class ShareFetches:
             else:
                 respond(ErrorCode.NONE, results)
 
-        self._acknowledge(request.key, request.acknowledgements, request.is_renewal, acknowledged)
+        self._acknowledge(request, acknowledged)
 
     def stop(self) -> None:
         """Respond to the fetches that wait: the broker stops."""
@@ -180,11 +191,11 @@ class ShareFetches:
 
     # -- acknowledgements --
 
-    def _acknowledge(
-        self, key: SessionKey, acknowledgements: Acknowledged, is_renewal: bool, done: Callable[[Results], object]
-    ) -> None:
+    def _acknowledge(self, request: FetchRequest | AcknowledgeRequest, done: Callable[[Results], object]) -> None:
         """Store all acknowledgements; `done` gets the partitions with their errors."""
+        acknowledgements = request.acknowledgements
         results: Results = {partition: PartitionResult() for partition in acknowledgements}
+        denied = denied_topics(request.reads, acknowledgements)
         left = [len(results)]
 
         def stored(partition: TopicPartition, error: ErrorCode) -> None:
@@ -196,7 +207,10 @@ class ShareFetches:
         if not results:
             done(results)
         for partition, batches in acknowledgements.items():
-            self._acknowledge_one(key, partition, batches, is_renewal, partial(stored, partition))
+            if partition[0] in denied:
+                stored(partition, ErrorCode.TOPIC_AUTHORIZATION_FAILED)
+            else:
+                self._acknowledge_one(request.key, partition, batches, request.is_renewal, partial(stored, partition))
 
     def _acknowledge_one(
         self, key: SessionKey, partition: TopicPartition, batches: Acknowledgements, is_renewal: bool,
@@ -338,7 +352,13 @@ class WaitingFetch:
 
         if not unready[0]:
             self._first_try()
-        for partition in list(self.session.partitions):
+        partitions = list(self.session.partitions)
+        denied = denied_topics(self.request.reads, partitions)
+        for partition in partitions:
+            if partition[0] in denied:
+                self._failed(partition, ErrorCode.TOPIC_AUTHORIZATION_FAILED)
+                found()
+                continue
             error, share_partition = self.fetches.partitions.find(self.session.key.group_id, partition)
             if share_partition is None:
                 self._failed(partition, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kafka_cy.api.authorization_table import TABLE, Check, Denied
-from kafka_cy.api.authorized_operations import CLUSTER_ALL, GROUP_ALL, TOPIC_ALL
 from kafka_cy.api.member_registry import MEMBER_APIS
 from kafka_cy.api.registry import APIS
 from kafka_cy.authorizer import acl_image
@@ -27,6 +27,7 @@ from kafka_cy.authorizer.acls import (
     host_text,
     why_invalid,
 )
+from kafka_cy.authorizer.audit import Decision, audit_line
 from kafka_cy.authorizer.authorizer import CLASS_NAMES, Authorizer, authorizer_of, parse_super_users
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -148,7 +149,7 @@ def test_a_filter_that_names_its_resources_looks_at_no_others() -> None:
 
 
 def test_bit_fields_are_kafkas() -> None:
-    assert (ALL_BITS[T], ALL_BITS[G], ALL_BITS[C]) == (3576, 3400, 8096) == (TOPIC_ALL, GROUP_ALL, CLUSTER_ALL)
+    assert (ALL_BITS[T], ALL_BITS[G], ALL_BITS[C]) == (3576, 3400, 8096)
 
 
 # -- the authorizer --
@@ -159,7 +160,7 @@ def test_super_users() -> None:
     assert parse_super_users(text) == ["User:CN=a,O=b", "User:root", "Group:x", "User:ünï"]
     authorizer = opened({topic("t"): [entry("*", ALL, DENY)]}, super_users=text)
     for user in ("CN=a,O=b", "root", "ünï"):
-        assert authorizer.allows(user, HOST, READ, T, "t") and authorizer.operations(user, HOST, T, "t") == TOPIC_ALL
+        assert authorizer.allows(user, HOST, READ, T, "t") and authorizer.operations(user, HOST, T, "t") == ALL_BITS[T]
         assert authorizer.allows_any(user, HOST, WRITE, T)
     for user in ("x", "", "Root", "User:root", None):
         assert not authorizer.allows(user, HOST, READ, T, "t")
@@ -206,10 +207,10 @@ def test_operations() -> None:
     acls = {topic("t"): [entry(), entry(operation=DESCRIBE, permission=DENY), entry("bob", ALL), entry("bob", WRITE, DENY, HOST)]}
     authorizer = opened(acls)
     assert authorizer.operations("alice", HOST, T, "t") == 1 << READ
-    assert authorizer.operations("bob", HOST, T, "t") == TOPIC_ALL & ~(1 << WRITE)
-    assert authorizer.operations("bob", "other", T, "t") == TOPIC_ALL
+    assert authorizer.operations("bob", HOST, T, "t") == ALL_BITS[T] & ~(1 << WRITE)
+    assert authorizer.operations("bob", "other", T, "t") == ALL_BITS[T]
     assert authorizer.operations("carol", HOST, T, "t") == authorizer.operations("bob", HOST, T, "u") == 0
-    assert opened(acls, everyone=True).operations("carol", HOST, T, "u") == TOPIC_ALL
+    assert opened(acls, everyone=True).operations("carol", HOST, T, "u") == ALL_BITS[T]
     assert opened(acls, everyone=True).operations("carol", HOST, T, "t") == 0
 
 
@@ -346,16 +347,22 @@ def test_a_change_is_seen_whole() -> None:
 # -- audit --
 
 
-class Audit:
-    def __init__(self, *, wants_allowed: bool) -> None:
-        self.wants_allowed, self.lines = wants_allowed, []
+class KeptAudit:
+    """Keeps the lines."""
 
-    def write(self, allowed: bool, line: str) -> None:
-        self.lines.append((allowed, line))  # type: ignore[attr-defined]
+    def __init__(self, *, wants_allowed: bool) -> None:
+        self.wants_allowed = wants_allowed
+        self.lines: list[tuple[bool, str]] = []
+
+    def wants(self, allowed: bool) -> bool:
+        return not allowed or self.wants_allowed
+
+    def decided(self, decision: Decision, rule: Callable[[], str]) -> None:
+        self.lines.append((decision.allowed, audit_line(decision, rule())))
 
 
 def test_audit_lines() -> None:
-    audit = Audit(wants_allowed=False)
+    audit = KeptAudit(wants_allowed=False)
     acls = {topic("t"): [entry()], topic("p", PREFIXED): [entry("*", ALL, DENY)]}
     authorizer = opened(acls, super_users="User:root", audit=audit)
     authorizer.allows("a", "1.2.3.4", READ, T, "t", request="Fetch")

@@ -154,10 +154,15 @@ def make_context(overrides: dict[str, str] | None = None) -> ApiContext:
     )
 
 
-def start(context: ApiContext, api_key: int, version: int, body: dict[str, Any], handle: Any = None) -> KeptRequest:
+def start(
+    context: ApiContext, api_key: int, version: int, body: dict[str, Any] | bytes, handle: Any = None, authorizer: Any = None
+) -> KeptRequest:
     """Send a request, encoded in this version; `responses` has what the handler has answered so far."""
     raw = bytearray()
-    entity_writer(message_class(api_key, version, "request"))(raw, body)
+    if isinstance(body, bytes):
+        raw += body
+    else:
+        entity_writer(message_class(api_key, version, "request"))(raw, body)
     request = KeptRequest(
         api_key=api_key,
         api_version=version,
@@ -168,6 +173,7 @@ def start(context: ApiContext, api_key: int, version: int, body: dict[str, Any],
         connection_id=1,
         body=decode_request(api_key, version, bytes(raw)),
         control=FakeControl(),
+        authorizer=authorizer,
     )
     request.responses = []
     handle = handle or cold_handler(api_key)

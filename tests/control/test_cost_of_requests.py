@@ -76,6 +76,7 @@ def test_create_partitions() -> None:
     body = SimpleNamespace(topics=topics, timeout=timedelta(1), validate_only=True)
     responses: list[Any] = []
     request: Any = SimpleNamespace(
+        authorizer=None,
         body=body, sender={}, api_version=3, fail=None, responded=False, guarded=lambda function: function,
         respond_long=lambda prepare: prepare(lambda make: responses.append(make())),
     )  # fmt: skip

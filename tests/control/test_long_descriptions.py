@@ -22,7 +22,7 @@ class LongRequest(SimpleNamespace):
     """Keeps the functions that build long responses; the test runs them like the other thread."""
 
     def __init__(self, **fields: Any) -> None:
-        super().__init__(body=SimpleNamespace(**fields), made=[])
+        super().__init__(body=SimpleNamespace(**fields), made=[], authorizer=None)
 
     def respond_long(self, prepare: Callable[[Callable[[Any], object]], object]) -> None:
         prepare(self.made.append)

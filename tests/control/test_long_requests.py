@@ -350,7 +350,7 @@ class Dispatching:
         config = {"kafkacy.control.request.max.elements": 250_000}
         loop: Any = self.harness.long._loop
         cluster = SimpleNamespace(topics={})
-        context: Any = SimpleNamespace(loop=loop, slices=Slices(loop, print), config=config, cluster=cluster, **parts)
+        context: Any = SimpleNamespace(loop=loop, slices=Slices(loop, print), config=config, cluster=cluster, acls=None, **parts)
         self.dispatcher: Any = Dispatcher(context, self.log)  # type: ignore[arg-type]
         self.harness.long = self.dispatcher._long_requests
 

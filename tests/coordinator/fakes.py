@@ -375,7 +375,7 @@ class Harness:
         from kafka_cy.api.describe_groups import handle
 
         body = SimpleNamespace(groups=[group], include_authorized_operations=False)
-        request = SimpleNamespace(api_version=version, body=body)
+        request = SimpleNamespace(api_version=version, authorizer=None, body=body)
         (described,) = handle(request, SimpleNamespace(groups=self.coordinator))["groups"]  # type: ignore[arg-type]
         return dict(described)
 

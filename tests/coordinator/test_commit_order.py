@@ -188,7 +188,10 @@ def commit(server: LongServer, topics: list[Any], api: str = "commit") -> tuple[
             **fields, generation_id=-1, transactional_id="t", producer_id=producer.producer_id, producer_epoch=producer.epoch
         )
         handle, version = txn_offset_commit.handle, 5
-    handle(SimpleNamespace(api_version=version, body=body, respond=respond, respond_long=respond_long), server.context)
+    request = SimpleNamespace(
+        api_version=version, authorizer=None, body=body, respond=respond, respond_long=respond_long
+    )
+    handle(request, server.context)
     return responses, made
 
 

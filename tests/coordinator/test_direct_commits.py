@@ -74,6 +74,7 @@ def test_a_reactor_appends_and_answers_what_the_coordinator_would(direct: Direct
     timestamp_ms = int.from_bytes(stored[27:35], "big")
 
     asked = SimpleNamespace(
+        authorizer=None,
         body=decoded(direct.body(rows, version=version, metadata="note"), version), api_version=version,
         respond=lambda answer: answers.append(answer),
     )  # fmt: skip

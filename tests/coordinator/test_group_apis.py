@@ -49,6 +49,7 @@ class Server:
 
     def call(self, api_key: int, version: int, **fields: Any) -> dict[str, Any]:
         request = SimpleNamespace(
+            authorizer=None,
             api_key=api_key, api_version=version, client_id="me", client_host="127.0.0.1", listener_index=0,
             sender={"client_id": "me", "client": "127.0.0.1"},
             body=decode_request(api_key, version, encode_request(api_key, version, fields)),

@@ -67,7 +67,7 @@ class LongServer(Server):
         """The response, once it is there."""
         responses: list[Any] = []
         request: Any = SimpleNamespace(
-            api_version=version, body=SimpleNamespace(**fields), respond=responses.append,
+            api_version=version, authorizer=None, body=SimpleNamespace(**fields), respond=responses.append,
             respond_long=lambda prepare: prepare(lambda make: responses.append(make())),
         )  # fmt: skip
         handle = cold_handler(api_key)

@@ -149,6 +149,7 @@ class Server:
         """`data` begins with the request header (version 2) with the client id "w"."""
         api_key, version = int.from_bytes(data[:2], "big"), int.from_bytes(data[2:4], "big")
         request = SimpleNamespace(
+            authorizer=None,
             api_key=api_key, api_version=version, client_id="w", client_host="127.0.0.1", guarded=lambda function: function,
             body=decode_request(api_key, version, data[12:]),
         )  # fmt: skip

@@ -378,7 +378,7 @@ class LongRequest(SimpleNamespace):
 
     def __init__(self, version: int, **fields: Any) -> None:
         body = SimpleNamespace(require_stable=False, **fields)
-        super().__init__(api_version=version, body=body, made=[], responses=[], sender={})
+        super().__init__(api_version=version, authorizer=None, body=body, made=[], responses=[], sender={})
 
     def respond(self, response: Any) -> None:
         self.responses.append(response)

@@ -120,6 +120,7 @@ def answered(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> str:
     found: list[tuple[str, Any]] = []
     groups = SimpleNamespace(is_offered=lambda: True, checked_heartbeat=lambda heartbeat, send: send(response))
     request: Any = SimpleNamespace(
+        authorizer=None, body=SimpleNamespace(group_id="g"),
         body_size=10, respond=lambda whole: found.append(("loop", whole)),
         respond_long=lambda prepare: prepare(lambda make: found.append(("thread", make()))),
     )  # fmt: skip

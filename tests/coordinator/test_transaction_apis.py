@@ -37,6 +37,7 @@ class Server:
     def answer(self, api_key: int, version: int, body: bytes) -> tuple[dict[str, Any], bytes]:
         responses: list[dict[str, Any]] = []
         request: Any = SimpleNamespace(
+            authorizer=None,
             api_key=api_key, api_version=version, body=decode_request(api_key, version, body), respond=responses.append,
             respond_long=lambda prepare: prepare(lambda make: responses.append(make())),
         )  # fmt: skip

@@ -36,6 +36,7 @@ def test_state_apis_respond_with_the_bytes_of_kafka() -> None:
         api_key, version, data = KEYS[entry["api"]], entry["version"], bytes.fromhex(entry["request"])
         responses: list[Any] = []
         request: Any = SimpleNamespace(
+            authorizer=None,
             api_version=version, body=decode_request(api_key, version, data[HEADER:]), respond=responses.append,
             guarded=lambda function: function,
         )  # fmt: skip
@@ -55,6 +56,7 @@ def test_state_that_does_not_fit_into_a_response_is_refused(monkeypatch: pytest.
     responses: list[Any] = []
     names = [SimpleNamespace(partition=index, leader_epoch=-1) for index in (0, 1)]
     request: Any = SimpleNamespace(
+        authorizer=None,
         body=SimpleNamespace(group_id="g", topics=[SimpleNamespace(topic_id=TOPIC_ID, partitions=names)]),
         respond=responses.append, guarded=lambda function: function,
     )  # fmt: skip

@@ -140,7 +140,7 @@ class ConsumerGroups(ModernGroups):
         if target is not None:
             self._assign_later(group, target, partial(self.context.lines.assigned, group, target.assignor.name))
         if change.regexes is not None and not group.resolving:
-            resolution = RegexResolution(self.context, group.group_id, change.regexes)
+            resolution = RegexResolution(self.context, group.group_id, change.regexes, change.describes)
             group.resolving = True
             self.runtime.slices.add(resolution.steps(), partial(self._resolved, group, resolution))
 

@@ -68,6 +68,7 @@ class ConsumerGroupHeartbeat:
         details = yield from in_work(partial(_details, old, request))
         new = old._replace(details=details)
         change = MemberChange(self.context, group, old, new, records)
+        change.describes = request.describes
         yield from change.store_member()
         regexes = to_resolve(self.context, group, old, new)
         yield from change.assign()

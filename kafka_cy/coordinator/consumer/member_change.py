@@ -49,6 +49,7 @@ class MemberChange:
         self.member_target: Partitions = NO_PARTITIONS
         self.target: TargetAssignment | None = None  # to be computed later, in slices
         self.regexes: list[str] | None = None  # to be resolved later, in slices
+        self.describes: Callable[[str], bool] | None = None  # whether the sender may describe a topic; None: it may
         self.subscription_changed = False
         self._topics_version = 0  # with which the metadata hash was compared
         self._regexes: dict[str, Regex | None] = {}  # that nobody uses any more

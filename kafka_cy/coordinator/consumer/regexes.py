@@ -6,7 +6,7 @@ They are resolved in slices on the coordinator's thread. RE2 needs linear time a
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from functools import partial
 from typing import Final
 
@@ -85,12 +85,16 @@ def _resolved_ms(group: ConsumerGroup) -> int | None:
 class RegexResolution:
     """One resolution of a group's regular expressions. `steps` is a task for Slices."""
 
-    def __init__(self, context: ConsumerContext, group_id: str, regexes: Collection[str]) -> None:
+    def __init__(
+        self, context: ConsumerContext, group_id: str, regexes: Collection[str], sees: Callable[[str], bool] | None = None
+    ) -> None:
+        """`sees`: whether the member that has them resolved may describe a topic; others are no matches, as in Kafka."""
         self.context = context
         self.group_id = group_id
         self.topics_version = context.topics.created
         self.is_complete = False
         self._timestamp_ms = context.loop.wall_clock_ms()
+        self._sees = sees
         self._found: dict[str, list[str]] = {regex: [] for regex in regexes}
 
     def steps(self) -> Iterator[object]:
@@ -103,7 +107,7 @@ class RegexResolution:
             except InvalidRegularExpression:  # it was checked when a member sent it: this is another version of RE2
                 continue
             for name in names:  # one in each step: the worst expressions take milliseconds for it
-                if pattern.matches(name):
+                if pattern.matches(name) and (self._sees is None or self._sees(name)):
                     found.append(name)
                 yield None
         self.is_complete = True

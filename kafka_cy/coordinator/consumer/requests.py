@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from kafka_cy.coordinator.consumer.member import LEAVE_EPOCH, LEAVE_STATIC_EPOCH
@@ -26,6 +27,7 @@ class HeartbeatRequest(NamedTuple):
     client_id: str = ""
     client_host: str = ""
     needs_member_id: bool = True  # ConsumerGroupHeartbeat v1 on
+    describes: Callable[[str], bool] | None = None  # whether the sender may describe a topic; None: it may
 
     @property
     def is_full(self) -> bool:

@@ -27,6 +27,7 @@ from kafka_cy.coordinator.streams.statuses import (
     ASSIGNMENT_INTERVAL,
     INITIAL_DELAY,
     Status,
+    not_authorized,
     shutdown_requested,
     stale_topology,
 )
@@ -61,6 +62,7 @@ class StreamsMemberChange:
         self.target: StreamsTarget | None = None  # to be computed later, in slices
         self.unplaced = 0  # standby tasks for which there are too few processes
         self.moved = False  # the member took a step
+        self.not_created: list[str] = []  # internal topics that the sender may not create
         self._topics_version = 0  # with which the metadata hash was compared
         self._endpoint_epoch = group.endpoint_epoch
 
@@ -203,6 +205,10 @@ class StreamsMemberChange:
             rows = yield from in_work(partial(endpoint_rows, group, self.new, configured, self.context.topics))
         statuses = list(self.statuses)
         problem = self.context.internal_topics.problem_of(configured)
+        if configured.missing and request.creates is not None:
+            may_create, missing = request.creates, [each.name for each in configured.missing]
+            self.not_created = yield from in_work(lambda: [name for name in missing if not may_create(name)])
+            problem = not_authorized(problem, self.not_created)
         if problem is not None:
             statuses.append(problem)
         asked = group.shutdown_member_id or (request.member_id if request.shutdown_application else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from kafka_cy.coordinator.modern.errors import GroupError
@@ -43,6 +43,7 @@ class StreamsHeartbeat(NamedTuple):
     shutdown_application: bool = False
     client_id: str = ""
     client_host: str = ""
+    creates: Callable[[str], bool] | None = None  # whether the sender may create a topic; None: it may
 
     @property
     def says_nothing(self) -> bool:

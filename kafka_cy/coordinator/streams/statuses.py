@@ -48,6 +48,14 @@ def shutdown_requested(member_id: str) -> Status:
     return Status(SHUTDOWN_APPLICATION, text)
 
 
+def not_authorized(problem: Status | None, names: Collection[str]) -> Status | None:
+    """The problem of a topology, with the internal topics that the member may not create (KafkaApis)."""
+    if not names:
+        return problem
+    text = f"Unauthorized to CREATE on topics {summarized(names)}."
+    return Status(MISSING_INTERNAL_TOPICS, text if problem is None else f"{problem.text}; {text}")
+
+
 def summarized(names: Collection[str]) -> str:
     """The first few names, and how many more there are."""
     shown = ", ".join(sorted(names)[:NAMES_SHOWN_MAX])

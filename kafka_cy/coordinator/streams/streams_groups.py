@@ -138,7 +138,7 @@ class StreamsGroups(ModernGroups):
 
     def _start_work(self, group: StreamsGroup, change: StreamsMemberChange) -> None:
         missing = change.configured.missing if change.configured is not None else ()
-        if missing:
+        if missing and not change.not_created:
             request = change.request
             sender = {
                 "group": group.group_id[:ID_CHARS_MAX], "client_id": request.client_id[:ID_CHARS_MAX],
