@@ -33,7 +33,7 @@ def test_a_topic_that_is_refused_at_once_is_answered(gives_ids: bool) -> None:
     log = SimpleNamespace(info=lambda *_, **details: None, warning=lambda *_, **details: None)
     config, cluster = BrokerConfig.load(None, {}), SimpleNamespace(topics={}, collides_with=lambda name: None)
     context: Any = SimpleNamespace(log=log, config=config, cluster=cluster, member=member, quotas=None)
-    request: Any = SimpleNamespace(body=body, api_version=4, sender={"client": "c"})
+    request: Any = SimpleNamespace(body=body, authorizer=None, api_version=4, sender={"client": "c"})
     creation = _Creation.__new__(_Creation)
     creation._quota = SimpleNamespace(take=lambda count: None)
     creation._context, creation._request, creation._times = context, request, Counter()

@@ -63,7 +63,9 @@ class Broker:
         handle = registry.cold_handler(api_key)
         assert handle is not None
         sender = {"client_id": "admin", "client": "127.0.0.1"}
-        request: Any = SimpleNamespace(api_key=api_key, api_version=version, body=SimpleNamespace(**body), sender=sender)
+        request: Any = SimpleNamespace(
+            api_key=api_key, api_version=version, authorizer=None, body=SimpleNamespace(**body), sender=sender
+        )  # fmt: skip
         later: list[Any] = []
         request.respond_long = lambda prepare: prepare(lambda make: later.append(make()))
         answer = handle(request, self.context) or later[0]
