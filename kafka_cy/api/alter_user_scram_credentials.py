@@ -145,7 +145,8 @@ def _outcome(
     """What becomes of a user with this mention: the first error counts, and a second change is one."""
     if isinstance(before, _Refused):
         return before
-    if context.cluster.features.levels.get(METADATA_VERSION, 0) < METADATA_VERSION_MIN:
+    version = context.cluster.features.levels.get(METADATA_VERSION, 0)
+    if version < METADATA_VERSION_MIN and not context.config.is_member:  # a cluster with ZooKeeper has no metadata.version
         return _Refused(ErrorCode.UNSUPPORTED_VERSION, "The current metadata.version does not support SCRAM")
     if before is not None:
         message = "A user credential cannot be altered twice in the same request"

@@ -155,7 +155,17 @@ class Children(NamedTuple):
     watch: Watch | None = None
 
 
-Request = Get | Exists | Children
+class Rights(NamedTuple):
+    """Part of a read of a store in ZooKeeper: what somebody who has not logged in may do with the node; None: it is missing."""
+
+    path: str
+
+    @property
+    def watch(self) -> None:
+        """No watch tells of a change."""
+
+
+Request = Get | Exists | Children | Rights
 Answers = list[Any]  # one per request: Node | None, list[str] | None
 ReadDone = Callable[[Answers | None, StoreError | None], object]  # answers, or the error
 

@@ -22,7 +22,8 @@ from kazoo.protocol.states import EventType, KazooState, KeeperState, WatchedEve
 from kazoo.retry import KazooRetry
 
 from kafka_cy.base.named_thread import NamedThread
-from kafka_cy.cluster.store import Children, Exists, Get, Request
+from kafka_cy.cluster.store import Children, Exists, Get, Request, Rights
+from kafka_cy.cluster.zookeeper_security import ZooKeeperSecurity
 from kafka_cy.network.tls_stream import TlsStream
 
 RETRY_DELAY_S = 0.1  # between two rounds over all servers, growing
@@ -104,10 +105,15 @@ class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
     """kazoo's threads, sockets and time, without the two threads for callbacks."""
 
     def __init__(
-        self, add: Callable[[Event], None], ended: Callable[[], None], transport: Any, refused: Callable[[str], object]
+        self,
+        add: Callable[[Event], None],
+        ended: Callable[[], None],
+        transport: Any,
+        refused: Callable[[str], object],
+        pause_s: float,
     ) -> None:
         super().__init__()
-        self._add, self._ended = add, ended
+        self._add, self._ended, self._pause_s = add, ended, pause_s
         self._transport, self._refused = transport, refused
         self.token = 0  # of the next request
 
@@ -142,6 +148,9 @@ class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
         self, address: tuple[str, int], hostname: str, timeout: float, **of_ssl: object
     ) -> socket.socket | TlsStream:
         """A connection, encrypted with our own TLS, not with kazoo's. Raises OSError."""
+        if self._pause_s:
+            self.sleep_func(self._pause_s)
+            self._pause_s = 0.0
         deadline_s = time.monotonic() + timeout
         connection: socket.socket = super().create_connection(address=address, timeout=timeout)
         if self._transport is None:
@@ -187,10 +196,11 @@ class ZooKeeperConnection:
         session_timeout_ms: int,
         wake: Callable[[], object],
         logger: logging.Logger,
-        transport: Any,
+        security: ZooKeeperSecurity,
         refused: Callable[[str], object],
+        pause_s: float = 0.0,
     ) -> None:
-        """`transport`: see BrokerConnection. `refused(why)`: a TLS handshake failed; on kazoo's thread."""
+        """`refused(why)`: a TLS handshake failed; on kazoo's thread. `pause_s`: before the first attempt to connect."""
         self.events: deque[Event] = deque()
         self.connected = threading.Event()
         self._wake = wake
@@ -198,7 +208,7 @@ class ZooKeeperConnection:
         self._changes = 0  # of the state
         self._open_at = -1  # requests are taken while it equals `_changes`
         self._ended = False
-        self._handler = _Handler(self._add, self._thread_ended, transport, refused)
+        self._handler = _Handler(self._add, self._thread_ended, security.transport, refused, pause_s)
         retry = KazooRetry(
             max_tries=-1, delay=RETRY_DELAY_S, max_delay=RETRY_DELAY_S_MAX, sleep_func=self._handler.sleep_func
         )
@@ -208,6 +218,7 @@ class ZooKeeperConnection:
             handler=self._handler,
             connection_retry=retry,
             logger=logger,
+            sasl_options=dict(security.login) if security.login is not None else None,
         )
         self._client.add_listener(self._state_changed)
 
@@ -230,6 +241,8 @@ class ZooKeeperConnection:
                 self._client.get_async(path, self._data_watch if request.watch is not None else None)
             elif isinstance(request, Exists):
                 self._client.exists_async(path, self._data_watch if request.watch is not None else None)
+            elif isinstance(request, Rights):
+                self._client.get_acls_async(path)
             elif isinstance(request, Children):
                 watch = self._child_watch if request.watch is not None else None
                 self._client.get_children_async(path, watch, include_data=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kazoo import exceptions
 from kazoo.protocol import serialization
 from kazoo.protocol.states import ZnodeStat
-from kazoo.security import OPEN_ACL_UNSAFE
+from kazoo.security import ACL
 
 from kafka_cy.cluster.store import (
     BadVersionError,
@@ -54,14 +54,14 @@ def node_of(data: bytes | None, stat: ZnodeStat) -> Node:
     return Node(data, stat.version, stat.czxid, stat.ephemeralOwner, stat.ctime)
 
 
-def change_of(chroot: str, operations: Sequence[Operation]) -> list[Any]:
-    """The operations of a transaction."""
+def change_of(chroot: str, operations: Sequence[Operation], acl_of: Callable[[str], list[ACL]]) -> list[Any]:
+    """The operations of a transaction. `acl_of(path)`: the ACL of a new node."""
     made: list[Any] = []
     for operation in operations:
         path = full_path(chroot, operation.path)
         if isinstance(operation, Create):
             flags = EPHEMERAL * operation.ephemeral + SEQUENTIAL * operation.sequential
-            made.append(serialization.Create(path, operation.data, OPEN_ACL_UNSAFE, flags))
+            made.append(serialization.Create(path, operation.data, acl_of(operation.path), flags))
         elif isinstance(operation, Delete):
             made.append(serialization.Delete(path, operation.version))
         elif isinstance(operation, Check):

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kazoo.exceptions import NoAuthError as KazooNoAuth
 from kazoo.exceptions import NodeExistsError as KazooNodeExists
 from kazoo.exceptions import NoNodeError as KazooNoNode
 from kazoo.protocol.states import KazooState
@@ -33,12 +34,14 @@ from kafka_cy.cluster.store import (
     OutcomeUnknown,
     ReadDone,
     Request,
+    Rights,
     SessionEvent,
     SessionExpired,
     SessionListener,
     StoreError,
     Watch,
 )
+from kafka_cy.cluster.zookeeper_calls import Call, Ending
 from kafka_cy.cluster.zookeeper_connection import (
     IN_FLIGHT_MOST,
     Answered,
@@ -48,52 +51,13 @@ from kafka_cy.cluster.zookeeper_connection import (
     ZooKeeperConnection,
 )
 from kafka_cy.cluster.zookeeper_requests import change_of, error_of, full_path, node_of, results_of, split_chroot
+from kafka_cy.cluster.zookeeper_security import ZooKeeperSecurity, rights_of_all
 from kafka_cy.cluster.zookeeper_watches import MISSING, Watches
 
 EVENTS_A_TURN = 20  # handled before the owner's loop gets another turn: about a millisecond
 WAITING_BYTES_MAX = 64 << 20  # of requests that wait for their turn; further ones get ConnectionLost
+DENIED_PAUSE_S_MAX = 30.0
 REFUSALS_MAX = 100  # reasons why there is no connection that are told apart
-REQUEST_OVERHEAD_BYTES = 200  # of one operation in memory, beside its path and data
-
-
-class _Call:
-    """One call of read() or submit(). `own`: a request of the store itself, with a whole path; `done` gets the event."""
-
-    __slots__ = ("answers", "change", "done", "error", "own", "pending", "requests", "sent", "size")
-
-    def __init__(
-        self,
-        requests: Sequence[Request],
-        change: Sequence[Operation] | None,
-        done: Callable[..., object],
-        own: bool = False,
-    ) -> None:
-        self.requests = requests
-        self.change = change
-        self.done = done
-        self.own = own
-        self.answers: list[Any] = []
-        self.error: StoreError | None = None
-        self.sent = 0  # requests handed to kazoo
-        self.pending = 0  # of these, not answered
-        data = sum(len(getattr(each, "data", None) or b"") + len(each.path) for each in change or requests)
-        self.size = data + REQUEST_OVERHEAD_BYTES * len(change or requests)
-
-    @property
-    def to_send(self) -> int:
-        """How many requests are still to be handed to kazoo."""
-        if self.error is not None:
-            return 0
-        return (len(self.requests) if self.change is None else min(1, len(self.change))) - self.sent
-
-
-class _Ending:
-    """A session that has ended: how many of its calls are not answered, whether there was one, and whether kazoo has given up."""
-
-    __slots__ = ("calls", "closed", "had_session")
-
-    def __init__(self, calls: int, had_session: bool, closed: bool) -> None:
-        self.calls, self.had_session, self.closed = calls, had_session, closed
 
 
 class ZooKeeperStore:
@@ -110,9 +74,9 @@ class ZooKeeperStore:
         *,
         session_timeout_ms: int = 18000,
         in_flight_max: int = 10,
-        transport: Any = None,
+        security: ZooKeeperSecurity | None = None,
     ) -> None:
-        """`connect`: zookeeper.connect; `transport`: see BrokerConnection. Raises ValueError if `connect` is malformed."""
+        """`connect`: zookeeper.connect. Raises ValueError if it is malformed."""
         self.change_times = ChangeTimes()
         self.session_counts = SessionCounts(CONNECTING)
         self._post, self._log = post, log
@@ -120,11 +84,11 @@ class ZooKeeperStore:
         self._session_timeout_ms = session_timeout_ms
         self._in_flight_max = max(1, min(in_flight_max, IN_FLIGHT_MOST))
         self._listeners: list[SessionListener] = []
-        self._calls: deque[_Call] = deque()  # not answered, in order
-        self._to_send: deque[_Call] = deque()  # of these, with requests that were not handed to kazoo
-        self._own: deque[_Call] = deque()  # the store's own requests, which go before
+        self._calls: deque[Call] = deque()  # not answered, in order
+        self._to_send: deque[Call] = deque()  # of these, with requests that were not handed to kazoo
+        self._own: deque[Call] = deque()  # the store's own requests, which go before
         self._to_watch: deque[tuple[Watches, str]] = deque()  # watches to be set again, before any other request
-        self._in_flight: deque[tuple[int, _Call, int]] = deque()  # token, call, index of the request
+        self._in_flight: deque[tuple[int, Call, int]] = deque()  # token, call, index of the request
         self._waiting_bytes = 0
         self._token = 0
         self._data_watches, self._child_watches = Watches(), Watches()
@@ -133,11 +97,12 @@ class ZooKeeperStore:
         self._chroot_exists = not self._chroot
         self._woken = False
         self._settling = False
-        self._ending: _Ending | None = None  # no further event is handled meanwhile
+        self._ending: Ending | None = None  # no further event is handled meanwhile
         self._closed = False
         self._arrived = threading.Event()  # an event, for close()
-        self._transport = transport
+        self._security = security or ZooKeeperSecurity()
         self._refusals: set[str] = set()  # reasons of failed handshakes that were told since there was a connection
+        self._pause_s = 0.0  # before the next client connects, after ZooKeeper has not authenticated the last one
         self._connection = self._new_connection()
 
     # -- life
@@ -171,7 +136,7 @@ class ZooKeeperStore:
     def _new_connection(self) -> ZooKeeperConnection:
         logger = logging.Logger("kazoo", logging.CRITICAL)
         return ZooKeeperConnection(
-            self._hosts, self._session_timeout_ms, self._wake, logger, self._transport, self._refused
+            self._hosts, self._session_timeout_ms, self._wake, logger, self._security, self._refused, self._pause_s
         )
 
     def _refused(self, why: str) -> None:
@@ -193,13 +158,13 @@ class ZooKeeperStore:
 
     def read(self, requests: Sequence[Request], done: ReadDone) -> None:
         """See AsyncStore. Watches of the first requests may fire before the answer, if many are read at once."""
-        self._add(_Call(list(requests), None, done))
+        self._add(Call(list(requests), None, done))
 
     def submit(self, operations: Sequence[Operation], done: Done) -> None:
         """See AsyncStore."""
-        self._add(_Call((), list(operations), done))
+        self._add(Call((), list(operations), done))
 
-    def _add(self, call: _Call) -> None:
+    def _add(self, call: Call) -> None:
         self._calls.append(call)
         if self._closed:
             call.error = SessionExpired("the store is closed")
@@ -232,12 +197,12 @@ class ZooKeeperStore:
                 if queue is self._to_send:
                     self._waiting_bytes -= call.size
 
-    def _send(self, call: _Call) -> bool:
+    def _send(self, call: Call) -> bool:
         self._token += 1
         chroot = "" if call.own else self._chroot
         try:
             if call.change is not None:
-                taken = self._connection.change(self._token, change_of(chroot, call.change))
+                taken = self._connection.change(self._token, change_of(chroot, call.change, self._security.acl_of))
             else:
                 request = call.requests[call.sent]
                 taken = self._connection.read(self._token, request, full_path(chroot, request.path))
@@ -290,6 +255,8 @@ class ZooKeeperStore:
             return  # of a session that has ended
         _, call, index = self._in_flight.popleft()
         call.pending -= 1
+        if event.error is None:
+            self._pause_s = 0.0
         self.change_times.add(event.took_ms)
         if call.own:
             call.done(event)
@@ -307,7 +274,7 @@ class ZooKeeperStore:
                     self._waiting_bytes -= call.size
         self._settle()
 
-    def _take_results(self, call: _Call, event: Answered) -> None:
+    def _take_results(self, call: Call, event: Answered) -> None:
         assert call.change is not None
         if event.error is not None:
             raise error_of(event.error, changes=True)
@@ -315,6 +282,8 @@ class ZooKeeperStore:
 
     def _answer_of(self, request: Request, event: Answered) -> Any:
         """The answer to one request of a read; sets its watch. Raises StoreError."""
+        if isinstance(request, Rights) and isinstance(event.error, KazooNoAuth):
+            return []  # nobody but its creators may even see its ACL
         if event.error is not None and not isinstance(event.error, KazooNoNode):
             raise error_of(event.error, changes=False)
         missing = event.error is not None or event.value is None
@@ -325,6 +294,8 @@ class ZooKeeperStore:
             if request.watch is not None:
                 self._child_watches.add(request.path, request.watch, stat.pzxid)
             return sorted(names)
+        if isinstance(request, Rights):
+            return None if missing else rights_of_all(event.value[0])
         if missing:
             if isinstance(request, Exists) and request.watch is not None:
                 self._data_watches.add(request.path, request.watch, MISSING)
@@ -349,7 +320,7 @@ class ZooKeeperStore:
             self._settling = True
             self._post(self._settle)
 
-    def _deliver(self, call: _Call) -> None:
+    def _deliver(self, call: Call) -> None:
         try:
             call.done(call.answers if call.error is None else None, call.error)
         except Exception as fault:  # noqa: BLE001 the owner's loop reports it
@@ -393,15 +364,16 @@ class ZooKeeperStore:
     def _session_ended(self, event: StateChanged) -> None:
         if event.denied:
             self.session_counts.auth_failures += 1
+            self._pause_s = min(max(1.0, 2 * self._pause_s), DENIED_PAUSE_S_MAX)
             self._log.error("ZooKeeper did not authenticate this broker")
         had_session, self._session_id = self._session_id, 0
         if had_session:
             self.session_counts.expires += 1
             self._log.warning("the session in ZooKeeper has ended", session=f"0x{had_session & (1 << 64) - 1:x}")
         self._fail_unanswered()
-        self._ending = _Ending(len(self._calls), had_session != 0, event.closed)
+        self._ending = Ending(len(self._calls), had_session != 0, event.closed)
 
-    def _end_session(self, ending: _Ending) -> None:
+    def _end_session(self, ending: Ending) -> None:
         """Answer what the ended session leaves, a few calls in a turn of the loop; then tell of its end, and go on."""
         for _ in range(min(EVENTS_A_TURN, ending.calls)):
             self._deliver(self._calls.popleft())
@@ -464,7 +436,7 @@ class ZooKeeperStore:
             if watches.changed(path, now):
                 self._fire(path, watches.fire(path))
 
-        self._own.append(_Call([request], None, answered, own=True))
+        self._own.append(Call([request], None, answered, own=True))
 
     def _find_chroot(self) -> None:
         """Create the chroot if it does not exist; requests wait until then."""
@@ -476,7 +448,7 @@ class ZooKeeperStore:
                 parts = self._chroot[1:].split("/")
                 paths = ["/" + "/".join(parts[: count + 1]) for count in range(len(parts))]
                 for path in paths:
-                    self._own.append(_Call((), [Create(path)], created if path == paths[-1] else _nothing, own=True))
+                    self._own.append(Call((), [Create(path)], created if path == paths[-1] else _nothing, own=True))
             elif event.error is None:
                 self._chroot_exists = True
 
@@ -488,7 +460,7 @@ class ZooKeeperStore:
                 self._log.error(f"ZooKeeper refuses to create the chroot {self._chroot}", error=type(result).__name__)
             self._chroot_exists = True
 
-        self._own.append(_Call([Exists(self._chroot)], None, found, own=True))
+        self._own.append(Call([Exists(self._chroot)], None, found, own=True))
 
 
 def _nothing(event: object) -> None:

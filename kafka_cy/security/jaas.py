@@ -91,6 +91,17 @@ def parse_file(text: str) -> dict[str, list[LoginModule]]:
     return contexts
 
 
+def read_file(path: str) -> dict[str, list[LoginModule]]:
+    """Read a JAAS file: see parse_file. Raises JaasError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return parse_file(file.read(TEXT_CHARS_MAX + 1))
+    except UnicodeDecodeError:
+        raise JaasError("it is not UTF-8") from None
+    except OSError as error:
+        raise JaasError(error.strerror or str(error)) from None
+
+
 class _FileReader:
     """One token of look-ahead over a JAAS file."""
 

@@ -21,6 +21,7 @@ from kafka_cy.cluster.isr_writer import IsrWriter
 from kafka_cy.cluster.member_cache import MemberCache
 from kafka_cy.cluster.metadata import new_cluster_id
 from kafka_cy.cluster.metadata_cache import Change, ConfigChanged
+from kafka_cy.cluster.open_nodes import warn_of_open_nodes
 from kafka_cy.cluster.registration import NO_EPOCH, Registration
 from kafka_cy.cluster.store import Get, Node
 from kafka_cy.cluster.store_calls import StoreCalls
@@ -99,6 +100,7 @@ class ClusterMember:
         self.cache.cluster_id = session.run(self._identify)
         self.cache.broker_id = config.broker_id
         session.run(self.configs.read_all)
+        session.run(lambda calls: warn_of_open_nodes(calls, self.cache, self._log))
 
     async def _identify(self, calls: StoreCalls) -> str:
         """The cluster's id, after which the broker's id is known, too."""

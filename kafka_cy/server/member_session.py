@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kafka_cy.cluster.store import ConnectionLost, StoreError
 from kafka_cy.cluster.store_calls import StoreCalls, run
 from kafka_cy.cluster.zookeeper_store import ZooKeeperStore
+from kafka_cy.security.zookeeper_login import zookeeper_security
 from kafka_cy.server.arrangement import ClusterRefused
 
 if TYPE_CHECKING:
@@ -27,11 +29,6 @@ class MemberSession:
         self._loop = broker.controller_loop
         self._arrived = threading.Event()
         connect = str(config["zookeeper.connect"])
-        transport = None
-        if config["zookeeper.ssl.client.enable"]:
-            from kafka_cy.security.zookeeper_tls import zookeeper_client
-
-            transport = zookeeper_client(config).transport
         try:
             self.store = ZooKeeperStore(
                 connect,
@@ -39,7 +36,7 @@ class MemberSession:
                 broker.log,
                 session_timeout_ms=int(config["zookeeper.session.timeout.ms"]),
                 in_flight_max=int(config["zookeeper.max.in.flight.requests"]),
-                transport=transport,
+                security=zookeeper_security(config, os.environ),
             )
         except ValueError as error:
             from kafka_cy.config import ConfigError

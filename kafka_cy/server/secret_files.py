@@ -36,8 +36,8 @@ def _files(
     for name, text in config.static.items():
         if name.endswith(_ENDS) and text.strip():
             yield text.strip(), name
-    if any(listener.security_protocol.startswith("SASL_") for listener in config.listeners):
-        from kafka_cy.security.sasl.listener_keys import JAAS_FILE, jaas_file
+    if config.is_member or any(listener.security_protocol.startswith("SASL_") for listener in config.listeners):
+        from kafka_cy.security.java_properties import JAAS_FILE, jaas_file
 
         path = jaas_file(environment)
         if path is not None:

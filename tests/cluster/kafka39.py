@@ -57,11 +57,12 @@ class Kafka:
             "log.dirs": str(self.logs),
             **(more or {}),
         }
+        self.jvm: list[str] = []  # more options of java
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self, memory: str, *words: str) -> list[str]:
         """Starts a class of Kafka's."""
-        jvm = [f"-Xmx{memory}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        jvm = [f"-Xmx{memory}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *self.jvm]
         return [self._java, *jvm, f"-Dlog4j.configuration=file:{self._folder}/log4j.properties", "-cp", f"{JARS}/*", *words]
 
     def start(self) -> None:

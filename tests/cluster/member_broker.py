@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -64,6 +65,7 @@ class MemberBroker:
             "log.dirs": str(self.logs),
             **(more or {}),
         }
+        self.environment: dict[str, str] = {}  # beside that of the test
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -71,7 +73,7 @@ class MemberBroker:
         path.write_text("".join(f"{key}={value}\n" for key, value in self.settings.items()))
         command = [sys.executable, "-m", "kafka_cy", "server", str(path)]
         with open(self.folder / "log", "ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | self.environment)
 
     def wait(self) -> None:
         """Wait until the broker is registered."""

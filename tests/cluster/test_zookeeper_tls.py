@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from kazoo.exceptions import NoAuthError
 
 from kafka_cy.config import BrokerConfig, ConfigError
 from kafka_cy.security.zookeeper_tls import zookeeper_client
@@ -78,6 +79,19 @@ def test_a_member(tmp_path: Path, ensemble: Ensemble, secure_port: int, authorit
         created["again"].result()
         assert member.terminate() == 0
         assert not other.exists("/brokers/ids/1")
+        assert member.errors() == []
+
+
+def test_acls_for_a_certificate(tmp_path: Path, ensemble: Ensemble, secure_port: int, authority: Authority, chroot: str) -> None:
+    (port,) = free_ports(1)
+    settings = keys(authority) | {"zookeeper.set.acl": "true"}
+    member = MemberBroker(tmp_path, f"localhost:{secure_port}{chroot}", 1, port, settings)
+    with member, ensemble.client(chroot) as other:
+        member.wait()
+        with pytest.raises(NoAuthError):  # it has not logged in
+            other.get_children("/config/users")
+        acls, _ = other.get_acls("/brokers/ids/1")
+        assert sorted((acl.id.scheme, acl.perms) for acl in acls) == [("world", 1), ("x509", 31)]
         assert member.errors() == []
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kazoo.client import KazooClient
@@ -49,9 +50,10 @@ class Server:
     """One ZooKeeper server as a process."""
 
     def __init__(
-        self, java: str, folder: Path, number: int, port: int, others: list[tuple[int, int, int]], more: Sequence[str] = ()
-    ) -> None:
-        """`more`: lines of its configuration."""
+        self, java: str, folder: Path, number: int, port: int, others: list[tuple[int, int, int]], more: Sequence[str] = (),
+        jvm: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """`more`: lines of its configuration; `jvm`: options of java."""
         self.port = port
         self._folder = folder / str(number)
         (self._folder / "data").mkdir(parents=True)
@@ -65,7 +67,7 @@ class Server:
         lines += [f"clientPort={port}", "clientPortAddress=127.0.0.1", *more]
         (self._folder / "zoo.cfg").write_text("\n".join(lines) + "\n")
         self._command = [
-            java, "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dzookeeper.forceSync=no",
+            java, "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dzookeeper.forceSync=no", *jvm,
             "-cp", ":".join(map(str, [*JARS, *NETTY])), MAIN, str(self._folder / "zoo.cfg"),
         ]  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
@@ -98,11 +100,11 @@ class Server:
 class Ensemble:
     """One server or several."""
 
-    def __init__(self, folder: Path, count: int = 1, more: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, count: int = 1, more: Sequence[str] = (), jvm: Sequence[str] = ()) -> None:
         java = need_zookeeper()
         ports = free_ports(3 * count)
         others = [(each + 1, ports[count + each], ports[2 * count + each]) for each in range(count)]
-        self.servers = [Server(java, folder, each + 1, ports[each], others, more) for each in range(count)]
+        self.servers = [Server(java, folder, each + 1, ports[each], others, more, jvm) for each in range(count)]
 
     def __enter__(self) -> Ensemble:
         for server in self.servers:
@@ -128,9 +130,9 @@ class Ensemble:
         return ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
 
     @contextmanager
-    def client(self, chroot: str = "") -> Iterator[KazooClient]:
+    def client(self, chroot: str = "", **options: Any) -> Iterator[KazooClient]:
         """Another client, which writes and looks behind the back of the code under test."""
-        client = KazooClient(self.hosts, timeout=10)
+        client = KazooClient(self.hosts, timeout=10, **options)
         client.start(timeout=60)
         client.chroot = chroot  # which may not exist yet
         try:

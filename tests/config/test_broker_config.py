@@ -167,7 +167,7 @@ def test_a_bound_wildcard_is_advertised_by_the_name_of_the_host() -> None:
         {"zookeeper.connect": "localhost:2181", "broker.id.generation.enable": "false"},
         {"zookeeper.connect": "localhost:2181", "control.plane.listener.name": "CONTROL"},
         {"zookeeper.connect": "localhost:2181", "listeners": "SSL://h:1"},
-        {"zookeeper.connect": "localhost:2181", "zookeeper.set.acl": "true"},
+        {"zookeeper.connect": "localhost:2181", "zookeeper.ssl.crl.enable": "true"},
         {"process.roles": "broker", "controller.quorum.bootstrap.servers": "other:9093"},
         {"process.roles": "broker", "controller.quorum.voters": "3@other:9093"},
         {"process.roles": "broker,controller", "controller.quorum.voters": "1@a:9093,2@b:9093,3@c:9093"},

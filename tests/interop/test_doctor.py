@@ -180,7 +180,7 @@ def test_before_the_first_start(tmp_path: Path) -> None:
         f"{tmp_path}/data does not exist yet, and can be created",
     )
     assert not (tmp_path / "data").exists()
-    config.write_text("zookeeper.connect=localhost:2181\nzookeeper.set.acl=true\n")
+    config.write_text("zookeeper.connect=localhost:2181\nzookeeper.ssl.crl.enable=true\n")
     _, found = doctor(f"127.0.0.1:{free[2]}", str(config))
     assert of(found, "configuration")[0][0] == FAIL and not of(found, "ports")
 

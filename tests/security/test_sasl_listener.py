@@ -12,8 +12,8 @@ import pytest
 
 from kafka_cy.cluster.scram_credentials import ScramCredential
 from kafka_cy.config import BrokerConfig, ConfigError
+from kafka_cy.security.java_properties import jaas_file
 from kafka_cy.security.sasl.listener import ListenerSasl, listener_sasl
-from kafka_cy.security.sasl.listener_keys import jaas_file
 from kafka_cy.security.sasl.scram import ScramLookups
 from kafka_cy.security.sasl.server import SaslFailed, Success
 from tests.security.token_issuer import jwk, now_claims, rsa_key, token, unsecured

@@ -4,7 +4,6 @@ from typing import Final
 
 from kafka_cy.config.types import Entry
 
-_UNPROTECTED: Final = "refused: kafka-cy does not set ACLs in ZooKeeper, and starting without them would be unsafe"
 _NO_REVOCATION: Final = "refused: kafka-cy does not ask whether certificates are revoked, and starting without it would be unsafe"
 _OPENSSL: Final = "ignored: zookeeper.ssl.enabled.protocols selects the TLS versions"
 _NO_NETTY: Final = "ignored: zookeeper.ssl.client.enable alone decides whether TLS is used"
@@ -38,13 +37,13 @@ INTERNAL_KEYS: Final[tuple[Entry, ...]] = (
      "Whether the cluster migrates from ZooKeeper to KRaft."),
     ("zookeeper.session.timeout.ms", "INT", "18000", "read-only", ("at_least", 1), "HIGH", "in a cluster: server",
      "Time without a sign of life after which ZooKeeper ends the session, and with it the registration of this broker."),
-    ("zookeeper.set.acl", "BOOLEAN", "false", "read-only", None, "HIGH", _UNPROTECTED,
-     "Whether nodes in ZooKeeper are created with ACLs."),
+    ("zookeeper.set.acl", "BOOLEAN", "false", "read-only", None, "HIGH", "in a cluster: security",
+     "Whether nodes in ZooKeeper get ACLs: only who logs in as this broker does may change them, or read credentials."),
     ("zookeeper.clientCnxnSocket", "STRING", None, "read-only", None, "MEDIUM", _NO_NETTY,
      "Java class of the connection to ZooKeeper."),
     ("zookeeper.ssl.cipher.suites", "LIST", None, "read-only", None, "LOW", "in a cluster: security",
      "Cipher suites of the connection to ZooKeeper. Unset: the library's default."),
-    ("zookeeper.ssl.client.enable", "BOOLEAN", "false", "read-only", None, "MEDIUM", "in a cluster: server",
+    ("zookeeper.ssl.client.enable", "BOOLEAN", "false", "read-only", None, "MEDIUM", "in a cluster: security",
      "Whether the connection to ZooKeeper uses TLS."),
     ("zookeeper.ssl.crl.enable", "BOOLEAN", "false", "read-only", None, "LOW", _NO_REVOCATION,
      "Whether revocation lists are asked about ZooKeeper's certificate."),

@@ -8,15 +8,12 @@ from typing import Any, Final
 from kafka_cy.config import definitions
 from kafka_cy.config.broker_config import BrokerConfig
 from kafka_cy.config.types import ConfigError, ConfigKey, parse_value
-from kafka_cy.security.jaas import TEXT_CHARS_MAX, JaasError, LoginModule, parse_entry, parse_file
+from kafka_cy.security.jaas import JaasError, LoginModule, parse_entry, read_file
+from kafka_cy.security.java_properties import JAAS_FILE, jaas_file
 from kafka_cy.security.secret import HIDDEN
 
 JAAS: Final = "sasl.jaas.config"
-JAAS_FILE: Final = "java.security.auth.login.config"
 CONTEXT: Final = "KafkaServer"
-
-#: Variables whose words a JVM gets as options, the strongest last.
-_OPTION_VARIABLES: Final = ("JAVA_TOOL_OPTIONS", "KAFKA_OPTS")
 
 
 class MechanismKeys:
@@ -78,23 +75,8 @@ def login_modules(keys: MechanismKeys, environment: Mapping[str, str]) -> list[L
     raise keys.error(keys.own_name(JAAS), None, f"a login module, or -D{JAAS_FILE}=FILE in KAFKA_OPTS", reason)
 
 
-def jaas_file(environment: Mapping[str, str]) -> str | None:
-    """The JAAS file that a JVM would read, by the variables of Kafka's start scripts."""
-    option, found = f"-D{JAAS_FILE}=", None
-    for variable in _OPTION_VARIABLES:
-        for word in environment.get(variable, "").split():
-            word = word.strip("\"'")
-            if word.startswith(option):
-                found = word.removeprefix(option).removeprefix("=").removeprefix("file:")
-    return found or None
-
-
 def _read(keys: MechanismKeys, path: str) -> dict[str, list[LoginModule]]:
     try:
-        with open(path, encoding="utf-8") as file:
-            return parse_file(file.read(TEXT_CHARS_MAX + 1))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror or str(error)
+        return read_file(path)
     except JaasError as error:
-        reason = str(error)
-    raise keys.error(JAAS_FILE, path, "a JAAS file", reason)
+        raise keys.error(JAAS_FILE, path, "a JAAS file", str(error)) from None
