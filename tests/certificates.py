@@ -6,8 +6,17 @@ import datetime
 from pathlib import Path
 
 import trustme
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
-from cryptography.x509 import load_pem_x509_certificate
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    pkcs12,
+)
+from cryptography.x509 import CertificateBuilder, Name, load_pem_x509_certificate, random_serial_number
 
 PASSWORD = "changeit"
 
@@ -34,6 +43,21 @@ class Authority:
         )
         path = self.folder / f"{len(list(self.folder.iterdir()))}.pem"
         issued.private_key_and_cert_chain_pem.write_to_path(str(path))
+        return path
+
+    def issue_to(self, subject: Name) -> Path:
+        """The same for a client with any distinguished name."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.datetime.now(datetime.UTC)
+        authority = load_pem_x509_certificate(self.authority.cert_pem.bytes())
+        signer = load_pem_private_key(self.authority.private_key_pem.bytes(), None)
+        assert isinstance(signer, ec.EllipticCurvePrivateKey)
+        builder = CertificateBuilder(authority.subject, subject, key.public_key(), random_serial_number())
+        builder = builder.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=9))
+        certificate = builder.sign(signer, SHA256())
+        path = self.folder / f"{len(list(self.folder.iterdir()))}.pem"
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        path.write_bytes(private + certificate.public_bytes(Encoding.PEM))
         return path
 
     def key_store(self, pem: Path) -> Path:

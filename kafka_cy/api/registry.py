@@ -23,7 +23,7 @@ Handler = TypeVar("Handler", bound=Handle)
 # Loops of the control plane, each with a thread and a queue of its own. The index is that of the network's queue.
 ADMIN, COORDINATOR, CONTROLLER = 0, 1, 2
 LOOPS = ("admin", "coordinator", "controller")
-AUTHENTICATION = 3  # the queue of SASL handshakes and tokens; its loop runs if a listener asks for SASL (server/sasl_listeners)
+AUTHENTICATION = 3  # the queue of SASL and client certificates; its loop is server/authentication_loop
 
 
 class Api(NamedTuple):

@@ -44,8 +44,13 @@ cdef enum Pause:            # bits: why a socket is not read
     PAUSE_JOBS = 32         # its next request needs a job, and the job queue has no room for this client
     PAUSE_TURN = 64         # its requests took long in this turn of the reactor: the others come first
     PAUSE_THROTTLED = 256   # its client has used more than a quota allows (throttle.pyx)
-    PAUSE_AUTHENTICATION = 512  # the authentication loop has its SaslHandshake or its token
+    PAUSE_AUTHENTICATION = 512  # the authentication loop has its SaslHandshake, its token or its certificate
     PAUSE_PARKED = 128      # a Produce of it parked while parked requests hold much memory, some of it for this connection
+
+cdef enum CertificateState: # of a client certificate that names the user (certificate.pyx)
+    CERTIFICATE_NONE = 0        # there is none, or the user is known
+    CERTIFICATE_SHOWN = 1       # the first request asks who it is
+    CERTIFICATE_ASKED = 2       # and waits for the answer
 
 cdef enum:
     COALESCE_BYTES_MAX = 2048       # responses up to this size are copied together
@@ -125,6 +130,7 @@ cdef struct Connection:
     Session* session        # NULL: plaintext
     void* authentication    # Authentication; NULL: its listener does not ask for SASL
     Principal* principal    # NULL: User:ANONYMOUS
+    int32_t certificate     # CertificateState
     # unparsed bytes: data[start:end] starts at a frame; NULL if none (idle connections hold no buffer)
     uint8_t* data
     size_t capacity

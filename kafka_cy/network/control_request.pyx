@@ -36,16 +36,15 @@ cdef class ControlRequest:
         `errors` holds how often each error code (0: success) occurs in the body, for the metrics.
         """
         cdef ControlMessage* message = self.message
-        cdef bint flexible
-        cdef size_t header_size
+        cdef bint flexible = False
+        cdef size_t header_size = 0
         if message == NULL:
             raise RuntimeError("the request has already been answered")
-        flexible = self.api_version >= self.server.network.apis[self.api_key].flexible_from
-        header_size = <size_t>response_header_size(<int16_t>self.api_key, flexible)
         if message.authentication_step == STEP_RAW_TOKEN:
             header_size = 4
-        if self.is_question:
-            header_size = 0
+        elif not self.is_question:
+            flexible = self.api_version >= self.server.network.apis[self.api_key].flexible_from
+            header_size = <size_t>response_header_size(<int16_t>self.api_key, flexible)
         message.response_size = header_size + <size_t>len(payload)
         message.response = <uint8_t*>malloc(max(message.response_size, <size_t>1))
         if message.response == NULL:

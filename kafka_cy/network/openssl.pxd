@@ -69,6 +69,7 @@ cdef extern from "<openssl/ssl.h>" nogil:
     int SSL_shutdown(SSL* ssl)
     int SSL_get_error(SSL* ssl, int result)
     long SSL_get_verify_result(SSL* ssl)
+    X509* SSL_get0_peer_certificate(const SSL* ssl)
 
 cdef extern from "<openssl/x509.h>" nogil:
     enum:

@@ -1,5 +1,5 @@
 """Questions that a hot handler asks the control plane while its request waits; see questions.pyx."""
-from libc.stdint cimport int16_t, int64_t, uint8_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
 from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.control_queue cimport ControlMessage, QuestionAnswered
@@ -23,6 +23,11 @@ cdef void question_wake(Reactor* reactor, int16_t api_key) noexcept nogil
 cdef int question_ask(
     Reactor* reactor, Connection* connection, int16_t api_key, int16_t api_version, const uint8_t* data, size_t size,
     int64_t held_bytes, QuestionAnswered answered, void* context,
+) noexcept nogil
+# The same to the loop of a queue, about no request: `api_key` and `api_version` are for the loop to know the question by.
+cdef int question_ask_queue(
+    Reactor* reactor, Connection* connection, int32_t queue, int16_t api_key, int16_t api_version, const uint8_t* data,
+    size_t size, int64_t held_bytes, QuestionAnswered answered, void* context,
 ) noexcept nogil
 
 # -- internal to the network layer --

@@ -4,7 +4,7 @@ A question travels like a forwarded request (ControlMessage), but it has no resp
 asked. The connection is held meanwhile, so that no later request overtakes the one that waits. If the connection closes, the
 answer is dropped when it comes.
 """
-from libc.stdint cimport int16_t, int64_t, uint8_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -39,6 +39,14 @@ cdef int question_ask(
     Reactor* reactor, Connection* connection, int16_t api_key, int16_t api_version, const uint8_t* data, size_t size,
     int64_t held_bytes, QuestionAnswered answered, void* context,
 ) noexcept nogil:
+    cdef int16_t queue = (<ReactorState*>reactor.private_state).network.apis[api_key].queue
+    return question_ask_queue(reactor, connection, queue, api_key, api_version, data, size, held_bytes, answered, context)
+
+
+cdef int question_ask_queue(
+    Reactor* reactor, Connection* connection, int32_t queue, int16_t api_key, int16_t api_version, const uint8_t* data,
+    size_t size, int64_t held_bytes, QuestionAnswered answered, void* context,
+) noexcept nogil:
     cdef ReactorState* state = <ReactorState*>reactor.private_state
     cdef ControlMessage* message = <ControlMessage*>malloc(sizeof(ControlMessage) + size)
     if message == NULL:
@@ -46,7 +54,7 @@ cdef int question_ask(
     memset(message, 0, sizeof(ControlMessage))
     message.connection = connection
     message.reactor = reactor.id
-    message.queue = state.network.apis[api_key].queue
+    message.queue = queue
     message.api_key = api_key
     message.api_version = api_version
     message.listener = connection.listener

@@ -40,6 +40,7 @@ cdef struct Listener:
     int32_t fd
     int32_t index
     int64_t token_bytes_max # of a frame before authentication (sasl.server.max.receive.size); 0: it does not ask for SASL
+    bint names_certificates # client certificates name users (certificate.pyx)
     Transport* transport    # under transports_mutex; NULL: plaintext
 
 # Purpose: state that reactors and Python share. Lifetime: the Server object's. Threads: (a) atomics; limits and listeners

@@ -20,7 +20,9 @@ from kafka_cy.network.buffer_pool cimport POOL_BYTES_MAX, pool_give, pool_take
 from kafka_cy.network.authentication cimport (
     GUARD_FAILED, GUARD_MORE, GUARD_PASSES, GUARD_RAW_TOKEN, authentication_check, authentication_guards, authentication_waits,
 )
+from kafka_cy.network.certificate cimport certificate_ask, certificate_asks, certificate_begin
 from kafka_cy.network.connection cimport (
+    CERTIFICATE_ASKED,
     PAUSE_AUTHENTICATION, PAUSE_CONTROL, PAUSE_HELD, PAUSE_IN_FLIGHT, PAUSE_JOBS, PAUSE_MEMORY, PAUSE_PARKED, PAUSE_RESPONSES,
     PAUSE_THROTTLED, PAUSE_TURN,
     Connection, connection_advance, connection_flush,
@@ -71,7 +73,7 @@ cdef int connection_pauses(ReactorState* reactor, Connection* connection) noexce
         pauses |= PAUSE_RESPONSES
     if connection.held:
         pauses |= PAUSE_HELD
-    if authentication_waits(connection):
+    if connection.certificate == CERTIFICATE_ASKED or authentication_waits(connection):
         pauses |= PAUSE_AUTHENTICATION
     if not connection.pauses:
         return pauses
@@ -156,6 +158,9 @@ cdef size_t consume(ReactorState* reactor, Connection* connection, uint8_t* data
             return size
         if must_pause(reactor, connection):
             return at
+        if certificate_asks(connection):
+            certificate_ask(reactor, connection)
+            return size if connection.dead else at
         length = <int32_t>load_be32(data + at)
         guarded = GUARD_PASSES
         if authentication_guards(connection):
@@ -385,7 +390,7 @@ cdef void session_receive(ReactorState* reactor, Connection* connection) noexcep
         return
     size = session.receive(session, reactor.receive_buffer, reactor.session_buffer, RECEIVE_BYTES)
     if session.established and not established and connection.authentication == NULL:
-        counter_add(&reactor.counters.authenticated_by_listener[connection.listener], 1)
+        certificate_begin(reactor, connection)
     if session.wants_write:
         connection_mark_dirty(reactor, connection)      # register for write events
     if size:

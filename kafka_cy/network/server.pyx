@@ -174,6 +174,12 @@ cdef class Server:
             raise ValueError(f"unknown listener {listener_index}, or token_bytes_max={token_bytes_max}")
         self.network.listeners[listener_index].token_bytes_max = token_bytes_max
 
+    def set_certificate_principals(self, int listener_index):
+        """Ask queue AUTHENTICATION_QUEUE who the clients of the listener with certificates are. Call it before start."""
+        if not 0 <= listener_index < self.network.listeners_count:
+            raise ValueError(f"unknown listener {listener_index}")
+        self.network.listeners[listener_index].names_certificates = True
+
     def set_authentication_limits(self, int64_t timeout_ms, int64_t connections_max):
         """How long a connection may take to authenticate, and how many may be about it. Call it before start."""
         self.network.authentication_timeout_ns = timeout_ms * 1000000

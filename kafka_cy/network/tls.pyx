@@ -26,9 +26,10 @@ from kafka_cy.network.openssl cimport (
     SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, SSL_MODE_AUTO_RETRY, SSL_MODE_ENABLE_PARTIAL_WRITE,
     SSL_MODE_RELEASE_BUFFERS, SSL_OP_CIPHER_SERVER_PREFERENCE, SSL_OP_IGNORE_UNEXPECTED_EOF,
     SSL_OP_NO_RENEGOTIATION, SSL_R_HTTP_REQUEST, SSL_R_WRONG_VERSION_NUMBER, SSL_SESS_CACHE_OFF,
-    SSL_VERIFY_FAIL_IF_NO_PEER_CERT, SSL_VERIFY_PEER, SSL_free, SSL_get_error, SSL_get_rbio, SSL_get_verify_result,
+    SSL_VERIFY_FAIL_IF_NO_PEER_CERT, SSL_VERIFY_PEER, SSL_free, SSL_get0_peer_certificate, SSL_get_error, SSL_get_rbio,
+    SSL_get_verify_result,
     SSL_is_init_finished, SSL_new, SSL_read, SSL_set0_rbio, SSL_set0_wbio, SSL_set_accept_state, SSL_shutdown,
-    SSL_write, TLS1_2_VERSION, TLS1_3_VERSION, TLS_server_method, X509, X509_STACK, X509_STORE_add_cert,
+    SSL_write, TLS1_2_VERSION, TLS1_3_VERSION, TLS_server_method, X509, X509_NAME, X509_STACK, X509_STORE_add_cert,
     X509_STORE_set_flags, X509_V_FLAG_PARTIAL_CHAIN, X509_V_OK, X509_free, X509_get_ext_d2i, X509_get_subject_name,
     X509_verify_cert_error_string, d2i_PKCS12_bio, i2d_GENERAL_NAME, i2d_X509_NAME, sk_GENERAL_NAME_num,
     sk_GENERAL_NAME_value, sk_X509_free, sk_X509_insert, sk_X509_new_null, sk_X509_num, sk_X509_push, sk_X509_value,
@@ -73,6 +74,7 @@ cdef Session* tls_open(Transport* transport, int fd) noexcept nogil:
     session.base.receive = tls_receive
     session.base.send = tls_send
     session.base.close = tls_close
+    session.base.subject = tls_subject
     return &session.base
 
 
@@ -82,6 +84,7 @@ cdef size_t tls_receive(Session* base, uint8_t* data, uint8_t* scratch, size_t s
     cdef size_t input_size = session.kept_size
     cdef size_t got = 0
     cdef ssize_t there
+    cdef bint was_established = base.established
     cdef int n
     if base.ended:
         return 0
@@ -107,6 +110,8 @@ cdef size_t tls_receive(Session* base, uint8_t* data, uint8_t* scratch, size_t s
             break
     if not base.established:
         base.established = SSL_is_init_finished(session.ssl) == 1
+    if base.established and not was_established:    # of a resumed session, too: its ticket holds the certificate
+        base.certified = SSL_get0_peer_certificate(session.ssl) != NULL
     if base.wants_write or session.kept != NULL:
         keep_rest(session, input, input_size)
     return got
@@ -155,6 +160,19 @@ cdef void keep_rest(TlsSession* session, const uint8_t* input, size_t size) noex
     free(session.kept)
     session.kept = kept
     session.kept_size = rest
+
+
+cdef size_t tls_subject(Session* base, uint8_t* name, size_t size) noexcept nogil:
+    cdef X509* certificate = SSL_get0_peer_certificate((<TlsSession*>base).ssl)
+    cdef X509_NAME* subject
+    cdef int needed
+    if certificate == NULL:
+        return 0
+    subject = X509_get_subject_name(certificate)
+    needed = i2d_X509_NAME(subject, NULL)
+    if needed <= 0 or <size_t>needed > size:
+        return 0
+    return <size_t>i2d_X509_NAME(subject, &name)
 
 
 cdef void describe_failure(TlsSession* session) noexcept nogil:

@@ -18,7 +18,10 @@ cdef struct Session:
     # Like send. After EAGAIN it must be called with the same bytes again; more bytes may follow them.
     ssize_t (*send)(Session* session, const uint8_t* data, size_t size) noexcept nogil
     void (*close)(Session* session) noexcept nogil      # notifies the peer and frees the session
+    # Writes the DER of the name in the peer's certificate and returns its size; 0: there is none, or it is larger than `size`.
+    size_t (*subject)(Session* session, uint8_t* name, size_t size) noexcept nogil
     bint established            # the handshake is complete
+    bint certified              # and the peer has shown a certificate
     bint wants_write            # receive can continue only when the socket is writable
     bint ended                  # receive reached the end or failed; epoll does not report it again
     char failure[FAILURE_BYTES_MAX]     # why it failed; empty: no failure, or the socket failed

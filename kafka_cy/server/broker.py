@@ -69,7 +69,7 @@ class KafkaServer:
         self.metrics: Any = None
         self.state = STARTING
         self.lag: Any = None
-        self.sasl: Any = None  # None: no listener asks for SASL
+        self.authentication: Any = None  # None: all listeners are plaintext
         self.client_telemetry: Any = None  # created when the first client asks
         self.otel: Any = None
         self.failure: DataRefused | ClusterRefused | None = None  # why run() ended, if not by stop()
@@ -219,10 +219,10 @@ class KafkaServer:
         return self.tls.transport_to(listener) if self.tls is not None else None
 
     def _authenticate(self) -> None:
-        if any(listener.security_protocol.startswith("SASL_") for listener in self.config.listeners):
-            from kafka_cy.server.sasl_listeners import SaslListeners
+        if any(listener.security_protocol != "PLAINTEXT" for listener in self.config.listeners):
+            from kafka_cy.server.authentication_loop import AuthenticationLoop
 
-            self.sasl = SaslListeners(self)
+            self.authentication = AuthenticationLoop(self)
 
     def _publish(self) -> None:
         from kafka_cy.network.metadata_image import ImagePublisher
@@ -305,8 +305,8 @@ class KafkaServer:
             thread = NamedThread(target=loop.run, name=name, daemon=True)
             thread.start()
             self.loop_threads.append(thread)
-        if self.sasl is not None:
-            self.sasl.start()
+        if self.authentication is not None:
+            self.authentication.start()
         if self.config.static.get("password.encoder.secret"):
             from kafka_cy.server.password_renewal import renew_passwords
 

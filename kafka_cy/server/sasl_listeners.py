@@ -1,23 +1,21 @@
-"""The SASL listeners: what they offer, the loop on which their clients authenticate, and the thread that renews keys of OAuth."""
+"""The SASL listeners: what they offer, and the thread that renews keys of OAuth."""
 
 from __future__ import annotations
 
 import threading
-from functools import partial
 from typing import TYPE_CHECKING
 
-from kafka_cy.api.registry import AUTHENTICATION
 from kafka_cy.base.named_thread import NamedThread
 from kafka_cy.cluster.scram_credentials import ScramCredential, credential_in
 from kafka_cy.cluster.znodes import sanitize
 from kafka_cy.security.sasl.listener import ListenerSasl, listener_sasl
 from kafka_cy.security.sasl.scram import ScramLookups
 from kafka_cy.server.authenticator import Authenticator
-from kafka_cy.server.control_loop import ControlLoop, NetworkQueue
 
 if TYPE_CHECKING:
     from kafka_cy.security.sasl.jwks import RefreshedKeySet
     from kafka_cy.server.broker import KafkaServer
+    from kafka_cy.server.control_loop import ControlLoop
 
 FRAME_BYTES_MAX = 98_304  # before authentication: the largest token of a mechanism is 64 KiB (PLAIN)
 RENEWAL_PAUSE_S, RENEWAL_PAUSE_MAX_S = 0.05, 3600.0  # between two looks at what is due
@@ -25,9 +23,9 @@ FAULT_PAUSE_S = 10.0
 
 
 class SaslListeners:
-    """Made and started by the main thread; its two threads end with stop()."""
+    """Made and started by the main thread. `authenticator` belongs to `loop`, the authentication loop."""
 
-    def __init__(self, broker: KafkaServer) -> None:
+    def __init__(self, broker: KafkaServer, loop: ControlLoop) -> None:
         """Read what the configuration says, before anything is served. Raises ConfigError."""
         self._broker = broker
         lookups = ScramLookups(self._credential)
@@ -40,13 +38,10 @@ class SaslListeners:
                     broker.log.warning(warning)
         timeout_ms = int(broker.config["kafkacy.authentication.timeout.ms"])
         broker.server.set_authentication_limits(timeout_ms, int(broker.config["kafkacy.unauthenticated.connections.max"]))
-        self.loop = ControlLoop(partial(broker.on_error, "authentication"))
         self.authenticator = Authenticator(
-            self.listeners, self.loop, broker.log,
+            self.listeners, loop, broker.log,
             failure_delay_ms=int(broker.config["connection.failed.authentication.delay.ms"]), timeout_ms=timeout_ms,
         )  # fmt: skip
-        self.loop.attach(NetworkQueue(broker.server, AUTHENTICATION), self.authenticator.dispatch, self._look)
-        self._thread = NamedThread(target=self.loop.run, name="authentication", daemon=True)
         self._key_sets = [each for sasl in self.listeners.values() for each in sasl.key_sets]
         self._is_stopping = False
         self._woken = threading.Event()
@@ -56,23 +51,14 @@ class SaslListeners:
         self._problems: dict[int, str] = {}  # of key sets, by place
 
     def start(self) -> None:
-        """Begin to authenticate clients."""
-        self._thread.start()
+        """Begin to renew keys."""
         if self._key_sets:
             self._renewal.start()
 
     def stop(self) -> None:
-        """End the loop. The other thread may wait for a network; it ends with the process."""
+        """The thread may wait for a network; it ends with the process."""
         self._is_stopping = True
         self._woken.set()
-        self.loop.stop()
-        if self._thread.is_alive():
-            self._thread.join()
-        self.loop.close()
-
-    def _look(self) -> None:
-        for connection_id in self._broker.server.take_closed(AUTHENTICATION):
-            self.authenticator.forget(connection_id)
 
     def _credential(self, user: str, mechanism: str) -> ScramCredential | None:
         cluster = self._broker.cluster

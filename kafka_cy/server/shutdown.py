@@ -44,8 +44,8 @@ def _end_loops(broker: KafkaServer) -> None:
     broker.controller_loop.stop()
     for thread in broker.loop_threads:
         thread.join()
-    if broker.sasl is not None:
-        broker.sasl.stop()
+    if broker.authentication is not None:
+        broker.authentication.stop()
     broker.coordinator_loop.join_workers()
 
 

@@ -107,8 +107,10 @@ class Client:
 class Harness:
     """A started server, its port, and a control thread that answers forwarded requests."""
 
-    def __init__(self, reactors: int = 2, *, authority: Authority | None = None, **limits: Any) -> None:
-        """With an `authority`, the listener uses TLS."""
+    def __init__(
+        self, reactors: int = 2, *, authority: Authority | None = None, names_certificates: bool = False, **limits: Any
+    ) -> None:
+        """With an `authority`, the listener uses TLS; with `names_certificates`, it asks whose certificate a client's is."""
         self.server = Server(reactors, **limits)
         self.port = self.server.listen(0, "PLAINTEXT" if authority is None else "SSL", "127.0.0.1", 0)
         self.client_tls: ssl.SSLContext | None = None
@@ -117,6 +119,8 @@ class Harness:
             context = TlsContext()
             context.use_pem(authority.broker.read_bytes(), authority.broker.read_bytes())
             self.server.set_transport(0, context)
+        if names_certificates:
+            self.server.set_certificate_principals(0)
         self.server.set_api_versions(API_VERSIONS)
         self.server.watch_closes(COLD)
         self.closed: list[int] = []  # ids of connections on which a COLD request came

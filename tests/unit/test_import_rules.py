@@ -28,7 +28,7 @@ ALLOWED = {
         "coordinator", "share",
     },
     "share": {"base", "records", "storage", "protocol", "coordinator"},
-    "security": {"network", "config", "cluster"},  # cluster: stored credentials
+    "security": {"base", "network", "config", "cluster"},  # cluster: stored credentials
     "telemetry": {"base", "records", "storage", "quota", "network", "protocol"},
     "charts": set(),
     "bench": {"base", "records", "protocol", "testing", "charts"},

@@ -4,7 +4,6 @@ from typing import Final
 
 from kafka_cy.config.types import Entry
 
-_NO_PRINCIPALS: Final = "ignored: there is no authorizer yet, so no user names are needed"
 _POLICY: Final = (
     "refused: kafka-cy cannot load Java classes, and starting without what this class decides would be unsafe"
 )
@@ -42,7 +41,7 @@ KEYS: Final[tuple[Entry, ...]] = (
     (
      "principal.builder.class",
      "CLASS", "org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder", "per-broker",
-     None, "MEDIUM", _NO_PRINCIPALS,
+     None, "MEDIUM", _POLICY,
      "Java class that derives the user name of a connection."),
     ("security.inter.broker.protocol", "STRING", "PLAINTEXT", "read-only",
      ("in", "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"), "MEDIUM", "config",

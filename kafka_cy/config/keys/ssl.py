@@ -5,7 +5,6 @@ from typing import Final
 from kafka_cy.config.types import Entry
 
 _NO_JVM: Final = "ignored: TLS uses OpenSSL, not Java's security providers"
-_NO_PRINCIPALS: Final = "ignored: there is no authorizer yet, so no user names are needed"
 
 KEYS: Final[tuple[Entry, ...]] = (
     ("security.providers", "STRING", None, "read-only", None, "LOW", _NO_JVM,
@@ -38,8 +37,8 @@ KEYS: Final[tuple[Entry, ...]] = (
      "Password of the key store."),
     ("ssl.keystore.type", "STRING", "JKS", "per-broker", None, "MEDIUM", "security",
      "Format of the key store."),
-    ("ssl.principal.mapping.rules", "STRING", "DEFAULT", "read-only", None, "LOW", _NO_PRINCIPALS,
-     "Rules that map distinguished names to user names."),
+    ("ssl.principal.mapping.rules", "STRING", "DEFAULT", "read-only", None, "LOW", "server",
+     "Rules that map the distinguished names of client certificates to user names: DEFAULT, RULE:pattern/replacement/[LU]."),
     ("ssl.protocol", "STRING", "TLSv1.3", "per-broker",
      None, "MEDIUM", "ignored: ssl.enabled.protocols selects the TLS versions",
      "TLS version of a Java SSL context."),

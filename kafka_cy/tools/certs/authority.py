@@ -21,15 +21,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from kafka_cy.security.distinguished_name import java_name
 from kafka_cy.tools.client import ToolError
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 RSA_BITS, RSA_BITS_MIN = 3072, 2048
 COMMON_NAME_MAX = 64
-JAVA_KEYWORDS = {
-    NameOID.COMMON_NAME, NameOID.COUNTRY_NAME, NameOID.ORGANIZATION_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME,
-    NameOID.LOCALITY_NAME, NameOID.STATE_OR_PROVINCE_NAME, NameOID.STREET_ADDRESS, NameOID.DOMAIN_COMPONENT, NameOID.USER_ID,
-}  # fmt: skip
 BACKDATED = datetime.timedelta(hours=1)  # the clocks of other machines may be behind
 USES = {
     # Brokers dial each other with the same certificate.
@@ -114,9 +111,9 @@ def common_name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def principal(name: x509.Name) -> str | None:
-    """The principal that Kafka makes of the name (RFC 2253 as Java writes it); None for attributes without a keyword in Java."""
-    return f"User:{name.rfc4514_string()}" if all(each.oid in JAVA_KEYWORDS for each in name) else None
+def principal(name: x509.Name) -> str:
+    """The principal that a broker makes of the name, without ssl.principal.mapping.rules."""
+    return f"User:{java_name(name.public_bytes())}"
 
 
 def alternative_names(hosts: Sequence[str]) -> list[x509.GeneralName]:

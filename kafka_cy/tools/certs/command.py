@@ -301,8 +301,8 @@ def _write_stores(
     there = folder.absolute()
     lines = [] if use == "client" else [*settings.server_lines(there, name, wanted), ""]
     lines += settings.client_lines(there, name, wanted, with_key=use == "client")
-    if use == "client" and (principal := authority.principal(chain[0].subject)) is not None:
-        lines += ["", f"# The broker knows this client as {principal}"]
+    if use == "client":
+        lines += ["", f"# The broker knows this client as {authority.principal(chain[0].subject)}"]
     _print(lines)
 
 
