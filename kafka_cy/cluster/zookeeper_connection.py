@@ -218,7 +218,7 @@ class ZooKeeperConnection:
             handler=self._handler,
             connection_retry=retry,
             logger=logger,
-            sasl_options=dict(security.login) if security.login is not None else None,
+            sasl_options=_sasl_options(security),
         )
         self._client.add_listener(self._state_changed)
 
@@ -306,3 +306,11 @@ class ZooKeeperConnection:
             self._changes += 1
             self.events.append(StateChanged(state, self._changes, session_id, closed, denied))
         self._wake()
+
+
+def _sasl_options(security: ZooKeeperSecurity) -> dict[str, Any] | None:
+    if security.login is None:
+        return None
+    from kafka_cy.cluster.zookeeper_digest import sasl_options  # needs an optional library
+
+    return sasl_options(security.login)

@@ -24,14 +24,14 @@ _RIGHTS: Final = (
 class ZooKeeperSecurity:
     """Of all connections of one store; it does not change.
 
-    `transport`: see BrokerConnection; None: plaintext. `login`: kazoo's `sasl_options`, with a password. `sets_acls`:
-    zookeeper.set.acl. Its repr() shows nothing.
+    `transport`: see BrokerConnection; None: plaintext. `login`: `username` and `password` of DIGEST-MD5; None: no SASL.
+    `sets_acls`: zookeeper.set.acl. Its repr() shows nothing.
     """
 
     __slots__ = ("login", "sets_acls", "transport")
 
     def __init__(
-        self, transport: Any = None, login: Mapping[str, str | bytes] | None = None, sets_acls: bool = False
+        self, transport: Any = None, login: Mapping[str, bytes] | None = None, sets_acls: bool = False
     ) -> None:
         self.transport, self.login, self.sets_acls = transport, login, sets_acls
 

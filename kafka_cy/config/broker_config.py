@@ -296,7 +296,7 @@ class BrokerConfig:
     def take_stored(self, *, broker: Mapping[str, str], cluster_default: Mapping[str, str]) -> frozenset[str]:
         """Replace the dynamic settings by stored ones, in which passwords may be encoded: see set_dynamic."""
         if any("encryptedPassword:" in text for text in broker.values()):
-            broker = self.passwords.readable(broker, self.warnings.append)
+            broker = self.passwords.readable(broker, self._warn_once)
         return self.set_dynamic(broker=broker, cluster_default=cluster_default)
 
     def set_dynamic(self, *, broker: Mapping[str, str], cluster_default: Mapping[str, str]) -> frozenset[str]:
@@ -362,6 +362,11 @@ class BrokerConfig:
 
         return self._providers.resolve(name, text) if is_password(name) else text
 
+    def _warn_once(self, warning: str) -> None:
+        """Stored settings are taken again and again."""
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
     def _usable(self, settings: Mapping[str, str]) -> dict[str, str]:
         result = {}
         for name, text in settings.items():
@@ -372,7 +377,7 @@ class BrokerConfig:
                     parse_value(key, text)
                 result[name] = text
             except ConfigError as error:
-                self.warnings.append(f"stored dynamic setting ignored: {error}")
+                self._warn_once(f"stored dynamic setting ignored: {error}")
         return result
 
     # -- checks at load

@@ -42,8 +42,8 @@ def _context_name(environment: Mapping[str, str]) -> str:
     return java_property(environment, CONTEXT_NAME) or "Client"
 
 
-def _login(environment: Mapping[str, str]) -> dict[str, str | bytes] | None:
-    """kazoo's options for SASL; None: the JAAS file has no context for ZooKeeper."""
+def _login(environment: Mapping[str, str]) -> dict[str, bytes] | None:
+    """`username` and `password`; None: the JAAS file has no context for ZooKeeper."""
     path = jaas_file(environment)
     if path is None:
         return None
@@ -66,7 +66,7 @@ def _login(environment: Mapping[str, str]) -> dict[str, str | bytes] | None:
         reason = "SASL to ZooKeeper needs the library pure-sasl: pip install 'kafka-cy[zookeeper-sasl]'"
         raise ConfigError(JAAS_FILE, path, f"a file without {_context_name(environment)}", reason)
     try:  # the charset of DIGEST-MD5, unless both sides agree on another one, which pure-sasl does not do
-        return {"mechanism": "DIGEST-MD5", "username": user.encode("latin-1"), "password": password.encode("latin-1")}
+        return {"username": user.encode("latin-1"), "password": password.encode("latin-1")}
     except UnicodeEncodeError:
         reason = f"{_context_name(environment)} has a user name or a password with characters that are not in ISO 8859-1"
         raise ConfigError(JAAS_FILE, path, "characters of ISO 8859-1", reason) from None

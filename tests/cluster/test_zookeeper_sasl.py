@@ -216,6 +216,20 @@ def test_a_wrong_password_stops_the_start(folder: Path, tmp_path: Path, zookeepe
 
 
 @pytest.mark.timeout(120)
+def test_a_zookeeper_without_sasl_stops_the_start(
+    folder: Path, tmp_path: Path, one_zookeeper: Ensemble, zookeeper_connect: str
+) -> None:
+    """As in Kafka: it was told to log in."""
+    ours = member(folder, tmp_path, zookeeper_connect, 1)
+    kafka = Kafka(tmp_path, zookeeper_connect, 1, free_ports(1)[0])
+    kafka.jvm = [login_option(folder / "right")]
+    for broker, code in ((ours, 5), (kafka, 1)):
+        broker.start()
+        assert broker.process is not None and broker.process.wait(60) == code
+    assert "ZooKeeper did not authenticate this broker" in ours.log()
+
+
+@pytest.mark.timeout(120)
 def test_acls_without_a_login_are_refused(folder: Path, tmp_path: Path, zookeeper: Ensemble, chroot: str) -> None:
     ours = member(folder, tmp_path, zookeeper.hosts + chroot, 1, "")
     ours.start()
@@ -260,7 +274,7 @@ def config(**more: str) -> BrokerConfig:
 def test_where_the_login_comes_from(folder: Path, tmp_path: Path) -> None:
     option = login_option(folder / "right")
     found = zookeeper_security(config(), {"KAFKA_OPTS": option})
-    assert found.login == {"mechanism": "DIGEST-MD5", "username": b"kafka", "password": PASSWORD.encode("latin-1")}
+    assert found.login == {"username": b"kafka", "password": PASSWORD.encode("latin-1")}
     assert not found.sets_acls
     assert PASSWORD not in repr(found)
     assert zookeeper_security(config(), {}).login is None

@@ -114,6 +114,7 @@ def test_stored_settings_are_taken() -> None:
     stored = made.passwords.encode_all({KEY: "secret"}, {}) | {JAAS: encoder("other").encode("lost")}
     assert made.take_stored(broker=stored, cluster_default={}) == {KEY}
     assert made[KEY] == "secret" and made.text(JAAS) is None
+    made.take_stored(broker=stored, cluster_default={})
     assert "lost" not in str(made.warnings) and len(made.warnings) == 1
 
 
