@@ -216,6 +216,9 @@ def _to_store(context: ReadsClusterAndConfig, name: str, settings: dict[str, str
     from kafka_cy.config.stored_passwords import PasswordNotStored
 
     try:
+        if not name:
+            context.config.passwords.check_of_all(settings)
+            return settings
         return context.config.passwords.encode_all(settings, context.cluster.config("brokers", entity_name(BROKER, name)))
     except PasswordNotStored as error:
         message = f"Invalid config value for resource ConfigResource(type=BROKER, name='{name}'): {error}"

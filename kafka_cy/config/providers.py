@@ -12,10 +12,12 @@ import stat
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from kafka_cy.config.java_properties import java_property
 from kafka_cy.config.properties import parse_properties
 from kafka_cy.config.types import ConfigError, split_list
 
 PROVIDERS: Final = "config.providers"
+AUTOMATIC: Final = "org.apache.kafka.automatic.config.providers"
 FILE_BYTES_MAX: Final = 4 << 20
 
 #: ConfigTransformer.DEFAULT_PATTERN: provider, path (may be missing), key.
@@ -42,6 +44,7 @@ class ConfigProviders:
                 allowed = "one of: " + ", ".join(_PACKAGE + each for each in _CLASSES)
                 reason = "Could not load config provider class or one of its dependencies"
                 raise ConfigError(key, class_name or None, allowed, reason)
+            _check_automatic(key, class_name, environment)
             self._find[name] = make(prefix, settings, environment)
 
     def resolve(self, name: str, text: str) -> str:
@@ -87,6 +90,14 @@ def resolve_all(
         if providers is not None:
             result[name] = providers.resolve(name, text)
     return providers, result
+
+
+def _check_automatic(key: str, class_name: str, environment: Mapping[str, str]) -> None:
+    """The classes can be limited from outside (CVE-2024-31141), for who does not write the configuration. Raises ConfigError."""
+    given = java_property(environment, AUTOMATIC)
+    if given is not None and class_name not in split_list(given):
+        reason = f"{class_name} is not allowed. Update System property '{AUTOMATIC}' to allow {class_name}"
+        raise ConfigError(key, class_name, f"one of those in -D{AUTOMATIC} of KAFKA_OPTS: {given}", reason)
 
 
 def _from_environment(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SECRET: Final = "password.encoder.secret"
 OLD_SECRET: Final = "password.encoder.old.secret"
+NOT_OF_ALL: Final = "Password config can be defined only at broker level"
 NO_SECRET: Final = "Password encoder secret not configured"
 
 #: Ends of the names of dynamic passwords (DynamicBrokerConfig.DynamicPasswordConfigs).
@@ -107,6 +108,11 @@ class StoredPasswords:
                 text = before
             result[name] = text
         return result
+
+    def check_of_all(self, settings: Mapping[str, str]) -> None:
+        """Check the settings of all brokers, whose secrets may differ. Raises PasswordNotStored."""
+        if (self._is_required or self._encoder is not None) and any(is_password(name) for name in settings):
+            raise PasswordNotStored(NOT_OF_ALL)
 
     def renewed(self, stored: Mapping[str, str]) -> dict[str, str] | None:
         """The stored settings encoded with the current secret; None if they are already, or if there is no secret.

@@ -8,9 +8,9 @@ from typing import Final
 
 from kafka_cy.cluster.zookeeper_security import ZooKeeperSecurity
 from kafka_cy.config.broker_config import BrokerConfig
+from kafka_cy.config.java_properties import JAAS_FILE, jaas_file, java_property
 from kafka_cy.config.types import ConfigError
 from kafka_cy.security.jaas import JaasError, read_file
-from kafka_cy.security.java_properties import JAAS_FILE, jaas_file, java_property
 
 SET_ACL: Final = "zookeeper.set.acl"
 SASL_CLIENT: Final = "zookeeper.sasl.client"

@@ -37,7 +37,7 @@ def _files(
         if name.endswith(_ENDS) and text.strip():
             yield text.strip(), name
     if config.is_member or any(listener.security_protocol.startswith("SASL_") for listener in config.listeners):
-        from kafka_cy.security.java_properties import JAAS_FILE, jaas_file
+        from kafka_cy.config.java_properties import JAAS_FILE, jaas_file
 
         path = jaas_file(environment)
         if path is not None:

@@ -45,12 +45,13 @@ class Logs:
 class Broker:
     """Metadata, configuration and handlers, without a network."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, **settings: str) -> None:
         self.store = EmbeddedStore(str(path / "metadata.sqlite"))
         metadata = ClusterMetadata(self.store, 1, lambda: 0)
         metadata.load(metadata.controller.stored_cluster_id() or "AAAAAAAAAAAAAAAAAAAAAA")
         cluster = metadata.cache
-        config = BrokerConfig({"node.id": "1", "log.dirs": "data"})
+        more = {key.replace("_", "."): value for key, value in settings.items()}
+        config = BrokerConfig({"node.id": "1", "log.dirs": "data"} | more)
         self.logs = Logs()
         AppliedConfig(config, cluster, self.logs).start()
         log = BrokerLog()
@@ -126,6 +127,34 @@ def test_set_takes_effect_at_once_and_survives_a_restart(broker: Broker, tmp_pat
     assert again.value(GROUP, "g", "consumer.session.timeout.ms") == ("50000", 8)
     assert again.value(CLIENT_METRICS, "m", "interval.ms") == ("1000", 7)
     again.store.close()
+
+
+def test_passwords_are_stored_encoded(tmp_path: Path) -> None:
+    key, jaas = "listener.name.x.ssl.keystore.password", "listener.name.x.plain.sasl.jaas.config"
+    broker = Broker(tmp_path, password_encoder_secret="secret")
+    cluster, config = broker.context.cluster, broker.context.config
+    assert broker.alter(BROKER, "1", (key, SET, "hunter2"), (jaas, SET, "a b;")) == (0, None)
+    first = cluster.config("brokers", "1")
+    assert config[key] == "hunter2" and config.text(jaas) == "a b;"
+    assert "hunter2" not in str(first) and all("encryptedPassword:" in text for text in first.values())
+    assert broker.value(BROKER, "1", key) == (None, 2)
+    assert broker.alter(BROKER, "1", (jaas, DELETE, None), ("log.cleaner.threads", SET, "2")) == (0, None)
+    assert cluster.config("brokers", "1") == {key: first[key], "log.cleaner.threads": "2"}  # the others keep their text
+    assert broker.alter(BROKER, "1", (key, SET, "other"), validate_only=True) == (0, None)
+    assert config[key] == "hunter2"
+    resource = "ConfigResource(type=BROKER, name='')"
+    message = f"Invalid config value for resource {resource}: Password config can be defined only at broker level"
+    assert broker.alter(BROKER, "", (jaas, SET, "a b;")) == (40, message)
+    assert cluster.config("brokers", "<default>") == {}
+    broker.store.close()
+    again = Broker(tmp_path, password_encoder_secret="secret")
+    assert again.context.config[key] == "hunter2"
+    again.store.close()
+    other = Broker(tmp_path, password_encoder_secret="another")
+    assert other.context.config[key] is None
+    assert other.alter(BROKER, "1", ("log.cleaner.threads", SET, "1")) == (0, None)
+    assert other.context.cluster.config("brokers", "1") == {key: first[key], "log.cleaner.threads": "1"}  # it is not lost
+    other.store.close()
 
 
 def test_broker_keys_of_logs_reach_them_at_once(broker: Broker) -> None:

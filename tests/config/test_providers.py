@@ -141,6 +141,16 @@ def test_unknown_classes_are_refused(name: str) -> None:
         BrokerConfig({"config.providers": "vault"})
 
 
+def test_classes_can_be_limited_from_outside() -> None:
+    option, name = "-Dorg.apache.kafka.automatic.config.providers", PACKAGE + "EnvVarConfigProvider"
+    settings = {"config.providers": "env", "config.providers.env.class": name}
+    for value in ("none", PACKAGE + "FileConfigProvider"):
+        with pytest.raises(ConfigError, match=f"{name} is not allowed. Update System property") as raised:
+            ConfigProviders(settings, {"KAFKA_OPTS": f"-Xmx1g {option}={value}"})
+        assert raised.value.key == "config.providers.env.class"
+    ConfigProviders(settings, {"KAFKA_OPTS": f"{option}={PACKAGE}FileConfigProvider,{name}"})
+
+
 def test_values_of_a_broker(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARTITIONS", "7")
     file = folder / "server.properties"

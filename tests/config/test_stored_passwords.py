@@ -18,7 +18,7 @@ from kafka_cy.config.password_encoder import (
     PasswordNotDecoded,
     is_encoded,
 )
-from kafka_cy.config.stored_passwords import NO_SECRET, PasswordNotStored
+from kafka_cy.config.stored_passwords import NO_SECRET, NOT_OF_ALL, PasswordNotStored
 
 GOLDEN = (Path(__file__).parent / "golden" / "encoded_passwords.txt").read_text().splitlines()
 VECTORS = [line.split(" = ") for line in GOLDEN if not line.startswith("#")]
@@ -91,6 +91,15 @@ def test_a_broker_by_itself_encodes_if_it_has_a_secret() -> None:
     assert passwords.decode_all(stored) == {KEY: "secret", JAAS: "a b;", "broker.rack": "r"}
     again = passwords.encode_all({KEY: "secret", JAAS: "c d;"}, stored)
     assert again[KEY] == stored[KEY] and again[JAAS] != stored[JAAS]  # only what changes
+
+
+def test_passwords_of_all_brokers_are_refused() -> None:
+    """Each broker has its own secret."""
+    for made in (config(None, **MEMBER), config("s", **MEMBER), config("s")):
+        with pytest.raises(PasswordNotStored, match=NOT_OF_ALL):
+            made.passwords.check_of_all({JAAS: "secret"})
+        made.passwords.check_of_all({"log.cleaner.threads": "2"})
+    config(None).passwords.check_of_all({JAAS: "secret"})  # as Kafka with KRaft
 
 
 def test_rotation() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from kafka_cy.cluster.scram_credentials import ScramCredential
 from kafka_cy.config import BrokerConfig, ConfigError
-from kafka_cy.security.java_properties import jaas_file
+from kafka_cy.config.java_properties import jaas_file
 from kafka_cy.security.sasl.listener import ListenerSasl, listener_sasl
 from kafka_cy.security.sasl.scram import ScramLookups
 from kafka_cy.security.sasl.server import SaslFailed, Success

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from kafka_cy.config import definitions
 from kafka_cy.config.broker_config import BrokerConfig
+from kafka_cy.config.java_properties import JAAS_FILE, jaas_file
 from kafka_cy.config.types import ConfigError, ConfigKey, parse_value
 from kafka_cy.security.jaas import JaasError, LoginModule, parse_entry, read_file
-from kafka_cy.security.java_properties import JAAS_FILE, jaas_file
 from kafka_cy.security.secret import HIDDEN
 
 JAAS: Final = "sasl.jaas.config"
