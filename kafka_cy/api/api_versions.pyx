@@ -18,9 +18,10 @@ from kafka_cy.base.atomics cimport atomic_load_pointer, atomic_store_pointer
 from kafka_cy.api.error_codes cimport ERROR_INVALID_REQUEST, ERROR_UNSUPPORTED_VERSION
 from kafka_cy.network.authentication cimport authentication_repeat_api_versions
 from kafka_cy.network.dispatch cimport (
-    CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_error, request_software, response_begin, response_send,
+    CLOSE, HANDLED, Reactor, Request, request_error, request_software, response_begin, response_send,
     response_throttle_time,
 )
+from kafka_cy.network.hot_handlers cimport hot_handler_authorizes, hot_handler_register
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_string, reader_init, skip_tagged_fields, write_array_length, write_int16, write_int32,
@@ -180,3 +181,4 @@ def register(int16_t version_min, int16_t version_max) -> None:
     own_version_min = version_min
     own_version_max = version_max
     hot_handler_register(API_KEY, 0, 0x7fff, handle)
+    hot_handler_authorizes(API_KEY)             # anybody may ask

@@ -98,7 +98,10 @@ _TOKEN_OWNER: Final = (
 #: By API key. An empty row: anybody may. CLUSTER always means the resource `kafka-cluster`.
 TABLE: Final[dict[int, tuple[Check, ...]]] = {
     0: (_request(_X, _WRITE, "transactional batches"), _item(_T, _WRITE)),
-    1: (_request(_C, _ACTION, "replica_id >= 0"), _item(_T, _READ, "replica_id < 0; in sessions, too")),
+    1: (
+        _either((_C, _ACTION), error=_TAF, when="replica_id >= 0: each partition gets the error, and no right of a topic counts"),
+        _item(_T, _READ, "replica_id < 0; in sessions, too"),
+    ),
     2: (_item(_T, _DESCRIBE),),
     3: (
         _item(_T, _DESCRIBE, "named topics; the id is zero, or the name null"),

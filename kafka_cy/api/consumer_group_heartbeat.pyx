@@ -9,7 +9,8 @@ from libc.stdint cimport int16_t, int32_t
 from kafka_cy.api.steady_heartbeat cimport (
     SteadyHeartbeat, steady_read_begin, steady_read_end, steady_response_begin, steady_response_send, steady_stamp,
 )
-from kafka_cy.network.dispatch cimport FORWARD, HANDLED, Reactor, Request, hot_handler_register
+from kafka_cy.network.dispatch cimport FORWARD, HANDLED, Reactor, Request
+from kafka_cy.network.hot_handlers cimport hot_handler_register
 from kafka_cy.records.wire cimport Reader, Writer, read_array_length, read_int32, read_string, write_int8
 
 cdef enum:

@@ -36,7 +36,7 @@ cdef struct FetchItem:
     int32_t index
     int32_t session_entry           # its place in the session; -1: none
     Partition* partition            # NULL: not hosted; a reference is held while parked
-    int16_t missing_error           # why `partition` is NULL
+    int16_t missing_error           # why `partition` is NULL: it is not here, or the ACLs deny it
     int32_t leader                  # what the metadata image says
     int32_t leader_epoch
     int32_t current_leader_epoch    # of the client; -1: none
@@ -75,6 +75,9 @@ cdef struct Fetch:
     bint by_id
     int32_t replica_id
     int64_t replica_epoch           # broker epoch of a follower; -1: not said
+    int64_t acls_generation         # of the ACLs that its partitions were looked up with; 0: there is no authorizer
+    bint broker_denied              # it is no follower, whatever it says
+    bint withholds                  # the ACLs have changed while it waited: the response has no partitions
     bint waited                     # for a busy partition of which a follower reported
     int32_t max_wait_ms
     int32_t min_bytes

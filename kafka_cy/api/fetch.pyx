@@ -10,6 +10,8 @@
 - Consumers read up to the high watermark, with read_committed up to the last stable offset, and only those bytes count for
   min_bytes. A replica (replica_id >= 0) reads up to the log end offset.
 - Data that is not in memory is read by a job first (see fetch_cold.pyx).
+- ACLs are looked up when the partitions are listed (fetch_partitions.pyx). A fetch that waits while the ACLs change gets an empty
+  response when it ends: a right may be gone. (Kafka sends the records; it asks only when the request comes.)
 - Large pieces go from the page cache to the socket (sendfile); small ones are copied into the response.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t
@@ -31,14 +33,16 @@ from kafka_cy.api.fetch_standing cimport standing_build, standing_collect, stand
 from kafka_cy.api.fetch_throttle cimport is_throttled
 from kafka_cy.api.parking cimport park, parked_init
 from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_i32, atomic_load_i64, atomic_load_pointer
+from kafka_cy.network.authorization cimport acls_generation
 from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.counters cimport API_FETCH_FOLLOWER
 from kafka_cy.network.job_places cimport job_has_room, job_hold_back
 from kafka_cy.network.jobs cimport JOB_READ
 from kafka_cy.network.dispatch cimport (
-    CLOSE, HANDLED, PARKED_WATCH_BYTES, Parked, Reactor, Request, hot_handler_register, park_cancel, park_is_crowded,
+    CLOSE, HANDLED, PARKED_WATCH_BYTES, Parked, Reactor, Request, park_cancel, park_is_crowded,
     park_reserve, park_until_unheld, parked_watch, request_count_as,
 )
+from kafka_cy.network.hot_handlers cimport hot_handler_authorizes, hot_handler_register
 from kafka_cy.network.watch_set cimport watch_set_wait
 from kafka_cy.storage.log cimport (
     Log, log_end_offset, log_end_offset_for_epoch, log_read, log_read_cached, log_start_offset, segment_release,
@@ -323,6 +327,11 @@ cdef int check_parked(Reactor* reactor, Parked* parked, bint expired) noexcept n
     cdef bint complete
     if fetch.cold_wait.read != NULL:
         return 0                        # The job checks again when it ends.
+    if fetch.acls_generation != acls_generation(reactor):
+        fetch.withholds = True          # The client asks again at once: then its rights are looked up.
+        fetch.bytes = 0
+        fetch_respond(reactor, &parked.request, fetch)
+        return 1
     complete = read_all(fetch)
     if waits_for_cold(reactor, fetch, parked.request.connection):
         return 0
@@ -426,3 +435,4 @@ def set_max_bytes(size: int) -> None:
 def register(int16_t version_min, int16_t version_max) -> None:
     """Makes the reactors handle Fetch."""
     hot_handler_register(API_KEY, version_min, version_max, handle)
+    hot_handler_authorizes(API_KEY)

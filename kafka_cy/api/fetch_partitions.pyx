@@ -3,6 +3,9 @@
 A full fetch reads the partitions that the request names. An incremental fetch (KIP-227) changes its session by what the
 request names, and reads all partitions of the session.
 
+With an authorizer, each fetch asks the ACLs about all topics that it reads, those of its session, too. What is denied is like a
+partition that is not here: it is never read.
+
 A session does not store names that no topic can have. They get UNKNOWN_TOPIC_OR_PARTITION in the response to the request
 that names them. (Apache Kafka stores them and repeats the error in every response.)
 
@@ -14,9 +17,10 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from kafka_cy.api.topic_authorization cimport topic_is_allowed
 from kafka_cy.api.error_codes cimport (
     ERROR_FETCH_SESSION_ID_NOT_FOUND, ERROR_FETCH_SESSION_TOPIC_ID_ERROR, ERROR_INVALID_FETCH_SESSION_EPOCH,
-    ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_UNKNOWN_TOPIC_ID, ERROR_UNKNOWN_TOPIC_OR_PARTITION,
+    ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_TOPIC_AUTHORIZATION_FAILED, ERROR_UNKNOWN_TOPIC_ID, ERROR_UNKNOWN_TOPIC_OR_PARTITION,
 )
 from kafka_cy.api.fetch cimport FetchItem
 from kafka_cy.api.fetch_request cimport AskedPartition, read_asked_partition, walk_asked, walk_forgotten
@@ -31,10 +35,32 @@ from kafka_cy.api.topic_name cimport topic_name_is_legal
 from kafka_cy.api.named_partitions cimport NamedPartition, NamedPartitions, named_add, named_of
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_next
 from kafka_cy.base.atomics cimport atomic_add_i32, atomic_store_i64
+from kafka_cy.network.authorization cimport ACL_READ, acls_generation, has_authorizer, request_is_of_broker
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.throttle cimport throttle_fetch_max
 from kafka_cy.records.wire cimport Reader, read_int32
 from kafka_cy.storage.partition_leader cimport FETCHED_UNKNOWN
+
+
+cdef TopicImage denied_topic            # instead of a topic that the ACLs deny: it has no partitions
+memset(&denied_topic, 0, sizeof(denied_topic))
+
+
+cdef void begin_authorized(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
+    fetch.acls_generation = acls_generation(reactor)
+    fetch.broker_denied = fetch.replica_id >= 0 and not request_is_of_broker(reactor, request, False)
+
+
+cdef TopicImage* authorized(
+    Reactor* reactor, Request* request, Fetch* fetch, TopicKey* key, TopicImage* topic
+) noexcept nogil:
+    """The topic, or `denied_topic`. A broker needs CLUSTER_ACTION, or all is denied (KafkaApis.handleFetchRequest)."""
+    cdef bint denied
+    if fetch.replica_id >= 0:
+        denied = fetch.broker_denied
+    else:
+        denied = not topic_is_allowed(reactor, request, key, topic, ACL_READ)
+    return &denied_topic if denied else topic
 
 
 cdef void find_partition(FetchItem* item, TopicImage* topic) noexcept nogil:
@@ -47,6 +73,8 @@ cdef void find_partition(FetchItem* item, TopicImage* topic) noexcept nogil:
     if topic == NULL and item.key.by_id:
         item.missing_error = ERROR_UNKNOWN_TOPIC_ID
     if known == NULL:
+        if topic == &denied_topic:
+            item.missing_error = ERROR_TOPIC_AUTHORIZATION_FAILED
         return
     item.leader = known.leader
     item.leader_epoch = known.leader_epoch
@@ -112,6 +140,8 @@ cdef inline void items_of_named(Reactor* reactor, Request* request, Fetch* fetch
             topic_number = partition.topic
             key = &named.topics[topic_number].key
             topic = find_topic(reactor.image, key)
+            if has_authorizer(reactor):
+                topic = authorized(reactor, request, fetch, key, topic)
         find_partition(add_item(fetch, key, &asked), topic)
         partition += 1
 
@@ -171,7 +201,7 @@ cdef int update_session(
     return 0
 
 
-cdef void items_of_session(Reactor* reactor, Fetch* fetch, FetchSession* session) noexcept nogil:
+cdef void items_of_session(Reactor* reactor, Request* request, Fetch* fetch, FetchSession* session) noexcept nogil:
     """Lists all partitions of the session, in its order. The session's lock is held."""
     cdef SessionPartition* partition
     cdef AskedPartition asked
@@ -189,6 +219,8 @@ cdef void items_of_session(Reactor* reactor, Fetch* fetch, FetchSession* session
             key.name = current.name
             key.name_size = current.name_size
             topic = find_topic(reactor.image, &key)
+            if has_authorizer(reactor):
+                topic = authorized(reactor, request, fetch, &key, topic)
         asked.index = partition.index
         asked.current_leader_epoch = partition.current_leader_epoch
         asked.last_fetched_epoch = partition.last_fetched_epoch
@@ -250,7 +282,7 @@ cdef bint continue_session(
         atomic_add_i32(&session.references, 1)
         made[0].session = session
         made[0].session_epoch_next = session.epoch
-        items_of_session(reactor, made[0], session)
+        items_of_session(reactor, request, made[0], session)
     else:
         session_set_epoch(session, SESSION_ENDED)
     if illegal != NULL:
@@ -286,6 +318,8 @@ cdef int fetch_begin(
     cdef Fetch* fetch = made[0]
     cdef FetchSession* session
     fetch_set(reactor, request, header, response_bytes_max, fetch)
+    if has_authorizer(reactor):
+        begin_authorized(reactor, request, fetch)
     if header.session_epoch > 0 or header.session_epoch < -1:
         begin_incremental(reactor, request, header, made)
         return 0

@@ -8,7 +8,7 @@ from libc.stdlib cimport free
 
 from kafka_cy.api.error_codes cimport (
     ERROR_FENCED_LEADER_EPOCH, ERROR_INVALID_FETCH_SESSION_EPOCH, ERROR_KAFKA_STORAGE_ERROR, ERROR_NONE,
-    ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_UNKNOWN_TOPIC_ID, ERROR_UNKNOWN_TOPIC_OR_PARTITION,
+    ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_TOPIC_AUTHORIZATION_FAILED, ERROR_UNKNOWN_TOPIC_ID, ERROR_UNKNOWN_TOPIC_OR_PARTITION,
 )
 from kafka_cy.api.fetch cimport READ_COMMITTED, FetchItem, forget_offsets
 from kafka_cy.api.fetch_request cimport AskedPartition
@@ -162,12 +162,15 @@ cdef FetchItem* topic_end(FetchItem* start, int32_t* sent) noexcept nogil:
 cdef void write_aborted(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil:
     """Writes the aborted transactions in the order of the index: null for read_uncommitted, empty if nothing was read.
 
-    Kafka's response for a partition that is unknown contains an empty list with either level.
+    Kafka's response for a partition that is unknown or denied contains an empty list with either level.
     """
     cdef int64_t* pairs = NULL
     cdef int32_t count = 0
     cdef int32_t i
-    if item.error == ERROR_UNKNOWN_TOPIC_OR_PARTITION or item.error == ERROR_UNKNOWN_TOPIC_ID:
+    if item.error and (
+        item.error == ERROR_UNKNOWN_TOPIC_OR_PARTITION or item.error == ERROR_UNKNOWN_TOPIC_ID
+        or item.error == ERROR_TOPIC_AUTHORIZATION_FAILED
+    ):
         write_array_length(w, fetch.flexible, 0)
         return
     if fetch.isolation_level != READ_COMMITTED or fetch.replica_id >= 0 or item.error:
@@ -297,7 +300,9 @@ cdef void trace(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil
 
 
 cdef int32_t choose_nothing(Fetch* fetch) noexcept nogil:
-    """The client is throttled: no partition is sent, and no session begins. Returns the session id for the response."""
+    """The client is throttled, or its rights may be gone: no partition is sent, and no session begins. Returns the session id for
+    the response.
+    """
     cdef bint current = False
     send_each(fetch, False)
     if fetch.session == NULL:
@@ -321,7 +326,7 @@ cdef int32_t throttle(Reactor* reactor, Request* request, Fetch* fetch) noexcept
 cdef void fetch_respond(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
     cdef Writer w
     cdef int32_t throttle_ms = throttle(reactor, request, fetch)
-    cdef int32_t session_id = choose_nothing(fetch) if throttle_ms else choose(reactor, fetch)
+    cdef int32_t session_id = choose_nothing(fetch) if throttle_ms or fetch.withholds else choose(reactor, fetch)
     request_error(request, fetch.error, 1)
     writer_init(&w, RESPONSE_BYTES_MAX)
     response_begin(request, &w)

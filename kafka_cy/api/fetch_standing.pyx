@@ -349,7 +349,7 @@ cdef Fetch* standing_take(Reactor* reactor, Request* request, FetchHeader* heade
         item = item.next
     fetch_set(reactor, request, header, response_bytes_max, fetch)
     fetch.error = ERROR_NONE
-    fetch.waited = False
+    fetch.waited = fetch.withholds = False
     fetch.chosen = False
     fetch.leaders.count = 0
     memset(&fetch.cold_wait, 0, sizeof(fetch.cold_wait))

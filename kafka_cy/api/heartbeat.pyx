@@ -11,9 +11,10 @@ from libc.stdint cimport int16_t, int32_t
 from kafka_cy.api.error_codes cimport ERROR_NONE
 from kafka_cy.coordinator.heartbeat_table cimport heartbeat_stamp
 from kafka_cy.network.dispatch cimport (
-    CLOSE, FORWARD, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
+    CLOSE, FORWARD, HANDLED, Reactor, Request, request_error, response_begin, response_send,
     response_throttle_time,
 )
+from kafka_cy.network.hot_handlers cimport hot_handler_register
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_int32, read_string, reader_init, skip_tagged_fields, write_int16,

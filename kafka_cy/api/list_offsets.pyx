@@ -8,24 +8,28 @@
 - v4: current leader epoch in, epoch of the offset out (KIP-320). v6: flexible. v10: timeout (remote reads only).
 - A partition that the request names twice is in the response once, with INVALID_REQUEST.
 - A replica (replica_id >= 0) sees the log end offset as the latest.
+- With an authorizer, topics need DESCRIBE, which is looked at again with what a job has found.
 - Times and the max timestamp are looked up by a job (see list_offsets_job.pyx). Other specs are answered at once.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
 from kafka_cy.base.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
+from kafka_cy.api.topic_authorization cimport topic_is_allowed
 from kafka_cy.api.error_codes cimport (
-    ERROR_INVALID_REQUEST, ERROR_NONE, ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_UNKNOWN_TOPIC_OR_PARTITION,
-    ERROR_UNSUPPORTED_VERSION, storage_error_code,
+    ERROR_INVALID_REQUEST, ERROR_NONE, ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_TOPIC_AUTHORIZATION_FAILED,
+    ERROR_UNKNOWN_TOPIC_OR_PARTITION, ERROR_UNSUPPORTED_VERSION, storage_error_code,
 )
 from kafka_cy.api.list_offsets_job cimport look_up_add, look_up_job_free, look_up_job_new, look_up_suspend
 from kafka_cy.api.topic_key cimport find_topic, write_topic_key
 from kafka_cy.api.named_partitions cimport NamedPartitions, NamedTopic, named_add, named_of
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
+from kafka_cy.network.authorization cimport ACL_DESCRIBE
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.dispatch cimport (
-    CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
+    CLOSE, HANDLED, Reactor, Request, request_error, response_begin, response_send,
     response_throttle_time,
 )
+from kafka_cy.network.hot_handlers cimport hot_handler_authorizes, hot_handler_register
 from kafka_cy.network.job_places cimport job_has_room, job_hold_back
 from kafka_cy.network.jobs cimport JOB_LOOK_UP
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
@@ -98,9 +102,11 @@ cdef void look_up(
 
 
 cdef int16_t check(
-    PartitionImage* known, ListOffsetsHeader* header, PartitionAsked* partition, bint twice
+    PartitionImage* known, ListOffsetsHeader* header, PartitionAsked* partition, bint twice, bint denied
 ) noexcept nogil:
     """The error code before anything is looked up. `known`: NULL when the topic has no such partition."""
+    if denied:
+        return ERROR_TOPIC_AUTHORIZATION_FAILED
     if twice:
         return ERROR_INVALID_REQUEST
     if not spec_supported(partition.timestamp_ms, header.version):
@@ -113,12 +119,12 @@ cdef int16_t check(
 
 
 cdef void respond_for_partition(
-    Request* request, TopicImage* topic, ListOffsetsHeader* header, PartitionAsked* partition, bint twice,
+    Request* request, TopicImage* topic, ListOffsetsHeader* header, PartitionAsked* partition, bint twice, bint denied,
     const TimeLookUp* looked_up, Writer* w,
 ) noexcept nogil:
     cdef PartitionImage* known = topic_partition(topic, partition.index) if topic != NULL else NULL
     cdef FoundOffset found
-    found.error = check(known, header, partition, twice)
+    found.error = check(known, header, partition, twice, denied)
     found.timestamp_ms = -1
     found.offset = -1
     found.epoch = -1
@@ -180,12 +186,14 @@ cdef int collect(
     cdef int32_t i, j
     for i in range(named.topics_count):
         topic = find_topic(reactor.image, &named.topics[i].key)
+        if not topic_is_allowed(reactor, request, &named.topics[i].key, topic, ACL_DESCRIBE):
+            topic = NULL
         j = named.topics[i].first if topic != NULL else -1
         while j >= 0:
             read_again(&r, request, named.partitions[j].at)
             read_partition(&r, header, &partition)
             known = topic_partition(topic, partition.index)
-            if is_time(partition.timestamp_ms) and not check(known, header, &partition, named.partitions[j].times > 1):
+            if is_time(partition.timestamp_ms) and not check(known, header, &partition, named.partitions[j].times > 1, False):
                 if look_up_add(work, known.partition, j, partition.timestamp_ms):
                     return 1
             j = named.partitions[j].next
@@ -203,12 +211,14 @@ cdef void write_response(
     cdef const TimeLookUp* looked_up
     cdef int32_t at = 0
     cdef int32_t i, j
+    cdef bint denied
     if header.version >= 2:
         response_throttle_time(request, w)
     write_array_length(w, header.flexible, named.topics_count)
     for i in range(named.topics_count):
         named_topic = &named.topics[i]
         topic = find_topic(reactor.image, &named_topic.key)
+        denied = not topic_is_allowed(reactor, request, &named_topic.key, topic, ACL_DESCRIBE)
         write_topic_key(w, &named_topic.key, header.flexible)
         write_array_length(w, header.flexible, named_topic.count)
         j = named_topic.first
@@ -219,7 +229,8 @@ cdef void write_response(
             if work != NULL and at < work.count and work.look_ups[at].number == j:
                 looked_up = &work.look_ups[at]
                 at += 1
-            respond_for_partition(request, topic, header, &partition, named.partitions[j].times > 1, looked_up, w)
+            respond_for_partition(
+                request, topic, header, &partition, named.partitions[j].times > 1, denied, looked_up, w)
             j = named.partitions[j].next
         write_no_tags(w, header.flexible)
     write_no_tags(w, header.flexible)
@@ -275,3 +286,4 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
 def register(int16_t version_min, int16_t version_max) -> None:
     """Make the reactors handle ListOffsets."""
     hot_handler_register(API_KEY, version_min, version_max, handle)
+    hot_handler_authorizes(API_KEY)

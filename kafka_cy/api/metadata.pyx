@@ -25,9 +25,10 @@ from kafka_cy.network.metadata_image cimport (
     BrokerImage, MetadataImage, PartitionImage, TopicImage, image_find_topic, image_find_topic_id,
 )
 from kafka_cy.network.dispatch cimport (
-    CLOSE, FORWARD, HANDLED, Reactor, Request, hot_handler_register, request_error, response_begin, response_send,
+    CLOSE, FORWARD, HANDLED, Reactor, Request, request_error, response_begin, response_send,
     response_throttle_time,
 )
+from kafka_cy.network.hot_handlers cimport hot_handler_register
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.records.wire cimport (
     Reader, Writer, read_array_length, read_int8, read_raw, read_string, reader_init, skip_tagged_fields,

@@ -30,9 +30,10 @@ from kafka_cy.coordinator.heartbeat_table cimport member_may_commit
 from kafka_cy.coordinator.open_groups cimport DOOR_FOR_MEMBERS, DOOR_FOR_SIMPLE, Door, Gate, gate_lock
 from kafka_cy.network.current_image cimport image_is_current
 from kafka_cy.network.dispatch cimport (
-    FORWARD, HANDLED, PARKED_WATCH_BYTES, Parked, Reactor, Request, hot_handler_register, park_reserve_anyway, parked_watch,
+    FORWARD, HANDLED, PARKED_WATCH_BYTES, Parked, Reactor, Request, park_reserve_anyway, parked_watch,
     request_error, response_begin, response_send, response_throttle_time,
 )
+from kafka_cy.network.hot_handlers cimport hot_handler_register
 from kafka_cy.network.metadata_image cimport TopicImage, image_find_topic, topic_partition
 from kafka_cy.records.batch cimport ValidBatch
 from kafka_cy.records.wire cimport (

@@ -53,6 +53,7 @@ cdef struct Produce:
     int32_t timeout_ms
     size_t request_size             # of the whole request
     bint internal_allowed
+    int16_t denied                  # by ACLs: the error of the present topic, or of the whole request; 0: nothing is
     int32_t partitions_count
     int16_t error                   # first error of a partition (acks=0 closes on it)
     int32_t topic_at                # where it continues, in NamedPartitions

@@ -12,37 +12,43 @@ A partition that the request names twice gets the last of its batches and one re
 - v11, v12: transaction protocol (KIP-890), nothing new on the wire. v13: topics by id (KIP-516).
 - acks -1 waits for the high watermark, 0 is not answered (an error closes the connection), 1 answers after the append;
   with flush.messages=1 all wait for the fsync. Other values: INVALID_REQUIRED_ACKS.
+- With an authorizer, topics need WRITE, which is looked at again when the request continues after a job; transactional batches
+  need WRITE on the transactional id, or the whole request is refused. The client id that may write to internal topics
+  needs CLUSTER_ACTION, too, which Kafka does not ask for: anybody can name himself so.
 - A transactional batch is appended only to a partition of the producer's open transaction (api/produce_transaction).
 - A response is encoded before it waits; a wait that ends badly patches its error code.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.string cimport memcmp
 
+from kafka_cy.api.topic_authorization cimport topic_is_allowed
 from kafka_cy.api.error_codes cimport *
 from kafka_cy.api.leader_hints cimport leaders_add, write_current_leader, write_response_tags
 from kafka_cy.api.topic_key cimport find_topic, write_topic_key
 from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.api.named_partitions cimport NamedPartition, NamedPartitions, NamedTopic, named_add, named_of
 from kafka_cy.api.produce_errors cimport (
-    batch_error_code, batch_error_message, found_in_records, not_one_batch, record_error_message, transaction_error_code,
-    transaction_error_message,
+    batch_error_code, batch_error_message, count_invalid, count_refused, found_in_records, not_one_batch, record_error_message,
+    transaction_error_code, transaction_error_message,
 )
 from kafka_cy.api.produce_job cimport (
     NEEDS_JOB, append_was_slow, appends_need_job, budget_of_turn, suspend, suspend_again, suspended_end, validate_for_slow_disk,
     validate_here,
 )
 from kafka_cy.api.produce_transaction cimport (
-    is_transactional, transaction_must_ask, transaction_origin, transaction_refused, transaction_room,
+    is_transactional, transaction_is_denied, transaction_must_ask, transaction_origin, transaction_refused, transaction_room,
 )
 from kafka_cy.api.produce_waiting cimport await_partition, park_produce, reached
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
-from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_pointer
+from kafka_cy.base.atomics cimport atomic_load_pointer
 from kafka_cy.base.clock cimport ticks_now
+from kafka_cy.network.authorization cimport ACL_WRITE, has_authorizer, request_is_of_broker
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.dispatch cimport (
-    CLOSE, HANDLED, Reactor, Request, hot_handler_register, request_close, request_error, response_begin, response_none,
+    CLOSE, HANDLED, Reactor, Request, request_close, request_error, response_begin, response_none,
     response_send,
 )
+from kafka_cy.network.hot_handlers cimport hot_handler_authorizes, hot_handler_register
 from kafka_cy.network.questions cimport QUESTION_NOBODY
 from kafka_cy.network.throttle cimport throttle_produce
 from kafka_cy.network.tracing cimport trace_appended, trace_looks
@@ -114,29 +120,6 @@ cdef int read_request(Request* request, Produce* produce, NamedPartitions* named
         skip_tagged_fields(&r)
     produce.partitions_count = named.partitions_count
     return r.error
-
-
-cdef void count_refused(Partition* partition, int error, int64_t size) noexcept nogil:
-    """Count a produce request that appended nothing; in Kafka it counts as failed unless the client or leadership is the cause."""
-    atomic_add_relaxed_i64(&partition.refused_produce_requests, 1)
-    if error == ERROR_MESSAGE_TOO_LARGE:
-        atomic_add_relaxed_i64(&partition.bytes_rejected, size)
-    elif not (
-        error == ERROR_NOT_LEADER_OR_FOLLOWER or error == ERROR_CORRUPT_MESSAGE or error == ERROR_KAFKA_STORAGE_ERROR
-        or error == ERROR_RECORD_LIST_TOO_LARGE or error == ERROR_UNKNOWN_TOPIC_OR_PARTITION
-        or error == ERROR_INVALID_REQUIRED_ACKS or error == ERROR_INVALID_TOPIC_EXCEPTION
-    ):
-        atomic_add_relaxed_i64(&partition.failed_produce_requests, 1)
-
-
-cdef void count_invalid(Partition* partition, int error, const ValidBatch* valid) noexcept nogil:
-    """Count batches that fail the checks, for BrokerTopicMetrics."""
-    if error == BATCH_BAD_CRC:
-        atomic_add_relaxed_i64(&partition.invalid_crc, 1)
-    elif error == BATCH_BAD_COUNT or error == BATCH_BAD_SEQUENCE:
-        atomic_add_relaxed_i64(&partition.invalid_offset_or_sequence, 1)
-    elif error == BATCH_NO_KEY:
-        atomic_add_relaxed_i64(&partition.no_key, valid.keyless_records)
 
 
 cdef int validate(
@@ -295,6 +278,9 @@ cdef void produce_partition(
     response.unseen = False
     if produce.outcome != NULL and produce.outcome.appended_to != NULL:
         respond_for_appended(reactor, produce, known, records, size, error_at, by_id, response)
+    elif produce.denied:
+        response.error = produce.denied
+        response.unseen = True
     elif topic == NULL:
         response.error = ERROR_UNKNOWN_TOPIC_ID if by_id else ERROR_UNKNOWN_TOPIC_OR_PARTITION
     elif produce.acks < -1 or produce.acks > 1:
@@ -373,6 +359,10 @@ cdef bint produce_topics(
     while produce.topic_at < named.topics_count:
         named_topic = &named.topics[produce.topic_at]
         topic = find_topic(reactor.image, &named_topic.key)
+        if has_authorizer(reactor) and produce.denied != ERROR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            produce.denied = ERROR_TOPIC_AUTHORIZATION_FAILED
+            if topic_is_allowed(reactor, request, &named_topic.key, topic, ACL_WRITE):
+                produce.denied = ERROR_NONE
         if produce.partition_at == TOPIC_NOT_BEGUN:
             write_topic_key(w, &named_topic.key, produce.flexible)
             write_array_length(w, produce.flexible, named_topic.count)
@@ -461,6 +451,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     produce.version = request.api_version
     produce.flexible = request.api_version >= 9
     produce.error = ERROR_NONE
+    produce.denied = ERROR_NONE
     produce.waiting = NULL
     produce.slot = request.slot
     produce.request_size = request.size
@@ -480,6 +471,10 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     if read_request(request, &produce, named):
         request.close_reason = b"Produce request that does not parse"
         return CLOSE
+    if has_authorizer(reactor):
+        produce.internal_allowed = produce.internal_allowed and request_is_of_broker(reactor, request, False)
+        if transaction_is_denied(reactor, request, &produce, named):
+            produce.denied = ERROR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED
     writer_init(&w, RESPONSE_BYTES_MAX)
     response_begin(request, &w)
     write_array_length(&w, produce.flexible, named.topics_count)
@@ -491,3 +486,4 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
 def register(int16_t version_min, int16_t version_max) -> None:
     """Make reactors answer Produce (also versions before 3, by closing the connection)."""
     hot_handler_register(API_KEY, version_min, version_max, handle)
+    hot_handler_authorizes(API_KEY)

@@ -1,7 +1,8 @@
 """Error codes and messages of batches that are refused, as Kafka's ReplicaManager and LogValidator give them."""
-from libc.stdint cimport int16_t, int32_t, uint8_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
 from kafka_cy.api.error_codes cimport *
+from kafka_cy.base.atomics cimport atomic_add_relaxed_i64
 from kafka_cy.records.batch cimport *
 
 cdef enum:
@@ -110,3 +111,28 @@ cdef const char* transaction_error_message(int16_t error, int16_t version) noexc
     if error == ERROR_NOT_COORDINATOR:
         return b"Unable to verify the partition has been added to the transaction. Underlying error: NOT_COORDINATOR"
     return b"Unable to verify the partition has been added to the transaction. Underlying error: CONCURRENT_TRANSACTIONS"
+
+
+# -- counters --
+
+cdef void count_refused(Partition* partition, int error, int64_t size) noexcept nogil:
+    """Count a produce request that appended nothing; in Kafka it counts as failed unless the client or leadership is the cause."""
+    atomic_add_relaxed_i64(&partition.refused_produce_requests, 1)
+    if error == ERROR_MESSAGE_TOO_LARGE:
+        atomic_add_relaxed_i64(&partition.bytes_rejected, size)
+    elif not (
+        error == ERROR_NOT_LEADER_OR_FOLLOWER or error == ERROR_CORRUPT_MESSAGE or error == ERROR_KAFKA_STORAGE_ERROR
+        or error == ERROR_RECORD_LIST_TOO_LARGE or error == ERROR_UNKNOWN_TOPIC_OR_PARTITION
+        or error == ERROR_INVALID_REQUIRED_ACKS or error == ERROR_INVALID_TOPIC_EXCEPTION
+    ):
+        atomic_add_relaxed_i64(&partition.failed_produce_requests, 1)
+
+
+cdef void count_invalid(Partition* partition, int error, const ValidBatch* valid) noexcept nogil:
+    """Count batches that fail the checks, for BrokerTopicMetrics."""
+    if error == BATCH_BAD_CRC:
+        atomic_add_relaxed_i64(&partition.invalid_crc, 1)
+    elif error == BATCH_BAD_COUNT or error == BATCH_BAD_SEQUENCE:
+        atomic_add_relaxed_i64(&partition.invalid_offset_or_sequence, 1)
+    elif error == BATCH_NO_KEY:
+        atomic_add_relaxed_i64(&partition.no_key, valid.keyless_records)

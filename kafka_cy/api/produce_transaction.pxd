@@ -14,6 +14,10 @@ cdef enum:
     ASKED = -32767                  # the answer has not come yet
 
 cdef AppendOrigin transaction_origin(int16_t version) noexcept nogil
+# With an authorizer: whether the request has transactional batches, and its client no right to write with its transactional id.
+cdef bint transaction_is_denied(
+    Reactor* reactor, Request* request, Produce* produce, NamedPartitions* named
+) noexcept nogil
 # Kafka's error code when the batch must not be appended, with its message (NULL: none). Called before the append of each
 # transactional batch.
 cdef int16_t transaction_refused(Produce* produce, const BatchHeader* header, const char** message) noexcept nogil

@@ -14,6 +14,7 @@ transactional producers as a whole; here the batches of the first one are append
 from libc.stdint cimport int16_t, int32_t, uint8_t
 from libc.stdlib cimport malloc
 
+from kafka_cy.api.topic_authorization cimport topic_is_allowed
 from kafka_cy.api.error_codes cimport *
 from kafka_cy.api.named_partitions cimport NamedPartition, NamedTopic
 from kafka_cy.api.produce_errors cimport transaction_error_code, transaction_error_message
@@ -21,9 +22,10 @@ from kafka_cy.api.produce_job cimport budget_of_turn
 from kafka_cy.api.topic_key cimport find_topic
 from kafka_cy.api.topic_walk cimport read_again
 from kafka_cy.base.atomics cimport atomic_load_i32, atomic_store_i32
+from kafka_cy.network.authorization cimport ACL_TRANSACTIONAL_ID, ACL_WRITE, request_allows
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
 from kafka_cy.network.questions cimport question_ask, question_room
-from kafka_cy.records.batch cimport BATCH_OK, batch_header_read
+from kafka_cy.records.batch cimport ATTRIBUTES_AT, BATCH_HEADER_SIZE, BATCH_OK, batch_header_read
 from kafka_cy.records.wire cimport (
     Reader, Writer, load_be16, read_bytes, read_int32, read_string, reader_init, write_int8, write_int16, write_int32,
     write_int64, write_string, writer_free, writer_init,
@@ -45,6 +47,31 @@ cdef AppendOrigin transaction_origin(int16_t version) noexcept nogil:
     if version >= VERSION_IMPLICIT_MIN:
         return ORIGIN_TRANSACTION_V2
     return ORIGIN_TRANSACTION_V1 if atomic_load_i32(&verification) else ORIGIN_CLIENT
+
+
+cdef bint transaction_is_denied(
+    Reactor* reactor, Request* request, Produce* produce, NamedPartitions* named
+) noexcept nogil:
+    """Kafka's ProduceRequest.hasTransactionalRecords looks at the attributes of each partition's first batch."""
+    cdef Reader r
+    cdef const uint8_t* records
+    cdef const char* transactional_id
+    cdef int32_t size
+    cdef int32_t place = 0
+    while place < named.partitions_count:
+        read_again(&r, request, named.partitions[place].at)
+        read_int32(&r)
+        records = <const uint8_t*>read_bytes(&r, produce.flexible, &size)
+        if records != NULL and size >= BATCH_HEADER_SIZE and records[ATTRIBUTES_AT + 1] & ATTRIBUTE_TRANSACTIONAL:
+            break
+        place += 1
+    if place == named.partitions_count:
+        return False
+    reader_init(&r, request.body, request.body_size)
+    transactional_id = read_string(&r, produce.flexible, &size)
+    return transactional_id == NULL or not request_allows(
+        reactor, request, ACL_TRANSACTIONAL_ID, transactional_id, size, ACL_WRITE, False
+    )
 
 
 cdef int16_t transaction_refused(Produce* produce, const BatchHeader* header, const char** message) noexcept nogil:
@@ -99,6 +126,8 @@ cdef Partition* missing_partition(
     if place != produce.partition_at and transaction_contains(
         header.producer_id, header.producer_epoch, known.partition.topic_id, known.partition.index
     ):
+        return NULL
+    if not topic_is_allowed(reactor, request, &named_topic.key, topic, ACL_WRITE):
         return NULL
     return known.partition
 

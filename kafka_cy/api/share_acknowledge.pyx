@@ -10,8 +10,9 @@ from kafka_cy.api.share_changes cimport share_changes_something, share_store
 from kafka_cy.api.share_request cimport SHARE_ACKNOWLEDGE_KEY, ShareItem, ShareWork, share_begin, share_free
 from kafka_cy.api.share_response cimport share_acknowledge_respond
 from kafka_cy.network.dispatch cimport (
-    CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_reserve_anyway, park_start, parked_recheck,
+    CLOSE, HANDLED, Parked, Reactor, Request, park_cancel, park_reserve_anyway, park_start, parked_recheck,
 )
+from kafka_cy.network.hot_handlers cimport hot_handler_register
 
 cdef enum:
     STORED_TIMEOUT_MS = 3600000         # the coordinator's responses have no time limit either

@@ -22,9 +22,10 @@ from kafka_cy.api.share_request cimport (
 from kafka_cy.api.share_response cimport share_fetch_respond
 from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.dispatch cimport (
-    CLOSE, HANDLED, PARKED_WATCH_BYTES, Parked, Reactor, Request, hot_handler_register, park_cancel, park_reserve,
+    CLOSE, HANDLED, PARKED_WATCH_BYTES, Parked, Reactor, Request, park_cancel, park_reserve,
     park_reserve_anyway, park_start, park_until_unheld, parked_recheck, parked_watch,
 )
+from kafka_cy.network.hot_handlers cimport hot_handler_register
 
 cdef int32_t response_bytes_max = 57671680      # fetch.max.bytes
 

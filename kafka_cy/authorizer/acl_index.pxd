@@ -107,6 +107,10 @@ cdef void acl_masks(
 cdef int acl_decide(
     const AclIndex* index, const AclWho* who, int resource_type, const char* name, int32_t size, int operation
 ) noexcept nogil
+# The whole decision, for all operations at once: bits of those that are allowed.
+cdef uint32_t acl_allowed(
+    const AclIndex* index, const AclWho* who, int resource_type, const char* name, int32_t size
+) noexcept nogil
 # The whole decision.
 cdef bint acl_allows(
     const AclIndex* index, const AclWho* who, int resource_type, const char* name, int32_t size, int operation

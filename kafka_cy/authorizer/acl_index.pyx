@@ -171,6 +171,20 @@ cdef int acl_decide(
     return verdict_of(&masks, operation)
 
 
+cdef uint32_t acl_allowed(
+    const AclIndex* index, const AclWho* who, int resource_type, const char* name, int32_t size
+) noexcept nogil:
+    cdef AclMasks masks
+    if acl_is_super(index, who):
+        return ~<uint32_t>0
+    if index.closed:
+        return 0
+    acl_masks(index, who, resource_type, name, size, &masks)
+    if not masks.found:
+        return ~<uint32_t>0 if index.everyone else 0
+    return masks.allow & ~masks.deny
+
+
 cdef bint acl_allows(
     const AclIndex* index, const AclWho* who, int resource_type, const char* name, int32_t size, int operation
 ) noexcept nogil:

@@ -3,6 +3,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 
 from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_relaxed_i64, atomic_sub_i64, counter_add
+from kafka_cy.network.authorization cimport rights_free
 from kafka_cy.network.connection cimport ClosedConnection, Connection
 from kafka_cy.network.control_queue cimport AUTHENTICATION_QUEUE, ControlMessage, control_queue_closed
 from kafka_cy.network.principal cimport principal_is, principal_ref, principal_unref
@@ -213,6 +214,7 @@ cdef void authentication_answered(
         authentication.guarded = message.expires_ns != 0
         if not principal_is(connection.principal, message.new_principal):
             throttle_forget_client(connection)
+        rights_free(connection)             # they borrow the name
         principal_unref(connection.principal)
         connection.principal = message.new_principal
         message.new_principal = NULL

@@ -8,6 +8,7 @@ Limits: SUBJECT_BYTES_MAX for the name, one question for each connection, and qu
 from libc.stdint cimport int32_t, uint8_t
 
 from kafka_cy.base.atomics cimport atomic_load_relaxed_i64, counter_add
+from kafka_cy.network.authorization cimport rights_free
 from kafka_cy.network.connection cimport (
     CERTIFICATE_ASKED, CERTIFICATE_NONE, CERTIFICATE_SHOWN, PAUSE_AUTHENTICATION, PAUSE_MEMORY, Connection,
 )
@@ -58,6 +59,7 @@ cdef void certificate_named(Reactor* shared, void* context, const uint8_t* name,
         counter_add(&reactor.counters.closed_bad, 1)
         connection_mark_dead(reactor, connection)
         return
+    rights_free(connection)                 # they borrow the name
     principal_unref(connection.principal)
     connection.principal = principal_new(<const char*>name, <int32_t>size)
     if connection.principal == NULL:

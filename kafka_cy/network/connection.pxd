@@ -131,6 +131,7 @@ cdef struct Connection:
     void* authentication    # Authentication; NULL: its listener does not ask for SASL
     Principal* principal    # NULL: User:ANONYMOUS
     int32_t certificate     # CertificateState
+    void* rights            # ClientRights (authorization.pxd); NULL: no ACL was asked about yet
     # unparsed bytes: data[start:end] starts at a frame; NULL if none (idle connections hold no buffer)
     uint8_t* data
     size_t capacity

@@ -8,6 +8,7 @@ from kafka_cy.base.posix cimport (
 )
 from kafka_cy.network.address_counts cimport address_leave
 from kafka_cy.network.authentication cimport authentication_begin, authentication_free
+from kafka_cy.network.authorization cimport rights_free
 from kafka_cy.network.client_software cimport software_leave
 from kafka_cy.network.connection cimport Connection, connection_drop_responses, list_append, list_remove
 from kafka_cy.network.control_queue cimport control_queue_closed
@@ -95,6 +96,7 @@ cdef void connection_destroy(ReactorState* reactor, Connection* connection) noex
     counter_add(&reactor.counters.closed_by_listener[connection.listener], 1)
     software_leave(&reactor.counters, connection)
     throttle_free(reactor, connection)
+    rights_free(connection)
     authentication_free(reactor, connection)
     atomic_sub_i64(&reactor.connections, 1)
     atomic_sub_i64(&reactor.network.connections, 1)

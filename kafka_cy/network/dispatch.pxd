@@ -14,7 +14,6 @@ cdef enum:
     PARKED_WATCH_BYTES = 48         # of one watch, with what malloc adds
 
 # -- for hot handlers (on the reactor's thread) --
-cdef void hot_handler_register(int16_t api_key, int16_t version_min, int16_t version_max, HotHandler handler) noexcept nogil
 # Writer with the response header (size placeholder, correlation id, header v0/v1 by api: ApiVersions always v0) written.
 cdef void response_begin(Request* request, Writer* w) noexcept nogil
 # Writes throttle_time_ms of a response to a request without a byte quota: 0, or what response_send decides.
@@ -62,8 +61,6 @@ cdef void request_software(
 ) noexcept nogil
 
 # -- internal to the network layer --
-# Whether reactors never handle the API themselves.
-cdef bint api_is_cold(int16_t api_key) noexcept nogil
 # Handles one whole frame (without its size field) in place. False: not handled, the connection was paused.
 cdef bint reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* frame, size_t size) noexcept nogil
 # The same for a bare token (SaslHandshake version 0).

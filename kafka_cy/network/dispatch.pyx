@@ -1,7 +1,7 @@
 """Dispatches requests to hot handlers or the control plane; holds the functions handlers call to respond or wait.
 
-Everything runs on the reactor's own thread, without the GIL. Threads share only the table of hot
-handlers, which is filled at start, before any reactor runs.
+Everything runs on the reactor's own thread, without the GIL. With an authorizer, a request whose hot handler does not ask the ACLs
+itself goes to the control plane, which does.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
@@ -13,6 +13,7 @@ from kafka_cy.base.histogram cimport histogram_add
 from kafka_cy.network.authentication cimport (
     STEP_NONE, STEP_RAW_TOKEN, authentication_ask, authentication_of,
 )
+from kafka_cy.network.authorization cimport has_authorizer
 from kafka_cy.network.connection cimport (
     CLIENT_ID_BYTES_MAX, PAUSE_CONTROL, PAUSE_MEMORY, ClosedConnection, Connection, ResponseSlot, connection_host, slot_add_file,
     slot_add_memory, slot_append,
@@ -23,6 +24,7 @@ from kafka_cy.network.counters cimport (
     ACTIVITY_HANDLING, API_KEYS_MAX, TIME_LOCAL, TIME_REMOTE, TIME_REQUEST_QUEUE, TIME_RESPONSE_QUEUE, TIME_RESPONSE_SEND,
     TIME_TOTAL, ApiCounters, api_counters, count_request,
 )
+from kafka_cy.network.hot_handlers cimport HotApi, hot_apis, hot_handler_find
 from kafka_cy.network.log_events cimport log_events_add
 from kafka_cy.network.parked cimport (
     ParkedState, parked_add_watch, parked_check, parked_end, parked_reserve, parked_reserve_anyway, parked_start,
@@ -43,47 +45,7 @@ from kafka_cy.storage.log cimport Segment
 from kafka_cy.storage.partition cimport Partition
 
 cdef enum:
-    HOT_RANGES_MAX = 4                      # per API key
     RESPONSE_BYTES_MAX = 1073741824
-
-cdef struct HotRange:
-    int16_t version_min
-    int16_t version_max
-    HotHandler handler
-
-cdef HotRange[API_KEYS_MAX][HOT_RANGES_MAX] hot_ranges
-memset(hot_ranges, 0, sizeof(hot_ranges))
-
-
-cdef void hot_handler_register(int16_t api_key, int16_t version_min, int16_t version_max, HotHandler handler) noexcept nogil:
-    """Register a handler; registering the same version range again replaces its handler."""
-    cdef HotRange* hot
-    cdef int i
-    if api_key < 0 or api_key >= API_KEYS_MAX:
-        return
-    for i in range(HOT_RANGES_MAX):
-        hot = &hot_ranges[api_key][i]
-        if hot.handler == NULL or (hot.version_min == version_min and hot.version_max == version_max):
-            hot.version_min = version_min
-            hot.version_max = version_max
-            hot.handler = handler
-            return
-
-
-cdef HotHandler hot_handler_find(int16_t api_key, int16_t api_version) noexcept nogil:
-    cdef HotRange* hot
-    cdef int i
-    for i in range(HOT_RANGES_MAX):
-        hot = &hot_ranges[api_key][i]
-        if hot.handler == NULL:
-            return NULL
-        if hot.version_min <= api_version <= hot.version_max:
-            return hot.handler
-    return NULL
-
-
-cdef bint api_is_cold(int16_t api_key) noexcept nogil:
-    return 0 <= api_key < API_KEYS_MAX and hot_ranges[api_key][0].handler == NULL
 
 
 # -- requests --
@@ -92,6 +54,7 @@ cdef bint reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* fr
     cdef ReactorState* state = <ReactorState*>reactor.private_state
     cdef Request request
     cdef Reader reader
+    cdef const HotApi* hot
     cdef HotHandler handler
     cdef int64_t begun = state.ticks
     cdef int result = FORWARD
@@ -112,14 +75,16 @@ cdef bint reactor_dispatch(Reactor* reactor, Connection* connection, uint8_t* fr
     request.slot.api_key = request.api_key
     request.slot.api_version = request.api_version
     request.slot.correlation_id = request.correlation_id
-    handler = hot_handler_find(request.api_key, request.api_version)
+    hot = &hot_apis[request.api_key]
+    handler = hot_handler_find(hot, request.api_version)
     if is_authentication_step(connection):
         pass
     elif handler != NULL:
-        result = handler(reactor, &request)
+        if not has_authorizer(reactor) or hot.asks_acls:
+            result = handler(reactor, &request)
     elif request.api_key == API_VERSIONS_KEY and not version_known(state, &request):
         # A newer client: the control plane or the hot handler responds in v0 with error 35.
-        handler = hot_handler_find(API_VERSIONS_KEY, 0)
+        handler = hot_handler_find(&hot_apis[API_VERSIONS_KEY], 0)
         if handler != NULL:
             result = handler(reactor, &request)
     if result == FORWARD:

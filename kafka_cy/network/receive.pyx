@@ -30,7 +30,8 @@ from kafka_cy.network.connection cimport (
 from kafka_cy.network.job_places cimport job_has_room, job_passed
 from kafka_cy.network.log_events cimport LOG_MESSAGE_BYTES_MAX
 from kafka_cy.network.metadata_image cimport MetadataImage
-from kafka_cy.network.dispatch cimport api_is_cold, reactor_dispatch, reactor_dispatch_token
+from kafka_cy.network.dispatch cimport reactor_dispatch, reactor_dispatch_token
+from kafka_cy.network.hot_handlers cimport api_is_cold
 from kafka_cy.network.reactor_state cimport (
     NetworkState, ReactorState, connection_fail, connection_mark_dead, connection_mark_dirty,
 )

@@ -15,6 +15,7 @@ from kafka_cy.network.control_request import ControlRequest
 from kafka_cy.storage import slow_disk, transaction_table
 from tests.waiting import wait_until
 
+from .acls import TOPIC_DENIED, TRANSACTIONAL_ID, WRITE, Acls
 from .harness import Connection, HotServer
 from .kio_wire import encode_request
 from .test_produce import batch, only, request
@@ -340,3 +341,15 @@ def test_a_slow_disk(hot_server: HotServer, connection: Connection, coordinator:
         assert codes(rows) == [(0, AUTHORIZATION_FAILED, -1), (2, 0, 3)]
     finally:
         slow_disk.set_slow(str(hot_server.folder), 0)
+
+
+def test_partitions_of_denied_topics_do_not_join_the_transaction(
+    hot_server: HotServer, connection: Connection, coordinator: Coordinator
+) -> None:
+    acls = Acls(hot_server)
+    acls.allow(WRITE, "t")
+    acls.allow(WRITE, "tx", TRANSACTIONAL_ID)
+    hot_server.create_topic("denied")
+    rows = produce(connection, hot_server, 12, {("t", 0): data(), ("denied", 0): data()})
+    assert [row["error_code"] for row in rows] == [0, TOPIC_DENIED]
+    assert [question.partitions for question in coordinator.questions] == [[("t", 0)]]

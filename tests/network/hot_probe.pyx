@@ -9,9 +9,10 @@ from kafka_cy.network.job_places cimport job_has_room, job_hold_back
 from kafka_cy.network.jobs cimport JOB_LOOK_UP, Job, connection_hold, connection_unhold, job_cancel, job_submit
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, image_find_topic, topic_partition
 from kafka_cy.network.dispatch cimport (
-    CLOSE, HANDLED, Parked, Reactor, Request, hot_handler_register, park_cancel, park_start, parked_recheck, parked_watch,
+    CLOSE, HANDLED, Parked, Reactor, Request, park_cancel, park_start, parked_recheck, parked_watch,
     response_begin, response_none, response_send,
 )
+from kafka_cy.network.hot_handlers cimport hot_handler_register
 from kafka_cy.network.reactor_state cimport ReactorState
 from kafka_cy.network.request_memory cimport retry_some, retry_forget, retry_later
 from kafka_cy.records.compression cimport Codecs

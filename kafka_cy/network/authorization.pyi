@@ -1,0 +1,3 @@
+"""What the ACLs allow the client of a connection, decided on its reactor."""
+
+def look_ups() -> int: ...
