@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kafka_cy.cluster.metadata_cache import MetadataCache
     from kafka_cy.cluster.producer_ids import ProducerIds
     from kafka_cy.cluster.quorum import Quorum
+    from kafka_cy.cluster.token_store import StoredTokens
     from kafka_cy.cluster.topic_changes import TopicChanges
     from kafka_cy.config.broker_config import BrokerConfig
     from kafka_cy.coordinator.group_coordinator import GroupCoordinator
@@ -56,6 +57,7 @@ class Request(Generic[Body]):
         "listener_index",
         "long_requests",
         "responded",
+        "token_authenticated",
         "turn",
         "user",
     )
@@ -73,6 +75,7 @@ class Request(Generic[Body]):
         body: Body,
         control: ControlRequest,
         user: str | None = None,  # the name of its principal; None: anonymous
+        token_authenticated: bool = False,  # the client has authenticated with a delegation token of that user
         body_size: int = 0,  # bytes of the encoded body
         long_requests: Callable[[Request[Any], Prepare], object] | None = None,  # LongRequests.add
         fail: Callable[[Request[Any], Exception], object] | None = None,  # Dispatcher.fail
@@ -88,6 +91,7 @@ class Request(Generic[Body]):
         self.body = body
         self.control = control
         self.user = user
+        self.token_authenticated = token_authenticated
         self.body_size = body_size
         self.long_requests = long_requests
         self.fail = fail
@@ -212,6 +216,7 @@ class ApiContext:
         "replicas",
         "share",
         "slices",
+        "tokens",
         "topic_changes",
         "transactions",
     )
@@ -241,6 +246,7 @@ class ApiContext:
         create_topics: Callable[[Sequence[str], Request[Any], Callable[[], object]], object],  # see below
         member: Any = None,  # server.member_parts.Member
         acls: StoredAcls | None = None,
+        tokens: StoredTokens | None = None,
     ) -> None:
         self.config = config
         self.cluster = cluster
@@ -265,4 +271,5 @@ class ApiContext:
         self.create_topics = create_topics
         self.member: Any = member  # what only a member of a cluster has (server/cluster_member); None: this broker is by itself
         self.acls = acls  # None: there is no authorizer, and everything is allowed
+        self.tokens = tokens  # None: delegation.token.secret.key is not set, and there are no delegation tokens
         self.replicas: Any = member.replicas if member is not None else None

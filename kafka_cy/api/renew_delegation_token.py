@@ -1,20 +1,34 @@
-"""RenewDelegationToken (API 39, KIP-48): connections without authentication get none."""
+"""RenewDelegationToken (API 39, KIP-48): a token expires later. Its owner and its renewers may renew it, until it expires."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
+from kafka_cy.api.token_requests import TokenRefused, change_expiry, sender_of
+from kafka_cy.cluster.token_formats import DelegationToken
+from kafka_cy.cluster.token_times import renewed_expiry
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
     from kio.schema.renew_delegation_token.v2.request import RenewDelegationTokenRequest
 
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import ReadsNothing
+    from kafka_cy.api.roles import ChangesTokens
 
 
 @handler(api_key=39)
-def handle(request: Request[RenewDelegationTokenRequest], context: ReadsNothing) -> dict[str, Any]:
-    """DELEGATION_TOKEN_REQUEST_NOT_ALLOWED."""
-    return {"error_code": ErrorCode.DELEGATION_TOKEN_REQUEST_NOT_ALLOWED, "expiry_timestamp": -1}
+def handle(request: Request[RenewDelegationTokenRequest], context: ChangesTokens) -> dict[str, Any] | None:
+    """The new expiry. A token that has expired says so to everybody, before it is asked whose it is (as KRaft's controller)."""
+    sender, period_ms, tokens = sender_of(request), milliseconds(request.body.renew_period), context.tokens
+
+    def renewed(token: DelegationToken, now_ms: int) -> DelegationToken:
+        assert tokens is not None
+        if token.has_expired(now_ms):
+            raise TokenRefused(ErrorCode.DELEGATION_TOKEN_EXPIRED)
+        if not token.may_renew(sender):
+            raise TokenRefused(ErrorCode.DELEGATION_TOKEN_OWNER_MISMATCH)
+        return token._replace(expiry_ms=renewed_expiry(now_ms, period_ms, token.max_ms, tokens.lifetimes))
+
+    return change_expiry(request, context, request.body.hmac, renewed, lambda removed: "delegation token renewed")

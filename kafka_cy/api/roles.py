@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kafka_cy.cluster.metadata_cache import MetadataCache
     from kafka_cy.cluster.producer_ids import ProducerIds
     from kafka_cy.cluster.quorum import Quorum
+    from kafka_cy.cluster.token_store import StoredTokens
     from kafka_cy.cluster.topic_changes import TopicChanges
     from kafka_cy.config.broker_config import BrokerConfig
     from kafka_cy.coordinator.group_coordinator import GroupCoordinator
@@ -140,6 +141,18 @@ class ReadsAcls(Protocol):
 
 class ChangesAcls(ReadsAcls, Logs, WorksInSlices, Protocol):
     """Creates and deletes ACLs."""
+
+
+class ReadsTokens(ReadsAcls, Protocol):
+    """Describes delegation tokens."""
+
+    @property
+    def tokens(self) -> StoredTokens | None:
+        """The tokens; None: delegation.token.secret.key is not set. Changes: the controller's thread only."""
+
+
+class ChangesTokens(ReadsTokens, Logs, Protocol):
+    """Creates, renews and expires delegation tokens."""
 
 
 class ChangesTopics(ReadsClusterAndConfig, Logs, WorksInSlices, Protocol):

@@ -69,11 +69,11 @@ cdef class ControlRequest:
         if self.message != NULL:
             self.message.throttle_ms = max(self.message.throttle_ms, throttle_ms)
 
-    def authenticate(self, int state, str name=None, int64_t expires_ns=0, int mechanism=0):
+    def authenticate(self, int state, str name=None, int64_t expires_ns=0, int mechanism=0, bint token_authenticated=False):
         """Decide how the connection goes on, before `respond`: one of the states of network/authentication.
 
         With `name`, the client is this user from now on, until `expires_ns` (monotonic; 0: without an end). `mechanism` is a
-        number that `authentication` returns later.
+        number that `authentication` returns later. `token_authenticated`: the client has a delegation token of the user.
         """
         cdef ControlMessage* message = self.message
         cdef bytes text
@@ -82,7 +82,7 @@ cdef class ControlRequest:
         message.authentication_state = state
         if name is not None:
             text = name.encode()
-            message.new_principal = principal_new(text, <int32_t>len(text))
+            message.new_principal = principal_new(text, <int32_t>len(text), token_authenticated)
             if message.new_principal == NULL:
                 raise MemoryError
             message.authenticates = True
@@ -95,6 +95,11 @@ cdef class ControlRequest:
         if self.message == NULL or self.message.principal == NULL:
             return None
         return self.message.principal.name[:self.message.principal.size].decode()
+
+    @property
+    def token_authenticated(self):
+        """Whether the client has authenticated with a delegation token of its user; False if already answered."""
+        return self.message != NULL and self.message.principal != NULL and bool(self.message.principal.token_authenticated)
 
     @property
     def authentication(self):

@@ -11,15 +11,17 @@ from kafka_cy.base.atomics cimport atomic_add_i64
 cdef struct Principal:
     int64_t references      # (a)
     int32_t size
+    bint token_authenticated           # authenticated with a delegation token of this user (KafkaPrincipal.tokenAuthenticated)
     char name[1]            # UTF-8
 
 
-cdef inline Principal* principal_new(const char* name, int32_t size) noexcept nogil:
+cdef inline Principal* principal_new(const char* name, int32_t size, bint token_authenticated) noexcept nogil:
     """Return a principal with one reference; NULL: no memory."""
     cdef Principal* made = <Principal*>malloc(sizeof(Principal) + <size_t>size)
     if made != NULL:
         made.references = 1
         made.size = size
+        made.token_authenticated = token_authenticated
         memcpy(made.name, name, <size_t>size)
     return made
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kafka_cy.cluster.producer_ids import Reserved
     from kafka_cy.cluster.quorum import Quorum
     from kafka_cy.cluster.store import AsyncStore
+    from kafka_cy.cluster.token_store import StoredTokens
     from kafka_cy.coordinator.streams.configured import InternalTopic
     from kafka_cy.coordinator.transactions.broker_calls import BrokerCalls
     from kafka_cy.server.broker import KafkaServer
@@ -34,6 +35,7 @@ class Arrangement(Protocol):
     topic_changes: Any  # what the handlers of `apis` get as ApiContext.topic_changes, and so on
     config_changes: Any
     feature_changes: Any
+    tokens: StoredTokens | None  # after `load`; None: there are no delegation tokens
 
     @property
     def apis(self) -> Mapping[int, Api]:

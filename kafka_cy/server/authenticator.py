@@ -174,7 +174,7 @@ class Authenticator:
             lifetimes.append(max(0, success.expires_ms - time.time_ns() // 1_000_000))
         lifetime_ms = min(lifetimes, default=0)
         expires_ns = min(self._now_ns() + lifetime_ms * 1_000_000, EXPIRES_NS_MAX) if lifetimes else 0
-        control.authenticate(OPEN, success.name, expires_ns, MECHANISMS.index(mechanism))
+        control.authenticate(OPEN, success.name, expires_ns, MECHANISMS.index(mechanism), success.is_token)
         return lifetime_ms
 
     # -- what fails --

@@ -343,6 +343,7 @@ class KafkaServer:
             log=self.log,
             client_telemetry=self._client_telemetry,
             create_topics=creations.create,
+            tokens=arrangement.tokens,
         )
 
     def _reserve_producer_ids(self, done: Reserved) -> None:

@@ -37,6 +37,7 @@ from kafka_cy.protocol.inter_broker_version import InterBrokerVersion
 from kafka_cy.replication.fetchers import Endpoint as FetchedFrom
 from kafka_cy.server.arrangement import ClusterRefused
 from kafka_cy.server.controller_transport import ControllerChannel, ControllerTransport
+from kafka_cy.server.delegation_tokens import stored_tokens
 from kafka_cy.server.internal_counts import InternalCounts
 from kafka_cy.server.leaving import Leaving
 from kafka_cy.server.member_calls import MemberCalls
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from kafka_cy.api.registry import Api
     from kafka_cy.cluster.producer_ids import Reserved
     from kafka_cy.cluster.quorum import Quorum
+    from kafka_cy.cluster.token_store import StoredTokens
     from kafka_cy.coordinator.streams.configured import InternalTopic
     from kafka_cy.server.broker import KafkaServer
     from kafka_cy.storage.log_manager import LogManager
@@ -71,6 +73,7 @@ class ClusterMember:
     apis: Mapping[int, Api] = MEMBER_APIS
     feature_changes: Any = None
     topic_changes: Any = None
+    tokens: StoredTokens | None = None
 
     def __init__(self, broker: KafkaServer) -> None:
         self._broker = broker
@@ -101,6 +104,9 @@ class ClusterMember:
         self.cache.broker_id = config.broker_id
         session.run(self.configs.read_all)
         session.run(lambda calls: warn_of_open_nodes(calls, self.cache, self._log))
+        self.tokens = stored_tokens(broker, session.store, session.call_later, lambda: self._controller.term is not None)
+        if self.tokens is not None:
+            session.run(self.tokens.read_all)
 
     async def _identify(self, calls: StoreCalls) -> str:
         """The cluster's id, after which the broker's id is known, too."""
@@ -245,6 +251,8 @@ class ClusterMember:
         )
         replicas.start()
         self.configs.start()
+        if self.tokens is not None:
+            self.tokens.start()
         self._registration.start()
         session.run_until(lambda: self._registration.epoch != NO_EPOCH or self._refusal is not None)
         if self._refusal is not None:

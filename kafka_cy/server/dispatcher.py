@@ -131,6 +131,7 @@ class Dispatcher:
             body=body,
             control=control,
             user=control.principal,
+            token_authenticated=control.token_authenticated,
             body_size=body_size,
             long_requests=self._long_requests.add,
             fail=self._fail,

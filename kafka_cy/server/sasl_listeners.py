@@ -9,7 +9,7 @@ from kafka_cy.base.named_thread import NamedThread
 from kafka_cy.cluster.scram_credentials import ScramCredential, credential_in
 from kafka_cy.cluster.znodes import sanitize
 from kafka_cy.security.sasl.listener import ListenerSasl, listener_sasl
-from kafka_cy.security.sasl.scram import ScramLookups
+from kafka_cy.security.sasl.scram import ScramLookups, TokenCredential
 from kafka_cy.server.authenticator import Authenticator
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class SaslListeners:
     def __init__(self, broker: KafkaServer, loop: ControlLoop) -> None:
         """Read what the configuration says, before anything is served. Raises ConfigError."""
         self._broker = broker
-        lookups = ScramLookups(self._credential)
+        lookups = ScramLookups(self._credential, self._token)
         self.listeners: dict[int, ListenerSasl] = {}
         for index, listener in enumerate(broker.config.listeners):
             if listener.security_protocol.startswith("SASL_"):
@@ -63,6 +63,13 @@ class SaslListeners:
     def _credential(self, user: str, mechanism: str) -> ScramCredential | None:
         cluster = self._broker.cluster
         return credential_in(cluster.config("users", sanitize(user)), mechanism) if cluster is not None else None
+
+    def _token(self, token_id: str, mechanism: str) -> TokenCredential | None:
+        """Called by the authentication loop. The first login with a token hashes for some milliseconds."""
+        arrangement = self._broker.arrangement
+        tokens = arrangement.tokens if arrangement is not None else None
+        found = tokens.cache.login(token_id, mechanism) if tokens is not None else None
+        return TokenCredential(*found) if found is not None else None
 
     def _renew(self) -> None:
         while not self._is_stopping:

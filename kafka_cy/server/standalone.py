@@ -16,12 +16,14 @@ from kafka_cy.cluster.metadata_location import check_unused, metadata_dir
 from kafka_cy.cluster.producer_ids import ProducerIdBlocks
 from kafka_cy.cluster.unknown_partitions import finish_adoption, refuse_unknown
 from kafka_cy.server.arrangement import DataRefused
+from kafka_cy.server.delegation_tokens import stored_tokens
 from kafka_cy.server.topic_maker import TopicMaker
 
 if TYPE_CHECKING:
     from kafka_cy.api.registry import Api
     from kafka_cy.cluster.producer_ids import Reserved
     from kafka_cy.cluster.quorum import Quorum
+    from kafka_cy.cluster.token_store import StoredTokens
     from kafka_cy.coordinator.streams.configured import InternalTopic
     from kafka_cy.server.broker import KafkaServer
     from kafka_cy.storage.log_manager import LogManager
@@ -33,6 +35,7 @@ class Standalone:
     apis: Mapping[int, Api] = APIS
     member: None = None
     calls: None = None
+    tokens: StoredTokens | None = None
 
     def __init__(self, broker: KafkaServer) -> None:
         self._broker = broker
@@ -73,6 +76,12 @@ class Standalone:
         self.cache = metadata.cache
         self._producer_id_blocks = ProducerIdBlocks(self.store, broker.config.broker_id)
         self._topic_maker = TopicMaker(broker, metadata)
+        self.tokens = stored_tokens(broker, self.store, self._call_later, lambda: True)
+        if self.tokens is not None:
+            self.tokens.load(self.store)
+
+    def _call_later(self, delay_ms: float, function: Callable[[], object]) -> object:
+        return self._broker.controller_loop.call_later(delay_ms / 1000, function)
 
     def _cluster_metadata(self, store: EmbeddedStore) -> ClusterMetadata:
         broker = self._broker
@@ -119,6 +128,8 @@ class Standalone:
 
     def join(self) -> None:
         """See Arrangement. There is nobody to join."""
+        if self.tokens is not None:
+            self.tokens.start()
 
     # -- running --
 

@@ -62,6 +62,7 @@ class FakeControl:
     is_question = False
     connection_closed = False
     principal: str | None = None
+    token_authenticated = False
 
     def __init__(self) -> None:
         self.payload: bytes | None = None

@@ -4,13 +4,12 @@ from typing import Final
 
 from kafka_cy.config.types import Entry
 
-_SASL: Final = "ignored: SASL is not supported yet; a SASL listener stops the start"
 _REMOVED: Final = "ignored: Apache Kafka removed this key in version 4.0"
 
 #: Files written for Apache Kafka 3 contain these keys. Apache Kafka 4 does not know them, so clients do not see them.
 INTERNAL_KEYS: Final[tuple[Entry, ...]] = (
-    ("delegation.token.master.key", "PASSWORD", None, "read-only", None, "MEDIUM", _SASL,
-     "Older name of delegation.token.secret.key."),
+    ("delegation.token.master.key", "PASSWORD", None, "read-only", None, "MEDIUM", "server",
+     "Older name of delegation.token.secret.key, which counts if both are set."),
     ("log.message.downconversion.enable", "BOOLEAN", None, "read-only", None, "MEDIUM", _REMOVED,
      "Whether old consumers get batches in an old record format."),
     ("log.message.format.version", "STRING", None, "read-only", None, "MEDIUM", _REMOVED,

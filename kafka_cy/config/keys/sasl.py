@@ -5,7 +5,6 @@ from typing import Final
 from kafka_cy.config.types import Entry
 
 _GSSAPI: Final = "ignored: GSSAPI is not supported yet; a listener with it stops the start"
-_TOKENS: Final = "ignored: delegation tokens are not supported yet"
 _KRAFT: Final = "ignored: there are no separate KRaft controllers"
 _INTER: Final = "ignored: brokers connect to each other without SASL"
 _JAVA_LOGIN: Final = "ignored: the broker does not log in to other servers with SASL"
@@ -14,14 +13,14 @@ _NO_LOGIN: Final = "ignored: the broker does not get tokens, it only checks them
 KEYS: Final[tuple[Entry, ...]] = (
     ("connections.max.reauth.ms", "LONG", "0", "read-only", None, "MEDIUM", "security",
      "Time after which a SASL client must authenticate again. 0: never."),
-    ("delegation.token.expiry.check.interval.ms", "LONG", "3600000", "read-only", ("at_least", 1), "LOW", _TOKENS,
-     "Interval of the check for expired delegation tokens."),
-    ("delegation.token.expiry.time.ms", "LONG", "86400000", "read-only", ("at_least", 1), "MEDIUM", _TOKENS,
+    ("delegation.token.expiry.check.interval.ms", "LONG", "3600000", "read-only", ("at_least", 1), "LOW", "server",
+     "Interval in which expired delegation tokens are removed. Nobody can log in with an expired token in any case."),
+    ("delegation.token.expiry.time.ms", "LONG", "86400000", "read-only", ("at_least", 1), "MEDIUM", "server",
      "Time after which a delegation token must be renewed."),
-    ("delegation.token.max.lifetime.ms", "LONG", "604800000", "read-only", ("at_least", 1), "MEDIUM", _TOKENS,
+    ("delegation.token.max.lifetime.ms", "LONG", "604800000", "read-only", ("at_least", 1), "MEDIUM", "server",
      "Maximum lifetime of a delegation token, including renewals."),
-    ("delegation.token.secret.key", "PASSWORD", None, "read-only", None, "MEDIUM", _TOKENS,
-     "Secret key that signs delegation tokens. It is the same on all brokers."),
+    ("delegation.token.secret.key", "PASSWORD", None, "read-only", None, "MEDIUM", "server",
+     "Secret key that signs delegation tokens; it must be the same on all brokers. Without it there are no delegation tokens."),
     ("sasl.client.callback.handler.class", "CLASS", None, "read-only", None, "MEDIUM", _JAVA_LOGIN,
      "Java callback handler of SASL clients."),
     ("sasl.enabled.mechanisms", "LIST", "GSSAPI", "per-broker", ("list_not_empty",), "MEDIUM", "security",

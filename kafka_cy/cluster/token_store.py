@@ -1,0 +1,245 @@
+"""The stored delegation tokens (KIP-48): read at the start and when a notification names them, changed for requests, expired.
+
+The nodes are those of ZooKeeper-mode Kafka (token_formats), in ZooKeeper and in the embedded store. A token's node and the
+notification of its change are written in one transaction, under the version that was read: a crash leaves the token as it was or
+as it was to be, and whoever reads notifications misses no change.
+
+A node that cannot be understood is a token that nobody can use; no request overwrites it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from kafka_cy.cluster.followed_nodes import FollowedNodes
+from kafka_cy.cluster.line_log import LineLog
+from kafka_cy.cluster.store import (
+    AsyncStore,
+    BadVersionError,
+    Children,
+    Create,
+    Delete,
+    Get,
+    MetadataStore,
+    Node,
+    NodeExistsError,
+    NoNodeError,
+    Operation,
+    OutcomeUnknown,
+    SessionExpired,
+    Set,
+)
+from kafka_cy.cluster.store_calls import CallLater, StoreCalls, run
+from kafka_cy.cluster.store_now import StoreNow
+from kafka_cy.cluster.token_cache import TokenCache
+from kafka_cy.cluster.token_formats import (
+    CHANGES,
+    TOKENS,
+    DelegationToken,
+    changed_token,
+    decode_token,
+    token_data,
+    token_path,
+)
+from kafka_cy.cluster.token_times import TokenLifetimes
+from kafka_cy.cluster.znode_formats import MALFORMED
+
+READ_AT_ONCE: Final = 50  # each takes some 10 us
+SCANNED_AT_ONCE: Final = 1000
+NAME_CHARS_MAX: Final = 200  # of a principal in the log
+_NOTIFICATION: Final = f"{CHANGES.parent}/{CHANGES.prefix}"
+
+Edit = Callable[[DelegationToken | None], DelegationToken | None]  # from what is stored to what shall be; None: no token
+Changed = Callable[[DelegationToken | None, Exception | None], object]  # what is stored now, or why nothing was changed
+
+
+class TooManyTokens(Exception):
+    """kafkacy.delegation.tokens.max is reached."""
+
+
+class MalformedToken(Exception):
+    """The node of the token cannot be understood."""
+
+
+class StoredTokens:
+    """Owner: the store's. Lifetime: the broker's.
+
+    Limits: `tokens_max`, unless other brokers create more, and the changes of requests that wait.
+    """
+
+    def __init__(
+        self,
+        store: AsyncStore,
+        cache: TokenCache,
+        lifetimes: TokenLifetimes,
+        *,
+        tokens_max: int,
+        check_interval_ms: int,
+        removes_expired: Callable[[], bool],
+        wall_clock_ms: Callable[[], int],
+        call_later: CallLater,
+        log: LineLog,
+    ) -> None:
+        """`tokens_max`: kafkacy.delegation.tokens.max. `check_interval_ms`: delegation.token.expiry.check.interval.ms.
+
+        `removes_expired`: whether this broker is to do it now.
+        """
+        self._store, self.cache, self.lifetimes = store, cache, lifetimes
+        self._tokens_max = tokens_max
+        self._check_interval_ms, self._removes_expired = check_interval_ms, removes_expired
+        self.wall_clock_ms, self._call_later, self._log = wall_clock_ms, call_later, log
+        self._nodes = FollowedNodes(
+            store,
+            CHANGES,
+            "delegation tokens",
+            name_of=changed_token,
+            read=self._read,
+            read_all=self.read_all,
+            wall_clock_ms=wall_clock_ms,
+            call_later=call_later,
+            log=log,
+        )
+        self._malformed: set[str] = set()
+        self._creating = 0  # tokens that are not in the cache yet
+
+    # -- reading --
+
+    def load(self, store: MetadataStore) -> None:
+        """Read everything at the start of a broker by itself. Raises StoreError."""
+        faults: list[Exception] = []
+        calls = StoreCalls(StoreNow(store), self._call_later)
+        run(self.read_all(calls), lambda _, fault: faults.append(fault) if fault is not None else None)
+        for fault in faults:
+            raise fault
+
+    async def read_all(self, calls: StoreCalls) -> None:
+        """Read everything. Raises StoreError."""
+        await calls.create_missing([TOKENS, CHANGES.parent])
+        (stored,) = await calls.read(Children(TOKENS))
+        # Those that are known are read, too: they may have been removed, or added after the children were listed.
+        await self._read(calls, list(dict.fromkeys([*self.cache.ids(), *(stored or ())])))
+
+    async def _read(self, calls: StoreCalls, token_ids: Sequence[str]) -> None:
+        for start in range(0, len(token_ids), READ_AT_ONCE):
+            some = token_ids[start : start + READ_AT_ONCE]
+            nodes: list[Node | None] = await calls.read(*[Get(token_path(token_id)) for token_id in some])
+            for token_id, node in zip(some, nodes, strict=True):
+                try:
+                    self._take(token_id, self._decoded(token_id, node))
+                except MalformedToken:
+                    self._take(token_id, None)
+
+    def _decoded(self, token_id: str, node: Node | None) -> DelegationToken | None:
+        try:
+            token = decode_token(node.data, token_id) if node is not None else None
+        except MALFORMED as error:
+            if token_id not in self._malformed:
+                self._malformed.add(token_id)
+                self._log.error(f"delegation token in {token_path(token_id)} is malformed and cannot be used: {error!r}")
+            raise MalformedToken(f"the node {token_path(token_id)} is malformed") from None
+        self._malformed.discard(token_id)
+        return token
+
+    def _take(self, token_id: str, token: DelegationToken | None) -> None:
+        if token is None:
+            self.cache.remove(token_id)
+        else:
+            self.cache.put(token)
+
+    # -- changing --
+
+    def create(self, token: DelegationToken, done: Changed) -> None:
+        """Store a new token, whose id is a random one. Clients can log in with it before `done` is called.
+
+        The error may be TooManyTokens. Other brokers accept the token soon after.
+        """
+        if len(self.cache) + self._creating >= self._tokens_max:
+            done(None, TooManyTokens(f"there are {self._tokens_max} delegation tokens (kafkacy.delegation.tokens.max)"))
+            return
+        self._creating += 1
+
+        def created(stored: DelegationToken | None, fault: Exception | None) -> None:
+            self._creating -= 1
+            done(stored, fault)
+
+        self.change(token.token_id, lambda before: token, created)
+
+    def change(self, token_id: str, edit: Edit, done: Changed) -> None:
+        """Store what `edit` makes of a token. It is called again if another broker changes the token meanwhile.
+
+        If it raises, nothing is changed, and `done` gets what it raised; else it may get StoreError or MalformedToken.
+        """
+        run(self._change(StoreCalls(self._store, self._call_later), token_id, edit), done)
+
+    async def _change(self, calls: StoreCalls, token_id: str, edit: Edit) -> DelegationToken | None:
+        path = token_path(token_id)
+        was_removed = False  # perhaps: the answer was lost
+        while True:
+            (node,) = await calls.read(Get(path))
+            token = self._decoded(token_id, node)
+            wanted = None if was_removed and token is None else edit(token)
+            if wanted == token:
+                break
+            try:
+                await calls.change(_operation(path, node, wanted), Create(_NOTIFICATION, token_id.encode(), sequential=True))
+            except NoNodeError:
+                await calls.create_missing([TOKENS, CHANGES.parent])
+            except (NodeExistsError, BadVersionError):
+                continue
+            except OutcomeUnknown:
+                was_removed = wanted is None
+            else:
+                break
+        self._take(token_id, wanted)
+        return wanted
+
+    # -- expiry --
+
+    def start(self) -> None:
+        """Follow what other brokers change, and remove tokens that have expired."""
+        self._nodes.start()
+        self._call_later(self._check_interval_ms, self._look_for_expired)
+
+    def _look_for_expired(self) -> None:
+        def ended(result: None, fault: Exception | None) -> None:
+            if fault is not None and not isinstance(fault, SessionExpired):
+                self._log.error(f"expired delegation tokens cannot be removed: {fault!r}")
+            self._call_later(self._check_interval_ms, self._look_for_expired)
+
+        run(self._remove_expired(StoreCalls(self._store, self._call_later)), ended)
+
+    async def _remove_expired(self, calls: StoreCalls) -> None:
+        if not self._removes_expired():
+            return
+        tokens = self.cache.all()
+        for start in range(0, len(tokens), SCANNED_AT_ONCE):
+            now_ms = self.wall_clock_ms()
+            for token, _ in tokens[start : start + SCANNED_AT_ONCE]:
+                if token.has_expired(now_ms):
+                    await self._remove_one(calls, token, now_ms)
+            await calls.sleep(0)
+
+    async def _remove_one(self, calls: StoreCalls, token: DelegationToken, now_ms: int) -> None:
+        """Remove the token, unless it was renewed meanwhile."""
+        is_there = False
+
+        def edit(stored: DelegationToken | None) -> DelegationToken | None:
+            nonlocal is_there
+            is_there = stored is not None
+            return None if stored is None or stored.has_expired(now_ms) else stored
+
+        try:
+            left = await self._change(calls, token.token_id, edit)
+        except MalformedToken:
+            return  # it was logged
+        if is_there and left is None:
+            self._log.info("delegation token expired", token=token.token_id, owner=str(token.owner)[:NAME_CHARS_MAX])
+
+
+def _operation(path: str, node: Node | None, wanted: DelegationToken | None) -> Operation:
+    if wanted is None:
+        assert node is not None
+        return Delete(path, node.version)
+    data = token_data(wanted)
+    return Set(path, data, node.version) if node is not None else Create(path, data)
