@@ -76,6 +76,12 @@ def login(client: RawClient, user: str) -> RawClient:
 
 def scram_login(client: RawClient, name: str, password: str, mechanism: str, extensions: str = ",tokenauth=true") -> int:
     """Log in by SCRAM; the lifetime of the session in ms. Raises LoginFailed, Closed."""
+    assert client.request(17, 1, {"mechanism": mechanism})["error_code"] == 0
+    return scram_steps(client, name, password, mechanism, extensions)
+
+
+def scram_steps(client: RawClient, name: str, password: str, mechanism: str, extensions: str = ",tokenauth=true") -> int:
+    """As scram_login, after the handshake."""
 
     def step(token: str) -> tuple[dict[str, str], int]:
         answer = client.request(36, 2, {"auth_bytes": token.encode()})
@@ -84,7 +90,6 @@ def scram_login(client: RawClient, name: str, password: str, mechanism: str, ext
         parts = answer["auth_bytes"].decode().split(",")
         return dict(part.split("=", 1) for part in parts), answer["session_lifetime"]
 
-    assert client.request(17, 1, {"mechanism": mechanism})["error_code"] == 0
     hash_name = HASHES[mechanism]
     bare = f"n={name},r=nonce{extensions}"
     first, _ = step("n,," + bare)
