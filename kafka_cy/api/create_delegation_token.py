@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from kafka_cy.api.authorization import may
 from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
-from kafka_cy.api.token_requests import NO_TIME, NOT_SET, allows, log_token, may_ask, sender_of
+from kafka_cy.api.token_requests import NO_TIME, NOT_SET, log_token, may_ask, sender_of
 from kafka_cy.authorizer.acls import ANONYMOUS, Operation, ResourceType
 from kafka_cy.cluster.token_formats import USER_TYPE, DelegationToken, Principal, token_data
 from kafka_cy.cluster.token_store import TooManyTokens
@@ -40,7 +41,7 @@ def handle(request: Request[CreateDelegationTokenRequest], context: ChangesToken
         return _refused(ErrorCode.UNKNOWN_SERVER_ERROR, nobody, nobody)
     else:
         owner = Principal(kind, name)
-    code = _why_refused(request, context, owner, requester)
+    code = _why_refused(request, owner, requester)
     if code is not None:
         return _refused(code, owner, requester)
     tokens = context.tokens
@@ -55,7 +56,8 @@ def handle(request: Request[CreateDelegationTokenRequest], context: ChangesToken
 
     def created(token: DelegationToken | None, fault: Exception | None) -> None:
         if isinstance(fault, TooManyTokens):
-            context.log.warning("a delegation token was refused", reason=str(fault), **request.sender)
+            details = {"reason": str(fault), **request.sender}
+            context.log.repeated("warning", "a delegation token was refused", details)
             request.respond(_refused(ErrorCode.POLICY_VIOLATION, owner, requester))
         elif fault is not None:
             request.close(f"the delegation token could not be stored: {fault!r}")
@@ -68,11 +70,11 @@ def handle(request: Request[CreateDelegationTokenRequest], context: ChangesToken
 
 
 def _why_refused(
-    request: Request[CreateDelegationTokenRequest], context: ChangesTokens, owner: Principal, requester: Principal
+    request: Request[CreateDelegationTokenRequest], owner: Principal, requester: Principal
 ) -> ErrorCode | None:
     if not may_ask(request):
         return ErrorCode.DELEGATION_TOKEN_REQUEST_NOT_ALLOWED
-    if owner != requester and not allows(request, context, Operation.CREATE_TOKENS, ResourceType.USER, str(owner)):
+    if owner != requester and not may(request, Operation.CREATE_TOKENS, ResourceType.USER, str(owner)):
         return ErrorCode.DELEGATION_TOKEN_AUTHORIZATION_FAILED
     renewers = request.body.renewers
     if owner.kind != USER_TYPE or any(each.principal_type != USER_TYPE for each in renewers):

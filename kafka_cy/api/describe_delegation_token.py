@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.api.authorization import may
 from kafka_cy.api.registry import handler
-from kafka_cy.api.token_requests import allows, may_ask, sender_of
+from kafka_cy.api.token_requests import may_ask, sender_of
 from kafka_cy.authorizer.acls import Operation, ResourceType
 from kafka_cy.cluster.token_formats import DelegationToken, Principal
 from kafka_cy.protocol.errors import ErrorCode
@@ -37,7 +38,7 @@ def handle(request: Request[DescribeDelegationTokenRequest], context: ReadsToken
     def is_visible(token: DelegationToken) -> bool:
         if owners is not None and owners.isdisjoint((token.owner, token.requester, *token.renewers)):
             return False
-        return token.is_of(sender) or _may_see(request, context, token)
+        return token.is_of(sender) or _may_see(request, token)
 
     def make() -> dict[str, Any]:  # on another thread: there may be many tokens, and a question for each
         shown = [_described(token, hmac_bytes) for token, hmac_bytes in found if is_visible(token)]
@@ -47,10 +48,10 @@ def handle(request: Request[DescribeDelegationTokenRequest], context: ReadsToken
     return None
 
 
-def _may_see(request: Request[Any], context: ReadsTokens, token: DelegationToken) -> bool:
+def _may_see(request: Request[Any], token: DelegationToken) -> bool:
     by_id = Operation.DESCRIBE, ResourceType.DELEGATION_TOKEN, token.token_id
     by_owner = Operation.DESCRIBE_TOKENS, ResourceType.USER, str(token.owner)
-    return any(allows(request, context, *asked, log_denied=False) for asked in (by_id, by_owner))
+    return any(may(request, *asked, log_denied=False) for asked in (by_id, by_owner))
 
 
 def _response(code: ErrorCode, tokens: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:

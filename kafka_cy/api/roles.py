@@ -143,7 +143,7 @@ class ChangesAcls(ReadsAcls, Logs, WorksInSlices, Protocol):
     """Creates and deletes ACLs."""
 
 
-class ReadsTokens(ReadsAcls, Protocol):
+class ReadsTokens(Protocol):
     """Describes delegation tokens."""
 
     @property

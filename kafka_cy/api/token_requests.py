@@ -11,7 +11,7 @@ from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import ChangesTokens, ReadsTokens
+    from kafka_cy.api.roles import ChangesTokens
     from kafka_cy.cluster.token_store import StoredTokens
 
 NO_TIME: Final = -1  # in refusals of a broker
@@ -36,18 +36,6 @@ def sender_of(request: Request[Any]) -> Principal:
 def may_ask(request: Request[Any]) -> bool:
     """Whether the client may ask about tokens at all: it has authenticated, and not with a token (allowTokenRequests)."""
     return request.user is not None and not request.token_authenticated
-
-
-def allows(
-    request: Request[Any], context: ReadsTokens, operation: int, resource_type: int, name: str, *, log_denied: bool = True
-) -> bool:
-    """Whether the authorizer allows that to the client. Any thread."""
-    if context.acls is None:
-        return True
-    api = {38: "CreateDelegationToken", 41: "DescribeDelegationToken"}[request.api_key]
-    return context.acls.authorizer.allows(
-        request.user, request.client_host, operation, resource_type, name, request=api, log_denied=log_denied
-    )
 
 
 def log_token(context: ChangesTokens, what: str, token: DelegationToken, request: Request[Any], **more: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 from control_fakes import FakeControl, make_context
@@ -35,6 +34,9 @@ class KeptLog(Log):
         super().info(what, **details)
         self.details.append((what, details))
 
+    def repeated(self, level: str, what: str, details: dict[str, Any]) -> None:
+        self.lines.append(what)
+
 
 class TokenBroker:
     """Its clock can be moved."""
@@ -48,6 +50,7 @@ class TokenBroker:
         self.timers: list[tuple[float, Any]] = []
         self.context: Any = make_context()
         self.context.log = self.log
+        self.authorizer: Authorizer | None = None
         self.cache = TokenCache(SECRET, self._clock)
         self.tokens = StoredTokens(
             self.store, self.cache, TokenLifetimes(MAX_MS, EXPIRY_MS), tokens_max=tokens_max,
@@ -72,7 +75,7 @@ class TokenBroker:
                 AclEntry(user, "*", operation, Permission.ALLOW),
             ]})  # fmt: skip
         authorizer.open()
-        self.context.acls = SimpleNamespace(authorizer=authorizer)
+        self.authorizer = authorizer
 
     def run_timers(self) -> None:
         """Everything that is due now or later, as it is set."""
@@ -99,6 +102,7 @@ class Connection:
             api_key=api_key, api_version=version, correlation_id=1, client_id="test", client_host="127.0.0.1",
             listener_index=0, connection_id=1, body=decode_request(api_key, version, body), control=self.control,
             user=self.user, token_authenticated=self.token_authenticated,
+            authorizer=self.broker.authorizer,
         )  # fmt: skip
         handle = cold_handler(api_key)
         assert handle is not None
