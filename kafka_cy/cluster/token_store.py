@@ -136,7 +136,7 @@ class StoredTokens:
         except MALFORMED as error:
             if token_id not in self._malformed:
                 self._malformed.add(token_id)
-                self._log.error(f"delegation token in {token_path(token_id)} is malformed and cannot be used: {error!r}")
+                self._log.error("a delegation token is malformed and cannot be used", path=token_path(token_id), error=repr(error))
             raise MalformedToken(f"the node {token_path(token_id)} is malformed") from None
         self._malformed.discard(token_id)
         return token

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from kafka_cy.cluster.store import AsyncStore
     from kafka_cy.cluster.store_calls import CallLater
     from kafka_cy.cluster.token_store import StoredTokens
     from kafka_cy.server.broker import KafkaServer
+
+SECRET_KEYS: Final = ("delegation.token.secret.key", "delegation.token.master.key")
 
 
 def stored_tokens(
@@ -20,8 +22,8 @@ def stored_tokens(
     `removes_expired`: whether it is this broker that removes the cluster's expired tokens now; the controller's thread asks.
     """
     config = broker.config
-    secret_key = config["delegation.token.secret.key"] or config["delegation.token.master.key"]
-    if not secret_key:
+    secret_key = next((config[name] for name in SECRET_KEYS if config.static.get(name)), None)  # no key is loaded without need
+    if secret_key is None:
         return None
     from kafka_cy.cluster.token_cache import TokenCache
     from kafka_cy.cluster.token_store import StoredTokens

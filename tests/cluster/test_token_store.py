@@ -124,7 +124,7 @@ def test_a_malformed_node_is_no_token(data: bytes) -> None:
     store.set(token_path("token-1"), data)
     broker = started(store)
     assert broker.state == {"token-2": a_token(2)} and broker.cache.login("token-1", "SCRAM-SHA-256") is None
-    assert broker.log.count("token-1 is malformed") == 1
+    assert broker.log.count("delegation token is malformed") == 1
     assert isinstance(broker.expire_at("token-1", 5)[0][1], MalformedToken)
     assert store.get(token_path("token-1")).data == data
     store.set(token_path("token-1"), token_data(a_token(1)))

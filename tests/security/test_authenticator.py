@@ -30,6 +30,7 @@ STEPS: dict[bytes, Callable[[], Step]] = {
     b"more": lambda: Step(b"challenge"),
     b"ann": lambda: Step(b"", Success("ann")),
     b"far": lambda: Step(b"", Success("ann", expires_ms=253402300799000)),
+    b"token": lambda: Step(b"", Success("ann", is_token=True)),
     b"past": lambda: Step(b"", Success("ann", expires_ms=1)),
 }
 
@@ -119,7 +120,9 @@ def world() -> World:
 def test_a_login(world: World) -> None:
     assert world.handshake().decided == (TOKENS,) and len(world.authenticator) == 1
     assert world.token(b"more").decided == (TOKENS,)
-    assert world.token(b"ann").decided == (OPEN, "ann", 0, 0) and len(world.authenticator) == 0
+    assert world.token(b"ann").decided == (OPEN, "ann", 0, 0, False) and len(world.authenticator) == 0
+    world.handshake()
+    assert world.token(b"token").decided == (OPEN, "ann", 0, 0, True), "the connection is that of a token"
     assert decode_request(36, 1, (5).to_bytes(4) + b"token") is not None
 
 
@@ -173,7 +176,7 @@ def test_lifetimes(world: World, token: bytes, reauth_ms: int, lifetime_ms: int 
     world.sasl.reauth_ms = reauth_ms
     world.handshake()
     expires_ns = 0 if lifetime_ms is None else NOW_NS + lifetime_ms * 1_000_000
-    assert world.token(token).decided == (OPEN, "ann", expires_ns, 0)
+    assert world.token(token).decided == (OPEN, "ann", expires_ns, 0, False)
 
 
 @pytest.mark.parametrize(("token", "reauth_ms"), [(b"far", 0), (b"ann", 2**63 - 1)])
@@ -190,7 +193,7 @@ def test_prolonging(world: World) -> None:
     assert early.decided == (OPEN,) and early.payload is not None and early.payload[:2] == (34).to_bytes(2)
     since = NOW_NS - 2 * 10**9
     assert world.handshake(state=OPEN, user="ann", since_ns=since).decided == (TOKENS,)
-    assert world.token(b"ann", user="ann", since_ns=since).decided == (OPEN, "ann", 0, 0)
+    assert world.token(b"ann", user="ann", since_ns=since).decided == (OPEN, "ann", 0, 0, False)
     world.handshake(state=OPEN, user="bob", since_ns=since)
     other = world.token(b"ann", user="bob", since_ns=since)
     world.later(0.2)
