@@ -61,7 +61,7 @@ cdef void certificate_named(Reactor* shared, void* context, const uint8_t* name,
         return
     rights_free(connection)                 # they borrow the name
     principal_unref(connection.principal)
-    connection.principal = principal_new(<const char*>name, <int32_t>size)
+    connection.principal = principal_new(<const char*>name, <int32_t>size, False)
     if connection.principal == NULL:
         connection_fail(reactor, connection, -1, "out of memory")
         return
