@@ -74,13 +74,17 @@ def login(client: RawClient, user: str) -> RawClient:
     return client
 
 
-def scram_login(client: RawClient, name: str, password: str, mechanism: str, extensions: str = ",tokenauth=true") -> int:
+def scram_login(
+    client: RawClient, name: str, password: str, mechanism: str, extensions: str = ",tokenauth=true"
+) -> int:
     """Log in by SCRAM; the lifetime of the session in ms. Raises LoginFailed, Closed."""
     assert client.request(17, 1, {"mechanism": mechanism})["error_code"] == 0
     return scram_steps(client, name, password, mechanism, extensions)
 
 
-def scram_steps(client: RawClient, name: str, password: str, mechanism: str, extensions: str = ",tokenauth=true") -> int:
+def scram_steps(
+    client: RawClient, name: str, password: str, mechanism: str, extensions: str = ",tokenauth=true"
+) -> int:
     """As scram_login, after the handshake."""
 
     def step(token: str) -> tuple[dict[str, str], int]:
@@ -123,7 +127,9 @@ def principal(name: str, kind: str = "User") -> dict[str, str]:
     return {"principal_type": kind, "principal_name": name}
 
 
-def create(client: RawClient, *renewers: str, owner: str | None = None, lifetime: int = -1, version: int = 3, **more: Any) -> Any:
+def create(
+    client: RawClient, *renewers: str, owner: str | None = None, lifetime: int = -1, version: int = 3, **more: Any
+) -> Any:
     owned = {"owner_principal_type": owner and "User", "owner_principal_name": owner}
     values = {**owned, "renewers": [principal(each) for each in renewers], "max_lifetime": lifetime, **more}
     return ask(client, CREATE, version, values)
@@ -188,7 +194,9 @@ class Conversation:
     def settle(self, admin: RawClient) -> None:
         """Wait until the broker knows of everything that its controller has answered."""
         deadline = time.monotonic() + 30
-        while {each["hmac"]: _ms(each["expiry_timestamp"]) for each in describe(admin, everybody=True)["tokens"]} != self._expiry:
+        while {
+            each["hmac"]: _ms(each["expiry_timestamp"]) for each in describe(admin, everybody=True)["tokens"]
+        } != self._expiry:
             assert time.monotonic() < deadline, "the broker does not learn of tokens"
             time.sleep(0.01)
 
@@ -231,7 +239,7 @@ def _create(talk: Conversation, alice: RawClient, carol: RawClient, admin: RawCl
     talk.created("short", create(alice, lifetime=HOUR_MS))
     talk.created("too long", create(alice, lifetime=MAX_MS * 2))
     talk.created("lifetime 0", create(alice, lifetime=0))
-    talk.created("odd renewers", create(alice, "o'd \"na,me\"\n=é/%:x", "bob", "bob", ""))
+    talk.created("odd renewers", create(alice, 'o\'d "na,me"\n=é/%:x', "bob", "bob", ""))
     talk.created("renewer of another type", create(alice, renewers=[principal("g", "Group"), principal("bob")]))
     talk.created("renewer of an empty type", create(alice, renewers=[principal("g", "")]))
     talk.created("carol for alice", create(carol, "bob", owner="alice"))
