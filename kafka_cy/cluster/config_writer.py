@@ -13,11 +13,13 @@ from kafka_cy.cluster.change_notifications import CONFIGS, notify
 from kafka_cy.cluster.config_changes import ENTITIES_MAX, LASTING, TooManyEntities
 from kafka_cy.cluster.metadata_cache import MetadataCache
 from kafka_cy.cluster.store import (
+    ANY_VERSION,
     AsyncStore,
     BadVersionError,
     Check,
     Create,
     Exists,
+    Get,
     NodeExistsError,
     NoNodeError,
     Operation,
@@ -25,25 +27,44 @@ from kafka_cy.cluster.store import (
     Set,
 )
 from kafka_cy.cluster.store_calls import CallLater, StoreCalls, run
+from kafka_cy.cluster.znode_formats import decode_config
+
+#: Makes the new settings of an entity from the stored ones; None: they stay. It may be asked again.
+Change = Callable[[dict[str, str]], dict[str, str] | None]
 
 
-async def write_settings(calls: StoreCalls, entity: str, values: Mapping[str, str]) -> None:
-    """Replace the settings of an entity (its path below /config) and tell all brokers. Raises StoreError.
+async def write_settings(calls: StoreCalls, entity: str, wanted: dict[str, str] | Change) -> dict[str, str] | None:
+    """Replace the settings of an entity (its path below /config) and tell all brokers; what is stored, None if they stay.
 
-    The change checks that the controller has not changed meanwhile, as Kafka's.
+    The change checks that the controller has not changed meanwhile, as Kafka's, and what a Change has read as well.
+    Raises StoreError, and for a Change of malformed settings one of MALFORMED.
     """
-    path, data = f"/config/{entity}", znodes.config_data(values)
+    path, is_unknown = f"/config/{entity}", False
     while True:
-        controller, node = await calls.read(Exists(znodes.CONTROLLER), Exists(path))
+        controller, node = await calls.read(Exists(znodes.CONTROLLER), Get(path))
         fence: list[Operation] = [Check(znodes.CONTROLLER, controller.version)] if controller is not None else []
+        if callable(wanted):
+            before = decode_config(node.data) if node is not None else {}
+            values, version = wanted(before), node.version if node is not None else ANY_VERSION
+            if values is None and is_unknown:  # it is stored, and nobody was told
+                values = before
+                break
+        else:
+            values, version = wanted, ANY_VERSION
+        if values is None:
+            return None
+        data = znodes.config_data(values)
         try:
             if node is None:
                 await calls.create_missing([path.rpartition("/")[0]])
-            await calls.change(*fence, Set(path, data) if node is not None else Create(path, data))
+            await calls.change(*fence, Set(path, data, version) if node is not None else Create(path, data))
             break
-        except (NodeExistsError, NoNodeError, BadVersionError, OutcomeUnknown):
+        except OutcomeUnknown:
+            is_unknown = True
+        except (NodeExistsError, NoNodeError, BadVersionError):
             continue
     await notify(calls, CONFIGS, ConfigChange(entity).encode())
+    return values
 
 
 class ConfigWriter:
@@ -76,20 +97,27 @@ class ConfigWriter:
         self._queue.append(_Write(entity_type, entity_name, values, done))
         self._next()
 
+    def change(
+        self, entity_type: str, entity_name: str, change: Change, done: Callable[[Exception | None], object]
+    ) -> None:
+        """Change the settings of an entity as they are stored when this is written, after those that wait."""
+        self._queue.append(_Write(entity_type, entity_name, change, done))
+        self._next()
+
     def _next(self) -> None:
         if self._writing or not self._queue:
             return
         self._writing = True
         first = self._queue.popleft()
         calls = StoreCalls(self._store, self._call_later)
-        steps = write_settings(calls, znodes.config_entity(first.entity_type, first.entity_name), first.values)
-        run(steps, lambda _, fault: self._written(first, fault))
+        steps = write_settings(calls, znodes.config_entity(first.entity_type, first.entity_name), first.wanted)
+        run(steps, lambda stored, fault: self._written(first, stored, fault))
 
-    def _written(self, write: _Write, fault: Exception | None) -> None:
+    def _written(self, write: _Write, stored: dict[str, str] | None, fault: Exception | None) -> None:
         self._writing = False
         try:
-            if fault is None:
-                self._stored(write.entity_type, write.entity_name, write.values)
+            if stored is not None:
+                self._stored(write.entity_type, write.entity_name, stored)
             write.done(fault)
         finally:
             self._next()
@@ -98,7 +126,7 @@ class ConfigWriter:
 class _Write(NamedTuple):
     entity_type: str
     entity_name: str
-    values: dict[str, str]
+    wanted: dict[str, str] | Change
     done: Callable[[Exception | None], object]
 
 

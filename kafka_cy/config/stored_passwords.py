@@ -97,15 +97,13 @@ class StoredPasswords:
     def encode_all(self, settings: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
         """What is stored for the settings, of which `stored` are the stored ones. Raises PasswordNotStored.
 
-        A password that is stored encoded and does not change keeps its text.
+        A password that does not change keeps its text if that is encoded with the current secret. What no secret decodes stays.
         """
         result = {}
         for name, text in settings.items():
-            before = stored.get(name)
-            if is_password(name) and not (before is not None and is_encoded(before) and self._is_of(name, before, text)):
-                text = self._encode(text)
-            elif is_password(name) and before is not None:
-                text = before
+            if is_password(name):
+                before = stored.get(name)
+                text = before if before is not None and self._keeps(name, before, text) else self._encode(text)
             result[name] = text
         return result
 
@@ -138,10 +136,15 @@ class StoredPasswords:
             return False
         return True
 
-    def _is_of(self, name: str, stored: str, text: str) -> bool:
-        """Whether a stored text means `text`."""
+    def _keeps(self, name: str, stored: str, text: str) -> bool:
+        """Whether a stored password that shall be `text` stays as it is stored.
+
+        One of the old secret does not: that secret may go, and the renewal at the start may have been written meanwhile.
+        """
+        if not is_encoded(stored):
+            return False
         try:
-            return self.decode(name, stored) == text
+            return self.decode(name, stored) == text and self._is_current(stored)
         except PasswordNotDecoded:
             return stored == text
 

@@ -14,10 +14,12 @@ def renew_passwords(broker: KafkaServer) -> None:
     """Store what is in clear text, or encoded with `password.encoder.old.secret`, with the current secret.
 
     On the controller's thread. If it cannot be stored, the log says so, and the next start tries again.
+    A request may have changed these settings already: what is stored is encoded, not what the start has read.
     """
     assert broker.arrangement is not None and broker.cluster is not None
     name = str(broker.config.broker_id)
-    renewed = broker.config.passwords.renewed(broker.cluster.config("brokers", name))
+    passwords = broker.config.passwords
+    renewed = passwords.renewed(broker.cluster.config("brokers", name))
     if renewed is None:
         return
 
@@ -29,7 +31,7 @@ def renew_passwords(broker: KafkaServer) -> None:
 
     changes = broker.arrangement.config_changes
     if broker.arrangement.member is not None:
-        changes.write("brokers", name, renewed, stored)
+        changes.change("brokers", name, passwords.renewed, stored)
         return
     try:
         changes.set_config("brokers", name, renewed)

@@ -118,6 +118,14 @@ def test_rotation() -> None:
     assert config(None).passwords.renewed(in_clear) is None
 
 
+def test_a_change_leaves_nothing_of_the_old_secret() -> None:
+    """The renewal at the start may be stored before it, and the old secret may go after it."""
+    before = config("old").passwords.encode_all({KEY: "secret", JAAS: "a b;"}, {})
+    lost = {"my.own.ssl.key.password": encoder("lost").encode("x")}
+    changed = config("new", "old").passwords.encode_all({KEY: "secret", JAAS: "c d;", **lost}, before | lost)
+    assert config("new").passwords.decode_all(changed) == {KEY: "secret", JAAS: "c d;", **lost}
+
+
 def test_stored_settings_are_taken() -> None:
     made = config("new", listeners="SSL://h:1")
     stored = made.passwords.encode_all({KEY: "secret"}, {}) | {JAAS: encoder("other").encode("lost")}
