@@ -41,6 +41,7 @@ class Control:
     client_port = 1
     is_question = False
     principal = None
+    token_authenticated = False
 
     def __init__(self, client: str, body: bytes = b"") -> None:
         self.client_host, self.body = client, body
