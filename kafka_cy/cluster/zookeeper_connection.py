@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from kazoo.client import KazooClient
+from kazoo.exceptions import AuthFailedError, ConnectionDropped
 from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.protocol.states import EventType, KazooState, KeeperState, WatchedEvent
 from kazoo.retry import KazooRetry
@@ -221,6 +222,8 @@ class ZooKeeperConnection:
             sasl_options=_sasl_options(security),
         )
         self._client.add_listener(self._state_changed)
+        if security.login is not None:
+            _keep_session_without_answer(self._client)
 
     def start(self) -> None:
         """Begin to connect. Raises RuntimeError if the process may have no more threads."""
@@ -306,6 +309,28 @@ class ZooKeeperConnection:
             self._changes += 1
             self.events.append(StateChanged(state, self._changes, session_id, closed, denied))
         self._wake()
+
+
+def _keep_session_without_answer(client: KazooClient) -> None:
+    """Let a connection that is lost during a login be lost only, if the client has logged in before.
+
+    kazoo takes it as a refusal, and ends the session. But a server that refuses a password says so (AUTHFAILED), and one that is
+    restarted closes connections.
+    """
+    connection, has_logged_in = client._connection, False
+    log_in = connection._authenticate_with_sasl
+
+    def try_to_log_in(host: str, timeout: float) -> None:
+        nonlocal has_logged_in
+        try:
+            log_in(host, timeout)
+        except AuthFailedError as error:
+            if has_logged_in and isinstance(error.__cause__, ConnectionDropped):
+                raise error.__cause__ from None
+            raise
+        has_logged_in = True
+
+    connection._authenticate_with_sasl = try_to_log_in
 
 
 def _sasl_options(security: ZooKeeperSecurity) -> dict[str, Any] | None:

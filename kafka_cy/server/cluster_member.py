@@ -103,7 +103,8 @@ class ClusterMember:
         self.cache.cluster_id = session.run(self._identify)
         self.cache.broker_id = config.broker_id
         session.run(self.configs.read_all)
-        session.run(lambda calls: warn_of_open_nodes(calls, self.cache, self._log))
+        sets_acls = bool(config["zookeeper.set.acl"])
+        session.run(lambda calls: warn_of_open_nodes(calls, self.cache, self._log, sets_acls=sets_acls))
         self.tokens = stored_tokens(broker, session.store, session.call_later, lambda: self._controller.term is not None)
         if self.tokens is not None:
             session.run(self.tokens.read_all)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,12 +20,15 @@ from confluent_kafka.admin import (
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoAuthError
 
+from kafka_cy.cluster.store import Exists
+from kafka_cy.cluster.zookeeper_connection import Answered, StateChanged, ZooKeeperConnection
+from kafka_cy.cluster.zookeeper_security import ZooKeeperSecurity
 from kafka_cy.config import BrokerConfig, ConfigError
 from kafka_cy.security.zookeeper_login import zookeeper_security
 from kafka_cy.testing.broker import free_ports
 from tests.cluster.kafka39 import Kafka
 from tests.cluster.member_broker import MemberBroker, seen
-from tests.cluster.zookeeper_ensemble import Ensemble, wait_until
+from tests.cluster.zookeeper_ensemble import Ensemble, Proxy, wait_until
 
 PASSWORD = 'pä"ss, =word'
 DIGEST = "org.apache.zookeeper.server.auth.DigestLoginModule"
@@ -183,6 +187,63 @@ def test_a_lost_connection_logs_in_again(folder: Path, tmp_path: Path, zookeeper
         ours.kill()
 
 
+SASL_REQUEST = 102
+
+
+def logged_in(proxy: Proxy) -> ZooKeeperConnection:
+    """A connection through the proxy that begins to log in."""
+    security = ZooKeeperSecurity(login={"username": b"kafka", "password": PASSWORD.encode("latin-1")})
+    logger = logging.Logger("kazoo", logging.CRITICAL)
+    connection = ZooKeeperConnection(f"127.0.0.1:{proxy.port}", 20_000, lambda: None, logger, security, lambda _: None)
+    connection.start()
+    return connection
+
+
+def states(connection: ZooKeeperConnection) -> list[StateChanged]:
+    return [event for event in list(connection.events) if isinstance(event, StateChanged)]
+
+
+def read(connection: ZooKeeperConnection, token: int) -> None:
+    """Wait for an answer to a read, which comes after the login."""
+    connection.open(states(connection)[-1].number)
+    assert connection.read(token, Exists("/"), "/")
+    answers = lambda: [each for each in list(connection.events) if isinstance(each, Answered) and each.token == token]  # noqa: E731
+    wait_until(lambda: bool(answers()), "an answer")
+    assert answers()[0].error is None
+
+
+@pytest.mark.timeout(120)
+def test_a_connection_lost_during_the_login_keeps_the_session(zookeeper: Ensemble) -> None:
+    """Servers close connections when they are restarted, one after the other."""
+    with Proxy(zookeeper.servers[0].port) as proxy:
+        connection = logged_in(proxy)
+        try:
+            wait_until(lambda: bool(states(connection)), "a connection")
+            read(connection, 1)
+            proxy.lose_replies_of.add(SASL_REQUEST)
+            proxy.cut()
+            proxy.mend()
+
+            def is_over() -> bool:
+                found = [each.state for each in states(connection)]
+                return found.count("CONNECTED") == 3 or "LOST" in found
+
+            wait_until(is_over, "another connection")
+            assert proxy.lost == 1
+            found = states(connection)
+            assert [each.state for each in found] == ["CONNECTED", "SUSPENDED", "CONNECTED", "SUSPENDED", "CONNECTED"]
+            assert found[0].session_id == found[-1].session_id
+            read(connection, 2)
+        finally:
+            connection.close(10)
+        proxy.lose_replies_of.add(SASL_REQUEST)
+        first = logged_in(proxy)  # there is no session to keep
+        try:
+            wait_until(lambda: any(each.denied for each in states(first)), "a refusal")
+        finally:
+            first.close(10)
+
+
 @pytest.mark.timeout(180)
 def test_a_broker_that_is_not_authenticated_any_more_tries_again(folder: Path, tmp_path: Path) -> None:
     jaas = tmp_path / "server"
@@ -262,6 +323,26 @@ def test_open_credentials_are_said(folder: Path, tmp_path: Path, zookeeper: Ense
         (warning,) = (each for each in ours.log().splitlines() if line in each)
         for path in ("/config/users/ann", "/delegation_token/tokens/t"):
             assert f"{path} (read, change, give rights)" in warning
+    finally:
+        ours.kill()
+
+
+@pytest.mark.timeout(120)
+def test_open_nodes_from_before_the_acls_are_said(folder: Path, tmp_path: Path, zookeeper: Ensemble, chroot: str) -> None:
+    """Who creates nodes below them needs no user that exists."""
+    ours = member(folder, tmp_path, zookeeper.hosts + chroot, 1)
+    with zookeeper.client() as client:
+        for path in ("/config/users", "/kafka-acl/Topic", "/kafka-acl-extended/prefixed/Group"):
+            client.create(f"{chroot}{path}", b"", makepath=True)
+    try:
+        ours.start()
+        ours.wait()
+        use(ours.port)  # its credentials are closed
+        line = "who reaches ZooKeeper needs no login for credentials and ACLs there"
+        (warning,) = (each for each in ours.log().splitlines() if line in each)
+        for path in ("/config/users", "/kafka-acl", "/kafka-acl/Topic", "/kafka-acl-extended/prefixed/Group"):
+            assert f"{path} (change, give rights)" in warning
+        assert "/config/brokers" not in warning and "zookeeper-security-migration" in warning
     finally:
         ours.kill()
 
