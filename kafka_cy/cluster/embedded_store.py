@@ -96,6 +96,7 @@ class EmbeddedStore:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA cache_size=-256")
+            connection.execute("PRAGMA secure_delete=ON")  # passwords that are replaced do not stay in free pages
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
                 connection.execute(f"PRAGMA user_version={FORMAT_VERSION}")  # new, or its first start was interrupted

@@ -97,3 +97,14 @@ def test_the_metadata_is_closed(tmp_path: Path) -> None:
     path.chmod(0o644)  # of an earlier version
     EmbeddedStore(str(path)).close()
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_what_is_replaced_or_removed_does_not_stay_in_the_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "kafka-cy-metadata.sqlite"
+    store = EmbeddedStore(str(path))
+    for number in range(20):
+        store.create(f"/{number}", b"hunter2-%d " % number * 20)
+    for number in range(20):
+        (store.delete(f"/{number}") if number % 2 else store.set(f"/{number}", b"x"))
+    store.close()
+    assert b"hunter2" not in b"".join(each.read_bytes() for each in tmp_path.iterdir())
