@@ -176,6 +176,7 @@ class KafkaServer:
         start_replication_quotas(self.config, self.log)
         for warning in self.config.warnings[warned:]:
             self.log.warning(warning)
+        self.config.on_warning = self.log.warning
         self._encrypt()
         self._authenticate()
         self.logs = LogManager(

@@ -110,3 +110,23 @@ def test_without_a_secret_both_refuse_a_password(
         kafka.kill()
     assert errors[0] == errors[1] and "Password encoder secret not configured" in errors[0][1]
     assert "hunter2" not in ours.log()
+
+
+@pytest.mark.timeout(120)
+def test_a_running_broker_says_which_password_it_ignores(
+    tmp_path: Path, one_zookeeper: Ensemble, chroot: str, zookeeper_connect: str
+) -> None:
+    (port,) = free_ports(1)
+    ours = MemberBroker(tmp_path, zookeeper_connect, 1, port, {"password.encoder.secret": "right"})
+    text = PasswordEncoder("wrong", None, "AES/CBC/PKCS5Padding", 128, 1024).encode("hunter2")
+    try:
+        ours.start()
+        ours.wait()
+        with one_zookeeper.client(chroot) as other:
+            other.create("/config/brokers/1", json.dumps({"version": 1, "config": {KEY: text}}).encode(), makepath=True)
+            change = json.dumps({"version": 2, "entity_path": "brokers/1"}).encode()
+            other.create("/config/changes/config_change_", change, sequence=True)
+        line = f"Dynamic password config {KEY} could not be decoded, ignoring"
+        wait_until(lambda: line in ours.log(), "a warning")
+    finally:
+        ours.kill()

@@ -9,7 +9,7 @@ INTERNAL_KEYS: Final[tuple[Entry, ...]] = (
     ("password.encoder.cipher.algorithm", "STRING", "AES/CBC/PKCS5Padding", "read-only", None, "LOW", "config",
      "Cipher of stored passwords: AES/CBC/PKCS5Padding or AES/GCM/NoPadding."),
     ("password.encoder.iterations", "INT", "4096", "read-only", ("at_least", 1024), "LOW", "config",
-     "Iterations with which the key of stored passwords is derived."),
+     "Iterations with which the key of stored passwords is derived; at most 100,000."),
     ("password.encoder.key.length", "INT", "128", "read-only", ("at_least", 8), "LOW", "config",
      "Length of the key of stored passwords: 128, 192 or 256 bits."),
     ("password.encoder.keyfactory.algorithm", "STRING", None, "read-only", None, "LOW", "config",
