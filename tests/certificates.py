@@ -35,9 +35,10 @@ class Authority:
         self.authority.cert_pem.write_to_path(str(self.trusted))
         self.broker = self.issue("localhost", "127.0.0.1")
 
-    def issue(self, *names: str, common_name: str | None = None, expired: bool = False) -> Path:
+    def issue(self, *names: str, common_name: str | None = None, expires_in_s: int | None = None) -> Path:
         """A PEM file with a new key and certificate for the names."""
-        expiry = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1) if expired else None
+        now = datetime.datetime.now(datetime.UTC)
+        expiry = None if expires_in_s is None else now + datetime.timedelta(seconds=expires_in_s)
         issued = self.authority.issue_cert(
             *names, common_name=common_name, not_after=expiry, organization_unit_name="tests"
         )

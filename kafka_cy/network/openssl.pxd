@@ -78,7 +78,10 @@ cdef extern from "<openssl/x509.h>" nogil:
     ctypedef struct X509
     ctypedef struct X509_NAME
     ctypedef struct X509_STORE
+    ctypedef struct ASN1_TIME
     void X509_free(X509* certificate)
+    const ASN1_TIME* X509_get0_notAfter(const X509* certificate)
+    int X509_cmp_current_time(const ASN1_TIME* time)    # positive: in the future
     X509_NAME* X509_get_subject_name(X509* certificate)
     int i2d_X509_NAME(X509_NAME* name, uint8_t** out)
     int X509_STORE_set_flags(X509_STORE* store, unsigned long flags)

@@ -30,7 +30,8 @@ from kafka_cy.network.openssl cimport (
     SSL_get_verify_result,
     SSL_is_init_finished, SSL_new, SSL_read, SSL_set0_rbio, SSL_set0_wbio, SSL_set_accept_state, SSL_shutdown,
     SSL_write, TLS1_2_VERSION, TLS1_3_VERSION, TLS_server_method, X509, X509_NAME, X509_STACK, X509_STORE_add_cert,
-    X509_STORE_set_flags, X509_V_FLAG_PARTIAL_CHAIN, X509_V_OK, X509_free, X509_get_ext_d2i, X509_get_subject_name,
+    X509_STORE_set_flags, X509_V_FLAG_PARTIAL_CHAIN, X509_V_OK, X509_cmp_current_time, X509_free, X509_get0_notAfter,
+    X509_get_ext_d2i, X509_get_subject_name,
     X509_verify_cert_error_string, d2i_PKCS12_bio, i2d_GENERAL_NAME, i2d_X509_NAME, sk_GENERAL_NAME_num,
     sk_GENERAL_NAME_value, sk_X509_free, sk_X509_insert, sk_X509_new_null, sk_X509_num, sk_X509_push, sk_X509_value,
 )
@@ -112,6 +113,8 @@ cdef size_t tls_receive(Session* base, uint8_t* data, uint8_t* scratch, size_t s
         base.established = SSL_is_init_finished(session.ssl) == 1
     if base.established and not was_established:    # of a resumed session, too: its ticket holds the certificate
         base.certified = SSL_get0_peer_certificate(session.ssl) != NULL
+        if base.certified and is_expired(session):      # OpenSSL looks at the chain in full handshakes only
+            return 0
     if base.wants_write or session.kept != NULL:
         keep_rest(session, input, input_size)
     return got
@@ -143,6 +146,16 @@ cdef bint goes_on(TlsSession* session, int result) noexcept nogil:
         if error != SSL_ERROR_SYSCALL:      # otherwise the socket failed
             describe_failure(session)
     return False
+
+
+cdef bint is_expired(TlsSession* session) noexcept nogil:
+    """Whether the client's certificate has expired; then the connection ends. A client that resumes is refused, too."""
+    if X509_cmp_current_time(X509_get0_notAfter(SSL_get0_peer_certificate(session.ssl))) > 0:
+        return False
+    session.base.ended = True
+    session.broken = True
+    snprintf(session.base.failure, FAILURE_BYTES_MAX, "certificate has expired")
+    return True
 
 
 cdef void keep_rest(TlsSession* session, const uint8_t* input, size_t size) noexcept nogil:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kafka_cy.config import BrokerConfig, ConfigError
 from kafka_cy.config.dynamic import NotDynamicError, validate_broker_settings
-from kafka_cy.config.providers import FILE_BYTES_MAX, ConfigProviders
+from kafka_cy.config.providers import FILE_BYTES_MAX, VARIABLES_MAX, ConfigProviders, _variables
 from kafka_cy.tools.client import ToolError, read_properties
 
 PACKAGE = "org.apache.kafka.common.config.provider."
@@ -92,6 +95,29 @@ def test_what_has_no_value_is_refused(folder: Path, text: str, reason: str) -> N
     assert raised.value.key == PASSWORD
     assert reason.replace("FOLDER", str(folder)) in str(raised.value)
     assert "before" not in str(raised.value) and "after" not in str(raised.value)  # parts of the password
+
+
+@given(text=st.text("${}:enva ", max_size=40))
+def test_variables_are_those_of_the_pattern_of_kafka(text: str) -> None:
+    pattern = re.compile(r"\$\{([^}]*?):(?:([^}]*?):)?([^}]*?)\}")  # ConfigTransformer.DEFAULT_PATTERN
+    expected = [(*found.span(), found[1], found[2] or "", found[3]) for found in pattern.finditer(text)]
+    assert [tuple(each) for each in _variables(text)] == expected
+
+
+@pytest.mark.parametrize("text", ["${" + ":" * 100_000, "${:" * 100_000, "${" * 100_000 + "}" * 100_000])
+def test_a_long_text_takes_linear_time(tmp_path: Path, text: str) -> None:
+    assert resolved(tmp_path, text) == text
+
+
+def test_variables_have_a_limit(tmp_path: Path) -> None:
+    assert resolved(tmp_path, "${env:SECRET_A}" * VARIABLES_MAX + "${other:x}") == "alpha" * VARIABLES_MAX + "${other:x}"
+    with pytest.raises(ConfigError, match="too many variables"):
+        resolved(tmp_path, "${env:SECRET_A}" * (VARIABLES_MAX + 1))
+
+
+def test_a_path_with_nul_is_no_path(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="it is not a path"):
+        resolved(tmp_path, "${file:/a\0b:key}")
 
 
 def test_a_file_has_a_limit(folder: Path) -> None:

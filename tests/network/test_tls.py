@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -198,7 +200,7 @@ def test_certificates_of_clients(
     shown = {
         "good": lambda: authority.issue("client@example.org"),
         "foreign": lambda: foreign.issue("client@example.org"),
-        "expired": lambda: authority.issue("client@example.org", expired=True),
+        "expired": lambda: authority.issue("client@example.org", expires_in_s=-86400),
     }
 
     def ask(context: TlsContext) -> None:
@@ -231,15 +233,37 @@ def test_a_chain_ends_at_any_trusted_certificate(
     assert not served(made, client_of(authority, authority.issue("client@example.org")))
 
 
+def resume(
+    made: Harness, context: ssl.SSLContext, session: ssl.SSLSession | None
+) -> tuple[bool | None, ssl.SSLSession | None]:
+    """Connect with a session, and return whether it was taken, and the new one."""
+    with context.wrap_socket(plain(made), server_hostname="localhost", session=session) as client:
+        client.sendall(frame(ECHO, b"x"))
+        assert client.recv(100).endswith(b"x")
+        return client.session_reused, client.session
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_ends_with_the_certificate_of_its_client(
+    made: Harness, authority: Authority, version: ssl.TLSVersion
+) -> None:
+    use(made, authority.broker, lambda context: (context.trust_pem(authority.trusted.read_bytes()), context.ask_clients(True)))
+    expiry = time.time() + 4
+    context = client_of(authority, authority.issue("client@example.org", expires_in_s=4))
+    context.maximum_version = version
+    taken, session = resume(made, context, None)
+    taken, session = resume(made, context, session)
+    assert taken is True
+    wait_until(lambda: time.time() > expiry, "the certificate has expired")
+    with pytest.raises((OSError, AssertionError)):
+        resume(made, context, session)
+    made.wait_for_counter("closed_bad", 1)
+    assert "certificate has expired" in made.log()[-1]
+
+
 def test_sessions_are_kept_by_clients_only(made: Harness, authority: Authority) -> None:
     """The server keeps no sessions: they are in tickets, and a new certificate invalidates the tickets."""
-
-    def resumed(context: ssl.SSLContext, session: ssl.SSLSession | None) -> tuple[bool | None, ssl.SSLSession | None]:
-        with context.wrap_socket(plain(made), server_hostname="localhost", session=session) as client:
-            client.sendall(frame(ECHO, b"x"))
-            assert client.recv(100).endswith(b"x")
-            return client.session_reused, client.session
-
+    resumed = functools.partial(resume, made)
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         context = client_of(authority)
         context.maximum_version = version
