@@ -69,7 +69,7 @@ def handle(request: Request[InitProducerIdRequest], context: TakesProducerIds) -
 def _denied(request: Request[InitProducerIdRequest]) -> ErrorCode | None:
     transactional_id = request.body.transactional_id
     if transactional_id is None:
-        allowed = may_cluster(request, Operation.IDEMPOTENT_WRITE, log_denied=False) or may_any_topic(request, Operation.WRITE)
+        allowed = may_any_topic(request, Operation.WRITE) or may_cluster(request, Operation.IDEMPOTENT_WRITE)
         return None if allowed else CLUSTER_DENIED
     needed = [Operation.WRITE, Operation.TWO_PHASE_COMMIT] if _is_two_phase(request) else [Operation.WRITE]
     allowed = all(may_transactional_id(request, each, transactional_id) for each in needed)

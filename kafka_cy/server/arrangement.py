@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from kafka_cy.api.registry import Api
+    from kafka_cy.cluster.acl_store import StoredAcls
     from kafka_cy.cluster.metadata_cache import MetadataCache
     from kafka_cy.cluster.producer_ids import Reserved
     from kafka_cy.cluster.quorum import Quorum
@@ -36,6 +37,10 @@ class Arrangement(Protocol):
     config_changes: Any
     feature_changes: Any
     tokens: StoredTokens | None  # after `load`; None: there are no delegation tokens
+
+    @property
+    def acls(self) -> StoredAcls | None:
+        """The ACLs, which are loaded; None: there is no authorizer. After `load`."""
 
     @property
     def apis(self) -> Mapping[int, Api]:

@@ -15,6 +15,7 @@ from kafka_cy.network.connection_lifetime import log_connections
 from kafka_cy.network.listening import reason_of
 from kafka_cy.quota import replication_quota
 from kafka_cy.server.arrangement import Arrangement, ClusterRefused, DataRefused, arrange
+from kafka_cy.server.authorization import start_authorizer
 from kafka_cy.server.control_loop import ControlLoop, NetworkQueue
 from kafka_cy.server.event_times import EventTimes
 from kafka_cy.server.http_pages import PortTaken, open_page, page_security
@@ -26,6 +27,7 @@ from kafka_cy.telemetry.broker_view import RECOVERY, RUNNING, SHUTTING_DOWN, STA
 
 if TYPE_CHECKING:
     from kafka_cy.api.context import ApiContext
+    from kafka_cy.authorizer.authorizer import Authorizer
     from kafka_cy.cluster.metadata_cache import MetadataCache
     from kafka_cy.cluster.producer_ids import Reserved
     from kafka_cy.server.dispatcher import Dispatcher
@@ -57,6 +59,8 @@ class KafkaServer:
         self.server: Any = None
         self.quotas: Any = None
         self.publisher: Any = None
+        self.authorizer: Authorizer | None = None  # None: everything is allowed
+        self.audit: Any = None  # BrokerAudit, if there is an authorizer
         self.logs: Any = None
         self.tls: Any = None  # TlsListeners, if there is such a listener
         self.arrangement: Arrangement | None = None  # where the metadata comes from
@@ -80,6 +84,7 @@ class KafkaServer:
 
     def start(self) -> None:
         """Start and begin to answer clients. Raises PortTaken, DataRefused, ClusterRefused, ConfigError."""
+        start_authorizer(self)
         self._listen()
         self._load_metadata()
         assert self.arrangement is not None
@@ -230,6 +235,8 @@ class KafkaServer:
 
         assert self.arrangement is not None
         self.publisher = ImagePublisher(self.server)
+        if self.authorizer is not None:
+            self.publisher.set_acls(self.authorizer.image)
         self.arrangement.publish()
 
     def endpoints(self) -> list[tuple[str, str, str, int]]:
@@ -345,6 +352,7 @@ class KafkaServer:
             client_telemetry=self._client_telemetry,
             create_topics=creations.create,
             tokens=arrangement.tokens,
+            acls=arrangement.acls,
         )
 
     def _reserve_producer_ids(self, done: Reserved) -> None:
@@ -400,6 +408,8 @@ class KafkaServer:
             details: dict[str, Any] = {"client": event.peer} if event.peer else {}
             if event.api_key is not None:
                 details["api_key"] = event.api_key
+            if self.audit is not None:
+                self.audit.reactor_denied(event)
             if event.message.startswith("slow request"):
                 self.log.write(level, event.message, details)  # each one tells where its time went
             else:

@@ -36,6 +36,7 @@ from kafka_cy.protocol.controller_messages.controlled_shutdown import Controlled
 from kafka_cy.protocol.inter_broker_version import InterBrokerVersion
 from kafka_cy.replication.fetchers import Endpoint as FetchedFrom
 from kafka_cy.server.arrangement import ClusterRefused
+from kafka_cy.server.authorization import stored_acls
 from kafka_cy.server.controller_transport import ControllerChannel, ControllerTransport
 from kafka_cy.server.delegation_tokens import stored_tokens
 from kafka_cy.server.internal_counts import InternalCounts
@@ -55,6 +56,7 @@ from kafka_cy.storage.partition_folders import PARTITION_INDEX_MAX
 
 if TYPE_CHECKING:
     from kafka_cy.api.registry import Api
+    from kafka_cy.cluster.acl_store import StoredAcls
     from kafka_cy.cluster.producer_ids import Reserved
     from kafka_cy.cluster.quorum import Quorum
     from kafka_cy.cluster.token_store import StoredTokens
@@ -78,6 +80,7 @@ class ClusterMember:
     def __init__(self, broker: KafkaServer) -> None:
         self._broker = broker
         self._config, self._log, self._loop = broker.config, broker.log, broker.controller_loop
+        self.acls: StoredAcls | None = None
         self.member: Any = None  # server.member_parts.Member, from `publish` on
         self._session: MemberSession | None = None
         self._updates: MetadataUpdates | None = None
@@ -108,6 +111,18 @@ class ClusterMember:
         self.tokens = stored_tokens(broker, session.store, session.call_later, lambda: self._controller.term is not None)
         if self.tokens is not None:
             session.run(self.tokens.read_all)
+        self._load_acls(session)
+
+    def _load_acls(self, session: MemberSession) -> None:
+        self.acls = stored_acls(self._broker, session.store, session.call_later)
+        if self.acls is None:
+            return
+        from kafka_cy.authorizer.acl_image import TooManyAcls
+
+        try:
+            session.run(self.acls.read_all)
+        except TooManyAcls as error:
+            raise ClusterRefused(f"the ACLs in ZooKeeper cannot be used: {error}") from error
 
     async def _identify(self, calls: StoreCalls) -> str:
         """The cluster's id, after which the broker's id is known, too."""
@@ -254,6 +269,8 @@ class ClusterMember:
         self.configs.start()
         if self.tokens is not None:
             self.tokens.start()
+        if self.acls is not None:
+            self.acls.start()
         self._registration.start()
         session.run_until(lambda: self._registration.epoch != NO_EPOCH or self._refusal is not None)
         if self._refusal is not None:

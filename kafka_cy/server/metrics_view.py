@@ -171,6 +171,12 @@ class MetricsView:
 
         return fetch_standing.counters()
 
+    def authorization(self) -> Mapping[str, int] | None:
+        authorizer, audit = self._broker.authorizer, self._broker.audit
+        if authorizer is None:
+            return None
+        return {"denied": audit.denied, "dropped": audit.dropped, "acls": authorizer.image.acls}
+
     def share_sessions(self) -> tuple[int, int]:
         share = self._broker.share
         return (len(share.sessions), share.sessions.partition_count) if share is not None else (0, 0)

@@ -29,6 +29,8 @@ def shut_down(broker: KafkaServer) -> bool:
         steps.append(broker.arrangement.close)
     if broker.metrics is not None:
         steps.append(broker.metrics.stop)
+    if broker.audit is not None:
+        steps.append(broker.audit.stop)
     succeeded = True
     for step in steps:
         try:

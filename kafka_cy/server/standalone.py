@@ -16,11 +16,13 @@ from kafka_cy.cluster.metadata_location import check_unused, metadata_dir
 from kafka_cy.cluster.producer_ids import ProducerIdBlocks
 from kafka_cy.cluster.unknown_partitions import finish_adoption, refuse_unknown
 from kafka_cy.server.arrangement import DataRefused
+from kafka_cy.server.authorization import stored_acls
 from kafka_cy.server.delegation_tokens import stored_tokens
 from kafka_cy.server.topic_maker import TopicMaker
 
 if TYPE_CHECKING:
     from kafka_cy.api.registry import Api
+    from kafka_cy.cluster.acl_store import StoredAcls
     from kafka_cy.cluster.producer_ids import Reserved
     from kafka_cy.cluster.quorum import Quorum
     from kafka_cy.cluster.token_store import StoredTokens
@@ -42,6 +44,7 @@ class Standalone:
         self._home = broker.config.log_dirs[0]  # the directory of the metadata store
         self._open_store: EmbeddedStore | None = None
         self._topic_maker: TopicMaker | None = None
+        self.acls: StoredAcls | None = None
 
     # -- start --
 
@@ -74,6 +77,7 @@ class Standalone:
             )
         metadata.load(known_id or broker.new_cluster_id or new_cluster_id())
         self.cache = metadata.cache
+        self._load_acls(self.store)
         self._producer_id_blocks = ProducerIdBlocks(self.store, broker.config.broker_id)
         self._topic_maker = TopicMaker(broker, metadata)
         self.tokens = stored_tokens(broker, self.store, self._call_later, lambda: True)
@@ -82,6 +86,17 @@ class Standalone:
 
     def _call_later(self, delay_ms: float, function: Callable[[], object]) -> object:
         return self._broker.controller_loop.call_later(delay_ms / 1000, function)
+
+    def _load_acls(self, store: EmbeddedStore) -> None:
+        self.acls = stored_acls(self._broker, store, self._call_later)
+        if self.acls is None:
+            return
+        from kafka_cy.authorizer.acl_image import TooManyAcls
+
+        try:
+            self.acls.load(store)
+        except TooManyAcls as error:
+            raise DataRefused(f"the stored ACLs cannot be used: {error}") from error
 
     def _cluster_metadata(self, store: EmbeddedStore) -> ClusterMetadata:
         broker = self._broker
@@ -125,6 +140,8 @@ class Standalone:
             self._metadata, broker.logs, broker.publisher, config.topic_config, broker.on_storage_error, broker.log.warning
         )
         self._hosting.start()
+        if self.acls is not None:
+            self.acls.start()
 
     def join(self) -> None:
         """See Arrangement. There is nobody to join."""

@@ -81,6 +81,7 @@ class BrokerCollector:
         yield from self._cleaner()
         yield from self._process()
         yield from self._ours()
+        yield from self._authorization()
 
     def _per_second(self, name: str, text: str, samples: Samples) -> Iterable[Metric]:
         """The counter under the other dialect's name, if that dialect is enabled."""
@@ -310,6 +311,14 @@ class BrokerCollector:
         }
         for name in ("jvm_info", "jvm_runtime_info"):
             yield family("gauge", name, "What runs the broker", [(runtime, 1)])
+
+    def _authorization(self) -> Iterable[Metric]:
+        numbers = self._view.authorization()
+        if numbers is None:
+            return
+        yield counter("kafkacy_authorization_denied", "Requests that the authorizer denied", numbers["denied"])
+        yield counter("kafkacy_audit_lines_dropped", "Lines that kafkacy.audit.log did not get", numbers["dropped"])
+        yield gauge("kafka_server_authorizer_metrics_acls_total_count", "ACLs", numbers["acls"])
 
     def _ours(self) -> Iterable[Metric]:
         counters = self._view.server.counters()

@@ -94,6 +94,9 @@ class BrokerView(Protocol):
     def standing_fetches(self) -> Mapping[str, int]:
         """built, taken, refused, bytes."""
 
+    def authorization(self) -> Mapping[str, int] | None:
+        """denied: requests; dropped: lines that the audit log did not get; acls. None: there is no authorizer."""
+
     def share_sessions(self) -> tuple[int, int]:
         """(share sessions, share partitions in all of them)."""
 

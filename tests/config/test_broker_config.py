@@ -157,7 +157,6 @@ def test_a_bound_wildcard_is_advertised_by_the_name_of_the_host() -> None:
         {"max.connections.per.ip.overrides": "127.0.0.1:-1"},
         {"max.connections.per.ip.overrides": ":5"},
         {"max.connections.per.ip.overrides": "a b:5"},
-        {"authorizer.class.name": "kafka.security.Authorizer"},
         {"alter.config.policy.class.name": "example.Policy"},
         {"client.quota.callback.class": "example.Callback"},
         {"config.providers": "file"},

@@ -11,8 +11,9 @@ _POLICY: Final = (
 KEYS: Final[tuple[Entry, ...]] = (
     ("advertised.listeners", "LIST", None, "read-only", None, "HIGH", "config",
      "Addresses that clients are told to connect to. Unset: the same as listeners."),
-    ("authorizer.class.name", "STRING", "", "read-only", None, "LOW", _POLICY,
-     "Java class that authorizes requests. Empty: every request is allowed."),
+    ("authorizer.class.name", "STRING", "", "read-only", None, "LOW", "server",
+     "Authorizer of requests: org.apache.kafka.metadata.authorizer.StandardAuthorizer or "
+     "kafka.security.authorizer.AclAuthorizer, which decide alike. Empty: every request is allowed."),
     ("broker.id", "INT", "-1", "read-only", None, "HIGH", "config",
      "Older name of node.id."),
     ("broker.rack", "STRING", None, "read-only", None, "MEDIUM", "config",
@@ -48,11 +49,15 @@ KEYS: Final[tuple[Entry, ...]] = (
      "Security protocol between brokers. It names the listener when inter.broker.listener.name is unset."),
 )
 
-#: Keys that Kafka neither documents nor describes to clients.
+#: Keys that Kafka neither documents nor describes to clients; among them are those of its authorizer.
 INTERNAL_KEYS: Final[tuple[Entry, ...]] = (
+    ("allow.everyone.if.no.acl.found", "BOOLEAN", "false", "read-only", None, "LOW", "server",
+     "Whether everybody may use a resource about which there is no ACL of anybody."),
     ("server.max.startup.time.ms", "LONG", "9223372036854775807", "read-only",
      ("at_least", 0), "MEDIUM", "ignored: a start has no time limit",
      "Maximum time that a start may take."),
+    ("super.users", "STRING", "", "read-only", None, "LOW", "server",
+     "Principals that may do everything, as Type:name;Type:name (distinguished names contain commas)."),
     ("unstable.api.versions.enable", "BOOLEAN", "false", "read-only",
      None, "HIGH", "server",
      "Whether unstable API versions are offered."),

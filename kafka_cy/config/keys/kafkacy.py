@@ -5,6 +5,15 @@ from typing import Final
 from kafka_cy.config.types import Entry
 
 KEYS: Final[tuple[Entry, ...]] = (
+    ("kafkacy.audit.log", "STRING", "", "read-only", None, "MEDIUM", "server",
+     "File in which the broker writes what its authorizer decides: a line of JSON with time, principal, host, client id, API, "
+     "operation and resource. Only its owner may read it. Empty: no file."),
+    ("kafkacy.audit.log.allowed", "BOOLEAN", "true", "read-only", None, "LOW", "server",
+     "Whether kafkacy.audit.log has also what was allowed. False: denials only."),
+    ("kafkacy.audit.log.files", "INT", "10", "read-only", ("between", 1, 1000), "LOW", "server",
+     "How many full files of kafkacy.audit.log are kept, with .1 (the newest), .2 and so on behind the name."),
+    ("kafkacy.audit.log.max.bytes", "LONG", "104857600", "read-only", ("at_least", 4096), "LOW", "server",
+     "Size at which kafkacy.audit.log is renamed and a new file begins."),
     ("kafkacy.authentication.timeout.ms", "INT", "30000", "read-only", ("at_least", 100), "MEDIUM", "server",
      "Time in which a client must authenticate on a listener with SASL, from the connection on. Then it is disconnected. In "
      "Apache Kafka, connections.max.idle.ms is the only limit."),

@@ -1,0 +1,183 @@
+"""What the authorizer decides, in the broker's log and in kafkacy.audit.log: words, bounds, rotation, faults."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kafka_cy.authorizer.acls import Operation, ResourceType
+from kafka_cy.authorizer.audit import Decision
+from kafka_cy.network.server import LogEvent
+from kafka_cy.server import audit_file
+from kafka_cy.server.audit import LINES_PER_S_MAX, MORE, BrokerAudit
+from kafka_cy.server.audit_file import AuditFile
+from kafka_cy.server.log import BrokerLog
+from tests.waiting import wait_until
+
+DENIED = Decision(False, "alice", "1.2.3.4", Operation.READ, ResourceType.TOPIC, "t", "OffsetCommit", "app")
+ALLOWED = DENIED._replace(allowed=True)
+
+
+class Log:
+    """A log and what it has written."""
+
+    def __init__(self, level: str = "info") -> None:
+        self._stream = io.StringIO()
+        self.log = BrokerLog(level, stream=self._stream)
+
+    @property
+    def lines(self) -> list[str]:
+        self.log.flush()
+        return [line.split(" ", 1)[1] for line in self._stream.getvalue().splitlines()]
+
+
+def made(path: Path, log: Log | None = None, **limits: int) -> AuditFile:
+    return AuditFile(str(path), (log or Log()).log, **{"max_bytes": 1 << 20, "files": 3, **limits})
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_lines_of_the_log() -> None:
+    log = Log()
+    audit = BrokerAudit(log.log)
+    assert audit.wants(False) and not audit.wants(True)
+    for _ in range(3):
+        audit.decided(DENIED, lambda: "DefaultDeny")
+    assert log.lines == [
+        "INFO Principal = User:alice is Denied operation = READ from host = 1.2.3.4 on resource = Topic:LITERAL:t"
+        " for request = OffsetCommit with resourceRefCount = 1 based on rule DefaultDeny"
+    ]
+    assert audit.denied == 3
+    log.log.level = "debug"
+    assert audit.wants(True)
+    audit.decided(ALLOWED, lambda: "SuperUser")
+    assert log.lines[-1].startswith("DEBUG Principal = User:alice is Allowed") and audit.denied == 3
+
+
+def test_lines_of_the_log_are_few() -> None:
+    """A client that is denied very often costs a control thread no more than a counter."""
+    log, rules = Log(), []
+    audit = BrokerAudit(log.log, now=lambda: 1.0)
+
+    def rule() -> str:
+        rules.append(1)
+        return "DefaultDeny"
+
+    for i in range(10 * LINES_PER_S_MAX):
+        audit.decided(DENIED._replace(name=f"{'abcdefghij'[i % 10] * (i // 10 + 1)}"), rule)
+    assert len(rules) == LINES_PER_S_MAX and len(log.lines) == LINES_PER_S_MAX + 1
+    assert log.lines[-1] == f"INFO {MORE}" and audit.denied == 10 * LINES_PER_S_MAX
+
+
+def test_records_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    audit = BrokerAudit(Log().log, made(path))
+    assert audit.wants(True)
+    audit.decided(ALLOWED, lambda: "SuperUser")
+    hostile = 'x\n{"decision": "allowed"}\udc80é' + "y" * 5000
+    audit.decided(DENIED._replace(name=hostile, user=None, client_id=None, host="::ffff:10.0.0.1"), lambda: "DefaultDeny")
+    audit.stop()
+    first, second = records(path)
+    assert first.pop("time").endswith("Z")
+    assert first == {
+        "principal": "User:alice", "host": "1.2.3.4", "client_id": "app", "api": "OffsetCommit", "operation": "READ",
+        "resource_type": "TOPIC", "resource": "t", "decision": "allowed",
+    }  # fmt: skip
+    assert (second["principal"], second["host"], second["client_id"]) == ("User:ANONYMOUS", "10.0.0.1", None)
+    assert second["resource"] == hostile[: audit_file.TEXT_CHARS_MAX] and second["decision"] == "denied"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600 and audit.dropped == 0
+
+
+def test_only_denials(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    audit = BrokerAudit(Log().log, made(path), file_has_allowed=False)
+    assert not audit.wants(True)
+    audit.decided(ALLOWED, lambda: "SuperUser")
+    audit.decided(DENIED, lambda: "DefaultDeny")
+    audit.stop()
+    assert [each["decision"] for each in records(path)] == ["denied"]
+
+
+def test_what_reactors_deny(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    audit = BrokerAudit(Log().log, made(path))
+    text = "Principal = User:a b is Denied operation = WRITE on resource = Topic:LITERAL:orders"
+    audit.reactor_denied(LogEvent(20, "[::1]:1234", 0, text))
+    audit.reactor_denied(LogEvent(20, "1.2.3.4:5", 1, "something else"))
+    audit.stop()
+    (record,) = records(path)
+    assert record | {"time": ""} == {
+        "time": "", "principal": "User:a b", "host": "0:0:0:0:0:0:0:1", "client_id": None, "api": "Produce", "operation": "WRITE",
+        "resource_type": "TOPIC", "resource": "orders", "decision": "denied",
+    }  # fmt: skip
+    assert audit.denied == 1
+
+
+def test_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    path.write_text("an earlier run\n")
+    path.chmod(0o644)
+    file = made(path, max_bytes=4096, files=2)
+    for i in range(300):
+        file.add(DENIED._replace(name=f"t{i}"))
+        wait_until(lambda: not file._queue, "the thread does not write")
+    file.stop()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["audit.log", "audit.log.1", "audit.log.2"]
+    names = [each["resource"] for number in (".2", ".1", "") for each in records(path.with_name(f"audit.log{number}"))]
+    assert names == [f"t{i}" for i in range(300 - len(names), 300)] and len(names) > 20
+    for each in tmp_path.iterdir():
+        assert each.stat().st_size <= 4096 and stat.S_IMODE(each.stat().st_mode) == 0o600
+
+
+def test_a_slow_disk_costs_lines_and_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_file, "QUEUED_MAX", 10)
+    held = threading_event()
+    monkeypatch.setattr(AuditFile, "_write", lambda self, data: held.wait())
+    file = made(tmp_path / "audit.log")
+    file.add(DENIED)
+    wait_until(lambda: not file._queue, "the thread takes nothing")
+    for _ in range(30):
+        file.add(DENIED)
+    assert len(file._queue) == 10 and file.dropped == 20
+    held.set()
+    file.stop()
+
+
+def threading_event() -> Any:
+    import threading
+
+    return threading.Event()
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log says so, the lines count as dropped, and it is tried again."""
+    monkeypatch.setattr(audit_file, "AGAIN_AFTER_S", 0.0)
+    log, path, fails = Log(), tmp_path / "audit.log", [True]
+    write = AuditFile._write
+
+    def failing(self: AuditFile, data: bytes) -> None:
+        if fails.pop() if fails else False:
+            raise OSError(28, "No space left on device")
+        write(self, data)
+
+    monkeypatch.setattr(AuditFile, "_write", failing)
+    file = made(path, log)
+    file.add(DENIED)
+    wait_until(lambda: file.dropped == 1, "the line is not dropped")
+    file.add(DENIED._replace(name="second"))
+    file.stop()
+    assert [each["resource"] for each in records(path)] == ["second"]
+    assert any("the audit log cannot be written" in line and "No space left" in line for line in log.lines)
+
+
+def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(OSError):
+        made(tmp_path / "none" / "audit.log")
+    assert list(tmp_path.iterdir()) == []
