@@ -116,7 +116,6 @@ APIS: Final[tuple[Api, ...]] = (
 )
 
 _NO_KERBEROS: Final = "PLAIN, SCRAM and OAUTHBEARER; GSSAPI is not supported yet"
-_ACLS: Final = "there is no authorizer yet"
 
 #: KIPs that a client of the protocol can see. KIPs that change only Java clients, tools, Connect, Streams or controllers
 #: are left out.
@@ -145,7 +144,7 @@ KIPS: Final[tuple[Kip, ...]] = (
     Kip(124, "Request rate quotas", "yes"),
     Kip(133, "DescribeConfigs and AlterConfigs", "yes"),
     Kip(134, "Initial rebalance delay", "yes"),
-    Kip(140, "ACL administration", "no", "SECURITY_DISABLED, as in Kafka without an authorizer"),
+    Kip(140, "ACL administration", "yes"),
     Kip(152, "SASL authentication errors", "yes"),
     Kip(185, "Idempotence by default", "yes"),
     Kip(194, "CreateTopics and DeleteTopics policies", "no", "Java classes cannot be loaded"),
@@ -158,7 +157,7 @@ KIPS: Final[tuple[Kip, ...]] = (
     Kip(227, "Incremental fetch sessions", "yes"),
     Kip(229, "DeleteGroups", "yes"),
     Kip(255, "OAuth for SASL", "yes"),
-    Kip(290, "Prefixed ACLs", "no", _ACLS),
+    Kip(290, "Prefixed ACLs", "yes"),
     Kip(297, "Config providers", "yes", "Kafka's own three; a variable without a value stops the start"),
     Kip(320, "Truncation detection by consumers", "yes"),
     Kip(339, "IncrementalAlterConfigs", "yes"),
@@ -176,7 +175,7 @@ KIPS: Final[tuple[Kip, ...]] = (
     Kip(412, "Log levels at run time", "partly", "there is one logger, root"),
     Kip(421, "Config providers in the configuration of brokers and tools", "yes"),
     Kip(429, "Incremental cooperative rebalancing", "yes"),
-    Kip(430, "Authorized operations in responses", "yes", "there is no authorizer, so all operations are listed"),
+    Kip(430, "Authorized operations in responses", "yes"),
     Kip(447, "Transactions of consumer-producer loops", "yes"),
     Kip(455, "AlterPartitionReassignments", "partly", "a single broker has nowhere to move a partition to"),
     Kip(460, "ElectLeaders", "partly", "the only replica is the leader already"),

@@ -126,7 +126,11 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
   POLICY_VIOLATION).
 - **AddRaftVoter** is UNSUPPORTED_VERSION where Kafka connects to the new voter: the metadata is on this broker alone.
 - **Configuration files** for a quorum of several KRaft processes, for tiered storage, and with Java policies
-  or an authorizer stop the start, because the broker cannot do what they ask for.
+  or another authorizer than Kafka's stop the start, because the broker cannot do what they ask for.
+- **Authorization**: names with `/` or control characters get no ACLs, as with AclAuthorizer. The message of
+  CLUSTER_AUTHORIZATION_FAILED is Kafka's general one, where Kafka shows internals of the request. Requests between brokers
+  that are denied get the error without the partitions of the request. With an authorizer, the client id `__admin_client` may
+  write to internal topics only with CLUSTER_ACTION. A fetch that waits gets no records any more once ACLs have changed.
 - **A few defaults** differ where they are not set: the number of network threads leaves a core free, the backlog of a
   listener is 1024, the operating system sizes the receive buffers of sockets, 5 threads open the logs
   at start, and 2 threads flush them.

@@ -53,7 +53,7 @@ The column *effect* has one of three values for each key:
 - *ignored*: the value has no effect; the reason follows. If the key is set to anything but its default, the broker logs a
   warning when it starts, or when the value is changed.
 - *refused*: the broker does not start if the key is set, because ignoring it would be unsafe. An empty value is accepted,
-  so `--override authorizer.class.name=` starts a broker with a file that sets it.
+  so `--override create.topic.policy.class.name=` starts a broker with a file that sets it.
 
 ## Replication of internal topics
 
@@ -89,6 +89,7 @@ def page() -> str:
     ours = [name for name in names if name.startswith("kafkacy.")]
     parts.append(_broker_table("Our own broker keys", ours))
     parts.append(_broker_table("Broker keys of Kafka", [name for name in names if name not in ours]))
+    parts.append(_broker_table("Keys of Kafka's authorizer", ["allow.everyone.if.no.acl.found", "super.users"]))
     parts.append(_removed_keys_table())
     parts.append(_topic_table())
     parts.append(_group_table())

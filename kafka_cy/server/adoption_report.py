@@ -17,7 +17,7 @@ def report_lines(adoption: Adoption, effective: Effective, *, settings_are_new: 
     title = "settings" if settings_are_new else "settings that were taken over before and remain unchanged"
     lines += _section(title, adoption.settings)
     if any(path.startswith("/kafka-acl") or b'"SCRAM-' in data for path, data in adoption.nodes.items()):
-        lines.append("  ACLs and SCRAM credentials are stored; this version of kafka-cy does not apply them.")
+        lines.append("  ACLs and SCRAM credentials are taken over; ACLs apply if authorizer.class.name is set.")
     if adoption.next_producer_id:
         lines.append(f"producer ids: from {adoption.next_producer_id} on")
     lines += _section("not taken over", adoption.left_alone)
