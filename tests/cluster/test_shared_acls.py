@@ -1,0 +1,103 @@
+"""ACLs of a cluster with ZooKeeper: kafka-cy and Apache Kafka 3.9 with its AclAuthorizer read and change the same ones."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+
+import pytest
+from confluent_kafka import KafkaError, Producer
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from kafka_cy.testing.broker import free_ports
+from tests.cluster.kafka39 import Kafka
+from tests.cluster.member_broker import MemberBroker, seen
+from tests.cluster.zookeeper_ensemble import Ensemble, wait_until
+
+# Nobody logs in here: a resource without ACLs is everybody's.
+SETTINGS = {
+    "authorizer.class.name": "kafka.security.authorizer.AclAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
+    "super.users": "User:nobody",
+}
+
+
+def admin_of(port: int) -> AdminClient:
+    return AdminClient({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0})
+
+
+def acl(topic: str, pattern: ResourcePatternType = ResourcePatternType.LITERAL) -> AclBinding:
+    """Somebody else may write: so nobody else may."""
+    return AclBinding(
+        ResourceType.TOPIC, topic, pattern, "User:another", "*", AclOperation.WRITE, AclPermissionType.ALLOW
+    )
+
+
+def is_denied(port: int, topic: str) -> bool:
+    errors: list[KafkaError | None] = []
+    producer = Producer({"bootstrap.servers": f"127.0.0.1:{port}", "message.timeout.ms": 10000, "log_level": 0})
+    producer.produce(topic, b"value", on_delivery=lambda error, message: errors.append(error))
+    producer.flush(60)
+    (error,) = errors
+    return error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+@pytest.mark.timeout(300)
+def test_both_brokers_share_them(tmp_path: Path, one_zookeeper: Ensemble, zookeeper_connect: str, chroot: str) -> None:
+    ports = free_ports(2)
+    ours = MemberBroker(tmp_path, zookeeper_connect, 1, ports[0], SETTINGS)
+    kafka = Kafka(tmp_path, zookeeper_connect, 2, ports[1], SETTINGS)
+    try:
+        ours.start()
+        ours.wait()
+        kafka.start()
+        admin = admin_of(ours.port)
+        wait_until(lambda: len(seen(admin).brokers) == 2, "both brokers")
+        admins = {ours.port: admin, kafka.port: admin_of(kafka.port)}
+        for changed, other in ((ours.port, kafka.port), (kafka.port, ours.port)):
+            for pattern in (ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED):
+                topics = [f"t-{uuid.uuid4().hex}" for _ in ports]
+                # A leader on each broker, so that each of them decides.
+                wanted = [NewTopic(name, 1, replica_assignment=[[broker]]) for name, broker in zip(topics, (1, 2), strict=True)]
+                for future in admin.create_topics(wanted).values():
+                    future.result(60)
+                for topic in topics:
+                    assert not is_denied(other, topic) and not is_denied(changed, topic)
+                    name = topic if pattern is ResourcePatternType.LITERAL else topic[:20]
+                    binding = acl(name, pattern)
+                    admins[changed].create_acls([binding])[binding].result(60)
+                    shown = AclBindingFilter(
+                        ResourceType.TOPIC, name, pattern, None, None, AclOperation.ANY, AclPermissionType.ANY
+                    )
+                    for each in admins.values():
+                        wait_until(lambda each=each: each.describe_acls(shown).result(60) == [binding], "the ACL everywhere")  # type: ignore[misc]
+                    wait_until(lambda: is_denied(other, topic), "the other broker to deny")  # noqa: B023
+                    admins[other].delete_acls([shown])[shown].result(60)
+                    wait_until(lambda: not is_denied(changed, topic), "the right to be back")  # noqa: B023
+        kept = acl("kept")
+        admins[kafka.port].create_acls([kept])[kept].result(60)
+        kafka.terminate()
+        ours.kill()
+        ours.start()
+        ours.wait()
+        found = AclBindingFilter(ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY)
+        assert admin_of(ours.port).describe_acls(found).result(60) == [kept], "from the start on"
+        with one_zookeeper.client(chroot) as client:
+            value, _ = client.get("/kafka-acl/Topic/kept")
+            assert json.loads(value)["acls"] == [
+                {"principal": "User:another", "permissionType": "Allow", "operation": "Write", "host": "*"}
+            ]
+        assert not ours.errors()
+    finally:
+        ours.kill()
+        kafka.kill()
