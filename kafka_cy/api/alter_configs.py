@@ -27,7 +27,8 @@ def handle(request: Request[AlterConfigsRequest], context: ChangesConfigs) -> di
     def alter(resource: Any) -> Details | None:
         kind, name = resource.resource_type, resource.resource_name
         alterations.check_entries([(config.name, config.value, SET) for config in resource.configs])
-        check_right(request, kind, name)
+        if kind in alterations.ENTITY_TYPES:
+            check_right(request, kind, name)
         alterations.check_resource(context.config, kind, name)
         settings = {config.name: str(config.value) for config in resource.configs}
         current = alterations.stored_settings(context, kind, name)

@@ -33,7 +33,8 @@ def handle(request: Request[IncrementalAlterConfigsRequest], context: ChangesCon
         kind, name = resource.resource_type, resource.resource_name
         operations = [Operation(config.name, config.config_operation, config.value) for config in resource.configs]
         alterations.check_entries([(each.name, each.value, each.operation) for each in operations])
-        check_right(request, kind, name)
+        if kind in alterations.ENTITY_TYPES or kind == alterations.BROKER_LOGGER:
+            check_right(request, kind, name)
         if kind == alterations.BROKER_LOGGER:
             broker_loggers.check_node(context.config, name)
             broker_loggers.alter(context.log, operations, validate_only=validate_only)

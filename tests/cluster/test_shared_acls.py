@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,23 @@ def is_denied(port: int, topic: str) -> bool:
     return error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
 
+def check_topic(
+    admins: Mapping[int, AdminClient], changed: int, other: int, topic: str, pattern: ResourcePatternType
+) -> None:
+    """An ACL that is created at one broker counts at the other, and one that is deleted there counts here no more."""
+    assert not is_denied(other, topic) and not is_denied(changed, topic)
+    name = topic if pattern is ResourcePatternType.LITERAL else topic[:20]
+    binding = acl(name, pattern)
+    admins[changed].create_acls([binding])[binding].result(60)
+    shown = AclBindingFilter(ResourceType.TOPIC, name, pattern, None, None, AclOperation.ANY, AclPermissionType.ANY)
+    wait_until(
+        lambda: all(each.describe_acls(shown).result(60) == [binding] for each in admins.values()), "the ACL everywhere"
+    )
+    wait_until(lambda: is_denied(other, topic), "the other broker to deny")
+    admins[other].delete_acls([shown])[shown].result(60)
+    wait_until(lambda: not is_denied(changed, topic), "the right to be back")
+
+
 @pytest.mark.timeout(300)
 def test_both_brokers_share_them(tmp_path: Path, one_zookeeper: Ensemble, zookeeper_connect: str, chroot: str) -> None:
     ports = free_ports(2)
@@ -68,29 +86,22 @@ def test_both_brokers_share_them(tmp_path: Path, one_zookeeper: Ensemble, zookee
             for pattern in (ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED):
                 topics = [f"t-{uuid.uuid4().hex}" for _ in ports]
                 # A leader on each broker, so that each of them decides.
-                wanted = [NewTopic(name, 1, replica_assignment=[[broker]]) for name, broker in zip(topics, (1, 2), strict=True)]
+                wanted = [
+                    NewTopic(name, 1, replica_assignment=[[broker]]) for name, broker in zip(topics, (1, 2), strict=True)
+                ]
                 for future in admin.create_topics(wanted).values():
                     future.result(60)
                 for topic in topics:
-                    assert not is_denied(other, topic) and not is_denied(changed, topic)
-                    name = topic if pattern is ResourcePatternType.LITERAL else topic[:20]
-                    binding = acl(name, pattern)
-                    admins[changed].create_acls([binding])[binding].result(60)
-                    shown = AclBindingFilter(
-                        ResourceType.TOPIC, name, pattern, None, None, AclOperation.ANY, AclPermissionType.ANY
-                    )
-                    for each in admins.values():
-                        wait_until(lambda each=each: each.describe_acls(shown).result(60) == [binding], "the ACL everywhere")  # type: ignore[misc]
-                    wait_until(lambda: is_denied(other, topic), "the other broker to deny")  # noqa: B023
-                    admins[other].delete_acls([shown])[shown].result(60)
-                    wait_until(lambda: not is_denied(changed, topic), "the right to be back")  # noqa: B023
+                    check_topic(admins, changed, other, topic, pattern)
         kept = acl("kept")
         admins[kafka.port].create_acls([kept])[kept].result(60)
         kafka.terminate()
         ours.kill()
         ours.start()
         ours.wait()
-        found = AclBindingFilter(ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY)
+        found = AclBindingFilter(
+            ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
+        )
         assert admin_of(ours.port).describe_acls(found).result(60) == [kept], "from the start on"
         with one_zookeeper.client(chroot) as client:
             value, _ = client.get("/kafka-acl/Topic/kept")

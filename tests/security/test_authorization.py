@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from raw_client import RawClient
 
 from kafka_cy import Broker
 from kafka_cy.api.authorization_table import TABLE, Denied
@@ -25,17 +24,15 @@ from tests.security.authorization_cases import (
     CASES,
     GROUP,
     TOPIC,
-    TRANSACTIONAL_ID,
     Case,
     G,
     Right,
     T,
     errors_in,
 )
+from tests.security.authorization_world import SECRET, USERS, World, login
 from tests.waiting import wait_until
 
-SECRET = "secret"
-USERS = ("admin", "alice")
 SETTINGS = {
     "listener.security.protocol.map": "PLAINTEXT:SASL_PLAINTEXT",
     "sasl.enabled.mechanisms": "PLAIN",
@@ -53,88 +50,19 @@ SETTINGS = {
 ELSEWHERE = {36, 38, 39, 40, 41, 72, 78, 79}
 
 
-def login(broker: Broker, user: str) -> RawClient:
-    client = RawClient(broker.bootstrap_servers)
-    assert client.request(17, 1, {"mechanism": "PLAIN"})["error_code"] == 0
-    assert client.request(36, 2, {"auth_bytes": f"\0{user}\0{SECRET}".encode()})["error_code"] == 0
-    return client
-
-
-class World:
-    """A broker, its administrator, and a user with the rights that a test gives it."""
-
-    def __init__(self, broker: Broker) -> None:
-        self.broker = broker
-        self.admin = login(broker, "admin")
-        self.alice = login(broker, "alice")
-
-    def fill(self) -> None:
-        """A topic, and groups and a transactional id that are there."""
-        new = [{"name": TOPIC, "num_partitions": 1, "replication_factor": 1}]
-        assert errors_in(self.admin.request(19, 7, {"topics": new, "timeout": 10000})) == {0}
-        for kind, key in ((0, GROUP), (1, TRANSACTIONAL_ID)):
-            wanted = {"key_type": kind, "coordinator_keys": [key]}
-            wait_until(lambda wanted=wanted: errors_in(self.admin.request(10, 4, wanted)) == {0}, "there is no coordinator")
-        commit = {"group_id": GROUP, "member_id": "", "generation_id_or_member_epoch": -1,
-                  "topics": [{"name": TOPIC, "partitions": [{"partition_index": 0, "committed_offset": 0}]}]}  # fmt: skip
-        wait_until(lambda: errors_in(self.admin.request(8, 9, commit)) == {0}, "offsets are not stored")
-        begin = {"transactional_id": TRANSACTIONAL_ID, "transaction_timeout": 60000, "producer_id": -1, "producer_epoch": -1}
-        wait_until(lambda: errors_in(self.admin.request(22, 4, begin)) == {0}, "there is no transactional id")
-        self.join(68, "consumers", 69)
-        self.join(76, "sharers", 77)
-        topology = {"epoch": 0, "subtopologies": [{"subtopology_id": "0", "source_topics": [TOPIC]}]}
-        joining = {"group_id": "streamers", "member_id": "m", "rebalance_timeout": 60000, "active_tasks": [],
-                   "standby_tasks": [], "warmup_tasks": [], "topology": topology, "process_id": "p",
-                   "task_offsets": None, "task_end_offsets": None, "instance_id": None}  # fmt: skip
-        answer = self.admin.request(88, 0, joining)
-        assert errors_in(answer) == {0}, answer
-        wait_until(
-            lambda: self.admin.request(89, 0, {"group_ids": ["streamers"]})["groups"][0]["topology"], "the group has no topology"
-        )
-
-    def join(self, heartbeat: int, group: str, describe: int) -> None:
-        """A member of a group joins, and gets partitions."""
-        joining = {"group_id": group, "member_id": "m", "rebalance_timeout": 60000, "subscribed_topic_names": [TOPIC],
-                   "topic_partitions": []}  # fmt: skip
-        answer = self.admin.request(heartbeat, 1, joining)
-        assert errors_in(answer) == {0}
-
-        def has_partitions() -> bool:
-            members = self.admin.request(describe, 1, {"group_ids": [group]})["groups"][0]["members"]
-            if members and members[0]["assignment"]["topic_partitions"]:
-                return True
-            beat = {"group_id": group, "member_id": "m", "member_epoch": members[0]["member_epoch"] if members else 0,
-                    "rebalance_timeout": -1, "subscribed_topic_names": None, "topic_partitions": None}  # fmt: skip
-            self.admin.request(heartbeat, 1, beat)
-            return False
-
-        wait_until(has_partitions, "the member gets no partitions")
-
-    def give(self, rights: Iterable[Right]) -> None:
-        """Alice has these rights, and no others."""
-        every = {"resource_type_filter": 1, "pattern_type_filter": 1, "operation": 1, "permission_type": 1}
-        assert errors_in(self.admin.request(31, 3, {"filters": [every]})) == {0}
-        creations = [
-            {"resource_type": each.kind, "resource_name": each.resource, "resource_pattern_type": 3, "principal": "User:alice",
-             "host": "*", "operation": each.operation, "permission_type": 3}
-            for each in rights
-        ]  # fmt: skip
-        if creations:
-            assert errors_in(self.admin.request(30, 3, {"creations": creations})) == {0}
-
-    def ask(self, case: Case) -> dict[str, Any]:
-        return self.alice.request(case.api_key, case.version, case.body)
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    folder = tmp_path_factory.mktemp("broker")
+    with Broker({**SETTINGS, "kafkacy.audit.log": f"{folder}/audit.log"}, folder=folder) as broker:
+        yield broker
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("broker")
-    with Broker({**SETTINGS, "kafkacy.audit.log": f"{folder}/audit.log"}, folder=folder) as broker:
-        made = World(broker)
-        made.fill()
-        yield made
-        made.alice.close()
-        made.admin.close()
+def world(broker: Broker) -> Iterator[World]:
+    made = World(broker.bootstrap_servers)
+    made.fill()
+    yield made
+    made.close()
 
 
 def test_every_api_has_a_row_and_a_case() -> None:
@@ -305,24 +233,24 @@ def test_many_names(world: World) -> None:
     assert [each["name"] for each in page if each["error_code"] == 29] == ["n0"]
 
 
-def test_the_log_and_the_audit(world: World) -> None:
+def test_the_log_and_the_audit(world: World, broker: Broker) -> None:
     world.give([])
 
     def is_logged() -> bool:
         world.alice.request(15, 5, {"groups": ["audited"]})  # again: there are few lines a second
-        return "Group:LITERAL:audited" in world.broker.log_text()
+        return "Group:LITERAL:audited" in broker.log_text()
 
     wait_until(is_logged, "the log has no line")
-    line = next(line for line in world.broker.log_text().splitlines() if "Group:LITERAL:audited" in line)
+    line = next(line for line in broker.log_text().splitlines() if "Group:LITERAL:audited" in line)
     assert "INFO Principal = User:alice is Denied operation = DESCRIBE from host = 127.0.0.1" in line
     assert "for request = DescribeGroups with resourceRefCount = 1 based on rule DefaultDeny" in line
-    with urllib.request.urlopen(world.broker.metrics_url) as page:
+    with urllib.request.urlopen(broker.metrics_url) as page:
         text = page.read().decode()
     count = next(line for line in text.splitlines() if line.startswith("kafkacy_authorization_denied_total"))
     assert float(count.split()[1]) > 0 and "kafkacy_audit_lines_dropped_total 0.0" in text
 
     def records() -> list[dict[str, Any]]:
-        lines = (world.broker.folder / "audit.log").read_text().splitlines()
+        lines = (broker.folder / "audit.log").read_text().splitlines()
         return [each for each in map(json.loads, lines) if each["resource"] == "audited"]
 
     wait_until(records, "the audit log has no line")
@@ -336,12 +264,11 @@ def test_the_log_and_the_audit(world: World) -> None:
 def test_acls_outlive_a_restart(tmp_path: Path) -> None:
     """They are known before the first request is answered."""
     with Broker(SETTINGS, folder=tmp_path) as broker:
-        world = World(broker)
+        world = World(broker.bootstrap_servers)
         world.give([Right(T, Operation.DESCRIBE, "kept")])
-        world.alice.close()
-        world.admin.close()
+        world.close()
         broker.restart()
-        alice = login(broker, "alice")
+        alice = login(broker.bootstrap_servers, "alice")
         wanted = {"topics": [{"name": "kept"}, {"name": "other"}], "allow_auto_topic_creation": False}
         assert {each["name"]: each["error_code"] for each in alice.request(3, 12, wanted)["topics"]} == {"kept": 3, "other": 29}
         alice.close()
