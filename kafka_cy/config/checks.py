@@ -129,7 +129,3 @@ def check_member(config: BrokerConfig) -> None:
             raise ConfigError("control.plane.listener.name", control_plane, allowed)
         if control_plane == inter_broker:
             raise ConfigError("control.plane.listener.name", control_plane, "another listener than the inter-broker one")
-    for key, name in (("inter.broker.listener.name", inter_broker), ("control.plane.listener.name", control_plane)):
-        if name is not None and protocols[name] not in ("PLAINTEXT", "SSL"):
-            reason = f"listener {name} speaks {protocols[name]}; kafka-cy connects to other brokers without SASL only"
-            raise ConfigError(key, name, "a listener with the security protocol PLAINTEXT or SSL", reason)

@@ -1,7 +1,7 @@
 """One connection to another broker: requests and responses without the GIL. See broker_client.pyx."""
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
-from kafka_cy.network.client_transport cimport ClientSession, ClientTransport
+from kafka_cy.network.client_transport cimport ClientLogin, ClientSession, ClientTransport
 from kafka_cy.records.wire cimport Reader, Writer
 
 cdef enum:
@@ -19,6 +19,7 @@ cdef enum ClientError:
     CLIENT_CONFUSED = 5         # no response to the request that was sent, or a larger one than allowed
     CLIENT_NO_MEMORY = 6
     CLIENT_STOPPED = 7          # `stop_fd` became readable
+    CLIENT_NOT_LOGGED_IN = 8    # the broker refused the login
 
 # Purpose: the connection of one thread to one broker, one request at a time. It connects when a request needs it, and again
 #   after a failure, which ends the connection: after it nobody knows which response comes next.
@@ -29,6 +30,7 @@ cdef struct BrokerClient:
     int32_t port
     char client_id[CLIENT_ID_BYTES_MAX + 1]
     ClientTransport* transport  # NULL: plaintext
+    ClientLogin* login          # NULL: no SASL
     int stop_fd                 # -1: none
     int64_t timeout_ns          # of connecting, and of a request with its response
     int64_t backoff_min_ns      # after a connection that could not be made; doubled each time
@@ -39,7 +41,8 @@ cdef struct BrokerClient:
     ClientSession* session      # NULL with plaintext
     int32_t correlation_id
     int32_t failures            # connections in a row that could not be made
-    bint unanswered             # this connection, or the last one, had no response
+    bint unanswered             # this connection, or the last one, had no response (those of a login do not count)
+    int64_t login_again_ns      # before the session ends (KIP-368); 0: it does not
     int64_t retry_ns            # not before this time (monotonic)
     uint8_t* response
     size_t response_capacity
@@ -57,4 +60,5 @@ cdef int client_call(BrokerClient* client, Writer* w, bint flexible, Reader* bod
 # When a client that is CLIENT_BACKING_OFF tries again, monotonic.
 cdef int64_t client_retry_ns(const BrokerClient* client) noexcept nogil
 cdef void client_disconnect(BrokerClient* client) noexcept nogil
+cdef int64_t client_logins_failed() noexcept nogil      # of all clients, so far
 cdef void client_free(BrokerClient* client) noexcept nogil     # closes and frees what it holds

@@ -1,5 +1,6 @@
 """One connection to another broker: framing, correlation, time-outs, back-off after failures; TLS through a ClientTransport.
 
+Connections to a listener with SASL log in first (broker_login.pyx), and again before their session ends.
 The owner thread blocks in poll; `stop_fd` (an eventfd) ends every wait. Versions are the caller's: between brokers they follow from
 `inter.broker.protocol.version`, nothing is negotiated. For Python threads: BrokerConnection.
 """
@@ -11,15 +12,19 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strerror, strlen
 
+from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_relaxed_i64
 from kafka_cy.base.clock cimport monotonic_ns
 from kafka_cy.base.posix cimport EFD_CLOEXEC, EFD_NONBLOCK, MSG_NOSIGNAL, close, eventfd, recv, send, write
 from kafka_cy.base.posix_connect cimport (
     CONNECT_STOPPED, CONNECT_UNRESOLVED, ETIMEDOUT, POLLIN, POLLOUT, connect_to, wait_for_socket,
 )
-from kafka_cy.network.client_transport cimport CLIENT_WANTS_READ, CLIENT_WANTS_WRITE, client_transport_capsule_name
+from kafka_cy.network.client_transport cimport (
+    CLIENT_WANTS_READ, CLIENT_WANTS_WRITE, LOGIN_COMPLETE, LOGIN_FAILED, LOGIN_FAILURE_BYTES_MAX, LOGIN_TOKEN_BYTES_MAX,
+    client_transport_capsule_name,
+)
 from kafka_cy.records.wire cimport (
-    load_be32, read_int32, reader_init, skip_tagged_fields, store_be32, write_int16, write_int32, write_int8, write_raw,
-    writer_free, writer_init,
+    load_be32, read_bytes, read_int16, read_int32, read_int64, read_string, reader_init, skip_tagged_fields, store_be32,
+    write_int16, write_int32, write_int8, write_raw, write_string, writer_free, writer_init,
 )
 
 cdef enum:
@@ -27,10 +32,16 @@ cdef enum:
     CORRELATION_ID_AT = 8       # in a frame: behind its size, API key and version
     BACKOFF_DOUBLINGS_MAX = 10
     REQUEST_BYTES_MAX = 100 << 20
+    SASL_HANDSHAKE_KEY = 17
+    SASL_AUTHENTICATE_KEY = 36
+    SASL_VERSION = 1            # of both
+    LOGIN_AGAIN_PERCENT = 85    # of a session's lifetime, as Kafka's clients at the earliest
+    LOGIN_REASON_BYTES_MAX = 120
 
-#: At least so long are the pauses in the end between connections that are closed before the first response, if they use TLS: each
-#: handshake costs both brokers milliseconds, and a certificate that is refused stays refused.
+#: At least so long are the pauses in the end between connections that are closed before the first response, with TLS or SASL: each
+#: handshake costs both brokers milliseconds, and a certificate or a password that is refused stays refused.
 cdef int64_t HANDSHAKE_BACKOFF_MAX_NS = <int64_t>1000 * 1000000
+cdef int64_t logins_failed = 0      # (a)
 
 
 cdef void client_init(
@@ -41,6 +52,9 @@ cdef void client_init(
     snprintf(client.client_id, sizeof(client.client_id), "%s", client_id)
     client.port = port
     client.transport = transport
+    if transport != NULL and transport.login != NULL:
+        client.login = transport.login
+        client.transport = transport.encryption
     client.stop_fd = stop_fd
     client.timeout_ns = 30000 * <int64_t>1000000
     client.backoff_min_ns = 50 * <int64_t>1000000
@@ -110,7 +124,7 @@ cdef int connect_client(BrokerClient* client, int64_t deadline_ns) noexcept nogi
 cdef void back_off(BrokerClient* client) noexcept nogil:
     cdef int64_t pause_ns = client.backoff_min_ns << min(client.failures, <int32_t>BACKOFF_DOUBLINGS_MAX)
     cdef int64_t longest_ns = client.backoff_max_ns
-    if client.transport != NULL and client.unanswered:
+    if (client.transport != NULL or client.login != NULL) and client.unanswered:
         longest_ns = max(longest_ns, HANDSHAKE_BACKOFF_MAX_NS)
     client.failures += 1
     client.retry_ns = monotonic_ns() + min(pause_ns, longest_ns)
@@ -229,16 +243,12 @@ cdef int receive_frame(BrokerClient* client, int64_t deadline_ns, size_t* size) 
     return error if error else receive_all(client, client.response, size[0], deadline_ns)
 
 
-cdef int client_call(BrokerClient* client, Writer* w, bint flexible, Reader* body) noexcept nogil:
-    cdef int64_t deadline_ns = monotonic_ns() + client.timeout_ns
+cdef int exchange(BrokerClient* client, Writer* w, bint flexible, int64_t deadline_ns, Reader* body) noexcept nogil:
+    """Send a request over the connection and receive its response."""
     cdef size_t size = 0
     cdef int error
     if w.error:
         return fail(client, CLIENT_NO_MEMORY, b"out of memory")
-    if client.fd < 0:
-        error = connect_client(client, deadline_ns)
-        if error:
-            return error
     client.correlation_id = (client.correlation_id + 1) & 0x7fffffff
     store_be32(w.data, <unsigned int>(w.size - SIZE_BYTES))
     store_be32(w.data + CORRELATION_ID_AT, <unsigned int>client.correlation_id)
@@ -256,8 +266,120 @@ cdef int client_call(BrokerClient* client, Writer* w, bint flexible, Reader* bod
         skip_tagged_fields(body)
     if body.error:
         return fail(client, CLIENT_CONFUSED, b"its response has no header")
+    return CLIENT_OK
+
+
+cdef int client_call(BrokerClient* client, Writer* w, bint flexible, Reader* body) noexcept nogil:
+    cdef int64_t deadline_ns = monotonic_ns() + client.timeout_ns
+    cdef int error = CLIENT_OK
+    if w.error:
+        return fail(client, CLIENT_NO_MEMORY, b"out of memory")
+    if client.fd < 0:
+        error = connect_client(client, deadline_ns)
+        if not error and client.login != NULL:
+            error = log_in(client, deadline_ns)
+    elif client.login_again_ns and monotonic_ns() >= client.login_again_ns:
+        error = log_in(client, deadline_ns)
+    if not error:
+        error = exchange(client, w, flexible, deadline_ns, body)
+    if error:
+        return error
     client.failures = 0
     client.unanswered = False
+    return CLIENT_OK
+
+
+# -- SASL --
+
+cdef int64_t client_logins_failed() noexcept nogil:
+    return atomic_load_relaxed_i64(&logins_failed)
+
+
+cdef int log_in(BrokerClient* client, int64_t deadline_ns) noexcept nogil:
+    """SaslHandshake, and tokens until the broker has accepted one and the login is complete, too (SaslClientAuthenticator)."""
+    cdef uint8_t[LOGIN_TOKEN_BYTES_MAX] token
+    cdef char[LOGIN_FAILURE_BYTES_MAX] failure
+    cdef void* conversation = NULL
+    cdef const uint8_t* challenge = NULL
+    cdef int32_t size = 0
+    cdef size_t token_size = 0
+    cdef int step
+    cdef int error = offer_mechanism(client, deadline_ns)
+    client.login_again_ns = 0
+    failure[0] = 0
+    while not error:
+        step = client.login.step(
+            client.login, &conversation, challenge, <size_t>max(size, 0), token, &token_size, failure)
+        if step == LOGIN_COMPLETE:
+            break
+        if step == LOGIN_FAILED:
+            error = login_failed(client, 0, failure, <int32_t>strlen(failure))
+        else:
+            error = send_token(client, token, token_size, deadline_ns, &challenge, &size)
+    client.login.forget(&conversation)
+    return error
+
+
+cdef int login_failed(BrokerClient* client, int code, const char* why, int32_t size) noexcept nogil:
+    """The connection ends. `code`: the broker's error, 0 if it was this side that refused."""
+    cdef char[CLIENT_FAILURE_BYTES_MAX] text
+    cdef int shown = min(max(size, 0), <int32_t>LOGIN_REASON_BYTES_MAX)
+    if code:
+        snprintf(text, sizeof(text), "the login with %s was refused: error %d %.*s", client.login.mechanism, code, shown, why)
+    else:
+        snprintf(text, sizeof(text), "the login with %s failed: %.*s", client.login.mechanism, shown, why)
+    atomic_add_i64(&logins_failed, 1)
+    back_off(client)
+    return fail(client, CLIENT_NOT_LOGGED_IN, text)
+
+
+cdef int offer_mechanism(BrokerClient* client, int64_t deadline_ns) noexcept nogil:
+    cdef Writer w
+    cdef Reader body
+    cdef int code
+    cdef int error
+    writer_init(&w, REQUEST_BYTES_MAX)
+    client_begin(client, &w, SASL_HANDSHAKE_KEY, SASL_VERSION, False)
+    write_string(&w, False, client.login.mechanism, <int32_t>strlen(client.login.mechanism))
+    error = exchange(client, &w, False, deadline_ns, &body)
+    writer_free(&w)
+    if error:
+        return error
+    code = read_int16(&body)
+    if body.error:
+        return fail(client, CLIENT_CONFUSED, b"its response to SaslHandshake is malformed")
+    return login_failed(client, code, b"(SaslHandshake)", 15) if code else CLIENT_OK
+
+
+cdef int send_token(
+    BrokerClient* client, const uint8_t* token, size_t token_size, int64_t deadline_ns, const uint8_t** challenge, int32_t* size
+) noexcept nogil:
+    """`challenge` is the broker's next token, valid until the next exchange."""
+    cdef Writer w
+    cdef Reader body
+    cdef const char* message
+    cdef int32_t message_size = 0
+    cdef int64_t lifetime_ms
+    cdef int code
+    cdef int error
+    writer_init(&w, REQUEST_BYTES_MAX)
+    client_begin(client, &w, SASL_AUTHENTICATE_KEY, SASL_VERSION, False)
+    write_int32(&w, <int32_t>token_size)
+    write_raw(&w, token, token_size)
+    error = exchange(client, &w, False, deadline_ns, &body)
+    writer_free(&w)
+    if error:
+        return error
+    code = read_int16(&body)
+    message = read_string(&body, False, &message_size)
+    challenge[0] = <const uint8_t*>read_bytes(&body, False, size)
+    lifetime_ms = read_int64(&body)
+    if body.error:
+        return fail(client, CLIENT_CONFUSED, b"its response to SaslAuthenticate is malformed")
+    if code:
+        return login_failed(client, code, message, message_size)
+    if lifetime_ms > 0:
+        client.login_again_ns = monotonic_ns() + lifetime_ms * (<int64_t>LOGIN_AGAIN_PERCENT * 10000)
     return CLIENT_OK
 
 
@@ -271,9 +393,15 @@ class BrokerConnectionError(ConnectionError):
         self.kind = kind
 
 
+def logins_failed_so_far():
+    """How many logins of this broker to others have failed."""
+    return client_logins_failed()
+
+
 KINDS = {
     CLIENT_UNREACHABLE: "unreachable", CLIENT_BACKING_OFF: "backing off", CLIENT_TIMED_OUT: "timed out", CLIENT_CLOSED: "closed",
     CLIENT_CONFUSED: "confused", CLIENT_NO_MEMORY: "no memory", CLIENT_STOPPED: "stopped",
+    CLIENT_NOT_LOGGED_IN: "not logged in",
 }
 
 

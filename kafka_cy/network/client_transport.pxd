@@ -20,10 +20,33 @@ cdef struct ClientSession:
     int wants                   # ClientWants, after a call that returned 0
     char failure[FAILURE_BYTES_MAX]
 
+cdef enum:
+    LOGIN_TOKEN_BYTES_MAX = 8192
+    LOGIN_FAILURE_BYTES_MAX = 160
+    MECHANISM_BYTES_MAX = 32
+
+cdef enum LoginStep:
+    LOGIN_TOKEN = 0             # there is a token to send
+    LOGIN_COMPLETE = 1
+    LOGIN_FAILED = 2
+
+# How connections log in to a listener with SASL; see broker_login.pyx. Owner: as of a ClientTransport.
+cdef struct ClientLogin:
+    char mechanism[MECHANISM_BYTES_MAX]
+    # The next token, for the broker's `challenge` (without a conversation: the first one). A LoginStep. It may take milliseconds.
+    int (*step)(
+        ClientLogin* login, void** conversation, const uint8_t* challenge, size_t size, uint8_t* token, size_t* token_size,
+        char* failure,
+    ) noexcept nogil
+    void (*forget)(void** conversation) noexcept nogil      # ends a conversation; does nothing without one
+    void* owner
+
 # Creates sessions. Owner: its creator, which keeps it until the last client that uses it is gone; read-only then.
 cdef struct ClientTransport:
     ClientSession* (*open)(ClientTransport* transport, int fd, const char* host) noexcept nogil     # NULL: no memory
     void* context
+    ClientLogin* login          # NULL: no SASL
+    ClientTransport* encryption # with a login: creates the sessions, NULL for plaintext
 
 
 cdef inline const char* client_transport_capsule_name() noexcept nogil:

@@ -74,6 +74,7 @@ class KafkaServer:
         self.state = STARTING
         self.lag: Any = None
         self.authentication: Any = None  # None: all listeners are plaintext
+        self._logins: dict[str, Any] = {}  # to listeners of other brokers, by name
         self.client_telemetry: Any = None  # created when the first client asks
         self.otel: Any = None
         self.failure: DataRefused | ClusterRefused | None = None  # why run() ended, if not by stop()
@@ -220,15 +221,31 @@ class KafkaServer:
             self.tls = TlsListeners(self.config, self.server, self.log)
             self.tls.start(self.cluster)
 
-    def encryption_to(self, listener: str) -> Any:
-        """The `transport` of connections to this listener of other brokers; None: plaintext."""
+    def transport_to(self, listener: str) -> Any:
+        """The `transport` of connections to this listener of other brokers, which encrypts and logs in; None: plaintext."""
+        login = self._logins.get(listener)
+        if login is not None:
+            return login.transport
         return self.tls.transport_to(listener) if self.tls is not None else None
+
+    def _log_in_to_brokers(self) -> None:
+        if not self.config.is_member:
+            return
+        protocols = {listener.name: listener.security_protocol for listener in self.config.listeners}
+        for name in (self.config.inter_broker_listener_name, self.config.control_plane_listener_name):
+            if name is not None and protocols[name].startswith("SASL_"):
+                from kafka_cy.network.broker_login import BrokerLogin
+                from kafka_cy.security.sasl.broker_login import broker_login
+
+                encryption = self.tls.transport_to(name) if self.tls is not None else None
+                self._logins[name] = BrokerLogin(*broker_login(self.config, name), encryption)
 
     def _authenticate(self) -> None:
         if any(listener.security_protocol != "PLAINTEXT" for listener in self.config.listeners):
             from kafka_cy.server.authentication_loop import AuthenticationLoop
 
             self.authentication = AuthenticationLoop(self)
+        self._log_in_to_brokers()
 
     def _publish(self) -> None:
         from kafka_cy.network.metadata_image import ImagePublisher

@@ -211,7 +211,7 @@ class ClusterMember:
         inter_broker, control_plane = config.inter_broker_listener_name, config.control_plane_listener_name
         self._channel = ControllerChannel(
             config.broker_id, inter_broker, self.cache, self._ask, session.post, timeout_ms, self._log.repeated,
-            broker.encryption_to(inter_broker),
+            broker.transport_to(inter_broker),
         )  # fmt: skip
         if self.protocol.asks_for_producer_ids:
             ask = from_controller(self._channel, config.broker_id, lambda: self._registration.epoch)
@@ -220,7 +220,7 @@ class ClusterMember:
         self._producer_ids = MemberProducerIds(ask, self._now_ms, session.call_later, int(config["request.timeout.ms"]))
         self._transport = ControllerTransport(
             config.broker_id, control_plane or inter_broker, self, session.post, timeout_ms, self._log.repeated,
-            broker.encryption_to(control_plane or inter_broker),
+            broker.transport_to(control_plane or inter_broker),
         )  # fmt: skip
         around = Surroundings(self._now_ms, session.call_later, self._transport, self._log.info, self._log.warning)
         self._controller = Controller(

@@ -28,7 +28,7 @@ class MemberCalls:
         self._config, self._log, self._loop = broker.config, broker.log, broker.coordinator_loop
         self._cache = cache
         self._callers: dict[tuple[int, int], BrokerCaller] = {}  # by broker and API key
-        self._encryption = broker.encryption_to(broker.config.inter_broker_listener_name)
+        self._encryption = broker.transport_to(broker.config.inter_broker_listener_name)
 
     def send(
         self, broker_id: int, api: Any, version: int | None, request: Any, response: Any, done: Callable[[Any], object]

@@ -98,7 +98,7 @@ class MemberLagView(LagView):
     def _connect(self, address: Address) -> BrokerConnection:
         return BrokerConnection(
             *address, f"broker-{self.broker_id}-lag",
-            self._broker.encryption_to(self._broker.config.inter_broker_listener_name),
+            self._broker.transport_to(self._broker.config.inter_broker_listener_name),
             timeout_ms=REQUEST_TIMEOUT_MS, response_bytes_max=RESPONSE_BYTES_MAX,
         )  # fmt: skip
 

@@ -38,7 +38,7 @@ class MemberReplicas:
             log_dir_failed=lambda: self._post(member.tell_of_failed_log_dir),
             log=broker.log,
             fault=broker.on_error,
-            transport=broker.encryption_to(config.inter_broker_listener_name),
+            transport=broker.transport_to(config.inter_broker_listener_name),
         )
         self.manager = ReplicaManager(
             settings_from(config.__getitem__, config.broker_id), broker.logs, self._loop, side

@@ -152,7 +152,11 @@ class MetricsView:
 
     def replication(self) -> ReplicationNumbers:
         member = self._broker.arrangement.member if self._broker.arrangement is not None else None
-        return ReplicationNumbers() if member is None else ReplicationNumbers(*member.replicas.numbers())
+        if member is None:
+            return ReplicationNumbers()
+        from kafka_cy.network.broker_client import logins_failed_so_far
+
+        return ReplicationNumbers(*member.replicas.numbers())._replace(logins_failed=logins_failed_so_far())
 
     def fetched(self) -> list[tuple[bytes, list[Any]]]:
         member = self._broker.arrangement.member if self._broker.arrangement is not None else None

@@ -38,6 +38,7 @@ def replication_metrics(
         if not count:
             # Alerts of Confluent's and Grafana's dialect compare these counts with 0: they may be shown only while they are 0.
             yield family("unknown", f"{PREFIX}{name}persec", text, [({}, 0)])
+    yield counter("kafkacy_broker_logins_failed", "Connections to other brokers whose SASL login failed", numbers.logins_failed)
     yield from _fetchers(numbers, rates, now)
 
 

@@ -16,3 +16,4 @@ class ReplicationNumbers(NamedTuple):
     max_lag: int = 0  # messages, of a followed partition behind its leader's high watermark
     failed_partitions: int = 0  # not fetched before the controller tells of them again
     fetches: Mapping[int, int] = {}  # requests by the number of the fetcher
+    logins_failed: int = 0  # with SASL, to other brokers

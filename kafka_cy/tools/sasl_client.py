@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import secrets
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
+from kafka_cy.security.sasl.scram_client import ScramRefused, salted_password, scram
 from kafka_cy.tools.client import ToolError
 
 SASL_HANDSHAKE, SASL_AUTHENTICATE = 17, 36
 HASHES = {"SCRAM-SHA-256": "sha256", "SCRAM-SHA-512": "sha512"}
-# Fewer make the proof easy to guess from; more would only keep this machine busy.
-ITERATIONS_MIN, ITERATIONS_MAX = 4096, 1_000_000
 
 Exchange = Callable[[bytes], bytes]  # sends a token, returns the broker's answer; raises ToolError
 
@@ -37,13 +32,15 @@ def log_in(settings: dict[str, str], exchange: Exchange) -> None:
     if mechanism == "PLAIN":
         exchange(f"\0{user}\0{password}".encode())
         return
-    steps = scram(HASHES[mechanism], user, password)
+    steps = scram(HASHES[mechanism], user, salted_password(HASHES[mechanism], password))
     token = next(steps)
     try:
         while True:
             token = steps.send(exchange(token))
     except StopIteration:
         pass
+    except ScramRefused as error:
+        raise ToolError(str(error)) from None
 
 
 def mechanism_of(settings: dict[str, str]) -> str:
@@ -52,34 +49,3 @@ def mechanism_of(settings: dict[str, str]) -> str:
     if mechanism != "PLAIN" and mechanism not in HASHES:
         raise ToolError(f"This command supports the SASL mechanisms PLAIN and {' and '.join(HASHES)}, not {mechanism}.")
     return mechanism
-
-
-def scram(hash_name: str, user: str, password: str) -> Generator[bytes, bytes, None]:
-    """The client's messages; each is answered with the broker's (RFC 5802). Raises ToolError if the broker does not know the
-    password either, or answers something else."""
-    nonce = secrets.token_urlsafe(24)
-    name = user.replace("=", "=3D").replace(",", "=2C")
-    first = f"n={name},r={nonce}"
-    answer = yield f"n,,{first}".encode()
-    fields = _fields(answer)
-    try:
-        salt, iterations, whole = base64.b64decode(fields["s"]), int(fields["i"]), fields["r"]
-    except (KeyError, ValueError):
-        raise ToolError("The broker's SCRAM message cannot be read.") from None
-    if not whole.startswith(nonce) or len(whole) == len(nonce) or not ITERATIONS_MIN <= iterations <= ITERATIONS_MAX:
-        raise ToolError("The broker's SCRAM message is not an answer to this client's.")
-    salted = hashlib.pbkdf2_hmac(hash_name, password.encode(), salt, iterations)
-    final = f"c=biws,r={whole}"
-    signed = f"{first},{answer.decode()},{final}".encode()
-    client_key = hmac.digest(salted, b"Client Key", hash_name)
-    signature = hmac.digest(hashlib.new(hash_name, client_key).digest(), signed, hash_name)
-    proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
-    answer = yield f"{final},p={base64.b64encode(proof).decode()}".encode()
-    expected = hmac.digest(hmac.digest(salted, b"Server Key", hash_name), signed, hash_name)
-    if not hmac.compare_digest(_fields(answer).get("v", ""), base64.b64encode(expected).decode()):
-        raise ToolError("The broker does not know this user's password: it is not the broker that it claims to be.")
-
-
-def _fields(message: bytes) -> dict[str, str]:
-    parts = (part.partition("=") for part in message.decode(errors="replace").split(","))
-    return {key: value for key, _, value in parts}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kafka_cy.config import BrokerConfig, ConfigError, checks, definitions, dynamic
+from kafka_cy.config import BrokerConfig, ConfigError, definitions, dynamic
 from kafka_cy.config.topic_settings import validate_topic_configs
 from kafka_cy.config.types import ConfigKey, parse_value, to_text
 
@@ -357,18 +357,12 @@ def test_tls_between_brokers() -> None:
         member(listeners="A://h:1", listener_security_protocol_map="A:SSL", security_inter_broker_protocol="SSL")
 
 
-def test_sasl_between_brokers_is_refused() -> None:
-    config = member(listeners="A://h:1,B://h:2", listener_security_protocol_map="A:SSL,B:SSL", inter_broker_listener_name="a")
-    for key, index in (("inter.broker.listener.name", 0), ("control.plane.listener.name", 1)):
-        listeners = list(config.listeners)
-        listeners[index] = listeners[index]._replace(security_protocol="SASL_SSL")
-        changed = config.candidate(broker={}, cluster_default={})
-        changed.listeners = tuple(listeners)
-        changed.static = {**config.static, "control.plane.listener.name": "b"}
-        changed._typed = {}
-        with pytest.raises(ConfigError, match="speaks SASL_SSL; kafka-cy connects to other brokers without SASL only") as raised:
-            checks.check_member(changed)
-        assert raised.value.key == key
+def test_brokers_may_connect_to_each_other_with_sasl() -> None:
+    found = member(
+        listeners="A://h:1,B://h:2", listener_security_protocol_map="A:SASL_SSL,B:SASL_PLAINTEXT",
+        inter_broker_listener_name="a", control_plane_listener_name="b",
+    )  # fmt: skip
+    assert (found.inter_broker_listener_name, found.control_plane_listener_name) == ("A", "B")
 
 
 def test_the_selector_of_replicas() -> None:

@@ -6,8 +6,7 @@ from kafka_cy.config.types import Entry
 
 _GSSAPI: Final = "ignored: GSSAPI is not supported yet; a listener with it stops the start"
 _KRAFT: Final = "ignored: there are no separate KRaft controllers"
-_INTER: Final = "ignored: brokers connect to each other without SASL"
-_JAVA_LOGIN: Final = "ignored: the broker does not log in to other servers with SASL"
+_JAVA_LOGIN: Final = "ignored: brokers log in to each other with user names and passwords only"
 _NO_LOGIN: Final = "ignored: the broker does not get tokens, it only checks them"
 
 KEYS: Final[tuple[Entry, ...]] = (
@@ -62,8 +61,8 @@ KEYS: Final[tuple[Entry, ...]] = (
      "Initial pause between attempts to log in to an identity provider."),
     ("sasl.mechanism.controller.protocol", "STRING", "GSSAPI", "read-only", None, "HIGH", _KRAFT,
      "SASL mechanism for connections to KRaft controllers."),
-    ("sasl.mechanism.inter.broker.protocol", "STRING", "GSSAPI", "per-broker", None, "MEDIUM", _INTER,
-     "SASL mechanism between brokers."),
+    ("sasl.mechanism.inter.broker.protocol", "STRING", "GSSAPI", "per-broker", None, "MEDIUM", "in a cluster: security",
+     "SASL mechanism between brokers: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. A change applies after a restart."),
     ("sasl.oauthbearer.assertion.algorithm", "STRING", "RS256", "read-only",
      ("in_any_case", "ES256", "RS256"), "MEDIUM", _NO_LOGIN,
      "Algorithm that signs a client assertion."),
