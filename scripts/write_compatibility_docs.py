@@ -105,11 +105,14 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
   It responds with at most 1 MiB of records, or one batch, whatever the client allows: it is served on a thread that others wait
   for. The client asks again for more.
 - **SCRAM credentials**: names, salts and salted passwords have at most 1,024 bytes each (UNACCEPTABLE_CREDENTIAL).
-- **Delegation tokens**: the owner of a token must be a user (INVALID_PRINCIPAL_TYPE); Kafka stores an owner of any type, and lets
-  whoever has its token in as the user of that name. A token has at most 64 renewers and 4 KiB as it is stored, and there are at
-  most `kafkacy.delegation.tokens.max` (then POLICY_VIOLATION). A login with a token that has expired fails; Kafka lets it in
-  until the token is removed, and closes the connection with its first request. A token can be used as soon as the request that
-  made it is answered, where Kafka's broker learns of it a little later from its controller.
+- **Delegation tokens**: the owner of a token must be a user (INVALID_PRINCIPAL_TYPE); Kafka stores an owner of any type, and
+  lets whoever has its token in as the user of that name. A token has at most 64 renewers and 4 KiB as it is stored, and there
+  are at most `kafkacy.delegation.tokens.max`, of one requester a tenth of that (then POLICY_VIOLATION). A user who changes
+  tokens of a cluster more than 10 times a second, after 100 changes, gets THROTTLING_QUOTA_EXCEEDED, and a renewal that changes
+  the expiry of a token by less than a second is not stored, unless it expires within a minute. A user who is called ANONYMOUS
+  may not ask about tokens on any listener; Kafka lets one ask who has logged in by SASL. A login with a token that has expired
+  fails; Kafka lets it in until the token is removed, and closes the connection with its first request. A token can be used as
+  soon as the request that made it is answered, where Kafka's broker learns of it a little later from its controller.
 - **SASL** messages have limits: 4 KiB for SCRAM, 64 KiB for PLAIN, 32 KiB and 64 pairs for OAUTHBEARER; the name in a token has
   at most 1,000 characters. A SCRAM user that does not exist fails with the proof and not before, and names may be any UTF-8. A
   client whose OAUTHBEARER token was rejected cannot try another one on the same connection. The broker starts when a token

@@ -1,7 +1,8 @@
 """CreateDelegationToken (API 38, KIP-48, KIP-373): a token for the client itself, or for another owner.
 
 Deviations: the owner is a user, because whoever logs in with a token is one (Kafka stores an owner of any type); the renewers of a
-token, its size and the number of all tokens have limits (POLICY_VIOLATION).
+token, its size, the number of all tokens and of those of one requester have limits (POLICY_VIOLATION). In a cluster, a user who
+changes tokens too often gets THROTTLING_QUOTA_EXCEEDED.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka_cy.api.authorization import may
 from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
-from kafka_cy.api.token_requests import NO_TIME, NOT_SET, log_token, may_ask, sender_of
+from kafka_cy.api.token_requests import NO_TIME, NOT_SET, log_refused, log_token, may_ask, sender_of
 from kafka_cy.authorizer.acls import ANONYMOUS, Operation, ResourceType
 from kafka_cy.cluster.token_formats import USER_TYPE, DelegationToken, Principal, token_data
+from kafka_cy.cluster.token_pace import TooManyChanges
 from kafka_cy.cluster.token_store import TooManyTokens
 from kafka_cy.cluster.token_times import new_times
 from kafka_cy.cluster.znodes import id_to_text, new_id
@@ -41,7 +43,7 @@ def handle(request: Request[CreateDelegationTokenRequest], context: ChangesToken
         return _refused(ErrorCode.UNKNOWN_SERVER_ERROR, nobody, nobody)
     else:
         owner = Principal(kind, name)
-    code = _why_refused(request, owner, requester)
+    code = _why_refused(request, owner, requester)  # before anything is done with names, which may be long
     if code is not None:
         return _refused(code, owner, requester)
     tokens = context.tokens
@@ -56,9 +58,11 @@ def handle(request: Request[CreateDelegationTokenRequest], context: ChangesToken
 
     def created(token: DelegationToken | None, fault: Exception | None) -> None:
         if isinstance(fault, TooManyTokens):
-            details = {"reason": str(fault), **request.sender}
-            context.log.repeated("warning", "a delegation token was refused", details)
+            log_refused(context, fault, request)
             request.respond(_refused(ErrorCode.POLICY_VIOLATION, owner, requester))
+        elif isinstance(fault, TooManyChanges):
+            log_refused(context, fault, request)
+            request.respond(_refused(ErrorCode.THROTTLING_QUOTA_EXCEEDED, owner, requester))
         elif fault is not None:
             request.close(f"the delegation token could not be stored: {fault!r}")
         else:
@@ -74,12 +78,17 @@ def _why_refused(
 ) -> ErrorCode | None:
     if not may_ask(request):
         return ErrorCode.DELEGATION_TOKEN_REQUEST_NOT_ALLOWED
+    renewers = request.body.renewers
+    if len(renewers) > RENEWERS_MAX:
+        return ErrorCode.POLICY_VIOLATION
+    texts = (*owner, requester.name, *(each.principal_name for each in renewers))
+    if sum(map(len, texts)) > TOKEN_BYTES_MAX:  # as they are stored they are longer still
+        return ErrorCode.POLICY_VIOLATION
     if owner != requester and not may(request, Operation.CREATE_TOKENS, ResourceType.USER, str(owner)):
         return ErrorCode.DELEGATION_TOKEN_AUTHORIZATION_FAILED
-    renewers = request.body.renewers
     if owner.kind != USER_TYPE or any(each.principal_type != USER_TYPE for each in renewers):
         return ErrorCode.INVALID_PRINCIPAL_TYPE
-    return ErrorCode.POLICY_VIOLATION if len(renewers) > RENEWERS_MAX else None
+    return None
 
 
 def _refused(code: ErrorCode, owner: Principal, requester: Principal, time_ms: int = NO_TIME) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from kafka_cy.api.roles import ChangesTokens
 
 
+# A renewal that changes less is not stored, unless the token expires soon: each change is read by all brokers of a cluster.
+WRITTEN_FROM_MS: Final = 1000
+KEPT_FROM_MS: Final = 60_000
+
+
 @handler(api_key=39)
 def handle(request: Request[RenewDelegationTokenRequest], context: ChangesTokens) -> dict[str, Any] | None:
     """The new expiry. A token that has expired says so to everybody, before it is asked whose it is (as KRaft's controller)."""
@@ -29,6 +34,9 @@ def handle(request: Request[RenewDelegationTokenRequest], context: ChangesTokens
             raise TokenRefused(ErrorCode.DELEGATION_TOKEN_EXPIRED)
         if not token.may_renew(sender):
             raise TokenRefused(ErrorCode.DELEGATION_TOKEN_OWNER_MISMATCH)
-        return token._replace(expiry_ms=renewed_expiry(now_ms, period_ms, token.max_ms, tokens.lifetimes))
+        expiry_ms = renewed_expiry(now_ms, period_ms, token.max_ms, tokens.lifetimes)
+        if abs(expiry_ms - token.expiry_ms) < WRITTEN_FROM_MS and token.expiry_ms - now_ms > KEPT_FROM_MS:
+            return token
+        return token._replace(expiry_ms=expiry_ms)
 
     return change_expiry(request, context, request.body.hmac, renewed, lambda removed: "delegation token renewed")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka_cy.authorizer.acls import ANONYMOUS
 from kafka_cy.cluster.token_formats import USER_TYPE, DelegationToken, Principal
+from kafka_cy.cluster.token_pace import TooManyChanges
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -34,8 +35,11 @@ def sender_of(request: Request[Any]) -> Principal:
 
 
 def may_ask(request: Request[Any]) -> bool:
-    """Whether the client may ask about tokens at all: it has authenticated, and not with a token (allowTokenRequests)."""
-    return request.user is not None and not request.token_authenticated
+    """Whether the client may ask about tokens at all: it has authenticated, and not with a token (allowTokenRequests).
+
+    A user who is called ANONYMOUS, as a certificate may say, has not; Kafka's rule for SSL, here for SASL, too.
+    """
+    return request.user not in (None, ANONYMOUS) and not request.token_authenticated
 
 
 def log_token(context: ChangesTokens, what: str, token: DelegationToken, request: Request[Any], **more: object) -> None:
@@ -44,6 +48,11 @@ def log_token(context: ChangesTokens, what: str, token: DelegationToken, request
 
     owner = str(token.owner)[:ID_CHARS_MAX]
     context.log.info(what, token=token.token_id, owner=owner, **more, **request.sender)
+
+
+def log_refused(context: ChangesTokens, fault: Exception, request: Request[Any]) -> None:
+    """A line for a limit of ours that was reached."""
+    context.log.repeated("warning", "a delegation token was refused", {"reason": str(fault), **request.sender})
 
 
 def change_expiry(
@@ -85,6 +94,9 @@ def _change(
     def ended(token: DelegationToken | None, fault: Exception | None) -> None:
         if isinstance(fault, TokenRefused):
             request.respond(_expiry(fault.code, NOT_SET))
+        elif isinstance(fault, TooManyChanges):
+            log_refused(context, fault, request)
+            request.respond(_expiry(ErrorCode.THROTTLING_QUOTA_EXCEEDED, NOT_SET))
         elif fault is not None:
             request.close(f"the delegation token could not be stored: {fault!r}")
         else:
@@ -92,7 +104,7 @@ def _change(
             log_token(context, what(token is None), changed[0], request, expiry=expiry_ms)
             request.respond(_expiry(ErrorCode.NONE, expiry_ms))
 
-    tokens.change(token_id, edited, request.guarded(ended))
+    tokens.change(token_id, edited, request.guarded(ended), sender_of(request).name)
 
 
 def _expiry(code: ErrorCode, expiry_ms: int) -> dict[str, Any]:

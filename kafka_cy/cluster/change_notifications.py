@@ -28,6 +28,7 @@ from kafka_cy.cluster.store import (
 from kafka_cy.cluster.store_calls import CallLater, StoreCalls, run
 
 EXPIRY_MS = 15 * 60 * 1000
+CROWDED_EXPIRY_MS = 30 * 1000  # more than a session of ZooKeeper lasts without its broker
 READ_AT_ONCE = 200  # notifications that are read together
 AFTER_FAULT_MS = 1000.0
 
@@ -82,10 +83,13 @@ class ChangeNotifications:
         kind: Kind,
         handle: Callable[[bytes | None], object],
         *,
+        kept_max: int | None = None,
         wall_clock_ms: Callable[[], int],
         call_later: CallLater,
         log: LineLog,
     ) -> None:
+        """`kept_max`: those before the newest ones stay for CROWDED_EXPIRY_MS only, for notifications that any client can cause."""
+        self._kept_max = kept_max
         self._store, self._kind, self._handle = store, kind, handle
         self._wall_clock_ms, self._call_later, self._log = wall_clock_ms, call_later, log
         self._last = -1  # number of the last one that was handled
@@ -157,11 +161,19 @@ class ChangeNotifications:
     async def _purge(self, calls: StoreCalls, names: set[str]) -> None:
         """Delete what every broker has had the time to read."""
         self._created_ms = {name: created_ms for name, created_ms in self._created_ms.items() if name in names}
-        before_ms = self._wall_clock_ms() - EXPIRY_MS
-        old = [name for name, created_ms in self._created_ms.items() if created_ms < before_ms]
+        old = self._old(self._wall_clock_ms())
         for start in range(0, len(old), READ_AT_ONCE):
             some = old[start : start + READ_AT_ONCE]
             outcomes = await calls.try_changes([[Delete(f"{self._kind.parent}/{name}")] for name in some])
             for _, error in outcomes:
                 if error is not None and not isinstance(error, NoNodeError | OutcomeUnknown):
                     raise error
+
+    def _old(self, now_ms: int) -> list[str]:
+        """Those to be deleted. They were handled in their order, oldest first, unless the session has ended meanwhile."""
+        crowded = len(self._created_ms) - self._kept_max if self._kept_max is not None else 0
+        return [
+            name
+            for index, (name, created_ms) in enumerate(self._created_ms.items())
+            if created_ms < now_ms - (CROWDED_EXPIRY_MS if index < crowded else EXPIRY_MS)
+        ]

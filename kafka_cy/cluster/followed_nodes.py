@@ -31,18 +31,19 @@ class FollowedNodes(Generic[Name]):
         name_of: Callable[[bytes | None], Name],
         read: Callable[[StoreCalls, Sequence[Name]], Coroutine[Any, Any, None]],
         read_all: Callable[[StoreCalls], Coroutine[Any, Any, None]],
+        kept_max: int | None = None,
         wall_clock_ms: Callable[[], int],
         call_later: CallLater,
         log: LineLog,
     ) -> None:
         """`what`: of the log's lines. `name_of` says which node a notification names; it raises one of MALFORMED.
 
-        `read(calls, names)` and `read_all(calls)` read nodes; both raise StoreError.
+        `read(calls, names)` and `read_all(calls)` read nodes; both raise StoreError. `kept_max`: see ChangeNotifications.
         """
         self._store, self._what, self._call_later, self._log = store, what, call_later, log
         self._name_of, self._read, self._read_all = name_of, read, read_all
         self._notifications = ChangeNotifications(
-            store, kind, self._notified, wall_clock_ms=wall_clock_ms, call_later=call_later, log=log
+            store, kind, self._notified, kept_max=kept_max, wall_clock_ms=wall_clock_ms, call_later=call_later, log=log
         )
         self._told: dict[Name, None] = {}  # that notifications have named, and that are not read yet
         self._following = False

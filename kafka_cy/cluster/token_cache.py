@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import os
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -15,7 +16,7 @@ from kafka_cy.cluster.scram_credentials import (
     new_credential,
     salted_password,
 )
-from kafka_cy.cluster.token_formats import DelegationToken
+from kafka_cy.cluster.token_formats import DelegationToken, Principal
 
 SALT_BYTES: Final = 24
 _NUMBERS: Final = {name: number for number, (name, _) in MECHANISMS.items()}
@@ -54,6 +55,7 @@ class TokenCache:
         self._secret, self._wall_clock_ms = secret_key.encode(), wall_clock_ms
         self._known: dict[str, _Known] = {}  # by id
         self._ids: dict[bytes, str] = {}  # by HMAC
+        self._requested: Counter[Principal] = Counter()  # tokens, by requester
 
     def __len__(self) -> int:
         return len(self._known)
@@ -64,8 +66,12 @@ class TokenCache:
         """The token exists, with these times."""
         known = self._known.get(token.token_id)
         if known is not None:
+            if known.token.requester != token.requester:  # somebody has edited the node
+                self._count(known.token.requester, -1)
+                self._count(token.requester, 1)
             known.token = token
             return
+        self._count(token.requester, 1)
         known = self._known[token.token_id] = _Known(token, self._secret)
         self._ids[known.hmac] = token.token_id
 
@@ -74,6 +80,16 @@ class TokenCache:
         known = self._known.pop(token_id, None)
         if known is not None:
             self._ids.pop(known.hmac, None)
+            self._count(known.token.requester, -1)
+
+    def _count(self, requester: Principal, change: int) -> None:
+        self._requested[requester] += change
+        if not self._requested[requester]:
+            del self._requested[requester]
+
+    def count_of(self, requester: Principal) -> int:
+        """How many tokens it has requested. The controller's thread asks."""
+        return self._requested[requester]
 
     # -- questions: any thread --
 

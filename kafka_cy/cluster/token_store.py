@@ -4,11 +4,15 @@ The nodes are those of ZooKeeper-mode Kafka (token_formats), in ZooKeeper and in
 notification of its change are written in one transaction, under the version that was read: a crash leaves the token as it was or
 as it was to be, and whoever reads notifications misses no change.
 
+Any client that has authenticated can change tokens as often as it likes, so notifications have bounds: a broker by itself keeps
+the newest ones; in a cluster, users have a pace (token_pace), and crowded notifications stay for a shorter time.
+
 A node that cannot be understood is a token that nobody can use; no request overwrites it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -37,16 +41,21 @@ from kafka_cy.cluster.token_formats import (
     CHANGES,
     TOKENS,
     DelegationToken,
+    Principal,
     changed_token,
     decode_token,
     token_data,
     token_path,
 )
+from kafka_cy.cluster.token_pace import TokenPace
 from kafka_cy.cluster.token_times import TokenLifetimes
 from kafka_cy.cluster.znode_formats import MALFORMED
 
 READ_AT_ONCE: Final = 50  # each takes some 10 us
 SCANNED_AT_ONCE: Final = 1000
+NOTIFICATIONS_KEPT: Final = 100  # by a broker by itself; in a cluster, those before them for a shorter time
+DELETED_AT_ONCE: Final = 100
+REQUESTER_SHARE: Final = 10  # a requester has at most this part (1/10) of all tokens
 NAME_CHARS_MAX: Final = 200  # of a principal in the log
 _NOTIFICATION: Final = f"{CHANGES.parent}/{CHANGES.prefix}"
 
@@ -56,6 +65,10 @@ Changed = Callable[[DelegationToken | None, Exception | None], object]  # what i
 
 class TooManyTokens(Exception):
     """kafkacy.delegation.tokens.max is reached."""
+
+
+class TooManyTokensOfRequester(TooManyTokens):
+    """The requester has its share of kafkacy.delegation.tokens.max."""
 
 
 class MalformedToken(Exception):
@@ -74,6 +87,7 @@ class StoredTokens:
         cache: TokenCache,
         lifetimes: TokenLifetimes,
         *,
+        is_alone: bool,
         tokens_max: int,
         check_interval_ms: int,
         removes_expired: Callable[[], bool],
@@ -81,7 +95,9 @@ class StoredTokens:
         call_later: CallLater,
         log: LineLog,
     ) -> None:
-        """`tokens_max`: kafkacy.delegation.tokens.max. `check_interval_ms`: delegation.token.expiry.check.interval.ms.
+        """`is_alone`: no other broker uses the store. `tokens_max`: kafkacy.delegation.tokens.max.
+
+        `check_interval_ms`: delegation.token.expiry.check.interval.ms.
 
         `removes_expired`: whether this broker is to do it now.
         """
@@ -94,6 +110,7 @@ class StoredTokens:
             CHANGES,
             "delegation tokens",
             name_of=changed_token,
+            kept_max=NOTIFICATIONS_KEPT,
             read=self._read,
             read_all=self.read_all,
             wall_clock_ms=wall_clock_ms,
@@ -101,7 +118,8 @@ class StoredTokens:
             log=log,
         )
         self._malformed: set[str] = set()
-        self._creating = 0  # tokens that are not in the cache yet
+        self._creating: Counter[Principal] = Counter()  # tokens that are not in the cache yet, by requester
+        self._is_alone, self._pace = is_alone, TokenPace()
 
     # -- reading --
 
@@ -154,25 +172,41 @@ class StoredTokens:
 
         The error may be TooManyTokens. Other brokers accept the token soon after.
         """
-        if len(self.cache) + self._creating >= self._tokens_max:
-            done(None, TooManyTokens(f"there are {self._tokens_max} delegation tokens (kafkacy.delegation.tokens.max)"))
+        requester = token.requester
+        fault = self._why_too_many(requester)
+        if fault is not None:
+            done(None, fault)
             return
-        self._creating += 1
+        self._creating[requester] += 1
 
         def created(stored: DelegationToken | None, fault: Exception | None) -> None:
-            self._creating -= 1
+            self._creating[requester] -= 1
+            if not self._creating[requester]:
+                del self._creating[requester]
             done(stored, fault)
 
-        self.change(token.token_id, lambda before: token, created)
+        self.change(token.token_id, lambda before: token, created, requester.name)
 
-    def change(self, token_id: str, edit: Edit, done: Changed) -> None:
+    def _why_too_many(self, requester: Principal) -> TooManyTokens | None:
+        if len(self.cache) + self._creating.total() >= self._tokens_max:
+            return TooManyTokens(f"there are {self._tokens_max} delegation tokens (kafkacy.delegation.tokens.max)")
+        share = max(1, self._tokens_max // REQUESTER_SHARE)
+        if self.cache.count_of(requester) + self._creating[requester] < share:
+            return None
+        name = str(requester)[:NAME_CHARS_MAX]
+        return TooManyTokensOfRequester(
+            f"{name} has requested {share} delegation tokens, which is 1/{REQUESTER_SHARE} of kafkacy.delegation.tokens.max"
+        )
+
+    def change(self, token_id: str, edit: Edit, done: Changed, user: str | None = None) -> None:
         """Store what `edit` makes of a token. It is called again if another broker changes the token meanwhile.
 
-        If it raises, nothing is changed, and `done` gets what it raised; else it may get StoreError or MalformedToken.
+        If it raises, nothing is changed, and `done` gets what it raised; else it may get StoreError, MalformedToken, or
+        TooManyChanges of the `user` who asks for it.
         """
-        run(self._change(StoreCalls(self._store, self._call_later), token_id, edit), done)
+        run(self._change(StoreCalls(self._store, self._call_later), token_id, edit, user), done)
 
-    async def _change(self, calls: StoreCalls, token_id: str, edit: Edit) -> DelegationToken | None:
+    async def _change(self, calls: StoreCalls, token_id: str, edit: Edit, user: str | None = None) -> DelegationToken | None:
         path = token_path(token_id)
         was_removed = False  # perhaps: the answer was lost
         while True:
@@ -181,8 +215,11 @@ class StoredTokens:
             wanted = None if was_removed and token is None else edit(token)
             if wanted == token:
                 break
+            if user is not None and not self._is_alone:
+                self._pace.take(user, self.wall_clock_ms())
+                user = None  # once for all attempts
             try:
-                await calls.change(_operation(path, node, wanted), Create(_NOTIFICATION, token_id.encode(), sequential=True))
+                await calls.change(_operation(path, node, wanted), *await self._notification(calls, token_id))
             except NoNodeError:
                 await calls.create_missing([TOKENS, CHANGES.parent])
             except (NodeExistsError, BadVersionError):
@@ -193,6 +230,15 @@ class StoredTokens:
                 break
         self._take(token_id, wanted)
         return wanted
+
+    async def _notification(self, calls: StoreCalls, token_id: str) -> list[Operation]:
+        """The notification of a change. No other broker has to read the old ones of a broker by itself."""
+        operations: list[Operation] = [Create(_NOTIFICATION, token_id.encode(), sequential=True)]
+        if self._is_alone:
+            (names,) = await calls.read(Children(CHANGES.parent))
+            old = sorted(names or ())[: 1 - NOTIFICATIONS_KEPT][:DELETED_AT_ONCE]
+            operations += [Delete(f"{CHANGES.parent}/{name}") for name in old]
+        return operations
 
     # -- expiry --
 

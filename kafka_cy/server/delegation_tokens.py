@@ -15,11 +15,12 @@ SECRET_KEYS: Final = ("delegation.token.secret.key", "delegation.token.master.ke
 
 
 def stored_tokens(
-    broker: KafkaServer, store: AsyncStore, call_later: CallLater, removes_expired: Callable[[], bool]
+    broker: KafkaServer, store: AsyncStore, call_later: CallLater, removes_expired: Callable[[], bool] | None = None
 ) -> StoredTokens | None:
     """The tokens, which are not read yet. None: the broker knows none.
 
     `removes_expired`: whether it is this broker that removes the cluster's expired tokens now; the controller's thread asks.
+    None: there is no other broker.
     """
     config = broker.config
     secret_key = next((config[name] for name in SECRET_KEYS if config.static.get(name)), None)  # no key is loaded without need
@@ -37,9 +38,10 @@ def stored_tokens(
         store,
         TokenCache(secret_key, wall_clock_ms),
         lifetimes,
+        is_alone=removes_expired is None,
         tokens_max=int(config["kafkacy.delegation.tokens.max"]),
         check_interval_ms=int(config["delegation.token.expiry.check.interval.ms"]),
-        removes_expired=removes_expired,
+        removes_expired=removes_expired or (lambda: True),
         wall_clock_ms=wall_clock_ms,
         call_later=call_later,
         log=broker.log,

@@ -80,7 +80,7 @@ class Standalone:
         self._load_acls(self.store)
         self._producer_id_blocks = ProducerIdBlocks(self.store, broker.config.broker_id)
         self._topic_maker = TopicMaker(broker, metadata)
-        self.tokens = stored_tokens(broker, self.store, self._call_later, lambda: True)
+        self.tokens = stored_tokens(broker, self.store, self._call_later)
         if self.tokens is not None:
             self.tokens.load(self.store)
 

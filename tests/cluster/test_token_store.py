@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kafka_cy.cluster.change_notifications import CROWDED_EXPIRY_MS, EXPIRY_MS
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.store import AsyncStore, OutcomeUnknown, SessionEvent, StoreBroken
 from kafka_cy.cluster.token_cache import TokenCache
@@ -24,7 +25,14 @@ from kafka_cy.cluster.token_formats import (
     token_data,
     token_path,
 )
-from kafka_cy.cluster.token_store import MalformedToken, StoredTokens, TooManyTokens
+from kafka_cy.cluster.token_pace import CHANGES_AT_ONCE, MS_PER_CHANGE, TokenPace, TooManyChanges
+from kafka_cy.cluster.token_store import (
+    NOTIFICATIONS_KEPT,
+    MalformedToken,
+    StoredTokens,
+    TooManyTokens,
+    TooManyTokensOfRequester,
+)
 from kafka_cy.cluster.token_times import TokenLifetimes
 from tests.cluster.store_owner import Log, Owner
 from tests.cluster.zookeeper_ensemble import Ensemble
@@ -44,13 +52,15 @@ def a_token(number: int, expiry_ms: int = NOW_MS + 10, owner: Principal = ALICE)
 class Broker:
     """The tokens of one broker."""
 
-    def __init__(self, store: AsyncStore, call_later: Any = lambda *_: None, log: Log | None = None) -> None:
+    def __init__(
+        self, store: AsyncStore, call_later: Any = lambda *_: None, log: Log | None = None, *, is_alone: bool = True
+    ) -> None:
         self.log = log or Log()
         self.now_ms = NOW_MS
         self.removes_expired = True
         self.cache = TokenCache("key", lambda: self.now_ms)
         self.tokens = StoredTokens(
-            store, self.cache, LIFETIMES, tokens_max=1000, check_interval_ms=10_000,
+            store, self.cache, LIFETIMES, is_alone=is_alone, tokens_max=1000, check_interval_ms=10_000,
             removes_expired=lambda: self.removes_expired, wall_clock_ms=lambda: self.now_ms, call_later=call_later, log=self.log,
         )  # fmt: skip
 
@@ -220,11 +230,101 @@ def test_too_many_tokens_are_refused_even_while_others_are_being_created() -> No
     held: list[Any] = []
     submit, broker.tokens._store = store.submit, store
     store.submit = lambda operations, done: held.append(lambda: submit(operations, done))  # type: ignore[method-assign]
-    ended = [broker.create(a_token(number)) for number in range(3)]
+    ended = [broker.create(a_token(number, owner=Principal("User", f"u{number}"))) for number in range(3)]
     assert isinstance(ended[2][0][1], TooManyTokens) and ended[:2] == [[], []]
     for make in held:
         make()
     assert [each[0][1] for each in ended[:2]] == [None, None] and len(broker.state) == 2
+
+
+def test_a_requester_has_a_share_even_while_its_tokens_are_being_created() -> None:
+    """Renewed, expired and other requesters' tokens do not count; who has removed one gets another."""
+    store = EmbeddedStore(None)
+    broker = started(store)
+    broker.tokens._tokens_max = 20
+    held: list[Any] = []
+    submit = store.submit
+    store.submit = lambda operations, done: held.append(lambda: submit(operations, done))  # type: ignore[method-assign]
+    ended = [broker.create(a_token(number)) for number in range(3)]
+    (refused,) = ended.pop()
+    assert isinstance(refused[1], TooManyTokensOfRequester) and "User:alice has requested 2 " in str(refused[1])
+    for make in held:
+        make()
+    store.submit = submit  # type: ignore[method-assign]
+    assert [each[0][1] for each in ended] == [None, None]
+    broker.expire_at("token-1", NOW_MS + 99)
+    restarted = started(store)
+    for each in (broker, restarted):
+        each.tokens._tokens_max = 20
+        assert isinstance(each.create(a_token(3))[0][1], TooManyTokensOfRequester)
+    assert broker.create(a_token(4, owner=BOB))[0][1] is None
+    broker.remove("token-0")
+    assert [broker.create(a_token(number))[0][1] is None for number in (5, 6)] == [True, False]
+
+
+def test_a_broker_by_itself_keeps_few_notifications() -> None:
+    """However often clients change tokens; so what a change costs does not grow. Those of before an update go step by step."""
+    store = EmbeddedStore(None)
+    broker = started(store)
+    for _ in range(2 * NOTIFICATIONS_KEPT):
+        store.create(f"{NOTIFICATIONS}/{CHANGES.prefix}", b"token-9", sequential=True)
+    broker.create(a_token(1))
+    for step in range(3 * NOTIFICATIONS_KEPT):
+        assert broker.expire_at("token-1", NOW_MS + 100 + step)[0][1] is None
+    names = store.children(NOTIFICATIONS)
+    assert len(names) == NOTIFICATIONS_KEPT
+    assert max(names) == f"{CHANGES.prefix}{5 * NOTIFICATIONS_KEPT:010}"
+
+
+def test_a_user_has_a_pace_in_a_cluster() -> None:
+    """Others, and the removal of expired tokens, are not held up; what changes nothing does not count."""
+    store = EmbeddedStore(None)
+    broker = Broker(store, is_alone=False)
+    broker.tokens.load(store)
+    broker.create(a_token(1))
+
+    def renew(number: int, user: str | None) -> Exception | None:
+        ended: list[Any] = []
+        broker.tokens.change(
+            "token-1", lambda token: token._replace(expiry_ms=NOW_MS + number), lambda *answer: ended.append(answer), user
+        )
+        return ended[0][1]  # type: ignore[no-any-return]
+
+    assert [renew(number % 2, "alice") for number in range(CHANGES_AT_ONCE - 1)] == [None] * (CHANGES_AT_ONCE - 1)
+    before = broker.state
+    assert isinstance(renew(5, "alice"), TooManyChanges) and broker.state == before
+    assert isinstance(broker.create(a_token(2))[0][1], TooManyChanges) and broker.state == before
+    assert renew(before["token-1"].expiry_ms - NOW_MS, "alice") is None, "nothing changes"
+    assert renew(6, "bob") is None and renew(7, None) is None
+    broker.now_ms += MS_PER_CHANGE
+    assert renew(8, "alice") is None and isinstance(renew(9, "alice"), TooManyChanges)
+    broker.now_ms -= 3_600_000
+    assert renew(9, "alice") is None, "a clock that is set back locks nobody out"
+
+
+def test_the_pace_forgets_users() -> None:
+    pace = TokenPace()
+    for number in range(10_000):
+        pace.take(f"user {number}", NOW_MS + number * MS_PER_CHANGE)
+    assert len(pace._used_until_ms) < 1100
+
+
+def test_crowded_notifications_go_early() -> None:
+    """In a cluster, when all its brokers have had the time to read them; the newest ones stay for Kafka's time."""
+    store = EmbeddedStore(None, wall_clock_ms=lambda: NOW_MS)
+    broker = Broker(store, is_alone=False)
+    broker.tokens.load(store)
+    broker.tokens.start()
+    for _ in range(NOTIFICATIONS_KEPT + 50):
+        store.create(f"{NOTIFICATIONS}/{CHANGES.prefix}", b"token-9", sequential=True)
+    assert len(store.children(NOTIFICATIONS)) == NOTIFICATIONS_KEPT + 50
+    broker.now_ms = NOW_MS + CROWDED_EXPIRY_MS + 1
+    store.create(f"{NOTIFICATIONS}/{CHANGES.prefix}", b"token-9", sequential=True)
+    names = store.children(NOTIFICATIONS)
+    assert len(names) == NOTIFICATIONS_KEPT and min(names) == f"{CHANGES.prefix}{51:010}"
+    broker.now_ms = NOW_MS + EXPIRY_MS + 1
+    store.create(f"{NOTIFICATIONS}/{CHANGES.prefix}", b"token-9", sequential=True)
+    assert store.children(NOTIFICATIONS) == []
 
 
 class Unsure(EmbeddedStore):
@@ -328,7 +428,7 @@ def run_all(owners: list[Owner], condition: Callable[[], object]) -> None:
 
 
 def member(owner: Owner) -> Broker:
-    broker = Broker(owner.store, owner.call_later, owner.log)
+    broker = Broker(owner.store, owner.call_later, owner.log, is_alone=False)
     owner.steps(broker.tokens.read_all)
     broker.tokens.start()
     return broker

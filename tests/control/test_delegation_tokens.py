@@ -25,8 +25,9 @@ from token_broker import TokenBroker
 from kafka_cy.api import create_delegation_token
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.store import StoreBroken
+from kafka_cy.cluster.token_pace import CHANGES_AT_ONCE
 
-NOT_ALLOWED, NOT_FOUND, EXPIRED, ODD_TYPE, POLICY_VIOLATION = 64, 62, 66, 67, 44
+NOT_ALLOWED, NOT_FOUND, EXPIRED, ODD_TYPE, POLICY_VIOLATION, THROTTLED = 64, 62, 66, 67, 44, 89
 
 
 @pytest.fixture
@@ -68,7 +69,8 @@ def test_the_owner_is_a_user(broker: TokenBroker) -> None:
 
 
 def test_limits() -> None:
-    broker = TokenBroker(tokens_max=3)
+    """The share of a requester; the number of all tokens is in tests/cluster."""
+    broker = TokenBroker(tokens_max=30)
     alice = broker.connect("alice")
     names = [f"u{i}" for i in range(create_delegation_token.RENEWERS_MAX)]
     first = create(alice, *names)
@@ -80,6 +82,59 @@ def test_limits() -> None:
     assert expire(alice, first["hmac"])["error_code"] == 0
     assert [create(alice)["error_code"] for _ in range(2)] == [0, POLICY_VIOLATION]
     assert len(broker.cache) == 3 == len(broker.store.children("/delegation_token/tokens"))
+
+
+def test_what_is_too_large_costs_nothing(broker: TokenBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the ACLs are asked nor is anything encoded before the limits are looked at."""
+    broker.authorize()
+    steps: list[str] = []
+    for name in ("may", "token_data", "Principal"):
+        original = getattr(create_delegation_token, name)
+
+        def counted(*arguments: Any, name: str = name, original: Any = original) -> Any:
+            steps.append(name)
+            return original(*arguments)
+
+        monkeypatch.setattr(create_delegation_token, name, counted)
+    alice, long = broker.connect("alice"), "\0" * 32_000
+    assert create(alice, *[long] * 64)["error_code"] == POLICY_VIOLATION and steps == []
+    for kind, name in (("User", long), (long, "x")):
+        assert create(alice, owner_principal_type=kind, owner_principal_name=name)["error_code"] == POLICY_VIOLATION
+    assert steps == ["Principal"] * 2, "the owner of the answer"
+
+
+def test_a_user_changes_too_often_in_a_cluster() -> None:
+    broker = TokenBroker(is_alone=False)
+    alice = broker.connect("alice")
+    token = create(alice)
+    codes = [renew(alice, token["hmac"], HOUR_MS + 2000 * number)["error_code"] for number in range(CHANGES_AT_ONCE + 1)]
+    assert codes == [0] * (CHANGES_AT_ONCE - 1) + [THROTTLED] * 2
+    assert [create(alice)["error_code"], expire(alice, token["hmac"])["error_code"]] == [THROTTLED] * 2
+    assert create(broker.connect("bob"))["error_code"] == 0
+    assert broker.log.count("a delegation token was refused") == 4
+
+
+def test_a_renewal_that_changes_little_is_not_stored(broker: TokenBroker) -> None:
+    """The answer is the expiry that holds. Tokens that expire soon are renewed exactly."""
+    alice = broker.connect("alice")
+    token = create(alice)
+    stored = broker.store.get(f"/delegation_token/tokens/{token['token_id']}").version
+    first = renew(alice, token["hmac"], HOUR_MS)["expiry_timestamp"]
+    for _ in range(3):
+        broker.now_ms += 300
+        assert renew(alice, token["hmac"], HOUR_MS)["expiry_timestamp"] == first
+    broker.now_ms += 100
+    assert renew(alice, token["hmac"], HOUR_MS)["expiry_timestamp"] == first + 1000
+    assert broker.store.get(f"/delegation_token/tokens/{token['token_id']}").version == stored + 2
+    expire(alice, token["hmac"], 500)
+    broker.now_ms += 400
+    assert renew(alice, token["hmac"], 500)["expiry_timestamp"] == broker.now_ms + 500
+
+
+def test_a_user_called_anonymous_may_not_ask(broker: TokenBroker) -> None:
+    """A certificate may say so: Kafka's rule for SSL (allowTokenRequests)."""
+    key = create(broker.connect("alice"))["hmac"]
+    assert everything(broker.connect("ANONYMOUS"), key) == [NOT_ALLOWED] * 4
 
 
 def test_a_token_expires(broker: TokenBroker) -> None:

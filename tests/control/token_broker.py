@@ -42,7 +42,8 @@ class TokenBroker:
     """Its clock can be moved."""
 
     def __init__(
-        self, store: EmbeddedStore | None = None, *, is_enabled: bool = True, tokens_max: int = 100, check_interval_ms: int = 1000
+        self, store: EmbeddedStore | None = None, *, is_enabled: bool = True, tokens_max: int = 1000, is_alone: bool = True,
+        check_interval_ms: int = 1000,
     ) -> None:
         self.now_ms, self.log = 1_796_040_000_000, KeptLog()
         self.step_ms = 0  # by which the clock goes on when it is read
@@ -53,7 +54,7 @@ class TokenBroker:
         self.authorizer: Authorizer | None = None
         self.cache = TokenCache(SECRET, self._clock)
         self.tokens = StoredTokens(
-            self.store, self.cache, TokenLifetimes(MAX_MS, EXPIRY_MS), tokens_max=tokens_max,
+            self.store, self.cache, TokenLifetimes(MAX_MS, EXPIRY_MS), is_alone=is_alone, tokens_max=tokens_max,
             check_interval_ms=check_interval_ms, removes_expired=lambda: True, wall_clock_ms=self._clock,
             call_later=lambda delay_ms, function: self.timers.append((delay_ms, function)), log=self.log,
         )  # fmt: skip

@@ -36,7 +36,8 @@ KEYS: Final[tuple[Entry, ...]] = (
      "memory."),
     ("kafkacy.delegation.tokens.max", "INT", "10000", "read-only", ("between", 1, 1000000), "MEDIUM", "server",
      "Maximum number of delegation tokens in the cluster; no more are created on this broker. A token needs about 1 KiB of memory "
-     "on each broker, and as much again when clients log in with it. Apache Kafka has no such limit."),
+     "on each broker, and as much again when clients log in with it. One requester has at most a tenth of them. Apache Kafka "
+     "has no such limit."),
     ("kafkacy.fetch.session.cache.max.bytes", "LONG", "268435456", "read-only", ("at_least", 1048576), "MEDIUM", "server",
      "Memory limit for all fetch sessions together. One session may use a quarter of it. A partition takes some 100 bytes, "
      "a topic some 100 bytes and its name. Up to half of the memory is used to keep what belongs to a session with 32 partitions "
