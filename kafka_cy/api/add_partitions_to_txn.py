@@ -4,7 +4,7 @@ v0-3: a producer's request for one transaction. v2 (KIP-588): PRODUCER_FENCED; v
 (KIP-890): several transactions, from brokers; with `verify_only` nothing is added, and a partition that is not part of its
 transaction gets TRANSACTION_ABORTABLE. If a partition does not exist, it gets UNKNOWN_TOPIC_OR_PARTITION, and the others of
 its transaction get OPERATION_NOT_ATTEMPTED. A request with more than PARTITIONS_MAX partitions gets POLICY_VIOLATION before
-the loop looks at them (Kafka has no such limit).
+the loop looks at them; a topic without partitions counts as one (Kafka has no such limit).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from kafka_cy.api.authorization import (
     TOPIC_DENIED,
     TRANSACTIONAL_ID_DENIED,
     may_cluster,
-    may_topic,
     may_transactional_id,
 )
 from kafka_cy.api.registry import handler
+from kafka_cy.api.topic_rights import with_denied_topics
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.cluster.topic_names import INTERNAL_TOPICS
 from kafka_cy.coordinator.transactions.init_producer_id import Producer
@@ -70,7 +70,7 @@ def handle(request: Request[AddPartitionsToTxnRequest], context: ChangesTransact
     if version >= VERSION_OF_BROKERS and not may_cluster(request, Operation.CLUSTER_ACTION):
         request.respond({"throttle_time": 0, "error_code": int(CLUSTER_DENIED), "results_by_transaction": []})
         return
-    if sum(len(topic.partitions) for each in wanted for topic in each.topics) > PARTITIONS_MAX:
+    if sum(max(1, len(topic.partitions)) for each in wanted for topic in each.topics) > PARTITIONS_MAX:
         refused = partial(_response, wanted, None, version)
         request.respond_long(lambda ready: ready(refused))
     elif not wanted:
@@ -98,7 +98,21 @@ def _add(
     if is_client and not may_transactional_id(request, Operation.WRITE, wanted.transactional_id):
         respond(dict.fromkeys(partitions, TRANSACTIONAL_ID_DENIED))
         return
-    denied = {topic.name for topic in wanted.topics if is_client and not _may_write(request, topic.name)}
+
+    def add(denied: set[str]) -> None:
+        _add_allowed(request, context, wanted, partitions, denied, respond)
+
+    # As in Kafka, also without an authorizer, no client writes to internal topics in a transaction.
+    internal = {topic.name for topic in wanted.topics if is_client and topic.name in INTERNAL_TOPICS}
+    asked = list({topic.name: None for topic in wanted.topics if topic.name not in internal}) if is_client else []
+    with_denied_topics(request, context, Operation.WRITE, asked, lambda denied: add(denied | internal))
+
+
+def _add_allowed(
+    request: Request[Any], context: ChangesTransactions, wanted: Wanted, partitions: list[Partition], denied: set[str],
+    respond: Callable[[Errors], object],
+) -> None:  # fmt: skip
+    version = request.api_version
     failed = {each: ErrorCode.UNKNOWN_TOPIC_OR_PARTITION for each in partitions if not _exists(context, *each)}
     failed |= {each: TOPIC_DENIED for each in partitions if each[0] in denied}
     if failed:
@@ -115,11 +129,6 @@ def _add(
     else:
         client_version = 2 if version >= VERSION_OF_BROKERS else 0
         context.transactions.add_partitions(wanted.transactional_id, wanted.producer, partitions, client_version, done)
-
-
-def _may_write(request: Request[Any], name: str) -> bool:
-    """As in Kafka, also without an authorizer, no client writes to internal topics in a transaction."""
-    return name not in INTERNAL_TOPICS and may_topic(request, Operation.WRITE, name)
 
 
 def _partitions(wanted: Wanted) -> list[Partition]:

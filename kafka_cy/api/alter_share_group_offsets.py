@@ -5,12 +5,15 @@ NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND for groups of other kinds; UNKNOWN_TOPIC_OR_
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.authorization import GROUP_DENIED, MESSAGES, TOPIC_DENIED, may_group, may_topic
+from kafka_cy.api.authorization import GROUP_DENIED, MESSAGES, TOPIC_DENIED, may_group
+from kafka_cy.api.offset_commit_cold import ANSWERED_AT_ONCE_MAX, answer, has_many
 from kafka_cy.api.registry import handler
 from kafka_cy.api.share_enabled import has_share_groups
 from kafka_cy.api.share_state_topic import with_state_topic
+from kafka_cy.api.topic_rights import with_denied_topics
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.coordinator.share.offsets import Altered, GroupFailure
 from kafka_cy.protocol.errors import ErrorCode
@@ -28,22 +31,26 @@ UNKNOWN = "This server does not host this topic-partition."
 def handle(request: Request[AlterShareGroupOffsetsRequest], context: ChangesShareGroups) -> None:
     """Respond when all offsets are stored. A partition that is named twice gets the last offset."""
     body = request.body
+    if not may_group(request, Operation.READ, body.group_id):
+        request.respond(_response(GroupFailure(GROUP_DENIED, MESSAGES[GROUP_DENIED])))
+        return
     asked: dict[str, dict[int, int]] = {}
     for topic in body.topics:
         asked.setdefault(topic.topic_name, {}).update(
             (each.partition_index, each.start_offset) for each in topic.partitions
         )
-
-    denied = {
-        name: Altered(None, dict.fromkeys(offsets, TOPIC_DENIED))
-        for name, offsets in asked.items()
-        if not may_topic(request, Operation.READ, name)
-    }
+    is_long = has_many(request, ANSWERED_AT_ONCE_MAX)
+    denied: dict[str, Altered] = {}
 
     def respond(result: GroupFailure | dict[str, Altered]) -> None:
-        request.respond(_response(result if isinstance(result, GroupFailure) else result | denied))
+        found = result if isinstance(result, GroupFailure) else result | denied
+        answer(request, partial(_response, found), is_long=is_long)
 
-    def ask() -> None:
+    def ask(names: set[str]) -> None:
+        denied.update((name, Altered(None, dict.fromkeys(asked[name], TOPIC_DENIED))) for name in asked if name in names)
+        with_state_topic(request, context, alter)
+
+    def alter() -> None:
         if not has_share_groups(context):
             respond(GroupFailure(ErrorCode.UNSUPPORTED_VERSION))
         elif body.group_id:
@@ -52,10 +59,7 @@ def handle(request: Request[AlterShareGroupOffsetsRequest], context: ChangesShar
         else:
             respond(GroupFailure(ErrorCode.INVALID_GROUP_ID))
 
-    if may_group(request, Operation.READ, body.group_id):
-        with_state_topic(request, context, ask)
-    else:
-        respond(GroupFailure(GROUP_DENIED, MESSAGES[GROUP_DENIED]))
+    with_denied_topics(request, context, Operation.READ, asked, ask)
 
 
 def _response(result: GroupFailure | dict[str, Altered]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorization import GROUP_DENIED, may_group
 from kafka_cy.api.change_lines import ID_CHARS_MAX, log_each
+from kafka_cy.api.change_pieces import add_task
 from kafka_cy.api.registry import handler
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.base.slices import AT_ONCE_MAX
@@ -49,9 +50,7 @@ def handle(request: Request[DeleteGroupsRequest], context: DeletesGroups) -> Non
     if len(asked) > AT_ONCE_MAX and request.authorizer is None:
         request.respond_long(delete_many)
     elif len(asked) > AT_ONCE_MAX:
-        request.respond_long(
-            lambda ready: context.groups.in_slices(check(), request.guarded(partial(delete_many, ready)))
-        )
+        request.respond_long(lambda ready: add_task(request, context.slices, check(), partial(delete_many, ready)))
     else:
         for _ in check() if request.authorizer is not None else ():
             pass

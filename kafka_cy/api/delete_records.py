@@ -5,38 +5,52 @@ Offset -1 means up to the high watermark. Only topics whose cleanup.policy delet
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorization import TOPIC_DENIED, may_topic
+from kafka_cy.api.change_pieces import add_task
 from kafka_cy.api.registry import handler
 from kafka_cy.authorizer.acls import Operation
+from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
     from kio.schema.delete_records.v2.request import DeleteRecordsRequest
 
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import ReadsClusterAndConfig
+    from kafka_cy.api.roles import DeletesRecords, ReadsClusterAndConfig
 
 TO_HIGH_WATERMARK = -1
 NO_OFFSET = -1
 
 
 @handler(api_key=21)
-def handle(request: Request[DeleteRecordsRequest], context: ReadsClusterAndConfig) -> dict[str, Any]:
-    """Every partition by itself; the response has the new log start offset."""
+def handle(request: Request[DeleteRecordsRequest], context: DeletesRecords) -> dict[str, Any] | None:
+    """Every partition by itself; the response has the new log start offset. Many partitions are worked on in slices."""
     asked: dict[str, dict[int, int]] = {}  # of a partition that is named twice the last offset counts
     for topic in request.body.topics:
         for partition in topic.partitions:
             asked.setdefault(topic.name, {})[partition.partition_index] = partition.offset
-    topics = []
-    for name, offsets in asked.items():
-        partitions = []
-        allowed = may_topic(request, Operation.DELETE, name)
-        for index, offset in offsets.items():
-            low, code = _delete(name, index, offset, context) if allowed else (NO_OFFSET, TOPIC_DENIED)
-            partitions.append({"partition_index": index, "low_watermark": low, "error_code": code})
-        topics.append({"name": name, "partitions": partitions})
+    topics: list[dict[str, Any]] = []
+
+    def steps() -> Iterator[None]:
+        for name, offsets in asked.items():
+            partitions: list[dict[str, Any]] = []
+            allowed = may_topic(request, Operation.DELETE, name)
+            for index, offset in offsets.items():
+                low, code = _delete(name, index, offset, context) if allowed else (NO_OFFSET, TOPIC_DENIED)
+                partitions.append({"partition_index": index, "low_watermark": low, "error_code": code})
+                yield
+            topics.append({"name": name, "partitions": partitions})
+
+    if sum(map(len, asked.values())) > AT_ONCE_MAX:
+        request.respond_long(
+            lambda ready: add_task(request, context.slices, steps(), lambda: ready(lambda: {"topics": topics}))
+        )
+        return None
+    for _ in steps():
+        pass
     return {"topics": topics}
 
 

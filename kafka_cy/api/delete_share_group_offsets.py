@@ -5,11 +5,14 @@ NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND; UNKNOWN_TOPIC_OR_PARTITION for each topic t
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.authorization import GROUP_DENIED, MESSAGES, TOPIC_DENIED, may_group, may_topic
+from kafka_cy.api.authorization import GROUP_DENIED, MESSAGES, TOPIC_DENIED, may_group
+from kafka_cy.api.offset_commit_cold import ANSWERED_AT_ONCE_MAX, answer
 from kafka_cy.api.registry import handler
 from kafka_cy.api.share_enabled import has_share_groups
+from kafka_cy.api.topic_rights import with_denied_topics
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.coordinator.share.offsets import DeletedTopic, GroupFailure
 from kafka_cy.protocol.errors import ErrorCode
@@ -18,35 +21,38 @@ if TYPE_CHECKING:
     from kio.schema.delete_share_group_offsets.v0.request import DeleteShareGroupOffsetsRequest
 
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import UsesOffsets
+    from kafka_cy.api.roles import ChangesOffsets
 
 UNKNOWN = "This server does not host this topic-partition."
 
 
 @handler(api_key=92)
-def handle(request: Request[DeleteShareGroupOffsetsRequest], context: UsesOffsets) -> None:
+def handle(request: Request[DeleteShareGroupOffsetsRequest], context: ChangesOffsets) -> None:
     """Respond when all states are deleted."""
     body = request.body
-
-    names = [topic.topic_name for topic in body.topics]
-    denied = {
-        name: DeletedTopic(None, TOPIC_DENIED, MESSAGES[TOPIC_DENIED])
-        for name in dict.fromkeys(names)
-        if not may_topic(request, Operation.READ, name)
-    }
+    names: list[str] = []
+    denied: dict[str, DeletedTopic] = {}
 
     def respond(result: GroupFailure | dict[str, DeletedTopic]) -> None:
-        request.respond(_response(result if isinstance(result, GroupFailure) else result | denied))
+        found = result if isinstance(result, GroupFailure) else result | denied
+        answer(request, partial(_response, found), is_long=len(names) > ANSWERED_AT_ONCE_MAX)
+
+    def delete(refused: set[str]) -> None:
+        if not body.group_id:
+            respond(GroupFailure(ErrorCode.INVALID_GROUP_ID))
+            return
+        failure = DeletedTopic(None, TOPIC_DENIED, MESSAGES[TOPIC_DENIED])
+        denied.update((name, failure) for name in names if name in refused)
+        allowed = [name for name in names if name not in refused]
+        context.groups.share_offsets.delete(body.group_id, allowed, request.guarded(respond))
 
     if not has_share_groups(context):
         respond(GroupFailure(ErrorCode.UNSUPPORTED_VERSION))
     elif not may_group(request, Operation.DELETE, body.group_id):
         respond(GroupFailure(GROUP_DENIED, MESSAGES[GROUP_DENIED]))
-    elif body.group_id:
-        allowed = [name for name in names if name not in denied]
-        context.groups.share_offsets.delete(body.group_id, allowed, request.guarded(respond))
     else:
-        respond(GroupFailure(ErrorCode.INVALID_GROUP_ID))
+        names.extend(topic.topic_name for topic in body.topics)
+        with_denied_topics(request, context, Operation.READ, list(dict.fromkeys(names)), delete)
 
 
 def _response(result: GroupFailure | dict[str, DeletedTopic]) -> dict[str, Any]:

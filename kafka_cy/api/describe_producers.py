@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorization import MESSAGES, TOPIC_DENIED, may_topic
+from kafka_cy.api.change_pieces import add_task
 from kafka_cy.api.registry import handler
 from kafka_cy.authorizer.acls import Operation
+from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -14,17 +17,31 @@ if TYPE_CHECKING:
     from kio.schema.describe_producers.v0.request import DescribeProducersRequest
 
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import ReadsCluster
+    from kafka_cy.api.roles import DescribesProducers, ReadsCluster
 
 
 @handler(api_key=61)
-def handle(request: Request[DescribeProducersRequest], context: ReadsCluster) -> dict[str, Any]:
-    """Every partition that was named."""
-    topics = []
-    for asked in request.body.topics:
-        allowed = problem_of(asked.name) is not None or may_topic(request, Operation.READ, asked.name)
-        partitions = [_partition(asked.name, index, context, allowed=allowed) for index in asked.partition_indexes]
-        topics.append({"name": asked.name, "partitions": partitions})
+def handle(request: Request[DescribeProducersRequest], context: DescribesProducers) -> dict[str, Any] | None:
+    """Every partition that was named; many are looked at in slices."""
+    topics: list[dict[str, Any]] = []
+
+    def steps() -> Iterator[None]:
+        for asked in request.body.topics:
+            allowed = problem_of(asked.name) is not None or may_topic(request, Operation.READ, asked.name)
+            partitions: list[dict[str, Any]] = []
+            topics.append({"name": asked.name, "partitions": partitions})
+            yield
+            for index in asked.partition_indexes:
+                partitions.append(_partition(asked.name, index, context, allowed=allowed))
+                yield
+
+    if sum(1 + len(asked.partition_indexes) for asked in request.body.topics) > AT_ONCE_MAX:
+        request.respond_long(
+            lambda ready: add_task(request, context.slices, steps(), lambda: ready(lambda: {"topics": topics}))
+        )
+        return None
+    for _ in steps():
+        pass
     return {"topics": topics}
 
 

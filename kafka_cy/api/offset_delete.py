@@ -6,10 +6,13 @@ not exist: UNKNOWN_TOPIC_OR_PARTITION. An offset that was never committed: no er
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.authorization import GROUP_DENIED, TOPIC_DENIED, may_group, may_topic
+from kafka_cy.api.authorization import GROUP_DENIED, TOPIC_DENIED, may_group
+from kafka_cy.api.offset_commit_cold import ANSWERED_AT_ONCE_MAX, answer, has_many
 from kafka_cy.api.registry import handler
+from kafka_cy.api.topic_rights import with_denied_topics
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -17,23 +20,24 @@ if TYPE_CHECKING:
     from kio.schema.offset_delete.v0.request import OffsetDeleteRequest
 
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import UsesOffsets
+    from kafka_cy.api.roles import ChangesOffsets
 
 
 @handler(api_key=47)
-def handle(request: Request[OffsetDeleteRequest], context: UsesOffsets) -> dict[str, Any] | None:
+def handle(request: Request[OffsetDeleteRequest], context: ChangesOffsets) -> dict[str, Any] | None:
     """Write tombstones for the offsets, then respond with an error for each partition."""
     body = request.body
     if not may_group(request, Operation.DELETE, body.group_id):
         return {"error_code": int(GROUP_DENIED), "throttle_time": 0, "topics": []}
-    denied = {name for name in {topic.name for topic in body.topics} if not may_topic(request, Operation.READ, name)}
-    wanted = [(topic.name, each.partition_index) for topic in body.topics for each in topic.partitions]
+    is_long = has_many(request, ANSWERED_AT_ONCE_MAX)
+    denied: set[str] = set()
+    wanted: list[tuple[str, int]] = [(topic.name, each.partition_index) for topic in body.topics for each in topic.partitions]
 
     def exists(name: str, index: int) -> bool:
         topic = context.cluster.topics.get(name)
         return topic is not None and 0 <= index < len(topic.partitions)
 
-    def done(error: ErrorCode, errors: dict[tuple[str, int], ErrorCode]) -> None:
+    def response(error: ErrorCode, errors: dict[tuple[str, int], ErrorCode]) -> dict[str, Any]:
         def code(name: str, index: int) -> int:
             if name in denied:
                 return int(TOPIC_DENIED)
@@ -49,7 +53,16 @@ def handle(request: Request[OffsetDeleteRequest], context: UsesOffsets) -> dict[
             }
             for topic in (body.topics if not error else ())
         ]
-        request.respond({"error_code": int(error), "throttle_time": 0, "topics": topics})
+        return {"error_code": int(error), "throttle_time": 0, "topics": topics}
 
-    context.groups.delete_offsets(body.group_id, [pair for pair in wanted if pair[0] not in denied and exists(*pair)], done)
+    def done(error: ErrorCode, errors: dict[tuple[str, int], ErrorCode]) -> None:
+        answer(request, partial(response, error, errors), is_long=is_long)
+
+    def delete(names: set[str]) -> None:
+        denied.update(names)
+        known = [pair for pair in wanted if pair[0] not in denied and exists(*pair)]
+        context.groups.delete_offsets(body.group_id, known, done)
+
+    topics = list(dict.fromkeys(topic.name for topic in body.topics))
+    with_denied_topics(request, context, Operation.READ, topics, delete)
     return None

@@ -123,6 +123,14 @@ class WorksInSlices(Protocol):
         """Long tasks of the loop that runs the handler."""
 
 
+class DeletesRecords(ReadsClusterAndConfig, WorksInSlices, Protocol):
+    """Deletes records of partitions that a request may name in any number."""
+
+
+class DescribesProducers(ReadsCluster, WorksInSlices, Protocol):
+    """Describes the producers of partitions that a request may name in any number."""
+
+
 class AnswersMetadata(DescribesTopics, ReadsBrokers, WorksInSlices, Protocol):
     """Metadata, which creates topics on demand."""
 
@@ -223,12 +231,16 @@ class UsesModernGroups(UsesGroups, WorksInSlices, Protocol):
     """Asks the group coordinator about members whose requests may name many topics."""
 
 
-class DeletesGroups(UsesGroups, Logs, Protocol):
+class DeletesGroups(UsesGroups, Logs, WorksInSlices, Protocol):
     """Deletes groups."""
 
 
 class UsesOffsets(UsesGroups, ReadsCluster, Protocol):
     """Asks the group coordinator about offsets of topics that exist."""
+
+
+class ChangesOffsets(UsesOffsets, WorksInSlices, Protocol):
+    """Deletes offsets of groups, of topics that a request may name in any number."""
 
 
 class UsesShareGroups(ReadsCluster, Protocol):
@@ -255,7 +267,7 @@ class UsesTransactions(Protocol):
         """The coordinator; the thread of the group coordinator only."""
 
 
-class ChangesTransactions(UsesTransactions, UsesOffsets, Protocol):
+class ChangesTransactions(UsesTransactions, UsesOffsets, WorksInSlices, Protocol):
     """Changes transactions over partitions that exist, and over offsets of groups."""
 
 

@@ -1,4 +1,4 @@
-"""What members of the newer groups may do with topics that they name, or that a regular expression finds."""
+"""What senders may do with topics that they name, in any number, or that the regular expression of a member finds."""
 
 from __future__ import annotations
 
@@ -23,20 +23,30 @@ def may_describe_all(
     request: Request[Any], context: WorksInSlices, names: Collection[str], then: Callable[[bool], object]
 ) -> None:
     """Call `then` with whether the sender may describe all of these topics: at once, or for many between other requests."""
-    denied: list[str] = []
+    with_denied_topics(request, context, Operation.DESCRIBE, names, lambda denied: then(not denied))
+
+
+def with_denied_topics(
+    request: Request[Any], context: WorksInSlices, operation: int, names: Collection[str], then: Callable[[set[str]], object]
+) -> None:
+    """Call `then` with those of the topics that the sender may not do that with: at once, or for many between other requests.
+
+    Each time that a name occurs, the ACLs are asked about it.
+    """
+    denied: set[str] = set()
 
     def look() -> Iterator[None]:
         for name in names:
-            if not may_topic(request, Operation.DESCRIBE, name):
-                denied.append(name)
+            if not may_topic(request, operation, name):
+                denied.add(name)
             yield
 
     if request.authorizer is not None and len(names) > AT_ONCE_MAX:
-        add_task(request, context.slices, look(), lambda: then(not denied))
+        add_task(request, context.slices, look(), lambda: then(denied))
         return
     for _ in look() if request.authorizer is not None else ():
         pass
-    then(not denied)
+    then(denied)
 
 
 def describes(request: Request[Any]) -> Callable[[str], bool] | None:
