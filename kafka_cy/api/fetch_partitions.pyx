@@ -9,6 +9,8 @@ partition that is not here: it is never read.
 A session does not store names that no topic can have. They get UNKNOWN_TOPIC_OR_PARTITION in the response to the request
 that names them. (Apache Kafka stores them and repeats the error in every response.)
 
+A session is its principal's: for others it does not exist. (In Apache Kafka whoever knows its id can use and remove it.)
+
 Two requests that use a session at the same time: the later one gets INVALID_FETCH_SESSION_EPOCH. In Apache Kafka it waits
 for the session's lock, and then one of the two gets this error, because both carry the same epoch, or the first one's
 epoch has passed when its response is made. So no reactor waits for another one.
@@ -37,6 +39,7 @@ from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_next
 from kafka_cy.base.atomics cimport atomic_add_i32, atomic_store_i64
 from kafka_cy.network.authorization cimport ACL_READ, acls_generation, has_authorizer, request_is_of_broker
 from kafka_cy.network.metadata_image cimport PartitionImage, TopicImage, topic_partition
+from kafka_cy.network.principal cimport principal_is
 from kafka_cy.network.throttle cimport throttle_fetch_max
 from kafka_cy.records.wire cimport Reader, read_int32
 from kafka_cy.storage.partition_leader cimport FETCHED_UNKNOWN
@@ -290,9 +293,18 @@ cdef bint continue_session(
     return session.count == 0
 
 
+cdef FetchSession* own_session(Request* request, int32_t session_id) noexcept nogil:
+    """The session, with a reference; NULL: unknown, or another principal's: who guesses its id neither sees nor changes it."""
+    cdef FetchSession* session = session_acquire(session_id)
+    if session != NULL and not principal_is(session.principal, request.connection.principal):
+        session_release(session)
+        return NULL
+    return session
+
+
 cdef void begin_incremental(Reactor* reactor, Request* request, FetchHeader* header, Fetch** made) noexcept nogil:
     """Finds the session, updates it, and lists its partitions."""
-    cdef FetchSession* session = session_acquire(header.session_id)
+    cdef FetchSession* session = own_session(request, header.session_id)
     cdef bint ends = False
     if session == NULL:
         made[0].error = ERROR_FETCH_SESSION_ID_NOT_FOUND
@@ -324,7 +336,7 @@ cdef int fetch_begin(
         begin_incremental(reactor, request, header, made)
         return 0
     if header.session_id != 0:
-        session = session_acquire(header.session_id)
+        session = own_session(request, header.session_id)
         if session != NULL:
             session_remove(session)
             session_release(session)

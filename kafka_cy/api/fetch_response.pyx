@@ -100,7 +100,7 @@ cdef int fill_session(FetchSession* session, Fetch* fetch) noexcept nogil:
     return 0
 
 
-cdef int32_t create_session(Reactor* reactor, Fetch* fetch) noexcept nogil:
+cdef int32_t create_session(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
     """Returns the id of a new session with the partitions of this fetch; 0: a limit does not allow one."""
     cdef FetchSession* session = NULL
     cdef int32_t session_id = 0
@@ -108,7 +108,7 @@ cdef int32_t create_session(Reactor* reactor, Fetch* fetch) noexcept nogil:
     if fetch.count == 0:
         return 0
     if cache_has_room(fetch.count, reactor.now_ms):
-        session = session_new(fetch.by_id, fetch.count, reactor.now_ms)
+        session = session_new(request.connection.principal, fetch.by_id, fetch.count, reactor.now_ms)
     if session != NULL:
         if fill_session(session, fetch) == 0:
             refused = session.count > 0 and not cache_add(session)
@@ -120,7 +120,7 @@ cdef int32_t create_session(Reactor* reactor, Fetch* fetch) noexcept nogil:
     return session_id
 
 
-cdef int32_t choose(Reactor* reactor, Fetch* fetch) noexcept nogil:
+cdef int32_t choose(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
     """Marks the partitions that are sent. Returns the session id for the response."""
     cdef int32_t session_id = 0
     if fetch.session != NULL:
@@ -129,7 +129,7 @@ cdef int32_t choose(Reactor* reactor, Fetch* fetch) noexcept nogil:
     else:
         send_each(fetch, True)
         if fetch.create_session and fetch.error == ERROR_NONE:
-            session_id = create_session(reactor, fetch)
+            session_id = create_session(reactor, request, fetch)
     if fetch.error:
         send_each(fetch, False)
     return session_id
@@ -326,7 +326,8 @@ cdef int32_t throttle(Reactor* reactor, Request* request, Fetch* fetch) noexcept
 cdef void fetch_respond(Reactor* reactor, Request* request, Fetch* fetch) noexcept nogil:
     cdef Writer w
     cdef int32_t throttle_ms = throttle(reactor, request, fetch)
-    cdef int32_t session_id = choose_nothing(fetch) if throttle_ms or fetch.withholds else choose(reactor, fetch)
+    cdef bint nothing = throttle_ms != 0 or fetch.withholds
+    cdef int32_t session_id = choose_nothing(fetch) if nothing else choose(reactor, request, fetch)
     request_error(request, fetch.error, 1)
     writer_init(&w, RESPONSE_BYTES_MAX)
     response_begin(request, &w)

@@ -10,6 +10,7 @@ from kafka_cy.base.atomics cimport atomic_load_i32, atomic_store_i32
 from kafka_cy.base.hash_table cimport HashTable
 from kafka_cy.base.posix cimport pthread_mutex_t
 from kafka_cy.network.jobs cimport Job
+from kafka_cy.network.principal cimport Principal
 
 
 # A topic of a session's partitions, once in each session. Its name or id never changes.
@@ -50,6 +51,7 @@ cdef struct FetchSession:
     int32_t references              # atomic
     int32_t id
     bint by_id                      # topics by id (v13+), not by name
+    Principal* principal            # whose it is, one reference; NULL: User:ANONYMOUS. Never changes
     int64_t created_ms
     int64_t used_ms                 # atomic: the cache reads it without the lock, `count` likewise
     int32_t count                   # of partitions
@@ -81,8 +83,8 @@ cdef int64_t sessions_bytes() noexcept nogil        # the memory of all sessions
 cdef bint standing_charge(int64_t bytes) noexcept nogil
 cdef void standing_uncharge(int64_t bytes) noexcept nogil
 
-# An empty session with room for `count` partitions, epoch 1, one reference. NULL: beyond a limit, or no memory.
-cdef FetchSession* session_new(bint by_id, int32_t count, int64_t now_ms) noexcept nogil
+# An empty session of the principal with room for `count` partitions, epoch 1, one reference. NULL: beyond a limit, or no memory.
+cdef FetchSession* session_new(Principal* principal, bint by_id, int32_t count, int64_t now_ms) noexcept nogil
 cdef void session_release(FetchSession* session) noexcept nogil
 cdef void topic_release(SessionTopic* topic) noexcept nogil
 

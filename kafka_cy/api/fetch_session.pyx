@@ -24,6 +24,7 @@ from kafka_cy.base.posix cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_trylock, pthread_mutex_unlock,
 )
 from kafka_cy.network.jobs cimport JOB_DECOMPRESS, Job, job_submit
+from kafka_cy.network.principal cimport Principal, principal_ref, principal_unref
 from kafka_cy.records.compression cimport Codecs
 
 cdef enum:
@@ -127,7 +128,12 @@ cdef int reserve_partitions(FetchSession* session, int32_t capacity) noexcept no
     return 0
 
 
-cdef FetchSession* session_new(bint by_id, int32_t count, int64_t now_ms) noexcept nogil:
+cdef int64_t principal_bytes(const Principal* principal) noexcept nogil:
+    """It may outlive its connection. Each session of a connection counts it."""
+    return <int64_t>sizeof(Principal) + principal.size + MALLOC_BYTES if principal != NULL else 0
+
+
+cdef FetchSession* session_new(Principal* principal, bint by_id, int32_t count, int64_t now_ms) noexcept nogil:
     cdef FetchSession* session
     if count > memory.partitions_max:
         return NULL
@@ -138,13 +144,14 @@ cdef FetchSession* session_new(bint by_id, int32_t count, int64_t now_ms) noexce
     session.references = 1
     session.epoch = 1
     session.by_id = by_id
+    session.principal = principal_ref(principal)
     session.created_ms = now_ms
     session.used_ms = now_ms
     session.first = NONE
     session.last = NONE
     session.first_free = NONE
     if (
-        not charge(session, <int64_t>sizeof(FetchSession) + MALLOC_BYTES)
+        not charge(session, <int64_t>sizeof(FetchSession) + MALLOC_BYTES + principal_bytes(principal))
         or reserve_partitions(session, count)
         or reserve_table(session, &session.partitions_table, count)
     ):
@@ -167,6 +174,7 @@ cdef void free_session(FetchSession* session) noexcept nogil:
     free(session.topics)
     hash_table_free(&session.partitions_table)
     hash_table_free(&session.topics_table)
+    principal_unref(session.principal)
     pthread_mutex_destroy(&session.mutex)
     free(session)
     atomic_sub_i64(&memory.bytes, bytes)
