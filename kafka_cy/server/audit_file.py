@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import threading
 import time
 from collections import deque
@@ -19,21 +21,23 @@ if TYPE_CHECKING:
     from kafka_cy.server.log import BrokerLog
 
 QUEUED_MAX: Final = 10_000  # decisions that wait for the thread; further ones are dropped and counted
+ALLOWED_QUEUED_MAX: Final = 8_000  # with as many waiting, what was allowed is dropped: the rest of the room is for denials
 TEXT_CHARS_MAX: Final = 500  # of a name, a user and a client id
 LINES_AT_ONCE: Final = 500
 STOP_WAIT_S: Final = 5.0  # for a disk that does not write
+NOT_A_FILE: Final = "a link, a pipe or a device cannot be the audit log"
 AGAIN_AFTER_S: Final = 1.0  # a file that cannot be written
 
 
 class AuditFile:
     """Any Python thread adds; the thread `audit` writes.
 
-    Limits: QUEUED_MAX decisions of at most about 4 KB; `max_bytes` for a file, and `files` that were full before, as
-    `<path>.1` (the newest) and so on. Nothing is synced: a power loss may cost the last lines.
+    Limits: QUEUED_MAX decisions of at most about 4 KB; `max_bytes` for a file (more while it cannot be renamed), and `files` that
+    were full before, as `<path>.1` (the newest) and so on. Nothing is synced: a power loss may cost the last lines.
     """
 
     def __init__(self, path: str, log: BrokerLog, *, max_bytes: int, files: int) -> None:
-        """Open the file. Raises OSError."""
+        """Open the file. Raises OSError: it cannot be written, or is a link, a device, a pipe or another thing than a file."""
         self.path, self._log, self._max_bytes, self._files = path, log, max_bytes, files
         self.dropped = 0
         self._queue: deque[tuple[int, Decision]] = deque()
@@ -41,13 +45,14 @@ class AuditFile:
         self._is_stopping = False
         self._fd = -1
         self._size = 0
+        self._full_at = max_bytes
         self._open()
         self._thread = NamedThread(target=self._run, name="audit", daemon=True)
         self._thread.start()
 
     def add(self, decision: Decision) -> None:
         """Have the decision written, or drop it."""
-        if len(self._queue) >= QUEUED_MAX:
+        if len(self._queue) >= (ALLOWED_QUEUED_MAX if decision.allowed else QUEUED_MAX):
             self.dropped += 1
             return
         client_id = decision.client_id[:TEXT_CHARS_MAX] if decision.client_id is not None else None
@@ -82,7 +87,7 @@ class AuditFile:
         try:
             if self._fd < 0:
                 self._open()
-            if self._size and self._size + len(data) > self._max_bytes:
+            if self._size and self._size + len(data) > self._full_at:
                 self._rotate()
             self._write(data)
         except OSError as error:
@@ -93,10 +98,20 @@ class AuditFile:
                 time.sleep(AGAIN_AFTER_S)
 
     def _open(self) -> None:
-        self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # A link could lead to any file, whose mode would change; opening a pipe without O_NONBLOCK waits for its reader.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
+            self._fd = os.open(self.path, flags, 0o600)
+        except OSError as error:
+            if error.errno == errno.ENXIO or Path(self.path).is_symlink():
+                raise OSError(errno.EINVAL, NOT_A_FILE, self.path) from error
+            raise
+        try:
+            found = os.fstat(self._fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, NOT_A_FILE, self.path)
             os.fchmod(self._fd, 0o600)
-            self._size = os.fstat(self._fd).st_size
+            self._size = found.st_size
         except OSError:
             self._close()
             raise
@@ -114,12 +129,20 @@ class AuditFile:
             data = data[written:]
 
     def _rotate(self) -> None:
-        """The file is full: it becomes `<path>.1`, and the oldest goes. A crash in between leaves a gap in the numbers."""
+        """The file is full: it becomes `<path>.1`, and the oldest goes. A crash in between leaves a gap in the numbers.
+
+        If that fails, the file grows by `max_bytes` before it is tried again: a long file is better than none.
+        """
         self._close()
-        for number in range(self._files - 1, 0, -1):
-            with suppress(FileNotFoundError):
-                Path(f"{self.path}.{number}").replace(f"{self.path}.{number + 1}")
-        Path(self.path).replace(f"{self.path}.1")
+        self._full_at = self._max_bytes
+        try:
+            for number in range(self._files - 1, 0, -1):
+                with suppress(FileNotFoundError):
+                    Path(f"{self.path}.{number}").replace(f"{self.path}.{number + 1}")
+            Path(self.path).replace(f"{self.path}.1")
+        except OSError as error:
+            self._full_at = self._size + self._max_bytes
+            self._log.repeated("error", "the full audit log cannot be renamed", {"path": self.path, "error": str(error)})
         self._open()
 
 

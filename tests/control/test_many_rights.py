@@ -85,6 +85,8 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Any:
     start(made, 19, 7, {
         "topics": [{"name": name, "num_partitions": 1, "replication_factor": 1} for name in NAMES], "timeout": 10000,
     })  # fmt: skip
+    for partition in made.logs.partitions.values():
+        partition.log = SimpleNamespace(producers=list)
     made.loop = Turns()
     made.slices = Slices(made.loop, pytest.fail)
     made.groups = made.transactions = Coordinator()

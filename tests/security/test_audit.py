@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from kafka_cy.authorizer.audit import Decision
 from kafka_cy.network.server import LogEvent
 from kafka_cy.server import audit_file
 from kafka_cy.server.audit import LINES_PER_S_MAX, MORE, BrokerAudit
-from kafka_cy.server.audit_file import AuditFile
+from kafka_cy.server.audit_file import NOT_A_FILE, AuditFile
 from kafka_cy.server.log import BrokerLog
 from tests.waiting import wait_until
 
@@ -150,6 +151,56 @@ def test_a_slow_disk_costs_lines_and_no_time(tmp_path: Path, monkeypatch: pytest
     file.stop()
 
 
+def test_what_was_allowed_leaves_room_for_denials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_file, "QUEUED_MAX", 10)
+    monkeypatch.setattr(audit_file, "ALLOWED_QUEUED_MAX", 8)
+    held, write = threading_event(), AuditFile._write
+
+    def waiting(self: AuditFile, data: bytes) -> None:
+        held.wait()
+        write(self, data)
+
+    monkeypatch.setattr(AuditFile, "_write", waiting)
+    file = made(tmp_path / "audit.log")
+    file.add(DENIED)
+    wait_until(lambda: not file._queue, "the thread takes nothing")
+    for _ in range(30):
+        file.add(ALLOWED)
+    for _ in range(3):
+        file.add(DENIED)
+    assert file.dropped == 22 + 1
+    held.set()
+    file.stop()
+    decisions = [each["decision"] for each in records(tmp_path / "audit.log")]
+    assert decisions == ["denied"] + 8 * ["allowed"] + 2 * ["denied"]
+
+
+def test_a_full_file_that_cannot_be_renamed(tmp_path: Path) -> None:
+    """It grows, no line is lost, and the log says so; later it is tried again."""
+    log, path = Log(), tmp_path / "audit.log"
+    obstacle = tmp_path / "audit.log.1"
+    obstacle.mkdir()  # a file cannot take its place
+    file = made(path, log, max_bytes=4096, files=1)
+
+    def add(start: int, end: int) -> None:
+        for i in range(start, end):
+            file.add(DENIED._replace(name=f"t{i}"))
+            wait_until(lambda: not file._queue, "the thread does not write")
+
+    add(0, 60)
+    assert path.stat().st_size > 8192
+    obstacle.rmdir()
+    count = 60
+    while not obstacle.exists():
+        add(count, count + 1)
+        count += 1
+    file.stop()
+    names = [each["resource"] for each in [*records(obstacle), *records(path)]]
+    assert names == [f"t{i}" for i in range(count)] and file.dropped == 0
+    (line,) = [line for line in log.lines if "the full audit log cannot be renamed" in line]
+    assert line.startswith("ERROR")
+
+
 def threading_event() -> Any:
     import threading
 
@@ -181,3 +232,34 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         made(tmp_path / "none" / "audit.log")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "device"])
+def test_what_is_not_a_file_is_refused(tmp_path: Path, kind: str) -> None:
+    """And left as it is: a link could lead to any file."""
+    path, target = tmp_path / "audit.log", tmp_path / "target"
+    target.write_text("other\n")
+    target.chmod(0o644)
+    if kind == "link":
+        path.symlink_to(target)
+    elif kind == "pipe":
+        os.mkfifo(path, 0o644)
+    elif kind == "folder":
+        path.mkdir(0o755)
+    else:
+        path = Path("/dev/null")
+    before = path.lstat().st_mode
+    with pytest.raises(OSError, match="Is a directory" if kind == "folder" else NOT_A_FILE):
+        made(path)
+    assert path.lstat().st_mode == before and stat.S_IMODE(target.stat().st_mode) == 0o644
+
+
+def test_a_pipe_with_a_reader_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(OSError, match=NOT_A_FILE):
+            made(path)
+    finally:
+        os.close(reader)
