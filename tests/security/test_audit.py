@@ -238,6 +238,7 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
 def test_what_is_not_a_file_is_refused(tmp_path: Path, kind: str) -> None:
     """And left as it is: a link could lead to any file."""
     path, target = tmp_path / "audit.log", tmp_path / "target"
+    terminal = os.openpty()
     target.write_text("other\n")
     target.chmod(0o644)
     if kind == "link":
@@ -247,11 +248,14 @@ def test_what_is_not_a_file_is_refused(tmp_path: Path, kind: str) -> None:
     elif kind == "folder":
         path.mkdir(0o755)
     else:
-        path = Path("/dev/null")
+        path = Path(os.ttyname(terminal[1]))
     before = path.lstat().st_mode
     with pytest.raises(OSError, match="Is a directory" if kind == "folder" else NOT_A_FILE):
         made(path)
-    assert path.lstat().st_mode == before and stat.S_IMODE(target.stat().st_mode) == 0o644
+    after = path.lstat().st_mode
+    for fd in terminal:
+        os.close(fd)
+    assert after == before and stat.S_IMODE(target.stat().st_mode) == 0o644
 
 
 def test_a_pipe_with_a_reader_is_refused(tmp_path: Path) -> None:

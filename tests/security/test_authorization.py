@@ -167,6 +167,38 @@ def test_share_sessions(world: World) -> None:
     assert world.alice.request(79, 1, body | {"share_session_epoch": 4})["error_code"] == 30
 
 
+def fetch(client: RawClient, session_id: int, epoch: int) -> tuple[int, int, list[str]]:
+    """A fetch without changes of a session, or a full one of the topic: the error, the session's id, the topics."""
+    topics = [] if session_id else [{"topic": TOPIC, "partitions": [
+        {"partition": 0, "current_leader_epoch": -1, "fetch_offset": 0, "last_fetched_epoch": -1, "log_start_offset": -1,
+         "partition_max_bytes": 1024},
+    ]}]  # fmt: skip
+    answer = client.request(1, 12, {
+        "replica_id": -1, "max_wait": 0, "min_bytes": 0, "max_bytes": 1024, "isolation_level": 0, "session_id": session_id,
+        "session_epoch": epoch, "topics": topics, "forgotten_topics_data": [], "rack_id": "",
+    })  # fmt: skip
+    return answer["error_code"], answer["session_id"], [each["topic"] for each in answer["responses"]]
+
+
+def test_a_fetch_session_is_its_users(world: World, broker: Broker) -> None:
+    """Others who know its id neither read the names of its topics nor change or remove it."""
+    world.give([])
+    error, session_id, topics = fetch(world.admin, 0, 0)
+    assert not error and session_id and topics == [TOPIC]
+    for epoch in (1, 2, 7, -2):
+        assert fetch(world.alice, session_id, epoch) == (70, 0, []), "FETCH_SESSION_ID_NOT_FOUND, whatever the epoch"
+    for epoch in (0, -1):
+        assert fetch(world.alice, session_id, epoch) == (0, 0, [])
+    assert fetch(world.admin, session_id, 1) == (0, session_id, [])
+    world.give([Right(T, Operation.READ, TOPIC)])
+    error, hers, _ = fetch(world.alice, 0, 0)
+    again = login(broker.bootstrap_servers, "alice")
+    assert hers and fetch(again, hers, 1) == (0, hers, []), "of the user, not of the connection"
+    assert fetch(again, hers, -1)[0] == 0 and fetch(world.alice, hers, 2)[0] == 70, "its user removes it"
+    again.close()
+    assert fetch(world.admin, session_id, 2) == (0, session_id, [])
+
+
 def test_a_regular_expression_finds_what_its_member_may_describe(world: World) -> None:
     new = [{"name": name, "num_partitions": 1, "replication_factor": 1} for name in ("seen-1", "seen-2", "hidden-1")]
     assert errors_in(world.admin.request(19, 7, {"topics": new, "timeout": 10000})) == {0}
