@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from kio.schema.delete_share_group_offsets.v0.request import DeleteShareGroupOffsetsRequest
 
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import ChangesOffsets
+    from kafka_cy.api.roles import UsesOffsets
 
 UNKNOWN = "This server does not host this topic-partition."
 
 
 @handler(api_key=92)
-def handle(request: Request[DeleteShareGroupOffsetsRequest], context: ChangesOffsets) -> None:
+def handle(request: Request[DeleteShareGroupOffsetsRequest], context: UsesOffsets) -> None:
     """Respond when all states are deleted."""
     body = request.body
     names: list[str] = []

@@ -8,11 +8,13 @@ any size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorization import GROUP_DENIED, may_group
 from kafka_cy.api.authorized_operations import NOT_ASKED, group_operations
 from kafka_cy.api.registry import handler
+from kafka_cy.api.topic_rights import with_denied
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.protocol.errors import ErrorCode
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from kio.schema.describe_groups.v6.request import DescribeGroupsRequest
 
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import UsesGroups
+    from kafka_cy.api.roles import UsesModernGroups
 
 DEAD = "Dead"
 MEMBERS_AT_ONCE_MAX = 200  # members of all groups that are described at once, which takes about a millisecond
@@ -29,29 +31,42 @@ Description = tuple[ErrorCode, dict[str, Any] | None]
 
 
 @handler(api_key=15)
-def handle(request: Request[DescribeGroupsRequest], context: UsesGroups) -> dict[str, Any] | None:
-    """One entry for each group of the request."""
+def handle(request: Request[DescribeGroupsRequest], context: UsesModernGroups) -> dict[str, Any] | None:
+    """One entry for each group of the request. Nothing is looked up for what the sender may not describe."""
     version = request.api_version
     operations = version >= 3 and request.body.include_authorized_operations
     names = list(dict.fromkeys(request.body.groups))
 
-    def response(found: list[Description]) -> dict[str, Any]:
-        refused, groups = [], []
-        for name, (error, known) in zip(names, found, strict=True):
-            if not may_group(request, Operation.DESCRIBE, name):
-                refused.append(_described(name, GROUP_DENIED, None, version))
-                continue
+    def allows(name: str) -> bool:
+        return may_group(request, Operation.DESCRIBE, name)
+
+    def response(allowed: Sequence[str], found: list[Description]) -> dict[str, Any]:
+        known_names = set(allowed)
+        refused = [_described(name, GROUP_DENIED, None, version) for name in names if name not in known_names]
+        groups = []
+        for name, (error, known) in zip(allowed, found, strict=True):
             group = _described(name, error, known, version)
             if operations and not group["error_code"]:
                 group["authorized_operations"] = group_operations(request, name)
             groups.append(group)
         return {"throttle_time": 0, "groups": refused + groups}
 
-    if len(names) <= AT_ONCE_MAX and context.groups.members_count(names) <= MEMBERS_AT_ONCE_MAX:
-        return response([context.groups.describe_group(name) for name in names])
-    request.respond_long(
-        lambda ready: context.groups.describe_groups(names, lambda found: ready(lambda: response(found)))
-    )
+    def describe(ready: Any, allowed: Sequence[str]) -> None:
+        context.groups.describe_groups(allowed, lambda found: ready(lambda: response(allowed, found)))
+
+    def ask(ready: Any) -> None:
+        def asked(denied_names: set[str]) -> None:
+            describe(ready, [each for each in names if each not in denied_names])
+
+        with_denied(request, context, names, allows, asked)
+
+    if len(names) > AT_ONCE_MAX:
+        request.respond_long(ask)
+        return None
+    few = [name for name in names if allows(name)]
+    if context.groups.members_count(few) <= MEMBERS_AT_ONCE_MAX:
+        return response(few, [context.groups.describe_group(name) for name in few])
+    request.respond_long(lambda ready: describe(ready, few))
     return None
 
 

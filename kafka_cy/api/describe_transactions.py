@@ -7,10 +7,12 @@ must not make a response of any size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorization import TRANSACTIONAL_ID_DENIED, may_topic, may_transactional_id
 from kafka_cy.api.registry import handler
+from kafka_cy.api.topic_rights import with_denied
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.coordinator.transactions.records import StoredTransaction
 from kafka_cy.coordinator.transactions.states import STATE_NAMES, State
@@ -20,31 +22,35 @@ if TYPE_CHECKING:
     from kio.schema.describe_transactions.v0.request import DescribeTransactionsRequest
 
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import UsesTransactions
+    from kafka_cy.api.roles import DescribesTransactions
 
 Found = list[tuple[ErrorCode, StoredTransaction | None]]
 
 
 @handler(api_key=65)
-def handle(request: Request[DescribeTransactionsRequest], context: UsesTransactions) -> None:
+def handle(request: Request[DescribeTransactionsRequest], context: DescribesTransactions) -> None:
     """One entry for each transactional id; a transaction may have thousands of partitions, so a thread builds the response."""
     names = list(dict.fromkeys(request.body.transactional_ids))
 
-    def response(found: Found) -> dict[str, Any]:
-        states = [_described(request, name, *each) for name, each in zip(names, found, strict=True)]
+    def allows(name: str) -> bool:
+        return may_transactional_id(request, Operation.DESCRIBE, name)
+
+    def response(allowed: Sequence[str], found: Found) -> dict[str, Any]:
+        known = dict(zip(allowed, found, strict=True))
+        states = [_described(request, name, *known.get(name, (TRANSACTIONAL_ID_DENIED, None))) for name in names]
         return {"throttle_time": 0, "transaction_states": states}
 
-    request.respond_long(
-        lambda ready: context.transactions.describe(names, lambda found: ready(lambda: response(found)))
-    )
+    def describe(ready: Any, denied: set[str]) -> None:
+        allowed = [name for name in names if name not in denied]
+        context.transactions.describe(allowed, lambda found: ready(lambda: response(allowed, found)))
+
+    request.respond_long(lambda ready: with_denied(request, context, names, allows, lambda denied: describe(ready, denied)))
 
 
 def _described(
     request: Request[Any], name: str, error: ErrorCode, stored: StoredTransaction | None
 ) -> dict[str, Any]:
-    if not may_transactional_id(request, Operation.DESCRIBE, name):
-        error = TRANSACTIONAL_ID_DENIED
-    elif not name:
+    if not name and error is not TRANSACTIONAL_ID_DENIED:
         error = ErrorCode.INVALID_REQUEST
     elif not error and stored is None:
         error = ErrorCode.TRANSACTIONAL_ID_NOT_FOUND

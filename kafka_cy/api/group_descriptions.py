@@ -5,17 +5,18 @@ A group that is named twice is described once (Kafka repeats it): a small reques
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorization import GROUP_DENIED, TOPIC_DENIED, denied, may_group, may_topic
 from kafka_cy.api.authorized_operations import NOT_ASKED, group_operations
+from kafka_cy.api.topic_rights import with_denied
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.base.slices import AT_ONCE_MAX
 
 if TYPE_CHECKING:
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import UsesGroups
+    from kafka_cy.api.roles import UsesModernGroups
     from kafka_cy.coordinator.modern.groups import ModernGroups
 
 MEMBERS_AT_ONCE_MAX = 50  # members of all groups that are described at once, which takes about a millisecond
@@ -25,7 +26,7 @@ HIDDEN_TOPICS = "The group has described topic(s) that the client is not authori
 
 def describe_groups(
     request: Request[Any],
-    context: UsesGroups,
+    context: UsesModernGroups,
     groups: ModernGroups,
     topics: Topics,
     hidden: str = HIDDEN_TOPICS,
@@ -33,17 +34,22 @@ def describe_groups(
     """One entry for each group of the request, at once or in slices. `groups`: those of the kind that is described.
 
     `topics(entry)`: the topics that an entry shows. A sender who may not describe one of them gets TOPIC_AUTHORIZATION_FAILED
-    for the group, with the text `hidden`.
+    for the group, with the text `hidden`. Nothing is looked up for groups that he may not describe.
     """
     with_operations = request.body.include_authorized_operations
     names = list(dict.fromkeys(request.body.group_ids))
 
-    def response(found: list[dict[str, Any]]) -> dict[str, Any]:
-        refused, described = [], []
-        for name, group in zip(names, found, strict=True):
-            if not may_group(request, Operation.DESCRIBE, name):
-                refused.append(denied(GROUP_DENIED) | groups.unknown(name) | {"authorized_operations": NOT_ASKED})
-                continue
+    def allows(name: str) -> bool:
+        return may_group(request, Operation.DESCRIBE, name)
+
+    def response(allowed: Sequence[str], found: list[dict[str, Any]]) -> dict[str, Any]:
+        known = set(allowed)
+        refused = [
+            denied(GROUP_DENIED) | groups.unknown(name) | {"authorized_operations": NOT_ASKED}
+            for name in names if name not in known
+        ]  # fmt: skip
+        described = []
+        for name, group in zip(allowed, found, strict=True):
             operations = group_operations(request, name) if with_operations and not group["error_code"] else NOT_ASKED
             shown = request.authorizer is None or all(
                 may_topic(request, Operation.DESCRIBE, topic) for topic in set(topics(group))
@@ -53,17 +59,26 @@ def describe_groups(
             described.append(group | {"authorized_operations": operations if shown else NOT_ASKED})
         return {"throttle_time": 0, "groups": refused + described}
 
-    if len(names) <= AT_ONCE_MAX and context.groups.members_count(names) <= MEMBERS_AT_ONCE_MAX:
+    def describe(ready: Any, allowed: Sequence[str]) -> None:
         found: list[dict[str, Any]] = []
-        for _ in groups.descriptions(names, found):
+        context.groups.in_slices(groups.descriptions(allowed, found), lambda: ready(lambda: response(allowed, found)))
+
+    def ask(ready: Any) -> None:
+        def asked(denied_names: set[str]) -> None:
+            describe(ready, [each for each in names if each not in denied_names])
+
+        with_denied(request, context, names, allows, asked)
+
+    if len(names) > AT_ONCE_MAX:
+        request.respond_long(ask)
+        return None
+    few = [name for name in names if allows(name)]
+    if context.groups.members_count(few) <= MEMBERS_AT_ONCE_MAX:
+        found: list[dict[str, Any]] = []
+        for _ in groups.descriptions(few, found):
             pass
-        return response(found)
-
-    def prepare(ready: Any) -> None:
-        found: list[dict[str, Any]] = []
-        context.groups.in_slices(groups.descriptions(names, found), lambda: ready(lambda: response(found)))
-
-    request.respond_long(prepare)
+        return response(few, found)
+    request.respond_long(lambda ready: describe(ready, few))
     return None
 
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from kio.schema.offset_delete.v0.request import OffsetDeleteRequest
 
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import ChangesOffsets
+    from kafka_cy.api.roles import UsesOffsets
 
 
 @handler(api_key=47)
-def handle(request: Request[OffsetDeleteRequest], context: ChangesOffsets) -> dict[str, Any] | None:
+def handle(request: Request[OffsetDeleteRequest], context: UsesOffsets) -> dict[str, Any] | None:
     """Write tombstones for the offsets, then respond with an error for each partition."""
     body = request.body
     if not may_group(request, Operation.DELETE, body.group_id):

@@ -13,11 +13,12 @@ that repeats one group could cause a response of any size.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from kafka_cy.api.authorization import GROUP_DENIED, TOPIC_DENIED, may_group, may_topic
 from kafka_cy.api.registry import handler
+from kafka_cy.api.topic_rights import with_denied
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.coordinator.committed_offsets import OffsetsCopy
@@ -48,9 +49,12 @@ class FoundTopic(NamedTuple):
     is_denied: bool = False
 
 
+Result = tuple[ErrorCode, list[FoundTopic] | ErrorCode | None]
+
+
 @handler(api_key=9)
 def handle(request: Request[OffsetFetchRequest], context: UsesOffsets) -> dict[str, Any] | None:
-    """Look up the offsets. Nothing is written, and only stored offsets are returned."""
+    """Look up the offsets. Nothing is written, and only stored offsets are returned; denied groups are not looked at."""
     body, version = request.body, request.api_version
     wanted = body.groups if version >= 8 else [cast("WantedGroup", body)]
     first = {group.group_id: place for place, group in reversed(list(enumerate(wanted)))}
@@ -66,31 +70,44 @@ def handle(request: Request[OffsetFetchRequest], context: UsesOffsets) -> dict[s
         found = _found(context, each, group, version)
         return _with_unstable(found, group) if version >= 7 and body.require_stable else found
 
-    def response(results: list[tuple[ErrorCode, list[FoundTopic] | ErrorCode | None]]) -> dict[str, Any]:
+    def allows(group_id: str) -> bool:
+        return may_group(request, Operation.DESCRIBE, group_id)
+
+    def response(results: Mapping[int, Result]) -> dict[str, Any]:
         groups = []
-        for each, (error, found) in zip(wanted, results, strict=True):
+        for place, each in enumerate(wanted):
+            error, found = results.get(place, (GROUP_DENIED, None))
             if isinstance(found, ErrorCode):
                 error, found = found, None
-            if not may_group(request, Operation.DESCRIBE, each.group_id):
-                error, found = GROUP_DENIED, None
             shown = _allowed(request, found or [], shows_all=each.topics is None)
             groups.append({"group_id": each.group_id, "topics": _topics(shown), "error_code": int(error)})
         return {"throttle_time": 0, "groups": groups} if version >= 8 else _single(groups[0], body, version)
 
-    ids = [group.group_id for group in wanted]
-    if _is_short(context, wanted):
-        context.groups.fetch(ids, look, lambda results: request.respond(response(results)))
-    else:
+    def fetch(denied: Collection[str], ready: Callable[[Callable[[], dict[str, Any]]], object]) -> None:
+        places = [place for place, each in enumerate(wanted) if each.group_id not in denied]
+
+        def done(results: list[Result]) -> None:
+            found = dict(zip(places, results, strict=True))
+            ready(lambda: response(found))
+
+        ids = [wanted[place].group_id for place in places]
+        context.groups.fetch(ids, lambda at, group: look(places[at], group), done)
+
+    if len(wanted) > AT_ONCE_MAX:
         request.respond_long(
-            lambda ready: context.groups.fetch(ids, look, lambda results: ready(lambda: response(results)))
+            lambda ready: with_denied(request, context, list(first), allows, lambda denied: fetch(denied, ready))
         )
+        return None
+    denied = {group_id for group_id in first if not allows(group_id)}
+    if _is_short(context, [each for each in wanted if each.group_id not in denied]):
+        fetch(denied, lambda make: request.respond(make()))
+    else:
+        request.respond_long(lambda ready: fetch(denied, ready))
     return None
 
 
 def _is_short(context: UsesOffsets, wanted: Sequence[Any]) -> bool:
     """Whether the response has so few partitions that it can be built at once."""
-    if len(wanted) > AT_ONCE_MAX:
-        return False
     count = 0
     for each in wanted:
         if each.topics is None:

@@ -228,19 +228,15 @@ class UsesGroups(Protocol):
 
 
 class UsesModernGroups(UsesGroups, WorksInSlices, Protocol):
-    """Asks the group coordinator about members whose requests may name many topics."""
+    """Asks the group coordinator for requests that may name many groups or topics."""
 
 
 class DeletesGroups(UsesGroups, Logs, WorksInSlices, Protocol):
     """Deletes groups."""
 
 
-class UsesOffsets(UsesGroups, ReadsCluster, Protocol):
+class UsesOffsets(UsesModernGroups, ReadsCluster, Protocol):
     """Asks the group coordinator about offsets of topics that exist."""
-
-
-class ChangesOffsets(UsesOffsets, WorksInSlices, Protocol):
-    """Deletes offsets of groups, of topics that a request may name in any number."""
 
 
 class UsesShareGroups(ReadsCluster, Protocol):
@@ -267,7 +263,11 @@ class UsesTransactions(Protocol):
         """The coordinator; the thread of the group coordinator only."""
 
 
-class ChangesTransactions(UsesTransactions, UsesOffsets, WorksInSlices, Protocol):
+class DescribesTransactions(UsesTransactions, WorksInSlices, Protocol):
+    """Describes transactional ids that a request may name in any number."""
+
+
+class ChangesTransactions(UsesTransactions, UsesOffsets, Protocol):
     """Changes transactions over partitions that exist, and over offsets of groups."""
 
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from kio.schema.share_group_describe.v1.request import ShareGroupDescribeRequest
 
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import UsesGroups
+    from kafka_cy.api.roles import UsesModernGroups
 
 
 @handler(api_key=77)
-def handle(request: Request[ShareGroupDescribeRequest], context: UsesGroups) -> dict[str, Any] | None:
+def handle(request: Request[ShareGroupDescribeRequest], context: UsesModernGroups) -> dict[str, Any] | None:
     """One entry for each group of the request."""
     return describe_groups(request, context, context.groups.share, topics_of_members)

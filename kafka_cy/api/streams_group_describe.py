@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from kio.schema.streams_group_describe.v0.request import StreamsGroupDescribeRequest
 
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import UsesGroups
+    from kafka_cy.api.roles import UsesModernGroups
 
 HIDDEN_TOPICS = "The described group uses topics that the client is not authorized to describe."
 
 
 @handler(api_key=89)
-def handle(request: Request[StreamsGroupDescribeRequest], context: UsesGroups) -> dict[str, Any] | None:
+def handle(request: Request[StreamsGroupDescribeRequest], context: UsesModernGroups) -> dict[str, Any] | None:
     """One entry for each group of the request."""
     return describe_groups(request, context, context.groups.streams, _topics, HIDDEN_TOPICS)
 

@@ -29,7 +29,15 @@ def may_describe_all(
 def with_denied_topics(
     request: Request[Any], context: WorksInSlices, operation: int, names: Collection[str], then: Callable[[set[str]], object]
 ) -> None:
-    """Call `then` with those of the topics that the sender may not do that with: at once, or for many between other requests.
+    """Call `then` with those of the topics that the sender may not do that with: at once, or for many between other requests."""
+    with_denied(request, context, names, lambda name: may_topic(request, operation, name), then)
+
+
+def with_denied(
+    request: Request[Any], context: WorksInSlices, names: Collection[str], allows: Callable[[str], bool],
+    then: Callable[[set[str]], object],
+) -> None:  # fmt: skip
+    """Call `then` with the names that `allows` denies: at once, or for many between other requests.
 
     Each time that a name occurs, the ACLs are asked about it.
     """
@@ -37,7 +45,7 @@ def with_denied_topics(
 
     def look() -> Iterator[None]:
         for name in names:
-            if not may_topic(request, operation, name):
+            if not allows(name):
                 denied.add(name)
             yield
 

@@ -76,6 +76,44 @@ class Coordinator:
         self.given.append(list(names))
         done([ErrorCode.NONE] * len(names))
 
+    def members_count(self, names: Sequence[str]) -> int:
+        self.given.append(list(names))
+        return 0
+
+    def offsets_count(self, name: str) -> int:
+        return 0
+
+    def describe_group(self, name: str) -> tuple[ErrorCode, None]:
+        self.given.append([name])
+        return ErrorCode.NONE, None
+
+    def describe_groups(self, names: Sequence[str], done: Callable[..., object]) -> None:
+        self.given.append(list(names))
+        done([(ErrorCode.NONE, None)] * len(names))
+
+    describe = describe_groups
+
+    def fetch(self, names: Sequence[str], look: Callable[..., object], done: Callable[..., object]) -> None:
+        self.given.append(list(names))
+        done([(ErrorCode.NONE, look(place, None)) for place in range(len(names))])
+
+    @property
+    def consumer(self) -> Any:
+        return self
+
+    def descriptions(self, names: Sequence[str], found: list[Any]) -> list[None]:
+        self.given.append(list(names))
+        found += [{"error_code": 0, "error_message": None, **self.unknown(name)} for name in names]
+        return [None]
+
+    def unknown(self, name: str) -> dict[str, Any]:
+        return {"group_id": name, "group_state": "", "group_epoch": 0, "assignment_epoch": 0, "assignor_name": "", "members": []}
+
+    def in_slices(self, steps: Any, done: Callable[[], object]) -> None:
+        for _ in steps:
+            pass
+        done()
+
 
 @pytest.fixture
 def context(monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -153,6 +191,30 @@ def test_nothing_is_done_after_a_fault(context: Any, name: str) -> None:
     context.loop.run_all()
     assert [type(each) for each in faults] == [MemoryError]
     assert request.responses == [] and context.groups.given == []
+
+
+@pytest.mark.parametrize("count", [4, COUNT])
+@pytest.mark.parametrize("name", ["DescribeGroups", "ConsumerGroupDescribe", "DescribeTransactions", "OffsetFetch"])
+def test_nothing_is_looked_up_for_what_is_denied(context: Any, name: str, count: int) -> None:
+    names = NAMES[:count]
+    key, version, body = {
+        "DescribeGroups": (15, 5, {"groups": names, "include_authorized_operations": False}),
+        "ConsumerGroupDescribe": (69, 1, {"group_ids": names, "include_authorized_operations": False}),
+        "DescribeTransactions": (65, 0, {"transactional_ids": names}),
+        "OffsetFetch": (9, 9, {
+            "groups": [{"group_id": each, "member_id": None, "member_epoch": -1, "topics": None} for each in names],
+            "require_stable": False,
+        }),
+    }[name]  # fmt: skip
+    authorizer = CountingAuthorizer()
+    request = start(context, key, version, body, authorizer=authorizer)
+    context.loop.run_all()
+    (answer,) = request.responses
+    denied = 53 if name == "DescribeTransactions" else 30
+    assert sorted(code for code in codes(answer) if code == denied) == [denied] * (count // 2)
+    assert sorted(authorizer.asked) == sorted(names), "each once"
+    looked_up = {each for given in context.groups.given for each in given}
+    assert looked_up == set(names[::2])
 
 
 def test_topics_without_partitions_count(context: Any) -> None:
