@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from raw_client import RawClient
 
 from kafka_cy import Broker
 from kafka_cy.api.authorization_table import TABLE, Denied
