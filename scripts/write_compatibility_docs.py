@@ -51,8 +51,8 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
   when Kafka's cache of sessions is full. A name that no topic can have gets UNKNOWN_TOPIC_OR_PARTITION in the response to the
   request that names it; Kafka keeps the name in the session and repeats the error in every response. The partitions of a follower
   that its request does not name count as fetched every 5 s, or every quarter of `replica.lag.time.max.ms`; Kafka notes the time of
-  each request. The counters of fetch requests of these partitions follow as late. A session is its user's: others who know its id get
-  FETCH_SESSION_ID_NOT_FOUND, and remove nothing. In Kafka they use and remove it.
+  each request. The counters of fetch requests of these partitions follow as late. A session is its user's: others who know its id
+  get FETCH_SESSION_ID_NOT_FOUND, and remove nothing. In Kafka they use and remove it.
 - **A Fetch request of more than 1,000,000 partitions** closes its connection. Kafka limits only its size in bytes.
 - **Waiting fetches** may use half of the memory for requests. A large fetch that finds no room gets its response at once.
 - **Replication factor of internal topics**: `offsets.topic.replication.factor` and the keys like it are upper limits. A
