@@ -13,6 +13,7 @@ need_header lz4frame.h liblz4-dev
 need_header zstd.h libzstd-dev
 need_header snappy-c.h libsnappy-dev
 need_header openssl/ssl.h libssl-dev
+[ "$extra" != test ] || need_header gssapi/gssapi_ext.h libkrb5-dev
 need_command "$python" python3
 if command -v "$python" >/dev/null; then
     "$python" -c 'import ensurepip, venv' 2>/dev/null || needed+=(python3-venv)

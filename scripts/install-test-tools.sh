@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs third-party programs that the tests use: kcat, Apache Kafka's Java tools, kafkajs, Prometheus, its Pushgateway,
-# Alertmanager, ZooKeeper, Chromium, the OpenTelemetry collector, Helm, and Sphinx for the website of the documentation.
+# Alertmanager, ZooKeeper, Chromium, the OpenTelemetry collector, Helm, a Kerberos KDC, and Sphinx for the website of the documentation.
 # The script prints the names of programs that it cannot install; their tests are skipped (in CI they fail).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,6 +10,10 @@ needed=()
 need_command kcat kcat
 need_command curl curl
 need_command openssl openssl
+need_command krb5kdc krb5-kdc
+need_command kadmin.local krb5-admin-server
+need_command kinit krb5-user
+compgen -G '/usr/lib/*/sasl2/libgssapiv2.so' >/dev/null || needed+=(libsasl2-modules-gssapi-mit) # for kcat
 need_command systemd-analyze systemd
 need_command unshare util-linux
 need_command readelf binutils

@@ -115,8 +115,6 @@ APIS: Final[tuple[Api, ...]] = (
     Api(92, "DeleteShareGroupOffsets", 0, 0),
 )
 
-_NO_KERBEROS: Final = "PLAIN, SCRAM and OAUTHBEARER; GSSAPI is not supported yet"
-
 #: KIPs that a client of the protocol can see. KIPs that change only Java clients, tools, Connect, Streams or controllers
 #: are left out.
 KIPS: Final[tuple[Kip, ...]] = (
@@ -126,7 +124,7 @@ KIPS: Final[tuple[Kip, ...]] = (
     Kip(33, "Time-based log index", "yes"),
     Kip(35, "ApiVersions", "yes"),
     Kip(36, "Rack-aware replica assignment", "partly", "a single broker has one rack; clients see it"),
-    Kip(43, "SASL mechanisms", "partly", _NO_KERBEROS),
+    Kip(43, "SASL mechanisms", "yes"),
     Kip(48, "Delegation tokens", "yes"),
     Kip(62, "Rebalance timeout apart from the session timeout", "yes"),
     Kip(74, "Size limit of a whole fetch response", "yes"),

@@ -49,6 +49,11 @@ class RegularExpression:
         replaced: str = self._pattern.sub(replacement, text)
         return replaced
 
+    def replace_first(self, text: str, replacement: Callable[[Any], str]) -> str:
+        """Like replace_all, for the first match only."""
+        replaced: str = self._pattern.sub(replacement, text, 1)
+        return replaced
+
 
 def compile_regular_expression(regex: str, *, captures: bool = False) -> RegularExpression:
     """`captures`: keep what groups match, which costs time. Raises InvalidRegularExpression."""

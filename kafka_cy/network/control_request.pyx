@@ -30,9 +30,10 @@ cdef class ControlRequest:
         if self.message != NULL:
             self.message.handled = ticks_now()
 
-    def respond(self, bytes payload not None, errors=None):
+    def respond(self, bytes payload, errors=None):
         """Send the response body `payload`; size and header are added here. RuntimeError if already answered.
 
+        None: nothing is sent, which only a bare SASL token may have.
         `errors` holds how often each error code (0: success) occurs in the body, for the metrics.
         """
         cdef ControlMessage* message = self.message
@@ -40,7 +41,11 @@ cdef class ControlRequest:
         cdef size_t header_size = 0
         if message == NULL:
             raise RuntimeError("the request has already been answered")
-        if message.authentication_step == STEP_RAW_TOKEN:
+        if payload is None:
+            if message.authentication_step != STEP_RAW_TOKEN:
+                raise TypeError("a request has a response")
+            payload = b""
+        elif message.authentication_step == STEP_RAW_TOKEN:
             header_size = 4
         elif not self.is_question:
             flexible = self.api_version >= self.server.network.apis[self.api_key].flexible_from
@@ -49,9 +54,9 @@ cdef class ControlRequest:
         message.response = <uint8_t*>malloc(max(message.response_size, <size_t>1))
         if message.response == NULL:
             raise MemoryError
-        if message.authentication_step == STEP_RAW_TOKEN:
+        if header_size == 4 and message.authentication_step == STEP_RAW_TOKEN:
             store_be32(message.response, <unsigned int>len(payload))
-        elif not self.is_question:
+        elif header_size and not self.is_question:
             response_header_write(
                 message.response, <int16_t>self.api_key, flexible, self.correlation_id, message.response_size)
         memcpy(message.response + header_size, <const char*>payload, <size_t>len(payload))

@@ -141,9 +141,11 @@ class Authenticator:
                 self._check_name(control, step.success)
         except SaslFailed as error:
             self.forget(control.connection_id)
-            message = error.message
-            if control.authentication[0] != STEP_RAW_TOKEN:  # otherwise the end of the connection is told with the reason
-                self._failed(control, error.reason or message, conversation.mechanism)
+            message, reason = error.message, error.reason or error.message
+            if error.may_try_again or control.authentication[0] == STEP_RAW_TOKEN:  # the line about its end has the reason
+                self._later(control, lambda: control.close(f"authentication failed: {reason}"))
+                return
+            self._failed(control, reason, conversation.mechanism)
             self._later(control, lambda: self._refuse(control, message))
             return
         _, state, _, _ = control.authentication
@@ -154,7 +156,7 @@ class Authenticator:
             self.forget(control.connection_id)
             lifetime_ms = self._open(control, conversation.mechanism, step.success)
         if state == RAW_TOKENS:
-            control.respond(step.challenge, {0: 1})
+            control.respond(None if step.is_silent else step.challenge, {0: 1})
         else:
             body = {"error_code": 0, "error_message": None, "auth_bytes": step.challenge, "session_lifetime": lifetime_ms}
             _respond(control, body, ErrorCode.NONE)
@@ -180,10 +182,6 @@ class Authenticator:
     # -- what fails --
 
     def _refuse(self, control: ControlRequest, message: str) -> None:
-        step, *_ = control.authentication
-        if step == STEP_RAW_TOKEN:
-            control.close(f"authentication failed: {message}")
-            return
         control.authenticate(FAILED)
         error = ErrorCode.SASL_AUTHENTICATION_FAILED
         _respond(control, {"error_code": error, "error_message": message, "auth_bytes": b"", "session_lifetime": 0}, error)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from kafka_cy.config import definitions
+from kafka_cy.security.world_readable import is_world_readable
 
 if TYPE_CHECKING:
     from kafka_cy.config.broker_config import BrokerConfig
@@ -53,18 +53,3 @@ def _files(
 def _is_secret(name: str) -> bool:
     key = definitions.broker_key(name)
     return name.endswith("sasl.jaas.config") or (key is not None and key.type == "PASSWORD")
-
-
-def is_world_readable(path: str) -> bool:
-    """Whether users that are neither the file's nor of its group can reach and read it. False for a file that is not there."""
-    path = os.path.realpath(path)
-    try:
-        if not os.stat(path).st_mode & stat.S_IROTH:  # noqa: PTH116
-            return False
-        while path != "/":
-            path = os.path.dirname(path)  # noqa: PTH120
-            if not os.stat(path).st_mode & stat.S_IXOTH:  # noqa: PTH116
-                return False
-    except OSError:
-        return False
-    return True

@@ -159,7 +159,7 @@ def test_a_bare_token_that_fails_closes_after_the_delay(world: World) -> None:
     control = world.ask(Control(36, 0, b"wrong", STEP_RAW_TOKEN, RAW_TOKENS))
     assert not control.answered
     world.later(0.2)
-    assert control.reason == "authentication failed: no"
+    assert control.reason == "authentication failed: the reason"
 
 
 def test_a_connection_that_closes_before_the_delay_is_over(world: World) -> None:

@@ -25,6 +25,7 @@ OAUTH = f"{PACKAGE}.oauthbearer.OAuthBearerLoginModule"
 HANDLER = "listener.name.in.oauthbearer.sasl.server.callback.handler.class"
 LOOKUPS = ScramLookups(lambda name, mechanism: None)
 MECHANISMS = "listener.name.in.sasl.enabled.mechanisms"
+GSSAPI = "listener.name.in.gssapi.sasl.jaas.config"
 
 
 def made(
@@ -38,6 +39,10 @@ def made(
 
 def plain(users: str, listener: str = "in") -> dict[str, object]:
     return {MECHANISMS: "PLAIN", f"listener.name.{listener}.plain.sasl.jaas.config": f"{PLAIN} required {users};"}
+
+
+def kerberos(options: str, service: str = "serviceName=kafka") -> dict[str, object]:
+    return {MECHANISMS: "GSSAPI", GSSAPI: f"com.sun.security.auth.module.Krb5LoginModule required {service} {options};"}
 
 
 def plain_users(sasl: ListenerSasl, *users: str) -> list[str]:
@@ -181,7 +186,12 @@ def test_a_jaas_file_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({}, "sasl.enabled.mechanisms: IN: the SASL mechanism GSSAPI is not supported yet"),
+        ({}, "gssapi.sasl.jaas.config: IN: Could not find a 'KafkaServer'"),
+        (kerberos("") | {"sasl.kerberos.service.name": "x"}, "sasl.kerberos.service.name: IN: Conflicting serviceName values"),
+        (kerberos("", service=""), "sasl.kerberos.service.name: IN: No serviceName defined in either JAAS or Kafka config"),
+        (kerberos("useKeyTab=true"), "gssapi.sasl.jaas.config: IN: the key of the broker is in a key tab: storeKey must be true"),
+        (kerberos("useKeyTab=true storeKey=true"), "gssapi.sasl.jaas.config: IN: principal is missing"),
+        (plain("user_a=a") | {MECHANISMS: "GSSAPI", GSSAPI: f"{PLAIN} required;"}, "IN: GSSAPI needs com.sun.security"),
         ({MECHANISMS: "PLAIN,plain"}, "Could not find a 'KafkaServer'"),
         (plain("user_a=a") | {MECHANISMS: "PLAIN,plain"}, f"{MECHANISMS}: IN: the SASL mechanism plain does not exist"),
         (plain("user_a=canary extra"), "plain.sasl.jaas.config: IN: Value not specified for key '[hidden]' in JAAS config"),
@@ -300,16 +310,29 @@ def test_options_of_the_login_module(tmp_path: Path) -> None:
     )
 
 
-def test_without_cryptography_the_start_names_the_extra() -> None:
+def test_the_file_of_kerberos_does_not_exist() -> None:
+    settings = kerberos("useKeyTab=true storeKey=true principal=kafka")
+    environment = {"KAFKA_OPTS": "-Djava.security.krb5.conf=/does/not/exist"}
+    assert refused(settings, environment) == "java.security.krb5.conf: IN: the file of Kerberos does not exist"
+
+
+@pytest.mark.parametrize(
+    ("module", "settings", "extra"),
+    [
+        ("cryptography", oauth() | SIGNED | URL, "oauth"),
+        ("gssapi", kerberos("useKeyTab=true storeKey=true principal=kafka"), "kerberos"),
+    ],
+)
+def test_without_a_library_the_start_names_the_extra(module: str, settings: dict[str, object], extra: str) -> None:
     program = (
-        "import sys; sys.modules['cryptography'] = None\n"
+        f"import sys; sys.modules[{module!r}] = None\n"
         "from kafka_cy.config import BrokerConfig, ConfigError\n"
         "from kafka_cy.security.sasl.listener import listener_sasl\n"
         "from kafka_cy.security.sasl.scram import ScramLookups\n"
-        f"settings = {oauth() | SIGNED | URL!r}\n"
+        f"settings = {settings!r}\n"
         "settings |= {'listeners': 'IN://h:1', 'listener.security.protocol.map': 'IN:PLAINTEXT'}\n"
         "try: listener_sasl(BrokerConfig(settings), 'IN', ScramLookups(lambda *_: None))\n"
         "except ConfigError as error: print(error.reason)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "pip install 'kafka-cy[oauth]'" in done.stdout
+    assert f"pip install 'kafka-cy[{extra}]'" in done.stdout

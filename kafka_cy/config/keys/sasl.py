@@ -4,7 +4,7 @@ from typing import Final
 
 from kafka_cy.config.types import Entry
 
-_GSSAPI: Final = "ignored: GSSAPI is not supported yet; a listener with it stops the start"
+_NO_TICKET: Final = "ignored: the broker needs its key tab only, and no ticket"
 _KRAFT: Final = "ignored: there are no separate KRaft controllers"
 _JAVA_LOGIN: Final = "ignored: brokers log in to each other with user names and passwords only"
 _NO_LOGIN: Final = "ignored: the broker does not get tokens, it only checks them"
@@ -27,17 +27,17 @@ KEYS: Final[tuple[Entry, ...]] = (
     ("sasl.jaas.config", "PASSWORD", None, "per-broker", None, "MEDIUM", "security",
      "Login module of a SASL mechanism, with its users. It must be set for a listener and a mechanism: "
      "listener.name.<listener>.<mechanism>.sasl.jaas.config."),
-    ("sasl.kerberos.kinit.cmd", "STRING", "/usr/bin/kinit", "per-broker", None, "MEDIUM", _GSSAPI,
+    ("sasl.kerberos.kinit.cmd", "STRING", "/usr/bin/kinit", "per-broker", None, "MEDIUM", _NO_TICKET,
      "Path of kinit."),
-    ("sasl.kerberos.min.time.before.relogin", "LONG", "60000", "per-broker", None, "MEDIUM", _GSSAPI,
+    ("sasl.kerberos.min.time.before.relogin", "LONG", "60000", "per-broker", None, "MEDIUM", _NO_TICKET,
      "Minimum time between two Kerberos logins, in milliseconds."),
-    ("sasl.kerberos.principal.to.local.rules", "LIST", "DEFAULT", "per-broker", None, "MEDIUM", _GSSAPI,
+    ("sasl.kerberos.principal.to.local.rules", "LIST", "DEFAULT", "per-broker", None, "MEDIUM", "security",
      "Rules that map Kerberos principals to user names."),
-    ("sasl.kerberos.service.name", "STRING", None, "per-broker", None, "MEDIUM", _GSSAPI,
+    ("sasl.kerberos.service.name", "STRING", None, "per-broker", None, "MEDIUM", "security",
      "Kerberos service name of the broker."),
-    ("sasl.kerberos.ticket.renew.jitter", "DOUBLE", "0.05", "per-broker", None, "MEDIUM", _GSSAPI,
+    ("sasl.kerberos.ticket.renew.jitter", "DOUBLE", "0.05", "per-broker", None, "MEDIUM", _NO_TICKET,
      "Random share that is added to the renewal time of a ticket."),
-    ("sasl.kerberos.ticket.renew.window.factor", "DOUBLE", "0.8", "per-broker", None, "MEDIUM", _GSSAPI,
+    ("sasl.kerberos.ticket.renew.window.factor", "DOUBLE", "0.8", "per-broker", None, "MEDIUM", _NO_TICKET,
      "Share of a ticket's lifetime after which it is renewed."),
     ("sasl.login.callback.handler.class", "CLASS", None, "read-only", None, "MEDIUM", _JAVA_LOGIN,
      "Java callback handler of the login."),

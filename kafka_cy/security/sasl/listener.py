@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from kafka_cy.config.broker_config import BrokerConfig
 from kafka_cy.security.jaas import LoginModule
-from kafka_cy.security.sasl import oauthbearer, plain
+from kafka_cy.security.sasl import kerberos_keys, oauthbearer, plain
 from kafka_cy.security.sasl.listener_keys import JAAS, MechanismKeys, login_modules
 from kafka_cy.security.sasl.oauthbearer import OAuthBearerServer, TokenValidator
 from kafka_cy.security.sasl.plain import PlainServer, PlainUsers, users_in
@@ -18,14 +18,13 @@ from kafka_cy.security.sasl.server import SaslServer
 if TYPE_CHECKING:
     from kafka_cy.security.sasl.jwks import RefreshedKeySet
 
-MECHANISMS: Final = (plain.MECHANISM, *HASHES, oauthbearer.MECHANISM)
+MECHANISMS: Final = (plain.MECHANISM, *HASHES, kerberos_keys.MECHANISM, oauthbearer.MECHANISM)
 
 _PACKAGE: Final = "org.apache.kafka.common.security."
 _PLAIN_MODULE: Final = _PACKAGE + "plain.PlainLoginModule"
 _SCRAM_MODULE: Final = _PACKAGE + "scram.ScramLoginModule"
 _OAUTH_MODULE: Final = _PACKAGE + "oauthbearer.OAuthBearerLoginModule"
-_KERBEROS_MODULE: Final = "com.sun.security.auth.module.Krb5LoginModule"
-_MODULES: Final = (_PLAIN_MODULE, _SCRAM_MODULE, _OAUTH_MODULE, _KERBEROS_MODULE)
+_MODULES: Final = (_PLAIN_MODULE, _SCRAM_MODULE, _OAUTH_MODULE, kerberos_keys.MODULE)
 
 _HANDLER: Final = "sasl.server.callback.handler.class"
 _OAUTH: Final = _PACKAGE + "oauthbearer."
@@ -75,11 +74,11 @@ def listener_sasl(
     for mechanism in mechanisms:
         keys = MechanismKeys(config, listener, mechanism)
         if mechanism not in MECHANISMS:
-            missing = "is not supported yet" if mechanism == "GSSAPI" else "does not exist (names are case-sensitive)"
-            raise keys.error(key, mechanism, f"a list of: {', '.join(MECHANISMS)}", f"the SASL mechanism {mechanism} {missing}")
+            reason = f"the SASL mechanism {mechanism} does not exist (names are case-sensitive)"
+            raise keys.error(key, mechanism, f"a list of: {', '.join(MECHANISMS)}", reason)
         result.modules[mechanism] = _known_modules(keys, environment)
         result._max_reauth_ms[mechanism] = max(0, keys["connections.max.reauth.ms"])
-        result._begin[mechanism] = _beginner(keys, result, lookups)
+        result._begin[mechanism] = _beginner(keys, result, lookups, environment)
     return result
 
 
@@ -91,7 +90,9 @@ def _known_modules(keys: MechanismKeys, environment: Mapping[str, str]) -> list[
     return modules
 
 
-def _beginner(keys: MechanismKeys, result: ListenerSasl, lookups: ScramLookups) -> Callable[[], SaslServer]:
+def _beginner(
+    keys: MechanismKeys, result: ListenerSasl, lookups: ScramLookups, environment: Mapping[str, str]
+) -> Callable[[], SaslServer]:
     mechanism, modules = keys.mechanism, result.modules[keys.mechanism]
     if mechanism == oauthbearer.MECHANISM:
         validator = _validator(keys, result, modules)
@@ -99,6 +100,8 @@ def _beginner(keys: MechanismKeys, result: ListenerSasl, lookups: ScramLookups) 
     handler = keys.own(_HANDLER)
     if handler:
         raise keys.error(keys.own_name(_HANDLER), handler, "unset", "Java classes cannot be loaded")
+    if mechanism == kerberos_keys.MECHANISM:
+        return kerberos_keys.kerberos_beginner(keys, modules, result.warnings, environment)
     if mechanism in HASHES:
         return lambda: ScramServer(mechanism, lookups)
     found = [users_in(module.options) for module in modules if module.name == _PLAIN_MODULE]

@@ -18,22 +18,28 @@ class Success(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What follows from a token: what the client gets, with error 0, and the end of the authentication if it has succeeded."""
+    """What follows from a token: what the client gets, with error 0, and the end of the authentication if it has succeeded.
+
+    `is_silent`: clients that send bare tokens get no answer to this one (Java's SaslServer returns null, not an empty array).
+    """
 
     challenge: bytes
     success: Success | None = None
+    is_silent: bool = False
 
 
 class SaslFailed(Exception):
     """The authentication has failed, and the client gets this message. No further token may be tried.
 
     `reason` is for the broker's log; it says nothing that is secret. It is empty when the message says it all.
+    `may_try_again`: the client is disconnected without an answer, which it takes for a failure of the network.
     """
 
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason
+        self.may_try_again = False
 
 
 class SaslServer(Protocol):

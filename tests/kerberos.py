@@ -1,0 +1,98 @@
+"""A Kerberos realm for tests: MIT's KDC as a process of the test, with its files in a folder and on a free port."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from kafka_cy.testing.broker import free_ports
+from tests.waiting import wait_until
+
+REALM = "TEST.EXAMPLE"
+PROGRAMS = ("krb5kdc", "kdb5_util", "kadmin.local", "kinit")
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def missing_program() -> str | None:
+    """A program of Debian's krb5-kdc, krb5-admin-server and krb5-user that is not here."""
+    return next((each for each in PROGRAMS if shutil.which(each, path=_PATH) is None), None)
+
+
+class Realm:
+    """The principals `kafka/localhost` and `http/localhost`, whose keys are in `key_tab`, and `ann`, `ops/admin` in `users`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_ports(1)[0]
+        self.krb5_conf, self.key_tab, self.users = folder / "krb5.conf", folder / "kafka.keytab", folder / "users.keytab"
+        self.krb5_conf.write_text(
+            f"[libdefaults]\n default_realm = {REALM}\n dns_lookup_kdc = false\n dns_lookup_realm = false\n rdns = false\n"
+            " dns_canonicalize_hostname = false\n udp_preference_limit = 1\n"
+            f"[realms]\n {REALM} = {{\n  kdc = 127.0.0.1:{self.port}\n }}\n[domain_realm]\n localhost = {REALM}\n"
+        )
+        (folder / "kdc.conf").write_text(
+            f"[kdcdefaults]\n kdc_listen = 127.0.0.1:{self.port}\n kdc_tcp_listen = 127.0.0.1:{self.port}\n"
+            f"[realms]\n {REALM} = {{\n"
+            f"  database_name = {folder}/principal\n  key_stash_file = {folder}/stash\n  acl_file = {folder}/acl\n }}\n"
+            f"[logging]\n kdc = FILE:{folder}/kdc.log\n"
+        )
+        self.environment = {
+            "PATH": _PATH, "KRB5_CONFIG": str(self.krb5_conf), "KRB5_KDC_PROFILE": str(folder / "kdc.conf"),
+            "KRB5RCACHENAME": f"file2:{folder}/replays", "KRB5CCNAME": f"FILE:{folder}/tickets",
+        }  # fmt: skip
+        self._run("kdb5_util", "create", "-s", "-P", "master", "-r", REALM)
+        for names, path in ((("kafka/localhost", "http/localhost"), self.key_tab), (("ann", "ops/admin"), self.users)):
+            for name in names:
+                self._run("kadmin.local", "-q", f"addprinc -randkey {name}")
+                self._run("kadmin.local", "-q", f"ktadd -k {path} -norandkey {name}")
+
+    def _run(self, *command: str) -> None:
+        program = shutil.which(command[0], path=_PATH) or command[0]
+        done = subprocess.run(
+            [program, *command[1:]], env=self.environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def log_in(self, user: str, *options: str) -> Mapping[str, str]:
+        """Get a ticket. Returns the environment of a client that has it."""
+        cache = self.folder / f"tickets-{user.replace('/', '-')}"
+        self._run("kinit", "-c", str(cache), *options, "-k", "-t", str(self.users), user)
+        return {**os.environ, **self.environment, "PATH": os.environ["PATH"], "KRB5CCNAME": f"FILE:{cache}"}
+
+    def broker_config(self, listener: str, service: str = "kafka") -> dict[str, object]:
+        """The keys of a listener with GSSAPI."""
+        jaas = (
+            "com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true storeKey=true "
+            f'keyTab="{self.key_tab}" principal="{service}/localhost@{REALM}";'
+        )
+        return {
+            f"listener.name.{listener}.sasl.enabled.mechanisms": "GSSAPI",
+            f"listener.name.{listener}.gssapi.sasl.jaas.config": jaas,
+            "sasl.kerberos.service.name": service,
+        }
+
+    def answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+        except OSError:
+            return False
+        return True
+
+
+@contextmanager
+def running_realm(folder: Path) -> Iterator[Realm]:
+    """A realm whose KDC runs."""
+    realm = Realm(folder)
+    command = [shutil.which("krb5kdc", path=_PATH) or "krb5kdc", "-n", "-r", REALM]
+    kdc = subprocess.Popen(command, env=realm.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(realm.answers, "the KDC answers")
+        yield realm
+    finally:
+        kdc.kill()
+        kdc.wait()
