@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from kafka_cy.config.java_properties import java_property
 from kafka_cy.config.types import ConfigError
 from kafka_cy.security.jaas import LoginModule, option_of
-from kafka_cy.security.java_properties import java_property
 from kafka_cy.security.sasl.listener_keys import JAAS, MechanismKeys
 from kafka_cy.security.sasl.server import SaslServer
 from kafka_cy.security.secret import HIDDEN
