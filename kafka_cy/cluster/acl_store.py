@@ -10,8 +10,8 @@ A node that cannot be understood closes its resource: nobody but super users may
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final
 
 from kafka_cy.authorizer.acl_image import TooManyAcls
 from kafka_cy.authorizer.acls import DENY_ALL, AclEntry, PatternType, Resource
@@ -28,13 +28,13 @@ from kafka_cy.cluster.acl_formats import (
 from kafka_cy.cluster.acl_writes import AclWrites, Edit
 from kafka_cy.cluster.change_notifications import ChangeNotifications
 from kafka_cy.cluster.line_log import LineLog
-from kafka_cy.cluster.store import AsyncStore, Children, Get, MetadataStore, Node, SessionEvent, SessionExpired
+from kafka_cy.cluster.session_reads import SessionReads
+from kafka_cy.cluster.store import AsyncStore, Children, Get, MetadataStore, Node
 from kafka_cy.cluster.store_calls import CallLater, StoreCalls, run
 from kafka_cy.cluster.store_now import StoreNow
 from kafka_cy.cluster.znode_formats import MALFORMED
 
 READ_AT_ONCE: Final = 200
-AFTER_FAULT_MS: Final = 1000.0
 
 Outcomes = Mapping[Resource, Exception | None]
 Changed = Callable[[Outcomes, Exception | None], object]  # what became of each resource; the fault that ended the others
@@ -62,7 +62,7 @@ class StoredAcls:
         self._following = False
         self._waiting: deque[tuple[AclWrites, Changed]] = deque()  # changes of requests, one after the other
         self._changing = False
-        self._had_expired = False  # the session, since everything was read
+        self._reads = SessionReads(store, self.read_all, call_later, self._log_fault)
 
     # -- reading --
 
@@ -125,24 +125,22 @@ class StoredAcls:
     # -- running --
 
     def start(self) -> None:
-        """Follow the notifications, which begin with those of the last minutes."""
-        self._store.listen(self._session_event)
+        """Follow the notifications. What changed since everything was read may have none any more, so it is read again."""
         for notifications in self._notifications:
             notifications.start()
+        self._reads.start()
 
-    def _session_event(self, event: SessionEvent) -> None:
-        if event is SessionEvent.CONNECTED and self._had_expired:
-            self._had_expired = False
-            self._run(self.read_all)  # notifications of meanwhile may be gone
-        elif event is SessionEvent.EXPIRED:
-            self._had_expired = True
+    @property
+    def is_current(self) -> bool:
+        """Whether everything was read since `start`."""
+        return self._reads.is_current
 
     def _notified(self, data: bytes | None) -> None:
         try:
             resource = changed_resource(data)
         except MALFORMED as error:
             self._log.error(f"a notification of changed ACLs is malformed, so all are read: {error!r}")
-            self._run(self.read_all)
+            self._reads.read_all()
             return
         self._told[resource] = None
         self._follow()
@@ -166,27 +164,11 @@ class StoredAcls:
     def _followed(self, result: None, fault: Exception | None) -> None:
         self._following = False
         if fault is not None:
-            self._failed(fault, self._follow)
+            # After TooManyAcls: whatever changes may be the remedy.
+            self._reads.failed(fault, self._reads.read_all if isinstance(fault, TooManyAcls) else self._follow)
 
-    def _run(self, steps: Callable[[StoreCalls], Coroutine[Any, Any, None]]) -> None:
-        """Run steps; again after a fault, unless the session has ended."""
-
-        def ended(result: None, fault: Exception | None) -> None:
-            if fault is not None:
-                self._failed(fault, lambda: self._run(steps))
-
-        run(steps(StoreCalls(self._store, self._call_later)), ended)
-
-    def _failed(self, fault: Exception, again: Callable[[], object]) -> None:
-        """Look again later, unless the session has ended: the next one reads everything."""
-        if isinstance(fault, SessionExpired):
-            self._had_expired = True
-            return
+    def _log_fault(self, fault: Exception) -> None:
         self._log.error(f"stored ACLs cannot be read: {fault!r}")
-        if isinstance(fault, TooManyAcls):  # whatever changes may be the remedy
-            self._call_later(AFTER_FAULT_MS, lambda: self._run(self.read_all))
-        else:
-            self._call_later(AFTER_FAULT_MS, again)
 
     # -- changing --
 

@@ -6,21 +6,20 @@ topic is, and no notification names them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from kafka_cy.cluster import znodes
 from kafka_cy.cluster.change_formats import ConfigChange
 from kafka_cy.cluster.change_notifications import CONFIGS, ChangeNotifications
 from kafka_cy.cluster.line_log import LineLog
 from kafka_cy.cluster.metadata_cache import ConfigChanged, MetadataCache
-from kafka_cy.cluster.store import AsyncStore, Children, Get, Node, SessionEvent, SessionExpired
+from kafka_cy.cluster.session_reads import AFTER_FAULT_MS, SessionReads
+from kafka_cy.cluster.store import AsyncStore, Children, Get, Node, SessionExpired
 from kafka_cy.cluster.store_calls import CallLater, StoreCalls, run
 from kafka_cy.cluster.znode_formats import MALFORMED, decode_config
 
 ENTITY_TYPES = ("topics", "brokers", "clients", "users", "ips")
 READ_AT_ONCE = 200
-AFTER_FAULT_MS = 1000.0
 
 
 class MalformedSettings(Exception):
@@ -45,7 +44,9 @@ class StoredConfigs:
         )
         self._known_topics: set[str] = set()  # whose settings were read
         self.malformed_topics: set[str] = set()  # whose settings are there, but could never be read; any thread may look
-        self._had_expired = False  # the session, since everything was read
+        self._reads = SessionReads(
+            store, self.read_all, call_later, lambda fault: log.error(f"stored settings cannot be read: {fault!r}")
+        )
 
     async def read_all(self, calls: StoreCalls) -> None:
         """Read everything; what is new is announced. Raises StoreError."""
@@ -102,32 +103,18 @@ class StoredConfigs:
     # -- running --
 
     def start(self) -> None:
-        """Follow the notifications."""
-        self._store.listen(self._session_event)
+        """Follow the notifications. What changed since everything was read may have none any more, so it is read again."""
         self._notifications.start()
+        self._reads.start()
 
-    def _session_event(self, event: SessionEvent) -> None:
-        if event is SessionEvent.CONNECTED and self._had_expired:
-            self._had_expired = False
-            self._run(self.read_all)  # notifications of meanwhile may be gone
-        elif event is SessionEvent.EXPIRED:
-            self._had_expired = True
+    @property
+    def is_current(self) -> bool:
+        """Whether everything was read since `start`."""
+        return self._reads.is_current
 
     def _notified(self, data: bytes | None) -> None:
         path = ConfigChange.decode(data).entity_path
-        self._run(lambda calls: self._read(calls, [path]))
-
-    def _run(self, steps: Callable[[StoreCalls], Coroutine[Any, Any, None]]) -> None:
-        """Run steps; again after a fault, unless the session has ended."""
-
-        def ended(result: None, fault: Exception | None) -> None:
-            if isinstance(fault, SessionExpired):
-                self._had_expired = True
-            elif fault is not None:
-                self._log.error(f"stored settings cannot be read: {fault!r}")
-                self._call_later(AFTER_FAULT_MS, lambda: self._run(steps))
-
-        run(steps(StoreCalls(self._store, self._call_later)), ended)
+        self._reads.run(lambda calls: self._read(calls, [path]))
 
     def stored(self, entity_type: str, entity_name: str, values: dict[str, str]) -> None:
         """This broker has stored these settings: they are in force before the notification comes.

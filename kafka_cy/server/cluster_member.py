@@ -245,6 +245,14 @@ class ClusterMember:
         waits = TopicWaits(self.cache, self._loop, int(config["request.timeout.ms"]))
         self.member = Member(self._manager, updates, self._controller, slices, elements_max, waits)
         self.config_changes: Any = ConfigWriter(session.store, self.cache, session.call_later, self.configs.stored)
+        self._follow_stored(session)
+
+    def _follow_stored(self, session: MemberSession) -> None:
+        """The recovery of logs may have taken long: clients see the settings and ACLs of now, not those that `load` has read."""
+        followed: list[StoredConfigs | StoredAcls] = [self.configs, *([self.acls] if self.acls is not None else [])]
+        for each in followed:
+            each.start()
+        session.run_until(lambda: all(each.is_current for each in followed))
 
     def join(self) -> None:
         """See Arrangement. Returns when the broker is registered."""
@@ -266,11 +274,8 @@ class ClusterMember:
             refused=self._refused,
         )
         replicas.start()
-        self.configs.start()
         if self.tokens is not None:
             self.tokens.start()
-        if self.acls is not None:
-            self.acls.start()
         self._registration.start()
         session.run_until(lambda: self._registration.epoch != NO_EPOCH or self._refusal is not None)
         if self._refusal is not None:

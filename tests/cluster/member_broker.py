@@ -66,12 +66,13 @@ class MemberBroker:
             **(more or {}),
         }
         self.environment: dict[str, str] = {}  # beside that of the test
+        self.program = ["-m", "kafka_cy"]  # what Python is to run
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         path = self.folder / "server.properties"
         path.write_text("".join(f"{key}={value}\n" for key, value in self.settings.items()))
-        command = [sys.executable, "-m", "kafka_cy", "server", str(path)]
+        command = [sys.executable, *self.program, "server", str(path)]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | self.environment)
 

@@ -173,6 +173,37 @@ def test_until_the_acls_are_read_nothing_is_allowed() -> None:
     assert broker.authorizer.allows(*question)
 
 
+def test_what_changes_while_a_broker_starts() -> None:
+    """Nobody follows notifications yet, and they are deleted after some minutes: a right that was revoked does not stay."""
+    store = EmbeddedStore(None)
+    other = started(store)
+    other.add({TOPIC: [READ], TOPIC._replace(name="t2"): [READ]})
+    broker = Broker(store)
+    broker.acls.load(store)
+    other.remove({TOPIC: [READ]})
+    other.add({TOPIC._replace(name="t2"): [WRITE], TOPIC._replace(name="t3"): [WRITE]})
+    for name in store.children("/kafka-acl-changes"):
+        store.delete(f"/kafka-acl-changes/{name}")
+    assert not broker.acls.is_current
+    broker.acls.start()
+    assert broker.acls.is_current and broker.state == other.state
+    assert not broker.authorizer.allows("alice", "h", Operation.READ, ResourceType.TOPIC, "t1")
+
+
+def test_a_read_at_the_start_that_fails_is_made_again() -> None:
+    store, later = EmbeddedStore(None), list[Any]()
+    broker = Broker(store, lambda delay_ms, function: later.append(function))
+    broker.acls.load(store)
+    read = store.read
+    store.read = lambda requests, done: done(None, StoreBroken("?"))  # type: ignore[method-assign]
+    broker.acls.start()
+    assert not broker.acls.is_current and later and broker.log.count("ACLs cannot be read") == 1
+    store.read = read  # type: ignore[method-assign]
+    for function in later:
+        function()
+    assert broker.acls.is_current
+
+
 def test_an_edit_that_fails_concerns_its_resource_only(monkeypatch: pytest.MonkeyPatch) -> None:
     broker = started(EmbeddedStore(None))
     other = TOPIC._replace(name="t2")
@@ -320,9 +351,10 @@ def test_too_many_acls_in_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_many_notifications_are_read_together() -> None:
     """Those that come while some are read wait for one read; a read that fails is made again."""
     store = EmbeddedStore(None)
-    broker = started(store)
     later: list[Any] = []
-    broker.acls._call_later = lambda delay_ms, function: later.append(function)
+    broker = Broker(store, lambda delay_ms, function: later.append(function))
+    broker.acls.load(store)
+    broker.acls.start()
     reads: list[tuple[int, Any]] = []
     broker.acls._store = SimpleNamespace(  # type: ignore[assignment]
         session_id=1, read=lambda requests, done: reads.append((len(requests), lambda: store.read(requests, done)))
@@ -404,8 +436,8 @@ def test_changes_while_a_session_is_lost(zookeeper_connect: str, one_zookeeper: 
             other.delete(f"/kafka-acl-changes/{name}")
         other.delete("/kafka-acl/Topic/t1")
         other.create("/kafka-acl/Topic/t3", acl_data([WRITE]))
-        broker.acls._session_event(SessionEvent.EXPIRED)
-        broker.acls._session_event(SessionEvent.CONNECTED)
+        broker.acls._reads._session_event(SessionEvent.EXPIRED)
+        broker.acls._reads._session_event(SessionEvent.CONNECTED)
         wanted = {TOPIC._replace(name="t2"): {READ}, TOPIC._replace(name="t3"): {WRITE}}
         one.run_until(lambda: broker.state == wanted)
 

@@ -20,6 +20,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from kafka_cy.authorizer.acls import AclEntry, Operation, Permission
+from kafka_cy.cluster.acl_formats import acl_data
 from kafka_cy.testing.broker import free_ports
 from tests.cluster.kafka39 import Kafka
 from tests.cluster.member_broker import MemberBroker, seen
@@ -31,6 +33,9 @@ SETTINGS = {
     "allow.everyone.if.no.acl.found": "true",
     "super.users": "User:nobody",
 }
+ALL = AclBindingFilter(
+    ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
+)
 
 
 def admin_of(port: int) -> AdminClient:
@@ -99,10 +104,8 @@ def test_both_brokers_share_them(tmp_path: Path, one_zookeeper: Ensemble, zookee
         ours.kill()
         ours.start()
         ours.wait()
-        found = AclBindingFilter(
-            ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
-        )
-        assert admin_of(ours.port).describe_acls(found).result(60) == [kept], "from the start on"
+        admin = admin_of(ours.port)
+        assert admin.describe_acls(ALL).result(60) == [kept], "from the start on"
         with one_zookeeper.client(chroot) as client:
             value, _ = client.get("/kafka-acl/Topic/kept")
             assert json.loads(value)["acls"] == [
@@ -112,3 +115,43 @@ def test_both_brokers_share_them(tmp_path: Path, one_zookeeper: Ensemble, zookee
     finally:
         ours.kill()
         kafka.kill()
+
+
+SLOW = """
+import sys
+from pathlib import Path
+from kafka_cy.__main__ import main
+from kafka_cy.server.cluster_member import ClusterMember
+from tests.waiting import wait_until
+
+def open_logs(self, logs, folder=Path({folder!r}), open_logs=ClusterMember.open_logs):
+    (folder / "recovers").touch()
+    wait_until((folder / "go on").exists, "the end of the recovery")
+    open_logs(self, logs)
+
+ClusterMember.open_logs = open_logs
+sys.exit(main())
+"""
+
+
+def test_what_changes_during_a_slow_start(
+    tmp_path: Path, one_zookeeper: Ensemble, zookeeper_connect: str, chroot: str
+) -> None:
+    """Its notifications are gone before the logs are recovered: the first client is served by what is stored then."""
+    (port,) = free_ports(1)
+    ours = MemberBroker(tmp_path, zookeeper_connect, 1, port, SETTINGS)
+    ours.program = ["-c", SLOW.format(folder=str(tmp_path))]
+    path = f"{chroot}/kafka-acl/Topic"
+    node = acl_data([AclEntry("User:x", "*", Operation.WRITE, Permission.ALLOW)])
+    with one_zookeeper.client() as client:
+        client.ensure_path(path)
+        client.create(f"{path}/revoked", node)
+        with ours:
+            wait_until((tmp_path / "recovers").exists, "the ACLs to be read")
+            client.delete(f"{path}/revoked")
+            client.create(f"{path}/new", node)
+            (tmp_path / "go on").touch()
+            ours.wait()
+            admin = admin_of(ours.port)
+            assert [each.name for each in admin.describe_acls(ALL).result(60)] == ["new"]
+            assert not ours.errors()

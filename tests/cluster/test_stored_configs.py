@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,3 +81,23 @@ def test_a_broker_that_stores_the_same_settings_again_hears_of_it() -> None:
         configs.stored("topics", "u", {"k": "v"})
     assert [change.entity_type for change in heard] == ["brokers", "topics", "brokers"]
     assert heard[0] == heard[2]
+
+
+def test_what_changes_while_the_logs_are_recovered() -> None:
+    """Nobody follows notifications yet, and they are deleted after some minutes. Clients are served with what is stored then."""
+    stored = Stored(GOOD)
+    cache = stored.configs._cache
+    scram = b'{"version":1,"config":{"SCRAM-SHA-256":"x"}}'
+    stored.store.multi([Create("/config/users"), Create("/config/users/alice", scram)])
+    stored.read()
+    assert cache.config("users", "alice") == {"SCRAM-SHA-256": "x"} and not stored.configs.is_current
+    stored.store.delete("/config/users/alice")
+    stored.store.set("/config/topics/t", GOOD.replace(b"-1", b"-2"))
+    waited: list[Callable[[], bool]] = []
+    acls = SimpleNamespace(start=lambda: None, is_current=False)
+    stored.member.acls = acls
+    stored.member._follow_stored(SimpleNamespace(run_until=waited.append))
+    assert stored.configs.is_current and not waited[0](), "no client is served before the ACLs are read, too"
+    acls.is_current = True
+    assert waited[0]()
+    assert cache.config("users", "alice") == {} and cache.config("topics", "t") == {"retention.ms": "-2"}

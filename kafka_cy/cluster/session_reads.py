@@ -1,0 +1,65 @@
+"""Reads for those who follow change notifications: everything when they begin and in each new session, and again after faults.
+
+Notifications are deleted after some minutes (change_notifications.EXPIRY_MS). So what changed while nobody followed them is only
+found by reading everything, after they are followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from kafka_cy.cluster.store import AsyncStore, SessionEvent, SessionExpired
+from kafka_cy.cluster.store_calls import CallLater, StoreCalls, run
+
+AFTER_FAULT_MS = 1000.0
+Steps = Callable[[StoreCalls], Coroutine[Any, Any, None]]
+
+
+class SessionReads:
+    """Owner: the store's. Lifetime: the broker's."""
+
+    def __init__(
+        self, store: AsyncStore, read_all: Steps, call_later: CallLater, failed: Callable[[Exception], object]
+    ) -> None:
+        """`failed` gets the faults, but not the end of a session: the next one begins with `read_all`."""
+        self._store, self._steps, self._call_later, self._on_failed = store, read_all, call_later, failed
+        self.is_current = False  # everything was read since `start`
+        self._had_expired = False  # the session, since everything was read
+
+    def start(self) -> None:
+        """Read everything, now and in each new session. Notifications are followed already."""
+        self._store.listen(self._session_event)
+        self.read_all()
+
+    def _session_event(self, event: SessionEvent) -> None:
+        if event is SessionEvent.CONNECTED and self._had_expired:
+            self._had_expired = False
+            self.read_all()
+        elif event is SessionEvent.EXPIRED:
+            self._had_expired = True
+
+    def read_all(self) -> None:
+        """Read everything."""
+        self.run(self._read_all)
+
+    async def _read_all(self, calls: StoreCalls) -> None:
+        await self._steps(calls)
+        self.is_current = True
+
+    def run(self, steps: Steps) -> None:
+        """Run steps; again after a fault, unless the session has ended."""
+
+        def ended(result: None, fault: Exception | None) -> None:
+            if fault is not None:
+                self.failed(fault, lambda: self.run(steps))
+
+        run(steps(StoreCalls(self._store, self._call_later)), ended)
+
+    def failed(self, fault: Exception, again: Callable[[], object]) -> None:
+        """Do it again later, unless the session has ended: the next one reads everything."""
+        if isinstance(fault, SessionExpired):
+            self._had_expired = True
+            return
+        self._on_failed(fault)
+        self._call_later(AFTER_FAULT_MS, again)
