@@ -13,7 +13,6 @@ from kafka_cy.api.acl_requests import DENIED, DONE, SECURITY_DISABLED, closed_fo
 from kafka_cy.api.batch_limit import RECORDS_PER_REQUEST_MAX, TOO_MANY_RECORDS
 from kafka_cy.api.change_pieces import PIECE_ENTITIES, add_task
 from kafka_cy.api.registry import handler
-from kafka_cy.authorizer import acl_image
 from kafka_cy.authorizer.acls import (
     PREFIX_SIZES_MAX,
     AclBinding,
@@ -32,9 +31,13 @@ if TYPE_CHECKING:
 
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import ChangesAcls
+    from kafka_cy.authorizer.acl_image import AclImage
     from kafka_cy.authorizer.authorizer import Authorizer
 
 CHECKED_AT_ONCE: Final = 128
+# The limits of stored ACLs (acl_image) are higher by one request: two brokers that are asked at once do not exceed them.
+ACLS_MAX: Final = 100_000
+TEXT_BYTES_MAX: Final = 64 << 20  # of names, principals and hosts
 
 
 class LimitReached(Exception):
@@ -75,8 +78,7 @@ class _Creation:
         self._results: list[AclBinding | dict[str, Any]] = []  # of each ACL: what is to be stored, or the error
         self._wanted: dict[Resource, set[AclEntry]] = {}
         self._added: dict[Resource, Collection[AclEntry]] = {}
-        self._count = 0  # of those in `_added`
-        self._acls_before = -1  # when the first one is stored
+        self._room: _Room | None = None  # from the first one that is stored on
         self._sizes: dict[int, set[int]] = {}  # of prefixes, by resource type
 
     def work(self, ready: Callable[[Callable[[], dict[str, Any]]], object]) -> None:
@@ -113,14 +115,12 @@ class _Creation:
 
     def _edit(self, authorizer: Authorizer, resource: Resource, entries: frozenset[AclEntry]) -> Collection[AclEntry]:
         added = self._wanted[resource] - entries
-        if self._acls_before < 0:
-            self._acls_before = authorizer.image.acls
-        others = self._count - len(self._added.get(resource, ()))
-        if added and self._acls_before + others + len(added) > acl_image.ACLS_MAX:
-            raise LimitReached(f"there are at most {acl_image.ACLS_MAX} ACLs")
+        if self._room is None:
+            self._room = _Room(authorizer.image)
+        self._room.take(resource, added, is_new=not entries)
         if resource.pattern_type == PatternType.PREFIXED and not entries:
             self._count_size(authorizer, resource)
-        self._added[resource], self._count = added, others + len(added)
+        self._added[resource] = added
         return entries | added
 
     def _count_size(self, authorizer: Authorizer, resource: Resource) -> None:
@@ -134,6 +134,31 @@ class _Creation:
         stored = [resource for resource, outcome in outcomes.items() if outcome is None]
         added = [(resource, entry) for resource in stored for entry in self._added.get(resource, ())]
         log_acls(self._context.log, "ACL created", added, self._request.sender)
+
+
+class _Room:
+    """What a request may add to the ACLs that were there before it."""
+
+    def __init__(self, image: AclImage) -> None:
+        self._acls, self._text_bytes = image.acls, image.text_bytes  # with what was taken
+        self._taken: dict[Resource, tuple[int, int]] = {}
+
+    def take(self, resource: Resource, added: Collection[AclEntry], *, is_new: bool) -> None:
+        """ACLs are added to a resource; if that was said before, this counts instead. Raises LimitReached."""
+        acls, text_bytes = self._taken.pop(resource, (0, 0))
+        self._acls -= acls
+        self._text_bytes -= text_bytes
+        if not added:
+            return
+        text_bytes = sum(len(to_bytes(each.principal)) + len(to_bytes(each.host)) for each in added)
+        text_bytes += len(to_bytes(resource.name)) if is_new else 0
+        if self._acls + len(added) > ACLS_MAX:
+            raise LimitReached(f"there are at most {ACLS_MAX} ACLs")
+        if self._text_bytes + text_bytes > TEXT_BYTES_MAX:
+            raise LimitReached(f"the names, principals and hosts of ACLs have at most {TEXT_BYTES_MAX} bytes")
+        self._taken[resource] = len(added), text_bytes
+        self._acls += len(added)
+        self._text_bytes += text_bytes
 
 
 def _result(result: AclBinding | dict[str, Any], outcomes: Mapping[Resource, Exception | None]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from kafka_cy.authorizer.acl_image import TooManyAcls
@@ -28,13 +29,14 @@ from kafka_cy.cluster.acl_formats import (
 from kafka_cy.cluster.acl_writes import AclWrites, Edit
 from kafka_cy.cluster.change_notifications import ChangeNotifications
 from kafka_cy.cluster.line_log import LineLog
-from kafka_cy.cluster.session_reads import SessionReads
+from kafka_cy.cluster.session_reads import AFTER_FAULT_MS, SessionReads
 from kafka_cy.cluster.store import AsyncStore, Children, Get, MetadataStore, Node
 from kafka_cy.cluster.store_calls import CallLater, StoreCalls, run
 from kafka_cy.cluster.store_now import StoreNow
 from kafka_cy.cluster.znode_formats import MALFORMED
 
 READ_AT_ONCE: Final = 200
+AGAIN_MS_MAX: Final = 32_000.0  # between two reads of too many ACLs
 
 Outcomes = Mapping[Resource, Exception | None]
 Changed = Callable[[Outcomes, Exception | None], object]  # what became of each resource; the fault that ended the others
@@ -62,12 +64,14 @@ class StoredAcls:
         self._following = False
         self._waiting: deque[tuple[AclWrites, Changed]] = deque()  # changes of requests, one after the other
         self._changing = False
+        self._refusals = 0  # how often there were too many
+        self._looks_later, self._again_ms = False, AFTER_FAULT_MS  # whether there are too many still
         self._reads = SessionReads(store, self.read_all, call_later, self._log_fault)
 
     # -- reading --
 
     def load(self, store: MetadataStore) -> None:
-        """Read everything at the start of a broker by itself. Raises StoreError, TooManyAcls."""
+        """Read everything at the start of a broker by itself. Raises StoreError."""
         faults: list[Exception] = []
         calls = StoreCalls(StoreNow(store), self._call_later)
         run(self.read_all(calls), lambda _, fault: faults.append(fault) if fault is not None else None)
@@ -75,7 +79,23 @@ class StoredAcls:
             raise fault
 
     async def read_all(self, calls: StoreCalls) -> None:
-        """Read everything; from then on the authorizer decides by it. Raises StoreError, TooManyAcls."""
+        """Read everything; from then on the authorizer decides by it. Raises StoreError.
+
+        If there are too many, only super users are allowed anything, until enough are gone; it is looked later whether they are.
+        """
+        refusals = self._refusals
+        try:
+            await self._read_everything(calls)
+        except TooManyAcls:
+            return  # `_take` has told it
+        if self._refusals != refusals:
+            return  # what was read is old already
+        if self.authorizer.image.closed and refusals:
+            self._log.warning("the stored ACLs can be used again")
+        self.authorizer.open()
+        self._again_ms = AFTER_FAULT_MS
+
+    async def _read_everything(self, calls: StoreCalls) -> None:
         types = [(pattern, kind) for pattern in ACL_ROOTS for kind in TYPE_NAMES]
         containers = [type_path(pattern, kind) for pattern, kind in types]
         await calls.create_missing([*containers, *(kind.parent for kind in CHANGES.values())])
@@ -86,7 +106,6 @@ class StoredAcls:
         for (pattern, kind), names in zip(types, children, strict=True):
             resources.update(dict.fromkeys(Resource(kind, pattern, name) for name in names or ()))
         await self._read(calls, list(resources))
-        self.authorizer.open()
 
     async def _look_for_unknown(self, calls: StoreCalls) -> None:
         """Tell the operator of ACLs that do not count here."""
@@ -118,9 +137,27 @@ class StoredAcls:
         try:
             self.authorizer.update(changes)
         except TooManyAcls as error:
-            self._log.error(f"the stored ACLs cannot be used, so only super users are allowed anything: {error}")
-            self.authorizer.shut()
+            self._shut(error)
+            for resource, entries in changes.items():  # what fits, so that super users see it and can delete it
+                with suppress(TooManyAcls):
+                    self.authorizer.update({resource: entries})
             raise
+
+    def _shut(self, error: TooManyAcls) -> None:
+        """Allow nothing, and look later whether somebody has deleted enough."""
+        if not self._refusals or not self.authorizer.image.closed:  # else it was told
+            effect = "so only super users are allowed anything, until they have deleted some"
+            self._log.error(f"the stored ACLs cannot be used, {effect}: {error}")
+        self._refusals += 1
+        self.authorizer.shut()
+        if not self._looks_later:
+            self._looks_later = True
+            self._call_later(self._again_ms, self._look_again)
+            self._again_ms = min(2 * self._again_ms, AGAIN_MS_MAX)
+
+    def _look_again(self) -> None:
+        self._looks_later = False
+        self._reads.read_all()
 
     # -- running --
 
@@ -163,9 +200,8 @@ class StoredAcls:
 
     def _followed(self, result: None, fault: Exception | None) -> None:
         self._following = False
-        if fault is not None:
-            # After TooManyAcls: whatever changes may be the remedy.
-            self._reads.failed(fault, self._reads.read_all if isinstance(fault, TooManyAcls) else self._follow)
+        if fault is not None and not isinstance(fault, TooManyAcls):  # else everything is read later
+            self._reads.failed(fault, self._follow)
 
     def _log_fault(self, fault: Exception) -> None:
         self._log.error(f"stored ACLs cannot be read: {fault!r}")

@@ -111,18 +111,9 @@ class ClusterMember:
         self.tokens = stored_tokens(broker, session.store, session.call_later, lambda: self._controller.term is not None)
         if self.tokens is not None:
             session.run(self.tokens.read_all)
-        self._load_acls(session)
-
-    def _load_acls(self, session: MemberSession) -> None:
-        self.acls = stored_acls(self._broker, session.store, session.call_later)
-        if self.acls is None:
-            return
-        from kafka_cy.authorizer.acl_image import TooManyAcls
-
-        try:
+        self.acls = stored_acls(broker, session.store, session.call_later)
+        if self.acls is not None:
             session.run(self.acls.read_all)
-        except TooManyAcls as error:
-            raise ClusterRefused(f"the ACLs in ZooKeeper cannot be used: {error}") from error
 
     async def _identify(self, calls: StoreCalls) -> str:
         """The cluster's id, after which the broker's id is known, too."""

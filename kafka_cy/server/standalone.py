@@ -89,14 +89,8 @@ class Standalone:
 
     def _load_acls(self, store: EmbeddedStore) -> None:
         self.acls = stored_acls(self._broker, store, self._call_later)
-        if self.acls is None:
-            return
-        from kafka_cy.authorizer.acl_image import TooManyAcls
-
-        try:
+        if self.acls is not None:
             self.acls.load(store)
-        except TooManyAcls as error:
-            raise DataRefused(f"the stored ACLs cannot be used: {error}") from error
 
     def _cluster_metadata(self, store: EmbeddedStore) -> ClusterMetadata:
         broker = self._broker

@@ -10,6 +10,7 @@ from control_fakes import call, make_context, start
 from differential_security import acl, acl_filter
 
 from kafka_cy.api import create_acls, delete_acls
+from kafka_cy.api.batch_limit import RECORDS_PER_REQUEST_MAX
 from kafka_cy.authorizer import acl_image
 from kafka_cy.authorizer.acls import Operation, PatternType, Resource, ResourceType
 from kafka_cy.authorizer.authorizer import Authorizer
@@ -18,6 +19,7 @@ from kafka_cy.cluster import acl_writes
 from kafka_cy.cluster.acl_store import StoredAcls
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.store import StoreBroken
+from kafka_cy.config import definitions
 from tests.cluster.store_owner import Log
 
 DESCRIBE, CREATE, DELETE = 29, 30, 31
@@ -174,10 +176,10 @@ def test_many_at_once(context: Any) -> None:
 
 def test_limits(context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each concerns the resource that would go beyond it."""
-    monkeypatch.setattr(acl_image, "ACLS_MAX", 3)
+    monkeypatch.setattr(create_acls, "ACLS_MAX", 3)
     assert create(context, acl(name="a"), acl(name="b"), acl(name="c"), acl(name="d")) == [0, 0, 0, POLICY_VIOLATION]
     assert create(context, acl(name="a")) == [0] and create(context, acl(name="e")) == [POLICY_VIOLATION]
-    monkeypatch.setattr(acl_image, "ACLS_MAX", 1000)
+    monkeypatch.setattr(create_acls, "ACLS_MAX", 1000)
     monkeypatch.setattr(create_acls, "PREFIX_SIZES_MAX", 2)
     prefixes = [acl(name=name, pattern=4) for name in ("p", "pp", "ppp", "qq")]
     assert create(context, *prefixes) == [0, 0, POLICY_VIOLATION, 0]
@@ -185,11 +187,24 @@ def test_limits(context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acl_writes, "NODE_BYTES_MAX", 500)
     large = [acl(name="l", principal=f"User:u{i}") for i in range(10)]
     assert create(context, *large, acl(name="m")) == [*[POLICY_VIOLATION] * 10, 0]
+    text_bytes = context.acls.authorizer.image.text_bytes
+    monkeypatch.setattr(create_acls, "TEXT_BYTES_MAX", text_bytes + 110)
+    long = [acl(name=name * 40, principal=f"User:{name}") for name in "xyz"]
+    assert create(context, *long, acl(name="n")) == [0, 0, POLICY_VIOLATION, 0]
+    assert create(context, acl(name="m")) == [0] and create(context, acl(name="o" * 40)) == [POLICY_VIOLATION]
+    assert context.acls.authorizer.image.text_bytes <= text_bytes + 110
     monkeypatch.setattr(delete_acls, "RECORDS_PER_REQUEST_MAX", 3)
     assert deleted(context, acl_filter(name="a"), acl_filter()) == [(INVALID_REQUEST, set())] * 2
     assert any(each[1] == "a" for each in described(context)), "nothing was removed"
     monkeypatch.setattr(delete_acls, "FILTERS_MAX", 1)
     assert deleted(context, *[acl_filter(name="a")] * 2) == [(POLICY_VIOLATION, set())] * 2
+
+
+def test_what_requests_create_can_be_loaded() -> None:
+    """Also if two brokers are asked at once, each of which does not see the ACLs of the other."""
+    assert create_acls.ACLS_MAX + RECORDS_PER_REQUEST_MAX <= acl_image.ACLS_MAX
+    request_bytes_max = int(definitions.broker_key("kafkacy.control.request.max.bytes").default)
+    assert create_acls.TEXT_BYTES_MAX + request_bytes_max <= acl_image.TEXT_BYTES_MAX
 
 
 def test_a_malformed_node_is_not_overwritten(context: Any) -> None:
