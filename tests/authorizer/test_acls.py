@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from typing import Any
 
@@ -201,6 +202,16 @@ def test_hosts_are_as_java_writes_them(host: str, text: str) -> None:
     authorizer = opened({topic("t"): [entry(host=text)]})
     assert authorizer.allows("alice", host, READ, T, "t")
     assert authorizer.operations("alice", host, T, "t") == 1 << READ | 1 << DESCRIBE
+
+
+def test_addresses_are_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each decision asks for the text."""
+    parsed: list[str] = []
+    address = ipaddress.IPv6Address
+    monkeypatch.setattr("ipaddress.IPv6Address", lambda of: (parsed.append(of) if isinstance(of, str) else None, address(of))[1])
+    authorizer = opened({topic("t"): [entry(host="fd00:0:0:0:0:0:7a:77")]})
+    assert all(authorizer.allows("alice", "fd00::7a:77", READ, T, "t") for _ in range(5))
+    assert parsed == ["fd00::7a:77"]
 
 
 def test_operations() -> None:
