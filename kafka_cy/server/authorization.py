@@ -85,3 +85,12 @@ def stored_acls(broker: KafkaServer, store: AsyncStore, call_later: CallLater) -
 
     wall_clock_ms = broker.controller_loop.wall_clock_ms
     return StoredAcls(store, broker.authorizer, wall_clock_ms=wall_clock_ms, call_later=call_later, log=broker.log)
+
+
+def warn_of_no_rights(broker: KafkaServer) -> None:
+    """Say so if nobody can do anything, not even create the first ACL, because a broker by itself has no other way to get one."""
+    authorizer = broker.authorizer
+    if authorizer is None or authorizer.image.everyone or authorizer.resources():
+        return
+    if not str(broker.config[SUPER_USERS] or "").strip("; "):
+        broker.log.warning(f"nobody is allowed anything, not even to create ACLs: there are none, and {SUPER_USERS} is empty")

@@ -16,7 +16,7 @@ from kafka_cy.cluster.metadata_location import check_unused, metadata_dir
 from kafka_cy.cluster.producer_ids import ProducerIdBlocks
 from kafka_cy.cluster.unknown_partitions import finish_adoption, refuse_unknown
 from kafka_cy.server.arrangement import DataRefused
-from kafka_cy.server.authorization import stored_acls
+from kafka_cy.server.authorization import stored_acls, warn_of_no_rights
 from kafka_cy.server.delegation_tokens import stored_tokens
 from kafka_cy.server.topic_maker import TopicMaker
 
@@ -91,6 +91,7 @@ class Standalone:
         self.acls = stored_acls(self._broker, store, self._call_later)
         if self.acls is not None:
             self.acls.load(store)
+            warn_of_no_rights(self._broker)
 
     def _cluster_metadata(self, store: EmbeddedStore) -> ClusterMetadata:
         broker = self._broker

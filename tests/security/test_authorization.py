@@ -305,3 +305,13 @@ def test_acls_outlive_a_restart(tmp_path: Path) -> None:
         wanted = {"topics": [{"name": "kept"}, {"name": "other"}], "allow_auto_topic_creation": False}
         assert {each["name"]: each["error_code"] for each in alice.request(3, 12, wanted)["topics"]} == {"kept": 3, "other": 29}
         alice.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "warns"),
+    [({}, True), ({"super.users": "User:admin"}, False), ({"allow.everyone.if.no.acl.found": "true"}, False)],
+)
+def test_a_broker_that_allows_nobody_anything(tmp_path: Path, settings: dict[str, str], warns: bool) -> None:
+    standard = {"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer"}
+    with Broker({**standard, **settings}, folder=tmp_path) as broker:
+        assert broker.log_text().count("nobody is allowed anything, not even to create ACLs") == warns
