@@ -153,5 +153,6 @@ def test_what_changes_during_a_slow_start(
             (tmp_path / "go on").touch()
             ours.wait()
             admin = admin_of(ours.port)
+            seen(admin)  # there is a controller
             assert [each.name for each in admin.describe_acls(ALL).result(60)] == ["new"]
             assert not ours.errors()
