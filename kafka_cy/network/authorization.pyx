@@ -24,6 +24,7 @@ cdef const char* CLUSTER_NAME = b"kafka-cluster"
 cdef const char* ANONYMOUS = b"ANONYMOUS"
 
 cdef int64_t looks = 0              # (a) at the index of ACLs, by all reactors
+cdef int64_t denied = 0             # (a) denials that the log was told, whether it had room for them or not
 
 
 # -- who asks --
@@ -108,19 +109,23 @@ cdef void tell_denial(
     ReactorState* state, Request* request, ClientRights* rights, AclType kind, const char* name, int32_t size,
     AclOperation operation
 ) noexcept nogil:
-    """One line in the words of Kafka's authorizer. Names are cut, and their control characters are not written."""
+    """One line in the words of Kafka's authorizer. Long names are cut, with a mark, so that the line is whole.
+
+    Control characters are not written.
+    """
     cdef char[LOG_MESSAGE_BYTES_MAX] text
     cdef int i = 0
     snprintf(
-        text, LOG_MESSAGE_BYTES_MAX, "Principal = User:%.*s is Denied operation = %s on resource = %s:LITERAL:%.*s",
-        <int>min(rights.who.user_size, <int32_t>40), rights.who.user, operation_name(operation), type_name(kind),
-        <int>min(size, <int32_t>80), name,
+        text, LOG_MESSAGE_BYTES_MAX, "Principal = User:%.*s%s is Denied operation = %s on resource = %s:LITERAL:%.*s%s",
+        <int>min(rights.who.user_size, <int32_t>40), rights.who.user, b"..." if rights.who.user_size > 40 else b"",
+        operation_name(operation), type_name(kind), <int>min(size, <int32_t>64), name, b"..." if size > 64 else b"",
     )
     while text[i]:
         if 0 <= text[i] < 32 or text[i] == 127:
             text[i] = b"?"
         i += 1
     connection_log(state, request.connection, LOG_INFO, request.api_key, text)
+    atomic_add_relaxed_i64(&denied, 1)      # afterwards: what is counted and never arrives was lost
 
 
 # -- verdicts --
@@ -226,6 +231,11 @@ cdef bint request_allows_topic_now(
             <ReactorState*>reactor.private_state, request, rights, ACL_TOPIC, topic.name, topic.name_size, operation
         )
     return False
+
+
+def denials() -> int:
+    """How many denials reactors have reported since the start of the process, also those that found no room in the log."""
+    return atomic_load_relaxed_i64(&denied)
 
 
 def look_ups() -> int:

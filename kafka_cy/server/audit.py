@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from kafka_cy.api.authorization import request_name
 from kafka_cy.authorizer.acls import Operation, ResourceType
 from kafka_cy.authorizer.audit import Decision, audit_line
+from kafka_cy.network.authorization import denials
 
 if TYPE_CHECKING:
     from kafka_cy.network.server import LogEvent
@@ -34,12 +35,14 @@ class BrokerAudit:
 
     def __init__(
         self, log: BrokerLog, file: AuditFile | None = None, *, file_has_allowed: bool = True,
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.monotonic, denials: Callable[[], int] = denials,
     ) -> None:  # fmt: skip
-        """`now()`: seconds."""
+        """`now()`: seconds. `denials()`: how many reactors have reported."""
         self._log, self._now = log, now
         self._file, self._file_has_allowed = file, file_has_allowed
-        self.denied = 0
+        self._denials, self._denials_before = denials, denials()
+        self._denied = 0  # by control threads
+        self._arrived = self._lost = 0  # of what reactors reported; the ring of their log events may be full
         self._second, self._lines = 0, 0
 
     def wants(self, allowed: bool) -> bool:
@@ -54,7 +57,7 @@ class BrokerAudit:
             if self._log.writes_debug:
                 self._log.debug(audit_line(decision, rule()))
             return
-        self.denied += 1
+        self._denied += 1
         if self._has_line():
             self._log.repeated("info", audit_line(decision, rule()), {}, decision.host)
         else:
@@ -65,11 +68,27 @@ class BrokerAudit:
         found = _DENIAL.fullmatch(event.message)
         if found is None:
             return
-        self.denied += event.events
+        self._arrived += event.events
         if self._file is not None:
             user, operation, kind, name = found.groups()
             host, api = event.peer.rpartition(":")[0].strip("[]"), request_name(event.api_key) if event.api_key is not None else ""
             self._file.add(Decision(False, user, host, Operation[operation], _TYPES[kind], name, api, None, event.events))
+
+    def take_reactor_events(self, events: Iterable[LogEvent], reported: int) -> None:
+        """What reactors say, of which some are denials; `reported`: by `reactor_denials`, before the events were taken."""
+        for event in events:
+            self.reactor_denied(event)
+        self._lost = max(self._lost, reported - self._arrived)
+
+    @property
+    def reactor_denials(self) -> int:
+        """Denials that reactors have reported."""
+        return self._denials() - self._denials_before
+
+    @property
+    def denied(self) -> int:
+        """All denials, also those that neither the log nor the file got."""
+        return self._denied + self.reactor_denials
 
     def _has_line(self) -> bool:
         second = int(self._now())
@@ -81,7 +100,7 @@ class BrokerAudit:
     @property
     def dropped(self) -> int:
         """Lines that the file did not get."""
-        return self._file.dropped if self._file is not None else 0
+        return self._file.dropped + self._lost if self._file is not None else 0
 
     def stop(self) -> None:
         """Write what waits for the file."""

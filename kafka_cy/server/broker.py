@@ -420,13 +420,15 @@ class KafkaServer:
     def drain_log_events(self) -> None:
         """Write what the reactors reported. Thread: the admin loop's."""
         log_connections(self.log.writes_debug)  # the level may have changed
-        for event in self.server.take_log_events():
+        reported = self.audit.reactor_denials if self.audit is not None else 0  # before they are taken
+        events = self.server.take_log_events()
+        if self.audit is not None:
+            self.audit.take_reactor_events(events, reported)
+        for event in events:
             level = LEVEL_NAMES[event.level]
             details: dict[str, Any] = {"client": event.peer} if event.peer else {}
             if event.api_key is not None:
                 details["api_key"] = event.api_key
-            if self.audit is not None:
-                self.audit.reactor_denied(event)
             if event.message.startswith("slow request"):
                 self.log.write(level, event.message, details)  # each one tells where its time went
             else:

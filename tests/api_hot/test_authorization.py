@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kafka_cy.authorizer.acls import Operation, PatternType, Permission
-from kafka_cy.network.authorization import look_ups
+from kafka_cy.network.authorization import denials, look_ups
 from tests.waiting import wait_until
 
 from .acls import (
@@ -234,6 +234,18 @@ def test_denials_are_logged_once_for_each_state_of_the_acls(hot_server: HotServe
     acls.allow(READ, "t")
     produce(connection, hot_server, 9, ["t"])
     assert len(lines(hot_server)) == 1
+
+
+def test_denials_are_counted_also_without_a_line(hot_server: HotServer, connection: Connection) -> None:
+    """The log takes 50 in a second; long names are cut, with a mark."""
+    Acls(hot_server)
+    lines(hot_server)
+    before = denials()
+    produce(connection, hot_server, 9, ["n" * 100])
+    (line,) = lines(hot_server)
+    assert line.endswith(f":{'n' * 64}...")
+    produce(connection, hot_server, 9, [f"x{i}" for i in range(300)])
+    assert denials() - before == 301 and len(lines(hot_server)) < 300
 
 
 def test_verdicts_are_kept(hot_server: HotServer, connection: Connection) -> None:

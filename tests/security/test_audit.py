@@ -108,17 +108,19 @@ def test_only_denials(tmp_path: Path) -> None:
 
 def test_what_reactors_deny(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
-    audit = BrokerAudit(Log().log, made(path))
+    reported = [7]  # by an earlier broker of the process
+    audit = BrokerAudit(Log().log, made(path), denials=lambda: reported[0])
+    reported[0] = 10
     text = "Principal = User:a b is Denied operation = WRITE on resource = Topic:LITERAL:orders"
-    audit.reactor_denied(LogEvent(20, "[::1]:1234", 0, text))
-    audit.reactor_denied(LogEvent(20, "1.2.3.4:5", 1, "something else"))
+    events = [LogEvent(20, "[::1]:1234", 0, text), LogEvent(20, "1.2.3.4:5", 1, "something else")]
+    audit.take_reactor_events(events, audit.reactor_denials)
     audit.stop()
     (record,) = records(path)
     assert record | {"time": ""} == {
         "time": "", "principal": "User:a b", "host": "0:0:0:0:0:0:0:1", "client_id": None, "api": "Produce", "operation": "WRITE",
         "resource_type": "TOPIC", "resource": "orders", "decision": "denied",
     }  # fmt: skip
-    assert audit.denied == 1
+    assert audit.denied == 3 and audit.dropped == 2, "the ring of the log had no room for two"
 
 
 def test_rotation(tmp_path: Path) -> None:
