@@ -7,6 +7,7 @@ ALL, decides before any ALLOW, and how specific either is does not count.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any, Final
 
 from kafka_cy.authorizer.acl_image import AclImage
@@ -16,7 +17,9 @@ from kafka_cy.authorizer.acls import (
     WILDCARD,
     AclEntry,
     AclFilter,
+    Operation,
     PatternType,
+    Permission,
     Resource,
     ResourceType,
     host_text,
@@ -32,6 +35,11 @@ CLASS_NAMES: Final = (
 )
 VERDICTS_KEPT: Final = 10_000  # of allows_any, for one state of the ACLs
 _ALL = to_bytes(WILDCARD)
+_IMPLIED_BY: Final[Mapping[int, tuple[int, ...]]] = {
+    Operation.DESCRIBE: (Operation.READ, Operation.WRITE, Operation.DELETE, Operation.ALTER),
+    Operation.DESCRIBE_CONFIGS: (Operation.ALTER_CONFIGS,),
+}
+AllowKey = tuple[int, bytes, bytes, int]  # resource type, user, host and operation of an ALLOW
 
 
 def parse_super_users(text: str) -> list[str]:
@@ -81,7 +89,7 @@ class Authorizer:
         users = [user for principal in parse_super_users(super_users) if (user := user_of(principal)) is not None]
         self._publish, self._audit = publish, audit
         self._entries: dict[Resource, tuple[AclEntry, ...]] = {}
-        self._of_user: dict[tuple[int, bytes], dict[Resource, None]] = {}  # (resource type, user): may have more than the image
+        self._allowing: dict[AllowKey, dict[Resource, None]] = {}  # may have more than the image
         self.image = AclImage(users, everyone)
         self._verdicts: tuple[AclImage, dict[tuple[bytes, bytes, int, int], bool]] = self.image, {}  # of allows_any
         publish(self.image)
@@ -94,12 +102,12 @@ class Authorizer:
         if not changed:
             return
         rows = [_rows(resource, entries) for resource, entries in changed.items()]
-        before = {resource: _users(self._entries.get(resource, ())) for resource in changed}
-        after = {resource: _users(entries) for resource, entries in changed.items()}
+        before = {resource: _allow_keys(resource, self._entries.get(resource, ())) for resource in changed}
+        after = {resource: _allow_keys(resource, entries) for resource, entries in changed.items()}
         image = self.image.replaced(rows, self.image.closed)
-        for resource, users in after.items():  # first, so that nobody sees the image without them
-            for user in users:
-                self._of_user.setdefault((resource.resource_type, user), {})[resource] = None
+        for resource, keys in after.items():  # first, so that nobody sees the image without them
+            for key in keys:
+                self._allowing.setdefault(key, {})[resource] = None
         self._replace(image)
         for resource, entries in changed.items():
             if entries:
@@ -111,12 +119,11 @@ class Authorizer:
     def _differs(self, resource: Resource, entries: Collection[AclEntry]) -> bool:
         return set(entries) != set(self._entries.get(resource, ()))
 
-    def _forget(self, resource: Resource, users: Iterable[bytes]) -> None:
-        for user in users:
-            key = (resource.resource_type, user)
-            self._of_user[key].pop(resource, None)
-            if not self._of_user[key]:
-                del self._of_user[key]
+    def _forget(self, resource: Resource, keys: Iterable[AllowKey]) -> None:
+        for key in keys:
+            self._allowing[key].pop(resource, None)
+            if not self._allowing[key]:
+                del self._allowing[key]
 
     def open(self) -> None:
         """All ACLs are known: decide by them."""
@@ -177,7 +184,7 @@ class Authorizer:
     def allows_any(self, user: str | None, host: str, operation: int, resource_type: int) -> bool:
         """Whether a user may do that with any resource of a type (authorizeByResourceType, KIP-679).
 
-        The cost is that of the user's own ACLs of the type at most, once in each state of the ACLs.
+        The cost is that of the ACLs which allow the user the operation, if others deny all of them, once in each state of the ACLs.
         """
         key = (_user(user), to_bytes(host_text(host)), operation, resource_type)
         while True:
@@ -190,7 +197,7 @@ class Authorizer:
             if verdict is None:
                 verdict = self._find_any(image, *key)
                 if self.image is not image:
-                    continue  # `_of_user` may have changed, too
+                    continue  # `_allowing` may have changed, too
                 verdicts[key] = verdict
             return verdict
 
@@ -205,7 +212,7 @@ class Authorizer:
         if allow >> operation & 1:
             return True
         sizes = image.prefix_sizes(resource_type)
-        for resource in self._resources_of(resource_type, user):
+        for resource in self._resources_that_allow(resource_type, user, host, operation):
             name = to_bytes(resource.name)
             allow, deny, _ = image.pattern_masks(user, host, resource_type, resource.pattern_type, name)
             if not allow >> operation & 1 or (resource.pattern_type == LITERAL and deny >> operation & 1):
@@ -216,10 +223,11 @@ class Authorizer:
                 return True
         return False
 
-    def _resources_of(self, resource_type: int, user: bytes) -> Iterator[Resource]:
-        """Resources of which a user, or all users, may have ACLs. Copied: the control thread may change them meanwhile."""
-        for name in dict.fromkeys((user, _ALL)):
-            yield from list(self._of_user.get((resource_type, name), ()))
+    def _resources_that_allow(self, resource_type: int, user: bytes, host: bytes, operation: int) -> Iterator[Resource]:
+        """Resources that allow it, or did. Copied: the control thread may change them meanwhile."""
+        for who, where in product(dict.fromkeys((user, _ALL)), dict.fromkeys((host, _ALL))):
+            for each in (operation, Operation.ALL, *_IMPLIED_BY.get(operation, ())):
+                yield from list(self._allowing.get((resource_type, who, where, each), ()))
 
     # -- what there is: any thread --
 
@@ -247,8 +255,12 @@ def _user(user: str | None) -> bytes:
     return to_bytes(ANONYMOUS if user is None else user)
 
 
-def _users(entries: Iterable[AclEntry]) -> set[bytes]:
-    return {user for entry in entries if (user := user_of(entry.principal)) is not None}
+def _allow_keys(resource: Resource, entries: Iterable[AclEntry]) -> set[AllowKey]:
+    return {
+        (resource.resource_type, user, to_bytes(each.host), each.operation)
+        for each in entries
+        if each.permission == Permission.ALLOW and (user := user_of(each.principal)) is not None
+    }
 
 
 def _rows(

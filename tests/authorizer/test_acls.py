@@ -279,8 +279,21 @@ def test_any_resource_of_a_type(steps: list[dict[Resource, list[AclEntry]]]) -> 
         assert {each: set(authorizer.entries(each)) for each in authorizer.resources()} == {
             each: set(entries) for each, entries in now.items() if entries
         }
-        users = {(each.resource_type, e.principal[5:].encode()) for each, entries in now.items() for e in entries}
-        assert set(authorizer._of_user) == users, "what nobody needs is forgotten"
+        allows = {
+            (each.resource_type, e.principal[5:].encode(), e.host.encode(), e.operation)
+            for each, entries in now.items()
+            for e in entries
+            if e.permission == ALLOW
+        }
+        assert set(authorizer._allowing) == allows, "what nobody needs is forgotten"
+
+
+def test_any_resource_looks_only_at_what_allows_it() -> None:
+    """However many other ACLs the user has."""
+    acls = {topic(f"t{i}"): [entry(operation=READ), entry(operation=WRITE, host="10.9.9.9")] for i in range(100)}
+    authorizer = opened({**acls, topic("d"): [entry(operation=WRITE, permission=DENY)], topic("w"): [entry(operation=WRITE)]})
+    assert list(authorizer._resources_that_allow(T, b"alice", HOST.encode(), WRITE)) == [topic("w")]
+    assert authorizer.allows_any("alice", HOST, WRITE, T) and not authorizer.allows_any("bob", HOST, WRITE, T)
 
 
 def test_verdicts_about_any_resource_are_kept_until_an_acl_changes(monkeypatch: pytest.MonkeyPatch) -> None:
