@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 #: ScramMechanism: the number in requests, the name of the setting, the hash function.
 MECHANISMS: Final = {1: ("SCRAM-SHA-256", "sha256"), 2: ("SCRAM-SHA-512", "sha512")}
 ITERATIONS_MIN: Final = 4096
+TOKEN_SALT_BYTES: Final = 24  # of the credential of a delegation token
 ITERATIONS_MAX: Final = 16384
 
 

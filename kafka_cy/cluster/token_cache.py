@@ -7,18 +7,19 @@ import hmac
 import os
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 from kafka_cy.cluster.scram_credentials import (
     ITERATIONS_MIN,
     MECHANISMS,
+    TOKEN_SALT_BYTES,
     ScramCredential,
     new_credential,
     salted_password,
 )
-from kafka_cy.cluster.token_formats import DelegationToken, Principal
+from kafka_cy.cluster.token_formats import USER_TYPE, DelegationToken, Principal
 
-SALT_BYTES: Final = 24
 _NUMBERS: Final = {name: number for number, (name, _) in MECHANISMS.items()}
 
 
@@ -30,7 +31,12 @@ class _Known:
     def __init__(self, token: DelegationToken, secret: bytes) -> None:
         self.token = token
         self.hmac = hmac.digest(secret, token.token_id.encode(), "sha512")
-        self.credentials: dict[str, ScramCredential] = {}  # by mechanism; the authentication loop's
+        self.credentials: dict[str, ScramCredential] = {}  # by mechanism; any thread adds them, once made they stay
+
+    def make_credential(self, mechanism: str) -> None:
+        """Unless it is there."""
+        if mechanism not in self.credentials:
+            self.credentials.setdefault(mechanism, _credential(_NUMBERS[mechanism], self.hmac))
 
     def __repr__(self) -> str:
         return f"_Known({self.token.token_id})"  # the HMAC is a password
@@ -112,19 +118,28 @@ class TokenCache:
     # -- logins: the authentication loop --
 
     def login(self, token_id: str, mechanism: str) -> TokenLogin | None:
-        """None: there is no such token, or it has expired. The first login with a token hashes for some milliseconds."""
-        known = self._known.get(token_id)
-        if known is None or known.token.has_expired(self._wall_clock_ms()):
+        """None: there is no such token, it has expired, or its owner is no user. If `work_before_login` was not run, it is now."""
+        known = self._usable(token_id)
+        if known is None:
             return None
-        credential = known.credentials.get(mechanism)
-        if credential is None:
-            credential = known.credentials[mechanism] = _credential(_NUMBERS[mechanism], known.hmac)
+        known.make_credential(mechanism)
         token = known.token
-        return TokenLogin(credential, token.owner.name, token.expiry_ms)
+        return TokenLogin(known.credentials[mechanism], token.owner.name, token.expiry_ms)
+
+    def work_before_login(self, token_id: str, mechanism: str) -> Callable[[], object] | None:
+        """What any thread has to run before the first login with a token: it hashes for some milliseconds. None: nothing."""
+        known = self._usable(token_id)
+        return None if known is None or mechanism in known.credentials else partial(known.make_credential, mechanism)
+
+    def _usable(self, token_id: str) -> _Known | None:
+        known = self._known.get(token_id)
+        if known is None or known.token.owner.kind != USER_TYPE or known.token.has_expired(self._wall_clock_ms()):
+            return None
+        return known
 
 
 def _credential(mechanism: int, hmac_bytes: bytes) -> ScramCredential:
     """The password of a token is its HMAC in base64; salt and iterations are those of Kafka's ScramFormatter."""
-    salt = os.urandom(SALT_BYTES)
+    salt = os.urandom(TOKEN_SALT_BYTES)
     salted = salted_password(mechanism, base64.b64encode(hmac_bytes), salt, ITERATIONS_MIN)
     return new_credential(mechanism, salt, salted, ITERATIONS_MIN)

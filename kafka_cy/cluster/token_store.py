@@ -40,6 +40,7 @@ from kafka_cy.cluster.token_cache import TokenCache
 from kafka_cy.cluster.token_formats import (
     CHANGES,
     TOKENS,
+    USER_TYPE,
     DelegationToken,
     Principal,
     changed_token,
@@ -118,6 +119,7 @@ class StoredTokens:
             log=log,
         )
         self._malformed: set[str] = set()
+        self._odd_owners: set[str] = set()  # ids of tokens that were warned of
         self._creating: Counter[Principal] = Counter()  # tokens that are not in the cache yet, by requester
         self._is_alone, self._pace = is_alone, TokenPace()
 
@@ -162,8 +164,13 @@ class StoredTokens:
     def _take(self, token_id: str, token: DelegationToken | None) -> None:
         if token is None:
             self.cache.remove(token_id)
-        else:
-            self.cache.put(token)
+            self._odd_owners.discard(token_id)
+            return
+        self.cache.put(token)
+        if token.owner.kind != USER_TYPE and token_id not in self._odd_owners:
+            self._odd_owners.add(token_id)
+            owner = str(token.owner)[:NAME_CHARS_MAX]
+            self._log.warning("nobody can log in with a delegation token whose owner is no user", token=token_id, owner=owner)
 
     # -- changing --
 

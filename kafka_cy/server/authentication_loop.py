@@ -50,6 +50,7 @@ class AuthenticationLoop:
         self.loop.stop()
         if self._thread.is_alive():
             self._thread.join()
+        self.loop.join_workers()
         self.loop.close()
 
     def _dispatch(self, control: ControlRequest) -> None:

@@ -7,11 +7,13 @@ for each connection.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kafka_cy.protocol.errors import ErrorCode
-from kafka_cy.security.sasl.server import SaslFailed, SaslServer, Success
+from kafka_cy.security.sasl.server import NotReady, SaslFailed, SaslServer, Success
 
 if TYPE_CHECKING:
     from kafka_cy.network.control_request import ControlRequest
@@ -36,9 +38,18 @@ class _Conversation(NamedTuple):
     timer: Timer
 
 
+class _Waiting(NamedTuple):
+    """A step that waits for work on another thread."""
+
+    control: ControlRequest
+    conversation: _Conversation
+    token: bytes
+    work: Callable[[], object]
+
+
 class Authenticator:
     """Owner: the authentication loop. Limit: a conversation for each open connection that authenticates, at most for the time that
-    a connection has for it.
+    a connection has for it; one step of each waits for work at most, and one thread works.
     """
 
     def __init__(
@@ -57,6 +68,8 @@ class Authenticator:
         self._failure_delay_s, self._timeout_s = failure_delay_ms / 1000, timeout_ms / 1000
         self._now_ns = now_ns
         self._conversations: dict[int, _Conversation] = {}  # by connection
+        self._waiting: deque[_Waiting] = deque()
+        self._is_working = False
 
     def __len__(self) -> int:
         return len(self._conversations)
@@ -65,14 +78,18 @@ class Authenticator:
         """Answer one request of a connection that authenticates."""
         control.begin()
         try:
-            self._dispatch(control)
+            self._guarded(control, lambda: self._dispatch(control))
+        finally:
+            control.handled()
+
+    def _guarded(self, control: ControlRequest, function: Callable[[], object]) -> None:
+        try:
+            function()
         except Exception as error:  # noqa: BLE001 a fault costs this connection only, and its text may hold a secret
             self.forget(control.connection_id)
             self._log.repeated("error", "a SASL request failed because of an error in the broker", {"error": type(error).__name__})
             if not control.answered:
                 control.close("the broker failed to handle the request")
-        finally:
-            control.handled()
 
     def _dispatch(self, control: ControlRequest) -> None:
         from kafka_cy.protocol.bridge import MalformedRequest, decode_request
@@ -130,7 +147,7 @@ class Authenticator:
 
     # -- tokens --
 
-    def _token(self, control: ControlRequest, token: bytes) -> None:
+    def _token(self, control: ControlRequest, token: bytes, *, may_wait: bool = True) -> None:
         conversation = self._conversations.get(control.connection_id)
         if conversation is None:
             control.close("a SASL token without a handshake for its mechanism")
@@ -139,6 +156,12 @@ class Authenticator:
             step = conversation.server.step(token)
             if step.success is not None:
                 self._check_name(control, step.success)
+        except NotReady as wait:
+            if not may_wait:
+                raise RuntimeError("the work before a step has failed") from None
+            self._waiting.append(_Waiting(control, conversation, token, wait.work))
+            self._work()
+            return
         except SaslFailed as error:
             self.forget(control.connection_id)
             message, reason = error.message, error.reason or error.message
@@ -160,6 +183,35 @@ class Authenticator:
         else:
             body = {"error_code": 0, "error_message": None, "auth_bytes": step.challenge, "session_lifetime": lifetime_ms}
             _respond(control, body, ErrorCode.NONE)
+
+    def _work(self) -> None:
+        """Run what steps wait for on one thread, one after the other, for connections that are still there."""
+        while self._waiting and not self._is_working:
+            step = self._waiting.popleft()
+            self._guarded(step.control, lambda step=step: self._begin_work(step))  # type: ignore[misc]
+
+    def _begin_work(self, step: _Waiting) -> None:
+        if self._is_over(step):
+            return
+
+        def work() -> None:
+            with suppress(Exception):  # the step fails then
+                step.work()
+
+        self._loop.run_in_thread(work, lambda: self._worked(step))
+        self._is_working = True
+
+    def _worked(self, step: _Waiting) -> None:
+        self._is_working = False
+        if not self._is_over(step):
+            self._guarded(step.control, lambda: self._token(step.control, step.token, may_wait=False))
+        self._work()
+
+    def _is_over(self, step: _Waiting) -> bool:
+        is_over = self._conversations.get(step.control.connection_id) is not step.conversation
+        if is_over and not step.control.answered:  # its time is over
+            step.control.close("the authentication took too long")
+        return is_over
 
     def _check_name(self, control: ControlRequest, success: Success) -> None:
         before, (_, _, authenticated_ns, _) = control.principal, control.authentication

@@ -26,6 +26,11 @@ def stored_tokens(
     secret_key = next((config[name] for name in SECRET_KEYS if config.static.get(name)), None)  # no key is loaded without need
     if secret_key is None:
         return None
+    if not config["authorizer.class.name"]:
+        broker.log.warning(
+            "without an authorizer every user creates delegation tokens of any user, and sees the HMACs of all tokens",
+            remedy="authorizer.class.name",
+        )
     from kafka_cy.cluster.token_cache import TokenCache
     from kafka_cy.cluster.token_store import StoredTokens
     from kafka_cy.cluster.token_times import TokenLifetimes

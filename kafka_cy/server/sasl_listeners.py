@@ -10,6 +10,7 @@ from kafka_cy.cluster.scram_credentials import ScramCredential, credential_in
 from kafka_cy.cluster.znodes import sanitize
 from kafka_cy.security.sasl.listener import ListenerSasl, listener_sasl
 from kafka_cy.security.sasl.scram import ScramLookups, TokenCredential
+from kafka_cy.security.sasl.server import NotReady
 from kafka_cy.server.authenticator import Authenticator
 
 if TYPE_CHECKING:
@@ -65,10 +66,15 @@ class SaslListeners:
         return credential_in(cluster.config("users", sanitize(user)), mechanism) if cluster is not None else None
 
     def _token(self, token_id: str, mechanism: str) -> TokenCredential | None:
-        """Called by the authentication loop. The first login with a token hashes for some milliseconds."""
+        """Called by the authentication loop. Raises NotReady at the first login with a token."""
         arrangement = self._broker.arrangement
         tokens = arrangement.tokens if arrangement is not None else None
-        found = tokens.cache.login(token_id, mechanism) if tokens is not None else None
+        if tokens is None:
+            return None
+        work = tokens.cache.work_before_login(token_id, mechanism)
+        if work is not None:
+            raise NotReady(work)
+        found = tokens.cache.login(token_id, mechanism)
         return TokenCredential(*found) if found is not None else None
 
     def _renew(self) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from kafka_cy.cluster.change_notifications import CROWDED_EXPIRY_MS, EXPIRY_MS
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.store import AsyncStore, OutcomeUnknown, SessionEvent, StoreBroken
 from kafka_cy.cluster.token_cache import TokenCache
@@ -25,13 +24,9 @@ from kafka_cy.cluster.token_formats import (
     token_data,
     token_path,
 )
-from kafka_cy.cluster.token_pace import CHANGES_AT_ONCE, MS_PER_CHANGE, TokenPace, TooManyChanges
 from kafka_cy.cluster.token_store import (
-    NOTIFICATIONS_KEPT,
     MalformedToken,
     StoredTokens,
-    TooManyTokens,
-    TooManyTokensOfRequester,
 )
 from kafka_cy.cluster.token_times import TokenLifetimes
 from tests.cluster.store_owner import Log, Owner
@@ -142,6 +137,34 @@ def test_a_malformed_node_is_no_token(data: bytes) -> None:
     assert broker.state == {"token-1": a_token(1), "token-2": a_token(2)}
 
 
+def test_nobody_logs_in_for_an_owner_that_is_no_user() -> None:
+    """Apache Kafka makes such a token, and lets its holder in as the user of that name."""
+    store = EmbeddedStore(None)
+    started(store).create(a_token(1))
+    store.create(token_path("token-2"), token_data(a_token(2, owner=Principal("Group", "admin"))))
+    broker = started(store)
+    broker.expire_at("token-2", NOW_MS + 99)
+    assert broker.state.keys() == {"token-1", "token-2"}, "it can be described and removed"
+    for token_id, lets_in in (("token-1", True), ("token-2", False)):
+        assert (broker.cache.work_before_login(token_id, "SCRAM-SHA-256") is not None) is lets_in
+        assert (broker.cache.login(token_id, "SCRAM-SHA-256") is not None) is lets_in
+    assert broker.log.count("whose owner is no user") == 1 and len(broker.log.lines) == 1
+
+
+def test_a_credential_is_made_once_by_any_thread() -> None:
+    broker = started(EmbeddedStore(None))
+    broker.create(a_token(1))
+    works = [broker.cache.work_before_login("token-1", "SCRAM-SHA-512") for _ in range(2)]
+    for work in works:
+        assert work is not None
+        work()
+    assert broker.cache.work_before_login("token-1", "SCRAM-SHA-512") is None
+    login = broker.cache.login("token-1", "SCRAM-SHA-512")
+    works[0]()  # type: ignore[misc]
+    assert login == broker.cache.login("token-1", "SCRAM-SHA-512")
+    assert broker.cache.work_before_login("token-1", "SCRAM-SHA-256") is not None
+
+
 @pytest.mark.parametrize("data", [None, b"", b"a/b", b"..", b"\xff", b"a b"])
 def test_a_malformed_notification_has_everything_read(data: bytes | None) -> None:
     store = EmbeddedStore(None)
@@ -221,110 +244,6 @@ def test_only_the_one_that_has_to_removes_expired_tokens() -> None:
     assert broker.state["token-0"].expiry_ms == NOW_MS + 900 and broker.log.count("delegation token expired") == 1
     look()
     assert len(broker.state) == 2
-
-
-def test_too_many_tokens_are_refused_even_while_others_are_being_created() -> None:
-    store = EmbeddedStore(None)
-    broker = started(store)
-    broker.tokens._tokens_max = 2
-    held: list[Any] = []
-    submit, broker.tokens._store = store.submit, store
-    store.submit = lambda operations, done: held.append(lambda: submit(operations, done))  # type: ignore[method-assign]
-    ended = [broker.create(a_token(number, owner=Principal("User", f"u{number}"))) for number in range(3)]
-    assert isinstance(ended[2][0][1], TooManyTokens) and ended[:2] == [[], []]
-    for make in held:
-        make()
-    assert [each[0][1] for each in ended[:2]] == [None, None] and len(broker.state) == 2
-
-
-def test_a_requester_has_a_share_even_while_its_tokens_are_being_created() -> None:
-    """Renewed, expired and other requesters' tokens do not count; who has removed one gets another."""
-    store = EmbeddedStore(None)
-    broker = started(store)
-    broker.tokens._tokens_max = 20
-    held: list[Any] = []
-    submit = store.submit
-    store.submit = lambda operations, done: held.append(lambda: submit(operations, done))  # type: ignore[method-assign]
-    ended = [broker.create(a_token(number)) for number in range(3)]
-    (refused,) = ended.pop()
-    assert isinstance(refused[1], TooManyTokensOfRequester) and "User:alice has requested 2 " in str(refused[1])
-    for make in held:
-        make()
-    store.submit = submit  # type: ignore[method-assign]
-    assert [each[0][1] for each in ended] == [None, None]
-    broker.expire_at("token-1", NOW_MS + 99)
-    restarted = started(store)
-    for each in (broker, restarted):
-        each.tokens._tokens_max = 20
-        assert isinstance(each.create(a_token(3))[0][1], TooManyTokensOfRequester)
-    assert broker.create(a_token(4, owner=BOB))[0][1] is None
-    broker.remove("token-0")
-    assert [broker.create(a_token(number))[0][1] is None for number in (5, 6)] == [True, False]
-
-
-def test_a_broker_by_itself_keeps_few_notifications() -> None:
-    """However often clients change tokens; so what a change costs does not grow. Those of before an update go step by step."""
-    store = EmbeddedStore(None)
-    broker = started(store)
-    for _ in range(2 * NOTIFICATIONS_KEPT):
-        store.create(f"{NOTIFICATIONS}/{CHANGES.prefix}", b"token-9", sequential=True)
-    broker.create(a_token(1))
-    for step in range(3 * NOTIFICATIONS_KEPT):
-        assert broker.expire_at("token-1", NOW_MS + 100 + step)[0][1] is None
-    names = store.children(NOTIFICATIONS)
-    assert len(names) == NOTIFICATIONS_KEPT
-    assert max(names) == f"{CHANGES.prefix}{5 * NOTIFICATIONS_KEPT:010}"
-
-
-def test_a_user_has_a_pace_in_a_cluster() -> None:
-    """Others, and the removal of expired tokens, are not held up; what changes nothing does not count."""
-    store = EmbeddedStore(None)
-    broker = Broker(store, is_alone=False)
-    broker.tokens.load(store)
-    broker.create(a_token(1))
-
-    def renew(number: int, user: str | None) -> Exception | None:
-        ended: list[Any] = []
-        broker.tokens.change(
-            "token-1", lambda token: token._replace(expiry_ms=NOW_MS + number), lambda *answer: ended.append(answer), user
-        )
-        return ended[0][1]  # type: ignore[no-any-return]
-
-    assert [renew(number % 2, "alice") for number in range(CHANGES_AT_ONCE - 1)] == [None] * (CHANGES_AT_ONCE - 1)
-    before = broker.state
-    assert isinstance(renew(5, "alice"), TooManyChanges) and broker.state == before
-    assert isinstance(broker.create(a_token(2))[0][1], TooManyChanges) and broker.state == before
-    assert renew(before["token-1"].expiry_ms - NOW_MS, "alice") is None, "nothing changes"
-    assert renew(6, "bob") is None and renew(7, None) is None
-    broker.now_ms += MS_PER_CHANGE
-    assert renew(8, "alice") is None and isinstance(renew(9, "alice"), TooManyChanges)
-    broker.now_ms -= 3_600_000
-    assert renew(9, "alice") is None, "a clock that is set back locks nobody out"
-
-
-def test_the_pace_forgets_users() -> None:
-    pace = TokenPace()
-    for number in range(10_000):
-        pace.take(f"user {number}", NOW_MS + number * MS_PER_CHANGE)
-    assert len(pace._used_until_ms) < 1100
-
-
-def test_crowded_notifications_go_early() -> None:
-    """In a cluster, when all its brokers have had the time to read them; the newest ones stay for Kafka's time."""
-    store = EmbeddedStore(None, wall_clock_ms=lambda: NOW_MS)
-    broker = Broker(store, is_alone=False)
-    broker.tokens.load(store)
-    broker.tokens.start()
-    for _ in range(NOTIFICATIONS_KEPT + 50):
-        store.create(f"{NOTIFICATIONS}/{CHANGES.prefix}", b"token-9", sequential=True)
-    assert len(store.children(NOTIFICATIONS)) == NOTIFICATIONS_KEPT + 50
-    broker.now_ms = NOW_MS + CROWDED_EXPIRY_MS + 1
-    store.create(f"{NOTIFICATIONS}/{CHANGES.prefix}", b"token-9", sequential=True)
-    names = store.children(NOTIFICATIONS)
-    assert len(names) == NOTIFICATIONS_KEPT and min(names) == f"{CHANGES.prefix}{51:010}"
-    broker.now_ms = NOW_MS + EXPIRY_MS + 1
-    store.create(f"{NOTIFICATIONS}/{CHANGES.prefix}", b"token-9", sequential=True)
-    assert store.children(NOTIFICATIONS) == []
 
 
 class Unsure(EmbeddedStore):

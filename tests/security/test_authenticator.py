@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from kafka_cy.protocol.bridge import decode_request
-from kafka_cy.security.sasl.server import SaslFailed, SaslServer, Step, Success
+from kafka_cy.security.sasl.server import NotReady, SaslFailed, SaslServer, Step, Success
 from kafka_cy.server.authenticator import (
     EXPIRES_NS_MAX,
     FAILED,
@@ -36,12 +36,23 @@ STEPS: dict[bytes, Callable[[], Step]] = {
 
 
 class Server:
+    prepared: ClassVar[set[bytes]] = set()  # tokens whose work was done
+
     def step(self, token: bytes) -> Step:
+        if token.startswith(b"slow") and token not in self.prepared:
+            raise NotReady(lambda: self.prepare(token))
+        token = token.removeprefix(b"slow ").removesuffix(b"!")
         if token == b"fault":
             raise RuntimeError("canary")
         if token not in STEPS:
             raise SaslFailed("no", "the reason")
         return STEPS[token]()
+
+
+    def prepare(self, token: bytes) -> None:
+        if token == b"slow fault":
+            raise OSError("canary")
+        self.prepared.add(token)
 
 
 class Sasl:
@@ -223,3 +234,73 @@ def test_malformed_requests(world: World) -> None:
     assert "malformed" in world.ask(Control(17, 1, b"\xff", STEP_REQUEST, FIRST)).reason
     world.handshake()
     assert "malformed" in world.ask(Control(36, 1, b"\0\0", STEP_REQUEST, TOKENS)).reason
+
+
+class Slow(World):
+    """Threads are run by the test. The connections have numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        Server.prepared = set()
+        self.threads: list[tuple[Callable[[], object], Callable[[], object]]] = []
+        self.loop.run_in_thread = lambda *work: self.threads.append(work)  # type: ignore[method-assign]
+
+    def begin(self, connection_id: int, token: bytes) -> Control:
+        for control in (
+            Control(17, 1, b"\0\5PLAIN", STEP_REQUEST, FIRST),
+            Control(36, 1, len(token).to_bytes(4) + token, STEP_REQUEST, TOKENS),
+        ):
+            control.connection_id = connection_id
+            self.ask(control)
+        return control
+
+    def run_one(self) -> None:
+        work, done = self.threads.pop(0)
+        work()
+        done()
+
+
+def test_work_of_a_step_leaves_the_loop() -> None:
+    """One thread works, in the order of the requests; meanwhile others log in."""
+    world = Slow()
+    first, second = world.begin(1, b"slow ann"), world.begin(2, b"slow token")
+    assert not (first.answered or second.answered or Server.prepared) and len(world.threads) == 1
+    assert world.begin(3, b"ann").decided == (OPEN, "ann", 0, 0, False)
+    world.run_one()
+    assert first.decided == (OPEN, "ann", 0, 0, False) and not second.answered and len(world.threads) == 1
+    world.run_one()
+    assert second.decided == (OPEN, "ann", 0, 0, True) and world.threads == [] and len(world.authenticator) == 0
+    assert world.begin(4, b"slow ann").answered, "there is nothing left to do"
+
+
+def test_no_work_for_connections_that_have_gone() -> None:
+    """Nor for those whose time is over; these are told."""
+    world = Slow()
+    controls = [world.begin(number, b"slow ann" + b"!" * number) for number in range(4)]
+    controls[1].answered = True
+    world.authenticator.forget(1)
+    world.authenticator.forget(2)
+    world.run_one()
+    assert [each.decided[:1] for each in controls[::3]] == [(OPEN,), ()]
+    assert controls[2].reason == "the authentication took too long"
+    assert len(world.threads) == 1
+    controls[3].answered = True
+    world.authenticator.forget(3)
+    world.run_one()
+    assert controls[3].decided == () and world.threads == []
+
+
+def test_work_that_fails_costs_one_connection() -> None:
+    world = Slow()
+    controls = [world.begin(1, b"slow fault"), world.begin(2, b"slow ann")]
+    world.run_one()
+    assert controls[0].reason == "the broker failed to handle the request" and "canary" not in world.text.getvalue()
+    world.run_one()
+    assert controls[1].decided == (OPEN, "ann", 0, 0, False)
+
+    def no_thread(*work: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    world.loop.run_in_thread = no_thread  # type: ignore[method-assign]
+    assert world.begin(3, b"slow token").reason == "the broker failed to handle the request"
+    assert world.begin(4, b"ann").decided == (OPEN, "ann", 0, 0, False)

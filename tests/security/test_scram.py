@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kafka_cy.cluster.scram_credentials import (
     MECHANISMS,
+    TOKEN_SALT_BYTES,
     ScramCredential,
     credential_in,
     credential_text,
@@ -21,7 +22,7 @@ from kafka_cy.cluster.scram_credentials import (
 )
 from kafka_cy.security.sasl.scram import HASHES, ScramLookups, ScramServer, TokenCredential
 from kafka_cy.security.sasl.scram_messages import MESSAGE_BYTES_MAX
-from kafka_cy.security.sasl.server import SaslFailed, Step, Success
+from kafka_cy.security.sasl.server import NotReady, SaslFailed, Step, Success
 
 PASSWORD = "pencil"
 NAMES = ("user", "a,b=c", "ü%\"\\ =2C", "n=x,r=y")
@@ -175,6 +176,32 @@ def test_a_user_that_does_not_exist_looks_like_one_until_the_end() -> None:
     assert len(set(salts.values())) == len(salts)
     other = ScramServer("SCRAM-SHA-256", lookups(b"another cluster")).step(b"n,,n=nobody,r=abc").challenge
     assert salts["nobody"].encode() not in other
+
+
+def test_a_token_that_does_not_exist_looks_like_one() -> None:
+    """Salts of tokens are 24 bytes of any value; users' are text."""
+    salts = []
+    for name in ("id-1", "id-2", "id-1"):
+        challenge = ScramServer("SCRAM-SHA-256", lookups()).step(b"n,,n=%s,r=x,tokenauth=true" % name.encode()).challenge
+        fields = dict(each.split("=", 1) for each in challenge.decode().split(","))
+        salts.append(base64.b64decode(fields["s"]))
+        assert fields["i"] == "4096" and len(salts[-1]) == TOKEN_SALT_BYTES == 24
+    assert salts[0] == salts[2] != salts[1] and any(each > 127 for each in salts[0] + salts[1])
+
+
+def test_a_step_that_is_not_ready_is_repeated() -> None:
+    waits = [NotReady(lambda: None)]
+
+    def token(name: str, mechanism: str) -> TokenCredential:
+        if waits:
+            raise waits.pop()
+        return TOKEN
+
+    server = ScramServer("SCRAM-SHA-256", ScramLookups(lambda *_: None, token))
+    first = b"n,,n=id,r=x,tokenauth=true"
+    with pytest.raises(NotReady):
+        server.step(first)
+    assert server.step(first).challenge.startswith(b"r=x")
 
 
 def test_a_proof_for_the_fake_credential_is_refused() -> None:

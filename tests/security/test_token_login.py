@@ -72,6 +72,15 @@ def test_a_client_with_a_token_is_its_owner(broker: Broker, mechanism: str) -> N
     assert token["hmac"].hex() not in broker.log_text() and "the token's key" not in broker.log_text()
 
 
+def test_the_first_login_hashes_on_another_thread(broker: Broker) -> None:
+    """Many at once, each with a token of its own: all are let in, and the start warned of what every user may do."""
+    alice = login(connect(broker), "alice")
+    tokens = [create(alice) for _ in range(5)]
+    for token in (*tokens, *tokens):
+        assert token_login(connect(broker), token, "SCRAM-SHA-512") > 0
+    assert "without an authorizer every user creates delegation tokens" in broker.log_text()
+
+
 def test_a_session_ends_with_its_token(broker: Broker) -> None:
     """KIP-368: the lifetime that the client is told. A login with what has expired fails, and the token is removed."""
     alice = login(connect(broker), "alice")

@@ -13,9 +13,9 @@ import secrets
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from kafka_cy.cluster.scram_credentials import ITERATIONS_MIN, MECHANISMS, ScramCredential
+from kafka_cy.cluster.scram_credentials import ITERATIONS_MIN, MECHANISMS, TOKEN_SALT_BYTES, ScramCredential
 from kafka_cy.security.sasl.scram_messages import BadMessage, ClientFirst, parse_client_final, parse_client_first
-from kafka_cy.security.sasl.server import SaslFailed, Step, Success, invalid_credentials
+from kafka_cy.security.sasl.server import NotReady, SaslFailed, Step, Success, invalid_credentials
 
 HASHES: Final = dict(MECHANISMS.values())
 NONCE_BYTES: Final = 24
@@ -39,6 +39,8 @@ def _no_token(name: str, mechanism: str) -> TokenCredential | None:
 
 class ScramLookups(NamedTuple):
     """Where a mechanism finds credentials. The functions get name and mechanism, are called by any thread, and do not wait.
+
+    `tokens` may raise NotReady.
 
     `secret` makes the salts of users that do not exist. A salt that changes with a restart, or from broker to broker, tells
     which they are; so the secret should be the cluster's.
@@ -70,6 +72,9 @@ class ScramServer:
             raise self._failed("a message after the end")
         try:
             return now(token)
+        except NotReady:
+            self._next = now
+            raise
         except BadMessage as error:
             raise self._failed(str(error)) from None
 
@@ -104,9 +109,10 @@ class ScramServer:
         return found
 
     def _fake(self, first: ClientFirst) -> ScramCredential:
-        """What a user's credential would look like. Nobody knows a proof for it, and none would be accepted."""
+        """What the credential of a user or a token would look like. Nobody knows a proof for it, and none would be accepted."""
         digest = hmac.digest(self._lookups.secret, f"{self._mechanism}\0{first.name}".encode(), "sha512")
-        return ScramCredential(_salt(digest[:17]), digest, digest, _FAKE_ITERATIONS)
+        salt = digest[:TOKEN_SALT_BYTES] if first.is_token else _salt(digest[:17])
+        return ScramCredential(salt, digest, digest, _FAKE_ITERATIONS)
 
     def _final(self, token: bytes) -> Step:
         final, first, credential = parse_client_final(token), self._client_first, self._credential

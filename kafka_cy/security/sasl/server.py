@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 
@@ -42,11 +43,22 @@ class SaslFailed(Exception):
         self.may_try_again = False
 
 
+class NotReady(Exception):
+    """The step needs `work`, which takes longer than a millisecond: run it on another thread, and repeat the step after it."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        super().__init__()
+        self.work = work
+
+
 class SaslServer(Protocol):
     """One authentication with one mechanism."""
 
     def step(self, token: bytes) -> Step:
-        """Take a token from the client, in at most about a millisecond. Raises SaslFailed, and does so again afterwards."""
+        """Take a token from the client, in at most about a millisecond. Raises SaslFailed, and does so again afterwards.
+
+        Raises NotReady if it is not taken yet.
+        """
 
 
 def invalid_credentials(mechanism: str, reason: str = "") -> SaslFailed:
