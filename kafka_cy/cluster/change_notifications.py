@@ -28,7 +28,7 @@ from kafka_cy.cluster.store import (
 from kafka_cy.cluster.store_calls import CallLater, StoreCalls, run
 
 EXPIRY_MS = 15 * 60 * 1000
-CROWDED_EXPIRY_MS = 30 * 1000  # more than a session of ZooKeeper lasts without its broker
+CROWDED_EXPIRY_MS = 2 * 60 * 1000  # more than a session of ZooKeeper lasts without its broker
 READ_AT_ONCE = 200  # notifications that are read together
 AFTER_FAULT_MS = 1000.0
 

@@ -57,11 +57,18 @@ class StoredConfigs:
             if entity_type == "users":
                 paths += await self._clients_of(calls, names)
         await self._read(calls, paths)
+        # Those that are known are read, too: they may have been removed, or stored after the children were listed.
         stored = set(paths)
-        for entity_type in ENTITY_TYPES:
-            for name in self._cache.config_entities(entity_type):
-                if f"{entity_type}/{name}" not in stored and (entity_type != "topics" or name not in self._cache.topics):
-                    self._put(f"{entity_type}/{name}", {})
+        await self._read(calls, [path for path in self._known_paths() if path not in stored])
+
+    def _known_paths(self) -> list[str]:
+        """Of all entities with settings, except of topics that exist: one that is being deleted keeps its settings."""
+        return [
+            znodes.config_entity(entity_type, name)
+            for entity_type in ENTITY_TYPES
+            for name in self._cache.config_entities(entity_type)
+            if entity_type != "topics" or name not in self._cache.topics
+        ]
 
     async def _clients_of(self, calls: StoreCalls, users: Sequence[str]) -> list[str]:
         found = []
@@ -85,6 +92,8 @@ class StoredConfigs:
                         self.malformed_topics.add(name)
                     continue
                 self._put(path, {str(key): str(value) for key, value in values.items()})
+                if node is None and path.startswith("topics/"):
+                    self.forget(path.removeprefix("topics/"))  # nothing tells of the settings with which it is created
 
     def _put(self, path: str, values: dict[str, str]) -> None:
         """The settings of an entity are these."""

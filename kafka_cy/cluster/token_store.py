@@ -254,6 +254,11 @@ class StoredTokens:
         self._nodes.start()
         self._call_later(self._check_interval_ms, self._look_for_expired)
 
+    @property
+    def is_current(self) -> bool:
+        """Whether everything was read since `start`."""
+        return self._nodes.is_current
+
     def _look_for_expired(self) -> None:
         def ended(result: None, fault: Exception | None) -> None:
             if fault is not None and not isinstance(fault, SessionExpired):

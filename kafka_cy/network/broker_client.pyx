@@ -35,6 +35,7 @@ cdef enum:
     SASL_HANDSHAKE_KEY = 17
     SASL_AUTHENTICATE_KEY = 36
     SASL_VERSION = 1            # of both
+    SESSION_MS_MAX = 1 << 30    # longer ones count as these 12 days
     LOGIN_AGAIN_PERCENT = 85    # of a session's lifetime, as Kafka's clients at the earliest
     LOGIN_REASON_BYTES_MAX = 120
 
@@ -379,7 +380,7 @@ cdef int send_token(
     if code:
         return login_failed(client, code, message, message_size)
     if lifetime_ms > 0:
-        client.login_again_ns = monotonic_ns() + lifetime_ms * (<int64_t>LOGIN_AGAIN_PERCENT * 10000)
+        client.login_again_ns = monotonic_ns() + min(lifetime_ms, SESSION_MS_MAX) * (<int64_t>LOGIN_AGAIN_PERCENT * 10000)
     return CLIENT_OK
 
 

@@ -99,7 +99,7 @@ class AuditFile:
 
     def _open(self) -> None:
         # A link could lead to any file, whose mode would change; opening a pipe without O_NONBLOCK waits for its reader.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
         try:
             self._fd = os.open(self.path, flags, 0o600)
         except OSError as error:

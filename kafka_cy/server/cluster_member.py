@@ -239,8 +239,9 @@ class ClusterMember:
         self._follow_stored(session)
 
     def _follow_stored(self, session: MemberSession) -> None:
-        """The recovery of logs may have taken long: clients see the settings and ACLs of now, not those that `load` has read."""
-        followed: list[StoredConfigs | StoredAcls] = [self.configs, *([self.acls] if self.acls is not None else [])]
+        """The recovery of logs may have taken long: clients see the settings, ACLs and tokens of now, not what `load` has read."""
+        optional = [each for each in (self.acls, self.tokens) if each is not None]
+        followed: list[StoredConfigs | StoredAcls | StoredTokens] = [self.configs, *optional]
         for each in followed:
             each.start()
         session.run_until(lambda: all(each.is_current for each in followed))
@@ -265,8 +266,6 @@ class ClusterMember:
             refused=self._refused,
         )
         replicas.start()
-        if self.tokens is not None:
-            self.tokens.start()
         self._registration.start()
         session.run_until(lambda: self._registration.epoch != NO_EPOCH or self._refusal is not None)
         if self._refusal is not None:

@@ -94,7 +94,7 @@ def members() -> Iterator[list[MemberBroker]]:
 
 
 def test_three_brokers_log_in(tmp_path: Path, zookeeper_connect: str, members: list[MemberBroker]) -> None:
-    """With SCRAM, also for what the controller sends to a listener of its own, and again each second and a half."""
+    """With SCRAM, also for what the controller sends to a listener of its own, and again before their sessions end."""
     store_credential(zookeeper_connect, "SCRAM-SHA-256")
     ports, control = (found := free_ports(6))[:3], found[3:]
     for number, port in enumerate(ports, 1):
@@ -104,7 +104,7 @@ def test_three_brokers_log_in(tmp_path: Path, zookeeper_connect: str, members: l
             "listener.security.protocol.map": f"{LISTENER}:SASL_PLAINTEXT,CONTROL:SASL_PLAINTEXT",
             "control.plane.listener.name": "CONTROL",
             "listener.name.control.scram-sha-256.sasl.jaas.config": login(SCRAM),
-            f"{OWN}scram-sha-256.connections.max.reauth.ms": "1500",
+            f"{OWN}scram-sha-256.connections.max.reauth.ms": "6000",
         }
         members.append(MemberBroker(tmp_path, zookeeper_connect, number, port, settings))
         members[-1].start()

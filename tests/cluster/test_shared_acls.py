@@ -105,6 +105,7 @@ def test_both_brokers_share_them(tmp_path: Path, one_zookeeper: Ensemble, zookee
         ours.start()
         ours.wait()
         admin = admin_of(ours.port)
+        wait_until(lambda: seen(admin).controller_id == 1, "the controller")  # librdkafka waits for ever if it begins earlier
         assert admin.describe_acls(ALL).result(60) == [kept], "from the start on"
         with one_zookeeper.client(chroot) as client:
             value, _ = client.get("/kafka-acl/Topic/kept")
@@ -153,6 +154,6 @@ def test_what_changes_during_a_slow_start(
             (tmp_path / "go on").touch()
             ours.wait()
             admin = admin_of(ours.port)
-            seen(admin)  # there is a controller
+            wait_until(lambda: seen(admin).controller_id == 1, "the controller")
             assert [each.name for each in admin.describe_acls(ALL).result(60)] == ["new"]
             assert not ours.errors()

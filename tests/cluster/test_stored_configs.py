@@ -10,7 +10,7 @@ import pytest
 
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.metadata_cache import MetadataCache
-from kafka_cy.cluster.store import Create
+from kafka_cy.cluster.store import Children, Create
 from kafka_cy.cluster.store_calls import StoreCalls, run
 from kafka_cy.cluster.stored_configs import MalformedSettings, StoredConfigs
 from kafka_cy.server.arrangement import ClusterRefused
@@ -91,13 +91,36 @@ def test_what_changes_while_the_logs_are_recovered() -> None:
     stored.store.multi([Create("/config/users"), Create("/config/users/alice", scram)])
     stored.read()
     assert cache.config("users", "alice") == {"SCRAM-SHA-256": "x"} and not stored.configs.is_current
+    stored.store.multi([Create("/config/users/b%20c", scram), Create("/config/topics/old", GOOD)])
+    stored.read()
     stored.store.delete("/config/users/alice")
+    stored.store.delete("/config/topics/old")
     stored.store.set("/config/topics/t", GOOD.replace(b"-1", b"-2"))
     waited: list[Callable[[], bool]] = []
     acls = SimpleNamespace(start=lambda: None, is_current=False)
-    stored.member.acls = acls
+    stored.member.acls, stored.member.tokens = acls, None
     stored.member._follow_stored(SimpleNamespace(run_until=waited.append))
     assert stored.configs.is_current and not waited[0](), "no client is served before the ACLs are read, too"
     acls.is_current = True
     assert waited[0]()
     assert cache.config("users", "alice") == {} and cache.config("topics", "t") == {"retention.ms": "-2"}
+    assert cache.config("users", "b%20c") == {"SCRAM-SHA-256": "x"}
+    assert cache.config("topics", "old") == {} and not stored.configs.knows("old"), "it may be created with others"
+
+
+def test_what_is_stored_while_everything_is_read() -> None:
+    """The children were listed before it was there."""
+    stored = Stored(GOOD)
+    calls = StoreCalls(stored.store, lambda *_: None)
+    read = calls.read
+
+    async def late(*operations: Any) -> Any:
+        answers = await read(*operations)
+        if operations == (Children("/config/topics"),):
+            stored.store.create("/config/topics/new", GOOD)
+            stored.configs.stored("topics", "new", {"retention.ms": "-1"})
+        return answers
+
+    calls.read = late  # type: ignore[method-assign]
+    run(stored.configs.read_all(calls), lambda *_: None)
+    assert stored.configs._cache.config("topics", "new") == {"retention.ms": "-1"}

@@ -402,6 +402,6 @@ def test_changes_while_a_session_is_lost(zookeeper_connect: str, one_zookeeper: 
             other.delete(f"{NOTIFICATIONS}/{name}")
         other.delete(f"{TOKENS}/token-0")
         other.create(f"{TOKENS}/token-5", token_data(a_token(5)))
-        broker.tokens._nodes._session_event(SessionEvent.EXPIRED)
-        broker.tokens._nodes._session_event(SessionEvent.CONNECTED)
+        broker.tokens._nodes._reads._session_event(SessionEvent.EXPIRED)
+        broker.tokens._nodes._reads._session_event(SessionEvent.CONNECTED)
         one.run_until(lambda: broker.state == {"token-1": a_token(1), "token-5": a_token(5)})
