@@ -79,7 +79,7 @@ def test_data_that_is_decrypted_already_is_seen(connect: Callable[[Serve], TlsSt
     stream.shake_hands(60)
     assert received(stream, 5) == b"first"
     assert stream.pending() == 6
-    handler = _Handler(lambda event: None, lambda: None, None, lambda why: None)
+    handler = _Handler(lambda event: None, lambda: None, None, lambda why: None, 0.0)
     assert handler.select([stream], [], [], 60) == ([stream], [], [])
     assert received(stream, 100) == b"second"
     assert stream.pending() == 0
