@@ -42,7 +42,7 @@ What the numbers count:
 
 - A test is a method with one set of parameters. The classes are in `tests/conformance/classes.txt`. Left out are those about
   TLS, Kerberos, OAuth, tiered storage, replication between brokers and Kafka Streams applications, some about
-  transactions, and some about SASL with Kerberos and ACLs, which kafka-cy does not have yet.
+  transactions, and some about SASL with Kerberos and ACLs, which came to kafka-cy later than this list.
 - *to pass* are the tests that a broker has to pass: Apache Kafka passes them in every run, and they talk to a broker. Some
   tests of tools only check options and never start a broker (*without a broker*).
 - The number depends on the classes. The first version of this page had 93 classes: Apache Kafka passes 792 of their tests,
