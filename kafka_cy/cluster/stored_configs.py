@@ -92,7 +92,7 @@ class StoredConfigs:
                         self.malformed_topics.add(name)
                     continue
                 self._put(path, {str(key): str(value) for key, value in values.items()})
-                if node is None and path.startswith("topics/"):
+                if node is None and path.startswith("topics/") and path.removeprefix("topics/") not in self._cache.topics:
                     self.forget(path.removeprefix("topics/"))  # nothing tells of the settings with which it is created
 
     def _put(self, path: str, values: dict[str, str]) -> None:

@@ -108,6 +108,16 @@ def test_what_changes_while_the_logs_are_recovered() -> None:
     assert cache.config("topics", "old") == {} and not stored.configs.knows("old"), "it may be created with others"
 
 
+def test_a_topic_without_a_node_is_known_once_it_exists() -> None:
+    """Else each request that names it would wait for the store."""
+    configs, called = Stored(GOOD).configs, []
+    configs.ensure(["u"], lambda: called.append(1))
+    assert not configs.knows("u")
+    configs._cache.topics["u"] = SimpleNamespace(name="u")  # type: ignore[assignment]
+    configs.ensure(["u"], lambda: called.append(2))
+    assert configs.knows("u") and called == [1, 2]
+
+
 def test_what_is_stored_while_everything_is_read() -> None:
     """The children were listed before it was there."""
     stored = Stored(GOOD)
