@@ -12,7 +12,7 @@
 # make exactly-once Kafka's message copier, Streams and Connect at exactly once, killed again and again (KILLS=20)
 # make conformance  run Apache Kafka's own integration tests (ARGS="--tests '^producer '"); see docs/conformance.md
 # make bench        measure speed and scaling, compared with Apache Kafka, in under five minutes; results in build/bench
-# make bench-full   the same with longer runs, in half an hour; results in bench/results, summarized in bench/RESULTS.md
+# make bench-full   the same with longer runs, in an hour; results in bench/results, summarized in bench/RESULTS.md
 # make docs         build the website of the documentation in build/site
 # make bench-micro  compare records, indexes and the log with the obvious alternatives
 # make clean-root   try pip and make in a fresh Debian, as root (needs debootstrap)
