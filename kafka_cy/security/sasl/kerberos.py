@@ -6,6 +6,7 @@ context, an offer of no security layer, and the client's choice. The authorizati
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -35,13 +36,18 @@ class KerberosAcceptor:
     def __init__(self, principal: str, key_tab: str | None, rules: list[str]) -> None:
         """`key_tab`: a path; None: the one that krb5.conf names. Raises LookupError without a key, ValueError for a wrong rule."""
         name = raw.import_name(principal.encode(), raw.NameType.kerberos_principal)
-        store: dict[bytes | str, bytes | str] = {} if key_tab is None else {"keytab": key_tab}
+        store = credential_store() if key_tab is None else credential_store(keytab=key_tab)
         kerberos = [raw.MechType.kerberos]
         try:
             self.credential: Any = raw.acquire_cred_from(store, name, mechs=kerberos, usage="accept").creds
         except GSSError as error:
             raise LookupError(error_text(error)) from None
         self.namer = KerberosShortNamer(default_realm(), rules)
+
+
+def credential_store(**values: str) -> dict[bytes | str, bytes | str]:
+    """In bytes: of texts, python-gssapi passes on the address of bytes that are freed already."""
+    return {name.encode(): os.fsencode(value) for name, value in values.items()}
 
 
 def default_realm() -> str:
