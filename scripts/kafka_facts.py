@@ -202,7 +202,7 @@ KIPS: Final[tuple[Kip, ...]] = (
     Kip(709, "OffsetFetch for several groups", "yes"),
     Kip(714, "Client metrics", "yes"),
     Kip(734, "ListOffsets of the largest timestamp", "yes"),
-    Kip(768, "OAuth with OIDC", "yes", "the broker's side: tokens are checked against a JWKS"),
+    Kip(768, "OAuth with OIDC", "yes", "checked against a JWKS; brokers of a cluster get theirs with a client id and secret"),
     Kip(800, "Reason in JoinGroup and LeaveGroup", "yes"),
     Kip(827, "Disk sizes in DescribeLogDirs", "yes"),
     Kip(836, "DescribeQuorum", "yes", "the broker is a quorum of one"),

@@ -20,7 +20,7 @@ from kafka_cy.base.posix_connect cimport (
 )
 from kafka_cy.network.client_transport cimport (
     CLIENT_WANTS_READ, CLIENT_WANTS_WRITE, LOGIN_COMPLETE, LOGIN_FAILED, LOGIN_FAILURE_BYTES_MAX, LOGIN_TOKEN_BYTES_MAX,
-    client_transport_capsule_name,
+    LOGIN_WAITS, client_transport_capsule_name,
 )
 from kafka_cy.records.wire cimport (
     load_be32, read_bytes, read_int16, read_int32, read_int64, read_string, reader_init, skip_tagged_fields, store_be32,
@@ -42,6 +42,8 @@ cdef enum:
 #: At least so long are the pauses in the end between connections that are closed before the first response, with TLS or SASL: each
 #: handshake costs both brokers milliseconds, and a certificate or a password that is refused stays refused.
 cdef int64_t HANDSHAKE_BACKOFF_MAX_NS = <int64_t>1000 * 1000000
+#: Between two looks whether a login has the ticket that it waits for.
+cdef int64_t CREDENTIAL_PAUSE_NS = <int64_t>10 * 1000000
 cdef int64_t logins_failed = 0      # (a)
 
 
@@ -298,27 +300,49 @@ cdef int64_t client_logins_failed() noexcept nogil:
 
 cdef int log_in(BrokerClient* client, int64_t deadline_ns) noexcept nogil:
     """SaslHandshake, and tokens until the broker has accepted one and the login is complete, too (SaslClientAuthenticator)."""
-    cdef uint8_t[LOGIN_TOKEN_BYTES_MAX] token
-    cdef char[LOGIN_FAILURE_BYTES_MAX] failure
+    cdef uint8_t* token = <uint8_t*>malloc(LOGIN_TOKEN_BYTES_MAX)
     cdef void* conversation = NULL
+    cdef int error
+    if token == NULL:
+        return fail(client, CLIENT_NO_MEMORY, b"out of memory")
+    error = offer_mechanism(client, deadline_ns)
+    client.login_again_ns = 0
+    if not error:
+        error = converse(client, &conversation, token, deadline_ns)
+    client.login.forget(&conversation)
+    free(token)
+    return error
+
+
+cdef int converse(BrokerClient* client, void** conversation, uint8_t* token, int64_t deadline_ns) noexcept nogil:
+    cdef char[LOGIN_FAILURE_BYTES_MAX] failure
     cdef const uint8_t* challenge = NULL
     cdef int32_t size = 0
     cdef size_t token_size = 0
     cdef int step
-    cdef int error = offer_mechanism(client, deadline_ns)
-    client.login_again_ns = 0
+    cdef int error = CLIENT_OK
     failure[0] = 0
     while not error:
         step = client.login.step(
-            client.login, &conversation, challenge, <size_t>max(size, 0), token, &token_size, failure)
+            client.login, client.host, conversation, challenge, <size_t>max(size, 0), token, &token_size, failure)
         if step == LOGIN_COMPLETE:
             break
-        if step == LOGIN_FAILED:
+        if step == LOGIN_WAITS:
+            error = wait_for_credential(client, deadline_ns)
+        elif step == LOGIN_FAILED:
             error = login_failed(client, 0, failure, <int32_t>strlen(failure))
         else:
             error = send_token(client, token, token_size, deadline_ns, &challenge, &size)
-    client.login.forget(&conversation)
     return error
+
+
+cdef int wait_for_credential(BrokerClient* client, int64_t deadline_ns) noexcept nogil:
+    cdef int64_t now_ns = monotonic_ns()
+    if now_ns >= deadline_ns:
+        return login_failed(client, 0, b"there was no ticket in time", 27)
+    if wait_for_socket(-1, 0, client.stop_fd, now_ns + CREDENTIAL_PAUSE_NS) == CONNECT_STOPPED:
+        return fail_waiting(client, CONNECT_STOPPED)
+    return CLIENT_OK
 
 
 cdef int login_failed(BrokerClient* client, int code, const char* why, int32_t size) noexcept nogil:

@@ -3,7 +3,7 @@ from typing import Any
 
 class BrokerLogin:
     def __init__(
-        self, mechanism: str, begin: Callable[[], Generator[bytes, bytes]], encryption: Any = None
+        self, mechanism: str, begin: Callable[[str], Generator[bytes | None, bytes]], encryption: Any = None
     ) -> None: ...
     @property
     def transport(self) -> Any: ...

@@ -10,14 +10,15 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcpy
 
 from kafka_cy.network.client_transport cimport (
-    LOGIN_COMPLETE, LOGIN_FAILED, LOGIN_FAILURE_BYTES_MAX, LOGIN_TOKEN, LOGIN_TOKEN_BYTES_MAX, MECHANISM_BYTES_MAX, ClientLogin,
-    ClientTransport, client_transport_capsule_name,
+    LOGIN_COMPLETE, LOGIN_FAILED, LOGIN_FAILURE_BYTES_MAX, LOGIN_TOKEN, LOGIN_TOKEN_BYTES_MAX, LOGIN_WAITS, MECHANISM_BYTES_MAX,
+    ClientLogin, ClientTransport, client_transport_capsule_name,
 )
 
 
 cdef class BrokerLogin:
-    """Logs connections in with `mechanism`. `begin()` makes a generator that yields tokens, gets the broker's answers, and returns
-    when it is content; its ValueError ends the connection, and its text, which has no secret, is told.
+    """Logs connections in with `mechanism`. `begin(host)` makes a generator that yields tokens, gets the broker's answers, and
+    returns when it is content; its ValueError ends the connection, and its text, which has no secret, is told. It never waits for a
+    network: it yields None until it has what it needs, and is asked again every few milliseconds.
 
     `encryption`: a capsule of a client transport; None: plaintext. Immutable; it must outlive the connections.
     """
@@ -45,24 +46,25 @@ cdef class BrokerLogin:
 
 
 cdef int login_step(
-    ClientLogin* login, void** conversation, const uint8_t* challenge, size_t size, uint8_t* token, size_t* token_size,
-    char* failure,
+    ClientLogin* login, const char* host, void** conversation, const uint8_t* challenge, size_t size, uint8_t* token,
+    size_t* token_size, char* failure,
 ) noexcept with gil:
     cdef BrokerLogin owner = <BrokerLogin>login.owner
-    cdef bytes made
     cdef bytes text
     try:
         if conversation[0] == NULL:
-            steps = owner.begin()
+            steps = owner.begin((<bytes>host).decode())
             Py_INCREF(steps)
             conversation[0] = <void*>steps
             made = next(steps)
         else:
             steps = <object>conversation[0]
             made = steps.send(PyBytes_FromStringAndSize(<const char*>challenge, <Py_ssize_t>size))
+        if made is None:
+            return LOGIN_WAITS
         if len(made) > LOGIN_TOKEN_BYTES_MAX:
             raise ValueError("user name and password are too long")
-        memcpy(token, <const char*>made, <size_t>len(made))
+        memcpy(token, <const char*><bytes>made, <size_t>len(made))
         token_size[0] = <size_t>len(made)
         return LOGIN_TOKEN
     except StopIteration:

@@ -21,7 +21,7 @@ cdef struct ClientSession:
     char failure[FAILURE_BYTES_MAX]
 
 cdef enum:
-    LOGIN_TOKEN_BYTES_MAX = 8192
+    LOGIN_TOKEN_BYTES_MAX = 64 << 10    # a Kerberos ticket of Active Directory has the groups of its user
     LOGIN_FAILURE_BYTES_MAX = 160
     MECHANISM_BYTES_MAX = 32
 
@@ -29,14 +29,16 @@ cdef enum LoginStep:
     LOGIN_TOKEN = 0             # there is a token to send
     LOGIN_COMPLETE = 1
     LOGIN_FAILED = 2
+    LOGIN_WAITS = 3             # for a credential: call it again a little later
 
 # How connections log in to a listener with SASL; see broker_login.pyx. Owner: as of a ClientTransport.
 cdef struct ClientLogin:
     char mechanism[MECHANISM_BYTES_MAX]
-    # The next token, for the broker's `challenge` (without a conversation: the first one). A LoginStep. It may take milliseconds.
+    # The next token, for the broker's `challenge` (without a conversation: the first one). A LoginStep. It may take milliseconds,
+    # and waits for no network. `host`: the broker's. `token` has room for LOGIN_TOKEN_BYTES_MAX.
     int (*step)(
-        ClientLogin* login, void** conversation, const uint8_t* challenge, size_t size, uint8_t* token, size_t* token_size,
-        char* failure,
+        ClientLogin* login, const char* host, void** conversation, const uint8_t* challenge, size_t size, uint8_t* token,
+        size_t* token_size, char* failure,
     ) noexcept nogil
     void (*forget)(void** conversation) noexcept nogil      # ends a conversation; does nothing without one
     void* owner

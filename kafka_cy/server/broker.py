@@ -74,7 +74,7 @@ class KafkaServer:
         self.state = STARTING
         self.lag: Any = None
         self.authentication: Any = None  # None: all listeners are plaintext
-        self._logins: dict[str, Any] = {}  # to listeners of other brokers, by name
+        self.logins: Any = None  # BrokerLogins, in a cluster whose brokers log in to each other
         self.client_telemetry: Any = None  # created when the first client asks
         self.otel: Any = None
         self.failure: DataRefused | ClusterRefused | None = None  # why run() ended, if not by stop()
@@ -223,22 +223,17 @@ class KafkaServer:
 
     def transport_to(self, listener: str) -> Any:
         """The `transport` of connections to this listener of other brokers, which encrypts and logs in; None: plaintext."""
-        login = self._logins.get(listener)
-        if login is not None:
-            return login.transport
+        logs_in = self.logins.transport_to(listener) if self.logins is not None else None
+        if logs_in is not None:
+            return logs_in
         return self.tls.transport_to(listener) if self.tls is not None else None
 
     def _log_in_to_brokers(self) -> None:
-        if not self.config.is_member:
-            return
-        protocols = {listener.name: listener.security_protocol for listener in self.config.listeners}
-        for name in (self.config.inter_broker_listener_name, self.config.control_plane_listener_name):
-            if name is not None and protocols[name].startswith("SASL_"):
-                from kafka_cy.network.broker_login import BrokerLogin
-                from kafka_cy.security.sasl.broker_login import broker_login
+        if self.config.is_member and any(each.security_protocol.startswith("SASL_") for each in self.config.listeners):
+            from kafka_cy.server.broker_logins import BrokerLogins
 
-                encryption = self.tls.transport_to(name) if self.tls is not None else None
-                self._logins[name] = BrokerLogin(*broker_login(self.config, name), encryption)
+            self.logins = BrokerLogins(self)
+            self.logins.start()
 
     def _authenticate(self) -> None:
         if any(listener.security_protocol != "PLAINTEXT" for listener in self.config.listeners):

@@ -156,7 +156,10 @@ class MetricsView:
             return ReplicationNumbers()
         from kafka_cy.network.broker_client import logins_failed_so_far
 
-        return ReplicationNumbers(*member.replicas.numbers())._replace(logins_failed=logins_failed_so_far())
+        logins = self._broker.logins
+        return ReplicationNumbers(*member.replicas.numbers())._replace(
+            logins_failed=logins_failed_so_far(), credentials_failed=logins.failures if logins is not None else 0
+        )
 
     def fetched(self) -> list[tuple[bytes, list[Any]]]:
         member = self._broker.arrangement.member if self._broker.arrangement is not None else None

@@ -27,6 +27,8 @@ def shut_down(broker: KafkaServer) -> bool:
         steps.append(broker.logs.shutdown)
     if broker.arrangement is not None:
         steps.append(broker.arrangement.close)
+    if broker.logins is not None:
+        steps.append(broker.logins.stop)
     if broker.metrics is not None:
         steps.append(broker.metrics.stop)
     if broker.audit is not None:

@@ -39,6 +39,8 @@ def replication_metrics(
             # Alerts of Confluent's and Grafana's dialect compare these counts with 0: they may be shown only while they are 0.
             yield family("unknown", f"{PREFIX}{name}persec", text, [({}, 0)])
     yield counter("kafkacy_broker_logins_failed", "Connections to other brokers whose SASL login failed", numbers.logins_failed)
+    text = "Attempts to get a token or ticket for logins to other brokers that failed"
+    yield counter("kafkacy_broker_credentials_failed", text, numbers.credentials_failed)
     yield from _fetchers(numbers, rates, now)
 
 

@@ -17,3 +17,4 @@ class ReplicationNumbers(NamedTuple):
     failed_partitions: int = 0  # not fetched before the controller tells of them again
     fetches: Mapping[int, int] = {}  # requests by the number of the fetcher
     logins_failed: int = 0  # with SASL, to other brokers
+    credentials_failed: int = 0  # tokens and tickets for them

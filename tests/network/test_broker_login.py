@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import threading
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from kafka_cy.network.broker_client import BrokerConnection, BrokerConnectionError, logins_failed_so_far
 from kafka_cy.network.broker_login import BrokerLogin
 from tests.network.test_broker_client import NO_PAUSE, Peer
+from tests.waiting import wait_until
 
 ECHO, HANDSHAKE, AUTHENTICATE = 100, 17, 36
 
@@ -59,10 +61,18 @@ class Login:
         self.begun = self.ended = 0
         self.problem: Exception | None = None
         self.answers: list[bytes] = []
+        self.hosts: list[str] = []
+        self.is_ready = threading.Event()
+        self.is_ready.set()
+        self.waits = 0
 
-    def begin(self) -> Generator[bytes, bytes, None]:
+    def begin(self, host: str) -> Generator[bytes | None, bytes, None]:
         self.begun += 1
+        self.hosts.append(host)
         try:
+            while not self.is_ready.is_set():
+                self.waits += 1
+                yield None
             self.answers.append((yield b"token 1"))
             self.answers.append((yield b"token 2"))
             if self.problem is not None:
@@ -99,7 +109,7 @@ def test_it_logs_in_once_for_each_connection(guarded: Guarded, login: Login, con
     assert [ask(connection) for _ in range(3)] == [b"echo"] * 3
     token = [struct.pack(">i", 7) + b"token %d" % number for number in (1, 2)]
     assert guarded.steps == [(HANDSHAKE, string("TEST")), *((AUTHENTICATE, each) for each in token), *[(ECHO, b"x")] * 3]
-    assert login.answers == [b"challenge", b""]
+    assert login.answers == [b"challenge", b""] and login.hosts == ["127.0.0.1"]
     connection.close()
     assert ask(connection) == b"echo" and login.begun == 2
 
@@ -142,12 +152,60 @@ def test_this_side_refuses(
 
 
 def test_a_token_that_is_too_long(guarded: Guarded) -> None:
-    def begin() -> Generator[bytes, bytes, None]:
-        yield b"x" * 8193
+    def begin(host: str) -> Generator[bytes, bytes, None]:
+        yield b"x" * 65537
 
     transport = BrokerLogin("TEST", begin)
     with contextlib.closing(BrokerConnection("127.0.0.1", guarded.peer.port, "me", transport.transport)) as connection:
         assert refused(connection) == "the login with TEST failed: user name and password are too long"
+
+
+def test_a_large_token(guarded: Guarded) -> None:
+    def begin(host: str) -> Generator[bytes, bytes, None]:
+        yield b"x" * 65536
+
+    transport = BrokerLogin("TEST", begin)
+    with contextlib.closing(BrokerConnection("127.0.0.1", guarded.peer.port, "me", transport.transport)) as connection:
+        assert ask(connection) == b"echo" and guarded.steps[1] == (AUTHENTICATE, struct.pack(">i", 65536) + b"x" * 65536)
+
+
+def test_a_login_that_waits_for_a_ticket(guarded: Guarded, login: Login, connection: BrokerConnection) -> None:
+    login.is_ready.clear()
+    answers: list[bytes] = []
+    thread = threading.Thread(target=lambda: answers.append(ask(connection)))
+    thread.start()
+    wait_until(lambda: login.waits > 2, "it asks again")
+    assert guarded.api_keys() == [HANDSHAKE]
+    login.is_ready.set()
+    thread.join()
+    assert answers == [b"echo"] and login.answers == [b"challenge", b""]
+
+
+def test_a_ticket_that_does_not_come(guarded: Guarded, login: Login) -> None:
+    login.is_ready.clear()
+    transport = BrokerLogin("TEST", login.begin)
+    made = BrokerConnection("127.0.0.1", guarded.peer.port, "me", transport.transport, **(NO_PAUSE | {"timeout_ms": 50}))
+    with contextlib.closing(made):
+        assert refused(made) == "the login with TEST failed: there was no ticket in time"
+    assert login.ended == 1
+
+
+def test_who_waits_for_a_ticket_can_be_stopped(guarded: Guarded, login: Login, connection: BrokerConnection) -> None:
+    login.is_ready.clear()
+    problems: list[str] = []
+
+    def call() -> None:
+        try:
+            ask(connection)
+        except BrokerConnectionError as error:
+            problems.append(error.kind)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    wait_until(lambda: login.waits > 2, "it asks again")
+    connection.interrupt()
+    thread.join()
+    assert problems == ["stopped"]
 
 
 @pytest.mark.parametrize("answer", [b"", b"\0", struct.pack(">hhi", 0, -1, 1000), struct.pack(">hhi", 0, 30000, 1)])

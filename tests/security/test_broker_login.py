@@ -38,8 +38,9 @@ def config(mechanism: str, jaas: str | None, **more: str) -> BrokerConfig:
 
 def test_plain() -> None:
     jaas = 'plain.PlainLoginModule required username="b" password="s \\"t" user_b="other"'
-    mechanism, begin = broker_login(config("PLAIN", jaas), "A", {})
-    steps = begin()
+    mechanism, begin, renewal = broker_login(config("PLAIN", jaas), "A", {})
+    steps = begin("h")
+    assert renewal is None
     assert mechanism == "PLAIN" and next(steps) == b'\0b\0s "t'
     with pytest.raises(StopIteration):
         steps.send(b"")
@@ -48,9 +49,10 @@ def test_plain() -> None:
 @pytest.mark.parametrize(
     ("mechanism", "jaas", "more", "reason", "key"),
     [
-        ("GSSAPI", None, {}, "cannot log in to each other with GSSAPI yet", MECHANISM),
-        ("OAUTHBEARER", "oauthbearer.OAuthBearerLoginModule required", {}, "with OAUTHBEARER yet", MECHANISM),
-        ("scram-sha-256", None, {}, "with scram-sha-256 yet", MECHANISM),
+        ("GSSAPI", None, {}, "cannot log in to each other with GSSAPI", MECHANISM),
+        ("OAUTHBEARER", "plain.PlainLoginModule required", {}, "OAUTHBEARER needs one login module",
+         "listener.name.a.oauthbearer.sasl.jaas.config"),
+        ("scram-sha-256", None, {}, "with scram-sha-256", MECHANISM),
         ("PLAIN", "plain.PlainLoginModule required user_b=canary", {}, "options username and password", JAAS),
         ("PLAIN", "plain.PlainLoginModule required username=canary", {}, "options username and password", JAAS),
         ("PLAIN", None, {}, "Could not find a 'KafkaServer'", JAAS),
@@ -67,9 +69,10 @@ def test_settings_that_stop_the_start(
     assert reason in str(raised.value) and raised.value.key == key and "canary" not in str(raised.value)
 
 
-def run(steps: Generator[bytes, bytes, None], server: ScramServer) -> Any:
+def run(steps: Generator[bytes | None, bytes, None], server: ScramServer) -> Any:
     token = next(steps)
     while True:
+        assert token is not None
         step = server.step(token)
         try:
             token = steps.send(step.challenge)
@@ -85,9 +88,9 @@ def test_scram_with_our_own_server(mechanism: str) -> None:
     credential = ScramCredential(b"salt", stored, hmac.digest(salted, b"Server Key", name), 4096)
     lookups = ScramLookups(lambda asked, _: credential if asked == user else None)
     jaas = 'scram.ScramLoginModule required username="a,b=c" password="p\\"ä"'
-    _, begin = broker_login(config(mechanism, jaas), "A", {})
+    begin = broker_login(config(mechanism, jaas), "A", {}).begin
     for _ in range(2):
-        assert run(begin(), ScramServer(mechanism, lookups)).name == user
+        assert run(begin("h"), ScramServer(mechanism, lookups)).name == user
 
 
 @pytest.mark.parametrize(

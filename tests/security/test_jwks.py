@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kafka_cy.security.sasl import jwks_source
+from kafka_cy.security.sasl.issuer_url import check_url
 from kafka_cy.security.sasl.jwks import (
     ASKED_INTERVAL_MS,
     KEY_ID_CHARS_MAX,
@@ -24,7 +25,7 @@ from kafka_cy.security.sasl.jwks import (
     RefreshSettings,
     parse_keys,
 )
-from kafka_cy.security.sasl.jwks_source import TEXT_BYTES_MAX, check_url, reader_of
+from kafka_cy.security.sasl.jwks_source import TEXT_BYTES_MAX, reader_of
 from tests.certificates import Authority
 from tests.security.token_issuer import ec_key, jwk, rsa_key
 

@@ -16,29 +16,6 @@ from kafka_cy.security.sasl.jwks import KeySetError
 TEXT_BYTES_MAX: Final = 1 << 20
 TIMEOUT_S: Final = 10.0  # of each step, while the thread of the caller waits
 ANSWER_S: Final = 30.0  # for the whole answer, to within one step
-SCHEMES: Final = ("file", "http", "https")
-
-
-def check_url(key: str, url: str | None) -> str:
-    """The URL without blanks around it. Raises ValueError with Kafka's text."""
-    url = (url or "").strip()
-    if not url:
-        raise ValueError(f"The OAuth configuration option {key} value is required")
-    try:
-        parts = urlsplit(url)
-        scheme, has_host = parts.scheme.lower(), bool(parts.hostname)
-    except ValueError as error:
-        raise ValueError(f"The OAuth configuration option {key} contains a URL ({url}) that is malformed: {error}") from None
-    if not scheme:
-        raise ValueError(f"The OAuth configuration option {key} contains a URL ({url}) that is missing the protocol")
-    if scheme not in SCHEMES:
-        raise ValueError(
-            f"The OAuth configuration option {key} contains a URL ({url}) that contains an invalid protocol ({scheme}); "
-            'only "http", "https", and "file" protocol are supported'
-        )
-    if scheme != "file" and not has_host:
-        raise ValueError(f"The OAuth configuration option {key} contains a URL ({url}) that is malformed: no host")
-    return url
 
 
 def reader_of(url: str, authorities: str | None = None) -> Callable[[], bytes]:

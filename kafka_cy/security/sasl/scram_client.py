@@ -37,7 +37,7 @@ def salted_password(hash_name: str, password: str) -> Salted:
     return salted
 
 
-def scram(hash_name: str, user: str, salted: Salted) -> Generator[bytes, bytes, None]:
+def scram(hash_name: str, user: str, salted: Salted, _host: str = "") -> Generator[bytes, bytes, None]:
     """The client's messages; each is answered with the broker's. Raises ScramRefused."""
     nonce = secrets.token_urlsafe(24)
     name = user.replace("=", "=3D").replace(",", "=2C")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import Final
 
-from kafka_cy.config.types import ConfigError
 from kafka_cy.security.jaas import LoginModule
+from kafka_cy.security.sasl.issuer_url import authorities_in, check_url
 from kafka_cy.security.sasl.jwks import KeySetError, RefreshedKeySet, RefreshSettings
-from kafka_cy.security.sasl.jwks_source import check_url, reader_of
+from kafka_cy.security.sasl.jwks_source import reader_of
 from kafka_cy.security.sasl.jwt import JwtSettings, JwtValidator
-from kafka_cy.security.sasl.listener_keys import JAAS, MechanismKeys
+from kafka_cy.security.sasl.listener_keys import MechanismKeys
 
 _URL: Final = "sasl.oauthbearer.jwks.endpoint.url"
 _VALIDATOR: Final = "sasl.oauthbearer.jwt.validator.class"
@@ -27,7 +26,7 @@ def signed_validator(keys: MechanismKeys, module: LoginModule) -> tuple[JwtValid
         url = check_url(_URL, url)
     except ValueError as error:
         raise keys.error(url_key, url, "the URL of a JWK set: file:, http: or https:", str(error)) from None
-    key_set = RefreshedKeySet(reader_of(url, _authorities(keys, module)), _refresh_settings(keys))
+    key_set = RefreshedKeySet(reader_of(url, authorities_in(keys, module)), _refresh_settings(keys))
     if url.lower().startswith("file:"):
         try:
             key_set.refresh()
@@ -68,24 +67,3 @@ def _claim_name(keys: MechanismKeys, name: str) -> str:
         reason = f"{name} value must be non-null, non-empty, and non-whitespace"
         raise keys.error(key, value, "the name of a claim", reason)
     return str(text)
-
-
-def _authorities(keys: MechanismKeys, module: LoginModule) -> str | None:
-    """The PEM file with the authorities of an https URL: options `ssl.truststore.*` of the login module, as in Kafka."""
-    given = {name for name in module.options if name.startswith("ssl.")}
-    path, kind = module.option("ssl.truststore.location"), module.option("ssl.truststore.type")
-    if not given:
-        return None
-    allowed = "ssl.truststore.location and ssl.truststore.type=PEM, and no other option ssl.*"
-    if given != {"ssl.truststore.location", "ssl.truststore.type"} or kind != "PEM":
-        raise keys.error(keys.own_name(JAAS), "[hidden]", allowed, "options ssl.* of the login module")
-    try:
-        ssl.create_default_context(cafile=path)
-    except OSError as error:
-        raise _unusable(keys, path, error) from None
-    return path
-
-
-def _unusable(keys: MechanismKeys, path: str | None, error: OSError) -> ConfigError:
-    reason = f"ssl.truststore.location {path}: {error.strerror or error}"
-    return keys.error(keys.own_name(JAAS), "[hidden]", "a PEM file with certificates", reason)
