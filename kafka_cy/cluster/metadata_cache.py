@@ -26,6 +26,9 @@ class Logs(Protocol):
 
     partitions: Mapping[tuple[str, int], Any]
 
+    def has_topic(self, topic: str) -> bool:
+        """Whether a partition of the topic is hosted."""
+
 
 class TopicsChanged(NamedTuple):
     """Topics that were created or got partitions (`changed`), and topics that were deleted (`removed`).

@@ -1,7 +1,8 @@
 """The stored settings of a cluster: read from ZooKeeper at the start, and again when a notification names them.
 
 The settings of a topic are read before the broker takes what the controller tells of a new topic: they are stored before the
-topic is, and no notification names them.
+topic is, and no notification names them. What was read before the controller has told of the topic may be the settings of an
+earlier one of that name, which is being deleted.
 """
 
 from __future__ import annotations
@@ -42,24 +43,34 @@ class StoredConfigs:
         self._notifications = ChangeNotifications(
             store, CONFIGS, self._notified, wall_clock_ms=wall_clock_ms, call_later=call_later, log=log
         )
-        self._known_topics: set[str] = set()  # whose settings were read
+        self._known_topics: set[str] = set()  # whose settings were read; they are those of a topic that the controller has told of
         self.malformed_topics: set[str] = set()  # whose settings are there, but could never be read; any thread may look
         self._reads = SessionReads(
             store, self.read_all, call_later, lambda fault: log.error(f"stored settings cannot be read: {fault!r}")
         )
 
     async def read_all(self, calls: StoreCalls) -> None:
-        """Read everything; what is new is announced. Raises StoreError."""
-        paths = []
+        """Read everything; what is new is announced. Raises StoreError.
+
+        From when the logs are open on, the settings of topics without logs here are left out until the controller tells of them.
+        """
+        paths: list[str] = []
+        stored: set[str] = set()
         for entity_type in ENTITY_TYPES:
             names = (await calls.read(Children(f"/config/{entity_type}")))[0] or []
-            paths += [f"{entity_type}/{name}" for name in names]
+            stored.update(f"{entity_type}/{name}" for name in names)
+            paths += [f"{entity_type}/{name}" for name in names if entity_type != "topics" or self._is_used(name)]
             if entity_type == "users":
                 paths += await self._clients_of(calls, names)
         await self._read(calls, paths)
         # Those that are known are read, too: they may have been removed, or stored after the children were listed.
-        stored = set(paths)
+        stored.update(paths)
         await self._read(calls, [path for path in self._known_paths() if path not in stored])
+
+    def _is_used(self, topic: str) -> bool:
+        """Whether the settings of a topic have an effect already; when the controller tells of it they are read in any case."""
+        logs = self._cache.logs
+        return logs is None or topic in self._cache.topics or logs.has_topic(topic)
 
     def _known_paths(self) -> list[str]:
         """Of all entities with settings, except of topics that exist: one that is being deleted keeps its settings."""
@@ -92,8 +103,6 @@ class StoredConfigs:
                         self.malformed_topics.add(name)
                     continue
                 self._put(path, {str(key): str(value) for key, value in values.items()})
-                if node is None and path.startswith("topics/") and path.removeprefix("topics/") not in self._cache.topics:
-                    self.forget(path.removeprefix("topics/"))  # nothing tells of the settings with which it is created
 
     def _put(self, path: str, values: dict[str, str]) -> None:
         """The settings of an entity are these."""
@@ -136,12 +145,16 @@ class StoredConfigs:
             self._put(znodes.config_entity(entity_type, entity_name), values)
 
     def knows(self, topic: str) -> bool:
-        """Whether the settings of this topic are known."""
-        return topic in self._known_topics
+        """Whether the settings of this topic are known. Those of a topic that the controller has not told of never are."""
+        return topic in self._known_topics and topic in self._cache.topics
 
-    def ensure(self, topics: Iterable[str], done: Callable[[], object]) -> None:
-        """Call `done` when the settings of these topics are known, or malformed (`malformed_topics`); at once if they are known."""
-        missing = [f"topics/{name}" for name in topics if name not in self._known_topics]
+    def ensure(self, topics: Iterable[str], done: Callable[[], object], *, newest: bool = False) -> None:
+        """Call `done` when the settings of these topics are known, or malformed (`malformed_topics`); at once if they are known.
+
+        Those of topics that the controller has not told of are read with each call. `newest`: as whoever told of the topics sees
+        them, who may have asked a server of ZooKeeper that is ahead. That costs ZooKeeper a change of nothing.
+        """
+        missing = [name for name in topics if not self.knows(name)]
         if not missing:
             done()
             return
@@ -152,9 +165,15 @@ class StoredConfigs:
             if fault is None:
                 done()
             else:
-                self._call_later(AFTER_FAULT_MS, lambda: self.ensure(topics, done))
+                self._call_later(AFTER_FAULT_MS, lambda: self.ensure(topics, done, newest=newest))
 
-        run(self._read(StoreCalls(self._store, self._call_later), missing), ended)
+        run(self._read_new(StoreCalls(self._store, self._call_later), missing, newest=newest), ended)
+
+    async def _read_new(self, calls: StoreCalls, topics: Sequence[str], *, newest: bool) -> None:
+        if newest:
+            await calls.catch_up()
+        self._known_topics.difference_update(topics)  # malformed settings leave nothing of those of an earlier topic
+        await self._read(calls, [f"topics/{name}" for name in topics])
 
     def forget(self, topic: str) -> None:
         """The topic was deleted: one of the same name may have other settings."""

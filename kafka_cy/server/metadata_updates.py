@@ -98,7 +98,8 @@ class MetadataUpdates:
             done(ErrorCode.UNKNOWN_SERVER_ERROR)
             raise
         self._untold += untold
-        self._configs.ensure(names, lambda: self._slices.add(self._take(request, untold, done)))
+        # LeaderAndIsr, which comes before, has them read, too, but without `newest`: for one topic after the other.
+        self._configs.ensure(names, lambda: self._slices.add(self._take(request, untold, done)), newest=True)
 
     def _untold_by(self, request: UpdateMetadataRequest) -> Generator[None, None, int | None]:
         """How many partitions below those that are told stay untold, at most; None if there is one that cannot be."""
@@ -142,6 +143,7 @@ class MetadataUpdates:
     def _take(self, request: UpdateMetadataRequest, untold: int, done: Done) -> Generator[None, None, None]:
         changed: dict[str, Topic] = {}
         removed: dict[str, Topic] = {}
+        forgotten: list[str] = []
         error = ErrorCode.UNKNOWN_SERVER_ERROR
         try:
             for told in request.topics:
@@ -156,6 +158,8 @@ class MetadataUpdates:
                 for topic in change.changed:
                     changed[topic.name] = topic
                     self._published.put(topic)
+                    if not self._configs.knows(topic.name) and topic.name not in self._configs.malformed_topics:
+                        forgotten.append(topic.name)  # an update that came before and ended later has removed the topic
                 yield
             if request.controller_epoch < self.controller_epoch:
                 error = ErrorCode.STALE_CONTROLLER_EPOCH
@@ -171,3 +175,4 @@ class MetadataUpdates:
                 self._updated(self.controller_epoch)
             finally:
                 done(error)
+                self._configs.ensure(forgotten, lambda: None, newest=True)

@@ -104,6 +104,10 @@ class LogManager:
         """What is hosted, by (topic, index). Changed by the control thread only, after the start."""
         return self._hosted.partitions
 
+    def has_topic(self, topic: str) -> bool:
+        """Whether a partition of the topic is hosted."""
+        return self._hosted.has_topic(topic)
+
     @property
     def offline_dirs(self) -> set[str]:
         """Log directories that cannot be used."""

@@ -134,15 +134,18 @@ class Updates:
         self.held: list[Callable[[], object]] = []  # that wait for settings of topics
         self.is_slow = False
         published: Any = SimpleNamespace(put=lambda topic: None, publish=lambda removed: self.published.append(removed))
-        configs: Any = SimpleNamespace(ensure=self.ensure, forget=lambda name: None, knows=lambda name: False)
+        configs: Any = SimpleNamespace(
+            ensure=self.ensure, forget=lambda name: None, knows=self.cache.topics.__contains__, malformed_topics=set()
+        )
         slices: Any = SimpleNamespace(add=lambda steps: [None for _ in steps])
         log: Any = SimpleNamespace(info=lambda *_, **__: None, warning=lambda *_, **__: None)
         self.updates = MetadataUpdates(self.cache, configs, published, slices, log, lambda epoch: None)
 
-    def ensure(self, names: Iterable[str], done: Callable[[], object]) -> None:
-        self.held.append(done)
-        if not self.is_slow:
-            self.held.pop()()
+    def ensure(self, names: Iterable[str], done: Callable[[], object], *, newest: bool) -> None:
+        if self.is_slow and list(names):
+            self.held.append(done)
+        else:
+            done()
 
     def send(self, controller_epoch: int, *topics: UpdateMetadataTopic, broker_epoch: int = -1) -> list[ErrorCode]:
         answers: list[ErrorCode] = []

@@ -1,0 +1,194 @@
+"""Settings of topics that are created anew: those of the earlier topic of that name must not clean the logs of the new one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from kafka_cy.cluster.embedded_store import EmbeddedStore
+from kafka_cy.cluster.member_cache import NO_ID, MemberCache
+from kafka_cy.cluster.store import Check, Create
+from kafka_cy.cluster.store_calls import StoreCalls, run
+from kafka_cy.cluster.stored_configs import StoredConfigs
+from kafka_cy.protocol.controller_messages.update_metadata import (
+    LEADER_DURING_DELETE,
+    UpdateMetadataPartition,
+    UpdateMetadataRequest,
+    UpdateMetadataTopic,
+)
+from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.server.metadata_updates import MetadataUpdates
+from tests.cluster.store_owner import Log
+
+DAY, KEEP = {"retention.ms": "86400000"}, {"retention.ms": "-1"}
+
+
+def data(values: dict[str, str]) -> bytes:
+    texts = ",".join(f'"{key}":"{value}"' for key, value in values.items())
+    return f'{{"version":1,"config":{{{texts}}}}}'.encode()
+
+
+def topic(name: str, topic_id: UUID | None, leader: int = 1) -> UpdateMetadataTopic:
+    return UpdateMetadataTopic(name, topic_id, (UpdateMetadataPartition(0, 1, leader, 0, (1,), 0, (1,), ()),))
+
+
+class Member:
+    """What the controller tells, and the settings that are stored."""
+
+    def __init__(self) -> None:
+        self.store = EmbeddedStore(None)
+        self.store.multi([Create("/config"), Create("/config/topics")])
+        self.asked: list[Any] = []  # of the store: paths that were read, and changes
+        self.is_slow = False
+        self.held: list[Any] = []  # reads that wait for `answer`
+        self._read, self._submit = self.store.read, self.store.submit
+        self.store.read, self.store.submit = self.read, self.submit  # type: ignore[method-assign]
+        self.cache = MemberCache(1, ["PLAINTEXT"])
+        self.configs = StoredConfigs(
+            self.store, self.cache, wall_clock_ms=lambda: 0, call_later=lambda *_: None, log=Log()
+        )
+        published: Any = SimpleNamespace(put=lambda topic: None, publish=lambda removed: None)
+        slices: Any = SimpleNamespace(add=lambda steps: [None for _ in steps])
+        self.updates = MetadataUpdates(self.cache, self.configs, published, slices, Log(), lambda epoch: None)  # type: ignore[arg-type]
+
+    def read(self, requests: Sequence[Any], done: Any) -> None:
+        self.asked += [each.path for each in requests]
+        if not self.is_slow:
+            self._read(requests, done)
+            return
+        answers: list[Any] = []
+        self._read(requests, lambda *answer: answers.append(answer))
+        self.held.append(lambda: done(*answers[0]))
+
+    def submit(self, operations: Sequence[Any], done: Any) -> None:
+        self.asked += operations
+        self._submit(operations, done)
+
+    def answer(self) -> None:
+        held, self.held = self.held, []
+        for each in held:
+            each()
+
+    def put(self, name: str, values: dict[str, str]) -> None:
+        path = f"/config/topics/{name}"
+        if self.store.find(path) is None:
+            self.store.create(path, data(values))
+        else:
+            self.store.set(path, data(values))
+
+    def tell(self, *topics: UpdateMetadataTopic) -> list[ErrorCode]:
+        answers: list[ErrorCode] = []
+        self.updates.update(UpdateMetadataRequest(5, 1, -1, topics, ()), answers.append)
+        return answers
+
+    def read_all(self) -> None:
+        run(self.configs.read_all(StoreCalls(self.store, lambda *_: None)), lambda *_: None)
+
+    def settings(self) -> dict[str, str]:
+        assert self.cache.topics["t"].config == self.cache.topic_config("t")
+        return self.cache.topic_config("t")
+
+
+@pytest.mark.parametrize("ids", [(UUID(int=7), UUID(int=8)), (NO_ID, NO_ID), (None, None)])
+@pytest.mark.parametrize("why", ["notification", "new session", "LeaderAndIsr"])
+def test_settings_that_are_read_while_the_topic_is_deleted(ids: tuple[UUID | None, UUID | None], why: str) -> None:
+    """The controller removes /config/topics/t at the end of the deletion, and no notification tells of the new ones."""
+    member = Member()
+    member.put("t", DAY)
+    assert member.tell(topic("t", ids[0])) == [ErrorCode.NONE] and member.settings() == DAY
+    member.tell(topic("t", ids[0], leader=LEADER_DURING_DELETE))
+    if why == "notification":
+        member.configs._notified(b'{"version":2,"entity_path":"topics/t"}')
+    elif why == "new session":
+        member.read_all()
+    else:
+        member.configs.ensure(["t"], lambda: None)
+    member.put("t", KEEP)
+    if why == "LeaderAndIsr":  # it comes before UpdateMetadata
+        member.configs.ensure(["t"], lambda: member.asked.append("created"))
+        assert member.asked[-1] == "created" and member.cache.topic_config("t") == KEEP
+    member.tell(topic("t", ids[1]))
+    assert member.settings() == KEEP
+
+
+def test_a_read_that_is_answered_after_the_removal() -> None:
+    member = Member()
+    member.put("t", DAY)
+    member.tell(topic("t", None))
+    member.is_slow = True
+    member.configs._notified(b'{"version":2,"entity_path":"topics/t"}')
+    member.tell(topic("t", None, leader=LEADER_DURING_DELETE))
+    member.is_slow = False
+    member.answer()
+    member.put("t", KEEP)
+    member.tell(topic("t", None))
+    assert member.settings() == KEEP
+
+
+def test_a_removal_between_the_look_at_an_update_and_its_taking() -> None:
+    """A controller that got no answer in time tells again; the topic has no id by which it could be told apart."""
+    member = Member()
+    member.put("t", DAY)
+    member.tell(topic("t", None))
+    member.is_slow = True
+    member.tell(topic("t", None, leader=LEADER_DURING_DELETE), topic("u", None))
+    member.put("t", KEEP)
+    answers = member.tell(topic("t", None), topic("v", None))
+    assert not answers
+    member.answer()
+    assert answers == [ErrorCode.NONE]
+    member.answer()
+    assert member.settings() == KEEP
+
+
+def test_malformed_settings_of_a_new_topic_are_not_those_of_the_earlier_one() -> None:
+    member = Member()
+    member.put("t", DAY)
+    member.tell(topic("t", None))
+    member.tell(topic("t", None, leader=LEADER_DURING_DELETE))
+    member.read_all()
+    member.store.set("/config/topics/t", b"{")
+    member.tell(topic("t", None))
+    assert member.configs.malformed_topics == {"t"}
+
+
+def test_the_server_that_is_asked_may_be_behind() -> None:
+    """The controller may have asked another one. Nothing would tell of the settings later."""
+    member = Member()
+    member.put("t", KEEP)
+    member.asked.clear()
+    member.tell(topic("t", UUID(int=7)))
+    assert [type(each) for each in member.asked] == [Check, str]
+    member.configs.ensure(["u"], lambda: None)
+    assert member.asked[2:] == ["/config/topics/u"], "LeaderAndIsr asks for one topic after the other, and UpdateMetadata follows"
+
+
+def test_known_topics_are_not_read_again() -> None:
+    member = Member()
+    told = [topic(f"t{number}", UUID(int=number + 1)) for number in range(300)]
+    for each in told:
+        member.put(each.topic, DAY)
+    member.tell(*told)
+    member.asked.clear()
+    member.tell(*told)
+    member.configs.ensure([each.topic for each in told], lambda: None)
+    assert member.asked == []
+
+
+def test_a_start_reads_settings_once_more_only_where_there_are_logs() -> None:
+    """All are read when the controller tells of them, so that 20,000 topics are not read three times."""
+    member = Member()
+    for name in ("t", "u", "v"):
+        member.put(name, DAY)
+    member.read_all()
+    member.cache.logs = SimpleNamespace(partitions={("u", 0): None}, has_topic={"u"}.__contains__)  # type: ignore[assignment]
+    member.tell(topic("v", None))
+    member.asked.clear()
+    member.put("u", KEEP)
+    member.read_all()
+    assert [path for path in member.asked if str(path).startswith("/config/topics/")] == ["/config/topics/u", "/config/topics/v"]
+    assert member.cache.topic_config("u") == KEEP
