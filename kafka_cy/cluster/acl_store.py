@@ -55,10 +55,14 @@ class StoredAcls:
         log: LineLog,
     ) -> None:
         self._store, self.authorizer, self._call_later, self._log = store, authorizer, call_later, log
+        self._reads = SessionReads(store, self.read_all, call_later, self._log_fault)
         self._notifications = [
-            ChangeNotifications(store, kind, self._notified, wall_clock_ms=wall_clock_ms, call_later=call_later, log=log)
+            ChangeNotifications(
+                store, kind, self._notified, missed=self._reads.read_all, wall_clock_ms=wall_clock_ms, call_later=call_later,
+                log=log,
+            )
             for kind in CHANGES.values()
-        ]
+        ]  # fmt: skip
         self._malformed: set[Resource] = set()
         self._told: dict[Resource, None] = {}  # that notifications have named, and that are not read yet
         self._following = False
@@ -66,7 +70,6 @@ class StoredAcls:
         self._changing = False
         self._refusals = 0  # how often there were too many
         self._looks_later, self._again_ms = False, AFTER_FAULT_MS  # whether there are too many still
-        self._reads = SessionReads(store, self.read_all, call_later, self._log_fault)
 
     # -- reading --
 

@@ -2,6 +2,8 @@
 
 Every broker reads all notifications that it has not seen, in the order of their numbers. A notification names what changed; its
 reader reads the changed node, so that a notification that is read twice does no harm. Old ones are deleted by whoever sees them.
+Their numbers have no gaps, so that a reader finds out that some were deleted before it could read them: it was away for long, or a
+clock is wrong.
 The controller reads and deletes those of ISRs and log directories.
 """
 
@@ -28,7 +30,7 @@ from kafka_cy.cluster.store import (
 from kafka_cy.cluster.store_calls import CallLater, StoreCalls, run
 
 EXPIRY_MS = 15 * 60 * 1000
-CROWDED_EXPIRY_MS = 2 * 60 * 1000  # more than a session of ZooKeeper lasts without its broker
+CROWDED_EXPIRY_MS = 2 * 60 * 1000  # more than most sessions of ZooKeeper last without their broker; others find the gap
 READ_AT_ONCE = 200  # notifications that are read together
 AFTER_FAULT_MS = 1000.0
 
@@ -74,7 +76,8 @@ class ChangeNotifications:
     """Reads the notifications of one kind. Owner: the store's. Lifetime: the broker's. Limit: one number per existing node.
 
     `handle(data)` gets each one once in a session, the existing ones first; in a new session it gets all again, because
-    some may have been missed. What it raises is logged, and the next one follows.
+    some may have been missed. What it raises is logged, and the next one follows. `missed()`: some were deleted, within a session,
+    before they could be read, so everything has to be read.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class ChangeNotifications:
         kind: Kind,
         handle: Callable[[bytes | None], object],
         *,
+        missed: Callable[[], object],
         kept_max: int | None = None,
         wall_clock_ms: Callable[[], int],
         call_later: CallLater,
@@ -90,9 +94,11 @@ class ChangeNotifications:
     ) -> None:
         """`kept_max`: those before the newest ones stay for CROWDED_EXPIRY_MS only, for notifications that any client can cause."""
         self._kept_max = kept_max
-        self._store, self._kind, self._handle = store, kind, handle
+        self._store, self._kind, self._handle, self._missed = store, kind, handle, missed
         self._wall_clock_ms, self._call_later, self._log = wall_clock_ms, call_later, log
         self._last = -1  # number of the last one that was handled
+        self._follows = False  # what is there was listed in this session
+        self._has_missed = False  # some, and that was not told yet
         self._created_ms: dict[str, int] = {}  # of those that exist and were handled
         self._sessions = 0  # that have ended
         self._reading = False
@@ -106,7 +112,7 @@ class ChangeNotifications:
     def _session_event(self, event: SessionEvent) -> None:
         if event is SessionEvent.EXPIRED:
             self._sessions += 1
-            self._last = -1
+            self._last, self._follows = -1, False
             self._created_ms.clear()
             self._read()
 
@@ -135,6 +141,8 @@ class ChangeNotifications:
             await calls.create_missing([self._kind.parent])
         numbered = sorted((number, name) for name in names if (number := self._number(name)) is not None)
         new = [each for each in numbered if each[0] > self._last]
+        follows, self._follows = self._follows, True
+        self._has_missed |= follows and [number for number, _ in new] != list(range(self._last + 1, self._last + 1 + len(new)))
         for start in range(0, len(new), READ_AT_ONCE):
             some = new[start : start + READ_AT_ONCE]
             nodes = await calls.read(*[Get(f"{self._kind.parent}/{name}") for _, name in some])
@@ -142,16 +150,20 @@ class ChangeNotifications:
                 raise SessionExpired("the session has ended")
             for (number, name), node in zip(some, nodes, strict=True):
                 self._last = number
-                self._handle_one(name, node)
+                if node is not None:
+                    self._handle_one(name, node)
+                self._has_missed |= follows and node is None
+        if self._has_missed:
+            self._has_missed = False
+            self._log.info(f"change notifications in {self._kind.parent} were deleted before they were read, so everything is read")
+            self._missed()
         await self._purge(calls, set(names))
 
     def _number(self, name: str) -> int | None:
         text = name.removeprefix(self._kind.prefix)
         return int(text) if text != name and text.isdecimal() else None
 
-    def _handle_one(self, name: str, node: Node | None) -> None:
-        if node is None:
-            return  # it was old
+    def _handle_one(self, name: str, node: Node) -> None:
         self._created_ms[name] = node.created_ms
         try:
             self._handle(node.data)
@@ -170,10 +182,13 @@ class ChangeNotifications:
                     raise error
 
     def _old(self, now_ms: int) -> list[str]:
-        """Those to be deleted. They were handled in their order, oldest first, unless the session has ended meanwhile."""
+        """Those to be deleted. They were handled in their order, oldest first, unless the session has ended meanwhile.
+
+        The newest one stays: without it, a reader that was away would not see that there were others.
+        """
         crowded = len(self._created_ms) - self._kept_max if self._kept_max is not None else 0
         return [
             name
-            for index, (name, created_ms) in enumerate(self._created_ms.items())
+            for index, (name, created_ms) in enumerate(list(self._created_ms.items())[:-1])
             if created_ms < now_ms - (CROWDED_EXPIRY_MS if index < crowded else EXPIRY_MS)
         ]

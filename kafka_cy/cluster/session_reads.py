@@ -1,7 +1,7 @@
 """Reads for those who follow change notifications: everything when they begin and in each new session, and again after faults.
 
 Notifications are deleted after some minutes (change_notifications.EXPIRY_MS). So what changed while nobody followed them is only
-found by reading everything, after they are followed.
+found by reading everything, after they are followed; so is what changed when some were missed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class SessionReads:
         self._store, self._steps, self._call_later, self._on_failed = store, read_all, call_later, failed
         self.is_current = False  # everything was read since `start`
         self._had_expired = False  # the session, since everything was read
+        self._reading = self._again = False  # everything is read now; and once more afterwards
 
     def start(self) -> None:
         """Read everything, now and in each new session. Notifications are followed already."""
@@ -40,12 +41,23 @@ class SessionReads:
             self._had_expired = True
 
     def read_all(self) -> None:
-        """Read everything."""
-        self.run(self._read_all)
+        """Read everything; once more, if that is done already: what was read may have changed since."""
+        if self._reading:
+            self._again = True
+            return
+        self._reading, self._again = True, False
+        run(self._read_all(StoreCalls(self._store, self._call_later)), self._ended)
 
     async def _read_all(self, calls: StoreCalls) -> None:
         await self._steps(calls)
         self.is_current = True
+
+    def _ended(self, result: None, fault: Exception | None) -> None:
+        self._reading = False
+        if fault is not None:
+            self.failed(fault, self.read_all)
+        if self._again and (fault is None or isinstance(fault, SessionExpired)):
+            self.read_all()
 
     def run(self, steps: Steps) -> None:
         """Run steps; again after a fault, unless the session has ended."""

@@ -40,14 +40,14 @@ class StoredConfigs:
         log: LineLog,
     ) -> None:
         self._store, self._cache, self._call_later, self._log = store, cache, call_later, log
-        self._notifications = ChangeNotifications(
-            store, CONFIGS, self._notified, wall_clock_ms=wall_clock_ms, call_later=call_later, log=log
-        )
-        self._known_topics: set[str] = set()  # whose settings were read; they are those of a topic that the controller has told of
-        self.malformed_topics: set[str] = set()  # whose settings are there, but could never be read; any thread may look
         self._reads = SessionReads(
             store, self.read_all, call_later, lambda fault: log.error(f"stored settings cannot be read: {fault!r}")
         )
+        self._notifications = ChangeNotifications(
+            store, CONFIGS, self._notified, missed=self._reads.read_all, wall_clock_ms=wall_clock_ms, call_later=call_later, log=log
+        )
+        self._known_topics: set[str] = set()  # whose settings were read; they are those of a topic that the controller has told of
+        self.malformed_topics: set[str] = set()  # whose settings are there, but could never be read; any thread may look
 
     async def read_all(self, calls: StoreCalls) -> None:
         """Read everything; what is new is announced. Raises StoreError.

@@ -317,10 +317,12 @@ class Reader:
     def __init__(self, world: World) -> None:
         self.store = world.model.session()
         self.seen: list[bytes | None] = []
+        self.missed: list[int] = []  # how many it had seen when it was told that it had missed some
         self.notifications = ChangeNotifications(
             self.store,
             CONFIGS,
             self._handle,
+            missed=lambda: self.missed.append(len(self.seen)),
             wall_clock_ms=world.wall_clock_ms,
             call_later=world.simulation.call_later,
             log=world.log,
@@ -391,6 +393,47 @@ def test_no_notification_is_missed_whatever_breaks(seed: int) -> None:
     assert set(reader.seen) == set(written)
     last = {data: index for index, data in enumerate(reader.seen)}
     assert sorted(written, key=lambda data: last[data]) == written  # the last round is in order
+    assert reader.missed == []
+
+
+@pytest.mark.parametrize("deleted", [(1,), (2,), (1, 2)])
+def test_notifications_that_are_deleted_before_they_are_read_are_missed(deleted: tuple[int, ...]) -> None:
+    """The broker was suspended for longer than they stay. Its session went on, so nothing else has it read everything."""
+    world = World()
+    readers = [Reader(world), Reader(world)]
+    world.result(lambda calls: notify(calls, CONFIGS, b"0"))
+    world.simulation.run_for(1000)
+    readers[0].store.disconnect()
+    for number in (b"1", b"2", b"3"):
+        world.result(lambda calls, number=number: notify(calls, CONFIGS, number))
+    world.simulation.run_for(1000)
+    for number in deleted:
+        world.model.apply(None, [Delete(f"{CONFIGS.parent}/{CONFIGS.prefix}{number:010}")])
+    world.simulation.run_for(1000)
+    readers[0].store.connect()
+    world.simulation.run_for(1000)
+    assert readers[0].missed == [4 - len(deleted)] and readers[1].missed == []
+    world.result(lambda calls: notify(calls, CONFIGS, b"4"))
+    world.simulation.run_for(1000)
+    assert len(readers[0].missed) == 1, "once"
+
+
+def test_the_newest_notification_stays() -> None:
+    """Else a broker that was away would not see that there were any."""
+    world = World()
+    readers = [Reader(world), Reader(world)]
+    world.result(lambda calls: notify(calls, CONFIGS, b"0"))
+    world.simulation.run_for(1000)
+    readers[0].store.disconnect()
+    world.result(lambda calls: notify(calls, CONFIGS, b"1"))
+    world.result(lambda calls: notify(calls, CONFIGS, b"2"))
+    readers[1].notifications._wall_clock_ms = lambda: world.wall_clock_ms() + 2 * EXPIRY_MS
+    world.result(lambda calls: notify(calls, CONFIGS, b"3"))
+    world.simulation.run_for(1000)
+    assert world.model.children[CONFIGS.parent] == {"config_change_0000000003"}
+    readers[0].store.connect()
+    world.simulation.run_for(1000)
+    assert readers[0].missed == [2]
 
 
 def test_parents_are_created_on_demand() -> None:

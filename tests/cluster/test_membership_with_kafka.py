@@ -48,6 +48,7 @@ def test_a_member_beside_kafka(tmp_path: Path, one_zookeeper: Ensemble, zookeepe
                 member.store,
                 CONFIGS,
                 lambda data: seen.append(ConfigChange.decode(data)),
+                missed=lambda: None,
                 wall_clock_ms=now_ms,
                 call_later=member.call_later,
                 log=member.log,

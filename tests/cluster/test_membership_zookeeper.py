@@ -220,6 +220,7 @@ def test_notifications_reach_every_broker_and_old_ones_go(
             owner.store,
             CONFIGS,
             lambda data: seen.append(ConfigChange.decode(data)),
+            missed=lambda: seen.clear(),
             wall_clock_ms=lambda: now_ms() + ahead_ms[0],
             call_later=owner.call_later,
             log=owner.log,
@@ -242,7 +243,7 @@ def test_notifications_reach_every_broker_and_old_ones_go(
         assert seen[9:] == changes and SessionEvent.EXPIRED in owner.events
         ahead_ms[0] = EXPIRY_MS + 60_000
         writer.steps(lambda calls: notify(calls, CONFIGS, changes[0].encode()))
-        owner.run_until(lambda: not other.get_children("/config/changes"))
+        owner.run_until(lambda: other.get_children("/config/changes") == ["config_change_0000000009"])
         assert len(seen) == 19
         writer.steps(lambda calls: notify(calls, ISRS, b"{}"))
         assert other.get_children("/isr_change_notification") == ["isr_change_0000000000"]

@@ -6,7 +6,8 @@ from typing import Any
 
 from kafka_cy.cluster.change_notifications import CROWDED_EXPIRY_MS, EXPIRY_MS
 from kafka_cy.cluster.embedded_store import EmbeddedStore
-from kafka_cy.cluster.token_formats import CHANGES, Principal
+from kafka_cy.cluster.store import Create, Delete
+from kafka_cy.cluster.token_formats import CHANGES, Principal, token_path
 from kafka_cy.cluster.token_pace import CHANGES_AT_ONCE, MS_PER_CHANGE, TokenPace, TooManyChanges
 from kafka_cy.cluster.token_store import NOTIFICATIONS_KEPT, TooManyTokens, TooManyTokensOfRequester
 from tests.cluster.test_token_store import BOB, NOTIFICATIONS, NOW_MS, Broker, a_token, started
@@ -113,4 +114,20 @@ def test_crowded_notifications_go_early() -> None:
     assert len(names) == NOTIFICATIONS_KEPT and min(names) == f"{CHANGES.prefix}{51:010}"
     broker.now_ms = NOW_MS + EXPIRY_MS + 1
     store.create(f"{NOTIFICATIONS}/{CHANGES.prefix}", b"token-9", sequential=True)
-    assert store.children(NOTIFICATIONS) == []
+    assert store.children(NOTIFICATIONS) == [f"{CHANGES.prefix}{NOTIFICATIONS_KEPT + 51:010}"], "by it others find the gap"
+
+
+def test_a_removed_token_is_not_accepted_after_its_notification_was_missed() -> None:
+    """The broker was suspended for longer than crowded notifications stay, or the clock of another one is ahead."""
+    store = EmbeddedStore(None, wall_clock_ms=lambda: NOW_MS)
+    broker = Broker(store, is_alone=False)
+    broker.tokens.load(store)
+    broker.tokens.start()
+    broker.create(a_token(1))
+    (last,) = store.children(NOTIFICATIONS)
+    number = int(last.removeprefix(CHANGES.prefix)) + 1
+    notification = Create(f"{NOTIFICATIONS}/{CHANGES.prefix}", b"token-1", sequential=True)
+    store.multi([Delete(token_path("token-1")), notification, Delete(f"{NOTIFICATIONS}/{CHANGES.prefix}{number:010}")])
+    assert list(broker.state) == ["token-1"]
+    store.create(f"{NOTIFICATIONS}/{CHANGES.prefix}", b"token-9", sequential=True)
+    assert broker.state == {}
