@@ -175,6 +175,11 @@ class StoredAcls:
         """Whether everything was read since `start`."""
         return self._reads.is_current
 
+    @property
+    def fault(self) -> Exception | None:
+        """Why the last attempt to read everything has failed; the end of a session is none."""
+        return self._reads.fault
+
     def _notified(self, data: bytes | None) -> None:
         try:
             resource = changed_resource(data)
@@ -207,7 +212,7 @@ class StoredAcls:
             self._reads.failed(fault, self._follow)
 
     def _log_fault(self, fault: Exception) -> None:
-        self._log.error(f"stored ACLs cannot be read: {fault!r}")
+        self._log.repeated("error", f"stored ACLs cannot be read: {fault!r}", {})
 
     # -- changing --
 

@@ -130,7 +130,7 @@ class ChangeNotifications:
     def _ended(self, result: None, fault: Exception | None) -> None:
         self._reading = False
         if fault is not None and not isinstance(fault, SessionExpired):
-            self._log.error(f"change notifications in {self._kind.parent} cannot be read: {fault!r}")
+            self._log.repeated("error", f"change notifications in {self._kind.parent} cannot be read: {fault!r}", {})
             self._call_later(AFTER_FAULT_MS, self._read)
         elif self._again or fault is not None:
             self._read()

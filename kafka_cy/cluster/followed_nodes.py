@@ -39,7 +39,7 @@ class FollowedNodes(Generic[Name]):
         self._store, self._what, self._call_later, self._log = store, what, call_later, log
         self._name_of, self._read = name_of, read
         self._reads = SessionReads(
-            store, read_all, call_later, lambda fault: log.error(f"stored {what} cannot be read: {fault!r}")
+            store, read_all, call_later, lambda fault: log.repeated("error", f"stored {what} cannot be read: {fault!r}", {})
         )
         self._notifications = ChangeNotifications(
             store, kind, self._notified, missed=self._reads.read_all, kept_max=kept_max, wall_clock_ms=wall_clock_ms,
@@ -57,6 +57,11 @@ class FollowedNodes(Generic[Name]):
     def is_current(self) -> bool:
         """Whether everything was read since `start`."""
         return self._reads.is_current
+
+    @property
+    def fault(self) -> Exception | None:
+        """Why the last attempt to read everything has failed; the end of a session is none."""
+        return self._reads.fault
 
     def _notified(self, data: bytes | None) -> None:
         try:

@@ -16,3 +16,6 @@ class LineLog(Protocol):
 
     def error(self, what: str, **details: Any) -> None:
         """Something that does not work."""
+
+    def repeated(self, level: str, what: str, details: dict[str, Any]) -> None:
+        """Something that may happen again and again: one line at once, then one a minute."""

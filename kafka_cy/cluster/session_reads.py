@@ -25,6 +25,7 @@ class SessionReads:
         """`failed` gets the faults, but not the end of a session: the next one begins with `read_all`."""
         self._store, self._steps, self._call_later, self._on_failed = store, read_all, call_later, failed
         self.is_current = False  # everything was read since `start`
+        self.fault: Exception | None = None  # of the last attempt to read everything
         self._had_expired = False  # the session, since everything was read
         self._reading = self._again = False  # everything is read now; and once more afterwards
 
@@ -54,6 +55,7 @@ class SessionReads:
 
     def _ended(self, result: None, fault: Exception | None) -> None:
         self._reading = False
+        self.fault = fault if not isinstance(fault, SessionExpired) else None
         if fault is not None:
             self.failed(fault, self.read_all)
         if self._again and (fault is None or isinstance(fault, SessionExpired)):

@@ -41,7 +41,7 @@ class StoredConfigs:
     ) -> None:
         self._store, self._cache, self._call_later, self._log = store, cache, call_later, log
         self._reads = SessionReads(
-            store, self.read_all, call_later, lambda fault: log.error(f"stored settings cannot be read: {fault!r}")
+            store, self.read_all, call_later, lambda fault: log.repeated("error", f"stored settings cannot be read: {fault!r}", {})
         )
         self._notifications = ChangeNotifications(
             store, CONFIGS, self._notified, missed=self._reads.read_all, wall_clock_ms=wall_clock_ms, call_later=call_later, log=log
@@ -130,6 +130,11 @@ class StoredConfigs:
         """Whether everything was read since `start`."""
         return self._reads.is_current
 
+    @property
+    def fault(self) -> Exception | None:
+        """Why the last attempt to read everything has failed; the end of a session is none."""
+        return self._reads.fault
+
     def _notified(self, data: bytes | None) -> None:
         path = ConfigChange.decode(data).entity_path
         self._reads.run(lambda calls: self._read(calls, [path]))
@@ -161,7 +166,7 @@ class StoredConfigs:
 
         def ended(result: None, fault: Exception | None) -> None:
             if fault is not None and not isinstance(fault, SessionExpired):
-                self._log.error(f"settings of new topics cannot be read: {fault!r}")
+                self._log.repeated("error", f"settings of new topics cannot be read: {fault!r}", {})
             if fault is None:
                 done()
             else:

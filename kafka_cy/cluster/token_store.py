@@ -259,6 +259,11 @@ class StoredTokens:
         """Whether everything was read since `start`."""
         return self._nodes.is_current
 
+    @property
+    def fault(self) -> Exception | None:
+        """Why the last attempt to read everything has failed; the end of a session is none."""
+        return self._nodes.fault
+
     def _look_for_expired(self) -> None:
         def ended(result: None, fault: Exception | None) -> None:
             if fault is not None and not isinstance(fault, SessionExpired):

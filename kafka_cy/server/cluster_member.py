@@ -23,7 +23,7 @@ from kafka_cy.cluster.metadata import new_cluster_id
 from kafka_cy.cluster.metadata_cache import Change, ConfigChanged
 from kafka_cy.cluster.open_nodes import warn_of_open_nodes
 from kafka_cy.cluster.registration import NO_EPOCH, Registration
-from kafka_cy.cluster.store import Get, Node
+from kafka_cy.cluster.store import Get, Node, StoreError
 from kafka_cy.cluster.store_calls import StoreCalls
 from kafka_cy.cluster.stored_configs import MalformedSettings, StoredConfigs
 from kafka_cy.cluster.znode_formats import MALFORMED, BrokerInfo, Endpoint, TopicAssignment
@@ -244,7 +244,14 @@ class ClusterMember:
         followed: list[StoredConfigs | StoredAcls | StoredTokens] = [self.configs, *optional]
         for each in followed:
             each.start()
-        session.run_until(lambda: all(each.is_current for each in followed))
+
+        def are_current() -> bool:
+            for each in followed:
+                if isinstance(each.fault, StoreError):  # as in `load`
+                    raise ClusterRefused(str(each.fault) or type(each.fault).__name__) from each.fault
+            return all(each.is_current for each in followed)
+
+        session.run_until(are_current)
 
     def join(self) -> None:
         """See Arrangement. Returns when the broker is registered."""

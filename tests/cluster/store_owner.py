@@ -26,6 +26,9 @@ class Log:
 
     warning = error = info
 
+    def repeated(self, level: str, what: str, details: dict[str, Any]) -> None:
+        self.lines.append(what)
+
     def count(self, part: str) -> int:
         return sum(part in line for line in self.lines)
 

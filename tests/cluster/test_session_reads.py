@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from kafka_cy.cluster.session_reads import SessionReads
-from kafka_cy.cluster.store import SessionEvent, SessionExpired
+from kafka_cy.cluster.store import NoAuthError, SessionEvent, SessionExpired
 from kafka_cy.cluster.store_calls import Answer, StoreCalls
 
 
@@ -52,6 +52,18 @@ def test_a_new_session_has_everything_read_though_the_read_of_the_last_one_goes_
     for event in (SessionEvent.EXPIRED, SessionEvent.CONNECTED):
         world.listeners[0](event)
     world.end(SessionExpired("the session has ended"))
-    assert len(world.open) == 1 and world.faults == []
+    assert len(world.open) == 1 and world.reads.fault is None and world.faults == []
     world.end()
     assert world.reads.is_current and world.open == []
+
+
+def test_a_fault_is_kept_until_everything_was_read() -> None:
+    world = World()
+    world.reads.start()
+    world.reads.read_all()
+    world.end(NoAuthError("/config"))
+    assert isinstance(world.reads.fault, NoAuthError) and world.faults == [world.reads.fault]
+    assert world.open == [] and not world.reads.is_current
+    world.later.pop()()
+    world.end()
+    assert world.reads.fault is None and world.reads.is_current

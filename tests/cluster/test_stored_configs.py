@@ -10,7 +10,7 @@ import pytest
 
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.metadata_cache import MetadataCache
-from kafka_cy.cluster.store import Children, Create
+from kafka_cy.cluster.store import Children, Create, NoAuthError
 from kafka_cy.cluster.store_calls import StoreCalls, run
 from kafka_cy.cluster.stored_configs import MalformedSettings, StoredConfigs
 from kafka_cy.server.arrangement import ClusterRefused
@@ -97,7 +97,7 @@ def test_what_changes_while_the_logs_are_recovered() -> None:
     stored.store.delete("/config/topics/old")
     stored.store.set("/config/topics/t", GOOD.replace(b"-1", b"-2"))
     waited: list[Callable[[], bool]] = []
-    acls = SimpleNamespace(start=lambda: None, is_current=False)
+    acls = SimpleNamespace(start=lambda: None, is_current=False, fault=None)
     stored.member.acls, stored.member.tokens = acls, None
     stored.member._follow_stored(SimpleNamespace(run_until=waited.append))
     assert stored.configs.is_current and not waited[0](), "no client is served before the ACLs are read, too"
@@ -106,6 +106,26 @@ def test_what_changes_while_the_logs_are_recovered() -> None:
     assert cache.config("users", "alice") == {} and cache.config("topics", "t") == {"retention.ms": "-2"}
     assert cache.config("users", "b%20c") == {"SCRAM-SHA-256": "x"}
     assert cache.config("topics", "old") == {} and not stored.configs.knows("old"), "it may be created with others"
+
+
+def test_what_cannot_be_read_again_ends_the_start() -> None:
+    """As when it cannot be read the first time. Nobody would see why the broker does not come up."""
+    stored = Stored(GOOD)
+    stored.member.acls = stored.member.tokens = None
+    read = stored.store.read
+
+    def denied(requests: Any, done: Any) -> None:
+        if list(requests) == [Children("/config/users")]:
+            done(None, NoAuthError("/config/users"))
+        else:
+            read(requests, done)
+
+    stored.store.read = denied  # type: ignore[method-assign]
+    with pytest.raises(ClusterRefused, match="/config/users"):
+        stored.member._follow_stored(SimpleNamespace(run_until=lambda condition: condition()))
+    stored.store.read = read  # type: ignore[method-assign]
+    stored.configs._reads.read_all()
+    assert stored.configs.is_current and stored.configs.fault is None
 
 
 def test_a_topic_without_a_node_is_known_once_it_exists() -> None:
