@@ -97,11 +97,13 @@ def test_what_changes_while_the_logs_are_recovered() -> None:
     stored.store.delete("/config/topics/old")
     stored.store.set("/config/topics/t", GOOD.replace(b"-1", b"-2"))
     waited: list[Callable[[], bool]] = []
-    acls = SimpleNamespace(start=lambda: None, is_current=False, fault=None)
-    stored.member.acls, stored.member.tokens = acls, None
+    acls, tokens = (SimpleNamespace(start=lambda: None, is_current=False, fault=None) for _ in range(2))
+    stored.member.acls, stored.member.tokens = acls, tokens
     stored.member._follow_stored(SimpleNamespace(run_until=waited.append))
-    assert stored.configs.is_current and not waited[0](), "no client is served before the ACLs are read, too"
+    assert stored.configs.is_current and not waited[0](), "no client is served before ACLs and tokens are read, too"
     acls.is_current = True
+    assert not waited[0](), "a removed token would be accepted"
+    tokens.is_current = True
     assert waited[0]()
     assert cache.config("users", "alice") == {} and cache.config("topics", "t") == {"retention.ms": "-2"}
     assert cache.config("users", "b%20c") == {"SCRAM-SHA-256": "x"}

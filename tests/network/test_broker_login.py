@@ -238,6 +238,13 @@ def test_it_logs_in_again_before_the_session_ends(guarded: Guarded, login: Login
     assert guarded.api_keys()[-5:] == [HANDSHAKE, AUTHENTICATE, AUTHENTICATE, ECHO, ECHO]
 
 
+@pytest.mark.parametrize("lifetime_ms", [(1 << 63) - 1, 1 << 62, 1 << 40])
+def test_a_session_of_any_length(guarded: Guarded, login: Login, connection: BrokerConnection, lifetime_ms: int) -> None:
+    """A lifetime of billions of years in nanoseconds does not fit into 64 bits, and is not over at once."""
+    guarded.answers[1] = guarded.accepts(b"", lifetime_ms=lifetime_ms)
+    assert [ask(connection) for _ in range(3)] == [b"echo"] * 3 and login.begun == 1
+
+
 def test_who_fails_is_not_asked_in_a_loop(guarded: Guarded) -> None:
     guarded.answers = [struct.pack(">hhiq", 58, -1, 0, 0)]
     transport = BrokerLogin("TEST", Login().begin)
