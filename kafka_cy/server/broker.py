@@ -21,7 +21,7 @@ from kafka_cy.server.event_times import EventTimes
 from kafka_cy.server.http_pages import PortTaken, open_page, page_security
 from kafka_cy.server.log import BrokerLog
 from kafka_cy.server.replication_quotas import start_replication_quotas
-from kafka_cy.server.start_lines import log_addresses, warn_of_open_addresses
+from kafka_cy.server.start_lines import log_addresses, warn_of_anonymous_users, warn_of_open_addresses
 from kafka_cy.server.topic_creations import TopicCreations
 from kafka_cy.telemetry.broker_view import RECOVERY, RUNNING, SHUTTING_DOWN, STARTING
 
@@ -137,6 +137,7 @@ class KafkaServer:
         self._listen_for_lag()
         log_addresses(self.log, self)
         warn_of_open_addresses(self.log, self.config)
+        warn_of_anonymous_users(self.log, self.config)
 
     def _listen_for_metrics(self) -> None:
         from kafka_cy.server.metrics_view import MetricsView

@@ -86,6 +86,21 @@ def warn_of_open_addresses(log: BrokerLog, config: BrokerConfig) -> None:
         log.warning("pages are shown to other machines without a password", pages=", ".join(reached))
 
 
+def warn_of_anonymous_users(log: BrokerLog, config: BrokerConfig) -> None:
+    """Say which listeners make everyone the same user, who has rights by an authorizer."""
+    open_listeners = ", ".join(str(each) for each in config.listeners if not _authenticates(config, each))
+    if not open_listeners or not str(config["authorizer.class.name"] or "").strip():
+        return
+    from kafka_cy.authorizer.acls import ANONYMOUS, to_bytes, user_of
+    from kafka_cy.authorizer.authorizer import parse_super_users
+
+    if to_bytes(ANONYMOUS) in map(user_of, parse_super_users(str(config["super.users"] or ""))):
+        what = "clients without authentication may do anything: the authorizer knows them as User:ANONYMOUS, a super user"
+    else:
+        what = "clients without authentication are one user for the authorizer: each may do what User:ANONYMOUS or User:* may do"
+    log.warning(what, listeners=open_listeners)
+
+
 def _authenticates(config: BrokerConfig, listener: Listener) -> bool:
     if listener.security_protocol == "SSL":
         return bool(config.of_listener(listener.name, "ssl.client.auth")[1] == "required")

@@ -9,10 +9,12 @@ import pytest
 
 from kafka_cy.config import BrokerConfig
 from kafka_cy.server.log import BrokerLog
-from kafka_cy.server.start_lines import is_loopback, warn_of_open_addresses
+from kafka_cy.server.start_lines import is_loopback, warn_of_anonymous_users, warn_of_open_addresses
 from kafka_cy.testing import Broker
 
 QUIET = {"kafkacy.metrics.listen": "127.0.0.1:9404", "kafkacy.lag.listen": "[::1]:9308"}
+ONE_USER = "clients without authentication are one user for the authorizer: "
+ANYTHING = "clients without authentication may do anything: "
 LISTENERS, PAGES = "clients on other machines need no authentication", "pages are shown to other machines without a password"
 
 
@@ -20,7 +22,9 @@ def lines(**keys: str) -> list[str]:
     """The lines of a start with these keys (`_` for `.`), without time and level."""
     stream = io.StringIO()
     log = BrokerLog(stream=stream)
-    warn_of_open_addresses(log, BrokerConfig.load(None, {**QUIET, **{key.replace("_", "."): text for key, text in keys.items()}}))
+    config = BrokerConfig.load(None, {**QUIET, **{key.replace("_", "."): text for key, text in keys.items()}})
+    warn_of_open_addresses(log, config)
+    warn_of_anonymous_users(log, config)
     log.flush()
     written = stream.getvalue().splitlines()
     assert all(line.split(" ")[1] == "WARNING" for line in written)
@@ -46,6 +50,26 @@ def test_tls_is_authentication_with_certificates_only(auth: str, said: bool) -> 
     settings = {"listeners": "SSL://192.0.2.1:9093", "inter_broker_listener_name": "SSL"}
     assert bool(lines(ssl_client_auth=auth, **settings)) is said
     assert bool(lines(listener_name_ssl_ssl_client_auth=auth, ssl_client_auth="none", **settings)) is said
+
+
+@pytest.mark.parametrize("super_users", ["", "User:admin", "User:admin;User:ANONYMOUS"])
+def test_an_authorizer_knows_nobody_on_a_listener_without_authentication(super_users: str) -> None:
+    """Also on a loopback address: who has rights there are the users of this machine."""
+    keys = {
+        "listeners": "A://127.0.0.1:1,B://127.0.0.1:2,C://127.0.0.1:3",
+        "listener_security_protocol_map": "A:PLAINTEXT,B:SSL,C:SASL_PLAINTEXT",
+        "inter_broker_listener_name": "A",
+        "super_users": super_users,
+    }
+    authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+    assert lines(**keys) == []
+    (line,) = lines(**keys, authorizer_class_name=authorizer)
+    assert line.endswith(' listeners="A://127.0.0.1:1, B://127.0.0.1:2"')
+    assert line.startswith(ANYTHING if "ANONYMOUS" in super_users else ONE_USER)
+    (line,) = lines(**keys, authorizer_class_name=authorizer, listener_name_b_ssl_client_auth="required")
+    assert line.endswith(" listeners=A://127.0.0.1:1")
+    keys |= {"inter_broker_listener_name": "C", "listeners": "C://127.0.0.1:3", "sasl_mechanism_inter_broker_protocol": "PLAIN"}
+    assert lines(**keys, authorizer_class_name=authorizer) == []
 
 
 def test_pages(tmp_path: Path) -> None:
