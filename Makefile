@@ -6,6 +6,7 @@
 # make fuzz         test the decoders with the address sanitizer (FUZZ_SECONDS=120)
 # make races        test shared memory with the thread sanitizer (PYTEST_ARGS="-k image")
 # make simulate     run 1,000 seeded simulations of a cluster with faults (SEEDS=1000)
+# make clients      log in with every client, every SASL mechanism, in plaintext and over TLS (`make test` runs a part)
 # make cluster      clusters of kafka-cy and of Apache Kafka 3.9 with ZooKeeper, whose brokers are killed
 # make histories    check 1,000 seeded histories of transactions for anomalies (HISTORY_COUNT=1000)
 # make faults       check 200 histories in clusters whose brokers, ZooKeeper and connections fail (FAULT_ROUNDS=200)
@@ -35,7 +36,7 @@ KILLS ?= 20
 
 BENCH := $(VENV)/bin/kafka-cy bench
 
-.PHONY: build run test lint pytest test-tools fuzz races histories faults simulate cluster exactly-once conformance bench bench-full bench-results bench-micro wheel wheels clean-root clean
+.PHONY: build run test lint pytest test-tools fuzz races histories faults simulate clients cluster exactly-once conformance bench bench-full bench-results bench-micro wheel wheels clean-root clean
 
 build:
 	@scripts/build.sh "$(PYTHON)" "$(VENV)"
@@ -86,6 +87,10 @@ faults: build-test
 
 simulate: build-test
 	KAFKACY_SIMULATOR_SEEDS="$(SEEDS)" $(VENV)/bin/python -m pytest -n auto tests/cluster/test_simulator.py $(PYTEST_ARGS)
+
+# CI: a client that is missing is a failure.
+clients: test-tools
+	CI=1 CLIENT_MATRIX=1 $(VENV)/bin/python -m pytest -v tests/interop/test_client_matrix.py $(PYTEST_ARGS)
 
 cluster: build-test
 	@scripts/install-kafka.sh

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,8 @@ class ToolResult:
 class JavaTools:
     """One JVM that runs tools one after the other. Owner: the test session."""
 
-    def __init__(self, stderr_path: Path) -> None:
+    def __init__(self, stderr_path: Path, options: Sequence[str] = ()) -> None:
+        """`options`: of the JVM."""
         with open(stderr_path, "ab") as stderr:
             self._process = subprocess.Popen(
                 [
@@ -39,6 +40,7 @@ class JavaTools:
                     "-Xmx256m",
                     "-XX:TieredStopAtLevel=1",  # tools run for a second, so optimising them costs more than it saves
                     "--add-opens=java.base/java.lang=ALL-UNNAMED",
+                    *options,
                     f"-Dlog4j2.configurationFile={HERE / 'kafka' / 'log4j2.properties'}",
                     "-cp",
                     f"{KAFKA_JARS}/*",

@@ -11,8 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/sasl/plain"
-	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
 func franz(t *testing.T, options ...kgo.Opt) (*kgo.Client, *kadm.Client, context.Context) {
@@ -21,13 +19,8 @@ func franz(t *testing.T, options ...kgo.Opt) (*kgo.Client, *kadm.Client, context
 	if config := tlsConfig(t); config != nil {
 		options = append(options, kgo.DialTLSConfig(config))
 	}
-	switch mechanism, user, password := login(); mechanism {
-	case "PLAIN":
-		options = append(options, kgo.SASL(plain.Auth{User: user, Pass: password}.AsMechanism()))
-	case "SCRAM-SHA-256":
-		options = append(options, kgo.SASL(scram.Auth{User: user, Pass: password}.AsSha256Mechanism()))
-	case "SCRAM-SHA-512":
-		options = append(options, kgo.SASL(scram.Auth{User: user, Pass: password}.AsSha512Mechanism()))
+	if mechanism := franzLogin(t); mechanism != nil {
+		options = append(options, kgo.SASL(mechanism))
 	}
 	client, err := kgo.NewClient(options...)
 	check(t, err)

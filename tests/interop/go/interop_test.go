@@ -1,6 +1,6 @@
 // Package interop talks to the broker named by KAFKA_BOOTSTRAP with franz-go and Sarama; through TLS when KAFKA_CA names
 // the file of an authority's certificates, showing the certificate in KAFKA_CERTIFICATE when that names one; with SASL when
-// KAFKA_SASL is MECHANISM:USER:PASSWORD.
+// KAFKA_SASL is MECHANISM:USER:PASSWORD, where the password may be a token for OAUTHBEARER, or a key tab for GSSAPI.
 package interop
 
 import (

@@ -14,11 +14,7 @@ func saramaConfig(t *testing.T) *sarama.Config {
 	config := sarama.NewConfig()
 	config.Net.TLS.Config = tlsConfig(t)
 	config.Net.TLS.Enable = config.Net.TLS.Config != nil
-	if mechanism, user, password := login(); mechanism != "" { // PLAIN: Sarama leaves SCRAM to its users
-		config.Net.SASL.Enable = true
-		config.Net.SASL.Mechanism = sarama.SASLMechanism(mechanism)
-		config.Net.SASL.User, config.Net.SASL.Password = user, password
-	}
+	saramaLogin(config)
 	config.Version = sarama.V3_6_0_0
 	config.Producer.RequiredAcks = sarama.WaitForAll
 	config.Producer.Return.Successes = true

@@ -1,6 +1,6 @@
 // kafkajs as a client. Usage: node roundtrip.mjs BOOTSTRAP TOPIC GROUP [CA.pem [CLIENT.pem]]; prints one JSON object of
 // what it saw. With an authority's certificates it speaks TLS, with CLIENT.pem it shows a certificate of its own. With
-// KAFKA_SASL=MECHANISM:USER:PASSWORD it logs in.
+// KAFKA_SASL=MECHANISM:USER:PASSWORD it logs in; for OAUTHBEARER the password is a token.
 import { readFileSync } from 'node:fs'
 import kafkajs from 'kafkajs'
 
@@ -8,7 +8,8 @@ const { Kafka, CompressionTypes, logLevel } = kafkajs
 const [bootstrap, topic, group, ca, own] = process.argv.slice(2)
 const ssl = ca && { ca: readFileSync(ca), ...(own && { key: readFileSync(own), cert: readFileSync(own) }) }
 const [mechanism, username, password] = (process.env.KAFKA_SASL || '').split(':')
-const sasl = mechanism ? { mechanism: mechanism.toLowerCase(), username, password } : undefined
+const oauthBearerProvider = async () => ({ value: password })
+const sasl = mechanism ? { mechanism: mechanism.toLowerCase(), username, password, oauthBearerProvider } : undefined
 const kafka = new Kafka({ clientId: 'interop', brokers: [bootstrap], logLevel: logLevel.ERROR, ssl, sasl })
 const seen = {}
 
