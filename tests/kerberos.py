@@ -26,13 +26,16 @@ def missing_program() -> str | None:
 class Realm:
     """The principals `kafka/localhost` and `http/localhost`, whose keys are in `key_tab`, and `ann`, `ops/admin` in `users`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *defaults: str) -> None:
+        """`defaults`: more lines of libdefaults."""
         self.folder = folder
+        folder.mkdir(exist_ok=True)
+        self._kdc: subprocess.Popen[bytes] | None = None
         self.port = free_ports(1)[0]
         self.krb5_conf, self.key_tab, self.users = folder / "krb5.conf", folder / "kafka.keytab", folder / "users.keytab"
         self.krb5_conf.write_text(
             f"[libdefaults]\n default_realm = {REALM}\n dns_lookup_kdc = false\n dns_lookup_realm = false\n rdns = false\n"
-            " dns_canonicalize_hostname = false\n udp_preference_limit = 1\n"
+            " dns_canonicalize_hostname = false\n udp_preference_limit = 1\n" + "".join(f" {line}\n" for line in defaults) +
             f"[realms]\n {REALM} = {{\n  kdc = 127.0.0.1:{self.port}\n }}\n[domain_realm]\n localhost = {REALM}\n"
         )
         (folder / "kdc.conf").write_text(
@@ -76,6 +79,41 @@ class Realm:
             "sasl.kerberos.service.name": service,
         }
 
+    def limit(self, name: str, seconds: int) -> None:
+        """How long tickets of and for a principal last."""
+        self._run("kadmin.local", "-q", f'modprinc -maxlife "{seconds} seconds" {name}')
+
+    def add(self, name: str) -> None:
+        """A principal whose key is in no key tab."""
+        self._run("kadmin.local", "-q", f"addprinc -randkey {name}")
+
+    def replace_key(self, name: str) -> None:
+        """The one in a key tab is wrong from now on."""
+        self._run("kadmin.local", "-q", f"cpw -randkey {name}")
+
+    def questions(self, *texts: str) -> int:
+        """How many lines of the KDC's log have all these texts."""
+        path = self.folder / "kdc.log"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return sum(all(text in line for text in texts) for line in lines)
+
+    def logins(self) -> int:
+        """How many ticket-granting tickets the KDC has issued."""
+        return self.questions("AS_REQ", "ISSUE: authtime")
+
+    def start(self) -> None:
+        """Start the KDC."""
+        command = [shutil.which("krb5kdc", path=_PATH) or "krb5kdc", "-n", "-r", REALM]
+        self._kdc = subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(self.answers, "the KDC answers")
+
+    def stop(self) -> None:
+        """End the KDC, if it runs."""
+        if self._kdc is not None:
+            self._kdc.kill()
+            self._kdc.wait()
+            self._kdc = None
+
     def answers(self) -> bool:
         try:
             socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
@@ -85,14 +123,11 @@ class Realm:
 
 
 @contextmanager
-def running_realm(folder: Path) -> Iterator[Realm]:
+def running_realm(folder: Path, *defaults: str) -> Iterator[Realm]:
     """A realm whose KDC runs."""
-    realm = Realm(folder)
-    command = [shutil.which("krb5kdc", path=_PATH) or "krb5kdc", "-n", "-r", REALM]
-    kdc = subprocess.Popen(command, env=realm.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    realm = Realm(folder, *defaults)
     try:
-        wait_until(realm.answers, "the KDC answers")
+        realm.start()
         yield realm
     finally:
-        kdc.kill()
-        kdc.wait()
+        realm.stop()

@@ -53,14 +53,16 @@ class GuardedCluster:
             "bootstrap.servers": ",".join(f"127.0.0.1:{port}" for port in ports[1::2]), "socket.timeout.ms": 5000,
         }  # fmt: skip
 
-    def start(self) -> AdminClient:
-        """Returns when all know each other; Kafka is the controller, if there is one."""
+    def start(self, *, in_turn: bool = False) -> AdminClient:
+        """Returns when all know each other. Kafka is the controller, if there is one; `in_turn`: the first of ours."""
         first = self.brokers[1]
         if isinstance(first, Kafka):
             first.start()
             wait_until(lambda: "[KafkaServer id=1] started" in first.log(), "Kafka")
         for member in self.members:
             member.start()
+            if in_turn:
+                member.wait()
         for member in self.members:
             member.wait()
         admin = AdminClient(self.client)

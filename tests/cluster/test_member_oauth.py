@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from tests.cluster.guarded_members import OWN, GuardedCluster, check_a_killed_leader, check_beside_kafka, guarded
-from tests.cluster.member_broker import MemberBroker, seen
+from tests.cluster.member_broker import MemberBroker
 from tests.cluster.test_member_cluster import isrs
 from tests.cluster.test_member_tls import TOPIC, produce
 from tests.cluster.zookeeper_ensemble import wait_until
@@ -113,11 +113,7 @@ def test_other_brokers_refuse_the_token(tmp_path: Path, zookeeper_connect: str) 
         jaas = OWN + "oauthbearer.sasl.jaas.config"
         good = cluster.members[1].settings[jaas]
         cluster.members[1].settings[jaas] = good.replace('Seconds="6"', 'Seconds="0"')
-        for member in cluster.members:  # the first one is the controller
-            member.start()
-            member.wait()
-        admin = AdminClient(cluster.client)
-        wait_until(lambda: len(seen(admin).brokers) == 2, "both brokers")
+        admin = cluster.start(in_turn=True)
         admin.create_topics([NewTopic(TOPIC, 1, replica_assignment=[[1, 2]])])[TOPIC].result()
         why = 'tried again: the login with OAUTHBEARER was refused: error 58 {"status":"invalid_token"}'
         wait_until(lambda: why in cluster.members[1].log(), "the reason")

@@ -49,7 +49,9 @@ def test_plain() -> None:
 @pytest.mark.parametrize(
     ("mechanism", "jaas", "more", "reason", "key"),
     [
-        ("GSSAPI", None, {}, "cannot log in to each other with GSSAPI", MECHANISM),
+        ("GSSAPI", "plain.PlainLoginModule required", {"sasl_enabled_mechanisms": "GSSAPI"},
+         "GSSAPI needs com.sun.security.auth.module.Krb5LoginModule", "listener.name.a.gssapi.sasl.jaas.config"),
+        ("DIGEST-MD5", None, {}, "cannot log in to each other with DIGEST-MD5", MECHANISM),
         ("OAUTHBEARER", "plain.PlainLoginModule required", {}, "OAUTHBEARER needs one login module",
          "listener.name.a.oauthbearer.sasl.jaas.config"),
         ("scram-sha-256", None, {}, "with scram-sha-256", MECHANISM),

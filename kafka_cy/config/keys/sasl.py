@@ -4,7 +4,7 @@ from typing import Final
 
 from kafka_cy.config.types import Entry
 
-_NO_TICKET: Final = "ignored: the broker needs its key tab only, and no ticket"
+_NO_CACHE: Final = "ignored: tickets are got with a key tab, and come from no ticket cache"
 _KRAFT: Final = "ignored: there are no separate KRaft controllers"
 _JAVA: Final = "ignored: Java classes cannot be loaded"
 _LOGIN: Final = "in a cluster: security"
@@ -29,18 +29,18 @@ KEYS: Final[tuple[Entry, ...]] = (
     ("sasl.jaas.config", "PASSWORD", None, "per-broker", None, "MEDIUM", "security",
      "Login module of a SASL mechanism, with its users. It must be set for a listener and a mechanism: "
      "listener.name.<listener>.<mechanism>.sasl.jaas.config."),
-    ("sasl.kerberos.kinit.cmd", "STRING", "/usr/bin/kinit", "per-broker", None, "MEDIUM", _NO_TICKET,
+    ("sasl.kerberos.kinit.cmd", "STRING", "/usr/bin/kinit", "per-broker", None, "MEDIUM", _NO_CACHE,
      "Path of kinit."),
-    ("sasl.kerberos.min.time.before.relogin", "LONG", "60000", "per-broker", None, "MEDIUM", _NO_TICKET,
-     "Minimum time between two Kerberos logins, in milliseconds."),
+    ("sasl.kerberos.min.time.before.relogin", "LONG", "60000", "per-broker", None, "MEDIUM", _LOGIN,
+     "Minimum time between two logins of a broker to the KDC, in milliseconds, unless tickets end before."),
     ("sasl.kerberos.principal.to.local.rules", "LIST", "DEFAULT", "per-broker", None, "MEDIUM", "security",
      "Rules that map Kerberos principals to user names."),
     ("sasl.kerberos.service.name", "STRING", None, "per-broker", None, "MEDIUM", "security",
      "Kerberos service name of the broker."),
-    ("sasl.kerberos.ticket.renew.jitter", "DOUBLE", "0.05", "per-broker", None, "MEDIUM", _NO_TICKET,
-     "Random share that is added to the renewal time of a ticket."),
-    ("sasl.kerberos.ticket.renew.window.factor", "DOUBLE", "0.8", "per-broker", None, "MEDIUM", _NO_TICKET,
-     "Share of a ticket's lifetime after which it is renewed."),
+    ("sasl.kerberos.ticket.renew.jitter", "DOUBLE", "0.05", "per-broker", None, "MEDIUM", _LOGIN,
+     "Random share that is added to the time at which a broker replaces its tickets."),
+    ("sasl.kerberos.ticket.renew.window.factor", "DOUBLE", "0.8", "per-broker", None, "MEDIUM", _LOGIN,
+     "Share of a ticket's lifetime after which a broker replaces it, by a new login to the KDC."),
     ("sasl.login.callback.handler.class", "CLASS", None, "read-only", None, "MEDIUM", _LOGIN,
      "Where tokens for OAUTHBEARER between brokers come from: Kafka's OAuthBearerLoginCallbackHandler "
      "(sasl.oauthbearer.token.endpoint.url) or OAuthBearerUnsecuredLoginCallbackHandler (options of the login module). It must be "

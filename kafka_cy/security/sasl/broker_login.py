@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kafka_cy.security.jaas import LoginModule
+from kafka_cy.security.sasl import kerberos_keys
 from kafka_cy.security.sasl.listener_keys import JAAS, MechanismKeys, login_modules
 from kafka_cy.security.sasl.oauthbearer import MECHANISM as OAUTHBEARER
 from kafka_cy.security.sasl.plain import MECHANISM as PLAIN
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from kafka_cy.config.broker_config import BrokerConfig
 
 MECHANISM_KEY: Final = "sasl.mechanism.inter.broker.protocol"
-MECHANISMS: Final = (PLAIN, *HASHES, OAUTHBEARER)
+MECHANISMS: Final = (PLAIN, *HASHES, OAUTHBEARER, kerberos_keys.MECHANISM)
 Steps = Callable[[str], Generator[bytes | None, bytes, None]]
 
 
@@ -50,6 +51,8 @@ def broker_login(config: BrokerConfig, listener: str, environment: Mapping[str, 
         from kafka_cy.security.sasl.oauth_login import oauth_login
 
         return Login(mechanism, *oauth_login(keys, modules))
+    if mechanism == kerberos_keys.MECHANISM:
+        return Login(mechanism, *kerberos_keys.kerberos_login(keys, modules, environment))
     return Login(mechanism, _with_password(keys, modules[0]))
 
 
