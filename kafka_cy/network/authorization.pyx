@@ -10,7 +10,7 @@ first request that sees the image without it. What finds no room is looked up ag
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset, strlen
+from libc.string cimport memcpy, memset, strlen
 
 from kafka_cy.authorizer.acl_index cimport AclIndex, acl_allowed, acl_allows, acl_who_init
 from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_relaxed_i64
@@ -22,6 +22,10 @@ from kafka_cy.network.reactor_state cimport ReactorState, connection_log
 
 cdef const char* CLUSTER_NAME = b"kafka-cluster"
 cdef const char* ANONYMOUS = b"ANONYMOUS"
+
+cdef enum:
+    USER_SHOWN_BYTES = 40           # in a line of the log
+    NAME_SHOWN_BYTES = 64
 
 cdef int64_t looks = 0              # (a) at the index of ACLs, by all reactors
 cdef int64_t denied = 0             # (a) denials that the log was told, whether it had room for them or not
@@ -105,25 +109,32 @@ cdef const char* type_name(AclType kind) noexcept nogil:
     return b"Cluster" if kind == ACL_CLUSTER else b"TransactionalId"
 
 
+cdef void show_name(char* text, const char* name, int32_t size, int32_t size_max) noexcept nogil:
+    """At most `size_max` bytes of a name that a client may have chosen, with a mark if there are more, and a NUL.
+
+    Control characters are not shown: a line stays a line, and a NUL does not make one user look like another.
+    """
+    cdef int32_t shown = min(size, size_max)
+    cdef int32_t i
+    for i in range(shown):
+        text[i] = b"?" if 0 <= name[i] < 32 or name[i] == 127 else name[i]
+    memcpy(&text[shown], b"..." if size > size_max else b"", 4 if size > size_max else 1)
+
+
 cdef void tell_denial(
     ReactorState* state, Request* request, ClientRights* rights, AclType kind, const char* name, int32_t size,
     AclOperation operation
 ) noexcept nogil:
-    """One line in the words of Kafka's authorizer. Long names are cut, with a mark, so that the line is whole.
-
-    Control characters are not written.
-    """
+    """One line in the words of Kafka's authorizer. Long names are cut, so that the line is whole."""
     cdef char[LOG_MESSAGE_BYTES_MAX] text
-    cdef int i = 0
+    cdef char[USER_SHOWN_BYTES + 4] user
+    cdef char[NAME_SHOWN_BYTES + 4] resource
+    show_name(user, rights.who.user, rights.who.user_size, USER_SHOWN_BYTES)
+    show_name(resource, name, size, NAME_SHOWN_BYTES)
     snprintf(
-        text, LOG_MESSAGE_BYTES_MAX, "Principal = User:%.*s%s is Denied operation = %s on resource = %s:LITERAL:%.*s%s",
-        <int>min(rights.who.user_size, <int32_t>40), rights.who.user, b"..." if rights.who.user_size > 40 else b"",
-        operation_name(operation), type_name(kind), <int>min(size, <int32_t>64), name, b"..." if size > 64 else b"",
+        text, LOG_MESSAGE_BYTES_MAX, "Principal = User:%s is Denied operation = %s on resource = %s:LITERAL:%s",
+        user, operation_name(operation), type_name(kind), resource,
     )
-    while text[i]:
-        if 0 <= text[i] < 32 or text[i] == 127:
-            text[i] = b"?"
-        i += 1
     connection_log(state, request.connection, LOG_INFO, request.api_key, text)
     atomic_add_relaxed_i64(&denied, 1)      # afterwards: what is counted and never arrives was lost
 

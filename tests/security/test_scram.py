@@ -25,7 +25,7 @@ from kafka_cy.security.sasl.scram_messages import MESSAGE_BYTES_MAX
 from kafka_cy.security.sasl.server import NotReady, SaslFailed, Step, Success
 
 PASSWORD = "pencil"
-NAMES = ("user", "a,b=c", "ü%\"\\ =2C", "n=x,r=y")
+NAMES = ("user", "a,b=c", "ü%\"\\ =2C", "n=x,r=y", "'quoted'\nn=user\x1b\x7f", "\u2168\xad\uff55ser\u2028", " user ")
 
 
 def credential(mechanism: str, password: str, salt: bytes = b"salt", iterations: int = 4096) -> ScramCredential:
@@ -239,6 +239,89 @@ def test_a_malformed_first_message(first: bytes) -> None:
     with pytest.raises(SaslFailed) as raised:
         ScramServer("SCRAM-SHA-256", lookups()).step(first)
     assert raised.value.message == INVALID
+
+
+@pytest.mark.parametrize("name", ["us\xader", "\uff55ser", "user\u200b", "user ", "USER", "\u2168user\u2028", "user\u0301"])
+def test_names_are_not_normalised(name: str) -> None:
+    """SASLprep would make the same name of some of them; Kafka does not do it."""
+    assert failure(Client(name=name)) == INVALID
+
+
+@pytest.mark.parametrize("header", ["y,,", "y,a=user,", "p=tls-server-end-point,,", "p=tls-unique,a=user,", "p=,,", "N,,", "n", ""])
+def test_channel_binding_is_not_offered(header: str) -> None:
+    """A client that wants it, or believes that the broker has it, is refused with its first message; it cannot be led to less."""
+    client = Client()
+    client.header = header
+    with pytest.raises(SaslFailed, match=INVALID):
+        client.first()
+    with pytest.raises(SaslFailed, match=INVALID):
+        client.server.step(b"n,,n=user,r=abc")
+
+
+@pytest.mark.parametrize("channel", [b"y,,", b"p=tls-unique,,data", b"n,,data", b"n"])
+def test_another_channel_binding_than_at_first_is_refused(channel: bytes) -> None:
+    client = Client()
+    client.channel = channel
+    assert failure(client) == INVALID
+
+
+@pytest.mark.parametrize("iterations", ["0", "-1", "1", str(2**31), str(2**63), "9" * 4096])
+def test_a_client_does_not_choose_the_iterations(iterations: str) -> None:
+    """Nor the salt: an `i` or `s` of its own is an extension, which nobody reads, or too much."""
+    client = Client()
+    client.bare += f",i={iterations},s=AAAA"
+    if len(iterations) > 100:
+        with pytest.raises(SaslFailed, match=INVALID):
+            client.first()
+        return
+    challenge = client.first()
+    assert (challenge["i"], base64.b64decode(challenge["s"])) == ("4096", b"salt")
+    client.extensions = f",i={iterations}"
+    assert client.server.step(client.final(challenge)).success == Success("user")
+
+
+def test_who_exists_is_not_told_by_what_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The final message costs the same hashes for a wrong password, an unknown user, and a credential that cannot be used."""
+    digest, done = hmac.digest, []
+
+    def counted(key: bytes, text: bytes, hash_name: str) -> bytes:
+        done.append((hash_name, text))
+        return digest(key, text, hash_name)
+
+    for name in ("user", "nobody", "few", "only-512"):
+        client = Client(name=name, password="wrong")
+        final = client.final(client.first())
+        with monkeypatch.context() as patch:
+            patch.setattr("kafka_cy.security.sasl.scram.hmac.digest", counted)
+            with pytest.raises(SaslFailed, match=INVALID):
+                client.server.step(final)
+        assert done == [("sha256", client.auth)], name
+        done.clear()
+
+
+@pytest.mark.parametrize("authorization_id", ["owner", "user", "other-owner"])
+def test_a_token_is_not_lent(authorization_id: str) -> None:
+    """Whoever has it is its owner, and asks for nobody else, not even for the owner by name, as in Kafka."""
+    client = Client(name="token-id", password="hmac")
+    client.header = f"n,a={authorization_id},"
+    client.bare += ",tokenauth=true"
+    assert "authorization id that is different" in failure(client)
+
+
+def test_a_token_that_is_removed_meanwhile() -> None:
+    """It began when the token was there, as a login that was a moment earlier; the next one fails."""
+    tokens = {"token-id": TOKEN}
+    client = Client(name="token-id", password="hmac")
+    client.bare += ",tokenauth=true"
+    removed = ScramLookups(lambda *_: None, lambda name, mechanism: tokens.get(name))
+    client.server = ScramServer("SCRAM-SHA-256", removed)
+    challenge = client.first()
+    tokens.clear()
+    assert client.server.step(client.final(challenge)).success == Success("owner", 12345, True)
+    again = Client(name="token-id", password="hmac")
+    again.bare += ",tokenauth=true"
+    again.server = ScramServer("SCRAM-SHA-256", removed)
+    assert failure(again) == INVALID
 
 
 def test_a_replayed_proof_is_refused() -> None:
