@@ -31,6 +31,9 @@ UNKNOWN = "This server does not host this topic-partition."
 def handle(request: Request[AlterShareGroupOffsetsRequest], context: ChangesShareGroups) -> None:
     """Respond when all offsets are stored. A partition that is named twice gets the last offset."""
     body = request.body
+    if not has_share_groups(context):
+        request.respond(_response(GroupFailure(ErrorCode.UNSUPPORTED_VERSION)))
+        return
     if not may_group(request, Operation.READ, body.group_id):
         request.respond(_response(GroupFailure(GROUP_DENIED, MESSAGES[GROUP_DENIED])))
         return
@@ -51,9 +54,7 @@ def handle(request: Request[AlterShareGroupOffsetsRequest], context: ChangesShar
         with_state_topic(request, context, alter)
 
     def alter() -> None:
-        if not has_share_groups(context):
-            respond(GroupFailure(ErrorCode.UNSUPPORTED_VERSION))
-        elif body.group_id:
+        if body.group_id:
             allowed = {name: offsets for name, offsets in asked.items() if name not in denied}
             context.groups.share_offsets.alter(body.group_id, allowed, request.guarded(respond))
         else:

@@ -95,7 +95,7 @@ def _denied(request: Request[FindCoordinatorRequest], key_type: int, key: str) -
         return None if may_group(request, Operation.DESCRIBE, key) else GROUP_DENIED
     if key_type == TYPE_TRANSACTION:
         return None if may_transactional_id(request, Operation.DESCRIBE, key) else TRANSACTIONAL_ID_DENIED
-    if key_type == TYPE_SHARE:
+    if key_type == TYPE_SHARE and request.api_version >= SHARE_FROM:
         return None if may_cluster(request, Operation.CLUSTER_ACTION) else CLUSTER_DENIED
     return None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kafka_cy.api.authorization import GROUP_DENIED, TOPIC_DENIED, denied, may_group, may_topic
+from kafka_cy.api.authorization import GROUP_DENIED, TOPIC_DENIED, may_group, may_topic
 from kafka_cy.api.authorized_operations import NOT_ASKED, group_operations
 from kafka_cy.api.topic_rights import with_denied
 from kafka_cy.authorizer.acls import Operation
@@ -34,18 +34,19 @@ def describe_groups(
     """One entry for each group of the request, at once or in slices. `groups`: those of the kind that is described.
 
     `topics(entry)`: the topics that an entry shows. A sender who may not describe one of them gets TOPIC_AUTHORIZATION_FAILED
-    for the group, with the text `hidden`. Nothing is looked up for groups that he may not describe.
+    for the group, with the text `hidden`. Nothing is looked up for groups that he may not describe. A cluster without this
+    kind of groups says so whatever he may do.
     """
     with_operations = request.body.include_authorized_operations
     names = list(dict.fromkeys(request.body.group_ids))
 
     def allows(name: str) -> bool:
-        return may_group(request, Operation.DESCRIBE, name)
+        return not groups.is_offered() or may_group(request, Operation.DESCRIBE, name)
 
     def response(allowed: Sequence[str], found: list[dict[str, Any]]) -> dict[str, Any]:
         known = set(allowed)
         refused = [
-            denied(GROUP_DENIED) | groups.unknown(name) | {"authorized_operations": NOT_ASKED}
+            {"error_code": GROUP_DENIED, "error_message": None} | groups.unknown(name) | {"authorized_operations": NOT_ASKED}
             for name in names if name not in known
         ]  # fmt: skip
         described = []

@@ -8,6 +8,7 @@ topics can be asked for by id.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -29,6 +30,16 @@ if TYPE_CHECKING:
 
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import AnswersMetadata
+
+
+class Place(IntEnum):
+    """Where a topic is in a response to a request that names topics: Kafka's order. Of one kind, the request's order counts."""
+
+    UNKNOWN_ID = 0
+    KNOWN = 1
+    UNKNOWN = 2
+    NOT_CREATED = 3
+    NOT_DESCRIBED = 4
 
 
 @handler(api_key=3)
@@ -98,8 +109,8 @@ def _response(request: Request[MetadataRequest], context: AnswersMetadata) -> di
         # A topic that is asked for twice, by name or id, is in the response once.
         distinct = {(asked.name, id_key(_topic_id(asked))): asked for asked in body.topics}
         found = [_asked(request, asked, with_operations, context) for asked in distinct.values()]
-        found.sort(key=lambda each: each["error_code"] is TOPIC_DENIED)  # at the end, as in Kafka
-        topics = list({(each["name"], id_key(each["topic_id"])): each for each in found}.values())
+        found.sort(key=lambda each: each[0])
+        topics = list({(each["name"], id_key(each["topic_id"])): each for _, each in found}.values())
     operations = getattr(body, "include_cluster_authorized_operations", False)
     return {
         "brokers": brokers_response(request, context, "node_id"),
@@ -110,9 +121,9 @@ def _response(request: Request[MetadataRequest], context: AnswersMetadata) -> di
     }
 
 
-def _asked(request: Request[Any], asked: Any, with_operations: bool, context: AnswersMetadata) -> dict[str, Any]:
+def _asked(request: Request[Any], asked: Any, with_operations: bool, context: AnswersMetadata) -> tuple[Place, dict[str, Any]]:
     version, topic_id = request.api_version, _topic_id(asked)
-    allowed = True
+    place = Place.UNKNOWN if topic_id is None else Place.UNKNOWN_ID
     if asked.name is None or topic_id is not None:
         topic = context.cluster.topic_by_id.get(topic_id) if topic_id is not None else None
         code = ErrorCode.UNKNOWN_TOPIC_ID
@@ -121,19 +132,21 @@ def _asked(request: Request[Any], asked: Any, with_operations: bool, context: An
         bad_name = problem_of(asked.name) is not None or context.cluster.collides_with(asked.name) is not None
         code = ErrorCode.INVALID_TOPIC_EXCEPTION if bad_name else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     if topic_id is None and asked.name is not None:
-        allowed = may_topic(request, Operation.DESCRIBE, asked.name) and (
-            topic is not None or not _creates(request, context) or _may_create(request, asked.name)
-        )
-    elif topic is not None:
-        allowed = may_topic(request, Operation.DESCRIBE, topic.name)
-    if topic is not None and allowed:
-        return _known(request, topic, with_operations, context)
-    if not allowed:
+        if not may_topic(request, Operation.DESCRIBE, asked.name):
+            place = Place.NOT_DESCRIBED
+        elif topic is None and _creates(request, context) and not _may_create(request, asked.name):
+            place = Place.NOT_CREATED
+    elif topic is not None and not may_topic(request, Operation.DESCRIBE, topic.name):
+        place = Place.NOT_DESCRIBED
+    denied = place in (Place.NOT_CREATED, Place.NOT_DESCRIBED)
+    if topic is not None and not denied:
+        return Place.KNOWN, _known(request, topic, with_operations, context)
+    if denied:
         code = TOPIC_DENIED
     name = asked.name if topic_id is None else None  # an id counts, even if a name comes with it, as Java's empty one
     if name is None and version < 12:
         name = ""
-    return {"error_code": code, "name": name, "topic_id": topic_id, "is_internal": False, "partitions": []}
+    return place, {"error_code": code, "name": name, "topic_id": topic_id, "is_internal": False, "partitions": []}
 
 
 def _topic_id(asked: Any) -> UUID | None:

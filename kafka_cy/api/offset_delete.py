@@ -31,6 +31,7 @@ def handle(request: Request[OffsetDeleteRequest], context: UsesOffsets) -> dict[
         return {"error_code": int(GROUP_DENIED), "throttle_time": 0, "topics": []}
     is_long = has_many(request, ANSWERED_AT_ONCE_MAX)
     denied: set[str] = set()
+    refused_topics: set[str] = set()  # denied, or unknown
     wanted: list[tuple[str, int]] = [(topic.name, each.partition_index) for topic in body.topics for each in topic.partitions]
 
     def exists(name: str, index: int) -> bool:
@@ -43,15 +44,18 @@ def handle(request: Request[OffsetDeleteRequest], context: UsesOffsets) -> dict[
                 return int(TOPIC_DENIED)
             return int(errors.get((name, index), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
 
+        refused: dict[str, list[dict[str, int]]] = {}
+        answered: dict[str, list[dict[str, int]]] = {}
+        for topic in body.topics if not error else ():
+            if topic.name in refused_topics:
+                refused.setdefault(topic.name, [])
+            for each in topic.partitions:
+                place = topic.name, each.partition_index
+                part = answered if place in errors else refused
+                part.setdefault(topic.name, []).append({"partition_index": place[1], "error_code": code(*place)})
+        # As in Kafka, what the group is not asked about comes first.
         topics = [
-            {
-                "name": topic.name,
-                "partitions": [
-                    {"partition_index": each.partition_index, "error_code": code(topic.name, each.partition_index)}
-                    for each in topic.partitions
-                ],
-            }
-            for topic in (body.topics if not error else ())
+            {"name": name, "partitions": refused.get(name, []) + answered.get(name, [])} for name in refused | answered
         ]
         return {"error_code": int(error), "throttle_time": 0, "topics": topics}
 
@@ -60,6 +64,7 @@ def handle(request: Request[OffsetDeleteRequest], context: UsesOffsets) -> dict[
 
     def delete(names: set[str]) -> None:
         denied.update(names)
+        refused_topics.update(name for name in topics if name in denied or name not in context.cluster.topics)
         known = [pair for pair in wanted if pair[0] not in denied and exists(*pair)]
         context.groups.delete_offsets(body.group_id, known, done)
 

@@ -56,14 +56,13 @@ def handle(request: Request[ShareFetchRequest], context: UsesShareGroups) -> Non
         else:
             request.respond(make())
 
-    if not may_group(request, Operation.READ, group_id):
-        respond(GROUP_DENIED, {})
-        return
-    request.end_turn()  # it waits for records from here on
-    if has_share_groups(context):
-        share.fetches.fetch(fetch, request.guarded(respond))
-    else:
+    if not has_share_groups(context):
         respond(ErrorCode.UNSUPPORTED_VERSION, {})
+    elif not may_group(request, Operation.READ, group_id):
+        respond(GROUP_DENIED, {})
+    else:
+        request.end_turn()  # it waits for records from here on
+        share.fetches.fetch(fetch, request.guarded(respond))
 
 
 def _response(error: ErrorCode, results: Results, leaders: Mapping[TopicPartition, dict[str, int]], lock_ms: int) -> dict[str, Any]:

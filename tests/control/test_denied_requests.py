@@ -148,3 +148,22 @@ def test_names_and_ids_of_topics_that_are_denied() -> None:
     assert shown(name=TOPIC) == (TOPIC, None, 29, False) and shown(name="none") == ("none", None, 29, False)
     assert shown(topic_id=first["topic_id"]) == (None, first["topic_id"], 29, False)
     assert shown(name="seen") == ("seen", seen_id, 0, True)
+
+
+@pytest.mark.parametrize(("creates", "code"), [(False, 3), (True, 29)])
+def test_a_metadata_response_has_the_order_of_kafka(creates: bool, code: int) -> None:  # noqa: FBT001
+    """What exists, what does not or may not be created, what may not be described."""
+    context: Any = make_context()
+    start(context, 19, 7, {"topics": [new_topic()], "timeout": 10000})
+    sees = authorizer(Right(T, Operation.DESCRIBE, TOPIC), Right(T, Operation.DESCRIBE, "none"))
+    body = {"topics": [{"name": name, "topic_id": None} for name in ("denied", "none", TOPIC)],
+            "allow_auto_topic_creation": creates, "include_topic_authorized_operations": False}  # fmt: skip
+    answers = start(context, 3, 12, body, authorizer=sees).responses[0]["topics"]
+    assert [(each["name"], each["error_code"]) for each in answers] == [(TOPIC, 0), ("none", code), ("denied", 29)]
+
+
+def test_a_version_without_share_coordinators_is_told_of_before_rights() -> None:
+    body = {"key_type": 2, "coordinator_keys": ["g:AAAAAAAAAAAAAAAAAAAAAA:0"]}
+    for version, code in ((5, 42), (6, CAF)):
+        request = start(make_context(), 10, version, body, authorizer=authorizer())
+        assert [each["error_code"] for each in request.responses[0]["coordinators"]] == [code]

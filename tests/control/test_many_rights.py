@@ -61,6 +61,7 @@ class Coordinator:
 
     def __init__(self) -> None:
         self.given: list[list[Any]] = []
+        self.offered = True  # the groups of KIP-848
         self.share_offsets = SimpleNamespace(alter=self._share, delete=self._share)
         self.runtime = SimpleNamespace(for_each=lambda items, work, failed: [work(each) for each in items])
 
@@ -100,6 +101,9 @@ class Coordinator:
     @property
     def consumer(self) -> Any:
         return self
+
+    def is_offered(self) -> bool:
+        return self.offered
 
     def descriptions(self, names: Sequence[str], found: list[Any]) -> list[None]:
         self.given.append(list(names))
@@ -215,6 +219,58 @@ def test_nothing_is_looked_up_for_what_is_denied(context: Any, name: str, count:
     assert sorted(authorizer.asked) == sorted(names), "each once"
     looked_up = {each for given in context.groups.given for each in given}
     assert looked_up == set(names[::2])
+
+
+def test_a_group_that_is_denied_has_no_message(context: Any) -> None:
+    body = {"group_ids": NAMES[:2], "include_authorized_operations": False}
+    (answer,) = start(context, 69, 1, body, authorizer=CountingAuthorizer()).responses
+    assert [(each["group_id"], int(each["error_code"]), each["error_message"]) for each in answer["groups"]] == [
+        (NAMES[1], 30, None), (NAMES[0], 0, None),
+    ]  # fmt: skip
+
+
+def test_without_consumer_groups_no_right_is_asked_for(context: Any) -> None:
+    context.groups.offered = False
+    authorizer = CountingAuthorizer()
+    body = {"group_ids": NAMES[:2], "include_authorized_operations": False}
+    (answer,) = start(context, 69, 1, body, authorizer=authorizer).responses
+    assert authorizer.asked == [] and context.groups.given[-1] == NAMES[:2]
+    assert [int(each["error_code"]) for each in answer["groups"]] == [0, 0], "what the coordinator says"
+
+
+@pytest.mark.parametrize(
+    ("key", "version", "body"),
+    [
+        (78, 1, {
+            "group_id": "g", "member_id": "m", "share_session_epoch": 0, "max_wait": 0, "min_bytes": 0, "max_bytes": 1,
+            "max_records": 1, "batch_size": 1, "topics": [], "forgotten_topics_data": [],
+        }),
+        (91, 0, {"group_id": "g", "topics": []}),
+    ],
+)  # fmt: skip
+def test_a_cluster_without_share_groups_says_so_before_rights(
+    context: Any, key: int, version: int, body: dict[str, Any]
+) -> None:
+    context.cluster.features = FinalizedFeatures({"metadata.version": 30, "group.version": 1}, 1)
+    context.share = None
+    authorizer = CountingAuthorizer()
+    (answer,) = start(context, key, version, body, authorizer=authorizer).responses
+    assert answer["error_code"] == ErrorCode.UNSUPPORTED_VERSION and authorizer.asked == []
+
+
+def test_what_no_group_is_asked_about_comes_first(context: Any) -> None:
+    """OffsetDelete, as Kafka puts its response together."""
+    denied, allowed = NAMES[1], NAMES[0]
+    body = {"group_id": "g", "topics": [
+        {"name": allowed, "partitions": [{"partition_index": 0}]}, {"name": denied, "partitions": []},
+        {"name": "none", "partitions": [{"partition_index": 0}]},
+        {"name": NAMES[2], "partitions": [{"partition_index": 0}, {"partition_index": 7}]},
+    ]}  # fmt: skip
+    (answer,) = start(context, 47, 0, body, authorizer=CountingAuthorizer()).responses
+    assert [
+        (topic["name"], [(each["partition_index"], each["error_code"]) for each in topic["partitions"]])
+        for topic in answer["topics"]
+    ] == [(denied, []), ("none", [(0, TAF)]), (NAMES[2], [(7, 3), (0, 0)]), (allowed, [(0, 0)])]
 
 
 def test_topics_without_partitions_count(context: Any) -> None:
