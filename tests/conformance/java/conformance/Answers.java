@@ -7,6 +7,8 @@ import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.TopicPartitionInfo;
 import org.apache.kafka.common.Uuid;
+import org.apache.kafka.common.test.ClusterInstance;
+import org.apache.kafka.server.authorizer.Authorizer;
 import scala.Option;
 import scala.collection.Seq;
 import scala.collection.immutable.Map;
@@ -32,6 +34,10 @@ public final class Answers {
 
     private static <K, V> Map<K, V> scala(java.util.Map<K, V> m) {
         return scala.collection.immutable.Map$.MODULE$.from(CollectionConverters.asScala(m));
+    }
+
+    public static Authorizer pickAuthorizerForWrite(Seq<?> brokers, Seq<?> controllers) {
+        return broker().authorizer();
     }
 
     public static Map<String, Uuid> getTopicIds() {
@@ -90,6 +96,13 @@ public final class Answers {
 
     public static void verifyTopicDeletion(String topic, int partitions, Seq<?> brokers) {
         await(() -> topics().stream().anyMatch(t -> t.name().equals(topic)) ? null : true, 60_000, topic + " was not deleted");
+    }
+
+    /** For GroupAuthorizerIntegrationTest. */
+    public static final class OfClusters {
+        public static Authorizer getAuthorizer(ClusterInstance cluster) {
+            return broker().authorizer();
+        }
     }
 
     /** The same for GroupCoordinatorBaseRequestTest, which wants a Java map. */

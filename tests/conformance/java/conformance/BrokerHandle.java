@@ -1,6 +1,7 @@
 package conformance;
 
 import kafka.network.SocketServer;
+import kafka.server.KafkaApis;
 import kafka.server.KafkaBroker;
 import kafka.server.KafkaConfig;
 import org.apache.kafka.clients.admin.TopicDescription;
@@ -10,10 +11,13 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.TopicPartitionInfo;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.network.ListenerName;
+import org.apache.kafka.common.security.scram.internals.ScramMechanism;
+import org.apache.kafka.common.security.token.delegation.internals.DelegationTokenCache;
 import org.apache.kafka.coordinator.group.GroupCoordinator;
 import org.apache.kafka.metadata.BrokerState;
 import org.apache.kafka.metadata.LeaderAndIsr;
 import org.apache.kafka.metadata.MetadataCache;
+import scala.Option;
 
 import java.lang.reflect.Field;
 import java.lang.reflect.InvocationHandler;
@@ -88,6 +92,12 @@ final class BrokerHandle {
                 return metadata;
             case "groupCoordinator":
                 return groups;
+            case "authorizerPlugin":
+                return Option.apply(process.authorizer().plugin());
+            case "dataPlaneRequestProcessor":
+                return apis();
+            case "tokenCache":
+                return tokens();
             case "shutdown":
                 process.shutdown();
                 return null;
@@ -103,6 +113,37 @@ final class BrokerHandle {
             default:
                 throw ExternalCluster.abort("reaches into the broker: " + m.getName());
         }
+    }
+
+    @SuppressWarnings("unchecked")
+    private static <T> T withoutConstructor(Class<T> type) {
+        try {
+            Class<?> unsafe = Class.forName("sun.misc.Unsafe");
+            Field f = unsafe.getDeclaredField("theUnsafe");
+            f.setAccessible(true);
+            return (T) unsafe.getMethod("allocateInstance", Class.class).invoke(f.get(null), type);
+        } catch (ReflectiveOperationException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    /** Only its authorizer is known. */
+    private KafkaApis apis() {
+        KafkaApis apis = withoutConstructor(KafkaApis.class);
+        try {
+            Field plugin = KafkaApis.class.getDeclaredField("authorizerPlugin");
+            plugin.setAccessible(true);
+            plugin.set(apis, Option.apply(process.authorizer().plugin()));
+        } catch (ReflectiveOperationException e) {
+            throw new IllegalStateException(e);
+        }
+        return apis;
+    }
+
+    private DelegationTokenCache tokens() {
+        DelegationTokenCache cache = new DelegationTokenCache(ScramMechanism.mechanismNames());
+        process.with(a -> a.describeDelegationToken().delegationTokens().get(30, TimeUnit.SECONDS)).forEach(token -> cache.addToken(token.tokenInfo().tokenId(), token.tokenInfo()));
+        return cache;
     }
 
     private Optional<TopicDescription> describe(String topic) {
@@ -151,16 +192,9 @@ final class BrokerHandle {
         }
 
         static SocketServer of(BrokerProcess process) {
-            try {
-                Class<?> unsafe = Class.forName("sun.misc.Unsafe");
-                Field f = unsafe.getDeclaredField("theUnsafe");
-                f.setAccessible(true);
-                Sockets s = (Sockets) unsafe.getMethod("allocateInstance", Class.class).invoke(f.get(null), Sockets.class);
-                s.process = process;
-                return s;
-            } catch (ReflectiveOperationException e) {
-                throw new IllegalStateException(e);
-            }
+            Sockets s = withoutConstructor(Sockets.class);
+            s.process = process;
+            return s;
         }
 
         @Override

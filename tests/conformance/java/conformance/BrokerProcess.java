@@ -1,6 +1,6 @@
 package conformance;
 
-import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.*;
 
 import java.io.*;
 import java.net.*;
@@ -8,6 +8,8 @@ import java.nio.ByteBuffer;
 import java.nio.file.*;
 import java.util.*;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /** One external broker, started by the command CONFORMANCE_BROKER: {config} stands for its properties file, {dir} for its folder. It stays in the process group of the tests. */
 public final class BrokerProcess {
@@ -15,6 +17,7 @@ public final class BrokerProcess {
     private static final long START_LIMIT_MS = Long.parseLong(System.getenv().getOrDefault("CONFORMANCE_START_LIMIT_MS", "60000"));
     public static volatile long startsTotalMs;
     public static volatile int starts;
+    private static final Pattern SCRAM_USER = Pattern.compile("(SCRAM-SHA-\\d+)=\\[name=([^,]*),password=([^,]*)\\]");
     private static final Set<Process> STARTED = java.util.concurrent.ConcurrentHashMap.newKeySet();
 
     public final Map<String, String> properties = new TreeMap<>();
@@ -25,6 +28,10 @@ public final class BrokerProcess {
     private final Path dir;
     private final Map<String, String> environment;
     private final Map<String, Object> clientConfig;
+    private final Security security;
+    /** SCRAM users that must exist when the test begins. */
+    private final List<String> scramUsers;
+    private ExternalAuthorizer authorizer;
     private Process process;
 
     public interface AdminCall<T> {
@@ -36,10 +43,14 @@ public final class BrokerProcess {
      * @param environment the metadata version and feature levels that the test asks for; only Apache Kafka's launcher reads them
      */
     public BrokerProcess(String listener, String protocol, Map<String, String> given, int disks, Map<String, String> environment, Map<String, Object> clientConfig) {
+        this(listener, protocol, given, disks, environment, clientConfig, List.of());
+    }
+
+    /** @param scramUsers arguments of a formatter: `SCRAM-SHA-256=[name=...,password=...]` */
+    BrokerProcess(String listener, String protocol, Map<String, String> given, int disks, Map<String, String> environment, Map<String, Object> clientConfig, List<String> scramUsers) {
         if (CMD == null) throw new IllegalStateException("CONFORMANCE_BROKER is not set");
-        given.values().forEach(BrokerProcess::refusePlugins);
         this.environment = environment;
-        this.clientConfig = clientConfig;
+        this.scramUsers = scramUsers;
         List<String> listeners = new ArrayList<>(), dirs = new ArrayList<>();
         try {
             dir = Files.createTempDirectory(Path.of(System.getenv().getOrDefault("CONFORMANCE_TMP", "/tmp")), "itest-broker");
@@ -65,6 +76,13 @@ public final class BrokerProcess {
         properties.putAll(given);
         properties.put("listeners", String.join(",", listeners));
         node = Integer.parseInt(properties.get("node.id"));
+        try {
+            security = clientConfig.isEmpty() ? new Security(properties, ports) : null;
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+        this.clientConfig = security == null ? clientConfig : security.clientConfig();
+        properties.values().forEach(BrokerProcess::refusePlugins);
     }
 
     /** An external broker cannot load a plugin class that exists only in the test jars. */
@@ -82,7 +100,7 @@ public final class BrokerProcess {
 
     public Admin admin() {
         Map<String, Object> c = new HashMap<>(clientConfig);
-        c.put("bootstrap.servers", bootstrap());
+        c.put("bootstrap.servers", "localhost:" + ownPort());
         return Admin.create(c);
     }
 
@@ -94,6 +112,21 @@ public final class BrokerProcess {
         } catch (Exception e) {
             throw new IllegalStateException(e);
         }
+    }
+
+    /** The port that the shim itself connects to. */
+    private int ownPort() {
+        return security != null && security.port != 0 ? security.port : port;
+    }
+
+    /** The type of the principals that clients have, as the test sees it. */
+    String principalType() {
+        return security == null || security.typeAsUser == null ? "User" : security.typeAsUser;
+    }
+
+    synchronized ExternalAuthorizer authorizer() {
+        if (authorizer == null) authorizer = new ExternalAuthorizer(this);
+        return authorizer;
     }
 
     public static int freePort() throws IOException {
@@ -120,11 +153,14 @@ public final class BrokerProcess {
             String command = CMD.replace("{config}", config.toString()).replace("{dir}", dir.toString());
             ProcessBuilder b = new ProcessBuilder("sh", "-c", "exec " + command);
             b.environment().putAll(environment);
+            String logins = System.getProperty("java.security.auth.login.config");
+            for (String name : logins == null ? List.<String>of() : List.of("KAFKA_OPTS", "JDK_JAVA_OPTIONS")) b.environment().put(name, "-Djava.security.auth.login.config=" + logins);
             b.redirectErrorStream(true).redirectOutput(ProcessBuilder.Redirect.appendTo(dir.resolve("broker.log").toFile()));
             b.redirectInput(new File("/dev/null"));
             process = b.start();
             STARTED.add(process);
             awaitAnswer();
+            createScramUsers();
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         } catch (InterruptedException e) {
@@ -136,6 +172,16 @@ public final class BrokerProcess {
         starts++;
     }
 
+    private void createScramUsers() {
+        List<UserScramCredentialAlteration> users = new ArrayList<>();
+        for (String each : scramUsers) {
+            Matcher user = SCRAM_USER.matcher(each);
+            if (!user.matches()) throw new IllegalArgumentException(each);
+            users.add(new UserScramCredentialUpsertion(user.group(2), new ScramCredentialInfo(ScramMechanism.fromMechanismName(user.group(1)), 4096), user.group(3)));
+        }
+        if (!users.isEmpty()) with(admin -> admin.alterUserScramCredentials(users).all().get(30, TimeUnit.SECONDS));
+    }
+
     private void awaitAnswer() throws InterruptedException {
         long end = System.currentTimeMillis() + START_LIMIT_MS;
         byte[] request = ByteBuffer.allocate(18).putInt(14).putShort((short) 18).putShort((short) 0).putInt(7).putShort((short) 4).put("shim".getBytes()).array();
@@ -143,7 +189,7 @@ public final class BrokerProcess {
         while (!answered) {
             check(end);
             try (Socket s = new Socket()) {
-                s.connect(new InetSocketAddress("localhost", port), 1000);
+                s.connect(new InetSocketAddress("localhost", ownPort()), 1000);
                 s.setSoTimeout(3000);
                 s.getOutputStream().write(request);
                 byte[] head = s.getInputStream().readNBytes(8);
@@ -214,6 +260,8 @@ public final class BrokerProcess {
     /** Kills the broker and removes its data. */
     public synchronized void stop() {
         boolean interrupted = Thread.interrupted();
+        if (authorizer != null) authorizer.close();
+        if (security != null) security.proxies.forEach(LoginProxy::close);
         kill();
         try {
             if (process != null) process.waitFor(10, TimeUnit.SECONDS);

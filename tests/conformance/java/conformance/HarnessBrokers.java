@@ -3,6 +3,7 @@ package conformance;
 import kafka.server.KafkaBroker;
 import kafka.server.KafkaConfig;
 import kafka.server.QuorumImplementation;
+import org.apache.kafka.common.config.types.Password;
 import org.apache.kafka.common.utils.Time;
 import org.apache.kafka.server.common.MetadataVersion;
 import scala.Option;
@@ -17,8 +18,10 @@ public final class HarnessBrokers implements QuorumImplementation {
     private BrokerProcess process;
     static volatile BrokerProcess current;
     private int made;
+    private List<String> scramUsers = List.of();
 
-    public void begin(MetadataVersion version, Collection<Properties> controllerConfigs) {
+    public void begin(MetadataVersion version, Collection<Properties> controllerConfigs, List<String> scramUsers) {
+        this.scramUsers = scramUsers;
         ExternalCluster.brokersAsked = 1;
         ExternalCluster.note = "";
         controllers.clear();
@@ -31,7 +34,7 @@ public final class HarnessBrokers implements QuorumImplementation {
     public KafkaBroker createBroker(KafkaConfig config, Time time, boolean startup, Option<String> threads) {
         if (time != Time.SYSTEM) throw ExternalCluster.abort("needs a broker with a mock clock");
         int id = config.nodeId();
-        if (process == null) process = new BrokerProcess("PLAINTEXT", "PLAINTEXT", properties(config), 1, environment, Map.of());
+        if (process == null) process = new BrokerProcess("PLAINTEXT", "PLAINTEXT", properties(config), 1, environment, Map.of(), scramUsers);
         current = process;
         made++;
         if (made > 1 && id != process.node) ExternalCluster.several(made);
@@ -42,19 +45,13 @@ public final class HarnessBrokers implements QuorumImplementation {
 
     private Map<String, String> properties(KafkaConfig config) {
         Map<String, String> p = new TreeMap<>(controllers);
-        config.originals().forEach((k, v) -> p.put(k.toString(), v.toString()));
+        config.originals().forEach((k, v) -> p.put(k, v instanceof Password secret ? secret.value() : v instanceof List<?> l ? l.stream().map(String::valueOf).collect(Collectors.joining(",")) : v.toString()));
         p.keySet().removeIf(k -> k.startsWith("controller.listener") || k.startsWith("controller.quorum") || k.equals("process.roles") || k.equals("broker.id") || k.equals("metadata.log.dir"));
         p.put("node.id", String.valueOf(config.nodeId()));
         p.put("log.dirs", String.join(",", config.logDirs()));
         p.remove("log.dir");
         String map = Arrays.stream(p.getOrDefault("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT").split(",")).map(String::trim).filter(e -> !e.startsWith("CONTROLLER:"))
             .collect(Collectors.joining(","));
-        Map<String, String> protocols = new HashMap<>();
-        for (String e : map.split(",")) protocols.put(e.substring(0, e.indexOf(':')), e.substring(e.indexOf(':') + 1));
-        for (String l : p.getOrDefault("listeners", "PLAINTEXT://localhost:0").split(",")) {
-            String name = l.trim().substring(0, l.trim().indexOf("://"));
-            if (!protocols.getOrDefault(name, name).equals("PLAINTEXT")) throw ExternalCluster.abort("security protocol " + protocols.getOrDefault(name, name));
-        }
         p.put("listener.security.protocol.map", map);
         if (p.containsKey("security.inter.broker.protocol")) p.put("inter.broker.listener.name", p.remove("security.inter.broker.protocol"));
         for (String key : List.of("offsets.topic.replication.factor", "transaction.state.log.replication.factor", "transaction.state.log.min.isr",

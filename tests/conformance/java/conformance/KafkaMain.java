@@ -23,7 +23,13 @@ public final class KafkaMain {
             int port = BrokerProcess.freePort();
             p.setProperty("process.roles", "broker,controller");
             p.setProperty("listeners", p.getProperty("listeners") + ",CONTROLLER://localhost:" + port);
-            p.setProperty("listener.security.protocol.map", p.getProperty("listener.security.protocol.map") + ",CONTROLLER:PLAINTEXT");
+            String login = p.getProperty("listener.name.shim.plain.sasl.jaas.config");
+            p.setProperty("listener.security.protocol.map", p.getProperty("listener.security.protocol.map") + (login == null ? ",CONTROLLER:PLAINTEXT" : ",CONTROLLER:SASL_PLAINTEXT"));
+            if (login != null) {
+                p.setProperty("sasl.mechanism.controller.protocol", "PLAIN");
+                p.setProperty("listener.name.controller.sasl.enabled.mechanisms", "PLAIN");
+                p.setProperty("listener.name.controller.plain.sasl.jaas.config", login);
+            }
             p.setProperty("controller.listener.names", "CONTROLLER");
             p.setProperty("controller.quorum.bootstrap.servers", "localhost:" + port);
             p.setProperty("metadata.log.dir", given.resolveSibling("metadata").toString());

@@ -19,9 +19,11 @@ final class Patch {
         TypePool pool = TypePool.Default.of(classes);
         File to = new File(args[0]);
         TypeDescription utils = pool.describe("kafka.utils.TestUtils$").resolve(), harness = pool.describe("kafka.integration.KafkaServerTestHarness").resolve();
-        quiet(new ByteBuddy().redefine(utils, classes)).method(named("waitUntilLeaderIsKnown").or(named("awaitLeaderChange")).or(named("verifyTopicDeletion")))
+        quiet(new ByteBuddy().redefine(utils, classes)).method(named("waitUntilLeaderIsKnown").or(named("awaitLeaderChange")).or(named("verifyTopicDeletion")).or(named("pickAuthorizerForWrite")))
             .intercept(MethodDelegation.to(Answers.class)).make().saveIn(to);
         quiet(new ByteBuddy().redefine(harness, classes)).method(named("getTopicIds").or(named("getTopicNames"))).intercept(MethodDelegation.to(Answers.class)).make().saveIn(to);
+        TypeDescription groups = pool.describe("org.apache.kafka.clients.security.GroupAuthorizerIntegrationTest").resolve();
+        new ByteBuddy().redefine(groups, classes).method(named("getAuthorizer")).intercept(MethodDelegation.to(Answers.OfClusters.class)).make().saveIn(to);
         TypeDescription coordinators = pool.describe("kafka.server.GroupCoordinatorBaseRequestTest").resolve();
         new ByteBuddy().redefine(coordinators, classes).method(named("getTopicIds")).intercept(MethodDelegation.to(Answers.OfCoordinators.class)).make().saveIn(to);
     }

@@ -18,6 +18,7 @@ import scala.Option;
 import scala.collection.Seq;
 import scala.jdk.javaapi.CollectionConverters;
 
+import java.lang.reflect.Field;
 import java.util.List;
 import java.util.Properties;
 import java.util.stream.Stream;
@@ -121,7 +122,20 @@ public abstract class QuorumTestHarness implements Logging {
     public void setUp(TestInfo info) {
         testInfo = info;
         implementation = brokers;
-        brokers.begin(metadataVersion(), CollectionConverters.asJava(kraftControllerConfigs(info)));
+        Formatter formatter = new Formatter();
+        addFormatterSettings(formatter);
+        brokers.begin(metadataVersion(), CollectionConverters.asJava(kraftControllerConfigs(info)), scramUsers(formatter));
+    }
+
+    @SuppressWarnings("unchecked")
+    private static List<String> scramUsers(Formatter formatter) {
+        try {
+            Field arguments = Formatter.class.getDeclaredField("scramArguments");
+            arguments.setAccessible(true);
+            return (List<String>) arguments.get(formatter);
+        } catch (ReflectiveOperationException e) {
+            throw new IllegalStateException(e);
+        }
     }
 
     public KafkaBroker createBroker(KafkaConfig config, Time time, boolean startup, Option<String> threads) {
