@@ -278,7 +278,7 @@ def test_delete_groups_and_offsets() -> None:
     topics = [{"name": name, "partitions": [{"partition_index": 0}]} for name in ("ct", "none")]
     server.harness.commit(group="simple")
     response = server.call(47, 0, group_id="simple", topics=topics)
-    assert [each["partitions"][0]["error_code"] for each in response["topics"]] == [0, 3]
+    assert [(each["name"], each["partitions"][0]["error_code"]) for each in response["topics"]] == [("none", 3), ("ct", 0)]
     assert server.call(47, 0, group_id="none", topics=topics)["error_code"] == ErrorCode.GROUP_ID_NOT_FOUND
 
 
