@@ -192,4 +192,4 @@ def _store(context: ChangesConfigs, name: str, change: _Change) -> dict[str, str
         context.config_changes.set_config("users", sanitize(name), settings)
     except TooManyEntities as error:
         raise _Refused(ErrorCode.POLICY_VIOLATION, str(error)) from None
-    return {"user": name[:ID_CHARS_MAX], "mechanism": setting, "change": "set" if upsertion else "removed"}
+    return {"name": name[:ID_CHARS_MAX], "mechanism": setting, "change": "set" if upsertion else "removed"}

@@ -156,8 +156,9 @@ def make_context(overrides: dict[str, str] | None = None) -> ApiContext:
 
 
 def start(
-    context: ApiContext, api_key: int, version: int, body: dict[str, Any] | bytes, handle: Any = None, authorizer: Any = None
-) -> KeptRequest:
+    context: ApiContext, api_key: int, version: int, body: dict[str, Any] | bytes, handle: Any = None, authorizer: Any = None,
+    user: str | None = None,
+) -> KeptRequest:  # fmt: skip
     """Send a request, encoded in this version; `responses` has what the handler has answered so far."""
     raw = bytearray()
     if isinstance(body, bytes):
@@ -175,6 +176,7 @@ def start(
         body=decode_request(api_key, version, bytes(raw)),
         control=FakeControl(),
         authorizer=authorizer,
+        user=user,
     )
     request.responses = []
     handle = handle or cold_handler(api_key)

@@ -243,6 +243,23 @@ def test_too_many_records_create_nothing(context: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("api_key", "version", "body"),
+    [
+        (CREATE, 7, creation(["t"])),
+        (CONFIGS, 1, configs("u")),
+        (SCRAM, 0, alter_scram(upsertion("u"))),
+        (QUOTAS, 1, quotas(quota("u"))),
+    ],
+)
+def test_the_lines_of_the_log_name_who_has_logged_in(context: Any, api_key: int, version: int, body: dict[str, Any]) -> None:
+    users: list[object] = []
+    context.log = SimpleNamespace(info=lambda _text, **details: users.append(details["user"]))
+    request = start(context, api_key, version, body, user="admin")
+    context.loop.run_all()
+    assert len(request.responses) == 1 and users == ["admin"]
+
+
+@pytest.mark.parametrize(
     ("api_key", "version", "body", "what"),
     [
         (CREATE, 7, creation(names("t")), "topic created"),
