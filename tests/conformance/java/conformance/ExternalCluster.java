@@ -352,9 +352,10 @@ public final class ExternalCluster implements ClusterInstance {
 
     @Override
     public void waitAcls(AclBindingFilter filter, Collection<AccessControlEntry> entries) throws InterruptedException {
-        try (Admin admin = broker().admin()) {
-            await(() -> admin.describeAcls(filter).values().get(30, TimeUnit.SECONDS).stream().map(AclBinding::entry).collect(Collectors.toSet()).equals(new HashSet<>(entries)),
-                "the ACLs did not become " + entries);
-        }
+        await(() -> {
+            Set<AccessControlEntry> found = new HashSet<>();
+            broker().authorizer().acls(filter).forEach(acl -> found.add(acl.entry()));
+            return found.equals(new HashSet<>(entries));
+        }, "the ACLs did not become " + entries);
     }
 }

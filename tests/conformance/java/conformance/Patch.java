@@ -22,6 +22,9 @@ final class Patch {
         quiet(new ByteBuddy().redefine(utils, classes)).method(named("waitUntilLeaderIsKnown").or(named("awaitLeaderChange")).or(named("verifyTopicDeletion")).or(named("pickAuthorizerForWrite")))
             .intercept(MethodDelegation.to(Answers.class)).make().saveIn(to);
         quiet(new ByteBuddy().redefine(harness, classes)).method(named("getTopicIds").or(named("getTopicNames"))).intercept(MethodDelegation.to(Answers.class)).make().saveIn(to);
+        // They are in the JVM of a broker.
+        TypeDescription secured = pool.describe("kafka.api.EndToEndAuthorizationTest").resolve();
+        new ByteBuddy().redefine(secured, classes).method(named("confirmReauthenticationMetrics")).intercept(StubMethod.INSTANCE).make().saveIn(to);
         TypeDescription groups = pool.describe("org.apache.kafka.clients.security.GroupAuthorizerIntegrationTest").resolve();
         new ByteBuddy().redefine(groups, classes).method(named("getAuthorizer")).intercept(MethodDelegation.to(Answers.OfClusters.class)).make().saveIn(to);
         TypeDescription coordinators = pool.describe("kafka.server.GroupCoordinatorBaseRequestTest").resolve();
