@@ -151,7 +151,7 @@ def test_names_and_ids_of_topics_that_are_denied() -> None:
 
 
 @pytest.mark.parametrize(("creates", "code"), [(False, 3), (True, 29)])
-def test_a_metadata_response_has_the_order_of_kafka(creates: bool, code: int) -> None:  # noqa: FBT001
+def test_a_metadata_response_has_the_order_of_kafka(creates: bool, code: int) -> None:
     """What exists, what does not or may not be created, what may not be described."""
     context: Any = make_context()
     start(context, 19, 7, {"topics": [new_topic()], "timeout": 10000})
