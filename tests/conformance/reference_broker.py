@@ -13,7 +13,7 @@ import kafka_test_harness as harness
 
 ARCHIVE = harness.CACHE / "apache-kafka.jsa"
 # The broker does not need them, and a shorter class path starts faster.
-UNUSED_JARS = ("-test.jar", "test-common", "junit", "mockito", "byte-buddy", "connect-", "rocksdb", "hamcrest")
+UNUSED_JARS = ("-test.jar", "test-common", "junit", "mockito", "byte-buddy", "connect-", "rocksdb", "hamcrest", "jdk18on")
 JAVA = [
     *["java", "-Xms96m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Xlog:disable"],
     f"-Dlog4j2.configurationFile={harness.HERE}/log4j2.yaml",
