@@ -21,6 +21,7 @@ from kafka_cy.controller.term_store import TermStore
 from kafka_cy.controller.topic_deletion import TopicDeletion
 from kafka_cy.protocol.controller_messages.leader_and_isr import LeaderAndIsrResponse
 from kafka_cy.protocol.controller_messages.stop_replica import StopReplicaResponse
+from kafka_cy.protocol.controller_messages.update_metadata import UpdateMetadataResponse
 from kafka_cy.protocol.errors import ErrorCode
 
 
@@ -46,7 +47,10 @@ class Parts:
         self.store = TermStore(store, epoch_version, around.call_later)
         self.states = StateStore(self.store, epoch)
         self.channels = Channels(around, self._too_many)
-        self.batch = RequestBatch(context, settings, self.channels, self._leader_and_isr_answered, self._stopped)
+        self._refusals: dict[int, int] = {}  # by broker: the error of its last answer to UpdateMetadata
+        self.batch = RequestBatch(
+            context, settings, self.channels, self._leader_and_isr_answered, self._update_metadata_answered, self._stopped
+        )
         self.partitions = PartitionMachine(
             context,
             self.store,
@@ -135,6 +139,14 @@ class Parts:
         }
         if offline:
             self.put("LeaderAndIsrResponseReceived", lambda: self._log_dirs_offline(broker, offline))
+
+    def _update_metadata_answered(self, broker: Broker, response: UpdateMetadataResponse) -> None:
+        """Many of these requests may follow each other: a refusal is told when it begins."""
+        before = self._refusals.pop(broker.id, ErrorCode.NONE)
+        if response.error_code != ErrorCode.NONE:
+            self._refusals[broker.id] = response.error_code
+            if response.error_code != before:
+                self.around.warning(f"broker {broker.id} refused UpdateMetadata: {_name(response.error_code)}")
 
     def _topic(self, topic: str, topic_id: object) -> str:
         return topic or next((name for id_, name in self.context.topic_names.items() if id_ == topic_id), "")

@@ -34,11 +34,13 @@ from kafka_cy.protocol.controller_messages.update_metadata import (
     UpdateMetadataBroker,
     UpdateMetadataPartition,
     UpdateMetadataRequest,
+    UpdateMetadataResponse,
     UpdateMetadataTopic,
     encode_tail,
 )
 
 LeaderAndIsrAnswered = Callable[[Broker, LeaderAndIsrResponse], object]  # the registration that was asked, response
+UpdateMetadataAnswered = Callable[[Broker, UpdateMetadataResponse], object]
 StopReplicaAnswered = Callable[[Broker, StopReplicaResponse, set[TopicPartition]], object]  # and the deleted partitions
 
 
@@ -51,6 +53,7 @@ class RequestBatch:
         settings: ControllerSettings,
         channels: Channels,
         leader_and_isr_answered: LeaderAndIsrAnswered,
+        update_metadata_answered: UpdateMetadataAnswered,
         stop_replica_answered: StopReplicaAnswered,
     ) -> None:
         self._context = context
@@ -58,6 +61,7 @@ class RequestBatch:
         self._channels = channels
         self._versions = settings.versions
         self._leader_and_isr_answered = leader_and_isr_answered
+        self._update_metadata_answered = update_metadata_answered
         self._stop_replica_answered = stop_replica_answered
         self._leader_and_isr: dict[int, dict[TopicPartition, PartitionState]] = {}
         self._update_brokers: set[int] = set()
@@ -193,11 +197,15 @@ class RequestBatch:
         )
         tail = encode_tail(version, topics, brokers)
         for broker_id in receivers:
-            epoch = self._context.brokers[broker_id].epoch
-            head = UpdateMetadataRequest(self._settings.broker_id, self._context.epoch, epoch, (), ()).encode_head(
+            broker = self._context.brokers[broker_id]
+            head = UpdateMetadataRequest(self._settings.broker_id, self._context.epoch, broker.epoch, (), ()).encode_head(
                 version
             )
-            self._put(broker_id, update_metadata.API_KEY, version, head + tail, lambda body: None)
+            self._put(broker_id, update_metadata.API_KEY, version, head + tail, self._on_update_metadata(broker))
+
+    def _on_update_metadata(self, broker: Broker) -> Callable[[bytes], object]:
+        version = self._versions.update_metadata
+        return lambda body: self._update_metadata_answered(broker, UpdateMetadataResponse.decode(version, body))
 
     def _send_stop_replica(self) -> None:
         version = self._versions.stop_replica
