@@ -13,6 +13,8 @@ from kafka_cy.authorizer.acls import CLUSTER_NAME, ResourceType
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from kafka_cy.api.context import Request
 
 TOPIC_DENIED: Final = ErrorCode.TOPIC_AUTHORIZATION_FAILED
@@ -68,10 +70,12 @@ def may_cluster(request: Request[Any], operation: int, *, log_denied: bool = Tru
     return may(request, operation, ResourceType.CLUSTER, CLUSTER_NAME, log_denied=log_denied)
 
 
-def may_any_topic(request: Request[Any], operation: int) -> bool:
-    """Whether the sender may do that with any topic (authorizeByResourceType, KIP-679)."""
+def may_any_topic(request: Request[Any], operation: int) -> Generator[None, None, bool]:
+    """Whether the sender may do that with any topic (authorizeByResourceType, KIP-679). A task for slices."""
     authorizer = request.authorizer
-    return authorizer is None or authorizer.allows_any(request.user, request.client_host, operation, ResourceType.TOPIC)
+    if authorizer is None:
+        return True
+    return (yield from authorizer.find_any(request.user, request.client_host, operation, ResourceType.TOPIC))
 
 
 @cache

@@ -146,7 +146,7 @@ TABLE: Final[dict[int, tuple[Check, ...]]] = {
         _request(_X, Operation.TWO_PHASE_COMMIT, "transactional_id and enable_2_pc"),
         _either(
             (_C, Operation.IDEMPOTENT_WRITE), (_T, _WRITE), error=_CAF, denied=Denied.REQUEST,
-            when="no transactional_id; WRITE on any topic (Authorizer.allows_any)",
+            when="no transactional_id; WRITE on any topic (Authorizer.find_any)",
         ),
     ),
     23: (_either((_T, _DESCRIBE), (_C, _ACTION), error=_TAF),),

@@ -18,6 +18,7 @@ from kafka_cy.api.authorization import (
     may_cluster,
     may_transactional_id,
 )
+from kafka_cy.api.change_pieces import add_task
 from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
 from kafka_cy.authorizer.acls import Operation
@@ -26,6 +27,8 @@ from kafka_cy.coordinator.transactions.init_producer_id import NO_PRODUCER, NO_T
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from kio.schema.init_producer_id.v5.request import InitProducerIdRequest
     from kio.schema.init_producer_id.v6.request import InitProducerIdRequest as InitProducerIdRequestV6
 
@@ -50,12 +53,24 @@ def handle(request: Request[InitProducerIdRequest], context: TakesProducerIds) -
         else:
             respond(ErrorCode.NONE, Producer(producer_id, 0))
 
-    if (denied := _denied(request)) is not None:
-        respond(denied)
+    def without_id(allowed: bool) -> None:
+        if not allowed:
+            respond(CLUSTER_DENIED)
+        elif before.count(-1) == 1:
+            respond(ErrorCode.INVALID_REQUEST)
+        else:
+            context.producer_ids.take(taken)
+
+    if body.transactional_id is None:
+        # The right that is cheap to find first; if there is none, its denial is the line.
+        if may_cluster(request, Operation.IDEMPOTENT_WRITE, log_denied=False):
+            without_id(True)
+        else:
+            add_task(request, context.slices, _look_for_topic(request, without_id), lambda: None)
+    elif not _may_use_id(request, body.transactional_id):
+        respond(TRANSACTIONAL_ID_DENIED)
     elif before.count(-1) == 1:
         respond(ErrorCode.INVALID_REQUEST)
-    elif body.transactional_id is None:
-        context.producer_ids.take(taken)
     elif error := _refusal(request, context):
         respond(error)
     else:
@@ -66,16 +81,15 @@ def handle(request: Request[InitProducerIdRequest], context: TakesProducerIds) -
         context.transactions.init_producer_id(wanted, respond)
 
 
-def _denied(request: Request[InitProducerIdRequest]) -> ErrorCode | None:
-    transactional_id = request.body.transactional_id
-    if transactional_id is None:
-        # The right that is cheap to find first; if there is none, its denial is the line.
-        cheap = may_cluster(request, Operation.IDEMPOTENT_WRITE, log_denied=False)
-        allowed = cheap or may_any_topic(request, Operation.WRITE) or may_cluster(request, Operation.IDEMPOTENT_WRITE)
-        return None if allowed else CLUSTER_DENIED
+def _look_for_topic(request: Request[InitProducerIdRequest], done: Callable[[bool], object]) -> Iterator[None]:
+    """Whether the sender may write to any topic, so that it may have a producer id. It may have very many ACLs."""
+    allowed = yield from may_any_topic(request, Operation.WRITE)
+    done(allowed or may_cluster(request, Operation.IDEMPOTENT_WRITE))
+
+
+def _may_use_id(request: Request[InitProducerIdRequest], transactional_id: str) -> bool:
     needed = [Operation.WRITE, Operation.TWO_PHASE_COMMIT] if _is_two_phase(request) else [Operation.WRITE]
-    allowed = all(may_transactional_id(request, each, transactional_id) for each in needed)
-    return None if allowed else TRANSACTIONAL_ID_DENIED
+    return all(may_transactional_id(request, each, transactional_id) for each in needed)
 
 
 def _is_two_phase(request: Request[InitProducerIdRequest]) -> bool:

@@ -287,7 +287,7 @@ class FindsCoordinators(UsesGroups, UsesTransactions, UsesShareGroups, ReadsBrok
         """Create the topics that coordinators store their state in, for a request, then call back."""
 
 
-class TakesProducerIds(UsesTransactions, ReadsConfig, Protocol):
+class TakesProducerIds(UsesTransactions, ReadsConfig, WorksInSlices, Protocol):
     """Hands out producer ids."""
 
     @property

@@ -385,6 +385,36 @@ cdef class AclImage:
             acl_add_resource(resource, &who, &masks)
         return masks.allow, masks.deny, bool(masks.found)
 
+    def allows_some(
+        self, bytes user not None, bytes host not None, int operation, int resource_type, int pattern, bytes name not None
+    ):
+        """Whether the ACLs with this pattern and name allow a resource that no prefix denies: the one of that name, or some."""
+        cdef AclWho who
+        cdef AclMasks masks
+        cdef AclResource* resource = NULL
+        cdef AclPrefixes* prefixes
+        cdef int32_t size = <int32_t>len(name)
+        cdef int32_t i
+        if not 0 <= resource_type < ACL_TYPES or not 0 <= operation < OPERATIONS_END:
+            return False
+        resource = acl_find(self.index, resource_type, pattern, name, size)
+        if resource == NULL:
+            return False
+        masks.allow = masks.deny = 0
+        masks.looks = 0
+        acl_who_init(&who, user, <int32_t>len(user), host, <int32_t>len(host))
+        acl_add_resource(resource, &who, &masks)
+        if not masks.allow >> operation & 1:
+            return False
+        prefixes = &self.index.prefixes[resource_type]
+        for i in range(prefixes.count):
+            if prefixes.sizes[i] > size or masks.deny >> operation & 1:
+                break
+            resource = acl_find(self.index, resource_type, ACL_PREFIXED, name, prefixes.sizes[i])
+            if resource != NULL:
+                acl_add_resource(resource, &who, &masks)
+        return not masks.deny >> operation & 1
+
     def is_super(self, bytes user not None):
         """Whether it is a super user."""
         cdef AclWho who

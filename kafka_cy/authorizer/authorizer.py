@@ -6,7 +6,7 @@ ALL, decides before any ALLOW, and how specific either is does not count.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any, Final
 
@@ -27,13 +27,16 @@ from kafka_cy.authorizer.acls import (
     user_of,
 )
 from kafka_cy.authorizer.audit import Audit, Decision, rule_text
+from kafka_cy.base.slices import at_once
 
-LITERAL, PREFIXED = PatternType.LITERAL, PatternType.PREFIXED
+LITERAL = PatternType.LITERAL
 CLASS_NAMES: Final = (
     "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "kafka.security.authorizer.AclAuthorizer",
 )
-VERDICTS_KEPT: Final = 10_000  # of allows_any, for one state of the ACLs
+VERDICTS_KEPT: Final = 10_000  # of find_any, for one state of the ACLs
+NAMES_AT_ONCE: Final = 200  # that find_any looks at in one step; each takes a microsecond
+RESTARTS_COUNTED: Final = 12
 _ALL = to_bytes(WILDCARD)
 _IMPLIED_BY: Final[Mapping[int, tuple[int, ...]]] = {
     Operation.DESCRIBE: (Operation.READ, Operation.WRITE, Operation.DELETE, Operation.ALTER),
@@ -67,6 +70,10 @@ def authorizer_of(class_name: str, super_users: str = "", everyone: str = "false
     return Authorizer(super_users, everyone=for_all == "true", **options)
 
 
+class AclsChanged(Exception):
+    """The control thread has changed what is being looked at."""
+
+
 class Authorizer:
     """The ACLs of a broker.
 
@@ -91,7 +98,7 @@ class Authorizer:
         self._entries: dict[Resource, tuple[AclEntry, ...]] = {}
         self._allowing: dict[AllowKey, dict[Resource, None]] = {}  # may have more than the image
         self.image = AclImage(users, everyone)
-        self._verdicts: tuple[AclImage, dict[tuple[bytes, bytes, int, int], bool]] = self.image, {}  # of allows_any
+        self._verdicts: tuple[AclImage, dict[tuple[bytes, bytes, int, int], bool]] = self.image, {}  # of find_any
         publish(self.image)
 
     # -- changes: the control thread --
@@ -182,26 +189,40 @@ class Authorizer:
         return allow & ~deny & known
 
     def allows_any(self, user: str | None, host: str, operation: int, resource_type: int) -> bool:
-        """Whether a user may do that with any resource of a type (authorizeByResourceType, KIP-679).
+        """`find_any` in one step."""
+        return at_once(self.find_any(user, host, operation, resource_type))
+
+    def find_any(
+        self, user: str | None, host: str, operation: int, resource_type: int
+    ) -> Generator[None, None, bool]:
+        """Whether a user may do that with any resource of a type (authorizeByResourceType, KIP-679). A task for slices.
 
         The cost is that of the ACLs which allow the user the operation, if others deny all of them, once in each state of the ACLs.
         """
         key = (_user(user), to_bytes(host_text(host)), operation, resource_type)
+        restarts = 0
         while True:
             image = self.image
             of, verdicts = self._verdicts
             if of is not image or len(verdicts) >= VERDICTS_KEPT:
                 verdicts = {}
                 self._verdicts = image, verdicts  # both at once: another thread may ask about another image
-            verdict = verdicts.get(key)
-            if verdict is None:
-                verdict = self._find_any(image, *key)
-                if self.image is not image:
-                    continue  # `_allowing` may have changed, too
-                verdicts[key] = verdict
-            return verdict
+            if key in verdicts:
+                return verdicts[key]
+            try:
+                verdict = yield from self._find_any(image, *key, names_at_once=NAMES_AT_ONCE << restarts)
+            except AclsChanged:
+                pass
+            else:
+                if self.image is image:  # else `_allowing` may have changed, too
+                    verdicts[key] = verdict
+                    return verdict
+            restarts = min(restarts + 1, RESTARTS_COUNTED)  # in longer steps, so that it ends however often ACLs change
 
-    def _find_any(self, image: AclImage, user: bytes, host: bytes, operation: int, resource_type: int) -> bool:
+    def _find_any(
+        self, image: AclImage, user: bytes, host: bytes, operation: int, resource_type: int, *, names_at_once: int
+    ) -> Generator[None, None, bool]:
+        """The answer by one state of the ACLs. Raises AclsChanged."""
         if image.allows(user, host, operation, resource_type, b"hardcode"):  # the name that Kafka asks about
             return True
         if image.closed:
@@ -211,23 +232,26 @@ class Authorizer:
             return False
         if allow >> operation & 1:
             return True
-        sizes = image.prefix_sizes(resource_type)
-        for resource in self._resources_that_allow(resource_type, user, host, operation):
-            name = to_bytes(resource.name)
-            allow, deny, _ = image.pattern_masks(user, host, resource_type, resource.pattern_type, name)
-            if not allow >> operation & 1 or (resource.pattern_type == LITERAL and deny >> operation & 1):
-                continue
-            prefixes = (name[:size] for size in sizes if size <= len(name))
-            denied = (image.pattern_masks(user, host, resource_type, PREFIXED, prefix)[1] for prefix in prefixes)
-            if not any(deny >> operation & 1 for deny in denied):
+        for number, resource in enumerate(self._resources_that_allow(resource_type, user, host, operation), 1):
+            if image.allows_some(user, host, operation, resource_type, resource.pattern_type, to_bytes(resource.name)):
                 return True
+            if number % names_at_once == 0:
+                yield
         return False
 
     def _resources_that_allow(self, resource_type: int, user: bytes, host: bytes, operation: int) -> Iterator[Resource]:
-        """Resources that allow it, or did. Copied: the control thread may change them meanwhile."""
+        """Resources that allow it, or did. Raises AclsChanged if the control thread changes them meanwhile; it may not notice."""
         for who, where in product(dict.fromkeys((user, _ALL)), dict.fromkeys((host, _ALL))):
             for each in (operation, Operation.ALL, *_IMPLIED_BY.get(operation, ())):
-                yield from list(self._allowing.get((resource_type, who, where, each), ()))
+                resources = iter(self._allowing.get((resource_type, who, where, each), ()))
+                while True:
+                    try:
+                        resource = next(resources, None)
+                    except RuntimeError:  # a dictionary says so
+                        raise AclsChanged from None
+                    if resource is None:
+                        break
+                    yield resource
 
     # -- what there is: any thread --
 

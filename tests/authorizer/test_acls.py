@@ -300,7 +300,7 @@ def test_verdicts_about_any_resource_are_kept_until_an_acl_changes(monkeypatch: 
     authorizer = opened({topic("t"): [entry(operation=WRITE)]})
     asked: list[Any] = []
     find = authorizer._find_any
-    monkeypatch.setattr(authorizer, "_find_any", lambda *of: (asked.append(of), find(*of))[1])
+    monkeypatch.setattr(authorizer, "_find_any", lambda *of, **steps: (asked.append(of), find(*of, **steps))[1])
     for _ in range(3):
         assert authorizer.allows_any("alice", HOST, WRITE, T) and not authorizer.allows_any("bob", HOST, WRITE, T)
     assert len(asked) == 2
@@ -317,15 +317,46 @@ def test_a_change_while_somebody_asks_about_any_resource(monkeypatch: pytest.Mon
     authorizer = opened({topic("a"): [entry(operation=WRITE)]})
     find = authorizer._find_any
 
-    def found(image: Any, *of: Any) -> bool:
+    def found(image: Any, *of: Any, **steps: Any) -> Any:
         if authorizer.entries(topic("a")):
             authorizer.update({topic("a"): [], topic("b"): [entry(operation=WRITE)]})
-        return find(image, *of)
+        return find(image, *of, **steps)
 
     monkeypatch.setattr(authorizer, "_find_any", found)
     assert authorizer.allows_any("alice", HOST, WRITE, T)
     authorizer.update({topic("b"): []})
     assert not authorizer.allows_any("alice", HOST, WRITE, T)
+
+
+def test_any_resource_is_looked_for_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many ACLs allow it, if all are of no use."""
+    monkeypatch.setattr("kafka_cy.authorizer.authorizer.NAMES_AT_ONCE", 10)
+    denied = {topic("d", PREFIXED): [entry(operation=WRITE, permission=DENY)]}
+    authorizer = opened({**{topic(f"d{i}"): [entry(operation=WRITE)] for i in range(100)}, **denied})
+    steps = authorizer.find_any("alice", HOST, WRITE, T)
+    assert sum(1 for _ in steps) == 10 and not authorizer.allows_any("alice", HOST, WRITE, T)
+    assert not list(authorizer.find_any("alice", HOST, WRITE, T)), "the verdict is kept"
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_any_resource_while_acls_change_all_the_time(monkeypatch: pytest.MonkeyPatch, allowed: bool) -> None:
+    """The answer comes, and is one that holds at its end."""
+    monkeypatch.setattr("kafka_cy.authorizer.authorizer.NAMES_AT_ONCE", 1)
+    acls = {topic(f"d{i}"): [entry(operation=WRITE)] for i in range(100)}
+    authorizer = opened({**acls, topic("d", PREFIXED): [entry(operation=WRITE, permission=DENY)]})
+    if allowed:
+        authorizer.update({topic("a"): [entry(operation=WRITE)]})
+    steps, count = authorizer.find_any("alice", HOST, WRITE, T), 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            assert end.value is allowed
+            break
+        count += 1
+        assert count < 1000
+        authorizer.update({topic(f"d{count}x"): [entry(operation=WRITE)]} if count % 2 else {topic(f"d{count - 1}x"): []})
+    assert count > 1
 
 
 def test_any_resource_before_the_acls_are_known() -> None:
