@@ -54,6 +54,7 @@ cdef struct MetadataImage:
     HashTable by_name               # positions in `topics`
     HashTable by_id
     AclIndex* acls                  # one reference; NULL: there is no authorizer, and everything is allowed
+    int32_t* sharers                # how many images have these brokers, topics and tables, which differ in the ACLs only
 
 cdef TopicImage* image_find_topic(MetadataImage* image, const char* name, int32_t size) noexcept nogil      # NULL unknown
 cdef TopicImage* image_find_topic_id(MetadataImage* image, const uint8_t* topic_id) noexcept nogil          # NULL unknown

@@ -8,7 +8,8 @@ Replacing or clearing an announcement is a release, so all reads of an image pre
 
 The ACLs are part of an image, so a reactor reads them without a reference of its own, and a request sees one state of both.
 
-Topics are shared between successive images by reference count, so publishing costs a pointer copy per unchanged topic.
+Topics are shared between successive images by reference count, so publishing costs a pointer copy per unchanged topic. An image
+with other ACLs shares everything else with the one before, so that a change of ACLs costs the same with any number of topics.
 Only the control thread builds, publishes and frees.
 """
 from bisect import bisect_left, insort
@@ -95,6 +96,12 @@ cdef void image_free(MetadataImage* image) noexcept nogil:
     cdef int32_t j
     if image == NULL:
         return
+    acl_index_release(image.acls)
+    if image.sharers != NULL:
+        image.sharers[0] -= 1
+        if image.sharers[0]:
+            free(image)
+            return
     for i in range(image.topics_count):
         topic_release(image.topics[i])
     for i in range(image.brokers_count):
@@ -108,7 +115,7 @@ cdef void image_free(MetadataImage* image) noexcept nogil:
         free(broker.ports)
     hash_table_free(&image.by_name)
     hash_table_free(&image.by_id)
-    acl_index_release(image.acls)
+    free(image.sharers)
     free(image.brokers)
     free(image.topics)
     free(image)
@@ -210,7 +217,8 @@ cdef TopicHandle topic_build(topic_metadata):
 cdef class ImagePublisher:
     """Builds metadata images for a server's reactors. Owner: the control thread.
 
-    `set_brokers`, `set_topics` and `set_acls` collect changes; `publish` makes them visible to all reactors at once.
+    `set_brokers`, `set_topics` and `set_acls` collect changes; `publish` makes them visible to all reactors at once. `publish_acls`
+    makes ACLs visible without what is collected.
     """
 
     cdef Server server
@@ -250,7 +258,28 @@ cdef class ImagePublisher:
 
     def publish(self):
         """Make the collected changes visible; earlier images are freed once no reactor uses them."""
-        cdef MetadataImage* image = self.build()
+        self.show(self.build())
+
+    def publish_acls(self, AclImage acls not None):
+        """Make other ACLs visible. Brokers and topics are those of the last `publish`. After an exception nothing has changed."""
+        cdef MetadataImage* last = <MetadataImage*>self.server.network.image
+        cdef MetadataImage* image
+        if last.sharers == NULL:            # nothing was published
+            self.acls = acls
+            self.publish()
+            return
+        image = <MetadataImage*>malloc(sizeof(MetadataImage))
+        if image == NULL:
+            raise MemoryError
+        memcpy(image, last, sizeof(MetadataImage))
+        image.sharers[0] += 1
+        image.acls = acl_index_acquire(acls.index)
+        self.version += 1
+        image.version = self.version
+        self.acls = acls
+        self.show(image)
+
+    cdef void show(self, MetadataImage* image):
         cdef void* old = atomic_exchange_pointer(&self.server.network.image, image)
         self.retired.append(<size_t>old)
         self.free_retired()
@@ -276,6 +305,10 @@ cdef class ImagePublisher:
             image.controller_id = self.brokers[2]
             self.version += 1
             image.version = self.version
+            image.sharers = <int32_t*>malloc(sizeof(int32_t))
+            if image.sharers == NULL:
+                raise MemoryError
+            image.sharers[0] = 1
             if self.acls is not None:
                 image.acls = acl_index_acquire(self.acls.index)
             image.topics = <TopicImage**>calloc(<size_t>len(self.names) + 1, sizeof(void*))

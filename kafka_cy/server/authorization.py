@@ -73,8 +73,7 @@ def _audit_file(broker: KafkaServer) -> AuditFile | None:
 
 def _publish(broker: KafkaServer, image: AclImage) -> None:
     if broker.publisher is not None:  # else the reactors do not run yet
-        broker.publisher.set_acls(image)
-        broker.publisher.publish()
+        broker.publisher.publish_acls(image)
 
 
 def stored_acls(broker: KafkaServer, store: AsyncStore, call_later: CallLater) -> StoredAcls | None:

@@ -22,8 +22,7 @@ class Acls:
         self.authorizer.open()
 
     def _publish(self, image: AclImage) -> None:
-        self.server.publisher.set_acls(image)
-        self.server.publisher.publish()
+        self.server.publisher.publish_acls(image)
 
     def allow(
         self, operation: Operation, name: str, kind: ResourceType = TOPIC, *, host: str = "*", user: str = "*",

@@ -14,13 +14,16 @@ from kafka_cy.authorizer.acl_image import AclImage
 from kafka_cy.network.metadata_image import ImagePublisher, TopicMetadata
 from tests.waiting import wait_until
 
+from .acls import TOPIC_DENIED
 from .harness import BROKER_ID, HotServer
 from .kio_wire import encode_request
+from .test_authorization import UNKNOWN_TOPIC, epochs
 
 CLIENTS = 4
 ROUNDS = 30
 PIPELINED = 8
 TOPICS = 20
+NOT_LEADER = 6
 VERSION = 12
 ALL_TOPICS = encode_request(3, VERSION, {
     "topics": None, "allow_auto_topic_creation": False, "include_topic_authorized_operations": False,
@@ -68,6 +71,30 @@ def test_an_answer_comes_from_one_image(hot_server: HotServer) -> None:
         for client in clients:
             client.result()
     wait_until(lambda: not hot_server.publisher.retired_count(), "reactors that sleep, and so let go of what they read")
+
+
+def test_acls_are_shown_without_the_rest(hot_server: HotServer) -> None:
+    """A change of them costs the same with any number of topics: the image shares these with the one before."""
+    publisher = hot_server.publisher
+    publish(publisher, 1)
+    connection = hot_server.connect()
+    everybody = AclImage((), everyone=True).replaced([])
+    rows = [(0, BROKER_ID, 2, [BROKER_ID], [BROKER_ID], [], None)]
+    publisher.set_topics([TopicMetadata("t2", (2).to_bytes(16, "big"), False, rows)], ["t1"])
+    images = [everybody.replaced([(2, 3, f"u{number}".encode(), [])]) for number in range(10)]
+    for image in images:
+        publisher.publish_acls(image)
+    assert epochs(connection, 4, ["t1", "t2"]) == {"t1": NOT_LEADER, "t2": UNKNOWN_TOPIC}, "of what is collected nothing is shown"
+    wait_until(lambda: not publisher.retired_count(), "the reactors")
+    assert [image.references for image in images] == [1] * 9 + [2]
+    publisher.publish()
+    assert epochs(connection, 4, ["t1", "t2"]) == {"t1": UNKNOWN_TOPIC, "t2": NOT_LEADER}
+    wait_until(lambda: not publisher.retired_count(), "the reactors")
+    nobody = AclImage().replaced([])
+    publisher.publish_acls(nobody)
+    assert epochs(connection, 4, ["t2"]) == {"t2": TOPIC_DENIED}
+    wait_until(lambda: not publisher.retired_count() and images[-1].references == 1, "the reactors")
+    connection.close()
 
 
 def test_acls_are_part_of_an_image(hot_server: HotServer) -> None:
