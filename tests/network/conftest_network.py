@@ -37,12 +37,15 @@ def build_probe(folder: Path) -> Path:
     source = Path(__file__).with_name("hot_probe.pyx")
     target = folder / ("hot_probe" + (sysconfig.get_config_var("EXT_SUFFIX") or ".so"))
     c_file = folder / "hot_probe.c"
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # a sanitizer, of no use to compilers
     subprocess.run(
-        [sys.executable, "-m", "cython", "-3", "-I", str(ROOT), str(source), "-o", str(c_file)], check=True, cwd=ROOT
-    )
+        [sys.executable, "-m", "cython", "-3", "-I", str(ROOT), str(source), "-o", str(c_file)],
+        check=True, cwd=ROOT, env=environment,
+    )  # fmt: skip
     include = [f"-I{sysconfig.get_path('include')}", f"-I{ROOT}/kafka_cy/records"]
     flags = ["-O1", "-g", "-shared", "-fPIC", "-fno-strict-aliasing", *os.environ.get("PROBE_CFLAGS", "").split()]
-    subprocess.run([*shlex.split(os.environ.get("CC", "cc")), *flags, *include, str(c_file), "-o", str(target)], check=True)
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    subprocess.run([*compiler, *flags, *include, str(c_file), "-o", str(target)], check=True, env=environment)
     return target
 
 

@@ -34,7 +34,7 @@ from .conftest_network import COLD, ECHO, frame
 
 SECONDS = float(os.environ.get("KAFKA_CY_FUZZ_SECONDS", "2"))
 SEED = int(os.environ.get("KAFKA_CY_FUZZ_SEED", str(random.randrange(1 << 30))))
-pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(SECONDS + 120)]
+pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(SECONDS + 120, func_only=True)]
 
 HANDSHAKE, API_VERSIONS, AUTHENTICATE = 17, 18, 36
 APIS = [(ECHO, 0, 9, 5), (COLD, 0, 9, 5), (API_VERSIONS, 0, 4, 3), (HANDSHAKE, 0, 1, None), (AUTHENTICATE, 0, 2, 2)]

@@ -27,7 +27,7 @@ from .sasl_session import CLOSED, Frame, Session, request
 
 SECONDS = float(os.environ.get("KAFKA_CY_FUZZ_SECONDS", "2"))
 SEED = int(os.environ.get("KAFKA_CY_FUZZ_SEED", str(random.randrange(1 << 30))))
-pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(SECONDS + 120)]
+pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(SECONDS + 120, func_only=True)]
 
 FOR_KERBEROS_S = 10.0  # a KDC takes a second to start
 SESSIONS, STEPS = 2, 24
