@@ -37,7 +37,10 @@ APIS: list[tuple[int, int, int, int | None]] = [(ECHO, 0, 9, 5), (COLD, 0, 9, 5)
 def kerberos_dialogue(realm: Realm) -> Dialogue:
     from gssapi import raw
 
-    credential = raw.acquire_cred_from({"ccache": f"FILE:{realm.folder}/tickets-ann"}, usage="initiate").creds
+    from kafka_cy.security.sasl.kerberos import credential_store
+
+    store = credential_store(ccache=f"FILE:{realm.folder}/tickets-ann")
+    credential = raw.acquire_cred_from(store, usage="initiate").creds
     target = raw.import_name(f"kafka/localhost@{REALM}".encode(), raw.NameType.kerberos_principal)
     made = raw.init_sec_context(target, credential, mech=raw.MechType.kerberos, flags=[raw.RequirementFlag.integrity])
     offer = yield made.token

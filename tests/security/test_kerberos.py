@@ -19,7 +19,7 @@ except ImportError:
         raise
     pytest.skip("python-gssapi is missing", allow_module_level=True)
 
-from kafka_cy.security.sasl.kerberos import TOKEN_BYTES_MAX, KerberosAcceptor, KerberosServer
+from kafka_cy.security.sasl.kerberos import TOKEN_BYTES_MAX, KerberosAcceptor, KerberosServer, credential_store
 
 MESSAGE = "Authentication failed during authentication due to invalid credentials with SASL mechanism GSSAPI"
 ONE_WAY = [raw.RequirementFlag.integrity]  # as Java and Go do: without mutual authentication
@@ -52,8 +52,8 @@ class Client:
     """The side of a client. Its context is complete after the first token, or after the broker's with mutual authentication."""
 
     def __init__(self, realm: Realm, service: str = "kafka", user: str = "ann", flags: Any = ONE_WAY) -> None:
-        cache = f"FILE:{realm.folder}/tickets-{user.replace('/', '-')}"
-        self.credential = raw.acquire_cred_from({"ccache": cache}, usage="initiate").creds
+        store = credential_store(ccache=f"FILE:{realm.folder}/tickets-{user.replace('/', '-')}")
+        self.credential = raw.acquire_cred_from(store, usage="initiate").creds
         self.target = raw.import_name(f"{service}/localhost@{REALM}".encode(), raw.NameType.kerberos_principal)
         self.flags, self.context = flags, None
 
