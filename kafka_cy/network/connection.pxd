@@ -16,7 +16,7 @@ cdef enum EpollKind:        # first field of every struct an epoll event points 
 # A connection is read and its requests are handled while `pauses` is 0. A pause is set where its cause is met, and ends
 # when connection_pauses (receive.pyx) no longer finds the cause. Four kinds of events look again, through settle:
 # - Something of this connection ended, and it was marked dirty: a response was sent (IN_FLIGHT, RESPONSES), the control
-#   plane responded (CONTROL, AUTHENTICATION), a job ended (HELD).
+#   plane responded (CONTROL, AUTHENTICATION), a job ended (HELD, HANDSHAKE).
 # - Something of others ended (MEMORY, PARKED, JOBS), or the next turn began (TURN): the connection is in the reactor's retry
 #   list. When a job queue gets room, the reactors of those that may use it are told (job_places).
 # - A timer expired (THROTTLED).
@@ -45,6 +45,7 @@ cdef enum Pause:            # bits: why a socket is not read
     PAUSE_TURN = 64         # its requests took long in this turn of the reactor: the others come first
     PAUSE_THROTTLED = 256   # its client has used more than a quota allows (throttle.pyx)
     PAUSE_AUTHENTICATION = 512  # the authentication loop has its SaslHandshake, its token or its certificate
+    PAUSE_HANDSHAKE = 1024  # a job has its TLS handshake (handshakes.pyx); epoll does not watch the socket meanwhile
     PAUSE_PARKED = 128      # a Produce of it parked while parked requests hold much memory, some of it for this connection
 
 cdef enum CertificateState: # of a client certificate that names the user (certificate.pyx)
@@ -128,6 +129,7 @@ cdef struct Connection:
     uint8_t address[16]
     int32_t port
     Session* session        # NULL: plaintext
+    void* handshake         # the job that has the session (handshakes.pyx); NULL: none
     void* authentication    # Authentication; NULL: its listener does not ask for SASL
     Principal* principal    # NULL: User:ANONYMOUS
     int32_t certificate     # CertificateState

@@ -12,6 +12,7 @@ from kafka_cy.network.authorization cimport rights_free
 from kafka_cy.network.client_software cimport software_leave
 from kafka_cy.network.connection cimport Connection, connection_drop_responses, list_append, list_remove
 from kafka_cy.network.control_queue cimport control_queue_closed
+from kafka_cy.network.handshakes cimport handshake_abandon
 from kafka_cy.network.job_places cimport job_passed
 from kafka_cy.network.log_events cimport LOG_DEBUG
 from kafka_cy.network.parked cimport parked_drop_connection
@@ -83,10 +84,13 @@ cdef void connection_destroy(ReactorState* reactor, Connection* connection) noex
     connection_drop_responses(&reactor.send, connection)
     connection_release_input(reactor, connection)
     responses_share(reactor, connection)
-    if connection.session != NULL:
-        connection.session.close(connection.session)
-        connection.session = NULL
-    close(connection.fd)
+    if connection.handshake != NULL:
+        handshake_abandon(reactor, connection)
+    else:
+        if connection.session != NULL:
+            connection.session.close(connection.session)
+            connection.session = NULL
+        close(connection.fd)
     connection.fd = -1
     if connection.watched != NULL:
         control_queue_closed(&reactor.network.controls[connection.watched.queue], connection.watched)

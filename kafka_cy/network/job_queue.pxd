@@ -13,7 +13,8 @@ cdef enum JobKind:
     JOB_READ = 1
     JOB_LOOK_UP = 2             # reads and decompresses
     JOB_WRITE = 3               # the first of WRITE_QUEUES kinds: a disk that hangs does not stop the appends to others
-    JOB_KINDS = 7
+    JOB_HANDSHAKE = 7           # of TLS
+    JOB_KINDS = 8
 
 cdef enum:
     JOB_LANES = 64              # of each queue; a lane may use this fraction of the queue's limit

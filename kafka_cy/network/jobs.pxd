@@ -1,5 +1,5 @@
 """Work that takes too long for a reactor: decompression of large batches, reads of data not in memory, appends to a slow disk,
-look-ups by time.
+look-ups by time, TLS handshakes.
 
 A job runs on a native thread without the GIL; afterwards its reactor calls `done`. See jobs.pyx.
 """
@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t, int64_t
 
 from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.job_queue cimport (
-    JOB_DECOMPRESS, JOB_KINDS, JOB_LANES, JOB_LOOK_UP, JOB_READ, JOB_WRITE, Job, JobDone, JobRun,
+    JOB_DECOMPRESS, JOB_HANDSHAKE, JOB_KINDS, JOB_LANES, JOB_LOOK_UP, JOB_READ, JOB_WRITE, Job, JobDone, JobRun,
 )
 from kafka_cy.network.request cimport Reactor
 
@@ -19,8 +19,9 @@ cdef void job_submit(Reactor* reactor, Connection* connection, Job* job) noexcep
 # The request is gone: a job that no thread has begun is taken back, and `done` is called here, without `run`. One that runs
 # goes on, and `done` is called when it ends. On the reactor that submitted it; the job may be freed afterwards.
 cdef void job_cancel(Reactor* reactor, Job* job) noexcept nogil
-# The number of threads each kind may have. Threads start when there is work for them, and keep running.
-cdef void jobs_set_threads(int32_t decompress, int32_t disk) noexcept nogil
+# The number of threads each kind may have: those that compute, and those that wait for a disk. Threads start when there is work
+# for them, and keep running.
+cdef void jobs_set_threads(int32_t computing, int32_t disk) noexcept nogil
 # Handles no further request of the connection until its release, so that none overtakes the one waiting for a job.
 # The connection must not be held already: a parked request that finds this calls park_until_unheld.
 # `awaited`: the client waits for the response. If it closes the connection meanwhile, the request ends at once. A request for

@@ -1,6 +1,7 @@
 """Queues and threads of jobs. A job thread serves all reactors of the process and notifies a reactor through its mailbox.
 
-Decompression runs at a lower priority than the reactors, because on a machine with few cores it may share one with them.
+Decompression and TLS handshakes run at a lower priority than the reactors, because on a machine with few cores they may share
+one with them.
 
 A queue consists of lanes. A job's lane is a seeded hash of the client's address, and threads take from the lanes in turn.
 So a client with many jobs delays another client's job by the jobs that run and one job of each lane, and it cannot use up
@@ -39,7 +40,13 @@ cdef extern from * nogil:
 cdef enum:
     THREADS_MAX = 64
     DISK_THREADS_DEFAULT = 8            # Kafka's default of num.io.threads
-    DECOMPRESS_PRIORITY = 10            # nice
+    COMPUTING_PRIORITY = 10             # nice
+
+
+cdef inline bint is_computing(int kind) noexcept nogil:
+    """Whether its jobs need a core all the time. Those of one kind leave a core to the reactors."""
+    return kind == JOB_DECOMPRESS or kind == JOB_HANDSHAKE
+
 
 cdef void queues_init() noexcept nogil:
     cdef JobQueue* job_queue
@@ -50,20 +57,20 @@ cdef void queues_init() noexcept nogil:
         pthread_cond_init(&job_queue.not_empty, NULL)
         job_queue.may_begin = -1
         job_queue.threads_max = DISK_THREADS_DEFAULT
-    queues[<int>JOB_DECOMPRESS].threads_max = max(min(cores() - 1, THREADS_MAX), 1)
+        if is_computing(i):
+            job_queue.threads_max = max(min(cores() - 1, THREADS_MAX), 1)
 
 queues_init()
 
 
-cdef void jobs_set_threads(int32_t decompress, int32_t disk) noexcept nogil:
+cdef void jobs_set_threads(int32_t computing, int32_t disk) noexcept nogil:
     cdef int32_t wanted
     cdef JobQueue* job_queue
     cdef int i
     for i in range(<int>JOB_KINDS):
         job_queue = &queues[i]
         pthread_mutex_lock(&job_queue.mutex)
-        # Decompression leaves one core to the reactors. All others mostly wait for a disk.
-        wanted = min(decompress, cores() - 1) if i == JOB_DECOMPRESS else disk
+        wanted = min(computing, cores() - 1) if is_computing(i) else disk
         job_queue.threads_max = min(max(wanted, 1), THREADS_MAX)
         pthread_mutex_unlock(&job_queue.mutex)
 
@@ -133,6 +140,8 @@ cdef const char* thread_name_of(int kind) noexcept nogil:
         return "decompress"
     if kind == JOB_READ:
         return "cold-read"
+    if kind == JOB_HANDSHAKE:
+        return "tls-handshake"
     return "time-look-up" if kind == JOB_LOOK_UP else "slow-append"
 
 
@@ -143,8 +152,8 @@ cdef void* work(void* argument) noexcept nogil:
     cdef Reactor* reactor
     block_all_signals()
     name_this_thread(thread_name_of(kind), 0)
-    if kind == JOB_DECOMPRESS or kind == JOB_LOOK_UP:
-        lower_priority(DECOMPRESS_PRIORITY)
+    if is_computing(kind) or kind == JOB_LOOK_UP:
+        lower_priority(COMPUTING_PRIORITY)
     while codecs == NULL:
         usleep(10000)
         codecs = codecs_new()
@@ -263,7 +272,7 @@ cdef void let_begin(int64_t count) noexcept nogil:
 
 def set_threads(int threads):
     """Set how many threads of each kind read cold data, look up offsets by time, and append to slow disks (num.io.threads). At
-    most as many, and at most cores - 1, decompress."""
+    most as many, and at most cores - 1, decompress, and as many do TLS handshakes."""
     with nogil:
         jobs_set_threads(threads, threads)
 

@@ -1,4 +1,4 @@
-"""The part of OpenSSL that tls.pyx uses (libssl and libcrypto, 3.0 or newer)."""
+"""The part of OpenSSL that the TLS modules use (libssl and libcrypto, 3.0 or newer)."""
 from libc.stdint cimport uint8_t, uint64_t
 
 cdef extern from "<openssl/bio.h>" nogil:
@@ -35,6 +35,7 @@ cdef extern from "<openssl/ssl.h>" nogil:
     const SSL_METHOD* TLS_server_method()
     SSL_CTX* SSL_CTX_new(const SSL_METHOD* method)
     void SSL_CTX_free(SSL_CTX* context)
+    int SSL_CTX_up_ref(SSL_CTX* context)
     uint64_t SSL_CTX_set_options(SSL_CTX* context, uint64_t options)
     long SSL_CTX_set_mode(SSL_CTX* context, long mode)
     long SSL_CTX_clear_mode(SSL_CTX* context, long mode)
@@ -63,6 +64,7 @@ cdef extern from "<openssl/ssl.h>" nogil:
     void SSL_set0_wbio(SSL* ssl, BIO* bio)
     BIO* SSL_get_rbio(SSL* ssl)
     void SSL_set_accept_state(SSL* ssl)
+    int SSL_do_handshake(SSL* ssl)
     int SSL_is_init_finished(SSL* ssl)
     int SSL_read(SSL* ssl, void* data, int size)
     int SSL_write(SSL* ssl, const void* data, int size)

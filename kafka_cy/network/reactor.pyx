@@ -25,6 +25,7 @@ from kafka_cy.network.authentication cimport authentication_expired
 from kafka_cy.network.completion cimport complete_all
 from kafka_cy.network.connection_lifetime cimport connection_active, connection_destroy, connection_register, idle_again
 from kafka_cy.network.counters cimport ACTIVITY_RECEIVING, ACTIVITY_SENDING, ACTIVITY_STOPPED, ACTIVITY_WAITING
+from kafka_cy.network.handshakes cimport in_handshake
 from kafka_cy.network.job_places cimport job_passed, job_set_aside, jobs_have_room
 from kafka_cy.network.jobs cimport Job, job_done, jobs_cancel
 from kafka_cy.network.mailbox cimport (
@@ -86,6 +87,8 @@ cdef inline bint wants_write(Connection* connection) noexcept nogil:
 cdef void update_events(ReactorState* reactor, Connection* connection) noexcept nogil:
     cdef epoll_event event
     cdef uint32_t wanted = 0
+    if connection.handshake != NULL:
+        return                          # not watched until its job ends
     # A connection that is handled again in the next turn keeps its events, which saves two system calls.
     if not connection.pauses & ~PAUSE_TURN and not connection.closing and not reactor.draining:
         wanted |= EPOLLOUT if wants_write(connection) else EPOLLIN
@@ -104,7 +107,7 @@ cdef void update_events(ReactorState* reactor, Connection* connection) noexcept 
 
 cdef bint left_alone(Connection* connection) noexcept nogil:
     """Whether the client is gone and its connection waits only for jobs whose responses nobody would read."""
-    if not connection.client_gone or connection.held_unanswered:
+    if not connection.client_gone or connection.held_unanswered or in_handshake(connection):
         return False
     if connection.pauses & PAUSE_JOBS:
         return connection.response_awaited
@@ -124,9 +127,10 @@ cdef void client_left(ReactorState* reactor, Connection* connection) noexcept no
 
 
 cdef void connection_broken(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """Nothing more can be sent or received. A request that has no response (acks=0) is completed first: until then epoll, which
-    would report the error again and again, does not watch the socket."""
-    if connection.held_unanswered == 0:
+    """Nothing more can be sent or received. A request that has no response (acks=0) is completed first, and a handshake that is held
+    back has its turn, since the client may have said why it left: until then epoll, which would report the error again and again,
+    does not watch the socket."""
+    if connection.held_unanswered == 0 and not (connection.held_back and in_handshake(connection)):
         connection_mark_dead(reactor, connection)
         return
     connection.client_gone = True
@@ -238,7 +242,7 @@ cdef void handle_event(ReactorState* reactor, epoll_event* event) noexcept nogil
         connection_active(reactor, connection)
         if event.events & EPOLLOUT:
             connection_mark_dirty(reactor, connection)
-        if (event.events & EPOLLIN or wants_write(connection)) and not connection.pauses and not connection.closing:
+        if not connection.pauses and not connection.closing and (event.events & EPOLLIN or wants_write(connection)):
             connection_receive(reactor, connection)
         elif event.events & (EPOLLERR | EPOLLHUP):
             connection_broken(reactor, connection)

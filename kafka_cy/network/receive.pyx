@@ -20,13 +20,14 @@ from kafka_cy.network.buffer_pool cimport POOL_BYTES_MAX, pool_give, pool_take
 from kafka_cy.network.authentication cimport (
     GUARD_FAILED, GUARD_MORE, GUARD_PASSES, GUARD_RAW_TOKEN, authentication_check, authentication_guards, authentication_waits,
 )
-from kafka_cy.network.certificate cimport certificate_ask, certificate_asks, certificate_begin
+from kafka_cy.network.certificate cimport certificate_ask, certificate_asks
 from kafka_cy.network.connection cimport (
     CERTIFICATE_ASKED,
-    PAUSE_AUTHENTICATION, PAUSE_CONTROL, PAUSE_HELD, PAUSE_IN_FLIGHT, PAUSE_JOBS, PAUSE_MEMORY, PAUSE_PARKED, PAUSE_RESPONSES,
+    PAUSE_AUTHENTICATION, PAUSE_CONTROL, PAUSE_HANDSHAKE, PAUSE_HELD, PAUSE_IN_FLIGHT, PAUSE_JOBS, PAUSE_MEMORY, PAUSE_PARKED, PAUSE_RESPONSES,
     PAUSE_THROTTLED, PAUSE_TURN,
     Connection, connection_advance, connection_flush,
 )
+from kafka_cy.network.handshakes cimport handshake_continue
 from kafka_cy.network.job_places cimport job_has_room, job_passed
 from kafka_cy.network.log_events cimport LOG_MESSAGE_BYTES_MAX
 from kafka_cy.network.metadata_image cimport MetadataImage
@@ -74,6 +75,8 @@ cdef int connection_pauses(ReactorState* reactor, Connection* connection) noexce
         pauses |= PAUSE_RESPONSES
     if connection.held:
         pauses |= PAUSE_HELD
+    if connection.handshake != NULL:
+        pauses |= PAUSE_HANDSHAKE
     if connection.certificate == CERTIFICATE_ASKED or authentication_waits(connection):
         pauses |= PAUSE_AUTHENTICATION
     if not connection.pauses:
@@ -381,17 +384,17 @@ cdef void session_failed(ReactorState* reactor, Connection* connection) noexcept
 cdef void session_receive(ReactorState* reactor, Connection* connection) noexcept nogil:
     """Like connection_receive below, but through the connection's session: one read of the socket."""
     cdef Session* session = connection.session
-    cdef bint established = session.established
     cdef bint goes_on = True
     cdef size_t size
+    if not session.established and not session.ended:
+        handshake_continue(reactor, connection)
+        return
     if reactor.session_buffer == NULL:
         reactor.session_buffer = <uint8_t*>malloc(RECEIVE_BYTES)
     if reactor.session_buffer == NULL:
         connection_fail(reactor, connection, -1, "out of memory")
         return
     size = session.receive(session, reactor.receive_buffer, reactor.session_buffer, RECEIVE_BYTES)
-    if session.established and not established and connection.authentication == NULL:
-        certificate_begin(reactor, connection)
     if session.wants_write:
         connection_mark_dirty(reactor, connection)      # register for write events
     if size:
@@ -442,7 +445,10 @@ cdef void connection_receive(ReactorState* reactor, Connection* connection) noex
 
 
 cdef void connection_resume(ReactorState* reactor, Connection* connection) noexcept nogil:
+    cdef Session* session = connection.session
     connection.pauses = 0
     consume_kept(reactor, connection)
-    if connection.session != NULL and connection.session.ended and not connection.pauses and not connection.closing:
+    if session == NULL or connection.pauses or connection.closing:
+        return
+    if session.ended or session.holds_input or (connection.held_back and not session.established):
         session_receive(reactor, connection)        # for what arrived while the connection was paused

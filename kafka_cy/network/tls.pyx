@@ -1,41 +1,28 @@
-"""TLS for a listener, using OpenSSL: `TlsContext` holds key, certificates and rules; its sessions run on the reactors.
+"""TLS for a listener, using OpenSSL: `TlsContext` holds key, certificates and rules; its sessions are in tls_session.pyx.
 
-A session works on the connection's own socket, without the GIL. All bytes of one read are decrypted at once, so that no data
-waits inside OpenSSL where epoll cannot see it, and a client's work per turn is bounded by that read. Renegotiation is
-disabled; a resumed session needs no full handshake.
+Renegotiation is disabled; a resumed session needs no full handshake.
 """
 from cpython.pycapsule cimport PyCapsule_New
-from libc.errno cimport EAGAIN, EINTR, EPIPE, errno
 from libc.stdint cimport uint8_t
-from libc.stdio cimport snprintf
-from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy
 
-from kafka_cy.base.posix cimport errno_set, recv
 from kafka_cy.network.openssl cimport (
-    BIO, BIO_NOCLOSE, BIO_free, BIO_new_mem_buf, BIO_new_socket, BIO_pending, BIO_set_mem_eof_return,
-    ERR_GET_REASON, ERR_clear_error, ERR_get_error, ERR_reason_error_string, EVP_PKEY, EVP_PKEY_free, GENERAL_NAMES,
-    GENERAL_NAMES_free, NID_subject_alt_name, OPENSSL_cipher_name, OPENSSL_free, PEM_read_bio_PrivateKey,
-    PEM_read_bio_X509, PKCS12, PKCS12_free, PKCS12_parse, SSL, SSL_CTX, SSL_CTX_add1_chain_cert,
-    SSL_CTX_add_client_CA, SSL_CTX_check_private_key, SSL_CTX_clear_mode, SSL_CTX_free, SSL_CTX_get0_certificate,
-    SSL_CTX_get_cert_store, SSL_CTX_get_max_proto_version, SSL_CTX_get_min_proto_version, SSL_CTX_new,
-    SSL_CTX_set_cipher_list, SSL_CTX_set_ciphersuites, SSL_CTX_set_default_verify_paths, SSL_CTX_set_dh_auto,
-    SSL_CTX_set_max_proto_version, SSL_CTX_set_min_proto_version, SSL_CTX_set_mode, SSL_CTX_set_options,
-    SSL_CTX_set_session_cache_mode, SSL_CTX_set_session_id_context, SSL_CTX_set_verify, SSL_CTX_use_PrivateKey,
-    SSL_CTX_use_certificate, SSL_ERROR_SYSCALL, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN,
-    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, SSL_MODE_AUTO_RETRY, SSL_MODE_ENABLE_PARTIAL_WRITE,
-    SSL_MODE_RELEASE_BUFFERS, SSL_OP_CIPHER_SERVER_PREFERENCE, SSL_OP_IGNORE_UNEXPECTED_EOF,
-    SSL_OP_NO_RENEGOTIATION, SSL_R_HTTP_REQUEST, SSL_R_WRONG_VERSION_NUMBER, SSL_SESS_CACHE_OFF,
-    SSL_VERIFY_FAIL_IF_NO_PEER_CERT, SSL_VERIFY_PEER, SSL_free, SSL_get0_peer_certificate, SSL_get_error, SSL_get_rbio,
-    SSL_get_verify_result,
-    SSL_is_init_finished, SSL_new, SSL_read, SSL_set0_rbio, SSL_set0_wbio, SSL_set_accept_state, SSL_shutdown,
-    SSL_write, TLS1_2_VERSION, TLS1_3_VERSION, TLS_server_method, X509, X509_NAME, X509_STACK, X509_STORE_add_cert,
-    X509_STORE_set_flags, X509_V_FLAG_PARTIAL_CHAIN, X509_V_OK, X509_cmp_current_time, X509_free, X509_get0_notAfter,
-    X509_get_ext_d2i, X509_get_subject_name,
-    X509_verify_cert_error_string, d2i_PKCS12_bio, i2d_GENERAL_NAME, i2d_X509_NAME, sk_GENERAL_NAME_num,
-    sk_GENERAL_NAME_value, sk_X509_free, sk_X509_insert, sk_X509_new_null, sk_X509_num, sk_X509_push, sk_X509_value,
+    BIO, BIO_free, BIO_new_mem_buf, ERR_clear_error, ERR_get_error, ERR_reason_error_string, EVP_PKEY, EVP_PKEY_free,
+    GENERAL_NAMES, GENERAL_NAMES_free, NID_subject_alt_name, OPENSSL_cipher_name, OPENSSL_free, PEM_read_bio_PrivateKey,
+    PEM_read_bio_X509, PKCS12, PKCS12_free, PKCS12_parse, SSL_CTX, SSL_CTX_add1_chain_cert, SSL_CTX_add_client_CA,
+    SSL_CTX_check_private_key, SSL_CTX_clear_mode, SSL_CTX_free, SSL_CTX_get0_certificate, SSL_CTX_get_cert_store,
+    SSL_CTX_get_max_proto_version, SSL_CTX_get_min_proto_version, SSL_CTX_new, SSL_CTX_set_cipher_list,
+    SSL_CTX_set_ciphersuites, SSL_CTX_set_default_verify_paths, SSL_CTX_set_dh_auto, SSL_CTX_set_max_proto_version,
+    SSL_CTX_set_min_proto_version, SSL_CTX_set_mode, SSL_CTX_set_options, SSL_CTX_set_session_cache_mode,
+    SSL_CTX_set_session_id_context, SSL_CTX_set_verify, SSL_CTX_use_PrivateKey, SSL_CTX_use_certificate,
+    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, SSL_MODE_AUTO_RETRY, SSL_MODE_ENABLE_PARTIAL_WRITE, SSL_MODE_RELEASE_BUFFERS,
+    SSL_OP_CIPHER_SERVER_PREFERENCE, SSL_OP_IGNORE_UNEXPECTED_EOF, SSL_OP_NO_RENEGOTIATION, SSL_SESS_CACHE_OFF,
+    SSL_VERIFY_FAIL_IF_NO_PEER_CERT, SSL_VERIFY_PEER, TLS1_2_VERSION, TLS1_3_VERSION, TLS_server_method, X509, X509_STACK,
+    X509_STORE_add_cert, X509_STORE_set_flags, X509_V_FLAG_PARTIAL_CHAIN, X509_free, X509_get_ext_d2i,
+    X509_get_subject_name, d2i_PKCS12_bio, i2d_GENERAL_NAME, i2d_X509_NAME, sk_GENERAL_NAME_num, sk_GENERAL_NAME_value,
+    sk_X509_free, sk_X509_insert, sk_X509_new_null, sk_X509_num, sk_X509_push, sk_X509_value,
 )
-from kafka_cy.network.transport cimport FAILURE_BYTES_MAX, RECORD_BYTES_MAX, Session, Transport, transport_capsule_name
+from kafka_cy.network.tls_session cimport tls_open
+from kafka_cy.network.transport cimport transport_capsule_name
 
 cdef extern from "<openssl/ssl.h>" nogil:
     EVP_PKEY* SSL_CTX_get0_privatekey(const SSL_CTX* context)
@@ -44,193 +31,6 @@ cdef extern from "<openssl/ssl.h>" nogil:
 
 PROTOCOLS = {"TLSv1.2": TLS1_2_VERSION, "TLSv1.3": TLS1_3_VERSION}
 
-
-# -- sessions, on the reactors --
-
-# `base` is the first field: the network layer sees only that. Owner: the connection's reactor.
-cdef struct TlsSession:
-    Session base
-    SSL* ssl
-    int fd
-    uint8_t* kept           # input that waits until a handshake reply is sent; usually NULL
-    size_t kept_size
-    bint broken             # nothing more may be sent, not even close_notify
-
-
-cdef Session* tls_open(Transport* transport, int fd) noexcept nogil:
-    cdef TlsSession* session = <TlsSession*>calloc(1, sizeof(TlsSession))
-    cdef BIO* output
-    if session == NULL:
-        return NULL
-    session.fd = fd
-    session.ssl = SSL_new(<SSL_CTX*>transport.context)
-    output = BIO_new_socket(fd, BIO_NOCLOSE)
-    if session.ssl == NULL or output == NULL:
-        BIO_free(output)
-        SSL_free(session.ssl)
-        free(session)
-        return NULL
-    SSL_set0_wbio(session.ssl, output)
-    SSL_set_accept_state(session.ssl)
-    session.base.receive = tls_receive
-    session.base.send = tls_send
-    session.base.close = tls_close
-    session.base.subject = tls_subject
-    return &session.base
-
-
-cdef size_t tls_receive(Session* base, uint8_t* data, uint8_t* scratch, size_t size) noexcept nogil:
-    cdef TlsSession* session = <TlsSession*>base
-    cdef uint8_t* input = session.kept if session.kept != NULL else scratch
-    cdef size_t input_size = session.kept_size
-    cdef size_t got = 0
-    cdef ssize_t there
-    cdef bint was_established = base.established
-    cdef int n
-    if base.ended:
-        return 0
-    if not base.wants_write:
-        # Less than the free space: the start of a record may already be inside.
-        there = recv(session.fd, scratch, size - RECORD_BYTES_MAX, 0)
-        if there <= 0:
-            base.ended = there == 0 or (errno != EAGAIN and errno != EINTR)
-            session.broken = base.ended     # the peer closed without close_notify: send none either
-            return 0
-        input = scratch
-        input_size = <size_t>there
-    base.wants_write = False
-    if not input_set(session, input, input_size):
-        return 0
-    ERR_clear_error()
-    while True:
-        n = SSL_read(session.ssl, data + got, <int>(size - got))
-        if n > 0:
-            base.established = True
-            got += <size_t>n
-        elif not goes_on(session, n):
-            break
-    if not base.established:
-        base.established = SSL_is_init_finished(session.ssl) == 1
-    if base.established and not was_established:    # of a resumed session, too: its ticket holds the certificate
-        base.certified = SSL_get0_peer_certificate(session.ssl) != NULL
-        if base.certified and is_expired(session):      # OpenSSL looks at the chain in full handshakes only
-            return 0
-    if base.wants_write or session.kept != NULL:
-        keep_rest(session, input, input_size)
-    return got
-
-
-cdef bint input_set(TlsSession* session, const uint8_t* data, size_t size) noexcept nogil:
-    """Let OpenSSL read these bytes and then see the socket as empty."""
-    cdef BIO* input = BIO_new_mem_buf(data, <int>size)
-    if input == NULL:
-        session.base.ended = True
-        session.broken = True
-        return False
-    BIO_set_mem_eof_return(input, -1)
-    SSL_set0_rbio(session.ssl, input)
-    return True
-
-
-cdef bint goes_on(TlsSession* session, int result) noexcept nogil:
-    """Whether to call SSL_read again after it returned nothing. False also at the end and after failures; both are recorded."""
-    cdef int error = SSL_get_error(session.ssl, result)
-    if error == SSL_ERROR_WANT_READ:        # this may follow a record without data
-        return BIO_pending(SSL_get_rbio(session.ssl)) > 0
-    if error == SSL_ERROR_WANT_WRITE:
-        session.base.wants_write = True
-        return False
-    session.base.ended = True
-    if error != SSL_ERROR_ZERO_RETURN:
-        session.broken = True
-        if error != SSL_ERROR_SYSCALL:      # otherwise the socket failed
-            describe_failure(session)
-    return False
-
-
-cdef bint is_expired(TlsSession* session) noexcept nogil:
-    """Whether the client's certificate has expired; then the connection ends. A client that resumes is refused, too."""
-    if X509_cmp_current_time(X509_get0_notAfter(SSL_get0_peer_certificate(session.ssl))) > 0:
-        return False
-    session.base.ended = True
-    session.broken = True
-    snprintf(session.base.failure, FAILURE_BYTES_MAX, "certificate has expired")
-    return True
-
-
-cdef void keep_rest(TlsSession* session, const uint8_t* input, size_t size) noexcept nogil:
-    """Keep the remaining input while a handshake reply waits for the socket."""
-    cdef size_t rest = <size_t>BIO_pending(SSL_get_rbio(session.ssl)) if session.base.wants_write else 0
-    cdef uint8_t* kept = NULL
-    if rest:
-        kept = <uint8_t*>malloc(rest)
-        if kept == NULL:
-            session.base.ended = True
-            session.broken = True
-            rest = 0
-        else:
-            memcpy(kept, input + size - rest, rest)
-    free(session.kept)
-    session.kept = kept
-    session.kept_size = rest
-
-
-cdef size_t tls_subject(Session* base, uint8_t* name, size_t size) noexcept nogil:
-    cdef X509* certificate = SSL_get0_peer_certificate((<TlsSession*>base).ssl)
-    cdef X509_NAME* subject
-    cdef int needed
-    if certificate == NULL:
-        return 0
-    subject = X509_get_subject_name(certificate)
-    needed = i2d_X509_NAME(subject, NULL)
-    if needed <= 0 or <size_t>needed > size:
-        return 0
-    return <size_t>i2d_X509_NAME(subject, &name)
-
-
-cdef void describe_failure(TlsSession* session) noexcept nogil:
-    cdef unsigned long error = ERR_get_error()
-    cdef const char* reason = ERR_reason_error_string(error)
-    cdef long verified = SSL_get_verify_result(session.ssl)
-    if ERR_GET_REASON(error) == SSL_R_WRONG_VERSION_NUMBER or ERR_GET_REASON(error) == SSL_R_HTTP_REQUEST:
-        reason = b"this is plaintext; the listener speaks TLS"
-    elif reason == NULL:
-        reason = b"unknown error"
-    if verified != X509_V_OK:
-        snprintf(session.base.failure, FAILURE_BYTES_MAX, "%s (%s)", reason, X509_verify_cert_error_string(verified))
-    else:
-        snprintf(session.base.failure, FAILURE_BYTES_MAX, "%s", reason)
-
-
-cdef ssize_t tls_send(Session* base, const uint8_t* data, size_t size) noexcept nogil:
-    cdef TlsSession* session = <TlsSession*>base
-    cdef int n
-    cdef int error
-    ERR_clear_error()
-    n = SSL_write(session.ssl, data, <int>size)
-    if n > 0:
-        return n
-    error = SSL_get_error(session.ssl, n)
-    if error == SSL_ERROR_WANT_WRITE:
-        errno_set(EAGAIN)
-        return -1
-    session.broken = True           # also if it wants to read: a partial KeyUpdate is not worth waiting for
-    errno_set(EPIPE)
-    return -1
-
-
-cdef void tls_close(Session* base) noexcept nogil:
-    cdef TlsSession* session = <TlsSession*>base
-    ERR_clear_error()
-    if base.established and not session.broken:
-        SSL_shutdown(session.ssl)       # OpenSSL clients treat end of stream without close_notify as an error
-    SSL_free(session.ssl)
-    ERR_clear_error()
-    free(session.kept)
-    free(session)
-
-
-# -- contexts, in Python --
 
 class TlsError(ValueError):
     """Keys, certificates or rules are unusable; the message is one sentence with the reason."""

@@ -19,8 +19,8 @@ from kafka_cy.network.client_transport cimport (
 )
 from kafka_cy.network.openssl cimport (
     BIO, BIO_NOCLOSE, BIO_free, BIO_new_socket, ERR_clear_error, ERR_get_error, ERR_reason_error_string, SSL, SSL_CTX,
-    SSL_CTX_free, SSL_ERROR_SYSCALL, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN, SSL_METHOD,
-    SSL_VERIFY_PEER, SSL_free, SSL_get_error, SSL_get_verify_result, SSL_is_init_finished, SSL_new, SSL_read, SSL_set0_rbio,
+    SSL_CTX_free, SSL_CTX_up_ref, SSL_ERROR_SYSCALL, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN,
+    SSL_METHOD, SSL_VERIFY_PEER, SSL_do_handshake, SSL_free, SSL_get_error, SSL_get_verify_result, SSL_is_init_finished, SSL_new, SSL_read, SSL_set0_rbio,
     SSL_set0_wbio, SSL_set_accept_state, SSL_shutdown, SSL_write, X509_V_OK, X509_verify_cert_error_string,
 )
 from kafka_cy.network.tls cimport TlsContext
@@ -29,8 +29,6 @@ from kafka_cy.network.transport cimport FAILURE_BYTES_MAX
 cdef extern from "<openssl/ssl.h>" nogil:
     ctypedef struct X509_VERIFY_PARAM
     const SSL_METHOD* TLS_client_method()
-    int SSL_CTX_up_ref(SSL_CTX* context)
-    int SSL_do_handshake(SSL* ssl)
     int SSL_pending(const SSL* ssl)
     int SSL_set_ssl_method(SSL* ssl, const SSL_METHOD* method)
     void SSL_set_connect_state(SSL* ssl)

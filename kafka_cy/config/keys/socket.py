@@ -40,8 +40,8 @@ KEYS: Final[tuple[Entry, ...]] = (
     ("num.io.threads", "INT", "8", "cluster-wide",
      ("at_least", 1), "HIGH", "server",
      "Number of threads for work that would hold up a network thread: reading data that is not in memory, and, with at "
-     "most one thread for each core but one, decompressing and recompressing large batches, and looking up offsets by "
-     "time. Applied at start."),
+     "most one thread for each core but one, decompressing and recompressing large batches, looking up offsets by time, "
+     "and TLS handshakes. Applied at start."),
     ("num.network.threads", "INT", "3", "cluster-wide", ("at_least", 1), "HIGH", "config",
      "Number of network threads (reactors). They serve connections and answer the frequent requests. If the key is "
      "not set, one core stays free: the number is at most the number of cores minus one."),

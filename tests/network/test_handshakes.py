@@ -1,0 +1,293 @@
+"""TLS handshakes in job threads: who waits for whom, and what becomes of those whose connection or listener ends meanwhile."""
+
+from __future__ import annotations
+
+import random
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest_network import ECHO, Harness, frame
+
+from kafka_cy.network import jobs
+from kafka_cy.network.tls import TlsContext
+from tests.certificates import Authority
+from tests.waiting import wait_until
+
+Make = Callable[..., Harness]
+SHARE = 7  # places of a client: 1/64 of queued_requests_max
+ONE_PLACE = 64  # queued_requests_max
+TOKEN_BYTES_MAX = 1000
+
+pytestmark = pytest.mark.parametrize("harness", ["TLS"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def unpaused_jobs() -> Iterator[None]:
+    yield
+    jobs.resume_jobs()
+
+
+class Shaking:
+    """A client that does its handshake step by step."""
+
+    def __init__(self, made: Harness, tls: ssl.SSLContext | None = None) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", made.port), timeout=60)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = tls or made.client_tls
+        assert tls is not None
+        self.session = tls.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
+
+    def hello(self) -> Shaking:
+        with pytest.raises(ssl.SSLWantReadError):
+            self.session.do_handshake()
+        self.socket.sendall(self.outgoing.read())
+        return self
+
+    def finish(self, data: bytes = b"") -> None:
+        """The rest of the handshake; `data` leaves in the same segments as its last message."""
+        while True:
+            try:
+                self.session.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                if self.outgoing.pending:
+                    self.socket.sendall(self.outgoing.read())
+                self._receive()
+        for at in range(0, len(data), 10_000):
+            self.session.write(data[at : at + 10_000])
+        self.socket.sendall(self.outgoing.read())
+
+    def read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            try:
+                data += self.session.read(size - len(data))
+            except ssl.SSLWantReadError:
+                self._receive()
+        return data
+
+    def _receive(self) -> None:
+        data = self.socket.recv(65536)
+        if not data:
+            raise EOFError
+        self.incoming.write(data)
+
+    def is_served(self) -> bool:
+        self.finish(frame(ECHO, b"served"))
+        return self.read(4 + 4 + 6).endswith(b"served")
+
+    def answered(self) -> bool:
+        """Whether the broker has sent something; it stays unread."""
+        self.socket.setblocking(False)
+        try:
+            return bool(self.socket.recv(1, socket.MSG_PEEK))
+        except BlockingIOError:
+            return False
+        finally:
+            self.socket.settimeout(60)
+
+    def is_closed(self) -> bool:
+        try:
+            return self.socket.recv(65536) == b""
+        except ConnectionError:
+            return True
+
+
+def waiting() -> int:
+    return jobs.waiting_by_kind()["tls-handshake"]
+
+
+def test_handshakes_wait_and_others_do_not(harness: Make) -> None:
+    """As many as a client may have are in the queue, and the others stay unread. All of them are served in the end."""
+    made = harness(1)
+    before = made.client()
+    assert before.ask(ECHO, b"ok") == b"ok"
+    jobs.pause_jobs()
+    clients = [Shaking(made).hello() for _ in range(20)]
+    made.wait_for_counter("paused", 20 - SHARE)
+    assert waiting() == SHARE
+    assert before.ask(ECHO, b"ok") == b"ok"
+    assert not any(client.answered() for client in clients)
+    jobs.resume_jobs()
+    assert all(client.is_served() for client in clients)
+
+
+def test_first_come_first_served(harness: Make) -> None:
+    made = harness(1, queued_requests_max=ONE_PLACE)
+    jobs.pause_jobs()
+    clients = []
+    for count in range(10):
+        clients.append(Shaking(made).hello())
+        made.wait_for_counter("paused", count)
+    assert waiting() == 1
+    for count in range(1, 11):
+        jobs.let_jobs_begin(1)
+        wait_until(lambda count=count: clients[count - 1].answered(), "the next one is answered")
+        assert [client.answered() for client in clients] == [True] * count + [False] * (10 - count)
+        wait_until(lambda count=count: waiting() == (count < 10), "the place is taken")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("count", [1, 30])
+def test_requests_right_behind_the_handshake(harness: Make, authority: Authority, version: ssl.TLSVersion, count: int) -> None:
+    """What a job reads too much of is handled, without another byte from the client."""
+    tls = ssl.create_default_context(cafile=authority.trusted)
+    tls.maximum_version = version
+    made = harness(1)
+    client = Shaking(made, tls).hello()
+    client.finish(frame(ECHO, b"x" * 1000) * count)
+    for _ in range(count):
+        assert client.read(4 + 4 + 1000).endswith(b"x" * 1000)
+
+
+def test_what_a_client_said_before_it_left_is_logged(harness: Make) -> None:
+    """Whether its handshake is in the queue, or held back."""
+    made = harness(1)
+    jobs.pause_jobs()
+    for _ in range(SHARE + 3):
+        with socket.create_connection(("127.0.0.1", made.port)) as client:
+            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    made.wait_for_counter("paused", 3)
+    jobs.resume_jobs()
+    made.wait_for_counter("connections", 0)
+    assert made.server.counters()["closed_bad"] == SHARE + 3
+    assert set(made.log()) == {"TLS handshake failed: this is plaintext; the listener speaks TLS"}
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_why_a_client_refused_the_certificate_is_logged(harness: Make, reset: bool) -> None:
+    made = harness(1)
+    clients = [Shaking(made, ssl.create_default_context()).hello() for _ in range(SHARE + 3)]
+    for client in clients:
+        wait_until(client.answered, "it is answered")
+    jobs.pause_jobs()
+    for client in clients:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            client.finish()
+        client.socket.sendall(client.outgoing.read())  # the alert
+        if reset:
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
+        client.socket.close()
+    made.wait_for_counter("paused", 3)
+    jobs.resume_jobs()
+    made.wait_for_counter("connections", 0)
+    assert made.server.counters()["closed_bad"] == SHARE + 3
+    assert set(made.log()) == {"TLS handshake failed: tlsv1 alert unknown ca"}
+
+
+def test_who_has_left_is_not_answered(harness: Make) -> None:
+    """It would only hold up the others."""
+    made = harness(1)
+    jobs.pause_jobs()
+    clients = [Shaking(made).hello() for _ in range(SHARE + 3)]
+    made.wait_for_counter("paused", 3)
+    for client in clients:
+        client.socket.shutdown(socket.SHUT_WR)
+    jobs.resume_jobs()
+    assert all(client.is_closed() for client in clients)
+    assert made.log() == []
+
+
+def test_a_handshake_that_waits_has_the_certificate_of_before(harness: Make, authority: Authority, tmp_path: Path) -> None:
+    """The context is gone for others when the job begins."""
+    made = harness(1)
+    other = Authority(tmp_path / "other")
+    jobs.pause_jobs()
+    clients = [Shaking(made).hello() for _ in range(SHARE + 3)]
+    made.wait_for_counter("paused", 3)
+    for _ in range(20):
+        context = TlsContext()
+        context.use_pem(other.broker.read_bytes(), other.broker.read_bytes())
+        made.server.set_transport(0, context)
+    del context
+    jobs.resume_jobs()
+    assert all(client.is_served() for client in clients)
+    assert Shaking(made, ssl.create_default_context(cafile=other.trusted)).hello().is_served()
+
+
+def test_too_many_that_have_not_authenticated(harness: Make) -> None:
+    """Who is closed to make room may have its handshake in the queue, or held back."""
+    made = harness(1)
+    made.server.set_authentication(0, TOKEN_BYTES_MAX)
+    made.server.set_authentication_limits(60_000, SHARE + 3)
+    jobs.pause_jobs()
+    clients = [Shaking(made).hello() for _ in range(SHARE + 3)]
+    made.wait_for_counter("paused", 3)
+    later = [Shaking(made).hello() for _ in range(SHARE + 3)]
+    assert all(client.is_closed() for client in clients)
+    made.wait_for_counter("connections", SHARE + 3)
+    wait_until(lambda: waiting() == SHARE, "the later ones have the places")
+    jobs.resume_jobs()
+    for client in later:
+        client.finish()
+
+
+def test_who_does_not_authenticate_in_time_may_wait_for_its_handshake(harness: Make) -> None:
+    made = harness(1)
+    made.server.set_authentication(0, TOKEN_BYTES_MAX)
+    made.server.set_authentication_limits(200, 100)
+    jobs.pause_jobs()
+    clients = [Shaking(made).hello() for _ in range(SHARE + 3)]
+    assert all(client.is_closed() for client in clients)
+    made.wait_for_counter("connections", 0)
+    assert waiting() == 0
+    assert set(made.log()) == {"closed: it did not authenticate within kafkacy.authentication.timeout.ms"}
+
+
+def test_stop_with_handshakes_that_wait(harness: Make) -> None:
+    made = harness(2)
+    jobs.pause_jobs()
+    clients = [Shaking(made).hello() for _ in range(3 * SHARE)]
+    made.wait_for_counter("paused", 2 * SHARE)
+    made.server.stop(60.0)
+    assert waiting() == 0
+    assert all(client.is_closed() for client in clients)
+
+
+def test_stop_with_handshakes_that_run(harness: Make) -> None:
+    for _ in range(5):
+        made = harness(2)
+        clients = [Shaking(made).hello() for _ in range(50)]
+        made.server.stop(60.0)
+        assert waiting() == 0
+        for client in clients:
+            while not client.is_closed():
+                pass
+
+
+def test_clients_that_leave_at_any_moment(harness: Make, authority: Authority) -> None:
+    made = harness(2, queued_requests_max=ONE_PLACE)
+    tls = ssl.create_default_context(cafile=authority.trusted)
+    served: list[bool] = []
+
+    def use(number: int) -> None:
+        choose = random.Random(number)
+        for _ in range(25):
+            client = Shaking(made, tls)
+            step = choose.randrange(5)
+            if step == 1:
+                client.socket.sendall(b"\x16\x03\x01\x02\x00\x01")
+            elif step >= 2:
+                client.hello()
+            if step == 3:
+                client.finish()
+            elif step == 4:
+                served.append(client.is_served())
+            if choose.random() < 0.5:
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
+            client.socket.close()
+
+    users = [threading.Thread(target=use, args=(number,)) for number in range(8)]
+    for each in users:
+        each.start()
+    for each in users:
+        each.join()
+    assert served and all(served)
+    made.wait_for_counter("connections", 0)
+    assert waiting() == 0
+    assert made.log() == []
