@@ -76,7 +76,10 @@ def connect(port: int) -> socket.socket:
 
 def quiet(port: int, seconds: float, results: multiprocessing.Queue[list[float]]) -> None:
     """Put the seconds of each produce and of each fetch into `results`."""
-    client = connect(port)
+    quiet_through(connect(port), seconds, results)
+
+
+def quiet_through(client: socket.socket, seconds: float, results: multiprocessing.Queue[list[float]]) -> None:
     request = produce_request("quiet", build_batch([Record(value=b"v" * 100)]))
     taken = []
     begun = time.perf_counter()

@@ -32,7 +32,7 @@ KAFKA_CONFIG = {
     "process.roles": "broker,controller",
     "node.id": 1,
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT",
     "offsets.topic.replication.factor": 1,
     "transaction.state.log.replication.factor": 1,
     "transaction.state.log.min.isr": 1,
@@ -78,13 +78,22 @@ class Restartable(Target, Protocol):
 
 
 class OwnBroker:
-    """kafka-cy in a process and a temporary folder of its own."""
+    """kafka-cy in a process and a temporary folder of its own. `more_listeners`: see ApacheKafka."""
 
-    def __init__(self, config: Mapping[str, object] | None = None, *, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, object] | None = None,
+        *,
+        folder: Path | None = None,
+        more_listeners: Sequence[str] = (),
+    ) -> None:
         self.name = results.KAFKA_CY
         self.client_properties: dict[str, str] = {}
         # Ctrl-C is for the benchmark: its broker must answer until the last samples are taken.
         self._broker = Broker(config, folder=folder, own_process_group=True)
+        if more_listeners:
+            self._broker.port, self._broker.metrics_port, self._broker.lag_port = free_ports(3)
+            self._broker.config["listeners"] = ",".join([f"PLAINTEXT://{self.bootstrap_servers}", *more_listeners])
         self.start()
 
     @property

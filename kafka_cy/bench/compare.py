@@ -21,6 +21,7 @@ from kafka_cy.bench.load_options import LoadOptions
 from kafka_cy.bench.measure import Progress
 from kafka_cy.bench.native_runner import raise_descriptor_limit_as_far_as_it_goes
 from kafka_cy.bench.payloads import Payloads
+from kafka_cy.bench.secured import Certificate, SecuredListeners, Security
 
 GIB = 2**30
 FLUSH_EACH = {"flush.messages": "1"}
@@ -32,7 +33,8 @@ DELETE_SOON = {"log.segment.delete.delay.ms": 1000}
 class Row:
     """A load of the table. `synced`: a response means that the record is on disk.
 
-    `floor`: the machine's floor serves it, too. `is_long`: a run takes seconds, whatever its duration.
+    `floor`: the machine's floor serves it, too. `is_long`: a run takes seconds, whatever its duration. `security`: of its
+    clients; only librdkafka speaks more than PLAINTEXT.
     """
 
     label: str
@@ -43,6 +45,7 @@ class Row:
     synced: bool = False
     floor: bool = True
     is_long: bool = False
+    security: Security = "PLAINTEXT"
 
     def load_options(self, duration_s: float) -> LoadOptions:
         """4 connections and 4 partitions unless the row overrides them."""
@@ -65,6 +68,7 @@ IDEMPOTENT = {"idempotent": True}
 #: As many requests whatever a request costs the generator, which computes a CRC for each idempotent batch.
 PACED: dict[str, Any] = {"acks": -1, "throughput": 3000 * 150.0}
 TRANSACTION: dict[str, Any] = {"generator": "librdkafka", "producers": 1, "batch_records": 10}
+FETCHES: dict[str, Any] = {"generator": "librdkafka", "consumers": 2, "fill_bytes": 100_000_000, "warm_up_s": 0.5}
 MEMBERS: dict[str, Any] = {"members": 1000, "partitions": 200}
 CONSUMERS = {"group_protocol": "consumer"}
 IDLE_MEMBERS: dict[str, Any] = {
@@ -107,6 +111,11 @@ ROWS = [
     Row("1,000 members join a classic group", "group-members", "latency", MEMBERS, floor=False, is_long=True),
     Row("1,000 members join a consumer group", "group-members", "latency", MEMBERS | CONSUMERS, floor=False, is_long=True),
     Row("2,000 heartbeats/s of 10,000 idle members", "idle-members", "request", IDLE_MEMBERS, floor=False, is_long=True),
+    Row("TLS: librdkafka produces, acks=all", "produce", "GB", LIBRDKAFKA, 1000, floor=False, security="SSL"),
+    Row("TLS and SASL: the same", "produce", "GB", LIBRDKAFKA, 1000, floor=False, security="SASL_SSL"),
+    Row("TLS: librdkafka fetches", "consume", "GB", FETCHES, 1000, floor=False, is_long=True, security="SSL"),
+    Row("TLS and SASL: librdkafka fetches", "consume", "GB", FETCHES, 1000, floor=False, is_long=True, security="SASL_SSL"),
+    Row("TLS: full handshakes, RSA with 2048 bits", "handshakes", "request", floor=False, security="SSL"),
 ]  # fmt: skip
 
 
@@ -134,6 +143,7 @@ class Compare:
 
     def __init__(self, file: results.Results, options: CompareOptions, progress: Progress) -> None:
         self.file, self.options, self.progress = file, options, progress
+        self.secured: dict[str, SecuredListeners] = {}  # by the target's name, if a row needs them
 
     def run(self) -> bool:
         """Run all rounds; False after Ctrl-C. A server that dies is skipped from then on."""
@@ -148,20 +158,38 @@ class Compare:
         touched = machine.touch_memory(self.options.touch_bytes)
         self.progress.note(f"Touched {touched / GIB:.1f} GiB of memory.")
         raise_descriptor_limit_as_far_as_it_goes()
-        targets: list[Target] = [OwnBroker({**DELETE_SOON, **GROUPS, **self.options.broker_config})]
-        started.callback(targets[0].stop)
+        if any(row.security != "PLAINTEXT" for row in self.options.chosen_rows()):
+            certificate = Certificate()
+            started.callback(certificate.delete)
+            self.secured = {name: SecuredListeners(certificate) for name in (results.KAFKA_CY, results.APACHE_KAFKA)}
+        config, listeners = self._secured_broker(results.KAFKA_CY)
+        own = OwnBroker({**DELETE_SOON, **GROUPS, **config, **self.options.broker_config}, more_listeners=listeners)
+        targets: list[Target] = [own]
+        started.callback(own.stop)
         if self.options.jars is not None:
             self.file.versions["apache-kafka"] = KAFKA_VERSION
-            targets.append(ApacheKafka(self.options.jars, GROUPS))
+            config, listeners = self._secured_broker(results.APACHE_KAFKA)
+            targets.append(ApacheKafka(self.options.jars, {**GROUPS, **config}, more_listeners=listeners))
             started.callback(targets[1].stop)
             self._warm_up(targets[1])
         return targets
+
+    def _secured_broker(self, name: str) -> tuple[dict[str, object], list[str]]:
+        """What its listeners with TLS need: configuration and addresses."""
+        made = self.secured.get(name)
+        return (made.broker_config(), made.listeners) if made else ({}, [])
+
+    def _through(self, target: Target, row: Row) -> Target:
+        """The target as the row's clients reach it."""
+        made = self.secured.get(target.name)
+        return made.through(target, row.security) if made else target
 
     def _warm_up(self, kafka: Target) -> None:
         rows = self.options.chosen_rows()
         self.progress.note(f"Warming Apache Kafka up for {self.options.jvm_warm_up_s:.0f} s.")
         for row in rows:
-            run = workloads.run(row.workload, kafka, row.load_options(self.options.jvm_warm_up_s / len(rows)))
+            options = row.load_options(self.options.jvm_warm_up_s / len(rows))
+            run = workloads.run(row.workload, self._through(kafka, row), options)
             if run.outcome == "interrupted":
                 raise KeyboardInterrupt
 
@@ -184,7 +212,7 @@ class Compare:
     def _run(self, row: Row, index: int, target: Target, number: int) -> results.Run:
         return workloads.run(
             row.workload,
-            target,
+            self._through(target, row),
             row.load_options(self.options.duration_s),
             self.progress,
             label=row.label,

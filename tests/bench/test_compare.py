@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from foreign_tools import require
 
 from kafka_cy.bench import brokers, report_text, results, scaling
 from kafka_cy.bench.compare import ROWS, Compare, CompareOptions
@@ -34,6 +36,18 @@ def test_compare_interleaves_its_targets() -> None:
     assert {run.outcome for run in file.runs} == {"completed"}
     text = report_text.markdown(file)
     assert all(f"| {row} |" in text for row in rows)
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("rows", ["TLS: full handshakes", "TLS and SASL: the same"])
+def test_rows_with_tls(rows: str) -> None:
+    require(shutil.which("openssl"), "openssl")
+    file = new_file("compare")
+    options = CompareOptions(duration_s=0.3, rounds=1, rows=rows, touch_bytes=0, jvm_warm_up_s=0)
+    Compare(file, options, NoProgress()).run()
+    [run] = file.runs
+    assert (run.target, run.outcome, run.error) == (results.KAFKA_CY, "completed", None)
+    assert run.totals.requests
 
 
 @pytest.mark.interop
