@@ -9,6 +9,7 @@ cdef extern from "<openssl/bio.h>" nogil:
     BIO* BIO_new_socket(int fd, int close)
     int BIO_free(BIO* bio)
     int BIO_pending(BIO* bio)
+    uint64_t BIO_number_written(BIO* bio)
     long BIO_set_mem_eof_return(BIO* bio, int value)
 
 cdef extern from "<openssl/ssl.h>" nogil:
@@ -63,6 +64,7 @@ cdef extern from "<openssl/ssl.h>" nogil:
     void SSL_set0_rbio(SSL* ssl, BIO* bio)
     void SSL_set0_wbio(SSL* ssl, BIO* bio)
     BIO* SSL_get_rbio(SSL* ssl)
+    BIO* SSL_get_wbio(SSL* ssl)
     void SSL_set_accept_state(SSL* ssl)
     int SSL_do_handshake(SSL* ssl)
     int SSL_is_init_finished(SSL* ssl)

@@ -29,6 +29,7 @@ cdef struct Session:
     bint holds_input            # receive has something without the socket
     bint ended                  # reached the end or failed; epoll does not report it again
     char failure[FAILURE_BYTES_MAX]     # why it failed; empty: no failure, or the socket failed
+    bint answered               # something was sent: the first step of the handshake is done
 
 # Creates the sessions of a listener. Owner: its creator; the server calls `open` only under transports_mutex.
 cdef struct Transport:

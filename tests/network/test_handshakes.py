@@ -132,6 +132,21 @@ def test_first_come_first_served(harness: Make) -> None:
         wait_until(lambda count=count: waiting() == (count < 10), "the place is taken")
 
 
+def test_who_has_begun_comes_before_who_begins(harness: Make) -> None:
+    """Its second step does not wait behind the first steps of all others."""
+    made = harness(1, queued_requests_max=ONE_PLACE)
+    begun = Shaking(made).hello()
+    wait_until(begun.answered, "it is answered")
+    jobs.pause_jobs()
+    clients = [Shaking(made).hello() for _ in range(10)]
+    made.wait_for_counter("paused", 9)
+    begun.finish(frame(ECHO, b"served"))
+    wait_until(lambda: waiting() == 2, "one of the others, and the one that has begun")
+    jobs.let_jobs_begin(2)
+    assert begun.read(4 + 4 + 6).endswith(b"served")
+    assert sum(client.answered() for client in clients) == 1
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("count", [1, 30])
 def test_requests_right_behind_the_handshake(harness: Make, authority: Authority, version: ssl.TLSVersion, count: int) -> None:
@@ -173,7 +188,7 @@ def test_why_a_client_refused_the_certificate_is_logged(harness: Make, reset: bo
         if reset:
             client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
         client.socket.close()
-    made.wait_for_counter("paused", 3)
+    wait_until(lambda: waiting() == SHARE + 3, "all are in the queue")
     jobs.resume_jobs()
     made.wait_for_counter("connections", 0)
     assert made.server.counters()["closed_bad"] == SHARE + 3
