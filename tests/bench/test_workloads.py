@@ -187,7 +187,7 @@ def test_what_does_not_fit_is_a_sentence(target: OwnBroker) -> None:
     with pytest.raises(OptionError, match="supports only PLAINTEXT"):
         secure = dataclasses.replace(SHORT, producer_properties={"security.protocol": "SSL"})
         workloads.run("produce", target, secure)
-    with pytest.raises(OptionError, match="needs security.protocol=SSL"):
+    with pytest.raises(OptionError, match=r"needs security\.protocol=SSL"):
         workloads.run("handshakes", target, short("produce"))
     with pytest.raises(OptionError, match="at most 200 clients"):
         workloads.run("produce", target, dataclasses.replace(SHORT, generator="librdkafka", producers=201))
