@@ -4,10 +4,10 @@ Every step is a job, also that of a client that resumes a session: only OpenSSL 
 takes 0.1 ms, and after a restart of many clients there are thousands. What a connection says after that is not a job.
 
 While a job has the session, it alone uses the session and reads the socket; the queue and the mailbox hand it over. epoll does
-not watch the socket, because it cannot be told to ignore a client that leaves, and what such a client has sent is read in any case:
-an alert says why it left. A handshake that finds its lane of the queue full is held back, unread. So it holds no memory but that of its
-connection, and those of one client do not keep out another's. One that was answered has its next step anyway: to wait twice behind
-all that begin would waste what it has cost. All functions but `run` are called on the connection's reactor.
+not watch the socket, because it cannot be told to ignore a client that leaves, and what such a client has sent is read in any
+case: an alert says why it left. A handshake that finds its lane of the queue full is held back, unread. So it holds no memory but
+that of its connection, and those of one client do not keep out another's. One that was answered has its next step anyway: to wait
+twice behind all that begin would waste what it has cost. All functions but `run` are called on the connection's reactor.
 Limits: one job for each connection, and the threads and places of the queue.
 """
 from libc.stdlib cimport free, malloc

@@ -127,9 +127,9 @@ cdef void client_left(ReactorState* reactor, Connection* connection) noexcept no
 
 
 cdef void connection_broken(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """Nothing more can be sent or received. A request that has no response (acks=0) is completed first, and a handshake that is held
-    back has its turn, since the client may have said why it left: until then epoll, which would report the error again and again,
-    does not watch the socket."""
+    """Nothing more can be sent or received. A request that has no response (acks=0) is completed first, and a handshake that is
+    held back has its turn, since the client may have said why it left: until then epoll, which would report the error again and
+    again, does not watch the socket."""
     if connection.held_unanswered == 0 and not (connection.held_back and in_handshake(connection)):
         connection_mark_dead(reactor, connection)
         return

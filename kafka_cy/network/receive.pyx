@@ -23,7 +23,8 @@ from kafka_cy.network.authentication cimport (
 from kafka_cy.network.certificate cimport certificate_ask, certificate_asks
 from kafka_cy.network.connection cimport (
     CERTIFICATE_ASKED,
-    PAUSE_AUTHENTICATION, PAUSE_CONTROL, PAUSE_HANDSHAKE, PAUSE_HELD, PAUSE_IN_FLIGHT, PAUSE_JOBS, PAUSE_MEMORY, PAUSE_PARKED, PAUSE_RESPONSES,
+    PAUSE_AUTHENTICATION, PAUSE_CONTROL, PAUSE_HANDSHAKE, PAUSE_HELD, PAUSE_IN_FLIGHT, PAUSE_JOBS, PAUSE_MEMORY, PAUSE_PARKED,
+    PAUSE_RESPONSES,
     PAUSE_THROTTLED, PAUSE_TURN,
     Connection, connection_advance, connection_flush,
 )

@@ -12,11 +12,12 @@ from libc.string cimport memcpy
 from kafka_cy.base.posix cimport errno_set, recv
 from kafka_cy.network.openssl cimport (
     BIO, BIO_NOCLOSE, BIO_free, BIO_new_mem_buf, BIO_new_socket, BIO_number_written, BIO_pending, BIO_set_mem_eof_return,
-    ERR_GET_REASON, ERR_clear_error, ERR_get_error, ERR_reason_error_string, SSL, SSL_CTX, SSL_CTX_free, SSL_CTX_up_ref, SSL_ERROR_SYSCALL,
-    SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN, SSL_R_HTTP_REQUEST, SSL_R_WRONG_VERSION_NUMBER,
-    SSL_do_handshake, SSL_free, SSL_get0_peer_certificate, SSL_get_error, SSL_get_rbio, SSL_get_verify_result, SSL_get_wbio,
-    SSL_new, SSL_read, SSL_set0_rbio, SSL_set0_wbio, SSL_set_accept_state, SSL_shutdown, SSL_write, X509, X509_NAME, X509_V_OK,
-    X509_cmp_current_time, X509_get0_notAfter, X509_get_subject_name, X509_verify_cert_error_string, i2d_X509_NAME,
+    ERR_GET_REASON, ERR_clear_error, ERR_get_error, ERR_reason_error_string, SSL, SSL_CTX, SSL_CTX_free, SSL_CTX_up_ref,
+    SSL_ERROR_SYSCALL, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN, SSL_R_HTTP_REQUEST,
+    SSL_R_WRONG_VERSION_NUMBER, SSL_do_handshake, SSL_free, SSL_get0_peer_certificate, SSL_get_error, SSL_get_rbio,
+    SSL_get_verify_result, SSL_get_wbio, SSL_new, SSL_read, SSL_set0_rbio, SSL_set0_wbio, SSL_set_accept_state,
+    SSL_shutdown, SSL_write, X509, X509_NAME, X509_V_OK, X509_cmp_current_time, X509_get0_notAfter, X509_get_subject_name,
+    X509_verify_cert_error_string, i2d_X509_NAME,
 )
 from kafka_cy.network.transport cimport FAILURE_BYTES_MAX, RECORD_BYTES_MAX, Session, Transport
 
