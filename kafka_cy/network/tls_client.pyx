@@ -20,8 +20,9 @@ from kafka_cy.network.client_transport cimport (
 from kafka_cy.network.openssl cimport (
     BIO, BIO_NOCLOSE, BIO_free, BIO_new_socket, ERR_clear_error, ERR_get_error, ERR_reason_error_string, SSL, SSL_CTX,
     SSL_CTX_free, SSL_CTX_up_ref, SSL_ERROR_SYSCALL, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN,
-    SSL_METHOD, SSL_VERIFY_PEER, SSL_do_handshake, SSL_free, SSL_get_error, SSL_get_verify_result, SSL_is_init_finished, SSL_new, SSL_read, SSL_set0_rbio,
-    SSL_set0_wbio, SSL_set_accept_state, SSL_shutdown, SSL_write, X509_V_OK, X509_verify_cert_error_string,
+    SSL_METHOD, SSL_VERIFY_PEER, SSL_do_handshake, SSL_free, SSL_get_error, SSL_get_verify_result, SSL_is_init_finished,
+    SSL_new, SSL_read, SSL_set0_rbio, SSL_set0_wbio, SSL_set_accept_state, SSL_shutdown, SSL_write, X509_V_OK,
+    X509_verify_cert_error_string,
 )
 from kafka_cy.network.tls cimport TlsContext
 from kafka_cy.network.transport cimport FAILURE_BYTES_MAX
