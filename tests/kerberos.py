@@ -91,6 +91,10 @@ class Realm:
         """The one in a key tab is wrong from now on."""
         self._run("kadmin.local", "-q", f"cpw -randkey {name}")
 
+    def write_key(self, name: str, path: Path) -> None:
+        """Add the key of now to a key tab."""
+        self._run("kadmin.local", "-q", f"ktadd -k {path} -norandkey {name}")
+
     def questions(self, *texts: str) -> int:
         """How many lines of the KDC's log have all these texts."""
         path = self.folder / "kdc.log"

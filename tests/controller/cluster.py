@@ -94,6 +94,7 @@ class FakeBrokers:
         self.requests: list[tuple[int, Any]] = []
         self.silent: set[int] = set()
         self.heals: set[int] = set()  # brokers that answer without errors once they have registered again, with a larger epoch
+        self.update_errors: dict[int, int] = {}  # broker -> error of UpdateMetadata
         self.partition_errors: dict[tuple[int, str, int], int] = {}  # broker, topic, partition -> error
         self.stop_errors: dict[tuple[int, str, int], int] = {}
         self._simulation = simulation
@@ -120,7 +121,7 @@ class FakeBrokers:
             update = UpdateMetadataRequest.decode(version, body)
             brokers = frozenset(each.broker_id for each in update.live_brokers)
             self._record(broker, update, "UpdateMetadata", update_metadata_entries(update), brokers)
-            return UpdateMetadataResponse(0).encode(version)
+            return UpdateMetadataResponse(self.update_errors.get(broker.id, 0)).encode(version)
         assert api_key == stop_replica.API_KEY
         stop = StopReplicaRequest.decode(version, body)
         self._record(broker, stop, "StopReplica", stop_replica_entries(stop), frozenset())

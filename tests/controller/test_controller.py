@@ -208,6 +208,19 @@ def test_a_broker_that_does_not_answer_delays_nobody_else(monkeypatch: pytest.Mo
     assert len({entry.split(" ")[0] for entry in told}) == 41  # all topics, after the requests that were forgotten
 
 
+def test_a_broker_that_refuses_to_be_told() -> None:
+    """Each change is sent to all brokers; a line says when a refusal begins, or becomes another one."""
+    cluster = Cluster(THREE)
+    for number, error in enumerate((31, 31, 11, 0, 31)):
+        cluster.brokers.update_errors[3] = error
+        cluster.write(f"/brokers/topics/n{number}", TopicAssignment(None, {0: (1, 2)}).encode())
+        cluster.settle()
+    assert cluster.warnings == [
+        f"broker 3 refused UpdateMetadata: {name}"
+        for name in ("CLUSTER_AUTHORIZATION_FAILED", "STALE_CONTROLLER_EPOCH", "CLUSTER_AUTHORIZATION_FAILED")
+    ]
+
+
 def test_a_registration_without_the_listener_is_left_out() -> None:
     cluster = Cluster(THREE, {"t": [topic()]})
     cluster.forget()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kafka_cy.config import BrokerConfig, ConfigError
+from kafka_cy.security.sasl import renewal
 from kafka_cy.security.sasl.broker_login import Login, broker_login
 from kafka_cy.security.sasl.renewal import RenewalFailed
 from kafka_cy.security.sasl.server import Success
@@ -29,6 +30,11 @@ from kafka_cy.security.sasl.kerberos_login import KerberosLogin, Tickets, Ticket
 
 PRINCIPAL = f"kafka/localhost@{REALM}"
 JAAS = "listener.name.a.gssapi.sasl.jaas.config"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewal, "RETRY_S", 0.2)
 
 
 @pytest.fixture
@@ -188,6 +194,20 @@ def test_keys_that_are_wrong(realm: Realm, make: Callable[..., KerberosLogin], k
         assert str(raised.value) in ("Decrypt integrity check failed", "Preauthentication failed")
     else:
         assert str(raised.value) == f"no key of {PRINCIPAL} in {key_tab}"
+
+
+def test_a_key_that_becomes_wrong(realm: Realm, make: Callable[..., KerberosLogin]) -> None:
+    """The tickets of before stay in use; the right key in the same file is used when it is there."""
+    realm.limit("kafka/localhost", 4)
+    login = make(window_factor=0.2, min_time_before_relogin_s=0)
+    login.renewal.start()
+    realm.replace_key("kafka/localhost")
+    wait_until(lambda: login.renewal.problem, "a failure")
+    assert login.renewal.problem in ("Decrypt integrity check failed", "Preauthentication failed")
+    realm.write_key("kafka/localhost", realm.key_tab)
+    before = login.renewal.value
+    wait_until(lambda: login.renewal.value is not before, "new tickets")
+    assert login.renewal.problem == ""
 
 
 @pytest.mark.parametrize("offer", [b"", b"\x02\x00\x00\x00", b"\x01\x00\x00"])

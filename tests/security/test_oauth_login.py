@@ -191,6 +191,12 @@ def test_a_wrong_secret(issuer: Issuer) -> None:
     assert len(issuer.forms) == 1, "another attempt would be refused, too"
 
 
+def test_an_encoded_header(issuer: Issuer) -> None:
+    """This issuer does not decode it."""
+    made = issued(CREDENTIALS, issuer.tokens, **{OWN + "sasl.oauthbearer.header.urlencode": "true"})
+    assert problem(made) == "the token endpoint answers 401 (invalid_client)"
+
+
 @pytest.mark.parametrize(
     ("refusal", "text"),
     [
