@@ -54,7 +54,7 @@ class Health:
         changed = {TopicPartition(topic, index) for index in {**assignment.adding, **assignment.removing}}
         if offline and not degraded:
             return f"replicas of {sorted(offline)} are offline"
-        if is_deleted and offline:
+        if is_deleted and (offline or (degraded and any(self._lacks_directory(ids) for ids in partitions.values()))):
             waiting.update(partitions)
         elif is_deleted:
             return f"the deletion of {topic} has not ended"
@@ -66,6 +66,14 @@ class Health:
 
     def _offline(self, partition: TopicPartition, replicas: tuple[int, ...]) -> list[int]:
         return [each for each in replicas if self.brokers[each].up and self.brokers[each].is_offline(partition)]
+
+    def _lacks_directory(self, replicas: tuple[int, ...]) -> bool:
+        """Whether one of these brokers does without a log directory.
+
+        Asked for a replica that it has deleted already, it answers KAFKA_STORAGE_ERROR, as Kafka does: the log may be in that directory.
+        So the controller waits, if the response to the deletion was lost, or came after the notification.
+        """
+        return any(self.brokers[each].up and self.brokers[each].logs.offline_dirs for each in replicas)
 
     def _partition_problem(self, partition: TopicPartition, replicas: tuple[int, ...]) -> str | None:
         state, offline = self.invariants.states.get(partition), self._offline(partition, replicas)
