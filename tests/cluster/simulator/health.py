@@ -70,8 +70,8 @@ class Health:
     def _lacks_directory(self, replicas: tuple[int, ...]) -> bool:
         """Whether one of these brokers does without a log directory.
 
-        Asked for a replica that it has deleted already, it answers KAFKA_STORAGE_ERROR, as Kafka does: the log may be in that directory.
-        So the controller waits, if the response to the deletion was lost, or came after the notification.
+        Asked for a replica that it has deleted already, it answers KAFKA_STORAGE_ERROR, as Kafka does: the log may be in
+        that directory. So the controller waits, if the response to the deletion was lost, or came after the notification.
         """
         return any(self.brokers[each].up and self.brokers[each].logs.offline_dirs for each in replicas)
 
