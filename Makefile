@@ -94,10 +94,8 @@ clients: test-tools
 
 cluster: build-test
 	@scripts/install-kafka.sh
-	CLUSTER_TESTS=1 $(VENV)/bin/python -m pytest tests/cluster/test_member.py tests/cluster/test_member_cluster.py \
-		tests/cluster/test_five_brokers.py tests/cluster/test_member_with_kafka.py tests/cluster/test_member_tls.py \
-		tests/cluster/test_rolling_replacement.py tests/cluster/test_old_protocol_with_kafka.py \
-		tests/cluster/test_course_exercises.py tests/bench/test_compare_cluster.py $(PYTEST_ARGS)
+	CLUSTER_TESTS=1 $(VENV)/bin/python -m pytest tests/cluster/test_member.py \
+		$$(grep -rl --include='test_*.py' CLUSTER_TESTS tests | sort) $(PYTEST_ARGS)
 
 exactly-once: build-test
 	@scripts/install-kafka.sh
