@@ -2,8 +2,10 @@ package conformance;
 
 import org.apache.kafka.common.security.auth.*;
 
-import java.io.IOException;
+import java.io.*;
 import java.net.InetAddress;
+import java.security.GeneralSecurityException;
+import java.security.KeyStore;
 import java.util.*;
 
 /**
@@ -35,7 +37,33 @@ final class Security {
             listeners.put(name, name + "://localhost:" + at);
             advertised.put(name, name + "://localhost:" + ports.get(name));
         }
-        if (!open) addOwnListener();
+        if (open) return;
+        addOwnListener();
+        convert("ssl.keystore", properties.get("ssl.key.password"));
+        convert("ssl.truststore", null);
+    }
+
+    /** Java's old format JKS becomes PKCS12, as kafka-cy's error message asks for. */
+    private void convert(String store, String keyPassword) throws IOException {
+        String location = properties.get(store + ".location"), password = properties.get(store + ".password");
+        if (location == null || !"JKS".equals(properties.get(store + ".type"))) return;
+        try (InputStream in = new FileInputStream(location)) {
+            KeyStore from = KeyStore.getInstance("JKS"), to = KeyStore.getInstance("PKCS12");
+            from.load(in, password.toCharArray());
+            to.load(null, null);
+            for (String alias : Collections.list(from.aliases())) {
+                if (from.isKeyEntry(alias)) to.setKeyEntry(alias, from.getKey(alias, keyPassword.toCharArray()), password.toCharArray(), from.getCertificateChain(alias));
+                else to.setCertificateEntry(alias, from.getCertificate(alias));
+            }
+            try (OutputStream out = new FileOutputStream(location + ".p12")) {
+                to.store(out, password.toCharArray());
+            }
+        } catch (GeneralSecurityException e) {
+            throw new IllegalStateException(e);
+        }
+        properties.put(store + ".location", location + ".p12");
+        properties.put(store + ".type", "PKCS12");
+        if (keyPassword != null) properties.put("ssl.key.password", password);
     }
 
     Map<String, Object> clientConfig() {
