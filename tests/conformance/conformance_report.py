@@ -37,9 +37,10 @@ What the verdicts mean:
   another cluster than one broker.
 - **-**: the test was not run.
 - A test that asks for several brokers gets one; it is marked *one broker*.
-- An external broker cannot load a principal builder of the tests. Clients of a listener that has one connect through a proxy, which
-  logs them in with SASL PLAIN as the user whom the builder names. ACLs that a test gives to the broker's authorizer, and SCRAM users
-  of its formatter, are created by an admin client. Key stores in Java's old format JKS become PKCS12.
+- An external broker cannot load a principal builder of the tests. Clients of a listener that has one connect through a
+  proxy, which logs them in with SASL PLAIN as the user whom the builder names. ACLs that a test gives to the broker's
+  authorizer, and SCRAM users of its formatter, are created by an admin client. Key stores in Java's old format JKS
+  become PKCS12.
 
 What the numbers count:
 
