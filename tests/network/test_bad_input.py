@@ -211,12 +211,11 @@ def test_connection_dies_while_its_request_is_at_the_control_plane(harness: Make
     made = harness()
     held = []
     made.answer = held.append
-    for _ in range(20):
+    for count in range(1, 21):
         client = made.connect()
         client.send(frame(COLD, b"x") * 3)
-        time.sleep(0.005)
+        wait_until(lambda count=count: len(held) == 3 * count, "all requests")
         client.close()
-    wait_until(lambda: len(held) == 60, "all requests")
     made.wait_for_counter("connections", 0)
     for request in held:
         request.respond(b"too late")
