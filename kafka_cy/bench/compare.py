@@ -68,7 +68,7 @@ IDEMPOTENT = {"idempotent": True}
 #: As many requests whatever a request costs the generator, which computes a CRC for each idempotent batch.
 PACED: dict[str, Any] = {"acks": -1, "throughput": 3000 * 150.0}
 TRANSACTION: dict[str, Any] = {"generator": "librdkafka", "producers": 1, "batch_records": 10}
-FETCHES: dict[str, Any] = {"generator": "librdkafka", "consumers": 2, "fill_bytes": 100_000_000, "warm_up_s": 0.5}
+FETCHES: dict[str, Any] = {"generator": "librdkafka", "consumers": 2, "batch_records": 16, "warm_up_s": 0.5}
 MEMBERS: dict[str, Any] = {"members": 1000, "partitions": 200}
 CONSUMERS = {"group_protocol": "consumer"}
 IDLE_MEMBERS: dict[str, Any] = {

@@ -6,12 +6,13 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 
-from kafka_cy.bench.bench_topic import BenchTopic, bench_topic, offsets
+from kafka_cy.bench.bench_topic import BenchTopic, bench_topic, offsets, wait_for_leaders
 from kafka_cy.bench.brokers import Target
 from kafka_cy.bench.load_options import LoadOptions, OptionError
 from kafka_cy.bench.measure import Load
 from kafka_cy.bench.native_load import NativeLoad
 from kafka_cy.bench.native_runner import NativeRunner, new_native_load, run_unmeasured, security_protocol
+from kafka_cy.bench.secured import SecuredTarget
 from kafka_cy.bench.workloads import produce
 
 FILL_S_MAX = 20.0
@@ -58,6 +59,9 @@ def add_consumers(
 
 def fill(target: Target, topic: BenchTopic, options: LoadOptions, size_bytes: int, seconds: float = FILL_S_MAX) -> int:
     """Write about `size_bytes` to the topic, for at most `seconds`. Returns the bytes written. Raises BrokerError."""
+    if isinstance(target, SecuredTarget):  # plaintext is faster, and the batches are those of the native generator
+        target = target.broker
+        topic = BenchTopic(topic.name, wait_for_leaders(target, topic.name), topic.made)
     request_bytes = max(map(len, options.payloads.batches(options.records_per_batch(), options.compression)))
     requests = max(topic.partitions, size_bytes // request_bytes)
     filling = dataclasses.replace(
