@@ -43,11 +43,11 @@ def test_compare_interleaves_its_targets() -> None:
 def test_rows_with_tls(rows: str) -> None:
     require(shutil.which("openssl"), "openssl")
     file = new_file("compare")
-    options = CompareOptions(duration_s=0.3, rounds=1, rows=rows, touch_bytes=0, jvm_warm_up_s=0)
+    options = CompareOptions(duration_s=2.0, rounds=1, rows=rows, touch_bytes=0, jvm_warm_up_s=0)
     Compare(file, options, NoProgress()).run()
     [run] = file.runs
     assert (run.target, run.outcome, run.error) == (results.KAFKA_CY, "completed", None)
-    assert run.totals.requests
+    assert run.totals.requests or run.totals.records
 
 
 @pytest.mark.interop
