@@ -6,7 +6,7 @@ controller tells. The replica manager has a loop of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -366,6 +366,18 @@ class ClusterMember:
     def hosted_changed(self, topics: set[str]) -> None:
         """Logs of these topics were created or deleted."""
         self._published.hosted_changed(topics)
+        self._slices.add(self._settings_of_new_logs(topics))
+
+    def _settings_of_new_logs(self, topics: set[str]) -> Iterator[None]:
+        """Another thread has created the logs, with settings that may have changed between their reading and that."""
+        logs = self._broker.logs
+        for name in topics:
+            is_known = self.cache.find_config("topics", name) is not None  # a topic that is being deleted keeps its settings
+            if is_known and logs.has_topic(name) and name not in self.configs.malformed_topics:
+                config = self.topic_config(name)
+                if config != logs.config_of(name):
+                    yield from logs.set_config_in_steps(name, config)
+            yield
 
     def alter_partition(
         self, request: AlterPartitionRequest, done: Callable[[AlterPartitionResponse | None], object]

@@ -108,6 +108,10 @@ class LogManager:
         """Whether a partition of the topic is hosted."""
         return self._hosted.has_topic(topic)
 
+    def config_of(self, topic: str) -> dict[str, Any]:
+        """The typed configuration of a topic's logs."""
+        return self._hosted.config_of(topic)
+
     @property
     def offline_dirs(self) -> set[str]:
         """Log directories that cannot be used."""
@@ -160,9 +164,7 @@ class LogManager:
 
     def named_topics(self) -> dict[str, bytes]:
         """After open(): the topics, with their ids, of which there are partitions or copies that a move has left."""
-        found: dict[str, bytes] = {}
-        for content in self._contents.values():
-            found |= {folder.topic: folder.topic_id for folder in content.partitions}
+        found = {folder.topic: folder.topic_id for content in self._contents.values() for folder in content.partitions}
         for content in self._contents.values():
             for folder in content.copies:
                 if has_whole_name(folder):
@@ -394,9 +396,7 @@ class LogManager:
         for _ in self.set_config_in_steps(topic, config, partition_count):
             pass
 
-    def set_config_in_steps(
-        self, topic: str, config: dict[str, Any], partition_count: int | None = None
-    ) -> Iterator[None]:
+    def set_config_in_steps(self, topic: str, config: dict[str, Any], partition_count: int | None = None) -> Iterator[None]:
         """The same, some partitions in each step. Steps after a later set_config apply the later configuration."""
         hosted = self._hosted
         with hosted.mutex:

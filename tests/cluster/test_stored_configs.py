@@ -155,3 +155,21 @@ def test_what_is_stored_while_everything_is_read() -> None:
     calls.read = late  # type: ignore[method-assign]
     run(stored.configs.read_all(calls), lambda *_: None)
     assert stored.configs._cache.config("topics", "new") == {"retention.ms": "-1"}
+
+
+def test_a_log_that_another_thread_creates_while_its_settings_change() -> None:
+    """It was created with those that were read before: records would go too early."""
+    member = Stored(GOOD).member
+    configs = {"t": {"retention.ms": "5"}, "u": {"retention.ms": "-1"}, "v": {}, "m": {"retention.ms": "5"}, "gone": {"k": "v"}}
+    logs = SimpleNamespace(
+        has_topic=lambda name: name != "v", config_of=configs.__getitem__,
+        set_config_in_steps=lambda name, config: iter([configs.update({name: config})]),
+    )  # fmt: skip
+    member.cache.put_config("topics", "u", {"retention.ms": "-1"})
+    member.configs.malformed_topics.add("m")
+    member._broker, member._slices = SimpleNamespace(logs=logs), SimpleNamespace(add=list)
+    shown: list[set[str]] = []
+    member._published = SimpleNamespace(hosted_changed=shown.append)
+    expected = {**configs, "t": {"retention.ms": "-1"}}
+    member.hosted_changed(set(configs))
+    assert configs == expected and shown == [set(configs)]
