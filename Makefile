@@ -3,7 +3,7 @@
 # make stack        start a broker with ZooKeeper, Prometheus, Alertmanager and a demo load (docker-compose.yml without docker);
 #                   with ARGS=--cluster three brokers and three ZooKeepers (docker-compose.cluster.yml)
 # make test         run the linters, the type checker and the tests
-# make fuzz         test the decoders with the address sanitizer (FUZZ_SECONDS=120)
+# make fuzz         send wrong requests, records and SASL messages to a build with the address sanitizer (FUZZ_SECONDS=120)
 # make races        test shared memory with the thread sanitizer (PYTEST_ARGS="-k image")
 # make simulate     run 1,000 seeded simulations of a cluster with faults (SEEDS=1000)
 # make clients      log in with every client, every SASL mechanism, in plaintext and over TLS (`make test` runs a part)
