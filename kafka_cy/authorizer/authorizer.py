@@ -176,6 +176,14 @@ class Authorizer:
             )
         return allowed
 
+    def rule(self, decision: Decision, generation: int) -> str | None:
+        """What has decided with the ACLs of that generation; None: there are others now."""
+        image = self.image
+        if image.generation != generation:
+            return None
+        who, address = _user(decision.user), to_bytes(host_text(decision.host))
+        return rule_text(image, who, address, decision.operation, decision.resource_type, to_bytes(decision.name))
+
     def operations(self, user: str | None, host: str, resource_type: int, name: str) -> int:
         """The bit field of KIP-430: the operations that a user may do, of those that the resource knows."""
         image, who, known = self.image, _user(user), ALL_BITS.get(ResourceType(resource_type), 0)

@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t
 
 from kafka_cy.authorizer.acl_index cimport AclWho
 from kafka_cy.network.connection cimport Connection
+from kafka_cy.network.denials cimport HOST_BYTES_MAX
 from kafka_cy.network.metadata_image cimport TopicImage
 from kafka_cy.network.request cimport Reactor, Request
 
@@ -10,7 +11,6 @@ cdef enum:
     VERDICTS_MIN = 8            # places in a connection's table, a quarter of which are used
     VERDICTS_MAX = 2048
     PROBES_MAX = 8              # places where a topic may be
-    HOST_BYTES_MAX = 40         # "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff" and a zero
 
 cdef enum AclType:              # ResourceType of kafka_cy/authorizer/acls.py
     ACL_TOPIC = 2
@@ -27,7 +27,7 @@ cdef enum AclOperation:         # Operation there
 cdef struct TopicVerdict:
     const TopicImage* topic     # NULL: none
     uint32_t allowed            # bits by operation
-    uint32_t told               # of those that were denied and logged
+    uint32_t told               # of those that were denied and told
 
 # Purpose: whom the ACLs are asked about, and what they said of the topics that this client uses. Owner: the reactor of its
 # connection. Lifetime: from the first question until the connection ends, or its principal changes. Limit: VERDICTS_MAX
@@ -36,7 +36,7 @@ cdef struct ClientRights:
     AclWho who
     char[HOST_BYTES_MAX] host   # as host_text of kafka_cy/authorizer/acls.py writes it
     int64_t image_version
-    uint32_t name_told          # hash of the last other resource whose denial was logged
+    uint32_t name_told          # hash of the last other resource whose denial was told
     int32_t topics_count
     uint32_t topics_mask        # the size of the table, less one
     TopicVerdict* topics        # a hash table
@@ -49,7 +49,7 @@ cdef inline bint has_authorizer(Reactor* reactor) noexcept nogil:
 cdef inline int64_t acls_generation(Reactor* reactor) noexcept nogil:
     return reactor.image.acls.generation if reactor.image.acls != NULL else 0
 
-# Whether the client may do that with a resource. Without memory nothing is allowed. A denial is logged, unless `quiet`.
+# Whether the client may do that with a resource. Without memory nothing is allowed. A denial is told to the audit, unless `quiet`.
 cdef bint request_allows(
     Reactor* reactor, Request* request, AclType kind, const char* name, int32_t size, AclOperation operation, bint quiet
 ) noexcept nogil

@@ -1,6 +1,6 @@
 """Asks the ACLs of the metadata image about the requests that reactors answer themselves.
 
-All functions run on the connection's reactor. They take no locks, except that of the log for a line. The other requests of a broker
+All functions run on the connection's reactor. They take no locks, except that of the denials (denials.pxd) to tell one. The other requests of a broker
 with an authorizer go to the control plane, which asks the same ACLs (dispatch.pyx).
 
 A look-up costs some 850 instructions, a fifth of the smallest Fetch. So what the ACLs say about a topic is kept with the
@@ -17,18 +17,15 @@ from kafka_cy.base.atomics cimport atomic_add_relaxed_i64, atomic_load_relaxed_i
 from kafka_cy.base.hash cimport hash_of_bytes, hash_of_pair
 from kafka_cy.base.posix cimport AF_INET6
 from kafka_cy.network.connection cimport connection_host
-from kafka_cy.network.log_events cimport LOG_INFO, LOG_MESSAGE_BYTES_MAX
-from kafka_cy.network.reactor_state cimport ReactorState, connection_log
+from kafka_cy.network.denials cimport (
+    DENIAL_CLIENT_ID_BYTES_MAX, DENIAL_TEXT_BYTES_MAX, Denial, denials_add,
+)
+from kafka_cy.network.reactor_state cimport ReactorState
 
 cdef const char* CLUSTER_NAME = b"kafka-cluster"
 cdef const char* ANONYMOUS = b"ANONYMOUS"
 
-cdef enum:
-    USER_SHOWN_BYTES = 40           # in a line of the log
-    NAME_SHOWN_BYTES = 64
-
 cdef int64_t looks = 0              # (a) at the index of ACLs, by all reactors
-cdef int64_t denied = 0             # (a) denials that the log was told, whether it had room for them or not
 
 
 # -- who asks --
@@ -93,50 +90,28 @@ cdef void rights_free(Connection* connection) noexcept nogil:
         free(rights)
 
 
-# -- what the log is told --
-
-cdef const char* operation_name(AclOperation operation) noexcept nogil:
-    if operation == ACL_READ:
-        return b"READ"
-    if operation == ACL_WRITE:
-        return b"WRITE"
-    return b"DESCRIBE" if operation == ACL_DESCRIBE else b"CLUSTER_ACTION"
-
-
-cdef const char* type_name(AclType kind) noexcept nogil:
-    if kind == ACL_TOPIC:
-        return b"Topic"
-    return b"Cluster" if kind == ACL_CLUSTER else b"TransactionalId"
-
-
-cdef void show_name(char* text, const char* name, int32_t size, int32_t size_max) noexcept nogil:
-    """At most `size_max` bytes of a name that a client may have chosen, with a mark if there are more, and a NUL.
-
-    Control characters are not shown: a line stays a line, and a NUL does not make one user look like another.
-    """
-    cdef int32_t shown = min(size, size_max)
-    cdef int32_t i
-    for i in range(shown):
-        text[i] = b"?" if 0 <= name[i] < 32 or name[i] == 127 else name[i]
-    memcpy(&text[shown], b"..." if size > size_max else b"", 4 if size > size_max else 1)
-
+# -- what the audit is told --
 
 cdef void tell_denial(
     ReactorState* state, Request* request, ClientRights* rights, AclType kind, const char* name, int32_t size,
     AclOperation operation
 ) noexcept nogil:
-    """One line in the words of Kafka's authorizer. Long names are cut, so that the line is whole."""
-    cdef char[LOG_MESSAGE_BYTES_MAX] text
-    cdef char[USER_SHOWN_BYTES + 4] user
-    cdef char[NAME_SHOWN_BYTES + 4] resource
-    show_name(user, rights.who.user, rights.who.user_size, USER_SHOWN_BYTES)
-    show_name(resource, name, size, NAME_SHOWN_BYTES)
-    snprintf(
-        text, LOG_MESSAGE_BYTES_MAX, "Principal = User:%s is Denied operation = %s on resource = %s:LITERAL:%s",
-        user, operation_name(operation), type_name(kind), resource,
-    )
-    connection_log(state, request.connection, LOG_INFO, request.api_key, text)
-    atomic_add_relaxed_i64(&denied, 1)      # afterwards: what is counted and never arrives was lost
+    cdef Denial denial
+    memset(&denial, 0, sizeof(Denial))
+    denial.acls_generation = state.shared.image.acls.generation
+    denial.user_hash = rights.who.user_hash
+    denial.api_key = request.api_key
+    denial.operation = operation
+    denial.resource_type = kind
+    denial.user_size = rights.who.user_size
+    denial.name_size = size
+    denial.client_id_size = min(<int32_t>request.client_id_size, <int32_t>DENIAL_CLIENT_ID_BYTES_MAX)
+    memcpy(denial.host, rights.host, sizeof(rights.host))
+    memcpy(denial.user, rights.who.user, <size_t>min(rights.who.user_size, <int32_t>DENIAL_TEXT_BYTES_MAX))
+    memcpy(denial.name, name, <size_t>min(size, <int32_t>DENIAL_TEXT_BYTES_MAX))
+    if denial.client_id_size > 0:
+        memcpy(denial.client_id, request.client_id, <size_t>denial.client_id_size)
+    denials_add(&state.network.denials, &denial)
 
 
 # -- verdicts --
@@ -242,11 +217,6 @@ cdef bint request_allows_topic_now(
             <ReactorState*>reactor.private_state, request, rights, ACL_TOPIC, topic.name, topic.name_size, operation
         )
     return False
-
-
-def denials() -> int:
-    """How many denials reactors have reported since the start of the process, also those that found no room in the log."""
-    return atomic_load_relaxed_i64(&denied)
 
 
 def look_ups() -> int:

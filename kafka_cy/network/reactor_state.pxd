@@ -9,6 +9,7 @@ from kafka_cy.network.connection cimport Connection, SendContext, connection_pee
 from kafka_cy.network.connection_rate cimport ConnectionRate
 from kafka_cy.network.control_queue cimport CONTROL_QUEUES, ControlQueue
 from kafka_cy.network.counters cimport API_KEYS_MAX, LISTENERS_MAX, Counters
+from kafka_cy.network.denials cimport Denial, Denials
 from kafka_cy.network.log_events cimport (
     LOG_PEER_BYTES_MAX, LOG_WARNING, LogEventData, LogEvents, log_events_add,
 )
@@ -86,6 +87,8 @@ cdef struct NetworkState:
     void* quotas                        # Quotas (kafka_cy/quota/table.pxd)
     LogEvents log
     LogEventData* log_ring
+    Denials denials
+    Denial* denials_ring
 
 # Owner: the reactor's thread, except `mailbox`, `hazard` (image publisher reads), `connections` (acceptors read).
 cdef struct ReactorState:

@@ -12,6 +12,17 @@ class LogEvent(NamedTuple):
     message: str
     events: int = 1
 
+class ReactorDenial(NamedTuple):
+    user: str
+    host: str
+    client_id: str | None
+    api_key: int
+    operation: int
+    resource_type: int
+    name: str
+    acls_generation: int
+    cut: bool
+
 MOST_REACTORS: int
 
 class Server:
@@ -53,4 +64,5 @@ class Server:
     def take_closed(self, queue: int = 0) -> list[int]: ...
     def wake(self, queue: int = 0) -> None: ...
     def take_log_events(self) -> list[LogEvent]: ...
+    def take_denials(self, at_most: int) -> tuple[list[ReactorDenial], int]: ...
     def counters(self) -> dict[str, Any]: ...

@@ -30,6 +30,7 @@ from kafka_cy.network.control_request cimport request_of
 from kafka_cy.network.counter_sums cimport counter_sums
 from kafka_cy.network.counters cimport API_KEYS_MAX, API_ROWS, LISTENERS_MAX
 from kafka_cy.network.listening import listening_socket
+from kafka_cy.network.denials cimport DENIAL_TEXT_BYTES_MAX, DENIALS_MAX, Denial, Denials, denials_free, denials_init, denials_take
 from kafka_cy.network.log_events cimport (
     LOG_EVENTS_MAX, LOG_WARNING, LogEventData, LogEvents, log_events_free, log_events_init, log_events_take,
 )
@@ -63,6 +64,26 @@ class LogEvent(NamedTuple):
     events: int = 1
 
 
+class ReactorDenial(NamedTuple):
+    """What a reactor has denied. `operation`, `resource_type`: Operation and ResourceType of kafka_cy/authorizer/acls.py."""
+
+    user: str
+    host: str
+    client_id: str | None
+    api_key: int
+    operation: int
+    resource_type: int
+    name: str
+    acls_generation: int        # of the ACLs that decided
+    cut: bool                   # the user or the name is longer, and ends with a mark
+
+
+cdef str shown(const char* text, int32_t size):
+    """A name in a denial. One that was cut has a mark, so that it does not look like another one."""
+    cdef str found = text[:min(size, <int32_t>DENIAL_TEXT_BYTES_MAX)].decode("utf-8", "replace")
+    return found + "..." if size > DENIAL_TEXT_BYTES_MAX else found
+
+
 @cython.no_gc_clear     # until __dealloc__ stops the reactors, they need its transports, and stop needs its sockets
 cdef class Server:
     """Listeners and reactors of one broker.
@@ -79,12 +100,16 @@ cdef class Server:
             raise MemoryError
         self.network.reactors = <void**>calloc(REACTORS_MAX, sizeof(void*))
         self.network.log_ring = <LogEventData*>calloc(LOG_EVENTS_MAX, sizeof(LogEventData))
+        self.network.denials_ring = <Denial*>calloc(DENIALS_MAX, sizeof(Denial))
         self.network.image = image_empty()
         if self.network.reactors == NULL or self.network.log_ring == NULL or self.network.image == NULL:
+            raise MemoryError
+        if self.network.denials_ring == NULL:
             raise MemoryError
         for i in range(CONTROL_QUEUES):
             control_queue_init(&self.network.controls[i])
         log_events_init(&self.network.log, self.network.log_ring)
+        denials_init(&self.network.denials, self.network.denials_ring)
         address_counts_init(&self.network.addresses)
         self.network.quotas = calloc(1, sizeof(Quotas))
         if self.network.quotas == NULL:
@@ -398,6 +423,22 @@ cdef class Server:
             events.append(LogEvent(LOG_WARNING, "", None, "more such lines were suppressed", suppressed))
         return events
 
+    def take_denials(self, int at_most):
+        """Return what reactors have denied, oldest first, and how many denials found no room since the last call."""
+        cdef Denials* denials = &self.network.denials
+        cdef Denial denial
+        cdef list taken = []
+        cdef int64_t dropped = 0
+        while len(taken) < at_most and denials_take(denials, &denial, &dropped):
+            taken.append(ReactorDenial(
+                shown(denial.user, denial.user_size), denial.host.decode(),
+                denial.client_id[:denial.client_id_size].decode("utf-8", "replace") if denial.client_id_size >= 0 else None,
+                denial.api_key, denial.operation, denial.resource_type,
+                shown(denial.name, denial.name_size), denial.acls_generation,
+                denial.user_size > DENIAL_TEXT_BYTES_MAX or denial.name_size > DENIAL_TEXT_BYTES_MAX,
+            ))
+        return taken, dropped
+
     def counters(self):
         """Return sums over the reactors; "requests" is a dict by API key, the rest are ints (names as in counters.pxd)."""
         return counter_sums(self.network)
@@ -441,6 +482,8 @@ cdef class Server:
                 control_queue_free(&self.network.controls[i])
             log_events_free(&self.network.log)
             free(self.network.log_ring)
+            denials_free(&self.network.denials)
+            free(self.network.denials_ring)
             free(self.network.reactors)
             free(self.network)
         # A started server's few kilobytes are never freed: a partition's late wake may still read a reactor.

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from kafka_cy.api.authorization import request_name
-from kafka_cy.authorizer.acls import Operation, ResourceType
 from kafka_cy.authorizer.audit import Decision, audit_line
-from kafka_cy.network.authorization import denials
 
 if TYPE_CHECKING:
-    from kafka_cy.network.server import LogEvent
+    from kafka_cy.network.server import ReactorDenial
     from kafka_cy.server.audit_file import AuditFile
     from kafka_cy.server.log import BrokerLog
 
 LINES_PER_S_MAX: Final = 100  # of denials, in the broker's log; each costs a control thread some 30 microseconds
+LINES_OF_ONE_PER_S_MAX: Final = 50  # of these, of one principal
 MORE: Final = "more requests were denied than the log has lines for"
-#: What a reactor says of a denial (network/authorization.pyx). It cuts users to 40 bytes, so none looks like the rest of the line.
-_DENIAL: Final = re.compile(r"Principal = User:(.*?) is Denied operation = (\w+) on resource = (\w+):LITERAL:(.*)", re.DOTALL)
-_TYPES: Final = {
-    "Topic": ResourceType.TOPIC, "Cluster": ResourceType.CLUSTER, "TransactionalId": ResourceType.TRANSACTIONAL_ID,
-}  # fmt: skip
+UNKNOWN_RULE: Final = "that is not known any more"  # the ACLs have changed since a reactor decided, or a name was too long for it
 
 
 class BrokerAudit:
@@ -35,15 +31,15 @@ class BrokerAudit:
 
     def __init__(
         self, log: BrokerLog, file: AuditFile | None = None, *, file_has_allowed: bool = True,
-        now: Callable[[], float] = time.monotonic, denials: Callable[[], int] = denials,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        """`now()`: seconds. `denials()`: how many reactors have reported."""
+        """`now()`: seconds."""
         self._log, self._now = log, now
         self._file, self._file_has_allowed = file, file_has_allowed
-        self._denials, self._denials_before = denials, denials()
-        self._denied = 0  # by control threads
-        self._arrived = self._lost = 0  # of what reactors reported; the ring of their log events may be full
+        self.denied = 0  # also those that neither the log nor the file got
+        self._lost = 0  # denials of reactors for which their ring had no room
         self._second, self._lines = 0, 0
+        self._lines_of = Counter[str]()  # by principal, in this second
 
     def wants(self, allowed: bool) -> bool:
         """See Audit."""
@@ -57,45 +53,37 @@ class BrokerAudit:
             if self._log.writes_debug:
                 self._log.debug(audit_line(decision, rule()))
             return
-        self._denied += 1
-        if self._has_line():
+        self.denied += 1
+        if self._has_line(decision.principal):
             self._log.repeated("info", audit_line(decision, rule()), {}, decision.host)
         else:
             self._log.repeated("info", MORE, {})
 
-    def reactor_denied(self, event: LogEvent) -> None:
-        """What a reactor says, if it is of a denial: once for each connection, topic and operation. The log has its line."""
-        found = _DENIAL.fullmatch(event.message)
-        if found is None:
-            return
-        self._arrived += event.events
-        if self._file is not None:
-            user, operation, kind, name = found.groups()
-            host, api = event.peer.rpartition(":")[0].strip("[]"), request_name(event.api_key) if event.api_key is not None else ""
-            self._file.add(Decision(False, user, host, Operation[operation], _TYPES[kind], name, api, None, event.events))
+    def take_reactor_denials(
+        self, denials: Iterable[ReactorDenial], lost: int, rule: Callable[[Decision, int], str | None]
+    ) -> None:
+        """What reactors have denied, each once for a connection, resource and operation; and how many denials they could not keep.
 
-    def take_reactor_events(self, events: Iterable[LogEvent], reported: int) -> None:
-        """What reactors say, of which some are denials; `reported`: by `reactor_denials`, before the events were taken."""
-        for event in events:
-            self.reactor_denied(event)
-        self._lost = max(self._lost, reported - self._arrived)
+        `rule(decision, acls_generation)` is what has decided; None: it is not known any more.
+        """
+        for each in denials:
+            api, kind = request_name(each.api_key), each.resource_type
+            decision = Decision(False, each.user, each.host, each.operation, kind, each.name, api, each.client_id)
+            self.decided(decision, partial(_rule_of_reactor, each, decision, rule))
+        if lost:
+            self.denied += lost
+            self._lost += lost
+            self._log.repeated("info", MORE, {}, count=lost)
 
-    @property
-    def reactor_denials(self) -> int:
-        """Denials that reactors have reported."""
-        return self._denials() - self._denials_before
-
-    @property
-    def denied(self) -> int:
-        """All denials, also those that neither the log nor the file got."""
-        return self._denied + self.reactor_denials
-
-    def _has_line(self) -> bool:
+    def _has_line(self, principal: str) -> bool:
         second = int(self._now())
         if second != self._second:
-            self._second, self._lines = second, 0
+            self._second, self._lines, self._lines_of = second, 0, Counter()
+        if self._lines >= LINES_PER_S_MAX or self._lines_of[principal] >= LINES_OF_ONE_PER_S_MAX:
+            return False
         self._lines += 1
-        return self._lines <= LINES_PER_S_MAX
+        self._lines_of[principal] += 1
+        return True
 
     @property
     def dropped(self) -> int:
@@ -106,3 +94,7 @@ class BrokerAudit:
         """Write what waits for the file."""
         if self._file is not None:
             self._file.stop()
+
+
+def _rule_of_reactor(denial: ReactorDenial, decision: Decision, rule: Callable[[Decision, int], str | None]) -> str:
+    return (None if denial.cut else rule(decision, denial.acls_generation)) or UNKNOWN_RULE

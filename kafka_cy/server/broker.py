@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from kafka_cy.server.dispatcher import Dispatcher
 
 LOG_EVENTS_INTERVAL_S = 0.5
+DENIALS_AT_ONCE = 32  # of reactors; each costs the admin loop at most some 30 microseconds
+DENIALS_PER_INTERVAL_MAX = 256
 QUOTA_EXPIRY_INTERVAL_S = 30.0
 CLOSES_WATCHED = (78, 79)  # ShareFetch and ShareAcknowledge: their session ends with the connection
 FETCH_SESSIONS_MAX = (1 << 24) - 1  # a session id carries its slot
@@ -334,6 +336,8 @@ class KafkaServer:
             self.controller_loop.call_soon_threadsafe(renew_passwords, self)
         log_connections(self.log.writes_debug)
         self.loop.repeat(LOG_EVENTS_INTERVAL_S, self.drain_log_events)
+        if self.audit is not None:
+            self.loop.repeat(LOG_EVENTS_INTERVAL_S, self._drain_denials)
         self.loop.repeat(QUOTA_EXPIRY_INTERVAL_S, self.quotas.expire)
 
     def _context(self, loop: ControlLoop) -> ApiContext:
@@ -416,11 +420,7 @@ class KafkaServer:
     def drain_log_events(self) -> None:
         """Write what the reactors reported. Thread: the admin loop's."""
         log_connections(self.log.writes_debug)  # the level may have changed
-        reported = self.audit.reactor_denials if self.audit is not None else 0  # before they are taken
-        events = self.server.take_log_events()
-        if self.audit is not None:
-            self.audit.take_reactor_events(events, reported)
-        for event in events:
+        for event in self.server.take_log_events():
             level = LEVEL_NAMES[event.level]
             details: dict[str, Any] = {"client": event.peer} if event.peer else {}
             if event.api_key is not None:
@@ -430,6 +430,18 @@ class KafkaServer:
             else:
                 self.log.repeated(level, event.message, details, event.peer.rpartition(":")[0], event.events)
         self.log.write_repeated()
+
+    def drain_denials(self) -> bool:
+        """Pass on some of what reactors have denied to the audit. True: there may be more. Thread: the admin loop's."""
+        denials, lost = self.server.take_denials(DENIALS_AT_ONCE)
+        self.audit.take_reactor_denials(denials, lost, self.authorizer.rule)
+        return len(denials) == DENIALS_AT_ONCE
+
+    def _drain_denials(self, before: int = 0) -> None:
+        """In slices. `before`: how many the others in this interval took."""
+        taken = before + DENIALS_AT_ONCE
+        if self.drain_denials() and taken < DENIALS_PER_INTERVAL_MAX:
+            self.loop.call_soon_threadsafe(self._drain_denials, taken)
 
     def on_error(self, what: str, error: BaseException) -> None:
         """Write a line about a task of the control plane that failed. Any thread."""

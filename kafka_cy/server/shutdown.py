@@ -64,4 +64,6 @@ def _stop_network(broker: KafkaServer) -> None:
             request.close("the broker shuts down")
     broker.server.stop(int(broker.config["kafkacy.shutdown.drain.timeout.ms"]) / 1000)
     broker.drain_log_events()
+    while broker.audit is not None and broker.drain_denials():
+        pass
     broker.log.write_repeated(everything=True)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from kafka_cy.authorizer.acls import Operation, PatternType, Permission
-from kafka_cy.network.authorization import denials, look_ups
+from kafka_cy.network.authorization import look_ups
+from kafka_cy.network.server import ReactorDenial
 from tests.waiting import wait_until
 
 from .acls import (
@@ -62,8 +63,10 @@ def epochs(connection: Connection, version: int, topics: list[str]) -> dict[str,
     return {topic["topic"]: topic["partitions"][0]["error_code"] for topic in answer["topics"]}
 
 
-def lines(server: HotServer) -> list[str]:
-    return [event.message for event in server.server.take_log_events() if "is Denied" in event.message]
+def denials(server: HotServer) -> list[ReactorDenial]:
+    taken, dropped = server.server.take_denials(1000)
+    assert dropped == 0
+    return taken
 
 
 @pytest.mark.parametrize("version", [3, 8, 9, 12, 13])
@@ -221,31 +224,37 @@ def test_hosts(hot_server: HotServer) -> None:
         client.close()
 
 
-def test_denials_are_logged_once_for_each_state_of_the_acls(hot_server: HotServer, connection: Connection) -> None:
+def test_denials_are_told_once_for_each_state_of_the_acls(hot_server: HotServer, connection: Connection) -> None:
     acls = Acls(hot_server)
     hot_server.create_topic("t")
-    lines(hot_server)
     for _ in range(3):
         produce(connection, hot_server, 9, ["t", "no\nwhere"])
-    assert lines(hot_server) == [
-        "Principal = User:ANONYMOUS is Denied operation = WRITE on resource = Topic:LITERAL:t",
-        "Principal = User:ANONYMOUS is Denied operation = WRITE on resource = Topic:LITERAL:no?where",
-    ]
+    generation = acls.authorizer.image.generation
+    first = ReactorDenial("ANONYMOUS", "127.0.0.1", "hot-tests", PRODUCE, WRITE, TOPIC, "t", generation, False)
+    assert denials(hot_server) == [first, first._replace(name="no\nwhere")]
     acls.allow(READ, "t")
     produce(connection, hot_server, 9, ["t"])
-    assert len(lines(hot_server)) == 1
+    assert denials(hot_server) == [first._replace(acls_generation=generation + 1)]
 
 
-def test_denials_are_counted_also_without_a_line(hot_server: HotServer, connection: Connection) -> None:
-    """The log takes 50 in a second; long names are cut, with a mark."""
+def test_long_names_of_denials_are_cut(hot_server: HotServer, connection: Connection) -> None:
     Acls(hot_server)
-    lines(hot_server)
-    before = denials()
-    produce(connection, hot_server, 9, ["n" * 100])
-    (line,) = lines(hot_server)
-    assert line.endswith(f":{'n' * 64}...")
+    produce(connection, hot_server, 9, ["n" * 256, "m" * 257], client_id=b"c" * 100)
+    first, second = denials(hot_server)
+    assert (first.name, first.client_id, first.cut) == ("n" * 256, "c" * 48, False)
+    assert (second.name, second.cut) == ("m" * 256 + "...", True)
+
+
+def test_one_principal_has_a_part_of_the_denials_that_wait(hot_server: HotServer, connection: Connection) -> None:
+    """More are counted. What else reactors have to say keeps its room in the log."""
+    Acls(hot_server)
     produce(connection, hot_server, 9, [f"x{i}" for i in range(300)])
-    assert denials() - before == 301 and len(lines(hot_server)) < 300
+    assert hot_server.server.take_log_events() == []
+    taken, dropped = hot_server.server.take_denials(40)
+    assert [each.name for each in taken] == [f"x{i}" for i in range(40)] and dropped == 300 - 64
+    produce(connection, hot_server, 9, [f"y{i}" for i in range(41)])
+    taken, dropped = hot_server.server.take_denials(1000)
+    assert [each.name for each in taken] == [f"x{i}" for i in range(40, 64)] + [f"y{i}" for i in range(40)] and dropped == 1
 
 
 def test_verdicts_are_kept(hot_server: HotServer, connection: Connection) -> None:

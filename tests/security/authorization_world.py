@@ -11,7 +11,7 @@ from tests.security.authorization_cases import GROUP, TOPIC, TRANSACTIONAL_ID, C
 from tests.waiting import wait_until
 
 SECRET = "secret"
-USERS = ("admin", "alice")
+USERS = ("admin", "alice", "bob")
 
 
 def login(address: str, user: str) -> RawClient:

@@ -13,9 +13,10 @@ import pytest
 
 from kafka_cy.authorizer.acls import Operation, ResourceType
 from kafka_cy.authorizer.audit import Decision
-from kafka_cy.network.server import LogEvent
+from kafka_cy.authorizer.authorizer import Authorizer
+from kafka_cy.network.server import ReactorDenial
 from kafka_cy.server import audit_file
-from kafka_cy.server.audit import LINES_PER_S_MAX, MORE, BrokerAudit
+from kafka_cy.server.audit import LINES_OF_ONE_PER_S_MAX, LINES_PER_S_MAX, MORE, UNKNOWN_RULE, BrokerAudit
 from kafka_cy.server.audit_file import NOT_A_FILE, AuditFile
 from kafka_cy.server.log import BrokerLog
 from tests.waiting import wait_until
@@ -73,8 +74,13 @@ def test_lines_of_the_log_are_few() -> None:
 
     for i in range(10 * LINES_PER_S_MAX):
         audit.decided(DENIED._replace(name=f"{'abcdefghij'[i % 10] * (i // 10 + 1)}"), rule)
-    assert len(rules) == LINES_PER_S_MAX and len(log.lines) == LINES_PER_S_MAX + 1
+    assert len(rules) == LINES_OF_ONE_PER_S_MAX and len(log.lines) == LINES_OF_ONE_PER_S_MAX + 1
     assert log.lines[-1] == f"INFO {MORE}" and audit.denied == 10 * LINES_PER_S_MAX
+    audit.decided(DENIED._replace(user="bob"), rule)
+    assert "User:bob" in log.lines[-1], "others have lines"
+    for i in range(LINES_PER_S_MAX):
+        audit.decided(DENIED._replace(user=f"u{'abcdefghij'[i % 10] * (i // 10 + 1)}"), rule)
+    assert len(rules) == LINES_PER_S_MAX
 
 
 def test_records_of_the_file(tmp_path: Path) -> None:
@@ -107,20 +113,25 @@ def test_only_denials(tmp_path: Path) -> None:
 
 
 def test_what_reactors_deny(tmp_path: Path) -> None:
-    path = tmp_path / "audit.log"
-    reported = [7]  # by an earlier broker of the process
-    audit = BrokerAudit(Log().log, made(path), denials=lambda: reported[0])
-    reported[0] = 10
-    text = "Principal = User:a b is Denied operation = WRITE on resource = Topic:LITERAL:orders"
-    events = [LogEvent(20, "[::1]:1234", 0, text), LogEvent(20, "1.2.3.4:5", 1, "something else")]
-    audit.take_reactor_events(events, audit.reactor_denials)
+    path, log = tmp_path / "audit.log", Log()
+    audit, authorizer = BrokerAudit(log.log, made(path)), Authorizer()
+    authorizer.open()
+    generation = authorizer.image.generation
+    denial = ReactorDenial("a b", "0:0:0:0:0:0:0:1", "app", 0, Operation.WRITE, ResourceType.TOPIC, "or\nders", generation, False)
+    others = [denial._replace(name="u", acls_generation=generation - 1), denial._replace(name="v", cut=True)]
+    audit.take_reactor_denials([denial, *others], 2, authorizer.rule)
     audit.stop()
-    (record,) = records(path)
+    record = records(path)[0]
     assert record | {"time": ""} == {
-        "time": "", "principal": "User:a b", "host": "0:0:0:0:0:0:0:1", "client_id": None, "api": "Produce", "operation": "WRITE",
-        "resource_type": "TOPIC", "resource": "orders", "decision": "denied",
+        "time": "", "principal": "User:a b", "host": "0:0:0:0:0:0:0:1", "client_id": "app", "api": "Produce", "operation": "WRITE",
+        "resource_type": "TOPIC", "resource": "or\nders", "decision": "denied",
     }  # fmt: skip
-    assert audit.denied == 3 and audit.dropped == 2, "the ring of the log had no room for two"
+    start = "INFO Principal = User:a b is Denied operation = WRITE from host = 0:0:0:0:0:0:0:1 on resource = Topic:LITERAL:"
+    end = " for request = Produce with resourceRefCount = 1 based on rule "
+    assert log.lines == [
+        f"{start}or\\nders{end}DefaultDeny", f"{start}u{end}{UNKNOWN_RULE}", f"{start}v{end}{UNKNOWN_RULE}", f"INFO {MORE} repeated=2",
+    ]  # fmt: skip
+    assert audit.denied == 5 and audit.dropped == 2
 
 
 def test_rotation(tmp_path: Path) -> None:

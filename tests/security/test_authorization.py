@@ -294,6 +294,29 @@ def test_the_log_and_the_audit(world: World, broker: Broker) -> None:
     }  # fmt: skip
 
 
+def test_who_is_denied_very_often_does_not_take_the_lines_of_others(world: World, broker: Broker) -> None:
+    """What a reactor denies waits up to half a second for the control plane."""
+    world.give([])
+
+    def produce(user: RawClient, topics: list[str]) -> None:
+        rows = [{"name": name, "partition_data": [{"index": 0, "records": None}]} for name in topics]
+        user.request(0, 9, {"transactional_id": None, "acks": 1, "timeout_ms": 1000, "topic_data": rows})
+
+    def users() -> set[str]:
+        lines = map(json.loads, (broker.folder / "audit.log").read_text().splitlines())
+        return {each["principal"] for each in lines if each["resource"] == "crowded"}
+
+    bob = login(broker.bootstrap_servers, "bob")
+    produce(world.alice, [f"a{i}" for i in range(1000)])
+    produce(bob, ["crowded"])
+    bob.close()
+    wait_until(users, "bob's line was lost")
+    assert users() == {"User:bob"}
+    with urllib.request.urlopen(broker.metrics_url) as page:
+        dropped = next(line for line in page.read().decode().splitlines() if line.startswith("kafkacy_audit_lines_dropped_total"))
+    assert float(dropped.split()[1]) >= 1000 - 8 * 64
+
+
 def test_acls_outlive_a_restart(tmp_path: Path) -> None:
     """They are known before the first request is answered."""
     with Broker(SETTINGS, folder=tmp_path) as broker:

@@ -55,10 +55,9 @@ LINES = {
 
 
 def shown_by_reactors(name: str) -> str:
-    """The first 40 bytes, without control characters."""
+    """The first 256 bytes."""
     raw = name.encode()
-    shown = bytes(ord("?") if byte < 32 or byte == 127 else byte for byte in raw[:40])
-    return shown.decode(errors="replace") + ("..." if len(raw) > 40 else "")
+    return raw[:256].decode(errors="replace") + ("..." if len(raw) > 256 else "")
 
 
 def log_in(broker: Broker, name: str) -> RawClient:
