@@ -1,13 +1,14 @@
 """Counts the processor instructions that a broker's reactor takes for a request, with valgrind's callgrind. Prints a table.
 
-    .venv/bin/python bench/instructions.py [NAME of a row]...
+    .venv/bin/python bench/instructions.py [--authorizer] [NAME of a row]...
 
 Unlike times, the counts hardly depend on what else the machine does. They include what happens in the process from epoll's
 return to the sent response, and nothing of the kernel. Each row is measured in two ways: one request at a time (`alone`), and
 32 requests that arrive together, so that they share the turn of the reactor. callgrind_control must be in the PATH.
 
 The rows of quotas compare a client that has a quota (a generous one) with a client of a broker that has no quotas at all; the
-rows of Produce compare batches of a producer that is idempotent with the same batches of one that is not.
+rows of Produce compare batches of a producer that is idempotent with the same batches of one that is not. With --authorizer the broker
+has one, and the client needs its ACLs; of a request that goes to the control plane, its thread counts.
 """
 
 from __future__ import annotations
@@ -34,7 +35,11 @@ REPEATS = 3  # the smallest count is that of the usual path: under valgrind, an 
 WARM_UP_ROUNDS = 4
 CLIENT_ID = "kafka-cy-bench"
 PRODUCE, FETCH, METADATA, OFFSET_COMMIT, FIND_COORDINATOR, HEARTBEAT, API_VERSIONS = 0, 1, 3, 8, 10, 12, 18
-JOIN_GROUP, SYNC_GROUP, CREATE_TOPICS, INIT_PRODUCER_ID, ALTER_CLIENT_QUOTAS = 11, 14, 19, 22, 49
+JOIN_GROUP, SYNC_GROUP, CREATE_TOPICS, INIT_PRODUCER_ID, CREATE_ACLS, ALTER_CLIENT_QUOTAS = 11, 14, 19, 22, 30, 49
+AUTHORIZER = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": True,  # so that the client may create ACLs
+}
 
 Requests = Iterator[bytes]
 
@@ -42,8 +47,9 @@ Requests = Iterator[bytes]
 class CountedBroker(Broker):
     """A broker under callgrind, which counts only between `begin` and `end`."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__({"num.network.threads": 1, "offsets.topic.num.partitions": 1}, folder=folder, start_timeout_s=300)
+    def __init__(self, folder: Path, more: dict[str, object]) -> None:
+        settings = {"num.network.threads": 1, "offsets.topic.num.partitions": 1, **more}
+        super().__init__(settings, folder=folder, start_timeout_s=300)
 
     def command(self) -> list[str]:
         out = self.folder / "callgrind.out"
@@ -59,7 +65,7 @@ class CountedBroker(Broker):
         self.control("-i", "on")
 
     def end(self) -> int:
-        """Instructions of the busiest thread, which is the reactor."""
+        """Instructions of the busiest thread, which is the reactor if it answers."""
         self.control("-d")
         self.control("-i", "off")
         return max(self._dumped())
@@ -175,6 +181,18 @@ def member(client: Client) -> Requests:
     return same(frame(HEARTBEAT, 1, string(group) + struct.pack(">i", generation) + string(name)))
 
 
+def allow_all(client: Client) -> None:
+    """ACLs on all topics and groups, of which no other principal has one."""
+    topic, group, literal, everything, allow = 2, 3, 3, 2, 3
+    creations = b"".join(
+        struct.pack(">b", kind) + string("*") + struct.pack(">b", literal) + string("User:ANONYMOUS") + string("*")
+        + struct.pack(">bb", everything, allow)
+        for kind in (topic, group)
+    )  # fmt: skip
+    answer = client.ask(frame(CREATE_ACLS, 1, struct.pack(">i", 2) + creations))
+    assert struct.unpack_from(">h", answer, 12)[0] == 0, answer
+
+
 QUOTAS = {"none": {}, "bytes": {"producer_byte_rate": 1e15, "consumer_byte_rate": 1e15}, "time": {"request_percentage": 1e9}}
 ALL_KEYS = ("producer_byte_rate", "consumer_byte_rate", "request_percentage")
 
@@ -222,9 +240,12 @@ def rows(client: Client) -> dict[str, Requests]:
 
 
 def main(names: list[str]) -> None:
+    has_authorizer = "--authorizer" in names
+    names = [name for name in names if name != "--authorizer"]
     with tempfile.TemporaryDirectory(prefix="kafka-cy-instructions-") as folder:
-        broker = CountedBroker(Path(folder))
-        with broker:
+        with CountedBroker(Path(folder), AUTHORIZER if has_authorizer else {}) as broker:
+            if has_authorizer:
+                allow_all(Client(broker.port))
             measure(broker, names)
 
 

@@ -4,7 +4,7 @@ The coordinator opens the door of such a group (coordinator/open_groups). Behind
 offsets to the group's partition of `__consumer_offsets` and stores them in memory, as the coordinator would do it. Whatever is
 unusual is forwarded to the coordinator, and nothing has changed then: a group that is not open, an unknown member, an old
 generation, partitions that do not exist, a retention time, metadata that is long or not ASCII, an append that fails, a request
-that is long, a gate behind which another commit takes long.
+that is long, a gate behind which another commit takes long, a group or a topic that the ACLs deny.
 
 A connection that has a request at the control plane gets all its commits from there: otherwise a later commit could overtake
 an earlier one.
@@ -28,12 +28,13 @@ from kafka_cy.coordinator.commit_batch cimport commit_batch_add, commit_batch_be
 from kafka_cy.coordinator.committed_offsets cimport Committed, offset_map_put, offset_map_reserve
 from kafka_cy.coordinator.heartbeat_table cimport member_may_commit
 from kafka_cy.coordinator.open_groups cimport DOOR_FOR_MEMBERS, DOOR_FOR_SIMPLE, Door, Gate, gate_lock
+from kafka_cy.network.authorization cimport ACL_READ, has_authorizer, request_allows_group, request_allows_topic
 from kafka_cy.network.current_image cimport image_is_current
 from kafka_cy.network.dispatch cimport (
     FORWARD, HANDLED, PARKED_WATCH_BYTES, Parked, Reactor, Request, park_reserve_anyway, parked_watch,
     request_error, response_begin, response_send, response_throttle_time,
 )
-from kafka_cy.network.hot_handlers cimport hot_handler_register
+from kafka_cy.network.hot_handlers cimport hot_handler_authorizes, hot_handler_register
 from kafka_cy.network.metadata_image cimport TopicImage, image_find_topic, topic_partition
 from kafka_cy.records.batch cimport ValidBatch
 from kafka_cy.records.wire cimport (
@@ -135,7 +136,7 @@ cdef inline void set_topic(TopicImage* topic, Committed* committed) noexcept nog
     memcpy(committed.topic_id, topic.topic_id, 16)
 
 
-cdef bint write_batch(Reactor* reactor, OffsetCommit* commit, ValidBatch* batch) noexcept nogil:
+cdef bint write_batch(Reactor* reactor, Request* request, OffsetCommit* commit, ValidBatch* batch) noexcept nogil:
     """Read the topics, and write the batch into the reactor's scratch buffer. False: malformed, or the coordinator's work."""
     cdef TopicWalk walk
     cdef Committed committed
@@ -155,6 +156,8 @@ cdef bint write_batch(Reactor* reactor, OffsetCommit* commit, ValidBatch* batch)
             topic = find_topic(reactor.image, &walk.key)
             topics -= 1
         if walk.r.error or topic == NULL or topic_partition(topic, partition) == NULL or topic_id_is_zero(topic.topic_id):
+            return False
+        if walk.first_of_topic and has_authorizer(reactor) and not request_allows_topic(reactor, request, topic, ACL_READ, True):
             return False
         if commit.partitions_count == PARTITIONS_MAX or w.size > BATCH_BYTES_MAX:
             return False
@@ -351,7 +354,9 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     cdef bint done = False
     if request.connection.at_control > 0 or not read_header(request, &commit):
         return FORWARD
-    if not write_batch(reactor, &commit, &batch):
+    if not request_allows_group(reactor, request, commit.group, commit.group_size):
+        return FORWARD
+    if not write_batch(reactor, request, &commit, &batch):
         return FORWARD
     gate = gate_lock(commit.group, commit.group_size, &door)
     if gate != NULL:
@@ -386,3 +391,4 @@ def stored_count() -> int:
 def register(int16_t version_min, int16_t version_max) -> None:
     """Makes reactors store commits that need no decision."""
     hot_handler_register(API_KEY, version_min, version_max, handle)
+    hot_handler_authorizes(API_KEY)

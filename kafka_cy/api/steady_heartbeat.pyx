@@ -2,7 +2,7 @@
 
 The coordinator opens the door of a group where nothing changes (coordinator/open_groups) with the epoch of its settled members,
 and puts these into the heartbeat table. Every other heartbeat is forwarded: one that says something new, an epoch that is not the
-group's, a member that is not settled. One module for each API reads its requests and ends its responses.
+group's, a member that is not settled, a group that the ACLs do not allow. One module for each API reads its requests and ends its responses.
 """
 from libc.stdint cimport int32_t
 from libc.string cimport memset, strlen
@@ -11,6 +11,7 @@ from kafka_cy.api.error_codes cimport ERROR_NONE
 from kafka_cy.base.posix cimport pthread_mutex_unlock
 from kafka_cy.coordinator.heartbeat_table cimport modern_heartbeat_stamp
 from kafka_cy.coordinator.open_groups cimport Door, Gate, door_is_steady, gate_lock
+from kafka_cy.network.authorization cimport request_allows_group
 from kafka_cy.network.connection cimport connection_host
 from kafka_cy.network.dispatch cimport (
     Reactor, Request, request_error, response_begin, response_send, response_throttle_time,
@@ -50,6 +51,8 @@ cdef bint steady_stamp(Reactor* reactor, Request* request, SteadyHeartbeat* hear
     cdef bint stamped = False
     if request.connection.at_control > 0 or heartbeat.group_size <= 0 or heartbeat.member_size <= 0:
         return False                    # a connection's heartbeats stay in their order
+    if not request_allows_group(reactor, request, heartbeat.group, heartbeat.group_size):
+        return False
     connection_host(request.connection, host, HOST_BYTES_MAX)
     heartbeat.said.host = host
     heartbeat.said.host_size = <int32_t>strlen(host)

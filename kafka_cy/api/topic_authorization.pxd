@@ -15,5 +15,5 @@ cdef inline bint topic_is_allowed(
     if not has_authorizer(reactor):
         return True
     if topic != NULL:
-        return request_allows_topic(reactor, request, topic, operation)
+        return request_allows_topic(reactor, request, topic, operation, False)
     return key.by_id or request_allows(reactor, request, ACL_TOPIC, key.name, key.name_size, operation, False)

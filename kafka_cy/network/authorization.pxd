@@ -14,6 +14,7 @@ cdef enum:
 
 cdef enum AclType:              # ResourceType of kafka_cy/authorizer/acls.py
     ACL_TOPIC = 2
+    ACL_GROUP = 3
     ACL_CLUSTER = 4
     ACL_TRANSACTIONAL_ID = 5
 
@@ -54,13 +55,13 @@ cdef bint request_allows(
     Reactor* reactor, Request* request, AclType kind, const char* name, int32_t size, AclOperation operation, bint quiet
 ) noexcept nogil
 cdef bint request_allows_topic_now(
-    Reactor* reactor, Request* request, const TopicImage* topic, AclOperation operation
+    Reactor* reactor, Request* request, const TopicImage* topic, AclOperation operation, bint quiet
 ) noexcept nogil
 
 
 # The same for a topic that exists: the verdict is kept. With an authorizer.
 cdef inline bint request_allows_topic(
-    Reactor* reactor, Request* request, const TopicImage* topic, AclOperation operation
+    Reactor* reactor, Request* request, const TopicImage* topic, AclOperation operation, bint quiet
 ) noexcept nogil:
     cdef const ClientRights* rights = <const ClientRights*>request.connection.rights
     cdef const TopicVerdict* verdict
@@ -68,7 +69,13 @@ cdef inline bint request_allows_topic(
         verdict = &rights.topics[topic.name_hash & rights.topics_mask]
         if verdict.topic == topic and verdict.allowed >> operation & 1:
             return True
-    return request_allows_topic_now(reactor, request, topic, operation)
+    return request_allows_topic_now(reactor, request, topic, operation, quiet)
+
+
+# Whether a client may use a group, as a member of it and for its offsets, as far as a reactor decides about it: what is denied is the
+# control plane's, which tells it.
+cdef inline bint request_allows_group(Reactor* reactor, Request* request, const char* group, int32_t size) noexcept nogil:
+    return not has_authorizer(reactor) or request_allows(reactor, request, ACL_GROUP, group, size, ACL_READ, True)
 
 
 # CLUSTER_ACTION on the cluster: the client is a broker.

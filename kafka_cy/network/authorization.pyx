@@ -202,7 +202,7 @@ cdef TopicVerdict* topic_verdict(const AclIndex* acls, ClientRights* rights, con
 
 
 cdef bint request_allows_topic_now(
-    Reactor* reactor, Request* request, const TopicImage* topic, AclOperation operation
+    Reactor* reactor, Request* request, const TopicImage* topic, AclOperation operation, bint quiet
 ) noexcept nogil:
     cdef ClientRights* rights = rights_of(reactor, request.connection)
     cdef TopicVerdict* verdict
@@ -211,7 +211,7 @@ cdef bint request_allows_topic_now(
     verdict = topic_verdict(reactor.image.acls, rights, topic)
     if verdict.allowed >> operation & 1:
         return True
-    if not verdict.told >> operation & 1:
+    if not quiet and not verdict.told >> operation & 1:
         verdict.told |= <uint32_t>1 << operation
         tell_denial(
             <ReactorState*>reactor.private_state, request, rights, ACL_TOPIC, topic.name, topic.name_size, operation
