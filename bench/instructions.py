@@ -7,8 +7,8 @@ return to the sent response, and nothing of the kernel. Each row is measured in 
 32 requests that arrive together, so that they share the turn of the reactor. callgrind_control must be in the PATH.
 
 The rows of quotas compare a client that has a quota (a generous one) with a client of a broker that has no quotas at all; the
-rows of Produce compare batches of a producer that is idempotent with the same batches of one that is not. With --authorizer the broker
-has one, and the client needs its ACLs; of a request that goes to the control plane, its thread counts.
+rows of Produce compare batches of a producer that is idempotent with the same batches of one that is not. With --authorizer the
+broker has one, and the client needs its ACLs; of a request that goes to the control plane, its thread counts.
 """
 
 from __future__ import annotations
@@ -242,11 +242,11 @@ def rows(client: Client) -> dict[str, Requests]:
 def main(names: list[str]) -> None:
     has_authorizer = "--authorizer" in names
     names = [name for name in names if name != "--authorizer"]
-    with tempfile.TemporaryDirectory(prefix="kafka-cy-instructions-") as folder:
-        with CountedBroker(Path(folder), AUTHORIZER if has_authorizer else {}) as broker:
-            if has_authorizer:
-                allow_all(Client(broker.port))
-            measure(broker, names)
+    more: dict[str, object] = AUTHORIZER if has_authorizer else {}
+    with tempfile.TemporaryDirectory(prefix="kafka-cy-instructions-") as folder, CountedBroker(Path(folder), more) as broker:
+        if has_authorizer:
+            allow_all(Client(broker.port))
+        measure(broker, names)
 
 
 def measure(broker: CountedBroker, names: list[str]) -> None:

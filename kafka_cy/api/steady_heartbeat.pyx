@@ -2,7 +2,8 @@
 
 The coordinator opens the door of a group where nothing changes (coordinator/open_groups) with the epoch of its settled members,
 and puts these into the heartbeat table. Every other heartbeat is forwarded: one that says something new, an epoch that is not the
-group's, a member that is not settled, a group that the ACLs do not allow. One module for each API reads its requests and ends its responses.
+group's, a member that is not settled, a group that the ACLs do not
+allow. One module for each API reads its requests and ends its responses.
 """
 from libc.stdint cimport int32_t
 from libc.string cimport memset, strlen

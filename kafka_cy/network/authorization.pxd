@@ -72,8 +72,8 @@ cdef inline bint request_allows_topic(
     return request_allows_topic_now(reactor, request, topic, operation, quiet)
 
 
-# Whether a client may use a group, as a member of it and for its offsets, as far as a reactor decides about it: what is denied is the
-# control plane's, which tells it.
+# Whether a client may use a group, as a member of it and for its offsets, as far as a reactor decides about it: what is denied
+# is the control plane's, which tells it.
 cdef inline bint request_allows_group(Reactor* reactor, Request* request, const char* group, int32_t size) noexcept nogil:
     return not has_authorizer(reactor) or request_allows(reactor, request, ACL_GROUP, group, size, ACL_READ, True)
 

@@ -1,6 +1,7 @@
 """Asks the ACLs of the metadata image about the requests that reactors answer themselves.
 
-All functions run on the connection's reactor. They take no locks, except that of the denials (denials.pxd) to tell one. The other requests of a broker
+All functions run on the connection's reactor. They take no locks, except that of the denials
+(denials.pxd) to tell one. The other requests of a broker
 with an authorizer go to the control plane, which asks the same ACLs (dispatch.pyx).
 
 A look-up costs some 850 instructions, a fifth of the smallest Fetch. So what the ACLs say about a topic is kept with the

@@ -433,6 +433,7 @@ class KafkaServer:
 
     def drain_denials(self) -> bool:
         """Pass on some of what reactors have denied to the audit. True: there may be more. Thread: the admin loop's."""
+        assert self.authorizer is not None
         denials, lost = self.server.take_denials(DENIALS_AT_ONCE)
         self.audit.take_reactor_denials(denials, lost, self.authorizer.rule)
         return len(denials) == DENIALS_AT_ONCE

@@ -129,7 +129,8 @@ def test_what_reactors_deny(tmp_path: Path) -> None:
     start = "INFO Principal = User:a b is Denied operation = WRITE from host = 0:0:0:0:0:0:0:1 on resource = Topic:LITERAL:"
     end = " for request = Produce with resourceRefCount = 1 based on rule "
     assert log.lines == [
-        f"{start}or\\nders{end}DefaultDeny", f"{start}u{end}{UNKNOWN_RULE}", f"{start}v{end}{UNKNOWN_RULE}", f"INFO {MORE} repeated=2",
+        f"{start}or\\nders{end}DefaultDeny", f"{start}u{end}{UNKNOWN_RULE}", f"{start}v{end}{UNKNOWN_RULE}",
+        f"INFO {MORE} repeated=2",
     ]  # fmt: skip
     assert audit.denied == 5 and audit.dropped == 2
 
