@@ -15,7 +15,7 @@ from kafka_cy.cluster.change_notifications import CONFIGS, ChangeNotifications
 from kafka_cy.cluster.line_log import LineLog
 from kafka_cy.cluster.metadata_cache import ConfigChanged, MetadataCache
 from kafka_cy.cluster.session_reads import AFTER_FAULT_MS, SessionReads
-from kafka_cy.cluster.store import AsyncStore, Children, Get, Node, SessionExpired
+from kafka_cy.cluster.store import AsyncStore, Children, Get, NoAuthError, Node, SessionExpired
 from kafka_cy.cluster.store_calls import CallLater, StoreCalls, run
 from kafka_cy.cluster.znode_formats import MALFORMED, decode_config
 
@@ -92,17 +92,45 @@ class StoredConfigs:
     async def _read(self, calls: StoreCalls, paths: Sequence[str]) -> None:
         for start in range(0, len(paths), READ_AT_ONCE):
             some = paths[start : start + READ_AT_ONCE]
-            nodes: list[Node | None] = await calls.read(*[Get(f"/config/{path}") for path in some])
-            for path, node in zip(some, nodes, strict=True):
+            for path, node in zip(some, await self._nodes(calls, some), strict=True):
+                if isinstance(node, NoAuthError):
+                    self._log.repeated("error", f"the settings in /config/{path} may not be read: {node!r}", {})
+                    self._cannot_be_read(path)
+                    continue
                 try:
                     values = decode_config(node.data) if node is not None else {}
                 except MALFORMED as error:
                     self._log.warning(f"the settings in /config/{path} are malformed: {error!r}")
-                    entity_type, _, name = path.partition("/")
-                    if entity_type == "topics" and name not in self._known_topics:  # else the earlier ones stay
-                        self.malformed_topics.add(name)
+                    self._cannot_be_read(path)
                     continue
                 self._put(path, {str(key): str(value) for key, value in values.items()})
+
+    @staticmethod
+    async def _nodes(calls: StoreCalls, paths: Sequence[str]) -> list[Node | NoAuthError | None]:
+        """The nodes. NoAuthError in the place of one of a topic that ZooKeeper refuses: the other topics do not wait for it.
+
+        Raises StoreError.
+        """
+        try:
+            nodes: list[Node | NoAuthError | None] = await calls.read(*[Get(f"/config/{path}") for path in paths])
+        except NoAuthError:
+            nodes = []
+        else:
+            return nodes
+        for path in paths:
+            try:
+                nodes += await calls.read(Get(f"/config/{path}"))
+            except NoAuthError as error:
+                if not path.startswith("topics/"):
+                    raise
+                nodes.append(error)
+        return nodes
+
+    def _cannot_be_read(self, path: str) -> None:
+        """There is a node, but nothing that can be understood. If settings are known, they stay."""
+        entity_type, _, name = path.partition("/")
+        if entity_type == "topics" and name not in self._known_topics:
+            self.malformed_topics.add(name)
 
     def _put(self, path: str, values: dict[str, str]) -> None:
         """The settings of an entity are these."""

@@ -178,7 +178,8 @@ class ClusterMember:
         """The typed configuration of a topic's logs. Any thread. Raises MalformedSettings: defaults might delete too much."""
         if name in self.configs.malformed_topics:
             raise MalformedSettings(
-                f"the settings of topic {name} in ZooKeeper are malformed: repair or delete the node /config/topics/{name}"
+                f"the settings of topic {name} in ZooKeeper are malformed, or may not be read: repair or delete the node"
+                f" /config/topics/{name}, or let this broker read it"
             )
         config: dict[str, Any] = self._config.topic_config(self.cache.topic_config(name))
         return config

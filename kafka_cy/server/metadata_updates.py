@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,23 @@ if TYPE_CHECKING:
 
 NO_EPOCH = -1
 PARTITIONS_AT_ONCE = 500
+WAITING_MAX = 10  # updates; a controller waits for each answer, and those of earlier epochs are answered when a later one comes
 Done = Callable[[ErrorCode], object]
 
 
+class Waiting:
+    """An update that was not refused, and is not answered."""
+
+    def __init__(self, request: UpdateMetadataRequest, done: Done) -> None:
+        self.request, self.done = request, done
+
+
 class MetadataUpdates:
-    """Owner: the controller's thread. Updates of one controller come one after the other: it waits for each answer."""
+    """Owner: the controller's thread. Updates are taken one after the other, as they come. Limit: WAITING_MAX.
+
+    A controller waits for each answer. If none comes in time, it tells the same once more; that is taken once, and the last request
+    gets the answer. Another update comes while one waits only from a later controller, or if this broker has registered again.
+    """
 
     def __init__(
         self,
@@ -39,8 +52,7 @@ class MetadataUpdates:
         """`updated(controller epoch)`: brokers or topics have changed."""
         self.controller_epoch = 0  # the largest that was seen
         self.broker_epoch = NO_EPOCH  # of this broker's registration
-        self._pending = 0  # updates that were not refused and are not answered
-        self._untold = 0  # partitions that updates which were checked, and not taken yet, leave untold at most
+        self._waiting: deque[Waiting] = deque()  # the first one is looked at, or taken
         self._cache, self._configs, self._published, self._slices = cache, configs, published, slices
         self._log, self._updated = log, updated
 
@@ -51,17 +63,54 @@ class MetadataUpdates:
             done(refusal)
             return
         self.controller_epoch = max(self.controller_epoch, request.controller_epoch)
-        self._pending += 1
+        self._drop_stale()
+        if len(self._waiting) >= WAITING_MAX:
+            self._log.warning(
+                "UpdateMetadata is refused: too many others wait", controller=request.controller_id, waiting=len(self._waiting)
+            )
+            done(ErrorCode.UNKNOWN_SERVER_ERROR)
+            return
+        update = Waiting(request, done)
+        self._waiting.append(update)
+        if len(self._waiting) == 1:
+            self._slices.add(self._check(update))
+        else:
+            self._slices.add(self._join(self._waiting[-2], update))
 
-        def answered(error: ErrorCode) -> None:
-            self._pending -= 1
-            done(error)
+    def _drop_stale(self) -> None:
+        """Answer those that would be refused now, except the first one."""
+        for update in list(self._waiting)[1:]:
+            stale = self._staleness(update.request)
+            if stale is not ErrorCode.NONE:
+                self._waiting.remove(update)
+                update.done(stale)
 
-        self._slices.add(self._check(request, answered))
+    def _join(self, before: Waiting, update: Waiting) -> Generator[None, None, None]:
+        """Leave out an update that tells the same as the one before it, which its controller has given up."""
+        told, again = before.request, update.request
+        if told._replace(topics=()) != again._replace(topics=()) or len(told.topics) != len(again.topics):
+            return
+        for topic, other in zip(told.topics, again.topics, strict=True):
+            if topic != other:
+                return
+            yield
+        if before in self._waiting and update in self._waiting:
+            self._waiting.remove(update)
+            given_up, before.done = before.done, update.done
+            given_up(ErrorCode.REQUEST_TIMED_OUT)
+
+    def _end(self, update: Waiting, error: ErrorCode) -> None:
+        """The first one is taken, or refused."""
+        self._waiting.popleft()
+        try:
+            update.done(error)
+        finally:
+            if self._waiting:
+                self._slices.add(self._check(self._waiting[0]))
 
     def remove(self, topics: Sequence[Topic]) -> bool:
         """Forget topics whose deletion was missed, but not those that have changed since. False: not now, an update is taken."""
-        if self._pending:
+        if self._waiting:
             return False
         removed = tuple([topic for topic in topics if self._cache.topics.get(topic.name) is topic])
         for topic in removed:
@@ -75,16 +124,17 @@ class MetadataUpdates:
             )
         return True
 
-    def _check(self, request: UpdateMetadataRequest, done: Done) -> Generator[None, None, None]:
+    def _check(self, update: Waiting) -> Generator[None, None, None]:
         """Look at everything that is told before anything is taken, and read the settings of topics that are new here."""
+        request = update.request
         try:
             untold = yield from self._untold_by(request)
-            if untold is None or self._cache.untold_count + self._untold + untold > UNTOLD_MAX:
+            if untold is None or self._cache.untold_count + untold > UNTOLD_MAX:
                 self._log.warning(
                     "UpdateMetadata is refused: impossible partitions, or too many between those that it tells of",
                     controller=request.controller_id, untold=untold, untold_max=UNTOLD_MAX,
                 )  # fmt: skip
-                done(ErrorCode.INVALID_REQUEST)
+                self._end(update, ErrorCode.INVALID_REQUEST)
                 return
             names = []
             for topic in request.topics:
@@ -95,11 +145,10 @@ class MetadataUpdates:
                     names.append(topic.topic)
                 yield
         except Exception:
-            done(ErrorCode.UNKNOWN_SERVER_ERROR)
+            self._end(update, ErrorCode.UNKNOWN_SERVER_ERROR)
             raise
-        self._untold += untold
         # LeaderAndIsr, which comes before, has them read, too, but without `newest`: for one topic after the other.
-        self._configs.ensure(names, lambda: self._slices.add(self._take(request, untold, done)), newest=True)
+        self._configs.ensure(names, lambda: self._slices.add(self._take(update)), newest=True)
 
     def _untold_by(self, request: UpdateMetadataRequest) -> Generator[None, None, int | None]:
         """How many partitions below those that are told stay untold, at most; None if there is one that cannot be."""
@@ -126,29 +175,35 @@ class MetadataUpdates:
         return sum(max(0, end - lengths[topic] - above) for topic, (above, end) in counts.items())
 
     def _refusal(self, request: UpdateMetadataRequest) -> ErrorCode:
-        if -1 < request.broker_epoch < self.broker_epoch:
+        error = self._staleness(request)
+        if error is ErrorCode.STALE_BROKER_EPOCH:
             self._log.info(
                 "UpdateMetadata for an earlier registration of this broker is refused",
                 broker_epoch=request.broker_epoch, own=self.broker_epoch,
             )  # fmt: skip
-            return ErrorCode.STALE_BROKER_EPOCH
-        if request.controller_epoch < self.controller_epoch:
+        elif error is ErrorCode.STALE_CONTROLLER_EPOCH:
             self._log.warning(
                 "UpdateMetadata of an earlier controller is refused", controller=request.controller_id,
                 controller_epoch=request.controller_epoch, known=self.controller_epoch,
             )  # fmt: skip
-            return ErrorCode.STALE_CONTROLLER_EPOCH
-        return ErrorCode.NONE
+        return error
 
-    def _take(self, request: UpdateMetadataRequest, untold: int, done: Done) -> Generator[None, None, None]:
+    def _staleness(self, request: UpdateMetadataRequest) -> ErrorCode:
+        """Whether it is for an earlier registration of this broker, or of an earlier controller."""
+        if -1 < request.broker_epoch < self.broker_epoch:
+            return ErrorCode.STALE_BROKER_EPOCH
+        return ErrorCode.STALE_CONTROLLER_EPOCH if request.controller_epoch < self.controller_epoch else ErrorCode.NONE
+
+    def _take(self, update: Waiting) -> Generator[None, None, None]:
+        request = update.request
         changed: dict[str, Topic] = {}
         removed: dict[str, Topic] = {}
         forgotten: list[str] = []
         error = ErrorCode.UNKNOWN_SERVER_ERROR
         try:
             for told in request.topics:
-                if request.controller_epoch < self.controller_epoch:
-                    break  # a later controller has told meanwhile
+                if self._staleness(request) is not ErrorCode.NONE:
+                    break  # a later controller has told meanwhile, or this broker has registered again
                 change = self._cache.take(told)
                 for topic in change.removed:
                     removed[topic.name] = topic
@@ -159,20 +214,18 @@ class MetadataUpdates:
                     changed[topic.name] = topic
                     self._published.put(topic)
                     if not self._configs.knows(topic.name) and topic.name not in self._configs.malformed_topics:
-                        forgotten.append(topic.name)  # an update that came before and ended later has removed the topic
+                        forgotten.append(topic.name)  # it is told of twice: as deleted before
                 yield
-            if request.controller_epoch < self.controller_epoch:
-                error = ErrorCode.STALE_CONTROLLER_EPOCH
-            else:
+            stale = self._staleness(request)
+            if stale is ErrorCode.NONE:
                 self._cache.put_brokers(request.controller_id, request.live_brokers)
-                error = ErrorCode.NONE
+            error = stale
         finally:
-            self._untold -= untold
             try:
                 self._published.publish([name for name in removed if name not in changed])
                 if changed or removed:
                     self._cache.announce(TopicsChanged(tuple(changed.values()), tuple(removed.values())))
                 self._updated(self.controller_epoch)
             finally:
-                done(error)
+                self._end(update, error)
                 self._configs.ensure(forgotten, lambda: None, newest=True)

@@ -185,6 +185,56 @@ def test_a_later_controller_overtakes_an_update_that_waits() -> None:
     assert updates.cache.topics["t"].partitions[0].leader_epoch == 9
 
 
+@pytest.mark.parametrize("is_told", [False, True])
+def test_an_update_for_an_earlier_registration_changes_nothing_later(is_told: bool) -> None:
+    """It has waited for settings. The later one has the same controller epoch."""
+    updates = Updates()
+    updates.updates.broker_epoch = 40
+    updates.is_slow = True
+    first = updates.send(3, topic(partition(0)), broker_epoch=40)
+    updates.updates.broker_epoch = 41
+    updates.is_slow = not is_told
+    second = updates.send(3, topic(partition(0, epoch=9)), broker_epoch=41)
+    while updates.held:
+        updates.held.pop()()
+    assert (first, second) == ([ErrorCode.STALE_BROKER_EPOCH], [ErrorCode.NONE])
+    assert updates.cache.topics["t"].partitions[0].leader_epoch == 9
+
+
+def test_updates_are_taken_as_they_come() -> None:
+    """Whatever they wait for; the second one waits for nothing itself."""
+    updates = Updates()
+    updates.is_slow = True
+    first = updates.send(3, topic(partition(0)))
+    updates.is_slow = False
+    second = updates.send(3, topic(partition(0, epoch=9)))
+    assert (first, second) == ([], [])
+    updates.held.pop()()
+    assert (first, second) == ([ErrorCode.NONE], [ErrorCode.NONE])
+    assert updates.cache.topics["t"].partitions[0].leader_epoch == 9
+
+
+def test_what_a_controller_repeats_is_taken_once() -> None:
+    """It gets no answer in time as long as the settings of a topic cannot be read."""
+    updates = Updates()
+    updates.is_slow = True
+    answers = [updates.send(3, topic(partition(0))) for _ in range(50)]
+    other = updates.send(3, topic(partition(1)))
+    assert len(updates.held) == 1 and len(updates.updates._waiting) == 2
+    updates.held.pop()()
+    assert answers == [[ErrorCode.REQUEST_TIMED_OUT]] * 49 + [[ErrorCode.NONE]]
+    assert other == [ErrorCode.NONE] and len(updates.cache.topics["t"].partitions) == 2 and not updates.updates._waiting
+
+
+def test_updates_of_earlier_controllers_do_not_pile_up() -> None:
+    updates = Updates()
+    updates.is_slow = True
+    answers = [updates.send(epoch, topic(partition(0, epoch=epoch))) for epoch in range(50)]
+    assert answers == [[]] + [[ErrorCode.STALE_CONTROLLER_EPOCH]] * 48 + [[]] and len(updates.held) == 1
+    more = [updates.send(49, topic(partition(0, epoch=epoch))) for epoch in range(50, 90)]
+    assert more.count([ErrorCode.UNKNOWN_SERVER_ERROR]) == 40 - (metadata_updates.WAITING_MAX - 2)
+
+
 def test_an_update_that_leaves_too_much_untold_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata_updates, "UNTOLD_MAX", 100)
     updates = Updates()

@@ -11,7 +11,7 @@ import pytest
 
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.member_cache import NO_ID, MemberCache
-from kafka_cy.cluster.store import Check, Create
+from kafka_cy.cluster.store import Check, Create, NoAuthError
 from kafka_cy.cluster.store_calls import StoreCalls, run
 from kafka_cy.cluster.stored_configs import StoredConfigs
 from kafka_cy.protocol.controller_messages.update_metadata import (
@@ -138,10 +138,10 @@ def test_a_removal_between_the_look_at_an_update_and_its_taking() -> None:
     member.tell(topic("t", None, leader=LEADER_DURING_DELETE), topic("u", None))
     member.put("t", KEEP)
     answers = member.tell(topic("t", None), topic("v", None))
+    member.answer()
     assert not answers
     member.answer()
     assert answers == [ErrorCode.NONE]
-    member.answer()
     assert member.settings() == KEEP
 
 
@@ -154,6 +154,28 @@ def test_malformed_settings_of_a_new_topic_are_not_those_of_the_earlier_one() ->
     member.store.set("/config/topics/t", b"{")
     member.tell(topic("t", None))
     assert member.configs.malformed_topics == {"t"}
+
+
+def test_a_topic_whose_settings_may_not_be_read_holds_up_no_others() -> None:
+    """Somebody has set an ACL of ZooKeeper. The controller would tell for ever."""
+    member = Member()
+    member.put("t", KEEP)
+    member.put("u", DAY)
+    read = member._read
+
+    def denied(requests: Sequence[Any], done: Any) -> None:
+        if any(each.path == "/config/topics/u" for each in requests):
+            done(None, NoAuthError("refused"))
+        else:
+            read(requests, done)
+
+    member._read = denied
+    assert member.tell(topic("u", UUID(int=8)), topic("t", UUID(int=7))) == [ErrorCode.NONE]
+    assert member.configs.malformed_topics == {"u"} and member.settings() == KEEP
+    assert member.configs._log.count("/config/topics/u may not be read") == 1  # type: ignore[attr-defined]
+    member._read = read
+    member.configs._notified(b'{"version":2,"entity_path":"topics/u"}')
+    assert not member.configs.malformed_topics and member.cache.topic_config("u") == DAY
 
 
 def test_the_server_that_is_asked_may_be_behind() -> None:
