@@ -178,9 +178,13 @@ class MetadataCache:
         """Remove a topic and its configuration."""
         self.topics.pop(topic.name, None)
         self.topic_by_id.pop(topic.id, None)
-        self._configs.pop(("topics", topic.name), None)
+        self.remove_topic_config(topic.name)
         if self._collisions.get(collision_key(topic.name)) == topic.name:
             del self._collisions[collision_key(topic.name)]
+
+    def remove_topic_config(self, name: str) -> None:
+        """Remove the configuration of a topic that does not exist."""
+        self._configs.pop(("topics", name), None)
 
     def put_config(self, entity_type: str, entity_name: str, values: Mapping[str, str]) -> None:
         """Replace an entity's configuration. Of an entity that is not a topic, nothing stays without settings."""

@@ -212,3 +212,5 @@ class StoredConfigs:
         """The topic was deleted: one of the same name may have other settings."""
         self._known_topics.discard(topic)
         self.malformed_topics.discard(topic)
+        if topic not in self._cache.topics:
+            self._cache.remove_topic_config(topic)

@@ -128,7 +128,8 @@ class MetadataUpdates:
         """Look at everything that is told before anything is taken, and read the settings of topics that are new here."""
         request = update.request
         try:
-            untold = yield from self._untold_by(request)
+            existing: set[str] = set()
+            untold = yield from self._untold_by(request, existing)
             if untold is None or self._cache.untold_count + untold > UNTOLD_MAX:
                 self._log.warning(
                     "UpdateMetadata is refused: impossible partitions, or too many between those that it tells of",
@@ -141,7 +142,7 @@ class MetadataUpdates:
                 known = self._cache.topics.get(topic.topic)
                 if known is not None and topic.topic_id not in (None, known.id):
                     self._configs.forget(topic.topic)  # a new topic of that name: its deletion was missed
-                if not self._configs.knows(topic.topic):
+                if topic.topic in existing and not self._configs.knows(topic.topic):
                     names.append(topic.topic)
                 yield
         except Exception:
@@ -150,8 +151,11 @@ class MetadataUpdates:
         # LeaderAndIsr, which comes before, has them read, too, but without `newest`: for one topic after the other.
         self._configs.ensure(names, lambda: self._slices.add(self._take(update)), newest=True)
 
-    def _untold_by(self, request: UpdateMetadataRequest) -> Generator[None, None, int | None]:
-        """How many partitions below those that are told stay untold, at most; None if there is one that cannot be."""
+    def _untold_by(self, request: UpdateMetadataRequest, existing: set[str]) -> Generator[None, None, int | None]:
+        """How many partitions below those that are told stay untold, at most; None if there is one that cannot be.
+
+        Topics with partitions that are not being deleted are added to `existing`.
+        """
         counts: dict[str, tuple[int, int]] = {}  # of a topic: how many are told above those that are known, and the highest
         lengths: dict[str, int] = {}
         looked_at = 0
@@ -163,8 +167,10 @@ class MetadataUpdates:
             for state in told.partitions:
                 if not 0 <= state.partition <= PARTITION_INDEX_MAX:
                     return None
-                if state.partition >= length and state.leader != LEADER_DURING_DELETE:
-                    above, end = above + 1, max(end, state.partition + 1)
+                if state.leader != LEADER_DURING_DELETE:
+                    existing.add(told.topic)
+                    if state.partition >= length:
+                        above, end = above + 1, max(end, state.partition + 1)
                 looked_at += 1
                 if looked_at % PARTITIONS_AT_ONCE == 0:
                     yield
@@ -208,8 +214,8 @@ class MetadataUpdates:
                 for topic in change.removed:
                     removed[topic.name] = topic
                     changed.pop(topic.name, None)
-                    if not change.changed:
-                        self._configs.forget(topic.name)
+                if not change.changed:
+                    self._configs.forget(told.topic)
                 for topic in change.changed:
                     changed[topic.name] = topic
                     self._published.put(topic)

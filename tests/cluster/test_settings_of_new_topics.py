@@ -145,6 +145,18 @@ def test_a_removal_between_the_look_at_an_update_and_its_taking() -> None:
     assert member.settings() == KEEP
 
 
+@pytest.mark.parametrize("data_of_u", [data(DAY), b"{"])
+def test_nothing_is_kept_of_topics_that_are_only_told_of_as_deleted(data_of_u: bytes) -> None:
+    """A controller tells a broker that has just registered of all topics that it is deleting."""
+    member = Member()
+    member.store.create("/config/topics/u", data_of_u)
+    member.read_all()  # at the start, when it is not known which topics exist
+    member.asked.clear()
+    assert member.tell(topic("u", UUID(int=8), leader=LEADER_DURING_DELETE)) == [ErrorCode.NONE]
+    assert member.asked == [] and not member.configs.malformed_topics and not member.configs._known_topics
+    assert list(member.cache.config_entities("topics")) == []
+
+
 def test_malformed_settings_of_a_new_topic_are_not_those_of_the_earlier_one() -> None:
     member = Member()
     member.put("t", DAY)
