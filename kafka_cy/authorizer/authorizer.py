@@ -6,8 +6,9 @@ ALL, decides before any ALLOW, and how specific either is does not count.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
-from itertools import product
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from itertools import islice, product
 from typing import Any, Final
 
 from kafka_cy.authorizer.acl_image import AclImage
@@ -35,13 +36,13 @@ CLASS_NAMES: Final = (
     "kafka.security.authorizer.AclAuthorizer",
 )
 VERDICTS_KEPT: Final = 10_000  # of find_any, for one state of the ACLs
-NAMES_AT_ONCE: Final = 200  # that find_any looks at in one step; each takes a microsecond
-RESTARTS_COUNTED: Final = 12
+LOOKS_AT_ONCE: Final = 200  # of find_any in one step: one for each name, and one for each size of a prefix; a microsecond at most
 _ALL = to_bytes(WILDCARD)
 _IMPLIED_BY: Final[Mapping[int, tuple[int, ...]]] = {
     Operation.DESCRIBE: (Operation.READ, Operation.WRITE, Operation.DELETE, Operation.ALTER),
     Operation.DESCRIBE_CONFIGS: (Operation.ALTER_CONFIGS,),
 }
+NAMES_GONE: Final = 16  # that are not worth a new list
 AllowKey = tuple[int, bytes, bytes, int]  # resource type, user, host and operation of an ALLOW
 
 
@@ -70,8 +71,30 @@ def authorizer_of(class_name: str, super_users: str = "", everyone: str = "false
     return Authorizer(super_users, everyone=for_all == "true", **options)
 
 
-class AclsChanged(Exception):
-    """The control thread has changed what is being looked at."""
+class Allowing:
+    """Resources whose ACLs allow the same to the same user. Owner: the control thread.
+
+    `names` is only added to, and replaced when half of it is gone: who has it, and its length, keeps what there was at that time.
+    """
+
+    def __init__(self) -> None:
+        self._resources: set[Resource] = set()
+        self.names: list[Resource] = []  # may have some that are gone, or twice
+
+    def __len__(self) -> int:
+        return len(self._resources)
+
+    def add(self, resource: Resource) -> None:
+        """It allows it, too."""
+        if resource not in self._resources:
+            self._resources.add(resource)
+            self.names.append(resource)
+
+    def remove(self, resource: Resource) -> None:
+        """It does not allow it any more."""
+        self._resources.discard(resource)
+        if len(self.names) > 2 * len(self._resources) + NAMES_GONE:
+            self.names = list(self._resources)
 
 
 class Authorizer:
@@ -96,7 +119,7 @@ class Authorizer:
         users = [user for principal in parse_super_users(super_users) if (user := user_of(principal)) is not None]
         self._publish, self._audit = publish, audit
         self._entries: dict[Resource, tuple[AclEntry, ...]] = {}
-        self._allowing: dict[AllowKey, dict[Resource, None]] = {}  # may have more than the image
+        self._allowing: dict[AllowKey, Allowing] = {}  # may have more than the image
         self.image = AclImage(users, everyone)
         self._verdicts: tuple[AclImage, dict[tuple[bytes, bytes, int, int], bool]] = self.image, {}  # of find_any
         publish(self.image)
@@ -114,7 +137,7 @@ class Authorizer:
         image = self.image.replaced(rows, self.image.closed)
         for resource, keys in after.items():  # first, so that nobody sees the image without them
             for key in keys:
-                self._allowing.setdefault(key, {})[resource] = None
+                self._allowing.setdefault(key, Allowing()).add(resource)
         self._replace(image)
         for resource, entries in changed.items():
             if entries:
@@ -128,7 +151,7 @@ class Authorizer:
 
     def _forget(self, resource: Resource, keys: Iterable[AllowKey]) -> None:
         for key in keys:
-            self._allowing[key].pop(resource, None)
+            self._allowing[key].remove(resource)
             if not self._allowing[key]:
                 del self._allowing[key]
 
@@ -205,32 +228,31 @@ class Authorizer:
     ) -> Generator[None, None, bool]:
         """Whether a user may do that with any resource of a type (authorizeByResourceType, KIP-679). A task for slices.
 
-        The cost is that of the ACLs which allow the user the operation, if others deny all of them, once in each state of the ACLs.
+        The answer is that of the ACLs at the beginning. The cost is that of the ACLs which allow the user the operation, if others
+        deny all of them, once in each state of the ACLs.
         """
         key = (_user(user), to_bytes(host_text(host)), operation, resource_type)
-        restarts = 0
         while True:
             image = self.image
-            of, verdicts = self._verdicts
-            if of is not image or len(verdicts) >= VERDICTS_KEPT:
-                verdicts = {}
-                self._verdicts = image, verdicts  # both at once: another thread may ask about another image
-            if key in verdicts:
-                return verdicts[key]
-            try:
-                verdict = yield from self._find_any(image, *key, names_at_once=NAMES_AT_ONCE << restarts)
-            except AclsChanged:
-                pass
-            else:
-                if self.image is image:  # else `_allowing` may have changed, too
-                    verdicts[key] = verdict
-                    return verdict
-            restarts = min(restarts + 1, RESTARTS_COUNTED)  # in longer steps, so that it ends however often ACLs change
+            names = self._names_that_allow(resource_type, key[0], key[1], operation)
+            if self.image is image:
+                break
+            yield  # the control thread has changed the ACLs in these microseconds
+        of, verdicts = self._verdicts
+        if of is not image or len(verdicts) >= VERDICTS_KEPT:
+            verdicts = {}
+            self._verdicts = image, verdicts  # both at once: another thread may ask about another image
+        if key in verdicts:
+            return verdicts[key]
+        verdict = yield from self._find_any(image, names, *key)
+        if len(verdicts) < VERDICTS_KEPT:
+            verdicts[key] = verdict
+        return verdict
 
     def _find_any(
-        self, image: AclImage, user: bytes, host: bytes, operation: int, resource_type: int, *, names_at_once: int
+        self, image: AclImage, names: list[tuple[list[Resource], int]], user: bytes, host: bytes, operation: int, resource_type: int
     ) -> Generator[None, None, bool]:
-        """The answer by one state of the ACLs. Raises AclsChanged."""
+        """The answer by one state of the ACLs, however they change meanwhile. `names`: lists, and how much of each counts."""
         if image.allows(user, host, operation, resource_type, b"hardcode"):  # the name that Kafka asks about
             return True
         if image.closed:
@@ -240,26 +262,28 @@ class Authorizer:
             return False
         if allow >> operation & 1:
             return True
-        for number, resource in enumerate(self._resources_that_allow(resource_type, user, host, operation), 1):
-            if image.allows_some(user, host, operation, resource_type, resource.pattern_type, to_bytes(resource.name)):
-                return True
-            if number % names_at_once == 0:
-                yield
+        sizes, looks = image.prefix_sizes(resource_type), 0
+        for resources, count in names:
+            for resource in islice(resources, count):
+                name = to_bytes(resource.name)
+                if image.allows_some(user, host, operation, resource_type, resource.pattern_type, name):
+                    return True
+                looks += 1 + bisect_right(sizes, len(name))
+                if looks >= LOOKS_AT_ONCE:
+                    looks = 0
+                    yield
         return False
 
-    def _resources_that_allow(self, resource_type: int, user: bytes, host: bytes, operation: int) -> Iterator[Resource]:
-        """Resources that allow it, or did. Raises AclsChanged if the control thread changes them meanwhile; it may not notice."""
+    def _names_that_allow(self, resource_type: int, user: bytes, host: bytes, operation: int) -> list[tuple[list[Resource], int]]:
+        """Lists with the resources that allow it, and perhaps others; only so much of each counts."""
+        found = []
         for who, where in product(dict.fromkeys((user, _ALL)), dict.fromkeys((host, _ALL))):
             for each in (operation, Operation.ALL, *_IMPLIED_BY.get(operation, ())):
-                resources = iter(self._allowing.get((resource_type, who, where, each), ()))
-                while True:
-                    try:
-                        resource = next(resources, None)
-                    except RuntimeError:  # a dictionary says so
-                        raise AclsChanged from None
-                    if resource is None:
-                        break
-                    yield resource
+                allowing = self._allowing.get((resource_type, who, where, each))
+                if allowing is not None:
+                    names = allowing.names
+                    found.append((names, len(names)))
+        return found
 
     # -- what there is: any thread --
 

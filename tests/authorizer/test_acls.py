@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,7 @@ from kafka_cy.authorizer.acls import (
     why_invalid,
 )
 from kafka_cy.authorizer.audit import Decision, audit_line
-from kafka_cy.authorizer.authorizer import CLASS_NAMES, Authorizer, authorizer_of, parse_super_users
+from kafka_cy.authorizer.authorizer import CLASS_NAMES, NAMES_GONE, Authorizer, authorizer_of, parse_super_users
 from kafka_cy.protocol.errors import ErrorCode
 
 T, G, C = ResourceType.TOPIC, ResourceType.GROUP, ResourceType.CLUSTER
@@ -292,7 +293,7 @@ def test_any_resource_looks_only_at_what_allows_it() -> None:
     """However many other ACLs the user has."""
     acls = {topic(f"t{i}"): [entry(operation=READ), entry(operation=WRITE, host="10.9.9.9")] for i in range(100)}
     authorizer = opened({**acls, topic("d"): [entry(operation=WRITE, permission=DENY)], topic("w"): [entry(operation=WRITE)]})
-    assert list(authorizer._resources_that_allow(T, b"alice", HOST.encode(), WRITE)) == [topic("w")]
+    assert authorizer._names_that_allow(T, b"alice", HOST.encode(), WRITE) == [([topic("w")], 1)]
     assert authorizer.allows_any("alice", HOST, WRITE, T) and not authorizer.allows_any("bob", HOST, WRITE, T)
 
 
@@ -300,7 +301,7 @@ def test_verdicts_about_any_resource_are_kept_until_an_acl_changes(monkeypatch: 
     authorizer = opened({topic("t"): [entry(operation=WRITE)]})
     asked: list[Any] = []
     find = authorizer._find_any
-    monkeypatch.setattr(authorizer, "_find_any", lambda *of, **steps: (asked.append(of), find(*of, **steps))[1])
+    monkeypatch.setattr(authorizer, "_find_any", lambda *of: (asked.append(of), find(*of))[1])
     for _ in range(3):
         assert authorizer.allows_any("alice", HOST, WRITE, T) and not authorizer.allows_any("bob", HOST, WRITE, T)
     assert len(asked) == 2
@@ -317,10 +318,10 @@ def test_a_change_while_somebody_asks_about_any_resource(monkeypatch: pytest.Mon
     authorizer = opened({topic("a"): [entry(operation=WRITE)]})
     find = authorizer._find_any
 
-    def found(image: Any, *of: Any, **steps: Any) -> Any:
+    def found(*of: Any) -> Any:
         if authorizer.entries(topic("a")):
             authorizer.update({topic("a"): [], topic("b"): [entry(operation=WRITE)]})
-        return find(image, *of, **steps)
+        return find(*of)
 
     monkeypatch.setattr(authorizer, "_find_any", found)
     assert authorizer.allows_any("alice", HOST, WRITE, T)
@@ -330,22 +331,29 @@ def test_a_change_while_somebody_asks_about_any_resource(monkeypatch: pytest.Mon
 
 def test_any_resource_is_looked_for_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many ACLs allow it, if all are of no use."""
-    monkeypatch.setattr("kafka_cy.authorizer.authorizer.NAMES_AT_ONCE", 10)
+    monkeypatch.setattr("kafka_cy.authorizer.authorizer.LOOKS_AT_ONCE", 20)
     denied = {topic("d", PREFIXED): [entry(operation=WRITE, permission=DENY)]}
-    authorizer = opened({**{topic(f"d{i}"): [entry(operation=WRITE)] for i in range(100)}, **denied})
+    acls = {**{topic(f"d{i}"): [entry(operation=WRITE)] for i in range(100)}, **denied}
+    authorizer = opened(acls)
     steps = authorizer.find_any("alice", HOST, WRITE, T)
     assert sum(1 for _ in steps) == 10 and not authorizer.allows_any("alice", HOST, WRITE, T)
     assert not list(authorizer.find_any("alice", HOST, WRITE, T)), "the verdict is kept"
+    authorizer = opened({**acls, **{topic("e" * size, PREFIXED): [entry()] for size in (2, 3, 4)}})
+    steps = authorizer.find_any("alice", HOST, WRITE, T)
+    assert sum(1 for _ in steps) == 19, "a name of three bytes is looked for among the prefixes of three sizes, too"
 
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_any_resource_while_acls_change_all_the_time(monkeypatch: pytest.MonkeyPatch, allowed: bool) -> None:
-    """The answer comes, and is one that holds at its end."""
-    monkeypatch.setattr("kafka_cy.authorizer.authorizer.NAMES_AT_ONCE", 1)
+    """The answer is that of the beginning, after as many steps as if nothing had changed, and is not kept for others."""
+    monkeypatch.setattr("kafka_cy.authorizer.authorizer.LOOKS_AT_ONCE", 1)
+    looks: list[bytes] = []
+    monkeypatch.setattr("kafka_cy.authorizer.authorizer.to_bytes", lambda text: (looks.append(text), text.encode())[1])
     acls = {topic(f"d{i}"): [entry(operation=WRITE)] for i in range(100)}
     authorizer = opened({**acls, topic("d", PREFIXED): [entry(operation=WRITE, permission=DENY)]})
     if allowed:
         authorizer.update({topic("a"): [entry(operation=WRITE)]})
+    looks.clear()
     steps, count = authorizer.find_any("alice", HOST, WRITE, T), 0
     while True:
         try:
@@ -353,10 +361,41 @@ def test_any_resource_while_acls_change_all_the_time(monkeypatch: pytest.MonkeyP
         except StopIteration as end:
             assert end.value is allowed
             break
+        assert len(looks) <= 3, "one name in each step, and who asks in the first"
+        changes: dict[Resource, list[AclEntry]] = {topic(f"d{count}"): [], topic(f"b{count}"): [entry(operation=WRITE)]}
+        authorizer.update({**changes, topic("a"): []})
         count += 1
-        assert count < 1000
-        authorizer.update({topic(f"d{count}x"): [entry(operation=WRITE)]} if count % 2 else {topic(f"d{count - 1}x"): []})
-    assert count > 1
+        looks.clear()
+    assert count == 100
+    assert authorizer.allows_any("alice", HOST, WRITE, T)
+
+
+def test_any_resource_while_another_thread_changes_the_acls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alice is never without a name that is allowed, and Bob never has one."""
+    monkeypatch.setattr("kafka_cy.authorizer.authorizer.LOOKS_AT_ONCE", 10)
+    denied = [entry("bob", WRITE, DENY), *[entry(user, WRITE) for user in ("alice", "bob")]]
+    authorizer = opened({**{topic(f"d{i}"): denied for i in range(50)}, topic("a0"): [entry(operation=WRITE)]})
+    over = threading.Event()
+
+    def change() -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            names = [topic(f"d{number % 50}"), topic(f"a{number - 1}")]
+            authorizer.update({topic(f"a{number}"): [entry(operation=WRITE)], **{name: [] for name in names}})
+            authorizer.update({names[0]: denied})
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(300):
+            assert authorizer.allows_any("alice", HOST, WRITE, T)
+            assert sum(1 for _ in authorizer.find_any("bob", HOST, WRITE, T)) < 50
+            assert not authorizer.allows_any("bob", HOST, WRITE, T)
+    finally:
+        over.set()
+        thread.join()
+    assert all(len(each.names) <= 2 * len(each) + NAMES_GONE for each in authorizer._allowing.values())
 
 
 def test_any_resource_before_the_acls_are_known() -> None:

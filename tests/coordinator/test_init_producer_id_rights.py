@@ -17,7 +17,7 @@ T, WRITE = ResourceType.TOPIC, Operation.WRITE
 
 @pytest.mark.parametrize("name", ["d99", "a"])
 def test_other_requests_run_meanwhile(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr("kafka_cy.authorizer.authorizer.NAMES_AT_ONCE", 10)
+    monkeypatch.setattr("kafka_cy.authorizer.authorizer.LOOKS_AT_ONCE", 10)
     authorizer = Authorizer()
     entry = AclEntry("User:alice", "*", WRITE, Permission.ALLOW)
     acls = {Resource(T, PatternType.LITERAL, f"d{number}"): [entry] for number in range(100)}
