@@ -110,6 +110,7 @@ def test_each_login_has_a_token_of_its_own() -> None:
         ("unsecuredLoginStringClaim_sub=b unsecuredLoginLifetimeSeconds=canary", "LifetimeSeconds is not a number"),
         ("unsecuredLoginStringClaim_sub=b unsecuredLoginExtension_auth=canary", "Extension name auth is invalid"),
         ("unsecuredLoginStringClaim_sub=b unsecuredLoginExtension_x=\"\\001canary\"", "the value of the extension x"),
+        (f"unsecuredLoginStringClaim_sub=b unsecuredLoginExtension_x={'canary' * 170}", "the extensions have more than 1000 bytes"),
     ],
 )  # fmt: skip
 def test_options_that_stop_the_start(options: str, reason: str) -> None:
@@ -233,7 +234,8 @@ def test_nobody_answers() -> None:
         assert problem(made) == "the token endpoint cannot be asked: TimeoutError"
 
 
-def test_an_answer_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nx: ", b"HTTP/1.1 "])
+def test_an_answer_without_end(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
     monkeypatch.setattr(token_endpoint, "ANSWER_S", 0.2)
     ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -241,7 +243,7 @@ def test_an_answer_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
             peer, _ = listening.accept()
             with peer:
                 peer.recv(10000)
-                peer.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                peer.sendall(head)
                 while not ended.wait(0.02):
                     try:
                         peer.sendall(b" ")

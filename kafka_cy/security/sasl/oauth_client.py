@@ -10,6 +10,7 @@ from kafka_cy.security.sasl.json_tokens import decoded_part, json_object, name_i
 from kafka_cy.security.sasl.oauthbearer import MESSAGE_BYTES_MAX, TokenRejected
 
 EXTENSIONS_MAX: Final = 32
+EXTENSIONS_BYTES_MAX: Final = 1000  # of all together, so that the message has room for them and the largest token
 _TOKEN: Final = re.compile(r"[-_A-Za-z0-9]+\.[-_A-Za-z0-9]+\.[-_A-Za-z0-9]*")
 _EXTENSION_KEY: Final = re.compile(r"[A-Za-z]+")
 _EXTENSION_VALUE: Final = re.compile(r"[\x21-\x7e \t\r\n]+")
@@ -45,6 +46,8 @@ def check_extensions(extensions: Mapping[str, str]) -> None:
     """Raises ValueError, without the values."""
     if len(extensions) > EXTENSIONS_MAX:
         raise ValueError(f"more than {EXTENSIONS_MAX} extensions")
+    if len(_pairs(extensions).encode()) > EXTENSIONS_BYTES_MAX:
+        raise ValueError(f"the extensions have more than {EXTENSIONS_BYTES_MAX} bytes")
     for key, value in extensions.items():
         if key == "auth" or not _EXTENSION_KEY.fullmatch(key):
             raise ValueError(f"Extension name {key} is invalid")
@@ -52,10 +55,13 @@ def check_extensions(extensions: Mapping[str, str]) -> None:
             raise ValueError(f"the value of the extension {key} is invalid")
 
 
+def _pairs(extensions: Mapping[str, str]) -> str:
+    return "".join(f"\x01{key}={value}" for key, value in extensions.items())
+
+
 def oauthbearer(token: Callable[[], str], extensions: Mapping[str, str], _host: str = "") -> Generator[bytes, bytes, None]:
     """The client's messages. A rejected token gets a JSON text, and its error with the next answer."""
-    pairs = "".join(f"\x01{key}={value}" for key, value in extensions.items())
-    refusal = yield f"n,,\x01auth=Bearer {token()}{pairs}\x01\x01".encode()
+    refusal = yield f"n,,\x01auth=Bearer {token()}{_pairs(extensions)}\x01\x01".encode()
     if refusal:
         yield b"\x01"
         raise ValueError("the broker has rejected the token, and accepts the login")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import base64
 import http.client
+import io
 import json
 import re
+import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote_plus, urlsplit
 
 from kafka_cy.security.sasl.renewal import RenewalFailed
 from kafka_cy.security.secret import Secret
 
 ANSWER_BYTES_MAX: Final = 64 << 10
-ANSWER_S: Final = 30.0  # for the whole answer, to within one step
+ANSWER_S: Final = 30.0  # for the request and the whole answer
 TIMEOUT_MS: Final = 10_000  # of connecting and of each read, where Kafka's keys are not set
 _FINAL: Final = frozenset((*range(400, 408), *range(409, 416), 501, 505))  # statuses that another attempt does not change
 _ERROR_CODE: Final = re.compile(r"[a-z_]{1,40}")
@@ -108,15 +110,16 @@ class TokenEndpoint:
         connection, settings = self._connection(), self._settings
         try:
             connection.connect()
-            connection.sock.settimeout(settings.read_timeout_ms / 1000)
+            answer = _Answer(connection.sock, settings.read_timeout_ms / 1000)
             path = (self._parts.path or "/") + (f"?{self._parts.query}" if self._parts.query else "")
             headers = {
                 "Accept": "application/json", "Authorization": self._header.reveal(), "Cache-Control": "no-cache",
                 "Content-Type": "application/x-www-form-urlencoded",
             }  # fmt: skip
             connection.request("POST", path, self._body, headers)
-            response = connection.getresponse()
-            return response.status, _answer(response)
+            with http.client.HTTPResponse(answer, method="POST") as response:  # type: ignore[arg-type]
+                response.begin()
+                return response.status, _body(response)
         finally:
             connection.close()
 
@@ -127,16 +130,43 @@ class TokenEndpoint:
         return http.client.HTTPConnection(host, port, timeout=timeout_s)
 
 
-def _answer(response: http.client.HTTPResponse) -> bytes:
-    """The body. An issuer that sends a byte now and then cannot hold the thread."""
-    begin, parts, size = time.monotonic(), [], 0
+class _Answer(io.RawIOBase):
+    """What a socket receives. An issuer that sends a byte now and then, also of a header, cannot hold the thread."""
+
+    def __init__(self, peer: socket.socket, timeout_s: float) -> None:
+        """`timeout_s`: of each read; the time for all of them begins."""
+        self._peer, self._timeout_s, self._end_s = peer, timeout_s, time.monotonic() + ANSWER_S
+        peer.settimeout(timeout_s)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """As that of a socket, for HTTPResponse."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        """Whether it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Raises TimeoutError, or RenewalFailed if the whole takes too long."""
+        left_s = self._end_s - time.monotonic()
+        try:
+            if left_s <= 0:
+                raise TimeoutError
+            self._peer.settimeout(min(self._timeout_s, left_s))
+            return self._peer.recv_into(buffer)
+        except TimeoutError:
+            if time.monotonic() < self._end_s:
+                raise
+            raise RenewalFailed(f"the token endpoint takes more than {ANSWER_S:.0f} s to answer") from None
+
+
+def _body(response: http.client.HTTPResponse) -> bytes:
+    parts, size = [], 0
     while part := response.read1(16 << 10):
         parts.append(part)
         size += len(part)
         if size > ANSWER_BYTES_MAX:
             raise _Final(f"the answer of the token endpoint has more than {ANSWER_BYTES_MAX} bytes")
-        if time.monotonic() > begin + ANSWER_S:
-            raise RenewalFailed(f"the token endpoint takes more than {ANSWER_S:.0f} s to answer")
     return b"".join(parts)
 
 
