@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from kafka_cy.controller.context import Broker
 from kafka_cy.controller.settings import REQUEST_RETRY_MS, Surroundings, Timer
+from kafka_cy.protocol.decoder import MalformedRequest
 
 QUEUED_BYTES_MAX = 64 << 20  # for each broker, if more than these requests wait:
 WHOLE_STATE_REQUESTS = 8  # so many that the whole state always has room
@@ -93,11 +94,15 @@ class _Channel:
             self._failures = 0
         self._queue.popleft()
         self._queued_bytes -= len(request.body)
-        request.answered(body)
-        if self._is_stale:
-            self._is_stale = False
-            self._too_many(self.broker.id)
-        self._send()
+        try:
+            request.answered(body)
+        except MalformedRequest as error:
+            self._around.warning(f"broker {self.broker.id} answers what cannot be understood: {error}")
+        finally:  # the other requests go on, whatever it has answered
+            if self._is_stale:
+                self._is_stale = False
+                self._too_many(self.broker.id)
+            self._send()
 
     def _again(self) -> None:
         self._timer = None
