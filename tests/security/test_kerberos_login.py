@@ -128,6 +128,42 @@ def test_tickets_are_replaced_before_they_end(realm: Realm, make: Callable[..., 
     wait_until(has_ended, "the end")
 
 
+def test_a_ticket_of_a_broker_stays_while_the_kdc_gives_no_new_one(
+    realm: Realm, make: Callable[..., KerberosLogin], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    realm.limit("kafka/localhost", 6)
+    get, refused = Tickets.get, [False]
+    monkeypatch.setattr(Tickets, "get", lambda self, service, host: get(self, service, "nowhere" if refused[0] else host))
+    login = make(window_factor=0.3, min_time_before_relogin_s=0)
+    login.renewal.start()
+    log_in(realm, login)
+    first = login.renewal.value
+    refused[0] = True
+    wait_until(lambda: login.renewal.value is not first, "new tickets")
+    assert log_in(realm, login) == Success("kafka")
+    wait_until(lambda: login.renewal.failures > 1, "another attempt")
+    assert login.renewal.problem == f"no ticket of kafka@localhost: Server kafka/nowhere@{REALM} not found in Kerberos database"
+    refused[0] = False
+    wait_until(lambda: not login.renewal.problem, "the ticket")
+    assert login.renewal.value.host_ends_s.keys() == {"localhost"} and not login.renewal.value.kept
+    assert log_in(realm, login) == Success("kafka")
+
+
+def test_a_ticket_that_is_kept_is_forgotten_when_it_ends(
+    realm: Realm, make: Callable[..., KerberosLogin], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    realm.limit("kafka/localhost", 3)
+    get, refused = Tickets.get, [False]
+    monkeypatch.setattr(Tickets, "get", lambda self, service, host: get(self, service, "nowhere" if refused[0] else host))
+    login = make(window_factor=0.3, min_time_before_relogin_s=0)
+    login.renewal.start()
+    log_in(realm, login)
+    refused[0] = True
+    wait_until(lambda: login.renewal.problem, "a failure")
+    wait_until(lambda: not login.renewal.problem, "the end of the ticket: nobody misses it")
+    assert not login.renewal.value.kept and not login.renewal.value.host_ends_s
+
+
 def test_nothing_is_left_of_tickets_that_nobody_uses(realm: Realm) -> None:
     tickets = Tickets(PRINCIPAL, str(realm.key_tab))
     store, name = credential_store(ccache=tickets._cache), raw.import_name(PRINCIPAL.encode(), raw.NameType.kerberos_principal)

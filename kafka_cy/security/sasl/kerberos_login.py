@@ -1,7 +1,8 @@
 """GSSAPI on the side of the client, for connections to other brokers, with tickets that this broker gets with its key tab.
 
 Only the thread of the renewal asks the KDC. It gets a ticket-granting ticket and the tickets of the brokers that are known, and
-replaces all together before the first of them ends (KerberosLogin, which renews the former only). Connections use what is there.
+replaces all together before the first of them ends (KerberosLogin, which renews the former only). If it does not get that of a
+broker, the one from before stays in use, and it asks again every RETRY_S. Connections use what is there.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class Tickets:
             raw.acquire_cred_from(credential_store(ccache=cache), name, mechs=[_KERBEROS], usage="initiate").creds for _ in range(2)
         )
         self.host_ends_s: dict[str, float] = {}
+        self.kept: dict[str, Tickets] = {}  # of earlier logins, for hosts of which the KDC gives no new ticket
         self.used: set[str] = set()  # hosts that a connection asked for
 
     def __del__(self) -> None:
@@ -91,6 +93,14 @@ class Tickets:
             raise ValueError("the context does not come about")
         return result.context, result.token
 
+    def of_host(self, host: str) -> Tickets | None:
+        """Those that have a ticket of this host which lasts: these, or earlier ones that are kept."""
+        now_s = time.monotonic()
+        if now_s < self.host_ends_s.get(host, 0.0):
+            return self
+        kept = self.kept.get(host)
+        return kept if kept is not None and now_s < kept.host_ends_s[host] else None
+
     @property
     def first_end_s(self) -> float:
         """When the first of them ends."""
@@ -106,6 +116,7 @@ class KerberosLogin:
 
     def __init__(self, principal: str, key_tab: str, service: str, settings: TicketSettings) -> None:
         self._principal, self._key_tab, self._service, self._settings = principal, key_tab, service, settings
+        self._due_s = 0.0  # when all tickets are replaced
         self._asking: set[str] = set()
         self._failures: dict[str, tuple[str, float]] = {}  # why there is no ticket of a host, and until when nobody asks again
         self.renewal = Renewal("kerberos-ticket", self._renew)
@@ -113,17 +124,45 @@ class KerberosLogin:
     # -- the thread of the renewal --
 
     def _renew(self) -> tuple[Tickets, float]:
-        begin_s = time.monotonic()
-        before: Tickets | None = getattr(self.renewal, "value", None)
+        tickets: Tickets | None = getattr(self.renewal, "value", None)
+        if tickets is not None and tickets.kept and time.monotonic() < self._due_s:
+            problem = self._get_missing(tickets)
+        else:
+            tickets, problem = self._log_in(tickets)
+        if problem:
+            raise RenewalFailed(problem)
+        return tickets, max(0.5, self._due_s - time.monotonic())
+
+    def _log_in(self, before: Tickets | None) -> tuple[Tickets, str]:
+        """New tickets, and why some that were there before are missing."""
+        begin_s, problem = time.monotonic(), ""
         try:
             tickets = Tickets(self._principal, self._key_tab)
         except GSSError as error:
             no_key = f"no key of {self._principal} in {self._key_tab}"
             raise RenewalFailed(no_key if error.min_code == _NO_KEY else error_text(error)) from None
         self._failures.clear()
-        for host in sorted(before.used) if before is not None else ():
-            self._get(tickets, host)
-        return tickets, self._due_in_s(tickets.first_end_s - begin_s)
+        for host in sorted(before.used | before.kept.keys()) if before is not None else ():
+            text = self._get(tickets, host)
+            kept = before.of_host(host) if before is not None and text else None
+            if kept is not None:
+                tickets.kept[host], problem = kept, text
+        self._due_s = begin_s + self._due_in_s(tickets.first_end_s - begin_s)
+        self.renewal.value = tickets  # also if some are missing
+        if before is not None:
+            before.kept.clear()  # else those that are kept would keep others
+        return tickets, problem
+
+    def _get_missing(self, tickets: Tickets) -> str:
+        """Get those in whose place earlier ones are kept. Returns why some are still missing."""
+        problem = ""
+        for host in sorted(tickets.kept):
+            text = self._get(tickets, host)
+            if not text or tickets.of_host(host) is None:
+                del tickets.kept[host]  # there is a new one, or the earlier one has ended: whoever connects asks, or is told
+            else:
+                problem = text
+        return problem
 
     def _due_in_s(self, lifetime_s: float) -> float:
         """sasl.kerberos.min.time.before.relogin holds if the tickets last for it."""
@@ -133,13 +172,16 @@ class KerberosLogin:
         least_s = settings.min_time_before_relogin_s
         return max(due_s, least_s if least_s < lifetime_s else 0.0, 0.5)
 
-    def _get(self, tickets: Tickets, host: str) -> None:
+    def _get(self, tickets: Tickets, host: str) -> str:
+        """Get the ticket of a host. Returns why there is none."""
         try:
             tickets.get(self._service, host)
         except GSSError as error:
             text = f"no ticket of {self._service}@{host}: {error_text(error)}"
             if len(self._failures) < HOSTS_MAX:
                 self._failures[host] = (text, time.monotonic() + RETRY_S)
+            return text
+        return ""
 
     def _get_asked(self, host: str) -> None:
         try:
@@ -171,8 +213,9 @@ class KerberosLogin:
             raise ValueError(f"this broker's ticket has ended: {self.renewal.problem or 'a new one is being asked for'}")
         if len(tickets.used) < HOSTS_MAX:
             tickets.used.add(host)
-        if now_s < tickets.host_ends_s.get(host, 0.0):
-            return tickets
+        found = tickets.of_host(host)
+        if found is not None:
+            return found
         text, until_s = self._failures.get(host, ("", 0.0))
         if now_s < until_s:
             raise ValueError(text)
