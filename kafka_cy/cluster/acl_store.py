@@ -58,7 +58,7 @@ class StoredAcls:
         self._reads = SessionReads(store, self.read_all, call_later, self._log_fault)
         self._notifications = [
             ChangeNotifications(
-                store, kind, self._notified, missed=self._reads.read_all, wall_clock_ms=wall_clock_ms, call_later=call_later,
+                store, kind, self._notified, missed=self._reads.missed, wall_clock_ms=wall_clock_ms, call_later=call_later,
                 log=log,
             )
             for kind in CHANGES.values()

@@ -155,7 +155,10 @@ class ChangeNotifications:
                 self._has_missed |= follows and node is None
         if self._has_missed:
             self._has_missed = False
-            self._log.info(f"change notifications in {self._kind.parent} were deleted before they were read, so everything is read")
+            self._log.repeated(
+                "warning",
+                f"change notifications in {self._kind.parent} were deleted before they were read, so everything is read", {},
+            )  # fmt: skip
             self._missed()
         await self._purge(calls, set(names))
 

@@ -42,7 +42,7 @@ class FollowedNodes(Generic[Name]):
             store, read_all, call_later, lambda fault: log.repeated("error", f"stored {what} cannot be read: {fault!r}", {})
         )
         self._notifications = ChangeNotifications(
-            store, kind, self._notified, missed=self._reads.read_all, kept_max=kept_max, wall_clock_ms=wall_clock_ms,
+            store, kind, self._notified, missed=self._reads.missed, kept_max=kept_max, wall_clock_ms=wall_clock_ms,
             call_later=call_later, log=log,
         )  # fmt: skip
         self._told: dict[Name, None] = {}  # that notifications have named, and that are not read yet

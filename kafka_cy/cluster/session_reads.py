@@ -28,6 +28,7 @@ class SessionReads:
         self.fault: Exception | None = None  # of the last attempt to read everything
         self._had_expired = False  # the session, since everything was read
         self._reading = self._again = False  # everything is read now; and once more afterwards
+        self._pausing = self._missed_more = False  # everything was read because of missed changes; and others were missed since
 
     def start(self) -> None:
         """Read everything, now and in each new session. Notifications are followed already."""
@@ -48,6 +49,20 @@ class SessionReads:
             return
         self._reading, self._again = True, False
         run(self._read_all(StoreCalls(self._store, self._call_later)), self._ended)
+
+    def missed(self) -> None:
+        """Changes were missed: read everything, but not again within AFTER_FAULT_MS, however often some are missed."""
+        if self._pausing:
+            self._missed_more = True
+            return
+        self._pausing, self._missed_more = True, False
+        self._call_later(AFTER_FAULT_MS, self._paused)
+        self.read_all()
+
+    def _paused(self) -> None:
+        self._pausing = False
+        if self._missed_more:
+            self.missed()
 
     async def _read_all(self, calls: StoreCalls) -> None:
         await self._steps(calls)

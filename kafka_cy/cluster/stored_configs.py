@@ -44,7 +44,7 @@ class StoredConfigs:
             store, self.read_all, call_later, lambda fault: log.repeated("error", f"stored settings cannot be read: {fault!r}", {})
         )
         self._notifications = ChangeNotifications(
-            store, CONFIGS, self._notified, missed=self._reads.read_all, wall_clock_ms=wall_clock_ms, call_later=call_later, log=log
+            store, CONFIGS, self._notified, missed=self._reads.missed, wall_clock_ms=wall_clock_ms, call_later=call_later, log=log
         )
         self._known_topics: set[str] = set()  # whose settings were read; they are those of a topic that the controller has told of
         self.malformed_topics: set[str] = set()  # whose settings are there, but could never be read; any thread may look

@@ -400,6 +400,8 @@ def test_no_notification_is_missed_whatever_breaks(seed: int) -> None:
 def test_notifications_that_are_deleted_before_they_are_read_are_missed(deleted: tuple[int, ...]) -> None:
     """The broker was suspended for longer than they stay. Its session went on, so nothing else has it read everything."""
     world = World()
+    levels: list[str] = []
+    world.log.repeated = lambda level, what, details: levels.append(level)  # type: ignore[method-assign]
     readers = [Reader(world), Reader(world)]
     world.result(lambda calls: notify(calls, CONFIGS, b"0"))
     world.simulation.run_for(1000)
@@ -416,6 +418,7 @@ def test_notifications_that_are_deleted_before_they_are_read_are_missed(deleted:
     world.result(lambda calls: notify(calls, CONFIGS, b"4"))
     world.simulation.run_for(1000)
     assert len(readers[0].missed) == 1, "once"
+    assert levels == ["warning"]
 
 
 def test_the_newest_notification_stays() -> None:

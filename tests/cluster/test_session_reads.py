@@ -67,3 +67,24 @@ def test_a_fault_is_kept_until_everything_was_read() -> None:
     world.later.pop()()
     world.end()
     assert world.reads.fault is None and world.reads.is_current
+
+
+def test_changes_that_are_missed_again_and_again_have_everything_read_once_in_a_while() -> None:
+    """Whoever may delete notifications would keep ZooKeeper and the control plane busy."""
+    world, reads = World(), 0
+    for _ in range(3):
+        for _ in range(10):
+            world.reads.missed()
+            while world.open:
+                reads += 1
+                world.end()
+        assert len(world.later) == 1
+        world.later.pop()()
+        while world.open:
+            reads += 1
+            world.end()
+    assert reads == 4, "the first at once, and one after each pause"
+    world.later.pop()()
+    assert world.later == world.open == []
+    world.reads.missed()
+    assert len(world.open) == 1
