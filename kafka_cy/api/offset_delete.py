@@ -45,18 +45,22 @@ def handle(request: Request[OffsetDeleteRequest], context: UsesOffsets) -> dict[
             return int(errors.get((name, index), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
 
         refused: dict[str, list[dict[str, int]]] = {}
-        answered: dict[str, list[dict[str, int]]] = {}
+        answered: list[tuple[str, list[dict[str, int]]]] = []  # as often as the request names the topic
         for topic in body.topics if not error else ():
             if topic.name in refused_topics:
                 refused.setdefault(topic.name, [])
+            known: list[dict[str, int]] = []
             for each in topic.partitions:
                 place = topic.name, each.partition_index
-                part = answered if place in errors else refused
-                part.setdefault(topic.name, []).append({"partition_index": place[1], "error_code": code(*place)})
-        # As in Kafka, what the group is not asked about comes first.
-        topics = [
-            {"name": name, "partitions": refused.get(name, []) + answered.get(name, [])} for name in refused | answered
-        ]
+                part = known if place in errors else refused.setdefault(topic.name, [])
+                part.append({"partition_index": place[1], "error_code": code(*place)})
+            if known:
+                answered.append((topic.name, known))
+        if refused:  # as in Kafka, what the group is not asked about comes first, and takes in the others of its topic
+            for name, known in answered:
+                refused.setdefault(name, []).extend(known)
+            answered = list(refused.items())
+        topics = [{"name": name, "partitions": partitions} for name, partitions in answered]
         return {"error_code": int(error), "throttle_time": 0, "topics": topics}
 
     def done(error: ErrorCode, errors: dict[tuple[str, int], ErrorCode]) -> None:
