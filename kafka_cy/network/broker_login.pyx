@@ -63,7 +63,7 @@ cdef int login_step(
         if made is None:
             return LOGIN_WAITS
         if len(made) > LOGIN_TOKEN_BYTES_MAX:
-            raise ValueError("user name and password are too long")
+            raise ValueError("the message of this broker is too long")
         memcpy(token, <const char*><bytes>made, <size_t>len(made))
         token_size[0] = <size_t>len(made)
         return LOGIN_TOKEN

@@ -157,7 +157,7 @@ def test_a_token_that_is_too_long(guarded: Guarded) -> None:
 
     transport = BrokerLogin("TEST", begin)
     with contextlib.closing(BrokerConnection("127.0.0.1", guarded.peer.port, "me", transport.transport)) as connection:
-        assert refused(connection) == "the login with TEST failed: user name and password are too long"
+        assert refused(connection) == "the login with TEST failed: the message of this broker is too long"
 
 
 def test_a_large_token(guarded: Guarded) -> None:
