@@ -1,7 +1,7 @@
 """Queues and threads of jobs. A job thread serves all reactors of the process and notifies a reactor through its mailbox.
 
-Decompression and TLS handshakes run at a lower priority than the reactors, because on a machine with few cores they may share
-one with them.
+Decompression runs at a lower priority than the reactors, because on a machine with few cores they may share one with them. TLS
+handshakes run at a slightly lower one: clients wait for them, and they leave a core to the reactors anyway.
 
 A queue consists of lanes. A job's lane is a seeded hash of the client's address, and threads take from the lanes in turn.
 So a client with many jobs delays another client's job by the jobs that run and one job of each lane, and it cannot use up
@@ -41,6 +41,7 @@ cdef enum:
     THREADS_MAX = 64
     DISK_THREADS_DEFAULT = 8            # Kafka's default of num.io.threads
     COMPUTING_PRIORITY = 10             # nice
+    HANDSHAKE_PRIORITY = 2              # a client waits, and others behind it: with 10 they would have a tenth of a busy core
 
 
 cdef inline bint is_computing(int kind) noexcept nogil:
@@ -152,7 +153,9 @@ cdef void* work(void* argument) noexcept nogil:
     cdef Reactor* reactor
     block_all_signals()
     name_this_thread(thread_name_of(kind), 0)
-    if is_computing(kind) or kind == JOB_LOOK_UP:
+    if kind == JOB_HANDSHAKE:
+        lower_priority(HANDSHAKE_PRIORITY)
+    elif is_computing(kind) or kind == JOB_LOOK_UP:
         lower_priority(COMPUTING_PRIORITY)
     while codecs == NULL:
         usleep(10000)
