@@ -6,3 +6,4 @@ from kafka_cy.network.reactor_state cimport Listener, ReactorState
 cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil
 cdef void listeners_watch(ReactorState* reactor, bint on) noexcept nogil
 cdef void accept_later(ReactorState* reactor, int64_t wait_ns) noexcept nogil
+cdef void accept_again(ReactorState* reactor) noexcept nogil       # where the time is over

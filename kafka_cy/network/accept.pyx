@@ -11,6 +11,7 @@ from kafka_cy.base.posix cimport (
     sockaddr_in6, sockaddr_storage, socklen_t,
 )
 from kafka_cy.network.address_counts cimport address_enter
+from kafka_cy.network.authentication cimport authentication_has_room, authentication_make_room
 from kafka_cy.network.connection cimport KIND_CONNECTION, Connection
 from kafka_cy.network.connection_lifetime cimport connection_register
 from kafka_cy.network.connection_rate cimport creation_count, creation_wait_ns
@@ -22,6 +23,7 @@ from kafka_cy.network.throttle cimport throttle_accepted
 cdef enum:
     ACCEPTS_PER_EVENT_MAX = 64
     ACCEPT_PAUSE_NS = 100000000     # after running out of descriptors
+    LOGINS_RETRY_NS = 10000000
 
 cdef const char* V4_MAPPED = b"\0\0\0\0\0\0\0\0\0\0\xff\xff"
 
@@ -98,6 +100,12 @@ cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
         if wait_ns > 0:
             accept_throttled(reactor, listener, wait_ns)
             return
+        if listener.token_bytes_max and not authentication_has_room(reactor):
+            if not is_waited_for(listener):
+                return
+            if not authentication_make_room(reactor):
+                logins_later(reactor, listener)
+                return
         peer_size = sizeof(peer)
         fd = accept4(listener.fd, <sockaddr*>&peer, &peer_size, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if fd < 0:
@@ -117,6 +125,8 @@ cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
             continue
         counter_add(&reactor.counters.accepted, 1)
         creation_count(&network.connection_rate, reactor.shared.now_ns)
+        if listener.token_bytes_max:
+            atomic_add_i64(&network.unauthenticated, 1)     # until authentication_free
         target = least_busy(network)
         atomic_add_i64(&target.connections, 1)
         if target == reactor or mailbox_post(&target.mailbox, MAIL_CONNECTION, connection) != 0:
@@ -126,15 +136,25 @@ cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
             connection_register(reactor, connection)
 
 
-cdef void listeners_watch(ReactorState* reactor, bint on) noexcept nogil:
+cdef void listener_watch(ReactorState* reactor, Listener* listener, bint on) noexcept nogil:
     cdef epoll_event event
+    event.events = EPOLLIN | EPOLLEXCLUSIVE
+    event.data.ptr = listener
+    epoll_ctl(reactor.epoll_fd, EPOLL_CTL_ADD if on else EPOLL_CTL_DEL, listener.fd, &event)
+
+
+cdef void listeners_watch(ReactorState* reactor, bint on) noexcept nogil:
     cdef int i
     for i in range(reactor.network.listeners_count):
-        event.events = EPOLLIN | EPOLLEXCLUSIVE
-        event.data.ptr = &reactor.network.listeners[i]
-        epoll_ctl(
-            reactor.epoll_fd, EPOLL_CTL_ADD if on else EPOLL_CTL_DEL, reactor.network.listeners[i].fd, &event
-        )
+        listener_watch(reactor, &reactor.network.listeners[i], on)
+
+
+cdef void logins_watch(ReactorState* reactor, bint on) noexcept nogil:
+    """The listeners with SASL only."""
+    cdef int i
+    for i in range(reactor.network.listeners_count):
+        if reactor.network.listeners[i].token_bytes_max:
+            listener_watch(reactor, &reactor.network.listeners[i], on)
 
 
 cdef void accept_later(ReactorState* reactor, int64_t wait_ns) noexcept nogil:
@@ -145,16 +165,46 @@ cdef void accept_later(ReactorState* reactor, int64_t wait_ns) noexcept nogil:
     reactor.accept_paused_until_ns = reactor.shared.now_ns + wait_ns
 
 
-cdef void accept_throttled(ReactorState* reactor, Listener* listener, int64_t wait_ns) noexcept nogil:
-    """The rate of new connections is used up: they stay in the backlog. Counted when there is one."""
+cdef void accept_again(ReactorState* reactor) noexcept nogil:
+    if reactor.accept_paused_until_ns:
+        if reactor.shared.now_ns >= reactor.accept_paused_until_ns:
+            reactor.accept_paused_until_ns = 0
+            reactor.logins_paused_until_ns = 0
+            if not reactor.draining:
+                listeners_watch(reactor, True)
+    elif reactor.logins_paused_until_ns and reactor.shared.now_ns >= reactor.logins_paused_until_ns:
+        reactor.logins_paused_until_ns = 0
+        if not reactor.draining:
+            logins_watch(reactor, True)
+
+
+cdef bint is_waited_for(const Listener* listener) noexcept nogil:
     cdef pollfd waiting
     waiting.fd = listener.fd
     waiting.events = POLLIN
     waiting.revents = 0
-    if poll(&waiting, 1, 0) > 0:
-        counter_add(&reactor.counters.accepts_throttled_by_listener[listener.index], 1)
-        counter_add(&reactor.counters.accept_throttle_ns_by_listener[listener.index], wait_ns)
+    return poll(&waiting, 1, 0) > 0
+
+
+cdef void count_throttled(ReactorState* reactor, const Listener* listener, int64_t wait_ns) noexcept nogil:
+    counter_add(&reactor.counters.accepts_throttled_by_listener[listener.index], 1)
+    counter_add(&reactor.counters.accept_throttle_ns_by_listener[listener.index], wait_ns)
+
+
+cdef void accept_throttled(ReactorState* reactor, Listener* listener, int64_t wait_ns) noexcept nogil:
+    """The rate of new connections is used up: they stay in the backlog. Counted when there is one."""
+    if is_waited_for(listener):
+        count_throttled(reactor, listener, wait_ns)
     accept_later(reactor, wait_ns)
+
+
+cdef void logins_later(ReactorState* reactor, Listener* listener) noexcept nogil:
+    """As many as may wait for the broker do: further ones stay in the backlog. Another reactor may have room for them."""
+    if atomic_load_i32(&reactor.network.stopping):
+        return
+    count_throttled(reactor, listener, LOGINS_RETRY_NS)
+    logins_watch(reactor, False)
+    reactor.logins_paused_until_ns = reactor.shared.now_ns + LOGINS_RETRY_NS
 
 
 cdef void accept_failed(ReactorState* reactor) noexcept nogil:

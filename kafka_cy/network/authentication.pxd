@@ -33,9 +33,9 @@ cdef enum Guarded:
 
 # Purpose: the authentication of one connection. Owner: the connection's reactor; no locks.
 # Lifetime: from registration on a listener with SASL until the connection is destroyed.
-# Limits: token_bytes_max for a frame, timeout_ns for the whole, one request at the authentication loop.
+# Limits: token_bytes_max for a frame, timeout_ns for all that the client does, one request at the authentication loop.
 cdef struct Authentication:
-    Timer timer                     # first field; armed until the connection is open
+    Timer timer                     # first field; armed until the connection is open, while the client lets the broker wait
     Connection* connection
     int32_t state                   # AuthenticationState
     int32_t step                    # AuthenticationStep of the frame that is dispatched
@@ -43,8 +43,11 @@ cdef struct Authentication:
     bint asked                      # the authentication loop has a step of it
     bint was_asked                  # it has had one
     ClosedConnection* closed        # tells it that the connection has closed
-    Authentication* earlier         # those of this reactor that have not authenticated, in the order of their coming
-    Authentication* later
+    Authentication* earlier         # those of this reactor that have not authenticated and do not wait for the broker: who has
+    Authentication* later           # begun to let it wait first is first
+    int64_t listed_ns               # when it began to
+    bint waits                      # for the broker: it is not listed, and its timer is not armed
+    int64_t left_ns                 # of its time, meanwhile
     bint is_listed_no_more
     bint api_versions_answered
     int64_t token_bytes_max
@@ -53,8 +56,18 @@ cdef struct Authentication:
     int32_t mechanism               # with which it has authenticated; the loop's number
 
 cdef void authentication_begin(ReactorState* reactor, Connection* connection) noexcept nogil
+# The broker has something to do for the client now, or would if it had the time (`authentication_awaits`), or no longer. Meanwhile
+# its time does not pass, and it is not closed for others. Without effect for who has authenticated.
+cdef void authentication_awaits(ReactorState* reactor, Connection* connection) noexcept nogil
+cdef void authentication_goes_on(ReactorState* reactor, Connection* connection) noexcept nogil
+# Whether there may be another connection that has not authenticated.
+cdef bint authentication_has_room(ReactorState* reactor) noexcept nogil
+# Close one for it, of this reactor. False: there is none that has had enough time.
+cdef bint authentication_make_room(ReactorState* reactor) noexcept nogil
 cdef void authentication_free(ReactorState* reactor, Connection* connection) noexcept nogil
 cdef void authentication_expired(ReactorState* reactor, Timer* timer) noexcept nogil
+# The frame was not taken: there is no room for it.
+cdef void authentication_not_asked(ReactorState* reactor, Connection* connection) noexcept nogil
 # What to do with the frame that begins at `frame`; at least its length is there.
 cdef int authentication_check(ReactorState* reactor, Connection* connection, const uint8_t* frame, size_t size) noexcept nogil
 # Notes in a message for the authentication loop what it asks.

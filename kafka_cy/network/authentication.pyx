@@ -2,7 +2,7 @@
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 
-from kafka_cy.base.atomics cimport atomic_add_i64, atomic_load_relaxed_i64, atomic_sub_i64, counter_add
+from kafka_cy.base.atomics cimport atomic_load_relaxed_i64, atomic_sub_i64, counter_add
 from kafka_cy.network.authorization cimport rights_free
 from kafka_cy.network.connection cimport ClosedConnection, Connection
 from kafka_cy.network.control_queue cimport AUTHENTICATION_QUEUE, ControlMessage, control_queue_closed
@@ -17,6 +17,7 @@ from kafka_cy.records.wire cimport load_be16, load_be32
 
 cdef enum:
     HEADER_BYTES_MIN = 8            # of a request: API key, version, correlation id
+    SPARED_SHIFT = 5                # for 1/32 of its time a client is not closed for others
 
 
 cdef void authentication_begin(ReactorState* reactor, Connection* connection) noexcept nogil:
@@ -30,6 +31,7 @@ cdef void authentication_begin(ReactorState* reactor, Connection* connection) no
         made.closed = <ClosedConnection*>calloc(1, sizeof(ClosedConnection))
     if made == NULL or made.closed == NULL:
         free(made)
+        atomic_sub_i64(&network.unauthenticated, 1)
         connection_mark_dead(reactor, connection)
         return
     made.closed.id = connection.id
@@ -42,36 +44,21 @@ cdef void authentication_begin(ReactorState* reactor, Connection* connection) no
     made.token_bytes_max = listener.token_bytes_max
     connection.authentication = made
     timer_set(&reactor.wheel, &made.timer, reactor.shared.now_ns + network.authentication_timeout_ns)
-    made.earlier = <Authentication*>reactor.unauthenticated_last
-    if made.earlier != NULL:
-        made.earlier.later = made
+    list_last(reactor, made)
+
+
+cdef void list_last(ReactorState* reactor, Authentication* authentication) noexcept nogil:
+    authentication.listed_ns = reactor.shared.now_ns
+    authentication.later = NULL
+    authentication.earlier = <Authentication*>reactor.unauthenticated_last
+    if authentication.earlier != NULL:
+        authentication.earlier.later = authentication
     else:
-        reactor.unauthenticated_first = made
-    reactor.unauthenticated_last = made
-    if atomic_add_i64(&network.unauthenticated, 1) > atomic_load_relaxed_i64(&network.unauthenticated_max):
-        close_oldest(reactor)
+        reactor.unauthenticated_first = authentication
+    reactor.unauthenticated_last = authentication
 
 
-cdef void close_oldest(ReactorState* reactor) noexcept nogil:
-    """There are too many that have not authenticated: who has had most time for it makes room, on this reactor.
-
-    Otherwise clients that connect and say nothing could keep all others out.
-    """
-    cdef Authentication* oldest = <Authentication*>reactor.unauthenticated_first
-    counter_add(&reactor.counters.refused, 1)
-    leave_unauthenticated(reactor, oldest)
-    timer_cancel(&reactor.wheel, &oldest.timer)
-    if not oldest.connection.dead:
-        count_failure(reactor, oldest.connection)
-    connection_fail(reactor, oldest.connection, -1, "closed: kafkacy.unauthenticated.connections.max is reached")
-
-
-cdef void leave_unauthenticated(ReactorState* reactor, Authentication* authentication) noexcept nogil:
-    """The connection has authenticated, or ends: it is in the list no more. A second call does nothing."""
-    if authentication.is_listed_no_more:
-        return
-    authentication.is_listed_no_more = True
-    atomic_sub_i64(&reactor.network.unauthenticated, 1)
+cdef void unlist(ReactorState* reactor, Authentication* authentication) noexcept nogil:
     if authentication.earlier != NULL:
         authentication.earlier.later = authentication.later
     else:
@@ -80,6 +67,59 @@ cdef void leave_unauthenticated(ReactorState* reactor, Authentication* authentic
         authentication.later.earlier = authentication.earlier
     else:
         reactor.unauthenticated_last = authentication.earlier
+
+
+cdef void authentication_awaits(ReactorState* reactor, Connection* connection) noexcept nogil:
+    cdef Authentication* authentication = authentication_of(connection)
+    if authentication == NULL or authentication.is_listed_no_more or authentication.waits:
+        return
+    authentication.waits = True
+    unlist(reactor, authentication)
+    authentication.left_ns = authentication.timer.deadline_ns - reactor.shared.now_ns
+    timer_cancel(&reactor.wheel, &authentication.timer)
+
+
+cdef void authentication_goes_on(ReactorState* reactor, Connection* connection) noexcept nogil:
+    cdef Authentication* authentication = authentication_of(connection)
+    if authentication == NULL or authentication.is_listed_no_more or not authentication.waits:
+        return
+    authentication.waits = False
+    list_last(reactor, authentication)
+    timer_set(&reactor.wheel, &authentication.timer, reactor.shared.now_ns + authentication.left_ns)
+
+
+cdef bint authentication_has_room(ReactorState* reactor) noexcept nogil:
+    cdef NetworkState* network = reactor.network
+    return atomic_load_relaxed_i64(&network.unauthenticated) < atomic_load_relaxed_i64(&network.unauthenticated_max)
+
+
+cdef bint authentication_make_room(ReactorState* reactor) noexcept nogil:
+    """Who lets the broker wait longest makes room: otherwise clients that connect and say nothing could keep all others out.
+
+    Who waits for the broker does not, nor who may just be answering: while there are more clients than the broker can serve, each
+    would be closed for the next one, and none would be served.
+    """
+    cdef Authentication* oldest = <Authentication*>reactor.unauthenticated_first
+    cdef int64_t spared_ns = reactor.network.authentication_timeout_ns >> SPARED_SHIFT
+    if oldest == NULL or reactor.shared.now_ns - oldest.listed_ns < spared_ns:
+        return False
+    counter_add(&reactor.counters.refused, 1)
+    leave_unauthenticated(reactor, oldest)
+    timer_cancel(&reactor.wheel, &oldest.timer)
+    if not oldest.connection.dead:
+        count_failure(reactor, oldest.connection)
+    connection_fail(reactor, oldest.connection, -1, "closed: kafkacy.unauthenticated.connections.max is reached")
+    return True
+
+
+cdef void leave_unauthenticated(ReactorState* reactor, Authentication* authentication) noexcept nogil:
+    """The connection has authenticated, or ends. A second call does nothing."""
+    if authentication.is_listed_no_more:
+        return
+    authentication.is_listed_no_more = True
+    atomic_sub_i64(&reactor.network.unauthenticated, 1)
+    if not authentication.waits:
+        unlist(reactor, authentication)
 
 
 cdef inline bint is_unauthenticated(const Authentication* authentication) noexcept nogil:
@@ -188,6 +228,12 @@ cdef void authentication_ask(Connection* connection, ControlMessage* message) no
     authentication.step = STEP_NONE
     authentication.asked = True
     authentication.was_asked = True
+    authentication_awaits(<ReactorState*>connection.reactor, connection)
+
+
+cdef void authentication_not_asked(ReactorState* reactor, Connection* connection) noexcept nogil:
+    if connection.authentication != NULL and authentication_of(connection).step != STEP_NONE and not connection.dead:
+        authentication_awaits(reactor, connection)
 
 
 cdef void authentication_answered(
@@ -198,6 +244,7 @@ cdef void authentication_answered(
     if authentication == NULL or message.authentication_step == STEP_NONE:
         return
     authentication.asked = False
+    authentication_goes_on(reactor, connection)
     authentication.state = message.authentication_state
     if authentication.state == AUTHENTICATION_FAILED or message.response == NULL:
         count_failure(reactor, connection)

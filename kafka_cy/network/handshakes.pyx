@@ -15,13 +15,16 @@ from libc.string cimport memset
 
 from kafka_cy.base.atomics cimport counter_add
 from kafka_cy.base.posix cimport EPOLLIN, EPOLL_CTL_ADD, EPOLL_CTL_DEL, close, epoll_ctl, epoll_event
+from kafka_cy.network.authentication cimport authentication_awaits, authentication_goes_on
 from kafka_cy.network.certificate cimport certificate_begin
 from kafka_cy.network.connection cimport PAUSE_HANDSHAKE, Connection
+from kafka_cy.network.connection_lifetime cimport connection_active
 from kafka_cy.network.job_places cimport job_has_room, job_hold_back, job_passed
 from kafka_cy.network.jobs cimport JOB_HANDSHAKE, Job, job_cancel, job_submit
 from kafka_cy.network.reactor_state cimport (
     ReactorState, connection_fail, connection_mark_dead, connection_mark_dirty,
 )
+from kafka_cy.network.receive cimport session_ended
 from kafka_cy.network.request cimport Reactor
 from kafka_cy.network.transport cimport Session
 from kafka_cy.records.compression cimport Codecs
@@ -53,8 +56,14 @@ cdef void done(Reactor* shared, Job* job) noexcept nogil:
 
 
 cdef void go_on(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """Watch the socket again. What the job has found out is looked at when the connection is resumed."""
+    """Watch the socket again, unless the job has found the end. The connection is resumed later, so an end is told here: until
+    then the client may reset the connection."""
     cdef epoll_event event
+    connection_active(reactor, connection)
+    authentication_goes_on(reactor, connection)
+    if connection.session.ended:
+        session_ended(reactor, connection)
+        return
     if connection.session.established and connection.authentication == NULL:
         certificate_begin(reactor, connection)
     event.events = EPOLLIN
@@ -68,6 +77,7 @@ cdef void go_on(ReactorState* reactor, Connection* connection) noexcept nogil:
 cdef void handshake_continue(ReactorState* reactor, Connection* connection) noexcept nogil:
     cdef Handshake* handshake
     connection_mark_dirty(reactor, connection)
+    authentication_awaits(reactor, connection)
     if not connection.session.answered and not job_has_room(&reactor.shared, connection, JOB_HANDSHAKE):
         job_hold_back(connection, JOB_HANDSHAKE, True)
         counter_add(&reactor.counters.paused, 1)

@@ -71,7 +71,7 @@ cdef struct NetworkState:
     int64_t queued_response_bytes       # (a) not accepted by sockets yet
     int64_t authentication_timeout_ns
     int64_t unauthenticated_max         # (a) connections that have not authenticated yet, on listeners with SASL
-    int64_t unauthenticated             # (a)
+    int64_t unauthenticated             # (a) from accept on; when all reactors accept together, one more for each
     int64_t connections                 # (a)
     int64_t connection_id_next          # (a)
     int64_t turn                        # (a) round robin of new connections
@@ -123,8 +123,9 @@ cdef struct ReactorState:
     double ns_per_tick                  # 0: not known yet
     int64_t slow_check_ns               # when send.slow_ticks is next refreshed
     int64_t slow_lines                  # logged since then
-    int64_t accept_paused_until_ns
-    void* unauthenticated_first         # Authentication (authentication.pxd), the longest waiting first
+    int64_t accept_paused_until_ns      # 0: not paused; like the next one
+    int64_t logins_paused_until_ns      # for listeners with SASL
+    void* unauthenticated_first         # Authentication (authentication.pxd), in their order
     void* unauthenticated_last
     void* refused_first                 # RefusedConnection (throttle.pxd)
     int64_t refused_count

@@ -18,7 +18,8 @@ from kafka_cy.base.clock cimport ticks_now
 from kafka_cy.base.posix cimport iovec, readv, recv
 from kafka_cy.network.buffer_pool cimport POOL_BYTES_MAX, pool_give, pool_take
 from kafka_cy.network.authentication cimport (
-    GUARD_FAILED, GUARD_MORE, GUARD_PASSES, GUARD_RAW_TOKEN, authentication_check, authentication_guards, authentication_waits,
+    GUARD_FAILED, GUARD_MORE, GUARD_PASSES, GUARD_RAW_TOKEN, authentication_check, authentication_guards,
+    authentication_not_asked, authentication_waits,
 )
 from kafka_cy.network.certificate cimport certificate_ask, certificate_asks
 from kafka_cy.network.connection cimport (
@@ -184,6 +185,7 @@ cdef size_t consume(ReactorState* reactor, Connection* connection, uint8_t* data
         else:
             is_taken = reactor_dispatch(&reactor.shared, connection, data + at + 4, <size_t>length)
         if not is_taken:
+            authentication_not_asked(reactor, connection)
             counter_add(&reactor.counters.paused, 1)
             return at
         at += 4 + <size_t>length
@@ -372,8 +374,11 @@ cdef bint after_kept(ReactorState* reactor, Connection* connection, uint8_t* dat
     return not (connection.dead or connection.closing or connection.pauses)
 
 
-cdef void session_failed(ReactorState* reactor, Connection* connection) noexcept nogil:
+cdef void session_ended(ReactorState* reactor, Connection* connection) noexcept nogil:
     cdef char reason[LOG_MESSAGE_BYTES_MAX]
+    if not connection.session.failure[0]:
+        connection_mark_dead(reactor, connection)
+        return
     if connection.session.established:
         snprintf(reason, LOG_MESSAGE_BYTES_MAX, "TLS failed: %s", connection.session.failure)
     else:
@@ -403,11 +408,11 @@ cdef void session_receive(ReactorState* reactor, Connection* connection) noexcep
         counter_add(&reactor.counters.network_io_by_listener[connection.listener], 1)
         goes_on = after_kept(reactor, connection, reactor.receive_buffer, size)
     if session.failure[0]:
-        session_failed(reactor, connection)             # sending is impossible too
+        session_ended(reactor, connection)              # sending is impossible too
     elif not goes_on:
         connection_mark_dirty(reactor, connection)      # paused or closing
     elif session.ended:
-        connection_mark_dead(reactor, connection)
+        session_ended(reactor, connection)
 
 
 cdef void end_of_stream(ReactorState* reactor, Connection* connection) noexcept nogil:

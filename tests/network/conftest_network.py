@@ -12,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -152,6 +153,16 @@ class Harness:
     def wait_for_counter(self, name: str, value: int) -> None:
         """Wait for a count: a client may see an event a moment before it is counted."""
         wait_until(lambda: self.server.counters()[name] == value, f"{name} {value}, not {self.server.counters()[name]}")
+
+    def wait_until_it_sleeps(self) -> None:
+        """Wait until no reactor is active."""
+
+        def sleeps() -> bool:
+            before = self.server.counters()["loops"]
+            time.sleep(0.05)
+            return bool(self.server.counters()["loops"] == before)
+
+        wait_until(sleeps, "the reactors to sleep")
 
     def log(self) -> list[str]:
         return [event.message for event in self.server.take_log_events()]

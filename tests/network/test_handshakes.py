@@ -21,6 +21,7 @@ Make = Callable[..., Harness]
 SHARE = 7  # places of a client: 1/64 of queued_requests_max
 ONE_PLACE = 64  # queued_requests_max
 TOKEN_BYTES_MAX = 1000
+API_VERSIONS = 18
 
 pytestmark = pytest.mark.parametrize("harness", ["TLS"], indirect=True)
 
@@ -90,6 +91,11 @@ class Shaking:
             return False
         finally:
             self.socket.settimeout(60)
+
+    def reset(self) -> None:
+        """Close the connection with a reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
+        self.socket.close()
 
     def is_closed(self) -> bool:
         try:
@@ -186,8 +192,9 @@ def test_why_a_client_refused_the_certificate_is_logged(harness: Make, reset: bo
             client.finish()
         client.socket.sendall(client.outgoing.read())  # the alert
         if reset:
-            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
-        client.socket.close()
+            client.reset()
+        else:
+            client.socket.close()
     wait_until(lambda: waiting() == SHARE + 3, "all are in the queue")
     jobs.resume_jobs()
     made.wait_for_counter("connections", 0)
@@ -208,6 +215,31 @@ def test_who_has_left_is_not_answered(harness: Make) -> None:
     assert made.log() == []
 
 
+def test_who_ends_and_then_resets_costs_nothing_while_it_is_held_back(harness: Make) -> None:
+    """epoll reports a broken connection also when it is asked for no events."""
+    made = harness(1, retry_ms=3_600_000)
+    witness = made.client()
+    assert witness.ask(ECHO, b"ok") == b"ok"
+    jobs.pause_jobs()
+    clients = [Shaking(made).hello() for _ in range(SHARE)]
+    wait_until(lambda: waiting() == SHARE, "they have all places")
+    last = Shaking(made).hello()
+    made.wait_for_counter("paused", 1)
+    made.wait_until_it_sleeps()
+    before = made.server.counters()["loops"]
+    last.socket.shutdown(socket.SHUT_WR)
+    wait_until(lambda: made.server.counters()["loops"] > before, "the end of its stream is seen")
+    made.wait_until_it_sleeps()
+    last.reset()
+    before = made.server.counters()["loops"]
+    for _ in range(200):
+        assert witness.ask(ECHO, b"ok") == b"ok"
+    assert made.server.counters()["loops"] - before < 1000, "a few for each request"
+    jobs.resume_jobs()
+    made.wait_for_counter("connections", SHARE + 1)
+    assert all(client.is_served() for client in clients)
+
+
 def test_a_handshake_that_waits_has_the_certificate_of_before(harness: Make, authority: Authority, tmp_path: Path) -> None:
     """The context is gone for others when the job begins."""
     made = harness(1)
@@ -225,33 +257,72 @@ def test_a_handshake_that_waits_has_the_certificate_of_before(harness: Make, aut
     assert Shaking(made, ssl.create_default_context(cafile=other.trusted)).hello().is_served()
 
 
-def test_too_many_that_have_not_authenticated(harness: Make) -> None:
-    """Who is closed to make room may have its handshake in the queue, or held back."""
+def test_who_waits_for_its_handshake_is_not_closed_for_others(harness: Make) -> None:
+    """There are as many as may be, and the rest waits to be accepted. All are served in the end."""
+    made = harness(1)
+    limit = SHARE + 3
+    made.server.set_authentication(0, TOKEN_BYTES_MAX)
+    made.server.set_authentication_limits(60_000, limit)
+    jobs.pause_jobs()
+    clients = [Shaking(made).hello() for _ in range(limit)]
+    made.wait_for_counter("paused", 3)
+    later = [Shaking(made).hello() for _ in range(2 * limit)]
+    asked = made.server.counters()["loops"] + 10
+    wait_until(lambda: made.server.counters()["loops"] > asked, "it looks again whether there is room")
+    assert made.server.counters()["connections"] == limit
+    jobs.resume_jobs()
+    for client in clients + later:
+        client.finish(frame(API_VERSIONS))
+        assert client.read(4)
+        client.socket.close()
+    assert made.server.counters()["refused"] == 0 and made.log() == []
+
+
+def test_who_says_nothing_makes_room(harness: Make) -> None:
+    """Also while others wait for their handshakes, which has its limit in any case."""
     made = harness(1)
     made.server.set_authentication(0, TOKEN_BYTES_MAX)
-    made.server.set_authentication_limits(60_000, SHARE + 3)
+    made.server.set_authentication_limits(3_200, 3)
     jobs.pause_jobs()
-    clients = [Shaking(made).hello() for _ in range(SHARE + 3)]
-    made.wait_for_counter("paused", 3)
-    later = [Shaking(made).hello() for _ in range(SHARE + 3)]
-    assert all(client.is_closed() for client in clients)
-    made.wait_for_counter("connections", SHARE + 3)
-    wait_until(lambda: waiting() == SHARE, "the later ones have the places")
+    first = Shaking(made).hello()
+    wait_until(lambda: waiting() == 1, "the first one")
+    silent = Shaking(made)
+    second = Shaking(made).hello()
+    wait_until(lambda: waiting() == 2, "the second one")
+    third = Shaking(made).hello()
+    assert silent.is_closed()
+    wait_until(lambda: waiting() == 3, "the third one has its place")
+    assert made.log() == ["closed: kafkacy.unauthenticated.connections.max is reached"]
     jobs.resume_jobs()
-    for client in later:
+    for client in (first, second, third):
         client.finish()
 
 
-def test_who_does_not_authenticate_in_time_may_wait_for_its_handshake(harness: Make) -> None:
+def test_the_wait_for_a_handshake_is_not_the_time_of_the_client(harness: Make) -> None:
+    """A client that came later, and lets the broker wait, is closed before."""
     made = harness(1)
     made.server.set_authentication(0, TOKEN_BYTES_MAX)
     made.server.set_authentication_limits(200, 100)
     jobs.pause_jobs()
     clients = [Shaking(made).hello() for _ in range(SHARE + 3)]
-    assert all(client.is_closed() for client in clients)
+    made.wait_for_counter("paused", 3)
+    assert Shaking(made).is_closed()
+    assert made.log() == ["closed: it did not authenticate within kafkacy.authentication.timeout.ms"]
+    assert waiting() == SHARE
+    jobs.resume_jobs()
+    for client in clients:
+        while not client.is_closed():
+            pass
     made.wait_for_counter("connections", 0)
-    assert waiting() == 0
     assert set(made.log()) == {"closed: it did not authenticate within kafkacy.authentication.timeout.ms"}
+
+
+def test_the_threads_have_almost_the_priority_of_reactors(harness: Make) -> None:
+    """Clients wait for them, and they leave a core to the reactors in any case."""
+    assert Shaking(harness(1)).hello().is_served()
+    names = {path.parent: path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")}
+    nice = [int((task / "stat").read_text().rpartition(")")[2].split()[16]) for task, name in names.items() if "handshake" in name]
+    assert nice and all(0 <= each <= 3 for each in nice)
 
 
 def test_stop_with_handshakes_that_wait(harness: Make) -> None:
@@ -294,8 +365,9 @@ def test_clients_that_leave_at_any_moment(harness: Make, authority: Authority) -
             elif step == 4:
                 served.append(client.is_served())
             if choose.random() < 0.5:
-                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
-            client.socket.close()
+                client.reset()
+            else:
+                client.socket.close()
 
     users = [threading.Thread(target=use, args=(number,)) for number in range(8)]
     for each in users:

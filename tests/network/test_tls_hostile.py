@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from tls_records import ALERT, DATA, GOODBYE, HANDSHAKE, KEY_UPDATE, RecordClien
 from kafka_cy.network.control_request import ControlRequest
 from kafka_cy.network.tls import TlsContext
 from tests.certificates import Authority
-from tests.waiting import wait_until
 
 Make = Callable[..., Harness]
 READ_BYTES_MAX = 131072  # limit of one turn
@@ -35,17 +33,6 @@ def connect(authority: Authority, tmp_path: Path) -> Iterator[Callable[[Harness]
     yield open_one
     for each in opened:
         each.client.close()
-
-
-def wait_until_it_sleeps(made: Harness) -> None:
-    """Wait until no reactor is active."""
-
-    def sleeps() -> bool:
-        before = made.server.counters()["loops"]
-        time.sleep(0.05)
-        return bool(made.server.counters()["loops"] == before)
-
-    wait_until(sleeps, "the reactor to sleep")
 
 
 def test_many_key_updates_take_turns(harness: Make, connect: Callable[[Harness], RecordClient]) -> None:
@@ -135,7 +122,7 @@ def test_a_handshake_whose_answer_nobody_takes(harness: Make, authority: Authori
             session.do_handshake()
         client.sendall(outgoing.read() + b"\x14\x03\x03\x00\x01\x01")  # a record that must be skipped
         made.wait_for_counter("accepted", 1)
-        wait_until_it_sleeps(made)
+        made.wait_until_it_sleeps()
         while True:
             try:
                 session.do_handshake()

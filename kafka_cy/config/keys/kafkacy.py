@@ -15,8 +15,8 @@ KEYS: Final[tuple[Entry, ...]] = (
     ("kafkacy.audit.log.max.bytes", "LONG", "104857600", "read-only", ("at_least", 4096), "LOW", "server",
      "Size at which kafkacy.audit.log is renamed and a new file begins."),
     ("kafkacy.authentication.timeout.ms", "INT", "30000", "read-only", ("at_least", 100), "MEDIUM", "server",
-     "Time in which a client must authenticate on a listener with SASL, from the connection on. Then it is disconnected. In "
-     "Apache Kafka, connections.max.idle.ms is the only limit."),
+     "Time in which a client must authenticate on a listener with SASL, from the connection on, without the time in which it waits "
+     "for the broker. Then it is disconnected. In Apache Kafka, connections.max.idle.ms is the only limit."),
     ("kafkacy.client.telemetry.offer", "STRING", "subscribed", "read-only", ("in", "subscribed", "always"), "LOW", "server",
      "When clients learn that they can push their metrics (KIP-714). subscribed: from the first subscription on (a client that "
      "was connected before learns it with its next connection). always: also before, so that clients ask every five "
@@ -109,5 +109,6 @@ KEYS: Final[tuple[Entry, ...]] = (
      "network thread. -1: none."),
     ("kafkacy.unauthenticated.connections.max", "INT", "1000", "read-only", ("at_least", 1), "MEDIUM", "server",
      "Maximum number of connections that have not authenticated yet, on all listeners with SASL together. For each further one, "
-     "the one that has had most time for it is closed. Apache Kafka has no such limit."),
+     "the one that has let the broker wait longest is closed; while all wait for the broker, further ones are not accepted. Apache "
+     "Kafka has no such limit."),
 )
