@@ -234,7 +234,11 @@ def test_one_request_without_acknowledgement_is_appended_over_tls(hot_server: Ho
     context.use_pem(authority.broker.read_bytes(), authority.broker.read_bytes())
     hot_server.server.set_transport(0, context)
     single = hot_server.connect()
+    jobs.resume_jobs()  # for the handshake, which is over when something is answered
     tls = TlsSocket(single.socket, ssl.create_default_context(cafile=authority.trusted))
+    tls.sendall(single.frame(0, 9, encode_request(0, 9, request(9, hot_server, {("t", 1): batch()}))))
+    assert tls.recv(1000)
+    jobs.pause_jobs()
     values = request(9, hot_server, {("t", 0): large(RECORDS)}, 0)
     tls.session.write(single.frame(0, 9, encode_request(0, 9, values)))
     with pytest.raises(ssl.SSLWantReadError):

@@ -118,7 +118,7 @@ def test_keys_are_not_in_the_log(context: Any) -> None:
     lines: list[tuple[Any, ...]] = []
     context.log.info = lambda *what, **details: lines.append((what, details))
     alter(context, upsertion("ann", password=b"secret"))
-    assert len(lines) == 1 and lines[0][1]["user"] == "ann"
+    assert len(lines) == 1 and lines[0][1]["name"] == "ann"
     assert "key" not in str(lines) and "salt" not in str(lines)
 
 
