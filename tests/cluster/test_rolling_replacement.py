@@ -45,7 +45,7 @@ def test_there_and_back_under_load(tmp_path: Path, one_zookeeper: Ensemble, zook
     theirs = [Kafka(tmp_path, zookeeper_connect, each + 1, ports[each], settings[each]) for each in range(3)]
     ours = [MemberBroker(tmp_path, zookeeper_connect, each + 1, ports[each], settings[each]) for each in range(3)]
     servers = ",".join(f"127.0.0.1:{port}" for port in ports)
-    admin = AdminClient({"bootstrap.servers": servers, "socket.timeout.ms": 5000})
+    admin = AdminClient({"bootstrap.servers": servers, "socket.timeout.ms": 30_000})
     try:
         for broker in theirs:
             broker.start()
