@@ -11,7 +11,7 @@ from kafka_cy.base.posix cimport (
     sockaddr_in6, sockaddr_storage, socklen_t,
 )
 from kafka_cy.network.address_counts cimport address_enter
-from kafka_cy.network.authentication cimport authentication_has_room, authentication_make_room
+from kafka_cy.network.authentication cimport authentication_can_make_room, authentication_has_room, authentication_make_room
 from kafka_cy.network.connection cimport KIND_CONNECTION, Connection
 from kafka_cy.network.connection_lifetime cimport connection_register
 from kafka_cy.network.connection_rate cimport creation_count, creation_wait_ns
@@ -23,7 +23,6 @@ from kafka_cy.network.throttle cimport throttle_accepted
 cdef enum:
     ACCEPTS_PER_EVENT_MAX = 64
     ACCEPT_PAUSE_NS = 100000000     # after running out of descriptors
-    LOGINS_RETRY_NS = 10000000
 
 cdef const char* V4_MAPPED = b"\0\0\0\0\0\0\0\0\0\0\xff\xff"
 
@@ -103,7 +102,7 @@ cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
         if listener.token_bytes_max and not authentication_has_room(reactor):
             if not is_waited_for(listener):
                 return
-            if not authentication_make_room(reactor):
+            if not authentication_can_make_room(reactor):
                 logins_later(reactor, listener)
                 return
         peer_size = sizeof(peer)
@@ -126,6 +125,8 @@ cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
         counter_add(&reactor.counters.accepted, 1)
         creation_count(&network.connection_rate, reactor.shared.now_ns)
         if listener.token_bytes_max:
+            if not authentication_has_room(reactor):
+                authentication_make_room(reactor)
             atomic_add_i64(&network.unauthenticated, 1)     # until authentication_free
         target = least_busy(network)
         atomic_add_i64(&target.connections, 1)

@@ -43,10 +43,10 @@ cdef struct Authentication:
     bint asked                      # the authentication loop has a step of it
     bint was_asked                  # it has had one
     ClosedConnection* closed        # tells it that the connection has closed
-    Authentication* earlier         # those of this reactor that have not authenticated and do not wait for the broker: who has
-    Authentication* later           # begun to let it wait first is first
-    int64_t listed_ns               # when it began to
-    bint waits                      # for the broker: it is not listed, and its timer is not armed
+    Authentication* earlier         # those of this reactor that have not authenticated; whose last advance is longest ago is first
+    Authentication* later
+    int64_t listed_ns               # when it advanced last: connected, had a step of TLS answered, or a token
+    bint waits                      # for the broker: it is not closed for others, and its timer is not armed
     int64_t left_ns                 # of its time, meanwhile
     bint is_listed_no_more
     bint api_versions_answered
@@ -57,13 +57,15 @@ cdef struct Authentication:
 
 cdef void authentication_begin(ReactorState* reactor, Connection* connection) noexcept nogil
 # The broker has something to do for the client now, or would if it had the time (`authentication_awaits`), or no longer. Meanwhile
-# its time does not pass, and it is not closed for others. Without effect for who has authenticated.
+# its time does not pass, and it is not closed for others. Without effect for who has authenticated. `has_advanced`: a part of a
+# message is no advance.
 cdef void authentication_awaits(ReactorState* reactor, Connection* connection) noexcept nogil
-cdef void authentication_goes_on(ReactorState* reactor, Connection* connection) noexcept nogil
+cdef void authentication_goes_on(ReactorState* reactor, Connection* connection, bint has_advanced) noexcept nogil
 # Whether there may be another connection that has not authenticated.
 cdef bint authentication_has_room(ReactorState* reactor) noexcept nogil
-# Close one for it, of this reactor. False: there is none that has had enough time.
-cdef bint authentication_make_room(ReactorState* reactor) noexcept nogil
+# Whether one of this reactor can be closed for another: it has had enough time.
+cdef bint authentication_can_make_room(ReactorState* reactor) noexcept nogil
+cdef void authentication_make_room(ReactorState* reactor) noexcept nogil        # close it
 cdef void authentication_free(ReactorState* reactor, Connection* connection) noexcept nogil
 cdef void authentication_expired(ReactorState* reactor, Timer* timer) noexcept nogil
 # The frame was not taken: there is no room for it.

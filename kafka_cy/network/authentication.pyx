@@ -18,6 +18,7 @@ from kafka_cy.records.wire cimport load_be16, load_be32
 cdef enum:
     HEADER_BYTES_MIN = 8            # of a request: API key, version, correlation id
     SPARED_SHIFT = 5                # for 1/32 of its time a client is not closed for others
+    LOOKED_AT_MAX = 1000            # to find one that can be: some microseconds
 
 
 cdef void authentication_begin(ReactorState* reactor, Connection* connection) noexcept nogil:
@@ -74,17 +75,18 @@ cdef void authentication_awaits(ReactorState* reactor, Connection* connection) n
     if authentication == NULL or authentication.is_listed_no_more or authentication.waits:
         return
     authentication.waits = True
-    unlist(reactor, authentication)
     authentication.left_ns = authentication.timer.deadline_ns - reactor.shared.now_ns
     timer_cancel(&reactor.wheel, &authentication.timer)
 
 
-cdef void authentication_goes_on(ReactorState* reactor, Connection* connection) noexcept nogil:
+cdef void authentication_goes_on(ReactorState* reactor, Connection* connection, bint has_advanced) noexcept nogil:
     cdef Authentication* authentication = authentication_of(connection)
     if authentication == NULL or authentication.is_listed_no_more or not authentication.waits:
         return
     authentication.waits = False
-    list_last(reactor, authentication)
+    if has_advanced:
+        unlist(reactor, authentication)
+        list_last(reactor, authentication)
     timer_set(&reactor.wheel, &authentication.timer, reactor.shared.now_ns + authentication.left_ns)
 
 
@@ -93,23 +95,39 @@ cdef bint authentication_has_room(ReactorState* reactor) noexcept nogil:
     return atomic_load_relaxed_i64(&network.unauthenticated) < atomic_load_relaxed_i64(&network.unauthenticated_max)
 
 
-cdef bint authentication_make_room(ReactorState* reactor) noexcept nogil:
-    """Who lets the broker wait longest makes room: otherwise clients that connect and say nothing could keep all others out.
+cdef Authentication* closable(ReactorState* reactor) noexcept nogil:
+    """Who lets the broker wait longest; NULL if nobody has for long enough.
 
     Who waits for the broker does not, nor who may just be answering: while there are more clients than the broker can serve, each
     would be closed for the next one, and none would be served.
     """
-    cdef Authentication* oldest = <Authentication*>reactor.unauthenticated_first
-    cdef int64_t spared_ns = reactor.network.authentication_timeout_ns >> SPARED_SHIFT
-    if oldest == NULL or reactor.shared.now_ns - oldest.listed_ns < spared_ns:
-        return False
+    cdef Authentication* authentication = <Authentication*>reactor.unauthenticated_first
+    cdef int64_t before_ns = reactor.shared.now_ns - (reactor.network.authentication_timeout_ns >> SPARED_SHIFT)
+    cdef int i
+    for i in range(LOOKED_AT_MAX):  # no-cython-lint
+        if authentication == NULL or authentication.listed_ns > before_ns:
+            return NULL
+        if not authentication.waits:
+            return authentication
+        authentication = authentication.later
+    return NULL
+
+
+cdef bint authentication_can_make_room(ReactorState* reactor) noexcept nogil:
+    return closable(reactor) != NULL
+
+
+cdef void authentication_make_room(ReactorState* reactor) noexcept nogil:
+    """Otherwise clients that connect and say nothing, or a byte now and then, could keep all others out."""
+    cdef Authentication* oldest = closable(reactor)
+    if oldest == NULL:
+        return
     counter_add(&reactor.counters.refused, 1)
     leave_unauthenticated(reactor, oldest)
     timer_cancel(&reactor.wheel, &oldest.timer)
     if not oldest.connection.dead:
         count_failure(reactor, oldest.connection)
     connection_fail(reactor, oldest.connection, -1, "closed: kafkacy.unauthenticated.connections.max is reached")
-    return True
 
 
 cdef void leave_unauthenticated(ReactorState* reactor, Authentication* authentication) noexcept nogil:
@@ -118,8 +136,7 @@ cdef void leave_unauthenticated(ReactorState* reactor, Authentication* authentic
         return
     authentication.is_listed_no_more = True
     atomic_sub_i64(&reactor.network.unauthenticated, 1)
-    if not authentication.waits:
-        unlist(reactor, authentication)
+    unlist(reactor, authentication)
 
 
 cdef inline bint is_unauthenticated(const Authentication* authentication) noexcept nogil:
@@ -244,7 +261,7 @@ cdef void authentication_answered(
     if authentication == NULL or message.authentication_step == STEP_NONE:
         return
     authentication.asked = False
-    authentication_goes_on(reactor, connection)
+    authentication_goes_on(reactor, connection, True)
     authentication.state = message.authentication_state
     if authentication.state == AUTHENTICATION_FAILED or message.response == NULL:
         count_failure(reactor, connection)

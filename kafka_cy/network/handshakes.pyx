@@ -35,6 +35,7 @@ cdef struct Handshake:
     Session* session
     Connection* connection  # NULL: it has closed. The reactor's, like `fd`
     int fd                  # then the socket
+    bint was_answered       # before this step
 
 
 cdef void run(Job* job, Codecs* codecs) noexcept nogil:
@@ -51,16 +52,18 @@ cdef void done(Reactor* shared, Job* job) noexcept nogil:
     else:
         connection.handshake = NULL
         if not connection.dead:
-            go_on(<ReactorState*>shared.private_state, connection)
+            go_on(<ReactorState*>shared.private_state, connection, handshake.was_answered)
     free(handshake)
 
 
-cdef void go_on(ReactorState* reactor, Connection* connection) noexcept nogil:
+cdef void go_on(ReactorState* reactor, Connection* connection, bint was_answered) noexcept nogil:
     """Watch the socket again, unless the job has found the end. The connection is resumed later, so an end is told here: until
     then the client may reset the connection."""
     cdef epoll_event event
+    cdef bint has_advanced
     connection_active(reactor, connection)
-    authentication_goes_on(reactor, connection)
+    has_advanced = connection.session.established or (connection.session.answered and not was_answered)
+    authentication_goes_on(reactor, connection, has_advanced)
     if connection.session.ended:
         session_ended(reactor, connection)
         return
@@ -92,6 +95,7 @@ cdef void handshake_continue(ReactorState* reactor, Connection* connection) noex
     handshake.job.done = done
     handshake.session = connection.session
     handshake.connection = connection
+    handshake.was_answered = connection.session.answered
     if connection.held_back:
         job_passed(connection)
     epoll_ctl(reactor.epoll_fd, EPOLL_CTL_DEL, connection.fd, NULL)

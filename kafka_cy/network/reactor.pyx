@@ -16,7 +16,7 @@ from kafka_cy.base.posix cimport (
     block_all_signals, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, read,
 )
 from kafka_cy.base.thread_name cimport name_this_thread
-from kafka_cy.network.accept cimport accept_again, accept_some, listeners_watch
+from kafka_cy.network.accept cimport LOGINS_RETRY_NS, accept_again, accept_some, listeners_watch
 from kafka_cy.network.connection cimport (
     KIND_CONNECTION, KIND_MAILBOX, PAUSE_HELD, PAUSE_JOBS, PAUSE_MEMORY, PAUSE_PARKED, PAUSE_THROTTLED, PAUSE_TURN, Connection,
     connection_advance, connection_flush, send_context_free,
@@ -58,7 +58,6 @@ cdef enum:
     EVENTS_MAX = 256
     DRAIN_RETRY_MS = 10
     JOB_RETRY_US = 1000
-    LOGINS_RETRY_MS = 10
     UNPACK_BYTES_MAX = 1 << 20      # decompressed in one turn: about a millisecond
     SCRATCH_BYTES_MAX = 1073741824
     SCRATCH_KEPT_BYTES = 4194304
@@ -289,8 +288,8 @@ cdef int sleep_ms(ReactorState* reactor) noexcept nogil:
         timeout = DRAIN_RETRY_MS
     if reactor.accept_paused_until_ns and (timeout < 0 or timeout > 100):
         timeout = 100
-    if reactor.logins_paused_until_ns and (timeout < 0 or timeout > LOGINS_RETRY_MS):
-        timeout = LOGINS_RETRY_MS
+    if reactor.logins_paused_until_ns and (timeout < 0 or timeout > LOGINS_RETRY_NS // 1000000):
+        timeout = LOGINS_RETRY_NS // 1000000
     if reactor.network.idle_timeout_ns > 0 and reactor.idle_first != NULL:
         idle_ms = reactor.idle_first.active_ns + reactor.network.idle_timeout_ns - reactor.shared.now_ns
         idle_ms = idle_ms // 1000000 + 1 if idle_ms > 0 else 1

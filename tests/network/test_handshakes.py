@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import ssl
@@ -296,6 +297,40 @@ def test_who_says_nothing_makes_room(harness: Make) -> None:
     jobs.resume_jobs()
     for client in (first, second, third):
         client.finish()
+
+
+def test_who_sends_a_byte_now_and_then_makes_room(harness: Make) -> None:
+    """A part of a message is no advance: it keeps no place."""
+    made = harness(1)
+    made.server.set_authentication(0, TOKEN_BYTES_MAX)
+    made.server.set_authentication_limits(3_200, 1)
+    slow = Shaking(made)
+    with pytest.raises(ssl.SSLWantReadError):
+        slow.session.do_handshake()
+    hello = iter(slow.outgoing.read())
+    slow.socket.send(bytes([next(hello)]))
+    made.wait_for_counter("connections", 1)
+    later = Shaking(made).hello()
+
+    def is_answered() -> bool:
+        with contextlib.suppress(ConnectionError):
+            slow.socket.send(bytes([next(hello)]))
+        return later.answered()
+
+    wait_until(is_answered, "the other has its place")
+    assert made.log() == ["closed: kafkacy.unauthenticated.connections.max is reached"]
+    later.finish()
+
+
+def test_nobody_makes_room_for_who_is_refused(harness: Make) -> None:
+    made = harness(1, connections_max=1)
+    made.server.set_authentication(0, TOKEN_BYTES_MAX)
+    made.server.set_authentication_limits(3_200, 1)
+    first = Shaking(made)
+    made.wait_for_counter("connections", 1)
+    assert Shaking(made).is_closed()
+    assert made.server.counters()["connections"] == 1 and not [line for line in made.log() if "unauthenticated" in line]
+    first.hello().finish()
 
 
 def test_the_wait_for_a_handshake_is_not_the_time_of_the_client(harness: Make) -> None:
