@@ -21,6 +21,7 @@ from kafka_cy.cluster.znode_formats import MALFORMED, decode_config
 
 ENTITY_TYPES = ("topics", "brokers", "clients", "users", "ips")
 READ_AT_ONCE = 200
+REFUSED_AGAIN_MS = 10_000.0
 
 
 class MalformedSettings(Exception):
@@ -47,6 +48,7 @@ class StoredConfigs:
             store, CONFIGS, self._notified, missed=self._reads.missed, wall_clock_ms=wall_clock_ms, call_later=call_later, log=log
         )
         self._known_topics: set[str] = set()  # whose settings were read; they are those of a topic that the controller has told of
+        self._refused: set[str] = set()  # paths of topics that may not be read, until they are read again
         self.malformed_topics: set[str] = set()  # whose settings are there, but could never be read; any thread may look
 
     async def read_all(self, calls: StoreCalls) -> None:
@@ -96,6 +98,7 @@ class StoredConfigs:
                 if isinstance(node, NoAuthError):
                     self._log.repeated("error", f"the settings in /config/{path} may not be read: {node!r}", {})
                     self._cannot_be_read(path)
+                    self._read_later(path)
                     continue
                 try:
                     values = decode_config(node.data) if node is not None else {}
@@ -131,6 +134,17 @@ class StoredConfigs:
         entity_type, _, name = path.partition("/")
         if entity_type == "topics" and name not in self._known_topics:
             self.malformed_topics.add(name)
+
+    def _read_later(self, path: str) -> None:
+        """ZooKeeper refuses the node of a topic. It tells nobody when an operator allows it again."""
+        if not self._refused:
+            self._call_later(REFUSED_AGAIN_MS, self._read_refused)
+        self._refused.add(path)
+
+    def _read_refused(self) -> None:
+        paths = [path for path in self._refused if self._is_used(path.removeprefix("topics/"))]
+        self._refused.clear()
+        self._reads.run(lambda calls: self._read(calls, paths))
 
     def _put(self, path: str, values: dict[str, str]) -> None:
         """The settings of an entity are these."""

@@ -126,30 +126,40 @@ class MetadataUpdates:
 
     def _check(self, update: Waiting) -> Generator[None, None, None]:
         """Look at everything that is told before anything is taken, and read the settings of topics that are new here."""
-        request = update.request
+        names: list[str] = []
         try:
-            existing: set[str] = set()
-            untold = yield from self._untold_by(request, existing)
-            if untold is None or self._cache.untold_count + untold > UNTOLD_MAX:
-                self._log.warning(
-                    "UpdateMetadata is refused: impossible partitions, or too many between those that it tells of",
-                    controller=request.controller_id, untold=untold, untold_max=UNTOLD_MAX,
-                )  # fmt: skip
-                self._end(update, ErrorCode.INVALID_REQUEST)
-                return
-            names = []
-            for topic in request.topics:
-                known = self._cache.topics.get(topic.topic)
-                if known is not None and topic.topic_id not in (None, known.id):
-                    self._configs.forget(topic.topic)  # a new topic of that name: its deletion was missed
-                if topic.topic in existing and not self._configs.knows(topic.topic):
-                    names.append(topic.topic)
-                yield
+            error = yield from self._look_at(update.request, names)
         except Exception:
             self._end(update, ErrorCode.UNKNOWN_SERVER_ERROR)
             raise
+        if error is not ErrorCode.NONE:
+            self._end(update, error)
+            return
         # LeaderAndIsr, which comes before, has them read, too, but without `newest`: for one topic after the other.
         self._configs.ensure(names, lambda: self._slices.add(self._take(update)), newest=True)
+
+    def _look_at(self, request: UpdateMetadataRequest, names: list[str]) -> Generator[None, None, ErrorCode]:
+        """Whether it can be taken. Topics whose settings have to be read are added to `names`."""
+        stale = self._staleness(request)
+        if stale is not ErrorCode.NONE:
+            return stale  # it has become so while it waited
+        existing: set[str] = set()
+        untold = yield from self._untold_by(request, existing)
+        if untold is None or self._cache.untold_count + untold > UNTOLD_MAX:
+            self._log.warning(
+                "UpdateMetadata is refused: impossible partitions, or too many between those that it tells of",
+                controller=request.controller_id, untold=untold, untold_max=UNTOLD_MAX,
+            )  # fmt: skip
+            return ErrorCode.INVALID_REQUEST
+        for topic in request.topics:
+            if topic.topic in existing:
+                known = self._cache.topics.get(topic.topic)
+                if known is not None and topic.topic_id not in (None, known.id):
+                    self._configs.forget(topic.topic)  # a new topic of that name: its deletion was missed
+                if not self._configs.knows(topic.topic):
+                    names.append(topic.topic)
+            yield
+        return ErrorCode.NONE
 
     def _untold_by(self, request: UpdateMetadataRequest, existing: set[str]) -> Generator[None, None, int | None]:
         """How many partitions below those that are told stay untold, at most; None if there is one that cannot be.

@@ -48,8 +48,9 @@ class Member:
         self._read, self._submit = self.store.read, self.store.submit
         self.store.read, self.store.submit = self.read, self.submit  # type: ignore[method-assign]
         self.cache = MemberCache(1, ["PLAINTEXT"])
+        self.later: list[Any] = []  # what is to be done later
         self.configs = StoredConfigs(
-            self.store, self.cache, wall_clock_ms=lambda: 0, call_later=lambda *_: None, log=Log()
+            self.store, self.cache, wall_clock_ms=lambda: 0, call_later=lambda ms, call: self.later.append(call), log=Log()
         )
         published: Any = SimpleNamespace(put=lambda topic: None, publish=lambda removed: None)
         slices: Any = SimpleNamespace(add=lambda steps: [None for _ in steps])
@@ -188,6 +189,64 @@ def test_a_topic_whose_settings_may_not_be_read_holds_up_no_others() -> None:
     member._read = read
     member.configs._notified(b'{"version":2,"entity_path":"topics/u"}')
     assert not member.configs.malformed_topics and member.cache.topic_config("u") == DAY
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_settings_that_may_not_be_read_are_read_when_they_may(is_known: bool) -> None:
+    """ZooKeeper tells nobody of the ACL that the operator sets."""
+    member = Member()
+    member.put("t", DAY)
+    if is_known:
+        member.tell(topic("t", UUID(int=7)))
+    read = member._read
+    member._read = lambda requests, done: done(None, NoAuthError("refused"))
+    if is_known:
+        member.configs._notified(b'{"version":2,"entity_path":"topics/t"}')
+        assert member.settings() == DAY, "those of before stay"
+    else:
+        member.tell(topic("t", UUID(int=7)))
+    member.put("t", KEEP)
+    for _ in range(3):
+        (again,) = member.later
+        member.later.clear()
+        again()
+    member._read = read
+    member.later.pop()()
+    assert member.settings() == KEEP and not member.later and not member.configs.malformed_topics
+
+
+def impossible(broker_epoch: int = -1) -> UpdateMetadataRequest:
+    partition = UpdateMetadataPartition(-2, 1, 1, 0, (1,), 0, (1,), ())
+    return UpdateMetadataRequest(5, 1, broker_epoch, (UpdateMetadataTopic("x", UUID(int=9), (partition,)),), ())
+
+
+def test_an_answer_that_fails_ends_no_other_update() -> None:
+    member = Member()
+    member.is_slow = True
+    first = member.tell(topic("t", UUID(int=7)))
+
+    def fails(error: ErrorCode) -> None:
+        raise OSError("the connection is gone")
+
+    member.updates.update(impossible(), fails)
+    third = member.tell(topic("u", UUID(int=8)))
+    member.is_slow = False
+    with pytest.raises(OSError, match="the connection is gone"):
+        member.answer()
+    assert first == third == [ErrorCode.NONE] and set(member.cache.topics) == {"t", "u"}
+    assert member.tell(topic("v", UUID(int=6))) == [ErrorCode.NONE]
+
+
+def test_an_update_that_waits_until_it_is_stale_is_not_looked_at() -> None:
+    member = Member()
+    member.is_slow = True
+    member.tell(topic("t", UUID(int=7)))
+    answers: list[ErrorCode] = []
+    member.updates.update(impossible(broker_epoch=3), answers.append)
+    member.updates.broker_epoch = 4  # the broker has registered again
+    member.is_slow = False
+    member.answer()
+    assert answers == [ErrorCode.STALE_BROKER_EPOCH]
 
 
 def test_the_server_that_is_asked_may_be_behind() -> None:
