@@ -593,6 +593,11 @@ TWICE_ALL = [
         {"name": "data", "partitions": [{"partition_index": 0}, {"partition_index": 0}]}]}),
     Case("offset delete topic twice", 47, 0, {"group_id": "simple2", "topics": [
         {"name": "data", "partitions": [{"partition_index": 0}]}, {"name": "data", "partitions": [{"partition_index": 1}]}]}),
+    Case("offset delete no partitions", 47, 0, {"group_id": "simple2", "topics": [{"name": "data", "partitions": []}]}),
+    Case("offset delete no partitions, and unknown ones", 47, 0, {"group_id": "simple2", "topics": [
+        {"name": "nowhere", "partitions": []}, {"name": "data", "partitions": []},
+        {"name": "nowhere", "partitions": [{"partition_index": 0}]},
+        {"name": "data", "partitions": [{"partition_index": 0}, {"partition_index": 77}]}]}),
     Case("leave twice", 13, 5, leave("simple2", ("who", None), ("who", None))),
     Case("delete group twice", 42, 2, {"groups_names": ["simple2", "simple2"]}),
     Case("delete unknown group twice", 42, 2, {"groups_names": ["nowhere", "nowhere"]}),
