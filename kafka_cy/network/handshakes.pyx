@@ -21,9 +21,7 @@ from kafka_cy.network.connection cimport PAUSE_HANDSHAKE, Connection
 from kafka_cy.network.connection_lifetime cimport connection_active
 from kafka_cy.network.job_places cimport job_has_room, job_hold_back, job_passed
 from kafka_cy.network.jobs cimport JOB_HANDSHAKE, Job, job_cancel, job_submit
-from kafka_cy.network.reactor_state cimport (
-    ReactorState, connection_fail, connection_mark_dead, connection_mark_dirty,
-)
+from kafka_cy.network.reactor_state cimport ReactorState, connection_fail, connection_mark_dirty
 from kafka_cy.network.receive cimport session_ended
 from kafka_cy.network.request cimport Reactor
 from kafka_cy.network.transport cimport Session
@@ -73,7 +71,7 @@ cdef void go_on(ReactorState* reactor, Connection* connection, bint was_answered
     event.data.ptr = connection
     connection.events = EPOLLIN
     if epoll_ctl(reactor.epoll_fd, EPOLL_CTL_ADD, connection.fd, &event) != 0:
-        connection_mark_dead(reactor, connection)
+        connection_fail(reactor, connection, -1, "the socket cannot be watched")
     connection_mark_dirty(reactor, connection)
 
 

@@ -178,10 +178,28 @@ cdef bint job_holds_more(Job* job, int64_t bytes) noexcept nogil:
     return True
 
 
+cdef int begin_thread(JobQueue* job_queue, int kind) noexcept nogil:
+    """0, or the error. Under the queue's mutex."""
+    cdef pthread_t thread
+    cdef int error = pthread_create(&thread, NULL, work, <void*><size_t>kind)
+    if error == 0:
+        job_queue.threads += 1
+    return error
+
+
+cdef int jobs_begin(int kind) noexcept nogil:
+    cdef JobQueue* job_queue = &queues[kind]
+    cdef int error = 0
+    pthread_mutex_lock(&job_queue.mutex)
+    if job_queue.threads == 0:
+        error = begin_thread(job_queue, kind)
+    pthread_mutex_unlock(&job_queue.mutex)
+    return error
+
+
 cdef void job_submit(Reactor* reactor, Connection* connection, Job* job) noexcept nogil:
     cdef JobQueue* job_queue = &queues[job.kind]
     cdef ReactorState* state
-    cdef pthread_t thread
     job.reactor = reactor
     job.lane = JOB_LANES - 1            # the process's own
     if reactor != NULL:
@@ -192,8 +210,7 @@ cdef void job_submit(Reactor* reactor, Connection* connection, Job* job) noexcep
     pthread_mutex_lock(&job_queue.mutex)
     link_job(job_queue, job)
     if job_queue.count > job_queue.idle and job_queue.threads < job_queue.threads_max:
-        if pthread_create(&thread, NULL, work, <void*><size_t>job.kind) == 0:
-            job_queue.threads += 1
+        begin_thread(job_queue, job.kind)   # if there is no other, the job waits for the next one
     pthread_cond_signal(&job_queue.not_empty)
     pthread_mutex_unlock(&job_queue.mutex)
 

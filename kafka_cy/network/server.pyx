@@ -13,6 +13,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from kafka_cy.base.atomics cimport atomic_load_i32, atomic_store_i32, atomic_sub_i64, counter_add, counter_set
+from kafka_cy.network.jobs cimport JOB_HANDSHAKE, jobs_begin
 from kafka_cy.network.wakes cimport network_activate, network_deactivate
 from kafka_cy.base.clock cimport monotonic_ns, ticks_now
 from kafka_cy.base.posix cimport pthread_create, pthread_join, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
@@ -182,11 +183,16 @@ cdef class Server:
     def set_transport(self, int listener_index, transport):
         """Encrypt the listener's new connections; open ones do not change. May be called at any time.
 
-        `transport.transport` is a Transport capsule (see TlsContext).
+        `transport.transport` is a Transport capsule (see TlsContext). Raises OSError if no thread can be started for handshakes.
         """
         cdef Transport* made = <Transport*>PyCapsule_GetPointer(transport.transport, transport_capsule_name())
+        cdef int error
         if not 0 <= listener_index < self.network.listeners_count:
             raise ValueError(f"unknown listener {listener_index}")
+        with nogil:
+            error = jobs_begin(JOB_HANDSHAKE)
+        if error != 0:
+            raise OSError(error, "no thread for TLS handshakes can be started")
         with nogil:
             pthread_mutex_lock(&self.network.transports_mutex)
             self.network.listeners[listener_index].transport = made

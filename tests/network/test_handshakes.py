@@ -6,6 +6,8 @@ import contextlib
 import random
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -358,6 +360,31 @@ def test_the_threads_have_almost_the_priority_of_reactors(harness: Make) -> None
     names = {path.parent: path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")}
     nice = [int((task / "stat").read_text().rpartition(")")[2].split()[16]) for task, name in names.items() if "handshake" in name]
     assert nice and all(0 <= each <= 3 for each in nice)
+
+
+NO_THREAD = """
+import resource, sys
+from pathlib import Path
+from kafka_cy.network.server import Server
+from kafka_cy.network.tls import TlsContext
+server, context = Server(1), TlsContext()
+server.listen(0, "SSL", "127.0.0.1", 0)
+pem = Path(sys.argv[1]).read_bytes()
+context.use_pem(pem, pem)
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20), -1))  # a thread's stack does not fit
+server.set_transport(0, context)
+"""
+
+
+def test_a_listener_without_a_thread_for_handshakes_does_not_start(harness: Make, authority: Authority, tmp_path: Path) -> None:
+    """Its clients would wait for ever."""
+    pem = tmp_path / "broker.pem"
+    pem.write_bytes(authority.broker.read_bytes())
+    ended = subprocess.run(
+        [sys.executable, "-c", NO_THREAD, str(pem)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1 and "no thread for TLS handshakes can be started" in ended.stderr, ended.stderr
 
 
 def test_stop_with_handshakes_that_wait(harness: Make) -> None:
