@@ -364,12 +364,8 @@ def check_with_kafkas_tool(java: JavaTools, folder: Path) -> None:
     dumped = java.check("DumpLogSegments", "--deep-iteration", "--files", ",".join(map(str, logs)), timeout_s=120).out
     assert dumped.count("isvalid: true") > len(logs)
     assert "isvalid: false" not in dumped
-    indexes = [
-        path
-        for suffix in ("index", "timeindex")
-        for path in ours
-        if path.suffix == f".{suffix}" and path.with_suffix(".log").stat().st_size
-    ]
+    # An index without a log is left where Apache Kafka was killed while it deleted a segment: it renames the log first.
+    indexes = [path for path in ours if path.suffix in (".index", ".timeindex") and path.with_suffix(".log") in logs]
     for arguments in (("--verify-index-only",), ("--index-sanity-check",), ()):
         result = java.check("DumpLogSegments", *arguments, "--files", ",".join(map(str, indexes)), timeout_s=120)
         for bad in ("Mismatches", "Mismatch", "out of order", "Exception", "corrupt", "is not"):
