@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs third-party programs that the tests use: kcat, Apache Kafka's Java tools, kafkajs, Prometheus, its Pushgateway,
+# Installs third-party programs that the tests use: kcat, Apache Kafka's Java tools, kafkajs, an OIDC provider, Prometheus, its Pushgateway,
 # Alertmanager, ZooKeeper, Chromium, the OpenTelemetry collector, Helm, a Kerberos KDC, and Sphinx for the website of the documentation.
 # The script prints the names of programs that it cannot install; their tests are skipped (in CI they fail).
 set -euo pipefail
@@ -29,10 +29,11 @@ scripts/install-stack-tools.sh || true
 scripts/install-kafka.sh || true
 scripts/docs.sh "${PYTHON:-python3}" install || echo "Sphinx could not be installed: the test of the website will be skipped" >&2
 
-if [ ! -d tests/interop/js/node_modules/kafkajs ] && command -v npm >/dev/null; then
-    echo "downloading kafkajs (npm)"
+if { [ ! -d tests/interop/js/node_modules/kafkajs ] || [ ! -d tests/interop/js/node_modules/oidc-provider ]; } &&
+    command -v npm >/dev/null; then
+    echo "downloading kafkajs and oidc-provider (npm)"
     (cd tests/interop/js && try_again npm install --no-audit --no-fund --silent) ||
-        echo "kafkajs could not be downloaded: its tests will be skipped" >&2
+        echo "kafkajs and oidc-provider could not be downloaded: their tests will be skipped" >&2
 fi
 if ! command -v helm >/dev/null && [ ! -x .cache/bin/helm ] && command -v go >/dev/null; then
     echo "building Helm (Go)"
