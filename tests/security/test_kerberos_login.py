@@ -207,6 +207,7 @@ def test_a_broker_that_the_kdc_does_not_know(realm: Realm, make: Callable[..., K
     questions = realm.questions("kafka/nowhere")
     assert questions and [reason() for _ in range(10)] == [reason()] * 10
     assert realm.questions("kafka/nowhere") == questions, "the KDC is not asked again at once"
+    assert login.renewal.failures == 1 and not login.renewal.problem, "it is counted, and the others are not concerned"
     assert log_in(realm, login) == Success("kafka")
 
 
@@ -217,6 +218,46 @@ def test_there_is_a_limit(realm: Realm, make: Callable[..., KerberosLogin], monk
     log_in(realm, login)
     with pytest.raises(ValueError, match="of 1 hosts already"):
         next(login.begin("another"))
+
+
+def test_hosts_without_a_ticket_are_among_the_limit(
+    realm: Realm, make: Callable[..., KerberosLogin], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the KDC is not asked for more than those in RETRY_S, and what is known of them stays small."""
+    monkeypatch.setattr(kerberos_login, "HOSTS_MAX", 2)
+    login = make()
+    login.renewal.start()
+    log_in(realm, login)
+    assert next(login.begin("nowhere")) is None
+    wait_until(lambda: login.renewal.failures == 1, "the answer")
+    for _ in range(3):
+        with pytest.raises(ValueError, match="no ticket of kafka@nowhere"):
+            next(login.begin("nowhere"))
+        with pytest.raises(ValueError, match="of 2 hosts already"):
+            next(login.begin("elsewhere"))
+    assert realm.questions("kafka/elsewhere") == 0
+    monkeypatch.setattr(kerberos_login, "RETRY_S", 0.0)
+    login._note_failure("localhost", "")
+    assert login._failures.keys() == {"nowhere", "localhost"}, "the first one's time is not over"
+    login._failures["nowhere"] = ("", 0.0)
+    login._note_failure("localhost", "")
+    assert login._failures.keys() == {"localhost"}
+
+
+def test_a_fault_is_not_asked_for_again_at_once(
+    realm: Realm, make: Callable[..., KerberosLogin], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = make()
+    login.renewal.start()
+
+    def get(tickets: Tickets, service: str, host: str) -> None:
+        raise RuntimeError("with a secret")
+
+    monkeypatch.setattr(Tickets, "get", get)
+    assert next(login.begin("localhost")) is None
+    wait_until(lambda: login.renewal.failures == 1, "the fault")
+    with pytest.raises(ValueError, match=r"^no ticket of kafka@localhost: RuntimeError$"):
+        next(login.begin("localhost"))
 
 
 @pytest.mark.parametrize("kind", ["no key", "an old key", "no file"])

@@ -112,7 +112,11 @@ def _target(service: str, host: str) -> Any:
 
 
 class KerberosLogin:
-    """Makes the messages of logins; any thread. Limits: HOSTS_MAX brokers; one question to the KDC at a time."""
+    """Makes the messages of logins; any thread.
+
+    Limits: HOSTS_MAX brokers, those included of which there was no ticket in the last RETRY_S; one question to the KDC at a time,
+    and in RETRY_S one about each broker of which it gives no ticket.
+    """
 
     def __init__(self, principal: str, key_tab: str, service: str, settings: TicketSettings) -> None:
         self._principal, self._key_tab, self._service, self._settings = principal, key_tab, service, settings
@@ -147,6 +151,8 @@ class KerberosLogin:
             kept = before.of_host(host) if before is not None and text else None
             if kept is not None:
                 tickets.kept[host], problem = kept, text
+            elif text:
+                self.renewal.failures += 1
         self._due_s = begin_s + self._due_in_s(tickets.first_end_s - begin_s)
         self.renewal.value = tickets  # also if some are missing
         if before is not None:
@@ -177,15 +183,25 @@ class KerberosLogin:
         try:
             tickets.get(self._service, host)
         except GSSError as error:
-            text = f"no ticket of {self._service}@{host}: {error_text(error)}"
-            if len(self._failures) < HOSTS_MAX:
-                self._failures[host] = (text, time.monotonic() + RETRY_S)
-            return text
-        return ""
+            reason = error_text(error)
+        except Exception as error:  # noqa: BLE001 a fault of ours: without a note, connections would ask again and again
+            reason = type(error).__name__
+        else:
+            return ""
+        text = f"no ticket of {self._service}@{host}: {reason}"
+        self._note_failure(host, text)
+        return text
+
+    def _note_failure(self, host: str, text: str) -> None:
+        """Nobody asks for this host again for RETRY_S."""
+        now_s = time.monotonic()
+        for other in [other for other, (_, until_s) in self._failures.items() if until_s <= now_s]:
+            del self._failures[other]
+        self._failures[host] = (text, now_s + RETRY_S)
 
     def _get_asked(self, host: str) -> None:
         try:
-            self._get(self.renewal.value, host)
+            self.renewal.failures += bool(self._get(self.renewal.value, host))
         finally:
             self._asking.discard(host)
 
@@ -221,7 +237,8 @@ class KerberosLogin:
             raise ValueError(text)
         if host in self._asking:
             return None
-        if host not in tickets.host_ends_s and len(self._asking) + len(tickets.host_ends_s) >= HOSTS_MAX:
+        known = len(self._asking) + len(tickets.host_ends_s) + len(self._failures)
+        if host not in tickets.host_ends_s and host not in self._failures and known >= HOSTS_MAX:
             raise ValueError(f"there are tickets of {HOSTS_MAX} hosts already")
         self._asking.add(host)
         self.renewal.run(partial(self._get_asked, host))
