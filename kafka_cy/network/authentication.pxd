@@ -29,7 +29,7 @@ cdef enum Guarded:
     GUARD_PASSES = 0                # handle the frame as any other
     GUARD_MORE = 1                  # the frame is not whole
     GUARD_RAW_TOKEN = 2
-    GUARD_FAILED = 3                # the connection was failed
+    GUARD_FAILED = 3                # the connection was refused
 
 # Purpose: the authentication of one connection. Owner: the connection's reactor; no locks.
 # Lifetime: from registration on a listener with SASL until the connection is destroyed.
@@ -49,6 +49,7 @@ cdef struct Authentication:
     bint waits                      # for the broker: it is not closed for others, and its timer is not armed
     int64_t left_ns                 # of its time, meanwhile
     bint is_listed_no_more
+    bint is_failure_counted         # a connection that is refused stays until its earlier responses have left
     bint api_versions_answered
     int64_t token_bytes_max
     int64_t authenticated_ns        # 0: never

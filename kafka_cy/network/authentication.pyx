@@ -9,7 +9,7 @@ from kafka_cy.network.control_queue cimport AUTHENTICATION_QUEUE, ControlMessage
 from kafka_cy.network.principal cimport principal_is, principal_ref, principal_unref
 from kafka_cy.network.reactor_state cimport (
     API_VERSIONS_KEY, SASL_AUTHENTICATE_KEY, SASL_HANDSHAKE_KEY, Listener, NetworkState, ReactorState, connection_fail,
-    connection_mark_dead,
+    connection_mark_dead, connection_refuse,
 )
 from kafka_cy.network.throttle cimport throttle_forget_client
 from kafka_cy.network.timer_wheel cimport TIMER_AUTHENTICATION, Timer, timer_cancel, timer_set
@@ -163,11 +163,18 @@ cdef void authentication_expired(ReactorState* reactor, Timer* timer) noexcept n
     cdef Connection* connection = (<Authentication*>timer).connection
     if connection.dead:
         return
+    if authentication_of(connection).is_failure_counted:
+        connection_mark_dead(reactor, connection)       # it does not read the responses before what was refused
+        return
     count_failure(reactor, connection)
     connection_fail(reactor, connection, -1, "closed: it did not authenticate within kafkacy.authentication.timeout.ms")
 
 
 cdef void count_failure(ReactorState* reactor, Connection* connection) noexcept nogil:
+    """Once: it ends the connection."""
+    if authentication_of(connection).is_failure_counted:
+        return
+    authentication_of(connection).is_failure_counted = True
     if is_unauthenticated(authentication_of(connection)):
         counter_add(&reactor.counters.authentication_failed_by_listener[connection.listener], 1)
     else:
@@ -177,7 +184,7 @@ cdef void count_failure(ReactorState* reactor, Connection* connection) noexcept 
 cdef int refuse(ReactorState* reactor, Connection* connection, int api_key, const char* message) noexcept nogil:
     if not connection.dead:
         count_failure(reactor, connection)
-    connection_fail(reactor, connection, api_key, message)
+    connection_refuse(reactor, connection, api_key, message)
     return GUARD_FAILED
 
 
@@ -228,7 +235,7 @@ cdef int check_request(ReactorState* reactor, Connection* connection, int16_t ap
         authentication.step = STEP_REQUEST
     elif reactor.shared.now_ns >= authentication.expires_ns:
         counter_add(&reactor.counters.expired_killed_by_listener[connection.listener], 1)
-        connection_fail(reactor, connection, api_key, "closed: its session has expired, and it did not authenticate again")
+        connection_refuse(reactor, connection, api_key, "closed: its session has expired, and it did not authenticate again")
         return GUARD_FAILED
     return GUARD_PASSES
 

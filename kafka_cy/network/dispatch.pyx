@@ -31,7 +31,7 @@ from kafka_cy.network.parked cimport (
 )
 from kafka_cy.network.reactor_state cimport (
     API_VERSIONS_KEY, SASL_AUTHENTICATE_KEY, ApiRange, NetworkState, ReactorState, connection_fail, connection_log,
-    connection_mark_dirty,
+    connection_mark_dirty, connection_refuse,
 )
 from kafka_cy.network.request_memory cimport KEPT_FREE_BYTES, memory_admit, parked_crowded
 from kafka_cy.network.client_software cimport software_enter
@@ -202,21 +202,21 @@ cdef bint version_known(ReactorState* state, Request* request) noexcept nogil:
 cdef bint request_parse(
     ReactorState* state, Connection* connection, Reader* reader, Request* request
 ) noexcept nogil:
-    """Read the request header (v1, or v2 in flexible versions); False: the connection was failed."""
+    """Read the request header (v1, or v2 in flexible versions); False: the connection was refused."""
     cdef ApiRange* api
     memset(request, 0, sizeof(Request))
     request.api_key = read_int16(reader)
     request.api_version = read_int16(reader)
     request.correlation_id = read_int32(reader)
     if reader.error:
-        connection_fail(state, connection, -1, "request shorter than its header")
+        connection_refuse(state, connection, -1, "request shorter than its header")
         return False
     if request.api_key < 0 or request.api_key >= API_KEYS_MAX or not state.network.apis[request.api_key].known:
-        connection_fail(state, connection, request.api_key, "unknown API key")
+        connection_refuse(state, connection, request.api_key, "unknown API key")
         return False
     api = &state.network.apis[request.api_key]
     if not version_known(state, request) and request.api_key != API_VERSIONS_KEY:
-        connection_fail(state, connection, request.api_key, "unsupported API version")
+        connection_refuse(state, connection, request.api_key, "unsupported API version")
         return False
     request.flexible = request.api_version >= api.flexible_from
     # The client id keeps its two-byte length in every header version.
@@ -224,7 +224,7 @@ cdef bint request_parse(
     if request.flexible:
         skip_tagged_fields(reader)
     if reader.error:
-        connection_fail(state, connection, request.api_key, "malformed request header")
+        connection_refuse(state, connection, request.api_key, "malformed request header")
         return False
     request.body = <uint8_t*>reader.position
     request.body_size = <size_t>(reader.end - reader.position)

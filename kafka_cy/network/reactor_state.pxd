@@ -5,7 +5,7 @@ from kafka_cy.base.atomics cimport atomic_store_i32, counter_add
 from kafka_cy.base.clock cimport monotonic_ns, ticks_now
 from kafka_cy.base.posix cimport pthread_mutex_t, pthread_t
 from kafka_cy.network.address_counts cimport AddressCounts
-from kafka_cy.network.connection cimport Connection, SendContext, connection_peer
+from kafka_cy.network.connection cimport Connection, ResponseSlot, SendContext, connection_peer, slot_append
 from kafka_cy.network.connection_rate cimport ConnectionRate
 from kafka_cy.network.control_queue cimport CONTROL_QUEUES, ControlQueue
 from kafka_cy.network.counters cimport API_KEYS_MAX, LISTENERS_MAX, Counters
@@ -176,3 +176,27 @@ cdef inline void connection_fail(
     connection_log(reactor, connection, LOG_WARNING, api_key, message)
     counter_add(&reactor.counters.closed_bad, 1)
     connection_mark_dead(reactor, connection)
+
+
+cdef inline void connection_refuse(
+    ReactorState* reactor, Connection* connection, int api_key, const char* message
+) noexcept nogil:
+    """Close the connection because of its next request, with one log line.
+
+    Kafka handles one request of a connection after another, so the responses to the earlier ones leave first. A client that does
+    not read them is closed as every other one that does not read.
+    """
+    cdef ResponseSlot* slot = NULL
+    if connection.dead:
+        return
+    if connection.slots_first != NULL or connection.send_first != NULL:
+        slot = slot_append(&reactor.send, connection)
+    if slot == NULL:                    # no response is due, or no memory
+        connection_fail(reactor, connection, api_key, message)
+        return
+    connection_log(reactor, connection, LOG_WARNING, api_key, message)
+    counter_add(&reactor.counters.closed_bad, 1)
+    slot.close_here = True
+    slot.done = True
+    connection.closing = True
+    connection_mark_dirty(reactor, connection)

@@ -36,7 +36,7 @@ from kafka_cy.network.metadata_image cimport MetadataImage
 from kafka_cy.network.dispatch cimport reactor_dispatch, reactor_dispatch_token
 from kafka_cy.network.hot_handlers cimport api_is_cold
 from kafka_cy.network.reactor_state cimport (
-    NetworkState, ReactorState, connection_fail, connection_mark_dead, connection_mark_dirty,
+    NetworkState, ReactorState, connection_fail, connection_mark_dead, connection_mark_dirty, connection_refuse,
 )
 from kafka_cy.network.request_memory cimport (
     KEPT_FREE_BYTES, RESPONSES_SMALL_BYTES, memory_admit, memory_hold, memory_receive_bytes, memory_release,
@@ -116,19 +116,19 @@ cdef bint must_pause(ReactorState* reactor, Connection* connection) noexcept nog
 
 
 cdef bint frame_length_ok(ReactorState* reactor, Connection* connection, const uint8_t* frame, int64_t length) noexcept nogil:
-    """Check a frame's length before it is used; False: the connection was failed."""
+    """Check a frame's length before it is used; False: the connection was refused."""
     if 8 <= length <= reactor.network.request_bytes_max:
         return True
     if not connection.spoke and looks_like_http(frame):
-        connection_fail(reactor, connection, -1, "this is HTTP; the listener speaks the Kafka protocol")
+        connection_refuse(reactor, connection, -1, "this is HTTP; the listener speaks the Kafka protocol")
     elif not connection.spoke and frame[0] == 0x16 and frame[1] == 0x03:
-        connection_fail(reactor, connection, -1, "this is TLS; the listener speaks the Kafka protocol in plaintext")
+        connection_refuse(reactor, connection, -1, "this is TLS; the listener speaks the Kafka protocol in plaintext")
     elif length < 0:
-        connection_fail(reactor, connection, -1, "negative request size")
+        connection_refuse(reactor, connection, -1, "negative request size")
     elif length < 8:
-        connection_fail(reactor, connection, -1, "request shorter than its header")
+        connection_refuse(reactor, connection, -1, "request shorter than its header")
     else:
-        connection_fail(reactor, connection, -1, "request larger than socket.request.max.bytes")
+        connection_refuse(reactor, connection, -1, "request larger than socket.request.max.bytes")
     return False
 
 
@@ -237,9 +237,10 @@ cdef void account_kept(ReactorState* reactor, Connection* connection) noexcept n
     if total <= <int64_t>have or total <= KEPT_FREE_BYTES:
         return
     if have >= 6 and total > reactor.network.control_request_bytes_max and api_is_cold(<int16_t>load_be16(frame + 4)):
-        connection_fail(
+        connection_refuse(
             reactor, connection, <int16_t>load_be16(frame + 4), "request larger than kafkacy.control.request.max.bytes"
         )
+        connection_release_input(reactor, connection)
     elif not memory_admit(reactor, connection, total):
         connection.pauses |= PAUSE_MEMORY
 
@@ -302,7 +303,7 @@ cdef bint received(ReactorState* reactor, Connection* connection, uint8_t* data,
         return False
     if done < size and not keep(reactor, connection, data + done, size - done):
         return False
-    return connection.pauses == 0
+    return connection.pauses == 0 and not connection.closing
 
 
 cdef ssize_t read_some(ReactorState* reactor, Connection* connection, size_t* asked) noexcept nogil:

@@ -11,6 +11,7 @@ import pytest
 
 from kafka_cy.network.control_request import ControlRequest
 from kafka_cy.network.server import Server
+from kafka_cy.telemetry import reactor_numbers
 from tests.waiting import wait_until
 
 from .conftest_network import COLD, ECHO, Client, frame
@@ -195,6 +196,36 @@ def test_api_versions_is_answered_once(guarded: Guarded) -> None:
     assert client.closed_by_server() and guarded.log() == ["a second ApiVersions request before authentication"]
 
 
+@pytest.mark.parametrize(
+    "refused", [frame(ECHO, b"x"), frame(API_VERSIONS), struct.pack(">i", -1), raw_token(bytes(3)), raw_token(b"\0\x63" + bytes(8))]
+)
+def test_api_versions_is_answered_before_what_is_refused(guarded: Guarded, refused: bytes) -> None:
+    """Although both came in one packet: Kafka handles one request after another."""
+    client = guarded.client()
+    client.send(frame(API_VERSIONS, correlation_id=5) + refused + frame(HANDSHAKE, b"PLAIN", version=1))
+    assert client.receive()[0] == 5
+    assert client.closed_by_server() and guarded.asked == []
+    assert len(guarded.log()) == 1
+
+
+def test_time_to_authenticate_after_what_is_refused(probe: Any) -> None:
+    """The control plane does not answer what came before, so the connection would stay. It is counted once."""
+    guarded = Guarded(timeout_ms=300)
+    try:
+        guarded.loops.pop(0).stop()
+        client = guarded.client()
+        client.send(frame(API_VERSIONS) + frame(ECHO, b"x"))
+        while not client.closed_by_server():
+            pass  # reactors answer it, if an earlier test has registered their handlers
+        wait_until(lambda: guarded.server.counters()["connections"] == 0, "the end")
+        assert guarded.log() == ["a request before authentication"]
+        assert guarded.server.counters()["closed_bad"] == 1
+        (numbers,) = reactor_numbers.reactors(guarded.server)
+        assert sum(numbers.authentication_failed) == 1
+    finally:
+        guarded.stop()
+
+
 @pytest.mark.parametrize("api_key", [ECHO, COLD, API_VERSIONS, HANDSHAKE])
 def test_other_requests_in_the_place_of_a_token(guarded: Guarded, api_key: int) -> None:
     client = guarded.client()
@@ -295,6 +326,14 @@ def test_a_request_between_handshake_and_token_of_an_open_connection_ends_it(gua
     client.ask(HANDSHAKE, b"PLAIN", version=1)
     client.send(frame(COLD))
     assert client.receive()[1] == b"illegal" and client.closed_by_server() and guarded.users == []
+
+
+def test_what_came_before_the_end_of_a_session_is_answered(guarded: Guarded) -> None:
+    guarded.expires_ns = 1
+    client = guarded.client()
+    client.send(b"".join((frame(HANDSHAKE, b"PLAIN", version=1), frame(AUTHENTICATE, b"ann"), frame(ECHO, b"x"))))
+    assert client.receive()[1] == b"PLAIN" and client.receive()[1] == b"welcome"
+    assert client.closed_by_server()
 
 
 def test_an_expired_session_ends_with_its_next_request(guarded: Guarded) -> None:

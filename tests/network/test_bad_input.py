@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest_network import COLD, ECHO, Harness, frame, plaintext_only
+from conftest_network import COLD, ECHO, LARGE, Harness, frame, plaintext_only
 
 from kafka_cy.telemetry import reactor_numbers
 from tests.waiting import wait_until
@@ -46,6 +46,36 @@ def test_closes_with_one_log_line(harness: Make, data: bytes, message: str) -> N
     assert events[0].peer == f"127.0.0.1:{client.socket.getsockname()[1]}"
     assert made.client().ask(ECHO, b"ok") == b"ok"
     made.wait_for_counter("closed_bad", 1)
+
+
+BAD = [
+    struct.pack(">i", -1), struct.pack(">i", 3), b"GET / HTTP/1.1\r\n\r\n", frame(99), frame(ECHO, version=77),
+    frame(COLD, bytes(99_000))[:30_000],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", BAD, ids=range(len(BAD)))
+def test_earlier_requests_are_answered(harness: Make, bad: bytes) -> None:
+    """Kafka handles one request of a connection after another."""
+    made = harness(1, control_request_bytes_max=50_000)
+    client = made.client()
+    client.send(frame(ECHO, b"a") + frame(COLD, b"b", correlation_id=2) + bad + frame(ECHO, b"c"))
+    assert client.receive() == (1, b"a") and client.receive() == (2, b"cold:b")
+    assert client.closed_by_server()
+    assert len(made.log()) == 1
+    made.wait_for_counter("connections", 0)
+    counters = made.server.counters()
+    assert counters["closed_bad"] == 1 and counters["queued_request_bytes"] == counters["queued_response_bytes"] == 0
+
+
+def test_who_does_not_read_the_earlier_responses_is_closed_in_time(harness: Make) -> None:
+    made = harness(1, idle_timeout_ms=500)
+    client = made.client()
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.send(frame(LARGE, struct.pack(">i", 7_900_000)) + frame(99))
+    made.wait_for_counter("closed_idle", 1)
+    made.wait_for_counter("connections", 0)
+    assert made.log() == ["unknown API key"] and made.server.counters()["queued_response_bytes"] == 0
 
 
 def test_unknown_version_of_api_versions_is_forwarded(harness: Make) -> None:
