@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 from types import SimpleNamespace
 from typing import Any
@@ -95,6 +96,28 @@ def test_kafkas_bytes() -> None:
             expected = expected.replace(golden_start.to_bytes(8, "big"), start.to_bytes(8, "big"))
         assert encoded == expected, each["api"]
     assert harness.stored("wtx").producer_epoch == 2
+
+
+def test_a_request_ends_with_its_answer() -> None:
+    """Nothing that a request needed refers to itself: it is freed at once, not when the garbage collector runs."""
+    server = Server()
+    producer = server.harness.started()
+    names = {"transactional_id": "t", "producer_id": producer.producer_id, "producer_epoch": producer.epoch}
+    topics = [{"name": "tt", "partitions": [0, 1, 2]}]
+    old_names = {f"v3_and_below_{name}": value for name, value in names.items()}
+    requests = [
+        (22, 0, encode_request(22, 0, {"transactional_id": "u", "transaction_timeout": 1})),
+        (24, 0, encode_request(24, 0, {**old_names, "v3_and_below_topics": topics})),
+        (26, 1, encode_request(26, 1, {**names, "committed": True})),
+    ]
+    gc.collect()
+    gc.disable()
+    try:
+        for api_key, version, body in requests:
+            assert not server.answer(api_key, version, body)[0].get("error_code")
+            assert gc.collect() == 0, f"the objects of a request with the API key {api_key} were left behind"
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("version", range(7))

@@ -168,23 +168,31 @@ class TransactionCoordinator:
         transactional_id: str,
         operation: Callable[[Transaction | None, int | None], CoordinatorResult[R] | None],
         respond: Callable[[ErrorCode, R | None], object],
+        new_producer_id: int | None = None,
     ) -> None:
         """Run an operation. It gets a new producer id, and runs again, when it returns None the first time."""
 
-        def attempt(new_producer_id: int | None) -> None:
-            def run(state: TransactionStateMachine) -> CoordinatorResult[R]:
-                result = operation(state.transactions.get(transactional_id), new_producer_id)
-                return CoordinatorResult(apply=lambda: self.producer_ids.take(taken)) if result is None else result
+        def run(state: TransactionStateMachine) -> CoordinatorResult[R]:
+            result = operation(state.transactions.get(transactional_id), new_producer_id)
+            if result is None:
+                return CoordinatorResult(apply=partial(self._write_with_new_id, transactional_id, operation, respond))
+            return result
 
-            self.runtime.write(transactional_id, run, respond)
+        self.runtime.write(transactional_id, run, respond)
 
+    def _write_with_new_id(
+        self,
+        transactional_id: str,
+        operation: Callable[[Transaction | None, int | None], CoordinatorResult[R] | None],
+        respond: Callable[[ErrorCode, R | None], object],
+    ) -> None:
         def taken(producer_id: int | None, error: Exception | None) -> None:
             if producer_id is None:
                 respond(ErrorCode.COORDINATOR_NOT_AVAILABLE, None)
             else:
-                attempt(producer_id)
+                self._write(transactional_id, operation, respond, producer_id)
 
-        attempt(None)
+        self.producer_ids.take(taken)
 
     # -- InitProducerId --
 
@@ -306,7 +314,9 @@ class TransactionCoordinator:
             return True
         self.verification.coordinated_here(stored.producer_id)
         topics = self.cluster.topics
-        known = [(topics[topic].id.bytes, index) for topic, index in partitions if topic in topics]
+        found = {name: topics.get(name) for name in {name for name, _ in partitions}}
+        ids = {name: topic.id.bytes for name, topic in found.items() if topic is not None}
+        known = [(ids[name], index) for name, index in partitions if name in ids]
         if self.table.set_partitions(stored.producer_id, stored.producer_epoch, known):
             return True
         self.log("there are too many partitions in open transactions", **_named(transaction))
@@ -352,7 +362,8 @@ class TransactionCoordinator:
         self, transaction: Transaction, prepare: StoredTransaction, response: R, why: str = ""
     ) -> CoordinatorResult[R]:
         """Store the outcome. `why` the coordinator fences the producer; empty if the producer asked for it."""
-        before, named = transaction.stored, _named(transaction)
+        before = transaction.stored
+        named = _named(transaction) if why else {}
 
         def apply() -> None:
             last_epoch = transaction.last_epoch
