@@ -89,8 +89,11 @@ def results_of(chroot: str, operations: Sequence[Operation], replies: Sequence[A
     return results
 
 
-def error_of(fault: BaseException, *, changes: bool) -> StoreError:
-    """The error of a request that was sent. `changes`: it was a change, which may have been applied if the reply is lost."""
+def error_of(fault: BaseException, *, changes: bool, path: str = "") -> StoreError:
+    """The error of a request that was sent. `changes`: it was a change, which may have been applied if the reply is lost.
+
+    `path`: of the node that a read has asked for.
+    """
     if isinstance(fault, NOT_APPLIED):
         return ConnectionLost(_about(fault, ""))
     if isinstance(fault, SESSION_ENDED):
@@ -101,7 +104,8 @@ def error_of(fault: BaseException, *, changes: bool) -> StoreError:
         and not isinstance(fault, exceptions.AuthFailedError)
     )
     if refused:
-        return StoreError(f"ZooKeeper refused a request: {_about(fault, '')}")
+        kind = NoAuthError if isinstance(fault, exceptions.NoAuthError) else StoreError
+        return kind(f"ZooKeeper refused a request: {_about(fault, path)}")
     text = "the connection to ZooKeeper was lost" if isinstance(fault, exceptions.ConnectionLoss) else _about(fault, "")
     return OutcomeUnknown(text) if changes else ConnectionLost(text)
 

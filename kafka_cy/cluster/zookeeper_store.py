@@ -285,7 +285,7 @@ class ZooKeeperStore:
         if isinstance(request, Rights) and isinstance(event.error, KazooNoAuth):
             return []  # nobody but its creators may even see its ACL
         if event.error is not None and not isinstance(event.error, KazooNoNode):
-            raise error_of(event.error, changes=False)
+            raise error_of(event.error, changes=False, path=request.path)
         missing = event.error is not None or event.value is None
         if isinstance(request, Children):
             if missing:

@@ -97,6 +97,18 @@ def test_a_root_that_may_not_be_read(one_zookeeper: Ensemble, zookeeper_connect:
         assert node.data == b"1"
 
 
+def test_a_node_that_may_not_be_read(one_zookeeper: Ensemble, zookeeper_connect: str, chroot: str) -> None:
+    """The caller can tell this from other faults, and says which node it is."""
+    with Owner(zookeeper_connect) as owner, one_zookeeper.client(chroot) as client:
+        owner.change(Create("/a", b"1"), Create("/b", b"2"))
+        client.set_acls("/a", [make_acl("world", "anyone", admin=True)])
+        for requests in ([Get("/a")], [Children("/a")], [Get("/b"), Get("/a", print), Get("/b")]):
+            with pytest.raises(NoAuthError, match=r"NoAuthError of /a$"):
+                owner.read(*requests)
+        client.set_acls("/a", [make_acl("world", "anyone", all=True)])
+        assert [node.data for node in owner.read(Get("/b"), Get("/a"))] == [b"2", b"1"]
+
+
 @pytest.mark.parametrize("in_flight_max", [1, 10, 1000])
 def test_answers_come_in_order_however_many_are_in_flight(zookeeper_connect: str, in_flight_max: int) -> None:
     with Owner(zookeeper_connect, in_flight_max=in_flight_max) as owner:

@@ -1,0 +1,45 @@
+"""A broker in a cluster with a real ZooKeeper that refuses it the settings of a topic: an operator has set an ACL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import uuid4
+
+from confluent_kafka.admin import AdminClient
+from kazoo.client import KazooClient
+from kazoo.security import make_acl
+
+from kafka_cy.cluster.znode_formats import TopicAssignment
+from kafka_cy.testing.broker import free_ports
+from tests.cluster.member_broker import MemberBroker, seen
+from tests.cluster.test_member import config_of
+from tests.cluster.zookeeper_ensemble import Ensemble, wait_until
+
+NOBODY = [make_acl("world", "anyone", admin=True)]
+EVERYBODY = [make_acl("world", "anyone", all=True)]
+
+
+def create(client: KazooClient, topic: str) -> None:
+    """As the tools of Kafka that write to ZooKeeper; the settings come first."""
+    client.create(f"/config/topics/{topic}", b'{"version":1,"config":{"retention.ms":"7000000"}}')
+    if topic == "refused":
+        client.set_acls(f"/config/topics/{topic}", NOBODY)
+    client.create(f"/brokers/topics/{topic}", TopicAssignment(uuid4(), {0: (1,)}).encode())
+
+
+def test_settings_that_may_not_be_read_hold_up_no_other_topic(
+    tmp_path: Path, one_zookeeper: Ensemble, zookeeper_connect: str, chroot: str
+) -> None:
+    (port,) = free_ports(1)
+    with MemberBroker(tmp_path, zookeeper_connect, 1, port) as member, one_zookeeper.client(chroot) as other:
+        member.wait()
+        admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}"})
+        wait_until(lambda: seen(admin).controller_id == 1, "a controller")
+        create(other, "refused")
+        wait_until(lambda: "refused" in seen(admin).topics, "the topic whose settings may not be read")
+        create(other, "t")
+        wait_until(lambda: "t" in seen(admin).topics, "a topic that comes later")
+        assert config_of(admin, "t", "retention.ms") == "7000000"
+        assert "may not be read" in member.log() and "/config/topics/refused" in member.log()
+        other.set_acls("/config/topics/refused", EVERYBODY)
+        wait_until(lambda: config_of(admin, "refused", "retention.ms") == "7000000", "the settings")
