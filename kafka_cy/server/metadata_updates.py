@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kafka_cy.cluster.member_cache import PARTITION_INDEX_MAX, UNTOLD_MAX
@@ -78,12 +79,12 @@ class MetadataUpdates:
             self._slices.add(self._join(self._waiting[-2], update))
 
     def _drop_stale(self) -> None:
-        """Answer those that would be refused now, except the first one."""
+        """Answer those that would be refused now, except the first one; an answer that fails keeps nobody from another."""
         for update in list(self._waiting)[1:]:
             stale = self._staleness(update.request)
             if stale is not ErrorCode.NONE:
                 self._waiting.remove(update)
-                update.done(stale)
+                self._slices.add((), partial(update.done, stale))
 
     def _join(self, before: Waiting, update: Waiting) -> Generator[None, None, None]:
         """Leave out an update that tells the same as the one before it, which its controller has given up."""
@@ -243,5 +244,7 @@ class MetadataUpdates:
                     self._cache.announce(TopicsChanged(tuple(changed.values()), tuple(removed.values())))
                 self._updated(self.controller_epoch)
             finally:
-                self._end(update, error)
-                self._configs.ensure(forgotten, lambda: None, newest=True)
+                try:
+                    self._end(update, error)
+                finally:
+                    self._configs.ensure(forgotten, lambda: None, newest=True)

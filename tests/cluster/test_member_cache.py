@@ -137,7 +137,7 @@ class Updates:
         configs: Any = SimpleNamespace(
             ensure=self.ensure, forget=lambda name: None, knows=self.cache.topics.__contains__, malformed_topics=set()
         )
-        slices: Any = SimpleNamespace(add=lambda steps: [None for _ in steps])
+        slices: Any = SimpleNamespace(add=lambda steps, done=lambda: None: [*steps, done()])
         log: Any = SimpleNamespace(info=lambda *_, **__: None, warning=lambda *_, **__: None)
         self.updates = MetadataUpdates(self.cache, configs, published, slices, log, lambda epoch: None)
 

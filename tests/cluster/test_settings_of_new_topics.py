@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from kafka_cy.base.slices import Slices
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.member_cache import NO_ID, MemberCache
 from kafka_cy.cluster.store import Check, Create, NoAuthError
@@ -53,7 +54,7 @@ class Member:
             self.store, self.cache, wall_clock_ms=lambda: 0, call_later=lambda ms, call: self.later.append(call), log=Log()
         )
         published: Any = SimpleNamespace(put=lambda topic: None, publish=lambda removed: None)
-        slices: Any = SimpleNamespace(add=lambda steps: [None for _ in steps])
+        slices: Any = SimpleNamespace(add=lambda steps, done=lambda: None: [*steps, done()])
         self.updates = MetadataUpdates(self.cache, self.configs, published, slices, Log(), lambda epoch: None)  # type: ignore[arg-type]
 
     def read(self, requests: Sequence[Any], done: Any) -> None:
@@ -220,14 +221,15 @@ def impossible(broker_epoch: int = -1) -> UpdateMetadataRequest:
     return UpdateMetadataRequest(5, 1, broker_epoch, (UpdateMetadataTopic("x", UUID(int=9), (partition,)),), ())
 
 
+def fails(error: ErrorCode) -> None:
+    """The answer to an update cannot be sent."""
+    raise OSError("the connection is gone")
+
+
 def test_an_answer_that_fails_ends_no_other_update() -> None:
     member = Member()
     member.is_slow = True
     first = member.tell(topic("t", UUID(int=7)))
-
-    def fails(error: ErrorCode) -> None:
-        raise OSError("the connection is gone")
-
     member.updates.update(impossible(), fails)
     third = member.tell(topic("u", UUID(int=8)))
     member.is_slow = False
@@ -247,6 +249,38 @@ def test_an_update_that_waits_until_it_is_stale_is_not_looked_at() -> None:
     member.is_slow = False
     member.answer()
     assert answers == [ErrorCode.STALE_BROKER_EPOCH]
+
+
+def test_an_answer_to_a_stale_update_that_fails_loses_no_other() -> None:
+    """Neither another stale one, nor the one that came."""
+    member, faults, turns = Member(), [], []
+    loop: Any = SimpleNamespace(call_later=lambda delay_s, function: turns.append(function))
+    member.updates._slices = Slices(loop, faults.append)
+    member.is_slow = True
+    member.tell(topic("t", UUID(int=7)))
+    answers: list[ErrorCode] = []
+    member.updates.update(impossible(broker_epoch=2), fails)
+    member.updates.update(impossible(broker_epoch=3), answers.append)
+    member.updates.broker_epoch = 4  # the broker has registered again
+    last = member.tell(topic("u", UUID(int=8)))
+    member.is_slow = False
+    member.answer()
+    for turn in turns:  # grows
+        turn()
+    assert answers == [ErrorCode.STALE_BROKER_EPOCH] and last == [ErrorCode.NONE]
+    assert [str(fault) for fault in faults] == ["the connection is gone"]
+
+
+def test_an_answer_that_fails_leaves_no_topic_without_its_settings() -> None:
+    """The update tells of the deletion, too."""
+    member = Member()
+    member.put("t", DAY)
+    member.tell(topic("t", UUID(int=7)))
+    member.put("t", KEEP)
+    told = (topic("t", UUID(int=7), leader=LEADER_DURING_DELETE), topic("t", UUID(int=8)))
+    with pytest.raises(OSError, match="the connection is gone"):
+        member.updates.update(UpdateMetadataRequest(5, 1, -1, told, ()), fails)
+    assert member.settings() == KEEP
 
 
 def test_the_server_that_is_asked_may_be_behind() -> None:
