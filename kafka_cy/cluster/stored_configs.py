@@ -92,42 +92,43 @@ class StoredConfigs:
         return found
 
     async def _read(self, calls: StoreCalls, paths: Sequence[str]) -> None:
+        """Raises StoreError."""
         for start in range(0, len(paths), READ_AT_ONCE):
             some = paths[start : start + READ_AT_ONCE]
-            for path, node in zip(some, await self._nodes(calls, some), strict=True):
-                if isinstance(node, NoAuthError):
-                    self._log.repeated("error", f"the settings in /config/{path} may not be read: {node!r}", {})
-                    self._cannot_be_read(path)
-                    self._read_later(path)
-                    continue
-                try:
-                    values = decode_config(node.data) if node is not None else {}
-                except MALFORMED as error:
-                    self._log.warning(f"the settings in /config/{path} are malformed: {error!r}")
-                    self._cannot_be_read(path)
-                    continue
-                self._put(path, {str(key): str(value) for key, value in values.items()})
+            try:
+                nodes: list[Node | None] = await calls.read(*[Get(f"/config/{path}") for path in some])
+            except NoAuthError:
+                await self._read_each(calls, some)
+            else:
+                for path, node in zip(some, nodes, strict=True):
+                    self._take(path, node)
 
-    @staticmethod
-    async def _nodes(calls: StoreCalls, paths: Sequence[str]) -> list[Node | NoAuthError | None]:
-        """The nodes. NoAuthError in the place of one of a topic that ZooKeeper refuses: the other topics do not wait for it.
+    async def _read_each(self, calls: StoreCalls, paths: Sequence[str]) -> None:
+        """Read them one by one: ZooKeeper may refuse the settings of a topic, and the other topics do not wait for it.
 
-        Raises StoreError.
+        Each is taken when it is answered: one that a notification names while others are read is newer. Raises StoreError.
         """
-        try:
-            nodes: list[Node | NoAuthError | None] = await calls.read(*[Get(f"/config/{path}") for path in paths])
-        except NoAuthError:
-            nodes = []
-        else:
-            return nodes
         for path in paths:
             try:
-                nodes += await calls.read(Get(f"/config/{path}"))
+                (node,) = await calls.read(Get(f"/config/{path}"))
             except NoAuthError as error:
                 if not path.startswith("topics/"):
                     raise
-                nodes.append(error)
-        return nodes
+                self._log.repeated("error", f"the settings in /config/{path} may not be read: {error!r}", {})
+                self._cannot_be_read(path)
+                self._read_later(path)
+            else:
+                self._take(path, node)
+
+    def _take(self, path: str, node: Node | None) -> None:
+        """These settings are stored."""
+        try:
+            values = decode_config(node.data) if node is not None else {}
+        except MALFORMED as error:
+            self._log.warning(f"the settings in /config/{path} are malformed: {error!r}")
+            self._cannot_be_read(path)
+        else:
+            self._put(path, {str(key): str(value) for key, value in values.items()})
 
     def _cannot_be_read(self, path: str) -> None:
         """There is a node, but nothing that can be understood. If settings are known, they stay."""

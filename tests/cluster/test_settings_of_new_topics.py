@@ -12,7 +12,7 @@ import pytest
 from kafka_cy.base.slices import Slices
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.member_cache import NO_ID, MemberCache
-from kafka_cy.cluster.store import Check, Create, NoAuthError
+from kafka_cy.cluster.store import Check, Create
 from kafka_cy.cluster.store_calls import StoreCalls, run
 from kafka_cy.cluster.stored_configs import StoredConfigs
 from kafka_cy.protocol.controller_messages.update_metadata import (
@@ -168,52 +168,6 @@ def test_malformed_settings_of_a_new_topic_are_not_those_of_the_earlier_one() ->
     member.store.set("/config/topics/t", b"{")
     member.tell(topic("t", None))
     assert member.configs.malformed_topics == {"t"}
-
-
-def test_a_topic_whose_settings_may_not_be_read_holds_up_no_others() -> None:
-    """Somebody has set an ACL of ZooKeeper. The controller would tell for ever."""
-    member = Member()
-    member.put("t", KEEP)
-    member.put("u", DAY)
-    read = member._read
-
-    def denied(requests: Sequence[Any], done: Any) -> None:
-        if any(each.path == "/config/topics/u" for each in requests):
-            done(None, NoAuthError("refused"))
-        else:
-            read(requests, done)
-
-    member._read = denied
-    assert member.tell(topic("u", UUID(int=8)), topic("t", UUID(int=7))) == [ErrorCode.NONE]
-    assert member.configs.malformed_topics == {"u"} and member.settings() == KEEP
-    assert member.configs._log.count("/config/topics/u may not be read") == 1  # type: ignore[attr-defined]
-    member._read = read
-    member.configs._notified(b'{"version":2,"entity_path":"topics/u"}')
-    assert not member.configs.malformed_topics and member.cache.topic_config("u") == DAY
-
-
-@pytest.mark.parametrize("is_known", [False, True])
-def test_settings_that_may_not_be_read_are_read_when_they_may(is_known: bool) -> None:
-    """ZooKeeper tells nobody of the ACL that the operator sets."""
-    member = Member()
-    member.put("t", DAY)
-    if is_known:
-        member.tell(topic("t", UUID(int=7)))
-    read = member._read
-    member._read = lambda requests, done: done(None, NoAuthError("refused"))
-    if is_known:
-        member.configs._notified(b'{"version":2,"entity_path":"topics/t"}')
-        assert member.settings() == DAY, "those of before stay"
-    else:
-        member.tell(topic("t", UUID(int=7)))
-    member.put("t", KEEP)
-    for _ in range(3):
-        (again,) = member.later
-        member.later.clear()
-        again()
-    member._read = read
-    member.later.pop()()
-    assert member.settings() == KEEP and not member.later and not member.configs.malformed_topics
 
 
 def impossible(broker_epoch: int = -1) -> UpdateMetadataRequest:

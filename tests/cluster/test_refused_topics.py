@@ -1,0 +1,82 @@
+"""Settings of topics that ZooKeeper refuses to tell: somebody has set an ACL. No other topic waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from kafka_cy.cluster.store import NoAuthError
+from kafka_cy.protocol.errors import ErrorCode
+from tests.cluster.test_settings_of_new_topics import DAY, KEEP, Member, topic
+
+
+def refuse(member: Member, *names: str) -> Callable[..., None]:
+    """Refuse reads of the settings of these topics. Gives what reads them, for later."""
+    read: Callable[..., None] = member._read
+    refused = {f"/config/topics/{name}" for name in names}
+
+    def denied(requests: Sequence[Any], done: Any) -> None:
+        if any(each.path in refused for each in requests):
+            done(None, NoAuthError("refused"))
+        else:
+            read(requests, done)
+
+    member._read = denied
+    return read
+
+
+def test_a_topic_whose_settings_may_not_be_read_holds_up_no_others() -> None:
+    """Somebody has set an ACL of ZooKeeper. The controller would tell for ever."""
+    member = Member()
+    member.put("t", KEEP)
+    member.put("u", DAY)
+    read = refuse(member, "u")
+    assert member.tell(topic("u", UUID(int=8)), topic("t", UUID(int=7))) == [ErrorCode.NONE]
+    assert member.configs.malformed_topics == {"u"} and member.settings() == KEEP
+    assert member.configs._log.count("/config/topics/u may not be read") == 1  # type: ignore[attr-defined]
+    member._read = read
+    member.configs._notified(b'{"version":2,"entity_path":"topics/u"}')
+    assert not member.configs.malformed_topics and member.cache.topic_config("u") == DAY
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_settings_that_may_not_be_read_are_read_when_they_may(is_known: bool) -> None:
+    """ZooKeeper tells nobody of the ACL that the operator sets."""
+    member = Member()
+    member.put("t", DAY)
+    if is_known:
+        member.tell(topic("t", UUID(int=7)))
+    read = member._read
+    member._read = lambda requests, done: done(None, NoAuthError("refused"))
+    if is_known:
+        member.configs._notified(b'{"version":2,"entity_path":"topics/t"}')
+        assert member.settings() == DAY, "those of before stay"
+    else:
+        member.tell(topic("t", UUID(int=7)))
+    member.put("t", KEEP)
+    for _ in range(3):
+        (again,) = member.later
+        member.later.clear()
+        again()
+    member._read = read
+    member.later.pop()()
+    assert member.settings() == KEEP and not member.later and not member.configs.malformed_topics
+
+
+def test_what_is_read_one_by_one_is_not_older_than_what_a_notification_brings() -> None:
+    member = Member()
+    member.put("t", DAY)
+    refuse(member, "u")
+    member.is_slow = True
+    answers = member.tell(topic("t", UUID(int=7)), topic("u", UUID(int=8)), topic("v", UUID(int=9)))
+    for _ in range(2):
+        member.answer()  # all were refused together; then t is answered
+    member.put("t", KEEP)
+    member.configs._notified(b'{"version":2,"entity_path":"topics/t"}')
+    member.answer()  # u, and what was stored since
+    assert not answers
+    member.answer()  # v
+    assert answers == [ErrorCode.NONE] and member.settings() == KEEP
