@@ -21,7 +21,7 @@ from kafka_cy.cluster.znode_formats import MALFORMED, decode_config
 
 ENTITY_TYPES = ("topics", "brokers", "clients", "users", "ips")
 READ_AT_ONCE = 200
-REFUSED_AGAIN_MS = 10_000.0
+REFUSED_AGAIN_MS, REFUSED_AGAIN_MS_MAX = 10_000.0, 60_000.0  # from one pass over the refused topics to the next one
 
 
 class MalformedSettings(Exception):
@@ -41,14 +41,14 @@ class StoredConfigs:
         log: LineLog,
     ) -> None:
         self._store, self._cache, self._call_later, self._log = store, cache, call_later, log
-        self._reads = SessionReads(
-            store, self.read_all, call_later, lambda fault: log.repeated("error", f"stored settings cannot be read: {fault!r}", {})
-        )
+        self._reads = SessionReads(store, self.read_all, call_later, self._log_fault)
         self._notifications = ChangeNotifications(
             store, CONFIGS, self._notified, missed=self._reads.missed, wall_clock_ms=wall_clock_ms, call_later=call_later, log=log
         )
         self._known_topics: set[str] = set()  # whose settings were read; they are those of a topic that the controller has told of
-        self._refused: set[str] = set()  # paths of topics that may not be read, until they are read again
+        self._refused: dict[str, None] = {}  # paths of topics that may not be read, until they are read again
+        self._again_ms = REFUSED_AGAIN_MS
+        self._reads_later = False  # those that are refused are read again, or a timer is set for it
         self.malformed_topics: set[str] = set()  # whose settings are there, but could never be read; any thread may look
 
     async def read_all(self, calls: StoreCalls) -> None:
@@ -93,17 +93,23 @@ class StoredConfigs:
 
     async def _read(self, calls: StoreCalls, paths: Sequence[str]) -> None:
         """Raises StoreError."""
-        for start in range(0, len(paths), READ_AT_ONCE):
-            some = paths[start : start + READ_AT_ONCE]
-            try:
-                nodes: list[Node | None] = await calls.read(*[Get(f"/config/{path}") for path in some])
-            except NoAuthError:
-                await self._read_each(calls, some)
-            else:
-                for path, node in zip(some, nodes, strict=True):
-                    self._take(path, node)
+        refused: list[str] = []
+        try:
+            for start in range(0, len(paths), READ_AT_ONCE):
+                some = paths[start : start + READ_AT_ONCE]
+                try:
+                    nodes: list[Node | None] = await calls.read(*[Get(f"/config/{path}") for path in some])
+                except NoAuthError:
+                    await self._read_each(calls, some, refused)
+                else:
+                    for path, node in zip(some, nodes, strict=True):
+                        self._take(path, node)
+        finally:
+            if refused:  # one line for all of them: a line for each topic would suppress all others that repeat
+                details = {"topics": len(refused), "first": refused[0]}
+                self._log.repeated("error", "the settings of topics may not be read", details)
 
-    async def _read_each(self, calls: StoreCalls, paths: Sequence[str]) -> None:
+    async def _read_each(self, calls: StoreCalls, paths: Sequence[str], refused: list[str]) -> None:
         """Read them one by one: ZooKeeper may refuse the settings of a topic, and the other topics do not wait for it.
 
         Each is taken when it is answered: one that a notification names while others are read is newer. Raises StoreError.
@@ -111,17 +117,19 @@ class StoredConfigs:
         for path in paths:
             try:
                 (node,) = await calls.read(Get(f"/config/{path}"))
-            except NoAuthError as error:
+            except NoAuthError:
                 if not path.startswith("topics/"):
                     raise
-                self._log.repeated("error", f"the settings in /config/{path} may not be read: {error!r}", {})
+                refused.append(f"/config/{path}")
                 self._cannot_be_read(path)
-                self._read_later(path)
+                self._refused[path] = None
+                self._read_later()
             else:
                 self._take(path, node)
 
     def _take(self, path: str, node: Node | None) -> None:
         """These settings are stored."""
+        self._refused.pop(path, None)
         try:
             values = decode_config(node.data) if node is not None else {}
         except MALFORMED as error:
@@ -136,16 +144,32 @@ class StoredConfigs:
         if entity_type == "topics" and name not in self._known_topics:
             self.malformed_topics.add(name)
 
-    def _read_later(self, path: str) -> None:
-        """ZooKeeper refuses the node of a topic. It tells nobody when an operator allows it again."""
-        if not self._refused:
-            self._call_later(REFUSED_AGAIN_MS, self._read_refused)
-        self._refused.add(path)
+    def _read_later(self) -> None:
+        """ZooKeeper tells nobody when an operator allows again what it refuses."""
+        if self._refused and not self._reads_later:
+            self._reads_later = True
+            self._call_later(self._again_ms, self._read_refused)
+            self._again_ms = min(2 * self._again_ms, REFUSED_AGAIN_MS_MAX)
 
     def _read_refused(self) -> None:
+        """One pass; the next one begins some time after its end."""
         paths = [path for path in self._refused if self._is_used(path.removeprefix("topics/"))]
         self._refused.clear()
-        self._reads.run(lambda calls: self._read(calls, paths))
+
+        def ended(result: None, fault: Exception | None) -> None:
+            self._reads_later = False
+            if fault is not None:
+                self._refused.update(dict.fromkeys(paths))
+                if not isinstance(fault, SessionExpired):
+                    self._log_fault(fault)
+            if not self._refused:
+                self._again_ms = REFUSED_AGAIN_MS
+            self._read_later()
+
+        run(self._read(StoreCalls(self._store, self._call_later), paths), ended)
+
+    def _log_fault(self, fault: Exception) -> None:
+        self._log.repeated("error", f"stored settings cannot be read: {fault!r}", {})
 
     def _put(self, path: str, values: dict[str, str]) -> None:
         """The settings of an entity are these."""

@@ -8,9 +8,13 @@ from uuid import UUID
 
 import pytest
 
-from kafka_cy.cluster.store import NoAuthError
+from kafka_cy.cluster.store import NoAuthError, SessionExpired, StoreBroken
+from kafka_cy.cluster.stored_configs import REFUSED_AGAIN_MS_MAX
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.server.repeated_lines import LINES_MAX, RepeatedLines
 from tests.cluster.test_settings_of_new_topics import DAY, KEEP, Member, topic
+
+REFUSED = "the settings of topics may not be read"
 
 
 def refuse(member: Member, *names: str) -> Callable[..., None]:
@@ -36,7 +40,7 @@ def test_a_topic_whose_settings_may_not_be_read_holds_up_no_others() -> None:
     read = refuse(member, "u")
     assert member.tell(topic("u", UUID(int=8)), topic("t", UUID(int=7))) == [ErrorCode.NONE]
     assert member.configs.malformed_topics == {"u"} and member.settings() == KEEP
-    assert member.configs._log.count("/config/topics/u may not be read") == 1  # type: ignore[attr-defined]
+    assert member.configs._log.count("may not be read") == 1  # type: ignore[attr-defined]
     member._read = read
     member.configs._notified(b'{"version":2,"entity_path":"topics/u"}')
     assert not member.configs.malformed_topics and member.cache.topic_config("u") == DAY
@@ -80,3 +84,59 @@ def test_what_is_read_one_by_one_is_not_older_than_what_a_notification_brings() 
     assert not answers
     member.answer()  # v
     assert answers == [ErrorCode.NONE] and member.settings() == KEEP
+
+
+def test_a_pass_over_many_topics_makes_one_line() -> None:
+    """Else those of other kinds would be suppressed: only so many are told apart (RepeatedLines)."""
+    member, written = Member(), []
+    lines = RepeatedLines(lambda level, what, details: written.append((what, details)), lambda: 0.0)
+    member.configs._log.repeated = lines.add  # type: ignore[method-assign, assignment]
+    names = [f"{chr(97 + number // 26)}{chr(97 + number % 26)}" for number in range(LINES_MAX // 2)]
+    refuse(member, *names[: LINES_MAX // 4])
+    member.tell(*[topic(name, UUID(int=number)) for number, name in enumerate(names, 1)])
+    assert written == [(REFUSED, {"topics": LINES_MAX // 4, "first": "/config/topics/aa"})]
+    member.later.pop()()
+    assert len(lines._lines) == 1 and len(written) == 1
+
+
+def test_the_next_pass_begins_some_time_after_the_end_of_one() -> None:
+    """The longer they are refused, the longer is that time."""
+    member = Member()
+    for name in ("t", "u"):
+        member.put(name, KEEP)
+    read = refuse(member, "t", "u")
+    member.tell(topic("t", UUID(int=7)))
+    for _ in range(4):
+        member.later.pop()()
+    assert member.delays_ms == [10_000, 20_000, 40_000, REFUSED_AGAIN_MS_MAX, REFUSED_AGAIN_MS_MAX]
+    member.is_slow = True
+    member.later.pop()()
+    member.configs._notified(b'{"version":2,"entity_path":"topics/t"}')
+    member.tell(topic("u", UUID(int=8)))
+    member.held.append(member.held.pop(0))  # the pass comes last
+    while len(member.held) > 1:
+        held = member.held.pop(0)
+        held()
+    assert not member.later and member.configs._refused, "a pass is not at its end"
+    member.is_slow = False
+    member._read = read
+    member.answer()
+    member.later.pop()()
+    assert not member.later and member.settings() == KEEP == member.cache.topic_config("u")
+    refuse(member, "t")
+    member.configs._notified(b'{"version":2,"entity_path":"topics/t"}')
+    assert member.delays_ms[-1] == 10_000
+
+
+def test_a_pass_that_fails_is_made_again() -> None:
+    member = Member()
+    member.put("t", KEEP)
+    read = refuse(member, "t")
+    member.tell(topic("t", UUID(int=7)))
+    for fault in (SessionExpired("the session has ended"), StoreBroken("a fault")):
+        member._read = lambda requests, done, fault=fault: done(None, fault)
+        member.later.pop()()
+    assert member.configs._log.count("stored settings cannot be read") == 1  # type: ignore[attr-defined]
+    member._read = read
+    member.later.pop()()
+    assert not member.later and member.settings() == KEEP

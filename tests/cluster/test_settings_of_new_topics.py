@@ -50,9 +50,8 @@ class Member:
         self.store.read, self.store.submit = self.read, self.submit  # type: ignore[method-assign]
         self.cache = MemberCache(1, ["PLAINTEXT"])
         self.later: list[Any] = []  # what is to be done later
-        self.configs = StoredConfigs(
-            self.store, self.cache, wall_clock_ms=lambda: 0, call_later=lambda ms, call: self.later.append(call), log=Log()
-        )
+        self.delays_ms: list[float] = []
+        self.configs = StoredConfigs(self.store, self.cache, wall_clock_ms=lambda: 0, call_later=self.call_later, log=Log())
         published: Any = SimpleNamespace(put=lambda topic: None, publish=lambda removed: None)
         slices: Any = SimpleNamespace(add=lambda steps, done=lambda: None: [*steps, done()])
         self.updates = MetadataUpdates(self.cache, self.configs, published, slices, Log(), lambda epoch: None)  # type: ignore[arg-type]
@@ -65,6 +64,10 @@ class Member:
         answers: list[Any] = []
         self._read(requests, lambda *answer: answers.append(answer))
         self.held.append(lambda: done(*answers[0]))
+
+    def call_later(self, delay_ms: float, call: Any) -> None:
+        self.delays_ms.append(delay_ms)
+        self.later.append(call)
 
     def submit(self, operations: Sequence[Any], done: Any) -> None:
         self.asked += operations
