@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from kafka_cy.protocol.at_first_use import bridge
+
 if TYPE_CHECKING:
     from kafka_cy.authorizer.authorizer import Authorizer
     from kafka_cy.base.slices import Slices
@@ -124,15 +126,16 @@ class Request(Generic[Body]):
         if self.turn is not None:
             self.turn.build(self, lambda: response)
         else:
-            self.guarded(self.send)(response)
+            try:
+                self.send(response)
+            except Exception as error:  # noqa: BLE001 it ends this request
+                self._failed(error)
 
     def send(self, response: Mapping[str, Any]) -> None:
         """Encode and send the response on this thread. Raises ResponseTooLarge."""
         if not self.responded:
-            from kafka_cy.protocol.bridge import encode_response
-
             errors: dict[int, int] = {}
-            payload = encode_response(self.api_key, self.api_version, response, errors)
+            payload = bridge().encode_response(self.api_key, self.api_version, response, errors)
             self.responded = True
             self.control.respond(payload, errors)
 
@@ -172,12 +175,15 @@ class Request(Generic[Body]):
         def call(*arguments: Any) -> None:
             try:
                 function(*arguments)
-            except Exception as error:
-                if self.fail is None:
-                    raise
-                self.fail(self, error)
+            except Exception as error:  # noqa: BLE001 it ends this request
+                self._failed(error)
 
         return call
+
+    def _failed(self, error: Exception) -> None:
+        if self.fail is None:
+            raise error
+        self.fail(self, error)
 
     def close(self, reason: str) -> None:
         """Answer by closing the connection."""

@@ -215,7 +215,8 @@ class ControlLoop:
         while not self._stopped:
             requests = deque(self._source.take_requests(self._wait_s()))
             while requests:
-                self._run_soon()  # before a request that was sent after what was posted
+                if self._soon:
+                    self._run_soon()  # before a request that was sent after what was posted
                 since = requests[0].received_ns / 1e9 if self.event_times is not None else 0.0
                 # Nothing here refers to the request: when the handler drops it, its connection closes at once.
                 self._run_event(since, self._handle, (requests.popleft(),))
@@ -245,7 +246,8 @@ class ControlLoop:
 
     def run_pending(self) -> None:
         """Run one round of due timers and calls from other threads."""
-        self._run_soon()
+        if self._soon:
+            self._run_soon()
         self._run_timers()
 
     def _run_soon(self) -> None:
@@ -253,8 +255,6 @@ class ControlLoop:
             self._run_event(*self._soon.popleft())
 
     def _run_timers(self) -> None:
-        if not self._timers:
-            return
         now = self.now()
         while (timer := self._timers.pop_due(now)) is not None:
             if timer.function is not None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.context import ApiContext, Request
-from kafka_cy.api.registry import APIS, Api, cold_handler
+from kafka_cy.api.registry import APIS, Api, Handle, cold_handler
+from kafka_cy.protocol.at_first_use import bridge
 from kafka_cy.server.log import BrokerLog
 from kafka_cy.server.long_requests import ELEMENTS_FEW, LongRequests
 
@@ -31,6 +32,7 @@ class Dispatcher:
 
     def __init__(self, context: ApiContext, log: BrokerLog, apis: Mapping[int, Api] = APIS) -> None:
         self._apis = apis
+        self._handlers: dict[int, Handle] = {}  # those that were called already
         self._context = context
         self._log = log
         self._elements_max = int(context.config["kafkacy.control.request.max.elements"])
@@ -65,8 +67,6 @@ class Dispatcher:
                 control.close(FAULT)
 
     def _dispatch(self, control: ControlRequest) -> None:
-        from kafka_cy.protocol.bridge import TooManyElements  # at first use: not needed at start
-
         row = self._apis.get(control.api_key)
         if row is None or not row.module or not row.version_min <= control.api_version <= row.version_last:
             control.close("unsupported API key or version")
@@ -82,7 +82,7 @@ class Dispatcher:
             return
         try:
             request = self._decode(control, encoded, elements_max)
-        except TooManyElements as error:
+        except bridge().TooManyElements as error:
             if elements_max < self._elements_max:
                 self._long_requests.add_encoded(control, len(encoded), in_order=is_commit)
             else:
@@ -93,11 +93,9 @@ class Dispatcher:
 
     def _decode_long(self, control: ControlRequest) -> Request[Any] | None:
         """Decode a request with many elements, on the thread of long requests. None: its connection was closed."""
-        from kafka_cy.protocol.bridge import TooManyElements
-
         try:
             return self._decode(control, control.body, self._elements_max)
-        except TooManyElements as error:
+        except bridge().TooManyElements as error:
             control.close(f"malformed request: {error}")
         except Exception as error:  # noqa: BLE001 a fault costs only this request
             self._log_fault(control, error)
@@ -106,14 +104,12 @@ class Dispatcher:
 
     def _decode(self, control: ControlRequest, encoded: bytes, elements_max: int) -> Request[Any] | None:
         """Return the decoded request. None: it was malformed, and its connection was closed. Raises TooManyElements."""
-        from kafka_cy.protocol.bridge import MalformedRequest, TooManyElements, decode_request
-
         key, version = control.api_key, control.api_version
         try:
-            body = decode_request(key, version, encoded, elements_max)
-        except TooManyElements:
+            body = bridge().decode_request(key, version, encoded, elements_max)
+        except bridge().TooManyElements:
             raise
-        except MalformedRequest as error:
+        except bridge().MalformedRequest as error:
             control.close(f"malformed request: {error}")
             return None
         return self._request(control, body, len(encoded))
@@ -142,13 +138,18 @@ class Dispatcher:
         if self._log.writes_debug:
             self._log.debug("request", api=api_name(self._apis[request.api_key]), version=request.api_version, **request.sender)
         try:
-            handle = cold_handler(request.api_key, self._apis)
-            assert handle is not None, "an API without a handler"
+            handle = self._handlers.get(request.api_key) or self._find_handler(request.api_key)
             answer = handle(request, self._context)
             if answer is not None:
                 request.respond(answer)
         except Exception as error:  # noqa: BLE001 any fault of a handler ends here
             self._fail(request, error)
+
+    def _find_handler(self, api_key: int) -> Handle:
+        handle = cold_handler(api_key, self._apis)
+        assert handle is not None, "an API without a handler"
+        self._handlers[api_key] = handle
+        return handle
 
     def _fail(self, request: Request[Any], error: Exception) -> None:
         """Close the connection of a request that failed. Any thread."""

@@ -7,9 +7,9 @@ thread. Kafka: TransactionCoordinator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kafka_cy.coordinator.records import partition_of
 from kafka_cy.coordinator.runtime.reads import read_each
@@ -36,32 +36,13 @@ from kafka_cy.protocol.inter_broker_version import InterBrokerVersion
 
 if TYPE_CHECKING:
     from kafka_cy.coordinator.transactions.broker_calls import BrokerCalls
+    from kafka_cy.coordinator.transactions.interfaces import PartitionTable, ProducerIds
     from kafka_cy.coordinator.transactions.marker_channels import MarkerRouter
     from kafka_cy.coordinator.transactions.remote_verification import RemoteVerification
 
 R = TypeVar("R")
 RespondProducer = Callable[[ErrorCode, Producer], object]
 VERSION_FEATURE = "transaction.version"
-
-
-class ProducerIds(Protocol):
-    """Hands out producer ids (cluster.producer_ids)."""
-
-    def take(self, done: Callable[[int | None, Exception | None], object]) -> None:
-        """Call `done` with an unused id, or with the error."""
-
-
-class PartitionTable(Protocol):
-    """Which partitions are part of which producer's open transaction, for the data plane (storage.transaction_table)."""
-
-    def set_partitions(self, producer_id: int, epoch: int, partitions: Iterable[tuple[bytes, int]]) -> bool:
-        """Add partitions (topic id, index); they take the place of those with another epoch. False if there is no room."""
-
-    def remove(self, producer_id: int) -> None:
-        """Remove all partitions of a producer."""
-
-    def clear(self) -> None:
-        """Remove everything."""
 
 
 class TransactionCoordinator:
