@@ -27,8 +27,13 @@ class FieldType(NamedTuple):
     read: Callable[[RecordReader], Any]  # raises BadRecord
 
 
+_ONE_BYTE = [bytes((value,)) for value in range(0x80)]
+
+
 def unsigned_varint(value: int) -> bytes:
     """The value in groups of seven bits, the lowest first."""
+    if 0 <= value < 0x80:
+        return _ONE_BYTE[value]
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)

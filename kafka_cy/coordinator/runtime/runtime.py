@@ -76,7 +76,7 @@ class CoordinatorRuntime(Shards[S]):
         if topic is None:
             return 0
         topic_id, count = self._size
-        if topic_id != topic.id or not count:
+        if (topic_id is not topic.id and topic_id != topic.id) or not count:
             topic_id, count = self._size = topic.id, self.cluster.partition_count(self.topic)
         return count
 

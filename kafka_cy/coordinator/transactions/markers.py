@@ -41,7 +41,7 @@ class MarkerWriter:
         self._slices = slices
         self._end_offset_transaction = end_offset_transaction
         self._log = log
-        self.before_marker: Callable[[int], object] = lambda producer_id: None  # called before a marker is appended
+        self.before_marker: Callable[[int], object] | None = None  # called with the producer id before a marker is appended
         self._waiting: dict[int, _Waiting] = {}  # by id() of the partition
         self._waiting_count = 0  # markers
         self._looking = False  # the slices hold a walk over `_waiting`
@@ -53,20 +53,19 @@ class MarkerWriter:
         `done` gets the error of each partition when all markers that were written are stored.
         """
         results = _Results(partitions, done)
-
-        def steps() -> Iterator[None]:
+        if len(partitions) > AT_ONCE_MAX:
+            self._slices.add(self._write_each(marker, partitions, results), results.finish)
+            return
+        try:
             for each in partitions:
                 self._write_one(marker, each, partial(results.add, each))
-                yield
+        finally:
+            results.finish()
 
-        if len(partitions) > AT_ONCE_MAX:
-            self._slices.add(steps(), results.finish)
-        else:
-            try:
-                for _ in steps():
-                    pass
-            finally:
-                results.finish()
+    def _write_each(self, marker: Marker, partitions: Sequence[Partition], results: _Results) -> Iterator[None]:
+        for each in partitions:
+            self._write_one(marker, each, partial(results.add, each))
+            yield
 
     def _write_one(self, marker: Marker, partition: Partition, stored: Stored) -> None:
         topic, index = partition
@@ -74,7 +73,8 @@ class MarkerWriter:
         if hosted is None:
             stored(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
             return
-        self.before_marker(marker.producer_id)
+        if self.before_marker is not None:
+            self.before_marker(marker.producer_id)
         leader_since = hosted.leader_since_epoch
         try:
             if topic == OFFSETS_TOPIC:
@@ -171,7 +171,8 @@ class _Results:
         if partition in self._missing:
             del self._missing[partition]
             self._errors[partition] = error
-            self._end()
+            if self._tried:
+                self._end()
 
     def finish(self) -> None:
         """All partitions were tried; after a fault, those that were not are tried again later."""
@@ -179,7 +180,7 @@ class _Results:
         self._end()
 
     def _end(self) -> None:
-        if self._tried and not self._missing and self._done is not None:
+        if not self._missing and self._done is not None:
             done, self._done = self._done, None
             done(self._errors)
 

@@ -128,7 +128,7 @@ def _encode_value(value: StoredTransaction) -> bytes:
         if value.client_version:
             tags, count = tags + _TAGGED_INT16.pack(2, 2, value.client_version), count + 1
         head = _HEAD.pack(VERSION, value.producer_id, value.producer_epoch, value.timeout_ms, value.state)
-        return b"%b%b%b%c%b" % (head, topics, _TIMES.pack(value.last_update_ms, value.start_ms), count, tags)
+        return head + topics + _TIMES.pack(value.last_update_ms, value.start_ms) + unsigned_varint(count) + tags
     except struct.error as error:
         raise BadRecord(f"a field of a transaction does not fit: {error}") from error
 

@@ -59,8 +59,6 @@ class TransactionStateMachine(UnsharedState):
         """A compacted log may begin with tombstones of what it no longer shows: they change nothing."""
         (transactional_id,), stored = record
         transaction = self.transactions.get(transactional_id)
-        if transaction is not None:
-            self._held.bytes -= transaction_bytes(transaction)
         if stored is None:
             if transaction is not None:
                 self._remove(transaction)
@@ -69,7 +67,7 @@ class TransactionStateMachine(UnsharedState):
             transaction = self._create(transactional_id, stored)
         else:
             transaction.set_stored(stored)
-        self._held.bytes += transaction_bytes(transaction)
+        self._count_bytes(transaction)
         for walk, belongs in ((self.ongoing, transaction.is_ongoing), (self.prepared, transaction.is_prepared)):
             if belongs:
                 walk.add(transaction)
@@ -82,7 +80,12 @@ class TransactionStateMachine(UnsharedState):
         self._held.transactional_ids += 1
         return transaction
 
+    def _count_bytes(self, transaction: Transaction) -> None:
+        before, transaction.held_bytes = transaction.held_bytes, transaction_bytes(transaction)
+        self._held.bytes += transaction.held_bytes - before
+
     def _remove(self, transaction: Transaction) -> None:
+        self._held.bytes -= transaction.held_bytes
         del self.transactions[transaction.transactional_id]
         for walk in (self.all, self.ongoing, self.prepared):
             walk.discard(transaction)
@@ -101,7 +104,6 @@ class TransactionStateMachine(UnsharedState):
     def unloaded(self, on_fault: Callable[[Exception], object]) -> Iterator[None]:
         while self.all:
             transaction = self.all.last()
-            self._held.bytes -= transaction_bytes(transaction)
             self._remove(transaction)
             self._guard(on_fault, self._end, transaction)
             yield

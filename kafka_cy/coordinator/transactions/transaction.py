@@ -20,6 +20,7 @@ class Transaction:
     """
 
     __slots__ = (
+        "held_bytes",
         "last_epoch",
         "markers_under_way",
         "name_chars",
@@ -34,6 +35,7 @@ class Transaction:
         self.transactional_id = transactional_id
         self.last_epoch = NO_EPOCH  # the epoch before the current one, for the same producer
         self.markers_under_way = False
+        self.held_bytes = 0  # how much of the coordinator's limit the state machine has counted for it
         self.stored = stored
         self._take_all(stored.partitions or ())
 
@@ -41,6 +43,11 @@ class Transaction:
         """For `replay`. With thousands of topics, the cost is that of those that differ (and of a look at the others)."""
         before, after = self.stored.partitions or (), stored.partitions or ()
         self.stored = stored
+        if after is before:
+            return
+        if not after:
+            self._take_all(after)
+            return
         changed = [place for place, (old, new) in enumerate(zip(before, after, strict=False)) if old is not new]
         if len(after) < len(before) or any(before[place].topic != after[place].topic for place in changed):
             self._take_all(after)
