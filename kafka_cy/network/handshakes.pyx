@@ -10,6 +10,7 @@ that of its connection, and those of one client do not keep out another's. One t
 twice behind all that begin would waste what it has cost. All functions but `run` are called on the connection's reactor.
 Limits: one job for each connection, and the threads and places of the queue.
 """
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
@@ -33,7 +34,7 @@ cdef struct Handshake:
     Session* session
     Connection* connection  # NULL: it has closed. The reactor's, like `fd`
     int fd                  # then the socket
-    bint was_answered       # before this step
+    int64_t answered_bytes  # before this step
 
 
 cdef void run(Job* job, Codecs* codecs) noexcept nogil:
@@ -50,17 +51,17 @@ cdef void done(Reactor* shared, Job* job) noexcept nogil:
     else:
         connection.handshake = NULL
         if not connection.dead:
-            go_on(<ReactorState*>shared.private_state, connection, handshake.was_answered)
+            go_on(<ReactorState*>shared.private_state, connection, handshake.answered_bytes)
     free(handshake)
 
 
-cdef void go_on(ReactorState* reactor, Connection* connection, bint was_answered) noexcept nogil:
+cdef void go_on(ReactorState* reactor, Connection* connection, int64_t answered_bytes) noexcept nogil:
     """Watch the socket again, unless the job has found the end. The connection is resumed later, so an end is told here: until
     then the client may reset the connection."""
     cdef epoll_event event
     cdef bint has_advanced
     connection_active(reactor, connection)
-    has_advanced = connection.session.established or (connection.session.answered and not was_answered)
+    has_advanced = connection.session.established or connection.session.answered_bytes > answered_bytes
     authentication_goes_on(reactor, connection, has_advanced)
     if connection.session.ended:
         session_ended(reactor, connection)
@@ -79,7 +80,7 @@ cdef void handshake_continue(ReactorState* reactor, Connection* connection) noex
     cdef Handshake* handshake
     connection_mark_dirty(reactor, connection)
     authentication_awaits(reactor, connection)
-    if not connection.session.answered and not job_has_room(&reactor.shared, connection, JOB_HANDSHAKE):
+    if connection.session.answered_bytes == 0 and not job_has_room(&reactor.shared, connection, JOB_HANDSHAKE):
         job_hold_back(connection, JOB_HANDSHAKE, True)
         counter_add(&reactor.counters.paused, 1)
         return
@@ -93,7 +94,7 @@ cdef void handshake_continue(ReactorState* reactor, Connection* connection) noex
     handshake.job.done = done
     handshake.session = connection.session
     handshake.connection = connection
-    handshake.was_answered = connection.session.answered
+    handshake.answered_bytes = connection.session.answered_bytes
     if connection.held_back:
         job_passed(connection)
     epoll_ctl(reactor.epoll_fd, EPOLL_CTL_DEL, connection.fd, NULL)

@@ -4,7 +4,7 @@ A session works on the connection's own socket. All bytes of one read are decryp
 OpenSSL where epoll cannot see it, and a client's work per turn is bounded by that read.
 """
 from libc.errno cimport EAGAIN, EINTR, EPIPE, errno
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
@@ -89,7 +89,7 @@ cdef void tls_shake_hands(Session* base) noexcept nogil:
     result = SSL_do_handshake(session.ssl)
     while result != 1 and goes_on(session, result):
         result = SSL_do_handshake(session.ssl)
-    base.answered = BIO_number_written(SSL_get_wbio(session.ssl)) > 0
+    base.answered_bytes = <int64_t>BIO_number_written(SSL_get_wbio(session.ssl))
     if result == 1:
         # Also of a resumed session: its ticket holds the certificate, and OpenSSL looks at the chain in full handshakes only.
         base.certified = SSL_get0_peer_certificate(session.ssl) != NULL

@@ -2,7 +2,7 @@
 
 It uses function pointers, so that a broker without such a listener does not load the encryption library.
 """
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 
 cdef enum:
     RECORD_BYTES_MAX = 16384        # max bytes a session sends at once; it may keep a partial record of this size
@@ -29,7 +29,7 @@ cdef struct Session:
     bint holds_input            # receive has something without the socket
     bint ended                  # reached the end or failed; epoll does not report it again
     char failure[FAILURE_BYTES_MAX]     # why it failed; empty: no failure, or the socket failed
-    bint answered               # something was sent: the first step of the handshake is done
+    int64_t answered_bytes      # sent by the handshake; 0: its first step is not done
 
 # Creates the sessions of a listener. Owner: its creator; the server calls `open` only under transports_mutex.
 cdef struct Transport:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from kafka_cy.storage.log_manager import LogManager
 
 
+class StartFailed(Exception):
+    """The machine did not give what the broker needs, such as a thread."""
+
+
 class DataRefused(Exception):
     """The log directories cannot be used; the message is one sentence with the reason."""
 

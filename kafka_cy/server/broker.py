@@ -14,7 +14,7 @@ from kafka_cy.cluster.producer_ids import ProducerIds
 from kafka_cy.network.connection_lifetime import log_connections
 from kafka_cy.network.listening import reason_of
 from kafka_cy.quota import replication_quota
-from kafka_cy.server.arrangement import Arrangement, ClusterRefused, DataRefused, arrange
+from kafka_cy.server.arrangement import Arrangement, ClusterRefused, DataRefused, StartFailed, arrange
 from kafka_cy.server.authorization import start_authorizer
 from kafka_cy.server.control_loop import ControlLoop, NetworkQueue
 from kafka_cy.server.event_times import EventTimes
@@ -86,7 +86,7 @@ class KafkaServer:
     # -- start --
 
     def start(self) -> None:
-        """Start and begin to answer clients. Raises PortTaken, DataRefused, ClusterRefused, ConfigError."""
+        """Start and begin to answer clients. Raises PortTaken, DataRefused, ClusterRefused, ConfigError, StartFailed."""
         start_authorizer(self)
         self._listen()
         self._load_metadata()
@@ -222,7 +222,10 @@ class KafkaServer:
             from kafka_cy.server.tls_listeners import TlsListeners
 
             self.tls = TlsListeners(self.config, self.server, self.log)
-            self.tls.start(self.cluster)
+            try:
+                self.tls.start(self.cluster)
+            except OSError as error:
+                raise StartFailed(f"the TLS listeners cannot be started: {error}") from error
 
     def transport_to(self, listener: str) -> Any:
         """The `transport` of connections to this listener of other brokers, which encrypts and logs in; None: plaintext."""

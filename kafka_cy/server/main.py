@@ -48,7 +48,7 @@ def run(
     log = BrokerLog(log_level)
     from kafka_cy.cluster.store import StoreBroken
     from kafka_cy.config import BrokerConfig, ConfigError
-    from kafka_cy.server.arrangement import ClusterRefused, DataRefused
+    from kafka_cy.server.arrangement import ClusterRefused, DataRefused, StartFailed
     from kafka_cy.server.broker import KafkaServer
     from kafka_cy.server.http_pages import PortTaken
     from kafka_cy.server.secret_files import warn_of_readable_files
@@ -97,6 +97,8 @@ def run(
         else:
             log.error(str(error))
             code = EXIT_CLUSTER
+    except StartFailed as error:
+        log.error(str(error))
     except ConfigError as error:
         log.error(f"bad configuration: {error}")
         code = EXIT_CONFIG

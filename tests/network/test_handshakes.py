@@ -324,6 +324,44 @@ def test_who_sends_a_byte_now_and_then_makes_room(harness: Make) -> None:
     later.finish()
 
 
+def extension(kind: int, data: bytes) -> bytes:
+    return kind.to_bytes(2, "big") + len(data).to_bytes(2, "big") + data
+
+
+def tls13_hello(key: bytes) -> bytes:
+    """A ClientHello that offers X25519; without a key for it the server asks for one with a HelloRetryRequest."""
+    share = b"\x00\x1d\x00\x20" + key if key else b""
+    extensions = (
+        extension(43, b"\x02\x03\x04")  # TLS 1.3
+        + extension(10, b"\x00\x02\x00\x1d")
+        + extension(13, b"\x00\x08\x04\x03\x08\x04\x08\x05\x04\x01")
+        + extension(51, len(share).to_bytes(2, "big") + share)
+    )
+    body = b"\x03\x03" + b"r" * 32 + b"\x20" + b"s" * 32 + b"\x00\x02\x13\x01\x01\x00" + extension(0, extensions)[2:]
+    message = b"\x01" + len(body).to_bytes(3, "big") + body
+    return b"\x16\x03\x01" + len(message).to_bytes(2, "big") + message
+
+
+def test_who_was_asked_for_another_key_advances_with_it(harness: Make) -> None:
+    """The answer to a HelloRetryRequest is a step as others: whoever says nothing makes room before."""
+    made = harness(1)
+    made.server.set_authentication(0, TOKEN_BYTES_MAX)
+    made.server.set_authentication_limits(3_200, 2)
+    asked = Shaking(made)
+    asked.socket.sendall(tls13_hello(b""))
+    wait_until(asked.answered, "it is asked for a key")
+    asked.socket.recv(65536)
+    silent = Shaking(made)
+    made.wait_for_counter("connections", 2)
+    asked.socket.sendall(tls13_hello(bytes(range(1, 33))))
+    wait_until(asked.answered, "its key is taken")
+    later = Shaking(made).hello()
+    assert silent.is_closed()
+    assert made.log() == ["closed: kafkacy.unauthenticated.connections.max is reached"]  # and not one line for each
+    later.finish()
+    asked.reset()
+
+
 def test_nobody_makes_room_for_who_is_refused(harness: Make) -> None:
     made = harness(1, connections_max=1)
     made.server.set_authentication(0, TOKEN_BYTES_MAX)

@@ -109,6 +109,6 @@ KEYS: Final[tuple[Entry, ...]] = (
      "network thread. -1: none."),
     ("kafkacy.unauthenticated.connections.max", "INT", "1000", "read-only", ("at_least", 1), "MEDIUM", "server",
      "Maximum number of connections that have not authenticated yet, on all listeners with SASL together. For each further one, "
-     "the one that has let the broker wait longest is closed; while all wait for the broker, further ones are not accepted. Apache "
-     "Kafka has no such limit."),
+     "the one that has let the broker wait longest is closed; while all wait for the broker, further ones are not accepted. Of "
+     "more than 1000, the broker looks at those that it has known longest. Apache Kafka has no such limit."),
 )
