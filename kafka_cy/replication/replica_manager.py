@@ -30,6 +30,7 @@ from kafka_cy.replication.replica_numbers import ReplicaNumbers, fetched_partiti
 from kafka_cy.replication.replica_states import Key, ReplicaStates
 from kafka_cy.replication.role_changes import RoleChanges, Surroundings, refused
 from kafka_cy.replication.settings import FETCH_BY_NAME_MAX, ReplicationSettings
+from kafka_cy.replication.waiting_roles import WaitingRoles
 from kafka_cy.storage.hosted_partition import HostedPartition
 
 REQUESTS_WAITING_MAX = 100  # LeaderAndIsr and StopReplica of all connections; further ones are refused
@@ -55,7 +56,8 @@ class BrokerSide(NamedTuple):
     """What the broker does for the replica manager, on the replica manager's thread unless it posts.
 
     `alter_partition(request, done)`: sends to the controller and calls `done(response)`, None without one; on any thread.
-    `topic_config(topic)`: the typed configuration of the topic's logs; on a thread of its own, so that it may wait.
+    `topic_config(topic)`: the typed configuration of the topic's logs; on a thread of its own, so that it may wait. Raises
+    UnknownSettings. `is_unknown(topic)`: whether it still would, for want of settings that can be understood.
     `hosted(topics)`: logs of these topics were created or deleted: their metadata has to be published again.
     `leadership(topic, partition, leader_epoch, leads)`: for coordinators; see role_changes.Surroundings.
     `log_dir_failed()`: tells the controller that a log directory has failed (/log_dir_event_notification).
@@ -63,6 +65,7 @@ class BrokerSide(NamedTuple):
 
     alter_partition: AlterPartition
     topic_config: Callable[[str], dict[str, Any]]
+    is_unknown: Callable[[str], bool]
     hosted: Callable[[set[str]], object]
     leadership: Callable[[str, int, int, bool], object]
     log_dir_failed: Callable[[], object]
@@ -111,10 +114,11 @@ class ReplicaManager:
             logs.partitions, self.fetchers.following, self._plane.ask, self._cut, self.fetchers.resume,
             lambda call: loop.call_later(settings.fetch_backoff_ms / 1000, call), broker.log.warning, broker.log.info,
         )  # fmt: skip
+        self._waiting_roles = WaitingRoles(broker.is_unknown, loop.call_later, self._take_waiting)
         self._roles = RoleChanges(
             Surroundings(
                 logs, self.states, self.isr, self.fetchers, self._brokers.__contains__, broker.topic_config, broker.hosted,
-                broker.leadership, broker.log, loop.call_later,
+                broker.leadership, broker.log, loop.call_later, self._waiting_roles,
             )
         )  # fmt: skip
 
@@ -205,6 +209,12 @@ class ReplicaManager:
         if len(self._requests) == 1:
             self._begin()
 
+    def _take_waiting(self) -> None:
+        """As a request: roles change in one at a time."""
+        with self._waiting_lock:
+            self._waiting += 1
+        self._add_request(self._roles.take_waiting(), 0)
+
     def _begin(self) -> None:
         self._slices.add(self._requests[0][0], self._ended)
 
@@ -272,6 +282,7 @@ class ReplicaManager:
 
     def _on_registered(self, broker_epoch: int) -> None:
         self._broker_epoch = self.isr.broker_epoch = broker_epoch
+        self._waiting_roles.clear()
         self.fetchers.set_broker_epoch(broker_epoch)
 
     def _on_log_dir_failed(self, lost: list[Key]) -> None:

@@ -31,6 +31,7 @@ from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.replication.fetchers import Fetchers
 from kafka_cy.replication.isr_changes import IsrChanges, LedPartition
 from kafka_cy.replication.replica_states import Key, ReplicaState, ReplicaStates
+from kafka_cy.replication.waiting_roles import UnknownSettings, WaitingRoles
 from kafka_cy.storage.log_dir import NO_TOPIC_ID
 from kafka_cy.storage.log_failure import StorageFailure
 from kafka_cy.storage.partition_folders import names_partition
@@ -53,7 +54,7 @@ class Role(NamedTuple):
 class Surroundings(NamedTuple):
     """What a change of roles touches. `alive(broker)`: whether its endpoint is known. All callbacks are the owner thread's.
 
-    `topic_config(topic)`: the typed configuration of its logs; called on another thread, it may wait.
+    `topic_config(topic)`: the typed configuration of its logs; called on another thread, it may wait. Raises UnknownSettings.
     `hosted(topics)`: logs of these topics were created or deleted.
     `leadership(topic, partition, leader_epoch, leads)`: this broker leads the partition from this epoch on, or does not any more
     (epoch -1: the partition is deleted, whatever its epoch).
@@ -70,6 +71,7 @@ class Surroundings(NamedTuple):
     leadership: Callable[[str, int, int, bool], object]
     log: Any  # BrokerLog
     later: Callable[[float, Callable[[], object]], object]
+    waiting: WaitingRoles
 
 
 class RoleChanges:
@@ -79,6 +81,7 @@ class RoleChanges:
         self._around = around
         self._states = around.states
         self._ignored_keys: dict[tuple[ErrorCode, str], list[tuple[Key, int]]] = {}  # of the request that is worked on
+        self._controller_id = -1  # of the last LeaderAndIsr that was not refused
 
     # -- LeaderAndIsr --
 
@@ -99,10 +102,32 @@ class RoleChanges:
             topic_id = NO_TOPIC_ID if topic.topic_id is None else topic.topic_id.bytes
             for state in topic.partitions:
                 role = Role((topic.topic, state.partition), topic_id, state)
+                around.waiting.drop(role.key)
                 answers[role.key] = code = self._checked(role, is_kraft=request.is_kraft_controller)
                 if code == NONE and state.leader_epoch >= states.leader_epoch(role.key):
                     roles[role.key] = role
                 yield
+        self._controller_id = request.controller_id
+        yield from self._take(roles, answers)
+        done(_answer(request, answers))
+
+    def take_waiting(self) -> Steps:
+        """Take roles whose settings can be understood now. The controller was told that they were not taken."""
+        roles: dict[Key, Role] = {}
+        for role in self._around.waiting.take():
+            if self._checked(role, is_kraft=False) == NONE:
+                roles[role.key] = role
+            yield
+        if roles:
+            self._around.log.info(
+                "replicas take their roles, which have waited for the settings of topics", partitions=len(roles),
+                first=_name(next(iter(roles))),
+            )  # fmt: skip
+        yield from self._take(roles, {})
+
+    def _take(self, roles: dict[Key, Role], answers: dict[Key, int]) -> Steps:
+        """Take checked roles. Sets the answers of those that are not taken as told."""
+        states, around = self._states, self._around
         yield from self._create(roles, answers)
         became: list[tuple[str, int, int, bool]] = []
         leads = [role for role in roles.values() if role.state.leader == states.broker_id]
@@ -112,14 +137,13 @@ class RoleChanges:
                 answers[role.key] = self._guarded(take, role, became)
                 yield
         around.fetchers.stop_idle()
-        self._tell_ignored("LeaderAndIsr", request.controller_id)
+        self._tell_ignored("LeaderAndIsr", self._controller_id)
         if became:
             around.log.info(
-                "LeaderAndIsr: partitions have new leaders", controller=request.controller_id, partitions=len(became),
+                "LeaderAndIsr: partitions have new leaders", controller=self._controller_id, partitions=len(became),
                 here=sum(leads for *_, leads in became),
             )  # fmt: skip
         yield from self._tell(became)
-        done(_answer(request, answers))
 
     def _checked(self, role: Role, *, is_kraft: bool) -> int:
         """Whether the state may be taken; NONE also when only the topic id is new (_adopt_id)."""
@@ -194,6 +218,8 @@ class RoleChanges:
                 # It may be in one of them: a new, empty log would hide its records.
                 self._states.offline.add(role.key)
                 raise StorageFailure(f"{topic}-{index} has no log, but a log directory is offline", 0)
+            if isinstance(config, UnknownSettings):
+                raise config
             if isinstance(config, Exception):
                 raise RuntimeError(f"the settings of topic {topic} cannot be read: {config!r}") from config
             logs.create(topic, index, role.topic_id, config)
@@ -255,6 +281,11 @@ class RoleChanges:
         try:
             step(role, result)
             return NONE
+        except UnknownSettings:
+            why = "the settings of its topic are malformed, or may not be read; its role is taken when they can be read"
+            if not self._around.waiting.put(role):
+                why = "the settings of its topic are malformed, or may not be read; when they can be read, start this broker again"
+            return self._ignored(role.key, ErrorCode.UNKNOWN_SERVER_ERROR, why, role.state.leader_epoch)
         except (OSError, StorageFailure) as error:
             self._around.log.error("a replica is offline: its log fails", partition=_name(role.key), error=str(error))
             return int(ErrorCode.KAFKA_STORAGE_ERROR)
@@ -348,6 +379,7 @@ class RoleChanges:
                 key = (topic.topic, partition.partition)
                 answers[key] = code = self._stop_checked(key, partition.leader_epoch)
                 if code == NONE:
+                    around.waiting.drop(key)
                     around.fetchers.leave(key)
                     if partition.delete_partition:
                         deletes[key] = partition.leader_epoch

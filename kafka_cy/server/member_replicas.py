@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api import fetch_preferred
 from kafka_cy.base.named_thread import NamedThread
+from kafka_cy.cluster.stored_configs import MalformedSettings
 from kafka_cy.protocol.controller_messages.alter_partition import AlterPartitionRequest, AlterPartitionResponse
 from kafka_cy.replication.replica_manager import BrokerSide, ReplicaManager
 from kafka_cy.replication.settings import settings_from
+from kafka_cy.replication.waiting_roles import UnknownSettings
 from kafka_cy.server.control_loop import ControlLoop, NoRequests
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class MemberReplicas:
         side = BrokerSide(
             alter_partition=self._alter_partition,
             topic_config=self._topic_config,
+            is_unknown=lambda topic: topic in member.configs.malformed_topics,
             hosted=lambda topics: self._post(member.hosted_changed, topics),
             leadership=self._leadership,
             log_dir_failed=lambda: self._post(member.tell_of_failed_log_dir),
@@ -77,13 +80,16 @@ class MemberReplicas:
         self._post(self._member.alter_partition, request, done)
 
     def _topic_config(self, topic: str) -> dict[str, Any]:
-        """Of a new topic, the settings are read first; as in Kafka, the log is created with them."""
+        """Of a new topic, the settings are read first; as in Kafka, the log is created with them. Raises UnknownSettings."""
         known = threading.Event()
         self._post(self._member.configs.ensure, [topic], known.set)
         while not known.wait(CONFIG_WAIT_S):
             if self._loop.is_stopped:
                 raise OSError("the broker stops")
-        return self._member.topic_config(topic)
+        try:
+            return self._member.topic_config(topic)
+        except MalformedSettings as error:
+            raise UnknownSettings(str(error)) from error
 
     def _leadership(self, topic: str, partition: int, leader_epoch: int, leads: bool) -> None:
         coordinators = self._broker.coordinators

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from uuid import uuid4
 
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from kazoo.client import KazooClient
 from kazoo.security import make_acl
@@ -12,7 +13,7 @@ from kazoo.security import make_acl
 from kafka_cy.cluster.znode_formats import TopicAssignment
 from kafka_cy.testing.broker import free_ports
 from tests.cluster.member_broker import MemberBroker, seen
-from tests.cluster.test_member import config_of
+from tests.cluster.test_member import config_of, consumed
 from tests.cluster.zookeeper_ensemble import Ensemble, wait_until
 
 NOBODY = [make_acl("world", "anyone", admin=True)]
@@ -43,3 +44,8 @@ def test_settings_that_may_not_be_read_hold_up_no_other_topic(
         assert "the settings of topics may not be read topics=1 first=/config/topics/refused" in member.log()
         other.set_acls("/config/topics/refused", EVERYBODY)
         wait_until(lambda: config_of(admin, "refused", "retention.ms") == "7000000", "the settings")
+        # The controller has told of the replica once. It takes its role all the same.
+        producer = Producer({"bootstrap.servers": f"127.0.0.1:{port}"})
+        producer.produce("refused", b"a record")
+        assert producer.flush(60) == 0
+        assert consumed(port, "refused", 1) == [b"a record"]

@@ -22,6 +22,7 @@ from kafka_cy.replication.fetchers import Endpoint
 from kafka_cy.replication.replica_manager import BrokerSide, ReplicaManager
 from kafka_cy.replication.replica_numbers import ReplicaNumbers
 from kafka_cy.replication.settings import ReplicationSettings, request_versions
+from kafka_cy.replication.waiting_roles import UnknownSettings
 from kafka_cy.server.control_loop import ControlLoop
 from kafka_cy.storage.log_manager import LogManager
 from tests.api_hot.harness import API_TABLE, CLUSTER_ID, FLEXIBLE_FROM
@@ -92,6 +93,7 @@ class Process:
         self.leadership: list[tuple[str, int, int, bool]] = []
         self.log = Log()
         self.known: dict[str, uuid.UUID] = {}
+        self.unknown: set[str] = set()  # topics whose settings cannot be understood
         self.loop = ControlLoop(self.fault)
         self.loop.attach(NoRequests(), lambda request: None)
         dirs = [f"{folder}/d{i}" for i in range(options.dirs)]
@@ -114,7 +116,7 @@ class Process:
         self.replicas = ReplicaManager(
             settings, self.logs, self.loop,
             BrokerSide(
-                self.alter_partition, self.topic_config, self.publish,
+                self.alter_partition, self.topic_config, lambda topic: topic in self.unknown, self.publish,
                 lambda *change: self.leadership.append(change), lambda: None, self.log, self.fault,
             ),
         )  # fmt: skip
@@ -128,6 +130,8 @@ class Process:
     def topic_config(self, topic: str) -> dict[str, Any]:
         if topic == UNREADABLE:
             raise ConnectionError
+        if topic in self.unknown:
+            raise UnknownSettings
         return dict(self.options.config)
 
     def publish(self, topics: set[str]) -> None:
@@ -157,6 +161,9 @@ class Process:
 
     def do_brokers(self, ports: dict[int, int]) -> None:
         self.replicas.brokers_changed({broker: Endpoint("127.0.0.1", port) for broker, port in ports.items()})
+
+    def do_unknown(self, topics: set[str]) -> None:
+        self.unknown = topics
 
     def do_registered(self, epoch: int) -> None:
         self.replicas.registered(epoch)

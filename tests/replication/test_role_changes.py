@@ -66,7 +66,7 @@ class Broker:
         around: Any = SimpleNamespace(
             logs=SimpleNamespace(partitions=partitions), states=self.states, isr=self.isr, fetchers=fetchers,
             log=SimpleNamespace(info=lambda *_, **__: None, warning=line, error=line), alive=lambda broker: True,
-            leadership=lambda *change: self.became.append(change),
+            leadership=lambda *change: self.became.append(change), waiting=SimpleNamespace(drop=lambda key: None),
         )  # fmt: skip
         self._roles = RoleChanges(around)
 

@@ -142,6 +142,7 @@ class SimulatedBroker:
         side = BrokerSide(
             alter_partition=self._alter_partition,
             topic_config=lambda topic: {},
+            is_unknown=lambda topic: False,
             hosted=lambda topics: None,
             leadership=self._leadership,
             log_dir_failed=lambda: self._post(self._tell_of_failed_log_dir),
