@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 
-from kafka_cy.cluster.store import Create, Get, Node, NodeExistsError, Operation, Results, StoreError
+from kafka_cy.cluster.store import Create, Get, NoAuthError, Node, NodeExistsError, Operation, Results, StoreError
 from kafka_cy.cluster.znodes import from_json, state_path, topic_path
 from kafka_cy.controller import elections
 from kafka_cy.controller.context import ControllerContext, PartitionStatus
@@ -200,8 +200,12 @@ class PartitionMachine:
                 if not any(self._context.is_online(member, partition) for member in state.isr)
             }
         )
-        nodes: list[Node | None] = await self._store.read([Get(f"/config/topics/{topic}") for topic in needing])
-        return {topic for topic, node in zip(needing, nodes, strict=True) if self._is_unclean(topic, node)}
+        nodes = await self._store.read_allowed([Get(f"/config/topics/{topic}") for topic in needing])
+        found = dict(zip(needing, nodes, strict=True))
+        refused = [topic for topic, node in found.items() if isinstance(node, NoAuthError)]
+        if refused:  # as in Kafka, the other partitions get their leaders
+            self._warning(f"the configuration of {len(refused)} topics, such as {refused[0]}, may not be read: no unclean election")
+        return {topic for topic, node in found.items() if not isinstance(node, NoAuthError) and self._is_unclean(topic, node)}
 
     def _is_unclean(self, topic: str, node: Node | None) -> bool:
         try:

@@ -15,6 +15,7 @@ from kafka_cy.cluster.store import (
     Create,
     Delete,
     Get,
+    NoAuthError,
     Node,
     NodeExistsError,
     NoNodeError,
@@ -61,6 +62,17 @@ class TermStore:
             if answers is not None:
                 return answers
             await self._outlast(error)
+
+    async def read_allowed(self, requests: Sequence[Request]) -> list[Any]:
+        """As `read`, but with a NoAuthError in the place of what ZooKeeper refuses. Raises TermEnded."""
+        found: list[Any] = []
+        for request, answer in [(request, self._ask([request])) for request in requests]:
+            answers, error = await answer
+            while answers is None and not isinstance(error, NoAuthError):
+                await self._outlast(error)
+                answers, error = await self._ask([request])
+            found.append(error if answers is None else answers[0])
+        return found
 
     def _ask(self, requests: Sequence[Request]) -> Answer[tuple[Answers | None, StoreError | None]]:
         answer: Answer[tuple[Answers | None, StoreError | None]] = Answer()

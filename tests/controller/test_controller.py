@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from kafka_cy.cluster.change_formats import LogDirEvent
-from kafka_cy.cluster.store import Create
+from kafka_cy.cluster.store import Create, NoAuthError
 from kafka_cy.cluster.znode_formats import TopicAssignment
 from kafka_cy.controller import channels
 from kafka_cy.controller.operator_events import Outcome
@@ -136,6 +137,30 @@ def test_unclean_elections_that_are_allowed_while_a_partition_has_no_leader() ->
     cluster.controller.elect_missing()
     cluster.settle()
     assert (cluster.state("t", 0).leader, cluster.state("t", 0).isr) == (2, (2,))
+
+
+def test_settings_that_may_not_be_read_end_no_other_election() -> None:
+    """Somebody has set an ACL of ZooKeeper. Each controller would fail, one after the other."""
+    cluster = Cluster(THREE, {"t": [topic()], "refused": [topic((1,)), State((1, 2), 1, 0, (1,), 0)]}, controller=2)
+    read = cluster.session.read
+
+    def refuse(requests: Sequence[Any], done: Any) -> None:
+        if any(each.path == "/config/topics/refused" for each in requests):
+            read([], lambda *_: done(None, NoAuthError("refused")))
+        else:
+            read(requests, done)
+
+    cluster.session.read = refuse  # type: ignore[method-assign]
+    cluster.controller.take_settings(ControllerSettings(2, "REPL", unclean_leader_election_enable=True))
+    cluster.unregister(1)
+    cluster.settle()
+    assert cluster.state("t", 0).leader == 2 and cluster.controller.term is not None
+    assert cluster.state("refused", 1).leader == -1, "the topic may not allow it"
+    assert "the configuration of 1 topics, such as refused, may not be read: no unclean election" in cluster.warnings
+    cluster.session.read = read  # type: ignore[method-assign]
+    cluster.controller.elect_missing()
+    cluster.settle()
+    assert cluster.state("refused", 1).leader == 2
 
 
 def test_a_partition_without_another_replica_does_not_delay_a_shutdown() -> None:
