@@ -32,6 +32,9 @@ def test_settings_that_may_not_be_read_hold_up_no_other_topic(
     tmp_path: Path, one_zookeeper: Ensemble, zookeeper_connect: str, chroot: str
 ) -> None:
     (port,) = free_ports(1)
+    with one_zookeeper.client() as anybody:  # before the cluster has its folder
+        anybody.ensure_path(f"{chroot}/config/topics")
+        anybody.create(f"{chroot}/config/topics/earlier", acl=NOBODY)
     with MemberBroker(tmp_path, zookeeper_connect, 1, port) as member, one_zookeeper.client(chroot) as other:
         member.wait()
         admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}"})
@@ -41,7 +44,8 @@ def test_settings_that_may_not_be_read_hold_up_no_other_topic(
         create(other, "t")
         wait_until(lambda: "t" in seen(admin).topics, "a topic that comes later")
         assert config_of(admin, "t", "retention.ms") == "7000000"
-        assert "the settings of topics may not be read topics=1 first=/config/topics/refused" in member.log()
+        assert "the settings of topics may not be read topics=1 first=/config/topics/earlier" in member.log()
+        assert "the settings of its topic are malformed, or may not be read" in member.log() and "refused-0" in member.log()
         other.set_acls("/config/topics/refused", EVERYBODY)
         wait_until(lambda: config_of(admin, "refused", "retention.ms") == "7000000", "the settings")
         # The controller has told of the replica once. It takes its role all the same.
