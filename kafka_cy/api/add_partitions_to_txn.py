@@ -99,13 +99,15 @@ def _add(
         respond(dict.fromkeys(partitions, TRANSACTIONAL_ID_DENIED))
         return
 
-    def add(denied: set[str]) -> None:
-        _add_allowed(request, context, wanted, partitions, denied, respond)
-
     # As in Kafka, also without an authorizer, no client writes to internal topics in a transaction.
-    internal = {topic.name for topic in wanted.topics if is_client and topic.name in INTERNAL_TOPICS}
-    asked = list({topic.name: None for topic in wanted.topics if topic.name not in internal}) if is_client else []
-    with_denied_topics(request, context, Operation.WRITE, asked, lambda denied: add(denied | internal))
+    named = dict.fromkeys([topic.name for topic in wanted.topics]) if is_client else {}
+    internal = named.keys() & INTERNAL_TOPICS
+    asked = [name for name in named if name not in internal]
+
+    def add(denied: set[str]) -> None:
+        _add_allowed(request, context, wanted, partitions, denied | internal, respond)
+
+    with_denied_topics(request, context, Operation.WRITE, asked, add)
 
 
 def _add_allowed(
@@ -114,13 +116,14 @@ def _add_allowed(
 ) -> None:  # fmt: skip
     version = request.api_version
     failed = {each: ErrorCode.UNKNOWN_TOPIC_OR_PARTITION for each in partitions if not _exists(context, *each)}
-    failed |= {each: TOPIC_DENIED for each in partitions if each[0] in denied}
+    if denied:
+        failed |= {each: TOPIC_DENIED for each in partitions if each[0] in denied}
     if failed:
         respond({each: failed.get(each, ErrorCode.OPERATION_NOT_ATTEMPTED) for each in partitions})
         return
 
     def done(error: ErrorCode) -> None:
-        if error is ErrorCode.PRODUCER_FENCED and version < 2:
+        if error and version < 2 and error is ErrorCode.PRODUCER_FENCED:
             error = ErrorCode.INVALID_PRODUCER_EPOCH
         respond(dict.fromkeys(partitions, error))
 

@@ -27,7 +27,7 @@ def handle(request: Request[EndTxnRequest], context: ChangesTransactions) -> Non
     body, version = request.body, request.api_version
 
     def respond(error: ErrorCode, producer: Producer) -> None:
-        if error is ErrorCode.PRODUCER_FENCED and version < 2:
+        if error and version < 2 and error is ErrorCode.PRODUCER_FENCED:
             error = ErrorCode.INVALID_PRODUCER_EPOCH
         response = {"throttle_time": 0, "error_code": int(error)}
         if version >= 5:

@@ -41,6 +41,9 @@ def with_denied(
 
     Each time that a name occurs, the ACLs are asked about it.
     """
+    if request.authorizer is None:
+        then(set())
+        return
     denied: set[str] = set()
 
     def look() -> Iterator[None]:
@@ -49,10 +52,10 @@ def with_denied(
                 denied.add(name)
             yield
 
-    if request.authorizer is not None and len(names) > AT_ONCE_MAX:
+    if len(names) > AT_ONCE_MAX:
         add_task(request, context.slices, look(), lambda: then(denied))
         return
-    for _ in look() if request.authorizer is not None else ():
+    for _ in look():
         pass
     then(denied)
 

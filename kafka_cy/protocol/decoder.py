@@ -121,17 +121,16 @@ _SCALARS: dict[str, Read] = {
 }
 
 
-def _length(cursor: Cursor, flexible: bool, wide: bool) -> int:
-    if flexible:
-        return cursor.varint() - 1
-    return int(_int32(cursor) if wide else _int16(cursor))
+def _compact_length(cursor: Cursor) -> int:
+    return cursor.varint() - 1
 
 
 def _sized(kafka_type: str, flexible: bool, optional: bool) -> Read:
     text = kafka_type == "string"
+    read_length = _compact_length if flexible else _int16 if text else _int32
 
     def read(cursor: Cursor) -> Any:
-        size = _length(cursor, flexible, not text)
+        size = read_length(cursor)
         if size < 0:
             if optional:
                 return None
@@ -139,14 +138,17 @@ def _sized(kafka_type: str, flexible: bool, optional: bool) -> Read:
         if text and size > _STRING_BYTES_MAX:  # the compact form could hold more; Kafka also refuses it
             raise MalformedRequest(f"a string of {size} bytes, more than {_STRING_BYTES_MAX}")
         raw = cursor.take(size)
-        return raw.decode(errors="replace") if text else raw
+        return raw.decode("utf-8", "replace") if text else raw
 
     return read
 
 
 def _array(item: Read, flexible: bool, optional: bool) -> Read:
+    read_length = _compact_length if flexible else _int32
+    is_int32 = item is _int32
+
     def read(cursor: Cursor) -> Any:
-        count = _length(cursor, flexible, True)
+        count = read_length(cursor)
         if count < 0:
             if optional:
                 return None
@@ -156,6 +158,8 @@ def _array(item: Read, flexible: bool, optional: bool) -> Read:
         cursor.elements_left -= count
         if cursor.elements_left < 0:
             raise TooManyElements("more array elements than kafkacy.control.request.max.elements")
+        if is_int32:  # all at once: most long arrays are partition indexes
+            return struct.unpack(f">{count}i", cursor.take(4 * count))
         return tuple([item(cursor) for _ in range(count)])
 
     return read

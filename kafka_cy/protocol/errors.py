@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 
 class ErrorCode(IntEnum):
@@ -150,3 +151,7 @@ INVALID_REQUEST_MESSAGE = (
     "This most likely occurs because of a request being malformed by the client library or the message was sent to an "
     "incompatible broker. See the broker logs for more details."
 )
+
+
+#: For code that each request passes: to find a member of an enumeration costs 900 instructions in Python 3.11.
+NONE: Final = ErrorCode.NONE

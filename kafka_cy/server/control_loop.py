@@ -267,7 +267,10 @@ class ControlLoop:
         if self._soon or self._stopped:
             return 0.0
         due = self._timers.next_due()
-        return WAIT_S_MAX if due is None else min(WAIT_S_MAX, max(0.0, due - self.now()))
+        if due is None:
+            return WAIT_S_MAX
+        wait_s = due - self.now()
+        return 0.0 if wait_s < 0.0 else wait_s if wait_s < WAIT_S_MAX else WAIT_S_MAX
 
     def _run_event(self, since: float, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         """`since`: when it could have run, in monotonic seconds."""

@@ -22,7 +22,7 @@ from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.shard import AppendFailed, Marker, S, Shard
 from kafka_cy.coordinator.runtime.shards import Shards
 from kafka_cy.coordinator.runtime.stored_waits import NO_LIMIT, Stored
-from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.protocol.errors import NONE, ErrorCode
 
 R = TypeVar("R")
 
@@ -90,7 +90,7 @@ class CoordinatorRuntime(Shards[S]):
             return ErrorCode.NOT_COORDINATOR, None
         if shard.is_loading:
             return ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, None
-        return ErrorCode.NONE, shard
+        return NONE, shard
 
     def replayed_shard(self, key: str) -> Shard[S] | None:
         """The key's shard once its log is replayed, also while it does not let requests in yet."""
@@ -195,7 +195,7 @@ class CoordinatorRuntime(Shards[S]):
         elif response is None:
             return
         elif shard.is_stored():
-            respond(ErrorCode.NONE, response)
+            respond(NONE, response)
         else:
             self._when_stored(shard, lambda lost: respond(lost, None if lost else response))
 
@@ -224,7 +224,7 @@ class CoordinatorRuntime(Shards[S]):
                 return error, None
         if result.apply is not None and not self.run_change(key, result.apply):
             return ErrorCode.UNKNOWN_SERVER_ERROR, None
-        return ErrorCode.NONE, result.response
+        return NONE, result.response
 
     def operation_failed(self, key: str, fault: Exception) -> tuple[ErrorCode, None]:
         """Log a fault in an operation. Returns its outcome."""
@@ -233,7 +233,8 @@ class CoordinatorRuntime(Shards[S]):
 
     def _append(self, shard: Shard[S], key: str, result: CoordinatorResult[R]) -> ErrorCode:
         try:
-            first_offset = shard.append(self.batch_maker(shard, result)(), len(result.records))
+            batch = self._build(shard, result) if result.batch is None else result.batch
+            first_offset = shard.append(batch, len(result.records))
         except AppendFailed as failure:
             return self.append_failed(key, failure)
         try:
@@ -241,14 +242,17 @@ class CoordinatorRuntime(Shards[S]):
         except Exception as fault:  # noqa: BLE001 the log is right, the memory may not be: load it again
             self.load_again(shard, fault)
             return ErrorCode.NOT_COORDINATOR
-        return ErrorCode.NONE
+        return NONE
 
     def batch_maker(self, shard: Shard[S], result: CoordinatorResult[Any]) -> Callable[[], bytes]:
         """Encodes the records, on any thread. Raises AppendFailed."""
         if (made := result.batch) is not None:
             return lambda: made
-        now_ms, bytes_max = self.loop.wall_clock_ms(), self.batch_bytes_max()
-        return partial(shard.build, result.records, now_ms, bytes_max, self.compression, result.producer)
+        return partial(self._build, shard, result, self.loop.wall_clock_ms())
+
+    def _build(self, shard: Shard[S], result: CoordinatorResult[Any], now_ms: int | None = None) -> bytes:
+        now_ms = self.loop.wall_clock_ms() if now_ms is None else now_ms
+        return shard.build(result.records, now_ms, self.batch_bytes_max(), self.compression, result.producer)
 
     def append_failed(self, key: str, failure: AppendFailed) -> ErrorCode:
         """Log that records could not be appended. Returns the error of the response."""

@@ -185,10 +185,7 @@ class Shard(Generic[S]):
 
     def is_stored(self) -> bool:
         """Whether the high watermark has passed everything that was appended, and nobody waits."""
-        if self.waiting:
-            return False
-        stored_offset = self.stored_offset()
-        return stored_offset is not None and stored_offset >= self.end_offset
+        return not self.waiting and bool(self.hosted.high_watermark >= self.end_offset) and self.is_led
 
     def cancel(self) -> None:
         """End the loading; `unload` follows."""

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.transactions.init_producer_id import Producer
 from kafka_cy.coordinator.transactions.limits import TransactionsHeld
-from kafka_cy.coordinator.transactions.records import TransactionKey
-from kafka_cy.coordinator.transactions.states import State
+from kafka_cy.coordinator.transactions.records import StoredTransaction, TransactionKey
+from kafka_cy.coordinator.transactions.states import ONGOING
 from kafka_cy.coordinator.transactions.transaction import Partition, Transaction
-from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.protocol.errors import NONE, ErrorCode
 
 
 def refusal(transaction: Transaction | None, producer: Producer) -> ErrorCode:
@@ -27,7 +27,7 @@ def refusal(transaction: Transaction | None, producer: Producer) -> ErrorCode:
         return ErrorCode.INVALID_PRODUCER_ID_MAPPING
     if transaction.stored.producer_epoch != producer.epoch:
         return ErrorCode.PRODUCER_FENCED
-    return ErrorCode.NONE
+    return NONE
 
 
 def add_partitions(
@@ -40,19 +40,23 @@ def add_partitions(
     """Add the partitions to a transaction that the producer may change. The first ones begin it."""
     new = dict.fromkeys([each for each in partitions if not transaction.holds(*each)])
     if not new and transaction.is_ongoing:
-        return CoordinatorResult(response=ErrorCode.NONE)
+        return CoordinatorResult(response=NONE)
     if not held.has_room_for_partitions(transaction, len(new)):
         return CoordinatorResult(response=ErrorCode.POLICY_VIOLATION)
     stored = transaction.stored
-    value = stored._replace(
-        state=State.ONGOING,
+    value = StoredTransaction(
+        producer_id=stored.producer_id,
+        producer_epoch=stored.producer_epoch,
+        timeout_ms=stored.timeout_ms,
+        state=ONGOING,
         partitions=transaction.with_partitions(new),
         last_update_ms=now_ms,
         start_ms=stored.start_ms if transaction.is_ongoing else now_ms,
         previous_producer_id=stored.producer_id,
+        next_producer_id=stored.next_producer_id,
         client_version=client_version,
     )
-    return CoordinatorResult([(TransactionKey(transaction.transactional_id), value)], ErrorCode.NONE)
+    return CoordinatorResult([(TransactionKey(transaction.transactional_id), value)], NONE)
 
 
 def verify_partitions(

@@ -17,7 +17,7 @@ from kafka_cy.coordinator.transactions.end_transaction import completed
 from kafka_cy.coordinator.transactions.markers import Errors, MarkerWriter
 from kafka_cy.coordinator.transactions.records import StoredTransaction, TransactionKey
 from kafka_cy.coordinator.transactions.state_machine import TransactionStateMachine
-from kafka_cy.coordinator.transactions.states import State
+from kafka_cy.coordinator.transactions.states import PREPARE_COMMIT
 from kafka_cy.coordinator.transactions.transaction import Partition, Transaction
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -69,7 +69,7 @@ class Completion:
             stored.producer_id,
             stored.producer_epoch,
             shard.coordinator_epoch,
-            stored.state == State.PREPARE_COMMIT,
+            stored.state == PREPARE_COMMIT,
             stored.client_version,
         )
 

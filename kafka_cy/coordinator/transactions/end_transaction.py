@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from kafka_cy.coordinator.transactions.init_producer_id import NO_PRODUCER, Producer
 from kafka_cy.coordinator.transactions.records import NO_PRODUCER_ID, StoredTransaction
-from kafka_cy.coordinator.transactions.states import IDLE, State
+from kafka_cy.coordinator.transactions.states import IDLE, PREPARE_COMMIT, State
 from kafka_cy.coordinator.transactions.transaction import EPOCH_MAX, NO_EPOCH, Transaction
-from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.protocol.errors import NONE, ErrorCode
 
 Response = tuple[ErrorCode, Producer]
 VERSION_WITH_EPOCH_BUMP = 2
@@ -31,7 +31,7 @@ def decide(
 
 def _decide_version_1(transaction: Transaction, producer: Producer, committed: bool) -> Response | None:
     stored = transaction.stored
-    error = ErrorCode.NONE
+    error = NONE
     if stored.producer_id != producer.producer_id:
         error = ErrorCode.INVALID_PRODUCER_ID_MAPPING
     elif stored.producer_epoch != producer.epoch:
@@ -101,9 +101,11 @@ def fenced(stored: StoredTransaction, server_version: int, next_producer_id: int
 def _prepare(
     stored: StoredTransaction, committed: bool, epoch: int, next_producer_id: int, client_version: int, now_ms: int
 ) -> StoredTransaction:
-    return stored._replace(
+    return StoredTransaction(
+        producer_id=stored.producer_id,
         producer_epoch=epoch,
-        state=State.PREPARE_COMMIT if committed else State.PREPARE_ABORT,
+        timeout_ms=stored.timeout_ms,
+        state=PREPARE_COMMIT if committed else State.PREPARE_ABORT,
         partitions=stored.partitions or (),
         last_update_ms=now_ms,
         start_ms=now_ms if stored.state in IDLE else stored.start_ms,
@@ -123,14 +125,17 @@ def last_epoch_after(before: StoredTransaction, after: StoredTransaction, last_e
 def completed(stored: StoredTransaction, now_ms: int) -> StoredTransaction:
     """The Complete record that follows a Prepare record when all markers are written."""
     producer_id, epoch = producer_after(stored)
-    return stored._replace(
+    return StoredTransaction(
         producer_id=producer_id,
         producer_epoch=epoch,
-        state=State.COMPLETE_COMMIT if stored.state == State.PREPARE_COMMIT else State.COMPLETE_ABORT,
+        timeout_ms=stored.timeout_ms,
+        state=_COMPLETE[stored.state == PREPARE_COMMIT],
         partitions=(),
         last_update_ms=now_ms,
+        start_ms=stored.start_ms,
         previous_producer_id=stored.producer_id,
         next_producer_id=NO_PRODUCER_ID,
+        client_version=stored.client_version,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.coordinator.runtime.shard import Marker
 from kafka_cy.coordinator.transactions.transaction import Partition
-from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.protocol.errors import NONE, ErrorCode
 from kafka_cy.storage.hosted_partition import STATE_ONLINE
 from kafka_cy.storage.log import StorageFailure
 
@@ -94,7 +94,7 @@ class MarkerWriter:
 
     def _when_stored(self, hosted: Any, end_offset: int, leader_since: int, stored: Stored) -> None:
         if hosted.high_watermark >= end_offset and hosted.state == STATE_ONLINE and hosted.leader_since_epoch == leader_since:
-            stored(ErrorCode.NONE)
+            stored(NONE)
             return
         waiting = self._waiting.setdefault(id(hosted), _Waiting(hosted))
         waiting.markers.append((end_offset, leader_since, stored))
@@ -131,7 +131,7 @@ class MarkerWriter:
         hosted.watch()
         while markers:
             end_offset, leader_since, stored = markers[0]
-            error = ErrorCode.NONE
+            error = NONE
             is_stored = hosted.high_watermark >= end_offset  # first: that of a follower says nothing about the marker
             if hosted.state != STATE_ONLINE or hosted.leader_since_epoch != leader_since:
                 error = ErrorCode.NOT_LEADER_OR_FOLLOWER

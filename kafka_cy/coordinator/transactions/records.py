@@ -101,7 +101,7 @@ _PARTITIONS = FieldType(_write_topics, _TOPICS.read)
 
 _KEY = struct.Struct(">hh")  # record type, size of the transactional id
 _HEAD = struct.Struct(">hqhib")  # version, producer id, epoch, timeout, state
-_TIMES = struct.Struct(">qq")
+_TIMES = struct.Struct(">qqb")  # last update, start, number of tagged fields
 _TAGGED_INT64, _TAGGED_INT16 = struct.Struct(">bbq"), struct.Struct(">bbh")  # tag, size, value
 TYPE_TRANSACTION, VERSION = 0, 1
 
@@ -117,18 +117,19 @@ def encode_transaction(record: tuple[TransactionKey, StoredTransaction | None]) 
 
 
 def _encode_value(value: StoredTransaction) -> bytes:
+    producer_id, epoch, timeout_ms, state, partitions, last_update_ms, start_ms, previous_id, next_id, client_version = value
     topics, tags, count = b"\0", b"", 0
-    if value.partitions is not None:
-        topics = unsigned_varint(len(value.partitions) + 1) + b"".join([each.encoded for each in value.partitions])
+    if partitions is not None:
+        topics = unsigned_varint(len(partitions) + 1) + b"".join([each.encoded for each in partitions])
     try:
-        if value.previous_producer_id != NO_PRODUCER_ID:
-            tags, count = _TAGGED_INT64.pack(0, 8, value.previous_producer_id), 1
-        if value.next_producer_id != NO_PRODUCER_ID:
-            tags, count = tags + _TAGGED_INT64.pack(1, 8, value.next_producer_id), count + 1
-        if value.client_version:
-            tags, count = tags + _TAGGED_INT16.pack(2, 2, value.client_version), count + 1
-        head = _HEAD.pack(VERSION, value.producer_id, value.producer_epoch, value.timeout_ms, value.state)
-        return head + topics + _TIMES.pack(value.last_update_ms, value.start_ms) + unsigned_varint(count) + tags
+        if previous_id != NO_PRODUCER_ID:
+            tags, count = _TAGGED_INT64.pack(0, 8, previous_id), 1
+        if next_id != NO_PRODUCER_ID:
+            tags, count = tags + _TAGGED_INT64.pack(1, 8, next_id), count + 1
+        if client_version:
+            tags, count = tags + _TAGGED_INT16.pack(2, 2, client_version), count + 1
+        head = _HEAD.pack(VERSION, producer_id, epoch, timeout_ms, state)
+        return head + topics + _TIMES.pack(last_update_ms, start_ms, count) + tags
     except struct.error as error:
         raise BadRecord(f"a field of a transaction does not fit: {error}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 
 class State(IntEnum):
@@ -21,6 +22,10 @@ class State(IntEnum):
     DEAD = 6
     PREPARE_EPOCH_FENCE = 7
 
+
+# For code that each request passes: to find a member of an enumeration costs 900 instructions in Python 3.11.
+ONGOING: Final = State.ONGOING
+PREPARE_COMMIT: Final = State.PREPARE_COMMIT
 
 # As DescribeTransactions and ListTransactions show them.
 STATE_NAMES = {

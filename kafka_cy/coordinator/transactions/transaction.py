@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kafka_cy.coordinator.transactions.records import StoredTransaction, TopicPartitions
-from kafka_cy.coordinator.transactions.states import PREPARED, State
+from kafka_cy.coordinator.transactions.states import ONGOING, PREPARED
 
 NO_EPOCH = -1
 EPOCH_MAX = (1 << 15) - 1
@@ -89,7 +89,7 @@ class Transaction:
     @property
     def is_ongoing(self) -> bool:
         """Whether the transaction is open."""
-        return self.stored.state == State.ONGOING
+        return self.stored.state == ONGOING
 
     @property
     def is_prepared(self) -> bool:

@@ -31,7 +31,7 @@ from kafka_cy.coordinator.transactions.state_machine import TransactionStateMach
 from kafka_cy.coordinator.transactions.states import IDLE
 from kafka_cy.coordinator.transactions.transaction import Partition, Transaction
 from kafka_cy.coordinator.transactions.verification import Verification
-from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.protocol.errors import NONE, ErrorCode
 from kafka_cy.protocol.inter_broker_version import InterBrokerVersion
 
 if TYPE_CHECKING:
@@ -233,15 +233,16 @@ class TransactionCoordinator:
             result = add_partitions.add_partitions(
                 transaction, partitions, client_version, self.held, self.loop.wall_clock_ms()
             )
-            if result.response is ErrorCode.POLICY_VIOLATION:
+            if not result.records and result.response is ErrorCode.POLICY_VIOLATION:
                 self._full_line.write(transactional_id, self.held)
             added.append(transaction)
             return result
 
         def done(error: ErrorCode, response: ErrorCode | None) -> None:
             error = error if response is None else response
-            if not error and not all(self._publish(each, producer, partitions) for each in added):
-                error = ErrorCode.COORDINATOR_NOT_AVAILABLE
+            for each in added if not error else ():
+                if not self._publish(each, producer, partitions):
+                    error = ErrorCode.COORDINATOR_NOT_AVAILABLE
             respond(error)
 
         self._write(transactional_id, operation, done)
@@ -327,7 +328,7 @@ class TransactionCoordinator:
                 transaction.stored, committed, client_version, next_id, self.loop.wall_clock_ms()
             )
             next_producer = end_transaction.producer_after(prepare) if raises else NO_PRODUCER
-            return self._prepare(transaction, prepare, (ErrorCode.NONE, next_producer))
+            return self._prepare(transaction, prepare, (NONE, next_producer))
 
         self._write(transactional_id, operation, partial(self._ended, transactional_id, respond))
 
