@@ -25,8 +25,8 @@ VENV := .venv
 PYTHONS ?= $(VENV)/bin/python
 ARGS ?=
 PYTEST_ARGS ?=
-# Processes that share the tests, by file. Most tests wait for brokers and clients.
-PYTEST_WORKERS ?= $(shell nproc)
+# Processes that share the tests, by file. Most tests wait for brokers and clients: two of them leave two cores half idle.
+PYTEST_WORKERS ?= $(shell expr $$(nproc) + 1)
 FUZZ_SECONDS ?= 120
 HISTORY_COUNT ?= 1000
 FAULT_ROUNDS ?= 200

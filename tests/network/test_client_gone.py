@@ -61,6 +61,7 @@ def test_a_client_leaves_while_the_control_plane_works(harness: Make) -> None:
     client = made.connect()
     client.send(frame(COLD, b"x") + frame(ECHO, b"a") + frame(COLD, b"y") + frame(ECHO, b"b"))
     made.wait_for_counter("paused", 1)
+    wait_until(lambda: bool(held), "the request that is held")
     client.close()
     assert made.client().ask(ECHO, b"c") == b"c"
     assert made.server.counters()["connections"] == 2
