@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kafka_cy.api.authorization import (
     CLUSTER_DENIED,
@@ -70,7 +70,7 @@ def handle(request: Request[AddPartitionsToTxnRequest], context: ChangesTransact
     if version >= VERSION_OF_BROKERS and not may_cluster(request, Operation.CLUSTER_ACTION):
         request.respond({"throttle_time": 0, "error_code": int(CLUSTER_DENIED), "results_by_transaction": []})
         return
-    if sum(max(1, len(topic.partitions)) for each in wanted for topic in each.topics) > PARTITIONS_MAX:
+    if sum([max(1, len(topic.partitions)) for each in wanted for topic in each.topics]) > PARTITIONS_MAX:
         refused = partial(_response, wanted, None, version)
         request.respond_long(lambda ready: ready(refused))
     elif not wanted:
@@ -81,7 +81,7 @@ def handle(request: Request[AddPartitionsToTxnRequest], context: ChangesTransact
 
 def _wanted(request: Request[AddPartitionsToTxnRequest]) -> list[Wanted]:
     if request.api_version < VERSION_OF_BROKERS:
-        old = cast("AddPartitionsToTxnRequestV3", request.body)
+        old: AddPartitionsToTxnRequestV3 = request.body  # type: ignore[assignment]
         producer = Producer(old.v3_and_below_producer_id, old.v3_and_below_producer_epoch)
         return [Wanted(old.v3_and_below_transactional_id, producer, False, old.v3_and_below_topics)]
     return [
@@ -115,7 +115,7 @@ def _add_allowed(
     respond: Callable[[Errors], object],
 ) -> None:  # fmt: skip
     version = request.api_version
-    failed = {each: ErrorCode.UNKNOWN_TOPIC_OR_PARTITION for each in partitions if not _exists(context, *each)}
+    failed = _unknown(context, wanted)
     if denied:
         failed |= {each: TOPIC_DENIED for each in partitions if each[0] in denied}
     if failed:
@@ -138,9 +138,15 @@ def _partitions(wanted: Wanted) -> list[Partition]:
     return [(topic.name, index) for topic in wanted.topics for index in topic.partitions]
 
 
-def _exists(context: ChangesTransactions, name: str, index: int) -> bool:
-    topic = context.cluster.topics.get(name)
-    return topic is not None and 0 <= index < len(topic.partitions)
+def _unknown(context: ChangesTransactions, wanted: Wanted) -> dict[Partition, ErrorCode]:
+    found = {}
+    for each in wanted.topics:
+        topic = context.cluster.topics.get(each.name)
+        count = len(topic.partitions) if topic is not None else 0
+        for index in each.partitions:
+            if not 0 <= index < count:
+                found[each.name, index] = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    return found
 
 
 def _response(wanted: list[Wanted], found: Mapping[int, Errors] | None, version: int) -> dict[str, Any]:
@@ -156,16 +162,14 @@ def _response(wanted: list[Wanted], found: Mapping[int, Errors] | None, version:
 
 
 def _topics(wanted: Wanted, errors: Errors | None) -> list[dict[str, Any]]:
-    def code(topic: str, index: int) -> int:
-        return int(errors[topic, index] if errors is not None else ErrorCode.POLICY_VIOLATION)
-
-    return [
-        {
-            "name": topic.name,
-            "results_by_partition": [
-                {"partition_index": index, "partition_error_code": code(topic.name, index)}
-                for index in topic.partitions
-            ],
-        }
-        for topic in wanted.topics
-    ]
+    """`errors` None: all partitions get POLICY_VIOLATION."""
+    refused = ErrorCode.POLICY_VIOLATION if errors is None else None
+    results = []
+    for topic in wanted.topics:
+        name = topic.name
+        codes = [errors[name, index] if errors is not None else refused for index in topic.partitions]
+        by_partition = [
+            {"partition_index": index, "partition_error_code": code} for index, code in zip(topic.partitions, codes, strict=True)
+        ]
+        results.append({"name": name, "results_by_partition": by_partition})
+    return results

@@ -157,9 +157,7 @@ class ControlLoop:
         """Set the queue to wait on, the function that receives each request, and one called in every round."""
         self._source, self._handle, self._look = source, handle, look
 
-    def now(self) -> float:
-        """Return monotonic seconds."""
-        return time.monotonic()
+    now = staticmethod(time.monotonic)  # seconds; it is called several times for each request, so not through a method of ours
 
     def wall_clock_ms(self) -> int:
         """Return milliseconds since 1970."""

@@ -214,7 +214,7 @@ class CoordinatorRuntime(Shards[S]):
             result = operation(shard.state)
         except Exception as fault:  # noqa: BLE001 nothing has changed: only this request fails
             return self.operation_failed(key, fault)
-        if shard.is_busy(result.producer):
+        if result.producer is not None and shard.is_busy(result.producer):
             return ErrorCode.CONCURRENT_TRANSACTIONS, None
         if result.records:
             error = self._append(shard, key, result)

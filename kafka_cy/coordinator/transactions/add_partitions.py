@@ -38,7 +38,7 @@ def add_partitions(
     now_ms: int,
 ) -> CoordinatorResult[ErrorCode]:
     """Add the partitions to a transaction that the producer may change. The first ones begin it."""
-    new = dict.fromkeys([each for each in partitions if not transaction.holds(*each)])
+    new = transaction.missing(partitions)
     if not new and transaction.is_ongoing:
         return CoordinatorResult(response=NONE)
     if not held.has_room_for_partitions(transaction, len(new)):

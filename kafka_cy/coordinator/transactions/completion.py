@@ -53,7 +53,7 @@ class Completion:
         if shard is None or transaction is None or not transaction.is_prepared or transaction.markers_under_way:
             return
         transaction.markers_under_way = True
-        self._write(shard, transaction, transaction.stored, list(transaction.each_partition()), 0)
+        self._write(shard, transaction, transaction.stored, transaction.all_partitions(), 0)
 
     def _write(
         self,

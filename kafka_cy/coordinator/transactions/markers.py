@@ -58,44 +58,44 @@ class MarkerWriter:
             return
         try:
             for each in partitions:
-                self._write_one(marker, each, partial(results.add, each))
+                self._write_one(marker, each, results)
         finally:
             results.finish()
 
     def _write_each(self, marker: Marker, partitions: Sequence[Partition], results: _Results) -> Iterator[None]:
         for each in partitions:
-            self._write_one(marker, each, partial(results.add, each))
+            self._write_one(marker, each, results)
             yield
 
-    def _write_one(self, marker: Marker, partition: Partition, stored: Stored) -> None:
+    def _write_one(self, marker: Marker, partition: Partition, results: _Results) -> None:
         topic, index = partition
         hosted = self._cluster.partition(topic, index)
         if hosted is None:
-            stored(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+            results.add(partition, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
             return
         if self.before_marker is not None:
             self.before_marker(marker.producer_id)
         leader_since = hosted.leader_since_epoch
         try:
             if topic == OFFSETS_TOPIC:
-                self._end_offset_transaction(index, marker, partial(_as_partition_error, stored))
+                self._end_offset_transaction(index, marker, partial(_as_partition_error, partial(results.add, partition)))
                 return
             offset = hosted.append_marker(
                 marker.producer_id, marker.epoch, marker.coordinator_epoch, marker.committed, marker.transaction_version,
                 leader_since=leader_since,
             )  # fmt: skip
         except StorageFailure as failure:
-            stored(ErrorCode(failure.kafka_error_code))
+            results.add(partition, ErrorCode(failure.kafka_error_code))
         except Exception as fault:  # noqa: BLE001 the other partitions get their markers
             self._log("a transaction marker could not be written", topic=topic, partition=index, error=repr(fault))
-            stored(ErrorCode.UNKNOWN_SERVER_ERROR)
+            results.add(partition, ErrorCode.UNKNOWN_SERVER_ERROR)
         else:
-            self._when_stored(hosted, offset + 1, leader_since, stored)
+            if hosted.high_watermark > offset and hosted.state == STATE_ONLINE and hosted.leader_since_epoch == leader_since:
+                results.add(partition, NONE)
+            else:
+                self._when_stored(hosted, offset + 1, leader_since, partial(results.add, partition))
 
     def _when_stored(self, hosted: Any, end_offset: int, leader_since: int, stored: Stored) -> None:
-        if hosted.high_watermark >= end_offset and hosted.state == STATE_ONLINE and hosted.leader_since_epoch == leader_since:
-            stored(NONE)
-            return
         waiting = self._waiting.setdefault(id(hosted), _Waiting(hosted))
         waiting.markers.append((end_offset, leader_since, stored))
         self._waiting_count += 1

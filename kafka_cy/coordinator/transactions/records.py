@@ -103,6 +103,7 @@ _KEY = struct.Struct(">hh")  # record type, size of the transactional id
 _HEAD = struct.Struct(">hqhib")  # version, producer id, epoch, timeout, state
 _TIMES = struct.Struct(">qqb")  # last update, start, number of tagged fields
 _TAGGED_INT64, _TAGGED_INT16 = struct.Struct(">bbq"), struct.Struct(">bbh")  # tag, size, value
+_NULL, _EMPTY = b"\0", b"\1"  # arrays with a compact length
 TYPE_TRANSACTION, VERSION = 0, 1
 
 
@@ -118,8 +119,8 @@ def encode_transaction(record: tuple[TransactionKey, StoredTransaction | None]) 
 
 def _encode_value(value: StoredTransaction) -> bytes:
     producer_id, epoch, timeout_ms, state, partitions, last_update_ms, start_ms, previous_id, next_id, client_version = value
-    topics, tags, count = b"\0", b"", 0
-    if partitions is not None:
+    topics, tags, count = _NULL if partitions is None else _EMPTY, b"", 0
+    if partitions:
         topics = unsigned_varint(len(partitions) + 1) + b"".join([each.encoded for each in partitions])
     try:
         if previous_id != NO_PRODUCER_ID:

@@ -14,7 +14,7 @@ from kafka_cy.coordinator.transactions.records import (
     TransactionKey,
     encode_transaction,
 )
-from kafka_cy.coordinator.transactions.states import STATE_NAMES
+from kafka_cy.coordinator.transactions.states import ONGOING, PREPARED, STATE_NAMES
 from kafka_cy.coordinator.transactions.transaction import Transaction
 
 Record = tuple[TransactionKey, StoredTransaction | None]
@@ -41,8 +41,7 @@ class TransactionStateMachine(UnsharedState):
 
     # -- records --
 
-    def encode(self, record: Record) -> tuple[bytes, bytes | None]:
-        return encode_transaction(record)
+    encode = staticmethod(encode_transaction)
 
     def decode(self, key: bytes, value: bytes | None) -> Record | None:
         try:
@@ -59,6 +58,7 @@ class TransactionStateMachine(UnsharedState):
         """A compacted log may begin with tombstones of what it no longer shows: they change nothing."""
         (transactional_id,), stored = record
         transaction = self.transactions.get(transactional_id)
+        before = transaction.stored.partitions if transaction is not None else None
         if stored is None:
             if transaction is not None:
                 self._remove(transaction)
@@ -67,8 +67,9 @@ class TransactionStateMachine(UnsharedState):
             transaction = self._create(transactional_id, stored)
         else:
             transaction.set_stored(stored)
-        self._count_bytes(transaction)
-        for walk, belongs in ((self.ongoing, transaction.is_ongoing), (self.prepared, transaction.is_prepared)):
+        if stored.partitions is not before or not transaction.held_bytes:
+            self._count_bytes(transaction)
+        for walk, belongs in ((self.ongoing, stored.state == ONGOING), (self.prepared, stored.state in PREPARED)):
             if belongs:
                 walk.add(transaction)
             else:

@@ -105,8 +105,11 @@ class Transaction:
         """Whether the partition is part of the transaction."""
         return partition in self.partitions.get(topic, ())
 
-    def each_partition(self) -> Iterable[Partition]:
+    def all_partitions(self) -> list[Partition]:
         """The partitions in the order in which they were added."""
-        for each in self.stored.partitions or ():
-            for partition in each.partitions:
-                yield each.topic, partition
+        return [(each.topic, partition) for each in self.stored.partitions or () for partition in each.partitions]
+
+    def missing(self, partitions: Iterable[Partition]) -> dict[Partition, None]:
+        """Those of the partitions that are not part of the transaction yet, each once, in their order."""
+        held = self.partitions
+        return dict.fromkeys([each for each in partitions if each[1] not in held.get(each[0], ())])

@@ -125,7 +125,7 @@ class TransactionCoordinator:
     def _begin(self, transaction: Transaction) -> None:
         """The transaction was loaded: open ones are published, and prepared ones are finished."""
         if transaction.is_ongoing:
-            self._publish(transaction, _producer_of(transaction), list(transaction.each_partition()))
+            self._publish(transaction, _producer_of(transaction), transaction.all_partitions())
         elif transaction.is_prepared:
             self.runtime.when_stored(
                 transaction.transactional_id, partial(self._finish_loaded, transaction.transactional_id)
