@@ -33,7 +33,7 @@ cdef void authentication_begin(ReactorState* reactor, Connection* connection) no
     if made == NULL or made.closed == NULL:
         free(made)
         atomic_sub_i64(&network.unauthenticated, 1)
-        connection_mark_dead(reactor, connection)
+        connection_fail(reactor, connection, -1, "out of memory")
         return
     made.closed.id = connection.id
     made.closed.queue = AUTHENTICATION_QUEUE

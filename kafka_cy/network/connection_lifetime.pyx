@@ -17,7 +17,7 @@ from kafka_cy.network.job_places cimport job_passed
 from kafka_cy.network.log_events cimport LOG_DEBUG
 from kafka_cy.network.parked cimport parked_drop_connection
 from kafka_cy.network.reactor_state cimport (
-    Listener, NetworkState, ReactorState, connection_log, connection_mark_dead,
+    Listener, NetworkState, ReactorState, connection_fail, connection_log, connection_mark_dead,
 )
 from kafka_cy.network.receive cimport connection_release_input
 from kafka_cy.network.request_memory cimport retry_forget, responses_share
@@ -68,7 +68,7 @@ cdef void session_open(ReactorState* reactor, Connection* connection) noexcept n
     if listener.transport != NULL:
         connection.session = listener.transport.open(listener.transport, connection.fd)
         if connection.session == NULL:
-            connection_mark_dead(reactor, connection)
+            connection_fail(reactor, connection, -1, "out of memory")
     pthread_mutex_unlock(&network.transports_mutex)
 
 

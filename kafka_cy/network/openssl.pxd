@@ -12,12 +12,16 @@ cdef extern from "<openssl/bio.h>" nogil:
     uint64_t BIO_number_written(BIO* bio)
     long BIO_set_mem_eof_return(BIO* bio, int value)
 
+cdef extern from "<openssl/sha.h>" nogil:
+    uint8_t* SHA256(const uint8_t* data, size_t size, uint8_t* digest)
+
 cdef extern from "<openssl/ssl.h>" nogil:
     enum:
         SSL_ERROR_WANT_READ
         SSL_ERROR_WANT_WRITE
         SSL_ERROR_ZERO_RETURN
         SSL_ERROR_SYSCALL
+        SSL_ERROR_SSL
         SSL_VERIFY_PEER
         SSL_VERIFY_FAIL_IF_NO_PEER_CERT
         TLS1_2_VERSION

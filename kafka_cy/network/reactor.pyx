@@ -35,7 +35,9 @@ from kafka_cy.network.parked cimport parked_after_hold, parked_expire, parked_ex
 from kafka_cy.network.reactor_state cimport (
     Listener, NetworkState, ReactorState, connection_fail, connection_mark_dead, connection_mark_dirty,
 )
-from kafka_cy.network.receive cimport RECEIVE_BYTES, connection_pauses, connection_receive, connection_resume, image_refresh
+from kafka_cy.network.receive cimport (
+    RECEIVE_BYTES, connection_pauses, connection_receive, connection_resume, image_refresh, session_ended,
+)
 from kafka_cy.network.request_memory cimport (
     STALLED_CHECK_NS, close_stalled, memory_held, responses_exceeded, responses_share, retry_later, retry_next_turn, retry_some,
 )
@@ -168,7 +170,10 @@ cdef void settle(ReactorState* reactor, Connection* connection) noexcept nogil:
     result = connection_flush(&reactor.send, connection)
     responses_share(reactor, connection)
     if result < 0:
-        connection_broken(reactor, connection)
+        if connection.session != NULL and connection.session.failure[0]:
+            session_ended(reactor, connection)
+        else:
+            connection_broken(reactor, connection)
         return
     if result == 1 and not connection.send_blocked:
         connection.responses_checked_ns = reactor.shared.now_ns     # from now on it may stall (responses_stall)

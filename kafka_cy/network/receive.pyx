@@ -107,6 +107,8 @@ cdef bint must_pause(ReactorState* reactor, Connection* connection) noexcept nog
     if connection.pauses & (PAUSE_RESPONSES | PAUSE_IN_FLIGHT):
         connection_advance(&reactor.send, connection)
         if connection_flush(&reactor.send, connection) < 0:
+            if connection.session != NULL:
+                session_ended(reactor, connection)
             connection_mark_dead(reactor, connection)
             return True
         connection.pauses = connection_pauses(reactor, connection)

@@ -3,7 +3,7 @@
 A session works on the connection's own socket. All bytes of one read are decrypted at once, so that no data waits inside
 OpenSSL where epoll cannot see it, and a client's work per turn is bounded by that read.
 """
-from libc.errno cimport EAGAIN, EINTR, EPIPE, errno
+from libc.errno cimport EAGAIN, EINTR, ENOMEM, EPIPE, errno
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc
@@ -13,7 +13,7 @@ from kafka_cy.base.posix cimport errno_set, recv
 from kafka_cy.network.openssl cimport (
     BIO, BIO_NOCLOSE, BIO_free, BIO_new_mem_buf, BIO_new_socket, BIO_number_written, BIO_pending, BIO_set_mem_eof_return,
     ERR_GET_REASON, ERR_clear_error, ERR_get_error, ERR_reason_error_string, SSL, SSL_CTX, SSL_CTX_free, SSL_CTX_up_ref,
-    SSL_ERROR_SYSCALL, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN, SSL_R_HTTP_REQUEST,
+    SSL_ERROR_SSL, SSL_ERROR_SYSCALL, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN, SSL_R_HTTP_REQUEST,
     SSL_R_WRONG_VERSION_NUMBER, SSL_do_handshake, SSL_free, SSL_get0_peer_certificate, SSL_get_error, SSL_get_rbio,
     SSL_get_verify_result, SSL_get_wbio, SSL_new, SSL_read, SSL_set0_rbio, SSL_set0_wbio, SSL_set_accept_state,
     SSL_shutdown, SSL_write, X509, X509_NAME, X509_V_OK, X509_cmp_current_time, X509_get0_notAfter, X509_get_subject_name,
@@ -30,6 +30,7 @@ cdef enum:
     HANDSHAKE_RECORD = 22           # the first byte of a ClientHello
 
 cdef const uint8_t* NOTHING = b""
+cdef const char* NO_MEMORY = b"out of memory"
 
 # `base` is the first field: the network layer sees only that. Owner: the connection's reactor; the job thread in shake_hands.
 cdef struct TlsSession:
@@ -57,10 +58,12 @@ cdef Session* tls_open(Transport* transport, int fd) noexcept nogil:
     return &session.base
 
 
-cdef void fail(TlsSession* session) noexcept nogil:
-    """The connection ends, and nothing more is sent."""
+cdef void fail(TlsSession* session, const char* reason) noexcept nogil:
+    """The connection ends, and nothing more is sent. Without a reason (NULL) the client has left, and nobody is told."""
     session.base.ended = True
     session.broken = True
+    if reason != NULL and not session.base.failure[0]:
+        snprintf(session.base.failure, FAILURE_BYTES_MAX, "%s", reason)
 
 
 # -- the handshake --
@@ -77,13 +80,13 @@ cdef void tls_shake_hands(Session* base) noexcept nogil:
         if there < 0 and is_momentary(errno):
             return
         if there <= 0 or nobody_waits(session, received):
-            fail(session)
+            fail(session, NULL)
             return
         input = received
         size = <size_t>there
     base.wants_write = False
     if not ssl_made(session) or not input_set(session, input, size):
-        fail(session)
+        fail(session, NO_MEMORY)
         return
     ERR_clear_error()
     result = SSL_do_handshake(session.ssl)
@@ -135,8 +138,7 @@ cdef bint is_expired(TlsSession* session) noexcept nogil:
     """Whether the client's certificate has expired; then the connection ends. A client that resumes is refused, too."""
     if X509_cmp_current_time(X509_get0_notAfter(SSL_get0_peer_certificate(session.ssl))) > 0:
         return False
-    fail(session)
-    snprintf(session.base.failure, FAILURE_BYTES_MAX, "certificate has expired")
+    fail(session, b"certificate has expired")
     return True
 
 
@@ -161,7 +163,7 @@ cdef size_t tls_receive(Session* base, uint8_t* data, uint8_t* scratch, size_t s
         input_size = <size_t>there
     base.wants_write = False
     if not input_set(session, input, input_size):
-        fail(session)
+        fail(session, NO_MEMORY)
         return 0
     ERR_clear_error()
     while True:
@@ -196,8 +198,10 @@ cdef bint goes_on(TlsSession* session, int result) noexcept nogil:
     session.base.ended = True
     if error != SSL_ERROR_ZERO_RETURN:
         session.broken = True
-        if error != SSL_ERROR_SYSCALL:      # otherwise the socket failed
+        if error != SSL_ERROR_SYSCALL:
             describe_failure(session)
+        elif errno == ENOMEM:               # otherwise the socket failed
+            fail(session, NO_MEMORY)
     return False
 
 
@@ -212,7 +216,7 @@ cdef void keep_rest(TlsSession* session, const uint8_t* input, size_t size) noex
     session.kept_size = rest if kept != NULL else 0
     session.base.holds_input = kept != NULL and not session.base.wants_write
     if not input_set(session, NOTHING, 0) or (rest and kept == NULL):
-        fail(session)
+        fail(session, NO_MEMORY)
 
 
 cdef size_t tls_subject(Session* base, uint8_t* name, size_t size) noexcept nogil:
@@ -255,6 +259,8 @@ cdef ssize_t tls_send(Session* base, const uint8_t* data, size_t size) noexcept 
         errno_set(EAGAIN)
         return -1
     session.broken = True           # also if it wants to read: a partial KeyUpdate is not worth waiting for
+    if error == SSL_ERROR_SSL:      # no memory; otherwise the socket failed
+        describe_failure(session)
     errno_set(EPIPE)
     return -1
 
