@@ -92,7 +92,7 @@ cdef void looked_up(Reactor* reactor, Job* job) noexcept nogil:
         look_up_job_free(work)
         return
     if suspended.parked.request.connection.dead:
-        return                          # freed with its connection at the end of this turn
+        return                          # freed with its connection
     if work.next < work.count:
         work.running = True
         job_submit(reactor, suspended.parked.request.connection, job)

@@ -213,7 +213,7 @@ cdef void batch_done(Reactor* reactor, Job* job) noexcept nogil:
         job_free(work)
         return
     if suspended.parked.request.connection.dead:
-        return                          # freed with its connection at the end of this turn
+        return                          # freed with its connection
     request = suspended.parked.request
     request.body = work.body
     request.body_size = work.body_size

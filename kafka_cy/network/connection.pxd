@@ -116,7 +116,8 @@ cdef struct ClosedConnection:
     int32_t queue
 
 # Purpose: state of one socket. Owner: one reactor, from registration until it is freed; no locks.
-# Lifetime: freed at the end of the loop turn in which it is dead and none of its requests is at the control plane.
+# Lifetime: freed at the end of a loop turn in which it is dead (50 are in one turn), when none of its requests is at the control
+#   plane.
 # Limits: in_flight_max slots; one frame of input; queued memory bounded by connection_response_bytes_max + one response.
 cdef struct Connection:
     int32_t kind            # KIND_CONNECTION; first
@@ -150,7 +151,7 @@ cdef struct Connection:
     int32_t pauses
     bint closing            # stop reading; close once everything was sent
     bint ended              # the response that closes the connection was reached; nothing is queued after it
-    int32_t dead            # (a) not 0: destroyed at the end of this loop turn; ControlRequest asks
+    int32_t dead            # (a) not 0: destroyed at the end of this loop turn or a later one; ControlRequest asks
     bint dirty              # is in the reactor's dirty list
     bint send_blocked
     bint waits_for_retry    # is in the reactor's retry list
@@ -180,7 +181,7 @@ cdef struct Connection:
     Connection* dirty_next
     Connection* retry_next      # in the reactor's retry list
     Connection* retry_prev
-    Connection* dead_next
+    Connection* dead_next       # in the order in which they ended
     Connection* next        # idle order: least recently active first
     Connection* prev
     int64_t active_ns

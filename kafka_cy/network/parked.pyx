@@ -165,7 +165,7 @@ cdef void check(ReactorState* reactor, ParkedState* state, bint expired) noexcep
     cdef bint waits = state.after_hold and parked.request.connection.held
     cdef int64_t again_ns
     if parked.request.connection.dead:
-        return                          # freed with its connection at the end of this loop turn
+        return                          # freed with its connection
     if not waits:
         state.after_hold = False
     if not waits and parked.check(&reactor.shared, parked, expired):

@@ -114,7 +114,9 @@ cdef struct ReactorState:
     int64_t consume_ticks_max           # after this time the requests of a connection wait for the next turn
     int64_t resumed_ticks               # spent on connections that were paused, in this half of the turn
     int64_t stalled_check_ns            # when close_stalled is next due
-    Connection* dead
+    Connection* dead_first              # they are destroyed in this order
+    Connection* dead_last
+    bint dead_left                      # the last turn has left some for this one
     void** local_wakes                  # Partition*, one reference each
     int32_t local_wakes_count
     int32_t local_wakes_capacity
@@ -152,11 +154,16 @@ cdef inline void connection_mark_dirty(ReactorState* reactor, Connection* connec
 
 
 cdef inline void connection_mark_dead(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """Destroy the connection at the end of this loop turn; until then nothing more is read from it or sent to it."""
+    """Destroy the connection at the end of this loop turn, or of a later one if there are many. Until then nothing more is read
+    from it or sent to it, and it counts."""
     if not connection.dead:
         atomic_store_i32(&connection.dead, 1)
-        connection.dead_next = reactor.dead
-        reactor.dead = connection
+        connection.dead_next = NULL
+        if reactor.dead_last != NULL:
+            reactor.dead_last.dead_next = connection
+        else:
+            reactor.dead_first = connection
+        reactor.dead_last = connection
 
 
 cdef inline void connection_log(

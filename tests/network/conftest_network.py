@@ -29,8 +29,8 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 ECHO, PARK, REFUSE, SILENT, LARGE, BUSY, COLD, FLEXIBLE_ECHO = 100, 101, 102, 103, 104, 105, 110, 100
-JOB, HOLD = 106, 107
-API_VERSIONS = [(key, 0, 9, 5) for key in (ECHO, PARK, REFUSE, SILENT, LARGE, BUSY, JOB, HOLD, COLD)] + [(18, 0, 4, 3)]
+JOB, HOLD, END_OTHERS = 106, 107, 108
+API_VERSIONS = [(key, 0, 9, 5) for key in (ECHO, PARK, REFUSE, SILENT, LARGE, BUSY, JOB, HOLD, END_OTHERS, COLD)] + [(18, 0, 4, 3)]
 
 
 def build_probe(folder: Path) -> Path:

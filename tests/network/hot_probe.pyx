@@ -13,7 +13,7 @@ from kafka_cy.network.dispatch cimport (
     response_begin, response_none, response_send,
 )
 from kafka_cy.network.hot_handlers cimport hot_handler_register
-from kafka_cy.network.reactor_state cimport ReactorState
+from kafka_cy.network.reactor_state cimport ReactorState, connection_mark_dead
 from kafka_cy.network.request_memory cimport retry_some, retry_forget, retry_later
 from kafka_cy.records.compression cimport Codecs
 from kafka_cy.records.wire cimport (
@@ -223,6 +223,23 @@ cdef int with_job(Reactor* reactor, Request* request) noexcept nogil:
     return HANDLED
 
 
+cdef int end_others(Reactor* reactor, Request* request) noexcept nogil:
+    """Ends all other connections of the reactor at once. Answer: how many."""
+    cdef ReactorState* state = <ReactorState*>reactor.private_state
+    cdef Connection* each = state.idle_first
+    cdef int64_t count = 0
+    cdef Writer w
+    while each != NULL:
+        if each != request.connection and not each.dead:
+            connection_mark_dead(state, each)
+            count += 1
+        each = each.next
+    response_begin(request, &w)
+    write_int64(&w, count)
+    response_send(reactor, request, &w)
+    return HANDLED
+
+
 def register():
     hot_handler_register(100, 0, 9, echo)
     hot_handler_register(101, 0, 9, park)
@@ -232,6 +249,7 @@ def register():
     hot_handler_register(105, 0, 9, busy)
     hot_handler_register(106, 0, 9, with_job)
     hot_handler_register(107, 0, 9, park)
+    hot_handler_register(108, 0, 9, end_others)
 
 
 def memory_list(int count, removed, int retries=0):
