@@ -7,7 +7,9 @@ While a job has the session, it alone uses the session and reads the socket; the
 not watch the socket, because it cannot be told to ignore a client that leaves, and what such a client has sent is read in any
 case: an alert says why it left. A handshake that finds its lane of the queue full is held back, unread. So it holds no memory but
 that of its connection, and those of one client do not keep out another's. One that was answered has its next step anyway: to wait
-twice behind all that begin would waste what it has cost. All functions but `run` are called on the connection's reactor.
+twice behind all that begin would waste what it has cost. Such a step takes no place of its lane: clients that send their second
+message byte by byte would otherwise keep out those of their address that begin. In the lane, the oldest step is first.
+All functions but `run` are called on the connection's reactor.
 Limits: one job for each connection, and the threads and places of the queue.
 """
 from libc.stdint cimport int64_t
@@ -95,6 +97,7 @@ cdef void handshake_continue(ReactorState* reactor, Connection* connection) noex
     handshake.session = connection.session
     handshake.connection = connection
     handshake.answered_bytes = connection.session.answered_bytes
+    handshake.job.placeless = handshake.answered_bytes > 0
     if connection.held_back:
         job_passed(connection)
     epoll_ctl(reactor.epoll_fd, EPOLL_CTL_DEL, connection.fd, NULL)

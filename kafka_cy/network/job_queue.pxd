@@ -35,6 +35,7 @@ cdef struct Job:
     bint queued                 # no thread has begun it
     int32_t kind
     uint32_t lane               # chosen by the client's address
+    bint placeless              # it goes on with what had a place before: those that begin do not wait for it to get one
     JobRun run
     JobDone done
     Reactor* reactor            # NULL: no reactor is notified
@@ -43,7 +44,7 @@ cdef struct Job:
 cdef struct Lane:
     Job* first
     Job* last
-    int64_t count                   # (a) written under the mutex
+    int64_t count                   # (a) of jobs that take a place; written under the mutex
     Connection* held_first          # connections whose requests wait for room, in the order in which they began to
     Connection* held_last
     int64_t held_back               # (a) how many, without those aside; written under the mutex

@@ -88,7 +88,7 @@ cdef void unlink_job(JobQueue* job_queue, Job* job) noexcept nogil:
     else:
         lane.last = job.prev
     job.queued = False
-    atomic_store_i64(&lane.count, lane.count - 1)
+    atomic_store_i64(&lane.count, lane.count - (not job.placeless))
     job_queue.count -= 1
     if lane.first == NULL:
         job_queue.lanes_waiting &= ~(<uint64_t>1 << job.lane)
@@ -106,7 +106,7 @@ cdef void link_job(JobQueue* job_queue, Job* job) noexcept nogil:
         lane.first = job
     lane.last = job
     job.queued = True
-    atomic_store_i64(&lane.count, lane.count + 1)
+    atomic_store_i64(&lane.count, lane.count + (not job.placeless))
     job_queue.count += 1
     job_queue.lanes_waiting |= <uint64_t>1 << job.lane
 
