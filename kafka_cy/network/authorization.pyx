@@ -21,6 +21,7 @@ from kafka_cy.network.connection cimport connection_host
 from kafka_cy.network.denials cimport (
     DENIAL_CLIENT_ID_BYTES_MAX, DENIAL_TEXT_BYTES_MAX, Denial, denials_add,
 )
+from kafka_cy.network.openssl cimport SHA256
 from kafka_cy.network.reactor_state cimport ReactorState
 
 cdef const char* CLUSTER_NAME = b"kafka-cluster"
@@ -93,6 +94,13 @@ cdef void rights_free(Connection* connection) noexcept nogil:
 
 # -- what the audit is told --
 
+cdef void keep_text(const char* text, int32_t size, char* kept, uint8_t* digest) noexcept nogil:
+    """Its beginning, and of a longer one the digest of all of it: a user chooses the end, and must not look like another one."""
+    memcpy(kept, text, <size_t>min(size, <int32_t>DENIAL_TEXT_BYTES_MAX))
+    if size > DENIAL_TEXT_BYTES_MAX:
+        SHA256(<const uint8_t*>text, <size_t>size, digest)
+
+
 cdef void tell_denial(
     ReactorState* state, Request* request, ClientRights* rights, AclType kind, const char* name, int32_t size,
     AclOperation operation
@@ -108,8 +116,8 @@ cdef void tell_denial(
     denial.name_size = size
     denial.client_id_size = min(<int32_t>request.client_id_size, <int32_t>DENIAL_CLIENT_ID_BYTES_MAX)
     memcpy(denial.host, rights.host, sizeof(rights.host))
-    memcpy(denial.user, rights.who.user, <size_t>min(rights.who.user_size, <int32_t>DENIAL_TEXT_BYTES_MAX))
-    memcpy(denial.name, name, <size_t>min(size, <int32_t>DENIAL_TEXT_BYTES_MAX))
+    keep_text(rights.who.user, rights.who.user_size, denial.user, denial.user_digest)
+    keep_text(name, size, denial.name, denial.name_digest)
     if denial.client_id_size > 0:
         memcpy(denial.client_id, request.client_id, <size_t>denial.client_id_size)
     denials_add(&state.network.denials, &denial)

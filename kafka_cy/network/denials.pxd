@@ -4,7 +4,7 @@ Owner: any reactor adds, Python takes. Lock: `mutex` (a reactor tells a denial o
 Limits: DENIALS_MAX waiting, DENIALS_OF_ONE_MAX of one principal, so that who is denied very often does not take the room of others;
 those beyond are only counted. Principals whose hashes have the same place in `waiting` share their room.
 """
-from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint8_t
 
 from kafka_cy.base.posix cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock,
@@ -15,6 +15,7 @@ cdef enum:
     DENIALS_OF_ONE_MAX = 64
     DENIAL_PRINCIPALS = 256             # places of `waiting`
     DENIAL_TEXT_BYTES_MAX = 256         # of a user and a name; a topic's name has at most 249
+    DENIAL_DIGEST_BYTES = 32            # SHA-256
     DENIAL_CLIENT_ID_BYTES_MAX = 48
     HOST_BYTES_MAX = 40                 # "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff" and a zero
 
@@ -24,12 +25,14 @@ cdef struct Denial:
     int32_t api_key
     int32_t operation
     int32_t resource_type
-    int32_t user_size                   # what is longer than DENIAL_TEXT_BYTES_MAX is cut
+    int32_t user_size                   # what is longer than DENIAL_TEXT_BYTES_MAX is cut; then its digest tells it from others
     int32_t name_size
     int32_t client_id_size              # -1: none
     char[HOST_BYTES_MAX] host           # ends with a zero
     char[DENIAL_TEXT_BYTES_MAX] user
     char[DENIAL_TEXT_BYTES_MAX] name
+    uint8_t[DENIAL_DIGEST_BYTES] user_digest
+    uint8_t[DENIAL_DIGEST_BYTES] name_digest
     char[DENIAL_CLIENT_ID_BYTES_MAX] client_id
 
 cdef struct Denials:

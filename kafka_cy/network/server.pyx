@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 cimport cython
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from kafka_cy.base.atomics cimport atomic_load_i32, atomic_store_i32, atomic_sub_i64, counter_add, counter_set
+from kafka_cy.base.cut_text import cut_mark
 from kafka_cy.network.jobs cimport JOB_HANDSHAKE, jobs_begin
 from kafka_cy.network.wakes cimport network_activate, network_deactivate
 from kafka_cy.base.clock cimport monotonic_ns, ticks_now
@@ -31,7 +32,9 @@ from kafka_cy.network.control_request cimport request_of
 from kafka_cy.network.counter_sums cimport counter_sums
 from kafka_cy.network.counters cimport API_KEYS_MAX, API_ROWS, LISTENERS_MAX
 from kafka_cy.network.listening import listening_socket
-from kafka_cy.network.denials cimport DENIAL_TEXT_BYTES_MAX, DENIALS_MAX, Denial, Denials, denials_free, denials_init, denials_take
+from kafka_cy.network.denials cimport (
+    DENIAL_DIGEST_BYTES, DENIAL_TEXT_BYTES_MAX, DENIALS_MAX, Denial, Denials, denials_free, denials_init, denials_take,
+)
 from kafka_cy.network.log_events cimport (
     LOG_EVENTS_MAX, LOG_WARNING, LogEventData, LogEvents, log_events_free, log_events_init, log_events_take,
 )
@@ -79,10 +82,10 @@ class ReactorDenial(NamedTuple):
     cut: bool                   # the user or the name is longer, and ends with a mark
 
 
-cdef str shown(const char* text, int32_t size):
+cdef str shown(const char* text, int32_t size, const uint8_t* digest):
     """A name in a denial. One that was cut has a mark, so that it does not look like another one."""
     cdef str found = text[:min(size, <int32_t>DENIAL_TEXT_BYTES_MAX)].decode("utf-8", "replace")
-    return found + "..." if size > DENIAL_TEXT_BYTES_MAX else found
+    return found + cut_mark(digest[:DENIAL_DIGEST_BYTES]) if size > DENIAL_TEXT_BYTES_MAX else found
 
 
 @cython.no_gc_clear     # until __dealloc__ stops the reactors, they need its transports, and stop needs its sockets
@@ -437,10 +440,10 @@ cdef class Server:
         cdef int64_t dropped = 0
         while len(taken) < at_most and denials_take(denials, &denial, &dropped):
             taken.append(ReactorDenial(
-                shown(denial.user, denial.user_size), denial.host.decode(),
+                shown(denial.user, denial.user_size, denial.user_digest), denial.host.decode(),
                 denial.client_id[:denial.client_id_size].decode("utf-8", "replace") if denial.client_id_size >= 0 else None,
                 denial.api_key, denial.operation, denial.resource_type,
-                shown(denial.name, denial.name_size), denial.acls_generation,
+                shown(denial.name, denial.name_size, denial.name_digest), denial.acls_generation,
                 denial.user_size > DENIAL_TEXT_BYTES_MAX or denial.name_size > DENIAL_TEXT_BYTES_MAX,
             ))
         return taken, dropped

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka_cy.authorizer.acls import Operation, ResourceType, host_text
+from kafka_cy.base.cut_text import cut_text
 from kafka_cy.base.named_thread import NamedThread
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ class AuditFile:
         if len(self._queue) >= (ALLOWED_QUEUED_MAX if decision.allowed else QUEUED_MAX):
             self.dropped += 1
             return
-        client_id = decision.client_id[:TEXT_CHARS_MAX] if decision.client_id is not None else None
-        user = decision.user[:TEXT_CHARS_MAX] if decision.user is not None else None
-        short = decision._replace(name=decision.name[:TEXT_CHARS_MAX], user=user, client_id=client_id)
+        client_id = cut_text(decision.client_id, TEXT_CHARS_MAX) if decision.client_id is not None else None
+        user = cut_text(decision.user, TEXT_CHARS_MAX) if decision.user is not None else None
+        short = decision._replace(name=cut_text(decision.name, TEXT_CHARS_MAX), user=user, client_id=client_id)
         self._queue.append((time.time_ns(), short))
         self._woken.set()
 

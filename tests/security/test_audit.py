@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -98,8 +99,20 @@ def test_records_of_the_file(tmp_path: Path) -> None:
         "resource_type": "TOPIC", "resource": "t", "decision": "allowed",
     }  # fmt: skip
     assert (second["principal"], second["host"], second["client_id"]) == ("User:ANONYMOUS", "10.0.0.1", None)
-    assert second["resource"] == hostile[: audit_file.TEXT_CHARS_MAX] and second["decision"] == "denied"
+    mark = hashlib.sha256(hostile.encode(errors="replace")).hexdigest()[:16]
+    assert second["resource"] == f"{hostile[: audit_file.TEXT_CHARS_MAX]}...(sha256 {mark})" and second["decision"] == "denied"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and audit.dropped == 0
+
+
+def test_long_users_do_not_look_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    audit = BrokerAudit(Log().log, made(path))
+    users = ["u" * audit_file.TEXT_CHARS_MAX + end for end in ("", "a", "b", "...")]
+    for user in users:
+        audit.decided(DENIED._replace(user=user), lambda: "DefaultDeny")
+    audit.stop()
+    shown = [record["principal"] for record in records(path)]
+    assert len(set(shown)) == len(users) and shown[0] == f"User:{users[0]}"
 
 
 def test_only_denials(tmp_path: Path) -> None:
