@@ -8,7 +8,7 @@ from kafka_cy.api.steady_heartbeat cimport (
     SteadyHeartbeat, steady_read_begin, steady_read_end, steady_response_begin, steady_response_send, steady_stamp,
 )
 from kafka_cy.network.dispatch cimport FORWARD, HANDLED, Reactor, Request
-from kafka_cy.network.hot_handlers cimport hot_handler_register
+from kafka_cy.network.hot_handlers cimport hot_handler_authorizes, hot_handler_register
 from kafka_cy.records.wire cimport Reader, Writer, read_array_length, read_string, write_int8
 
 cdef enum:
@@ -43,3 +43,4 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
 def register(int16_t version_min, int16_t version_max) -> None:
     """Makes reactors respond to heartbeats that need no decision."""
     hot_handler_register(API_KEY, version_min, version_max, handle)
+    hot_handler_authorizes(API_KEY)         # steady_stamp asks; who says nothing new names no topics

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from kafka_cy.authorizer.acls import ResourceType
 from kafka_cy.coordinator import heartbeat_table, open_groups
 from kafka_cy.coordinator.streams.records import Endpoint
 from kafka_cy.protocol.errors import ErrorCode
+from tests.api_hot.acls import READ, TOPIC, Acls
 
 from .direct_heartbeats import DirectGroups, DirectShareGroups, DirectStreamsGroups
 from .streams_fakes import STATEFUL, statuses
@@ -77,6 +79,20 @@ def test_a_change_is_looked_at_by_the_coordinator(groups: DirectGroups) -> None:
     assert groups.members() == {"m1"}
     response, is_direct = groups.beat("m1", epoch)
     assert not is_direct and response["error_code"] == 0
+
+
+def test_of_a_broker_with_an_authorizer(groups: DirectGroups) -> None:
+    """A right that is revoked is gone from the next heartbeat on: who answers it then tells the denial."""
+    epoch = groups.settled("m1")
+    acls = Acls(groups.direct.server)
+    acls.allow(READ, "*", TOPIC)
+    for _ in range(2):
+        assert groups.by_reactor("m1", epoch) is None
+        acls.allow(READ, "g", ResourceType.GROUP)
+        assert groups.by_reactor("m1", epoch) is not None
+        acls.revoke("g", ResourceType.GROUP)
+    assert groups.by_reactor("m1", epoch) is None
+    assert groups.direct.server.server.take_denials(10) == ([], 0)
 
 
 def test_sessions_go_on(groups: DirectGroups) -> None:
