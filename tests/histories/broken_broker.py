@@ -38,11 +38,11 @@ def forget_markers() -> None:
     """Partitions with an odd number get no marker."""
     write_one = MarkerWriter._write_one
 
-    def write_even(self: MarkerWriter, marker: Marker, partition: Any, stored: Any) -> None:
+    def write_even(self: MarkerWriter, marker: Marker, partition: Any, results: Any) -> None:
         if partition[0].startswith("__") or partition[1] % 2 == 0:
-            write_one(self, marker, partition, stored)
+            write_one(self, marker, partition, results)
         else:
-            stored(ErrorCode.NONE)
+            results.add(partition, ErrorCode.NONE)
 
     MarkerWriter._write_one = write_even  # type: ignore[method-assign]
 
