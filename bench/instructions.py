@@ -8,7 +8,8 @@ return to the sent response, and nothing of the kernel. Each row is measured in 
 
 The rows of quotas compare a client that has a quota (a generous one) with a client of a broker that has no quotas at all; the
 rows of Produce compare batches of a producer that is idempotent with the same batches of one that is not. With --authorizer the
-broker has one, and the client needs its ACLs; of a request that goes to the control plane, its thread counts.
+broker has one, and the client needs its ACLs. Of a request that goes to the control plane, as those of transactions, its thread
+counts.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ WARM_UP_ROUNDS = 4
 CLIENT_ID = "kafka-cy-bench"
 PRODUCE, FETCH, METADATA, OFFSET_COMMIT, FIND_COORDINATOR, HEARTBEAT, API_VERSIONS = 0, 1, 3, 8, 10, 12, 18
 JOIN_GROUP, SYNC_GROUP, CREATE_TOPICS, INIT_PRODUCER_ID, CREATE_ACLS, ALTER_CLIENT_QUOTAS = 11, 14, 19, 22, 30, 49
+ADD_PARTITIONS_TO_TXN, END_TXN = 24, 26
+TRANSACTIONAL_ID, TRANSACTION_PARTITIONS = "transaction", 4
 AUTHORIZER = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "allow.everyone.if.no.acl.found": True,  # so that the client may create ACLs
@@ -48,7 +51,7 @@ class CountedBroker(Broker):
     """A broker under callgrind, which counts only between `begin` and `end`."""
 
     def __init__(self, folder: Path, more: dict[str, object]) -> None:
-        settings = {"num.network.threads": 1, "offsets.topic.num.partitions": 1, **more}
+        settings = {"num.network.threads": 1, "offsets.topic.num.partitions": 1, "transaction.state.log.num.partitions": 1, **more}
         super().__init__(settings, folder=folder, start_timeout_s=300)
 
     def command(self) -> list[str]:
@@ -138,6 +141,15 @@ def committed(group: str, topic: str) -> Requests:
     return same(frame(OFFSET_COMMIT, 2, body + struct.pack(">iiqh", 1, 0, 1, -1)))
 
 
+def transacted(topic: str, producer_id: int) -> Requests:
+    """A transaction is two requests here: nothing is produced in it, but its partitions get their markers."""
+    producer = string(TRANSACTIONAL_ID) + struct.pack(">qh", producer_id, 0)
+    indexes = range(TRANSACTION_PARTITIONS)
+    partitions = struct.pack(">i", 1) + string(topic) + struct.pack(f">i{len(indexes)}i", len(indexes), *indexes)
+    add, end = frame(ADD_PARTITIONS_TO_TXN, 0, producer + partitions), frame(END_TXN, 1, producer + b"\1")
+    return itertools.cycle((add, end))
+
+
 def batch_of(records: int, size: int) -> bytes:
     return build_batch([Record(key=None, value=b"v" * size, timestamp_ms=int(time.time() * 1000)) for _ in range(records)])
 
@@ -145,14 +157,18 @@ def batch_of(records: int, size: int) -> bytes:
 # -- set-up --
 
 
-def create_topic(client: Client, name: str) -> None:
-    body = struct.pack(">i", 1) + string(name) + struct.pack(">ihiiib", 1, 1, 0, 0, 30000, 0)
+def create_topic(client: Client, name: str, partitions: int = 1) -> None:
+    body = struct.pack(">i", 1) + string(name) + struct.pack(">ihiiib", partitions, 1, 0, 0, 30000, 0)
     client.ask(frame(CREATE_TOPICS, 2, body))
 
 
-def producer_id(client: Client) -> int:
+def producer_id(client: Client, transactional_id: str | None = None) -> int:
+    name = struct.pack(">h", -1) if transactional_id is None else string(transactional_id)
+    if transactional_id is not None:
+        while struct.unpack_from(">h", client.ask(frame(FIND_COORDINATOR, 1, name + b"\1")), 8)[0]:  # which creates the topic
+            time.sleep(0.1)
     while True:
-        answer = client.ask(frame(INIT_PRODUCER_ID, 0, struct.pack(">hi", -1, 30000)))
+        answer = client.ask(frame(INIT_PRODUCER_ID, 0, name + struct.pack(">i", 600_000)))
         _, error, found = struct.unpack_from(">ihq", answer, 4)
         if not error:
             return int(found)
@@ -223,6 +239,7 @@ def count(broker: CountedBroker, client: Client, requests: Requests, together: i
 def rows(client: Client) -> dict[str, Requests]:
     for topic in ("plain", "idempotent", "small", "small-idempotent", "fetched"):
         create_topic(client, topic)
+    create_topic(client, "transactions", TRANSACTION_PARTITIONS)
     one, many = batch_of(1, 100), batch_of(150, 100)
     for _ in range(8):
         client.ask(next(produced("fetched", one, 1)))
@@ -236,6 +253,7 @@ def rows(client: Client) -> dict[str, Requests]:
         "Produce of one record, idempotent": produced("small-idempotent", one, 1, producer_id(client)),
         "Produce of 16 KiB, acks=all": produced("plain", many, -1),
         "Produce of 16 KiB, acks=all, idempotent": produced("idempotent", many, -1, producer_id(client)),
+        "AddPartitionsToTxn of 4, EndTxn": transacted("transactions", producer_id(client, TRANSACTIONAL_ID)),
     }
 
 
