@@ -1,6 +1,7 @@
 """One record every few milliseconds with acks=all, and when each was due and acknowledged.
 
-librdkafka's waits before it tries again are short, so that the time without an acknowledgement is the cluster's.
+The time without an acknowledgement shall be the cluster's. So librdkafka's waits before it tries again are short, and it is made to
+ask for the leader often: by itself it asks once a second, while the leader that it knows cannot be reached.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 INTERVAL_S = 0.005
 TIMEOUT_S = 60.0
 STEADY_ACKS = 100
+ASK_S = 0.02
 SETTLE_S = 1.5  # longer than replica.fetch.backoff.ms
 SETTINGS = {
     "acks": "all",
@@ -60,7 +63,7 @@ class AcknowledgedLoad:
 
     def go_on(self, until: Callable[[], bool]) -> None:
         """Send until a condition is met. Raises BrokerError if it takes too long or a record fails."""
-        due_s = time.monotonic()
+        begun_s = asked_s = due_s = time.monotonic()
         deadline_s = due_s + TIMEOUT_S
         while not until():
             now_s = time.monotonic()
@@ -70,8 +73,17 @@ class AcknowledgedLoad:
                 self._send(due_s)
                 due_s += INTERVAL_S
             self._producer.poll(max(0.0, due_s - time.monotonic()))
+            if now_s - max(begun_s, self._acks[-1][1] if self._acks else 0.0) > ASK_S and now_s - asked_s > ASK_S:
+                self._ask_for_leader()
+                asked_s = time.monotonic()
             if self._failed is not None:
                 raise BrokerError(f"A record was not acknowledged: {self._failed}.")
+
+    def _ask_for_leader(self) -> None:
+        from confluent_kafka import KafkaException
+
+        with suppress(KafkaException):
+            self._producer.list_topics(self._topic, timeout=1)
 
     def _send(self, due_s: float) -> None:
         def delivered(error: Any, message: Any) -> None:
