@@ -32,10 +32,12 @@ def build(folder: Path) -> Path:
 @pytest.mark.parametrize("length", [1, 1 << 30], ids=["one allocation", "all that follow"])
 def test_every_end_has_a_reason(tmp_path: Path, authority: Authority, length: int) -> None:
     library = build(tmp_path)
+    paths = [os.environ.get("PYTHONPATH", ""), str(ROOT)]  # first a build with a sanitizer
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     program = [sys.executable, "-m", "tests.network.openssl_without_memory"]
     done = subprocess.run(
         [*program, str(library), str(authority.broker), str(authority.trusted), str(length)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     ends: list[str] = json.loads(done.stdout)
