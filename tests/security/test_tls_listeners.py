@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -241,3 +243,25 @@ def test_a_listener_with_sasl_reloads(authority: Authority, made: list[str]) -> 
     assert member.around.contexts[1] is not contexts[1] and member.around.contexts[0] is contexts[0]
     member.change("ssl.client.auth", "required")
     assert made == ["CLIENT", "REPL", "CLIENT"]  # the setting before is removed
+
+
+WITHOUT_THREADS = """
+import sys
+from kafka_cy.server.main import run
+from kafka_cy.server.tls_listeners import TlsListeners
+
+def start(*unused):
+    raise OSError(11, "no thread for TLS handshakes can be started")
+
+TlsListeners.start = start
+sys.exit(run(None, dict(each.split("=", 1) for each in sys.argv[1:])))
+"""
+
+
+def test_a_start_without_threads_for_handshakes_is_one_line(authority: Authority, tmp_path: Path) -> None:
+    config = {"listeners": "SSL://127.0.0.1:0", "log.dirs": str(tmp_path / "data"), **authority.broker_config()}
+    command = [sys.executable, "-c", WITHOUT_THREADS, *(f"{key}={value}" for key, value in config.items())]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    told = ended.stdout + ended.stderr
+    assert "the TLS listeners cannot be started: [Errno 11] no thread for TLS handshakes" in told and "Traceback" not in told
