@@ -8,10 +8,21 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from kafka_cy.testing.broker import free_ports
+from tests.certificates import Authority
 from tests.cluster.kafka39 import Kafka
 from tests.cluster.member_broker import LISTENER, MemberBroker, seen
 from tests.cluster.test_member_cluster import isrs
-from tests.cluster.test_member_tls import MORE, TOPIC, committed, kill_each, leader, log_of, produce, transaction
+from tests.cluster.test_member_tls import (
+    MORE,
+    TOPIC,
+    committed,
+    encrypted,
+    kill_each,
+    leader,
+    log_of,
+    produce,
+    transaction,
+)
 from tests.cluster.zookeeper_ensemble import wait_until
 
 OWN = f"listener.name.{LISTENER.lower()}."
@@ -29,6 +40,13 @@ def guarded(mechanism: str, jaas: str, **more: str) -> dict[str, str]:
         f"{own}sasl.jaas.config": jaas,
         **{own + key.replace("_", "."): value for key, value in more.items()},
     }
+
+
+def over_tls(settings: Mapping[str, str], authority: Authority) -> dict[str, str]:
+    """The same with SASL_SSL between brokers."""
+    tls = {**encrypted(authority), OWN + "ssl.client.auth": "none"}
+    protocols = settings["listener.security.protocol.map"].replace(f"{LISTENER}:SASL_PLAINTEXT", f"{LISTENER}:SASL_SSL")
+    return {**tls, **settings, "listener.security.protocol.map": protocols}
 
 
 class GuardedCluster:

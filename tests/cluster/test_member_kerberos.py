@@ -12,10 +12,18 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from tests.cluster.guarded_members import OWN, GuardedCluster, check_a_killed_leader, check_beside_kafka, guarded
+from tests.certificates import Authority
+from tests.cluster.guarded_members import (
+    OWN,
+    GuardedCluster,
+    check_a_killed_leader,
+    check_beside_kafka,
+    guarded,
+    over_tls,
+)
 from tests.cluster.member_broker import MemberBroker
 from tests.cluster.test_member_cluster import isrs
-from tests.cluster.test_member_tls import TOPIC, produce
+from tests.cluster.test_member_tls import TOPIC, produce, stores
 from tests.cluster.zookeeper_ensemble import wait_until
 from tests.kerberos import REALM, Realm, missing_program, running_realm
 
@@ -179,14 +187,21 @@ def test_a_client_whose_ticket_has_ended(
 @pytest.mark.crash
 @pytest.mark.timeout(600)
 @pytest.mark.skipif("CLUSTER_TESTS" not in os.environ, reason="`make cluster` runs it")
+@pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
 def test_beside_apache_kafka(
-    tmp_path: Path, zookeeper_connect: str, realm: Realm, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, zookeeper_connect: str, realm: Realm, monkeypatch: pytest.MonkeyPatch, protocol: str
 ) -> None:
     settings = {"offsets.topic.replication.factor": "3", "min.insync.replicas": "2"}
-    with KerberosCluster(tmp_path, zookeeper_connect, 3, realm, settings=settings, kafka={}) as cluster:
-        kafka = cluster.brokers[1]
-        kafka.jvm = [f"-Djava.security.krb5.conf={realm.krb5_conf}"]  # type: ignore[union-attr]
+    kafka: dict[str, str] = {}
+    if protocol == "SASL_SSL":
+        authority = Authority(tmp_path / "authority")
+        settings, kafka = over_tls({**settings_of(realm), **settings}, authority), stores(authority)
+    with KerberosCluster(tmp_path, zookeeper_connect, 3, realm, settings=settings, kafka=kafka) as cluster:
+        apache = cluster.brokers[1]
+        apache.jvm = [f"-Djava.security.krb5.conf={realm.krb5_conf}"]  # type: ignore[union-attr]
         admin = cluster.start()
-        token = ended_token(realm, monkeypatch)
-        assert answer_to("localhost", kafka.port, token) == answer_to("localhost", cluster.members[0].port, token) == EXPECTED
+        if protocol == "SASL_PLAINTEXT":
+            token = ended_token(realm, monkeypatch)
+            answers = [answer_to("localhost", port, token) for port in (apache.port, cluster.members[0].port)]
+            assert answers == [EXPECTED, EXPECTED]
         check_beside_kafka(cluster, admin)

@@ -9,10 +9,18 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from tests.cluster.guarded_members import OWN, GuardedCluster, check_a_killed_leader, check_beside_kafka, guarded
+from tests.certificates import Authority
+from tests.cluster.guarded_members import (
+    OWN,
+    GuardedCluster,
+    check_a_killed_leader,
+    check_beside_kafka,
+    guarded,
+    over_tls,
+)
 from tests.cluster.member_broker import MemberBroker
 from tests.cluster.test_member_cluster import isrs
-from tests.cluster.test_member_tls import TOPIC, produce
+from tests.cluster.test_member_tls import TOPIC, produce, stores
 from tests.cluster.zookeeper_ensemble import wait_until
 from tests.security.issuer_server import CLIENT_ID, SECRET, Issuer
 
@@ -129,11 +137,17 @@ def test_other_brokers_refuse_the_token(tmp_path: Path, zookeeper_connect: str) 
 @pytest.mark.crash
 @pytest.mark.timeout(600)
 @pytest.mark.skipif("CLUSTER_TESTS" not in os.environ, reason="`make cluster` runs it")
-@pytest.mark.parametrize("kind", ["written", "issued"])
-def test_beside_apache_kafka(tmp_path: Path, zookeeper_connect: str, issuer: Issuer, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "protocol"), [("written", "SASL_PLAINTEXT"), ("issued", "SASL_PLAINTEXT"), ("issued", "SASL_SSL")]
+)
+def test_beside_apache_kafka(tmp_path: Path, zookeeper_connect: str, issuer: Issuer, kind: str, protocol: str) -> None:
     issuer.lifetime_s = 15.0
     settings = guarded("OAUTHBEARER", WRITTEN) if kind == "written" else issued(issuer)
     settings["offsets.topic.replication.factor"] = "3"
-    with GuardedCluster(tmp_path, zookeeper_connect, 3, settings, kafka={}) as cluster:
+    kafka: dict[str, str] = {}
+    if protocol == "SASL_SSL":
+        authority = Authority(tmp_path / "authority")
+        settings, kafka = over_tls(settings, authority), stores(authority)
+    with GuardedCluster(tmp_path, zookeeper_connect, 3, settings, kafka=kafka) as cluster:
         cluster.brokers[1].jvm = [f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={issuer.tokens},{issuer.keys}"]  # type: ignore[union-attr]
         check_beside_kafka(cluster, cluster.start())
