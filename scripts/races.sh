@@ -11,7 +11,7 @@ library=$(echo "$PWD"/build/thread/lib.*)
 # must come from the build above.
 export LD_PRELOAD TSAN_OPTIONS PROBE_CFLAGS PYTHONPATH
 LD_PRELOAD=$(gcc -print-file-name=libtsan.so)
-TSAN_OPTIONS=report_signal_unsafe=0:exitcode=66
+TSAN_OPTIONS=report_signal_unsafe=0:exitcode=66:suppressions=$PWD/scripts/races.suppressions
 PROBE_CFLAGS="-fsanitize=thread -fno-omit-frame-pointer"
 PYTHONPATH=$library
 cd build/thread # not the root of the project, where `import kafka_cy` would find the ordinary build

@@ -112,9 +112,13 @@ class Harness:
     """A started server, its port, and a control thread that answers forwarded requests."""
 
     def __init__(
-        self, reactors: int = 2, *, authority: Authority | None = None, names_certificates: bool = False, **limits: Any
-    ) -> None:
-        """With an `authority`, the listener uses TLS; with `names_certificates`, it asks whose certificate a client's is."""
+        self, reactors: int = 2, *, authority: Authority | None = None, names_certificates: bool = False,
+        authentication: tuple[int, int, int] | None = None, **limits: Any,
+    ) -> None:  # fmt: skip
+        """With an `authority`, the listener uses TLS; with `names_certificates`, it asks whose certificate a client's is.
+
+        `authentication`: it asks for SASL; the most bytes of a token, the time in ms, and how many clients at a time.
+        """
         self.server = Server(reactors, **limits)
         self.port = self.server.listen(0, "PLAINTEXT" if authority is None else "SSL", "127.0.0.1", 0)
         self.client_tls: ssl.SSLContext | None = None
@@ -125,6 +129,9 @@ class Harness:
             self.server.set_transport(0, context)
         if names_certificates:
             self.server.set_certificate_principals(0)
+        if authentication is not None:
+            self.server.set_authentication(0, authentication[0])
+            self.server.set_authentication_limits(*authentication[1:])
         self.server.set_api_versions(API_VERSIONS)
         self.server.watch_closes(COLD)
         self.closed: list[int] = []  # ids of connections on which a COLD request came

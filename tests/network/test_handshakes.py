@@ -280,10 +280,8 @@ def test_a_handshake_that_waits_has_the_certificate_of_before(harness: Make, aut
 
 def test_who_waits_for_its_handshake_is_not_closed_for_others(harness: Make) -> None:
     """There are as many as may be, and the rest waits to be accepted. All are served in the end."""
-    made = harness(1)
     limit = SHARE + 3
-    made.server.set_authentication(0, TOKEN_BYTES_MAX)
-    made.server.set_authentication_limits(60_000, limit)
+    made = harness(1, authentication=(TOKEN_BYTES_MAX, 60_000, limit))
     jobs.pause_jobs()
     clients = [Shaking(made).hello() for _ in range(limit)]
     made.wait_for_counter("paused", 3)
@@ -301,9 +299,7 @@ def test_who_waits_for_its_handshake_is_not_closed_for_others(harness: Make) -> 
 
 def test_who_says_nothing_makes_room(harness: Make) -> None:
     """Also while others wait for their handshakes, which has its limit in any case."""
-    made = harness(1)
-    made.server.set_authentication(0, TOKEN_BYTES_MAX)
-    made.server.set_authentication_limits(3_200, 3)
+    made = harness(1, authentication=(TOKEN_BYTES_MAX, 3_200, 3))
     jobs.pause_jobs()
     first = Shaking(made).hello()
     wait_until(lambda: waiting() == 1, "the first one")
@@ -321,9 +317,7 @@ def test_who_says_nothing_makes_room(harness: Make) -> None:
 
 def test_who_sends_a_byte_now_and_then_makes_room(harness: Make) -> None:
     """A part of a message is no advance: it keeps no place."""
-    made = harness(1)
-    made.server.set_authentication(0, TOKEN_BYTES_MAX)
-    made.server.set_authentication_limits(3_200, 1)
+    made = harness(1, authentication=(TOKEN_BYTES_MAX, 3_200, 1))
     slow = Shaking(made)
     with pytest.raises(ssl.SSLWantReadError):
         slow.session.do_handshake()
@@ -366,9 +360,7 @@ def tls13_hello(key: bytes) -> bytes:
 
 def test_who_was_asked_for_another_key_advances_with_it(harness: Make) -> None:
     """The answer to a HelloRetryRequest is a step as others: whoever says nothing makes room before."""
-    made = harness(1)
-    made.server.set_authentication(0, TOKEN_BYTES_MAX)
-    made.server.set_authentication_limits(3_200, 2)
+    made = harness(1, authentication=(TOKEN_BYTES_MAX, 3_200, 2))
     asked = Shaking(made)
     asked.socket.sendall(tls13_hello(b""))
     wait_until(asked.answered, "it is asked for a key")
@@ -385,9 +377,7 @@ def test_who_was_asked_for_another_key_advances_with_it(harness: Make) -> None:
 
 
 def test_nobody_makes_room_for_who_is_refused(harness: Make) -> None:
-    made = harness(1, connections_max=1)
-    made.server.set_authentication(0, TOKEN_BYTES_MAX)
-    made.server.set_authentication_limits(3_200, 1)
+    made = harness(1, connections_max=1, authentication=(TOKEN_BYTES_MAX, 3_200, 1))
     first = Shaking(made)
     made.wait_for_counter("connections", 1)
     assert Shaking(made).is_closed()
@@ -397,9 +387,7 @@ def test_nobody_makes_room_for_who_is_refused(harness: Make) -> None:
 
 def test_the_wait_for_a_handshake_is_not_the_time_of_the_client(harness: Make) -> None:
     """A client that came later, and lets the broker wait, is closed before."""
-    made = harness(1)
-    made.server.set_authentication(0, TOKEN_BYTES_MAX)
-    made.server.set_authentication_limits(200, 100)
+    made = harness(1, authentication=(TOKEN_BYTES_MAX, 200, 100))
     jobs.pause_jobs()
     clients = [Shaking(made).hello() for _ in range(SHARE + 3)]
     made.wait_for_counter("paused", 3)
