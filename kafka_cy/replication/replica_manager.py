@@ -94,7 +94,6 @@ class ReplicaManager:
         self._loop = loop
         self._broker = broker
         self._brokers: dict[int, Endpoint] = {}  # that are alive
-        self._broker_epoch = -1
         self._plane = data_plane(settings, broker, self._brokers.get, loop.call_soon_threadsafe)
         self._slices = Slices(loop, lambda error: broker.fault("replica manager", error), self._plane.clock)
         # LeaderAndIsr and StopReplica in their order, with their sizes; what waits is counted from the call on.
@@ -245,7 +244,7 @@ class ReplicaManager:
                 done(None)
 
     def _is_of_earlier_registration(self, broker_epoch: int) -> bool:
-        return -1 < broker_epoch < self._broker_epoch
+        return -1 < broker_epoch < self.states.broker_epoch
 
     def _leader_and_isr(
         self, request: LeaderAndIsrRequest, done: Callable[[LeaderAndIsrResponse], object]
@@ -267,7 +266,8 @@ class ReplicaManager:
 
     def _tell_stale(self, api: str, broker_epoch: int) -> None:
         self._broker.log.info(
-            f"{api} for an earlier registration of this broker is refused", broker_epoch=broker_epoch, own=self._broker_epoch
+            f"{api} for an earlier registration of this broker is refused", broker_epoch=broker_epoch,
+            own=self.states.broker_epoch,
         )
 
     # -- brokers --
@@ -281,8 +281,8 @@ class ReplicaManager:
         self.fetchers.endpoints_changed()
 
     def _on_registered(self, broker_epoch: int) -> None:
-        self._broker_epoch = self.isr.broker_epoch = broker_epoch
-        self._waiting_roles.clear()
+        self.states.broker_epoch = self.isr.broker_epoch = broker_epoch
+        self._waiting_roles.registered(broker_epoch)
         self.fetchers.set_broker_epoch(broker_epoch)
 
     def _on_log_dir_failed(self, lost: list[Key]) -> None:

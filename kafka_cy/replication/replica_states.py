@@ -35,6 +35,7 @@ class ReplicaStates:
     def __init__(self, broker_id: int, partitions: Mapping[Key, HostedPartition]) -> None:
         self.broker_id = broker_id
         self.controller_epoch = 0  # the largest that was seen
+        self.broker_epoch = -1  # of the last registration
         self.by_key: dict[Key, ReplicaState] = {}
         self.offline: set[Key] = set()  # whose log could not be created or is in a failed directory
         self._partitions = partitions

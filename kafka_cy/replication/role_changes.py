@@ -31,7 +31,7 @@ from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.replication.fetchers import Fetchers
 from kafka_cy.replication.isr_changes import IsrChanges, LedPartition
 from kafka_cy.replication.replica_states import Key, ReplicaState, ReplicaStates
-from kafka_cy.replication.waiting_roles import UnknownSettings, WaitingRoles
+from kafka_cy.replication.waiting_roles import UnknownSettings, UnreadSettings, WaitingRoles
 from kafka_cy.storage.log_dir import NO_TOPIC_ID
 from kafka_cy.storage.log_failure import StorageFailure
 from kafka_cy.storage.partition_folders import names_partition
@@ -49,6 +49,7 @@ class Role(NamedTuple):
     key: Key
     topic_id: bytes  # NO_TOPIC_ID: none was given
     state: PartitionState
+    broker_epoch: int = -1  # of the registration that it was told
 
 
 class Surroundings(NamedTuple):
@@ -81,6 +82,7 @@ class RoleChanges:
         self._around = around
         self._states = around.states
         self._ignored_keys: dict[tuple[ErrorCode, str], list[tuple[Key, int]]] = {}  # of the request that is worked on
+        self._created: set[str] = set()  # topics with new logs, whose folders are not durable or of which nobody was told yet
         self._controller_id = -1  # of the last LeaderAndIsr that was not refused
 
     # -- LeaderAndIsr --
@@ -98,12 +100,16 @@ class RoleChanges:
         states.controller_epoch = request.controller_epoch
         answers: dict[Key, int] = {}
         roles: dict[Key, Role] = {}
+        broker_epoch = max(request.broker_epoch, states.broker_epoch)  # a controller may know of a registration before this thread
         for topic in request.topics:
             topic_id = NO_TOPIC_ID if topic.topic_id is None else topic.topic_id.bytes
             for state in topic.partitions:
-                role = Role((topic.topic, state.partition), topic_id, state)
-                around.waiting.drop(role.key)
-                answers[role.key] = code = self._checked(role, is_kraft=request.is_kraft_controller)
+                role = Role((topic.topic, state.partition), topic_id, state, broker_epoch)
+                code = int(ErrorCode.STALE_CONTROLLER_EPOCH)  # as for an epoch that is known
+                if not around.waiting.has_newer(role):
+                    around.waiting.drop(role.key)
+                    code = self._checked(role, is_kraft=request.is_kraft_controller)
+                answers[role.key] = code
                 if code == NONE and state.leader_epoch >= states.leader_epoch(role.key):
                     roles[role.key] = role
                 yield
@@ -112,11 +118,16 @@ class RoleChanges:
         done(_answer(request, answers))
 
     def take_waiting(self) -> Steps:
-        """Take roles whose settings can be understood now. The controller was told that they were not taken."""
+        """Take roles whose settings can be understood now. The controller was told that they were not taken.
+
+        Each waits until it is taken, or refused: a fault half way loses none.
+        """
         roles: dict[Key, Role] = {}
-        for role in self._around.waiting.take():
+        for role in self._around.waiting.begin():
             if self._checked(role, is_kraft=False) == NONE:
                 roles[role.key] = role
+            else:
+                self._around.waiting.drop(role.key)
             yield
         if roles:
             self._around.log.info(
@@ -134,7 +145,8 @@ class RoleChanges:
         follows = [role for role in roles.values() if role.state.leader != states.broker_id]
         for take, chosen in ((self._lead, leads), (self._follow, follows)):
             for role in chosen:
-                answers[role.key] = self._guarded(take, role, became)
+                around.waiting.drop(role.key)
+                answers[role.key] = self._step(take, role, became)
                 yield
         around.fetchers.stop_idle()
         self._tell_ignored("LeaderAndIsr", self._controller_id)
@@ -188,20 +200,24 @@ class RoleChanges:
 
     def _create(self, roles: dict[Key, Role], answers: dict[Key, int]) -> Steps:
         """Create logs, and make their folders durable before anybody uses them."""
-        created: set[str] = set()
+        created = self._created
         configs: dict[str, dict[str, Any] | Exception | None] = {}
         for role in list(roles.values()):
             topic = role.key[0]
             if role.key not in self._around.logs.partitions and topic not in configs:
                 configs[topic] = yield from self._config(topic)
-            code = self._guarded(partial(self._open, config=configs.get(topic)), role, created)
+            config = configs.get(topic)
+            code = self._step(partial(self._open, config=config), role, created)
             if code != NONE:
                 answers[role.key] = code
                 del roles[role.key]
+                if not isinstance(config, Exception):
+                    self._around.waiting.drop(role.key)
             yield
         if created:
             yield from in_work(self._around.logs.sync_directories)
             self._around.hosted(created)
+            self._created = set()
 
     def _config(self, topic: str) -> Generator[Any, None, dict[str, Any] | Exception]:
         """It may have to be read from ZooKeeper. Without it no log is created: it might keep too little."""
@@ -221,7 +237,7 @@ class RoleChanges:
             if isinstance(config, UnknownSettings):
                 raise config
             if isinstance(config, Exception):
-                raise RuntimeError(f"the settings of topic {topic} cannot be read: {config!r}") from config
+                raise UnreadSettings(f"the settings of its topic cannot be read: {config!r}") from config
             logs.create(topic, index, role.topic_id, config)
             created.add(topic)
         elif partition.topic_id == NO_TOPIC_ID != role.topic_id:
@@ -276,22 +292,38 @@ class RoleChanges:
             led.leader_epoch, led.counted, led.isr, self._states.broker_id, proposed=led.proposed is not None, joining=joining
         )  # fmt: skip
 
+    def _step(self, step: Callable[[Role, Any], object], role: Role, result: Any) -> int:
+        """Do one step for one partition. The broker may have registered again since this was told, or while settings were read.
+
+        Then the controller tells it everything. It does not tell of partitions that have gone elsewhere while it was away.
+        """
+        if role.broker_epoch < self._states.broker_epoch:
+            why = "it was told an earlier registration of this broker"
+            return self._ignored(role.key, ErrorCode.STALE_BROKER_EPOCH, why, role.state.leader_epoch)
+        return self._guarded(step, role, result)
+
     def _guarded(self, step: Callable[[Role, Any], object], role: Role, result: Any) -> int:
         """Do one step for one partition: Kafka's error code. A failure of one costs no other."""
         try:
             step(role, result)
             return NONE
         except UnknownSettings:
-            why = "the settings of its topic are malformed, or may not be read; its role is taken when they can be read"
-            if not self._around.waiting.put(role):
-                why = "the settings of its topic are malformed, or may not be read; when they can be read, start this broker again"
-            return self._ignored(role.key, ErrorCode.UNKNOWN_SERVER_ERROR, why, role.state.leader_epoch)
+            return self._waits(role, "the settings of its topic are malformed, or may not be read")
+        except UnreadSettings as error:
+            return self._waits(role, str(error))
         except (OSError, StorageFailure) as error:
             self._around.log.error("a replica is offline: its log fails", partition=_name(role.key), error=str(error))
             return int(ErrorCode.KAFKA_STORAGE_ERROR)
         except Exception as error:  # noqa: BLE001 the other partitions take their roles
             self._around.log.error("a replica cannot change its role", partition=_name(role.key), error=repr(error))
             return int(ErrorCode.UNKNOWN_SERVER_ERROR)
+
+    def _waits(self, role: Role, why: str) -> int:
+        """The role is taken later: a controller tells it only once."""
+        then = "its role is taken when they can be read"
+        if not self._around.waiting.put(role):
+            then = "when they can be read, start this broker again"
+        return self._ignored(role.key, ErrorCode.UNKNOWN_SERVER_ERROR, f"{why}; {then}", role.state.leader_epoch)
 
     def _is_outdated(self, role: Role) -> bool:
         """AlterPartition may have brought a newer state of the same leader epoch."""
@@ -401,7 +433,8 @@ class RoleChanges:
     def _stop_checked(self, key: Key, leader_epoch: int) -> int:
         if self._states.is_offline(key):
             return self._ignored(key, ErrorCode.KAFKA_STORAGE_ERROR, "its log directory is offline", leader_epoch)
-        if leader_epoch in (NO_EPOCH, EPOCH_DURING_DELETE) or leader_epoch >= self._states.leader_epoch(key):
+        known = max(self._states.leader_epoch(key), self._around.waiting.leader_epoch(key))
+        if leader_epoch in (NO_EPOCH, EPOCH_DURING_DELETE) or leader_epoch >= known:
             return NONE
         return self._ignored(key, ErrorCode.FENCED_LEADER_EPOCH, "its leader epoch is older", leader_epoch)
 

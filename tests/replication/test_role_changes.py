@@ -23,6 +23,7 @@ from kafka_cy.protocol.controller_messages.leader_and_isr import (
 from kafka_cy.replication.isr_changes import AWAIT_STATE, IsrChanges
 from kafka_cy.replication.replica_states import ReplicaStates
 from kafka_cy.replication.role_changes import RoleChanges
+from kafka_cy.replication.waiting_roles import WaitingRoles
 from tests.replication.test_isr_changes_property import ID, Partition
 
 KEY = ("t", 0)
@@ -66,7 +67,8 @@ class Broker:
         around: Any = SimpleNamespace(
             logs=SimpleNamespace(partitions=partitions), states=self.states, isr=self.isr, fetchers=fetchers,
             log=SimpleNamespace(info=lambda *_, **__: None, warning=line, error=line), alive=lambda broker: True,
-            leadership=lambda *change: self.became.append(change), waiting=SimpleNamespace(drop=lambda key: None),
+            leadership=lambda *change: self.became.append(change),
+            waiting=WaitingRoles(lambda topic: True, lambda delay_s, call: None, lambda: None),
         )  # fmt: skip
         self._roles = RoleChanges(around)
 

@@ -88,10 +88,12 @@ def test_not_all_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = [SimpleNamespace(key=(topic, 0)) for topic in ("t", "u", "v")]
     assert [roles.put(each) for each in made] == [True, True, False]
     later.pop()()
-    assert not ready and roles.take() == []
+    assert not ready and roles.begin() == []
     unknown.discard("u")
     later.pop()()
-    assert ready == ["now"] and roles.take() == [made[1]] and roles.put(made[2])
+    assert ready == ["now"] and roles.begin() == [made[1]] and roles.put(made[1]) and not roles.put(made[2])
+    roles.drop(made[1].key)
+    assert roles.put(made[2])
     assert len(later) == 1, "one timer for all"
     for each in (made[0], made[2]):
         roles.drop(each.key)
