@@ -18,6 +18,7 @@ from kafka_cy.cluster.session_reads import AFTER_FAULT_MS, SessionReads
 from kafka_cy.cluster.store import AsyncStore, Children, Get, NoAuthError, Node, SessionExpired
 from kafka_cy.cluster.store_calls import CallLater, StoreCalls, run
 from kafka_cy.cluster.znode_formats import MALFORMED, decode_config
+from kafka_cy.config.types import ConfigError
 
 ENTITY_TYPES = ("topics", "brokers", "clients", "users", "ips")
 READ_AT_ONCE = 200
@@ -39,14 +40,18 @@ class StoredConfigs:
         wall_clock_ms: Callable[[], int],
         call_later: CallLater,
         log: LineLog,
+        check_topic: Callable[[dict[str, str]], object] = lambda values: None,
     ) -> None:
+        """`check_topic(values)` raises ConfigError if a topic cannot have these settings: they are malformed, too."""
+        self._check_topic = check_topic
         self._store, self._cache, self._call_later, self._log = store, cache, call_later, log
         self._reads = SessionReads(store, self.read_all, call_later, self._log_fault)
         self._notifications = ChangeNotifications(
             store, CONFIGS, self._notified, missed=self._reads.missed, wall_clock_ms=wall_clock_ms, call_later=call_later, log=log
         )
         self._known_topics: set[str] = set()  # whose settings were read; they are those of a topic that the controller has told of
-        self._refused: dict[str, None] = {}  # paths of topics that may not be read, until they are read again
+        # Paths of topics that may not be read, or cannot be understood and never could, until they are read again.
+        self._refused: dict[str, None] = {}
         self._again_ms = REFUSED_AGAIN_MS
         self._reads_later = False  # those that are refused are read again, or a timer is set for it
         self.malformed_topics: set[str] = set()  # whose settings are there, but could never be read; any thread may look
@@ -131,21 +136,31 @@ class StoredConfigs:
         """These settings are stored."""
         self._refused.pop(path, None)
         try:
-            values = decode_config(node.data) if node is not None else {}
-        except MALFORMED as error:
-            self._log.warning(f"the settings in /config/{path} are malformed: {error!r}")
-            self._cannot_be_read(path)
+            decoded = decode_config(node.data) if node is not None else {}
+            values = {str(key): str(value) for key, value in decoded.items()}
+            if path.startswith("topics/"):
+                self._check_topic(values)
+        except (*MALFORMED, ConfigError) as error:
+            self._log.repeated("error", "stored settings are malformed", {"path": f"/config/{path}", "error": repr(error)})
+            if self._cannot_be_read(path):
+                self._refused[path] = None
+                self._read_later()
         else:
-            self._put(path, {str(key): str(value) for key, value in values.items()})
+            self._put(path, values)
 
-    def _cannot_be_read(self, path: str) -> None:
-        """There is a node, but nothing that can be understood. If settings are known, they stay."""
+    def _cannot_be_read(self, path: str) -> bool:
+        """There is a node, but nothing that can be understood. If settings are known, they stay.
+
+        Whether a topic has none now.
+        """
         entity_type, _, name = path.partition("/")
-        if entity_type == "topics" and name not in self._known_topics:
-            self.malformed_topics.add(name)
+        if entity_type != "topics" or name in self._known_topics:
+            return False
+        self.malformed_topics.add(name)
+        return True
 
     def _read_later(self) -> None:
-        """ZooKeeper tells nobody when an operator allows again what it refuses."""
+        """ZooKeeper tells nobody when an operator allows again what it refuses, or repairs a node with ZooKeeper's own tools."""
         if self._refused and not self._reads_later:
             self._reads_later = True
             self._call_later(self._again_ms, self._read_refused)

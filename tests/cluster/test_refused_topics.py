@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,8 @@ import pytest
 
 from kafka_cy.cluster.store import NoAuthError, SessionExpired, StoreBroken
 from kafka_cy.cluster.stored_configs import REFUSED_AGAIN_MS_MAX
+from kafka_cy.config.topic_settings import validate_topic_configs
+from kafka_cy.protocol.controller_messages.update_metadata import LEADER_DURING_DELETE
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.server.repeated_lines import LINES_MAX, RepeatedLines
 from tests.cluster.test_settings_of_new_topics import DAY, KEEP, Member, topic
@@ -140,3 +143,34 @@ def test_a_pass_that_fails_is_made_again() -> None:
     member._read = read
     member.later.pop()()
     assert not member.later and member.settings() == KEEP
+
+
+@pytest.mark.parametrize("bad", [b"{", b'{"version":1,"config":{"retention.ms":"abc"}}'])
+def test_malformed_settings_are_read_again(bad: bytes) -> None:
+    """An operator repairs the node with ZooKeeper's own tools, which write no notification."""
+    member = Member()
+    member.configs._check_topic = validate_topic_configs
+    for name in ("t", "u"):
+        member.store.create(f"/config/topics/{name}", bad)
+    assert member.tell(topic("t", UUID(int=7)), topic("u", UUID(int=8))) == [ErrorCode.NONE]
+    assert member.configs.malformed_topics == {"t", "u"}
+    member.later.pop()()
+    assert member.delays_ms == [10_000, 20_000]
+    member.put("t", KEEP)
+    member.later.pop()()
+    assert member.settings() == KEEP and member.configs.malformed_topics == {"u"}
+    member.cache.logs = SimpleNamespace(has_topic=lambda name: False)
+    member.tell(topic("u", UUID(int=8), leader=LEADER_DURING_DELETE))
+    member.later.pop()()
+    assert not member.later, "a topic that is deleted is not read any more"
+
+
+def test_malformed_settings_of_many_topics_make_one_line() -> None:
+    member, written = Member(), []
+    lines = RepeatedLines(lambda level, what, details: written.append((what, details["path"])), lambda: 0.0)
+    member.configs._log.repeated = lines.add  # type: ignore[method-assign, assignment]
+    for name in ("t", "u"):
+        member.store.create(f"/config/topics/{name}", b"{")
+    member.tell(topic("t", UUID(int=7)), topic("u", UUID(int=8)))
+    member.later.pop()()
+    assert written == [("stored settings are malformed", "/config/topics/t")] and len(lines._lines) == 1

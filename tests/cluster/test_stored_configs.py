@@ -13,6 +13,7 @@ from kafka_cy.cluster.metadata_cache import MetadataCache
 from kafka_cy.cluster.store import Children, Create, NoAuthError
 from kafka_cy.cluster.store_calls import StoreCalls, run
 from kafka_cy.cluster.stored_configs import MalformedSettings, StoredConfigs
+from kafka_cy.config.topic_settings import validate_topic_configs
 from kafka_cy.server.arrangement import ClusterRefused
 from kafka_cy.server.cluster_member import ClusterMember
 from tests.cluster.store_owner import Log
@@ -29,8 +30,9 @@ class Stored:
             self.store.multi([Create(path)])
         self.store.create("/config/topics/t", data)
         self.configs = StoredConfigs(
-            self.store, MetadataCache(1), wall_clock_ms=lambda: 0, call_later=lambda *_: None, log=Log()
-        )
+            self.store, MetadataCache(1), wall_clock_ms=lambda: 0, call_later=lambda *_: None, log=Log(),
+            check_topic=validate_topic_configs,
+        )  # fmt: skip
         self.read()
         self.member: Any = ClusterMember.__new__(ClusterMember)
         self.member.configs, self.member.cache = self.configs, self.configs._cache
@@ -49,7 +51,7 @@ class Stored:
         run(self.configs.read_all(StoreCalls(self.store, lambda *_: None)), lambda *_: None)
 
 
-@pytest.mark.parametrize("data", [b"{", b'{"version":1,"config":[1]}'])
+@pytest.mark.parametrize("data", [b"{", b'{"version":1,"config":[1]}', GOOD.replace(b"-1", b"abc")])
 def test_no_log_gets_default_retention(data: bytes) -> None:
     stored, called = Stored(data), []
     with pytest.raises(ClusterRefused, match="/config/topics/t"):
@@ -64,9 +66,10 @@ def test_no_log_gets_default_retention(data: bytes) -> None:
     assert called == [1, 2] and stored.member.topic_config("t") == {"retention.ms": "-1"}
 
 
-def test_settings_that_are_known_stay() -> None:
+@pytest.mark.parametrize("data", [b"{", GOOD.replace(b"-1", b"abc")])
+def test_settings_that_are_known_stay(data: bytes) -> None:
     stored = Stored(GOOD)
-    stored.store.set("/config/topics/t", b"{")
+    stored.store.set("/config/topics/t", data)
     stored.read()
     stored.member.open_logs(stored.logs)
     assert stored.done == [{"retention.ms": "-1"}, "started"]
@@ -95,7 +98,7 @@ def test_what_changes_while_the_logs_are_recovered() -> None:
     stored.read()
     stored.store.delete("/config/users/alice")
     stored.store.delete("/config/topics/old")
-    stored.store.set("/config/topics/t", GOOD.replace(b"-1", b"-2"))
+    stored.store.set("/config/topics/t", GOOD.replace(b"-1", b"5"))
     waited: list[Callable[[], bool]] = []
     acls, tokens = (SimpleNamespace(start=lambda: None, is_current=False, fault=None) for _ in range(2))
     stored.member.acls, stored.member.tokens = acls, tokens
@@ -105,7 +108,7 @@ def test_what_changes_while_the_logs_are_recovered() -> None:
     assert not waited[0](), "a removed token would be accepted"
     tokens.is_current = True
     assert waited[0]()
-    assert cache.config("users", "alice") == {} and cache.config("topics", "t") == {"retention.ms": "-2"}
+    assert cache.config("users", "alice") == {} and cache.config("topics", "t") == {"retention.ms": "5"}
     assert cache.config("users", "b%20c") == {"SCRAM-SHA-256": "x"}
     assert cache.config("topics", "old") == {} and not stored.configs.knows("old"), "it may be created with others"
 
