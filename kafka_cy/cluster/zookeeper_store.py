@@ -269,7 +269,7 @@ class ZooKeeperStore:
         except StoreError as error:
             if call.error is None:
                 call.error = error
-                if call.to_send == 0 and call in self._to_send:  # the rest of a read is not sent
+                if call.sent < len(call.requests):  # the rest of a read is not sent; if there is none, it waits there no more
                     self._to_send.remove(call)
                     self._waiting_bytes -= call.size
         self._settle()

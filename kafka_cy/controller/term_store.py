@@ -30,6 +30,7 @@ from kafka_cy.cluster.store import (
 from kafka_cy.controller.events import Answer
 
 RETRY_MS = 100
+READ_AT_ONCE = 200
 
 
 class TermEnded(Exception):
@@ -66,12 +67,14 @@ class TermStore:
     async def read_allowed(self, requests: Sequence[Request]) -> list[Any]:
         """As `read`, but with a NoAuthError in the place of what ZooKeeper refuses. Raises TermEnded."""
         found: list[Any] = []
-        for request, answer in [(request, self._ask([request])) for request in requests]:
-            answers, error = await answer
-            while answers is None and not isinstance(error, NoAuthError):
-                await self._outlast(error)
-                answers, error = await self._ask([request])
-            found.append(error if answers is None else answers[0])
+        for start in range(0, len(requests), READ_AT_ONCE):  # other work of the controller's thread is done in between
+            some = requests[start : start + READ_AT_ONCE]
+            for request, answer in [(request, self._ask([request])) for request in some]:
+                answers, error = await answer
+                while answers is None and not isinstance(error, NoAuthError):
+                    await self._outlast(error)
+                    answers, error = await self._ask([request])
+                found.append(error if answers is None else answers[0])
         return found
 
     def _ask(self, requests: Sequence[Request]) -> Answer[tuple[Answers | None, StoreError | None]]:

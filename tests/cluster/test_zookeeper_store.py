@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 import pytest
@@ -107,6 +107,33 @@ def test_a_node_that_may_not_be_read(one_zookeeper: Ensemble, zookeeper_connect:
                 owner.read(*requests)
         client.set_acls("/a", [make_acl("world", "anyone", all=True)])
         assert [node.data for node in owner.read(Get("/b"), Get("/a"))] == [b"2", b"1"]
+
+
+def test_refused_reads_do_not_look_through_those_that_wait(
+    one_zookeeper: Ensemble, zookeeper_connect: str, chroot: str
+) -> None:
+    """Else many refused topics would cost their square."""
+
+    class Calls(deque[Any]):
+        looked_at = 0
+
+        def __contains__(self, call: object) -> bool:
+            self.looked_at += len(self)
+            return super().__contains__(call)
+
+    with Owner(zookeeper_connect) as owner, one_zookeeper.client(chroot) as client:
+        owner.change(Create("/a"))
+        client.set_acls("/a", [make_acl("world", "anyone", admin=True)])
+        owner.zookeeper._to_send = waiting = Calls()
+        seen: list[Any] = []
+        for _ in range(300):
+            owner.store.read([Get("/a")], lambda answers, error: seen.append(type(error)))
+            owner.store.submit([Create("/a")], lambda results, error: seen.append(type(error)))
+        owner.run_until(lambda: len(seen) == 600)
+        assert seen == [NoAuthError, NodeExistsError] * 300 and waiting.looked_at == 0
+        owner.store.read([Get("/a")] * 300, lambda answers, error: seen.append(type(error)))
+        owner.run_until(lambda: len(seen) == 601)
+        assert seen[-1] is NoAuthError and not waiting and owner.zookeeper._waiting_bytes == 0
 
 
 @pytest.mark.parametrize("in_flight_max", [1, 10, 1000])
