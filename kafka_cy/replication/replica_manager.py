@@ -185,7 +185,7 @@ class ReplicaManager:
 
     def numbers(self) -> ReplicaNumbers:
         """For telemetry."""
-        return replica_numbers(self.isr, self.fetchers, self.states, self._logs.partitions)
+        return replica_numbers(self.isr, self.fetchers, self.states, self._waiting_roles, self._logs.partitions)
 
     def fetched(self) -> list[tuple[bytes, list[HostedPartition]]]:
         """For telemetry: see fetched_partitions."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from kafka_cy.replication.fetchers import Fetchers
 from kafka_cy.replication.isr_changes import IsrChanges
 from kafka_cy.replication.replica_states import Key, ReplicaStates
+from kafka_cy.replication.waiting_roles import WaitingRoles
 
 
 class ReplicaNumbers(NamedTuple):
@@ -20,10 +21,11 @@ class ReplicaNumbers(NamedTuple):
     max_lag: int
     failed_partitions: int
     fetches: dict[int, int]
+    waiting_roles: int
 
 
 def replica_numbers(
-    isr: IsrChanges, fetchers: Fetchers, states: ReplicaStates, partitions: Mapping[Key, Any]
+    isr: IsrChanges, fetchers: Fetchers, states: ReplicaStates, waiting: WaitingRoles, partitions: Mapping[Key, Any]
 ) -> ReplicaNumbers:
     """Any thread: tables are copied in one step before they are iterated."""
     led = [state for state in states.by_key.copy().values() if state.leader == states.broker_id]
@@ -36,6 +38,7 @@ def replica_numbers(
         max([0, *lags]),
         len(fetchers.failed),
         {each.number: each.fetcher.counts()[1] for each in running},
+        len(waiting),
     )  # fmt: skip
 
 

@@ -57,6 +57,10 @@ class MetadataUpdates:
         self._cache, self._configs, self._published, self._slices = cache, configs, published, slices
         self._log, self._updated = log, updated
 
+    def topics_without_settings(self) -> int:
+        """How many topics have settings that are malformed or may not be read, and never could be. Any thread."""
+        return len(self._configs.malformed_topics)
+
     def update(self, request: UpdateMetadataRequest, done: Done) -> None:
         """Take what the controller tells, then call `done`."""
         refusal = self._refusal(request)

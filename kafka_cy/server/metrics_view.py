@@ -158,6 +158,7 @@ class MetricsView:
 
         logins = self._broker.logins
         return ReplicationNumbers(*member.replicas.numbers())._replace(
+            unknown_settings=member.updates.topics_without_settings(),
             logins_failed=logins_failed_so_far(), credentials_failed=logins.failures if logins is not None else 0
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.request
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,11 +19,20 @@ from tests.cluster.zookeeper_ensemble import Ensemble, wait_until
 
 NOBODY = [make_acl("world", "anyone", admin=True)]
 EVERYBODY = [make_acl("world", "anyone", all=True)]
+GOOD = b'{"version":1,"config":{"retention.ms":"7000000"}}'
+
+
+def shown(metrics_port: int) -> tuple[float, ...]:
+    """The metrics: replicas that wait for settings, and topics without settings."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics") as page:
+        lines = page.read().decode().splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return tuple(float(values[name]) for name in ("kafkacy_replicas_waiting_for_settings", "kafkacy_topics_without_settings"))
 
 
 def create(client: KazooClient, topic: str) -> None:
     """As the tools of Kafka that write to ZooKeeper; the settings come first."""
-    client.create(f"/config/topics/{topic}", b'{"version":1,"config":{"retention.ms":"7000000"}}')
+    client.create(f"/config/topics/{topic}", GOOD if topic != "malformed" else GOOD.replace(b"7000000", b"abc"))
     if topic == "refused":
         client.set_acls(f"/config/topics/{topic}", NOBODY)
     client.create(f"/brokers/topics/{topic}", TopicAssignment(uuid4(), {0: (1,)}).encode())
@@ -31,25 +41,34 @@ def create(client: KazooClient, topic: str) -> None:
 def test_settings_that_may_not_be_read_hold_up_no_other_topic(
     tmp_path: Path, one_zookeeper: Ensemble, zookeeper_connect: str, chroot: str
 ) -> None:
-    (port,) = free_ports(1)
+    port, metrics_port = free_ports(2)
+    more = {"kafkacy.metrics.listen": f"127.0.0.1:{metrics_port}"}
     with one_zookeeper.client() as anybody:  # before the cluster has its folder
         anybody.ensure_path(f"{chroot}/config/topics")
         anybody.create(f"{chroot}/config/topics/earlier", acl=NOBODY)
-    with MemberBroker(tmp_path, zookeeper_connect, 1, port) as member, one_zookeeper.client(chroot) as other:
+    with MemberBroker(tmp_path, zookeeper_connect, 1, port, more) as member, one_zookeeper.client(chroot) as other:
         member.wait()
         admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}"})
         wait_until(lambda: seen(admin).controller_id == 1, "a controller")
         create(other, "refused")
         wait_until(lambda: "refused" in seen(admin).topics, "the topic whose settings may not be read")
+        create(other, "malformed")
         create(other, "t")
         wait_until(lambda: "t" in seen(admin).topics, "a topic that comes later")
         assert config_of(admin, "t", "retention.ms") == "7000000"
         assert "the settings of topics may not be read topics=1 first=/config/topics/earlier" in member.log()
         assert "the settings of its topic are malformed, or may not be read" in member.log() and "refused-0" in member.log()
+        assert "stored settings are malformed path=/config/topics/malformed" in member.log()
+        wait_until(lambda: shown(metrics_port) == (2, 3), "the metrics")
         other.set_acls("/config/topics/refused", EVERYBODY)
-        wait_until(lambda: config_of(admin, "refused", "retention.ms") == "7000000", "the settings")
+        other.set("/config/topics/malformed", GOOD)  # no notification tells of it
+        for topic in ("refused", "malformed"):
+            wait_until(lambda topic=topic: config_of(admin, topic, "retention.ms") == "7000000", "the settings")
+        wait_until(lambda: shown(metrics_port)[0] == 0, "the metrics")
         # The controller has told of the replica once. It takes its role all the same.
         producer = Producer({"bootstrap.servers": f"127.0.0.1:{port}"})
-        producer.produce("refused", b"a record")
+        for topic in ("refused", "malformed"):
+            producer.produce(topic, b"a record")
         assert producer.flush(60) == 0
-        assert consumed(port, "refused", 1) == [b"a record"]
+        for topic in ("refused", "malformed"):
+            assert consumed(port, topic, 1) == [b"a record"]

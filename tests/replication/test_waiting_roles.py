@@ -41,12 +41,14 @@ def test_roles_are_taken_when_the_settings_can_be_understood(cluster: Cluster) -
     assert cluster.lead(2, [2], topic="u", replicas=[1, 2]) == {1: -1}
     assert cluster.lead(1, [1], topic=LAST) == {1: -1}
     assert [broker.call("describe", topic) for topic in (TOPIC, "u")] == [None, None]
+    assert broker.call("numbers").waiting_roles == 4
     understand(cluster, "u")
     wait_until(lambda: broker.call("isr", TOPIC, 1) == (1,), "the role of a leader")
     assert cluster.produce(1, batch(), acks=1) == (0, 0)
     assert broker.call("describe", "u") is None
     broker.call("unknown", set())
     wait_until(lambda: broker.call("following") == {("u", 0): (2, 0)}, "the role of a follower")
+    assert broker.call("numbers").waiting_roles == 0
     lines = "\n".join(broker.call("lines"))
     assert lines.count("LeaderAndIsr is not followed: the settings of its topic are malformed, or may not be read") == 4
     assert "have waited for the settings of topics partitions=3 first=t-0" in lines and "FAULT" not in lines
