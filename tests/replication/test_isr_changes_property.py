@@ -27,6 +27,7 @@ from kafka_cy.protocol.controller_messages.leader_and_isr import LeaderAndIsrReq
 from kafka_cy.replication.isr_changes import AWAIT_STATE, IsrChanges
 from kafka_cy.replication.replica_states import ReplicaStates
 from kafka_cy.replication.role_changes import RoleChanges
+from kafka_cy.replication.waiting_roles import WaitingRoles
 from kafka_cy.storage.hosted_partition import STATE_ONLINE
 
 ID = UUID(int=1)
@@ -105,7 +106,7 @@ class LeaderAndController(RuleBasedStateMachine):
         around: Any = SimpleNamespace(
             logs=SimpleNamespace(partitions=self.partitions), states=states, isr=self.changes, log=log,
             fetchers=SimpleNamespace(leave=lambda key: None, stop_idle=lambda: None), leadership=lambda *_: None,
-            waiting=SimpleNamespace(drop=lambda key: None),
+            waiting=WaitingRoles(lambda topic: True, lambda delay_s, call: None, lambda: None),
         )  # fmt: skip
         self.roles = RoleChanges(around)
         self.stored = {key: LeaderAndIsr(OWN, 0, REPLICAS, 0, 1, 0) for key in KEYS}
