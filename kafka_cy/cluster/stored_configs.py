@@ -138,8 +138,8 @@ class StoredConfigs:
         try:
             decoded = decode_config(node.data) if node is not None else {}
             values = {str(key): str(value) for key, value in decoded.items()}
-            if path.startswith("topics/"):
-                self._check_topic(values)
+            if path.startswith("topics/") and values != self._cache.topic_config(path.removeprefix("topics/")):
+                self._check_topic(values)  # those that are known are good; most are read again in each session
         except (*MALFORMED, ConfigError) as error:
             self._log.repeated("error", "stored settings are malformed", {"path": f"/config/{path}", "error": repr(error)})
             if self._cannot_be_read(path):

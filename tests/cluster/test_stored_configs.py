@@ -75,6 +75,17 @@ def test_settings_that_are_known_stay(data: bytes) -> None:
     assert stored.done == [{"retention.ms": "-1"}, "started"]
 
 
+def test_settings_that_are_the_same_are_not_checked_again() -> None:
+    """Those of all topics are read in each session."""
+    stored, checked = Stored(GOOD), []
+    stored.configs._check_topic = checked.append
+    stored.read()
+    assert checked == []
+    stored.store.set("/config/topics/t", GOOD.replace(b"-1", b"5"))
+    stored.read()
+    assert checked == [{"retention.ms": "5"}]
+
+
 def test_a_broker_that_stores_the_same_settings_again_hears_of_it() -> None:
     """A key store may be another one under the same name (KIP-226)."""
     configs, heard = Stored(GOOD).configs, []

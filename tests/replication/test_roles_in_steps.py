@@ -44,10 +44,7 @@ class Broker:
         self.create_fault: OSError | None = None
         self.hosted: set[str] = set()
         self.lines: list[str] = []
-        self.delays_s: list[float] = []
-        self.waiting = WaitingRoles(
-            self.unknown.__contains__, lambda delay_s, call: self.delays_s.append(delay_s), lambda: None
-        )
+        self.waiting = WaitingRoles(self.unknown.__contains__, lambda delay_s, call: None, lambda: None)
 
         def line(text: str, **details: Any) -> None:
             self.lines.append(text)

@@ -101,3 +101,24 @@ def test_not_all_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
         roles.drop(each.key)
     later.pop()()
     assert not later and ready == ["now"]
+
+
+def test_a_role_that_could_not_be_taken_is_taken_again_later() -> None:
+    """Its settings can be understood, but something else fails. Each attempt writes lines."""
+    later: list[tuple[float, Callable[[], object]]] = []
+    ready: list[str] = []
+    unknown = {"t"}
+    roles = WaitingRoles(unknown.__contains__, lambda *call: later.append(call), lambda: ready.append("now"))
+    role: Any = SimpleNamespace(key=("t", 0))
+    assert roles.put(role)
+    unknown.clear()
+    delays_s = []
+    for _ in range(3):
+        delay_s, look = later.pop()
+        delays_s.append(delay_s)
+        look()
+        assert roles.begin() == [role] and not later[1:]
+    assert delays_s == [waiting_roles.AGAIN_S, waiting_roles.AFTER_FAULT_S, waiting_roles.AFTER_FAULT_S] and len(ready) == 3
+    roles.drop(role.key)
+    later.pop()[1]()
+    assert not later and len(ready) == 3
