@@ -19,7 +19,7 @@ from kafka_cy.base.hash cimport hash_of_bytes, hash_of_pair
 from kafka_cy.base.posix cimport AF_INET6
 from kafka_cy.network.connection cimport connection_host
 from kafka_cy.network.denials cimport (
-    DENIAL_CLIENT_ID_BYTES_MAX, DENIAL_TEXT_BYTES_MAX, Denial, denials_add,
+    DENIAL_CLIENT_ID_BYTES_MAX, DENIAL_TEXT_BYTES_MAX, Denial, denials_add, denials_has_room,
 )
 from kafka_cy.network.openssl cimport SHA256
 from kafka_cy.network.reactor_state cimport ReactorState
@@ -106,6 +106,8 @@ cdef void tell_denial(
     AclOperation operation
 ) noexcept nogil:
     cdef Denial denial
+    if not denials_has_room(&state.network.denials, rights.who.user_hash):
+        return
     memset(&denial, 0, sizeof(Denial))
     denial.acls_generation = state.shared.image.acls.generation
     denial.user_hash = rights.who.user_hash

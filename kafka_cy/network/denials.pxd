@@ -54,6 +54,17 @@ cdef inline void denials_free(Denials* denials) noexcept nogil:
     pthread_mutex_destroy(&denials.mutex)
 
 
+cdef inline bint denials_has_room(Denials* denials, uint32_t user_hash) noexcept nogil:
+    """If not, the denial is counted: who is denied very often shall cost no more than that."""
+    cdef bint has_room
+    pthread_mutex_lock(&denials.mutex)
+    has_room = denials.count < DENIALS_MAX and denials.waiting[user_hash % DENIAL_PRINCIPALS] < DENIALS_OF_ONE_MAX
+    if not has_room:
+        denials.dropped += 1
+    pthread_mutex_unlock(&denials.mutex)
+    return has_room
+
+
 cdef inline void denials_add(Denials* denials, const Denial* denial) noexcept nogil:
     cdef uint32_t place = denial.user_hash % DENIAL_PRINCIPALS
     pthread_mutex_lock(&denials.mutex)

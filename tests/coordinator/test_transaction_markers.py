@@ -113,3 +113,19 @@ def test_a_partition_that_is_lost() -> None:
     written.hosted[1].high_watermark = 1
     written.look()
     assert written.errors == [{("tt", 0): ErrorCode.NOT_LEADER_OR_FOLLOWER, ("tt", 1): ErrorCode.NONE}]
+
+
+def test_a_fault_before_a_marker_is_an_answer() -> None:
+    """The transaction is completed in another attempt; without an answer it would wait for this one for ever."""
+    written = Written(2)
+
+    def fault(producer_id: int) -> None:
+        if not written.lines:
+            raise RuntimeError("out of luck")
+
+    written.writer.before_marker = fault
+    written.write()
+    written.stored()
+    written.look()
+    assert written.errors == [{("tt", 0): ErrorCode.UNKNOWN_SERVER_ERROR, ("tt", 1): ErrorCode.NONE}]
+    assert written.lines == ["a transaction marker could not be written"]

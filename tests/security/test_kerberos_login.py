@@ -242,6 +242,8 @@ def test_hosts_without_a_ticket_are_among_the_limit(
     login._failures["nowhere"] = ("", 0.0)
     login._note_failure("localhost", "")
     assert login._failures.keys() == {"localhost"}
+    login._failures["localhost"] = login._failures["nowhere"] = ("", 0.0)
+    assert next(login.begin("elsewhere")) is None, "failures that are over do not count"
 
 
 def test_a_fault_is_not_asked_for_again_at_once(

@@ -69,14 +69,14 @@ class MarkerWriter:
 
     def _write_one(self, marker: Marker, partition: Partition, results: _Results) -> None:
         topic, index = partition
-        hosted = self._cluster.partition(topic, index)
-        if hosted is None:
-            results.add(partition, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
-            return
-        if self.before_marker is not None:
-            self.before_marker(marker.producer_id)
-        leader_since = hosted.leader_since_epoch
         try:
+            hosted = self._cluster.partition(topic, index)
+            if hosted is None:
+                results.add(partition, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+                return
+            if self.before_marker is not None:
+                self.before_marker(marker.producer_id)
+            leader_since = hosted.leader_since_epoch
             if topic == OFFSETS_TOPIC:
                 self._end_offset_transaction(index, marker, partial(_as_partition_error, partial(results.add, partition)))
                 return

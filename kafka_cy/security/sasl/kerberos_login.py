@@ -187,6 +187,7 @@ class KerberosLogin:
         except Exception as error:  # noqa: BLE001 a fault of ours: without a note, connections would ask again and again
             reason = type(error).__name__
         else:
+            self._failures.pop(host, None)
             return ""
         text = f"no ticket of {self._service}@{host}: {reason}"
         self._note_failure(host, text)
@@ -237,8 +238,9 @@ class KerberosLogin:
             raise ValueError(text)
         if host in self._asking:
             return None
-        known = len(self._asking) + len(tickets.host_ends_s) + len(self._failures)
-        if host not in tickets.host_ends_s and host not in self._failures and known >= HOSTS_MAX:
+        failed = {other for other, (_, until_s) in list(self._failures.items()) if now_s < until_s}
+        known = len(self._asking) + len(failed.union(list(tickets.host_ends_s)))
+        if host not in tickets.host_ends_s and known >= HOSTS_MAX:
             raise ValueError(f"there are tickets of {HOSTS_MAX} hosts already")
         self._asking.add(host)
         self.renewal.run(partial(self._get_asked, host))
