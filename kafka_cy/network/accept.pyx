@@ -95,7 +95,7 @@ cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
     cdef int fd
     cdef int i
     if reactor.dead_left:
-        return                          # they still count: who takes the place of one shall come in a later turn, and not be refused
+        return                          # they still count: who takes the place of one comes in a later turn, not refused
     for i in range(ACCEPTS_PER_EVENT_MAX):  # no-cython-lint
         wait_ns = creation_wait_ns(&network.connection_rate, reactor.shared.now_ns)
         if wait_ns > 0:
