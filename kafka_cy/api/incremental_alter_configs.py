@@ -16,6 +16,7 @@ from kafka_cy.api import config_alterations as alterations
 from kafka_cy.api.config_alterations import Details, Operation, alter_each, replace_settings
 from kafka_cy.api.config_rights import check_right
 from kafka_cy.api.registry import handler
+from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
     from kio.schema.incremental_alter_configs.v1.request import IncrementalAlterConfigsRequest
@@ -43,6 +44,9 @@ def handle(request: Request[IncrementalAlterConfigsRequest], context: ChangesCon
             return {"resource": "loggers root", "set": f"level={context.log.level}"}
         if kind == alterations.BROKER or kind not in alterations.ENTITY_TYPES:
             alterations.check_resource(context.config, kind, name)
+        if kind == alterations.TOPIC and name in context.cluster.topics_without_settings:
+            message = f"The stored settings of topic '{name}' cannot be read, and this change would overwrite them."
+            raise alterations.AlterationError(ErrorCode.UNKNOWN_SERVER_ERROR, message)
         current = alterations.stored_settings(context, kind, name)
         settings = alterations.changed_settings(kind, current, operations)
         alterations.check_resource(context.config, kind, name)

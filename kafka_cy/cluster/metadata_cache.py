@@ -7,7 +7,7 @@ replaced as a whole and never modified, and iterations use a copy (all_topics, c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -85,6 +85,7 @@ class MetadataCache:
         self.topics: dict[str, Topic] = {}  # look up only; iterate over all_topics()
         self.topic_by_id: dict[UUID, Topic] = {}
         self.quotas: dict[QuotaEntity, dict[str, float]] = {}  # entities without quotas are not in it
+        self.topics_without_settings: Collection[str] = ()  # theirs are stored, but cannot be read
         self.logs: Logs | None = None
         self._collisions: dict[str, str] = {}
         self._configs: dict[tuple[str, str], dict[str, str]] = {}

@@ -18,7 +18,6 @@ from kafka_cy.cluster.session_reads import AFTER_FAULT_MS, SessionReads
 from kafka_cy.cluster.store import AsyncStore, Children, Get, NoAuthError, Node, SessionExpired
 from kafka_cy.cluster.store_calls import CallLater, StoreCalls, run
 from kafka_cy.cluster.znode_formats import MALFORMED, decode_config
-from kafka_cy.config.types import ConfigError
 
 ENTITY_TYPES = ("topics", "brokers", "clients", "users", "ips")
 READ_AT_ONCE = 200
@@ -40,10 +39,7 @@ class StoredConfigs:
         wall_clock_ms: Callable[[], int],
         call_later: CallLater,
         log: LineLog,
-        check_topic: Callable[[dict[str, str]], object] = lambda values: None,
     ) -> None:
-        """`check_topic(values)` raises ConfigError if a topic cannot have these settings: they are malformed, too."""
-        self._check_topic = check_topic
         self._store, self._cache, self._call_later, self._log = store, cache, call_later, log
         self._reads = SessionReads(store, self.read_all, call_later, self._log_fault)
         self._notifications = ChangeNotifications(
@@ -138,9 +134,7 @@ class StoredConfigs:
         try:
             decoded = decode_config(node.data) if node is not None else {}
             values = {str(key): str(value) for key, value in decoded.items()}
-            if path.startswith("topics/") and values != self._cache.topic_config(path.removeprefix("topics/")):
-                self._check_topic(values)  # those that are known are good; most are read again in each session
-        except (*MALFORMED, ConfigError) as error:
+        except MALFORMED as error:
             self._log.repeated("error", "stored settings are malformed", {"path": f"/config/{path}", "error": repr(error)})
             if self._cannot_be_read(path):
                 self._refused[path] = None

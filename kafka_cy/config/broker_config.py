@@ -260,10 +260,13 @@ class BrokerConfig:
         return dict(defaults)
 
     def topic_config(self, overrides: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Return the typed configuration of the logs of a topic with the settings `overrides`; unknown ones are left out."""
+        """Return the typed configuration of the logs of a topic with the settings `overrides`; unknown ones are left out.
+
+        Kafka 3 stores a segment.bytes below the lower limit of Kafka 4, which holds for what is set here.
+        """
         result = self.log_defaults()
         for name, text in (overrides or {}).items():
-            key = definitions.topic_key(name)
+            key = definitions.topic_key(INTERNAL_SEGMENT_BYTES if name == "segment.bytes" else name)
             if key is not None:
                 result[name] = parse_value(key, text)
         if result.get(INTERNAL_SEGMENT_BYTES) is not None:

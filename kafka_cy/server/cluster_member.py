@@ -100,9 +100,9 @@ class ClusterMember:
         self.cache = MemberCache(config.broker_id, [listener.name for listener in config.listeners])
         self.cache.features = FinalizedFeatures({}, 0)
         self.configs = StoredConfigs(
-            session.store, self.cache, wall_clock_ms=self._loop.wall_clock_ms, call_later=session.call_later, log=self._log,
-            check_topic=config.topic_config,
-        )  # fmt: skip
+            session.store, self.cache, wall_clock_ms=self._loop.wall_clock_ms, call_later=session.call_later, log=self._log
+        )
+        self.cache.topics_without_settings = self.configs.malformed_topics
         session.connect()
         self.cache.cluster_id = session.run(self._identify)
         self.cache.broker_id = config.broker_id

@@ -6,8 +6,9 @@ import urllib.request
 from pathlib import Path
 from uuid import uuid4
 
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
+import pytest
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from kazoo.client import KazooClient
 from kazoo.security import make_acl
 
@@ -20,6 +21,7 @@ from tests.cluster.zookeeper_ensemble import Ensemble, wait_until
 NOBODY = [make_acl("world", "anyone", admin=True)]
 EVERYBODY = [make_acl("world", "anyone", all=True)]
 GOOD = b'{"version":1,"config":{"retention.ms":"7000000"}}'
+SMALL = b'{"version":1,"config":{"retention.ms":"-1","segment.bytes":"65536"}}'  # Kafka 3 allows it
 
 
 def shown(metrics_port: int) -> tuple[float, ...]:
@@ -32,7 +34,7 @@ def shown(metrics_port: int) -> tuple[float, ...]:
 
 def create(client: KazooClient, topic: str) -> None:
     """As the tools of Kafka that write to ZooKeeper; the settings come first."""
-    client.create(f"/config/topics/{topic}", GOOD if topic != "malformed" else GOOD.replace(b"7000000", b"abc"))
+    client.create(f"/config/topics/{topic}", {"malformed": b"{", "small": SMALL}.get(topic, GOOD))
     if topic == "refused":
         client.set_acls(f"/config/topics/{topic}", NOBODY)
     client.create(f"/brokers/topics/{topic}", TopicAssignment(uuid4(), {0: (1,)}).encode())
@@ -53,6 +55,7 @@ def test_settings_that_may_not_be_read_hold_up_no_other_topic(
         create(other, "refused")
         wait_until(lambda: "refused" in seen(admin).topics, "the topic whose settings may not be read")
         create(other, "malformed")
+        create(other, "small")
         create(other, "t")
         wait_until(lambda: "t" in seen(admin).topics, "a topic that comes later")
         assert config_of(admin, "t", "retention.ms") == "7000000"
@@ -61,14 +64,20 @@ def test_settings_that_may_not_be_read_hold_up_no_other_topic(
         assert "stored settings are malformed path=/config/topics/malformed" in member.log()
         wait_until(lambda: shown(metrics_port) == (2, 3), "the metrics")
         other.set_acls("/config/topics/refused", EVERYBODY)
+        entry = ConfigEntry("max.message.bytes", "2000000", incremental_operation=AlterConfigOpType.SET)
+        for topic, why in (("malformed", "cannot be read"), ("small", "segment.bytes")):
+            resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+            with pytest.raises(KafkaException, match=why):
+                admin.incremental_alter_configs([resource])[resource].result(60)
+        assert other.get("/config/topics/malformed")[0] == b"{" and other.get("/config/topics/small")[0] == SMALL
         other.set("/config/topics/malformed", GOOD)  # no notification tells of it
         for topic in ("refused", "malformed"):
             wait_until(lambda topic=topic: config_of(admin, topic, "retention.ms") == "7000000", "the settings")
         wait_until(lambda: shown(metrics_port)[0] == 0, "the metrics")
         # The controller has told of the replica once. It takes its role all the same.
         producer = Producer({"bootstrap.servers": f"127.0.0.1:{port}"})
-        for topic in ("refused", "malformed"):
+        for topic in ("refused", "malformed", "small"):
             producer.produce(topic, b"a record")
         assert producer.flush(60) == 0
-        for topic in ("refused", "malformed"):
+        for topic in ("refused", "malformed", "small"):
             assert consumed(port, topic, 1) == [b"a record"]
