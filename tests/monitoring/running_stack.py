@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -84,9 +86,15 @@ class RunningStack:
         return get_json(f"{self.prometheus_url}/api/v1/{path}")["data"]
 
     def targets(self) -> dict[str, str]:
-        """Health by job; of several targets, that of one that is not up."""
+        """Health by job; of several targets, that of one that is not up. Empty while Prometheus reads its data."""
         found: dict[str, str] = {}
-        for each in self.prometheus("targets")["activeTargets"]:
+        try:
+            targets = self.prometheus("targets")["activeTargets"]
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                raise
+            return found
+        for each in targets:
             if found.get(each["labels"]["job"], "up") == "up":
                 found[each["labels"]["job"]] = each["health"]
         return found

@@ -93,7 +93,7 @@ def test_tls(harness: Make) -> None:
     assert made.server.counters()["connections"] <= LIMIT + 1
     while made.server.counters()["connections"] > 1:
         assert witness.ask(ECHO, b"x") == b"x"
-    made.wait_for_counter("closed_idle", LIMIT)
+    wait_until(lambda: made.server.counters()["closed_idle"] >= LIMIT, "the end of those that were kept")  # or more
     assert made.client().ask(ECHO, b"x") == b"x"
     for each in opened:
         each.close()
