@@ -59,7 +59,9 @@ def send(server: HotServer, client: Connection, partitions: int = PARTITIONS, ma
 
 
 def parked(server: HotServer, count: int) -> None:
+    """The reactor has counted their memory, too, which it does a moment later."""
     wait_until(lambda: counter(server, "parked") == count, f"{count} requests wait")
+    handled(server)
 
 
 def test_woken(server: HotServer) -> None:
