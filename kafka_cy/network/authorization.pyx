@@ -106,6 +106,11 @@ cdef void tell_denial(
     AclOperation operation
 ) noexcept nogil:
     cdef Denial denial
+    cdef const char* client_id = request.client_id
+    cdef int32_t client_id_size = request.client_id_size
+    if client_id == NULL:               # A request that has waited keeps only its size.
+        client_id = request.connection.client_id
+        client_id_size = request.connection.client_id_size
     if not denials_has_room(&state.network.denials, rights.who.user_hash):
         return
     memset(&denial, 0, sizeof(Denial))
@@ -116,12 +121,12 @@ cdef void tell_denial(
     denial.resource_type = kind
     denial.user_size = rights.who.user_size
     denial.name_size = size
-    denial.client_id_size = min(<int32_t>request.client_id_size, <int32_t>DENIAL_CLIENT_ID_BYTES_MAX)
+    denial.client_id_size = min(client_id_size, <int32_t>DENIAL_CLIENT_ID_BYTES_MAX)
     memcpy(denial.host, rights.host, sizeof(rights.host))
     keep_text(rights.who.user, rights.who.user_size, denial.user, denial.user_digest)
     keep_text(name, size, denial.name, denial.name_digest)
     if denial.client_id_size > 0:
-        memcpy(denial.client_id, request.client_id, <size_t>denial.client_id_size)
+        memcpy(denial.client_id, client_id, <size_t>denial.client_id_size)
     denials_add(&state.network.denials, &denial)
 
 

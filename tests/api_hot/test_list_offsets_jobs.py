@@ -37,8 +37,8 @@ def values(partitions: list[tuple[str, int, int]]) -> dict[str, Any]:
     }
 
 
-def send(connection: Connection, *partitions: tuple[str, int, int]) -> None:
-    connection.send(2, VERSION, encode_request(2, VERSION, values(list(partitions))))
+def send(connection: Connection, *partitions: tuple[str, int, int], client_id: bytes | None = b"hot-tests") -> None:
+    connection.send(2, VERSION, encode_request(2, VERSION, values(list(partitions))), client_id)
 
 
 def rows(answer: dict[str, Any]) -> list[tuple[str, int, int, int, int]]:
