@@ -56,7 +56,10 @@ def to_json(value: Mapping[str, Any]) -> bytes:
 
 def from_json(data: bytes | None) -> dict[str, Any]:
     """The object in a node; empty for a node without data. Raises ValueError if it is not a JSON object."""
-    value = json.loads(data) if data else {}
+    try:
+        value = json.loads(data) if data else {}
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value

@@ -49,7 +49,7 @@ class Stored:
         run(self.configs.read_all(StoreCalls(self.store, lambda *_: None)), lambda *_: None)
 
 
-@pytest.mark.parametrize("data", [b"{", b'{"version":1,"config":[1]}'])
+@pytest.mark.parametrize("data", [b"{", b'{"version":1,"config":[1]}', pytest.param(b"[" * 100_000, id="deep")])
 def test_no_log_gets_default_retention(data: bytes) -> None:
     stored, called = Stored(data), []
     with pytest.raises(ClusterRefused, match="/config/topics/t"):

@@ -121,7 +121,11 @@ def test_changes_of_acls(resource_type: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [None, b"", b"[]", b"{}", b"x", b"\xff", b'{"version":1}', b'{"version":5,"endpoints":7}']
+    "data",
+    [
+        *(None, b"", b"[]", b"{}", b"x", b"\xff", b'{"version":1}', b'{"version":5,"endpoints":7}'),
+        pytest.param(b"[" * 100_000, id="deep"),
+    ],
 )
 def test_what_is_malformed_is_an_error_of_its_kind(data: bytes | None) -> None:
     decoders = (BrokerInfo.decode, TopicAssignment.decode, PartitionState.decode, ConfigChange.decode, AclChange.decode)
