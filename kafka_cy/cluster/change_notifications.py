@@ -142,6 +142,7 @@ class ChangeNotifications:
         numbered = sorted((number, name) for name in names if (number := self._number(name)) is not None)
         new = [each for each in numbered if each[0] > self._last]
         follows, self._follows = self._follows, True
+        is_certain = self._last >= 0  # else an empty list was the first one, and nobody knows which number comes next
         self._has_missed |= follows and [number for number, _ in new] != list(range(self._last + 1, self._last + 1 + len(new)))
         for start in range(0, len(new), READ_AT_ONCE):
             some = new[start : start + READ_AT_ONCE]
@@ -155,10 +156,11 @@ class ChangeNotifications:
                 self._has_missed |= follows and node is None
         if self._has_missed:
             self._has_missed = False
-            self._log.repeated(
-                "warning",
-                f"change notifications in {self._kind.parent} were deleted before they were read, so everything is read", {},
-            )  # fmt: skip
+            if is_certain:
+                self._log.repeated(
+                    "warning",
+                    f"change notifications in {self._kind.parent} were deleted before they were read, so everything is read", {},
+                )  # fmt: skip
             self._missed()
         await self._purge(calls, set(names))
 

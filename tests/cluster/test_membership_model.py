@@ -421,6 +421,25 @@ def test_notifications_that_are_deleted_before_they_are_read_are_missed(deleted:
     assert levels == ["warning"]
 
 
+def test_the_first_notification_after_a_purge_is_no_alarm() -> None:
+    """Apache Kafka's brokers delete all old ones, also the newest. The numbers go on, and the first list was empty."""
+    world = World()
+    levels: list[str] = []
+    world.log.repeated = lambda level, what, details: levels.append(level)  # type: ignore[method-assign]
+    for number in range(2):
+        world.result(lambda calls, number=number: notify(calls, CONFIGS, b"%d" % number))
+        world.model.apply(None, [Delete(f"{CONFIGS.parent}/{CONFIGS.prefix}{number:010}")])
+    reader = Reader(world)
+    world.simulation.run_for(1000)
+    world.result(lambda calls: notify(calls, CONFIGS, b"2"))
+    world.simulation.run_for(1000)
+    assert reader.seen == [b"2"] and levels == []
+    assert reader.missed == [1], "nobody knows whether there were others since the empty list"
+    world.result(lambda calls: notify(calls, CONFIGS, b"3"))
+    world.simulation.run_for(1000)
+    assert reader.seen == [b"2", b"3"] and len(reader.missed) == 1 and levels == []
+
+
 def test_the_newest_notification_stays() -> None:
     """Else a broker that was away would not see that there were any."""
     world = World()
