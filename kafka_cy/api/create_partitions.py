@@ -32,6 +32,7 @@ from kafka_cy.api.mutation_quota import MutationQuota
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_creation import TopicRefused, automatic_replicas, check_replicas
 from kafka_cy.authorizer.acls import Operation
+from kafka_cy.cluster.new_partitions import problem_of_assignments, problem_of_count
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -52,11 +53,18 @@ class TooManyRecords(TopicRefused):
         super().__init__(ErrorCode.POLICY_VIOLATION, TOO_MANY_RECORDS)
 
 
+class Existing(NamedTuple):
+    """A topic as it is."""
+
+    partitions: int
+    replicas: Sequence[int]  # of its partition 0
+
+
 class Planned(NamedTuple):
     """A topic that passed the checks."""
 
     asked: Any  # of the request
-    known: Topic  # as it was then; a change of the topic makes another object
+    known: Topic | None  # as it was then; a change of the topic makes another object
     assignment: list[list[int]]  # the replicas of the new partitions
 
 
@@ -153,13 +161,37 @@ class Extension:
                 raise TopicRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
             if not may_topic(self._request, Operation.ALTER, topic.name):
                 raise TopicRefused(TOPIC_DENIED, None)
-            self._planned[topic.name] = yield from _plan(topic, self._context, self._quota)
+            self._planned[topic.name] = yield from self._plan(topic, self._quota)
         except TooManyRecords:
             return RECORDS_PER_REQUEST_MAX + 1  # as many as it takes to refuse the request
         except TopicRefused as refused:
             self._results[topic.name] = refused
             return 0
         return len(self._planned[topic.name].assignment)
+
+    def _plan(self, topic: Any, quota: MutationQuota | None) -> Generator[None, None, Planned]:
+        """In steps. Raises TopicRefused."""
+        cluster = self._context.cluster
+        known, existing = cluster.topics.get(topic.name), self._existing(topic.name)
+        if existing is None:
+            raise TopicRefused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, None)
+        problem = problem_of_count(topic.name, existing.partitions, topic.count)
+        if problem is not None:
+            raise TopicRefused(ErrorCode.INVALID_PARTITIONS, problem)
+        added, replication = topic.count - existing.partitions, len(existing.replicas)
+        if quota is not None:
+            quota.take(added)
+        if topic.assignments is None:
+            replicas = automatic_replicas(cluster, added, replication, existing.partitions, existing.replicas[0])
+        else:
+            replicas = _manual_replicas(topic, added, replication, frozenset(cluster.broker_ids))
+        made = yield from in_steps(replicas)
+        return Planned(topic, known, made)
+
+    def _existing(self, name: str) -> Existing | None:
+        """What a topic has now; None: it does not exist. Raises TopicRefused."""
+        known = self._context.cluster.topics.get(name)
+        return None if known is None else Existing(len(known.partitions), known.partitions[0].replicas)
 
     def _when_free(self, names: Sequence[str]) -> Iterable[object]:
         return when_free(self._context.topic_changes, names)
@@ -176,12 +208,13 @@ class Extension:
                 return
             for name in changed:
                 try:
-                    self._planned[name] = yield from _plan(self._planned[name].asked, self._context, None)
+                    self._planned[name] = yield from self._plan(self._planned[name].asked, None)
                 except TopicRefused as refused:
                     self._results[name] = refused
 
     def _extend(self, name: str, extended: list[dict[str, Any]]) -> None:
         _, known, assignment = self._planned[name]
+        assert known is not None
         before = len(known.partitions)
         self._context.topic_changes.create_partitions(name, assignment)
         extended.append({"topic": name, "added": len(assignment), "partitions": before + len(assignment)})
@@ -198,39 +231,11 @@ def _result(name: str, refused: TopicRefused | None) -> dict[str, Any]:
     return {"name": name, "error_code": code, "error_message": message}
 
 
-def _plan(topic: Any, context: ChangesTopics, quota: MutationQuota | None) -> Generator[None, None, Planned]:
-    """In steps. Raises TopicRefused."""
-    known = context.cluster.topics.get(topic.name)
-    if known is None:
-        raise TopicRefused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, None)
-    existing = len(known.partitions)
-    if topic.count == existing:
-        raise TopicRefused(ErrorCode.INVALID_PARTITIONS, f"Topic already has {existing} partition(s).")
-    if topic.count < existing:
-        raise TopicRefused(
-            ErrorCode.INVALID_PARTITIONS,
-            f"The topic {topic.name} currently has {existing} partition(s); {topic.count} would not be an increase.",
-        )
-    added = topic.count - existing
-    if quota is not None:
-        quota.take(added)
-    replication = len(known.partitions[0].replicas)
-    if topic.assignments is None:
-        first_replica = known.partitions[0].replicas[0]
-        made = yield from in_steps(automatic_replicas(context.cluster, added, replication, existing, first_replica))
-    else:
-        made = yield from in_steps(_manual_replicas(topic, added, replication, frozenset(context.cluster.broker_ids)))
-    return Planned(topic, known, made)
-
-
 def _manual_replicas(topic: Any, added: int, replication: int, brokers: frozenset[int]) -> Iterator[list[int]]:
     """The replicas of each new partition, checked when they are asked for. Raises TopicRefused then."""
-    if len(topic.assignments) != added:
-        raise TopicRefused(
-            ErrorCode.INVALID_REPLICA_ASSIGNMENT,
-            f"Attempted to add {added} additional partition(s), but only {len(topic.assignments)} assignment(s) "
-            "were specified.",
-        )
+    problem = problem_of_assignments(added, len(topic.assignments))
+    if problem is not None:
+        raise TopicRefused(ErrorCode.INVALID_REPLICA_ASSIGNMENT, problem)
     if added > RECORDS_PER_REQUEST_MAX:
         raise TooManyRecords
     for assignment in topic.assignments:

@@ -262,6 +262,7 @@ class _Extension(create_partitions.Extension):
 
     def __init__(self, request: Request[Any], context: ChangesTopicsOfCluster) -> None:
         super().__init__(request, context)
+        self._member = context.member
         self.pending = _Pending(context, request.body.timeout, self._refuse)
 
     def steps(self) -> Iterator[object]:
@@ -269,23 +270,41 @@ class _Extension(create_partitions.Extension):
         self._excess = yield from self._check_all()
         if self._excess is not None or self._request.body.validate_only:
             return
-        for count, name in enumerate(list(self._planned)):
-            yield from self._make_current([name])
-            if self._results[name] is None:
-                self._ask(name, self._planned[name].assignment)
+        for count, planned in enumerate(list(self._planned.values())):
+            self._ask(planned)
             if count % TOPICS_AT_ONCE == TOPICS_AT_ONCE - 1:
                 yield None
+
+    def _existing(self, name: str) -> create_partitions.Existing | None:
+        """As the controller knows it: the metadata lack partitions that have had no leader yet."""
+        known = self._member.controller.assignments(name)
+        if known is None:
+            return None
+        if any(each.is_being_reassigned for each in known.values()):
+            raise TopicRefused(
+                ErrorCode.REASSIGNMENT_IN_PROGRESS, f"A partition reassignment is in progress for the topic '{name}'."
+            )
+        if 0 not in known:
+            raise TopicRefused(
+                ErrorCode.UNKNOWN_SERVER_ERROR,
+                f"Unexpected existing replica assignment for topic '{name}', partition id 0 is missing.",
+            )
+        return create_partitions.Existing(len(known), known[0].replicas)
 
     def _when_free(self, names: Sequence[str]) -> Iterable[object]:
         """The controller's events follow each other."""
         return ()
 
-    def _ask(self, name: str, assignment: list[list[int]]) -> None:
-        context = cast("ChangesTopicsOfCluster", self._context)
-        count = len(context.cluster.topics[name].partitions) + len(assignment)
+    def _ask(self, planned: create_partitions.Planned) -> None:
+        """The controller compares the count that is asked for with what is stored then."""
+        name, count, assignment = planned.asked.name, planned.asked.count, planned.assignment
         self._extended.append({"topic": name, "added": len(assignment), "partitions": count})
-        extend = context.member.controller.create_partitions
-        self.pending.ask(name, partial(extend, name, assignment), lambda known: _have_leaders(known, count))
+        extend, is_manual = self._member.controller.create_partitions, planned.asked.assignments is not None
+        self.pending.ask(
+            name,
+            lambda done: extend(name, count, assignment, done, is_manual=is_manual),
+            lambda known: _have_leaders(known, count),
+        )
 
     def _refuse(self, name: str, refused: TopicRefused) -> None:
         self._results[name] = refused

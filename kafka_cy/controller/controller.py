@@ -220,11 +220,23 @@ class Controller:
 
         self._request("CreateTopics", run, done, Outcome)
 
-    def create_partitions(self, name: str, added: Sequence[Sequence[int]], done: Callable[[Outcome], object]) -> None:
-        """Store further partitions of a topic."""
+    def assignments(self, topic: str) -> Mapping[int, ReplicaAssignment] | None:
+        """The partitions of a topic, with those that have had no leader yet; None: there is no such topic."""
+        return self._term.parts.context.topics.get(topic) if self._term is not None else None
+
+    def create_partitions(
+        self,
+        name: str,
+        count: int,
+        added: Sequence[Sequence[int]],
+        done: Callable[[Outcome], object],
+        *,
+        is_manual: bool,
+    ) -> None:
+        """Store further partitions of a topic: see TopicRequests."""
 
         async def run(term: Term) -> Outcome:
-            return await term.topic_requests.create_partitions(name, added)
+            return await term.topic_requests.create_partitions(name, count, added, is_manual=is_manual)
 
         self._request("CreatePartitions", run, done, Outcome)
 

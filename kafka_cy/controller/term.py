@@ -26,7 +26,7 @@ class Term:
         self.brokers = BrokerEvents(parts)
         self.topics = TopicEvents(parts)
         self.operator = OperatorEvents(parts)
-        self.topic_requests = TopicRequests(parts)
+        self.topic_requests = TopicRequests(parts, self.topics)
         self._rebalance_timer: Timer | None = None
 
     async def start(self) -> None:

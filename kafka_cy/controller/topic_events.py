@@ -27,7 +27,7 @@ class TopicEvents:
 
     def _on_topic(self, path: str) -> None:
         """Watch of a topic's node."""
-        self._parts.put("PartitionModifications", lambda: self._modified(path.rpartition("/")[2]))
+        self._parts.put("PartitionModifications", lambda: self.modified(path.rpartition("/")[2]))
 
     def on_deletions(self, path: str) -> None:
         """Watch of /admin/delete_topics."""
@@ -103,7 +103,7 @@ class TopicEvents:
         await self._parts.partitions.to_online(partitions, Election.OFFLINE)
         self._parts.replicas.to_online(replicas)
 
-    async def _modified(self, name: str) -> None:
+    async def modified(self, name: str) -> None:
         """A topic's node changed: it may have new partitions. What a reassignment writes there is known already."""
         if name not in self._context.topics:
             await self.changed()

@@ -1,16 +1,18 @@
-"""Requests that create, extend and delete topics: they only write the nodes; the controller's own watches do the rest."""
+"""Requests that create, extend and delete topics: they write the nodes; the controller's own watches do most of the rest."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from kafka_cy.cluster.store import Create, NodeExistsError, NoNodeError, Operation, Set, StoreError
+from kafka_cy.cluster.new_partitions import problem_of_assignments, problem_of_count
+from kafka_cy.cluster.store import BadVersionError, Create, NodeExistsError, NoNodeError, Operation, Set, StoreError
 from kafka_cy.cluster.znodes import DELETE_TOPICS, config_data, new_id, topic_path
-from kafka_cy.controller.nodes import topic_data
+from kafka_cy.controller.nodes import topic_data, topic_of
 from kafka_cy.controller.operator_events import Outcome
 from kafka_cy.controller.partition_state import ReplicaAssignment
 from kafka_cy.controller.parts import Parts
+from kafka_cy.controller.topic_events import TopicEvents
 from kafka_cy.protocol.errors import ErrorCode
 
 _DONE = Outcome(ErrorCode.NONE)
@@ -19,8 +21,9 @@ _DONE = Outcome(ErrorCode.NONE)
 class TopicRequests:
     """Owner: the controller's thread. Lifetime: one term. Names, assignments and configurations are already validated."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, topics: TopicEvents) -> None:
         self._parts = parts
+        self._topics = topics
         self._context = parts.context
 
     async def create(
@@ -40,19 +43,35 @@ class TopicRequests:
             return Outcome(ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{name}' already exists.")
         return _outcome(outcome)
 
-    async def create_partitions(self, name: str, added: Sequence[Sequence[int]]) -> Outcome:
-        """Store further partitions of a topic."""
-        known = self._context.topics.get(name)
-        if known is None or name in self._context.deleting:
-            return Outcome(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"The topic '{name}' does not exist.")
-        if any(each.topic == name for each in self._context.being_reassigned):
-            return Outcome(
-                ErrorCode.REASSIGNMENT_IN_PROGRESS, f"A partition reassignment is in progress for the topic '{name}'."
-            )
-        first = len(known)
-        new = {first + index: ReplicaAssignment(tuple(replicas)) for index, replicas in enumerate(added)}
-        data = topic_data({**known, **new}, self._context.topic_ids.get(name))
-        return _outcome((await self._parts.store.write([[Set(topic_path(name), data)]]))[0])
+    async def create_partitions(
+        self, name: str, count: int, added: Sequence[Sequence[int]], *, is_manual: bool
+    ) -> Outcome:
+        """Store further partitions of a topic, so that it has `count`.
+
+        `added` are the replicas of the last ones. If other requests have added partitions meanwhile, some of them are left out;
+        `is_manual`: then they do not fit any more. The count is what the node says: events of other requests may be stored but
+        not known yet.
+        """
+        outcome: Outcome | None = None
+        while outcome is None:
+            node = await self._parts.store.get(topic_path(name))
+            if node is None or name in self._context.deleting:
+                return Outcome(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"The topic '{name}' does not exist.")
+            known, topic_id = topic_of(node)
+            refused = _refused_partitions(name, known, count, len(added), is_manual=is_manual)
+            if refused is not None:
+                return refused
+            first = len(known)
+            replicas = added[len(added) - (count - first) :]
+            new = {first + index: ReplicaAssignment(tuple(each)) for index, each in enumerate(replicas)}
+            data = topic_data({**known, **new}, self._context.topic_ids.get(name) or topic_id)
+            stored = (await self._parts.store.write([[Set(topic_path(name), data, node.version)]]))[0]
+            if not isinstance(stored, BadVersionError):
+                outcome = _outcome(stored)
+        if outcome.error is ErrorCode.NONE:
+            # Not only when the watch tells: a reassignment that comes before would write the node as it is known.
+            await self._topics.modified(name)
+        return outcome
 
     async def delete(self, name: str) -> Outcome:
         """Record the deletion of a topic."""
@@ -65,6 +84,26 @@ class TopicRequests:
         if isinstance(outcome, NodeExistsError):
             return _DONE  # it is being deleted already
         return _outcome(outcome)
+
+
+def _refused_partitions(
+    name: str, known: Mapping[int, ReplicaAssignment], count: int, added: int, *, is_manual: bool
+) -> Outcome | None:
+    """Why the topic cannot get `count` partitions, of which `added` have replicas; None if it can."""
+    if any(each.is_being_reassigned for each in known.values()):
+        return Outcome(
+            ErrorCode.REASSIGNMENT_IN_PROGRESS, f"A partition reassignment is in progress for the topic '{name}'."
+        )
+    problem = problem_of_count(name, len(known), count)
+    if problem is not None:
+        return Outcome(ErrorCode.INVALID_PARTITIONS, problem)
+    needed = count - len(known)
+    problem = problem_of_assignments(needed, added) if is_manual else None
+    if problem is not None:
+        return Outcome(ErrorCode.INVALID_REPLICA_ASSIGNMENT, problem)
+    if needed > added:
+        return Outcome(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"The topic '{name}' was replaced by another one.")
+    return None
 
 
 def _outcome(outcome: object) -> Outcome:

@@ -17,6 +17,7 @@ from kafka_cy.api.batch_limit import TOO_MANY_RECORDS
 from kafka_cy.api.change_pieces import ENTRIES_AT_ONCE
 from kafka_cy.api.topic_creation import PARTITIONS_PER_REQUEST_MAX, TOO_MANY_PARTITIONS
 from kafka_cy.controller.operator_events import Outcome
+from kafka_cy.controller.partition_state import ReplicaAssignment
 from kafka_cy.protocol.errors import ErrorCode
 
 HANDLERS: Mapping[int, Any] = {CREATE: member_topics.create, DELETE: member_topics.delete, EXTEND: member_topics.extend}
@@ -31,6 +32,7 @@ class Cluster:
         self.asked: list[tuple[str, int]] = []
         self.failing: set[str] = set()
         self.late: set[str] = set()
+        self.assigned: dict[str, list[ReplicaAssignment]] = {}
         self.lines: list[str] = []
         self.context = context
         context.member = SimpleNamespace(controller=self, waits=self)
@@ -40,8 +42,14 @@ class Cluster:
     def create_topic(self, name: str, assignment: Sequence[Any], configs: Any, done: Any, topic_id: Any) -> None:
         self._answer(name, len(assignment), done)
 
-    def create_partitions(self, name: str, added: Sequence[Any], done: Any) -> None:
+    def create_partitions(self, name: str, count: int, added: Sequence[Any], done: Any, *, is_manual: bool) -> None:
         self._answer(name, len(added), done)
+
+    def assignments(self, name: str) -> Mapping[int, ReplicaAssignment] | None:
+        """More than the metadata show, of the topics that the test names."""
+        topic = self.context.cluster.topics.get(name)
+        known = [] if topic is None else [ReplicaAssignment(tuple(each.replicas)) for each in topic.partitions]
+        return dict(enumerate(self.assigned.get(name, known))) or None
 
     def delete_topic(self, name: str, done: Any) -> None:
         self._answer(name, 0, done)
@@ -108,3 +116,24 @@ def test_each_topic_has_its_own_answer(cluster: Cluster, api_key: int) -> None:
         ("done", 0, None), ("failing", ErrorCode.UNKNOWN_SERVER_ERROR, "no"), ("late", ErrorCode.REQUEST_TIMED_OUT, None)
     ]  # fmt: skip
     assert cluster.lines == ["done", "late"]
+
+
+def test_the_partitions_that_the_controller_knows_are_extended(cluster: Cluster) -> None:
+    """The metadata do not show those that have had no leader yet: those in between have no replicas there, the last are missing."""
+    call(cluster.context, CREATE, 7, creation(["t"]))
+    cluster.context.cluster.topics["t"].partitions[0].replicas.clear()
+    cluster.assigned["t"] = [ReplicaAssignment((1,))] * 3
+
+    def answer(body: dict[str, Any]) -> tuple[int, str | None]:
+        (result,) = cluster.send(EXTEND, 3, body)[1]["results"]
+        return int(result["error_code"]), result["error_message"]
+
+    assert answer(extension(["t"], 3)) == (ErrorCode.INVALID_PARTITIONS, "Topic already has 3 partition(s).")
+    assert answer(extension(["t"], 5)) == (0, None) and cluster.asked == [("t", 2)]
+    manual = {"topics": [{"name": "t", "count": 4, "assignments": [{"broker_ids": [1]}]}], "timeout": 1000, "validate_only": False}
+    assert answer(manual) == (0, None) and cluster.asked[1:] == [("t", 1)]
+    cluster.assigned["t"][1] = ReplicaAssignment((1, 2), adding=(2,))
+    assert answer(manual)[0] == ErrorCode.REASSIGNMENT_IN_PROGRESS
+    cluster.assigned["t"] = []
+    cluster.context.cluster.topics.pop("t")
+    assert answer(extension(["t"], 5))[0] == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION

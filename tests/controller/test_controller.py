@@ -109,7 +109,7 @@ def test_requests_to_a_broker_that_is_not_the_controller_are_refused() -> None:
     controller.controlled_shutdown(ControlledShutdownRequest(1, 25), answers.append)
     controller.allocate_producer_ids(AllocateProducerIdsRequest(1, 25), answers.append)
     controller.create_topic("x", [[1]], {}, answers.append)
-    controller.create_partitions("t", [[1]], answers.append)
+    controller.create_partitions("t", 2, [[1]], answers.append, is_manual=False)
     controller.delete_topic("t", answers.append)
     controller.elect_leaders(None, False, answers.append)
     controller.alter_reassignments({TopicPartition("t", 0): (1,)}, answers.append)
@@ -341,8 +341,8 @@ def test_topics_are_created_extended_and_deleted_by_request() -> None:
     controller.create_topic("x", [[1, 2], [2, 3]], {"retention.ms": "5"}, answers.append)
     cluster.settle()
     controller.create_topic("x", [[1]], {}, answers.append)
-    controller.create_partitions("x", [[3, 1]], answers.append)
-    controller.create_partitions("y", [[3, 1]], answers.append)
+    controller.create_partitions("x", 3, [[3, 1]], answers.append, is_manual=False)
+    controller.create_partitions("y", 3, [[3, 1]], answers.append, is_manual=False)
     cluster.settle()
     assert [cluster.state("x", index).leader for index in range(3)] == [1, 2, 3]
     assert [each.error for each in answers] == [

@@ -101,7 +101,7 @@ def test_topics_get_ids_at_the_next_election_after_the_version_has_risen() -> No
     """The epochs stay, and brokers hear of the id with the state that they know."""
     cluster = Cluster(THREE, version="2.6")
     create(cluster, "t")
-    cluster.controller.create_partitions("t", [[2, 1]], lambda outcome: None)
+    cluster.controller.create_partitions("t", 2, [[2, 1]], lambda outcome: None, is_manual=False)
     cluster.settle()
     assert topic_id(cluster, "t") is None
     cluster.forget()
@@ -114,7 +114,7 @@ def test_topics_get_ids_at_the_next_election_after_the_version_has_risen() -> No
     assert {topic.topic_id for request in told for topic in request.topics} == {given}
     cluster.controller.take_settings(ControllerSettings(1, "REPL", "2.6", auto_leader_rebalance_enable=False))
     cluster.controller.elected(1, 1)
-    cluster.controller.create_partitions("t", [[3, 1]], lambda outcome: None)
+    cluster.controller.create_partitions("t", 3, [[3, 1]], lambda outcome: None, is_manual=False)
     cluster.settle()
     assert topic_id(cluster, "t") == given, "a controller with the older version keeps it"
 
