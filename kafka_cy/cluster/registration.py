@@ -86,7 +86,7 @@ class Registration:
         refused: Callable[[str], object],
     ) -> None:
         self.epoch = NO_EPOCH
-        self.info = info
+        self._info = info
         self._store, self._broker_id, self._version = store, broker_id, version
         self._needed = {
             "inter.broker.listener.name": inter_broker_listener,
@@ -109,12 +109,6 @@ class Registration:
         self._store.listen(self._session_event)
         if self._store.session_id:
             self._begin()
-
-    def update(self, info: BrokerInfo) -> None:
-        """The listeners changed: write the node again. Raises RegistrationRefused."""
-        check_own(info, self._needed)
-        self.info = info
-        self._begin()
 
     def _session_event(self, event: SessionEvent) -> None:
         if event is SessionEvent.EXPIRED:
@@ -154,8 +148,8 @@ class Registration:
         """Write the node unless it is there; its epoch. Raises RegistrationRefused, StoreError."""
         calls = StoreCalls(self._store, self._call_later)
         if not self._checked:
-            check_own(self.info, self._needed)
-            check_with_others(self.info, await self._others(calls), self._inter_broker_listener)
+            check_own(self._info, self._needed)
+            check_with_others(self._info, await self._others(calls), self._inter_broker_listener)
             self._checked = True
         while True:
             node: Node | None = (await calls.read(Get(self._path, self._on_change)))[0]
@@ -223,7 +217,7 @@ class Registration:
         return found
 
     def _data(self) -> bytes:
-        return self.info.encode(self._version)
+        return self._info.encode(self._version)
 
 
 def _addresses(node: Node) -> str:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from kafka_cy.cluster.store import Delete, Exists, Get, Node, Set
 from kafka_cy.cluster.znode_formats import reassignment_data
-from kafka_cy.controller.context import PartitionStatus
 from kafka_cy.controller.nodes import (
     PREFERRED_ELECTION,
     REASSIGN_PARTITIONS,
@@ -190,17 +189,3 @@ class OperatorEvents:
         wanted = running if partitions is None else running & set(partitions)
         assignments = {each: self._context.assignment(each) for each in sorted(wanted)}
         return {each: assignment for each, assignment in assignments.items() if assignment.is_being_reassigned}
-
-    def counts(self) -> tuple[int, int, int, int]:
-        """Topics, partitions, partitions without a leader, and partitions that their first replica does not lead."""
-        context = self._context
-        leaderless = unpreferred = 0
-        for partition, state in context.states.items():
-            if partition.topic in context.deleting:
-                continue
-            if context.partition_status.get(partition) is not PartitionStatus.ONLINE:
-                leaderless += 1
-            elif state.leader != context.assignment(partition).replicas[0]:
-                unpreferred += 1
-        total = sum(len(each) for each in context.topics.values())
-        return len(context.topics), total, leaderless, unpreferred

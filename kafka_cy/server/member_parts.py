@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kafka_cy.base.slices import in_work
+from kafka_cy.controller.partition_counts import PartitionCounts, partition_counts
 from kafka_cy.protocol.controller_messages import (
     allocate_producer_ids,
     alter_partition,
@@ -136,6 +137,11 @@ class Member:
             1, len(context.brokers), len(deleting), replicas(deleting), len(ineligible), replicas(ineligible),
             numbers.leader_elections, numbers.unclean_elections,
         )  # fmt: skip
+
+    def partition_counts(self) -> PartitionCounts:
+        """Of the whole cluster, 0 while this broker is not the controller. Any thread."""
+        term = self.controller.term
+        return partition_counts(term.parts.context) if term is not None else PartitionCounts()
 
     # -- what brokers ask the controller --
 

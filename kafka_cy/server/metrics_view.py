@@ -70,16 +70,19 @@ class MetricsView:
         return logs.counted() if logs is not None else ([], [])
 
     def topics(self) -> tuple[int, int, int, int]:
-        cluster, logs = self._broker.cluster, self._broker.logs
-        if cluster is None or logs is None or not self.controller_counts().active:
+        cluster, logs, member = self._broker.cluster, self._broker.logs, self._member
+        if member is not None:
+            topics, partitions, offline, unpreferred = member.partition_counts()
+            return topics, partitions, offline, unpreferred
+        if cluster is None or logs is None:
             return 0, 0, 0, 0
         ours = cluster.broker_id
-        topics = cluster.all_topics()
+        known = cluster.all_topics()
         hosted = {
             (partition.topic, partition.index) for partition in logs.counted()[0] if partition.state != STATE_OFFLINE
         }
         count = offline = unpreferred = 0
-        for topic in topics:
+        for topic in known:
             for partition in topic.partitions:
                 count += 1
                 leader = partition.leader
@@ -87,19 +90,24 @@ class MetricsView:
                     leader = -1  # its log directory failed
                 offline += leader < 0
                 unpreferred += leader != partition.replicas[0]
-        return len(topics), count, offline, unpreferred
+        return len(known), count, offline, unpreferred
 
     def controller_epoch(self) -> int:
         arrangement = self._broker.arrangement
         return arrangement.controller_epoch() if arrangement is not None and self._broker.cluster is not None else 0
 
     def controller_counts(self) -> ControllerCounts:
-        arrangement = self._broker.arrangement
-        member = arrangement.member if arrangement is not None and self._broker.cluster is not None else None
+        member = self._member
         if member is None:
             return BY_ITSELF
         counts: ControllerCounts = member.controller_counts()
         return counts
+
+    @property
+    def _member(self) -> Any:
+        """This broker as a member of a cluster, once its metadata is loaded; else None."""
+        arrangement = self._broker.arrangement
+        return arrangement.member if arrangement is not None and self._broker.cluster is not None else None
 
     def metadata_changes(self) -> tuple[int, list[float]]:
         store = self._store
