@@ -47,6 +47,8 @@ AlterPartition = Callable[[AlterPartitionRequest, Callable[[AlterPartitionRespon
 class Loop(Protocol):
     """What is asked of the ControlLoop that is the replica manager's."""
 
+    now: Callable[[], float]  # seconds
+
     def call_later(self, delay_s: float, function: Callable[..., object], *arguments: Any) -> Any: ...
     def call_soon_threadsafe(self, function: Callable[..., object], *arguments: Any) -> None: ...
     def run_in_thread(self, work: Callable[[], object], done: Callable[[], object]) -> None: ...
@@ -113,7 +115,7 @@ class ReplicaManager:
             logs.partitions, self.fetchers.following, self._plane.ask, self._cut, self.fetchers.resume,
             lambda call: loop.call_later(settings.fetch_backoff_ms / 1000, call), broker.log.warning, broker.log.info,
         )  # fmt: skip
-        self._waiting_roles = WaitingRoles(broker.is_unknown, loop.call_later, self._take_waiting)
+        self._waiting_roles = WaitingRoles(broker.is_unknown, loop.call_later, self._take_waiting, loop.now)
         self._roles = RoleChanges(
             Surroundings(
                 logs, self.states, self.isr, self.fetchers, self._brokers.__contains__, broker.topic_config, broker.hosted,

@@ -129,15 +129,17 @@ class RoleChanges:
             else:
                 self._around.waiting.drop(role.key)
             yield
-        if roles:
+        answers: dict[Key, int] = {}
+        yield from self._take(roles, answers, again=True)
+        taken = [key for key, code in answers.items() if code == NONE]
+        if taken:
             self._around.log.info(
-                "replicas take their roles, which have waited for the settings of topics", partitions=len(roles),
-                first=_name(next(iter(roles))),
+                "replicas have taken their roles, which have waited for the settings of topics", partitions=len(taken),
+                first=_name(taken[0]),
             )  # fmt: skip
-        yield from self._take(roles, {})
 
-    def _take(self, roles: dict[Key, Role], answers: dict[Key, int]) -> Steps:
-        """Take checked roles. Sets the answers of those that are not taken as told."""
+    def _take(self, roles: dict[Key, Role], answers: dict[Key, int], *, again: bool = False) -> Steps:
+        """Take checked roles. Sets the answers of those that are not taken as told. `again`: roles that have waited."""
         states, around = self._states, self._around
         yield from self._create(roles, answers)
         became: list[tuple[str, int, int, bool]] = []
@@ -149,7 +151,7 @@ class RoleChanges:
                 answers[role.key] = self._step(take, role, became)
                 yield
         around.fetchers.stop_idle()
-        self._tell_ignored("LeaderAndIsr", self._controller_id)
+        self._tell_ignored("LeaderAndIsr", self._controller_id, again=again)
         if became:
             around.log.info(
                 "LeaderAndIsr: partitions have new leaders", controller=self._controller_id, partitions=len(became),
@@ -189,13 +191,18 @@ class RoleChanges:
         self._ignored_keys.setdefault((code, why), []).append((key, leader_epoch))
         return int(code)
 
-    def _tell_ignored(self, api: str, controller_id: int) -> None:
+    def _tell_ignored(self, api: str, controller_id: int, *, again: bool = False) -> None:
         for (code, why), found in self._ignored_keys.items():
             key, leader_epoch = found[0]
-            self._around.log.warning(
-                f"{api} is not followed: {why}", controller=controller_id, partitions=len(found), first=_name(key),
-                leader_epoch=leader_epoch, error=code.name,
-            )  # fmt: skip
+            what = f"{api} is not followed: {why}"
+            details = {
+                "controller": controller_id, "partitions": len(found), "first": _name(key), "leader_epoch": leader_epoch,
+                "error": code.name,
+            }  # fmt: skip
+            if again:
+                self._around.log.repeated("warning", what, details)
+            else:
+                self._around.log.warning(what, **details)
         self._ignored_keys.clear()
 
     def _create(self, roles: dict[Key, Role], answers: dict[Key, int]) -> Steps:
@@ -308,7 +315,7 @@ class RoleChanges:
             step(role, result)
             return NONE
         except UnknownSettings:
-            return self._waits(role, "the settings of its topic are malformed, or may not be read")
+            return self._waits(role, "the settings of its topic are malformed or not allowed, or may not be read")
         except UnreadSettings as error:
             return self._waits(role, str(error))
         except (OSError, StorageFailure) as error:
@@ -320,9 +327,9 @@ class RoleChanges:
 
     def _waits(self, role: Role, why: str) -> int:
         """The role is taken later: a controller tells it only once."""
-        then = "its role is taken when they can be read"
+        then = "its role is taken when they can be used"
         if not self._around.waiting.put(role):
-            then = "when they can be read, start this broker again"
+            then = "when they can be used, start this broker again"
         return self._ignored(role.key, ErrorCode.UNKNOWN_SERVER_ERROR, f"{why}; {then}", role.state.leader_epoch)
 
     def _is_outdated(self, role: Role) -> bool:

@@ -1,4 +1,4 @@
-"""Roles that wait for the settings of their topics, which are malformed or may not be read. A controller tells each only once."""
+"""Roles that wait for the settings of their topics, which cannot be used now. A controller tells each only once."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 ROLES_MAX = 10_000
 AGAIN_S = 1.0
-AFTER_FAULT_S = 10.0  # after which roles are taken again that could not be taken though their settings can be understood
+AFTER_FAULT_S = 10.0  # after which a role is taken again that could not be taken though its settings can be used
 
 
 class UnknownSettings(Exception):
-    """The settings of a topic cannot be understood now. Without them no log is created: it might keep too little."""
+    """The settings of a topic cannot be used now. Without them no log is created: it might keep too little."""
 
 
 class UnreadSettings(Exception):
-    """Nobody knows whether the settings of a topic can be understood: the attempt to read them has failed."""
+    """Nobody knows whether the settings of a topic can be used: the attempt to read them has failed."""
 
 
 class WaitingRoles:
@@ -35,10 +35,12 @@ class WaitingRoles:
         is_unknown: Callable[[str], bool],
         later: Callable[[float, Callable[[], object]], object],
         ready: Callable[[], object],
+        now_s: Callable[[], float],
     ) -> None:
-        """`is_unknown(topic)`: whether its settings still cannot be understood. `ready()`: have some roles taken, see `begin`."""
+        """`is_unknown(topic)`: whether its settings still cannot be used. `ready()`: have some roles taken, see `begin`."""
         self._roles: dict[Key, Role] = {}
-        self._is_unknown, self._later, self._ready = is_unknown, later, ready
+        self._due_s: dict[Key, float] = {}  # when those are taken again that were tried since their settings can be used
+        self._is_unknown, self._later, self._ready, self._now_s = is_unknown, later, ready, now_s
         self._looks_later = False
 
     def __len__(self) -> int:
@@ -49,7 +51,7 @@ class WaitingRoles:
         if role.key not in self._roles and len(self._roles) >= ROLES_MAX:
             return False
         self._roles[role.key] = role
-        self._look_later(AGAIN_S)
+        self._look_later()
         return True
 
     def has_newer(self, role: Role) -> bool:
@@ -65,31 +67,40 @@ class WaitingRoles:
     def drop(self, key: Key) -> None:
         """The role is taken, or refused, or a controller has told something newer of this partition."""
         self._roles.pop(key, None)
+        self._due_s.pop(key, None)
 
     def registered(self, broker_epoch: int) -> None:
         """The broker has registered again: a controller tells it everything, and what it told earlier does not count any more."""
         self._roles = {key: role for key, role in self._roles.items() if role.broker_epoch >= broker_epoch}
+        self._due_s = {key: due_s for key, due_s in self._due_s.items() if key in self._roles}
 
     def begin(self) -> list[Role]:
         """Those that can be taken now. Each of them waits until it is dropped; else it is taken again some time later."""
-        unknown = set(filter(self._is_unknown, self._topics()))
-        ready = [role for (topic, _), role in self._roles.items() if topic not in unknown]
-        if self._roles:
-            self._look_later(AGAIN_S if unknown else AFTER_FAULT_S)
+        ready = self._find_ready()
+        for role in ready:
+            self._due_s[role.key] = self._now_s() + AFTER_FAULT_S
         return ready
 
-    def _topics(self) -> set[str]:
-        return {topic for topic, _ in self._roles}
+    def _find_ready(self) -> list[Role]:
+        """Has them looked at again, unless none waits."""
+        now_s = self._now_s()
+        unknown = set(filter(self._is_unknown, {topic for topic, _ in self._roles}))
+        ready = []
+        for key, role in self._roles.items():
+            if key[0] in unknown:
+                self._due_s.pop(key, None)  # it is taken as soon as they can be used
+            elif self._due_s.get(key, now_s) <= now_s:
+                ready.append(role)
+        if self._roles:
+            self._look_later()
+        return ready
 
-    def _look_later(self, delay_s: float) -> None:
+    def _look_later(self) -> None:
         if not self._looks_later:
             self._looks_later = True
-            self._later(delay_s, self._look)
+            self._later(AGAIN_S, self._look)
 
     def _look(self) -> None:
         self._looks_later = False
-        if all(map(self._is_unknown, self._topics())):
-            if self._roles:
-                self._look_later(AGAIN_S)
-        else:
+        if self._find_ready():
             self._ready()

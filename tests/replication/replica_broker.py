@@ -78,8 +78,8 @@ class Log:
 
     info = warning = error = _add
 
-    def repeated(self, level: str, text: str, details: dict[str, Any], address: str) -> None:
-        self._add(text, **details)
+    def repeated(self, level: str, text: str, details: dict[str, Any], address: str = "") -> None:
+        self._add(f"repeated {text}" if level == "warning" else text, **details)
 
 
 class Process:

@@ -106,7 +106,7 @@ class LeaderAndController(RuleBasedStateMachine):
         around: Any = SimpleNamespace(
             logs=SimpleNamespace(partitions=self.partitions), states=states, isr=self.changes, log=log,
             fetchers=SimpleNamespace(leave=lambda key: None, stop_idle=lambda: None), leadership=lambda *_: None,
-            waiting=WaitingRoles(lambda topic: True, lambda delay_s, call: None, lambda: None),
+            waiting=WaitingRoles(lambda topic: True, lambda delay_s, call: None, lambda: None, lambda: 0.0),
         )  # fmt: skip
         self.roles = RoleChanges(around)
         self.stored = {key: LeaderAndIsr(OWN, 0, REPLICAS, 0, 1, 0) for key in KEYS}

@@ -68,7 +68,7 @@ class Broker:
             logs=SimpleNamespace(partitions=partitions), states=self.states, isr=self.isr, fetchers=fetchers,
             log=SimpleNamespace(info=lambda *_, **__: None, warning=line, error=line), alive=lambda broker: True,
             leadership=lambda *change: self.became.append(change),
-            waiting=WaitingRoles(lambda topic: True, lambda delay_s, call: None, lambda: None),
+            waiting=WaitingRoles(lambda topic: True, lambda delay_s, call: None, lambda: None, lambda: 0.0),
         )  # fmt: skip
         self._roles = RoleChanges(around)
 

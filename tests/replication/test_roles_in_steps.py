@@ -25,7 +25,7 @@ from kafka_cy.protocol.controller_messages.stop_replica import (
 from kafka_cy.replication.isr_changes import IsrChanges
 from kafka_cy.replication.replica_states import ReplicaStates
 from kafka_cy.replication.role_changes import RoleChanges
-from kafka_cy.replication.waiting_roles import UnknownSettings, WaitingRoles
+from kafka_cy.replication.waiting_roles import AFTER_FAULT_S, UnknownSettings, WaitingRoles
 from tests.replication.test_isr_changes_property import Partition
 
 ID = UUID(int=7)
@@ -44,9 +44,13 @@ class Broker:
         self.create_fault: OSError | None = None
         self.hosted: set[str] = set()
         self.lines: list[str] = []
-        self.waiting = WaitingRoles(self.unknown.__contains__, lambda delay_s, call: None, lambda: None)
+        self.now_s = 0.0
+        self.waiting = WaitingRoles(self.unknown.__contains__, lambda delay_s, call: None, lambda: None, lambda: self.now_s)
 
         def line(text: str, **details: Any) -> None:
+            self.lines.append(text)
+
+        def repeated(level: str, text: str, details: dict[str, Any]) -> None:
             self.lines.append(text)
 
         def nothing(*_: Any) -> None:
@@ -59,8 +63,8 @@ class Broker:
             ),
             states=self.states, isr=IsrChanges(1, self.partitions, nothing, nothing), topic_config=self._config,
             fetchers=SimpleNamespace(leave=nothing, stop_idle=nothing, follow=nothing),
-            log=SimpleNamespace(info=line, warning=line, error=line), alive=lambda broker: True, leadership=nothing,
-            hosted=self.hosted.update, later=nothing, waiting=self.waiting,
+            log=SimpleNamespace(info=line, warning=line, error=line, repeated=repeated), alive=lambda broker: True,
+            leadership=nothing, hosted=self.hosted.update, later=nothing, waiting=self.waiting,
         )  # fmt: skip
         self.roles = RoleChanges(around)
 
@@ -103,6 +107,8 @@ class Broker:
         return answers[0].partitions[0].error_code
 
     def take_waiting(self) -> None:
+        """All of them are due."""
+        self.now_s += AFTER_FAULT_S
         run(self.roles.take_waiting())
 
 

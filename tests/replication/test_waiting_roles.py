@@ -1,4 +1,4 @@
-"""Replicas whose topics have settings that cannot be understood: they take their roles when they can, unless told otherwise."""
+"""Replicas whose topics have settings that cannot be used: they take their roles when they can, unless told otherwise."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from kafka_cy.replication import waiting_roles
-from kafka_cy.replication.waiting_roles import WaitingRoles
-from tests.replication.replica_broker import Options
+from kafka_cy.replication.waiting_roles import AFTER_FAULT_S, AGAIN_S, WaitingRoles
+from tests.replication.replica_broker import UNREADABLE, Options
 from tests.replication.replica_cluster import TOPIC, Cluster
 from tests.storage.batches import batch
 from tests.waiting import wait_until
@@ -50,7 +50,7 @@ def test_roles_are_taken_when_the_settings_can_be_understood(cluster: Cluster) -
     wait_until(lambda: broker.call("following") == {("u", 0): (2, 0)}, "the role of a follower")
     assert broker.call("numbers").waiting_roles == 0
     lines = "\n".join(broker.call("lines"))
-    assert lines.count("LeaderAndIsr is not followed: the settings of its topic are malformed, or may not be read") == 4
+    assert lines.count("LeaderAndIsr is not followed: the settings of its topic are malformed or not allowed") == 4
     assert "have waited for the settings of topics partitions=3 first=t-0" in lines and "FAULT" not in lines
 
 
@@ -81,44 +81,87 @@ def test_a_newer_state_of_a_replica_that_waits(cluster: Cluster) -> None:
     wait_until(lambda: cluster.brokers[1].describe(TOPIC).leader_epoch == 1, "the role")
 
 
+def test_a_role_that_cannot_be_taken_writes_few_lines(cluster: Cluster) -> None:
+    """It is tried again and again, and its topic's settings are not known to be bad."""
+    assert cluster.lead(1, [1], topic=UNREADABLE) == {1: -1}
+    broker = cluster.brokers[1]
+    wait_until(lambda: "repeated LeaderAndIsr is not followed" in "\n".join(broker.call("lines")), "another attempt")
+    assert not any("have waited for the settings" in line for line in broker.call("lines"))
+
+
+class Subject:
+    """Roles that wait, and the time."""
+
+    def __init__(self, *unknown: str) -> None:
+        self.later: list[tuple[float, Callable[[], object]]] = []
+        self.ready: list[float] = []  # when
+        self.now_s = 0.0
+        self.unknown = set(unknown)
+        self.roles = WaitingRoles(
+            self.unknown.__contains__, lambda *call: self.later.append(call), lambda: self.ready.append(self.now_s),
+            lambda: self.now_s,
+        )  # fmt: skip
+
+    def look(self) -> None:
+        """The timer's time has come."""
+        delay_s, look = self.later.pop()
+        assert not self.later, "one timer for all"
+        self.now_s += delay_s
+        look()
+
+
+def role(topic: str) -> Any:
+    return SimpleNamespace(key=(topic, 0))
+
+
 def test_not_all_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting_roles, "ROLES_MAX", 2)
-    later: list[Callable[[], object]] = []
-    ready: list[str] = []
-    unknown = {"t", "u"}
-    roles = WaitingRoles(unknown.__contains__, lambda delay_s, call: later.append(call), lambda: ready.append("now"))
-    made: list[Any] = [SimpleNamespace(key=(topic, 0)) for topic in ("t", "u", "v")]
+    subject = Subject("t", "u")
+    roles = subject.roles
+    made = [role(topic) for topic in ("t", "u", "v")]
     assert [roles.put(each) for each in made] == [True, True, False]
-    later.pop()()
-    assert not ready and roles.begin() == []
-    unknown.discard("u")
-    later.pop()()
-    assert ready == ["now"] and roles.begin() == [made[1]] and roles.put(made[1]) and not roles.put(made[2])
+    subject.look()
+    assert not subject.ready and roles.begin() == []
+    subject.unknown.discard("u")
+    subject.look()
+    assert subject.ready == [2 * AGAIN_S] and roles.begin() == [made[1]] and roles.put(made[1]) and not roles.put(made[2])
     roles.drop(made[1].key)
     assert roles.put(made[2])
-    assert len(later) == 1, "one timer for all"
     for each in (made[0], made[2]):
         roles.drop(each.key)
-    later.pop()()
-    assert not later and ready == ["now"]
+    subject.look()
+    assert not subject.later and len(subject.ready) == 1
 
 
-def test_a_role_that_could_not_be_taken_is_taken_again_later() -> None:
-    """Its settings can be understood, but something else fails. Each attempt writes lines."""
-    later: list[tuple[float, Callable[[], object]]] = []
-    ready: list[str] = []
-    unknown = {"t"}
-    roles = WaitingRoles(unknown.__contains__, lambda *call: later.append(call), lambda: ready.append("now"))
-    role: Any = SimpleNamespace(key=("t", 0))
-    assert roles.put(role)
-    unknown.clear()
-    delays_s = []
+@pytest.mark.parametrize("others", [(), ("u",)])
+def test_a_role_that_could_not_be_taken_is_taken_again_later(others: tuple[str, ...]) -> None:
+    """Its settings can be used, but something else fails. Each attempt costs a thread, also while others wait."""
+    subject = Subject("t", *others)
+    waits = role("t")
+    for each in (waits, *map(role, others)):
+        assert subject.roles.put(each)
+    subject.unknown.discard("t")
+    for _ in range(25):
+        tried = len(subject.ready)
+        subject.look()
+        if len(subject.ready) > tried:
+            assert subject.roles.begin() == [waits]
+            assert subject.roles.put(waits), "it was not taken"
+    assert subject.ready == [AGAIN_S, AGAIN_S + AFTER_FAULT_S, AGAIN_S + 2 * AFTER_FAULT_S]
+    subject.roles.drop(waits.key)
+    assert subject.roles.put(waits)
+    subject.look()
+    assert subject.ready[3:] == [26 * AGAIN_S], "a later state is another one"
+
+
+def test_a_role_is_taken_soon_when_its_settings_can_be_used_again() -> None:
+    subject = Subject("t")
+    waits = role("t")
+    assert subject.roles.put(waits)
     for _ in range(3):
-        delay_s, look = later.pop()
-        delays_s.append(delay_s)
-        look()
-        assert roles.begin() == [role] and not later[1:]
-    assert delays_s == [waiting_roles.AGAIN_S, waiting_roles.AFTER_FAULT_S, waiting_roles.AFTER_FAULT_S] and len(ready) == 3
-    roles.drop(role.key)
-    later.pop()[1]()
-    assert not later and len(ready) == 3
+        subject.unknown.discard("t")
+        subject.look()
+        assert subject.roles.begin() == [waits]
+        subject.unknown.add("t")
+        subject.look()
+    assert len(subject.ready) == 3
