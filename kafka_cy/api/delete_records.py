@@ -60,10 +60,10 @@ def _delete(name: str, index: int, offset: int, context: ReadsClusterAndConfig) 
         return NO_OFFSET, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     if topic.internal:
         return NO_OFFSET, ErrorCode.INVALID_TOPIC_EXCEPTION
-    hosted = context.cluster.partition(name, index)
-    if hosted is None:
+    hosted, logs = context.cluster.partition(name, index), context.cluster.logs
+    if hosted is None or logs is None:
         return NO_OFFSET, context.cluster.unavailable(name, index)
-    if "delete" not in context.config.topic_config(topic.config)["cleanup.policy"]:
+    if "delete" not in logs.config_of(name)["cleanup.policy"]:  # what is stored may not be allowed
         return NO_OFFSET, ErrorCode.POLICY_VIOLATION
     from kafka_cy.storage.log import StorageFailure
 

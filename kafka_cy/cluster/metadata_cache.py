@@ -29,6 +29,9 @@ class Logs(Protocol):
     def has_topic(self, topic: str) -> bool:
         """Whether a partition of the topic is hosted."""
 
+    def config_of(self, topic: str) -> dict[str, Any]:
+        """The typed configuration of a topic's logs."""
+
 
 class TopicsChanged(NamedTuple):
     """Topics that were created or got partitions (`changed`), and topics that were deleted (`removed`).

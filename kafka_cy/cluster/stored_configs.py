@@ -25,7 +25,7 @@ REFUSED_AGAIN_MS, REFUSED_AGAIN_MS_MAX = 10_000.0, 60_000.0  # from one pass ove
 
 
 class MalformedSettings(Exception):
-    """The stored settings of a topic cannot be understood."""
+    """The stored settings of a topic cannot be understood, or one is not allowed."""
 
 
 class StoredConfigs:
@@ -36,21 +36,26 @@ class StoredConfigs:
         store: AsyncStore,
         cache: MetadataCache,
         *,
+        are_usable: Callable[[str, dict[str, str]], bool],
         wall_clock_ms: Callable[[], int],
         call_later: CallLater,
         log: LineLog,
     ) -> None:
+        """`are_usable(topic, values)`: whether all of these settings are allowed; else it tells which one is not."""
         self._store, self._cache, self._call_later, self._log = store, cache, call_later, log
+        self._are_usable = are_usable
         self._reads = SessionReads(store, self.read_all, call_later, self._log_fault)
         self._notifications = ChangeNotifications(
             store, CONFIGS, self._notified, missed=self._reads.missed, wall_clock_ms=wall_clock_ms, call_later=call_later, log=log
         )
         self._known_topics: set[str] = set()  # whose settings were read; they are those of a topic that the controller has told of
-        # Paths of topics that may not be read, or cannot be understood and never could, until they are read again.
+        # Paths of topics that may not be read, cannot be understood and never could, or are not allowed: until they are read again.
         self._refused: dict[str, None] = {}
         self._again_ms = REFUSED_AGAIN_MS
         self._reads_later = False  # those that are refused are read again, or a timer is set for it
         self.malformed_topics: set[str] = set()  # whose settings are there, but could never be read; any thread may look
+        # Whose settings are read, but not allowed. They are known all the same: a change of one of them must not lose the others.
+        self.unusable_topics: set[str] = set()  # any thread may look; none is malformed
 
     async def read_all(self, calls: StoreCalls) -> None:
         """Read everything; what is new is announced. Raises StoreError.
@@ -151,7 +156,17 @@ class StoredConfigs:
         if entity_type != "topics" or name in self._known_topics:
             return False
         self.malformed_topics.add(name)
+        self.unusable_topics.discard(name)
         return True
+
+    def _look_at_values(self, path: str, topic: str, values: dict[str, str]) -> None:
+        self.malformed_topics.discard(topic)
+        if self._are_usable(topic, values):
+            self.unusable_topics.discard(topic)
+        else:
+            self.unusable_topics.add(topic)
+            self._refused[path] = None
+            self._read_later()
 
     def _read_later(self) -> None:
         """ZooKeeper tells nobody when an operator allows again what it refuses, or repairs a node with ZooKeeper's own tools."""
@@ -185,14 +200,15 @@ class StoredConfigs:
         entity_type, _, child = path.partition("/")
         if entity_type not in ENTITY_TYPES or not child:
             return
-        if entity_type == "topics":
-            self._known_topics.add(child)
-            self.malformed_topics.discard(child)
         name = znodes.config_entity_name(entity_type, child)
-        if values == self._cache.config(entity_type, name):
-            return
-        self._cache.put_config(entity_type, name, values)
-        self._cache.announce(ConfigChanged(entity_type, name, values))
+        has_changed = values != self._cache.config(entity_type, name)
+        if has_changed:
+            self._cache.put_config(entity_type, name, values)
+        if entity_type == "topics":  # when the settings are there: other threads may look
+            self._known_topics.add(child)
+            self._look_at_values(path, child, values)
+        if has_changed:
+            self._cache.announce(ConfigChanged(entity_type, name, values))
 
     # -- running --
 
@@ -229,6 +245,10 @@ class StoredConfigs:
         """Whether the settings of this topic are known. Those of a topic that the controller has not told of never are."""
         return topic in self._known_topics and topic in self._cache.topics
 
+    def lacks_settings(self, topic: str) -> bool:
+        """Whether a topic has settings that cannot be used: nobody can read them, or one is not allowed. Any thread."""
+        return topic in self.malformed_topics or topic in self.unusable_topics
+
     def ensure(self, topics: Iterable[str], done: Callable[[], object], *, newest: bool = False) -> None:
         """Call `done` when the settings of these topics are known, or malformed (`malformed_topics`); at once if they are known.
 
@@ -260,5 +280,6 @@ class StoredConfigs:
         """The topic was deleted: one of the same name may have other settings."""
         self._known_topics.discard(topic)
         self.malformed_topics.discard(topic)
+        self.unusable_topics.discard(topic)
         if topic not in self._cache.topics:
             self._cache.remove_topic_config(topic)

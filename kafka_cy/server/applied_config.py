@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from kafka_cy.base.slices import Slices
+from kafka_cy.cluster.line_log import LineLog
 from kafka_cy.cluster.metadata_cache import ConfigChanged, MetadataCache
+from kafka_cy.cluster.topics import Topic
 from kafka_cy.config import definitions
 from kafka_cy.config.broker_config import BROKER_KEYS_OF_LOGS, BrokerConfig
 from kafka_cy.config.dynamic import CLUSTER_DEFAULT
 from kafka_cy.server.connection_limits import LIMIT_KEYS, ConnectionLimits
+from kafka_cy.server.topic_settings import usable_settings
 
 #: Broker keys used by the logs. A change reaches the logs of all topics in slices (AppliedConfig._catch_up).
 LOG_KEYS: Final = frozenset(BROKER_KEYS_OF_LOGS).union(
@@ -55,6 +58,7 @@ class AppliedConfig:
         config: BrokerConfig,
         cluster: MetadataCache,
         logs: Any,
+        log: LineLog,
         server: Any = None,
         connection_limits: ConnectionLimits | None = None,
         slices: Slices | None = None,
@@ -71,6 +75,7 @@ class AppliedConfig:
         self.config = config
         self.cluster = cluster
         self.logs = logs
+        self._log = log
         self.server = server
 
     def start(self) -> None:
@@ -125,8 +130,9 @@ class AppliedConfig:
         while self._behind and self.logs is not None:
             topic = self.cluster.topics.get(self._behind.pop())
             if topic is not None:
-                config = self.config.topic_config(topic.config)
-                yield from self.logs.set_config_in_steps(topic.name, config, len(topic.partitions))
+                config = self._usable_settings(topic)
+                if config is not None:
+                    yield from self.logs.set_config_in_steps(topic.name, config, len(topic.partitions))
             yield
 
     def _caught_up(self) -> None:
@@ -135,4 +141,9 @@ class AppliedConfig:
     def _apply_topic(self, name: str) -> None:
         if self.logs is not None:
             topic = self.cluster.topics[name]
-            self.logs.set_config(name, self.config.topic_config(topic.config), len(topic.partitions))
+            config = self._usable_settings(topic)
+            if config is not None:
+                self.logs.set_config(name, config, len(topic.partitions))
+
+    def _usable_settings(self, topic: Topic) -> dict[str, Any] | None:
+        return usable_settings(self.config, topic.name, topic.config, self._log)

@@ -179,7 +179,7 @@ class KafkaServer:
 
         assert self.arrangement is not None and self.cluster is not None
         slices = Slices(self.controller_loop, lambda error: self.on_error("changed settings", error))
-        applied = AppliedConfig(self.config, self.cluster, None, self.server, self._connection_limits, slices)
+        applied = AppliedConfig(self.config, self.cluster, None, self.log, self.server, self._connection_limits, slices)
         warned = len(self.config.warnings)
         applied.start()
         start_replication_quotas(self.config, self.log)

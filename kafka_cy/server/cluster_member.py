@@ -51,6 +51,7 @@ from kafka_cy.server.metadata_updates import MetadataUpdates
 from kafka_cy.server.missed_deletions import MissedDeletions
 from kafka_cy.server.published_topics import PublishedTopics
 from kafka_cy.server.standalone import cluster_id_of, property_of
+from kafka_cy.server.topic_settings import NotAllowed, topic_settings, usable_settings
 from kafka_cy.server.topic_waits import TopicWaits
 from kafka_cy.storage.partition_folders import PARTITION_INDEX_MAX
 
@@ -76,6 +77,8 @@ class ClusterMember:
     feature_changes: Any = None
     topic_changes: Any = None
     tokens: StoredTokens | None = None
+    _controller: Controller
+    _election: Election
 
     def __init__(self, broker: KafkaServer) -> None:
         self._broker = broker
@@ -100,8 +103,9 @@ class ClusterMember:
         self.cache = MemberCache(config.broker_id, [listener.name for listener in config.listeners])
         self.cache.features = FinalizedFeatures({}, 0)
         self.configs = StoredConfigs(
-            session.store, self.cache, wall_clock_ms=self._loop.wall_clock_ms, call_later=session.call_later, log=self._log
-        )
+            session.store, self.cache, are_usable=self._are_usable, wall_clock_ms=self._loop.wall_clock_ms,
+            call_later=session.call_later, log=self._log,
+        )  # fmt: skip
         self.cache.topics_without_settings = self.configs.malformed_topics
         session.connect()
         self.cache.cluster_id = session.run(self._identify)
@@ -138,7 +142,7 @@ class ClusterMember:
     def open_logs(self, logs: LogManager) -> None:
         """See Arrangement. A log of an earlier topic of the same name is set aside; one of an unknown topic waits for it.
 
-        Raises ClusterRefused if the settings of a log's topic cannot be understood: before anything is opened.
+        Raises ClusterRefused if the settings of a log's topic cannot be understood or used: before anything is opened.
         """
         assert self._session is not None
         logs.open()
@@ -182,8 +186,20 @@ class ClusterMember:
                 f"the settings of topic {name} in ZooKeeper are malformed, or may not be read: repair or delete the node"
                 f" /config/topics/{name}, or let this broker read it"
             )
-        config: dict[str, Any] = self._config.topic_config(self.cache.topic_config(name))
-        return config
+        try:
+            return topic_settings(self._config, name, self.cache.topic_config(name))
+        except NotAllowed as error:
+            raise MalformedSettings(f"{error}; repair the node /config/topics/{name} in ZooKeeper") from error
+
+    def _usable_config(self, name: str) -> dict[str, Any] | None:
+        """None: there are none that can be used (StoredConfigs has told why), and logs keep those of before."""
+        try:
+            return self.topic_config(name)
+        except MalformedSettings:
+            return None
+
+    def _are_usable(self, name: str, values: dict[str, str]) -> bool:
+        return usable_settings(self._config, name, values, self._log) is not None
 
     def publish(self) -> None:
         """See Arrangement. Topics and brokers come from the controller."""
@@ -303,7 +319,9 @@ class ClusterMember:
     def _topic_settings_changed(self, change: Change) -> None:
         """As in Kafka, a topic that allows unclean elections gets its leaders at once."""
         if isinstance(change, ConfigChanged) and change.entity_type == "topics" and change.entity_name not in self.cache.topics:
-            self._broker.logs.set_config(change.entity_name, self.topic_config(change.entity_name))  # not told of the topic yet
+            settings = self._usable_config(change.entity_name)
+            if settings is not None:
+                self._broker.logs.set_config(change.entity_name, settings)  # not told of the topic yet
         if isinstance(change, ConfigChanged) and change.entity_type == "topics" and change.values.get(UNCLEAN) == "true":
             self._controller.elect_missing()
 
@@ -375,9 +393,9 @@ class ClusterMember:
         logs = self._broker.logs
         for name in topics:
             is_known = self.cache.find_config("topics", name) is not None  # a topic that is being deleted keeps its settings
-            if is_known and logs.has_topic(name) and name not in self.configs.malformed_topics:
-                config = self.topic_config(name)
-                if config != logs.config_of(name):
+            if is_known and logs.has_topic(name):
+                config = self._usable_config(name)
+                if config is not None and config != logs.config_of(name):
                     yield from logs.set_config_in_steps(name, config)
             yield
 

@@ -35,7 +35,7 @@ class MemberReplicas:
         side = BrokerSide(
             alter_partition=self._alter_partition,
             topic_config=self._topic_config,
-            is_unknown=lambda topic: topic in member.configs.malformed_topics,
+            is_unknown=member.configs.lacks_settings,
             hosted=lambda topics: self._post(member.hosted_changed, topics),
             leadership=self._leadership,
             log_dir_failed=lambda: self._post(member.tell_of_failed_log_dir),

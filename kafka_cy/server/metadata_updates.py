@@ -58,8 +58,8 @@ class MetadataUpdates:
         self._log, self._updated = log, updated
 
     def topics_without_settings(self) -> int:
-        """How many topics have settings that are malformed or may not be read, and never could be. Any thread."""
-        return len(self._configs.malformed_topics)
+        """How many topics have settings that could never be read, or that are not allowed. Any thread."""
+        return len(self._configs.malformed_topics) + len(self._configs.unusable_topics)
 
     def update(self, request: UpdateMetadataRequest, done: Done) -> None:
         """Take what the controller tells, then call `done`."""

@@ -19,6 +19,7 @@ from kafka_cy.server.arrangement import DataRefused
 from kafka_cy.server.authorization import stored_acls, warn_of_no_rights
 from kafka_cy.server.delegation_tokens import stored_tokens
 from kafka_cy.server.topic_maker import TopicMaker
+from kafka_cy.server.topic_settings import NotAllowed, topic_settings
 
 if TYPE_CHECKING:
     from kafka_cy.api.registry import Api
@@ -116,7 +117,10 @@ class Standalone:
         refuse_unknown(metadata, logs)
         for topic in self.cache.all_topics():
             if topic.config:
-                logs.set_config(topic.name, self._broker.config.topic_config(topic.config))
+                try:
+                    logs.set_config(topic.name, topic_settings(self._broker.config, topic.name, topic.config))
+                except NotAllowed as error:  # another version has stored it
+                    raise DataRefused(str(error)) from error
         known, deleting = folders_of(self.cache.all_topics()), folders_of(metadata.topic_changes.deleting)
         missing = missing_directories(metadata.controller, logs.directory_ids())
         adopted = finish_adoption(metadata, logs, self._home)

@@ -31,7 +31,7 @@ def replication_metrics(
         yield gauge(PREFIX + name, text, value)
     text = "Replicas without logs that wait until the settings of their topics can be read"
     yield gauge("kafkacy_replicas_waiting_for_settings", text, numbers.waiting_roles)
-    text = "Topics whose settings are malformed or may not be read, and never could"
+    text = "Topics whose settings could never be read, or are not allowed"
     yield gauge("kafkacy_topics_without_settings", text, numbers.unknown_settings)
     for name, text, count in (
         ("isrexpands", "Replicas that joined an ISR of a partition led here", numbers.isr_expands),

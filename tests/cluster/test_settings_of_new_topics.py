@@ -51,7 +51,10 @@ class Member:
         self.cache = MemberCache(1, ["PLAINTEXT"])
         self.later: list[Any] = []  # what is to be done later
         self.delays_ms: list[float] = []
-        self.configs = StoredConfigs(self.store, self.cache, wall_clock_ms=lambda: 0, call_later=self.call_later, log=Log())
+        self.configs = StoredConfigs(
+            self.store, self.cache, are_usable=lambda topic, values: True, wall_clock_ms=lambda: 0, call_later=self.call_later,
+            log=Log(),
+        )  # fmt: skip
         published: Any = SimpleNamespace(put=lambda topic: None, publish=lambda removed: None)
         slices: Any = SimpleNamespace(add=lambda steps, done=lambda: None: [*steps, done()])
         self.updates = MetadataUpdates(self.cache, self.configs, published, slices, Log(), lambda epoch: None)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -13,11 +14,21 @@ from kafka_cy.cluster.metadata_cache import MetadataCache
 from kafka_cy.cluster.store import Children, Create, NoAuthError
 from kafka_cy.cluster.store_calls import StoreCalls, run
 from kafka_cy.cluster.stored_configs import MalformedSettings, StoredConfigs
+from kafka_cy.cluster.topics import Topic
+from kafka_cy.config import ConfigError
+from kafka_cy.server.applied_config import AppliedConfig
 from kafka_cy.server.arrangement import ClusterRefused
 from kafka_cy.server.cluster_member import ClusterMember
 from tests.cluster.store_owner import Log
 
+BAD = b'{"version":1,"config":{"retention.ms":"abc"}}'
 GOOD = b'{"version":1,"config":{"retention.ms":"-1"}}'
+
+
+def typed(values: dict[str, str]) -> dict[str, str]:
+    if values.get("retention.ms") == "abc":
+        raise ConfigError("retention.ms", "abc", "a number")
+    return dict(values)
 
 
 class Stored:
@@ -28,13 +39,15 @@ class Stored:
         for path in ("/config", "/config/topics"):
             self.store.multi([Create(path)])
         self.store.create("/config/topics/t", data)
-        self.configs = StoredConfigs(
-            self.store, MetadataCache(1), wall_clock_ms=lambda: 0, call_later=lambda *_: None, log=Log()
-        )
-        self.read()
         self.member: Any = ClusterMember.__new__(ClusterMember)
+        self.member._config, self.member._log = SimpleNamespace(topic_config=typed), Log()
+        self.later: list[Callable[[], object]] = []
+        self.configs = StoredConfigs(
+            self.store, MetadataCache(1), are_usable=self.member._are_usable, wall_clock_ms=lambda: 0,
+            call_later=lambda delay_ms, call: self.later.append(call), log=self.member._log,
+        )  # fmt: skip
+        self.read()
         self.member.configs, self.member.cache = self.configs, self.configs._cache
-        self.member._config = SimpleNamespace(topic_config=dict)
         self.member._session = SimpleNamespace(run=lambda steps: {"t": b"i" * 16})
         self.done: list[Any] = []
         self.logs: Any = SimpleNamespace(
@@ -74,8 +87,41 @@ def test_settings_that_are_known_stay() -> None:
 
 def test_a_value_that_is_not_allowed_here_is_kept() -> None:
     """Apache Kafka 3 allows other values. A change of another key, which starts from what is known, must not lose it."""
-    stored = Stored(GOOD.replace(b"-1", b"abc"))
+    stored = Stored(BAD)
     assert stored.configs._cache.config("topics", "t") == {"retention.ms": "abc"} and not stored.configs.malformed_topics
+    assert stored.configs.unusable_topics == {"t"}
+    assert stored.member._log.lines == ["a stored setting of a topic is not allowed"]
+
+
+def test_no_log_is_opened_with_a_value_that_is_not_allowed() -> None:
+    stored = Stored(BAD)
+    with pytest.raises(ClusterRefused, match=r"topic t has .* value abc for configuration retention.ms.* /config/topics/t "):
+        stored.member.open_logs(stored.logs)
+    assert stored.done == []
+
+
+@pytest.mark.parametrize("notified", [True, False])
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_running_broker_keeps_the_settings_of_before(is_told: bool, notified: bool) -> None:
+    """It waits for good ones. Nobody may tell of them: somebody repairs the node with ZooKeeper's own tools."""
+    stored = Stored(GOOD)
+    member, cache = stored.member, stored.configs._cache
+    member._broker = SimpleNamespace(logs=stored.logs)
+    if is_told:
+        cache.put_topic(Topic("t", uuid4(), (), cache.config("topics", "t")))
+        logs = SimpleNamespace(set_config=lambda name, config, count: stored.done.append(config))
+        cache.add_listener(AppliedConfig(member._config, cache, logs, member._log)._changed)
+    cache.add_listener(member._topic_settings_changed)
+    faults: list[Exception | None] = []
+    for data, expected in ((BAD, []), (GOOD.replace(b"-1", b"5"), [{"retention.ms": "5"}])):
+        stored.store.set("/config/topics/t", data)
+        if notified or data == BAD:
+            steps = stored.configs._read(StoreCalls(stored.store, lambda *_: None), ["topics/t"])
+            run(steps, lambda value, fault: faults.append(fault))
+        else:
+            stored.later.pop()()
+        assert stored.done == expected and stored.configs.lacks_settings("t") == (data == BAD)
+    assert not any(faults)
 
 
 def test_a_broker_that_stores_the_same_settings_again_hears_of_it() -> None:
@@ -167,12 +213,15 @@ def test_a_log_that_another_thread_creates_while_its_settings_change() -> None:
     """It was created with those that were read before: records would go too early."""
     member = Stored(GOOD).member
     configs = {"t": {"retention.ms": "5"}, "u": {"retention.ms": "-1"}, "v": {}, "m": {"retention.ms": "5"}, "gone": {"k": "v"}}
+    configs = {"bad": {"retention.ms": "5"}, **configs, "bad2": {"retention.ms": "5"}}
+    member.cache.put_config("topics", "bad2", {"retention.ms": "abc"})
     logs = SimpleNamespace(
         has_topic=lambda name: name != "v", config_of=configs.__getitem__,
         set_config_in_steps=lambda name, config: iter([configs.update({name: config})]),
     )  # fmt: skip
     member.cache.put_config("topics", "u", {"retention.ms": "-1"})
     member.configs.malformed_topics.add("m")
+    member.cache.put_config("topics", "bad", {"retention.ms": "abc"})
     member._broker, member._slices = SimpleNamespace(logs=logs), SimpleNamespace(add=list)
     shown: list[set[str]] = []
     member._published = SimpleNamespace(hosted_changed=shown.append)

@@ -53,8 +53,8 @@ class Broker:
         more = {key.replace("_", "."): value for key, value in settings.items()}
         config = BrokerConfig({"node.id": "1", "log.dirs": "data"} | more)
         self.logs = Logs()
-        AppliedConfig(config, cluster, self.logs).start()
         log = BrokerLog()
+        AppliedConfig(config, cluster, self.logs, log).start()
         self.context: Any = SimpleNamespace(
             config=config, cluster=cluster, logs=self.logs, broker_id=1, log=log,
             topic_changes=metadata.topic_changes, config_changes=metadata.config_changes,

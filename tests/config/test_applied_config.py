@@ -56,9 +56,14 @@ class Subject:
         self.logs, self.loop = Logs(), Loop()
         self.config = BrokerConfig({"node.id": "1", "log.dirs": "data"})
         work = Slices(self.loop, lambda fault: None)
-        AppliedConfig(self.config, self.metadata.cache, self.logs, slices=work).start()
+        self.lines: list[str] = []
+        AppliedConfig(self.config, self.metadata.cache, self.logs, self, slices=work).start()  # type: ignore[arg-type]
         for number in range(TOPICS):
             self.metadata.topic_changes.create_topic(f"t{number}", [[1], [1]], {"retention.ms": "1"} if number == 3 else {})
+
+    def repeated(self, level: str, what: str, details: dict[str, Any]) -> None:
+        """Of the log."""
+        self.lines.append(f"{level} {what} " + " ".join(f"{key}={value}" for key, value in details.items()))
 
     def set_default(self, value: str) -> None:
         self.metadata.config_changes.set_config("brokers", "<default>", {"log.retention.ms": value})
@@ -79,6 +84,23 @@ def test_one_step_a_turn(subject: Subject) -> None:
         assert subject.logs.steps <= before + 1
     assert subject.logs.steps == 2 * TOPICS
     assert subject.logs.applied == {f"t{number}": 1 if number == 3 else 5000 for number in range(TOPICS)}
+
+
+@pytest.mark.parametrize("bad", range(0, TOPICS, 5))
+def test_a_topic_whose_settings_are_not_allowed_keeps_those_of_before(subject: Subject, bad: int) -> None:
+    """Another version has stored them, or somebody with a tool of ZooKeeper. Wherever it comes in the order: others go on."""
+    subject.metadata.config_changes.set_config("topics", f"t{bad}", {"retention.ms": "33"})
+    subject.metadata.config_changes.set_config("topics", f"t{bad}", {"retention.ms": "abc", "max.message.bytes": "5"})
+    assert subject.logs.applied == {f"t{bad}": 33}
+    subject.set_default("5000")
+    while subject.loop.later:
+        subject.loop.turn()
+    expected = {f"t{number}": 1 if number == 3 else 5000 for number in range(TOPICS)}
+    assert subject.logs.applied == expected | {f"t{bad}": 33}
+    expected_line = f"error a stored setting of a topic is not allowed topic=t{bad} key=retention.ms value=abc"
+    assert len(subject.lines) == 2 and all(line.startswith(expected_line) for line in subject.lines), subject.lines
+    subject.metadata.config_changes.set_config("topics", f"t{bad}", {"retention.ms": "34"})
+    assert subject.logs.applied[f"t{bad}"] == 34
 
 
 def test_changes_meanwhile(subject: Subject) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -289,3 +291,14 @@ def test_directory_ids(tmp_path: Path) -> None:
         again = meta.read_text().splitlines()
         assert again[:-1] == [line for line in lines if not line.startswith("directory.id=")]
         assert again[-1].startswith("directory.id=")
+
+
+def test_a_stored_setting_that_is_not_allowed_ends_the_start(tmp_path: Path) -> None:
+    """Another version has stored it. The default retention might delete too much."""
+    with broker_on(tmp_path, "a") as broker:
+        create(broker, "t", 1, retention_ms="7000000")
+    change = "UPDATE nodes SET data = replace(CAST(data AS TEXT), '7000000', 'abc') WHERE path = '/config/topics/t'"
+    with closing(sqlite3.connect(tmp_path / "a" / STORE)) as store, store:
+        assert store.execute(change).rowcount == 1
+    with pytest.raises(BrokerStartError, match=r"topic t has a stored setting that is not allowed: .*abc.*retention.ms"):
+        broker.start()
