@@ -9,12 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorization import GROUP_DENIED, MESSAGES, TOPIC_DENIED, may_group
+from kafka_cy.api.change_pieces import add_task
 from kafka_cy.api.offset_commit_cold import ANSWERED_AT_ONCE_MAX, answer, has_many
 from kafka_cy.api.registry import handler
 from kafka_cy.api.share_enabled import has_share_groups
 from kafka_cy.api.share_state_topic import with_state_topic
 from kafka_cy.api.topic_rights import with_denied_topics
 from kafka_cy.authorizer.acls import Operation
+from kafka_cy.base.slices import in_work
 from kafka_cy.coordinator.share.offsets import Altered, GroupFailure
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -38,29 +40,37 @@ def handle(request: Request[AlterShareGroupOffsetsRequest], context: ChangesShar
         request.respond(_response(GroupFailure(GROUP_DENIED, MESSAGES[GROUP_DENIED])))
         return
     asked: dict[str, dict[int, int]] = {}
-    for topic in body.topics:
-        asked.setdefault(topic.topic_name, {}).update(
-            (each.partition_index, each.start_offset) for each in topic.partitions
-        )
     is_long = has_many(request, ANSWERED_AT_ONCE_MAX)
     denied: dict[str, Altered] = {}
 
     def respond(result: GroupFailure | dict[str, Altered]) -> None:
-        found = result if isinstance(result, GroupFailure) else result | denied
+        found = result if isinstance(result, GroupFailure) or not denied else result | denied
         answer(request, partial(_response, found), is_long=is_long)
 
     def ask(names: set[str]) -> None:
-        denied.update((name, Altered(None, dict.fromkeys(asked[name], TOPIC_DENIED))) for name in asked if name in names)
+        if names:
+            denied.update((name, Altered(None, dict.fromkeys(asked[name], TOPIC_DENIED))) for name in asked if name in names)
         with_state_topic(request, context, alter)
 
     def alter() -> None:
         if body.group_id:
-            allowed = {name: offsets for name, offsets in asked.items() if name not in denied}
+            allowed = {name: offsets for name, offsets in asked.items() if name not in denied} if denied else asked
             context.groups.share_offsets.alter(body.group_id, allowed, request.guarded(respond))
         else:
             respond(GroupFailure(ErrorCode.INVALID_GROUP_ID))
 
-    with_denied_topics(request, context, Operation.READ, asked, ask)
+    def read() -> None:
+        for topic in body.topics:
+            asked.setdefault(topic.topic_name, {}).update((each.partition_index, each.start_offset) for each in topic.partitions)
+
+    def begin() -> None:
+        with_denied_topics(request, context, Operation.READ, asked, ask)
+
+    if is_long:
+        add_task(request, context.slices, in_work(read), begin)
+    else:
+        read()
+        begin()
 
 
 def _response(result: GroupFailure | dict[str, Altered]) -> dict[str, Any]:

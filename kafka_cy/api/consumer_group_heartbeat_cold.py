@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kafka_cy.api.authorization import GROUP_DENIED, TOPIC_DENIED, may_group
 from kafka_cy.api.durations import milliseconds
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kafka_cy.api.roles import UsesModernGroups
 
 NO_TOPIC = uuid.UUID(int=0)
+PARTITIONS_AT_ONCE: Final = 2000  # of a response that is encoded on the loop
 
 
 @handler(api_key=68)
@@ -64,15 +65,16 @@ def handle(request: Request[ConsumerGroupHeartbeatRequest], context: UsesModernG
         else:
             respond(request, error_response(TOPIC_DENIED))
 
-    may_describe_all(request, context, frozenset(body.subscribed_topic_names or ()), ask)
+    may_describe_all(request, context, body.subscribed_topic_names or (), ask)
     return None
 
 
-def respond(request: Request[ConsumerGroupHeartbeatRequest], response: dict[str, Any]) -> None:
-    """A response with many topics is encoded on another thread: encoding them takes a millisecond and more."""
+def respond(request: Request[Any], response: dict[str, Any]) -> None:
+    """Also for share groups. A response with many topics or partitions is encoded on another thread: it takes a millisecond."""
     whole = {"throttle_time": 0, **response}
     assignment = response["assignment"]
-    if assignment is not None and len(assignment["topic_partitions"]) > TOPICS_AT_ONCE:
+    rows = assignment["topic_partitions"] if assignment is not None else ()
+    if len(rows) > TOPICS_AT_ONCE or sum(len(each["partitions"]) for each in rows) > PARTITIONS_AT_ONCE:
         request.respond_long(lambda ready: ready(lambda: whole))
     else:
         request.respond(whole)

@@ -34,7 +34,7 @@ def handle(request: Request[DeleteShareGroupOffsetsRequest], context: UsesOffset
     denied: dict[str, DeletedTopic] = {}
 
     def respond(result: GroupFailure | dict[str, DeletedTopic]) -> None:
-        found = result if isinstance(result, GroupFailure) else result | denied
+        found = result if isinstance(result, GroupFailure) or not denied else result | denied
         answer(request, partial(_response, found), is_long=len(names) > ANSWERED_AT_ONCE_MAX)
 
     def delete(refused: set[str]) -> None:
@@ -42,8 +42,10 @@ def handle(request: Request[DeleteShareGroupOffsetsRequest], context: UsesOffset
             respond(GroupFailure(ErrorCode.INVALID_GROUP_ID))
             return
         failure = DeletedTopic(None, TOPIC_DENIED, MESSAGES[TOPIC_DENIED])
-        denied.update((name, failure) for name in names if name in refused)
-        allowed = [name for name in names if name not in refused]
+        allowed = names
+        if refused:
+            denied.update((name, failure) for name in names if name in refused)
+            allowed = [name for name in names if name not in refused]
         context.groups.share_offsets.delete(body.group_id, allowed, request.guarded(respond))
 
     if not has_share_groups(context):

@@ -5,15 +5,17 @@ What does not exist has the offset -1, without an error: groups, topics, partiti
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kafka_cy.api.authorization import GROUP_DENIED, MESSAGES, TOPIC_DENIED, denied, may_group, may_topic
+from kafka_cy.api.change_pieces import guarded
+from kafka_cy.api.offset_commit_cold import answer
 from kafka_cy.api.registry import handler
 from kafka_cy.api.share_enabled import has_share_groups
 from kafka_cy.authorizer.acls import Operation
-from kafka_cy.base.slices import AT_ONCE_MAX
+from kafka_cy.base.slices import AT_ONCE_MAX, at_once, in_work
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from kafka_cy.api.roles import UsesOffsets
     from kafka_cy.coordinator.share.offsets import Described
 
+PARTITIONS_AT_ONCE: Final = 500  # topics and partitions of a response that is built on the loop
 
 @handler(api_key=90)
 def handle(request: Request[DescribeShareGroupOffsetsRequest], context: UsesOffsets) -> None:
@@ -32,37 +35,57 @@ def handle(request: Request[DescribeShareGroupOffsetsRequest], context: UsesOffs
         refused = {"topics": [], "error_code": int(ErrorCode.UNSUPPORTED_VERSION), "error_message": None}
         request.respond({"throttle_time": 0, "groups": [{"group_id": each, **refused} for each in asked]})
         return
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, tuple[ErrorCode, Described]] = {}
 
     def done(group_id: str, error: ErrorCode, described: Described) -> None:
-        found[group_id] = {
+        found[group_id] = error, described
+        if len(found) == len(asked):
+            answer(request, response, is_long=_has_many(found))
+
+    def response() -> dict[str, Any]:
+        return {"throttle_time": 0, "groups": [group(group_id, *found[group_id]) for group_id in asked]}
+
+    def group(group_id: str, error: ErrorCode, described: Described) -> dict[str, Any]:
+        return {
             "group_id": group_id,
             "topics": _topics(request, described, shows_all=asked[group_id] is None),
             "error_code": int(error),
             "error_message": MESSAGES.get(error),
         }
-        if len(found) == len(asked):
-            request.respond({"throttle_time": 0, "groups": [found[each] for each in asked]})
 
-    def steps() -> Iterator[None]:
+    def steps() -> Generator[object, None, None]:
         for group_id, topics in asked.items():
             if not may_group(request, Operation.DESCRIBE, group_id):
                 done(group_id, GROUP_DENIED, {})
-                yield
+                yield None
                 continue
             wanted: dict[str, Sequence[int]] | None = None
             if topics is not None:
-                wanted = {topic.topic_name: topic.partitions for topic in topics}
+                wanted = yield from in_work(partial(_wanted, topics))
             context.groups.share_offsets.describe(group_id, wanted, request.guarded(partial(done, group_id)))
-            yield
+            yield None
 
     if not asked:
         request.respond({"throttle_time": 0, "groups": []})
-    elif len(asked) > AT_ONCE_MAX:
-        context.groups.in_slices(steps(), lambda: None)
+    elif sum(1 + len(topics or ()) for topics in asked.values()) > AT_ONCE_MAX:
+        context.groups.in_slices(guarded(request, steps()), lambda: None)
     else:
-        for _ in steps():
-            pass
+        at_once(steps())
+
+
+def _wanted(topics: Iterable[Any]) -> dict[str, Sequence[int]]:
+    return {topic.topic_name: topic.partitions for topic in topics}
+
+
+def _has_many(found: dict[str, tuple[ErrorCode, Described]]) -> bool:
+    """Whether it takes more than about a millisecond to show them. It counts no further."""
+    left = PARTITIONS_AT_ONCE
+    for _, described in found.values():
+        for _, offsets in described.values():
+            left -= 1 + len(offsets)
+            if left < 0:
+                return True
+    return False
 
 
 def _topics(request: Request[Any], described: Described, *, shows_all: bool) -> list[dict[str, Any]]:

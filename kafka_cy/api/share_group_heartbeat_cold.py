@@ -5,9 +5,11 @@ Errors carry a text for the log of the client.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kafka_cy.api.authorization import GROUP_DENIED, TOPIC_DENIED, may_group
+from kafka_cy.api.consumer_group_heartbeat_cold import respond
 from kafka_cy.api.registry import handler
 from kafka_cy.api.share_enabled import has_share_groups
 from kafka_cy.api.share_state_topic import with_state_topic
@@ -40,7 +42,7 @@ def handle(request: Request[ShareGroupHeartbeatRequest], context: ChangesShareGr
     )  # fmt: skip
 
     def ask() -> None:
-        context.groups.share.heartbeat(heartbeat, lambda response: request.respond({"throttle_time": 0, **response}))
+        context.groups.share.heartbeat(heartbeat, partial(respond, request))
 
     def begin(may_describe: bool) -> None:
         if may_describe:
@@ -48,4 +50,4 @@ def handle(request: Request[ShareGroupHeartbeatRequest], context: ChangesShareGr
         else:
             request.respond({"throttle_time": 0, **error_response(TOPIC_DENIED)})
 
-    may_describe_all(request, context, frozenset(body.subscribed_topic_names or ()), begin)
+    may_describe_all(request, context, body.subscribed_topic_names or (), begin)

@@ -22,8 +22,19 @@ if TYPE_CHECKING:
 def may_describe_all(
     request: Request[Any], context: WorksInSlices, names: Collection[str], then: Callable[[bool], object]
 ) -> None:
-    """Call `then` with whether the sender may describe all of these topics: at once, or for many between other requests."""
-    with_denied_topics(request, context, Operation.DESCRIBE, names, lambda denied: then(not denied))
+    """Call `then` with whether the sender may describe all of these topics: at once, or for many between other requests.
+
+    The ACLs are asked once about each name.
+    """
+    asked: set[str] = set()
+
+    def allows(name: str) -> bool:
+        if name in asked:
+            return True
+        asked.add(name)
+        return may_topic(request, Operation.DESCRIBE, name)
+
+    with_denied(request, context, names, allows, lambda denied: then(not denied))
 
 
 def with_denied_topics(

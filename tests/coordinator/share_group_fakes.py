@@ -77,6 +77,8 @@ class ShareGroupHarness(Harness):
         names = None if topics is None else tuple(topics)
         fields = {"client_id": "sh", "client_host": "/127.0.0.1"} | fields
         self.coordinator.share.heartbeat(ShareHeartbeat(group, member, epoch, topic_names=names, **fields), responses.append)
+        while not responses and self.loop.timers and self.loop.timers[0][0] <= self.loop.time_s:
+            self.loop.run_next()  # one with much work
         (response,) = responses
         return response
 

@@ -311,8 +311,7 @@ TOPIC_IDS = [uuid.UUID(int=each) for each in range(1, 5)]
 
 def shared_out(members: dict[str, ShareMemberSpec], partitions: Partitions) -> dict[str, Partitions]:
     result: dict[str, Partitions] = {}
-    for _ in SimpleAssignor().assign(members, partitions, result):
-        pass
+    slices.at_once(SimpleAssignor().assign(members, partitions, result))
     return result
 
 

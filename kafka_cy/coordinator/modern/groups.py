@@ -55,27 +55,14 @@ class ModernGroups(ABC):
 
     # -- requests --
 
-    def _beat(
-        self, group_id: str, beat: Callable[[Mapping[str, Group]], CoordinatorResult[dict[str, Any]]], refuse: Refuse,
-        respond: Respond,
-    ) -> None:  # fmt: skip
-        """Let `beat` look at the groups; `respond` gets its response when its records are stored."""
-
-        def operation(state: Any) -> CoordinatorResult[dict[str, Any]]:
-            if group_id not in state.groups and self.is_full():
-                return CoordinatorResult(response=refuse(ErrorCode.POLICY_VIOLATION))
-            return beat(state.groups)
-
-        def done(error: ErrorCode, response: dict[str, Any] | None) -> None:
-            respond(refuse(error) if response is None else response)
-
-        self.runtime.write(group_id, operation, done)
-
     def _beat_in_steps(
         self, group_id: str, beat: Callable[[Mapping[str, Group]], BeatSteps], refuse: Refuse, respond: Respond, *,
         is_long: Callable[[], bool],
     ) -> None:  # fmt: skip
-        """_beat() of a task; `is_long` tells whether it is done in slices, and other operations on the group wait."""
+        """Let the task `beat` look at the groups; `respond` gets its response when its records are stored.
+
+        `is_long` tells whether it is done in slices, and other operations on the group wait.
+        """
 
         def operation(state: Any) -> BeatSteps:
             if group_id not in state.groups and self.is_full():

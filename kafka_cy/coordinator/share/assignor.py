@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from kafka_cy.coordinator.modern.assignment import NO_PARTITIONS, STEP_ITEMS, Partitions, frozen
+from kafka_cy.base.slices import in_work
+from kafka_cy.coordinator.modern.assignment import STEP_ITEMS, Partitions, count, frozen
 
 TopicPartition = tuple[uuid.UUID, int]
 
@@ -30,21 +32,28 @@ class SimpleAssignor:
 
     def assign(
         self, members: Mapping[str, ShareMemberSpec], partitions: Partitions, result: dict[str, Partitions]
-    ) -> Iterator[None]:
-        """Put the partitions of each member into `result`, by member id. Each step takes less than about a millisecond."""
+    ) -> Generator[object, None, None]:
+        """Put the partitions of each member into `result`, by member id. Each step takes less than about a millisecond, or runs on
+        another thread."""
         found: dict[str, dict[uuid.UUID, set[int]]] = {member_id: {} for member_id in members}
         subscriptions = {spec.topic_ids for spec in members.values()}
         if len(subscriptions) == 1:
             (topic_ids,) = subscriptions
             yield from _share_out(list(members), members, topic_ids, partitions, found)
         else:
-            for topic_id in {topic_id: None for spec in members.values() for topic_id in spec.topic_ids}:
+            read = yield from in_work(lambda: {topic_id: None for spec in members.values() for topic_id in spec.topic_ids})
+            for topic_id in read:
                 readers = [member_id for member_id, spec in members.items() if topic_id in spec.topic_ids]
                 yield from _share_out(readers, members, (topic_id,), partitions, found)
+                yield None
         for member_id, assigned in found.items():
-            before = members[member_id].assigned
-            result[member_id] = before if assigned == before else frozen(assigned)
-            yield
+            keep = partial(_kept, members[member_id].assigned, assigned)
+            result[member_id] = (yield from in_work(keep)) if count(assigned) > STEP_ITEMS else keep()
+            yield None
+
+
+def _kept(before: Partitions, assigned: dict[uuid.UUID, set[int]]) -> Partitions:
+    return before if assigned == before else frozen(assigned)
 
 
 def _wanted_counts(members: int, partitions: int) -> tuple[int, list[int]]:
@@ -60,17 +69,18 @@ def _wanted_counts(members: int, partitions: int) -> tuple[int, list[int]]:
 def _share_out(
     readers: Sequence[str], members: Mapping[str, ShareMemberSpec], topic_ids: Collection[uuid.UUID], partitions: Partitions,
     found: dict[str, dict[uuid.UUID, set[int]]],
-) -> Iterator[None]:  # fmt: skip
+) -> Generator[object, None, None]:  # fmt: skip
     """Share the partitions of the topics among the members `readers`."""
-    targets = [(topic_id, each) for topic_id in topic_ids for each in sorted(partitions.get(topic_id, ()))]
-    sharing, counts = _wanted_counts(len(readers), len(targets))
+    begin = partial(_without_owners, topic_ids, partitions)
+    is_much = len(topic_ids) > 1 or any(len(partitions.get(topic_id, ())) > STEP_ITEMS for topic_id in topic_ids)
+    owners = (yield from in_work(begin)) if is_much else begin()
+    sharing, counts = _wanted_counts(len(readers), len(owners))
     left = dict(zip(readers, counts, strict=True))
-    owners: dict[TopicPartition, set[str]] = {target: set() for target in targets}
     work = 0
     for member_id in readers:
-        before = members[member_id].assigned or NO_PARTITIONS
-        for topic_id, each in before.items():
-            for partition in sorted(each) if topic_id in topic_ids else ():
+        before = members[member_id].assigned
+        for topic_id in before if len(topic_ids) > 1 else topic_ids:
+            for partition in sorted(before.get(topic_id, ())) if topic_id in topic_ids else ():
                 who = owners.get((topic_id, partition))
                 if who is not None and left[member_id] and len(who) < sharing:
                     who.add(member_id)
@@ -78,13 +88,17 @@ def _share_out(
                     found[member_id].setdefault(topic_id, set()).add(partition)
                 work += 1
                 if work % STEP_ITEMS == 0:
-                    yield
+                    yield None
     unfilled = deque(member_id for member_id in readers if left[member_id])
-    for target in targets:
-        _add_members(target, owners[target], sharing, unfilled, left, found)
+    for target, who in owners.items():
+        _add_members(target, who, sharing, unfilled, left, found)
         work += 1
         if work % STEP_ITEMS == 0:
-            yield
+            yield None
+
+
+def _without_owners(topic_ids: Collection[uuid.UUID], partitions: Partitions) -> dict[TopicPartition, set[str]]:
+    return {(topic_id, each): set() for topic_id in topic_ids for each in sorted(partitions.get(topic_id, ()))}
 
 
 def _add_members(

@@ -6,26 +6,29 @@ Kafka: ShareGroup, ModernGroup.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Collection, Generator, Iterator
+from functools import partial
+from typing import Any, ClassVar, Final, TypeVar
 
-from kafka_cy.base.slices import at_once
+from kafka_cy.base.slices import at_once, in_work
 from kafka_cy.coordinator.commit_request import CommitRequest
 from kafka_cy.coordinator.group import LagMember
 from kafka_cy.coordinator.modern.assignment import NO_PARTITIONS, Partitions
 from kafka_cy.coordinator.modern.deadlines import Deadlines
-from kafka_cy.coordinator.modern.group import ModernGroup
+from kafka_cy.coordinator.modern.group import NAMES_FEW, ModernGroup
 from kafka_cy.coordinator.modern.limits import PARTITION_BYTES, partition_bytes
-from kafka_cy.coordinator.modern.names import ChangedNames, count_names, in_pieces
+from kafka_cy.coordinator.modern.names import PIECE_NAMES, ChangedNames, count_names, distinct, in_pieces
 from kafka_cy.coordinator.open_groups import OPEN_FOR_NOBODY
 from kafka_cy.coordinator.records import CommittedOffset, Record
 from kafka_cy.coordinator.share import records as stored
 from kafka_cy.coordinator.share.assignor import SimpleAssignor
-from kafka_cy.coordinator.share.limits import member_bytes
+from kafka_cy.coordinator.share.limits import MEMBER_OBJECT_BYTES, member_bytes
 from kafka_cy.coordinator.share.member import ShareMember, partitions_of
 from kafka_cy.coordinator.share.state_partitions import NO_STATES, ShareStates, states_of
 from kafka_cy.protocol.errors import ErrorCode
 
+R = TypeVar("R")
+Steps = Generator[object, None, None]
 FIRST_EPOCH: Final = 1  # of a new group; it is not stored
 NO_ASSIGNMENT_EPOCH: Final = -1  # the target assignment was removed
 EMPTY, STABLE = "Empty", "Stable"
@@ -38,7 +41,7 @@ class ShareGroup(ModernGroup):
     __slots__ = (
         "assigning", "assignment_epoch", "assignment_timestamp_ms", "by_name", "counted_bytes", "deadlines", "epoch",
         "held_bytes", "initialize_failures", "initialize_not_before_s", "metadata_hash", "recorded", "settled",
-        "states", "states_recorded", "target", "topics_version",
+        "states", "states_count", "states_recorded", "target", "topics_version",
     )  # fmt: skip
 
     kind: ClassVar[str] = "share"
@@ -54,6 +57,7 @@ class ShareGroup(ModernGroup):
         self.members: dict[str, ShareMember] = {}
         self.target: dict[str, Partitions] = {}
         self.states: ShareStates = NO_STATES
+        self.states_count = 0  # partitions of `states`
         self.states_recorded = False
         # Follow from the members.
         self.by_name: Counter[str] = Counter()  # topic -> members that name it
@@ -70,77 +74,91 @@ class ShareGroup(ModernGroup):
     # -- replay --
 
     def _replay(self, key: Any, value: Any) -> None:
-        _REPLAY[type(key)](self, key, value)
+        at_once(_REPLAY[type(key)](self, key, value))
 
     def replay_steps(self, key: Any, value: Any) -> Iterator[object]:
-        return self._replay_member_steps(key, value) if isinstance(key, stored.MemberKey) else super().replay_steps(key, value)
+        self.steady = None
+        steps: Steps = _REPLAY[type(key)](self, key, value)
+        return steps
 
-    def _replay_group(self, key: stored.GroupKey, value: stored.Group | None) -> None:
+    def _replay_group(self, key: stored.GroupKey, value: stored.Group | None) -> Steps:
         self.recorded = value is not None
         if value is not None:
             self.epoch, self.metadata_hash = value
             return
         for member in list(self.members.values()):
-            self._put(member, None)
-        self.held_bytes -= partition_bytes(*self.target.values())
-        self.target.clear()
+            yield from self._put(member, None)
+        for member_id in list(self.target):
+            yield from self._put_target(member_id, None)
 
-    def _replay_member(self, key: stored.MemberKey, value: stored.Member | None) -> None:
+    def _replay_member(self, key: stored.MemberKey, value: stored.Member | None) -> Steps:
         old = self.members.get(key.member_id)
-        if value is None:
-            self._put(old, None)
-            return
-        names = tuple(sorted(set(value.subscribed_topic_names)))
-        details = value._replace(subscribed_topic_names=names)
-        self._put(old, (old or ShareMember(key.member_id))._replace(details=details))
+        new: ShareMember | None = None
+        if value is not None:
+            names = value.subscribed_topic_names
+            details = value._replace(subscribed_topic_names=(yield from _look(len(names), partial(distinct, names))))
+            new = (old or ShareMember(key.member_id))._replace(details=details)
+        yield from self._put(old, new)
 
-    def _replay_current(self, key: stored.CurrentMemberKey, value: stored.CurrentMember | None) -> None:
+    def _replay_current(self, key: stored.CurrentMemberKey, value: stored.CurrentMember | None) -> Steps:
         old = self.members.get(key.member_id)
         if value is not None:
-            self._put(
-                old,
-                (old or ShareMember(key.member_id))._replace(
-                    member_epoch=value.member_epoch, previous_member_epoch=value.previous_member_epoch,
-                    assigned=partitions_of(value.assigned_partitions),
-                ),
+            new = (old or ShareMember(key.member_id))._replace(
+                member_epoch=value.member_epoch, previous_member_epoch=value.previous_member_epoch,
+                assigned=(yield from _assignment(value.assigned_partitions)),
             )  # fmt: skip
+            yield from self._put(old, new)
         elif old is not None:
-            self._put(old, ShareMember(old.member_id, old.details))
+            yield from self._put(old, ShareMember(old.member_id, old.details))
 
-    def _replay_target_metadata(self, key: stored.TargetMetadataKey, value: stored.TargetMetadata | None) -> None:
+    def _replay_target_metadata(self, key: stored.TargetMetadataKey, value: stored.TargetMetadata | None) -> Steps:
         none = stored.TargetMetadata(NO_ASSIGNMENT_EPOCH)
         self.assignment_epoch, self.assignment_timestamp_ms = value or none
+        yield from ()
 
-    def _replay_target_member(self, key: stored.TargetMemberKey, value: stored.TargetMember | None) -> None:
-        if value is None:
-            target = NO_PARTITIONS
-            old = self.target.pop(key.member_id, NO_PARTITIONS)
-        else:
-            target = partitions_of(value.topic_partitions)
-            old = self.target.get(key.member_id, NO_PARTITIONS)
-            self.target[key.member_id] = target
-        self.held_bytes += partition_bytes(target) - partition_bytes(old)
+    def _replay_target_member(self, key: stored.TargetMemberKey, value: stored.TargetMember | None) -> Steps:
+        target = None if value is None else (yield from _assignment(value.topic_partitions))
+        yield from self._put_target(key.member_id, target)
 
-    def _replay_states(self, key: stored.StatePartitionsKey, value: stored.StatePartitions | None) -> None:
+    def _replay_states(self, key: stored.StatePartitionsKey, value: stored.StatePartitions | None) -> Steps:
+        states, count = NO_STATES, 0
+        if value is not None:
+            rows = (*value.initializing_topics, *value.initialized_topics)
+            size = len(value.deleting_topics) + _rows_size(rows)
+            states = yield from _look(size, partial(states_of, value))
+            count = yield from _look(len(rows), states.partition_count)
         self.states_recorded = value is not None
-        before = self.states.partition_count()
-        self.states = NO_STATES if value is None else states_of(value)
-        self.held_bytes += PARTITION_BYTES * (self.states.partition_count() - before)
+        self.held_bytes += PARTITION_BYTES * (count - self.states_count)
+        self.states, self.states_count = states, count
 
-    def _put(self, old: ShareMember | None, new: ShareMember | None) -> None:
-        """Replace a member, and what follows from the members."""
+    def _put_target(self, member_id: str, target: Partitions | None) -> Steps:
+        """Replace or remove a member's part of the target assignment."""
+        change = yield from _bytes_of(target or NO_PARTITIONS)
+        change -= yield from _bytes_of(self.target_of(member_id))
+        if target is None:
+            self.target.pop(member_id, None)
+        else:
+            self.target[member_id] = target
+        self.held_bytes += change
+
+    def _put(self, old: ShareMember | None, new: ShareMember | None) -> Steps:
+        """Replace a member in one step, and what follows from the members in others."""
         if old is not None:
             self._republish(old, new)
         if new is not None:
             self.members[new.member_id] = new
         elif old is not None:
             del self.members[old.member_id]
-        self.held_bytes += partition_bytes(_assigned(new)) - partition_bytes(_assigned(old))
+        change = yield from _bytes_of(_assigned(new))
+        change -= yield from _bytes_of(_assigned(old))
         if old is None or new is None or old.details is not new.details:
-            for member, change in ((old, -1), (new, 1)):
-                if member is not None:
-                    self.held_bytes += change * member_bytes(member.member_id, member.details)
-                    count_names(self.by_name, member.details.subscribed_topic_names, change)
+            changes = [(member, by) for member, by in ((new, 1), (old, -1)) if member is not None]
+            for member, by in changes:
+                size = partial(member_bytes, member.member_id, member.details)
+                change += by * (yield from _look(len(member.details.subscribed_topic_names), size))
+            count = partial(count_names, self.by_name)
+            yield from in_pieces((count, member.details.subscribed_topic_names, by) for member, by in changes)
+        self.held_bytes += change
 
     # -- questions about members --
 
@@ -161,6 +179,11 @@ class ShareGroup(ModernGroup):
     def target_of(self, member_id: str) -> Partitions:
         """The member's part of the target assignment."""
         return self.target.get(member_id, NO_PARTITIONS)
+
+    @property
+    def size(self) -> int:
+        """At least how many names and partitions the group has."""
+        return (self.held_bytes - MEMBER_OBJECT_BYTES * len(self.members)) // PARTITION_BYTES
 
     # -- what the coordinator asks of every kind of group --
 
@@ -218,6 +241,24 @@ class ShareGroup(ModernGroup):
 
 def _assigned(member: ShareMember | None) -> Partitions:
     return NO_PARTITIONS if member is None else member.assigned
+
+
+def _look(size: int, function: Callable[[], R]) -> Generator[object, None, R]:
+    """What the function returns, which looks at so much: on another thread if that is much."""
+    return (yield from in_work(function)) if size > NAMES_FEW else function()
+
+
+def _rows_size(rows: Collection[Any]) -> int:
+    """How much it takes to read rows of topics and partitions."""
+    return len(rows) + sum(len(each.partitions) for each in rows) * NAMES_FEW // PIECE_NAMES
+
+
+def _assignment(rows: Collection[stored.TopicPartitions]) -> Generator[object, None, Partitions]:
+    return _look(_rows_size(rows), partial(partitions_of, rows))
+
+
+def _bytes_of(partitions: Partitions) -> Generator[object, None, int]:
+    return _look(len(partitions), partial(partition_bytes, partitions))
 
 
 _REPLAY: Final[dict[type[Any], Any]] = {

@@ -5,11 +5,12 @@ Everything here looks at the group and collects records; nothing changes before 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+import uuid
+from collections.abc import Callable, Collection, Generator, Mapping
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
-from kafka_cy.base.slices import at_once
+from kafka_cy.base.slices import in_work
 from kafka_cy.coordinator.group import Group
 from kafka_cy.coordinator.modern.assignment import Partitions
 from kafka_cy.coordinator.modern.errors import GroupError
@@ -32,13 +33,16 @@ from kafka_cy.coordinator.share.member import (
 from kafka_cy.coordinator.share.records import Group as StoredGroup
 from kafka_cy.coordinator.share.records import GroupKey, Member
 from kafka_cy.coordinator.share.requests import ShareHeartbeat
+from kafka_cy.coordinator.share.state_partitions import ShareStates, StartOffsets
 from kafka_cy.coordinator.share.state_partitions import Topics as StateTopics
 from kafka_cy.coordinator.share.target import ShareTarget
 from kafka_cy.coordinator.share.uninitialized import is_assigned, uninitialized
 from kafka_cy.protocol.errors import ErrorCode
 
+NO_START_OFFSET: Final = -1
 Result = CoordinatorResult[dict[str, Any]]
 R = TypeVar("R")
+Steps = Generator[object, None, R]
 
 
 class Epochs(NamedTuple):
@@ -47,14 +51,33 @@ class Epochs(NamedTuple):
     group: int
     bumped: bool
     topics_version: int  # with which the metadata hash was compared; 0: it was not
+    is_assigned: bool = False  # by the target assignment before the heartbeat; False: it is not, or was not looked at
+
+
+class Initialization(NamedTuple):
+    """Share partitions whose state is to be stored: where they begin, the names of the topics, and the record."""
+
+    offsets: StartOffsets
+    names: Mapping[uuid.UUID, str]
+    record: Record
+
+
+class Assigned(NamedTuple):
+    """What a heartbeat does about the target assignment: its epoch afterwards, and the member's part."""
+
+    epoch: int
+    part: Partitions
+    is_new: bool = False
+    later: ShareTarget | None = None  # to be computed in slices
 
 
 class Follows(NamedTuple):
     """What follows from a heartbeat and takes longer."""
 
     target: ShareTarget | None  # to be computed in slices
-    to_initialize: StateTopics  # share partitions whose state is to be stored
-    epoch: int  # for their state
+    to_initialize: Initialization | None
+    epoch: int  # for the states
+    topics_version: int  # with which the heartbeat began
 
 
 StartWork = Callable[[ShareGroup, Follows], object]
@@ -72,15 +95,15 @@ class ShareGroupHeartbeat:
         self.is_busy = is_busy
         self.start_work = start_work
 
-    def heartbeat(self, groups: Mapping[str, Group], request: ShareHeartbeat) -> Result:
-        """The response has the error, if there is one."""
+    def steps(self, groups: Mapping[str, Group], request: ShareHeartbeat) -> Steps[Result]:
+        """The response has the error, if there is one. A task for slices, or for `at_once`."""
         try:
             group = self._find_group(groups.get(request.group_id), request)
             if request.member_epoch == LEAVE_EPOCH:
                 member = _find_member(group, request.member_id)
                 response = member_response(request.member_id, LEAVE_EPOCH, 0, None)
-                return at_once(self.remove(group, [member], "it left", response))
-            return self._heartbeat(groups, group, request)
+                return (yield from self.remove(group, [member], "it left", response))
+            return (yield from self._heartbeat(groups, group, request))
         except GroupError as error:
             return Result(response=error_response(error.code, error.message))
 
@@ -97,35 +120,47 @@ class ShareGroupHeartbeat:
 
     # -- joining and staying --
 
-    def _heartbeat(self, groups: Mapping[str, Group], group: ShareGroup, request: ShareHeartbeat) -> Result:
-        context, joins = self.context, request.member_epoch == 0
+    def _heartbeat(self, groups: Mapping[str, Group], group: ShareGroup, request: ShareHeartbeat) -> Steps[Result]:
+        context, joins, version = self.context, request.member_epoch == 0, self.context.topics.version
+        interval_ms = context.settings.heartbeat_interval_ms(group.group_id)
         old = self._old_member(group, request)
-        if self._changes_nothing(group, old, request):
-            interval_ms = context.settings.heartbeat_interval_ms(group.group_id)
-            return Result(response=self._response(group, old, None), apply=partial(context.stays, group, old, interval_ms))
+        if self.changes_nothing(group, old, request):
+            response = member_response(old.member_id, old.member_epoch, interval_ms, None)
+            return Result(response=response, apply=partial(context.stays, group, old, interval_ms))
         records: list[Record] = []
-        new = old._replace(details=_details(old, request))
-        self._store_member(group, old, new, records)
-        epochs = self._epochs(group, old, new, records)
-        target_epoch, part, target = self._assign(group, new, epochs.group, records)
-        new = self._reconcile(group, new, target_epoch, part, epochs.bumped, records)
-        missing = self._missing(group, old, new)
-        if missing:
-            records.append(group.states.initializing_also(missing).record(group.group_id))
-        tells = joins or request.topic_names is not None or old.assigned != new.assigned
-        response = self._response(group, new, new.assigned if tells else None)
-        follows = Follows(target, missing, epochs.group)
-        apply = partial(self._apply, groups, group.group_id, new, epochs, follows, joins)
+        new = old._replace(details=(yield from in_work(partial(_details, old, request))))
+        yield from self._store_member(group, old, new, records)
+        names: Collection[str] = group.by_name
+        if new.details is not old.details:
+            names = yield from group.names_after_steps(old, new)
+        epochs = yield from self._epochs(group, old, new, names, records)
+        target = yield from self._assign(group, new, epochs.group, records)
+        new = yield from self._reconcile(group, new, target, epochs.bumped, records)
+        missing = yield from self._missing(group, names, records)
+        tells = joins or request.topic_names is not None or old.assigned is not new.assigned
+        response = yield from in_work(
+            partial(member_response, new.member_id, new.member_epoch, interval_ms, new.assigned if tells else None)
+        )
+        follows = Follows(target.later, missing, epochs.group, version)
+        apply = partial(self._apply, groups, group.group_id, new, epochs, follows, joined=joins, has_target=target.is_new)
         return Result(records, response, apply)
 
-    def _missing(self, group: ShareGroup, old: ShareMember, new: ShareMember) -> StateTopics:
-        """The share partitions whose state is to be stored now."""
+    def _missing(
+        self, group: ShareGroup, names: Collection[str], records: list[Record]
+    ) -> Steps[Initialization | None]:
+        """The share partitions whose state is to be stored now, of the topics that members name after the heartbeat."""
         if self.is_busy(group.group_id):
-            return {}
-        names = group.names_after(old, new) if new.details is not old.details else group.by_name
-        missing = uninitialized(group, names, self.context.topics, self.context.loop.now())
-        added = PARTITION_BYTES * sum(len(each.partitions) for each in missing.values())
-        return missing if self.context.has_room(group, added) else {}
+            return None
+        now_s, topics = self.context.loop.now(), self.context.topics
+        missing = yield from in_work(lambda: uninitialized(group, names, topics, now_s))
+        if not missing:
+            return None
+        count = yield from in_work(lambda: sum(len(each.partitions) for each in missing.values()))
+        if not self.context.has_room(group, PARTITION_BYTES * count):
+            return None
+        found = yield from in_work(partial(_initialization, group.group_id, group.states, missing))
+        records.append(found.record)
+        return found
 
     def _old_member(self, group: ShareGroup, request: ShareHeartbeat) -> ShareMember:
         """The member as it is. Raises GroupError."""
@@ -141,7 +176,7 @@ class ShareGroupHeartbeat:
         _check_epoch(member, request.member_epoch)
         return member
 
-    def _changes_nothing(self, group: ShareGroup, member: ShareMember, request: ShareHeartbeat) -> bool:
+    def changes_nothing(self, group: ShareGroup, member: ShareMember, request: ShareHeartbeat) -> bool:
         """Whether the member, its group and the topics are as they were: the heartbeat of quiet times, in short."""
         details = member.details
         return (
@@ -151,67 +186,81 @@ class ShareGroupHeartbeat:
             and (details.client_id, details.client_host) == (request.client_id, request.client_host)
         )  # fmt: skip
 
-    def _response(self, group: ShareGroup, member: ShareMember, assigned: Partitions | None) -> dict[str, Any]:
-        interval_ms = self.context.settings.heartbeat_interval_ms(group.group_id)
-        return member_response(member.member_id, member.member_epoch, interval_ms, assigned)
-
-    def _store_member(self, group: ShareGroup, old: ShareMember, new: ShareMember, records: list[Record]) -> None:
+    def _store_member(
+        self, group: ShareGroup, old: ShareMember, new: ShareMember, records: list[Record]
+    ) -> Steps[None]:
         if new.details is old.details:
             return
-        before = 0 if old.details is NO_DETAILS else member_bytes(old.member_id, old.details)
-        if not self.context.has_room(group, member_bytes(new.member_id, new.details) - before):
+        added = yield from in_work(partial(member_bytes, new.member_id, new.details))
+        if old.details is not NO_DETAILS:
+            added -= yield from in_work(partial(member_bytes, old.member_id, old.details))
+        if not self.context.has_room(group, added):
             raise GroupError(ErrorCode.GROUP_MAX_SIZE_REACHED, "The members of all share groups take too much memory.")
         records.append(member_record(group.group_id, new))
 
-    def _epochs(self, group: ShareGroup, old: ShareMember, new: ShareMember, records: list[Record]) -> Epochs:
+    def _epochs(
+        self, group: ShareGroup, old: ShareMember, new: ShareMember, names: Collection[str], records: list[Record]
+    ) -> Steps[Epochs]:
         """Bump the group epoch if the member reads other topics, if topics have changed, or if there is more to assign."""
-        topics = self.context.topics
-        bumps = old.details.subscribed_topic_names != new.details.subscribed_topic_names
-        is_assigning = group.assignment_epoch < group.epoch
-        bumps = bumps or (not is_assigning and not is_assigned(group, topics))
-        if not bumps and group.topics_version == topics.version:
-            return Epochs(group.epoch, False, 0)
-        metadata_hash = topics.group_hash(group.names_after(old, new))
+        topics, version, covers = self.context.topics, self.context.topics.version, False
+        bumps = old.details.subscribed_topic_names is not new.details.subscribed_topic_names
+        if not bumps and group.assignment_epoch >= group.epoch:
+            covers = yield from in_work(partial(is_assigned, group, topics))
+            bumps = not covers
+        if not bumps and group.topics_version == version:
+            return Epochs(group.epoch, False, 0, covers)
+        metadata_hash = yield from topics.group_hash_steps(names)
         if not bumps and metadata_hash == group.metadata_hash:
-            return Epochs(group.epoch, False, topics.version)
+            return Epochs(group.epoch, False, version, covers)
         epoch = group.epoch + 1
         records.append((GroupKey(group.group_id), StoredGroup(epoch, metadata_hash)))
-        return Epochs(epoch, True, topics.version)
+        return Epochs(epoch, True, version)
 
     def _assign(
         self, group: ShareGroup, new: ShareMember, epoch: int, records: list[Record]
-    ) -> tuple[int, Partitions, ShareTarget | None]:
-        """Compute the target assignment when the group epoch is newer. Returns its epoch, the member's part, and the
-        computation if it has to be done later."""
-        last = group.target_of(new.member_id)
+    ) -> Steps[Assigned]:
+        """Compute the target assignment when the group epoch is newer; a large one is computed later."""
+        last = Assigned(group.assignment_epoch, group.target_of(new.member_id))
         if group.assignment_epoch >= epoch or group.assigning or not self.context.interval_is_over(group):
-            return group.assignment_epoch, last, None
-        target = ShareTarget(self.context.topics, group, epoch, new, self.context.loop.wall_clock_ms())
-        if not self.context.has_room(group, target.growth_bytes()):
-            return group.assignment_epoch, last, None  # a later heartbeat tries again
+            return last
+        now_ms = self.context.loop.wall_clock_ms()
+        target = yield from in_work(partial(ShareTarget, self.context.topics, group, epoch, new, now_ms))
+        growth_bytes = yield from in_work(target.growth_bytes)
+        if not self.context.has_room(group, growth_bytes):
+            return last  # a later heartbeat tries again
         if target.is_long():
-            return group.assignment_epoch, last, target
-        records += target.compute()
-        return epoch, target.partitions_of(new.member_id), None
+            return last._replace(later=target)
+        records += yield from in_work(target.compute)
+        return Assigned(epoch, target.partitions_of(new.member_id), is_new=True)
 
     def _reconcile(
-        self, group: ShareGroup, member: ShareMember, epoch: int, part: Partitions, bumped: bool, records: list[Record]
-    ) -> ShareMember:
+        self, group: ShareGroup, member: ShareMember, target: Assigned, bumped: bool, records: list[Record]
+    ) -> Steps[ShareMember]:
         """Give the member its part of the target assignment, of topics that it reads."""
-        if member.member_epoch == epoch and not bumped:
+        if member.member_epoch == target.epoch and not bumped:
             return member
-        part = of_topics(part, self.context.topics.ids(member.details.subscribed_topic_names))
-        if member.member_epoch != epoch:
-            moved = member.moved_to(epoch, part)
-        else:
-            moved = member._replace(assigned=part)
-        if moved != member:
-            records.append(current_record(group.group_id, moved))
+        moved, record = yield from in_work(partial(self._moved, group, member, target))
+        if record is not None:
+            records.append(record)
         return moved
 
+    def _moved(self, group: ShareGroup, member: ShareMember, target: Assigned) -> tuple[ShareMember, Record | None]:
+        """The member with its part, and the record if it changes. Any thread: operations on the group wait meanwhile."""
+        part = of_topics(target.part, self.context.topics.ids(member.details.subscribed_topic_names))
+        if part == member.assigned:
+            part = member.assigned
+        if member.member_epoch != target.epoch:
+            moved = member.moved_to(target.epoch, part)
+        elif part is not member.assigned:
+            moved = member._replace(assigned=part)
+        else:
+            return member, None
+        return moved, current_record(group.group_id, moved)
+
     def _apply(
-        self, groups: Mapping[str, Group], group_id: str, new: ShareMember, epochs: Epochs, follows: Follows, joined: bool
-    ) -> None:
+        self, groups: Mapping[str, Group], group_id: str, new: ShareMember, epochs: Epochs, follows: Follows, *, joined: bool,
+        has_target: bool,
+    ) -> None:  # fmt: skip
         """After the records are stored: the session, and work that takes longer."""
         context, group = self.context, groups.get(group_id)
         if not isinstance(group, ShareGroup):
@@ -224,10 +273,14 @@ class ShareGroupHeartbeat:
         if epochs.topics_version:
             group.topics_version = epochs.topics_version
         context.await_heartbeat(group, new)
-        is_settled = group.epoch == group.assignment_epoch and not follows.to_initialize and not self.is_busy(group_id)
-        if is_settled and not group.initialize_failures and is_assigned(group, context.topics):
+        is_settled = group.epoch == group.assignment_epoch and follows.to_initialize is None and not self.is_busy(group_id)
+        if is_settled and not group.initialize_failures and self._covers(group, epochs, has_target=has_target):
             group.settled = (group.topics_version, group.epoch)
         self.start_work(group, follows)
+
+    def _covers(self, group: ShareGroup, epochs: Epochs, *, has_target: bool) -> bool:
+        """is_assigned() after the heartbeat; a target assignment that is new is small."""
+        return is_assigned(group, self.context.topics) if has_target else epochs.is_assigned
 
     # -- leaving --
 
@@ -280,11 +333,18 @@ def _check_epoch(member: ShareMember, received: int) -> None:
 
 
 def _details(old: ShareMember, request: ShareHeartbeat) -> Member:
-    """What the member says now; the same object if nothing has changed."""
+    """What the member says now; the same object if nothing has changed, with the same names if these have not."""
     before = old.details
     names = before.subscribed_topic_names
     if request.topic_names is not None:
-        names = tuple(sorted(set(request.topic_names)))
+        asked = tuple(sorted(set(request.topic_names)))
+        names = names if asked == names else asked
     rack_id = before.rack_id if request.rack_id is None else request.rack_id
     details = Member(rack_id, request.client_id, request.client_host, names)
     return before if details == before else details
+
+
+def _initialization(group_id: str, states: ShareStates, missing: StateTopics) -> Initialization:
+    offsets = {topic_id: dict.fromkeys(sorted(each.partitions), NO_START_OFFSET) for topic_id, each in missing.items()}
+    names = {topic_id: each.name for topic_id, each in missing.items()}
+    return Initialization(offsets, names, states.initializing_also(missing).record(group_id))

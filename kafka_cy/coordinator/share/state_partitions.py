@@ -22,6 +22,7 @@ class TopicStates(NamedTuple):
 
 
 Topics = Mapping[uuid.UUID, TopicStates]
+StartOffsets = Mapping[uuid.UUID, Mapping[int, int]]  # topic -> partition -> its first offset; -1: by the group's settings
 
 
 class ShareStates(NamedTuple):
@@ -63,6 +64,10 @@ class ShareStates(NamedTuple):
     def partition_count(self) -> int:
         """How many partitions are or may be initialized; those that are both count twice."""
         return sum(len(each.partitions) for topics in (self.initializing, self.initialized) for each in topics.values())
+
+    def mentions(self, topic_ids: Iterable[uuid.UUID]) -> bool:
+        """Whether one of these topics is mentioned."""
+        return any(each in topics for each in topic_ids for topics in self)
 
     def topic_ids(self) -> set[uuid.UUID]:
         """All topics that are mentioned."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.coordinator.share.state_coordinator import ShareCoordinator
@@ -18,8 +18,18 @@ from kafka_cy.protocol.errors import ErrorCode
 
 Errors = Mapping[uuid.UUID, Mapping[int, ErrorCode]]  # topic id -> partition -> error
 Summaries = Mapping[uuid.UUID, Mapping[int, "ShareState | None"]]  # None: there is no state, or it cannot be read
-Partitions = Mapping[uuid.UUID, Iterable[int]]
+Partitions = Mapping[uuid.UUID, Collection[int]]
 Forget = Callable[[SharePartition, ErrorCode], object]
+WAITS: Final = object()  # in place of the result of an operation
+
+
+def has_many(partitions: Mapping[Any, Sized], few: int) -> bool:
+    """Whether there are more than `few` partitions. It counts no further."""
+    for each in partitions.values():
+        few -= max(1, len(each))
+        if few < 0:
+            return True
+    return False
 
 
 class StateRequests:
@@ -71,37 +81,44 @@ class StateRequests:
         done: Callable[[dict[uuid.UUID, dict[int, Any]]], object],
     ) -> None:  # fmt: skip
         """Start an operation for each partition, in slices if there are many; call `done` once, with all results. `fault` is the
-        result of an operation that raises."""
-        asked = {topic_id: dict.fromkeys(each) for topic_id, each in partitions.items()}
-        found: dict[uuid.UUID, dict[int, Any]] = {topic_id: {} for topic_id in asked}
-        left = sum(map(len, asked.values()))
+        result of an operation that raises. `partitions` stay as they are."""
+        found: dict[uuid.UUID, dict[int, Any]] = {}
+        left = 1  # operations, and the walk over the partitions
 
-        def respond(topic_id: uuid.UUID, partition: int, result: Any) -> None:
+        def over() -> None:
             nonlocal left
-            if partition not in found[topic_id]:
-                found[topic_id][partition] = result
-                left -= 1
-                if not left:
-                    done(found)
+            left -= 1
+            if not left:
+                done(found)
 
-        def start_one(topic_id: uuid.UUID, partition: int) -> None:
-            answer = partial(respond, topic_id, partition)
+        def respond(results: dict[int, Any], partition: int, result: Any) -> None:
+            if results[partition] is WAITS:
+                results[partition] = result
+                over()
+
+        def start_one(topic_id: uuid.UUID, partition: int | None) -> None:
+            nonlocal left
+            results = found.setdefault(topic_id, {})
+            if partition is None or partition in results:
+                return
+            results[partition], left = WAITS, left + 1
+            answer = partial(respond, results, partition)
             try:
                 start(SharePartition(group_id, topic_id, partition), answer)
             except Exception:
                 answer(fault)
                 raise
 
-        rows = ((topic_id, each) for topic_id, each_of in asked.items() for each in each_of)
-        if not left:
-            done(found)
-        elif left > AT_ONCE_MAX:
-            self.coordinator.runtime.in_slices(rows, lambda row: start_one(*row))
-        else:
-            self._start_all(start_one, rows)
+        if has_many(partitions, AT_ONCE_MAX):
+            self.coordinator.runtime.in_slices(_rows(partitions), lambda row: start_one(*row), over)
+            return
+        try:
+            self._start_all(start_one, _rows(partitions))
+        finally:
+            over()
 
     @staticmethod
-    def _start_all(start: Callable[..., object], rows: Iterable[tuple[uuid.UUID, int]]) -> None:
+    def _start_all(start: Callable[..., object], rows: Iterable[tuple[uuid.UUID, int | None]]) -> None:
         """A fault in one does not stop the others; raises the last one."""
         fault: Exception | None = None
         for row in rows:
@@ -111,6 +128,14 @@ class StateRequests:
                 fault = error
         if fault is not None:
             raise fault
+
+
+def _rows(partitions: Partitions) -> Iterator[tuple[uuid.UUID, int | None]]:
+    """Every topic, with None, and its partitions."""
+    for topic_id, each_of in partitions.items():
+        yield topic_id, None
+        for each in each_of:
+            yield topic_id, each
 
 
 class StateWork:
