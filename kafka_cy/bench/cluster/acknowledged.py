@@ -1,12 +1,14 @@
 """One record every few milliseconds with acks=all, and when each was due and acknowledged.
 
 The time without an acknowledgement shall be the cluster's. So librdkafka's waits before it tries again are short, and it is made to
-ask for the leader often: by itself it asks once a second, while the leader that it knows cannot be reached.
+ask for the leader often: by itself it asks once a second, while the leader that it knows cannot be reached. A thread asks: a broker
+that hangs lets it wait, and acknowledgements are seen meanwhile.
 """
 
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +24,7 @@ INTERVAL_S = 0.005
 TIMEOUT_S = 60.0
 STEADY_ACKS = 100
 ASK_S = 0.02
+ANSWER_S = 0.2  # then another broker may be asked
 SETTLE_S = 1.5  # longer than replica.fetch.backoff.ms
 SETTINGS = {
     "acks": "all",
@@ -36,22 +39,29 @@ SETTINGS = {
 
 
 class AcknowledgedLoad:
-    """For one thread, as a context."""
+    """For one thread, as a context. A thread of its own asks for the leader."""
 
     def __init__(self, target: Target, topic: str) -> None:
         self._target, self._topic = target, topic
         self._acks: list[tuple[float, float]] = []  # due, acknowledged
         self._failed: str | None = None
+        self._wanted = threading.Event()  # somebody shall ask for the leader
+        self._ended = False
+        self._asker = threading.Thread(target=self._ask_for_leader, name="leader", daemon=True)
 
     def __enter__(self) -> AcknowledgedLoad:
         from confluent_kafka import Producer
 
         self._producer = Producer(client_config(self._target, SETTINGS))
+        self._asker.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._ended = True
+        self._wanted.set()
+        self._asker.join()
         self._producer.purge()
         self._producer.flush(5)
 
@@ -74,16 +84,21 @@ class AcknowledgedLoad:
                 due_s += INTERVAL_S
             self._producer.poll(max(0.0, due_s - time.monotonic()))
             if now_s - max(begun_s, self._acks[-1][1] if self._acks else 0.0) > ASK_S and now_s - asked_s > ASK_S:
-                self._ask_for_leader()
+                self._wanted.set()
                 asked_s = time.monotonic()
             if self._failed is not None:
                 raise BrokerError(f"A record was not acknowledged: {self._failed}.")
 
     def _ask_for_leader(self) -> None:
+        """On a thread of its own, of the same producer: it takes the answer."""
         from confluent_kafka import KafkaException
 
-        with suppress(KafkaException):
-            self._producer.list_topics(self._topic, timeout=1)
+        while self._wanted.wait():
+            self._wanted.clear()
+            if self._ended:
+                return
+            with suppress(KafkaException):
+                self._producer.list_topics(self._topic, timeout=ANSWER_S)
 
     def _send(self, due_s: float) -> None:
         def delivered(error: Any, message: Any) -> None:
