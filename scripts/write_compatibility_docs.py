@@ -67,9 +67,8 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
   which does not count settings that stay as they are.
 - **Client quotas**: of a Fetch response, the bytes of its records count, and of a request the time of its handler, without that of
   network threads. WriteTxnMarkers, state of share groups and replication do not count. A throttled ShareFetch keeps what it
-  acquired. OffsetDelete and requests about delegation tokens are throttled without being told. At most 65,536 clients are counted
-  at the same time; the one that was not used for longest makes room. A new connection beyond the quota of its address, while a
-  reactor keeps 1,000 of them, is closed at once.
+  acquired. At most 65,536 clients are counted at the same time; the one that was not used for longest makes room. A new connection
+  beyond the quota of its address, while a reactor keeps 1,000 of them, is closed at once.
 - **AlterClientQuotas** accepts quotas for at most 100,000 users (with their client ids), client ids and addresses each. A name
   has at most 1,000 characters, a request at most 10,000 changes (then POLICY_VIOLATION). Of several mistakes in one entry, the
   first one in the request is answered. A request with the name of a host waits for the DNS, without delaying others.

@@ -17,7 +17,7 @@ from kafka_cy.quota import replication_quota
 from kafka_cy.server.arrangement import Arrangement, ClusterRefused, DataRefused, StartFailed, arrange
 from kafka_cy.server.authorization import start_authorizer
 from kafka_cy.server.control_loop import ControlLoop, NetworkQueue
-from kafka_cy.server.event_times import EventTimes
+from kafka_cy.server.event_times import EventCounts, EventTimes
 from kafka_cy.server.http_pages import PortTaken, open_page, page_security
 from kafka_cy.server.log import BrokerLog
 from kafka_cy.server.replication_quotas import start_replication_quotas
@@ -54,8 +54,10 @@ class KafkaServer:
         self.new_cluster_id = cluster_id  # of a cluster that does not exist yet; None: a random one
         self.log = log
         self.loop = ControlLoop(self.on_error)  # admin: everything that the other two do not do
-        self.controller_loop = ControlLoop(self.on_error, EventTimes())  # on its own thread
-        self.coordinator_loop = ControlLoop(self.on_error)  # on its own thread
+        self.controller_events = EventTimes()
+        self.controller_loop = ControlLoop(self.on_error, self.controller_events)  # on its own thread
+        self.coordinator_events = EventCounts()
+        self.coordinator_loop = ControlLoop(self.on_error, self.coordinator_events)  # on its own thread
         self.loop_threads: list[threading.Thread] = []
         self.dispatchers: list[Dispatcher] = []
         self.server: Any = None

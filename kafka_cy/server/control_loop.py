@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from kafka_cy.base.named_thread import NamedThread
-from kafka_cy.server.event_times import EventTimes
+from kafka_cy.server.event_times import EventRecorder
 
 WAIT_S_MAX = 1.0
 CANCELLED_FEW = 1000  # cancelled timers that may wait for their time; more, if there are twice as many timers
@@ -138,7 +138,7 @@ class ControlLoop:
     `event_times` records how long each waited and took; None: nothing is measured.
     """
 
-    def __init__(self, on_error: Callable[[str, BaseException], None], event_times: EventTimes | None = None) -> None:
+    def __init__(self, on_error: Callable[[str, BaseException], None], event_times: EventRecorder | None = None) -> None:
         self.event_times = event_times
         self._source: RequestSource | None = None
         self._handle: Callable[[Any], None] | None = None
@@ -221,6 +221,11 @@ class ControlLoop:
                 self._run_timers()  # many requests must not delay timers
             self._guard(self._look, ())
             self.run_pending()
+
+    @property
+    def posted_count(self) -> int:
+        """Calls from other threads that wait; any thread may ask."""
+        return len(self._soon)
 
     @property
     def is_stopped(self) -> bool:

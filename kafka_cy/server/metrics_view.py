@@ -11,6 +11,7 @@ from kafka_cy.telemetry.controller_counts import BY_ITSELF, ControllerCounts
 from kafka_cy.telemetry.group_numbers import GroupNumbers, ShareGroupNumbers, ShareNumbers
 from kafka_cy.telemetry.quota_numbers import QuotaNumbers
 from kafka_cy.telemetry.replication_numbers import ReplicationNumbers
+from kafka_cy.telemetry.runtime_numbers import EventNumbers, RuntimeNumbers
 from kafka_cy.telemetry.transaction_numbers import TransactionNumbers
 
 if TYPE_CHECKING:
@@ -127,10 +128,8 @@ class MetricsView:
         return self._broker.arrangement.store if self._broker.cluster is not None and self._broker.arrangement else None
 
     def controller_events(self) -> tuple[int, list[float], list[float]]:
-        times = self._broker.controller_loop.event_times
-        return (
-            (times.count, list(times.last_waited_ms), list(times.last_worked_ms)) if times is not None else (0, [], [])
-        )
+        times = self._broker.controller_events
+        return times.count, list(times.last_waited_ms), list(times.last_worked_ms)
 
     def groups(self) -> tuple[Mapping[tuple[str, str], int], int, int]:
         coordinator = self._broker.groups
@@ -138,6 +137,21 @@ class MetricsView:
         states = Counter((group.kind, group.state_name) for group in groups)
         offsets = sum(group.offsets.count for group in groups)
         return states, offsets, sum(group.members_count for group in groups)
+
+    def coordinator_events(self) -> EventNumbers:
+        loop, events = self._broker.coordinator_loop, self._broker.coordinator_events
+        return EventNumbers(loop.posted_count, events.waited.counts(), events.worked.counts())
+
+    def runtimes(self) -> Mapping[str, RuntimeNumbers]:
+        share = self._broker.share
+        coordinators = {"group": self._broker.groups, "share": share.coordinator if share is not None else None}
+        runtimes = {name: each.runtime if each is not None else None for name, each in coordinators.items()}
+        return {
+            name: RuntimeNumbers(*each.counts())._replace(flush_ns=each.flush_times.counts(), wait_ns=each.wait_times.counts())
+            if each is not None
+            else RuntimeNumbers()
+            for name, each in runtimes.items()
+        }
 
     def load_times_ms(self) -> Mapping[str, Sequence[float]]:
         now_s = self._broker.coordinator_loop.now()
@@ -156,7 +170,11 @@ class MetricsView:
         coordinator = self._broker.transactions
         if coordinator is None:
             return TransactionNumbers()
-        return TransactionNumbers(*coordinator.counts(), *coordinator.completion.waiting.values())
+        asked = coordinator.verification
+        waiting = coordinator.completion.waiting.values()
+        return TransactionNumbers(*coordinator.counts(), *waiting)._replace(
+            refused_partitions=asked.failures, verification_ns=asked.times.counts()
+        )
 
     def replication(self) -> ReplicationNumbers:
         member = self._broker.arrangement.member if self._broker.arrangement is not None else None

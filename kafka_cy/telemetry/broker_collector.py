@@ -27,6 +27,7 @@ from kafka_cy.telemetry.process_numbers import disk_bytes, memory_bytes, thread_
 from kafka_cy.telemetry.quota_metrics import QuotaMetrics
 from kafka_cy.telemetry.replication_metrics import replication_metrics
 from kafka_cy.telemetry.request_metrics import RequestMetrics
+from kafka_cy.telemetry.runtime_metrics import RuntimeMetrics
 from kafka_cy.telemetry.share_metrics import ShareMetrics
 from kafka_cy.telemetry.socket_metrics import SocketMetrics
 from kafka_cy.telemetry.windows import CountsWindow, Rates
@@ -61,6 +62,7 @@ class BrokerCollector:
         self._quotas = QuotaMetrics(view)
         self._shares = ShareMetrics(self._rates, persec)
         self._controller = ControllerMetrics(view, self._rates, persec)
+        self._runtimes = RuntimeMetrics(view, self._rates, persec)
         self._disks = DiskSpace()
         self._flushes = CountsWindow()
         self.partition_totals: dict[str, int] = {}  # set by the page before it collects
@@ -77,6 +79,7 @@ class BrokerCollector:
         yield from self._purgatories()
         yield from self._groups_and_sessions(now)
         yield from coordinator_metrics(self._view.load_times_ms(), self._view.transactions())
+        yield from self._runtimes.collect(now)
         yield from self._logs(now)
         yield from self._cleaner()
         yield from self._process()

@@ -9,6 +9,7 @@ from kafka_cy.telemetry.controller_counts import ControllerCounts
 from kafka_cy.telemetry.group_numbers import GroupNumbers, ShareNumbers
 from kafka_cy.telemetry.quota_numbers import QuotaNumbers
 from kafka_cy.telemetry.replication_numbers import ReplicationNumbers
+from kafka_cy.telemetry.runtime_numbers import EventNumbers, RuntimeNumbers
 from kafka_cy.telemetry.transaction_numbers import TransactionNumbers
 
 # KafkaServer BrokerState: Kafka's own numbers.
@@ -72,6 +73,12 @@ class BrokerView(Protocol):
 
     def groups(self) -> tuple[Mapping[tuple[str, str], int], int, int]:
         """(groups by kind and state, committed offsets, members) of this coordinator."""
+
+    def coordinator_events(self) -> EventNumbers:
+        """Of the thread that all coordinators share."""
+
+    def runtimes(self) -> Mapping[str, RuntimeNumbers]:
+        """By coordinator ("group", "share")."""
 
     def load_times_ms(self) -> Mapping[str, Sequence[float]]:
         """How long it took to load the partitions of the last 30 seconds, by coordinator ("group", "transaction", "share")."""

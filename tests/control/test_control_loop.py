@@ -16,8 +16,9 @@ from kafka_cy.config import BrokerConfig
 from kafka_cy.server.broker import KafkaServer
 from kafka_cy.server.control_loop import CANCELLED_FEW, ControlLoop
 from kafka_cy.server.dispatcher import Dispatcher
-from kafka_cy.server.event_times import EventTimes
+from kafka_cy.server.event_times import EventCounts, EventTimes
 from kafka_cy.server.log import BrokerLog
+from kafka_cy.telemetry.reactor_numbers import bucket
 
 
 class FakeSource:
@@ -236,3 +237,17 @@ def test_event_times() -> None:
     assert times.last_worked_ms[0] >= 20
     assert times.last_waited_ms[1] >= 20, "the second one waited for the first"
     assert min(times.last_waited_ms) >= 0
+
+
+def test_events_of_a_loop_with_many_are_counted() -> None:
+    counts = EventCounts()
+    loop = ControlLoop(lambda *_: None, counts)
+    loop.attach(FakeSource(), lambda _: None)
+    loop.call_soon_threadsafe(lambda: time.sleep(0.02))
+    loop.call_soon_threadsafe(loop.stop)
+    assert loop.posted_count == 2
+    loop.run()
+    assert loop.posted_count == 0
+    for times in (counts.waited, counts.worked):
+        assert sum(times.counts()) == 2
+        assert sum(times.counts()[bucket(19_000_000) :]) == 1, "the second waited for the first"

@@ -166,6 +166,7 @@ def test_a_record_that_cannot_be_replayed_does_not_load_the_partition_again_and_
     monkeypatch.setattr(GroupStateMachine, "replay", fail)
     harness = harness.reload()
     begin = harness.loop.now()
+    assert harness.coordinator.runtime.counts() == (0, 0, 1)
     for _ in range(700):
         assert harness.commit() in (ErrorCode.NOT_COORDINATOR, ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
         assert not harness.coordinator.is_coordinator_of("g")
@@ -175,6 +176,7 @@ def test_a_record_that_cannot_be_replayed_does_not_load_the_partition_again_and_
     harness.loop.advance(300)
     assert not harness.coordinator.group("g")[0] and harness.coordinator.is_coordinator_of("g")
     assert harness.group().offsets["ct"][0].offset == 5
+    assert harness.coordinator.runtime.counts() == (0, 1, 0)
     monkeypatch.setattr(GroupStateMachine, "replay", fail)
     loads.clear()
     harness.coordinator.runtime.unload(0)

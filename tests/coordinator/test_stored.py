@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from kafka_cy.api.registry import cold_handler
+from kafka_cy.base.duration_counts import DurationCounts
 from kafka_cy.coordinator.commit_request import CommitPartition, CommitRequest
 from kafka_cy.coordinator.runtime.stored_waits import EXPIRED_AT_ONCE, StoredWaits
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.server.log import BrokerLog
+from kafka_cy.telemetry import reactor_numbers
 
 from .fakes import FakeLoop, FakePartition, Harness
 
@@ -59,6 +61,20 @@ def test_commits_get_their_responses_in_the_order_in_which_they_are_stored() -> 
     partition.watched = False
     harness.coordinator.look()
     assert not partition.watched, "nobody waits, nobody watches"
+
+
+def test_how_long_responses_wait_and_appends_take_is_counted() -> None:
+    """Kafka: event-purgatory-time-ms, batch-flush-time-ms. A response that need not wait is no wait."""
+    harness = Harness()
+    runtime = harness.coordinator.runtime
+    commit(harness, 4)
+    assert sum(runtime.wait_times.counts()) == 0 and sum(runtime.flush_times.counts()) == 1
+    partition_of(harness).held = True
+    commit(harness, 5)
+    harness.loop.time_s += 2
+    store(harness)
+    assert [reactor_numbers.bucket(2_000_000_000)] == [at for at, count in enumerate(runtime.wait_times.counts()) if count]
+    assert sum(runtime.flush_times.counts()) == 2
 
 
 def test_waits_end_after_the_timeout_of_commits() -> None:
@@ -129,7 +145,7 @@ def test_the_end_of_a_wait_costs_the_same_however_many_wait(monkeypatch: pytest.
     count = 1000
     loop = FakeLoop()
     monkeypatch.setattr(loop, "now", lambda: CountedTime(loop.time_s))
-    waits = StoredWaits(loop, 5.0)
+    waits = StoredWaits(loop, 5.0, DurationCounts())
     ended: list[ErrorCode] = []
     for offset in range(count):
         waits.add(offset, ended.append, limited=True)
@@ -143,7 +159,7 @@ def test_the_end_of_a_wait_costs_the_same_however_many_wait(monkeypatch: pytest.
 def test_many_waits_that_are_due_together_end_a_few_at_a_time() -> None:
     """A fault in one stops none."""
     loop = FakeLoop()
-    waits = StoredWaits(loop, 5.0)
+    waits = StoredWaits(loop, 5.0, DurationCounts())
     ended: list[ErrorCode] = []
     faults = 0
     waits.add(0, lambda error: 1 // 0, limited=True)
@@ -161,7 +177,7 @@ def test_many_waits_that_are_due_together_end_a_few_at_a_time() -> None:
 
 
 def test_waits_with_and_without_a_limit_end_in_their_order() -> None:
-    waits = StoredWaits(FakeLoop(), 5.0)
+    waits = StoredWaits(FakeLoop(), 5.0, DurationCounts())
     ended: list[int] = []
     for number, (offset, limited) in enumerate([(1, True), (1, False), (1, True), (2, False), (3, True), (3, False)]):
         waits.add(offset, lambda error, number=number: ended.append(number), limited=limited)  # type: ignore[misc]

@@ -365,3 +365,16 @@ def test_before_the_topic_exists() -> None:
     assert server.list() == []
     offsets = server.call(25, 4, transactional_id="t", producer_id=1, producer_epoch=0, group_id="g")
     assert offsets["error_code"] == ErrorCode.COORDINATOR_NOT_AVAILABLE
+
+
+def test_verifications_are_counted_and_timed() -> None:
+    """Kafka: VerificationTimeMs, and VerificationFailureRate for each partition that is refused."""
+    harness = TransactionHarness()
+    producer = harness.started()
+    assert not harness.add(producer, ("tt", 0))
+    found: list[Any] = []
+    harness.coordinator.add_for_produce("t", *producer, [("tt", 0)], False, found.append)
+    harness.coordinator.add_for_produce("t", *producer, [("tt", 0), ("tt", 1), ("tt", 2)], False, found.append)
+    asked = harness.coordinator.verification
+    assert [sum(map(bool, errors.values())) for errors in found] == [0, 2]
+    assert (sum(asked.times.counts()), asked.failures) == (2, 2)

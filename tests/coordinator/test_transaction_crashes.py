@@ -248,7 +248,7 @@ def test_metrics() -> None:
     coordinator = harness.coordinator
     assert len(coordinator.runtime.load_times.recent_ms(harness.loop.now())) == 1
     numbers = TransactionNumbers(*coordinator.counts(), *coordinator.completion.waiting.values())
-    assert numbers == (2, 1, 1, numbers.oldest_open_ms, 1, 0) and 0 < numbers.oldest_open_ms < 100
+    assert numbers[:6] == (2, 1, 1, numbers.oldest_open_ms, 1, 0) and 0 < numbers.oldest_open_ms < 100
     shown = {
         (sample.name, *sample.labels.values()): sample.value
         for metric in coordinator_metrics({"transaction": [2.0, 4.0], "group": []}, numbers)

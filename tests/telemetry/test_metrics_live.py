@@ -497,6 +497,23 @@ def test_commits_and_rebalances_of_classic_groups_are_counted(broker: Broker) ->
         assert value(after, prefix + name + "_rate") >= 0
 
 
+def test_the_coordinators_thread_and_runtimes_are_shown(broker: Broker) -> None:
+    create(broker, "shown")
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": "shown", "enable.auto.commit": False})
+    consumer.subscribe(["shown"])
+    wait_until(lambda: consumer.poll(0.1) is None and len(consumer.assignment()) == 3, "an assignment")
+    consumer.close()
+    group = "kafka_server_group_coordinator_metrics_"
+    found = values(broker)
+    assert value(found, group + "num_partitions", state="active") >= 1
+    assert value(found, group + "num_partitions", state="loading") == value(found, group + "num_partitions", state="failed") == 0
+    assert ("kafka_server_share_coordinator_metrics_num_partitions", (("state", "active"),)) in found
+    assert (group + "event_queue_size", ()) in found and 0 <= value(found, group + "thread_idle_ratio_avg") <= 1
+    for name in ("event_queue_time_ms_max", "event_processing_time_ms_p50", "batch_flush_time_ms_p999"):
+        assert value(found, group + name) > 0, name
+    assert ("kafka_server_addpartitionstotxnmanager_verificationtimems_count", ()) in found
+
+
 def test_share_groups_and_streams_groups_are_counted(broker: Broker) -> None:
     found = values(broker)
     prefix = "kafka_server_group_coordinator_metrics_"

@@ -31,6 +31,10 @@ class LoadFailures:
         """The partition was loaded."""
         self._failures.pop(index, None)
 
+    def indexes(self) -> set[int]:
+        """The partitions that could not be loaded when that was tried last; a copy, safe from any thread."""
+        return set(self._failures)
+
     def clear(self) -> None:
         """The topic was deleted."""
         self._failures.clear()

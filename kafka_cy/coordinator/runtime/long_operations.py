@@ -221,7 +221,7 @@ class LongOperations(Generic[S]):
         else:
             building.run()
         try:
-            first = shard.append(_built(building), len(records))
+            first = runtime.append(shard, _built(building), len(records))
         except AppendFailed as failure:
             failed: ErrorCode = runtime.append_failed(key, failure)
             return failed

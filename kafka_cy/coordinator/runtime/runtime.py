@@ -234,7 +234,7 @@ class CoordinatorRuntime(Shards[S]):
     def _append(self, shard: Shard[S], key: str, result: CoordinatorResult[R]) -> ErrorCode:
         try:
             batch = self._build(shard, result) if result.batch is None else result.batch
-            first_offset = shard.append(batch, len(result.records))
+            first_offset = self.append(shard, batch, len(result.records))
         except AppendFailed as failure:
             return self.append_failed(key, failure)
         try:

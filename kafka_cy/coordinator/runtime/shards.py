@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Generic
 
+from kafka_cy.base.duration_counts import DurationCounts
 from kafka_cy.base.slices import Slices
 from kafka_cy.coordinator.runtime.load_failures import LoadFailures
 from kafka_cy.coordinator.runtime.load_times import LoadTimes
@@ -47,6 +48,8 @@ class Shards(WorkInSlices, Generic[S]):
         self._to_load: deque[Shard[S]] = deque()
         self._load_failures = LoadFailures()
         self.load_times = LoadTimes()
+        self.flush_times = DurationCounts()  # of appends of an operation's records
+        self.wait_times = DurationCounts()  # of responses that waited until what they say was stored
         self._loading = False  # the slices hold the work of loading
         self._unloading: dict[int, Iterator[None]] = {}  # partitions that cannot be loaded again yet
         self._reload: set[int] = set()  # of these, those that are led again meanwhile
@@ -70,6 +73,20 @@ class Shards(WorkInSlices, Generic[S]):
     def loaded_shards(self) -> list[Shard[S]]:
         """The shards that are not loading; a copy, safe from any thread."""
         return [shard for shard in list(self.shards.values()) if not shard.is_loading]
+
+    def counts(self) -> tuple[int, int, int]:
+        """Partitions that are loading, loaded, and those whose loading has failed; safe from any thread."""
+        shards = list(self.shards.values())
+        loading = sum(shard.is_loading for shard in shards)
+        failed = self._load_failures.indexes() - {shard.index for shard in shards}
+        return loading, len(shards) - loading, len(failed)
+
+    def append(self, shard: Shard[S], batch: bytes, count: int) -> int:
+        """Append a batch of so many records. Returns the offset of the first one. Raises AppendFailed."""
+        begun_s = self.loop.now()
+        offset = shard.append(batch, count)
+        self.flush_times.add(self.loop.now() - begun_s)
+        return offset
 
     def unload_all(self) -> None:
         """The topic was deleted."""
@@ -95,7 +112,7 @@ class Shards(WorkInSlices, Generic[S]):
             return
         if hosted is not None and hosted.state == STATE_ONLINE:
             coordinator_epoch = hosted.leader_since_epoch  # before anything is read: a later leadership has another one
-            waiting = StoredWaits(self.loop, self._stored_timeout_s)
+            waiting = StoredWaits(self.loop, self._stored_timeout_s, self.wait_times)
             shard = Shard(index, hosted, self.make_state(hosted), waiting, coordinator_epoch, self.base_sequence)
             self.shards[index] = shard
             self._to_load.append(shard)

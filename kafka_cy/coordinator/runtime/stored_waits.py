@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
+from kafka_cy.base.duration_counts import DurationCounts
 from kafka_cy.protocol.errors import ErrorCode
 
 Stored = Callable[[ErrorCode], object]  # called once: NONE, NOT_COORDINATOR (the partition was lost), or that it takes too long
@@ -19,6 +20,7 @@ class Wait(NamedTuple):
 
     end_offset: int  # that has to be stored
     number: int  # of the wait: they end in this order when they wait for the same offset
+    since_s: float
     due_s: float
     send: Stored
 
@@ -31,11 +33,12 @@ class StoredWaits:
     Kafka: DeferredEventQueue, and the write timeout of CoordinatorRuntime (`offsets.commit.timeout.ms`).
     """
 
-    __slots__ = ("_limited", "_loop", "_number", "_timeout_s", "_timer", "_unlimited")
+    __slots__ = ("_limited", "_loop", "_number", "_timeout_s", "_timer", "_times", "_unlimited")
 
-    def __init__(self, loop: Any, timeout_s: float) -> None:
-        """`timeout_s`: infinite if nothing ends a wait."""
+    def __init__(self, loop: Any, timeout_s: float, times: DurationCounts) -> None:
+        """`timeout_s`: infinite if nothing ends a wait. `times`: of the waits."""
         self._loop = loop
+        self._times = times
         self._timeout_s = timeout_s
         self._timer: Any = None
         self._number = 0
@@ -48,17 +51,18 @@ class StoredWaits:
     def add(self, end_offset: int, send: Stored, *, limited: bool) -> None:
         """Offsets come in their order. `limited`: the wait ends with COORDINATOR_NOT_AVAILABLE after the timeout. What was
         appended stays, as in Kafka."""
-        due_s = self._loop.now() + self._timeout_s if limited else NO_LIMIT
+        since_s = self._loop.now()
+        due_s = since_s + self._timeout_s if limited else NO_LIMIT
         self._number += 1
         waits = self._limited if due_s < NO_LIMIT else self._unlimited
-        waits.append(Wait(end_offset, self._number, due_s, send))
+        waits.append(Wait(end_offset, self._number, since_s, due_s, send))
         if self._timer is None and self._limited:
             self._timer = self._loop.call_later(self._timeout_s, self._expire)
 
     def send_stored(self, high_watermark: int) -> None:
         """Call those that wait for what the high watermark has passed."""
         while (waits := self._first()) and waits[0].end_offset <= high_watermark:
-            waits.popleft().send(ErrorCode.NONE)
+            self._ended(waits).send(ErrorCode.NONE)
         if not self._limited:
             self._stop()
 
@@ -66,8 +70,14 @@ class StoredWaits:
         """Fail all. A task for slices; a fault in one response does not stop the rest."""
         self._stop()
         while waits := self._first():
-            self._call(waits.popleft().send, error, on_fault)
+            self._call(self._ended(waits).send, error, on_fault)
             yield
+
+    def _ended(self, waits: deque[Wait]) -> Wait:
+        """The first wait, which is over."""
+        wait = waits.popleft()
+        self._times.add(self._loop.now() - wait.since_s)
+        return wait
 
     def _first(self) -> deque[Wait]:
         """The queue with the wait that ends first; empty if nothing waits."""
@@ -81,7 +91,7 @@ class StoredWaits:
         now_s = self._loop.now() + 1e-6
         late: list[Stored] = []
         while self._limited and len(late) < EXPIRED_AT_ONCE and self._limited[0].due_s <= now_s:
-            late.append(self._limited.popleft().send)
+            late.append(self._ended(self._limited).send)
         if self._limited:
             self._timer = self._loop.call_later(self._limited[0].due_s - now_s, self._expire)
         faults: list[Exception] = []

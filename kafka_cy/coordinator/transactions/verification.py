@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kafka_cy.base.duration_counts import DurationCounts
 from kafka_cy.coordinator.transactions import add_partitions
 from kafka_cy.coordinator.transactions.init_producer_id import Producer
 from kafka_cy.coordinator.transactions.transaction import Partition
@@ -29,6 +30,8 @@ class Verification:
         """`remote`: None if this broker is by itself."""
         self._coordinator = coordinator
         self._remote = remote
+        self.times = DurationCounts()  # until the coordinator of the transaction had answered
+        self.failures = 0  # partitions that it refused
 
     def _other(self, transactional_id: str) -> int | None:
         """The broker that coordinates the transactional id, NO_LEADER, or None if it is this one."""
@@ -52,14 +55,19 @@ class Verification:
     ) -> None:
         """See TransactionCoordinator.add_for_produce."""
 
+        loop = self._coordinator.loop
+        began_s = loop.now()
+
         def done(errors: Mapping[Partition, Any]) -> None:
+            self.times.add(loop.now() - began_s)
+            self.failures += sum(map(bool, errors.values()))
             fenced, wrong_epoch = ErrorCode.PRODUCER_FENCED, ErrorCode.INVALID_PRODUCER_EPOCH
             respond({each: wrong_epoch if error is fenced else error for each, error in errors.items()})
 
         other = self._other(transactional_id) if transactional_id else None
         if other is not None:
             if other == NO_LEADER or self._remote is None:
-                respond(dict.fromkeys(partitions, ErrorCode.COORDINATOR_NOT_AVAILABLE))
+                done(dict.fromkeys(partitions, ErrorCode.COORDINATOR_NOT_AVAILABLE))
             else:  # a cluster has no version of transactions with which a write adds its partition
                 self._remote.verify(other, transactional_id, producer, partitions, done)
         elif implicit:
