@@ -18,7 +18,7 @@ from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.consumer import target
 from kafka_cy.coordinator.consumer.embedded_protocol import read_assignment, write_assignment
 from kafka_cy.coordinator.consumer.group import ConsumerGroup
-from kafka_cy.coordinator.consumer.limits import member_bytes
+from kafka_cy.coordinator.consumer.limits import member_bytes, regex_bytes
 from kafka_cy.coordinator.consumer.member import LEAVE_STATIC_EPOCH
 from kafka_cy.coordinator.modern.limits import partition_bytes
 from kafka_cy.protocol.errors import ErrorCode
@@ -249,7 +249,8 @@ class Life:
         assert group.static_members == {each.instance_id: each.member_id for each in members if each.instance_id}
         partitions = partition_bytes(*group.target.values())
         partitions += sum(partition_bytes(each.assigned, each.pending_revocation) for each in members)
-        assert group.held_bytes == partitions + sum(member_bytes(each.member_id, each.details) for each in members)
+        regexes = sum(regex_bytes(regex, found) for regex, found in group.subscriptions.resolved.items())
+        assert group.held_bytes == partitions + regexes + sum(member_bytes(each.member_id, each.details) for each in members)
         held = self.harness.coordinator.consumer.context.held
         assert held.member_bytes == sum(
             each.held_bytes for each in self.machine.groups.values() if isinstance(each, ConsumerGroup)

@@ -159,6 +159,7 @@ class ConsumerGroups(ModernGroups):
             return Nothing(records, apply=partial(applied, epoch))
 
         def applied(before: int) -> None:
+            self.context.count(group)
             group.regex_topics_version = resolution.topics_version
             if group.epoch > before:
                 self.context.lines.rebalances(group.group_id, group.epoch)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Generator, Iterator
+from functools import partial
 from typing import Any, ClassVar, Final
 
-from kafka_cy.base.slices import at_once
+from kafka_cy.base.slices import at_once, in_work
 from kafka_cy.coordinator.commit_request import CommitRequest
 from kafka_cy.coordinator.consumer import records as stored
-from kafka_cy.coordinator.consumer.limits import member_bytes
+from kafka_cy.coordinator.consumer.limits import member_bytes, regex_bytes
 from kafka_cy.coordinator.consumer.member import (
     LEAVE_EPOCH,
     STABLE,
@@ -120,7 +121,7 @@ class ConsumerGroup(CommittingGroup):
         """replay() of the topics of a regular expression. The step ends if they are many, or were."""
         self.steady = None
         known = self.subscriptions.resolved.get(key.regular_expression)
-        yield from self.subscriptions.resolve_steps(key.regular_expression, value)
+        yield from self._resolve(key.regular_expression, value)
         if any(len(each.topics) > NAMES_FEW for each in (known, value) if each is not None):
             yield None
 
@@ -134,7 +135,7 @@ class ConsumerGroup(CommittingGroup):
         self.held_bytes -= partition_bytes(*self.target.values())
         self.target.clear()
         for regex in list(self.subscriptions.resolved):
-            self.subscriptions.resolve(regex, None)
+            at_once(self._resolve(regex, None))
 
     def _replay_partition_metadata(self, key: stored.PartitionMetadataKey, value: Any) -> None:
         self.has_partition_metadata = value is not None
@@ -186,7 +187,18 @@ class ConsumerGroup(CommittingGroup):
         self.held_bytes += partition_bytes(target) - partition_bytes(old)
 
     def _replay_regex(self, key: stored.RegexKey, value: stored.Regex | None) -> None:
-        self.subscriptions.resolve(key.regular_expression, value)
+        at_once(self._resolve(key.regular_expression, value))
+
+    def _resolve(self, regex: str, found: stored.Regex | None) -> Generator[object, None, None]:
+        """The topics that a regular expression matches are known, or no longer matter."""
+        old = self.subscriptions.resolved.get(regex)
+        yield from self.subscriptions.resolve_steps(regex, found)
+        change = 0
+        for each, by in ((found, 1), (old, -1)):
+            if each is not None:
+                size = partial(regex_bytes, regex, each)
+                change += by * ((yield from in_work(size)) if len(each.topics) > NAMES_FEW else size())
+        self.held_bytes += change
 
     def _put(self, old: ConsumerMember | None, new: ConsumerMember | None) -> None:
         """Replace a member, and what follows from the members."""

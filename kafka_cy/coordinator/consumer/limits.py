@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 from kafka_cy.coordinator.classic.limits import text_bytes
-from kafka_cy.coordinator.consumer.records import Member
+from kafka_cy.coordinator.consumer.records import Member, Regex
 
-MEMBER_BYTES_MAX: Final = 512 << 20  # members with their ids, subscriptions and partitions
+MEMBER_BYTES_MAX: Final = 512 << 20  # members with their ids, subscriptions and partitions, and what expressions match
 MEMBER_OBJECT_BYTES: Final = 2000  # of a member besides the fields that are counted: objects, tables, deadlines
 NAME_OBJECT_BYTES: Final = 150  # of a topic name or protocol besides its characters
+REGEX_OBJECT_BYTES: Final = 500  # of a resolved regular expression of a group besides its characters and topics
+MATCH_BYTES: Final = 100  # of a topic that it matches besides its characters
 
 
 def member_bytes(member_id: str, details: Member) -> int:
@@ -26,3 +28,7 @@ def member_bytes(member_id: str, details: Member) -> int:
         size += sum(NAME_OBJECT_BYTES + text_bytes(each.name) + len(each.metadata) for each in protocols)
     return size
 
+
+def regex_bytes(regex: str, found: Regex) -> int:
+    """How much of `MEMBER_BYTES_MAX` a resolved regular expression takes, once for all members of the group that use it."""
+    return REGEX_OBJECT_BYTES + text_bytes(regex) + MATCH_BYTES * len(found.topics) + sum(map(len, found.topics))

@@ -14,6 +14,7 @@ from kafka_cy.base.regular_expression import InvalidRegularExpression, compile_r
 from kafka_cy.base.slices import in_work
 from kafka_cy.coordinator.consumer.context import ConsumerContext
 from kafka_cy.coordinator.consumer.group import ConsumerGroup
+from kafka_cy.coordinator.consumer.limits import regex_bytes
 from kafka_cy.coordinator.consumer.member import ConsumerMember
 from kafka_cy.coordinator.consumer.records import Group, GroupKey, Regex, RegexKey
 from kafka_cy.coordinator.modern.errors import GroupError
@@ -113,8 +114,11 @@ class RegexResolution:
         self.is_complete = True
 
     def records(self, group: ConsumerGroup) -> Generator[object, None, list[Record]]:
-        """The records that store what was found, and a new group epoch if that changes what the group reads. A task for slices."""
-        subscriptions = group.subscriptions
+        """The records that store what was found, and a new group epoch if that changes what the group reads. A task for slices.
+
+        An expression keeps the topics that it had if there is no room for those that it matches now; a later resolution tries.
+        """
+        subscriptions, growth = group.subscriptions, 0
         records: list[Record] = []
         changed: dict[str, Regex | None] = {}
         for regex, topics in self._found.items():
@@ -124,7 +128,12 @@ class RegexResolution:
             before = subscriptions.resolved.get(regex)
             known = before.topics if before is not None else ()
             if found.topics != known and (yield from in_work(partial(_differ, found.topics, known))):
-                changed[regex] = found
+                added = yield from in_work(partial(_growth, regex, before, found))
+                if self.context.has_room(group, growth + added):
+                    growth += added
+                    changed[regex] = found
+                else:
+                    found = found._replace(topics=known)
             records.append((RegexKey(self.group_id, regex), found))
             yield None
         names = yield from subscriptions.names_after_steps({}, changed)
@@ -132,6 +141,10 @@ class RegexResolution:
         if changed or metadata_hash != group.metadata_hash:
             records.append((GroupKey(self.group_id), Group(group.epoch + 1, metadata_hash)))
         return records
+
+
+def _growth(regex: str, before: Regex | None, found: Regex) -> int:
+    return regex_bytes(regex, found) - (regex_bytes(regex, before) if before is not None else 0)
 
 
 def _differ(some: Collection[str], others: Collection[str]) -> bool:

@@ -38,13 +38,8 @@ class Subscriptions:
             count_names(self.regexes, (regex,) if regex else (), -1)
             count_names(self.regexes, (new_regex,) if new_regex else (), 1)
 
-    def resolve(self, regex: str, found: Regex | None) -> None:
-        """The topics that a regular expression matches are known, or no longer matter."""
-        for _ in self.resolve_steps(regex, found):
-            pass
-
     def resolve_steps(self, regex: str, found: Regex | None) -> Iterator[None]:
-        """resolve() as a task for slices."""
+        """The topics that a regular expression matches are known, or no longer matter. A task for slices."""
         old = self.resolved.pop(regex, None)
         if found is not None:
             self.resolved[regex] = found

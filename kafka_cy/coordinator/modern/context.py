@@ -55,7 +55,7 @@ class ModernContext:
         if self.held.has_room(added_bytes):
             return True
         self._full_line.write(
-            "members of groups take too much memory: new ones are refused, and groups get no larger assignments",
+            "members of groups take too much memory: new ones are refused, and groups get no more partitions or topics",
             kind=group.kind, group=group.group_id[:200], bytes=self.held.member_bytes, bytes_max=self.held.bytes_max,
         )  # fmt: skip
         return False
