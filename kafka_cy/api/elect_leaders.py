@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
@@ -54,12 +55,17 @@ def handle(request: Request[ElectLeadersRequest], context: ReadsCluster) -> dict
 
 
 def election_denied(body: Any) -> dict[str, Any]:
-    """The sender may not have leaders elected: the error stands at each partition, too."""
+    """The sender may not have leaders elected."""
+    return election_refused(body, denied(CLUSTER_DENIED))
+
+
+def election_refused(body: Any, error: Mapping[str, Any]) -> dict[str, Any]:
+    """The same error for everything: it stands at each partition, too."""
     results = [
         {
             "topic": asked.topic,
-            "partition_result": [{"partition_id": index, **denied(CLUSTER_DENIED)} for index in asked.partitions],
+            "partition_result": [{"partition_id": index, **error} for index in asked.partitions],
         }
         for asked in body.topic_partitions or ()
     ]
-    return {"error_code": CLUSTER_DENIED, "replica_election_results": results}
+    return {"error_code": error["error_code"], "replica_election_results": results}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.alter_partition_reassignments import reassignment_denied
 from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
-from kafka_cy.api.elect_leaders import election_denied
+from kafka_cy.api.elect_leaders import election_denied, election_refused
+from kafka_cy.api.pending_topics import log_refusal
 from kafka_cy.api.registry import handler
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.controller.operator_events import Outcome
@@ -19,9 +21,25 @@ if TYPE_CHECKING:
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import ChangesTopicsOfCluster
     from kafka_cy.cluster.topics import Topic
+    from kafka_cy.server.client_requests import Place
 
 PREFERRED, UNCLEAN = 0, 1
+PARTITION_BYTES = 400  # of what is asked for, until the controller has answered, without the request
+DECODED_BYTES_MAX = 20  # for each byte of a request
+LATE: Mapping[str, Any] = {"error_code": ErrorCode.REQUEST_TIMED_OUT, "error_message": None}
 NOT_NEEDED = "Leader election not needed for topic partition."
+
+
+def _begin(
+    request: Request[Any], context: ChangesTopicsOfCluster, partitions: int, refuse: Callable[[], dict[str, Any]]
+) -> Place | None:
+    """A place among those that wait for the controller; None: there is none. `refuse`: the response after the time-out, too."""
+    size = DECODED_BYTES_MAX * request.body_size + PARTITION_BYTES * partitions
+    over = request.guarded(lambda: request.respond(refuse()))
+    place: Place | None = context.member.requests.begin(size, request.body.timeout / timedelta(milliseconds=1), over)
+    if place is None:
+        log_refusal(request, context)
+    return place
 
 
 def _by_topic(partitions: Mapping[TopicPartition, Any]) -> dict[str, list[tuple[int, Any]]]:
@@ -43,7 +61,11 @@ def elect(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, A
     asked = None
     if body.topic_partitions is not None:
         asked = [TopicPartition(each.topic, index) for each in body.topic_partitions for index in each.partitions]
-    timeout_ms = body.timeout / timedelta(milliseconds=1)
+    refuse = partial(election_refused, body, LATE)
+    place = _begin(request, context, len(asked or ()), refuse)
+    if place is None:
+        return refuse()
+    timeout_ms, ending = body.timeout / timedelta(milliseconds=1), place
 
     def elected(answer: tuple[ErrorCode, Mapping[TopicPartition, Outcome]]) -> None:
         error, outcomes = answer
@@ -64,9 +86,9 @@ def elect(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, A
             request.respond(_election_response(error, found))
 
         waits = {topic: _are_leaders(dict(expected)) for topic, expected in _by_topic(leaders).items()}
-        context.member.waits.wait(waits, timeout_ms, waited)
+        context.member.waits.wait(waits, min(timeout_ms, ending.left_ms), waited)
 
-    controller.elect_leaders(asked, kind == UNCLEAN, request.guarded(elected))
+    controller.elect_leaders(asked, kind == UNCLEAN, request.guarded(place.ending(elected)))
     return None
 
 
@@ -142,7 +164,13 @@ def reassign(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str
             }
         )
 
-    context.member.controller.alter_reassignments(wanted, request.guarded(begun))
+    def refuse() -> dict[str, Any]:
+        return {**LATE, "allow_replication_factor_change": may_resize, "responses": []}
+
+    place = _begin(request, context, len(wanted), refuse)
+    if place is None:
+        return refuse()
+    context.member.controller.alter_reassignments(wanted, request.guarded(place.ending(begun)))
     return None
 
 
@@ -178,5 +206,11 @@ def list_reassignments(request: Request[Any], context: ChangesTopicsOfCluster) -
         ]
         request.respond({"error_code": error, "error_message": None, "topics": topics})
 
-    context.member.controller.list_reassignments(asked, request.guarded(listed))
+    def refuse() -> dict[str, Any]:
+        return {**LATE, "topics": []}
+
+    place = _begin(request, context, len(asked or ()), refuse)
+    if place is None:
+        return refuse()
+    context.member.controller.list_reassignments(asked, request.guarded(place.ending(listed)))
     return None

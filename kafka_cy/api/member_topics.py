@@ -2,20 +2,20 @@
 
 The checks and the responses are those of a broker by itself. What is stored is the topic; its partitions get leaders by the
 controller's watch. As in Kafka, the response waits until this broker's metadata show the leaders (the deletion), for the time-out
-of the request at most: then the topic has REQUEST_TIMED_OUT, and is created nevertheless. A time-out that is not positive means
-the same without waiting; a broker by itself changes nothing then, as Kafka with KRaft.
+of the request at most: then the topic has REQUEST_TIMED_OUT, and is created nevertheless, if ZooKeeper does not answer later. A
+time-out that is not positive means the same without waiting; a broker by itself changes nothing then, as Kafka with KRaft.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from kafka_cy.api import create_partitions, create_topics, delete_topics
 from kafka_cy.api.change_lines import log_each
-from kafka_cy.api.change_pieces import add_task, has_passed, one_answer
+from kafka_cy.api.change_pieces import add_task, one_answer
+from kafka_cy.api.pending_topics import TOO_MANY, TOPICS_AT_ONCE, PendingTopics, Refused, has_no_place
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_creation import TopicRefused, check_name
 from kafka_cy.cluster.member_cache import NO_ID
@@ -28,57 +28,21 @@ if TYPE_CHECKING:
 
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import ChangesTopicsOfCluster
-    from kafka_cy.controller.operator_events import Outcome
 
-TOPICS_AT_ONCE: Final = 16  # stored before other requests have their turn
 NOT_CONTROLLER: Final = TopicRefused(ErrorCode.NOT_CONTROLLER, None)
-TIMED_OUT: Final = TopicRefused(ErrorCode.REQUEST_TIMED_OUT, None)
+REPLICA_BYTES: Final = 8  # of an assignment
+PARTITION_BYTES: Final = 100  # of an assignment, without its replicas
 
 
-class _Pending:
-    """What the controller is asked for one request; `done` once it has answered everything and the metadata show it."""
+def _size_of(assignment: Sequence[Sequence[int]]) -> int:
+    return PARTITION_BYTES * len(assignment) + REPLICA_BYTES * sum(map(len, assignment))
 
-    def __init__(self, context: ChangesTopicsOfCluster, timeout: timedelta, refused: Callable[[str, TopicRefused], object]) -> None:
-        """`refused(topic, why)`: the topic was not changed, or not in time."""
-        self._context, self._timeout, self._refused = context, timeout, refused
-        self._unanswered = 0
-        self._is_complete = False
-        self._waits: dict[str, Callable[[Topic | None], bool]] = {}
-        self._done: Callable[[], object] = lambda: None
 
-    def ask(
-        self, name: str, ask: Callable[[Callable[[Outcome], object]], object], is_there: Callable[[Topic | None], bool]
-    ) -> None:
-        """Ask the controller for one topic. `is_there(topic)`: the metadata show the change."""
-        self._unanswered += 1
-        self._waits[name] = is_there
-        ask(partial(self._answered, name))
-
-    def _answered(self, name: str, outcome: Outcome) -> None:
-        self._unanswered -= 1
-        if outcome.error is not ErrorCode.NONE:
-            del self._waits[name]
-            self._refused(name, TopicRefused(outcome.error, outcome.message))
-        self._look()
-
-    def finish(self, request: Request[Any], done: Callable[[], object]) -> None:
-        """Everything was asked for. The request waits without its turn: others must not wait for the leaders of its topics."""
-        self._done, self._is_complete = request.guarded(done), True
-        request.end_turn()
-        self._look()
-
-    def _look(self) -> None:
-        if not self._is_complete or self._unanswered:
-            return
-        if has_passed(self._timeout):
-            self._waited(list(self._waits))  # nobody waits: the work goes on, whether it is there already or not
-        else:
-            self._context.member.waits.wait(self._waits, self._timeout / timedelta(milliseconds=1), self._waited)
-
-    def _waited(self, late: Sequence[str]) -> None:
-        for name in late:
-            self._refused(name, TIMED_OUT)
-        self._done()
+def _refusal(request: Request[Any], context: ChangesTopicsOfCluster) -> TopicRefused | None:
+    """Why the whole request is refused before anything is planned."""
+    if not context.member.controller.is_active:
+        return NOT_CONTROLLER
+    return TOO_MANY if has_no_place(request, context) else None
 
 
 def _have_leaders(topic: Topic | None, count: int) -> bool:
@@ -94,8 +58,7 @@ class _Creation(create_topics.Creation):
     def __init__(self, request: Request[Any], context: ChangesTopicsOfCluster) -> None:
         super().__init__(request, context)
         self._member = context.member
-        self._failed: dict[str, TopicRefused] = {}  # topics that the controller was asked for
-        self.pending = _Pending(context, request.body.timeout, self._refuse)
+        self.pending = PendingTopics(context, request.body.timeout)
 
     def _create_all(self) -> Iterator[object]:
         for count, topic in enumerate(self._planned):
@@ -109,7 +72,7 @@ class _Creation(create_topics.Creation):
                 yield None
 
     def _ask(self, topic: create_topics.Planned) -> None:
-        """The controller may refuse at once: the result is there before."""
+        """Ask for it later, when the result is there."""
         name, topic_id = topic.name, new_id() if self._member.controller.gives_topic_ids else NO_ID
         self._results.append(self._result(topic, topic_id))
         if not self._request.body.validate_only:
@@ -117,8 +80,10 @@ class _Creation(create_topics.Creation):
             partitions = [PartitionMetadata(0, -1, 0, topic.assignment[0], [])] * len(topic.assignment)
             self._created.append(Topic(name, topic_id, partitions, topic.configs))
             create = self._member.controller.create_topic
-            self.pending.ask(
+            settings = sum(len(key) + len(value) for key, value in topic.configs.items())
+            self.pending.add(
                 name,
+                _size_of(topic.assignment) + settings,
                 lambda done: create(name, topic.assignment, topic.configs, done, topic_id),
                 lambda known: _have_leaders(known, len(topic.assignment)),
             )
@@ -134,14 +99,12 @@ class _Creation(create_topics.Creation):
             "configs": topic.configs,
         }
 
-    def _refuse(self, name: str, refused: TopicRefused) -> None:
-        self._failed[name] = refused
-
-    def response(self) -> dict[str, Any]:
-        """With all settings of the topics."""
-        failed = self._failed
+    def response_of(self, refused: Refused) -> dict[str, Any]:
+        """With all settings of the topics, and these that the controller refused or did not create in time."""
         self._results = [
-            create_topics._refused(each["name"], failed[each["name"]]) if each["name"] in failed else each
+            create_topics._refused(each["name"], refused[each["name"]])
+            if each["name"] in refused and not each["error_code"]
+            else each
             for each in self._results
         ]
         return super().response()
@@ -149,31 +112,32 @@ class _Creation(create_topics.Creation):
     def _write_lines(self) -> None:
         """Nothing is stored yet."""
 
-    def write_lines(self) -> None:
-        """Everything is stored that will be: also what is late."""
-        self._created = [each for each in self._created if self._failed.get(each.name) in (None, TIMED_OUT)]
+    def write_lines(self, refused: Refused) -> None:
+        """Everything is stored that will be."""
+        self._created = [each for each in self._created if each.name not in refused]
         super()._write_lines()
 
 
 @handler(api_key=19)
 def create(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, Any] | None:
     """CreateTopics."""
-    body = request.body
-    if not context.member.controller.is_active:
+    body, why = request.body, _refusal(request, context)
+    if why is not None:
         return one_answer(
             request, len(body.topics),
             lambda: {
-                "topics": [create_topics._refused(name, NOT_CONTROLLER) for name in {topic.name: None for topic in body.topics}]
+                "topics": [create_topics._refused(name, why) for name in {topic.name: None for topic in body.topics}]
             },
         )  # fmt: skip
     creation = _Creation(request, context)
 
     def prepare(ready: Callable[[Callable[[], dict[str, Any]]], object]) -> None:
-        def done() -> None:
-            creation.write_lines()
-            ready(creation.response)
+        def respond(refused: Refused) -> None:
+            ready(lambda: creation.response_of(refused))
 
-        add_task(request, context.slices, creation.steps(), lambda: creation.pending.finish(request, done))
+        add_task(
+            request, context.slices, creation.steps(), lambda: creation.pending.finish(request, respond, creation.write_lines)
+        )
 
     request.respond_long(prepare)
     return None
@@ -187,8 +151,7 @@ class _Deletion(delete_topics.Deletion):
 
     def __init__(self, request: Request[Any], context: ChangesTopicsOfCluster) -> None:
         super().__init__(request, context)
-        self._failed: dict[str, TopicRefused] = {}  # topics that the controller was asked for
-        self.pending = _Pending(context, request.body.timeout, self._refuse)
+        self.pending = PendingTopics(context, request.body.timeout)
 
     def _delete_all(self, wanted: Sequence[delete_topics.Wanted]) -> Iterator[object]:
         context = cast("ChangesTopicsOfCluster", self._context)
@@ -199,27 +162,24 @@ class _Deletion(delete_topics.Deletion):
                 name = str(response["name"])
                 self._deleted.append({"topic": name, "id": response["topic_id"]})
                 delete = context.member.controller.delete_topic
-                self.pending.ask(name, partial(delete, name), lambda known: known is None)
+                self.pending.add(name, 0, partial(delete, name), lambda known: known is None)
             if count % TOPICS_AT_ONCE == TOPICS_AT_ONCE - 1:
                 yield None
 
-    def _refuse(self, name: str, refused: TopicRefused) -> None:
-        self._failed[name] = refused
-
-    def response(self) -> dict[str, Any]:
-        """One result for each topic."""
+    def response_of(self, refused: Refused) -> dict[str, Any]:
+        """One result for each topic, with these that the controller refused or did not delete in time."""
         for each in self._responses:
-            refused = self._failed.get(each["name"])
-            if refused is not None and each["error_code"] is ErrorCode.NONE:
-                each |= {"error_code": refused.code, "error_message": refused.message}
+            why = refused.get(each["name"])
+            if why is not None and each["error_code"] is ErrorCode.NONE:
+                each |= {"error_code": why.code, "error_message": why.message}
         return super().response()
 
     def _write_lines(self) -> None:
         """Nothing is stored yet."""
 
-    def write_lines(self) -> None:
-        """Everything is stored that will be: also what is late."""
-        self._deleted = [each for each in self._deleted if self._failed.get(each["topic"]) in (None, TIMED_OUT)]
+    def write_lines(self, refused: Refused) -> None:
+        """Everything is stored that will be."""
+        self._deleted = [each for each in self._deleted if each["topic"] not in refused]
         log_each(self._context.log, "topic deletion begun", self._deleted, self._request.sender)
 
 
@@ -237,18 +197,22 @@ class _Recorded:
 @handler(api_key=20)
 def delete(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, Any] | None:
     """DeleteTopics."""
-    is_active = context.member.controller.is_active
-    code = delete_topics.deletion_disabled(request, context) if is_active else ErrorCode.NOT_CONTROLLER
+    if not context.member.controller.is_active:
+        return delete_topics.refuse_all(request, ErrorCode.NOT_CONTROLLER)
+    code = delete_topics.deletion_disabled(request, context)
+    if code is None and has_no_place(request, context):
+        code = TOO_MANY.code
     if code is not None:
         return delete_topics.refuse_all(request, code)
     deletion = _Deletion(request, context)
 
     def prepare(ready: Callable[[Callable[[], dict[str, Any]]], object]) -> None:
-        def done() -> None:
-            deletion.write_lines()
-            ready(deletion.response)
+        def respond(refused: Refused) -> None:
+            ready(lambda: deletion.response_of(refused))
 
-        add_task(request, context.slices, deletion.steps(), lambda: deletion.pending.finish(request, done))
+        add_task(
+            request, context.slices, deletion.steps(), lambda: deletion.pending.finish(request, respond, deletion.write_lines)
+        )
 
     request.respond_long(prepare)
     return None
@@ -263,7 +227,7 @@ class _Extension(create_partitions.Extension):
     def __init__(self, request: Request[Any], context: ChangesTopicsOfCluster) -> None:
         super().__init__(request, context)
         self._member = context.member
-        self.pending = _Pending(context, request.body.timeout, self._refuse)
+        self.pending = PendingTopics(context, request.body.timeout)
 
     def steps(self) -> Iterator[object]:
         """Check all topics, then extend them."""
@@ -300,38 +264,42 @@ class _Extension(create_partitions.Extension):
         name, count, assignment = planned.asked.name, planned.asked.count, planned.assignment
         self._extended.append({"topic": name, "added": len(assignment), "partitions": count})
         extend, is_manual = self._member.controller.create_partitions, planned.asked.assignments is not None
-        self.pending.ask(
+        self.pending.add(
             name,
+            _size_of(assignment),
             lambda done: extend(name, count, assignment, done, is_manual=is_manual),
             lambda known: _have_leaders(known, count),
         )
 
-    def _refuse(self, name: str, refused: TopicRefused) -> None:
-        self._results[name] = refused
+    def response_of(self, refused: Refused) -> dict[str, Any]:
+        """One result for each topic, with these that the controller refused or did not extend in time."""
+        self._results |= refused
+        return self.response()
 
-    def write_lines(self) -> None:
-        """Everything is stored that will be: also what is late."""
-        self._extended = [each for each in self._extended if self._results[each["topic"]] in (None, TIMED_OUT)]
+    def write_lines(self, refused: Refused) -> None:
+        """Everything is stored that will be."""
+        self._extended = [each for each in self._extended if each["topic"] not in refused]
         self._write_lines()
 
 
 @handler(api_key=37)
 def extend(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, Any] | None:
     """CreatePartitions."""
-    body = request.body
-    if not context.member.controller.is_active:
+    body, why = request.body, _refusal(request, context)
+    if why is not None:
         return one_answer(
             request, len(body.topics),
-            lambda: {"results": [create_partitions._result(topic.name, NOT_CONTROLLER) for topic in body.topics]},
+            lambda: {"results": [create_partitions._result(topic.name, why) for topic in body.topics]},
         )  # fmt: skip
     extension = _Extension(request, context)
 
     def prepare(ready: Callable[[Callable[[], dict[str, Any]]], object]) -> None:
-        def done() -> None:
-            extension.write_lines()
-            ready(extension.response)
+        def respond(refused: Refused) -> None:
+            ready(lambda: extension.response_of(refused))
 
-        add_task(request, context.slices, extension.steps(), lambda: extension.pending.finish(request, done))
+        add_task(
+            request, context.slices, extension.steps(), lambda: extension.pending.finish(request, respond, extension.write_lines)
+        )
 
     request.respond_long(prepare)
     return None

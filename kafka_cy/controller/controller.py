@@ -59,6 +59,7 @@ class Controller:
         self._queue = EventQueue(around.clock_ms, self._event_failed, self.numbers.event)
         self._term: Term | None = None
         self._unanswered: dict[object, Callable[[], object]] = {}
+        self._of_brokers: set[object] = set()  # those that brokers have sent
 
     @property
     def is_active(self) -> bool:
@@ -81,9 +82,9 @@ class Controller:
         return self._term
 
     @property
-    def queue_size(self) -> int:
-        """How many events wait."""
-        return self._queue.size
+    def broker_requests(self) -> int:
+        """How many requests of brokers wait or are in work."""
+        return len(self._of_brokers)
 
     def elected(self, epoch: int, epoch_version: int) -> None:
         """This broker was elected; `epoch_version` is the version of /controller_epoch after that."""
@@ -126,6 +127,7 @@ class Controller:
         self._queue.abandon()
         self._around.info("this broker is not the controller any more")
         unanswered, self._unanswered = self._unanswered, {}
+        self._of_brokers.clear()
         for refuse in unanswered.values():
             refuse()
 
@@ -145,6 +147,8 @@ class Controller:
         run: Callable[[Term], Coroutine[Any, Any, R]],
         done: Callable[[R], object],
         refusal: Callable[[ErrorCode], R],
+        *,
+        of_broker: bool = False,
     ) -> None:
         """Run a request as an event, and answer it whatever happens."""
         term = self._term
@@ -153,6 +157,8 @@ class Controller:
             return
         token = object()
         self._unanswered[token] = lambda: done(refusal(ErrorCode.NOT_CONTROLLER))
+        if of_broker:
+            self._of_brokers.add(token)
 
         async def handle() -> None:
             try:
@@ -160,13 +166,18 @@ class Controller:
             except TermEnded:
                 raise  # resign() answers
             except Exception:
-                if self._unanswered.pop(token, None) is not None:
+                if self._is_unanswered(token):
                     done(refusal(ErrorCode.UNKNOWN_SERVER_ERROR))
                 raise
-            if self._unanswered.pop(token, None) is not None:
+            if self._is_unanswered(token):
                 done(answer)
 
         term.parts.put(name, handle)
+
+    def _is_unanswered(self, token: object) -> bool:
+        """Whether a request still waits for its answer, which it gets now."""
+        self._of_brokers.discard(token)
+        return self._unanswered.pop(token, None) is not None
 
     def alter_partition(
         self, request: AlterPartitionRequest, version: int, done: Callable[[AlterPartitionResponse], object]
@@ -183,7 +194,7 @@ class Controller:
                 term.parts.put("AlterPartition", lambda: complete(changed))
             return response
 
-        self._request("AlterPartition", run, done, AlterPartitionResponse)
+        self._request("AlterPartition", run, done, AlterPartitionResponse, of_broker=True)
 
     def controlled_shutdown(
         self, request: ControlledShutdownRequest, done: Callable[[ControlledShutdownResponse], object]
@@ -193,7 +204,7 @@ class Controller:
         async def run(term: Term) -> ControlledShutdownResponse:
             return await term.brokers.controlled_shutdown(request.broker_id, request.broker_epoch)
 
-        self._request("ControlledShutdown", run, done, ControlledShutdownResponse)
+        self._request("ControlledShutdown", run, done, ControlledShutdownResponse, of_broker=True)
 
     def allocate_producer_ids(
         self, request: AllocateProducerIdsRequest, done: Callable[[AllocateProducerIdsResponse], object]
@@ -203,7 +214,7 @@ class Controller:
         async def run(term: Term) -> AllocateProducerIdsResponse:
             return await allocate_producer_ids(term.parts.context, term.parts.store, request)
 
-        self._request("AllocateProducerIds", run, done, AllocateProducerIdsResponse)
+        self._request("AllocateProducerIds", run, done, AllocateProducerIdsResponse, of_broker=True)
 
     def create_topic(
         self,
@@ -275,7 +286,7 @@ class Controller:
         self._unanswered[token] = lambda: done((ErrorCode.NOT_CONTROLLER, {}))
 
         def begun(outcomes: Outcomes) -> None:
-            if self._unanswered.pop(token, None) is not None:
+            if self._is_unanswered(token):
                 done((ErrorCode.NONE, outcomes))
 
         term.operator.reassign(wanted, begun)

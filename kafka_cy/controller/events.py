@@ -60,8 +60,9 @@ class _Event(NamedTuple):
 class EventQueue:
     """Runs events in order, each to its end before the next begins, however long the store takes.
 
-    Owner: the controller's thread. Limit: clients' requests are refused by the caller when `size` is too large; the events
-    of the cluster itself (broker and topic changes, answers of brokers) are few and merge in their handlers.
+    Owner: the controller's thread. Limit: requests of clients and of brokers are refused before they become events, when too many
+    wait (ClientRequests, Member); the events of the cluster itself (broker and topic changes, answers of brokers) are few and
+    merge in their handlers.
     """
 
     def __init__(
@@ -80,11 +81,6 @@ class EventQueue:
         self._begun_ms = 0.0
         self._driving = False
         self._waits = False  # the running event, for an answer
-
-    @property
-    def size(self) -> int:
-        """How many events wait."""
-        return len(self._events)
 
     @property
     def is_idle(self) -> bool:

@@ -37,6 +37,7 @@ from kafka_cy.protocol.inter_broker_version import InterBrokerVersion
 from kafka_cy.replication.fetchers import Endpoint as FetchedFrom
 from kafka_cy.server.arrangement import ClusterRefused
 from kafka_cy.server.authorization import stored_acls
+from kafka_cy.server.client_requests import ClientRequests
 from kafka_cy.server.controller_transport import ControllerChannel, ControllerTransport
 from kafka_cy.server.delegation_tokens import stored_tokens
 from kafka_cy.server.internal_counts import InternalCounts
@@ -251,8 +252,9 @@ class ClusterMember:
             self.cache, config, self._log, session.calls, gives_ids=self.protocol.uses_topic_ids
         )
         elements_max = int(config["kafkacy.control.request.max.elements"])
-        waits = TopicWaits(self.cache, self._loop, int(config["request.timeout.ms"]))
-        self.member = Member(self._manager, updates, self._controller, slices, elements_max, waits)
+        timeout_ms = int(config["request.timeout.ms"])
+        waits, requests = TopicWaits(self.cache, self._loop, timeout_ms), ClientRequests(self._loop, timeout_ms)
+        self.member = Member(self._manager, updates, self._controller, slices, elements_max, waits, requests)
         self.config_changes: Any = ConfigWriter(session.store, self.cache, session.call_later, self.configs.stored)
         self._follow_stored(session)
 

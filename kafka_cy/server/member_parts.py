@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from kafka_cy.api.context import Request
     from kafka_cy.base.slices import Slices
     from kafka_cy.controller.controller import Controller
+    from kafka_cy.server.client_requests import ClientRequests
     from kafka_cy.server.metadata_updates import MetadataUpdates
     from kafka_cy.server.topic_waits import TopicWaits
 
-EVENTS_WAITING_MAX = 1000  # of the controller, before requests of brokers and clients are refused
+BROKER_REQUESTS_MAX = 1000  # that wait for the controller; for those of clients, see ClientRequests
 LONG_BODY_BYTES = 16 << 10  # a longer request is decoded on another thread
 
 R = TypeVar("R")
@@ -46,12 +47,14 @@ class Member:
         slices: Slices,
         elements_max: int,
         waits: TopicWaits,
+        requests: ClientRequests,
     ) -> None:
         """`elements_max`: kafkacy.control.request.max.elements."""
         self.replicas = replicas
         self.updates = updates
         self.controller = controller
         self.waits = waits
+        self.requests = requests
         self._slices = slices
         self._elements_max = elements_max
 
@@ -147,8 +150,8 @@ class Member:
 
     def ask_controller(self, request: Request[bytes], read: Callable[[], R], ask: Callable[[R], object]) -> None:
         """A request of a broker: decode it, then `ask`, which answers it."""
-        if self.controller.queue_size >= EVENTS_WAITING_MAX:
-            request.close("too many events of the controller wait")
+        if self.controller.broker_requests >= BROKER_REQUESTS_MAX:
+            request.close("too many requests of brokers wait for the controller")
             return
         is_long = len(request.body) > LONG_BODY_BYTES
         request.end_turn()

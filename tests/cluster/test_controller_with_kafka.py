@@ -108,7 +108,7 @@ def test_our_controller_drives_kafka(tmp_path: Path, one_zookeeper: Ensemble, zo
                 kafka.start()
             drive(node, kafkas)
         except BaseException:
-            print(node.asked, node.warnings, node.log.lines, node.controller.is_idle, node.controller.queue_size)
+            print(node.asked, node.warnings, node.log.lines, node.controller.is_idle)
             raise
         finally:
             for kafka in kafkas.values():

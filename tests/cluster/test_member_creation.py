@@ -10,10 +10,19 @@ from typing import Any
 import pytest
 
 from kafka_cy.api.create_topics import Planned
-from kafka_cy.api.member_topics import _Creation, _Pending
+from kafka_cy.api.member_topics import _Creation
+from kafka_cy.api.pending_topics import PendingTopics
 from kafka_cy.config.broker_config import BrokerConfig
 from kafka_cy.controller.operator_events import Outcome
 from kafka_cy.protocol.errors import ErrorCode
+
+
+class AllAtOnce:
+    """Slices that do each task at once."""
+
+    def add(self, steps: Any) -> None:
+        for _ in steps:
+            pass
 
 
 @pytest.mark.parametrize("gives_ids", [True, False])
@@ -28,24 +37,27 @@ def test_a_topic_that_is_refused_at_once_is_answered(gives_ids: bool) -> None:
         done([])
 
     controller = SimpleNamespace(create_topic=create_topic, gives_topic_ids=gives_ids)
-    member = SimpleNamespace(controller=controller, waits=SimpleNamespace(wait=wait))
+    place = SimpleNamespace(end=lambda: None, is_over=False, left_ms=1000.0)
+    requests = SimpleNamespace(begin=lambda size, timeout_ms, over: place)
+    member = SimpleNamespace(controller=controller, waits=SimpleNamespace(wait=wait), requests=requests)
     body = SimpleNamespace(topics=[], timeout=timedelta(seconds=1), validate_only=False)
     log = SimpleNamespace(info=lambda *_, **details: None, warning=lambda *_, **details: None)
     config, cluster = BrokerConfig.load(None, {}), SimpleNamespace(topics={}, collides_with=lambda name: None)
-    context: Any = SimpleNamespace(log=log, config=config, cluster=cluster, member=member, quotas=None)
+    context: Any = SimpleNamespace(log=log, config=config, cluster=cluster, member=member, quotas=None, slices=AllAtOnce())
     request: Any = SimpleNamespace(body=body, authorizer=None, api_version=4, sender={"client": "c"})
     creation = _Creation.__new__(_Creation)
     creation._quota = SimpleNamespace(take=lambda count: None)
     creation._context, creation._request, creation._times = context, request, Counter()
     creation._results, creation._created, creation._member = [], [], member
-    creation._failed, creation._excess = {}, None
+    creation._excess = None
     creation._planned = [Planned("a", [[1]], {}), Planned("b", [[1]], {})]
-    creation.pending = _Pending(context, body.timeout, creation._refuse)
+    creation.pending = PendingTopics(context, body.timeout)
     for _ in creation._create_all():
         pass
-    creation.pending.finish(SimpleNamespace(guarded=lambda done: done, end_turn=lambda: None), lambda: None)  # type: ignore[arg-type]
-    answered = creation.response()["topics"]
+    answers: list[Any] = []
+    ended: Any = SimpleNamespace(guarded=lambda done: done, end_turn=lambda: None)
+    creation.pending.finish(ended, lambda refused: answers.append(creation.response_of(refused)), creation.write_lines)
+    answered = answers[0]["topics"]
     assert [(each["name"], int(each["error_code"])) for each in answered] == [("a", 36), ("b", 0)]
     assert (answered[1]["topic_id"].int == 0) is not gives_ids, "inter.broker.protocol.version below 2.8 has none"
-    creation.write_lines()
     assert [topic.name for topic in creation._created] == ["b"]

@@ -19,6 +19,7 @@ from kafka_cy.api.topic_creation import PARTITIONS_PER_REQUEST_MAX, TOO_MANY_PAR
 from kafka_cy.controller.operator_events import Outcome
 from kafka_cy.controller.partition_state import ReplicaAssignment
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.server.client_requests import ClientRequests
 
 HANDLERS: Mapping[int, Any] = {CREATE: member_topics.create, DELETE: member_topics.delete, EXTEND: member_topics.extend}
 
@@ -35,9 +36,22 @@ class Cluster:
         self.assigned: dict[str, list[ReplicaAssignment]] = {}
         self.lines: list[str] = []
         self.context = context
-        context.member = SimpleNamespace(controller=self, waits=self)
-        context.log = SimpleNamespace(info=lambda what, **details: self.lines.append(details["topic"]))
+        self.timers: list[tuple[float, Callable[[], object]]] = []
+        self.now_s = 0.0
+        clock: Any = SimpleNamespace(now=lambda: self.now_s, call_later=self._call_later)
+        self.requests = ClientRequests(clock, 30_000)
+        context.member = SimpleNamespace(controller=self, waits=self, requests=self.requests)
+        self.warnings: list[str] = []
+        context.log = SimpleNamespace(
+            info=lambda what, **details: self.lines.append(details.get("topic", what)),
+            repeated=lambda level, what, details: self.warnings.append(what),
+        )
         self.planned = Planned(context, monkeypatch)
+
+    def _call_later(self, delay_s: float, function: Callable[[], object]) -> Any:
+        timer = (delay_s, function)
+        self.timers.append(timer)
+        return SimpleNamespace(cancel=lambda: self.timers.remove(timer) if timer in self.timers else None)
 
     def create_topic(self, name: str, assignment: Sequence[Any], configs: Any, done: Any, topic_id: Any) -> None:
         self._answer(name, len(assignment), done)

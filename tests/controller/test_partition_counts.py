@@ -26,7 +26,7 @@ def counts(cluster: Cluster) -> PartitionCounts:
 
 def view_of(cluster: Cluster, cache: Any) -> MetricsView:
     none: Any = None
-    member = Member(none, none, cluster.controller, none, 0, none)
+    member = Member(none, none, cluster.controller, none, 0, none, none)
     logs = SimpleNamespace(counted=lambda: ([], []))
     broker: Any = SimpleNamespace(cluster=cache, logs=logs, arrangement=SimpleNamespace(member=member))
     return MetricsView(broker)
