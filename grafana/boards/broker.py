@@ -231,8 +231,10 @@ def build() -> Dashboard:
                     "Replicas that are missing",
                     (f"{REPLICAS}_underreplicatedpartitions{{{BROKER}}}", "{{instance}} under-replicated"),
                     (f"{REPLICAS}_underminisrpartitioncount{{{BROKER}}}", "{{instance}} under min.insync.replicas"),
+                    (f"{REPLICAS}_atminisrpartitioncount{{{BROKER}}}", "{{instance}} at min.insync.replicas"),
                     (f"{REPLICAS}_reassigningpartitions{{{BROKER}}}", "{{instance}} reassigned"),
-                    text="Partitions that the broker leads. Those under min.insync.replicas refuse acks=all.",
+                    text="Partitions that the broker leads. Those under min.insync.replicas refuse acks=all, those at it"
+                    " would with one replica less.",
                 ),
                 lines(
                     "Replication",
@@ -287,6 +289,14 @@ def build() -> Dashboard:
                         "{{instance}} expired",
                     ),
                     text="Lost connections, and sessions that ended: the broker was out of the cluster until it registered again.",
+                ),
+                lines(
+                    "ZooKeeper session state",
+                    (
+                        f"sum by (instance, state) ({SESSION}_sessionstate{{{BROKER}}})",
+                        "{{instance}} {{state}}",
+                    ),
+                    text="CONNECTED, or CONNECTING while no server of the ensemble is reached. Empty without ZooKeeper.",
                 ),
                 lines(
                     "ZooKeeper request latency p99",
