@@ -172,10 +172,11 @@ class JavaClient:
         before = len(self.told(self._success))
         wait_until(lambda: len(self.told(self._success)) > before + 2, self.name, lambda: self._path.read_text()[-5000:])
 
-    def stop(self) -> None:
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(60)
+        return self.process.wait(60)
 
     @property
     def failures(self) -> list[str]:

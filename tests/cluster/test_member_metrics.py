@@ -116,6 +116,38 @@ def test_a_member_goes_and_comes_back(tmp_path: Path, one_zookeeper: Ensemble, z
                 member.kill()
 
 
+@pytest.mark.crash
+def test_one_of_two_members_is_killed(tmp_path: Path, one_zookeeper: Ensemble, zookeeper_connect: str) -> None:
+    """The short one."""
+    ports = free_ports(4)
+    pages = Pages(dict(zip((1, 2), ports[2:], strict=True)))
+    members = {}
+    for each in (1, 2):
+        more = {"zookeeper.session.timeout.ms": "2000", "kafkacy.metrics.listen": f"127.0.0.1:{ports[each + 1]}"}
+        members[each] = MemberBroker(tmp_path, zookeeper_connect, each, ports[each - 1], more)
+    try:
+        for member in members.values():
+            member.start()
+            member.wait()
+        admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{ports[0]}"})
+        wait_until(lambda: len(seen(admin).brokers) == 2, "two brokers")
+        settings = {"min.insync.replicas": "2"}
+        new = NewTopic("t", 3, replica_assignment=[[1, 2], [2, 1], [2]], config=settings)
+        admin.create_topics([new])["t"].result()
+        pages.wait_for(1, {**replicas(0, 0, 1), **of_controller(1, 0, 0)})
+        pages.wait_for(2, {**replicas(0, 0, 2), **of_controller(0, 0, 0)})
+        members[2].kill()
+        pages.wait_for(1, {**replicas(2, 2, 0), **of_controller(1, 1, 2)})
+        members[2].start()
+        pages.wait_for(1, {**replicas(0, 0, 2), **of_controller(1, 0, 1)})
+    except BaseException:
+        print(*(member.log()[-20000:] for member in members.values()), sep="\n======\n")
+        raise
+    finally:
+        for member in members.values():
+            member.kill()
+
+
 def all_is_well(pages: Pages) -> None:
     """`one` and `two` are at their minimum, `three` has one replica more."""
     for number in (CONTROLLER, OTHER, DEAD):

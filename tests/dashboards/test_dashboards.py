@@ -66,6 +66,19 @@ def test_fetches_are_not_counted_twice(name: str) -> None:
             assert 'request!="Fetch"' in selector or 'request=~"Produce|FetchConsumer"' in selector, query.name
 
 
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "underreplicatedpartitions", "underminisrpartitioncount", "atminisrpartitioncount", "offlinepartitionscount",
+        "activecontrollercount", "preferredreplicaimbalancecount", "isrshrinks_total", "isrexpands_total",
+        "leaderelectionrateandtimems_count", "eventqueuetimems", "sessionexpirelistener_sessionstate",
+        "replicafetchermanager_maxlag",
+    ],
+)  # fmt: skip
+def test_the_state_of_a_cluster_is_on_a_board(metric: str) -> None:
+    assert [query.name for name, board in BOARDS.items() for query in panel_queries(name, board) if metric in query.expression]
+
+
 @pytest.mark.parametrize("name", sorted(BOARDS))
 def test_links_lead_to_boards(name: str) -> None:
     for panel in all_panels(BOARDS[name]):
