@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kio.schema.delete_records.v2.request import DeleteRecordsRequest
 
     from kafka_cy.api.context import Request
-    from kafka_cy.api.roles import DeletesRecords, ReadsClusterAndConfig
+    from kafka_cy.api.roles import DeletesRecords, ReadsCluster
 
 TO_HIGH_WATERMARK = -1
 NO_OFFSET = -1
@@ -54,7 +54,7 @@ def handle(request: Request[DeleteRecordsRequest], context: DeletesRecords) -> d
     return {"topics": topics}
 
 
-def _delete(name: str, index: int, offset: int, context: ReadsClusterAndConfig) -> tuple[int, ErrorCode]:
+def _delete(name: str, index: int, offset: int, context: ReadsCluster) -> tuple[int, ErrorCode]:
     topic = context.cluster.topics.get(name)
     if topic is None or not 0 <= index < len(topic.partitions):
         return NO_OFFSET, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION

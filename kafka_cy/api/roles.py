@@ -123,7 +123,7 @@ class WorksInSlices(Protocol):
         """Long tasks of the loop that runs the handler."""
 
 
-class DeletesRecords(ReadsClusterAndConfig, WorksInSlices, Protocol):
+class DeletesRecords(ReadsCluster, WorksInSlices, Protocol):
     """Deletes records of partitions that a request may name in any number."""
 
 

@@ -42,8 +42,13 @@ class FakeLogs:
 
     def __init__(self, cluster: MetadataCache) -> None:
         self.partitions: dict[tuple[str, int], Any] = {}
+        self._cluster = cluster
         cluster.logs = self
         cluster.add_listener(self.on_change)
+
+    def config_of(self, topic: str) -> dict[str, Any]:
+        """What is stored, as far as handlers ask for it."""
+        return {"cleanup.policy": self._cluster.topic_config(topic).get("cleanup.policy", "delete").split(",")}
 
     def on_change(self, change: Any) -> None:
         """Host new partitions and drop removed ones."""
