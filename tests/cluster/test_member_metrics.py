@@ -132,8 +132,8 @@ def test_one_of_two_members_is_killed(tmp_path: Path, one_zookeeper: Ensemble, z
         admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{ports[0]}"})
         wait_until(lambda: len(seen(admin).brokers) == 2, "two brokers")
         settings = {"min.insync.replicas": "2"}
-        new = NewTopic("t", 3, replica_assignment=[[1, 2], [2, 1], [2]], config=settings)
-        admin.create_topics([new])["t"].result()
+        for name, placed in (("one", [[2]]), ("two", [[1, 2], [2, 1]])):
+            admin.create_topics([NewTopic(name, len(placed), replica_assignment=placed, config=settings)])[name].result()
         pages.wait_for(1, {**replicas(0, 0, 1), **of_controller(1, 0, 0)})
         pages.wait_for(2, {**replicas(0, 0, 2), **of_controller(0, 0, 0)})
         members[2].kill()
