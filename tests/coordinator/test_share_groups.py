@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,12 +15,14 @@ from kafka_cy.coordinator.modern.assignment import Partitions
 from kafka_cy.coordinator.modern.limits import PARTITION_BYTES
 from kafka_cy.coordinator.share.assignor import ShareMemberSpec, SimpleAssignor
 from kafka_cy.coordinator.share.offsets import Altered, DeletedTopic, DescribedOffset, GroupFailure
+from kafka_cy.coordinator.share.state_machine import ShareStateMachine
 from kafka_cy.coordinator.share.state_requests import StateWork
 from kafka_cy.protocol.errors import ErrorCode
 
 from .fakes import replayed, replicated
 from .share_group_fakes import SST, ST6, ShareGroupHarness, assigned
 from .share_state import TrimmedPartition
+from .standby import Standby, groups_and_pending, new_groups
 
 
 @pytest.mark.parametrize(
@@ -368,7 +371,17 @@ operations = st.one_of(
 @settings(max_examples=60, deadline=None)
 @given(st.lists(operations, max_size=25))
 def test_the_log_tells_the_state_and_every_initialized_partition_has_a_state(steps: list[tuple[Any, ...]]) -> None:
+    """Killed between any two batches, of groups or of states of share partitions, a coordinator comes back with the same state."""
     harness = ShareGroupHarness()
+    groups, states = harness.coordinator.runtime.shards, harness.states.runtime.shards
+    standbys = [
+        Standby(harness.cluster.hosted[index], partial(groups.get, index), new_groups, groups_and_pending)
+        for index in {harness.partition_index(group) for group in "ab"}
+    ]
+    standbys += [
+        Standby(hosted, partial(states.get, index), ShareStateMachine, lambda machine: (machine.states, machine.batch_count))
+        for index, hosted in harness.cluster.states.items()
+    ]
     epochs: dict[tuple[str, int], int] = {}
     size = 1
     for what, *arguments in steps:
@@ -386,6 +399,8 @@ def test_the_log_tells_the_state_and_every_initialized_partition_has_a_state(ste
             harness.loop.advance(arguments[0])
         else:
             getattr(harness, what)(*arguments)
+        for standby in standbys:
+            standby.look()
     machines = [shard.state for shard in harness.coordinator.runtime.loaded_shards()]
     live = {name: state for machine in machines for name, state in replicated(machine).items()}
     stored: dict[str, Any] = {}
