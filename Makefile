@@ -8,7 +8,7 @@
 # make simulate     run 1,000 seeded simulations of a cluster with faults (SEEDS=1000)
 # make clients      log in with every client, every SASL mechanism, in plaintext and over TLS (`make test` runs a part)
 # make cluster      clusters of kafka-cy and of Apache Kafka 3.9 with ZooKeeper, whose brokers are killed
-# make histories    check 1,000 seeded histories of transactions for anomalies (HISTORY_COUNT=1000)
+# make histories    check 1,000 seeded histories of transactions for anomalies (HISTORY_COUNT=1000, from HISTORY_FIRST=0 on)
 # make faults       check 200 histories in clusters whose brokers, ZooKeeper and connections fail (FAULT_ROUNDS=200)
 # make exactly-once Kafka's message copier, Streams and Connect at exactly once, killed again and again (KILLS=20)
 # make conformance  run Apache Kafka's own integration tests (ARGS="--tests '^producer '"); see docs/conformance.md
@@ -29,6 +29,7 @@ PYTEST_ARGS ?=
 PYTEST_WORKERS ?= $(shell expr $$(nproc) + 1)
 FUZZ_SECONDS ?= 120
 HISTORY_COUNT ?= 1000
+HISTORY_FIRST ?= 0
 FAULT_ROUNDS ?= 200
 FAULT_MIXES ?= ours
 SEEDS ?= 1000
@@ -78,7 +79,7 @@ races: build-test
 	@scripts/races.sh "$(VENV)" $(PYTEST_ARGS)
 
 histories: build-test
-	HISTORY_COUNT="$(HISTORY_COUNT)" $(VENV)/bin/python -m pytest tests/histories $(PYTEST_ARGS)
+	HISTORY_FIRST="$(HISTORY_FIRST)" HISTORY_COUNT="$(HISTORY_COUNT)" $(VENV)/bin/python -m pytest tests/histories $(PYTEST_ARGS)
 
 faults: build-test
 	@scripts/install-kafka.sh

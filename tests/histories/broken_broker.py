@@ -12,6 +12,7 @@ from kafka_cy.coordinator.runtime.shard import Marker
 from kafka_cy.coordinator.state_machine import GroupStateMachine
 from kafka_cy.coordinator.transactions.markers import MarkerWriter
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.storage import transaction_table
 
 
 def commit_what_was_aborted() -> None:
@@ -57,11 +58,26 @@ def commit_offsets_at_once() -> None:
     GroupStateMachine.replay = replay_at_once  # type: ignore[method-assign]
 
 
+def write_behind_markers() -> None:
+    """A producer may write until its next transaction, also behind the markers: only requests at the same time show it."""
+    remove, set_partitions = transaction_table.remove, transaction_table.set_partitions
+    ended: set[int] = set()
+
+    def set_late(producer_id: int, *rest: Any) -> Any:
+        if producer_id in ended:
+            ended.remove(producer_id)
+            remove(producer_id)
+        return set_partitions(producer_id, *rest)
+
+    transaction_table.remove, transaction_table.set_partitions = ended.add, set_late
+
+
 RULES = {
     "commit-what-was-aborted": commit_what_was_aborted,
     "abort-what-was-committed": abort_what_was_committed,
     "forget-markers": forget_markers,
     "commit-offsets-at-once": commit_offsets_at_once,
+    "write-behind-markers": write_behind_markers,
 }
 
 if __name__ == "__main__":

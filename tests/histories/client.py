@@ -1,16 +1,16 @@
-"""The requests of a transactional client, one at a time; errors are returned, a broken connection raises Closed."""
+"""The requests of one client, one at a time; errors are returned, a broken connection raises Closed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.records import build_batch, iterate_batches
 from kafka_cy.records.api import TRANSACTIONAL
 
-from .history import Partition, ReadRecord
+from .history import Partition, ReadRecord, Send
 
 RETRIABLE = {
     ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
@@ -66,6 +66,15 @@ class Client:
     def _ask(self, api_key: int, version: int, values: Mapping[str, Any]) -> dict[str, Any]:
         return self.raw.request(api_key, version, dict(values))
 
+    def answer(self, api_key: int, version: int, values: Mapping[str, Any]) -> tuple[ErrorCode, dict[str, Any]]:
+        """Of a request whose response has one error."""
+
+        def call() -> tuple[ErrorCode, dict[str, Any]]:
+            answer = self._ask(api_key, version, values)
+            return ErrorCode(answer["error_code"]), answer
+
+        return self.retried(call)
+
     def find_coordinator(self, key: str, key_type: int) -> ErrorCode:
         def call() -> tuple[ErrorCode, None]:
             answer = self._ask(10, 4, {"key_type": key_type, "coordinator_keys": [key]})
@@ -107,11 +116,12 @@ class Client:
         return self.retried(call)[0]
 
     def produce(
-        self, transactional_id: str | None, producer: tuple[int, int], sequence: int, partition: Partition, values: list[str]
-    ) -> ErrorCode:
-        """One batch; the value is also the key, so that compaction keeps every record."""
+        self, transactional_id: str | None, producer: tuple[int, int], sequence: int, sends: Sequence[Send]
+    ) -> tuple[ErrorCode, int]:
+        """One batch; returns its offset, too. A value that is also the key is kept by compaction."""
+        partition = sends[0].partition
         batch = build_batch(
-            [(value.encode(), value.encode(), int(time.time() * 1000), (), -1) for value in values],
+            [((send.key or send.value).encode(), send.value.encode(), int(time.time() * 1000), (), -1) for send in sends],
             attributes=TRANSACTIONAL if transactional_id is not None else 0,
             producer_id=producer[0],
             producer_epoch=producer[1],
@@ -120,11 +130,12 @@ class Client:
         topics = [{"name": partition.topic, "partition_data": [{"index": partition.index, "records": batch}]}]
         body = {"transactional_id": transactional_id, "acks": -1, "timeout": 30_000, "topic_data": topics}
 
-        def call() -> tuple[ErrorCode, None]:
+        def call() -> tuple[ErrorCode, int]:
             answer = self._ask(0, 12 if self.transaction_version == 2 else 11, body)
-            return ErrorCode(answer["responses"][0]["partition_responses"][0]["error_code"]), None
+            found = answer["responses"][0]["partition_responses"][0]
+            return ErrorCode(found["error_code"]), found["base_offset"]
 
-        return self.retried(call)[0]
+        return self.retried(call)
 
     def end(self, transactional_id: str, producer: tuple[int, int], *, commit: bool) -> tuple[ErrorCode, tuple[int, int]]:
         """EndTxn; returns the producer id and epoch for the next transaction."""
@@ -141,8 +152,9 @@ class Client:
         return self.retried(call)
 
     def commit_offset(
-        self, transactional_id: str, producer: tuple[int, int], group: str, partition: Partition, offset: int
-    ) -> ErrorCode:
+        self, transactional_id: str, producer: tuple[int, int], group: str, partition: Partition, offset: int,
+        member: tuple[str, int] = ("", -1),
+    ) -> ErrorCode:  # fmt: skip
         """TxnOffsetCommit, after AddOffsetsToTxn in the protocol before KIP-890."""
         ids = {"transactional_id": transactional_id, "producer_id": producer[0], "producer_epoch": producer[1], "group_id": group}
 
@@ -152,11 +164,27 @@ class Client:
         def call() -> tuple[ErrorCode, None]:
             one = {"partition_index": partition.index, "committed_offset": offset, "committed_metadata": ""}
             topics = [{"name": partition.topic, "partitions": [one]}]
-            answer = self._ask(28, 5 if self.transaction_version == 2 else 4, ids | {"topics": topics})
+            fields = ids | {"member_id": member[0], "generation_id": member[1], "topics": topics}
+            answer = self._ask(28, 5 if self.transaction_version == 2 else 4, fields)
             return ErrorCode(answer["topics"][0]["partitions"][0]["error_code"]), None
 
         error = self.retried(add)[0] if self.transaction_version == 1 else ErrorCode.NONE
         return error or self.retried(call)[0]
+
+    def commit_plainly(self, group: str, partition: Partition, offset: int, member: tuple[str, int] = ("", -1)) -> ErrorCode:
+        """OffsetCommit."""
+
+        def call() -> tuple[ErrorCode, None]:
+            one = {
+                "partition_index": partition.index, "committed_offset": offset, "committed_leader_epoch": -1,
+                "committed_metadata": "",
+            }  # fmt: skip
+            topics = [{"name": partition.topic, "partitions": [one]}]
+            fields = {"group_id": group, "member_id": member[0], "generation_id_or_member_epoch": member[1], "topics": topics}
+            answer = self._ask(8, 9, fields)
+            return ErrorCode(answer["topics"][0]["partitions"][0]["error_code"]), None
+
+        return self.retried(call)[0]
 
     def committed_offset(self, group: str, partition: Partition) -> tuple[ErrorCode, int]:
         """OffsetFetch with RequireStable; -1 when nothing was committed."""
@@ -171,11 +199,13 @@ class Client:
 
         return self.retried(call)
 
-    def fetch(self, partition: Partition, offset: int, *, committed: bool) -> tuple[ErrorCode, list[ReadRecord], int]:
+    def fetch(
+        self, partition: Partition, offset: int, *, committed: bool, max_wait_ms: int = 0, min_bytes: int = 0
+    ) -> tuple[ErrorCode, list[ReadRecord], int]:
         """Records from `offset` on, and the offset of the next fetch. Aborted records are left out as a consumer does it."""
         one = {"partition": partition.index, "fetch_offset": offset, "partition_max_bytes": 1 << 20}
         asked = {
-            "max_wait": 0, "min_bytes": 0, "isolation_level": int(committed),
+            "max_wait": max_wait_ms, "min_bytes": min_bytes, "isolation_level": int(committed),
             "topics": [{"topic": partition.topic, "partitions": [one]}],
         }  # fmt: skip
 

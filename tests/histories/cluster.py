@@ -25,6 +25,7 @@ from tests.cluster.zookeeper_ensemble import Ensemble, Proxy, wait_until
 
 from .client import Client
 from .cluster_client import ClusterClient
+from .members import CLASSIC, NO_MEMBERS
 
 BROKERS = 3
 SESSION_MS = 1500
@@ -43,6 +44,7 @@ SETTINGS = {
     "controller.socket.timeout.ms": "3000",
     "min.insync.replicas": "2",
     "offsets.topic.num.partitions": "3",
+    "group.initial.rebalance.delay.ms": "0",
     "offsets.topic.replication.factor": "3",
     "transaction.state.log.num.partitions": "3",
     "transaction.state.log.replication.factor": "3",
@@ -101,6 +103,8 @@ class FaultyCluster:
 
     replication_factor = BROKERS
     transaction_versions: tuple[int, ...] = (1,)  # a cluster with ZooKeeper has not finalized transaction.version (KIP-890)
+    group_kinds: tuple[str, ...] = (NO_MEMBERS, CLASSIC)
+    reads_are_current = False
     # A coordinator that has stood still does not know for a moment that it is none any more. It says that a partition is in the
     # transaction, which was so in an earlier one, and the true coordinator says that it is not. Kafka's does the same.
     tolerated = frozenset({ErrorCode.TRANSACTION_ABORTABLE})
@@ -109,7 +113,7 @@ class FaultyCluster:
         """`kinds` of brokers; `faults`: a regular expression of those that may happen."""
         self.kinds = kinds
         self._kinds = [each for each in FAULTS if re.search(faults, each[0])]
-        self.fault_share = 0.04
+        self.fault_share = 0.06
         self.faults: list[str] = []
         self._folder = folder
         self._stack = ExitStack()

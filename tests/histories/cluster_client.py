@@ -107,15 +107,22 @@ def _transaction(field: str) -> Callable[[ClusterClient, dict[str, Any]], Addres
     return lambda client, values: client.coordinator(TRANSACTION, values[field])
 
 
+def _group(client: ClusterClient, values: dict[str, Any]) -> Address | None:
+    return client.coordinator(GROUP, values["group_id"])
+
+
 ROUTES: dict[int, Callable[[ClusterClient, dict[str, Any]], Address | None]] = {
     0: _produce,
     1: _fetch,
+    8: _group,
     9: lambda client, values: client.coordinator(GROUP, values["groups"][0]["group_id"]),
+    11: _group,
+    14: _group,
     19: lambda client, _: client.controller(),
     20: lambda client, _: client.controller(),
     22: _init_producer_id,
     24: _transaction("v3_and_below_transactional_id"),
     25: _transaction("transactional_id"),
     26: _transaction("transactional_id"),
-    28: lambda client, values: client.coordinator(GROUP, values["group_id"]),
+    28: _group,
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from .anomalies import anomalies_of
-from .history import History, Outcome, Partition, Read, ReadRecord, Send, Transaction
+from .history import History, OffsetCommit, OffsetRead, Outcome, Partition, Read, ReadRecord, Send, Transaction
 
 IN, OUT = Partition("in", 0), Partition("out", 0)
 
@@ -39,6 +39,74 @@ def test_what_nobody_knows_may_be_visible_or_not() -> None:
         if visible:
             history.final[OUT].append(ReadRecord(3, "B"))
         assert anomalies_of(history) == []
+
+
+def compacted() -> History:
+    """Three values of one key: compaction has removed the first; the second is the newest committed one, the third was aborted."""
+    sends = [Send(IN, value, Outcome.OK, key="k", offset=place) for place, value in enumerate("xyz")]
+    return History(
+        [
+            Transaction("p", 1, [sends[0]], 2, Outcome.OK),
+            Transaction("q", 1, [sends[1]], 3, Outcome.OK),
+            Transaction("q", 4, [sends[2]], None, Outcome.OK),
+        ],
+        [Read(5, IN, True, [ReadRecord(0, "x"), ReadRecord(1, "y")]), Read(6, IN, False, [ReadRecord(0, "x")])],
+        {IN: [ReadRecord(1, "y")]},
+        {IN: [ReadRecord(1, "y"), ReadRecord(2, "z")]},
+    )
+
+
+def test_compaction_may_remove_what_a_newer_value_of_the_key_supersedes() -> None:
+    history = compacted()
+    assert anomalies_of(history) == []
+    assert history.removed() == {"x"}
+
+
+def test_compaction_may_not_remove_the_newest_committed_value_of_a_key() -> None:
+    """An older one that is left does not make up for it, nor does a newer one that was aborted."""
+    for left in ([], [ReadRecord(0, "x")]):
+        history = compacted()
+        history.final[IN] = left
+        assert "lost-write" in {anomaly.kind for anomaly in anomalies_of(history)}
+
+
+def commits(*given: tuple[int, int, int | None, Outcome]) -> History:
+    """Offset, begin, end and outcome of each; the group's offset is read from 10 to 12."""
+    history = History(commits=[OffsetCommit(OUT, *each) for each in given])
+    history.offset_reads.append(OffsetRead(OUT, 5, 10, 12))
+    return history
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [(7, 1, 2, Outcome.OK)],  # before it
+        [(7, 4, 6, Outcome.OK)],  # at the same time
+        [(7, 11, 13, Outcome.OK)],  # while the offset is read
+        [(7, 8, None, Outcome.UNKNOWN)],
+        [(7, 8, 9, Outcome.FAILED)],
+    ],
+)
+def test_an_offset_that_may_be_the_last_one_is_none_to_complain_about(
+    others: list[tuple[int, int, int | None, Outcome]],
+) -> None:
+    assert anomalies_of(commits((5, 3, 5, Outcome.OK), *others)) == []
+    assert anomalies_of(commits((5, 3, None, Outcome.UNKNOWN), *others)) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ([(5, 3, 5, Outcome.OK), (7, 6, 8, Outcome.OK)], "lost-offset"),
+        ([(7, 6, 8, Outcome.OK), (5, 9, 9, Outcome.FAILED)], "lost-offset"),
+        ([(5, 13, 14, Outcome.OK)], "dirty-offset"),
+        ([(5, 1, 2, Outcome.FAILED)], "dirty-offset"),
+    ],
+)
+def test_an_offset_that_cannot_be_the_last_one_is_found(
+    given: list[tuple[int, int, int | None, Outcome]], kind: str
+) -> None:
+    assert kind in {anomaly.kind for anomaly in anomalies_of(commits(*given))}
 
 
 def _lose(history: History) -> None:

@@ -13,7 +13,7 @@ from .anomalies import anomalies_of
 from .workload import BROKER, OneBroker, Workload
 
 ROOT = Path(__file__).parent.parent.parent
-SEEDS = range(5)
+SEEDS = range(40)  # at most: one rule is seen only if two requests meet, in every third history
 
 
 class BrokenBroker(Broker):
@@ -33,6 +33,7 @@ class BrokenBroker(Broker):
         ("abort-what-was-committed", {"lost-write", "torn-transaction"}),
         ("forget-markers", {"lost-write", "torn-transaction"}),
         ("commit-offsets-at-once", {"dirty-offset"}),
+        ("write-behind-markers", {"lost-write", "aborted-read"}),
     ],
 )
 def test_a_broken_rule_is_found(rule: str, kinds: set[str]) -> None:
@@ -41,5 +42,7 @@ def test_a_broken_rule_is_found(rule: str, kinds: set[str]) -> None:
     found: set[str] = set()
     with broken:
         for seed in SEEDS:
-            found |= {anomaly.kind for anomaly in anomalies_of(Workload(OneBroker(broken, kills=False), seed).run())}
+            found |= {anomaly.kind for anomaly in anomalies_of(Workload(OneBroker(broken, stops=False), seed).run())}
+            if found & kinds:
+                break
     assert found & kinds, found

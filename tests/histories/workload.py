@@ -1,25 +1,30 @@
-"""Runs one history: seeded clients take turns while the system fails; the same seed gives the same turns."""
+"""Runs one history: seeded clients have their turns, several at once, while the system fails."""
 
 from __future__ import annotations
 
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from raw_client import Closed, RawClient
+from raw_client import Closed
 
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.testing import Broker
 
-from .actors import PlainProducer, Producer, Reader, Transformer, World
+from .actors import PlainProducer, Producer, Transformer, World
 from .client import Client
-from .history import History, Outcome, Partition, Send, Transaction
+from .history import History, OffsetRead, Outcome, Partition, Send, Transaction
+from .members import CLASSIC, CONSUMER, NO_MEMBERS
+from .readers import Consumer, Reader, consumer_group
+from .turns import RacingClient, Turns
 
-STEPS = 150
+STEPS = 150  # in each, up to three actors have their turns
+KEYS = 4  # that repeat
+CONSUMERS = 2
 PARTITIONS = 2
-KILL_DELAY_S_MAX = 0.003  # a kill in the middle of a request comes this late at most
+STOP_DELAY_S_MAX = 0.006  # the broker is stopped in the middle of requests, this late at most
 FINISH_S_MAX = 60.0
 COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "internal.segment.bytes": "2048"}
 BROKER = {
@@ -27,6 +32,7 @@ BROKER = {
     "log.initial.task.delay.ms": 20,
     "transaction.state.log.num.partitions": 5,
     "offsets.topic.num.partitions": 5,
+    "group.initial.rebalance.delay.ms": 0,
 }
 
 
@@ -36,42 +42,51 @@ class System(Protocol):
     replication_factor: int
     transaction_versions: tuple[int, ...]
     fault_share: float  # of the steps
+    group_kinds: tuple[str, ...]
     tolerated: frozenset[ErrorCode]  # errors that a transactional producer may get through no fault of its own
+    # Whether a read of committed offsets has all commits before it. A coordinator that has stood still answers for a moment from
+    # what it knew; Kafka's does the same.
+    reads_are_current: bool
 
     def connect(self, name: str, transaction_version: int = ...) -> Client: ...
 
     def disturb(self, chance: random.Random, step: Callable[[], None]) -> None:
-        """Let something fail; `step` lets a client send a request meanwhile."""
+        """Let something fail; `step` lets clients send requests meanwhile."""
 
     def settle(self, topics: Iterable[str]) -> None:
         """Mend everything, and wait until it is whole."""
 
 
 class OneBroker:
-    """One broker. `kills`: it is killed now and then."""
+    """One broker. `stops`: it is killed or stopped now and then."""
 
     replication_factor = 1
     transaction_versions: tuple[int, ...] = (1, 2)
+    group_kinds: tuple[str, ...] = (NO_MEMBERS, CLASSIC, CONSUMER)
     tolerated: frozenset[ErrorCode] = frozenset()
+    reads_are_current = True
 
-    def __init__(self, broker: Broker, *, kills: bool) -> None:
+    def __init__(self, broker: Broker, *, stops: bool) -> None:
         self._broker = broker
-        self.fault_share = 0.02 if kills else 0.0
+        self.fault_share = 0.02 if stops else 0.0
 
     def connect(self, name: str, transaction_version: int = 2) -> Client:
-        return Client(RawClient(self._broker.bootstrap_servers, name), transaction_version)
+        return Client(RacingClient(self._broker.bootstrap_servers, name), transaction_version)
 
     def disturb(self, chance: random.Random, step: Callable[[], None]) -> None:
-        """Kill the broker between two requests, or in the middle of one, and start it again."""
-        delay_s = chance.uniform(0, KILL_DELAY_S_MAX)
-        if chance.random() < 0.7:
-            timer = threading.Timer(delay_s, self._broker.kill)
-            timer.start()
-            step()
-            timer.join()
-        else:
-            self._broker.kill()
+        """Kill the broker, or stop it as a supervisor does, soon after clients have sent requests; start it again."""
+        delay_s = chance.uniform(0, STOP_DELAY_S_MAX)
+        stop = self._broker.kill if chance.random() < 0.6 else self._stop
+        timer = threading.Timer(delay_s, stop)
+        timer.start()
+        step()
+        timer.join()
+        assert self._broker.process is None, "it does not stop"
         self._broker.start()
+
+    def _stop(self) -> None:
+        code = self._broker.terminate()
+        assert code == 0, code
 
     def settle(self, topics: Iterable[str]) -> None:
         pass
@@ -86,20 +101,24 @@ class Workload:
         self.compacted = self.chance.random() < 0.5 if compacted is None else compacted
         names = f"in-{seed}", f"out-{seed}"
         inputs, outputs = ([Partition(name, index) for index in range(PARTITIONS)] for name in names)
-        self.world = World(system.connect, self.chance, History(), inputs, outputs, f"group-{seed}", system.tolerated)
+        kind = self.chance.choice(system.group_kinds)
+        self.world = World(
+            system.connect, seed, History(), inputs, outputs, f"group-{seed}", kind, system.tolerated, KEYS * self.compacted
+        )
         self.transactional_ids = [f"id-{seed}-{number}" for number in range(2)]
         self.transformer_id = f"transform-{seed}"
-        self.actors: list[Iterator[None]] = []
         self.topics = [inputs[0].topic, outputs[0].topic]
         self.partitions = (*inputs, *outputs)
 
     def run(self, look: Callable[[], None] = lambda: None) -> History:
         """Let everything happen, end all transactions, and read what is left; `look` is called before the topics are deleted."""
         self._create_topics()
-        self._start_actors()
-        for step in range(1, STEPS + 1):
-            self.world.step = step
-            self._step()
+        with Turns(self.chance) as turns:
+            self._add_actors(turns)
+            for step in range(1, STEPS + 1):
+                self.world.step = step
+                self._step(turns)
+            turns.finish()
         self._finish(look)
         return self.world.history
 
@@ -119,30 +138,28 @@ class Workload:
             assert not error, error
         setup.close()
 
-    def _start_actors(self) -> None:
-        for transactional_id in self.transactional_ids:
-            self._start(transactional_id)
-        self._start(self.transformer_id)
-        self.actors.append(PlainProducer(self.world).steps())
+    def _add_actors(self, turns: Turns) -> None:
+        for transactional_id in (*self.transactional_ids, self.transformer_id):
+            self._add_producer(turns, transactional_id)
+        turns.actors.append(PlainProducer(self.world).steps())
+        turns.actors += [Consumer(self.world).steps() for _ in range(CONSUMERS)]
         for partition in self.partitions:
-            self.actors.append(Reader(self.world, partition, committed=self.chance.random() < 0.7).steps())
+            turns.actors.append(Reader(self.world, partition, committed=self.chance.random() < 0.7).steps())
 
-    def _start(self, transactional_id: str) -> None:
+    def _add_producer(self, turns: Turns, transactional_id: str) -> None:
         """A producer with this id; one that had it before becomes a zombie."""
         version = self.chance.choice(self.system.transaction_versions)
         kind = Transformer if transactional_id == self.transformer_id else Producer
-        self.actors.append(kind(self.world, transactional_id, version).steps())
+        turns.actors.append(kind(self.world, transactional_id, version).steps())
 
-    def _step(self) -> None:
+    def _step(self, turns: Turns) -> None:
         choice = self.chance.random()
-        if choice < 0.03:
-            self._start(self.chance.choice([*self.transactional_ids, self.transformer_id]))
-        elif choice < 0.03 + self.system.fault_share:
-            self.system.disturb(self.chance, lambda: next(self.chance.choice(self.actors), None))
+        if choice < 0.05:
+            self._add_producer(turns, self.chance.choice([*self.transactional_ids, self.transformer_id]))
+        if choice > 1 - self.system.fault_share:
+            self.system.disturb(self.chance, turns.go)
         else:
-            actor = self.chance.choice(self.actors)
-            if next(actor, actor) is actor:
-                self.actors.remove(actor)
+            turns.go()
 
     def _finish(self, look: Callable[[], None]) -> None:
         """Fence everyone, so that open transactions are aborted; then read everything."""
@@ -160,6 +177,13 @@ class Workload:
             self._send_last(client, producer, partition)
             world.history.final[partition] = client.read_all(partition, committed=True)
             world.history.final_uncommitted[partition] = client.read_all(partition, committed=False)
+        for partition in world.outputs:
+            begin = world.now()
+            error, offset = client.committed_offset(consumer_group(world), partition)
+            assert not error, error
+            if not self.system.reads_are_current:
+                world.history.offset_reads.clear()
+            world.history.offset_reads.append(OffsetRead(partition, offset, begin, world.now()))
         for partition in world.inputs:
             error, offset = client.committed_offset(world.group, partition)
             assert not error, error
@@ -172,10 +196,11 @@ class Workload:
 
     def _send_last(self, client: Client, producer: tuple[int, int], partition: Partition) -> None:
         """Once this record is acknowledged, the high watermark has passed all before it. That of a new leader needs a moment."""
-        send = Send(partition, self.world.new_value(), Outcome.OK)
-        last = Transaction(f"last-{partition}", self.world.step, [send], self.world.step, Outcome.OK)
+        send = Send(partition, f"last of {partition}", Outcome.OK)
+        begin = self.world.now()
+        last = Transaction(f"last-{partition}", begin, [send], begin, Outcome.OK)
         self.world.history.transactions.append(last)
-        error = _finally(lambda: client.produce(None, producer, 0, partition, [send.value]))
+        error, send.offset = _finally(lambda: client.produce(None, producer, 0, [send]))
         assert not error, error
 
 
