@@ -102,6 +102,7 @@ class FaultyCluster:
     """Three brokers and three ZooKeeper servers. One fault at a time, on a thread of its own, while the clients go on."""
 
     replication_factor = BROKERS
+    steps = 200
     transaction_versions: tuple[int, ...] = (1,)  # a cluster with ZooKeeper has not finalized transaction.version (KIP-890)
     group_kinds: tuple[str, ...] = (NO_MEMBERS, CLASSIC)
     reads_are_current = False

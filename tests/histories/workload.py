@@ -20,7 +20,6 @@ from .members import CLASSIC, CONSUMER, NO_MEMBERS
 from .readers import Consumer, Reader, consumer_group
 from .turns import RacingClient, Turns
 
-STEPS = 150  # in each, up to three actors have their turns
 KEYS = 4  # that repeat
 CONSUMERS = 2
 PARTITIONS = 2
@@ -41,6 +40,7 @@ class System(Protocol):
 
     replication_factor: int
     transaction_versions: tuple[int, ...]
+    steps: int  # in each, up to three actors have their turns
     fault_share: float  # of the steps
     group_kinds: tuple[str, ...]
     tolerated: frozenset[ErrorCode]  # errors that a transactional producer may get through no fault of its own
@@ -61,6 +61,7 @@ class OneBroker:
     """One broker. `stops`: it is killed or stopped now and then."""
 
     replication_factor = 1
+    steps = 150
     transaction_versions: tuple[int, ...] = (1, 2)
     group_kinds: tuple[str, ...] = (NO_MEMBERS, CLASSIC, CONSUMER)
     tolerated: frozenset[ErrorCode] = frozenset()
@@ -115,7 +116,7 @@ class Workload:
         self._create_topics()
         with Turns(self.chance) as turns:
             self._add_actors(turns)
-            for step in range(1, STEPS + 1):
+            for step in range(1, self.system.steps + 1):
                 self.world.step = step
                 self._step(turns)
             turns.finish()
