@@ -25,7 +25,7 @@ from kafka_cy.records.batch cimport (
     BASE_OFFSET_AT, BATCH_HEADER_SIZE, LAST_OFFSET_DELTA_AT, LENGTH_AT, LOG_OVERHEAD,
 )
 from kafka_cy.records.wire cimport load_be32, load_be64, writer_reserve
-from kafka_cy.share.group_totals cimport GroupTotals, group_acquired, group_fetch_ended
+from kafka_cy.share.group_totals cimport GroupTotals, group_acquired, group_fetch_ended, group_found_full
 from kafka_cy.share.in_flight_acquire cimport RECORDS_AT_ONCE, BatchBounds, Wanted, ranges_acquire
 from kafka_cy.share.in_flight_ranges cimport (
     ranges_can_acquire, ranges_fetch_offset, ranges_forget_below, ranges_next_offset,
@@ -61,6 +61,8 @@ cdef bint find_place(SharedRecords* records, int64_t records_max, Place* place, 
     pthread_mutex_lock(&records.mutex)
     if atomic_load_i32(&records.is_open) and ranges_forget_below(&records.ranges, log_start) == 0:
         found = ranges_can_acquire(&records.ranges, &records.limits)
+        if not found:
+            group_found_full(records.ranges.group)
         place.fetch_offset = ranges_fetch_offset(&records.ranges)
         place.offsets_max = ranges_next_offset(&records.ranges) - place.fetch_offset + records_max
         place.committed = records.committed

@@ -239,7 +239,9 @@ class MetricsView:
             coordinator.write_count, coordinator.write_times.mean_and_max_ms(coordinator.loop.now()),
             counts.load_times, counts.look_times, counts.look_percents,
             {
-                group_id: ShareGroupNumbers(each.records, each.ranges, each.range_records, each.fetch_percents, each.acquire_times)
+                group_id: ShareGroupNumbers(
+                    each.records, each.ranges, each.full_looks, each.range_records, each.fetch_percents, each.acquire_times
+                )
                 for group_id, each in share.partitions.series.shown().items()
             },
         )  # fmt: skip

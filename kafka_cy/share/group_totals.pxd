@@ -10,6 +10,7 @@ cdef struct GroupTotals:
     int32_t references              # (a)
     int64_t records                 # (a) between the first that is not finished and the last that was delivered
     int64_t ranges                  # (a) of these records
+    int64_t full_looks              # (a) looks into a share partition that had as many records in flight as it may have
     Histogram range_records         # (a) how many records a range had when it was made
     Histogram fetch_percent         # (a) share partitions of a fetch that it could lock records of, of all that it asked for
     Histogram acquire_ns            # (a) how long a fetch waited until it could lock records of any
@@ -27,6 +28,12 @@ cdef inline void group_in_flight(GroupTotals* group, int64_t records, int64_t ra
         atomic_add_relaxed_i64(&group.records, records)
     if ranges:
         atomic_add_relaxed_i64(&group.ranges, ranges)
+
+
+cdef inline void group_found_full(GroupTotals* group) noexcept nogil:
+    """A fetch got nothing of a share partition: as many records are in flight as may be, and all are locked."""
+    if group != NULL:
+        atomic_add_relaxed_i64(&group.full_looks, 1)
 
 
 cdef inline void group_range_made(GroupTotals* group, int64_t records) noexcept nogil:

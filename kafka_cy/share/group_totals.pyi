@@ -8,6 +8,9 @@ class GroupCounts:
     def ranges(self) -> int:
         """Ranges of these records."""
     @property
+    def full_looks(self) -> int:
+        """Looks into a share partition that had as many records in flight as it may have, all of them locked."""
+    @property
     def range_records(self) -> list[int]:
         """How many records a range had when it was made, by bucket of base/histogram."""
     @property

@@ -44,6 +44,10 @@ cdef class GroupCounts:
         return atomic_load_relaxed_i64(&self.totals.ranges)
 
     @property
+    def full_looks(self):
+        return atomic_load_relaxed_i64(&self.totals.full_looks)
+
+    @property
     def range_records(self):
         return counts_of(&self.totals.range_records)
 

@@ -13,7 +13,7 @@ from kafka_cy.base.atomics cimport atomic_load_i32, atomic_store_i32, atomic_sto
 from kafka_cy.base.posix cimport pthread_mutex_lock, pthread_mutex_unlock
 from kafka_cy.coordinator.share.state_batches cimport BatchData, StateBatches, batches_with_room
 from kafka_cy.share.acknowledgements cimport Acknowledgements, acknowledgements_of
-from kafka_cy.share.group_totals cimport GroupCounts
+from kafka_cy.share.group_totals cimport GroupCounts, group_found_full
 from kafka_cy.share.in_flight_acknowledge cimport (
     ACKNOWLEDGE_NO_MEMORY, change_count, ranges_acknowledge, ranges_archive, ranges_expire, ranges_release,
 )
@@ -227,6 +227,8 @@ cdef class InFlight:
         with nogil:
             pthread_mutex_lock(&records.mutex)
             can = ranges_can_acquire(&records.ranges, &data)
+            if not can:
+                group_found_full(records.ranges.group)
             pthread_mutex_unlock(&records.mutex)
         return can
 

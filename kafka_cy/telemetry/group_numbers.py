@@ -24,6 +24,7 @@ class ShareGroupNumbers(NamedTuple):
 
     records: int = 0  # between the first that is not finished and the last that was delivered
     ranges: int = 0  # of these records
+    full_looks: int = 0  # of fetches, into share partitions with as many locked records as they may have
     range_records: Sequence[int] = ()  # how many records a range had when it was made
     fetch_percent: Sequence[int] = ()  # share partitions of which a fetch could lock records, of all that it asked for
     acquire_ns: Sequence[int] = ()  # how long a fetch waited until it could lock records

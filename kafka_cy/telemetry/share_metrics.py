@@ -52,6 +52,9 @@ class ShareMetrics:
         ):
             samples = [({"group": group}, float(value)) for group, value in values.items()]
             yield family("gauge", f"{PREFIX}partitionmetrics_{name}", f"{text} in the share partitions of a group", samples)
+        full = [({"group": group}, float(each.full_looks)) for group, each in groups.items()]
+        text = "Looks of fetches that got no records because as many are locked as share.partition.max.record.locks allows"
+        yield family("counter", "kafkacy_share_looks_full", text, full)
         asked, waited = "Percent of the share partitions of a fetch of which records could be locked", "Milliseconds until a fetch"
         for name, text, counts, unit, most in (
             ("partitionmetrics_inflightbatchmessagecount", "Records in a range when it was made",

@@ -51,7 +51,7 @@ def test_the_names_of_kafka() -> None:
 def test_groups_have_series_of_their_own() -> None:
     metrics = ShareMetrics(Rates(), persec=False)
     groups = {
-        "a": ShareGroupNumbers(12, 3, histogram(_4=3), histogram(_50=2), histogram(_7000000=1)),
+        "a": ShareGroupNumbers(12, 3, 5, histogram(_4=3), histogram(_50=2), histogram(_7000000=1)),
         "b": ShareGroupNumbers(range_records=histogram(), fetch_percent=histogram(_100=1), acquire_ns=histogram()),
     }
 
@@ -66,6 +66,7 @@ def test_groups_have_series_of_their_own() -> None:
     partition, group = "kafka_server_sharepartitionmetrics_", "kafka_server_sharegroupmetrics_"
     assert found[partition + "inflightmessagecount", "a", ""] == 12
     assert found[partition + "inflightbatchcount", "a", ""] == 3
+    assert (found["kafkacy_share_looks_full_total", "a", ""], found["kafkacy_share_looks_full_total", "b", ""]) == (5, 0)
     assert found[partition + "inflightbatchmessagecount", "a", "0.99"] == pytest.approx(4, abs=1)
     assert found[partition + "inflightbatchmessagecount_count", "a", ""] == 3
     assert found[group + "requesttopicpartitionsfetchratio", "a", "0.50"] == pytest.approx(50, rel=0.13)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -14,12 +15,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from kafka_cy.coordinator.committed_offsets import CommittedOffsets
 from kafka_cy.coordinator.records import CommittedOffset
+from kafka_cy.coordinator.share.state_machine import SharePartition
+from kafka_cy.server.lag_view import LagView
 from kafka_cy.telemetry.exposition import Rows, page
 from kafka_cy.telemetry.lag import BrokerAddress, LagCollector, ShareOffset, assigned_partitions
 from kafka_cy.telemetry.lag_names import DIALECTS, render
 from kafka_cy.telemetry.sample_lines import sample_lines
 
 NOW_MS = 1_000_000
+TOPIC = uuid.UUID(int=1)
 
 
 @dataclass
@@ -195,6 +199,22 @@ def test_share_groups_lag_by_what_is_not_finished() -> None:
     found = LagCollector(view, Times(), wall_clock_ms=lambda: NOW_MS).collect().groups[0].committed
     assert [(each.topic, each.partition, each.offset, each.lag) for each in found] == [("t", 0, 10, 7), ("t", 1, 5, 0)]
     assert found[0].lag_ms == NOW_MS - 10 and found[1].lag_ms == 0
+
+
+def test_a_share_partition_that_nobody_has_read_has_no_lag() -> None:
+    """Its start offset is -1: where it begins is decided with the first fetch."""
+    states = {
+        SharePartition("s", TOPIC, 0): SimpleNamespace(start_offset=-1, delivery_complete_count=-1),
+        SharePartition("s", TOPIC, 1): SimpleNamespace(start_offset=4, delivery_complete_count=2),
+        SharePartition("s", TOPIC, 2): SimpleNamespace(start_offset=0, delivery_complete_count=-1),  # of an older Kafka
+        SharePartition("new", TOPIC, 0): SimpleNamespace(start_offset=-1, delivery_complete_count=-1),
+    }
+    shard = SimpleNamespace(state=SimpleNamespace(states=states))
+    runtime = SimpleNamespace(loaded_shards=lambda: [shard])
+    share = SimpleNamespace(coordinator=SimpleNamespace(runtime=runtime))
+    broker = SimpleNamespace(config=SimpleNamespace(broker_id=1), share=share)
+    found = LagView(broker).share_offsets()  # type: ignore[arg-type]
+    assert found == {"s": [ShareOffset(TOPIC, 1, 4, 2), ShareOffset(TOPIC, 2, 0, 0)]}
 
 
 def test_kafka_lag_exporter() -> None:
