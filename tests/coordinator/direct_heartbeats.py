@@ -111,6 +111,7 @@ class DirectConsumerGroups(DirectGroups):
 
 class DirectShareGroups(DirectGroups):
     API_KEY, VERSION, KIND, CLUSTER, CLIENT = 76, 1, ShareGroupHarness, ShareCluster, b"sh"
+    QUIET = "changes_nothing"
     SAID: ClassVar[list[dict[str, Any]]] = [{"rack_id": "r"}, {"subscribed_topic_names": ["st"]}, {"client_id": b"other"}]
 
     def join(self, member: str, group: str = "g") -> int:

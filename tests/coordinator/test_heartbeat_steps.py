@@ -1,4 +1,4 @@
-"""Heartbeats of consumer groups that read many topics: others are served in between, and what changes meanwhile counts."""
+"""Heartbeats of groups that read many topics: others are served in between, and what changes meanwhile counts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,19 @@ from kafka_cy.coordinator.consumer.assignors.uniform import UniformAssignor
 from kafka_cy.coordinator.consumer.consumer_groups import LONG_HEARTBEAT
 from kafka_cy.coordinator.consumer.member import TOPICS_AT_ONCE
 from kafka_cy.coordinator.consumer.requests import HeartbeatRequest
+from kafka_cy.coordinator.modern import names as modern_names
 from kafka_cy.coordinator.modern.assignment import STEP_ITEMS, GroupSpec, MemberSpec, Partitions
 from kafka_cy.coordinator.modern.heartbeat_responses import member_response
 from kafka_cy.coordinator.modern.topics import HASHED_AT_ONCE, Topics
+from kafka_cy.coordinator.share.requests import ShareHeartbeat
+from kafka_cy.coordinator.streams.records import Topology
+from kafka_cy.coordinator.streams.requests import StreamsHeartbeat
 
 from .consumer_fakes import ConsumerHarness, assigned
-from .fakes import FakeCluster, replayed, replicated
+from .fakes import FakeCluster, Harness, replayed, replicated
+from .looks import LOOKS, Name, turns_of
+from .share_group_fakes import ShareCluster, ShareGroupHarness
+from .streams_fakes import StreamsHarness, part
 
 NAMES = [f"topic-{number:04}" for number in range(2 * LONG_HEARTBEAT)]
 MANY_TOPICS = [uuid.uuid5(uuid.NAMESPACE_URL, str(number)) for number in range(4 * STEP_ITEMS)]
@@ -135,6 +142,69 @@ def test_no_turn_changes_the_owners_of_many_topics(turns: Turns) -> None:
     epoch = settled(turns.beat("a", epoch + 1, topic_names=("ct",), owned={}))["member_epoch"]
     assert owned[-1] < len(NAMES)
     assert max(abs(after - before) for before, after in itertools.pairwise([0, *owned])) <= TOPICS_AT_ONCE
+
+
+UNKNOWN = [Name(f"unknown-{number:04}") for number in range(600)]
+
+
+def consumer_beats() -> tuple[Harness, Callable[[Any, int, Any], object]]:
+    harness = ConsumerHarness(FakeCluster(1))
+
+    def beat(respond: Any, epoch: int, names: Any) -> None:
+        request = HeartbeatRequest("g", "m", epoch, topic_names=names, rebalance_timeout_ms=5000, owned=None if epoch else {})
+        harness.coordinator.consumer.heartbeat(request, respond)
+
+    return harness, beat
+
+
+def share_beats() -> tuple[Harness, Callable[[Any, int, Any], object]]:
+    harness = ShareGroupHarness(ShareCluster(1))
+
+    def beat(respond: Any, epoch: int, names: Any) -> None:
+        harness.coordinator.share.heartbeat(ShareHeartbeat("g", "m", epoch, topic_names=names), respond)
+
+    return harness, beat
+
+
+def streams_beats() -> tuple[Harness, Callable[[Any, int, Any], object]]:
+    """Each name is a subtopology."""
+    harness = StreamsHarness(FakeCluster(1), group_streams_initial_rebalance_delay_ms=0)
+
+    def beat(respond: Any, epoch: int, names: Any) -> None:
+        topology = Topology(0, tuple(part(name, [name]) for name in names)) if names and not epoch else None
+        request = StreamsHeartbeat(
+            "g", "m", epoch, topology=topology, rebalance_timeout_ms=5000, process_id=None if epoch else "p",
+            active=None if epoch else {}, standby=None if epoch else {}, warmup=None if epoch else {},
+        )  # fmt: skip
+        harness.coordinator.streams.checked_heartbeat(request, respond)
+
+    return harness, beat
+
+
+@pytest.mark.parametrize("kind", [consumer_beats, share_beats, streams_beats])
+def test_no_turn_looks_at_many_names_of_topics_that_do_not_exist(
+    monkeypatch: pytest.MonkeyPatch, kind: Callable[[], tuple[Harness, Callable[[Any, int, Any], object]]]
+) -> None:
+    """A join, another subscription, and the end of the member, with what is replayed."""
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)
+    monkeypatch.setattr(modern_names, "PIECE_NAMES", 20)
+    harness, beat = kind()
+    harness.loop.threads = []
+    LOOKS.most = 0
+    epoch = 0
+    for names in (UNKNOWN, UNKNOWN[1:], None):
+        responses: list[dict[str, Any]] = []
+        with LOOKS.of_turn():
+            beat(responses.append, epoch if names is not None else -1, None if names is None else tuple(names))
+        for _ in turns_of(harness.loop):
+            pass
+        (response,) = responses
+        assert response["error_code"] == 0
+        epoch = response["member_epoch"]
+        harness.loop.time_s += 2
+    assert LOOKS.most <= len(UNKNOWN) // 2
+    hosted = harness.cluster.hosted[0]
+    assert replicated(replayed(hosted.records())) == replicated(harness.coordinator.runtime.shards[0].state)
 
 
 def test_a_heartbeat_that_comes_meanwhile_waits(turns: Turns) -> None:

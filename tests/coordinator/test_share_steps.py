@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,62 +22,12 @@ from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.storage.log import StorageFailure
 
 from .fakes import replayed, replicated
+from .looks import LOOKS, Id, Name, turns_of
 from .share_group_fakes import ShareCluster, ShareGroupHarness, assigned
 
 TOPICS = 600
 PIECE = 20  # names and partitions of one step here
 MOST = 250  # looks at names and ids in one turn, of which there may be some for each element of a step
-
-
-class Looks:
-    """How often a turn of the loop looks at a name or an id, and the most."""
-
-    now = most = 0
-    is_on = False  # the loop works, and not the test or another thread
-
-    def add(self) -> None:
-        if self.is_on:
-            self.now += 1
-            self.most = max(self.most, self.now)
-
-    @contextmanager
-    def of_turn(self) -> Iterator[None]:
-        """Count."""
-        self.now, self.is_on = 0, True
-        try:
-            yield
-        finally:
-            self.is_on = False
-
-
-LOOKS = Looks()
-
-
-class Name(str):
-    """A topic's name that counts who looks at it."""
-
-    __slots__ = ()
-
-    def __hash__(self) -> int:
-        LOOKS.add()
-        return super().__hash__()
-
-    def __eq__(self, other: object) -> bool:
-        return super().__eq__(other)
-
-    def __lt__(self, other: str) -> bool:
-        LOOKS.add()
-        return super().__lt__(other)
-
-
-class Id(uuid.UUID):
-    """A topic's id that counts who looks at it."""
-
-    __slots__ = ()
-
-    def __hash__(self) -> int:
-        LOOKS.add()
-        return super().__hash__()
 
 
 NAMES = [Name(f"topic-{number:04}") for number in range(TOPICS)]
@@ -115,20 +64,7 @@ class Turns:
         return responses
 
     def run(self) -> Iterator[None]:
-        """What is due, and works on the other thread, one after the other."""
-        loop = self.harness.loop
-        while True:
-            if loop.threads:
-                work, done = loop.threads.pop(0)
-                work()
-                with LOOKS.of_turn():
-                    done()
-            elif loop.timers and loop.timers[0][0] <= loop.time_s:
-                with LOOKS.of_turn():
-                    loop.run_next()
-            else:
-                return
-            yield
+        return turns_of(self.harness.loop)
 
     def settled(self, responses: list[Any]) -> Any:
         for _ in self.run():

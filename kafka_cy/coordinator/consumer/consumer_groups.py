@@ -130,8 +130,12 @@ class ConsumerGroups(ModernGroups):
         return self.removal.steps(groups, group, members, reason, None)
 
     def _is_much(self, group_id: str, due: list[Key]) -> bool:
-        members = self._due_members(group_id, due)
-        return names_count(members) > PIECE_NAMES or self.removal.is_long(self._find(group_id), members)
+        """What the others read is compared with the topics, too."""
+        group, members = self._find(group_id), self._due_members(group_id, due)
+        if group is None or not members:
+            return False
+        topics = len(group.subscriptions.names()) + sum(len(each.assigned) + len(each.pending_revocation) for each in members)
+        return topics > LONG_HEARTBEAT or names_count(members) > PIECE_NAMES or self.removal.is_long(group, members)
 
     # -- work that takes longer --
 

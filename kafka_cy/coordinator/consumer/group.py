@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from functools import partial
 from typing import Any, ClassVar, Final
 
-from kafka_cy.base.slices import at_once, in_work
+from kafka_cy.base.slices import at_once
 from kafka_cy.coordinator.commit_request import CommitRequest
 from kafka_cy.coordinator.consumer import records as stored
 from kafka_cy.coordinator.consumer.limits import member_bytes, regex_bytes
@@ -30,7 +30,7 @@ from kafka_cy.coordinator.group import LagMember
 from kafka_cy.coordinator.modern.assignment import NO_PARTITIONS, Partitions
 from kafka_cy.coordinator.modern.committing_group import CommittingGroup
 from kafka_cy.coordinator.modern.deadlines import Deadlines
-from kafka_cy.coordinator.modern.group import NAMES_FEW
+from kafka_cy.coordinator.modern.group import NAMES_FEW, look
 from kafka_cy.coordinator.modern.limits import partition_bytes
 from kafka_cy.coordinator.modern.names import distinct
 from kafka_cy.coordinator.modern.published import Words
@@ -40,7 +40,7 @@ from kafka_cy.protocol.errors import ErrorCode
 FIRST_EPOCH: Final = 1  # of a new group; it is not stored
 NO_ASSIGNMENT_EPOCH: Final = -1  # the target assignment was removed
 
-Steps = Generator[None, None, None]
+Steps = Generator[object, None, None]
 EMPTY, ASSIGNING, RECONCILING, STABLE_STATE = "Empty", "Assigning", "Reconciling", "Stable"
 
 
@@ -106,6 +106,7 @@ class ConsumerGroup(CommittingGroup):
 
     def replay_steps(self, key: Any, value: Any) -> Iterator[object]:
         if isinstance(key, stored.MemberKey):
+            self.steady = None
             return self._replay_member_steps(key, value)
         if isinstance(key, stored.RegexKey):
             return self._replay_regex_steps(key, value)
@@ -141,12 +142,16 @@ class ConsumerGroup(CommittingGroup):
         self.has_partition_metadata = value is not None
 
     def _replay_member(self, key: stored.MemberKey, value: stored.Member | None) -> None:
+        at_once(self._replay_member_steps(key, value))
+
+    def _replay_member_steps(self, key: stored.MemberKey, value: stored.Member | None) -> Steps:
         old = self.members.get(key.member_id)
-        if value is None:
-            self._put(old, None)
-            return
-        names = distinct(value.subscribed_topic_names)
-        self._put(old, (old or ConsumerMember(key.member_id))._replace(details=value._replace(subscribed_topic_names=names)))
+        new: ConsumerMember | None = None
+        if value is not None:
+            names = value.subscribed_topic_names
+            details = value._replace(subscribed_topic_names=(yield from look(len(names), partial(distinct, names))))
+            new = (old or ConsumerMember(key.member_id))._replace(details=details)
+        yield from self._put_steps(old, new)
 
     def _replay_current(self, key: stored.CurrentMemberKey, value: stored.CurrentMember | None) -> None:
         at_once(self._replay_current_steps(key, value))
@@ -181,7 +186,7 @@ class ConsumerGroup(CommittingGroup):
             for count, row in enumerate(value.topic_partitions, 1):
                 target[row.topic_id] = frozenset(row.partitions)
                 if count % TOPICS_AT_ONCE == 0:
-                    yield
+                    yield None
             old = self.target.get(key.member_id, NO_PARTITIONS)
             self.target[key.member_id] = target
         self.held_bytes += partition_bytes(target) - partition_bytes(old)
@@ -189,15 +194,14 @@ class ConsumerGroup(CommittingGroup):
     def _replay_regex(self, key: stored.RegexKey, value: stored.Regex | None) -> None:
         at_once(self._resolve(key.regular_expression, value))
 
-    def _resolve(self, regex: str, found: stored.Regex | None) -> Generator[object, None, None]:
+    def _resolve(self, regex: str, found: stored.Regex | None) -> Steps:
         """The topics that a regular expression matches are known, or no longer matter."""
         old = self.subscriptions.resolved.get(regex)
         yield from self.subscriptions.resolve_steps(regex, found)
         change = 0
         for each, by in ((found, 1), (old, -1)):
             if each is not None:
-                size = partial(regex_bytes, regex, each)
-                change += by * ((yield from in_work(size)) if len(each.topics) > NAMES_FEW else size())
+                change += by * (yield from look(len(each.topics), partial(regex_bytes, regex, each)))
         self.held_bytes += change
 
     def _put(self, old: ConsumerMember | None, new: ConsumerMember | None) -> None:
@@ -223,15 +227,16 @@ class ConsumerGroup(CommittingGroup):
         elif old is not None:
             del self.members[old.member_id]
         if old is None or new is None or old.details is not new.details:
-            self.subscriptions.replace(old, new)
-            self._count(old, -1)
-            self._count(new, 1)
+            yield from self.subscriptions.replace_steps(old, new)
+            yield from self._count(old, -1)
+            yield from self._count(new, 1)
 
-    def _count(self, member: ConsumerMember | None, change: int) -> None:
+    def _count(self, member: ConsumerMember | None, change: int) -> Steps:
         if member is None:
             return
         details = member.details
-        self.held_bytes += change * member_bytes(member.member_id, details)
+        size = yield from look(len(details.subscribed_topic_names), partial(member_bytes, member.member_id, details))
+        self.held_bytes += change * size
         if details.server_assignor is not None:
             self.assignors[details.server_assignor] += change
         if details.classic_member_metadata is not None:

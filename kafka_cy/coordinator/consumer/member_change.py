@@ -146,7 +146,7 @@ class MemberChange:
         if target.is_long():
             self.target = target
             return
-        self.records += target.compute()
+        self.records += yield from in_work(target.compute)
         self.target_epoch = self.epoch
         self.member_target = target.partitions_of(self.new.member_id)
 

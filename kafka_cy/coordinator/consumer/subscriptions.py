@@ -25,13 +25,13 @@ class Subscriptions:
 
     # -- changes --
 
-    def replace(self, old: ConsumerMember | None, new: ConsumerMember | None) -> None:
-        """A member came, changed or went."""
+    def replace_steps(self, old: ConsumerMember | None, new: ConsumerMember | None) -> Iterator[None]:
+        """A member came, changed or went. A task for slices; what it reads before and after is counted all the time."""
         names = old.details.subscribed_topic_names if old is not None else ()
         new_names = new.details.subscribed_topic_names if new is not None else ()
         if names != new_names:
-            count_names(self.by_name, names, -1)
-            count_names(self.by_name, new_names, 1)
+            count = partial(count_names, self.by_name)
+            yield from in_pieces(((count, new_names, 1), (count, names, -1)))
         regex = old.regex if old is not None else ""
         new_regex = new.regex if new is not None else ""
         if regex != new_regex:

@@ -27,6 +27,7 @@ from kafka_cy.coordinator.modern.limits import growth_bytes
 from kafka_cy.coordinator.modern.names import EitherNames
 from kafka_cy.coordinator.records import Record
 
+TopicIds = dict[tuple[tuple[str, ...], str], Collection[uuid.UUID]]  # names and regular expression -> topics
 AT_ONCE_MAX: Final = 1000  # members and partitions: more take more than about a millisecond
 
 
@@ -109,17 +110,16 @@ class TargetAssignment:
         everyone = list(group.members.values())
         if replaced_id != updated.member_id and updated.member_id not in group.members:
             everyone.append(updated)
-        topic_ids: dict[tuple[tuple[str, ...], str], Collection[uuid.UUID]] = {}  # members often read the same topics
+        topic_ids: TopicIds = {}  # members often read the same topics
         for piece in steps_of(everyone):
             for each in piece:
                 member = updated if each.member_id == updated.member_id else each
                 if member.member_id == replaced_id != updated.member_id:
                     continue  # the updated member takes its place
-                subscription = (member.details.subscribed_topic_names, member.regex)
-                ids = topic_ids.get(subscription)
+                names = member.details.subscribed_topic_names
+                ids = topic_ids.get((names, member.regex)) if len(names) <= STEP_ITEMS else None
                 if ids is None:
-                    ids = yield from in_work(partial(self._topic_ids, member))
-                    topic_ids[subscription] = ids
+                    ids = yield from in_work(partial(self._topic_ids, member, topic_ids))
                 before_id = replaced_id if member is updated and replaced_id is not None else member.member_id
                 members[member.member_id] = MemberSpec(
                     member.instance_id, ids, self._before.get(before_id, NO_PARTITIONS)
@@ -127,8 +127,13 @@ class TargetAssignment:
             yield None
         return list(topic_ids.values())
 
-    def _topic_ids(self, member: ConsumerMember) -> Collection[uuid.UUID]:
-        return self.context.topics.ids(self.group.subscriptions.topics_of(member)) & self._counts.keys()
+    def _topic_ids(self, member: ConsumerMember, known: TopicIds) -> Collection[uuid.UUID]:
+        subscription = (member.details.subscribed_topic_names, member.regex)
+        ids = known.get(subscription)
+        if ids is None:
+            ids = self.context.topics.ids(self.group.subscriptions.topics_of(member)) & self._counts.keys()
+            known[subscription] = ids
+        return ids
 
     def _metadata_record(self) -> Record:
         value = TargetMetadata(self.epoch, self.context.loop.wall_clock_ms())

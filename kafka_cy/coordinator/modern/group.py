@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Generator
+from typing import Any, ClassVar, Final, TypeVar
 
+from kafka_cy.base.slices import in_work
 from kafka_cy.coordinator.group import Group
 from kafka_cy.coordinator.modern.published import PublishedMembers, Words
 from kafka_cy.coordinator.open_groups import OPEN_FOR_MEMBERS, OPEN_FOR_SIMPLE, Steady
 from kafka_cy.protocol.errors import ErrorCode
 
 NAMES_FEW: Final = 50  # topics of a record that is replayed in one step with others
+R = TypeVar("R")
+
+
+def look(size: int, function: Callable[[], R]) -> Generator[object, None, R]:
+    """What the function returns, which looks at so many topics: on another thread if they are many. A task for slices."""
+    return (yield from in_work(function)) if size > NAMES_FEW else function()
 
 
 class ModernGroup(Group):
@@ -33,15 +40,6 @@ class ModernGroup(Group):
     @abstractmethod
     def _replay(self, key: Any, value: Any) -> None:
         """See Group.replay."""
-
-    def _replay_member_steps(self, key: Any, value: Any) -> Iterator[object]:
-        """replay() of what a member says. The step ends if it names, or named, many topics."""
-        member = self.members.get(key.member_id)
-        details = (member.details if member is not None else None, value)
-        named = [each.subscribed_topic_names for each in details if each is not None]
-        self.replay(key, value)
-        if any(len(names) > NAMES_FEW for names in named):
-            yield None
 
     def _republish(self, old: Any, new: Any) -> None:
         """A member changes or goes (`new` is None, or another one)."""

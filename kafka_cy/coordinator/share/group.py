@@ -6,16 +6,16 @@ Kafka: ShareGroup, ModernGroup.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from functools import partial
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final
 
-from kafka_cy.base.slices import at_once, in_work
+from kafka_cy.base.slices import at_once
 from kafka_cy.coordinator.commit_request import CommitRequest
 from kafka_cy.coordinator.group import LagMember
 from kafka_cy.coordinator.modern.assignment import NO_PARTITIONS, Partitions
 from kafka_cy.coordinator.modern.deadlines import Deadlines
-from kafka_cy.coordinator.modern.group import NAMES_FEW, ModernGroup
+from kafka_cy.coordinator.modern.group import NAMES_FEW, ModernGroup, look
 from kafka_cy.coordinator.modern.limits import PARTITION_BYTES, partition_bytes
 from kafka_cy.coordinator.modern.names import PIECE_NAMES, ChangedNames, count_names, distinct, in_pieces
 from kafka_cy.coordinator.open_groups import OPEN_FOR_NOBODY
@@ -27,7 +27,6 @@ from kafka_cy.coordinator.share.member import ShareMember, partitions_of
 from kafka_cy.coordinator.share.state_partitions import NO_STATES, ShareStates, states_of
 from kafka_cy.protocol.errors import ErrorCode
 
-R = TypeVar("R")
 Steps = Generator[object, None, None]
 FIRST_EPOCH: Final = 1  # of a new group; it is not stored
 NO_ASSIGNMENT_EPOCH: Final = -1  # the target assignment was removed
@@ -96,7 +95,7 @@ class ShareGroup(ModernGroup):
         new: ShareMember | None = None
         if value is not None:
             names = value.subscribed_topic_names
-            details = value._replace(subscribed_topic_names=(yield from _look(len(names), partial(distinct, names))))
+            details = value._replace(subscribed_topic_names=(yield from look(len(names), partial(distinct, names))))
             new = (old or ShareMember(key.member_id))._replace(details=details)
         yield from self._put(old, new)
 
@@ -125,8 +124,8 @@ class ShareGroup(ModernGroup):
         if value is not None:
             rows = (*value.initializing_topics, *value.initialized_topics)
             size = len(value.deleting_topics) + _rows_size(rows)
-            states = yield from _look(size, partial(states_of, value))
-            count = yield from _look(len(rows), states.partition_count)
+            states = yield from look(size, partial(states_of, value))
+            count = yield from look(len(rows), states.partition_count)
         self.states_recorded = value is not None
         self.held_bytes += PARTITION_BYTES * (count - self.states_count)
         self.states, self.states_count = states, count
@@ -155,7 +154,7 @@ class ShareGroup(ModernGroup):
             changes = [(member, by) for member, by in ((new, 1), (old, -1)) if member is not None]
             for member, by in changes:
                 size = partial(member_bytes, member.member_id, member.details)
-                change += by * (yield from _look(len(member.details.subscribed_topic_names), size))
+                change += by * (yield from look(len(member.details.subscribed_topic_names), size))
             count = partial(count_names, self.by_name)
             yield from in_pieces((count, member.details.subscribed_topic_names, by) for member, by in changes)
         self.held_bytes += change
@@ -243,22 +242,17 @@ def _assigned(member: ShareMember | None) -> Partitions:
     return NO_PARTITIONS if member is None else member.assigned
 
 
-def _look(size: int, function: Callable[[], R]) -> Generator[object, None, R]:
-    """What the function returns, which looks at so much: on another thread if that is much."""
-    return (yield from in_work(function)) if size > NAMES_FEW else function()
-
-
 def _rows_size(rows: Collection[Any]) -> int:
     """How much it takes to read rows of topics and partitions."""
     return len(rows) + sum(len(each.partitions) for each in rows) * NAMES_FEW // PIECE_NAMES
 
 
 def _assignment(rows: Collection[stored.TopicPartitions]) -> Generator[object, None, Partitions]:
-    return _look(_rows_size(rows), partial(partitions_of, rows))
+    return look(_rows_size(rows), partial(partitions_of, rows))
 
 
 def _bytes_of(partitions: Partitions) -> Generator[object, None, int]:
-    return _look(len(partitions), partial(partition_bytes, partitions))
+    return look(len(partitions), partial(partition_bytes, partitions))
 
 
 _REPLAY: Final[dict[type[Any], Any]] = {
