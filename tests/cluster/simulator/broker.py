@@ -373,7 +373,7 @@ class Log:
         if text.startswith(("controller event", "the controller cannot start")):
             self._broker.faults.append(text)
 
-    def repeated(self, level: str, text: str, details: dict[str, object], address: str) -> None:
+    def repeated(self, level: str, text: str, details: dict[str, object], address: str = "") -> None:
         pass
 
     def error(self, text: str, **details: object) -> None:

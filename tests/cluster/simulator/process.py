@@ -83,6 +83,9 @@ class SimulatedLoop:
         self._process = process
         self._posted: deque[Callable[[], object]] = deque()
 
+    def now(self) -> float:
+        return self._process.simulation.now_ms / 1000
+
     def call_later(self, delay_s: float, function: Callable[..., object], *arguments: Any) -> Any:
         return self._process.later(delay_s * 1000, function, *arguments)
 
