@@ -243,7 +243,9 @@ def _assigned(member: ShareMember | None) -> Partitions:
 
 
 def _rows_size(rows: Collection[Any]) -> int:
-    """How much it takes to read rows of topics and partitions."""
+    """How much it takes to read rows of topics and partitions; these count only if the rows are few."""
+    if len(rows) > NAMES_FEW:
+        return len(rows)
     return len(rows) + sum(len(each.partitions) for each in rows) * NAMES_FEW // PIECE_NAMES
 
 
