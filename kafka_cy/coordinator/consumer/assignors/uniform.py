@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 
 from kafka_cy.coordinator.modern.assignment import STEP_ITEMS, GroupSpec, Partitions, frozen_steps
@@ -97,12 +97,13 @@ def _find_unassigned(group: GroupSpec, free: deque[tuple[uuid.UUID, int]]) -> It
             yield
     for topic_id, count in group.partition_counts.items():
         used = taken.get(topic_id, NOBODYS)
-        if len(used) < count:
-            free.extend((topic_id, partition) for partition in range(count) if partition not in used)
-        steps += count
-        if steps > STEP_ITEMS:
-            steps = 0
-            yield
+        for first in range(0, count if len(used) < count else 0, STEP_ITEMS):
+            piece = range(first, min(first + STEP_ITEMS, count))
+            free.extend((topic_id, partition) for partition in piece if partition not in used)
+            steps += len(piece)
+            if steps > STEP_ITEMS:
+                steps = 0
+                yield
 
 
 class _Different:
@@ -119,13 +120,15 @@ class _Different:
         yield from self._keep()
         topic_ids = sorted(self.subscribers, key=self._order)
         for topic_id in topic_ids:
-            self._assign_free(topic_id)
+            yield from self._assign_free(topic_id)
             yield
         yield from self._balance([topic_id for topic_id in topic_ids if len(self.subscribers[topic_id]) > 1])
         found: list[dict[uuid.UUID, list[int]]] = [{} for _ in self.member_ids]
         for topic_id, owners in self.owners.items():
-            for partition, owner in enumerate(owners):
-                found[owner].setdefault(topic_id, []).append(partition)
+            for partition, owner in enumerate(owners, 1):
+                found[owner].setdefault(topic_id, []).append(partition - 1)
+                if partition % STEP_ITEMS == 0:
+                    yield
             yield
         for place, (member_id, partitions) in enumerate(zip(self.member_ids, found, strict=True)):
             result[member_id] = yield from frozen_steps(partitions)
@@ -150,6 +153,10 @@ class _Different:
                     if partition < len(owners) and owners[partition] < 0:
                         owners[partition] = index
                         self.sizes[index] += 1
+                    steps += 1
+                    if steps > STEP_ITEMS:
+                        steps = 0
+                        yield
                 steps += 1
                 if steps > STEP_ITEMS:
                     steps = 0
@@ -158,7 +165,7 @@ class _Different:
                 steps = 0
                 yield
 
-    def _assign_free(self, topic_id: uuid.UUID) -> None:
+    def _assign_free(self, topic_id: uuid.UUID) -> Iterator[None]:
         """Each free partition goes to the subscriber with the fewest partitions."""
         owners = self.owners[topic_id]
         free = [partition for partition, owner in enumerate(owners) if owner < 0]
@@ -166,36 +173,43 @@ class _Different:
             return
         least = [(self.sizes[index], index) for index in self.subscribers[topic_id]]
         heapify(least)
-        for partition in free:
+        for place, partition in enumerate(free, 1):
             size, index = least[0]
             owners[partition] = index
             self.sizes[index] = size + 1
             heapreplace(least, (size + 1, index))
+            if place % STEP_ITEMS == 0:
+                yield
 
     def _balance(self, topic_ids: list[uuid.UUID]) -> Iterator[None]:
         """Move partitions from the most to the least loaded subscribers of each topic, until a whole round changes nothing."""
         unchanged = 0
         for _ in range(ROUNDS_MAX):
             for topic_id in topic_ids:
-                unchanged = 0 if self._balance_topic(topic_id) else unchanged + 1
+                unchanged = 0 if (yield from self._balance_topic(topic_id)) else unchanged + 1
                 yield
                 if unchanged >= len(topic_ids):
                     return
 
-    def _balance_topic(self, topic_id: uuid.UUID) -> bool:
+    def _balance_topic(self, topic_id: uuid.UUID) -> Generator[None, None, bool]:
         subscribers, owners, sizes = self.subscribers[topic_id], self.owners[topic_id], self.sizes
         counts = [sizes[index] for index in subscribers]
         if max(counts) - min(counts) <= 1:
             return False
         owned: dict[int, list[int]] = {}
-        for partition, owner in enumerate(owners):
-            owned.setdefault(owner, []).append(partition)
+        for partition, owner in enumerate(owners, 1):
+            owned.setdefault(owner, []).append(partition - 1)
+            if partition % STEP_ITEMS == 0:
+                yield
         least = [(sizes[index], index) for index in subscribers]
         most = [(-sizes[index], index) for index in subscribers if index in owned]
         heapify(least)
         heapify(most)
-        moved = False
+        moved, rounds = False, 0
         while most:
+            rounds += 1
+            if rounds % STEP_ITEMS == 0:
+                yield
             size, giver = heappop(most)
             if -size != sizes[giver] or not owned.get(giver):
                 continue  # the entry is old, or nothing is left to give

@@ -1,0 +1,129 @@
+"""1,000 members and 10,000 partitions: no step between two turns of the loop is long, whatever the shape of the group.
+
+What is counted is the lines of Python that a step executes, not its time: a handful for each element that it handles.
+"""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from kafka_cy.base import slices
+from kafka_cy.coordinator.consumer.assignors.range import RangeAssignor
+from kafka_cy.coordinator.consumer.assignors.uniform import UniformAssignor
+from kafka_cy.coordinator.modern.assignment import STEP_ITEMS, GroupSpec, MemberSpec, Partitions, count
+from kafka_cy.coordinator.streams.assignor import StickyTaskAssignor, StreamsMemberSpec, SubtopologySpec
+from kafka_cy.coordinator.streams.tasks import NO_TASKS, Tasks
+
+from .consumer_fakes import ConsumerHarness
+from .fakes import FakeCluster
+
+MEMBERS, PARTITIONS = 1000, 10_000
+LINES_MAX = 20 * max(STEP_ITEMS, MEMBERS)  # 20 for each member, in comprehensions over all of them
+
+
+class Lines:
+    """Counts executed lines of this project. `largest`: of a call."""
+
+    def __init__(self) -> None:
+        self.largest = self.calls = self._now = 0
+
+    def __call__(self, function: Callable[[], Any]) -> Any:
+        before = sys.gettrace()
+        self._now = 0
+        sys.settrace(self._entered)
+        try:
+            return function()
+        finally:
+            sys.settrace(before)
+            self.calls += 1
+            self.largest = max(self.largest, self._now)
+
+    def _entered(self, frame: FrameType, event: str, argument: Any) -> Any:
+        return self._line
+
+    def _line(self, frame: FrameType, event: str, argument: Any) -> Any:
+        self._now += event == "line"
+        return self._line
+
+    def steps(self, task: Iterator[object]) -> None:
+        over = object()
+        while self(lambda: next(task, over)) is not over:
+            pass
+
+
+def assigned_by(assignor: Any, group: GroupSpec) -> dict[str, Partitions]:
+    """Also asserts that the steps are short."""
+    result: dict[str, Partitions] = {}
+    lines = Lines()
+    lines.steps(assignor.assign(group, result))
+    assert lines.largest <= LINES_MAX and lines.calls > PARTITIONS // STEP_ITEMS // 4
+    assert sum(map(count, result.values())) == sum(group.partition_counts.values())
+    return result
+
+
+@pytest.mark.parametrize("different", [False, True])
+@pytest.mark.parametrize("topics", [1, 2, 50])
+@pytest.mark.parametrize("assignor", [UniformAssignor(), RangeAssignor()], ids=lambda each: each.name)
+def test_steps_of_an_assignor(assignor: Any, topics: int, different: bool) -> None:
+    """Members get their first partitions; one has everything; a tenth leaves."""
+    ids = [uuid.uuid5(uuid.NAMESPACE_URL, str(number)) for number in range(topics + different)]
+    counts = dict.fromkeys(ids[:topics], PARTITIONS // topics) | dict.fromkeys(ids[topics:], 1)
+    all_topics, fewer = frozenset(ids), frozenset(ids[:topics])
+    reads = {f"m{number}": all_topics if number % 2 else fewer for number in range(MEMBERS)}
+    everything = {topic_id: frozenset(range(number)) for topic_id, number in counts.items()}
+
+    def group(before: Callable[[str], Partitions], names: list[str]) -> GroupSpec:
+        return GroupSpec({name: MemberSpec(None, reads[name], before(name)) for name in names}, counts)
+
+    names = list(reads)
+    first = assigned_by(assignor, group(lambda name: {}, names))
+    sizes = list(map(count, first.values()))
+    assert max(sizes) - min(sizes) <= 1 + (assignor.name == "range") * (topics + different)
+    assigned_by(assignor, group(lambda name: everything if name == "m1" else {}, names))
+    assigned_by(assignor, group(first.__getitem__, names[MEMBERS // 10 :]))
+
+
+def test_steps_of_the_streams_assignor() -> None:
+    subtopologies = {"0": SubtopologySpec(PARTITIONS // 2, True), "1": SubtopologySpec(PARTITIONS // 2, False)}
+    before: dict[str, Tasks] = {}
+    for members in (MEMBERS, MEMBERS // 2):
+        specs = {f"m{each}": StreamsMemberSpec(f"p{each % 100}", before.get(f"m{each}", NO_TASKS)) for each in range(members)}
+        assignor = StickyTaskAssignor(specs, subtopologies, 0)
+        lines = Lines()
+        lines.steps(assignor.steps())
+        assert lines.largest <= LINES_MAX
+        before = {member_id: assignor.tasks_of(member_id) for member_id in specs}
+        assert sum(len(each) for tasks in before.values() for each in tasks.active.values()) == PARTITIONS
+
+
+@pytest.mark.parametrize("assignor", ["uniform", "range"])
+def test_turns_of_the_loop_while_a_large_group_gets_its_assignment(monkeypatch: pytest.MonkeyPatch, assignor: str) -> None:
+    """From the heartbeat that begins it until it is stored. What is a Work runs on another thread, and is not counted."""
+    harness = ConsumerHarness(FakeCluster(1))
+    harness.topic("big", uuid.uuid5(uuid.NAMESPACE_URL, "big"), PARTITIONS)
+    for number in range(MEMBERS):
+        response = harness.join_consumer("g", f"m{number}", ["big"], assignor=assignor)
+        assert response["error_code"] == 0
+    harness.loop.advance(0)
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)  # one step in each turn
+    harness.loop.threads = []
+    group = harness.consumer_group("g")
+    lines = Lines()
+    while group.assignment_epoch < group.epoch or group.assigning:
+        if harness.loop.threads:
+            work, done = harness.loop.threads.pop(0)
+            work()
+            lines(done)
+        elif harness.loop.timers and harness.loop.timers[0][0] <= harness.loop.time_s:
+            lines(harness.loop.run_next)
+        else:
+            harness.loop.time_s += 1.1
+            assert harness.beat("g", "m0", group.members["m0"].member_epoch)["error_code"] == 0
+    assert lines.largest <= LINES_MAX and lines.calls > PARTITIONS // STEP_ITEMS
+    assert sum(map(count, group.target.values())) == PARTITIONS and len(group.target) == MEMBERS
