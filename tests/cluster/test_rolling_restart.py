@@ -31,6 +31,7 @@ from tests.cluster.test_rolling_replacement import brokers_known_to
 from tests.cluster.zookeeper_ensemble import Ensemble, wait_until
 
 PARTITIONS = 3
+IDS = ["a", "b", "c", "d"]  # in four of the six partitions of the transactions topic: each broker coordinates some
 MORE = {
     "zookeeper.session.timeout.ms": "6000",
     "min.insync.replicas": "2",
@@ -80,19 +81,20 @@ def test_no_client_sees_an_error(tmp_path: Path, one_zookeeper: Ensemble, zookee
         tools = Kafka(tmp_path, "", 99, ports[0])
         producer = verifiable_producer(tools, tmp_path, servers)
         clients.append(producer)
-        transactor = Transactor(servers)
+        transactors = [Transactor(servers, each) for each in IDS]
         members = [Member(servers, group, commits=group == "commits") for group in ("auto", "auto", "commits")]
         java = verifiable_consumer(tools, tmp_path, servers)
-        clients += [transactor, *members, java]
+        clients += [*transactors, *members, java]
         for client in clients:
             client.start()
         for client in clients:
             client.goes_on()
         roll(brokers, admin, clients)
         producer.stop()
-        transactor.stop()
+        for transactor in transactors:
+            transactor.stop()
         acked = {each["value"] for each in producer.told("producer_send_success")}
-        acked |= {each.decode() for each in transactor.committed}
+        acked |= {each.decode() for transactor in transactors for each in transactor.committed}
         wait_until(lambda: acked <= consumed_by(java), "what was acknowledged, read in Java")
         for group in (members[:2], members[2:]):
             wait_until(lambda g=group: acked <= {each.decode() for member in g for each in member.values}, "the same")  # type: ignore[misc]
