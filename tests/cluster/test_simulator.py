@@ -24,6 +24,7 @@ from kafka_cy.controller.partition_machine import PartitionMachine
 from kafka_cy.controller.parts import Parts
 from kafka_cy.controller.term_store import TermStore
 from kafka_cy.replication.replica_states import ReplicaStates
+from kafka_cy.replication.role_changes import RoleChanges
 from tests.cluster.simulator.cluster import Emphasis, SimulatedCluster
 from tests.cluster.simulator.invariants import Invariants, Violation
 from tests.cluster.simulator.logs import SimulatedLogs
@@ -100,6 +101,11 @@ def test_an_isr_with_a_dead_broker_is_found(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_replica_that_joins_after_it_lost_the_end_of_its_log_is_found() -> None:
     assert found(Rules(joins_with_broker_epoch=False), Emphasis(late_expansions=0.5), [11], 20_000).startswith("2:")
+
+
+def test_deletions_that_leave_the_log_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RoleChanges, "_delete", lambda self, key, deleted: 0)
+    assert found(Rules(), Emphasis(("delete_topic",)), [1], 5_000).startswith("7:")
 
 
 def test_writes_without_the_epoch_check_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ class Directories:
 
     def __init__(self, count: int) -> None:
         self.by_path = {f"d{number}": Directory(f"d{number}") for number in range(count)}
+        self.has_been_broken = False  # one of them, at any time
 
     def working(self) -> list[Directory]:
         """Those that a start can use."""

@@ -33,7 +33,7 @@ class DirectoryFaults:
             return
         loses = cluster.is_undisturbed() and random.random() < 0.5
         cluster.note(f"directory {directory.path} of {broker.id} breaks")
-        directory.broken = True
+        directory.broken = broker.disks.has_been_broken = True
         time_ms = random.choice([300, 4_000, 12_000]) * random.uniform(0.5, 1.5)
         if loses:
             cluster.stay_calm(time_ms + 2_000)
